@@ -1,0 +1,104 @@
+"""How embeddings spread out, in four numbers that need no label: the signs of collapse, and of its absence.
+
+All are computed in float64, and nothing of size n x n ever exists. Embeddings are (n, D) arrays of any float type; a
+value that is not finite makes the result NaN.
+"""
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+__all__ = ["alignment", "effective_rank", "embedding_std", "uniformity"]
+
+Array = npt.NDArray[np.floating[Any]]
+Float64 = npt.NDArray[np.float64]
+
+_TILE = 1024  # rows; 1024 x 1024 float64 are 8 MB
+
+
+def _unit(z: Array) -> Float64:
+    """Rows scaled to length 1; a row of zeros stays."""
+    rows: Float64 = z.astype(np.float64)
+    lengths = np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), np.finfo(np.float64).tiny)
+    return np.asarray(rows / lengths)
+
+
+def embedding_std(z: Array) -> float:
+    """Standard deviation of unit embeddings in a dimension, averaged over the D dimensions, times sqrt(D).
+
+    Args:
+        z: (n, D) embeddings, n >= 1.
+
+    Returns:
+        In [0, 1]: 0 if all point the same way, 1 if they are spread evenly in every dimension about the origin.
+
+    Source: Chen and He 2021 (2011.10566), section 4.1, there as std against 1 / sqrt(D).
+    """
+    return float(_unit(z).std(axis=0).mean() * np.sqrt(z.shape[1]))
+
+
+def effective_rank(z: Array) -> float:
+    """RankMe: the exponential of the entropy of the normalised singular values of z, which is not centred.
+
+    Args:
+        z: (n, D) embeddings.
+
+    Returns:
+        In [1, min(n, D)] up to the paper's epsilon (some 1e-4); 0 if z is all zeros.
+
+    Source: Garrido et al. 2023 (2210.02885), equations 1 and 2: p_k = s_k / sum(s) + 1e-7, exp(-sum(p_k log p_k)).
+    """
+    triangle = np.empty((0, z.shape[1]))
+    for start in range(0, len(z), _TILE):  # R of a QR decomposition, tile by tile, has the singular values of z
+        tile: Float64 = np.concatenate([triangle, z[start : start + _TILE].astype(np.float64)])
+        triangle = np.linalg.qr(tile).R
+    if not np.isfinite(triangle).all():
+        return float("nan")
+    singular = np.linalg.svd(triangle, compute_uv=False)
+    if not singular.any():
+        return 0.0
+    shares = singular / singular.sum() + 1e-7
+    return float(np.exp(-(shares * np.log(shares)).sum()))
+
+
+def uniformity(z: Array) -> float:
+    """Logarithm of the mean of exp(-2 d^2) over pairs of unit embeddings, d their distance.
+
+    Args:
+        z: (n, D) embeddings, n >= 2. The time goes with n^2: some thousands are enough.
+
+    Returns:
+        In [-8, 0]: 0 if all point the same way; evenly spread over a sphere of many dimensions it nears -4.
+
+    Raises:
+        ValueError: There is no pair.
+
+    Source: Wang and Isola 2020 (2005.10242), section 4.1.2, with t = 2.
+    """
+    if len(z) < 2:
+        raise ValueError(f"uniformity needs 2 embeddings or more, got {len(z)}")
+    rows = _unit(z)
+    total = 0.0
+    for start in range(0, len(rows), _TILE):
+        tile = rows[start : start + _TILE]
+        for other in range(start, len(rows), _TILE):
+            squared = np.maximum(2.0 - 2.0 * tile @ rows[other : other + _TILE].T, 0.0)
+            kernel = np.exp(-2.0 * squared)
+            total += float(np.triu(kernel, 1).sum() if other == start else kernel.sum())
+    return float(np.log(total / (len(rows) * (len(rows) - 1) / 2)))
+
+
+def alignment(z1: Array, z2: Array) -> float:
+    """Mean squared distance between the unit embeddings of positive pairs.
+
+    Args:
+        z1: (n, D) embeddings, n >= 1.
+        z2: (n, D) embeddings of the same samples, in the same order.
+
+    Returns:
+        In [0, 4]: 0 if the two of every pair point the same way.
+
+    Source: Wang and Isola 2020 (2005.10242), section 4.1.1, with alpha = 2.
+    """
+    return float(((_unit(z1) - _unit(z2)) ** 2).sum(axis=1).mean())
