@@ -1,0 +1,26 @@
+"""The built-in methods, one idea a file. They use the same hooks as everybody's plugins, and get no favours."""
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ssl_pipeline.registry import Registry
+
+BUILTIN = (
+    "plugins.pretext.joint_embedding",
+    "plugins.pretext.rotation",
+    "plugins.losses.info_nce",
+    "plugins.negatives.in_batch",
+    "plugins.backbones.resnet_cifar",
+    "plugins.backbones.torchvision",
+    "plugins.backbones.timm",
+    "plugins.recipes",
+)
+
+
+def load_registry() -> "Registry":
+    """A registry with the built-ins and all installed plugins."""
+    from ssl_pipeline.registry import Registry  # imports torch: only when asked
+
+    registry = Registry()
+    registry.load(BUILTIN)
+    return registry

@@ -1,0 +1,1 @@
+"""Backbones: from normalised images to embeddings."""

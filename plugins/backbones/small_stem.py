@@ -1,0 +1,49 @@
+"""Fitting ImageNet's networks to small images: no early loss of resolution.
+
+Source: SimCLR (2002.05709), appendix B.9: the first 7x7 convolution of stride 2 becomes a 3x3 one of stride 1, and the first
+max pooling goes.
+"""
+
+from typing import Literal
+
+from torch import nn
+
+Stem = Literal["imagenet", "small"]
+
+
+def apply(network: nn.Module, stem: Stem) -> None:
+    """Change the network's stem in place.
+
+    Raises:
+        ValueError: It has no strided first convolution, as vision transformers and such.
+    """
+    if stem == "imagenet":
+        return
+    found = next(((name, module) for name, module in network.named_modules() if isinstance(module, nn.Conv2d)), None)
+    if found is None or found[1].stride == (1, 1) or found[1].kernel_size == found[1].stride:
+        raise ValueError("stem: small needs a network that begins with an overlapping, strided convolution; use imagenet")
+    name, old = found
+    new = nn.Conv2d(old.in_channels, old.out_channels, 3, 1, 1, bias=old.bias is not None)
+    _replace(network, name, new)
+    if isinstance(getattr(network, "maxpool", None), nn.MaxPool2d):
+        network.maxpool = nn.Identity()
+
+
+def _replace(network: nn.Module, name: str, new: nn.Module) -> None:
+    """Put a module in the place of another, by its dotted name."""
+    parent, _, child = name.rpartition(".")
+    setattr(network.get_submodule(parent), child, new)
+
+
+def drop_classifier(network: nn.Module) -> int:
+    """Replace the last linear layer, which is the classifier, by an identity; return the length of what enters it.
+
+    Raises:
+        ValueError: There is no linear layer.
+    """
+    linears = [(name, module) for name, module in network.named_modules() if isinstance(module, nn.Linear)]
+    if not linears:
+        raise ValueError("this network has no linear classifier to take off")
+    name, classifier = linears[-1]
+    _replace(network, name, nn.Identity())
+    return classifier.in_features

@@ -1,0 +1,1 @@
+"""Negative-sampling strategies: which incompatible pairs count, and how much."""

@@ -1,0 +1,1 @@
+"""Pretext tasks: what is learned from."""

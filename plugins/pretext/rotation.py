@@ -1,0 +1,56 @@
+"""Rotation: by how many quarter turns was the image turned?
+
+Shortcuts: chromatic aberration and the interpolation traces of other angles; quarter turns move pixels without resampling
+them, and views are square, so that no border gives the turn away. A policy with vertical flips is refused: with horizontal
+flips it makes "upright" and "upside down" the same question.
+
+Source: Gidaris et al. 2018 (1803.07728), equations 2 and 3.
+"""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ssl_pipeline import hookimpl
+from ssl_pipeline.models.encoder import Encoder
+from ssl_pipeline.types import Encoded, PretextTask, Register, StepOutput, Views
+
+
+class Rotation(PretextTask):
+    """All four quarter turns of one `global` view; a linear head names the turn.
+
+    Args:
+        encoder: The encoder to train.
+    """
+
+    forbidden = frozenset({"vertical_flip"})
+
+    def __init__(self, encoder: Encoder):
+        super().__init__()
+        self.views = {"global": 1}
+        self.encoder = encoder
+        self.head = nn.Linear(encoder.embedding_dim, 4)
+
+    def forward(self, views: Views) -> Encoded:
+        """Logits (N, 4 turns made, 4 turns guessed)."""
+        images = views["global"][:, 0]  # (N, 3, S, S)
+        turned = torch.stack([torch.rot90(images, turns, dims=(2, 3)) for turns in range(4)], dim=1)
+        return {"logits": self.head(self.encoder(turned.flatten(0, 1))).unflatten(0, turned.shape[:2])}
+
+    def compare(self, encoded: Encoded) -> StepOutput:
+        """Mean cross-entropy in nats; chance is log 4."""
+        logits = encoded["logits"].float()
+        made = torch.arange(4, device=logits.device).expand(len(logits), 4)
+        loss = F.cross_entropy(logits.flatten(0, 1), made.flatten())
+        accuracy = (logits.argmax(dim=2) == made).float().mean()
+        return StepOutput(loss, {"pretext_accuracy": accuracy.detach()})
+
+    def predict(self, images: Tensor) -> Tensor:
+        """Probabilities (N, 4) of 0, 90, 180 and 270 degrees, counter-clockwise."""
+        return self.head(self.encoder(images)).softmax(dim=1)  # type: ignore[no-any-return]
+
+
+@hookimpl
+def register_pretext_tasks(register: Register) -> None:
+    """Add `rotation`."""
+    register("rotation", Rotation)

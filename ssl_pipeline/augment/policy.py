@@ -1,0 +1,102 @@
+"""What a view is: the operations of a policy, in the order in which they are applied, with their ranges.
+
+A kind of view (`global`, `local`, `plain`, ...) is a policy and a size. The section `augment.views` of params.yaml is a
+mapping from kinds to policies. This module imports no torch: it is part of the schema of params.yaml.
+"""
+
+from typing import Annotated, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+__all__ = ["Policy"]
+
+Probability = Annotated[float, Field(ge=0.0, le=1.0)]
+Strength = Annotated[float, Field(ge=0.0, le=1.0)]
+
+
+class Operation(BaseModel):
+    """One operation; `p` is the probability that a view receives it. 0 turns it off, and so does leaving it out."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    p: Probability
+
+
+def _ordered(name: str, low: float, high: float) -> None:
+    if low > high:
+        raise ValueError(f"{name} must be [smallest, largest], got [{low}, {high}]")
+
+
+class RandomResizedCrop(Operation):
+    """A crop of random area and aspect ratio, resized to the view's size. Off: the whole image is resized.
+
+    Source: Szegedy et al. 2015 (1409.4842); its use for contrast: SimCLR (2002.05709), section 3.
+    """
+
+    scale: tuple[Annotated[float, Field(gt=0, le=1)], Annotated[float, Field(gt=0, le=1)]]
+    ratio: tuple[Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)]]
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        _ordered("scale", *self.scale)
+        _ordered("ratio", *self.ratio)
+        return self
+
+
+class Rotation(Operation):
+    """A rotation about the centre by an angle uniform in ±degrees."""
+
+    degrees: Annotated[float, Field(ge=0, le=180)]
+
+
+class ColorJitter(Operation):
+    """Brightness, contrast, saturation (factors uniform in 1 ± strength) and hue (shift in turns, uniform in ± strength)."""
+
+    brightness: Strength
+    contrast: Strength
+    saturation: Strength
+    hue: Annotated[float, Field(ge=0, le=0.5)]
+
+
+class GaussianBlur(Operation):
+    """A Gaussian blur; sigma in pixels of the view, uniform in the range."""
+
+    sigma: tuple[Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)]]
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        _ordered("sigma", *self.sigma)
+        return self
+
+
+class Solarize(Operation):
+    """Invert every value at or above the threshold (0 to 1)."""
+
+    threshold: Strength
+
+
+class GaussianNoise(Operation):
+    """Add normal noise; std in units of the full range (1.0 = black to white)."""
+
+    std: Annotated[float, Field(ge=0, le=1)]
+
+
+class Policy(BaseModel):
+    """One kind of view: its size and its operations, in the order of application."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    size: Annotated[int, Field(ge=4, le=1024)]
+    random_resized_crop: RandomResizedCrop | None = None
+    horizontal_flip: Operation | None = None
+    vertical_flip: Operation | None = None
+    rotation: Rotation | None = None
+    color_jitter: ColorJitter | None = None
+    grayscale: Operation | None = None
+    gaussian_blur: GaussianBlur | None = None
+    solarize: Solarize | None = None
+    gaussian_noise: GaussianNoise | None = None
+
+    def active(self) -> set[str]:
+        """Names of the operations that some view receives (p > 0)."""
+        return {name for name, value in self if isinstance(value, Operation) and value.p > 0}

@@ -1,0 +1,216 @@
+"""params.yaml as one frozen, validated object: a section per stage, nothing unknown, nothing unset.
+
+Values have no defaults here: params.yaml states them all, with a comment each. The options of plugins (`loss: {name: ...}`)
+are checked by the registry, which knows their signatures.
+"""
+
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from ssl_pipeline.augment.policy import Policy
+from ssl_pipeline.errors import ConfigError
+
+__all__ = ["AugmentConfig", "Choice", "Config", "ExportConfig", "FinetuneConfig", "LinearEvalConfig", "PretrainConfig", "load"]
+
+Fraction = Annotated[float, Field(ge=0.0, lt=1.0)]
+Positive = Annotated[float, Field(gt=0.0)]
+Seed = Annotated[int, Field(ge=0)]
+Channel = Annotated[int, Field(ge=0, le=255)]
+
+
+class Section(BaseModel):
+    """A part of params.yaml."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class Choice(BaseModel):
+    """A thing chosen by name, with its options: `{name: info_nce, temperature: 0.1}`, or just `info_nce`."""
+
+    model_config = ConfigDict(frozen=True, extra="allow")
+
+    name: str
+
+    @model_validator(mode="before")
+    @classmethod
+    def _a_bare_name_is_a_choice_without_options(cls, value: Any) -> Any:
+        return {"name": value} if isinstance(value, str) else value
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """All but the name."""
+        return dict(self.model_extra or {})
+
+
+class AugmentConfig(Section):
+    """From images to a store of equal canvases, and what views are made of them."""
+
+    source: Choice
+    seed: Seed
+    canvas: Annotated[int, Field(ge=8, le=1024)]
+    resize: Literal["squash", "crop", "letterbox"]
+    background: tuple[Channel, Channel, Channel]
+    min_side: Annotated[int, Field(ge=1)]
+    max_megapixels: Positive
+    max_reject_fraction: Annotated[float, Field(ge=0.0, le=1.0)]
+    val_fraction: Annotated[float, Field(gt=0.0, lt=0.5)]
+    test_fraction: Annotated[float, Field(gt=0.0, lt=0.5)]
+    views: Annotated[dict[str, Policy], Field(min_length=1)]
+
+    @model_validator(mode="after")
+    def _kinds_are_file_names(self) -> Self:
+        for kind in self.views:
+            if not kind.isidentifier():
+                raise ValueError(f"views: '{kind}' must be a plain name (letters, digits, underscore)")
+        return self
+
+
+class Optimizer(Section):
+    """How weights move."""
+
+    name: Literal["adamw", "sgd"]
+    learning_rate: Positive
+    weight_decay: Annotated[float, Field(ge=0.0)]
+    momentum: Annotated[float, Field(ge=0.0, lt=1.0)]
+
+
+class Collapse(Section):
+    """Bounds past which a run is ended; see `ssl_pipeline.training.monitors`."""
+
+    min_embedding_std: Annotated[float, Field(ge=0.0)]
+    min_effective_rank: Annotated[float, Field(ge=0.0)]
+
+
+class PretrainConfig(Section):
+    """Learning without labels."""
+
+    recipe: str
+    pretext_task: dict[str, Any]
+    loss: dict[str, Any]
+    negatives: dict[str, Any]
+    backbone: Choice
+    init: Annotated[str, Field(min_length=1)]
+    seed: Seed
+    epochs: Annotated[int, Field(ge=1)]
+    batch_size: Annotated[int, Field(ge=2)]
+    optimizer: Optimizer
+    warmup_epochs: Annotated[float, Field(ge=0.0)]
+    clip_norm: Annotated[float, Field(ge=0.0)]
+    precision: Literal["auto", "fp32", "bf16", "fp16"]
+    checkpoint_minutes: Annotated[float, Field(ge=0.0)]
+    collapse: Collapse
+
+    @model_validator(mode="after")
+    def _warmup_fits(self) -> Self:
+        if self.warmup_epochs >= self.epochs:
+            raise ValueError(f"warmup_epochs ({self.warmup_epochs:g}) must be less than epochs ({self.epochs})")
+        return self
+
+
+class ExportConfig(Section):
+    """The backbone as one ONNX file."""
+
+    l2_normalize: bool
+    opset: Annotated[int, Field(ge=18, le=23)]
+
+
+class Knn(Section):
+    """Weighted nearest neighbours (Wu et al. 2018, 1805.01978, section 3.4)."""
+
+    k: Annotated[int, Field(ge=1)]
+    temperature: Positive
+
+
+class LinearEvalConfig(Section):
+    """Probes on the exported, frozen features."""
+
+    seed: Seed
+    strengths: Annotated[list[Positive], Field(min_length=1)]
+    knn: Knn
+    bootstrap: Annotated[int, Field(ge=100)]
+
+
+class FinetuneConfig(Section):
+    """Label budgets: what the pretrained weights are worth."""
+
+    seed: Seed
+    budgets: Annotated[list[Annotated[int, Field(ge=1)] | Literal["all"]], Field(min_length=1)]
+    draws: Annotated[int, Field(ge=2)]
+    view: str
+    learning_rates: Annotated[list[Positive], Field(min_length=1)]
+    weight_decay: Annotated[float, Field(ge=0.0)]
+    batch_size: Annotated[int, Field(ge=2)]
+    steps: Annotated[int, Field(ge=1)]
+    epochs: Annotated[int, Field(ge=1)]
+
+
+class Config(Section):
+    """The whole of params.yaml."""
+
+    augment: AugmentConfig
+    pretrain: PretrainConfig
+    export: ExportConfig
+    linear_eval: LinearEvalConfig
+    finetune: FinetuneConfig
+
+
+def load(path: Path) -> Config:
+    """Read and check params.yaml.
+
+    Raises:
+        ConfigError: One line for each mistake, each naming its key.
+    """
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise ConfigError(f"{path} does not exist: run this in the folder that holds params.yaml.") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} is not valid YAML: {error}") from error
+    if not isinstance(content, dict):
+        raise ConfigError(f"{path} must hold the sections {', '.join(Config.model_fields)}.")
+    try:
+        return Config.model_validate(content)
+    except ValidationError as error:
+        raise ConfigError("\n".join(f"{path}: {line}" for line in explain(error, Config))) from error
+
+
+def explain(error: ValidationError, model: type[BaseModel]) -> list[str]:
+    """One line per mistake: key, what is wrong, what was found; for an unknown key the nearest known one."""
+    from difflib import get_close_matches
+
+    lines = []
+    for item in error.errors():
+        key = ".".join(str(part) for part in item["loc"])
+        if item["type"] == "extra_forbidden":
+            known = _siblings(model, item["loc"])
+            near = get_close_matches(str(item["loc"][-1]), known, n=1)
+            hint = f" Did you mean '{near[0]}'?" if near else f" Known keys: {', '.join(known)}." if known else ""
+            lines.append(f"{key}: unknown key.{hint}")
+        elif item["type"] == "missing":
+            lines.append(f"{key}: missing; add it.")
+        else:
+            found = "" if isinstance(item["input"], dict) else f" (found {item['input']!r})"
+            message = item["msg"].removeprefix("Value error, ")
+            lines.append(f"{key}: {message}{found}" if key else message)
+    return lines
+
+
+def _siblings(model: type[BaseModel], location: tuple[int | str, ...]) -> list[str]:
+    """The keys known where an unknown one was found, by walking the models along its location."""
+    current: Any = model
+    for part in location[:-1]:
+        fields = getattr(current, "model_fields", {})
+        if part not in fields:  # a key of a mapping, such as a kind of view: its value's model is the mapping's
+            continue
+        candidates = [fields[part].annotation]
+        while candidates:
+            candidate = candidates.pop()
+            if isinstance(candidate, type) and issubclass(candidate, BaseModel):
+                current = candidate
+                break
+            candidates.extend(getattr(candidate, "__args__", ()))
+            candidates.extend(getattr(candidate, "__metadata__", ()) and [candidate.__origin__])
+    return list(getattr(current, "model_fields", {}))

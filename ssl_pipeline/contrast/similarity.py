@@ -1,0 +1,31 @@
+"""Similarities of anchors and keys, reduced over the keys that are negatives."""
+
+import math
+
+import torch
+from torch import Tensor
+
+from ssl_pipeline.types import Negatives
+
+__all__ = ["log_mass"]
+
+
+def log_mass(anchors: Tensor, negatives: Negatives, scale: float) -> Tensor:
+    """The log of the summed, weighted exponentials of an anchor's similarities to its negatives.
+
+    log sum_k w(a, k) exp(scale <a, k>), over the keys k of other samples than a's.
+
+    Args:
+        anchors: (A, D) unit-norm.
+        negatives: Keys, whose samples they are, and weights.
+        scale: Inverse temperature.
+
+    Returns:
+        (A,) float32; -inf for an anchor without negatives.
+    """
+    similarities = anchors.float() @ negatives.keys.float().T
+    logits = similarities * scale
+    if negatives.log_weight is not None:
+        logits = logits + negatives.log_weight(similarities, 0)
+    same = negatives.anchor_samples[:, None] == negatives.key_samples[None, :]
+    return torch.logsumexp(logits.masked_fill(same, -math.inf), dim=1)

@@ -1,0 +1,16 @@
+"""Errors that are the user's to mend: shown as one message, without a traceback, by the stages.
+
+A bug in our own code raises anything else and keeps its traceback.
+"""
+
+
+class PipelineError(Exception):
+    """Something about the data or the run is wrong; the message says what, where and what to do."""
+
+    exit_code = 1
+
+
+class ConfigError(PipelineError):
+    """Something in params.yaml (or in a plugin it names) is wrong; the message names the key."""
+
+    exit_code = 2

@@ -1,0 +1,43 @@
+"""The hooks that a plugin implements, each with `@ssl_pipeline.hookimpl`.
+
+A plugin is a module named by an entry point in the group `ssl_pipeline`. It imports `hookimpl` and calls `register` once for
+each thing it adds:
+
+    @hookimpl
+    def register_losses(register):
+        register("my_loss", MyLoss)
+"""
+
+from typing import TYPE_CHECKING
+
+import pluggy
+
+if TYPE_CHECKING:
+    from ssl_pipeline.types import Register
+
+hookspec = pluggy.HookspecMarker("ssl_pipeline")
+
+
+@hookspec
+def register_pretext_tasks(register: "Register") -> None:
+    """Add pretext tasks: factories `(encoder, [loss, negatives,] **options) -> PretextTask`."""
+
+
+@hookspec
+def register_losses(register: "Register") -> None:
+    """Add losses: factories `(**options) -> Loss`."""
+
+
+@hookspec
+def register_negatives(register: "Register") -> None:
+    """Add negative-sampling strategies: factories `(**options) -> NegativeStrategy`."""
+
+
+@hookspec
+def register_backbones(register: "Register") -> None:
+    """Add backbones: factories `(**options) -> Backbone`; those of a family also take `model`."""
+
+
+@hookspec
+def register_recipes(register: "Register") -> None:
+    """Add recipes: factories `() -> dict` with the keys pretext_task, loss and negatives."""

@@ -1,0 +1,105 @@
+"""plugins.lock: which third-party plugins a run uses, at which version and code.
+
+DVC sees files, not installed packages. The lock is a file: `make repro` refreshes it, `pretrain` depends on it, so that
+upgrading a plugin re-runs the stages that used it, and no other plugin's upgrade does.
+"""
+
+import hashlib
+import importlib.metadata as metadata
+import importlib.util
+import json
+from pathlib import Path
+from typing import Any
+
+from ssl_pipeline.config import PretrainConfig
+from ssl_pipeline.errors import ConfigError
+from ssl_pipeline.products import write_json
+from ssl_pipeline.recipes import resolve
+from ssl_pipeline.registry import GROUP, Entry, Registry
+
+__all__ = ["check", "code_digest", "contents", "used", "write"]
+
+Lock = dict[str, dict[str, Any]]
+
+
+def used(registry: Registry, config: PretrainConfig) -> list[Entry]:
+    """The entries that a run takes part in: its recipe, task, loss, negatives and backbone."""
+    recipe = resolve(registry, config)
+    chosen = {**recipe.parts(), "backbone": config.backbone}
+    named = {"recipe": config.recipe, **{kind: choice.name for kind, choice in chosen.items()}}
+    return [registry.find(kind, name) for kind, name in named.items()]
+
+
+def contents(registry: Registry, config: PretrainConfig) -> Lock:
+    """Distribution -> version, digest of its code, and what the run takes from it; built-ins are left out."""
+    lock: Lock = {}
+    for entry in used(registry, config):
+        if entry.distribution == "ssl-pipeline":
+            continue
+        item = lock.setdefault(entry.distribution, {"version": entry.version, "code": _code(entry.distribution), "provides": []})
+        item["provides"].append(f"{entry.kind} {entry.name}")
+    return lock
+
+
+def write(path: Path, lock: Lock) -> None:
+    """Write the lock, only where it differs: an untouched file keeps DVC's own caches valid."""
+    if not path.exists() or _read(path) != lock:
+        write_json(path, lock)
+
+
+def check(path: Path, registry: Registry, config: PretrainConfig) -> Lock:
+    """The lock, which must be that of the plugins now installed.
+
+    Raises:
+        ConfigError: It is out of date, or a locked plugin is not installed.
+    """
+    locked = _read(path) if path.exists() else {}
+    try:
+        current = contents(registry, config)
+    except ConfigError as error:
+        installed = {distribution.name for distribution in metadata.distributions()}
+        missing = [f"{name} {item['version']}" for name, item in locked.items() if name not in installed]
+        if missing:
+            raise ConfigError(f"{error}\n{path} says that it came with {', '.join(missing)}: pip install it again.") from error
+        raise
+    if current != locked:
+        raise ConfigError(
+            f"{path} does not match the installed plugins ({_names(locked)} in the lock, {_names(current)} installed): "
+            "run `python -m stages.plugins --lock`, then `dvc repro` again. `make repro` does both."
+        )
+    return locked
+
+
+def code_digest(folder: Path) -> str:
+    """SHA-256 over the names and bytes of a folder's Python and YAML files, in hex."""
+    total = hashlib.sha256()
+    for file in sorted(path for path in folder.rglob("*") if path.suffix in (".py", ".yaml")):
+        total.update(f"{file.relative_to(folder).as_posix()}\0".encode())
+        total.update(hashlib.sha256(file.read_bytes()).digest())
+    return total.hexdigest()
+
+
+def _code(distribution: str) -> str:
+    """Digest of the modules behind a distribution's entry points, so that an edit without a new version counts too."""
+    points = metadata.distribution(distribution).entry_points.select(group=GROUP)
+    digests = []
+    for root in sorted({point.module.partition(".")[0] for point in points}):
+        spec = importlib.util.find_spec(root)
+        if spec is None or spec.origin is None:
+            continue
+        origin = Path(spec.origin)
+        package = spec.submodule_search_locations is not None
+        digests.append(code_digest(origin.parent) if package else hashlib.sha256(origin.read_bytes()).hexdigest())
+    return hashlib.sha256("".join(digests).encode()).hexdigest()
+
+
+def _read(path: Path) -> Lock:
+    try:
+        lock: Lock = json.loads(path.read_text(encoding="utf-8"))
+    except json.JSONDecodeError as error:
+        raise ConfigError(f"{path} is damaged ({error}): run `python -m stages.plugins --lock`.") from error
+    return lock
+
+
+def _names(lock: Lock) -> str:
+    return ", ".join(f"{name} {item['version']} [{item['code'][:8]}]" for name, item in lock.items()) or "none"

@@ -1,0 +1,60 @@
+"""Heads on top of an encoder, and energies of pairs of embeddings."""
+
+import itertools
+from collections.abc import Sequence
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ssl_pipeline.types import EnergyHead, Loss
+
+__all__ = ["CosineEnergy", "ProjectedEnergy", "mlp"]
+
+
+def mlp(sizes: Sequence[int], last_norm: bool = False) -> nn.Sequential:
+    """A multi-layer perceptron with batch normalisation and ReLU between layers.
+
+    Args:
+        sizes: Widths, input first: [512, 2048, 128] has two layers.
+        last_norm: Whether a batch normalisation without scale and shift follows the last layer.
+
+    Source: SimCLR (2002.05709), appendix B; the reference implementation normalises after the last layer too.
+    """
+    layers: list[nn.Module] = []
+    pairs = list(itertools.pairwise(sizes))
+    for index, (inputs, outputs) in enumerate(pairs):
+        last = index == len(pairs) - 1
+        layers.append(nn.Linear(inputs, outputs, bias=last and not last_norm))
+        if not last:
+            layers += [nn.BatchNorm1d(outputs), nn.ReLU(inplace=True)]
+        elif last_norm:
+            layers.append(nn.BatchNorm1d(outputs, affine=False))
+    return nn.Sequential(*layers)
+
+
+class CosineEnergy(EnergyHead):
+    """Minus the cosine of backbone embeddings, for tasks that train no energy of their own. In [-1, 1]."""
+
+    name = "negative_cosine_of_embeddings"
+
+    def forward(self, first: Tensor, second: Tensor) -> Tensor:
+        """Energies (N,) of embeddings (N, D) and (N, D)."""
+        return -F.cosine_similarity(first, second, dim=1)
+
+
+class ProjectedEnergy(EnergyHead):
+    """The method's own energy of trained, unit-norm projections."""
+
+    def __init__(self, projector: nn.Module, loss: Loss):
+        super().__init__()
+        self.projector = projector
+        self.loss = loss
+        self.name = f"{loss.energy_name}_of_projections"
+
+    def project(self, embeddings: Tensor) -> Tensor:
+        """Unit-norm projections (N, P) of embeddings (N, D)."""
+        return F.normalize(self.projector(embeddings), dim=-1)
+
+    def forward(self, first: Tensor, second: Tensor) -> Tensor:
+        """Energies (N,) of embeddings (N, D) and (N, D)."""
+        return self.loss.energy(self.project(first), self.project(second))

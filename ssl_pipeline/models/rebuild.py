@@ -1,0 +1,157 @@
+"""model.json: all that is needed to rebuild a trained model, and the functions that do it."""
+
+from collections.abc import Mapping
+from importlib.metadata import PackageNotFoundError, version
+from inspect import signature
+from pathlib import Path
+from typing import Literal
+
+import safetensors.torch
+import torch
+from pydantic import BaseModel, ConfigDict
+from torch import Tensor, nn
+
+from ssl_pipeline.config import Choice
+from ssl_pipeline.errors import ConfigError, PipelineError
+from ssl_pipeline.models.encoder import Encoder
+from ssl_pipeline.products import atomic_file, read_json, require, sha256, write_json
+from ssl_pipeline.recipes import Recipe
+from ssl_pipeline.registry import Registry
+from ssl_pipeline.types import PretextTask
+
+__all__ = ["ModelCard", "build_encoder", "build_task", "load_encoder", "load_task", "read_card", "save_model", "versions"]
+
+ENCODER, ENERGY_HEAD, CARD = "encoder.safetensors", "energy_head.safetensors", "model.json"
+
+
+class ModelCard(BaseModel):
+    """What a trained encoder is: enough to build it anew, and to say where it came from."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    backbone: Choice
+    recipe: Recipe
+    embedding_dim: int
+    size: int
+    """Side in px of the images that the encoder was trained on."""
+    resize: Literal["squash", "crop", "letterbox"]
+    background: tuple[int, int, int]
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    seed: int
+    weights_sha256: str
+    params_sha256: str
+    """Digest of the parameters that shaped the weights."""
+    plugins: dict[str, str]
+    """Third-party distribution -> version."""
+    versions: dict[str, str]
+
+
+def versions() -> dict[str, str]:
+    """Versions of what shapes the weights and graphs."""
+    found = {}
+    for name in ("ssl-pipeline", "torch", "torchvision", "timm", "onnx", "onnxscript", "numpy", "pillow"):
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:  # pragma: no cover - all are dependencies of ours
+            found[name] = "not installed"
+    return found
+
+
+def build_encoder(
+    registry: Registry,
+    backbone: Choice,
+    mean: tuple[float, float, float],
+    std: tuple[float, float, float],
+    seed: int,
+    size: int,
+    pretrained: bool = False,
+) -> Encoder:
+    """An encoder with random weights that depend on the seed alone, and leave torch's own generator as it was.
+
+    Args:
+        registry: Where the backbone is found.
+        backbone: Its name and options.
+        mean: Of each channel of the training images, in [0, 1].
+        std: Likewise.
+        seed: Of the weights.
+        size: Side of the images in px.
+        pretrained: Whether to ask the backbone for published weights instead.
+
+    Raises:
+        ConfigError: Unknown backbone or option, or it has no published weights.
+    """
+    entry = registry.find("backbone", backbone.name)
+    if pretrained and "pretrained" not in signature(entry.factory).parameters:
+        raise ConfigError(f"pretrain.init: backbone '{backbone.name}' has no published weights; use timm/... or init: random.")
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        network = registry.build("backbone", backbone, size=size, pretrained=pretrained)
+    return Encoder(network, mean, std)
+
+
+def build_task(registry: Registry, recipe: Recipe, encoder: Encoder, seed: int) -> PretextTask:
+    """The pretext task of a recipe around an encoder, its heads drawn from the seed.
+
+    Raises:
+        ConfigError: The task takes no loss or negatives, but the recipe names some, or the other way round.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed + 1)  # not the encoder's numbers again
+        parts = recipe.parts()
+        task_choice = parts.pop("pretext_task")
+        accepted = signature(registry.find("pretext_task", task_choice.name).factory).parameters
+        for kind in ("loss", "negatives"):
+            if kind in parts and kind not in accepted:
+                raise ConfigError(f"pretrain.{kind}: pretext task '{task_choice.name}' takes none; leave it {{}}.")
+            if kind in accepted and kind not in parts:
+                raise ConfigError(f"pretrain.{kind}: pretext task '{task_choice.name}' needs one; name it.")
+        built = {kind: registry.build(kind, choice) for kind, choice in parts.items()}
+        task: PretextTask = registry.build("pretext_task", task_choice, encoder=encoder, **built)
+    return task
+
+
+def save_model(folder: Path, encoder: nn.Module, energy_head: nn.Module | None, card: ModelCard) -> ModelCard:
+    """Write weights and card into a folder; return the card with the weights' digest filled in."""
+    save_weights(folder / ENCODER, encoder.state_dict())
+    if energy_head is not None:
+        save_weights(folder / ENERGY_HEAD, energy_head.state_dict())
+    card = card.model_copy(update={"weights_sha256": sha256(folder / ENCODER)})
+    write_json(folder / CARD, card.model_dump(mode="json"))
+    return card
+
+
+def save_weights(path: Path, state: Mapping[str, Tensor]) -> None:
+    """Write tensors as safetensors, from whatever device and memory format."""
+    with atomic_file(path) as temporary:
+        safetensors.torch.save_file({name: value.detach().cpu().contiguous() for name, value in state.items()}, temporary)
+
+
+def read_card(folder: Path, stage: str = "pretrain") -> ModelCard:
+    """The card of a model folder that `stage` made."""
+    return ModelCard.model_validate(read_json(folder / CARD, stage))
+
+
+def load_encoder(registry: Registry, folder: Path, stage: str = "pretrain") -> tuple[Encoder, ModelCard]:
+    """The trained encoder in eval mode, on the CPU, and its card.
+
+    Raises:
+        PipelineError: The weights are missing, or are not those that the card describes.
+    """
+    card = read_card(folder, stage)
+    path = require(folder / ENCODER, stage)
+    if sha256(path) != card.weights_sha256:
+        raise PipelineError(f"{path} is not the file that {folder / CARD} describes: run `dvc repro --force {stage}`.")
+    encoder = build_encoder(registry, card.backbone, card.mean, card.std, card.seed, card.size)
+    encoder.load_state_dict(safetensors.torch.load_file(path))
+    return encoder.eval(), card
+
+
+def load_task(registry: Registry, folder: Path) -> PretextTask:
+    """The pretext task with its trained encoder and energy head, in eval mode, on the CPU."""
+    encoder, card = load_encoder(registry, folder)
+    task = build_task(registry, card.recipe, encoder, card.seed)
+    if task.energy_head is not None:
+        path = require(folder / ENERGY_HEAD, "pretrain")
+        task.energy_head.load_state_dict(safetensors.torch.load_file(path))
+    return task.eval()

@@ -1,0 +1,113 @@
+"""Writing ONNX files: one self-contained file, checked, with the same bytes each time it is written."""
+
+import contextlib
+import logging
+import os
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import onnx
+
+from ssl_pipeline.errors import PipelineError
+from ssl_pipeline.products import atomic_file
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+__all__ = ["write_graph", "write_proto"]
+
+_LARGEST = 2**31 - 1
+"""Bytes that one protobuf message, and therefore one self-contained ONNX file, can hold."""
+
+
+def write_graph(
+    module: "nn.Module",
+    inputs: "tuple[Tensor, ...]",
+    path: Path,
+    *,
+    input_names: Sequence[str],
+    output_names: Sequence[str],
+    dynamic_shapes: Mapping[str, Any] | tuple[Any, ...],
+    opset: int = 18,
+    metadata: Mapping[str, str],
+) -> None:
+    """Export a module as one ONNX file.
+
+    Args:
+        module: Exported in the mode (train or eval) that it is in.
+        inputs: Examples of its positional arguments. A dynamic dimension must be at least 2 long in them: the exporter
+            takes a 1 for a constant.
+        path: Where the file goes; its folder is made if need be.
+        input_names: Names of the graph's inputs, in order.
+        output_names: Names of the graph's outputs, in order.
+        dynamic_shapes: As `torch.export` takes them: for each argument, dimension -> `torch.export.Dim`.
+        opset: ONNX operator set, 18 to 23.
+        metadata: Becomes the file's metadata; readers find it without running the graph.
+
+    Raises:
+        PipelineError: The graph exceeds 2 GB, which one file cannot hold.
+    """
+    import torch
+
+    with _quiet_exporter():
+        program = torch.onnx.export(
+            module,
+            inputs,
+            dynamo=True,
+            external_data=False,
+            verbose=False,
+            input_names=list(input_names),
+            output_names=list(output_names),
+            dynamic_shapes=dynamic_shapes,
+            opset_version=opset,
+        )
+    assert program is not None  # only dynamo=False returns None
+    write_proto(program.model_proto, path, metadata)
+
+
+def write_proto(model: onnx.ModelProto, path: Path, metadata: Mapping[str, str]) -> None:
+    """Write an ONNX model whole, checked, its metadata replaced, without traces of the machine that made it.
+
+    Args:
+        model: Is changed: what the exporter notes about source lines is stripped.
+        path: Where the file goes.
+        metadata: Replaces the model's own; written in the order of the keys.
+
+    Raises:
+        PipelineError: The model exceeds 2 GB.
+    """
+    _strip(model)
+    onnx.helper.set_model_props(model, dict(sorted(metadata.items())))
+    if model.ByteSize() > _LARGEST:
+        raise PipelineError(
+            f"{path}: the graph is {model.ByteSize() / 1e9:.1f} GB, and a self-contained ONNX file holds at most 2 GB. "
+            "Choose a smaller backbone (pretrain.backbone)."
+        )
+    onnx.checker.check_model(model, full_check=True)
+    with atomic_file(path) as temporary:
+        temporary.write_bytes(model.SerializeToString(deterministic=True))
+
+
+def _strip(model: onnx.ModelProto) -> None:
+    """Remove the exporter's notes: stack traces with absolute paths, which would make the bytes differ between machines."""
+    model.doc_string = ""
+    for owner in (model.graph, *model.functions):
+        owner.doc_string = ""
+        del owner.metadata_props[:]
+        for value in (*owner.value_info, *getattr(owner, "input", ()), *getattr(owner, "output", ())):
+            if isinstance(value, onnx.ValueInfoProto):  # a function's inputs are mere names
+                value.doc_string = ""
+                del value.metadata_props[:]
+        for node in owner.node:
+            node.doc_string = ""
+            del node.metadata_props[:]
+    for tensor in model.graph.initializer:
+        tensor.doc_string = ""
+        del tensor.metadata_props[:]
+
+
+@contextlib.contextmanager
+def _quiet_exporter() -> Iterator[None]:
+    yield

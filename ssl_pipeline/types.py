@@ -1,0 +1,156 @@
+"""The contracts between the core and its plugins: small base classes, each with the shapes it promises.
+
+Energy is the idea behind all of them: an encoder makes a pair of views comparable, and the energy of a pair is low when the
+two are compatible. A pretext task says what the views are and what is predicted from them, a loss shapes the energies of
+pairs, a negative-sampling strategy says which incompatible pairs count, and how much.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Protocol
+
+import torch
+from torch import Tensor, nn
+
+__all__ = [
+    "Backbone",
+    "Encoded",
+    "EnergyHead",
+    "Factory",
+    "Loss",
+    "NegativeStrategy",
+    "Negatives",
+    "PretextTask",
+    "Register",
+    "StepOutput",
+    "Views",
+]
+
+Factory = Callable[..., Any]
+"""Builds a plugin's object; its signature is the schema of its options in params.yaml."""
+
+Views = Mapping[str, Tensor]
+"""Kind of view -> (N, V, 3, S, S) float32 in [0, 1]: V views of each of N samples."""
+
+Encoded = dict[str, Tensor]
+"""What a task's forward returns: tensors whose first dimension is the sample, so that chunks can be concatenated."""
+
+
+class Register(Protocol):
+    """What a hook calls, once for each thing it adds."""
+
+    def __call__(self, name: str, factory: Factory) -> None:
+        """Add a factory. A name that ends in "/" is a family: `torchvision/` serves `torchvision/resnet18`."""
+
+
+class StepOutput(NamedTuple):
+    """A step's loss (a scalar with a graph) and detached scalars worth a curve."""
+
+    loss: Tensor
+    metrics: dict[str, Tensor]
+
+
+class Backbone(nn.Module, ABC):
+    """Maps normalised images (N, 3, S, S) to embeddings (N, `embedding_dim`) float32."""
+
+    embedding_dim: int
+
+
+class EnergyHead(nn.Module, ABC):
+    """The energy of pairs, from their embeddings."""
+
+    name: str
+    """Which energy this is; `energy.onnx` carries it in its metadata."""
+
+    @abstractmethod
+    def forward(self, first: Tensor, second: Tensor) -> Tensor:
+        """Return energies (N,), low where compatible, for embeddings (N, D) and (N, D)."""
+
+
+class PretextTask(nn.Module, ABC):
+    """What is learned from: three verbs, `forward`, `compare`, `after_step`, and what leaves training.
+
+    Augmentation is never inside a task: it receives views, and declares which it needs.
+    """
+
+    encoder: nn.Module
+    """The part that is exported: (N, 3, S, S) in [0, 1] -> (N, D)."""
+
+    energy_head: EnergyHead | None
+    """The trained energy of pairs; None, unless a task sets it, stands for the cosine of backbone embeddings."""
+
+    views: Mapping[str, int]
+    """Kind of view -> how many of it a sample needs, such as {"global": 2}."""
+
+    forbidden: frozenset[str] = frozenset()
+    """Operations of the augmentation policy that would give the answer away or make it undecidable."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.energy_head = None
+
+    @abstractmethod
+    def forward(self, views: Views) -> Encoded:
+        """Encode; per sample, so that a batch can be cut into chunks. This is what DistributedDataParallel wraps."""
+
+    @abstractmethod
+    def compare(self, encoded: Encoded) -> StepOutput:
+        """Compare samples of the whole batch: heads that mix samples, negatives, the loss."""
+
+    def after_step(self, progress: float) -> None:
+        """Do what follows an optimizer step (EMA, queues). `progress` is the share of training done, in (0, 1]."""
+        del progress  # most tasks hold no such state
+
+    @abstractmethod
+    def predict(self, images: Tensor) -> Tensor:
+        """Return what the task predicts or projects, for `pretext.onnx`: (N, 3, S, S) in [0, 1] -> (N, ...)."""
+
+
+@dataclass(frozen=True)
+class Negatives:
+    """Incompatible pairs as data: every anchor against every key of another sample, with weights.
+
+    Attributes:
+        keys: (K, D) unit-norm.
+        anchor_samples: (A,) int64, which sample each anchor is a view of.
+        key_samples: (K,) int64, likewise. A key of the anchor's own sample is no negative; -1 is nobody's sample. Two short
+            vectors instead of a mask, so that nothing of size A x K need exist.
+        log_weight: None, or a function of (similarities of a tile (A, k), position of its first key) that returns the
+            logarithm of each negative's weight (A, k).
+        correct: None, or a function of (log of the negatives' summed mass (A,), positive logits (A,)) that returns the log
+            mass to use in the denominator (debiased: without the positives' share).
+    """
+
+    keys: Tensor
+    anchor_samples: Tensor
+    key_samples: Tensor
+    log_weight: Callable[[Tensor, int], Tensor] | None = None
+    correct: Callable[[Tensor, Tensor], Tensor] | None = None
+
+
+class NegativeStrategy(nn.Module, ABC):
+    """Says which incompatible pairs count, and how much. Queues and pointers are persistent buffers."""
+
+    @abstractmethod
+    def select(self, anchors: Tensor, samples: Tensor) -> Negatives:
+        """Choose negatives for unit-norm anchors (A, D), which are views of the samples (A,) int64."""
+
+    def after_step(self, progress: float) -> None:
+        """Follow an optimizer step, such as by filling a queue. `progress` is the share of training done, in (0, 1]."""
+        del progress  # most strategies hold no state
+
+
+class Loss(nn.Module, ABC):
+    """Shapes the energies of pairs."""
+
+    energy_name: str
+    """Which energy it shapes, for the metadata of `energy.onnx`."""
+
+    @abstractmethod
+    def forward(self, anchors: Tensor, positives: Tensor, negatives: Negatives) -> StepOutput:
+        """Return the mean loss over anchors (A, D) with positives (A, D), both unit-norm."""
+
+    @abstractmethod
+    def energy(self, first: Tensor, second: Tensor) -> Tensor:
+        """Return the energy of pairs (N,) of projections (N, D) and (N, D), both unit-norm."""

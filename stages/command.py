@@ -1,0 +1,42 @@
+"""What all stage commands share: reading params.yaml, and how errors look to a person."""
+
+import functools
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import click
+
+from ssl_pipeline.config import Config, load
+from ssl_pipeline.errors import PipelineError
+
+__all__ = ["stage"]
+
+
+def stage(run: Callable[[Config], None]) -> click.Command:
+    """Make a click command of a function of the configuration.
+
+    A `PipelineError` becomes one message and its exit status; Ctrl-C becomes exit status 130. Anything else is a bug, and
+    keeps its traceback.
+    """
+
+    @click.command(name=run.__name__, help=run.__doc__)
+    @click.option("--params", default="params.yaml", type=click.Path(path_type=Path), show_default=True, help="The parameters.")
+    @functools.wraps(run)
+    def command(params: Path) -> None:
+        sys.exit(guarded(lambda: run(load(params))))
+
+    return command
+
+
+def guarded(action: Callable[[], None]) -> int:
+    """Run an action; return its exit status, having told the user what is theirs to mend."""
+    try:
+        action()
+    except PipelineError as error:
+        click.echo(f"error: {error}", err=True)
+        return error.exit_code
+    except KeyboardInterrupt as interrupt:
+        click.echo(str(interrupt) or "interrupted; nothing was half-written", err=True)
+        return 130
+    return 0
