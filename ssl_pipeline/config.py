@@ -1,7 +1,7 @@
 """params.yaml as one frozen, validated object: a section per stage, nothing unknown, nothing unset.
 
-Values have no defaults here: params.yaml states them all, with a comment each. The options of plugins (`loss: {name: ...}`)
-are checked by the registry, which knows their signatures.
+Values have no defaults here: params.yaml states them all, with a comment each. The options of plugins (`loss: {name:
+...}`) are checked by the registry, which knows their signatures.
 """
 
 from pathlib import Path
@@ -13,7 +13,16 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from ssl_pipeline.augment.policy import Policy
 from ssl_pipeline.errors import ConfigError
 
-__all__ = ["AugmentConfig", "Choice", "Config", "ExportConfig", "FinetuneConfig", "LinearEvalConfig", "PretrainConfig", "load"]
+__all__ = [
+    "AugmentConfig",
+    "Choice",
+    "Config",
+    "ExportConfig",
+    "FinetuneConfig",
+    "LinearEvalConfig",
+    "PretrainConfig",
+    "load",
+]
 
 Fraction = Annotated[float, Field(ge=0.0, lt=1.0)]
 Positive = Annotated[float, Field(gt=0.0)]

@@ -1,7 +1,7 @@
 """The hooks that a plugin implements, each with `@ssl_pipeline.hookimpl`.
 
-A plugin is a module named by an entry point in the group `ssl_pipeline`. It imports `hookimpl` and calls `register` once for
-each thing it adds:
+A plugin is a module named by an entry point in the group `ssl_pipeline`. It imports `hookimpl` and calls `register`
+once for each thing it adds:
 
     @hookimpl
     def register_losses(register):
@@ -15,7 +15,10 @@ import pluggy
 if TYPE_CHECKING:
     from ssl_pipeline.types import Register
 
-hookspec = pluggy.HookspecMarker("ssl_pipeline")
+GROUP = "ssl_pipeline"
+"""The entry-point group in which plugins are found."""
+
+hookspec = pluggy.HookspecMarker(GROUP)
 
 
 @hookspec

@@ -13,9 +13,10 @@ from typing import Any
 
 from ssl_pipeline.config import PretrainConfig
 from ssl_pipeline.errors import ConfigError
+from ssl_pipeline.hookspecs import GROUP
 from ssl_pipeline.products import write_json
 from ssl_pipeline.recipes import resolve
-from ssl_pipeline.registry import GROUP, Entry, Registry
+from ssl_pipeline.registry import Entry, Registry
 
 __all__ = ["check", "code_digest", "contents", "used", "write"]
 
@@ -36,7 +37,9 @@ def contents(registry: Registry, config: PretrainConfig) -> Lock:
     for entry in used(registry, config):
         if entry.distribution == "ssl-pipeline":
             continue
-        item = lock.setdefault(entry.distribution, {"version": entry.version, "code": _code(entry.distribution), "provides": []})
+        item = lock.setdefault(
+            entry.distribution, {"version": entry.version, "code": _code(entry.distribution), "provides": []}
+        )
         item["provides"].append(f"{entry.kind} {entry.name}")
     return lock
 
@@ -60,7 +63,9 @@ def check(path: Path, registry: Registry, config: PretrainConfig) -> Lock:
         installed = {distribution.name for distribution in metadata.distributions()}
         missing = [f"{name} {item['version']}" for name, item in locked.items() if name not in installed]
         if missing:
-            raise ConfigError(f"{error}\n{path} says that it came with {', '.join(missing)}: pip install it again.") from error
+            raise ConfigError(
+                f"{error}\n{path} says that it came with {', '.join(missing)}: pip install it again."
+            ) from error
         raise
     if current != locked:
         raise ConfigError(

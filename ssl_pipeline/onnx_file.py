@@ -1,14 +1,11 @@
 """Writing ONNX files: one self-contained file, checked, with the same bytes each time it is written."""
 
-import contextlib
-import logging
-import os
-import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import onnx
+from google.protobuf.message import Message
 
 from ssl_pipeline.errors import PipelineError
 from ssl_pipeline.products import atomic_file
@@ -29,7 +26,7 @@ def write_graph(
     *,
     input_names: Sequence[str],
     output_names: Sequence[str],
-    dynamic_shapes: Mapping[str, Any] | tuple[Any, ...],
+    dynamic_shapes: dict[str, Any] | tuple[Any, ...],
     opset: int = 18,
     metadata: Mapping[str, str],
 ) -> None:
@@ -51,18 +48,17 @@ def write_graph(
     """
     import torch
 
-    with _quiet_exporter():
-        program = torch.onnx.export(
-            module,
-            inputs,
-            dynamo=True,
-            external_data=False,
-            verbose=False,
-            input_names=list(input_names),
-            output_names=list(output_names),
-            dynamic_shapes=dynamic_shapes,
-            opset_version=opset,
-        )
+    program = torch.onnx.export(
+        module,
+        inputs,
+        dynamo=True,
+        external_data=False,
+        verbose=False,
+        input_names=list(input_names),
+        output_names=list(output_names),
+        dynamic_shapes=dynamic_shapes,
+        opset_version=opset,
+    )
     assert program is not None  # only dynamo=False returns None
     write_proto(program.model_proto, path, metadata)
 
@@ -90,24 +86,11 @@ def write_proto(model: onnx.ModelProto, path: Path, metadata: Mapping[str, str])
         temporary.write_bytes(model.SerializeToString(deterministic=True))
 
 
-def _strip(model: onnx.ModelProto) -> None:
-    """Remove the exporter's notes: stack traces with absolute paths, which would make the bytes differ between machines."""
-    model.doc_string = ""
-    for owner in (model.graph, *model.functions):
-        owner.doc_string = ""
-        del owner.metadata_props[:]
-        for value in (*owner.value_info, *getattr(owner, "input", ()), *getattr(owner, "output", ())):
-            if isinstance(value, onnx.ValueInfoProto):  # a function's inputs are mere names
-                value.doc_string = ""
-                del value.metadata_props[:]
-        for node in owner.node:
-            node.doc_string = ""
-            del node.metadata_props[:]
-    for tensor in model.graph.initializer:
-        tensor.doc_string = ""
-        del tensor.metadata_props[:]
-
-
-@contextlib.contextmanager
-def _quiet_exporter() -> Iterator[None]:
-    yield
+def _strip(message: Message) -> None:
+    """Remove the exporter's notes: stack traces with absolute paths would make the bytes differ between machines."""
+    for note in {"doc_string", "metadata_props"} & message.DESCRIPTOR.fields_by_name.keys():
+        message.ClearField(note)
+    for field, value in message.ListFields():
+        if field.message_type is not None:
+            for part in [value] if isinstance(value, Message) else value:
+                _strip(part)

@@ -1,7 +1,7 @@
 """Randomness as an input: numbers that are a pure hash of what they are for.
 
-Nothing here holds a state. The numbers for one view of one image depend on (seed, epoch, sample, view, parameter) and on
-nothing else: not on workers, batch composition, device or whether the run was resumed.
+Nothing here holds a state. The numbers for one view of one image depend on (seed, epoch, sample, view, parameter) and
+on nothing else: not on workers, batch composition, device or whether the run was resumed.
 
 The mixing function is SplitMix64 (Steele, Lea, Flood 2014, "Fast splittable pseudorandom number generators").
 """

@@ -1,4 +1,4 @@
-"""Recipes: named methods as data. A recipe names a pretext task and, where the task takes them, a loss and negatives."""
+"""Recipes: named methods as data: a pretext task and, where the task takes them, a loss and negatives."""
 
 from typing import Any
 

@@ -1,7 +1,7 @@
 """Everything that can be chosen by name in params.yaml, who brought it, and which options it takes.
 
-The registry asks plugins through pluggy's hooks: built-ins from a list of modules, everybody else from the entry-point group
-`ssl_pipeline`. A factory's signature is the schema of its options.
+The registry asks plugins through pluggy's hooks: built-ins from a list of modules, everybody else from the entry-point
+group `ssl_pipeline`. A factory's signature is the schema of its options.
 """
 
 import importlib
@@ -19,11 +19,11 @@ from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 from ssl_pipeline import hookspecs
 from ssl_pipeline.config import Choice, explain
 from ssl_pipeline.errors import ConfigError
+from ssl_pipeline.hookspecs import GROUP
 from ssl_pipeline.types import Factory
 
-__all__ = ["GROUP", "KINDS", "Entry", "Failure", "Registry"]
+__all__ = ["KINDS", "Entry", "Failure", "Registry"]
 
-GROUP = "ssl_pipeline"
 KINDS = {
     "pretext_task": "register_pretext_tasks",
     "loss": "register_losses",
@@ -141,7 +141,9 @@ class Registry:
         near = get_close_matches(name, known, n=1)
         lines = [f"pretrain.{kind}: unknown name '{name}'." + (f" Did you mean '{near[0]}'?" if near else "")]
         lines.append(f"Known: {', '.join(known)}.")
-        lines += [f"This plugin failed to load, and may be the one that is meant: {failure}" for failure in self.failures]
+        lines += [
+            f"This plugin failed to load, and may be the one that is meant: {failure}" for failure in self.failures
+        ]
         raise ConfigError("\n".join(lines))
 
     def build(self, kind: str, choice: Choice, **injected: Any) -> Any:
@@ -178,7 +180,7 @@ class Registry:
 
 def schema(factory: Factory) -> type[BaseModel]:
     """The pydantic model of a factory's options, made from its signature."""
-    function = factory.__init__ if inspect.isclass(factory) else factory  # type: ignore[misc]
+    function = factory.__init__ if inspect.isclass(factory) else factory
     hints = typing.get_type_hints(getattr(function, "func", function), include_extras=True)
     fields: dict[str, Any] = {}
     for name, parameter in inspect.signature(factory).parameters.items():

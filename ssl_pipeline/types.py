@@ -1,8 +1,8 @@
 """The contracts between the core and its plugins: small base classes, each with the shapes it promises.
 
-Energy is the idea behind all of them: an encoder makes a pair of views comparable, and the energy of a pair is low when the
-two are compatible. A pretext task says what the views are and what is predicted from them, a loss shapes the energies of
-pairs, a negative-sampling strategy says which incompatible pairs count, and how much.
+Energy is the idea behind all of them: an encoder makes a pair of views comparable, and the energy of a pair is low
+when the two are compatible. A pretext task says what the views are and what is predicted from them, a loss shapes the
+energies of pairs, a negative-sampling strategy says which incompatible pairs count, and how much.
 """
 
 from abc import ABC, abstractmethod
@@ -10,7 +10,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
-import torch
 from torch import Tensor, nn
 
 __all__ = [
@@ -114,12 +113,12 @@ class Negatives:
     Attributes:
         keys: (K, D) unit-norm.
         anchor_samples: (A,) int64, which sample each anchor is a view of.
-        key_samples: (K,) int64, likewise. A key of the anchor's own sample is no negative; -1 is nobody's sample. Two short
-            vectors instead of a mask, so that nothing of size A x K need exist.
+        key_samples: (K,) int64, likewise. A key of the anchor's own sample is no negative; -1 is nobody's sample. Two
+            short vectors instead of a mask, so that nothing of size A x K need exist.
         log_weight: None, or a function of (similarities of a tile (A, k), position of its first key) that returns the
             logarithm of each negative's weight (A, k).
-        correct: None, or a function of (log of the negatives' summed mass (A,), positive logits (A,)) that returns the log
-            mass to use in the denominator (debiased: without the positives' share).
+        correct: None, or a function of (log of the negatives' summed mass (A,), positive logits (A,)) that returns the
+            log mass to use in the denominator (debiased: without the positives' share).
     """
 
     keys: Tensor

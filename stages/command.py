@@ -16,12 +16,14 @@ __all__ = ["stage"]
 def stage(run: Callable[[Config], None]) -> click.Command:
     """Make a click command of a function of the configuration.
 
-    A `PipelineError` becomes one message and its exit status; Ctrl-C becomes exit status 130. Anything else is a bug, and
-    keeps its traceback.
+    A `PipelineError` becomes one message and its exit status; Ctrl-C becomes exit status 130. Anything else is a bug,
+    and keeps its traceback.
     """
 
     @click.command(name=run.__name__, help=run.__doc__)
-    @click.option("--params", default="params.yaml", type=click.Path(path_type=Path), show_default=True, help="The parameters.")
+    @click.option(
+        "--params", default="params.yaml", type=click.Path(path_type=Path), show_default=True, help="The parameters."
+    )
     @functools.wraps(run)
     def command(params: Path) -> None:
         sys.exit(guarded(lambda: run(load(params))))

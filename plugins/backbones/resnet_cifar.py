@@ -44,7 +44,9 @@ class ResNetCifar(Backbone):
         if width < 1:
             raise ValueError(f"width must be at least 1, got {width}")
         self.embedding_dim = 4 * width
-        self.stem = nn.Sequential(nn.Conv2d(3, width, 3, 1, 1, bias=False), nn.BatchNorm2d(width), nn.ReLU(inplace=True))
+        self.stem = nn.Sequential(
+            nn.Conv2d(3, width, 3, 1, 1, bias=False), nn.BatchNorm2d(width), nn.ReLU(inplace=True)
+        )
         blocks, channels = [], width
         for stage in range(3):
             for index in range((depth - 2) // 6):

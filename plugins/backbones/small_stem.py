@@ -1,7 +1,7 @@
 """Fitting ImageNet's networks to small images: no early loss of resolution.
 
-Source: SimCLR (2002.05709), appendix B.9: the first 7x7 convolution of stride 2 becomes a 3x3 one of stride 1, and the first
-max pooling goes.
+Source: SimCLR (2002.05709), appendix B.9: the first 7x7 convolution of stride 2 becomes a 3x3 one of stride 1, and the
+first max pooling goes.
 """
 
 from typing import Literal
@@ -21,7 +21,9 @@ def apply(network: nn.Module, stem: Stem) -> None:
         return
     found = next(((name, module) for name, module in network.named_modules() if isinstance(module, nn.Conv2d)), None)
     if found is None or found[1].stride == (1, 1) or found[1].kernel_size == found[1].stride:
-        raise ValueError("stem: small needs a network that begins with an overlapping, strided convolution; use imagenet")
+        raise ValueError(
+            "stem: small needs a network that begins with an overlapping, strided convolution; use imagenet"
+        )
     name, old = found
     new = nn.Conv2d(old.in_channels, old.out_channels, 3, 1, 1, bias=old.bias is not None)
     _replace(network, name, new)

@@ -1,6 +1,7 @@
 """timm's models as feature extractors, by name: `timm/resnet18`, `timm/vit_tiny_patch16_224`."""
 
 from difflib import get_close_matches
+from typing import Any, cast
 
 from torch import Tensor
 
@@ -17,7 +18,8 @@ class TimmBackbone(Backbone):
         model: Its name, such as resnet18.
         size: Side of the images in px, for networks that are built for one size.
         pretrained: Whether to start from timm's published weights.
-        stem: imagenet as published; small for images below some 96 px (3x3 first convolution, no early stride or pooling).
+        stem: imagenet as published; small for images below some 96 px (3x3 first convolution, no early stride or
+        pooling).
         patch_size: Side of a patch in px, for vision transformers; 0 as published.
     """
 
@@ -29,8 +31,10 @@ class TimmBackbone(Backbone):
             near = ", ".join(get_close_matches(model, timm.list_models(), n=3)) or "none; see timm.list_models()"
             raise ValueError(f"timm has no model '{model}'; the nearest: {near}")
         if pretrained and (stem == "small" or patch_size):
-            raise ValueError("published weights do not fit a changed stem or patch size: take them off, or init: random")
-        options = {"img_size": size} if "vit" in model or "deit" in model else {}
+            raise ValueError(
+                "published weights do not fit a changed stem or patch size: take them off, or init: random"
+            )
+        options: dict[str, Any] = {"img_size": size} if "vit" in model or "deit" in model else {}
         if patch_size:
             options["patch_size"] = patch_size
         try:
@@ -45,17 +49,6 @@ class TimmBackbone(Backbone):
                 "network: connect once, or give the path of a .safetensors file, or start from `random`."
             ) from error
         apply(self.network, stem)
-        self.embedding_dim = int(self.network.num_features)
-        if hasattr(self.network, "head_hidden_size"):  # some networks widen after their last feature map
-            self.embedding_dim = int(self.network.head_hidden_size)
-
-    def forward(self, images: Tensor) -> Tensor:
-        """Normalised images (N, 3, S, S) to (N, D)."""
-        embeddings: Tensor = self.network(images)
-        return embeddings
-
-
-@hookimpl
-def register_backbones(register: Register) -> None:
-    """Add the family `timm/`."""
-    register("timm/", TimmBackbone)
+        # some networks widen after their last feature map, and say so in another attribute
+        widened = getattr(self.network, "head_hidden_size", None)
+        self.embedding_dim = cast(int, widened or self.network.num_features)

@@ -15,7 +15,8 @@ class TorchvisionBackbone(Backbone):
 
     Args:
         model: Its name, such as resnet18.
-        stem: imagenet as published; small for images below some 96 px (3x3 first convolution, no early stride or pooling).
+        stem: imagenet as published; small for images below some 96 px (3x3 first convolution, no early stride or
+        pooling).
         size: Side of the images in px, for networks that are built for one size.
     """
 

@@ -1,8 +1,8 @@
 """Rotation: by how many quarter turns was the image turned?
 
-Shortcuts: chromatic aberration and the interpolation traces of other angles; quarter turns move pixels without resampling
-them, and views are square, so that no border gives the turn away. A policy with vertical flips is refused: with horizontal
-flips it makes "upright" and "upside down" the same question.
+Shortcuts: chromatic aberration and the interpolation traces of other angles; quarter turns move pixels without
+resampling them, and views are square, so that no border gives the turn away. A policy with vertical flips is refused:
+with horizontal flips it makes "upright" and "upside down" the same question.
 
 Source: Gidaris et al. 2018 (1803.07728), equations 2 and 3.
 """

@@ -50,7 +50,7 @@ class Rotation(Operation):
 
 
 class ColorJitter(Operation):
-    """Brightness, contrast, saturation (factors uniform in 1 ± strength) and hue (shift in turns, uniform in ± strength)."""
+    """Brightness, contrast, saturation: factors uniform in 1 ± strength. Hue: a shift in turns, uniform in ± strength."""
 
     brightness: Strength
     contrast: Strength

@@ -1,0 +1,1 @@
+"""Similarities of anchors and keys, and their sums: what losses with negatives rest on."""

@@ -1,0 +1,1 @@
+"""From any pile of images to a store: sources, decoding, splits, an audit."""

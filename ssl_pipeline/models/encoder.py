@@ -1,4 +1,4 @@
-"""The encoder: normalisation and backbone in one module, so that what trains and what ships cannot disagree on either."""
+"""The encoder: normalisation and backbone in one, so that what trains and what ships cannot disagree on either."""
 
 from collections.abc import Sequence
 

@@ -1,7 +1,7 @@
 """model.json: all that is needed to rebuild a trained model, and the functions that do it."""
 
 from collections.abc import Mapping
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import version
 from inspect import signature
 from pathlib import Path
 from typing import Literal
@@ -19,7 +19,16 @@ from ssl_pipeline.recipes import Recipe
 from ssl_pipeline.registry import Registry
 from ssl_pipeline.types import PretextTask
 
-__all__ = ["ModelCard", "build_encoder", "build_task", "load_encoder", "load_task", "read_card", "save_model", "versions"]
+__all__ = [
+    "ModelCard",
+    "build_encoder",
+    "build_task",
+    "load_encoder",
+    "load_task",
+    "read_card",
+    "save_model",
+    "versions",
+]
 
 ENCODER, ENERGY_HEAD, CARD = "encoder.safetensors", "energy_head.safetensors", "model.json"
 
@@ -49,13 +58,8 @@ class ModelCard(BaseModel):
 
 def versions() -> dict[str, str]:
     """Versions of what shapes the weights and graphs."""
-    found = {}
-    for name in ("ssl-pipeline", "torch", "torchvision", "timm", "onnx", "onnxscript", "numpy", "pillow"):
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:  # pragma: no cover - all are dependencies of ours
-            found[name] = "not installed"
-    return found
+    names = ("ssl-pipeline", "torch", "torchvision", "timm", "onnx", "onnxscript", "numpy", "pillow")
+    return {name: version(name) for name in names}
 
 
 def build_encoder(
@@ -83,7 +87,9 @@ def build_encoder(
     """
     entry = registry.find("backbone", backbone.name)
     if pretrained and "pretrained" not in signature(entry.factory).parameters:
-        raise ConfigError(f"pretrain.init: backbone '{backbone.name}' has no published weights; use timm/... or init: random.")
+        raise ConfigError(
+            f"pretrain.init: backbone '{backbone.name}' has no published weights; use timm/... or init: random."
+        )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         network = registry.build("backbone", backbone, size=size, pretrained=pretrained)
@@ -124,7 +130,9 @@ def save_model(folder: Path, encoder: nn.Module, energy_head: nn.Module | None, 
 def save_weights(path: Path, state: Mapping[str, Tensor]) -> None:
     """Write tensors as safetensors, from whatever device and memory format."""
     with atomic_file(path) as temporary:
-        safetensors.torch.save_file({name: value.detach().cpu().contiguous() for name, value in state.items()}, temporary)
+        safetensors.torch.save_file(
+            {name: value.detach().cpu().contiguous() for name, value in state.items()}, temporary
+        )
 
 
 def read_card(folder: Path, stage: str = "pretrain") -> ModelCard:

@@ -1,0 +1,41 @@
+# make repro: the whole pipeline.  make test: every check.  Both install what they need into .venv, once.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+# A stage's own libraries, not the shell's: dvc runs `python -m stages...` with the environment's python.
+RUN := PATH="$(CURDIR)/$(BIN):$$PATH"
+
+.PHONY: repro test lint lock clean help
+
+help:
+	@sed -n '1p' Makefile
+
+repro: $(BIN)/.installed lock
+	@git rev-parse --is-inside-work-tree >/dev/null 2>&1 || $(BIN)/dvc config --local core.no_scm true
+	@$(RUN) dvc repro
+	@$(BIN)/python -m stages.summary
+
+# Writes plugins.lock only where the plugins in use have changed, so that dvc notices an upgrade.
+lock: $(BIN)/.installed
+	@$(BIN)/python -m stages.plugins --lock
+
+test: $(BIN)/.installed-test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python -m pytest
+
+$(BIN)/python:
+	$(PYTHON) -m venv $(VENV)
+
+$(BIN)/.installed: pyproject.toml constraints.txt | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable .
+	@touch $@
+
+$(BIN)/.installed-test: pyproject.toml constraints.txt | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[test]'
+	@touch $@ $(BIN)/.installed
+
+clean:
+	rm -rf .work data models reports dvc.lock

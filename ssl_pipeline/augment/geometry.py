@@ -1,0 +1,119 @@
+"""Resampling: cropping, fitting and rotating images as pure batched functions of tensors.
+
+Shrinking and enlarging go through one separable triangle filter (antialiased bilinear resampling, as Pillow and torchvision
+define it), written as two matrix products: exact, differentiable, the same on every device, and exportable to ONNX with
+operators that every runtime has. Sampling an image at single points instead aliases wherever the image shrinks.
+"""
+
+import math
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+__all__ = ["fit", "resample", "rotate", "triangle_filter"]
+
+
+def triangle_filter(pixels: int, start: Tensor, length: Tensor, positions: Tensor, target: Tensor) -> Tensor:
+    """Weights with which each output pixel sees the pixels of one axis.
+
+    The interval [start, start + length) of the axis is resampled to `target` pixels. Each output pixel sees a triangle as wide
+    as the larger of one input and one output pixel on either side of its centre; what lies outside the interval is not seen.
+    At whole-numbered intervals this is torchvision's and Pillow's antialiased bilinear filter; a pixel that is cut by a
+    fractional interval counts by the share of it that lies inside.
+
+    Args:
+        pixels: Length of the axis.
+        start: (...,) float, where the interval begins, in pixels.
+        length: (...,) float, how long it is, in pixels, at least 1.
+        positions: (..., out) float, which of the `target` output pixels are wanted.
+        target: (...,) float, how many output pixels the interval is resampled to.
+
+    Returns:
+        (..., out, pixels) float32; rows sum to 1.
+    """
+    left = torch.arange(pixels, device=start.device, dtype=torch.float32)
+    start, length, scale = start[..., None], length[..., None], (length / target)[..., None]
+    centres = start + (positions + 0.5) * scale
+    covered = torch.minimum(left + 1, start + length) - torch.maximum(left, start)  # (..., pixels)
+    distance = (left + 0.5 - centres[..., None]).abs() / scale.clamp(min=1.0)[..., None]
+    weights = (1 - distance).clamp(min=0) * covered.clamp(0, 1)[..., None, :]
+    return weights / weights.sum(-1, keepdim=True)
+
+
+def resample(images: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
+    """Apply one filter to each axis.
+
+    Args:
+        images: (N, H, W, 3), any dtype.
+        rows: (N, S, H) or (1, S, H) float32 weights.
+        columns: (N, T, W) or (1, T, W) float32 weights.
+
+    Returns:
+        (N, 3, S, T) float32, in the units of `images`.
+    """
+    n, height, width, channels = images.shape
+    flat = images.to(torch.float32).reshape(n, height, width * channels)
+    short = torch.bmm(rows.expand(n, -1, -1), flat).reshape(n, -1, width, channels)
+    flat = short.permute(0, 3, 1, 2).reshape(n, -1, width)
+    small = torch.bmm(flat, columns.expand(n, -1, -1).transpose(1, 2))
+    return small.reshape(n, channels, rows.shape[1], columns.shape[1])
+
+
+def fit(images: Tensor, size: int, mode: str, background: Sequence[float]) -> Tensor:
+    """Resize images of any one shape to a square, the way the store's canvases were made, but without rounding.
+
+    Args:
+        images: (N, H, W, 3) uint8 RGB.
+        size: S, the side of the square in pixels.
+        mode: "squash": both sides to S; "crop": the largest centred square; "letterbox": all of it, centred, its longer side S.
+        background: RGB of letterbox borders, 0 to 255.
+
+    Returns:
+        (N, 3, S, S) float32 in [0, 1]. Exactly images / 255 if H = W = S.
+    """
+    height, width = images.shape[1:3]
+    sides = torch.stack([torch.full((1,), side, device=images.device) for side in (height, width)])  # (2, 1) int64
+    start, length, target = torch.zeros_like(sides), sides, torch.full_like(sides, size)
+    if mode == "crop":
+        length = sides.amin(0, keepdim=True).expand_as(sides)
+        start = (sides - length) // 2
+    elif mode == "letterbox":
+        longest = sides.amax(0, keepdim=True)
+        target = ((2 * sides * size + longest) // (2 * longest)).clamp(min=1)  # rounded half up
+    offset = (size - target) // 2
+    slots = torch.arange(size, device=images.device) - offset  # (2, S)
+    positions = slots.clamp(min=0).minimum(target - 1).to(torch.float32)  # (2, S)
+    filters = [
+        triangle_filter(pixels, start[axis].float(), length[axis].float(), positions[axis : axis + 1], target[axis].float())
+        for axis, pixels in enumerate((height, width))
+    ]
+    fitted = resample(images, *filters) / 255
+    if mode == "letterbox":
+        inside = (slots >= 0) & (slots < target)
+        border = torch.tensor(background, dtype=torch.float32, device=images.device).reshape(1, -1, 1, 1) / 255
+        fitted = torch.where(inside[0, :, None] & inside[1, None, :], fitted, border)
+    return fitted
+
+
+def rotate(images: Tensor, degrees: Tensor) -> Tensor:
+    """Rotate counter-clockwise about the centre, bilinearly; what comes in from outside is the image's reflection.
+
+    A border of one colour would be a shortcut: its corners give the angle away, and torchvision's black ones are moreover an edge
+    that no photograph has.
+
+    Args:
+        images: (N, 3, S, S).
+        degrees: (N,).
+
+    Returns:
+        (N, 3, S, S); within the turned image's outline equal to `torchvision.transforms.v2.functional.rotate`.
+    """
+    size = images.shape[-1]
+    radians = degrees * (math.pi / 180)
+    cos, sin = radians.cos()[:, None, None], radians.sin()[:, None, None]
+    axis = (torch.arange(size, device=images.device, dtype=torch.float32) * 2 + 1) / size - 1  # pixel centres in (-1, 1)
+    x, y = axis[None, None, :], axis[None, :, None]
+    grid = torch.stack([cos * x - sin * y, sin * x + cos * y], dim=-1)
+    return F.grid_sample(images, grid, mode="bilinear", padding_mode="reflection", align_corners=False)

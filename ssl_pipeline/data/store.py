@@ -1,0 +1,173 @@
+"""The store: images on equal canvases in memory-mapped shards, a folder for each split, and an index of their origins.
+
+    store/train/  images-0000.npy ...  uint8 (n, canvas, canvas, 3), each shard of bounded size
+                  ids.npy              uint64 (n,), the first eight bytes of each content's hash
+                  split.json           n, canvas, mean, std, sha256
+    store/val/, store/test/            the same; a split may be empty
+    store/index.csv                    id, path, label, split, group, width, height, row
+    store/originals.npz                some images at their own shapes, to check a deployed graph with
+
+Pretraining opens `store/train` and nothing else: labels and test images are in other files.
+"""
+
+import csv
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from ssl_pipeline.errors import PipelineError
+from ssl_pipeline.products import read_json, require
+
+__all__ = [
+    "SPLITS",
+    "IndexRow",
+    "Labels",
+    "Original",
+    "Split",
+    "open_split",
+    "read_index",
+    "read_labels",
+    "read_originals",
+]
+
+SplitName = Literal["train", "val", "test"]
+SPLITS: tuple[SplitName, ...] = ("train", "val", "test")
+
+Images = npt.NDArray[np.uint8]
+
+
+class IndexRow(NamedTuple):
+    """Where one stored image came from. `label` and `group` are empty where there is none."""
+
+    id: str
+    path: str
+    label: str
+    split: str
+    group: str
+    width: int
+    height: int
+    row: int
+
+
+class Labels(NamedTuple):
+    """The labels of a split: `labels` (n,) int64 indexes `classes`, with -1 for an image without a label."""
+
+    classes: tuple[str, ...]
+    labels: npt.NDArray[np.int64]
+
+
+class Original(NamedTuple):
+    """An image as it was decoded, uint8 (H, W, 3), and the canvas that belongs to it."""
+
+    image: Images
+    split: str
+    row: int
+
+
+@dataclass(frozen=True)
+class Split:
+    """One split of the store; its images stay on disk until they are asked for.
+
+    Attributes:
+        name: train, val or test.
+        canvas: Side of an image, px.
+        ids: (n,) uint64 identities of the images, by content; sorted.
+        mean: Of each channel over this split, in [0, 1].
+        std: Likewise.
+        sha256: Of the shards and ids.
+    """
+
+    name: str
+    canvas: int
+    ids: npt.NDArray[np.uint64]
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    sha256: str
+    shards: tuple[Images, ...]
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def images(self, positions: npt.NDArray[np.integer]) -> Images:
+        """Gather images by their rows: positions (m,) -> (m, canvas, canvas, 3) uint8.
+
+        Raises:
+            IndexError: A position is not in [0, n).
+        """
+        positions = np.asarray(positions)
+        if len(positions) and not (positions.min() >= 0 and positions.max() < len(self)):
+            raise IndexError(f"positions must lie in [0, {len(self)}), got {positions.min()} to {positions.max()}")
+        gathered = np.empty((len(positions), self.canvas, self.canvas, 3), np.uint8)
+        starts = np.cumsum([0, *(len(shard) for shard in self.shards)])
+        owners = np.searchsorted(starts, positions, side="right") - 1
+        for number in np.unique(owners):
+            mine = owners == number
+            gathered[mine] = self.shards[number][positions[mine] - starts[number]]
+        return gathered
+
+
+def open_split(store: Path, name: SplitName) -> Split:
+    """Open a split for reading.
+
+    Raises:
+        PipelineError: It is not there, or its files do not fit together.
+    """
+    folder = store / name
+    facts = read_json(folder / "split.json", "augment")
+    try:
+        ids = np.load(folder / "ids.npy")
+        shards = tuple(np.load(path, mmap_mode="r") for path in sorted(folder.glob("images-*.npy")))
+        canvas = int(facts["canvas"])
+        mean, std = tuple(facts["mean"]), tuple(facts["std"])
+        split = Split(name, canvas, ids, mean, std, facts["sha256"], shards)
+        fits = ids.dtype == np.uint64 and len(split) == facts["n"] == sum(map(len, shards))
+        fits &= all(shard.dtype == np.uint8 and shard.shape[1:] == (canvas, canvas, 3) for shard in shards)
+    except (OSError, ValueError, EOFError, KeyError, TypeError) as error:
+        raise PipelineError(f"{folder} is damaged ({error}): run `dvc repro --force augment`.") from error
+    if not fits:
+        raise PipelineError(f"{folder} is damaged (its files do not fit together): run `dvc repro --force augment`.")
+    return split
+
+
+def read_index(store: Path) -> list[IndexRow]:
+    """Read the index, sorted by split and row.
+
+    Raises:
+        PipelineError: It is missing or damaged.
+    """
+    path = require(store / "index.csv", "augment")
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            lines = csv.reader(file, strict=True)
+            if tuple(next(lines, ())) != IndexRow._fields:
+                raise ValueError("its header is not the expected one")
+            rows = [_index_row(*line) for line in lines]
+    except (ValueError, TypeError, csv.Error) as error:
+        raise PipelineError(f"{path} is damaged ({error}): run `dvc repro --force augment`.") from error
+    return sorted(rows, key=lambda row: (SPLITS.index(row.split), row.row))
+
+
+def _index_row(name: str, path: str, label: str, split: str, group: str, width: str, height: str, row: str) -> IndexRow:
+    return IndexRow(name, path, label, split, group, int(width), int(height), int(row))
+
+
+def read_labels(store: Path, name: SplitName) -> Labels:
+    """Read the labels of a split; `classes` are those of the whole store, so that they mean the same in every split."""
+    rows = read_index(store)
+    classes = tuple(sorted({row.label for row in rows} - {""}))
+    numbers = {label: number for number, label in enumerate(classes)} | {"": -1}
+    return Labels(classes, np.array([numbers[row.label] for row in rows if row.split == name], np.int64))
+
+
+def read_originals(store: Path) -> list[Original]:
+    """Read the images that were kept at their own shapes, grey ones among them if there are any."""
+    path = require(store / "originals.npz", "augment")
+    try:
+        with np.load(path) as file:
+            places = list(zip(file["splits"].tolist(), file["rows"].tolist(), strict=True))
+            return [Original(file[f"{number:04}"], *place) for number, place in enumerate(places)]
+    except (OSError, ValueError, EOFError, KeyError) as error:
+        raise PipelineError(f"{path} is damaged ({error}): run `dvc repro --force augment`.") from error
