@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import onnx
-from google.protobuf.message import Message
 
 from ssl_pipeline.errors import PipelineError
 from ssl_pipeline.products import atomic_file
@@ -86,11 +85,16 @@ def write_proto(model: onnx.ModelProto, path: Path, metadata: Mapping[str, str])
         temporary.write_bytes(model.SerializeToString(deterministic=True))
 
 
-def _strip(message: Message) -> None:
-    """Remove the exporter's notes: stack traces with absolute paths would make the bytes differ between machines."""
-    for note in {"doc_string", "metadata_props"} & message.DESCRIPTOR.fields_by_name.keys():
-        message.ClearField(note)
+def _strip(message: Any) -> None:
+    """Remove the exporter's notes: stack traces with absolute paths would make the bytes differ between machines.
+
+    Args:
+        message: Any protobuf message; all that it holds is stripped too.
+    """
+    for note in ("doc_string", "metadata_props"):
+        if note in message.DESCRIPTOR.fields_by_name:
+            message.ClearField(note)
     for field, value in message.ListFields():
         if field.message_type is not None:
-            for part in [value] if isinstance(value, Message) else value:
+            for part in [value] if hasattr(value, "DESCRIPTOR") else value:
                 _strip(part)

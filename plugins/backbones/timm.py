@@ -49,6 +49,16 @@ class TimmBackbone(Backbone):
                 "network: connect once, or give the path of a .safetensors file, or start from `random`."
             ) from error
         apply(self.network, stem)
-        # some networks widen after their last feature map, and say so in another attribute
-        widened = getattr(self.network, "head_hidden_size", None)
+        widened = getattr(self.network, "head_hidden_size", None)  # some networks widen after their last feature map
         self.embedding_dim = cast(int, widened or self.network.num_features)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Normalised images (N, 3, S, S) to (N, D)."""
+        embeddings: Tensor = self.network(images)
+        return embeddings
+
+
+@hookimpl
+def register_backbones(register: Register) -> None:
+    """Add the family `timm/`."""
+    register("timm/", TimmBackbone)

@@ -50,7 +50,7 @@ class Rotation(Operation):
 
 
 class ColorJitter(Operation):
-    """Brightness, contrast, saturation: factors uniform in 1 ± strength. Hue: a shift in turns, uniform in ± strength."""
+    """Brightness, contrast, saturation: factors uniform in 1 ± strength; hue: a shift in turns, in ± strength."""
 
     brightness: Strength
     contrast: Strength
