@@ -27,6 +27,7 @@ __all__ = [
     "Labels",
     "Original",
     "Split",
+    "SplitName",
     "open_split",
     "read_index",
     "read_labels",
