@@ -29,9 +29,9 @@ class TorchvisionBackbone(Backbone):
             near = ", ".join(get_close_matches(model, known, n=3)) or ", ".join(known)
             raise ValueError(f"torchvision has no model '{model}'; the nearest: {near}")
         fixed = {"image_size": size} if model.startswith("vit_") else {}
-        self.network = models.get_model(model, weights=None, **fixed)
-        if hasattr(self.network, "aux_logits"):
+        if model in ("googlenet", "inception_v3"):
             raise ValueError("networks with auxiliary classifiers give no single embedding; use another")
+        self.network = models.get_model(model, weights=None, **fixed)
         apply(self.network, stem)
         self.embedding_dim = drop_classifier(self.network)
 

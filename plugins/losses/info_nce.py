@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from ssl_pipeline import hookimpl
-from ssl_pipeline.contrast.similarity import log_mass
+from ssl_pipeline.contrast.similarity import log_mass, widened
 from ssl_pipeline.types import Loss, Negatives, Register, StepOutput
 
 
@@ -28,7 +28,7 @@ class InfoNCE(Loss):
 
     def forward(self, anchors: Tensor, positives: Tensor, negatives: Negatives) -> StepOutput:
         """Mean loss in nats over anchors (A, D) with positives (A, D), both unit-norm."""
-        positive = (anchors.float() * positives.float()).sum(dim=1) / self.temperature  # (A,)
+        positive = (widened(anchors) * widened(positives)).sum(dim=1) / self.temperature  # (A,)
         mass = log_mass(anchors, negatives, 1 / self.temperature)  # (A,)
         if negatives.correct is not None:
             mass = negatives.correct(mass, positive)

@@ -47,7 +47,8 @@ class JointEmbedding(PretextTask):
         anchors = self.energy_head.project(torch.cat([first, second]))  # (2N, P)
         positives = anchors.roll(len(first), dims=0)
         samples = torch.arange(len(first), device=anchors.device).repeat(2)
-        return self.loss(anchors, positives, self.negatives.select(anchors, samples))  # type: ignore[no-any-return]
+        output: StepOutput = self.loss(anchors, positives, self.negatives.select(anchors, samples))
+        return output
 
     def after_step(self, progress: float) -> None:
         """Let the strategy follow the step."""

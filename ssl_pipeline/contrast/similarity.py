@@ -7,7 +7,12 @@ from torch import Tensor
 
 from ssl_pipeline.types import Negatives
 
-__all__ = ["log_mass"]
+__all__ = ["log_mass", "widened"]
+
+
+def widened(values: Tensor) -> Tensor:
+    """Half precision as float32, since sums of many exponentials need it; anything wider as it is."""
+    return values.to(torch.promote_types(values.dtype, torch.float32))
 
 
 def log_mass(anchors: Tensor, negatives: Negatives, scale: float) -> Tensor:
@@ -21,9 +26,9 @@ def log_mass(anchors: Tensor, negatives: Negatives, scale: float) -> Tensor:
         scale: Inverse temperature.
 
     Returns:
-        (A,) float32; -inf for an anchor without negatives.
+        (A,), at least float32; -inf for an anchor without negatives.
     """
-    similarities = anchors.float() @ negatives.keys.float().T
+    similarities = widened(anchors) @ widened(negatives.keys).T
     logits = similarities * scale
     if negatives.log_weight is not None:
         logits = logits + negatives.log_weight(similarities, 0)

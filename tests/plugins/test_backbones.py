@@ -1,0 +1,91 @@
+"""Backbones by name: shapes, stems, sizes and refusals."""
+
+import pytest
+import torch
+
+from plugins import load_registry
+from ssl_pipeline.config import Choice
+from ssl_pipeline.errors import ConfigError, PipelineError
+from ssl_pipeline.models.encoder import Encoder
+from ssl_pipeline.models.rebuild import build_encoder
+
+REGISTRY = load_registry()
+HALF = (0.5, 0.5, 0.5)
+
+
+def build(name: str, size: int = 32, pretrained: bool = False, **options: object) -> Encoder:
+    return build_encoder(REGISTRY, Choice(name=name, **options), HALF, HALF, 0, size, pretrained)
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "dim"),
+    [
+        ("resnet_cifar", {"depth": 8, "width": 4}, 16),
+        ("torchvision/resnet18", {"stem": "small"}, 512),
+        ("torchvision/mobilenet_v3_small", {}, 1024),
+        ("timm/resnet10t", {"stem": "small"}, 512),
+        ("timm/vit_tiny_patch16_224", {"patch_size": 8}, 192),
+        ("timm/mobilenetv3_small_050", {}, 1024),
+    ],
+)
+def test_a_backbone_embeds_and_says_how_long_its_embeddings_are(name: str, options: dict[str, object], dim: int):
+    encoder = build(name, **options).eval()
+    assert encoder.embedding_dim == dim
+    images = torch.rand(2, 3, 32, 32)
+    embeddings = encoder(images)
+    assert embeddings.shape == (2, dim)
+    torch.testing.assert_close(encoder(images[:1]), embeddings[:1], rtol=1e-3, atol=1e-4)
+
+
+def test_a_small_stem_keeps_the_resolution():
+    shapes = {}
+    for stem in ("imagenet", "small"):
+        network = build("torchvision/resnet18", stem=stem).backbone.network
+        network.layer1.register_forward_hook(lambda _, __, out, stem=stem: shapes.update({stem: out.shape[-1]}))
+        network.eval()(torch.rand(1, 3, 32, 32))
+    assert shapes == {"imagenet": 8, "small": 32}
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "message"),
+    [
+        ("resnet_cifar", {"depth": 9}, r"depth must be 6n \+ 2"),
+        ("resnet_cifar", {"width": 0}, "width must be at least 1"),
+        ("torchvision/resnet19", {}, "torchvision has no model 'resnet19'; the nearest: resnet"),
+        ("torchvision/inception_v3", {}, "auxiliary classifiers"),
+        ("torchvision/vit_b_16", {"stem": "small"}, "stem: small needs"),
+        ("timm/resnet19", {}, "timm has no model 'resnet19'"),
+        ("timm/resnet10t", {"patch_size": 4}, "does not take patch_size"),
+    ],
+)
+def test_what_does_not_fit_is_refused_in_words(name: str, options: dict[str, object], message: str):
+    with pytest.raises(ConfigError, match=message):
+        build(name, **options)
+
+
+def test_published_weights_are_refused_where_there_are_none():
+    with pytest.raises(ConfigError, match="has no published weights"):
+        build("resnet_cifar", pretrained=True)
+    with pytest.raises(ConfigError, match="do not fit a changed stem"):
+        build("timm/resnet10t", pretrained=True, stem="small")
+
+
+def test_published_weights_without_a_network_are_a_clear_message(monkeypatch: pytest.MonkeyPatch):
+    import timm
+
+    def offline(*_: object, **__: object) -> None:
+        raise OSError("no route to host")
+
+    monkeypatch.setattr(timm, "create_model", offline)
+    with pytest.raises(PipelineError, match=r"could not be had \(no route to host\).*connect once, or give the path"):
+        build("timm/resnet10t", pretrained=True)
+
+
+def test_weights_depend_on_the_seed_alone():
+    states = []
+    for seed, disturbance in [(0, 1), (0, 2), (1, 1)]:
+        torch.manual_seed(disturbance)
+        encoder = build_encoder(REGISTRY, Choice(name="resnet_cifar", depth=8, width=4), HALF, HALF, seed, 16)
+        states.append(encoder.state_dict()["backbone.stem.0.weight"])
+    assert torch.equal(states[0], states[1])
+    assert not torch.equal(states[0], states[2])

@@ -1,0 +1,119 @@
+"""Pretext tasks: what they ask for, what they learn, what leaves training. Contracts over all recipes."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from sklearn.datasets import load_digits
+from torch import Tensor
+
+from plugins import load_registry
+from ssl_pipeline.config import load
+from ssl_pipeline.models.rebuild import build_encoder, build_task
+from ssl_pipeline.recipes import resolve
+from ssl_pipeline.types import PretextTask
+
+REGISTRY = load_registry()
+CONFIG = load(Path(__file__).parents[2] / "params.yaml").pretrain
+
+
+@pytest.fixture(scope="module")
+def images() -> Tensor:
+    """32 real digits, (N, 3, 16, 16) in [0, 1]."""
+    grey = torch.tensor(load_digits().images[:32], dtype=torch.float32) / 16
+    return torch.nn.functional.interpolate(grey[:, None], size=16).expand(-1, 3, -1, -1).contiguous()
+
+
+def make(recipe: str) -> PretextTask:
+    encoder = build_encoder(REGISTRY, CONFIG.backbone, (0.3,) * 3, (0.3,) * 3, seed=0, size=16)
+    return build_task(REGISTRY, resolve(REGISTRY, CONFIG.model_copy(update={"recipe": recipe})), encoder, seed=0)
+
+
+def views_of(task: PretextTask, images: Tensor) -> dict[str, Tensor]:
+    noisy = [images + 0.05 * index * torch.ones_like(images) for index in range(max(task.views.values()))]
+    return {kind: torch.stack(noisy[:count], dim=1) for kind, count in task.views.items()}
+
+
+@pytest.mark.parametrize("recipe", REGISTRY.names("recipe"))
+def test_a_recipe_learns_and_its_gradients_reach_the_whole_encoder(recipe: str, images: Tensor):
+    task = make(recipe).train()
+    optimizer = torch.optim.AdamW(task.parameters(), lr=2e-3)
+    losses = []
+    for step in range(20):
+        output = task.compare(task(views_of(task, images)))
+        assert torch.isfinite(output.loss)
+        assert all(not metric.requires_grad and metric.ndim == 0 for metric in output.metrics.values())
+        optimizer.zero_grad()
+        output.loss.backward()
+        if step == 0:
+            missing = [name for name, weight in task.encoder.named_parameters() if weight.grad is None or not
+            weight.grad.any()] assert missing == []
+        optimizer.step()
+        task.after_step((step + 1) / 20)
+        losses.append(output.loss.item())
+    assert sum(losses[-3:]) / 3 < 0.8 * losses[0]
+
+
+@pytest.mark.parametrize("recipe", REGISTRY.names("recipe"))
+def test_forward_is_per_sample_so_that_chunks_can_be_concatenated(recipe: str, images: Tensor):
+    task = make(recipe).eval()
+    whole = task(views_of(task, images))
+    halves = [task({kind: value[part] for kind, value in views_of(task, images).items()}) for part in (slice(0, 20),
+    slice(20, 32))] for name, value in whole.items():
+        assert len(value) == len(images)
+        torch.testing.assert_close(torch.cat([half[name] for half in halves]), value, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("recipe", REGISTRY.names("recipe"))
+def test_the_loss_does_not_depend_on_the_order_of_the_samples(recipe: str, images: Tensor):
+    task = make(recipe).train()
+    order = torch.randperm(32, generator=torch.Generator().manual_seed(0))
+    losses = [task.compare(task(views_of(task, batch))).loss.item() for batch in (images, images[order])]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-4)
+
+
+@pytest.mark.parametrize("recipe", REGISTRY.names("recipe"))
+def test_a_task_is_drawn_from_its_seed_and_leaves_the_generator_alone(recipe: str):
+    torch.manual_seed(5)
+    before = torch.get_rng_state()
+    first = make(recipe).state_dict()
+    assert torch.equal(torch.get_rng_state(), before)
+    torch.manual_seed(99)
+    second = make(recipe).state_dict()
+    assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_rotation_turns_by_quarters_and_names_the_turn(images: Tensor):
+    task = make("rotation").eval()
+    logits = task({"global": images[:2, None]})["logits"]
+    turned = torch.stack([images[:2], images[:2].transpose(2, 3).flip(2)], dim=1)  # 0 and 90 degrees, built by hand
+    for turns in range(2):
+        expected = task.head(task.encoder(turned[:, turns]))  # type: ignore[operator,union-attr]
+        torch.testing.assert_close(logits[:, turns], expected, rtol=1e-4, atol=1e-5)
+
+
+def test_rotation_on_images_without_an_upright_stays_at_chance():
+    """Turned by any quarter, a centred disc is the same picture: whoever beats 1/4 reads a trace of the turning."""
+    axis = torch.linspace(-1, 1, 16)
+    radius = (axis[:, None] ** 2 + axis[None, :] ** 2).sqrt()
+    sizes = torch.linspace(0.2, 1.0, 32)
+    discs = (radius[None] < sizes[:, None, None]).float()[:, None].expand(-1, 3, -1, -1)
+    task = make("rotation").train()
+    optimizer = torch.optim.AdamW(task.parameters(), lr=2e-3)
+    for _ in range(15):
+        output = task.compare(task({"global": discs[:, None]}))
+        optimizer.zero_grad()
+        output.loss.backward()
+        optimizer.step()
+    assert output.metrics["pretext_accuracy"].item() == pytest.approx(0.25, abs=0.02)
+
+
+def test_joint_embedding_s_energy_is_the_loss_s_own_energy_of_its_projections(images: Tensor):
+    task = make("simclr").eval()
+    assert task.energy_head is not None
+    embeddings = task.encoder(images)
+    energy = task.energy_head(embeddings[:16], embeddings[16:])
+    projections = task.predict(images)
+    torch.testing.assert_close(projections.norm(dim=1), torch.ones(32))
+    torch.testing.assert_close(energy, -(projections[:16] * projections[16:]).sum(1) / 0.2, rtol=1e-4, atol=1e-4)
+    assert task.energy_head.name == "negative_cosine_over_temperature_of_projections"

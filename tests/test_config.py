@@ -1,0 +1,122 @@
+"""Every mistake in params.yaml gets one line that names its key."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from ssl_pipeline.config import Choice, load
+from ssl_pipeline.errors import ConfigError
+
+PARAMS = Path(__file__).parents[1] / "params.yaml"
+
+
+@pytest.fixture
+def content() -> dict[str, Any]:
+    return yaml.safe_load(PARAMS.read_text())
+
+
+def write(folder: Path, content: Any) -> Path:
+    path = folder / "params.yaml"
+    path.write_text(yaml.safe_dump(content))
+    return path
+
+
+def test_the_shipped_parameters_are_valid_and_every_value_has_a_comment_or_its_parent_has():
+    config = load(PARAMS)
+    assert config.pretrain.recipe == "simclr"
+    lines = PARAMS.read_text().splitlines()
+    values = [line for line in lines if ": " in line and not line.lstrip().startswith("#") and not line.endswith(":")]
+    uncommented = [line.strip() for line in values if "#" not in line]
+    views = {
+        "size",
+        "name",
+        "random_resized_crop",
+        "rotation",
+        "color_jitter",
+        "gaussian_blur",
+    }  # commented where first
+    assert [line for line in uncommented if line.partition(":")[0] not in views] == []
+
+
+@pytest.mark.parametrize(
+    ("keys", "value", "expected"),
+    [
+        ("pretrain.epoch", 3, "pretrain.epoch: unknown key. Did you mean 'epochs'?"),
+        ("pretrian", {}, "pretrian: unknown key. Did you mean 'pretrain'?"),
+        ("pretrain.epochs", "many", "pretrain.epochs: Input should be a valid integer"),
+        ("pretrain.epochs", 0, "pretrain.epochs: Input should be greater than or equal to 1 (found 0)"),
+        ("pretrain.batch_size", 1, "pretrain.batch_size: Input should be greater than or equal to 2 (found 1)"),
+        ("pretrain.optimizer.name", "lamb", "pretrain.optimizer.name: Input should be 'adamw' or 'sgd' (found 'lamb')"),
+        ("pretrain.optimizer.learning_rate", -1, "pretrain.optimizer.learning_rate: Input should be greater than 0"),
+        ("pretrain.optimizer.learning_rate", ".nan", "pretrain.optimizer.learning_rate: Input should be"),
+        ("pretrain.optimizer.lr", 1, "pretrain.optimizer.lr: unknown key. Known keys: name, learning_rate"),
+        ("pretrain.warmup_epochs", 40, "warmup_epochs (40) must be less than epochs (40)"),
+        ("pretrain.backbone", 3, "pretrain.backbone: Input should be a valid dictionary"),
+        ("augment.resize", "stretch", "augment.resize: Input should be 'squash', 'crop' or 'letterbox'"),
+        ("augment.background", [0, 0, 256], "augment.background.2: Input should be less than or equal to 255"),
+        ("augment.views", {}, "augment.views: Dictionary should have at least 1 item"),
+        ("augment.views.global.sizes", 3, "augment.views.global.sizes: unknown key. Did you mean 'size'?"),
+        (
+            "augment.views.global.rotation",
+            {"p": 2, "degrees": 3},
+            "augment.views.global.rotation.p: Input should be less",
+        ),
+        ("augment.views.global.rotation", {"p": 1}, "augment.views.global.rotation.degrees: missing; add it."),
+        (
+            "augment.views.global.random_resized_crop",
+            {"p": 1, "scale": [1.0, 0.2], "ratio": [1, 1]},
+            "scale must be [smallest, largest], got [1.0, 0.2]",
+        ),
+        ("finetune.budgets", ["some"], "finetune.budgets.0"),
+        ("finetune.draws", 1, "finetune.draws: Input should be greater than or equal to 2"),
+        ("linear_eval.strengths", [], "linear_eval.strengths: List should have at least 1 item"),
+        ("export", None, "export: Input should be a valid dictionary"),
+    ],
+)
+def test_a_mistake_is_named(tmp_path: Path, content: dict[str, Any], keys: str, value: Any, expected: str):
+    *parents, last = keys.split(".")
+    section = content
+    for key in parents:
+        section = section[key]
+    section[last] = value
+    with pytest.raises(ConfigError) as caught:
+        load(write(tmp_path, content))
+    assert expected in str(caught.value)
+    assert str(tmp_path / "params.yaml") in str(caught.value)
+    assert caught.value.exit_code == 2
+
+
+def test_all_mistakes_are_told_at_once(tmp_path: Path, content: dict[str, Any]):
+    content["pretrain"]["epochs"] = 0
+    del content["export"]["opset"]
+    with pytest.raises(ConfigError) as caught:
+        load(write(tmp_path, content))
+    assert len(str(caught.value).splitlines()) == 2
+    assert "export.opset: missing; add it." in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"), [("a: [", "not valid YAML"), ("", "must hold the sections"), ("- 1", "sections")]
+)
+def test_a_file_that_is_no_mapping_is_refused(tmp_path: Path, text: str, expected: str):
+    path = tmp_path / "params.yaml"
+    path.write_text(text)
+    with pytest.raises(ConfigError, match=expected):
+        load(path)
+
+
+def test_a_missing_file_is_named(tmp_path: Path):
+    with pytest.raises(ConfigError, match="does not exist: run this in the folder that holds params.yaml"):
+        load(tmp_path / "params.yaml")
+
+
+def test_yaml_s_strings_that_are_numbers_are_numbers(tmp_path: Path, content: dict[str, Any]):
+    content["pretrain"]["optimizer"]["learning_rate"] = "1e-3"  # PyYAML reads 1e-3 as a string
+    assert load(write(tmp_path, content)).pretrain.optimizer.learning_rate == 1e-3
+
+
+def test_a_bare_name_is_a_choice_without_options():
+    assert Choice.model_validate("info_nce") == Choice(name="info_nce")
+    assert Choice.model_validate({"name": "info_nce", "temperature": 0.1}).options == {"temperature": 0.1}

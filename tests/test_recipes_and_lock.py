@@ -1,0 +1,92 @@
+"""Recipes with overrides, and the lock that makes DVC notice plugins."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from plugins import load_registry
+from ssl_pipeline import lock
+from ssl_pipeline.config import Choice, PretrainConfig, load
+from ssl_pipeline.errors import ConfigError
+from ssl_pipeline.recipes import resolve
+from tests.test_registry import LOSS, install, site
+
+__all__ = ["site"]
+
+DEFAULTS = load(Path(__file__).parents[1] / "params.yaml").pretrain
+
+
+def configured(**changes: Any) -> PretrainConfig:
+    return PretrainConfig.model_validate({**DEFAULTS.model_dump(), **changes})
+
+
+def test_a_recipe_names_its_parts():
+    recipe = resolve(load_registry(), configured(recipe="simclr"))
+    assert recipe.loss == Choice(name="info_nce", temperature=0.2)
+    assert list(recipe.parts()) == ["pretext_task", "loss", "negatives"]
+    assert list(resolve(load_registry(), configured(recipe="rotation")).parts()) == ["pretext_task"]
+
+
+def test_an_override_changes_one_option_or_replaces_the_part():
+    registry = load_registry()
+    recipe = resolve(registry, configured(pretext_task={"out_dim": 8}))
+    assert recipe.pretext_task.options == {"hidden_dim": 256, "out_dim": 8}
+    recipe = resolve(registry, configured(loss={"name": "other", "margin": 1}))
+    assert recipe.loss == Choice(name="other", margin=1)
+
+
+def test_an_override_of_a_part_that_is_not_there_needs_a_name():
+    with pytest.raises(ConfigError, match=r"pretrain.loss: recipe 'rotation' has none; name one"):
+        resolve(load_registry(), configured(recipe="rotation", loss={"temperature": 1}))
+
+
+def test_an_unknown_recipe_is_named():
+    with pytest.raises(ConfigError, match=r"pretrain.recipe: unknown name 'simclar'. Did you mean 'simclr'"):
+        resolve(load_registry(), configured(recipe="simclar"))
+
+
+def test_built_ins_alone_leave_the_lock_empty(tmp_path: Path):
+    assert lock.contents(load_registry(), DEFAULTS) == {}
+    assert lock.check(tmp_path / "plugins.lock", load_registry(), DEFAULTS) == {}
+
+
+def test_the_lock_follows_version_and_code_of_the_plugins_in_use_and_of_no_others(site: Path, tmp_path: Path):
+    path = tmp_path / "plugins.lock"
+    config = configured(loss={"name": "mine"})
+    install(site, "aplugin", LOSS.replace("NAME", "mine"))
+    install(site, "bystander", LOSS.replace("NAME", "not_used"))
+    first = lock.contents(load_registry(), config)
+    assert list(first) == ["aplugin"]
+    assert first["aplugin"]["version"] == "0.3"
+    assert first["aplugin"]["provides"] == ["loss mine"]
+    lock.write(path, first)
+    assert lock.check(path, load_registry(), config) == first
+
+    (site / "aplugin.py").write_text(LOSS.replace("NAME", "mine").replace("0.5", "0.6"))  # edited, version unchanged
+    edited = lock.contents(load_registry(), config)
+    assert edited["aplugin"]["code"] != first["aplugin"]["code"]
+    with pytest.raises(ConfigError, match=r"does not match the installed plugins.*stages.plugins --lock"):
+        lock.check(path, load_registry(), config)
+
+
+def test_a_locked_plugin_that_is_gone_is_named(tmp_path: Path):
+    path = tmp_path / "plugins.lock"
+    lock.write(path, {"gone-plugin": {"version": "1.2", "code": "0" * 64, "provides": ["loss mine"]}})
+    with pytest.raises(ConfigError, match=r"(?s)unknown name 'mine'.*came with gone-plugin 1.2: pip install it again"):
+        lock.check(path, load_registry(), configured(loss={"name": "mine"}))
+
+
+def test_an_unchanged_lock_is_not_written_again(tmp_path: Path):
+    path = tmp_path / "plugins.lock"
+    lock.write(path, {})
+    before = path.stat().st_mtime_ns
+    lock.write(path, {})
+    assert path.stat().st_mtime_ns == before
+
+
+def test_a_damaged_lock_is_said_to_be(tmp_path: Path):
+    path = tmp_path / "plugins.lock"
+    path.write_text("{")
+    with pytest.raises(ConfigError, match="damaged.*stages.plugins --lock"):
+        lock.check(path, load_registry(), DEFAULTS)
