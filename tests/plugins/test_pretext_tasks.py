@@ -46,8 +46,9 @@ def test_a_recipe_learns_and_its_gradients_reach_the_whole_encoder(recipe: str, 
         optimizer.zero_grad()
         output.loss.backward()
         if step == 0:
-            missing = [name for name, weight in task.encoder.named_parameters() if weight.grad is None or not
-            weight.grad.any()] assert missing == []
+            missing = [name for name, weight in task.encoder.named_parameters() if weight.grad is None]
+            assert missing == []
+            assert all(weight.grad.any() for weight in task.encoder.parameters())
         optimizer.step()
         task.after_step((step + 1) / 20)
         losses.append(output.loss.item())
@@ -58,8 +59,9 @@ def test_a_recipe_learns_and_its_gradients_reach_the_whole_encoder(recipe: str, 
 def test_forward_is_per_sample_so_that_chunks_can_be_concatenated(recipe: str, images: Tensor):
     task = make(recipe).eval()
     whole = task(views_of(task, images))
-    halves = [task({kind: value[part] for kind, value in views_of(task, images).items()}) for part in (slice(0, 20),
-    slice(20, 32))] for name, value in whole.items():
+    parts = (slice(0, 20), slice(20, 32))
+    halves = [task({kind: value[part] for kind, value in views_of(task, images).items()}) for part in parts]
+    for name, value in whole.items():
         assert len(value) == len(images)
         torch.testing.assert_close(torch.cat([half[name] for half in halves]), value, rtol=1e-4, atol=1e-5)
 
