@@ -1,0 +1,129 @@
+"""What DVC makes of the pipeline: products, arrows, and what runs again when."""
+
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+import yaml
+
+from tests.pipeline.conftest import ROOT, change, command, copy_project
+
+PRODUCTS = """
+data/augmented/manifest.json data/augmented/rejects.csv data/augmented/policy.json data/augmented/preview.png
+data/augmented/augment_global.onnx data/augmented/augment_plain.onnx data/augmented/store/index.csv
+models/pretrain/encoder.safetensors models/pretrain/model.json models/pretrain/pretext.onnx
+models/export/backbone.onnx models/export/energy.onnx models/linear_eval/linear_probe.onnx
+models/finetune/classifier.onnx reports/export/export.json
+reports/augment/metrics.json reports/pretrain/metrics.json reports/export/metrics.json
+reports/linear_eval/metrics.json reports/finetune/metrics.json reports/finetune/verdict.txt
+""".split()
+STAGES = ["augment", "pretrain", "export", "linear_eval", "finetune"]
+
+
+def ran(output: str) -> list[str]:
+    return re.findall(r"Running stage '(\w+)'", output)
+
+
+def test_every_product_lies_where_people_look_for_it(finished: Path):
+    assert [name for name in PRODUCTS if not (finished / name).is_file()] == []
+    assert not (finished / ".work").exists() or not list((finished / ".work").iterdir())
+
+
+@pytest.mark.parametrize("path", [name for name in PRODUCTS if name.endswith(".onnx")])
+def test_every_graph_is_valid_whole_and_says_what_it_is(finished: Path, path: str):
+    model = onnx.load(finished / path, load_external_data=False)
+    onnx.checker.check_model(model, full_check=True)
+    assert str(finished) not in str(model)
+    assert {item.key for item in model.metadata_props}
+
+
+def test_the_backbone_runs_with_onnxruntime_and_nothing_of_ours(finished: Path):
+    session = onnxruntime.InferenceSession(finished / "models/export/backbone.onnx", providers=["CPUExecutionProvider"])
+    images = np.random.default_rng(0).integers(0, 256, (3, 40, 25, 3), dtype=np.uint8)
+    (embedding,) = session.run(["embedding"], {"images": images})
+    assert embedding.shape == (3, 64)
+    np.testing.assert_allclose(np.linalg.norm(embedding, axis=1), 1, rtol=1e-5)
+
+
+def test_a_second_repro_runs_nothing(project: Path):
+    assert ran(command(project)("dvc", "repro").stdout) == []
+
+
+def test_editing_a_later_section_runs_no_earlier_stage(project: Path):
+    change(project, linear_eval={"bootstrap": 120})
+    out = command(project)("dvc", "status", "--json").stdout
+    changed = set(json.loads(out))
+    assert "linear_eval" in changed
+    assert changed & {"augment", "pretrain", "export"} == set()
+
+
+def test_a_change_in_the_source_folder_is_seen(project: Path):
+    (project / "images" / "new.png").write_bytes(b"x")
+    assert "augment" in json.loads(command(project)("dvc", "status", "--json").stdout)
+
+
+def test_a_plugin_s_new_version_is_seen_by_pretrain(project: Path):
+    (project / "plugins.lock").write_text('{"someones-plugin": {"version": "2"}}\n')
+    assert "pretrain" in json.loads(command(project)("dvc", "status", "--json").stdout)
+
+
+def test_the_stages_stand_in_order_and_the_graph_has_their_arrows(finished: Path):
+    assert list(yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]) == STAGES
+    dot = command(finished)("dvc", "dag", "--dot").stdout
+    arrows = set(re.findall(r'"(\w+)" -> "(\w+)"', dot))
+    assert set(zip(STAGES, STAGES[1:], strict=False)) <= arrows
+
+
+def test_metrics_plots_and_params_are_worth_reading(project: Path):
+    run = command(project)
+    metrics = run("dvc", "metrics", "show").stdout
+    for name in ("reports/pretrain/metrics.json", "reports/linear_eval/metrics.json", "accuracy"):
+        assert name in metrics
+    run("dvc", "plots", "show")
+    page = (project / "dvc_plots" / "index.html").read_text()
+    assert "reports/pretrain/curves" in page
+    change(project, pretrain={"epochs": 7})
+    assert re.search(r"pretrain.epochs\s+6\s+7", run("dvc", "params", "diff").stdout)
+
+
+@pytest.mark.slow
+def test_an_experiment_runs_and_shows(project: Path):
+    run = command(project)
+    run("git", "add", ".")
+    run("git", "-c", "user.name=t", "-c", "user.email=t@example.com", "commit", "-qm", "ran")
+    out = run("dvc", "exp", "run", "-S", "pretrain.epochs=2").stdout
+    assert ran(out) == STAGES[1:]
+    shown = run("dvc", "exp", "show", "--csv").stdout
+    assert "pretrain.epochs" in shown
+
+
+def test_it_runs_in_an_unpacked_archive_without_git(tmp_path: Path):
+    folder = tmp_path / "archive"
+    copy_project(folder)
+    run = command(folder)
+    run("dvc", "config", "--local", "core.no_scm", "true")
+    run("dvc", "repro", "-q", "augment")
+    assert (folder / "data/augmented/manifest.json").is_file()
+
+
+def test_a_stage_out_of_order_says_which_comes_first(tmp_path: Path):
+    folder = tmp_path / "fresh"
+    copy_project(folder)
+    for stage in STAGES[1:]:
+        done = command(folder)("python", "-m", f"stages.{stage}", status=1)
+        assert "dvc repro augment" in done.stderr or "dvc repro pretrain" in done.stderr or "dvc repro export" in done.stderr
+        assert "Traceback" not in done.stderr
+
+
+def test_a_mistake_in_params_is_one_message_without_traceback(tmp_path: Path):
+    folder = tmp_path / "fresh"
+    copy_project(folder)
+    change(folder, pretrain={"epoch": 3})
+    for stage in [*STAGES, "plugins"]:
+        extra = ["--lock"] if stage == "plugins" else []
+        done = command(folder)("python", "-m", f"stages.{stage}", *extra, status=2)
+        assert done.stderr.strip() == "error: params.yaml: pretrain.epoch: unknown key. Did you mean 'epochs'?"

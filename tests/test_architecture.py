@@ -1,0 +1,65 @@
+"""Promises about the shape of the code."""
+
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+STAGES = ("augment", "pretrain", "export", "linear_eval", "finetune", "plugins", "summary")
+HEAVY = ("torch", "torchvision", "timm", "sklearn", "matplotlib", "onnx", "onnxruntime", "scipy")
+
+
+def loaded_by(code: str) -> list[str]:
+    """Which heavy packages a piece of code imports, in a process of its own."""
+    probe = f"import sys\n{code}\nprint(','.join(name for name in {HEAVY!r} if name in sys.modules))"
+    done = subprocess.run([sys.executable, "-c", probe], cwd=ROOT, capture_output=True, text=True, check=True)
+    return [name for name in done.stdout.strip().splitlines()[-1].split(",") if name]
+
+
+def test_importing_the_package_imports_nothing_heavy():
+    assert loaded_by("import ssl_pipeline, ssl_pipeline.config, ssl_pipeline.hookspecs, plugins") == []
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_asking_a_stage_for_help_imports_nothing_heavy(stage: str):
+    code = (
+        "import runpy\n"
+        f"sys.argv = ['stages.{stage}', '--help']\n"
+        f"try: runpy.run_module('stages.{stage}', run_name='__main__')\n"
+        "except SystemExit as done: assert done.code in (0, None), done.code\n"
+    )
+    assert loaded_by(code) == []
+
+
+def test_the_runtime_needs_no_torch():
+    assert loaded_by("import ssl_pipeline.deployment.runtime") in (["onnxruntime"], ["onnx", "onnxruntime"], [])
+
+
+def test_files_are_short_and_stages_thin():
+    for folder, limit in [("ssl_pipeline", 300), ("plugins", 300), ("stages", 60), ("tests", 300)]:
+        for path in (ROOT / folder).rglob("*.py"):
+            assert len(path.read_text().splitlines()) <= limit, path
+
+
+def test_the_wheel_holds_the_package_and_no_generic_names(tmp_path: Path):
+    pytest.importorskip("hatchling", reason="building needs hatchling, which pip installs for builds only")
+    done = subprocess.run(
+        [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    (wheel,) = tmp_path.glob("*.whl")
+    tops = {name.split("/")[0] for name in zipfile.ZipFile(wheel).namelist()}
+    assert {top for top in tops if not top.endswith(".dist-info")} == {"ssl_pipeline"}
+
+
+def test_the_public_names_are_pinned():
+    import ssl_pipeline
+
+    assert ssl_pipeline.__all__ == ["__version__", "hookimpl"]
