@@ -45,7 +45,6 @@ def test_files_are_short_and_stages_thin():
 
 
 def test_the_wheel_holds_the_package_and_no_generic_names(tmp_path: Path):
-    pytest.importorskip("hatchling", reason="building needs hatchling, which pip installs for builds only")
     done = subprocess.run(
         [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path)],
         cwd=ROOT,

@@ -1,0 +1,39 @@
+"""Check the products of a default run: they are there, valid, and as good as the README says."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime
+
+root = Path(sys.argv[1])
+
+
+def metrics(stage: str) -> dict[str, Any]:
+    return json.loads((root / "reports" / stage / "metrics.json").read_text())
+
+
+def main() -> None:
+    graphs = sorted([*root.glob("data/augmented/*.onnx"), *root.glob("models/*/*.onnx")])
+    names = {path.name for path in graphs}
+    wanted = {"augment_global.onnx", "pretext.onnx", "backbone.onnx", "energy.onnx", "linear_probe.onnx", "classifier.onnx"}
+    assert wanted <= names, f"missing: {wanted - names}"
+    for path in graphs:
+        onnx.checker.check_model(onnx.load(path), full_check=True)
+
+    session = onnxruntime.InferenceSession(root / "models/export/backbone.onnx", providers=["CPUExecutionProvider"])
+    images = np.random.default_rng(0).integers(0, 256, (2, 33, 50, 3), dtype=np.uint8)
+    (embedding,) = session.run(["embedding"], {"images": images})
+    assert np.allclose(np.linalg.norm(embedding, axis=1), 1, atol=1e-5)
+
+    linear = metrics("linear_eval")
+    assert linear["accuracy_low"] > linear["random_encoder"]["accuracy_high"], "no clear gain over the random encoder"
+    print("verdict:", (root / "reports/finetune/verdict.txt").read_text())
+    print(f"{len(graphs)} graphs are valid; linear probe {linear['accuracy']:.3f}, "
+          f"random encoder {linear['random_encoder']['accuracy']:.3f}")
+
+
+main()
