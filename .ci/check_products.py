@@ -19,7 +19,14 @@ def metrics(stage: str) -> dict[str, Any]:
 def main() -> None:
     graphs = sorted([*root.glob("data/augmented/*.onnx"), *root.glob("models/*/*.onnx")])
     names = {path.name for path in graphs}
-    wanted = {"augment_global.onnx", "pretext.onnx", "backbone.onnx", "energy.onnx", "linear_probe.onnx", "classifier.onnx"}
+    wanted = {
+        "augment_global.onnx",
+        "pretext.onnx",
+        "backbone.onnx",
+        "energy.onnx",
+        "linear_probe.onnx",
+        "classifier.onnx",
+    }
     assert wanted <= names, f"missing: {wanted - names}"
     for path in graphs:
         onnx.checker.check_model(onnx.load(path), full_check=True)
@@ -32,8 +39,10 @@ def main() -> None:
     linear = metrics("linear_eval")
     assert linear["accuracy_low"] > linear["random_encoder"]["accuracy_high"], "no clear gain over the random encoder"
     print("verdict:", (root / "reports/finetune/verdict.txt").read_text())
-    print(f"{len(graphs)} graphs are valid; linear probe {linear['accuracy']:.3f}, "
-          f"random encoder {linear['random_encoder']['accuracy']:.3f}")
+    print(
+        f"{len(graphs)} graphs are valid; linear probe {linear['accuracy']:.3f}, "
+        f"random encoder {linear['random_encoder']['accuracy']:.3f}"
+    )
 
 
 main()
