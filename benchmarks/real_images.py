@@ -1,8 +1,9 @@
-"""The whole pipeline on photographs: `python -m benchmarks.real_images clothing|cifar10 FOLDER [--set section.key=value]`.
+"""The whole pipeline on photographs: `python -m benchmarks.real_images clothing|cifar10 FOLDER [--set key=value]`.
 
-FOLDER holds clothing.zip, or train.zip and test.zip of CIFAR-10 as JPEG files in class folders; of the latter 10,000 training
-images (the first 1,000 of each class) are used. The project is copied to a temporary folder, run there with dvc, and its
-verdicts are printed. Accuracies are on the data's own test split; settings were chosen on its validation split.
+FOLDER holds clothing.zip, or train.zip and test.zip of CIFAR-10 as JPEG files in class folders; of the latter 10,000
+training images (the first 1,000 of each class) are used. The project is copied to a temporary folder, run there with
+dvc, and its verdicts are printed. Accuracies are on the data's own test split; settings were chosen on its validation
+split.
 """
 
 import json
@@ -20,6 +21,7 @@ import click
 import yaml
 
 ROOT = Path(__file__).parents[1]
+SKIPPED = (".git", ".venv", "data", "models", "reports", ".work", "cache", "tmp", "tests")
 PHOTOS = {
     "size": 32,
     "random_resized_crop": {"p": 1.0, "scale": [0.2, 1.0], "ratio": [0.75, 1.333]},
@@ -61,7 +63,7 @@ def prepare(data: str, folder: Path, project: Path, overrides: tuple[str, ...]) 
     shutil.copytree(
         ROOT,
         project,
-        ignore=shutil.ignore_patterns(".git", ".venv", "data", "models", "reports", ".work", "cache", "tmp"),
+        ignore=shutil.ignore_patterns(*SKIPPED),
     )
     {"clothing": clothing, "cifar10": cifar10}[data](folder, project / "images.zip")
     params = yaml.safe_load((project / "params.yaml").read_text())

@@ -1,0 +1,36 @@
+"""Say in a few lines what the pipeline found, and where its products lie."""
+
+import click
+
+from stages.command import guarded
+from stages.paths import AUGMENTED, EXPORT, FINETUNE, REPORTS
+
+
+@click.command()
+def summary() -> None:
+    """Print the verdicts of the last run and where to look."""
+    raise SystemExit(guarded(_print))
+
+
+def _print() -> None:
+    from ssl_pipeline.products import read_json, require
+
+    parity = read_json(REPORTS / "export" / "metrics.json", "export")
+    linear = read_json(REPORTS / "linear_eval" / "metrics.json", "linear_eval")
+    click.echo(f"\nBackbone: {EXPORT / 'backbone.onnx'}, proved equal to torch (min cosine {parity['min_cosine']:.6f})")
+    if "accuracy" in linear:
+        random = linear["random_encoder"]
+        click.echo(
+            f"Linear probe: {linear['accuracy']:.1%} [{linear['accuracy_low']:.1%}, {linear['accuracy_high']:.1%}]; "
+            f"the same encoder untrained: {random['accuracy']:.1%} [{random['accuracy_low']:.1%}, "
+            f"{random['accuracy_high']:.1%}]"
+        )
+    click.echo(require(REPORTS / "finetune" / "verdict.txt", "finetune").read_text(encoding="utf-8").strip())
+    click.echo(
+        f"Look at {AUGMENTED / 'preview.png'} (the views), {REPORTS}/ (curves, confusion, label budgets), "
+        f"{FINETUNE / 'classifier.onnx'}; `dvc metrics show`, `dvc plots show`."
+    )
+
+
+if __name__ == "__main__":
+    summary()
