@@ -1,4 +1,4 @@
-"""From a file's bytes to upright RGB pixels, and from those to a canvas. Whatever cannot be used is rejected with a reason.
+"""From a file's bytes to upright RGB pixels, and from those to a canvas. What cannot be used is rejected with a reason.
 
 This module imports no torch, and is all that a decoding process needs.
 """
@@ -14,9 +14,9 @@ from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageCms
+from PIL import Image, ImageCms, UnidentifiedImageError
 
-__all__ = ["Canvas", "Decoded", "Rejected", "Resize", "decode", "fit_boxes", "read_pixels", "to_canvas"]
+__all__ = ["Canvas", "Decoded", "RejectedError", "Resize", "decode", "fit_boxes", "read_pixels", "to_canvas"]
 
 Pixels = npt.NDArray[np.uint8]
 Resize = Literal["squash", "crop", "letterbox"]
@@ -38,7 +38,7 @@ _UPRIGHT = {
 """EXIF orientation -> what makes it upright (EXIF 2.32, tag 274)."""
 
 
-class Rejected(Exception):
+class RejectedError(Exception):
     """An image that cannot be used; `kind` is what to count it under, `str()` the whole reason."""
 
     def __init__(self, kind: str, detail: str = ""):
@@ -92,12 +92,12 @@ def decode(content: bytes | Image.Image, canvas: Canvas) -> Decoded:
         canvas: How.
 
     Raises:
-        Rejected: It cannot be used.
+        RejectedError: It cannot be used.
     """
     pixels, mode = read_pixels(content, canvas)
     height, width = pixels.shape[:2]
     digest = hashlib.sha256(f"{height}x{width}:".encode())
-    digest.update(pixels)
+    digest.update(pixels.data)
     fitted = to_canvas(pixels, canvas.size, canvas.resize, canvas.background)
     return Decoded(digest.digest(), width, height, mode, fitted.tobytes())
 
@@ -106,14 +106,14 @@ def read_pixels(content: bytes | Image.Image, canvas: Canvas) -> tuple[Pixels, s
     """Decode one image: upright RGB uint8 (H, W, 3), and the mode of the file.
 
     Raises:
-        Rejected: It cannot be used.
+        RejectedError: It cannot be used.
     """
     if content == b"":
-        raise Rejected("empty file")
+        raise RejectedError("empty file")
     with _pillow_guarded(canvas.max_megapixels):
         image = Image.open(io.BytesIO(content)) if isinstance(content, bytes) else content
         if image.format == "EPS":  # Pillow would hand the file to Ghostscript, and run it
-            raise Rejected("not an image", "PostScript is a program; convert it to PNG")
+            raise RejectedError("not an image", "PostScript is a program; convert it to PNG")
         _check_size(image.size, canvas)
         mode = image.mode
         image.load()
@@ -157,9 +157,11 @@ def to_canvas(pixels: Pixels, size: int, resize: Resize, background: tuple[int, 
 def _check_size(size: tuple[int, int], canvas: Canvas) -> None:
     width, height = size
     if width * height > canvas.max_megapixels * 1e6:
-        raise Rejected("too large", f"{width} x {height} px is more than max_megapixels ({canvas.max_megapixels:g})")
+        raise RejectedError(
+            "too large", f"{width} x {height} px is more than max_megapixels ({canvas.max_megapixels:g})"
+        )
     if min(size) < canvas.min_side:
-        raise Rejected("too small", f"{width} x {height} px, and min_side is {canvas.min_side}")
+        raise RejectedError("too small", f"{width} x {height} px, and min_side is {canvas.min_side}")
 
 
 @contextlib.contextmanager
@@ -171,16 +173,16 @@ def _pillow_guarded(max_megapixels: float) -> Iterator[None]:
             warnings.simplefilter("ignore")
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             yield
-    except Rejected:
+    except RejectedError:
         raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise Rejected("too large", f"more than max_megapixels ({max_megapixels:g})") from error
-    except Image.UnidentifiedImageError as error:
-        raise Rejected("not an image", "no format that Pillow reads") from error
+        raise RejectedError("too large", f"more than max_megapixels ({max_megapixels:g})") from error
+    except UnidentifiedImageError as error:
+        raise RejectedError("not an image", "no format that Pillow reads") from error
     except MemoryError as error:
-        raise Rejected("too large", "it does not fit in memory") from error
+        raise RejectedError("too large", "it does not fit in memory") from error
     except Exception as error:  # a parser may raise anything at a broken file: struct.error, SyntaxError, KeyError ...
-        raise Rejected("broken", f"{type(error).__name__}: {error}") from error
+        raise RejectedError("broken", f"{type(error).__name__}: {error}") from error
     finally:
         Image.MAX_IMAGE_PIXELS = limit
 
@@ -213,10 +215,10 @@ def _to_rgb(image: Image.Image, background: tuple[int, int, int]) -> Image.Image
 
 
 def _from_wide(image: Image.Image) -> Image.Image:
-    """Map 32-bit values to grey: the range that the format promises where it does, or else from darkest to brightest."""
+    """Map 32-bit values to grey: from the range that the format promises, or else from darkest to brightest."""
     values = np.asarray(image).astype(np.float64)
     if not np.isfinite(values).all():
-        raise Rejected("broken", "it has values that are not finite")
+        raise RejectedError("broken", "it has values that are not finite")
     low, high = float(values.min()), float(values.max())
     if image.mode == "I" and image.format in ("PNG", "PPM"):
         return _from_range(values, 0.0, 65535.0)

@@ -1,0 +1,207 @@
+"""What the folders and labels.csv of a pile of images say about each: its label, its split, its group.
+
+Read as follows, with the names of splits and of unlabelled/ in upper or lower case:
+
+    labels.csv beside flat images              path, and any of label, split, group
+    train/<class>/..., val/<class>/..., test/  splits, with classes in them or without
+    <class>/...                                classes; deeper folders belong to their class
+    unlabelled/..., or images beside folders   the unlabelled pool
+
+A folder that holds all there is says nothing, and is looked into. What could be read in two ways is refused.
+"""
+
+import csv
+import io
+import unicodedata
+from collections.abc import Callable, Iterable, Sequence
+from difflib import get_close_matches
+from typing import NamedTuple
+
+from ssl_pipeline.data.store import SplitName
+from ssl_pipeline.errors import PipelineError
+
+__all__ = ["SPLIT_NAMES", "TABLE", "Record", "Table", "find_root", "parse_table", "read_layout"]
+
+TABLE = "labels.csv"
+COLUMNS = ("path", "label", "split", "group")
+SPLIT_NAMES: dict[str, SplitName] = {
+    "train": "train",
+    "training": "train",
+    "val": "val",
+    "valid": "val",
+    "validation": "val",
+    "test": "test",
+}
+POOL_NAMES = {"unlabelled", "unlabeled"}
+
+
+class Record(NamedTuple):
+    """What a source says of one image. `split` is train, val or test; None: ours to choose."""
+
+    path: str
+    label: str | None = None
+    split: SplitName | None = None
+    group: str | None = None
+
+
+class Row(NamedTuple):
+    """A line of labels.csv."""
+
+    line: int
+    label: str | None
+    split: SplitName | None
+    group: str | None
+
+
+class Table(NamedTuple):
+    """labels.csv: the columns it has, and a row for each path."""
+
+    where: str
+    columns: frozenset[str]
+    rows: dict[str, Row]
+
+
+def _key(name: str) -> str:
+    """Names compare equal however their accents are encoded: macOS decomposes them."""
+    return unicodedata.normalize("NFC", name)
+
+
+def find_root(names: Sequence[str], tables: Iterable[str]) -> str:
+    """The folder in which the layout begins: "" or a path with a final "/", where one folder holds all the rest.
+
+    Args:
+        names: Of images, at least one.
+        tables: Names of files called labels.csv.
+    """
+    root, tables = "", set(tables)
+    while root + TABLE not in tables:
+        first = {name[len(root) :].partition("/")[::2] for name in names}
+        tops = {top for top, _ in first}
+        if len(tops) != 1 or any(not rest for _, rest in first):
+            break
+        top = tops.pop()
+        if top.lower() in SPLIT_NAMES or top.lower() in POOL_NAMES:
+            break
+        root += top + "/"
+    return root
+
+
+def parse_table(content: bytes, where: str) -> Table:
+    """Parse labels.csv.
+
+    Raises:
+        PipelineError: It cannot be read; the message names the line.
+    """
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise PipelineError(f"{where} is not UTF-8 text ({error}): save it as CSV in UTF-8.") from error
+    lines = csv.reader(io.StringIO(text, newline=""), strict=True)
+    rows: dict[str, Row] = {}
+    try:
+        header = [name.strip().lower() for name in next(lines, [])]
+        _check_header(header, where)
+        for cells in lines:
+            if not any(cell.strip() for cell in cells):
+                continue
+            path, row = _parse_row(header, cells, f"{where}, line {lines.line_num}", lines.line_num)
+            if path in rows:
+                raise PipelineError(f"{where}, line {lines.line_num}: '{path}' is in line {rows[path].line} already.")
+            rows[path] = row
+    except csv.Error as error:
+        raise PipelineError(f"{where}, line {lines.line_num}: no valid CSV ({error}).") from error
+    return Table(where, frozenset(header), rows)
+
+
+def _check_header(header: list[str], where: str) -> None:
+    if "path" not in header:
+        found = ", ".join(header) or "nothing"
+        raise PipelineError(
+            f"{where}, line 1: there must be a column 'path' (and may be label, split, group), separated by commas; "
+            f"found: {found}."
+        )
+    for name in header:
+        near = get_close_matches(name, COLUMNS, n=1, cutoff=0.7)
+        if name not in COLUMNS and near and near[0] not in header:
+            raise PipelineError(f"{where}, line 1: unknown column '{name}'. Did you mean '{near[0]}'?")
+    for name in COLUMNS:
+        if header.count(name) > 1:
+            raise PipelineError(f"{where}, line 1: there are two columns '{name}'.")
+
+
+def _parse_row(header: list[str], cells: list[str], where: str, line: int) -> tuple[str, Row]:
+    if len(cells) > len(header):
+        raise PipelineError(f"{where}: {len(cells)} cells, but {len(header)} columns; quote a cell that has commas.")
+    found = dict(zip(header, (cell.strip() for cell in cells), strict=False))
+    path = _key(found["path"].replace("\\", "/").removeprefix("./"))
+    if not path:
+        raise PipelineError(f"{where}: the path is empty.")
+    split = found.get("split") or None
+    if split and split.lower() not in SPLIT_NAMES:
+        raise PipelineError(f"{where}: '{split}' is no split; write train, val, test, or leave it empty.")
+    label, group = found.get("label") or None, found.get("group") or None
+    return path, Row(line, label, SPLIT_NAMES[split.lower()] if split else None, group)
+
+
+def read_layout(names: Sequence[str], root: str, table: Table | None, known: Callable[[str], bool]) -> list[Record]:
+    """Give each image its label, split and group.
+
+    Args:
+        names: Of images, sorted.
+        root: As `find_root` found it.
+        table: labels.csv, where there is one. A column that it has is what counts; an image that it does not name is
+            unlabelled. The split may also be the folder's.
+        known: Whether a file is there, though it is not among the names.
+
+    Raises:
+        PipelineError: The folders could be read in two ways, or the table names what is not there.
+    """
+    inner = [name[len(root) :] for name in names]
+    splits = _split_folders(inner, root)
+    rows = {} if table is None else table.rows
+    records = []
+    for name, short in zip(names, inner, strict=True):
+        split, label = _by_folder(short, splits)
+        row = rows.get(_key(short))
+        if table is not None and "label" in table.columns:
+            label = row.label if row else None
+        if row is not None:
+            split = row.split or split
+        records.append(Record(name, label, split, row.group if row else None))
+    if table is not None:
+        _check_all_there(table, {_key(short) for short in inner}, lambda short: known(root + short))
+    return records
+
+
+def _check_all_there(table: Table, there: set[str], known: Callable[[str], bool]) -> None:
+    for path, row in table.rows.items():
+        if path not in there and not known(path):
+            near = get_close_matches(path, there, n=1) if len(there) <= 10_000 else []
+            hint = f" Did you mean '{near[0]}'?" if near else " Paths are relative to the folder of labels.csv."
+            raise PipelineError(f"{table.where}, line {row.line}: there is no image '{path}'.{hint}")
+
+
+def _split_folders(inner: Sequence[str], root: str) -> dict[str, SplitName]:
+    """Top folders that are splits -> which; empty where the top folders are classes."""
+    tops = {name.partition("/")[0] for name in inner if "/" in name}
+    splits = {top: SPLIT_NAMES[top.lower()] for top in tops if top.lower() in SPLIT_NAMES}
+    others = sorted(top for top in tops - splits.keys() if top.lower() not in POOL_NAMES)
+    if not splits or not others:
+        return splits
+    nested = any(name.partition("/")[0] in splits and name.count("/") > 1 for name in inner)
+    if len(splits) == 1 and not nested:
+        return {}  # a class that is called train, beside bus and car
+    raise PipelineError(
+        f"augment.source: beside {root}{sorted(splits)[0]}/ lies {root}{others[0]}/, which is no split: are these "
+        "splits or classes? Put images without a label into unlabelled/, or name splits and labels in a labels.csv."
+    )
+
+
+def _by_folder(short: str, splits: dict[str, SplitName]) -> tuple[SplitName | None, str | None]:
+    """Split and label of an image, by the folders it lies in."""
+    *folders, _ = short.split("/")
+    split = splits.get(folders[0]) if folders else None
+    if split:
+        folders = folders[1:]
+    label = _key(folders[0]) if folders and folders[0].lower() not in POOL_NAMES else None
+    return split, label

@@ -1,0 +1,219 @@
+"""Where images come from: a short list of functions, chosen by name in `augment.source`.
+
+To add one, write a function that returns a `Source` and put it into `SOURCES`. Its parameters are its options.
+"""
+
+import functools
+import inspect
+import typing
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+from pydantic import TypeAdapter, ValidationError
+
+from ssl_pipeline.data.decode import RejectedError
+from ssl_pipeline.data.layout import SPLIT_NAMES, TABLE, Record, find_root, parse_table, read_layout
+from ssl_pipeline.data.listing import Reader, list_images
+from ssl_pipeline.errors import ConfigError, PipelineError
+
+__all__ = ["SOURCES", "Source", "open_source"]
+
+_TABLE_BYTES = 2**30
+
+
+@dataclass(frozen=True)
+class Source:
+    """A pile of images, not yet decoded.
+
+    Attributes:
+        records: What is said of each image, with distinct paths.
+        read: Reads one by its path.
+        ignored: Path -> why it is taken for no image.
+        rejects: Path -> why it cannot be read.
+        portable: Whether other processes can call `read`, at little cost.
+    """
+
+    records: Sequence[Record]
+    read: Reader
+    ignored: Mapping[str, str] = field(default_factory=dict)
+    rejects: Mapping[str, RejectedError] = field(default_factory=dict)
+    portable: bool = True
+
+
+def digits(path: str = "") -> Source:
+    """scikit-learn's 1,797 handwritten digits of 8 x 8 pixels (UCI's optical recognition of digits, its test part).
+
+    Args:
+        path: Not read; the digits come with scikit-learn.
+    """
+    from sklearn.datasets import load_digits
+
+    data = load_digits()
+    images = {
+        f"{number:04}-{label}.png": Image.fromarray((pixels * (255 / 16)).round().astype("uint8"))  # 0 to 16 there
+        for number, (pixels, label) in enumerate(zip(data.images, data.target, strict=True))
+    }
+    records = [Record(name, label=name[5]) for name in images]
+    return Source(records, lambda name, _: images[name], portable=False)
+
+
+def folder(path: str) -> Source:
+    """A directory or a .zip of images; `ssl_pipeline.data.layout` says how folders and labels.csv are read.
+
+    Args:
+        path: Of the directory or the .zip, relative to the folder of params.yaml.
+    """
+    listing = list_images(Path(path))
+    if not listing.names:
+        raise PipelineError(
+            f"augment.source.path: there are no images in {path} ({len(listing.rejects)} files that cannot be read, "
+            f"{len(listing.ignored)} that are no images). Put images there, or name another path."
+        )
+    tables = [name for name in listing.ignored if name.rpartition("/")[2] == TABLE]
+    root = find_root(listing.names, tables)
+    table, ignored = None, dict(listing.ignored)
+    if root + TABLE in tables:
+        content = listing.read(root + TABLE, _TABLE_BYTES)
+        assert isinstance(content, bytes)
+        table = parse_table(content, f"{path}: {root}{TABLE}")
+        ignored[root + TABLE] = "the table of labels"
+    records = read_layout(listing.names, root, table, lambda name: name in listing.rejects)
+    return Source(records, listing.read, ignored, listing.rejects)
+
+
+def torchvision(path: str, dataset: str, options: dict[str, Any] | None = None) -> Source:
+    """A data set of torchvision, downloaded where there is a network and it is not there yet.
+
+    Args:
+        path: Where it lies, or goes.
+        dataset: Its class, such as CIFAR10.
+        options: More arguments of the class, such as {split: letters} for EMNIST.
+    """
+    from torchvision import datasets
+
+    factory = getattr(datasets, dataset, None) if dataset in datasets.__all__ else None
+    if not (inspect.isclass(factory) and issubclass(factory, datasets.VisionDataset)):
+        known = [name for name in datasets.__all__ if inspect.isclass(getattr(datasets, name))]
+        raise ConfigError(f"augment.source.dataset: torchvision has no data set '{dataset}'.{_hint(dataset, known)}")
+    parts = dict(_parts(factory, path, options or {}))
+    if not parts:
+        raise ConfigError(f"augment.source.dataset: {dataset} has none of the usual splits; give one in options.")
+    records = []
+    for split, part in parts.items():
+        labels = _labels(part)
+        owner = SPLIT_NAMES.get(split)
+        records += [Record(f"{split}/{row:07}", labels[row], owner) for row in range(len(part))]
+    return Source(records, functools.partial(_read_item, parts), portable=False)
+
+
+SOURCES: dict[str, Callable[..., Source]] = {"digits": digits, "folder": folder, "torchvision": torchvision}
+
+
+def open_source(name: str, options: Mapping[str, Any]) -> Source:
+    """Open a source by its name.
+
+    Raises:
+        ConfigError: An unknown name or option, a missing option or one of the wrong type; the message names the key.
+        PipelineError: There is nothing to read, or it cannot be read.
+    """
+    if name not in SOURCES:
+        raise ConfigError(f"augment.source.name: unknown source '{name}'.{_hint(name, list(SOURCES))}")
+    factory = SOURCES[name]
+    hints = typing.get_type_hints(factory)
+    checked: dict[str, Any] = {}
+    for key, parameter in inspect.signature(factory).parameters.items():
+        if key not in options:
+            if parameter.default is parameter.empty:
+                raise ConfigError(f"augment.source.{key}: missing; the source '{name}' needs it.")
+            continue
+        try:
+            checked[key] = TypeAdapter(hints[key]).validate_python(options[key])
+        except ValidationError as error:
+            reason = error.errors()[0]["msg"]
+            raise ConfigError(f"augment.source.{key}: {reason} (found {options[key]!r}).") from error
+    unknown = [key for key in options if key not in hints]
+    if unknown:
+        known = [key for key in hints if key != "return"]
+        raise ConfigError(f"augment.source.{unknown[0]}: unknown option of '{name}'.{_hint(unknown[0], known)}")
+    return factory(**checked)
+
+
+def _hint(name: str, known: Sequence[str]) -> str:
+    near = get_close_matches(name, known, n=1)
+    return (f" Did you mean '{near[0]}'?" if near else "") + f" Known: {', '.join(known)}."
+
+
+def _parts(factory: Callable[..., Any], path: str, options: dict[str, Any]) -> Iterator[tuple[str, Any]]:
+    """The splits of a torchvision data set that its class can give."""
+    parameters = inspect.signature(factory).parameters
+    fixed = dict(options)
+    if "root" in parameters:
+        fixed["root"] = path
+    if "download" in parameters:
+        fixed.setdefault("download", True)
+    if "train" in parameters and "train" not in options:
+        yield "train", _construct(factory, fixed | {"train": True})
+        yield "test", _construct(factory, fixed | {"train": False})
+    elif "split" in parameters and "split" not in options:
+        for ours, theirs in _SPLITS.items():
+            found = [_construct(factory, fixed | {"split": split}, optional=True) for split in theirs]
+            yield from ((ours, part) for part in found if part is not None)
+    else:
+        yield "all", _construct(factory, fixed)
+
+
+_SPLITS = {"train": ("trainval", "train"), "val": ("val", "valid"), "test": ("test",), "unlabelled": ("unlabeled",)}
+"""Our split -> what torchvision's classes call it; the last that a class accepts counts."""
+
+
+def _construct(factory: Callable[..., Any], arguments: dict[str, Any], optional: bool = False) -> Any:
+    name = getattr(factory, "__name__", str(factory))
+    try:
+        return factory(**arguments)
+    except ValueError as error:
+        if optional:  # this class has no such split
+            return None
+        raise ConfigError(f"augment.source.options: {name} refuses them: {error}") from error
+    except TypeError as error:
+        raise ConfigError(f"augment.source.options: {name} refuses them: {error}") from error
+    except (OSError, RuntimeError) as error:  # no network, no such files, a checksum that does not match
+        raise PipelineError(
+            f"augment.source: torchvision cannot provide {name} in {arguments.get('root')} ({error}). It downloads the "
+            "data set there if the network allows it; without a network, put its files there as torchvision wants them."
+        ) from error
+
+
+def _labels(part: Any) -> list[str | None]:
+    """The class names of a data set's items, without decoding them where it lists its targets."""
+    targets = next((getattr(part, key) for key in ("targets", "labels") if hasattr(part, key)), None)
+    if targets is None:
+        targets = [part[row][1] for row in range(len(part))]
+    classes = getattr(part, "classes", [])
+
+    def name(target: Any) -> str | None:
+        try:
+            number = int(target)
+        except (TypeError, ValueError):
+            return None  # a box, a mask, a caption: nothing that a classifier could be asked for
+        if number < 0:  # STL10's unlabelled images
+            return None
+        entry = classes[number] if number < len(classes) else number
+        return str(entry[0] if isinstance(entry, tuple) else entry)  # ImageNet's classes are tuples of synonyms
+
+    return [name(target) for target in targets]
+
+
+def _read_item(parts: Mapping[str, Any], name: str, limit: int) -> Image.Image:
+    """Read an item; `limit` is for files, and torchvision has read those."""
+    split, _, row = name.partition("/")
+    try:
+        image = parts[split][int(row)][0]
+    except (OSError, SyntaxError, ValueError) as error:
+        raise RejectedError("unreadable", str(error)) from error
+    if not isinstance(image, Image.Image):
+        raise PipelineError(f"augment.source.dataset: its items are {type(image).__name__}, not images.")
+    return image

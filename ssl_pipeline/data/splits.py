@@ -1,0 +1,244 @@
+"""Which image goes to train, val or test: by the hash of its content, so that neither names nor order matter.
+
+Copies of one picture are one image, on one side. A group (a patient, a track, a photographer) is on one side, whole.
+"""
+
+import hashlib
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from ssl_pipeline.data.layout import Record
+from ssl_pipeline.data.store import SplitName
+from ssl_pipeline.errors import PipelineError
+
+__all__ = ["Content", "Copy", "assign", "merge_copies"]
+
+
+@dataclass(frozen=True)
+class Content:
+    """One picture, however many files hold it.
+
+    Attributes:
+        digest: SHA-256 of its pixels.
+        record: The file that is kept.
+        label: None also where copies contradict each other.
+        groups: Those of all copies.
+    """
+
+    digest: bytes
+    record: Record
+    label: str | None
+    groups: frozenset[str]
+
+
+class Copy(NamedTuple):
+    """A file that holds a picture which is kept from another file; `conflict` says what they disagree on."""
+
+    path: str
+    kept: str
+    label: str
+    kept_label: str
+    split: str
+    kept_split: str
+    conflict: str
+
+
+def merge_copies(files: Iterable[tuple[bytes, Record]]) -> tuple[list[Content], list[Copy]]:
+    """Keep one file of each picture: that of the test split, or else of val, or else a labelled one, first by path.
+
+    So a picture that is both in train and in test is a test image, and is not trained on. A picture whose copies carry
+    different labels is kept without a label: which is right, nobody can tell.
+
+    Args:
+        files: Digest of the pixels and record of each file.
+
+    Returns:
+        Contents sorted by digest, and the copies sorted by path.
+    """
+    holders: defaultdict[bytes, list[Record]] = defaultdict(list)
+    for digest, record in files:
+        holders[digest].append(record)
+    contents, copies = [], []
+    for digest, records in sorted(holders.items()):
+        kept, *others = sorted(records, key=_preference)
+        labels = {record.label for record in records} - {None}
+        groups = frozenset(record.group for record in records if record.group)
+        contents.append(Content(digest, kept, labels.pop() if len(labels) == 1 else None, groups))
+        copies += [_copy(record, kept) for record in others]
+    return contents, sorted(copies)
+
+
+def _preference(record: Record) -> tuple[bool, bool, bool, str]:
+    return record.split != "test", record.split != "val", record.label is None, record.path
+
+
+def _copy(record: Record, kept: Record) -> Copy:
+    conflicts = {
+        "label": record.label and kept.label and record.label != kept.label,
+        "split": (record.split or "train") != (kept.split or "train"),
+    }
+    conflict = " ".join(name for name, found in conflicts.items() if found)
+    labels, splits = (record.label or "", kept.label or ""), (record.split or "", kept.split or "")
+    return Copy(record.path, kept.path, *labels, *splits, conflict)
+
+
+@dataclass
+class _Unit:
+    """Contents that must be on one side: a group, groups that share a picture, or a single picture."""
+
+    order: bytes
+    members: list[int]
+    classes: Counter[str]
+
+
+def assign(
+    contents: Sequence[Content], seed: int, val_fraction: float, test_fraction: float
+) -> tuple[list[SplitName], list[str]]:
+    """Choose a side for each content.
+
+    Splits that the source names are kept. Where it names no labelled test image, test takes its share of the labelled
+    images of each class; then val likewise, of what is left. Within a class the order is that of a hash of seed and
+    content, so that an image more or less moves at most its neighbours. If there is no label to go by, val takes
+    unlabelled images.
+
+    Args:
+        contents: As `merge_copies` returns them.
+        seed: Another seed, other splits.
+        val_fraction: Share of the training images that val takes.
+        test_fraction: Share of the labelled images that test takes.
+
+    Returns:
+        The split of each content, and what a person should know, in words.
+
+    Raises:
+        PipelineError: The source puts members of one group on different sides.
+    """
+    sides: list[SplitName] = ["train"] * len(contents)
+    free = []
+    for unit in _units(contents, seed):
+        given = _given_side(contents, unit)
+        if given in ("val", "test"):
+            for member in unit.members:
+                sides[member] = given
+        else:
+            free.append(unit)
+    labelled = Counter(side for side, content in zip(sides, contents, strict=True) if content.label)
+    remarks: list[str] = []
+    if not labelled["test"]:
+        free = _take(free, "test", test_fraction, 2 if not labelled["val"] else 1, sides, remarks)
+    if not labelled["val"]:
+        if not any(unit.classes for unit in free) and not any(side == "val" for side in sides):
+            free = [_Unit(unit.order, unit.members, Counter({"": len(unit.members)})) for unit in free]
+        _take(free, "val", val_fraction, 1, sides, remarks)
+    return sides, remarks
+
+
+def _units(contents: Sequence[Content], seed: int) -> list[_Unit]:
+    """Join contents by their groups (union-find), and order what results by a hash."""
+    parent = list(range(len(contents)))
+
+    def root(number: int) -> int:
+        while parent[number] != number:
+            parent[number] = parent[parent[number]]
+            number = parent[number]
+        return number
+
+    first: dict[str, int] = {}
+    for number, content in enumerate(contents):
+        for group in sorted(content.groups):
+            parent[root(number)] = root(first.setdefault(group, number))
+    members: defaultdict[int, list[int]] = defaultdict(list)
+    for number in range(len(contents)):
+        members[root(number)].append(number)
+
+    def order(numbers: Iterable[int]) -> bytes:
+        return min(hashlib.sha256(f"split {seed} ".encode() + contents[number].digest).digest() for number in numbers)
+
+    units = []
+    for numbers in members.values():
+        classes = Counter(label for number in numbers if (label := contents[number].label) is not None)
+        units.append(_Unit(order(numbers), numbers, classes))
+    return sorted(units, key=lambda unit: unit.order)
+
+
+def _given_side(contents: Sequence[Content], unit: _Unit) -> SplitName | None:
+    """The split that the source names for a unit's members, if it does."""
+    named = {record.split: record for record in (contents[member].record for member in unit.members) if record.split}
+    if len(named) > 1:
+        (one, a), (other, b) = sorted(named.items())[:2]
+        groups = ", ".join(sorted({group for member in unit.members for group in contents[member].groups}))
+        raise PipelineError(
+            f"augment.source: group {groups}: {a.path} is in {one} and {b.path} is in {other}. A group must be in one "
+            "split, or what was seen in training is tested. Correct the splits or the groups in labels.csv."
+        )
+    return next(iter(named), None)
+
+
+def _take(
+    units: Sequence[_Unit], side: SplitName, fraction: float, owed: int, sides: list[SplitName], remarks: list[str]
+) -> list[_Unit]:
+    """Move a share of each class to a side, at least one unit where that leaves the other sides one.
+
+    Args:
+        units: What may be moved, in order of their hashes.
+        side: Where to.
+        fraction: Of the images of each class.
+        owed: How many sides must still find a unit of each class.
+        sides: Is changed.
+        remarks: Classes that could not be shared out are added.
+
+    Returns:
+        The units that stay.
+    """
+    ledger = _Ledger(units)
+    for label in ledger.rare_first():
+        mine = ledger.holders[label]
+        quota = max(1, int(fraction * ledger.totals[label] + 0.5))
+        for unit in mine:
+            if ledger.taken[label] + unit.classes[label] / 2 <= quota and ledger.leaves(unit, owed):
+                ledger.take(unit)
+        movable = [unit for unit in mine if ledger.leaves(unit, 1)]
+        if not ledger.taken[label] and movable:  # too few for all sides, or too large: rather one than none
+            ledger.take(min(movable, key=lambda unit: (unit.classes[label], unit.order)))
+    for unit in ledger.moved.values():
+        for member in unit.members:
+            sides[member] = side
+    _remark(side, ledger.totals, ledger.taken, remarks)
+    return [unit for unit in units if unit.order not in ledger.moved]
+
+
+class _Ledger:
+    """What each class has, has given to a side, and has left."""
+
+    def __init__(self, units: Sequence[_Unit]):
+        self.holders: defaultdict[str, list[_Unit]] = defaultdict(list)
+        for unit in units:
+            for label in unit.classes:
+                self.holders[label].append(unit)
+        self.left = {label: len(mine) for label, mine in self.holders.items()}
+        self.totals = {label: sum(unit.classes[label] for unit in mine) for label, mine in self.holders.items()}
+        self.taken: Counter[str] = Counter()
+        self.moved: dict[bytes, _Unit] = {}
+
+    def rare_first(self) -> list[str]:
+        """Classes in the order in which they choose."""
+        return sorted(self.totals, key=lambda label: (self.totals[label], label))
+
+    def leaves(self, unit: _Unit, count: int) -> bool:
+        """Whether a unit is still there, and taking it leaves each of its classes so many."""
+        return unit.order not in self.moved and all(self.left[label] > count for label in unit.classes)
+
+    def take(self, unit: _Unit) -> None:
+        self.moved[unit.order] = unit
+        self.taken.update(unit.classes)
+        for label in unit.classes:
+            self.left[label] -= 1
+
+
+def _remark(side: str, totals: Mapping[str, int], taken: Mapping[str, int], remarks: list[str]) -> None:
+    missing = sorted(label for label in totals if label and not taken.get(label))
+    if missing:
+        named = ", ".join(f"'{label}' ({totals[label]})" for label in missing[:10]) + (" ..." if missing[10:] else "")
+        remarks.append(f"{side} has no image of these classes, which have too few images or groups to share: {named}.")
