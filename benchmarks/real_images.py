@@ -7,10 +7,8 @@ split.
 """
 
 import json
-import os
 import shutil
 import subprocess
-import sys
 import tempfile
 import time
 import zipfile
@@ -20,8 +18,8 @@ from typing import Any
 import click
 import yaml
 
-ROOT = Path(__file__).parents[1]
-SKIPPED = (".git", ".venv", "data", "models", "reports", ".work", "cache", "tmp", "tests")
+from benchmarks.project import change, copy_project, environment
+
 PHOTOS = {
     "size": 32,
     "random_resized_crop": {"p": 1.0, "scale": [0.2, 1.0], "ratio": [0.75, 1.333]},
@@ -60,24 +58,14 @@ def cifar10(folder: Path, target: Path) -> None:
 
 
 def prepare(data: str, folder: Path, project: Path, overrides: tuple[str, ...]) -> None:
-    shutil.copytree(
-        ROOT,
-        project,
-        ignore=shutil.ignore_patterns(*SKIPPED),
-    )
+    copy_project(project)
     {"clothing": clothing, "cifar10": cifar10}[data](folder, project / "images.zip")
-    params = yaml.safe_load((project / "params.yaml").read_text())
-    params["augment"]["source"] = {"name": "folder", "path": "images.zip"}
-    for section, values in SETTINGS[data].items():
-        params[section].update(values)
+    change(project, augment={"source": {"name": "folder", "path": "images.zip"}})
+    change(project, **SETTINGS[data])
     for override in overrides:
         keys, _, value = override.partition("=")
-        *parents, last = keys.split(".")
-        section = params
-        for key in parents:
-            section = section[key]
-        section[last] = yaml.safe_load(value)
-    (project / "params.yaml").write_text(yaml.safe_dump(params, sort_keys=False))
+        section, _, key = keys.partition(".")
+        change(project, **{section: {key: yaml.safe_load(value)}})
 
 
 @click.command()
@@ -89,11 +77,9 @@ def main(data: str, folder: Path, overrides: tuple[str, ...]) -> None:
     with tempfile.TemporaryDirectory() as temporary:
         project = Path(temporary) / "project"
         prepare(data, folder, project, overrides)
-        path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
-        environment = {**os.environ, "PATH": path}
-        subprocess.run(["dvc", "config", "--local", "core.no_scm", "true"], cwd=project, check=True, env=environment)
-        start = time.perf_counter()
-        subprocess.run(["dvc", "repro"], cwd=project, check=True, env=environment)
+        for words in (["config", "--local", "core.no_scm", "true"], ["repro"]):
+            start = time.perf_counter()
+            subprocess.run(["dvc", *words], cwd=project, check=True, env=environment())
         click.echo(f"{data}: the whole pipeline took {time.perf_counter() - start:.0f} s")
         for stage in ("augment", "pretrain", "export", "linear_eval", "finetune"):
             report = json.loads((project / "reports" / stage / "metrics.json").read_text())

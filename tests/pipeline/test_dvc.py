@@ -10,17 +10,32 @@ import onnxruntime
 import pytest
 import yaml
 
-from tests.pipeline.conftest import ROOT, change, command, copy_project
+from benchmarks.project import ROOT, change, copy_project
+from tests.pipeline.conftest import command
 
-PRODUCTS = """
-data/augmented/manifest.json data/augmented/rejects.csv data/augmented/policy.json data/augmented/preview.png
-data/augmented/augment_global.onnx data/augmented/augment_plain.onnx data/augmented/store/index.csv
-models/pretrain/encoder.safetensors models/pretrain/model.json models/pretrain/pretext.onnx
-models/export/backbone.onnx models/export/energy.onnx models/linear_eval/linear_probe.onnx
-models/finetune/classifier.onnx reports/export/export.json
-reports/augment/metrics.json reports/pretrain/metrics.json reports/export/metrics.json
-reports/linear_eval/metrics.json reports/finetune/metrics.json reports/finetune/verdict.txt
-""".split()
+PRODUCTS = [
+    "data/augmented/manifest.json",
+    "data/augmented/rejects.csv",
+    "data/augmented/policy.json",
+    "data/augmented/preview.png",
+    "data/augmented/augment_global.onnx",
+    "data/augmented/augment_plain.onnx",
+    "data/augmented/store/index.csv",
+    "models/pretrain/encoder.safetensors",
+    "models/pretrain/model.json",
+    "models/pretrain/pretext.onnx",
+    "models/export/backbone.onnx",
+    "models/export/energy.onnx",
+    "models/linear_eval/linear_probe.onnx",
+    "models/finetune/classifier.onnx",
+    "reports/export/export.json",
+    "reports/augment/metrics.json",
+    "reports/pretrain/metrics.json",
+    "reports/export/metrics.json",
+    "reports/linear_eval/metrics.json",
+    "reports/finetune/metrics.json",
+    "reports/finetune/verdict.txt",
+]
 STAGES = ["augment", "pretrain", "export", "linear_eval", "finetune"]
 
 
@@ -115,7 +130,11 @@ def test_a_stage_out_of_order_says_which_comes_first(tmp_path: Path):
     copy_project(folder)
     for stage in STAGES[1:]:
         done = command(folder)("python", "-m", f"stages.{stage}", status=1)
-        assert "dvc repro augment" in done.stderr or "dvc repro pretrain" in done.stderr or "dvc repro export" in done.stderr
+        assert (
+            "dvc repro augment" in done.stderr
+            or "dvc repro pretrain" in done.stderr
+            or "dvc repro export" in done.stderr
+        )
         assert "Traceback" not in done.stderr
 
 
