@@ -1,5 +1,6 @@
 """Writing ONNX files: one self-contained file, checked, with the same bytes each time it is written."""
 
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -47,17 +48,20 @@ def write_graph(
     """
     import torch
 
-    program = torch.onnx.export(
-        module,
-        inputs,
-        dynamo=True,
-        external_data=False,
-        verbose=False,
-        input_names=list(input_names),
-        output_names=list(output_names),
-        dynamic_shapes=dynamic_shapes,
-        opset_version=opset,
-    )
+    with warnings.catch_warnings():
+        # two inputs that share a Dim, and so must be of equal length, are what was asked for
+        warnings.filterwarnings("ignore", message="# The axis name: .* will not be used", category=UserWarning)
+        program = torch.onnx.export(
+            module,
+            inputs,
+            dynamo=True,
+            external_data=False,
+            verbose=False,
+            input_names=list(input_names),
+            output_names=list(output_names),
+            dynamic_shapes=dynamic_shapes,
+            opset_version=opset,
+        )
     assert program is not None  # only dynamo=False returns None
     write_proto(program.model_proto, path, metadata)
 

@@ -1,0 +1,1 @@
+"""From a trained encoder to verified ONNX graphs, and running them."""

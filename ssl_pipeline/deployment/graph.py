@@ -1,0 +1,71 @@
+"""From pixels to what ships: the modules whose graphs are exported."""
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ssl_pipeline.augment.geometry import fit
+from ssl_pipeline.models.encoder import Encoder
+from ssl_pipeline.models.rebuild import ModelCard
+from ssl_pipeline.types import EnergyHead
+
+__all__ = ["PixelsToEmbedding", "PixelsToEnergy", "PixelsToProbabilities"]
+
+
+class PixelsToEmbedding(nn.Module):
+    """Raw images of any size to embeddings: resize to the trained size, normalise, encode.
+
+    Args:
+        encoder: The trained encoder.
+        card: Says to which size, and how, images are resized.
+        l2_normalize: Whether embeddings get unit length.
+    """
+
+    def __init__(self, encoder: Encoder, card: ModelCard, l2_normalize: bool):
+        super().__init__()
+        self.encoder = encoder
+        self.size, self.resize, self.background = card.size, card.resize, card.background
+        self.l2_normalize = l2_normalize
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Embed uint8 RGB images (N, H, W, 3): (N, D) float32."""
+        embedding: Tensor = self.encoder(fit(images, self.size, self.resize, self.background))
+        return F.normalize(embedding, dim=1) if self.l2_normalize else embedding
+
+
+class PixelsToEnergy(nn.Module):
+    """Pairs of raw images to energies: low where the two are compatible.
+
+    Args:
+        encoder: The trained encoder.
+        card: Says to which size, and how, images are resized.
+        energy_head: The energy of a pair of embeddings.
+    """
+
+    def __init__(self, encoder: Encoder, card: ModelCard, energy_head: EnergyHead):
+        super().__init__()
+        self.embed = PixelsToEmbedding(encoder, card, l2_normalize=False)  # what the head was trained on
+        self.energy_head = energy_head
+
+    def forward(self, first: Tensor, second: Tensor) -> Tensor:
+        """Energies (N,) of uint8 RGB images (N, H, W, 3) and (N, H', W', 3), pair by pair."""
+        return self.energy_head(self.embed(first), self.embed(second))  # type: ignore[no-any-return]
+
+
+class PixelsToProbabilities(nn.Module):
+    """Raw images to probabilities of classes: a linear head on what `PixelsToEmbedding` returns.
+
+    Args:
+        embed: The backbone, from pixels to embeddings.
+        weight: (C, D) float32.
+        bias: (C,) float32.
+    """
+
+    def __init__(self, embed: PixelsToEmbedding, weight: Tensor, bias: Tensor):
+        super().__init__()
+        self.embed = embed
+        self.register_buffer("weight", weight)
+        self.register_buffer("bias", bias)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Probabilities (N, C) of uint8 RGB images (N, H, W, 3)."""
+        return F.linear(self.embed(images), self.get_buffer("weight"), self.get_buffer("bias")).softmax(dim=1)

@@ -1,0 +1,37 @@
+"""What torch makes of images, rebuilt from a model's files alone: the other side of the parity proof."""
+
+from pathlib import Path
+
+import numpy as np
+import safetensors.torch
+import torch
+from torch import nn
+
+from ssl_pipeline.deployment.graph import PixelsToEmbedding, PixelsToProbabilities
+from ssl_pipeline.models.rebuild import load_encoder
+from ssl_pipeline.registry import Registry
+
+__all__ = ["HEAD", "answer"]
+
+HEAD = "head.safetensors"
+"""A classifier's linear head, `weight` (C, D) and `bias` (C,), beside the encoder that it was trained with."""
+
+
+def answer(registry: Registry, folder: Path, inputs: Path, outputs: Path, l2_normalize: bool) -> None:
+    """Run a model on batches of images: probabilities if the folder holds a head, embeddings if not.
+
+    Args:
+        registry: Where the backbone is found.
+        folder: Holds encoder.safetensors, model.json and, for a classifier, head.safetensors.
+        inputs: .npz of uint8 (N, H, W, 3) batches.
+        outputs: .npz to write: for each batch float32 (N, D) or (N, C), under the same name.
+        l2_normalize: Whether embeddings get unit length.
+    """
+    encoder, card = load_encoder(registry, folder)
+    embed = PixelsToEmbedding(encoder, card, l2_normalize)
+    head = folder / HEAD
+    model: nn.Module = PixelsToProbabilities(embed, **safetensors.torch.load_file(head)) if head.exists() else embed
+    model.eval()
+    with np.load(inputs) as file, torch.inference_mode():
+        answers = {name: model(torch.from_numpy(file[name])).numpy() for name in file.files}
+    np.savez(outputs, **answers)

@@ -1,0 +1,104 @@
+"""Running exported graphs. Imports no torch: this is all that a deployment needs."""
+
+import ctypes
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import onnxruntime
+
+from ssl_pipeline.errors import PipelineError
+
+__all__ = ["open_session", "providers", "read_metadata", "run"]
+
+_ERRORS_ONLY = 3
+
+
+def cuda_devices() -> int:
+    """How many CUDA devices the driver knows; onnxruntime itself complains on stderr where there is none."""
+    try:
+        driver = ctypes.CDLL("libcuda.so.1")
+    except OSError:
+        return 0
+    count = ctypes.c_int(0)
+    if driver.cuInit(0) != 0 or driver.cuDeviceGetCount(ctypes.byref(count)) != 0:
+        return 0
+    return count.value
+
+
+def providers() -> list[str | tuple[str, dict[str, str]]]:
+    """The execution providers to ask for: CUDA where there is a device and a build for it, and always the CPU."""
+    if "CUDAExecutionProvider" in onnxruntime.get_available_providers() and cuda_devices() > 0:
+        onnxruntime.preload_dlls()  # finds the CUDA libraries that came with torch's wheels
+        # TF32 keeps 10 bits of a product: embeddings would differ between devices by more than the parity bound
+        return [("CUDAExecutionProvider", {"use_tf32": "0"}), "CPUExecutionProvider"]
+    return ["CPUExecutionProvider"]
+
+
+def open_session(path: Path, threads: int | None = None) -> onnxruntime.InferenceSession:
+    """Open a graph for running; `session.get_providers()` says what it really runs on.
+
+    Args:
+        path: An ONNX file.
+        threads: CPU threads within an operator; None leaves the choice to onnxruntime.
+
+    Raises:
+        PipelineError: The file is missing, or onnxruntime cannot load it.
+    """
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = _ERRORS_ONLY
+    if threads is not None:
+        options.intra_op_num_threads = threads
+    if not path.is_file():
+        raise PipelineError(f"{path} does not exist: run the stage that makes it (`dvc repro`).")
+    try:
+        return onnxruntime.InferenceSession(path, options, providers=providers())
+    except Exception as error:  # onnxruntime's exceptions share no narrower base
+        raise PipelineError(
+            f"{path} is not a graph that onnxruntime {onnxruntime.__version__} runs: {error}"
+        ) from error
+
+
+def read_metadata(session: onnxruntime.InferenceSession) -> dict[str, str]:
+    """What the graph says about itself; text as it is, all else as JSON."""
+    return dict(session.get_modelmeta().custom_metadata_map)
+
+
+def run(
+    session: onnxruntime.InferenceSession, *images: npt.NDArray[np.uint8], batch_size: int = 256
+) -> npt.NDArray[np.float32]:
+    """Run a graph on any number of images, batch by batch.
+
+    Args:
+        session: Of a graph from images to one output.
+        *images: For each input of the graph (n, H, W, 3) uint8 RGB; n may be 0.
+        batch_size: Images a batch; bounds the memory.
+
+    Returns:
+        (n, ...) float32: embeddings, probabilities or energies.
+
+    Raises:
+        ValueError: Wrong number, shape or type of images.
+    """
+    names = [node.name for node in session.get_inputs()]
+    _check(names, images)
+    outputs = [
+        session.run(None, {name: array[start : start + batch_size] for name, array in zip(names, images, strict=True)})[
+            0
+        ]
+        for start in range(0, len(images[0]), batch_size)
+    ]
+    if not outputs:
+        return np.empty((0, *session.get_outputs()[0].shape[1:]), np.float32)
+    return np.concatenate(outputs)
+
+
+def _check(names: Sequence[str], images: Sequence[npt.NDArray[np.uint8]]) -> None:
+    if len(images) != len(names):
+        raise ValueError(f"the graph takes {' and '.join(names)}, got {len(images)} arrays")
+    for name, array in zip(names, images, strict=True):
+        if array.dtype != np.uint8 or array.ndim != 4 or array.shape[3] != 3 or 0 in array.shape[1:]:
+            raise ValueError(f"{name} must be uint8 (n, H, W, 3), got {array.dtype} {array.shape}")
+        if len(array) != len(images[0]):
+            raise ValueError(f"{' and '.join(names)} must be of equal number, got {len(images[0])} and {len(array)}")

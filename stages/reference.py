@@ -1,0 +1,37 @@
+"""Not a stage of its own: the other process of export's and finetune's parity proof."""
+
+import sys
+from pathlib import Path
+
+import click
+
+from stages.command import guarded
+
+FOLDER = click.Path(path_type=Path, exists=True, file_okay=False)
+FILE = click.Path(path_type=Path, dir_okay=False)
+
+
+def command(folder: Path) -> list[str]:
+    """What `parity.verify` starts to rebuild the model in a folder."""
+    return [sys.executable, "-m", "stages.reference", str(folder)]
+
+
+@click.command()
+@click.argument("folder", type=FOLDER)
+@click.argument("inputs", type=FILE)
+@click.argument("outputs", type=FILE)
+@click.option("--l2-normalize/--no-l2-normalize", required=True, help="Whether embeddings get unit length.")
+def reference(folder: Path, inputs: Path, outputs: Path, l2_normalize: bool) -> None:
+    """Write what torch, rebuilt from FOLDER, makes of the batches of images in INPUTS (.npz) to OUTPUTS (.npz)."""
+
+    def run() -> None:
+        from plugins import load_registry
+        from ssl_pipeline.deployment.reference import answer
+
+        answer(load_registry(), folder, inputs, outputs, l2_normalize)
+
+    sys.exit(guarded(run))
+
+
+if __name__ == "__main__":
+    reference()
