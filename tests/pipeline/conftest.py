@@ -18,11 +18,13 @@ QUICK = {
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
-def command(folder: Path) -> Run:
+def command(folder: Path, **variables: str) -> Run:
     """A function that runs a command in a folder and returns what it printed; it must succeed unless told otherwise."""
 
     def run(*words: str, status: int | None = 0) -> "subprocess.CompletedProcess[str]":
-        done = subprocess.run(words, cwd=folder, env=environment(), capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            words, cwd=folder, env={**environment(), **variables}, capture_output=True, text=True, check=False
+        )
         if status is not None:
             assert done.returncode == status, f"{' '.join(words)}\n{done.stdout}\n{done.stderr}"
         return done

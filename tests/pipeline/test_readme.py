@@ -1,0 +1,110 @@
+"""Every command and every piece of code in the README works."""
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+import yaml
+from PIL import Image
+
+from benchmarks.project import ROOT, change
+from tests.pipeline.conftest import command
+
+README = (ROOT / "README.md").read_text()
+IN_CI = {"make repro", "make test"}
+INSTALLS = ("python3 -m venv", "pip install", "python -m pytest")
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
+
+
+def commands() -> list[str]:
+    lines = [line.partition("#")[0].strip() for block in blocks("bash") for line in block.splitlines()]
+    return list(dict.fromkeys(line for line in lines if line))
+
+
+def test_the_two_make_commands_are_run_by_ci():
+    script = (ROOT / ".ci" / "run").read_text()
+    assert set(commands()) >= IN_CI
+    assert "make test" in script
+    assert 'make -C "$copy" repro' in script
+
+
+@pytest.mark.slow
+def test_every_other_command_runs(project: Path):
+    run = command(project)
+    run("git", "add", ".")
+    run("git", "-c", "user.name=t", "-c", "user.email=t@example.com", "commit", "-qm", "ran", status=None)
+    skipped = []
+    for line in commands():
+        if line in IN_CI or line.startswith(INSTALLS):
+            skipped.append(line)
+            continue
+        run(*shlex.split(line.replace("pretrain.epochs=5", "pretrain.epochs=2")))
+    assert len(skipped) == len(IN_CI) + len(INSTALLS)
+
+
+def test_the_plain_pip_lines_are_those_of_the_makefile():
+    makefile = (ROOT / "Makefile").read_text()
+    assert "--constraint constraints.txt --editable '.[test]'" in makefile
+    assert any("--constraint constraints.txt --editable '.[test]'" in line for line in commands())
+
+
+def test_the_lines_for_your_own_images_are_valid_parameters(project: Path):
+    (section,) = [yaml.safe_load(block) for block in blocks("yaml")]
+    shipped = yaml.safe_load((ROOT / "params.yaml").read_text())
+    assert set(section["augment"]) <= set(shipped["augment"])
+    change(project, **section)
+    for index in range(24):
+        Image.effect_noise((90, 70), 40 + index).convert("RGB").save(project / "images" / f"{index}.png")
+    command(project)("python", "-m", "stages.augment")
+
+
+def test_the_deployment_code_runs_outside_the_project(project: Path, tmp_path: Path):
+    code = next(block for block in blocks("python") if "onnxruntime" in block)
+    folder = tmp_path / "elsewhere"
+    (folder / "models/export").mkdir(parents=True)
+    (folder / "models/export/backbone.onnx").write_bytes((project / "models/export/backbone.onnx").read_bytes())
+    Image.effect_noise((50, 40), 60).convert("RGB").save(folder / "photo.png")
+    done = command(folder)("python", "-c", code)
+    assert float(done.stdout) == pytest.approx(1.0, abs=1e-5)
+
+
+def test_the_plugin_trains(project: Path, tmp_path: Path):
+    code = next(block for block in blocks("python") if "hookimpl" in block)
+    site = tmp_path / "site"
+    info = site / "my_losses-0.1.dist-info"
+    info.mkdir(parents=True)
+    (site / "my_losses.py").write_text(code)
+    (toml,) = blocks("toml")
+    assert 'my_losses = "my_losses"' in toml
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: my-losses\nVersion: 0.1\n")
+    (info / "entry_points.txt").write_text("[ssl_pipeline]\nmy_losses = my_losses\n")
+    change(project, pretrain={"loss": {"name": "margin", "margin": 0.3}, "epochs": 2})
+    run = command(project, PYTHONPATH=str(site))
+    assert "my-losses 0.1" in run("python", "-m", "stages.plugins").stdout
+    stale = run("python", "-m", "stages.pretrain", status=2)
+    assert "run `python -m stages.plugins --lock`" in stale.stderr
+    run("python", "-m", "stages.plugins", "--lock")
+    run("dvc", "repro", "-q", "pretrain")
+    assert '"my-losses": "0.1"' in (project / "models/pretrain/model.json").read_text()
+    gone = command(project)("python", "-m", "stages.pretrain", status=2)
+    assert "came with my-losses 0.1: pip install it again" in gone.stderr
+
+
+def test_every_hook_stands_in_the_table_with_the_names_it_added():
+    from plugins import load_registry
+    from ssl_pipeline.registry import KINDS
+
+    registry = load_registry()
+    for kind, hook in KINDS.items():
+        (row,) = re.findall(rf"^\| `{hook}` \|.*$", README, re.MULTILINE)
+        for name in registry.names(kind):
+            assert f"`{name}" in row, (hook, name)
+
+
+def test_the_pictures_are_there():
+    for path in re.findall(r"!\[[^]]*\]\(([^)]+)\)", README):
+        assert (ROOT / path).is_file()
