@@ -1,0 +1,84 @@
+"""A small trained model, so to speak, its exported graph, and real images of several shapes."""
+
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+import torch
+from sklearn.datasets import load_digits, load_sample_image
+
+from plugins import load_registry
+from ssl_pipeline.config import Choice
+from ssl_pipeline.deployment.export import export_backbone
+from ssl_pipeline.models.encoder import Encoder
+from ssl_pipeline.models.rebuild import ModelCard, build_encoder, save_model, versions
+from ssl_pipeline.recipes import Recipe
+
+Images = npt.NDArray[np.uint8]
+MEAN, STD = (0.3, 0.31, 0.32), (0.36, 0.37, 0.38)
+BACKBONE = Choice.model_validate({"name": "resnet_cifar", "depth": 8, "width": 4})
+
+
+class Model(NamedTuple):
+    folder: Path
+    encoder: Encoder
+    card: ModelCard
+    backbone: Path
+    """Its graph, with embeddings of unit length."""
+
+
+def digits() -> Images:
+    """(1797, 8, 8, 3) uint8."""
+    grey = (load_digits().images * 15.9375).round().astype(np.uint8)
+    return np.repeat(grey[..., None], 3, axis=3)
+
+
+def settle(encoder: Encoder, size: int) -> Encoder:
+    """Give batch normalisation the statistics of real images, as training would."""
+    images = torch.from_numpy(digits()[:256]).permute(0, 3, 1, 2) / 255
+    with torch.no_grad():
+        encoder.train()(torch.nn.functional.interpolate(images, size=size))
+    return encoder.eval()
+
+
+def describe(encoder: Encoder, size: int = 16, resize: str = "letterbox") -> ModelCard:
+    return ModelCard(
+        backbone=BACKBONE,
+        recipe=Recipe(name="rotation", pretext_task=Choice(name="rotation")),
+        embedding_dim=encoder.embedding_dim,
+        size=size,
+        resize=resize,
+        background=(255, 128, 0),
+        mean=MEAN,
+        std=STD,
+        seed=0,
+        weights_sha256="",
+        params_sha256="0123",
+        plugins={},
+        versions=versions(),
+    )
+
+
+@pytest.fixture(scope="session")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Model:
+    folder = tmp_path_factory.mktemp("model")
+    encoder = settle(build_encoder(load_registry(), BACKBONE, MEAN, STD, 0, 16), 16)
+    card = save_model(folder, encoder, None, describe(encoder))
+    backbone = folder / "export" / "backbone.onnx"
+    export_backbone(encoder, card, backbone, l2_normalize=True, opset=18)
+    return Model(folder, encoder, card, backbone)
+
+
+@pytest.fixture(scope="session")
+def originals() -> list[Images]:
+    """Two photographs, one of them upright, and some digits."""
+    china, flower = load_sample_image("china.jpg"), load_sample_image("flower.jpg")
+    return [china, flower[:, 200:400].copy(), *digits()[:5]]
+
+
+@pytest.fixture(scope="session")
+def command(model: Model) -> list[str]:
+    return [sys.executable, "-m", "stages.reference", str(model.folder)]

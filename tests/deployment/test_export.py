@@ -1,0 +1,123 @@
+"""Graphs from pixels: any number and shape of images, names, metadata, and classifiers that add nothing but a head."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from PIL import Image
+from scipy.special import softmax
+
+from ssl_pipeline.deployment.export import append_classifier, export_backbone
+from ssl_pipeline.deployment.graph import PixelsToEmbedding
+from ssl_pipeline.deployment.runtime import open_session, read_metadata, run
+from tests.deployment.conftest import Images, Model, digits
+
+SHAPES = [(1, 1), (1, 9), (8, 8), (16, 16), (5, 100), (427, 640)]
+AGAIN = """
+import sys
+from pathlib import Path
+from plugins import load_registry
+from ssl_pipeline.deployment.export import export_backbone
+from ssl_pipeline.models.rebuild import load_encoder
+encoder, card = load_encoder(load_registry(), Path(sys.argv[1]))
+export_backbone(encoder, card, Path(sys.argv[2]), l2_normalize=True, opset=18)
+"""
+CLASSES = ["0", "ʻnullʻ", "ten"]
+
+
+def embed(model: Model, images: Images, l2_normalize: bool = True) -> np.ndarray:
+    with torch.inference_mode():
+        return PixelsToEmbedding(model.encoder, model.card, l2_normalize).eval()(torch.from_numpy(images)).numpy()
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("count", [1, 2, 7])
+def test_any_number_of_images_of_any_shape(model: Model, shape: tuple[int, int], count: int):
+    images = np.random.default_rng(0).integers(0, 256, (count, *shape, 3)).astype(np.uint8)
+    embeddings = run(open_session(model.backbone), images)
+    assert embeddings.shape == (count, model.card.embedding_dim)
+    assert embeddings.dtype == np.float32
+    np.testing.assert_allclose(embeddings, embed(model, images), atol=1e-6)
+    np.testing.assert_allclose(np.linalg.norm(embeddings, axis=1), 1, atol=1e-6)
+
+
+def test_the_graph_resizes_as_the_store_did(model: Model, originals: list[Images]):
+    """Pillow's letterbox of a photograph, then the bare encoder, against the graph on the photograph."""
+    photograph = originals[0]  # 427 x 640, to 11 x 16 with borders of 2 and 3 rows
+    canvas = Image.new("RGB", (16, 16), model.card.background)
+    canvas.paste(Image.fromarray(photograph).resize((16, 11), Image.Resampling.BILINEAR), (0, 2))
+    pixels = torch.from_numpy(np.asarray(canvas).copy()).permute(2, 0, 1)[None] / 255
+    with torch.inference_mode():
+        expected = torch.nn.functional.normalize(model.encoder(pixels)).numpy()
+    actual = run(open_session(model.backbone), photograph[None])
+    assert (expected * actual).sum() > 0.999  # Pillow rounds to whole grey levels, the graph does not
+
+
+def test_the_file_says_what_it_is(model: Model):
+    metadata = read_metadata(open_session(model.backbone))
+    assert metadata["input"].startswith("images: uint8 [N, H, W, 3], RGB")
+    assert metadata["output"] == "embedding: float32 [N, 16], of unit length"
+    assert json.loads(metadata["l2_normalized"]) is True
+    assert (json.loads(metadata["size"]), metadata["resize"]) == (16, "letterbox")
+    assert json.loads(metadata["background"]) == [255, 128, 0]
+    assert json.loads(metadata["recipe"])["name"] == "rotation"
+    assert json.loads(metadata["backbone"]) == {"name": "resnet_cifar", "depth": 8, "width": 4}
+    assert metadata["weights_sha256"] == model.card.weights_sha256 != ""
+    assert metadata["params_sha256"] == "0123"
+    assert {"torch", "onnx", "ssl-pipeline"} <= json.loads(metadata["versions"]).keys()
+    assert not {"classes", "energy"} & metadata.keys()
+
+
+def test_another_process_writes_the_same_bytes(model: Model, tmp_path: Path):
+    environment = {**os.environ, "PYTHONHASHSEED": "7"}
+    subprocess.run([sys.executable, "-c", AGAIN, model.folder, tmp_path / "again.onnx"], env=environment, check=True)
+    assert (tmp_path / "again.onnx").read_bytes() == model.backbone.read_bytes()
+
+
+def test_without_normalisation_and_with_the_newest_operators(model: Model, tmp_path: Path):
+    export_backbone(
+        model.encoder, model.card, tmp_path / "raw.onnx", l2_normalize=False, opset=23, extra_metadata={"made_by": "me"}
+    )
+    session = open_session(tmp_path / "raw.onnx")
+    images = digits()[:4]
+    np.testing.assert_allclose(run(session, images), embed(model, images, l2_normalize=False), rtol=1e-5, atol=1e-6)
+    metadata = read_metadata(session)
+    assert json.loads(metadata["l2_normalized"]) is False
+    assert metadata["output"].endswith("not normalised")
+    assert metadata["made_by"] == "me"
+    assert onnx.load(tmp_path / "raw.onnx").opset_import[0].version == 23
+
+
+def test_a_classifier_is_the_backbone_and_a_softmax(model: Model, tmp_path: Path):
+    generator = np.random.default_rng(0)
+    weight, bias = generator.normal(size=(3, 16)) * 5, generator.normal(size=3)
+    path = tmp_path / "classifier.onnx"
+    append_classifier(model.backbone, weight, bias, CLASSES, path, {"penalty": "0.1"})
+    images = digits()[:7]
+    embeddings = run(open_session(model.backbone), images).astype(np.float64)
+    session = open_session(path)
+    assert [node.name for node in session.get_outputs()] == ["probabilities"]
+    assert session.get_outputs()[0].shape == ["batch", 3]
+    np.testing.assert_allclose(run(session, images), softmax(embeddings @ weight.T + bias, axis=1), atol=1e-6)
+
+    metadata, inherited = read_metadata(session), read_metadata(open_session(model.backbone))
+    assert json.loads(metadata["classes"]) == CLASSES
+    assert metadata["output"].startswith("probabilities: float32 [N, 3]")
+    assert {**inherited, "output": metadata["output"]}.items() <= metadata.items()
+    assert metadata["penalty"] == "0.1"
+    backbone, classifier = onnx.load(model.backbone), onnx.load(path)
+    assert (classifier.ir_version, classifier.opset_import) == (backbone.ir_version, backbone.opset_import)
+    assert list(classifier.graph.initializer[:-2]) == list(backbone.graph.initializer)
+
+
+@pytest.mark.parametrize(("weight", "bias"), [((3, 15), (3,)), ((2, 16), (2,)), ((3, 16), (2,))])
+def test_a_head_that_does_not_fit_is_refused(model: Model, tmp_path: Path, weight: tuple, bias: tuple):
+    with pytest.raises(ValueError, match="3 classes on 16 features"):
+        append_classifier(model.backbone, np.zeros(weight), np.zeros(bias), CLASSES, tmp_path / "no.onnx")
+    assert list(tmp_path.iterdir()) == []

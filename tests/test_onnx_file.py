@@ -1,0 +1,119 @@
+"""ONNX files are whole, checked, the same each time, and say nothing about the machine that made them."""
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+import torch
+from onnx import TensorProto, helper
+from torch import Tensor, nn
+from torch.export import Dim
+
+from ssl_pipeline import onnx_file
+from ssl_pipeline.errors import PipelineError
+from ssl_pipeline.onnx_file import write_graph, write_proto
+
+
+class Tiny(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.convolution = nn.Conv2d(3, 4, 3)
+
+    def forward(self, first: Tensor, second: Tensor) -> Tensor:
+        return self.convolution(first).mean((2, 3)) - second
+
+
+def write(path: Path, opset: int = 18) -> None:
+    torch.manual_seed(0)
+    write_graph(
+        Tiny().eval(),
+        (torch.zeros(2, 3, 5, 6), torch.zeros(2, 4)),
+        path,
+        input_names=["first", "second"],
+        output_names=["difference"],
+        dynamic_shapes=({0: (batch := Dim("batch")), 2: Dim("height")}, {0: batch}),
+        opset=opset,
+        metadata={"zebra": "1", "ant": "äöü"},
+    )
+
+
+@pytest.fixture(scope="module")
+def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("graph") / "made" / "tiny.onnx"
+    write(path)
+    return path
+
+
+def test_it_runs_with_the_names_and_the_free_dimensions_that_were_asked_for(path: Path):
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    assert [node.shape for node in session.get_inputs()] == [["batch", 3, "height", 6], ["batch", 4]]
+    torch.manual_seed(0)
+    module = Tiny().eval()
+    for batch, height in ((1, 3), (7, 9)):
+        first, second = torch.randn(batch, 3, height, 6), torch.randn(batch, 4)
+        (actual,) = session.run(["difference"], {"first": first.numpy(), "second": second.numpy()})
+        np.testing.assert_allclose(actual, module(first, second).detach().numpy(), atol=1e-6)
+
+
+def test_the_same_module_gives_the_same_bytes(path: Path, tmp_path: Path):
+    write(tmp_path / "again.onnx")
+    assert (tmp_path / "again.onnx").read_bytes() == path.read_bytes()
+
+
+def test_nothing_tells_of_the_machine_that_made_it(path: Path):
+    content = path.read_bytes()
+    for trace in (".py", "site-packages", str(Path(__file__).parents[1]), str(Path.home()), "Tiny"):
+        assert trace.encode() not in content
+
+
+def test_metadata_is_replaced_and_sorted(path: Path, tmp_path: Path):
+    model = onnx.load(path)
+    assert [(entry.key, entry.value) for entry in model.metadata_props] == [("ant", "äöü"), ("zebra", "1")]
+    write_proto(model, tmp_path / "other.onnx", {"only": "this"})
+    assert [entry.key for entry in onnx.load(tmp_path / "other.onnx").metadata_props] == ["only"]
+
+
+def test_another_operator_set(tmp_path: Path):
+    write(tmp_path / "new.onnx", opset=23)
+    assert onnx.load(tmp_path / "new.onnx").opset_import[0].version == 23
+    onnxruntime.InferenceSession(tmp_path / "new.onnx", providers=["CPUExecutionProvider"])
+
+
+def branching() -> onnx.ModelProto:
+    """A graph with graphs inside, and notes at every depth."""
+    branches = {}
+    for name, operator in (("then_branch", "Relu"), ("else_branch", "Neg")):
+        node = helper.make_node(operator, ["x"], [name], doc_string="/home/somebody/net.py")
+        output = helper.make_tensor_value_info(name, TensorProto.FLOAT, [1], doc_string="/home/somebody/net.py")
+        branches[name] = helper.make_graph([node], name, [], [output])
+    inputs = [
+        helper.make_tensor_value_info("x", TensorProto.FLOAT, [1]),
+        helper.make_tensor_value_info("yes", TensorProto.BOOL, []),
+    ]
+    output = helper.make_tensor_value_info("y", TensorProto.FLOAT, [1])
+    graph = helper.make_graph([helper.make_node("If", ["yes"], ["y"], **branches)], "g", inputs, [output])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
+    model.graph.node[0].metadata_props.add(key="trace", value="/home/somebody/net.py")
+    return model
+
+
+def test_notes_inside_branches_go_too(tmp_path: Path):
+    write_proto(branching(), tmp_path / "branches.onnx", {})
+    assert b"somebody" not in (tmp_path / "branches.onnx").read_bytes()
+
+
+def test_an_invalid_graph_leaves_no_file(tmp_path: Path):
+    model = branching()
+    model.graph.node[0].input[0] = "missing"
+    with pytest.raises(onnx.checker.ValidationError):
+        write_proto(model, tmp_path / "broken.onnx", {})
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_one_file_cannot_hold_is_refused_in_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(onnx_file, "_LARGEST", 100)
+    with pytest.raises(PipelineError, match=r"holds at most 2 GB.*pretrain\.backbone"):
+        write_proto(branching(), tmp_path / "large.onnx", {})
+    assert list(tmp_path.iterdir()) == []
