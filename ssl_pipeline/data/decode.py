@@ -16,7 +16,17 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageCms, UnidentifiedImageError
 
-__all__ = ["Canvas", "Decoded", "RejectedError", "Resize", "decode", "fit_boxes", "read_pixels", "to_canvas"]
+__all__ = [
+    "Canvas",
+    "Decoded",
+    "RejectedError",
+    "Resize",
+    "content_hash",
+    "decode",
+    "fit_boxes",
+    "read_pixels",
+    "to_canvas",
+]
 
 Pixels = npt.NDArray[np.uint8]
 Resize = Literal["squash", "crop", "letterbox"]
@@ -42,8 +52,12 @@ class RejectedError(Exception):
     """An image that cannot be used; `kind` is what to count it under, `str()` the whole reason."""
 
     def __init__(self, kind: str, detail: str = ""):
-        super().__init__(f"{kind}: {detail}" if detail else kind)
+        super().__init__(kind, detail)
         self.kind = kind
+        self.detail = detail
+
+    def __str__(self) -> str:
+        return f"{self.kind}: {self.detail}" if self.detail else self.kind
 
 
 @dataclass(frozen=True)
@@ -96,10 +110,15 @@ def decode(content: bytes | Image.Image, canvas: Canvas) -> Decoded:
     """
     pixels, mode = read_pixels(content, canvas)
     height, width = pixels.shape[:2]
-    digest = hashlib.sha256(f"{height}x{width}:".encode())
-    digest.update(pixels.data)
     fitted = to_canvas(pixels, canvas.size, canvas.resize, canvas.background)
-    return Decoded(digest.digest(), width, height, mode, fitted.tobytes())
+    return Decoded(content_hash(pixels), width, height, mode, fitted.tobytes())
+
+
+def content_hash(pixels: Pixels) -> bytes:
+    """SHA-256 of pixels (H, W, 3) and their shape."""
+    digest = hashlib.sha256(f"{pixels.shape[0]}x{pixels.shape[1]}:".encode())
+    digest.update(pixels.data)
+    return digest.digest()
 
 
 def read_pixels(content: bytes | Image.Image, canvas: Canvas) -> tuple[Pixels, str]:

@@ -7,7 +7,7 @@ import functools
 import inspect
 import typing
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -35,6 +35,7 @@ class Source:
         ignored: Path -> why it is taken for no image.
         rejects: Path -> why it cannot be read.
         portable: Whether other processes can call `read`, at little cost.
+        choice: Its name and options.
     """
 
     records: Sequence[Record]
@@ -42,6 +43,7 @@ class Source:
     ignored: Mapping[str, str] = field(default_factory=dict)
     rejects: Mapping[str, RejectedError] = field(default_factory=dict)
     portable: bool = True
+    choice: Mapping[str, Any] = field(default_factory=dict)
 
 
 def digits(path: str = "") -> Source:
@@ -139,7 +141,7 @@ def open_source(name: str, options: Mapping[str, Any]) -> Source:
     if unknown:
         known = [key for key in hints if key != "return"]
         raise ConfigError(f"augment.source.{unknown[0]}: unknown option of '{name}'.{_hint(unknown[0], known)}")
-    return factory(**checked)
+    return replace(factory(**checked), choice={"name": name, **checked})
 
 
 def _hint(name: str, known: Sequence[str]) -> str:

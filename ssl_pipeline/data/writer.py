@@ -16,7 +16,7 @@ from ssl_pipeline.products import write_json
 __all__ = ["SplitSummary", "rows_per_block", "write_index", "write_originals", "write_split"]
 
 SHARD_BYTES = 2**28
-BLOCK_BYTES = 2**24
+BLOCK_BYTES = 2**22
 FLAT_RANGE = 8
 """Grey levels: an image that in no channel spans more is one colour, for all that can be learned from it."""
 

@@ -1,0 +1,156 @@
+"""What a person should know of their images before anything is learned from them, and what cannot go on, in words."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ssl_pipeline.data.decode import RejectedError
+from ssl_pipeline.data.splits import Copy
+from ssl_pipeline.data.store import SPLITS, IndexRow
+from ssl_pipeline.data.writer import SplitSummary
+from ssl_pipeline.errors import PipelineError
+
+__all__ = ["check_pool", "check_rejects", "count_splits", "warn"]
+
+SAME_SPREAD = 0.5
+"""Grey levels between images, root mean square, under which they are the same for any encoder of 8-bit images."""
+SIMILAR_SPREAD = 4.0
+FEW_IMAGES = 256
+FEW_LABELS = 5
+UNBALANCED = 10
+
+Counts = dict[str, dict[str, Any]]
+
+
+def check_rejects(rejects: Mapping[str, RejectedError], total: int, max_fraction: float, written: Path) -> None:
+    """Refuse to go on without too many of the images.
+
+    Args:
+        rejects: Path -> why.
+        total: Files that were taken for images.
+        max_fraction: Of them that may be rejected.
+        written: Where all rejects are listed.
+
+    Raises:
+        PipelineError: Too many are rejected, or none is left.
+    """
+    if len(rejects) < total and len(rejects) <= max_fraction * total:
+        return
+    shown = [f"  {path}: {reason}" for path, reason in list(rejects.items())[:5]]
+    more = [f"  ... and {len(rejects) - 5} more"] if len(rejects) > 5 else []
+    limit = "none is left" if len(rejects) == total else f"augment.max_reject_fraction allows {max_fraction:g}"
+    head = f"{len(rejects)} of {total} images cannot be used, and {limit}. They are listed in {written}:"
+    raise PipelineError("\n".join([head, *shown, *more]))
+
+
+def count_splits(rows: Sequence[IndexRow]) -> Counts:
+    """Images, labelled images and images of each class, for each split."""
+    classes: dict[str, Counter[str]] = {split: Counter() for split in SPLITS}
+    for row in rows:
+        classes[row.split][row.label] += 1
+    return {
+        split: {
+            "images": found.total(),
+            "labelled": found.total() - found[""],
+            "classes": {label: found[label] for label in sorted(found) if label},
+        }
+        for split, found in classes.items()
+    }
+
+
+def check_pool(counts: Counts, train: SplitSummary) -> None:
+    """Refuse to learn from what nothing can be learned from.
+
+    Raises:
+        PipelineError: There are fewer than two different images to pretrain on.
+    """
+    images = counts["train"]["images"]
+    held = f"{counts['val']['images']} are in val, {counts['test']['images']} in test"
+    if images < 2:
+        raise PipelineError(
+            f"Only {images} image is left to pretrain on ({held}), and learning compares images: add more to "
+            "augment.source.path. Unlabelled ones will do."
+        )
+    if train.spread < SAME_SPREAD:
+        raise PipelineError(
+            f"All {images} images to pretrain on look alike (they differ by {train.spread:.2f} grey levels of 255 on "
+            "the canvas): there is nothing to tell apart. Look at the files in augment.source.path."
+        )
+
+
+def warn(
+    rows: Sequence[IndexRow],
+    counts: Counts,
+    train: SplitSummary,
+    copies: Sequence[Copy],
+    rejects: Mapping[str, RejectedError],
+) -> list[str]:
+    """What is unusual about the images, one sentence or two each."""
+    return [*_about_files(copies, rejects), *_about_pool(rows, counts, train), *_about_classes(counts)]
+
+
+def _about_files(copies: Sequence[Copy], rejects: Mapping[str, RejectedError]) -> list[str]:
+    warnings = []
+    if rejects:
+        kinds = Counter(reason.kind for reason in rejects.values())
+        named = ", ".join(f"{number} {kind}" for kind, number in sorted(kinds.items()))
+        warnings.append(f"{len(rejects)} files are rejected ({named}): see rejects.csv.")
+    if copies:
+        across = sum("split" in copy.conflict for copy in copies)
+        leaks = f"; {across} of them in another split than the one that is kept" if across else ""
+        warnings.append(f"{len(copies)} files hold a picture that another file holds too{leaks}: see duplicates.csv.")
+    disputed = {copy.kept for copy in copies if "label" in copy.conflict}
+    if disputed:
+        warnings.append(
+            f"{len(disputed)} pictures have copies with other labels, such as {min(disputed)}: kept without a label."
+        )
+    return warnings
+
+
+def _about_pool(rows: Sequence[IndexRow], counts: Counts, train: SplitSummary) -> list[str]:
+    warnings = []
+    images = counts["train"]["images"]
+    if images < FEW_IMAGES:
+        warnings.append(
+            f"There are only {images} images to pretrain on. Expect little: self-supervision needs hundreds at least, "
+            "and pretrain.batch_size must not exceed them."
+        )
+    if train.spread < SIMILAR_SPREAD:
+        warnings.append(f"The images hardly differ from each other (by {train.spread:.1f} grey levels of 255).")
+    if train.flat:
+        first = next(row.path for row in rows if row.split == "train" and row.row == train.flat[0])
+        warnings.append(f"{len(train.flat)} of the {images} training images are nearly one colour, such as {first}.")
+    return warnings
+
+
+def _about_classes(counts: Counts) -> list[str]:
+    found = {split: counts[split]["classes"] for split in SPLITS}
+    known = set().union(*found.values())
+    if not known:
+        return ["No image has a label: the encoder will be trained and exported, but its accuracy cannot be measured."]
+    warnings = []
+    if len(known) == 1:
+        warnings.append(f"There is only one class, '{min(known)}': no accuracy can be measured with it.")
+    for split in ("val", "test"):
+        unlabelled = counts[split]["images"] - counts[split]["labelled"]
+        if unlabelled:
+            warnings.append(f"{unlabelled} of the {counts[split]['images']} {split} images have no label.")
+    train = found["train"]
+    unseen = sorted(known - train.keys())
+    if unseen:
+        warnings.append(f"No training image has the label {_some(unseen)}: it cannot be learned.")
+    few = sorted(label for label, number in train.items() if number < FEW_LABELS)
+    if few:
+        warnings.append(f"Fewer than {FEW_LABELS} training images have the label {_some(few)}.")
+    if train and max(train.values()) > UNBALANCED * min(train.values()):
+        most, least = max(train, key=lambda name: train[name]), min(train, key=lambda name: train[name])
+        warnings.append(
+            f"The classes are unbalanced: {train[most]} training images of '{most}', {train[least]} of '{least}'. "
+            "Read the balanced accuracy."
+        )
+    return warnings
+
+
+def _some(labels: Sequence[str]) -> str:
+    return ", ".join(f"'{label}'" for label in labels[:10]) + (f" and {len(labels) - 10} more" if labels[10:] else "")

@@ -1,0 +1,37 @@
+"""The first stage: from any pile of images to a store of equal canvases, and the views that are made of them."""
+
+from ssl_pipeline.config import Config
+from stages.command import stage
+from stages.paths import AUGMENTED, REPORTS
+
+
+@stage
+def augment(config: Config) -> None:
+    """Decode the images once, share them out into splits, and say what views are made of them."""
+    from ssl_pipeline.augment.graph import export_views
+    from ssl_pipeline.augment.preview import write_preview
+    from ssl_pipeline.augment.views import write_policies
+    from ssl_pipeline.data.decode import Canvas
+    from ssl_pipeline.data.ingest import Shares, ingest
+    from ssl_pipeline.data.sources import open_source
+    from ssl_pipeline.products import atomic_folder, write_json
+    from ssl_pipeline.progress import say
+
+    section, reports = config.augment, REPORTS / "augment"
+    canvas = Canvas(section.canvas, section.resize, section.background, section.min_side, section.max_megapixels)
+    shares = Shares(section.seed, section.val_fraction, section.test_fraction, section.max_reject_fraction)
+    source = open_source(section.source.name, section.source.options)
+    with atomic_folder(AUGMENTED) as folder:
+        manifest = ingest(source, folder, canvas, shares, reports)
+        write_policies(section, folder / "policy.json")
+        write_preview(folder / "store", section.views, section.seed, folder / "preview.png")
+        for kind, policy in section.views.items():
+            export_views(policy, section.canvas, folder / f"augment_{kind}.onnx")
+    write_json(reports / "metrics.json", manifest["counts"])
+    say("augment: " + ", ".join(f"{key} {value:,}" for key, value in manifest["counts"].items()))
+    for warning in manifest["warnings"]:
+        say(f"augment: {warning}")
+
+
+if __name__ == "__main__":
+    augment()
