@@ -1,0 +1,124 @@
+"""Checkpoints: found only by the run that they belong to, whole or not there, and checked when they are read."""
+
+import hashlib
+import io
+import os
+import pickle
+import shutil
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ssl_pipeline.progress import say
+
+__all__ = ["Checkpoints", "environment"]
+
+State = dict[str, Any]
+
+_MAGIC = b"ssl-pipeline checkpoint 1\n"
+_DIGEST_SIZE = hashlib.sha256().digest_size
+
+
+class Checkpoints:
+    """The checkpoints of one run, in a folder of its own.
+
+    Args:
+        work: The folder of all unfinished runs.
+        fingerprint: Of everything that shapes the run. Another run looks elsewhere.
+        surroundings: What the numbers depend on besides; see `environment`. A change is said, not refused.
+    """
+
+    def __init__(self, work: Path, fingerprint: str, surroundings: Mapping[str, str]):
+        self.folder = work / fingerprint[:16]
+        self.path = self.folder / "checkpoint.pt"
+        self.previous = self.folder / "checkpoint.previous.pt"
+        self._fingerprint = fingerprint
+        self._surroundings = dict(surroundings)
+
+    def save(self, state: State) -> None:
+        """Write a checkpoint; the last one stays beside it, in case this one should be damaged on its disk."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        content = {**state, "fingerprint": self._fingerprint, "environment": self._surroundings}
+        buffer = io.BytesIO()
+        torch.save(content, buffer)
+        temporary = self.folder / "checkpoint.tmp"
+        with temporary.open("wb") as file:
+            file.write(_MAGIC + hashlib.sha256(buffer.getbuffer()).digest())
+            file.write(buffer.getbuffer())
+            file.flush()
+            os.fsync(file.fileno())
+        if self.path.exists():
+            self.path.replace(self.previous)
+        temporary.replace(self.path)
+        _sync(self.folder)
+
+    def load(self) -> State | None:
+        """Read the newest checkpoint that is whole, on the CPU, and say what a reader should know about it."""
+        for path in (self.path, self.previous):
+            if path.exists():
+                try:
+                    state = self._read(path)
+                except ValueError as error:
+                    say(f"{path} {error}, and is left aside.")
+                    continue
+                self._say_what_changed(state["environment"])
+                return state
+        return None
+
+    def discard(self) -> None:
+        """Remove them all."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _read(self, path: Path) -> State:
+        """The state in a file.
+
+        Raises:
+            ValueError: It is not a whole checkpoint of this run.
+        """
+        content = path.read_bytes()
+        head, payload = content[: len(_MAGIC)], content[len(_MAGIC) + _DIGEST_SIZE :]
+        if head != _MAGIC:
+            raise ValueError("is no checkpoint of this version")
+        if hashlib.sha256(payload).digest() != content[len(_MAGIC) : len(_MAGIC) + _DIGEST_SIZE]:
+            raise ValueError("is damaged")
+        try:
+            state: State = torch.load(io.BytesIO(payload), map_location="cpu", weights_only=True)
+        except (RuntimeError, pickle.UnpicklingError, zipfile.BadZipFile) as error:
+            raise ValueError(f"cannot be read by this version of torch ({error})") from error
+        if state["fingerprint"] != self._fingerprint:
+            raise ValueError("belongs to another run")
+        return state
+
+    def _say_what_changed(self, then: Mapping[str, str]) -> None:
+        now = self._surroundings
+        names = sorted(name for name in {*then, *now} if then.get(name) != now.get(name))
+        changes = [f"{name} was {then.get(name)} and is {now.get(name)}" for name in names]
+        if changes:
+            say(
+                f"The checkpoint comes from other surroundings: {'; '.join(changes)}. "
+                "The run goes on; its weights will differ a little from those of an uninterrupted one."
+            )
+
+
+def environment(device: torch.device, precision: str) -> dict[str, str]:
+    """What the bits of a result depend on, besides parameters, data and code."""
+    cuda = device.type == "cuda"
+    return {
+        "torch": torch.__version__,
+        "device": torch.cuda.get_device_name(device) if cuda else f"CPU with {torch.backends.cpu.get_cpu_capability()}",
+        "threads": str(torch.get_num_threads()),
+        "precision": precision,
+    }
+
+
+def _sync(folder: Path) -> None:
+    """Make renames in a folder outlast a power cut, where the system can do so."""
+    if os.name == "posix":
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
