@@ -150,6 +150,7 @@ class FinetuneConfig(Section):
     draws: Annotated[int, Field(ge=2)]
     view: str
     learning_rates: Annotated[list[Positive], Field(min_length=1)]
+    strengths: Annotated[list[Positive], Field(min_length=1)]
     weight_decay: Annotated[float, Field(ge=0.0)]
     batch_size: Annotated[int, Field(ge=2)]
     steps: Annotated[int, Field(ge=1)]
