@@ -7,6 +7,7 @@ import contextlib
 import hashlib
 import io
 import logging
+import os
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -117,7 +118,7 @@ def decode(content: bytes | Image.Image, canvas: Canvas) -> Decoded:
 def content_hash(pixels: Pixels) -> bytes:
     """SHA-256 of pixels (H, W, 3) and their shape."""
     digest = hashlib.sha256(f"{pixels.shape[0]}x{pixels.shape[1]}:".encode())
-    digest.update(pixels.data)
+    digest.update(np.ascontiguousarray(pixels).data)
     return digest.digest()
 
 
@@ -135,7 +136,8 @@ def read_pixels(content: bytes | Image.Image, canvas: Canvas) -> tuple[Pixels, s
             raise RejectedError("not an image", "PostScript is a program; convert it to PNG")
         _check_size(image.size, canvas)
         mode = image.mode
-        image.load()
+        with _libtiff_silenced() if image.format == "TIFF" else contextlib.nullcontext():
+            image.load()
         _check_size(image.size, canvas)  # some formats know their size only now
         pixels = np.asarray(_to_rgb(_upright(image), canvas.background))
     return pixels, mode
@@ -197,13 +199,26 @@ def _pillow_guarded(max_megapixels: float) -> Iterator[None]:
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise RejectedError("too large", f"more than max_megapixels ({max_megapixels:g})") from error
     except UnidentifiedImageError as error:
-        raise RejectedError("not an image", "no format that Pillow reads") from error
+        raise RejectedError("not an image", "of no format that Pillow reads, or damaged at its head") from error
     except MemoryError as error:
         raise RejectedError("too large", "it does not fit in memory") from error
     except Exception as error:  # a parser may raise anything at a broken file: struct.error, SyntaxError, KeyError ...
         raise RejectedError("broken", f"{type(error).__name__}: {error}") from error
     finally:
         Image.MAX_IMAGE_PIXELS = limit
+
+
+@contextlib.contextmanager
+def _libtiff_silenced() -> Iterator[None]:
+    """Send stderr nowhere: libtiff tells it about broken files, past Python. What it found is raised as well."""
+    stderr, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    try:
+        yield
+    finally:
+        os.dup2(stderr, 2)
+        os.close(stderr)
+        os.close(nowhere)
 
 
 def _upright(image: Image.Image) -> Image.Image:

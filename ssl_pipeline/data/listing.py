@@ -8,7 +8,7 @@ import zipfile
 import zlib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from PIL import Image
 
@@ -84,13 +84,13 @@ def list_images(path: Path) -> Listing:
 
 def _no_image(name: str) -> str | None:
     """Why a file is taken for no image, by its name alone; None where only decoding can tell."""
-    parts = PurePosixPath(name).parts
-    last = PurePosixPath(parts[-1].lower())
+    parts = name.split("/")
+    last = parts[-1].lower()
     if "__MACOSX" in parts:
         return "macOS's notes in an archive"
     if any(part.startswith(".") and part != ".." for part in parts):
         return "hidden"
-    if last.suffix in _OTHER_SUFFIXES or last.name in _OTHER_NAMES:
+    if os.path.splitext(last)[1] in _OTHER_SUFFIXES or last in _OTHER_NAMES:
         return "no image by its name"
     return None
 
