@@ -173,9 +173,8 @@ def half(content: bytes) -> bytes:
     return content[: len(content) // 2]
 
 
-def damaged(content: bytes) -> bytes:
-    middle = len(content) // 2
-    return content[:middle] + b"\x5a" * 64 + content[middle + 64 :]
+def damaged(content: bytes, start: int) -> bytes:
+    return content[:start] + b"\xff" * 40 + content[start + 40 :]
 
 
 NOT_FINITE = np.where(RAMP > 60_000, np.nan, RAMP).astype(np.float32)
@@ -191,10 +190,10 @@ BROKEN: dict[str, tuple[Callable[[], bytes], str]] = {
     "half a WEBP": (lambda: half(encoded(PHOTO, "WEBP")), "broken"),
     "half a TIFF": (lambda: half(encoded(PHOTO, "TIFF")), "broken"),
     "half a packed TIFF": (lambda: encoded(PHOTO, "TIFF", compression="tiff_lzw")[:1500], "not an image"),
-    "a damaged packed TIFF": (lambda: damaged(encoded(PHOTO, "TIFF", compression="tiff_lzw")), "broken"),
+    "a damaged packed TIFF": (lambda: damaged(encoded(PHOTO, "TIFF", compression="tiff_lzw"), 20), "broken"),
     "half an AVIF": (lambda: half(encoded(PHOTO, "AVIF")), "not an image"),
     "only the head of a JPEG": (lambda: encoded(PHOTO, "JPEG")[:200], "broken"),
-    "a damaged PNG": (lambda: damaged(encoded(PHOTO, "PNG")), "broken"),
+    "a damaged PNG": (lambda: damaged(encoded(PHOTO, "PNG"), 1000), "broken"),
     "not a number": (lambda: encoded(NOT_FINITE, "TIFF"), "broken"),
     "1.1 megapixels": (lambda: encoded(Image.new("1", (1100, 1000)), "PNG"), "too large"),
     "2.1 megapixels": (lambda: bomb(2100, 1000), "too large"),
