@@ -10,10 +10,10 @@ import numpy.typing as npt
 import onnx
 import torch
 from onnx import helper, numpy_helper
+from torch import nn
 from torch.export import Dim
 
 from ssl_pipeline.deployment.graph import PixelsToEmbedding, PixelsToEnergy
-from ssl_pipeline.models.encoder import Encoder
 from ssl_pipeline.models.rebuild import ModelCard, versions
 from ssl_pipeline.onnx_file import write_graph, write_proto
 from ssl_pipeline.types import EnergyHead
@@ -27,7 +27,7 @@ _IMAGE_CONVENTION = (
 
 
 def export_backbone(
-    encoder: Encoder,
+    encoder: nn.Module,
     card: ModelCard,
     path: Path,
     *,
@@ -38,7 +38,7 @@ def export_backbone(
     """Write the graph from pixels to embedding: `images` uint8 [N, H, W, 3] -> `embedding` float32 [N, D].
 
     Args:
-        encoder: The trained encoder; exported in eval mode.
+        encoder: The trained encoder, (N, 3, S, S) in [0, 1] -> (N, D); exported in eval mode.
         card: Of the encoder.
         path: Where the file goes.
         l2_normalize: Whether embeddings get unit length.
@@ -68,13 +68,13 @@ def export_backbone(
     )
 
 
-def export_energy(encoder: Encoder, energy_head: EnergyHead, card: ModelCard, path: Path, *, opset: int) -> None:
+def export_energy(encoder: nn.Module, energy_head: EnergyHead, card: ModelCard, path: Path, *, opset: int) -> None:
     """Write the graph from pairs of images to energies: `first`, `second` uint8 [N, H, W, 3] -> `energy` float32 [N].
 
     Heights and widths of `first` and `second` may differ. The metadata's `energy` names the energy.
 
     Args:
-        encoder: The trained encoder; exported in eval mode.
+        encoder: The trained encoder, (N, 3, S, S) in [0, 1] -> (N, D); exported in eval mode.
         energy_head: The energy of pairs of its embeddings.
         card: Of the encoder.
         path: Where the file goes.

@@ -4,7 +4,6 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ssl_pipeline.augment.geometry import fit
-from ssl_pipeline.models.encoder import Encoder
 from ssl_pipeline.models.rebuild import ModelCard
 from ssl_pipeline.types import EnergyHead
 
@@ -15,12 +14,12 @@ class PixelsToEmbedding(nn.Module):
     """Raw images of any size to embeddings: resize to the trained size, normalise, encode.
 
     Args:
-        encoder: The trained encoder.
+        encoder: The trained encoder, (N, 3, S, S) in [0, 1] -> (N, D).
         card: Says to which size, and how, images are resized.
         l2_normalize: Whether embeddings get unit length.
     """
 
-    def __init__(self, encoder: Encoder, card: ModelCard, l2_normalize: bool):
+    def __init__(self, encoder: nn.Module, card: ModelCard, l2_normalize: bool):
         super().__init__()
         self.encoder = encoder
         self.size, self.resize, self.background = card.size, card.resize, card.background
@@ -36,12 +35,12 @@ class PixelsToEnergy(nn.Module):
     """Pairs of raw images to energies: low where the two are compatible.
 
     Args:
-        encoder: The trained encoder.
+        encoder: The trained encoder, (N, 3, S, S) in [0, 1] -> (N, D).
         card: Says to which size, and how, images are resized.
         energy_head: The energy of a pair of embeddings.
     """
 
-    def __init__(self, encoder: Encoder, card: ModelCard, energy_head: EnergyHead):
+    def __init__(self, encoder: nn.Module, card: ModelCard, energy_head: EnergyHead):
         super().__init__()
         self.embed = PixelsToEmbedding(encoder, card, l2_normalize=False)  # what the head was trained on
         self.energy_head = energy_head

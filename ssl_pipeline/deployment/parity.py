@@ -130,7 +130,8 @@ def broken(figures: Mapping[str, float]) -> list[str]:
     if figures["variation"] < MIN_VARIATION:
         problems.append(
             f"- outputs do not vary: std over different images {figures['variation']:.1e} of the largest component, "
-            f"bound {MIN_VARIATION:.0e}: the encoder has collapsed; see the curves in reports/pretrain."
+            f"bound {MIN_VARIATION:.0e}: the encoder has collapsed, or pretraining was too short for its batch "
+            "statistics; see the curves in reports/pretrain, or raise pretrain.epochs."
         )
     if figures["row_difference"] > MAX_DIFFERENCE:
         problems.append(

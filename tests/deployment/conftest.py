@@ -39,6 +39,9 @@ def digits() -> Images:
 def settle(encoder: Encoder, size: int) -> Encoder:
     """Give batch normalisation the statistics of real images, as training would."""
     images = torch.from_numpy(digits()[:256]).permute(0, 3, 1, 2) / 255
+    for module in encoder.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.momentum = None  # take the statistics over at once
     with torch.no_grad():
         encoder.train()(torch.nn.functional.interpolate(images, size=size))
     return encoder.eval()

@@ -1,0 +1,120 @@
+"""How well the exported energy tells two views of one image from views of two, on images held out from training."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from ssl_pipeline.augment.policy import Policy
+from ssl_pipeline.augment.views import make_views
+from ssl_pipeline.data.store import Split
+from ssl_pipeline.deployment.graph import PixelsToEnergy
+from ssl_pipeline.deployment.parity import MAX_DIFFERENCE
+from ssl_pipeline.deployment.runtime import open_session, read_metadata, run
+from ssl_pipeline.errors import PipelineError
+
+__all__ = ["auroc", "auroc_interval", "measure", "verify_energy"]
+
+IMAGES = 512  # enough for an interval some 0.03 wide, few enough to encode four times on a CPU
+CHUNK = 64
+RESAMPLES = 1000
+
+Energies = npt.NDArray[np.float32]
+
+
+def measure(path: Path, split: Split, policies: Mapping[str, Policy], kind: str, seed: int) -> dict[str, Any]:
+    """Measure energy.onnx through onnxruntime.
+
+    Positive pairs are two views of one image; random pairs are the first of these and a view of another image, which
+    may well be of the same class.
+
+    Args:
+        path: energy.onnx.
+        split: Held-out images; the first `IMAGES` of them, in the order of their hashes, are used.
+        policies: Kind of view -> policy.
+        kind: The kind of view that the task was trained on.
+        seed: Of the views and of the bootstrap.
+
+    Returns:
+        Which energy, how many images, the AUROC with its 95 % interval (None with fewer than two images, and why).
+    """
+    session = open_session(path)
+    count = min(len(split), IMAGES)
+    report: dict[str, Any] = {"energy": read_metadata(session)["energy"], "view": kind, "images": count}
+    if count < 2:
+        reason = f"split '{split.name}' has {count} images; telling pairs apart takes two"
+        return {**report, "auroc": None, "interval": None, "reason": reason}
+    positive, negative = [], []
+    for positions in np.array_split(np.arange(count), -(-count // CHUNK)):  # chunks of two or more
+        images = torch.from_numpy(split.images(positions))
+        views = make_views(policies, {kind: 2}, images, split.ids[positions], seed, epoch=0)[kind]
+        first, second = views.mul(255).round().to(torch.uint8).permute(1, 0, 3, 4, 2).numpy()  # each (n, S, S, 3)
+        positive.append(run(session, first, second))
+        negative.append(run(session, first, np.roll(second, 1, axis=0)))
+    pairs = np.concatenate(positive), np.concatenate(negative)
+    return {**report, "auroc": auroc(*pairs), "interval": auroc_interval(*pairs, seed)}
+
+
+def auroc(positive: Energies, negative: Energies) -> float:
+    """The probability that a positive pair has less energy than a random one; ties count half.
+
+    Args:
+        positive: (n,) energies of positive pairs.
+        negative: (m,) energies of random pairs.
+
+    Returns:
+        In [0, 1]; 0.5 is chance. Equal to the area under the ROC curve (Hanley and McNeil 1982).
+    """
+    return float(_wins(positive, negative).mean())
+
+
+def auroc_interval(positive: Energies, negative: Energies, seed: int) -> tuple[float, float]:
+    """The 95 % interval of `auroc` by the percentile bootstrap.
+
+    Args:
+        positive: (n,) energies.
+        negative: (n,); the i-th pair of each shares its first view, so that images are what is drawn.
+        seed: Of the resamples.
+    """
+    n = len(positive)
+    drawn = np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), size=RESAMPLES)  # times each image was drawn
+    areas = ((drawn @ _wins(positive, negative)) * drawn).sum(axis=1) / n**2
+    low, high = np.percentile(areas, [2.5, 97.5])
+    return float(low), float(high)
+
+
+def _wins(positive: Energies, negative: Energies) -> npt.NDArray[np.float64]:
+    """(n, m): 1 where the positive pair has less energy, 1/2 where it has as much."""
+    wins: npt.NDArray[np.float64] = (positive[:, None] < negative) + 0.5 * (positive[:, None] == negative)
+    return wins
+
+
+def verify_energy(path: Path, model: PixelsToEnergy, originals: Sequence[npt.NDArray[np.uint8]]) -> float:
+    """Hold energy.onnx against torch on pairs of neighbouring originals, each at its own shape.
+
+    Args:
+        path: energy.onnx.
+        model: What was exported.
+        originals: Images (H, W, 3).
+
+    Returns:
+        The largest difference, relative to the largest energy.
+
+    Raises:
+        PipelineError: It exceeds the bound of the parity proof, or energies are not finite.
+    """
+    session = open_session(path)
+    pairs = [(originals[index - 1][None], original[None]) for index, original in enumerate(originals)]
+    with torch.inference_mode():
+        expected = np.concatenate([model(*map(torch.from_numpy, pair)).numpy() for pair in pairs])
+    actual = np.concatenate([run(session, *pair) for pair in pairs])
+    difference = float(np.abs(expected - actual).max() / np.abs(expected).max().clip(np.finfo(np.float32).tiny))
+    if not difference <= MAX_DIFFERENCE:  # NaN is not less than anything
+        raise PipelineError(
+            f"{path.name}: torch and onnxruntime differ by {difference:.1e} of the largest energy, bound "
+            f"{MAX_DIFFERENCE:.0e}: try another export.opset or pretrain.backbone."
+        )
+    return difference

@@ -1,0 +1,31 @@
+"""Other backbones than the default go from pixels to embeddings too: squeeze-and-excitation, and attention."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from plugins import load_registry
+from ssl_pipeline.config import Choice
+from ssl_pipeline.deployment import parity
+from ssl_pipeline.deployment.export import export_backbone
+from ssl_pipeline.models.rebuild import build_encoder, save_model
+from tests.deployment.conftest import MEAN, STD, Images, describe, settle
+
+BACKBONES = [
+    ({"name": "torchvision/mobilenet_v3_small"}, "crop"),
+    ({"name": "timm/vit_tiny_patch16_224"}, "letterbox"),
+]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("backbone", "resize"), BACKBONES)
+def test_a_backbone_exports(backbone: dict[str, object], resize: str, originals: list[Images], tmp_path: Path):
+    choice, size = Choice.model_validate(backbone), 32
+    encoder = settle(build_encoder(load_registry(), choice, MEAN, STD, 0, size), size)
+    card = describe(encoder, size, resize).model_copy(update={"backbone": choice})
+    card = save_model(tmp_path, encoder, None, card)
+    export_backbone(encoder, card, tmp_path / "backbone.onnx", l2_normalize=False, opset=18)
+    command = [sys.executable, "-m", "stages.reference", str(tmp_path)]
+    figures = parity.verify(tmp_path / "backbone.onnx", originals, command)
+    assert figures["max_difference"] < 1e-4

@@ -1,0 +1,45 @@
+"""The example deploys with numpy, Pillow and onnxruntime alone."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from tests.deployment.conftest import Images, Model, digits
+
+SCRIPT = Path(__file__).parents[2] / "examples" / "deploy" / "nearest.py"
+
+
+def test_it_finds_the_image_itself_and_a_version_of_it_first(model: Model, originals: list[Images], tmp_path: Path):
+    for number, image in enumerate([*digits()[:12], *originals[:2]]):
+        Image.fromarray(image).save(tmp_path / f"{number:02}.png")
+    flower = Image.fromarray(originals[1])
+    flower.resize((100, 213), Image.Resampling.BOX).transpose(Image.Transpose.ROTATE_90).save(
+        tmp_path / "turned.jpg", exif=exif(orientation=6), quality=95
+    )
+    command = [sys.executable, SCRIPT, model.backbone, tmp_path / "13.png", tmp_path]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    lines = [line.split("  ") for line in done.stdout.splitlines()]
+    assert [Path(path).name for _, path in lines[:2]] == ["13.png", "turned.jpg"]
+    cosines = np.array([float(cosine) for cosine, _ in lines])
+    assert len(cosines) == 5
+    assert (np.diff(cosines) <= 0).all()
+    assert cosines[0] == 1.0
+    assert done.stderr == ""
+
+
+def exif(orientation: int) -> bytes:
+    """A camera's note on how to turn its picture."""
+    note = Image.Exif()
+    note[0x0112] = orientation
+    return note.tobytes()
+
+
+def test_it_imports_nothing_of_ours():
+    tree = ast.parse(SCRIPT.read_text(encoding="utf-8"))
+    names = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
+    names |= {node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
+    assert names == {"sys", "pathlib", "numpy", "onnxruntime", "PIL"}
