@@ -23,6 +23,7 @@ from ssl_pipeline.errors import ConfigError, PipelineError
 __all__ = ["SOURCES", "Source", "open_source"]
 
 _TABLE_BYTES = 2**30
+_UNREADABLE = (OSError, SyntaxError, ValueError)
 
 
 @dataclass(frozen=True)
@@ -193,7 +194,7 @@ def _labels(part: Any) -> list[str | None]:
     """The class names of a data set's items, without decoding them where it lists its targets."""
     targets = next((getattr(part, key) for key in ("targets", "labels") if hasattr(part, key)), None)
     if targets is None:
-        targets = [part[row][1] for row in range(len(part))]
+        targets = [_target(part, row) for row in range(len(part))]
     classes = getattr(part, "classes", [])
 
     def name(target: Any) -> str | None:
@@ -209,12 +210,19 @@ def _labels(part: Any) -> list[str | None]:
     return [name(target) for target in targets]
 
 
+def _target(part: Any, row: int) -> Any:
+    try:
+        return part[row][1]
+    except _UNREADABLE:
+        return None  # the same happens when the image is read, and is reported then
+
+
 def _read_item(parts: Mapping[str, Any], name: str, limit: int) -> Image.Image:
     """Read an item; `limit` is for files, and torchvision has read those."""
     split, _, row = name.partition("/")
     try:
         image = parts[split][int(row)][0]
-    except (OSError, SyntaxError, ValueError) as error:
+    except _UNREADABLE as error:
         raise RejectedError("unreadable", str(error)) from error
     if not isinstance(image, Image.Image):
         raise PipelineError(f"augment.source.dataset: its items are {type(image).__name__}, not images.")
