@@ -9,8 +9,8 @@ from stages.paths import AUGMENTED, REPORTS
 def augment(config: Config) -> None:
     """Decode the images once, share them out into splits, and say what views are made of them."""
     from ssl_pipeline.augment.graph import export_views
+    from ssl_pipeline.augment.policy import Policies
     from ssl_pipeline.augment.preview import write_preview
-    from ssl_pipeline.augment.views import write_policies
     from ssl_pipeline.data.decode import Canvas
     from ssl_pipeline.data.ingest import Shares, ingest
     from ssl_pipeline.data.sources import open_source
@@ -23,7 +23,8 @@ def augment(config: Config) -> None:
     source = open_source(section.source.name, section.source.options)
     with atomic_folder(AUGMENTED) as folder:
         manifest = ingest(source, folder, canvas, shares, reports)
-        write_policies(section, folder / "policy.json")
+        resolved = {name: getattr(section, name) for name in Policies.model_fields}
+        write_json(folder / "policy.json", Policies.model_validate(resolved).model_dump(mode="json"))
         write_preview(folder / "store", section.views, section.seed, folder / "preview.png")
         for kind, policy in section.views.items():
             export_views(policy, section.canvas, folder / f"augment_{kind}.onnx")

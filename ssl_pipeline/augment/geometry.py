@@ -1,8 +1,9 @@
 """Resampling: cropping, fitting and rotating images as pure batched functions of tensors.
 
-Shrinking and enlarging go through one separable triangle filter (antialiased bilinear resampling, as Pillow and torchvision
-define it), written as two matrix products: exact, differentiable, the same on every device, and exportable to ONNX with
-operators that every runtime has. Sampling an image at single points instead aliases wherever the image shrinks.
+Shrinking and enlarging go through one separable triangle filter (antialiased bilinear resampling, as Pillow and
+torchvision define it), written as two matrix products: exact, differentiable, the same on every device, and exportable
+to ONNX with operators that every runtime has. Sampling an image at single points instead aliases wherever the image
+shrinks.
 """
 
 import math
@@ -18,10 +19,10 @@ __all__ = ["fit", "resample", "rotate", "triangle_filter"]
 def triangle_filter(pixels: int, start: Tensor, length: Tensor, positions: Tensor, target: Tensor) -> Tensor:
     """Weights with which each output pixel sees the pixels of one axis.
 
-    The interval [start, start + length) of the axis is resampled to `target` pixels. Each output pixel sees a triangle as wide
-    as the larger of one input and one output pixel on either side of its centre; what lies outside the interval is not seen.
-    At whole-numbered intervals this is torchvision's and Pillow's antialiased bilinear filter; a pixel that is cut by a
-    fractional interval counts by the share of it that lies inside.
+    The interval [start, start + length) of the axis is resampled to `target` pixels. Each output pixel sees a triangle
+    as wide as the larger of one input and one output pixel on either side of its centre; what lies outside the
+    interval is not seen. At whole-numbered intervals this is torchvision's and Pillow's antialiased bilinear filter; a
+    pixel that is cut by a fractional interval counts by the share of it that lies inside.
 
     Args:
         pixels: Length of the axis.
@@ -86,8 +87,8 @@ def fit(images: Tensor, size: int, mode: str, background: Sequence[float]) -> Te
     slots = torch.arange(size, device=images.device) - offset  # (2, S)
     positions = slots.clamp(min=0).minimum(target - 1).to(torch.float32)  # (2, S)
     filters = [
-        triangle_filter(pixels, start[axis].float(), length[axis].float(), positions[axis : axis + 1], target[axis].float())
-        for axis, pixels in enumerate((height, width))
+        triangle_filter(pixels, start[axis].float(), length[axis].float(), positions[axis : axis + 1],
+        target[axis].float()) for axis, pixels in enumerate((height, width))
     ]
     fitted = resample(images, *filters) / 255
     if mode == "letterbox":
@@ -100,8 +101,8 @@ def fit(images: Tensor, size: int, mode: str, background: Sequence[float]) -> Te
 def rotate(images: Tensor, degrees: Tensor) -> Tensor:
     """Rotate counter-clockwise about the centre, bilinearly; what comes in from outside is the image's reflection.
 
-    A border of one colour would be a shortcut: its corners give the angle away, and torchvision's black ones are moreover an edge
-    that no photograph has.
+    A border of one colour would be a shortcut: its corners give the angle away, and torchvision's black ones are
+    moreover an edge that no photograph has.
 
     Args:
         images: (N, 3, S, S).
@@ -113,7 +114,7 @@ def rotate(images: Tensor, degrees: Tensor) -> Tensor:
     size = images.shape[-1]
     radians = degrees * (math.pi / 180)
     cos, sin = radians.cos()[:, None, None], radians.sin()[:, None, None]
-    axis = (torch.arange(size, device=images.device, dtype=torch.float32) * 2 + 1) / size - 1  # pixel centres in (-1, 1)
-    x, y = axis[None, None, :], axis[None, :, None]
+    axis = (torch.arange(size, device=images.device, dtype=torch.float32) * 2 + 1) / size - 1  # pixel centres in (-1,
+    1) x, y = axis[None, None, :], axis[None, :, None]
     grid = torch.stack([cos * x - sin * y, sin * x + cos * y], dim=-1)
     return F.grid_sample(images, grid, mode="bilinear", padding_mode="reflection", align_corners=False)

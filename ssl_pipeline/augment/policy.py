@@ -4,11 +4,15 @@ A kind of view (`global`, `local`, `plain`, ...) is a policy and a size. The sec
 mapping from kinds to policies. This module imports no torch: it is part of the schema of params.yaml.
 """
 
-from typing import Annotated, Self
+from pathlib import Path
+from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-__all__ = ["Policy"]
+from ssl_pipeline.errors import PipelineError
+from ssl_pipeline.products import read_json
+
+__all__ = ["Policies", "Policy", "read_policies"]
 
 Probability = Annotated[float, Field(ge=0.0, le=1.0)]
 Strength = Annotated[float, Field(ge=0.0, le=1.0)]
@@ -100,3 +104,27 @@ class Policy(BaseModel):
     def active(self) -> set[str]:
         """Names of the operations that some view receives (p > 0)."""
         return {name for name, value in self if isinstance(value, Operation) and value.p > 0}
+
+
+class Policies(BaseModel):
+    """policy.json: the kinds of views, and how images became canvases, as later stages need to know it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    canvas: int
+    resize: Literal["squash", "crop", "letterbox"]
+    background: tuple[int, int, int]
+    seed: int
+    views: dict[str, Policy]
+
+
+def read_policies(path: Path) -> Policies:
+    """Read policy.json.
+
+    Raises:
+        PipelineError: It is missing or damaged.
+    """
+    try:
+        return Policies.model_validate(read_json(path, "augment"))
+    except ValidationError as error:
+        raise PipelineError(f"{path} is damaged ({error}): run `dvc repro --force augment`.") from error

@@ -1,0 +1,86 @@
+"""Views as an ONNX graph: images and random numbers in, views out, proved equal to torch."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import torch
+
+from ssl_pipeline.augment.policy import Policy
+from ssl_pipeline.augment.views import PARAMETERS, ViewMaker
+from ssl_pipeline.errors import PipelineError
+from ssl_pipeline.onnx_file import write_graph
+from ssl_pipeline.products import atomic_file
+from ssl_pipeline.randomness import normals, uniforms
+
+__all__ = ["export_views"]
+
+TOLERANCE = 1e-3
+"""Largest difference between onnxruntime's and torch's views, of the range from black to white."""
+
+
+def export_views(policy: Policy, canvas: int, path: Path) -> float:
+    """Write a kind of view as a graph, if it is right.
+
+    Its inputs are `images` (N, C, C, 3) uint8, `uniforms` (N, P) float32 in [0, 1), whose columns the metadata names,
+    and `noise` (N, 3, S, S) float32, standard normal, if the policy has noise; its output is `views` (N, 3, S, S) in
+    [0, 1].
+
+    Args:
+        policy: What the views are.
+        canvas: C, the side of the images in px.
+        path: Where the file goes.
+
+    Returns:
+        The largest difference between onnxruntime's views and torch's.
+
+    Raises:
+        PipelineError: They differ by more than 1e-3; no file is left.
+    """
+    maker = ViewMaker(policy).eval()
+    inputs = _example(maker, canvas, count=7)
+    names = ["images", "uniforms", "noise"][: len(inputs)]
+    batch = torch.export.Dim("batch")
+    metadata = {
+        "inputs": "images: uint8 RGB NHWC; uniforms: one number in [0, 1) for each parameter; noise: standard normal",
+        "output": "views: float32 RGB NCHW in [0, 1]",
+        "parameters": json.dumps(PARAMETERS),
+        "policy": policy.model_dump_json(),
+    }
+    with atomic_file(path) as temporary:
+        shapes = tuple({0: batch} for _ in inputs)
+        write_graph(
+            maker,
+            inputs,
+            temporary,
+            input_names=names,
+            output_names=["views"],
+            dynamic_shapes=shapes,
+            metadata=metadata,
+        )
+        difference = _difference(maker, temporary, names, _example(maker, canvas, count=5))
+        if not difference <= TOLERANCE:
+            raise PipelineError(
+                f"{path.name}: onnxruntime's views differ from torch's by {difference:.2g} of the range, more than "
+                f"{TOLERANCE:g}. Check the versions of onnxruntime and onnxscript against constraints.txt."
+            )
+    return difference
+
+
+def _example(maker: ViewMaker, canvas: int, count: int) -> tuple[torch.Tensor, ...]:
+    """Inputs that exercise all operations: smooth images, as photographs are, and hashed numbers."""
+    ids, size = np.arange(count, dtype=np.uint64), maker.policy.size
+    waves = np.cumsum(normals(0, 0, ids, "example", (canvas, canvas, 3)), axis=1)
+    images = np.clip(128 + 30 * waves, 0, 255).astype(np.uint8)
+    inputs = [torch.from_numpy(images), torch.from_numpy(uniforms(0, 0, ids, "example", maker.parameter_count))]
+    if maker.needs_noise:
+        inputs.append(torch.from_numpy(normals(0, 0, ids, "example", (3, size, size))))
+    return tuple(inputs)
+
+
+def _difference(maker: ViewMaker, path: Path, names: list[str], inputs: tuple[torch.Tensor, ...]) -> float:
+    """Largest difference between the graph in a file and the module, on a batch of another size than it was traced with."""
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    (found,) = session.run(["views"], dict(zip(names, (value.numpy() for value in inputs), strict=True)))
+    return float(np.abs(found - maker(*inputs).numpy()).max())

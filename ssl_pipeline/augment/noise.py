@@ -1,0 +1,44 @@
+"""Blur and noise: pure batched functions of images in [0, 1]."""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+__all__ = ["blur_radius", "gaussian_blur", "gaussian_noise"]
+
+
+def blur_radius(largest_sigma: float, size: int) -> int:
+    """How many pixels the kernel reaches to either side: three of the largest sigmas, less than the image."""
+    return min(math.ceil(3 * largest_sigma), size - 1)
+
+
+def gaussian_blur(images: Tensor, sigma: Tensor, chosen: Tensor, radius: int) -> Tensor:
+    """Blur the chosen images, reflecting at the borders; equal to torchvision's functional of kernel size 2 * radius + 1.
+
+    Args:
+        images: (N, 3, S, S).
+        sigma: (N,), in pixels.
+        chosen: (N,) bool; the others keep every bit: their kernel is a single 1.
+        radius: Less than S.
+
+    Returns:
+        (N, 3, S, S).
+    """
+    offsets = torch.arange(-radius, radius + 1, device=images.device, dtype=torch.float32)
+    kernel = (-0.5 * (offsets / sigma[:, None]).square()).exp()
+    kernel = torch.where(chosen[:, None], kernel / kernel.sum(-1, keepdim=True), (offsets == 0).float())
+    taps = kernel[:, :, None, None, None].unbind(1)  # each (N, 1, 1, 1)
+    size = images.shape[-1]
+    padded = F.pad(images, (radius, radius, 0, 0), mode="reflect")
+    images = sum((tap * padded[..., i : i + size] for i, tap in enumerate(taps[1:], 1)), taps[0] * padded[..., :size])
+    padded = F.pad(images, (0, 0, radius, radius), mode="reflect")
+    return sum(
+        (tap * padded[..., i : i + size, :] for i, tap in enumerate(taps[1:], 1)), taps[0] * padded[..., :size, :]
+    )
+
+
+def gaussian_noise(images: Tensor, noise: Tensor, std: Tensor) -> Tensor:
+    """Add standard normal noise (N, 3, S, S) times std (N,), clamped to [0, 1]; std 0 changes nothing."""
+    return (images + std[:, None, None, None] * noise).clamp(0, 1)

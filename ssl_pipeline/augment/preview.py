@@ -1,0 +1,56 @@
+"""A contact sheet: what the views of some images look like, so that a person can see whether they keep what matters."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from PIL import Image, ImageDraw
+
+from ssl_pipeline.augment.policy import Policy
+from ssl_pipeline.augment.views import make_views
+from ssl_pipeline.data.store import open_split
+from ssl_pipeline.products import atomic_file
+from ssl_pipeline.randomness import hash64
+
+__all__ = ["write_preview"]
+
+IMAGES, VIEWS = 12, 6
+CELL, GAP, TITLE = 64, 4, 16
+"""Sides of a cell, of the gaps between cells and of the line of titles, in px."""
+
+
+def write_preview(store: Path, policies: Mapping[str, Policy], seed: int, path: Path) -> None:
+    """Draw a PNG with a row for each of some training images: the image first, then views of each kind.
+
+    Args:
+        store: With a split `train`.
+        policies: Kind -> policy.
+        seed: Of the choice of images, and of the views.
+        path: Where the picture goes.
+    """
+    pool = open_split(store, "train")
+    rows = np.sort(np.argsort(hash64(seed, "preview", pool.ids), kind="stable")[:IMAGES])
+    images = pool.images(rows)
+    views = make_views(policies, dict.fromkeys(policies, VIEWS), torch.from_numpy(images), pool.ids[rows], seed,
+    epoch=0) cell = max(CELL, *(policy.size for policy in policies.values()))
+    step = cell + GAP
+    sheet = Image.new("RGB", ((1 + VIEWS * len(policies)) * step + GAP * (1 + len(policies)), TITLE + len(rows) * step), "white")
+    _column(sheet, GAP, "image", images[:, None], step)
+    for index, (kind, made) in enumerate(views.items()):
+        pixels = (made.permute(0, 1, 3, 4, 2) * 255).round().to(torch.uint8).numpy()  # (N, V, S, S, 3)
+        left = step + 2 * GAP + index * (VIEWS * step + GAP)
+        _column(sheet, left, f"{kind} ({policies[kind].size} px)", pixels, step)
+    with atomic_file(path) as temporary:
+        sheet.save(temporary, format="PNG")
+
+
+def _column(sheet: Image.Image, left: int, title: str, pixels: npt.NDArray[np.uint8], step: int) -> None:
+    """Paste pictures (N, V, S, S, 3), a row for each of N, below a title."""
+    ImageDraw.Draw(sheet).text((left, 2), title, fill="black")
+    for row, pictures in enumerate(pixels):
+        for column, picture in enumerate(pictures):
+            # enlarged by whole pixels as they are: smoothing would hide what a network sees
+            tile = Image.fromarray(picture).resize((step - GAP, step - GAP), Image.Resampling.NEAREST)
+            sheet.paste(tile, (left + column * step, TITLE + row * step))
