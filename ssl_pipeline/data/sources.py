@@ -162,15 +162,23 @@ def _parts(factory: Callable[..., Any], path: str, options: dict[str, Any]) -> I
         yield "train", _construct(factory, fixed | {"train": True})
         yield "test", _construct(factory, fixed | {"train": False})
     elif "split" in parameters and "split" not in options:
-        for ours, theirs in _SPLITS.items():
-            found = [_construct(factory, fixed | {"split": split}, optional=True) for split in theirs]
-            yield from ((ours, part) for part in found if part is not None)
+        for theirs, ours in _SPLITS.items():
+            part = _construct(factory, fixed | {"split": theirs}, optional=True)
+            if part is not None:
+                yield ours, part
     else:
         yield "all", _construct(factory, fixed)
 
 
-_SPLITS = {"train": ("trainval", "train"), "val": ("val", "valid"), "test": ("test",), "unlabelled": ("unlabeled",)}
-"""Our split -> what torchvision's classes call it; the last that a class accepts counts."""
+_SPLITS = {
+    "trainval": "train",
+    "train": "train",
+    "valid": "val",
+    "val": "val",
+    "test": "test",
+    "unlabeled": "unlabelled",
+}
+"""What torchvision's classes call a split -> ours; where a class has two names for one, the later counts."""
 
 
 def _construct(factory: Callable[..., Any], arguments: dict[str, Any], optional: bool = False) -> Any:
