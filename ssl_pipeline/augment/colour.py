@@ -1,7 +1,6 @@
-"""Colour: pure batched functions of images in [0, 1] and one number per image, equal to torchvision's functional
-transforms.
+"""Colour: pure batched functions of images in [0, 1] and one number per image.
 
-Each is the identity, to the bit, at the number that the docstring names, so that a view which is not to be changed is
+They equal torchvision's functional transforms. Each is the identity, to the bit, at the number that the docstring names, so that a view which is not to be changed is
 simply given that number.
 """
 

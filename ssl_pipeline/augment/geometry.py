@@ -68,7 +68,8 @@ def fit(images: Tensor, size: int, mode: str, background: Sequence[float]) -> Te
     Args:
         images: (N, H, W, 3) uint8 RGB.
         size: S, the side of the square in pixels.
-        mode: "squash": both sides to S; "crop": the largest centred square; "letterbox": all of it, centred, its longer side S.
+        mode: "squash": both sides to S; "crop": the largest centred square; "letterbox": all of it, centred, its longer
+            side S.
         background: RGB of letterbox borders, 0 to 255.
 
     Returns:
@@ -87,8 +88,10 @@ def fit(images: Tensor, size: int, mode: str, background: Sequence[float]) -> Te
     slots = torch.arange(size, device=images.device) - offset  # (2, S)
     positions = slots.clamp(min=0).minimum(target - 1).to(torch.float32)  # (2, S)
     filters = [
-        triangle_filter(pixels, start[axis].float(), length[axis].float(), positions[axis : axis + 1],
-        target[axis].float()) for axis, pixels in enumerate((height, width))
+        triangle_filter(
+            pixels, start[axis].float(), length[axis].float(), positions[axis : axis + 1], target[axis].float()
+        )
+        for axis, pixels in enumerate((height, width))
     ]
     fitted = resample(images, *filters) / 255
     if mode == "letterbox":
@@ -114,7 +117,8 @@ def rotate(images: Tensor, degrees: Tensor) -> Tensor:
     size = images.shape[-1]
     radians = degrees * (math.pi / 180)
     cos, sin = radians.cos()[:, None, None], radians.sin()[:, None, None]
-    axis = (torch.arange(size, device=images.device, dtype=torch.float32) * 2 + 1) / size - 1  # pixel centres in (-1,
-    1) x, y = axis[None, None, :], axis[None, :, None]
+    centres = torch.arange(size, device=images.device, dtype=torch.float32) + 0.5
+    axis = centres * 2 / size - 1  # in (-1, 1)
+    x, y = axis[None, None, :], axis[None, :, None]
     grid = torch.stack([cos * x - sin * y, sin * x + cos * y], dim=-1)
     return F.grid_sample(images, grid, mode="bilinear", padding_mode="reflection", align_corners=False)

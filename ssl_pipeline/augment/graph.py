@@ -80,7 +80,7 @@ def _example(maker: ViewMaker, canvas: int, count: int) -> tuple[torch.Tensor, .
 
 
 def _difference(maker: ViewMaker, path: Path, names: list[str], inputs: tuple[torch.Tensor, ...]) -> float:
-    """Largest difference between the graph in a file and the module, on a batch of another size than it was traced with."""
+    """Largest difference between a file's graph and the module, on another batch size than was traced."""
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
     (found,) = session.run(["views"], dict(zip(names, (value.numpy() for value in inputs), strict=True)))
     return float(np.abs(found - maker(*inputs).numpy()).max())

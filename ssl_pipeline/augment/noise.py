@@ -15,7 +15,7 @@ def blur_radius(largest_sigma: float, size: int) -> int:
 
 
 def gaussian_blur(images: Tensor, sigma: Tensor, chosen: Tensor, radius: int) -> Tensor:
-    """Blur the chosen images, reflecting at the borders; equal to torchvision's functional of kernel size 2 * radius + 1.
+    """Blur the chosen images, reflecting at borders; equal to torchvision's of kernel size 2 * radius + 1.
 
     Args:
         images: (N, 3, S, S).

@@ -33,10 +33,12 @@ def write_preview(store: Path, policies: Mapping[str, Policy], seed: int, path: 
     pool = open_split(store, "train")
     rows = np.sort(np.argsort(hash64(seed, "preview", pool.ids), kind="stable")[:IMAGES])
     images = pool.images(rows)
-    views = make_views(policies, dict.fromkeys(policies, VIEWS), torch.from_numpy(images), pool.ids[rows], seed,
-    epoch=0) cell = max(CELL, *(policy.size for policy in policies.values()))
+    counts = dict.fromkeys(policies, VIEWS)
+    views = make_views(policies, counts, torch.from_numpy(images), pool.ids[rows], seed, epoch=0)
+    cell = max(CELL, *(policy.size for policy in policies.values()))
     step = cell + GAP
-    sheet = Image.new("RGB", ((1 + VIEWS * len(policies)) * step + GAP * (1 + len(policies)), TITLE + len(rows) * step), "white")
+    width = (1 + VIEWS * len(policies)) * step + GAP * (1 + len(policies))
+    sheet = Image.new("RGB", (width, TITLE + len(rows) * step), "white")
     _column(sheet, GAP, "image", images[:, None], step)
     for index, (kind, made) in enumerate(views.items()):
         pixels = (made.permute(0, 1, 3, 4, 2) * 255).round().to(torch.uint8).numpy()  # (N, V, S, S, 3)

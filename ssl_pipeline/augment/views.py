@@ -99,7 +99,7 @@ class ViewMaker(nn.Module):
 
     def _place(self, images: Tensor, draw: Draw) -> Tensor:
         """Crop, resize and flip in one resampling."""
-        canvas, size = images.shape[1], self.policy.size
+        canvas = images.shape[1]
         side = torch.full_like(draw["random_resized_crop"], float(canvas))
         height, width, top, left = side, side, torch.zeros_like(side), torch.zeros_like(side)
         if "random_resized_crop" in self.active:
@@ -171,7 +171,7 @@ def make_views(
     seed: int,
     epoch: int,
 ) -> dict[str, Tensor]:
-    """Make all views that a pretext task asks for; those of a sample depend on nothing but these arguments' values for it.
+    """Make all views that a pretext task asks for; a sample's are the same in every batch, to the bit.
 
     Args:
         policies: Kind -> policy.

@@ -1,1 +1,1 @@
-"""From a trained encoder to verified ONNX graphs, and running them."""
+"""From the trained encoder to ONNX files, and the proof that they compute the same."""

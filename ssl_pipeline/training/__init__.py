@@ -1,0 +1,1 @@
+"""Training: the pretraining loop, fine-tuning, and what a run needs to survive."""
