@@ -53,4 +53,4 @@ def write_classifier(
 def opset_of(path: Path) -> int:
     """The ONNX operator set that a graph was written in."""
     model = onnx.load(path, load_external_data=False)
-    return next(entry.version for entry in model.opset_import if entry.domain == "")
+    return int(next(entry.version for entry in model.opset_import if entry.domain == ""))

@@ -1,6 +1,6 @@
 """How well the exported energy tells two views of one image from views of two, on images held out from training."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from ssl_pipeline.augment.policy import Policy
+from ssl_pipeline.augment.policy import Policies
 from ssl_pipeline.augment.views import make_views
 from ssl_pipeline.data.store import Split
 from ssl_pipeline.deployment.graph import PixelsToEnergy
@@ -25,7 +25,7 @@ RESAMPLES = 1000
 Energies = npt.NDArray[np.float32]
 
 
-def measure(path: Path, split: Split, policies: Mapping[str, Policy], kind: str, seed: int) -> dict[str, Any]:
+def measure(path: Path, split: Split, policies: Policies, kind: str) -> dict[str, Any]:
     """Measure energy.onnx through onnxruntime.
 
     Positive pairs are two views of one image; random pairs are the first of these and a view of another image, which
@@ -34,9 +34,8 @@ def measure(path: Path, split: Split, policies: Mapping[str, Policy], kind: str,
     Args:
         path: energy.onnx.
         split: Held-out images; the first `IMAGES` of them, in the order of their hashes, are used.
-        policies: Kind of view -> policy.
+        policies: What views are.
         kind: The kind of view that the task was trained on.
-        seed: Of the views and of the bootstrap.
 
     Returns:
         Which energy, how many images, the AUROC with its 95 % interval (None with fewer than two images, and why).
@@ -50,12 +49,12 @@ def measure(path: Path, split: Split, policies: Mapping[str, Policy], kind: str,
     positive, negative = [], []
     for positions in np.array_split(np.arange(count), -(-count // CHUNK)):  # chunks of two or more
         images = torch.from_numpy(split.images(positions))
-        views = make_views(policies, {kind: 2}, images, split.ids[positions], seed, epoch=0)[kind]
+        views = make_views(policies.views, {kind: 2}, images, split.ids[positions], policies.seed, epoch=0)[kind]
         first, second = views.mul(255).round().to(torch.uint8).permute(1, 0, 3, 4, 2).numpy()  # each (n, S, S, 3)
         positive.append(run(session, first, second))
         negative.append(run(session, first, np.roll(second, 1, axis=0)))
     pairs = np.concatenate(positive), np.concatenate(negative)
-    return {**report, "auroc": auroc(*pairs), "interval": auroc_interval(*pairs, seed)}
+    return {**report, "auroc": auroc(*pairs), "interval": auroc_interval(*pairs, policies.seed)}
 
 
 def auroc(positive: Energies, negative: Energies) -> float:

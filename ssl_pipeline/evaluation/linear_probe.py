@@ -24,10 +24,8 @@ Features = npt.NDArray[np.float32]
 Labels = npt.NDArray[np.int64]
 
 _MAX_ITERATIONS = 1000
-_NEVER = -1e4  # the bias of a class without a label: the optimum is minus infinity, and exp(-10000) is 0 in any float
-_PATIENCE = (
-    2  # strengths in a row that bring nothing end the path: weaker penalties take longest, and only overfit more
-)
+_PATIENCE = 2  # strengths; weaker penalties take the solver longest, and only overfit more
+_NEVER = -1e4  # bias of a class without labels: the optimum is minus infinity, and exp(-10000) is 0 in any float
 
 
 @dataclass(frozen=True)

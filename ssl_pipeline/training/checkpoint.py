@@ -6,13 +6,16 @@ import os
 import pickle
 import shutil
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from ssl_pipeline.progress import say
+from ssl_pipeline.training.monitors import DivergedError
+from ssl_pipeline.training.precision import Precision
 
 __all__ = ["Checkpoints", "environment"]
 
@@ -68,8 +71,14 @@ class Checkpoints:
                 return state
         return None
 
-    def discard(self) -> None:
-        """Remove them all."""
+    @contextmanager
+    def until_done(self) -> Iterator[None]:
+        """Remove the checkpoints when the block is done, or when it failed in a way that going on would repeat."""
+        try:
+            yield
+        except DivergedError:
+            shutil.rmtree(self.folder, ignore_errors=True)
+            raise
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def _read(self, path: Path) -> State:
@@ -103,14 +112,16 @@ class Checkpoints:
             )
 
 
-def environment(device: torch.device, precision: str) -> dict[str, str]:
+def environment(precision: Precision) -> dict[str, str]:
     """What the bits of a result depend on, besides parameters, data and code."""
-    cuda = device.type == "cuda"
+    cuda = precision.device.type == "cuda"
     return {
         "torch": torch.__version__,
-        "device": torch.cuda.get_device_name(device) if cuda else f"CPU with {torch.backends.cpu.get_cpu_capability()}",
+        "device": torch.cuda.get_device_name(precision.device)
+        if cuda
+        else f"CPU with {torch.backends.cpu.get_cpu_capability()}",
         "threads": str(torch.get_num_threads()),
-        "precision": precision,
+        "precision": precision.name,
     }
 
 

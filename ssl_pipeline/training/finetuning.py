@@ -1,0 +1,185 @@
+"""Fine-tuning: training a network on labelled images for a fixed number of steps, and nothing else.
+
+Which images, which network and which learning rate are the caller's to say. Everything that is random is a hash of the
+caller's seed, so that two networks which are given the same images and seed see the same views in the same order.
+"""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from ssl_pipeline.augment.geometry import fit
+from ssl_pipeline.augment.policy import Policy
+from ssl_pipeline.augment.views import make_views
+from ssl_pipeline.config import Optimizer
+from ssl_pipeline.data.store import Split
+from ssl_pipeline.models.encoder import Encoder
+from ssl_pipeline.models.rebuild import ModelCard
+from ssl_pipeline.randomness import hash64, permutation
+from ssl_pipeline.training.optimization import build_optimizer, learning_rate
+
+__all__ = ["Classifier", "Labelled", "Schedule", "embed", "finetune"]
+
+Array = npt.NDArray[np.int64]
+
+_WARMUP = 0.1
+"""Share of the steps in which the learning rate rises."""
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """Some images of a split, with their labels. The images stay on disk until they are asked for.
+
+    Attributes:
+        split: Where the images are.
+        rows: (n,) int64 rows of the split.
+        labels: (n,) int64 class numbers.
+    """
+
+    split: Split
+    rows: Array
+    labels: Array
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    @property
+    def ids(self) -> npt.NDArray[np.uint64]:
+        """Identities of the images: (n,)."""
+        return self.split.ids[self.rows]
+
+    def images(self, positions: Array) -> npt.NDArray[np.uint8]:
+        """Images at positions (m,) in [0, n): (m, canvas, canvas, 3)."""
+        return self.split.images(self.rows[positions])
+
+    def subset(self, positions: Array) -> "Labelled":
+        """The images at positions (m,) in [0, n)."""
+        return Labelled(self.split, self.rows[positions], self.labels[positions])
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """How long and how fast a network learns.
+
+    Attributes:
+        steps: Optimizer steps; the last one's weights are the result.
+        batch_size: Views a step.
+        learning_rate: At its peak, after a warm-up over a tenth of the steps; then a cosine to 0.
+        weight_decay: Not on biases and norms.
+    """
+
+    steps: int
+    batch_size: int
+    learning_rate: float
+    weight_decay: float
+
+
+class Classifier(nn.Module):
+    """An encoder and a linear head.
+
+    Args:
+        encoder: Maps images in [0, 1] to embeddings (N, D).
+        weight: (C, D), where the head starts.
+        bias: (C,).
+    """
+
+    def __init__(self, encoder: Encoder, weight: Tensor, bias: Tensor):
+        super().__init__()
+        self.encoder = encoder
+        self.head = nn.Linear(weight.shape[1], weight.shape[0], device="meta")
+        self.head.weight, self.head.bias = nn.Parameter(weight), nn.Parameter(bias)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits (N, C) of images (N, 3, S, S) in [0, 1]."""
+        logits: Tensor = self.head(self.encoder(images))
+        return logits
+
+
+def finetune(
+    classifier: Classifier,
+    data: Labelled,
+    policy: Policy,
+    schedule: Schedule,
+    *,
+    seed: int,
+    keep_statistics: bool,
+    device: torch.device,
+) -> None:
+    """Train a classifier in place, all of it, and leave it in eval mode on `device`.
+
+    A batch holds `batch_size` views, however few the images: passes over the images, each in a new order and with new
+    views, follow each other without regard to where a batch ends. So every label budget gets the same compute.
+
+    Args:
+        classifier: Where it starts from.
+        data: n >= 1 images.
+        policy: Of the views to train on.
+        schedule: How long and how fast.
+        seed: Of the order of images, of the views, and of dropout.
+        keep_statistics: Whether BatchNorm goes on normalising by the statistics that it has, instead of the batch's.
+        device: Where to train.
+    """
+    classifier.to(device, memory_format=torch.channels_last).train()  # type: ignore[call-overload]  # torch's stub lacks it
+    for module in classifier.modules():
+        if keep_statistics and isinstance(module, _BatchNorm):
+            module.eval()
+    config = Optimizer(
+        name="adamw", learning_rate=schedule.learning_rate, weight_decay=schedule.weight_decay, momentum=0.9
+    )
+    optimizer = build_optimizer(classifier, config)
+    targets = torch.from_numpy(data.labels).to(device)
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        for step, (positions, samples) in enumerate(_batches(data.ids, schedule, seed)):
+            rate = learning_rate(step, schedule.steps, _WARMUP * schedule.steps, schedule.learning_rate)
+            for group in optimizer.param_groups:
+                group["lr"] = rate
+            images = torch.from_numpy(data.images(positions)).to(device)
+            views = make_views({"view": policy}, {"view": 1}, images, samples, seed, 0)["view"][:, 0]
+            logits = classifier(views.contiguous(memory_format=torch.channels_last))
+            loss = F.cross_entropy(logits, targets[positions])
+            optimizer.zero_grad()
+            loss.backward()  # type: ignore[no-untyped-call]
+            optimizer.step()
+    classifier.eval()
+
+
+def _batches(
+    ids: npt.NDArray[np.uint64], schedule: Schedule, seed: int
+) -> Iterator[tuple[Array, npt.NDArray[np.uint64]]]:
+    """For each step, positions (B,) of its images, and identities (B,) of its views: each pass brings other views."""
+    passes = math.ceil(schedule.steps * schedule.batch_size / len(ids))
+    order = np.concatenate([permutation(seed, number, ids) for number in range(passes)])
+    samples = hash64(ids[order], np.repeat(np.arange(passes), len(ids)))
+    for step in range(schedule.steps):
+        batch = slice(step * schedule.batch_size, (step + 1) * schedule.batch_size)
+        yield order[batch], samples[batch]
+
+
+def embed(
+    encoder: Encoder, data: Labelled, card: ModelCard, device: torch.device, batch_size: int = 512
+) -> npt.NDArray[np.float32]:
+    """Embed images as they are, without augmentation: (n, D), not normalised.
+
+    Args:
+        encoder: Is left on `device`, in eval mode.
+        data: n images, n may be 0.
+        card: Says how images are brought to the trained size.
+        device: Where to compute.
+        batch_size: Images at a time; bounds the memory.
+    """
+    encoder.to(device).eval()
+    embeddings = np.empty((len(data), encoder.embedding_dim), np.float32)
+    for positions in np.array_split(np.arange(len(data)), max(1, math.ceil(len(data) / batch_size))):
+        with torch.inference_mode():
+            images = torch.from_numpy(data.images(positions)).to(device)
+            fitted = fit(images, card.size, card.resize, card.background)
+            embeddings[positions] = encoder(fitted.contiguous(memory_format=torch.channels_last)).cpu().numpy()
+    return embeddings
