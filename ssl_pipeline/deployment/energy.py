@@ -19,6 +19,7 @@ from ssl_pipeline.errors import PipelineError
 __all__ = ["auroc", "auroc_interval", "measure", "verify_energy"]
 
 IMAGES = 512  # enough for an interval some 0.03 wide, few enough to encode four times on a CPU
+PAIRS = 16  # of originals, for parity; that of the encoder is proved by all of them
 CHUNK = 64
 RESAMPLES = 1000
 
@@ -106,9 +107,10 @@ def verify_energy(path: Path, model: PixelsToEnergy, originals: Sequence[npt.NDA
         PipelineError: It exceeds the bound of the parity proof, or energies are not finite.
     """
     session = open_session(path)
-    pairs = [(originals[index - 1][None], original[None]) for index, original in enumerate(originals)]
+    few = originals[:PAIRS]
+    pairs = [(few[index - 1][None], original[None]) for index, original in enumerate(few)]
     with torch.inference_mode():
-        expected = np.concatenate([model(*map(torch.from_numpy, pair)).numpy() for pair in pairs])
+        expected = np.concatenate([model(*map(torch.tensor, pair)).numpy() for pair in pairs])
     actual = np.concatenate([run(session, *pair) for pair in pairs])
     difference = float(np.abs(expected - actual).max() / np.abs(expected).max().clip(np.finfo(np.float32).tiny))
     if not difference <= MAX_DIFFERENCE:  # NaN is not less than anything

@@ -1,0 +1,108 @@
+"""From a trained task to verified files: what the stage `export` does, in its order."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ssl_pipeline.augment.policy import Policies
+from ssl_pipeline.config import ExportConfig
+from ssl_pipeline.data.store import Split, open_split, read_originals
+from ssl_pipeline.deployment.energy import measure, verify_energy
+from ssl_pipeline.deployment.export import export_backbone, export_energy
+from ssl_pipeline.deployment.graph import PixelsToEnergy
+from ssl_pipeline.deployment.parity import canvas_agreement, verify
+from ssl_pipeline.models.heads import CosineEnergy
+from ssl_pipeline.models.rebuild import ModelCard
+from ssl_pipeline.products import sha256
+from ssl_pipeline.types import PretextTask
+
+__all__ = ["Evidence", "headline", "read_evidence", "release"]
+
+Images = npt.NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What the graphs are tried on.
+
+    Attributes:
+        originals: Images (H, W, 3) at their own shapes.
+        canvases: (n, canvas, canvas, 3), the same images as stored.
+        held_out: Images that the encoder was not trained on.
+        policies: What views are.
+    """
+
+    originals: Sequence[Images]
+    canvases: Images
+    held_out: Split
+    policies: Policies
+
+
+def read_evidence(store: Path, policies: Policies) -> Evidence:
+    """Gather from the store what the graphs are tried on.
+
+    Raises:
+        PipelineError: The store is missing or damaged.
+    """
+    originals = read_originals(store)
+    splits = {name: open_split(store, name) for name in ("train", "val")}
+    canvases = [splits[original.split].images(np.array([original.row])) for original in originals]
+    return Evidence([original.image for original in originals], np.concatenate(canvases), splits["val"], policies)
+
+
+def release(
+    folder: Path,
+    task: PretextTask,
+    card: ModelCard,
+    section: ExportConfig,
+    evidence: Evidence,
+    reference: Sequence[str],
+) -> dict[str, Any]:
+    """Write backbone.onnx and energy.onnx into a folder, and prove both.
+
+    Args:
+        folder: To be thrown away if this raises.
+        task: With the trained encoder and, perhaps, an energy head.
+        card: Of the encoder.
+        section: Of params.yaml.
+        evidence: What the graphs are tried on.
+        reference: Starts a new process that rebuilds the encoder; see `parity.verify`.
+
+    Returns:
+        All figures, for export.json.
+
+    Raises:
+        PipelineError: A graph is not what was trained.
+    """
+    backbone, energy = folder / "backbone.onnx", folder / "energy.onnx"
+    export_backbone(task.encoder, card, backbone, l2_normalize=section.l2_normalize, opset=section.opset)
+    parity = verify(backbone, evidence.originals, reference)
+    head = CosineEnergy() if task.energy_head is None else task.energy_head
+    export_energy(task.encoder, head, card, energy, opset=section.opset)
+    difference = verify_energy(energy, PixelsToEnergy(task.encoder, card, head).eval(), evidence.originals)
+    separation = measure(energy, evidence.held_out, evidence.policies, next(iter(task.views)))
+    return {
+        "parity": parity,
+        "canvas_cosine": canvas_agreement(backbone, evidence.originals, evidence.canvases),
+        "energy": {**separation, "max_difference": difference},
+        "embedding_dim": card.embedding_dim,
+        "files": {path.name: {"bytes": path.stat().st_size, "sha256": sha256(path)} for path in (backbone, energy)},
+    }
+
+
+def headline(report: Mapping[str, Any]) -> dict[str, float]:
+    """The few figures of a report that are worth comparing between runs, for metrics.json."""
+    energy = report["energy"]
+    area = {} if energy["auroc"] is None else {"energy_auroc": energy["auroc"]}
+    return {
+        "max_difference": report["parity"]["max_difference"],
+        "min_cosine": report["parity"]["min_cosine"],
+        "canvas_cosine": report["canvas_cosine"]["mean"],
+        **area,
+        "embedding_dim": report["embedding_dim"],
+        "backbone_bytes": report["files"]["backbone.onnx"]["bytes"],
+    }

@@ -1,0 +1,30 @@
+"""The third stage: the trained encoder as one verified ONNX file, from pixels to embedding."""
+
+from ssl_pipeline.config import Config
+from stages.command import stage
+from stages.paths import AUGMENTED, EXPORT, PRETRAIN, REPORTS, STORE
+
+
+@stage
+def export(config: Config) -> None:
+    """Write backbone.onnx and energy.onnx, and prove that they compute what was trained."""
+    from plugins import load_registry
+    from ssl_pipeline.augment.policy import read_policies
+    from ssl_pipeline.deployment.release import headline, read_evidence, release
+    from ssl_pipeline.models.rebuild import load_task, read_card
+    from ssl_pipeline.products import atomic_folder, write_json
+    from ssl_pipeline.progress import say
+    from stages.reference import command
+
+    evidence = read_evidence(STORE, read_policies(AUGMENTED / "policy.json"))
+    task, card = load_task(load_registry(), PRETRAIN), read_card(PRETRAIN)
+    with atomic_folder(EXPORT) as folder:
+        report = release(folder, task, card, config.export, evidence, command(PRETRAIN))
+    figures = headline(report)
+    write_json(REPORTS / "export" / "export.json", report)
+    write_json(REPORTS / "export" / "metrics.json", figures)
+    say("export: " + ", ".join(f"{name} {value:.6g}" for name, value in figures.items()))
+
+
+if __name__ == "__main__":
+    export()
