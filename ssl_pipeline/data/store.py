@@ -11,6 +11,7 @@ Pretraining opens `store/train` and nothing else: labels and test images are in 
 """
 
 import csv
+import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -146,9 +147,9 @@ def read_index(store: Path) -> list[IndexRow]:
             if tuple(next(lines, ())) != IndexRow._fields:
                 raise ValueError("its header is not the expected one")
             rows = [_index_row(*line) for line in lines]
+        return sorted(rows, key=lambda row: (SPLITS.index(row.split), row.row))
     except (ValueError, TypeError, csv.Error) as error:
         raise PipelineError(f"{path} is damaged ({error}): run `dvc repro --force augment`.") from error
-    return sorted(rows, key=lambda row: (SPLITS.index(row.split), row.row))
 
 
 def _index_row(name: str, path: str, label: str, split: str, group: str, width: str, height: str, row: str) -> IndexRow:
@@ -167,8 +168,8 @@ def read_originals(store: Path) -> list[Original]:
     """Read the images that were kept at their own shapes, grey ones among them if there are any."""
     path = require(store / "originals.npz", "augment")
     try:
-        with np.load(path) as file:
+        with path.open("rb") as opened, np.load(opened) as file:
             places = list(zip(file["splits"].tolist(), file["rows"].tolist(), strict=True))
             return [Original(file[f"{number:04}"], *place) for number, place in enumerate(places)]
-    except (OSError, ValueError, EOFError, KeyError) as error:
+    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile) as error:
         raise PipelineError(f"{path} is damaged ({error}): run `dvc repro --force augment`.") from error

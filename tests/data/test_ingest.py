@@ -1,0 +1,353 @@
+"""Ingest: nothing is lost, nothing leaks, and the bytes depend on the pictures alone."""
+
+import csv
+import json
+import multiprocessing
+import os
+import shutil
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import psutil
+import pytest
+from PIL import Image
+from sklearn.datasets import load_digits
+
+from ssl_pipeline.data import audit, pool
+from ssl_pipeline.data import ingest as ingestion
+from ssl_pipeline.data.decode import Canvas, content_hash, read_pixels, to_canvas
+from ssl_pipeline.data.ingest import Shares, ingest
+from ssl_pipeline.data.sources import Source, open_source
+from ssl_pipeline.data.store import open_split, read_index, read_labels, read_originals
+from ssl_pipeline.errors import PipelineError
+
+CANVAS = Canvas(size=8, resize="squash", background=(255, 255, 255), min_side=6, max_megapixels=1.0)
+SHARES = Shares(seed=0, val_fraction=0.15, test_fraction=0.25, max_reject_fraction=0.5)
+DIGITS = load_digits()
+
+
+def digit(number: int) -> npt.NDArray[np.uint8]:
+    pixels: npt.NDArray[np.uint8] = (DIGITS.images[number] * 15).astype(np.uint8)
+    return pixels
+
+
+def save(path: Path, picture: npt.NDArray[Any] | Image.Image, **options: Any) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    image = picture if isinstance(picture, Image.Image) else Image.fromarray(picture)
+    image.save(path, **options)
+
+
+def classes(root: Path, number: int = 40) -> Path:
+    for index in range(number):
+        save(root / f"{DIGITS.target[index]}" / f"{index:03}.png", digit(index))
+    return root
+
+
+def run(root: Path, out: Path, shares: Shares = SHARES, workers: int | None = 1) -> dict[str, Any]:
+    out.mkdir(parents=True)
+    return ingest(open_source("folder", {"path": str(root)}), out, CANVAS, shares, out / "reports", workers)
+
+
+def table(path: Path) -> dict[str, dict[str, str]]:
+    with path.open(newline="", encoding="utf-8") as file:
+        return {line["path"]: line for line in csv.DictReader(file)}
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+def plant(root: Path) -> Path:
+    """Images of every odd kind and files of every broken kind, among good ones."""
+    classes(root, 30)
+    odd = root / "odd"
+    big = np.kron(digit(40), np.ones((5, 4), np.uint8))  # 40 high, 32 wide
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    save(odd / "turned.jpg", big, exif=exif)
+    save(odd / "inks.jpg", Image.fromarray(np.dstack([big] * 4), "CMYK"))
+    save(odd / "palette.gif", Image.fromarray(np.dstack([big, big // 2, big // 3])).convert("P"))
+    save(odd / "glass.png", np.dstack([big, big, big, big]))
+    save(odd / "deep.png", big.astype(np.uint16) * 256)
+    save(odd / "bits.png", Image.fromarray(big).convert("1"))
+    save(odd / "float.tif", (255 - big).astype(np.float32) / 255)
+    save(odd / "film.gif", Image.fromarray(big), save_all=True, append_images=[Image.fromarray(big // 2)])
+    (odd / "no suffix").write_bytes((odd / "deep.png").read_bytes())
+    shutil.copy(root / "0" / "000.png", root / "copy of 0.png")  # the same file again, without a label
+    save(root / "1" / "another format.bmp", digit(0))  # the same picture, with another label
+    bad = root / "bad"
+    save(bad / "whole.png", np.kron(digit(41), np.ones((9, 9), np.uint8)))
+    whole = (bad / "whole.png").read_bytes()
+    (bad / "empty.jpg").touch()
+    (bad / "half.png").write_bytes(whole[: len(whole) // 2])
+    (bad / "text.jpg").write_text("no image")
+    (bad / "film.mp4").write_bytes(bytes(range(256)))
+    save(bad / "tiny.png", digit(1)[:3])
+    save(bad / "huge.png", Image.new("1", (2000, 2000)))
+    (bad / "gone.png").symlink_to(root / "nowhere.png")
+    os.mkfifo(bad / "pipe.png")
+    for name in ("README", "Thumbs.db", ".hidden.png", "notes.txt", "__MACOSX/0/000.png"):
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"x")
+    return root
+
+
+BAD = {
+    "bad/empty.jpg": "empty file",
+    "bad/half.png": "broken",
+    "bad/text.jpg": "not an image",
+    "bad/film.mp4": "not an image",
+    "bad/tiny.png": "too small",
+    "bad/huge.png": "too large",
+    "bad/gone.png": "unreadable",
+    "bad/pipe.png": "unreadable",
+}
+
+
+@pytest.mark.parametrize("packed", [False, True], ids=["directory", "zip"])
+def test_whatever_is_in_the_pile_is_accounted_for(packed: bool, tmp_path: Path) -> None:
+    root = plant(tmp_path / "pile")
+    files = {path.relative_to(root).as_posix() for path in root.rglob("*") if not path.is_dir()}
+    bad = dict(BAD)
+    if packed:
+        files -= {"bad/gone.png", "bad/pipe.png"}
+        bad = {path: kind for path, kind in bad.items() if path in files}
+        with zipfile.ZipFile(tmp_path / "pile.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+            for name in files:
+                archive.write(root / name, name)
+        root = tmp_path / "pile.zip"
+    out = tmp_path / "out"
+    manifest = run(root, out)
+
+    stored = {row.path for row in read_index(out / "store")}
+    rejects, copies = table(out / "rejects.csv"), table(out / "duplicates.csv")
+    ignored = table(out / "ignored.csv")
+    assert sorted([*stored, *rejects, *copies, *ignored]) == sorted(files)  # each file once, none twice
+    assert {path: line["reason"].partition(":")[0] for path, line in rejects.items()} == bad
+    assert ignored.keys() == {"README", "Thumbs.db", ".hidden.png", "notes.txt", "__MACOSX/0/000.png"}
+    # of three files of one picture, in a class, in another class and in none, one is kept, without a label
+    assert copies.keys() == {"1/another format.bmp", "copy of 0.png", "odd/no suffix"}
+    assert [row.label for row in read_index(out / "store") if row.path == "0/000.png"] == [""]
+
+    counts = manifest["counts"]
+    assert sum(counts[split] for split in ("train", "val", "test")) == len(stored)
+    assert (counts["rejected"], counts["duplicates"], counts["ignored"]) == (len(bad), 3, 5)
+    assert sum(manifest["rejects"].values()) == len(bad)
+    assert json.loads((out / "manifest.json").read_text()) == json.loads(json.dumps(manifest))
+    words = " ".join(manifest["warnings"])
+    assert f"{len(bad)} files are rejected" in words
+    assert "3 files hold a picture that another file holds too" in words
+    assert "1 pictures have copies with other labels, such as 0/000.png" in words
+    assert not (out / "reports" / "rejects.csv").exists()
+
+
+def test_the_store_holds_the_pictures(tmp_path: Path) -> None:
+    root, out = classes(tmp_path / "pile"), tmp_path / "out"
+    run(root, out)
+    for name in ("train", "val", "test"):
+        split = open_split(out / "store", name)  # type: ignore[arg-type]
+        rows = [row for row in read_index(out / "store") if row.split == name]
+        assert [row.row for row in rows] == list(range(len(split)))
+        assert [row.id for row in rows] == sorted(row.id for row in rows)
+        canvases = split.images(np.arange(len(split)))
+        found = read_labels(out / "store", name)  # type: ignore[arg-type]
+        for row, canvas, label, number in zip(rows, canvases, found.labels, split.ids, strict=True):
+            pixels, _ = read_pixels((root / row.path).read_bytes(), CANVAS)
+            np.testing.assert_array_equal(canvas, to_canvas(pixels, 8, "squash", CANVAS.background))
+            assert row.id == content_hash(pixels).hex()
+            assert int(row.id[:16], 16) == number
+            assert found.classes[label] == row.path.split("/")[0]
+            assert (row.width, row.height) == (8, 8)
+
+
+def test_the_bytes_depend_on_neither_workers_nor_the_order_of_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = plant(tmp_path / "pile")
+    run(root, tmp_path / "one")
+    expected = contents(tmp_path / "one")
+    assert len(expected) == 15
+    monkeypatch.setattr(pool, "PATIENCE", 0.0)
+    monkeypatch.setattr(pool, "CHUNK_IMAGES", 4)
+    run(root, tmp_path / "three", workers=3)
+    assert contents(tmp_path / "three") == expected
+    scan = os.scandir
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "scandir", lambda path: list(scan(path))[::-1])
+        run(root, tmp_path / "reversed")
+    assert contents(tmp_path / "reversed") == expected
+
+
+def test_a_source_that_cannot_travel_is_read_here_and_decoded_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+    source = open_source("digits", {})
+    records = source.records[:100]
+
+    def read(path: str, limit: int) -> bytes | Image.Image:
+        return b"" if path == records[3].path else source.read(path, limit)
+
+    few = Source(records, read, portable=False)
+    ingest(few, tmp_path / "one", CANVAS, SHARES, tmp_path / "reports", workers=1)
+    monkeypatch.setattr(pool, "PATIENCE", 0.0)
+    ingest(few, tmp_path / "two", CANVAS, SHARES, tmp_path / "reports", workers=2)
+    assert contents(tmp_path / "one") == contents(tmp_path / "two")
+    assert [line["reason"] for line in table(tmp_path / "one" / "rejects.csv").values()] == ["empty file"]
+
+
+def test_labels_and_test_images_leave_train_as_it_is(tmp_path: Path) -> None:
+    """Where the source names the splits, what pretraining reads is a function of the training images alone."""
+    for name in ("a", "b"):
+        for index in range(60):
+            split = ("train", "train", "val", "test")[index % 4]
+            label = DIGITS.target[index] if name == "a" else (index * 7) % 10
+            number = index if name == "a" or split != "test" else index + 500
+            save(tmp_path / name / split / f"{label}" / f"{index}.png", digit(number))
+        run(tmp_path / name, tmp_path / f"out {name}")
+    first, second = (contents(tmp_path / f"out {name}" / "store" / "train") for name in ("a", "b"))
+    assert first == second
+    labels = [read_labels(tmp_path / f"out {name}" / "store", "train").labels.tolist() for name in ("a", "b")]
+    assert labels[0] != labels[1]
+
+
+def test_too_many_rejects_fail_and_are_listed(tmp_path: Path) -> None:
+    root = plant(tmp_path / "pile")
+    allowed = Shares(0, 0.15, 0.25, max_reject_fraction=0.1)
+    with pytest.raises(PipelineError, match=r"8 of 50 images cannot be used, .*allows 0.1") as caught:
+        run(root, tmp_path / "out", allowed)
+    listed = tmp_path / "out" / "reports" / "rejects.csv"
+    assert str(listed) in str(caught.value)
+    assert "bad/empty.jpg: empty file" in str(caught.value)
+    assert "and 3 more" in str(caught.value)
+    assert table(listed).keys() == BAD.keys()
+
+
+def test_nothing_left_is_refused(tmp_path: Path) -> None:
+    for name in ("a.png", "b.png"):
+        (tmp_path / "pile").mkdir(exist_ok=True)
+        (tmp_path / "pile" / name).write_text("no image")
+    with pytest.raises(PipelineError, match=r"2 of 2 images cannot be used, and none is left"):
+        run(tmp_path / "pile", tmp_path / "out", Shares(0, 0.15, 0.25, max_reject_fraction=1.0))
+
+
+def test_one_image_only_is_refused(tmp_path: Path) -> None:
+    for name in ("1.png", "the same again.png"):
+        save(tmp_path / "pile" / name, digit(0))
+    with pytest.raises(PipelineError, match=r"Only 1 image is left to pretrain on \(0 are in val, 0 in test\)"):
+        run(tmp_path / "pile", tmp_path / "out")
+
+
+def test_images_all_alike_are_refused(tmp_path: Path) -> None:
+    for side in range(8, 28):
+        save(tmp_path / "pile" / f"{side}.png", np.full((side, side), 90, np.uint8))
+    with pytest.raises(PipelineError, match=r"All 17 images to pretrain on look alike \(they differ by 0.00 grey"):
+        run(tmp_path / "pile", tmp_path / "out")
+
+
+def test_a_full_disk_is_noticed_before_the_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    root = classes(tmp_path / "pile")
+    usage = shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=1000))
+    with pytest.raises(
+        PipelineError, match=r"40 images on a canvas of 8 px need .* Make room, or lower augment.canvas"
+    ):
+        run(root, tmp_path / "out")
+
+
+def test_files_that_change_meanwhile_are_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    root = classes(tmp_path / "pile")
+    check = audit.check_pool
+
+    def meddle(*args: Any) -> None:
+        check(*args)
+        for path in root.rglob("*.png"):
+            save(path, digit(1000))
+
+    monkeypatch.setattr(audit, "check_pool", meddle)
+    with pytest.raises(PipelineError, match=r"png changed while it was read"):
+        run(root, tmp_path / "out")
+
+
+def test_originals_show_every_mode_and_many_shapes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    root = plant(tmp_path / "pile")
+    monkeypatch.setattr(ingestion, "ORIGINALS", 12)
+    run(root, tmp_path / "out", Shares(0, 0.15, 0.01, 0.5))
+    originals = read_originals(tmp_path / "out" / "store")
+    index = {(row.split, row.row): row for row in read_index(tmp_path / "out" / "store")}
+    assert len(originals) == 12
+    assert {original.split for original in originals} <= {"train", "val"}
+    paths = set()
+    for original in originals:
+        row = index[original.split, original.row]
+        paths.add(row.path)
+        assert content_hash(original.image).hex() == row.id
+        assert original.image.shape == (row.height, row.width, 3)
+    pool_paths = {row.path for row in index.values() if row.split != "test"}
+    odd = {"odd/inks.jpg", "odd/palette.gif", "odd/glass.png", "odd/deep.png", "odd/bits.png", "odd/float.tif"}
+    assert odd & pool_paths <= paths  # one of each mode
+    assert len({original.image.shape for original in originals}) == len(
+        {(row.height, row.width) for row in index.values() if row.split != "test"}
+    )
+
+
+def test_originals_are_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ingestion, "ORIGINALS_BYTES", 5 * 8 * 8 * 3)
+    run(classes(tmp_path / "pile"), tmp_path / "out")
+    assert len(read_originals(tmp_path / "out" / "store")) == 5
+
+
+def test_a_killed_process_is_told_of(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pool, "PATIENCE", 0.0)
+    monkeypatch.setattr(pool, "CHUNK_IMAGES", 1)
+    digits = open_source("digits", {})
+
+    def read(path: str, limit: int) -> bytes | Image.Image:
+        for process in multiprocessing.active_children():
+            process.kill()
+        return digits.read(path, limit)
+
+    source = Source(digits.records[:20], read, portable=False)
+    with pytest.raises(PipelineError, match=r"A decoding process was killed.*augment.max_megapixels"):
+        list(pool.decode_all(source, CANVAS, 2))
+
+
+SLOW = """
+import sys, time
+from ssl_pipeline.data import pool
+from ssl_pipeline.data.decode import Canvas
+from ssl_pipeline.data.layout import Record
+from ssl_pipeline.data.sources import Source
+
+def read(name, limit):
+    print(name, flush=True)
+    time.sleep(60)
+
+if __name__ == "__main__":
+    pool.PATIENCE, pool.CHUNK_IMAGES = 0.0, 1
+    records = [Record(str(number)) for number in range(9)]
+    try:
+        list(pool.decode_all(Source(records, read), Canvas(8, "squash", (0, 0, 0), 1, 1.0), 2))
+    except KeyboardInterrupt:
+        sys.exit(130)
+"""
+
+
+def test_decoding_processes_end_with_their_parent(tmp_path: Path) -> None:
+    script = tmp_path / "slow.py"
+    script.write_text(SLOW)
+    with subprocess.Popen([sys.executable, str(script)], stdout=subprocess.PIPE) as parent:
+        assert parent.stdout is not None
+        assert {parent.stdout.readline(), parent.stdout.readline()} == {b"0\n", b"1\n"}
+        children = psutil.Process(parent.pid).children(recursive=True)
+        assert len(children) >= 2
+        parent.kill()
+        _, alive = psutil.wait_procs(children, timeout=10)
+        assert not alive
