@@ -1,7 +1,7 @@
 """Colour: pure batched functions of images in [0, 1] and one number per image.
 
-They equal torchvision's functional transforms. Each is the identity, to the bit, at the number that the docstring names,
-so that a view which is not to be changed is simply given that number.
+They equal torchvision's functional transforms. Each is the identity, to the bit, at the number that its docstring
+names, so that a view which is not to be changed is simply given that number.
 """
 
 import torch
@@ -23,7 +23,7 @@ def brightness(images: Tensor, factor: Tensor) -> Tensor:
 
 def contrast(images: Tensor, factor: Tensor) -> Tensor:
     """Scale differences from the image's mean luma by the factor (N,); 1 changes nothing."""
-    # One axis after the other: a mean over both is split among threads where it is alone in a batch, and rounds otherwise.
+    # One axis after the other: a mean over both is split among threads if it is alone in a batch, and rounds otherwise
     mean = grey(images).mean(-1, keepdim=True).mean(-2, keepdim=True)
     return _blend(images, mean, factor)
 

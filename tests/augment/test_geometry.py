@@ -1,0 +1,126 @@
+"""Resampling against torchvision, Pillow and torch's own antialiased interpolation."""
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor
+from torch.nn import functional as F
+from torchvision.transforms.v2 import InterpolationMode
+from torchvision.transforms.v2 import functional as reference
+
+from ssl_pipeline.augment.geometry import fit, resample, rotate, triangle_filter
+from ssl_pipeline.data.decode import to_canvas
+
+BACKGROUND = (10, 200, 90)
+
+
+def crop(images: Tensor, top: float, left: float, height: float, width: float, size: int) -> Tensor:
+    n = len(images)
+    positions = torch.arange(size, dtype=torch.float32).expand(n, size)
+    target = torch.full((n,), float(size))
+    filters = [
+        triangle_filter(pixels, torch.full((n,), start), torch.full((n,), length), positions, target)
+        for pixels, start, length in ((images.shape[1], top, height), (images.shape[2], left, width))
+    ]
+    return resample(images, *filters) / 255
+
+
+@pytest.mark.parametrize("size", [7, 32, 100])
+@pytest.mark.parametrize("box", [(0, 0, 427, 640), (13, 200, 300, 211), (400, 600, 20, 31), (5, 5, 3, 2)])
+def test_a_crop_is_torchvision_s_antialiased_resized_crop(photographs: Tensor, box: tuple[int, ...], size: int):
+    top, left, height, width = box
+    pixels = photographs.permute(0, 3, 1, 2).float() / 255
+    expected = reference.resized_crop(pixels, top, left, height, width, [size, size], antialias=True)
+    found = crop(photographs, float(top), float(left), float(height), float(width), size)
+    assert (found - expected).abs().max() < 1e-4  # places of hundreds of pixels, in float32
+
+
+def test_a_fractional_crop_moves_smoothly_between_whole_ones(photographs: Tensor):
+    whole, next_one = (crop(photographs, 40.0, left, 100.0, 100.0, 16) for left in (50.0, 51.0))
+    between = crop(photographs, 40.0, 50.5, 100.0, 100.0, 16)
+    assert (between - (whole + next_one) / 2).abs().max() < 0.02
+    assert (between - whole).abs().max() > 1e-3
+
+
+@pytest.mark.parametrize("shape", [(427, 640), (640, 427), (33, 20), (9, 9), (1, 50), (1, 1)])
+@pytest.mark.parametrize("mode", ["squash", "crop", "letterbox"])
+def test_fit_is_the_store_s_resizing_without_its_rounding(photographs: Tensor, mode: str, shape: tuple[int, int]):
+    turned = photographs if shape[0] <= 427 else photographs.transpose(1, 2)
+    image = turned[:1, : shape[0], : shape[1]].contiguous()
+    found = fit(image, 24, mode, BACKGROUND)[0].permute(1, 2, 0) * 255
+    stored = torch.from_numpy(to_canvas(image[0].numpy(), 24, mode, BACKGROUND).astype(np.float32))  # type: ignore[arg-type]
+    assert (found - stored).abs().max() <= 1.01  # Pillow rounds twice, each time by up to half a grey level
+
+
+@pytest.mark.parametrize("size", [16, 32, 224])
+def test_squash_is_torch_s_antialiased_interpolation(photographs: Tensor, size: int):
+    pixels = photographs.permute(0, 3, 1, 2).float() / 255
+    expected = F.interpolate(pixels, size=(size, size), mode="bilinear", antialias=True, align_corners=False)
+    assert (fit(photographs, size, "squash", BACKGROUND) - expected).abs().max() < 1e-5
+
+
+def test_an_image_of_the_right_size_is_left_as_it_is(canvases: Tensor):
+    for mode in ("squash", "crop", "letterbox"):
+        assert torch.equal(fit(canvases, 48, mode, BACKGROUND), canvases.permute(0, 3, 1, 2) / 255)
+
+
+def test_letterbox_borders_have_the_background(photographs: Tensor):
+    fitted = fit(photographs, 40, "letterbox", BACKGROUND) * 255
+    corner = torch.tensor(BACKGROUND, dtype=torch.float32)
+    torch.testing.assert_close(fitted[0, :, 0, 0], corner)
+    torch.testing.assert_close(fitted[0, :, -1, -1], corner)
+
+
+def test_fit_exports_with_any_batch_height_and_width(photographs: Tensor, tmp_path):
+    import onnxruntime
+
+    from ssl_pipeline.onnx_file import write_graph
+
+    class Fit(torch.nn.Module):
+        def __init__(self, mode: str):
+            super().__init__()
+            self.mode = mode
+
+        def forward(self, images: Tensor) -> Tensor:
+            return fit(images, 24, self.mode, BACKGROUND)
+
+    dims = {0: torch.export.Dim("batch"), 1: torch.export.Dim("height"), 2: torch.export.Dim("width")}
+    for mode in ("squash", "crop", "letterbox"):
+        path = tmp_path / f"{mode}.onnx"
+        example = (torch.zeros(2, 30, 40, 3, dtype=torch.uint8),)
+        write_graph(
+            Fit(mode).eval(),
+            example,
+            path,
+            input_names=["images"],
+            output_names=["fitted"],
+            dynamic_shapes=(dims,),
+            metadata={},
+        )
+        session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+        for images in (photographs, photographs[:1, :50, :13], photographs[:, :24, :24], photographs[:1, :1, :1]):
+            (found,) = session.run(None, {"images": images.numpy()})
+            assert np.abs(found - fit(images, 24, mode, BACKGROUND).numpy()).max() < 1e-5
+
+
+@pytest.mark.parametrize("degrees", [-40.0, -10.0, 0.0, 3.0, 90.0])
+def test_rotation_is_torchvision_s_where_nothing_comes_in_from_outside(canvases: Tensor, degrees: float):
+    pixels = canvases.permute(0, 3, 1, 2).float() / 255
+    expected = reference.rotate(pixels, degrees, interpolation=InterpolationMode.BILINEAR)
+    inside = reference.rotate(torch.ones_like(pixels), degrees, interpolation=InterpolationMode.BILINEAR) > 0.999
+    found = rotate(pixels, torch.full((len(pixels),), degrees))
+    assert inside.float().mean() > 0.6
+    assert (found - expected)[inside].abs().max() < 1e-3
+
+
+def test_what_comes_in_from_outside_is_a_reflection_and_no_border(canvases: Tensor):
+    white = torch.ones(1, 3, 20, 20)
+    torch.testing.assert_close(rotate(white, torch.tensor([33.0])), white)
+
+
+def test_a_photograph_resizes_as_pillow_resizes_it(photographs: Tensor):
+    image = Image.fromarray(photographs[0].numpy())
+    pillow = np.asarray(image.resize((32, 32), Image.Resampling.BILINEAR)).astype(np.float32)
+    ours = (fit(photographs[:1], 32, "squash", BACKGROUND)[0].permute(1, 2, 0) * 255).numpy()
+    assert np.abs(ours - pillow).max() <= 1.01
