@@ -48,7 +48,7 @@ def write_curves(history: History, folder: Path) -> None:
     DVCLive looks for a git repository around the current folder, and refuses one without a commit; it needs none for
     writing files, and is shown a folder that has none.
     """
-    from dvclive import Live
+    from dvclive.live import Live
 
     target = folder.absolute()
     with (

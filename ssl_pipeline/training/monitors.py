@@ -68,7 +68,7 @@ class Probe:
         views = make_views({self._kind: self._policy}, {self._kind: 2}, images, ids, self._seed, 0)[self._kind]
         with self._precision.autocast():
             embeddings: Tensor = encoder(views.flatten(0, 1))
-        return embeddings.unflatten(0, views.shape[:2])
+        return embeddings.reshape(len(positions), 2, -1)
 
 
 @contextmanager

@@ -1,0 +1,116 @@
+"""What a run of pretraining is made of: the task and its views, and the digest that tells one run from another."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, cast
+
+from ssl_pipeline.augment.policy import Policies, Policy
+from ssl_pipeline.config import PretrainConfig
+from ssl_pipeline.data.store import Split
+from ssl_pipeline.errors import ConfigError
+from ssl_pipeline.lock import Lock
+from ssl_pipeline.models.rebuild import ModelCard, build_encoder, build_task, versions
+from ssl_pipeline.products import digest, sha256
+from ssl_pipeline.recipes import Recipe
+from ssl_pipeline.registry import Registry
+from ssl_pipeline.training.initial import load_weights
+from ssl_pipeline.types import PretextTask
+
+__all__ = ["build", "check_views", "describe", "fingerprint"]
+
+
+def check_views(task: PretextTask, name: str, policies: Mapping[str, Policy]) -> None:
+    """Refuse policies that a task cannot learn from.
+
+    Args:
+        task: Declares the kinds of views that it needs, and operations that would spoil it.
+        name: The task's name, for messages.
+        policies: Kind of view -> policy, from `augment`.
+
+    Raises:
+        ConfigError: A kind is missing, or has a forbidden operation.
+    """
+    for kind in task.views:
+        if kind not in policies:
+            raise ConfigError(
+                f"augment.views.{kind}: missing, but pretext task '{name}' learns from views of this kind "
+                f"(there are: {', '.join(policies)}). Add it."
+            )
+        for operation in sorted(task.forbidden & policies[kind].active()):
+            raise ConfigError(
+                f"augment.views.{kind}.{operation}: pretext task '{name}' cannot be learned from views with this "
+                "operation, which gives its answer away or makes it undecidable. Leave it out, or set its p to 0."
+            )
+
+
+def build(
+    registry: Registry, recipe: Recipe, config: PretrainConfig, pool: Split, policies: Mapping[str, Policy]
+) -> PretextTask:
+    """A recipe's task around a new encoder, started as `pretrain.init` says.
+
+    Raises:
+        ConfigError: The registry, the policies or the initial weights do not fit what params.yaml asks for.
+    """
+    sizes = {kind: policy.size for kind, policy in policies.items()}
+    size = sizes.get("global", next(iter(sizes.values())))
+    while True:  # a backbone may depend on the size, and only a task around it says which kind of view comes first
+        pretrained = config.init == "pretrained"
+        encoder = build_encoder(registry, config.backbone, pool.mean, pool.std, config.seed, size, pretrained)
+        task = build_task(registry, recipe, encoder, config.seed)
+        check_views(task, recipe.pretext_task.name, policies)
+        if sizes[next(iter(task.views))] == size:
+            break
+        size = sizes[next(iter(task.views))]
+    if config.init not in ("random", "pretrained"):
+        load_weights(encoder.backbone, Path(config.init))
+    return task
+
+
+def fingerprint(
+    config: PretrainConfig, task: PretextTask, policies: Mapping[str, Policy], pool: Split, code: Any
+) -> str:
+    """Digest of all that shapes a run but its surroundings; a checkpoint belongs to it.
+
+    Args:
+        config: The parameters. How often checkpoints are written shapes nothing.
+        task: Says which kinds of views count.
+        policies: Kind of view -> policy.
+        pool: The training images.
+        code: Digests of the code that takes part, plugins' too; anything that becomes JSON.
+    """
+    initial = Path(config.init)
+    return digest(
+        {
+            "parameters": _shaping(config),
+            "initial": sha256(initial) if initial.is_file() else None,
+            "policies": {kind: policies[kind].model_dump(mode="json") for kind in task.views},
+            "pool": pool.sha256,
+            "code": code,
+        }
+    )
+
+
+def _shaping(config: PretrainConfig) -> dict[str, Any]:
+    """The parameters that the weights depend on."""
+    return config.model_dump(mode="json", exclude={"checkpoint_minutes"})
+
+
+def describe(
+    config: PretrainConfig, recipe: Recipe, task: PretextTask, pool: Split, policies: Policies, lock: Lock
+) -> ModelCard:
+    """The card of a trained task; the digest of its weights is filled in when they are saved."""
+    return ModelCard(
+        backbone=config.backbone,
+        recipe=recipe,
+        embedding_dim=cast("int", task.encoder.embedding_dim),
+        size=policies.views[next(iter(task.views))].size,
+        resize=policies.resize,
+        background=policies.background,
+        mean=pool.mean,
+        std=pool.std,
+        seed=config.seed,
+        weights_sha256="",
+        params_sha256=digest(_shaping(config)),
+        plugins={name: item["version"] for name, item in lock.items()},
+        versions=versions(),
+    )

@@ -1,0 +1,141 @@
+"""Learning without labels: the loop.
+
+A run is a pure function of its parameters, its data and its code: views and order are hashed from the seed, and torch's
+own generator is seeded anew at every step. So a checkpoint needs to hold no state of any generator, and a run that was
+killed and resumed ends with the same bits as one that was not.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from ssl_pipeline import progress
+from ssl_pipeline.augment.policy import Policy
+from ssl_pipeline.augment.views import make_views
+from ssl_pipeline.config import PretrainConfig
+from ssl_pipeline.data.store import Split
+from ssl_pipeline.errors import PipelineError
+from ssl_pipeline.randomness import hash64, permutation
+from ssl_pipeline.training.checkpoint import Checkpoints
+from ssl_pipeline.training.curves import History
+from ssl_pipeline.training.guard import stop_requests
+from ssl_pipeline.training.monitors import Probe, refuse_collapse, refuse_non_finite
+from ssl_pipeline.training.optimization import build_optimizer, learning_rate
+from ssl_pipeline.training.precision import Precision
+from ssl_pipeline.training.run import Run, deterministic, metered
+from ssl_pipeline.types import Encoded, PretextTask
+
+__all__ = ["Plan", "train"]
+
+LOGGED_ROWS = 50
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How many steps of which size.
+
+    Attributes:
+        batch_size: Images a step.
+        steps: Steps an epoch; what remains of an epoch's order is dropped.
+        epochs: Passes over the images.
+        warmup: Steps of linear rise of the learning rate.
+    """
+
+    batch_size: int
+    steps: int
+    epochs: int
+    warmup: float
+
+    @classmethod
+    def of(cls, images: int, config: PretrainConfig) -> "Plan":
+        """Plan a run over that many images.
+
+        Raises:
+            PipelineError: Fewer than two images: there is nothing to compare.
+        """
+        if images < 2:
+            raise PipelineError(
+                f"pretraining needs at least 2 images, and the pool has {images}: add images to augment.source, or "
+                "lower augment.val_fraction. data/augmented/rejects.csv lists files that could not be used."
+            )
+        batch_size = min(config.batch_size, images)
+        if batch_size < config.batch_size:
+            progress.say(
+                f"pretrain.batch_size is {config.batch_size}, but the pool has {images} images: that is the batch."
+            )
+        steps = images // batch_size
+        return cls(batch_size, steps, config.epochs, config.warmup_epochs * steps)
+
+    @property
+    def total(self) -> int:
+        """Steps in all."""
+        return self.steps * self.epochs
+
+    def logs(self, done: int) -> bool:
+        """Whether a row of the curves ends after that many steps: about 50 times a run, and at its end."""
+        return done % max(1, self.total // LOGGED_ROWS) == 0 or done == self.total
+
+    def batches(
+        self, seed: int, ids: npt.NDArray[np.uint64], start: int
+    ) -> Iterator[tuple[int, int, npt.NDArray[np.int64]]]:
+        """From step `start` on: step, epoch, positions of the batch's images in the pool."""
+        for epoch in range(start // self.steps, self.epochs):
+            order = permutation(seed, epoch, ids)
+            for step in range(max(start, epoch * self.steps), (epoch + 1) * self.steps):
+                place = (step - epoch * self.steps) * self.batch_size
+                yield step, epoch, order[place : place + self.batch_size]
+
+
+def train(
+    task: PretextTask,
+    pool: Split,
+    policies: Mapping[str, Policy],
+    config: PretrainConfig,
+    precision: Precision,
+    checkpoints: Checkpoints,
+) -> History:
+    """Train a task in place, going on from its checkpoint if there is one, and return the curves.
+
+    Raises:
+        PipelineError: Too few images.
+        DivergedError: The loss is not finite, or the embeddings have collapsed.
+        KeyboardInterrupt: A stop was requested; a checkpoint is saved.
+    """
+    plan = Plan.of(len(pool), config)
+    task.to(precision.device, memory_format=torch.channels_last).train()  # type: ignore[call-overload]
+    optimizer = build_optimizer(task, config.optimizer)
+    run = Run(task, optimizer, precision.scaler(), checkpoints, 60 * config.checkpoint_minutes)
+    kind = next(iter(task.views))
+    probe = Probe(pool, kind, policies[kind], config.seed, precision, plan.batch_size)
+    start = run.resume()
+    with deterministic(), stop_requests() as stop_requested, metered(start, plan.total, plan.batch_size) as advance:
+        for step, epoch, positions in plan.batches(config.seed, pool.ids, start):
+            torch.manual_seed(int(hash64(config.seed, "step", step)))  # for dropout and the like
+            images = torch.from_numpy(pool.images(positions)).to(precision.device, non_blocking=True)
+            views = make_views(policies, task.views, images, pool.ids[positions], config.seed, epoch)
+            with precision.autocast():
+                encoded = task(views)
+            loss, metrics = task.compare(in_float32(encoded))
+            norm = run.backward(loss, config.clip_norm)
+            figures = {"loss": loss.item(), "gradient_norm": norm.item()}
+            refuse_non_finite(step, **figures, fp16=precision.name == "fp16")
+            rate = learning_rate(step, plan.total, plan.warmup, config.optimizer.learning_rate)
+            run.step(rate)
+            task.after_step((step + 1) / plan.total)
+            run.history.note(figures | {name: value.item() for name, value in metrics.items()})
+            if plan.logs(step + 1):
+                spread = probe.measure(task.encoder)
+                run.history.close_row(step + 1, {"learning_rate": rate, **spread})
+                if step >= plan.warmup:
+                    refuse_collapse(step, spread, config.collapse)
+            advance(figures["loss"])
+            run.save_if_due(step + 1, plan.total, stop_requested())
+    return run.history
+
+
+def in_float32(encoded: Encoded) -> Encoded:
+    """What an autocast forward pass returned, in the precision in which samples are compared."""
+    return {name: value.float() if value.is_floating_point() else value for name, value in encoded.items()}

@@ -1,0 +1,136 @@
+"""A run in motion: what changes from step to step, and how it outlives its process."""
+
+import math
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn, optim
+
+from ssl_pipeline import progress
+from ssl_pipeline.training.checkpoint import Checkpoints
+from ssl_pipeline.training.curves import History
+
+__all__ = ["Run", "deterministic", "metered"]
+
+
+class Run:
+    """The state of a run: weights and buffers, optimizer, gradient scaler, curves.
+
+    Args:
+        module: What is trained.
+        optimizer: Over its parameters.
+        scaler: Of its gradients; may be disabled.
+        checkpoints: Where the state is kept.
+        save_every: Seconds between checkpoints; 0: after every step.
+    """
+
+    def __init__(
+        self,
+        module: nn.Module,
+        optimizer: optim.Optimizer,
+        scaler: torch.amp.GradScaler,
+        checkpoints: Checkpoints,
+        save_every: float,
+    ):
+        self.module, self.optimizer, self.scaler = module, optimizer, scaler
+        self.history = History()
+        self._checkpoints, self._save_every = checkpoints, save_every
+        self._saved_at = time.monotonic()
+
+    def resume(self) -> int:
+        """Take up the state of the newest checkpoint, if there is one; return how many steps it has behind it."""
+        state = self._checkpoints.load()
+        if state is None:
+            return 0
+        self.module.load_state_dict(state["module"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.scaler.load_state_dict(state["scaler"])
+        self.history.load_state_dict(state["history"])
+        return int(state["steps"])
+
+    def save(self, steps: int) -> None:
+        """Write a checkpoint with that many steps behind it."""
+        parts: dict[str, Any] = {
+            "module": self.module,
+            "optimizer": self.optimizer,
+            "scaler": self.scaler,
+            "history": self.history,
+        }
+        self._checkpoints.save({"steps": steps} | {name: part.state_dict() for name, part in parts.items()})
+        self._saved_at = time.monotonic()
+
+    def backward(self, loss: Tensor, clip_norm: float) -> Tensor:
+        """Compute gradients and clip them to a norm (0: not at all); return the norm that they had."""
+        self.optimizer.zero_grad()
+        self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+        self.scaler.unscale_(self.optimizer)
+        return nn.utils.clip_grad_norm_(self.module.parameters(), clip_norm or math.inf)
+
+    def step(self, learning_rate: float) -> None:
+        """Move the weights."""
+        for group in self.optimizer.param_groups:
+            group["lr"] = learning_rate
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+
+    def save_if_due(self, steps: int, total: int, stop: bool) -> None:
+        """Write a checkpoint if the time has come, at the end, and where a stop was requested.
+
+        Raises:
+            KeyboardInterrupt: A stop was requested.
+        """
+        if stop or steps == total or time.monotonic() - self._saved_at >= self._save_every:
+            self.save(steps)
+        if stop:
+            raise KeyboardInterrupt(
+                f"stopped after step {steps} of {total}, with a checkpoint in {self._checkpoints.folder}. "
+                "Run `dvc repro` again to go on from there."
+            )
+
+
+@contextmanager
+def metered(start: int, total: int, batch_size: int) -> Iterator[Callable[[float], None]]:
+    """Show how far a run is: a bar on a terminal, a line at its end everywhere.
+
+    Args:
+        start: Steps done before.
+        total: Steps in all.
+        batch_size: Images a step.
+
+    Yields:
+        A function to call with the loss after each step.
+    """
+    done, began = start, time.monotonic()
+
+    def rate() -> str:
+        return f"{(done - start) * batch_size / (time.monotonic() - began):,.0f} images/s"
+
+    with progress.bar() as bars:
+        task = bars.add_task("pretrain", total=total, completed=start, info="")
+
+        def advance(loss: float) -> None:
+            nonlocal done
+            done += 1
+            bars.update(task, completed=done, info=f"loss {loss:.3f}  {rate()}")
+
+        yield advance
+    if done > start:
+        progress.say(f"pretrain: {done - start} steps, {rate()}")
+
+
+@contextmanager
+def deterministic() -> Iterator[None]:
+    """Let torch use deterministic algorithms only, and put it back as it was afterwards."""
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS is deterministic with a fixed workspace
+    before = torch.are_deterministic_algorithms_enabled(), torch.backends.cudnn.benchmark
+    torch.use_deterministic_algorithms(True)
+    torch.backends.cudnn.benchmark = False
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(before[0])
+        torch.backends.cudnn.benchmark = before[1]
