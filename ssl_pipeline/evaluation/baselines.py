@@ -1,0 +1,104 @@
+"""What a trained backbone must beat: pixels, colours, and the same network with random weights."""
+
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+from ssl_pipeline.data.store import Split
+from ssl_pipeline.deployment.graph import PixelsToEmbedding
+from ssl_pipeline.evaluation.features import Embed, sample
+from ssl_pipeline.models.rebuild import build_encoder, read_card
+from ssl_pipeline.registry import Registry
+
+__all__ = ["calibrate", "colour_histogram", "random_encoder", "raw_pixels"]
+
+Images = npt.NDArray[np.uint8]
+Features = npt.NDArray[np.float32]
+
+_PIXELS = 16  # on 10,000 CIFAR-10 images a probe on 16 px was as good as one on 32 px (39 %), in a seventh of the time
+_CALIBRATION = 2048  # images, in batches of up to 256
+
+
+def raw_pixels(images: Images) -> Features:
+    """Pixels in [0, 1] as they are; images above 16 px are first averaged over areas to 16 x 16.
+
+    Args:
+        images: (n, C, C, 3) uint8.
+
+    Returns:
+        (n, 3 * min(C, 16) ** 2) float32.
+    """
+    canvas = images.shape[1]
+    side = min(canvas, _PIXELS)
+    edges = np.arange(side + 1) * (canvas / side)
+    left = np.arange(canvas)
+    overlap = np.minimum(left + 1, edges[1:, None]) - np.maximum(left, edges[:-1, None])
+    area = (np.maximum(overlap, 0) * (side / canvas)).astype(np.float32)  # (side, C), rows sum to 1
+    rows = np.tensordot(images.astype(np.float32) / 255, area, axes=(1, 1))  # (n, C, 3, side)
+    return np.asarray(np.tensordot(rows, area, axes=(1, 1)).reshape(len(images), -1))
+
+
+def colour_histogram(images: Images) -> Features:
+    """Shares of an image's pixels in 8 x 8 x 8 equal boxes of RGB space.
+
+    Args:
+        images: (n, C, C, 3) uint8.
+
+    Returns:
+        (n, 512) float32; rows sum to 1.
+    """
+    count, pixels = len(images), images.shape[1] * images.shape[2]
+    red, green, blue = np.moveaxis((images >> 5).astype(np.int64).reshape(count, pixels, 3), -1, 0)
+    boxes = red * 64 + green * 8 + blue + np.arange(count)[:, None] * 512
+    counts = np.bincount(boxes.ravel(), minlength=count * 512).reshape(count, 512)
+    return (counts / pixels).astype(np.float32)
+
+
+def random_encoder(registry: Registry, pretrain: Path, l2_normalize: bool, seed: int, pool: Split) -> Embed:
+    """The pretrained model's own network and pixel pipeline, with random weights and calibrated batch norms.
+
+    Args:
+        registry: Where the backbone is found.
+        pretrain: The folder of the pretrained model, for its architecture alone.
+        l2_normalize: As the exported backbone does.
+        seed: Of the weights.
+        pool: The images that the pretrained model learned from.
+    """
+    card = read_card(pretrain)
+    encoder = build_encoder(registry, card.backbone, card.mean, card.std, seed, card.size)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    network = PixelsToEmbedding(encoder, card, l2_normalize).to(device)
+
+    def on_device(images: Images) -> Tensor:
+        return torch.from_numpy(images).to(device)
+
+    positions = sample(pool, _CALIBRATION)
+    batches = np.array_split(positions, -(-len(positions) // 256))
+    calibrate(network, [on_device(pool.images(batch)) for batch in batches])
+
+    def embed(images: Images) -> Features:
+        with torch.inference_mode():
+            features: Features = network(on_device(images)).cpu().numpy()
+        return features
+
+    return embed
+
+
+def calibrate(network: nn.Module, batches: list[Tensor]) -> None:
+    """Give batch norms the mean and variance of what they see, averaged over batches; leave the network in eval mode.
+
+    Without this, random weights are judged with the statistics 0 and 1 that a network is born with: a straw man.
+    """
+    network.eval()  # dropout off
+    for module in network.modules():
+        if isinstance(module, nn.modules.batchnorm._BatchNorm):
+            module.reset_running_stats()
+            module.momentum = None  # the plain average of all batches
+            module.train()
+    with torch.inference_mode():
+        for batch in batches:
+            network(batch)
+    network.eval()
