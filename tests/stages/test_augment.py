@@ -1,0 +1,121 @@
+"""The stage `augment`: all its products, twice the same, and one clear message for each mistake."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+import yaml
+from click.testing import CliRunner, Result
+from PIL import Image
+from sklearn.datasets import load_digits
+
+from ssl_pipeline.data.store import open_split
+from ssl_pipeline.products import read_json
+from stages.augment import augment
+
+PARAMS = Path(__file__).parents[2] / "params.yaml"
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
+    """A folder with params.yaml; calling it runs the stage with changes to its section."""
+    monkeypatch.chdir(tmp_path)
+    params = yaml.safe_load(PARAMS.read_text(encoding="utf-8"))
+    params["augment"]["views"] = {"plain": params["augment"]["views"]["plain"]}  # one graph to export, not two
+
+    def run(**changes: Any) -> Result:
+        Path("params.yaml").write_text(yaml.safe_dump(params | {"augment": params["augment"] | changes}))
+        return CliRunner().invoke(augment, [])
+
+    return run
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+def write_digits(root: Path, number: int) -> dict[str, str]:
+    """Digits in class folders, some of them in an unlabelled pool."""
+    data = load_digits()
+    for index in range(number):
+        folder = root / ("unlabelled" if index % 4 == 0 else str(data.target[index]))
+        folder.mkdir(parents=True, exist_ok=True)
+        Image.fromarray((data.images[index] * 15).astype(np.uint8)).save(folder / f"{index}.png")
+    return {"name": "folder", "path": str(root)}
+
+
+def test_products_are_whole_and_the_same_each_time(project: Callable[..., Result], tmp_path: Path) -> None:
+    source = write_digits(tmp_path / "pile", 120)
+    (tmp_path / "pile" / "broken.png").write_text("no image")
+    result = project(source=source)
+    assert result.exit_code == 0, result.output
+    first = contents(Path("data"))
+    assert {name.removeprefix("augmented/") for name in first} == {
+        "augment_plain.onnx",
+        "duplicates.csv",
+        "ignored.csv",
+        "manifest.json",
+        "policy.json",
+        "preview.png",
+        "rejects.csv",
+        "store/index.csv",
+        "store/originals.npz",
+        *(
+            f"store/{split}/{name}"
+            for split in ("train", "val", "test")
+            for name in ("images-0000.npy", "ids.npy", "split.json")
+        ),
+    }
+    counts = read_json(Path("reports/augment/metrics.json"), "augment")
+    assert counts["rejected"] == 1
+    assert counts["labelled"] == 90
+    assert counts["train"] + counts["val"] + counts["test"] == 120
+    assert len(open_split(Path("data/augmented/store"), "train")) == counts["train"]
+    onnx.checker.check_model(onnx.load("data/augmented/augment_plain.onnx"))
+    assert "rejected 1" in result.stderr
+    assert "1 files are rejected (1 not an image): see rejects.csv." in result.stderr
+    assert sorted(path.name for path in Path("data").iterdir()) == ["augmented"]  # nothing temporary stays
+
+    assert project(source=source).exit_code == 0
+    assert contents(Path("data")) == first
+
+
+def test_data_that_is_refused_leaves_the_last_products(project: Callable[..., Result], tmp_path: Path) -> None:
+    kept = tmp_path / "data" / "augmented" / "kept"
+    kept.parent.mkdir(parents=True)
+    kept.touch()
+    pile = tmp_path / "pile"
+    pile.mkdir()
+    (pile / "a.png").write_text("no image")
+    result = project(source={"name": "folder", "path": "pile"})
+    assert result.exit_code == 1
+    assert result.stderr.splitlines() == [
+        "error: 1 of 1 images cannot be used, and none is left. They are listed in reports/augment/rejects.csv:",
+        "  a.png: not an image: of no format that Pillow reads, or damaged at its head",
+    ]
+    assert (tmp_path / "reports" / "augment" / "rejects.csv").is_file()
+    assert [path.name for path in kept.parent.iterdir()] == ["kept"]
+    assert [path.name for path in kept.parent.parent.iterdir()] == ["augmented"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"source": {"name": "folder", "path": "nowhere"}}, "error: augment.source.path: nowhere does not exist."),
+        ({"source": {"name": "digit"}}, "error: augment.source.name: unknown source 'digit'. Did you mean 'digits'?"),
+        ({"source": {"name": "folder"}}, "error: augment.source.path: missing"),
+        ({"source": {"name": "digits", "size": 3}}, "error: augment.source.size: unknown option of 'digits'."),
+        ({"resize": "stretch"}, "error: params.yaml: augment.resize: "),
+        ({"canvas": 4}, "error: params.yaml: augment.canvas: "),
+        ({"val_fraction": 0.5}, "error: params.yaml: augment.val_fraction: "),
+        ({"max_reject_fractoin": 0.1}, "error: params.yaml: augment.max_reject_fractoin: unknown key. Did you mean"),
+    ],
+)
+def test_mistakes_in_the_parameters(project: Callable[..., Result], changes: dict[str, Any], message: str) -> None:
+    result = project(**changes)
+    assert result.exit_code == 2
+    assert result.stderr.startswith(message)
+    assert not Path("data").exists()
