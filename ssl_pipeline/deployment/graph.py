@@ -1,5 +1,6 @@
 """From pixels to what ships: the modules whose graphs are exported."""
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -37,17 +38,20 @@ class PixelsToEnergy(nn.Module):
     Args:
         encoder: The trained encoder, (N, 3, S, S) in [0, 1] -> (N, D).
         card: Says to which size, and how, images are resized.
-        energy_head: The energy of a pair of embeddings.
+        energy_head: The energy of a pair of embeddings, as the encoder returns them.
     """
 
     def __init__(self, encoder: nn.Module, card: ModelCard, energy_head: EnergyHead):
         super().__init__()
-        self.embed = PixelsToEmbedding(encoder, card, l2_normalize=False)  # what the head was trained on
+        self.encoder = encoder
         self.energy_head = energy_head
+        self.size, self.resize, self.background = card.size, card.resize, card.background
 
     def forward(self, first: Tensor, second: Tensor) -> Tensor:
         """Energies (N,) of uint8 RGB images (N, H, W, 3) and (N, H', W', 3), pair by pair."""
-        return self.energy_head(self.embed(first), self.embed(second))  # type: ignore[no-any-return]
+        fitted = [fit(images, self.size, self.resize, self.background) for images in (first, second)]
+        embeddings = self.encoder(torch.cat(fitted))  # (2N, D): one pass halves the graph
+        return self.energy_head(*embeddings.unflatten(0, (2, -1)).unbind(0))  # type: ignore[no-any-return]
 
 
 class PixelsToProbabilities(nn.Module):

@@ -1,0 +1,165 @@
+"""The stage export: its products, whole or not there, and what it says when it cannot make them."""
+
+import contextlib
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import pytest
+import safetensors.torch
+import torch
+from click.testing import CliRunner
+from sklearn.datasets import load_digits, load_sample_image
+
+import stages.export
+from plugins import load_registry
+from ssl_pipeline.config import load
+from ssl_pipeline.data.store import Original
+from ssl_pipeline.data.writer import write_originals, write_split
+from ssl_pipeline.models.rebuild import ModelCard, build_encoder, build_task, save_model, versions
+from ssl_pipeline.products import sha256, write_json
+from ssl_pipeline.recipes import resolve
+
+ROOT = Path(__file__).parents[2]
+MEAN, STD = (0.3, 0.3, 0.3), (0.37, 0.37, 0.37)
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A project's folder after augment and pretrain, so to speak, and export."""
+    folder = tmp_path_factory.mktemp("project")
+    shutil.copy(ROOT / "params.yaml", folder)
+    config = load(folder / "params.yaml")
+    grey = (load_digits().images * 15.9375).round().astype(np.uint8).repeat(2, axis=1).repeat(2, axis=2)
+    images = np.repeat(grey[..., None], 3, axis=3)
+    store = folder / "data/augmented/store"
+    for number, name in enumerate(("train", "val")):
+        part = images[number * 60 : (number + 1) * 60]
+        write_split(store / name, np.arange(60, dtype=np.uint64) * 2**50 + number, [part], 16)
+    photograph = Original(load_sample_image("china.jpg"), "val", 0)
+    write_originals(store, [photograph, *(Original(images[row, ::2, ::2], "train", row) for row in range(4))])
+    augment = config.augment.model_dump(mode="json")
+    write_json(
+        folder / "data/augmented/policy.json",
+        {key: augment[key] for key in ("canvas", "resize", "background", "seed", "views")},
+    )
+    registry, recipe = load_registry(), resolve(load_registry(), config.pretrain)
+    encoder = build_encoder(registry, config.pretrain.backbone, MEAN, STD, 0, 16)
+    card = ModelCard(
+        backbone=config.pretrain.backbone,
+        recipe=recipe,
+        embedding_dim=encoder.embedding_dim,
+        size=16,
+        resize="squash",
+        background=(255, 255, 255),
+        mean=MEAN,
+        std=STD,
+        seed=0,
+        weights_sha256="",
+        params_sha256="0123",
+        plugins={},
+        versions=versions(),
+    )
+    task = build_task(registry, recipe, encoder, 0).train()
+    with torch.no_grad():  # gives batch normalisation its statistics
+        for _ in range(20):
+            task({"global": torch.from_numpy(images[:128]).permute(0, 3, 1, 2)[:, None].repeat(1, 2, 1, 1, 1) / 255})
+    save_model(folder / "models/pretrain", encoder, task.energy_head, card)
+    command = [sys.executable, "-m", "stages.export"]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.startswith("export: max_difference ")
+    assert len(done.stderr.splitlines()) == 1
+    return folder
+
+
+@pytest.fixture
+def project(made: Path, tmp_path: Path) -> Path:
+    """A copy that has not been exported."""
+    shutil.copytree(made, tmp_path / "project")
+    shutil.rmtree(tmp_path / "project/models/export")
+    shutil.rmtree(tmp_path / "project/reports")
+    return tmp_path / "project"
+
+
+def test_products_and_figures(made: Path):
+    assert sorted(path.name for path in (made / "models/export").iterdir()) == ["backbone.onnx", "energy.onnx"]
+    report = json.loads((made / "reports/export/export.json").read_text())
+    assert report["parity"]["max_difference"] < 1e-4
+    assert report["parity"]["min_cosine"] > 0.99999
+    assert report["parity"]["originals"] == 5
+    assert -1 <= report["canvas_cosine"]["min"] <= report["canvas_cosine"]["mean"] <= 1
+    assert report["energy"]["energy"] == "negative_cosine_over_temperature_of_projections"
+    assert report["energy"]["images"] == 60
+    low, high = report["energy"]["interval"]
+    assert 0 <= low <= report["energy"]["auroc"] <= high <= 1
+    for name, facts in report["files"].items():
+        path = made / "models/export" / name
+        assert facts == {"bytes": path.stat().st_size, "sha256": sha256(path)}
+    metrics = json.loads((made / "reports/export/metrics.json").read_text())
+    assert metrics["energy_auroc"] == report["energy"]["auroc"]
+    assert metrics["min_cosine"] == report["parity"]["min_cosine"]
+
+
+def test_the_graphs_run_with_onnxruntime_alone(made: Path):
+    photograph = load_sample_image("china.jpg")[None]
+    for name, inputs, shape in (("backbone", ["images"], (1, 64)), ("energy", ["first", "second"], (1,))):
+        path = made / f"models/export/{name}.onnx"
+        session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+        (output,) = session.run(None, dict.fromkeys(inputs, photograph))
+        assert output.shape == shape
+    assert output[0] == pytest.approx(
+        -1 / 0.2, abs=1e-4
+    )  # an image with itself: cosine 1, over the recipe's temperature
+
+
+def test_weights_that_are_not_those_of_the_card_are_refused(project: Path):
+    path = project / "models/pretrain/encoder.safetensors"
+    weights = safetensors.torch.load_file(path)
+    safetensors.torch.save_file({name: value + 1 for name, value in weights.items()}, path)
+    refused(project, "encoder.safetensors is not the file that models/pretrain/model.json describes")
+
+
+def test_an_encoder_that_maps_all_to_one_point_is_not_released(project: Path):
+    path = project / "models/pretrain/encoder.safetensors"
+    weights = safetensors.torch.load_file(path)
+    collapsed = {
+        name: value * 0 if name.startswith("backbone") and "running" not in name else value
+        for name, value in weights.items()
+    }
+    safetensors.torch.save_file(collapsed, path)
+    card = project / "models/pretrain/model.json"
+    write_json(card, {**json.loads(card.read_text()), "weights_sha256": sha256(path)})
+    refused(project, "outputs do not vary")
+
+
+@pytest.mark.parametrize(
+    ("missing", "stage"),
+    [
+        ("data/augmented/policy.json", "augment"),
+        ("data/augmented/store/originals.npz", "augment"),
+        ("data/augmented/store/val", "augment"),
+        ("models/pretrain/model.json", "pretrain"),
+        ("models/pretrain/energy_head.safetensors", "pretrain"),
+    ],
+)
+def test_a_stage_that_has_not_run_is_named(project: Path, missing: str, stage: str):
+    path = project / missing
+    shutil.rmtree(path) if path.is_dir() else path.unlink()
+    refused(project, f"{missing}", f"does not exist: the stage '{stage}' makes it")
+
+
+def refused(project: Path, *words: str) -> None:
+    """The stage fails in one message, and leaves no product."""
+    with contextlib.chdir(project):
+        done = CliRunner().invoke(stages.export.export, [])
+    assert done.exit_code == 1
+    assert done.stderr.startswith("error: ")
+    for word in words:
+        assert word in done.stderr
+    assert not list((project / "models").glob("*export*"))
+    assert not (project / "reports").exists()
