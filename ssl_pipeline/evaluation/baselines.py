@@ -38,7 +38,8 @@ def raw_pixels(images: Images) -> Features:
     overlap = np.minimum(left + 1, edges[1:, None]) - np.maximum(left, edges[:-1, None])
     area = (np.maximum(overlap, 0) * (side / canvas)).astype(np.float32)  # (side, C), rows sum to 1
     rows = np.tensordot(images.astype(np.float32) / 255, area, axes=(1, 1))  # (n, C, 3, side)
-    return np.asarray(np.tensordot(rows, area, axes=(1, 1)).reshape(len(images), -1))
+    pixels = np.tensordot(rows, area, axes=(1, 1))  # (n, 3, side, side)
+    return pixels.reshape(len(images), -1)
 
 
 def colour_histogram(images: Images) -> Features:
@@ -54,7 +55,8 @@ def colour_histogram(images: Images) -> Features:
     red, green, blue = np.moveaxis((images >> 5).astype(np.int64).reshape(count, pixels, 3), -1, 0)
     boxes = red * 64 + green * 8 + blue + np.arange(count)[:, None] * 512
     counts = np.bincount(boxes.ravel(), minlength=count * 512).reshape(count, 512)
-    return (counts / pixels).astype(np.float32)
+    shares: Features = (counts / pixels).astype(np.float32)
+    return shares
 
 
 def random_encoder(registry: Registry, pretrain: Path, l2_normalize: bool, seed: int, pool: Split) -> Embed:

@@ -1,0 +1,117 @@
+"""The trained backbone against its baselines, on identical footing: same images, same probe, same path of penalties.
+
+Everything is settled first, on train and validation; only then is the test split opened, once. Nothing that settles
+takes a test image or a test label as an argument.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ssl_pipeline.config import Knn, LinearEvalConfig
+from ssl_pipeline.evaluation import knn
+from ssl_pipeline.evaluation.features import Embed, extract
+from ssl_pipeline.evaluation.intervals import MEASURES, Interval, bootstrap
+from ssl_pipeline.evaluation.linear_probe import Probe, fit, fit_at
+from ssl_pipeline.training.finetuning import Labelled
+
+__all__ = ["BACKBONE", "KNN", "Settled", "figures", "predict", "settle"]
+
+BACKBONE, KNN = "linear_probe", "knn"
+"""The contestants that use the trained backbone. The others are baselines."""
+
+Features = npt.NDArray[np.float32]
+Labels = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Settled:
+    """All that has been fitted or chosen before the test.
+
+    Attributes:
+        embeds: Contestant -> its representation of images.
+        probes: Contestant -> its probe.
+        bank: The backbone's features of all labelled images of train and validation, (n, D).
+        labels: Their labels, (n,).
+    """
+
+    embeds: Mapping[str, Embed]
+    probes: Mapping[str, Probe]
+    bank: Features
+    labels: Labels
+
+
+def settle(
+    embeds: Mapping[str, Embed], train: Labelled, val: Labelled, strengths: Sequence[float], classes: int
+) -> Settled:
+    """Choose each contestant's penalty on validation, then fit its probe on train and validation together.
+
+    Args:
+        embeds: Contestant -> representation; one of them is `BACKBONE`.
+        train: Labelled training images, of two classes or more.
+        val: Labelled validation images; may be empty.
+        strengths: Path of inverse penalties.
+        classes: How many there are.
+    """
+    labels = np.concatenate([train.labels, val.labels])
+    probes, bank = {}, np.empty((0, 0), np.float32)
+    for name, embed in embeds.items():
+        features, held_out = extract(embed, train), extract(embed, val)
+        chosen = fit(features, train.labels, strengths, held_out, val.labels, class_count=classes)
+        everything = np.concatenate([features, held_out])
+        refitted = fit_at(everything, labels, chosen.strength, class_count=classes)
+        probes[name] = replace(refitted, validation=chosen.validation)
+        if name == BACKBONE:
+            bank = everything
+    return Settled(embeds, probes, bank, labels)
+
+
+def predict(settled: Settled, test: Labelled, neighbours: Knn) -> dict[str, Labels]:
+    """What each contestant, and kNN on the backbone's features, says of the test images: (n,) labels each."""
+    predictions = {}
+    for name, embed in settled.embeds.items():
+        features = extract(embed, test)
+        predictions[name] = settled.probes[name].predict(features)
+        if name == BACKBONE:
+            predictions[KNN] = knn.predict(settled.bank, settled.labels, features, neighbours.k, neighbours.temperature)
+    return predictions
+
+
+def figures(
+    settled: Settled, predictions: Mapping[str, Labels], actual: Labels, settings: LinearEvalConfig
+) -> dict[str, Any]:
+    """The contest in numbers: the backbone's probe at the top, kNN, baselines and the gains over them nested.
+
+    Args:
+        settled: What was chosen.
+        predictions: As `predict` returns them.
+        actual: (n,) labels of the test images; without any (n = 0) nothing is said of accuracy.
+        settings: The bootstrap's size and seed.
+    """
+    found: dict[str, Any] = {name: _choice(probe) for name, probe in settled.probes.items()}
+    found[KNN] = {"k": min(settings.knn.k, len(settled.bank)), "temperature": settings.knn.temperature}
+    if len(actual):
+        scores = bootstrap(actual, predictions, settings.bootstrap, settings.seed)
+        for name in predictions:
+            found[name] = _flat(partial(scores.interval, name)) | found[name]
+        for name in settled.probes.keys() - {BACKBONE}:
+            found[f"gain_over_{name}"] = _flat(partial(scores.gain, BACKBONE, name))
+    backbone: dict[str, Any] = found.pop(BACKBONE)
+    return backbone | dict(sorted(found.items()))
+
+
+def _choice(probe: Probe) -> dict[str, Any]:
+    held_out = {"validation_accuracy": probe.validation[probe.strength]} if probe.validation else {}
+    return {"strength": probe.strength, **held_out, "converged": probe.converged}
+
+
+def _flat(measured: Callable[[str], Interval]) -> dict[str, float]:
+    found: dict[str, float] = {}
+    for measure in MEASURES:
+        value, low, high = measured(measure)
+        found |= {measure: value, f"{measure}_low": low, f"{measure}_high": high}
+    return found

@@ -1,0 +1,54 @@
+"""Pictures of what was evaluated."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from matplotlib.figure import Figure
+
+from ssl_pipeline.products import atomic_file
+
+__all__ = ["confusion"]
+
+_WRITTEN = 25  # classes up to which counts are written into the cells
+_NAMED = 120  # classes up to which each row has its name
+_LONGEST = 18  # letters of a name
+
+
+def confusion(counts: npt.NDArray[np.int64], classes: Sequence[str], title: str, path: Path) -> None:
+    """Draw a confusion matrix: colours are shares of a row, numbers are images.
+
+    Args:
+        counts: (C, C) images by actual class (row) and predicted class (column).
+        classes: C names.
+        title: Above it.
+        path: Of the PNG.
+    """
+    of_class = counts.sum(axis=1, keepdims=True)
+    shares = counts / np.maximum(of_class, 1)
+    side = 3.5 + min(max(0.5 * len(classes), 2.0), 12.0)  # inches
+    size = min(10.0, 72 * 0.8 * (side - 3.5) / len(classes))  # points
+    figure = Figure(figsize=(side, side), layout="constrained")
+    axes = figure.add_subplot()
+    image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    every = -(-len(classes) // _NAMED)
+    ticks = range(0, len(classes), every)
+    names = [_short(classes[tick]) for tick in ticks]
+    axes.set_xticks(ticks, names, rotation=90, fontsize=size)
+    axes.set_yticks(
+        ticks, [f"{name} ({of_class[tick, 0]})" for tick, name in zip(ticks, names, strict=True)], fontsize=size
+    )
+    axes.set(title=title, xlabel="predicted", ylabel="actual (images)")
+    if len(classes) <= _WRITTEN:
+        for row, column in zip(*counts.nonzero(), strict=True):
+            colour = "white" if shares[row, column] > 0.5 else "black"
+            axes.text(column, row, str(counts[row, column]), ha="center", va="center", color=colour, fontsize=size)
+    figure.colorbar(image, ax=axes, label="share of the actual class", shrink=0.6)
+    with atomic_file(path) as temporary:
+        figure.savefig(temporary, format="png", dpi=120, metadata={"Software": None})
+
+
+def _short(name: str) -> str:
+    name = name.replace("$", r"\$")  # or matplotlib would read it as mathematics
+    return name if len(name) <= _LONGEST else name[: _LONGEST - 1] + "…"

@@ -1,0 +1,196 @@
+"""The linear evaluation of an exported backbone, from the file to its report."""
+
+import csv
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ssl_pipeline.config import LinearEvalConfig
+from ssl_pipeline.data.store import Split, read_labels
+from ssl_pipeline.deployment.export import append_classifier
+from ssl_pipeline.deployment.runtime import open_session, read_metadata, run
+from ssl_pipeline.errors import PipelineError
+from ssl_pipeline.evaluation.baselines import colour_histogram, random_encoder, raw_pixels
+from ssl_pipeline.evaluation.contest import BACKBONE, Settled, figures, predict, settle
+from ssl_pipeline.evaluation.features import Embed, extract, labelled, sample
+from ssl_pipeline.evaluation.linear_probe import Probe
+from ssl_pipeline.evaluation.pictures import confusion
+from ssl_pipeline.models.spread import effective_rank, embedding_std, uniformity
+from ssl_pipeline.products import atomic_file, atomic_folder, require, sha256, write_json
+from ssl_pipeline.progress import say
+from ssl_pipeline.registry import Registry
+from ssl_pipeline.training.finetuning import Labelled
+
+__all__ = ["linear_evaluation"]
+
+Labels = npt.NDArray[np.int64]
+
+_SPREAD = 2048  # images of the pool for the figures that need no label
+_AGREE = 1e-3  # largest difference of a probability between the probe and the graph that carries it
+
+
+def linear_evaluation(
+    settings: LinearEvalConfig,
+    registry: Registry,
+    *,
+    store: Path,
+    pretrain: Path,
+    backbone: Path,
+    models: Path,
+    reports: Path,
+) -> None:
+    """Evaluate an exported backbone through onnxruntime, and write what was found.
+
+    Args:
+        settings: The stage's section of params.yaml.
+        registry: Where the random encoder's architecture is found.
+        store: The images.
+        pretrain: The pretrained model's folder.
+        backbone: The exported file.
+        models: Folder that receives linear_probe.onnx, or no_probe.json if there are no labels to learn from.
+        reports: Folder that receives metrics.json, confusion.csv, recalls.csv and pictures/.
+
+    Raises:
+        PipelineError: A product is missing, the file changed while it was evaluated, or the probe's graph disagrees
+            with the probe.
+    """
+    evaluated = sha256(require(backbone, "export"))
+    session = open_session(backbone)
+    embed: Embed = partial(run, session)
+    train, val = labelled(store, "train"), labelled(store, "val")
+    classes = read_labels(store, "train").classes
+    facts: dict[str, Any] = {
+        "labels": {"classes": len(classes), "train": len(train), "val": len(val)},
+        "spread": _spread(embed, train.split),
+        "backbone_sha256": evaluated,
+    }
+    if len(np.unique(train.labels)) < 2:
+        _without_probe(train, classes, facts, models, reports)
+        return
+    l2_normalize = json.loads(read_metadata(session)["l2_normalized"])
+    embeds = {
+        BACKBONE: embed,
+        "random_encoder": random_encoder(registry, pretrain, l2_normalize, settings.seed, train.split),
+        "raw_pixels": raw_pixels,
+        "colour_histogram": colour_histogram,
+    }
+    settled = settle(embeds, train, val, settings.strengths, len(classes))
+    _write_probe(models, settled.probes[BACKBONE], backbone, classes, val if len(val) else train, embed)
+    test = labelled(store, "test")  # opened here for the first time
+    predictions = predict(settled, test, settings.knn)
+    facts["labels"]["test"] = len(test)
+    if sha256(backbone) != evaluated:
+        raise PipelineError(f"{backbone} changed while it was evaluated: run `dvc repro linear_eval` again.")
+    metrics = figures(settled, predictions, test.labels, settings) | facts
+    _write_report(reports, metrics, test.labels, predictions[BACKBONE], classes)
+    for line in _summary(metrics, settled):
+        say(line)
+
+
+def _spread(embed: Embed, pool: Split) -> dict[str, Any]:
+    """What can be said without labels, of images spread evenly over the pool."""
+    features = extract(embed, pool, sample(pool, _SPREAD))
+    return {
+        "embedding_std": embedding_std(features),
+        "effective_rank": effective_rank(features),
+        "uniformity": uniformity(features),
+        "images": len(features),
+    }
+
+
+def _without_probe(train: Labelled, classes: Sequence[str], facts: dict[str, Any], models: Path, reports: Path) -> None:
+    """Report what needs no label, and say why there is no more."""
+    named = f"only '{classes[train.labels[0]]}'" if len(train) else "no class"
+    reason = f"the labels of the training images name {named}, so there is nothing to tell apart"
+    with atomic_folder(models) as folder:
+        write_json(folder / "no_probe.json", {"linear_probe": None, "reason": reason})
+    nothing = np.empty(0, np.int64)
+    _write_report(reports, facts | {"no_probe": reason}, nothing, nothing, classes)
+    spread = facts["spread"]
+    say(
+        f"linear_eval: no probe, because {reason}. Without labels: effective rank {spread['effective_rank']:.1f}, "
+        f"uniformity {spread['uniformity']:.2f}, embedding std {spread['embedding_std']:.2f}."
+    )
+
+
+def _write_probe(
+    models: Path, probe: Probe, backbone: Path, classes: Sequence[str], checked: Labelled, embed: Embed
+) -> None:
+    """Write linear_probe.onnx, and make sure that it says what the probe says."""
+    with atomic_folder(models) as folder:
+        path = folder / "linear_probe.onnx"
+        metadata = {"backbone_sha256": sha256(backbone), "strength": json.dumps(probe.strength)}
+        append_classifier(backbone, probe.weight, probe.bias, classes, path, metadata)
+        some = np.arange(min(len(checked), 256))
+        graph = extract(partial(run, open_session(path)), checked, some)
+        difference = np.abs(graph - probe.predict_proba(extract(embed, checked, some))).max()
+        if not difference <= _AGREE:
+            raise PipelineError(
+                f"{models / path.name} gives probabilities that differ from the probe's by {difference:.2g} (bound "
+                f"{_AGREE:g}): the embeddings vary too little for single precision. See linear_eval.strengths and the "
+                "signs of collapse in reports/pretrain."
+            )
+
+
+def _write_report(
+    reports: Path, metrics: Mapping[str, Any], actual: Labels, predicted: Labels, classes: Sequence[str]
+) -> None:
+    """Write metrics, tables and the picture; the tables are empty where there was nothing to predict."""
+    counts = np.zeros((len(classes), len(classes)), np.int64)
+    np.add.at(counts, (actual, predicted), 1)
+    _write_table(
+        reports / "confusion.csv",
+        ("actual", "predicted"),
+        ((classes[a], classes[p]) for a, p in zip(actual, predicted, strict=True)),
+    )
+    _write_table(
+        reports / "recalls.csv",
+        ("class", "images", "recall"),
+        (
+            (name, row.sum(), row[n] / row.sum())
+            for n, (name, row) in enumerate(zip(classes, counts, strict=True))
+            if row.any()
+        ),
+    )
+    with atomic_folder(reports / "pictures") as folder:
+        if len(actual):
+            title = f"Linear probe on {len(actual)} test images: {metrics['accuracy']:.1%}"
+            confusion(counts, classes, title, folder / "confusion.png")
+    write_json(reports / "metrics.json", metrics)
+
+
+def _write_table(path: Path, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+    with atomic_file(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(header)
+        writer.writerows(rows)
+
+
+def _summary(metrics: Mapping[str, Any], settled: Settled) -> list[str]:
+    """The findings in a few lines."""
+    lines = []
+    for name, probe in settled.probes.items():
+        if not probe.converged:
+            lines.append(
+                f"linear_eval: the solver stopped before the optimum for {name}; take weaker strengths out of the path."
+            )
+    if "accuracy" not in metrics:
+        return [*lines, "linear_eval: no test image has a label, so accuracy was not measured."]
+    images = metrics["labels"]["test"]
+    lines.append(f"linear_eval: linear probe {_percent(metrics)} on {images} test images (95 % intervals)")
+    for name in ("random_encoder", "raw_pixels", "colour_histogram"):
+        gain = metrics[f"gain_over_{name}"]
+        points = (
+            f"{100 * gain['accuracy']:+.1f} [{100 * gain['accuracy_low']:+.1f}, {100 * gain['accuracy_high']:+.1f}]"
+        )
+        lines.append(f"  {name.replace('_', ' ')} {_percent(metrics[name])}: the backbone gains {points} points")
+    return [*lines, f"  kNN on the backbone's embeddings {_percent(metrics['knn'])}"]
+
+
+def _percent(figure: Mapping[str, float]) -> str:
+    return f"{100 * figure['accuracy']:.1f} % [{100 * figure['accuracy_low']:.1f}, {100 * figure['accuracy_high']:.1f}]"

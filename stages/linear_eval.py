@@ -1,0 +1,26 @@
+"""The fourth stage: how much of what the labels say is already in the exported backbone's embeddings."""
+
+from ssl_pipeline.config import Config
+from stages.command import stage
+from stages.paths import EXPORT, LINEAR_EVAL, PRETRAIN, REPORTS, STORE
+
+
+@stage
+def linear_eval(config: Config) -> None:
+    """Measure the exported file with probes on frozen features, beside its baselines."""
+    from plugins import load_registry
+    from ssl_pipeline.evaluation.report import linear_evaluation
+
+    linear_evaluation(
+        config.linear_eval,
+        load_registry(),
+        store=STORE,
+        pretrain=PRETRAIN,
+        backbone=EXPORT / "backbone.onnx",
+        models=LINEAR_EVAL,
+        reports=REPORTS / "linear_eval",
+    )
+
+
+if __name__ == "__main__":
+    linear_eval()
