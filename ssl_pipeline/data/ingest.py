@@ -121,9 +121,9 @@ def ingest(
 
 
 def _fingerprint(files: Iterable[Record], found: Mapping[str, _Found]) -> str:
-    """SHA-256 of what the source holds and says, whatever the order in which it lists it."""
+    """SHA-256 of what the source holds and says."""
     total = hashlib.sha256()
-    for record in sorted(files, key=lambda record: record.path):
+    for record in files:
         total.update(json.dumps([found[record.path].digest.hex(), *record]).encode())
     return total.hexdigest()
 

@@ -174,6 +174,11 @@ def test_a_table_in_the_only_folder(tmp_path: Path) -> None:
     assert said(source) == {"pile/1.png": ("cat", None, None), "pile/a/2.png": (None, None, None)}
 
 
+def test_a_table_beside_the_only_folder(tmp_path: Path) -> None:
+    source = opened(write(tmp_path, {"labels.csv": "path,label\nimages/1.png,cat\n", "images/1.png": ""}))
+    assert said(source) == {"images/1.png": ("cat", None, None)}
+
+
 def test_a_table_as_other_programs_write_it(tmp_path: Path) -> None:
     table = '\ufeffPath, Label ,mood\r\n.\\a\\1.png," cat ",merry\r\n\r\n"b,c.png",dog,sad\r\n'
     source = opened(write(tmp_path, {"labels.csv": table, "a/1.png": "", "b,c.png": ""}))

@@ -128,6 +128,12 @@ def test_without_labels_val_is_a_share_of_the_pool() -> None:
     assert remarks(POOL[:1]) == []
 
 
+def test_an_unlabelled_val_split_is_enough_where_nothing_has_a_label() -> None:
+    given = [content(f"val{number}", None, "val") for number in range(3)]
+    found = sides(POOL + given)
+    assert Counter(found.values()) == {"train": 50, "val": 3}
+
+
 def test_groups_stay_whole_whatever_else_they_hold() -> None:
     source = random.Random(0)
     contents = []
@@ -192,12 +198,12 @@ def test_copies_are_one_image() -> None:
 def test_a_picture_in_train_and_test_is_a_test_image() -> None:
     files = [
         (sha("a"), Record("train/1.png", "cat", "train")),
-        (sha("a"), Record("test/1.png", "cat", "test")),
+        (sha("a"), Record("z/1.png", "cat", "test")),
         (sha("a"), Record("pool/1.png")),
         (sha("a"), Record("val/1.png", "cat", "val")),
     ]
     (one,), copies = merge_copies(files)
-    assert one.record.path == "test/1.png"
+    assert one.record.path == "z/1.png"
     assert [copy.conflict for copy in copies] == ["split"] * 3
     assert [copy.path for copy in copies] == ["pool/1.png", "train/1.png", "val/1.png"]
     assert copies[1].split == "train"

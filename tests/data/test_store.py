@@ -71,7 +71,7 @@ def test_how_images_differ_is_measured(tmp_path: Path) -> None:
     images = IMAGES.copy()
     images[3] = (10, 200, 90)
     images[5] = np.random.default_rng(1).integers(100, 109, (8, 8, 3))
-    summary = write_split(tmp_path / "train", IDS, [images], 8)
+    summary = write_split(tmp_path / "train", IDS, [images[:4], images[4:]], 8)
     assert summary.flat == [3, 5]
     assert summary.spread == pytest.approx(np.sqrt(images.astype(np.float64).var(axis=0).mean()))
     alike = write_split(tmp_path / "alike", IDS, [np.repeat(IMAGES[:1], 23, axis=0)], 8)
