@@ -5,9 +5,9 @@ takes a test image or a test label as an argument.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -19,63 +19,74 @@ from ssl_pipeline.evaluation.intervals import MEASURES, Interval, bootstrap
 from ssl_pipeline.evaluation.linear_probe import Probe, fit, fit_at
 from ssl_pipeline.training.finetuning import Labelled
 
-__all__ = ["BACKBONE", "KNN", "Settled", "figures", "predict", "settle"]
+__all__ = ["BACKBONE", "KNN", "Contestant", "Settled", "figures", "predict", "settle"]
 
 BACKBONE, KNN = "linear_probe", "knn"
-"""The contestants that use the trained backbone. The others are baselines."""
+"""What uses the trained backbone; all else is a baseline."""
 
 Features = npt.NDArray[np.float32]
 Labels = npt.NDArray[np.int64]
 
 
-@dataclass(frozen=True)
-class Settled:
-    """All that has been fitted or chosen before the test.
+class Contestant(NamedTuple):
+    """A representation of images with its probe, the best on validation of as many `draws`."""
+
+    embed: Embed
+    probe: Probe
+    draws: int
+
+
+class Settled(NamedTuple):
+    """All that is fitted or chosen before the test.
 
     Attributes:
-        embeds: Contestant -> its representation of images.
-        probes: Contestant -> its probe.
+        contestants: The trained backbone, as `BACKBONE`, and the baselines.
         bank: The backbone's features of all labelled images of train and validation, (n, D).
         labels: Their labels, (n,).
     """
 
-    embeds: Mapping[str, Embed]
-    probes: Mapping[str, Probe]
+    contestants: Mapping[str, Contestant]
     bank: Features
     labels: Labels
 
 
 def settle(
-    embeds: Mapping[str, Embed], train: Labelled, val: Labelled, strengths: Sequence[float], classes: int
+    candidates: Mapping[str, Sequence[Embed]], train: Labelled, val: Labelled, strengths: Sequence[float], classes: int
 ) -> Settled:
     """Choose each contestant's penalty on validation, then fit its probe on train and validation together.
 
     Args:
-        embeds: Contestant -> representation; one of them is `BACKBONE`.
+        candidates: Contestant -> its representations, several where it is random; the best on validation is kept.
         train: Labelled training images, of two classes or more.
         val: Labelled validation images; may be empty.
         strengths: Path of inverse penalties.
         classes: How many there are.
     """
+    contestants, bank = {}, np.empty((0, 0), np.float32)
     labels = np.concatenate([train.labels, val.labels])
-    probes, bank = {}, np.empty((0, 0), np.float32)
-    for name, embed in embeds.items():
-        features, held_out = extract(embed, train), extract(embed, val)
-        chosen = fit(features, train.labels, strengths, held_out, val.labels, class_count=classes)
-        everything = np.concatenate([features, held_out])
+    for name, embeds in candidates.items():
+        best, best_accuracy = None, -1.0
+        for embed in embeds:
+            features, held_out = extract(embed, train), extract(embed, val)
+            probe = fit(features, train.labels, strengths, held_out, val.labels, class_count=classes)
+            accuracy = probe.validation.get(probe.strength, 0.0)
+            if accuracy > best_accuracy:
+                best, best_accuracy = (embed, probe, np.concatenate([features, held_out])), accuracy
+        assert best is not None  # there is a candidate, and no accuracy is below 0
+        embed, chosen, everything = best
         refitted = fit_at(everything, labels, chosen.strength, class_count=classes)
-        probes[name] = replace(refitted, validation=chosen.validation)
+        contestants[name] = Contestant(embed, replace(refitted, validation=chosen.validation), len(embeds))
         if name == BACKBONE:
             bank = everything
-    return Settled(embeds, probes, bank, labels)
+    return Settled(contestants, bank, labels)
 
 
 def predict(settled: Settled, test: Labelled, neighbours: Knn) -> dict[str, Labels]:
     """What each contestant, and kNN on the backbone's features, says of the test images: (n,) labels each."""
     predictions = {}
-    for name, embed in settled.embeds.items():
-        features = extract(embed, test)
-        predictions[name] = settled.probes[name].predict(features)
+    for name, contestant in settled.contestants.items():
+        features = extract(contestant.embed, test)
+        predictions[name] = contestant.probe.predict(features)
         if name == BACKBONE:
             predictions[KNN] = knn.predict(settled.bank, settled.labels, features, neighbours.k, neighbours.temperature)
     return predictions
@@ -92,21 +103,23 @@ def figures(
         actual: (n,) labels of the test images; without any (n = 0) nothing is said of accuracy.
         settings: The bootstrap's size and seed.
     """
-    found: dict[str, Any] = {name: _choice(probe) for name, probe in settled.probes.items()}
+    found: dict[str, Any] = {name: _choice(contestant) for name, contestant in settled.contestants.items()}
     found[KNN] = {"k": min(settings.knn.k, len(settled.bank)), "temperature": settings.knn.temperature}
     if len(actual):
         scores = bootstrap(actual, predictions, settings.bootstrap, settings.seed)
         for name in predictions:
             found[name] = _flat(partial(scores.interval, name)) | found[name]
-        for name in settled.probes.keys() - {BACKBONE}:
+        for name in settled.contestants.keys() - {BACKBONE}:
             found[f"gain_over_{name}"] = _flat(partial(scores.gain, BACKBONE, name))
     backbone: dict[str, Any] = found.pop(BACKBONE)
     return backbone | dict(sorted(found.items()))
 
 
-def _choice(probe: Probe) -> dict[str, Any]:
+def _choice(contestant: Contestant) -> dict[str, Any]:
+    probe = contestant.probe
     held_out = {"validation_accuracy": probe.validation[probe.strength]} if probe.validation else {}
-    return {"strength": probe.strength, **held_out, "converged": probe.converged}
+    draws = {"best_of": contestant.draws} if contestant.draws > 1 else {}
+    return {"strength": probe.strength, **held_out, "converged": probe.converged, **draws}
 
 
 def _flat(measured: Callable[[str], Interval]) -> dict[str, float]:

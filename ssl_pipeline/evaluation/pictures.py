@@ -46,7 +46,7 @@ def confusion(counts: npt.NDArray[np.int64], classes: Sequence[str], title: str,
             axes.text(column, row, str(counts[row, column]), ha="center", va="center", color=colour, fontsize=size)
     figure.colorbar(image, ax=axes, label="share of the actual class", shrink=0.6)
     with atomic_file(path) as temporary:
-        figure.savefig(temporary, format="png", dpi=120, metadata={"Software": None})
+        figure.savefig(temporary, format="png", dpi=120, bbox_inches="tight", metadata={"Software": None})
 
 
 def _short(name: str) -> str:
