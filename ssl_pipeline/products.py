@@ -22,6 +22,7 @@ def atomic_file(path: Path) -> Iterator[Path]:
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         yield temporary
+        temporary.chmod(0o644)  # some libraries write for the owner only
         with temporary.open("rb") as file:  # a rename must not overtake the bytes
             os.fsync(file.fileno())
         temporary.replace(path)
