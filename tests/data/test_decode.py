@@ -16,7 +16,7 @@ import pytest
 from PIL import Image, TiffImagePlugin
 from sklearn.datasets import load_sample_image
 
-from ssl_pipeline.data.decode import Canvas, RejectedError, content_hash, decode, fit_boxes, read_pixels, to_canvas
+from ssl_pipeline.data.decode import Canvas, RejectedError, content_hash, decode, read_pixels
 
 CANVAS = Canvas(size=16, resize="squash", background=(200, 100, 50), min_side=8, max_megapixels=1.0)
 PHOTO: npt.NDArray[np.uint8] = load_sample_image("flower.jpg")[100:140, 300:330]  # 40 high, 30 wide
@@ -264,44 +264,3 @@ def test_the_hash_is_of_the_picture_not_of_the_file() -> None:
     assert png.digest == bmp.digest == content_hash(PHOTO)
     assert png.digest != decode(encoded(PHOTO + np.eye(40, 30, dtype=np.uint8)[:, :, None], "PNG"), CANVAS).digest
     assert content_hash(PHOTO) != content_hash(PHOTO.reshape(30, 40, 3))
-
-
-def test_where_a_canvas_comes_from() -> None:
-    assert fit_boxes(30, 40, 16, "squash") == ((0, 0, 30, 40), (0, 0, 16, 16))
-    assert fit_boxes(30, 41, 16, "crop") == ((0, 5, 30, 35), (0, 0, 16, 16))
-    assert fit_boxes(30, 40, 16, "letterbox") == ((0, 0, 30, 40), (2, 0, 14, 16))
-    assert fit_boxes(40, 25, 16, "letterbox") == ((0, 0, 40, 25), (0, 3, 16, 13))
-    assert fit_boxes(1000, 8, 16, "letterbox") == ((0, 0, 1000, 8), (0, 7, 16, 8))  # never less than a pixel
-    assert fit_boxes(64, 22, 16, "letterbox")[1] == (0, 5, 16, 11)  # 5.5 px are 6
-
-
-def triangle(pixels: npt.NDArray[np.uint8], height: int, width: int) -> npt.NDArray[np.float64]:
-    """Antialiased bilinear resize in float64: a triangle as wide as the scale, at least 1 px, about each target centre."""
-
-    def weights(source: int, target: int) -> npt.NDArray[np.float64]:
-        scale = source / target
-        reach = max(scale, 1.0)
-        centres = (np.arange(target)[:, None] + 0.5) * scale
-        tent = np.maximum(0.0, 1.0 - np.abs(np.arange(source)[None, :] + 0.5 - centres) / reach)
-        return tent / tent.sum(axis=1, keepdims=True)
-
-    rows, columns = weights(pixels.shape[0], height), weights(pixels.shape[1], width)
-    return np.einsum("yh,hwc,xw->yxc", rows, pixels.astype(np.float64), columns)
-
-
-@pytest.mark.parametrize("size", [16, 64])
-@pytest.mark.parametrize("upright", [True, False])
-def test_resizing_against_a_reference(size: int, upright: bool) -> None:
-    picture = PHOTO if upright else np.ascontiguousarray(PHOTO.transpose(1, 0, 2))
-    squashed = to_canvas(picture, size, "squash", (1, 2, 3))
-    np.testing.assert_allclose(squashed, triangle(picture, size, size), atol=1)
-    cropped = to_canvas(picture, size, "crop", (1, 2, 3))
-    square = picture[5:35] if upright else picture[:, 5:35]
-    np.testing.assert_allclose(cropped, triangle(square, size, size), atol=1)
-    boxed = to_canvas(picture, size, "letterbox", (1, 2, 3))
-    short, border = round(size * 30 / 40), (size - round(size * 30 / 40)) // 2
-    expected = np.tile(np.array([1.0, 2.0, 3.0]), (size, size, 1))
-    inside = slice(border, border + short)
-    where = (slice(None), inside) if upright else (inside, slice(None))
-    expected[where] = triangle(picture, *((size, short) if upright else (short, size)))
-    np.testing.assert_allclose(boxed, expected, atol=1)

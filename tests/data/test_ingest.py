@@ -2,18 +2,14 @@
 
 import csv
 import json
-import multiprocessing
 import os
 import shutil
-import subprocess
-import sys
 import zipfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import psutil
 import pytest
 from PIL import Image
 from sklearn.datasets import load_digits
@@ -302,52 +298,3 @@ def test_originals_are_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(ingestion, "ORIGINALS_BYTES", 5 * 8 * 8 * 3)
     run(classes(tmp_path / "pile"), tmp_path / "out")
     assert len(read_originals(tmp_path / "out" / "store")) == 5
-
-
-def test_a_killed_process_is_told_of(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pool, "PATIENCE", 0.0)
-    monkeypatch.setattr(pool, "CHUNK_IMAGES", 1)
-    digits = open_source("digits", {})
-
-    def read(path: str, limit: int) -> bytes | Image.Image:
-        for process in multiprocessing.active_children():
-            process.kill()
-        return digits.read(path, limit)
-
-    source = Source(digits.records[:20], read, portable=False)
-    with pytest.raises(PipelineError, match=r"A decoding process was killed.*augment.max_megapixels"):
-        list(pool.decode_all(source, CANVAS, 2))
-
-
-SLOW = """
-import sys, time
-from ssl_pipeline.data import pool
-from ssl_pipeline.data.decode import Canvas
-from ssl_pipeline.data.layout import Record
-from ssl_pipeline.data.sources import Source
-
-def read(name, limit):
-    print(name, flush=True)
-    time.sleep(60)
-
-if __name__ == "__main__":
-    pool.PATIENCE, pool.CHUNK_IMAGES = 0.0, 1
-    records = [Record(str(number)) for number in range(9)]
-    try:
-        list(pool.decode_all(Source(records, read), Canvas(8, "squash", (0, 0, 0), 1, 1.0), 2))
-    except KeyboardInterrupt:
-        sys.exit(130)
-"""
-
-
-def test_decoding_processes_end_with_their_parent(tmp_path: Path) -> None:
-    script = tmp_path / "slow.py"
-    script.write_text(SLOW)
-    with subprocess.Popen([sys.executable, str(script)], stdout=subprocess.PIPE) as parent:
-        assert parent.stdout is not None
-        assert {parent.stdout.readline(), parent.stdout.readline()} == {b"0\n", b"1\n"}
-        children = psutil.Process(parent.pid).children(recursive=True)
-        assert len(children) >= 2
-        parent.kill()
-        _, alive = psutil.wait_procs(children, timeout=10)
-        assert not alive
