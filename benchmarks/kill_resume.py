@@ -3,10 +3,10 @@
     python -m benchmarks.kill_resume [KILLS]
 
 In a copy of the project, `dvc repro pretrain` runs once undisturbed. Then, for each kill, it is started afresh and
-killed with SIGKILL at a moment spread evenly over the undisturbed run's wall time: in turns the stage's process, dvc, and
-the whole process group. `dvc repro pretrain` is run again at once, and every file in models/pretrain and
-reports/pretrain is compared with the undisturbed run's. Checkpoints are written after every step, so that kills fall into
-their writing too.
+killed with SIGKILL at a moment spread evenly over the undisturbed run's wall time: in turns the stage's process, dvc,
+and the whole process group. `dvc repro pretrain` is run again at once, and every file in models/pretrain and
+reports/pretrain is compared with the undisturbed run's. Checkpoints are written after every step, so that kills fall
+into their writing too.
 """
 
 import os

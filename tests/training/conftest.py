@@ -1,0 +1,80 @@
+"""A pool of 48 real digits, 8 px, and what it takes to pretrain on it in a second or two."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from sklearn.datasets import load_digits
+
+from plugins import load_registry
+from ssl_pipeline.augment.policy import Policy
+from ssl_pipeline.config import PretrainConfig
+from ssl_pipeline.data.store import Split, open_split
+from ssl_pipeline.data.writer import write_split
+from ssl_pipeline.products import write_json
+from ssl_pipeline.randomness import hash64
+from ssl_pipeline.recipes import resolve
+from ssl_pipeline.training.preparation import build
+from ssl_pipeline.types import PretextTask
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def make_pool(tmp_path: Path) -> Callable[..., Split]:
+    """A function of how many images that writes and opens a pool."""
+
+    def make(count: int = 48) -> Split:
+        grey = (load_digits().images[:count] * 15.9375).round().astype(np.uint8)
+        images = np.repeat(grey[..., None], 3, axis=3)
+        folder = tmp_path / f"store{count}" / "train"
+        summary = write_split(folder, np.sort(hash64("digit", np.arange(count))), [images], 8)
+        facts = {"n": count, "canvas": 8, "mean": summary.mean, "std": summary.std, "sha256": f"digits {count}"}
+        write_json(folder / "split.json", facts)
+        return open_split(folder.parent, "train")
+
+    return make
+
+
+@pytest.fixture
+def pool(make_pool: Callable[..., Split]) -> Split:
+    return make_pool()
+
+
+@pytest.fixture
+def policies() -> dict[str, Policy]:
+    view = {
+        "size": 8,
+        "random_resized_crop": {"p": 1.0, "scale": [0.5, 1.0], "ratio": [0.8, 1.25]},
+        "gaussian_noise": {"p": 0.5, "std": 0.05},
+    }
+    return {"global": Policy.model_validate(view)}
+
+
+@pytest.fixture
+def configure() -> Callable[..., PretrainConfig]:
+    """The section `pretrain` of params.yaml, made small; arguments replace values."""
+    section = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))["pretrain"]
+    small = {
+        "backbone": {"name": "resnet_cifar", "depth": 8, "width": 4},
+        "epochs": 4,
+        "warmup_epochs": 1,
+        "batch_size": 16,
+        "precision": "fp32",
+        "collapse": {"min_embedding_std": 0.0, "min_effective_rank": 0.0},
+    }
+    return lambda **values: PretrainConfig.model_validate({**section, **small, **values})
+
+
+@pytest.fixture
+def build_small(pool: Split, policies: dict[str, Policy]) -> Callable[[PretrainConfig], PretextTask]:
+    registry = load_registry()
+    return lambda config: build(registry, resolve(registry, config), config, pool, policies)
+
+
+@pytest.fixture
+def cpu() -> torch.device:
+    return torch.device("cpu")

@@ -1,0 +1,187 @@
+"""The loop: resuming to the bit, refusing what cannot be learned from, ending what goes wrong."""
+
+import os
+import signal
+
+import numpy as np
+import pytest
+import torch
+
+from ssl_pipeline.errors import ConfigError, PipelineError
+from ssl_pipeline.training import pretraining
+from ssl_pipeline.training.checkpoint import Checkpoints
+from ssl_pipeline.training.monitors import DivergedError
+from ssl_pipeline.training.precision import Precision
+from ssl_pipeline.training.preparation import check_views
+from ssl_pipeline.training.pretraining import Plan, train
+
+
+@pytest.fixture
+def run(pool, policies, build_small, cpu, tmp_path):
+    """A function of the configuration that trains a new task and returns it with its curves."""
+
+    def go(config, data=pool, name="run", change=lambda task: task):
+        task = change(build_small(config))
+        checkpoints = Checkpoints(tmp_path / ".work", name, {})
+        with checkpoints.until_done():
+            history = train(task, data, policies, config, Precision(config.precision, cpu), checkpoints)
+        return task, history
+
+    return go
+
+
+def same_bits(first, second):
+    states = first.state_dict(), second.state_dict()
+    return states[0].keys() == states[1].keys() and all(
+        torch.equal(states[0][name], states[1][name]) for name in states[0]
+    )
+
+
+class WithDropout(torch.nn.Module):
+    def __init__(self, backbone):
+        super().__init__()
+        self.backbone, self.embedding_dim = backbone, backbone.embedding_dim
+
+    def forward(self, images):
+        return torch.nn.functional.dropout(self.backbone(images), 0.3, self.training)
+
+
+def add_dropout(task):
+    task.encoder.backbone = WithDropout(task.encoder.backbone)
+    return task
+
+
+@pytest.mark.parametrize(
+    ("values", "change"),
+    [
+        ({}, lambda task: task),
+        ({"recipe": "rotation", "clip_norm": 0.5}, lambda task: task),
+        ({"precision": "bf16"}, add_dropout),
+        (
+            {"optimizer": {"name": "sgd", "learning_rate": 0.05, "weight_decay": 1e-4, "momentum": 0.9}},
+            lambda task: task,
+        ),
+    ],
+    ids=["simclr", "rotation", "bf16 and dropout", "sgd"],
+)
+def test_a_stopped_run_ends_as_if_it_had_not_been(run, configure, monkeypatch, values, change):
+    """Stopped by Ctrl-C in step 5, which is not the first of its epoch, by SIGTERM in step 9, and taken up again."""
+    config = configure(**values)
+    whole, curves = run(config, name="whole", change=change)
+
+    steps, compare = [], type(whole).compare
+    signals = {5: signal.SIGINT, 9: signal.SIGTERM}
+
+    def interrupted(task, encoded):
+        steps.append(len(steps))
+        if len(steps) in signals:
+            os.kill(os.getpid(), signals[len(steps)])
+        return compare(task, encoded)
+
+    monkeypatch.setattr(type(whole), "compare", interrupted)
+    for done in (5, 9):
+        torch.rand(3)  # whatever else draws numbers between two sittings
+        with pytest.raises(KeyboardInterrupt, match=rf"stopped after step {done} of 12.*dvc repro"):
+            run(config, change=change)
+    pieced, pieced_curves = run(config, change=change)
+
+    assert len(steps) == 12  # no step twice
+    assert same_bits(whole, pieced)
+    assert curves.rows == pieced_curves.rows
+
+
+def test_it_learns_and_logs(run, configure, tmp_path):
+    _, history = run(configure(epochs=12))
+    losses = [row["loss"] for row in history.rows]
+    assert [row["step"] for row in history.rows] == list(range(1, 37))
+    assert np.mean(losses[-6:]) < np.mean(losses[:6]) - 0.1
+    assert history.rows[-1].keys() == {
+        "step", "loss", "gradient_norm", "positive_cosine", "positive_probability",
+        "learning_rate", "embedding_std", "effective_rank", "alignment", "uniformity",
+    }  # fmt: skip
+    assert not list((tmp_path / ".work").iterdir())  # nothing is left of a run that is done
+
+
+def test_other_seeds_give_other_weights(run, configure):
+    assert not same_bits(run(configure(epochs=2))[0], run(configure(epochs=2, seed=1))[0])
+
+
+def test_a_pool_smaller_than_the_batch_is_the_batch(configure, capsys):
+    plan = Plan.of(7, configure(batch_size=16))
+    assert (plan.batch_size, plan.steps, plan.total) == (7, 1, 4)
+    assert "the pool has 7 images" in capsys.readouterr().err
+
+
+def test_fewer_than_two_images_are_refused(run, configure, make_pool):
+    with pytest.raises(PipelineError, match=r"at least 2 images, and the pool has 1: .*augment\.source"):
+        run(configure(), data=make_pool(1))
+
+
+def test_two_images_are_enough(run, configure, make_pool):
+    assert len(run(configure(), data=make_pool(2))[1].rows) == 4
+
+
+def test_batches_visit_every_image_once_an_epoch_and_resume_in_its_midst(configure, pool):
+    plan = Plan.of(len(pool), configure(batch_size=12))
+    steps = list(plan.batches(0, pool.ids, 0))
+    assert [step for step, _, _ in steps] == list(range(16))
+    for epoch in range(4):
+        visited = np.concatenate([positions for _, number, positions in steps if number == epoch])
+        assert sorted(visited) == list(range(48))
+    assert not np.array_equal(steps[0][2], steps[4][2])  # each epoch has an order of its own
+    later = list(plan.batches(0, pool.ids, 6))
+    assert [step[:2] for step in later] == [step[:2] for step in steps[6:]]
+    assert all(np.array_equal(a[2], b[2]) for a, b in zip(later, steps[6:], strict=True))
+
+
+def test_what_remains_of_an_epoch_is_dropped(configure):
+    plan = Plan.of(50, configure(batch_size=16))
+    assert (plan.steps, plan.total) == (3, 12)
+    assert all(len(positions) == 16 for _, _, positions in plan.batches(0, np.arange(50, dtype=np.uint64), 0))
+
+
+@pytest.mark.parametrize(("total", "rows"), [(1, 1), (12, 12), (160, 54), (1000, 50), (1003, 51)])
+def test_a_run_logs_about_fifty_rows_and_its_last_step(configure, total, rows):
+    plan = Plan(2, total, 1, 0.0)
+    assert sum(plan.logs(done) for done in range(1, total + 1)) == rows
+    assert plan.logs(total)
+
+
+def test_nan_ends_the_run_with_a_diagnosis_and_leaves_nothing_to_resume(run, configure, tmp_path):
+    config = configure(checkpoint_minutes=0.0, optimizer={**configure().optimizer.model_dump(), "learning_rate": 1e30})
+    with pytest.raises(DivergedError, match=r"(?s)the loss is (nan|inf).*pretrain\.optimizer\.learning_rate"):
+        run(config)
+    assert not list((tmp_path / ".work").iterdir())
+
+
+def test_collapse_ends_the_run_after_warmup_only(run, configure, monkeypatch):
+    measured = []
+    collapsed = {"embedding_std": 0.001, "effective_rank": 9.0, "alignment": 0.0, "uniformity": 0.0}
+    monkeypatch.setattr(pretraining.Probe, "measure", lambda probe, encoder: measured.append(1) or collapsed)
+    bounds = {"min_embedding_std": 0.02, "min_effective_rank": 1.5}
+    with pytest.raises(DivergedError, match=r"(?s)step 3: .*embedding std 0\.001, bound 0\.02.*pretrain\.batch_size"):
+        run(configure(collapse=bounds))
+    assert len(measured) == 4  # an epoch of warm-up has three steps
+
+
+def test_images_all_alike_are_noticed(run, configure, pool, monkeypatch):
+    monkeypatch.setattr(type(pool), "images", lambda self, positions: np.full((len(positions), 8, 8, 3), 99, np.uint8))
+    with pytest.raises(DivergedError, match="images that hardly differ"):
+        run(configure(epochs=6, collapse={"min_embedding_std": 0.02, "min_effective_rank": 1.5}))
+
+
+def test_a_task_names_the_kind_of_view_that_it_misses(build_small, configure, policies):
+    task = build_small(configure())
+    with pytest.raises(
+        ConfigError, match=r"augment\.views\.global: missing, but pretext task 'joint_embedding'.*plain"
+    ):
+        check_views(task, "joint_embedding", {"plain": policies["global"]})
+
+
+def test_a_task_names_the_operation_that_spoils_it(build_small, configure, policies):
+    task = build_small(configure(recipe="rotation"))
+    flipped = policies["global"].model_copy(update={"vertical_flip": policies["global"].gaussian_noise})
+    with pytest.raises(
+        ConfigError, match=r"augment\.views\.global\.vertical_flip: pretext task 'rotation'.*set its p to 0"
+    ):
+        check_views(task, "rotation", {"global": flipped})
