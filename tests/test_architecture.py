@@ -16,7 +16,7 @@ def loaded_by(code: str) -> list[str]:
     """Which heavy packages a piece of code imports, in a process of its own."""
     probe = f"import sys\n{code}\nprint(','.join(name for name in {HEAVY!r} if name in sys.modules))"
     done = subprocess.run([sys.executable, "-c", probe], cwd=ROOT, capture_output=True, text=True, check=True)
-    return [name for name in done.stdout.strip().splitlines()[-1].split(",") if name]
+    return [name for name in done.stdout.splitlines()[-1].split(",") if name]
 
 
 def test_importing_the_package_imports_nothing_heavy():
