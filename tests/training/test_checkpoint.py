@@ -1,0 +1,140 @@
+"""Checkpoints: whole or not there, found by their own run only, checked when read."""
+
+import os
+
+import pytest
+import torch
+
+from ssl_pipeline.training.checkpoint import Checkpoints, environment
+from ssl_pipeline.training.monitors import DivergedError
+from ssl_pipeline.training.precision import Precision
+
+HERE = {"torch": "1", "threads": "2"}
+
+
+def state(steps):
+    return {"steps": steps, "module": {"weight": torch.full((3,), float(steps))}}
+
+
+@pytest.fixture
+def checkpoints(tmp_path):
+    return Checkpoints(tmp_path, "f" * 64, HERE)
+
+
+def test_the_newest_one_is_read(checkpoints, capsys):
+    assert checkpoints.load() is None
+    for steps in (1, 2, 3):
+        checkpoints.save(state(steps))
+    found = checkpoints.load()
+    assert found["steps"] == 3
+    assert torch.equal(found["module"]["weight"], torch.full((3,), 3.0))
+    assert sorted(path.name for path in checkpoints.folder.iterdir()) == ["checkpoint.previous.pt", "checkpoint.pt"]
+    assert capsys.readouterr().err == ""
+
+
+def spoil_bit(path):
+    content = bytearray(path.read_bytes())
+    content[-20] ^= 1
+    path.write_bytes(content)
+
+
+def cut(path):
+    path.write_bytes(path.read_bytes()[:-100])
+
+
+def empty(path):
+    path.write_bytes(b"")
+
+
+def replace(path):
+    path.write_bytes(b"PK not ours")
+
+
+@pytest.mark.parametrize("damage", [spoil_bit, cut, empty, replace])
+def test_a_damaged_one_is_said_and_the_one_before_is_read(checkpoints, capsys, damage):
+    checkpoints.save(state(1))
+    checkpoints.save(state(2))
+    damage(checkpoints.path)
+    assert checkpoints.load()["steps"] == 1
+    assert str(checkpoints.path) in capsys.readouterr().err
+    damage(checkpoints.previous)
+    assert checkpoints.load() is None
+
+
+@pytest.mark.parametrize("moment", ["fsync", "replace"])
+@pytest.mark.parametrize("call", [1, 2])
+def test_a_death_while_writing_leaves_a_whole_one(checkpoints, monkeypatch, moment, call):
+    """Whichever system call is the last one: sync and rename of the old one, sync and rename of the new one."""
+    checkpoints.save(state(1))
+    calls = []
+    real = getattr(os, moment)
+
+    def dying(*arguments, **options):
+        calls.append(moment)
+        if len(calls) == call:
+            raise SystemExit
+        return real(*arguments, **options)
+
+    monkeypatch.setattr(os, moment, dying)
+    with pytest.raises(SystemExit):
+        checkpoints.save(state(2))
+    monkeypatch.undo()
+    assert checkpoints.load()["steps"] == (2 if (moment, call) == ("fsync", 2) else 1)
+    checkpoints.save(state(3))
+    assert checkpoints.load()["steps"] == 3
+
+
+def test_another_run_does_not_find_it_even_when_its_file_is_put_there(checkpoints, tmp_path, capsys):
+    checkpoints.save(state(1))
+    other = Checkpoints(tmp_path, "e" * 64, HERE)
+    assert other.load() is None
+    other.folder.mkdir()
+    other.path.write_bytes(checkpoints.path.read_bytes())
+    assert other.load() is None
+    assert "belongs to another run" in capsys.readouterr().err
+
+
+def test_nothing_in_it_is_executed(checkpoints):
+    """A checkpoint that holds code, though its digest is right, is not read."""
+    checkpoints.save({"steps": 1, "module": Exploit()})
+    assert checkpoints.load() is None
+
+
+class Exploit:
+    def __reduce__(self):
+        return (os.abort, ())
+
+
+def test_other_surroundings_are_said_and_the_run_goes_on(checkpoints, tmp_path, capsys):
+    checkpoints.save(state(4))
+    assert Checkpoints(tmp_path, "f" * 64, {**HERE, "threads": "8"}).load()["steps"] == 4
+    message = capsys.readouterr().err
+    assert "threads was 2 and is 8" in message
+    assert "torch" not in message
+
+
+def test_surroundings_are_what_the_bits_depend_on():
+    found = environment(Precision("bf16", torch.device("cpu")))
+    assert found["precision"] == "bf16"
+    assert found["threads"] == str(torch.get_num_threads())
+    assert found["torch"] == torch.__version__
+    assert found["device"].startswith("CPU")
+
+
+@pytest.mark.parametrize(
+    ("outcome", "left"), [(None, False), (DivergedError, False), (KeyboardInterrupt, True), (RuntimeError, True)]
+)
+def test_they_are_kept_until_the_run_is_done_or_beyond_hope(checkpoints, outcome, left):
+    checkpoints.save(state(1))
+
+    def block():
+        with checkpoints.until_done():
+            if outcome is not None:
+                raise outcome
+
+    if outcome is None:
+        block()
+    else:
+        with pytest.raises(outcome):
+            block()
+    assert checkpoints.folder.exists() == left

@@ -1,0 +1,146 @@
+"""One run at a time, that dies with its dvc, and stops in good order: tried on real processes."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import psutil
+import pytest
+
+from ssl_pipeline.errors import PipelineError
+from ssl_pipeline.training.guard import only_run, stop_requests
+
+HOLD = "import sys, time; from pathlib import Path; from ssl_pipeline.training.guard import only_run\n"
+HOLD += "with only_run(Path(sys.argv[1])):\n    print('held', flush=True); time.sleep(60)"
+
+STAGE = "import time; from ssl_pipeline.training.guard import end_with_dvc; end_with_dvc()\n"
+STAGE += "print('runs', flush=True); time.sleep(60)"
+"""A stage, as far as the guard is concerned."""
+
+DVC = "import subprocess, sys\n"
+DVC += "subprocess.Popen(['/bin/sh', '-c', sys.argv[1]]).wait()"
+"""A dvc, likewise: it runs a stage through a shell and waits for it."""
+
+
+def start(*words, **options):
+    return subprocess.Popen([sys.executable, "-c", *words], stdout=subprocess.PIPE, text=True, **options)
+
+
+@pytest.fixture
+def holder(tmp_path):
+    process = start(HOLD, str(tmp_path))
+    assert process.stdout.readline() == "held\n"
+    yield process
+    process.kill()
+    process.communicate()
+
+
+def test_a_second_run_is_refused_and_told_of_the_first(tmp_path, holder):
+    with pytest.raises(PipelineError, match=rf"is in use.*as process {holder.pid}\."), only_run(tmp_path, patience=0.3):
+        pass
+
+
+def test_a_killed_run_frees_the_lock_and_a_dying_one_is_waited_for(tmp_path, holder):
+    killer = subprocess.Popen(["/bin/sh", "-c", f"sleep 0.5; kill -9 {holder.pid}"])
+    with only_run(tmp_path, patience=10):
+        assert (tmp_path / "lock").read_text() == str(os.getpid())
+    killer.wait()
+
+
+def test_the_lock_is_free_after_a_run(tmp_path):
+    for _ in range(2):
+        with only_run(tmp_path / "new", patience=0):
+            pass
+
+
+@pytest.fixture
+def stage_under_dvc(tmp_path):
+    """A function of environment variables that starts a stage by a process called dvc, and returns both."""
+    (tmp_path / "dvc").write_text(DVC)
+    (tmp_path / "stage.py").write_text(STAGE)
+    command = f"{sys.executable} {tmp_path / 'stage.py'}; true"  # not the last command: the shell stays between
+    inherited = {key: value for key, value in os.environ.items() if key != "DVC_STAGE"}
+    started = []
+
+    def begin(**variables):
+        dvc = subprocess.Popen(
+            [sys.executable, str(tmp_path / "dvc"), command],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+            env={**inherited, **variables},
+        )
+        assert dvc.stdout.readline() == "runs\n"
+        family = psutil.Process(dvc.pid).children(recursive=True)
+        started.append((dvc, family))
+        return dvc, next(process for process in family if process.cmdline()[-1].endswith("stage.py"))
+
+    yield begin
+    for dvc, family in started:
+        for process in (dvc, *(process for process in family if process.is_running())):
+            process.kill()
+        dvc.communicate()
+
+
+def gone(process, within):
+    deadline = time.monotonic() + within
+    while time.monotonic() < deadline:
+        if not process.is_running() or process.status() == psutil.STATUS_ZOMBIE:
+            return True
+        time.sleep(0.05)
+    return False
+
+
+def test_a_stage_ends_with_its_dvc_though_a_shell_lies_between(stage_under_dvc):
+    dvc, stage = stage_under_dvc(DVC_STAGE="pretrain")
+    time.sleep(1.0)
+    assert not gone(stage, 0)  # lives as long as dvc does
+    dvc.kill()  # it stays a zombie until it is waited for, and counts as dead
+    assert gone(stage, 5)
+
+
+def test_a_stage_started_by_hand_outlives_who_started_it(stage_under_dvc):
+    dvc, stage = stage_under_dvc()
+    dvc.kill()
+    assert not gone(stage, 1.5)
+
+
+def test_a_stage_whose_dvc_died_before_it_looked_ends_too(tmp_path):
+    wait = "import os, time; first = os.getppid(); print('runs', flush=True)\nwhile os.getppid() == first: time.sleep(0.01)\n"
+    (tmp_path / "stage.py").write_text(wait + STAGE)
+    parent = start(
+        "import subprocess, sys, time; subprocess.Popen([sys.executable, sys.argv[1]]); time.sleep(60)",
+        str(tmp_path / "stage.py"),
+        env={**os.environ, "DVC_STAGE": "pretrain"},
+        stderr=subprocess.DEVNULL,
+    )
+    assert parent.stdout.readline() == "runs\n"
+    (stage,) = psutil.Process(parent.pid).children()
+    parent.kill()
+    assert gone(stage, 5)
+    parent.communicate()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_the_first_signal_asks_and_afterwards_all_is_as_before(number):
+    before = signal.getsignal(number)
+    with stop_requests() as requested:
+        assert not requested()
+        os.kill(os.getpid(), number)
+        assert requested()
+        assert (
+            signal.getsignal(signal.SIGINT) == signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+        )  # a second one kills
+    assert signal.getsignal(number) == before
+
+
+def test_an_ignored_signal_stays_ignored():
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        with stop_requests() as requested:
+            os.kill(os.getpid(), signal.SIGINT)
+            assert not requested()
+    finally:
+        signal.signal(signal.SIGINT, before)
