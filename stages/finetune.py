@@ -30,7 +30,7 @@ def finetune(config: Config) -> None:
     section, reports, registry = config.finetune, paths.REPORTS / "finetune", load_registry()
     encoder, card = load_encoder(registry, paths.PRETRAIN)
     backbone = require(paths.EXPORT / "backbone.onnx", "export")
-    policy = view_policy(read_policies(paths.AUGMENTED / "policy.json"), section.view, card.size)
+    policy = view_policy(read_policies(paths.AUGMENTED / "policy.json").views, section.view, card.size)
     data = read_data(paths.STORE)
     reason = obstacle(data)
     if reason:

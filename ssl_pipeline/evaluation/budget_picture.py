@@ -8,9 +8,7 @@ from ssl_pipeline.evaluation.verdict import Verdict
 
 __all__ = ["draw_budgets"]
 
-_STYLE: dict[
-    Arm, tuple[str, str, str]
-] = {  # colours of Okabe and Ito's palette, told apart by colour-blind readers; markers for prints in grey
+_STYLE: dict[Arm, tuple[str, str, str]] = {  # colours of Okabe and Ito, which colour-blind readers tell apart
     "finetune": ("pretrained, fine-tuned", "#0072B2", "o"),
     "probe": ("pretrained, frozen probe", "#009E73", "s"),
     "scratch": ("same network from scratch", "#D55E00", "^"),
@@ -49,7 +47,7 @@ def draw_budgets(verdicts: Sequence[Verdict], classes: int, path: Path) -> None:
     axes.set_title(f"Mean of {verdicts[0].draws} draws of labels, 95 % intervals", fontsize="medium")
     axes.grid(alpha=0.3)
     axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(frameon=False)
+    axes.legend(frameon=False, loc="lower right")
     figure.savefig(
         path, metadata={"Software": None}
     )  # without matplotlib's version the bytes depend on the figures alone

@@ -10,8 +10,8 @@ For each label budget k and each draw, k training images of every class get thei
 head on the backbone's embedding as it is: of unit length, it would bound the logits of a head that starts small.
 
 What is chosen (a learning rate for `finetune` and for `scratch`, the probe's strength) is chosen for each arm and each
-budget from one grid, on validation images only, and on no more of them than the budget could afford: k of every class in
-each of the draws that choose (Oliver et al. 2018, 1804.09170, on realistic validation sets). The last step's weights
+budget from one grid, on validation images only, and on no more of them than the budget could afford: k of every class
+in each of the draws that choose (Oliver et al. 2018, 1804.09170, on realistic validation sets). The last step's weights
 count, without early stopping. Test images are looked at once for each final model.
 """
 
@@ -94,8 +94,8 @@ def view_policy(policies: Mapping[str, Policy], kind: str, size: int) -> Policy:
         raise ConfigError(f"finetune.view: unknown kind of view '{kind}'. Known: {', '.join(sorted(policies))}.")
     if policies[kind].size != size:
         raise ConfigError(
-            f"finetune.view: views of kind '{kind}' have {policies[kind].size} px, but the encoder was trained on {size} "
-            f"px: set augment.views.{kind}.size: {size}, or choose another kind."
+            f"finetune.view: views of kind '{kind}' have {policies[kind].size} px, the encoder was trained on {size} px: "
+            f"set augment.views.{kind}.size: {size}, or choose another kind."
         )
     return policies[kind]
 

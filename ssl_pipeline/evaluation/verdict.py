@@ -56,7 +56,7 @@ def estimate(scores: npt.NDArray[np.floating[Any] | np.integer[Any]]) -> Estimat
 
     Other labels would have given another figure, and so would other test images. The two variances of the mean add up,
     each estimated from its own margin of the table; Welch and Satterthwaite's degrees of freedom give the t quantile.
-    Over draws alone, an interval at the largest budget, where all draws hold the same labels, would be close to nothing.
+    Over draws alone, an interval at the largest budget, where all draws hold the same labels, would be next to nothing.
 
     Args:
         scores: (draws, images), at least 2 x 2: 1 for an image told right, 0 for another, or differences of such.
