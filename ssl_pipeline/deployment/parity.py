@@ -96,22 +96,21 @@ def compare(expected: Mapping[str, Rows], actual: Mapping[str, Rows], probabilit
             that is sure of itself may give nearly the same probabilities to all images of a class.
 
     Returns:
-        non_finite: How many values are NaN or infinite; if there are any, the only figure.
+        non_finite_torch, non_finite_onnx: How many values are NaN or infinite; only if there are any, and then alone.
         max_difference: Between torch and onnxruntime, relative to the largest component of torch's row.
         row_difference: Likewise, between a row in a batch and the same row alone, both onnxruntime's.
         min_cosine: Between torch's row and onnxruntime's.
         variation: See `MIN_VARIATION`.
     """
     torch_rows, onnx_rows = _gather(expected, *expected), _gather(actual, *expected)
-    bad = ~(np.isfinite(torch_rows) & np.isfinite(onnx_rows))
-    if bad.any():
-        return {"non_finite": float(bad.sum())}
+    bad = {"torch": (~np.isfinite(torch_rows)).sum(), "onnx": (~np.isfinite(onnx_rows)).sum()}
+    if any(bad.values()):
+        return {f"non_finite_{side}": float(count) for side, count in bad.items()}
     alone = [f"row/{number}" for number in range(7)]
     originals = [name for name in actual if name.startswith("original/")]
     different = _gather(actual, *(originals if len(originals) > 1 else alone))
     scores = np.log(different.clip(1e-30)) if probabilities else different
     return {
-        "non_finite": 0.0,
         "max_difference": _difference(torch_rows, onnx_rows),
         "row_difference": _difference(_gather(actual, *alone[:2], *alone), _gather(actual, "batch/2", "batch/7")),
         "min_cosine": float(_cosines(torch_rows, onnx_rows).min()),
@@ -121,10 +120,15 @@ def compare(expected: Mapping[str, Rows], actual: Mapping[str, Rows], probabilit
 
 def broken(figures: Mapping[str, float]) -> list[str]:
     """One line for each broken bound, with the figure and what to do."""
-    if figures["non_finite"]:
+    if figures.get("non_finite_torch"):
         return [
-            f"- {figures['non_finite']:.0f} values are NaN or infinite: training diverged; lower "
+            f"- {figures['non_finite_torch']:.0f} of torch's values are NaN or infinite: training diverged; lower "
             "pretrain.optimizer.learning_rate, or set pretrain.clip_norm."
+        ]
+    if figures.get("non_finite_onnx"):
+        return [
+            f"- {figures['non_finite_onnx']:.0f} of onnxruntime's values are NaN or infinite, torch's are not: the "
+            "backbone has operations that do not export exactly; try another export.opset or pretrain.backbone."
         ]
     problems = []
     if figures["variation"] < MIN_VARIATION:

@@ -130,8 +130,12 @@ def test_values_that_are_not_finite_are_refused(
     model: Model, originals: list[Images], replay: list[str], tmp_path: Path
 ):
     path = behind(model, tmp_path / "nan.onnx", helper.make_node("Log", ["inner"], ["embedding"]))
-    with pytest.raises(PipelineError, match=r"- [1-9]\d* values are NaN or infinite"):
+    with pytest.raises(PipelineError, match=r"- [1-9]\d* of onnxruntime's values are NaN or infinite, torch's are not"):
         parity.verify(path, originals, replay)
+    answers = {name: np.full((len(batch), 16), np.nan) for name, batch in parity.probes(originals, 16).items()}
+    np.savez(tmp_path / "nan.npz", **answers)
+    with pytest.raises(PipelineError, match=r"of torch's values are NaN or infinite: training diverged"):
+        parity.verify(path, originals, [sys.executable, "-c", REPLAY, str(tmp_path / "nan.npz")])
 
 
 def test_a_reference_that_fails_is_no_proof(model: Model, originals: list[Images]):
