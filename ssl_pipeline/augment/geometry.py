@@ -56,8 +56,8 @@ def resample(images: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
     """
     n, height, width, channels = images.shape
     flat = images.to(torch.float32).reshape(n, height, width * channels)
-    short = torch.bmm(rows.expand(n, -1, -1), flat).reshape(n, -1, width, channels)
-    flat = short.permute(0, 3, 1, 2).reshape(n, -1, width)
+    short = torch.bmm(rows.expand(n, -1, -1), flat).reshape(n, rows.shape[1], width, channels)
+    flat = short.permute(0, 3, 1, 2).reshape(n, channels * rows.shape[1], width)
     small = torch.bmm(flat, columns.expand(n, -1, -1).transpose(1, 2))
     return small.reshape(n, channels, rows.shape[1], columns.shape[1])
 
@@ -93,7 +93,7 @@ def fit(images: Tensor, size: int, mode: str, background: Sequence[float]) -> Te
         )
         for axis, pixels in enumerate((height, width))
     ]
-    fitted = resample(images, *filters) / 255
+    fitted = (resample(images, *filters) / 255).clamp(0, 1)  # weights sum to 1 but for a last bit
     if mode == "letterbox":
         inside = (slots >= 0) & (slots < target)
         border = torch.tensor(background, dtype=torch.float32, device=images.device).reshape(1, -1, 1, 1) / 255

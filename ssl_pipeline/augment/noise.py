@@ -29,14 +29,16 @@ def gaussian_blur(images: Tensor, sigma: Tensor, chosen: Tensor, radius: int) ->
     offsets = torch.arange(-radius, radius + 1, device=images.device, dtype=torch.float32)
     kernel = (-0.5 * (offsets / sigma[:, None]).square()).exp()
     kernel = torch.where(chosen[:, None], kernel / kernel.sum(-1, keepdim=True), (offsets == 0).float())
-    taps = kernel[:, :, None, None, None].unbind(1)  # each (N, 1, 1, 1)
+    centre, *sides = kernel[:, radius:, None, None, None].unbind(1)  # each (N, 1, 1, 1)
     size = images.shape[-1]
-    padded = F.pad(images, (radius, radius, 0, 0), mode="reflect")
-    images = sum((tap * padded[..., i : i + size] for i, tap in enumerate(taps[1:], 1)), taps[0] * padded[..., :size])
-    padded = F.pad(images, (0, 0, radius, radius), mode="reflect")
-    return sum(
-        (tap * padded[..., i : i + size, :] for i, tap in enumerate(taps[1:], 1)), taps[0] * padded[..., :size, :]
-    )
+    for dim, margins in ((3, (radius, radius, 0, 0)), (2, (0, 0, radius, radius))):
+        padded = F.pad(images, margins, mode="reflect")
+        images = centre * images
+        for reach, tap in enumerate(sides, 1):  # neighbours to both sides have the same weight
+            images = images + tap * (
+                padded.narrow(dim, radius - reach, size) + padded.narrow(dim, radius + reach, size)
+            )
+    return images
 
 
 def gaussian_noise(images: Tensor, noise: Tensor, std: Tensor) -> Tensor:

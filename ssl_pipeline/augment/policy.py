@@ -105,6 +105,11 @@ class Policy(BaseModel):
         """Names of the operations that some view receives (p > 0)."""
         return {name for name, value in self if isinstance(value, Operation) and value.p > 0}
 
+    def pruned(self) -> "Policy":
+        """The same policy, with None for each operation that no view receives."""
+        unused = {name: None for name, value in self if isinstance(value, Operation) and value.p == 0}
+        return self.model_copy(update=unused)
+
 
 class Policies(BaseModel):
     """policy.json: the kinds of views, and how images became canvases, as later stages need to know it."""

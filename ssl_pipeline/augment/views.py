@@ -7,8 +7,7 @@ that nothing smooths or inverts it. Brightness, contrast, saturation and hue fol
 """
 
 import math
-from collections.abc import Mapping
-from typing import Any, cast
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 import numpy.typing as npt
@@ -16,12 +15,11 @@ import torch
 from torch import Tensor, nn
 
 from ssl_pipeline import randomness
-from ssl_pipeline.augment import colour, geometry
-from ssl_pipeline.augment.noise import blur_radius, gaussian_blur
-from ssl_pipeline.augment.noise import gaussian_noise as add_noise
-from ssl_pipeline.augment.policy import Policy
+from ssl_pipeline.augment import colour, geometry, noise
+from ssl_pipeline.augment.policy import ColorJitter, GaussianBlur, Operation, Policy, RandomResizedCrop, Rotation
 
-Draw = dict[str, Tensor]
+Draw = Mapping[str, Tensor]
+"""Parameter -> (N,) numbers in [0, 1)."""
 
 __all__ = ["PARAMETERS", "ViewMaker", "make_views"]
 
@@ -49,8 +47,8 @@ PARAMETERS = (
 """What each column of the uniforms decides. Every policy has all columns, so that turning an operation off changes no
 other's numbers; a bare name is the choice whether a view receives the operation: it does if the number is below p."""
 
-_CHUNK_VALUES = 2**19
-"""Values of the views that are made at a time: some megabytes, which stay in a CPU's cache."""
+_CHUNK_VALUES = 2**18
+"""Values of the views that are made at a time: a megabyte, so that they stay in a CPU's cache between operations."""
 
 
 class ViewMaker(nn.Module):
@@ -61,106 +59,120 @@ class ViewMaker(nn.Module):
     """
 
     parameter_count = len(PARAMETERS)
+    """P, how many uniforms a view needs."""
 
     def __init__(self, policy: Policy):
         super().__init__()
-        self.policy = policy
-        self.active = policy.active()
+        self.policy = policy.pruned()
 
     @property
     def needs_noise(self) -> bool:
         """Whether `forward` wants normal numbers."""
-        return "gaussian_noise" in self.active
+        return self.policy.gaussian_noise is not None
 
-    def forward(self, images: Tensor, uniforms: Tensor, noise: Tensor | None = None) -> Tensor:
+    def forward(self, images: Tensor, uniforms: Tensor, normals: Tensor | None = None) -> Tensor:
         """Make one view of each image.
 
         Args:
             images: (N, C, C, 3) uint8, the canvases.
             uniforms: (N, P) float32 in [0, 1), a column for each of `PARAMETERS`.
-            noise: (N, 3, S, S) float32, standard normal, if `needs_noise`.
+            normals: (N, 3, S, S) float32, standard normal, if `needs_noise`; zeros do for views that receive no noise.
 
         Returns:
             (N, 3, S, S) float32 in [0, 1].
         """
+        policy = self.policy
         draw = dict(zip(PARAMETERS, uniforms.unbind(1), strict=True))
-        views = self._place(images, draw)
-        for name in ("rotation", "color_jitter", "grayscale", "gaussian_blur", "solarize"):
-            if name in self.active:
-                views = getattr(self, f"_{name}")(views, draw)
-        if self.needs_noise:
-            options = self._options("gaussian_noise")
-            std = torch.where(draw["gaussian_noise"] < options.p, options.std, 0.0)
-            views = add_noise(views, cast(Tensor, noise), std)
+        views = _place(images, policy, draw)
+        if policy.rotation:
+            views = _rotate(views, policy.rotation, draw)
+        if policy.color_jitter:
+            views = _jitter(views, policy.color_jitter, draw)
+        if policy.grayscale:
+            views = torch.where(_each(draw["grayscale"] < policy.grayscale.p), colour.grey(views), views)
+        if policy.gaussian_blur:
+            views = _blur(views, policy.gaussian_blur, draw)
+        if policy.solarize:
+            views = colour.solarize(views, policy.solarize.threshold, draw["solarize"] < policy.solarize.p)
+        if policy.gaussian_noise:
+            assert normals is not None, "a policy with gaussian_noise needs normal numbers"
+            std = torch.where(draw["gaussian_noise"] < policy.gaussian_noise.p, policy.gaussian_noise.std, 0.0)
+            views = noise.gaussian_noise(views, normals, std)
         return views
 
-    def _options(self, name: str) -> Any:
-        return getattr(self.policy, name)
 
-    def _place(self, images: Tensor, draw: Draw) -> Tensor:
-        """Crop, resize and flip in one resampling."""
-        canvas = images.shape[1]
-        side = torch.full_like(draw["random_resized_crop"], float(canvas))
-        height, width, top, left = side, side, torch.zeros_like(side), torch.zeros_like(side)
-        if "random_resized_crop" in self.active:
-            options = self._options("random_resized_crop")
-            chosen = draw["random_resized_crop"] < options.p
-            area = _between(draw["random_resized_crop.area"], *options.scale) * canvas**2
-            ratio = _between(draw["random_resized_crop.ratio"], *(math.log(limit) for limit in options.ratio)).exp()
-            height = torch.where(chosen, (area / ratio).sqrt().clamp(1, canvas), side)
-            width = torch.where(chosen, (area * ratio).sqrt().clamp(1, canvas), side)
-            top = draw["random_resized_crop.top"] * (side - height)
-            left = draw["random_resized_crop.left"] * (side - width)
-        rows = self._filter(canvas, top, height, self._flipped("vertical_flip", draw))
-        columns = self._filter(canvas, left, width, self._flipped("horizontal_flip", draw))
-        return (geometry.resample(images, rows, columns) / 255).clamp(0, 1)
+def _place(images: Tensor, policy: Policy, draw: Draw) -> Tensor:
+    """Crop, resize and flip in one resampling: (N, 3, S, S)."""
+    canvas = images.shape[1]
+    (top, height), (left, width) = _box(canvas, policy.random_resized_crop, draw)
+    rows = _filter(canvas, policy.size, top, height, policy.vertical_flip, draw["vertical_flip"])
+    columns = _filter(canvas, policy.size, left, width, policy.horizontal_flip, draw["horizontal_flip"])
+    return (geometry.resample(images, rows, columns) / 255).clamp(0, 1)  # weights sum to 1 but for a last bit
 
-    def _flipped(self, name: str, draw: Draw) -> Tensor | None:
-        return draw[name] < self._options(name).p if name in self.active else None
 
-    def _filter(self, canvas: int, start: Tensor, length: Tensor, flipped: Tensor | None) -> Tensor:
-        """The filter (N, S, C) of one axis; a flip reverses the order of its output pixels."""
-        size = self.policy.size
-        positions = torch.arange(size, device=start.device, dtype=torch.float32).expand(start.shape[0], size)
-        if flipped is not None:
-            positions = torch.where(flipped[:, None], size - 1 - positions, positions)
-        return geometry.triangle_filter(canvas, start, length, positions, torch.full_like(start, float(size)))
+def _box(
+    canvas: int, crop: RandomResizedCrop | None, draw: Draw
+) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
+    """What is cropped, as (top, height), (left, width), each (N,), in pixels and fractions of them.
 
-    def _rotation(self, views: Tensor, draw: Draw) -> Tensor:
-        options = self._options("rotation")
-        angle = _between(draw["rotation.angle"], -options.degrees, options.degrees)
-        return geometry.rotate(views, torch.where(draw["rotation"] < options.p, angle, 0.0))
+    Where a box would be wider or higher than the canvas, that side is cut to it. (torchvision draws again, up to ten
+    times, which is no function of a fixed number of uniforms.) Boxes are not rounded to whole pixels: a small canvas
+    has few such boxes, and runtimes that differ in a last bit would now and then round to different ones.
+    """
+    whole = torch.full_like(draw["random_resized_crop"], float(canvas))
+    if crop is None:
+        return (torch.zeros_like(whole), whole), (torch.zeros_like(whole), whole)
+    chosen = draw["random_resized_crop"] < crop.p
+    area = _between(draw["random_resized_crop.area"], *crop.scale) * canvas**2
+    ratio = _between(draw["random_resized_crop.ratio"], *(math.log(limit) for limit in crop.ratio)).exp()
+    height = torch.where(chosen, (area / ratio).sqrt().clamp(1, canvas), whole)
+    width = torch.where(chosen, (area * ratio).sqrt().clamp(1, canvas), whole)
+    top = draw["random_resized_crop.top"] * (canvas - height)
+    left = draw["random_resized_crop.left"] * (canvas - width)
+    return (top, height), (left, width)
 
-    def _color_jitter(self, views: Tensor, draw: Draw) -> Tensor:
-        options = self._options("color_jitter")
-        chosen = draw["color_jitter"] < options.p
-        for name in ("brightness", "contrast", "saturation"):
-            strength = getattr(options, name)
-            if strength:
-                factor = _between(draw[f"color_jitter.{name}"], 1 - strength, 1 + strength)
-                views = getattr(colour, name)(views, torch.where(chosen, factor, 1.0))
-        if options.hue:
-            shift = _between(draw["color_jitter.hue"], -options.hue, options.hue)
-            views = colour.hue(views, torch.where(chosen, shift, 0.0))
-        return views
 
-    def _grayscale(self, views: Tensor, draw: Draw) -> Tensor:
-        chosen = draw["grayscale"] < self._options("grayscale").p
-        return torch.where(chosen[:, None, None, None], colour.grey(views), views)
+def _filter(canvas: int, size: int, start: Tensor, length: Tensor, flip: Operation | None, number: Tensor) -> Tensor:
+    """The filter (N, S, C) of one axis; a flip asks for its output pixels in reverse."""
+    positions = torch.arange(size, device=start.device, dtype=torch.float32).expand(start.shape[0], size)
+    if flip:
+        positions = torch.where((number < flip.p)[:, None], size - 1 - positions, positions)
+    return geometry.triangle_filter(canvas, start, length, positions, torch.full_like(start, float(size)))
 
-    def _gaussian_blur(self, views: Tensor, draw: Draw) -> Tensor:
-        options = self._options("gaussian_blur")
-        sigma = _between(draw["gaussian_blur.sigma"], *options.sigma)
-        radius = blur_radius(options.sigma[1], self.policy.size)
-        return gaussian_blur(views, sigma, draw["gaussian_blur"] < options.p, radius)
 
-    def _solarize(self, views: Tensor, draw: Draw) -> Tensor:
-        options = self._options("solarize")
-        return colour.solarize(views, options.threshold, draw["solarize"] < options.p)
+def _rotate(views: Tensor, rotation: Rotation, draw: Draw) -> Tensor:
+    angle = _between(draw["rotation.angle"], -rotation.degrees, rotation.degrees)
+    return torch.where(_each(draw["rotation"] < rotation.p), geometry.rotate(views, angle), views)
+
+
+def _jitter(views: Tensor, jitter: ColorJitter, draw: Draw) -> Tensor:
+    chosen = draw["color_jitter"] < jitter.p
+    for name, operation in (
+        ("brightness", colour.brightness),
+        ("contrast", colour.contrast),
+        ("saturation", colour.saturation),
+    ):
+        if strength := getattr(jitter, name):
+            factor = _between(draw[f"color_jitter.{name}"], 1 - strength, 1 + strength)
+            views = operation(views, torch.where(chosen, factor, 1.0))
+    if jitter.hue:
+        shift = _between(draw["color_jitter.hue"], -jitter.hue, jitter.hue)
+        views = colour.hue(views, torch.where(chosen, shift, 0.0))
+    return views
+
+
+def _blur(views: Tensor, blur: GaussianBlur, draw: Draw) -> Tensor:
+    sigma = _between(draw["gaussian_blur.sigma"], *blur.sigma)
+    radius = noise.blur_radius(blur.sigma[1], views.shape[-1])
+    return noise.gaussian_blur(views, sigma, draw["gaussian_blur"] < blur.p, radius)
 
 
 def _between(uniform: Tensor, low: float, high: float) -> Tensor:
     return low + (high - low) * uniform
+
+
+def _each(values: Tensor) -> Tensor:
+    return values[:, None, None, None]
 
 
 def make_views(
@@ -171,11 +183,11 @@ def make_views(
     seed: int,
     epoch: int,
 ) -> dict[str, Tensor]:
-    """Make all views that a pretext task asks for; a sample's are the same in every batch, to the bit.
+    """Make all views that a pretext task asks for; on a CPU a sample's are the same in every batch, to the bit.
 
     Args:
         policies: Kind -> policy.
-        counts: Kind -> how many views of it.
+        counts: Kind -> V, how many views of it a sample needs.
         images: (N, C, C, 3) uint8 canvases, on the device on which to compute.
         ids: (N,) identities of the samples.
         seed: The run's.
@@ -184,24 +196,31 @@ def make_views(
     Returns:
         Kind -> (N, V, 3, S, S) float32 in [0, 1].
     """
-    return {
-        kind: torch.stack(
-            [_one(ViewMaker(policies[kind]), images, ids, seed, epoch, f"{kind}/{i}") for i in range(count)], 1
-        )
-        for kind, count in counts.items()
-    }
+    made = {}
+    # Mixed precision is for networks: bfloat16 would cost a crop two grey levels
+    with torch.autocast(images.device.type, enabled=False):
+        for kind, count in counts.items():
+            maker = ViewMaker(policies[kind])
+            size = maker.policy.size
+            views = torch.empty(len(ids), count, 3, size, size, device=images.device)
+            chunk = max(1, _CHUNK_VALUES // (3 * max(size, images.shape[1]) ** 2))
+            for start in range(0, len(ids), chunk):
+                part = slice(start, start + chunk)
+                for i in range(count):
+                    numbers = _numbers(maker, seed, epoch, ids[part], f"{kind}/{i}")
+                    views[part, i] = maker(images[part], *(array.to(images.device) for array in numbers))
+            made[kind] = views
+    return made
 
 
-def _one(maker: ViewMaker, images: Tensor, ids: npt.NDArray[np.uint64], seed: int, epoch: int, view: str) -> Tensor:
-    """One view of each image, made in chunks."""
-    size = maker.policy.size
-    chunk = max(1, _CHUNK_VALUES // (3 * max(size, images.shape[1]) ** 2))
-    parts = []
-    for start in range(0, len(ids), chunk):
-        part = ids[start : start + chunk]
-        uniforms = torch.from_numpy(randomness.uniforms(seed, epoch, part, view, maker.parameter_count))
-        noise = None
-        if maker.needs_noise:
-            noise = torch.from_numpy(randomness.normals(seed, epoch, part, view, (3, size, size))).to(images.device)
-        parts.append(maker(images[start : start + chunk], uniforms.to(images.device), noise))
-    return torch.cat(parts)
+def _numbers(maker: ViewMaker, seed: int, epoch: int, ids: npt.NDArray[np.uint64], view: str) -> Iterator[Tensor]:
+    """What one view of each sample is made from: uniforms (N, P) and, if there is noise, normals (N, 3, S, S)."""
+    uniforms = randomness.uniforms(seed, epoch, ids, view, maker.parameter_count)
+    yield torch.from_numpy(uniforms)
+    if noisy := maker.policy.gaussian_noise:
+        # Normals are dear: only the views that receive noise get any
+        chosen = uniforms[:, PARAMETERS.index("gaussian_noise")] < np.float32(noisy.p)
+        shape = (3, maker.policy.size, maker.policy.size)
+        normals = np.zeros((len(ids), *shape), dtype=np.float32)
+        normals[chosen] = randomness.normals(seed, epoch, ids[chosen], view, shape)
+        yield torch.from_numpy(normals)
