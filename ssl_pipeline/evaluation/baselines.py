@@ -39,7 +39,7 @@ def raw_pixels(images: Images) -> Features:
     area = (np.maximum(overlap, 0) * (side / canvas)).astype(np.float32)  # (side, C), rows sum to 1
     rows = np.tensordot(images.astype(np.float32) / 255, area, axes=(1, 1))  # (n, C, 3, side)
     pixels = np.tensordot(rows, area, axes=(1, 1))  # (n, 3, side, side)
-    return pixels.reshape(len(images), -1)
+    return pixels.reshape(len(images), 3 * side * side)
 
 
 def colour_histogram(images: Images) -> Features:

@@ -1,5 +1,6 @@
 """Pictures of what was evaluated."""
 
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -45,7 +46,8 @@ def confusion(counts: npt.NDArray[np.int64], classes: Sequence[str], title: str,
             colour = "white" if shares[row, column] > 0.5 else "black"
             axes.text(column, row, str(counts[row, column]), ha="center", va="center", color=colour, fontsize=size)
     figure.colorbar(image, ax=axes, label="share of the actual class", shrink=0.6)
-    with atomic_file(path) as temporary:
+    with atomic_file(path) as temporary, warnings.catch_warnings():
+        warnings.filterwarnings("ignore", r"Glyph .* missing")  # a script that the font lacks is drawn as boxes
         figure.savefig(temporary, format="png", dpi=120, bbox_inches="tight", metadata={"Software": None})
 
 

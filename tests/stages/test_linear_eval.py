@@ -1,0 +1,284 @@
+"""The stage as a command, on a small store of real digits and an exported backbone."""
+
+import csv
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+import pytest
+import yaml
+from click.testing import CliRunner, Result
+from sklearn.datasets import load_digits
+from sklearn.metrics import accuracy_score, balanced_accuracy_score, recall_score
+
+from plugins import load_registry
+from ssl_pipeline.config import Choice
+from ssl_pipeline.data.store import IndexRow, read_labels
+from ssl_pipeline.data.writer import write_index, write_split
+from ssl_pipeline.deployment.export import export_backbone
+from ssl_pipeline.deployment.runtime import open_session, run
+from ssl_pipeline.evaluation import report
+from ssl_pipeline.models.rebuild import ModelCard, build_encoder, save_model, versions
+from ssl_pipeline.products import sha256
+from ssl_pipeline.recipes import Recipe
+from stages.linear_eval import linear_eval
+
+MEAN, STD = (0.3, 0.3, 0.3), (0.37, 0.37, 0.37)
+BACKBONE = Choice.model_validate({"name": "resnet_cifar", "depth": 8, "width": 4})
+SIZES = {"train": 200, "val": 60, "test": 120}
+PROBE, REPORTS = Path("models/linear_eval/linear_probe.onnx"), Path("reports/linear_eval")
+REPOSITORY = Path(__file__).parents[2]
+
+Relabel = Callable[[str, npt.NDArray[np.int64]], list[str]]
+
+
+def write_store(store: Path, relabel: Relabel) -> None:
+    """Digits in three splits; `relabel` gives the names of a split's classes, "" for none."""
+    x, y = load_digits(return_X_y=True)
+    images = np.repeat((x * 15.9).astype(np.uint8).reshape(-1, 8, 8, 1), 3, axis=3)
+    rows, start = [], 0
+    shutil.rmtree(store, ignore_errors=True)
+    for split, size in SIZES.items():
+        part = slice(start, start + size)
+        write_split(store / split, np.arange(size, dtype=np.uint64), [images[part]], 8)
+        for row, label in enumerate(relabel(split, y[part])):
+            rows.append(IndexRow(f"{start + row:016x}", f"{start + row}.png", label, split, "", 8, 8, row))
+        start += size
+    write_index(store, rows)
+
+
+def as_they_are(split: str, labels: npt.NDArray[np.int64]) -> list[str]:
+    return [f"digit {label}" for label in labels]
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("exported")
+    encoder = build_encoder(load_registry(), BACKBONE, MEAN, STD, 0, 8).eval()
+    card = ModelCard(
+        backbone=BACKBONE,
+        recipe=Recipe(name="rotation", pretext_task=Choice(name="rotation")),
+        embedding_dim=encoder.embedding_dim,
+        size=8,
+        resize="squash",
+        background=(255, 255, 255),
+        mean=MEAN,
+        std=STD,
+        seed=0,
+        weights_sha256="",
+        params_sha256="",
+        plugins={},
+        versions=versions(),
+    )
+    (root / "models/pretrain").mkdir(parents=True)
+    card = save_model(root / "models/pretrain", encoder, None, card)
+    export_backbone(encoder, card, root / "models/export/backbone.onnx", l2_normalize=True, opset=18)
+    return root
+
+
+@pytest.fixture
+def project(exported: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    shutil.copytree(exported, tmp_path, dirs_exist_ok=True)
+    params = yaml.safe_load((REPOSITORY / "params.yaml").read_text())
+    params["linear_eval"] |= {"strengths": [0.01, 1.0], "bootstrap": 100}
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(params))
+    write_store(tmp_path / "data/augmented/store", as_they_are)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(report, "_DRAWS", 2)
+    return tmp_path
+
+
+def evaluate(status: int = 0) -> Result:
+    result = CliRunner().invoke(linear_eval, [], catch_exceptions=False)
+    assert result.exit_code == status, result.output
+    return result
+
+
+def relabelled(relabel: Relabel) -> str:
+    write_store(Path("data/augmented/store"), relabel)
+    return evaluate().output
+
+
+def metrics() -> dict:
+    return json.loads((REPORTS / "metrics.json").read_text())
+
+
+@pytest.mark.usefixtures("project")
+def test_the_figures_are_those_of_the_predictions_and_the_shipped_file_makes_them():
+    before = sha256(Path("models/export/backbone.onnx"))
+    output = evaluate().output
+    found = metrics()
+    with (REPORTS / "confusion.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    actual, predicted = [row["actual"] for row in rows], [row["predicted"] for row in rows]
+    classes, labels = read_labels(Path("data/augmented/store"), "test")
+    assert actual == [classes[label] for label in labels]
+    assert found["accuracy"] == pytest.approx(accuracy_score(actual, predicted))
+    assert found["balanced_accuracy"] == pytest.approx(balanced_accuracy_score(actual, predicted))
+    with (REPORTS / "recalls.csv").open() as file:
+        recalls = {row["class"]: float(row["recall"]) for row in csv.DictReader(file)}
+    expected = dict(zip(classes, recall_score(actual, predicted, average=None), strict=True))
+    assert recalls == pytest.approx(expected)
+
+    images = load_digits().data[260:380].reshape(-1, 8, 8, 1)
+    pixels = np.repeat((images * 15.9).astype(np.uint8), 3, axis=3)
+    probabilities = run(open_session(PROBE), pixels)
+    np.testing.assert_allclose(probabilities.sum(axis=1), 1, atol=1e-5)
+    assert [classes[n] for n in probabilities.argmax(axis=1)] == predicted
+
+    metadata = {entry.key: entry.value for entry in onnx.load(PROBE).metadata_props}
+    assert json.loads(metadata["classes"]) == list(classes)
+    assert (
+        metadata["backbone_sha256"] == found["backbone_sha256"] == before == sha256(Path("models/export/backbone.onnx"))
+    )
+    assert (REPORTS / "pictures/confusion.png").stat().st_size > 5000
+    assert f"linear probe {100 * found['accuracy']:.1f} %" in output
+    assert "120 test images" in output
+
+
+@pytest.mark.usefixtures("project")
+def test_everything_stands_beside_the_probe():
+    evaluate()
+    found = metrics()
+    for name in ("random_encoder", "raw_pixels", "colour_histogram", "knn"):
+        assert 0 <= found[name]["accuracy_low"] <= found[name]["accuracy"] <= found[name]["accuracy_high"] <= 1
+    for name in ("random_encoder", "raw_pixels", "colour_histogram"):
+        gain = found[f"gain_over_{name}"]
+        assert gain["accuracy"] == pytest.approx(found["accuracy"] - found[name]["accuracy"])
+        assert gain["accuracy_low"] <= gain["accuracy"] <= gain["accuracy_high"]
+        assert found[name]["converged"] is True
+    assert found["raw_pixels"]["accuracy"] > 0.8
+    assert found["random_encoder"]["best_of"] == 2
+    assert found["random_encoder"]["accuracy"] > found["colour_histogram"]["accuracy"]
+    assert (found["knn"]["k"], found["knn"]["temperature"]) == (20, 0.07)
+    assert found["labels"] == {"classes": 10, "train": 200, "val": 60, "test": 120}
+    assert found["spread"]["images"] == 200
+
+
+@pytest.mark.usefixtures("project")
+def test_shuffled_test_labels_change_neither_the_choice_nor_the_product():
+    evaluate()
+    honest, product = metrics(), PROBE.read_bytes()
+
+    def shuffled(split: str, labels: npt.NDArray[np.int64]) -> list[str]:
+        return as_they_are(split, np.random.default_rng(0).permutation(labels) if split == "test" else labels)
+
+    relabelled(shuffled)
+    found = metrics()
+    assert PROBE.read_bytes() == product
+    assert found["accuracy"] < 0.3 < honest["accuracy"]
+    for part in ({}, "random_encoder", "raw_pixels", "colour_histogram"):
+        for choice in ("strength", "validation_accuracy"):
+            assert (found[part] if part else found)[choice] == (honest[part] if part else honest)[choice]
+
+
+@pytest.mark.usefixtures("project")
+def test_twice_the_same_bytes():
+    evaluate()
+    first = {path: path.read_bytes() for path in [PROBE, *REPORTS.rglob("*.*")] if path.is_file()}
+    evaluate()
+    assert {path: path.read_bytes() for path in first} == first
+
+
+@pytest.mark.usefixtures("project")
+@pytest.mark.parametrize(
+    ("label", "classes", "reason"), [("", 0, "name no class"), ("digit 3", 1, "name only 'digit 3'")]
+)
+def test_without_labels_to_tell_apart_the_pipeline_goes_on(label, classes, reason):
+    evaluate()  # a probe from before must not stay
+    output = relabelled(lambda split, labels: [label] * len(labels))
+    assert output.count("\n") == 1
+    assert reason in output
+    assert not PROBE.exists()
+    assert reason in json.loads(Path("models/linear_eval/no_probe.json").read_text())["reason"]
+    found = metrics()
+    assert reason in found["no_probe"]
+    assert found["labels"]["classes"] == classes
+    assert found["backbone_sha256"] == sha256(Path("models/export/backbone.onnx"))
+    assert 1 <= found["spread"]["effective_rank"] <= 16
+    assert -4.1 < found["spread"]["uniformity"] <= 0
+    assert 0 < found["spread"]["embedding_std"] <= 1
+    assert "accuracy" not in found
+    assert (REPORTS / "confusion.csv").read_text() == "actual,predicted\n"
+    assert (REPORTS / "pictures").is_dir()
+
+
+@pytest.mark.usefixtures("project")
+def test_labels_few_and_uneven():
+    """A pool with few labels, a class that only the test knows, one that only validation knows."""
+
+    def few(split: str, labels: npt.NDArray[np.int64]) -> list[str]:
+        names = as_they_are(split, labels)
+        unknown = {"train": [8, 9], "val": [9], "test": []}[split]
+        kept = 25 if split == "train" else len(names)
+        return [name if row < kept and labels[row] not in unknown else "" for row, name in enumerate(names)]
+
+    relabelled(few)
+    found = metrics()
+    assert found["labels"]["train"] < 25
+    assert 0.2 < found["accuracy"] < 0.9
+    predicted = {line.split(",")[1] for line in (REPORTS / "confusion.csv").read_text().splitlines()}
+    assert "digit 9" not in predicted
+    with (REPORTS / "recalls.csv").open() as file:
+        assert {row["class"]: row["recall"] for row in csv.DictReader(file)}["digit 9"] == "0.0"
+
+
+@pytest.mark.usefixtures("project")
+@pytest.mark.parametrize("empty", ["val", "test"])
+def test_a_split_without_labels(empty):
+    output = relabelled(lambda split, labels: [""] * len(labels) if split == empty else as_they_are(split, labels))
+    found = metrics()
+    assert PROBE.exists()
+    assert found["labels"][empty] == 0
+    if empty == "test":
+        assert "no test image has a label" in output
+        assert "accuracy" not in found
+        assert found["validation_accuracy"] > 0.3
+    else:
+        assert found["strength"] == 0.01
+        assert "validation_accuracy" not in found
+        assert found["accuracy"] > 0.3
+
+
+@pytest.mark.usefixtures("project")
+def test_a_graph_that_disagrees_with_its_probe_is_not_shipped(monkeypatch: pytest.MonkeyPatch):
+    original = report.append_classifier
+    monkeypatch.setattr(report, "append_classifier", lambda b, weight, *rest: original(b, weight * 1.1, *rest))
+    assert "linear_probe.onnx gives probabilities that differ from the probe's" in evaluate(1).output
+    assert not PROBE.exists()
+
+
+@pytest.mark.usefixtures("project")
+def test_a_file_that_changes_meanwhile_is_noticed(monkeypatch: pytest.MonkeyPatch):
+    backbone, original = Path("models/export/backbone.onnx"), report.predict
+
+    def meddle(*arguments):
+        backbone.write_bytes(backbone.read_bytes() + b"\0")
+        return original(*arguments)
+
+    monkeypatch.setattr(report, "predict", meddle)
+    assert "changed while it was evaluated" in evaluate(1).output
+    assert not (REPORTS / "metrics.json").exists()
+
+
+@pytest.mark.usefixtures("project")
+@pytest.mark.parametrize(
+    ("missing", "maker"),
+    [("models/export", "export"), ("data/augmented/store", "augment"), ("models/pretrain", "pretrain")],
+)
+def test_out_of_order(missing, maker):
+    shutil.rmtree(missing)
+    output = evaluate(1).output
+    assert "does not exist" in output
+    assert f"dvc repro {maker}" in output
+
+
+@pytest.mark.usefixtures("project")
+def test_a_solver_that_does_not_converge_is_reported(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("ssl_pipeline.evaluation.linear_probe._MAX_ITERATIONS", 2)
+    assert "stopped before the optimum for raw_pixels" in evaluate().output
+    assert metrics()["converged"] is False
