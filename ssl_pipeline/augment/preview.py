@@ -17,8 +17,10 @@ from ssl_pipeline.randomness import hash64
 __all__ = ["write_preview"]
 
 IMAGES, VIEWS = 12, 6
-CELL, GAP, TITLE = 64, 4, 16
-"""Sides of a cell, of the gaps between cells and of the line of titles, in px."""
+CELL, GAP, TITLE = 96, 4, 16
+"""Least side of a cell, the gaps between cells and the height of the line of titles, in px."""
+PAPER = "#9fb4c7"
+"""Blueish, so that white, grey and black borders of views stand out."""
 
 
 def write_preview(store: Path, policies: Mapping[str, Policy], seed: int, path: Path) -> None:
@@ -35,10 +37,10 @@ def write_preview(store: Path, policies: Mapping[str, Policy], seed: int, path: 
     images = pool.images(rows)
     counts = dict.fromkeys(policies, VIEWS)
     views = make_views(policies, counts, torch.from_numpy(images), pool.ids[rows], seed, epoch=0)
-    cell = max(CELL, *(policy.size for policy in policies.values()))
+    cell = max(CELL, pool.canvas, *(policy.size for policy in policies.values()))
     step = cell + GAP
     width = (1 + VIEWS * len(policies)) * step + GAP * (1 + len(policies))
-    sheet = Image.new("RGB", (width, TITLE + len(rows) * step), "white")
+    sheet = Image.new("RGB", (width, TITLE + len(rows) * step), PAPER)
     _column(sheet, GAP, "image", images[:, None], step)
     for index, (kind, made) in enumerate(views.items()):
         pixels = (made.permute(0, 1, 3, 4, 2) * 255).round().to(torch.uint8).numpy()  # (N, V, S, S, 3)
@@ -53,6 +55,7 @@ def _column(sheet: Image.Image, left: int, title: str, pixels: npt.NDArray[np.ui
     ImageDraw.Draw(sheet).text((left, 2), title, fill="black")
     for row, pictures in enumerate(pixels):
         for column, picture in enumerate(pictures):
-            # enlarged by whole pixels as they are: smoothing would hide what a network sees
-            tile = Image.fromarray(picture).resize((step - GAP, step - GAP), Image.Resampling.NEAREST)
+            # Enlarged pixel by pixel, a whole number of times: smoothing would hide what a network sees
+            factor = (step - GAP) // len(picture)
+            tile = Image.fromarray(picture.repeat(factor, 0).repeat(factor, 1))
             sheet.paste(tile, (left + column * step, TITLE + row * step))

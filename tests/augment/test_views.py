@@ -20,6 +20,7 @@ from ssl_pipeline.augment.preview import write_preview
 from ssl_pipeline.augment.views import PARAMETERS, ViewMaker, make_views
 from ssl_pipeline.data.writer import write_split
 from ssl_pipeline.errors import PipelineError
+from ssl_pipeline.randomness import normals, uniforms
 
 EVERYTHING = Policy.model_validate(
     {
@@ -54,16 +55,37 @@ def views(canvases: Tensor, ids: Any = IDS, policy: Policy = EVERYTHING, seed: i
     return make_views({"global": policy}, {"global": 2}, canvases, ids, seed, epoch)["global"]
 
 
-@pytest.mark.parametrize("threads", [1, 2])
-def test_a_sample_s_views_do_not_depend_on_its_batch(canvases: Tensor, threads: int):
-    before = torch.get_num_threads()
+@pytest.mark.parametrize("size", [20, 200])  # at 200 px a single image is enough for torch to split sums among threads
+def test_a_sample_s_views_depend_neither_on_its_batch_nor_on_threads(canvases: Tensor, size: int):
+    policy = EVERYTHING.model_copy(update={"size": size})
+    before, made = torch.get_num_threads(), []
     try:
-        torch.set_num_threads(threads)
-        whole = views(canvases)
-        for chosen in ([0], [5, 2], [11, 0, 3, 7, 4]):
-            assert torch.equal(views(canvases[chosen], IDS[chosen]), whole[chosen])
+        for threads in (1, 2):
+            torch.set_num_threads(threads)
+            made.append(views(canvases, policy=policy))
+            for chosen in ([0], [5, 2], [11, 0, 3, 7, 4]):
+                assert torch.equal(views(canvases[chosen], IDS[chosen], policy), made[0][chosen])
     finally:
         torch.set_num_threads(before)
+    assert torch.equal(*made)
+
+
+def test_views_do_not_depend_on_chunks(canvases: Tensor, monkeypatch: pytest.MonkeyPatch):
+    whole = views(canvases)
+    monkeypatch.setattr("ssl_pipeline.augment.views._CHUNK_VALUES", 5 * 3 * 48**2)  # chunks of 5, 5 and 2
+    assert torch.equal(views(canvases), whole)
+
+
+def test_mixed_precision_does_not_reach_views(canvases: Tensor):
+    whole = views(canvases)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert torch.equal(views(canvases), whole)
+
+
+def test_make_views_is_the_module_on_hashed_numbers(canvases: Tensor):
+    numbers = (uniforms(3, 2, IDS, "global/1", len(PARAMETERS)), normals(3, 2, IDS, "global/1", (3, 20, 20)))
+    expected = ViewMaker(EVERYTHING)(canvases, *map(torch.from_numpy, numbers))
+    assert torch.equal(views(canvases, seed=3, epoch=2)[:, 1], expected)
 
 
 def test_seed_epoch_sample_and_view_all_matter(canvases: Tensor):
@@ -103,7 +125,48 @@ def test_an_empty_policy_only_resizes(canvases: Tensor):
     assert torch.equal(ViewMaker(only())(canvases, drawn()), canvases.permute(0, 3, 1, 2) / 255)
 
 
-@pytest.mark.parametrize("policy", [EVERYTHING, only(16, horizontal_flip={"p": 0.5})])
+def test_a_view_may_be_larger_than_its_canvas(canvases: Tensor):
+    pixels = canvases.permute(0, 3, 1, 2).float() / 255
+    expected = reference.resize(pixels, [100, 100], antialias=True)
+    assert (ViewMaker(only(100))(canvases, drawn()) - expected).abs().max() < 1e-5
+
+
+@pytest.mark.parametrize("name", [name for name, _ in EVERYTHING if name != "size"])
+def test_a_view_that_is_not_chosen_keeps_every_bit(canvases: Tensor, name: str):
+    small = canvases[:, :28, :28]  # not a power of two: a rotation by nothing would not be exact
+    options = getattr(EVERYTHING, name).model_dump() | {"p": 0.5}
+    maker, noise = ViewMaker(only(28, **{name: options})), torch.ones(12, 3, 28, 28)
+    plain = small.permute(0, 3, 1, 2) / 255
+    number = torch.where(torch.arange(12) % 2 == 0, 0.49, 0.5)
+    numbers = torch.full((12, len(PARAMETERS)), 0.3)
+    numbers[:, PARAMETERS.index(name)] = number
+    found = maker(small, numbers, noise)
+    assert torch.equal(found[1::2], plain[1::2])
+    changed = (found - plain)[::2].abs().amax(dim=(1, 2, 3))
+    assert (changed[:5] > 1e-3).all()  # the photographs, even their skies; a digit may look the same
+
+
+def test_operations_follow_each_other_in_the_policy_s_order(canvases: Tensor):
+    jitter = {"p": 1.0, "brightness": 0.4, "contrast": 0.4, "saturation": 0.4, "hue": 0.1}
+    policy = only(
+        random_resized_crop={"p": 1.0, "scale": [0.25, 0.25], "ratio": [1.0, 1.0]},
+        color_jitter=jitter,
+        gaussian_blur={"p": 1.0, "sigma": [1.0, 1.0]},
+        solarize={"p": 1.0, "threshold": 0.5},
+    )
+    numbers = drawn(color_jitter__brightness=0.9, color_jitter__contrast=0.2, color_jitter__saturation=0.8)
+    numbers[:, PARAMETERS.index("color_jitter.hue")] = 0.9
+    expected = canvases.permute(0, 3, 1, 2).float() / 255
+    expected = reference.resized_crop(expected, 12, 12, 24, 24, [48, 48], antialias=True)
+    expected = reference.adjust_brightness(expected, 1 + 0.4 * 0.8)
+    expected = reference.adjust_contrast(expected, 1 - 0.4 * 0.6)
+    expected = reference.adjust_saturation(expected, 1 + 0.4 * 0.6)
+    expected = reference.adjust_hue(expected, 0.1 * 0.8)
+    expected = reference.solarize(reference.gaussian_blur(expected, [7, 7], [1.0, 1.0]), 0.5)
+    assert (ViewMaker(policy)(canvases, numbers) - expected).abs().max() < 1e-3
+
+
+@pytest.mark.parametrize("policy", [EVERYTHING, only(16)])
 def test_the_graph_makes_torch_s_views(canvases: Tensor, tmp_path: Path, policy: Policy):
     path = tmp_path / "augment.onnx"
     assert export_views(policy, 48, path) <= 1e-3
@@ -127,14 +190,33 @@ def test_a_graph_that_is_wrong_is_not_left(tmp_path: Path, monkeypatch: pytest.M
     assert not list(tmp_path.iterdir())
 
 
+def test_a_value_at_the_threshold_may_fall_on_either_side(tmp_path: Path):
+    # A graph whose threshold is a hair away stands for one whose values are a last bit away
+    policy = only(16, solarize={"p": 1.0, "threshold": 0.3})
+    export_views(policy, 16, tmp_path / "augment.onnx")
+    inputs = graph._example(ViewMaker(policy), 16, 6)
+
+    def difference(threshold: float) -> float:
+        maker = ViewMaker(only(16, solarize={"p": 1.0, "threshold": threshold}))
+        return graph._difference(maker, tmp_path / "augment.onnx", ["images", "uniforms"], inputs)
+
+    values = inputs[0].unique() / 255
+    just_above = (
+        values[values >= 0.3].min().item()
+    )  # of the values in the images: another side of the threshold for these
+    assert difference(just_above + 5e-5) < 1e-6
+    assert difference(just_above + 0.02) > 0.1
+
+
 def test_the_preview_shows_the_image_first_and_then_its_views(canvases: Tensor, tmp_path: Path):
     write_split(tmp_path / "store" / "train", IDS, [canvases.numpy()], 48)
     write_preview(tmp_path / "store", {"global": EVERYTHING, "same": only()}, 0, tmp_path / "preview.png")
     sheet = np.asarray(Image.open(tmp_path / "preview.png"))
-    assert sheet.shape == (16 + 12 * 68, 13 * 68 + 12, 3)
-    first = np.asarray(Image.fromarray(canvases[0].numpy()).resize((64, 64), Image.Resampling.NEAREST))
-    assert np.array_equal(sheet[16:80, 4:68], first)
-    assert np.array_equal(sheet[16:80, 12 + 7 * 68 : 76 + 7 * 68], first)  # a view that changes nothing
+    assert sheet.shape == (16 + 12 * 100, 13 * 100 + 12, 3)
+    first = canvases[0].numpy().repeat(2, 0).repeat(2, 1)
+    assert np.array_equal(sheet[16:112, 4:100], first)
+    left = 12 + 7 * 100
+    assert np.array_equal(sheet[16:112, left : left + 96], first)  # a view that changes nothing
 
 
 def test_policies_come_back_and_damage_is_told(tmp_path: Path):
