@@ -5,11 +5,13 @@
 In a copy of the project, `dvc repro pretrain` runs once undisturbed. Then, for each kill, it is started afresh and
 killed with SIGKILL at a moment spread evenly over the undisturbed run's wall time: in turns the stage's process, dvc,
 and the whole process group. `dvc repro pretrain` is run again at once, and every file in models/pretrain and
-reports/pretrain is compared with the undisturbed run's. Checkpoints are written after every step, so that kills fall
+reports/pretrain is compared with the undisturbed run's. A run that was over before the kill, or had no checkpoint yet,
+proves nothing about resuming, so how the second run began is printed too. Checkpoints are written after every step, so that kills fall
 into their writing too.
 """
 
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -36,10 +38,12 @@ def prepare(folder: Path) -> None:
     run(folder, "dvc", "repro", "-q", "augment")
 
 
-def run(folder: Path, *words: str) -> None:
+def run(folder: Path, *words: str) -> str:
+    """Run a command to its end, and return what it said on stderr."""
     done = subprocess.run(words, cwd=folder, env=environment(), capture_output=True, text=True, check=False)
     if done.returncode:
         sys.exit(f"{' '.join(words)} failed:\n{done.stdout}{done.stderr}")
+    return done.stderr
 
 
 def products(folder: Path) -> dict[str, str]:
@@ -80,6 +84,7 @@ def kill(folder: Path, delay: float, victim: str) -> str:
 
 def main(kills: int) -> None:
     moments: Counter[str] = Counter()
+    restarts: Counter[str] = Counter()
     same: Counter[str] = Counter()
     with tempfile.TemporaryDirectory() as scratch:
         base, reference = Path(scratch) / "base", Path(scratch) / "reference"
@@ -95,14 +100,20 @@ def main(kills: int) -> None:
             shutil.copytree(base, folder, symlinks=True)
             victim, delay = VICTIMS[number % len(VICTIMS)], duration * (number + 0.5) / kills
             moment = kill(folder, delay, victim)
-            run(folder, *REPRO)
+            resumed = re.search(r"going on from a checkpoint, after step (\d+)", run(folder, *REPRO))
             found = products(folder)
             different = sorted(name for name in wanted.keys() | found.keys() if wanted.get(name) != found.get(name))
             moments[moment] += 1
             same[victim] += not different
-            print(f"{number + 1:3d}  {victim:5s} {delay:6.2f} s  {moment}: {different or 'identical'}", flush=True)
+            start = f"resumed after step {resumed[1]}" if resumed else "started anew"
+            restarts[start.partition(" ")[0]] += 1
+            print(
+                f"{number + 1:3d}  {victim:5s} {delay:6.2f} s  {moment}, {start}: {different or 'identical'}",
+                flush=True,
+            )
             shutil.rmtree(folder)
-    print("kills " + ", ".join(f"{moment}: {count}" for moment, count in moments.most_common()))
+    print("killed " + ", ".join(f"{moment}: {count}" for moment, count in moments.most_common()))
+    print("then " + ", ".join(f"{restart}: {count}" for restart, count in restarts.most_common()))
     print(f"identical: {sum(same.values())} of {kills} ({', '.join(f'{name} {same[name]}' for name in VICTIMS)})")
     sys.exit(sum(same.values()) != kills)
 

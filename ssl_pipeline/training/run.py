@@ -94,7 +94,7 @@ class Run:
 
 @contextmanager
 def metered(start: int, total: int, batch_size: int) -> Iterator[Callable[[float], None]]:
-    """Show how far a run is: a bar on a terminal, a line at its end everywhere.
+    """Show how far a run is: a bar on a terminal, a line where it goes on and at its end everywhere.
 
     Args:
         start: Steps done before.
@@ -105,6 +105,8 @@ def metered(start: int, total: int, batch_size: int) -> Iterator[Callable[[float
         A function to call with the loss after each step.
     """
     done, began = start, time.monotonic()
+    if start:
+        progress.say(f"pretrain: going on from a checkpoint, after step {start} of {total}")
 
     def rate() -> str:
         return f"{(done - start) * batch_size / (time.monotonic() - began):,.0f} images/s"

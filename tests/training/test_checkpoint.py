@@ -1,6 +1,7 @@
 """Checkpoints: whole or not there, found by their own run only, checked when read."""
 
 import os
+import pickle
 
 import pytest
 import torch
@@ -95,9 +96,10 @@ def test_another_run_does_not_find_it_even_when_its_file_is_put_there(checkpoint
 
 
 def test_nothing_in_it_is_executed(checkpoints):
-    """A checkpoint that holds code, though its digest is right, is not read."""
+    """A checkpoint that holds code, though its digest is right, is refused, and not by starting anew in silence."""
     checkpoints.save({"steps": 1, "module": Exploit()})
-    assert checkpoints.load() is None
+    with pytest.raises(pickle.UnpicklingError):
+        checkpoints.load()
 
 
 class Exploit:
@@ -113,8 +115,12 @@ def test_other_surroundings_are_said_and_the_run_goes_on(checkpoints, tmp_path, 
     assert "torch" not in message
 
 
-def test_surroundings_are_what_the_bits_depend_on():
+def test_surroundings_are_what_the_bits_depend_on_and_come_back_whole(tmp_path, capsys):
     found = environment(Precision("bf16", torch.device("cpu")))
+    checkpoints = Checkpoints(tmp_path, "f" * 64, found)
+    checkpoints.save(state(2))
+    assert checkpoints.load()["steps"] == 2
+    assert capsys.readouterr().err == ""
     assert found["precision"] == "bf16"
     assert found["threads"] == str(torch.get_num_threads())
     assert found["torch"] == torch.__version__

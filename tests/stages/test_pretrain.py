@@ -1,0 +1,210 @@
+"""The stage as a process: killed in every way, it ends with the same bytes; and it reads no label and no test image."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pytest
+from click.testing import CliRunner
+from sklearn.datasets import load_digits
+
+from benchmarks.project import change, copy_project, environment
+from ssl_pipeline.data.writer import write_split
+from ssl_pipeline.products import sha256, write_json
+from ssl_pipeline.randomness import hash64
+from stages.pretrain import pretrain
+
+DIE = "os.kill(os.getpid(), signal.SIGKILL)"
+SMALL = {
+    "backbone": {"name": "resnet_cifar", "depth": 8, "width": 4},
+    "epochs": 10,
+    "warmup_epochs": 1,
+    "batch_size": 16,
+    "checkpoint_minutes": 0.0,
+    "collapse": {"min_embedding_std": 0.0, "min_effective_rank": 0.0},
+}
+VIEW = {"size": 8, "random_resized_crop": {"p": 1.0, "scale": [0.5, 1.0], "ratio": [0.8, 1.25]}}
+
+
+def write_store(store: Path) -> None:
+    """48 digits to learn from, 16 for either other split, and an index with their labels."""
+    digits = load_digits()
+    images = np.repeat((digits.images * 15.9375).round().astype(np.uint8)[..., None], 3, axis=3)
+    for name, rows in {"train": range(48), "val": range(48, 64), "test": range(64, 80)}.items():
+        ids = np.sort(hash64("digit", np.array(rows)))
+        summary = write_split(store / name, ids, [images[list(rows)]], 8)
+        facts = {"n": len(rows), "canvas": 8, "mean": summary.mean, "std": summary.std, "sha256": f"digits {rows}"}
+        write_json(store / name / "split.json", facts)
+    (store / "index.csv").write_text("id,label\n" + "".join(f"{n},{digits.target[n]}\n" for n in range(80)))
+
+
+def prepare(folder):
+    """The project with the products of `augment`, ready for `pretrain`."""
+    copy_project(folder)
+    change(folder, pretrain=SMALL)
+    write_store(folder / "data" / "augmented" / "store")
+    settings = {"canvas": 8, "resize": "squash", "background": [0, 0, 0], "seed": 0, "views": {"global": VIEW}}
+    write_json(folder / "data" / "augmented" / "policy.json", settings)
+    return folder
+
+
+@pytest.fixture
+def project(tmp_path):
+    return prepare(tmp_path / "project")
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory):
+    """What a run leaves that nobody disturbed."""
+    folder = prepare(tmp_path_factory.mktemp("undisturbed") / "project")
+    run(folder)
+    return products(folder)
+
+
+def run(folder, patch="", status=0):
+    """Run the stage in a process of its own, under a patch that may kill it; return what it said."""
+    done = subprocess.run(
+        [sys.executable, "-c", f"import os, signal\n{patch}\nfrom stages.pretrain import pretrain; pretrain()"],
+        cwd=folder,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == status, done.stdout + done.stderr
+    return done.stderr
+
+
+def products(folder):
+    """Relative path -> SHA-256 of every file that the stage makes."""
+    roots = (folder / "models" / "pretrain", folder / "reports" / "pretrain")
+    files = (path for root in roots for path in root.rglob("*") if path.is_file())
+    return {str(path.relative_to(folder)): sha256(path) for path in files}
+
+
+def until(condition, within=60.0):
+    """Wait for something to become true."""
+    deadline = time.monotonic() + within
+    while not (found := condition()):
+        assert time.monotonic() < deadline, "it did not happen"
+        time.sleep(0.02)
+    return found
+
+
+def test_killed_at_the_worst_moments_it_ends_with_the_same_bytes(project, undisturbed):
+    """While a checkpoint is written; by Ctrl-C; between a checkpoint's two renames; when half of the products are there."""
+    fsync = "real, calls = os.fsync, []\n"
+    fsync += f"os.fsync = lambda file: (calls.append(1), {DIE} if len(calls) == 11 else real(file))"
+    run(project, fsync, -signal.SIGKILL)  # two syncs a checkpoint: this one was the sixth
+    (work,) = project.glob(".work/*/")
+    assert (work / "checkpoint.tmp").exists()
+
+    interrupt = "from ssl_pipeline.training.run import Run\nreal = Run.step\n"
+    interrupt += "Run.step = lambda *a: (os.kill(os.getpid(), signal.SIGINT), real(*a))"
+    said = run(project, interrupt, 130)
+    assert "going on from a checkpoint, after step 5 of 30" in said
+    assert "stopped after step 6 of 30, with a checkpoint in .work" in said
+    assert "Run `dvc repro` again to go on" in said
+
+    rename = "from pathlib import Path\nreal = Path.replace\n"
+    rename += f"Path.replace = lambda self, to: (real(self, to), to.name == 'checkpoint.previous.pt' and {DIE})[0]"
+    assert "after step 6 of 30" in run(project, rename, -signal.SIGKILL)
+    assert not (work / "checkpoint.pt").exists()
+
+    products_half = f"import ssl_pipeline.training.curves as c\nc.write_curves = lambda *a: {DIE}"
+    assert "after step 6 of 30" in run(project, products_half, -signal.SIGKILL)
+    assert products(project).keys() == {name for name in undisturbed if name.startswith("models")}
+
+    assert "after step 30 of 30" in run(project)
+    assert products(project) == undisturbed
+    assert not list(project.glob(".work/*/"))
+
+
+def test_killed_under_dvc_it_ends_with_the_same_bytes(project, undisturbed):
+    """The stage alone, dvc alone, the whole group, and each time `dvc repro` is run again at once."""
+    subprocess.run(["git", "init", "-q"], cwd=project, check=True)
+    words = ["dvc", "repro", "-q", "--single-item", "pretrain"]
+    for victim in ("stage", "dvc", "group", None):
+        before = newest(project)
+        dvc = subprocess.Popen(
+            words, cwd=project, env=environment(), start_new_session=True, stderr=subprocess.PIPE, text=True
+        )
+        if victim:
+            until(lambda before=before: newest(project) > before)
+            kill(dvc, victim)
+        _, said = dvc.communicate()
+        assert ("going on from a checkpoint" in said) == (before > 0), said
+    assert dvc.returncode == 0, said
+    assert products(project) == undisturbed
+
+
+def newest(project):
+    """When the last checkpoint was written, 0 if there is none."""
+    return max((path.stat().st_mtime_ns for path in project.glob(".work/*/checkpoint*.pt")), default=0)
+
+
+def kill(dvc, victim):
+    if victim == "stage":
+        psutil.Process(dvc.pid).children(recursive=True)[-1].kill()
+    elif victim == "dvc":
+        dvc.kill()
+    else:
+        os.killpg(dvc.pid, signal.SIGKILL)
+
+
+def test_garbage_labels_and_garbage_test_images_leave_the_encoder_as_it_is(project, undisturbed):
+    store = project / "data" / "augmented" / "store"
+    noise = np.random.default_rng(0)
+    garbage = 0
+    for split in ("val", "test"):
+        for path in (store / split).glob("*.npy"):
+            path.write_bytes(noise.bytes(999))
+            garbage += 1
+        (store / split / "split.json").write_text("{")
+    (store / "index.csv").write_bytes(noise.bytes(999))
+    assert garbage == 4
+    run(project)
+    assert products(project) == undisturbed
+
+
+def in_process(folder, monkeypatch):
+    """The command within this process: its exit status and what it said."""
+    monkeypatch.chdir(folder)
+    result = CliRunner().invoke(pretrain, [])
+    assert result.exception is None or isinstance(result.exception, SystemExit), result.exc_info
+    return result.exit_code, result.output
+
+
+@pytest.mark.parametrize(
+    ("section", "status", "words"),
+    [
+        ({"precision": "fp16"}, 2, "pretrain.precision: fp16 needs CUDA"),
+        ({"recipe": "simclt"}, 2, "Did you mean 'simclr'"),
+        ({"init": "no/such.safetensors"}, 2, "pretrain.init: 'no/such.safetensors' does not exist"),
+        ({"init": "pretrained"}, 2, "pretrain.init: backbone 'resnet_cifar' has no published weights"),
+        (
+            {"optimizer": {"name": "adamw", "learning_rate": 1e30, "weight_decay": 0.0, "momentum": 0.9}},
+            1,
+            "learning_rate",
+        ),
+    ],
+)
+def test_mistakes_get_one_message_each(project, monkeypatch, section, status, words):
+    change(project, pretrain=section)
+    found, said = in_process(project, monkeypatch)
+    assert found == status, said
+    assert words in said
+    assert not (project / "models").exists()
+
+
+def test_run_out_of_order_it_says_which_stage_comes_first(project, monkeypatch):
+    shutil.rmtree(project / "data")
+    status, said = in_process(project, monkeypatch)
+    assert status == 1
+    assert "the stage 'augment' makes it" in said

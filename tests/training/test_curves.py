@@ -1,0 +1,85 @@
+"""Curves survive a restart, and are written wherever the pipeline runs."""
+
+import csv
+import json
+import subprocess
+import warnings
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from ssl_pipeline.training.curves import History, write_curves, write_picture
+
+
+def fill(history, steps):
+    for step in steps:
+        history.note({"loss": 10.0 - step, "task": 0.25 * step})
+        if step % 2:
+            history.close_row(step, {"learning_rate": 0.1 * step})
+
+
+@pytest.fixture
+def history():
+    filled = History()
+    fill(filled, range(6))
+    return filled
+
+
+def test_a_row_holds_means_since_the_last_one(history):
+    assert history.rows[1] == {"step": 3, "loss": 7.5, "task": 0.625, "learning_rate": pytest.approx(0.3)}
+    assert [row["step"] for row in history.rows] == [1, 3, 5]
+
+
+@pytest.mark.parametrize("stop", range(1, 6))
+def test_a_restart_leaves_no_trace(history, stop):
+    before, after = History(), History()
+    fill(before, range(stop))
+    after.load_state_dict(json.loads(json.dumps(before.state_dict())))
+    fill(after, range(stop, 6))
+    assert after.rows == history.rows
+
+
+@pytest.mark.parametrize("place", ["nowhere", "git", "dvc stage in git"])
+def test_they_are_written_as_dvc_reads_them(history, tmp_path, monkeypatch, capfd, place):
+    """Also in a git repository without a commit, in which DVCLive raises, and without making one a DVC project."""
+    if place != "nowhere":
+        subprocess.run(["git", "init", "-q"], cwd=tmp_path, check=True)
+    if place.startswith("dvc"):
+        monkeypatch.setenv("DVC_ROOT", str(tmp_path))
+        monkeypatch.setenv("DVC_STAGE", "pretrain")
+    monkeypatch.chdir(tmp_path)
+    folder = tmp_path / "reports"
+    folder.mkdir()
+    write_curves(history, folder)
+    write_picture(history, folder / "curves.png")
+
+    assert {path.name for path in tmp_path.iterdir()} - {".git"} == {"reports"}
+    assert {path.name for path in folder.iterdir()} == {"metrics.json", "curves", "curves.png"}
+    assert {path.name for path in (folder / "curves").iterdir()} == {"loss.tsv", "task.tsv", "learning_rate.tsv"}
+    with (folder / "curves" / "loss.tsv").open(newline="") as file:
+        rows = list(csv.DictReader(file, delimiter="\t"))
+    assert rows == [{"step": str(step), "loss": str(loss)} for step, loss in [(1, 9.5), (3, 7.5), (5, 5.5)]]
+    assert json.loads((folder / "metrics.json").read_text()) == history.rows[-1]
+    with Image.open(folder / "curves.png") as image:
+        assert np.asarray(image).std() > 5  # something is drawn
+    assert capfd.readouterr().err == ""
+
+
+def test_they_are_written_twice_with_the_same_bytes(history, tmp_path):
+    for name in ("first", "second"):
+        (tmp_path / name).mkdir()
+        write_curves(history, tmp_path / name)
+        write_picture(history, tmp_path / name / "curves.png")
+    for path in (tmp_path / "first").rglob("*.*"):
+        assert path.read_bytes() == (tmp_path / "second" / path.relative_to(tmp_path / "first")).read_bytes()
+
+
+def test_a_single_row_is_enough(tmp_path):
+    single = History()
+    single.note({"loss": 1.0})
+    single.close_row(1, {})
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        write_picture(single, tmp_path / "curves.png")
+    assert (tmp_path / "curves.png").exists()

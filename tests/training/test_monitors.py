@@ -1,0 +1,85 @@
+"""The probe leaves training as it was, and the bounds say what to change."""
+
+import math
+
+import pytest
+import torch
+
+from ssl_pipeline.config import Collapse
+from ssl_pipeline.training.monitors import DivergedError, Probe, refuse_collapse, refuse_non_finite
+from ssl_pipeline.training.precision import Precision
+
+BOUNDS = Collapse(min_embedding_std=0.02, min_effective_rank=1.5)
+HEALTHY = {"embedding_std": 0.5, "effective_rank": 20.0}
+
+
+@pytest.fixture
+def probe(pool, policies, cpu):
+    return lambda batch_size=16: Probe(pool, "global", policies["global"], 0, Precision("fp32", cpu), batch_size)
+
+
+def test_looking_changes_nothing(probe, build_small, configure):
+    encoder = build_small(configure()).encoder.train()
+    frozen = next(module for module in encoder.modules() if isinstance(module, torch.nn.BatchNorm2d)).eval()
+    before = {name: value.clone() for name, value in encoder.state_dict().items()}
+    generator = torch.get_rng_state()
+    probe().measure(encoder)
+    assert all(torch.equal(value, before[name]) for name, value in encoder.state_dict().items())
+    assert torch.equal(torch.get_rng_state(), generator)
+    assert encoder.training
+    assert not frozen.training
+
+
+def test_what_is_seen_depends_on_the_encoder_alone(probe, build_small, configure):
+    encoder = build_small(configure()).encoder
+    first = probe().measure(encoder)
+    assert probe().measure(encoder) == first
+    assert probe(batch_size=7).measure(encoder) == pytest.approx(first, rel=1e-5)
+    assert probe().measure(build_small(configure(seed=1)).encoder) != first
+
+
+def test_extremes_are_told_apart(probe):
+    class Pixels(torch.nn.Module):
+        def forward(self, images):
+            return images.flatten(1)
+
+    class Constant(torch.nn.Module):
+        def forward(self, images):
+            return torch.ones(len(images), 8)
+
+    pixels, constant = probe().measure(Pixels()), probe().measure(Constant())
+    assert constant["embedding_std"] == pytest.approx(0.0, abs=1e-6)
+    assert constant["alignment"] == pytest.approx(0.0, abs=1e-6)
+    assert constant["effective_rank"] == pytest.approx(1.0, abs=1e-3)
+    assert pixels["embedding_std"] > 0.2
+    assert pixels["effective_rank"] > 5
+    assert 0.0 < pixels["alignment"] < 1.0  # two views of an image are not the same, and not strangers
+    assert pixels["uniformity"] < constant["uniformity"]
+
+
+@pytest.mark.parametrize(
+    ("loss", "norm", "fp16", "ends"),
+    [
+        (1.0, 2.0, False, False),
+        (math.nan, 2.0, False, True),
+        (math.inf, 2.0, True, True),
+        (1.0, math.inf, False, True),
+        (1.0, math.nan, True, False),  # GradScaler skips this step with a smaller scale to come
+    ],
+)
+def test_numbers_that_are_not_finite_end_the_run(loss, norm, fp16, ends):
+    if not ends:
+        refuse_non_finite(7, loss, norm, fp16)
+        return
+    with pytest.raises(DivergedError, match=r"(?s)step 7: .*learning_rate.*clip_norm.*precision"):
+        refuse_non_finite(7, loss, norm, fp16)
+
+
+@pytest.mark.parametrize("figure", ["embedding_std", "effective_rank"])
+@pytest.mark.parametrize("value", [0.01, math.nan])
+def test_collapse_ends_the_run(figure, value):
+    refuse_collapse(7, HEALTHY, BOUNDS)
+    with pytest.raises(
+        DivergedError, match=r"(?s)collapsed.*learning_rate.*batch_size.*temperature.*pretrain\.collapse"
+    ):
+        refuse_collapse(7, {**HEALTHY, figure: value}, BOUNDS)

@@ -1,0 +1,50 @@
+"""pretext.onnx computes what torch computes, or is refused."""
+
+import numpy as np
+import onnxruntime
+import pytest
+import torch
+
+from ssl_pipeline.augment.policy import Policies
+from ssl_pipeline.config import Choice
+from ssl_pipeline.errors import PipelineError
+from ssl_pipeline.recipes import Recipe
+from ssl_pipeline.training import pretext_graph
+from ssl_pipeline.training.preparation import describe
+
+
+@pytest.fixture
+def card(configure, policies, pool):
+    settings = Policies(canvas=8, resize="crop", background=(0, 0, 0), seed=0, views=policies)
+    recipe = Recipe(name="rotation", pretext_task=Choice(name="rotation"))
+    return lambda task: describe(configure(), recipe, task, pool, settings, {"somebody": {"version": "1.2"}})
+
+
+def test_the_graph_matches_torch_at_other_shapes(build_small, configure, card, pool, tmp_path):
+    task = build_small(configure(recipe="rotation"))
+    path = tmp_path / "pretext.onnx"
+    pretext_graph.write_pretext_graph(task, card(task), pool, path)
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    images = np.random.default_rng(0).integers(0, 256, (3, 21, 13, 3), dtype=np.uint8)
+    (found,) = session.run(None, {"images": images})
+    with torch.no_grad():
+        wanted = pretext_graph.PixelsToPrediction(task, 8, "crop", (0, 0, 0))(torch.from_numpy(images)).numpy()
+    np.testing.assert_allclose(found, wanted, atol=1e-5)
+    assert found.shape == (3, 4)
+    np.testing.assert_allclose(found.sum(axis=1), 1, rtol=1e-5)
+    assert session.get_modelmeta().custom_metadata_map["resize"] == "crop"
+    assert card(task).plugins == {"somebody": "1.2"}
+
+
+def test_a_graph_that_differs_is_refused(build_small, configure, card, pool, tmp_path, monkeypatch):
+    task = build_small(configure(recipe="rotation"))
+    write = pretext_graph.write_graph
+
+    def write_another(module, *arguments, **options):
+        write(module, *arguments, **options)
+        with torch.no_grad():
+            task.head.bias[0] += 0.1  # from now on torch computes something else than what was written
+
+    monkeypatch.setattr(pretext_graph, "write_graph", write_another)
+    with pytest.raises(PipelineError, match=r"pretext\.onnx differs from torch by .*'rotation'"):
+        pretext_graph.write_pretext_graph(task, card(task), pool, tmp_path / "pretext.onnx")
