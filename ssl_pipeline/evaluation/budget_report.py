@@ -1,15 +1,20 @@
-"""What the fine-tuning stage reports: figures, a table, a picture and a verdict in words."""
+"""What comes of the fine-tuning study: figures, a table, a picture, a verdict in words, and the classifier."""
 
 import csv
 from collections.abc import Sequence
 from pathlib import Path
 
-from ssl_pipeline.evaluation.budget_picture import draw_budgets
-from ssl_pipeline.evaluation.label_budgets import ARMS, Outcome
-from ssl_pipeline.evaluation.verdict import judge, metrics, overall, sentence
-from ssl_pipeline.products import atomic_file, atomic_folder, write_json
+import numpy as np
+import numpy.typing as npt
 
-__all__ = ["report", "report_obstacle"]
+from ssl_pipeline.deployment.classifier import opset_of, write_classifier
+from ssl_pipeline.deployment.parity import verify
+from ssl_pipeline.evaluation.budget_picture import draw_budgets
+from ssl_pipeline.evaluation.label_budgets import ARMS, Outcome, Study
+from ssl_pipeline.evaluation.verdict import judge, metrics, overall, sentence
+from ssl_pipeline.products import atomic_file, atomic_folder, digest, write_json
+
+__all__ = ["report", "report_obstacle", "write_product"]
 
 _TABLE = ("budget", "images", "draw", *ARMS, *(f"{arm}_balanced" for arm in ARMS), *(f"{arm}_chosen" for arm in ARMS))
 
@@ -39,13 +44,52 @@ def report(folder: Path, outcomes: Sequence[Outcome], classes: int) -> str:
     return verdict
 
 
-def report_obstacle(folder: Path, reason: str) -> str:
-    """Write the same files where nothing could be compared; return the line that says so."""
+def report_obstacle(folder: Path, product: Path, reason: str) -> str:
+    """Say the same in the same files where nothing could be compared.
+
+    Args:
+        folder: Where the report goes.
+        product: Folder that receives no_classifier.json instead of a classifier.
+        reason: What stands in the way.
+
+    Returns:
+        The line that says so.
+    """
     line = f"finetune: nothing to compare, and no classifier: {reason}."
     with atomic_folder(folder / "pictures"):
         pass
     _write(folder, {"labelled": False}, [], line)
+    write_json(product / "no_classifier.json", {"classifier": None, "reason": reason})
     return line
+
+
+def write_product(
+    folder: Path, study: Study, backbone: Path, originals: Sequence[npt.NDArray[np.uint8]], command: Sequence[str]
+) -> None:
+    """Write the study's classifier, and prove that its graph computes what was trained.
+
+    Args:
+        folder: To be thrown away if this raises.
+        study: Has been run.
+        backbone: backbone.onnx, whose operator set the classifier's graph takes over.
+        originals: Images (H, W, 3) for the proof.
+        command: Rebuilds the model of the folder in a new process; see `parity.verify`.
+
+    Raises:
+        PipelineError: The graph computes something else.
+    """
+    model = study.classifier.cpu()
+    shaped_by = digest([study.card.params_sha256, study.config.model_dump(mode="json")])
+    path = write_classifier(
+        folder,
+        model.encoder,
+        model.head,
+        study.card.model_copy(update={"params_sha256": shaped_by}),
+        study.data.classes,
+        opset=opset_of(backbone),
+        metadata={"labels_per_class": str(study.budgets[-1])},
+    )
+    verify(path, originals, command)
 
 
 def _rows(outcomes: Sequence[Outcome]) -> list[list[object]]:

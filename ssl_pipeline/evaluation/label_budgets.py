@@ -32,10 +32,12 @@ from ssl_pipeline.errors import ConfigError
 from ssl_pipeline.evaluation.draws import Budget, Data, affordable, draw_labels
 from ssl_pipeline.evaluation.linear_probe import Probe, fit_at
 from ssl_pipeline.models.encoder import Encoder
-from ssl_pipeline.models.rebuild import ModelCard
+from ssl_pipeline.models.rebuild import ModelCard, build_encoder
 from ssl_pipeline.progress import bar
 from ssl_pipeline.randomness import hash64
+from ssl_pipeline.registry import Registry
 from ssl_pipeline.training.finetuning import Classifier, Labelled, Schedule, embed, finetune
+from ssl_pipeline.training.run import deterministic
 
 __all__ = ["ARMS", "Arm", "Outcome", "Study", "view_policy"]
 
@@ -94,7 +96,7 @@ def view_policy(policies: Mapping[str, Policy], kind: str, size: int) -> Policy:
         raise ConfigError(f"finetune.view: unknown kind of view '{kind}'. Known: {', '.join(sorted(policies))}.")
     if policies[kind].size != size:
         raise ConfigError(
-            f"finetune.view: views of kind '{kind}' have {policies[kind].size} px, the encoder was trained on {size} px: "
+            f"finetune.view: views of kind '{kind}' have {policies[kind].size} px, the encoder was trained on {size}: "
             f"set augment.views.{kind}.size: {size}, or choose another kind."
         )
     return policies[kind]
@@ -108,7 +110,7 @@ class Study:
         data: On which `obstacle` finds nothing.
         encoder: The pretrained one; its weights are left as they are.
         card: Of the encoder.
-        from_scratch: Makes the same encoder with random weights from a seed.
+        registry: Where the same encoder with random weights is found.
         policy: Of the views to train on.
         device: Where to train.
 
@@ -125,12 +127,12 @@ class Study:
         data: Data,
         encoder: Encoder,
         card: ModelCard,
-        from_scratch: Callable[[int], Encoder],
+        registry: Registry,
         policy: Policy,
         device: torch.device,
     ):
         self.config, self.data, self.card, self.policy, self.device = config, data, card, policy, device
-        self.encoder, self.from_scratch = encoder, from_scratch
+        self.encoder, self.registry = encoder, registry
         self.budgets = affordable(config.budgets, data.train.labels)
         self._features = {part.split.name: embed(encoder, part, card, device) for part in data[:3]}
         self._probes: dict[tuple[Budget, int], Probe] = {}
@@ -144,7 +146,7 @@ class Study:
         """Run every arm at every budget and draw."""
         outcomes = []
         total = sum(self._models(budget, arm) for budget in self.budgets for arm in ARMS)
-        with bar() as progress:
+        with deterministic(), bar() as progress:
             task = progress.add_task("finetune", total=total, info="")
             for budget in self.budgets:
                 for arm in ARMS:
@@ -238,7 +240,8 @@ class Study:
 
     def _untrained(self, seed: int) -> Classifier:
         """The same network with random weights, its head drawn as torch draws one."""
-        encoder = self.from_scratch(seed)
+        card = self.card
+        encoder = build_encoder(self.registry, card.backbone, card.mean, card.std, seed, card.size)
         with torch.random.fork_rng():
             torch.manual_seed(seed)
             head = nn.Linear(encoder.embedding_dim, len(self.data.classes))

@@ -113,17 +113,14 @@ def sentence(verdict: Verdict) -> str:
 
 def overall(verdicts: Sequence[Verdict]) -> str:
     """One plain line on all budgets."""
-    found = {sign: [verdict for verdict in verdicts if verdict.over_scratch.sign == sign] for sign in _FINDINGS}
-    if not found[1]:
-        if found[-1]:
-            return f"Pretraining did not help: {_at(found[-1])}, it hurt; elsewhere no clear difference."
-        return "Pretraining did not help: no clear difference from training from scratch at any label budget."
-    parts = [f"Pretraining helped {_at(found[1])}"]
-    if found[0]:
-        parts.append(f"made no clear difference {_at(found[0])}")
-    if found[-1]:
-        parts.append(f"hurt {_at(found[-1])}")
-    return ", ".join(parts) + "."
+    phrases = {1: "helped", 0: "made no clear difference", -1: "hurt"}
+    found = {sign: [one for one in verdicts if one.over_scratch.sign == sign] for sign in phrases}
+    if not found[1] and not found[-1]:
+        return "Pretraining did not help: no clear difference from training from scratch with any number of labels."
+    parts = [f"{phrases[sign]} {_at(group)}" for sign, group in sorted(found.items(), reverse=True) if group]
+    if found[1]:
+        return f"Pretraining {', '.join(parts)}."
+    return f"Pretraining did not help: it {', '.join(reversed(parts))}."
 
 
 def metrics(verdicts: Sequence[Verdict]) -> dict[str, Any]:

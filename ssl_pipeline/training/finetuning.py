@@ -94,7 +94,7 @@ class Classifier(nn.Module):
         super().__init__()
         self.encoder = encoder
         self.head = nn.Linear(weight.shape[1], weight.shape[0], device="meta")
-        self.head.weight, self.head.bias = nn.Parameter(weight), nn.Parameter(bias)
+        self.head.weight, self.head.bias = nn.Parameter(weight.detach().clone()), nn.Parameter(bias.detach().clone())
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits (N, C) of images (N, 3, S, S) in [0, 1]."""

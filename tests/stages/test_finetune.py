@@ -1,0 +1,223 @@
+"""The stage as a command, on a small store of real digits and an encoder that has learned nothing."""
+
+import csv
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+import pytest
+import yaml
+from click.testing import CliRunner, Result
+from sklearn.datasets import load_digits
+
+from plugins import load_registry
+from ssl_pipeline.config import Choice
+from ssl_pipeline.data.store import IndexRow, Original, open_split, read_labels
+from ssl_pipeline.data.writer import write_index, write_originals, write_split
+from ssl_pipeline.deployment.export import export_backbone
+from ssl_pipeline.deployment.runtime import open_session, read_metadata, run
+from ssl_pipeline.errors import PipelineError
+from ssl_pipeline.evaluation import budget_report
+from ssl_pipeline.models.rebuild import ModelCard, build_encoder, load_encoder, save_model, versions
+from ssl_pipeline.recipes import Recipe
+from stages.finetune import finetune
+
+REPOSITORY = Path(__file__).parents[2]
+BACKBONE = Choice.model_validate({"name": "resnet_cifar", "depth": 8, "width": 4})
+MEAN, STD = (0.3, 0.3, 0.3), (0.37, 0.37, 0.37)
+SIZES = {"train": 60, "val": 40, "test": 80}
+STORE, MODELS, REPORTS = Path("data/augmented/store"), Path("models/finetune"), Path("reports/finetune")
+QUICK = {"budgets": [1, "all"], "draws": 2, "learning_rates": [1e-3], "strengths": [1.0], "steps": 2, "epochs": 1}
+VIEW = {"size": 8, "random_resized_crop": {"p": 1.0, "scale": [0.7, 1.0], "ratio": [0.85, 1.18]}}
+
+Relabel = Callable[[str, npt.NDArray[np.int64]], list[str]]
+
+
+def write_store(relabel: Relabel) -> None:
+    """Digits in three splits; `relabel` gives the names of a split's classes, "" for none."""
+    x, y = load_digits(return_X_y=True)
+    images = np.repeat((x * 15.9).astype(np.uint8).reshape(-1, 8, 8, 1), 3, axis=3)
+    rows, start = [], 0
+    shutil.rmtree(STORE, ignore_errors=True)
+    for split, size in SIZES.items():
+        part = slice(start, start + size)
+        write_split(STORE / split, np.arange(start, start + size, dtype=np.uint64), [images[part]], 8)
+        for row, label in enumerate(relabel(split, y[part])):
+            rows.append(IndexRow(f"{start + row:016x}", f"{start + row}.png", label, split, "", 8, 8, row))
+        start += size
+    write_index(STORE, rows)
+    write_originals(STORE, [Original(images[row], "train", row) for row in range(8)])
+
+
+def as_they_are(split: str, labels: npt.NDArray[np.int64]) -> list[str]:
+    return [f"digit {label}" for label in labels]
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("exported")
+    encoder = build_encoder(load_registry(), BACKBONE, MEAN, STD, 0, 8).eval()
+    card = ModelCard(
+        backbone=BACKBONE,
+        recipe=Recipe(name="rotation", pretext_task=Choice(name="rotation")),
+        embedding_dim=encoder.embedding_dim,
+        size=8,
+        resize="squash",
+        background=(255, 255, 255),
+        mean=MEAN,
+        std=STD,
+        seed=0,
+        weights_sha256="",
+        params_sha256="0123",
+        plugins={},
+        versions=versions(),
+    )
+    (root / "models/pretrain").mkdir(parents=True)
+    card = save_model(root / "models/pretrain", encoder, None, card)
+    export_backbone(encoder, card, root / "models/export/backbone.onnx", l2_normalize=True, opset=19)
+    return root
+
+
+@pytest.fixture(scope="module")
+def prepared(exported: Path) -> Path:
+    """The project before the stage."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(exported)
+        configure()
+        write_store(as_they_are)
+    policies = {"canvas": 8, "resize": "squash", "background": [255] * 3, "seed": 0, "views": {"plain": VIEW}}
+    (exported / "data/augmented/policy.json").write_text(json.dumps(policies))
+    return exported
+
+
+@pytest.fixture
+def project(prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    shutil.copytree(prepared, tmp_path, dirs_exist_ok=True)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", str(REPOSITORY))  # for the other process of the parity proof
+    return tmp_path
+
+
+@pytest.fixture(scope="module")
+def tuned(prepared: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """The project after the stage, and what the stage printed; to be looked at."""
+    folder = tmp_path_factory.mktemp("tuned")
+    shutil.copytree(prepared, folder, dirs_exist_ok=True)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        patch.setenv("PYTHONPATH", str(REPOSITORY))
+        return folder, tune().output
+
+
+def configure(**changes: object) -> None:
+    params = yaml.safe_load((REPOSITORY / "params.yaml").read_text(encoding="utf-8"))
+    params["finetune"] |= QUICK | changes
+    Path("params.yaml").write_text(yaml.safe_dump(params))
+
+
+def tune(status: int = 0) -> Result:
+    result = CliRunner().invoke(finetune, [], catch_exceptions=False)
+    assert result.exit_code == status, result.output
+    return result
+
+
+def test_the_classifier_that_ships_has_the_accuracy_that_is_reported(tuned, monkeypatch):
+    folder, output = tuned
+    monkeypatch.chdir(folder)
+    session = open_session(MODELS / "classifier.onnx")
+    metadata = read_metadata(session)
+    classes = json.loads(metadata["classes"])
+    assert classes == [f"digit {label}" for label in range(10)]
+    assert metadata["labels_per_class"] == "all"
+    assert onnx.load(MODELS / "classifier.onnx").opset_import[0].version == 19
+    test = open_split(STORE, "test")
+    found = run(session, test.images(np.arange(len(test))))
+    np.testing.assert_allclose(found.sum(axis=1), 1, rtol=1e-5)
+    accuracy = (found.argmax(axis=1) == read_labels(STORE, "test").labels).mean()
+    with (REPORTS / "label_budget.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [(row["budget"], row["images"], row["draw"]) for row in rows] == [
+        ("1", "10", "0"), ("1", "10", "1"), ("all", "60", "0"), ("all", "60", "1"),
+    ]  # fmt: skip
+    assert accuracy == pytest.approx(float(rows[2]["finetune"]), abs=1e-6)
+    figures = json.loads((REPORTS / "metrics.json").read_text())
+    mean = np.mean([float(row["scratch"]) for row in rows[:2]])
+    assert figures["budgets"]["1"]["scratch"]["accuracy"] == pytest.approx(mean, abs=1e-6)
+    verdict = (REPORTS / "verdict.txt").read_text()
+    assert verdict.strip() in output
+    assert "With 1 label per class: " in verdict
+    assert "With all labels: " in verdict
+    assert (REPORTS / "pictures/label_budget.png").stat().st_size > 10_000
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for part in (MODELS, REPORTS) for path in (folder / part).rglob("*.*")}
+
+
+@pytest.mark.usefixtures("project")
+def test_the_product_can_be_rebuilt_and_another_run_writes_the_same_bytes(tuned):
+    folder, _ = tuned
+    _, card = load_encoder(load_registry(), folder / MODELS)
+    assert card.params_sha256 != "0123"
+    assert {path.name for path in (folder / MODELS).iterdir()} == {
+        "classifier.onnx", "encoder.safetensors", "head.safetensors", "model.json",
+    }  # fmt: skip
+    tune()
+    assert files(Path()) == files(folder)
+
+
+@pytest.mark.usefixtures("project")
+def test_a_classifier_that_fails_its_proof_is_not_kept(monkeypatch):
+    def refuse(*_: object) -> None:
+        raise PipelineError("classifier.onnx is not what was trained")
+
+    monkeypatch.setattr(budget_report, "verify", refuse)
+    assert "is not what was trained" in tune(status=1).output
+    assert not MODELS.exists()
+    assert [path.name for path in MODELS.parent.iterdir() if "finetune" in path.name] == []
+
+
+@pytest.mark.parametrize(
+    ("relabel", "reason"),
+    [
+        (lambda split, labels: [""] * len(labels), "no image has a label"),
+        (lambda split, labels: ["same"] * len(labels), "every label is 'same', so that there is nothing to tell apart"),
+        (
+            lambda split, labels: [""] * len(labels) if split == "test" else as_they_are(split, labels),
+            "0 images of the",
+        ),
+    ],
+    ids=["no labels", "one class", "no test"],
+)
+@pytest.mark.usefixtures("project")
+def test_where_nothing_can_be_compared_one_line_says_why_and_the_pipeline_goes_on(relabel, reason):
+    write_store(relabel)
+    output = tune().output
+    assert output.startswith("finetune: nothing to compare, and no classifier: ")
+    assert reason in output
+    assert len(output.splitlines()) == 1
+    assert json.loads((REPORTS / "metrics.json").read_text()) == {"labelled": False}
+    assert [path.name for path in MODELS.iterdir()] == ["no_classifier.json"]
+    assert reason in json.loads((MODELS / "no_classifier.json").read_text())["reason"]
+    assert (REPORTS / "verdict.txt").read_text() == output
+    assert len((REPORTS / "label_budget.csv").read_text().splitlines()) == 1
+    assert (REPORTS / "pictures").is_dir()
+
+
+@pytest.mark.usefixtures("project")
+def test_an_unknown_kind_of_view_is_one_message():
+    configure(view="plane")
+    assert tune(status=2).output == "error: finetune.view: unknown kind of view 'plane'. Known: plain.\n"
+
+
+@pytest.mark.parametrize(
+    ("missing", "stage"),
+    [("data/augmented/store", "augment"), ("models/pretrain", "pretrain"), ("models/export", "export")],
+)
+def test_what_is_missing_is_said_with_the_stage_that_makes_it(project: Path, missing: str, stage: str):
+    shutil.rmtree(project / missing)
+    assert f"dvc repro {stage}" in tune(status=1).output

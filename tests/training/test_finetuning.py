@@ -1,0 +1,201 @@
+"""Fine-tuning on real digits, 8 px."""
+
+from collections.abc import Callable
+from copy import deepcopy
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from sklearn.datasets import load_digits
+from torch import nn
+from torch.nn import functional as F
+
+from plugins import load_registry
+from ssl_pipeline.augment.policy import Policy
+from ssl_pipeline.augment.views import make_views
+from ssl_pipeline.config import Choice
+from ssl_pipeline.data.store import Split
+from ssl_pipeline.models.rebuild import ModelCard, build_encoder, versions
+from ssl_pipeline.randomness import hash64, permutation
+from ssl_pipeline.recipes import Recipe
+from ssl_pipeline.training.finetuning import Classifier, Labelled, Schedule, embed, finetune
+from ssl_pipeline.training.optimization import learning_rate, parameter_groups
+
+BACKBONE = Choice.model_validate({"name": "resnet_cifar", "depth": 8, "width": 4})
+MEAN, STD = (0.3, 0.31, 0.32), (0.36, 0.37, 0.38)
+CPU = torch.device("cpu")
+POLICY = Policy.model_validate(
+    {"size": 8, "random_resized_crop": {"p": 1.0, "scale": [0.7, 1.0], "ratio": [0.85, 1.18]}}
+)
+
+
+@pytest.fixture
+def digits(make_pool: Callable[..., Split]) -> Callable[..., Labelled]:
+    """A function of how many classes and images that gives so many labelled digits."""
+
+    def make(classes: int = 3, count: int = 48) -> Labelled:
+        split = make_pool(400)
+        labels = load_digits().target[:400]  # the pool's images are in the order of the data set
+        rows = np.flatnonzero(labels < classes)[:count]
+        return Labelled(split, rows, labels[rows])
+
+    return make
+
+
+def untrained(classes: int = 3, seed: int = 0) -> Classifier:
+    encoder = build_encoder(load_registry(), BACKBONE, MEAN, STD, seed, 8)
+    generator = torch.Generator().manual_seed(seed)
+    return Classifier(encoder, 0.1 * torch.randn(classes, 16, generator=generator), torch.zeros(classes))
+
+
+def train(classifier: Classifier, data: Labelled, steps: int = 4, **changes: Any) -> Classifier:
+    options = {"seed": 5, "keep_statistics": False, "device": CPU} | changes
+    finetune(classifier, data, POLICY, Schedule(steps, options.pop("batch_size", 16), 3e-3, 1e-2), **options)
+    return classifier
+
+
+def same(first: nn.Module, second: nn.Module) -> bool:
+    pairs = zip(first.state_dict().values(), second.state_dict().values(), strict=True)
+    return all(torch.equal(a, b) for a, b in pairs)
+
+
+def card() -> ModelCard:
+    return ModelCard(
+        backbone=BACKBONE,
+        recipe=Recipe(name="rotation", pretext_task=Choice(name="rotation")),
+        embedding_dim=16,
+        size=8,
+        resize="squash",
+        background=(255, 255, 255),
+        mean=MEAN,
+        std=STD,
+        seed=0,
+        weights_sha256="",
+        params_sha256="",
+        plugins={},
+        versions=versions(),
+    )
+
+
+def accuracy(classifier: Classifier, data: Labelled) -> float:
+    weight, bias = (value.numpy(force=True) for value in (classifier.head.weight, classifier.head.bias))
+    scores = embed(classifier.encoder, data, card(), CPU) @ weight.T + bias
+    return float((scores.argmax(axis=1) == data.labels).mean())
+
+
+def test_it_learns_what_it_is_shown_and_that_carries_over(digits):
+    data = digits(3, 110)
+    shown, held_out = data.subset(np.arange(60)), data.subset(np.arange(60, 110))
+    classifier = train(untrained(), shown, steps=60)
+    assert not classifier.training
+    assert accuracy(classifier, shown) > 0.95
+    assert accuracy(classifier, held_out) > 0.7
+    assert accuracy(untrained(), held_out) < 0.6
+
+
+def test_steps_are_those_of_a_plain_loop(digits):
+    """Against torch's own AdamW, on batches that are put together by hand."""
+    data, steps, size = digits(3, 10), 3, 16
+    ours, plain = untrained(), untrained()
+    train(ours, data, steps, batch_size=size)
+    plain.train()
+    optimizer = torch.optim.AdamW(parameter_groups(plain, 1e-2), betas=(0.9, 0.999))
+    visits = [(data.ids[place], place, number) for number in range(5) for place in permutation(5, number, data.ids)]
+    for step in range(steps):
+        ids, places, passes = map(np.array, zip(*visits[step * size : (step + 1) * size], strict=True))
+        images = torch.from_numpy(data.split.images(data.rows[places]))
+        views = make_views({"view": POLICY}, {"view": 1}, images, hash64(ids, passes), 5, 0)["view"][:, 0]
+        for group in optimizer.param_groups:
+            group["lr"] = learning_rate(step, steps, 0.1 * steps, 3e-3)
+        loss = F.cross_entropy(plain(views), torch.from_numpy(data.labels[places]))
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    for (name, value), expected in zip(ours.state_dict().items(), plain.state_dict().values(), strict=True):
+        torch.testing.assert_close(value, expected, rtol=2e-3, atol=2e-4, msg=lambda text, name=name: f"{name}: {text}")
+
+
+def test_the_seed_decides_and_nothing_else_does(digits):
+    data = digits()
+    first = train(untrained(), data)
+    torch.manual_seed(123)
+    state = torch.get_rng_state()
+    assert same(train(untrained(), data), first)
+    assert torch.equal(torch.get_rng_state(), state)  # the caller's own numbers go on as they were
+    assert not same(train(untrained(), data, seed=6), first)
+
+
+def test_dropout_too_follows_the_seed(digits):
+    class Dropping(Classifier):
+        def forward(self, images):
+            return self.head(F.dropout(self.encoder(images), 0.5, self.training))
+
+    def dropping():
+        plain = untrained()
+        return Dropping(plain.encoder, plain.head.weight, plain.head.bias)
+
+    data = digits()
+    first = train(dropping(), data)
+    torch.manual_seed(99)
+    assert same(train(dropping(), data), first)
+
+
+def test_the_head_that_it_starts_from_is_left_as_it_was(digits):
+    weight = np.full((3, 16), 0.5, np.float32)
+    classifier = Classifier(untrained().encoder, torch.from_numpy(weight), torch.zeros(3))
+    train(classifier, digits())
+    assert (weight == 0.5).all()
+    assert not (classifier.head.weight == 0.5).all()
+
+
+@pytest.mark.parametrize("keep", [True, False])
+def test_statistics_are_kept_or_followed(digits, keep):
+    classifier = untrained()
+    before = deepcopy(classifier)
+    train(classifier, digits(), keep_statistics=keep)
+    moved = {
+        name.rpartition(".")[2]: not torch.equal(value, before.state_dict()[name])
+        for name, value in classifier.state_dict().items()
+        if "norm" in name
+    }
+    assert moved == {"weight": True, "bias": True} | dict.fromkeys(
+        ("running_mean", "running_var", "num_batches_tracked"), not keep
+    )
+
+
+def test_one_image_fills_a_batch_with_different_views(digits, monkeypatch):
+    from ssl_pipeline.training import finetuning
+
+    seen = []
+
+    def spy(*arguments):
+        views = make_views(*arguments)
+        seen.append(views["view"].clone())
+        return views
+
+    monkeypatch.setattr(finetuning, "make_views", spy)
+    train(untrained(), digits(3, 1), steps=2)
+    views = torch.cat(seen).flatten(1)
+    assert len(views) == 32
+    assert len(torch.unique(views, dim=0)) == 32
+
+
+def test_embeddings_are_those_of_the_whole_images(digits):
+    data, encoder = digits(3, 20), untrained().encoder
+    found = embed(encoder, data, card(), CPU, batch_size=7)
+    assert not encoder.training
+    images = torch.from_numpy(data.images(np.arange(20))).permute(0, 3, 1, 2).double() / 255
+    with torch.no_grad():
+        expected = deepcopy(encoder).double()(images).numpy()
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+    assert embed(encoder, data.subset(np.arange(0)), card(), CPU).shape == (0, 16)
+
+
+def test_a_subset_keeps_images_labels_and_identities_together(digits):
+    data = digits()
+    part = data.subset(np.array([7, 3])).subset(np.array([1, 0]))
+    assert len(part) == 2
+    np.testing.assert_array_equal(part.labels, data.labels[[3, 7]])
+    np.testing.assert_array_equal(part.ids, data.ids[[3, 7]])
+    np.testing.assert_array_equal(part.images(np.array([0])), data.images(np.array([3])))
