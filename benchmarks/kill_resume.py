@@ -5,9 +5,9 @@
 In a copy of the project, `dvc repro pretrain` runs once undisturbed. Then, for each kill, it is started afresh and
 killed with SIGKILL at a moment spread evenly over the undisturbed run's wall time: in turns the stage's process, dvc,
 and the whole process group. `dvc repro pretrain` is run again at once, and every file in models/pretrain and
-reports/pretrain is compared with the undisturbed run's. A run that was over before the kill, or had no checkpoint yet,
-proves nothing about resuming, so how the second run began is printed too. Checkpoints are written after every step, so that kills fall
-into their writing too.
+reports/pretrain is compared with the undisturbed run's. A run that had no checkpoint yet proves nothing about resuming,
+so how the second one began is printed too. Checkpoints are written after every step, so that kills fall into their
+writing as well.
 """
 
 import os

@@ -20,7 +20,9 @@ def card(configure, policies, pool):
     return lambda task: describe(configure(), recipe, task, pool, settings, {"somebody": {"version": "1.2"}})
 
 
-def test_the_graph_matches_torch_at_other_shapes(build_small, configure, card, pool, tmp_path):
+def test_the_graph_matches_torch_at_other_shapes_or_is_refused(
+    build_small, configure, card, pool, tmp_path, monkeypatch
+):
     task = build_small(configure(recipe="rotation"))
     path = tmp_path / "pretext.onnx"
     pretext_graph.write_pretext_graph(task, card(task), pool, path)
@@ -35,16 +37,8 @@ def test_the_graph_matches_torch_at_other_shapes(build_small, configure, card, p
     assert session.get_modelmeta().custom_metadata_map["resize"] == "crop"
     assert card(task).plugins == {"somebody": "1.2"}
 
-
-def test_a_graph_that_differs_is_refused(build_small, configure, card, pool, tmp_path, monkeypatch):
-    task = build_small(configure(recipe="rotation"))
-    write = pretext_graph.write_graph
-
-    def write_another(module, *arguments, **options):
-        write(module, *arguments, **options)
-        with torch.no_grad():
-            task.head.bias[0] += 0.1  # from now on torch computes something else than what was written
-
-    monkeypatch.setattr(pretext_graph, "write_graph", write_another)
+    monkeypatch.setattr(pretext_graph, "write_graph", lambda *arguments, **options: None)  # the file stays as it is
+    with torch.no_grad():
+        task.head.bias[0] += 0.1
     with pytest.raises(PipelineError, match=r"pretext\.onnx differs from torch by .*'rotation'"):
-        pretext_graph.write_pretext_graph(task, card(task), pool, tmp_path / "pretext.onnx")
+        pretext_graph.write_pretext_graph(task, card(task), pool, path)
