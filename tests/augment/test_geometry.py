@@ -43,6 +43,13 @@ def test_a_fractional_crop_moves_smoothly_between_whole_ones(photographs: Tensor
     assert (between - whole).abs().max() > 1e-3
 
 
+@pytest.mark.parametrize("hair", [-1e-3, 1e-3])
+def test_a_pixel_that_is_cut_counts_by_the_share_inside(photographs: Tensor, hair: float):
+    whole = crop(photographs, 200.0, 300.0, 4.0, 4.0, 16)  # among flower petals and roofs: strong edges
+    assert (crop(photographs, 200.0, 300.0 + hair, 4.0, 4.0, 16) - whole).abs().max() < 2e-3
+    assert (crop(photographs, 200.0, 300.0, 4.0 + hair, 4.0, 16) - whole).abs().max() < 2e-3
+
+
 @pytest.mark.parametrize("shape", [(427, 640), (640, 427), (33, 20), (9, 9), (1, 50), (1, 1)])
 @pytest.mark.parametrize("mode", ["squash", "crop", "letterbox"])
 def test_fit_is_the_store_s_resizing_without_its_rounding(photographs: Tensor, mode: str, shape: tuple[int, int]):

@@ -44,7 +44,7 @@ def test_interval_is_that_of_a_plain_bootstrap(measure):
     recalls = [(right & (labels == label)).sum(1) / (labels == label).sum(1) for label in range(4)]
     draws = right.mean(1) if measure == "accuracy" else np.mean(recalls, axis=0)
     _, low, high = bootstrap(actual, {"a": predicted}, 20_000, 0).interval("a", measure)
-    assert (low, high) == pytest.approx(tuple(np.percentile(draws, [2.5, 97.5])), abs=0.0055)  # accuracy moves in steps of 0.005
+    assert (low, high) == pytest.approx(tuple(np.percentile(draws, [2.5, 97.5])), abs=0.0055)
 
 
 def test_interval_covers_the_truth_about_95_times_in_100():
