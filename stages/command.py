@@ -1,7 +1,6 @@
 """What all stage commands share: reading params.yaml, and how errors look to a person."""
 
 import functools
-import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -12,10 +11,6 @@ from ssl_pipeline.config import Config, load
 from ssl_pipeline.errors import PipelineError
 
 __all__ = ["stage"]
-
-# Threads that wait for each other sleep instead of spinning: where other programs use the cores too, spinning makes two
-# threads several times slower than one. It must be set before torch is imported; the user's own setting wins.
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
 def stage(run: Callable[[Config], None]) -> click.Command:

@@ -59,27 +59,33 @@ def colour_histogram(images: Images) -> Features:
     return shares
 
 
-def random_encoder(registry: Registry, pretrain: Path, l2_normalize: bool, seed: int, pool: Split) -> Embed:
-    """The pretrained model's own network and pixel pipeline, with random weights and calibrated batch norms.
+def random_encoder(registry: Registry, pretrain: Path, l2_normalize: bool, seed: int, pool: Split | None) -> Embed:
+    """The pretrained model's own network and pixel pipeline, with random weights.
+
+    Batch norms that are not calibrated have the statistics 0 and 1, and are therefore said to be no fair baseline. For
+    a probe on standardised features it is not so: the uncalibrated were the stronger on digits (ResNet-8, 91 % against
+    90 %, best of 3) and on CIFAR-10 (ResNet-18, 38 % against 30 %). A backbone should beat both.
 
     Args:
         registry: Where the backbone is found.
         pretrain: The folder of the pretrained model, for its architecture alone.
         l2_normalize: As the exported backbone does.
         seed: Of the weights.
-        pool: The images that the pretrained model learned from.
+        pool: Images to calibrate batch norms on, those that the pretrained model learned from; None: leave them as they
+            are initialised.
     """
     card = read_card(pretrain)
     encoder = build_encoder(registry, card.backbone, card.mean, card.std, seed, card.size)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    network = PixelsToEmbedding(encoder, card, l2_normalize).to(device)
+    network = PixelsToEmbedding(encoder, card, l2_normalize).to(device).eval()
 
     def on_device(images: Images) -> Tensor:
         return torch.from_numpy(images).to(device)
 
-    positions = sample(pool, _CALIBRATION)
-    batches = np.array_split(positions, -(-len(positions) // 256))
-    calibrate(network, [on_device(pool.images(batch)) for batch in batches])
+    if pool is not None:
+        positions = sample(pool, _CALIBRATION)
+        batches = np.array_split(positions, -(-len(positions) // 256))
+        calibrate(network, [on_device(pool.images(batch)) for batch in batches])
 
     def embed(images: Images) -> Features:
         with torch.inference_mode():
@@ -90,10 +96,7 @@ def random_encoder(registry: Registry, pretrain: Path, l2_normalize: bool, seed:
 
 
 def calibrate(network: nn.Module, batches: list[Tensor]) -> None:
-    """Give batch norms the mean and variance of what they see, averaged over batches; leave the network in eval mode.
-
-    Without this, random weights are judged with the statistics 0 and 1 that a network is born with: a straw man.
-    """
+    """Give batch norms the mean and variance of what they see, averaged over batches; end in eval mode."""
     network.eval()  # dropout off
     for module in network.modules():
         if isinstance(module, nn.modules.batchnorm._BatchNorm):

@@ -109,7 +109,7 @@ def figures(
         scores = bootstrap(actual, predictions, settings.bootstrap, settings.seed)
         for name in predictions:
             found[name] = _flat(partial(scores.interval, name)) | found[name]
-        for name in settled.contestants.keys() - {BACKBONE}:
+        for name in [name for name in settled.contestants if name != BACKBONE]:
             found[f"gain_over_{name}"] = _flat(partial(scores.gain, BACKBONE, name))
     backbone: dict[str, Any] = found.pop(BACKBONE)
     return backbone | dict(sorted(found.items()))

@@ -67,6 +67,9 @@ class Checkpoints:
                     continue
                 self._say_what_changed(state["environment"])
                 return state
+        others = {path.parent for path in self.folder.parent.glob("*/checkpoint*.pt")} - {self.folder}
+        if others:
+            say(f"Not used: {', '.join(map(str, sorted(others)))}, from runs with other parameters, data or code.")
         return None
 
     @contextmanager
@@ -111,9 +114,7 @@ def environment(precision: Precision) -> dict[str, str]:
     """What the bits of a result depend on, besides parameters, data and code."""
     cuda = precision.device.type == "cuda"
     return {
-        "torch": str(
-            torch.__version__
-        ),  # a subclass of str, which a checkpoint that holds no code could not bring back
+        "torch": str(torch.__version__),  # its own class would not be read back: it is code
         "device": torch.cuda.get_device_name(precision.device)
         if cuda
         else f"CPU with {torch.backends.cpu.get_cpu_capability()}",

@@ -24,6 +24,7 @@ from ssl_pipeline.models.encoder import Encoder
 from ssl_pipeline.models.rebuild import ModelCard
 from ssl_pipeline.randomness import hash64, permutation
 from ssl_pipeline.training.optimization import build_optimizer, learning_rate
+from ssl_pipeline.training.precision import resolve
 
 __all__ = ["Classifier", "Labelled", "Schedule", "embed", "finetune"]
 
@@ -134,6 +135,7 @@ def finetune(
         name="adamw", learning_rate=schedule.learning_rate, weight_decay=schedule.weight_decay, momentum=0.9
     )
     optimizer = build_optimizer(classifier, config)
+    precision = resolve("bf16" if resolve("auto", device).name == "bf16" else "fp32", device)  # no scaler for fp16 here
     targets = torch.from_numpy(data.labels).to(device)
     with torch.random.fork_rng():
         torch.manual_seed(seed)
@@ -143,8 +145,9 @@ def finetune(
                 group["lr"] = rate
             images = torch.from_numpy(data.images(positions)).to(device)
             views = make_views({"view": policy}, {"view": 1}, images, samples, seed, 0)["view"][:, 0]
-            logits = classifier(views.contiguous(memory_format=torch.channels_last))
-            loss = F.cross_entropy(logits, targets[positions])
+            with precision.autocast():
+                logits = classifier(views.contiguous(memory_format=torch.channels_last))
+            loss = F.cross_entropy(logits.float(), targets[positions])
             optimizer.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()

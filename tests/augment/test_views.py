@@ -105,11 +105,22 @@ def test_turning_an_operation_off_leaves_the_others_numbers(canvases: Tensor):
     assert (with_grey - expected).abs().max() < 1e-3
 
 
-def test_a_crop_keeps_the_share_of_area_and_the_ratio_that_were_drawn(canvases: Tensor):
-    policy = only(24, random_resized_crop={"p": 1.0, "scale": [0.25, 0.25], "ratio": [1.0, 1.0]})
+@pytest.mark.parametrize(
+    ("scale", "ratio", "height", "width"),
+    [
+        (0.25, 1.0, 24, 24),  # half of 48 px a side
+        (0.25, 4.0, 12, 48),  # width / height
+        (0.25, 0.25, 48, 12),
+        (1.0, 4.0, 24, 48),  # 96 px wide, if the canvas were
+    ],
+)
+def test_a_crop_keeps_the_area_and_the_ratio_that_were_drawn(
+    canvases: Tensor, scale: float, ratio: float, height: int, width: int
+):
+    policy = only(24, random_resized_crop={"p": 1.0, "scale": [scale, scale], "ratio": [ratio, ratio]})
     found = ViewMaker(policy)(canvases, drawn(random_resized_crop__top=0.5, random_resized_crop__left=0.0))
     pixels = canvases.permute(0, 3, 1, 2).float() / 255
-    expected = reference.resized_crop(pixels, 12, 0, 24, 24, [24, 24], antialias=True)  # half of 48 px a side
+    expected = reference.resized_crop(pixels, (48 - height) // 2, 0, height, width, [24, 24], antialias=True)
     assert (found - expected).abs().max() < 1e-5
 
 

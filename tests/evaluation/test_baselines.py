@@ -141,10 +141,16 @@ def test_random_encoder_is_calibrated_on_the_pool(pool, pretrain):
     assert (
         np.abs(found - expected).max() < 0.02 * np.abs(expected).max()
     )  # train mode divides by n, running_var by n - 1
+
+
+def test_random_encoder_as_it_is_initialised(pool, pretrain):
+    encoder = build_encoder(load_registry(), BACKBONE, MEAN, STD, 5, 8).eval()
     with torch.no_grad():
-        straw_man = encoder.eval()  # after one step of momentum 0.1 still far from the pool's statistics
-        uncalibrated = straw_man(torch.from_numpy(some.images(np.arange(200))).permute(0, 3, 1, 2) / 255).numpy()
-    assert np.abs(uncalibrated - expected).max() > 0.1 * np.abs(expected).max()
+        expected = encoder(torch.from_numpy(pool.images(np.arange(300))).permute(0, 3, 1, 2) / 255).numpy()
+    found = extract(random_encoder(load_registry(), pretrain, False, 5, None), pool)
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+    calibrated = extract(random_encoder(load_registry(), pretrain, False, 5, pool), pool)
+    assert np.abs(calibrated - found).max() > 0.1 * np.abs(found).max()
 
 
 def open_first(pool: Split, count: int) -> Split:

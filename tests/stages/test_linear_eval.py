@@ -142,17 +142,22 @@ def test_the_figures_are_those_of_the_predictions_and_the_shipped_file_makes_the
 
 @pytest.mark.usefixtures("project")
 def test_everything_stands_beside_the_probe():
-    evaluate()
+    output = evaluate().output
     found = metrics()
-    for name in ("random_encoder", "raw_pixels", "colour_histogram", "knn"):
+    baselines = ("random_encoder", "random_encoder_uncalibrated", "raw_pixels", "colour_histogram")
+    for name in (*baselines, "knn"):
         assert 0 <= found[name]["accuracy_low"] <= found[name]["accuracy"] <= found[name]["accuracy_high"] <= 1
-    for name in ("random_encoder", "raw_pixels", "colour_histogram"):
+    for name in baselines:
         gain = found[f"gain_over_{name}"]
         assert gain["accuracy"] == pytest.approx(found["accuracy"] - found[name]["accuracy"])
         assert gain["accuracy_low"] <= gain["accuracy"] <= gain["accuracy_high"]
         assert found[name]["converged"] is True
     assert found["raw_pixels"]["accuracy"] > 0.8
-    assert found["random_encoder"]["best_of"] == 2
+    assert found["random_encoder"]["best_of"] == found["random_encoder_uncalibrated"]["best_of"] == 2
+    # the pretrained model is itself a network as initialised, with the first of the seeds
+    assert found["gain_over_random_encoder_uncalibrated"]["accuracy"] <= 0
+    lines = [line.split(" %")[0].rstrip("0123456789.").strip() for line in output.splitlines()[1:]]
+    assert lines == [*(name.replace("_", " ") for name in baselines), "kNN on the backbone's embeddings"]
     assert found["random_encoder"]["accuracy"] > found["colour_histogram"]["accuracy"]
     assert (found["knn"]["k"], found["knn"]["temperature"]) == (20, 0.07)
     assert found["labels"] == {"classes": 10, "train": 200, "val": 60, "test": 120}

@@ -89,6 +89,7 @@ def test_another_run_does_not_find_it_even_when_its_file_is_put_there(checkpoint
     checkpoints.save(state(1))
     other = Checkpoints(tmp_path, "e" * 64, HERE)
     assert other.load() is None
+    assert f"Not used: {checkpoints.folder}, from runs with other parameters" in capsys.readouterr().err
     other.folder.mkdir()
     other.path.write_bytes(checkpoints.path.read_bytes())
     assert other.load() is None
