@@ -17,7 +17,7 @@ def finetune(config: Config) -> None:
     from ssl_pipeline.models.rebuild import load_encoder
     from ssl_pipeline.products import atomic_folder, require
     from ssl_pipeline.progress import say
-    from ssl_pipeline.training.precision import best_device
+    from ssl_pipeline.training.precision import best_device, resolve
     from stages.reference import command
 
     section, registry, data = config.finetune, load_registry(), read_data(STORE)
@@ -29,7 +29,7 @@ def finetune(config: Config) -> None:
         if reason:
             say(report_obstacle(REPORTS / "finetune", folder, reason))
             return
-        study = Study(section, data, encoder, card, registry, policy, best_device())
+        study = Study(section, data, encoder, card, registry, policy, resolve("auto", best_device()))
         outcomes = study.run()
         write_product(folder, study, backbone, [original.image for original in originals], command(folder))
     say(report(REPORTS / "finetune", outcomes, len(data.classes)))

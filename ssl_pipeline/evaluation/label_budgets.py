@@ -37,6 +37,7 @@ from ssl_pipeline.progress import bar
 from ssl_pipeline.randomness import hash64
 from ssl_pipeline.registry import Registry
 from ssl_pipeline.training.finetuning import Classifier, Labelled, Schedule, embed, finetune
+from ssl_pipeline.training.precision import Precision
 from ssl_pipeline.training.run import deterministic
 
 __all__ = ["ARMS", "Arm", "Outcome", "Study", "view_policy"]
@@ -112,7 +113,7 @@ class Study:
         card: Of the encoder.
         registry: Where the same encoder with random weights is found.
         policy: Of the views to train on.
-        device: Where to train.
+        precision: Of training, and where to train.
 
     Attributes:
         budgets: Those that differ on this data, the smallest first.
@@ -129,12 +130,12 @@ class Study:
         card: ModelCard,
         registry: Registry,
         policy: Policy,
-        device: torch.device,
+        precision: Precision,
     ):
-        self.config, self.data, self.card, self.policy, self.device = config, data, card, policy, device
+        self.config, self.data, self.card, self.policy, self.precision = config, data, card, policy, precision
         self.encoder, self.registry = encoder, registry
         self.budgets = affordable(config.budgets, data.train.labels)
-        self._features = {part.split.name: embed(encoder, part, card, device) for part in data[:3]}
+        self._features = {part.split.name: embed(encoder, part, card, precision.device) for part in data[:3]}
         self._probes: dict[tuple[Budget, int], Probe] = {}
         self._values: dict[Arm, Sequence[float]] = {
             "probe": config.strengths,
@@ -205,7 +206,7 @@ class Study:
             weight, bias, features = model.weight, model.bias, self._features[part.split.name][positions]
         else:
             weight, bias = (value.numpy(force=True) for value in (model.head.weight, model.head.bias))
-            features = embed(model.encoder, part.subset(positions), self.card, self.device)
+            features = embed(model.encoder, part.subset(positions), self.card, self.precision.device)
         return np.asarray(features @ weight.T + bias)
 
     def _learn(self, budget: Budget, arm: Arm, draw: int, value: float) -> Model:
@@ -234,7 +235,7 @@ class Study:
             seed=seed,
             # statistics of the whole pool say more than those of some tens of images
             keep_statistics=arm == "finetune" and len(chosen) < config.batch_size,
-            device=self.device,
+            precision=self.precision,
         )
         return classifier
 

@@ -24,7 +24,7 @@ from ssl_pipeline.models.encoder import Encoder
 from ssl_pipeline.models.rebuild import ModelCard
 from ssl_pipeline.randomness import hash64, permutation
 from ssl_pipeline.training.optimization import build_optimizer, learning_rate
-from ssl_pipeline.training.precision import resolve
+from ssl_pipeline.training.precision import Precision
 
 __all__ = ["Classifier", "Labelled", "Schedule", "embed", "finetune"]
 
@@ -111,9 +111,9 @@ def finetune(
     *,
     seed: int,
     keep_statistics: bool,
-    device: torch.device,
+    precision: Precision,
 ) -> None:
-    """Train a classifier in place, all of it, and leave it in eval mode on `device`.
+    """Train a classifier in place, all of it, and leave it in eval mode on the device of `precision`.
 
     A batch holds `batch_size` views, however few the images: passes over the images, each in a new order and with new
     views, follow each other without regard to where a batch ends. So every label budget gets the same compute.
@@ -125,9 +125,9 @@ def finetune(
         schedule: How long and how fast.
         seed: Of the order of images, of the views, and of dropout.
         keep_statistics: Whether BatchNorm goes on normalising by the statistics that it has, instead of the batch's.
-        device: Where to train.
+        precision: Of the forward pass, and where to train.
     """
-    classifier.to(device, memory_format=torch.channels_last).train()  # type: ignore[call-overload]  # torch's stub lacks it
+    classifier.to(precision.device, memory_format=torch.channels_last).train()  # type: ignore[call-overload]  # torch's stub lacks it
     for module in classifier.modules():
         if keep_statistics and isinstance(module, _BatchNorm):
             module.eval()
@@ -135,7 +135,7 @@ def finetune(
         name="adamw", learning_rate=schedule.learning_rate, weight_decay=schedule.weight_decay, momentum=0.9
     )
     optimizer = build_optimizer(classifier, config)
-    precision = resolve("bf16" if resolve("auto", device).name == "bf16" else "fp32", device)  # no scaler for fp16 here
+    scaler, device = precision.scaler(), precision.device
     targets = torch.from_numpy(data.labels).to(device)
     with torch.random.fork_rng():
         torch.manual_seed(seed)
@@ -149,8 +149,9 @@ def finetune(
                 logits = classifier(views.contiguous(memory_format=torch.channels_last))
             loss = F.cross_entropy(logits.float(), targets[positions])
             optimizer.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
-            optimizer.step()
+            scaler.scale(loss).backward()
+            scaler.step(optimizer)
+            scaler.update()
     classifier.eval()
 
 

@@ -25,10 +25,11 @@ from ssl_pipeline.models.rebuild import ModelCard, build_encoder, versions
 from ssl_pipeline.randomness import hash64
 from ssl_pipeline.recipes import Recipe
 from ssl_pipeline.training.finetuning import Classifier, Labelled, Schedule, finetune
+from ssl_pipeline.training.precision import Precision
 
 BACKBONE = Choice.model_validate({"name": "resnet_cifar", "depth": 8, "width": 4})
 MEAN, STD = (0.3, 0.31, 0.32), (0.36, 0.37, 0.38)
-CPU = torch.device("cpu")
+FP32 = Precision("fp32", torch.device("cpu"))
 CROP = {"p": 1.0, "scale": [0.7, 1.0], "ratio": [0.85, 1.18]}
 POLICY = Policy.model_validate({"size": 8, "random_resized_crop": CROP})
 CARD = ModelCard(
@@ -75,7 +76,7 @@ def pretrained() -> Encoder:
 
 def study(data: Data, encoder: Encoder | None = None, **changes: Any) -> Study:
     encoder = encoder or pretrained()
-    return Study(configure(**changes), data, encoder, CARD, load_registry(), POLICY, CPU)
+    return Study(configure(**changes), data, encoder, CARD, load_registry(), POLICY, FP32)
 
 
 def figures(outcomes: list[Outcome]) -> list[tuple[Any, ...]]:
@@ -171,10 +172,12 @@ def test_fine_tuning_starts_from_the_probe_and_leaves_the_encoder_alone(data):
 def test_fine_tuning_and_scratch_see_the_same_labels_steps_and_seeds(data, monkeypatch):
     calls = []
 
-    def spy(classifier, labelled, policy, schedule, *, seed, keep_statistics, device):
+    def spy(classifier, labelled, policy, schedule, *, seed, keep_statistics, precision):
         calls.append((labelled.rows.tolist(), schedule, seed))
         statistics.append(keep_statistics)
-        finetune(classifier, labelled, policy, schedule, seed=seed, keep_statistics=keep_statistics, device=device)
+        finetune(
+            classifier, labelled, policy, schedule, seed=seed, keep_statistics=keep_statistics, precision=precision
+        )
 
     statistics: list[bool] = []
     monkeypatch.setattr(label_budgets, "finetune", spy)
@@ -211,7 +214,7 @@ def supervised(data: Data) -> Encoder:
     """An encoder worth having: it has learned from more labels than any budget has."""
     classifier = Classifier(pretrained(), torch.zeros(3, 16), torch.zeros(3))
     schedule = Schedule(60, 32, 1e-2, 1e-4)
-    finetune(classifier, data.train, POLICY, schedule, seed=0, keep_statistics=False, device=CPU)
+    finetune(classifier, data.train, POLICY, schedule, seed=0, keep_statistics=False, precision=FP32)
     return classifier.encoder
 
 

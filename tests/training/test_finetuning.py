@@ -21,10 +21,12 @@ from ssl_pipeline.randomness import hash64, permutation
 from ssl_pipeline.recipes import Recipe
 from ssl_pipeline.training.finetuning import Classifier, Labelled, Schedule, embed, finetune
 from ssl_pipeline.training.optimization import learning_rate, parameter_groups
+from ssl_pipeline.training.precision import Precision
 
 BACKBONE = Choice.model_validate({"name": "resnet_cifar", "depth": 8, "width": 4})
 MEAN, STD = (0.3, 0.31, 0.32), (0.36, 0.37, 0.38)
 CPU = torch.device("cpu")
+FP32 = Precision("fp32", CPU)
 POLICY = Policy.model_validate(
     {"size": 8, "random_resized_crop": {"p": 1.0, "scale": [0.7, 1.0], "ratio": [0.85, 1.18]}}
 )
@@ -50,7 +52,7 @@ def untrained(classes: int = 3, seed: int = 0) -> Classifier:
 
 
 def train(classifier: Classifier, data: Labelled, steps: int = 4, **changes: Any) -> Classifier:
-    options = {"seed": 5, "keep_statistics": False, "device": CPU} | changes
+    options = {"seed": 5, "keep_statistics": False, "precision": FP32} | changes
     finetune(classifier, data, POLICY, Schedule(steps, options.pop("batch_size", 16), 3e-3, 1e-2), **options)
     return classifier
 
@@ -114,6 +116,16 @@ def test_steps_are_those_of_a_plain_loop(digits):
         optimizer.step()
     for (name, value), expected in zip(ours.state_dict().items(), plain.state_dict().values(), strict=True):
         torch.testing.assert_close(value, expected, rtol=2e-3, atol=2e-4, msg=lambda text, name=name: f"{name}: {text}")
+
+
+def test_half_precision_is_close_and_leaves_the_weights_in_full(digits):
+    data = digits()
+    full, half = train(untrained(), data, 1), train(untrained(), data, 1, precision=Precision("bf16", CPU))
+    assert {value.dtype for value in half.parameters()} == {torch.float32}
+    assert not same(full, half)
+    for name in ("running_mean", "running_var"):
+        of_full, of_half = (model.encoder.backbone.stem[1].get_buffer(name) for model in (full, half))
+        torch.testing.assert_close(of_half, of_full, rtol=0.02, atol=0.01)
 
 
 def test_the_seed_decides_and_nothing_else_does(digits):
