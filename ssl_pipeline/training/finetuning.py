@@ -127,7 +127,7 @@ def finetune(
         keep_statistics: Whether BatchNorm goes on normalising by the statistics that it has, instead of the batch's.
         precision: Of the forward pass, and where to train.
     """
-    classifier.to(precision.device, memory_format=torch.channels_last).train()  # type: ignore[call-overload]  # torch's stub lacks it
+    classifier.to(precision.device, memory_format=torch.channels_last).train()  # type: ignore[call-overload]
     for module in classifier.modules():
         if keep_statistics and isinstance(module, _BatchNorm):
             module.eval()
@@ -149,7 +149,7 @@ def finetune(
                 logits = classifier(views.contiguous(memory_format=torch.channels_last))
             loss = F.cross_entropy(logits.float(), targets[positions])
             optimizer.zero_grad()
-            scaler.scale(loss).backward()
+            scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
             scaler.step(optimizer)
             scaler.update()
     classifier.eval()
