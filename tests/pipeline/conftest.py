@@ -15,6 +15,13 @@ QUICK = {
     "finetune": {"budgets": [1, 5], "draws": 2, "steps": 8, "learning_rates": [1e-3], "epochs": 1},
 }
 
+# dvc commits experiments, and a machine may have no git identity
+IDENTITY = {
+    f"GIT_{role}_{key}": value
+    for role in ("AUTHOR", "COMMITTER")
+    for key, value in (("NAME", "Tester"), ("EMAIL", "tester@example.com"))
+}
+
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
@@ -23,7 +30,12 @@ def command(folder: Path, **variables: str) -> Run:
 
     def run(*words: str, status: int | None = 0) -> "subprocess.CompletedProcess[str]":
         done = subprocess.run(
-            words, cwd=folder, env={**environment(), **variables}, capture_output=True, text=True, check=False
+            words,
+            cwd=folder,
+            env={**environment(), **IDENTITY, **variables},
+            capture_output=True,
+            text=True,
+            check=False,
         )
         if status is not None:
             assert done.returncode == status, f"{' '.join(words)}\n{done.stdout}\n{done.stderr}"
@@ -36,7 +48,7 @@ def git(run: Run) -> None:
     """Make the folder a git repository with one commit."""
     run("git", "init", "-q")
     run("git", "add", ".")
-    run("git", "-c", "user.name=t", "-c", "user.email=t@example.com", "commit", "-qm", "start")
+    run("git", "commit", "-qm", "start")
 
 
 @pytest.fixture(scope="session")

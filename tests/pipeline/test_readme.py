@@ -36,7 +36,7 @@ def test_the_two_make_commands_are_run_by_ci():
 def test_every_other_command_runs(project: Path):
     run = command(project)
     run("git", "add", ".")
-    run("git", "-c", "user.name=t", "-c", "user.email=t@example.com", "commit", "-qm", "ran", status=None)
+    run("git", "commit", "-qm", "ran", status=None)
     skipped = []
     for line in commands():
         if line in IN_CI or line.startswith(INSTALLS):
