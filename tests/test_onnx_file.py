@@ -85,8 +85,8 @@ def branching() -> onnx.ModelProto:
     """A graph with graphs inside, and notes at every depth."""
     branches = {}
     for name, operator in (("then_branch", "Relu"), ("else_branch", "Neg")):
-        node = helper.make_node(operator, ["x"], [name], doc_string="/home/somebody/net.py")
-        output = helper.make_tensor_value_info(name, TensorProto.FLOAT, [1], doc_string="/home/somebody/net.py")
+        node = helper.make_node(operator, ["x"], [name], doc_string="folder/of/somebody/net.py")
+        output = helper.make_tensor_value_info(name, TensorProto.FLOAT, [1], doc_string="folder/of/somebody/net.py")
         branches[name] = helper.make_graph([node], name, [], [output])
     inputs = [
         helper.make_tensor_value_info("x", TensorProto.FLOAT, [1]),
@@ -95,7 +95,7 @@ def branching() -> onnx.ModelProto:
     output = helper.make_tensor_value_info("y", TensorProto.FLOAT, [1])
     graph = helper.make_graph([helper.make_node("If", ["yes"], ["y"], **branches)], "g", inputs, [output])
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
-    model.graph.node[0].metadata_props.add(key="trace", value="/home/somebody/net.py")
+    model.graph.node[0].metadata_props.add(key="trace", value="folder/of/somebody/net.py")
     return model
 
 
