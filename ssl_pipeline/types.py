@@ -7,13 +7,14 @@ energies of pairs, a negative-sampling strategy says which incompatible pairs co
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol
+from dataclasses import dataclass, field
+from typing import Any, Literal, NamedTuple, Protocol
 
 from torch import Tensor, nn
 
 __all__ = [
     "Backbone",
+    "Candidates",
     "Encoded",
     "EnergyHead",
     "Factory",
@@ -23,6 +24,8 @@ __all__ = [
     "PretextTask",
     "Register",
     "StepOutput",
+    "Tile",
+    "Trait",
     "Views",
 ]
 
@@ -101,9 +104,51 @@ class PretextTask(nn.Module, ABC):
         """Do what follows an optimizer step (EMA, queues). `progress` is the share of training done, in (0, 1]."""
         del progress  # most tasks hold no such state
 
+    def diagnose(self, figures: Mapping[str, float]) -> list[str]:
+        """Say what is wrong and what to change, given the means of a row of the curves; empty if all is well."""
+        del figures
+        return []
+
     @abstractmethod
     def predict(self, images: Tensor) -> Tensor:
         """Return what the task predicts or projects, for `pretext.onnx`: (N, 3, S, S) in [0, 1] -> (N, ...)."""
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """What a negative-sampling strategy chooses from. All vectors have unit length.
+
+    Attributes:
+        anchors: (A, D).
+        positives: (A, D), a compatible key for each anchor.
+        anchor_samples: (A,) int64, the image of the batch that each anchor is a view of.
+        keys: (K, D), the batch's own keys; the very tensor `anchors` where anchors are keys to each other.
+        key_samples: (K,) int64, likewise.
+        support: (A, D) a further view of each anchor's image, without gradient, if the strategy asks for it.
+    """
+
+    anchors: Tensor
+    positives: Tensor
+    anchor_samples: Tensor
+    keys: Tensor
+    key_samples: Tensor
+    support: Tensor | None = None
+
+
+class Tile(NamedTuple):
+    """Some anchors against some keys, with no more of anything than that.
+
+    Attributes:
+        similarities: (a, k) cosines, at least float32.
+        anchors: Which anchors these are.
+        keys: Which keys.
+        rows: Name -> (a, 1): what `Negatives.rows` says of these anchors.
+    """
+
+    similarities: Tensor
+    anchors: slice
+    keys: slice
+    rows: Mapping[str, Tensor]
 
 
 @dataclass(frozen=True)
@@ -115,29 +160,49 @@ class Negatives:
         anchor_samples: (A,) int64, which sample each anchor is a view of.
         key_samples: (K,) int64, likewise. A key of the anchor's own sample is no negative; -1 is nobody's sample. Two
             short vectors instead of a mask, so that nothing of size A x K need exist.
-        log_weight: None, or a function of (similarities of a tile (A, k), position of its first key) that returns the
-            logarithm of each negative's weight (A, k).
-        correct: None, or a function of (log of the negatives' summed mass (A,), positive logits (A,)) that returns the
-            log mass to use in the denominator (debiased: without the positives' share).
+        log_weight: None (all weights are 1), or a function of a tile that returns the logarithm of each negative's
+            weight (a, k); -inf leaves a pair out. Weights that are not 0 or 1 average 1 over an anchor's negatives.
+        rows: Name -> (A,): statistics of anchors over all their keys, which `log_weight` finds in its tile. Gradients
+            go through them unless they are detached.
+        class_prior: Share of the negatives that are, unseen, positives: the expectation over true negatives is
+            estimated by taking that share of the positives' away (Chuang et al. 2020, 2007.00224). In [0, 1).
+        attracted: None, or (A, m, D): keys that are treated as further positives.
     """
 
     keys: Tensor
     anchor_samples: Tensor
     key_samples: Tensor
-    log_weight: Callable[[Tensor, int], Tensor] | None = None
-    correct: Callable[[Tensor, Tensor], Tensor] | None = None
+    log_weight: Callable[[Tile], Tensor] | None = None
+    rows: Mapping[str, Tensor] = field(default_factory=dict)
+    class_prior: float = 0.0
+    attracted: Tensor | None = None
+
+
+Trait = Literal["selected", "weighted", "debiased"]
+"""What a strategy does: chooses pairs by their similarity, weights them, subtracts a share of the positives."""
 
 
 class NegativeStrategy(nn.Module, ABC):
     """Says which incompatible pairs count, and how much. Queues and pointers are persistent buffers."""
 
+    traits: frozenset[Trait] = frozenset()
+    """What a loss may have to refuse."""
+
+    needs_support: bool = False
+    """Whether `Candidates.support` is needed."""
+
     @abstractmethod
-    def select(self, anchors: Tensor, samples: Tensor) -> Negatives:
-        """Choose negatives for unit-norm anchors (A, D), which are views of the samples (A,) int64."""
+    def select(self, candidates: Candidates) -> Negatives:
+        """Choose negatives for each anchor."""
 
     def after_step(self, progress: float) -> None:
         """Follow an optimizer step, such as by filling a queue. `progress` is the share of training done, in (0, 1]."""
         del progress  # most strategies hold no state
+
+    def diagnose(self, figures: Mapping[str, float]) -> list[str]:
+        """Say what is wrong and what to change, given the means of a row of the curves; empty if all is well."""
+        del figures  # most strategies have nothing of their own to go wrong
+        return []
 
 
 class Loss(nn.Module, ABC):
@@ -146,10 +211,18 @@ class Loss(nn.Module, ABC):
     energy_name: str
     """Which energy it shapes, for the metadata of `energy.onnx`."""
 
+    refuses: Mapping[Trait, str] = {}
+    """Trait of a strategy -> why this loss makes no sense with it; such a pair is refused before training."""
+
     @abstractmethod
     def forward(self, anchors: Tensor, positives: Tensor, negatives: Negatives) -> StepOutput:
-        """Return the mean loss over anchors (A, D) with positives (A, D), both unit-norm."""
+        """Return the mean loss over anchors (A, D) with M positives each (A, M, D), all unit-norm."""
 
     @abstractmethod
     def energy(self, first: Tensor, second: Tensor) -> Tensor:
         """Return the energy of pairs (N,) of projections (N, D) and (N, D), both unit-norm."""
+
+    def diagnose(self, figures: Mapping[str, float]) -> list[str]:
+        """Say what is wrong and what to change, given the means of a row of the curves; empty if all is well."""
+        del figures
+        return []

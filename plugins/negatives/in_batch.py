@@ -3,18 +3,16 @@
 Source: SimCLR (2002.05709), section 2.1.
 """
 
-from torch import Tensor
-
 from ssl_pipeline import hookimpl
-from ssl_pipeline.types import Negatives, NegativeStrategy, Register
+from ssl_pipeline.types import Candidates, Negatives, NegativeStrategy, Register
 
 
 class InBatch(NegativeStrategy):
-    """The batch itself as keys."""
+    """The batch's own keys."""
 
-    def select(self, anchors: Tensor, samples: Tensor) -> Negatives:
-        """Every anchor (A, D) is a key to every other one of another sample (A,)."""
-        return Negatives(keys=anchors, anchor_samples=samples, key_samples=samples)
+    def select(self, candidates: Candidates) -> Negatives:
+        """Every key of another sample than the anchor's."""
+        return Negatives(candidates.keys, candidates.anchor_samples, candidates.key_samples)
 
 
 @hookimpl

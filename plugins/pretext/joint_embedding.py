@@ -3,6 +3,8 @@
 Source: SimCLR (2002.05709), section 2.1.
 """
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -10,7 +12,7 @@ from torch.nn import functional as F
 from ssl_pipeline import hookimpl
 from ssl_pipeline.models.encoder import Encoder
 from ssl_pipeline.models.heads import ProjectedEnergy, mlp
-from ssl_pipeline.types import Encoded, Loss, NegativeStrategy, PretextTask, Register, StepOutput, Views
+from ssl_pipeline.types import Candidates, Encoded, Loss, NegativeStrategy, PretextTask, Register, StepOutput, Views
 
 
 class JointEmbedding(PretextTask):
@@ -47,12 +49,28 @@ class JointEmbedding(PretextTask):
         anchors = self.energy_head.project(torch.cat([first, second]))  # (2N, P)
         positives = anchors.roll(len(first), dims=0)
         samples = torch.arange(len(first), device=anchors.device).repeat(2)
-        output: StepOutput = self.loss(anchors, positives, self.negatives.select(anchors, samples))
-        return output
+        negatives = self.negatives.select(Candidates(anchors, positives, samples, anchors, samples))
+        loss, metrics = self.loss(anchors, positives[:, None], negatives)
+        return StepOutput(loss, {**metrics, **self._energies(anchors, positives)})
+
+    @torch.no_grad()
+    def _energies(self, anchors: Tensor, positives: Tensor) -> dict[str, Tensor]:
+        """Mean energies of compatible pairs, and of each anchor with the next image's positive."""
+        compatible = self.loss.energy(anchors, positives).mean()
+        incompatible = self.loss.energy(anchors, positives.roll(1, dims=0)).mean()
+        return {
+            "energy_compatible": compatible,
+            "energy_incompatible": incompatible,
+            "energy_gap": incompatible - compatible,
+        }
 
     def after_step(self, progress: float) -> None:
         """Let the strategy follow the step."""
         self.negatives.after_step(progress)
+
+    def diagnose(self, figures: Mapping[str, float]) -> list[str]:
+        """What the loss and the strategy find wrong."""
+        return self.loss.diagnose(figures) + self.negatives.diagnose(figures)
 
     def predict(self, images: Tensor) -> Tensor:
         """Unit-norm projections (N, P)."""

@@ -1,13 +1,21 @@
-"""Similarities of anchors and keys, reduced over the keys that are negatives."""
+"""What losses with negatives are made of: similarities of anchors to positives, and sums over their negatives.
+
+All of it is computed tile by tile (`ssl_pipeline.contrast.fold`), in float32 or wider, whatever the embeddings are in.
+"""
 
 import math
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import Tensor
 
-from ssl_pipeline.types import Negatives
+from ssl_pipeline.contrast.fold import Fold, edge, fold
+from ssl_pipeline.types import Negatives, Tile
 
-__all__ = ["log_mass", "widened"]
+__all__ = ["cosines", "log_mass", "negative_sum", "total_weight", "widened"]
+
+Values = Callable[..., Tensor]
+"""From similarities (a, k), and columns (a, 1), to as many values, element by element."""
 
 
 def widened(values: Tensor) -> Tensor:
@@ -15,22 +23,111 @@ def widened(values: Tensor) -> Tensor:
     return values.to(torch.promote_types(values.dtype, torch.float32))
 
 
-def log_mass(anchors: Tensor, negatives: Negatives, scale: float) -> Tensor:
-    """The log of the summed, weighted exponentials of an anchor's similarities to its negatives.
+def cosines(anchors: Tensor, positives: Tensor) -> Tensor:
+    """Similarities (A, M), at least float32, of anchors (A, D) to their own positives (A, M, D), all unit-norm."""
+    return torch.einsum("ad,amd->am", widened(anchors), widened(positives))
 
-    log sum_k w(a, k) exp(scale <a, k>), over the keys k of other samples than a's.
+
+def log_mass(
+    anchors: Tensor,
+    negatives: Negatives,
+    logits: float | Values,
+    *,
+    positives: Tensor | None = None,
+) -> Tensor:
+    """The log of the summed, weighted exponentials over an anchor's negatives.
+
+    log sum_k w(a, k) exp(logit(a, k)), over the keys k of other samples than a's.
 
     Args:
         anchors: (A, D) unit-norm.
         negatives: Keys, whose samples they are, and weights.
-        scale: Inverse temperature.
+        logits: An inverse temperature, or a rising function of similarities.
+        positives: (A, M) logits of positives. Needed where `negatives.class_prior` is not 0: their share is subtracted,
+            down to no less than what the least similar keys would give (Chuang et al. 2020, 2007.00224, equation 7).
 
     Returns:
         (A,), at least float32; -inf for an anchor without negatives.
     """
-    similarities = widened(anchors) @ widened(negatives.keys).T
-    logits = similarities * scale
-    if negatives.log_weight is not None:
-        logits = logits + negatives.log_weight(similarities, 0)
-    same = negatives.anchor_samples[:, None] == negatives.key_samples[None, :]
-    return torch.logsumexp(logits.masked_fill(same, -math.inf), dim=1)
+    weight = negatives.log_weight
+    if weight is None and not callable(logits):
+        mass = _fold(anchors, negatives, None, logarithmic=True, scale=logits)
+    else:
+        function: Values = logits if callable(logits) else lambda similarities: similarities * logits
+
+        def weighted(tile: Tile) -> Tensor:
+            return function(tile.similarities) + (0.0 if weight is None else weight(tile))
+
+        mass = _fold(anchors, negatives, weighted, logarithmic=True)
+    if not negatives.class_prior:
+        return mass
+    assert positives is not None, "a class prior takes positives to subtract"
+    least = logits(mass.new_tensor(-1.0)) if callable(logits) else mass.new_tensor(-logits)
+    total = total_weight(anchors, negatives).log()
+    share = positives.logsumexp(dim=1) - math.log(positives.shape[1]) + total + math.log(negatives.class_prior)
+    left = mass + torch.log1p(-torch.exp((share - mass).clamp(max=-1e-6)))  # the clamp keeps gradients finite
+    return torch.where(
+        share < mass, torch.maximum(left - math.log1p(-negatives.class_prior), total + least), total + least
+    )
+
+
+def negative_sum(
+    anchors: Tensor,
+    negatives: Negatives,
+    terms: Values,
+    columns: Sequence[Tensor] = (),
+    *,
+    positives: Tensor | None = None,
+) -> Tensor:
+    """The weighted sum of a function of similarities over an anchor's negatives: sum_k w(a, k) f(s(a, k)).
+
+    Args:
+        anchors: (A, D) unit-norm.
+        negatives: Keys, whose samples they are, and weights.
+        terms: The function f >= 0: of similarities and a column for each of `columns`.
+        columns: (A,) each; gradients reach them. A learned number goes in as `number.expand(A)`.
+        positives: (A, M) similarities of positives. Needed where `negatives.class_prior` is not 0: the
+            share of their terms is subtracted, down to no less than 0.
+
+    Returns:
+        (A,), at least float32; 0 for an anchor without negatives.
+    """
+    weight = negatives.log_weight
+    names = [f"column {number}" for number in range(len(columns))]
+
+    def weighted(tile: Tile) -> Tensor:
+        found = terms(tile.similarities, *(tile.rows[name] for name in names))
+        return found if weight is None else found * weight(tile).exp()
+
+    total = _fold(anchors, negatives, weighted, dict(zip(names, columns, strict=True)))
+    if not negatives.class_prior:
+        return total
+    assert positives is not None, "a class prior takes positives to subtract"
+    of_positives = terms(positives, *(column[:, None] for column in columns)).mean(dim=1)
+    share = negatives.class_prior * total_weight(anchors, negatives) * of_positives
+    return ((total - share) / (1 - negatives.class_prior)).clamp(min=0)
+
+
+@torch.no_grad()
+def total_weight(anchors: Tensor, negatives: Negatives) -> Tensor:
+    """The summed weights (A,) of an anchor's negatives; how many there are, where all weights are 1."""
+    weight = negatives.log_weight
+    if weight is not None:
+        return _fold(anchors, negatives, lambda tile: weight(tile).exp())
+    ordered = negatives.key_samples.sort().values
+    wanted = negatives.anchor_samples.contiguous()
+    own = torch.searchsorted(ordered, wanted, right=True) - torch.searchsorted(ordered, wanted)
+    return (len(ordered) - own).to(widened(anchors).dtype)
+
+
+def _fold(
+    anchors: Tensor,
+    negatives: Negatives,
+    values: Callable[[Tile], Tensor] | None,
+    columns: Mapping[str, Tensor] | None = None,
+    *,
+    logarithmic: bool = False,
+    scale: float = 1.0,
+) -> Tensor:
+    plan = Fold(negatives.anchor_samples, negatives.key_samples, values, logarithmic, scale, edge(anchors.device))
+    return fold(plan, widened(anchors), widened(negatives.keys), {**negatives.rows, **(columns or {})})

@@ -17,7 +17,7 @@ from ssl_pipeline.models.encoder import Encoder
 from ssl_pipeline.products import atomic_file, read_json, require, sha256, write_json
 from ssl_pipeline.recipes import Recipe
 from ssl_pipeline.registry import Registry
-from ssl_pipeline.types import PretextTask
+from ssl_pipeline.types import Loss, NegativeStrategy, PretextTask
 
 __all__ = [
     "ModelCard",
@@ -100,7 +100,8 @@ def build_task(registry: Registry, recipe: Recipe, encoder: Encoder, seed: int) 
     """The pretext task of a recipe around an encoder, its heads drawn from the seed.
 
     Raises:
-        ConfigError: The task takes no loss or negatives, but the recipe names some, or the other way round.
+        ConfigError: The task takes no loss or negatives, but the recipe names some, or the other way round; or the loss
+            refuses the strategy.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed + 1)  # not the encoder's numbers again
@@ -113,8 +114,21 @@ def build_task(registry: Registry, recipe: Recipe, encoder: Encoder, seed: int) 
             if kind in accepted and kind not in parts:
                 raise ConfigError(f"pretrain.{kind}: pretext task '{task_choice.name}' needs one; name it.")
         built = {kind: registry.build(kind, choice) for kind, choice in parts.items()}
+        if "loss" in built and "negatives" in built:
+            _check_pair(recipe, built["loss"], built["negatives"])
         task: PretextTask = registry.build("pretext_task", task_choice, encoder=encoder, **built)
     return task
+
+
+def _check_pair(recipe: Recipe, loss: Loss, negatives: NegativeStrategy) -> None:
+    """Refuse a loss with a strategy that it makes no sense with."""
+    assert recipe.loss is not None
+    assert recipe.negatives is not None
+    for trait in sorted(negatives.traits & loss.refuses.keys()):
+        raise ConfigError(
+            f"pretrain.loss '{recipe.loss.name}' makes no sense with pretrain.negatives '{recipe.negatives.name}': "
+            f"{loss.refuses[trait]}. Choose another of either."
+        )
 
 
 def save_model(folder: Path, encoder: nn.Module, energy_head: nn.Module | None, card: ModelCard) -> ModelCard:

@@ -1,13 +1,15 @@
 """Signs of collapse: how the embeddings of a fixed batch of images spread, and when a run is ended for it."""
 
 import math
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ssl_pipeline import progress
 from ssl_pipeline.augment.policy import Policy
 from ssl_pipeline.augment.views import make_views
 from ssl_pipeline.config import Collapse
@@ -17,7 +19,7 @@ from ssl_pipeline.models.spread import alignment, effective_rank, embedding_std,
 from ssl_pipeline.randomness import hash64
 from ssl_pipeline.training.precision import Precision
 
-__all__ = ["DivergedError", "Probe", "refuse_collapse", "refuse_non_finite"]
+__all__ = ["DivergedError", "Probe", "refuse_collapse", "refuse_non_finite", "warner"]
 
 PROBE_IMAGES = 256
 
@@ -104,6 +106,20 @@ def refuse_non_finite(step: int, loss: float, gradient_norm: float, fp16: bool) 
         "(pretrain.loss), or the format of the numbers (pretrain.precision: fp32 has the finest steps).\n"
         "The run's checkpoints are removed: going on from them would lead here again."
     )
+
+
+def warner() -> Callable[[int, Iterable[str]], None]:
+    """A function of a step and what is wrong there, which says each thing once, whatever figures it comes with."""
+    said: set[str] = set()
+
+    def warn(step: int, troubles: Iterable[str]) -> None:
+        for trouble in troubles:
+            kind = re.sub(r"[\d.]+", "", trouble)
+            if kind not in said:
+                said.add(kind)
+                progress.say(f"pretrain, step {step}: warning: {trouble}")
+
+    return warn
 
 
 def refuse_collapse(step: int, figures: Mapping[str, float], bounds: Collapse) -> None:

@@ -49,7 +49,7 @@ def saved(folder: Path, recipe: str = "simclr") -> tuple[torch.nn.Module, ModelC
     return task.eval(), save_model(folder, task.encoder, task.energy_head, card)
 
 
-@pytest.mark.parametrize("recipe", ["simclr", "rotation"])
+@pytest.mark.parametrize("recipe", ["simclr", "siglip_style", "nce", "rotation"])
 def test_a_saved_model_comes_back_whole(tmp_path: Path, recipe: str):
     task, card = saved(tmp_path, recipe)
     images = torch.rand(4, 3, 16, 16)

@@ -7,7 +7,7 @@ from torch.nn import functional as F
 
 from plugins.losses.info_nce import InfoNCE
 from plugins.negatives.in_batch import InBatch
-from ssl_pipeline.types import Negatives
+from ssl_pipeline.types import Candidates, Negatives
 
 
 def pairs(n: int, dim: int, dtype: torch.dtype = torch.float32) -> tuple[Tensor, Tensor]:
@@ -20,7 +20,9 @@ def pairs(n: int, dim: int, dtype: torch.dtype = torch.float32) -> tuple[Tensor,
 def ours(first: Tensor, second: Tensor, temperature: float) -> Tensor:
     anchors = F.normalize(torch.cat([first, second]), dim=1)
     samples = torch.arange(len(first)).repeat(2)
-    return InfoNCE(temperature)(anchors, anchors.roll(len(first), 0), InBatch().select(anchors, samples)).loss
+    positives = anchors.roll(len(first), 0)
+    negatives = InBatch().select(Candidates(anchors, positives, samples, anchors, samples))
+    return InfoNCE(temperature)(anchors, positives[:, None], negatives).loss
 
 
 def nt_xent(first: Tensor, second: Tensor, temperature: float) -> Tensor:
@@ -66,19 +68,19 @@ def test_it_is_the_peers_loss(temperature: float):
             assert (own - theirs).norm() <= 1e-6 * theirs.norm()
 
 
-def test_weights_and_corrections_enter_the_denominator():
+def test_weights_enter_the_denominator():
     first, second = pairs(6, 8, torch.float64)
     anchors = F.normalize(torch.cat([first, second]), dim=1)
     samples = torch.arange(6).repeat(2)
-    tripled = Negatives(anchors, samples, samples, log_weight=lambda tile, _: torch.log(torch.full_like(tile, 3.0)))
-    corrected = Negatives(anchors, samples, samples, correct=lambda mass, positive: mass + torch.log(torch.tensor(3.0)))
-    losses = [InfoNCE(0.3)(anchors, anchors.roll(6, 0), negatives).loss for negatives in (tripled, corrected)]
+    tripled = Negatives(
+        anchors, samples, samples, log_weight=lambda tile: torch.full_like(tile.similarities, 3.0).log()
+    )
+    loss = InfoNCE(0.3)(anchors, anchors.roll(6, 0)[:, None], tripled).loss
     similarities = anchors @ anchors.T / 0.3
     negative = torch.exp(similarities) * (samples[:, None] != samples[None, :])
     positive = torch.exp((anchors * anchors.roll(6, 0)).sum(1) / 0.3)
     expected = -torch.log(positive / (positive + 3 * negative.sum(1))).mean()
-    for loss in losses:
-        assert loss.item() == pytest.approx(expected.item(), rel=1e-6)
+    assert loss.item() == pytest.approx(expected.item(), rel=1e-6)
 
 
 def test_energy_is_low_for_the_compatible():
@@ -91,7 +93,7 @@ def test_energy_is_low_for_the_compatible():
 def test_without_any_negative_the_loss_is_zero():
     first = F.normalize(pairs(1, 8)[0], dim=1)
     nobody = Negatives(first, torch.zeros(1, dtype=torch.long), torch.zeros(1, dtype=torch.long))
-    assert InfoNCE(0.1)(first, first, nobody).loss.item() == 0.0
+    assert InfoNCE(0.1)(first, first[:, None], nobody).loss.item() == 0.0
 
 
 @pytest.mark.parametrize("temperature", [0.0, -1.0])

@@ -56,13 +56,16 @@ def add_dropout(task):
     [
         ({}, lambda task: task),
         ({"recipe": "rotation", "clip_norm": 0.5}, lambda task: task),
+        ({"negatives": {"name": "cross_batch", "memory_size": 40}}, lambda task: task),
+        ({"recipe": "siglip_style"}, lambda task: task),
+        ({"recipe": "nce", "loss": {"normaliser": "estimated"}}, lambda task: task),
         ({"precision": "bf16"}, add_dropout),
         (
             {"optimizer": {"name": "sgd", "learning_rate": 0.05, "weight_decay": 1e-4, "momentum": 0.9}},
             lambda task: task,
         ),
     ],
-    ids=["simclr", "rotation", "bf16 and dropout", "sgd"],
+    ids=["simclr", "rotation", "memory", "learned scale", "estimated normaliser", "bf16 and dropout", "sgd"],
 )
 def test_a_stopped_run_ends_as_if_it_had_not_been(run, configure, monkeypatch, values, change):
     """Stopped by Ctrl-C in step 5, which is not the first of its epoch, by SIGTERM in step 9, and taken up again."""
@@ -96,7 +99,8 @@ def test_it_learns_and_logs(run, configure, tmp_path):
     assert [row["step"] for row in history.rows] == list(range(1, 37))
     assert np.mean(losses[-6:]) < np.mean(losses[:6]) - 0.1
     assert history.rows[-1].keys() == {
-        "step", "loss", "gradient_norm", "positive_cosine", "positive_probability",
+        "step", "loss", "gradient_norm", "positive_probability", "negatives", "negatives_seen",
+        "energy_compatible", "energy_incompatible", "energy_gap",
         "learning_rate", "embedding_std", "effective_rank", "alignment", "uniformity",
     }  # fmt: skip
     assert not list((tmp_path / ".work").iterdir())  # nothing is left of a run that is done

@@ -1,0 +1,65 @@
+"""Alignment and uniformity: views of one image together, all images spread over the sphere.
+
+Source: Wang and Isola 2020 (2005.10242), section 4.
+"""
+
+from collections.abc import Mapping
+
+from torch import Tensor
+
+from ssl_pipeline import hookimpl
+from ssl_pipeline.contrast.diagnosis import few_negatives
+from ssl_pipeline.contrast.similarity import cosines, log_mass, total_weight
+from ssl_pipeline.types import Loss, Negatives, Register, StepOutput
+
+
+class AlignmentUniformity(Loss):
+    """Mean |x - x⁺|^α + λ log mean exp(-t |x - x⁻|²).
+
+    The paper takes the second mean over the pairs of one view; here it is over all pairs that the strategy keeps.
+
+    Args:
+        alpha: α > 0.
+        t: t > 0.
+        weight: λ > 0, of uniformity.
+    """
+
+    energy_name = "distance_to_the_power_alpha"
+
+    def __init__(self, alpha: float = 2.0, t: float = 2.0, weight: float = 1.0):
+        super().__init__()
+        for name, value in {"alpha": alpha, "t": t, "weight": weight}.items():
+            if value <= 0:
+                raise ValueError(f"{name} must be greater than 0, got {value}")
+        self.alpha, self.t, self.weight = alpha, t, weight
+
+    def forward(self, anchors: Tensor, positives: Tensor, negatives: Negatives) -> StepOutput:
+        """The loss over anchors (A, D) with positives (A, M, D), all unit-norm; no uniformity without negatives."""
+        cosine = cosines(anchors, positives)
+        align = self._power(cosine).mean()
+        count = total_weight(anchors, negatives)
+        scale = 2 * self.t  # -t |x - y|² = 2 t cos - 2 t
+        mass = log_mass(anchors, negatives, scale, positives=scale * cosine)
+        uniform = align.new_tensor(0.0)
+        if count.any():
+            uniform = mass.logsumexp(dim=0) - count.sum().log() - scale
+        figures = {"align": align.detach(), "uniform": uniform.detach(), "negatives": count.mean()}
+        return StepOutput(align + self.weight * uniform, figures)
+
+    def energy(self, first: Tensor, second: Tensor) -> Tensor:
+        """|x - y|^α."""
+        return self._power((first * second).sum(dim=1))
+
+    def _power(self, cosine: Tensor) -> Tensor:
+        squared = (2 - 2 * cosine).clamp(min=0 if self.alpha >= 2 else 1e-12)  # a root has no slope at 0
+        return squared ** (self.alpha / 2)
+
+    def diagnose(self, figures: Mapping[str, float]) -> list[str]:
+        """Too few negatives."""
+        return few_negatives(figures)
+
+
+@hookimpl
+def register_losses(register: Register) -> None:
+    """Add `alignment_uniformity`."""
+    register("alignment_uniformity", AlignmentUniformity)

@@ -1,0 +1,58 @@
+"""Decoupled contrastive learning: InfoNCE without the positive in the denominator, so that small batches learn as well.
+
+Source: Yeh et al. 2021 (2110.06848), equations 5 (DCL) and 6 (DCL-W).
+"""
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from ssl_pipeline import hookimpl
+from ssl_pipeline.contrast.diagnosis import softmax_figures, softmax_troubles
+from ssl_pipeline.contrast.similarity import cosines, log_mass
+from ssl_pipeline.types import Loss, Negatives, Register, StepOutput
+
+
+class Decoupled(Loss):
+    """Mean of -w s⁺/τ + log Σ exp(s⁻/τ), with s the cosine.
+
+    Args:
+        temperature: τ > 0.
+        sigma: σ ≥ 0. 0: w = 1 (DCL). Else w = 2 - exp(s⁺/σ) / mean exp(s⁺/σ) (DCL-W), so that hard positives, those
+            with small s⁺, pull more; the paper has 0.5.
+    """
+
+    energy_name = "negative_cosine_over_temperature"
+
+    def __init__(self, temperature: float, sigma: float = 0.0):
+        super().__init__()
+        if temperature <= 0:
+            raise ValueError(f"temperature must be greater than 0, got {temperature}")
+        if sigma < 0:
+            raise ValueError(f"sigma must be at least 0, got {sigma}")
+        self.temperature, self.sigma = temperature, sigma
+
+    def forward(self, anchors: Tensor, positives: Tensor, negatives: Negatives) -> StepOutput:
+        """Mean loss in nats over anchors (A, D) with positives (A, M, D), all unit-norm."""
+        cosine = cosines(anchors, positives)  # (A, M)
+        mass = log_mass(anchors, negatives, 1 / self.temperature, positives=cosine / self.temperature)  # (A,)
+        mass = mass.masked_fill(mass == -torch.inf, 0.0)
+        # a weight has no gradient of its own: it says how much a pair counts
+        weight = 2 - len(cosine) * torch.softmax(cosine.detach() / self.sigma, dim=0) if self.sigma else 1.0
+        loss = (mass[:, None] - weight * cosine / self.temperature).mean()
+        return StepOutput(loss, softmax_figures(anchors, negatives, self.temperature))
+
+    def energy(self, first: Tensor, second: Tensor) -> Tensor:
+        """-cos/τ."""
+        return -(first * second).sum(dim=1) / self.temperature
+
+    def diagnose(self, figures: Mapping[str, float]) -> list[str]:
+        """Too small a temperature, too few negatives."""
+        return softmax_troubles(figures, self.temperature)
+
+
+@hookimpl
+def register_losses(register: Register) -> None:
+    """Add `decoupled`."""
+    register("decoupled", Decoupled)

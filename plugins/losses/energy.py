@@ -1,0 +1,117 @@
+"""Explicit energies: an energy of pairs, and a loss functional that pulls it down where compatible and up elsewhere.
+
+Sources: LeCun et al. 2006, "A Tutorial on Energy-Based Learning", table 1 and sections 2 and 3; the contrastive hinge:
+Hadsell, Chopra and LeCun 2006, equation 4.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Literal
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from ssl_pipeline import hookimpl
+from ssl_pipeline.contrast.diagnosis import few_negatives
+from ssl_pipeline.contrast.distance import DISTANCES
+from ssl_pipeline.contrast.ranking import mean_of_ranks
+from ssl_pipeline.contrast.similarity import cosines, log_mass, negative_sum, total_weight
+from ssl_pipeline.types import Loss, Negatives, Register, StepOutput
+
+_MOST_OFFENDING = "the generalised margin looks at the most offending negative alone, on which weights have no say"
+_NO_SLOPE_AT_0 = 1e-12  # under a root
+
+
+class Energy(Loss):
+    """Mean over anchors of a functional of the energies E⁺ of compatible and E⁻ of incompatible pairs.
+
+    - contrastive: E⁺ + mean [m - √E⁻]₊², Hadsell's for squared distances, without the halves;
+    - square_exponential: (E⁺)² + γ mean exp(-E⁻);
+    - generalised_margin: log(1 + exp(m + E⁺ - E⁻)), with the least E⁻, the most offending one;
+    - negative_log_likelihood: E⁺ + 1/β log(exp(-β E⁺) + Σ exp(-β E⁻)).
+
+    Args:
+        functional: See above.
+        energy: squared_euclidean: |x - y|², in [0, 4]; cosine: 1 - cos, in [0, 2].
+        margin: m, of contrastive (greater than 0 and less than the root of the largest energy) and generalised_margin.
+        gamma: γ > 0, of square_exponential.
+        beta: β > 0, the inverse temperature of negative_log_likelihood.
+    """
+
+    def __init__(
+        self,
+        functional: Literal["contrastive", "square_exponential", "generalised_margin", "negative_log_likelihood"],
+        energy: Literal["squared_euclidean", "cosine"] = "squared_euclidean",
+        margin: float = 1.0,
+        gamma: float = 1.0,
+        beta: float = 1.0,
+    ):
+        super().__init__()
+        self._energy = DISTANCES[energy]
+        widest = self._energy.largest**0.5
+        if functional == "contrastive" and not 0 < margin < widest:
+            raise ValueError(f"margin must lie between 0 and {widest:g}, the root of the largest energy; got {margin}")
+        if min(gamma, beta) <= 0:
+            raise ValueError(f"gamma and beta must be greater than 0, got {gamma} and {beta}")
+        self.margin, self.gamma, self.beta = margin, gamma, beta
+        self.energy_name = f"{energy}_distance"
+        self._functional = {
+            "contrastive": self._contrastive,
+            "square_exponential": self._square_exponential,
+            "generalised_margin": self._generalised_margin,
+            "negative_log_likelihood": self._negative_log_likelihood,
+        }[functional]
+        if functional == "generalised_margin":
+            self.refuses = {"weighted": _MOST_OFFENDING, "debiased": _MOST_OFFENDING}
+
+    def forward(self, anchors: Tensor, positives: Tensor, negatives: Negatives) -> StepOutput:
+        """Mean loss over anchors (A, D) with positives (A, M, D), all unit-norm."""
+        cosine = cosines(anchors, positives)  # (A, M)
+        loss = self._functional(anchors, cosine, negatives).mean()
+        return StepOutput(loss, {"negatives": total_weight(anchors, negatives).mean()})
+
+    def _contrastive(self, anchors: Tensor, cosine: Tensor, negatives: Negatives) -> Tensor:
+        def push(similarity: Tensor) -> Tensor:
+            distance = self._energy.of_cosine(similarity).clamp(min=_NO_SLOPE_AT_0).sqrt()
+            return F.relu(self.margin - distance).square()
+
+        return self._energy.of_cosine(cosine) + self._mean(anchors, cosine, negatives, push)
+
+    def _square_exponential(self, anchors: Tensor, cosine: Tensor, negatives: Negatives) -> Tensor:
+        def push(similarity: Tensor) -> Tensor:
+            return self.gamma * torch.exp(-self._energy.of_cosine(similarity))
+
+        return self._energy.of_cosine(cosine).square() + self._mean(anchors, cosine, negatives, push)
+
+    def _generalised_margin(self, anchors: Tensor, cosine: Tensor, negatives: Negatives) -> Tensor:
+        offending = cosines(anchors, mean_of_ranks(anchors, negatives, 1, 1)[:, None])  # (A, 1)
+        gap = self._energy.of_cosine(cosine) - self._energy.of_cosine(offending)
+        return F.softplus(self.margin + gap) * (total_weight(anchors, negatives) > 0)[:, None]
+
+    def _negative_log_likelihood(self, anchors: Tensor, cosine: Tensor, negatives: Negatives) -> Tensor:
+        def logits(similarity: Tensor) -> Tensor:
+            return -self.beta * self._energy.of_cosine(similarity)
+
+        positive = logits(cosine)  # (A, M)
+        mass = log_mass(anchors, negatives, logits, positives=positive)[:, None]
+        return (torch.logaddexp(positive, mass) - positive) / self.beta
+
+    @staticmethod
+    def _mean(anchors: Tensor, cosine: Tensor, negatives: Negatives, push: Callable[[Tensor], Tensor]) -> Tensor:
+        """The mean (A, 1) of a term over an anchor's negatives."""
+        total = negative_sum(anchors, negatives, push, positives=cosine)
+        return (total / total_weight(anchors, negatives).clamp(min=1e-12))[:, None]
+
+    def energy(self, first: Tensor, second: Tensor) -> Tensor:
+        """The energy chosen."""
+        return self._energy.of_cosine((first * second).sum(dim=1))
+
+    def diagnose(self, figures: Mapping[str, float]) -> list[str]:
+        """Too few negatives."""
+        return few_negatives(figures)
+
+
+@hookimpl
+def register_losses(register: Register) -> None:
+    """Add `energy`."""
+    register("energy", Energy)

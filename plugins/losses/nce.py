@@ -1,0 +1,97 @@
+"""Noise-contrastive estimation proper: is this key from the data or from the noise, given both probabilities?
+
+The model is a normalised density, log p(k | a) = s/τ + c, and c, minus the log of the normalising constant, is a
+parameter like others. With ν noise keys for each of the data, G = log p(k | a) - log(ν p_n(k)) is the log odds of data
+against noise, and its binary cross-entropy has its optimum where p is the density of the data, normaliser included.
+InfoNCE, by contrast, is blind to c.
+
+Source: Gutmann and Hyvärinen 2010, equations 1 to 3; the constant from the first batch: Wu et al. 2018 (1805.01978),
+section 3.2.
+"""
+
+import math
+from collections.abc import Mapping
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ssl_pipeline import hookimpl
+from ssl_pipeline.contrast.diagnosis import few_negatives
+from ssl_pipeline.contrast.similarity import cosines, log_mass, negative_sum, total_weight
+from ssl_pipeline.types import Loss, Negatives, Register, StepOutput, Trait
+
+_KNOWN_NOISE = "its negatives must be drawn from the noise whose log probability it is told, not by similarity"
+
+
+class NCE(Loss):
+    """Mean of softplus(-G(s⁺)) + Σ softplus(G(s⁻)), with G(s) = s/τ + c - log ν - log p_n.
+
+    Args:
+        temperature: τ > 0.
+        normaliser: Where c comes from. learned: a parameter (Gutmann and Hyvärinen); estimated: from the first batch,
+            then fixed (instance discrimination); fixed: `constant`.
+        constant: c, where it is fixed, and where its learning starts.
+        log_noise: log p_n of every key. The noise is uniform over images: minus the log of their number, 0 where c may
+            as well hold it.
+    """
+
+    energy_name = "negative_log_density"
+    refuses: Mapping[Trait, str] = {"selected": _KNOWN_NOISE, "weighted": _KNOWN_NOISE, "debiased": _KNOWN_NOISE}
+
+    constant: Tensor
+    estimated: Tensor
+
+    def __init__(
+        self,
+        temperature: float,
+        normaliser: Literal["learned", "estimated", "fixed"] = "learned",
+        constant: float = 0.0,
+        log_noise: float = 0.0,
+    ):
+        super().__init__()
+        if temperature <= 0:
+            raise ValueError(f"temperature must be greater than 0, got {temperature}")
+        if log_noise > 0:
+            raise ValueError(f"log_noise is the logarithm of a probability, at most 0; got {log_noise}")
+        self.temperature, self.log_noise = temperature, log_noise
+        if normaliser == "learned":
+            self.constant = nn.Parameter(torch.tensor(float(constant)))
+        else:
+            self.register_buffer("constant", torch.tensor(float(constant)))
+        self.register_buffer("estimated", torch.tensor(normaliser != "estimated"))
+
+    def forward(self, anchors: Tensor, positives: Tensor, negatives: Negatives) -> StepOutput:
+        """Mean loss in nats over anchors (A, D) with positives (A, M, D), all unit-norm."""
+        noise = total_weight(anchors, negatives)  # (A,): ν
+        if not self.estimated and noise.any():
+            self._estimate(anchors, negatives, noise)
+        shift = self.constant - noise.clamp(min=1).log() - self.log_noise  # (A,): G is s/τ and this
+        cosine = cosines(anchors, positives)
+        of_noise = negative_sum(anchors, negatives, lambda s, b: F.softplus(s / self.temperature + b), (shift,))
+        of_data = F.softplus(-(cosine / self.temperature + shift[:, None])).mean(dim=1)
+        figures = {"log_normaliser": -self.constant.detach(), "negatives": noise.mean()}
+        return StepOutput((of_data + of_noise).mean(), figures)
+
+    @torch.no_grad()
+    def _estimate(self, anchors: Tensor, negatives: Negatives, noise: Tensor) -> None:
+        """Z = Σ over images exp(s/τ), from the mean over noise keys and 1 / p_n images."""
+        logs = log_mass(anchors, negatives, 1 / self.temperature) - noise.log() - self.log_noise
+        logs = logs[noise > 0]
+        self.constant.copy_(-(logs.logsumexp(dim=0) - math.log(len(logs))))
+        self.estimated.fill_(True)
+
+    def energy(self, first: Tensor, second: Tensor) -> Tensor:
+        """-(cos/τ + c): minus the log density."""
+        return -((first * second).sum(dim=1) / self.temperature + self.constant)
+
+    def diagnose(self, figures: Mapping[str, float]) -> list[str]:
+        """Too few negatives."""
+        return few_negatives(figures)
+
+
+@hookimpl
+def register_losses(register: Register) -> None:
+    """Add `nce`."""
+    register("nce", NCE)

@@ -1,0 +1,52 @@
+"""Spectral contrastive loss: its minimiser factorises the graph in which views of one image are neighbours.
+
+Source: HaoChen et al. 2021 (2106.04156), equation 6, with features of a fixed length as in the authors' code.
+"""
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from ssl_pipeline import hookimpl
+from ssl_pipeline.contrast.diagnosis import few_negatives
+from ssl_pipeline.contrast.similarity import cosines, negative_sum, total_weight
+from ssl_pipeline.types import Loss, Negatives, Register, StepOutput
+
+
+class Spectral(Loss):
+    """-2 μ mean s⁺ + μ² mean (s⁻)², with s the cosine.
+
+    Args:
+        radius: μ > 0, the squared length that features are given.
+    """
+
+    energy_name = "negative_scaled_cosine"
+
+    def __init__(self, radius: float = 1.0):
+        super().__init__()
+        if radius <= 0:
+            raise ValueError(f"radius must be greater than 0, got {radius}")
+        self.radius = radius
+
+    def forward(self, anchors: Tensor, positives: Tensor, negatives: Negatives) -> StepOutput:
+        """The loss over anchors (A, D) with positives (A, M, D), all unit-norm."""
+        cosine = cosines(anchors, positives)
+        weight = total_weight(anchors, negatives)
+        squares = negative_sum(anchors, negatives, torch.square, positives=cosine)
+        loss = self.radius**2 * squares.sum() / weight.sum().clamp(min=1) - 2 * self.radius * cosine.mean()
+        return StepOutput(loss, {"negatives": weight.mean()})
+
+    def energy(self, first: Tensor, second: Tensor) -> Tensor:
+        """-μ cos."""
+        return -self.radius * (first * second).sum(dim=1)
+
+    def diagnose(self, figures: Mapping[str, float]) -> list[str]:
+        """Too few negatives."""
+        return few_negatives(figures)
+
+
+@hookimpl
+def register_losses(register: Register) -> None:
+    """Add `spectral`."""
+    register("spectral", Spectral)

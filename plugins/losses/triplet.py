@@ -1,0 +1,102 @@
+"""Margin triplet: the positive should be nearer than each negative, by a margin.
+
+Source: Schroff et al. 2015 (FaceNet, 1503.03832), equation 3; soft margin: Hermans et al. 2017 (1703.07737).
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Literal
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from ssl_pipeline import hookimpl
+from ssl_pipeline.contrast.distance import DISTANCES, Distance
+from ssl_pipeline.contrast.similarity import cosines, negative_sum, total_weight
+from ssl_pipeline.types import Loss, Negatives, Register, StepOutput
+
+_ALL_ACTIVE = 0.99  # share of active triplets, from which on the margin is what nothing attains
+_STUCK = 0.02  # share of the margin within which a loss is at it: positives and negatives are equally far
+
+
+class Triplet(Loss):
+    """Mean over triplets of [d⁺ - d⁻ + m]₊, or of softplus(d⁺ - d⁻ + m), over the negatives that the strategy keeps.
+
+    Args:
+        margin: m, in units of the distance; greater than 0 where it is hard, and less than the largest distance.
+        distance: squared_euclidean, in [0, 4] for unit vectors, or cosine: 1 - cos, in [0, 2].
+        soft: Whether softplus takes the hinge's place: no triplet is ever done with.
+    """
+
+    def __init__(self, margin: float, distance: Literal["squared_euclidean", "cosine"] = "cosine", soft: bool = False):
+        super().__init__()
+        self._distance: Distance = DISTANCES[distance]
+        if not soft and not 0 < margin < self._distance.largest:
+            raise ValueError(
+                f"margin must lie between 0 and {self._distance.largest:g}, the largest {distance} distance of unit "
+                f"vectors; got {margin}"
+            )
+        self.margin, self.soft = margin, soft
+        self.energy_name = f"{distance}_distance"
+
+    def forward(self, anchors: Tensor, positives: Tensor, negatives: Negatives) -> StepOutput:
+        """Mean loss over anchors (A, D) that have negatives, with positives (A, M, D), all unit-norm; 0 without any."""
+        distance = self._distance.of_cosine
+        cosine = cosines(anchors, positives)  # (A, M)
+        hinge: Callable[[Tensor], Tensor] = F.softplus if self.soft else F.relu
+
+        def violation(negative: Tensor, positive: Tensor) -> Tensor:
+            return distance(positive) - distance(negative) + self.margin
+
+        weight = total_weight(anchors, negatives)
+        kept = weight > 0
+        losses, active = [], []
+        for positive in cosine.unbind(dim=1):
+            sums = negative_sum(
+                anchors,
+                negatives,
+                lambda s, p: hinge(violation(s, p)),
+                (positive,),
+                positives=positive[:, None],
+            )
+            losses.append((sums / weight.clamp(min=1e-12))[kept])
+            with torch.no_grad():
+                held = negative_sum(
+                    anchors,
+                    negatives,
+                    lambda s, p: (violation(s, p) > 0).to(s.dtype),
+                    (positive,),
+                    positives=positive[:, None],
+                )
+                active.append((held / weight.clamp(min=1e-12))[kept])
+        loss = torch.cat(losses).sum() / max(1, len(losses) * int(kept.sum()))
+        share = torch.cat(active).mean().nan_to_num(0.0)
+        gap = loss.detach() / self.margin if not self.soft else loss.new_tensor(0.0)
+        return StepOutput(loss, {"active_share": share, "loss_over_margin": gap, "negatives": weight.mean()})
+
+    def energy(self, first: Tensor, second: Tensor) -> Tensor:
+        """The distance."""
+        return self._distance.of_cosine((first * second).sum(dim=1))
+
+    def diagnose(self, figures: Mapping[str, float]) -> list[str]:
+        """A loss that is stuck at the margin, a margin that is too large, no active triplet."""
+        if self.soft or figures["negatives"] == 0:
+            return []
+        if abs(figures["loss_over_margin"] - 1) < _STUCK:
+            return [
+                f"the loss is stuck at the margin ({self.margin:g}): positives are as far as negatives, as they are "
+                "where all embeddings are alike. Lower pretrain.optimizer.learning_rate, or take pretrain.negatives: "
+                "{name: semi_hard}."
+            ]
+        if figures["active_share"] > _ALL_ACTIVE:
+            return [
+                f"the margin is too large ({self.margin:g}): {figures['active_share']:.1%} of the triplets violate it, "
+                "so that none is ever done with. Lower pretrain.loss: {margin: ...}."
+            ]
+        return []
+
+
+@hookimpl
+def register_losses(register: Register) -> None:
+    """Add `triplet`."""
+    register("triplet", Triplet)

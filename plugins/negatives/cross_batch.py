@@ -1,0 +1,53 @@
+"""Cross-batch memory: embeddings of past steps are negatives too, since the encoder drifts slowly.
+
+Source: Wang et al. 2020 (XBM, 1912.06798), algorithm 1.
+"""
+
+import torch
+from torch import Tensor
+
+from ssl_pipeline import hookimpl
+from ssl_pipeline.models.memory import Memory
+from ssl_pipeline.types import Candidates, Negatives, NegativeStrategy, Register
+
+
+class CrossBatch(NegativeStrategy):
+    """The batch's own keys, and those of past steps, which have no gradient.
+
+    Args:
+        memory_size: Keys of past steps that are kept, at least 1.
+        start: Share of the training in [0, 1) after which they count: early on, embeddings drift fast.
+    """
+
+    def __init__(self, memory_size: int, start: float = 0.05):
+        super().__init__()
+        if not 0 <= start < 1:
+            raise ValueError(f"start must lie in [0, 1), got {start}")
+        self.memory = Memory(memory_size)
+        self._start = start
+        self._pending: Tensor | None = None
+
+    def select(self, candidates: Candidates) -> Negatives:
+        """Keys of other samples, and remembered ones, whose samples are taken to be others."""
+        self._pending = candidates.keys.detach()
+        remembered = self.memory.held()
+        if not len(remembered):
+            return Negatives(candidates.keys, candidates.anchor_samples, candidates.key_samples)
+        nobody = candidates.key_samples.new_full((len(remembered),), -1)
+        return Negatives(
+            torch.cat([candidates.keys, remembered.to(candidates.keys.dtype)]),
+            candidates.anchor_samples,
+            torch.cat([candidates.key_samples, nobody]),
+        )
+
+    def after_step(self, progress: float) -> None:
+        """Remember the step's keys."""
+        if self._pending is not None and progress >= self._start:
+            self.memory.push(self._pending)
+        self._pending = None
+
+
+@hookimpl
+def register_negatives(register: Register) -> None:
+    """Add `cross_batch`."""
+    register("cross_batch", CrossBatch)

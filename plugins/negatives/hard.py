@@ -1,0 +1,73 @@
+"""Hard negatives: of the batch's keys those near the anchor count more, without being picked by hand.
+
+Weights differentiate like everything else, as in the authors' code: with weights held fixed the gradient is another
+one, by some 17 %.
+
+Source: Robinson et al. 2021 (HCL, 2010.04592), equation 4; with a class prior, equation 5.
+"""
+
+import torch
+from torch import Tensor
+
+from ssl_pipeline import hookimpl
+from ssl_pipeline.contrast.similarity import log_mass, total_weight
+from ssl_pipeline.types import Candidates, Negatives, NegativeStrategy, Register, Tile
+
+
+class Hard(NegativeStrategy):
+    """Weights proportional to exp(beta s), with s the cosine, which average 1 over an anchor's negatives.
+
+    Args:
+        beta: Concentration > 0 in units of the cosine: the paper's, divided by the temperature.
+    """
+
+    traits = frozenset({"weighted"})
+
+    def __init__(self, beta: float):
+        super().__init__()
+        if beta <= 0:
+            raise ValueError(f"beta must be greater than 0, got {beta}")
+        self.beta = beta
+
+    def select(self, candidates: Candidates) -> Negatives:
+        """The batch's own keys, weighted."""
+        return self._weighted(candidates, class_prior=0.0)
+
+    def _weighted(self, candidates: Candidates, class_prior: float) -> Negatives:
+        keys, samples = candidates.keys, (candidates.anchor_samples, candidates.key_samples)
+        plain = Negatives(keys, *samples)
+        mean = log_mass(candidates.anchors, plain, self.beta) - total_weight(candidates.anchors, plain).log()
+        rows = {"log_mean": torch.where(mean.isfinite(), mean, 0.0)}  # an anchor without negatives weights none
+        return Negatives(keys, *samples, log_weight=self._log_weight, rows=rows, class_prior=class_prior)
+
+    def _log_weight(self, tile: Tile) -> Tensor:
+        return self.beta * tile.similarities - tile.rows["log_mean"]
+
+
+class HardDebiased(Hard):
+    """The same, and rid of the share of positives among them.
+
+    Args:
+        beta: Concentration > 0 in units of the cosine: the paper's, divided by the temperature.
+        class_prior: Share of the negatives that are unseen positives, in (0, 1); 1 / classes if these are equally
+            frequent.
+    """
+
+    traits = frozenset({"weighted", "debiased"})
+
+    def __init__(self, beta: float, class_prior: float):
+        super().__init__(beta)
+        if not 0 < class_prior < 1:
+            raise ValueError(f"class_prior must lie between 0 and 1, got {class_prior}")
+        self.class_prior = class_prior
+
+    def select(self, candidates: Candidates) -> Negatives:
+        """The batch's own keys, weighted, with a class prior."""
+        return self._weighted(candidates, self.class_prior)
+
+
+@hookimpl
+def register_negatives(register: Register) -> None:
+    """Add `hard` and `hard_debiased`."""
+    register("hard", Hard)
+    register("hard_debiased", HardDebiased)

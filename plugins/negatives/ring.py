@@ -1,0 +1,49 @@
+"""Ring: neither the nearest negatives, which may be false, nor the farthest, which teach nothing.
+
+Thresholds are quantiles of each anchor's similarities, from a histogram of 256 bins, whose memory does not grow with
+the number of keys (`ssl_pipeline.contrast.ranking.quantiles`).
+
+Source: Wu et al. 2021 (conditional negative sampling, 2010.02037), section 3.
+"""
+
+import torch
+from torch import Tensor
+
+from ssl_pipeline import hookimpl
+from ssl_pipeline.contrast.ranking import quantiles
+from ssl_pipeline.types import Candidates, Negatives, NegativeStrategy, Register, Tile
+
+
+class Ring(NegativeStrategy):
+    """The batch's keys between two quantiles of an anchor's similarities.
+
+    Args:
+        lower: In [0, upper); 0 is the least similar key.
+        upper: In (lower, 1].
+    """
+
+    traits = frozenset({"selected"})
+
+    def __init__(self, lower: float, upper: float):
+        super().__init__()
+        if not 0 <= lower < upper <= 1:
+            raise ValueError(f"lower and upper must satisfy 0 <= lower < upper <= 1, got {lower} and {upper}")
+        self.lower, self.upper = lower, upper
+
+    def select(self, candidates: Candidates) -> Negatives:
+        """Every key of another sample that lies in the ring."""
+        samples = candidates.anchor_samples, candidates.key_samples
+        low, high = quantiles(
+            candidates.anchors, Negatives(candidates.keys, *samples), [self.lower, self.upper]
+        ).unbind(dim=1)
+        return Negatives(candidates.keys, *samples, log_weight=self._log_weight, rows={"low": low, "high": high})
+
+    def _log_weight(self, tile: Tile) -> Tensor:
+        kept = (tile.similarities >= tile.rows["low"]) & (tile.similarities <= tile.rows["high"])
+        return torch.zeros_like(tile.similarities).masked_fill(~kept, -torch.inf)
+
+
+@hookimpl
+def register_negatives(register: Register) -> None:
+    """Add `ring`."""
+    register("ring", Ring)

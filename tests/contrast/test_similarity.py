@@ -1,0 +1,149 @@
+"""Tiles against dense float64, gradients too; thresholds and ranks; and memory that does not grow with the square."""
+
+import subprocess
+import sys
+
+import pytest
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from ssl_pipeline.contrast import ranking, similarity
+from ssl_pipeline.contrast.ranking import mean_of_ranks, nearest, quantiles, rank_for, rank_threshold
+from ssl_pipeline.contrast.similarity import log_mass, negative_sum, total_weight
+from ssl_pipeline.types import Negatives
+
+
+@pytest.fixture(autouse=True)
+def _small_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tiles of 16 x 16, so that few embeddings make many of them, the last ones narrower."""
+    for module in (similarity, ranking):
+        monkeypatch.setattr(module, "edge", lambda device: 16)
+
+
+def unit(n: int, seed: int, dtype: torch.dtype = torch.float64) -> Tensor:
+    values = torch.randn(n, 6, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    return F.normalize(values, dim=1).to(dtype).requires_grad_()
+
+
+def parts(dtype: torch.dtype = torch.float64) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    anchors, keys = unit(37, 1, dtype), unit(53, 2, dtype)
+    owners = torch.randint(0, 9, (53,), generator=torch.Generator().manual_seed(3))
+    return anchors, keys, torch.arange(37) % 9, owners
+
+
+def check(found: Tensor, expected: Tensor, leaves: list[Tensor], tolerance: float) -> None:
+    assert (found - expected).norm() <= tolerance * expected.norm()
+    weights = torch.linspace(-1, 1, len(found), dtype=torch.float64)
+    ours, theirs = (
+        torch.autograd.grad((value.double() * weights).sum(), leaves, retain_graph=True) for value in (found, expected)
+    )
+    for own, wanted in zip(ours, theirs, strict=True):
+        assert (own.double() - wanted.double()).norm() <= tolerance * wanted.double().norm()
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-12), (torch.float32, 1e-5)])
+def test_log_mass_and_sums_with_weights_rows_and_columns(dtype: torch.dtype, tolerance: float):
+    anchors, keys, own, owners = parts(dtype)
+    row = torch.rand(37, dtype=dtype).requires_grad_()
+    column = torch.rand(37, dtype=dtype).requires_grad_()
+    weighting = lambda tile: tile.rows["row"] * tile.similarities  # noqa: E731
+    plain, weighted = Negatives(keys, own, owners), Negatives(keys, own, owners, weighting, {"row": row})
+    others = own[:, None] != owners[None]
+    cosine = anchors.double() @ keys.double().T
+    log_w = row.double()[:, None] * cosine
+    left = lambda logits: logits.masked_fill(~others, -torch.inf).logsumexp(1)  # noqa: E731
+    check(log_mass(anchors, plain, 7.0), left(7 * cosine), [anchors, keys], tolerance)
+    check(log_mass(anchors, weighted, 7.0), left(7 * cosine + log_w), [anchors, keys, row], tolerance)
+    terms = lambda s, c: F.softplus(4 * s + c)  # noqa: E731
+    exact = F.softplus(4 * cosine + column.double()[:, None]) * others
+    check(negative_sum(anchors, plain, terms, [column]), exact.sum(1), [anchors, keys, column], tolerance)
+    found = negative_sum(anchors, weighted, terms, [column])
+    check(found, (exact * log_w.exp()).sum(1), [anchors, keys, row, column], tolerance)
+    torch.testing.assert_close(total_weight(anchors, plain).double(), others.sum(1).double())
+    torch.testing.assert_close(
+        total_weight(anchors, weighted).double(), (log_w.exp() * others).sum(1), rtol=1e-5, atol=0
+    )
+
+
+def test_the_gradient_is_that_of_finite_differences():
+    anchors, keys, own, owners = parts()
+    negatives = Negatives(keys, own, owners)
+    assert torch.autograd.gradcheck(
+        lambda a, k: log_mass(a, Negatives(k, own, owners), 3.0), (anchors, keys), fast_mode=True
+    )
+    assert torch.autograd.gradcheck(lambda a: negative_sum(a, negatives, torch.square), (anchors,), fast_mode=True)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision_is_summed_in_float32(dtype: torch.dtype):
+    anchors, keys, own, owners = parts(dtype)
+    found = log_mass(anchors, Negatives(keys, own, owners), 100.0)
+    exact = (anchors.double() @ keys.double().T * 100).masked_fill(own[:, None] == owners[None], -torch.inf)
+    assert found.dtype == torch.float32
+    torch.testing.assert_close(found.double(), exact.logsumexp(1), rtol=1e-5, atol=1e-4)
+    assert torch.autograd.grad(found.sum(), anchors)[0].isfinite().all()
+
+
+def test_an_anchor_without_negatives_has_no_mass_and_no_gradient():
+    anchors = unit(3, 1)
+    negatives = Negatives(anchors, torch.zeros(3, dtype=torch.long), torch.zeros(3, dtype=torch.long))
+    mass = log_mass(anchors, negatives, 5.0)
+    assert (mass == -torch.inf).all()
+    total = (
+        torch.logaddexp(torch.ones(3, dtype=torch.float64), mass).sum()
+        + negative_sum(anchors, negatives, torch.square).sum()
+    )
+    assert not torch.autograd.grad(total, anchors)[0].any()
+
+
+def test_ranks_thresholds_and_quantiles_are_those_of_sorting():
+    anchors, keys, own, owners = parts()
+    negatives = Negatives(keys, own, owners)
+    cosine = (anchors @ keys.T).detach().masked_fill(own[:, None] == owners[None], -torch.inf)
+    values, places = cosine.sort(dim=1, descending=True)
+    found = nearest(anchors, negatives, 5)
+    assert torch.equal(found.keys, places[:, :5])
+    torch.testing.assert_close(found.similarities, values[:, :5])
+    assert ((cosine > rank_threshold(anchors, negatives, 7)[:, None]).sum(1) == 7).all()
+    assert ((cosine > rank_threshold(anchors, negatives, 0)[:, None]).sum(1) == 0).all()
+    assert ((cosine > rank_threshold(anchors, negatives, 99)[:, None]) == (cosine > -torch.inf)).all()
+    middle = torch.stack([keys[places[row, 1:4]].mean(0) for row in range(37)])
+    torch.testing.assert_close(mean_of_ranks(anchors, negatives, 2, 4), middle)
+    shares = [0.0, 0.25, 0.5, 1.0]
+    exact = torch.stack([row[row > -torch.inf].quantile(torch.tensor(shares, dtype=torch.float64)) for row in cosine])
+    steps = torch.stack([row[row > -torch.inf].sort().values.diff().max() for row in cosine])[:, None]
+    assert ((quantiles(anchors, negatives, shares) - exact).abs() <= 1 / 128 + steps).all()
+
+
+def test_the_rank_keeps_the_probability_of_a_false_negative():
+    from scipy.stats import binom
+
+    for probability, classes, count in [(0.05, 10, 510), (0.3, 3, 20), (0.001, 100, 4000)]:
+        rank = rank_for(probability, classes, count)
+        assert binom.sf(rank - 1, count, 1 / classes) <= probability < binom.sf(rank - 2, count, 1 / classes)
+    assert rank_for(0.5, 2, 0) == 1
+
+
+_PEAK = """
+import resource, sys, torch
+from torch.nn import functional as F
+from ssl_pipeline.contrast.similarity import log_mass
+from ssl_pipeline.types import Negatives
+torch.set_num_threads(1)
+def step(n):
+    x = F.normalize(torch.randn(n, 16), dim=1).requires_grad_()
+    samples = torch.arange(n // 2).repeat(2)
+    log_mass(x, Negatives(x, samples, samples), 5.0).mean().backward()
+step(2048)
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+step(12288)
+print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="ru_maxrss is in other units elsewhere")
+def test_memory_does_not_grow_with_the_square_of_the_batch():
+    """A dense matrix of 12,288 x 12,288 float32 has 576 MiB, and its backward pass more than one of them."""
+    done = subprocess.run([sys.executable, "-c", _PEAK], capture_output=True, text=True, check=True)
+    assert float(done.stdout) < 60

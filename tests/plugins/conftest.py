@@ -1,0 +1,52 @@
+"""Pairs of embeddings, and the way from them to a loss, for the tests of losses and strategies."""
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from ssl_pipeline.types import Candidates, Loss, NegativeStrategy
+
+Pairs = tuple[Tensor, Tensor]
+
+
+@pytest.fixture
+def pairs() -> Callable[..., Pairs]:
+    """A function of (n, D) that makes two views of n samples, float64 leaves that are not normalised."""
+
+    def make(n: int, dim: int = 8) -> Pairs:
+        generator = torch.Generator().manual_seed(n)
+        first = torch.randn(n, dim, generator=generator, dtype=torch.float64)
+        second = first + 0.7 * torch.randn(n, dim, generator=generator, dtype=torch.float64)
+        return first.requires_grad_(), second.requires_grad_()
+
+    return make
+
+
+@pytest.fixture
+def apply() -> Callable[..., Tensor]:
+    """A function of (loss, strategy, first, second): both views are anchors to each other."""
+
+    def run(loss: Loss, strategy: NegativeStrategy, first: Tensor, second: Tensor) -> Tensor:
+        anchors = F.normalize(torch.cat([first, second]), dim=1)
+        positives = anchors.roll(len(first), 0)
+        samples = torch.arange(len(first)).repeat(2)
+        negatives = strategy.select(Candidates(anchors, positives, samples, anchors, samples))
+        return loss.to(first.dtype)(anchors, positives[:, None], negatives).loss
+
+    return run
+
+
+@pytest.fixture
+def same() -> Callable[..., None]:
+    """A function of (found, expected, leaves) that holds values and gradients against each other."""
+
+    def check(found: Tensor, expected: Tensor, leaves: Pairs, tolerance: float = 1e-9) -> None:
+        assert found.item() == pytest.approx(expected.item(), rel=tolerance)
+        ours, theirs = (torch.autograd.grad(value, leaves, retain_graph=True) for value in (found, expected))
+        for own, wanted in zip(ours, theirs, strict=True):
+            assert (own - wanted).norm() <= tolerance * wanted.norm()
+
+    return check

@@ -1,0 +1,193 @@
+"""Every loss against its paper's formula, written out densely in float64, and against a peer library where one has it."""
+
+import math
+
+import pytest
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from plugins.losses.alignment_uniformity import AlignmentUniformity
+from plugins.losses.decoupled import Decoupled
+from plugins.losses.energy import Energy
+from plugins.losses.nce import NCE
+from plugins.losses.sigmoid import Sigmoid
+from plugins.losses.spectral import Spectral
+from plugins.losses.triplet import Triplet
+from plugins.losses.truncated_triplet import TruncatedTriplet
+from plugins.negatives.in_batch import InBatch
+from ssl_pipeline.types import Negatives
+
+
+def dense(first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
+    """Cosines of the positives (2N,) and of the negatives (2N, 2N - 2)."""
+    n = len(first)
+    unit = F.normalize(torch.cat([first, second]), dim=1)
+    cosine = unit @ unit.T
+    samples = torch.arange(n).repeat(2)
+    others = samples[:, None] != samples[None, :]
+    return (unit * unit.roll(n, 0)).sum(1), cosine[others].view(2 * n, 2 * n - 2)
+
+
+def nce(p: Tensor, s: Tensor) -> Tensor:
+    odds = [value / 0.3 - 2.0 - math.log(s.shape[1]) + 1.5 for value in (p, s)]
+    return (-odds[0].sigmoid().log() - (1 - odds[1].sigmoid()).log().sum(1)).mean()
+
+
+def likelihood(p: Tensor, s: Tensor) -> Tensor:
+    energy = 2 - 2 * torch.cat([p[:, None], s], dim=1)
+    return (energy[:, 0] + (-3 * energy).exp().sum(1).log() / 3).mean()
+
+
+def descending(s: Tensor) -> Tensor:
+    return s.sort(dim=1, descending=True).values
+
+
+FORMULAS = {  # of the cosines of positives p (A,) and negatives s (A, K)
+    "decoupled": lambda p, s: (-p / 0.2 + (s / 0.2).exp().sum(1).log()).mean(),
+    "sigmoid": lambda p, s: (-F.logsigmoid(5 * p - 3) - F.logsigmoid(-(5 * s - 3)).sum(1)).mean(),
+    "nce": nce,
+    "triplet_euclidean": lambda p, s: ((2 - 2 * p[:, None]) - (2 - 2 * s) + 0.5).clamp(min=0).mean(),
+    "triplet_soft": lambda p, s: (1 + (s - p[:, None] + 0.1).exp()).log().mean(),
+    "truncated_triplet": lambda p, s: (descending(s)[:, 2] - p + 0.4).clamp(min=0).mean(),
+    "truncated_band": lambda p, s: (descending(s)[:, 1:4].mean(1) - p + 0.4).clamp(min=0).mean(),
+    "contrastive": lambda p, s: (2 - 2 * p + (1.2 - (2 - 2 * s).sqrt()).clamp(min=0).square().mean(1)).mean(),
+    "square_exponential": lambda p, s: ((1 - p).square() + 0.7 * (-(1 - s)).exp().mean(1)).mean(),
+    "generalised_margin": lambda p, s: (1 + (1.0 + (2 - 2 * p) - (2 - 2 * s).amin(1)).exp()).log().mean(),
+    "negative_log_likelihood": likelihood,
+    "spectral": lambda p, s: 4 * s.square().mean() - 4 * p.mean(),
+    "alignment_uniformity": lambda p, s: (2 - 2 * p).pow(1.5).mean() + 0.5 * (-2 * (2 - 2 * s)).exp().mean().log(),
+}
+LOSSES = {
+    "decoupled": lambda: Decoupled(0.2),
+    "sigmoid": lambda: Sigmoid(5.0, -3.0),
+    "nce": lambda: NCE(0.3, "fixed", constant=-2.0, log_noise=-1.5),
+    "triplet_euclidean": lambda: Triplet(0.5, "squared_euclidean"),
+    "triplet_soft": lambda: Triplet(0.1, soft=True),
+    "truncated_triplet": lambda: TruncatedTriplet(0.4, rank=3),
+    "truncated_band": lambda: TruncatedTriplet(0.4, rank=2, band=3),
+    "contrastive": lambda: Energy("contrastive", margin=1.2),
+    "square_exponential": lambda: Energy("square_exponential", "cosine", gamma=0.7),
+    "generalised_margin": lambda: Energy("generalised_margin"),
+    "negative_log_likelihood": lambda: Energy("negative_log_likelihood", beta=3.0),
+    "spectral": lambda: Spectral(2.0),
+    "alignment_uniformity": lambda: AlignmentUniformity(alpha=3.0, weight=0.5),
+}
+
+
+@pytest.mark.parametrize("n", [4, 19])
+@pytest.mark.parametrize("name", LOSSES)
+def test_loss_and_gradient_are_the_paper_s_formula(name: str, n: int, pairs, apply, same):
+    first, second = pairs(n)
+    loss = LOSSES[name]().double()
+    if name == "nce":  # its constant must not lose digits on the way through float32
+        loss.constant.fill_(-2.0)
+    same(apply(loss, InBatch(), first, second), FORMULAS[name](*dense(first, second)), (first, second), 1e-6)
+
+
+@pytest.mark.filterwarnings("ignore:To copy construct:UserWarning")  # lightly's own
+@pytest.mark.parametrize("sigma", [0.0, 0.5])
+def test_decoupled_is_lightly_s(sigma: float, pairs, apply, same):
+    from lightly.loss import DCLLoss, DCLWLoss
+
+    first, second = pairs(12)
+    peer = DCLWLoss(temperature=0.2, sigma=sigma) if sigma else DCLLoss(temperature=0.2)
+    same(apply(Decoupled(0.2, sigma), InBatch(), first, second), peer(first, second), (first, second), 1e-6)
+
+
+@pytest.mark.parametrize("distance", ["cosine", "squared_euclidean"])
+def test_triplet_is_pytorch_metric_learning_s(distance: str, pairs, apply, same):
+    from pytorch_metric_learning.distances import CosineSimilarity, LpDistance
+    from pytorch_metric_learning.losses import TripletMarginLoss
+    from pytorch_metric_learning.reducers import MeanReducer
+
+    first, second = pairs(10)
+    theirs = CosineSimilarity() if distance == "cosine" else LpDistance(power=2)
+    peer = TripletMarginLoss(margin=0.3, distance=theirs, reducer=MeanReducer())
+    expected = peer(torch.cat([first, second]), torch.arange(10).repeat(2))
+    same(apply(Triplet(0.3, distance), InBatch(), first, second), expected, (first, second), 1e-6)
+
+
+def test_nce_recovers_a_known_density_and_its_normaliser():
+    """Keys on a circle, data with density exp(<theta, k> / tau) / Z: the optimum has that theta, and c = -log Z."""
+    tau, count = 0.5, 12
+    angles = 2 * math.pi * torch.arange(count, dtype=torch.float64) / count
+    keys = torch.stack([angles.cos(), angles.sin()], dim=1)
+    truth = torch.tensor([0.8, -0.3], dtype=torch.float64)
+    log_z = (keys @ truth / tau).logsumexp(0)
+    times = ((keys @ truth / tau - log_z).exp() * 60_000).round().long()  # how often each key is a datum
+    positives = keys.repeat_interleave(times, dim=0)[:, None]
+    theta = torch.zeros(2, dtype=torch.float64, requires_grad=True)
+    loss = NCE(tau, "learned", log_noise=-math.log(count)).double()
+    samples = torch.zeros(len(positives), dtype=torch.long)
+    negatives = Negatives(keys, samples, torch.full((count,), -1))
+    optimizer = torch.optim.LBFGS([theta, loss.constant], max_iter=60, line_search_fn="strong_wolfe")
+
+    def closure() -> Tensor:
+        optimizer.zero_grad()
+        value = loss(theta.expand(len(positives), 2), positives, negatives).loss
+        value.backward()
+        return value
+
+    optimizer.step(closure)
+    assert theta.tolist() == pytest.approx(truth.tolist(), abs=1e-3)
+    assert loss.constant.item() == pytest.approx(-log_z.item(), abs=1e-3)
+
+
+def test_nce_estimates_its_normaliser_once_from_the_first_batch(pairs, apply):
+    first, second = pairs(9)
+    loss = NCE(0.4, "estimated", log_noise=-3.0)
+    apply(loss, InBatch(), first, second)
+    _, negative = dense(first, second)
+    expected = -((negative / 0.4).exp().mean().log() + 3.0)
+    assert loss.constant.item() == pytest.approx(expected.item(), rel=1e-5)
+    apply(loss, InBatch(), *pairs(14))
+    assert loss.constant.item() == pytest.approx(expected.item(), rel=1e-5)
+    again = NCE(0.4, "estimated", log_noise=-3.0)
+    again.load_state_dict(loss.state_dict())
+    assert again.estimated
+
+
+@pytest.mark.parametrize(
+    ("build", "words"),
+    [
+        (lambda: Triplet(2.5), "margin must lie between 0 and 2, the largest cosine distance"),
+        (lambda: Triplet(0.0), "margin must lie between 0 and 2"),
+        (lambda: TruncatedTriplet(0.5), "give either rank, or classes and false_negative_probability"),
+        (lambda: TruncatedTriplet(0.5, rank=1, classes=3, false_negative_probability=0.1), "give either rank"),
+        (lambda: TruncatedTriplet(0.5, classes=1, false_negative_probability=0.1), "classes must be at least 2"),
+        (lambda: Energy("contrastive", margin=3.0), "margin must lie between 0 and 2"),
+        (lambda: Energy("negative_log_likelihood", beta=0.0), "gamma and beta must be greater than 0"),
+        (lambda: NCE(0.1, log_noise=0.5), "log_noise is the logarithm of a probability"),
+        (lambda: Decoupled(0.0), "temperature must be greater than 0"),
+        (lambda: Decoupled(0.1, -1.0), "sigma must be at least 0"),
+        (lambda: Sigmoid(0.0), "scale must be greater than 0"),
+        (lambda: Spectral(-1.0), "radius must be greater than 0"),
+        (lambda: AlignmentUniformity(t=0.0), "t must be greater than 0"),
+    ],
+)
+def test_what_makes_no_sense_is_refused(build, words: str):
+    with pytest.raises(ValueError, match=words):
+        build()
+
+
+def test_the_truncated_triplet_s_rank_follows_from_the_probability():
+    """With one other class in two and ten negatives: P(at least 8 false) = 0.0547, P(at least 9) = 0.0107."""
+    assert TruncatedTriplet(0.5, classes=2, false_negative_probability=0.05).rank(10) == 9
+    assert TruncatedTriplet(0.5, classes=2, false_negative_probability=0.06).rank(10) == 8
+    assert TruncatedTriplet(0.5, classes=2, false_negative_probability=1e-9).rank(10) == 10
+    assert TruncatedTriplet(0.5, rank=30).rank(10) == 10
+
+
+def test_troubles_are_named():
+    def fine(loss, **figures):
+        return " ".join(loss.diagnose({"negatives": 100.0, **figures}))
+
+    stuck = fine(Triplet(0.5), active_share=1.0, loss_over_margin=1.001)
+    assert "stuck at the margin (0.5)" in stuck
+    assert "margin is too large (1.9)" in fine(Triplet(1.9), active_share=1.0, loss_over_margin=0.7)
+    assert fine(Triplet(0.5), active_share=0.3, loss_over_margin=0.1) == ""
+    assert "temperature is too small (0.001)" in fine(Decoupled(0.001), negatives_seen=1.1)
+    assert fine(Decoupled(0.1), negatives_seen=30.0) == ""
+    assert "too few negatives (1.0 an anchor)" in " ".join(Spectral().diagnose({"negatives": 1.0}))
+    assert "deputy is the farthest" in fine(TruncatedTriplet(0.5, rank=100), deputy_rank=100.0)

@@ -1,0 +1,254 @@
+"""Every strategy against what its paper says it does, and the whole grid of losses and strategies."""
+
+import math
+
+import pytest
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from plugins import load_registry
+from plugins.losses.info_nce import InfoNCE
+from plugins.losses.triplet import Triplet
+from plugins.negatives.cross_batch import CrossBatch
+from plugins.negatives.debiased import Debiased
+from plugins.negatives.hard import Hard, HardDebiased
+from plugins.negatives.in_batch import InBatch
+from plugins.negatives.ring import Ring
+from plugins.negatives.semi_hard import SemiHard
+from plugins.negatives.truncated import Truncated
+from ssl_pipeline.config import Choice
+from ssl_pipeline.errors import ConfigError
+from ssl_pipeline.models.encoder import Encoder
+from ssl_pipeline.models.rebuild import build_task
+from ssl_pipeline.recipes import Recipe
+from ssl_pipeline.types import Backbone
+
+
+def hcl(first: Tensor, second: Tensor, tau: float, prior: float, beta: float) -> Tensor:
+    """Robinson et al.'s algorithm, and Chuang et al.'s with beta = 0."""
+    n = len(first)
+    unit = F.normalize(torch.cat([first, second]), dim=1)
+    samples = torch.arange(n).repeat(2)
+    negative = (unit @ unit.T / tau).exp()[samples[:, None] != samples[None, :]].view(2 * n, -1)
+    positive = ((unit * unit.roll(n, 0)).sum(1) / tau).exp()
+    size = 2 * n - 2
+    importance = negative**beta
+    weighted = (importance * negative).sum(1) / importance.mean(1)
+    corrected = ((weighted - prior * size * positive) / (1 - prior)).clamp(min=size * math.exp(-1 / tau))
+    return -(positive / (positive + corrected)).log().mean()
+
+
+@pytest.mark.parametrize("tau", [0.2, 0.7])
+@pytest.mark.parametrize("prior", [0.0, 0.1, 0.6])
+@pytest.mark.parametrize("beta", [0.0, 1.5])
+def test_info_nce_with_hard_and_debiased_negatives_is_the_papers_loss(beta, prior, tau, pairs, apply, same):
+    first, second = pairs(11)
+    strategy = {
+        (False, False): InBatch,
+        (False, True): lambda: Debiased(prior),
+        (True, False): lambda: Hard(beta / tau),
+        (True, True): lambda: HardDebiased(beta / tau, prior),
+    }[beta > 0, prior > 0]()
+    same(apply(InfoNCE(tau), strategy, first, second), hcl(first, second, tau, prior, beta), (first, second))
+
+
+def test_hard_weights_average_one_and_the_gradient_goes_through_them(pairs, apply):
+    first, second = pairs(11)
+    through = torch.autograd.grad(apply(InfoNCE(0.5), Hard(2.0), first, second), first)[0]
+
+    class Fixed(Hard):
+        def _log_weight(self, tile):
+            return super()._log_weight(tile).detach()
+
+    fixed = torch.autograd.grad(apply(InfoNCE(0.5), Fixed(2.0), first, second), first)[0]
+    assert (through - fixed).norm() > 0.05 * through.norm()
+
+
+def test_debiased_sums_are_rid_of_the_positives_share(pairs, apply, same):
+    first, second = pairs(9)
+    unit = F.normalize(torch.cat([first, second]), dim=1)
+    samples = torch.arange(9).repeat(2)
+    negative = (unit @ unit.T)[samples[:, None] != samples[None, :]].view(18, -1)
+    positive = (unit * unit.roll(9, 0)).sum(1, keepdim=True)
+    hinge = (negative - positive + 0.8).clamp(min=0).mean(1)
+    expected = ((hinge - 0.1 * 0.8) / 0.9).clamp(min=0).mean()
+    same(apply(Triplet(0.8), Debiased(0.1), first, second), expected, (first, second))
+
+
+@pytest.mark.parametrize(
+    ("strategy", "keep"),
+    [
+        (SemiHard(0.4), lambda s, p: (s < p) & (s > p - 0.4)),
+        (Truncated(drop=3), lambda s, p: s < s.sort(dim=1, descending=True).values[:, 2:3]),
+        (Truncated(classes=2, false_negative_probability=0.05), lambda s, p: s < s.sort(dim=1).values[:, 5:6]),
+    ],
+)
+def test_selecting_strategies_keep_the_pairs_that_they_name(strategy, keep, pairs, apply, same):
+    first, second = pairs(9)
+    unit = F.normalize(torch.cat([first, second]), dim=1)
+    samples = torch.arange(9).repeat(2)
+    negative = (unit @ unit.T)[samples[:, None] != samples[None, :]].view(18, -1)
+    positive = (unit * unit.roll(9, 0)).sum(1, keepdim=True)
+    kept = keep(negative.detach(), positive.detach())
+    assert 0 < kept.sum() < kept.numel()
+    mass = ((negative / 0.3).exp() * kept).sum(1)
+    expected = (torch.log((positive[:, 0] / 0.3).exp() + mass) - positive[:, 0] / 0.3).mean()
+    same(apply(InfoNCE(0.3), strategy, first, second), expected, (first, second))
+
+
+def test_the_ring_keeps_its_share_of_the_keys(pairs, apply):
+    from ssl_pipeline.contrast.similarity import total_weight
+    from ssl_pipeline.types import Candidates
+
+    unit = F.normalize(torch.cat(pairs(200)).detach(), dim=1)
+    samples = torch.arange(200).repeat(2)
+    negatives = Ring(0.5, 0.8).select(Candidates(unit, unit.roll(200, 0), samples, unit, samples))
+    kept = total_weight(unit, negatives)
+    assert kept.mean().item() == pytest.approx(0.3 * 398, abs=3)
+    assert (kept - 0.3 * 398).abs().max() <= 12
+
+
+def test_cross_batch_remembers_past_keys_without_gradient_and_survives_a_checkpoint(pairs, apply, same):
+    strategy = CrossBatch(memory_size=20, start=0.5)
+    past = pairs(5)
+    apply(InfoNCE(0.3), strategy, *past)
+    strategy.after_step(0.4)
+    assert len(strategy.memory.held()) == 0  # too early
+    apply(InfoNCE(0.3), strategy, *past)
+    strategy.after_step(0.6)
+    restored = CrossBatch(memory_size=20, start=0.5)
+    restored.load_state_dict(strategy.state_dict())
+    remembered = F.normalize(torch.cat(past), dim=1).detach()
+    first, second = pairs(6)
+    unit = F.normalize(torch.cat([first, second]), dim=1)
+    samples = torch.arange(6).repeat(2)
+    negative = (unit @ unit.T / 0.3).exp()[samples[:, None] != samples[None, :]].view(12, -1)
+    mass = negative.sum(1) + (unit @ remembered.T / 0.3).exp().sum(1)
+    positive = (unit * unit.roll(6, 0)).sum(1) / 0.3
+    expected = (torch.log(positive.exp() + mass) - positive).mean()
+    for one in (strategy, restored):
+        same(apply(InfoNCE(0.3), one, first, second), expected, (first, second))
+
+
+def test_a_memory_keeps_the_last_vectors():
+    from ssl_pipeline.models.memory import Memory
+
+    memory = Memory(5)
+    for start in (0, 3, 6):
+        memory.push(torch.arange(start, start + 3.0)[:, None])
+    assert sorted(memory.held().flatten().tolist()) == [4, 5, 6, 7, 8]
+    memory.push(torch.arange(20.0)[:, None])
+    assert sorted(memory.held().flatten().tolist()) == [15, 16, 17, 18, 19]
+    with pytest.raises(ValueError, match="size must be at least 1"):
+        Memory(0)
+
+
+OPTIONS = {
+    "loss": {
+        "info_nce": {"temperature": 0.2},
+        "decoupled": {"temperature": 0.2},
+        "sigmoid": {},
+        "nce": {"temperature": 0.2},
+        "triplet": {"margin": 0.5},
+        "truncated_triplet": {"margin": 0.5, "rank": 2},
+        "energy": {"functional": "contrastive"},
+        "spectral": {},
+        "alignment_uniformity": {},
+    },
+    "negatives": {
+        "in_batch": {},
+        "cross_batch": {"memory_size": 32, "start": 0.0},
+        "hard": {"beta": 2.0},
+        "debiased": {"class_prior": 0.02},
+        "hard_debiased": {"beta": 2.0, "class_prior": 0.02},
+        "semi_hard": {"margin": 0.5},
+        "ring": {"lower": 0.2, "upper": 0.9},
+        "truncated": {"drop": 2},
+    },
+}
+REFUSED = {
+    ("nce", "hard"),
+    ("nce", "debiased"),
+    ("nce", "hard_debiased"),
+    ("nce", "semi_hard"),
+    ("nce", "ring"),
+    ("nce", "truncated"),
+    ("truncated_triplet", "hard"),
+    ("truncated_triplet", "debiased"),
+    ("truncated_triplet", "hard_debiased"),
+}
+
+
+class Flat(Backbone):
+    """A linear map of pixels: the smallest backbone there is."""
+
+    embedding_dim = 12
+
+    def __init__(self):
+        super().__init__()
+        self.linear = torch.nn.Linear(3 * 4 * 4, 12)
+
+    def forward(self, images):
+        return self.linear(images.flatten(1))
+
+
+@pytest.mark.parametrize("loss", OPTIONS["loss"])
+@pytest.mark.parametrize("negatives", OPTIONS["negatives"])
+def test_any_loss_learns_with_any_strategy_or_is_refused_with_the_reason(loss: str, negatives: str):
+    registry = load_registry()
+    recipe = Recipe(
+        name="grid",
+        pretext_task=Choice(name="joint_embedding", hidden_dim=16, out_dim=8),
+        loss=Choice(name=loss, **OPTIONS["loss"][loss]),
+        negatives=Choice(name=negatives, **OPTIONS["negatives"][negatives]),
+    )
+    torch.manual_seed(0)
+    encoder = Encoder(Flat(), (0.5,) * 3, (0.25,) * 3)
+    if (loss, negatives) in REFUSED:
+        with pytest.raises(ConfigError, match=f"'{loss}' makes no sense with pretrain.negatives '{negatives}'"):
+            build_task(registry, recipe, encoder, 0)
+        return
+    task = build_task(registry, recipe, encoder, 0)
+    optimizer = torch.optim.Adam(task.parameters(), lr=1e-2)
+    losses = []
+    for step in range(30):
+        images = torch.rand(16, 1, 3, 4, 4) + 0.3 * torch.rand(16, 2, 3, 4, 4)  # other ones in each step
+        optimizer.zero_grad()
+        output = task.compare(task({"global": images}))
+        output.loss.backward()
+        assert encoder.backbone.linear.weight.grad is not None
+        optimizer.step()
+        task.after_step((step + 1) / 30)
+        losses.append(output.loss.item())
+        assert all(not value.requires_grad for value in output.metrics.values())
+    assert all(map(math.isfinite, losses))
+    settled = losses if negatives != "cross_batch" else losses[1:]  # the memory brings negatives from step 2 on
+    assert sum(settled[-5:]) < sum(settled[:5])
+    assert isinstance(task.diagnose({name: value.item() for name, value in output.metrics.items()}), list)
+
+
+def test_the_grid_is_the_whole_registry():
+    registry = load_registry()
+    for kind in ("loss", "negatives"):
+        built_in = {e.name for e in registry.entries() if e.kind == kind and e.distribution == "ssl-pipeline"}
+        assert built_in == set(OPTIONS[kind])
+
+
+@pytest.mark.parametrize(
+    ("build", "words"),
+    [
+        (lambda: Hard(0.0), "beta must be greater than 0"),
+        (lambda: Debiased(1.0), "class_prior must lie between 0 and 1"),
+        (lambda: HardDebiased(1.0, 0.0), "class_prior must lie between 0 and 1"),
+        (lambda: SemiHard(3.0), "margin must lie in"),
+        (lambda: Ring(0.6, 0.5), "0 <= lower < upper <= 1"),
+        (lambda: Truncated(), "give either drop, or classes"),
+        (lambda: Truncated(drop=0), "drop must be at least 1"),
+        (lambda: CrossBatch(0), "size must be at least 1"),
+        (lambda: CrossBatch(4, 1.0), "start must lie in"),
+    ],
+)
+def test_what_makes_no_sense_is_refused(build, words: str):
+    with pytest.raises(ValueError, match=words):
+        build()
