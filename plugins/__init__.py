@@ -18,6 +18,7 @@ BUILTIN = (
     "plugins.losses.spectral",
     "plugins.losses.alignment_uniformity",
     "plugins.negatives.in_batch",
+    "plugins.negatives.queue",
     "plugins.negatives.cross_batch",
     "plugins.negatives.hard",
     "plugins.negatives.debiased",

@@ -122,7 +122,7 @@ class Candidates:
         anchors: (A, D).
         positives: (A, D), a compatible key for each anchor.
         anchor_samples: (A,) int64, the image of the batch that each anchor is a view of.
-        keys: (K, D), the batch's own keys; the very tensor `anchors` where anchors are keys to each other.
+        keys: (K, D), the batch's own keys: views of its images, from the teacher where there is one.
         key_samples: (K,) int64, likewise.
         support: (A, D) a further view of each anchor's image, without gradient, if the strategy asks for it.
     """

@@ -56,13 +56,13 @@ def build(
     while True:  # a backbone may depend on the size, and only a task around it says which kind of view comes first
         pretrained = config.init == "pretrained"
         encoder = build_encoder(registry, config.backbone, pool.mean, pool.std, config.seed, size, pretrained)
+        if config.init not in ("random", "pretrained"):
+            load_weights(encoder.backbone, Path(config.init))  # before a teacher is copied from it
         task = build_task(registry, recipe, encoder, config.seed)
         check_views(task, recipe.pretext_task.name, policies)
         if sizes[next(iter(task.views))] == size:
             break
         size = sizes[next(iter(task.views))]
-    if config.init not in ("random", "pretrained"):
-        load_weights(encoder.backbone, Path(config.init))
     return task
 
 

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from plugins import load_registry
 from ssl_pipeline.config import load
+from ssl_pipeline.errors import ConfigError
 from ssl_pipeline.models.rebuild import build_encoder, build_task
 from ssl_pipeline.recipes import resolve
 from ssl_pipeline.types import PretextTask
@@ -26,7 +27,9 @@ def images() -> Tensor:
 
 def make(recipe: str) -> PretextTask:
     encoder = build_encoder(REGISTRY, CONFIG.backbone, (0.3,) * 3, (0.3,) * 3, seed=0, size=16)
-    return build_task(REGISTRY, resolve(REGISTRY, CONFIG.model_copy(update={"recipe": recipe})), encoder, seed=0)
+    # of 32 images a long queue would hold many keys of each
+    values = {"recipe": recipe, "negatives": {"queue_size": 32} if recipe == "mocov2" else {}}
+    return build_task(REGISTRY, resolve(REGISTRY, CONFIG.model_copy(update=values)), encoder, seed=0)
 
 
 def views_of(task: PretextTask, images: Tensor) -> dict[str, Tensor]:
@@ -124,3 +127,56 @@ def test_joint_embedding_s_energy_is_the_loss_s_own_energy_of_its_projections(im
     torch.testing.assert_close(projections.norm(dim=1), torch.ones(32))
     torch.testing.assert_close(energy, -(projections[:16] * projections[16:]).sum(1) / 0.2, rtol=1e-4, atol=1e-4)
     assert task.energy_head.name == "negative_cosine_over_temperature_of_projections"
+
+
+def test_moco_holds_the_first_view_against_the_teacher_s_second_and_a_queue(images: Tensor):
+    """He et al.'s algorithm 1 on what the task encoded, with a teacher that has already left its student."""
+    task = make("mocov2").train()
+    for weight in task.teacher.parameters():
+        weight.data.mul_(1.1)
+    views = views_of(task, images)
+    task.compare(task(views))
+    task.after_step(0.1)
+    queue = task.negatives.memory.held().clone()
+    encoded = task(views)
+    q = torch.nn.functional.normalize(task.energy_head.projector(torch.cat(encoded["embeddings"].unbind(1))), dim=1)[
+        :32
+    ]
+    both = task.teacher["projector"](torch.cat(encoded["teacher"].unbind(1)))
+    k = torch.nn.functional.normalize(both, dim=1)[32:]
+    logits = torch.cat([(q * k).sum(1, keepdim=True), q @ queue.T], dim=1) / 0.2
+    expected = torch.nn.functional.cross_entropy(logits, torch.zeros(32, dtype=torch.long))
+    assert task.compare(encoded).loss.item() == pytest.approx(expected.item(), rel=1e-5)
+    task.after_step(0.2)
+    torch.testing.assert_close(task.negatives.memory.held(), k)
+
+
+def test_nnclr_asks_the_neighbour_for_the_other_view(images: Tensor):
+    task = make("nnclr").train()
+    views = views_of(task, images)
+    task.compare(task(views))
+    task.after_step(0.1)
+    past = task.support.held().clone()
+    encoded = task(views)
+    own = task.energy_head.projector(torch.cat(encoded["embeddings"].unbind(1)))
+    predicted = torch.nn.functional.normalize(task.predictor(own), dim=1)
+    neighbours = past[(torch.nn.functional.normalize(own, dim=1) @ past.T).argmax(1)]
+    logits = neighbours @ predicted.T / 0.2  # (2N, 2N): of each neighbour to all predictions
+    itself = torch.eye(64, dtype=torch.bool)
+    expected = torch.nn.functional.cross_entropy(logits.masked_fill(itself, -torch.inf), torch.arange(64).roll(-32))
+    assert task.compare(encoded).loss.item() == pytest.approx(expected.item(), rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"neighbours": -1}, "predictor_dim and neighbours must be at least 0"),
+        ({"momentum": 0.9, "neighbours": 8}, "momentum and neighbours cannot go together"),
+        ({"momentum": 1.0}, "momentum must lie in"),
+    ],
+)
+def test_options_of_joint_embedding_that_make_no_sense_are_refused(options: dict[str, float], words: str):
+    encoder = build_encoder(REGISTRY, CONFIG.backbone, (0.3,) * 3, (0.3,) * 3, seed=0, size=16)
+    config = CONFIG.model_copy(update={"pretext_task": options})
+    with pytest.raises(ConfigError, match=words):
+        build_task(REGISTRY, resolve(REGISTRY, config), encoder, seed=0)

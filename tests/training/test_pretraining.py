@@ -57,6 +57,8 @@ def add_dropout(task):
         ({}, lambda task: task),
         ({"recipe": "rotation", "clip_norm": 0.5}, lambda task: task),
         ({"negatives": {"name": "cross_batch", "memory_size": 40}}, lambda task: task),
+        ({"recipe": "mocov2", "negatives": {"queue_size": 40}}, lambda task: task),
+        ({"recipe": "nnclr", "pretext_task": {"neighbours": 40}}, lambda task: task),
         ({"recipe": "siglip_style"}, lambda task: task),
         ({"recipe": "nce", "loss": {"normaliser": "estimated"}}, lambda task: task),
         ({"precision": "bf16"}, add_dropout),
@@ -65,7 +67,17 @@ def add_dropout(task):
             lambda task: task,
         ),
     ],
-    ids=["simclr", "rotation", "memory", "learned scale", "estimated normaliser", "bf16 and dropout", "sgd"],
+    ids=[
+        "simclr",
+        "rotation",
+        "memory",
+        "teacher and queue",
+        "neighbours",
+        "learned scale",
+        "estimated normaliser",
+        "bf16 and dropout",
+        "sgd",
+    ],
 )
 def test_a_stopped_run_ends_as_if_it_had_not_been(run, configure, monkeypatch, values, change):
     """Stopped by Ctrl-C in step 5, which is not the first of its epoch, by SIGTERM in step 9, and taken up again."""

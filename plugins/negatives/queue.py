@@ -1,0 +1,47 @@
+"""Queue: keys of past steps are the negatives, so that their number does not depend on the batch.
+
+With a teacher (`momentum` of the pretext task) keys drift slowly, and old ones are comparable with new ones.
+
+Source: MoCo (1911.05722), section 3.2.
+"""
+
+from torch import Tensor
+
+from ssl_pipeline import hookimpl
+from ssl_pipeline.models.memory import Memory
+from ssl_pipeline.types import Candidates, Negatives, NegativeStrategy, Register
+
+
+class Queue(NegativeStrategy):
+    """The last keys of past steps, and none of the batch's own; while the queue is empty, the batch's own.
+
+    Args:
+        queue_size: Keys that are kept, at least 1; fewer than there are images, or an image meets its own old key.
+    """
+
+    def __init__(self, queue_size: int):
+        super().__init__()
+        self.memory = Memory(queue_size)
+        self._pending: Tensor | None = None
+
+    def select(self, candidates: Candidates) -> Negatives:
+        """Queued keys, whose samples are taken to be others than the anchors'."""
+        self._pending = candidates.keys.detach()
+        queued = self.memory.held()
+        if not len(queued):
+            return Negatives(candidates.keys, candidates.anchor_samples, candidates.key_samples)
+        nobody = candidates.anchor_samples.new_full((len(queued),), -1)
+        return Negatives(queued, candidates.anchor_samples, nobody)
+
+    def after_step(self, progress: float) -> None:
+        """Put the step's keys into the queue."""
+        del progress  # from the first step on
+        if self._pending is not None:
+            self.memory.push(self._pending)
+        self._pending = None
+
+
+@hookimpl
+def register_negatives(register: Register) -> None:
+    """Add `queue`."""
+    register("queue", Queue)

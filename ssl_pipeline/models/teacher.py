@@ -1,0 +1,51 @@
+"""The teacher: a student's moving average, which gives steadier targets than the student itself.
+
+Source: momentum encoder, MoCo (1911.05722), equation 2; rising momentum, BYOL (2006.07733), section 3.3.
+"""
+
+import copy
+import math
+
+import torch
+from torch import Tensor, nn
+
+__all__ = ["Teacher"]
+
+
+class Teacher(nn.Module):
+    """A copy of a student whose weights follow by θ' ← m θ' + (1 - m) θ, and that has no gradient.
+
+    Its BatchNorms compute their own statistics, from what the teacher sees. All of it is in the state that a checkpoint
+    holds.
+
+    Args:
+        student: What is copied.
+        momentum: m at the start, in [0, 1).
+        rising: Whether m rises to 1 over the training, by a cosine; it stays otherwise.
+    """
+
+    def __init__(self, student: nn.Module, momentum: float, rising: bool):
+        super().__init__()
+        if not 0 <= momentum < 1:
+            raise ValueError(f"momentum must lie in [0, 1), got {momentum}")
+        self.network = copy.deepcopy(student).requires_grad_(False)
+        self.base_momentum, self.rising = momentum, rising
+
+    @torch.no_grad()
+    def forward(self, inputs: Tensor) -> Tensor:
+        """What the averaged network makes of its inputs."""
+        outputs: Tensor = self.network(inputs)
+        return outputs
+
+    def momentum(self, progress: float) -> float:
+        """M at a share of the training in [0, 1]: 1 - (1 - m) (cos(pi progress) + 1) / 2 where it rises."""
+        if not self.rising:
+            return self.base_momentum
+        return 1 - (1 - self.base_momentum) * (math.cos(math.pi * progress) + 1) / 2
+
+    @torch.no_grad()
+    def follow(self, student: nn.Module, progress: float) -> None:
+        """Move a step towards the student."""
+        share = 1 - self.momentum(progress)
+        for own, theirs in zip(self.network.parameters(), student.parameters(), strict=True):
+            own.lerp_(theirs.detach(), share)
