@@ -124,7 +124,6 @@ class Candidates:
         anchor_samples: (A,) int64, the image of the batch that each anchor is a view of.
         keys: (K, D), the batch's own keys: views of its images, from the teacher where there is one.
         key_samples: (K,) int64, likewise.
-        support: (A, D) a further view of each anchor's image, without gradient, if the strategy asks for it.
     """
 
     anchors: Tensor
@@ -132,7 +131,6 @@ class Candidates:
     anchor_samples: Tensor
     keys: Tensor
     key_samples: Tensor
-    support: Tensor | None = None
 
 
 class Tile(NamedTuple):
@@ -166,7 +164,6 @@ class Negatives:
             go through them unless they are detached.
         class_prior: Share of the negatives that are, unseen, positives: the expectation over true negatives is
             estimated by taking that share of the positives' away (Chuang et al. 2020, 2007.00224). In [0, 1).
-        attracted: None, or (A, m, D): keys that are treated as further positives.
     """
 
     keys: Tensor
@@ -175,7 +172,6 @@ class Negatives:
     log_weight: Callable[[Tile], Tensor] | None = None
     rows: Mapping[str, Tensor] = field(default_factory=dict)
     class_prior: float = 0.0
-    attracted: Tensor | None = None
 
 
 Trait = Literal["selected", "weighted", "debiased"]
@@ -187,9 +183,6 @@ class NegativeStrategy(nn.Module, ABC):
 
     traits: frozenset[Trait] = frozenset()
     """What a loss may have to refuse."""
-
-    needs_support: bool = False
-    """Whether `Candidates.support` is needed."""
 
     @abstractmethod
     def select(self, candidates: Candidates) -> Negatives:
