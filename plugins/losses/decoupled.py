@@ -3,18 +3,17 @@
 Source: Yeh et al. 2021 (2110.06848), equations 5 (DCL) and 6 (DCL-W).
 """
 
-from collections.abc import Mapping
-
 import torch
 from torch import Tensor
 
 from ssl_pipeline import hookimpl
-from ssl_pipeline.contrast.diagnosis import softmax_figures, softmax_troubles
+from ssl_pipeline.contrast.diagnosis import softmax_figures
 from ssl_pipeline.contrast.similarity import cosines, log_mass
-from ssl_pipeline.types import Loss, Negatives, Register, StepOutput
+from ssl_pipeline.contrast.softmax import SoftmaxLoss
+from ssl_pipeline.types import Negatives, Register, StepOutput
 
 
-class Decoupled(Loss):
+class Decoupled(SoftmaxLoss):
     """Mean of -w s⁺/τ + log Σ exp(s⁻/τ), with s the cosine.
 
     Args:
@@ -23,15 +22,11 @@ class Decoupled(Loss):
             with small s⁺, pull more; the paper has 0.5.
     """
 
-    energy_name = "negative_cosine_over_temperature"
-
     def __init__(self, temperature: float, sigma: float = 0.0):
-        super().__init__()
-        if temperature <= 0:
-            raise ValueError(f"temperature must be greater than 0, got {temperature}")
+        super().__init__(temperature)
         if sigma < 0:
             raise ValueError(f"sigma must be at least 0, got {sigma}")
-        self.temperature, self.sigma = temperature, sigma
+        self.sigma = sigma
 
     def forward(self, anchors: Tensor, positives: Tensor, negatives: Negatives) -> StepOutput:
         """Mean loss in nats over anchors (A, D) with positives (A, M, D), all unit-norm."""
@@ -42,14 +37,6 @@ class Decoupled(Loss):
         weight = 2 - len(cosine) * torch.softmax(cosine.detach() / self.sigma, dim=0) if self.sigma else 1.0
         loss = (mass[:, None] - weight * cosine / self.temperature).mean()
         return StepOutput(loss, softmax_figures(anchors, negatives, self.temperature))
-
-    def energy(self, first: Tensor, second: Tensor) -> Tensor:
-        """-cos/τ."""
-        return -(first * second).sum(dim=1) / self.temperature
-
-    def diagnose(self, figures: Mapping[str, float]) -> list[str]:
-        """Too small a temperature, too few negatives."""
-        return softmax_troubles(figures, self.temperature)
 
 
 @hookimpl

@@ -17,7 +17,7 @@ from torch.nn import functional as F
 
 from ssl_pipeline import hookimpl
 from ssl_pipeline.contrast.diagnosis import few_negatives
-from ssl_pipeline.contrast.ranking import mean_of_ranks, rank_for
+from ssl_pipeline.contrast.ranking import RankRule, mean_of_ranks
 from ssl_pipeline.contrast.similarity import cosines, total_weight
 from ssl_pipeline.types import Loss, Negatives, Register, StepOutput, Trait
 
@@ -49,25 +49,14 @@ class TruncatedTriplet(Loss):
         super().__init__()
         if not 0 < margin < 2:
             raise ValueError(f"margin must lie between 0 and 2, the largest cosine distance; got {margin}")
-        by_chance = classes is not None and false_negative_probability is not None
-        if (rank is None) == (not by_chance):
-            raise ValueError("give either rank, or classes and false_negative_probability")
-        if (rank is not None and rank < 1) or band < 1:
-            raise ValueError(f"rank and band must be at least 1, got {rank} and {band}")
-        if classes is not None and classes < 2:
-            raise ValueError(f"classes must be at least 2, got {classes}")
-        if false_negative_probability is not None and not 0 < false_negative_probability < 1:
-            raise ValueError(f"false_negative_probability must lie between 0 and 1, got {false_negative_probability}")
+        if band < 1:
+            raise ValueError(f"band must be at least 1, got {band}")
+        self._rule = RankRule(rank, classes, false_negative_probability)
         self.margin, self.band = margin, band
-        self._rank, self._classes, self._probability = rank, classes, false_negative_probability
 
     def rank(self, count: int) -> int:
         """The deputy's rank among that many negatives; the last one where there are fewer."""
-        if self._rank is not None:
-            return min(self._rank, max(1, count))
-        assert self._classes is not None
-        assert self._probability is not None
-        return rank_for(self._probability, self._classes, count)
+        return self._rule.of(count)
 
     def forward(self, anchors: Tensor, positives: Tensor, negatives: Negatives) -> StepOutput:
         """Mean loss over anchors (A, D) with positives (A, M, D), all unit-norm."""

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from ssl_pipeline import hookimpl
-from ssl_pipeline.contrast.ranking import rank_for, rank_threshold
+from ssl_pipeline.contrast.ranking import RankRule, rank_threshold
 from ssl_pipeline.contrast.similarity import total_weight
 from ssl_pipeline.types import Candidates, Negatives, NegativeStrategy, Register, Tile
 
@@ -27,25 +27,15 @@ class Truncated(NegativeStrategy):
         self, drop: int | None = None, classes: int | None = None, false_negative_probability: float | None = None
     ):
         super().__init__()
-        by_chance = classes is not None and false_negative_probability is not None
-        if (drop is None) == (not by_chance):
-            raise ValueError("give either drop, or classes and false_negative_probability")
+        # the rank of the nearest key that is kept is one more than how many are dropped
         if drop is not None and drop < 1:
             raise ValueError(f"drop must be at least 1, got {drop}")
-        if classes is not None and classes < 2:
-            raise ValueError(f"classes must be at least 2, got {classes}")
-        if false_negative_probability is not None and not 0 < false_negative_probability < 1:
-            raise ValueError(f"false_negative_probability must lie between 0 and 1, got {false_negative_probability}")
-        self._drop, self._classes, self._probability = drop, classes, false_negative_probability
+        rank = None if drop is None else drop + 1
+        self._rule = RankRule(rank, classes, false_negative_probability, name="drop")
 
     def drop(self, count: int) -> int:
         """How many of an anchor's `count` negatives are dropped."""
-        wanted = self._drop
-        if wanted is None:
-            assert self._classes is not None
-            assert self._probability is not None
-            wanted = rank_for(self._probability, self._classes, count) - 1
-        return max(0, min(wanted, count - 1))
+        return self._rule.of(count) - 1
 
     def select(self, candidates: Candidates) -> Negatives:
         """Every key of another sample that is not among the nearest."""

@@ -13,7 +13,7 @@ from ssl_pipeline.contrast.fold import edge, spans
 from ssl_pipeline.contrast.similarity import widened
 from ssl_pipeline.types import Negatives, Tile
 
-__all__ = ["Nearest", "mean_of_ranks", "nearest", "quantiles", "rank_for", "rank_threshold"]
+__all__ = ["Nearest", "RankRule", "mean_of_ranks", "nearest", "quantiles", "rank_for", "rank_threshold"]
 
 _BINS = 256  # of [-1, 1]: a quantile is off by less than 1/128, half of that on average
 
@@ -132,7 +132,40 @@ def rank_for(probability: float, classes: int, count: int) -> int:
 
     Source: Wang et al. 2021 (2104.08760), section 3.2.
     """
-    from scipy.stats import binom
+    from scipy.stats import binom  # takes a while to import
 
     rank = int(binom.isf(probability, count, 1 / classes)) + 1  # isf: the smallest x with P(X > x) <= probability
     return max(1, min(rank, count))
+
+
+class RankRule:
+    """A rank among an anchor's negatives, given outright or by how often the negative there may be a false one.
+
+    Args:
+        rank: From 1, the nearest; or give the other two.
+        classes: How many classes there are, or a guess, at least 2.
+        probability: In (0, 1).
+        name: Of `rank` among the options, for messages.
+
+    Raises:
+        ValueError: Neither or both are given, or one is out of range.
+    """
+
+    def __init__(self, rank: int | None, classes: int | None, probability: float | None, name: str = "rank"):
+        if (rank is None) == (classes is None or probability is None):
+            raise ValueError(f"give either {name}, or classes and false_negative_probability")
+        if rank is not None and rank < 1:
+            raise ValueError(f"{name} must be at least 1, got {rank}")
+        if classes is not None and classes < 2:
+            raise ValueError(f"classes must be at least 2, got {classes}")
+        if probability is not None and not 0 < probability < 1:
+            raise ValueError(f"false_negative_probability must lie between 0 and 1, got {probability}")
+        self._rank, self._classes, self._probability = rank, classes, probability
+
+    def of(self, count: int) -> int:
+        """The rank among that many negatives, in [1, count]; 1 for none."""
+        if self._rank is not None:
+            return max(1, min(self._rank, count))
+        assert self._classes is not None
+        assert self._probability is not None
+        return rank_for(self._probability, self._classes, count)

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from ssl_pipeline.contrast import ranking, similarity
 from ssl_pipeline.contrast.ranking import mean_of_ranks, nearest, quantiles, rank_for, rank_threshold
 from ssl_pipeline.contrast.similarity import log_mass, negative_sum, total_weight
-from ssl_pipeline.types import Negatives
+from ssl_pipeline.types import Negatives, Tile
 
 
 @pytest.fixture(autouse=True)
@@ -47,15 +47,24 @@ def test_log_mass_and_sums_with_weights_rows_and_columns(dtype: torch.dtype, tol
     anchors, keys, own, owners = parts(dtype)
     row = torch.rand(37, dtype=dtype).requires_grad_()
     column = torch.rand(37, dtype=dtype).requires_grad_()
-    weighting = lambda tile: tile.rows["row"] * tile.similarities  # noqa: E731
+
+    def weighting(tile: Tile) -> Tensor:
+        return tile.rows["row"] * tile.similarities
+
     plain, weighted = Negatives(keys, own, owners), Negatives(keys, own, owners, weighting, {"row": row})
     others = own[:, None] != owners[None]
     cosine = anchors.double() @ keys.double().T
     log_w = row.double()[:, None] * cosine
-    left = lambda logits: logits.masked_fill(~others, -torch.inf).logsumexp(1)  # noqa: E731
+
+    def left(logits: Tensor) -> Tensor:
+        return logits.masked_fill(~others, -torch.inf).logsumexp(1)
+
     check(log_mass(anchors, plain, 7.0), left(7 * cosine), [anchors, keys], tolerance)
     check(log_mass(anchors, weighted, 7.0), left(7 * cosine + log_w), [anchors, keys, row], tolerance)
-    terms = lambda s, c: F.softplus(4 * s + c)  # noqa: E731
+
+    def terms(similarity: Tensor, column: Tensor) -> Tensor:
+        return F.softplus(4 * similarity + column)
+
     exact = F.softplus(4 * cosine + column.double()[:, None]) * others
     check(negative_sum(anchors, plain, terms, [column]), exact.sum(1), [anchors, keys, column], tolerance)
     found = negative_sum(anchors, weighted, terms, [column])
@@ -129,7 +138,7 @@ _PEAK = """
 import resource, sys, torch
 from torch.nn import functional as F
 from ssl_pipeline.contrast.similarity import log_mass
-from ssl_pipeline.types import Negatives
+from ssl_pipeline.types import Negatives, Tile
 torch.set_num_threads(1)
 def step(n):
     x = F.normalize(torch.randn(n, 16), dim=1).requires_grad_()
