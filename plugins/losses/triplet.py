@@ -4,6 +4,7 @@ Source: Schroff et al. 2015 (FaceNet, 1503.03832), equation 3; soft margin: Herm
 """
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Literal
 
 import torch
@@ -15,7 +16,7 @@ from ssl_pipeline.contrast.distance import DISTANCES, Distance
 from ssl_pipeline.contrast.similarity import cosines, negative_sum, total_weight
 from ssl_pipeline.types import Loss, Negatives, Register, StepOutput
 
-_ALL_ACTIVE = 0.99  # share of active triplets, from which on the margin is what nothing attains
+_ALL_ACTIVE = 0.99  # share of violated triplets, from which on the margin is what nothing attains
 _STUCK = 0.02  # share of the margin within which a loss is at it: positives and negatives are equally far
 
 
@@ -50,29 +51,31 @@ class Triplet(Loss):
 
         weight = total_weight(anchors, negatives)
         kept = weight > 0
-        losses, active = [], []
+        of_anchors = []
         for positive in cosine.unbind(dim=1):
             sums = negative_sum(
-                anchors,
-                negatives,
-                lambda s, p: hinge(violation(s, p)),
-                (positive,),
-                positives=positive[:, None],
+                anchors, negatives, lambda s, p: hinge(violation(s, p)), (positive,), positives=positive[:, None]
             )
-            losses.append((sums / weight.clamp(min=1e-12))[kept])
-            with torch.no_grad():
-                held = negative_sum(
-                    anchors,
-                    negatives,
-                    lambda s, p: (violation(s, p) > 0).to(s.dtype),
-                    (positive,),
-                    positives=positive[:, None],
-                )
-                active.append((held / weight.clamp(min=1e-12))[kept])
-        loss = torch.cat(losses).sum() / max(1, len(losses) * int(kept.sum()))
-        share = torch.cat(active).mean().nan_to_num(0.0)
-        gap = loss.detach() / self.margin if not self.soft else loss.new_tensor(0.0)
-        return StepOutput(loss, {"active_share": share, "loss_over_margin": gap, "negatives": weight.mean()})
+            of_anchors.append((sums / weight.clamp(min=1e-12))[kept])
+        loss = torch.cat(of_anchors).sum() / max(1, len(of_anchors) * int(kept.sum()))
+        everyone = Negatives(negatives.keys, negatives.anchor_samples, negatives.key_samples)
+        figures = {
+            "active_share": self._violating(anchors, cosine[:, 0], replace(negatives, class_prior=0.0), violation),
+            "violating_share": self._violating(anchors, cosine[:, 0], everyone, violation),
+            "loss_over_margin": loss.detach() / self.margin if not self.soft else loss.new_tensor(0.0),
+            "negatives": weight.mean(),
+        }
+        return StepOutput(loss, figures)
+
+    @staticmethod
+    @torch.no_grad()
+    def _violating(
+        anchors: Tensor, positive: Tensor, negatives: Negatives, violation: Callable[[Tensor, Tensor], Tensor]
+    ) -> Tensor:
+        """The share of an anchor's triplets that violate the margin, averaged over anchors that have any."""
+        weight = total_weight(anchors, negatives)
+        found = negative_sum(anchors, negatives, lambda s, p: (violation(s, p) > 0).to(s.dtype), (positive,))
+        return (found / weight)[weight > 0].mean().nan_to_num(0.0)
 
     def energy(self, first: Tensor, second: Tensor) -> Tensor:
         """The distance."""
@@ -88,9 +91,9 @@ class Triplet(Loss):
                 "where all embeddings are alike. Lower pretrain.optimizer.learning_rate, or take pretrain.negatives: "
                 "{name: semi_hard}."
             ]
-        if figures["active_share"] > _ALL_ACTIVE:
+        if figures["violating_share"] > _ALL_ACTIVE:  # of all: a strategy may keep nothing but violations
             return [
-                f"the margin is too large ({self.margin:g}): {figures['active_share']:.1%} of the triplets violate it, "
+                f"the margin is too large ({self.margin:g}): {figures['violating_share']:.1%} of the triplets violate it, "
                 "so that none is ever done with. Lower pretrain.loss: {margin: ...}."
             ]
         return []

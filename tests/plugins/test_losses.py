@@ -16,7 +16,8 @@ from plugins.losses.spectral import Spectral
 from plugins.losses.triplet import Triplet
 from plugins.losses.truncated_triplet import TruncatedTriplet
 from plugins.negatives.in_batch import InBatch
-from ssl_pipeline.types import Negatives
+from plugins.negatives.semi_hard import SemiHard
+from ssl_pipeline.types import Candidates, Negatives
 
 
 def dense(first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
@@ -183,11 +184,24 @@ def test_troubles_are_named():
     def fine(loss, **figures):
         return " ".join(loss.diagnose({"negatives": 100.0, **figures}))
 
-    stuck = fine(Triplet(0.5), active_share=1.0, loss_over_margin=1.001)
+    stuck = fine(Triplet(0.5), violating_share=1.0, loss_over_margin=1.001)
     assert "stuck at the margin (0.5)" in stuck
-    assert "margin is too large (1.9)" in fine(Triplet(1.9), active_share=1.0, loss_over_margin=0.7)
-    assert fine(Triplet(0.5), active_share=0.3, loss_over_margin=0.1) == ""
+    assert "margin is too large (1.9)" in fine(Triplet(1.9), violating_share=1.0, loss_over_margin=0.7)
+    assert fine(Triplet(0.5), violating_share=0.3, loss_over_margin=0.1) == ""
     assert "temperature is too small (0.001)" in fine(Decoupled(0.001), negatives_seen=1.1)
     assert fine(Decoupled(0.1), negatives_seen=30.0) == ""
     assert "too few negatives (1.0 an anchor)" in " ".join(Spectral().diagnose({"negatives": 1.0}))
     assert "deputy is the farthest" in fine(TruncatedTriplet(0.5, rank=100), deputy_rank=100.0)
+
+
+def test_a_strategy_that_keeps_violations_alone_is_not_a_margin_that_is_too_large(pairs):
+    first, second = pairs(12)
+    anchors = F.normalize(torch.cat([first, second]), dim=1)
+    samples, positives = torch.arange(12).repeat(2), anchors.roll(12, 0)
+    negatives = SemiHard(0.3).select(Candidates(anchors, positives, samples, anchors, samples))
+    loss = Triplet(0.3)
+    figures = {name: value.item() for name, value in loss(anchors, positives[:, None], negatives).metrics.items()}
+    assert figures["active_share"] == 1.0
+    positive, negative = dense(first, second)
+    assert figures["violating_share"] == pytest.approx((negative > positive[:, None] - 0.3).double().mean().item())
+    assert loss.diagnose(figures) == []
