@@ -93,8 +93,8 @@ class Triplet(Loss):
             ]
         if figures["violating_share"] > _ALL_ACTIVE:  # of all: a strategy may keep nothing but violations
             return [
-                f"the margin is too large ({self.margin:g}): {figures['violating_share']:.1%} of the triplets violate it, "
-                "so that none is ever done with. Lower pretrain.loss: {margin: ...}."
+                f"the margin is too large ({self.margin:g}): {figures['violating_share']:.1%} of the triplets violate "
+                "it, so that none is ever done with. Lower pretrain.loss: {margin: ...}."
             ]
         return []
 
