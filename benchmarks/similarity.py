@@ -7,11 +7,12 @@ best of some repetitions of both in one process, taken in turns; memory is the p
 size, above what it held after its imports. `python -m benchmarks.similarity ROWS` prints that of any size.
 """
 
-import resource
+import itertools
 import subprocess
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -53,11 +54,16 @@ def peak(rows: int) -> float:
 
 
 def own_peak(rows: int) -> None:
-    """Print what this process needs, after a small run that loads what is loaded lazily."""
-    seconds(tiled, *embeddings(2048))
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    """Print what this process needs."""
+    before = high_water()
     seconds(tiled, *embeddings(rows))
-    print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024)
+    print(high_water() - before)
+
+
+def high_water() -> float:
+    """The most memory in MiB that this process has held (Linux); getrusage would count what its parent held too."""
+    status = Path("/proc/self/status").read_text()
+    return int(status.partition("VmHWM:")[2].split()[0]) / 1024
 
 
 def main() -> None:
@@ -73,9 +79,9 @@ def main() -> None:
     peaks = {rows: peak(rows) for rows in SIZES}
     for rows, mebibytes in peaks.items():
         print(f"{rows:,} rows: peak {mebibytes:.0f} MiB above the imports")
-    last, first = SIZES[-1], SIZES[-2]
-    slope = (peaks[last] / peaks[first]) / (last / first)
-    print(f"memory from {first:,} to {last:,} rows grows {slope:.2f} times as fast as the rows")
+    steps = [(peaks[more] - peaks[fewer]) / (more - fewer) for fewer, more in itertools.pairwise(SIZES)]
+    slope = steps[-1] / steps[0]  # a square's would be 2: each step is from one size to its double
+    print(f"memory a row, from {SIZES[-2]:,} rows on against from {SIZES[0]:,} rows on: {slope:.2f}")
 
 
 if __name__ == "__main__":
