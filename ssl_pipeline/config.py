@@ -133,13 +133,22 @@ class Knn(Section):
     temperature: Positive
 
 
+class Clusters(Section):
+    """k-means of the exported embeddings; see `ssl_pipeline.evaluation.clustering`."""
+
+    images: Annotated[int, Field(ge=2)]
+    runs: Annotated[int, Field(ge=2)]
+    view: str
+
+
 class LinearEvalConfig(Section):
-    """Probes on the exported, frozen features."""
+    """Probes on the exported, frozen features, and their clusters."""
 
     seed: Seed
     strengths: Annotated[list[Positive], Field(min_length=1)]
     knn: Knn
     bootstrap: Annotated[int, Field(ge=100)]
+    clusters: Clusters
 
 
 class FinetuneConfig(Section):

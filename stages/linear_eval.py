@@ -2,18 +2,20 @@
 
 from ssl_pipeline.config import Config
 from stages.command import stage
-from stages.paths import EXPORT, LINEAR_EVAL, PRETRAIN, REPORTS, STORE
+from stages.paths import AUGMENTED, EXPORT, LINEAR_EVAL, PRETRAIN, REPORTS, STORE
 
 
 @stage
 def linear_eval(config: Config) -> None:
-    """Measure the exported file with probes on frozen features, beside its baselines."""
+    """Measure the exported file with probes on frozen features, beside its baselines, and judge its clusters."""
     from plugins import load_registry
+    from ssl_pipeline.augment.policy import read_policies
     from ssl_pipeline.evaluation.report import linear_evaluation
 
     linear_evaluation(
         config.linear_eval,
         load_registry(),
+        read_policies(AUGMENTED / "policy.json"),
         store=STORE,
         pretrain=PRETRAIN,
         backbone=EXPORT / "backbone.onnx",

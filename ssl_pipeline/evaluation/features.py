@@ -1,21 +1,30 @@
 """Features of stored images, by whatever turns canvases into vectors."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sized
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-from ssl_pipeline.data.store import Split, SplitName, open_split, read_labels
+from ssl_pipeline.data.store import SplitName, open_split, read_labels
 from ssl_pipeline.progress import track
 from ssl_pipeline.training.finetuning import Labelled
 
-__all__ = ["Embed", "extract", "labelled", "sample"]
+__all__ = ["Embed", "Stored", "extract", "labelled", "sample", "unit"]
 
 Features = npt.NDArray[np.float32]
 Positions = npt.NDArray[np.int64]
 Embed = Callable[[npt.NDArray[np.uint8]], Features]
 """Canvases (n, C, C, 3) uint8 -> features (n, D) float32, row by row. n may be 0."""
+
+
+class Stored(Sized, Protocol):
+    """Images that stay where they are until they are asked for, such as those of a split."""
+
+    def images(self, positions: Positions) -> npt.NDArray[np.uint8]:
+        """Images at positions (m,) in [0, n): (m, S, S, 3)."""
+
 
 _BATCH = 256  # images that are in memory at a time
 
@@ -27,12 +36,12 @@ def labelled(store: Path, name: SplitName) -> Labelled:
     return Labelled(open_split(store, name), rows, labels[rows])
 
 
-def sample(split: Split, count: int) -> Positions:
-    """Rows of up to `count` images, spread evenly over the split."""
-    return np.linspace(0, max(len(split) - 1, 0), min(count, len(split))).round().astype(np.int64)
+def sample(images: Sized, count: int) -> Positions:
+    """Positions of up to `count` images, spread evenly over them."""
+    return np.linspace(0, max(len(images) - 1, 0), min(count, len(images))).round().astype(np.int64)
 
 
-def extract(embed: Embed, images: Split | Labelled, positions: Positions | None = None) -> Features:
+def extract(embed: Embed, images: Stored, positions: Positions | None = None) -> Features:
     """Features (n, D), batch by batch.
 
     Args:
@@ -45,3 +54,9 @@ def extract(embed: Embed, images: Split | Labelled, positions: Positions | None 
     starts = range(0, max(len(positions), 1), _BATCH)
     batches = (embed(images.images(positions[start : start + _BATCH])) for start in starts)
     return np.concatenate(list(track(batches, "features", total=len(starts))))
+
+
+def unit(features: Features) -> Features:
+    """Features (n, D) scaled to length 1; a row of zeros stays."""
+    lengths = np.linalg.norm(features, axis=1, keepdims=True)
+    return np.asarray(features / np.maximum(lengths, np.finfo(np.float32).tiny))

@@ -8,6 +8,8 @@ Source: Wu et al. 2018 (1805.01978), section 3.4.
 import numpy as np
 import numpy.typing as npt
 
+from ssl_pipeline.evaluation.features import unit
+
 __all__ = ["predict"]
 
 _TILE = 256  # queries at a time: against 50,000 stored features their cosines are 51 MB
@@ -32,7 +34,7 @@ def predict(
     Returns:
         (m,) classes.
     """
-    bank, queries, k = _unit(bank), _unit(queries), min(k, len(bank))
+    bank, queries, k = unit(bank), unit(queries), min(k, len(bank))
     predicted = np.empty(len(queries), np.int64)
     for start in range(0, len(queries), _TILE):
         cosines = queries[start : start + _TILE] @ bank.T
@@ -42,8 +44,3 @@ def predict(
         np.add.at(votes, (np.arange(len(cosines))[:, None], labels[nearest]), weights)
         predicted[start : start + _TILE] = votes.argmax(axis=1)
     return predicted
-
-
-def _unit(features: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    lengths = np.linalg.norm(features, axis=1, keepdims=True)
-    return np.asarray(features / np.maximum(lengths, np.finfo(np.float32).tiny))

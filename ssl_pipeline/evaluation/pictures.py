@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from ssl_pipeline.products import atomic_file
 
-__all__ = ["confusion"]
+__all__ = ["confusion", "save", "short"]
 
 _WRITTEN = 25  # classes up to which counts are written into the cells
 _NAMED = 120  # classes up to which each row has its name
@@ -35,7 +35,7 @@ def confusion(counts: npt.NDArray[np.int64], classes: Sequence[str], title: str,
     image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
     every = -(-len(classes) // _NAMED)
     ticks = range(0, len(classes), every)
-    names = [_short(classes[tick]) for tick in ticks]
+    names = [short(classes[tick]) for tick in ticks]
     axes.set_xticks(ticks, names, rotation=90, fontsize=size)
     axes.set_yticks(
         ticks, [f"{name} ({of_class[tick, 0]})" for tick, name in zip(ticks, names, strict=True)], fontsize=size
@@ -46,11 +46,17 @@ def confusion(counts: npt.NDArray[np.int64], classes: Sequence[str], title: str,
             colour = "white" if shares[row, column] > 0.5 else "black"
             axes.text(column, row, str(counts[row, column]), ha="center", va="center", color=colour, fontsize=size)
     figure.colorbar(image, ax=axes, label="share of the actual class", shrink=0.6)
+    save(figure, path)
+
+
+def save(figure: Figure, path: Path) -> None:
+    """Write a figure as PNG; its bytes depend on what is drawn alone."""
     with atomic_file(path) as temporary, warnings.catch_warnings():
         warnings.filterwarnings("ignore", r"Glyph .* missing")  # a script that the font lacks is drawn as boxes
         figure.savefig(temporary, format="png", dpi=120, bbox_inches="tight", metadata={"Software": None})
 
 
-def _short(name: str) -> str:
+def short(name: str) -> str:
+    """A class's name as it can be drawn."""
     name = name.replace("$", r"\$")  # or matplotlib would read it as mathematics
     return name if len(name) <= _LONGEST else name[: _LONGEST - 1] + "…"

@@ -10,15 +10,18 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ssl_pipeline.augment.policy import Policies
 from ssl_pipeline.config import LinearEvalConfig
 from ssl_pipeline.data.store import Split, read_labels
 from ssl_pipeline.deployment.export import append_classifier
 from ssl_pipeline.deployment.runtime import open_session, read_metadata, run
 from ssl_pipeline.errors import PipelineError
 from ssl_pipeline.evaluation.baselines import colour_histogram, random_encoder, raw_pixels
+from ssl_pipeline.evaluation.clustering_report import TABLE, ClusterReport, study_clusters
 from ssl_pipeline.evaluation.contest import BACKBONE, Contestant, Settled, figures, predict, settle
 from ssl_pipeline.evaluation.features import Embed, extract, labelled, sample
 from ssl_pipeline.evaluation.pictures import confusion
+from ssl_pipeline.evaluation.pool import choose
 from ssl_pipeline.models.spread import effective_rank, embedding_std, uniformity
 from ssl_pipeline.products import atomic_file, atomic_folder, require, sha256, write_json
 from ssl_pipeline.progress import say
@@ -37,6 +40,7 @@ _AGREE = 1e-3  # largest difference of a probability between the probe and the g
 def linear_evaluation(
     settings: LinearEvalConfig,
     registry: Registry,
+    policies: Policies,
     *,
     store: Path,
     pretrain: Path,
@@ -49,13 +53,16 @@ def linear_evaluation(
     Args:
         settings: The stage's section of params.yaml.
         registry: Where the random encoder's architecture is found.
+        policies: What the views are in which images should stay in their clusters.
         store: The images.
         pretrain: The pretrained model's folder.
         backbone: The exported file.
         models: Folder that receives linear_probe.onnx, or no_probe.json if there are no labels to learn from.
-        reports: Folder that receives metrics.json, confusion.csv, recalls.csv and pictures/.
+        reports: Folder that receives metrics.json, clusters.csv, confusion.csv, recalls.csv and
+            pictures/.
 
     Raises:
+        ConfigError: There is no such kind of view.
         PipelineError: A product is missing, the file changed while it was evaluated, or the probe's graph disagrees
             with the probe.
     """
@@ -69,8 +76,11 @@ def linear_evaluation(
         "spread": _spread(embed, train.split),
         "backbone_sha256": evaluated,
     }
+    pool = choose(store, settings.clusters.images)
+    clusters = study_clusters(settings.clusters, embed, pool, classes, policies, settings.seed)
+    facts["clusters"] = clusters.figures
     if len(np.unique(train.labels)) < 2:
-        _without_probe(train, classes, facts, models, reports)
+        _without_probe(train, classes, facts, clusters, models, reports)
         return
     l2_normalize = json.loads(read_metadata(session)["l2_normalized"])
     draw = partial(random_encoder, registry, pretrain, l2_normalize)
@@ -90,8 +100,8 @@ def linear_evaluation(
     if sha256(backbone) != evaluated:
         raise PipelineError(f"{backbone} changed while it was evaluated: run `dvc repro linear_eval` again.")
     metrics = figures(settled, predictions, test.labels, settings) | facts
-    _write_report(reports, metrics, test.labels, predictions[BACKBONE], classes)
-    for line in _summary(metrics, settled):
+    _write_report(reports, metrics, clusters, test.labels, predictions[BACKBONE], classes)
+    for line in [*_summary(metrics, settled), *clusters.lines]:
         say(line)
 
 
@@ -106,19 +116,23 @@ def _spread(embed: Embed, pool: Split) -> dict[str, Any]:
     }
 
 
-def _without_probe(train: Labelled, classes: Sequence[str], facts: dict[str, Any], models: Path, reports: Path) -> None:
+def _without_probe(
+    train: Labelled, classes: Sequence[str], facts: dict[str, Any], clusters: ClusterReport, models: Path, reports: Path
+) -> None:
     """Report what needs no label, and say why there is no more."""
     named = f"only '{classes[train.labels[0]]}'" if len(train) else "no class"
     reason = f"the labels of the training images name {named}, so there is nothing to tell apart"
     with atomic_folder(models) as folder:
         write_json(folder / "no_probe.json", {"linear_probe": None, "reason": reason})
     nothing = np.empty(0, np.int64)
-    _write_report(reports, facts | {"no_probe": reason}, nothing, nothing, classes)
+    _write_report(reports, facts | {"no_probe": reason}, clusters, nothing, nothing, classes)
     spread = facts["spread"]
     say(
         f"linear_eval: no probe, because {reason}. Without labels: effective rank {spread['effective_rank']:.1f}, "
         f"uniformity {spread['uniformity']:.2f}, embedding std {spread['embedding_std']:.2f}."
     )
+    for line in clusters.lines:
+        say(line)
 
 
 def _write_probe(
@@ -142,9 +156,14 @@ def _write_probe(
 
 
 def _write_report(
-    reports: Path, metrics: Mapping[str, Any], actual: Labels, predicted: Labels, classes: Sequence[str]
+    reports: Path,
+    metrics: Mapping[str, Any],
+    clusters: ClusterReport,
+    actual: Labels,
+    predicted: Labels,
+    classes: Sequence[str],
 ) -> None:
-    """Write metrics, tables and the picture; the tables are empty where there was nothing to predict."""
+    """Write metrics, tables and pictures; those of the probe are empty where there was nothing to predict."""
     counts = np.zeros((len(classes), len(classes)), np.int64)
     np.add.at(counts, (actual, predicted), 1)
     _write_table(
@@ -161,7 +180,9 @@ def _write_report(
             if row.any()
         ),
     )
+    _write_table(reports / "clusters.csv", TABLE, clusters.rows)
     with atomic_folder(reports / "pictures") as folder:
+        clusters.draw(folder)
         if len(actual):
             title = f"Linear probe on {len(actual)} test images: {metrics['accuracy']:.1%}"
             confusion(counts, classes, title, folder / "confusion.png")

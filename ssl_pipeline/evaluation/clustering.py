@@ -1,0 +1,180 @@
+"""k-means of embeddings over a range of k: how stable the clusters are, and how they agree with the classes.
+
+**Stability** needs no label. In each of some runs, k-means with a seed of its own is fitted on a random half of the
+images, and its centres then assign all of them, and a second view of each of them too. Stability at k is the adjusted
+Rand index between one run's clusters of the images and another's clusters of the views, averaged over the ordered pairs
+of runs: 1 if other images, another start and another view make no difference, 0 if what comes out is chance. The most
+stable number of clusters is **k***.
+
+Source: stability under resampling, Lange et al. 2004, "Stability-based validation of clustering solutions", with the
+adjusted Rand index of Hubert and Arabie 1985; von Luxburg 2010 (1007.1075) on what it can show and what it cannot.
+"""
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import permutations
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+__all__ = ["Agreement", "Clusterings", "agreement", "cluster", "distinct", "energies", "grid"]
+
+Features = npt.NDArray[np.float32]
+Labels = npt.NDArray[np.int64]
+
+PER_CLUSTER = 5
+"""Images for each cluster at the largest k: with fewer, clusters are as pure as chance makes them."""
+
+_UNLABELLED = 40  # the largest k where no class says how many there may be: four times ten classes
+_STEP = 1.15  # ratio between one k and the next, where they are not next to each other anyway
+_STARTS = 3  # of k-means++ in a run, of which the best counts: one alone often splits one blob and merges two
+_ITERATIONS = 50  # at most; Lloyd's later ones move next to nothing
+_TIE = 0.01  # k this close to the most stable count as stable as it: then the finest says most
+
+
+@dataclass(frozen=True)
+class Clusterings:
+    """Clusters of the same n images at several k, in several runs.
+
+    Attributes:
+        assignments: k -> (runs, n) each image's cluster in each run, in [0, k).
+        stability: k -> mean adjusted Rand index between runs, in [-0.5, 1].
+    """
+
+    assignments: dict[int, Labels]
+    stability: dict[int, float]
+
+    @property
+    def best_k(self) -> int:
+        """k*: the largest k whose stability is within 0.01 of the highest."""
+        highest = max(self.stability.values())
+        return max(k for k, stability in self.stability.items() if stability >= highest - _TIE)
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """How the clusters at one k agree with the classes, averaged over the runs; all in [0, 1].
+
+    Attributes:
+        homogeneity: 1 if no cluster holds images of two classes.
+        completeness: 1 if no class lies in two clusters.
+        v_measure: Harmonic mean of the two; also NMI with the arithmetic mean of the entropies.
+        nmi: Normalised mutual information, with their geometric mean.
+    """
+
+    homogeneity: float
+    completeness: float
+    v_measure: float
+    nmi: float
+
+
+def distinct(embeddings: Features) -> int:
+    """How many embeddings differ by more than rounding; (n, D) unit-norm."""
+    return len(np.unique(embeddings.round(5), axis=0))
+
+
+def grid(images: int, classes: int) -> list[int]:
+    """Numbers of clusters to try: from 2 to 4 x C, ever wider apart, but each one next to C.
+
+    Args:
+        images: To cluster, at least `PER_CLUSTER` for each cluster.
+        classes: C; 0 if there are no labels.
+
+    Returns:
+        Ascending; empty with fewer than ten images.
+    """
+    most = min(4 * classes or _UNLABELLED, images // PER_CLUSTER)
+    widening = {round(2 * _STEP**step) for step in range(100)}
+    around = {*range(classes - 2, classes + 3), 2 * classes, 4 * classes}
+    return sorted(k for k in widening | around if 2 <= k <= most)
+
+
+def cluster(embeddings: Features, views: Features, ks: Sequence[int], runs: int, seed: int) -> Clusterings:
+    """Cluster with k-means at each k, and measure how stable the clusters are.
+
+    One thread does it: with several, sums would be taken in an order that depends on their number.
+
+    Args:
+        embeddings: (n, D) unit-norm, of the images; two or more in each half for each cluster.
+        views: (n, D) unit-norm, of another view of each.
+        ks: Numbers of clusters, from 2.
+        runs: How often, at least 2.
+        seed: Of halves and starts.
+    """
+    from sklearn.metrics import adjusted_rand_score
+    from threadpoolctl import threadpool_limits
+
+    assignments, stability = {}, {}
+    with threadpool_limits(1):
+        for k in ks:
+            of_images, of_views = zip(*(_run(embeddings, views, k, seed + run) for run in range(runs)), strict=True)
+            pairs = permutations(range(runs), 2)
+            assignments[k] = np.stack(of_images)
+            stability[k] = float(np.mean([adjusted_rand_score(of_images[a], of_views[b]) for a, b in pairs]))
+    return Clusterings(assignments, stability)
+
+
+def _run(embeddings: Features, views: Features, k: int, seed: int) -> tuple[Labels, Labels]:
+    """Fit on a random half; the clusters (n,) of all images, and of all views."""
+    from sklearn.cluster import KMeans
+    from sklearn.exceptions import ConvergenceWarning
+
+    half = np.random.default_rng(seed).permutation(len(embeddings))[: -(-len(embeddings) // 2)]
+    means = KMeans(k, n_init=_STARTS, max_iter=_ITERATIONS, random_state=seed)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # fewer different embeddings than k: some stay empty
+        means.fit(embeddings[half])
+    return means.predict(embeddings).astype(np.int64), means.predict(views).astype(np.int64)
+
+
+def agreement(assignments: Labels, labels: Labels) -> Agreement:
+    """Hold clusters against classes.
+
+    Args:
+        assignments: (runs, n) clusters of labelled images.
+        labels: (n,) their classes.
+
+    Source: Rosenberg and Hirschberg 2007, "V-measure"; Strehl and Ghosh 2002 for NMI with the geometric mean.
+    """
+    from sklearn.metrics import homogeneity_completeness_v_measure, normalized_mutual_info_score
+
+    rows = [
+        (
+            *homogeneity_completeness_v_measure(labels, clusters),
+            normalized_mutual_info_score(labels, clusters, average_method="geometric"),
+        )
+        for clusters in assignments
+    ]
+    return Agreement(*(float(mean) for mean in np.mean(rows, axis=0)))
+
+
+def energies(embeddings: Features, labels: Labels) -> dict[str, Any]:
+    """Energies of pairs of images: negative cosines within a class and between classes.
+
+    Args:
+        embeddings: (n, D) unit-norm, of labelled images; some hundreds are enough, and the time goes with n^2.
+        labels: (n,) their classes.
+
+    Returns:
+        For `intra` and `inter` class pairs the mean and three quantiles, in [-1, 1], and `auroc`, the probability that
+        a pair within a class has less energy than one between classes. Empty if there is no pair of either sort.
+    """
+    from sklearn.metrics import roc_auc_score
+
+    first, second = np.triu_indices(len(labels), 1)
+    energy = -(embeddings.astype(np.float64) @ embeddings.T.astype(np.float64))[first, second]
+    same = labels[first] == labels[second]
+    if same.all() or not same.any():
+        return {}
+    return {
+        "intra": _summary(energy[same]),
+        "inter": _summary(energy[~same]),
+        "auroc": float(roc_auc_score(same, -energy)),
+    }
+
+
+def _summary(values: npt.NDArray[np.float64]) -> dict[str, float]:
+    low, median, high = np.quantile(values, [0.05, 0.5, 0.95])
+    return {"mean": float(values.mean()), "q05": float(low), "median": float(median), "q95": float(high)}

@@ -1,0 +1,202 @@
+"""From clusters to words: are classes merged (under-clustering), or is one class split (over-clustering)?
+
+**Under-clustered**: at four times as many clusters as classes, there is room for every class, yet clusters hold several
+classes: their homogeneity is low, or two classes lie in the same clusters. **Over-clustered**: at k*, the number of
+clusters that the embeddings themselves prefer, a class has several clusters of its own. That is what k* above the
+number of classes, high homogeneity and low completeness mean for one class; for the averages over all classes, one
+class among many weighs too little.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from ssl_pipeline.evaluation.clustering import PER_CLUSTER, Agreement, Clusterings, agreement
+
+__all__ = ["MERGED", "ROOM", "SPLIT", "Judgement", "Word", "judge", "overlaps", "own_clusters", "sentences"]
+
+Labels = npt.NDArray[np.int64]
+Float64 = npt.NDArray[np.float64]
+Word = Literal["balanced", "under-clustered", "over-clustered", "both", "unknown"]
+
+ROOM = 4
+"""Clusters for each class: with as many, a class that lies in parts or is hard to enclose still has its own."""
+
+LOW_HOMOGENEITY = 0.7
+"""Above chance: three tenths of what the labels say is lost in the clusters. A probe's accuracy goes with it: digits
+that a probe tells at 98 % had 0.93, photographs that it tells at 40 % had 0.11."""
+
+MERGED = 0.5
+"""Of two classes' images: half of either lies among as many of the other."""
+
+SPLIT = 1.5
+"""Effective number of clusters of a class: two parts count as much when the smaller holds a seventh of its images."""
+
+STABLE = 0.6
+"""Adjusted Rand index: k* below this is only the least unstable number, and how it cuts a class says little."""
+
+FEWEST = ROOM * PER_CLUSTER
+"""Labelled images of a class: drawn from the same clusters, two classes of twenty still overlap by two thirds."""
+
+_WORST = 3  # of each list
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """What was found.
+
+    Attributes:
+        word: The verdict.
+        reason: Why it is unknown; empty otherwise.
+        homogeneity: At `ROOM` clusters for each class, above chance: 0 as shuffled labels, 1 perfect.
+        merged: The worst pairs of class numbers -> their overlap, worst first; none that share no cluster.
+        split: The worst class numbers -> their effective number of own clusters at k*, worst first; more than 1.
+    """
+
+    word: Word
+    reason: str
+    homogeneity: float
+    merged: dict[tuple[int, int], float]
+    split: dict[int, float]
+
+
+def judge(found: Clusterings, labels: Labels, seed: int) -> Judgement:
+    """Judge clusters by the classes of their images.
+
+    Args:
+        found: Clusterings of n images.
+        labels: (n,) class numbers; -1 for none.
+        seed: Of the shuffled labels that chance is measured with.
+    """
+    known = labels >= 0
+    classes, counts = np.unique(labels[known], return_counts=True)
+    room = ROOM * len(classes)
+    if len(classes) < 2:
+        return _unknown("no labels of two classes")
+    if room not in found.assignments or known.sum() < FEWEST * len(classes):
+        return _unknown(f"too few images: {room} clusters take {FEWEST * len(classes)} labelled, different ones")
+    roomy, labelled = found.assignments[room][:, known], labels[known]
+    homogeneity = _above_chance(roomy, labelled, seed)
+    enough = classes[counts >= FEWEST]
+    merged = overlaps(roomy, labelled, enough)
+    split = own_clusters(found.assignments[found.best_k][:, known], labelled, enough)
+    under = homogeneity < LOW_HOMOGENEITY or any(overlap >= MERGED for overlap in merged.values())
+    over = found.stability[found.best_k] >= STABLE and any(parts >= SPLIT for parts in split.values())
+    words: dict[tuple[bool, bool], Word] = {
+        (False, False): "balanced",
+        (True, False): "under-clustered",
+        (False, True): "over-clustered",
+        (True, True): "both",
+    }
+    return Judgement(words[under, over], "", homogeneity, _worst(merged, 0.0), _worst(split, 1.0))
+
+
+def _unknown(reason: str) -> Judgement:
+    return Judgement("unknown", reason, 0.0, {}, {})
+
+
+def _worst(figures: dict[Any, float], harmless: float) -> dict[Any, float]:
+    worse = [item for item in figures.items() if item[1] > harmless]
+    return dict(sorted(worse, key=lambda item: (-item[1], item[0]))[:_WORST])
+
+
+def _above_chance(assignments: Labels, labels: Labels, seed: int) -> float:
+    """Homogeneity from that of shuffled labels (0) to 1: with few images, chance alone makes clusters pure."""
+    chance = agreement(assignments, np.random.default_rng(seed).permutation(labels)).homogeneity
+    return (agreement(assignments, labels).homogeneity - chance) / max(1 - chance, 1e-9)
+
+
+def overlaps(assignments: Labels, labels: Labels, classes: Labels) -> dict[tuple[int, int], float]:
+    """How far each two classes lie in the same clusters: 1 minus the total variation distance of their clusters.
+
+    Args:
+        assignments: (runs, n) clusters.
+        labels: (n,) class numbers.
+        classes: (C,) the numbers to look at; each is there.
+
+    Returns:
+        Pair of classes -> mean over runs, in [0, 1]: 0 if they share no cluster, 1 if no cluster tells them apart.
+    """
+    shares = np.stack([_counts(clusters, labels, classes) for clusters in assignments]).astype(np.float64)
+    shares /= shares.sum(axis=2, keepdims=True)  # (runs, C, k)
+    return {
+        (int(one), int(other)): float(np.minimum(shares[:, a], shares[:, b]).sum(axis=1).mean())
+        for a, one in enumerate(classes)
+        for b, other in enumerate(classes[a + 1 :], a + 1)
+    }
+
+
+def own_clusters(assignments: Labels, labels: Labels, classes: Labels) -> dict[int, float]:
+    """How many clusters each class has to itself: the exponential of the entropy of its images over them.
+
+    A cluster is a class's own if most of its labelled images are of the class.
+
+    Args:
+        assignments: (runs, n) clusters.
+        labels: (n,) class numbers.
+        classes: (C,) the numbers to look at; each is there.
+
+    Returns:
+        Class -> mean over runs: 1 for one cluster, 2 for two equal ones, 0 where its own hold less than half of it.
+    """
+    parts = np.zeros((len(assignments), len(classes)))
+    for run, clusters in enumerate(assignments):
+        counts = _counts(clusters, labels, classes)  # (C, k)
+        of_cluster = np.bincount(clusters, minlength=counts.shape[1])
+        own = np.where(2 * counts > of_cluster, counts, 0)
+        held = own.sum(axis=1)
+        shares = own / np.maximum(held, 1)[:, None]
+        entropy = -(shares * np.log(np.where(shares > 0, shares, 1.0))).sum(axis=1)
+        parts[run] = np.where(2 * held >= counts.sum(axis=1), np.exp(entropy), 0.0)
+    return {int(name): float(mean) for name, mean in zip(classes, parts.mean(axis=0), strict=True)}
+
+
+def _counts(clusters: Labels, labels: Labels, classes: Labels) -> Labels:
+    """Images of each class in each cluster: (C, k)."""
+    return np.stack([np.bincount(clusters[labels == name], minlength=clusters.max() + 1) for name in classes])
+
+
+_REMEDY_UNDER = (
+    "Classes are merged: try more or better negatives (a larger pretrain.batch_size; pretrain.negatives: queue, "
+    "cross_batch or hard), a lower loss temperature, or another recipe."
+)
+_REMEDY_OVER = (
+    "A class is split: try fewer false negatives (pretrain.negatives: debiased or false_negative; truncated_triplet "
+    "with a larger k), a higher loss temperature, or stronger views."
+)
+
+
+def sentences(judgement: Judgement, found: Clusterings, at_k: Agreement | None, names: Sequence[str]) -> list[str]:
+    """The verdict in a few plain lines.
+
+    Args:
+        judgement: As `judge` returns it.
+        found: What was judged.
+        at_k: How the clusters at k* agree with the classes; None without labels.
+        names: Of the classes, by number.
+    """
+    k, word = found.best_k, judgement.word
+    stability = found.stability[k]
+    line = f"k* = {k}, the most stable number of clusters (stability {stability:.2f}"
+    line += ")" if stability >= STABLE else "; none is truly stable)"
+    if word == "unknown" or at_k is None:
+        return [f"linear_eval: clusters: {line}; no verdict: {judgement.reason}."]
+    lines = [
+        f"linear_eval: clusters {'merged and split' if word == 'both' else word}: {line}; there homogeneity "
+        f"{at_k.homogeneity:.2f}, completeness {at_k.completeness:.2f}; homogeneity above chance at {ROOM} clusters a "
+        f"class {judgement.homogeneity:.2f}."
+    ]
+    if word in ("under-clustered", "both"):
+        pairs = [
+            f"{names[one]} + {names[other]} ({overlap:.0%} of their images share clusters)"
+            for (one, other), overlap in judgement.merged.items()
+            if overlap >= MERGED
+        ]
+        lines.append(f"  {_REMEDY_UNDER}" + (f" Merged most: {', '.join(pairs)}." if pairs else ""))
+    if word in ("over-clustered", "both"):
+        classes = [f"{names[name]} ({parts:.1f} clusters)" for name, parts in judgement.split.items() if parts >= SPLIT]
+        lines.append(f"  {_REMEDY_OVER} Split most: {', '.join(classes)}.")
+    return lines

@@ -1,0 +1,105 @@
+"""Training and validation images as one pool, and other views of them: what may be looked at as often as one likes."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from ssl_pipeline.augment.policy import Policies
+from ssl_pipeline.augment.views import make_views
+from ssl_pipeline.data.store import Split, open_split, read_labels
+from ssl_pipeline.errors import ConfigError
+from ssl_pipeline.evaluation.features import sample
+
+__all__ = ["Pool", "Views", "choose"]
+
+Images = npt.NDArray[np.uint8]
+Labels = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Pool:
+    """Images of several splits.
+
+    Attributes:
+        splits: Where they are.
+        owners: (n,) the split of each, as an index of `splits`.
+        rows: (n,) its row there.
+        labels: (n,) class numbers; -1 for an image without a label.
+    """
+
+    splits: tuple[Split, ...]
+    owners: Labels
+    rows: Labels
+    labels: Labels
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    @property
+    def classes(self) -> int:
+        """How many classes the labels name."""
+        return len(np.unique(self.labels[self.labels >= 0]))
+
+    @property
+    def ids(self) -> npt.NDArray[np.uint64]:
+        """Identities of the images: (n,)."""
+        ids = np.empty(len(self), np.uint64)
+        for number, split in enumerate(self.splits):
+            ids[self.owners == number] = split.ids[self.rows[self.owners == number]]
+        return ids
+
+    def images(self, positions: Labels) -> Images:
+        """Images at positions (m,) in [0, n): (m, canvas, canvas, 3)."""
+        owners, rows = self.owners[positions], self.rows[positions]
+        gathered = np.empty((len(positions), self.splits[0].canvas, self.splits[0].canvas, 3), np.uint8)
+        for number, split in enumerate(self.splits):
+            gathered[owners == number] = split.images(rows[owners == number])
+        return gathered
+
+
+def choose(store: Path, count: int) -> Pool:
+    """Up to `count` images of train and validation, spread evenly: labelled ones first, others where those are few."""
+    splits = open_split(store, "train"), open_split(store, "val")
+    labels = np.concatenate([read_labels(store, "train").labels, read_labels(store, "val").labels])
+    owners = np.repeat([0, 1], [len(split) for split in splits])
+    rows = np.concatenate([np.arange(len(split)) for split in splits])
+    known, unknown = np.flatnonzero(labels >= 0), np.flatnonzero(labels < 0)
+    known = known[sample(known, count)]
+    chosen = np.sort(np.concatenate([known, unknown[sample(unknown, count - len(known))]]))
+    return Pool(splits, owners[chosen], rows[chosen], labels[chosen])
+
+
+@dataclass(frozen=True)
+class Views:
+    """One view of each image of a pool, made when it is asked for.
+
+    Attributes:
+        pool: The images, n.
+        policies: What views are, and the seed of their numbers.
+        kind: `linear_eval.clusters.view`.
+
+    Raises:
+        ConfigError: There is no such kind.
+    """
+
+    pool: Pool
+    policies: Policies
+    kind: str
+
+    def __post_init__(self) -> None:
+        if self.kind not in self.policies.views:
+            known = ", ".join(sorted(self.policies.views))
+            raise ConfigError(f"linear_eval.clusters.view: unknown kind of view '{self.kind}'. Known: {known}.")
+
+    def __len__(self) -> int:
+        return len(self.pool)
+
+    def images(self, positions: Labels) -> Images:
+        """Views of the images at positions (m,) in [0, n): (m, S, S, 3), as an image file would hold them."""
+        canvases, ids = torch.from_numpy(self.pool.images(positions)), self.pool.ids[positions]
+        made = make_views(self.policies.views, {self.kind: 1}, canvases, ids, self.policies.seed, epoch=0)[self.kind]
+        pixels: Images = made[:, 0].mul(255).round().to(torch.uint8).permute(0, 2, 3, 1).contiguous().numpy()
+        return pixels
