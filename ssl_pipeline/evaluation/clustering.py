@@ -19,15 +19,19 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["Agreement", "Clusterings", "agreement", "cluster", "distinct", "energies", "grid"]
+__all__ = ["PER_CLUSTER", "ROOM", "Agreement", "Clusterings", "agreement", "cluster", "distinct", "energies", "grid"]
 
 Features = npt.NDArray[np.float32]
 Labels = npt.NDArray[np.int64]
 
+ROOM = 4
+"""Clusters for each class at the largest k: with as many, a class that lies in parts or is hard to enclose still has
+its own."""
+
 PER_CLUSTER = 5
 """Images for each cluster at the largest k: with fewer, clusters are as pure as chance makes them."""
 
-_UNLABELLED = 40  # the largest k where no class says how many there may be: four times ten classes
+_UNLABELLED = 40  # the largest k where no class says how many there may be
 _STEP = 1.15  # ratio between one k and the next, where they are not next to each other anyway
 _STARTS = 3  # of k-means++ in a run, of which the best counts: one alone often splits one blob and merges two
 _ITERATIONS = 50  # at most; Lloyd's later ones move next to nothing
@@ -72,22 +76,22 @@ class Agreement:
 
 def distinct(embeddings: Features) -> int:
     """How many embeddings differ by more than rounding; (n, D) unit-norm."""
-    return len(np.unique(embeddings.round(5), axis=0))
+    return len(np.unique((embeddings - embeddings[:1]).round(5), axis=0))
 
 
 def grid(images: int, classes: int) -> list[int]:
-    """Numbers of clusters to try: from 2 to 4 x C, ever wider apart, but each one next to C.
+    """Numbers of clusters to try: from 2 to 4 x C, ever wider apart, but all those next to C.
 
     Args:
         images: To cluster, at least `PER_CLUSTER` for each cluster.
-        classes: C; 0 if there are no labels.
+        classes: C; fewer than two say nothing.
 
     Returns:
         Ascending; empty with fewer than ten images.
     """
-    most = min(4 * classes or _UNLABELLED, images // PER_CLUSTER)
+    most = min(ROOM * classes if classes > 1 else _UNLABELLED, images // PER_CLUSTER)
     widening = {round(2 * _STEP**step) for step in range(100)}
-    around = {*range(classes - 2, classes + 3), 2 * classes, 4 * classes}
+    around = {*range(classes - 2, classes + 3), 2 * classes, most}
     return sorted(k for k in widening | around if 2 <= k <= most)
 
 

@@ -9,6 +9,7 @@ from ssl_pipeline.augment.policy import Policies
 from ssl_pipeline.config import Clusters
 from ssl_pipeline.evaluation.clustering import (
     PER_CLUSTER,
+    ROOM,
     Agreement,
     Clusterings,
     agreement,
@@ -18,7 +19,7 @@ from ssl_pipeline.evaluation.clustering import (
     grid,
 )
 from ssl_pipeline.evaluation.clustering_pictures import curves, grid_of_images, images_of_class, images_of_pair
-from ssl_pipeline.evaluation.clustering_verdict import MERGED, ROOM, SPLIT, Judgement, judge, sentences
+from ssl_pipeline.evaluation.clustering_verdict import MERGED, SPLIT, Judgement, judge, sentences
 from ssl_pipeline.evaluation.features import Embed, extract, sample, unit
 from ssl_pipeline.evaluation.pictures import short
 from ssl_pipeline.evaluation.pool import Pool, Views

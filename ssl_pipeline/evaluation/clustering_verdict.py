@@ -14,16 +14,13 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from ssl_pipeline.evaluation.clustering import PER_CLUSTER, Agreement, Clusterings, agreement
+from ssl_pipeline.evaluation.clustering import PER_CLUSTER, ROOM, Agreement, Clusterings, agreement
 
-__all__ = ["MERGED", "ROOM", "SPLIT", "Judgement", "Word", "judge", "overlaps", "own_clusters", "sentences"]
+__all__ = ["MERGED", "SPLIT", "Judgement", "Word", "judge", "overlaps", "own_clusters", "sentences"]
 
 Labels = npt.NDArray[np.int64]
 Float64 = npt.NDArray[np.float64]
 Word = Literal["balanced", "under-clustered", "over-clustered", "both", "unknown"]
-
-ROOM = 4
-"""Clusters for each class: with as many, a class that lies in parts or is hard to enclose still has its own."""
 
 LOW_HOMOGENEITY = 0.7
 """Above chance: three tenths of what the labels say is lost in the clusters. A probe's accuracy goes with it: digits
@@ -120,7 +117,7 @@ def overlaps(assignments: Labels, labels: Labels, classes: Labels) -> dict[tuple
     Returns:
         Pair of classes -> mean over runs, in [0, 1]: 0 if they share no cluster, 1 if no cluster tells them apart.
     """
-    shares = np.stack([_counts(clusters, labels, classes) for clusters in assignments]).astype(np.float64)
+    shares = _counts(assignments, labels, classes).astype(np.float64)
     shares /= shares.sum(axis=2, keepdims=True)  # (runs, C, k)
     return {
         (int(one), int(other)): float(np.minimum(shares[:, a], shares[:, b]).sum(axis=1).mean())
@@ -142,21 +139,21 @@ def own_clusters(assignments: Labels, labels: Labels, classes: Labels) -> dict[i
     Returns:
         Class -> mean over runs: 1 for one cluster, 2 for two equal ones, 0 where its own hold less than half of it.
     """
-    parts = np.zeros((len(assignments), len(classes)))
-    for run, clusters in enumerate(assignments):
-        counts = _counts(clusters, labels, classes)  # (C, k)
-        of_cluster = np.bincount(clusters, minlength=counts.shape[1])
-        own = np.where(2 * counts > of_cluster, counts, 0)
-        held = own.sum(axis=1)
-        shares = own / np.maximum(held, 1)[:, None]
-        entropy = -(shares * np.log(np.where(shares > 0, shares, 1.0))).sum(axis=1)
-        parts[run] = np.where(2 * held >= counts.sum(axis=1), np.exp(entropy), 0.0)
+    counts = _counts(assignments, labels, classes)
+    everyone = _counts(assignments, np.zeros_like(labels), np.zeros(1, np.int64))  # (runs, 1, k)
+    own = np.where(2 * counts > everyone, counts, 0)
+    held = own.sum(axis=2)  # (runs, C)
+    shares = own / np.maximum(held, 1)[..., None]
+    entropy = -(shares * np.log(np.where(shares > 0, shares, 1.0))).sum(axis=2)
+    parts = np.where(2 * held >= counts.sum(axis=2), np.exp(entropy), 0.0)
     return {int(name): float(mean) for name, mean in zip(classes, parts.mean(axis=0), strict=True)}
 
 
-def _counts(clusters: Labels, labels: Labels, classes: Labels) -> Labels:
-    """Images of each class in each cluster: (C, k)."""
-    return np.stack([np.bincount(clusters[labels == name], minlength=clusters.max() + 1) for name in classes])
+def _counts(assignments: Labels, labels: Labels, classes: Labels) -> Labels:
+    """Images of each class in each cluster of each run: (runs, C, k)."""
+    k = assignments.max(initial=0) + 1
+    rows = [[np.bincount(run[labels == name], minlength=k) for name in classes] for run in assignments]
+    return np.array(rows, np.int64).reshape(len(assignments), len(classes), k)
 
 
 _REMEDY_UNDER = (

@@ -34,6 +34,8 @@ PRODUCTS = [
     "reports/pretrain/metrics.json",
     "reports/export/metrics.json",
     "reports/linear_eval/metrics.json",
+    "reports/linear_eval/clusters.csv",
+    "reports/linear_eval/pictures/clusters.png",
     "reports/finetune/metrics.json",
     "reports/finetune/verdict.txt",
 ]

@@ -16,6 +16,7 @@ from sklearn.datasets import load_digits
 from sklearn.metrics import accuracy_score, balanced_accuracy_score, recall_score
 
 from plugins import load_registry
+from ssl_pipeline.augment.policy import Policies, Policy
 from ssl_pipeline.config import Choice
 from ssl_pipeline.data.store import IndexRow, read_labels
 from ssl_pipeline.data.writer import write_index, write_split
@@ -23,12 +24,13 @@ from ssl_pipeline.deployment.export import export_backbone
 from ssl_pipeline.deployment.runtime import open_session, run
 from ssl_pipeline.evaluation import report
 from ssl_pipeline.models.rebuild import ModelCard, build_encoder, save_model, versions
-from ssl_pipeline.products import sha256
+from ssl_pipeline.products import sha256, write_json
 from ssl_pipeline.recipes import Recipe
 from stages.linear_eval import linear_eval
 
 MEAN, STD = (0.3, 0.3, 0.3), (0.37, 0.37, 0.37)
 BACKBONE = Choice.model_validate({"name": "resnet_cifar", "depth": 8, "width": 4})
+POLICIES = Policies(canvas=8, resize="squash", background=(0, 0, 0), seed=0, views={"plain": Policy(size=8)})
 SIZES = {"train": 200, "val": 60, "test": 120}
 PROBE, REPORTS = Path("models/linear_eval/linear_probe.onnx"), Path("reports/linear_eval")
 REPOSITORY = Path(__file__).parents[2]
@@ -87,6 +89,7 @@ def project(exported: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     params["linear_eval"] |= {"strengths": [0.01, 1.0], "bootstrap": 100}
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(params))
     write_store(tmp_path / "data/augmented/store", as_they_are)
+    write_json(tmp_path / "data/augmented/policy.json", POLICIES.model_dump(mode="json"))
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(report, "_DRAWS", 2)
     return tmp_path
@@ -157,11 +160,38 @@ def test_everything_stands_beside_the_probe():
     # the pretrained model is itself a network as initialised, with the first of the seeds
     assert found["gain_over_random_encoder_uncalibrated"]["accuracy"] <= 0
     lines = [line.split(" %")[0].rstrip("0123456789.").strip() for line in output.splitlines()[1:]]
-    assert lines == [*(name.replace("_", " ") for name in baselines), "kNN on the backbone's embeddings"]
+    assert lines[:5] == [*(name.replace("_", " ") for name in baselines), "kNN on the backbone's embeddings"]
+    assert "linear_eval: clusters" in lines[5]
     assert found["random_encoder"]["accuracy"] > found["colour_histogram"]["accuracy"]
     assert (found["knn"]["k"], found["knn"]["temperature"]) == (20, 0.07)
     assert found["labels"] == {"classes": 10, "train": 200, "val": 60, "test": 120}
     assert found["spread"]["images"] == 200
+
+
+@pytest.mark.usefixtures("project")
+def test_clusters_are_told_drawn_and_tabled():
+    output = evaluate().output
+    found = metrics()["clusters"]
+    assert (found["images"], found["labelled"], found["view"]) == (260, 260, "plain")  # train and validation, no more
+    with (REPORTS / "clusters.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [int(row["k"]) for row in rows][-1] == 40
+    best = next(row for row in rows if int(row["k"]) == found["k_star"])
+    assert float(best["stability"]) == found["stability"]
+    assert float(best["homogeneity"]) == found["at_k_star"]["homogeneity"]
+    assert found["energy"]["intra"]["mean"] < found["energy"]["inter"]["mean"]
+    assert 0.5 < found["energy"]["auroc"] < 1
+    assert found["verdict"] == "under-clustered"  # a network as initialised tells some digits apart, and not all
+    assert "linear_eval: clusters under-clustered" in output
+    assert {path.name for path in (REPORTS / "pictures").iterdir()} == {"confusion.png", "clusters.png"}
+
+
+@pytest.mark.usefixtures("project")
+def test_an_unknown_kind_of_view_is_named():
+    params = yaml.safe_load(Path("params.yaml").read_text())
+    params["linear_eval"]["clusters"]["view"] = "plan"
+    Path("params.yaml").write_text(yaml.safe_dump(params))
+    assert "linear_eval.clusters.view: unknown kind of view 'plan'. Known: plain." in evaluate(2).output
 
 
 @pytest.mark.usefixtures("project")
@@ -176,6 +206,7 @@ def test_shuffled_test_labels_change_neither_the_choice_nor_the_product():
     found = metrics()
     assert PROBE.read_bytes() == product
     assert found["accuracy"] < 0.3 < honest["accuracy"]
+    assert found["clusters"] == honest["clusters"]
     for part in ({}, "random_encoder", "raw_pixels", "colour_histogram"):
         for choice in ("strength", "validation_accuracy"):
             assert (found[part] if part else found)[choice] == (honest[part] if part else honest)[choice]
@@ -196,7 +227,10 @@ def test_twice_the_same_bytes():
 def test_without_labels_to_tell_apart_the_pipeline_goes_on(label, classes, reason):
     evaluate()  # a probe from before must not stay
     output = relabelled(lambda split, labels: [label] * len(labels))
-    assert output.count("\n") == 1
+    assert output.count("\n") == 2
+    assert "no verdict: no labels of two classes" in output
+    assert (found_k := metrics()["clusters"]["k_star"]) >= 2
+    assert f"k* = {found_k}" in output
     assert reason in output
     assert not PROBE.exists()
     assert reason in json.loads(Path("models/linear_eval/no_probe.json").read_text())["reason"]
@@ -273,10 +307,15 @@ def test_a_file_that_changes_meanwhile_is_noticed(monkeypatch: pytest.MonkeyPatc
 @pytest.mark.usefixtures("project")
 @pytest.mark.parametrize(
     ("missing", "maker"),
-    [("models/export", "export"), ("data/augmented/store", "augment"), ("models/pretrain", "pretrain")],
+    [
+        ("models/export", "export"),
+        ("data/augmented/policy.json", "augment"),
+        ("data/augmented/store", "augment"),
+        ("models/pretrain", "pretrain"),
+    ],
 )
 def test_out_of_order(missing, maker):
-    shutil.rmtree(missing)
+    shutil.move(missing, "elsewhere")
     output = evaluate(1).output
     assert "does not exist" in output
     assert f"dvc repro {maker}" in output
