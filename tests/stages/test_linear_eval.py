@@ -3,7 +3,6 @@
 import csv
 import json
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -15,70 +14,23 @@ from click.testing import CliRunner, Result
 from sklearn.datasets import load_digits
 from sklearn.metrics import accuracy_score, balanced_accuracy_score, recall_score
 
-from plugins import load_registry
 from ssl_pipeline.augment.policy import Policies, Policy
-from ssl_pipeline.config import Choice
-from ssl_pipeline.data.store import IndexRow, read_labels
-from ssl_pipeline.data.writer import write_index, write_split
-from ssl_pipeline.deployment.export import export_backbone
+from ssl_pipeline.data.store import read_labels
 from ssl_pipeline.deployment.runtime import open_session, run
 from ssl_pipeline.evaluation import report
-from ssl_pipeline.models.rebuild import ModelCard, build_encoder, save_model, versions
 from ssl_pipeline.products import sha256, write_json
-from ssl_pipeline.recipes import Recipe
 from stages.linear_eval import linear_eval
+from tests.stages.small_project import Relabel, as_they_are, write_models, write_store
 
-MEAN, STD = (0.3, 0.3, 0.3), (0.37, 0.37, 0.37)
-BACKBONE = Choice.model_validate({"name": "resnet_cifar", "depth": 8, "width": 4})
 POLICIES = Policies(canvas=8, resize="squash", background=(0, 0, 0), seed=0, views={"plain": Policy(size=8)})
-SIZES = {"train": 200, "val": 60, "test": 120}
 PROBE, REPORTS = Path("models/linear_eval/linear_probe.onnx"), Path("reports/linear_eval")
 REPOSITORY = Path(__file__).parents[2]
-
-Relabel = Callable[[str, npt.NDArray[np.int64]], list[str]]
-
-
-def write_store(store: Path, relabel: Relabel) -> None:
-    """Digits in three splits; `relabel` gives the names of a split's classes, "" for none."""
-    x, y = load_digits(return_X_y=True)
-    images = np.repeat((x * 15.9).astype(np.uint8).reshape(-1, 8, 8, 1), 3, axis=3)
-    rows, start = [], 0
-    shutil.rmtree(store, ignore_errors=True)
-    for split, size in SIZES.items():
-        part = slice(start, start + size)
-        write_split(store / split, np.arange(size, dtype=np.uint64), [images[part]], 8)
-        for row, label in enumerate(relabel(split, y[part])):
-            rows.append(IndexRow(f"{start + row:016x}", f"{start + row}.png", label, split, "", 8, 8, row))
-        start += size
-    write_index(store, rows)
-
-
-def as_they_are(split: str, labels: npt.NDArray[np.int64]) -> list[str]:
-    return [f"digit {label}" for label in labels]
 
 
 @pytest.fixture(scope="module")
 def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("exported")
-    encoder = build_encoder(load_registry(), BACKBONE, MEAN, STD, 0, 8).eval()
-    card = ModelCard(
-        backbone=BACKBONE,
-        recipe=Recipe(name="rotation", pretext_task=Choice(name="rotation")),
-        embedding_dim=encoder.embedding_dim,
-        size=8,
-        resize="squash",
-        background=(255, 255, 255),
-        mean=MEAN,
-        std=STD,
-        seed=0,
-        weights_sha256="",
-        params_sha256="",
-        plugins={},
-        versions=versions(),
-    )
-    (root / "models/pretrain").mkdir(parents=True)
-    card = save_model(root / "models/pretrain", encoder, None, card)
-    export_backbone(encoder, card, root / "models/export/backbone.onnx", l2_normalize=True, opset=18)
+    write_models(root)
     return root
 
 
