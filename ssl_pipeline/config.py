@@ -80,10 +80,11 @@ class AugmentConfig(Section):
 class Optimizer(Section):
     """How weights move."""
 
-    name: Literal["adamw", "sgd"]
+    name: Literal["adamw", "sgd", "lars"]
     learning_rate: Positive
     weight_decay: Annotated[float, Field(ge=0.0)]
     momentum: Annotated[float, Field(ge=0.0, lt=1.0)]
+    trust_coefficient: Positive
 
 
 class Collapse(Section):

@@ -18,12 +18,11 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from ssl_pipeline.augment.geometry import fit
 from ssl_pipeline.augment.policy import Policy
 from ssl_pipeline.augment.views import make_views
-from ssl_pipeline.config import Optimizer
 from ssl_pipeline.data.store import Split
 from ssl_pipeline.models.encoder import Encoder
 from ssl_pipeline.models.rebuild import ModelCard
 from ssl_pipeline.randomness import hash64, permutation
-from ssl_pipeline.training.optimization import build_optimizer, learning_rate
+from ssl_pipeline.training.optimization import adamw, learning_rate
 from ssl_pipeline.training.precision import Precision
 
 __all__ = ["Classifier", "Labelled", "Schedule", "embed", "finetune"]
@@ -131,10 +130,7 @@ def finetune(
     for module in classifier.modules():
         if keep_statistics and isinstance(module, _BatchNorm):
             module.eval()
-    config = Optimizer(
-        name="adamw", learning_rate=schedule.learning_rate, weight_decay=schedule.weight_decay, momentum=0.9
-    )
-    optimizer = build_optimizer(classifier, config)
+    optimizer = adamw(classifier, schedule.learning_rate, schedule.weight_decay)
     scaler, device = precision.scaler(), precision.device
     targets = torch.from_numpy(data.labels).to(device)
     with torch.random.fork_rng():

@@ -7,7 +7,7 @@ from torch import nn, optim
 
 from ssl_pipeline.config import Optimizer
 
-__all__ = ["build_optimizer", "learning_rate", "parameter_groups"]
+__all__ = ["adamw", "build_optimizer", "learning_rate", "parameter_groups"]
 
 
 def parameter_groups(module: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
@@ -22,6 +22,8 @@ def parameter_groups(module: nn.Module, weight_decay: float) -> list[dict[str, A
 
     Returns:
         One or two groups for an optimizer, in the order of `module.named_parameters()`; an empty one is left out.
+        `always_adapt` says of a group whether LARS adapts its steps: not where nothing decays, for the same reason.
+        Other optimizers pass over it.
     """
     in_norms = {
         id(parameter)
@@ -35,21 +37,44 @@ def parameter_groups(module: nn.Module, weight_decay: float) -> list[dict[str, A
         if parameter.requires_grad:
             exempt = parameter.ndim <= 1 or name.endswith("bias") or id(parameter) in in_norms
             (free if exempt else decayed).append(parameter)
-    groups = [{"params": decayed, "weight_decay": weight_decay}, {"params": free, "weight_decay": 0.0}]
+    groups = [
+        {"params": decayed, "weight_decay": weight_decay, "always_adapt": True},
+        {"params": free, "weight_decay": 0.0, "always_adapt": False},
+    ]
     return [group for group in groups if group["params"]]
 
 
 def build_optimizer(module: nn.Module, config: Optimizer) -> optim.Optimizer:
     """Build the optimizer that `config` describes over the trainable parameters of a module.
 
-    AdamW decays weights apart from the gradient (Loshchilov and Hutter 2019, 1711.05101); SGD's momentum is Nesterov's.
+    SGD's momentum is Nesterov's. LARS multiplies the learning rate of a layer with weights w, gradient g and decay b by
+    c |w| / (|g| + b |w|), with c the trust coefficient, so that no layer is blown up by the large rates that large
+    batches want (You et al. 2017, 1708.03888, equation 6); biases and norms are left to plain momentum (BYOL,
+    2006.07733, section 3.3).
     """
-    groups = parameter_groups(module, config.weight_decay)
     if config.name == "adamw":
-        return optim.AdamW(groups, lr=config.learning_rate, betas=(config.momentum, 0.999), fused=True)
-    return optim.SGD(
-        groups, lr=config.learning_rate, momentum=config.momentum, nesterov=config.momentum > 0, fused=True
-    )
+        return adamw(module, config.learning_rate, config.weight_decay, config.momentum)
+    groups = parameter_groups(module, config.weight_decay)
+    rate, momentum = config.learning_rate, config.momentum
+    if config.name == "sgd":
+        return optim.SGD(groups, lr=rate, momentum=momentum, nesterov=momentum > 0, fused=True)
+    from timm.optim.lars import Lars  # 2 s: only when asked for
+
+    lars: optim.Optimizer = Lars(groups, lr=rate, momentum=momentum, trust_coeff=config.trust_coefficient)
+    return lars
+
+
+def adamw(module: nn.Module, learning_rate: float, weight_decay: float, momentum: float = 0.9) -> optim.AdamW:
+    """AdamW, which decays weights apart from the gradient (Loshchilov and Hutter 2019, 1711.05101).
+
+    Args:
+        module: Whatever is trained.
+        learning_rate: Greater than 0.
+        weight_decay: Not of biases and norms.
+        momentum: The first beta, in [0, 1).
+    """
+    groups = parameter_groups(module, weight_decay)
+    return optim.AdamW(groups, lr=learning_rate, betas=(momentum, 0.999), fused=True)
 
 
 def learning_rate(step: int, total: int, warmup: float, peak: float) -> float:

@@ -194,7 +194,15 @@ def in_process(folder, monkeypatch):
         ({"init": "no/such.safetensors"}, 2, "pretrain.init: 'no/such.safetensors' does not exist"),
         ({"init": "pretrained"}, 2, "pretrain.init: backbone 'resnet_cifar' has no published weights"),
         (
-            {"optimizer": {"name": "adamw", "learning_rate": 1e30, "weight_decay": 0.0, "momentum": 0.9}},
+            {
+                "optimizer": {
+                    "name": "adamw",
+                    "learning_rate": 1e30,
+                    "weight_decay": 0.0,
+                    "momentum": 0.9,
+                    "trust_coefficient": 1e-3,
+                }
+            },
             1,
             "learning_rate",
         ),

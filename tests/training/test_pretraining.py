@@ -15,6 +15,8 @@ from ssl_pipeline.training.precision import Precision
 from ssl_pipeline.training.preparation import check_views
 from ssl_pipeline.training.pretraining import Plan, train
 
+OPTIMIZER = {"weight_decay": 1e-4, "momentum": 0.9, "trust_coefficient": 1e-2}
+
 
 @pytest.fixture
 def run(pool, policies, build_small, cpu, tmp_path):
@@ -63,9 +65,10 @@ def add_dropout(task):
         ({"recipe": "nce", "loss": {"normaliser": "estimated"}}, lambda task: task),
         ({"precision": "bf16"}, add_dropout),
         (
-            {"optimizer": {"name": "sgd", "learning_rate": 0.05, "weight_decay": 1e-4, "momentum": 0.9}},
+            {"optimizer": {**OPTIMIZER, "name": "sgd", "learning_rate": 0.05}},
             lambda task: task,
         ),
+        ({"optimizer": {**OPTIMIZER, "name": "lars", "learning_rate": 1.0}}, lambda task: task),
     ],
     ids=[
         "simclr",
@@ -77,6 +80,7 @@ def add_dropout(task):
         "estimated normaliser",
         "bf16 and dropout",
         "sgd",
+        "lars",
     ],
 )
 def test_a_stopped_run_ends_as_if_it_had_not_been(run, configure, monkeypatch, values, change):
