@@ -1,7 +1,8 @@
-"""Joint embedding: two views of one image should have low energy.
+"""Joint embedding: views of one image should have low energy.
 
 Sources: SimCLR (2002.05709), section 2.1; predictor and rising momentum: BYOL (2006.07733), section 3; one-sided, with
-keys from a teacher: MoCo (1911.05722), section 3.2; nearest neighbours: NNCLR (2104.14548), section 3.2.
+keys from a teacher: MoCo (1911.05722), section 3.2; nearest neighbours: NNCLR (2104.14548), section 3.2; local views:
+SwAV (2006.09882), section 3.2.
 """
 
 from collections.abc import Mapping
@@ -10,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from plugins.pretext.multi_crop import add_local_pairs, stacked
 from ssl_pipeline import hookimpl
 from ssl_pipeline.contrast.ranking import nearest
 from ssl_pipeline.models.encoder import Encoder
@@ -30,7 +32,7 @@ from ssl_pipeline.types import (
 
 
 class JointEmbedding(PretextTask):
-    """Two `global` views, encoded, projected and compared.
+    """Two `global` views, and `local` ones where they are asked for, encoded, projected and compared.
 
     Args:
         encoder: The encoder to train.
@@ -41,8 +43,12 @@ class JointEmbedding(PretextTask):
         predictor_dim: Width of the hidden layer of a predictor on the anchors' side; 0: none.
         momentum: Of a teacher that makes positives and keys, in [0, 1); 0: none, both sides learn.
         momentum_rises: Whether it rises to 1 over the training, by a cosine.
-        symmetric: Whether both views are anchors to each other, or the first one only.
-        neighbours: Past projections in which each anchor's nearest neighbour takes its place (NNCLR); 0: none.
+        symmetric: Whether both global views are anchors to each other, or the first one only. Local views are anchors
+            to both, or to the second one only.
+        neighbours: Past projections in which the nearest neighbour of each global anchor takes its place (NNCLR); local
+            views then are positives of these neighbours, not anchors. 0: none.
+        local_views: Smaller views, of a kind of their own, which the teacher does not see and which are no keys; 0:
+            none.
     """
 
     energy_head: ProjectedEnergy
@@ -59,15 +65,18 @@ class JointEmbedding(PretextTask):
         momentum_rises: bool = True,
         symmetric: bool = True,
         neighbours: int = 0,
+        local_views: int = 0,
     ):
         super().__init__()
         if min(hidden_dim, out_dim) < 1:
             raise ValueError(f"hidden_dim and out_dim must be at least 1, got {hidden_dim} and {out_dim}")
-        if min(predictor_dim, neighbours) < 0:
-            raise ValueError(f"predictor_dim and neighbours must be at least 0, got {predictor_dim} and {neighbours}")
+        counts = {"predictor_dim": predictor_dim, "neighbours": neighbours, "local_views": local_views}
+        for name, count in counts.items():
+            if count < 0:
+                raise ValueError(f"{name} must be at least 0, got {count}")
         if momentum and neighbours:
             raise ValueError("momentum and neighbours cannot go together: a neighbour is already without gradient")
-        self.views = {"global": 2}
+        self.views = {"global": 2} | ({"local": local_views} if local_views else {})
         self.encoder = encoder
         self.negatives = negatives
         self.loss = loss
@@ -82,37 +91,49 @@ class JointEmbedding(PretextTask):
         self._pending: Tensor | None = None
 
     def forward(self, views: Views) -> Encoded:
-        """Encode both views in one pass (N, 2, D), by the teacher too where there is one."""
-        images = views["global"]  # (N, 2, 3, S, S)
-        encoded = {"embeddings": self.encoder(images.flatten(0, 1)).unflatten(0, images.shape[:2])}
+        """Encode each kind of views in one pass (N, V, D), global ones by the teacher too where there is one."""
+        encoded = {"embeddings": _encode(self.encoder, views["global"])}
+        if "local" in self.views:
+            encoded["local"] = _encode(self.encoder, views["local"])
         if self.teacher:
-            encoded["teacher"] = self.teacher["encoder"](images.flatten(0, 1)).unflatten(0, images.shape[:2])
+            encoded["teacher"] = _encode(self.teacher["encoder"], views["global"])
         return encoded
 
     def compare(self, encoded: Encoded) -> StepOutput:
-        """Project all embeddings, and hold each view against the other one of its image."""
-        count = len(encoded["embeddings"])
-        own = self.energy_head.projector(_stacked(encoded["embeddings"]))  # (2N, P): first views, then second ones
-        anchors = F.normalize(self.predictor(own), dim=1)
-        keys = self._taught(encoded["teacher"]) if self.teacher else anchors
-        if self.support is not None:
-            self._pending = F.normalize(own.detach(), dim=1)
-            anchors = self._neighbours(self._pending, self.support)
-        elif not self.teacher and not isinstance(self.predictor, nn.Identity):
-            keys = F.normalize(own, dim=1)
-        positives = keys.roll(count, dims=0)
-        samples = torch.arange(count, device=own.device).repeat(2)
-        candidates = Candidates(anchors, positives, samples, keys, samples)
-        if not self.symmetric:
-            first, second = slice(0, count), slice(count, None)
-            candidates = Candidates(anchors[first], keys[second], samples[first], keys[second], samples[second])
+        """Project all embeddings, and hold each view against each other global one of its image."""
+        candidates = self._candidates(encoded)
         negatives = self.negatives.select(candidates)
         loss, metrics = self.loss(candidates.anchors, candidates.positives[:, None], negatives)
         return StepOutput(loss, {**metrics, **self._energies(candidates.anchors, candidates.positives)})
 
+    def _candidates(self, encoded: Encoded) -> Candidates:
+        """A row for each pair: (2 + 2 L) N, or (1 + L) N where the task is not symmetric.
+
+        The projector takes all crops in one pass, as the authors' does: with statistics of each kind's own, its
+        BatchNorms would hide from the loss where local and global views differ as a whole.
+        """
+        images = len(encoded["embeddings"])
+        kinds = [encoded[kind] for kind in ("embeddings", "local") if kind in encoded]
+        own = self.energy_head.projector(stacked(kinds))  # (2N + LN, P): first views, second ones, then local ones
+        seen = F.normalize(self.predictor(own), dim=1)
+        anchors, local = seen[: 2 * images], seen[2 * images :]
+        keys = self._taught(encoded["teacher"]) if self.teacher else anchors
+        if self.support is not None:
+            self._pending = F.normalize(own[: 2 * images].detach(), dim=1)
+            anchors = self._neighbours(self._pending, self.support)
+        elif not self.teacher and not isinstance(self.predictor, nn.Identity):
+            keys = F.normalize(own[: 2 * images], dim=1)
+        positives = keys.roll(images, dims=0)
+        if not self.symmetric:
+            anchors, positives, keys = anchors[:images], positives[:images], keys[images:]
+        anchors, positives = add_local_pairs(anchors, positives, local, images, as_anchors=self.support is None)
+        samples = torch.arange(images, device=own.device)
+        of_anchors, of_keys = (samples.repeat(len(rows) // images) for rows in (anchors, keys))
+        return Candidates(anchors, positives, of_anchors, keys, of_keys)
+
     def _taught(self, embeddings: Tensor) -> Tensor:
         """The teacher's projections (2N, P), unit-norm and without gradient."""
-        return F.normalize(self.teacher["projector"](_stacked(embeddings)), dim=1)
+        return F.normalize(self.teacher["projector"](stacked([embeddings])), dim=1)
 
     @staticmethod
     def _neighbours(projections: Tensor, support: Memory) -> Tensor:
@@ -155,9 +176,10 @@ class JointEmbedding(PretextTask):
         return F.normalize(self.energy_head.projector(self.encoder(images)), dim=1)
 
 
-def _stacked(embeddings: Tensor) -> Tensor:
-    """(N, 2, D), in whatever precision, as float32 (2N, D): all first views, then all second ones."""
-    return embeddings.float().transpose(0, 1).flatten(0, 1)
+def _encode(encoder: nn.Module, images: Tensor) -> Tensor:
+    """Embeddings (N, V, D) of views (N, V, 3, S, S)."""
+    embeddings: Tensor = encoder(images.flatten(0, 1)).unflatten(0, images.shape[:2])
+    return embeddings
 
 
 @hookimpl

@@ -1,14 +1,18 @@
 """What a run of pretraining is made of: the task and its views, and the digest that tells one run from another."""
 
+import copy
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
+
+import torch
 
 from ssl_pipeline.augment.policy import Policies, Policy
 from ssl_pipeline.config import PretrainConfig
 from ssl_pipeline.data.store import Split
 from ssl_pipeline.errors import ConfigError
 from ssl_pipeline.lock import Lock
+from ssl_pipeline.models.encoder import Encoder
 from ssl_pipeline.models.rebuild import ModelCard, build_encoder, build_task, versions
 from ssl_pipeline.products import digest, sha256
 from ssl_pipeline.recipes import Recipe
@@ -16,7 +20,7 @@ from ssl_pipeline.registry import Registry
 from ssl_pipeline.training.initial import load_weights
 from ssl_pipeline.types import PretextTask
 
-__all__ = ["build", "check_views", "describe", "fingerprint"]
+__all__ = ["build", "check_sizes", "check_views", "describe", "fingerprint"]
 
 
 def check_views(task: PretextTask, name: str, policies: Mapping[str, Policy]) -> None:
@@ -43,6 +47,35 @@ def check_views(task: PretextTask, name: str, policies: Mapping[str, Policy]) ->
             )
 
 
+def check_sizes(encoder: Encoder, name: str, sizes: Mapping[str, int]) -> None:
+    """Try views of each size on a backbone, most of which take any: better refused now than in the first step.
+
+    Args:
+        encoder: Is left as it is.
+        name: The backbone's name, for messages.
+        sizes: Kind of view -> side in px. The backbone was built for the first, and is taken to have that right.
+
+    Raises:
+        ConfigError: The backbone does not map views of some other size to embeddings of its one length.
+    """
+    (first, built_for), *others = sizes.items()
+    for kind, size in others:
+        if size == built_for:
+            continue
+        trial = copy.deepcopy(encoder).eval()
+        try:
+            with torch.no_grad():
+                shape = tuple(trial(torch.zeros(2, 3, size, size)).shape)
+            reason = "" if shape == (2, encoder.embedding_dim) else f"embeddings of shape {shape[1:]}"
+        except (AssertionError, RuntimeError, ValueError) as error:
+            reason = str(error).rstrip(".")
+        if reason:
+            raise ConfigError(
+                f"augment.views.{kind}.size: backbone '{name}', built for the {built_for} px of augment.views.{first}, "
+                f"cannot take views of {size} px: {reason}. Make the two sizes equal, or take a backbone for any size."
+            )
+
+
 def build(
     registry: Registry, recipe: Recipe, config: PretrainConfig, pool: Split, policies: Mapping[str, Policy]
 ) -> PretextTask:
@@ -63,6 +96,7 @@ def build(
         if sizes[next(iter(task.views))] == size:
             break
         size = sizes[next(iter(task.views))]
+    check_sizes(encoder, config.backbone.name, {kind: sizes[kind] for kind in task.views})
     return task
 
 

@@ -170,7 +170,8 @@ def test_nnclr_asks_the_neighbour_for_the_other_view(images: Tensor):
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"neighbours": -1}, "predictor_dim and neighbours must be at least 0"),
+        ({"neighbours": -1}, "neighbours must be at least 0, got -1"),
+        ({"local_views": -1}, "local_views must be at least 0, got -1"),
         ({"momentum": 0.9, "neighbours": 8}, "momentum and neighbours cannot go together"),
         ({"momentum": 1.0}, "momentum must lie in"),
     ],

@@ -14,9 +14,11 @@ import pytest
 from click.testing import CliRunner
 from sklearn.datasets import load_digits
 
-from benchmarks.project import change, copy_project, environment
-from ssl_pipeline.data.writer import write_split
-from ssl_pipeline.products import sha256, write_json
+from benchmarks.project import ROOT, change, copy_project, environment
+from ssl_pipeline.config import load
+from ssl_pipeline.data.store import Original
+from ssl_pipeline.data.writer import write_originals, write_split
+from ssl_pipeline.products import read_json, sha256, write_json
 from ssl_pipeline.randomness import hash64
 from stages.pretrain import pretrain
 
@@ -178,6 +180,28 @@ def test_garbage_labels_and_garbage_test_images_leave_the_encoder_as_it_is(proje
     assert products(project) == undisturbed
 
 
+@pytest.mark.slow
+def test_with_the_local_views_of_the_example_in_params_yaml_it_leads_to_an_export(project):
+    """The comment is made a setting: views of two sizes, and what leaves training is of the first kind's."""
+    params = (ROOT / "params.yaml").read_text()
+    (project / "params.yaml").write_text(params.replace("    # local:", "    local:").replace("    #   ", "      "))
+    views = load(project / "params.yaml").augment.model_dump(mode="json")["views"]
+    assert (views["global"]["size"], views["local"]["size"]) == (16, 8)
+    change(project, pretrain={**SMALL, "epochs": 2, "pretext_task": {"local_views": 4}})
+    augmented = project / "data" / "augmented"
+    write_json(augmented / "policy.json", {**read_json(augmented / "policy.json", "augment"), "views": views})
+    write_originals(augmented / "store", [Original(np.zeros((9, 7, 3), np.uint8), "val", 0)])
+
+    run(project)
+    card = read_json(project / "models" / "pretrain" / "model.json", "pretrain")
+    assert card["size"] == 16
+    assert card["recipe"]["pretext_task"]["local_views"] == 4
+    command = [sys.executable, "-m", "stages.export"]
+    done = subprocess.run(command, cwd=project, env=environment(), capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert (project / "models" / "export" / "energy.onnx").exists()
+
+
 def in_process(folder, monkeypatch):
     """The command within this process: its exit status and what it said."""
     monkeypatch.chdir(folder)
@@ -192,6 +216,7 @@ def in_process(folder, monkeypatch):
         ({"precision": "fp16"}, 2, "pretrain.precision: fp16 needs CUDA"),
         ({"recipe": "simclt"}, 2, "Did you mean 'simclr'"),
         ({"init": "no/such.safetensors"}, 2, "pretrain.init: 'no/such.safetensors' does not exist"),
+        ({"pretext_task": {"local_views": 2}}, 2, "augment.views.local: missing, but pretext task 'joint_embedding'"),
         ({"init": "pretrained"}, 2, "pretrain.init: backbone 'resnet_cifar' has no published weights"),
         (
             {

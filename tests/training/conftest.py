@@ -51,7 +51,7 @@ def policies() -> dict[str, Policy]:
         "random_resized_crop": {"p": 1.0, "scale": [0.5, 1.0], "ratio": [0.8, 1.25]},
         "gaussian_noise": {"p": 0.5, "std": 0.05},
     }
-    return {"global": Policy.model_validate(view)}
+    return {"global": Policy.model_validate(view), "local": Policy.model_validate({**view, "size": 4})}
 
 
 @pytest.fixture

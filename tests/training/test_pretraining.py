@@ -7,13 +7,17 @@ import numpy as np
 import pytest
 import torch
 
+from plugins import load_registry
 from ssl_pipeline.errors import ConfigError, PipelineError
+from ssl_pipeline.models.encoder import Encoder
+from ssl_pipeline.recipes import resolve
 from ssl_pipeline.training import pretraining
 from ssl_pipeline.training.checkpoint import Checkpoints
 from ssl_pipeline.training.monitors import DivergedError
 from ssl_pipeline.training.precision import Precision
-from ssl_pipeline.training.preparation import check_views
+from ssl_pipeline.training.preparation import build, check_sizes, check_views
 from ssl_pipeline.training.pretraining import Plan, train
+from ssl_pipeline.types import Backbone
 
 OPTIMIZER = {"weight_decay": 1e-4, "momentum": 0.9, "trust_coefficient": 1e-2}
 
@@ -63,6 +67,7 @@ def add_dropout(task):
         ({"recipe": "nnclr", "pretext_task": {"neighbours": 40}}, lambda task: task),
         ({"recipe": "siglip_style"}, lambda task: task),
         ({"recipe": "nce", "loss": {"normaliser": "estimated"}}, lambda task: task),
+        ({"recipe": "mocov2", "pretext_task": {"local_views": 2}}, lambda task: task),
         ({"precision": "bf16"}, add_dropout),
         (
             {"optimizer": {**OPTIMIZER, "name": "sgd", "learning_rate": 0.05}},
@@ -78,6 +83,7 @@ def add_dropout(task):
         "neighbours",
         "learned scale",
         "estimated normaliser",
+        "local views",
         "bf16 and dropout",
         "sgd",
         "lars",
@@ -205,3 +211,44 @@ def test_a_task_names_the_operation_that_spoils_it(build_small, configure, polic
         ConfigError, match=r"augment\.views\.global\.vertical_flip: pretext task 'rotation'.*set its p to 0"
     ):
         check_views(task, "rotation", {"global": flipped})
+
+
+def test_a_kind_of_view_that_an_option_asks_for_is_named_too(configure, policies, pool):
+    config, registry = configure(pretext_task={"local_views": 2}), load_registry()
+    recipe = resolve(registry, config)
+    with pytest.raises(
+        ConfigError, match=r"augment\.views\.local: missing, but .*'joint_embedding'.*there are: global"
+    ):
+        build(registry, recipe, config, pool, {"global": policies["global"]})
+    assert list(build(registry, recipe, config, pool, policies).views) == [
+        "global",
+        "local",
+    ]  # the first one is watched
+
+
+def test_a_backbone_for_one_size_is_refused_by_name_where_views_have_two(build_small, configure):
+    """Before training; and a network of which views have the right size passes."""
+    transformer = {"name": "timm/vit_tiny_patch16_224", "patch_size": 2}
+    assert build_small(configure(backbone=transformer)).views == {"global": 2}
+    words = r"augment\.views\.local\.size: backbone 'timm/vit_tiny_patch16_224', built for the 8 px of .*global.* 4 px"
+    with pytest.raises(ConfigError, match=words):
+        build_small(configure(backbone=transformer, pretext_task={"local_views": 2}))
+
+
+class Flattening(Backbone):
+    """Its embeddings are as long as its images are large."""
+
+    embedding_dim = 3 * 8 * 8
+
+    def forward(self, images):
+        self.seen = images.shape
+        return images.flatten(1)
+
+
+def test_trying_sizes_leaves_the_encoder_alone_and_looks_at_the_embeddings_length():
+    encoder = Encoder(Flattening(), (0.5,) * 3, (0.5,) * 3)
+    check_sizes(encoder, "flattening", {"global": 8, "local": 8})
+    with pytest.raises(ConfigError, match=r"views of 4 px: embeddings of shape \(48,\)"):
+        check_sizes(encoder, "flattening", {"global": 8, "local": 4})
+    assert encoder.training
+    assert not hasattr(encoder.backbone, "seen")
