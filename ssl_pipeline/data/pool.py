@@ -86,6 +86,8 @@ def _in_processes(chunks: Iterator[_Chunk], workers: int) -> Iterator[Outcome]:
     pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_follow_parent)
     pending: deque[Future[list[Outcome]]] = deque()
     try:
+        for _ in range(workers):  # All start now: one that dies while another starts mixes up the other's descriptors.
+            pool.submit(os.getpid)
         for chunk in chunks:
             pending.append(pool.submit(_attempt_all, chunk))
             if len(pending) >= CHUNKS_EACH * workers:
