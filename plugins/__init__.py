@@ -25,6 +25,7 @@ BUILTIN = (
     "plugins.negatives.semi_hard",
     "plugins.negatives.ring",
     "plugins.negatives.truncated",
+    "plugins.negatives.false_negative",
     "plugins.backbones.resnet_cifar",
     "plugins.backbones.torchvision",
     "plugins.backbones.timm",

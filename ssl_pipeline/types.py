@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple, Protocol
 
+import torch
 from torch import Tensor, nn
 
 __all__ = [
@@ -164,6 +165,7 @@ class Negatives:
             go through them unless they are detached.
         class_prior: Share of the negatives that are, unseen, positives: the expectation over true negatives is
             estimated by taking that share of the positives' away (Chuang et al. 2020, 2007.00224). In [0, 1).
+        attracted: None, or (A, M, D) unit-norm: keys that the strategy takes for compatible after all.
     """
 
     keys: Tensor
@@ -172,6 +174,12 @@ class Negatives:
     log_weight: Callable[[Tile], Tensor] | None = None
     rows: Mapping[str, Tensor] = field(default_factory=dict)
     class_prior: float = 0.0
+    attracted: Tensor | None = None
+
+    def compatible(self, positives: Tensor) -> Tensor:
+        """All that anchors should be near to: positives (A, D) and what is attracted, (A, 1 + M, D)."""
+        every = positives[:, None]
+        return every if self.attracted is None else torch.cat([every, self.attracted], dim=1)
 
 
 Trait = Literal["selected", "weighted", "debiased"]

@@ -103,7 +103,7 @@ class JointEmbedding(PretextTask):
         """Project all embeddings, and hold each view against each other global one of its image."""
         candidates = self._candidates(encoded)
         negatives = self.negatives.select(candidates)
-        loss, metrics = self.loss(candidates.anchors, candidates.positives[:, None], negatives)
+        loss, metrics = self.loss(candidates.anchors, negatives.compatible(candidates.positives), negatives)
         return StepOutput(loss, {**metrics, **self._energies(candidates.anchors, candidates.positives)})
 
     def _candidates(self, encoded: Encoded) -> Candidates:

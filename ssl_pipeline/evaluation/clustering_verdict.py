@@ -161,8 +161,8 @@ _REMEDY_UNDER = (
     "cross_batch or hard), a lower loss temperature, or another recipe."
 )
 _REMEDY_OVER = (
-    "A class is split: try fewer false negatives (pretrain.negatives: debiased or truncated; truncated_triplet "
-    "with a larger k), a higher loss temperature, or stronger views."
+    "A class is split: try fewer false negatives (pretrain.negatives: debiased, truncated or false_negative; "
+    "truncated_triplet with a larger k), a higher loss temperature, or stronger views."
 )
 
 

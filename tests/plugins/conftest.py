@@ -34,7 +34,7 @@ def apply() -> Callable[..., Tensor]:
         positives = anchors.roll(len(first), 0)
         samples = torch.arange(len(first)).repeat(2)
         negatives = strategy.select(Candidates(anchors, positives, samples, anchors, samples))
-        return loss.to(first.dtype)(anchors, positives[:, None], negatives).loss
+        return loss.to(first.dtype)(anchors, negatives.compatible(positives), negatives).loss
 
     return run
 

@@ -12,6 +12,7 @@ from plugins.losses.info_nce import InfoNCE
 from plugins.losses.triplet import Triplet
 from plugins.negatives.cross_batch import CrossBatch
 from plugins.negatives.debiased import Debiased
+from plugins.negatives.false_negative import FalseNegative
 from plugins.negatives.hard import Hard, HardDebiased
 from plugins.negatives.in_batch import InBatch
 from plugins.negatives.ring import Ring
@@ -166,6 +167,7 @@ OPTIONS = {
         "semi_hard": {"margin": 0.5},
         "ring": {"lower": 0.2, "upper": 0.9},
         "truncated": {"drop": 2},
+        "false_negative": {"count": 2, "threshold": 0.6, "mode": "attract"},
     },
 }
 REFUSED = {
@@ -175,6 +177,7 @@ REFUSED = {
     ("nce", "semi_hard"),
     ("nce", "ring"),
     ("nce", "truncated"),
+    ("nce", "false_negative"),
     ("truncated_triplet", "hard"),
     ("truncated_triplet", "debiased"),
     ("truncated_triplet", "hard_debiased"),
@@ -248,6 +251,8 @@ def test_the_grid_is_the_whole_registry():
         (lambda: Ring(0.6, 0.5), "0 <= lower < upper <= 1"),
         (lambda: Truncated(), "give either drop, or classes"),
         (lambda: Truncated(drop=0), "drop must be at least 1"),
+        (lambda: FalseNegative(0), "count must be at least 1, got 0"),
+        (lambda: FalseNegative(1, threshold=1.0), "threshold must lie in"),
         (lambda: CrossBatch(0), "size must be at least 1"),
         (lambda: CrossBatch(4, 1.0), "start must lie in"),
     ],

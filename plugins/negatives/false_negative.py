@@ -1,0 +1,71 @@
+"""False negatives: the keys that are most like another view of the anchor's image are taken to be of its class.
+
+That other view, the anchor's positive, is the support view: what resembles both views of an image resembles what is in
+it, and not what one crop of it happens to show. With `cancel` such keys are no negatives; with `attract` they are
+positives too, which goes wrong where they are of another class: ask for a threshold, or start from trained weights
+(pretrain.init).
+
+Cancelling goes with any loss that takes chosen negatives. Attracting suits losses that average over positives, such as
+info_nce with a temperature of 0.1 to 0.2, and large batches, which hold several images of each class.
+
+Source: Huynh et al. 2020 (2011.11765), section 3, with one support view, and ranks and a threshold as filters.
+"""
+
+from dataclasses import replace
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from ssl_pipeline import hookimpl
+from ssl_pipeline.contrast.ranking import nearest
+from ssl_pipeline.contrast.similarity import total_weight
+from ssl_pipeline.types import Candidates, Negatives, NegativeStrategy, Register, Tile
+
+
+class FalseNegative(NegativeStrategy):
+    """The batch's keys without those nearest to an anchor's positive; at least one is kept.
+
+    Args:
+        count: How many an anchor has at most, at least 1: some images of its class in a batch.
+        threshold: Cosine to the positive, in [-1, 1), that they must exceed; -1: none.
+        mode: cancel: they are left out. attract: they become positives as well; where fewer than `count` exceed the
+            threshold, the anchor's own positive takes the place of each that does not, and counts that much more.
+    """
+
+    traits = frozenset({"selected"})
+
+    def __init__(self, count: int, threshold: float = -1.0, mode: Literal["cancel", "attract"] = "cancel"):
+        super().__init__()
+        if count < 1:
+            raise ValueError(f"count must be at least 1, got {count}")
+        if not -1 <= threshold < 1:
+            raise ValueError(f"threshold must lie in [-1, 1), got {threshold}")
+        self.count, self.threshold, self.attract = count, threshold, mode == "attract"
+
+    def select(self, candidates: Candidates) -> Negatives:
+        """Every key of another sample that is not taken for a false negative."""
+        plain = Negatives(candidates.keys, candidates.anchor_samples, candidates.key_samples)
+        fewest = int(total_weight(candidates.anchors, plain).min())
+        found = nearest(candidates.positives, plain, min(self.count, max(0, fewest - 1)))
+        false = found.similarities > self.threshold  # (A, count)
+
+        def log_weight(tile: Tile) -> Tensor:
+            width = tile.keys.stop - tile.keys.start
+            place = found.keys[tile.anchors] - tile.keys.start
+            inside = false[tile.anchors] & (place >= 0) & (place < width)
+            weights = torch.zeros(len(place), width + 1, dtype=tile.similarities.dtype, device=place.device)
+            weights = weights.scatter(1, place.where(inside, width), -torch.inf)
+            return weights[:, :width]  # the last column was for keys of other tiles
+
+        kept = replace(plain, log_weight=log_weight)
+        if not self.attract:
+            return kept
+        attracted = torch.where(false[..., None], candidates.keys[found.keys], candidates.positives[:, None])
+        return replace(kept, attracted=attracted)  # (A, count, D)
+
+
+@hookimpl
+def register_negatives(register: Register) -> None:
+    """Add `false_negative`."""
+    register("false_negative", FalseNegative)
