@@ -166,6 +166,7 @@ class Negatives:
         class_prior: Share of the negatives that are, unseen, positives: the expectation over true negatives is
             estimated by taking that share of the positives' away (Chuang et al. 2020, 2007.00224). In [0, 1).
         attracted: None, or (A, M, D) unit-norm: keys that the strategy takes for compatible after all.
+        figures: Name -> detached scalar worth a curve, the same names in every step.
     """
 
     keys: Tensor
@@ -175,6 +176,7 @@ class Negatives:
     rows: Mapping[str, Tensor] = field(default_factory=dict)
     class_prior: float = 0.0
     attracted: Tensor | None = None
+    figures: Mapping[str, Tensor] = field(default_factory=dict)
 
     def compatible(self, positives: Tensor) -> Tensor:
         """All that anchors should be near to: positives (A, D) and what is attracted, (A, 1 + M, D)."""

@@ -12,11 +12,11 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ssl_pipeline import hookimpl
+from ssl_pipeline.contrast.diagnosis import wide_margin
 from ssl_pipeline.contrast.distance import DISTANCES, Distance
 from ssl_pipeline.contrast.similarity import cosines, negative_sum, total_weight
 from ssl_pipeline.types import Loss, Negatives, Register, StepOutput
 
-_ALL_ACTIVE = 0.99  # share of violated triplets, from which on the margin is what nothing attains
 _STUCK = 0.02  # share of the margin within which a loss is at it: positives and negatives are equally far
 
 
@@ -91,12 +91,7 @@ class Triplet(Loss):
                 "where all embeddings are alike. Lower pretrain.optimizer.learning_rate, or take pretrain.negatives: "
                 "{name: semi_hard}."
             ]
-        if figures["violating_share"] > _ALL_ACTIVE:  # of all: a strategy may keep nothing but violations
-            return [
-                f"the margin is too large ({self.margin:g}): {figures['violating_share']:.1%} of the triplets violate "
-                "it, so that none is ever done with. Lower pretrain.loss: {margin: ...}."
-            ]
-        return []
+        return wide_margin(figures["violating_share"], self.margin)  # of all: a strategy may keep violations alone
 
 
 @hookimpl

@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ssl_pipeline import hookimpl
-from ssl_pipeline.contrast.diagnosis import few_negatives
+from ssl_pipeline.contrast.diagnosis import few_negatives, wide_margin
 from ssl_pipeline.contrast.ranking import RankRule, mean_of_ranks
 from ssl_pipeline.contrast.similarity import cosines, total_weight
 from ssl_pipeline.types import Loss, Negatives, Register, StepOutput, Trait
@@ -79,14 +79,14 @@ class TruncatedTriplet(Loss):
         return 1 - (first * second).sum(dim=1)
 
     def diagnose(self, figures: Mapping[str, float]) -> list[str]:
-        """Too few negatives, or a deputy that is the last of them."""
+        """Too few negatives, a deputy that is the last of them, a margin that is too large."""
         troubles = few_negatives(figures)
         if not troubles and figures["deputy_rank"] >= figures["negatives"]:
             troubles.append(
                 f"the deputy is the farthest of {figures['negatives']:.0f} negatives, which teaches nothing. "
                 "Lower pretrain.loss: {rank: ...}, raise {classes: ...}, or raise pretrain.batch_size."
             )
-        return troubles
+        return troubles or wide_margin(figures["active_share"], self.margin)
 
 
 @hookimpl

@@ -3,10 +3,13 @@
 Source: Wang et al. 2020 (XBM, 1912.06798), algorithm 1.
 """
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor
 
 from ssl_pipeline import hookimpl
+from ssl_pipeline.contrast.diagnosis import stale_keys, staleness
 from ssl_pipeline.models.memory import Memory
 from ssl_pipeline.types import Candidates, Negatives, NegativeStrategy, Register
 
@@ -30,21 +33,23 @@ class CrossBatch(NegativeStrategy):
     def select(self, candidates: Candidates) -> Negatives:
         """Keys of other samples, and remembered ones, whose samples are taken to be others."""
         self._pending = candidates.keys.detach()
+        keys, key_samples = candidates.keys, candidates.key_samples
+        figures = {"key_staleness": staleness(keys, key_samples, self.memory.oldest(len(keys)))}
         remembered = self.memory.held()
-        if not len(remembered):
-            return Negatives(candidates.keys, candidates.anchor_samples, candidates.key_samples)
-        nobody = candidates.key_samples.new_full((len(remembered),), -1)
-        return Negatives(
-            torch.cat([candidates.keys, remembered.to(candidates.keys.dtype)]),
-            candidates.anchor_samples,
-            torch.cat([candidates.key_samples, nobody]),
-        )
+        if len(remembered):
+            keys = torch.cat([keys, remembered.to(keys.dtype)])
+            key_samples = torch.cat([key_samples, key_samples.new_full((len(remembered),), -1)])
+        return Negatives(keys, candidates.anchor_samples, key_samples, figures=figures)
 
     def after_step(self, progress: float) -> None:
         """Remember the step's keys."""
         if self._pending is not None and progress >= self._start:
             self.memory.push(self._pending)
         self._pending = None
+
+    def diagnose(self, figures: Mapping[str, float]) -> list[str]:
+        """Keys that are too old."""
+        return stale_keys(figures, "memory_size")
 
 
 @hookimpl

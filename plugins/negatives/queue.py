@@ -1,13 +1,17 @@
 """Queue: keys of past steps are the negatives, so that their number does not depend on the batch.
 
-With a teacher (`momentum` of the pretext task) keys drift slowly, and old ones are comparable with new ones.
+With a teacher (`momentum` of the pretext task) keys drift slowly, and old ones are comparable with new ones. Where they
+are not, the queue is stale, and says so.
 
 Source: MoCo (1911.05722), section 3.2.
 """
 
+from collections.abc import Mapping
+
 from torch import Tensor
 
 from ssl_pipeline import hookimpl
+from ssl_pipeline.contrast.diagnosis import stale_keys, staleness
 from ssl_pipeline.models.memory import Memory
 from ssl_pipeline.types import Candidates, Negatives, NegativeStrategy, Register
 
@@ -27,11 +31,12 @@ class Queue(NegativeStrategy):
     def select(self, candidates: Candidates) -> Negatives:
         """Queued keys, whose samples are taken to be others than the anchors'."""
         self._pending = candidates.keys.detach()
+        keys, key_samples = candidates.keys, candidates.key_samples
+        figures = {"key_staleness": staleness(keys, key_samples, self.memory.oldest(len(keys)))}
         queued = self.memory.held()
-        if not len(queued):
-            return Negatives(candidates.keys, candidates.anchor_samples, candidates.key_samples)
-        nobody = candidates.anchor_samples.new_full((len(queued),), -1)
-        return Negatives(queued, candidates.anchor_samples, nobody)
+        if len(queued):
+            keys, key_samples = queued, key_samples.new_full((len(queued),), -1)
+        return Negatives(keys, candidates.anchor_samples, key_samples, figures=figures)
 
     def after_step(self, progress: float) -> None:
         """Put the step's keys into the queue."""
@@ -39,6 +44,10 @@ class Queue(NegativeStrategy):
         if self._pending is not None:
             self.memory.push(self._pending)
         self._pending = None
+
+    def diagnose(self, figures: Mapping[str, float]) -> list[str]:
+        """Keys that are too old."""
+        return stale_keys(figures, "queue_size")
 
 
 @hookimpl

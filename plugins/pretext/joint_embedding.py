@@ -104,7 +104,9 @@ class JointEmbedding(PretextTask):
         candidates = self._candidates(encoded)
         negatives = self.negatives.select(candidates)
         loss, metrics = self.loss(candidates.anchors, negatives.compatible(candidates.positives), negatives)
-        return StepOutput(loss, {**metrics, **self._energies(candidates.anchors, candidates.positives)})
+        return StepOutput(
+            loss, {**metrics, **negatives.figures, **self._energies(candidates.anchors, candidates.positives)}
+        )
 
     def _candidates(self, encoded: Encoded) -> Candidates:
         """A row for each pair: (2 + 2 L) N, or (1 + L) N where the task is not symmetric.

@@ -1,4 +1,4 @@
-"""How a softmax over negatives is doing, in figures that a few anchors are enough for, and what they say."""
+"""How negatives are doing, in figures, and what these say: in a softmax, under a margin, in a queue."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -6,16 +6,29 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from ssl_pipeline.contrast.ranking import nearest
 from ssl_pipeline.contrast.similarity import log_mass, total_weight
 from ssl_pipeline.types import Negatives
 
-__all__ = ["FEW_NEGATIVES", "few_negatives", "softmax_figures", "softmax_troubles"]
+__all__ = [
+    "FEW_NEGATIVES",
+    "few_negatives",
+    "softmax_figures",
+    "softmax_troubles",
+    "stale_keys",
+    "staleness",
+    "wide_margin",
+]
 
 FEW_NEGATIVES = 4
 """Fewer of them seldom hold one of a class that an anchor could be mistaken for."""
 
 _ANCHORS = 128  # that are looked at: their mean is all that is wanted
 _SEEN = 1.5  # negatives, below which a single one makes up most of the gradient
+_SEEN_ALIKE = 0.99  # share of the negatives, above which near ones and far ones count alike
+_ALL_VIOLATE = 0.995  # share of the pairs, from which on a margin is what nothing attains
+_STALE = 0.25  # see `staleness`
+_SOFTENED = 0.01  # of a cosine distance: two that are both nearly 0 are equal
 
 
 @torch.no_grad()
@@ -46,6 +59,11 @@ def softmax_troubles(figures: Mapping[str, float], temperature: float) -> list[s
             f"the temperature is too small ({temperature:g}): of {count:.0f} negatives the softmax sees {seen:.1f}. "
             "Raise pretrain.loss: {temperature: ...}; 0.07 to 0.5 is usual."
         )
+    if not troubles and seen > _SEEN_ALIKE * count:
+        troubles.append(
+            f"the temperature is too large ({temperature:g}): of {count:.0f} negatives the softmax sees {seen:.0f}, "
+            "near ones and far ones alike. Lower pretrain.loss: {temperature: ...}; 0.07 to 0.5 is usual."
+        )
     return troubles
 
 
@@ -57,4 +75,54 @@ def few_negatives(figures: Mapping[str, float]) -> list[str]:
     return [
         f"too few negatives ({count:.1f} an anchor): classes will be merged (under-clustering). Raise "
         "pretrain.batch_size, or take pretrain.negatives: {name: queue} or {name: cross_batch}."
+    ]
+
+
+def wide_margin(share: float, margin: float) -> list[str]:
+    """Whether a margin is more than pairs can keep, given the share of all of them that violate it."""
+    if share <= _ALL_VIOLATE:
+        return []
+    return [
+        f"the margin is too large ({margin:g}): {share:.1%} of the triplets violate it, so that none is ever done "
+        "with. Lower pretrain.loss: {margin: ...}."
+    ]
+
+
+@torch.no_grad()
+def staleness(keys: Tensor, samples: Tensor, oldest: Tensor) -> Tensor:
+    """How much farther a key's nearest neighbour is among remembered keys than among the batch's: a scalar.
+
+    The ratio of the mean cosine distances, less 1. Keys of other images are all drawn alike, so that among as many of
+    them the nearest is as near, and this is 0; unless the encoder that made the old ones has since moved away.
+
+    Args:
+        keys: (K, D) unit-norm, the batch's.
+        samples: (K,) int64, whose keys these are.
+        oldest: (n, D) unit-norm, the oldest remembered ones; as many as the batch has of other samples are looked at,
+            and if there are fewer, none can be old, and this is 0.
+    """
+    others = int((samples != samples[0]).sum())
+    oldest = oldest[:others]
+    if len(oldest) < max(1, others):
+        return keys.new_tensor(0.0)
+    few = samples[:_ANCHORS]
+    nobody = samples.new_full((len(oldest),), -1)
+    now = nearest(keys[:_ANCHORS], Negatives(keys, few, samples), 1).similarities.mean()
+    then = nearest(keys[:_ANCHORS], Negatives(oldest, few, nobody), 1).similarities.mean()
+    return (1 - then + _SOFTENED) / (1 - now + _SOFTENED) - 1
+
+
+def stale_keys(figures: Mapping[str, float], shorter: str) -> list[str]:
+    """Whether remembered keys are no longer comparable with new ones.
+
+    Args:
+        figures: With `key_staleness`, as `staleness` has it.
+        shorter: The strategy's option that says how many it remembers.
+    """
+    if figures["key_staleness"] <= _STALE:
+        return []
+    return [
+        f"the queue is stale: the nearest of its oldest keys are {figures['key_staleness']:.0%} farther than the "
+        "nearest new ones, since the encoder has moved on. Take a slow teacher (pretrain.pretext_task: {momentum: "
+        f"0.99}}), lower pretrain.negatives: {{{shorter}: ...}}, or lower pretrain.optimizer.learning_rate."
     ]

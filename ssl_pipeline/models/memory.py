@@ -32,6 +32,13 @@ class Memory(nn.Module):
         """What is held (n, D), n <= size, in no particular order; (0, 0) at first."""
         return self.vectors[: int(self.count)]
 
+    def oldest(self, count: int) -> Tensor:
+        """The `count` vectors that were pushed first among those held, or all where there are fewer: (n, D)."""
+        held = self.held()
+        first = self.position if len(held) == self.size else 0
+        places = first + torch.arange(min(count, len(held)), device=held.device)
+        return held[places % self.size]
+
     @torch.no_grad()
     def push(self, vectors: Tensor) -> None:
         """Take in vectors (n, D), in place of the oldest; of more than `size`, the last."""

@@ -1,11 +1,14 @@
-"""A run's curves: collected step by step, kept in checkpoints, written in DVCLive's files and as a picture."""
+"""A run's curves and warnings: kept in checkpoints; curves are written in DVCLive's files and as a picture."""
 
+import re
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import chdir
 from pathlib import Path
 from typing import Any
+
+from ssl_pipeline import progress
 
 __all__ = ["History", "write_curves", "write_picture"]
 
@@ -13,10 +16,16 @@ Row = dict[str, float]
 
 
 class History:
-    """Rows of figures, one for each logged step; what was noted since the last row is averaged."""
+    """What a run has to tell.
+
+    Attributes:
+        rows: Figures, a row for each logged step; what was noted since the last row is averaged.
+        warnings: What went wrong, each thing once: {"step": when it was first seen, "warning": a sentence}.
+    """
 
     def __init__(self) -> None:
         self.rows: list[Row] = []
+        self.warnings: list[dict[str, Any]] = []
         self._sums: Row = {}
         self._steps = 0
 
@@ -33,13 +42,26 @@ class History:
         )
         self._sums, self._steps = {}, 0
 
+    def warn(self, step: int, troubles: Iterable[str]) -> None:
+        """Say what is wrong at a step, and keep it; only what was not said before, whatever figures it came with."""
+        for trouble in troubles:
+            if _kind(trouble) not in {_kind(known["warning"]) for known in self.warnings}:
+                self.warnings.append({"step": step, "warning": trouble})
+                progress.say(f"pretrain, step {step}: warning: {trouble}")
+
     def state_dict(self) -> dict[str, Any]:
         """For a checkpoint."""
-        return {"rows": self.rows, "sums": self._sums, "steps": self._steps}
+        return {"rows": self.rows, "warnings": self.warnings, "sums": self._sums, "steps": self._steps}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """From a checkpoint."""
-        self.rows, self._sums, self._steps = list(state["rows"]), dict(state["sums"]), state["steps"]
+        self.rows, self.warnings = list(state["rows"]), list(state["warnings"])
+        self._sums, self._steps = dict(state["sums"]), state["steps"]
+
+
+def _kind(trouble: str) -> str:
+    """A trouble without its figures."""
+    return re.sub(r"[\d.]+", "", trouble)
 
 
 def write_curves(history: History, folder: Path) -> None:

@@ -22,7 +22,7 @@ from ssl_pipeline.randomness import hash64, permutation
 from ssl_pipeline.training.checkpoint import Checkpoints
 from ssl_pipeline.training.curves import History
 from ssl_pipeline.training.guard import stop_requests
-from ssl_pipeline.training.monitors import Probe, refuse_collapse, refuse_non_finite, warner
+from ssl_pipeline.training.monitors import Probe, refuse_collapse, refuse_non_finite, update_troubles
 from ssl_pipeline.training.optimization import build_optimizer, learning_rate
 from ssl_pipeline.training.precision import Precision
 from ssl_pipeline.training.run import Run, deterministic, metered
@@ -111,7 +111,6 @@ def train(
     kind = next(iter(task.views))
     probe = Probe(pool, kind, policies[kind], config.seed, precision, plan.batch_size)
     start = run.resume()
-    warn = warner()
     with deterministic(), stop_requests() as stop_requested, metered(start, plan.total, plan.batch_size) as advance:
         for step, epoch, positions in plan.batches(config.seed, pool.ids, start):
             torch.manual_seed(int(hash64(config.seed, "step", step)))  # for dropout and the like
@@ -124,15 +123,16 @@ def train(
             figures = {"loss": loss.item(), "gradient_norm": norm.item()}
             refuse_non_finite(step, **figures, fp16=precision.name == "fp16")
             rate = learning_rate(step, plan.total, plan.warmup, config.optimizer.learning_rate)
-            run.step(rate)
+            stride = run.step(rate, measured=plan.logs(step + 1))
             task.after_step((step + 1) / plan.total)
             run.history.note(figures | {name: value.item() for name, value in metrics.items()})
             if plan.logs(step + 1):
                 spread = probe.measure(task.encoder)
-                run.history.close_row(step + 1, {"learning_rate": rate, **spread})
+                run.history.close_row(step + 1, {"learning_rate": rate, **stride, **spread})
+                run.history.warn(step + 1, update_troubles(stride))
                 if step >= plan.warmup:
                     refuse_collapse(step, spread, config.collapse)
-                    warn(step + 1, task.diagnose(run.history.rows[-1]))
+                    run.history.warn(step + 1, task.diagnose(run.history.rows[-1]))
             advance(figures["loss"])
             run.save_if_due(step + 1, plan.total, stop_requested())
     return run.history

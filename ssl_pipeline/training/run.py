@@ -3,7 +3,7 @@
 import math
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -70,12 +70,22 @@ class Run:
         self.scaler.unscale_(self.optimizer)
         return nn.utils.clip_grad_norm_(self.module.parameters(), clip_norm or math.inf)
 
-    def step(self, learning_rate: float) -> None:
-        """Move the weights."""
+    def step(self, learning_rate: float, measured: bool = False) -> dict[str, float]:
+        """Move the weights; where that is to be measured, return how far.
+
+        Returns:
+            `update_ratio`: the length of the step as a share of the length of the weights, biases and norms left aside,
+            as they do not scale with anything; 0 where a gradient scaler skipped the step.
+        """
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate
+        weights = [
+            weight for weight in self.module.parameters() if measured and weight.grad is not None and weight.ndim > 1
+        ]
+        before = [weight.detach().clone() for weight in weights]
         self.scaler.step(self.optimizer)
         self.scaler.update()
+        return {"update_ratio": _moved(before, weights)} if measured else {}
 
     def save_if_due(self, steps: int, total: int, stop: bool) -> None:
         """Write a checkpoint if the time has come, at the end, and where a stop was requested.
@@ -90,6 +100,16 @@ class Run:
                 f"stopped after step {steps} of {total}, with a checkpoint in {self._checkpoints.folder}. "
                 "Run `dvc repro` again to go on from there."
             )
+
+
+@torch.no_grad()
+def _moved(before: Sequence[Tensor], after: Sequence[Tensor]) -> float:
+    """The length of the difference, as a share of the length before."""
+    squares = [((new - old).square().sum(), old.square().sum()) for old, new in zip(before, after, strict=True)]
+    if not squares:
+        return 0.0
+    moved, length = torch.tensor(squares, dtype=torch.float64).sum(dim=0).sqrt().tolist()
+    return float(moved / max(length, 1e-12))
 
 
 @contextmanager

@@ -189,9 +189,12 @@ def test_troubles_are_named():
     assert "margin is too large (1.9)" in fine(Triplet(1.9), violating_share=1.0, loss_over_margin=0.7)
     assert fine(Triplet(0.5), violating_share=0.3, loss_over_margin=0.1) == ""
     assert "temperature is too small (0.001)" in fine(Decoupled(0.001), negatives_seen=1.1)
+    assert "temperature is too large (10)" in fine(Decoupled(10.0), negatives_seen=99.9)
     assert fine(Decoupled(0.1), negatives_seen=30.0) == ""
     assert "too few negatives (1.0 an anchor)" in " ".join(Spectral().diagnose({"negatives": 1.0}))
     assert "deputy is the farthest" in fine(TruncatedTriplet(0.5, rank=100), deputy_rank=100.0)
+    assert "margin is too large (1.9)" in fine(TruncatedTriplet(1.9, rank=3), deputy_rank=3.0, active_share=1.0)
+    assert fine(TruncatedTriplet(0.5, rank=3), deputy_rank=3.0, active_share=0.8) == ""
 
 
 def test_a_strategy_that_keeps_violations_alone_is_not_a_margin_that_is_too_large(pairs):

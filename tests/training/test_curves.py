@@ -40,6 +40,21 @@ def test_a_restart_leaves_no_trace(history, stop):
     assert after.rows == history.rows
 
 
+def test_a_warning_is_said_and_kept_once_whatever_its_figures_and_a_restart_knows_it(capsys):
+    first, second = History(), History()
+    first.warn(3, ["the margin is too large (1.9): 99.8% of them", "too few"])
+    second.load_state_dict(json.loads(json.dumps(first.state_dict())))
+    second.warn(6, ["the margin is too large (1.9): 100.0% of them", "too many"])
+    assert second.warnings == [
+        {"step": 3, "warning": "the margin is too large (1.9): 99.8% of them"},
+        {"step": 3, "warning": "too few"},
+        {"step": 6, "warning": "too many"},
+    ]
+    said = capsys.readouterr().err
+    assert said.count("warning: the margin is too large") == 1
+    assert "pretrain, step 6: warning: too many" in said
+
+
 @pytest.mark.parametrize("place", ["nowhere", "git", "dvc stage in git"])
 def test_they_are_written_as_dvc_reads_them(history, tmp_path, monkeypatch, capfd, place):
     """Also in a git repository without a commit, in which DVCLive raises, and without making one a DVC project."""

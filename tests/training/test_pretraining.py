@@ -65,6 +65,7 @@ def add_dropout(task):
         ({"negatives": {"name": "cross_batch", "memory_size": 40}}, lambda task: task),
         ({"recipe": "mocov2", "negatives": {"queue_size": 40}}, lambda task: task),
         ({"recipe": "nnclr", "pretext_task": {"neighbours": 40}}, lambda task: task),
+        ({"loss": {"temperature": 0.001}}, lambda task: task),
         ({"recipe": "siglip_style"}, lambda task: task),
         ({"recipe": "nce", "loss": {"normaliser": "estimated"}}, lambda task: task),
         ({"recipe": "mocov2", "pretext_task": {"local_views": 2}}, lambda task: task),
@@ -81,6 +82,7 @@ def add_dropout(task):
         "memory",
         "teacher and queue",
         "neighbours",
+        "warnings",
         "learned scale",
         "estimated normaliser",
         "local views",
@@ -112,7 +114,8 @@ def test_a_stopped_run_ends_as_if_it_had_not_been(run, configure, monkeypatch, v
 
     assert len(steps) == 12  # no step twice
     assert same_bits(whole, pieced)
-    assert curves.rows == pieced_curves.rows
+    assert (curves.rows, curves.warnings) == (pieced_curves.rows, pieced_curves.warnings)
+    assert len(curves.warnings) == ("loss" in values and "temperature" in values["loss"])
 
 
 def test_it_learns_and_logs(run, configure, tmp_path):
@@ -123,7 +126,7 @@ def test_it_learns_and_logs(run, configure, tmp_path):
     assert history.rows[-1].keys() == {
         "step", "loss", "gradient_norm", "positive_probability", "negatives", "negatives_seen",
         "energy_compatible", "energy_incompatible", "energy_gap",
-        "learning_rate", "embedding_std", "effective_rank", "alignment", "uniformity",
+        "learning_rate", "update_ratio", "embedding_std", "effective_rank", "alignment", "uniformity",
     }  # fmt: skip
     assert not list((tmp_path / ".work").iterdir())  # nothing is left of a run that is done
 
