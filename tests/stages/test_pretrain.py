@@ -112,7 +112,7 @@ def test_killed_at_the_worst_moments_it_ends_with_the_same_bytes(project, undist
     assert (work / "checkpoint.tmp").exists()
 
     interrupt = "from ssl_pipeline.training.run import Run\nreal = Run.step\n"
-    interrupt += "Run.step = lambda *a: (os.kill(os.getpid(), signal.SIGINT), real(*a))"
+    interrupt += "Run.step = lambda *a, **k: (os.kill(os.getpid(), signal.SIGINT), real(*a, **k))[1]"
     said = run(project, interrupt, 130)
     assert "going on from a checkpoint, after step 5 of 30" in said
     assert "stopped after step 6 of 30, with a checkpoint in .work" in said
