@@ -19,6 +19,7 @@ from ssl_pipeline.errors import PipelineError
 from ssl_pipeline.evaluation.baselines import colour_histogram, random_encoder, raw_pixels
 from ssl_pipeline.evaluation.clustering_report import TABLE, ClusterReport, study_clusters
 from ssl_pipeline.evaluation.contest import BACKBONE, Contestant, Settled, figures, predict, settle
+from ssl_pipeline.evaluation.false_negatives import false_negatives
 from ssl_pipeline.evaluation.features import Embed, extract, labelled, sample
 from ssl_pipeline.evaluation.pictures import confusion
 from ssl_pipeline.evaluation.pool import choose
@@ -79,6 +80,7 @@ def linear_evaluation(
     pool = choose(store, settings.clusters.images)
     clusters = study_clusters(settings.clusters, embed, pool, classes, policies, settings.seed)
     facts["clusters"] = clusters.figures
+    facts["negatives"] = false_negatives(registry, pretrain, pool, policies)
     if len(np.unique(train.labels)) < 2:
         _without_probe(train, classes, facts, clusters, models, reports)
         return
@@ -214,7 +216,14 @@ def _summary(metrics: Mapping[str, Any], settled: Settled) -> list[str]:
             f"{100 * gain['accuracy']:+.1f} [{100 * gain['accuracy_low']:+.1f}, {100 * gain['accuracy_high']:+.1f}]"
         )
         lines.append(f"  {name.replace('_', ' ')} {_percent(metrics[name])}: the backbone gains {points} points")
-    return [*lines, f"  kNN on the backbone's embeddings {_percent(metrics['knn'])}"]
+    lines.append(f"  kNN on the backbone's embeddings {_percent(metrics['knn'])}")
+    negatives = metrics["negatives"]
+    if negatives.get("rate") is not None:
+        lines.append(
+            f"  false negatives: {negatives['rate']:.1%} of the weight of '{negatives['strategy']}' is on images of "
+            f"the anchor's own class; {negatives['chance']:.1%} by chance"
+        )
+    return lines
 
 
 def _percent(figure: Mapping[str, float]) -> str:

@@ -48,6 +48,8 @@ class ModelCard(BaseModel):
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
     seed: int
+    batch_size: int
+    """Images a step, in pretraining."""
     weights_sha256: str
     params_sha256: str
     """Digest of the parameters that shaped the weights."""

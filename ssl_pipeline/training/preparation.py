@@ -143,6 +143,7 @@ def describe(
         mean=pool.mean,
         std=pool.std,
         seed=config.seed,
+        batch_size=config.batch_size,
         weights_sha256="",
         params_sha256=digest(_shaping(config)),
         plugins={name: item["version"] for name, item in lock.items()},

@@ -58,6 +58,7 @@ def describe(encoder: Encoder, size: int = 16, resize: str = "letterbox") -> Mod
         mean=MEAN,
         std=STD,
         seed=0,
+        batch_size=64,
         weights_sha256="",
         params_sha256="0123",
         plugins={},

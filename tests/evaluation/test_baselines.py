@@ -47,6 +47,7 @@ def pretrain(tmp_path_factory: pytest.TempPathFactory) -> Path:
         mean=MEAN,
         std=STD,
         seed=5,
+        batch_size=64,
         weights_sha256="",
         params_sha256="",
         plugins={},

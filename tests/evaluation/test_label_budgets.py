@@ -42,6 +42,7 @@ CARD = ModelCard(
     mean=MEAN,
     std=STD,
     seed=0,
+    batch_size=64,
     weights_sha256="",
     params_sha256="",
     plugins={},

@@ -41,6 +41,7 @@ def saved(folder: Path, recipe: str = "simclr") -> tuple[torch.nn.Module, ModelC
         mean=MEAN,
         std=STD,
         seed=3,
+        batch_size=64,
         weights_sha256="",
         params_sha256="",
         plugins={},

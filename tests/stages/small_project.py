@@ -55,6 +55,7 @@ def write_models(root: Path) -> None:
         mean=MEAN,
         std=STD,
         seed=0,
+        batch_size=64,
         weights_sha256="",
         params_sha256="",
         plugins={},

@@ -71,6 +71,7 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
         mean=MEAN,
         std=STD,
         seed=0,
+        batch_size=64,
         weights_sha256="",
         params_sha256="0123",
         plugins={},

@@ -73,6 +73,7 @@ def card() -> ModelCard:
         mean=MEAN,
         std=STD,
         seed=0,
+        batch_size=64,
         weights_sha256="",
         params_sha256="",
         plugins={},
