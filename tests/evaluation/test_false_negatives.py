@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from plugins import load_registry
 from plugins.negatives.cross_batch import CrossBatch
 from plugins.negatives.debiased import Debiased
 from plugins.negatives.false_negative import FalseNegative
@@ -16,9 +17,14 @@ from plugins.negatives.queue import Queue
 from plugins.negatives.ring import Ring
 from plugins.negatives.semi_hard import SemiHard
 from plugins.negatives.truncated import Truncated
+from ssl_pipeline.augment.policy import Policies, Policy
 from ssl_pipeline.contrast import similarity
-from ssl_pipeline.evaluation.false_negatives import replay
+from ssl_pipeline.evaluation.false_negatives import false_negatives, replay
+from ssl_pipeline.evaluation.pool import choose
+from ssl_pipeline.models.rebuild import build_task, load_encoder, save_model
+from ssl_pipeline.recipes import Recipe
 from ssl_pipeline.types import Candidates, Negatives, NegativeStrategy
+from tests.stages.small_project import as_they_are, write_models, write_store
 
 CLASSES = 3
 
@@ -96,3 +102,26 @@ def test_any_strategy_can_be_replayed(strategy: NegativeStrategy):
     rate, chance = replay(strategy, iter([batch(16, 5), batch(16, 6)]))
     assert 0 < rate < 1
     assert 0 < chance < 1
+
+
+def test_the_recipe_of_a_trained_model_is_replayed_on_its_own_batches(tmp_path):
+    write_models(tmp_path)
+    write_store(tmp_path / "store", as_they_are)
+    folder, registry, pool = tmp_path / "models/pretrain", load_registry(), choose(tmp_path / "store", 260)
+    views = {"global": Policy(size=8)}
+    policies = Policies(canvas=8, resize="squash", background=(0, 0, 0), seed=0, views=views)
+    assert false_negatives(registry, folder, pool, policies) == {}  # rotation has no negatives
+    encoder, card = load_encoder(registry, folder)
+    parts = {
+        "pretext_task": {"name": "joint_embedding", "hidden_dim": 8, "out_dim": 4},
+        "loss": {"name": "info_nce", "temperature": 0.5},
+        "negatives": {"name": "hard", "beta": 3.0},
+    }
+    recipe = Recipe.model_validate({"name": "hcl", **parts})
+    task = build_task(registry, recipe, encoder, 0)
+    save_model(folder, encoder, task.energy_head, card.model_copy(update={"recipe": recipe}))
+    found = false_negatives(registry, folder, pool, policies)
+    assert (found["strategy"], found["images"]) == ("hard", 256)  # 260 are 4 batches of 64, and 4 images
+    assert 0.07 < found["chance"] < 0.13
+    assert 0 < found["rate"] < 0.3  # of a network that has learned nothing
+    assert found["rate"] != found["chance"]
