@@ -32,7 +32,6 @@ __all__ = [
     "survives_half_precision_embeddings",
 ]
 
-_RATE = 5e-3
 _SQUARE = (750, 1500)  # images; with two views each, more rows than a tile's side
 _GROWTH = 2.6  # of the largest tensor over these: 2 if it grows with the batch, 4 if with its square
 
@@ -45,11 +44,13 @@ class Trial:
         subject: The plugin under test.
         task: From a seed to a new task around a new plugin.
         images: In a batch.
+        rate: Of learning.
     """
 
     subject: Subject
     task: Callable[[int], PretextTask]
     images: int = 24
+    rate: float = 5e-3
 
     def views(self, task: PretextTask, seed: int = 0) -> Views:
         """A batch."""
@@ -67,7 +68,7 @@ class _Course:
 
     def __init__(self, trial: Trial, seed: int):
         self.trial, self.task = trial, trial.task(seed).train()
-        self.optimizer = torch.optim.AdamW(self.task.parameters(), lr=_RATE)
+        self.optimizer = torch.optim.AdamW(self.task.parameters(), lr=trial.rate)
 
     def step(self, number: int, of: int, seed: int) -> StepOutput:
         output = self.trial.output(self.task, seed)
