@@ -99,9 +99,10 @@ def _same(subject: Subject, what: str, inputs: int, write: Callable[[Path], nn.M
         try:
             module = write(path).eval()
         except Exception as error:  # the exporter raises all kinds of things, whatever it cannot do
-            first = str(error).strip().partition("\n")[0]
-            raise AssertionError(
-                f"{what} does not export to ONNX ({type(error).__name__}: {first}). Use operations that torch.export "
+            cause = error.__cause__ or error  # the exporter's own words are about itself
+            first = str(cause).strip().partition("\n")[0]
+            raise subject.fault(
+                f"{what} does not export to ONNX ({type(cause).__name__}: {first}). Use operations that torch.export "
                 "can trace: no branches on values of tensors, no numpy, no Python loops over the batch."
             ) from error
         session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
@@ -114,7 +115,7 @@ def _same(subject: Subject, what: str, inputs: int, write: Callable[[Path], nn.M
         try:
             (found,) = session.run(None, dict(zip(names, images, strict=True)))
         except Exception as error:  # likewise
-            raise AssertionError(f"{what}, as an ONNX graph, does not run on images {shape}: {error}") from error
+            raise subject.fault(f"{what}, as an ONNX graph, does not run on images {shape}: {error}") from error
         subject.require(
             found.shape == wanted.shape and bool(np.abs(found - wanted).max() <= _TOLERANCE * np.abs(wanted).max()),
             f"{what} is another one as an ONNX graph than in torch, on images {shape}: an operation does not export "

@@ -46,6 +46,10 @@ class Subject:
             given = {name: make(self.size) for name, make in _INJECTED.items() if name in accepted}
             return self.factory(**given, **self.options)
 
+    def fault(self, sentence: str) -> AssertionError:
+        """What is raised: whose fault, what is broken, and what to do."""
+        return AssertionError(f"{getattr(self.factory, '__name__', self.factory)}: {sentence}")
+
     def require(self, holds: bool, sentence: str) -> None:
         """Say what is broken and what to do.
 
@@ -53,7 +57,7 @@ class Subject:
             AssertionError: It does not hold.
         """
         if not holds:
-            raise AssertionError(f"{getattr(self.factory, '__name__', self.factory)}: {sentence}")
+            raise self.fault(sentence)
 
 
 def options_are_typed_and_documented(subject: Subject) -> None:
