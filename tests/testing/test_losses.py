@@ -143,3 +143,13 @@ LOSSES = [
 def test_a_broken_loss_is_caught(check: Callable[[Any], None], plugin: type, words: str):
     with pytest.raises(AssertionError, match=f"(?s)Broken: .*{words}"):
         check(plugin)
+
+
+@pytest.mark.parametrize("check", CHECKS.values())
+def test_what_is_of_another_kind_is_caught(check: Callable[[Any], None]):
+    with pytest.raises(AssertionError, match="Linear is what its factory returns; derive it from ssl_pipeline.types"):
+        check(other_kind)
+
+
+def other_kind() -> torch.nn.Module:
+    return torch.nn.Linear(2, 2)
