@@ -7,6 +7,7 @@ Source of the idea: gradient checkpointing, as in Inf-CL (2410.17243) for the so
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -15,7 +16,7 @@ from torch import Tensor
 
 from ssl_pipeline.types import Tile
 
-__all__ = ["Fold", "fold", "spans"]
+__all__ = ["Fold", "edge", "fold", "spans", "tiles_of"]
 
 _EDGE = {"cpu": 1024}  # px of a tile's side: 4 MB of float32 fit a processor's cache
 _EDGE_ELSEWHERE = 4096  # a GPU wants fewer and larger kernels
@@ -24,6 +25,16 @@ _EDGE_ELSEWHERE = 4096  # a GPU wants fewer and larger kernels
 def edge(device: torch.device) -> int:
     """Side of a square tile."""
     return _EDGE.get(device.type, _EDGE_ELSEWHERE)
+
+
+@contextmanager
+def tiles_of(side: int) -> Iterator[None]:
+    """Tiles of another side on the CPU while the block runs, so that few rows make many tiles."""
+    before, _EDGE["cpu"] = _EDGE["cpu"], side
+    try:
+        yield
+    finally:
+        _EDGE["cpu"] = before
 
 
 def spans(count: int, size: int) -> Iterator[slice]:

@@ -1,0 +1,146 @@
+"""The conformance kit: what every plugin owes the pipeline, to be called from its author's own tests.
+
+    from ssl_pipeline.testing import check_loss
+
+    def test_my_loss():
+        check_loss(MyLoss, margin=0.5)
+
+A function takes what is registered and options as params.yaml would have them, builds it as the pipeline does, and
+raises an AssertionError that says what is broken and what to do. All runs on the CPU, on images made from a seed, in
+seconds; it needs no test framework, and leaves torch's generator as it was.
+"""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+import torch
+
+from ssl_pipeline.testing import export, kinds, training
+from ssl_pipeline.testing.material import InBatch, Pairs, Plain, encoder_on, small_encoder
+from ssl_pipeline.testing.subject import Subject, options_are_typed_and_documented
+from ssl_pipeline.testing.training import Trial
+from ssl_pipeline.types import Factory
+
+__all__ = ["check_backbone", "check_loss", "check_negatives", "check_pretext_task"]
+
+_Check = Callable[[Trial], None]
+
+_PAIRS: Sequence[_Check] = (
+    training.steps_are_finite_scalars,
+    training.gradients_reach_what_is_trained,
+    training.does_not_depend_on_the_order_of_samples,
+    training.survives_half_precision_embeddings,
+    training.is_deterministic,
+    training.state_survives_save_and_load,
+    training.needs_no_square_of_the_batch,
+)
+_LOSS: Sequence[_Check] = (
+    kinds.is_a_loss,
+    kinds.energy_is_of_pairs,
+    kinds.gradients_reach_the_anchors,
+    *_PAIRS,
+    kinds.loss_heeds_the_negatives_it_is_given,
+    training.learns_in_twenty_steps,
+)
+_NEGATIVES: Sequence[_Check] = (
+    kinds.is_a_strategy,
+    kinds.negatives_are_as_promised,
+    *_PAIRS,
+    partial(training.learns_in_twenty_steps, judge=kinds.plain_loss),
+)
+_PRETEXT_TASK: Sequence[_Check] = (
+    kinds.is_a_task,
+    training.forward_is_per_sample,
+    training.steps_are_finite_scalars,
+    kinds.task_leaves_what_ships,
+    training.gradients_reach_what_is_trained,
+    training.does_not_depend_on_the_order_of_samples,
+    training.survives_half_precision,
+    training.is_deterministic,
+    training.state_survives_save_and_load,
+    training.learns_in_twenty_steps,
+    training.needs_no_square_of_the_batch,
+    export.prediction_exports,
+    export.energy_exports,
+)
+_BACKBONE: Sequence[_Check] = (
+    kinds.is_a_backbone,
+    training.steps_are_finite_scalars,
+    training.forward_is_per_sample,
+    training.gradients_reach_what_is_trained,
+    training.survives_half_precision,
+    training.is_deterministic,
+    training.state_survives_save_and_load,
+    training.learns_in_twenty_steps,
+    export.encoder_exports,
+)
+
+
+def check_loss(factory: Factory, /, **options: Any) -> None:
+    """Check a loss, with the plainest negatives.
+
+    Args:
+        factory: As registered.
+        **options: As in params.yaml.
+
+    Raises:
+        AssertionError: What is broken, and what to do.
+    """
+    subject = Subject(factory, options, size=16)
+    _run(_LOSS, Trial(subject, lambda seed: Pairs(small_encoder(seed), subject.build(seed), InBatch())))
+
+
+def check_negatives(factory: Factory, /, **options: Any) -> None:
+    """Check a negative-sampling strategy, with the plainest loss.
+
+    Args:
+        factory: As registered.
+        **options: As in params.yaml; one that remembers should remember some dozens of keys.
+
+    Raises:
+        AssertionError: What is broken, and what to do.
+    """
+    subject = Subject(factory, options, size=16)
+    # a slow encoder, so that keys of past steps remain comparable with new ones
+    trial = Trial(subject, lambda seed: Pairs(small_encoder(seed), Plain(), subject.build(seed)), rate=5e-4)
+    _run(_NEGATIVES, trial)
+
+
+def check_pretext_task(factory: Factory, /, *, size: int = 16, **options: Any) -> None:
+    """Check a pretext task, around a small encoder, with the plainest loss and negatives where it takes any.
+
+    Args:
+        factory: As registered.
+        size: Side of the images in px.
+        **options: As in params.yaml.
+
+    Raises:
+        AssertionError: What is broken, and what to do.
+    """
+    subject = Subject(factory, options, size)
+    _run(_PRETEXT_TASK, Trial(subject, subject.build))
+
+
+def check_backbone(factory: Factory, /, *, size: int = 32, **options: Any) -> None:
+    """Check a backbone, by learning from pairs of views with it.
+
+    Args:
+        factory: As registered.
+        size: Side of the images in px.
+        **options: As in params.yaml; of a family also `model`, the name after the slash.
+
+    Raises:
+        AssertionError: What is broken, and what to do.
+    """
+    subject = Subject(factory, options, size)
+    trial = Trial(subject, lambda seed: Pairs(encoder_on(subject.build(seed)), Plain(), InBatch()), images=8)
+    _run(_BACKBONE, trial)
+
+
+def _run(checks: Sequence[_Check], trial: Trial) -> None:
+    options_are_typed_and_documented(trial.subject)
+    for check in checks:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            check(trial)

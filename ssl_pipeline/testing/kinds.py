@@ -1,0 +1,214 @@
+"""Checks of one kind of plugin: what its base class in `ssl_pipeline.types` promises."""
+
+import torch
+from torch import Tensor
+
+from ssl_pipeline.contrast.similarity import total_weight
+from ssl_pipeline.testing.material import InBatch, Plain, compare_pairs, make_images, unit_vectors
+from ssl_pipeline.testing.subject import Subject
+from ssl_pipeline.testing.training import Trial
+from ssl_pipeline.types import (
+    Backbone,
+    Candidates,
+    Encoded,
+    EnergyHead,
+    Loss,
+    Negatives,
+    NegativeStrategy,
+    PretextTask,
+    Tile,
+)
+
+__all__ = [
+    "energy_is_of_pairs",
+    "gradients_reach_the_anchors",
+    "is_a_backbone",
+    "is_a_loss",
+    "is_a_strategy",
+    "is_a_task",
+    "loss_heeds_the_negatives_it_is_given",
+    "negatives_are_as_promised",
+    "plain_loss",
+    "task_leaves_what_ships",
+]
+
+_IMAGES, _DIM = 12, 8
+_IS = "{} is what its factory returns; derive it from ssl_pipeline.types.{}."
+
+
+def _is(subject: Subject, base: type) -> None:
+    found = type(subject.build())
+    subject.require(issubclass(found, base), _IS.format(found.__name__, base.__name__))
+
+
+def is_a_loss(trial: Trial) -> None:
+    """It derives from Loss and names its energy."""
+    _is(trial.subject, Loss)
+    name = getattr(trial.subject.build(), "energy_name", None)
+    trial.subject.require(bool(name) and isinstance(name, str), "energy_name must be set, to the name of its energy.")
+
+
+def is_a_strategy(trial: Trial) -> None:
+    """It derives from NegativeStrategy."""
+    _is(trial.subject, NegativeStrategy)
+
+
+def is_a_task(trial: Trial) -> None:
+    """It derives from PretextTask, trains the encoder that it is given, and asks for views."""
+    _is(trial.subject, PretextTask)
+    task, require = trial.task(0), trial.subject.require
+    views = getattr(task, "views", {})
+    require(
+        bool(views) and all(isinstance(count, int) and count > 0 for count in views.values()),
+        f"views must say how many of each kind a sample needs, such as {{'global': 2}}; it is {views}.",
+    )
+    require(
+        isinstance(getattr(task, "encoder", None), torch.nn.Module),
+        "encoder must be set, to the encoder that the factory is given: it is what gets exported.",
+    )
+
+
+def is_a_backbone(trial: Trial) -> None:
+    """It maps images to float32 embeddings of the length that it states, one image alone too."""
+    _is(trial.subject, Backbone)
+    backbone, require = trial.subject.build().eval(), trial.subject.require
+    for count in (2, 1):
+        found = backbone(make_images(count, trial.subject.size))
+        wanted = (count, getattr(backbone, "embedding_dim", None))
+        require(
+            tuple(found.shape) == wanted and found.dtype == torch.float32,
+            f"{count} images give {found.dtype} {tuple(found.shape)}, not float32 {wanted}: return (N, embedding_dim), "
+            "and set embedding_dim to its length.",
+        )
+
+
+def energy_is_of_pairs(trial: Trial) -> None:
+    """Energies of N pairs have the shape (N,) and are finite, for equal and opposite vectors too."""
+    first = unit_vectors(5, _DIM, 0)
+    for second in (unit_vectors(5, _DIM, 1), first, -first):
+        energy = trial.subject.build().energy(first, second)
+        trial.subject.require(
+            energy.shape == (5,) and bool(energy.isfinite().all()),
+            f"energy of 5 pairs has shape {tuple(energy.shape)}, or is not finite; return (N,), one number a pair.",
+        )
+
+
+def _sides(seed: int, count: int = _IMAGES) -> tuple[Tensor, Tensor, Negatives]:
+    """Anchors (A, D), positives (A, 2, D) and negatives of their own, leaves of different graphs."""
+    anchors = unit_vectors(count, _DIM, seed).requires_grad_()
+    near = anchors.detach()[:, None] + 0.3 * torch.stack([unit_vectors(count, _DIM, seed + n) for n in (1, 2)], dim=1)
+    positives = torch.nn.functional.normalize(near, dim=2)
+    keys = unit_vectors(2 * count, _DIM, seed + 3).requires_grad_()
+    return anchors, positives, Negatives(keys, torch.arange(count), torch.arange(count).repeat(2))
+
+
+def gradients_reach_the_anchors(trial: Trial) -> None:
+    """Anchors get a finite gradient that is not 0, with two positives each, and with no negatives at all."""
+    anchors, positives, negatives = _sides(0)
+    nobody = Negatives(negatives.keys, torch.zeros(_IMAGES, dtype=torch.int64), torch.zeros(24, dtype=torch.int64))
+    for given in (negatives, nobody):
+        loss = trial.subject.build()(anchors, positives, given).loss
+        gradient = torch.autograd.grad(loss, anchors, allow_unused=True, materialize_grads=True)[0]
+        trial.subject.require(
+            bool(loss.isfinite()) and bool(gradient.isfinite().all()),
+            f"{'without negatives ' if given is nobody else ''}the loss ({loss.item():.4g}) or its gradient is not "
+            "finite. Leave anchors without negatives out, and look for 0/0, log(0) and roots of 0.",
+        )
+        trial.subject.require(
+            given is nobody or bool(gradient.any()), "no gradient reaches the anchors. Look for detach and argmax."
+        )
+
+
+def loss_heeds_the_negatives_it_is_given(trial: Trial) -> None:
+    """A negative of weight 0 counts as little as one that is not there."""
+    loss = trial.subject.build()
+    if "selected" in loss.refuses:
+        return
+    anchors, positives, negatives = _sides(5)
+    kept = torch.arange(24) % 3 != 0
+
+    def log_weight(tile: Tile) -> Tensor:
+        return torch.zeros_like(tile.similarities).masked_fill(~kept[None, tile.keys], -torch.inf)
+
+    weighted = Negatives(negatives.keys, negatives.anchor_samples, negatives.key_samples, log_weight)
+    fewer = Negatives(negatives.keys[kept], negatives.anchor_samples, negatives.key_samples[kept])
+    found, wanted = (trial.subject.build()(anchors, positives, given).loss.item() for given in (weighted, fewer))
+    trial.subject.require(
+        abs(found - wanted) <= 1e-4 * max(1.0, abs(wanted)),
+        f"negatives of weight 0 change the loss: {found:.6g}, without them {wanted:.6g}. Heed negatives.log_weight, as "
+        "ssl_pipeline.contrast does, or say in `refuses` why strategies that select make no sense with this loss.",
+    )
+
+
+def negatives_are_as_promised(trial: Trial) -> None:
+    """Keys of unit length, samples, weights, rows and figures have the shapes and ranges of `Negatives`."""
+    strategy, require = trial.subject.build(), trial.subject.require
+    for step in range(3):
+        anchors = unit_vectors(_IMAGES, _DIM, 2 * step)
+        keys = torch.cat([anchors, torch.nn.functional.normalize(anchors + 0.3 * unit_vectors(12, _DIM, 9), dim=1)])
+        samples = torch.arange(_IMAGES)
+        found = strategy.select(Candidates(anchors, keys[_IMAGES:], samples, keys, samples.repeat(2)))
+        lengths = found.keys.norm(dim=1)
+        require(
+            found.keys.shape[1:] == (_DIM,) and torch.allclose(lengths, torch.ones_like(lengths), atol=1e-4),
+            f"keys {tuple(found.keys.shape)} must be (K, {_DIM}) of unit length, as the candidates are.",
+        )
+        require(
+            torch.equal(found.anchor_samples, samples) and found.key_samples.shape == (len(found.keys),),
+            "anchor_samples must be the candidates', and key_samples (K,) name a sample for each key; -1 is nobody's.",
+        )
+        require(
+            found.attracted is None or found.attracted.shape[::2] == anchors.shape,
+            "attracted must be (A, M, D): as many keys for each anchor.",
+        )
+        require(0 <= found.class_prior < 1, f"class_prior is {found.class_prior}; it must lie in [0, 1).")
+        shapes = {name: tuple(row.shape) for name, row in found.rows.items() if row.shape != (_IMAGES,)}
+        require(not shapes, f"rows must be (A,), one number an anchor; these are not: {shapes}.")
+        _weights_are_in_range(trial.subject, anchors, found)
+        strategy.after_step((step + 1) / 3)
+
+
+def _weights_are_in_range(subject: Subject, anchors: Tensor, found: Negatives) -> None:
+    if found.log_weight is None:
+        return
+    columns = {name: row[:, None] for name, row in found.rows.items()}
+    tile = Tile(anchors @ found.keys.T, slice(0, len(anchors)), slice(0, len(found.keys)), columns)
+    logs = found.log_weight(tile)
+    subject.require(
+        logs.shape == tile.similarities.shape and not bool(logs.isnan().any()) and bool((logs < torch.inf).all()),
+        f"log_weight gives {tuple(logs.shape)} for a tile {tuple(tile.similarities.shape)}, or NaN, or infinity: "
+        "return the logarithm of each pair's weight, -inf where it is left out.",
+    )
+    others = found.anchor_samples[:, None] != found.key_samples[None, :]
+    weights = logs.exp()[others]
+    mean = total_weight(anchors, found) / others.sum(dim=1).clamp(min=1)
+    subject.require(
+        bool(((weights == 0) | (weights == 1)).all()) or torch.allclose(mean, torch.ones_like(mean), atol=1e-3),
+        f"weights other than 0 and 1 average {mean.mean().item():.4g} over an anchor's negatives: make it 1, or a loss "
+        "that sums would be scaled by them.",
+    )
+
+
+def task_leaves_what_ships(trial: Trial) -> None:
+    """`predict` has a row for each image; an energy head gives one named number a pair."""
+    task, require = trial.task(0).eval(), trial.subject.require
+    images = make_images(5, trial.subject.size)
+    found = task.predict(images)
+    require(
+        len(found) == 5 and bool(found.isfinite().all()),
+        f"predict gives {tuple(found.shape)} for 5 images, or is not finite: return (N, ...).",
+    )
+    if task.energy_head is None:
+        return
+    require(isinstance(task.energy_head, EnergyHead), "energy_head must be an ssl_pipeline.types.EnergyHead, or None.")
+    name, embeddings = getattr(task.energy_head, "name", ""), task.encoder(images)
+    energy = task.energy_head(embeddings, embeddings.flip(0))
+    require(
+        bool(name) and energy.shape == (5,),
+        f"energy_head '{name}' gives {tuple(energy.shape)} for 5 pairs: it needs a name, and to return (N,).",
+    )
+
+
+def plain_loss(encoded: Encoded) -> Tensor:
+    """The loss to judge a strategy by: the plainest one, over all negatives of a batch."""
+    return compare_pairs(encoded["embeddings"], Plain(), InBatch()).loss

@@ -1,0 +1,167 @@
+"""What plugins are tried on: images made from a seed, and the plainest of everything that goes with a plugin."""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ssl_pipeline.contrast.similarity import cosines, log_mass, total_weight
+from ssl_pipeline.models.encoder import Encoder
+from ssl_pipeline.types import (
+    Backbone,
+    Candidates,
+    Encoded,
+    Loss,
+    Negatives,
+    NegativeStrategy,
+    PretextTask,
+    StepOutput,
+    Views,
+)
+
+__all__ = [
+    "InBatch",
+    "Pairs",
+    "Plain",
+    "SmallBackbone",
+    "compare_pairs",
+    "encoder_on",
+    "make_images",
+    "make_views",
+    "small_encoder",
+    "unit_vectors",
+]
+
+_TEMPERATURE = 0.2
+_HALF = (0.5, 0.5, 0.5)
+
+
+def make_images(count: int, size: int, seed: int = 0) -> Tensor:
+    """Blurred random patches, lighter at the top, so that they differ and have an upright: (count, 3, S, S) in [0, 1].
+
+    Args:
+        count: How many.
+        size: S in px.
+        seed: Equal seeds give equal images.
+    """
+    patches = torch.rand(count, 3, 4, 4, generator=torch.Generator().manual_seed(seed))
+    blurred = F.interpolate(patches, size=size, mode="bilinear", align_corners=False)
+    return 0.7 * blurred + torch.linspace(0.3, 0.0, size)[:, None]
+
+
+def make_views(task: PretextTask, count: int, size: int, seed: int = 0) -> Views:
+    """The views (count, V, 3, S, S) that a task asks for: images under noise of their own."""
+    images = make_images(count, size, seed)[:, None]
+    generator = torch.Generator().manual_seed(seed + 1)
+    return {
+        kind: (images + 0.1 * torch.randn(count, wanted, *images.shape[2:], generator=generator)).clamp(0, 1)
+        for kind, wanted in task.views.items()
+    }
+
+
+def unit_vectors(count: int, dim: int, seed: int) -> Tensor:
+    """Random directions (count, dim)."""
+    return F.normalize(torch.randn(count, dim, generator=torch.Generator().manual_seed(seed)), dim=1)
+
+
+class SmallBackbone(Backbone):
+    """Two convolutions and a linear layer: embeddings of length 16."""
+
+    embedding_dim = 16
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(
+            nn.Conv2d(3, 8, 3, 2, 1),
+            nn.ReLU(),
+            nn.Conv2d(8, 16, 3, 2, 1),
+            nn.ReLU(),
+            nn.AdaptiveAvgPool2d(4),
+            nn.Flatten(),
+            nn.Linear(256, self.embedding_dim),
+        )
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Normalised images (N, 3, S, S) to (N, 16)."""
+        embeddings: Tensor = self.layers(images)
+        return embeddings
+
+
+def encoder_on(backbone: Backbone) -> Encoder:
+    """An encoder of images whose channels have mean and standard deviation 0.5."""
+    return Encoder(backbone, _HALF, _HALF)
+
+
+def small_encoder(seed: int) -> Encoder:
+    """An encoder with the small backbone, whose weights depend on the seed alone."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return encoder_on(SmallBackbone())
+
+
+class Plain(Loss):
+    """Mean of softplus(log mean exp(s⁻/τ) - s⁺/τ), whose value does not depend on how many negatives there are."""
+
+    energy_name = "negative_cosine"
+
+    def forward(self, anchors: Tensor, positives: Tensor, negatives: Negatives) -> StepOutput:
+        """Mean loss over anchors (A, D) with positives (A, M, D), all unit-norm."""
+        positive = cosines(anchors, positives) / _TEMPERATURE
+        mass = log_mass(anchors, negatives, 1 / _TEMPERATURE, positives=positive)
+        mean = mass.masked_fill(mass == -torch.inf, 0.0) - total_weight(anchors, negatives).clamp(min=1e-6).log()
+        return StepOutput(F.softplus(mean[:, None] - positive).mean(), {})
+
+    def energy(self, first: Tensor, second: Tensor) -> Tensor:
+        """-cos."""
+        return -(first * second).sum(dim=1)
+
+
+class InBatch(NegativeStrategy):
+    """The batch's own keys."""
+
+    def select(self, candidates: Candidates) -> Negatives:
+        """Every key of another sample than the anchor's."""
+        return Negatives(candidates.keys, candidates.anchor_samples, candidates.key_samples)
+
+
+def compare_pairs(embeddings: Tensor, loss: Loss, strategy: NegativeStrategy) -> StepOutput:
+    """The loss of unit-norm embeddings (N, 2, D) of two views, each an anchor to the other one of its image."""
+    count = len(embeddings)
+    anchors = embeddings.transpose(0, 1).flatten(0, 1)  # (2N, D)
+    positives = anchors.roll(count, dims=0)
+    samples = torch.arange(count).repeat(2)
+    negatives = strategy.select(Candidates(anchors, positives, samples, anchors, samples))
+    value, metrics = loss(anchors, negatives.compatible(positives), negatives)
+    return StepOutput(value, {**metrics, **negatives.figures})
+
+
+class Pairs(PretextTask):
+    """Two views of each image, compared as the encoder embeds them: losses, strategies and backbones are tried in it.
+
+    Args:
+        encoder: Of the images.
+        loss: Of pairs.
+        negatives: What they are held against.
+    """
+
+    def __init__(self, encoder: Encoder, loss: Loss, negatives: NegativeStrategy):
+        super().__init__()
+        self.views = {"global": 2}
+        self.encoder, self.loss, self.negatives = encoder, loss, negatives
+
+    def forward(self, views: Views) -> Encoded:
+        """Unit-norm embeddings (N, 2, D)."""
+        images = views["global"]
+        embeddings = F.normalize(self.encoder(images.flatten(0, 1)), dim=1)
+        return {"embeddings": embeddings.reshape(len(images), 2, -1)}
+
+    def compare(self, encoded: Encoded) -> StepOutput:
+        """Each view is an anchor to the other one of its image."""
+        return compare_pairs(encoded["embeddings"], self.loss, self.negatives)
+
+    def after_step(self, progress: float) -> None:
+        """Let the strategy follow."""
+        self.negatives.after_step(progress)
+
+    def predict(self, images: Tensor) -> Tensor:
+        """Unit-norm embeddings (N, D)."""
+        return F.normalize(self.encoder(images), dim=1)

@@ -1,0 +1,87 @@
+"""The plugin under test: its factory and options, built as the pipeline would, and what is said when it is broken."""
+
+import inspect
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from ssl_pipeline.registry import schema
+from ssl_pipeline.testing.material import InBatch, Plain, SmallBackbone, encoder_on
+from ssl_pipeline.types import Factory
+
+__all__ = ["Subject", "options_are_typed_and_documented"]
+
+_INJECTED: Mapping[str, Callable[[int], Any]] = {
+    "encoder": lambda size: encoder_on(SmallBackbone()),
+    "loss": lambda size: Plain(),
+    "negatives": lambda size: InBatch(),
+    "size": lambda size: size,
+    "pretrained": lambda size: False,
+}
+"""What the pipeline fills in, each from the side of images in px; which `model` of a family only the author can say."""
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A plugin under test.
+
+    Attributes:
+        factory: As registered.
+        options: As params.yaml would have them; of a family also `model`.
+        size: Side in px of the images that it is tried on.
+    """
+
+    factory: Factory
+    options: Mapping[str, Any]
+    size: int
+
+    def build(self, seed: int = 0) -> Any:
+        """A new object whose weights depend on the seed alone; torch's own generator stays as it was."""
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            accepted = inspect.signature(self.factory).parameters
+            given = {name: make(self.size) for name, make in _INJECTED.items() if name in accepted}
+            return self.factory(**given, **self.options)
+
+    def fault(self, sentence: str) -> AssertionError:
+        """What is raised: whose fault, what is broken, and what to do."""
+        return AssertionError(f"{getattr(self.factory, '__name__', self.factory)}: {sentence}")
+
+    def require(self, holds: bool, sentence: str) -> None:
+        """Say what is broken and what to do.
+
+        Raises:
+            AssertionError: It does not hold.
+        """
+        if not holds:
+            raise self.fault(sentence)
+
+
+def options_are_typed_and_documented(subject: Subject) -> None:
+    """Every parameter has a type, and a line under Args: in the docstring; pydantic can check options by them."""
+    entries = _documented(inspect.getdoc(subject.factory) or "")
+    for name, parameter in inspect.signature(subject.factory).parameters.items():
+        if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
+            continue  # params.yaml cannot reach these
+        subject.require(
+            parameter.annotation is not parameter.empty,
+            f"parameter '{name}' has no type, so that params.yaml cannot be checked. Annotate it in the signature.",
+        )
+        subject.require(
+            name in entries,
+            f"parameter '{name}' is not documented. Add '{name}: ...' with its unit and range under 'Args:' in the "
+            "docstring of what is registered.",
+        )
+    try:
+        schema(subject.factory)
+    except (NameError, TypeError, ValueError) as error:
+        subject.require(False, f"its signature is no schema ({error}). Use types that pydantic knows, such as float.")
+
+
+def _documented(text: str) -> set[str]:
+    """Names that have an entry in the section Args: of a docstring."""
+    section = re.search(r"^Args:\n((?:[ \t]+.*\n?|\n)*)", text, re.MULTILINE)
+    return set(re.findall(r"^\s+(\w+)(?: \([^)]*\))?:", section[1], re.MULTILINE)) if section else set()

@@ -1,0 +1,292 @@
+"""Checks that hold for all that takes part in training, whichever kind of plugin it is.
+
+Each takes the plugin inside a pretext task: a task itself, or the plainest one around a loss, a strategy or a backbone.
+"""
+
+import io
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+from ssl_pipeline.contrast.fold import tiles_of
+from ssl_pipeline.testing.material import make_views
+from ssl_pipeline.testing.subject import Subject
+from ssl_pipeline.training.pretraining import in_float32
+from ssl_pipeline.types import Encoded, PretextTask, StepOutput, Views
+
+__all__ = [
+    "Trial",
+    "does_not_depend_on_the_order_of_samples",
+    "forward_is_per_sample",
+    "gradients_reach_what_is_trained",
+    "is_deterministic",
+    "learns_in_twenty_steps",
+    "needs_no_square_of_the_batch",
+    "state_survives_save_and_load",
+    "steps_are_finite_scalars",
+    "survives_half_precision",
+    "survives_half_precision_embeddings",
+]
+
+_SQUARE = (600, 1200)  # images
+_SIDE = 256  # of a tile, so that none hides what is of images x images
+_GROWTH = 3.2  # of the largest tensor over these: 2 if it grows with the batch, 4 if with its square
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A plugin, and the pretext task that it is tried in.
+
+    Attributes:
+        subject: The plugin under test.
+        task: From a seed to a new task around a new plugin.
+        images: In a batch.
+        rate: Of learning.
+    """
+
+    subject: Subject
+    task: Callable[[int], PretextTask]
+    images: int = 24
+    rate: float = 5e-3
+
+    def views(self, task: PretextTask, seed: int = 0) -> Views:
+        """A batch."""
+        return make_views(task, self.images, self.subject.size, seed)
+
+    def output(self, task: PretextTask, seed: int = 0) -> StepOutput:
+        """What a training step gives, with numbers drawn from the seed."""
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            return task.compare(task(self.views(task, seed)))
+
+
+class _Course:
+    """A training that can be stopped and gone on with."""
+
+    def __init__(self, trial: Trial, seed: int):
+        self.trial, self.task = trial, trial.task(seed).train()
+        self.optimizer = torch.optim.AdamW(self.task.parameters(), lr=trial.rate)
+
+    def step(self, number: int, of: int, seed: int) -> StepOutput:
+        output = self.trial.output(self.task, seed)
+        self.optimizer.zero_grad()
+        output.loss.backward()  # type: ignore[no-untyped-call]
+        self.optimizer.step()
+        self.task.after_step((number + 1) / of)
+        return output
+
+    def saved(self) -> bytes:
+        file = io.BytesIO()
+        torch.save({"task": self.task.state_dict(), "optimizer": self.optimizer.state_dict()}, file)
+        return file.getvalue()
+
+    def load(self, content: bytes) -> None:
+        state = torch.load(io.BytesIO(content), weights_only=True)
+        self.task.load_state_dict(state["task"])
+        self.optimizer.load_state_dict(state["optimizer"])
+
+
+def steps_are_finite_scalars(trial: Trial) -> None:
+    """The loss is a finite scalar with a graph, metrics are detached scalars of the same names in every step."""
+    require, task = trial.subject.require, trial.task(0).train()
+    names = None
+    for number in range(3):
+        loss, metrics = trial.output(task, number)
+        require(loss.shape == (), f"the loss has shape {tuple(loss.shape)}; return a scalar, such as its mean.")
+        require(bool(loss.isfinite()), f"the loss is {loss.item()} on ordinary images; look for log(0), 0/0, overflow.")
+        require(loss.requires_grad, "the loss has no graph; something is detached, or computed under no_grad.")
+        for name, value in metrics.items():
+            require(value.shape == () and not value.requires_grad, f"metric '{name}' must be a detached scalar.")
+        require(
+            names in (None, set(metrics)),
+            f"metrics change their names from step to step, to {sorted(metrics)}; curves need the same in each.",
+        )
+        names = set(metrics)
+        task.after_step((number + 1) / 3)
+
+
+def gradients_reach_what_is_trained(trial: Trial) -> None:
+    """Within three steps every parameter gets a gradient that is finite and not 0."""
+    course = _Course(trial, 0)
+    missing = {name for name, value in course.task.named_parameters() if value.requires_grad}
+    for number in range(3):  # a layer that starts at 0 passes none on in the first
+        course.step(number, 3, number)
+        for name, value in course.task.named_parameters():
+            if value.grad is not None:
+                trial.subject.require(bool(value.grad.isfinite().all()), f"the gradient of {name} is not finite.")
+                missing -= {name} if value.grad.any() else set()
+    trial.subject.require(
+        not missing,
+        f"no gradient reaches {', '.join(sorted(missing)[:3])} ({len(missing)} in all). Look for detach, no_grad, "
+        "argmax, or a parameter that is not used; one that is not to be trained wants requires_grad_(False).",
+    )
+
+
+def forward_is_per_sample(trial: Trial) -> None:
+    """In eval mode a batch may be cut into chunks: what forward makes of a sample does not depend on the others."""
+    task = trial.task(0).eval()
+    views = make_views(task, 6, trial.subject.size)
+    with torch.no_grad():
+        whole = task(views)
+        chunks = [task({kind: part[span] for kind, part in views.items()}) for span in (slice(0, 1), slice(1, 6))]
+    for name, value in whole.items():
+        trial.subject.require(
+            len(value) == 6,
+            f"the first dimension of encoded '{name}' is {len(value)} for 6 samples; it must be the sample.",
+        )
+        alone = torch.cat([chunk[name] for chunk in chunks])
+        trial.subject.require(
+            torch.allclose(alone, value, rtol=1e-3, atol=1e-4),
+            "what forward makes of a sample depends on the other samples of the batch, in eval mode too. Move what "
+            "mixes samples into compare (of a task), or leave it out (of a backbone).",
+        )
+
+
+def does_not_depend_on_the_order_of_samples(trial: Trial) -> None:
+    """Shuffling the samples of a batch leaves the loss as it is; in eval mode, since dropout goes by position."""
+    views = trial.views(trial.task(0))
+    order = torch.randperm(trial.images, generator=torch.Generator().manual_seed(0))
+    losses = []
+    for batch in (views, {kind: value[order] for kind, value in views.items()}):
+        task = trial.task(0).eval()
+        losses.append(task.compare(task(batch)).loss.item())
+    trial.subject.require(
+        abs(losses[0] - losses[1]) <= 1e-4 * max(1.0, abs(losses[0])),
+        f"the loss depends on the order of the samples in a batch: {losses[0]:.6g}, shuffled {losses[1]:.6g}. Look for "
+        "an index that takes one sample's value for another's, or for a neighbour by position.",
+    )
+
+
+def survives_half_precision(trial: Trial) -> None:
+    """With forward under autocast, as in training, the loss is finite and near its float32 value; without dropout."""
+
+    def loss(dtype: torch.dtype | None) -> Tensor:
+        task = trial.task(0).eval()
+        with torch.autocast("cpu", dtype=dtype or torch.bfloat16, enabled=dtype is not None):
+            encoded = task(trial.views(task))
+        return task.compare(in_float32(encoded)).loss
+
+    for dtype in (torch.bfloat16, torch.float16):
+        _near(trial, loss(dtype), loss(None), dtype, "Compute what overflows or cancels in float32.")
+
+
+def survives_half_precision_embeddings(trial: Trial) -> None:
+    """On embeddings in half precision the loss is finite, with finite gradients, and as on the same in float32."""
+    task = trial.task(0)
+    with torch.no_grad():
+        embeddings = task(trial.views(task))
+    for dtype in (torch.bfloat16, torch.float16):
+        rounded = {name: value.to(dtype).requires_grad_() for name, value in embeddings.items()}
+        found = trial.task(0).compare(rounded).loss
+        wanted = trial.task(0).compare({name: value.detach().float() for name, value in rounded.items()}).loss
+        advice = "Use ssl_pipeline.contrast, which sums in float32, or widen embeddings first."
+        _near(trial, found, wanted, dtype, advice)
+        found.backward()  # type: ignore[no-untyped-call]
+        finite = all(value.grad is None or bool(value.grad.isfinite().all()) for value in rounded.values())
+        trial.subject.require(finite, f"gradients of {dtype} embeddings are not finite. {advice}")
+
+
+def _near(trial: Trial, found: Tensor, wanted: Tensor, dtype: torch.dtype, advice: str) -> None:
+    trial.subject.require(
+        abs(found.item() - wanted.item()) <= 0.03 * max(0.3, abs(wanted.item())),
+        f"in {dtype} the loss is {found.item():.4g}, in float32 {wanted.item():.4g}: not safe in half precision. "
+        + advice,
+    )
+
+
+def is_deterministic(trial: Trial) -> None:
+    """Two runs from the same seed have the same bits."""
+    runs: list[list[float]] = []
+    for _ in range(2):
+        course = _Course(trial, 0)
+        runs.append([course.step(number, 4, number).loss.item() for number in range(4)])
+    trial.subject.require(
+        runs[0] == runs[1],
+        "two runs from the same seed differ. Draw random numbers from torch's own generator, which the pipeline seeds "
+        "at every step, and keep no state outside of the object.",
+    )
+
+
+def state_survives_save_and_load(trial: Trial) -> None:
+    """A run that is saved, loaded into a new object and gone on with has the bits of one that was not interrupted."""
+    steady = _Course(trial, 0)
+    for number in range(3):
+        steady.step(number, 6, number)
+    resumed = _Course(trial, 1)
+    advice = "Keep what changes in training in parameters or persistent buffers (register_buffer)."
+    try:
+        resumed.load(steady.saved())
+    except (RuntimeError, ValueError, KeyError) as error:
+        raise trial.subject.fault(f"its state cannot be loaded into a new object ({error}). {advice}") from error
+    for number in range(3, 6):
+        wanted, found = (course.step(number, 6, number).loss.item() for course in (steady, resumed))
+        trial.subject.require(
+            wanted == found,
+            f"after save and load in mid-training the loss is {found!r} where it was {wanted!r} without: the state is "
+            f"not all in state_dict. {advice}",
+        )
+
+
+def learns_in_twenty_steps(trial: Trial, judge: Callable[[Encoded], Tensor] | None = None) -> None:
+    """Twenty steps on a few images bring the loss down.
+
+    Args:
+        trial: What is tried.
+        judge: Another loss to go by than the trial's own, from what the task's forward returns; training then sees new
+            images in each step, so that what remembers does not meet them again.
+    """
+    course = _Course(trial, 0)
+
+    def measured() -> float:
+        encoded = course.task(trial.views(course.task))
+        return (judge(encoded) if judge else course.task.compare(encoded).loss).item()
+
+    before = measured()
+    for number in range(20):
+        course.step(number, 20, number if judge else 0)
+    after = measured()
+    trial.subject.require(
+        after < before - 0.05 * abs(before),
+        f"nothing is learned in 20 steps: the loss goes from {before:.4g} to {after:.4g}. Look at what "
+        "its gradients do: with the options given here it should fall on a few easy images.",
+    )
+
+
+def needs_no_square_of_the_batch(trial: Trial) -> None:
+    """As the batch doubles, the largest tensor that comparing it makes does not grow as its square would."""
+    largest = []
+    for count in _SQUARE:
+        task = trial.task(0).train()
+        with torch.no_grad():
+            encoded = task(make_views(task, count, trial.subject.size))
+        leaves = {name: value.requires_grad_(value.is_floating_point()) for name, value in encoded.items()}
+        with tiles_of(_SIDE), _Largest() as watch:
+            task.compare(leaves).loss.backward()  # type: ignore[no-untyped-call]
+        largest.append(watch.elements)
+    trial.subject.require(
+        largest[1] <= _GROWTH * largest[0],
+        f"it makes a tensor of {largest[1]} elements for {_SQUARE[1]} images, of {largest[0]} for {_SQUARE[0]}: memory "
+        "grows with the square of the batch. Use ssl_pipeline.contrast (log_mass, negative_sum, nearest), which works "
+        "tile by tile.",
+    )
+
+
+class _Largest(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Watches every operation, those of the backward pass too, for the largest tensor that one returns."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.elements = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = func(*args, **(kwargs or {}))
+        for tensor in tree_leaves(result):
+            if isinstance(tensor, Tensor):
+                held = tensor.untyped_storage().nbytes() // tensor.element_size()  # less than numel where expanded
+                self.elements = max(self.elements, min(tensor.numel(), held))
+        return result

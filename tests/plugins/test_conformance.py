@@ -1,0 +1,60 @@
+"""The conformance kit over every built-in: what is asked of other people's plugins holds for our own."""
+
+from typing import Any
+
+import pytest
+
+from plugins import load_registry
+from ssl_pipeline import testing
+from ssl_pipeline.registry import KINDS
+
+REGISTRY = load_registry()
+CHECKS = {kind: getattr(testing, f"check_{kind}") for kind in KINDS if kind != "recipe"}  # data, not code
+JOINT = {"hidden_dim": 32, "out_dim": 16}
+CASES: dict[tuple[str, str], list[dict[str, Any]]] = {
+    ("pretext_task", "joint_embedding"): [
+        JOINT | {"predictor_dim": 32, "momentum": 0.9, "symmetric": False, "local_views": 2},
+    ],
+    ("pretext_task", "rotation"): [{}],
+    ("loss", "alignment_uniformity"): [{}],
+    ("loss", "decoupled"): [{"temperature": 0.2}, {"temperature": 0.2, "sigma": 0.5}],
+    ("loss", "energy"): [
+        {"functional": "contrastive"},
+        {"functional": "square_exponential", "energy": "cosine"},
+        {"functional": "generalised_margin"},
+        {"functional": "negative_log_likelihood", "beta": 2.5},
+    ],
+    ("loss", "info_nce"): [{"temperature": 0.05}],
+    ("loss", "nce"): [{"temperature": 0.2}, {"temperature": 0.2, "normaliser": "estimated"}],
+    ("loss", "sigmoid"): [{"bias": -6.0}],
+    ("loss", "spectral"): [{"radius": 10.0}],
+    ("loss", "triplet"): [{"margin": 0.3}, {"margin": 0.3, "distance": "squared_euclidean", "soft": True}],
+    ("loss", "truncated_triplet"): [{"margin": 0.5, "rank": 3, "band": 2}],
+    ("negatives", "cross_batch"): [{"memory_size": 96}],
+    ("negatives", "debiased"): [{"class_prior": 0.1}],
+    ("negatives", "false_negative"): [{"count": 2}, {"count": 2, "threshold": 0.5, "mode": "attract"}],
+    ("negatives", "hard"): [{"beta": 2.0}],
+    ("negatives", "hard_debiased"): [{"beta": 2.0, "class_prior": 0.1}],
+    ("negatives", "in_batch"): [{}],
+    ("negatives", "queue"): [{"queue_size": 96}],
+    ("negatives", "ring"): [{"lower": 0.2, "upper": 0.9}],
+    ("negatives", "semi_hard"): [{"margin": 0.3}],
+    ("negatives", "truncated"): [{"drop": 2}],
+    ("backbone", "resnet_cifar"): [{"depth": 8, "width": 4}],
+    ("backbone", "timm/"): [{"model": "test_resnet"}],
+    ("backbone", "torchvision/"): [{"model": "resnet18", "size": 16}],
+}
+
+
+def test_no_built_in_is_left_out():
+    own = {(entry.kind, entry.name) for entry in REGISTRY.entries() if entry.distribution == "ssl-pipeline"}
+    assert set(CASES) == {(kind, name) for kind, name in own if kind in CHECKS}
+    assert {kind for kind, _ in own} - set(CHECKS) == {"recipe"}  # tests/plugins/test_pretext_tasks.py has all of them
+    assert all(CASES.values())
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "options"), [(kind, name, options) for (kind, name), sets in CASES.items() for options in sets]
+)
+def test_a_built_in_is_as_promised(kind: str, name: str, options: dict[str, Any]):
+    CHECKS[kind](REGISTRY.find(kind, name).factory, **options)

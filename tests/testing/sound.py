@@ -1,0 +1,112 @@
+"""Sound plugins, one of each kind, and how to break them."""
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ssl_pipeline.models.heads import ProjectedEnergy
+from ssl_pipeline.testing import check_backbone, check_loss, check_negatives, check_pretext_task
+from ssl_pipeline.testing.material import InBatch, Plain, SmallBackbone, compare_pairs
+from ssl_pipeline.types import Candidates, Encoded, Loss, Negatives, PretextTask, StepOutput, Tile, Views
+
+
+class SoundLoss(Plain):
+    """A plain loss with a learned factor and a count of its steps.
+
+    Args:
+        weight: Of the loss, > 0.
+    """
+
+    def __init__(self, weight: float = 1.0):
+        super().__init__()
+        self.factor = nn.Parameter(torch.tensor(weight))
+        self.register_buffer("steps", torch.tensor(0.0))
+
+    def forward(self, anchors: Tensor, positives: Tensor, negatives: Negatives) -> StepOutput:
+        self.steps = self.steps + 1
+        plain = super().forward(anchors, positives, negatives).loss
+        loss = plain * self.factor.exp() * (1 + 0.01 * self.steps.cos())
+        return StepOutput(loss, {"factor": self.factor.detach()})
+
+
+class SoundNegatives(InBatch):
+    """The batch's keys, the nearest ones left out as training goes on.
+
+    Args:
+        speed: How much lower the limit gets in a step, in [0, 0.05].
+    """
+
+    traits = frozenset({"selected"})
+
+    def __init__(self, speed: float = 0.01):
+        super().__init__()
+        self.speed = speed
+        self.register_buffer("limit", torch.tensor(1.1))
+
+    def select(self, candidates: Candidates) -> Negatives:
+        rows = {"limit": self.limit.expand(len(candidates.anchors))}
+        return Negatives(candidates.keys, candidates.anchor_samples, candidates.key_samples, self.weigh, rows)
+
+    def weigh(self, tile: Tile) -> Tensor:
+        return torch.zeros_like(tile.similarities).masked_fill(tile.similarities > tile.rows["limit"], -torch.inf)
+
+    def after_step(self, progress: float) -> None:
+        self.limit = self.limit - self.speed
+
+
+class SoundTask(PretextTask):
+    """Two views through a projector.
+
+    Args:
+        encoder: Is trained.
+        loss: Of pairs.
+        dim: Of projections.
+    """
+
+    def __init__(self, encoder: nn.Module, loss: Loss, dim: int = 8):
+        super().__init__()
+        self.views = {"global": 2}
+        self.encoder, self.loss = encoder, loss
+        self.energy_head = ProjectedEnergy(nn.Linear(encoder.embedding_dim, dim), loss)
+
+    def forward(self, views: Views) -> Encoded:
+        return {"embeddings": torch.stack([self.encoder(view) for view in views["global"].unbind(1)], dim=1)}
+
+    def compare(self, encoded: Encoded) -> StepOutput:
+        projected = F.normalize(self.energy_head.projector(encoded["embeddings"]), dim=2)
+        return compare_pairs(projected, self.loss, InBatch())
+
+    def predict(self, images: Tensor) -> Tensor:
+        return self.energy_head.projector(self.encoder(images))
+
+
+class SoundBackbone(SmallBackbone):
+    """The small one, with dropout.
+
+    Args:
+        share: That is dropped, in [0, 1).
+    """
+
+    def __init__(self, share: float = 0.1):
+        super().__init__()
+        self.dropout = nn.Dropout(share)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.dropout(self.layers(images))
+
+
+CHECKS = {
+    SoundLoss: check_loss,
+    SoundNegatives: check_negatives,
+    SoundTask: check_pretext_task,
+    SoundBackbone: check_backbone,
+}
+
+
+def broken(base: type, words: str, label: str, **changes: Any) -> Any:
+    """A test case: a sound plugin with some members replaced, under its own docstring, and what is to be said of it."""
+    plugin = type("Broken", (base,), {"__doc__": base.__doc__, **changes})
+    return pytest.param(CHECKS[base], plugin, words, id=f"{base.__name__}: {label}")

@@ -1,0 +1,155 @@
+"""Each check of losses catches a loss that is broken in just that way; sound plugins of all kinds pass."""
+
+import random
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from ssl_pipeline.contrast.similarity import cosines
+from ssl_pipeline.testing.material import Plain
+from ssl_pipeline.types import Negatives, StepOutput
+from tests.testing.sound import CHECKS, SoundLoss, broken
+
+
+@pytest.mark.parametrize("sound", CHECKS)
+def test_a_sound_plugin_passes_and_the_generator_is_left_alone(sound: type):
+    before = torch.get_rng_state()
+    CHECKS[sound](sound)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def untyped(self: Any, weight=1.0) -> None:
+    SoundLoss.__init__(self, weight)
+
+
+def unknown(self: Any, weight: "NoSuchType" = 1.0) -> None:  # type: ignore[name-defined]  # noqa: F821
+    SoundLoss.__init__(self, weight)
+
+
+def wrapped(function: Any) -> Any:
+    """A loss's forward with its value passed through a function of (loss object, value)."""
+
+    def forward(self: Any, anchors: Tensor, positives: Tensor, negatives: Negatives) -> StepOutput:
+        value, figures = SoundLoss.forward(self, anchors, positives, negatives)
+        return StepOutput(function(self, value), figures)
+
+    return forward
+
+
+def metrics(make: Any) -> Any:
+    def forward(self: Any, anchors: Tensor, positives: Tensor, negatives: Negatives) -> StepOutput:
+        value, _ = SoundLoss.forward(self, anchors, positives, negatives)
+        return StepOutput(value, make(self, value))
+
+    return forward
+
+
+def dense(self: Any, anchors: Tensor, positives: Tensor, negatives: Negatives) -> StepOutput:
+    """InfoNCE as it is often written, whose value is right."""
+    value = SoundLoss.forward(self, anchors, positives, negatives)
+    return StepOutput(value.loss + 0 * (anchors.float() @ negatives.keys.float().T).sum(), value.metrics)
+
+
+def narrow(self: Any, anchors: Tensor, positives: Tensor, negatives: Negatives) -> StepOutput:
+    """A sum of exponentials in the embeddings' own precision: exp(12) is more than fp16 holds."""
+    value = SoundLoss.forward(self, anchors, positives, negatives)
+    own = torch.exp(12 * (anchors[:, None] * positives).sum(dim=2))
+    return StepOutput(value.loss + 1e-9 * own.mean(), value.metrics)
+
+
+def unweighted(self: Any, anchors: Tensor, positives: Tensor, negatives: Negatives) -> StepOutput:
+    plain = Negatives(negatives.keys, negatives.anchor_samples, negatives.key_samples)
+    return SoundLoss.forward(self, anchors, positives, plain)
+
+
+def without_negatives(self: Any, anchors: Tensor, positives: Tensor, negatives: Negatives) -> StepOutput:
+    value = SoundLoss.forward(self, anchors, positives, negatives)
+    others = (negatives.anchor_samples != negatives.key_samples.max()).float().sum()
+    return StepOutput(value.loss + 0 / others, value.metrics)
+
+
+def positional(self: Any, anchors: Tensor, positives: Tensor, negatives: Negatives) -> StepOutput:
+    value = SoundLoss.forward(self, anchors, positives, negatives)
+    return StepOutput(value.loss + cosines(anchors, positives.roll(1, 0)).mean(), value.metrics)
+
+
+def counts_outside_of_the_state(self: Any, value: Tensor) -> Tensor:
+    self.seen = getattr(self, "seen", 0) + 1
+    return value * (1 + 0.1 / self.seen)
+
+
+def registers_late(self: Any, value: Tensor) -> Tensor:
+    self.register_buffer("seen", value.detach())
+    return value
+
+
+LOSSES = [
+    broken(SoundLoss, "parameter 'weight' has no type", "untyped option", __init__=untyped),
+    broken(SoundLoss, "parameter 'weight' is not documented. Add 'weight", "undocumented", __doc__="A loss."),
+    broken(SoundLoss, "its signature is no schema .*NoSuchType", "unknown type", __init__=unknown),
+    broken(SoundLoss, "energy_name must be set", "nameless", energy_name=""),
+    broken(SoundLoss, "energy of 5 pairs has shape", "energy", energy=lambda self, a, b: -(a * b).sum()),
+    broken(
+        SoundLoss,
+        "no gradient reaches the anchors",
+        "detached anchors",
+        forward=lambda self, a, p, n: SoundLoss.forward(self, a.detach(), p, n),
+    ),
+    broken(SoundLoss, "without negatives the loss .* not finite", "no negatives", forward=without_negatives),
+    broken(SoundLoss, r"the loss has shape \(1,\)", "shape", forward=wrapped(lambda _, value: value[None])),
+    broken(SoundLoss, "metric 'loss' must be a detached scalar", "metric", forward=metrics(lambda _, v: {"loss": v})),
+    broken(
+        SoundLoss,
+        "metrics change their names",
+        "names",
+        forward=metrics(lambda self, v: {f"loss_{self.steps:.0f}": v.detach()}),
+    ),
+    broken(
+        SoundLoss,
+        "no gradient reaches loss.factor",
+        "dead parameter",
+        forward=lambda self, a, p, n: Plain.forward(self, a, p, n),
+    ),
+    broken(SoundLoss, "depends on the order of the samples", "order", forward=positional),
+    broken(SoundLoss, "in torch.float16 the loss is inf, in float32", "half precision", forward=narrow),
+    broken(
+        SoundLoss,
+        "two runs from the same seed differ",
+        "its own dice",
+        forward=wrapped(lambda _, value: value * (1 + random.random() * 1e-5)),
+    ),
+    broken(
+        SoundLoss,
+        "after save and load in mid-training the loss is",
+        "state in an attribute",
+        forward=wrapped(counts_outside_of_the_state),
+    ),
+    broken(SoundLoss, "its state cannot be loaded into a new object", "a late buffer", forward=wrapped(registers_late)),
+    broken(SoundLoss, "grows with the square of the batch", "dense", forward=dense),
+    broken(SoundLoss, "negatives of weight 0 change the loss", "weights unread", forward=unweighted),
+    broken(
+        SoundLoss,
+        "nothing is learned in 20 steps",
+        "gradients turned round",
+        forward=wrapped(lambda _, v: 2 * v.detach() - v),
+    ),
+]
+
+
+@pytest.mark.parametrize(("check", "plugin", "words"), LOSSES)
+def test_a_broken_loss_is_caught(check: Callable[[Any], None], plugin: type, words: str):
+    with pytest.raises(AssertionError, match=f"(?s)Broken: .*{words}"):
+        check(plugin)
+
+
+@pytest.mark.parametrize("check", CHECKS.values())
+def test_what_is_of_another_kind_is_caught(check: Callable[[Any], None]):
+    with pytest.raises(AssertionError, match="Linear is what its factory returns; derive it from ssl_pipeline.types"):
+        check(other_kind)
+
+
+def other_kind() -> torch.nn.Module:
+    return torch.nn.Linear(2, 2)

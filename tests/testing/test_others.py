@@ -1,0 +1,256 @@
+"""Each check of strategies, pretext tasks and backbones catches a plugin that is broken in just that way."""
+
+import random
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from ssl_pipeline.types import Candidates, Encoded, Loss, Negatives, StepOutput, Tile
+from tests.testing.sound import SoundBackbone, SoundNegatives, SoundTask, broken
+
+
+def selects(change: Callable[[Any, Candidates, Negatives], dict[str, Any]]) -> Any:
+    """A strategy's select with some fields replaced."""
+
+    def select(self: Any, candidates: Candidates) -> Negatives:
+        found = SoundNegatives.select(self, candidates)
+        return replace(found, **change(self, candidates, found))
+
+    return select
+
+
+def row(make: Callable[[Candidates], Tensor]) -> Any:
+    return selects(lambda _, c, n: {"rows": {**n.rows, "more": make(c)}})
+
+
+def positional(self: Any, tile: Tile) -> Tensor:
+    place = torch.arange(tile.keys.start, tile.keys.stop)
+    return torch.zeros_like(tile.similarities).masked_fill(place < 3, -torch.inf)
+
+
+def forgetful(self: Any, progress: float) -> None:
+    self.calls = getattr(self, "calls", 0) + 1
+    self.limit = torch.tensor(1.0 - 0.05 * self.calls)
+
+
+def dense(self: Any, candidates: Candidates, negatives: Negatives) -> dict[str, Any]:
+    limit = (candidates.anchors @ candidates.keys.T).max(dim=1).values
+    return {"rows": {"limit": limit.detach() + 1}}
+
+
+NEGATIVES = [
+    broken(
+        SoundNegatives, r"must be \(K, 8\) of unit length", "keys", select=selects(lambda _, c, n: {"keys": 2 * c.keys})
+    ),
+    broken(
+        SoundNegatives,
+        "anchor_samples must be the candidates'",
+        "samples",
+        select=selects(lambda _, c, n: {"key_samples": n.key_samples[:-1]}),
+    ),
+    broken(
+        SoundNegatives,
+        r"attracted must be \(A, M, D\)",
+        "attracted",
+        select=selects(lambda _, c, n: {"attracted": c.keys[:, None]}),
+    ),
+    broken(SoundNegatives, "class_prior is 1.5", "prior", select=selects(lambda _, c, n: {"class_prior": 1.5})),
+    broken(SoundNegatives, r"rows must be \(A,\)", "rows", select=row(lambda c: c.anchors)),
+    broken(SoundNegatives, "or NaN, or infinity", "infinite", weigh=lambda self, tile: tile.similarities + torch.inf),
+    broken(
+        SoundNegatives,
+        "average 2.* make it 1",
+        "heavy",
+        weigh=lambda self, t: torch.full_like(t.similarities, 0.693147),
+    ),
+    broken(
+        SoundNegatives,
+        "the gradient of encoder.* is not finite",
+        "root of 0",
+        select=row(lambda c: (0 * c.anchors).sum(dim=1).sqrt()),
+        weigh=lambda self, tile: 0 * tile.similarities + tile.rows["more"],
+    ),
+    broken(SoundNegatives, "depends on the order of the samples", "order", weigh=positional),
+    broken(
+        SoundNegatives,
+        "in torch.float16 the loss is .* not safe in half precision",
+        "half precision",
+        select=row(lambda c: torch.exp(12 * c.anchors.square().sum(dim=1)).detach()),
+        weigh=lambda self, tile: (0 * tile.similarities).masked_fill(tile.rows["more"].isinf(), -torch.inf),
+    ),
+    broken(
+        SoundNegatives,
+        "two runs from the same seed differ",
+        "its own dice",
+        after_step=lambda self, progress: setattr(self, "limit", torch.tensor(random.random())),
+    ),
+    broken(SoundNegatives, "after save and load in mid-training", "state in an attribute", after_step=forgetful),
+    broken(SoundNegatives, "grows with the square of the batch", "dense", select=selects(dense)),
+    broken(
+        SoundNegatives,
+        "nothing is learned in 20 steps",
+        "keys turned round",
+        select=selects(lambda _, c, n: {"keys": -c.keys}),
+    ),
+]
+
+
+def changed(change: Callable[[Any], Any]) -> Any:
+    def initialise(self: Any, encoder: nn.Module, loss: Loss, dim: int = 8) -> None:
+        SoundTask.__init__(self, encoder, loss, dim)
+        change(self)
+
+    return initialise
+
+
+def compares(change: Callable[[Any, Encoded, Tensor], Tensor]) -> Any:
+    """A task's compare with another loss."""
+
+    def compare(self: Any, encoded: Encoded) -> StepOutput:
+        return StepOutput(change(self, encoded, SoundTask.compare(self, encoded).loss), {})
+
+    return compare
+
+
+def encodes(change: Callable[[Tensor], Tensor]) -> Any:
+    """A task's forward with other embeddings."""
+    return lambda self, views: {"embeddings": change(SoundTask.forward(self, views)["embeddings"])}
+
+
+def wide(embeddings: Tensor) -> Tensor:
+    """As before, unless 1e6 is more than the embeddings' precision holds."""
+    return embeddings * 1e6 / 1e6
+
+
+def branching(self: Any, *inputs: Tensor) -> Tensor:
+    return inputs[0].flatten(1).sum(dim=1) if inputs[0].sum() > 0 else inputs[0].flatten(1).mean(dim=1)
+
+
+def other_when_exported(function: Any) -> Any:
+    return lambda self, images: function(self, images) * (2 if torch.compiler.is_exporting() else 1)
+
+
+def counted(self: Any, encoded: Encoded, loss: Tensor) -> Tensor:
+    self.calls = getattr(self, "calls", 0) + 1
+    return loss * (1 + 0.1 / self.calls)
+
+
+def name_none(task: Any) -> None:
+    task.energy_head.name = ""
+
+
+def branch_in_energy(task: Any) -> None:
+    task.energy_head.__class__ = type("Head", (type(task.energy_head),), {"forward": branching})
+
+
+TASKS = [
+    broken(SoundTask, "views must say how many", "views", __init__=changed(lambda task: setattr(task, "views", {}))),
+    broken(SoundTask, "encoder must be set", "encoder", __init__=changed(lambda task: delattr(task, "encoder"))),
+    broken(SoundTask, "the loss is inf on ordinary images", "inf", compare=compares(lambda _, e, v: v + torch.inf)),
+    broken(SoundTask, "the loss has no graph", "detached loss", compare=compares(lambda _, e, v: v.detach())),
+    broken(
+        SoundTask, r"predict gives \(8,\) for 5", "prediction", predict=lambda self, i: SoundTask.predict(self, i)[0]
+    ),
+    broken(SoundTask, "energy_head '' gives .* it needs a name", "nameless energy", __init__=changed(name_none)),
+    broken(
+        SoundTask,
+        "makes of a sample depends on the other samples",
+        "mixing",
+        forward=encodes(lambda x: x - x.mean(dim=0)),
+    ),
+    broken(
+        SoundTask,
+        "first dimension of encoded 'embeddings' is 2 for 6",
+        "views first",
+        forward=encodes(lambda x: x.transpose(0, 1)),
+    ),
+    broken(SoundTask, "no gradient reaches encoder", "detached", forward=encodes(lambda x: x.detach())),
+    broken(
+        SoundTask,
+        "depends on the order of the samples",
+        "order",
+        compare=compares(
+            lambda _, e, v: v + e["embeddings"].square().mean(dim=(1, 2)) @ torch.arange(len(e["embeddings"])).float()
+        ),
+    ),
+    broken(SoundTask, "not safe in half precision", "half precision", forward=encodes(wide)),
+    broken(
+        SoundTask,
+        "two runs from the same",
+        "its own dice",
+        compare=compares(lambda _, e, v: v * (1 + 1e-5 * random.random())),
+    ),
+    broken(SoundTask, "after save and load", "state in an attribute", compare=compares(counted)),
+    broken(
+        SoundTask,
+        "nothing is learned in 20 steps",
+        "gradients turned round",
+        compare=compares(lambda _, e, v: 2 * v.detach() - v),
+    ),
+    broken(
+        SoundTask,
+        "grows with the square of the batch",
+        "dense",
+        compare=compares(lambda _, e, v: v + 0 * (e["embeddings"][:, 0] @ e["embeddings"][:, 1].T).sum()),
+    ),
+    broken(SoundTask, "what it predicts does not export to ONNX", "branch", predict=branching),
+    broken(
+        SoundTask,
+        "what it predicts is another one as an ONNX graph",
+        "two faces",
+        predict=other_when_exported(SoundTask.predict),
+    ),
+    broken(SoundTask, "its energy does not export to ONNX", "energy", __init__=changed(branch_in_energy)),
+]
+
+
+def embeds(change: Callable[[Tensor], Tensor]) -> Any:
+    """A backbone's forward with other embeddings."""
+    return lambda self, images: change(SoundBackbone.forward(self, images))
+
+
+def stale(self: Any, images: Tensor) -> Tensor:
+    self.calls = getattr(self, "calls", 0) + 1
+    return SoundBackbone.forward(self, images) + 1 / self.calls * self.training
+
+
+BACKBONES = [
+    broken(SoundBackbone, r"give torch.float32 \(2, 7\), not", "length", forward=embeds(lambda x: x[:, :7])),
+    broken(SoundBackbone, "depends on the other samples", "mixing", forward=embeds(lambda x: x - 0.5 * x.mean(dim=0))),
+    broken(
+        SoundBackbone,
+        "no gradient reaches encoder.backbone.layers.0",
+        "detached",
+        forward=lambda self, images: self.layers[1:](self.layers[0](images).detach()),
+    ),
+    broken(SoundBackbone, "not safe in half precision", "half precision", forward=embeds(wide)),
+    broken(
+        SoundBackbone,
+        "two runs from the same seed",
+        "its own dice",
+        forward=embeds(lambda x: x + 1e-5 * random.random()),
+    ),
+    broken(SoundBackbone, "after save and load", "state in an attribute", forward=stale),
+    broken(
+        SoundBackbone,
+        "nothing is learned in 20 steps",
+        "gradients turned round",
+        forward=embeds(lambda x: 2 * x.detach() - x),
+    ),
+    broken(
+        SoundBackbone,
+        "its embedding is another one as an ONNX graph",
+        "two faces",
+        forward=other_when_exported(SoundBackbone.forward),
+    ),
+]
+
+
+@pytest.mark.parametrize(("check", "plugin", "words"), [*NEGATIVES, *TASKS, *BACKBONES])
+def test_a_broken_plugin_is_caught(check: Callable[[Any], None], plugin: type, words: str):
+    with pytest.raises(AssertionError, match=f"(?s)Broken: .*{words}"):
+        check(plugin)
