@@ -84,6 +84,7 @@ def _card(trial: Trial) -> ModelCard:
         mean=(0.5, 0.5, 0.5),
         std=(0.5, 0.5, 0.5),
         seed=0,
+        batch_size=1,
         weights_sha256="",
         params_sha256="",
         plugins={},
