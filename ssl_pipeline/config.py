@@ -98,6 +98,7 @@ class PretrainConfig(Section):
     """Learning without labels."""
 
     recipe: str
+    recipe_size: Literal["embedded", "paper"]
     pretext_task: dict[str, Any]
     loss: dict[str, Any]
     negatives: dict[str, Any]

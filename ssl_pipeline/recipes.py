@@ -1,8 +1,9 @@
 """Recipes: named methods as data: a pretext task and, where the task takes them, a loss and negatives."""
 
+from collections.abc import Mapping
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ssl_pipeline.config import Choice, PretrainConfig, explain
 from ssl_pipeline.errors import ConfigError
@@ -11,12 +12,11 @@ from ssl_pipeline.registry import Registry
 __all__ = ["Recipe", "resolve"]
 
 
-class Recipe(BaseModel):
+class Parts(BaseModel):
     """What is learned from, and how energies are shaped."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    name: str
     pretext_task: Choice
     loss: Choice | None = None
     negatives: Choice | None = None
@@ -27,25 +27,56 @@ class Recipe(BaseModel):
         return {kind: choice for kind, choice in parts.items() if choice is not None}
 
 
+class Recipe(Parts):
+    """Parts under the name of their recipe."""
+
+    name: str
+
+
+class Overrides(BaseModel):
+    """Options of each part that change a recipe's own, or with another `name` a choice that replaces it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    pretext_task: dict[str, Any] = Field(default_factory=dict)
+    loss: dict[str, Any] = Field(default_factory=dict)
+    negatives: dict[str, Any] = Field(default_factory=dict)
+
+
+class Registered(Parts):
+    """What a plugin registers: the paper's settings, and what is different in the size `embedded`."""
+
+    embedded: Overrides = Overrides()
+
+
 def resolve(registry: Registry, config: PretrainConfig) -> Recipe:
-    """The recipe of params.yaml with its single overrides merged in.
+    """The recipe of params.yaml in the size that it asks for, with its single overrides merged in.
 
     An override with another `name` replaces that part; without one it changes options of the recipe's own.
 
     Raises:
-        ConfigError: Unknown recipe, or one that is not well-formed.
+        ConfigError: Unknown recipe, one that is not well-formed, or an override of a part that is not there.
     """
-    content: dict[str, Any] = dict(registry.build("recipe", Choice(name=config.recipe)))
-    overrides = {"pretext_task": config.pretext_task, "loss": config.loss, "negatives": config.negatives}
-    for part, override in overrides.items():
+    where = f"recipe '{config.recipe}'"
+    try:
+        registered = Registered.model_validate(registry.build("recipe", Choice(name=config.recipe)))
+    except ValidationError as error:
+        raise ConfigError(f"{where}: " + "; ".join(explain(error, Registered))) from error
+    parts = registered.parts()
+    if config.recipe_size == "embedded":
+        parts = _merged(parts, registered.embedded, f"{where}: embedded")
+    own = Overrides(pretext_task=config.pretext_task, loss=config.loss, negatives=config.negatives)
+    return Recipe.model_validate({"name": config.recipe, **_merged(parts, own, "pretrain", where)})
+
+
+def _merged(parts: Mapping[str, Choice], overrides: Overrides, key: str, owner: str = "it") -> dict[str, Choice]:
+    merged = dict(parts)
+    for part, override in overrides.model_dump().items():
+        base = parts.get(part)
         if not override:
             continue
-        base = content.get(part) or {}
-        if not base and "name" not in override:
-            raise ConfigError(f"pretrain.{part}: recipe '{config.recipe}' has none; name one, or leave it {{}}.")
-        replaces = override.get("name", base.get("name")) != base.get("name")
-        content[part] = override if replaces else {**base, **override}
-    try:
-        return Recipe.model_validate({**content, "name": config.recipe})
-    except ValidationError as error:
-        raise ConfigError(f"recipe '{config.recipe}': " + "; ".join(explain(error, Recipe))) from error
+        if base is None and "name" not in override:
+            raise ConfigError(f"{key}.{part}: {owner} has none; name one, or leave it {{}}.")
+        kept = base.model_dump() if base and override.get("name", base.name) == base.name else {}
+        merged[part] = Choice.model_validate({**kept, **override})
+    return merged

@@ -6,10 +6,12 @@ from typing import Any
 import pytest
 
 from plugins import load_registry
-from ssl_pipeline import lock
+from ssl_pipeline import hookimpl, lock
 from ssl_pipeline.config import Choice, PretrainConfig, load
 from ssl_pipeline.errors import ConfigError
+from ssl_pipeline.models.rebuild import build_encoder, build_task
 from ssl_pipeline.recipes import resolve
+from ssl_pipeline.types import Register
 from tests.test_registry import LOSS, install, site
 
 __all__ = ["site"]
@@ -34,6 +36,56 @@ def test_an_override_changes_one_option_or_replaces_the_part():
     assert recipe.pretext_task.options == {"hidden_dim": 256, "out_dim": 8}
     recipe = resolve(registry, configured(loss={"name": "other", "margin": 1}))
     assert recipe.loss == Choice(name="other", margin=1)
+
+
+@pytest.mark.parametrize("name", load_registry().names("recipe"))
+@pytest.mark.parametrize("size", ["embedded", "paper"])
+def test_a_recipe_can_be_built_in_both_sizes(name: str, size: str):
+    registry = load_registry()
+    recipe = resolve(registry, configured(recipe=name, recipe_size=size))
+    backbone = Choice(name="resnet_cifar", depth=8, width=4)
+    encoder = build_encoder(registry, backbone, (0.5,) * 3, (0.25,) * 3, 0, 16)
+    task = build_task(registry, recipe, encoder, 0)
+    assert set(recipe.parts()) == set(resolve(registry, configured(recipe=name)).parts())
+    assert sum(weight.numel() for weight in task.parameters()) < (5e5 if size == "embedded" else 1e8)
+
+
+def test_the_paper_s_size_is_another_and_overrides_hold_in_both():
+    registry = load_registry()
+    paper = resolve(registry, configured(recipe="mocov2", recipe_size="paper", pretext_task={"out_dim": 8}))
+    assert paper.negatives == Choice(name="queue", queue_size=65536)
+    assert paper.pretext_task.options == {
+        "hidden_dim": 2048,
+        "out_dim": 8,
+        "momentum": 0.999,
+        "momentum_rises": False,
+        "symmetric": False,
+    }
+    assert resolve(registry, configured(recipe="mocov2")).negatives == Choice(name="queue", queue_size=1024)
+    replaced = resolve(registry, configured(recipe="nce"))  # the size may replace a part as well
+    assert replaced.negatives == Choice(name="in_batch")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ({"pretext_task": "rotation", "embeded": {}}, r"recipe 'odd': embeded: unknown key. Did you mean 'embedded'"),
+        ({"pretext_task": "rotation", "embedded": {"los": {}}}, r"recipe 'odd': embedded.los: unknown key. Did you"),
+        ({"pretext_task": "rotation", "embedded": {"loss": {"margin": 1}}}, r"odd': embedded.loss: it has none; name"),
+        ({"loss": "triplet"}, r"recipe 'odd': pretext_task: missing"),
+    ],
+)
+def test_a_recipe_that_is_not_well_formed_is_refused_by_its_name(content: dict[str, Any], message: str):
+    registry = load_registry()
+
+    class Plugin:
+        @hookimpl
+        def register_recipes(self, register: Register) -> None:
+            register("odd", lambda: content)
+
+    registry.add(Plugin(), "odd-plugin", "1")
+    with pytest.raises(ConfigError, match=message):
+        resolve(registry, configured(recipe="odd"))
 
 
 def test_an_override_of_a_part_that_is_not_there_needs_a_name():
