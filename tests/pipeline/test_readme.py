@@ -1,5 +1,6 @@
 """Every command and every piece of code in the README works."""
 
+import csv
 import re
 import shlex
 from pathlib import Path
@@ -44,6 +45,10 @@ def test_every_other_command_runs(project: Path):
             continue
         run(*shlex.split(line.replace("pretrain.epochs=5", "pretrain.epochs=2")))
     assert len(skipped) == len(IN_CI) + len(INSTALLS)
+    experiments = csv.DictReader(run("dvc", "exp", "show", "--csv").stdout.splitlines())
+    swept = {row["pretrain.recipe"]: row["accuracy"] for row in experiments if row["State"] == "Success"}
+    assert set(swept) == {"triplet", "mocov2"}
+    assert len(set(swept.values())) == 2  # each has a probe of its own
 
 
 def test_the_plain_pip_lines_are_those_of_the_makefile():
