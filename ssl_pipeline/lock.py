@@ -18,7 +18,7 @@ from ssl_pipeline.products import write_json
 from ssl_pipeline.recipes import resolve
 from ssl_pipeline.registry import Entry, Registry
 
-__all__ = ["check", "code_digest", "contents", "used", "write"]
+__all__ = ["check", "code_digest", "contents", "refresh", "used"]
 
 Lock = dict[str, dict[str, Any]]
 
@@ -44,10 +44,16 @@ def contents(registry: Registry, config: PretrainConfig) -> Lock:
     return lock
 
 
-def write(path: Path, lock: Lock) -> None:
-    """Write the lock, only where it differs: an untouched file keeps DVC's own caches valid."""
-    if not path.exists() or _read(path) != lock:
-        write_json(path, lock)
+def refresh(path: Path, registry: Registry, config: PretrainConfig) -> None:
+    """Write the lock of the plugins now installed, only where it differs: an untouched file keeps DVC's caches valid.
+
+    Raises:
+        ConfigError: A plugin that the run asks for is not installed.
+    """
+    locked = _read(path) if path.exists() else None
+    current = _current(path, locked or {}, registry, config)
+    if current != locked:
+        write_json(path, current)
 
 
 def check(path: Path, registry: Registry, config: PretrainConfig) -> Lock:
@@ -57,8 +63,19 @@ def check(path: Path, registry: Registry, config: PretrainConfig) -> Lock:
         ConfigError: It is out of date, or a locked plugin is not installed.
     """
     locked = _read(path) if path.exists() else {}
+    current = _current(path, locked, registry, config)
+    if current != locked:
+        raise ConfigError(
+            f"{path} does not match the installed plugins ({_names(locked)} in the lock, {_names(current)} installed): "
+            "run `python -m stages.plugins --lock`, then `dvc repro` again. `make repro` does both."
+        )
+    return locked
+
+
+def _current(path: Path, locked: Lock, registry: Registry, config: PretrainConfig) -> Lock:
+    """`contents`; what is missing is called by the name of the distribution that it came with."""
     try:
-        current = contents(registry, config)
+        return contents(registry, config)
     except ConfigError as error:
         installed = {distribution.name for distribution in metadata.distributions()}
         missing = [f"{name} {item['version']}" for name, item in locked.items() if name not in installed]
@@ -67,12 +84,6 @@ def check(path: Path, registry: Registry, config: PretrainConfig) -> Lock:
                 f"{error}\n{path} says that it came with {', '.join(missing)}: pip install it again."
             ) from error
         raise
-    if current != locked:
-        raise ConfigError(
-            f"{path} does not match the installed plugins ({_names(locked)} in the lock, {_names(current)} installed): "
-            "run `python -m stages.plugins --lock`, then `dvc repro` again. `make repro` does both."
-        )
-    return locked
 
 
 def code_digest(folder: Path) -> str:

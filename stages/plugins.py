@@ -30,7 +30,7 @@ def _lock(params: Path) -> None:
     from plugins import load_registry
     from ssl_pipeline import lock
 
-    lock.write(PLUGINS_LOCK, lock.contents(load_registry(), config.pretrain))
+    lock.refresh(PLUGINS_LOCK, load_registry(), config.pretrain)
 
 
 def _list() -> None:

@@ -1,5 +1,6 @@
 """Recipes with overrides, and the lock that makes DVC notice plugins."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -112,7 +113,7 @@ def test_the_lock_follows_version_and_code_of_the_plugins_in_use_and_of_no_other
     assert list(first) == ["aplugin"]
     assert first["aplugin"]["version"] == "0.3"
     assert first["aplugin"]["provides"] == ["loss mine"]
-    lock.write(path, first)
+    lock.refresh(path, load_registry(), config)
     assert lock.check(path, load_registry(), config) == first
 
     (site / "aplugin.py").write_text(LOSS.replace("NAME", "mine").replace("0.5", "0.6"))  # edited, version unchanged
@@ -122,18 +123,22 @@ def test_the_lock_follows_version_and_code_of_the_plugins_in_use_and_of_no_other
         lock.check(path, load_registry(), config)
 
 
-def test_a_locked_plugin_that_is_gone_is_named(tmp_path: Path):
+@pytest.mark.parametrize("function", [lock.check, lock.refresh])
+def test_a_locked_plugin_that_is_gone_is_named(function: Callable[..., object], tmp_path: Path):
     path = tmp_path / "plugins.lock"
-    lock.write(path, {"gone-plugin": {"version": "1.2", "code": "0" * 64, "provides": ["loss mine"]}})
+    path.write_text('{"gone-plugin": {"version": "1.2", "code": "0", "provides": ["loss mine"]}}')
+    before = path.read_bytes()
     with pytest.raises(ConfigError, match=r"(?s)unknown name 'mine'.*came with gone-plugin 1.2: pip install it again"):
-        lock.check(path, load_registry(), configured(loss={"name": "mine"}))
+        function(path, load_registry(), configured(loss={"name": "mine"}))
+    assert path.read_bytes() == before
 
 
 def test_an_unchanged_lock_is_not_written_again(tmp_path: Path):
     path = tmp_path / "plugins.lock"
-    lock.write(path, {})
+    lock.refresh(path, load_registry(), DEFAULTS)
+    assert path.read_text() == "{}\n"
     before = path.stat().st_mtime_ns
-    lock.write(path, {})
+    lock.refresh(path, load_registry(), DEFAULTS)
     assert path.stat().st_mtime_ns == before
 
 

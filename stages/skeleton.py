@@ -1,0 +1,49 @@
+"""Write the skeleton of a plugin: the one in examples/plugin, under a name of its own."""
+
+import importlib.util
+import keyword
+import re
+import shutil
+import tempfile
+from pathlib import Path
+
+import click
+
+from ssl_pipeline.errors import PipelineError
+from stages.command import guarded
+
+EXAMPLE = Path(__file__).parents[1] / "examples" / "plugin"
+LITTER = shutil.ignore_patterns("__pycache__", ".*", "*.egg-info", "dist", "build")
+
+
+@click.command()
+@click.argument("name")
+@click.argument("folder", type=click.Path(path_type=Path), required=False)
+def skeleton(name: str, folder: Path | None) -> None:
+    """Write a plugin called NAME, such as my-plugin, into FOLDER, by default ./NAME: a loss, a strategy, a task."""
+    raise SystemExit(guarded(lambda: _write(name, folder or Path(name))))
+
+
+def _write(name: str, folder: Path) -> None:
+    package = name.replace("-", "_")
+    if not re.fullmatch(r"[a-z][a-z0-9]*(-[a-z0-9]+)*", name) or keyword.iskeyword(package):
+        raise PipelineError(f"'{name}' cannot be a plugin's name: take small letters, digits and -, such as my-plugin.")
+    if importlib.util.find_spec(package):
+        raise PipelineError(f"a Python package '{package}' is installed already: take another name than '{name}'.")
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise PipelineError(f"{folder} exists already: name a folder that is new or empty.")
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}.") as beside:
+        whole = Path(beside) / name
+        shutil.copytree(EXAMPLE, whole, ignore=LITTER)
+        (whole / "example_plugin").rename(whole / package)
+        for path in whole.rglob("*.*"):
+            if path.is_file():
+                text = path.read_text(encoding="utf-8")
+                path.write_text(text.replace("example_plugin", package).replace("example-plugin", name), "utf-8")
+        whole.replace(folder)  # takes the place of an empty folder, too
+    click.echo(f"Wrote {folder}: its README.md says how to install it, test it and name it in params.yaml.")
+
+
+if __name__ == "__main__":
+    skeleton()
