@@ -217,6 +217,10 @@ class Loss(nn.Module, ABC):
     refuses: Mapping[Trait, str] = {}
     """Trait of a strategy -> why this loss makes no sense with it; such a pair is refused before training."""
 
+    def fit_to(self, dim: int) -> None:
+        """Make what depends on the length D of projections. A task calls it once, when it is built."""
+        del dim  # most losses have no such weights
+
     @abstractmethod
     def forward(self, anchors: Tensor, positives: Tensor, negatives: Negatives) -> StepOutput:
         """Return the mean loss over anchors (A, D) with M positives each (A, M, D), all unit-norm."""

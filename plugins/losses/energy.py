@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from plugins.losses.pair_network import PairNetwork
 from ssl_pipeline import hookimpl
 from ssl_pipeline.contrast.diagnosis import few_negatives
 from ssl_pipeline.contrast.distance import DISTANCES
@@ -19,6 +20,7 @@ from ssl_pipeline.contrast.similarity import cosines, log_mass, negative_sum, to
 from ssl_pipeline.types import Loss, Negatives, Register, StepOutput
 
 _MOST_OFFENDING = "the generalised margin looks at the most offending negative alone, on which weights have no say"
+_OF_COSINES = "its weights are functions of the cosines of projections, which a network's energy is not"
 _NO_SLOPE_AT_0 = 1e-12  # under a root
 
 
@@ -32,22 +34,29 @@ class Energy(Loss):
 
     Args:
         functional: See above.
-        energy: squared_euclidean: |x - y|², in [0, 4]; cosine: 1 - cos, in [0, 2].
+        energy: squared_euclidean: |x - y|², in [0, 4]; cosine: 1 - cos, in [0, 2]; network: |g(x) - g(y)|², in [0, 4],
+            with a small network g that is learned along.
         margin: m, of contrastive (greater than 0 and less than the root of the largest energy) and generalised_margin.
         gamma: γ > 0, of square_exponential.
         beta: β > 0, the inverse temperature of negative_log_likelihood.
+        hidden_dim: Width of the network's hidden layer.
     """
 
     def __init__(
         self,
         functional: Literal["contrastive", "square_exponential", "generalised_margin", "negative_log_likelihood"],
-        energy: Literal["squared_euclidean", "cosine"] = "squared_euclidean",
+        energy: Literal["squared_euclidean", "cosine", "network"] = "squared_euclidean",
         margin: float = 1.0,
         gamma: float = 1.0,
         beta: float = 1.0,
+        hidden_dim: int = 64,
     ):
         super().__init__()
-        self._energy = DISTANCES[energy]
+        if hidden_dim < 1:
+            raise ValueError(f"hidden_dim must be at least 1, got {hidden_dim}")
+        self.network: PairNetwork | None = None
+        self._hidden_dim = hidden_dim if energy == "network" else 0
+        self._energy = DISTANCES["squared_euclidean" if energy == "network" else energy]
         widest = self._energy.largest**0.5
         if functional == "contrastive" and not 0 < margin < widest:
             raise ValueError(f"margin must lie between 0 and {widest:g}, the root of the largest energy; got {margin}")
@@ -61,11 +70,21 @@ class Energy(Loss):
             "generalised_margin": self._generalised_margin,
             "negative_log_likelihood": self._negative_log_likelihood,
         }[functional]
+        if energy == "network":
+            self.refuses = {"weighted": _OF_COSINES}
         if functional == "generalised_margin":
             self.refuses = {"weighted": _MOST_OFFENDING, "debiased": _MOST_OFFENDING}
 
+    def fit_to(self, dim: int) -> None:
+        """Make the network, where there is one, for projections of this length."""
+        if self._hidden_dim:
+            self.network = PairNetwork(dim, self._hidden_dim)
+
     def forward(self, anchors: Tensor, positives: Tensor, negatives: Negatives) -> StepOutput:
         """Mean loss over anchors (A, D) with positives (A, M, D), all unit-norm."""
+        if self.network is not None:
+            negatives = self.network.move(anchors, negatives)
+            anchors, positives = self.network(anchors), self.network(positives)
         cosine = cosines(anchors, positives)  # (A, M)
         loss = self._functional(anchors, cosine, negatives).mean()
         return StepOutput(loss, {"negatives": total_weight(anchors, negatives).mean()})
@@ -104,6 +123,8 @@ class Energy(Loss):
 
     def energy(self, first: Tensor, second: Tensor) -> Tensor:
         """The energy chosen."""
+        if self.network is not None:
+            first, second = self.network(first), self.network(second)
         return self._energy.of_cosine((first * second).sum(dim=1))
 
     def diagnose(self, figures: Mapping[str, float]) -> list[str]:

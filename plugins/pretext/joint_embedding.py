@@ -80,6 +80,7 @@ class JointEmbedding(PretextTask):
         self.encoder = encoder
         self.negatives = negatives
         self.loss = loss
+        loss.fit_to(out_dim)
         self.energy_head = ProjectedEnergy(mlp([encoder.embedding_dim, hidden_dim, out_dim], last_norm=True), loss)
         self.predictor = mlp([out_dim, predictor_dim, out_dim]) if predictor_dim else nn.Identity()
         self.symmetric = symmetric

@@ -147,6 +147,9 @@ class Pairs(PretextTask):
         super().__init__()
         self.views = {"global": 2}
         self.encoder, self.loss, self.negatives = encoder, loss, negatives
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            loss.fit_to(encoder.backbone.embedding_dim)
 
     def forward(self, views: Views) -> Encoded:
         """Unit-norm embeddings (N, 2, D)."""

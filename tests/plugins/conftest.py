@@ -27,14 +27,15 @@ def pairs() -> Callable[..., Pairs]:
 
 @pytest.fixture
 def apply() -> Callable[..., Tensor]:
-    """A function of (loss, strategy, first, second): both views are anchors to each other."""
+    """A function of (loss, strategy, first, second), or of a metric as well: both views are anchors to each other."""
 
-    def run(loss: Loss, strategy: NegativeStrategy, first: Tensor, second: Tensor) -> Tensor:
+    def run(loss: Loss, strategy: NegativeStrategy, first: Tensor, second: Tensor, wanted: str = "loss") -> Tensor:
         anchors = F.normalize(torch.cat([first, second]), dim=1)
         positives = anchors.roll(len(first), 0)
         samples = torch.arange(len(first)).repeat(2)
         negatives = strategy.select(Candidates(anchors, positives, samples, anchors, samples))
-        return loss.to(first.dtype)(anchors, negatives.compatible(positives), negatives).loss
+        value, metrics = loss.to(first.dtype)(anchors, negatives.compatible(positives), negatives)
+        return value if wanted == "loss" else metrics[wanted]
 
     return run
 

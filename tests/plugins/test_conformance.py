@@ -14,6 +14,7 @@ JOINT = {"hidden_dim": 32, "out_dim": 16}
 CASES: dict[tuple[str, str], list[dict[str, Any]]] = {
     ("pretext_task", "joint_embedding"): [
         JOINT | {"predictor_dim": 32, "momentum": 0.9, "symmetric": False, "local_views": 2},
+        JOINT | {"neighbours": 96},
     ],
     ("pretext_task", "rotation"): [{}],
     ("loss", "alignment_uniformity"): [{}],
@@ -23,6 +24,7 @@ CASES: dict[tuple[str, str], list[dict[str, Any]]] = {
         {"functional": "square_exponential", "energy": "cosine"},
         {"functional": "generalised_margin"},
         {"functional": "negative_log_likelihood", "beta": 2.5},
+        {"functional": "negative_log_likelihood", "beta": 2.5, "energy": "network"},
     ],
     ("loss", "info_nce"): [{"temperature": 0.05}],
     ("loss", "nce"): [{"temperature": 0.2}, {"temperature": 0.2, "normaliser": "estimated"}],

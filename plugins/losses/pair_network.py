@@ -1,0 +1,51 @@
+"""A learned energy of pairs: the squared distance of what a small network, the same for both, makes of them.
+
+It is symmetric, at least 0, and 0 for equal vectors, as distances are; and as both sides go through the network
+before they meet, a batch of N vectors takes N passes, not N².
+
+Source: Hadsell, Chopra and LeCun 2006, section 2, whose energy is the distance of a network's outputs.
+"""
+
+from dataclasses import replace
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ssl_pipeline.contrast.similarity import widened
+from ssl_pipeline.types import Negatives, Tile
+
+__all__ = ["PairNetwork"]
+
+
+class PairNetwork(nn.Module):
+    """x + W₂ [W₁ x + b₁]₊ + b₂, scaled to unit length.
+
+    Args:
+        dim: Length of the vectors.
+        hidden_dim: Width of the hidden layer.
+    """
+
+    def __init__(self, dim: int, hidden_dim: int):
+        super().__init__()
+        self.layers = nn.Sequential(nn.Linear(dim, hidden_dim), nn.ReLU(), nn.Linear(hidden_dim, dim))
+
+    def forward(self, vectors: Tensor) -> Tensor:
+        """Unit-norm vectors (..., D), at least float32, of unit-norm ones."""
+        wide = widened(vectors)
+        return F.normalize(wide + self.layers(wide), dim=-1)
+
+    def move(self, anchors: Tensor, negatives: Negatives) -> Negatives:
+        """Negatives whose keys have gone through the network.
+
+        A strategy has chosen by the cosines of projections, and still sees these: each tile of them is computed again.
+        """
+        moved = replace(negatives, keys=self(negatives.keys))
+        choose = negatives.log_weight
+        if choose is None:
+            return moved
+        before, keys = widened(anchors.detach()), widened(negatives.keys.detach())
+
+        def log_weight(tile: Tile) -> Tensor:
+            return choose(tile._replace(similarities=before[tile.anchors] @ keys[tile.keys].T))
+
+        return replace(moved, log_weight=log_weight)
