@@ -151,6 +151,31 @@ def test_moco_holds_the_first_view_against_the_teacher_s_second_and_a_queue(imag
     torch.testing.assert_close(task.negatives.memory.held(), k)
 
 
+def test_after_a_step_the_teacher_s_encoder_and_projector_follow_the_student_s(images: Tensor):
+    task = make("mocov2").train()
+    students = {"encoder": task.encoder, "projector": task.energy_head.projector}
+    with torch.no_grad():
+        for student in students.values():
+            for weight in student.parameters():
+                weight.add_(1.0)
+    task.compare(task(views_of(task, images)))
+    before = {name: [w.clone() for w in task.teacher[name].network.parameters()] for name in students}
+    task.after_step(0.5)
+    for name, student in students.items():
+        moved = task.teacher[name].network.parameters()
+        for old, new, theirs in zip(before[name], moved, student.parameters(), strict=True):
+            torch.testing.assert_close(new, 0.99 * old + 0.01 * theirs)
+
+
+def test_no_gradient_goes_to_what_asks_for_a_neighbour(images: Tensor):
+    task = make("nnclr").train()
+    encoded = task(views_of(task, images))
+    assert not task._candidates(encoded).anchors.requires_grad  # it stands in for its neighbour: there is none yet
+    task.compare(encoded)
+    task.after_step(0.1)
+    assert not task._candidates(encoded).anchors.requires_grad
+
+
 def test_nnclr_asks_the_neighbour_for_the_other_view(images: Tensor):
     task = make("nnclr").train()
     views = views_of(task, images)
