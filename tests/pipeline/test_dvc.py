@@ -73,10 +73,9 @@ def test_a_second_repro_runs_nothing(project: Path):
 
 def test_editing_a_later_section_runs_no_earlier_stage(project: Path):
     change(project, linear_eval={"bootstrap": 120})
-    out = command(project)("dvc", "status", "--json").stdout
-    changed = set(json.loads(out))
-    assert "linear_eval" in changed
-    assert changed & {"augment", "pretrain", "export"} == set()
+    assert set(json.loads(command(project)("dvc", "status", "--json").stdout)) == {"linear_eval"}
+    change(project, pretrain={"epochs": 2})
+    assert set(json.loads(command(project)("dvc", "status", "--json").stdout)) == {"pretrain", "linear_eval"}
 
 
 def test_a_change_in_the_source_folder_is_seen(project: Path):
@@ -106,17 +105,6 @@ def test_metrics_plots_and_params_are_worth_reading(project: Path):
     assert "reports/pretrain/curves" in page
     change(project, pretrain={"epochs": 7})
     assert re.search(r"pretrain.epochs\s+6\s+7", run("dvc", "params", "diff").stdout)
-
-
-@pytest.mark.slow
-def test_an_experiment_runs_and_shows(project: Path):
-    run = command(project)
-    run("git", "add", ".")
-    run("git", "commit", "-qm", "ran")
-    out = run("dvc", "exp", "run", "-S", "pretrain.epochs=2").stdout
-    assert ran(out) == STAGES[1:]
-    shown = run("dvc", "exp", "show", "--csv").stdout
-    assert "pretrain.epochs" in shown
 
 
 def test_it_runs_in_an_unpacked_archive_without_git(tmp_path: Path):
