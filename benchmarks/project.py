@@ -15,6 +15,7 @@ PARTS = (
     "stages",
     "plugins",
     "ssl_pipeline",
+    "examples",
     "dvc.yaml",
     "params.yaml",
     "plugins.lock",
