@@ -7,6 +7,7 @@ if TYPE_CHECKING:
 
 BUILTIN = (
     "plugins.pretext.joint_embedding",
+    "plugins.pretext.non_contrastive",
     "plugins.pretext.rotation",
     "plugins.losses.info_nce",
     "plugins.losses.decoupled",
@@ -17,6 +18,9 @@ BUILTIN = (
     "plugins.losses.energy",
     "plugins.losses.spectral",
     "plugins.losses.alignment_uniformity",
+    "plugins.losses.negative_cosine",
+    "plugins.losses.barlow_twins",
+    "plugins.losses.vicreg",
     "plugins.negatives.in_batch",
     "plugins.negatives.queue",
     "plugins.negatives.cross_batch",

@@ -27,6 +27,7 @@ __all__ = [
     "StepOutput",
     "Tile",
     "Trait",
+    "ViewLoss",
     "Views",
 ]
 
@@ -228,6 +229,39 @@ class Loss(nn.Module, ABC):
     @abstractmethod
     def energy(self, first: Tensor, second: Tensor) -> Tensor:
         """Return the energy of pairs (N,) of projections (N, D) and (N, D), both unit-norm."""
+
+    def diagnose(self, figures: Mapping[str, float]) -> list[str]:
+        """Say what is wrong and what to change, given the means of a row of the curves; empty if all is well."""
+        del figures
+        return []
+
+
+class ViewLoss(nn.Module, ABC):
+    """Holds views of one image together, and keeps a batch from collapsing without negatives."""
+
+    energy_name: str = "negative_cosine"
+    """Which energy it shapes, for the metadata of `energy.onnx`."""
+
+    def fit_to(self, dim: int) -> None:
+        """Make what depends on the length D of projections. A task calls it once, when it is built."""
+        del dim  # most losses have no such weights
+
+    @abstractmethod
+    def forward(self, predictions: Tensor, targets: Tensor) -> StepOutput:
+        """Return the loss of V views of N images (V, N, D) and of the targets (T, N, D) of the first T of them.
+
+        None has unit length. Where there is neither a predictor nor a teacher, targets are those views themselves, with
+        their gradients.
+        """
+
+    def energy(self, first: Tensor, second: Tensor) -> Tensor:
+        """Return the energy of pairs (N,) of projections (N, D) and (N, D), both unit-norm."""
+        cosine: Tensor = torch.linalg.vecdot(first, second)
+        return -cosine
+
+    def after_step(self, progress: float) -> None:
+        """Follow an optimizer step. `progress` is the share of training done, in (0, 1]."""
+        del progress  # most losses hold no state
 
     def diagnose(self, figures: Mapping[str, float]) -> list[str]:
         """Say what is wrong and what to change, given the means of a row of the curves; empty if all is well."""

@@ -11,27 +11,16 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from plugins.pretext.multi_crop import add_local_pairs, stacked
+from plugins.pretext.embedded_views import EmbeddedViews
+from plugins.pretext.multi_crop import add_local_pairs
 from ssl_pipeline import hookimpl
 from ssl_pipeline.contrast.ranking import nearest
 from ssl_pipeline.models.encoder import Encoder
-from ssl_pipeline.models.heads import ProjectedEnergy, mlp
 from ssl_pipeline.models.memory import Memory
-from ssl_pipeline.models.teacher import Teacher
-from ssl_pipeline.types import (
-    Candidates,
-    Encoded,
-    Loss,
-    Negatives,
-    NegativeStrategy,
-    PretextTask,
-    Register,
-    StepOutput,
-    Views,
-)
+from ssl_pipeline.types import Candidates, Encoded, Loss, Negatives, NegativeStrategy, Register, StepOutput
 
 
-class JointEmbedding(PretextTask):
+class JointEmbedding(EmbeddedViews):
     """Two `global` views, and `local` ones where they are asked for, encoded, projected and compared.
 
     Args:
@@ -51,8 +40,6 @@ class JointEmbedding(PretextTask):
             none.
     """
 
-    energy_head: ProjectedEnergy
-
     def __init__(
         self,
         encoder: Encoder,
@@ -67,60 +54,33 @@ class JointEmbedding(PretextTask):
         neighbours: int = 0,
         local_views: int = 0,
     ):
-        super().__init__()
-        if min(hidden_dim, out_dim) < 1:
-            raise ValueError(f"hidden_dim and out_dim must be at least 1, got {hidden_dim} and {out_dim}")
-        counts = {"predictor_dim": predictor_dim, "neighbours": neighbours, "local_views": local_views}
-        for name, count in counts.items():
-            if count < 0:
-                raise ValueError(f"{name} must be at least 0, got {count}")
+        if neighbours < 0:
+            raise ValueError(f"neighbours must be at least 0, got {neighbours}")
         if momentum and neighbours:
             raise ValueError("momentum and neighbours cannot go together: a neighbour is already without gradient")
-        self.views = {"global": 2} | ({"local": local_views} if local_views else {})
-        self.encoder = encoder
-        self.negatives = negatives
-        self.loss = loss
-        loss.fit_to(out_dim)
-        self.energy_head = ProjectedEnergy(mlp([encoder.embedding_dim, hidden_dim, out_dim], last_norm=True), loss)
-        self.predictor = mlp([out_dim, predictor_dim, out_dim]) if predictor_dim else nn.Identity()
-        self.symmetric = symmetric
-        taught = {"encoder": encoder, "projector": self.energy_head.projector} if momentum else {}
-        self.teacher = nn.ModuleDict(
-            {name: Teacher(student, momentum, momentum_rises) for name, student in taught.items()}
+        super().__init__(
+            encoder, loss, [hidden_dim, out_dim], True, predictor_dim, momentum, momentum_rises, local_views
         )
+        self.loss, self.negatives = loss, negatives
+        self.symmetric = symmetric
         self.support = Memory(neighbours) if neighbours else None
         self._pending: Tensor | None = None
-
-    def forward(self, views: Views) -> Encoded:
-        """Encode each kind of views in one pass (N, V, D), global ones by the teacher too where there is one."""
-        encoded = {"embeddings": _encode(self.encoder, views["global"])}
-        if "local" in self.views:
-            encoded["local"] = _encode(self.encoder, views["local"])
-        if self.teacher:
-            encoded["teacher"] = _encode(self.teacher["encoder"], views["global"])
-        return encoded
 
     def compare(self, encoded: Encoded) -> StepOutput:
         """Project all embeddings, and hold each view against each other global one of its image."""
         candidates = self._candidates(encoded)
         negatives = self.negatives.select(candidates)
         loss, metrics = self.loss(candidates.anchors, negatives.compatible(candidates.positives), negatives)
-        return StepOutput(
-            loss, {**metrics, **negatives.figures, **self._energies(candidates.anchors, candidates.positives)}
-        )
+        energies = self.energies(candidates.anchors, candidates.positives)
+        return StepOutput(loss, {**metrics, **negatives.figures, **energies})
 
     def _candidates(self, encoded: Encoded) -> Candidates:
-        """A row for each pair: (2 + 2 L) N, or (1 + L) N where the task is not symmetric.
-
-        The projector takes all crops in one pass, as the authors' does: with statistics of each kind's own, its
-        BatchNorms would hide from the loss where local and global views differ as a whole.
-        """
+        """A row for each pair: (2 + 2 L) N, or (1 + L) N where the task is not symmetric."""
         images = len(encoded["embeddings"])
-        kinds = [encoded[kind] for kind in ("embeddings", "local") if kind in encoded]
-        own = self.energy_head.projector(stacked(kinds))  # (2N + LN, P): first views, second ones, then local ones
+        own = self.projected(encoded)
         seen = F.normalize(self.predictor(own), dim=1)
         anchors, local = seen[: 2 * images], seen[2 * images :]
-        keys = self._taught(encoded["teacher"]) if self.teacher else anchors
+        keys = F.normalize(self.taught(encoded), dim=1) if self.teacher else anchors
         if self.support is not None:
             self._pending = F.normalize(own[: 2 * images].detach(), dim=1)
             anchors = self._neighbours(self._pending, self.support)
@@ -134,10 +94,6 @@ class JointEmbedding(PretextTask):
         of_anchors, of_keys = (samples.repeat(len(rows) // images) for rows in (anchors, keys))
         return Candidates(anchors, positives, of_anchors, keys, of_keys)
 
-    def _taught(self, embeddings: Tensor) -> Tensor:
-        """The teacher's projections (2N, P), unit-norm and without gradient."""
-        return F.normalize(self.teacher["projector"](stacked([embeddings])), dim=1)
-
     @staticmethod
     def _neighbours(projections: Tensor, support: Memory) -> Tensor:
         """The nearest past projection of each; they themselves while there are none."""
@@ -148,23 +104,9 @@ class JointEmbedding(PretextTask):
         place = nearest(projections, Negatives(past, samples, samples.new_full((len(past),), -1)), 1).keys[:, 0]
         return past[place]
 
-    @torch.no_grad()
-    def _energies(self, anchors: Tensor, positives: Tensor) -> dict[str, Tensor]:
-        """Mean energies of compatible pairs, and of each anchor with the next image's positive."""
-        compatible = self.loss.energy(anchors, positives).mean()
-        incompatible = self.loss.energy(anchors, positives.roll(1, dims=0)).mean()
-        return {
-            "energy_compatible": compatible,
-            "energy_incompatible": incompatible,
-            "energy_gap": incompatible - compatible,
-        }
-
     def after_step(self, progress: float) -> None:
         """Let the teacher, the neighbours and the strategy follow the step."""
-        students = {"encoder": self.encoder, "projector": self.energy_head.projector}
-        for name, teacher in self.teacher.items():
-            assert isinstance(teacher, Teacher)
-            teacher.follow(students[name], progress)
+        super().after_step(progress)
         if self.support is not None and self._pending is not None:
             self.support.push(self._pending)
         self._pending = None
@@ -173,16 +115,6 @@ class JointEmbedding(PretextTask):
     def diagnose(self, figures: Mapping[str, float]) -> list[str]:
         """What the loss and the strategy find wrong."""
         return self.loss.diagnose(figures) + self.negatives.diagnose(figures)
-
-    def predict(self, images: Tensor) -> Tensor:
-        """Unit-norm projections (N, P)."""
-        return F.normalize(self.energy_head.projector(self.encoder(images)), dim=1)
-
-
-def _encode(encoder: nn.Module, images: Tensor) -> Tensor:
-    """Embeddings (N, V, D) of views (N, V, 3, S, S)."""
-    embeddings: Tensor = encoder(images.flatten(0, 1)).unflatten(0, images.shape[:2])
-    return embeddings
 
 
 @hookimpl

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ssl_pipeline.types import EnergyHead, Loss
+from ssl_pipeline.types import EnergyHead, Loss, ViewLoss
 
 __all__ = ["CosineEnergy", "ProjectedEnergy", "mlp"]
 
@@ -45,7 +45,7 @@ class CosineEnergy(EnergyHead):
 class ProjectedEnergy(EnergyHead):
     """The method's own energy of trained, unit-norm projections."""
 
-    def __init__(self, projector: nn.Module, loss: Loss):
+    def __init__(self, projector: nn.Module, loss: Loss | ViewLoss):
         super().__init__()
         self.projector = projector
         self.loss = loss

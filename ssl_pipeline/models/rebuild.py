@@ -17,7 +17,7 @@ from ssl_pipeline.models.encoder import Encoder
 from ssl_pipeline.products import atomic_file, read_json, require, sha256, write_json
 from ssl_pipeline.recipes import Recipe
 from ssl_pipeline.registry import Registry
-from ssl_pipeline.types import Loss, NegativeStrategy, PretextTask
+from ssl_pipeline.types import Loss, NegativeStrategy, PretextTask, ViewLoss
 
 __all__ = [
     "ModelCard",
@@ -116,10 +116,23 @@ def build_task(registry: Registry, recipe: Recipe, encoder: Encoder, seed: int) 
             if kind in accepted and kind not in parts:
                 raise ConfigError(f"pretrain.{kind}: pretext task '{task_choice.name}' needs one; name it.")
         built = {kind: registry.build(kind, choice) for kind, choice in parts.items()}
+        if "loss" in built:
+            _check_loss(recipe, built["loss"], accepted["loss"].annotation)
         if "loss" in built and "negatives" in built:
             _check_pair(recipe, built["loss"], built["negatives"])
         task: PretextTask = registry.build("pretext_task", task_choice, encoder=encoder, **built)
     return task
+
+
+def _check_loss(recipe: Recipe, loss: Loss | ViewLoss, wanted: object) -> None:
+    """Refuse a loss with negatives where one without is wanted, and the other way round."""
+    assert recipe.loss is not None
+    other, words = (ViewLoss, "without") if isinstance(loss, Loss) else (Loss, "with")
+    if wanted in (other, other.__name__):  # a name, where annotations are not evaluated
+        raise ConfigError(
+            f"pretrain.loss '{recipe.loss.name}' does not go with pretext task '{recipe.pretext_task.name}', which "
+            f"takes a loss {words} negatives. Choose another of either, or a recipe that has both."
+        )
 
 
 def _check_pair(recipe: Recipe, loss: Loss, negatives: NegativeStrategy) -> None:

@@ -17,10 +17,10 @@ from typing import Any
 import torch
 
 from ssl_pipeline.testing import export, kinds, training
-from ssl_pipeline.testing.material import InBatch, Pairs, Plain, encoder_on, small_encoder
+from ssl_pipeline.testing.material import Agreement, InBatch, Pairs, Plain, encoder_on, small_encoder
 from ssl_pipeline.testing.subject import Subject, options_are_typed_and_documented
 from ssl_pipeline.testing.training import Trial
-from ssl_pipeline.types import Factory
+from ssl_pipeline.types import Factory, ViewLoss
 
 __all__ = ["check_backbone", "check_loss", "check_negatives", "check_pretext_task"]
 
@@ -41,6 +41,12 @@ _LOSS: Sequence[_Check] = (
     kinds.gradients_reach_the_anchors,
     *_PAIRS,
     kinds.loss_heeds_the_negatives_it_is_given,
+    training.learns_in_twenty_steps,
+)
+_VIEW_LOSS: Sequence[_Check] = (
+    kinds.is_a_loss,
+    kinds.energy_is_of_pairs,
+    *_PAIRS,
     training.learns_in_twenty_steps,
 )
 _NEGATIVES: Sequence[_Check] = (
@@ -78,7 +84,7 @@ _BACKBONE: Sequence[_Check] = (
 
 
 def check_loss(factory: Factory, /, **options: Any) -> None:
-    """Check a loss, with the plainest negatives.
+    """Check a loss, with the plainest negatives where it takes any.
 
     Args:
         factory: As registered.
@@ -88,6 +94,9 @@ def check_loss(factory: Factory, /, **options: Any) -> None:
         AssertionError: What is broken, and what to do.
     """
     subject = Subject(factory, options, size=16)
+    if isinstance(subject.build(), ViewLoss):
+        _run(_VIEW_LOSS, Trial(subject, lambda seed: Agreement(small_encoder(seed), subject.build(seed))))
+        return
     _run(_LOSS, Trial(subject, lambda seed: Pairs(small_encoder(seed), subject.build(seed), InBatch())))
 
 

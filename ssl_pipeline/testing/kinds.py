@@ -1,5 +1,7 @@
 """Checks of one kind of plugin: what its base class in `ssl_pipeline.types` promises."""
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -17,6 +19,7 @@ from ssl_pipeline.types import (
     NegativeStrategy,
     PretextTask,
     Tile,
+    ViewLoss,
 )
 
 __all__ = [
@@ -42,8 +45,9 @@ def _is(subject: Subject, base: type) -> None:
 
 
 def is_a_loss(trial: Trial) -> None:
-    """It derives from Loss and names its energy."""
-    _is(trial.subject, Loss)
+    """It derives from Loss or ViewLoss and names its energy."""
+    if not isinstance(trial.subject.build(), ViewLoss):
+        _is(trial.subject, Loss)
     name = getattr(trial.subject.build(), "energy_name", None)
     trial.subject.require(bool(name) and isinstance(name, str), "energy_name must be set, to the name of its energy.")
 
@@ -82,8 +86,8 @@ def is_a_backbone(trial: Trial) -> None:
         )
 
 
-def _fitted(trial: Trial) -> Loss:
-    loss: Loss = trial.subject.build()
+def _fitted(trial: Trial) -> Any:
+    loss: Loss | ViewLoss = trial.subject.build()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         loss.fit_to(_DIM)

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ssl_pipeline.contrast.similarity import cosines, log_mass, total_weight
+from ssl_pipeline.contrast.similarity import cosines, log_mass, total_weight, widened
 from ssl_pipeline.models.encoder import Encoder
 from ssl_pipeline.types import (
     Backbone,
@@ -15,13 +15,16 @@ from ssl_pipeline.types import (
     NegativeStrategy,
     PretextTask,
     StepOutput,
+    ViewLoss,
     Views,
 )
 
 __all__ = [
+    "Agreement",
     "InBatch",
     "Pairs",
     "Plain",
+    "PlainViews",
     "SmallBackbone",
     "compare_pairs",
     "encoder_on",
@@ -115,6 +118,16 @@ class Plain(Loss):
         return -(first * second).sum(dim=1)
 
 
+class PlainViews(ViewLoss):
+    """Mean squared difference of views, and a hinge on the standard deviation of each dimension."""
+
+    def forward(self, predictions: Tensor, targets: Tensor) -> StepOutput:
+        """The loss of views (V, N, D) and targets (T, N, D)."""
+        views, towards = widened(predictions), widened(targets)
+        apart = (views[:, None] - towards[None]).square().mean()
+        return StepOutput(apart + F.relu(1 - (views.var(dim=1) + 1e-4).sqrt()).mean(), {})
+
+
 class InBatch(NegativeStrategy):
     """The batch's own keys."""
 
@@ -134,8 +147,29 @@ def compare_pairs(embeddings: Tensor, loss: Loss, strategy: NegativeStrategy) ->
     return StepOutput(value, {**metrics, **negatives.figures})
 
 
-class Pairs(PretextTask):
-    """Two views of each image, compared as the encoder embeds them: losses, strategies and backbones are tried in it.
+class _TwoViews(PretextTask):
+    """Two views of each image, under a loss of the encoder's own embeddings."""
+
+    def __init__(self, encoder: Encoder, loss: Loss | ViewLoss):
+        super().__init__()
+        self.views = {"global": 2}
+        self.encoder = encoder
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            loss.fit_to(encoder.backbone.embedding_dim)
+
+    def _embedded(self, views: Views) -> Tensor:
+        """Embeddings (N, 2, D)."""
+        images = views["global"]
+        return self.encoder(images.flatten(0, 1)).reshape(len(images), 2, -1)  # type: ignore[no-any-return]
+
+    def predict(self, images: Tensor) -> Tensor:
+        """Unit-norm embeddings (N, D)."""
+        return F.normalize(self.encoder(images), dim=1)
+
+
+class Pairs(_TwoViews):
+    """Embeddings compared in pairs: losses with negatives, strategies and backbones are tried in it.
 
     Args:
         encoder: Of the images.
@@ -144,18 +178,12 @@ class Pairs(PretextTask):
     """
 
     def __init__(self, encoder: Encoder, loss: Loss, negatives: NegativeStrategy):
-        super().__init__()
-        self.views = {"global": 2}
-        self.encoder, self.loss, self.negatives = encoder, loss, negatives
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(0)
-            loss.fit_to(encoder.backbone.embedding_dim)
+        super().__init__(encoder, loss)
+        self.loss, self.negatives = loss, negatives
 
     def forward(self, views: Views) -> Encoded:
         """Unit-norm embeddings (N, 2, D)."""
-        images = views["global"]
-        embeddings = F.normalize(self.encoder(images.flatten(0, 1)), dim=1)
-        return {"embeddings": embeddings.reshape(len(images), 2, -1)}
+        return {"embeddings": F.normalize(self._embedded(views), dim=2)}
 
     def compare(self, encoded: Encoded) -> StepOutput:
         """Each view is an anchor to the other one of its image."""
@@ -165,6 +193,29 @@ class Pairs(PretextTask):
         """Let the strategy follow."""
         self.negatives.after_step(progress)
 
-    def predict(self, images: Tensor) -> Tensor:
-        """Unit-norm embeddings (N, D)."""
-        return F.normalize(self.encoder(images), dim=1)
+
+class Agreement(_TwoViews):
+    """Embeddings held together by a loss without negatives.
+
+    Args:
+        encoder: Of the images.
+        loss: Of views.
+    """
+
+    def __init__(self, encoder: Encoder, loss: ViewLoss):
+        super().__init__(encoder, loss)
+        self.loss = loss
+
+    def forward(self, views: Views) -> Encoded:
+        """Embeddings (N, 2, D)."""
+        return {"embeddings": self._embedded(views)}
+
+    def compare(self, encoded: Encoded) -> StepOutput:
+        """Each view is the other one's target."""
+        views = encoded["embeddings"].transpose(0, 1)
+        found: StepOutput = self.loss(views, views)
+        return found
+
+    def after_step(self, progress: float) -> None:
+        """Let the loss follow."""
+        self.loss.after_step(progress)

@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from plugins import load_registry
+from plugins.pretext.embedded_views import EmbeddedViews
 from plugins.pretext.joint_embedding import JointEmbedding
 from plugins.pretext.multi_crop import add_local_pairs
 from ssl_pipeline.config import Choice, PretrainConfig, load
@@ -20,12 +21,12 @@ BACKBONE = Choice.model_validate({"name": "resnet_cifar", "depth": 8, "width": 4
 IMAGES, LOCAL, TEMPERATURE = 5, 4, 0.2
 
 
-def make(recipe: str = "simclr", negatives: dict[str, object] | None = None, **options: object) -> JointEmbedding:
+def make(recipe: str = "simclr", negatives: dict[str, object] | None = None, **options: object) -> EmbeddedViews:
     values = {"recipe": recipe, "pretext_task": {"local_views": LOCAL, **options}, "negatives": negatives or {}}
     config = PretrainConfig.model_validate({**CONFIG.model_dump(), **values})
     encoder = build_encoder(REGISTRY, BACKBONE, (0.3,) * 3, (0.3,) * 3, seed=0, size=8)
     task = build_task(REGISTRY, resolve(REGISTRY, config), encoder, seed=0)
-    assert isinstance(task, JointEmbedding)
+    assert isinstance(task, EmbeddedViews)
     return task.train()
 
 

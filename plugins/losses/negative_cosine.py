@@ -1,0 +1,40 @@
+"""Negative cosine: a prediction of one view should point where the other view's target does.
+
+What keeps this from collapsing is around it: a predictor, and targets without gradient or from a slower teacher.
+
+Sources: SimSiam (2011.10566), equations 1 to 4; BYOL (2006.07733), equation 2, is 2 + 2 times this.
+"""
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from ssl_pipeline import hookimpl
+from ssl_pipeline.contrast.similarity import widened
+from ssl_pipeline.types import Register, StepOutput, ViewLoss
+
+
+class NegativeCosine(ViewLoss):
+    """Mean of -cos(p, z) over predictions p and targets z of different views of one image.
+
+    Args:
+        stop_gradient: Whether targets are constants. Without it, and without a teacher, embeddings collapse.
+    """
+
+    def __init__(self, stop_gradient: bool = True):
+        super().__init__()
+        self.stop_gradient = stop_gradient
+
+    def forward(self, predictions: Tensor, targets: Tensor) -> StepOutput:
+        """Mean loss, in [-1, 1], of predictions (V, N, D) and targets (T, N, D)."""
+        towards = targets.detach() if self.stop_gradient else targets
+        first, second = F.normalize(widened(predictions), dim=2), F.normalize(widened(towards), dim=2)
+        cosine = torch.einsum("vnd,tnd->vtn", first, second).mean(dim=2)  # (V, T)
+        others = ~torch.eye(*cosine.shape, dtype=torch.bool, device=cosine.device)
+        return StepOutput(-cosine[others].mean(), {})
+
+
+@hookimpl
+def register_losses(register: Register) -> None:
+    """Add `negative_cosine`."""
+    register("negative_cosine", NegativeCosine)

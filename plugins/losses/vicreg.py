@@ -1,0 +1,64 @@
+"""VICReg: views of one image alike (invariance), dimensions that vary (variance), and independently (covariance).
+
+Source: Bardes et al. 2021 (2105.04906), equations 1 to 6, with the scales of its algorithm 1.
+"""
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from ssl_pipeline import hookimpl
+from ssl_pipeline.contrast.similarity import widened
+from ssl_pipeline.types import Register, StepOutput, ViewLoss
+
+_NO_ZERO = 1e-4  # beside a variance, as in the paper
+
+
+class VICReg(ViewLoss):
+    """λ s(Z, Z') + μ v(Z, Z') + ν c(Z, Z'), with v the mean of two views' terms and c their sum.
+
+    Args:
+        invariance: λ >= 0, of the mean squared difference.
+        variance: μ >= 0, of the hinge of a dimension's standard deviation at 1.
+        covariance: ν >= 0, of the squared covariances of different dimensions, over D.
+    """
+
+    energy_name = "squared_euclidean_distance"
+
+    def __init__(self, invariance: float = 25.0, variance: float = 25.0, covariance: float = 1.0):
+        super().__init__()
+        if min(invariance, variance, covariance) < 0:
+            raise ValueError(
+                f"invariance, variance and covariance must be at least 0, got {invariance}, {variance}, {covariance}"
+            )
+        self.scales = invariance, variance, covariance
+
+    def forward(self, predictions: Tensor, targets: Tensor) -> StepOutput:
+        """The loss of views (V, N, D), N of at least 2, against those T of them that are targets (T, N, D)."""
+        views, towards = widened(predictions), widened(targets)
+        pairs = [(t, v) for t in range(len(towards)) for v in range(t + 1, len(views))]
+        terms = {
+            "invariance": torch.stack([F.mse_loss(towards[t], views[v]) for t, v in pairs]).mean(),
+            "variance": F.relu(1 - (views.var(dim=1) + _NO_ZERO).sqrt()).mean(),
+            "covariance": 2 * torch.stack([_covariance(view) for view in views]).mean(),
+        }
+        loss = sum(scale * term for scale, term in zip(self.scales, terms.values(), strict=True))
+        assert isinstance(loss, Tensor)
+        return StepOutput(loss, {name: term.detach() for name, term in terms.items()})
+
+    def energy(self, first: Tensor, second: Tensor) -> Tensor:
+        """|x - y|² (N,) of unit-norm projections (N, D) and (N, D)."""
+        return (first - second).square().sum(dim=1)
+
+
+def _covariance(view: Tensor) -> Tensor:
+    """The summed squares of the covariances of different dimensions of (N, D), over D."""
+    centred = view - view.mean(dim=0)
+    covariance = centred.T @ centred / (len(view) - 1)
+    return (covariance.square().sum() - covariance.diagonal().square().sum()) / view.shape[1]
+
+
+@hookimpl
+def register_losses(register: Register) -> None:
+    """Add `vicreg`."""
+    register("vicreg", VICReg)

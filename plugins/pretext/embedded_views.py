@@ -1,0 +1,114 @@
+"""What joint embeddings have in common: views encoded, projected, predicted, and taught by a slower copy.
+
+Sources: projector: SimCLR (2002.05709), section 2.1; predictor and rising momentum: BYOL (2006.07733), section 3; local
+views: SwAV (2006.09882), section 3.2.
+"""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from plugins.pretext.multi_crop import stacked
+from ssl_pipeline.models.encoder import Encoder
+from ssl_pipeline.models.heads import ProjectedEnergy, mlp
+from ssl_pipeline.models.teacher import Teacher
+from ssl_pipeline.types import Encoded, Loss, PretextTask, ViewLoss, Views
+
+__all__ = ["EmbeddedViews"]
+
+
+class EmbeddedViews(PretextTask):
+    """Two `global` views, and `local` ones where they are asked for.
+
+    Args:
+        encoder: The encoder to train.
+        loss: Has the energy of pairs of projections.
+        projector: Widths of its layers after the embedding's, the last one being that of a projection, P.
+        last_norm: Whether a batch normalisation without scale and shift follows the projector's last layer.
+        predictor_dim: Width of the hidden layer of a predictor; 0: none.
+        momentum: Of a teacher, in [0, 1); 0: none.
+        momentum_rises: Whether it rises to 1 over the training, by a cosine.
+        local_views: How many; 0: none.
+    """
+
+    energy_head: ProjectedEnergy
+
+    def __init__(
+        self,
+        encoder: Encoder,
+        loss: Loss | ViewLoss,
+        projector: list[int],
+        last_norm: bool,
+        predictor_dim: int,
+        momentum: float,
+        momentum_rises: bool,
+        local_views: int,
+    ):
+        super().__init__()
+        if min(projector) < 1:
+            raise ValueError(f"hidden_dim and out_dim must be at least 1, got {projector[0]} and {projector[-1]}")
+        for name, count in {"predictor_dim": predictor_dim, "local_views": local_views}.items():
+            if count < 0:
+                raise ValueError(f"{name} must be at least 0, got {count}")
+        self.views = {"global": 2} | ({"local": local_views} if local_views else {})
+        self.encoder = encoder
+        loss.fit_to(projector[-1])
+        self.energy_head = ProjectedEnergy(mlp([encoder.embedding_dim, *projector], last_norm=last_norm), loss)
+        out_dim = projector[-1]
+        self.predictor = mlp([out_dim, predictor_dim, out_dim]) if predictor_dim else nn.Identity()
+        taught = {"encoder": encoder, "projector": self.energy_head.projector} if momentum else {}
+        self.teacher = nn.ModuleDict(
+            {name: Teacher(student, momentum, momentum_rises) for name, student in taught.items()}
+        )
+
+    def forward(self, views: Views) -> Encoded:
+        """Encode each kind of views in one pass (N, V, D), global ones by the teacher too where there is one."""
+        encoded = {"embeddings": _encode(self.encoder, views["global"])}
+        if "local" in self.views:
+            encoded["local"] = _encode(self.encoder, views["local"])
+        if self.teacher:
+            encoded["teacher"] = _encode(self.teacher["encoder"], views["global"])
+        return encoded
+
+    def projected(self, encoded: Encoded) -> Tensor:
+        """Projections (2N + L N, P) of first views, second ones, then local ones.
+
+        The projector takes all crops in one pass, as the authors' does: with statistics of each kind's own, its
+        BatchNorms would hide from the loss where local and global views differ as a whole.
+        """
+        kinds = [encoded[kind] for kind in ("embeddings", "local") if kind in encoded]
+        projections: Tensor = self.energy_head.projector(stacked(kinds))
+        return projections
+
+    def taught(self, encoded: Encoded) -> Tensor:
+        """The teacher's projections (2N, P), without gradient."""
+        projections: Tensor = self.teacher["projector"](stacked([encoded["teacher"]]))
+        return projections
+
+    @torch.no_grad()
+    def energies(self, first: Tensor, second: Tensor) -> dict[str, Tensor]:
+        """Mean energies of compatible unit-norm pairs (n, P), and of each with the next image's other view."""
+        compatible = self.energy_head.loss.energy(first, second).mean()
+        incompatible = self.energy_head.loss.energy(first, second.roll(1, dims=0)).mean()
+        return {
+            "energy_compatible": compatible,
+            "energy_incompatible": incompatible,
+            "energy_gap": incompatible - compatible,
+        }
+
+    def after_step(self, progress: float) -> None:
+        """Let the teacher follow the step."""
+        students = {"encoder": self.encoder, "projector": self.energy_head.projector}
+        for name, teacher in self.teacher.items():
+            assert isinstance(teacher, Teacher)
+            teacher.follow(students[name], progress)
+
+    def predict(self, images: Tensor) -> Tensor:
+        """Unit-norm projections (N, P)."""
+        return F.normalize(self.energy_head.projector(self.encoder(images)), dim=1)
+
+
+def _encode(encoder: nn.Module, images: Tensor) -> Tensor:
+    """Embeddings (N, V, D) of views (N, V, 3, S, S)."""
+    embeddings: Tensor = encoder(images.flatten(0, 1)).unflatten(0, images.shape[:2])
+    return embeddings

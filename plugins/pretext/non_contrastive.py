@@ -1,0 +1,79 @@
+"""Joint embedding without negatives: views of one image agree, and something other than negatives prevents collapse.
+
+Sources: BYOL (2006.07733), section 3; SimSiam (2011.10566), section 3; Barlow Twins (2103.03230), section 2; VICReg
+(2105.04906), section 4.
+"""
+
+from collections.abc import Mapping
+
+from torch import Tensor
+from torch.nn import functional as F
+
+from plugins.pretext.embedded_views import EmbeddedViews
+from ssl_pipeline import hookimpl
+from ssl_pipeline.models.encoder import Encoder
+from ssl_pipeline.types import Encoded, Register, StepOutput, ViewLoss
+
+
+class NonContrastive(EmbeddedViews):
+    """Two `global` views, and `local` ones where they are asked for, whose projections a loss holds together.
+
+    Args:
+        encoder: The encoder to train.
+        loss: Of views, without negatives.
+        hidden_dim: Width of the projector's hidden layers.
+        out_dim: Length of a projection.
+        layers: Of the projector, at least 2.
+        last_norm: Whether a batch normalisation without scale and shift follows its last one.
+        predictor_dim: Width of the hidden layer of a predictor; 0: none.
+        momentum: Of a teacher that makes the targets, in [0, 1); 0: none, the views' own projections are.
+        momentum_rises: Whether it rises to 1 over the training, by a cosine.
+        local_views: Smaller views, of a kind of their own, which are no targets; 0: none.
+    """
+
+    def __init__(
+        self,
+        encoder: Encoder,
+        loss: ViewLoss,
+        hidden_dim: int,
+        out_dim: int,
+        layers: int = 2,
+        last_norm: bool = False,
+        predictor_dim: int = 0,
+        momentum: float = 0.0,
+        momentum_rises: bool = True,
+        local_views: int = 0,
+    ):
+        if layers < 2:
+            raise ValueError(f"layers must be at least 2, got {layers}")
+        projector = [*[hidden_dim] * (layers - 1), out_dim]
+        super().__init__(encoder, loss, projector, last_norm, predictor_dim, momentum, momentum_rises, local_views)
+        self.loss = loss
+
+    def compare(self, encoded: Encoded) -> StepOutput:
+        """Hold each view against each other global one of its image."""
+        count = len(encoded["embeddings"])
+
+        def of_views(projections: Tensor) -> Tensor:
+            return projections.reshape(-1, count, projections.shape[1])  # (V, N, P)
+
+        own = self.projected(encoded)
+        targets = of_views(self.taught(encoded) if self.teacher else own[: 2 * count])
+        loss, metrics = self.loss(of_views(self.predictor(own)), targets)
+        first, second = F.normalize(of_views(own.detach())[:2], dim=2)
+        return StepOutput(loss, {**metrics, **self.energies(first, second)})
+
+    def after_step(self, progress: float) -> None:
+        """Let the teacher and the loss follow the step."""
+        super().after_step(progress)
+        self.loss.after_step(progress)
+
+    def diagnose(self, figures: Mapping[str, float]) -> list[str]:
+        """What the loss finds wrong."""
+        return self.loss.diagnose(figures)
+
+
+@hookimpl
+def register_pretext_tasks(register: Register) -> None:
+    """Add `non_contrastive`."""
+    register("non_contrastive", NonContrastive)

@@ -1,0 +1,151 @@
+"""Losses without negatives against their papers' formulas in float64, and against lightly's."""
+
+import pytest
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from plugins import load_registry
+from plugins.losses.barlow_twins import BarlowTwins
+from plugins.losses.negative_cosine import NegativeCosine
+from plugins.losses.vicreg import VICReg
+from ssl_pipeline.config import Choice
+from ssl_pipeline.errors import ConfigError
+from ssl_pipeline.models.rebuild import build_task
+from ssl_pipeline.recipes import Recipe
+from ssl_pipeline.testing.material import make_views, small_encoder
+
+
+def both(first: Tensor, second: Tensor) -> Tensor:
+    return torch.stack([first, second])
+
+
+def cosine(first: Tensor, second: Tensor) -> Tensor:
+    return ((first * second).sum(1) / first.norm(dim=1) / second.norm(dim=1)).mean()
+
+
+def barlow(first: Tensor, second: Tensor) -> Tensor:
+    n, d = first.shape
+    one, two = ((view - view.mean(0)) / (view.var(0, correction=0) + 1e-5).sqrt() for view in (first, second))
+    total = torch.zeros((), dtype=first.dtype)
+    for i in range(d):
+        for j in range(d):
+            c = (one[:, i] * two[:, j]).sum() / n
+            total = total + ((1 - c) ** 2 if i == j else 0.01 * c**2)
+    return total
+
+
+def vicreg(first: Tensor, second: Tensor) -> Tensor:
+    total = 20 * (first - second).pow(2).mean()
+    for view in (first, second):
+        total = total + 30 * (1 - (view.var(0) + 1e-4).sqrt()).clamp(min=0).mean() / 2
+        off = torch.cov(view.T)
+        off = off - off.diag().diag()
+        total = total + 2 * off.pow(2).sum() / view.shape[1]
+    return total
+
+
+FORMULAS = {
+    "negative_cosine": (NegativeCosine(stop_gradient=False), lambda a, b: -cosine(a, b)),
+    "barlow_twins": (BarlowTwins(redundancy=0.01), barlow),
+    "vicreg": (VICReg(20.0, 30.0, 2.0), vicreg),
+}
+
+
+@pytest.mark.parametrize("n", [5, 40])
+@pytest.mark.parametrize("name", FORMULAS)
+def test_loss_and_gradient_are_the_paper_s_formula(name: str, n: int, pairs, same):
+    loss, formula = FORMULAS[name]
+    leaves = pairs(n)
+    same(loss(both(*leaves), both(*leaves)).loss, formula(*leaves), leaves)
+
+
+@pytest.mark.parametrize("name", FORMULAS)
+def test_loss_and_gradient_are_lightly_s(name: str, pairs, same):
+    from lightly.loss import BarlowTwinsLoss, NegativeCosineSimilarity, VICRegLoss
+
+    leaves = pairs(30)
+    peers = {
+        "negative_cosine": NegativeCosineSimilarity(),
+        "barlow_twins": BarlowTwinsLoss(lambda_param=0.01),
+        "vicreg": VICRegLoss(lambda_param=20.0, mu_param=30.0, nu_param=2.0),
+    }
+    # lightly divides by another standard deviation beside another epsilon
+    same(FORMULAS[name][0](both(*leaves), both(*leaves)).loss, peers[name](*leaves), leaves, 1e-6)
+
+
+def test_targets_are_constants_unless_asked_otherwise(pairs):
+    predictions, targets = both(*pairs(6)), both(*pairs(7)).narrow(1, 0, 6)
+    for stops in (True, False):
+        loss = NegativeCosine(stop_gradient=stops)(predictions, targets).loss
+        found = torch.autograd.grad(loss, targets, allow_unused=True)[0]
+        assert (found is None) == stops
+
+
+@pytest.mark.parametrize("name", FORMULAS)
+def test_local_views_are_held_against_both_global_ones(name: str, pairs):
+    loss = FORMULAS[name][0]
+    first, second = pairs(9)
+    local = first.flip(0) + 0.1
+    predictions, targets = torch.stack([first, second, local]), both(first, second)
+    found = loss(predictions, targets)
+    if name == "negative_cosine":
+        terms = [(second, first), (first, second), (local, first), (local, second)]
+        wanted = -sum(cosine(*term) for term in terms) / 4
+        assert found.loss.item() == pytest.approx(wanted.item())
+        return
+    terms = [(first, second), (first, local), (second, local)]
+    each = [loss(both(*term), both(*term)).loss for term in terms]  # of three views each is in two pairs
+    assert found.loss.item() == pytest.approx((sum(each) / 3).item())
+
+
+def recipe(loss: Choice, **options: object) -> Recipe:
+    task = Choice(name="non_contrastive", hidden_dim=16, out_dim=8, **options)
+    return Recipe(name="mine", pretext_task=task, loss=loss)
+
+
+@pytest.mark.parametrize("options", [{}, {"predictor_dim": 8}, {"predictor_dim": 8, "momentum": 0.9}])
+def test_targets_are_the_teacher_s_projections_or_the_views_own(options: dict[str, object]):
+    task = build_task(load_registry(), recipe(Choice(name="negative_cosine"), **options), small_encoder(0), 0).train()
+    with torch.no_grad():
+        for weight in task.encoder.parameters():
+            weight.mul_(1.1)  # no longer what the teacher was copied from
+    views = make_views(task, 12, 16)
+    embeddings = task.encoder(views["global"].transpose(0, 1).flatten(0, 1))
+    own = task.energy_head.projector(embeddings)
+    targets = own
+    if "momentum" in options:
+        taught = task.teacher["encoder"](views["global"].transpose(0, 1).flatten(0, 1))
+        targets = task.teacher["projector"](taught)
+    predictions = F.normalize(task.predictor(own), dim=1)
+    wanted = -(predictions * F.normalize(targets, dim=1).roll(12, dims=0)).sum(1).mean()
+    assert task.compare(task(views)).loss.item() == pytest.approx(wanted.item(), rel=1e-5)
+
+
+def test_a_loss_of_the_other_kind_is_refused():
+    with pytest.raises(
+        ConfigError, match=r"'info_nce' does not go with pretext task 'non_contrastive', which .* without"
+    ):
+        build_task(load_registry(), recipe(Choice(name="info_nce", temperature=0.2)), small_encoder(0), 0)
+    joint = Recipe(
+        name="mine",
+        pretext_task=Choice(name="joint_embedding", hidden_dim=16, out_dim=8),
+        loss=Choice(name="vicreg"),
+        negatives=Choice(name="in_batch"),
+    )
+    with pytest.raises(
+        ConfigError, match=r"'vicreg' does not go with pretext task 'joint_embedding', .* with negatives"
+    ):
+        build_task(load_registry(), joint, small_encoder(0), 0)
+
+
+@pytest.mark.parametrize(
+    ("factory", "options", "message"),
+    [
+        (BarlowTwins, {"redundancy": 0.0}, "redundancy must be greater than 0, got 0.0"),
+        (VICReg, {"variance": -1.0}, "must be at least 0, got 25.0, -1.0, 1.0"),
+    ],
+)
+def test_values_out_of_range_are_refused(factory, options, message):
+    with pytest.raises(ValueError, match=message):
+        factory(**options)
