@@ -24,6 +24,7 @@ CASES: dict[tuple[str, str], list[dict[str, Any]]] = {
     ("loss", "alignment_uniformity"): [{}],
     ("loss", "barlow_twins"): [{}],
     ("loss", "decoupled"): [{"temperature": 0.2}, {"temperature": 0.2, "sigma": 0.5}],
+    ("loss", "dino"): [{"prototypes": 12, "momentum": 0.99}],
     ("loss", "energy"): [
         {"functional": "contrastive"},
         {"functional": "square_exponential", "energy": "cosine"},
@@ -36,6 +37,7 @@ CASES: dict[tuple[str, str], list[dict[str, Any]]] = {
     ("loss", "negative_cosine"): [{}],
     ("loss", "sigmoid"): [{"bias": -6.0}],
     ("loss", "spectral"): [{"radius": 10.0}],
+    ("loss", "swav"): [{"prototypes": 12}, {"prototypes": 12, "queue_size": 24}],
     ("loss", "triplet"): [{"margin": 0.3}, {"margin": 0.3, "distance": "squared_euclidean", "soft": True}],
     ("loss", "truncated_triplet"): [{"margin": 0.5, "rank": 3, "band": 2}],
     ("loss", "vicreg"): [{}],

@@ -1,0 +1,94 @@
+"""DINO: a student has to say which prototypes its slowly moving teacher sees in another view.
+
+The teacher's scores are centred, which keeps it from seeing one prototype everywhere, and sharpened, which keeps it
+from seeing all of them alike.
+
+Source: Caron et al. 2021 (2104.14294), equations 2 to 4 and algorithm 1.
+"""
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from plugins.losses.prototypes import Prototypes, cross_entropy, prototype_figures, unused_prototypes
+from ssl_pipeline import hookimpl
+from ssl_pipeline.models.teacher import Teacher
+from ssl_pipeline.types import Register, StepOutput, ViewLoss
+
+
+class DINO(ViewLoss):
+    """Mean cross-entropy in nats of the student's softmax over prototypes and the teacher's, of another view.
+
+    Args:
+        prototypes: K; the paper's output dimension.
+        temperature: The student's, > 0.
+        teacher_temperature: > 0, below the student's: sharpening.
+        center_momentum: Of the mean of the teacher's scores, which is taken off them, in [0, 1); 1: no centring.
+        momentum: Of the teacher's prototypes, in [0, 1), rising to 1: the task's own.
+        frozen: Share of the training before prototypes learn, in [0, 1).
+    """
+
+    prototypes: Prototypes
+    teacher: Teacher
+    center: Tensor
+    progress: Tensor
+
+    def __init__(
+        self,
+        prototypes: int,
+        temperature: float = 0.1,
+        teacher_temperature: float = 0.04,
+        center_momentum: float = 0.9,
+        momentum: float = 0.996,
+        frozen: float = 0.01,
+    ):
+        super().__init__()
+        if prototypes < 2:
+            raise ValueError(f"prototypes must be at least 2, got {prototypes}")
+        if min(temperature, teacher_temperature) <= 0:
+            raise ValueError(
+                f"temperature and teacher_temperature must be greater than 0, got {temperature}, {teacher_temperature}"
+            )
+        if not 0 <= center_momentum <= 1:
+            raise ValueError(f"center_momentum must lie in [0, 1], got {center_momentum}")
+        if not 0 <= frozen < 1:
+            raise ValueError(f"frozen must lie in [0, 1), got {frozen}")
+        self.count, self.temperature, self.teacher_temperature = prototypes, temperature, teacher_temperature
+        self.center_momentum, self.momentum, self.frozen = center_momentum, momentum, frozen
+        self.register_buffer("center", torch.zeros(prototypes))
+        self.register_buffer("progress", torch.tensor(0.0))
+        self._pending: Tensor | None = None
+
+    def fit_to(self, dim: int) -> None:
+        """Draw the prototypes, and copy them."""
+        self.prototypes = Prototypes(self.count, dim)
+        self.teacher = Teacher(self.prototypes, self.momentum, rising=True)
+
+    def forward(self, predictions: Tensor, targets: Tensor) -> StepOutput:
+        """The loss of the student's views (V, N, D) and the teacher's (T, N, D)."""
+        scores = self.prototypes(predictions, learns=bool(self.progress >= self.frozen))
+        taught = self.teacher(targets)
+        self._pending = taught.mean(dim=(0, 1))
+        seen = torch.softmax((taught - self.center) / self.teacher_temperature, dim=2)
+        loss = cross_entropy(seen, torch.log_softmax(scores / self.temperature, dim=2))
+        return StepOutput(loss, prototype_figures(seen))
+
+    @torch.no_grad()
+    def after_step(self, progress: float) -> None:
+        """Let the centre and the teacher's prototypes follow."""
+        if self._pending is not None:
+            self.center.lerp_(self._pending.to(self.center.dtype), 1 - self.center_momentum)
+        self._pending = None
+        self.teacher.follow(self.prototypes, progress)
+        self.progress.fill_(progress)
+
+    def diagnose(self, figures: Mapping[str, float]) -> list[str]:
+        """Prototypes of which few are used, or all alike."""
+        return unused_prototypes(figures, self.count)
+
+
+@hookimpl
+def register_losses(register: Register) -> None:
+    """Add `dino`."""
+    register("dino", DINO)

@@ -1,0 +1,67 @@
+"""Prototypes: directions that projections are assigned to, the same for all views."""
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ssl_pipeline.contrast.similarity import widened
+
+__all__ = ["Prototypes", "cross_entropy", "prototype_figures", "unused_prototypes"]
+
+_FEW = 0.1  # share of the prototypes, below which the rest are idle
+
+
+class Prototypes(nn.Module):
+    """Cosines of vectors to learned directions.
+
+    Args:
+        count: K, how many directions.
+        dim: D, their length.
+    """
+
+    def __init__(self, count: int, dim: int):
+        super().__init__()
+        self.directions = nn.Parameter(F.normalize(torch.randn(count, dim), dim=1))
+
+    def forward(self, vectors: Tensor, learns: bool = True) -> Tensor:
+        """Cosines (..., K), at least float32, of vectors (..., D) of any length; `learns`: the directions, too."""
+        directions = self.directions if learns else self.directions.detach()
+        return F.linear(F.normalize(widened(vectors), dim=-1), F.normalize(directions, dim=1))
+
+
+def cross_entropy(assigned: Tensor, log_probability: Tensor) -> Tensor:
+    """Mean of -Σ q log p over images and over pairs of a target (T, N, K) and another view (V, N, K)."""
+    found = -torch.einsum("tnk,vnk->tv", assigned, log_probability) / assigned.shape[1]
+    return found[~torch.eye(*found.shape, dtype=torch.bool, device=found.device)].mean()
+
+
+@torch.no_grad()
+def prototype_figures(assigned: Tensor) -> dict[str, Tensor]:
+    """How many prototypes a batch uses and an image uses, each the exponential of an entropy: from 1 to K.
+
+    Args:
+        assigned: (T, N, K), each image's shares, which sum to 1.
+    """
+    of_batch, of_image = assigned.mean(dim=(0, 1)), assigned
+    return {
+        "prototypes_used": torch.special.entr(of_batch).sum().exp(),
+        "prototypes_of_an_image": torch.special.entr(of_image).sum(dim=2).mean().exp(),
+    }
+
+
+def unused_prototypes(figures: Mapping[str, float], count: int) -> list[str]:
+    """Whether all images get the same few prototypes, or each of them all alike."""
+    used, of_image = figures["prototypes_used"], figures["prototypes_of_an_image"]
+    if used < max(2.0, _FEW * count):
+        return [
+            f"prototype collapse: a batch uses {used:.1f} of {count} prototypes. Spread assignments more evenly: "
+            "pretrain.loss: {iterations: 3} of swav, {center_momentum: 0.9} of dino; or raise pretrain.batch_size."
+        ]
+    if of_image > (1 - _FEW) * count:
+        return [
+            f"prototype collapse: each image belongs to {of_image:.0f} of {count} prototypes alike. Lower "
+            "pretrain.loss: {epsilon: ...} or {teacher_temperature: ...}."
+        ]
+    return []

@@ -1,0 +1,115 @@
+"""SwAV: the prototypes that one view is assigned to have to be predicted from another one.
+
+Assignments fill all prototypes evenly, which rules out that all images get the same one.
+
+Source: Caron et al. 2020 (2006.09882), equations 1 to 5; the queue: section 3.1.
+"""
+
+import math
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+from plugins.losses.prototypes import Prototypes, cross_entropy, prototype_figures, unused_prototypes
+from ssl_pipeline import hookimpl
+from ssl_pipeline.models.memory import Memory
+from ssl_pipeline.types import Register, StepOutput, ViewLoss
+
+_TARGETS = 2  # global views
+
+
+class SwAV(ViewLoss):
+    """Mean cross-entropy in nats of a view's softmax over prototypes and another view's assignment.
+
+    Args:
+        prototypes: K, some times the number of classes.
+        temperature: Of the softmax, > 0.
+        epsilon: Of the assignment, > 0: how soft it is.
+        iterations: Of Sinkhorn and Knopp's algorithm; 0: a plain softmax, which collapses.
+        queue_size: Past projections of each view that are assigned beside the batch's, where a batch has fewer images
+            than there are prototypes; 0: none.
+        frozen: Share of the training before prototypes learn, in [0, 1).
+    """
+
+    prototypes: Prototypes
+    progress: Tensor
+
+    def __init__(
+        self,
+        prototypes: int,
+        temperature: float = 0.1,
+        epsilon: float = 0.05,
+        iterations: int = 3,
+        queue_size: int = 0,
+        frozen: float = 0.01,
+    ):
+        super().__init__()
+        if prototypes < 2:
+            raise ValueError(f"prototypes must be at least 2, got {prototypes}")
+        if min(temperature, epsilon) <= 0:
+            raise ValueError(f"temperature and epsilon must be greater than 0, got {temperature} and {epsilon}")
+        if min(iterations, queue_size) < 0:
+            raise ValueError(f"iterations and queue_size must be at least 0, got {iterations} and {queue_size}")
+        if not 0 <= frozen < 1:
+            raise ValueError(f"frozen must lie in [0, 1), got {frozen}")
+        self.count, self.temperature, self.epsilon = prototypes, temperature, epsilon
+        self.iterations, self.frozen = iterations, frozen
+        self.queue_size = queue_size
+        self.queues = nn.ModuleList(Memory(queue_size) for _ in range(_TARGETS if queue_size else 0))
+        self.register_buffer("progress", torch.tensor(0.0))
+        self._pending: Tensor | None = None
+
+    def fit_to(self, dim: int) -> None:
+        """Draw the prototypes."""
+        self.prototypes = Prototypes(self.count, dim)
+
+    def forward(self, predictions: Tensor, targets: Tensor) -> StepOutput:
+        """The loss of views (V, N, D) and of those that are assigned (T, N, D)."""
+        scores = self.prototypes(predictions, learns=bool(self.progress >= self.frozen))
+        assigned = torch.stack([self._assign(view, number) for number, view in enumerate(targets.detach())])
+        self._pending = targets.detach()
+        loss = cross_entropy(assigned, torch.log_softmax(scores / self.temperature, dim=2))
+        return StepOutput(loss, prototype_figures(assigned))
+
+    @torch.no_grad()
+    def _assign(self, view: Tensor, number: int) -> Tensor:
+        """Shares (N, K) of prototypes in each image of a view (N, D)."""
+        images = len(view)
+        past = self._queues()[number].held() if self.queue_size else view[:0]
+        if len(past) == self.queue_size:
+            view = torch.cat([view, past.to(view.dtype)])
+        return sinkhorn(self.prototypes(view) / self.epsilon, self.iterations)[:images]
+
+    def _queues(self) -> list[Memory]:
+        return [queue for queue in self.queues if isinstance(queue, Memory)]
+
+    def after_step(self, progress: float) -> None:
+        """Fill the queues."""
+        if self._pending is not None:
+            for queue, view in zip(self._queues(), self._pending, strict=False):  # none, without queues
+                queue.push(view)
+        self._pending = None
+        self.progress.fill_(progress)
+
+    def diagnose(self, figures: Mapping[str, float]) -> list[str]:
+        """Prototypes of which few are used."""
+        return unused_prototypes(figures, self.count)
+
+
+def sinkhorn(logits: Tensor, iterations: int) -> Tensor:
+    """Rows (N, K) that sum to 1, of exponentials scaled so that all columns come to sum to N / K.
+
+    In logarithms, since exp(1 / 0.05) has no room in half precision. Without iterations this is a softmax.
+    """
+    images, count = logits.shape
+    for _ in range(iterations):
+        logits = logits - logits.logsumexp(dim=0, keepdim=True) - math.log(count)
+        logits = logits - logits.logsumexp(dim=1, keepdim=True) - math.log(images)
+    return torch.softmax(logits, dim=1)
+
+
+@hookimpl
+def register_losses(register: Register) -> None:
+    """Add `swav`."""
+    register("swav", SwAV)
