@@ -21,6 +21,8 @@ BUILTIN = (
     "plugins.losses.negative_cosine",
     "plugins.losses.barlow_twins",
     "plugins.losses.vicreg",
+    "plugins.losses.w_mse",
+    "plugins.losses.coding_rate",
     "plugins.losses.swav",
     "plugins.losses.dino",
     "plugins.negatives.in_batch",

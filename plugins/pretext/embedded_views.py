@@ -18,7 +18,7 @@ __all__ = ["EmbeddedViews"]
 
 
 class EmbeddedViews(PretextTask):
-    """Two `global` views, and `local` ones where they are asked for.
+    """Some `global` views, and `local` ones where they are asked for.
 
     Args:
         encoder: The encoder to train.
@@ -28,7 +28,8 @@ class EmbeddedViews(PretextTask):
         predictor_dim: Width of the hidden layer of a predictor; 0: none.
         momentum: Of a teacher, in [0, 1); 0: none.
         momentum_rises: Whether it rises to 1 over the training, by a cosine.
-        local_views: How many; 0: none.
+        global_views: G, at least 2.
+        local_views: L; 0: none.
     """
 
     energy_head: ProjectedEnergy
@@ -42,6 +43,7 @@ class EmbeddedViews(PretextTask):
         predictor_dim: int,
         momentum: float,
         momentum_rises: bool,
+        global_views: int,
         local_views: int,
     ):
         super().__init__()
@@ -50,7 +52,9 @@ class EmbeddedViews(PretextTask):
         for name, count in {"predictor_dim": predictor_dim, "local_views": local_views}.items():
             if count < 0:
                 raise ValueError(f"{name} must be at least 0, got {count}")
-        self.views = {"global": 2} | ({"local": local_views} if local_views else {})
+        if global_views < 2:
+            raise ValueError(f"global_views must be at least 2, got {global_views}")
+        self.views = {"global": global_views} | ({"local": local_views} if local_views else {})
         self.encoder = encoder
         loss.fit_to(projector[-1])
         self.energy_head = ProjectedEnergy(mlp([encoder.embedding_dim, *projector], last_norm=last_norm), loss)
@@ -71,7 +75,7 @@ class EmbeddedViews(PretextTask):
         return encoded
 
     def projected(self, encoded: Encoded) -> Tensor:
-        """Projections (2N + L N, P) of first views, second ones, then local ones.
+        """Projections (G N + L N, P) of first views, second ones, ..., then local ones.
 
         The projector takes all crops in one pass, as the authors' does: with statistics of each kind's own, its
         BatchNorms would hide from the loss where local and global views differ as a whole.
@@ -81,7 +85,7 @@ class EmbeddedViews(PretextTask):
         return projections
 
     def taught(self, encoded: Encoded) -> Tensor:
-        """The teacher's projections (2N, P), without gradient."""
+        """The teacher's projections (G N, P), without gradient."""
         projections: Tensor = self.teacher["projector"](stacked([encoded["teacher"]]))
         return projections
 

@@ -59,7 +59,7 @@ class JointEmbedding(EmbeddedViews):
         if momentum and neighbours:
             raise ValueError("momentum and neighbours cannot go together: a neighbour is already without gradient")
         super().__init__(
-            encoder, loss, [hidden_dim, out_dim], True, predictor_dim, momentum, momentum_rises, local_views
+            encoder, loss, [hidden_dim, out_dim], True, predictor_dim, momentum, momentum_rises, 2, local_views
         )
         self.loss, self.negatives = loss, negatives
         self.symmetric = symmetric

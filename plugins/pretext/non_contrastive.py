@@ -1,7 +1,7 @@
 """Joint embedding without negatives: views of one image agree, and something other than negatives prevents collapse.
 
 Sources: BYOL (2006.07733), section 3; SimSiam (2011.10566), section 3; Barlow Twins (2103.03230), section 2; VICReg
-(2105.04906), section 4.
+(2105.04906), section 4; many global views: EMP-SSL (2304.03977), section 2.
 """
 
 from collections.abc import Mapping
@@ -16,7 +16,7 @@ from ssl_pipeline.types import Encoded, Register, StepOutput, ViewLoss
 
 
 class NonContrastive(EmbeddedViews):
-    """Two `global` views, and `local` ones where they are asked for, whose projections a loss holds together.
+    """Some `global` views, and `local` ones where they are asked for, whose projections a loss holds together.
 
     Args:
         encoder: The encoder to train.
@@ -28,6 +28,7 @@ class NonContrastive(EmbeddedViews):
         predictor_dim: Width of the hidden layer of a predictor; 0: none.
         momentum: Of a teacher that makes the targets, in [0, 1); 0: none, the views' own projections are.
         momentum_rises: Whether it rises to 1 over the training, by a cosine.
+        global_views: At least 2.
         local_views: Smaller views, of a kind of their own, which are no targets; 0: none.
     """
 
@@ -42,12 +43,15 @@ class NonContrastive(EmbeddedViews):
         predictor_dim: int = 0,
         momentum: float = 0.0,
         momentum_rises: bool = True,
+        global_views: int = 2,
         local_views: int = 0,
     ):
         if layers < 2:
             raise ValueError(f"layers must be at least 2, got {layers}")
         projector = [*[hidden_dim] * (layers - 1), out_dim]
-        super().__init__(encoder, loss, projector, last_norm, predictor_dim, momentum, momentum_rises, local_views)
+        super().__init__(
+            encoder, loss, projector, last_norm, predictor_dim, momentum, momentum_rises, global_views, local_views
+        )
         self.loss = loss
 
     def compare(self, encoded: Encoded) -> StepOutput:
@@ -58,7 +62,7 @@ class NonContrastive(EmbeddedViews):
             return projections.reshape(-1, count, projections.shape[1])  # (V, N, P)
 
         own = self.projected(encoded)
-        targets = of_views(self.taught(encoded) if self.teacher else own[: 2 * count])
+        targets = of_views(self.taught(encoded) if self.teacher else own[: self.views["global"] * count])
         loss, metrics = self.loss(of_views(self.predictor(own)), targets)
         first, second = F.normalize(of_views(own.detach())[:2], dim=2)
         return StepOutput(loss, {**metrics, **self.energies(first, second)})

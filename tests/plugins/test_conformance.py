@@ -17,12 +17,13 @@ CASES: dict[tuple[str, str], list[dict[str, Any]]] = {
         JOINT | {"neighbours": 96},
     ],
     ("pretext_task", "non_contrastive"): [
-        JOINT,
+        JOINT | {"global_views": 3},
         JOINT | {"predictor_dim": 32, "momentum": 0.9, "layers": 3, "last_norm": True, "local_views": 2},
     ],
     ("pretext_task", "rotation"): [{}],
     ("loss", "alignment_uniformity"): [{}],
     ("loss", "barlow_twins"): [{}],
+    ("loss", "coding_rate"): [{}],
     ("loss", "decoupled"): [{"temperature": 0.2}, {"temperature": 0.2, "sigma": 0.5}],
     ("loss", "dino"): [{"prototypes": 12, "momentum": 0.99}],
     ("loss", "energy"): [
@@ -41,6 +42,7 @@ CASES: dict[tuple[str, str], list[dict[str, Any]]] = {
     ("loss", "triplet"): [{"margin": 0.3}, {"margin": 0.3, "distance": "squared_euclidean", "soft": True}],
     ("loss", "truncated_triplet"): [{"margin": 0.5, "rank": 3, "band": 2}],
     ("loss", "vicreg"): [{}],
+    ("loss", "w_mse"): [{"shrinkage": 0.1}],
     ("negatives", "cross_batch"): [{"memory_size": 96}],
     ("negatives", "debiased"): [{"class_prior": 0.1}],
     ("negatives", "false_negative"): [{"count": 2}, {"count": 2, "threshold": 0.5, "mode": "attract"}],

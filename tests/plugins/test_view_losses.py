@@ -7,8 +7,10 @@ from torch.nn import functional as F
 
 from plugins import load_registry
 from plugins.losses.barlow_twins import BarlowTwins
+from plugins.losses.coding_rate import CodingRate
 from plugins.losses.negative_cosine import NegativeCosine
 from plugins.losses.vicreg import VICReg
+from plugins.losses.w_mse import WMSE
 from ssl_pipeline.config import Choice
 from ssl_pipeline.errors import ConfigError
 from ssl_pipeline.models.rebuild import build_task
@@ -18,6 +20,10 @@ from ssl_pipeline.testing.material import make_views, small_encoder
 
 def both(first: Tensor, second: Tensor) -> Tensor:
     return torch.stack([first, second])
+
+
+def unit(first: Tensor, second: Tensor) -> Tensor:
+    return F.normalize(both(first, second), dim=2)
 
 
 def cosine(first: Tensor, second: Tensor) -> Tensor:
@@ -45,14 +51,37 @@ def vicreg(first: Tensor, second: Tensor) -> Tensor:
     return total
 
 
+def whitened(view: Tensor) -> Tensor:
+    covariance = torch.cov(view.T)
+    return (view - view.mean(0)) @ torch.linalg.inv(torch.linalg.cholesky(covariance)).T
+
+
+def w_mse(first: Tensor, second: Tensor) -> Tensor:
+    halves = [(first[:20], second[:20]), (first[20:40], second[20:40])]
+    return sum(2 - 2 * cosine(whitened(one), whitened(other)) for one, other in halves) / 2
+
+
+def coding_rate(first: Tensor, second: Tensor) -> Tensor:
+    unit = [F.normalize(view, dim=1) for view in (first, second)]
+    n, d = first.shape
+    mean = (unit[0] + unit[1]) / 2
+    total = torch.zeros((), dtype=first.dtype)
+    for view in unit:
+        rate = torch.log(torch.linalg.det(torch.eye(d, dtype=view.dtype) + d / (n * 0.3) * view.T @ view)) / 2
+        total = total - rate / 2 - 50 * cosine(view, mean) / 2
+    return total
+
+
 FORMULAS = {
     "negative_cosine": (NegativeCosine(stop_gradient=False), lambda a, b: -cosine(a, b)),
     "barlow_twins": (BarlowTwins(redundancy=0.01), barlow),
     "vicreg": (VICReg(20.0, 30.0, 2.0), vicreg),
+    "w_mse": (WMSE(sub_batch=20), w_mse),
+    "coding_rate": (CodingRate(0.3, 50.0), coding_rate),
 }
 
 
-@pytest.mark.parametrize("n", [5, 40])
+@pytest.mark.parametrize("n", [40, 43])
 @pytest.mark.parametrize("name", FORMULAS)
 def test_loss_and_gradient_are_the_paper_s_formula(name: str, n: int, pairs, same):
     loss, formula = FORMULAS[name]
@@ -62,16 +91,24 @@ def test_loss_and_gradient_are_the_paper_s_formula(name: str, n: int, pairs, sam
 
 @pytest.mark.parametrize("name", FORMULAS)
 def test_loss_and_gradient_are_lightly_s(name: str, pairs, same):
-    from lightly.loss import BarlowTwinsLoss, NegativeCosineSimilarity, VICRegLoss
+    from lightly.loss import BarlowTwinsLoss, NegativeCosineSimilarity, VICRegLoss, WMSELoss
+    from lightly.loss.emp_ssl_loss import invariance_loss, tcr_loss
 
-    leaves = pairs(30)
+    leaves = pairs(40)
     peers = {
+        # its permutation of a batch that is whitened as a whole changes nothing
+        "w_mse": lambda first, second: WMSELoss(8, w_size=40, track_running_stats=False)(torch.cat([first, second])),
+        # its EMPSSLLoss adds the rate, which the paper and the authors' code take off
+        "coding_rate": lambda first, second: (
+            50 * invariance_loss(unit(first, second)) - tcr_loss(unit(first, second), 0.3)
+        ),
         "negative_cosine": NegativeCosineSimilarity(),
         "barlow_twins": BarlowTwinsLoss(lambda_param=0.01),
         "vicreg": VICRegLoss(lambda_param=20.0, mu_param=30.0, nu_param=2.0),
     }
     # lightly divides by another standard deviation beside another epsilon
-    same(FORMULAS[name][0](both(*leaves), both(*leaves)).loss, peers[name](*leaves), leaves, 1e-6)
+    loss = WMSE() if name == "w_mse" else FORMULAS[name][0]
+    same(loss(both(*leaves), both(*leaves)).loss, peers[name](*leaves), leaves, 1e-6)
 
 
 def test_targets_are_constants_unless_asked_otherwise(pairs):
@@ -82,9 +119,9 @@ def test_targets_are_constants_unless_asked_otherwise(pairs):
         assert (found is None) == stops
 
 
-@pytest.mark.parametrize("name", FORMULAS)
+@pytest.mark.parametrize("name", sorted(set(FORMULAS) - {"coding_rate"}))  # which takes all views at once
 def test_local_views_are_held_against_both_global_ones(name: str, pairs):
-    loss = FORMULAS[name][0]
+    loss = WMSE(shrinkage=0.1) if name == "w_mse" else FORMULAS[name][0]
     first, second = pairs(9)
     local = first.flip(0) + 0.1
     predictions, targets = torch.stack([first, second, local]), both(first, second)
@@ -122,6 +159,12 @@ def test_targets_are_the_teacher_s_projections_or_the_views_own(options: dict[st
     assert task.compare(task(views)).loss.item() == pytest.approx(wanted.item(), rel=1e-5)
 
 
+def test_too_few_images_to_whiten_are_refused_with_what_to_do(pairs):
+    leaves = pairs(8)
+    with pytest.raises(ConfigError, match=r"'w_mse': 8 images are whitened together, and have 8 dimensions. Raise"):
+        WMSE()(both(*leaves), both(*leaves))
+
+
 def test_a_loss_of_the_other_kind_is_refused():
     with pytest.raises(
         ConfigError, match=r"'info_nce' does not go with pretext task 'non_contrastive', which .* without"
@@ -143,6 +186,10 @@ def test_a_loss_of_the_other_kind_is_refused():
     ("factory", "options", "message"),
     [
         (BarlowTwins, {"redundancy": 0.0}, "redundancy must be greater than 0, got 0.0"),
+        (WMSE, {"sub_batch": -1}, "sub_batch must be at least 0, got -1"),
+        (WMSE, {"shrinkage": 1.0}, r"shrinkage must lie in \[0, 1\), got 1.0"),
+        (CodingRate, {"distortion": 0.0}, "distortion must be greater than 0, got 0.0"),
+        (CodingRate, {"invariance": -1.0}, "invariance must be at least 0, got -1.0"),
         (VICReg, {"variance": -1.0}, "must be at least 0, got 25.0, -1.0, 1.0"),
     ],
 )

@@ -1,0 +1,66 @@
+"""W-MSE: views are compared after whitening, which leaves no way to be all alike.
+
+Source: Ermolov et al. 2021 (2007.06346), equations 3 to 6.
+"""
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from ssl_pipeline import hookimpl
+from ssl_pipeline.contrast.similarity import widened
+from ssl_pipeline.errors import ConfigError
+from ssl_pipeline.types import Register, StepOutput, ViewLoss
+
+
+class WMSE(ViewLoss):
+    """Mean of 2 - 2 cos of two views of an image, whose projections are whitened, each view by itself.
+
+    Args:
+        sub_batch: Images that are whitened together, which should be twice the length of a projection; what is left
+            over is left out. 0: the whole batch.
+        shrinkage: Share of the identity in the covariance, in [0, 1).
+    """
+
+    def __init__(self, sub_batch: int = 0, shrinkage: float = 0.0):
+        super().__init__()
+        if sub_batch < 0:
+            raise ValueError(f"sub_batch must be at least 0, got {sub_batch}")
+        if not 0 <= shrinkage < 1:
+            raise ValueError(f"shrinkage must lie in [0, 1), got {shrinkage}")
+        self.sub_batch, self.shrinkage = sub_batch, shrinkage
+
+    def forward(self, predictions: Tensor, targets: Tensor) -> StepOutput:
+        """Mean over pairs of a target (T, N, D) and a later view (V, N, D).
+
+        Raises:
+            ConfigError: There are no more images than dimensions, so that no covariance can be inverted.
+        """
+        first, second = (F.normalize(self._whitened(views), dim=2) for views in (targets, predictions))
+        cosine = torch.einsum("tnd,vnd->tv", first, second) / first.shape[1]
+        later = torch.ones_like(cosine, dtype=torch.bool).triu(diagonal=1)
+        return StepOutput(2 - 2 * cosine[later].mean(), {})
+
+    def _whitened(self, views: Tensor) -> Tensor:
+        """Views (V, M, D) of the M images that fill sub-batches, of (V, N, D)."""
+        images, dim = views.shape[1:]
+        size = min(self.sub_batch or images, images)
+        if size <= dim and not self.shrinkage:
+            raise ConfigError(
+                f"pretrain.loss 'w_mse': {size} images are whitened together, and have {dim} dimensions. Raise "
+                "pretrain.batch_size or the loss's sub_batch to twice as many, lower pretrain.pretext_task: {out_dim: "
+                "...}, or set the loss's shrinkage."
+            )
+        parts = widened(views)[:, : images // size * size].reshape(len(views), -1, size, dim)
+        centred = parts - parts.mean(dim=2, keepdim=True)
+        covariance = centred.mT @ centred / (size - 1)
+        identity = torch.eye(dim, dtype=covariance.dtype, device=covariance.device)
+        root = torch.linalg.cholesky((1 - self.shrinkage) * covariance + self.shrinkage * identity)
+        whitened: Tensor = torch.linalg.solve_triangular(root, centred.mT, upper=False)
+        return whitened.mT.flatten(1, 2)
+
+
+@hookimpl
+def register_losses(register: Register) -> None:
+    """Add `w_mse`."""
+    register("w_mse", WMSE)
