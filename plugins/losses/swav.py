@@ -9,14 +9,12 @@ import math
 from collections.abc import Mapping
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from plugins.losses.prototypes import Prototypes, cross_entropy, prototype_figures, unused_prototypes
 from ssl_pipeline import hookimpl
 from ssl_pipeline.models.memory import Memory
 from ssl_pipeline.types import Register, StepOutput, ViewLoss
-
-_TARGETS = 2  # global views
 
 
 class SwAV(ViewLoss):
@@ -27,8 +25,8 @@ class SwAV(ViewLoss):
         temperature: Of the softmax, > 0.
         epsilon: Of the assignment, > 0: how soft it is.
         iterations: Of Sinkhorn and Knopp's algorithm; 0: a plain softmax, which collapses.
-        queue_size: Past projections of each view that are assigned beside the batch's, where a batch has fewer images
-            than there are prototypes; 0: none.
+        queue_size: Past projections that are assigned beside each view's, where a batch has few images for so many
+            prototypes; 0: none.
         frozen: Share of the training before prototypes learn, in [0, 1).
     """
 
@@ -55,8 +53,7 @@ class SwAV(ViewLoss):
             raise ValueError(f"frozen must lie in [0, 1), got {frozen}")
         self.count, self.temperature, self.epsilon = prototypes, temperature, epsilon
         self.iterations, self.frozen = iterations, frozen
-        self.queue_size = queue_size
-        self.queues = nn.ModuleList(Memory(queue_size) for _ in range(_TARGETS if queue_size else 0))
+        self.queue = Memory(queue_size) if queue_size else None
         self.register_buffer("progress", torch.tensor(0.0))
         self._pending: Tensor | None = None
 
@@ -67,28 +64,23 @@ class SwAV(ViewLoss):
     def forward(self, predictions: Tensor, targets: Tensor) -> StepOutput:
         """The loss of views (V, N, D) and of those that are assigned (T, N, D)."""
         scores = self.prototypes(predictions, learns=bool(self.progress >= self.frozen))
-        assigned = torch.stack([self._assign(view, number) for number, view in enumerate(targets.detach())])
+        assigned = torch.stack([self._assign(view) for view in targets.detach()])
         self._pending = targets.detach()
         loss = cross_entropy(assigned, torch.log_softmax(scores / self.temperature, dim=2))
         return StepOutput(loss, prototype_figures(assigned))
 
     @torch.no_grad()
-    def _assign(self, view: Tensor, number: int) -> Tensor:
+    def _assign(self, view: Tensor) -> Tensor:
         """Shares (N, K) of prototypes in each image of a view (N, D)."""
         images = len(view)
-        past = self._queues()[number].held() if self.queue_size else view[:0]
-        if len(past) == self.queue_size:
+        if self.queue is not None and len(past := self.queue.held()) == self.queue.size:
             view = torch.cat([view, past.to(view.dtype)])
         return sinkhorn(self.prototypes(view) / self.epsilon, self.iterations)[:images]
 
-    def _queues(self) -> list[Memory]:
-        return [queue for queue in self.queues if isinstance(queue, Memory)]
-
     def after_step(self, progress: float) -> None:
-        """Fill the queues."""
-        if self._pending is not None:
-            for queue, view in zip(self._queues(), self._pending, strict=False):  # none, without queues
-                queue.push(view)
+        """Fill the queue."""
+        if self.queue is not None and self._pending is not None:
+            self.queue.push(self._pending.flatten(0, 1))
         self._pending = None
         self.progress.fill_(progress)
 
