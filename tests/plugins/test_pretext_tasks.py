@@ -27,8 +27,11 @@ def images() -> Tensor:
 
 def make(recipe: str) -> PretextTask:
     encoder = build_encoder(REGISTRY, CONFIG.backbone, (0.3,) * 3, (0.3,) * 3, seed=0, size=16)
-    # of 32 images a long queue would hold many keys of each
-    values = {"recipe": recipe, "negatives": {"queue_size": 32} if recipe == "mocov2" else {}}
+    for_few = {  # of 32 images a long queue would hold many keys of each, and no covariance of 32 dimensions be inverted
+        "mocov2": {"negatives": {"queue_size": 32}},
+        "w_mse": {"pretext_task": {"out_dim": 8}},
+    }
+    values = {"recipe": recipe, **for_few.get(recipe, {})}
     return build_task(REGISTRY, resolve(REGISTRY, CONFIG.model_copy(update=values)), encoder, seed=0)
 
 
