@@ -37,7 +37,7 @@ def learn(config: Config) -> None:
     with checkpoints.until_done():
         history = pretraining.train(task, pool, policies.views, section, floats, checkpoints)
         card = preparation.describe(section, recipe, task, pool, policies, used)
-        saving.save(task, card, history, pool, paths.PRETRAIN, paths.REPORTS / "pretrain")
+        saving.save(task, card, history, pool, policies.views, paths.PRETRAIN, paths.REPORTS / "pretrain")
 
 
 if __name__ == "__main__":

@@ -46,7 +46,7 @@ def test_a_recipe_can_be_built_in_both_sizes(name: str, size: str):
     recipe = resolve(registry, configured(recipe=name, recipe_size=size))
     backbone = Choice(name="resnet_cifar", depth=8, width=4)
     encoder = build_encoder(registry, backbone, (0.5,) * 3, (0.25,) * 3, 0, 16)
-    task = build_task(registry, recipe, encoder, 0)
+    task = build_task(registry, recipe, encoder, 0, 16)
     assert set(recipe.parts()) == set(resolve(registry, configured(recipe=name)).parts())
     if size == "embedded":
         assert sum(weight.numel() for weight in task.parameters()) < 5e5

@@ -3,11 +3,13 @@
 Source: He et al. 2015 (1512.03385), section 4.2, with projection shortcuts (option B).
 """
 
+from collections.abc import Mapping
+
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ssl_pipeline import hookimpl
-from ssl_pipeline.types import Backbone, Register
+from ssl_pipeline.types import Backbone, Offer, Register
 
 
 class Block(nn.Module):
@@ -30,12 +32,14 @@ class Block(nn.Module):
 
 
 class ResNetCifar(Backbone):
-    """Embeddings of length 4 * width.
+    """Embeddings of length 4 * width; its layers are the three stages.
 
     Args:
         depth: Layers, 6n + 2: 8, 14, 20, 32, 44, 56, ...
         width: Channels of the first stage; 16 in the paper.
     """
+
+    offers: Mapping[Offer, str] = {"maps": "resnet_cifar"}
 
     def __init__(self, depth: int = 20, width: int = 16):
         super().__init__()
@@ -43,7 +47,7 @@ class ResNetCifar(Backbone):
             raise ValueError(f"depth must be 6n + 2 (8, 14, 20, 32, ...), got {depth}")
         if width < 1:
             raise ValueError(f"width must be at least 1, got {width}")
-        self.embedding_dim = 4 * width
+        self.embedding_dim, self.map_channels = 4 * width, (width, 2 * width, 4 * width)
         self.stem = nn.Sequential(
             nn.Conv2d(3, width, 3, 1, 1, bias=False), nn.BatchNorm2d(width), nn.ReLU(inplace=True)
         )
@@ -56,8 +60,17 @@ class ResNetCifar(Backbone):
 
     def forward(self, images: Tensor) -> Tensor:
         """Normalised images (N, 3, S, S) to (N, 4 * width)."""
-        maps: Tensor = self.blocks(self.stem(images))
-        return maps.mean(dim=(2, 3))
+        return self.maps(images)[-1].mean(dim=(2, 3))
+
+    def maps(self, images: Tensor) -> list[Tensor]:
+        """After each stage: (N, width, S, S), (N, 2 width, S / 2, S / 2), (N, 4 width, S / 4, S / 4)."""
+        maps, found = self.stem(images), []
+        blocks = len(self.blocks) // 3
+        for number, block in enumerate(self.blocks, 1):
+            maps = block(maps)
+            if number % blocks == 0:
+                found.append(maps)
+        return found
 
 
 @hookimpl

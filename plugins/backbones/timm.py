@@ -1,18 +1,20 @@
 """timm's models as feature extractors, by name: `timm/resnet18`, `timm/vit_tiny_patch16_224`."""
 
+from collections.abc import Mapping
 from difflib import get_close_matches
 from typing import Any, cast
 
-from torch import Tensor
+import torch
+from torch import Tensor, nn
 
 from plugins.backbones.small_stem import Stem, apply
 from ssl_pipeline import hookimpl
 from ssl_pipeline.errors import PipelineError
-from ssl_pipeline.types import Backbone, Register
+from ssl_pipeline.types import Backbone, Offer, Register
 
 
 class TimmBackbone(Backbone):
-    """A model of timm without its classifier.
+    """A model of timm without its classifier. Its layers are those of timm's `feature_info`.
 
     Args:
         model: Its name, such as resnet18.
@@ -22,6 +24,13 @@ class TimmBackbone(Backbone):
         pooling).
         patch_size: Side of a patch in px, for vision transformers; 0 as published.
     """
+
+    offers: Mapping[Offer, str] = {
+        "maps": "timm/resnet18 and most others of timm",
+        "patches": "timm/vit_tiny_patch16_224 and other vision transformers of timm",
+    }
+
+    network: Any
 
     def __init__(self, model: str, size: int, pretrained: bool = False, stem: Stem = "imagenet", patch_size: int = 0):
         super().__init__()
@@ -51,11 +60,55 @@ class TimmBackbone(Backbone):
         apply(self.network, stem)
         widened = getattr(self.network, "head_hidden_size", None)  # some networks widen after their last feature map
         self.embedding_dim = cast(int, widened or self.network.num_features)
+        if hasattr(self.network, "forward_intermediates"):
+            self.map_channels = tuple(info["num_chs"] for info in self.network.feature_info)
+        if issubclass(type(self.network), timm.models.VisionTransformer):  # isinstance would narrow what is Any
+            self.patch_size = self.network.patch_embed.patch_size[0]
+            self.network.patch_drop = Shown(self.network.num_prefix_tokens)
 
     def forward(self, images: Tensor) -> Tensor:
         """Normalised images (N, 3, S, S) to (N, D)."""
         embeddings: Tensor = self.network(images)
         return embeddings
+
+    def maps(self, images: Tensor) -> list[Tensor]:
+        """After each layer; those of transformers through the last norm, without which they are on no common scale."""
+        options = {"norm": True} if self.patch_size else {}
+        found: list[Tensor] = self.network.forward_intermediates(images, intermediates_only=True, **options)
+        return found
+
+    def visible(self, images: Tensor, shown: Tensor) -> Tensor:
+        """Patches alone, with their places, and with the class token; the features of the latter are left out."""
+        self.network.patch_drop.patches = shown
+        try:
+            tokens: Tensor = self.network.forward_features(images)
+        finally:
+            self.network.patch_drop.patches = None
+        return tokens[:, self.network.num_prefix_tokens :]
+
+
+class Shown(nn.Module):
+    """Stands where timm drops patches at random: keeps those that are named, and tokens that are no patches.
+
+    Args:
+        prefix: How many tokens are no patches (the class token, registers).
+
+    Attributes:
+        patches: (N, k) int64 numbers of patches, or None: all.
+    """
+
+    patches: Tensor | None = None
+
+    def __init__(self, prefix: int):
+        super().__init__()
+        self.prefix = prefix
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """Keep prefix + k of tokens (N, L, D)."""
+        if self.patches is None:
+            return tokens
+        places = (self.patches + self.prefix)[..., None].expand(-1, -1, tokens.shape[2])
+        return torch.cat([tokens[:, : self.prefix], tokens.gather(1, places)], dim=1)
 
 
 @hookimpl

@@ -1,5 +1,6 @@
 """torchvision's classifiers without their classifier, by name: `torchvision/resnet18`."""
 
+from collections.abc import Mapping
 from difflib import get_close_matches
 
 import torch
@@ -7,11 +8,11 @@ from torch import Tensor
 
 from plugins.backbones.small_stem import Stem, apply, drop_classifier
 from ssl_pipeline import hookimpl
-from ssl_pipeline.types import Backbone, Register
+from ssl_pipeline.types import Backbone, Offer, Register
 
 
 class TorchvisionBackbone(Backbone):
-    """A network of torchvision.models, from random weights.
+    """A network of torchvision.models, from random weights. Residual ones have four layers, their stages.
 
     Args:
         model: Its name, such as resnet18.
@@ -19,6 +20,8 @@ class TorchvisionBackbone(Backbone):
         pooling).
         size: Side of the images in px, for networks that are built for one size.
     """
+
+    offers: Mapping[Offer, str] = {"maps": "torchvision/resnet18 and other residual networks"}
 
     def __init__(self, model: str, size: int, stem: Stem = "imagenet"):
         super().__init__()
@@ -34,10 +37,21 @@ class TorchvisionBackbone(Backbone):
         self.network = models.get_model(model, weights=None, **fixed)
         apply(self.network, stem)
         self.embedding_dim = drop_classifier(self.network)
+        if isinstance(self.network, models.ResNet):
+            self.map_channels = tuple(self.embedding_dim >> shift for shift in (3, 2, 1, 0))
 
     def forward(self, images: Tensor) -> Tensor:
         """Normalised images (N, 3, S, S) to (N, D)."""
         return torch.flatten(self.network(images), 1)
+
+    def maps(self, images: Tensor) -> list[Tensor]:
+        """After each of the four stages of a residual network."""
+        network, found = self.network, []
+        maps = network.maxpool(network.relu(network.bn1(network.conv1(images))))
+        for stage in (network.layer1, network.layer2, network.layer3, network.layer4):
+            maps = stage(maps)
+            found.append(maps)
+        return found
 
 
 @hookimpl

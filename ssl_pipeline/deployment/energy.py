@@ -1,4 +1,4 @@
-"""How well the exported energy tells two views of one image from views of two, on images held out from training."""
+"""How well the exported energy tells what is compatible from what is not, on images held out from training."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch import Tensor
 
 from ssl_pipeline.augment.policy import Policies
 from ssl_pipeline.augment.views import make_views
@@ -15,6 +16,8 @@ from ssl_pipeline.deployment.graph import PixelsToEnergy
 from ssl_pipeline.deployment.parity import MAX_DIFFERENCE
 from ssl_pipeline.deployment.runtime import open_session, read_metadata, run
 from ssl_pipeline.errors import PipelineError
+from ssl_pipeline.randomness import uniforms
+from ssl_pipeline.types import EnergyHead, ImageEnergyHead
 
 __all__ = ["auroc", "auroc_interval", "measure", "verify_energy"]
 
@@ -26,17 +29,20 @@ RESAMPLES = 1000
 Energies = npt.NDArray[np.float32]
 
 
-def measure(path: Path, split: Split, policies: Policies, kind: str) -> dict[str, Any]:
+def measure(
+    path: Path, split: Split, policies: Policies, kind: str, energy_head: EnergyHead | ImageEnergyHead
+) -> dict[str, Any]:
     """Measure energy.onnx through onnxruntime.
 
-    Positive pairs are two views of one image; random pairs are the first of these and a view of another image, which
-    may well be of the same class.
+    Of an energy of pairs: positive pairs are two views of one image; random pairs are the first of these and a view of
+    another image, which may well be of the same class. Of an energy of images: a view, and the same one corrupted.
 
     Args:
         path: energy.onnx.
         split: Held-out images; the first `IMAGES` of them, in the order of their hashes, are used.
         policies: What views are.
         kind: The kind of view that the task was trained on.
+        energy_head: What the file was made from: says how images are corrupted.
 
     Returns:
         Which energy, how many images, the AUROC with its 95 % interval (None with fewer than two images, and why).
@@ -49,13 +55,24 @@ def measure(path: Path, split: Split, policies: Policies, kind: str) -> dict[str
         return {**report, "auroc": None, "interval": None, "reason": reason}
     positive, negative = [], []
     for positions in np.array_split(np.arange(count), -(-count // CHUNK)):  # chunks of two or more
-        images = torch.from_numpy(split.images(positions))
-        views = make_views(policies.views, {kind: 2}, images, split.ids[positions], policies.seed, epoch=0)[kind]
-        first, second = views.mul(255).round().to(torch.uint8).permute(1, 0, 3, 4, 2).numpy()  # each (n, S, S, 3)
+        images, ids = torch.from_numpy(split.images(positions)), split.ids[positions]
+        views = make_views(policies.views, {kind: 2}, images, ids, policies.seed, epoch=0)[kind]
+        if isinstance(energy_head, ImageEnergyHead):
+            numbers = torch.from_numpy(uniforms(policies.seed, 0, ids, "corruption", energy_head.uniforms))
+            positive.append(run(session, _pixels(views[:, 0])))
+            negative.append(run(session, _pixels(energy_head.corrupt(views[:, 0], numbers))))
+            continue
+        first, second = _pixels(views[:, 0]), _pixels(views[:, 1])
         positive.append(run(session, first, second))
         negative.append(run(session, first, np.roll(second, 1, axis=0)))
     pairs = np.concatenate(positive), np.concatenate(negative)
     return {**report, "auroc": auroc(*pairs), "interval": auroc_interval(*pairs, policies.seed)}
+
+
+def _pixels(images: Tensor) -> npt.NDArray[np.uint8]:
+    """Images (N, 3, S, S) in [0, 1] as a file would hold them, (N, S, S, 3)."""
+    pixels: npt.NDArray[np.uint8] = images.clamp(0, 1).mul(255).round().to(torch.uint8).permute(0, 2, 3, 1).numpy()
+    return pixels
 
 
 def auroc(positive: Energies, negative: Energies) -> float:
@@ -93,7 +110,7 @@ def _wins(positive: Energies, negative: Energies) -> npt.NDArray[np.float64]:
 
 
 def verify_energy(path: Path, model: PixelsToEnergy, originals: Sequence[npt.NDArray[np.uint8]]) -> float:
-    """Hold energy.onnx against torch on pairs of neighbouring originals, each at its own shape.
+    """Hold energy.onnx against torch on originals, or on pairs of neighbouring ones, each at its own shape.
 
     Args:
         path: energy.onnx.
@@ -108,7 +125,9 @@ def verify_energy(path: Path, model: PixelsToEnergy, originals: Sequence[npt.NDA
     """
     session = open_session(path)
     few = originals[:PAIRS]
-    pairs = [(few[index - 1][None], original[None]) for index, original in enumerate(few)]
+    pairs = [
+        (original[None], few[index - 1][None])[: len(model.energy_head.inputs)] for index, original in enumerate(few)
+    ]
     with torch.inference_mode():
         expected = np.concatenate([model(*map(torch.tensor, pair)).numpy() for pair in pairs])
     actual = np.concatenate([run(session, *pair) for pair in pairs])

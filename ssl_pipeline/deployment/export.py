@@ -16,7 +16,7 @@ from torch.export import Dim
 from ssl_pipeline.deployment.graph import PixelsToEmbedding, PixelsToEnergy
 from ssl_pipeline.models.rebuild import ModelCard, versions
 from ssl_pipeline.onnx_file import write_graph, write_proto
-from ssl_pipeline.types import EnergyHead
+from ssl_pipeline.types import EnergyHead, ImageEnergyHead
 
 __all__ = ["append_classifier", "export_backbone", "export_energy"]
 
@@ -68,14 +68,17 @@ def export_backbone(
     )
 
 
-def export_energy(encoder: nn.Module, energy_head: EnergyHead, card: ModelCard, path: Path, *, opset: int) -> None:
+def export_energy(
+    encoder: nn.Module, energy_head: EnergyHead | ImageEnergyHead, card: ModelCard, path: Path, *, opset: int
+) -> None:
     """Write the graph from pairs of images to energies: `first`, `second` uint8 [N, H, W, 3] -> `energy` float32 [N].
 
-    Heights and widths of `first` and `second` may differ. The metadata's `energy` names the energy.
+    Heights and widths of `first` and `second` may differ. An energy of single images takes `images` instead. The
+    metadata's `energy` names the energy.
 
     Args:
         encoder: The trained encoder, (N, 3, S, S) in [0, 1] -> (N, D); exported in eval mode.
-        energy_head: The energy of pairs of its embeddings.
+        energy_head: The energy of pairs of its embeddings, or of images.
         card: Of the encoder.
         path: Where the file goes.
         opset: ONNX operator set, 18 to 23.
@@ -83,19 +86,24 @@ def export_energy(encoder: nn.Module, energy_head: EnergyHead, card: ModelCard, 
     Raises:
         PipelineError: The graph exceeds 2 GB.
     """
-    batch = Dim("batch")
-    shapes = tuple({0: batch, 1: Dim(f"{name}_height"), 2: Dim(f"{name}_width")} for name in ("first", "second"))
+    batch, names = Dim("batch"), energy_head.inputs
+    shapes = tuple({0: batch, 1: Dim(f"{name}_height"), 2: Dim(f"{name}_width")} for name in names)
+    if isinstance(energy_head, ImageEnergyHead):
+        taken, low = f"images: {_IMAGE_CONVENTION}", "for images that are as images should be"
+    else:
+        taken = f"first, second: each {_IMAGE_CONVENTION}, which may differ between the two but for N"
+        low = "where first and second are compatible"
     metadata = {
         **describe(card),
-        "input": f"first, second: each {_IMAGE_CONVENTION}, which may differ between the two but for N",
-        "output": "energy: float32 [N], low where first and second are compatible",
+        "input": taken,
+        "output": f"energy: float32 [N], low {low}",
         "energy": energy_head.name,
     }
     write_graph(
         PixelsToEnergy(encoder, card, energy_head).eval(),
-        (_example(card), _example(card)),
+        tuple(_example(card) for _ in names),  # one tensor given twice would become one input
         path,
-        input_names=["first", "second"],
+        input_names=list(names),
         output_names=["energy"],
         dynamic_shapes=shapes,
         opset=opset,

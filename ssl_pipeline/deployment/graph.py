@@ -6,7 +6,7 @@ from torch.nn import functional as F
 
 from ssl_pipeline.augment.geometry import fit
 from ssl_pipeline.models.rebuild import ModelCard
-from ssl_pipeline.types import EnergyHead
+from ssl_pipeline.types import EnergyHead, ImageEnergyHead
 
 __all__ = ["PixelsToEmbedding", "PixelsToEnergy", "PixelsToProbabilities"]
 
@@ -33,23 +33,26 @@ class PixelsToEmbedding(nn.Module):
 
 
 class PixelsToEnergy(nn.Module):
-    """Pairs of raw images to energies: low where the two are compatible.
+    """Raw images to energies: of pairs, low where the two are compatible, or of single images.
 
     Args:
         encoder: The trained encoder, (N, 3, S, S) in [0, 1] -> (N, D).
         card: Says to which size, and how, images are resized.
-        energy_head: The energy of a pair of embeddings, as the encoder returns them.
+        energy_head: The energy of a pair of embeddings, as the encoder returns them, or of an image.
     """
 
-    def __init__(self, encoder: nn.Module, card: ModelCard, energy_head: EnergyHead):
+    def __init__(self, encoder: nn.Module, card: ModelCard, energy_head: EnergyHead | ImageEnergyHead):
         super().__init__()
         self.encoder = encoder
         self.energy_head = energy_head
         self.size, self.resize, self.background = card.size, card.resize, card.background
 
-    def forward(self, first: Tensor, second: Tensor) -> Tensor:
-        """Energies (N,) of uint8 RGB images (N, H, W, 3) and (N, H', W', 3), pair by pair."""
-        fitted = [fit(images, self.size, self.resize, self.background) for images in (first, second)]
+    def forward(self, first: Tensor, second: Tensor | None = None) -> Tensor:
+        """Energies (N,) of uint8 RGB images (N, H, W, 3) and, pair by pair, (N, H', W', 3)."""
+        given = [first] if second is None else [first, second]
+        fitted = [fit(images, self.size, self.resize, self.background) for images in given]
+        if isinstance(self.energy_head, ImageEnergyHead):
+            return self.energy_head(self.encoder, *fitted)  # type: ignore[no-any-return]
         embeddings = self.encoder(torch.cat(fitted))  # (2N, D): one pass halves the graph
         return self.energy_head(*embeddings.unflatten(0, (2, -1)).unbind(0))  # type: ignore[no-any-return]
 

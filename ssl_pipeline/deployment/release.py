@@ -84,7 +84,7 @@ def release(
     head = CosineEnergy() if task.energy_head is None else task.energy_head
     export_energy(task.encoder, head, card, energy, opset=section.opset)
     difference = verify_energy(energy, PixelsToEnergy(task.encoder, card, head).eval(), evidence.originals)
-    separation = measure(energy, evidence.held_out, evidence.policies, next(iter(task.views)))
+    separation = measure(energy, evidence.held_out, evidence.policies, next(iter(task.views)), head)
     return {
         "parity": parity,
         "canvas_cosine": canvas_agreement(backbone, evidence.originals, evidence.canvases),

@@ -17,23 +17,37 @@ class Encoder(nn.Module):
         backbone: Maps normalised images to embeddings.
         mean: Of each RGB channel over the training images, in [0, 1].
         std: Likewise; a channel that does not vary counts as 1/255.
+        layer: Of the backbone, from 1, whose maps are averaged to embeddings; None: the embeddings are its own.
     """
 
     mean: Tensor
     std: Tensor
 
-    def __init__(self, backbone: Backbone, mean: Sequence[float], std: Sequence[float]):
+    def __init__(self, backbone: Backbone, mean: Sequence[float], std: Sequence[float], layer: int | None = None):
         super().__init__()
-        self.backbone = backbone
+        self.backbone, self.layer = backbone, layer
         self.register_buffer("mean", torch.tensor(mean, dtype=torch.float32).reshape(1, 3, 1, 1))
         self.register_buffer("std", torch.tensor(std, dtype=torch.float32).clamp(min=1 / 255).reshape(1, 3, 1, 1))
 
     @property
     def embedding_dim(self) -> int:
         """D, the length of an embedding."""
-        return self.backbone.embedding_dim
+        return self.backbone.embedding_dim if self.layer is None else self.backbone.map_channels[self.layer - 1]
 
     def forward(self, images: Tensor) -> Tensor:
         """Embed images (N, 3, S, S) in [0, 1]: (N, D)."""
-        embedding: Tensor = self.backbone((images - self.mean) / self.std)
+        if self.layer is not None:
+            return self.maps(images)[self.layer - 1].mean(dim=(2, 3))
+        embedding: Tensor = self.backbone(self._normalised(images))
         return embedding
+
+    def maps(self, images: Tensor) -> list[Tensor]:
+        """Features (N, C, H, W) of each layer of images (N, 3, S, S) in [0, 1], from backbones that offer maps."""
+        return self.backbone.maps(self._normalised(images))
+
+    def visible(self, images: Tensor, shown: Tensor) -> Tensor:
+        """Features (N, k, D) of patches (N, k) of images in [0, 1], from backbones that offer patches."""
+        return self.backbone.visible(self._normalised(images), shown)
+
+    def _normalised(self, images: Tensor) -> Tensor:
+        return (images - self.mean) / self.std

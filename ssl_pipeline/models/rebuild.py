@@ -17,7 +17,7 @@ from ssl_pipeline.models.encoder import Encoder
 from ssl_pipeline.products import atomic_file, read_json, require, sha256, write_json
 from ssl_pipeline.recipes import Recipe
 from ssl_pipeline.registry import Registry
-from ssl_pipeline.types import Loss, NegativeStrategy, PretextTask, ViewLoss
+from ssl_pipeline.types import Backbone, Loss, NegativeStrategy, Offer, PretextTask, ViewLoss
 
 __all__ = [
     "ModelCard",
@@ -41,6 +41,8 @@ class ModelCard(BaseModel):
     backbone: Choice
     recipe: Recipe
     embedding_dim: int
+    layer: int | None = None
+    """Of the backbone, from 1, whose maps are averaged to embeddings; None: the embeddings are its own."""
     size: int
     """Side in px of the images that the encoder was trained on."""
     resize: Literal["squash", "crop", "letterbox"]
@@ -98,18 +100,20 @@ def build_encoder(
     return Encoder(network, mean, std)
 
 
-def build_task(registry: Registry, recipe: Recipe, encoder: Encoder, seed: int) -> PretextTask:
-    """The pretext task of a recipe around an encoder, its heads drawn from the seed.
+def build_task(registry: Registry, recipe: Recipe, encoder: Encoder, seed: int, size: int) -> PretextTask:
+    """The pretext task of a recipe around an encoder for images of a size in px, its heads drawn from the seed.
 
     Raises:
         ConfigError: The task takes no loss or negatives, but the recipe names some, or the other way round; or the loss
-            refuses the strategy.
+            refuses the strategy; or the backbone does not offer what the task needs.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed + 1)  # not the encoder's numbers again
         parts = recipe.parts()
         task_choice = parts.pop("pretext_task")
-        accepted = signature(registry.find("pretext_task", task_choice.name).factory).parameters
+        factory = registry.find("pretext_task", task_choice.name).factory
+        _check_backbone(registry, task_choice.name, getattr(factory, "needs", frozenset()), encoder.backbone)
+        accepted = signature(factory).parameters
         for kind in ("loss", "negatives"):
             if kind in parts and kind not in accepted:
                 raise ConfigError(f"pretrain.{kind}: pretext task '{task_choice.name}' takes none; leave it {{}}.")
@@ -120,8 +124,21 @@ def build_task(registry: Registry, recipe: Recipe, encoder: Encoder, seed: int) 
             _check_loss(recipe, built["loss"], accepted["loss"].annotation)
         if "loss" in built and "negatives" in built:
             _check_pair(recipe, built["loss"], built["negatives"])
-        task: PretextTask = registry.build("pretext_task", task_choice, encoder=encoder, **built)
+        task: PretextTask = registry.build("pretext_task", task_choice, encoder=encoder, size=size, **built)
     return task
+
+
+def _check_backbone(registry: Registry, task: str, needs: frozenset[Offer], backbone: Backbone) -> None:
+    """Refuse a backbone that does not offer what a task needs, and name those that do."""
+    words = {"maps": "maps of features", "patches": "a backbone that can be shown some patches of an image alone"}
+    for offer in sorted(needs):
+        if not backbone.has(offer):
+            factories = [entry.factory for entry in registry.entries() if entry.kind == "backbone"]
+            able = [offers[offer] for offers in (getattr(one, "offers", {}) for one in factories) if offer in offers]
+            raise ConfigError(
+                f"pretrain.backbone: pretext task '{task}' needs {words[offer]}, which this one is not able to give. "
+                f"Those that are: {'; '.join(able)}."
+            )
 
 
 def _check_loss(recipe: Recipe, loss: Loss | ViewLoss, wanted: object) -> None:
@@ -181,13 +198,14 @@ def load_encoder(registry: Registry, folder: Path, stage: str = "pretrain") -> t
         raise PipelineError(f"{path} is not the file that {folder / CARD} describes: run `dvc repro --force {stage}`.")
     encoder = build_encoder(registry, card.backbone, card.mean, card.std, card.seed, card.size)
     encoder.load_state_dict(safetensors.torch.load_file(path))
+    encoder.layer = card.layer
     return encoder.eval(), card
 
 
 def load_task(registry: Registry, folder: Path) -> PretextTask:
     """The pretext task with its trained encoder and energy head, in eval mode, on the CPU."""
     encoder, card = load_encoder(registry, folder)
-    task = build_task(registry, card.recipe, encoder, card.seed)
+    task = build_task(registry, card.recipe, encoder, card.seed, card.size)
     if task.energy_head is not None:
         path = require(folder / ENERGY_HEAD, "pretrain")
         task.energy_head.load_state_dict(safetensors.torch.load_file(path))

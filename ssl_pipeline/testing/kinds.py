@@ -14,6 +14,7 @@ from ssl_pipeline.types import (
     Candidates,
     Encoded,
     EnergyHead,
+    ImageEnergyHead,
     Loss,
     Negatives,
     NegativeStrategy,
@@ -210,14 +211,24 @@ def task_leaves_what_ships(trial: Trial) -> None:
         len(found) == 5 and bool(found.isfinite().all()),
         f"predict gives {tuple(found.shape)} for 5 images, or is not finite: return (N, ...).",
     )
-    if task.energy_head is None:
+    head = task.energy_head
+    if head is None:
         return
-    require(isinstance(task.energy_head, EnergyHead), "energy_head must be an ssl_pipeline.types.EnergyHead, or None.")
-    name, embeddings = getattr(task.energy_head, "name", ""), task.encoder(images)
-    energy = task.energy_head(embeddings, embeddings.flip(0))
+    require(
+        isinstance(head, EnergyHead | ImageEnergyHead),
+        "energy_head must be an EnergyHead or an ImageEnergyHead of ssl_pipeline.types, or None.",
+    )
+    if isinstance(head, ImageEnergyHead):
+        corrupted = head.corrupt(images, torch.rand(5, head.uniforms))
+        require(corrupted.shape == images.shape, f"corrupt gives {tuple(corrupted.shape)} for {tuple(images.shape)}.")
+        energy = head(task.encoder, corrupted)
+    else:
+        embeddings = task.encoder(images)
+        energy = head(embeddings, embeddings.flip(0))
+    name = getattr(head, "name", "")
     require(
         bool(name) and energy.shape == (5,),
-        f"energy_head '{name}' gives {tuple(energy.shape)} for 5 pairs: it needs a name, and to return (N,).",
+        f"energy_head '{name}' gives {tuple(energy.shape)} for 5 inputs: it needs a name, and to return (N,).",
     )
 
 

@@ -7,6 +7,7 @@ from torch.nn import functional as F
 from ssl_pipeline.contrast.similarity import cosines, log_mass, total_weight, widened
 from ssl_pipeline.models.encoder import Encoder
 from ssl_pipeline.types import (
+    UNIFORMS,
     Backbone,
     Candidates,
     Encoded,
@@ -52,13 +53,14 @@ def make_images(count: int, size: int, seed: int = 0) -> Tensor:
 
 
 def make_views(task: PretextTask, count: int, size: int, seed: int = 0) -> Views:
-    """The views (count, V, 3, S, S) that a task asks for: images under noise of their own."""
+    """What a task asks for: views (count, V, 3, S, S), images under noise of their own, and random numbers."""
     images = make_images(count, size, seed)[:, None]
     generator = torch.Generator().manual_seed(seed + 1)
-    return {
+    views = {
         kind: (images + 0.1 * torch.randn(count, wanted, *images.shape[2:], generator=generator)).clamp(0, 1)
         for kind, wanted in task.views.items()
     }
+    return {**views, UNIFORMS: torch.rand(count, task.uniforms, generator=generator)} if task.uniforms else views
 
 
 def unit_vectors(count: int, dim: int, seed: int) -> Tensor:
@@ -67,26 +69,24 @@ def unit_vectors(count: int, dim: int, seed: int) -> Tensor:
 
 
 class SmallBackbone(Backbone):
-    """Two convolutions and a linear layer: embeddings of length 16."""
+    """Two convolutions, which are its layers, and a linear one: embeddings of length 16."""
 
     embedding_dim = 16
+    map_channels = (8, 16)
 
     def __init__(self) -> None:
         super().__init__()
-        self.layers = nn.Sequential(
-            nn.Conv2d(3, 8, 3, 2, 1),
-            nn.ReLU(),
-            nn.Conv2d(8, 16, 3, 2, 1),
-            nn.ReLU(),
-            nn.AdaptiveAvgPool2d(4),
-            nn.Flatten(),
-            nn.Linear(256, self.embedding_dim),
-        )
+        self.first, self.second = nn.Conv2d(3, 8, 3, 2, 1), nn.Conv2d(8, 16, 3, 2, 1)
+        self.head = nn.Sequential(nn.AdaptiveAvgPool2d(4), nn.Flatten(), nn.Linear(256, self.embedding_dim))
 
     def forward(self, images: Tensor) -> Tensor:
         """Normalised images (N, 3, S, S) to (N, 16)."""
-        embeddings: Tensor = self.layers(images)
-        return embeddings
+        return self.head(self.maps(images)[-1])  # type: ignore[no-any-return]
+
+    def maps(self, images: Tensor) -> list[Tensor]:
+        """After each convolution: (N, 8, S / 2, S / 2), (N, 16, S / 4, S / 4)."""
+        first = F.relu(self.first(images))
+        return [first, F.relu(self.second(first))]
 
 
 def encoder_on(backbone: Backbone) -> Encoder:

@@ -47,19 +47,22 @@ def check_views(task: PretextTask, name: str, policies: Mapping[str, Policy]) ->
             )
 
 
-def check_sizes(encoder: Encoder, name: str, sizes: Mapping[str, int]) -> None:
+def check_sizes(encoder: Encoder, name: str, sizes: Mapping[str, int], parts: Mapping[str, int]) -> None:
     """Try views of each size on a backbone, most of which take any: better refused now than in the first step.
 
     Args:
         encoder: Is left as it is.
         name: The backbone's name, for messages.
         sizes: Kind of view -> side in px. The backbone was built for the first, and is taken to have that right.
+        parts: What the task cuts from views -> side in px.
 
     Raises:
-        ConfigError: The backbone does not map views of some other size to embeddings of its one length.
+        ConfigError: The backbone does not map views or parts of some other size to embeddings of its one length.
     """
     (first, built_for), *others = sizes.items()
-    for kind, size in others:
+    wanted = [(f"augment.views.{kind}.size", "views", size) for kind, size in others]
+    wanted += [("pretrain.backbone", f"the task's {part}s", size) for part, size in parts.items()]
+    for key, what, size in wanted:
         if size == built_for:
             continue
         trial = copy.deepcopy(encoder).eval()
@@ -71,8 +74,8 @@ def check_sizes(encoder: Encoder, name: str, sizes: Mapping[str, int]) -> None:
             reason = str(error).rstrip(".")
         if reason:
             raise ConfigError(
-                f"augment.views.{kind}.size: backbone '{name}', built for the {built_for} px of augment.views.{first}, "
-                f"cannot take views of {size} px: {reason}. Make the two sizes equal, or take a backbone for any size."
+                f"{key}: backbone '{name}', built for the {built_for} px of augment.views.{first}, cannot take {what} "
+                f"of {size} px: {reason}. Make the two sizes equal, or take a backbone for any size."
             )
 
 
@@ -91,12 +94,12 @@ def build(
         encoder = build_encoder(registry, config.backbone, pool.mean, pool.std, config.seed, size, pretrained)
         if config.init not in ("random", "pretrained"):
             load_weights(encoder.backbone, Path(config.init))  # before a teacher is copied from it
-        task = build_task(registry, recipe, encoder, config.seed)
+        task = build_task(registry, recipe, encoder, config.seed, size)
         check_views(task, recipe.pretext_task.name, policies)
         if sizes[next(iter(task.views))] == size:
             break
         size = sizes[next(iter(task.views))]
-    check_sizes(encoder, config.backbone.name, {kind: sizes[kind] for kind in task.views})
+    check_sizes(encoder, config.backbone.name, {kind: sizes[kind] for kind in task.views}, task.parts)
     return task
 
 

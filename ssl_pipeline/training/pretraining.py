@@ -14,7 +14,6 @@ import torch
 
 from ssl_pipeline import progress
 from ssl_pipeline.augment.policy import Policy
-from ssl_pipeline.augment.views import make_views
 from ssl_pipeline.config import PretrainConfig
 from ssl_pipeline.data.store import Split
 from ssl_pipeline.errors import PipelineError
@@ -22,6 +21,7 @@ from ssl_pipeline.randomness import hash64, permutation
 from ssl_pipeline.training.checkpoint import Checkpoints
 from ssl_pipeline.training.curves import History
 from ssl_pipeline.training.guard import stop_requests
+from ssl_pipeline.training.inputs import inputs
 from ssl_pipeline.training.monitors import Probe, refuse_collapse, refuse_non_finite, update_troubles
 from ssl_pipeline.training.optimization import build_optimizer, learning_rate
 from ssl_pipeline.training.precision import Precision
@@ -115,7 +115,7 @@ def train(
         for step, epoch, positions in plan.batches(config.seed, pool.ids, start):
             torch.manual_seed(int(hash64(config.seed, "step", step)))  # for dropout and the like
             images = torch.from_numpy(pool.images(positions)).to(precision.device, non_blocking=True)
-            views = make_views(policies, task.views, images, pool.ids[positions], config.seed, epoch)
+            views = inputs(task, policies, images, pool.ids[positions], config.seed, epoch)
             with precision.autocast():
                 encoded = task(views)
             loss, metrics = task.compare(in_float32(encoded))

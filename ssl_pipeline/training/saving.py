@@ -1,19 +1,44 @@
 """What pretraining leaves behind: the model, the pretext task's graph, the curves, and what went wrong."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
+import numpy as np
+import torch
+
+from ssl_pipeline.augment.policy import Policy
 from ssl_pipeline.data.store import Split
 from ssl_pipeline.models.rebuild import ModelCard, save_model
 from ssl_pipeline.products import atomic_folder, write_json
 from ssl_pipeline.training.curves import History, write_curves, write_picture
+from ssl_pipeline.training.inputs import inputs
 from ssl_pipeline.training.pretext_graph import write_pretext_graph
 from ssl_pipeline.types import PretextTask
 
 __all__ = ["save"]
 
+_DRAWN = 8  # images
 
-def save(task: PretextTask, card: ModelCard, history: History, pool: Split, models: Path, reports: Path) -> None:
+
+def save(
+    task: PretextTask,
+    card: ModelCard,
+    history: History,
+    pool: Split,
+    policies: Mapping[str, Policy],
+    models: Path,
+    reports: Path,
+) -> None:
     """Write both folders of products, each whole or not at all.
+
+    Args:
+        task: Trained; is left in eval mode on the CPU.
+        card: Of its encoder.
+        history: Of the run.
+        pool: The training images.
+        policies: Kind of view -> policy.
+        models: Folder that receives the weights, the card and pretext.onnx.
+        reports: Folder that receives the curves, what went wrong, and the pictures that the task draws.
 
     Raises:
         PipelineError: The pretext task's graph does not compute what torch computes.
@@ -25,3 +50,8 @@ def save(task: PretextTask, card: ModelCard, history: History, pool: Split, mode
         write_curves(history, folder)
         write_picture(history, folder / "curves.png")
         write_json(folder / "warnings.json", history.warnings)
+        (folder / "pictures").mkdir()
+        some = np.arange(min(_DRAWN, len(pool)))
+        with torch.no_grad():
+            views = inputs(task, policies, torch.from_numpy(pool.images(some)), pool.ids[some], card.seed, 0)
+            task.eval().draw(views, folder / "pictures")

@@ -125,17 +125,17 @@ def test_the_interval_is_that_of_drawing_images_anew():
 
 def test_views_that_keep_the_image_are_told_apart_and_views_that_do_not_are_not(energy: Path, tmp_path: Path):
     held_out = split(tmp_path, 150)
-    gentle = measure(energy, held_out, policies(GENTLE), "global")
-    wild = measure(energy, held_out, policies(WILD), "global")
+    gentle = measure(energy, held_out, policies(GENTLE), "global", CosineEnergy())
+    wild = measure(energy, held_out, policies(WILD), "global", CosineEnergy())
     assert gentle["auroc"] > 0.8 > 0.65 > wild["auroc"]  # the encoder is untrained
     assert gentle["interval"][0] <= gentle["auroc"] <= gentle["interval"][1]
     assert gentle["energy"] == "negative_cosine_of_embeddings"
     assert (gentle["images"], gentle["view"]) == (150, "global")
-    assert measure(energy, held_out, policies(GENTLE), "global") == gentle
+    assert measure(energy, held_out, policies(GENTLE), "global", CosineEnergy()) == gentle
 
 
 @pytest.mark.parametrize("count", [0, 1])
 def test_too_few_held_out_images_are_said_to_be_so(energy: Path, tmp_path: Path, count: int):
-    report = measure(energy, split(tmp_path, count), policies(GENTLE), "global")
+    report = measure(energy, split(tmp_path, count), policies(GENTLE), "global", CosineEnergy())
     assert (report["auroc"], report["interval"]) == (None, None)
     assert report["reason"] == f"split 'val' has {count} images; telling pairs apart takes two"

@@ -118,7 +118,7 @@ def test_the_recipe_of_a_trained_model_is_replayed_on_its_own_batches(tmp_path):
         "negatives": {"name": "hard", "beta": 3.0},
     }
     recipe = Recipe.model_validate({"name": "hcl", **parts})
-    task = build_task(registry, recipe, encoder, 0)
+    task = build_task(registry, recipe, encoder, 0, 16)
     save_model(folder, encoder, task.energy_head, card.model_copy(update={"recipe": recipe}))
     found = false_negatives(registry, folder, pool, policies)
     assert (found["strategy"], found["images"]) == ("hard", 256)  # 260 are 4 batches of 64, and 4 images

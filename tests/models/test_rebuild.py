@@ -27,7 +27,7 @@ MEAN, STD = (0.3, 0.4, 0.5), (0.2, 0.2, 0.0)
 
 def saved(folder: Path, recipe: str = "simclr") -> tuple[torch.nn.Module, ModelCard]:
     resolved = resolve(REGISTRY, CONFIG.model_copy(update={"recipe": recipe}))
-    task = build_task(REGISTRY, resolved, build_encoder(REGISTRY, CONFIG.backbone, MEAN, STD, 3, 16), 3)
+    task = build_task(REGISTRY, resolved, build_encoder(REGISTRY, CONFIG.backbone, MEAN, STD, 3, 16), 3, 16)
     with torch.no_grad():
         for weight in task.parameters():
             weight.add_(0.01)  # trained, so to speak: no longer what the seed gives
@@ -111,4 +111,4 @@ def test_parts_that_do_not_fit_are_refused(task: dict[str, object], loss: dict[s
     )
     encoder = build_encoder(REGISTRY, CONFIG.backbone, MEAN, STD, 0, 16)
     with pytest.raises(ConfigError, match=message):
-        build_task(REGISTRY, recipe, encoder, 0)
+        build_task(REGISTRY, recipe, encoder, 0, 16)

@@ -25,7 +25,7 @@ def make(recipe: str = "simclr", negatives: dict[str, object] | None = None, **o
     values = {"recipe": recipe, "pretext_task": {"local_views": LOCAL, **options}, "negatives": negatives or {}}
     config = PretrainConfig.model_validate({**CONFIG.model_dump(), **values})
     encoder = build_encoder(REGISTRY, BACKBONE, (0.3,) * 3, (0.3,) * 3, seed=0, size=8)
-    task = build_task(REGISTRY, resolve(REGISTRY, config), encoder, seed=0)
+    task = build_task(REGISTRY, resolve(REGISTRY, config), encoder, seed=0, size=16)
     assert isinstance(task, EmbeddedViews)
     return task.train()
 

@@ -211,9 +211,9 @@ def test_any_loss_learns_with_any_strategy_or_is_refused_with_the_reason(loss: s
     encoder = Encoder(Flat(), (0.5,) * 3, (0.25,) * 3)
     if (loss, negatives) in REFUSED:
         with pytest.raises(ConfigError, match=f"'{loss}' makes no sense with pretrain.negatives '{negatives}'"):
-            build_task(registry, recipe, encoder, 0)
+            build_task(registry, recipe, encoder, 0, 16)
         return
-    task = build_task(registry, recipe, encoder, 0)
+    task = build_task(registry, recipe, encoder, 0, 16)
     optimizer = torch.optim.Adam(task.parameters(), lr=1e-2)
     losses = []
     for step in range(30):

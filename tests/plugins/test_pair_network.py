@@ -96,19 +96,19 @@ def recipe(negatives):
 
 def test_its_weights_are_the_task_s_and_the_energy_head_s():
     registry = load_registry()
-    task = build_task(registry, recipe(Choice(name="in_batch")), small_encoder(0), 0)
+    task = build_task(registry, recipe(Choice(name="in_batch")), small_encoder(0), 0, 16)
     wanted = {f"loss.network.layers.{layer}.{kind}" for layer in (0, 2) for kind in ("weight", "bias")}
     assert wanted <= {name.removeprefix("energy_head.") for name, _ in task.named_parameters()}
     assert wanted <= set(task.energy_head.state_dict())
     assert task.energy_head.name == "network_distance_of_projections"
-    again = build_task(registry, recipe(Choice(name="in_batch")), small_encoder(0), 0)
+    again = build_task(registry, recipe(Choice(name="in_batch")), small_encoder(0), 0, 16)
     assert all(torch.equal(one, other) for one, other in zip(task.parameters(), again.parameters(), strict=True))
 
 
 def test_weights_that_differentiate_through_cosines_are_refused():
     encoder: Encoder = small_encoder(0)
     with pytest.raises(ConfigError, match="'energy' makes no sense with pretrain.negatives 'hard': its weights are"):
-        build_task(load_registry(), recipe(Choice(name="hard", beta=1.0)), encoder, 0)
+        build_task(load_registry(), recipe(Choice(name="hard", beta=1.0)), encoder, 0, 16)
 
 
 def test_a_class_prior_is_heeded(loss, pairs, apply):

@@ -32,7 +32,7 @@ def make(recipe: str) -> PretextTask:
         "w_mse": {"pretext_task": {"out_dim": 8}},
     }
     values = {"recipe": recipe, **for_few.get(recipe, {})}
-    return build_task(REGISTRY, resolve(REGISTRY, CONFIG.model_copy(update=values)), encoder, seed=0)
+    return build_task(REGISTRY, resolve(REGISTRY, CONFIG.model_copy(update=values)), encoder, seed=0, size=16)
 
 
 def views_of(task: PretextTask, images: Tensor) -> dict[str, Tensor]:
@@ -208,4 +208,4 @@ def test_options_of_joint_embedding_that_make_no_sense_are_refused(options: dict
     encoder = build_encoder(REGISTRY, CONFIG.backbone, (0.3,) * 3, (0.3,) * 3, seed=0, size=16)
     config = CONFIG.model_copy(update={"pretext_task": options})
     with pytest.raises(ConfigError, match=words):
-        build_task(REGISTRY, resolve(REGISTRY, config), encoder, seed=0)
+        build_task(REGISTRY, resolve(REGISTRY, config), encoder, seed=0, size=16)

@@ -143,7 +143,9 @@ def recipe(loss: Choice, **options: object) -> Recipe:
 
 @pytest.mark.parametrize("options", [{}, {"predictor_dim": 8}, {"predictor_dim": 8, "momentum": 0.9}])
 def test_targets_are_the_teacher_s_projections_or_the_views_own(options: dict[str, object]):
-    task = build_task(load_registry(), recipe(Choice(name="negative_cosine"), **options), small_encoder(0), 0).train()
+    task = build_task(
+        load_registry(), recipe(Choice(name="negative_cosine"), **options), small_encoder(0), 0, 16
+    ).train()
     with torch.no_grad():
         for weight in task.encoder.parameters():
             weight.mul_(1.1)  # no longer what the teacher was copied from
@@ -169,7 +171,7 @@ def test_a_loss_of_the_other_kind_is_refused():
     with pytest.raises(
         ConfigError, match=r"'info_nce' does not go with pretext task 'non_contrastive', which .* without"
     ):
-        build_task(load_registry(), recipe(Choice(name="info_nce", temperature=0.2)), small_encoder(0), 0)
+        build_task(load_registry(), recipe(Choice(name="info_nce", temperature=0.2)), small_encoder(0), 0, 16)
     joint = Recipe(
         name="mine",
         pretext_task=Choice(name="joint_embedding", hidden_dim=16, out_dim=8),
@@ -179,7 +181,7 @@ def test_a_loss_of_the_other_kind_is_refused():
     with pytest.raises(
         ConfigError, match=r"'vicreg' does not go with pretext task 'joint_embedding', .* with negatives"
     ):
-        build_task(load_registry(), joint, small_encoder(0), 0)
+        build_task(load_registry(), joint, small_encoder(0), 0, 16)
 
 
 @pytest.mark.parametrize(

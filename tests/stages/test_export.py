@@ -65,7 +65,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
         plugins={},
         versions=versions(),
     )
-    task = build_task(registry, recipe, encoder, 0).train()
+    task = build_task(registry, recipe, encoder, 0, 16).train()
     with torch.no_grad():  # gives batch normalisation its statistics
         for _ in range(20):
             task({"global": torch.from_numpy(images[:128]).permute(0, 3, 1, 2)[:, None].repeat(1, 2, 1, 1, 1) / 255})

@@ -258,8 +258,8 @@ class Flattening(Backbone):
 
 def test_trying_sizes_leaves_the_encoder_alone_and_looks_at_the_embeddings_length():
     encoder = Encoder(Flattening(), (0.5,) * 3, (0.5,) * 3)
-    check_sizes(encoder, "flattening", {"global": 8, "local": 8})
+    check_sizes(encoder, "flattening", {"global": 8, "local": 8}, {})
     with pytest.raises(ConfigError, match=r"views of 4 px: embeddings of shape \(48,\)"):
-        check_sizes(encoder, "flattening", {"global": 8, "local": 4})
+        check_sizes(encoder, "flattening", {"global": 8, "local": 4}, {})
     assert encoder.training
     assert not hasattr(encoder.backbone, "seen")

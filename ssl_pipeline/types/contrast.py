@@ -1,119 +1,16 @@
-"""The contracts between the core and its plugins: small base classes, each with the shapes it promises.
-
-Energy is the idea behind all of them: an encoder makes a pair of views comparable, and the energy of a pair is low
-when the two are compatible. A pretext task says what the views are and what is predicted from them, a loss shapes the
-energies of pairs, a negative-sampling strategy says which incompatible pairs count, and how much.
-"""
+"""What energies of pairs are shaped by: losses, and strategies that say which incompatible pairs count."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, NamedTuple, Protocol
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-__all__ = [
-    "Backbone",
-    "Candidates",
-    "Encoded",
-    "EnergyHead",
-    "Factory",
-    "Loss",
-    "NegativeStrategy",
-    "Negatives",
-    "PretextTask",
-    "Register",
-    "StepOutput",
-    "Tile",
-    "Trait",
-    "ViewLoss",
-    "Views",
-]
+from ssl_pipeline.types.pretext import StepOutput
 
-Factory = Callable[..., Any]
-"""Builds a plugin's object; its signature is the schema of its options in params.yaml."""
-
-Views = Mapping[str, Tensor]
-"""Kind of view -> (N, V, 3, S, S) float32 in [0, 1]: V views of each of N samples."""
-
-Encoded = dict[str, Tensor]
-"""What a task's forward returns: tensors whose first dimension is the sample, so that chunks can be concatenated."""
-
-
-class Register(Protocol):
-    """What a hook calls, once for each thing it adds."""
-
-    def __call__(self, name: str, factory: Factory) -> None:
-        """Add a factory. A name that ends in "/" is a family: `torchvision/` serves `torchvision/resnet18`."""
-
-
-class StepOutput(NamedTuple):
-    """A step's loss (a scalar with a graph) and detached scalars worth a curve."""
-
-    loss: Tensor
-    metrics: dict[str, Tensor]
-
-
-class Backbone(nn.Module, ABC):
-    """Maps normalised images (N, 3, S, S) to embeddings (N, `embedding_dim`) float32."""
-
-    embedding_dim: int
-
-
-class EnergyHead(nn.Module, ABC):
-    """The energy of pairs, from their embeddings."""
-
-    name: str
-    """Which energy this is; `energy.onnx` carries it in its metadata."""
-
-    @abstractmethod
-    def forward(self, first: Tensor, second: Tensor) -> Tensor:
-        """Return energies (N,), low where compatible, for embeddings (N, D) and (N, D)."""
-
-
-class PretextTask(nn.Module, ABC):
-    """What is learned from: three verbs, `forward`, `compare`, `after_step`, and what leaves training.
-
-    Augmentation is never inside a task: it receives views, and declares which it needs.
-    """
-
-    encoder: nn.Module
-    """The part that is exported: (N, 3, S, S) in [0, 1] -> (N, D)."""
-
-    energy_head: EnergyHead | None
-    """The trained energy of pairs; None, unless a task sets it, stands for the cosine of backbone embeddings."""
-
-    views: Mapping[str, int]
-    """Kind of view -> how many of it a sample needs, such as {"global": 2}."""
-
-    forbidden: frozenset[str] = frozenset()
-    """Operations of the augmentation policy that would give the answer away or make it undecidable."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.energy_head = None
-
-    @abstractmethod
-    def forward(self, views: Views) -> Encoded:
-        """Encode; per sample, so that a batch can be cut into chunks. This is what DistributedDataParallel wraps."""
-
-    @abstractmethod
-    def compare(self, encoded: Encoded) -> StepOutput:
-        """Compare samples of the whole batch: heads that mix samples, negatives, the loss."""
-
-    def after_step(self, progress: float) -> None:
-        """Do what follows an optimizer step (EMA, queues). `progress` is the share of training done, in (0, 1]."""
-        del progress  # most tasks hold no such state
-
-    def diagnose(self, figures: Mapping[str, float]) -> list[str]:
-        """Say what is wrong and what to change, given the means of a row of the curves; empty if all is well."""
-        del figures
-        return []
-
-    @abstractmethod
-    def predict(self, images: Tensor) -> Tensor:
-        """Return what the task predicts or projects, for `pretext.onnx`: (N, 3, S, S) in [0, 1] -> (N, ...)."""
+__all__ = ["Candidates", "Loss", "NegativeStrategy", "Negatives", "Tile", "Trait", "ViewLoss"]
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,40 @@
+"""What a pretext task is given of a batch of images."""
+
+from collections.abc import Mapping
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from ssl_pipeline import randomness
+from ssl_pipeline.augment.policy import Policy
+from ssl_pipeline.augment.views import make_views
+from ssl_pipeline.types import UNIFORMS, PretextTask, Views
+
+__all__ = ["inputs"]
+
+
+def inputs(
+    task: PretextTask,
+    policies: Mapping[str, Policy],
+    images: Tensor,
+    ids: npt.NDArray[np.uint64],
+    seed: int,
+    epoch: int,
+) -> Views:
+    """The views that a task asks for, and its own random numbers, if it asks for some: all functions of the samples.
+
+    Args:
+        task: Says what it needs.
+        policies: Kind of view -> policy.
+        images: (N, C, C, 3) uint8 canvases, on the device on which to compute.
+        ids: (N,) identities of the samples.
+        seed: The run's.
+        epoch: From 0.
+    """
+    views = make_views(policies, task.views, images, ids, seed, epoch)
+    if task.uniforms:
+        numbers = randomness.uniforms(seed, epoch, ids, UNIFORMS, task.uniforms)
+        views[UNIFORMS] = torch.from_numpy(numbers).to(images.device)
+    return views

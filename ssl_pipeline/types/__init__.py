@@ -1,0 +1,44 @@
+"""The contracts between the core and its plugins: small base classes, each with the shapes it promises.
+
+Energy is the idea behind all of them: an encoder makes a pair of views comparable, and the energy of a pair is low
+when the two are compatible. A pretext task says what the views are and what is predicted from them, a loss shapes the
+energies of pairs, a negative-sampling strategy says which incompatible pairs count, and how much.
+"""
+
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from ssl_pipeline.types.contrast import Candidates, Loss, Negatives, NegativeStrategy, Tile, Trait, ViewLoss
+from ssl_pipeline.types.networks import Backbone, EnergyHead, ImageEnergyHead, Offer
+from ssl_pipeline.types.pretext import UNIFORMS, Encoded, PretextTask, StepOutput, Views
+
+__all__ = [
+    "UNIFORMS",
+    "Backbone",
+    "Candidates",
+    "Encoded",
+    "EnergyHead",
+    "Factory",
+    "ImageEnergyHead",
+    "Loss",
+    "NegativeStrategy",
+    "Negatives",
+    "Offer",
+    "PretextTask",
+    "Register",
+    "StepOutput",
+    "Tile",
+    "Trait",
+    "ViewLoss",
+    "Views",
+]
+
+Factory = Callable[..., Any]
+"""Builds a plugin's object; its signature is the schema of its options in params.yaml."""
+
+
+class Register(Protocol):
+    """What a hook calls, once for each thing it adds."""
+
+    def __call__(self, name: str, factory: Factory) -> None:
+        """Add a factory. A name that ends in "/" is a family: `torchvision/` serves `torchvision/resnet18`."""

@@ -1,0 +1,83 @@
+"""What is trained and what ships: backbones, and energies on top of them."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import Literal
+
+from torch import Tensor, nn
+
+__all__ = ["Backbone", "EnergyHead", "ImageEnergyHead", "Offer"]
+
+Offer = Literal["maps", "patches"]
+"""What a backbone may offer beyond embeddings: maps of features of each of its layers, or that it can be shown some
+patches of an image alone."""
+
+
+class Backbone(nn.Module, ABC):
+    """Maps normalised images (N, 3, S, S) to embeddings (N, `embedding_dim`) float32."""
+
+    embedding_dim: int
+
+    map_channels: Sequence[int] = ()
+    """Channels of each layer's maps, from the first layer to the last, if it offers maps."""
+
+    patch_size: int = 0
+    """Side in px of a patch, if it offers patches."""
+
+    offers: Mapping[Offer, str] = {}
+    """What its kind may offer -> under which names in params.yaml; a message lists them where another one does not."""
+
+    def has(self, offer: Offer) -> bool:
+        """Whether this one offers that."""
+        return bool(self.map_channels) if offer == "maps" else bool(self.patch_size)
+
+    def maps(self, images: Tensor) -> list[Tensor]:
+        """Features (N, C, H, W) of normalised images (N, 3, S, S) after each of its layers, first layer first."""
+        raise NotImplementedError(f"{type(self).__name__} has no layers")
+
+    def visible(self, images: Tensor, shown: Tensor) -> Tensor:
+        """Features (N, k, D) of patches, of which no other patch is seen.
+
+        Args:
+            images: (N, 3, S, S), normalised.
+            shown: (N, k) int64, numbers of patches, row by row from the top left.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has no patches")
+
+
+class EnergyHead(nn.Module, ABC):
+    """The energy of pairs, from their embeddings."""
+
+    inputs = ("first", "second")
+    """What `energy.onnx` takes."""
+
+    name: str
+    """Which energy this is; `energy.onnx` carries it in its metadata."""
+
+    @abstractmethod
+    def forward(self, first: Tensor, second: Tensor) -> Tensor:
+        """Return energies (N,), low where compatible, for embeddings (N, D) and (N, D)."""
+
+
+class ImageEnergyHead(nn.Module, ABC):
+    """The energy of single images, from their pixels: low for those that are as images should be.
+
+    Attributes:
+        uniforms: P, how many random numbers `corrupt` needs of each image.
+    """
+
+    inputs = ("images",)
+    """What `energy.onnx` takes."""
+
+    name: str
+    """Which energy this is; `energy.onnx` carries it in its metadata."""
+
+    uniforms: int
+
+    @abstractmethod
+    def forward(self, encoder: nn.Module, images: Tensor) -> Tensor:
+        """Return energies (N,) of images (N, 3, S, S) in [0, 1], given the trained encoder."""
+
+    @abstractmethod
+    def corrupt(self, images: Tensor, uniforms: Tensor) -> Tensor:
+        """Return what should have more energy than images (N, 3, S, S), by numbers (N, P) in [0, 1)."""

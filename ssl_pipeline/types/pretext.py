@@ -1,0 +1,88 @@
+"""What is learned from: the pretext task, its views and its steps."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+from torch import Tensor, nn
+
+from ssl_pipeline.types.networks import EnergyHead, ImageEnergyHead, Offer
+
+__all__ = ["UNIFORMS", "Encoded", "PretextTask", "StepOutput", "Views"]
+
+UNIFORMS = "task/uniforms"
+"""Where a task finds its random numbers among its views; no kind of view can have this name."""
+
+Views = Mapping[str, Tensor]
+"""Kind of view -> (N, V, 3, S, S) float32 in [0, 1]: V views of each of N samples. `UNIFORMS` -> (N, P) float32 in
+[0, 1), for a task that asks for some."""
+
+Encoded = dict[str, Tensor]
+"""What a task's forward returns: tensors whose first dimension is the sample, so that chunks can be concatenated."""
+
+
+class StepOutput(NamedTuple):
+    """A step's loss (a scalar with a graph) and detached scalars worth a curve."""
+
+    loss: Tensor
+    metrics: dict[str, Tensor]
+
+
+class PretextTask(nn.Module, ABC):
+    """What is learned from: three verbs, `forward`, `compare`, `after_step`, and what leaves training.
+
+    Augmentation is never inside a task: it receives views, and declares which it needs. What is hidden, corrupted or
+    shuffled, so that it can be asked for, is the task's own; the numbers that decide it are given to it with the views,
+    so that they do not depend on the batch.
+    """
+
+    encoder: nn.Module
+    """The part that is exported: (N, 3, S, S) in [0, 1] -> (N, D)."""
+
+    energy_head: EnergyHead | ImageEnergyHead | None
+    """The trained energy, of pairs or of images; None, unless a task sets it: the cosine of backbone embeddings."""
+
+    views: Mapping[str, int]
+    """Kind of view -> how many of it a sample needs, such as {"global": 2}."""
+
+    uniforms: int = 0
+    """P, how many random numbers of its own a sample needs."""
+
+    parts: Mapping[str, int] = {}
+    """What the encoder is given beside whole views -> its side in px, such as {"tile": 10}."""
+
+    forbidden: frozenset[str] = frozenset()
+    """Operations of the augmentation policy that would give the answer away or make it undecidable."""
+
+    needs: frozenset[Offer] = frozenset()
+    """What it asks of a backbone beyond embeddings; others are refused before training."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.energy_head = None
+
+    @abstractmethod
+    def forward(self, views: Views) -> Encoded:
+        """Encode; per sample, so that a batch can be cut into chunks. This is what DistributedDataParallel wraps."""
+
+    @abstractmethod
+    def compare(self, encoded: Encoded) -> StepOutput:
+        """Compare samples of the whole batch: heads that mix samples, negatives, the loss."""
+
+    def after_step(self, progress: float) -> None:
+        """Do what follows an optimizer step (EMA, queues). `progress` is the share of training done, in (0, 1]."""
+        del progress  # most tasks hold no such state
+
+    def diagnose(self, figures: Mapping[str, float]) -> list[str]:
+        """Say what is wrong and what to change, given the means of a row of the curves; empty if all is well."""
+        del figures
+        return []
+
+    @abstractmethod
+    def predict(self, images: Tensor) -> Tensor:
+        """Return what the task predicts or projects, for `pretext.onnx`: (N, 3, S, S) in [0, 1] -> (N, ...)."""
+
+    def draw(self, views: Views, folder: Path) -> None:
+        """Write pictures of what was learned into a folder, from the views of some images, in eval mode."""
+        del views, folder  # most tasks have nothing to show
