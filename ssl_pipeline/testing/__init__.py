@@ -72,6 +72,7 @@ _PRETEXT_TASK: Sequence[_Check] = (
 )
 _BACKBONE: Sequence[_Check] = (
     kinds.is_a_backbone,
+    kinds.backbone_gives_what_it_offers,
     training.steps_are_finite_scalars,
     training.forward_is_per_sample,
     training.gradients_reach_what_is_trained,

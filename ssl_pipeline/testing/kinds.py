@@ -24,6 +24,7 @@ from ssl_pipeline.types import (
 )
 
 __all__ = [
+    "backbone_gives_what_it_offers",
     "energy_is_of_pairs",
     "gradients_reach_the_anchors",
     "is_a_backbone",
@@ -84,6 +85,27 @@ def is_a_backbone(trial: Trial) -> None:
             tuple(found.shape) == wanted and found.dtype == torch.float32,
             f"{count} images give {found.dtype} {tuple(found.shape)}, not float32 {wanted}: return (N, embedding_dim), "
             "and set embedding_dim to its length.",
+        )
+
+
+def backbone_gives_what_it_offers(trial: Trial) -> None:
+    """Maps have the channels that it states; features of patches have a row each, and depend on no other patch."""
+    backbone, require = trial.subject.build().eval(), trial.subject.require
+    images = make_images(2, trial.subject.size)
+    if backbone.has("maps"):
+        channels = tuple(maps.shape[1] for maps in backbone.maps(images))
+        stated = tuple(backbone.map_channels)
+        require(channels == stated, f"it gives maps of {channels} channels, and map_channels is {stated}.")
+    if backbone.has("patches"):
+        side = backbone.patch_size
+        shown = torch.tensor([[0], [0]])
+        others = images.flip(0)
+        others[:, :, :side, :side] = images[:, :, :side, :side]
+        found = backbone.visible(images, shown)
+        require(found.shape[:2] == (2, 1), f"visible gives {tuple(found.shape)} for one patch of 2 images: (N, k, D).")
+        require(
+            torch.allclose(found, backbone.visible(others, shown), atol=1e-5),
+            f"visible depends on a patch that is not shown: patches are of {side} px, row by row from the top left.",
         )
 
 

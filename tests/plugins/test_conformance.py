@@ -54,7 +54,7 @@ CASES: dict[tuple[str, str], list[dict[str, Any]]] = {
     ("negatives", "semi_hard"): [{"margin": 0.3}],
     ("negatives", "truncated"): [{"drop": 2}],
     ("backbone", "resnet_cifar"): [{"depth": 8, "width": 4}],
-    ("backbone", "timm/"): [{"model": "test_resnet"}],
+    ("backbone", "timm/"): [{"model": "test_resnet"}, {"model": "test_vit", "size": 32, "patch_size": 8}],
     ("backbone", "torchvision/"): [{"model": "resnet18", "size": 16}],
 }
 

@@ -95,7 +95,7 @@ class SoundBackbone(SmallBackbone):
         self.dropout = nn.Dropout(share)
 
     def forward(self, images: Tensor) -> Tensor:
-        return self.dropout(self.layers(images))
+        return self.dropout(super().forward(images))
 
 
 CHECKS = {

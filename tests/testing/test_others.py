@@ -218,14 +218,26 @@ def stale(self: Any, images: Tensor) -> Tensor:
     return SoundBackbone.forward(self, images) + 1 / self.calls * self.training
 
 
+def peep(images: Tensor, shown: Tensor) -> Tensor:
+    return shown[..., None].float() + images.mean(dim=(1, 2, 3), keepdim=True)[..., 0]
+
+
 BACKBONES = [
     broken(SoundBackbone, r"give torch.float32 \(2, 7\), not", "length", forward=embeds(lambda x: x[:, :7])),
     broken(SoundBackbone, "depends on the other samples", "mixing", forward=embeds(lambda x: x - 0.5 * x.mean(dim=0))),
     broken(
         SoundBackbone,
-        "no gradient reaches encoder.backbone.layers.0",
+        "no gradient reaches encoder.backbone.first",
         "detached",
-        forward=lambda self, images: self.layers[1:](self.layers[0](images).detach()),
+        maps=lambda self, images: [self.first(images), self.second(self.first(images).detach())],
+    ),
+    broken(SoundBackbone, r"maps of \(8, 16\) channels, and map_channels is \(8, 8\)", "channels", map_channels=(8, 8)),
+    broken(
+        SoundBackbone,
+        "a patch that is not shown",
+        "peeping",
+        patch_size=8,
+        visible=lambda self, x, shown: peep(x, shown),
     ),
     broken(SoundBackbone, "not safe in half precision", "half precision", forward=embeds(wide)),
     broken(
