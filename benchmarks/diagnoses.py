@@ -16,7 +16,7 @@ from typing import Any
 import click
 import yaml
 
-from benchmarks.project import ROOT, change, copy_project, environment
+from benchmarks.project import BACKBONES, ROOT, change, copy_project, environment
 
 __all__ = ["BROKEN", "merged"]
 
@@ -67,7 +67,8 @@ def main(epochs: int | None) -> None:
     section = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))["pretrain"]
     section |= {"epochs": epochs} if epochs else {}
     recipes = sorted(path.stem for path in (ROOT / "plugins" / "recipes").glob("*.yaml"))
-    configurations = BROKEN | {f"recipe {name}": ({"recipe": name}, "") for name in recipes}
+    backbones = {name: {"backbone": backbone} for name, backbone in BACKBONES.items()}
+    configurations = BROKEN | {f"recipe {name}": ({"recipe": name, **backbones.get(name, {})}, "") for name in recipes}
     wrong = []
     with tempfile.TemporaryDirectory() as temporary:
         project = Path(temporary) / "project"

@@ -8,9 +8,11 @@ from typing import Any
 
 import yaml
 
-__all__ = ["ROOT", "change", "copy_project", "environment"]
+__all__ = ["BACKBONES", "ROOT", "change", "copy_project", "environment"]
 
 ROOT = Path(__file__).parents[1]
+BACKBONES: dict[str, dict[str, Any]] = {"mae": {"name": "timm/test_vit", "patch_size": 4}}
+"""Recipe -> a small backbone, where one of residual layers cannot serve it."""
 PARTS = (
     "stages",
     "plugins",

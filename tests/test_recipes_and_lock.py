@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from benchmarks.project import BACKBONES
 from plugins import load_registry
 from ssl_pipeline import hookimpl, lock
 from ssl_pipeline.config import Choice, PretrainConfig, load
@@ -44,9 +45,10 @@ def test_an_override_changes_one_option_or_replaces_the_part():
 def test_a_recipe_can_be_built_in_both_sizes(name: str, size: str):
     registry = load_registry()
     recipe = resolve(registry, configured(recipe=name, recipe_size=size))
-    backbone = Choice(name="resnet_cifar", depth=8, width=4)
-    encoder = build_encoder(registry, backbone, (0.5,) * 3, (0.25,) * 3, 0, 16)
-    task = build_task(registry, recipe, encoder, 0, 16)
+    backbone = Choice.model_validate(BACKBONES.get(name, {"name": "resnet_cifar", "depth": 8, "width": 4}))
+    pixels = 16 if size == "embedded" else 224
+    encoder = build_encoder(registry, backbone, (0.5,) * 3, (0.25,) * 3, 0, pixels)
+    task = build_task(registry, recipe, encoder, 0, pixels)
     assert set(recipe.parts()) == set(resolve(registry, configured(recipe=name)).parts())
     if size == "embedded":
         assert sum(weight.numel() for weight in task.parameters()) < 5e5

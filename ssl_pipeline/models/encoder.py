@@ -38,16 +38,17 @@ class Encoder(nn.Module):
         """Embed images (N, 3, S, S) in [0, 1]: (N, D)."""
         if self.layer is not None:
             return self.maps(images)[self.layer - 1].mean(dim=(2, 3))
-        embedding: Tensor = self.backbone(self._normalised(images))
+        embedding: Tensor = self.backbone(self.normalised(images))
         return embedding
 
     def maps(self, images: Tensor) -> list[Tensor]:
         """Features (N, C, H, W) of each layer of images (N, 3, S, S) in [0, 1], from backbones that offer maps."""
-        return self.backbone.maps(self._normalised(images))
+        return self.backbone.maps(self.normalised(images))
 
     def visible(self, images: Tensor, shown: Tensor) -> Tensor:
         """Features (N, k, D) of patches (N, k) of images in [0, 1], from backbones that offer patches."""
-        return self.backbone.visible(self._normalised(images), shown)
+        return self.backbone.visible(self.normalised(images), shown)
 
-    def _normalised(self, images: Tensor) -> Tensor:
+    def normalised(self, images: Tensor) -> Tensor:
+        """Images in [0, 1] with the mean 0 and standard deviation 1 of the training images' channels."""
         return (images - self.mean) / self.std

@@ -27,6 +27,7 @@ __all__ = [
     "Plain",
     "PlainViews",
     "SmallBackbone",
+    "SmallPatchBackbone",
     "compare_pairs",
     "encoder_on",
     "make_images",
@@ -87,6 +88,34 @@ class SmallBackbone(Backbone):
         """After each convolution: (N, 8, S / 2, S / 2), (N, 16, S / 4, S / 4)."""
         first = F.relu(self.first(images))
         return [first, F.relu(self.second(first))]
+
+
+class SmallPatchBackbone(Backbone):
+    """Sees patches of 4 px, each where it lies, beside the mean of those shown: embeddings of length 16."""
+
+    embedding_dim, patch_size = 16, 4
+
+    def __init__(self, size: int):
+        super().__init__()
+        self.embed = nn.Conv2d(3, self.embedding_dim, self.patch_size, self.patch_size)
+        self.places = nn.Parameter(0.1 * torch.randn(1, (size // self.patch_size) ** 2, self.embedding_dim))
+        self.mix = nn.Linear(2 * self.embedding_dim, self.embedding_dim)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Normalised images (N, 3, S, S) to (N, 16)."""
+        return self._mixed(self._tokens(images)).mean(dim=1)
+
+    def visible(self, images: Tensor, shown: Tensor) -> Tensor:
+        """Features (N, k, 16) of patches (N, k)."""
+        return self._mixed(self._tokens(images).gather(1, shown[..., None].expand(-1, -1, self.embedding_dim)))
+
+    def _tokens(self, images: Tensor) -> Tensor:
+        tokens: Tensor = self.embed(images).flatten(2).transpose(1, 2) + self.places
+        return tokens
+
+    def _mixed(self, tokens: Tensor) -> Tensor:
+        mean = tokens.mean(dim=1, keepdim=True).expand_as(tokens)
+        return F.relu(self.mix(torch.cat([tokens, mean], dim=2)))
 
 
 def encoder_on(backbone: Backbone) -> Encoder:

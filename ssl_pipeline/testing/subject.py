@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from ssl_pipeline.registry import schema
-from ssl_pipeline.testing.material import InBatch, Plain, PlainViews, SmallBackbone, encoder_on
+from ssl_pipeline.testing.material import InBatch, Plain, PlainViews, SmallBackbone, SmallPatchBackbone, encoder_on
 from ssl_pipeline.types import Factory, ViewLoss
 
 __all__ = ["Subject", "options_are_typed_and_documented"]
@@ -44,6 +44,8 @@ class Subject:
             torch.manual_seed(seed)
             accepted = inspect.signature(self.factory).parameters
             given = {name: make(self.size) for name, make in _INJECTED.items() if name in accepted}
+            if "patches" in getattr(self.factory, "needs", ()):
+                given["encoder"] = encoder_on(SmallPatchBackbone(self.size))
             if "loss" in given and accepted["loss"].annotation in (ViewLoss, ViewLoss.__name__):
                 given["loss"] = PlainViews()
             return self.factory(**given, **self.options)

@@ -7,12 +7,13 @@ import torch
 from sklearn.datasets import load_digits
 from torch import Tensor
 
+from benchmarks.project import BACKBONES
 from plugins import load_registry
-from ssl_pipeline.config import load
+from ssl_pipeline.config import Choice, load
 from ssl_pipeline.errors import ConfigError
 from ssl_pipeline.models.rebuild import build_encoder, build_task
 from ssl_pipeline.recipes import resolve
-from ssl_pipeline.types import PretextTask
+from ssl_pipeline.types import UNIFORMS, PretextTask
 
 REGISTRY = load_registry()
 CONFIG = load(Path(__file__).parents[2] / "params.yaml").pretrain
@@ -26,7 +27,8 @@ def images() -> Tensor:
 
 
 def make(recipe: str) -> PretextTask:
-    encoder = build_encoder(REGISTRY, CONFIG.backbone, (0.3,) * 3, (0.3,) * 3, seed=0, size=16)
+    backbone = Choice.model_validate(BACKBONES.get(recipe, CONFIG.backbone))
+    encoder = build_encoder(REGISTRY, backbone, (0.3,) * 3, (0.3,) * 3, seed=0, size=16)
     for_few = {  # of 32 images a long queue would hold many keys of each, and no covariance of 32 dimensions be inverted
         "mocov2": {"negatives": {"queue_size": 32}},
         "w_mse": {"pretext_task": {"out_dim": 8}},
@@ -40,7 +42,8 @@ def views_of(task: PretextTask, images: Tensor) -> dict[str, Tensor]:
     noisy = [
         images + 0.5 * torch.randn(images.shape, generator=generator) for _ in range(max(task.views.values()))
     ]  # far enough apart to leave something to learn
-    return {kind: torch.stack(noisy[:count], dim=1) for kind, count in task.views.items()}
+    views = {kind: torch.stack(noisy[:count], dim=1) for kind, count in task.views.items()}
+    return {**views, UNIFORMS: torch.rand(len(images), task.uniforms, generator=generator)} if task.uniforms else views
 
 
 @pytest.mark.parametrize("recipe", REGISTRY.names("recipe"))

@@ -6,6 +6,7 @@ import pytest
 import yaml
 
 from benchmarks.diagnoses import BROKEN, merged
+from benchmarks.project import BACKBONES
 from plugins import load_registry
 from ssl_pipeline.config import PretrainConfig
 from ssl_pipeline.training.checkpoint import Checkpoints
@@ -51,4 +52,4 @@ def test_a_broken_configuration_is_diagnosed_by_name(trouble, said):
 
 @pytest.mark.parametrize("recipe", load_registry().names("recipe"))
 def test_nothing_is_said_of_a_recipe(recipe, said):
-    assert said({"recipe": recipe}) == []
+    assert said({"recipe": recipe, **({"backbone": BACKBONES[recipe]} if recipe in BACKBONES else {})}) == []

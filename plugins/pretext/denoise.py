@@ -1,0 +1,156 @@
+"""Denoising autoencoder: what did the image look like before it was corrupted?
+
+Each view receives noise, or a blur, or a block-out, or now and then nothing. What is predicted is the correction: the
+corrupted image and the correction together should be the original. The mean square of the correction is the error of
+reconstruction, and an energy: low where nothing is to be corrected, since the image already looks as images do; the
+correction itself points downhill (Alain and Bengio 2012, 1211.4246, theorem 2: it tends to the score of the data).
+
+Shortcut: copying the input, which is right nearly everywhere. The head predicts the correction alone, from the maps of
+the last layer, so that what it says has to come through the encoder; and the kinds of corruption differ, so that none
+is undone by one filter. What stands in a block has to be guessed from around it.
+
+Source: Vincent et al. 2008, "Extracting and Composing Robust Features with Denoising Autoencoders", section 2.3.
+"""
+
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from plugins.pretext.holes import ToGrid, explained, save_rows
+from ssl_pipeline import hookimpl
+from ssl_pipeline.augment.noise import blur_radius, gaussian_blur
+from ssl_pipeline.models.encoder import Encoder
+from ssl_pipeline.types import UNIFORMS, Encoded, ImageEnergyHead, Offer, PretextTask, Register, StepOutput, Views
+
+_DECISIONS = 5  # uniforms that say which corruption, how strong, and where
+_BLOCK = (0.25, 0.5)  # least and largest side, as a share of the view's
+
+
+class ReconstructionError(ImageEnergyHead):
+    """Mean squared correction of an image, in standard deviations of the channels; and how images are corrupted.
+
+    Args:
+        encoder: Offers maps.
+        size: Side of the views, S px.
+        noise: Largest standard deviation of the noise, of the full range.
+        blur: Largest sigma of the blur, px.
+    """
+
+    name = "squared_reconstruction_error"
+
+    def __init__(self, encoder: Encoder, size: int, noise: float, blur: float):
+        super().__init__()
+        for option, value in {"noise": noise, "blur": blur}.items():
+            if value <= 0:
+                raise ValueError(f"{option} must be greater than 0, got {value}")
+        self.noise, self.blur = noise, blur
+        self.uniforms = _DECISIONS + 3 * size**2
+        self.head = ToGrid(encoder, size, 3, size)
+        with torch.no_grad():  # corrections start small, as images are nearly right
+            self.head.linear.weight.mul_(0.1)
+
+    def correction(self, encoder: nn.Module, images: Tensor) -> Tensor:
+        """What images (N, 3, S, S) lack, in standard deviations, float32."""
+        assert isinstance(encoder, Encoder)
+        found: Tensor = self.head(encoder.maps(images)[-1])
+        return found.float()
+
+    def forward(self, encoder: nn.Module, images: Tensor) -> Tensor:
+        """Energies (N,)."""
+        return self.correction(encoder, images).square().mean(dim=(1, 2, 3))
+
+    def corrupt(self, images: Tensor, uniforms: Tensor) -> Tensor:
+        """Images (N, 3, S, S) with noise, blurred, or with a block of their mean colour, a third of the time each."""
+        which, strength, size, top, left = uniforms[:, :_DECISIONS].unbind(1)
+        normal = torch.special.ndtri(uniforms[:, _DECISIONS:] + 2.0**-25)  # of multiples of 2^-24, and 0 is one
+        noisy = images + _each(self.noise * (0.25 + 0.75 * strength)) * normal.reshape(images.shape)
+        sigma = self.blur * (0.25 + 0.75 * strength)
+        radius = blur_radius(self.blur, images.shape[-1])
+        blurred = gaussian_blur(images, sigma, torch.ones_like(which, dtype=torch.bool), radius)
+        mean = images.mean(dim=(2, 3), keepdim=True)
+        blocked = torch.where(_block(images.shape[-1], size, top, left), mean, images)
+        chosen = torch.where(_each(which < 2 / 3), blurred, blocked)
+        return torch.where(_each(which < 1 / 3), noisy.clamp(0, 1), chosen)
+
+
+def _each(values: Tensor) -> Tensor:
+    return values[:, None, None, None]
+
+
+def _block(side: int, size: Tensor, top: Tensor, left: Tensor) -> Tensor:
+    """Where a square lies in each image, (N, 1, S, S) bool, by numbers (N,) in [0, 1)."""
+    edge = side * (_BLOCK[0] + (_BLOCK[1] - _BLOCK[0]) * size)
+    place = torch.arange(side, device=size.device)
+
+    def inside(number: Tensor) -> Tensor:
+        first = number * (side - edge)
+        return (place >= first[:, None]) & (place < (first + edge)[:, None])  # (N, S)
+
+    return inside(top)[:, None, :, None] & inside(left)[:, None, None, :]
+
+
+class Denoise(PretextTask):
+    """Mean squared error of the corrected image, in standard deviations of the channels.
+
+    Args:
+        encoder: The encoder to train; has to offer maps.
+        size: Side of the views, px.
+        noise: Largest standard deviation of the noise, where 1 is from black to white.
+        blur: Largest sigma of the blur, px.
+        clean: Share of the views that are left as they are, in [0, 1).
+        view: The kind of view to learn from, a gentle one.
+    """
+
+    encoder: Encoder
+    needs: frozenset[Offer] = frozenset({"maps"})
+    forbidden = frozenset({"gaussian_noise", "gaussian_blur"})
+    energy_head: ReconstructionError
+
+    def __init__(
+        self,
+        encoder: Encoder,
+        size: int,
+        noise: float = 0.3,
+        blur: float = 2.0,
+        clean: float = 0.1,
+        view: str = "plain",
+    ):
+        super().__init__()
+        if not 0 <= clean < 1:
+            raise ValueError(f"clean must lie in [0, 1), got {clean}")
+        self.views, self.kind, self.clean = {view: 1}, view, clean
+        self.encoder = encoder
+        self.energy_head = ReconstructionError(encoder, size, noise, blur)
+        self.uniforms = 1 + self.energy_head.uniforms
+
+    def forward(self, views: Views) -> Encoded:
+        """Errors (N,) of corrected images, and of the corrupted ones as they are."""
+        images, numbers = views[self.kind][:, 0], views[UNIFORMS]
+        corrupted = self.energy_head.corrupt(images, numbers[:, 1:])
+        corrupted = torch.where(_each(numbers[:, 0] < self.clean), images, corrupted)
+        missing = (images - corrupted) / self.encoder.std
+        error = self.energy_head.correction(self.encoder, corrupted) - missing
+        return {"error": error.square().mean(dim=(1, 2, 3)), "of_input": missing.square().mean(dim=(1, 2, 3))}
+
+    def compare(self, encoded: Encoded) -> StepOutput:
+        """The mean error."""
+        error = encoded["error"].float().mean()
+        return StepOutput(error, explained(error, encoded["of_input"].float()))
+
+    def predict(self, images: Tensor) -> Tensor:
+        """Corrected images (N, 3, S, S)."""
+        corrected: Tensor = images + self.energy_head.correction(self.encoder, images) * self.encoder.std
+        return corrected
+
+    def draw(self, views: Views, folder: Path) -> None:
+        """corrected.png: corrupted images, what is made of them, and what they were."""
+        images = views[self.kind][:, 0]
+        corrupted = self.energy_head.corrupt(images, views[UNIFORMS][:, 1:])
+        save_rows(folder / "corrected.png", [corrupted, self.predict(corrupted), images])
+
+
+@hookimpl
+def register_pretext_tasks(register: Register) -> None:
+    """Add `denoise`."""
+    register("denoise", Denoise)

@@ -1,0 +1,144 @@
+"""Images with holes: what is hidden, and what is put in its place. Shared by tasks that have it guessed."""
+
+import math
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from ssl_pipeline.models.encoder import Encoder
+
+__all__ = ["Holes", "ToGrid", "explained", "hide", "join", "patches", "save_rows"]
+
+
+def patches(images: Tensor, side: int) -> Tensor:
+    """Cut images (N, C, S, S) into patches (N, L, C * side^2), row by row from the top left."""
+    count, channels, height, _ = images.shape
+    grid = height // side
+    cut = images.reshape(count, channels, grid, side, grid, side)
+    return cut.permute(0, 2, 4, 1, 3, 5).reshape(count, grid**2, channels * side**2)
+
+
+def join(cut: Tensor, side: int, channels: int = 3) -> Tensor:
+    """The inverse of `patches`: (N, L, C * side^2) to (N, C, S, S)."""
+    grid = math.isqrt(cut.shape[1])
+    parts = cut.reshape(cut.shape[0], grid, grid, channels, side, side)
+    return parts.permute(0, 3, 1, 4, 2, 5).reshape(cut.shape[0], channels, grid * side, grid * side)
+
+
+def hide(uniforms: Tensor, ratio: float) -> tuple[Tensor, Tensor]:
+    """Choose which of L patches to hide: the same number in each image, every choice as likely.
+
+    Args:
+        uniforms: (N, L) in [0, 1).
+        ratio: Share to hide, in (0, 1); at least one patch is hidden and one shown.
+
+    Returns:
+        Numbers of shown patches (N, k) and of hidden ones (N, L - k), each in rising order.
+    """
+    count = uniforms.shape[1]
+    hidden = min(max(round(ratio * count), 1), count - 1)
+    order = uniforms.argsort(dim=1, stable=True)
+    return order[:, hidden:].sort(dim=1).values, order[:, :hidden].sort(dim=1).values
+
+
+class Holes(nn.Module):
+    """Hides square patches of images under a learned one.
+
+    A learned patch of pixels is as much as the paper's learned token: whatever a linear embedding of patches makes of
+    pixels, it can make of these; and it serves networks without patches as well.
+
+    Args:
+        encoder: Of the images.
+        size: Their side, S px.
+        side: Of a patch, px; divides S.
+        ratio: Share of the patches that are hidden, in (0, 1).
+
+    Source: SimMIM (2111.09886), section 3.1.
+    """
+
+    fixed: Tensor
+
+    def __init__(self, encoder: Encoder, size: int, side: int, ratio: float):
+        super().__init__()
+        if side < 1 or size % side or size < 2 * side:
+            raise ValueError(f"mask_size must divide the views' {size} px into 2 patches or more a side, got {side}")
+        if not 0 < ratio < 1:
+            raise ValueError(f"ratio must lie between 0 and 1, got {ratio}")
+        self.side, self.ratio, self.count = side, ratio, (size // side) ** 2
+        self.token = nn.Parameter(encoder.mean.detach().expand(1, 3, side, side).clone())
+        numbers = torch.rand(1, self.count, generator=torch.Generator().manual_seed(0))
+        self.register_buffer("fixed", self._where(numbers), persistent=False)
+
+    def forward(self, images: Tensor, uniforms: Tensor) -> tuple[Tensor, Tensor]:
+        """Images (N, 3, S, S) with holes, and where these are, (N, 1, S, S) bool, by numbers (N, L) in [0, 1)."""
+        where = self._where(uniforms)
+        return self._cut(images, where), where
+
+    def always(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """The same holes in every image: what leaves training has no random numbers."""
+        return self._cut(images, self.fixed), self.fixed.expand(images.shape[0], -1, -1, -1)
+
+    def _where(self, uniforms: Tensor) -> Tensor:
+        grid, (_, hidden) = math.isqrt(self.count), hide(uniforms, self.ratio)
+        chosen = torch.zeros(uniforms.shape, device=uniforms.device).scatter(1, hidden, 1.0) > 0
+        return chosen.reshape(-1, 1, grid, grid).repeat_interleave(self.side, 2).repeat_interleave(self.side, 3)
+
+    def _cut(self, images: Tensor, where: Tensor) -> Tensor:
+        grid = math.isqrt(self.count)
+        return torch.where(where, self.token.repeat(1, 1, grid, grid), images)
+
+
+class ToGrid(nn.Module):
+    """A linear head from the last layer's maps to K numbers at each place of a grid, finer or coarser than the maps.
+
+    Args:
+        encoder: Offers maps.
+        size: Side of the views, S px.
+        numbers: K.
+        grid: G, places a side.
+
+    Source: SimMIM (2111.09886), section 3.3: a linear layer predicts as well as a large decoder, and transfers better.
+    """
+
+    def __init__(self, encoder: Encoder, size: int, numbers: int, grid: int):
+        super().__init__()
+        training = encoder.training
+        with torch.no_grad():
+            side = encoder.eval().maps(torch.zeros(1, 3, size, size))[-1].shape[-1]
+        encoder.train(training)
+        self.finer = max(grid // side, 1)
+        self.coarser = max(side // grid, 1)
+        if side * self.finer != grid * self.coarser:
+            raise ValueError(
+                f"the backbone's last maps have {side} places a side, of which no {grid} can be made: take views whose "
+                "size is a multiple of the backbone's stride"
+            )
+        channels = encoder.backbone.map_channels[-1] * self.coarser**2
+        self.linear = nn.Conv2d(channels, numbers * self.finer**2, 1)
+
+    def forward(self, maps: Tensor) -> Tensor:
+        """(N, C, side, side) to (N, K, G, G)."""
+        gathered = nn.functional.pixel_unshuffle(maps, self.coarser)
+        return nn.functional.pixel_shuffle(self.linear(gathered), self.finer)
+
+
+def explained(error: Tensor, of_mean: Tensor) -> dict[str, Tensor]:
+    """How much less the error is than that of the best guess without an image: 1 is all of it, 0 is nothing learned."""
+    return {"explained": 1 - error.detach().mean() / of_mean.detach().mean().clamp(min=1e-12)}
+
+
+def save_rows(path: Path, columns: list[Tensor]) -> None:
+    """Write images side by side: a row for each of N, a column for each of the lists (N, 3, S, S) in [0, 1]."""
+    size = columns[0].shape[-1]
+    factor, gap = max(1, 96 // size), 4
+    step = factor * size + gap
+    sheet = Image.new("RGB", (len(columns) * step + gap, len(columns[0]) * step + gap), "white")
+    for column, images in enumerate(columns):
+        for row, image in enumerate(images):
+            pixels = image.float().clamp(0, 1).mul(255).round().byte().permute(1, 2, 0).cpu().numpy()
+            enlarged = np.repeat(np.repeat(pixels, factor, axis=0), factor, axis=1)
+            sheet.paste(Image.fromarray(enlarged), (gap + column * step, gap + row * step))
+    sheet.save(path)

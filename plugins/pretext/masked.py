@@ -1,0 +1,78 @@
+"""Masked images: what is behind the holes, pixel by pixel?
+
+Shortcut: neighbouring pixels. A hole of a few pixels is filled well enough by carrying on what is at its border,
+without knowing what the image shows. Holes are therefore patches, large against the texture, and many: most of the
+image is hidden. The loss is of hidden pixels alone, so that copying earns nothing, and holes are cut after
+augmentation, so that no resampling carries hidden pixels out of them.
+
+Source: Xie et al. 2021, SimMIM (2111.09886), sections 3 and 4.1.
+"""
+
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from plugins.pretext.holes import Holes, ToGrid, explained, save_rows
+from ssl_pipeline import hookimpl
+from ssl_pipeline.models.encoder import Encoder
+from ssl_pipeline.types import UNIFORMS, Encoded, Offer, PretextTask, Register, StepOutput, Views
+
+
+class Masked(PretextTask):
+    """Mean absolute error of hidden pixels, which a linear head predicts from the maps of the last layer.
+
+    Args:
+        encoder: The encoder to train; has to offer maps.
+        size: Side of the views, px.
+        mask_size: Side of a patch that is hidden as a whole, px; divides `size`.
+        ratio: Share of the patches that are hidden, in (0, 1).
+        view: The kind of view to learn from, a gentle one.
+    """
+
+    encoder: Encoder
+    needs: frozenset[Offer] = frozenset({"maps"})
+
+    def __init__(self, encoder: Encoder, size: int, mask_size: int, ratio: float = 0.6, view: str = "plain"):
+        super().__init__()
+        self.views, self.kind = {view: 1}, view
+        self.encoder = encoder
+        self.holes = Holes(encoder, size, mask_size, ratio)
+        self.head = ToGrid(encoder, size, 3, size)
+        self.uniforms = self.holes.count
+
+    def forward(self, views: Views) -> Encoded:
+        """Errors (N,) over hidden pixels, in standard deviations of the channels; those of their own mean beside it."""
+        images = views[self.kind][:, 0]
+        holed, where = self.holes(images, views[UNIFORMS])
+        target = self.encoder.normalised(images)
+        share = where / where.sum(dim=(1, 2, 3), keepdim=True) / 3  # averages over hidden values
+        mean = (target * share).sum(dim=(2, 3), keepdim=True) * 3
+        error = ((self._guess(holed) - target).abs() * share).sum(dim=(1, 2, 3))
+        return {"error": error, "of_mean": ((mean - target).abs() * share).sum(dim=(1, 2, 3))}
+
+    def _guess(self, holed: Tensor) -> Tensor:
+        """Normalised pixels (N, 3, S, S), float32."""
+        found: Tensor = self.head(self.encoder.maps(holed)[-1])
+        return found.float()
+
+    def compare(self, encoded: Encoded) -> StepOutput:
+        """The mean error."""
+        error = encoded["error"].float().mean()
+        return StepOutput(error, explained(error, encoded["of_mean"].float()))
+
+    def predict(self, images: Tensor) -> Tensor:
+        """Images (N, 3, S, S) of whose patches always the same ones are hidden and filled in."""
+        holed, where = self.holes.always(images)
+        return torch.where(where, self._guess(holed) * self.encoder.std + self.encoder.mean, images)
+
+    def draw(self, views: Views, folder: Path) -> None:
+        """holes.png: images with holes, what is guessed to be there, and what was."""
+        images = views[self.kind][:, 0]
+        save_rows(folder / "holes.png", [self.holes.always(images)[0], self.predict(images), images])
+
+
+@hookimpl
+def register_pretext_tasks(register: Register) -> None:
+    """Add `masked`."""
+    register("masked", Masked)

@@ -1,0 +1,163 @@
+"""Masked tokens: which entry of a visual vocabulary is behind each hole?
+
+One guess of pixels cannot stand for the many contents that a hole may have: it is their average, which is none of them.
+A score for every entry of a vocabulary can: it says which contents are likely, and how much each. The vocabulary is
+found while training goes on, by clustering the patches of the images.
+
+Shortcuts: those of `masked`, from which holes are taken: large ones, of hidden patches alone. An entry that nearly all
+patches belong to would make the answer easy; idle entries are moved, and `diagnose` says where that is not enough.
+
+Source: BEiT (2106.08254), section 2, with clusters of patches in the place of its pretrained tokenizer.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from plugins.pretext.holes import Holes, ToGrid, join, patches
+from plugins.pretext.vocabulary import Vocabulary
+from ssl_pipeline import hookimpl
+from ssl_pipeline.models.encoder import Encoder
+from ssl_pipeline.types import UNIFORMS, Encoded, Offer, PretextTask, Register, StepOutput, Views
+
+_FEW = 2.0  # entries in use, below which there is nothing to tell apart
+_DRAWN, _BEST = 6, 5
+
+
+class MaskedTokens(PretextTask):
+    """Mean cross-entropy in nats of the softmax over the vocabulary at hidden patches; chance is log K.
+
+    Args:
+        encoder: The encoder to train; has to offer maps.
+        size: Side of the views, px.
+        words: K, entries of the vocabulary.
+        patch_size: Side of the patches that entries stand for, px; divides `mask_size`.
+        mask_size: Side of a square that is hidden as a whole, px; divides `size`.
+        ratio: Share of the image that is hidden, in (0, 1).
+        momentum: Of the vocabulary's averages, in [0, 1).
+        view: The kind of view to learn from, a gentle one.
+    """
+
+    encoder: Encoder
+    needs: frozenset[Offer] = frozenset({"maps"})
+
+    def __init__(
+        self,
+        encoder: Encoder,
+        size: int,
+        words: int,
+        patch_size: int,
+        mask_size: int,
+        ratio: float = 0.4,
+        momentum: float = 0.99,
+        view: str = "plain",
+    ):
+        super().__init__()
+        if patch_size < 1 or mask_size % patch_size:
+            raise ValueError(f"patch_size must divide mask_size, {mask_size} px, got {patch_size}")
+        self.views, self.kind, self.side = {view: 1}, view, patch_size
+        self.encoder = encoder
+        self.holes = Holes(encoder, size, mask_size, ratio)
+        self.vocabulary = Vocabulary(words, 3 * patch_size**2, momentum)
+        self.head = ToGrid(encoder, size, words, size // patch_size)
+        self.uniforms = self.holes.count
+
+    def forward(self, views: Views) -> Encoded:
+        """Scores (N, L, K) at all patches, features (N, L, F) of these, and which are hidden, (N, L) bool."""
+        images = views[self.kind][:, 0]
+        holed, where = self.holes(images, views[UNIFORMS])
+        return {"scores": self._scores(holed), "features": self._features(images), "hidden": self._hidden(where)}
+
+    def _scores(self, holed: Tensor) -> Tensor:
+        found: Tensor = self.head(self.encoder.maps(holed)[-1])
+        return found.flatten(2).transpose(1, 2)
+
+    def _features(self, images: Tensor) -> Tensor:
+        return patches(self.encoder.normalised(images), self.side)
+
+    def _hidden(self, where: Tensor) -> Tensor:
+        return where[:, 0, :: self.side, :: self.side].flatten(1)
+
+    def compare(self, encoded: Encoded) -> StepOutput:
+        """Hold scores of hidden patches against the entries that these belong to."""
+        features, hidden = encoded["features"].float(), encoded["hidden"]
+        words = self.vocabulary(features)
+        if self.training:
+            self.vocabulary.note(features.flatten(0, 1))
+        scores, wanted = encoded["scores"].float()[hidden], words[hidden]
+        shares = torch.bincount(wanted, minlength=len(self.vocabulary.entries)) / len(wanted)
+        metrics = {
+            "pretext_accuracy": (scores.argmax(dim=1) == wanted).float().mean(),
+            "words_used": torch.special.entr(shares).sum().exp(),
+        }
+        return StepOutput(F.cross_entropy(scores, wanted), metrics)
+
+    def after_step(self, progress: float) -> None:
+        """Let the vocabulary follow."""
+        del progress
+        self.vocabulary.follow()
+
+    def diagnose(self, figures: Mapping[str, float]) -> list[str]:
+        """A vocabulary of which one entry is used."""
+        used = figures["words_used"]
+        if used >= _FEW:
+            return []
+        return [
+            f"vocabulary collapse: hidden patches belong to {used:.1f} of {len(self.vocabulary.entries)} entries. "
+            "Raise pretrain.pretext_task: {patch_size: ...}, or lower {momentum: ...}; images that hardly vary leave "
+            "nothing to choose from."
+        ]
+
+    def predict(self, images: Tensor) -> Tensor:
+        """Probabilities (N, L, K) of the entries at each patch of images of which always the same is hidden."""
+        return self._scores(self.holes.always(images)[0]).float().softmax(dim=2)
+
+    def draw(self, views: Views, folder: Path) -> None:
+        """words.png: for a hole of some images, the distribution over the vocabulary, and its best entries."""
+        from matplotlib.figure import Figure
+
+        images = views[self.kind][:_DRAWN, 0]
+        holed, where = self.holes.always(images)
+        chances, features = self.predict(images), self._features(images)
+        detail = features.var(dim=2).masked_fill(~self._hidden(where), -1.0)
+        entries = join(self.vocabulary.entries[:, None], self.side) * self.encoder.std + self.encoder.mean
+        true = join(features.flatten(0, 1)[:, None], self.side) * self.encoder.std + self.encoder.mean
+        figure = Figure(figsize=(1.3 * (3 + _BEST) + 2, 1.4 * images.shape[0]), layout="constrained")
+        panels = figure.subplots(images.shape[0], 3 + _BEST, squeeze=False, width_ratios=[1, 1, 2.5, *[1] * _BEST])
+        for row, place in enumerate(detail.argmax(dim=1).tolist()):
+            chance = chances[row, place]
+            best = chance.argsort(descending=True)[:_BEST].tolist()
+            _show(panels[row, 0], holed[row], "image")
+            top, left = (self.side * number for number in divmod(place, holed.shape[-1] // self.side))
+            panels[row, 0].add_patch(_frame(left, top, self.side))
+            _show(panels[row, 1], true[row * features.shape[1] + place], "was there")
+            panels[row, 2].bar(range(len(chance)), chance.sort(descending=True).values.tolist(), width=1.0)
+            panels[row, 2].set_title("entries, likeliest first", fontsize=7)
+            panels[row, 2].tick_params(labelsize=6)
+            for column, word in enumerate(best):
+                _show(panels[row, 3 + column], entries[word], f"{chance[word].item():.0%}")
+        figure.savefig(folder / "words.png", dpi=110)
+
+
+def _show(panel: Any, image: Tensor, title: str) -> None:
+    """An image (3, H, W) in [0, 1] without axes."""
+    panel.imshow(image.clamp(0, 1).permute(1, 2, 0).cpu().numpy(), interpolation="nearest")
+    panel.set_title(title, fontsize=7)
+    panel.set_axis_off()
+
+
+def _frame(left: int, top: int, side: int) -> Any:
+    """The outline of a patch."""
+    from matplotlib.patches import Rectangle
+
+    return Rectangle((left - 0.5, top - 0.5), side, side, fill=False, color="red")
+
+
+@hookimpl
+def register_pretext_tasks(register: Register) -> None:
+    """Add `masked_tokens`."""
+    register("masked_tokens", MaskedTokens)
