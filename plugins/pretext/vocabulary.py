@@ -1,10 +1,11 @@
 """A visual vocabulary: typical patches, found by clustering while training goes on.
 
 Each entry is the moving average of the features that are nearest to it (online k-means). An entry that hardly any
-feature is nearest to is moved to where features are.
+feature is nearest to is moved to a feature that has no entry near.
 
 Sources: online k-means: MacQueen 1967, "Some methods for classification and analysis of multivariate observations";
-moving averages of sums and counts: van den Oord et al. 2017 (1711.00937), appendix A.1.
+moving averages of sums and counts: van den Oord et al. 2017 (1711.00937), appendix A.1; new places by their squared
+distance: Arthur and Vassilvitskii 2007, "k-means++", section 2.2.
 """
 
 import torch
@@ -14,6 +15,8 @@ from torch.nn import functional as F
 __all__ = ["Vocabulary"]
 
 _IDLE = 0.1  # of an even share, below which an entry is moved
+_MOVES = 32  # entries in a step
+_HERE = 1e-4  # squared distance, as a share of the features' mean square, below which a feature is where an entry is
 
 
 class Vocabulary(nn.Module):
@@ -39,7 +42,7 @@ class Vocabulary(nn.Module):
         self.register_buffer("entries", torch.randn(words, dim))
         self.register_buffer("sums", torch.zeros(words, dim))
         self.register_buffer("shares", torch.zeros(words))
-        self._pending: tuple[Tensor, Tensor, Tensor] | None = None
+        self._pending: tuple[Tensor, Tensor, Tensor, Tensor] | None = None
 
     @torch.no_grad()
     def forward(self, features: Tensor) -> Tensor:
@@ -55,25 +58,39 @@ class Vocabulary(nn.Module):
         """Look at a batch of features (M, F), which the next `follow` learns from."""
         closeness, nearest = self._closeness(features).max(dim=1)
         belongs = F.one_hot(nearest, len(self.entries)).to(features.dtype)  # (M, K)
-        far = (features.square().sum(dim=1) / 2 - closeness).argsort()
-        ranks = torch.linspace(0, len(features) - 1, len(self.entries), device=features.device).round().long()
-        self._pending = belongs.T @ features / len(features), belongs.mean(dim=0), features[far[ranks]]
+        idle = (self.shares < _IDLE / len(self.entries)).nonzero()[:_MOVES, 0]
+        places = self._places(features, features.square().sum(dim=1) - 2 * closeness, len(idle))
+        self._pending = belongs.T @ features / len(features), belongs.mean(dim=0), idle[: len(places)], places
+
+    @staticmethod
+    def _places(features: Tensor, distances: Tensor, count: int) -> Tensor:
+        """Up to `count` of features (M, F) that no entry is near, one after the other, by squared distances (M,).
+
+        Each is the one at which half of all distance is reached, from the least on: far away, but not the farthest,
+        which are often freaks. (k-means++ draws it, with probabilities in proportion to the distances.)
+        """
+        near = _HERE * features.square().sum(dim=1).mean()
+        found = []
+        for _ in range(count):
+            distances = torch.where(distances < near, 0.0, distances)
+            order = distances.argsort(stable=True)
+            mass = distances[order].cpu().double().cumsum(0)  # a GPU has no order in which it sums
+            if not mass[-1] > 0:
+                break
+            found.append(features[order[int(torch.searchsorted(mass, mass[-1] / 2))]])
+            distances = torch.minimum(distances, (features - found[-1]).square().sum(dim=1))
+        return torch.stack(found) if found else features[:0]
 
     @torch.no_grad()
     def follow(self) -> None:
-        """Move the entries by what was noted.
-
-        Idle ones go to features that lie evenly in the order of their distance to the entries there are: where most
-        features are, and some where no entry is near.
-        """
+        """Move the entries by what was noted."""
         if self._pending is None:
             return
-        sums, shares, places = self._pending
+        sums, shares, idle, places = self._pending
         self._pending = None
         self.sums.lerp_(sums, 1 - self.momentum)
         self.shares.lerp_(shares, 1 - self.momentum)
         even = 1 / len(self.entries)
-        idle = (self.shares < _IDLE * even)[:, None]
-        self.sums.copy_(torch.where(idle, places * even, self.sums))
-        self.shares.masked_fill_(idle[:, 0], even)
-        self.entries.copy_(self.sums / self.shares[:, None])
+        self.sums[idle], self.shares[idle] = places * even, even
+        moved = self.sums / self.shares.clamp(min=1e-12)[:, None]
+        self.entries.copy_(torch.where((self.shares > 0)[:, None], moved, self.entries))
