@@ -33,6 +33,7 @@ from ssl_pipeline.evaluation import knn
 from ssl_pipeline.evaluation.baselines import random_encoder
 from ssl_pipeline.evaluation.features import Embed, extract, labelled
 from ssl_pipeline.evaluation.intervals import Interval, bootstrap
+from ssl_pipeline.models.rebuild import read_card
 from stages.paths import EXPORT, PRETRAIN, REPORTS, STORE
 
 EPOCHS = {"cifar10": 5, "clothing": 20}  # 42,500 and 61,360 images seen: the fewer there are, the longer
@@ -79,7 +80,7 @@ def trained(project: Path, store: Path, recipe: str, seed: int, epochs: int) -> 
 
 def untrained(project: Path, store: Path, seed: int) -> Row:
     pool = open_split(store, "train")
-    return judged(random_encoder(load_registry(), project / PRETRAIN, True, seed, pool), store)._asdict()
+    return judged(random_encoder(load_registry(), read_card(project / PRETRAIN), True, seed, pool), store)._asdict()
 
 
 def missing(rows: list[Row], data: str, seeds: int, only: Sequence[str] = ()) -> Iterator[tuple[str, int]]:

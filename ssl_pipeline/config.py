@@ -124,6 +124,7 @@ class PretrainConfig(Section):
 class ExportConfig(Section):
     """The backbone as one ONNX file."""
 
+    layer: Literal["last"] | Annotated[int, Field(ge=1)]
     l2_normalize: bool
     opset: Annotated[int, Field(ge=18, le=23)]
 

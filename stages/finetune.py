@@ -11,19 +11,21 @@ def finetune(config: Config) -> None:
     from plugins import load_registry
     from ssl_pipeline.augment.policy import read_policies
     from ssl_pipeline.data.store import read_originals
+    from ssl_pipeline.deployment.runtime import layer_of, open_session, read_metadata
     from ssl_pipeline.evaluation.budget_report import report, report_obstacle, write_product
     from ssl_pipeline.evaluation.draws import obstacle, read_data
     from ssl_pipeline.evaluation.label_budgets import Study, view_policy
-    from ssl_pipeline.models.rebuild import load_encoder
+    from ssl_pipeline.models.rebuild import cut, load_encoder
     from ssl_pipeline.products import atomic_folder, require
     from ssl_pipeline.progress import say
     from ssl_pipeline.training.precision import best_device, resolve
     from stages.reference import command
 
     section, registry, data = config.finetune, load_registry(), read_data(STORE)
-    encoder, card = load_encoder(registry, PRETRAIN)
+    whole, backbone = load_encoder(registry, PRETRAIN), require(EXPORT / "backbone.onnx", "export")
+    encoder, card = cut(*whole, layer_of(read_metadata(open_session(backbone))["layer"]))
     policy = view_policy(read_policies(AUGMENTED / "policy.json").views, section.view, card.size)
-    backbone, originals = require(EXPORT / "backbone.onnx", "export"), read_originals(STORE)
+    originals = read_originals(STORE)
     reason = obstacle(data)
     with atomic_folder(FINETUNE) as folder:
         if reason:

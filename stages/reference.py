@@ -20,15 +20,17 @@ def command(folder: Path) -> list[str]:
 @click.argument("folder", type=FOLDER)
 @click.argument("inputs", type=FILE)
 @click.argument("outputs", type=FILE)
+@click.option("--layer", required=True, help="Whose embeddings are meant: last, or a layer's number from 1.")
 @click.option("--l2-normalize/--no-l2-normalize", required=True, help="Whether embeddings get unit length.")
-def reference(folder: Path, inputs: Path, outputs: Path, l2_normalize: bool) -> None:
+def reference(folder: Path, inputs: Path, outputs: Path, layer: str, l2_normalize: bool) -> None:
     """Write what torch, rebuilt from FOLDER, makes of the batches of images in INPUTS (.npz) to OUTPUTS (.npz)."""
 
     def run() -> None:
         from plugins import load_registry
         from ssl_pipeline.deployment.reference import answer
+        from ssl_pipeline.deployment.runtime import layer_of
 
-        answer(load_registry(), folder, inputs, outputs, l2_normalize)
+        answer(load_registry(), folder, inputs, outputs, layer=layer_of(layer), l2_normalize=l2_normalize)
 
     sys.exit(guarded(run))
 

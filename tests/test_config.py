@@ -73,6 +73,8 @@ def test_the_shipped_parameters_are_valid_and_every_value_has_a_comment_or_its_p
         ("finetune.budgets", ["some"], "finetune.budgets.0"),
         ("finetune.draws", 1, "finetune.draws: Input should be greater than or equal to 2"),
         ("linear_eval.strengths", [], "linear_eval.strengths: List should have at least 1 item"),
+        ("export.layer", 0, "Input should be greater than or equal to 1 (found 0)"),
+        ("export.layer", "first", "Input should be 'last' (found 'first')"),
         ("export", None, "export: Input should be a valid dictionary"),
     ],
 )

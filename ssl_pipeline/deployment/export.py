@@ -160,6 +160,7 @@ def describe(card: ModelCard) -> dict[str, str]:
     content: dict[str, Any] = {
         **card.model_dump(mode="json", include={"size", "resize", "background", "embedding_dim", "plugins"}),
         **card.model_dump(mode="json", include={"weights_sha256", "params_sha256", "backbone"}),
+        "layer": card.layer or "last",
         "recipe": card.recipe.model_dump(mode="json", exclude_none=True),
         "versions": versions(),
     }

@@ -33,7 +33,8 @@ def verify(path: Path, originals: Sequence[Images], command: Sequence[str]) -> d
     """Hold a graph from images to rows (embeddings or probabilities) against torch.
 
     Args:
-        path: The ONNX file; its metadata says whether embeddings are normalised, and around which size to try shapes.
+        path: The ONNX file; its metadata says of which layer embeddings are, whether they are normalised, and around
+            which size to try shapes.
         originals: Real images, uint8 RGB (H, W, 3), of any shapes.
         command: Starts a new process that rebuilds the torch model from its files, such as
             `[sys.executable, "-m", "stages.reference", folder]`; given further the paths of two .npz files, it reads
@@ -49,7 +50,8 @@ def verify(path: Path, originals: Sequence[Images], command: Sequence[str]) -> d
     session = open_session(path)
     metadata = read_metadata(session)
     batches = probes(originals, int(metadata["size"]))
-    expected = _rebuilt(command, batches, bool(json.loads(metadata["l2_normalized"])))
+    option = "--l2-normalize" if json.loads(metadata["l2_normalized"]) else "--no-l2-normalize"
+    expected = _rebuilt(command, batches, ["--layer", metadata["layer"], option])
     actual = {name: run(session, batch) for name, batch in batches.items()}
     figures = compare(expected, actual, probabilities=session.get_outputs()[0].name == "probabilities")
     problems = broken(figures)
@@ -169,13 +171,12 @@ def canvas_agreement(path: Path, originals: Sequence[Images], canvases: Images) 
     return {"mean": float(cosines.mean()), "min": float(cosines.min())}
 
 
-def _rebuilt(command: Sequence[str], batches: Mapping[str, Images], l2_normalize: bool) -> dict[str, Rows]:
+def _rebuilt(command: Sequence[str], batches: Mapping[str, Images], options: Sequence[str]) -> dict[str, Rows]:
     """What torch makes of the batches in a new process, which shares nothing with this one but the files."""
     with tempfile.TemporaryDirectory() as folder:
         inputs, outputs = Path(folder, "inputs.npz"), Path(folder, "outputs.npz")
         np.savez(inputs, **batches)  # type: ignore[arg-type]  # numpy's stub takes the names for its own option
-        option = "--l2-normalize" if l2_normalize else "--no-l2-normalize"
-        subprocess.run([*command, str(inputs), str(outputs), option], check=True)
+        subprocess.run([*command, str(inputs), str(outputs), *options], check=True)
         with np.load(outputs) as file:
             return {name: file[name] for name in batches}
 

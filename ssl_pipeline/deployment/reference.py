@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from ssl_pipeline.deployment.graph import PixelsToEmbedding, PixelsToProbabilities
-from ssl_pipeline.models.rebuild import load_encoder
+from ssl_pipeline.models.rebuild import cut, load_encoder
 from ssl_pipeline.registry import Registry
 
 __all__ = ["HEAD", "answer"]
@@ -17,7 +17,9 @@ HEAD = "head.safetensors"
 """A classifier's linear head, `weight` (C, D) and `bias` (C,), beside the encoder that it was trained with."""
 
 
-def answer(registry: Registry, folder: Path, inputs: Path, outputs: Path, l2_normalize: bool) -> None:
+def answer(
+    registry: Registry, folder: Path, inputs: Path, outputs: Path, *, layer: int | None, l2_normalize: bool
+) -> None:
     """Run a model on batches of images: probabilities if the folder holds a head, embeddings if not.
 
     Args:
@@ -25,9 +27,10 @@ def answer(registry: Registry, folder: Path, inputs: Path, outputs: Path, l2_nor
         folder: Holds encoder.safetensors, model.json and, for a classifier, head.safetensors.
         inputs: .npz of uint8 (N, H, W, 3) batches.
         outputs: .npz to write: for each batch float32 (N, D) or (N, C), under the same name.
+        layer: Of the backbone, from 1, whose embeddings are meant; None: the backbone's own.
         l2_normalize: Whether embeddings get unit length.
     """
-    encoder, card = load_encoder(registry, folder)
+    encoder, card = cut(*load_encoder(registry, folder), layer)
     embed = PixelsToEmbedding(encoder, card, l2_normalize)
     head = folder / HEAD
     model: nn.Module = PixelsToProbabilities(embed, **safetensors.torch.load_file(head)) if head.exists() else embed

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -15,8 +15,9 @@ from ssl_pipeline.deployment.energy import measure, verify_energy
 from ssl_pipeline.deployment.export import export_backbone, export_energy
 from ssl_pipeline.deployment.graph import PixelsToEnergy
 from ssl_pipeline.deployment.parity import canvas_agreement, verify
+from ssl_pipeline.models.encoder import Encoder
 from ssl_pipeline.models.heads import CosineEnergy
-from ssl_pipeline.models.rebuild import ModelCard
+from ssl_pipeline.models.rebuild import ModelCard, cut
 from ssl_pipeline.products import sha256
 from ssl_pipeline.types import PretextTask
 
@@ -76,20 +77,25 @@ def release(
         All figures, for export.json.
 
     Raises:
+        ConfigError: The backbone does not have the layer of the section.
         PipelineError: A graph is not what was trained.
     """
     backbone, energy = folder / "backbone.onnx", folder / "energy.onnx"
-    export_backbone(task.encoder, card, backbone, l2_normalize=section.l2_normalize, opset=section.opset)
+    whole = cast(Encoder, task.encoder), card
+    shipped = cut(*whole, None if section.layer == "last" else section.layer)
+    export_backbone(*shipped, backbone, l2_normalize=section.l2_normalize, opset=section.opset)
     parity = verify(backbone, evidence.originals, reference)
-    head = CosineEnergy() if task.energy_head is None else task.energy_head
-    export_energy(task.encoder, head, card, energy, opset=section.opset)
-    difference = verify_energy(energy, PixelsToEnergy(task.encoder, card, head).eval(), evidence.originals)
+    # an energy was trained on the backbone's own embeddings; where there is none, the cosine is of those that ship
+    head, (encoder, card) = (CosineEnergy(), shipped) if task.energy_head is None else (task.energy_head, whole)
+    export_energy(encoder, head, card, energy, opset=section.opset)
+    difference = verify_energy(energy, PixelsToEnergy(encoder, card, head).eval(), evidence.originals)
     separation = measure(energy, evidence.held_out, evidence.policies, next(iter(task.views)), head)
     return {
         "parity": parity,
         "canvas_cosine": canvas_agreement(backbone, evidence.originals, evidence.canvases),
         "energy": {**separation, "max_difference": difference},
-        "embedding_dim": card.embedding_dim,
+        "layer": section.layer,
+        "embedding_dim": shipped[1].embedding_dim,
         "files": {path.name: {"bytes": path.stat().st_size, "sha256": sha256(path)} for path in (backbone, energy)},
     }
 

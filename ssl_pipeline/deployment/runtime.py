@@ -10,7 +10,7 @@ import onnxruntime
 
 from ssl_pipeline.errors import PipelineError
 
-__all__ = ["open_session", "providers", "read_metadata", "run"]
+__all__ = ["layer_of", "open_session", "providers", "read_metadata", "run"]
 
 _ERRORS_ONLY = 3
 
@@ -63,6 +63,11 @@ def open_session(path: Path, threads: int | None = None) -> onnxruntime.Inferenc
 def read_metadata(session: onnxruntime.InferenceSession) -> dict[str, str]:
     """What the graph says about itself; text as it is, all else as JSON."""
     return dict(session.get_modelmeta().custom_metadata_map)
+
+
+def layer_of(entry: str) -> int | None:
+    """What `layer` in the metadata says: of which of the backbone's layers, from 1; None: its own embeddings."""
+    return None if entry == "last" else int(entry)
 
 
 def run(

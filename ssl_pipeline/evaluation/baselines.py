@@ -1,7 +1,5 @@
 """What a trained backbone must beat: pixels, colours, and the same network with random weights."""
 
-from pathlib import Path
-
 import numpy as np
 import numpy.typing as npt
 import torch
@@ -9,9 +7,10 @@ from torch import Tensor, nn
 
 from ssl_pipeline.data.store import Split
 from ssl_pipeline.deployment.graph import PixelsToEmbedding
-from ssl_pipeline.evaluation.features import Embed, sample
-from ssl_pipeline.models.rebuild import build_encoder, read_card
+from ssl_pipeline.evaluation.features import Embed, embedder, sample
+from ssl_pipeline.models.rebuild import ModelCard, untrained
 from ssl_pipeline.registry import Registry
+from ssl_pipeline.training.precision import best_device
 
 __all__ = ["calibrate", "colour_histogram", "random_encoder", "raw_pixels"]
 
@@ -59,7 +58,7 @@ def colour_histogram(images: Images) -> Features:
     return shares
 
 
-def random_encoder(registry: Registry, pretrain: Path, l2_normalize: bool, seed: int, pool: Split | None) -> Embed:
+def random_encoder(registry: Registry, card: ModelCard, l2_normalize: bool, seed: int, pool: Split | None) -> Embed:
     """The pretrained model's own network and pixel pipeline, with random weights.
 
     Batch norms that are not calibrated have the statistics 0 and 1, and are therefore said to be no fair baseline. For
@@ -68,31 +67,19 @@ def random_encoder(registry: Registry, pretrain: Path, l2_normalize: bool, seed:
 
     Args:
         registry: Where the backbone is found.
-        pretrain: The folder of the pretrained model, for its architecture alone.
+        card: Of the encoder that was exported, for its architecture, up to its layer, alone.
         l2_normalize: As the exported backbone does.
         seed: Of the weights.
         pool: Images to calibrate batch norms on, those that the pretrained model learned from; None: leave them as they
             are initialised.
     """
-    card = read_card(pretrain)
-    encoder = build_encoder(registry, card.backbone, card.mean, card.std, seed, card.size)
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    network = PixelsToEmbedding(encoder, card, l2_normalize).to(device).eval()
-
-    def on_device(images: Images) -> Tensor:
-        return torch.from_numpy(images).to(device)
-
+    device = best_device()
+    network = PixelsToEmbedding(untrained(registry, card, seed), card, l2_normalize).to(device)
     if pool is not None:
         positions = sample(pool, _CALIBRATION)
         batches = np.array_split(positions, -(-len(positions) // 256))
-        calibrate(network, [on_device(pool.images(batch)) for batch in batches])
-
-    def embed(images: Images) -> Features:
-        with torch.inference_mode():
-            features: Features = network(on_device(images)).cpu().numpy()
-        return features
-
-    return embed
+        calibrate(network, [torch.from_numpy(pool.images(batch)).to(device) for batch in batches])
+    return embedder(network)
 
 
 def calibrate(network: nn.Module, batches: list[Tensor]) -> None:

@@ -6,12 +6,15 @@ from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
+import torch
+from torch import nn
 
 from ssl_pipeline.data.store import SplitName, open_split, read_labels
 from ssl_pipeline.progress import track
 from ssl_pipeline.training.finetuning import Labelled
+from ssl_pipeline.training.precision import best_device
 
-__all__ = ["Embed", "Stored", "extract", "labelled", "sample", "unit"]
+__all__ = ["Embed", "Stored", "embedder", "extract", "labelled", "sample", "unit"]
 
 Features = npt.NDArray[np.float32]
 Positions = npt.NDArray[np.int64]
@@ -39,6 +42,19 @@ def labelled(store: Path, name: SplitName) -> Labelled:
 def sample(images: Sized, count: int) -> Positions:
     """Positions of up to `count` images, spread evenly over them."""
     return np.linspace(0, max(len(images) - 1, 0), min(count, len(images))).round().astype(np.int64)
+
+
+def embedder(network: nn.Module) -> Embed:
+    """What a network from pixels to features makes of canvases, in eval mode on the fastest device."""
+    device = best_device()
+    network.to(device).eval()
+
+    def embed(images: npt.NDArray[np.uint8]) -> Features:
+        with torch.inference_mode():
+            features: Features = network(torch.from_numpy(images).to(device)).cpu().numpy()
+        return features
+
+    return embed
 
 
 def extract(embed: Embed, images: Stored, positions: Positions | None = None) -> Features:

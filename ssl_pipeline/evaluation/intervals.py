@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["MEASURES", "Interval", "Scores", "bootstrap"]
+__all__ = ["MEASURES", "Interval", "Scores", "bootstrap", "sign_test"]
 
 Labels = npt.NDArray[np.int64]
 Float64 = npt.NDArray[np.float64]
@@ -64,6 +64,26 @@ def bootstrap(actual: Labels, predictions: Mapping[str, Labels], resamples: int,
             draws[name].append(_score(counts, actual, predicted))
     values = {name: _score(once, actual, predicted)[0] for name, predicted in predictions.items()}
     return Scores(values, {name: np.concatenate(tiles) for name, tiles in draws.items()})
+
+
+def sign_test(first: npt.NDArray[np.bool_], second: npt.NDArray[np.bool_]) -> float:
+    """How likely two classifiers that are equally good differ as much as these, in either direction.
+
+    Exact, where the bootstrap is too sure of itself: where few images tell the two apart.
+
+    Args:
+        first: (n,) whether one classifier is right, image by image.
+        second: (n,) likewise, the other one.
+
+    Returns:
+        The two-sided p-value: of the images that one of the two alone has right, each is a fair coin.
+
+    Source: McNemar 1947, Psychometrika 12(2), in its exact, binomial form.
+    """
+    from scipy.stats import binomtest
+
+    alone = first != second
+    return float(binomtest(int(first[alone].sum()), int(alone.sum())).pvalue) if alone.any() else 1.0
 
 
 def _resamples(images: int, resamples: int, generator: np.random.Generator) -> Iterator[Float64]:

@@ -32,7 +32,7 @@ from ssl_pipeline.errors import ConfigError
 from ssl_pipeline.evaluation.draws import Budget, Data, affordable, draw_labels
 from ssl_pipeline.evaluation.linear_probe import Probe, fit_at
 from ssl_pipeline.models.encoder import Encoder
-from ssl_pipeline.models.rebuild import ModelCard, build_encoder
+from ssl_pipeline.models.rebuild import ModelCard, untrained
 from ssl_pipeline.progress import bar
 from ssl_pipeline.randomness import hash64
 from ssl_pipeline.registry import Registry
@@ -241,8 +241,7 @@ class Study:
 
     def _untrained(self, seed: int) -> Classifier:
         """The same network with random weights, its head drawn as torch draws one."""
-        card = self.card
-        encoder = build_encoder(self.registry, card.backbone, card.mean, card.std, seed, card.size)
+        encoder = untrained(self.registry, self.card, seed)
         with torch.random.fork_rng():
             torch.manual_seed(seed)
             head = nn.Linear(encoder.embedding_dim, len(self.data.classes))

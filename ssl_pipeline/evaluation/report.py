@@ -14,15 +14,17 @@ from ssl_pipeline.augment.policy import Policies
 from ssl_pipeline.config import LinearEvalConfig
 from ssl_pipeline.data.store import Split, read_labels
 from ssl_pipeline.deployment.export import append_classifier
-from ssl_pipeline.deployment.runtime import open_session, read_metadata, run
+from ssl_pipeline.deployment.runtime import layer_of, open_session, read_metadata, run
 from ssl_pipeline.errors import PipelineError
 from ssl_pipeline.evaluation.baselines import colour_histogram, random_encoder, raw_pixels
 from ssl_pipeline.evaluation.clustering_report import TABLE, ClusterReport, study_clusters
 from ssl_pipeline.evaluation.contest import BACKBONE, Contestant, Settled, figures, predict, settle
 from ssl_pipeline.evaluation.false_negatives import false_negatives
 from ssl_pipeline.evaluation.features import Embed, extract, labelled, sample
+from ssl_pipeline.evaluation.layers import study_layers
 from ssl_pipeline.evaluation.pictures import confusion
 from ssl_pipeline.evaluation.pool import choose
+from ssl_pipeline.models.rebuild import cut, load_encoder
 from ssl_pipeline.models.spread import effective_rank, embedding_std, uniformity
 from ssl_pipeline.products import atomic_file, atomic_folder, require, sha256, write_json
 from ssl_pipeline.progress import say
@@ -84,8 +86,11 @@ def linear_evaluation(
     if len(np.unique(train.labels)) < 2:
         _without_probe(train, classes, facts, clusters, models, reports)
         return
-    l2_normalize = json.loads(read_metadata(session)["l2_normalized"])
-    draw = partial(random_encoder, registry, pretrain, l2_normalize)
+    metadata = read_metadata(session)
+    layer, l2_normalize = layer_of(metadata["layer"]), json.loads(metadata["l2_normalized"])
+    whole = load_encoder(registry, pretrain)
+    layers = study_layers(*whole, layer, l2_normalize, train, val, settings.strengths, len(classes))
+    draw = partial(random_encoder, registry, cut(*whole, layer)[1], l2_normalize)
     seeds = range(settings.seed, settings.seed + _DRAWS)
     candidates: dict[str, list[Embed]] = {
         BACKBONE: [embed],
@@ -101,9 +106,9 @@ def linear_evaluation(
     facts["labels"]["test"] = len(test)
     if sha256(backbone) != evaluated:
         raise PipelineError(f"{backbone} changed while it was evaluated: run `dvc repro linear_eval` again.")
-    metrics = figures(settled, predictions, test.labels, settings) | facts
+    metrics = figures(settled, predictions, test.labels, settings) | facts | layers.figures
     _write_report(reports, metrics, clusters, test.labels, predictions[BACKBONE], classes)
-    for line in [*_summary(metrics, settled), *clusters.lines]:
+    for line in [*_summary(metrics, settled), *clusters.lines, *layers.lines]:
         say(line)
 
 

@@ -1,6 +1,8 @@
 """The encoder: normalisation and backbone in one, so that what trains and what ships cannot disagree on either."""
 
 from collections.abc import Sequence
+from copy import copy
+from typing import Self
 
 import torch
 from torch import Tensor, nn
@@ -33,6 +35,12 @@ class Encoder(nn.Module):
     def embedding_dim(self) -> int:
         """D, the length of an embedding."""
         return self.backbone.embedding_dim if self.layer is None else self.backbone.map_channels[self.layer - 1]
+
+    def at(self, layer: int | None) -> Self:
+        """This encoder with the embeddings of another layer; the weights are the same ones, not copies of them."""
+        other = copy(self)
+        other.layer = layer
+        return other
 
     def forward(self, images: Tensor) -> Tensor:
         """Embed images (N, 3, S, S) in [0, 1]: (N, D)."""

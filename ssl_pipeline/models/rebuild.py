@@ -23,10 +23,12 @@ __all__ = [
     "ModelCard",
     "build_encoder",
     "build_task",
+    "cut",
     "load_encoder",
     "load_task",
     "read_card",
     "save_model",
+    "untrained",
     "versions",
 ]
 
@@ -196,10 +198,33 @@ def load_encoder(registry: Registry, folder: Path, stage: str = "pretrain") -> t
     path = require(folder / ENCODER, stage)
     if sha256(path) != card.weights_sha256:
         raise PipelineError(f"{path} is not the file that {folder / CARD} describes: run `dvc repro --force {stage}`.")
-    encoder = build_encoder(registry, card.backbone, card.mean, card.std, card.seed, card.size)
+    encoder = untrained(registry, card, card.seed)
     encoder.load_state_dict(safetensors.torch.load_file(path))
-    encoder.layer = card.layer
     return encoder.eval(), card
+
+
+def untrained(registry: Registry, card: ModelCard, seed: int) -> Encoder:
+    """The encoder that a card describes, down to its layer, with random weights that depend on the seed alone."""
+    return build_encoder(registry, card.backbone, card.mean, card.std, seed, card.size).at(card.layer)
+
+
+def cut(encoder: Encoder, card: ModelCard, layer: int | None) -> tuple[Encoder, ModelCard]:
+    """An encoder and its card with the embeddings of one layer; the weights are those of the encoder, not copies.
+
+    Args:
+        encoder: Whole, or cut already.
+        card: Of the encoder.
+        layer: Of the backbone, from 1, whose maps are averaged; None: the backbone's own embedding.
+
+    Raises:
+        ConfigError: The backbone has no such layer.
+    """
+    layers = len(encoder.backbone.map_channels)
+    if layer is not None and not 1 <= layer <= layers:
+        has = f"has layers 1 to {layers}: take one of them, or last" if layers else "has none: set it to last"
+        raise ConfigError(f"export.layer: {layer}, but this backbone ({card.backbone.name}) {has}.")
+    encoder = encoder.at(layer)
+    return encoder, card.model_copy(update={"layer": layer, "embedding_dim": encoder.embedding_dim})
 
 
 def load_task(registry: Registry, folder: Path) -> PretextTask:

@@ -15,7 +15,8 @@ from scipy.special import softmax
 
 from ssl_pipeline.deployment.export import append_classifier, export_backbone
 from ssl_pipeline.deployment.graph import PixelsToEmbedding
-from ssl_pipeline.deployment.runtime import open_session, read_metadata, run
+from ssl_pipeline.deployment.runtime import layer_of, open_session, read_metadata, run
+from ssl_pipeline.models.rebuild import cut
 from tests.deployment.conftest import Images, Model, digits
 
 SHAPES = [(1, 1), (1, 9), (8, 8), (16, 16), (5, 100), (427, 640)]
@@ -71,6 +72,7 @@ def test_the_file_says_what_it_is(model: Model):
     assert metadata["weights_sha256"] == model.card.weights_sha256 != ""
     assert metadata["params_sha256"] == "0123"
     assert {"torch", "onnx", "ssl-pipeline"} <= json.loads(metadata["versions"]).keys()
+    assert metadata["layer"] == "last"
     assert not {"classes", "energy"} & metadata.keys()
 
 
@@ -92,6 +94,30 @@ def test_without_normalisation_and_with_the_newest_operators(model: Model, tmp_p
     assert metadata["output"].endswith("not normalised")
     assert metadata["made_by"] == "me"
     assert onnx.load(tmp_path / "raw.onnx").opset_import[0].version == 23
+
+
+@pytest.mark.parametrize(("layer", "dim"), [(1, 4), (2, 8)])
+def test_a_graph_cut_at_a_layer_is_its_averaged_maps_and_holds_nothing_behind_it(
+    model: Model, tmp_path: Path, layer: int, dim: int
+):
+    path = tmp_path / "cut.onnx"
+    export_backbone(*cut(model.encoder, model.card, layer), path, l2_normalize=True, opset=18)
+    session = open_session(path)
+    metadata = read_metadata(session)
+    assert (layer_of(metadata["layer"]), metadata["embedding_dim"]) == (layer, str(dim))
+    images = np.random.default_rng(0).integers(0, 256, (5, 16, 16, 3)).astype(np.uint8)  # of the trained size
+    with torch.inference_mode():
+        maps = model.encoder.maps(torch.from_numpy(images).permute(0, 3, 1, 2) / 255)[layer - 1]
+        expected = torch.nn.functional.normalize(maps.mean(dim=(2, 3))).numpy()
+    np.testing.assert_allclose(run(session, images), expected, atol=1e-6)
+
+    graph, whole = onnx.load(path).graph, onnx.load(model.backbone).graph
+    used = {name for node in graph.node for name in node.input}
+    assert {tensor.name for tensor in graph.initializer} <= used
+    later = [f"blocks.{number}." for number in range(layer, 3)]  # depth 8: a block is a layer
+    assert not [one.name for one in graph.initializer if any(name in one.name for name in later)]
+    assert all(any(name in one.name for one in whole.initializer) for name in later)
+    assert path.stat().st_size < model.backbone.stat().st_size
 
 
 def test_a_classifier_is_the_backbone_and_a_softmax(model: Model, tmp_path: Path):

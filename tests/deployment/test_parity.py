@@ -28,7 +28,7 @@ def replay(model: Model, originals: list[Images], tmp_path_factory: pytest.TempP
     """A command that answers as the reference does, from a file: a torch process for each test would take too long."""
     folder = tmp_path_factory.mktemp("answers")
     np.savez(folder / "inputs.npz", **parity.probes(originals, 16))
-    answer(load_registry(), model.folder, folder / "inputs.npz", folder / "answers.npz", l2_normalize=True)
+    answer(load_registry(), model.folder, folder / "inputs.npz", folder / "answers.npz", layer=None, l2_normalize=True)
     return [sys.executable, "-c", REPLAY, str(folder / "answers.npz")]
 
 
@@ -159,7 +159,7 @@ def test_the_same_gate_serves_classifiers(
     append_classifier(model.backbone, head["weight"].numpy(), head["bias"].numpy(), ["a", "b", "c"], path)
     registry = load_registry()
     np.savez(tmp_path / "inputs.npz", **parity.probes(originals, 16))
-    answer(registry, folder, tmp_path / "inputs.npz", tmp_path / "answers.npz", l2_normalize=True)
+    answer(registry, folder, tmp_path / "inputs.npz", tmp_path / "answers.npz", layer=None, l2_normalize=True)
     figures = parity.verify(path, originals, [sys.executable, "-c", REPLAY, str(tmp_path / "answers.npz")])
     assert figures["max_difference"] < 1e-5
 

@@ -1,8 +1,10 @@
+import math
+
 import numpy as np
 import pytest
 from sklearn.metrics import accuracy_score, balanced_accuracy_score
 
-from ssl_pipeline.evaluation.intervals import MEASURES, bootstrap
+from ssl_pipeline.evaluation.intervals import MEASURES, bootstrap, sign_test
 
 
 def answers(accuracy: float, n: int, seed: int, classes: int = 4) -> tuple[np.ndarray, np.ndarray]:
@@ -71,6 +73,20 @@ def test_differences_are_paired():
     assert gain.value == pytest.approx(20 / 400)
     assert 0.02 < gain.low < gain.value < gain.high < 0.08
     assert scores.interval("better", "accuracy").low < scores.interval("good", "accuracy").high  # unpaired: overlap
+
+
+@pytest.mark.parametrize(("first", "second"), [(9, 1), (1, 9), (6, 0), (5, 5), (12, 11), (40, 20)])
+def test_the_sign_test_counts_the_coin_throws_that_are_as_uneven_or_more(first, second):
+    thrown, most = first + second, max(first, second)
+    tail = sum(math.comb(thrown, heads) for heads in range(most, thrown + 1)) / 2**thrown
+    alone = np.repeat([True, False], [first, second])
+    both, neither = np.ones(30, bool), np.zeros(20, bool)  # say nothing of the difference
+    answers = [np.concatenate([one, both, neither]) for one in (alone, ~alone)]
+    assert sign_test(*answers) == pytest.approx(min(1.0, 2 * tail))
+
+
+def test_the_sign_test_of_equals_is_certain_of_nothing():
+    assert sign_test(np.ones(5, bool), np.ones(5, bool)) == 1.0
 
 
 def test_seed_and_resamples():

@@ -21,7 +21,7 @@ from ssl_pipeline.evaluation.draws import Data, draw_labels
 from ssl_pipeline.evaluation.label_budgets import ARMS, Outcome, Study, view_policy
 from ssl_pipeline.evaluation.verdict import judge
 from ssl_pipeline.models.encoder import Encoder
-from ssl_pipeline.models.rebuild import ModelCard, build_encoder, versions
+from ssl_pipeline.models.rebuild import ModelCard, build_encoder, cut, versions
 from ssl_pipeline.randomness import hash64
 from ssl_pipeline.recipes import Recipe
 from ssl_pipeline.training.finetuning import Classifier, Labelled, Schedule, finetune
@@ -32,6 +32,7 @@ MEAN, STD = (0.3, 0.31, 0.32), (0.36, 0.37, 0.38)
 FP32 = Precision("fp32", torch.device("cpu"))
 CROP = {"p": 1.0, "scale": [0.7, 1.0], "ratio": [0.85, 1.18]}
 POLICY = Policy.model_validate({"size": 8, "random_resized_crop": CROP})
+REST = (load_registry(), POLICY, FP32)
 CARD = ModelCard(
     backbone=BACKBONE,
     recipe=Recipe(name="rotation", pretext_task=Choice(name="rotation")),
@@ -77,7 +78,7 @@ def pretrained() -> Encoder:
 
 def study(data: Data, encoder: Encoder | None = None, **changes: Any) -> Study:
     encoder = encoder or pretrained()
-    return Study(configure(**changes), data, encoder, CARD, load_registry(), POLICY, FP32)
+    return Study(configure(**changes), data, encoder, CARD, *REST)
 
 
 def figures(outcomes: list[Outcome]) -> list[tuple[Any, ...]]:
@@ -168,6 +169,19 @@ def test_fine_tuning_starts_from_the_probe_and_leaves_the_encoder_alone(data):
     few = {(one.arm, one.draw): one.correct.tolist() for one in outcomes if one.budget == 1}
     assert all(few["finetune", draw] == few["probe", draw] for draw in range(3))  # a step of nothing changes nothing
     assert few["scratch", 0] != few["probe", 0]
+
+
+def test_of_an_encoder_cut_at_a_layer_only_what_is_before_the_cut_learns(data):
+    whole = pretrained()
+    encoder, card = cut(whole, CARD, 2)
+    done = Study(configure(budgets=["all"], draws=2, learning_rates=[1e-2]), data, encoder, card, *REST)
+    done.run()
+    for classifier in (done.classifier, done._untrained(9)):  # 9: the seed of the pretrained one
+        assert classifier.encoder.layer == 2
+        assert classifier.head.weight.shape == (3, 8)
+    before, after = (dict(one.named_parameters()) for one in (whole, done.classifier.encoder))
+    learned = {name.split(".")[2] for name in before if "block" in name and not torch.equal(before[name], after[name])}
+    assert learned == {"0", "1"}  # depth 8: a block is a layer
 
 
 def test_fine_tuning_and_scratch_see_the_same_labels_steps_and_seeds(data, monkeypatch):

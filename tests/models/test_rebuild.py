@@ -12,10 +12,12 @@ from ssl_pipeline.models.rebuild import (
     ModelCard,
     build_encoder,
     build_task,
+    cut,
     load_encoder,
     load_task,
     read_card,
     save_model,
+    untrained,
     versions,
 )
 from ssl_pipeline.recipes import Recipe, resolve
@@ -83,6 +85,47 @@ def test_weights_of_another_run_are_refused(tmp_path: Path):
 def test_missing_products_name_their_stage(tmp_path: Path):
     with pytest.raises(PipelineError, match="the stage 'pretrain' makes it"):
         load_encoder(REGISTRY, tmp_path)
+
+
+def test_an_encoder_cut_at_a_layer_gives_that_layer_s_averaged_maps_with_the_same_weights(tmp_path: Path):
+    saved(tmp_path)
+    whole, card = load_encoder(REGISTRY, tmp_path)
+    images = torch.rand(4, 3, 16, 16)
+    for layer, dim in ((1, 16), (2, 32), (3, 64)):
+        encoder, found = cut(whole, card, layer)
+        assert (found.layer, found.embedding_dim, encoder.embedding_dim) == (layer, dim, dim)
+        expected = whole.backbone.maps((images - whole.mean) / whole.std)[layer - 1].mean(dim=(2, 3))
+        assert torch.equal(encoder(images), expected)
+        assert next(encoder.parameters()) is next(whole.parameters())
+        again, card_again = cut(encoder, found, None)
+        assert torch.equal(again(images), whole(images))
+        assert card_again == card
+    assert whole.layer is None  # left as it was
+
+
+def test_a_layer_that_the_backbone_does_not_have_is_refused(tmp_path: Path):
+    saved(tmp_path)
+    encoder, card = load_encoder(REGISTRY, tmp_path)
+    for layer in (0, 4):
+        message = rf"export.layer: {layer}, but this backbone \(resnet_cifar\) has layers 1 to 3: take one of them"
+        with pytest.raises(ConfigError, match=message):
+            cut(encoder, card, layer)
+    encoder.backbone.map_channels = ()
+    with pytest.raises(ConfigError, match=r"export.layer: 1, but this backbone \(resnet_cifar\) has none"):
+        cut(encoder, card, 1)
+
+
+def test_a_cut_model_comes_back_cut_trained_or_not(tmp_path: Path):
+    task, card = saved(tmp_path / "whole")
+    encoder, card = cut(task.encoder, card, 2)
+    save_model(tmp_path / "cut", encoder, None, card)
+    images = torch.rand(4, 3, 16, 16)
+    found, described = load_encoder(REGISTRY, tmp_path / "cut")
+    assert (found.layer, described.layer, described.embedding_dim) == (2, 2, 32)
+    assert torch.equal(found(images), encoder(images))
+    fresh = untrained(REGISTRY, card, 5).eval()
+    expected = build_encoder(REGISTRY, CONFIG.backbone, MEAN, STD, 5, 16).eval().maps(images)[1].mean(dim=(2, 3))
+    assert torch.equal(fresh(images), expected)
 
 
 @pytest.mark.parametrize(

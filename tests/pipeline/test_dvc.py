@@ -74,8 +74,10 @@ def test_a_second_repro_runs_nothing(project: Path):
 def test_editing_a_later_section_runs_no_earlier_stage(project: Path):
     change(project, linear_eval={"bootstrap": 120})
     assert set(json.loads(command(project)("dvc", "status", "--json").stdout)) == {"linear_eval"}
+    change(project, export={"layer": 2})
+    assert set(json.loads(command(project)("dvc", "status", "--json").stdout)) == {"export", "linear_eval"}
     change(project, pretrain={"epochs": 2})
-    assert set(json.loads(command(project)("dvc", "status", "--json").stdout)) == {"pretrain", "linear_eval"}
+    assert set(json.loads(command(project)("dvc", "status", "--json").stdout)) == {"pretrain", "export", "linear_eval"}
 
 
 def test_a_change_in_the_source_folder_is_seen(project: Path):

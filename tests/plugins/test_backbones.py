@@ -37,6 +37,36 @@ def test_a_backbone_embeds_and_says_how_long_its_embeddings_are(name: str, optio
     torch.testing.assert_close(encoder(images[:1]), embeddings[:1], rtol=1e-3, atol=1e-4)
 
 
+@pytest.mark.parametrize(
+    ("name", "options", "channels", "sides"),
+    [
+        ("resnet_cifar", {"depth": 14, "width": 4}, (4, 8, 16), (32, 16, 8)),
+        ("torchvision/resnet18", {"stem": "small"}, (64, 128, 256, 512), (32, 16, 8, 4)),
+        ("torchvision/resnet50", {}, (256, 512, 1024, 2048), (8, 4, 2, 1)),
+        ("timm/test_resnet", {}, (32, 32, 48, 192, 96), (16, 8, 4, 2, 1)),
+        ("timm/test_vit", {"patch_size": 8}, (64,) * 6, (4,) * 6),
+    ],
+)
+def test_a_backbone_with_layers_gives_the_maps_of_each(
+    name: str, options: dict[str, object], channels: tuple[int, ...], sides: tuple[int, ...]
+):
+    encoder = build(name, **options).eval()
+    assert tuple(encoder.backbone.map_channels) == channels
+    images = torch.rand(2, 3, 32, 32)
+    maps = encoder.maps(images)
+    assert [one.shape for one in maps] == [(2, dim, side, side) for dim, side in zip(channels, sides, strict=True)]
+    for layer, one in enumerate(maps, 1):
+        cut = encoder.at(layer)
+        assert cut.embedding_dim == channels[layer - 1]
+        assert torch.equal(cut(images), one.mean(dim=(2, 3)))
+    if not name.startswith("timm/"):
+        torch.testing.assert_close(maps[-1].mean(dim=(2, 3)), encoder(images))
+
+
+def test_a_backbone_without_layers_says_so():
+    assert not build("torchvision/mobilenet_v3_small").backbone.has("maps")
+
+
 def test_a_small_stem_keeps_the_resolution():
     shapes = {}
     for stem in ("imagenet", "small"):

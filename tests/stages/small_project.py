@@ -13,7 +13,7 @@ from ssl_pipeline.config import Choice
 from ssl_pipeline.data.store import IndexRow
 from ssl_pipeline.data.writer import write_index, write_split
 from ssl_pipeline.deployment.export import export_backbone
-from ssl_pipeline.models.rebuild import ModelCard, build_encoder, save_model, versions
+from ssl_pipeline.models.rebuild import ModelCard, build_encoder, cut, save_model, versions
 from ssl_pipeline.recipes import Recipe
 
 MEAN, STD = (0.3, 0.3, 0.3), (0.37, 0.37, 0.37)
@@ -42,8 +42,8 @@ def as_they_are(split: str, labels: npt.NDArray[np.int64]) -> list[str]:
     return [f"digit {label}" for label in labels]
 
 
-def write_models(root: Path) -> None:
-    """models/pretrain and models/export/backbone.onnx of a network that has learned nothing."""
+def write_models(root: Path, layer: int | None = None) -> None:
+    """models/pretrain and models/export/backbone.onnx, cut at a layer, of a network that has learned nothing."""
     encoder = build_encoder(load_registry(), BACKBONE, MEAN, STD, 0, 8).eval()
     card = ModelCard(
         backbone=BACKBONE,
@@ -61,6 +61,6 @@ def write_models(root: Path) -> None:
         plugins={},
         versions=versions(),
     )
-    (root / "models/pretrain").mkdir(parents=True)
+    (root / "models/pretrain").mkdir(parents=True, exist_ok=True)
     card = save_model(root / "models/pretrain", encoder, None, card)
-    export_backbone(encoder, card, root / "models/export/backbone.onnx", l2_normalize=True, opset=18)
+    export_backbone(*cut(encoder, card, layer), root / "models/export/backbone.onnx", l2_normalize=True, opset=18)

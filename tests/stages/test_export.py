@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -12,15 +13,17 @@ import onnxruntime
 import pytest
 import safetensors.torch
 import torch
+import yaml
 from click.testing import CliRunner
 from sklearn.datasets import load_digits, load_sample_image
 
 import stages.export
 from plugins import load_registry
 from ssl_pipeline.config import load
-from ssl_pipeline.data.store import Original
+from ssl_pipeline.data.store import Original, open_split
 from ssl_pipeline.data.writer import write_originals, write_split
-from ssl_pipeline.models.rebuild import ModelCard, build_encoder, build_task, save_model, versions
+from ssl_pipeline.deployment.runtime import open_session, read_metadata, run
+from ssl_pipeline.models.rebuild import ModelCard, build_encoder, build_task, load_encoder, save_model, versions
 from ssl_pipeline.products import sha256, write_json
 from ssl_pipeline.recipes import resolve
 
@@ -71,7 +74,8 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
             task({"global": torch.from_numpy(images[:128]).permute(0, 3, 1, 2)[:, None].repeat(1, 2, 1, 1, 1) / 255})
     save_model(folder / "models/pretrain", encoder, task.energy_head, card)
     command = [sys.executable, "-m", "stages.export"]
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False, env=environment)
     assert done.returncode == 0, done.stderr
     assert done.stderr.startswith("export: max_difference ")
     assert len(done.stderr.splitlines()) == 1
@@ -79,8 +83,9 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def project(made: Path, tmp_path: Path) -> Path:
+def project(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A copy that has not been exported."""
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))  # for the other process of the parity proof
     shutil.copytree(made, tmp_path / "project")
     shutil.rmtree(tmp_path / "project/models/export")
     shutil.rmtree(tmp_path / "project/reports")
@@ -93,6 +98,7 @@ def test_products_and_figures(made: Path):
     assert report["parity"]["max_difference"] < 1e-4
     assert report["parity"]["min_cosine"] > 0.99999
     assert report["parity"]["originals"] == 5
+    assert (report["layer"], report["embedding_dim"]) == ("last", 64)
     assert -1 <= report["canvas_cosine"]["min"] <= report["canvas_cosine"]["mean"] <= 1
     assert report["energy"]["energy"] == "negative_cosine_over_temperature_of_projections"
     assert report["energy"]["images"] == 60
@@ -116,6 +122,57 @@ def test_the_graphs_run_with_onnxruntime_alone(made: Path):
     assert output[0] == pytest.approx(
         -1 / 0.2, abs=1e-4
     )  # an image with itself: cosine 1, over the recipe's temperature
+
+
+def set_layer(project: Path, layer: int) -> None:
+    params = yaml.safe_load((project / "params.yaml").read_text())
+    params["export"]["layer"] = layer
+    (project / "params.yaml").write_text(yaml.safe_dump(params))
+
+
+def export(project: Path) -> Path:
+    with contextlib.chdir(project):
+        done = CliRunner().invoke(stages.export.export, [], catch_exceptions=False)
+    assert done.exit_code == 0, done.output
+    return project / "models/export"
+
+
+def test_a_middle_layer_ships_and_the_trained_energy_stays_that_of_the_last(made: Path, project: Path):
+    set_layer(project, 2)
+    files = export(project)
+    report = json.loads((project / "reports/export/export.json").read_text())
+    assert (report["layer"], report["embedding_dim"]) == (2, 32)
+    assert report["parity"]["max_difference"] < 1e-4
+    assert (files / "energy.onnx").read_bytes() == (made / "models/export/energy.onnx").read_bytes()
+    session = open_session(files / "backbone.onnx")
+    assert read_metadata(session)["layer"] == "2"
+    encoder, _ = load_encoder(load_registry(), project / "models/pretrain")
+    canvases = open_split(made / "data/augmented/store", "val").images(np.arange(9))
+    with torch.no_grad():
+        maps = encoder.maps(torch.from_numpy(canvases).permute(0, 3, 1, 2) / 255)[1]
+        expected = torch.nn.functional.normalize(maps.mean(dim=(2, 3))).numpy()
+    np.testing.assert_allclose(run(session, canvases), expected, atol=1e-5)
+
+
+def test_without_an_energy_of_its_own_the_cosine_is_of_the_embeddings_that_ship(project: Path):
+    card = project / "models/pretrain/model.json"
+    rotation = {"name": "rotation", "pretext_task": {"name": "rotation"}}
+    write_json(card, {**json.loads(card.read_text()), "recipe": rotation})
+    set_layer(project, 1)
+    files = export(project)
+    energy = open_session(files / "energy.onnx")
+    metadata = read_metadata(energy)
+    assert (metadata["energy"], metadata["layer"]) == ("negative_cosine_of_embeddings", "1")
+    canvases = open_split(project / "data/augmented/store", "val").images(np.arange(9))
+    embeddings = run(open_session(files / "backbone.onnx"), canvases)
+    assert embeddings.shape == (9, 16)
+    expected = -(embeddings * np.roll(embeddings, 1, axis=0)).sum(axis=1)
+    np.testing.assert_allclose(run(energy, canvases, np.roll(canvases, 1, axis=0)), expected, atol=1e-5)
+
+
+def test_a_layer_that_the_backbone_does_not_have_is_named(project: Path):
+    set_layer(project, 4)
+    refused(project, "export.layer: 4, but this backbone (resnet_cifar) has layers 1 to 3", status=2)
 
 
 def test_weights_that_are_not_those_of_the_card_are_refused(project: Path):
@@ -154,11 +211,11 @@ def test_a_stage_that_has_not_run_is_named(project: Path, missing: str, stage: s
     refused(project, f"{missing}", f"does not exist: the stage '{stage}' makes it")
 
 
-def refused(project: Path, *words: str) -> None:
+def refused(project: Path, *words: str, status: int = 1) -> None:
     """The stage fails in one message, and leaves no product."""
     with contextlib.chdir(project):
         done = CliRunner().invoke(stages.export.export, [])
-    assert done.exit_code == 1
+    assert done.exit_code == status
     assert done.stderr.startswith("error: ")
     for word in words:
         assert word in done.stderr

@@ -10,8 +10,10 @@ import numpy as np
 import numpy.typing as npt
 import onnx
 import pytest
+import torch
 import yaml
 from click.testing import CliRunner, Result
+from safetensors.torch import load_file
 from sklearn.datasets import load_digits
 
 from plugins import load_registry
@@ -22,7 +24,7 @@ from ssl_pipeline.deployment.export import export_backbone
 from ssl_pipeline.deployment.runtime import open_session, read_metadata, run
 from ssl_pipeline.errors import PipelineError
 from ssl_pipeline.evaluation import budget_report
-from ssl_pipeline.models.rebuild import ModelCard, build_encoder, load_encoder, save_model, versions
+from ssl_pipeline.models.rebuild import ModelCard, build_encoder, cut, load_encoder, save_model, versions
 from ssl_pipeline.recipes import Recipe
 from stages.finetune import finetune
 
@@ -169,6 +171,24 @@ def test_the_product_can_be_rebuilt_and_another_run_writes_the_same_bytes(tuned)
     }  # fmt: skip
     tune()
     assert files(Path()) == files(folder)
+
+
+@pytest.mark.usefixtures("project")
+def test_what_is_fine_tuned_is_the_layer_that_ships():
+    whole = load_encoder(load_registry(), Path("models/pretrain"))
+    export_backbone(*cut(*whole, 2), Path("models/export/backbone.onnx"), l2_normalize=True, opset=19)
+    tune()  # the proof of the classifier included
+    encoder, card = load_encoder(load_registry(), MODELS)
+    assert (card.layer, card.embedding_dim) == (2, 8)
+    session = open_session(MODELS / "classifier.onnx")
+    assert read_metadata(session)["layer"] == "2"
+    head = load_file(MODELS / "head.safetensors")
+    test = open_split(STORE, "test")
+    images = test.images(np.arange(len(test)))
+    with torch.no_grad():
+        maps = encoder.maps(torch.from_numpy(images).permute(0, 3, 1, 2) / 255)[1]
+        expected = (maps.mean(dim=(2, 3)) @ head["weight"].T + head["bias"]).softmax(dim=1).numpy()
+    np.testing.assert_allclose(run(session, images), expected, atol=1e-5)
 
 
 @pytest.mark.usefixtures("project")
