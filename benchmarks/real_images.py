@@ -32,13 +32,15 @@ GENTLE = {
     "random_resized_crop": {"p": 1.0, "scale": [0.6, 1.0], "ratio": [0.85, 1.18]},
     "horizontal_flip": {"p": 0.5},
 }
+UPRIGHT = {name: operation for name, operation in GENTLE.items() if name != "horizontal_flip"}
+VIEWS = {"global": PHOTOS, "plain": GENTLE, "upright": UPRIGHT}
 SETTINGS: dict[str, dict[str, dict[str, Any]]] = {
     "clothing": {
-        "augment": {"canvas": 40, "resize": "letterbox", "views": {"global": PHOTOS, "plain": GENTLE}},
+        "augment": {"canvas": 40, "resize": "letterbox", "views": VIEWS},
         "pretrain": {"epochs": 100, "warmup_epochs": 5},
     },
     "cifar10": {
-        "augment": {"canvas": 32, "views": {"global": PHOTOS, "plain": GENTLE}},
+        "augment": {"canvas": 32, "views": VIEWS},
         "pretrain": {"epochs": 40, "warmup_epochs": 4},
     },
 }

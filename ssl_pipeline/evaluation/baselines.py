@@ -12,7 +12,7 @@ from ssl_pipeline.models.rebuild import ModelCard, untrained
 from ssl_pipeline.registry import Registry
 from ssl_pipeline.training.precision import best_device
 
-__all__ = ["calibrate", "colour_histogram", "random_encoder", "raw_pixels"]
+__all__ = ["calibrate", "calibrate_on", "colour_histogram", "random_encoder", "raw_pixels"]
 
 Images = npt.NDArray[np.uint8]
 Features = npt.NDArray[np.float32]
@@ -73,13 +73,18 @@ def random_encoder(registry: Registry, card: ModelCard, l2_normalize: bool, seed
         pool: Images to calibrate batch norms on, those that the pretrained model learned from; None: leave them as they
             are initialised.
     """
-    device = best_device()
-    network = PixelsToEmbedding(untrained(registry, card, seed), card, l2_normalize).to(device)
+    network = PixelsToEmbedding(untrained(registry, card, seed), card, l2_normalize).to(best_device())
     if pool is not None:
-        positions = sample(pool, _CALIBRATION)
-        batches = np.array_split(positions, -(-len(positions) // 256))
-        calibrate(network, [torch.from_numpy(pool.images(batch)).to(device) for batch in batches])
+        calibrate_on(network, pool)
     return embedder(network)
+
+
+def calibrate_on(network: PixelsToEmbedding, pool: Split) -> None:
+    """Calibrate batch norms on images spread evenly over a pool."""
+    device = next(network.parameters()).device
+    positions = sample(pool, _CALIBRATION)
+    batches = np.array_split(positions, -(-len(positions) // 256))
+    calibrate(network, [torch.from_numpy(pool.images(batch)).to(device) for batch in batches])
 
 
 def calibrate(network: nn.Module, batches: list[Tensor]) -> None:

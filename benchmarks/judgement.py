@@ -1,0 +1,110 @@
+"""What an encoder is worth, in the figures that benchmarks compare: accuracies on test images, clusters, spread."""
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import yaml
+
+from benchmarks.project import ROOT
+from ssl_pipeline.config import LinearEvalConfig
+from ssl_pipeline.data.store import read_labels
+from ssl_pipeline.deployment.graph import PixelsToEmbedding
+from ssl_pipeline.evaluation import knn
+from ssl_pipeline.evaluation.clustering import ROOM, agreement
+from ssl_pipeline.evaluation.draws import draw_labels
+from ssl_pipeline.evaluation.features import Embed, embedder, extract, labelled, sample, unit
+from ssl_pipeline.evaluation.intervals import bootstrap
+from ssl_pipeline.evaluation.layers import EveryLayer
+from ssl_pipeline.evaluation.linear_probe import fit, fit_at
+from ssl_pipeline.models.encoder import Encoder
+from ssl_pipeline.models.rebuild import ModelCard
+from ssl_pipeline.models.spread import effective_rank, uniformity
+
+__all__ = ["FEW", "judge", "judge_layers"]
+
+FEW, DRAWS = 10, 5
+"""Labels a class of the few-label probe, and draws of them."""
+CLUSTERED = 2000  # test images
+RESAMPLES = 1000
+
+Row = dict[str, Any]
+
+
+def judge(embed: Embed, store: Path) -> Row:
+    """kNN, linear and few-label accuracy on the test images; clusters and spread of their embeddings."""
+    settings = _settings()
+    train, val, test = (labelled(store, name) for name in ("train", "val", "test"))
+    learned, held_out, asked = (extract(embed, part) for part in (train, val, test))
+    classes = len(read_labels(store, "train").classes)
+    probe = fit(learned, train.labels, settings.strengths, held_out, val.labels, class_count=classes)
+    predictions = {
+        "knn": knn.predict(learned, train.labels, asked, settings.knn.k, settings.knn.temperature),
+        "linear": probe.predict(asked),
+    }
+    few = []
+    for draw in range(DRAWS):
+        chosen = draw_labels(train.ids, train.labels, FEW, 0, draw)
+        shown = fit_at(learned[chosen], train.labels[chosen], probe.strength, class_count=classes)
+        few.append(float((shown.predict(asked) == test.labels).mean()))
+    return {
+        **_intervals(test.labels, predictions),
+        "few_labels": float(np.mean(few)),
+        **_clusters(unit(asked[sample(test, CLUSTERED)]), test.labels[sample(test, CLUSTERED)], classes),
+        "effective_rank": effective_rank(asked),
+        "uniformity": uniformity(asked[sample(test, CLUSTERED)]),
+    }
+
+
+def judge_layers(
+    encoder: Encoder, card: ModelCard, store: Path, prepare: Callable[[PixelsToEmbedding], None] = lambda _: None
+) -> Row:
+    """The linear probe at the layer that is the best on validation: which, and its accuracy on the test images.
+
+    Args:
+        encoder: Any.
+        card: How images are brought to its size.
+        store: The images.
+        prepare: What is done with the network before it is judged.
+    """
+    if not encoder.backbone.has("maps"):
+        return {}
+    every = EveryLayer(encoder, l2_normalize=True)
+    network = PixelsToEmbedding(every, card, l2_normalize=False).eval()
+    prepare(network)
+    train, val, test = (labelled(store, name) for name in ("train", "val", "test"))
+    cuts = np.cumsum(every.dims)[:-1]
+    learned, held_out, asked = (np.split(extract(embedder(network), part), cuts, axis=1) for part in (train, val, test))
+    classes = len(read_labels(store, "train").classes)
+    learn = partial(fit, strengths=_settings().strengths, val_labels=val.labels, class_count=classes)
+    probes = [learn(a, train.labels, val_features=b) for a, b in zip(learned, held_out, strict=True)]
+    best = int(np.argmax([probe.validation[probe.strength] for probe in probes]))
+    found = _intervals(test.labels, {"layer": probes[best].predict(asked[best])})
+    return {"best_layer": every.layers[best] or "last", **found}
+
+
+def _settings() -> LinearEvalConfig:
+    content = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
+    return LinearEvalConfig.model_validate(content["linear_eval"])
+
+
+def _intervals(actual: npt.NDArray[np.int64], predictions: dict[str, npt.NDArray[np.int64]]) -> Row:
+    scores = bootstrap(actual, predictions, RESAMPLES, seed=0)
+    found: Row = {}
+    for name in predictions:
+        value, low, high = scores.interval(name, "accuracy")
+        found |= {name: value, f"{name}_low": low, f"{name}_high": high}
+    return found
+
+
+def _clusters(embeddings: npt.NDArray[np.float32], labels: npt.NDArray[np.int64], classes: int) -> Row:
+    from sklearn.cluster import KMeans
+
+    def clustered(k: int) -> Any:
+        assigned = KMeans(k, n_init=3, random_state=0).fit_predict(embeddings).astype(np.int64)
+        return agreement(assigned[None], labels)
+
+    return {"homogeneity": clustered(ROOM * classes).homogeneity, "completeness": clustered(classes).completeness}
