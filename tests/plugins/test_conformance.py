@@ -21,6 +21,7 @@ CASES: dict[tuple[str, str], list[dict[str, Any]]] = {
         JOINT | {"predictor_dim": 32, "momentum": 0.9, "layers": 3, "last_norm": True, "local_views": 2},
     ],
     ("pretext_task", "rotation"): [{}],
+    ("pretext_task", "colorization"): [{"channels": 16}],
     ("loss", "alignment_uniformity"): [{}],
     ("loss", "barlow_twins"): [{}],
     ("loss", "coding_rate"): [{}],
