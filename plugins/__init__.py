@@ -9,6 +9,7 @@ BUILTIN = (
     "plugins.pretext.joint_embedding",
     "plugins.pretext.non_contrastive",
     "plugins.pretext.rotation",
+    "plugins.pretext.colorization",
     "plugins.pretext.masked",
     "plugins.pretext.mae",
     "plugins.pretext.denoise",

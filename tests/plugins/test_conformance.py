@@ -25,6 +25,7 @@ CASES: dict[tuple[str, str], list[dict[str, Any]]] = {
     ("pretext_task", "masked"): [{"mask_size": 4}],
     ("pretext_task", "masked_tokens"): [{"words": 12, "patch_size": 2, "mask_size": 4}],
     ("pretext_task", "rotation"): [{}],
+    ("pretext_task", "colorization"): [{"channels": 16}],
     ("loss", "alignment_uniformity"): [{}],
     ("loss", "barlow_twins"): [{}],
     ("loss", "coding_rate"): [{}],

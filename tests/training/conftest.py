@@ -25,11 +25,11 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.fixture
 def make_pool(tmp_path: Path) -> Callable[..., Split]:
-    """A function of how many images that writes and opens a pool."""
+    """A function of how many images, and of whether they have colours, that writes and opens a pool."""
 
-    def make(count: int = 48) -> Split:
+    def make(count: int = 48, coloured: bool = False) -> Split:
         grey = (load_digits().images[:count] * 15.9375).round().astype(np.uint8)
-        images = np.repeat(grey[..., None], 3, axis=3)
+        images = (grey[..., None] * np.array([1.0, 0.6, 0.2] if coloured else [1.0, 1.0, 1.0])).round().astype(np.uint8)
         folder = tmp_path / f"store{count}" / "train"
         summary = write_split(folder, np.sort(hash64("digit", np.arange(count))), [images], 8)
         facts = {"n": count, "canvas": 8, "mean": summary.mean, "std": summary.std, "sha256": f"digits {count}"}

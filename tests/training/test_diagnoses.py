@@ -28,10 +28,10 @@ SMALL = {
 def said(make_pool, policies, build_small, cpu, tmp_path):
     """A function of values of `pretrain` that trains on digits and returns what was said."""
 
-    def go(values):
+    def go(values, coloured=False):
         section = yaml.safe_load((Path(__file__).parents[2] / "params.yaml").read_text(encoding="utf-8"))["pretrain"]
         config = PretrainConfig.model_validate(merged({**section, **SMALL}, values))
-        pool = make_pool(128 if config.batch_size > 2 else 24)
+        pool = make_pool(128 if config.batch_size > 2 else 24, coloured)
         checkpoints = Checkpoints(tmp_path / ".work", "run", {})
         try:
             history = train(build_small(config), pool, policies, config, Precision("fp32", cpu), checkpoints)
@@ -52,4 +52,5 @@ def test_a_broken_configuration_is_diagnosed_by_name(trouble, said):
 
 @pytest.mark.parametrize("recipe", load_registry().names("recipe"))
 def test_nothing_is_said_of_a_recipe(recipe, said):
-    assert said({"recipe": recipe, **({"backbone": BACKBONES[recipe]} if recipe in BACKBONES else {})}) == []
+    backbone = {"backbone": BACKBONES[recipe]} if recipe in BACKBONES else {}
+    assert said({"recipe": recipe, **backbone}, coloured=True) == []

@@ -1,0 +1,154 @@
+"""Colorization: which colours belong to this luminance?
+
+Of each place of an image the distribution over squares of the ab plane of CIE L*a*b* is predicted. 261 squares of side
+10 hold a colour of sRGB; the paper's 313 reach further, to some that no screen can show and that would stay empty.
+
+Shortcuts: a grey image made in another way than by luminance, such as the mean of RGB, differs between colours that are
+equally luminous, and so gives colour away without a look at what is shown; the encoder sees the grey of equal luminance
+and nothing else. Chromatic aberration does not show in one channel. The trivial answer is grey, as most places are
+nearly grey; rare colours weigh more for that reason.
+
+Source: Zhang, Isola and Efros 2016 (1603.08511), section 2, equations 2 to 5.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from plugins.pretext.lab import gamut_bins, luminance, to_lab, to_rgb
+from ssl_pipeline import hookimpl
+from ssl_pipeline.models.encoder import Encoder
+from ssl_pipeline.types import Encoded, PretextTask, Register, StepOutput, Views
+
+GRID = 10  # side of a bin
+NEAREST, SIGMA = 5, 5.0  # over how many bins a colour is spread, and how far
+UNIFORM = 0.5  # lambda: how much of the distribution that rare colours are weighted by is uniform
+TEMPERATURE = 0.38  # between the mean of the distribution, 1, and its mode, 0
+GREY = 5.0  # below this chroma a place has no colour to speak of
+
+
+class Colorization(PretextTask):
+    """The colours of one view from its luminance, by a head on the encoder's last maps.
+
+    Args:
+        encoder: The encoder to train; sees luminance, as three equal channels.
+        view: The kind of view, without operations that change colours.
+        channels: Of the head's hidden layer.
+
+    Attributes:
+        counts: (Q,) int64, places seen in training whose colour falls into each bin.
+    """
+
+    forbidden = frozenset({"color_jitter", "grayscale", "solarize"})
+    needs = frozenset({"maps"})
+    encoder: Encoder
+    bins: Tensor
+    spread: Tensor
+    counts: Tensor
+
+    def __init__(self, encoder: Encoder, view: str = "plain", channels: int = 256):
+        super().__init__()
+        if channels < 1:
+            raise ValueError(f"channels must be at least 1, got {channels}")
+        self.views, self.view, self.encoder = {view: 1}, view, encoder
+        bins = gamut_bins(GRID)
+        kernel = (torch.cdist(bins, bins).square() / (-2 * SIGMA**2)).exp()
+        self.register_buffer("bins", bins, persistent=False)  # (Q, 2)
+        self.register_buffer("spread", kernel / kernel.sum(dim=0), persistent=False)  # each bin keeps its mass
+        self.register_buffer("counts", torch.zeros(len(bins), dtype=torch.int64))
+        self.hidden = nn.Sequential(nn.Conv2d(encoder.backbone.map_channels[-1], channels, 3, padding=1), nn.ReLU())
+        self.classify = nn.Conv2d(channels, len(bins), 1)
+
+    def forward(self, views: Views) -> Encoded:
+        """Logits (N, Q, h, w), and the mean ab (N, 2, h, w) of what is to be found at each place."""
+        images = views[self.view][:, 0]  # (N, 3, S, S)
+        logits = self._logits(images)
+        return {"logits": logits, "ab": F.adaptive_avg_pool2d(to_lab(images)[:, 1:], logits.shape[2])}
+
+    def compare(self, encoded: Encoded) -> StepOutput:
+        """Mean over places of the cross-entropy in nats (equation 2), weighted by how rare the colour is.
+
+        Rare colours are answered more often than they occur, so that `pretext_accuracy` can be less than the share of
+        the most frequent colour; `rebalanced_accuracy` weighs places as the loss does. Chroma below 5 makes a place one
+        of the `grey_places`.
+        """
+        logits, wanted = encoded["logits"], self.encode(encoded["ab"])
+        nearest = wanted.argmax(dim=1)  # (N, h, w)
+        self._counted = torch.bincount(nearest.flatten(), minlength=len(self.bins))
+        weights = self.rebalancing(self.counts + self._counted)[nearest]
+        loss = (weights * F.cross_entropy(logits, wanted, reduction="none")).mean()
+        right = (logits.argmax(dim=1) == nearest).float()
+        grey = (encoded["ab"].norm(dim=1) < GREY).float()
+        metrics = {
+            "pretext_accuracy": right.mean(),
+            "rebalanced_accuracy": (weights * right).sum() / weights.sum(),
+            "grey_places": grey.mean(),
+        }
+        return StepOutput(loss, metrics)
+
+    def after_step(self, progress: float) -> None:
+        """Count the colours of the batch."""
+        self.counts += self._counted
+
+    def encode(self, ab: Tensor) -> Tensor:
+        """Spread each colour (N, 2, h, w) over its nearest bins: (N, Q, h, w), sums over Q are 1 (section 2.1)."""
+        a, b = (axis[:, None, None] for axis in self.bins.unbind(1))
+        squares = (ab[:, :1] - a).square() + (ab[:, 1:] - b).square()
+        furthest = squares.topk(NEAREST, dim=1, largest=False).values[:, -1:]
+        return (squares / (-2 * SIGMA**2)).masked_fill(squares > furthest, -torch.inf).softmax(dim=1)
+
+    def rebalancing(self, counts: Tensor) -> Tensor:
+        """Weights (Q,) of colours, by how often each was seen (Q,); 1 on average over those (equations 3 and 4)."""
+        seen = self.spread @ (counts / counts.sum())
+        weights = 1 / ((1 - UNIFORM) * seen + UNIFORM / len(self.bins))
+        return weights / (seen * weights).sum()
+
+    def diagnose(self, figures: Mapping[str, float]) -> list[str]:
+        """Whether there are colours to predict."""
+        if figures["grey_places"] < 0.95:  # of photographs about 0.25
+            return []
+        return [
+            f"the images are grey: {figures['grey_places']:.0%} of their places have no colour to be predicted. "
+            "Take photographs in colour (augment.source), or another pretrain.recipe."
+        ]
+
+    def predict(self, images: Tensor) -> Tensor:
+        """Colours (N, 2, h, w) in units of a* and b*: the annealed mean of the distribution (equation 5)."""
+        shares = (self._logits(images) / TEMPERATURE).softmax(dim=1)
+        a, b = (axis[:, None, None] for axis in self.bins.unbind(1))
+        return torch.stack([(shares * a).sum(dim=1), (shares * b).sum(dim=1)], dim=1)
+
+    def draw(self, views: Views, folder: Path) -> None:
+        """Write colours.png: what was seen, what was predicted from it, and the image itself."""
+        from matplotlib.figure import Figure
+
+        images = views[self.view][:, 0].clamp(0, 1)
+        seen = luminance(images)
+        ab = F.interpolate(self.predict(images), size=images.shape[2:], mode="bilinear")
+        predicted = to_rgb(torch.cat([to_lab(images)[:, :1], ab], dim=1))
+        figure = Figure(figsize=(1.2 * len(images), 4), layout="constrained")
+        rows = {"luminance": seen.expand_as(images), "predicted": predicted, "original": images}
+        panels = figure.subplots(len(rows), len(images), squeeze=False)
+        for (title, pictures), line in zip(rows.items(), panels, strict=True):
+            line[0].set_ylabel(title)
+            for panel, picture in zip(line, pictures, strict=True):
+                panel.imshow(picture.permute(1, 2, 0).numpy(force=True))
+                panel.set(xticks=[], yticks=[])
+        figure.savefig(folder / "colours.png", dpi=110, metadata={"Software": None})
+
+    def _logits(self, images: Tensor) -> Tensor:
+        """(N, Q, h, w), h and w being S / 4, or what the last maps have if that is more."""
+        hidden = self.hidden(self.encoder.maps(luminance(images).expand(-1, 3, -1, -1))[-1])
+        side = images.shape[2] // 4
+        if hidden.shape[2] < side:
+            hidden = F.interpolate(hidden, size=(side, side), mode="bilinear")
+        return self.classify(hidden)  # type: ignore[no-any-return]
+
+
+@hookimpl
+def register_pretext_tasks(register: Register) -> None:
+    """Add `colorization`."""
+    register("colorization", Colorization)

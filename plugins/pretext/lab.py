@@ -1,0 +1,83 @@
+"""CIE L*a*b* of sRGB images, as pure batched functions of channels (N, 3, ...), on any device.
+
+L* is lightness, 0 to 100; a* runs from green to red and b* from blue to yellow, both 0 for grey and within ±110 on
+screens. All is written without matrix products, which autocast would round to half precision.
+
+Sources: IEC 61966-2-1 (sRGB), CIE 15 (L*a*b*, white point D65).
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+__all__ = ["gamut_bins", "luminance", "to_lab", "to_rgb"]
+
+_XYZ = torch.tensor(  # of linear RGB; each row is divided by its sum, so that white is (1, 1, 1), and any grey is grey
+    [[0.4124564, 0.3575761, 0.1804375], [0.2126729, 0.7151522, 0.0721750], [0.0193339, 0.1191920, 0.9503041]],
+    dtype=torch.float64,
+)
+_TO_XYZ = (_XYZ / _XYZ.sum(dim=1, keepdim=True)).tolist()
+_TO_LINEAR = torch.linalg.inv(torch.tensor(_TO_XYZ, dtype=torch.float64)).tolist()
+_KNEE = 6 / 29  # below it, L*'s cube root is a straight line
+
+
+def luminance(images: Tensor) -> Tensor:
+    """The sRGB value (N, 1, ...) of the grey that is as luminous as each pixel of images (N, 3, ...) in [0, 1].
+
+    Colours of equal L* become equal, and greys stay as they are.
+    """
+    return _curved(_mixed(_TO_XYZ[1:2], _linear(images)))
+
+
+def to_lab(images: Tensor) -> Tensor:
+    """L*, a*, b* (N, 3, ...) of images (N, 3, ...); values outside of [0, 1] count as the nearest within."""
+    xyz = _mixed(_TO_XYZ, _linear(images))
+    root = torch.where(xyz > _KNEE**3, xyz.clamp(min=_KNEE**3) ** (1 / 3), xyz / (3 * _KNEE**2) + 4 / 29)
+    x, y, z = root.unbind(1)
+    return torch.stack([116 * y - 16, 500 * (x - y), 200 * (y - z)], dim=1)
+
+
+def to_rgb(lab: Tensor) -> Tensor:
+    """Images (N, 3, ...) in [0, 1] of L*, a*, b* (N, 3, ...); of colours that no screen has, each channel's nearest."""
+    lightness, a, b = lab.unbind(1)
+    y = (lightness + 16) / 116
+    root = torch.stack([y + a / 500, y, y - b / 200], dim=1)
+    xyz = torch.where(root > _KNEE, root**3, 3 * _KNEE**2 * (root - 4 / 29))
+    return _curved(_mixed(_TO_LINEAR, xyz).clamp(0, 1))
+
+
+def gamut_bins(grid: int) -> Tensor:
+    """Centres (Q, 2) float32, in ab, of the squares of a grid into which any sRGB colour of 8 bits falls.
+
+    The faces of the colour cube suffice: seen along L*, a body lies within the outline of its surface.
+
+    Args:
+        grid: Side of a square, in units of a* and b*; one of them has its centre at the origin.
+    """
+    side = torch.linspace(0, 1, 256, dtype=torch.float64)
+    square = torch.cartesian_prod(side, side)
+    faces = [
+        torch.cat([square[:, :axis], torch.full((len(square), 1), end, dtype=torch.float64), square[:, axis:]], dim=1)
+        for axis in range(3)
+        for end in (0.0, 1.0)
+    ]
+    reach = 128 // grid
+    a, b = ((to_lab(torch.cat(faces))[:, 1:] / grid).round().long() + reach).unbind(1)
+    found = torch.zeros(2 * reach + 1, 2 * reach + 1, dtype=torch.bool)
+    found[a, b] = True
+    return (found.nonzero() - reach).float() * grid
+
+
+def _linear(images: Tensor) -> Tensor:
+    images = images.clamp(0, 1)
+    return torch.where(images <= 0.04045, images / 12.92, ((images + 0.055) / 1.055) ** 2.4)
+
+
+def _curved(linear: Tensor) -> Tensor:
+    return torch.where(linear <= 0.0031308, linear * 12.92, 1.055 * linear.clamp(min=0.0031308) ** (1 / 2.4) - 0.055)
+
+
+def _mixed(matrix: Sequence[Sequence[float]], channels: Tensor) -> Tensor:
+    first, second, third = channels.unbind(1)
+    return torch.stack([one * first + two * second + three * third for one, two, three in matrix], dim=1)
