@@ -20,6 +20,12 @@ CASES: dict[tuple[str, str], list[dict[str, Any]]] = {
         JOINT | {"global_views": 3},
         JOINT | {"predictor_dim": 32, "momentum": 0.9, "layers": 3, "last_norm": True, "local_views": 2},
     ],
+    ("pretext_task", "flip"): [{}, {"view": "global"}],
+    ("pretext_task", "jigsaw"): [
+        {"tiles": 2, "permutations": 12},
+        {"size": 24, "permutations": 16, "hidden_dim": 32, "gap": 0.0, "channels": "all"},
+    ],
+    ("pretext_task", "relative_patch"): [{}, {"size": 24, "hidden_dim": 32, "jitter": 0.2, "channels": "all"}],
     ("pretext_task", "rotation"): [{}],
     ("loss", "alignment_uniformity"): [{}],
     ("loss", "barlow_twins"): [{}],

@@ -161,7 +161,9 @@ def test_without_local_views_all_is_as_it_was():
         assert added[1] is positives
 
 
-RECIPES = [name for name in REGISTRY.names("recipe") if name != "rotation"]
+RECIPES = [
+    name for name in REGISTRY.names("recipe") if resolve(REGISTRY, CONFIG.model_copy(update={"recipe": name})).loss
+]
 OTHERS = {
     "cross_batch": {"memory_size": 16, "start": 0.0},
     "hard_debiased": {"beta": 2.0, "class_prior": 0.02},

@@ -12,7 +12,7 @@ from ssl_pipeline.config import load
 from ssl_pipeline.errors import ConfigError
 from ssl_pipeline.models.rebuild import build_encoder, build_task
 from ssl_pipeline.recipes import resolve
-from ssl_pipeline.types import PretextTask
+from ssl_pipeline.types import UNIFORMS, PretextTask
 
 REGISTRY = load_registry()
 CONFIG = load(Path(__file__).parents[2] / "params.yaml").pretrain
@@ -40,7 +40,8 @@ def views_of(task: PretextTask, images: Tensor) -> dict[str, Tensor]:
     noisy = [
         images + 0.5 * torch.randn(images.shape, generator=generator) for _ in range(max(task.views.values()))
     ]  # far enough apart to leave something to learn
-    return {kind: torch.stack(noisy[:count], dim=1) for kind, count in task.views.items()}
+    views = {kind: torch.stack(noisy[:count], dim=1) for kind, count in task.views.items()}
+    return {**views, UNIFORMS: torch.rand(len(images), task.uniforms, generator=generator)}
 
 
 @pytest.mark.parametrize("recipe", REGISTRY.names("recipe"))

@@ -51,7 +51,8 @@ def policies() -> dict[str, Policy]:
         "random_resized_crop": {"p": 1.0, "scale": [0.5, 1.0], "ratio": [0.8, 1.25]},
         "gaussian_noise": {"p": 0.5, "std": 0.05},
     }
-    return {"global": Policy.model_validate(view), "local": Policy.model_validate({**view, "size": 4})}
+    sizes = {"global": 8, "local": 4, "plain": 18}  # 3 x 3 tiles do not fit into fewer
+    return {kind: Policy.model_validate({**view, "size": size}) for kind, size in sizes.items()}
 
 
 @pytest.fixture

@@ -73,6 +73,7 @@ def add_dropout(task):
         ({"recipe": "dino"}, lambda task: task),
         ({"recipe": "nce", "loss": {"normaliser": "estimated"}}, lambda task: task),
         ({"recipe": "mocov2", "pretext_task": {"local_views": 2}}, lambda task: task),
+        ({"recipe": "jigsaw"}, lambda task: task),
         ({"precision": "bf16"}, add_dropout),
         (
             {"optimizer": {**OPTIMIZER, "name": "sgd", "learning_rate": 0.05}},
@@ -94,6 +95,7 @@ def add_dropout(task):
         "centre",
         "estimated normaliser",
         "local views",
+        "numbers of the task's own",
         "bf16 and dropout",
         "sgd",
         "lars",
