@@ -9,8 +9,8 @@ Source: Gidaris et al. 2018 (1803.07728), equations 2 and 3.
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
+from plugins.pretext.answers import graded
 from ssl_pipeline import hookimpl
 from ssl_pipeline.models.encoder import Encoder
 from ssl_pipeline.types import Encoded, PretextTask, Register, StepOutput, Views
@@ -39,11 +39,8 @@ class Rotation(PretextTask):
 
     def compare(self, encoded: Encoded) -> StepOutput:
         """Mean cross-entropy in nats; chance is log 4."""
-        logits = encoded["logits"].float()
-        made = torch.arange(4, device=logits.device).expand(len(logits), 4)
-        loss = F.cross_entropy(logits.flatten(0, 1), made.flatten())
-        accuracy = (logits.argmax(dim=2) == made).float().mean()
-        return StepOutput(loss, {"pretext_accuracy": accuracy.detach()})
+        logits = encoded["logits"]
+        return graded(logits, torch.arange(4, device=logits.device).expand(len(logits), 4))
 
     def predict(self, images: Tensor) -> Tensor:
         """Probabilities (N, 4) of 0, 90, 180 and 270 degrees, counter-clockwise."""

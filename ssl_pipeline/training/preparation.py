@@ -88,18 +88,33 @@ def build(
         ConfigError: The registry, the policies or the initial weights do not fit what params.yaml asks for.
     """
     sizes = {kind: policy.size for kind, policy in policies.items()}
-    size = sizes.get("global", next(iter(sizes.values())))
-    while True:  # a backbone may depend on the size, and only a task around it says which kind of view comes first
-        pretrained = config.init == "pretrained"
-        encoder = build_encoder(registry, config.backbone, pool.mean, pool.std, config.seed, size, pretrained)
-        if config.init not in ("random", "pretrained"):
-            load_weights(encoder.backbone, Path(config.init))  # before a teacher is copied from it
-        task = build_task(registry, recipe, encoder, config.seed, size)
-        check_views(task, recipe.pretext_task.name, policies)
-        if sizes[next(iter(task.views))] == size:
-            break
-        size = sizes[next(iter(task.views))]
-    check_sizes(encoder, config.backbone.name, {kind: sizes[kind] for kind in task.views}, task.parts)
+    refusals: list[ConfigError] = []
+    # A backbone or a task may depend on the size, and only a task that is built says which kind of view comes first
+    for size in dict.fromkeys([sizes.get("global", next(iter(sizes.values()))), *sizes.values()]):
+        try:
+            task = _sized(registry, recipe, config, pool, policies, size)
+        except ConfigError as error:  # perhaps of this size, which may not be the one
+            refusals.append(error)
+            continue
+        first = sizes[next(iter(task.views))]
+        if first != size:
+            task = _sized(registry, recipe, config, pool, policies, first)
+        encoder = cast("Encoder", task.encoder)
+        check_sizes(encoder, config.backbone.name, {kind: sizes[kind] for kind in task.views}, task.parts)
+        return task
+    raise refusals[0]
+
+
+def _sized(
+    registry: Registry, recipe: Recipe, config: PretrainConfig, pool: Split, policies: Mapping[str, Policy], size: int
+) -> PretextTask:
+    """A task around an encoder for views of a size in px."""
+    pretrained = config.init == "pretrained"
+    encoder = build_encoder(registry, config.backbone, pool.mean, pool.std, config.seed, size, pretrained)
+    if config.init not in ("random", "pretrained"):
+        load_weights(encoder.backbone, Path(config.init))  # before a teacher is copied from it
+    task = build_task(registry, recipe, encoder, config.seed, size)
+    check_views(task, recipe.pretext_task.name, policies)
     return task
 
 

@@ -24,6 +24,12 @@ CASES: dict[tuple[str, str], list[dict[str, Any]]] = {
     ("pretext_task", "mae"): [{"width": 16, "depth": 1, "heads": 2}],
     ("pretext_task", "masked"): [{"mask_size": 4}],
     ("pretext_task", "masked_tokens"): [{"words": 12, "patch_size": 2, "mask_size": 4}],
+    ("pretext_task", "flip"): [{}, {"view": "global"}],
+    ("pretext_task", "jigsaw"): [
+        {"tiles": 2, "permutations": 12},
+        {"size": 24, "permutations": 16, "hidden_dim": 32, "gap": 0.0, "channels": "all"},
+    ],
+    ("pretext_task", "relative_patch"): [{}, {"size": 24, "hidden_dim": 32, "jitter": 0.2, "channels": "all"}],
     ("pretext_task", "rotation"): [{}],
     ("pretext_task", "colorization"): [{"channels": 16}],
     ("loss", "alignment_uniformity"): [{}],

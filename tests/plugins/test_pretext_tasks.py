@@ -43,7 +43,7 @@ def views_of(task: PretextTask, images: Tensor) -> dict[str, Tensor]:
         images + 0.5 * torch.randn(images.shape, generator=generator) for _ in range(max(task.views.values()))
     ]  # far enough apart to leave something to learn
     views = {kind: torch.stack(noisy[:count], dim=1) for kind, count in task.views.items()}
-    return {**views, UNIFORMS: torch.rand(len(images), task.uniforms, generator=generator)} if task.uniforms else views
+    return {**views, UNIFORMS: torch.rand(len(images), task.uniforms, generator=generator)}
 
 
 @pytest.mark.parametrize("recipe", REGISTRY.names("recipe"))

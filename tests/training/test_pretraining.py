@@ -74,6 +74,8 @@ def add_dropout(task):
         ({"recipe": "nce", "loss": {"normaliser": "estimated"}}, lambda task: task),
         ({"recipe": "mocov2", "pretext_task": {"local_views": 2}}, lambda task: task),
         ({"recipe": "colorization"}, lambda task: task),
+        ({"recipe": "jigsaw"}, lambda task: task),
+        ({"recipe": "masked_tokens"}, lambda task: task),
         ({"precision": "bf16"}, add_dropout),
         (
             {"optimizer": {**OPTIMIZER, "name": "sgd", "learning_rate": 0.05}},
@@ -96,6 +98,8 @@ def add_dropout(task):
         "estimated normaliser",
         "local views",
         "counted colours",
+        "numbers of the task's own",
+        "vocabulary",
         "bf16 and dropout",
         "sgd",
         "lars",

@@ -1,0 +1,21 @@
+"""What tasks that ask questions with a fixed choice of answers have in common: how answers are graded."""
+
+from torch import Tensor
+from torch.nn import functional as F
+
+from ssl_pipeline.types import StepOutput
+
+__all__ = ["graded"]
+
+
+def graded(logits: Tensor, answers: Tensor) -> StepOutput:
+    """Mean cross-entropy in nats, log K at chance, and the share that is answered rightly.
+
+    Args:
+        logits: (N, Q, K), of each of K answers to each of an image's Q questions.
+        answers: (N, Q) int64, the right ones, 0 to K - 1.
+    """
+    logits = logits.float()
+    loss = F.cross_entropy(logits.flatten(0, 1), answers.flatten())
+    accuracy = (logits.argmax(dim=2) == answers).float().mean()
+    return StepOutput(loss, {"pretext_accuracy": accuracy.detach()})

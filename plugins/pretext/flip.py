@@ -1,0 +1,55 @@
+"""Flip: was the image mirrored, and along which axis?
+
+Shortcuts: traces of resampling, and borders. Flips move pixels without resampling them, views are square, and what
+makes them treats both ends of an axis alike. A policy with flips of its own is refused: no answer would be right.
+
+Source: what `rotation` (Gidaris et al. 2018, 1803.07728, section 3.1) asks of turns, asked of flips.
+"""
+
+import torch
+from torch import Tensor, nn
+
+from plugins.pretext.answers import graded
+from ssl_pipeline import hookimpl
+from ssl_pipeline.models.encoder import Encoder
+from ssl_pipeline.types import Encoded, PretextTask, Register, StepOutput, Views
+
+_AXES = ((), (3,), (2,), (2, 3))  # none, horizontal, vertical, both
+
+
+class Flip(PretextTask):
+    """All four flips of one view; a linear head names the flip.
+
+    Args:
+        encoder: The encoder to train.
+        view: The kind of view to learn from.
+    """
+
+    forbidden = frozenset({"horizontal_flip", "vertical_flip"})
+
+    def __init__(self, encoder: Encoder, view: str = "plain"):
+        super().__init__()
+        self.views = {view: 1}
+        self.view, self.encoder = view, encoder
+        self.head = nn.Linear(encoder.embedding_dim, len(_AXES))
+
+    def forward(self, views: Views) -> Encoded:
+        """Logits (N, 4 flips made, 4 flips guessed)."""
+        images = views[self.view][:, 0]  # (N, 3, S, S)
+        flipped = torch.stack([images.flip(axes) for axes in _AXES], dim=1)
+        return {"logits": self.head(self.encoder(flipped.flatten(0, 1))).unflatten(0, flipped.shape[:2])}
+
+    def compare(self, encoded: Encoded) -> StepOutput:
+        """Mean cross-entropy in nats; chance is log 4."""
+        logits = encoded["logits"]
+        return graded(logits, torch.arange(len(_AXES), device=logits.device).expand(len(logits), -1))
+
+    def predict(self, images: Tensor) -> Tensor:
+        """Probabilities (N, 4) of no flip, a horizontal one (left and right), a vertical one, and both."""
+        return self.head(self.encoder(images)).softmax(dim=1)  # type: ignore[no-any-return]
+
+
+@hookimpl
+def register_pretext_tasks(register: Register) -> None:
+    """Add `flip`."""
+    register("flip", Flip)

@@ -1,0 +1,122 @@
+"""Jigsaw: tiles of an image in a shuffled order; by which of some permutations?
+
+Shortcuts: edges that go on from tile to tile, chromatic aberration, low-level statistics, borders and traces of
+resampling, all of which `plugins.pretext.tiles` guards against; and permutations that are alike, which a few tiles tell
+apart: the set's members are far from each other.
+
+Source: Noroozi and Favaro 2016 (1603.09246), section 3 and algorithm 1.
+"""
+
+from functools import lru_cache
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from plugins.pretext.answers import graded
+from plugins.pretext.tiles import Channels, Tiling, choice
+from ssl_pipeline import hookimpl
+from ssl_pipeline.models.encoder import Encoder
+from ssl_pipeline.models.heads import mlp
+from ssl_pipeline.types import UNIFORMS, Encoded, PretextTask, Register, StepOutput, Views
+
+
+class Jigsaw(PretextTask):
+    """The embeddings of n x n tiles of one view, in the order of a permutation, which an MLP names.
+
+    Args:
+        encoder: The encoder to train.
+        size: Side of a view in px.
+        tiles: n, 2 or 3.
+        permutations: How many there are to tell apart, 2 to 24 (n = 2) or 1,000 (n = 3).
+        hidden_dim: Width of the MLP's hidden layer.
+        gap: Between two tiles, at least, as a share of a view's n-th part, in [0, 0.5]; 1 px or more, unless it is 0.
+        jitter: How far a tile can move, as a share of the same, in [0, 0.5]; rounded down to px.
+        channels: one: the tiles of an image show one of its channels, as grey; all: they are in colour.
+        view: The kind of view to learn from.
+    """
+
+    forbidden = frozenset({"rotation"})
+    permutations: Tensor
+
+    def __init__(
+        self,
+        encoder: Encoder,
+        size: int,
+        tiles: int = 3,
+        permutations: int = 64,
+        hidden_dim: int = 256,
+        gap: float = 0.25,
+        jitter: float = 0.125,
+        channels: Channels = "one",
+        view: str = "plain",
+    ):
+        super().__init__()
+        most = {2: 24, 3: 1000}
+        if tiles not in most:
+            raise ValueError(f"tiles must be 2 or 3, got {tiles}")
+        if not 2 <= permutations <= most[tiles]:
+            raise ValueError(f"permutations must lie in 2 to {most[tiles]} for tiles: {tiles}, got {permutations}")
+        if hidden_dim < 1:
+            raise ValueError(f"hidden_dim must be at least 1, got {hidden_dim}")
+        self.tiling = Tiling(size, tiles, gap, jitter, channels)
+        self.views, self.parts, self.uniforms = {view: 1}, {"tile": self.tiling.side}, 1 + self.tiling.uniforms
+        self.view, self.encoder = view, encoder
+        self.register_buffer("permutations", torch.tensor(distant(tiles**2, permutations)), persistent=False)
+        self.head = mlp([tiles**2 * encoder.embedding_dim, hidden_dim, permutations])
+
+    def forward(self, views: Views) -> Encoded:
+        """Embeddings (N, n² D) of the tiles in their shuffled order, and which permutation (N,) that is."""
+        uniforms = views[UNIFORMS]
+        embeddings = self.tiling.encode(self.encoder, views[self.view][:, 0], uniforms[:, 1:])
+        answers = choice(uniforms[:, 0], len(self.permutations))
+        order = self.permutations[answers]  # (N, n²)
+        return {
+            "embeddings": embeddings.gather(1, order[..., None].expand_as(embeddings)).flatten(1),
+            "answers": answers,
+        }
+
+    def compare(self, encoded: Encoded) -> StepOutput:
+        """Mean cross-entropy in nats; chance is the log of the number of permutations."""
+        return graded(self.head(encoded["embeddings"])[:, None], encoded["answers"][:, None])
+
+    def predict(self, images: Tensor) -> Tensor:
+        """Probabilities (N, K) of the permutations, of tiles in their own order, which is the first one."""
+        embeddings = self.tiling.encode(self.encoder, images)
+        return self.head(embeddings.flatten(1)).softmax(dim=1)  # type: ignore[no-any-return]
+
+
+@lru_cache(maxsize=4)
+def distant(length: int, count: int) -> npt.NDArray[np.int64]:
+    """Permutations far from each other: (count, length), the first one being the identity.
+
+    Greedily, each next one has the largest sum of Hamming distances to those before it (algorithm 1), and where sums
+    are equal, as they often are, the largest distance to the nearest; then the first in alphabetical order. The
+    paper's first one is drawn, and its ties are left open.
+    """
+    every = _permutations(length)
+    total, nearest = np.zeros(every.shape[1], dtype=np.int16), np.full(every.shape[1], length, dtype=np.int8)
+    chosen = [0]
+    while len(chosen) < count:
+        distance = (every != every[:, chosen[-1], None]).sum(axis=0, dtype=np.int8)
+        total += distance
+        nearest = np.minimum(nearest, distance)
+        best = np.flatnonzero(total == total[nearest > 0].max())  # 0 from itself is what has been chosen
+        chosen.append(int(best[nearest[best].argmax()]))
+    return every[:, chosen].T.astype(np.int64)
+
+
+def _permutations(length: int) -> npt.NDArray[np.int8]:
+    """All of them, (length, length!), in alphabetical order."""
+    every = np.zeros((0, 1), dtype=np.int8)
+    for _ in range(length):
+        heads = range(len(every) + 1)
+        every = np.concatenate([np.insert(every + (every >= head), 0, head, axis=0) for head in heads], axis=1)
+    return every
+
+
+@hookimpl
+def register_pretext_tasks(register: Register) -> None:
+    """Add `jigsaw`."""
+    register("jigsaw", Jigsaw)

@@ -1,0 +1,79 @@
+"""Relative patch: where does a tile of an image lie, seen from the one in the middle?
+
+Shortcuts: edges that go on from tile to tile, chromatic aberration, low-level statistics, borders and traces of
+resampling, all of which `plugins.pretext.tiles` guards against.
+
+Source: Doersch et al. 2015 (1505.05192), section 3.
+"""
+
+import torch
+from torch import Tensor
+
+from plugins.pretext.answers import graded
+from plugins.pretext.tiles import Channels, Tiling
+from ssl_pipeline import hookimpl
+from ssl_pipeline.models.encoder import Encoder
+from ssl_pipeline.models.heads import mlp
+from ssl_pipeline.types import UNIFORMS, Encoded, PretextTask, Register, StepOutput, Views
+
+_MIDDLE = 4
+_AROUND = [0, 1, 2, 3, 5, 6, 7, 8]  # of 3 x 3 tiles, row by row
+
+
+class RelativePatch(PretextTask):
+    """All nine tiles of one view; an MLP on the middle one's embedding and another's says which of the eight it is.
+
+    Args:
+        encoder: The encoder to train.
+        size: Side of a view in px.
+        hidden_dim: Width of the MLP's hidden layer.
+        gap: Between two tiles, at least, as a share of a third of a view, in [0, 0.5]; 1 px or more, unless it is 0.
+        jitter: How far a tile can move, as a share of the same, in [0, 0.5]; rounded down to px.
+        channels: one: the tiles of an image show one of its channels, as grey; all: they are in colour.
+        view: The kind of view to learn from.
+    """
+
+    forbidden = frozenset({"rotation"})
+
+    def __init__(
+        self,
+        encoder: Encoder,
+        size: int,
+        hidden_dim: int = 256,
+        gap: float = 0.25,
+        jitter: float = 0.125,
+        channels: Channels = "one",
+        view: str = "plain",
+    ):
+        super().__init__()
+        if hidden_dim < 1:
+            raise ValueError(f"hidden_dim must be at least 1, got {hidden_dim}")
+        self.tiling = Tiling(size, 3, gap, jitter, channels)
+        self.views, self.parts, self.uniforms = {view: 1}, {"tile": self.tiling.side}, self.tiling.uniforms
+        self.view, self.encoder = view, encoder
+        self.head = mlp([2 * encoder.embedding_dim, hidden_dim, len(_AROUND)])
+
+    def forward(self, views: Views) -> Encoded:
+        """Embeddings (N, 9, D) of the tiles."""
+        return {"embeddings": self.tiling.encode(self.encoder, views[self.view][:, 0], views[UNIFORMS])}
+
+    def compare(self, encoded: Encoded) -> StepOutput:
+        """Mean cross-entropy in nats of eight questions an image; chance is log 8."""
+        logits = self._asked(encoded["embeddings"])
+        return graded(logits, torch.arange(len(_AROUND), device=logits.device).expand(len(logits), -1))
+
+    def predict(self, images: Tensor) -> Tensor:
+        """Probabilities (N, 8 tiles around the middle one, row by row, 8 answers)."""
+        return self._asked(self.tiling.encode(self.encoder, images)).softmax(dim=2)
+
+    def _asked(self, embeddings: Tensor) -> Tensor:
+        """Logits (N, 8, 8) for embeddings (N, 9, D)."""
+        around = embeddings[:, _AROUND]
+        pairs = torch.cat([embeddings[:, _MIDDLE, None].expand_as(around), around], dim=2)
+        return self.head(pairs.flatten(0, 1)).unflatten(0, pairs.shape[:2])  # type: ignore[no-any-return]
+
+
+@hookimpl
+def register_pretext_tasks(register: Register) -> None:
+    """Add `relative_patch`."""
+    register("relative_patch", RelativePatch)

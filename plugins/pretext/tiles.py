@@ -1,0 +1,116 @@
+"""Tiles of a view, encoded one by one: what tasks that ask where a tile belongs have in common.
+
+Such tasks are worth something only where a tile's content answers them. What would answer without it, and its guard:
+
+- Edges that go on from one tile to the next: a gap between tiles, and a random shift of each inside its cell.
+- Chromatic aberration, by which channels are shifted against each other the more the farther out: all tiles of an image
+  show one of its channels, as grey.
+- Low-level statistics, such as brightness that falls off to the corners: each tile is brought to mean 0 and standard
+  deviation 1. What changes within a tile stays: of a smooth falloff its slope, which crops at random places weaken.
+- Borders: tiles are images of their own and all padded alike; the outermost pixels of a view, which resampling and blur
+  treat otherwise than its inside, are in no tile.
+- Resampling: tiles are encoded at their own size, pixel for pixel. Rotated views are refused: a rotation blurs by an
+  amount that depends on the place. Views that are larger than the images that they are made from want a wider gap.
+
+Sources: Doersch et al. 2015 (1505.05192), section 3.1; Noroozi and Favaro 2016 (1603.09246), section 4.2.
+"""
+
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from ssl_pipeline.models.encoder import Encoder
+
+__all__ = ["Channels", "Tiling", "choice", "standardised"]
+
+Channels = Literal["one", "all"]
+"""What of the colours a tile shows."""
+
+_BORDER = 1  # px of a view on each side
+_SMALLEST = 4  # px, the side of a tile
+
+
+class Tiling:
+    """n x n tiles of a view, one in each cell.
+
+    Args:
+        size: Side of a view in px.
+        count: n.
+        gap: Between two cells, as a share of a view's n-th part, in [0, 0.5]; at least 1 px, unless it is 0.
+        jitter: How far a tile can move in its cell, as a share of the same, in [0, 0.5]; rounded down to px.
+        channels: one: all tiles of an image show one of its channels, as grey; all: they are in colour.
+
+    Attributes:
+        side: T, of a tile in px.
+        uniforms: How many random numbers of an image decide its tiles: its channel, then each tile's row and column.
+
+    Raises:
+        ValueError: A share out of its range, or tiles that would be too small.
+    """
+
+    def __init__(self, size: int, count: int, gap: float, jitter: float, channels: Channels):
+        for name, share in {"gap": gap, "jitter": jitter}.items():
+            if not 0 <= share <= 0.5:
+                raise ValueError(f"{name} must lie in [0, 0.5], got {share}")
+        part = size // count
+        between = max(1, round(gap * part)) if gap else 0
+        cell = (size - 2 * _BORDER - (count - 1) * between) // count
+        self.size, self.count, self.channels = size, count, channels
+        self.slack = int(jitter * part)  # px
+        self.side = cell - self.slack
+        if self.side < _SMALLEST:
+            raise ValueError(
+                f"views of {size} px are too small for {count} x {count} tiles of at least {_SMALLEST} px: with gaps "
+                f"of {between} px and shifts of up to {self.slack} px {max(self.side, 0)} px are left. Make the views "
+                "larger, or gap and jitter smaller"
+            )
+        first = (size - count * cell - (count - 1) * between) // 2
+        starts = torch.arange(count) * (cell + between) + first
+        self.corners = torch.cartesian_prod(starts, starts)  # (n², 2), row and column where a cell begins
+        self.uniforms = 1 + 2 * count**2
+
+    def encode(self, encoder: nn.Module, images: Tensor, uniforms: Tensor | None = None) -> Tensor:
+        """Embeddings (N, n², D) of the tiles of views (N, 3, S, S), row by row, by numbers as `cut` takes them."""
+        tiles = standardised(self.cut(images, uniforms), encoder)
+        embeddings: Tensor = encoder(tiles.flatten(0, 1)).unflatten(0, tiles.shape[:2])
+        return embeddings
+
+    def cut(self, images: Tensor, uniforms: Tensor | None = None) -> Tensor:
+        """Tiles (N, n², 3, T, T) of views (N, 3, S, S), row by row.
+
+        Args:
+            images: The views.
+            uniforms: (N, `uniforms`) in [0, 1); None: tiles in the middle of their cells, of the green channel.
+        """
+        channel, shifts = self._drawn(images, uniforms)
+        if self.channels == "one":
+            images = images.gather(1, channel[:, None, None, None].expand(-1, 1, *images.shape[2:]))
+        places = (self.corners.to(images.device) + shifts)[..., None] + torch.arange(self.side, device=images.device)
+        rows, columns = places.unbind(2)  # (N, n², T) each
+        pixels = (rows[..., None] * self.size + columns[:, :, None]).flatten(1)  # (N, n² T T)
+        shown = images.flatten(2).gather(2, pixels[:, None].expand(-1, images.shape[1], -1))
+        return shown.reshape(*images.shape[:2], -1, self.side, self.side).transpose(1, 2).expand(-1, -1, 3, -1, -1)
+
+    def _drawn(self, images: Tensor, uniforms: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Channels (N,) of images, and shifts (N, n², 2) of their tiles, in px."""
+        if uniforms is None:
+            green = torch.ones(images.shape[0], dtype=torch.int64, device=images.device)
+            return green, torch.full((images.shape[0], self.count**2, 2), self.slack // 2, device=images.device)
+        return choice(uniforms[:, 0], 3), choice(uniforms[:, 1:], self.slack + 1).reshape(len(images), -1, 2)
+
+
+def choice(uniforms: Tensor, count: int) -> Tensor:
+    """Integers from 0 to count - 1, equally likely, from numbers in [0, 1): int64 of the same shape."""
+    return (uniforms * count).long()
+
+
+def standardised(tiles: Tensor, encoder: nn.Module) -> Tensor:
+    """Tiles (N, n², 3, T, T) whose channels, as the backbone sees them, have mean 0 and standard deviation 1 in each.
+
+    One that varies by less than a grey level is not stretched to noise: it comes near to a constant 0.
+    """
+    assert isinstance(encoder, Encoder)
+    mean = tiles.mean(dim=(3, 4), keepdim=True)
+    std = tiles.var(dim=(3, 4), correction=0, keepdim=True).sqrt().clamp(min=1 / 255)
+    return (tiles - mean) / std * encoder.std + encoder.mean

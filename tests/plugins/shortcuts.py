@@ -1,0 +1,53 @@
+"""What tests of shortcuts need: an encoder that hides nothing, and training on images that are never seen again."""
+
+import math
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from ssl_pipeline.types import UNIFORMS, Backbone, PretextTask
+
+Images = Callable[[int, torch.Generator], Tensor]
+"""From how many and a generator to (N, 3, S, S) in [0, 1]."""
+
+
+class Pixels(Backbone):
+    """An image's pixels are its embedding: whatever they hold, a head can find.
+
+    Args:
+        side: Of the images in px.
+    """
+
+    def __init__(self, side: int):
+        super().__init__()
+        self.embedding_dim = 3 * side**2
+
+    def forward(self, images: Tensor) -> Tensor:
+        return images.flatten(1)
+
+
+def accuracy(
+    task: PretextTask, training: Images, steps: int, evaluation: Images | None = None, count: int = 2000
+) -> float:
+    """The share of questions that a task answers rightly of fresh images, after steps with 128 others each."""
+    generator = torch.Generator().manual_seed(1)
+    optimizer = torch.optim.AdamW(task.train().parameters(), lr=3e-3)
+
+    def batch(images: Tensor) -> dict[str, Tensor]:
+        return {"plain": images[:, None], UNIFORMS: torch.rand(len(images), task.uniforms, generator=generator)}
+
+    for _ in range(steps):
+        loss = task.compare(task(batch(training(128, generator)))).loss
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    task.eval()
+    with torch.no_grad():
+        fresh = batch((evaluation or training)(count, generator))
+        return task.compare(task(fresh)).metrics["pretext_accuracy"].item()
+
+
+def deviation(answers: int, questions: int) -> float:
+    """The binomial's standard deviation of a share of questions that are answered by chance."""
+    return math.sqrt((1 / answers) * (1 - 1 / answers) / questions)

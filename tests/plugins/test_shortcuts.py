@@ -1,0 +1,125 @@
+"""Images that hold nothing but a shortcut: with its guard a task stays at chance, and without it does not.
+
+All images are drawn anew for each step and for the evaluation. Where nothing can be known the share of right answers is
+within 4 standard deviations of chance. For jigsaw that is the binomial's, of one question an image. Relative patch's is
+at most the binomial's of eight: given the middle tile, the others of such images are equally distributed and independent,
+so that whatever is answered to them is right in one of eight cases on average, and right answers exclude each other.
+"""
+
+import itertools
+from collections.abc import Callable
+from functools import partial
+from typing import Any, Literal
+
+import pytest
+import torch
+from torch import Tensor
+
+from plugins.pretext import tiles
+from plugins.pretext.jigsaw import Jigsaw
+from plugins.pretext.relative_patch import RelativePatch
+from plugins.pretext.tiles import Tiling
+from ssl_pipeline.augment.policy import Policy
+from ssl_pipeline.augment.views import ViewMaker
+from ssl_pipeline.testing.material import encoder_on, small_encoder
+from ssl_pipeline.types import PretextTask
+from tests.plugins.shortcuts import Pixels, accuracy, deviation
+
+Name = Literal["jigsaw", "relative_patch"]
+IMAGES, PERMUTATIONS = 2000, 4
+SIZE: dict[Name, int] = {"jigsaw": 18, "relative_patch": 26}  # px, so that tiles with gaps lie inside cells without
+COUNT: dict[Name, int] = {"jigsaw": 2, "relative_patch": 3}  # n x n tiles
+CHANCE: dict[Name, float] = {"jigsaw": 1 / PERMUTATIONS, "relative_patch": 1 / 8}
+SIGMA: dict[Name, float] = {"jigsaw": deviation(PERMUTATIONS, IMAGES), "relative_patch": deviation(8, 8 * IMAGES)}
+
+
+def make(name: Name, small: bool = False, **options: Any) -> PretextTask:
+    """Around an encoder that hides nothing, or a small one that has to find what is to be found."""
+    shares = {"gap": 0.25, "jitter": 0.125, **options}
+    side = Tiling(SIZE[name], COUNT[name], shares["gap"], shares["jitter"], "one").side
+    torch.manual_seed(0)
+    encoder = small_encoder(0) if small else encoder_on(Pixels(side))
+    if name == "jigsaw":
+        return Jigsaw(encoder, SIZE[name], tiles=2, permutations=PERMUTATIONS, **options)
+    return RelativePatch(encoder, SIZE[name], **options)
+
+
+def noise(name: Name, count: int, generator: torch.Generator) -> Tensor:
+    return torch.rand(count, 1, SIZE[name], SIZE[name], generator=generator).repeat(1, 3, 1, 1)
+
+
+def cells(name: Name) -> list[slice]:
+    """Rows, or columns, of the cells where there are no gaps."""
+    tiling = Tiling(SIZE[name], COUNT[name], 0.0, 0.0, "one")
+    return [slice(start, start + tiling.side) for start in tiling.corners[: tiling.count, 1].tolist()]
+
+
+def edges(name: Name, count: int, generator: torch.Generator) -> Tensor:
+    """Black and white noise, but what lies on both sides of an edge between cells is the same."""
+    images = noise(name, count, generator).round()
+    for cell in cells(name)[1:]:
+        images[..., cell.start] = images[..., cell.start - 1]
+        images[..., cell.start, :] = images[..., cell.start - 1, :]
+    return images
+
+
+def aberration(name: Name, count: int, generator: torch.Generator) -> Tensor:
+    """Dots at random places; those of green lie 1 px farther out, and come in again at the other side of the cell."""
+    images = (noise(name, count, generator) < 0.1).float()
+    middle = (COUNT[name] - 1) / 2
+    for (row, rows), (column, columns) in itertools.product(enumerate(cells(name)), repeat=2):
+        outwards = [int(place > middle) - int(place < middle) for place in (row, column)]
+        images[:, 1, rows, columns] = images[:, 1, rows, columns].roll(outwards, dims=(1, 2))
+    return images
+
+
+def brightness(name: Name, count: int, generator: torch.Generator) -> Tensor:
+    """Noise that is darker and weaker in each cell than in the one before."""
+    images = noise(name, count, generator)
+    for (row, rows), (column, columns) in itertools.product(enumerate(cells(name)), repeat=2):
+        images[:, :, rows, columns] *= 0.9 - 0.2 * row - 0.07 * column
+    return images
+
+
+def share(name: Name, images: Callable[..., Tensor], task: PretextTask, steps: int = 150) -> float:
+    return accuracy(task, partial(images, name), steps, count=IMAGES)
+
+
+@pytest.mark.parametrize("name", COUNT)
+@pytest.mark.parametrize(
+    ("images", "unguarded"),
+    [(edges, {"gap": 0.0, "jitter": 0.0}), (aberration, {"channels": "all"}), (brightness, {})],
+)
+def test_a_shortcut_is_of_no_use_with_its_guard_and_of_much_without(
+    name: Name, images: Callable[..., Tensor], unguarded: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+):
+    assert share(name, images, make(name)) == pytest.approx(CHANCE[name], abs=4 * SIGMA[name])
+    if images is brightness:
+        monkeypatch.setattr(tiles, "standardised", lambda tiles, encoder: tiles)
+    assert share(name, images, make(name, **unguarded)) > 2 * CHANCE[name]
+
+
+BLUR = {"gaussian_blur": {"p": 1.0, "sigma": [0.8, 0.8]}}
+CROP = {"random_resized_crop": {"p": 1.0, "scale": [0.7, 1.0], "ratio": [0.85, 1.18]}}
+TURN = {"rotation": {"p": 1.0, "degrees": 45}}
+
+
+def views(size: int, operations: dict[str, Any], count: int, generator: torch.Generator) -> Tensor:
+    """What the pipeline makes of canvases of the same size, white noise, each pixel black or white."""
+    maker = ViewMaker(Policy.model_validate({"size": size, **operations}))
+    canvases = 255 * torch.randint(0, 2, (count, size, size, 3), generator=generator, dtype=torch.uint8)
+    return maker(canvases, torch.rand(count, maker.parameter_count, generator=generator))
+
+
+@pytest.mark.parametrize("name", COUNT)
+def test_tiles_of_views_show_no_trace_of_borders_or_resampling(name: Name, monkeypatch: pytest.MonkeyPatch):
+    """A view's border is blurred otherwise than its inside, and a rotation, which is refused, blurs by the place."""
+
+    def found(operations: dict[str, Any]) -> float:
+        task = make(name, small=name == "jigsaw")  # whichever finds more
+        return accuracy(task, partial(views, SIZE[name], operations), 150, count=IMAGES)
+
+    assert found(CROP | BLUR) == pytest.approx(CHANCE[name], abs=4 * SIGMA[name])
+    assert found(TURN) > CHANCE[name] + 6 * SIGMA[name]
+    monkeypatch.setattr(tiles, "_BORDER", 0)
+    assert found(CROP | BLUR) > CHANCE[name] + 6 * SIGMA[name]
