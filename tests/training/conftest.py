@@ -51,8 +51,9 @@ def policies() -> dict[str, Policy]:
         "random_resized_crop": {"p": 1.0, "scale": [0.5, 1.0], "ratio": [0.8, 1.25]},
         "gaussian_noise": {"p": 0.5, "std": 0.05},
     }
-    gentle = {"size": 24, "random_resized_crop": {"p": 1.0, "scale": [0.8, 1.0], "ratio": [0.9, 1.1]}}
-    kinds = {"global": view, "local": {**view, "size": 4}, "plain": gentle}  # 3 x 3 tiles take more than 8 px
+    gentle = {"size": 8, "random_resized_crop": {"p": 1.0, "scale": [0.8, 1.0], "ratio": [0.9, 1.1]}}
+    large = {**view, "size": 18}  # 3 x 3 tiles take more than 8 px
+    kinds = {"global": view, "local": {**view, "size": 4}, "plain": gentle, "large": large}
     return {kind: Policy.model_validate(policy) for kind, policy in kinds.items()}
 
 

@@ -74,7 +74,7 @@ def add_dropout(task):
         ({"recipe": "nce", "loss": {"normaliser": "estimated"}}, lambda task: task),
         ({"recipe": "mocov2", "pretext_task": {"local_views": 2}}, lambda task: task),
         ({"recipe": "colorization"}, lambda task: task),
-        ({"recipe": "jigsaw"}, lambda task: task),
+        ({"recipe": "jigsaw", "pretext_task": {"view": "large"}}, lambda task: task),
         ({"recipe": "masked_tokens"}, lambda task: task),
         ({"precision": "bf16"}, add_dropout),
         (
