@@ -4,10 +4,12 @@
 
 The loss is NT-Xent's denominator over two views (SimCLR): the log mass of all negatives and its gradient. Times are the
 best of some repetitions of both in one process, taken in turns; memory is the peak of a process of its own for each
-size, above what it held after its imports. `python -m benchmarks.similarity ROWS` prints that of any size.
+size, above what it held after its imports. `python -m benchmarks.similarity ROWS` prints that of any size; 131,072 rows
+take some minutes.
 """
 
 import itertools
+import math
 import subprocess
 import sys
 import time
@@ -82,6 +84,8 @@ def main() -> None:
     steps = [(peaks[more] - peaks[fewer]) / (more - fewer) for fewer, more in itertools.pairwise(SIZES)]
     slope = steps[-1] / steps[0]  # a square's would be 2: each step is from one size to its double
     print(f"memory a row, from {SIZES[-2]:,} rows on against from {SIZES[0]:,} rows on: {slope:.2f}")
+    power = math.log(peaks[SIZES[-1]] / peaks[SIZES[-2]]) / math.log(SIZES[-1] / SIZES[-2])
+    print(f"memory grows with the number of rows to the power of {power:.2f}")  # a square's would be 2
 
 
 if __name__ == "__main__":
