@@ -124,6 +124,7 @@ def test_the_loss_is_the_paper_s():
     for _ in range(3):
         ab = 25 * torch.randn(4, 2, 3, 3, generator=generator)
         logits = torch.randn(4, len(BINS), 3, 3, generator=generator)
+        logits[:2] += 20 * task.encode(ab[:2])  # half of them right
         places = ab.permute(0, 2, 3, 1).reshape(-1, 2).tolist()
         shares = [spread(place) for place in places]
         nearest = [max(each, key=lambda q, each=each: each[q]) for each in shares]
@@ -139,6 +140,7 @@ def test_the_loss_is_the_paper_s():
         right = [weights[q] * (logs[place].argmax().item() == q) for place, q in enumerate(nearest)]
         found = output.metrics["rebalanced_accuracy"].item()
         assert found == pytest.approx(sum(right) / sum(weights[q] for q in nearest), rel=1e-5)
+        assert output.metrics["pretext_accuracy"].item() == pytest.approx(sum(map(bool, right)) / len(right))
         task.after_step(0.1)
     assert task.state_dict()["counts"].tolist() == counts
 
@@ -205,13 +207,19 @@ def test_of_grey_images_it_is_said_that_there_is_nothing_to_learn():
     assert "pretrain.recipe" in said[0]
 
 
-def test_the_picture_shows_luminance_prediction_and_original(tmp_path: Path):
-    task = make().eval()
+def test_the_picture_shows_luminance_prediction_and_original(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    task, blue = make().eval(), torch.tensor([0.0, -60.0])[None, :, None, None]
+    monkeypatch.setattr(task, "predict", lambda images: blue.expand(len(images), 2, 4, 4))
+    reds = make_images(8, 16) * torch.tensor([1.0, 0.3, 0.3])[:, None, None]
     with torch.no_grad():
-        task.draw({"plain": make_images(8, 16)[:, None]}, tmp_path)
+        task.draw({"plain": reds[:, None]}, tmp_path)
     with Image.open(tmp_path / "colours.png") as picture:
-        assert picture.width > picture.height > 300
-        assert (np.ptp(np.asarray(picture.convert("RGB")), axis=2) > 30).any()  # has colours
+        pixels = np.asarray(picture.convert("RGB"), dtype=np.float64)
+    assert pixels.shape[1] > pixels.shape[0] > 300
+    rows = [part[(part.sum(axis=2) > 0) & (part.min(axis=2) < 250)].mean(axis=0) for part in np.array_split(pixels, 3)]
+    assert np.ptp(rows[0]) < 1  # without paper and ink: greys, what was predicted in blue, the red images
+    assert [row.argmax() for row in rows[1:]] == [2, 0]
+    assert min(np.ptp(row) for row in rows[1:]) > 20
 
 
 @pytest.mark.parametrize("operation", ["color_jitter", "grayscale", "solarize"])
