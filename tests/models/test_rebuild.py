@@ -93,6 +93,7 @@ def test_an_encoder_cut_at_a_layer_gives_that_layer_s_averaged_maps_with_the_sam
     images = torch.rand(4, 3, 16, 16)
     for layer, dim in ((1, 16), (2, 32), (3, 64)):
         encoder, found = cut(whole, card, layer)
+        assert whole.layer is None  # left as it was
         assert (found.layer, found.embedding_dim, encoder.embedding_dim) == (layer, dim, dim)
         expected = whole.backbone.maps((images - whole.mean) / whole.std)[layer - 1].mean(dim=(2, 3))
         assert torch.equal(encoder(images), expected)
@@ -100,7 +101,6 @@ def test_an_encoder_cut_at_a_layer_gives_that_layer_s_averaged_maps_with_the_sam
         again, card_again = cut(encoder, found, None)
         assert torch.equal(again(images), whole(images))
         assert card_again == card
-    assert whole.layer is None  # left as it was
 
 
 def test_a_layer_that_the_backbone_does_not_have_is_refused(tmp_path: Path):
