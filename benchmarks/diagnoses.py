@@ -1,12 +1,16 @@
-"""What pretraining says of broken configurations, and of every recipe: `python -m benchmarks.diagnoses [--epochs 40]`.
+"""What pretraining says of broken configurations, and of every recipe: `python -m benchmarks.diagnoses [--cifar10 F]`.
 
-The stage `pretrain` runs on the embedded digits with the values of params.yaml but for those named, each time as a
-process of its own, and what is printed is its reports/pretrain/warnings.json, or the message with which it ended. The
-command fails if a broken configuration is not diagnosed by name, or a recipe is diagnosed with anything.
+The stage `pretrain` runs on the embedded digits with the values of params.yaml but for those named, or on CIFAR-10 as
+JPEG files in the folder F, as benchmarks.real_images has it, for 5 epochs; each time as a process of its own. Printed
+is its reports/pretrain/warnings.json, or the message with which it ended. The command fails if a broken configuration
+is not diagnosed by name, one that collapses not in the first tenth of its steps, or a recipe is diagnosed with
+anything.
 """
 
 import copy
 import json
+import math
+import re
 import subprocess
 import sys
 import tempfile
@@ -17,8 +21,11 @@ import click
 import yaml
 
 from benchmarks.project import BACKBONES, ROOT, change, copy_project, environment
+from benchmarks.real_images import UPRIGHT, prepare
+from ssl_pipeline.data.store import open_split
+from stages.paths import STORE
 
-__all__ = ["BROKEN", "merged"]
+__all__ = ["BROKEN", "COLLAPSED", "merged"]
 
 ONE_NEGATIVE = {"recipe": "mocov2", "negatives": {"queue_size": 1}}
 STALE = {"recipe": "mocov2", "pretext_task": {"momentum": 0.0}, "negatives": {"queue_size": 4096}}
@@ -44,6 +51,32 @@ BROKEN: dict[str, tuple[dict[str, Any], str]] = {
 }
 """What is wrong -> the values of `pretrain` that make it so, and the words by which it must be named."""
 
+NO_GUARD = {"recipe": "byol", "pretext_task": {"predictor_dim": 0, "momentum": 0.0}, "loss": {"stop_gradient": False}}
+COLLAPSED: dict[str, tuple[dict[str, Any], str]] = {
+    "neither predictor nor stop-gradient": (NO_GUARD, "complete collapse"),
+    "BYOL without predictor": ({"recipe": "byol", "pretext_task": {"predictor_dim": 0}}, "complete collapse"),
+    "VICReg without variance": ({"recipe": "vicreg", "loss": {"variance": 0.0}}, "complete collapse"),
+    "VICReg with invariance alone": (
+        {"recipe": "vicreg", "loss": {"variance": 0.0, "covariance": 0.0}},
+        "complete collapse",
+    ),
+    "EMP-SSL without coding rate": ({"recipe": "emp", "loss": {"invariance": 1e6}}, "complete collapse"),
+    "VICReg without covariance": ({"recipe": "vicreg", "loss": {"covariance": 0.0}}, "dimensional collapse"),
+    "Barlow Twins without redundancy": (
+        {"recipe": "barlow_twins", "loss": {"redundancy": 1e-9}},
+        "dimensional collapse",
+    ),
+    "W-MSE without whitening": ({"recipe": "w_mse", "loss": {"shrinkage": 0.999}}, "dimensional collapse"),
+    "SwAV without Sinkhorn": ({"recipe": "swav", "loss": {"iterations": 0}}, "prototype collapse"),
+    "SwAV with soft assignments": ({"recipe": "swav", "loss": {"epsilon": 5.0}}, "prototype collapse"),
+    "DINO without centring": ({"recipe": "dino", "loss": {"center_momentum": 1.0}}, "prototype collapse"),
+    "DINO without sharpening": ({"recipe": "dino", "loss": {"teacher_temperature": 1.0}}, "prototype collapse"),
+    "learning rate 1e-9": ({"optimizer": {"learning_rate": 1e-9}}, "loss stuck"),
+    "learning rate 1e-9, rotation": ({"recipe": "rotation", "optimizer": {"learning_rate": 1e-9}}, "loss stuck"),
+    "triplet with margin 1e-6": ({"recipe": "triplet", "loss": {"margin": 1e-6}}, "loss stuck at 0"),
+}
+"""Likewise, of runs that end in the first tenth of their steps."""
+
 
 def merged(section: dict[str, Any], values: dict[str, Any]) -> dict[str, Any]:
     """A section of params.yaml with values replaced, those of `optimizer` one by one."""
@@ -62,28 +95,45 @@ def said(project: Path, section: dict[str, Any], values: dict[str, Any]) -> list
     return [f"step {found['step']}: {found['warning']}" for found in warnings]
 
 
+def wrong(found: list[str], words: str, last: float) -> bool:
+    """Whether the words are missing, come after the last step that they should, or something is said without cause."""
+    if not words:
+        return bool(found)
+    steps = [int(step) for sentence in found if words in sentence for step in re.findall(r"step (\d+): ", sentence)]
+    return not steps or min(steps) > last
+
+
 @click.command()
-@click.option("--epochs", type=int, help="Another number than that of params.yaml.")
-def main(epochs: int | None) -> None:
-    section = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))["pretrain"]
-    section |= {"epochs": epochs} if epochs else {}
+@click.option("--cifar10", type=click.Path(exists=True, path_type=Path), help="A folder with train.zip and test.zip.")
+@click.option("--collapse", "only_collapse", is_flag=True, help="Only what should end early.")
+def main(cifar10: Path | None, only_collapse: bool) -> None:
     recipes = sorted(path.stem for path in (ROOT / "plugins" / "recipes").glob("*.yaml"))
     broken = [values for values, _ in BROKEN.values()]  # for lack of colour, of which digits have none
-    backbones = {name: {"backbone": backbone} for name, backbone in BACKBONES.items()}
-    sound = [{"recipe": name, **backbones.get(name, {})} for name in recipes if {"recipe": name} not in broken]
-    configurations = BROKEN | {f"recipe {values['recipe']}": (values, "") for values in sound}
-    wrong = []
+    own = {name: {"backbone": backbone} for name, backbone in BACKBONES.items()}
+    own |= {name: {"pretext_task": {"view": "upright"}} for name in ("flip", "jigsaw", "relative_patch")}
+    sound = [{"recipe": name, **own.get(name, {})} for name in recipes if {"recipe": name} not in broken]
+    configurations = COLLAPSED if only_collapse else BROKEN | COLLAPSED
+    if not only_collapse:
+        configurations |= {f"recipe {values['recipe']}": (values, "") for values in sound}
+    missed = []
     with tempfile.TemporaryDirectory() as temporary:
         project = Path(temporary) / "project"
-        copy_project(project)
+        if cifar10:
+            prepare("cifar10", cifar10, project, ("pretrain.epochs=5", "pretrain.warmup_epochs=0.5"))
+        else:
+            copy_project(project)
+            views = yaml.safe_load((project / "params.yaml").read_text(encoding="utf-8"))["augment"]["views"]
+            change(project, augment={"views": views | {"upright": UPRIGHT | {"size": 16}}})
         subprocess.run([sys.executable, "-m", "stages.augment"], cwd=project, env=environment(), check=True)
+        section = yaml.safe_load((project / "params.yaml").read_text(encoding="utf-8"))["pretrain"]
+        tenth = 0.1 * section["epochs"] * (len(open_split(project / STORE, "train")) // section["batch_size"])
         for name, (values, words) in configurations.items():
             found = said(project, section, values)
             click.echo(f"{name}:\n  " + "\n  ".join(found or ["nothing"]))
-            if not any(words in sentence for sentence in found) if words else found:
-                wrong.append(name)
-    if wrong:
-        raise SystemExit(f"wrongly diagnosed: {', '.join(wrong)}")
+            if wrong(found, words, tenth if name in COLLAPSED else math.inf):
+                missed.append(name)
+    if missed:
+        raise SystemExit(f"wrongly diagnosed: {', '.join(missed)}")
 
 
 if __name__ == "__main__":

@@ -6,8 +6,11 @@ the test images, beside encoders of as many seeds that are random but for calibr
 ROWS, and one that is there already is not run again; several of these can run at a time, with other recipes and ROWS,
 which are then put together. TABLE is the table of all, in Markdown.
 
-What is measured of `pretrain`: images seen a second of the whole stage, its start and its graph included, of the seed
-that other programs disturbed least, and its peak memory, that of the libraries included.
+Small batches take more steps for as many images; the learning rate falls with the root of their size, as suits AdamW.
+
+What is measured of `pretrain`: images seen a second of processor time of the whole stage, its start and its graph
+included, with one thread, so that other programs disturb it little; and its peak memory, that of the libraries
+included. Layers are compared for recipes without an embedding of their own to compare, those of pretext tasks.
 """
 
 import json
@@ -15,7 +18,6 @@ import os
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -49,15 +51,31 @@ def random_of(recipe: str) -> str:
     return f"{RANDOM}, {recipe}" if recipe in BACKBONES else RANDOM
 
 
+class RefusedError(Exception):
+    """A stage ended with a message."""
+
+
 def stage(project: Path, name: str) -> tuple[float, float]:
-    """Run a stage; return its seconds and its peak memory in MB."""
-    start = time.perf_counter()
-    with subprocess.Popen([sys.executable, "-m", f"stages.{name}"], cwd=project, env=environment()) as process:
+    """Run a stage in one thread; return its seconds of processor time and its peak memory in MB.
+
+    Raises:
+        RefusedError: It ended with status 1 or 2.
+    """
+    words = [sys.executable, "-m", f"stages.{name}"]
+    surroundings = environment() | {"OMP_NUM_THREADS": "1"}
+    with (
+        tempfile.TemporaryFile("w+") as said,
+        subprocess.Popen(words, cwd=project, env=surroundings, stderr=said) as process,
+    ):
         _, status, usage = os.wait4(process.pid, 0)
         process.returncode = os.waitstatus_to_exitcode(status)
+        said.seek(0)
+        message = said.read()
+    if process.returncode in (1, 2) and "Traceback" not in message:
+        raise RefusedError(message[message.rfind("error: ") :].removeprefix("error: ").strip())
     if process.returncode:
-        raise SystemExit(f"{name} failed")
-    return time.perf_counter() - start, usage.ru_maxrss / 1e3
+        raise SystemExit(f"{name} failed:\n{message}")
+    return usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1e3
 
 
 def trained(project: Path, store: Path, recipe: str, seed: int, epochs: int) -> Row:
@@ -68,9 +86,10 @@ def trained(project: Path, store: Path, recipe: str, seed: int, epochs: int) -> 
     seen = epochs * len(open_split(store, "train"))
     reports = project / REPORTS / "pretrain"
     curves = json.loads((reports / "metrics.json").read_text())
+    encoder, card = load_encoder(load_registry(), project / PRETRAIN)
     return {
         **judge(partial(run, open_session(project / EXPORT / "backbone.onnx")), store),
-        **judge_layers(*load_encoder(load_registry(), project / PRETRAIN), store),
+        **({} if card.recipe.loss else judge_layers(encoder, card, store)),
         "alignment": curves["alignment"],
         "images_a_second": seen / seconds,
         "megabytes": megabytes,
@@ -90,12 +109,12 @@ def random(project: Path, store: Path, seed: int) -> Row:
 
 
 def missing(rows: list[Row], data: str, batch: int, seeds: int, only: Sequence[str] = ()) -> Iterator[tuple[str, int]]:
-    """What has not been run: a random encoder follows a recipe that has its backbone."""
+    """What has not been run: a random encoder, to which batches are all one, follows a recipe with its backbone."""
     known = {(row["recipe"], row["seed"]) for row in current(rows, data, batch)}
     wanted: dict[tuple[str, int], None] = {}
     for seed in range(seeds):
         for recipe in only or load_registry().names("recipe"):
-            wanted |= {(recipe, seed): None, (random_of(recipe), seed): None}
+            wanted |= {(recipe, seed): None} | ({(random_of(recipe), seed): None} if batch == BATCH[data] else {})
     yield from (run for run in wanted if run not in known)
 
 
@@ -115,7 +134,10 @@ def measure(
     with tempfile.TemporaryDirectory() as temporary:
         project, last = Path(temporary) / "project", ""
         sizes = {"epochs": epochs, "warmup_epochs": 1, "batch_size": batch}
+        usual = load(ROOT / "params.yaml").pretrain.optimizer
+        rate = usual.learning_rate * (batch / BATCH[data]) ** 0.5
         prepare(data, folder / data, project, tuple(f"pretrain.{key}={value}" for key, value in sizes.items()))
+        change(project, pretrain={"optimizer": {**usual.model_dump(), "learning_rate": rate}})
         stage(project, "augment")
         store = project / STORE
         for recipe, seed in wanted:
@@ -126,7 +148,10 @@ def measure(
                     last = like
                 found = random(project, store, seed)
             else:
-                found, last = trained(project, store, recipe, seed, epochs), recipe
+                try:
+                    found, last = trained(project, store, recipe, seed, epochs), recipe
+                except RefusedError as refused:
+                    found = {"refused": str(refused)}
             keep({"data": data, "epochs": epochs, "batch_size": batch, "recipe": recipe, "seed": seed, **found})
 
 

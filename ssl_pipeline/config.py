@@ -16,6 +16,7 @@ from ssl_pipeline.errors import ConfigError
 __all__ = [
     "AugmentConfig",
     "Choice",
+    "CollapseBounds",
     "Config",
     "ExportConfig",
     "FinetuneConfig",
@@ -87,8 +88,8 @@ class Optimizer(Section):
     trust_coefficient: Positive
 
 
-class Collapse(Section):
-    """Bounds past which a run is ended; see `ssl_pipeline.training.monitors`."""
+class CollapseBounds(Section):
+    """Bounds of embeddings past which a run has collapsed; see `ssl_pipeline.training.diagnosis`."""
 
     min_embedding_std: Annotated[float, Field(ge=0.0)]
     min_effective_rank: Annotated[float, Field(ge=0.0)]
@@ -112,7 +113,8 @@ class PretrainConfig(Section):
     clip_norm: Annotated[float, Field(ge=0.0)]
     precision: Literal["auto", "fp32", "bf16", "fp16"]
     checkpoint_minutes: Annotated[float, Field(ge=0.0)]
-    collapse: Collapse
+    on_collapse: Literal["stop", "warn"]
+    collapse: CollapseBounds
 
     @model_validator(mode="after")
     def _warmup_fits(self) -> Self:

@@ -3,11 +3,14 @@
 Source: Zbontar et al. 2021 (2103.03230), equations 1 and 2.
 """
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor
 
 from ssl_pipeline import hookimpl
 from ssl_pipeline.contrast.similarity import widened
+from ssl_pipeline.contrast.spread import varying_together
 from ssl_pipeline.types import Register, StepOutput, ViewLoss
 
 _NO_ZERO = 1e-5  # beside a variance, as BatchNorm has it
@@ -19,6 +22,8 @@ class BarlowTwins(ViewLoss):
     Args:
         redundancy: λ > 0.
     """
+
+    remedy = "Raise pretrain.loss: {redundancy: ...}; 0.005 is usual."
 
     def __init__(self, redundancy: float = 5e-3):
         super().__init__()
@@ -39,6 +44,11 @@ class BarlowTwins(ViewLoss):
         correlation = first.T @ second / len(first)
         itself = correlation.diagonal()
         return (1 - itself).square().sum(), correlation.square().sum() - itself.square().sum()
+
+    def diagnose(self, figures: Mapping[str, float]) -> list[str]:
+        """Dimensions that vary together."""
+        share = self.redundancy * figures["off_diagonal"] / figures["loss"]
+        return varying_together(figures, share, self.remedy)
 
 
 def standardised(views: Tensor) -> Tensor:

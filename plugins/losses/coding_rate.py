@@ -3,12 +3,15 @@
 Source: Tong et al. 2023 (EMP-SSL, 2304.03977), equations 2 to 4. As in the authors' code the distortion is not squared.
 """
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from ssl_pipeline import hookimpl
 from ssl_pipeline.contrast.similarity import widened
+from ssl_pipeline.contrast.spread import drawn_together
 from ssl_pipeline.types import Register, StepOutput, ViewLoss
 
 
@@ -19,6 +22,8 @@ class CodingRate(ViewLoss):
         distortion: ε > 0.
         invariance: λ >= 0.
     """
+
+    remedy = "Lower pretrain.loss: {invariance: ...}, which outweighs the coding rate."
 
     def __init__(self, distortion: float = 0.2, invariance: float = 200.0):
         super().__init__()
@@ -38,6 +43,10 @@ class CodingRate(ViewLoss):
         cosine = F.cosine_similarity(unit, unit.mean(dim=0, keepdim=True), dim=2).mean()
         metrics = {"coding_rate": rate.detach(), "cosine_to_mean": cosine.detach()}
         return StepOutput(-rate - self.invariance * cosine, metrics)
+
+    def diagnose(self, figures: Mapping[str, float]) -> list[str]:
+        """Projections that are near each other, since the coding rate hardly counts."""
+        return drawn_together(figures, abs(figures["coding_rate"] / figures["loss"]), self.remedy)
 
 
 @hookimpl

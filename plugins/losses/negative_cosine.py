@@ -21,6 +21,13 @@ class NegativeCosine(ViewLoss):
         stop_gradient: Whether targets are constants. Without it, and without a teacher, embeddings collapse.
     """
 
+    least_std = 0.4
+    remedy = (
+        "What keeps this loss from collapsing is a predictor and a slower teacher (pretrain.pretext_task: "
+        "{predictor_dim: 64, momentum: 0.99}), or a predictor and pretrain.loss: {stop_gradient: true}; too high a "
+        "pretrain.optimizer.learning_rate undoes them."
+    )
+
     def __init__(self, stop_gradient: bool = True):
         super().__init__()
         self.stop_gradient = stop_gradient

@@ -7,10 +7,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ssl_pipeline.contrast.similarity import widened
+from ssl_pipeline.types import Collapse
 
 __all__ = ["Prototypes", "cross_entropy", "prototype_figures", "unused_prototypes"]
 
-_FEW = 0.1  # share of the prototypes, below which the rest are idle
+_FEW = 0.42  # share of the prototypes, below which the rest are idle: healthy runs use 0.55 and more
+_ALL = 0.97  # share of the prototypes, above which an image belongs to all of them alike
 
 
 class Prototypes(nn.Module):
@@ -41,27 +43,35 @@ def cross_entropy(assigned: Tensor, log_probability: Tensor) -> Tensor:
 def prototype_figures(assigned: Tensor) -> dict[str, Tensor]:
     """How many prototypes a batch uses and an image uses, each the exponential of an entropy: from 1 to K.
 
+    `prototypes_in_reach` is how many the batch would use if its images shared none, and no more than K.
+
     Args:
         assigned: (T, N, K), each image's shares, which sum to 1.
     """
-    of_batch, of_image = assigned.mean(dim=(0, 1)), assigned
+    views, images, count = assigned.shape
+    of_image = torch.special.entr(assigned).sum(dim=2).mean().exp()
     return {
-        "prototypes_used": torch.special.entr(of_batch).sum().exp(),
-        "prototypes_of_an_image": torch.special.entr(of_image).sum(dim=2).mean().exp(),
+        "prototypes_used": torch.special.entr(assigned.mean(dim=(0, 1))).sum().exp(),
+        "prototypes_of_an_image": of_image,
+        "prototypes_in_reach": (of_image * (views * images)).clamp(max=count),
     }
 
 
 def unused_prototypes(figures: Mapping[str, float], count: int) -> list[str]:
     """Whether all images get the same few prototypes, or each of them all alike."""
     used, of_image = figures["prototypes_used"], figures["prototypes_of_an_image"]
-    if used < max(2.0, _FEW * count):
+    if used < _FEW * figures["prototypes_in_reach"]:
         return [
-            f"prototype collapse: a batch uses {used:.1f} of {count} prototypes. Spread assignments more evenly: "
-            "pretrain.loss: {iterations: 3} of swav, {center_momentum: 0.9} of dino; or raise pretrain.batch_size."
+            Collapse(
+                f"prototype collapse: a batch uses {used:.1f} of {count} prototypes. Spread assignments more evenly: "
+                "pretrain.loss: {iterations: 3} of swav, {center_momentum: 0.9} of dino; or raise pretrain.batch_size."
+            )
         ]
-    if of_image > (1 - _FEW) * count:
+    if of_image > _ALL * count:
         return [
-            f"prototype collapse: each image belongs to {of_image:.0f} of {count} prototypes alike. Lower "
-            "pretrain.loss: {epsilon: ...} or {teacher_temperature: ...}."
+            Collapse(
+                f"prototype collapse: each image belongs to {of_image:.0f} of {count} prototypes alike. Lower "
+                "pretrain.loss: {epsilon: ...} or {teacher_temperature: ...}."
+            )
         ]
     return []

@@ -3,12 +3,15 @@
 Source: Ermolov et al. 2021 (2007.06346), equations 3 to 6.
 """
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from ssl_pipeline import hookimpl
 from ssl_pipeline.contrast.similarity import widened
+from ssl_pipeline.contrast.spread import varying_together
 from ssl_pipeline.errors import ConfigError
 from ssl_pipeline.types import Register, StepOutput, ViewLoss
 
@@ -58,6 +61,12 @@ class WMSE(ViewLoss):
         root = torch.linalg.cholesky((1 - self.shrinkage) * covariance + self.shrinkage * identity)
         whitened: Tensor = torch.linalg.solve_triangular(root, centred.mT, upper=False)
         return whitened.mT.flatten(1, 2)
+
+    def diagnose(self, figures: Mapping[str, float]) -> list[str]:
+        """Dimensions that vary together, since they are hardly whitened."""
+        return varying_together(
+            figures, 1 - self.shrinkage, "Lower pretrain.loss: {shrinkage: ...}; 0 to 0.1 is usual."
+        )
 
 
 @hookimpl

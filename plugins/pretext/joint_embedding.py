@@ -15,9 +15,15 @@ from plugins.pretext.embedded_views import EmbeddedViews
 from plugins.pretext.multi_crop import add_local_pairs
 from ssl_pipeline import hookimpl
 from ssl_pipeline.contrast.ranking import nearest
+from ssl_pipeline.contrast.spread import CENTRED_STD, spread_figures, spread_troubles
 from ssl_pipeline.models.encoder import Encoder
 from ssl_pipeline.models.memory import Memory
 from ssl_pipeline.types import Candidates, Encoded, Loss, Negatives, NegativeStrategy, Register, StepOutput
+
+_REMEDY = (
+    "Raise pretrain.batch_size, give incompatible pairs more weight in pretrain.loss, or lower "
+    "pretrain.optimizer.learning_rate."
+)
 
 
 class JointEmbedding(EmbeddedViews):
@@ -68,16 +74,17 @@ class JointEmbedding(EmbeddedViews):
 
     def compare(self, encoded: Encoded) -> StepOutput:
         """Project all embeddings, and hold each view against each other global one of its image."""
-        candidates = self._candidates(encoded)
+        own = self.projected(encoded)
+        candidates = self._candidates(encoded, own)
         negatives = self.negatives.select(candidates)
         loss, metrics = self.loss(candidates.anchors, negatives.compatible(candidates.positives), negatives)
         energies = self.energies(candidates.anchors, candidates.positives)
-        return StepOutput(loss, {**metrics, **negatives.figures, **energies})
+        spread = spread_figures(own[: len(encoded["embeddings"])])
+        return StepOutput(loss, {**metrics, **negatives.figures, **energies, **spread})
 
-    def _candidates(self, encoded: Encoded) -> Candidates:
+    def _candidates(self, encoded: Encoded, own: Tensor) -> Candidates:
         """A row for each pair: (2 + 2 L) N, or (1 + L) N where the task is not symmetric."""
         images = len(encoded["embeddings"])
-        own = self.projected(encoded)
         seen = F.normalize(self.predictor(own), dim=1)
         anchors, local = seen[: 2 * images], seen[2 * images :]
         keys = F.normalize(self.taught(encoded), dim=1) if self.teacher else anchors
@@ -113,8 +120,9 @@ class JointEmbedding(EmbeddedViews):
         self.negatives.after_step(progress)
 
     def diagnose(self, figures: Mapping[str, float]) -> list[str]:
-        """What the loss and the strategy find wrong."""
-        return self.loss.diagnose(figures) + self.negatives.diagnose(figures)
+        """Projections that have collapsed, and what the loss and the strategy find wrong."""
+        collapse = spread_troubles(figures, CENTRED_STD, _REMEDY)
+        return collapse + self.loss.diagnose(figures) + self.negatives.diagnose(figures)
 
 
 @hookimpl

@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from plugins.pretext.embedded_views import EmbeddedViews
 from ssl_pipeline import hookimpl
+from ssl_pipeline.contrast.spread import CENTRED_STD, spread_figures, spread_troubles
 from ssl_pipeline.models.encoder import Encoder
 from ssl_pipeline.types import Encoded, Register, StepOutput, ViewLoss
 
@@ -53,6 +54,7 @@ class NonContrastive(EmbeddedViews):
             encoder, loss, projector, last_norm, predictor_dim, momentum, momentum_rises, global_views, local_views
         )
         self.loss = loss
+        self.least_std = CENTRED_STD if last_norm else loss.least_std
 
     def compare(self, encoded: Encoded) -> StepOutput:
         """Hold each view against each other global one of its image."""
@@ -65,7 +67,7 @@ class NonContrastive(EmbeddedViews):
         targets = of_views(self.taught(encoded) if self.teacher else own[: self.views["global"] * count])
         loss, metrics = self.loss(of_views(self.predictor(own)), targets)
         first, second = F.normalize(of_views(own.detach())[:2], dim=2)
-        return StepOutput(loss, {**metrics, **self.energies(first, second)})
+        return StepOutput(loss, {**metrics, **self.energies(first, second), **spread_figures(own[:count])})
 
     def after_step(self, progress: float) -> None:
         """Let the teacher and the loss follow the step."""
@@ -73,8 +75,8 @@ class NonContrastive(EmbeddedViews):
         self.loss.after_step(progress)
 
     def diagnose(self, figures: Mapping[str, float]) -> list[str]:
-        """What the loss finds wrong."""
-        return self.loss.diagnose(figures)
+        """Projections that have collapsed, and what the loss finds wrong."""
+        return spread_troubles(figures, self.least_std, self.loss.remedy) + self.loss.diagnose(figures)
 
 
 @hookimpl

@@ -10,7 +10,7 @@ from typing import Any
 
 from ssl_pipeline import progress
 
-__all__ = ["History", "write_curves", "write_picture"]
+__all__ = ["History", "kind_of", "write_curves", "write_picture"]
 
 Row = dict[str, float]
 
@@ -45,7 +45,7 @@ class History:
     def warn(self, step: int, troubles: Iterable[str]) -> None:
         """Say what is wrong at a step, and keep it; only what was not said before, whatever figures it came with."""
         for trouble in troubles:
-            if _kind(trouble) not in {_kind(known["warning"]) for known in self.warnings}:
+            if kind_of(trouble) not in {kind_of(known["warning"]) for known in self.warnings}:
                 self.warnings.append({"step": step, "warning": trouble})
                 progress.say(f"pretrain, step {step}: warning: {trouble}")
 
@@ -59,7 +59,7 @@ class History:
         self._sums, self._steps = dict(state["sums"]), state["steps"]
 
 
-def _kind(trouble: str) -> str:
+def kind_of(trouble: str) -> str:
     """A trouble without its figures."""
     return re.sub(r"[\d.]+", "", trouble)
 

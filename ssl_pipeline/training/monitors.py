@@ -1,7 +1,7 @@
-"""Signs of trouble: how the embeddings of a fixed batch of images spread, how far steps go, what ends a run."""
+"""Signs of trouble: how the embeddings of a fixed batch of images spread, and what ends a run."""
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 import numpy as np
@@ -10,18 +10,15 @@ from torch import Tensor, nn
 
 from ssl_pipeline.augment.policy import Policy
 from ssl_pipeline.augment.views import make_views
-from ssl_pipeline.config import Collapse
 from ssl_pipeline.data.store import Split
 from ssl_pipeline.errors import PipelineError
 from ssl_pipeline.models.spread import alignment, effective_rank, embedding_std, uniformity
 from ssl_pipeline.randomness import hash64
 from ssl_pipeline.training.precision import Precision
 
-__all__ = ["DivergedError", "Probe", "refuse_collapse", "refuse_non_finite", "update_troubles"]
+__all__ = ["DivergedError", "Probe", "refuse_non_finite"]
 
 PROBE_IMAGES = 256
-
-_LARGE_UPDATE = 0.2
 
 
 class DivergedError(PipelineError):
@@ -104,50 +101,5 @@ def refuse_non_finite(step: int, loss: float, gradient_norm: float, fp16: bool) 
         "Most likely the learning rate is too high: lower pretrain.optimizer.learning_rate, lengthen "
         "pretrain.warmup_epochs, or set pretrain.clip_norm (1.0 is usual). Other causes: a very small temperature "
         "(pretrain.loss), or the format of the numbers (pretrain.precision: fp32 has the finest steps).\n"
-        "The run's checkpoints are removed: going on from them would lead here again."
-    )
-
-
-def update_troubles(figures: Mapping[str, float]) -> list[str]:
-    """Whether a step moved the weights too far.
-
-    Behind a norm, weights may have any length, and too large steps make them longer until they are small steps for
-    them: the loss does not show it, but what the weights had before is lost.
-
-    Args:
-        figures: With `update_ratio`, of `Run.step`. On the embedded digits its largest value is 0.01 at the learning
-            rate of params.yaml, 0.16 at 30 times that, which still learns, and 0.37 at 100 times.
-    """
-    ratio = figures["update_ratio"]
-    if ratio <= _LARGE_UPDATE:
-        return []
-    return [
-        f"the learning rate is too high: a step moves the weights by {ratio:.0%} of their length, and 1 to 10% is "
-        "usual. Lower pretrain.optimizer.learning_rate, or lengthen pretrain.warmup_epochs."
-    ]
-
-
-def refuse_collapse(step: int, figures: Mapping[str, float], bounds: Collapse) -> None:
-    """End a run whose embeddings have become all alike.
-
-    Args:
-        step: For the message.
-        figures: What `Probe.measure` returned.
-        bounds: `pretrain.collapse`.
-
-    Raises:
-        DivergedError: With likely causes.
-    """
-    std, rank = figures["embedding_std"], figures["effective_rank"]
-    if std >= bounds.min_embedding_std and rank >= bounds.min_effective_rank:  # False for NaN
-        return
-    raise DivergedError(
-        f"step {step}: the encoder has collapsed: it maps different images to nearly the same embedding "
-        f"(embedding std {std:.3g}, bound {bounds.min_embedding_std:g}; "
-        f"effective rank {rank:.3g}, bound {bounds.min_effective_rank:g}).\n"
-        "Likely causes: too high a learning rate (lower pretrain.optimizer.learning_rate), too few negatives (raise "
-        "pretrain.batch_size), a temperature that does not suit (pretrain.loss: {temperature: ...}; 0.1 to 0.5 is "
-        "usual), too little precision (pretrain.precision: fp32), or images that hardly differ (look at "
-        "data/augmented/preview.png). If such a run is what you want, lower the bounds in pretrain.collapse.\n"
         "The run's checkpoints are removed: going on from them would lead here again."
     )

@@ -124,7 +124,8 @@ def fingerprint(
     """Digest of all that shapes a run but its surroundings; a checkpoint belongs to it.
 
     Args:
-        config: The parameters. How often checkpoints are written shapes nothing.
+        config: The parameters. How often checkpoints are written, and what ends a run, shapes
+            nothing.
         task: Says which kinds of views count.
         policies: Kind of view -> policy.
         pool: The training images.
@@ -144,7 +145,7 @@ def fingerprint(
 
 def _shaping(config: PretrainConfig) -> dict[str, Any]:
     """The parameters that the weights depend on."""
-    return config.model_dump(mode="json", exclude={"checkpoint_minutes"})
+    return config.model_dump(mode="json", exclude={"checkpoint_minutes", "on_collapse", "collapse"})
 
 
 def describe(

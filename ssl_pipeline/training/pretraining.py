@@ -20,9 +20,10 @@ from ssl_pipeline.errors import PipelineError
 from ssl_pipeline.randomness import hash64, permutation
 from ssl_pipeline.training.checkpoint import Checkpoints
 from ssl_pipeline.training.curves import History
+from ssl_pipeline.training.diagnosis import diagnose, report
 from ssl_pipeline.training.guard import stop_requests
 from ssl_pipeline.training.inputs import inputs
-from ssl_pipeline.training.monitors import Probe, refuse_collapse, refuse_non_finite, update_troubles
+from ssl_pipeline.training.monitors import Probe, refuse_non_finite
 from ssl_pipeline.training.optimization import build_optimizer, learning_rate
 from ssl_pipeline.training.precision import Precision
 from ssl_pipeline.training.run import Run, deterministic, metered
@@ -101,7 +102,7 @@ def train(
 
     Raises:
         PipelineError: Too few images.
-        DivergedError: The loss is not finite, or the embeddings have collapsed.
+        DivergedError: The loss is not finite, or the run has collapsed.
         KeyboardInterrupt: A stop was requested; a checkpoint is saved.
     """
     plan = Plan.of(len(pool), config)
@@ -129,10 +130,8 @@ def train(
             if plan.logs(step + 1):
                 spread = probe.measure(task.encoder)
                 run.history.close_row(step + 1, {"learning_rate": rate, **stride, **spread})
-                run.history.warn(step + 1, update_troubles(stride))
-                if step >= plan.warmup:
-                    refuse_collapse(step, spread, config.collapse)
-                    run.history.warn(step + 1, task.diagnose(run.history.rows[-1]))
+                troubles = diagnose(task, run.history.rows, plan.total, plan.warmup, config.collapse)
+                report(run.history, step + 1, troubles, config.on_collapse)
             advance(figures["loss"])
             run.save_if_due(step + 1, plan.total, stop_requested())
     return run.history

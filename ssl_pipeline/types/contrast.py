@@ -139,6 +139,12 @@ class ViewLoss(nn.Module, ABC):
     energy_name: str = "negative_cosine"
     """Which energy it shapes, for the metadata of `energy.onnx`."""
 
+    least_std: float = 0.1
+    """Least standard deviation of unit projections, times sqrt(D), in a healthy run; what has less has collapsed."""
+
+    remedy: str = "Lower pretrain.optimizer.learning_rate, or raise pretrain.batch_size."
+    """What to change where projections collapse."""
+
     def fit_to(self, dim: int) -> None:
         """Make what depends on the length D of projections. A task calls it once, when it is built."""
         del dim  # most losses have no such weights

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from ssl_pipeline.types.networks import EnergyHead, ImageEnergyHead, Offer
 
-__all__ = ["UNIFORMS", "Encoded", "PretextTask", "StepOutput", "Views"]
+__all__ = ["UNIFORMS", "Collapse", "Encoded", "PretextTask", "StepOutput", "Views"]
 
 UNIFORMS = "task/uniforms"
 """Where a task finds its random numbers among its views; no kind of view can have this name."""
@@ -27,6 +27,13 @@ class StepOutput(NamedTuple):
 
     loss: Tensor
     metrics: dict[str, Tensor]
+
+
+class Collapse(str):
+    """What `diagnose` says where going on makes no sense.
+
+    The run ends once two rows in succession of its curves say so, unless `pretrain.on_collapse` is `warn`.
+    """
 
 
 class PretextTask(nn.Module, ABC):
@@ -68,7 +75,11 @@ class PretextTask(nn.Module, ABC):
 
     @abstractmethod
     def compare(self, encoded: Encoded) -> StepOutput:
-        """Compare samples of the whole batch: heads that mix samples, negatives, the loss."""
+        """Compare samples of the whole batch: heads that mix samples, negatives, the loss.
+
+        A metric called `pretext_accuracy` (share of right answers) or `explained` (share of what there is to explain)
+        is watched: a task that is solved at once teaches nothing.
+        """
 
     def after_step(self, progress: float) -> None:
         """Do what follows an optimizer step (EMA, queues). `progress` is the share of training done, in (0, 1]."""

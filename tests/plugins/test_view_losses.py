@@ -16,6 +16,7 @@ from ssl_pipeline.errors import ConfigError
 from ssl_pipeline.models.rebuild import build_task
 from ssl_pipeline.recipes import Recipe
 from ssl_pipeline.testing.material import make_views, small_encoder
+from ssl_pipeline.types import Collapse
 
 
 def both(first: Tensor, second: Tensor) -> Tensor:
@@ -198,3 +199,29 @@ def test_a_loss_of_the_other_kind_is_refused():
 def test_values_out_of_range_are_refused(factory, options, message):
     with pytest.raises(ValueError, match=message):
         factory(**options)
+
+
+@pytest.mark.parametrize(
+    ("loss", "sound", "broken", "words"),
+    [
+        (VICReg(), {"variance": 0.7}, {"variance": 0.8}, "complete collapse: dimensions fall short"),
+        (VICReg(), {"covariance": 0.5}, {"covariance": 0.1}, "dimensional collapse"),
+        (BarlowTwins(), {"off_diagonal": 100.0}, {"off_diagonal": 10.0}, "dimensional collapse"),
+        (CodingRate(), {"coding_rate": 1.0}, {"coding_rate": 0.1}, "complete collapse"),
+    ],
+)
+def test_a_term_that_no_longer_counts_is_named(loss, sound, broken, words):
+    """Of a loss of 20, with near projections that vary along few directions."""
+    figures = {"loss": 20.0, "projection_rank": 3.0, "projection_std": 0.2, "variance": 0.1, "covariance": 0.5}
+    assert loss.diagnose({**figures, **sound}) == []
+    (found,) = loss.diagnose({**figures, **broken})
+    assert isinstance(found, Collapse)
+    assert found.startswith(words)
+    assert "pretrain.loss" in found
+
+
+def test_whitening_that_is_shrunk_away_is_named():
+    assert WMSE(shrinkage=0.9).diagnose({"projection_rank": 3.0}) == []
+    (found,) = WMSE(shrinkage=0.999).diagnose({"projection_rank": 3.0})
+    assert found.startswith("dimensional collapse")
+    assert "{shrinkage: ...}" in found

@@ -1,14 +1,17 @@
 """What is wrong with a run is said by name, and of a run with which nothing is wrong nothing is said."""
 
+import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
 
-from benchmarks.diagnoses import BROKEN, merged
+from benchmarks.diagnoses import BROKEN, COLLAPSED, merged
 from benchmarks.project import BACKBONES
 from plugins import load_registry
 from ssl_pipeline.config import PretrainConfig
+from ssl_pipeline.training import run
 from ssl_pipeline.training.checkpoint import Checkpoints
 from ssl_pipeline.training.monitors import DivergedError
 from ssl_pipeline.training.precision import Precision
@@ -22,6 +25,11 @@ SMALL = {
     "precision": "fp32",
 }
 """What makes a run of the section `pretrain` of params.yaml take half a second, bounds of collapse as they are there."""
+
+
+OWN = {name: {"pretext_task": {"view": "large"}} for name in ("flip", "jigsaw", "relative_patch")} | {
+    name: {"backbone": backbone} for name, backbone in BACKBONES.items()
+}
 
 
 @pytest.fixture
@@ -42,6 +50,55 @@ def said(make_pool, policies, build_small, cpu, tmp_path):
     return go
 
 
+@pytest.fixture
+def begun(make_pool, policies, build_small, cpu, tmp_path, monkeypatch):
+    """A function of values of `pretrain` that begins a run of 160 steps, and returns how it ended in the first of them."""
+
+    def go(values, pool, last=24):
+        section = yaml.safe_load((Path(__file__).parents[2] / "params.yaml").read_text(encoding="utf-8"))["pretrain"]
+        long = {**section, **SMALL, "epochs": 80, "warmup_epochs": 8}
+        config = PretrainConfig.model_validate(merged(long, values))
+        stop = run.Run.save_if_due
+        monkeypatch.setattr(
+            run.Run, "save_if_due", lambda self, steps, total, asked: stop(self, steps, total, steps >= last)
+        )
+        checkpoints = Checkpoints(tmp_path / ".work", "run", {})
+        try:
+            train(build_small(config), pool, policies, config, Precision("fp32", cpu), checkpoints)
+        except DivergedError as error:
+            return str(error)
+        except KeyboardInterrupt:
+            return ""
+        raise AssertionError("the run went on")
+
+    return go
+
+
+@pytest.mark.parametrize("trouble", COLLAPSED)
+def test_what_collapses_is_named_in_the_first_tenth(trouble, begun, make_pool):
+    values, words = COLLAPSED[trouble]
+    said = begun(values, make_pool(128, True))
+    step, name = re.match(r"step (\d+): ([^:(]*)", said).groups()
+    assert words in said
+    assert int(step) <= 16, name
+
+
+def test_a_turn_that_a_tint_gives_away_is_named_in_the_first_tenth(begun, make_pool, monkeypatch):
+    """Digits that are all lit from above: no need to look at what is upright."""
+    pool = make_pool(128)
+    images = type(pool).images
+    light = np.linspace(1, 0, 8).reshape(1, 8, 1, 1)
+    lit = lambda self, positions: (0.25 * images(self, positions) + 191 * light).round().astype(np.uint8)  # noqa: E731
+    monkeypatch.setattr(type(pool), "images", lit)
+    said = begun({"recipe": "rotation", "epochs": 300}, pool, last=60)
+    assert re.match(r"step [2-6]\d: trivial pretext solution", said)
+
+
+@pytest.mark.parametrize("recipe", load_registry().names("recipe"))
+def test_a_sound_recipe_does_not_end_early(recipe, begun, make_pool):
+    assert begun({"recipe": recipe, **OWN.get(recipe, {})}, make_pool(128, True)) == ""
+
+
 @pytest.mark.parametrize("trouble", BROKEN)
 def test_a_broken_configuration_is_diagnosed_by_name(trouble, said):
     values, words = BROKEN[trouble]
@@ -52,6 +109,4 @@ def test_a_broken_configuration_is_diagnosed_by_name(trouble, said):
 
 @pytest.mark.parametrize("recipe", load_registry().names("recipe"))
 def test_nothing_is_said_of_a_recipe(recipe, said):
-    own = {name: {"pretext_task": {"view": "large"}} for name in ("flip", "jigsaw", "relative_patch")}
-    own |= {name: {"backbone": backbone} for name, backbone in BACKBONES.items()}
-    assert said({"recipe": recipe, **own.get(recipe, {})}, coloured=True) == []
+    assert said({"recipe": recipe, **OWN.get(recipe, {})}, coloured=True) == []

@@ -140,7 +140,7 @@ def test_it_learns_and_logs(run, configure, tmp_path):
     assert np.mean(losses[-6:]) < np.mean(losses[:6]) - 0.1
     assert history.rows[-1].keys() == {
         "step", "loss", "gradient_norm", "positive_probability", "negatives", "negatives_seen",
-        "energy_compatible", "energy_incompatible", "energy_gap",
+        "energy_compatible", "energy_incompatible", "energy_gap", "projection_std", "projection_rank",
         "learning_rate", "update_ratio", "embedding_std", "effective_rank", "alignment", "uniformity",
     }  # fmt: skip
     assert not list((tmp_path / ".work").iterdir())  # nothing is left of a run that is done
@@ -203,9 +203,13 @@ def test_collapse_ends_the_run_after_warmup_only(run, configure, monkeypatch):
     collapsed = {"embedding_std": 0.001, "effective_rank": 9.0, "alignment": 0.0, "uniformity": 0.0}
     monkeypatch.setattr(pretraining.Probe, "measure", lambda probe, encoder: measured.append(1) or collapsed)
     bounds = {"min_embedding_std": 0.02, "min_effective_rank": 1.5}
-    with pytest.raises(DivergedError, match=r"(?s)step 3: .*embedding std 0\.001, bound 0\.02.*pretrain\.batch_size"):
+    with pytest.raises(
+        DivergedError, match=r"(?s)step 4: complete collapse.*embedding std 0\.001, bound 0\.02.*pretrain\.batch_size"
+    ):
         run(configure(collapse=bounds))
     assert len(measured) == 4  # an epoch of warm-up has three steps
+    _, history = run(configure(collapse=bounds, on_collapse="warn"))
+    assert [(found["step"], found["warning"][:17]) for found in history.warnings] == [(4, "complete collapse")]
 
 
 def test_images_all_alike_are_noticed(run, configure, pool, monkeypatch):

@@ -1,0 +1,115 @@
+"""How the projections that a loss compares spread out in a step's own batch: what collapses first shows here.
+
+Embeddings of an encoder in eval mode say little early on, while running statistics settle; these do.
+"""
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from ssl_pipeline.contrast.similarity import widened
+from ssl_pipeline.types import Collapse
+
+__all__ = ["CENTRED_STD", "drawn_together", "spread_figures", "spread_troubles", "varying_together"]
+
+CENTRED_STD = 0.85
+"""Least `projection_std` of a healthy run whose projector ends in a batch normalisation, which centres projections."""
+
+_ROWS = 256  # that are looked at, so that a large batch costs no more than a small one
+_FEW = 16  # images, of which a mean and a direction say nothing
+_LINE = 1.3  # rank of what lies along a line, nearly: healthy runs pass through 1.7
+_NO_SHARE = 0.01  # of a loss: what has less of it does not shape projections
+_NEAR = 0.35  # std under which projections are drawn together, unless something is at work against it
+_FEW_WAYS = 10.0  # rank under which dimensions vary together, unless something is at work against it
+
+
+@torch.no_grad()
+def spread_figures(projections: Tensor) -> dict[str, Tensor]:
+    """How far unit projections spread, and over how many directions.
+
+    Args:
+        projections: (N, P) of any length, each of another image.
+
+    Returns:
+        `projection_std`: the standard deviation in a dimension, averaged over all, times sqrt(P): 0 if all point the
+        same way, 1 if they spread evenly about the origin (Chen and He 2021, 2011.10566, section 4.1).
+        `projection_rank`: (Σ λ)² / Σ λ² of the covariance's eigenvalues λ, the participation ratio: from 1, all on a
+        line, to min(N - 1, P); 0 if all are the same (Gao et al. 2017, 10.1101/214262).
+        Nothing if there are fewer than 16 of them.
+    """
+    if len(projections) < _FEW:
+        return {}
+    unit = F.normalize(widened(projections[:_ROWS]), dim=1)
+    centred = unit - unit.mean(dim=0)
+    std = centred.square().mean(dim=0).sqrt().mean() * unit.shape[1] ** 0.5
+    gram = centred @ centred.T  # (N, N), with the eigenvalues of the covariance, times N
+    rank = gram.trace().square() / gram.square().sum().clamp(min=torch.finfo(gram.dtype).tiny)
+    return {"projection_std": std, "projection_rank": rank}
+
+
+def spread_troubles(figures: Mapping[str, float], least_std: float, remedy: str) -> list[str]:
+    """What the figures of `spread_figures` say, in sentences; empty if all is well.
+
+    Args:
+        figures: The means of a row of the curves.
+        least_std: Of a healthy run.
+        remedy: What to change, as a sentence.
+    """
+    if "projection_std" not in figures:
+        return []
+    std, rank = figures["projection_std"], figures["projection_rank"]
+    if std < least_std:
+        return [
+            Collapse(
+                "complete collapse: different images are projected to nearly the same point (projection_std "
+                f"{std:.3g}, and {least_std:g} or more is healthy). {remedy}"
+            )
+        ]
+    if rank < _LINE:
+        return [
+            Collapse(
+                f"dimensional collapse: projections differ along one line only (projection_rank {rank:.3g}). {remedy}"
+            )
+        ]
+    return []
+
+
+def varying_together(figures: Mapping[str, float], share: float, remedy: str) -> list[str]:
+    """Whether dimensions vary together, and the part of the loss that should prevent it is too small to.
+
+    Args:
+        figures: The means of a row of the curves, with those of `spread_figures`.
+        share: Of that part in the loss, or of whatever it is a part of. A healthy run may have few directions for a
+            while, but then pays for it here.
+        remedy: What to change, as a sentence.
+    """
+    rank = figures.get("projection_rank", _FEW_WAYS)
+    if rank >= _FEW_WAYS or share >= _NO_SHARE:
+        return []
+    return [
+        Collapse(
+            f"dimensional collapse: the dimensions of projections vary together (projection_rank {rank:.3g}), and what "
+            f"should prevent it has a share of {share:.1%}. {remedy}"
+        )
+    ]
+
+
+def drawn_together(figures: Mapping[str, float], share: float, remedy: str) -> list[str]:
+    """Whether projections are near each other, and the part of the loss that should prevent it is too small to.
+
+    Args:
+        figures: Likewise.
+        share: Likewise. A healthy run may have near projections for a while, but then pays for it here.
+        remedy: Likewise.
+    """
+    std = figures.get("projection_std", _NEAR)
+    if std >= _NEAR or share >= _NO_SHARE:
+        return []
+    return [
+        Collapse(
+            f"complete collapse: different images are projected to nearly the same point (projection_std {std:.3g}), "
+            f"and what should prevent it has a share of {share:.1%}. {remedy}"
+        )
+    ]

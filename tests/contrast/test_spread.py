@@ -1,0 +1,67 @@
+"""How projections spread, against plain formulas, and what is said of it."""
+
+import numpy as np
+import pytest
+import torch
+
+from ssl_pipeline.contrast.spread import drawn_together, spread_figures, spread_troubles, varying_together
+from ssl_pipeline.types import Collapse
+
+
+def by_eigenvalues(projections):
+    """Both figures in float64, from numpy's covariance and its eigenvalues."""
+    unit = projections / np.linalg.norm(projections, axis=1, keepdims=True)
+    values = np.linalg.eigvalsh(np.cov(unit.T, bias=True))
+    return unit.std(axis=0).mean() * np.sqrt(unit.shape[1]), values.sum() ** 2 / np.square(values).sum()
+
+
+@pytest.mark.parametrize("shift", [0.0, 3.0])
+@pytest.mark.parametrize(("count", "dim"), [(200, 12), (20, 64)])
+def test_both_figures_are_those_of_the_covariance(count, dim, shift):
+    projections = np.random.default_rng(0).normal(shift, np.linspace(0.1, 2, dim), (count, dim))
+    figures = spread_figures(torch.from_numpy(projections))
+    expected = by_eigenvalues(projections)
+    assert [figures[name].item() for name in ("projection_std", "projection_rank")] == pytest.approx(expected)
+
+
+def test_a_large_batch_costs_no_more_and_a_tiny_one_says_nothing():
+    torch.manual_seed(0)
+    many = torch.randn(1000, 8)
+    assert spread_figures(many) == spread_figures(many[:256])
+    assert spread_figures(many[:16])
+    assert spread_figures(many[:15]) == {}
+    assert spread_troubles({}, 0.9, "Do.") == []
+
+
+def test_what_is_all_the_same_has_no_spread_and_no_rank():
+    figures = spread_figures(torch.ones(20, 8, dtype=torch.bfloat16))
+    assert {name: value.item() for name, value in figures.items()} == {"projection_std": 0.0, "projection_rank": 0.0}
+
+
+@pytest.mark.parametrize(
+    ("std", "rank", "words"),
+    [(0.39, 9.0, "complete collapse"), (0.41, 1.2, "dimensional collapse"), (0.41, 1.4, None), (0.0, 0.0, "complete")],
+)
+def test_narrow_projections_are_named(std, rank, words):
+    found = spread_troubles({"projection_std": std, "projection_rank": rank}, 0.4, "Do this.")
+    assert len(found) == (words is not None)
+    for sentence in found:
+        assert isinstance(sentence, Collapse)
+        assert sentence.startswith(words)
+        assert sentence.endswith("Do this.")
+
+
+@pytest.mark.parametrize(
+    ("judge", "figure", "low", "enough", "words"),
+    [
+        (varying_together, "projection_rank", 9.0, 10.0, "dimensional collapse"),
+        (drawn_together, "projection_std", 0.3, 0.35, "complete collapse"),
+    ],
+)
+def test_a_narrow_spread_is_a_collapse_where_nothing_is_at_work_against_it(judge, figure, low, enough, words):
+    (found,) = judge({figure: low}, 0.009, "Do this.")
+    assert isinstance(found, Collapse)
+    assert found.startswith(words)
+    assert judge({figure: low}, 0.011, "Do this.") == []
+    assert judge({figure: enough}, 0.0, "Do this.") == []
+    assert judge({}, 0.0, "Do this.") == []
