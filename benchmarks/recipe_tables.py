@@ -1,57 +1,167 @@
-"""Rows of benchmarks.recipes as a table in Markdown."""
+"""Rows of benchmarks.recipes as tables in Markdown."""
 
 import math
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
+from functools import cache
+from typing import Any, Literal
 
-__all__ = ["RANDOM", "Row", "table"]
+from benchmarks.project import BACKBONES
+from plugins import load_registry
+from ssl_pipeline.config import Choice
+
+__all__ = [
+    "FAMILIES",
+    "RANDOM",
+    "Row",
+    "accuracies",
+    "batches",
+    "by_recipe",
+    "family",
+    "figures",
+    "judged",
+    "random_of",
+]
 
 RANDOM = "random encoder"
+FAMILIES = ("contrastive", "non-contrastive", "clustering", "pretext task")
 
 Row = dict[str, Any]
 
 
-def table(rows: list[Row], random_of: Callable[[str], str]) -> str:
-    """A line for each recipe, the best first, then those of random encoders.
+@cache
+def family(recipe: str) -> str:
+    """Which of the families a recipe belongs to, by what it is made of."""
+    parts = load_registry().build("recipe", Choice(name=recipe))
+    if "loss" not in parts:
+        return "pretext task"
+    if "negatives" in parts:
+        return "contrastive"
+    return "clustering" if "prototypes" in parts["loss"] else "non-contrastive"
+
+
+def random_of(recipe: str) -> str:
+    """The name of the rows of random encoders that a recipe is held against."""
+    return f"{RANDOM}, {recipe}" if recipe in BACKBONES else RANDOM
+
+
+def judged(recipe: str) -> Literal["knn", "layer"]:
+    """By which accuracy: of neighbours where embeddings are compared in training, else of a probe at the best layer."""
+    return "layer" if family(recipe) == "pretext task" else "knn"
+
+
+def by_recipe(rows: Sequence[Row]) -> dict[str, list[Row]]:
+    """Rows of each recipe that ran to its end, the best kNN first, then those of random encoders."""
+    found: dict[str, list[Row]] = {}
+    for row in rows:
+        if "refused" not in row:
+            found.setdefault(row["recipe"], []).append(row)
+    return dict(sorted(found.items(), key=lambda item: (item[0].startswith(RANDOM), -mean(item[1], "knn"))))
+
+
+def mean(rows: Sequence[Row], key: str) -> float:
+    """Over seeds; NaN where it was not measured."""
+    return float(sum(row.get(key, math.nan) for row in rows) / len(rows)) if rows else math.nan
+
+
+def bounds(rows: Sequence[Row], key: str) -> tuple[float, float]:
+    """The least and the largest of the seeds' 95 % intervals."""
+    return min(row[f"{key}_low"] for row in rows), max(row[f"{key}_high"] for row in rows)
+
+
+def accuracies(rows: Sequence[Row]) -> str:
+    """A line for each recipe: whether it is above the random encoder, and its accuracies.
 
     Args:
         rows: Of one set of images and one size of batches.
-        random_of: From a recipe to the random encoders that it is held against.
     """
-    of: dict[str, list[Row]] = {}
-    for row in rows:
-        of.setdefault(row["recipe"], []).append(row)
-    recipes = sorted((name for name in of if not name.startswith(RANDOM)), key=lambda name: -mean(of[name], "knn"))
+    of = by_recipe(rows)
     lines = [
-        "| recipe | kNN | bounds | above random | linear, best layer | bounds | above random | layer "
-        "| 10 labels a class | rank | images/s | peak memory |",
-        "|---" * 12 + "|",
+        ["recipe", "seeds", "judged by", "accuracy", "bounds", "random", "above", "kNN", "linear", "10 labels a class"]
     ]
-    for name in recipes:
-        own, base = of[name], of.get(random_of(name), [])
-        speed, memory = (max(row[key] for row in own) for key in ("images_a_second", "megabytes"))
-        figures = [f"`{name}`", *_accuracy(own, base, "knn"), *_accuracy(own, base, "layer"), _layers(own)]
-        figures += [f"{mean(own, 'few_labels'):.1%}", f"{mean(own, 'effective_rank'):.0f}"]
-        lines.append(f"| {' | '.join(figures)} | {speed:.0f} | {memory:.0f} MB |")
-    for name in sorted(name for name in of if name.startswith(RANDOM)):
-        own = of[name]
-        figures = [name, *_accuracy(own, [], "knn"), *_accuracy(own, [], "layer"), _layers(own)]
-        figures += [f"{mean(own, 'few_labels'):.1%}", f"{mean(own, 'effective_rank'):.0f}"]
-        lines.append(f"| {' | '.join(figures)} | | |")
-    return "\n".join(lines)
+    for name, own in of.items():
+        is_random = name.startswith(RANDOM)
+        key = "knn" if is_random else judged(name)
+        base = [] if is_random else of.get(random_of(name), [])
+        low, high = bounds(own, key)
+        ceiling = bounds(base, key)[1] if base else math.nan
+        above = "" if math.isnan(ceiling) else ("yes" if low > ceiling else "no")
+        how = "kNN" if key == "knn" else f"probe, layer {_layers(own)}"
+        lines.append(
+            [
+                name if is_random else f"`{name}`",
+                str(len(own)),
+                how,
+                f"{mean(own, key):.1%}",
+                f"{low:.1%} to {high:.1%}",
+            ]
+            + ["" if not base else f"{mean(base, key):.1%}", above]
+            + [f"{mean(own, measure):.1%}" for measure in ("knn", "linear", "few_labels")]
+        )
+    return _markdown(lines)
 
 
-def mean(rows: list[Row], key: str) -> float:
-    return float(sum(row[key] for row in rows) / len(rows))
+def figures(rows: Sequence[Row]) -> str:
+    """A line for each recipe: how embeddings spread and cluster, what training costs."""
+    columns: list[tuple[str, str, Callable[[float], str]]] = [
+        ("effective rank", "effective_rank", "{:.1f}".format),
+        ("alignment", "alignment", "{:.2f}".format),
+        ("uniformity", "uniformity", "{:.2f}".format),
+        ("homogeneity", "homogeneity", "{:.2f}".format),
+        ("completeness", "completeness", "{:.2f}".format),
+        ("images/s", "images_a_second", "{:.0f}".format),
+        ("peak memory, MB", "megabytes", "{:.0f}".format),
+    ]
+    lines = [["recipe", *(title for title, _, _ in columns)]]
+    for name, own in by_recipe(rows).items():
+        values = [mean(own, key) for _, key, _ in columns]
+        shown = [
+            "" if math.isnan(value) else write(value) for value, (_, _, write) in zip(values, columns, strict=True)
+        ]
+        lines.append([name if name.startswith(RANDOM) else f"`{name}`", *shown])
+    return _markdown(lines)
 
 
-def _accuracy(rows: list[Row], base: list[Row], key: str) -> list[str]:
-    """The mean over seeds, the least and largest bound, and whether the least is above the largest of `base`."""
-    low, high = min(row[f"{key}_low"] for row in rows), max(row[f"{key}_high"] for row in rows)
-    ceiling = max((row[f"{key}_high"] for row in base), default=math.nan)
-    above = "" if math.isnan(ceiling) else ("yes" if low > ceiling else "no")
-    return [f"{mean(rows, key):.1%}", f"{low:.1%} to {high:.1%}", above]
+def batches(sizes: dict[int, Sequence[Row]]) -> str:
+    """A line for each recipe: the accuracy by which it is judged and its effective rank, by size of batch, of one seed.
+
+    Args:
+        sizes: Size of a batch -> rows.
+    """
+    of = {size: {row["recipe"]: row for row in rows if row["seed"] == 0} for size, rows in sizes.items()}
+    most, least = max(sizes), min(sizes)
+    names = [name for name in by_recipe(sizes[most]) if name in of[least] and not name.startswith(RANDOM)]
+    names += [name for name, row in of[least].items() if "refused" in row and name not in names]
+    lines = [
+        [
+            "recipe",
+            "judged by",
+            *(f"{size}" for size in sizes),
+            f"{most} to {least}",
+            *(f"rank, {size}" for size in sizes),
+        ]
+    ]
+    refused = []
+    for name in names:
+        key, own = judged(name), [of[size].get(name, {}) for size in sizes]
+        first, last = of[most].get(name, {}).get(key, math.nan), of[least].get(name, {}).get(key, math.nan)
+        change = "" if math.isnan(last - first) else f"{100 * (last - first):+.1f}"
+        lines.append(
+            [f"`{name}`", "kNN" if key == "knn" else "probe"]
+            + [f"{row[key]:.1%}" if key in row else ("refused" if "refused" in row else "") for row in own]
+            + [change, *(f"{row['effective_rank']:.1f}" if "effective_rank" in row else "" for row in own)]
+        )
+        refused += [
+            f"`{name}` in batches of {size}: {of[size][name]['refused']}"
+            for size in sizes
+            if "refused" in of[size].get(name, {})
+        ]
+    return "\n\n".join([_markdown(lines), *refused])
 
 
-def _layers(rows: list[Row]) -> str:
+def _layers(rows: Sequence[Row]) -> str:
     return ", ".join(dict.fromkeys(str(row["best_layer"]) for row in rows))
+
+
+def _markdown(lines: list[list[str]]) -> str:
+    head, *rest = lines
+    return "\n".join(f"| {' | '.join(line)} |" for line in [head, ["---"] * len(head), *rest])

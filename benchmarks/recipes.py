@@ -1,10 +1,10 @@
-"""Every recipe against the random encoder: `python -m benchmarks.recipes FOLDER ROWS TABLE [--seeds 3]`.
+"""Every recipe side by side: `python -m benchmarks.recipes FOLDER` makes the tables and pictures of docs/recipes.md.
 
 FOLDER holds cifar10/ and clothing/ as benchmarks.real_images has them. Each recipe learns from the same images, with
-the same backbone where it can, views and number of images seen, at several seeds, and its exported file is judged on
-the test images, beside encoders of as many seeds that are random but for calibrated batch norms. Each run is a line of
-ROWS, and one that is there already is not run again; several of these can run at a time, with other recipes and ROWS,
-which are then put together. TABLE is the table of all, in Markdown.
+the same backbone where it can, views and number of images seen, and its exported file is judged on the test images,
+beside encoders of as many seeds that are random but for calibrated batch norms. Each run is a line of
+docs/recipes.jsonl, and one that is there already is not run again; several of these can run at a time, with other rows
+and a page elsewhere.
 
 Small batches take more steps for as many images; the learning rate falls with the root of their size, as suits AdamW.
 
@@ -28,7 +28,8 @@ import click
 from benchmarks.judgement import judge, judge_layers
 from benchmarks.project import BACKBONES, ROOT, change, environment
 from benchmarks.real_images import prepare
-from benchmarks.recipe_tables import RANDOM, Row, table
+from benchmarks.recipe_page import write_page
+from benchmarks.recipe_tables import RANDOM, Row, random_of
 from plugins import load_registry
 from ssl_pipeline.config import load
 from ssl_pipeline.data.store import open_split
@@ -39,16 +40,13 @@ from stages.paths import EXPORT, PRETRAIN, REPORTS, STORE
 
 EPOCHS = {"cifar10": 5, "clothing": 20}  # 42,500 and 61,360 images seen: the fewer there are, the longer
 BATCH = {"cifar10": 256, "clothing": 128}  # few images in large batches would be few steps
+RUNS = [("cifar10", 256, 3), ("clothing", 128, 3), ("cifar10", 512, 1), ("cifar10", 32, 1)]
+"""Images, size of batches, seeds."""
 OWN: dict[str, dict[str, Any]] = {
     **{name: {"backbone": backbone} for name, backbone in BACKBONES.items()},
     "flip": {"pretext_task": {"view": "upright"}},
 }
 """Recipe -> what of `pretrain` it has to have otherwise than the others."""
-
-
-def random_of(recipe: str) -> str:
-    """The name of the rows of random encoders that a recipe is held against."""
-    return f"{RANDOM}, {recipe}" if recipe in BACKBONES else RANDOM
 
 
 class RefusedError(Exception):
@@ -162,36 +160,33 @@ def current(rows: list[Row], data: str, batch: int) -> list[Row]:
 
 @click.command()
 @click.argument("folder", type=click.Path(exists=True, path_type=Path))
-@click.argument("kept", metavar="ROWS", type=click.Path(path_type=Path))
-@click.argument("written", metavar="TABLE", type=click.Path(path_type=Path))
-@click.option("--seeds", type=int, default=3)
-@click.option("--data", type=click.Choice(list(EPOCHS)), multiple=True, default=list(EPOCHS), help="These alone.")
+@click.option("--rows", "kept", type=click.Path(path_type=Path), default=ROOT / "docs" / "recipes.jsonl")
+@click.option("--page", type=click.Path(path_type=Path), default=ROOT / "docs" / "recipes.md")
+@click.option("--data", type=click.Choice(list(EPOCHS)), help="These images alone.")
+@click.option("--batch-size", type=int, help="This size alone.")
+@click.option("--seeds", type=int, help="At most so many.")
 @click.option("--recipe", "only", multiple=True, help="These alone.")
-@click.option("--batch-size", type=int, help="Another one than the images' own.")
 def main(
     folder: Path,
     kept: Path,
-    written: Path,
-    seeds: int,
-    data: Sequence[str],
-    only: Sequence[str],
+    page: Path,
+    data: str | None,
     batch_size: int | None,
+    seeds: int | None,
+    only: Sequence[str],
 ) -> None:
-    """Run what is missing in ROWS on the images in FOLDER, and write TABLE."""
+    """Run what is missing in the rows, on the images in FOLDER, and bring the page up to date."""
     rows = [json.loads(line) for line in kept.read_text().splitlines()] if kept.exists() else []
 
     def keep(row: Row) -> None:
-        rows.append(row)
+        rows.append({name: round(value, 5) if isinstance(value, float) else value for name, value in row.items()})
         with kept.open("a") as out:
-            out.write(json.dumps(row) + "\n")
+            out.write(json.dumps(rows[-1]) + "\n")
 
-    tables = []
-    for name in data:
-        batch = batch_size or BATCH[name]
-        measure(folder, name, batch, rows, seeds, only, keep)
-        title = f"## {name}, {EPOCHS[name]} epochs, batches of {batch}, {seeds} seeds"
-        tables.append(f"{title}\n\n{table(current(rows, name, batch), random_of)}\n")
-    written.write_text("\n".join(tables))
+    for name, batch, most in RUNS:
+        if data in (None, name) and batch_size in (None, batch):
+            measure(folder, name, batch, rows, min(most, seeds or most), only, keep)
+    write_page(page, {(name, batch): current(rows, name, batch) for name, batch, _ in RUNS})
 
 
 if __name__ == "__main__":

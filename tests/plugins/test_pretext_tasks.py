@@ -176,10 +176,11 @@ def test_after_a_step_the_teacher_s_encoder_and_projector_follow_the_student_s(i
 def test_no_gradient_goes_to_what_asks_for_a_neighbour(images: Tensor):
     task = make("nnclr").train()
     encoded = task(views_of(task, images))
-    assert not task._candidates(encoded).anchors.requires_grad  # it stands in for its neighbour: there is none yet
+    own = task.projected(encoded)
+    assert not task._candidates(encoded, own).anchors.requires_grad  # it stands in for its neighbour: there is none yet
     task.compare(encoded)
     task.after_step(0.1)
-    assert not task._candidates(encoded).anchors.requires_grad
+    assert not task._candidates(encoded, task.projected(encoded)).anchors.requires_grad
 
 
 def test_nnclr_asks_the_neighbour_for_the_other_view(images: Tensor):

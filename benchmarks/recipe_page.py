@@ -1,0 +1,103 @@
+"""docs/recipes.md: its text is written by hand, its tables and pictures are made from rows of benchmarks.recipes."""
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from benchmarks.recipe_tables import (
+    FAMILIES,
+    RANDOM,
+    Row,
+    accuracies,
+    batches,
+    bounds,
+    by_recipe,
+    family,
+    figures,
+    judged,
+    mean,
+)
+
+__all__ = ["write_page"]
+
+COLOURS = dict(zip(FAMILIES, ("tab:blue", "tab:orange", "tab:green", "tab:purple"), strict=True))
+
+
+def write_page(page: Path, runs: Mapping[tuple[str, int], Sequence[Row]]) -> None:
+    """Fill in the tables between the marks `<!-- name -->` and `<!-- end -->` of a page, and draw its pictures.
+
+    Args:
+        page: Where there is none yet, one is made of nothing but marks.
+        runs: Images and size of batches -> rows.
+    """
+    tables = {}
+    for (data, batch), rows in runs.items():
+        if any(not row["recipe"].startswith(RANDOM) for row in rows):
+            tables |= {f"{data} {batch} accuracies": accuracies(rows), f"{data} {batch} figures": figures(rows)}
+            _draw(Figure(figsize=(7, 8), layout="constrained"), rows, page.with_name(f"{page.stem}_{data}_{batch}.png"))
+    sizes = {batch: rows for (data, batch), rows in sorted(runs.items(), reverse=True) if data == "cifar10" and rows}
+    if len(sizes) > 1:
+        tables["batches"] = batches(sizes)
+        _draw_batches(sizes, page.with_name(f"{page.stem}_batches.png"))
+    text = page.read_text() if page.exists() else "".join(f"<!-- {name} -->\n<!-- end -->\n" for name in tables)
+    for name, table in tables.items():
+        text = re.sub(
+            rf"(?s)(<!-- {name} -->\n).*?(<!-- end -->)", lambda found, t=table: f"{found[1]}{t}\n{found[2]}", text
+        )
+    page.write_text(text)
+
+
+def _draw(figure: Figure, rows: Sequence[Row], path: Path) -> None:
+    """Accuracies with their intervals above, alignment and uniformity below."""
+    above, below = figure.subplots(2, 1, height_ratios=[2, 1])
+    of = by_recipe(rows)
+    names = [name for name in of if not name.startswith(RANDOM)][::-1]
+    for place, name in enumerate(names):
+        key, colour = judged(name), COLOURS[family(name)]
+        low, high = bounds(of[name], key)
+        above.plot([low, high], [place, place], color=colour, lw=2)
+        above.plot(mean(of[name], key), place, "o" if key == "knn" else "s", color=colour)
+        below.plot(mean(of[name], "alignment"), mean(of[name], "uniformity"), "o", color=colour, ms=4)
+        below.annotate(name, (mean(of[name], "alignment"), mean(of[name], "uniformity")), fontsize=5)
+    if RANDOM in of:
+        for key, style in (("knn", "-"), ("layer", "--")):
+            above.axvline(bounds(of[RANDOM], key)[1], color="grey", ls=style, lw=1)
+    above.set_yticks(range(len(names)), names, fontsize=7)
+    above.set_xlabel("accuracy on test images, 95 % interval over seeds (o kNN, ■ probe; lines: upper bound of random)")
+    below.set_xlabel("alignment (0: two views of an image are one point)")
+    below.set_ylabel("uniformity (lower: more even)")
+    _legend(above)
+    figure.savefig(path, dpi=110)
+
+
+def _draw_batches(sizes: Mapping[int, Sequence[Row]], path: Path) -> None:
+    """From the accuracy in the largest batches to that in the smallest."""
+    most, least = max(sizes), min(sizes)
+    large, small = ({row["recipe"]: row for row in sizes[size] if row["seed"] == 0} for size in (most, least))
+    names = [
+        name
+        for name in by_recipe(sizes[most])
+        if not name.startswith(RANDOM) and judged(name) in large.get(name, {}) and judged(name) in small.get(name, {})
+    ]
+    figure = Figure(figsize=(7, 6), layout="constrained")
+    panel = figure.subplots()
+    for place, name in enumerate(names[::-1]):
+        first, last = (side[name][judged(name)] for side in (large, small))
+        panel.annotate(
+            "", (last, place), (first, place), arrowprops={"arrowstyle": "->", "color": COLOURS[family(name)]}
+        )
+        panel.plot(first, place, "o", color=COLOURS[family(name)], ms=4)
+    panel.set_yticks(range(len(names)), names[::-1], fontsize=7)
+    panel.set_xlabel(f"accuracy on test images: batches of {most} (o) to {least} (>), one seed")
+    _legend(panel)
+    figure.savefig(path, dpi=110)
+
+
+def _legend(panel: Axes) -> None:
+    for name, colour in COLOURS.items():
+        panel.plot([], [], color=colour, label=name)
+    panel.legend(fontsize=7, loc="lower right")
+    panel.grid(axis="x", alpha=0.3)
