@@ -19,7 +19,7 @@ CENTRED_STD = 0.85
 
 _ROWS = 256  # that are looked at, so that a large batch costs no more than a small one
 _FEW = 16  # images, of which a mean and a direction say nothing
-_LINE = 1.3  # rank of what lies along a line, nearly: healthy runs pass through 1.7
+_LINE = 1.2  # rank of what lies along a line, nearly: healthy runs in batches of 16 pass through 1.4
 _NO_SHARE = 0.01  # of a loss: what has less of it does not shape projections
 _NEAR = 0.35  # std under which projections are drawn together, unless something is at work against it
 _FEW_WAYS = 10.0  # rank under which dimensions vary together, unless something is at work against it

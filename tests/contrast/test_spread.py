@@ -40,7 +40,7 @@ def test_what_is_all_the_same_has_no_spread_and_no_rank():
 
 @pytest.mark.parametrize(
     ("std", "rank", "words"),
-    [(0.39, 9.0, "complete collapse"), (0.41, 1.2, "dimensional collapse"), (0.41, 1.4, None), (0.0, 0.0, "complete")],
+    [(0.39, 9.0, "complete collapse"), (0.41, 1.1, "dimensional collapse"), (0.41, 1.4, None), (0.0, 0.0, "complete")],
 )
 def test_narrow_projections_are_named(std, rank, words):
     found = spread_troubles({"projection_std": std, "projection_rank": rank}, 0.4, "Do this.")
