@@ -5,7 +5,9 @@ import sys
 import zipfile
 from pathlib import Path
 
+import grimp  # what import-linter is made of
 import pytest
+import yaml
 
 ROOT = Path(__file__).parents[1]
 STAGES = ("augment", "pretrain", "export", "linear_eval", "finetune", "plugins", "summary")
@@ -32,6 +34,17 @@ def test_asking_a_stage_for_help_imports_nothing_heavy(stage: str):
         "except SystemExit as done: assert done.code in (0, None), done.code\n"
     )
     assert loaded_by(code) == []
+
+
+@pytest.mark.parametrize("stage", STAGES[:5])
+def test_dvc_runs_a_stage_again_where_a_part_of_the_core_that_it_uses_has_changed(stage: str):
+    """Parts are folders; of single files, those that shape no product (errors, progress, ...) may be missing."""
+    deps = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"][stage]["deps"]
+    modules = grimp.build_graph("stages", "plugins", "ssl_pipeline").find_upstream_modules(f"stages.{stage}")
+    parts = {"/".join(module.split(".")[:2]) for module in modules if module.startswith("ssl_pipeline.")}
+    used = {part for part in parts if (ROOT / part).is_dir()}
+    assert used
+    assert used <= set(deps)
 
 
 def test_the_runtime_needs_no_torch():
