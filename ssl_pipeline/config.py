@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from ssl_pipeline.augment.policy import Policy
 from ssl_pipeline.errors import ConfigError
@@ -29,6 +29,17 @@ Fraction = Annotated[float, Field(ge=0.0, lt=1.0)]
 Positive = Annotated[float, Field(gt=0.0)]
 Seed = Annotated[int, Field(ge=0)]
 Channel = Annotated[int, Field(ge=0, le=255)]
+
+
+def _number_or(word: str) -> BeforeValidator:
+    """Refuses all but that word and whole numbers of 1 or more, in one sentence instead of one for each alternative."""
+
+    def check(value: Any) -> Any:
+        if value == word or (isinstance(value, int) and not isinstance(value, bool) and value >= 1):
+            return value
+        raise ValueError(f"must be a whole number of 1 or more, or '{word}'")
+
+    return BeforeValidator(check)
 
 
 class Section(BaseModel):
@@ -126,7 +137,7 @@ class PretrainConfig(Section):
 class ExportConfig(Section):
     """The backbone as one ONNX file."""
 
-    layer: Literal["last"] | Annotated[int, Field(ge=1)]
+    layer: Annotated[Literal["last"] | int, _number_or("last")]
     l2_normalize: bool
     opset: Annotated[int, Field(ge=18, le=23)]
 
@@ -160,7 +171,7 @@ class FinetuneConfig(Section):
     """Label budgets: what the pretrained weights are worth."""
 
     seed: Seed
-    budgets: Annotated[list[Annotated[int, Field(ge=1)] | Literal["all"]], Field(min_length=1)]
+    budgets: Annotated[list[Annotated[Literal["all"] | int, _number_or("all")]], Field(min_length=1)]
     draws: Annotated[int, Field(ge=2)]
     view: str
     learning_rates: Annotated[list[Positive], Field(min_length=1)]

@@ -70,11 +70,17 @@ def test_the_shipped_parameters_are_valid_and_every_value_has_a_comment_or_its_p
             {"p": 1, "scale": [1.0, 0.2], "ratio": [1, 1]},
             "scale must be [smallest, largest], got [1.0, 0.2]",
         ),
-        ("finetune.budgets", ["some"], "finetune.budgets.0"),
+        (
+            "finetune.budgets",
+            ["some"],
+            "finetune.budgets.0: must be a whole number of 1 or more, or 'all' (found 'some')",
+        ),
         ("finetune.draws", 1, "finetune.draws: Input should be greater than or equal to 2"),
         ("linear_eval.strengths", [], "linear_eval.strengths: List should have at least 1 item"),
-        ("export.layer", 0, "Input should be greater than or equal to 1 (found 0)"),
-        ("export.layer", "first", "Input should be 'last' (found 'first')"),
+        ("export.layer", 0, "export.layer: must be a whole number of 1 or more, or 'last' (found 0)"),
+        ("export.layer", True, "export.layer: must be a whole number of 1 or more, or 'last' (found True)"),
+        ("export.layer", "first", "export.layer: must be a whole number of 1 or more, or 'last' (found 'first')"),
+        ("pretrain.on_collapse", "ignore", "pretrain.on_collapse: Input should be 'stop' or 'warn' (found 'ignore')"),
         ("export", None, "export: Input should be a valid dictionary"),
     ],
 )
@@ -88,6 +94,7 @@ def test_a_mistake_is_named(tmp_path: Path, content: dict[str, Any], keys: str, 
         load(write(tmp_path, content))
     assert expected in str(caught.value)
     assert str(tmp_path / "params.yaml") in str(caught.value)
+    assert len(str(caught.value).splitlines()) == 1
     assert caught.value.exit_code == 2
 
 
