@@ -20,7 +20,7 @@ from typing import Any
 import click
 import yaml
 
-from benchmarks.project import BACKBONES, ROOT, change, copy_project, environment
+from benchmarks.project import ROOT, change, copy_project, environment, needs
 from benchmarks.real_images import UPRIGHT, prepare
 from ssl_pipeline.data.store import open_split
 from stages.paths import STORE
@@ -29,6 +29,7 @@ __all__ = ["BROKEN", "COLLAPSED", "merged"]
 
 ONE_NEGATIVE = {"recipe": "mocov2", "negatives": {"queue_size": 1}}
 STALE = {"recipe": "mocov2", "pretext_task": {"momentum": 0.0}, "negatives": {"queue_size": 4096}}
+GREY = "colours of grey images"  # digits are, photographs are not
 BROKEN: dict[str, tuple[dict[str, Any], str]] = {
     "temperature 0.001": ({"loss": {"temperature": 0.001}}, "the temperature is too small"),
     "temperature 10": ({"loss": {"temperature": 10.0}}, "the temperature is too large"),
@@ -46,7 +47,7 @@ BROKEN: dict[str, tuple[dict[str, Any], str]] = {
         "the margin is too large",
     ),
     "one negative": (ONE_NEGATIVE, "too few negatives"),
-    "colours of grey images": ({"recipe": "colorization"}, "the images are grey"),
+    GREY: ({"recipe": "colorization"}, "the images are grey"),
     "two images a batch": ({"batch_size": 2, "epochs": 1, "warmup_epochs": 0.1}, "too few negatives"),
 }
 """What is wrong -> the values of `pretrain` that make it so, and the words by which it must be named."""
@@ -71,8 +72,8 @@ COLLAPSED: dict[str, tuple[dict[str, Any], str]] = {
     "SwAV with soft assignments": ({"recipe": "swav", "loss": {"epsilon": 5.0}}, "prototype collapse"),
     "DINO without centring": ({"recipe": "dino", "loss": {"center_momentum": 1.0}}, "prototype collapse"),
     "DINO without sharpening": ({"recipe": "dino", "loss": {"teacher_temperature": 1.0}}, "prototype collapse"),
-    "learning rate 1e-9": ({"optimizer": {"learning_rate": 1e-9}}, "loss stuck"),
-    "learning rate 1e-9, rotation": ({"recipe": "rotation", "optimizer": {"learning_rate": 1e-9}}, "loss stuck"),
+    "learning rate 1e-9": ({"optimizer": {"learning_rate": 1e-9}}, "loss stuck: "),
+    "learning rate 1e-9, rotation": ({"recipe": "rotation", "optimizer": {"learning_rate": 1e-9}}, "loss stuck: "),
     "triplet with margin 1e-6": ({"recipe": "triplet", "loss": {"margin": 1e-6}}, "loss stuck at 0"),
 }
 """Likewise, of runs that end in the first tenth of their steps."""
@@ -108,13 +109,11 @@ def wrong(found: list[str], words: str, last: float) -> bool:
 @click.option("--collapse", "only_collapse", is_flag=True, help="Only what should end early.")
 def main(cifar10: Path | None, only_collapse: bool) -> None:
     recipes = sorted(path.stem for path in (ROOT / "plugins" / "recipes").glob("*.yaml"))
-    broken = [values for values, _ in BROKEN.values()]  # for lack of colour, of which digits have none
-    own = {name: {"backbone": backbone} for name, backbone in BACKBONES.items()}
-    own |= {name: {"pretext_task": {"view": "upright"}} for name in ("flip", "jigsaw", "relative_patch")}
-    sound = [{"recipe": name, **own.get(name, {})} for name in recipes if {"recipe": name} not in broken]
-    configurations = COLLAPSED if only_collapse else BROKEN | COLLAPSED
+    configurations = dict(COLLAPSED)
     if not only_collapse:
-        configurations |= {f"recipe {values['recipe']}": (values, "") for values in sound}
+        configurations |= {name: case for name, case in BROKEN.items() if not (cifar10 and name == GREY)}
+        sound = {name: {"recipe": name, **needs("upright").get(name, {})} for name in recipes}
+        configurations |= {f"recipe {name}": (sound[name], "") for name in recipes if cifar10 or name != "colorization"}
     missed = []
     with tempfile.TemporaryDirectory() as temporary:
         project = Path(temporary) / "project"

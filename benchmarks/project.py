@@ -8,11 +8,12 @@ from typing import Any
 
 import yaml
 
-__all__ = ["BACKBONES", "ROOT", "change", "copy_project", "environment"]
+__all__ = ["BACKBONES", "ROOT", "change", "copy_project", "environment", "needs"]
 
 ROOT = Path(__file__).parents[1]
 BACKBONES: dict[str, dict[str, Any]] = {"mae": {"name": "timm/test_vit", "patch_size": 4}}
 """Recipe -> a small backbone, where one of residual layers cannot serve it."""
+UPRIGHT_ONLY = ("flip", "jigsaw", "relative_patch")
 PARTS = (
     "stages",
     "plugins",
@@ -38,6 +39,12 @@ def copy_project(folder: Path) -> None:
             shutil.copy(source, target)
     (folder / "images").mkdir()
     (folder / "images" / ".gitkeep").touch()
+
+
+def needs(view: str) -> dict[str, dict[str, Any]]:
+    """Recipe -> what of `pretrain` it has to have otherwise than the others, with a kind of view that is upright."""
+    backbones = {name: {"backbone": backbone} for name, backbone in BACKBONES.items()}
+    return backbones | {name: {"pretext_task": {"view": view}} for name in UPRIGHT_ONLY}
 
 
 def change(folder: Path, **sections: dict[str, Any]) -> None:

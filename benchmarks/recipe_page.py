@@ -32,26 +32,35 @@ def write_page(page: Path, runs: Mapping[tuple[str, int], Sequence[Row]]) -> Non
     Args:
         page: Where there is none yet, one is made of nothing but marks.
         runs: Images and size of batches -> rows.
+
+    Raises:
+        SystemExit: The page has no mark for a table.
     """
     tables = {}
     for (data, batch), rows in runs.items():
         if any(not row["recipe"].startswith(RANDOM) for row in rows):
             tables |= {f"{data} {batch} accuracies": accuracies(rows), f"{data} {batch} figures": figures(rows)}
-            _draw(Figure(figsize=(7, 8), layout="constrained"), rows, page.with_name(f"{page.stem}_{data}_{batch}.png"))
+            _draw(rows, page.with_name(f"{page.stem}_{data}_{batch}.png"))
     sizes = {batch: rows for (data, batch), rows in sorted(runs.items(), reverse=True) if data == "cifar10" and rows}
     if len(sizes) > 1:
         tables["batches"] = batches(sizes)
         _draw_batches(sizes, page.with_name(f"{page.stem}_batches.png"))
-    text = page.read_text() if page.exists() else "".join(f"<!-- {name} -->\n<!-- end -->\n" for name in tables)
+    text = (
+        page.read_text(encoding="utf-8")
+        if page.exists()
+        else "".join(f"<!-- {name} -->\n<!-- end -->\n" for name in tables)
+    )
     for name, table in tables.items():
-        text = re.sub(
-            rf"(?s)(<!-- {name} -->\n).*?(<!-- end -->)", lambda found, t=table: f"{found[1]}{t}\n{found[2]}", text
-        )
-    page.write_text(text)
+        block = f"<!-- {name} -->\n{table}\n<!-- end -->"
+        text, found = re.subn(rf"(?s)<!-- {name} -->\n.*?<!-- end -->", lambda _, block=block: block, text)
+        if not found:
+            raise SystemExit(f"{page}: add the marks <!-- {name} --> and <!-- end -->, between which its table goes")
+    page.write_text(text, encoding="utf-8")
 
 
-def _draw(figure: Figure, rows: Sequence[Row], path: Path) -> None:
+def _draw(rows: Sequence[Row], path: Path) -> None:
     """Accuracies with their intervals above, alignment and uniformity below."""
+    figure = Figure(figsize=(7, 8), layout="constrained")
     above, below = figure.subplots(2, 1, height_ratios=[2, 1])
     of = by_recipe(rows)
     names = [name for name in of if not name.startswith(RANDOM)][::-1]

@@ -97,7 +97,7 @@ def accuracies(rows: Sequence[Row]) -> str:
             + ["" if not base else f"{mean(base, key):.1%}", above]
             + [f"{mean(own, measure):.1%}" for measure in ("knn", "linear", "few_labels")]
         )
-    return _markdown(lines)
+    return "\n\n".join(filter(None, [_markdown(lines), refusals(rows)]))
 
 
 def figures(rows: Sequence[Row]) -> str:
@@ -129,8 +129,7 @@ def batches(sizes: dict[int, Sequence[Row]]) -> str:
     """
     of = {size: {row["recipe"]: row for row in rows if row["seed"] == 0} for size, rows in sizes.items()}
     most, least = max(sizes), min(sizes)
-    names = [name for name in by_recipe(sizes[most]) if name in of[least] and not name.startswith(RANDOM)]
-    names += [name for name, row in of[least].items() if "refused" in row and name not in names]
+    names = dict.fromkeys(name for rows in sizes.values() for name in by_recipe(rows) if not name.startswith(RANDOM))
     lines = [
         [
             "recipe",
@@ -140,7 +139,6 @@ def batches(sizes: dict[int, Sequence[Row]]) -> str:
             *(f"rank, {size}" for size in sizes),
         ]
     ]
-    refused = []
     for name in names:
         key, own = judged(name), [of[size].get(name, {}) for size in sizes]
         first, last = of[most].get(name, {}).get(key, math.nan), of[least].get(name, {}).get(key, math.nan)
@@ -150,12 +148,16 @@ def batches(sizes: dict[int, Sequence[Row]]) -> str:
             + [f"{row[key]:.1%}" if key in row else ("refused" if "refused" in row else "") for row in own]
             + [change, *(f"{row['effective_rank']:.1f}" if "effective_rank" in row else "" for row in own)]
         )
-        refused += [
-            f"`{name}` in batches of {size}: {of[size][name]['refused']}"
-            for size in sizes
-            if "refused" in of[size].get(name, {})
-        ]
-    return "\n\n".join([_markdown(lines), *refused])
+    return "\n\n".join([_markdown(lines), *(refusals(rows) for rows in sizes.values() if refusals(rows))])
+
+
+def refusals(rows: Sequence[Row]) -> str:
+    """A line for each run that ended with a message."""
+    return "\n".join(
+        f"- `{row['recipe']}`, batches of {row['batch_size']}, seed {row['seed']}: {row['refused']}"
+        for row in rows
+        if "refused" in row
+    )
 
 
 def _layers(rows: Sequence[Row]) -> str:

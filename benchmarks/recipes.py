@@ -130,7 +130,8 @@ def measure(
     if not wanted:
         return
     with tempfile.TemporaryDirectory() as temporary:
-        project, last = Path(temporary) / "project", ""
+        project = Path(temporary) / "project"
+        last: str | None = None
         sizes = {"epochs": epochs, "warmup_epochs": 1, "batch_size": batch}
         usual = load(ROOT / "params.yaml").pretrain.optimizer
         rate = usual.learning_rate * (batch / BATCH[data]) ** 0.5
@@ -139,17 +140,19 @@ def measure(
         stage(project, "augment")
         store = project / STORE
         for recipe, seed in wanted:
-            if recipe.startswith(RANDOM):
-                like = recipe.removeprefix(RANDOM).removeprefix(", ") or "simclr"
-                if random_of(last) != recipe:  # all the rest was there already
-                    trained(project, store, like, seed, epochs)
-                    last = like
-                found = random(project, store, seed)
-            else:
-                try:
-                    found, last = trained(project, store, recipe, seed, epochs), recipe
-                except RefusedError as refused:
-                    found = {"refused": str(refused)}
+            found: Row
+            try:
+                if recipe.startswith(RANDOM):
+                    like = recipe.removeprefix(RANDOM).removeprefix(", ") or "simclr"
+                    if last is None or random_of(last) != recipe:  # all the rest was there already
+                        trained(project, store, like, seed, epochs)
+                        last = like
+                    found = random(project, store, seed)
+                else:
+                    found = trained(project, store, recipe, seed, epochs)
+                    last = recipe
+            except RefusedError as refused:
+                found = {"refused": str(refused)}
             keep({"data": data, "epochs": epochs, "batch_size": batch, "recipe": recipe, "seed": seed, **found})
 
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ssl_pipeline import hookimpl
 from ssl_pipeline.contrast.similarity import widened
-from ssl_pipeline.contrast.spread import varying_together
+from ssl_pipeline.contrast.spread import outweighed
 from ssl_pipeline.types import Register, StepOutput, ViewLoss
 
 _NO_ZERO = 1e-5  # beside a variance, as BatchNorm has it
@@ -22,8 +22,6 @@ class BarlowTwins(ViewLoss):
     Args:
         redundancy: λ > 0.
     """
-
-    remedy = "Raise pretrain.loss: {redundancy: ...}; 0.005 is usual."
 
     def __init__(self, redundancy: float = 5e-3):
         super().__init__()
@@ -47,8 +45,8 @@ class BarlowTwins(ViewLoss):
 
     def diagnose(self, figures: Mapping[str, float]) -> list[str]:
         """Dimensions that vary together."""
-        share = self.redundancy * figures["off_diagonal"] / figures["loss"]
-        return varying_together(figures, share, self.remedy)
+        remedy = "Raise pretrain.loss: {redundancy: ...}; 0.005 is usual."
+        return outweighed(figures, self.redundancy * figures["off_diagonal"], figures["loss"], self.dim, remedy)
 
 
 def standardised(views: Tensor) -> Tensor:

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from ssl_pipeline import hookimpl
 from ssl_pipeline.contrast.similarity import widened
-from ssl_pipeline.contrast.spread import drawn_together
+from ssl_pipeline.contrast.spread import outweighed
 from ssl_pipeline.types import Register, StepOutput, ViewLoss
 
 
@@ -46,7 +46,7 @@ class CodingRate(ViewLoss):
 
     def diagnose(self, figures: Mapping[str, float]) -> list[str]:
         """Projections that are near each other, since the coding rate hardly counts."""
-        return drawn_together(figures, abs(figures["coding_rate"] / figures["loss"]), self.remedy)
+        return outweighed(figures, figures["coding_rate"], figures["loss"], self.dim, self.remedy)
 
 
 @hookimpl

@@ -62,6 +62,7 @@ class DINO(ViewLoss):
 
     def fit_to(self, dim: int) -> None:
         """Draw the prototypes, and copy them."""
+        super().fit_to(dim)
         self.prototypes = Prototypes(self.count, dim)
         self.teacher = Teacher(self.prototypes, self.momentum, rising=True)
 
@@ -85,7 +86,7 @@ class DINO(ViewLoss):
 
     def diagnose(self, figures: Mapping[str, float]) -> list[str]:
         """Prototypes of which few are used, or all alike."""
-        return unused_prototypes(figures, self.count)
+        return unused_prototypes(figures, self.count, float(self.progress))
 
 
 @hookimpl

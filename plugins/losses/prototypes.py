@@ -11,7 +11,8 @@ from ssl_pipeline.types import Collapse
 
 __all__ = ["Prototypes", "cross_entropy", "prototype_figures", "unused_prototypes"]
 
-_FEW = 0.42  # share of the prototypes, below which the rest are idle: healthy runs use 0.55 and more
+_FEW_EARLY, _FEW = 0.42, 0.1  # share of the prototypes, below which the rest are idle; 0.55 is healthy early on
+_EARLY = 0.15  # share of the training, after which images of a kind may have gathered around a few of them
 _ALL = 0.97  # share of the prototypes, above which an image belongs to all of them alike
 
 
@@ -43,24 +44,32 @@ def cross_entropy(assigned: Tensor, log_probability: Tensor) -> Tensor:
 def prototype_figures(assigned: Tensor) -> dict[str, Tensor]:
     """How many prototypes a batch uses and an image uses, each the exponential of an entropy: from 1 to K.
 
-    `prototypes_in_reach` is how many the batch would use if its images shared none, and no more than K.
+    `prototypes_in_reach` is how many the batch would use if its images shared none and the views of each all, and no
+    more than K.
 
     Args:
         assigned: (T, N, K), each image's shares, which sum to 1.
     """
-    views, images, count = assigned.shape
+    _, images, count = assigned.shape
     of_image = torch.special.entr(assigned).sum(dim=2).mean().exp()
     return {
         "prototypes_used": torch.special.entr(assigned.mean(dim=(0, 1))).sum().exp(),
         "prototypes_of_an_image": of_image,
-        "prototypes_in_reach": (of_image * (views * images)).clamp(max=count),
+        "prototypes_in_reach": (of_image * images).clamp(max=count),
     }
 
 
-def unused_prototypes(figures: Mapping[str, float], count: int) -> list[str]:
-    """Whether all images get the same few prototypes, or each of them all alike."""
+def unused_prototypes(figures: Mapping[str, float], count: int, progress: float) -> list[str]:
+    """Whether all images get the same few prototypes, or each of them all alike.
+
+    Args:
+        figures: The means of a row of the curves, with those of `prototype_figures`.
+        count: K.
+        progress: Share of the training done.
+    """
     used, of_image = figures["prototypes_used"], figures["prototypes_of_an_image"]
-    if used < _FEW * figures["prototypes_in_reach"]:
+    few = _FEW_EARLY if progress <= _EARLY else _FEW
+    if used < max(2.0, few * figures["prototypes_in_reach"]):
         return [
             Collapse(
                 f"prototype collapse: a batch uses {used:.1f} of {count} prototypes. Spread assignments more evenly: "

@@ -59,6 +59,7 @@ class SwAV(ViewLoss):
 
     def fit_to(self, dim: int) -> None:
         """Draw the prototypes."""
+        super().fit_to(dim)
         self.prototypes = Prototypes(self.count, dim)
 
     def forward(self, predictions: Tensor, targets: Tensor) -> StepOutput:
@@ -85,8 +86,8 @@ class SwAV(ViewLoss):
         self.progress.fill_(progress)
 
     def diagnose(self, figures: Mapping[str, float]) -> list[str]:
-        """Prototypes of which few are used."""
-        return unused_prototypes(figures, self.count)
+        """Prototypes of which few are used, or all alike."""
+        return unused_prototypes(figures, self.count, float(self.progress))
 
 
 def sinkhorn(logits: Tensor, iterations: int) -> Tensor:

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from ssl_pipeline import hookimpl
 from ssl_pipeline.contrast.similarity import widened
-from ssl_pipeline.contrast.spread import varying_together
+from ssl_pipeline.contrast.spread import outweighed
 from ssl_pipeline.types import Collapse, Register, StepOutput, ViewLoss
 
 _NO_ZERO = 1e-4  # beside a variance, as in the paper
@@ -64,8 +64,7 @@ class VICReg(ViewLoss):
                     f"{figures['variance']:.2f} on average, and up to {_FLAT} is healthy. {self.remedy}"
                 )
             ]
-        share = self.scales[2] * figures["covariance"] / figures["loss"]
-        return varying_together(figures, share, self.remedy)
+        return outweighed(figures, self.scales[2] * figures["covariance"], figures["loss"], self.dim, self.remedy)
 
 
 def _covariance(view: Tensor) -> Tensor:

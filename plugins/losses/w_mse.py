@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from ssl_pipeline import hookimpl
 from ssl_pipeline.contrast.similarity import widened
-from ssl_pipeline.contrast.spread import varying_together
+from ssl_pipeline.contrast.spread import outweighed
 from ssl_pipeline.errors import ConfigError
 from ssl_pipeline.types import Register, StepOutput, ViewLoss
 
@@ -24,6 +24,8 @@ class WMSE(ViewLoss):
             over is left out. 0: the whole batch.
         shrinkage: Share of the identity in the covariance, in [0, 1).
     """
+
+    remedy = "Lower pretrain.loss: {shrinkage: ...}, which leaves less to whiten; 0 to 0.1 is usual."
 
     def __init__(self, sub_batch: int = 0, shrinkage: float = 0.0):
         super().__init__()
@@ -64,9 +66,7 @@ class WMSE(ViewLoss):
 
     def diagnose(self, figures: Mapping[str, float]) -> list[str]:
         """Dimensions that vary together, since they are hardly whitened."""
-        return varying_together(
-            figures, 1 - self.shrinkage, "Lower pretrain.loss: {shrinkage: ...}; 0 to 0.1 is usual."
-        )
+        return outweighed(figures, 1 - self.shrinkage, 1.0, self.dim, self.remedy)
 
 
 @hookimpl

@@ -68,6 +68,7 @@ class JointEmbedding(EmbeddedViews):
             encoder, loss, [hidden_dim, out_dim], True, predictor_dim, momentum, momentum_rises, 2, local_views
         )
         self.loss, self.negatives = loss, negatives
+        self.least_std = 0.1 if local_views else CENTRED_STD
         self.symmetric = symmetric
         self.support = Memory(neighbours) if neighbours else None
         self._pending: Tensor | None = None
@@ -121,7 +122,7 @@ class JointEmbedding(EmbeddedViews):
 
     def diagnose(self, figures: Mapping[str, float]) -> list[str]:
         """Projections that have collapsed, and what the loss and the strategy find wrong."""
-        collapse = spread_troubles(figures, CENTRED_STD, _REMEDY)
+        collapse = spread_troubles(figures, self.least_std, _REMEDY)
         return collapse + self.loss.diagnose(figures) + self.negatives.diagnose(figures)
 
 

@@ -54,7 +54,7 @@ class NonContrastive(EmbeddedViews):
             encoder, loss, projector, last_norm, predictor_dim, momentum, momentum_rises, global_views, local_views
         )
         self.loss = loss
-        self.least_std = CENTRED_STD if last_norm else loss.least_std
+        self.least_std = CENTRED_STD if last_norm and not local_views else loss.least_std
 
     def compare(self, encoded: Encoded) -> StepOutput:
         """Hold each view against each other global one of its image."""

@@ -12,17 +12,18 @@ from torch.nn import functional as F
 from ssl_pipeline.contrast.similarity import widened
 from ssl_pipeline.types import Collapse
 
-__all__ = ["CENTRED_STD", "drawn_together", "spread_figures", "spread_troubles", "varying_together"]
+__all__ = ["CENTRED_STD", "outweighed", "spread_figures", "spread_troubles"]
 
 CENTRED_STD = 0.85
-"""Least `projection_std` of a healthy run whose projector ends in a batch normalisation, which centres projections."""
+"""Least `projection_std` of a healthy run whose projector ends in a batch normalisation, which centres projections; not
+with local views, with which it centres all kinds together, so that one of them may lie to one side."""
 
 _ROWS = 256  # that are looked at, so that a large batch costs no more than a small one
 _FEW = 16  # images, of which a mean and a direction say nothing
 _LINE = 1.2  # rank of what lies along a line, nearly: healthy runs in batches of 16 pass through 1.4
 _NO_SHARE = 0.01  # of a loss: what has less of it does not shape projections
 _NEAR = 0.35  # std under which projections are drawn together, unless something is at work against it
-_FEW_WAYS = 10.0  # rank under which dimensions vary together, unless something is at work against it
+_FEW_WAYS, _FEW_OF_ALL = 10.0, 0.4  # rank, and share of all dimensions, under which they vary together, likewise
 
 
 @torch.no_grad()
@@ -76,40 +77,33 @@ def spread_troubles(figures: Mapping[str, float], least_std: float, remedy: str)
     return []
 
 
-def varying_together(figures: Mapping[str, float], share: float, remedy: str) -> list[str]:
-    """Whether dimensions vary together, and the part of the loss that should prevent it is too small to.
+def outweighed(figures: Mapping[str, float], part: float, whole: float, dim: int, remedy: str) -> list[str]:
+    """Whether projections come together, and the part of a loss that should keep them apart is too small to.
+
+    A healthy run may have near projections, or few directions, for a while, but then pays for it in this part.
 
     Args:
         figures: The means of a row of the curves, with those of `spread_figures`.
-        share: Of that part in the loss, or of whatever it is a part of. A healthy run may have few directions for a
-            while, but then pays for it here.
+        part: Of the loss.
+        whole: The loss; only sizes count.
+        dim: P, of projections, which have no more directions than that.
         remedy: What to change, as a sentence.
     """
-    rank = figures.get("projection_rank", _FEW_WAYS)
-    if rank >= _FEW_WAYS or share >= _NO_SHARE:
+    if "projection_std" not in figures or abs(part) >= _NO_SHARE * abs(whole):
         return []
-    return [
-        Collapse(
-            f"dimensional collapse: the dimensions of projections vary together (projection_rank {rank:.3g}), and what "
-            f"should prevent it has a share of {share:.1%}. {remedy}"
-        )
-    ]
-
-
-def drawn_together(figures: Mapping[str, float], share: float, remedy: str) -> list[str]:
-    """Whether projections are near each other, and the part of the loss that should prevent it is too small to.
-
-    Args:
-        figures: Likewise.
-        share: Likewise. A healthy run may have near projections for a while, but then pays for it here.
-        remedy: Likewise.
-    """
-    std = figures.get("projection_std", _NEAR)
-    if std >= _NEAR or share >= _NO_SHARE:
-        return []
-    return [
-        Collapse(
-            f"complete collapse: different images are projected to nearly the same point (projection_std {std:.3g}), "
-            f"and what should prevent it has a share of {share:.1%}. {remedy}"
-        )
-    ]
+    std, rank = figures["projection_std"], figures["projection_rank"]
+    if std < _NEAR:
+        return [
+            Collapse(
+                "complete collapse: different images are projected to nearly the same point (projection_std "
+                f"{std:.3g}), and what should prevent it is less than {_NO_SHARE:.0%} of the loss. {remedy}"
+            )
+        ]
+    if rank < min(_FEW_WAYS, _FEW_OF_ALL * dim):
+        return [
+            Collapse(
+                f"dimensional collapse: the dimensions of projections vary together (projection_rank {rank:.3g} of "
+                f"{dim}), and what should prevent it is less than {_NO_SHARE:.0%} of the loss. {remedy}"
+            )
+        ]
+    return []

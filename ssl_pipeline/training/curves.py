@@ -46,7 +46,7 @@ class History:
         """Say what is wrong at a step, and keep it; only what was not said before, whatever figures it came with."""
         for trouble in troubles:
             if kind_of(trouble) not in {kind_of(known["warning"]) for known in self.warnings}:
-                self.warnings.append({"step": step, "warning": trouble})
+                self.warnings.append({"step": step, "warning": str(trouble)})  # plain, as a checkpoint is read
                 progress.say(f"pretrain, step {step}: warning: {trouble}")
 
     def state_dict(self) -> dict[str, Any]:
@@ -61,7 +61,7 @@ class History:
 
 def kind_of(trouble: str) -> str:
     """A trouble without its figures."""
-    return re.sub(r"[\d.]+", "", trouble)
+    return re.sub(r"\d[\d.]*(e[-+]?\d+)?", "", trouble)
 
 
 def write_curves(history: History, folder: Path) -> None:

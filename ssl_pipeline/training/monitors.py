@@ -16,13 +16,17 @@ from ssl_pipeline.models.spread import alignment, effective_rank, embedding_std,
 from ssl_pipeline.randomness import hash64
 from ssl_pipeline.training.precision import Precision
 
-__all__ = ["DivergedError", "Probe", "refuse_non_finite"]
+__all__ = ["CollapsedError", "DivergedError", "Probe", "refuse_non_finite"]
 
 PROBE_IMAGES = 256
 
 
 class DivergedError(PipelineError):
-    """The run has collapsed or blown up; going on from here makes no sense."""
+    """The run has blown up; going on from here makes no sense."""
+
+
+class CollapsedError(PipelineError):
+    """The run has collapsed; whether to go on from here is for its owner to say."""
 
 
 class Probe:

@@ -102,7 +102,8 @@ def train(
 
     Raises:
         PipelineError: Too few images.
-        DivergedError: The loss is not finite, or the run has collapsed.
+        DivergedError: The loss is not finite.
+        CollapsedError: The run has collapsed, and `pretrain.on_collapse` is `stop`; a checkpoint is saved.
         KeyboardInterrupt: A stop was requested; a checkpoint is saved.
     """
     plan = Plan.of(len(pool), config)
@@ -131,7 +132,7 @@ def train(
                 spread = probe.measure(task.encoder)
                 run.history.close_row(step + 1, {"learning_rate": rate, **stride, **spread})
                 troubles = diagnose(task, run.history.rows, plan.total, plan.warmup, config.collapse)
-                report(run.history, step + 1, troubles, config.on_collapse)
+                report(run, step + 1, troubles, config.on_collapse)
             advance(figures["loss"])
             run.save_if_due(step + 1, plan.total, stop_requested())
     return run.history

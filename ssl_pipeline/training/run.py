@@ -75,7 +75,7 @@ class Run:
 
         Returns:
             `update_ratio`: the length of the step as a share of the length of the weights, biases and norms left aside,
-            as they do not scale with anything; 0 where a gradient scaler skipped the step.
+            as they do not scale with anything; NaN where a gradient scaler skipped the step.
         """
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate
@@ -83,9 +83,11 @@ class Run:
             weight for weight in self.module.parameters() if measured and weight.grad is not None and weight.ndim > 1
         ]
         before = [weight.detach().clone() for weight in weights]
+        scale = self.scaler.get_scale()
         self.scaler.step(self.optimizer)
         self.scaler.update()
-        return {"update_ratio": _moved(before, weights)} if measured else {}
+        skipped = self.scaler.get_scale() < scale
+        return {"update_ratio": math.nan if skipped else _moved(before, weights)} if measured else {}
 
     def save_if_due(self, steps: int, total: int, stop: bool) -> None:
         """Write a checkpoint if the time has come, at the end, and where a stop was requested.

@@ -101,7 +101,11 @@ class NegativeStrategy(nn.Module, ABC):
         del progress  # most strategies hold no state
 
     def diagnose(self, figures: Mapping[str, float]) -> list[str]:
-        """Say what is wrong and what to change, given the means of a row of the curves; empty if all is well."""
+        """Say what is wrong and what to change, given the means of a row of the curves; empty if all is well.
+
+        A `Collapse` counts from a twentieth of the training on, if two rows in succession say so; the rest after
+        warm-up.
+        """
         del figures  # most strategies have nothing of their own to go wrong
         return []
 
@@ -128,7 +132,11 @@ class Loss(nn.Module, ABC):
         """Return the energy of pairs (N,) of projections (N, D) and (N, D), both unit-norm."""
 
     def diagnose(self, figures: Mapping[str, float]) -> list[str]:
-        """Say what is wrong and what to change, given the means of a row of the curves; empty if all is well."""
+        """Say what is wrong and what to change, given the means of a row of the curves; empty if all is well.
+
+        A `Collapse` counts from a twentieth of the training on, if two rows in succession say so; the rest after
+        warm-up.
+        """
         del figures
         return []
 
@@ -145,9 +153,12 @@ class ViewLoss(nn.Module, ABC):
     remedy: str = "Lower pretrain.optimizer.learning_rate, or raise pretrain.batch_size."
     """What to change where projections collapse."""
 
+    dim: int
+    """D, the length of projections, from `fit_to` on."""
+
     def fit_to(self, dim: int) -> None:
         """Make what depends on the length D of projections. A task calls it once, when it is built."""
-        del dim  # most losses have no such weights
+        self.dim = dim
 
     @abstractmethod
     def forward(self, predictions: Tensor, targets: Tensor) -> StepOutput:
@@ -167,6 +178,10 @@ class ViewLoss(nn.Module, ABC):
         del progress  # most losses hold no state
 
     def diagnose(self, figures: Mapping[str, float]) -> list[str]:
-        """Say what is wrong and what to change, given the means of a row of the curves; empty if all is well."""
+        """Say what is wrong and what to change, given the means of a row of the curves; empty if all is well.
+
+        A `Collapse` counts from a twentieth of the training on, if two rows in succession say so; the rest after
+        warm-up.
+        """
         del figures
         return []

@@ -77,8 +77,8 @@ class PretextTask(nn.Module, ABC):
     def compare(self, encoded: Encoded) -> StepOutput:
         """Compare samples of the whole batch: heads that mix samples, negatives, the loss.
 
-        A metric called `pretext_accuracy` (share of right answers) or `explained` (share of what there is to explain)
-        is watched: a task that is solved at once teaches nothing.
+        A metric called `pretext_accuracy`, the share of right answers, is watched: a task that is solved at once
+        teaches nothing.
         """
 
     def after_step(self, progress: float) -> None:
@@ -86,7 +86,11 @@ class PretextTask(nn.Module, ABC):
         del progress  # most tasks hold no such state
 
     def diagnose(self, figures: Mapping[str, float]) -> list[str]:
-        """Say what is wrong and what to change, given the means of a row of the curves; empty if all is well."""
+        """Say what is wrong and what to change, given the means of a row of the curves; empty if all is well.
+
+        A `Collapse` counts from a twentieth of the training on, if two rows in succession say so; the rest after
+        warm-up.
+        """
         del figures
         return []
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from ssl_pipeline.contrast.spread import drawn_together, spread_figures, spread_troubles, varying_together
+from ssl_pipeline.contrast.spread import outweighed, spread_figures, spread_troubles
 from ssl_pipeline.types import Collapse
 
 
@@ -34,7 +34,7 @@ def test_a_large_batch_costs_no_more_and_a_tiny_one_says_nothing():
 
 
 def test_what_is_all_the_same_has_no_spread_and_no_rank():
-    figures = spread_figures(torch.ones(20, 8, dtype=torch.bfloat16))
+    figures = spread_figures(torch.ones(32, 16, dtype=torch.bfloat16))
     assert {name: value.item() for name, value in figures.items()} == {"projection_std": 0.0, "projection_rank": 0.0}
 
 
@@ -52,16 +52,23 @@ def test_narrow_projections_are_named(std, rank, words):
 
 
 @pytest.mark.parametrize(
-    ("judge", "figure", "low", "enough", "words"),
+    ("figures", "words"),
     [
-        (varying_together, "projection_rank", 9.0, 10.0, "dimensional collapse"),
-        (drawn_together, "projection_std", 0.3, 0.35, "complete collapse"),
+        ({"projection_std": 0.34, "projection_rank": 20.0}, "complete collapse"),
+        ({"projection_std": 0.36, "projection_rank": 9.0}, "dimensional collapse"),
+        ({"projection_std": 0.36, "projection_rank": 10.0}, None),
+        ({}, None),
     ],
 )
-def test_a_narrow_spread_is_a_collapse_where_nothing_is_at_work_against_it(judge, figure, low, enough, words):
-    (found,) = judge({figure: low}, 0.009, "Do this.")
-    assert isinstance(found, Collapse)
-    assert found.startswith(words)
-    assert judge({figure: low}, 0.011, "Do this.") == []
-    assert judge({figure: enough}, 0.0, "Do this.") == []
-    assert judge({}, 0.0, "Do this.") == []
+def test_a_narrow_spread_is_a_collapse_where_nothing_is_at_work_against_it(figures, words):
+    assert outweighed(figures, 0.11, -10.0, 64, "Do this.") == []
+    found = outweighed(figures, 0.09, -10.0, 64, "Do this.")
+    assert [sentence.partition(":")[0] for sentence in found] == [words] * (words is not None)
+    assert all(isinstance(sentence, Collapse) and sentence.endswith("Do this.") for sentence in found)
+
+
+def test_projections_without_room_for_many_directions_are_not_narrow():
+    figures = {"projection_std": 1.0, "projection_rank": 7.5}
+    assert outweighed(figures, 0.0, 1.0, 8, "Do this.") == []
+    assert outweighed({**figures, "projection_rank": 3.1}, 0.0, 1.0, 8, "Do this.")
+    assert outweighed(figures, 0.0, 0.0, 64, "Do this.") == []  # a loss of 0 is told as such

@@ -8,6 +8,7 @@ from torch.nn import functional as F
 from plugins.losses.dino import DINO
 from plugins.losses.prototypes import prototype_figures
 from plugins.losses.swav import SwAV, sinkhorn
+from ssl_pipeline.types import Collapse
 
 
 def views(count: int = 3, images: int = 12, dim: int = 6) -> Tensor:
@@ -132,6 +133,7 @@ def test_prototypes_are_frozen_at_first(loss):
         (torch.eye(40)[torch.zeros(2, 30, dtype=torch.int64)], "a batch uses 1.0 of 40 prototypes"),
         (torch.full((2, 30, 40), 1 / 40), "each image belongs to 40 of 40 prototypes alike"),
         (torch.eye(40)[torch.arange(60).view(2, 30) % 40], None),
+        (torch.eye(40)[torch.arange(9).expand(3, 9)], None),  # views agree, images do not: all that 9 images can use
     ],
 )
 def test_prototype_collapse_is_named(shares: Tensor, words: str | None):
@@ -140,6 +142,21 @@ def test_prototype_collapse_is_named(shares: Tensor, words: str | None):
         found = loss.diagnose(figures)
         assert len(found) == (words is not None)
         assert words is None or words in found[0]
+
+
+def test_early_on_more_prototypes_have_to_be_in_use():
+    """Ten of 40 by 30 images."""
+    figures = {
+        name: value.item()
+        for name, value in prototype_figures(torch.eye(40)[torch.arange(60).view(2, 30) % 10]).items()
+    }
+    for loss in (SwAV(40), DINO(40)):
+        loss.fit_to(6)
+        loss.after_step(0.1)
+        (found,) = loss.diagnose(figures)
+        assert isinstance(found, Collapse)
+        loss.after_step(0.2)
+        assert loss.diagnose(figures) == []
 
 
 @pytest.mark.parametrize(

@@ -207,12 +207,13 @@ def test_values_out_of_range_are_refused(factory, options, message):
         (VICReg(), {"variance": 0.7}, {"variance": 0.8}, "complete collapse: dimensions fall short"),
         (VICReg(), {"covariance": 0.5}, {"covariance": 0.1}, "dimensional collapse"),
         (BarlowTwins(), {"off_diagonal": 100.0}, {"off_diagonal": 10.0}, "dimensional collapse"),
-        (CodingRate(), {"coding_rate": 1.0}, {"coding_rate": 0.1}, "complete collapse"),
+        (CodingRate(), {"coding_rate": 1.0}, {"coding_rate": 0.1, "projection_std": 0.2}, "complete collapse"),
     ],
 )
 def test_a_term_that_no_longer_counts_is_named(loss, sound, broken, words):
-    """Of a loss of 20, with near projections that vary along few directions."""
-    figures = {"loss": 20.0, "projection_rank": 3.0, "projection_std": 0.2, "variance": 0.1, "covariance": 0.5}
+    """Of a loss of 20, with projections that vary along few directions."""
+    loss.fit_to(64)
+    figures = {"loss": 20.0, "projection_rank": 3.0, "projection_std": 0.9, "variance": 0.1, "covariance": 0.5}
     assert loss.diagnose({**figures, **sound}) == []
     (found,) = loss.diagnose({**figures, **broken})
     assert isinstance(found, Collapse)
@@ -221,7 +222,11 @@ def test_a_term_that_no_longer_counts_is_named(loss, sound, broken, words):
 
 
 def test_whitening_that_is_shrunk_away_is_named():
-    assert WMSE(shrinkage=0.9).diagnose({"projection_rank": 3.0}) == []
-    (found,) = WMSE(shrinkage=0.999).diagnose({"projection_rank": 3.0})
+    figures = {"projection_std": 0.9, "projection_rank": 3.0}
+    sound, broken = WMSE(shrinkage=0.9), WMSE(shrinkage=0.999)
+    for loss in (sound, broken):
+        loss.fit_to(32)
+    assert sound.diagnose(figures) == []
+    (found,) = broken.diagnose(figures)
     assert found.startswith("dimensional collapse")
     assert "{shrinkage: ...}" in found

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from ssl_pipeline.training.checkpoint import Checkpoints, environment
-from ssl_pipeline.training.monitors import DivergedError
+from ssl_pipeline.training.monitors import CollapsedError, DivergedError
 from ssl_pipeline.training.precision import Precision
 
 HERE = {"torch": "1", "threads": "2"}
@@ -129,7 +129,8 @@ def test_surroundings_are_what_the_bits_depend_on_and_come_back_whole(tmp_path, 
 
 
 @pytest.mark.parametrize(
-    ("outcome", "left"), [(None, False), (DivergedError, False), (KeyboardInterrupt, True), (RuntimeError, True)]
+    ("outcome", "left"),
+    [(None, False), (DivergedError, False), (CollapsedError, True), (KeyboardInterrupt, True), (RuntimeError, True)],
 )
 def test_they_are_kept_until_the_run_is_done_or_beyond_hope(checkpoints, outcome, left):
     checkpoints.save(state(1))

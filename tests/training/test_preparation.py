@@ -6,7 +6,7 @@ from plugins import load_registry
 from ssl_pipeline.augment.policy import Policy
 from ssl_pipeline.errors import ConfigError
 from ssl_pipeline.recipes import resolve
-from ssl_pipeline.training.preparation import build
+from ssl_pipeline.training.preparation import build, fingerprint
 
 
 @pytest.fixture
@@ -54,3 +54,13 @@ def test_operations_that_give_an_answer_away_are_refused_in_the_kind_that_is_lea
     with pytest.raises(ConfigError, match=rf"augment\.views\.plain\.{operation}: pretext task '{recipe}'"):
         built(recipe, {"plain": spoiling})
     built(recipe, {"plain": spoiling, "own": {"size": 16}}, pretext_task={"view": "own"})
+
+
+def test_what_ends_a_run_does_not_make_it_another(build_small, configure, policies, pool):
+    def of(**values):
+        config = configure(**values)
+        return fingerprint(config, build_small(config), policies, pool, "code")
+
+    bounds = {"min_embedding_std": 0.5, "min_effective_rank": 0.5}
+    assert of() == of(on_collapse="warn", collapse=bounds, checkpoint_minutes=0.0)
+    assert of() != of(epochs=5)

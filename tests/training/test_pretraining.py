@@ -13,10 +13,11 @@ from ssl_pipeline.models.encoder import Encoder
 from ssl_pipeline.recipes import resolve
 from ssl_pipeline.training import pretraining
 from ssl_pipeline.training.checkpoint import Checkpoints
-from ssl_pipeline.training.monitors import DivergedError
+from ssl_pipeline.training.monitors import CollapsedError, DivergedError
 from ssl_pipeline.training.precision import Precision
 from ssl_pipeline.training.preparation import build, check_sizes, check_views
 from ssl_pipeline.training.pretraining import Plan, train
+from ssl_pipeline.training.run import Run
 from ssl_pipeline.types import Backbone
 
 OPTIMIZER = {"weight_decay": 1e-4, "momentum": 0.9, "trust_coefficient": 1e-2}
@@ -198,24 +199,50 @@ def test_nan_ends_the_run_with_a_diagnosis_and_leaves_nothing_to_resume(run, con
     assert not list((tmp_path / ".work").iterdir())
 
 
-def test_collapse_ends_the_run_after_warmup_only(run, configure, monkeypatch):
-    measured = []
-    collapsed = {"embedding_std": 0.001, "effective_rank": 9.0, "alignment": 0.0, "uniformity": 0.0}
-    monkeypatch.setattr(pretraining.Probe, "measure", lambda probe, encoder: measured.append(1) or collapsed)
-    bounds = {"min_embedding_std": 0.02, "min_effective_rank": 1.5}
+COLLAPSED = {"embedding_std": 0.001, "effective_rank": 9.0, "alignment": 0.0, "uniformity": 0.0}
+BOUNDS = {"min_embedding_std": 0.02, "min_effective_rank": 1.5}
+
+
+def test_collapse_ends_the_run_and_warn_goes_on_from_there(run, configure, monkeypatch):
+    """After an epoch of warm-up of three steps, and eight steps in which anything may pass, in the second row."""
+    monkeypatch.setattr(pretraining.Probe, "measure", lambda probe, encoder: dict(COLLAPSED))
     with pytest.raises(
-        DivergedError, match=r"(?s)step 4: complete collapse.*embedding std 0\.001, bound 0\.02.*pretrain\.batch_size"
+        CollapsedError, match=r"(?s)step 9: complete collapse.*embedding std 0\.001, bound 0\.02.*pretrain\.batch_size"
     ):
-        run(configure(collapse=bounds))
-    assert len(measured) == 4  # an epoch of warm-up has three steps
-    _, history = run(configure(collapse=bounds, on_collapse="warn"))
-    assert [(found["step"], found["warning"][:17]) for found in history.warnings] == [(4, "complete collapse")]
+        run(configure(collapse=BOUNDS))
+    task, history = run(configure(collapse=BOUNDS, on_collapse="warn"))
+    assert [row["step"] for row in history.rows] == list(range(1, 13))
+    assert [(found["step"], found["warning"][:17]) for found in history.warnings] == [(10, "complete collapse")]
+    whole, _ = run(configure(collapse=BOUNDS, on_collapse="warn"), name="another")
+    assert all(torch.equal(a, b) for a, b in zip(task.parameters(), whole.parameters(), strict=True))
+
+
+def test_a_warning_of_collapse_outlives_the_process(run, configure, monkeypatch, tmp_path):
+    monkeypatch.setattr(pretraining.Probe, "measure", lambda probe, encoder: dict(COLLAPSED))
+    config = configure(collapse=BOUNDS, on_collapse="warn", checkpoint_minutes=0.0)
+    steps = []
+
+    def killed(self, steps_done, total, stop):
+        save(self, steps_done, total, stop)
+        steps.append(steps_done)
+        if steps_done == 10:
+            raise RuntimeError("killed")
+
+    save = Run.save_if_due
+    monkeypatch.setattr(Run, "save_if_due", killed)
+    with pytest.raises(RuntimeError, match="killed"):
+        run(config)
+    monkeypatch.setattr(Run, "save_if_due", save)
+    _, history = run(config)
+    assert steps == list(range(1, 11))
+    assert len(history.rows) == 12
+    assert [found["step"] for found in history.warnings] == [9]
 
 
 def test_images_all_alike_are_noticed(run, configure, pool, monkeypatch):
     monkeypatch.setattr(type(pool), "images", lambda self, positions: np.full((len(positions), 8, 8, 3), 99, np.uint8))
-    with pytest.raises(DivergedError, match="images that hardly differ"):
-        run(configure(epochs=6, collapse={"min_embedding_std": 0.02, "min_effective_rank": 1.5}))
+    with pytest.raises(CollapsedError, match="images that hardly differ"):
+        run(configure(epochs=6, collapse=BOUNDS))
 
 
 def test_a_task_names_the_kind_of_view_that_it_misses(build_small, configure, policies):
