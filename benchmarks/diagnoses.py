@@ -11,6 +11,7 @@ import copy
 import json
 import math
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -88,6 +89,7 @@ def merged(section: dict[str, Any], values: dict[str, Any]) -> dict[str, Any]:
 
 def said(project: Path, section: dict[str, Any], values: dict[str, Any]) -> list[str]:
     change(project, pretrain=merged(section, values))
+    shutil.rmtree(project / ".work", ignore_errors=True)  # checkpoints of what ended before
     words = [sys.executable, "-m", "stages.pretrain"]
     done = subprocess.run(words, cwd=project, env=environment(), capture_output=True, text=True, check=False)
     if done.returncode:
