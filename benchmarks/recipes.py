@@ -14,7 +14,6 @@ included. Layers are compared for recipes without an embedding of their own to c
 """
 
 import json
-import os
 import subprocess
 import sys
 import tempfile
@@ -53,33 +52,39 @@ class RefusedError(Exception):
     """A stage ended with a message."""
 
 
-def stage(project: Path, name: str) -> tuple[float, float]:
-    """Run a stage in one thread; return its seconds of processor time and its peak memory in MB.
+MEASURED = """
+import json, resource, subprocess, sys
+status = subprocess.call(sys.argv[2:])
+used = resource.getrusage(resource.RUSAGE_CHILDREN)
+with open(sys.argv[1], "w") as out:
+    json.dump({"seconds": used.ru_utime + used.ru_stime, "megabytes": used.ru_maxrss / 1e3}, out)
+sys.exit(status)
+"""
+"""A program as small as that stands between: a process counts as its own what its parent had in memory at the start."""
+
+
+def stage(project: Path, name: str) -> Row:
+    """Run a stage in one thread; return its seconds of processor time and its peak memory in megabytes.
 
     Raises:
         RefusedError: It ended with status 1 or 2.
     """
-    words = [sys.executable, "-m", f"stages.{name}"]
     surroundings = environment() | {"OMP_NUM_THREADS": "1"}
-    with (
-        tempfile.TemporaryFile("w+") as said,
-        subprocess.Popen(words, cwd=project, env=surroundings, stderr=said) as process,
-    ):
-        _, status, usage = os.wait4(process.pid, 0)
-        process.returncode = os.waitstatus_to_exitcode(status)
-        said.seek(0)
-        message = said.read()
-    if process.returncode in (1, 2) and "Traceback" not in message:
-        raise RefusedError(message[message.rfind("error: ") :].removeprefix("error: ").strip())
-    if process.returncode:
-        raise SystemExit(f"{name} failed:\n{message}")
-    return usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1e3
+    with tempfile.NamedTemporaryFile("r") as figures:
+        words = [sys.executable, "-c", MEASURED, figures.name, sys.executable, "-m", f"stages.{name}"]
+        done = subprocess.run(words, cwd=project, env=surroundings, stderr=subprocess.PIPE, text=True, check=False)
+        if done.returncode in (1, 2) and "Traceback" not in done.stderr:
+            raise RefusedError(done.stderr[done.stderr.rfind("error: ") :].removeprefix("error: ").strip())
+        if done.returncode:
+            raise SystemExit(f"{name} failed:\n{done.stderr}")
+        used: Row = json.load(figures)
+    return used
 
 
 def trained(project: Path, store: Path, recipe: str, seed: int, epochs: int) -> Row:
     usual = load(ROOT / "params.yaml").pretrain.model_dump(mode="json", include={"backbone", "pretext_task"})
     change(project, pretrain={**usual, "recipe": recipe, "seed": seed, **OWN.get(recipe, {})})
-    seconds, megabytes = stage(project, "pretrain")
+    used = stage(project, "pretrain")
     stage(project, "export")
     seen = epochs * len(open_split(store, "train"))
     reports = project / REPORTS / "pretrain"
@@ -89,8 +94,8 @@ def trained(project: Path, store: Path, recipe: str, seed: int, epochs: int) -> 
         **judge(partial(run, open_session(project / EXPORT / "backbone.onnx")), store),
         **({} if card.recipe.loss else judge_layers(encoder, card, store)),
         "alignment": curves["alignment"],
-        "images_a_second": seen / seconds,
-        "megabytes": megabytes,
+        "images_a_second": seen / used["seconds"],
+        "megabytes": used["megabytes"],
         "warnings": [found["warning"] for found in json.loads((reports / "warnings.json").read_text())],
     }
 
