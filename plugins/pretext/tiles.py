@@ -29,6 +29,7 @@ Channels = Literal["one", "all"]
 
 _BORDER = 1  # px of a view on each side
 _SMALLEST = 4  # px, the side of a tile
+_NOISE = 4 / 255  # standard deviation of what quantisation and compression do to a flat tile
 
 
 class Tiling:
@@ -108,9 +109,10 @@ def choice(uniforms: Tensor, count: int) -> Tensor:
 def standardised(tiles: Tensor, encoder: nn.Module) -> Tensor:
     """Tiles (N, n², 3, T, T) whose channels, as the backbone sees them, have mean 0 and standard deviation 1 in each.
 
-    One that varies by less than a grey level is not stretched to noise: it comes near to a constant 0.
+    Variation of few grey levels, as quantisation and compression make it, is not stretched but shrunk: a channel of
+    standard deviation s comes to s² / (s² + f²), as by Wiener's filter for noise of f. So a flat one comes to constant
+    0, and the rounding in it, on which no two runtimes agree, to nothing.
     """
     assert isinstance(encoder, Encoder)
-    mean = tiles.mean(dim=(3, 4), keepdim=True)
-    std = tiles.var(dim=(3, 4), correction=0, keepdim=True).sqrt().clamp(min=1 / 255)
-    return (tiles - mean) / std * encoder.std + encoder.mean
+    variance, mean = torch.var_mean(tiles, dim=(3, 4), correction=0, keepdim=True)
+    return (tiles - mean) * (variance.sqrt() / (variance + _NOISE**2)) * encoder.std + encoder.mean

@@ -79,14 +79,25 @@ def test_a_choice_is_below_its_count_for_the_largest_number_too():
     assert (shares - 1 / 6).abs().max() < 4 * (5 / 36 / 60_000) ** 0.5  # of the binomial's standard deviations
 
 
-def test_the_backbone_sees_tiles_of_mean_0_and_deviation_1_and_constant_ones_as_0():
+def test_the_backbone_sees_tiles_of_mean_0_and_deviation_1_and_less_of_those_that_hardly_vary():
+    """By Wiener's filter for noise of 4 grey levels, of which rounding in constant tiles leaves nothing."""
     encoder = Encoder(SmallBackbone(), (0.2, 0.5, 0.7), (0.1, 0.2, 0.3))
     tiles = torch.rand(2, 4, 3, 5, 5) * torch.tensor([0.1, 0.9, 0.5, 0.0])[:, None, None, None] + 0.1
     seen = (standardised(tiles, encoder).flatten(0, 1) - encoder.mean) / encoder.std  # what the encoder makes of them
     seen = seen.unflatten(0, (2, 4))
     torch.testing.assert_close(seen[:, :3].mean(dim=(3, 4)), torch.zeros(2, 3, 3), atol=1e-5, rtol=0)
-    torch.testing.assert_close(seen[:, :3].std(dim=(3, 4), correction=0), torch.ones(2, 3, 3))
-    torch.testing.assert_close(seen[:, 3], torch.zeros(2, 3, 5, 5), atol=1e-4, rtol=0)
+    variance = tiles[:, :3].var(dim=(3, 4), correction=0).double()
+    wanted = variance / (variance + (4 / 255) ** 2)
+    torch.testing.assert_close(seen[:, :3].std(dim=(3, 4), correction=0).double(), wanted, atol=1e-4, rtol=1e-4)
+    assert wanted[:, 1].min() > 0.99
+    assert wanted[:, 0].min() > 0.5
+    torch.testing.assert_close(seen[:, 3], torch.zeros(2, 3, 5, 5), atol=1e-5, rtol=0)
+
+
+def test_rounding_of_a_flat_tile_is_not_stretched():
+    encoder = Encoder(SmallBackbone(), (0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
+    flat = torch.full((1, 1, 3, 8, 8), 0.7) + 1e-7 * torch.randn(1, 1, 3, 8, 8)
+    assert (standardised(flat, encoder) - 0.5).abs().max() < 1e-7
 
 
 @pytest.mark.parametrize(

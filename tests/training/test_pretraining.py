@@ -7,18 +7,13 @@ import numpy as np
 import pytest
 import torch
 
-from plugins import load_registry
-from ssl_pipeline.errors import ConfigError, PipelineError
-from ssl_pipeline.models.encoder import Encoder
-from ssl_pipeline.recipes import resolve
+from ssl_pipeline.errors import PipelineError
 from ssl_pipeline.training import pretraining
 from ssl_pipeline.training.checkpoint import Checkpoints
 from ssl_pipeline.training.monitors import CollapsedError, DivergedError
 from ssl_pipeline.training.precision import Precision
-from ssl_pipeline.training.preparation import build, check_sizes, check_views
 from ssl_pipeline.training.pretraining import Plan, train
 from ssl_pipeline.training.run import Run
-from ssl_pipeline.types import Backbone
 
 OPTIMIZER = {"weight_decay": 1e-4, "momentum": 0.9, "trust_coefficient": 1e-2}
 
@@ -243,61 +238,3 @@ def test_images_all_alike_are_noticed(run, configure, pool, monkeypatch):
     monkeypatch.setattr(type(pool), "images", lambda self, positions: np.full((len(positions), 8, 8, 3), 99, np.uint8))
     with pytest.raises(CollapsedError, match="images that hardly differ"):
         run(configure(epochs=6, collapse=BOUNDS))
-
-
-def test_a_task_names_the_kind_of_view_that_it_misses(build_small, configure, policies):
-    task = build_small(configure())
-    with pytest.raises(
-        ConfigError, match=r"augment\.views\.global: missing, but pretext task 'joint_embedding'.*plain"
-    ):
-        check_views(task, "joint_embedding", {"plain": policies["global"]})
-
-
-def test_a_task_names_the_operation_that_spoils_it(build_small, configure, policies):
-    task = build_small(configure(recipe="rotation"))
-    flipped = policies["global"].model_copy(update={"vertical_flip": policies["global"].gaussian_noise})
-    with pytest.raises(
-        ConfigError, match=r"augment\.views\.global\.vertical_flip: pretext task 'rotation'.*set its p to 0"
-    ):
-        check_views(task, "rotation", {"global": flipped})
-
-
-def test_a_kind_of_view_that_an_option_asks_for_is_named_too(configure, policies, pool):
-    config, registry = configure(pretext_task={"local_views": 2}), load_registry()
-    recipe = resolve(registry, config)
-    with pytest.raises(
-        ConfigError, match=r"augment\.views\.local: missing, but .*'joint_embedding'.*there are: global"
-    ):
-        build(registry, recipe, config, pool, {"global": policies["global"]})
-    assert list(build(registry, recipe, config, pool, policies).views) == [
-        "global",
-        "local",
-    ]  # the first one is watched
-
-
-def test_a_backbone_for_one_size_is_refused_by_name_where_views_have_two(build_small, configure):
-    """Before training; and a network of which views have the right size passes."""
-    transformer = {"name": "timm/vit_tiny_patch16_224", "patch_size": 2}
-    assert build_small(configure(backbone=transformer)).views == {"global": 2}
-    words = r"augment\.views\.local\.size: backbone 'timm/vit_tiny_patch16_224', built for the 8 px of .*global.* 4 px"
-    with pytest.raises(ConfigError, match=words):
-        build_small(configure(backbone=transformer, pretext_task={"local_views": 2}))
-
-
-class Flattening(Backbone):
-    """Its embeddings are as long as its images are large."""
-
-    embedding_dim = 3 * 8 * 8
-
-    def forward(self, images):
-        self.seen = images.shape
-        return images.flatten(1)
-
-
-def test_trying_sizes_leaves_the_encoder_alone_and_looks_at_the_embeddings_length():
-    encoder = Encoder(Flattening(), (0.5,) * 3, (0.5,) * 3)
-    check_sizes(encoder, "flattening", {"global": 8, "local": 8}, {})
-    with pytest.raises(ConfigError, match=r"views of 4 px: embeddings of shape \(48,\)"):
-        check_sizes(encoder, "flattening", {"global": 8, "local": 4}, {})
-    assert encoder.training
-    assert not hasattr(encoder.backbone, "seen")
