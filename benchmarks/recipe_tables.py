@@ -111,6 +111,7 @@ def figures(rows: Sequence[Row]) -> str:
         ("images/s", "images_a_second", "{:.0f}".format),
         ("peak memory, MB", "megabytes", "{:.0f}".format),
     ]
+    columns = [column for column in columns if any(column[1] in row for row in rows)]
     lines = [["recipe", *(title for title, _, _ in columns)]]
     for name, own in by_recipe(rows).items():
         values = [mean(own, key) for _, key, _ in columns]
