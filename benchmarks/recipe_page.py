@@ -31,14 +31,16 @@ def write_page(page: Path, runs: Mapping[tuple[str, int], Sequence[Row]]) -> Non
 
     Args:
         page: Where there is none yet, one is made of nothing but marks.
-        runs: Images and size of batches -> rows.
+        runs: Images and size of batches -> rows; the first size of each images is the usual one, others are compared
+            with it.
 
     Raises:
         SystemExit: The page has no mark for a table.
     """
     tables = {}
+    usual: dict[str, int] = {}
     for (data, batch), rows in runs.items():
-        if any(not row["recipe"].startswith(RANDOM) for row in rows):
+        if batch == usual.setdefault(data, batch) and any(not row["recipe"].startswith(RANDOM) for row in rows):
             tables |= {f"{data} {batch} accuracies": accuracies(rows), f"{data} {batch} figures": figures(rows)}
             _draw(rows, page.with_name(f"{page.stem}_{data}_{batch}.png"))
     sizes = {batch: rows for (data, batch), rows in sorted(runs.items(), reverse=True) if data == "cifar10" and rows}
@@ -75,7 +77,9 @@ def _draw(rows: Sequence[Row], path: Path) -> None:
         for key, style in (("knn", "-"), ("layer", "--")):
             above.axvline(bounds(of[RANDOM], key)[1], color="grey", ls=style, lw=1)
     above.set_yticks(range(len(names)), names, fontsize=7)
-    above.set_xlabel("accuracy on test images, 95 % interval over seeds (o kNN, ■ probe; lines: upper bound of random)")
+    above.set_xlabel(
+        "accuracy on test images with bounds: ● kNN, ■ probe (lines: largest of random, -- its probe)", fontsize=8
+    )
     below.set_xlabel("alignment (0: two views of an image are one point)")
     below.set_ylabel("uniformity (lower: more even)")
     _legend(above)
@@ -99,6 +103,7 @@ def _draw_batches(sizes: Mapping[int, Sequence[Row]], path: Path) -> None:
             "", (last, place), (first, place), arrowprops={"arrowstyle": "->", "color": COLOURS[family(name)]}
         )
         panel.plot(first, place, "o", color=COLOURS[family(name)], ms=4)
+        panel.plot(last, place, "")  # an arrow alone does not widen the axis
     panel.set_yticks(range(len(names)), names[::-1], fontsize=7)
     panel.set_xlabel(f"accuracy on test images: batches of {most} (o) to {least} (>), one seed")
     _legend(panel)
