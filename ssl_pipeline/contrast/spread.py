@@ -58,23 +58,7 @@ def spread_troubles(figures: Mapping[str, float], least_std: float, remedy: str)
         least_std: Of a healthy run.
         remedy: What to change, as a sentence.
     """
-    if "projection_std" not in figures:
-        return []
-    std, rank = figures["projection_std"], figures["projection_rank"]
-    if std < least_std:
-        return [
-            Collapse(
-                "complete collapse: different images are projected to nearly the same point (projection_std "
-                f"{std:.3g}, and {least_std:g} or more is healthy). {remedy}"
-            )
-        ]
-    if rank < _LINE:
-        return [
-            Collapse(
-                f"dimensional collapse: projections differ along one line only (projection_rank {rank:.3g}). {remedy}"
-            )
-        ]
-    return []
+    return _narrow(figures, least_std, _LINE, "", remedy)
 
 
 def outweighed(figures: Mapping[str, float], part: float, whole: float, dim: int, remedy: str) -> list[str]:
@@ -89,21 +73,20 @@ def outweighed(figures: Mapping[str, float], part: float, whole: float, dim: int
         dim: P, of projections, which have no more directions than that.
         remedy: What to change, as a sentence.
     """
-    if "projection_std" not in figures or abs(part) >= _NO_SHARE * abs(whole):
+    if abs(part) >= _NO_SHARE * abs(whole):
+        return []
+    why = f", and what should prevent it is less than {_NO_SHARE:.0%} of the loss"
+    return _narrow(figures, _NEAR, min(_FEW_WAYS, _FEW_OF_ALL * dim), why, remedy)
+
+
+def _narrow(figures: Mapping[str, float], least_std: float, least_rank: float, why: str, remedy: str) -> list[str]:
+    if "projection_std" not in figures:
         return []
     std, rank = figures["projection_std"], figures["projection_rank"]
-    if std < _NEAR:
-        return [
-            Collapse(
-                "complete collapse: different images are projected to nearly the same point (projection_std "
-                f"{std:.3g}), and what should prevent it is less than {_NO_SHARE:.0%} of the loss. {remedy}"
-            )
-        ]
-    if rank < min(_FEW_WAYS, _FEW_OF_ALL * dim):
-        return [
-            Collapse(
-                f"dimensional collapse: the dimensions of projections vary together (projection_rank {rank:.3g} of "
-                f"{dim}), and what should prevent it is less than {_NO_SHARE:.0%} of the loss. {remedy}"
-            )
-        ]
+    if std < least_std:
+        found = "complete collapse: different images are projected to nearly the same point (projection_std "
+        return [Collapse(f"{found}{std:.3g}, bound {least_std:g}){why}. {remedy}")]
+    if rank < least_rank:
+        found = "dimensional collapse: the dimensions of projections vary together (projection_rank "
+        return [Collapse(f"{found}{rank:.3g}, bound {least_rank:g}){why}. {remedy}")]
     return []

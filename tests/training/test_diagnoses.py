@@ -85,7 +85,10 @@ def test_a_turn_that_a_tint_gives_away_is_named_in_the_first_tenth(begun, make_p
     pool = make_pool(128)
     images = type(pool).images
     light = np.linspace(1, 0, 8).reshape(1, 8, 1, 1)
-    lit = lambda self, positions: (0.25 * images(self, positions) + 191 * light).round().astype(np.uint8)  # noqa: E731
+
+    def lit(self, positions):
+        return (0.25 * images(self, positions) + 191 * light).round().astype(np.uint8)
+
     monkeypatch.setattr(type(pool), "images", lit)
     assert begun({"recipe": "rotation", "epochs": 300}, pool, last=60) == ""
     assert re.search(r"step [1-6]\d: warning: trivial pretext solution", capsys.readouterr().err)
