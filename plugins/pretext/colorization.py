@@ -5,8 +5,8 @@ Of each place of an image the distribution over squares of the ab plane of CIE L
 
 Shortcuts: a grey image made in another way than by luminance, such as the mean of RGB, differs between colours that are
 equally luminous, and so gives colour away without a look at what is shown; the encoder sees the grey of equal luminance
-and nothing else. Chromatic aberration does not show in one channel. The trivial answer is grey, as most places are
-nearly grey; rare colours weigh more for that reason.
+and nothing else, in training and where it ships. Chromatic aberration does not show in one channel. The trivial answer
+is grey, as most places are nearly grey; rare colours weigh more for that reason.
 
 Source: Zhang, Isola and Efros 2016 (1603.08511), section 2, equations 2 to 5.
 """
@@ -18,8 +18,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from plugins.pretext.lab import gamut_bins, luminance, to_lab, to_rgb
+from plugins.pretext.lab import gamut_bins, to_lab, to_rgb
 from ssl_pipeline import hookimpl
+from ssl_pipeline.augment.srgb import luminance
 from ssl_pipeline.models.encoder import Encoder
 from ssl_pipeline.types import Encoded, PretextTask, Register, StepOutput, Views
 
@@ -34,7 +35,7 @@ class Colorization(PretextTask):
     """The colours of one view from its luminance, by a head on the encoder's last maps.
 
     Args:
-        encoder: The encoder to train; sees luminance, as three equal channels.
+        encoder: The encoder to train; it becomes one that sees luminance alone.
         view: The kind of view, without operations that change colours.
         channels: Of the head's hidden layer.
 
@@ -53,7 +54,7 @@ class Colorization(PretextTask):
         super().__init__()
         if channels < 1:
             raise ValueError(f"channels must be at least 1, got {channels}")
-        self.views, self.view, self.encoder = {view: 1}, view, encoder
+        self.views, self.view, self.encoder = {view: 1}, view, encoder.in_grey()
         bins = gamut_bins(GRID)
         kernel = (torch.cdist(bins, bins).square() / (-2 * SIGMA**2)).exp()
         self.register_buffer("bins", bins, persistent=False)  # (Q, 2)
@@ -141,7 +142,7 @@ class Colorization(PretextTask):
 
     def _logits(self, images: Tensor) -> Tensor:
         """(N, Q, h, w), h and w being S / 4, or what the last maps have if that is more."""
-        hidden = self.hidden(self.encoder.maps(luminance(images).expand(-1, 3, -1, -1))[-1])
+        hidden = self.hidden(self.encoder.maps(images)[-1])
         side = images.shape[2] // 4
         if hidden.shape[2] < side:
             hidden = F.interpolate(hidden, size=(side, side), mode="bilinear")

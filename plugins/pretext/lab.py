@@ -11,10 +11,12 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-__all__ = ["gamut_bins", "luminance", "to_lab", "to_rgb"]
+from ssl_pipeline.augment.srgb import LUMINANCE, to_linear, to_srgb
+
+__all__ = ["gamut_bins", "to_lab", "to_rgb"]
 
 _XYZ = torch.tensor(  # of linear RGB; each row is divided by its sum, so that white is (1, 1, 1), and any grey is grey
-    [[0.4124564, 0.3575761, 0.1804375], [0.2126729, 0.7151522, 0.0721750], [0.0193339, 0.1191920, 0.9503041]],
+    [[0.4124564, 0.3575761, 0.1804375], LUMINANCE, [0.0193339, 0.1191920, 0.9503041]],
     dtype=torch.float64,
 )
 _TO_XYZ = (_XYZ / _XYZ.sum(dim=1, keepdim=True)).tolist()
@@ -22,17 +24,9 @@ _TO_LINEAR = torch.linalg.inv(torch.tensor(_TO_XYZ, dtype=torch.float64)).tolist
 _KNEE = 6 / 29  # below it, L*'s cube root is a straight line
 
 
-def luminance(images: Tensor) -> Tensor:
-    """The sRGB value (N, 1, ...) of the grey that is as luminous as each pixel of images (N, 3, ...) in [0, 1].
-
-    Colours of equal L* become equal, and greys stay as they are.
-    """
-    return _curved(_mixed(_TO_XYZ[1:2], _linear(images)))
-
-
 def to_lab(images: Tensor) -> Tensor:
     """L*, a*, b* (N, 3, ...) of images (N, 3, ...); values outside of [0, 1] count as the nearest within."""
-    xyz = _mixed(_TO_XYZ, _linear(images))
+    xyz = _mixed(_TO_XYZ, to_linear(images))
     root = torch.where(xyz > _KNEE**3, xyz.clamp(min=_KNEE**3) ** (1 / 3), xyz / (3 * _KNEE**2) + 4 / 29)
     x, y, z = root.unbind(1)
     return torch.stack([116 * y - 16, 500 * (x - y), 200 * (y - z)], dim=1)
@@ -44,7 +38,7 @@ def to_rgb(lab: Tensor) -> Tensor:
     y = (lightness + 16) / 116
     root = torch.stack([y + a / 500, y, y - b / 200], dim=1)
     xyz = torch.where(root > _KNEE, root**3, 3 * _KNEE**2 * (root - 4 / 29))
-    return _curved(_mixed(_TO_LINEAR, xyz).clamp(0, 1))
+    return to_srgb(_mixed(_TO_LINEAR, xyz).clamp(0, 1))
 
 
 def gamut_bins(grid: int) -> Tensor:
@@ -67,15 +61,6 @@ def gamut_bins(grid: int) -> Tensor:
     found = torch.zeros(2 * reach + 1, 2 * reach + 1, dtype=torch.bool)
     found[a, b] = True
     return (found.nonzero() - reach).float() * grid
-
-
-def _linear(images: Tensor) -> Tensor:
-    images = images.clamp(0, 1)
-    return torch.where(images <= 0.04045, images / 12.92, ((images + 0.055) / 1.055) ** 2.4)
-
-
-def _curved(linear: Tensor) -> Tensor:
-    return torch.where(linear <= 0.0031308, linear * 12.92, 1.055 * linear.clamp(min=0.0031308) ** (1 / 2.4) - 0.055)
 
 
 def _mixed(matrix: Sequence[Sequence[float]], channels: Tensor) -> Tensor:

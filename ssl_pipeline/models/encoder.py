@@ -7,6 +7,7 @@ from typing import Self
 import torch
 from torch import Tensor, nn
 
+from ssl_pipeline.augment.srgb import luminance
 from ssl_pipeline.types import Backbone
 
 __all__ = ["Encoder"]
@@ -20,14 +21,22 @@ class Encoder(nn.Module):
         mean: Of each RGB channel over the training images, in [0, 1].
         std: Likewise; a channel that does not vary counts as 1/255.
         layer: Of the backbone, from 1, whose maps are averaged to embeddings; None: the embeddings are its own.
+        grey: Whether the backbone is shown the luminance of images alone, as three equal channels.
     """
 
     mean: Tensor
     std: Tensor
 
-    def __init__(self, backbone: Backbone, mean: Sequence[float], std: Sequence[float], layer: int | None = None):
+    def __init__(
+        self,
+        backbone: Backbone,
+        mean: Sequence[float],
+        std: Sequence[float],
+        layer: int | None = None,
+        grey: bool = False,
+    ):
         super().__init__()
-        self.backbone, self.layer = backbone, layer
+        self.backbone, self.layer, self.grey = backbone, layer, grey
         self.register_buffer("mean", torch.tensor(mean, dtype=torch.float32).reshape(1, 3, 1, 1))
         self.register_buffer("std", torch.tensor(std, dtype=torch.float32).clamp(min=1 / 255).reshape(1, 3, 1, 1))
 
@@ -40,6 +49,12 @@ class Encoder(nn.Module):
         """This encoder with the embeddings of another layer; the weights are the same ones, not copies of them."""
         other = copy(self)
         other.layer = layer
+        return other
+
+    def in_grey(self) -> Self:
+        """This encoder, but for colours, which it does not see; the weights are the same ones, not copies of them."""
+        other = copy(self)
+        other.grey = True
         return other
 
     def forward(self, images: Tensor) -> Tensor:
@@ -59,4 +74,6 @@ class Encoder(nn.Module):
 
     def normalised(self, images: Tensor) -> Tensor:
         """Images in [0, 1] with the mean 0 and standard deviation 1 of the training images' channels."""
+        if self.grey:
+            images = luminance(images).expand(-1, 3, -1, -1)
         return (images - self.mean) / self.std

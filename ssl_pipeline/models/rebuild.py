@@ -45,6 +45,8 @@ class ModelCard(BaseModel):
     embedding_dim: int
     layer: int | None = None
     """Of the backbone, from 1, whose maps are averaged to embeddings; None: the embeddings are its own."""
+    grey: bool = False
+    """Whether the encoder is shown the luminance of images alone."""
     size: int
     """Side in px of the images that the encoder was trained on."""
     resize: Literal["squash", "crop", "letterbox"]
@@ -199,12 +201,17 @@ def load_encoder(registry: Registry, folder: Path, stage: str = "pretrain") -> t
     if sha256(path) != card.weights_sha256:
         raise PipelineError(f"{path} is not the file that {folder / CARD} describes: run `dvc repro --force {stage}`.")
     encoder = untrained(registry, card, card.seed)
+    if card.grey:
+        encoder = encoder.in_grey()
     encoder.load_state_dict(safetensors.torch.load_file(path))
     return encoder.eval(), card
 
 
 def untrained(registry: Registry, card: ModelCard, seed: int) -> Encoder:
-    """The encoder that a card describes, down to its layer, with random weights that depend on the seed alone."""
+    """The encoder that a card describes, down to its layer, with random weights that depend on the seed alone.
+
+    It sees colours even where the trained one does not: who does not pretrain has no reason to do without them.
+    """
     return build_encoder(registry, card.backbone, card.mean, card.std, seed, card.size).at(card.layer)
 
 

@@ -156,6 +156,7 @@ def describe(
         backbone=config.backbone,
         recipe=recipe,
         embedding_dim=cast("int", task.encoder.embedding_dim),
+        grey=cast("bool", task.encoder.grey),
         size=policies.views[next(iter(task.views))].size,
         resize=policies.resize,
         background=policies.background,

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from plugins import load_registry
+from ssl_pipeline.augment.srgb import luminance
 from ssl_pipeline.config import Choice, load
 from ssl_pipeline.errors import ConfigError, PipelineError
 from ssl_pipeline.models.rebuild import (
@@ -37,6 +38,7 @@ def saved(folder: Path, recipe: str = "simclr") -> tuple[torch.nn.Module, ModelC
         backbone=CONFIG.backbone,
         recipe=resolved,
         embedding_dim=64,
+        grey=task.encoder.grey,  # type: ignore[arg-type,union-attr]
         size=16,
         resize="squash",
         background=(255, 255, 255),
@@ -52,7 +54,7 @@ def saved(folder: Path, recipe: str = "simclr") -> tuple[torch.nn.Module, ModelC
     return task.eval(), save_model(folder, task.encoder, task.energy_head, card)
 
 
-@pytest.mark.parametrize("recipe", ["simclr", "siglip_style", "nce", "rotation"])
+@pytest.mark.parametrize("recipe", ["simclr", "siglip_style", "nce", "rotation", "colorization"])
 def test_a_saved_model_comes_back_whole(tmp_path: Path, recipe: str):
     task, card = saved(tmp_path, recipe)
     images = torch.rand(4, 3, 16, 16)
@@ -60,10 +62,20 @@ def test_a_saved_model_comes_back_whole(tmp_path: Path, recipe: str):
     assert found == card == read_card(tmp_path)
     assert torch.equal(encoder(images), task.encoder(images))  # type: ignore[operator,union-attr]
     rebuilt = load_task(REGISTRY, tmp_path)
-    assert (rebuilt.energy_head is None) == (recipe == "rotation")
+    assert (rebuilt.energy_head is None) == (recipe in ("rotation", "colorization"))
     if rebuilt.energy_head is not None:
         embeddings = torch.rand(4, 64)
         assert torch.equal(rebuilt.energy_head(embeddings, embeddings), task.energy_head(embeddings, embeddings))  # type: ignore[operator,union-attr]
+
+
+def test_who_sees_no_colours_is_held_against_an_untrained_one_that_does(tmp_path: Path):
+    task, card = saved(tmp_path, "colorization")
+    images = torch.rand(4, 3, 16, 16)
+    grey = luminance(images).expand(-1, 3, -1, -1)
+    for encoder in (task.encoder, load_encoder(REGISTRY, tmp_path)[0], load_task(REGISTRY, tmp_path).encoder):
+        torch.testing.assert_close(encoder(images), encoder(grey))  # type: ignore[operator]
+    baseline = untrained(REGISTRY, card, 3)
+    assert (baseline(images) - baseline(grey)).abs().max() > 0.01
 
 
 def test_a_channel_that_does_not_vary_does_not_divide_by_zero(tmp_path: Path):

@@ -10,12 +10,13 @@ from PIL import Image
 from torch import Tensor
 
 from plugins import load_registry
-from plugins.pretext import colorization
 from plugins.pretext.colorization import Colorization
-from plugins.pretext.lab import gamut_bins, luminance, to_lab, to_rgb
+from plugins.pretext.lab import gamut_bins, to_lab, to_rgb
 from ssl_pipeline.augment.policy import Policy
+from ssl_pipeline.augment.srgb import luminance
 from ssl_pipeline.config import Choice
 from ssl_pipeline.errors import ConfigError
+from ssl_pipeline.models import encoder
 from ssl_pipeline.models.rebuild import build_encoder
 from ssl_pipeline.testing.material import make_images
 from ssl_pipeline.training.preparation import check_views
@@ -192,7 +193,7 @@ def accuracy_on_fresh_colours() -> float:
 
 def test_colours_of_equal_lightness_cannot_be_told_apart_as_by_another_grey_they_could(monkeypatch: pytest.MonkeyPatch):
     assert accuracy_on_fresh_colours() == pytest.approx(1 / 8, abs=0.03)
-    monkeypatch.setattr(colorization, "luminance", lambda images: images.mean(dim=1, keepdim=True))
+    monkeypatch.setattr(encoder, "luminance", lambda images: images.mean(dim=1, keepdim=True))
     assert accuracy_on_fresh_colours() > 0.4
 
 

@@ -19,6 +19,7 @@ from sklearn.datasets import load_digits, load_sample_image
 
 import stages.export
 from plugins import load_registry
+from ssl_pipeline.augment.srgb import luminance
 from ssl_pipeline.config import load
 from ssl_pipeline.data.store import Original, open_split
 from ssl_pipeline.data.writer import write_originals, write_split
@@ -152,6 +153,19 @@ def test_a_middle_layer_ships_and_the_trained_energy_stays_that_of_the_last(made
         maps = encoder.maps(torch.from_numpy(canvases).permute(0, 3, 1, 2) / 255)[1]
         expected = torch.nn.functional.normalize(maps.mean(dim=(2, 3))).numpy()
     np.testing.assert_allclose(run(session, canvases), expected, atol=1e-5)
+
+
+def test_an_encoder_that_was_shown_luminance_alone_ships_so(made: Path, project: Path):
+    card = project / "models/pretrain/model.json"
+    write_json(card, {**json.loads(card.read_text()), "grey": True})
+    session = open_session(export(project) / "backbone.onnx")
+    assert read_metadata(session)["grey"] == "true"
+    colours = load_sample_image("china.jpg")[None, :64, :64].copy()
+    grey = (255 * luminance(torch.from_numpy(colours).movedim(-1, 1) / 255)).round().byte().movedim(1, -1)
+    given, expected = run(session, colours), run(session, grey.expand(-1, -1, -1, 3).numpy())
+    np.testing.assert_allclose(given, expected, atol=1e-3)  # greys of 8 bits are rounded
+    in_colour = run(open_session(made / "models/export/backbone.onnx"), colours)
+    assert np.abs(given - in_colour).max() > 0.01
 
 
 def test_without_an_energy_of_its_own_the_cosine_is_of_the_embeddings_that_ship(project: Path):

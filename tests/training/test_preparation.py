@@ -3,11 +3,11 @@
 import pytest
 
 from plugins import load_registry
-from ssl_pipeline.augment.policy import Policy
+from ssl_pipeline.augment.policy import Policies, Policy
 from ssl_pipeline.errors import ConfigError
 from ssl_pipeline.models.encoder import Encoder
 from ssl_pipeline.recipes import resolve
-from ssl_pipeline.training.preparation import build, check_sizes, check_views, fingerprint
+from ssl_pipeline.training.preparation import build, check_sizes, check_views, describe, fingerprint
 from ssl_pipeline.types import Backbone
 
 
@@ -33,6 +33,15 @@ def test_a_task_is_built_for_the_kind_of_view_that_it_learns_from(built):
         built("jigsaw", {"global": {"size": 32}, "plain": {"size": 8}})
     with pytest.raises(ConfigError, match=r"augment\.views\.plain: missing, but pretext task 'jigsaw'"):
         built("jigsaw", {"global": {"size": 32}})
+
+
+@pytest.mark.parametrize(("recipe", "grey"), [("flip", False), ("colorization", True)])
+def test_the_card_says_whether_the_encoder_sees_colours(built, configure, pool, recipe, grey):
+    views = {"plain": {"size": 16}}
+    policies = Policies(canvas=16, resize="squash", background=(0, 0, 0), seed=0, views=views)
+    config = configure(recipe=recipe)
+    card = describe(config, resolve(load_registry(), config), built(recipe, views), pool, policies, {})
+    assert card.grey is grey
 
 
 @pytest.mark.parametrize(
