@@ -161,7 +161,7 @@ def describe(card: ModelCard) -> dict[str, str]:
         **card.model_dump(mode="json", include={"size", "resize", "background", "embedding_dim", "plugins"}),
         **card.model_dump(mode="json", include={"weights_sha256", "params_sha256", "backbone"}),
         "layer": card.layer or "last",
-        "grey": card.grey,
+        "grayscale": card.grayscale,
         "recipe": card.recipe.model_dump(mode="json", exclude_none=True),
         "versions": versions(),
     }

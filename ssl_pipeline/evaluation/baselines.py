@@ -67,7 +67,8 @@ def random_encoder(registry: Registry, card: ModelCard, l2_normalize: bool, seed
 
     Args:
         registry: Where the backbone is found.
-        card: Of the encoder that was exported, for its architecture, up to its layer, alone.
+        card: Of the encoder that was exported, for its architecture, up to its layer, alone; it sees colours even
+            where that one does not.
         l2_normalize: As the exported backbone does.
         seed: Of the weights.
         pool: Images to calibrate batch norms on, those that the pretrained model learned from; None: leave them as they

@@ -20,23 +20,18 @@ class Encoder(nn.Module):
         backbone: Maps normalised images to embeddings.
         mean: Of each RGB channel over the training images, in [0, 1].
         std: Likewise; a channel that does not vary counts as 1/255.
-        layer: Of the backbone, from 1, whose maps are averaged to embeddings; None: the embeddings are its own.
-        grey: Whether the backbone is shown the luminance of images alone, as three equal channels.
     """
 
     mean: Tensor
     std: Tensor
+    layer: int | None = None
+    """Of the backbone, from 1, whose maps are averaged to embeddings; None: the embeddings are its own."""
+    grayscale: bool = False
+    """Whether the backbone is shown the luminance of images alone, as three equal channels."""
 
-    def __init__(
-        self,
-        backbone: Backbone,
-        mean: Sequence[float],
-        std: Sequence[float],
-        layer: int | None = None,
-        grey: bool = False,
-    ):
+    def __init__(self, backbone: Backbone, mean: Sequence[float], std: Sequence[float]):
         super().__init__()
-        self.backbone, self.layer, self.grey = backbone, layer, grey
+        self.backbone = backbone
         self.register_buffer("mean", torch.tensor(mean, dtype=torch.float32).reshape(1, 3, 1, 1))
         self.register_buffer("std", torch.tensor(std, dtype=torch.float32).clamp(min=1 / 255).reshape(1, 3, 1, 1))
 
@@ -51,10 +46,10 @@ class Encoder(nn.Module):
         other.layer = layer
         return other
 
-    def in_grey(self) -> Self:
+    def in_grayscale(self) -> Self:
         """This encoder, but for colours, which it does not see; the weights are the same ones, not copies of them."""
         other = copy(self)
-        other.grey = True
+        other.grayscale = True
         return other
 
     def forward(self, images: Tensor) -> Tensor:
@@ -73,7 +68,10 @@ class Encoder(nn.Module):
         return self.backbone.visible(self.normalised(images), shown)
 
     def normalised(self, images: Tensor) -> Tensor:
-        """Images in [0, 1] with the mean 0 and standard deviation 1 of the training images' channels."""
-        if self.grey:
+        """Images in [0, 1] less the mean of the training images' channels, over their standard deviation.
+
+        In grayscale too: with the statistics of red, green and blue, of which the luminance is near.
+        """
+        if self.grayscale:
             images = luminance(images).expand(-1, 3, -1, -1)
         return (images - self.mean) / self.std

@@ -45,7 +45,7 @@ class ModelCard(BaseModel):
     embedding_dim: int
     layer: int | None = None
     """Of the backbone, from 1, whose maps are averaged to embeddings; None: the embeddings are its own."""
-    grey: bool = False
+    grayscale: bool = False
     """Whether the encoder is shown the luminance of images alone."""
     size: int
     """Side in px of the images that the encoder was trained on."""
@@ -201,8 +201,8 @@ def load_encoder(registry: Registry, folder: Path, stage: str = "pretrain") -> t
     if sha256(path) != card.weights_sha256:
         raise PipelineError(f"{path} is not the file that {folder / CARD} describes: run `dvc repro --force {stage}`.")
     encoder = untrained(registry, card, card.seed)
-    if card.grey:
-        encoder = encoder.in_grey()
+    if card.grayscale:
+        encoder = encoder.in_grayscale()
     encoder.load_state_dict(safetensors.torch.load_file(path))
     return encoder.eval(), card
 

@@ -156,7 +156,7 @@ def describe(
         backbone=config.backbone,
         recipe=recipe,
         embedding_dim=cast("int", task.encoder.embedding_dim),
-        grey=cast("bool", task.encoder.grey),
+        grayscale=cast("bool", task.encoder.grayscale),
         size=policies.views[next(iter(task.views))].size,
         resize=policies.resize,
         background=policies.background,

@@ -45,7 +45,7 @@ class PretextTask(nn.Module, ABC):
     """
 
     encoder: nn.Module
-    """The part that is exported: (N, 3, S, S) in [0, 1] -> (N, D)."""
+    """The part that is exported: (N, 3, S, S) in [0, 1] -> (N, D); the one a task is given, or it `in_grayscale()`."""
 
     energy_head: EnergyHead | ImageEnergyHead | None
     """The trained energy, of pairs or of images; None, unless a task sets it: the cosine of backbone embeddings."""

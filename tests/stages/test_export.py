@@ -157,9 +157,9 @@ def test_a_middle_layer_ships_and_the_trained_energy_stays_that_of_the_last(made
 
 def test_an_encoder_that_was_shown_luminance_alone_ships_so(made: Path, project: Path):
     card = project / "models/pretrain/model.json"
-    write_json(card, {**json.loads(card.read_text()), "grey": True})
+    write_json(card, {**json.loads(card.read_text()), "grayscale": True})
     session = open_session(export(project) / "backbone.onnx")
-    assert read_metadata(session)["grey"] == "true"
+    assert read_metadata(session)["grayscale"] == "true"
     colours = load_sample_image("china.jpg")[None, :64, :64].copy()
     grey = (255 * luminance(torch.from_numpy(colours).movedim(-1, 1) / 255)).round().byte().movedim(1, -1)
     given, expected = run(session, colours), run(session, grey.expand(-1, -1, -1, 3).numpy())

@@ -35,13 +35,13 @@ def test_a_task_is_built_for_the_kind_of_view_that_it_learns_from(built):
         built("jigsaw", {"global": {"size": 32}})
 
 
-@pytest.mark.parametrize(("recipe", "grey"), [("flip", False), ("colorization", True)])
-def test_the_card_says_whether_the_encoder_sees_colours(built, configure, pool, recipe, grey):
+@pytest.mark.parametrize(("recipe", "grayscale"), [("flip", False), ("colorization", True)])
+def test_the_card_says_whether_the_encoder_sees_colours(built, configure, pool, recipe, grayscale):
     views = {"plain": {"size": 16}}
     policies = Policies(canvas=16, resize="squash", background=(0, 0, 0), seed=0, views=views)
     config = configure(recipe=recipe)
     card = describe(config, resolve(load_registry(), config), built(recipe, views), pool, policies, {})
-    assert card.grey is grey
+    assert card.grayscale is grayscale
 
 
 @pytest.mark.parametrize(
