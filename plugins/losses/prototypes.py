@@ -12,6 +12,7 @@ from ssl_pipeline.types import Collapse
 __all__ = ["Prototypes", "cross_entropy", "prototype_figures", "unused_prototypes"]
 
 _FEW_EARLY, _FEW = 0.42, 0.1  # share of the prototypes, below which the rest are idle; 0.55 is healthy early on
+_FEW_OF_TWO = 0.75  # likewise where there are two: six images of seven have the same one
 _EARLY = 0.15  # share of the training, after which images of a kind may have gathered around a few of them
 _ALL = 0.97  # share of the prototypes, above which an image belongs to all of them alike
 
@@ -69,7 +70,7 @@ def unused_prototypes(figures: Mapping[str, float], count: int, progress: float)
     """
     used, of_image = figures["prototypes_used"], figures["prototypes_of_an_image"]
     few = _FEW_EARLY if progress <= _EARLY else _FEW
-    if used < max(2.0, few * figures["prototypes_in_reach"]):
+    if used < max(min(2.0, _FEW_OF_TWO * count), few * figures["prototypes_in_reach"]):
         return [
             Collapse(
                 f"prototype collapse: a batch uses {used:.1f} of {count} prototypes. Spread assignments more evenly: "
@@ -80,7 +81,7 @@ def unused_prototypes(figures: Mapping[str, float], count: int, progress: float)
         return [
             Collapse(
                 f"prototype collapse: each image belongs to {of_image:.0f} of {count} prototypes alike. Lower "
-                "pretrain.loss: {epsilon: ...} or {teacher_temperature: ...}."
+                "pretrain.loss: {epsilon: ...} of swav, {teacher_temperature: ...} of dino."
             )
         ]
     return []

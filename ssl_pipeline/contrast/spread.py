@@ -68,14 +68,14 @@ def outweighed(figures: Mapping[str, float], part: float, whole: float, dim: int
 
     Args:
         figures: The means of a row of the curves, with those of `spread_figures`.
-        part: Of the loss.
-        whole: The loss; only sizes count.
+        part: Of the loss, or of what else it is weighed against.
+        whole: Likewise; only sizes count.
         dim: P, of projections, which have no more directions than that.
         remedy: What to change, as a sentence.
     """
     if abs(part) >= _NO_SHARE * abs(whole):
         return []
-    why = f", and what should prevent it is less than {_NO_SHARE:.0%} of the loss"
+    why = f", and what should prevent it weighs less than {_NO_SHARE:.0%}"
     return _narrow(figures, _NEAR, min(_FEW_WAYS, _FEW_OF_ALL * dim), why, remedy)
 
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Literal
 
 from ssl_pipeline.config import CollapseBounds
-from ssl_pipeline.training.curves import kind_of
+from ssl_pipeline.training.curves import kind_of, write_picture
 from ssl_pipeline.training.monitors import CollapsedError
 from ssl_pipeline.training.run import Run
 from ssl_pipeline.types import Collapse, PretextTask
@@ -38,7 +38,7 @@ def diagnose(task: PretextTask, rows: Sequence[Row], total: int, warmup: float, 
     """
     now, progress = rows[-1], rows[-1]["step"] / total
     own = task.diagnose(now)
-    found = _large_update(now) + _solved(now, progress)
+    found = _large_update(now) + ([] if own else _solved(now, progress))  # the task knows better why
     if now["step"] > warmup:
         found += [trouble for trouble in own if not isinstance(trouble, Collapse)]
     judged = [row for row in rows[-2:] if row["step"] >= max(_FROM * total, _FROM_STEPS)]
@@ -49,21 +49,32 @@ def diagnose(task: PretextTask, rows: Sequence[Row], total: int, warmup: float, 
     return found
 
 
-def report(run: Run, step: int, troubles: Sequence[str], on_collapse: Literal["stop", "warn"]) -> None:
-    """Say what was found and keep it; where it is a collapse that ends the run, leave a checkpoint.
+def report(run: Run, done: int, troubles: Sequence[str], on_collapse: Literal["stop", "warn"]) -> None:
+    """Say what the last row of the curves shows, and keep it.
+
+    A collapse that ends the run leaves a checkpoint, and beside it a picture of the curves.
+
+    Args:
+        run: With its curves.
+        done: Steps behind it; more than the last row's, where it was taken up from a later checkpoint.
+        troubles: What `diagnose` found.
+        on_collapse: `pretrain.on_collapse`.
 
     Raises:
         CollapsedError: There is a `Collapse` among the troubles, and `on_collapse` is "stop".
     """
     ends = [trouble for trouble in troubles if isinstance(trouble, Collapse) and on_collapse == "stop"]
+    step = int(run.history.rows[-1]["step"])
     run.history.warn(step, [trouble for trouble in troubles if trouble not in ends])
     if ends:
-        run.save(step)
+        run.save(done)
+        picture = run.folder / "curves.png"
+        write_picture(run.history, picture)
         found = "\n".join(ends)
         raise CollapsedError(
             f"step {step}: {found}\n"
-            "The run ends here, and leaves a checkpoint: with pretrain.on_collapse: warn it goes on from there, with "
-            "any other change it starts anew."
+            f"The run ends here; {picture} shows its curves. With pretrain.on_collapse: warn, or other bounds in "
+            "pretrain.collapse, it goes on from its checkpoint; with any other remedy it starts anew."
         )
 
 
@@ -108,7 +119,8 @@ def _stuck(row: Row, progress: float) -> list[Collapse]:
         return [
             Collapse(
                 "loss stuck at 0: it is satisfied with whatever is compared, and there is nothing to learn from. Ask "
-                "for more: pretrain.loss: {margin: ...}, or harder pretrain.negatives."
+                "for more: of a loss with a margin by pretrain.loss: {margin: ...} or harder pretrain.negatives, of a "
+                "pretext task by pretrain.pretext_task."
             )
         ]
     if progress <= 0.5 and row["update_ratio"] < _NO_UPDATE:
@@ -132,9 +144,10 @@ def _collapsed_encoder(row: Row, bounds: CollapseBounds) -> list[Collapse]:
         Collapse(
             f"{name} collapse: embeddings of different images {how} (embedding std {std:.3g}, bound "
             f"{bounds.min_embedding_std:g}; effective rank {rank:.3g}, bound {bounds.min_effective_rank:g}). Likely "
-            "causes: too high a learning rate (lower pretrain.optimizer.learning_rate), too few negatives (raise "
-            "pretrain.batch_size), a temperature that does not suit (pretrain.loss: {temperature: ...}; 0.1 to 0.5 is "
-            "usual), too little precision (pretrain.precision: fp32), or images that hardly differ (look at "
-            "data/augmented/preview.png). If these embeddings are what you want, lower the bounds in pretrain.collapse."
+            "causes: too high a learning rate (lower pretrain.optimizer.learning_rate), too little precision "
+            "(pretrain.precision: fp32), images that hardly differ (look at data/augmented/preview.png); with a "
+            "contrastive loss too few negatives (raise pretrain.batch_size) or a temperature that does not suit "
+            "(pretrain.loss: {temperature: ...}; 0.1 to 0.5 is usual). If these embeddings are what you want, lower "
+            "the bounds in pretrain.collapse."
         )
     ]

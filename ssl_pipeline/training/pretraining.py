@@ -113,6 +113,13 @@ def train(
     kind = next(iter(task.views))
     probe = Probe(pool, kind, policies[kind], config.seed, precision, plan.batch_size)
     start = run.resume()
+
+    def judge(done: int) -> None:
+        troubles = diagnose(task, run.history.rows, plan.total, plan.warmup, config.collapse)
+        report(run, done, troubles, config.on_collapse)
+
+    if run.history.rows:
+        judge(start)  # what ended a run ends it again, unless on_collapse or the bounds were changed
     with deterministic(), stop_requests() as stop_requested, metered(start, plan.total, plan.batch_size) as advance:
         for step, epoch, positions in plan.batches(config.seed, pool.ids, start):
             torch.manual_seed(int(hash64(config.seed, "step", step)))  # for dropout and the like
@@ -131,8 +138,7 @@ def train(
             if plan.logs(step + 1):
                 spread = probe.measure(task.encoder)
                 run.history.close_row(step + 1, {"learning_rate": rate, **stride, **spread})
-                troubles = diagnose(task, run.history.rows, plan.total, plan.warmup, config.collapse)
-                report(run, step + 1, troubles, config.on_collapse)
+                judge(step + 1)
             advance(figures["loss"])
             run.save_if_due(step + 1, plan.total, stop_requested())
     return run.history

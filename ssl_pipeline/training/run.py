@@ -5,6 +5,7 @@ import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -40,6 +41,11 @@ class Run:
         self.history = History()
         self._checkpoints, self._save_every = checkpoints, save_every
         self._saved_at = time.monotonic()
+
+    @property
+    def folder(self) -> Path:
+        """Where its checkpoints are; removed once it is done."""
+        return self._checkpoints.folder
 
     def resume(self) -> int:
         """Take up the state of the newest checkpoint, if there is one; return how many steps it has behind it."""
@@ -99,7 +105,7 @@ class Run:
             self.save(steps)
         if stop:
             raise KeyboardInterrupt(
-                f"stopped after step {steps} of {total}, with a checkpoint in {self._checkpoints.folder}. "
+                f"stopped after step {steps} of {total}, with a checkpoint in {self.folder}. "
                 "Run `dvc repro` again to go on from there."
             )
 

@@ -6,7 +6,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from plugins.losses.dino import DINO
-from plugins.losses.prototypes import prototype_figures
+from plugins.losses.prototypes import prototype_figures, unused_prototypes
 from plugins.losses.swav import SwAV, sinkhorn
 from ssl_pipeline.types import Collapse
 
@@ -157,6 +157,15 @@ def test_early_on_more_prototypes_have_to_be_in_use():
         assert isinstance(found, Collapse)
         loss.after_step(0.2)
         assert loss.diagnose(figures) == []
+
+
+@pytest.mark.parametrize(
+    ("used", "count", "collapsed"),
+    [(1.4, 2, True), (1.6, 2, False), (1.9, 3, True), (2.1, 3, False), (1.9, 100, True), (2.1, 100, False)],
+)
+def test_few_prototypes_are_a_collapse_but_where_there_are_no_more(used, count, collapsed):
+    figures = {"prototypes_used": used, "prototypes_of_an_image": 1.0, "prototypes_in_reach": 3.0}
+    assert bool(unused_prototypes(figures, count, 0.5)) is collapsed
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 import math
 
+import matplotlib.image
 import pytest
 
 from ssl_pipeline.config import CollapseBounds
@@ -108,27 +109,36 @@ def test_a_task_that_is_solved_at_once_is_trivial():
     assert said((110, {"pretext_accuracy": 0.99})) == []  # it took its time
 
 
+def test_a_task_that_says_itself_why_it_is_easy_is_not_called_trivial():
+    figures = {"pretext_accuracy": 0.99, "small": 1.0}
+    assert said((90, figures)) == []
+    assert said((101, figures)) == ["a small thing"]
+
+
 class Started:
     """What of a run is needed to report."""
 
-    def __init__(self):
-        self.history, self.saved = History(), []
+    def __init__(self, folder):
+        self.history, self.saved, self.folder = History(), [], folder
+        self.history.close_row(7, HEALTHY)
 
     def save(self, steps):
         self.saved.append(steps)
 
 
-def test_stop_ends_the_run_with_a_checkpoint_and_all_that_was_found():
-    run = Started()
+def test_stop_ends_the_run_with_a_checkpoint_a_picture_and_all_that_was_found(tmp_path):
+    run = Started(tmp_path)
     troubles = ["a small thing", Collapse("complete collapse: all alike."), Collapse("loss stuck: it is.")]
-    with pytest.raises(CollapsedError, match=r"(?s)^step 7: complete.*\nloss stuck.*pretrain\.on_collapse: warn"):
-        report(run, 7, troubles, "stop")
+    words = r"(?s)^step 7: complete.*\nloss stuck.*curves\.png shows.*pretrain\.on_collapse: warn"
+    with pytest.raises(CollapsedError, match=words):
+        report(run, 9, troubles, "stop")  # from a checkpoint of two steps later
     assert [found["warning"] for found in run.history.warnings] == ["a small thing"]
-    assert run.saved == [7]
+    assert run.saved == [9]
+    assert matplotlib.image.imread(tmp_path / "curves.png").std() > 0.01
 
 
-def test_warn_lets_it_go_on(capsys):
-    run = Started()
+def test_warn_lets_it_go_on(capsys, tmp_path):
+    run = Started(tmp_path)
     report(run, 7, ["a small thing", Collapse("complete collapse: all alike.")], "warn")
     assert [found["warning"] for found in run.history.warnings] == ["a small thing", "complete collapse: all alike."]
     assert {type(found["warning"]) for found in run.history.warnings} == {str}  # which a checkpoint can be read with

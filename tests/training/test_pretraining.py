@@ -205,11 +205,40 @@ def test_collapse_ends_the_run_and_warn_goes_on_from_there(run, configure, monke
         CollapsedError, match=r"(?s)step 9: complete collapse.*embedding std 0\.001, bound 0\.02.*pretrain\.batch_size"
     ):
         run(configure(collapse=BOUNDS))
+    with pytest.raises(CollapsedError, match=r"^step 9: complete collapse"):
+        run(configure(collapse=BOUNDS))  # nothing was changed
     task, history = run(configure(collapse=BOUNDS, on_collapse="warn"))
     assert [row["step"] for row in history.rows] == list(range(1, 13))
-    assert [(found["step"], found["warning"][:17]) for found in history.warnings] == [(10, "complete collapse")]
+    assert [(found["step"], found["warning"][:17]) for found in history.warnings] == [(9, "complete collapse")]
     whole, _ = run(configure(collapse=BOUNDS, on_collapse="warn"), name="another")
     assert all(torch.equal(a, b) for a, b in zip(task.parameters(), whole.parameters(), strict=True))
+
+
+@pytest.mark.parametrize("last", [True, False])
+def test_a_run_that_collapsed_is_not_one_that_is_done(run, configure, monkeypatch, last):
+    """In its last row, or before the steps that it went on for while it was let."""
+    good = {**COLLAPSED, "embedding_std": 0.5}
+    steps = []
+
+    def measure(probe, encoder):
+        steps.append(len(steps) + 1)
+        return dict(COLLAPSED if steps[-1] >= (11 if last else 8) else good)
+
+    monkeypatch.setattr(pretraining.Probe, "measure", measure)
+    if not last:
+        save = Run.save_if_due
+        monkeypatch.setattr(Run, "save_if_due", lambda self, done, total, stop: save(self, done, total, done == 10))
+        monkeypatch.setattr(Plan, "logs", lambda plan, done: done != 10)  # so that its last row is of step 9
+        with pytest.raises(KeyboardInterrupt):
+            run(configure(collapse=BOUNDS, on_collapse="warn"))
+        monkeypatch.setattr(Run, "save_if_due", save)
+    step = 12 if last else 9
+    for _ in range(3):
+        with pytest.raises(CollapsedError, match=rf"^step {step}: complete collapse"):
+            run(configure(collapse=BOUNDS))
+    _, history = run(configure(collapse=BOUNDS, on_collapse="warn"))
+    assert len(steps) == len(history.rows) == (12 if last else 11)  # no step was taken twice
+    assert [(found["step"], found["warning"][:17]) for found in history.warnings] == [(step, "complete collapse")]
 
 
 def test_a_warning_of_collapse_outlives_the_process(run, configure, monkeypatch, tmp_path):
