@@ -24,7 +24,7 @@ from ssl_pipeline.models.encoder import Encoder
 from ssl_pipeline.models.rebuild import ModelCard
 from ssl_pipeline.models.spread import effective_rank, uniformity
 
-__all__ = ["FEW", "judge", "judge_layers"]
+__all__ = ["FEW", "Row", "judge", "judge_layers"]
 
 FEW, DRAWS = 10, 5
 """Labels a class of the few-label probe, and draws of them."""

@@ -7,10 +7,10 @@ from pathlib import Path
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from benchmarks.judgement import Row
 from benchmarks.recipe_tables import (
     FAMILIES,
     RANDOM,
-    Row,
     accuracies,
     batches,
     bounds,
@@ -78,7 +78,8 @@ def _draw(rows: Sequence[Row], path: Path) -> None:
             above.axvline(bounds(of[RANDOM], key)[1], color="grey", ls=style, lw=1)
     above.set_yticks(range(len(names)), names, fontsize=7)
     above.set_xlabel(
-        "accuracy on test images with bounds: ● kNN, ■ probe (lines: largest of random, -- its probe)", fontsize=8
+        "accuracy with bounds: ● kNN, ■ probe (lines: the largest of random ResNet-8, -- its probe)",
+        fontsize=8,
     )
     below.set_xlabel("alignment (0: two views of an image are one point)")
     below.set_ylabel("uniformity (lower: more even)")

@@ -1,10 +1,12 @@
 """Rows of benchmarks.recipes as tables in Markdown."""
 
 import math
+from collections import Counter
 from collections.abc import Callable, Sequence
 from functools import cache
-from typing import Any, Literal
+from typing import Literal
 
+from benchmarks.judgement import Row
 from benchmarks.project import BACKBONES
 from plugins import load_registry
 from ssl_pipeline.config import Choice
@@ -12,7 +14,6 @@ from ssl_pipeline.config import Choice
 __all__ = [
     "FAMILIES",
     "RANDOM",
-    "Row",
     "accuracies",
     "batches",
     "by_recipe",
@@ -23,9 +24,9 @@ __all__ = [
 ]
 
 RANDOM = "random encoder"
+ENDS = ("refused", "ended")
+"""Of a run that did not come to its end: refused for its parameters, or ended with what was seen, as a collapse."""
 FAMILIES = ("contrastive", "non-contrastive", "clustering", "pretext task")
-
-Row = dict[str, Any]
 
 
 @cache
@@ -46,21 +47,27 @@ def random_of(recipe: str) -> str:
 
 def judged(recipe: str) -> Literal["knn", "layer"]:
     """By which accuracy: of neighbours where embeddings are compared in training, else of a probe at the best layer."""
-    return "layer" if family(recipe) == "pretext task" else "knn"
+    return "layer" if not recipe.startswith(RANDOM) and family(recipe) == "pretext task" else "knn"
 
 
 def by_recipe(rows: Sequence[Row]) -> dict[str, list[Row]]:
-    """Rows of each recipe that ran to its end, the best kNN first, then those of random encoders."""
+    """Rows of each recipe that ran to its end: by kNN those judged by it, by their probe pretext tasks, then random."""
     found: dict[str, list[Row]] = {}
     for row in rows:
-        if "refused" not in row:
+        if not any(end in row for end in ENDS):
             found.setdefault(row["recipe"], []).append(row)
-    return dict(sorted(found.items(), key=lambda item: (item[0].startswith(RANDOM), -mean(item[1], "knn"))))
+
+    def place(name: str) -> tuple[bool, bool, float]:
+        key = judged(name)
+        return name.startswith(RANDOM), key == "layer", -mean(found[name], key)
+
+    return {name: found[name] for name in sorted(found, key=place)}
 
 
 def mean(rows: Sequence[Row], key: str) -> float:
-    """Over seeds; NaN where it was not measured."""
-    return float(sum(row.get(key, math.nan) for row in rows) / len(rows)) if rows else math.nan
+    """Over the seeds of which it was measured; NaN where of none."""
+    values = [row[key] for row in rows if key in row]
+    return float(sum(values) / len(values)) if values else math.nan
 
 
 def bounds(rows: Sequence[Row], key: str) -> tuple[float, float]:
@@ -69,27 +76,29 @@ def bounds(rows: Sequence[Row], key: str) -> tuple[float, float]:
 
 
 def accuracies(rows: Sequence[Row]) -> str:
-    """A line for each recipe: whether it is above the random encoder, and its accuracies.
+    """A line for each recipe: of how many seeds the interval lies above all those of random encoders, and accuracies.
+
+    Seeds whose run ended early count among all, and are listed below the table.
 
     Args:
         rows: Of one set of images and one size of batches.
     """
     of = by_recipe(rows)
+    seeds = Counter(row["recipe"] for row in rows)
     lines = [
-        ["recipe", "seeds", "judged by", "accuracy", "bounds", "random", "above", "kNN", "linear", "10 labels a class"]
+        ["recipe", "judged by", "accuracy", "bounds", "random", "seeds above", "kNN", "linear", "10 labels a class"]
     ]
     for name, own in of.items():
         is_random = name.startswith(RANDOM)
-        key = "knn" if is_random else judged(name)
+        key = judged(name)
         base = [] if is_random else of.get(random_of(name), [])
         low, high = bounds(own, key)
         ceiling = bounds(base, key)[1] if base else math.nan
-        above = "" if math.isnan(ceiling) else ("yes" if low > ceiling else "no")
+        above = f"{sum(row[f'{key}_low'] > ceiling for row in own)} of {seeds[name]}" if base else ""
         how = "kNN" if key == "knn" else f"probe, layer {_layers(own)}"
         lines.append(
             [
                 name if is_random else f"`{name}`",
-                str(len(own)),
                 how,
                 f"{mean(own, key):.1%}",
                 f"{low:.1%} to {high:.1%}",
@@ -97,7 +106,7 @@ def accuracies(rows: Sequence[Row]) -> str:
             + ["" if not base else f"{mean(base, key):.1%}", above]
             + [f"{mean(own, measure):.1%}" for measure in ("knn", "linear", "few_labels")]
         )
-    return "\n\n".join(filter(None, [_markdown(lines), refusals(rows)]))
+    return "\n\n".join(filter(None, [_markdown(lines), ends(rows)]))
 
 
 def figures(rows: Sequence[Row]) -> str:
@@ -146,18 +155,19 @@ def batches(sizes: dict[int, Sequence[Row]]) -> str:
         change = "" if math.isnan(last - first) else f"{100 * (last - first):+.1f}"
         lines.append(
             [f"`{name}`", "kNN" if key == "knn" else "probe"]
-            + [f"{row[key]:.1%}" if key in row else ("refused" if "refused" in row else "") for row in own]
+            + [f"{row[key]:.1%}" if key in row else next((end for end in ENDS if end in row), "") for row in own]
             + [change, *(f"{row['effective_rank']:.1f}" if "effective_rank" in row else "" for row in own)]
         )
-    return "\n\n".join([_markdown(lines), *(refusals(rows) for rows in sizes.values() if refusals(rows))])
+    return "\n\n".join([_markdown(lines), *filter(None, map(ends, sizes.values()))])
 
 
-def refusals(rows: Sequence[Row]) -> str:
+def ends(rows: Sequence[Row]) -> str:
     """A line for each run that ended with a message."""
     return "\n".join(
-        f"- `{row['recipe']}`, batches of {row['batch_size']}, seed {row['seed']}: {row['refused']}"
+        f"- `{row['recipe']}`, batches of {row['batch_size']}, seed {row['seed']}, {end}: {' '.join(row[end].split())}"
         for row in rows
-        if "refused" in row
+        for end in ENDS
+        if end in row
     )
 
 

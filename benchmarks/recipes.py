@@ -18,27 +18,29 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
 import click
 
-from benchmarks.judgement import judge, judge_layers
+from benchmarks.judgement import Row, judge, judge_layers
 from benchmarks.project import BACKBONES, ROOT, change, environment
 from benchmarks.real_images import prepare
 from benchmarks.recipe_page import write_page
-from benchmarks.recipe_tables import RANDOM, Row, random_of
+from benchmarks.recipe_tables import RANDOM, random_of
 from plugins import load_registry
 from ssl_pipeline.config import load
 from ssl_pipeline.data.store import open_split
 from ssl_pipeline.deployment.runtime import open_session, run
+from ssl_pipeline.errors import ConfigError, PipelineError
 from ssl_pipeline.evaluation.baselines import calibrate_on, random_encoder
 from ssl_pipeline.models.rebuild import load_encoder, untrained
 from stages.paths import EXPORT, PRETRAIN, REPORTS, STORE
 
 EPOCHS = {"cifar10": 5, "clothing": 20}  # 42,500 and 61,360 images seen: the fewer there are, the longer
 BATCH = {"cifar10": 256, "clothing": 128}  # few images in large batches would be few steps
+RECIPES = load_registry().names("recipe")
 RUNS = [("cifar10", 256, 3), ("clothing", 128, 3), ("cifar10", 512, 1), ("cifar10", 32, 1)]
 """Images, size of batches, seeds."""
 OWN: dict[str, dict[str, Any]] = {
@@ -46,10 +48,6 @@ OWN: dict[str, dict[str, Any]] = {
     "flip": {"pretext_task": {"view": "upright"}},
 }
 """Recipe -> what of `pretrain` it has to have otherwise than the others."""
-
-
-class RefusedError(Exception):
-    """A stage ended with a message."""
 
 
 MEASURED = """
@@ -67,14 +65,16 @@ def stage(project: Path, name: str) -> Row:
     """Run a stage in one thread; return its seconds of processor time and its peak memory in megabytes.
 
     Raises:
-        RefusedError: It ended with status 1 or 2.
+        ConfigError: It refused its parameters.
+        PipelineError: It ended with another message, as of a run that collapsed.
     """
     surroundings = environment() | {"OMP_NUM_THREADS": "1"}
     with tempfile.NamedTemporaryFile("r") as figures:
         words = [sys.executable, "-c", MEASURED, figures.name, sys.executable, "-m", f"stages.{name}"]
         done = subprocess.run(words, cwd=project, env=surroundings, stderr=subprocess.PIPE, text=True, check=False)
         if done.returncode in (1, 2) and "Traceback" not in done.stderr:
-            raise RefusedError(done.stderr[done.stderr.rfind("error: ") :].removeprefix("error: ").strip())
+            message = done.stderr[done.stderr.rfind("error: ") :].removeprefix("error: ").strip()
+            raise (ConfigError if done.returncode == ConfigError.exit_code else PipelineError)(message)
         if done.returncode:
             raise SystemExit(f"{name} failed:\n{done.stderr}")
         used: Row = json.load(figures)
@@ -86,7 +86,8 @@ def trained(project: Path, store: Path, recipe: str, seed: int, epochs: int) -> 
     change(project, pretrain={**usual, "recipe": recipe, "seed": seed, **OWN.get(recipe, {})})
     used = stage(project, "pretrain")
     stage(project, "export")
-    seen = epochs * len(open_split(store, "train"))
+    size = load(project / "params.yaml").pretrain.batch_size
+    seen = epochs * (len(open_split(store, "train")) // size * size)
     reports = project / REPORTS / "pretrain"
     curves = json.loads((reports / "metrics.json").read_text())
     encoder, card = load_encoder(load_registry(), project / PRETRAIN)
@@ -116,7 +117,7 @@ def missing(rows: list[Row], data: str, batch: int, seeds: int, only: Sequence[s
     known = {(row["recipe"], row["seed"]) for row in current(rows, data, batch)}
     wanted: dict[tuple[str, int], None] = {}
     for seed in range(seeds):
-        for recipe in only or load_registry().names("recipe"):
+        for recipe in only or RECIPES:
             wanted |= {(recipe, seed): None} | ({(random_of(recipe), seed): None} if batch == BATCH[data] else {})
     yield from (run for run in wanted if run not in known)
 
@@ -146,6 +147,7 @@ def measure(
         store = project / STORE
         for recipe, seed in wanted:
             found: Row
+            of = {"data": data, "epochs": epochs, "batch_size": batch, "recipe": recipe, "seed": seed}
             try:
                 if recipe.startswith(RANDOM):
                     like = recipe.removeprefix(RANDOM).removeprefix(", ") or "simclr"
@@ -156,9 +158,18 @@ def measure(
                 else:
                     found = trained(project, store, recipe, seed, epochs)
                     last = recipe
-            except RefusedError as refused:
+            except ConfigError as refused:
                 found = {"refused": str(refused)}
-            keep({"data": data, "epochs": epochs, "batch_size": batch, "recipe": recipe, "seed": seed, **found})
+            except PipelineError as ended:
+                found = {"ended": str(ended)}
+            keep({**of, "commit": commit(), **found})
+
+
+@cache
+def commit() -> str:
+    """Of which the rows are."""
+    words = ["git", "describe", "--always", "--dirty"]
+    return subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()
 
 
 def current(rows: list[Row], data: str, batch: int) -> list[Row]:
@@ -173,7 +184,7 @@ def current(rows: list[Row], data: str, batch: int) -> list[Row]:
 @click.option("--data", type=click.Choice(list(EPOCHS)), help="These images alone.")
 @click.option("--batch-size", type=int, help="This size alone.")
 @click.option("--seeds", type=int, help="At most so many.")
-@click.option("--recipe", "only", multiple=True, help="These alone.")
+@click.option("--recipe", "only", multiple=True, type=click.Choice(RECIPES), help="These alone.")
 def main(
     folder: Path,
     kept: Path,
