@@ -18,6 +18,7 @@ from benchmarks.recipe_tables import (
     family,
     figures,
     judged,
+    longer,
     mean,
 )
 
@@ -26,27 +27,33 @@ __all__ = ["write_page"]
 COLOURS = dict(zip(FAMILIES, ("tab:blue", "tab:orange", "tab:green", "tab:purple"), strict=True))
 
 
-def write_page(page: Path, runs: Mapping[tuple[str, int], Sequence[Row]]) -> None:
+def write_page(
+    page: Path,
+    usual: Mapping[str, Sequence[Row]],
+    sizes: Mapping[int, Sequence[Row]],
+    more: Mapping[str, Sequence[Row]],
+) -> None:
     """Fill in the tables between the marks `<!-- name -->` and `<!-- end -->` of a page, and draw its pictures.
 
     Args:
         page: Where there is none yet, one is made of nothing but marks.
-        runs: Images and size of batches -> rows; the first size of each images is the usual one, others are compared
-            with it.
+        usual: Images -> rows, with random encoders.
+        sizes: Size of batches -> rows.
+        more: Images -> rows with more steps.
 
     Raises:
         SystemExit: The page has no mark for a table.
     """
     tables = {}
-    usual: dict[str, int] = {}
-    for (data, batch), rows in runs.items():
-        if batch == usual.setdefault(data, batch) and any(not row["recipe"].startswith(RANDOM) for row in rows):
-            tables |= {f"{data} {batch} accuracies": accuracies(rows), f"{data} {batch} figures": figures(rows)}
-            _draw(rows, page.with_name(f"{page.stem}_{data}_{batch}.png"))
-    sizes = {batch: rows for (data, batch), rows in sorted(runs.items(), reverse=True) if data == "cifar10" and rows}
-    if len(sizes) > 1:
-        tables["batches"] = batches(sizes)
-        _draw_batches(sizes, page.with_name(f"{page.stem}_batches.png"))
+    for data, rows in usual.items():
+        if any(not row["recipe"].startswith(RANDOM) for row in rows):
+            tables |= {f"{data} accuracies": accuracies(rows), f"{data} figures": figures(rows)}
+            _draw(rows, page.with_name(f"{page.stem}_{data}.png"))
+        if more.get(data):
+            tables[f"{data} longer"] = longer(rows, more[data])
+    if len(run := {size: rows for size, rows in sizes.items() if rows}) > 1:
+        tables["batches"] = batches(run)
+        _draw_batches(run, page.with_name(f"{page.stem}_batches.png"))
     text = (
         page.read_text(encoding="utf-8")
         if page.exists()

@@ -16,10 +16,14 @@ __all__ = [
     "RANDOM",
     "accuracies",
     "batches",
+    "bounds",
     "by_recipe",
     "family",
     "figures",
     "judged",
+    "longer",
+    "mean",
+    "not_above",
     "random_of",
 ]
 
@@ -75,6 +79,21 @@ def bounds(rows: Sequence[Row], key: str) -> tuple[float, float]:
     return min(row[f"{key}_low"] for row in rows), max(row[f"{key}_high"] for row in rows)
 
 
+def above(own: Sequence[Row], base: Sequence[Row], key: str) -> int:
+    """Of how many seeds the interval lies above those of all random encoders."""
+    return sum(row[f"{key}_low"] > bounds(base, key)[1] for row in own)
+
+
+def not_above(rows: Sequence[Row]) -> list[str]:
+    """Recipes of which some seed is not above the random encoders beside them, or did not run to its end."""
+    of, seeds = by_recipe(rows), Counter(row["recipe"] for row in rows)
+
+    def falls_short(name: str) -> bool:
+        return above(of.get(name, []), of.get(random_of(name), []), judged(name)) < seeds[name]
+
+    return [name for name in seeds if not name.startswith(RANDOM) and random_of(name) in of and falls_short(name)]
+
+
 def accuracies(rows: Sequence[Row]) -> str:
     """A line for each recipe: of how many seeds the interval lies above all those of random encoders, and accuracies.
 
@@ -93,8 +112,7 @@ def accuracies(rows: Sequence[Row]) -> str:
         key = judged(name)
         base = [] if is_random else of.get(random_of(name), [])
         low, high = bounds(own, key)
-        ceiling = bounds(base, key)[1] if base else math.nan
-        above = f"{sum(row[f'{key}_low'] > ceiling for row in own)} of {seeds[name]}" if base else ""
+        share = f"{above(own, base, key)} of {seeds[name]}" if base else ""
         how = "kNN" if key == "knn" else f"probe, layer {_layers(own)}"
         lines.append(
             [
@@ -103,7 +121,7 @@ def accuracies(rows: Sequence[Row]) -> str:
                 f"{mean(own, key):.1%}",
                 f"{low:.1%} to {high:.1%}",
             ]
-            + ["" if not base else f"{mean(base, key):.1%}", above]
+            + ["" if not base else f"{mean(base, key):.1%}", share]
             + [f"{mean(own, measure):.1%}" for measure in ("knn", "linear", "few_labels")]
         )
     return "\n\n".join(filter(None, [_markdown(lines), ends(rows)]))
@@ -159,6 +177,45 @@ def batches(sizes: dict[int, Sequence[Row]]) -> str:
             + [change, *(f"{row['effective_rank']:.1f}" if "effective_rank" in row else "" for row in own)]
         )
     return "\n\n".join([_markdown(lines), *filter(None, map(ends, sizes.values()))])
+
+
+def longer(usual: Sequence[Row], more: Sequence[Row]) -> str:
+    """A line for each recipe that some seed of is not above random encoders: what becomes of it with more steps.
+
+    Args:
+        usual: With random encoders among them.
+        more: Of the same images, with more steps.
+    """
+    before, after = by_recipe(usual), by_recipe(more)
+    seeds = [Counter(row["recipe"] for row in rows) for rows in (usual, more)]
+    lines = [
+        [
+            "recipe",
+            "judged by",
+            "accuracy",
+            "seeds above",
+            "with more steps",
+            "bounds",
+            "random, at most",
+            "seeds above",
+        ]
+    ]
+    for name in (name for name in before if name in not_above(usual) and name in after):
+        key, base = judged(name), before[random_of(name)]
+        low, high = bounds(after[name], key)
+        lines.append(
+            [
+                f"`{name}`",
+                "kNN" if key == "knn" else "probe",
+                f"{mean(before[name], key):.1%}",
+                f"{above(before[name], base, key)} of {seeds[0][name]}",
+                f"{mean(after[name], key):.1%}",
+                f"{low:.1%} to {high:.1%}",
+                f"{bounds(base, key)[1]:.1%}",
+                f"{above(after[name], base, key)} of {seeds[1][name]}",
+            ]
+        )
+    return "\n\n".join(filter(None, [_markdown(lines), ends(more)]))
 
 
 def ends(rows: Sequence[Row]) -> str:

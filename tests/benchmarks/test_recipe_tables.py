@@ -3,7 +3,7 @@
 import pytest
 
 from benchmarks.recipe_page import write_page
-from benchmarks.recipe_tables import accuracies, batches, by_recipe, figures
+from benchmarks.recipe_tables import accuracies, batches, by_recipe, figures, longer, not_above
 
 
 def row(recipe: str, seed: int = 0, knn: float = 0.5, layer: float | None = None, size: int = 256, **more):
@@ -51,6 +51,18 @@ def test_a_run_without_an_end_counts_and_is_listed(end):
     assert cells(batches(sizes))["swav"]["32"] == end
 
 
+def test_recipes_that_are_not_above_are_shown_with_more_steps():
+    lost = {"data": "cifar10", "batch_size": 256, "recipe": "vicreg", "seed": 0, "ended": "collapse"}
+    usual = [row("simclr", 0, 0.5), row("simclr", 1, 0.32), row("nce", knn=0.5), row("byol", knn=0.3), lost, *RANDOM]
+    assert not_above(usual) == ["simclr", "byol", "vicreg"]
+    assert not_above(usual[:-2]) == []  # there is nothing to be above of
+    more = [row("simclr", 0, 0.5, size=32), row("simclr", 1, 0.4, size=32), row("nce", knn=0.6, size=32)]
+    lines = longer(usual, more).splitlines()
+    assert [line.strip("| ").split(" | ") for line in lines[2:]] == [
+        ["`simclr`", "kNN", "41.0%", "1 of 2", "45.0%", "39.0% to 51.0%", "32.0%", "2 of 2"]
+    ]
+
+
 def test_recipes_are_in_the_order_of_what_they_are_judged_by():
     rows = [
         *RANDOM,
@@ -78,13 +90,13 @@ def test_batches_shrink_from_the_largest_to_the_smallest():
 def test_the_page_keeps_its_text_and_gets_its_tables(tmp_path):
     page = tmp_path / "recipes.md"
     rows = [row("simclr", alignment=0.1), *RANDOM]
-    marks = [f"<!-- cifar10 256 {name} -->\nold\n<!-- end -->" for name in ("accuracies", "figures")]
+    marks = [f"<!-- cifar10 {name} -->\nold\n<!-- end -->" for name in ("accuracies", "figures")]
     page.write_text("Before.\n" + "\nBetween.\n".join(marks) + "\nAfter.\n")
-    write_page(page, {("cifar10", 256): rows})
+    write_page(page, {"cifar10": rows, "clothing": []}, {256: rows, 32: []}, {})
     text = page.read_text()
     assert all(word in text for word in ("Before.", "Between.", "After.", accuracies(rows), figures(rows)))
     assert "old" not in text
-    assert (tmp_path / "recipes_cifar10_256.png").exists()
+    assert (tmp_path / "recipes_cifar10.png").exists()
     page.write_text(marks[0])
-    with pytest.raises(SystemExit, match="add the marks <!-- cifar10 256 figures -->"):
-        write_page(page, {("cifar10", 256): rows})
+    with pytest.raises(SystemExit, match="add the marks <!-- cifar10 figures -->"):
+        write_page(page, {"cifar10": rows}, {}, {})
