@@ -38,7 +38,7 @@ def save(
         pool: The training images.
         policies: Kind of view -> policy.
         models: Folder that receives the weights, the card and pretext.onnx.
-        reports: Folder that receives the curves, what went wrong, and the pictures that the task draws.
+        reports: Folder that receives the curves, what went wrong, and pictures of the curves and what the task draws.
 
     Raises:
         PipelineError: The pretext task's graph does not compute what torch computes.
@@ -48,9 +48,9 @@ def save(
         write_pretext_graph(task, card, pool, folder / "pretext.onnx")
     with atomic_folder(reports) as folder:
         write_curves(history, folder)
-        write_picture(history, folder / "curves.png")
         write_json(folder / "warnings.json", history.warnings)
         (folder / "pictures").mkdir()
+        write_picture(history, folder / "pictures" / "curves.png")
         some = np.arange(min(_DRAWN, len(pool)))
         with torch.no_grad():
             views = inputs(task, policies, torch.from_numpy(pool.images(some)), pool.ids[some], card.seed, 0)

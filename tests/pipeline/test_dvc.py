@@ -32,6 +32,7 @@ PRODUCTS = [
     "reports/export/export.json",
     "reports/augment/metrics.json",
     "reports/pretrain/metrics.json",
+    "reports/pretrain/pictures/curves.png",
     "reports/export/metrics.json",
     "reports/linear_eval/metrics.json",
     "reports/linear_eval/clusters.csv",
