@@ -155,7 +155,8 @@ def batches(sizes: dict[int, Sequence[Row]]) -> str:
     Args:
         sizes: Size of a batch -> rows.
     """
-    of = {size: {row["recipe"]: row for row in rows if row["seed"] == 0} for size, rows in sizes.items()}
+    sizes = {size: [row for row in rows if row["seed"] == 0] for size, rows in sizes.items()}
+    of = {size: {row["recipe"]: row for row in rows} for size, rows in sizes.items()}
     most, least = max(sizes), min(sizes)
     names = dict.fromkeys(name for rows in sizes.values() for name in by_recipe(rows) if not name.startswith(RANDOM))
     lines = [
@@ -180,42 +181,34 @@ def batches(sizes: dict[int, Sequence[Row]]) -> str:
 
 
 def longer(usual: Sequence[Row], more: Sequence[Row]) -> str:
-    """A line for each recipe that some seed of is not above random encoders: what becomes of it with more steps.
+    """A line for each recipe that some seed of is not above random encoders: what becomes of it in more steps.
 
     Args:
         usual: With random encoders among them.
         more: Of the same images, with more steps.
     """
     before, after = by_recipe(usual), by_recipe(more)
-    seeds = [Counter(row["recipe"] for row in rows) for rows in (usual, more)]
-    lines = [
-        [
-            "recipe",
-            "judged by",
-            "accuracy",
-            "seeds above",
-            "with more steps",
-            "bounds",
-            "random, at most",
-            "seeds above",
-        ]
-    ]
-    for name in (name for name in before if name in not_above(usual) and name in after):
+    seeds, more_seeds = (Counter(row["recipe"] for row in rows) for rows in (usual, more))
+    names = [name for name in not_above(usual) if name in more_seeds]
+    budget = "{epochs} epochs in batches of {batch_size}".format_map(more[0])
+    lines = [["recipe", "judged by", "accuracy", "seeds above", budget, "bounds", "random, at most", "seeds above"]]
+    for name in names:
         key, base = judged(name), before[random_of(name)]
-        low, high = bounds(after[name], key)
+        was, now = before.get(name, []), after.get(name, [])
         lines.append(
             [
                 f"`{name}`",
                 "kNN" if key == "knn" else "probe",
-                f"{mean(before[name], key):.1%}",
-                f"{above(before[name], base, key)} of {seeds[0][name]}",
-                f"{mean(after[name], key):.1%}",
-                f"{low:.1%} to {high:.1%}",
+                f"{mean(was, key):.1%}" if was else "",
+                f"{above(was, base, key)} of {seeds[name]}",
+                f"{mean(now, key):.1%}" if now else "",
+                "{:.1%} to {:.1%}".format(*bounds(now, key)) if now else "",
                 f"{bounds(base, key)[1]:.1%}",
-                f"{above(after[name], base, key)} of {seeds[1][name]}",
+                f"{above(now, base, key)} of {more_seeds[name]}",
             ]
         )
-    return "\n\n".join(filter(None, [_markdown(lines), ends(more)]))
+    lost = ends([row for row in more if row["recipe"] in names])
+    return "\n\n".join(filter(None, [_markdown(lines), lost]))
 
 
 def ends(rows: Sequence[Row]) -> str:

@@ -7,7 +7,8 @@ docs/recipes.jsonl, and one that is there already is not run again; several of t
 and a page elsewhere.
 
 Small batches take more steps for as many images; the learning rate falls with the root of their size, as suits AdamW.
-Recipes that are not above the random encoder with all seeds are run with more steps as well.
+Recipes that are not above the random encoder with all seeds are run with more steps as well: of CIFAR-10 in smaller
+batches, of clothing over more epochs.
 
 What is measured of `pretrain`: images seen a second of processor time of the whole stage, its start and its graph
 included, with one thread, so that other programs disturb it little; and its peak memory, that of the libraries
@@ -19,7 +20,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
-from functools import cache, partial
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -55,7 +56,8 @@ USUAL = {"cifar10": Budget(5, 256, 3), "clothing": Budget(20, 128, 3)}
 BATCHES = {size: Budget(USUAL["cifar10"].epochs, size, 1) for size in (512, 256, 32)}
 """Of CIFAR-10."""
 LONGER = {"cifar10": Budget(5, 32, 3), "clothing": Budget(60, 128, 1)}
-"""1,325 and 1,380 steps, for what is not above a random encoder with the usual ones."""
+"""1,325 and 1,380 steps, for what is not above a random encoder after the usual ones: of the same images of CIFAR-10 in
+smaller batches, of the few of clothing by seeing each more often."""
 OWN: dict[str, dict[str, Any]] = {
     **{name: {"backbone": backbone} for name, backbone in BACKBONES.items()},
     "flip": {"pretext_task": {"view": "upright"}},
@@ -94,9 +96,10 @@ def stage(project: Path, name: str) -> Row:
     return used
 
 
-def trained(project: Path, store: Path, recipe: str, seed: int, epochs: int) -> Row:
+def trained(project: Path, store: Path, recipe: str, seed: int, epochs: int, on_collapse: str = "stop") -> Row:
     usual = load(ROOT / "params.yaml").pretrain.model_dump(mode="json", include={"backbone", "pretext_task"})
-    change(project, pretrain={**usual, "recipe": recipe, "seed": seed, **OWN.get(recipe, {})})
+    own = {"recipe": recipe, "seed": seed, "on_collapse": on_collapse, **OWN.get(recipe, {})}
+    change(project, pretrain={**usual, **own})
     used = stage(project, "pretrain")
     stage(project, "export")
     size = load(project / "params.yaml").pretrain.batch_size
@@ -141,6 +144,7 @@ def measure(
     epochs, batch, _ = budget
     if not wanted:
         return
+    made_by = commit()
     with tempfile.TemporaryDirectory() as temporary:
         project = Path(temporary) / "project"
         last: str | None = None
@@ -157,8 +161,8 @@ def measure(
             try:
                 if recipe.startswith(RANDOM):
                     like = recipe.removeprefix(RANDOM).removeprefix(", ") or "simclr"
-                    if last is None or random_of(last) != recipe:  # all the rest was there already
-                        trained(project, store, like, seed, epochs)
+                    if last is None or random_of(last) != recipe:  # all the rest was there already, or ended
+                        trained(project, store, like, seed, epochs, on_collapse="warn")
                         last = like
                     found = random(project, store, seed)
                 else:
@@ -167,15 +171,17 @@ def measure(
             except ConfigError as refused:
                 found = {"refused": str(refused)}
             except PipelineError as ended:
-                found = {"ended": str(ended)}
-            keep({**of, "commit": commit(), **found})
+                found = {"ended": str(ended).partition("\nThe run ends here")[0]}
+            keep({**of, "commit": made_by, **found})
 
 
-@cache
 def commit() -> str:
-    """Of which the rows are."""
-    words = ["git", "describe", "--always", "--dirty"]
-    return subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()
+    """Of which the code is; with a plus if it has been changed since, other than by rows and pages in docs/."""
+
+    def git(*words: str) -> str:
+        return subprocess.run(["git", *words], cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()
+
+    return git("rev-parse", "--short", "HEAD") + ("+" if git("status", "--porcelain", "--", ".", ":!docs") else "")
 
 
 def given(rows: Sequence[Row], data: str, budget: Budget) -> list[Row]:
@@ -203,6 +209,13 @@ def main(
     only: Sequence[str],
 ) -> None:
     """Run what is missing in the rows, on the images in FOLDER, and bring the page up to date."""
+    runs = [
+        (name, budget)
+        for name, budget in [*USUAL.items(), *(("cifar10", budget) for budget in BATCHES.values()), *LONGER.items()]
+        if data in (None, name) and epochs in (None, budget.epochs) and batch_size in (None, budget.batch_size)
+    ]
+    if not runs:
+        raise click.UsageError("there is no such budget of --data, --epochs and --batch-size")
     rows = [json.loads(line) for line in kept.read_text().splitlines()] if kept.exists() else []
 
     def keep(row: Row) -> None:
@@ -210,20 +223,12 @@ def main(
         with kept.open("a") as out:
             out.write(json.dumps(rows[-1]) + "\n")
 
-    def bring(name: str, budget: Budget, recipes: Sequence[str]) -> None:
-        asked = (data in (None, name), epochs in (None, budget.epochs), batch_size in (None, budget.batch_size))
-        if all(asked):
-            some = [recipe for recipe in recipes if recipe in (only or RECIPES)]
-            most = min(budget.seeds, seeds or budget.seeds)
-            wanted = missing(given(rows, name, budget), some, most, budget == USUAL[name])
-            measure(folder, name, budget, wanted, keep)
-
-    for name, budget in USUAL.items():
-        bring(name, budget, RECIPES)
-    for budget in BATCHES.values():
-        bring("cifar10", budget, RECIPES)
-    for name, budget in LONGER.items():
-        bring(name, budget, not_above(given(rows, name, USUAL[name])))
+    for name, budget in runs:
+        recipes = not_above(given(rows, name, USUAL[name])) if budget == LONGER[name] else RECIPES
+        some = [recipe for recipe in recipes if recipe in (only or RECIPES)]
+        most = min(budget.seeds, seeds or budget.seeds)
+        wanted = missing(given(rows, name, budget), some, most, beside=budget == USUAL[name])
+        measure(folder, name, budget, wanted, keep)
     write_page(
         page,
         {name: given(rows, name, budget) for name, budget in USUAL.items()},

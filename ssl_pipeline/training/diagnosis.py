@@ -73,8 +73,8 @@ def report(run: Run, done: int, troubles: Sequence[str], on_collapse: Literal["s
         found = "\n".join(ends)
         raise CollapsedError(
             f"step {step}: {found}\n"
-            f"The run ends here; {picture} shows its curves. With pretrain.on_collapse: warn, or other bounds in "
-            "pretrain.collapse, it goes on from its checkpoint; with any other remedy it starts anew."
+            f"The run ends here; {picture} shows its curves. With pretrain.on_collapse: warn it goes on from its "
+            "checkpoint; another remedy starts it anew."
         )
 
 
@@ -148,6 +148,6 @@ def _collapsed_encoder(row: Row, bounds: CollapseBounds) -> list[Collapse]:
             "(pretrain.precision: fp32), images that hardly differ (look at data/augmented/preview.png); with a "
             "contrastive loss too few negatives (raise pretrain.batch_size) or a temperature that does not suit "
             "(pretrain.loss: {temperature: ...}; 0.1 to 0.5 is usual). If these embeddings are what you want, lower "
-            "the bounds in pretrain.collapse."
+            "the bounds in pretrain.collapse, which lets it go on from its checkpoint."
         )
     ]

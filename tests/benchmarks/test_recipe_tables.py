@@ -7,7 +7,15 @@ from benchmarks.recipe_tables import accuracies, batches, by_recipe, figures, lo
 
 
 def row(recipe: str, seed: int = 0, knn: float = 0.5, layer: float | None = None, size: int = 256, **more):
-    found = {"data": "cifar10", "batch_size": size, "recipe": recipe, "seed": seed, "effective_rank": 9.0, **more}
+    found = {
+        "data": "cifar10",
+        "epochs": 5,
+        "batch_size": size,
+        "recipe": recipe,
+        "seed": seed,
+        "effective_rank": 9.0,
+        **more,
+    }
     for name, value in {"knn": knn, "linear": knn, "layer": layer}.items():
         found |= {} if value is None else {name: value, f"{name}_low": value - 0.01, f"{name}_high": value + 0.01}
     return found | {"few_labels": 0.2, "uniformity": -1.0, "homogeneity": 0.3, "completeness": 0.2}
@@ -57,9 +65,16 @@ def test_recipes_that_are_not_above_are_shown_with_more_steps():
     assert not_above(usual) == ["simclr", "byol", "vicreg"]
     assert not_above(usual[:-2]) == []  # there is nothing to be above of
     more = [row("simclr", 0, 0.5, size=32), row("simclr", 1, 0.4, size=32), row("nce", knn=0.6, size=32)]
-    lines = longer(usual, more).splitlines()
-    assert [line.strip("| ").split(" | ") for line in lines[2:]] == [
-        ["`simclr`", "kNN", "41.0%", "1 of 2", "45.0%", "39.0% to 51.0%", "32.0%", "2 of 2"]
+    ended = {"epochs": 5, "batch_size": 32, "seed": 0, "ended": "collapse"}
+    more += [row("vicreg", 0, 0.4, size=32), ended | {"recipe": "byol"}, ended | {"recipe": "nce", "seed": 1}]
+    head, _, *lines = longer(usual, more).splitlines()
+    assert "| 5 epochs in batches of 32 |" in head
+    assert lines == [
+        "| `simclr` | kNN | 41.0% | 1 of 2 | 45.0% | 39.0% to 51.0% | 32.0% | 2 of 2 |",
+        "| `byol` | kNN | 30.0% | 0 of 1 |  |  | 32.0% | 0 of 1 |",
+        "| `vicreg` | kNN |  | 0 of 1 | 40.0% | 39.0% to 41.0% | 32.0% | 1 of 1 |",
+        "",
+        "- `byol`, batches of 32, seed 0, ended: collapse",
     ]
 
 
