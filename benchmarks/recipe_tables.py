@@ -194,7 +194,7 @@ def longer(usual: Sequence[Row], more: Sequence[Row]) -> str:
     """
     before, after = by_recipe(usual), by_recipe(more)
     seeds, more_seeds = (Counter(row["recipe"] for row in rows) for rows in (usual, more))
-    names = [name for name in not_above(usual) if name in more_seeds]
+    names = [name for name in dict.fromkeys([*after, *more_seeds]) if name in not_above(usual)]
     budget = "{epochs} epochs in batches of {batch_size}".format_map(more[0])
     against = ["random, at most", "seeds above", "above start"]
     lines = [["recipe", "judged by", "accuracy", "seeds above", budget, "bounds", *against]]

@@ -72,8 +72,8 @@ def test_recipes_that_are_not_above_are_shown_with_more_steps():
     assert "| 5 epochs in batches of 32 |" in head
     assert lines == [
         "| `simclr` | kNN | 41.0% | 1 of 2 | 45.0% | 39.0% to 51.0% | 32.0% | 2 of 2 | 2 of 2 |",
-        "| `byol` | kNN | 30.0% | 0 of 1 |  |  | 32.0% | 0 of 1 | 0 of 1 |",
         "| `vicreg` | kNN |  | 0 of 1 | 40.0% | 39.0% to 41.0% | 32.0% | 1 of 1 | 1 of 1 |",
+        "| `byol` | kNN | 30.0% | 0 of 1 |  |  | 32.0% | 0 of 1 | 0 of 1 |",
         "",
         "- `byol`, batches of 32, seed 0, ended: collapse",
     ]
