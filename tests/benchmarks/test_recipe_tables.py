@@ -33,7 +33,8 @@ RANDOM = [row("random encoder", seed, 0.30 + 0.01 * seed, 0.40, best_layer="last
 
 def test_a_seed_is_above_where_its_interval_is_above_those_of_all_random_encoders():
     rows = [row("simclr", 0, 0.325), row("simclr", 1, 0.335), row("rotation", 0, 0.2, 0.45, best_layer=2), *RANDOM]
-    found = cells(accuracies(rows))
+    found = cells(accuracies([*rows, row("byol", 0, 0.31)]))
+    assert found["byol"]["above start"] == "0 of 1"
     assert found["simclr"]["seeds above"] == "1 of 2"  # random ones end at 32 %
     assert found["simclr"]["above start"] == "2 of 2"  # that of the first at 31 %
     assert found["simclr"]["accuracy"] == "33.0%"
@@ -99,6 +100,7 @@ def test_figures_are_means_over_the_seeds_of_which_they_were_measured():
 
 def test_batches_shrink_from_the_largest_to_the_smallest():
     sizes = {size: [row("simclr", 0, accuracy, size=size)] for size, accuracy in ((512, 0.4), (256, 0.41), (32, 0.43))}
+    sizes[32].append(row("simclr", 1, 0.5, size=32))  # of another seed
     found = cells(batches(sizes))["simclr"]
     assert (found["512"], found["32"], found["512 to 32"]) == ("40.0%", "43.0%", "+3.0")
 
