@@ -146,7 +146,8 @@ class Colorization(PretextTask):
         side = images.shape[2] // 4
         if hidden.shape[2] < side:
             hidden = F.interpolate(hidden, size=(side, side), mode="bilinear")
-        return self.classify(hidden)  # type: ignore[no-any-return]
+        logits: Tensor = self.classify(hidden)
+        return logits
 
 
 @hookimpl

@@ -46,7 +46,8 @@ class Flip(PretextTask):
 
     def predict(self, images: Tensor) -> Tensor:
         """Probabilities (N, 4) of no flip, a horizontal one (left and right), a vertical one, and both."""
-        return self.head(self.encoder(images)).softmax(dim=1)  # type: ignore[no-any-return]
+        probabilities: Tensor = self.head(self.encoder(images)).softmax(dim=1)
+        return probabilities
 
 
 @hookimpl

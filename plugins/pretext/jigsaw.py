@@ -84,7 +84,8 @@ class Jigsaw(PretextTask):
     def predict(self, images: Tensor) -> Tensor:
         """Probabilities (N, K) of the permutations, of tiles in their own order, which is the first one."""
         embeddings = self.tiling.encode(self.encoder, images)
-        return self.head(embeddings.flatten(1)).softmax(dim=1)  # type: ignore[no-any-return]
+        probabilities: Tensor = self.head(embeddings.flatten(1)).softmax(dim=1)
+        return probabilities
 
 
 @lru_cache(maxsize=4)

@@ -70,7 +70,8 @@ class RelativePatch(PretextTask):
         """Logits (N, 8, 8) for embeddings (N, 9, D)."""
         around = embeddings[:, _AROUND]
         pairs = torch.cat([embeddings[:, _MIDDLE, None].expand_as(around), around], dim=2)
-        return self.head(pairs.flatten(0, 1)).unflatten(0, pairs.shape[:2])  # type: ignore[no-any-return]
+        logits: Tensor = self.head(pairs.flatten(0, 1)).unflatten(0, pairs.shape[:2])
+        return logits
 
 
 @hookimpl

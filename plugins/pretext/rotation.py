@@ -44,7 +44,8 @@ class Rotation(PretextTask):
 
     def predict(self, images: Tensor) -> Tensor:
         """Probabilities (N, 4) of 0, 90, 180 and 270 degrees, counter-clockwise."""
-        return self.head(self.encoder(images)).softmax(dim=1)  # type: ignore[no-any-return]
+        probabilities: Tensor = self.head(self.encoder(images)).softmax(dim=1)
+        return probabilities
 
 
 @hookimpl

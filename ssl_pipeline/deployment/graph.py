@@ -52,9 +52,11 @@ class PixelsToEnergy(nn.Module):
         given = [first] if second is None else [first, second]
         fitted = [fit(images, self.size, self.resize, self.background) for images in given]
         if isinstance(self.energy_head, ImageEnergyHead):
-            return self.energy_head(self.encoder, *fitted)  # type: ignore[no-any-return]
-        embeddings = self.encoder(torch.cat(fitted))  # (2N, D): one pass halves the graph
-        return self.energy_head(*embeddings.unflatten(0, (2, -1)).unbind(0))  # type: ignore[no-any-return]
+            energies: Tensor = self.energy_head(self.encoder, *fitted)
+        else:
+            embeddings = self.encoder(torch.cat(fitted))  # (2N, D): one pass halves the graph
+            energies = self.energy_head(*embeddings.unflatten(0, (2, -1)).unbind(0))
+        return energies
 
 
 class PixelsToProbabilities(nn.Module):

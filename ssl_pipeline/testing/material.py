@@ -82,7 +82,8 @@ class SmallBackbone(Backbone):
 
     def forward(self, images: Tensor) -> Tensor:
         """Normalised images (N, 3, S, S) to (N, 16)."""
-        return self.head(self.maps(images)[-1])  # type: ignore[no-any-return]
+        embeddings: Tensor = self.head(self.maps(images)[-1])
+        return embeddings
 
     def maps(self, images: Tensor) -> list[Tensor]:
         """After each convolution: (N, 8, S / 2, S / 2), (N, 16, S / 4, S / 4)."""
@@ -190,7 +191,8 @@ class _TwoViews(PretextTask):
     def _embedded(self, views: Views) -> Tensor:
         """Embeddings (N, 2, D)."""
         images = views["global"]
-        return self.encoder(images.flatten(0, 1)).reshape(len(images), 2, -1)  # type: ignore[no-any-return]
+        embeddings: Tensor = self.encoder(images.flatten(0, 1)).reshape(len(images), 2, -1)
+        return embeddings
 
     def predict(self, images: Tensor) -> Tensor:
         """Unit-norm embeddings (N, D)."""
