@@ -55,10 +55,17 @@ class IndexRow(NamedTuple):
 
 
 class Labels(NamedTuple):
-    """The labels of a split: `labels` (n,) int64 indexes `classes`, with -1 for an image without a label."""
+    """What is known of the images of a split besides their pixels.
+
+    Attributes:
+        classes: Names of the classes of the whole store, sorted.
+        labels: (n,) int64, each an index of `classes`, or -1 for an image without a label.
+        groups: (n,) int64, equal for images of one group; an image without a group is a group of its own.
+    """
 
     classes: tuple[str, ...]
     labels: npt.NDArray[np.int64]
+    groups: npt.NDArray[np.int64]
 
 
 class Original(NamedTuple):
@@ -161,7 +168,10 @@ def read_labels(store: Path, name: SplitName) -> Labels:
     rows = read_index(store)
     classes = tuple(sorted({row.label for row in rows} - {""}))
     numbers = {label: number for number, label in enumerate(classes)} | {"": -1}
-    return Labels(classes, np.array([numbers[row.label] for row in rows if row.split == name], np.int64))
+    mine = [row for row in rows if row.split == name]
+    named: dict[str, int] = {}
+    groups = [named.setdefault(row.group, number) if row.group else number for number, row in enumerate(mine)]
+    return Labels(classes, np.array([numbers[row.label] for row in mine], np.int64), np.array(groups, np.int64))
 
 
 def read_originals(store: Path) -> list[Original]:

@@ -34,9 +34,9 @@ _BATCH = 256  # images that are in memory at a time
 
 def labelled(store: Path, name: SplitName) -> Labelled:
     """The labelled images of a split; there may be none."""
-    labels = read_labels(store, name).labels
+    _, labels, groups = read_labels(store, name)
     rows = np.flatnonzero(labels >= 0)
-    return Labelled(open_split(store, name), rows, labels[rows])
+    return Labelled(open_split(store, name), rows, labels[rows], groups[rows])
 
 
 def sample(images: Sized, count: int) -> Positions:

@@ -41,11 +41,13 @@ class Labelled:
         split: Where the images are.
         rows: (n,) int64 rows of the split.
         labels: (n,) int64 class numbers.
+        groups: (n,) int64, equal for images of one group (a track, a patient); chance draws groups, not images.
     """
 
     split: Split
     rows: Array
     labels: Array
+    groups: Array
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -61,7 +63,7 @@ class Labelled:
 
     def subset(self, positions: Array) -> "Labelled":
         """The images at positions (m,) in [0, n)."""
-        return Labelled(self.split, self.rows[positions], self.labels[positions])
+        return Labelled(self.split, self.rows[positions], self.labels[positions], self.groups[positions])
 
 
 @dataclass(frozen=True)

@@ -138,10 +138,18 @@ def test_classes_mean_the_same_in_every_split(tmp_path: Path) -> None:
     write_index(tmp_path, reversed(ROWS))
     assert sorted(read_index(tmp_path)) == sorted(ROWS)
     for split, expected in (("train", [1, -1]), ("val", []), ("test", [0])):
-        classes, labels = read_labels(tmp_path, split)  # type: ignore[arg-type]
+        classes, labels, _ = read_labels(tmp_path, split)  # type: ignore[arg-type]
         assert classes == ("ant", "dog")
         assert labels.dtype == np.int64
         assert labels.tolist() == expected
+
+
+def test_groups_are_numbered_and_an_image_without_one_is_alone(tmp_path: Path) -> None:
+    groups = ["g", "", "h", "g", ""]
+    write_index(tmp_path, [IndexRow(f"{n}", f"{n}.png", "", "train", group, 8, 8, n) for n, group in enumerate(groups)])
+    first, alone, second, again, alone_too = read_labels(tmp_path, "train").groups
+    assert first == again
+    assert len({first, alone, second, alone_too}) == 4
 
 
 @pytest.mark.parametrize("text", ["", "id,path\n", HEADER + "a,b,c,train,e,f,g,h\n", HEADER + "a,b,c,x,e,1,1,1\n"])

@@ -23,7 +23,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Labelled]:
     for name, part in PARTS.items():
         rows = np.arange(part.stop - part.start)
         write_split(store / name, rows.astype(np.uint64), [images[part]], 8)
-        found[name] = Labelled(open_split(store, name), rows, Y[part])
+        found[name] = Labelled(open_split(store, name), rows, Y[part], rows)
     return found
 
 

@@ -64,7 +64,8 @@ def test_budgets_beyond_what_is_there_are_all_of_it(budgets, expected):
 
 def data(train, test, classes):
     def part(labels):
-        return Labelled(Split("x", 8, IDS, (0, 0, 0), (1, 1, 1), "", ()), np.arange(len(labels)), np.array(labels, int))
+        split, rows = Split("x", 8, IDS, (0, 0, 0), (1, 1, 1), "", ()), np.arange(len(labels))
+        return Labelled(split, rows, np.array(labels, int), rows)
 
     return Data(part(train), part([]), part(test), classes)
 

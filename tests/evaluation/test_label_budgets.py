@@ -61,7 +61,8 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Data:
     for name, part in (("train", slice(40)), ("val", slice(40, 64)), ("test", slice(64, 154))):
         ids = np.sort(hash64("digit", keep[part]))
         write_split(store / name, ids, [images[part]], 8)
-        parts[name] = Labelled(open_split(store, name), np.arange(len(ids)), y[keep[part]].astype(np.int64))
+        rows = np.arange(len(ids))
+        parts[name] = Labelled(open_split(store, name), rows, y[keep[part]].astype(np.int64), rows)
     return Data(**parts, classes=("zero", "one", "two"))
 
 
@@ -98,7 +99,7 @@ def reference(data: Data) -> tuple[Study, list[Outcome]]:
 def relabelled(part: Labelled, keep: np.ndarray) -> Labelled:
     """The part with wrong labels wherever it is not kept; each class has as many images as before."""
     wrong = np.where(np.isin(np.arange(len(part)), keep), part.labels, (part.labels + 1) % 3)
-    return Labelled(part.split, part.rows, wrong)
+    return Labelled(part.split, part.rows, wrong, part.groups)
 
 
 def test_every_arm_meets_every_budget_and_draw_on_as_many_images(reference):

@@ -38,7 +38,7 @@ class Forgetful(Backbone):
 
 def part(store: Path, name: str, images: np.ndarray, labels: np.ndarray) -> Labelled:
     write_split(store / name, np.arange(len(images), dtype=np.uint64), [images], images.shape[1])
-    return Labelled(open_split(store, name), np.arange(len(images)), labels)
+    return Labelled(open_split(store, name), np.arange(len(images)), labels, np.arange(len(images)))
 
 
 def bright_or_dark(store: Path, name: str, count: int) -> Labelled:

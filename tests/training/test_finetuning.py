@@ -40,7 +40,7 @@ def digits(make_pool: Callable[..., Split]) -> Callable[..., Labelled]:
         split = make_pool(400)
         labels = load_digits().target[:400]  # the pool's images are in the order of the data set
         rows = np.flatnonzero(labels < classes)[:count]
-        return Labelled(split, rows, labels[rows])
+        return Labelled(split, rows, labels[rows], rows)
 
     return make
 
