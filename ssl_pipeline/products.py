@@ -1,6 +1,7 @@
 """Writing products whole: a temporary name beside the target, then a rename. A reader never sees half a file."""
 
 import contextlib
+import errno
 import hashlib
 import json
 import os
@@ -12,7 +13,52 @@ from typing import Any
 
 from ssl_pipeline.errors import PipelineError
 
-__all__ = ["atomic_file", "atomic_folder", "digest", "read_json", "require", "sha256", "write_json"]
+__all__ = ["atomic_file", "atomic_folder", "digest", "disk_trouble", "read_json", "require", "sha256", "write_json"]
+
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_CLOSED = {errno.EROFS, errno.EACCES, errno.EPERM}
+_NOTHING_LEFT = 2**16  # bytes; a disk with less is full
+
+
+def disk_trouble(error: OSError, path: Path | None = None) -> PipelineError | None:
+    """What to tell the user of a disk that is full or may not be written to; None where an error is of another kind.
+
+    Some libraries report a write that failed without its cause. While the unfinished file is still there, the space
+    that is left on its disk tells.
+
+    Args:
+        error: What was raised.
+        path: The product that was being written, where that is known.
+    """
+    if error.errno in _CLOSED:
+        where = error.filename or path or "A file in the folder of params.yaml"
+        return PipelineError(
+            f"{where} cannot be read or written ({error.strerror}): give this user access to it, or work in another "
+            "folder, then run this again. Nothing was half-written."
+        )
+    unexplained = error.errno is None and path is not None and _free(path.parent) < _NOTHING_LEFT
+    if error.errno in _FULL or unexplained:
+        where = path or error.filename or "A product"
+        return PipelineError(
+            f"{where} could not be written, because the disk is full ({error.strerror or error}): make room, then run "
+            "this again. Nothing was half-written, and what was finished before is kept."
+        )
+    return None
+
+
+def _free(folder: Path) -> int:
+    return shutil.disk_usage(folder).free
+
+
+@contextlib.contextmanager
+def _disk_trouble_is_told(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        trouble = disk_trouble(error, path)
+        if trouble is None:
+            raise
+        raise trouble from error
 
 
 @contextlib.contextmanager
@@ -21,11 +67,12 @@ def atomic_file(path: Path) -> Iterator[Path]:
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        yield temporary
-        temporary.chmod(0o644)  # some libraries write for the owner only
-        with temporary.open("rb") as file:  # a rename must not overtake the bytes
-            os.fsync(file.fileno())
-        temporary.replace(path)
+        with _disk_trouble_is_told(path):
+            yield temporary
+            temporary.chmod(0o644)  # some libraries write for the owner only
+            with temporary.open("rb") as file:  # a rename must not overtake the bytes
+                os.fsync(file.fileno())
+            temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -37,9 +84,10 @@ def atomic_folder(path: Path) -> Iterator[Path]:
     temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent))
     temporary.chmod(0o755)  # mkdtemp's 0700 would stay with the product
     try:
-        yield temporary
-        shutil.rmtree(path, ignore_errors=True)
-        temporary.rename(path)
+        with _disk_trouble_is_told(path):
+            yield temporary
+            shutil.rmtree(path, ignore_errors=True)
+            temporary.rename(path)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 

@@ -9,6 +9,7 @@ import click
 
 from ssl_pipeline.config import Config, load
 from ssl_pipeline.errors import PipelineError
+from ssl_pipeline.products import disk_trouble
 
 __all__ = ["stage"]
 
@@ -36,9 +37,18 @@ def guarded(action: Callable[[], None]) -> int:
     try:
         action()
     except PipelineError as error:
-        click.echo(f"error: {error}", err=True)
-        return error.exit_code
+        return _tell(error)
+    except OSError as error:
+        trouble = disk_trouble(error)
+        if trouble is None:
+            raise
+        return _tell(trouble)
     except KeyboardInterrupt as interrupt:
         click.echo(str(interrupt) or "interrupted; nothing was half-written", err=True)
         return 130
     return 0
+
+
+def _tell(error: PipelineError) -> int:
+    click.echo(f"error: {error}", err=True)
+    return error.exit_code

@@ -180,9 +180,8 @@ def save_model(folder: Path, encoder: nn.Module, energy_head: nn.Module | None, 
 def save_weights(path: Path, state: Mapping[str, Tensor]) -> None:
     """Write tensors as safetensors, from whatever device and memory format."""
     with atomic_file(path) as temporary:
-        safetensors.torch.save_file(
-            {name: value.detach().cpu().contiguous() for name, value in state.items()}, temporary
-        )
+        tensors = {name: value.detach().cpu().contiguous() for name, value in state.items()}
+        temporary.write_bytes(safetensors.torch.save(tensors))  # its own save_file hides why a write failed
 
 
 def read_card(folder: Path, stage: str = "pretrain") -> ModelCard:
