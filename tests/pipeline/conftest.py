@@ -1,5 +1,6 @@
 """A copy of the project in which the whole pipeline has run once, on few epochs."""
 
+import os
 import shutil
 import subprocess
 from collections.abc import Callable
@@ -21,6 +22,11 @@ IDENTITY = {
     for role in ("AUTHOR", "COMMITTER")
     for key, value in (("NAME", "Tester"), ("EMAIL", "tester@example.com"))
 }
+
+NETWORK_LOG = "network.log"
+"""Beside the finished project: which Python processes ran, and what network they tried to reach."""
+
+WATCH = Path(__file__).parent / "watch"
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 
@@ -57,8 +63,9 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("finished") / "project"
     copy_project(folder)
     change(folder, **QUICK)
-    run = command(folder)
-    git(run)
+    git(command(folder))
+    watched = os.pathsep.join([str(WATCH), *filter(None, [os.environ.get("PYTHONPATH")])])
+    run = command(folder, PYTHONPATH=watched, NETWORK_LOG=str(folder.parent / NETWORK_LOG))
     run("dvc", "repro", "-q")
     return folder
 

@@ -1,0 +1,23 @@
+"""Python imports this at its start where it lies on PYTHONPATH: notes each attempt to reach a network, by any process."""
+
+import os
+import sys
+from typing import Any
+
+_LOG = os.environ["NETWORK_LOG"]
+_EVENTS = {"socket.connect", "socket.sendto", "socket.getaddrinfo", "socket.gethostbyname"}
+
+
+def _note(line: str) -> None:
+    with open(_LOG, "a", encoding="utf-8") as file:
+        file.write(f"{line}\n")
+
+
+def _watch(event: str, arguments: tuple[Any, ...]) -> None:
+    address = arguments[-1] if event in ("socket.connect", "socket.sendto") else arguments[0]
+    if event in _EVENTS and not (event == "socket.connect" and isinstance(address, str | bytes)):  # those are local
+        _note(f"{event} {address} by {' '.join(sys.argv)}")
+
+
+_note(f"watching {' '.join(sys.orig_argv[1:])}")
+sys.addaudithook(_watch)
