@@ -13,7 +13,17 @@ from typing import Any
 
 from ssl_pipeline.errors import PipelineError
 
-__all__ = ["atomic_file", "atomic_folder", "digest", "disk_trouble", "read_json", "require", "sha256", "write_json"]
+__all__ = [
+    "atomic_file",
+    "atomic_folder",
+    "digest",
+    "disk_trouble",
+    "disk_trouble_is_told",
+    "read_json",
+    "require",
+    "sha256",
+    "write_json",
+]
 
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _CLOSED = {errno.EROFS, errno.EACCES, errno.EPERM}
@@ -51,7 +61,8 @@ def _free(folder: Path) -> int:
 
 
 @contextlib.contextmanager
-def _disk_trouble_is_told(path: Path) -> Iterator[None]:
+def disk_trouble_is_told(path: Path) -> Iterator[None]:
+    """Turn what a full or closed disk raises into a `PipelineError`; `path` is the product that is being written."""
     try:
         yield
     except OSError as error:
@@ -67,7 +78,7 @@ def atomic_file(path: Path) -> Iterator[Path]:
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        with _disk_trouble_is_told(path):
+        with disk_trouble_is_told(path):
             yield temporary
             temporary.chmod(0o644)  # some libraries write for the owner only
             with temporary.open("rb") as file:  # a rename must not overtake the bytes
@@ -84,7 +95,7 @@ def atomic_folder(path: Path) -> Iterator[Path]:
     temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent))
     temporary.chmod(0o755)  # mkdtemp's 0700 would stay with the product
     try:
-        with _disk_trouble_is_told(path):
+        with disk_trouble_is_told(path):
             yield temporary
             shutil.rmtree(path, ignore_errors=True)
             temporary.rename(path)

@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 
+from ssl_pipeline.products import disk_trouble_is_told
 from ssl_pipeline.progress import say
 from ssl_pipeline.training.monitors import DivergedError
 from ssl_pipeline.training.precision import Precision
@@ -46,14 +47,17 @@ class Checkpoints:
         buffer = io.BytesIO()
         torch.save(content, buffer)
         temporary = self.folder / "checkpoint.tmp"
-        with temporary.open("wb") as file:
-            file.write(_MAGIC + hashlib.sha256(buffer.getbuffer()).digest())
-            file.write(buffer.getbuffer())
-            file.flush()
-            os.fsync(file.fileno())
-        if self.path.exists():
-            self.path.replace(self.previous)
-        temporary.replace(self.path)
+        try:
+            with disk_trouble_is_told(self.path), temporary.open("wb") as file:
+                file.write(_MAGIC + hashlib.sha256(buffer.getbuffer()).digest())
+                file.write(buffer.getbuffer())
+                file.flush()
+                os.fsync(file.fileno())
+            if self.path.exists():
+                self.path.replace(self.previous)
+            temporary.replace(self.path)
+        finally:
+            temporary.unlink(missing_ok=True)
         _sync(self.folder)
 
     def load(self) -> State | None:

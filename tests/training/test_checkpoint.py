@@ -1,11 +1,13 @@
 """Checkpoints: whole or not there, found by their own run only, checked when read."""
 
+import errno
 import os
 import pickle
 
 import pytest
 import torch
 
+from ssl_pipeline.errors import PipelineError
 from ssl_pipeline.training.checkpoint import Checkpoints, environment
 from ssl_pipeline.training.monitors import CollapsedError, DivergedError
 from ssl_pipeline.training.precision import Precision
@@ -146,3 +148,16 @@ def test_they_are_kept_until_the_run_is_done_or_beyond_hope(checkpoints, outcome
         with pytest.raises(outcome):
             block()
     assert checkpoints.folder.exists() == left
+
+
+def test_a_full_disk_keeps_the_last_one_and_leaves_no_litter(checkpoints, monkeypatch):
+    checkpoints.save(state(1))
+
+    def full(descriptor):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(PipelineError, match=r"checkpoint.pt could not be written, because the disk is full"):
+        checkpoints.save(state(2))
+    assert checkpoints.load()["steps"] == 1
+    assert [path.name for path in checkpoints.folder.iterdir()] == ["checkpoint.pt"]
