@@ -7,11 +7,12 @@ Values have no defaults here: params.yaml states them all, with a comment each. 
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from ssl_pipeline.augment.policy import Policy
 from ssl_pipeline.errors import ConfigError
+from ssl_pipeline.validation import Checked, explain
+from ssl_pipeline.yaml_file import read_yaml
 
 __all__ = [
     "AugmentConfig",
@@ -27,7 +28,7 @@ __all__ = [
 
 Fraction = Annotated[float, Field(ge=0.0, lt=1.0)]
 Positive = Annotated[float, Field(gt=0.0)]
-Seed = Annotated[int, Field(ge=0)]
+Seed = Annotated[int, Field(ge=0, lt=2**31)]
 Channel = Annotated[int, Field(ge=0, le=255)]
 
 
@@ -40,12 +41,6 @@ def _number_or(word: str) -> BeforeValidator:
         raise ValueError(f"must be a whole number of 1 or more, or '{word}'")
 
     return BeforeValidator(check)
-
-
-class Section(BaseModel):
-    """A part of params.yaml."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class Choice(BaseModel):
@@ -66,7 +61,7 @@ class Choice(BaseModel):
         return dict(self.model_extra or {})
 
 
-class AugmentConfig(Section):
+class AugmentConfig(Checked):
     """From images to a store of equal canvases, and what views are made of them."""
 
     source: Choice
@@ -89,7 +84,7 @@ class AugmentConfig(Section):
         return self
 
 
-class Optimizer(Section):
+class Optimizer(Checked):
     """How weights move."""
 
     name: Literal["adamw", "sgd", "lars"]
@@ -99,14 +94,14 @@ class Optimizer(Section):
     trust_coefficient: Positive
 
 
-class CollapseBounds(Section):
+class CollapseBounds(Checked):
     """Bounds of embeddings past which a run has collapsed; see `ssl_pipeline.training.diagnosis`."""
 
     min_embedding_std: Annotated[float, Field(ge=0.0)]
     min_effective_rank: Annotated[float, Field(ge=0.0)]
 
 
-class PretrainConfig(Section):
+class PretrainConfig(Checked):
     """Learning without labels."""
 
     recipe: str
@@ -134,7 +129,7 @@ class PretrainConfig(Section):
         return self
 
 
-class ExportConfig(Section):
+class ExportConfig(Checked):
     """The backbone as one ONNX file."""
 
     layer: Annotated[Literal["last"] | int, _number_or("last")]
@@ -142,14 +137,14 @@ class ExportConfig(Section):
     opset: Annotated[int, Field(ge=18, le=23)]
 
 
-class Knn(Section):
+class Knn(Checked):
     """Weighted nearest neighbours (Wu et al. 2018, 1805.01978, section 3.4)."""
 
     k: Annotated[int, Field(ge=1)]
     temperature: Positive
 
 
-class Clusters(Section):
+class Clusters(Checked):
     """k-means of the exported embeddings; see `ssl_pipeline.evaluation.clustering`."""
 
     images: Annotated[int, Field(ge=2)]
@@ -157,7 +152,7 @@ class Clusters(Section):
     view: str
 
 
-class LinearEvalConfig(Section):
+class LinearEvalConfig(Checked):
     """Probes on the exported, frozen features, and their clusters."""
 
     seed: Seed
@@ -167,7 +162,7 @@ class LinearEvalConfig(Section):
     clusters: Clusters
 
 
-class FinetuneConfig(Section):
+class FinetuneConfig(Checked):
     """Label budgets: what the pretrained weights are worth."""
 
     seed: Seed
@@ -182,7 +177,7 @@ class FinetuneConfig(Section):
     epochs: Annotated[int, Field(ge=1)]
 
 
-class Config(Section):
+class Config(Checked):
     """The whole of params.yaml."""
 
     augment: AugmentConfig
@@ -198,54 +193,10 @@ def load(path: Path) -> Config:
     Raises:
         ConfigError: One line for each mistake, each naming its key.
     """
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise ConfigError(f"{path} does not exist: run this in the folder that holds params.yaml.") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path} is not valid YAML: {error}") from error
+    content = read_yaml(path)
     if not isinstance(content, dict):
         raise ConfigError(f"{path} must hold the sections {', '.join(Config.model_fields)}.")
     try:
         return Config.model_validate(content)
     except ValidationError as error:
         raise ConfigError("\n".join(f"{path}: {line}" for line in explain(error, Config))) from error
-
-
-def explain(error: ValidationError, model: type[BaseModel]) -> list[str]:
-    """One line per mistake: key, what is wrong, what was found; for an unknown key the nearest known one."""
-    from difflib import get_close_matches
-
-    lines = []
-    for item in error.errors():
-        key = ".".join(str(part) for part in item["loc"])
-        if item["type"] == "extra_forbidden":
-            known = _siblings(model, item["loc"])
-            near = get_close_matches(str(item["loc"][-1]), known, n=1)
-            hint = f" Did you mean '{near[0]}'?" if near else f" Known keys: {', '.join(known)}." if known else ""
-            lines.append(f"{key}: unknown key.{hint}")
-        elif item["type"] == "missing":
-            lines.append(f"{key}: missing; add it.")
-        else:
-            found = "" if isinstance(item["input"], dict) else f" (found {item['input']!r})"
-            message = item["msg"].removeprefix("Value error, ")
-            lines.append(f"{key}: {message}{found}" if key else message)
-    return lines
-
-
-def _siblings(model: type[BaseModel], location: tuple[int | str, ...]) -> list[str]:
-    """The keys known where an unknown one was found, by walking the models along its location."""
-    current: Any = model
-    for part in location[:-1]:
-        fields = getattr(current, "model_fields", {})
-        if part not in fields:  # a key of a mapping, such as a kind of view: its value's model is the mapping's
-            continue
-        candidates = [fields[part].annotation]
-        while candidates:
-            candidate = candidates.pop()
-            if isinstance(candidate, type) and issubclass(candidate, BaseModel):
-                current = candidate
-                break
-            candidates.extend(getattr(candidate, "__args__", ()))
-            candidates.extend(getattr(candidate, "__metadata__", ()) and [candidate.__origin__])
-    return list(getattr(current, "model_fields", {}))

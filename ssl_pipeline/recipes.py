@@ -5,9 +5,10 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from ssl_pipeline.config import Choice, PretrainConfig, explain
+from ssl_pipeline.config import Choice, PretrainConfig
 from ssl_pipeline.errors import ConfigError
 from ssl_pipeline.registry import Registry
+from ssl_pipeline.validation import explain
 
 __all__ = ["Recipe", "resolve"]
 

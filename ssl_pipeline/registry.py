@@ -14,13 +14,14 @@ from difflib import get_close_matches
 from typing import Any
 
 import pluggy
-from pydantic import BaseModel, ConfigDict, ValidationError, create_model
+from pydantic import BaseModel, ValidationError, create_model
 
 from ssl_pipeline import hookspecs
-from ssl_pipeline.config import Choice, explain
+from ssl_pipeline.config import Choice
 from ssl_pipeline.errors import ConfigError
 from ssl_pipeline.hookspecs import GROUP
 from ssl_pipeline.types import Factory
+from ssl_pipeline.validation import Checked, explain
 
 __all__ = ["KINDS", "Entry", "Failure", "Registry"]
 
@@ -188,4 +189,4 @@ def schema(factory: Factory) -> type[BaseModel]:
             continue
         default = ... if parameter.default is parameter.empty else parameter.default
         fields[name] = (hints.get(name, Any), default)
-    return create_model("Options", __config__=ConfigDict(extra="forbid", allow_inf_nan=False), **fields)
+    return create_model("Options", __base__=Checked, **fields)

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from ssl_pipeline.config import Config, load
-from ssl_pipeline.errors import PipelineError
+from ssl_pipeline.errors import PipelineError, shown
 from ssl_pipeline.products import disk_trouble
 
 __all__ = ["stage"]
@@ -50,5 +50,6 @@ def guarded(action: Callable[[], None]) -> int:
 
 
 def _tell(error: PipelineError) -> int:
-    click.echo(f"error: {error}", err=True)
+    lines = str(error).split("\n")  # with names of files and values in them: strangers' text
+    click.echo("error: " + "\n".join(shown(line, 2000) for line in lines), err=True)
     return error.exit_code

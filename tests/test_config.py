@@ -82,6 +82,17 @@ def test_the_shipped_parameters_are_valid_and_every_value_has_a_comment_or_its_p
         ("export.layer", "first", "export.layer: must be a whole number of 1 or more, or 'last' (found 'first')"),
         ("pretrain.on_collapse", "ignore", "pretrain.on_collapse: Input should be 'stop' or 'warn' (found 'ignore')"),
         ("export", None, "export: Input should be a valid dictionary"),
+        ("pretrain.seed", True, "pretrain.seed: must be a number (found True)"),
+        (
+            "pretrain.seed",
+            "yes",
+            "pretrain.seed: Input should be a valid integer, unable to parse string as an integer",
+        ),
+        ("pretrain.seed", 2**31, "pretrain.seed: Input should be less than 2147483648"),
+        ("pretrain.optimizer.momentum", False, "pretrain.optimizer.momentum: must be a number (found False)"),
+        ("augment.views.global.rotation", {"p": True, "degrees": 3}, "rotation.p: must be a number (found True)"),
+        ("pretrain.recipe_size", "x" * 10**5, "pretrain.recipe_size: Input should be 'embedded' or 'paper' (found 'xx"),
+        ("x\x1b[31m" * 10**4, 1, "unknown key"),
     ],
 )
 def test_a_mistake_is_named(tmp_path: Path, content: dict[str, Any], keys: str, value: Any, expected: str):
@@ -95,6 +106,8 @@ def test_a_mistake_is_named(tmp_path: Path, content: dict[str, Any], keys: str, 
     assert expected in str(caught.value)
     assert str(tmp_path / "params.yaml") in str(caught.value)
     assert len(str(caught.value).splitlines()) == 1
+    assert len(str(caught.value)) < len(str(tmp_path)) + 400
+    assert str(caught.value).isprintable()
     assert caught.value.exit_code == 2
 
 
@@ -105,6 +118,14 @@ def test_all_mistakes_are_told_at_once(tmp_path: Path, content: dict[str, Any]):
         load(write(tmp_path, content))
     assert len(str(caught.value).splitlines()) == 2
     assert "export.opset: missing; add it." in str(caught.value)
+
+
+def test_very_many_mistakes_are_counted(tmp_path: Path, content: dict[str, Any]):
+    content["export"] |= {f"key{number}": 0 for number in range(500)}
+    with pytest.raises(ConfigError) as caught:
+        load(write(tmp_path, content))
+    assert len(str(caught.value).splitlines()) == 21
+    assert str(caught.value).endswith("and 480 more mistakes")
 
 
 @pytest.mark.parametrize(
@@ -122,8 +143,8 @@ def test_a_missing_file_is_named(tmp_path: Path):
         load(tmp_path / "params.yaml")
 
 
-def test_yaml_s_strings_that_are_numbers_are_numbers(tmp_path: Path, content: dict[str, Any]):
-    content["pretrain"]["optimizer"]["learning_rate"] = "1e-3"  # PyYAML reads 1e-3 as a string
+def test_numbers_in_quotes_are_numbers(tmp_path: Path, content: dict[str, Any]):
+    content["pretrain"]["optimizer"]["learning_rate"] = "1e-3"
     assert load(write(tmp_path, content)).pretrain.optimizer.learning_rate == 1e-3
 
 

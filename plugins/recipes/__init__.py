@@ -4,15 +4,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from ssl_pipeline import hookimpl
 from ssl_pipeline.types import Register
+from ssl_pipeline.yaml_file import read_yaml
 
 
 def read(path: Path) -> dict[str, Any]:
     """A recipe's parts."""
-    content: dict[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8"))
+    content: dict[str, Any] = read_yaml(path)
     return content
 
 

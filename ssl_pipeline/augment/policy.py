@@ -7,10 +7,11 @@ mapping from kinds to policies. This module imports no torch: it is part of the 
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from ssl_pipeline.errors import PipelineError
 from ssl_pipeline.products import read_json
+from ssl_pipeline.validation import Checked
 
 __all__ = ["Policies", "Policy", "read_policies"]
 
@@ -18,10 +19,8 @@ Probability = Annotated[float, Field(ge=0.0, le=1.0)]
 Strength = Annotated[float, Field(ge=0.0, le=1.0)]
 
 
-class Operation(BaseModel):
+class Operation(Checked):
     """One operation; `p` is the probability that a view receives it. 0 turns it off, and so does leaving it out."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     p: Probability
 
@@ -85,10 +84,8 @@ class GaussianNoise(Operation):
     std: Annotated[float, Field(ge=0, le=1)]
 
 
-class Policy(BaseModel):
+class Policy(Checked):
     """One kind of view: its size and its operations, in the order of application."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     size: Annotated[int, Field(ge=4, le=1024)]
     random_resized_crop: RandomResizedCrop | None = None
@@ -111,10 +108,8 @@ class Policy(BaseModel):
         return self.model_copy(update=unused)
 
 
-class Policies(BaseModel):
+class Policies(Checked):
     """policy.json: the kinds of views, and how images became canvases, as later stages need to know it."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     canvas: int
     resize: Literal["squash", "crop", "letterbox"]

@@ -1,0 +1,64 @@
+"""Values that people write, checked: what is wrong is told by its key, in lines of bounded length."""
+
+from difflib import get_close_matches
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, ValidationError, ValidatorFunctionWrapHandler, field_validator
+
+from ssl_pipeline.errors import shown
+
+__all__ = ["Checked", "explain"]
+
+MAX_LINES = 20  # of mistakes
+
+
+class Checked(BaseModel):
+    """Values that are set once: no unknown key, no infinity, and no true or false where a number is wanted."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    @field_validator("*", mode="wrap")
+    @classmethod
+    def _true_is_not_one(cls, value: Any, handler: ValidatorFunctionWrapHandler) -> Any:
+        result = handler(value)
+        if isinstance(value, bool) and isinstance(result, int | float) and not isinstance(result, bool):
+            raise ValueError("must be a number")
+        return result
+
+
+def explain(error: ValidationError, model: type[BaseModel]) -> list[str]:
+    """One line per mistake: key, what is wrong, what was found; for an unknown key the nearest known one."""
+    lines = []
+    for item in error.errors():
+        key = shown(".".join(shown(str(part), 60) for part in item["loc"]), 200)
+        if item["type"] == "extra_forbidden":
+            known = _siblings(model, item["loc"])
+            near = get_close_matches(str(item["loc"][-1])[:100], known, n=1)
+            hint = f" Did you mean '{near[0]}'?" if near else f" Known keys: {', '.join(known)}." if known else ""
+            lines.append(f"{key}: unknown key.{hint}")
+        elif item["type"] == "missing":
+            lines.append(f"{key}: missing; add it.")
+        else:
+            found = "" if isinstance(item["input"], dict) else f" (found {shown(repr(item['input']), 80)})"
+            message = shown(item["msg"].removeprefix("Value error, "), 500)
+            lines.append(f"{key}: {message}{found}" if key else message)
+    more = len(lines) - MAX_LINES
+    return lines if more <= 0 else [*lines[:MAX_LINES], f"and {more} more mistakes"]
+
+
+def _siblings(model: type[BaseModel], location: tuple[int | str, ...]) -> list[str]:
+    """The keys known where an unknown one was found, by walking the models along its location."""
+    current: Any = model
+    for part in location[:-1]:
+        fields = getattr(current, "model_fields", {})
+        if part not in fields:  # a key of a mapping, such as a kind of view: its value's model is the mapping's
+            continue
+        candidates = [fields[part].annotation]
+        while candidates:
+            candidate = candidates.pop()
+            if isinstance(candidate, type) and issubclass(candidate, BaseModel):
+                current = candidate
+                break
+            candidates.extend(getattr(candidate, "__args__", ()))
+            candidates.extend(getattr(candidate, "__metadata__", ()) and [candidate.__origin__])
+    return list(getattr(current, "model_fields", {}))

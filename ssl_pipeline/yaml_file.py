@@ -1,0 +1,143 @@
+"""Reading YAML as DVC reads it: version 1.2, in which `yes` is text, 012 is twelve and 1:30 is no number.
+
+Only what JSON could say as well is taken: mappings with keys of text, lists, text, numbers, true, false and null. Tags
+are refused and dates are text, so that nothing in a file runs code or means what its author did not write.
+"""
+
+import warnings
+from pathlib import Path
+from typing import Any
+
+from ruamel.yaml import YAML, YAMLError
+from ruamel.yaml.composer import Composer
+from ruamel.yaml.constructor import SafeConstructor
+from ruamel.yaml.error import MarkedYAMLError
+from ruamel.yaml.events import AliasEvent
+from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
+
+from ssl_pipeline.errors import ConfigError, shown
+
+__all__ = ["read_yaml"]
+
+MAX_BYTES = 200_000
+MAX_DEPTH = 40
+MAX_VALUES = 20_000
+"""In a file whose aliases are written out; a few nested ones can stand for more values than there is memory."""
+
+_TAG = "tag:yaml.org,2002:"
+
+
+def read_yaml(path: Path) -> Any:
+    """Read a YAML file.
+
+    Raises:
+        ConfigError: The file cannot be read or is not such YAML: one sentence of bounded length, with the line.
+    """
+    text = _text(path)
+    reader = YAML(typ="safe", pure=True)
+    reader.Composer, reader.Constructor = _Composer, _Constructor
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # an anchor that is used twice is legal; nothing else is warned of
+            return reader.load(text)
+    except _RefusedError as error:
+        raise ConfigError(f"{path}, line {error.line}: {error}.") from error
+    except MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        line = f", line {mark.line + 1}" if mark else ""
+        problem = shown(str(error.problem or error.context), 200)
+        raise ConfigError(f"{path}{line}: this is not valid YAML: {problem}.") from error
+    except YAMLError as error:
+        raise ConfigError(f"{path} is not valid YAML: {shown(str(error), 200)}.") from error
+
+
+def _text(path: Path) -> str:
+    """The file's text; a device or a pipe is not opened, since reading one may never end."""
+    if path.exists() and not path.is_file():
+        raise ConfigError(f"{path} is not a file: name a YAML file.")
+    try:
+        with path.open("rb") as file:
+            content = file.read(MAX_BYTES + 1)
+    except FileNotFoundError as error:
+        raise ConfigError(f"{path} does not exist: run this in the folder that holds {path.name}.") from error
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be read: {error.strerror}.") from error
+    if len(content) > MAX_BYTES:
+        raise ConfigError(f"{path} is larger than {MAX_BYTES:,} bytes: this cannot be the right file.")
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise ConfigError(f"{path}, line {line}: this is not UTF-8: save the file in that encoding.") from error
+
+
+class _RefusedError(Exception):
+    """Valid YAML that is not taken here."""
+
+    def __init__(self, problem: str, mark: Any):
+        super().__init__(problem)
+        self.line = mark.line + 1
+
+
+class _Composer(Composer):
+    """Makes a tree of nodes; refuses tags, repeated keys, and what is too deep or too much."""
+
+    def __init__(self, loader: Any = None):
+        super().__init__(loader=loader)
+        self.nesting = 0
+        self.values: dict[int, int] = {}  # of a finished node, by its id: how many values it stands for
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        event = self.parser.peek_event()
+        alias = isinstance(event, AliasEvent)
+        if not alias and event.ctag is not None and str(event.ctag) != "!":
+            tag = shown(str(event.ctag).replace(_TAG, "!!"), 60)
+            raise _RefusedError(f"a tag ({tag}) is not taken: write the value alone", event.start_mark)
+        if self.nesting == MAX_DEPTH:
+            raise _RefusedError(f"more than {MAX_DEPTH} levels are nested", event.start_mark)
+        self.nesting += 1
+        node = super().compose_node(parent, index)
+        self.nesting -= 1
+        if alias and id(node) not in self.values:
+            raise _RefusedError(f"the alias '*{shown(event.anchor, 60)}' holds itself", event.start_mark)
+        if isinstance(node, MappingNode):
+            _check_keys(node)
+        self.values[id(node)] = 1 + sum(self.values[id(child)] for child in _children(node))
+        if self.values[id(node)] > MAX_VALUES:
+            raise _RefusedError(f"this stands for more than {MAX_VALUES:,} values", event.start_mark)
+        return node
+
+
+def _children(node: Node) -> list[Node]:
+    if isinstance(node, MappingNode):
+        return [part for pair in node.value for part in pair]
+    return list(node.value) if isinstance(node, SequenceNode) else []
+
+
+def _check_keys(mapping: MappingNode) -> None:
+    """Refuse keys that are no text, and those that are there twice."""
+    lines: dict[str, int] = {}
+    for key, _ in mapping.value:
+        if not isinstance(key, ScalarNode) or str(key.ctag) not in (f"{_TAG}str", f"{_TAG}merge"):
+            found = shown(repr(key.value), 60) if isinstance(key, ScalarNode) else "a list or a mapping"
+            raise _RefusedError(f"a key must be text, and this one is {found}", key.start_mark)
+        if key.value in lines:
+            twice = f"the key '{shown(key.value, 60)}' is there twice, first in line {lines[key.value]}: keep one"
+            raise _RefusedError(twice, key.start_mark)
+        lines[key.value] = key.start_mark.line + 1
+
+
+class _Constructor(SafeConstructor):
+    """Makes values of nodes; what a number cannot be is told with its line."""
+
+    def construct_object(self, node: Any, deep: bool = False) -> Any:
+        try:
+            value = super().construct_object(node, deep)
+        except (ValueError, OverflowError) as error:
+            raise _RefusedError(f"{shown(node.value, 40)} cannot be read as a number", node.start_mark) from error
+        if isinstance(value, int) and not -(2**63) <= value < 2**63:
+            raise _RefusedError(f"the number {shown(node.value, 40)} is too large", node.start_mark)
+        return value
+
+
+_Constructor.add_constructor(f"{_TAG}timestamp", SafeConstructor.construct_yaml_str)
