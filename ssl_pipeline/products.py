@@ -1,7 +1,11 @@
-"""Writing products whole: a temporary name beside the target, then a rename. A reader never sees half a file."""
+"""Products: written whole, so that a reader never sees half a file, and read only if they are what was written.
+
+A stage that makes a file for a later one notes its digest in `digests.json` beside it (`record`); the later one opens
+the file through `verified`. A flipped bit, a lost end, a file of another run: each is told, and none is used.
+"""
 
 import contextlib
-import errno
+import functools
 import hashlib
 import json
 import os
@@ -11,65 +15,25 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from ssl_pipeline.disk import disk_trouble_is_told
 from ssl_pipeline.errors import PipelineError
 
 __all__ = [
     "atomic_file",
     "atomic_folder",
     "digest",
-    "disk_trouble",
-    "disk_trouble_is_told",
     "read_json",
+    "read_product",
+    "record",
     "require",
     "sha256",
+    "verified",
     "write_json",
+    "write_product",
 ]
 
-_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
-_CLOSED = {errno.EROFS, errno.EACCES, errno.EPERM}
-_NOTHING_LEFT = 2**16  # bytes; a disk with less is full
-
-
-def disk_trouble(error: OSError, path: Path | None = None) -> PipelineError | None:
-    """What to tell the user of a disk that is full or may not be written to; None where an error is of another kind.
-
-    Some libraries report a write that failed without its cause. While the unfinished file is still there, the space
-    that is left on its disk tells.
-
-    Args:
-        error: What was raised.
-        path: The product that was being written, where that is known.
-    """
-    if error.errno in _CLOSED:
-        where = error.filename or path or "A file in the folder of params.yaml"
-        return PipelineError(
-            f"{where} cannot be read or written ({error.strerror}): give this user access to it, or work in another "
-            "folder, then run this again. Nothing was half-written."
-        )
-    unexplained = error.errno is None and path is not None and _free(path.parent) < _NOTHING_LEFT
-    if error.errno in _FULL or unexplained:
-        where = path or error.filename or "A product"
-        return PipelineError(
-            f"{where} could not be written, because the disk is full ({error.strerror or error}): make room, then run "
-            "this again. Nothing was half-written, and what was finished before is kept."
-        )
-    return None
-
-
-def _free(folder: Path) -> int:
-    return shutil.disk_usage(folder).free
-
-
-@contextlib.contextmanager
-def disk_trouble_is_told(path: Path) -> Iterator[None]:
-    """Turn what a full or closed disk raises into a `PipelineError`; `path` is the product that is being written."""
-    try:
-        yield
-    except OSError as error:
-        trouble = disk_trouble(error, path)
-        if trouble is None:
-            raise
-        raise trouble from error
+DIGESTS = "digests.json"
+"""Name -> SHA-256 of the files of its folder that later stages read."""
 
 
 @contextlib.contextmanager
@@ -119,15 +83,63 @@ def require(path: Path, stage: str) -> Path:
 
 
 def read_json(path: Path, stage: str) -> Any:
-    """Read a JSON product of `stage`.
+    """Read a JSON file that `stage` made.
 
     Raises:
-        PipelineError: The file is missing or is not JSON.
+        PipelineError: The file is missing, cannot be read or is not JSON.
     """
     try:
         return json.loads(require(path, stage).read_text(encoding="utf-8"))
-    except json.JSONDecodeError as error:
+    except (ValueError, OSError, RecursionError) as error:  # of UTF-8 and of JSON: both are ValueErrors
         raise PipelineError(f"{path} is damaged ({error}): run `dvc repro --force {stage}`.") from error
+
+
+def record(path: Path) -> None:
+    """Note the digest of a file for `verified`; call this again after the file was changed on purpose."""
+    digests = path.with_name(DIGESTS)
+    known = json.loads(digests.read_text(encoding="utf-8")) if digests.exists() else {}
+    write_json(digests, dict(sorted({**known, path.name: sha256(path)}.items())))
+
+
+def verified(path: Path, stage: str) -> Path:
+    """Return the path of a file, which must be the one that `stage` wrote; a file is read once per process for that.
+
+    Raises:
+        PipelineError: The file or its digest is missing, or the file is another one.
+    """
+    known = read_json(require(path, stage).with_name(DIGESTS), stage)
+    try:
+        state = path.stat()
+        found = _sha256_of(path.resolve(), state.st_ino, state.st_size, state.st_mtime_ns)
+    except OSError as error:
+        raise PipelineError(f"{path} cannot be read ({error}): run `dvc repro --force {stage}`.") from error
+    if not isinstance(known, dict) or known.get(path.name) != found:
+        raise PipelineError(
+            f"{path} is damaged (it is not what the stage '{stage}' wrote: {DIGESTS} beside it has another digest): "
+            f"run `dvc repro --force {stage}`."
+        )
+    return path
+
+
+@functools.cache
+def _sha256_of(path: Path, *state: int) -> str:
+    """The digest of a file in a state (inode, size, time of change), so that each state is read once."""
+    return sha256(path)
+
+
+def write_product(path: Path, content: Any) -> None:
+    """Write JSON for a later stage, with its digest."""
+    write_json(path, content)
+    record(path)
+
+
+def read_product(path: Path, stage: str) -> Any:
+    """Read what `write_product` wrote.
+
+    Raises:
+        PipelineError: The file is missing, or is not what `stage` wrote.
+    """
+    return read_json(verified(path, stage), stage)
 
 
 def sha256(path: Path) -> str:

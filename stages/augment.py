@@ -14,7 +14,7 @@ def augment(config: Config) -> None:
     from ssl_pipeline.data.decode import Canvas
     from ssl_pipeline.data.ingest import Shares, ingest
     from ssl_pipeline.data.sources import open_source
-    from ssl_pipeline.products import atomic_folder, write_json
+    from ssl_pipeline.products import atomic_folder, write_json, write_product
     from ssl_pipeline.progress import say
 
     section, reports = config.augment, REPORTS / "augment"
@@ -24,7 +24,7 @@ def augment(config: Config) -> None:
     with atomic_folder(AUGMENTED) as folder:
         manifest = ingest(source, folder, canvas, shares, reports)
         resolved = {name: getattr(section, name) for name in Policies.model_fields}
-        write_json(folder / "policy.json", Policies.model_validate(resolved).model_dump(mode="json"))
+        write_product(folder / "policy.json", Policies.model_validate(resolved).model_dump(mode="json"))
         write_preview(folder / "store", section.views, section.seed, folder / "preview.png")
         for kind, policy in section.views.items():
             export_views(policy, section.canvas, folder / f"augment_{kind}.onnx")

@@ -8,8 +8,8 @@ from pathlib import Path
 import click
 
 from ssl_pipeline.config import Config, load
+from ssl_pipeline.disk import disk_trouble
 from ssl_pipeline.errors import PipelineError, shown
-from ssl_pipeline.products import disk_trouble
 
 __all__ = ["stage"]
 

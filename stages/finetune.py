@@ -16,13 +16,13 @@ def finetune(config: Config) -> None:
     from ssl_pipeline.evaluation.draws import obstacle, read_data
     from ssl_pipeline.evaluation.label_budgets import Study, view_policy
     from ssl_pipeline.models.rebuild import cut, load_encoder
-    from ssl_pipeline.products import atomic_folder, require
+    from ssl_pipeline.products import atomic_folder, verified
     from ssl_pipeline.progress import say
     from ssl_pipeline.training.precision import best_device, resolve
     from stages.reference import command
 
     section, registry, data = config.finetune, load_registry(), read_data(STORE)
-    whole, backbone = load_encoder(registry, PRETRAIN), require(EXPORT / "backbone.onnx", "export")
+    whole, backbone = load_encoder(registry, PRETRAIN), verified(EXPORT / "backbone.onnx", "export")
     encoder, card = cut(*whole, layer_of(read_metadata(open_session(backbone))["layer"]))
     policy = view_policy(read_policies(AUGMENTED / "policy.json").views, section.view, card.size)
     originals = read_originals(STORE)

@@ -1,15 +1,23 @@
 """Products are whole or not there."""
 
-import errno
-from collections.abc import Iterator
+from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import pytest
 
-from ssl_pipeline import products
 from ssl_pipeline.errors import PipelineError
-from ssl_pipeline.products import atomic_file, atomic_folder, digest, read_json, sha256, write_json
+from ssl_pipeline.products import (
+    atomic_file,
+    atomic_folder,
+    digest,
+    read_json,
+    read_product,
+    record,
+    sha256,
+    verified,
+    write_json,
+    write_product,
+)
 
 
 def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path):
@@ -60,44 +68,56 @@ def test_digests_are_sha256_and_do_not_depend_on_the_order_of_keys(tmp_path: Pat
     assert digest({"a": 1, "b": 2}) == digest({"b": 2, "a": 1}) != digest({"a": 1, "b": 3})
 
 
-@pytest.fixture
-def _files_of_64_kb_at_most() -> Iterator[None]:
-    """Let writes beyond that fail, as those on a full disk do."""
-    resource = pytest.importorskip("resource")
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (2**16, hard))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+def flip(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
 
 
-@pytest.mark.usefixtures("_files_of_64_kb_at_most")
-def test_a_full_disk_is_told_and_leaves_what_was_there(tmp_path: Path):
-    path = tmp_path / "folder"
-    with atomic_folder(path) as temporary:
-        (temporary / "old").touch()
-    with pytest.raises(PipelineError, match="folder could not be written, because"), atomic_folder(path) as temporary:
-        np.savez(temporary / "images.npz", images=np.zeros(2**16))
-    file = tmp_path / "file"
-    with pytest.raises(PipelineError, match="file could not be written, because"), atomic_file(file) as temporary:
-        temporary.write_bytes(bytes(2**17))
-    assert [item.name for item in tmp_path.rglob("*")] == ["folder", "old"]
+def truncate(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
 
 
-@pytest.mark.parametrize("free", [0, 2**30])
-def test_a_write_that_failed_without_a_cause_is_taken_for_a_full_disk_only_on_one(
-    free: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def swap(path: Path) -> None:
+    other = path.with_name("two.json" if path.name == "one.json" else "one.json")
+    other.rename(path.with_name("third"))
+    path.rename(other)
+    path.with_name("third").rename(path)
+
+
+def make_a_folder(path: Path) -> None:
+    path.unlink()
+    path.mkdir()
+
+
+@pytest.mark.parametrize("name", ["one.json", "two.json", "digests.json"])
+@pytest.mark.parametrize("damage", [flip, truncate, Path.unlink, swap, make_a_folder])
+def test_a_product_that_is_not_what_was_written_is_told_and_not_used(
+    damage: Callable[[Path], None], name: str, tmp_path: Path
 ):
-    def unexplained() -> None:
-        with atomic_file(tmp_path / "file"):
-            raise OSError("1000 requested and 12 written")
+    write_product(tmp_path / "one.json", {"a": 1})
+    write_product(tmp_path / "two.json", {"b": 2})
+    assert read_product(tmp_path / "one.json", "export") == {"a": 1}
+    assert verified(tmp_path / "two.json", "export") == tmp_path / "two.json"
+    damage(tmp_path / name)
+    with pytest.raises(PipelineError, match=r"(damaged|cannot be read|does not exist).*dvc repro (--force )?export"):
+        for path in ("one.json", "two.json"):
+            read_product(tmp_path / path, "export")
 
-    monkeypatch.setattr(products, "_free", lambda folder: free)
-    with pytest.raises(OSError if free else PipelineError, match="12 written"):
-        unexplained()
+
+def test_a_file_without_a_digest_is_not_used(tmp_path: Path):
+    write_product(tmp_path / "one.json", 1)
+    write_json(tmp_path / "two.json", 2)
+    with pytest.raises(PipelineError, match="two.json is damaged .it is not what the stage 'export' wrote"):
+        verified(tmp_path / "two.json", "export")
+    record(tmp_path / "two.json")
+    assert read_product(tmp_path / "two.json", "export") == 2
+    assert read_product(tmp_path / "one.json", "export") == 1
 
 
-@pytest.mark.parametrize("number", [errno.EROFS, errno.EACCES])
-def test_a_folder_that_may_not_be_written_to_is_named(number: int, tmp_path: Path):
-    told = "^models cannot be read or written .* give this user access"
-    with pytest.raises(PipelineError, match=told), atomic_file(tmp_path / "file"):
-        raise OSError(number, "not for you", "models")
+def test_json_that_is_no_text_is_damaged(tmp_path: Path):
+    (tmp_path / "a.json").write_bytes(b"\xff")
+    (tmp_path / "b.json").write_text("[" * 100_000)
+    for name in ("a.json", "b.json"):
+        with pytest.raises(PipelineError, match="damaged"):
+            read_json(tmp_path / name, "export")

@@ -10,7 +10,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, ValidationError, model_validator
 
 from ssl_pipeline.errors import PipelineError
-from ssl_pipeline.products import read_json
+from ssl_pipeline.products import read_product
 from ssl_pipeline.validation import Checked
 
 __all__ = ["Policies", "Policy", "read_policies"]
@@ -125,6 +125,6 @@ def read_policies(path: Path) -> Policies:
         PipelineError: It is missing or damaged.
     """
     try:
-        return Policies.model_validate(read_json(path, "augment"))
+        return Policies.model_validate(read_product(path, "augment"))
     except ValidationError as error:
         raise PipelineError(f"{path} is damaged ({error}): run `dvc repro --force augment`.") from error

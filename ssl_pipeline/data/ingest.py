@@ -28,7 +28,7 @@ from ssl_pipeline.data.splits import Content, Copy, assign, merge_copies
 from ssl_pipeline.data.store import SPLITS, IndexRow, Original, SplitName
 from ssl_pipeline.data.writer import SplitSummary, rows_per_block, write_index, write_originals, write_split
 from ssl_pipeline.errors import PipelineError
-from ssl_pipeline.products import atomic_file, write_json
+from ssl_pipeline.products import atomic_file, write_product
 from ssl_pipeline.progress import track
 
 __all__ = ["Shares", "ingest"]
@@ -116,7 +116,7 @@ def ingest(
         "settings": asdict(canvas) | asdict(shares),
         "source": dict(source.choice) | {"sha256": _fingerprint(files, found)},
     }
-    write_json(folder / "manifest.json", manifest)
+    write_product(folder / "manifest.json", manifest)
     return manifest
 
 

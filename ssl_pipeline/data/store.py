@@ -3,16 +3,18 @@
     store/train/  images-0000.npy ...  uint8 (n, canvas, canvas, 3), each shard of bounded size
                   ids.npy              uint64 (n,), the first eight bytes of each content's hash
                   split.json           n, canvas, mean, std, sha256
+                  digests.json         SHA-256 of each of these files
     store/val/, store/test/            the same; a split may be empty
     store/index.csv                    id, path, label, split, group, width, height, row
     store/originals.npz                some images at their own shapes, to check a deployed graph with
+    store/digests.json                 SHA-256 of index.csv and originals.npz
 
 Pretraining opens `store/train` and nothing else: labels and test images are in other files.
 """
 
 import csv
 import zipfile
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -20,7 +22,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ssl_pipeline.errors import PipelineError
-from ssl_pipeline.products import read_json, require
+from ssl_pipeline.products import read_product, verified
 
 __all__ = [
     "SPLITS",
@@ -87,6 +89,9 @@ class Split:
         mean: Of each channel over this split, in [0, 1].
         std: Likewise.
         sha256: Of the shards and ids.
+        shards: Arrays (m, canvas, canvas, 3) of n images in all.
+        files: The files of the shards, each of which is read whole and held against its digest before its first image
+            is given out; empty for shards that are in memory.
     """
 
     name: str
@@ -96,6 +101,8 @@ class Split:
     std: tuple[float, float, float]
     sha256: str
     shards: tuple[Images, ...]
+    files: tuple[Path, ...] = ()
+    _checked: set[int] = field(default_factory=set, init=False, repr=False, compare=False)
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -105,6 +112,7 @@ class Split:
 
         Raises:
             IndexError: A position is not in [0, n).
+            PipelineError: A shard is not what was written.
         """
         positions = np.asarray(positions)
         if len(positions) and not (positions.min() >= 0 and positions.max() < len(self)):
@@ -113,6 +121,9 @@ class Split:
         starts = np.cumsum([0, *(len(shard) for shard in self.shards)])
         owners = np.searchsorted(starts, positions, side="right") - 1
         for number in np.unique(owners):
+            if self.files and number not in self._checked:
+                verified(self.files[number], "augment")
+                self._checked.add(int(number))
             mine = owners == number
             gathered[mine] = self.shards[number][positions[mine] - starts[number]]
         return gathered
@@ -125,13 +136,14 @@ def open_split(store: Path, name: SplitName) -> Split:
         PipelineError: It is not there, or its files do not fit together.
     """
     folder = store / name
-    facts = read_json(folder / "split.json", "augment")
+    facts = read_product(folder / "split.json", "augment")
+    files = tuple(sorted(folder.glob("images-*.npy")))
     try:
-        ids = np.load(folder / "ids.npy")
-        shards = tuple(np.load(path, mmap_mode="r") for path in sorted(folder.glob("images-*.npy")))
+        ids = np.load(verified(folder / "ids.npy", "augment"))
+        shards = tuple(np.load(path, mmap_mode="r") for path in files)
         canvas = int(facts["canvas"])
         mean, std = tuple(facts["mean"]), tuple(facts["std"])
-        split = Split(name, canvas, ids, mean, std, facts["sha256"], shards)
+        split = Split(name, canvas, ids, mean, std, facts["sha256"], shards, files)
         fits = ids.dtype == np.uint64 and len(split) == facts["n"] == sum(map(len, shards))
         fits &= all(shard.dtype == np.uint8 and shard.shape[1:] == (canvas, canvas, 3) for shard in shards)
     except (OSError, ValueError, EOFError, KeyError, TypeError) as error:
@@ -147,7 +159,7 @@ def read_index(store: Path) -> list[IndexRow]:
     Raises:
         PipelineError: It is missing or damaged.
     """
-    path = require(store / "index.csv", "augment")
+    path = verified(store / "index.csv", "augment")
     try:
         with path.open(newline="", encoding="utf-8") as file:
             lines = csv.reader(file, strict=True)
@@ -176,7 +188,7 @@ def read_labels(store: Path, name: SplitName) -> Labels:
 
 def read_originals(store: Path) -> list[Original]:
     """Read the images that were kept at their own shapes, grey ones among them if there are any."""
-    path = require(store / "originals.npz", "augment")
+    path = verified(store / "originals.npz", "augment")
     try:
         with path.open("rb") as opened, np.load(opened) as file:
             places = list(zip(file["splits"].tolist(), file["rows"].tolist(), strict=True))

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ssl_pipeline.data.store import Images, IndexRow, Original
-from ssl_pipeline.products import write_json
+from ssl_pipeline.products import record, write_product
 
 __all__ = ["SplitSummary", "rows_per_block", "write_index", "write_originals", "write_split"]
 
@@ -59,8 +59,9 @@ def write_split(folder: Path, ids: npt.NDArray[np.uint64], blocks: Iterable[Imag
     sizes = [min(per_shard, len(ids) - start) for start in range(0, len(ids), per_shard)]
     pieces = _cut(blocks, sizes)
     for number, size in enumerate(sizes):
+        shard = folder / f"images-{number:04}.npy"
         # Plain writes, not a writable memory map: where the disk is full, these raise and a map dies of SIGBUS.
-        with (folder / f"images-{number:04}.npy").open("wb") as file:
+        with shard.open("wb") as file:
             header = {"descr": "|u1", "fortran_order": False, "shape": (size, canvas, canvas, 3)}
             np.lib.format.write_array_header_1_0(file, header)
             written = 0
@@ -71,7 +72,9 @@ def write_split(folder: Path, ids: npt.NDArray[np.uint64], blocks: Iterable[Imag
                 bytes_hash.update(content)
                 file.write(content)
                 written += len(piece)
+        record(shard)
     np.save(folder / "ids.npy", ids)
+    record(folder / "ids.npy")
     bytes_hash.update(ids.astype("<u8").tobytes())
     summary = statistics.summary()
     facts = {
@@ -81,7 +84,7 @@ def write_split(folder: Path, ids: npt.NDArray[np.uint64], blocks: Iterable[Imag
         "std": summary.std,
         "sha256": bytes_hash.hexdigest(),
     }
-    write_json(folder / "split.json", facts)
+    write_product(folder / "split.json", facts)
     return summary
 
 
@@ -91,6 +94,7 @@ def write_index(store: Path, rows: Iterable[IndexRow]) -> None:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(IndexRow._fields)
         writer.writerows(rows)
+    record(store / "index.csv")
 
 
 def write_originals(store: Path, originals: Sequence[Original]) -> None:
@@ -101,6 +105,7 @@ def write_originals(store: Path, originals: Sequence[Original]) -> None:
     }
     images = {f"{number:04}": original.image for number, original in enumerate(originals)}
     np.savez(store / "originals.npz", **images, **places)  # type: ignore[arg-type]
+    record(store / "originals.npz")
 
 
 def _cut(blocks: Iterable[Images], sizes: Sequence[int]) -> Iterator[Images]:

@@ -18,7 +18,7 @@ from ssl_pipeline.deployment.parity import canvas_agreement, verify
 from ssl_pipeline.models.encoder import Encoder
 from ssl_pipeline.models.heads import CosineEnergy
 from ssl_pipeline.models.rebuild import ModelCard, cut
-from ssl_pipeline.products import sha256
+from ssl_pipeline.products import record, sha256
 from ssl_pipeline.types import PretextTask
 
 __all__ = ["Evidence", "headline", "read_evidence", "release"]
@@ -90,6 +90,8 @@ def release(
     export_energy(encoder, head, card, energy, opset=section.opset)
     difference = verify_energy(energy, PixelsToEnergy(encoder, card, head).eval(), evidence.originals)
     separation = measure(energy, evidence.held_out, evidence.policies, next(iter(task.views)), head)
+    for path in (backbone, energy):
+        record(path)
     return {
         "parity": parity,
         "canvas_cosine": canvas_agreement(backbone, evidence.originals, evidence.canvases),

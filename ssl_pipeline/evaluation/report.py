@@ -26,7 +26,7 @@ from ssl_pipeline.evaluation.pictures import confusion
 from ssl_pipeline.evaluation.pool import choose
 from ssl_pipeline.models.rebuild import cut, load_encoder
 from ssl_pipeline.models.spread import effective_rank, embedding_std, uniformity
-from ssl_pipeline.products import atomic_file, atomic_folder, require, sha256, write_json
+from ssl_pipeline.products import atomic_file, atomic_folder, record, sha256, verified, write_json
 from ssl_pipeline.progress import say
 from ssl_pipeline.registry import Registry
 from ssl_pipeline.training.finetuning import Labelled
@@ -69,7 +69,7 @@ def linear_evaluation(
         PipelineError: A product is missing, the file changed while it was evaluated, or the probe's graph disagrees
             with the probe.
     """
-    evaluated = sha256(require(backbone, "export"))
+    evaluated = sha256(verified(backbone, "export"))
     session = open_session(backbone)
     embed: Embed = partial(run, session)
     train, val = labelled(store, "train"), labelled(store, "val")
@@ -151,6 +151,7 @@ def _write_probe(
         path = folder / "linear_probe.onnx"
         metadata = {"backbone_sha256": sha256(backbone), "strength": json.dumps(probe.strength)}
         append_classifier(backbone, probe.weight, probe.bias, classes, path, metadata)
+        record(path)
         some = np.arange(min(len(checked), 256))
         graph = extract(partial(run, open_session(path)), checked, some)
         difference = np.abs(graph - probe.predict_proba(extract(contestant.embed, checked, some))).max()

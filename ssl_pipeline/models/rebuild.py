@@ -6,18 +6,20 @@ from inspect import signature
 from pathlib import Path
 from typing import Literal
 
+import safetensors
 import safetensors.torch
 import torch
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, ValidationError
 from torch import Tensor, nn
 
 from ssl_pipeline.config import Choice
-from ssl_pipeline.errors import ConfigError, PipelineError
+from ssl_pipeline.errors import ConfigError, PipelineError, shown
 from ssl_pipeline.models.encoder import Encoder
-from ssl_pipeline.products import atomic_file, read_json, require, sha256, write_json
+from ssl_pipeline.products import atomic_file, read_product, record, sha256, verified, write_product
 from ssl_pipeline.recipes import Recipe
 from ssl_pipeline.registry import Registry
 from ssl_pipeline.types import Backbone, Loss, NegativeStrategy, Offer, PretextTask, ViewLoss
+from ssl_pipeline.validation import explain
 
 __all__ = [
     "ModelCard",
@@ -173,20 +175,31 @@ def save_model(folder: Path, encoder: nn.Module, energy_head: nn.Module | None, 
     if energy_head is not None:
         save_weights(folder / ENERGY_HEAD, energy_head.state_dict())
     card = card.model_copy(update={"weights_sha256": sha256(folder / ENCODER)})
-    write_json(folder / CARD, card.model_dump(mode="json"))
+    write_product(folder / CARD, card.model_dump(mode="json"))
     return card
 
 
 def save_weights(path: Path, state: Mapping[str, Tensor]) -> None:
-    """Write tensors as safetensors, from whatever device and memory format."""
+    """Write tensors as safetensors, from whatever device and memory format, and note the file's digest."""
     with atomic_file(path) as temporary:
         tensors = {name: value.detach().cpu().contiguous() for name, value in state.items()}
         temporary.write_bytes(safetensors.torch.save(tensors))  # its own save_file hides why a write failed
+    record(path)
 
 
 def read_card(folder: Path, stage: str = "pretrain") -> ModelCard:
-    """The card of a model folder that `stage` made."""
-    return ModelCard.model_validate(read_json(folder / CARD, stage))
+    """The card of a model folder that `stage` made.
+
+    Raises:
+        PipelineError: The card is missing, damaged, or that of another version.
+    """
+    try:
+        return ModelCard.model_validate(read_product(folder / CARD, stage))
+    except ValidationError as error:
+        reasons = "; ".join(explain(error, ModelCard))
+        raise PipelineError(
+            f"{folder / CARD} is of another version ({reasons}): run `dvc repro --force {stage}`."
+        ) from error
 
 
 def load_encoder(registry: Registry, folder: Path, stage: str = "pretrain") -> tuple[Encoder, ModelCard]:
@@ -196,13 +209,13 @@ def load_encoder(registry: Registry, folder: Path, stage: str = "pretrain") -> t
         PipelineError: The weights are missing, or are not those that the card describes.
     """
     card = read_card(folder, stage)
-    path = require(folder / ENCODER, stage)
+    path = verified(folder / ENCODER, stage)
     if sha256(path) != card.weights_sha256:
         raise PipelineError(f"{path} is not the file that {folder / CARD} describes: run `dvc repro --force {stage}`.")
     encoder = untrained(registry, card, card.seed)
     if card.grayscale:
         encoder = encoder.in_grayscale()
-    encoder.load_state_dict(safetensors.torch.load_file(path))
+    _load(encoder, path, stage)
     return encoder.eval(), card
 
 
@@ -238,6 +251,20 @@ def load_task(registry: Registry, folder: Path) -> PretextTask:
     encoder, card = load_encoder(registry, folder)
     task = build_task(registry, card.recipe, encoder, card.seed, card.size)
     if task.energy_head is not None:
-        path = require(folder / ENERGY_HEAD, "pretrain")
-        task.energy_head.load_state_dict(safetensors.torch.load_file(path))
+        _load(task.energy_head, verified(folder / ENERGY_HEAD, "pretrain"), "pretrain")
     return task.eval()
+
+
+def _load(module: nn.Module, path: Path, stage: str) -> None:
+    """Load weights that `save_weights` wrote.
+
+    Raises:
+        PipelineError: The module has other weights by now, because the code of a plugin or of the project has changed.
+    """
+    try:
+        module.load_state_dict(safetensors.torch.load_file(path))
+    except (RuntimeError, safetensors.SafetensorError) as error:
+        raise PipelineError(
+            f"{path} does not fit the network that the code now builds: run `dvc repro --force {stage}`.\n"
+            f"{shown(str(error), 500)}"
+        ) from error

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from ssl_pipeline.products import disk_trouble_is_told
+from ssl_pipeline.disk import disk_trouble_is_told
 from ssl_pipeline.progress import say
 from ssl_pipeline.training.monitors import DivergedError
 from ssl_pipeline.training.precision import Precision

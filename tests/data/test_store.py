@@ -6,6 +6,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
+from ssl_pipeline import products
 from ssl_pipeline.data import writer
 from ssl_pipeline.data.store import (
     IndexRow,
@@ -17,6 +18,7 @@ from ssl_pipeline.data.store import (
 )
 from ssl_pipeline.data.writer import write_index, write_originals, write_split
 from ssl_pipeline.errors import PipelineError
+from ssl_pipeline.products import record
 
 IMAGES: npt.NDArray[np.uint8] = np.random.default_rng(0).integers(0, 256, (23, 8, 8, 3), np.uint8)
 IDS = np.arange(23, dtype=np.uint64) * np.uint64(2**59) + np.uint64(1)
@@ -83,7 +85,7 @@ def test_an_empty_split(tmp_path: Path) -> None:
     split = open_split(tmp_path, "test")
     assert len(split) == 0
     assert split.images(np.array([], np.int64)).shape == (0, 8, 8, 3)
-    assert sorted(path.name for path in (tmp_path / "test").iterdir()) == ["ids.npy", "split.json"]
+    assert sorted(path.name for path in (tmp_path / "test").iterdir()) == ["digests.json", "ids.npy", "split.json"]
 
 
 def test_a_missing_store_names_the_stage(tmp_path: Path) -> None:
@@ -109,8 +111,32 @@ def rename(path: Path) -> None:
 @pytest.mark.parametrize("name", ["images-0000.npy", "images-0004.npy", "ids.npy"])
 def test_damage_is_noticed(damage, name: str, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
     damage(written(tmp_path) / "train" / name)
-    with pytest.raises(PipelineError, match=r"train is damaged .*dvc repro --force augment"):
+    with pytest.raises(PipelineError, match=r"train.*(is damaged .*dvc repro --force augment|does not exist)"):
         open_split(tmp_path, "train")
+
+
+@pytest.mark.usefixtures("_small_shards")
+def test_a_shard_is_read_whole_once_before_its_first_image_is_given_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = written(tmp_path) / "train" / "images-0001.npy"
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1  # in the last pixel
+    path.write_bytes(content)
+    read: list[str] = []
+    whole = products.sha256
+    monkeypatch.setattr(products, "sha256", lambda path: read.append(path.name) or whole(path))
+    split = open_split(tmp_path, "train")
+    assert read == ["split.json", "ids.npy"]
+    for position in (0, 4, 22, 0):
+        split.images(np.array([position]))
+    open_split(tmp_path, "train").images(np.array([1, 21]))
+    assert read[2:] == ["images-0000.npy", "images-0004.npy"]
+    for _ in range(2):
+        with pytest.raises(
+            PipelineError, match=r"images-0001.npy is damaged .it is not what the stage 'augment' wrote"
+        ):
+            split.images(np.array([0, 5]))
 
 
 def test_another_shape_or_type_is_noticed(tmp_path: Path) -> None:
@@ -155,6 +181,7 @@ def test_groups_are_numbered_and_an_image_without_one_is_alone(tmp_path: Path) -
 @pytest.mark.parametrize("text", ["", "id,path\n", HEADER + "a,b,c,train,e,f,g,h\n", HEADER + "a,b,c,x,e,1,1,1\n"])
 def test_a_damaged_index_is_noticed(text: str, tmp_path: Path) -> None:
     (tmp_path / "index.csv").write_text(text)
+    record(tmp_path / "index.csv")
     with pytest.raises(PipelineError, match="index.csv is damaged"):
         read_index(tmp_path)
 
@@ -169,5 +196,7 @@ def test_originals_keep_their_shapes_and_places(tmp_path: Path) -> None:
     write_originals(tmp_path, originals)
     assert (tmp_path / "originals.npz").read_bytes() == once
     cut(tmp_path / "originals.npz")
-    with pytest.raises(PipelineError, match="originals.npz is damaged"):
-        read_originals(tmp_path)
+    for _ in range(2):
+        with pytest.raises(PipelineError, match="originals.npz is damaged"):
+            read_originals(tmp_path)
+        record(tmp_path / "originals.npz")

@@ -1,5 +1,6 @@
 """What is saved can be rebuilt, and what does not belong together is refused."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -21,6 +22,7 @@ from ssl_pipeline.models.rebuild import (
     untrained,
     versions,
 )
+from ssl_pipeline.products import record, write_product
 from ssl_pipeline.recipes import Recipe, resolve
 
 REGISTRY = load_registry()
@@ -90,8 +92,31 @@ def test_weights_of_another_run_are_refused(tmp_path: Path):
     with torch.no_grad():
         path = tmp_path / "first" / "encoder.safetensors"
         path.write_bytes(path.read_bytes()[:-4] + b"\0\0\0\1")
+    with pytest.raises(PipelineError, match="encoder.safetensors is damaged.*dvc repro --force pretrain"):
+        load_encoder(REGISTRY, tmp_path / "first")
+    record(path)  # all of another run, the digest as well
     with pytest.raises(PipelineError, match="is not the file that .*model.json describes"):
         load_encoder(REGISTRY, tmp_path / "first")
+
+
+def test_a_damaged_energy_head_is_told(tmp_path: Path):
+    saved(tmp_path, "nce")
+    path = tmp_path / "energy_head.safetensors"
+    path.write_bytes(path.read_bytes()[:-1] + b"\0")  # its last value is true
+    with pytest.raises(PipelineError, match="energy_head.safetensors is damaged.*dvc repro --force pretrain"):
+        load_task(REGISTRY, tmp_path)
+
+
+def test_a_model_of_another_version_is_told(tmp_path: Path):
+    saved(tmp_path, "nce")
+    card = json.loads((tmp_path / "model.json").read_text())
+    write_product(tmp_path / "model.json", {**card, "backbone": {"name": "resnet_cifar", "depth": 14, "width": 8}})
+    message = "encoder.safetensors does not fit the network that the code now builds: run `dvc repro --force pretrain`"
+    with pytest.raises(PipelineError, match=message):
+        load_task(REGISTRY, tmp_path)
+    write_product(tmp_path / "model.json", {key: value for key, value in card.items() if key != "size"})
+    with pytest.raises(PipelineError, match=r"model.json is of another version \(size: missing; add it"):
+        load_task(REGISTRY, tmp_path)
 
 
 def test_missing_products_name_their_stage(tmp_path: Path):

@@ -14,6 +14,7 @@ from ssl_pipeline.data.store import IndexRow
 from ssl_pipeline.data.writer import write_index, write_split
 from ssl_pipeline.deployment.export import export_backbone
 from ssl_pipeline.models.rebuild import ModelCard, build_encoder, cut, save_model, versions
+from ssl_pipeline.products import record
 from ssl_pipeline.recipes import Recipe
 
 MEAN, STD = (0.3, 0.3, 0.3), (0.37, 0.37, 0.37)
@@ -63,4 +64,6 @@ def write_models(root: Path, layer: int | None = None) -> None:
     )
     (root / "models/pretrain").mkdir(parents=True, exist_ok=True)
     card = save_model(root / "models/pretrain", encoder, None, card)
-    export_backbone(*cut(encoder, card, layer), root / "models/export/backbone.onnx", l2_normalize=True, opset=18)
+    backbone = root / "models/export/backbone.onnx"
+    export_backbone(*cut(encoder, card, layer), backbone, l2_normalize=True, opset=18)
+    record(backbone)

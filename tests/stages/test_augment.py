@@ -55,18 +55,20 @@ def test_products_are_whole_and_the_same_each_time(project: Callable[..., Result
     first = contents(Path("data"))
     assert {name.removeprefix("augmented/") for name in first} == {
         "augment_plain.onnx",
+        "digests.json",
         "duplicates.csv",
         "ignored.csv",
         "manifest.json",
         "policy.json",
         "preview.png",
         "rejects.csv",
+        "store/digests.json",
         "store/index.csv",
         "store/originals.npz",
         *(
             f"store/{split}/{name}"
             for split in ("train", "val", "test")
-            for name in ("images-0000.npy", "ids.npy", "split.json")
+            for name in ("images-0000.npy", "ids.npy", "split.json", "digests.json")
         ),
     }
     counts = read_json(Path("reports/augment/metrics.json"), "augment")

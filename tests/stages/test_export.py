@@ -25,7 +25,7 @@ from ssl_pipeline.data.store import Original, open_split
 from ssl_pipeline.data.writer import write_originals, write_split
 from ssl_pipeline.deployment.runtime import open_session, read_metadata, run
 from ssl_pipeline.models.rebuild import ModelCard, build_encoder, build_task, load_encoder, save_model, versions
-from ssl_pipeline.products import sha256, write_json
+from ssl_pipeline.products import record, sha256, write_product
 from ssl_pipeline.recipes import resolve
 
 ROOT = Path(__file__).parents[2]
@@ -47,7 +47,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     photograph = Original(load_sample_image("china.jpg"), "val", 0)
     write_originals(store, [photograph, *(Original(images[row, ::2, ::2], "train", row) for row in range(4))])
     augment = config.augment.model_dump(mode="json")
-    write_json(
+    write_product(
         folder / "data/augmented/policy.json",
         {key: augment[key] for key in ("canvas", "resize", "background", "seed", "views")},
     )
@@ -94,7 +94,11 @@ def project(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path
 
 
 def test_products_and_figures(made: Path):
-    assert sorted(path.name for path in (made / "models/export").iterdir()) == ["backbone.onnx", "energy.onnx"]
+    assert sorted(path.name for path in (made / "models/export").iterdir()) == [
+        "backbone.onnx",
+        "digests.json",
+        "energy.onnx",
+    ]
     report = json.loads((made / "reports/export/export.json").read_text())
     assert report["parity"]["max_difference"] < 1e-4
     assert report["parity"]["min_cosine"] > 0.99999
@@ -157,7 +161,7 @@ def test_a_middle_layer_ships_and_the_trained_energy_stays_that_of_the_last(made
 
 def test_an_encoder_that_was_shown_luminance_alone_ships_so(made: Path, project: Path):
     card = project / "models/pretrain/model.json"
-    write_json(card, {**json.loads(card.read_text()), "grayscale": True})
+    write_product(card, {**json.loads(card.read_text()), "grayscale": True})
     session = open_session(export(project) / "backbone.onnx")
     assert read_metadata(session)["grayscale"] == "true"
     colours = load_sample_image("china.jpg")[None, :64, :64].copy()
@@ -171,7 +175,7 @@ def test_an_encoder_that_was_shown_luminance_alone_ships_so(made: Path, project:
 def test_without_an_energy_of_its_own_the_cosine_is_of_the_embeddings_that_ship(project: Path):
     card = project / "models/pretrain/model.json"
     rotation = {"name": "rotation", "pretext_task": {"name": "rotation"}}
-    write_json(card, {**json.loads(card.read_text()), "recipe": rotation})
+    write_product(card, {**json.loads(card.read_text()), "recipe": rotation})
     set_layer(project, 1)
     files = export(project)
     energy = open_session(files / "energy.onnx")
@@ -193,6 +197,7 @@ def test_weights_that_are_not_those_of_the_card_are_refused(project: Path):
     path = project / "models/pretrain/encoder.safetensors"
     weights = safetensors.torch.load_file(path)
     safetensors.torch.save_file({name: value + 1 for name, value in weights.items()}, path)
+    record(path)  # the file of another run, moved here with its digest
     refused(project, "encoder.safetensors is not the file that models/pretrain/model.json describes")
 
 
@@ -204,8 +209,9 @@ def test_an_encoder_that_maps_all_to_one_point_is_not_released(project: Path):
         for name, value in weights.items()
     }
     safetensors.torch.save_file(collapsed, path)
+    record(path)
     card = project / "models/pretrain/model.json"
-    write_json(card, {**json.loads(card.read_text()), "weights_sha256": sha256(path)})
+    write_product(card, {**json.loads(card.read_text()), "weights_sha256": sha256(path)})
     refused(project, "outputs do not vary")
 
 

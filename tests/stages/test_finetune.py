@@ -25,6 +25,7 @@ from ssl_pipeline.deployment.runtime import open_session, read_metadata, run
 from ssl_pipeline.errors import PipelineError
 from ssl_pipeline.evaluation import budget_report
 from ssl_pipeline.models.rebuild import ModelCard, build_encoder, cut, load_encoder, save_model, versions
+from ssl_pipeline.products import record, write_product
 from ssl_pipeline.recipes import Recipe
 from stages.finetune import finetune
 
@@ -82,6 +83,7 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (root / "models/pretrain").mkdir(parents=True)
     card = save_model(root / "models/pretrain", encoder, None, card)
     export_backbone(encoder, card, root / "models/export/backbone.onnx", l2_normalize=True, opset=19)
+    record(root / "models/export/backbone.onnx")
     return root
 
 
@@ -93,7 +95,7 @@ def prepared(exported: Path) -> Path:
         configure()
         write_store(as_they_are)
     policies = {"canvas": 8, "resize": "squash", "background": [255] * 3, "seed": 0, "views": {"plain": VIEW}}
-    (exported / "data/augmented/policy.json").write_text(json.dumps(policies))
+    write_product(exported / "data/augmented/policy.json", policies)
     return exported
 
 
@@ -167,7 +169,7 @@ def test_the_product_can_be_rebuilt_and_another_run_writes_the_same_bytes(tuned)
     _, card = load_encoder(load_registry(), folder / MODELS)
     assert card.params_sha256 != "0123"
     assert {path.name for path in (folder / MODELS).iterdir()} == {
-        "classifier.onnx", "encoder.safetensors", "head.safetensors", "model.json",
+        "classifier.onnx", "digests.json", "encoder.safetensors", "head.safetensors", "model.json",
     }  # fmt: skip
     tune()
     assert files(Path()) == files(folder)
@@ -177,6 +179,7 @@ def test_the_product_can_be_rebuilt_and_another_run_writes_the_same_bytes(tuned)
 def test_what_is_fine_tuned_is_the_layer_that_ships():
     whole = load_encoder(load_registry(), Path("models/pretrain"))
     export_backbone(*cut(*whole, 2), Path("models/export/backbone.onnx"), l2_normalize=True, opset=19)
+    record(Path("models/export/backbone.onnx"))
     tune()  # the proof of the classifier included
     encoder, card = load_encoder(load_registry(), MODELS)
     assert (card.layer, card.embedding_dim) == (2, 8)

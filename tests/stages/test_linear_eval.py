@@ -18,7 +18,7 @@ from ssl_pipeline.augment.policy import Policies, Policy
 from ssl_pipeline.data.store import read_labels
 from ssl_pipeline.deployment.runtime import open_session, run
 from ssl_pipeline.evaluation import report
-from ssl_pipeline.products import sha256, write_json
+from ssl_pipeline.products import sha256, write_product
 from stages.linear_eval import linear_eval
 from tests.stages.small_project import Relabel, as_they_are, write_models, write_store
 
@@ -41,7 +41,7 @@ def project(exported: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     params["linear_eval"] |= {"strengths": [0.01, 1.0], "bootstrap": 100}
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(params))
     write_store(tmp_path / "data/augmented/store", as_they_are)
-    write_json(tmp_path / "data/augmented/policy.json", POLICIES.model_dump(mode="json"))
+    write_product(tmp_path / "data/augmented/policy.json", POLICIES.model_dump(mode="json"))
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(report, "_DRAWS", 2)
     return tmp_path

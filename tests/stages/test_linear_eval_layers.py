@@ -10,7 +10,7 @@ from click.testing import CliRunner
 
 from ssl_pipeline.augment.policy import Policies, Policy
 from ssl_pipeline.evaluation import report
-from ssl_pipeline.products import write_json
+from ssl_pipeline.products import write_product
 from stages.linear_eval import linear_eval
 from tests.stages.small_project import as_they_are, write_models, write_store
 
@@ -25,7 +25,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     params["linear_eval"] |= {"strengths": [0.01, 1.0], "bootstrap": 100}
     Path("params.yaml").write_text(yaml.safe_dump(params))
     write_store(STORE, as_they_are)
-    write_json(Path("data/augmented/policy.json"), POLICIES.model_dump(mode="json"))
+    write_product(Path("data/augmented/policy.json"), POLICIES.model_dump(mode="json"))
     write_models(Path(), layer=2)
     monkeypatch.setattr(report, "_DRAWS", 1)
 

@@ -18,7 +18,7 @@ from benchmarks.project import ROOT, change, copy_project, environment
 from ssl_pipeline.config import load
 from ssl_pipeline.data.store import Original
 from ssl_pipeline.data.writer import write_originals, write_split
-from ssl_pipeline.products import read_json, sha256, write_json
+from ssl_pipeline.products import read_json, sha256, write_product
 from ssl_pipeline.randomness import hash64
 from stages.pretrain import pretrain
 
@@ -42,7 +42,7 @@ def write_store(store: Path) -> None:
         ids = np.sort(hash64("digit", np.array(rows)))
         summary = write_split(store / name, ids, [images[list(rows)]], 8)
         facts = {"n": len(rows), "canvas": 8, "mean": summary.mean, "std": summary.std, "sha256": f"digits {rows}"}
-        write_json(store / name / "split.json", facts)
+        write_product(store / name / "split.json", facts)
     (store / "index.csv").write_text("id,label\n" + "".join(f"{n},{digits.target[n]}\n" for n in range(80)))
 
 
@@ -52,7 +52,7 @@ def prepare(folder):
     change(folder, pretrain=SMALL)
     write_store(folder / "data" / "augmented" / "store")
     settings = {"canvas": 8, "resize": "squash", "background": [0, 0, 0], "seed": 0, "views": {"global": VIEW}}
-    write_json(folder / "data" / "augmented" / "policy.json", settings)
+    write_product(folder / "data" / "augmented" / "policy.json", settings)
     return folder
 
 
@@ -189,7 +189,7 @@ def test_with_the_local_views_of_the_example_in_params_yaml_it_leads_to_an_expor
     assert (views["global"]["size"], views["local"]["size"]) == (16, 8)
     change(project, pretrain={**SMALL, "epochs": 2, "pretext_task": {"local_views": 4}})
     augmented = project / "data" / "augmented"
-    write_json(augmented / "policy.json", {**read_json(augmented / "policy.json", "augment"), "views": views})
+    write_product(augmented / "policy.json", {**read_json(augmented / "policy.json", "augment"), "views": views})
     write_originals(augmented / "store", [Original(np.zeros((9, 7, 3), np.uint8), "val", 0)])
 
     run(project)

@@ -14,7 +14,7 @@ from ssl_pipeline.augment.policy import Policy
 from ssl_pipeline.config import PretrainConfig
 from ssl_pipeline.data.store import Split, open_split
 from ssl_pipeline.data.writer import write_split
-from ssl_pipeline.products import write_json
+from ssl_pipeline.products import write_product
 from ssl_pipeline.randomness import hash64
 from ssl_pipeline.recipes import resolve
 from ssl_pipeline.training.preparation import build
@@ -33,7 +33,7 @@ def make_pool(tmp_path: Path) -> Callable[..., Split]:
         folder = tmp_path / f"store{count}" / "train"
         summary = write_split(folder, np.sort(hash64("digit", np.arange(count))), [images], 8)
         facts = {"n": count, "canvas": 8, "mean": summary.mean, "std": summary.std, "sha256": f"digits {count}"}
-        write_json(folder / "split.json", facts)
+        write_product(folder / "split.json", facts)
         return open_split(folder.parent, "train")
 
     return make

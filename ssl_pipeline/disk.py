@@ -1,0 +1,57 @@
+"""What a disk that is full, or that may not be written to, does to a product: one sentence for the user."""
+
+import contextlib
+import errno
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+from ssl_pipeline.errors import PipelineError
+
+__all__ = ["disk_trouble", "disk_trouble_is_told"]
+
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_CLOSED = {errno.EROFS, errno.EACCES, errno.EPERM}
+_NOTHING_LEFT = 2**16  # bytes; a disk with less is full
+
+
+def disk_trouble(error: OSError, path: Path | None = None) -> PipelineError | None:
+    """What to tell the user of a disk that is full or may not be written to; None where an error is of another kind.
+
+    Some libraries report a write that failed without its cause. While the unfinished file is still there, the space
+    that is left on its disk tells.
+
+    Args:
+        error: What was raised.
+        path: The product that was being written, where that is known.
+    """
+    if error.errno in _CLOSED:
+        where = error.filename or path or "A file in the folder of params.yaml"
+        return PipelineError(
+            f"{where} cannot be read or written ({error.strerror}): give this user access to it, or work in another "
+            "folder, then run this again. Nothing was half-written."
+        )
+    unexplained = error.errno is None and path is not None and _free(path.parent) < _NOTHING_LEFT
+    if error.errno in _FULL or unexplained:
+        where = path or error.filename or "A product"
+        return PipelineError(
+            f"{where} could not be written, because the disk is full ({error.strerror or error}): make room, then run "
+            "this again. Nothing was half-written, and what was finished before is kept."
+        )
+    return None
+
+
+def _free(folder: Path) -> int:
+    return shutil.disk_usage(folder).free
+
+
+@contextlib.contextmanager
+def disk_trouble_is_told(path: Path) -> Iterator[None]:
+    """Turn what a full or closed disk raises into a `PipelineError`; `path` is the product that is being written."""
+    try:
+        yield
+    except OSError as error:
+        trouble = disk_trouble(error, path)
+        if trouble is None:
+            raise
+        raise trouble from error

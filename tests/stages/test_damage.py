@@ -1,0 +1,74 @@
+"""A product that is damaged between stages is told by its name and stage; nothing is computed from it."""
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+import numpy as np
+import pytest
+import yaml
+from click.testing import CliRunner
+
+from ssl_pipeline.augment.policy import Policies, Policy
+from ssl_pipeline.data.store import Original
+from ssl_pipeline.data.writer import write_originals
+from ssl_pipeline.products import write_product
+from stages.export import export
+from stages.finetune import finetune
+from stages.linear_eval import linear_eval
+from tests.stages.small_project import as_they_are, write_models, write_store
+
+PARAMS = Path(__file__).parents[2] / "params.yaml"
+POLICIES = Policies(canvas=8, resize="squash", background=(0, 0, 0), seed=0, views={"plain": Policy(size=8)})
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("whole")
+    write_models(root)
+    write_store(root / "data/augmented/store", as_they_are)
+    write_originals(root / "data/augmented/store", [Original(np.zeros((9, 7, 3), np.uint8), "val", 0)])
+    write_product(root / "data/augmented/policy.json", POLICIES.model_dump(mode="json"))
+    params = yaml.safe_load(PARAMS.read_text())
+    params["linear_eval"]["clusters"] |= {"images": 20, "runs": 2}
+    (root / "params.yaml").write_text(yaml.safe_dump(params))
+    return root
+
+
+@pytest.fixture
+def project(whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    shutil.copytree(whole, tmp_path, dirs_exist_ok=True)
+    monkeypatch.chdir(tmp_path)
+    yield
+    assert not Path("reports").exists()
+    assert {path.name for path in Path("models").iterdir()} <= {"pretrain", "export"}
+
+
+@pytest.mark.usefixtures("project")
+@pytest.mark.parametrize(
+    ("reader", "product", "maker"),
+    [
+        (export, "data/augmented/store/originals.npz", "augment"),
+        (export, "data/augmented/store/val/images-0000.npy", "augment"),
+        (export, "models/pretrain/model.json", "pretrain"),
+        (export, "models/pretrain/encoder.safetensors", "pretrain"),
+        (linear_eval, "data/augmented/policy.json", "augment"),
+        (linear_eval, "data/augmented/store/index.csv", "augment"),
+        (linear_eval, "data/augmented/store/train/split.json", "augment"),
+        (linear_eval, "data/augmented/store/train/ids.npy", "augment"),
+        (linear_eval, "data/augmented/store/train/images-0000.npy", "augment"),
+        (linear_eval, "models/export/backbone.onnx", "export"),
+        (finetune, "models/export/backbone.onnx", "export"),
+        (finetune, "models/pretrain/encoder.safetensors", "pretrain"),
+        (finetune, "data/augmented/store/originals.npz", "augment"),
+    ],
+)
+def test_one_flipped_bit_is_told_and_nothing_is_made_of_it(reader: click.Command, product: str, maker: str):
+    content = bytearray(Path(product).read_bytes())
+    content[-3] ^= 1  # near the end: the file still opens, and only its values are others
+    Path(product).write_bytes(content)
+    done = CliRunner().invoke(reader, [])
+    assert done.exit_code == 1
+    assert f"error: {product} is damaged (it is not what the stage '{maker}' wrote" in done.stderr
+    assert done.stderr.endswith(f"run `dvc repro --force {maker}`.\n")
