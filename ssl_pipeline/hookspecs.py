@@ -38,7 +38,11 @@ def register_negatives(register: "Register") -> None:
 
 @hookspec
 def register_backbones(register: "Register") -> None:
-    """Add backbones: factories `(**options) -> Backbone`; those of a family also take `model`."""
+    """Add backbones: factories `(**options) -> Backbone`.
+
+    A name that ends in `/` is a family's: its factory also takes `model`, and may have a static method `members()` that
+    lists the models' names, so that a name without its family is recognised.
+    """
 
 
 @hookspec

@@ -14,7 +14,7 @@ from typing import Any
 from ssl_pipeline.config import PretrainConfig
 from ssl_pipeline.errors import ConfigError
 from ssl_pipeline.hookspecs import GROUP
-from ssl_pipeline.products import write_json
+from ssl_pipeline.products import sha256, write_json
 from ssl_pipeline.recipes import resolve
 from ssl_pipeline.registry import Entry, Registry
 
@@ -98,15 +98,26 @@ def code_digest(folder: Path) -> str:
 def _code(distribution: str) -> str:
     """Digest of the modules behind a distribution's entry points, so that an edit without a new version counts too."""
     points = metadata.distribution(distribution).entry_points.select(group=GROUP)
-    digests = []
-    for root in sorted({point.module.partition(".")[0] for point in points}):
-        spec = importlib.util.find_spec(root)
-        if spec is None or spec.origin is None:
-            continue
-        origin = Path(spec.origin)
-        package = spec.submodule_search_locations is not None
-        digests.append(code_digest(origin.parent) if package else hashlib.sha256(origin.read_bytes()).hexdigest())
+    places = sorted({place for point in points for place in _places(point.module)})
+    digests = [code_digest(place) if place.is_dir() else sha256(place) for place in places]
     return hashlib.sha256("".join(digests).encode()).hexdigest()
+
+
+def _places(module: str) -> list[Path]:
+    """Where the code of a module lies: its top package or file.
+
+    A namespace package is nobody's own: below one it is the first package that is none, or the folder around a module,
+    which may hold another distribution's modules too. Better a digest that changes too often than one of nothing.
+    """
+    names = module.split(".")
+    for depth in range(1, len(names) + 1):
+        spec = importlib.util.find_spec(".".join(names[:depth]))
+        if spec is None:
+            return []
+        if spec.has_location and spec.origin:
+            alone = spec.submodule_search_locations is None and depth == 1
+            return [Path(spec.origin) if alone else Path(spec.origin).parent]
+    return [Path(place) for place in spec.submodule_search_locations or ()] if spec else []
 
 
 def _read(path: Path) -> Lock:

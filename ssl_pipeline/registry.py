@@ -7,10 +7,12 @@ group `ssl_pipeline`. A factory's signature is the schema of its options.
 import importlib
 import importlib.metadata as metadata
 import inspect
+import re
 import typing
 from collections.abc import Iterable
 from dataclasses import dataclass
 from difflib import get_close_matches
+from types import SimpleNamespace
 from typing import Any
 
 import pluggy
@@ -18,9 +20,10 @@ from pydantic import BaseModel, ValidationError, create_model
 
 from ssl_pipeline import hookspecs
 from ssl_pipeline.config import Choice
-from ssl_pipeline.errors import ConfigError
+from ssl_pipeline.errors import ConfigError, shown
 from ssl_pipeline.hookspecs import GROUP
-from ssl_pipeline.types import Factory
+from ssl_pipeline.isolation import isolated
+from ssl_pipeline.types import Factory, Register
 from ssl_pipeline.validation import Checked, explain
 
 __all__ = ["KINDS", "Entry", "Failure", "Registry"]
@@ -68,33 +71,39 @@ class Registry:
         self._manager = pluggy.PluginManager(GROUP)
         self._manager.add_hookspecs(hookspecs)
         self._entries: dict[tuple[str, str], Entry] = {}
+        self._conflicts: dict[tuple[str, str], str] = {}
         self.failures: list[Failure] = []
+        self.remarks: list[str] = []
 
     def load(self, builtin: Iterable[str]) -> None:
         """Load built-in modules by name, then all installed plugins.
 
-        An installed plugin that cannot be loaded is noted in `failures`; it does not take the others down.
-
-        Raises:
-            ConfigError: Two plugins register the same name.
+        An installed plugin that cannot be loaded is noted in `failures`; it does not take the others down, whatever it
+        does at import, nor does it change what they find: states that all code shares are set back, and that is noted
+        in `remarks`.
         """
         home = metadata.distribution("ssl-pipeline")
         for name in builtin:
             self.add(importlib.import_module(name), home.name, home.version)
         for point in sorted(metadata.entry_points(group=GROUP), key=lambda point: (point.name, point.value)):
             distribution, version = (point.dist.name, point.dist.version) if point.dist else ("unknown", "unknown")
-            try:
-                self.add(point.load(), distribution, version)
-            except ConfigError:
-                raise
-            except Exception as error:  # whatever a stranger's module raises at import is its failure, not ours
-                self.failures.append(Failure(distribution, point.name, f"{type(error).__name__}: {error}"))
+            with isolated() as visit:
+                try:
+                    self.add(point.load(), distribution, version)
+                except BaseException as error:  # whatever a stranger's module raises at import is its failure, not ours
+                    if visit.interrupted:
+                        raise
+                    self.failures.append(Failure(distribution, point.name, _reason(error)))
+            self.remarks += [
+                f"plugin '{point.name}' of {distribution} changed {state} at import; that was set back"
+                for state in visit.changed
+            ]
 
     def add(self, plugin: object, distribution: str, version: str) -> None:
-        """Register one plugin (a module, usually) and call its hooks.
+        """Register one plugin (a module, usually) and call its hooks. Where one of them fails, none counts.
 
         Raises:
-            ConfigError: It registers a name that is taken.
+            TypeError: It registers what has no plain name or cannot be called, or nothing at all.
             pluggy.PluginValidationError: It implements a hook that does not exist, or with other parameters.
         """
         self._manager.register(plugin)
@@ -103,22 +112,20 @@ class Registry:
         except pluggy.PluginValidationError:
             self._manager.unregister(plugin)
             raise
+        found: list[Entry] = []
         for kind, hook in KINDS.items():
             for implementation in getattr(self._manager.hook, hook).get_hookimpls():
                 if implementation.plugin is plugin:
-                    self._call(implementation.function, kind, distribution, version)
-
-    def _call(self, hook: Any, kind: str, distribution: str, version: str) -> None:
-        def register(name: str, factory: Factory) -> None:
-            taken = self._entries.get((kind, name))
-            if taken:
-                raise ConfigError(
-                    f"{kind} '{name}' is registered twice: by {taken.distribution} {taken.version} and by "
+                    implementation.function(_register(found, kind, distribution, version))
+        if not found:
+            raise TypeError("it registers nothing: mark its hooks with @ssl_pipeline.hookimpl")
+        for entry in found:
+            taken = self._entries.setdefault((entry.kind, entry.name), entry)
+            if taken is not entry:
+                self._conflicts[entry.kind, entry.name] = (
+                    f"{entry.kind} '{entry.name}' is registered twice: by {taken.distribution} {taken.version} and by "
                     f"{distribution} {version}. Uninstall one of them, or ask its author for another name."
                 )
-            self._entries[kind, name] = Entry(kind, name, factory, distribution, version)
-
-        hook(register)
 
     def entries(self) -> list[Entry]:
         """All entries, by kind and name."""
@@ -133,19 +140,31 @@ class Registry:
 
         Raises:
             ConfigError: No such name; the message lists the known ones, the nearest, and plugins that failed to load.
+                Or two plugins register it.
         """
+        if (kind, name) in self._conflicts:
+            raise ConfigError(self._conflicts[kind, name])
         family = name.partition("/")[0] + "/"
         entry = self._entries.get((kind, name)) or ("/" in name and self._entries.get((kind, family)))
         if entry:
             return entry
-        known = self.names(kind)
-        near = get_close_matches(name, known, n=1)
-        lines = [f"pretrain.{kind}: unknown name '{name}'." + (f" Did you mean '{near[0]}'?" if near else "")]
+        known, near = self.names(kind), self._nearest(kind, name)
+        hint = " Did you mean " + " or ".join(f"'{other}'" for other in near) + "?" if near else ""
+        lines = [f"pretrain.{kind}: unknown name '{shown(name, 60)}'.{hint}"]
         lines.append(f"Known: {', '.join(known)}.")
         lines += [
             f"This plugin failed to load, and may be the one that is meant: {failure}" for failure in self.failures
         ]
         raise ConfigError("\n".join(lines))
+
+    def _nearest(self, kind: str, name: str) -> list[str]:
+        """Names that may be meant: members of families under that very name, or else the most similar name."""
+        families = {entry.name: entry.factory for entry in self.entries() if entry.kind == kind}
+        members = {prefix: getattr(factory, "members", list)() for prefix, factory in families.items()}
+        if full := [prefix + name for prefix, names in members.items() if name in names]:
+            return full
+        known = [*self.names(kind), *(prefix + member for prefix, names in members.items() for member in names)]
+        return get_close_matches(name[:100], known, n=1)
 
     def build(self, kind: str, choice: Choice, **injected: Any) -> Any:
         """Build what was chosen.
@@ -170,7 +189,11 @@ class Registry:
 
     def validate(self, entry: Entry, choice: Choice) -> dict[str, Any]:
         """Options with their types coerced, and nothing that the signature does not name."""
-        model = schema(entry.factory)
+        try:
+            model = schema(entry.factory)
+        except ConfigError as error:
+            by = f"{entry.kind} '{entry.name}' of {entry.distribution} {entry.version}"
+            raise ConfigError(f"pretrain.{entry.kind}: {by}: {error}") from error
         try:
             options = model.model_validate(choice.options)
         except ValidationError as error:
@@ -179,14 +202,53 @@ class Registry:
         return {name: getattr(options, name) for name in options.model_fields_set}
 
 
+def _register(found: list[Entry], kind: str, distribution: str, version: str) -> Register:
+    """What a hook is called with."""
+
+    def register(name: str, factory: Factory) -> None:
+        if not isinstance(name, str) or not re.fullmatch(r"[\w.+-]+/?", name) or len(name) > 100:
+            plain = "letters, digits and _ . + -, at most 100, and / at the end of a family's"
+            raise TypeError(f"it registers a {kind} under the name {shown(repr(name), 60)}; names are {plain}")
+        if not callable(factory):
+            raise TypeError(f"it registers {kind} '{name}' as {shown(repr(factory), 60)}, which cannot be called")
+        found.append(Entry(kind, name, factory, distribution, version))
+
+    return register
+
+
+def _reason(error: BaseException) -> str:
+    """Why a plugin could not be loaded."""
+    reason = f"{type(error).__name__}: {shown(str(error), 500)}"
+    if isinstance(error, SystemExit):
+        return f"it ends Python at import ({reason}): its author must guard the script by `if __name__ == '__main__':`"
+    return reason
+
+
 def schema(factory: Factory) -> type[BaseModel]:
-    """The pydantic model of a factory's options, made from its signature."""
+    """The pydantic model of a factory's options, made from its signature.
+
+    Raises:
+        ConfigError: The signature has types that cannot be found, or that pydantic does not know.
+    """
     function = factory.__init__ if inspect.isclass(factory) else factory
-    hints = typing.get_type_hints(getattr(function, "func", function), include_extras=True)
-    fields: dict[str, Any] = {}
-    for name, parameter in inspect.signature(factory).parameters.items():
-        if name in INJECTED or parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
-            continue
-        default = ... if parameter.default is parameter.empty else parameter.default
-        fields[name] = (hints.get(name, Any), default)
-    return create_model("Options", __base__=Checked, **fields)
+    function = inspect.unwrap(getattr(function, "func", function))
+    try:
+        parameters = {
+            name: parameter
+            for name, parameter in inspect.signature(factory).parameters.items()
+            if name not in INJECTED and parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
+        }
+        # Types of what the pipeline fills in need not be there: authors import these for type checkers alone
+        written = getattr(function, "__annotations__", {})
+        options = SimpleNamespace(__annotations__={name: written[name] for name in parameters if name in written})
+        hints = typing.get_type_hints(options, getattr(function, "__globals__", {}), include_extras=True)
+        fields: dict[str, Any] = {
+            name: (hints.get(name, Any), ... if parameter.default is parameter.empty else parameter.default)
+            for name, parameter in parameters.items()
+        }
+        return create_model("Options", __base__=Checked, **fields)
+    except Exception as error:  # evaluating a stranger's annotations may raise anything
+        raise ConfigError(
+            f"the options cannot be read from its signature ({shown(f'{type(error).__name__}: {error}', 300)}). Its "
+            "author must use types that pydantic knows, such as float, and import them at run time too."
+        ) from error

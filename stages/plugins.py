@@ -5,6 +5,7 @@ from pathlib import Path
 import click
 
 from ssl_pipeline.config import load
+from ssl_pipeline.errors import ConfigError, shown
 from stages.command import guarded
 from stages.paths import PLUGINS_LOCK
 
@@ -40,13 +41,20 @@ def _list() -> None:
     registry = load_registry()
     for entry in registry.entries():
         click.echo(f"{entry.kind:13} {entry.name:18} {entry.distribution} {entry.version}")
-        for name, field in schema(entry.factory).model_fields.items():
-            default = "required" if field.is_required() else f"default {field.default!r}"
+        try:
+            options = schema(entry.factory).model_fields
+        except ConfigError as error:
+            click.echo(f"{'':13}   {error}")
+            continue
+        for name, field in options.items():
+            default = "required" if field.is_required() else f"default {shown(repr(field.default), 80)}"
             kind = getattr(field.annotation, "__name__", None) or str(field.annotation)
             kind = str(field.annotation).replace("typing.", "") if kind == "Literal" else kind
             click.echo(f"{'':13}   {name}: {kind}, {default}")
     for failure in registry.failures:
         click.echo(f"failed to load: {failure}", err=True)
+    for remark in registry.remarks:
+        click.echo(f"note: {remark}", err=True)
 
 
 if __name__ == "__main__":

@@ -89,15 +89,32 @@ def test_a_misspelt_hook_is_caught(site: Path):
 
 def test_a_name_that_is_taken_names_both_distributions(site: Path):
     install(site, "aplugin", LOSS.replace("NAME", "info_nce"))
+    registry = load_registry()
+    assert registry.find("loss", "vicreg")  # who does not ask for that name is not concerned
     with pytest.raises(
         ConfigError, match=r"loss 'info_nce' is registered twice: by ssl-pipeline .* and by aplugin 0.3"
     ):
-        load_registry()
+        registry.find("loss", "info_nce")
 
 
 def test_an_unknown_name_lists_the_known_and_the_nearest():
     with pytest.raises(ConfigError, match=r"(?s)unknown name 'infonce'. Did you mean 'info_nce'\?.*Known: .*info_nce"):
         load_registry().find("loss", "infonce")
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [
+        ("resnet18", r"Did you mean 'timm/resnet18' or 'torchvision/resnet18'\?"),
+        ("vit_b_16", r"Did you mean 'torchvision/vit_b_16'\?"),
+        ("vit_tiny_patch16_224", r"Did you mean 'timm/vit_tiny_patch16_224'\?"),
+        ("torchvison/resnet18", r"Did you mean 'torchvision/resnet18'\?"),
+        ("resnet_cifr", r"Did you mean 'resnet_cifar'\?"),
+    ],
+)
+def test_a_backbone_without_its_family_is_recognised(name: str, hint: str):
+    with pytest.raises(ConfigError, match=f"pretrain.backbone: unknown name '{name}'. {hint}"):
+        load_registry().find("backbone", name)
 
 
 def test_a_family_serves_its_members():

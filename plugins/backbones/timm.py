@@ -66,6 +66,14 @@ class TimmBackbone(Backbone):
             self.patch_size = self.network.patch_embed.patch_size[0]
             self.network.patch_drop = Shown(self.network.num_prefix_tokens)
 
+    @staticmethod
+    def members() -> list[str]:
+        """Names that `timm/` can be followed by."""
+        import timm
+
+        names: list[str] = timm.list_models()
+        return names
+
     def forward(self, images: Tensor) -> Tensor:
         """Normalised images (N, 3, S, S) to (N, D)."""
         embeddings: Tensor = self.network(images)

@@ -40,6 +40,13 @@ class TorchvisionBackbone(Backbone):
         if isinstance(self.network, models.ResNet):
             self.map_channels = tuple(self.embedding_dim >> shift for shift in (3, 2, 1, 0))
 
+    @staticmethod
+    def members() -> list[str]:
+        """Names that `torchvision/` can be followed by."""
+        from torchvision import models
+
+        return models.list_models(module=models)
+
     def forward(self, images: Tensor) -> Tensor:
         """Normalised images (N, 3, S, S) to (N, D)."""
         return torch.flatten(self.network(images), 1)

@@ -11,7 +11,6 @@ from ssl_pipeline.deployment.export import append_classifier, export_backbone
 from ssl_pipeline.deployment.reference import HEAD
 from ssl_pipeline.models.encoder import Encoder
 from ssl_pipeline.models.rebuild import ModelCard, save_model, save_weights
-from ssl_pipeline.products import record
 
 __all__ = ["opset_of", "write_classifier"]
 
@@ -48,7 +47,6 @@ def write_classifier(
         backbone = Path(temporary, "backbone.onnx")
         export_backbone(encoder, card, backbone, l2_normalize=False, opset=opset)
         append_classifier(backbone, weight, bias, classes, path, metadata)
-    record(path)
     return path
 
 

@@ -26,7 +26,7 @@ from ssl_pipeline.evaluation.pictures import confusion
 from ssl_pipeline.evaluation.pool import choose
 from ssl_pipeline.models.rebuild import cut, load_encoder
 from ssl_pipeline.models.spread import effective_rank, embedding_std, uniformity
-from ssl_pipeline.products import atomic_file, atomic_folder, record, sha256, verified, write_json
+from ssl_pipeline.products import atomic_file, atomic_folder, sha256, verified, write_json
 from ssl_pipeline.progress import say
 from ssl_pipeline.registry import Registry
 from ssl_pipeline.training.finetuning import Labelled
@@ -151,7 +151,6 @@ def _write_probe(
         path = folder / "linear_probe.onnx"
         metadata = {"backbone_sha256": sha256(backbone), "strength": json.dumps(probe.strength)}
         append_classifier(backbone, probe.weight, probe.bias, classes, path, metadata)
-        record(path)
         some = np.arange(min(len(checked), 256))
         graph = extract(partial(run, open_session(path)), checked, some)
         difference = np.abs(graph - probe.predict_proba(extract(contestant.embed, checked, some))).max()

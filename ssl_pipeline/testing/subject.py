@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from ssl_pipeline.errors import ConfigError
 from ssl_pipeline.registry import schema
 from ssl_pipeline.testing.material import InBatch, Plain, PlainViews, SmallBackbone, SmallPatchBackbone, encoder_on
 from ssl_pipeline.types import Factory, ViewLoss
@@ -81,8 +82,8 @@ def options_are_typed_and_documented(subject: Subject) -> None:
         )
     try:
         schema(subject.factory)
-    except (NameError, TypeError, ValueError) as error:
-        subject.require(False, f"its signature is no schema ({error}). Use types that pydantic knows, such as float.")
+    except ConfigError as error:
+        subject.require(False, str(error))
 
 
 def _documented(text: str) -> set[str]:

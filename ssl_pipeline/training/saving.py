@@ -9,7 +9,7 @@ import torch
 from ssl_pipeline.augment.policy import Policy
 from ssl_pipeline.data.store import Split
 from ssl_pipeline.models.rebuild import ModelCard, save_model
-from ssl_pipeline.products import atomic_folder, record, write_json
+from ssl_pipeline.products import atomic_folder, write_json
 from ssl_pipeline.training.curves import History, write_curves, write_picture
 from ssl_pipeline.training.inputs import inputs
 from ssl_pipeline.training.pretext_graph import write_pretext_graph
@@ -46,7 +46,6 @@ def save(
     with atomic_folder(models) as folder:
         card = save_model(folder, task.encoder, task.energy_head, card)
         write_pretext_graph(task, card, pool, folder / "pretext.onnx")
-        record(folder / "pretext.onnx")
     with atomic_folder(reports) as folder:
         write_curves(history, folder)
         write_json(folder / "warnings.json", history.warnings)

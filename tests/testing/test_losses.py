@@ -89,7 +89,7 @@ def registers_late(self: Any, value: Tensor) -> Tensor:
 LOSSES = [
     broken(SoundLoss, "parameter 'weight' has no type", "untyped option", __init__=untyped),
     broken(SoundLoss, "parameter 'weight' is not documented. Add 'weight", "undocumented", __doc__="A loss."),
-    broken(SoundLoss, "its signature is no schema .*NoSuchType", "unknown type", __init__=unknown),
+    broken(SoundLoss, "the options cannot be read from its signature .*NoSuchType", "unknown type", __init__=unknown),
     broken(SoundLoss, "energy_name must be set", "nameless", energy_name=""),
     broken(SoundLoss, "energy of 5 pairs has shape", "energy", energy=lambda self, a, b: -(a * b).sum()),
     broken(

@@ -1,0 +1,85 @@
+"""Running strangers' code at import so that nothing around it changes, and only the user can interrupt it."""
+
+import contextlib
+import os
+import pickle
+import random
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from types import FrameType
+from typing import Any
+
+import numpy as np
+import torch
+
+__all__ = ["Visit", "isolated"]
+
+
+@dataclass
+class Visit:
+    """What happened while strangers' code ran.
+
+    Attributes:
+        interrupted: Whether the user asked to stop (Ctrl-C), as against code that raises KeyboardInterrupt by itself.
+        changed: Names of the states that the code left otherwise than it found them. They are set back.
+    """
+
+    interrupted: bool = False
+    changed: list[str] = field(default_factory=list)
+
+
+_STATES: dict[str, tuple[Callable[[], Any], Callable[[Any], Any]]] = {
+    "torch's default dtype": (torch.get_default_dtype, torch.set_default_dtype),
+    "torch's default device": (
+        lambda: str(torch.get_default_device()),
+        lambda device: torch.set_default_device(None if device == "cpu" else device),
+    ),
+    "torch's threads": (torch.get_num_threads, torch.set_num_threads),
+    "torch's random numbers": (torch.get_rng_state, torch.set_rng_state),
+    "torch's gradients": (torch.is_grad_enabled, torch.set_grad_enabled),
+    "torch's deterministic algorithms": (
+        torch.are_deterministic_algorithms_enabled,
+        torch.use_deterministic_algorithms,
+    ),
+    "torch's precision of products": (torch.get_float32_matmul_precision, torch.set_float32_matmul_precision),
+    "Python's random numbers": (random.getstate, random.setstate),
+    "numpy's random numbers": (np.random.get_state, np.random.set_state),
+    "the working folder": (os.getcwd, os.chdir),
+}
+"""Name -> how a state that all code of a process shares is read and set."""
+
+
+@contextlib.contextmanager
+def isolated() -> Iterator[Visit]:
+    """Run a block and set back what it changed of the states that all code shares; yields what happened."""
+    visit = Visit()
+    before = {name: read() for name, (read, _) in _STATES.items()}
+    try:
+        with _noting_interrupts(visit):
+            yield visit
+    finally:
+        for name, (read, write) in _STATES.items():
+            if pickle.dumps(read()) != pickle.dumps(before[name]):
+                write(before[name])
+                visit.changed.append(name)
+
+
+@contextlib.contextmanager
+def _noting_interrupts(visit: Visit) -> Iterator[None]:
+    """Let Ctrl-C do what it does, and note that it came; also keep the block from changing what it does."""
+    usual = signal.getsignal(signal.SIGINT)
+    if threading.current_thread() is not threading.main_thread() or not callable(usual):
+        yield  # Ctrl-C raises nothing here
+        return
+
+    def note(number: int, frame: FrameType | None) -> None:
+        visit.interrupted = True
+        usual(number, frame)
+
+    signal.signal(signal.SIGINT, note)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, usual)
