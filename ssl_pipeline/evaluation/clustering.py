@@ -4,7 +4,11 @@
 images, and its centres then assign all of them, and a second view of each of them too. Stability at k is the adjusted
 Rand index between one run's clusters of the images and another's clusters of the views, averaged over the ordered pairs
 of runs: 1 if other images, another start and another view make no difference, 0 if what comes out is chance. The most
-stable number of clusters is **k***.
+stable number of clusters is **k***; with labels, of those from the number of classes on, because a coarse cut such as
+animals from vehicles is often more stable than any finer one, and says nothing of how classes are cut.
+
+Where images belong to groups, such as the frames of a track, a half is one of the groups: with near copies of the same
+image in either half, any cut would look stable.
 
 Source: stability under resampling, Lange et al. 2004, "Stability-based validation of clustering solutions", with the
 adjusted Rand index of Hubert and Arabie 1985; von Luxburg 2010 (1007.1075) on what it can show and what it cannot.
@@ -19,7 +23,17 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["PER_CLUSTER", "ROOM", "Agreement", "Clusterings", "agreement", "cluster", "distinct", "energies", "grid"]
+__all__ = [
+    "PER_CLUSTER",
+    "ROOM",
+    "Agreement",
+    "Clusterings",
+    "agreement",
+    "cluster",
+    "distinct",
+    "energies",
+    "grid",
+]
 
 Features = npt.NDArray[np.float32]
 Labels = npt.NDArray[np.int64]
@@ -32,10 +46,10 @@ PER_CLUSTER = 5
 """Images for each cluster at the largest k: with fewer, clusters are as pure as chance makes them."""
 
 _UNLABELLED = 40  # the largest k where no class says how many there may be
+_TIE = 0.01  # k whose stability is this close to the highest are as stable
 _STEP = 1.15  # ratio between one k and the next, where they are not next to each other anyway
 _STARTS = 3  # of k-means++ in a run, of which the best counts: one alone often splits one blob and merges two
 _ITERATIONS = 50  # at most; Lloyd's later ones move next to nothing
-_TIE = 0.01  # k this close to the most stable count as stable as it: then the finest says most
 
 
 @dataclass(frozen=True)
@@ -50,11 +64,24 @@ class Clusterings:
     assignments: dict[int, Labels]
     stability: dict[int, float]
 
-    @property
-    def best_k(self) -> int:
-        """k*: the largest k whose stability is within 0.01 of the highest."""
-        highest = max(self.stability.values())
-        return max(k for k, stability in self.stability.items() if stability >= highest - _TIE)
+    def preferred(self, classes: int = 0) -> int:
+        """k*: the most stable k of those from the number of classes on; where stability falls there, the peak before.
+
+        Of k whose stability is within 0.01 of the highest the largest counts, because the finest says most.
+
+        Args:
+            classes: How many there are, at most the largest k; 0 if that is not known, for the most stable k of all.
+        """
+        highest = max(value for k, value in self.stability.items() if k >= classes)
+        best = max(k for k, value in self.stability.items() if k >= classes and value >= highest - _TIE)
+        fewer = sorted((k for k in self.stability if k < best), reverse=True)
+        if any(k >= classes for k in fewer):
+            return best
+        for k in fewer:
+            if self.stability[k] <= self.stability[best] + _TIE:
+                break
+            best = k
+        return best
 
 
 @dataclass(frozen=True)
@@ -95,7 +122,9 @@ def grid(images: int, classes: int) -> list[int]:
     return sorted(k for k in widening | around if 2 <= k <= most)
 
 
-def cluster(embeddings: Features, views: Features, ks: Sequence[int], runs: int, seed: int) -> Clusterings:
+def cluster(
+    embeddings: Features, views: Features, groups: Labels, ks: Sequence[int], runs: int, seed: int
+) -> Clusterings:
     """Cluster with k-means at each k, and measure how stable the clusters are.
 
     One thread does it: with several, sums would be taken in an order that depends on their number.
@@ -103,6 +132,7 @@ def cluster(embeddings: Features, views: Features, ks: Sequence[int], runs: int,
     Args:
         embeddings: (n, D) unit-norm, of the images; two or more in each half for each cluster.
         views: (n, D) unit-norm, of another view of each.
+        groups: (n,) equal for images of one group, of which a half has all or none.
         ks: Numbers of clusters, from 2.
         runs: How often, at least 2.
         seed: Of halves and starts.
@@ -113,24 +143,34 @@ def cluster(embeddings: Features, views: Features, ks: Sequence[int], runs: int,
     assignments, stability = {}, {}
     with threadpool_limits(1):
         for k in ks:
-            of_images, of_views = zip(*(_run(embeddings, views, k, seed + run) for run in range(runs)), strict=True)
+            made = [_run(embeddings, views, groups, k, seed + run) for run in range(runs)]
+            of_images, of_views = zip(*made, strict=True)
             pairs = permutations(range(runs), 2)
             assignments[k] = np.stack(of_images)
             stability[k] = float(np.mean([adjusted_rand_score(of_images[a], of_views[b]) for a, b in pairs]))
     return Clusterings(assignments, stability)
 
 
-def _run(embeddings: Features, views: Features, k: int, seed: int) -> tuple[Labels, Labels]:
+def _run(embeddings: Features, views: Features, groups: Labels, k: int, seed: int) -> tuple[Labels, Labels]:
     """Fit on a random half; the clusters (n,) of all images, and of all views."""
     from sklearn.cluster import KMeans
     from sklearn.exceptions import ConvergenceWarning
 
-    half = np.random.default_rng(seed).permutation(len(embeddings))[: -(-len(embeddings) // 2)]
+    half = _half(groups, k, seed)
     means = KMeans(k, n_init=_STARTS, max_iter=_ITERATIONS, random_state=seed)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # fewer different embeddings than k: some stay empty
         means.fit(embeddings[half])
     return means.predict(embeddings).astype(np.int64), means.predict(views).astype(np.int64)
+
+
+def _half(groups: Labels, k: int, seed: int) -> Labels:
+    """Positions of a random half of the images, as nearly as whole groups allow, and of k images at least."""
+    _, numbers, sizes = np.unique(groups, return_inverse=True, return_counts=True)
+    lots = np.random.default_rng(seed).permutation(len(sizes))
+    taken = np.cumsum(sizes[lots])
+    count = min(taken[taken >= k], key=lambda images: abs(images - -(-len(groups) // 2)))
+    return np.argsort(np.argsort(lots)[numbers], kind="stable")[:count]
 
 
 def agreement(assignments: Labels, labels: Labels) -> Agreement:
@@ -154,12 +194,13 @@ def agreement(assignments: Labels, labels: Labels) -> Agreement:
     return Agreement(*(float(mean) for mean in np.mean(rows, axis=0)))
 
 
-def energies(embeddings: Features, labels: Labels) -> dict[str, Any]:
-    """Energies of pairs of images: negative cosines within a class and between classes.
+def energies(embeddings: Features, labels: Labels, groups: Labels) -> dict[str, Any]:
+    """Energies of pairs of images of two groups: negative cosines within a class and between classes.
 
     Args:
         embeddings: (n, D) unit-norm, of labelled images; some hundreds are enough, and the time goes with n^2.
         labels: (n,) their classes.
+        groups: (n,) equal for images of one group, which are alike for another reason than their class.
 
     Returns:
         For `intra` and `inter` class pairs the mean and three quantiles, in [-1, 1], and `auroc`, the probability that
@@ -167,7 +208,7 @@ def energies(embeddings: Features, labels: Labels) -> dict[str, Any]:
     """
     from sklearn.metrics import roc_auc_score
 
-    first, second = np.triu_indices(len(labels), 1)
+    first, second = np.nonzero(np.triu(groups[:, None] != groups))
     energy = -(embeddings.astype(np.float64) @ embeddings.T.astype(np.float64))[first, second]
     same = labels[first] == labels[second]
     if same.all() or not same.any():

@@ -8,6 +8,7 @@ import numpy.typing as npt
 from matplotlib.figure import Figure
 
 from ssl_pipeline.evaluation.clustering import Agreement, Clusterings
+from ssl_pipeline.evaluation.clustering_verdict import Judgement
 from ssl_pipeline.evaluation.pictures import save
 
 __all__ = ["curves", "grid_of_images", "images_of_class", "images_of_pair"]
@@ -20,13 +21,16 @@ _LINES = {"homogeneity": "#0072B2", "completeness": "#E69F00", "v_measure": "#00
 """Colours of Okabe and Ito, which colour-blind readers tell apart."""
 
 
-def curves(found: Clusterings, agreements: Mapping[int, Agreement], classes: int, path: Path) -> None:
+def curves(
+    found: Clusterings, agreements: Mapping[int, Agreement], classes: int, judgement: Judgement, path: Path
+) -> None:
     """Draw stability and, with labels, homogeneity, completeness and V-measure over k.
 
     Args:
         found: Clusterings.
         agreements: k -> agreement with the classes; empty without labels.
         classes: C, marked if there are any.
+        judgement: Where k* is, and whether it is a preferred number.
         path: Of the PNG.
     """
     figure = Figure(figsize=(6.4, 4.2), layout="constrained")
@@ -36,7 +40,8 @@ def curves(found: Clusterings, agreements: Mapping[int, Agreement], classes: int
         if agreements:
             values = [getattr(one, measure) for one in agreements.values()]
             axes.plot(list(agreements), values, color=colour, label=measure.replace("v_measure", "V-measure"))
-    axes.axvline(found.best_k, color="black", linestyle=":", label=f"k* = {found.best_k}")
+    told = f"k* = {judgement.k}" + (", no preferred number" if judgement.doubt else "")
+    axes.axvline(judgement.k, color="black", linestyle=":", label=told)
     if agreements:
         axes.axvline(classes, color="#CC79A7", linestyle="--", label=f"{classes} classes")
     axes.set_xscale("log")

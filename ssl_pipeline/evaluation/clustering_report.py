@@ -64,7 +64,7 @@ class _Study:
     judgement: Judgement
 
     def draw(self, folder: Path) -> None:
-        curves(self.found, self.agreements, self.pool.classes, folder / "clusters.png")
+        curves(self.found, self.agreements, self.pool.classes, self.judgement, folder / "clusters.png")
         labels, pairs, classes = self.pool.labels, [], []
         for (one, other), overlap in self.judgement.merged.items():
             if overlap >= MERGED:
@@ -73,7 +73,7 @@ class _Study:
                 pairs.append((title, images_of_pair(clusters, labels, one, other, _SHOWN)))
         for name, parts in self.judgement.split.items():
             if parts >= SPLIT:
-                clusters = self.found.assignments[self.found.best_k][0]
+                clusters = self.found.assignments[self.judgement.k][0]
                 title = f"{short(self.names[name])}: {parts:.1f} clusters of its own"
                 classes.append((title, images_of_class(clusters, labels, name, _PARTS, _OF_PART)))
         for rows, file in ((pairs, "merged_pairs.png"), (classes, "split_classes.png")):
@@ -108,16 +108,16 @@ def study_clusters(
         return ClusterReport(
             facts | {"verdict": "unknown", "reason": reason}, [f"linear_eval: no clusters: {reason}."], []
         )
-    found = cluster(embeddings, unit(extract(embed, views)), ks, settings.runs, seed)
+    found = cluster(embeddings, unit(extract(embed, views)), pool.groups, ks, settings.runs, seed)
     labels = pool.labels[known]
     agreements = {k: agreement(of_k[:, known], labels) for k, of_k in found.assignments.items() if pool.classes > 1}
     judgement = judge(found, pool.labels, seed)
     some = sample(labels, _ENERGIES)
-    energy = energies(embeddings[known][some], labels[some])
+    energy = energies(embeddings[known][some], labels[some], pool.groups[known][some])
     rows = [(k, stability, *_values(agreements.get(k))) for k, stability in found.stability.items()]
     return ClusterReport(
         facts | _figures(found, agreements, judgement, names, energy),
-        sentences(judgement, found, agreements.get(found.best_k), names),
+        sentences(judgement, found, agreements.get(judgement.k), names),
         rows,
         _Study(pool, names, found, agreements, judgement),
     )
@@ -133,11 +133,12 @@ def _figures(
     """The findings, nested."""
     figures: dict[str, Any] = {
         "verdict": judgement.word,
-        "k_star": found.best_k,
-        "stability": found.stability[found.best_k],
+        "k_star": judgement.k,
+        "stability": found.stability[judgement.k],
+        "preferred": not judgement.doubt,
     }
-    if found.best_k in agreements:
-        figures |= {"at_k_star": asdict(agreements[found.best_k]), "energy": energy}
+    if judgement.k in agreements:
+        figures |= {"at_k_star": asdict(agreements[judgement.k]), "energy": energy}
     if judgement.reason:
         return figures | {"reason": judgement.reason}
     return figures | {

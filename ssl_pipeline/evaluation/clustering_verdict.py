@@ -2,13 +2,16 @@
 
 **Under-clustered**: at four times as many clusters as classes, there is room for every class, yet clusters hold several
 classes: their homogeneity is low, or two classes lie in the same clusters. **Over-clustered**: at k*, the number of
-clusters that the embeddings themselves prefer, a class has several clusters of its own. That is what k* above the
-number of classes, high homogeneity and low completeness mean for one class; for the averages over all classes, one
-class among many weighs too little.
+clusters that the embeddings themselves prefer, a class has several clusters of its own, and every run cuts it in the
+same way. That is what k* above the number of classes, high homogeneity and low completeness mean for one class; for the
+averages over all classes, one class among many weighs too little. **Balanced**: neither, and k* is a preference. Where
+it is none (nothing is stable, k* lies at the edge of what was tried, its clusters hold several classes, or it is below
+the number of classes though these are not merged), there is **no preferred number**.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import combinations
 from typing import Any, Literal
 
 import numpy as np
@@ -20,11 +23,12 @@ __all__ = ["MERGED", "SPLIT", "Judgement", "Word", "judge", "overlaps", "own_clu
 
 Labels = npt.NDArray[np.int64]
 Float64 = npt.NDArray[np.float64]
-Word = Literal["balanced", "under-clustered", "over-clustered", "both", "unknown"]
+Word = Literal["balanced", "under-clustered", "over-clustered", "both", "no preferred number", "unknown"]
 
 LOW_HOMOGENEITY = 0.7
-"""Above chance: three tenths of what the labels say is lost in the clusters. Of two networks that were tried, digits
-that a probe tells at 98 % had 0.92, CIFAR-10 photographs that it tells at 38 % had 0.11; 0.7 lies between, no more."""
+"""Above chance, at k* and at `ROOM` clusters for each class: three tenths of what the labels say is lost in the
+clusters. Of two networks that were tried, digits that a probe tells at 98 % had 0.92 (with room), CIFAR-10 photographs
+that it tells at 38 % had 0.11; 0.7 lies between, no more."""
 
 MERGED = 0.5
 """Of two classes' images: half of either lies among as many of the other."""
@@ -33,7 +37,8 @@ SPLIT = 1.5
 """Effective number of clusters of a class: two parts count as much when the smaller holds a seventh of its images."""
 
 STABLE = 0.6
-"""Adjusted Rand index: k* below this is only the least unstable number, and how it cuts a class says little."""
+"""Adjusted Rand index, of all images and of those of a class: below this, k* is only the least unstable number, and
+another run cuts the class elsewhere."""
 
 FEWEST = ROOM * PER_CLUSTER
 """Labelled images of a class: drawn from the same clusters, two classes of twenty still overlap by two thirds."""
@@ -48,13 +53,18 @@ class Judgement:
     Attributes:
         word: The verdict.
         reason: Why it is unknown; empty otherwise.
+        k: k*, as `Clusterings.preferred` finds it.
+        doubt: Why k* is no preferred number of clusters; empty where it is one.
         homogeneity: At `ROOM` clusters for each class, above chance: 0 as shuffled labels, 1 perfect.
         merged: The worst pairs of class numbers -> their overlap, worst first; none that share no cluster.
         split: The worst class numbers -> their effective number of own clusters at k*, worst first; more than 1.
+            Empty where k* is no preferred number.
     """
 
     word: Word
     reason: str
+    k: int
+    doubt: str
     homogeneity: float
     merged: dict[tuple[int, int], float]
     split: dict[int, float]
@@ -66,33 +76,70 @@ def judge(found: Clusterings, labels: Labels, seed: int) -> Judgement:
     Args:
         found: Clusterings of n images.
         labels: (n,) class numbers; -1 for none.
-        seed: Of the shuffled labels that chance is measured with.
+        seed: Seed of the shuffled labels that chance is measured with.
     """
     known = labels >= 0
     classes, counts = np.unique(labels[known], return_counts=True)
     room = ROOM * len(classes)
     if len(classes) < 2:
-        return _unknown("no labels of two classes")
+        return _unknown(found, "no labels of two classes")
     if room not in found.assignments or known.sum() < FEWEST * len(classes):
-        return _unknown(f"too few images: {room} clusters take {FEWEST * len(classes)} labelled, different ones")
-    roomy, labelled = found.assignments[room][:, known], labels[known]
+        few = f"too few images: {room} clusters take {FEWEST * len(classes)} labelled, different ones"
+        return _unknown(found, few)
+    labelled, enough, k = labels[known], classes[counts >= FEWEST], found.preferred(len(classes))
+    roomy, at_k = found.assignments[room][:, known], found.assignments[k][:, known]
     homogeneity = _above_chance(roomy, labelled, seed)
-    enough = classes[counts >= FEWEST]
     merged = overlaps(roomy, labelled, enough)
-    split = own_clusters(found.assignments[found.best_k][:, known], labelled, enough)
     under = homogeneity < LOW_HOMOGENEITY or any(overlap >= MERGED for overlap in merged.values())
-    over = found.stability[found.best_k] >= STABLE and any(parts >= SPLIT for parts in split.values())
+    doubt = _doubt(found, k, len(classes), _above_chance(at_k, labelled, seed))
+    split = {} if doubt else _split(at_k, labelled, enough)  # how a k that nothing speaks for cuts a class is chance
+    over = any(parts >= SPLIT for parts in split.values())
+    if not (doubt or under or over) and k < len(classes):
+        doubt = "fewer than there are classes"
     words: dict[tuple[bool, bool], Word] = {
-        (False, False): "balanced",
+        (False, False): "no preferred number" if doubt else "balanced",
         (True, False): "under-clustered",
         (False, True): "over-clustered",
         (True, True): "both",
     }
-    return Judgement(words[under, over], "", homogeneity, _worst(merged, 0.0), _worst(split, 1.0))
+    return Judgement(words[under, over], "", k, doubt, homogeneity, _worst(merged, 0.0), _worst(split, 1.0))
 
 
-def _unknown(reason: str) -> Judgement:
-    return Judgement("unknown", reason, 0.0, {}, {})
+def _unknown(found: Clusterings, reason: str) -> Judgement:
+    k = found.preferred()
+    return Judgement("unknown", reason, k, _doubt(found, k, 0, 1.0), 0.0, {}, {})
+
+
+def _doubt(found: Clusterings, k: int, classes: int, homogeneity: float) -> str:
+    """Why k* is no preferred number of clusters, in words; empty where it is one.
+
+    Args:
+        found: Clusterings.
+        k: k*.
+        classes: How many there are; 0 without labels, where nothing says that the fewest clusters are not too few.
+        homogeneity: At k*, above chance.
+    """
+    if found.stability[k] < STABLE:
+        return "none is truly stable"
+    if k == max(found.stability):
+        return "the largest that was tried: more may be as stable"
+    if k == min(found.stability) and k != classes:
+        return "the smallest that was tried: a coarse cut is often stable"
+    if homogeneity < LOW_HOMOGENEITY:
+        return "its clusters hold several classes"
+    return ""
+
+
+def _split(assignments: Labels, labels: Labels, classes: Labels) -> dict[int, float]:
+    """The own clusters of each class that every run cuts in the same way: class -> their effective number."""
+    from sklearn.metrics import adjusted_rand_score
+
+    found = {}
+    for name, parts in own_clusters(assignments, labels, classes).items():
+        of_class = assignments[:, labels == name]
+        if np.mean([adjusted_rand_score(one, other) for one, other in combinations(of_class, 2)]) >= STABLE:
+            found[name] = parts
+    return found
 
 
 def _worst(figures: dict[Any, float], harmless: float) -> dict[Any, float]:
@@ -166,6 +213,13 @@ _REMEDY_OVER = (
 )
 
 
+_NO_PREFERENCE = (
+    "No classes are merged, and whether one is split cannot be told: the embeddings do not fall into clusters of their "
+    "own. The probe and kNN say how well classes are told apart."
+)
+_SAID = {"both": "merged and split", "no preferred number": "without a preferred number"}
+
+
 def sentences(judgement: Judgement, found: Clusterings, at_k: Agreement | None, names: Sequence[str]) -> list[str]:
     """The verdict in a few plain lines.
 
@@ -173,18 +227,18 @@ def sentences(judgement: Judgement, found: Clusterings, at_k: Agreement | None, 
         judgement: As `judge` returns it.
         found: What was judged.
         at_k: How the clusters at k* agree with the classes; None without labels.
-        names: Of the classes, by number.
+        names: Names of the classes, by number.
     """
-    k, word = found.best_k, judgement.word
-    stability = found.stability[k]
-    line = f"k* = {k}, the most stable number of clusters (stability {stability:.2f}"
-    line += ")" if stability >= STABLE else "; none is truly stable)"
+    k, word = judgement.k, judgement.word
+    line = f"k* = {k}, the most stable number of clusters (stability {found.stability[k]:.2f}"
+    line += f"; {judgement.doubt})" if judgement.doubt else ")"
     if word == "unknown" or at_k is None:
-        return [f"linear_eval: clusters: {line}; no verdict: {judgement.reason}."]
+        said = "no preferred number: " if judgement.doubt else ""
+        return [f"linear_eval: clusters: {said}{line}; no verdict: {judgement.reason}."]
     lines = [
-        f"linear_eval: clusters {'merged and split' if word == 'both' else word}: {line}; there homogeneity "
-        f"{at_k.homogeneity:.2f}, completeness {at_k.completeness:.2f}; homogeneity above chance at {ROOM} clusters a "
-        f"class {judgement.homogeneity:.2f}."
+        f"linear_eval: clusters {_SAID.get(word, word)}: {line}; there homogeneity {at_k.homogeneity:.2f}, "
+        f"completeness {at_k.completeness:.2f}; homogeneity above chance at {ROOM} clusters per class "
+        f"{judgement.homogeneity:.2f}."
     ]
     if word in ("under-clustered", "both"):
         pairs = [
@@ -196,4 +250,6 @@ def sentences(judgement: Judgement, found: Clusterings, at_k: Agreement | None, 
     if word in ("over-clustered", "both"):
         classes = [f"{names[name]} ({parts:.1f} clusters)" for name, parts in judgement.split.items() if parts >= SPLIT]
         lines.append(f"  {_REMEDY_OVER} Split most: {', '.join(classes)}.")
+    if word == "no preferred number":
+        lines.append(f"  {_NO_PREFERENCE}")
     return lines

@@ -28,12 +28,14 @@ class Pool:
         owners: (n,) the split of each, as an index of `splits`.
         rows: (n,) its row there.
         labels: (n,) class numbers; -1 for an image without a label.
+        groups: (n,) equal for images of one group, such as the frames of a track.
     """
 
     splits: tuple[Split, ...]
     owners: Labels
     rows: Labels
     labels: Labels
+    groups: Labels
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -63,13 +65,15 @@ class Pool:
 def choose(store: Path, count: int) -> Pool:
     """Up to `count` images of train and validation, spread evenly: labelled ones first, others where those are few."""
     splits = open_split(store, "train"), open_split(store, "val")
-    labels = np.concatenate([read_labels(store, "train").labels, read_labels(store, "val").labels])
+    train, val = read_labels(store, "train"), read_labels(store, "val")
+    labels = np.concatenate([train.labels, val.labels])
+    groups = np.concatenate([train.groups, len(train.groups) + val.groups])  # no group is in both
     owners = np.repeat([0, 1], [len(split) for split in splits])
     rows = np.concatenate([np.arange(len(split)) for split in splits])
     known, unknown = np.flatnonzero(labels >= 0), np.flatnonzero(labels < 0)
     known = known[sample(known, count)]
     chosen = np.sort(np.concatenate([known, unknown[sample(unknown, count - len(known))]]))
-    return Pool(splits, owners[chosen], rows[chosen], labels[chosen])
+    return Pool(splits, owners[chosen], rows[chosen], labels[chosen], groups[chosen])
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ POLICIES = Policies(canvas=8, resize="squash", background=(0, 0, 0), seed=0, vie
 NAMES = ["ant", "bee", "cow", "dog", "elk"]
 
 
-def write(store: Path, kinds: list[int], labels: list[int], val: int = 20) -> Path:
+def write(store: Path, kinds: list[int], labels: list[int], val: int = 20, group: str = "") -> Path:
     """Images of which each kind lights up one row of pixels, with their labels; the test split must not be opened."""
     images = np.zeros((len(kinds), 8, 8, 3), np.uint8)
     images[np.arange(len(kinds)), np.array(kinds, int)] = 200
@@ -28,7 +28,9 @@ def write(store: Path, kinds: list[int], labels: list[int], val: int = 20) -> Pa
         write_split(store / split, np.arange(len(images[part]), dtype=np.uint64), [images[part]], 8)
         for row, label in enumerate(labels[part]):
             name = NAMES[label] if label >= 0 else ""
-            rows.append(IndexRow(f"{split}{row:04}", f"{split}{row}.png", name, split, "", 8, 8, row))
+            rows.append(
+                IndexRow(f"{split}{row:04}", f"{split}{row}.png", name, split, group and split + group, 8, 8, row)
+            )
     write_index(store, rows)
     return store
 
@@ -55,7 +57,7 @@ def test_merged_and_split_classes_are_named_and_drawn(tmp_path: Path):
     assert list(report.figures["merged_pairs"]) == ["ant + bee"]
     assert list(report.figures["split_classes"]) == ["elk"]
     assert report.figures["split_classes"]["elk"] == pytest.approx(2, abs=0.01)
-    assert (report.figures["k_star"], report.figures["images"]) == (5, 240)
+    assert (report.figures["k_star"], report.figures["preferred"], report.figures["images"]) == (5, True, 240)
     assert report.figures["energy"]["intra"]["mean"] < report.figures["energy"]["inter"]["mean"]
     assert [row[0] for row in report.rows][-1] == 20
     assert all(len(row) == len(TABLE) for row in report.rows)
@@ -117,6 +119,13 @@ def test_few_labels_in_a_large_pool_are_all_taken_and_the_rest_fills_up(tmp_path
     assert pool.classes == 1
     assert 20 < (pool.owners == 1).sum() < 45
     assert len(set(zip(pool.owners.tolist(), pool.rows.tolist(), strict=True))) == 100
+
+
+def test_groups_of_train_and_of_validation_are_different_ones(tmp_path: Path):
+    alone = choose(write(tmp_path / "alone", [0] * 60, [0] * 60), 1000).groups
+    assert len(set(alone.tolist())) == 60
+    grouped = choose(write(tmp_path / "grouped", [0] * 60, [0] * 60, group="g"), 30).groups
+    assert [len(set(part.tolist())) for part in (grouped, grouped[:20], grouped[-10:])] == [2, 1, 1]
 
 
 def test_a_pool_gives_each_image_with_its_own_label_and_identity(tmp_path: Path):
