@@ -91,12 +91,15 @@ def calibrate_on(network: PixelsToEmbedding, pool: Split) -> None:
 def calibrate(network: nn.Module, batches: list[Tensor]) -> None:
     """Give batch norms the mean and variance of what they see, averaged over batches; end in eval mode."""
     network.eval()  # dropout off
-    for module in network.modules():
-        if isinstance(module, nn.modules.batchnorm._BatchNorm):
-            module.reset_running_stats()
-            module.momentum = None  # the plain average of all batches
-            module.train()
-    with torch.inference_mode():
+    norms = [module for module in network.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
+    momenta = [norm.momentum for norm in norms]
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum = None  # the plain average of all batches
+        norm.train()
+    with torch.no_grad():
         for batch in batches:
             network(batch)
     network.eval()
+    for norm, momentum in zip(norms, momenta, strict=True):
+        norm.momentum = momentum  # as it was: what trains on follows its batches again
