@@ -7,7 +7,7 @@ from stages.paths import AUGMENTED, EXPORT, FINETUNE, PRETRAIN, REPORTS, STORE
 
 @stage
 def finetune(config: Config) -> None:
-    """Fine-tune on label budgets, beside a frozen probe and training from scratch; write classifier.onnx."""
+    """Fine-tune on label budgets, beside a frozen probe and random weights; write classifier.onnx."""
     from plugins import load_registry
     from ssl_pipeline.augment.policy import read_policies
     from ssl_pipeline.data.store import read_originals
@@ -34,7 +34,7 @@ def finetune(config: Config) -> None:
         study = Study(section, data, encoder, card, registry, policy, resolve("auto", best_device()))
         outcomes = study.run()
         write_product(folder, study, backbone, [original.image for original in originals], command(folder))
-    say(report(REPORTS / "finetune", outcomes, len(data.classes)))
+    say(report(REPORTS / "finetune", outcomes, len(data.classes), data.test.groups))
 
 
 if __name__ == "__main__":

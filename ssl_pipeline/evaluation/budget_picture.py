@@ -11,7 +11,9 @@ __all__ = ["draw_budgets"]
 _STYLE: dict[Arm, tuple[str, str, str]] = {  # colours of Okabe and Ito, which colour-blind readers tell apart
     "finetune": ("pretrained, fine-tuned", "#0072B2", "o"),
     "probe": ("pretrained, frozen probe", "#009E73", "s"),
+    "random": ("random weights, fine-tuned alike", "#CC79A7", "v"),
     "scratch": ("same network from scratch", "#D55E00", "^"),
+    "start": ("what pretraining started from, fine-tuned alike", "#56B4E9", "D"),
 }
 
 
@@ -28,10 +30,11 @@ def draw_budgets(verdicts: Sequence[Verdict], classes: int, path: Path) -> None:
     figure = Figure(figsize=(6.4, 4.2), dpi=150, layout="constrained")
     axes = figure.subplots()
     counts = [verdict.images / classes for verdict in verdicts]
-    for number, (arm, (label, colour, marker)) in enumerate(_STYLE.items()):
+    shown = [(arm, style) for arm, style in _STYLE.items() if arm in verdicts[0].accuracy]
+    for number, (arm, (label, colour, marker)) in enumerate(shown):
         estimates = [verdict.accuracy[arm] for verdict in verdicts]
         axes.errorbar(
-            [count * 1.04 ** (number - 1) for count in counts],  # side by side: intervals would hide each other
+            [count * 1.04 ** (number - 1.5) for count in counts],  # side by side: intervals would hide each other
             [100 * estimate.mean for estimate in estimates],
             [100 * estimate.margin for estimate in estimates],
             label=label,

@@ -10,38 +10,62 @@ import numpy.typing as npt
 from ssl_pipeline.deployment.classifier import opset_of, write_classifier
 from ssl_pipeline.deployment.parity import verify
 from ssl_pipeline.evaluation.budget_picture import draw_budgets
-from ssl_pipeline.evaluation.label_budgets import ARMS, Outcome, Study
-from ssl_pipeline.evaluation.verdict import judge, metrics, overall, sentence
+from ssl_pipeline.evaluation.label_budgets import ARMS, Arm, Outcome, Study
+from ssl_pipeline.evaluation.verdict import Verdict, judge, metrics, overall, sentence
 from ssl_pipeline.products import atomic_file, atomic_folder, digest, write_json
 
 __all__ = ["report", "report_obstacle", "write_product"]
 
-_TABLE = ("budget", "images", "draw", *ARMS, *(f"{arm}_balanced" for arm in ARMS), *(f"{arm}_chosen" for arm in ARMS))
-
 _FOOTNOTE = """\
-Accuracy on {images} test images, mean of {draws} draws of labels ± half of a 95 % interval over draws and test images.
-From scratch: the same network with random weights, on the same labels, views and steps. Every learning rate was chosen
-from one grid on validation images, by each arm for itself."""
+Accuracy on {images}, mean of {draws} draws of labels ± half of a 95 % interval over draws and test images.
+{rival} It learns as the pretrained encoder does: the head starts from
+a probe of the encoder's own features, and batch norms have statistics of the same images. From scratch: random weights
+and a random head, with statistics of the batches, as one trains without pretraining. All learn from the same labels,
+views and steps. Every learning rate was chosen from one grid on validation images, by each arm for itself.
+{luck}
+p: of the less certain of the two differences, after Holm's correction over the budgets; below 0.05 it counts."""
+
+_RIVALS: dict[Arm, str] = {
+    "random": "Random weights: the same network, with other weights in each draw.",
+    "start": "What it started from: the same network, with the weights that pretraining was given.",
+}
 
 
-def report(folder: Path, outcomes: Sequence[Outcome], classes: int) -> str:
+def report(folder: Path, outcomes: Sequence[Outcome], classes: int, groups: npt.NDArray[np.int64]) -> str:
     """Write metrics.json, label_budget.csv, pictures/label_budget.png and verdict.txt.
 
     Args:
         folder: Where they go.
-        outcomes: Of every budget, arm and draw.
+        outcomes: Of every budget, arm, encoder and draw.
         classes: How many classes there are.
+        groups: (n_test,) of the test images, equal for images of one group.
 
     Returns:
         The verdict: a line on all budgets, a line for each, and how to read them.
     """
-    verdicts = judge(outcomes)
-    footnote = _FOOTNOTE.format(images=len(outcomes[0].correct), draws=verdicts[0].draws)
-    verdict = "\n".join([overall(verdicts), *map(sentence, verdicts), footnote])
+    verdicts = judge(outcomes, groups)
+    verdict = "\n".join([overall(verdicts), *map(sentence, verdicts), _footnote(verdicts[0], groups)])
     with atomic_folder(folder / "pictures") as pictures:
         draw_budgets(verdicts, classes, pictures / "label_budget.png")
-    _write(folder, metrics(verdicts), _rows(outcomes), verdict)
+    arms = list(verdicts[0].accuracy)
+    _write(folder, metrics(verdicts), _columns(arms), _rows(outcomes, arms), verdict)
     return verdict
+
+
+def _footnote(verdict: Verdict, groups: npt.NDArray[np.int64]) -> str:
+    """How to read the verdict."""
+    count = len(np.unique(groups))
+    images = f"{len(groups)} test images" + (f" of {count} groups" if count < len(groups) else "")
+    if verdict.encoders > 1:
+        luck = f"The pretrained arms are means of {verdict.encoders} encoders, whose spread the intervals hold."
+    elif verdict.rival == "start":
+        luck = "Intervals are given this one pretrained encoder: those of other seeds would differ (finetune.encoders)."
+    else:
+        luck = (
+            "Accuracies are given this one pretrained encoder. Differences from random weights allow for its luck, "
+            "which they take to be that of random weights; finetune.encoders measures it."
+        )
+    return _FOOTNOTE.format(images=images, draws=verdict.draws, rival=_RIVALS[verdict.rival], luck=luck)
 
 
 def report_obstacle(folder: Path, product: Path, reason: str) -> str:
@@ -58,7 +82,7 @@ def report_obstacle(folder: Path, product: Path, reason: str) -> str:
     line = f"finetune: nothing to compare, and no classifier: {reason}."
     with atomic_folder(folder / "pictures"):
         pass
-    _write(folder, {"labelled": False}, [], line)
+    _write(folder, {"labelled": False}, _columns(ARMS[:4]), [], line)
     write_json(product / "no_classifier.json", {"classifier": None, "reason": reason})
     return line
 
@@ -92,20 +116,29 @@ def write_product(
     verify(path, originals, command)
 
 
-def _rows(outcomes: Sequence[Outcome]) -> list[list[object]]:
-    """A row for each budget and draw, the arms side by side."""
+def _columns(arms: Sequence[Arm]) -> list[str]:
+    named = (*arms, *(f"{arm}_balanced" for arm in arms), *(f"{arm}_chosen" for arm in arms))
+    return ["budget", "images", "encoder", "draw", *named]
+
+
+def _rows(outcomes: Sequence[Outcome], arms: Sequence[Arm]) -> list[list[object]]:
+    """A row for each budget, encoder and draw, the arms side by side; empty where an arm has one encoder only."""
     rows: list[list[object]] = []
-    for budget, draw in dict.fromkeys((outcome.budget, outcome.draw) for outcome in outcomes):
-        of = {one.arm: one for one in outcomes if (one.budget, one.draw) == (budget, draw)}
-        arms = [of[arm] for arm in ARMS]
-        accuracies = [f"{one.accuracy:.6f}" for one in arms] + [f"{one.balanced_accuracy:.6f}" for one in arms]
-        rows.append([budget, arms[0].images, draw, *accuracies, *(f"{one.chosen:g}" for one in arms)])
+    for budget, encoder, draw in dict.fromkeys((one.budget, one.encoder, one.draw) for one in outcomes):
+        of = {one.arm: one for one in outcomes if (one.budget, one.encoder, one.draw) == (budget, encoder, draw)}
+        ones = [of.get(arm) for arm in arms]
+        accuracies = [f"{one.accuracy:.6f}" if one else "" for one in ones]
+        balanced = [f"{one.balanced_accuracy:.6f}" if one else "" for one in ones]
+        chosen = [f"{one.chosen:g}" if one else "" for one in ones]
+        rows.append([budget, of["finetune"].images, encoder, draw, *accuracies, *balanced, *chosen])
     return rows
 
 
-def _write(folder: Path, figures: dict[str, object], rows: Sequence[Sequence[object]], verdict: str) -> None:
+def _write(
+    folder: Path, figures: dict[str, object], columns: Sequence[str], rows: Sequence[Sequence[object]], verdict: str
+) -> None:
     write_json(folder / "metrics.json", figures)
     with atomic_file(folder / "label_budget.csv") as path, path.open("w", newline="", encoding="utf-8") as file:
-        csv.writer(file, lineterminator="\n").writerows([_TABLE, *rows])
+        csv.writer(file, lineterminator="\n").writerows([columns, *rows])
     with atomic_file(folder / "verdict.txt") as path:
         path.write_text(verdict + "\n", encoding="utf-8")

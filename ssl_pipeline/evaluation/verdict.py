@@ -1,4 +1,15 @@
-"""From outcomes to sentences: means, paired differences, their intervals, and what can be said of them."""
+"""From outcomes to sentences: means, paired differences, their intervals, and what can be said of them.
+
+Pretraining `helped` where the fine-tuned encoder is better than random weights that are alike in all else, and better
+than ordinary training from scratch too: the first says that it is the weights, the second that one gains by them. It
+`hurt` where it is worse than random weights alike in all else. Where it is better than those and not better than
+training from scratch, the head or the statistics were what held both back, and nothing is gained: no clear difference.
+Where pretraining started from given weights, these take the place of random ones.
+
+Each budget has one p-value, of `helped` the larger of the two (of an intersection of hypotheses that is the right one:
+Berger 1982, Technometrics 24(4)). What is said follows from it after Holm's correction over the budgets, so that a
+single false word in the whole verdict has a probability of 5 %.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,23 +18,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ssl_pipeline.evaluation.chance import Estimate, accuracy, gain, holm
 from ssl_pipeline.evaluation.draws import Budget
 from ssl_pipeline.evaluation.label_budgets import ARMS, Arm, Outcome
 
-__all__ = ["Estimate", "Verdict", "estimate", "judge", "metrics", "overall", "sentence"]
+__all__ = ["Verdict", "judge", "metrics", "overall", "sentence"]
 
-
-@dataclass(frozen=True)
-class Estimate:
-    """A mean and the half width of its 95 % interval."""
-
-    mean: float
-    margin: float
-
-    @property
-    def sign(self) -> int:
-        """1 if the whole interval is above 0, -1 if it is below, 0 if it holds 0."""
-        return int(np.sign(self.mean)) if abs(self.mean) > self.margin else 0
+_LEVEL = 0.05
 
 
 @dataclass(frozen=True)
@@ -34,92 +35,112 @@ class Verdict:
         budget: Labels a class.
         images: Labelled images learned from.
         draws: How many draws of labels.
-        accuracy: Arm -> mean over draws.
-        balanced_accuracy: Arm -> mean over draws.
+        encoders: How many pretrained encoders.
+        accuracy: Arm -> mean over encoders and draws.
+        balanced_accuracy: Arm -> mean over encoders and draws.
         chosen: Arm -> learning rate, or the probe's strength.
-        over_scratch: Paired difference in accuracy, fine-tuned minus from scratch.
-        over_probe: Likewise, fine-tuned minus frozen probe.
+        gains: Other arm -> paired difference in accuracy, fine-tuned minus that arm.
+        rival: The arm that differs in the weights alone: random ones, or those that pretraining started from.
+        p: Of what is found, after Holm's correction over the budgets.
+        finding: 1: pretraining helped; -1: it hurt; 0: no clear difference.
     """
 
     budget: Budget
     images: int
     draws: int
+    encoders: int
     accuracy: dict[Arm, Estimate]
     balanced_accuracy: dict[Arm, float]
     chosen: dict[Arm, float]
-    over_scratch: Estimate
-    over_probe: Estimate
+    gains: dict[Arm, Estimate]
+    rival: Arm
+    p: float
+    finding: int
 
 
-def estimate(scores: npt.NDArray[np.floating[Any] | np.integer[Any]]) -> Estimate:
-    """Mean over draws of labels and over test images, with a 95 % interval that allows for either being drawn anew.
-
-    Other labels would have given another figure, and so would other test images. The two variances of the mean add up,
-    each estimated from its own margin of the table; Welch and Satterthwaite's degrees of freedom give the t quantile.
-    Over draws alone, an interval at the largest budget, where all draws hold the same labels, would be next to nothing.
+def judge(outcomes: Sequence[Outcome], groups: npt.NDArray[np.int64]) -> list[Verdict]:
+    """One verdict for each budget, in the order in which they come.
 
     Args:
-        scores: (draws, images), at least 2 x 2: 1 for an image told right, 0 for another, or differences of such.
-
-    Returns:
-        Estimate in the units of the scores.
-
-    Source: for means of crossed samples, Owen 2007 (0712.1111).
+        outcomes: Of every budget, arm, encoder and draw.
+        groups: (n_test,) of the test images, equal for images of one group.
     """
-    from scipy.stats import t
-
-    means = [scores.mean(axis=axis) for axis in (1, 0)]
-    variances = np.array([values.var(ddof=1) / len(values) for values in means])
-    freedom = np.array([len(values) - 1 for values in means])
-    if not variances.any():
-        return Estimate(float(scores.mean()), 0.0)
-    effective = variances.sum() ** 2 / (variances**2 / freedom).sum()
-    return Estimate(float(scores.mean()), float(t.ppf(0.975, effective) * np.sqrt(variances.sum())))
-
-
-def judge(outcomes: Sequence[Outcome]) -> list[Verdict]:
-    """One verdict for each budget, in the order in which they come."""
+    budgets = list(dict.fromkeys(outcome.budget for outcome in outcomes))
+    arms = [arm for arm in ARMS if any(outcome.arm == arm for outcome in outcomes)]
+    rival: Arm = "start" if "start" in arms else "random"
+    gains: dict[Budget, dict[Arm, Estimate]] = {}
+    chances = []
+    for budget in budgets:
+        correct = {arm: _correct(outcomes, budget, arm) for arm in arms}
+        gains[budget] = {
+            arm: gain(correct["finetune"] - correct[arm], groups, luck=arm in ("random", "scratch"))
+            for arm in arms
+            if arm != "finetune"
+        }
+        chances.append(_chance(gains[budget][rival], gains[budget]["scratch"]))
     verdicts = []
-    for budget in dict.fromkeys(outcome.budget for outcome in outcomes):
-        of = {arm: [one for one in outcomes if (one.budget, one.arm) == (budget, arm)] for arm in ARMS}
-        correct = {arm: np.stack([one.correct for one in of[arm]]).astype(np.int64) for arm in ARMS}  # (draws, images)
+    for budget, p in zip(budgets, holm(chances), strict=True):
+        of = {arm: [one for one in outcomes if (one.budget, one.arm) == (budget, arm)] for arm in arms}
+        tuned = of["finetune"]
         verdicts.append(
             Verdict(
                 budget=budget,
-                images=of["finetune"][0].images,
-                draws=len(of["finetune"]),
-                accuracy={arm: estimate(correct[arm]) for arm in ARMS},
-                balanced_accuracy={arm: float(np.mean([one.balanced_accuracy for one in of[arm]])) for arm in ARMS},
-                chosen={arm: of[arm][0].chosen for arm in ARMS},
-                over_scratch=estimate(correct["finetune"] - correct["scratch"]),
-                over_probe=estimate(correct["finetune"] - correct["probe"]),
+                images=tuned[0].images,
+                draws=len({one.draw for one in tuned}),
+                encoders=len({one.encoder for one in tuned}),
+                accuracy={arm: accuracy(_correct(outcomes, budget, arm), groups) for arm in arms},
+                balanced_accuracy={arm: float(np.mean([one.balanced_accuracy for one in of[arm]])) for arm in arms},
+                chosen={arm: of[arm][0].chosen for arm in arms},
+                gains=gains[budget],
+                rival=rival,
+                p=p,
+                finding=int(np.sign(gains[budget][rival].mean)) if p < _LEVEL else 0,
             )
         )
     return verdicts
 
 
+def _correct(outcomes: Sequence[Outcome], budget: Budget, arm: Arm) -> npt.NDArray[np.int64]:
+    """Which test images an arm told right: (encoders, draws, images), of one encoder unless it is pretrained."""
+    of = [one for one in outcomes if (one.budget, one.arm) == (budget, arm)]
+    encoders = len({one.encoder for one in of})
+    ordered = sorted(of, key=lambda one: (one.encoder, one.draw))
+    return np.stack([one.correct for one in ordered]).astype(np.int64).reshape(encoders, len(of) // encoders, -1)
+
+
+def _chance(over_rival: Estimate, over_scratch: Estimate) -> float:
+    """The p-value of what a budget seems to show."""
+    if over_rival.mean < 0:
+        return over_rival.p
+    return max(over_rival.p, over_scratch.p if over_scratch.mean > 0 else 1.0)
+
+
 _FINDINGS = {1: "pretraining helped", 0: "no clear difference", -1: "it hurt"}
+_RIVALS: dict[Arm, str] = {"random": "random weights", "start": "what it started from"}
 
 
 def sentence(verdict: Verdict) -> str:
     """One plain line on one budget."""
-    tuned, probe, scratch = (_percent(verdict.accuracy[arm]) for arm in ("finetune", "probe", "scratch"))
-    gain = verdict.over_scratch
+    means, gains = {arm: _percent(value) for arm, value in verdict.accuracy.items()}, verdict.gains
     return (
-        f"With {_labels(verdict.budget)}: {tuned} against {scratch} from scratch "
-        f"(difference {100 * gain.mean:+.1f} ± {100 * gain.margin:.1f}): {_FINDINGS[gain.sign]}. Frozen probe: {probe}."
+        f"With {_labels(verdict.budget)}: {means['finetune']} against {means[verdict.rival]} from "
+        f"{_RIVALS[verdict.rival]} ({_difference(gains[verdict.rival])}) and {means['scratch']} from ordinary training "
+        f"from scratch ({_difference(gains['scratch'])}): {_FINDINGS[verdict.finding]} ({_p(verdict.p)}). "
+        f"Frozen probe: {means['probe']}."
     )
 
 
 def overall(verdicts: Sequence[Verdict]) -> str:
     """One plain line on all budgets."""
     phrases = {1: "helped", 0: "made no clear difference", -1: "hurt"}
-    found = {sign: [one for one in verdicts if one.over_scratch.sign == sign] for sign in phrases}
+    found = {sign: [one for one in verdicts if one.finding == sign] for sign in phrases}
+    beyond = ", beyond what it started from" if verdicts[0].rival == "start" else ""
     if not found[1] and not found[-1]:
-        return "Pretraining did not help: no clear difference from training from scratch with any number of labels."
+        rival = _RIVALS[verdicts[0].rival]
+        return f"Pretraining did not help: no clear difference from {rival} with any number of labels."
     parts = [f"{phrases[sign]} {_at(group)}" for sign, group in sorted(found.items(), reverse=True) if group]
     if found[1]:
-        return f"Pretraining {', '.join(parts)}."
+        return f"Pretraining {', '.join(parts)}{beyond}."
     return f"Pretraining did not help: it {', '.join(reversed(parts))}."
 
 
@@ -130,6 +151,8 @@ def metrics(verdicts: Sequence[Verdict]) -> dict[str, Any]:
         "budgets": {
             str(verdict.budget): {
                 "images": verdict.images,
+                "finding": _FINDINGS[verdict.finding],
+                "p": verdict.p,
                 **{
                     arm: {
                         "accuracy": verdict.accuracy[arm].mean,
@@ -137,14 +160,24 @@ def metrics(verdicts: Sequence[Verdict]) -> dict[str, Any]:
                         "balanced_accuracy": verdict.balanced_accuracy[arm],
                         "strength" if arm == "probe" else "learning_rate": verdict.chosen[arm],
                     }
-                    for arm in ARMS
+                    for arm in verdict.accuracy
                 },
-                "over_scratch": {"difference": verdict.over_scratch.mean, "margin": verdict.over_scratch.margin},
-                "over_probe": {"difference": verdict.over_probe.mean, "margin": verdict.over_probe.margin},
+                **{
+                    f"over_{arm}": {"difference": found.mean, "margin": found.margin}
+                    for arm, found in verdict.gains.items()
+                },
             }
             for verdict in verdicts
         },
     }
+
+
+def _difference(found: Estimate) -> str:
+    return f"{100 * found.mean:+.1f} ± {100 * found.margin:.1f}"
+
+
+def _p(value: float) -> str:
+    return f"p = {value:.2g}" if value >= 1e-4 else "p < 0.0001"
 
 
 def _labels(budget: Budget) -> str:
