@@ -22,6 +22,7 @@ from ssl_pipeline.data.store import Split
 from ssl_pipeline.models.encoder import Encoder
 from ssl_pipeline.models.rebuild import ModelCard
 from ssl_pipeline.randomness import hash64, permutation
+from ssl_pipeline.training.memory_format import memory_format
 from ssl_pipeline.training.optimization import adamw, learning_rate
 from ssl_pipeline.training.precision import Precision
 
@@ -128,7 +129,8 @@ def finetune(
         keep_statistics: Whether BatchNorm goes on normalising by the statistics that it has, instead of the batch's.
         precision: Of the forward pass, and where to train.
     """
-    classifier.to(precision.device, memory_format=torch.channels_last).train()  # type: ignore[call-overload]
+    order = memory_format(classifier, precision.device)
+    classifier.to(precision.device, memory_format=order).train()  # type: ignore[call-overload]
     for module in classifier.modules():
         if keep_statistics and isinstance(module, _BatchNorm):
             module.eval()
@@ -144,7 +146,7 @@ def finetune(
             images = torch.from_numpy(data.images(positions)).to(device)
             views = make_views({"view": policy}, {"view": 1}, images, samples, seed, 0)["view"][:, 0]
             with precision.autocast():
-                logits = classifier(views.contiguous(memory_format=torch.channels_last))
+                logits = classifier(views.contiguous(memory_format=order))
             loss = F.cross_entropy(logits.float(), targets[positions])
             optimizer.zero_grad()
             scaler.scale(loss).backward()  # type: ignore[no-untyped-call]

@@ -23,6 +23,7 @@ from ssl_pipeline.training.curves import History
 from ssl_pipeline.training.diagnosis import diagnose, report
 from ssl_pipeline.training.guard import stop_requests
 from ssl_pipeline.training.inputs import inputs
+from ssl_pipeline.training.memory_format import memory_format
 from ssl_pipeline.training.monitors import Probe, refuse_non_finite
 from ssl_pipeline.training.optimization import build_optimizer, learning_rate
 from ssl_pipeline.training.precision import Precision
@@ -107,7 +108,8 @@ def train(
         KeyboardInterrupt: A stop was requested; a checkpoint is saved.
     """
     plan = Plan.of(len(pool), config)
-    task.to(precision.device, memory_format=torch.channels_last).train()  # type: ignore[call-overload]
+    order = memory_format(task, precision.device)
+    task.to(precision.device, memory_format=order).train()  # type: ignore[call-overload]
     optimizer = build_optimizer(task, config.optimizer)
     run = Run(task, optimizer, precision.scaler(), checkpoints, 60 * config.checkpoint_minutes)
     kind = next(iter(task.views))
