@@ -5,7 +5,6 @@ This module imports no torch, and is all that a decoding process needs.
 
 import contextlib
 import hashlib
-import io
 import logging
 import os
 import warnings
@@ -15,11 +14,17 @@ from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageCms, UnidentifiedImageError
+from PIL import Image
+
+from ssl_pipeline.data.formats import further_parts, open_image
+from ssl_pipeline.data.mending import mend
+from ssl_pipeline.data.rgb import is_deep, to_rgb, upright
+from ssl_pipeline.data.verdicts import Note, RejectedError
 
 __all__ = [
     "Canvas",
     "Decoded",
+    "Note",
     "RejectedError",
     "Resize",
     "content_hash",
@@ -35,30 +40,6 @@ Box = tuple[int, int, int, int]
 
 # Pillow reports some broken files to the log as well; without a handler Python would print that to stderr.
 logging.getLogger("PIL").addHandler(logging.NullHandler())
-
-_ORIENTATION = 0x0112
-_UPRIGHT = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
-"""EXIF orientation -> what makes it upright (EXIF 2.32, tag 274)."""
-
-
-class RejectedError(Exception):
-    """An image that cannot be used; `kind` is what to count it under, `str()` the whole reason."""
-
-    def __init__(self, kind: str, detail: str = ""):
-        super().__init__(kind, detail)
-        self.kind = kind
-        self.detail = detail
-
-    def __str__(self) -> str:
-        return f"{self.kind}: {self.detail}" if self.detail else self.kind
 
 
 @dataclass(frozen=True)
@@ -90,6 +71,7 @@ class Decoded:
         height: Likewise.
         mode: Pillow's mode of the file (L, RGB, CMYK, ...).
         canvas: The canvas, size x size x 3 bytes.
+        notes: What was left out of it, or is odd about its values.
     """
 
     digest: bytes
@@ -97,6 +79,7 @@ class Decoded:
     height: int
     mode: str
     canvas: bytes
+    notes: tuple[Note, ...] = ()
 
 
 def decode(content: bytes | Image.Image, canvas: Canvas) -> Decoded:
@@ -109,10 +92,10 @@ def decode(content: bytes | Image.Image, canvas: Canvas) -> Decoded:
     Raises:
         RejectedError: It cannot be used.
     """
-    pixels, mode = read_pixels(content, canvas)
+    pixels, mode, notes = _read(content, canvas)
     height, width = pixels.shape[:2]
     fitted = to_canvas(pixels, canvas.size, canvas.resize, canvas.background)
-    return Decoded(content_hash(pixels), width, height, mode, fitted.tobytes())
+    return Decoded(content_hash(pixels), width, height, mode, fitted.tobytes(), tuple(notes))
 
 
 def content_hash(pixels: Pixels) -> bytes:
@@ -128,19 +111,36 @@ def read_pixels(content: bytes | Image.Image, canvas: Canvas) -> tuple[Pixels, s
     Raises:
         RejectedError: It cannot be used.
     """
+    return _read(content, canvas)[:2]
+
+
+def _read(content: bytes | Image.Image, canvas: Canvas) -> tuple[Pixels, str, list[Note]]:
     if content == b"":
         raise RejectedError("empty file")
     with _pillow_guarded(canvas.max_megapixels):
-        image = Image.open(io.BytesIO(content)) if isinstance(content, bytes) else content
-        if image.format == "EPS":  # Pillow would hand the file to Ghostscript, and run it
-            raise RejectedError("not an image", "PostScript is a program; convert it to PNG")
-        _check_size(image.size, canvas)
-        mode = image.mode
-        with _libtiff_silenced() if image.format == "TIFF" else contextlib.nullcontext():
-            image.load()
-        _check_size(image.size, canvas)  # some formats know their size only now
-        pixels = np.asarray(_to_rgb(_upright(image), canvas.background))
-    return pixels, mode
+        if not isinstance(content, bytes):
+            return _to_pixels(content, content, canvas)
+        try:
+            return _to_pixels(content, open_image(content), canvas)
+        except (OSError, ValueError):
+            mended = mend(content)
+            if mended is None:
+                raise
+            whole, note = mended
+            pixels, mode, notes = _to_pixels(whole, open_image(whole), canvas)
+            return pixels, mode, [note, *notes]
+
+
+def _to_pixels(content: bytes | Image.Image, image: Image.Image, canvas: Canvas) -> tuple[Pixels, str, list[Note]]:
+    """Decode an opened file; `content` is what was opened."""
+    _check_size(image.size, canvas)
+    mode, deep = image.mode, is_deep(image)
+    notes = further_parts(content, image) if isinstance(content, bytes) else []
+    with _libtiff_silenced() if image.format == "TIFF" else contextlib.nullcontext():
+        image.load()
+    _check_size(image.size, canvas)  # some formats know their size only now
+    rgb, remarks = to_rgb(upright(image), canvas.background, deep)
+    return np.asarray(rgb), mode, [*notes, *remarks]
 
 
 def fit_boxes(width: int, height: int, size: int, resize: Resize) -> tuple[Box, Box]:
@@ -198,8 +198,6 @@ def _pillow_guarded(max_megapixels: float) -> Iterator[None]:
         raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise RejectedError("too large", f"more than max_megapixels ({max_megapixels:g})") from error
-    except UnidentifiedImageError as error:
-        raise RejectedError("not an image", "of no format that Pillow reads, or damaged at its head") from error
     except MemoryError as error:
         raise RejectedError("too large", "it does not fit in memory") from error
     except Exception as error:  # a parser may raise anything at a broken file: struct.error, SyntaxError, KeyError ...
@@ -219,48 +217,3 @@ def _libtiff_silenced() -> Iterator[None]:
         os.dup2(stderr, 2)
         os.close(stderr)
         os.close(nowhere)
-
-
-def _upright(image: Image.Image) -> Image.Image:
-    """Apply the EXIF orientation; a picture whose EXIF block is broken stays as it is."""
-    try:
-        orientation = image.getexif().get(_ORIENTATION)
-    except (SyntaxError, ValueError, OSError, LookupError, TypeError, EOFError):
-        return image
-    turn = _UPRIGHT.get(orientation) if isinstance(orientation, int) else None
-    return image if turn is None else image.transpose(turn)
-
-
-def _to_rgb(image: Image.Image, background: tuple[int, int, int]) -> Image.Image:
-    """Convert any mode to RGB; transparent pixels show the background."""
-    if image.mode.startswith("I;16"):
-        return _from_range(np.asarray(image).astype(np.float64), 0.0, 65535.0)
-    if image.mode in ("I", "F"):
-        return _from_wide(image)
-    if image.mode == "LAB":
-        srgb, lab = ImageCms.createProfile("sRGB"), ImageCms.createProfile("LAB")
-        converted = ImageCms.profileToProfile(image, lab, srgb, outputMode="RGB")
-        assert converted is not None  # None only where it converts in place
-        return converted
-    if image.has_transparency_data:
-        layer = image.convert("RGBA")
-        return Image.alpha_composite(Image.new("RGBA", layer.size, (*background, 255)), layer).convert("RGB")
-    return image.convert("RGB")
-
-
-def _from_wide(image: Image.Image) -> Image.Image:
-    """Map 32-bit values to grey: from the range that the format promises, or else from darkest to brightest."""
-    values = np.asarray(image).astype(np.float64)
-    if not np.isfinite(values).all():
-        raise RejectedError("broken", "it has values that are not finite")
-    low, high = float(values.min()), float(values.max())
-    if image.mode == "I" and image.format in ("PNG", "PPM"):
-        return _from_range(values, 0.0, 65535.0)
-    if image.mode == "F" and low >= 0.0 and high <= 1.0:
-        return _from_range(values, 0.0, 1.0)
-    return _from_range(values, low, high)
-
-
-def _from_range(values: npt.NDArray[np.float64], low: float, high: float) -> Image.Image:
-    scaled = (values - low) * (255.0 / (high - low)) if high > low else np.zeros_like(values)
-    return Image.fromarray(np.floor(scaled.clip(0.0, 255.0) + 0.5).astype(np.uint8)).convert("RGB")

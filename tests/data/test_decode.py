@@ -233,7 +233,7 @@ def test_pillows_log_stays_silent() -> None:
         "except RejectedError as error: print(error.kind)"
     )
     run = subprocess.run([sys.executable, "-c", program], input=odd, capture_output=True, check=True)
-    assert (run.stdout, run.stderr) == (b"not an image\n", b"")
+    assert (run.stdout, run.stderr) == (b"not supported\n", b"")
 
 
 def test_the_least_and_the_largest_that_can_be_used() -> None:

@@ -1,0 +1,128 @@
+"""Opening a file by a list of formats, and saying what a file is that cannot be opened.
+
+Pillow also knows formats that run a program (EPS starts Ghostscript, and so does an EPS inside an IPTC file) or that
+hand the file to whatever another library has registered (WMF, BUFR, GRIB, HDF5). None of these is on the list.
+"""
+
+import io
+import struct
+
+from PIL import Image, UnidentifiedImageError
+from PIL.TiffImagePlugin import ImageFileDirectory_v2
+
+from ssl_pipeline.data.verdicts import Note, RejectedError
+
+__all__ = ["HEIF_EXTRA", "further_parts", "open_image"]
+
+FORMATS = (
+    *("JPEG", "PNG", "GIF", "BMP", "PPM"),  # Pillow imports these first; the others only where none of these fits
+    *("AVIF", "BLP", "CUR", "DCX", "DDS", "DIB", "FITS", "FLI", "FTEX", "GBR", "ICNS", "ICO", "IM", "IMT", "JPEG2000"),
+    *("MCIDAS", "MSP", "PCD", "PCX", "PIXAR", "PSD", "QOI", "SGI", "SPIDER", "SUN", "TGA", "TIFF", "WEBP", "XBM"),
+    *("XPM", "XVTHUMB"),
+)
+"""What Pillow decodes by itself, in the order in which it is tried."""
+
+HEIF_EXTRA = "HEIC needs pillow-heif: pip install 'ssl-pipeline[heif]'"
+
+_HEIF_BRANDS = frozenset({b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"})
+_AVIF_BRANDS = frozenset({b"avif", b"avis"})
+_TIFF_HEADS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+_POSTSCRIPT_HEADS = (b"%!PS", b"\xc5\xd0\xd3\xc6")
+
+MAX_PAGES = 1000
+"""Where counting the pages of a TIFF ends: each has a directory of its own, which Pillow reads in full."""
+
+_REDUCED, _SAMPLES, _BITS, _SAMPLE_FORMAT, _WIDTH = 254, 277, 258, 339, 256  # tags of a TIFF
+
+
+def open_image(content: bytes) -> Image.Image:
+    """Open a file by its header; its pixels are not decoded yet.
+
+    Raises:
+        RejectedError: It is of no format on the list.
+    """
+    if _is_heif(content):
+        return _open_heif(content)
+    try:
+        return Image.open(io.BytesIO(content), formats=FORMATS)
+    except UnidentifiedImageError as error:
+        if content.startswith(_POSTSCRIPT_HEADS):
+            raise RejectedError("not an image", "PostScript is a program; convert it to PNG") from error
+        values = _tiff_values(content) if content.startswith(_TIFF_HEADS) else None
+        if values:
+            raise RejectedError(
+                "not supported",
+                f"a TIFF of {values}; 1 to 4 bands of 8 or 16-bit integers, or 1 band of 32-bit floats, can be read",
+            ) from error
+        raise RejectedError("not an image", "of no format that can be read, or damaged at its head") from error
+
+
+def further_parts(content: bytes, image: Image.Image) -> list[Note]:
+    """What an opened file has beside the picture that will be read: further pages, frames or bands."""
+    notes = []
+    if image.format in ("AVIF", "GIF", "PNG", "TIFF", "WEBP"):  # MPO's second picture is another view of the first
+        name = "page" if image.format == "TIFF" else "frame"
+        pages = _count_pages(content, image.format)
+        if pages > 1:
+            some = f"more than {MAX_PAGES:,}" if pages > MAX_PAGES else f"{pages:,}"
+            notes.append(Note(f"have further {name}s, which were not read", f"{name} 1 of {some} was read"))
+    if image.format == "TIFF":
+        bands, used = _tiff_tags(content).get(_SAMPLES, 1), len(image.getbands())
+        if bands > used:
+            notes.append(Note("have further bands, which were not read", f"{used} of {bands} bands were read"))
+    return notes
+
+
+def _is_heif(content: bytes) -> bool:
+    if content[4:8] != b"ftyp":
+        return False
+    box = content[8 : min(int.from_bytes(content[:4], "big"), 256)]  # brand, version, compatible brands
+    brands = {box[start : start + 4] for start in range(0, len(box), 4) if start != 4}
+    return bool(brands & _HEIF_BRANDS) and not brands & _AVIF_BRANDS
+
+
+def _open_heif(content: bytes) -> Image.Image:
+    try:
+        import pillow_heif
+    except ImportError as error:
+        raise RejectedError("not supported", HEIF_EXTRA) from error
+    pillow_heif.register_heif_opener()
+    try:
+        return Image.open(io.BytesIO(content), formats=("HEIF",))
+    except UnidentifiedImageError as error:
+        raise RejectedError("broken", "a HEIC whose head or index is damaged") from error
+
+
+def _count_pages(content: bytes, form: str) -> int:
+    """How many pages or frames there are, up to `MAX_PAGES` + 1; reduced copies of a TIFF's page do not count."""
+    pages = 1
+    try:
+        with Image.open(io.BytesIO(content), formats=(form,)) as image:
+            if form != "TIFF":
+                return int(getattr(image, "n_frames", 1))
+            for place in range(1, MAX_PAGES + 1):
+                image.seek(place)
+                pages += not image.tag_v2.get(_REDUCED, 0) & 1  # type: ignore[attr-defined]
+    except (EOFError, OSError, SyntaxError, ValueError, LookupError, TypeError, struct.error):
+        pass  # the end, or what follows the first page is damaged
+    return pages
+
+
+def _tiff_tags(content: bytes) -> ImageFileDirectory_v2:
+    """The tags of a TIFF's first page."""
+    tags = ImageFileDirectory_v2(content[: 16 if content[2] == 43 else 8])
+    file = io.BytesIO(content)
+    file.seek(tags.next)
+    tags.load(file)
+    return tags
+
+
+def _tiff_values(content: bytes) -> str | None:
+    """What a TIFF holds, in words; None if its tags cannot be read."""
+    tags = _tiff_tags(content)
+    if _WIDTH not in tags:
+        return None
+    bits, bands = tags.get(_BITS, (1,))[0], tags.get(_SAMPLES, 1)
+    kinds = {1: "unsigned integers", 2: "signed integers", 3: "floats", 5: "complex integers", 6: "complex floats"}
+    kind = kinds.get(tags.get(_SAMPLE_FORMAT, (1,))[0], "values of an unknown kind")
+    return f"{bands} {'band' if bands == 1 else 'bands'} of {bits}-bit {kind}"
