@@ -37,8 +37,6 @@ def copy_project(folder: Path) -> None:
             shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__"))
         else:
             shutil.copy(source, target)
-    (folder / "images").mkdir()
-    (folder / "images" / ".gitkeep").touch()
 
 
 def needs(view: str) -> dict[str, dict[str, Any]]:

@@ -11,12 +11,13 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 from ssl_pipeline.disk import disk_trouble_is_told
 from ssl_pipeline.errors import PipelineError
+from ssl_pipeline.guard import end_if_orphaned
 
 __all__ = [
     "atomic_file",
@@ -25,6 +26,7 @@ __all__ = [
     "read_json",
     "read_product",
     "record",
+    "remove_leftovers",
     "require",
     "sha256",
     "verified",
@@ -47,6 +49,7 @@ def atomic_file(path: Path) -> Iterator[Path]:
             temporary.chmod(0o644)  # some libraries write for the owner only
             with temporary.open("rb") as file:  # a rename must not overtake the bytes
                 os.fsync(file.fileno())
+            end_if_orphaned()
             temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
@@ -61,10 +64,22 @@ def atomic_folder(path: Path) -> Iterator[Path]:
     try:
         with disk_trouble_is_told(path):
             yield temporary
+            end_if_orphaned()
             shutil.rmtree(path, ignore_errors=True)
             temporary.rename(path)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def remove_leftovers(folders: Iterable[Path]) -> None:
+    """Remove the temporary files and folders that killed processes left; call it where no other process writes.
+
+    Args:
+        folders: Where products lie.
+    """
+    for folder in folders:
+        for leftover in folder.glob(".*.*.tmp"):
+            shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
 
 
 def write_json(path: Path, content: Any) -> None:

@@ -2,7 +2,7 @@
 
 from ssl_pipeline.config import Config
 from stages.command import stage
-from stages.paths import AUGMENTED, REPORTS
+from stages.paths import AUGMENTED, INVENTORY, REPORTS, hashes
 
 
 @stage
@@ -13,6 +13,7 @@ def augment(config: Config) -> None:
     from ssl_pipeline.augment.preview import write_preview
     from ssl_pipeline.data.decode import Canvas
     from ssl_pipeline.data.ingest import Shares, ingest
+    from ssl_pipeline.data.inventory import unchanged
     from ssl_pipeline.data.sources import open_source
     from ssl_pipeline.products import atomic_folder, write_json, write_product
     from ssl_pipeline.progress import say
@@ -20,8 +21,8 @@ def augment(config: Config) -> None:
     section, reports = config.augment, REPORTS / "augment"
     canvas = Canvas(section.canvas, section.resize, section.background, section.min_side, section.max_megapixels)
     shares = Shares(section.seed, section.val_fraction, section.test_fraction, section.max_reject_fraction)
-    source = open_source(section.source.name, section.source.options)
-    with atomic_folder(AUGMENTED) as folder:
+    with atomic_folder(AUGMENTED) as folder, unchanged(section.source, INVENTORY, hashes()):
+        source = open_source(section.source.name, section.source.options)
         manifest = ingest(source, folder, canvas, shares, reports)
         resolved = {name: getattr(section, name) for name in Policies.model_fields}
         write_product(folder / "policy.json", Policies.model_validate(resolved).model_dump(mode="json"))

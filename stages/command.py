@@ -1,4 +1,4 @@
-"""What all stage commands share: reading params.yaml, and how errors look to a person."""
+"""What all stage commands share: reading params.yaml, one run at a time, and how errors look to a person."""
 
 import functools
 import sys
@@ -7,9 +7,12 @@ from pathlib import Path
 
 import click
 
+from ssl_pipeline import guard
 from ssl_pipeline.config import Config, load
 from ssl_pipeline.disk import disk_trouble
 from ssl_pipeline.errors import PipelineError, shown
+from ssl_pipeline.products import remove_leftovers
+from stages.paths import LOCK_FOLDER, products
 
 __all__ = ["stage"]
 
@@ -17,8 +20,8 @@ __all__ = ["stage"]
 def stage(run: Callable[[Config], None]) -> click.Command:
     """Make a click command of a function of the configuration.
 
-    A `PipelineError` becomes one message and its exit status; Ctrl-C becomes exit status 130. Anything else is a bug,
-    and keeps its traceback.
+    Only one stage runs in a folder at a time, and it ends with the dvc that started it. A `PipelineError` becomes one
+    message and its exit status; Ctrl-C becomes exit status 130. Anything else is a bug, and keeps its traceback.
     """
 
     @click.command(name=run.__name__, help=run.__doc__)
@@ -27,9 +30,17 @@ def stage(run: Callable[[Config], None]) -> click.Command:
     )
     @functools.wraps(run)
     def command(params: Path) -> None:
-        sys.exit(guarded(lambda: run(load(params))))
+        guard.end_with_dvc()  # before the imports that take seconds
+        sys.exit(guarded(lambda: alone(run, load(params))))
 
     return command
+
+
+def alone(run: Callable[[Config], None], config: Config) -> None:
+    """Run a stage while no other runs in this folder, rid of what killed ones left."""
+    with guard.only_run(LOCK_FOLDER):
+        remove_leftovers(products())
+        run(config)
 
 
 def guarded(action: Callable[[], None]) -> int:

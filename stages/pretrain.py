@@ -10,15 +10,6 @@ from stages.command import stage
 @stage
 def pretrain(config: Config) -> None:
     """Learn an encoder from unlabelled images; a run that was killed goes on from its last checkpoint."""
-    from ssl_pipeline.training.guard import end_with_dvc, only_run
-
-    end_with_dvc()  # before the imports that take seconds
-    with only_run(paths.WORK):
-        learn(config)
-
-
-def learn(config: Config) -> None:
-    """Train, and write the products."""
     import plugins
     import ssl_pipeline
     from ssl_pipeline import lock, recipes
@@ -33,7 +24,7 @@ def learn(config: Config) -> None:
     floats = precision.resolve(section.precision, precision.best_device())
     code = {"own": [lock.code_digest(Path(part.__path__[0])) for part in (ssl_pipeline, plugins)], "plugins": used}
     run = preparation.fingerprint(section, task, policies.views, pool, code)
-    checkpoints = checkpoint.Checkpoints(paths.WORK, run, checkpoint.environment(floats))
+    checkpoints = checkpoint.Checkpoints(paths.work(), run, checkpoint.environment(floats))
     with checkpoints.until_done():
         history = pretraining.train(task, pool, policies.views, section, floats, checkpoints)
         card = preparation.describe(section, recipe, task, pool, policies, used)

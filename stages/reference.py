@@ -5,6 +5,7 @@ from pathlib import Path
 
 import click
 
+from ssl_pipeline.guard import end_with_dvc
 from stages.command import guarded
 
 FOLDER = click.Path(path_type=Path, exists=True, file_okay=False)
@@ -26,6 +27,7 @@ def reference(folder: Path, inputs: Path, outputs: Path, layer: str, l2_normaliz
     """Write what torch, rebuilt from FOLDER, makes of the batches of images in INPUTS (.npz) to OUTPUTS (.npz)."""
 
     def run() -> None:
+        end_with_dvc()
         from plugins import load_registry
         from ssl_pipeline.deployment.reference import answer
         from ssl_pipeline.deployment.runtime import layer_of

@@ -1,6 +1,7 @@
 """Where images come from: a short list of functions, chosen by name in `augment.source`.
 
-To add one, write a function that returns a `Source` and put it into `SOURCES`. Its parameters are its options.
+To add one, write a function that returns a `Source` and put it into `SOURCES`. Its parameters are its options. If it
+reads files, write one that names them, too, and put it into `ssl_pipeline.data.piles.PILES`.
 """
 
 import functools
@@ -9,7 +10,6 @@ import typing
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
-from pathlib import Path
 from typing import Any
 
 from PIL import Image
@@ -17,10 +17,12 @@ from pydantic import TypeAdapter, ValidationError
 
 from ssl_pipeline.data.decode import RejectedError
 from ssl_pipeline.data.layout import SPLIT_NAMES, TABLE, Record, find_root, parse_table, read_layout
-from ssl_pipeline.data.listing import Reader, list_images
+from ssl_pipeline.data.listing import Reader
+from ssl_pipeline.data.piles import PATH, list_pile
 from ssl_pipeline.errors import ConfigError, PipelineError
+from ssl_pipeline.workspace import find
 
-__all__ = ["SOURCES", "Source", "open_source"]
+__all__ = ["SOURCES", "Source", "check_options", "open_source"]
 
 _TABLE_BYTES = 2**30
 _UNREADABLE = (OSError, SyntaxError, ValueError)
@@ -70,13 +72,7 @@ def folder(path: str) -> Source:
     Args:
         path: Of the directory or the .zip, relative to the folder of params.yaml.
     """
-    listing = list_images(Path(path))
-    if not listing.names:
-        raise PipelineError(
-            f"augment.source.path: there are no images in {path} ({len(listing.rejects)} files that cannot be read, "
-            f"{len(listing.ignored)} that are no images). Put images there, or name another path."
-        )
-    tables = [name for name in listing.ignored if name.rpartition("/")[2] == TABLE]
+    listing, tables = list_pile(path)
     root = find_root(listing.names, tables)
     table, ignored = None, dict(listing.ignored)
     if root + TABLE in tables:
@@ -102,7 +98,7 @@ def torchvision(path: str, dataset: str, options: dict[str, Any] | None = None) 
     if not (inspect.isclass(factory) and issubclass(factory, datasets.VisionDataset)):
         known = [name for name in datasets.__all__ if inspect.isclass(getattr(datasets, name))]
         raise ConfigError(f"augment.source.dataset: torchvision has no data set '{dataset}'.{_hint(dataset, known)}")
-    parts = dict(_parts(factory, path, options or {}))
+    parts = dict(_parts(factory, str(find(path, PATH)), options or {}))
     if not parts:
         raise ConfigError(f"augment.source.dataset: {dataset} has none of the usual splits; give one in options.")
     records = []
@@ -120,8 +116,18 @@ def open_source(name: str, options: Mapping[str, Any]) -> Source:
     """Open a source by its name.
 
     Raises:
-        ConfigError: An unknown name or option, a missing option or one of the wrong type; the message names the key.
+        ConfigError: See `check_options`.
         PipelineError: There is nothing to read, or it cannot be read.
+    """
+    checked = check_options(name, options)
+    return replace(SOURCES[name](**checked), choice={"name": name, **checked})
+
+
+def check_options(name: str, options: Mapping[str, Any]) -> dict[str, Any]:
+    """Check the options of a source.
+
+    Raises:
+        ConfigError: An unknown name or option, a missing option or one of the wrong type; the message names the key.
     """
     if name not in SOURCES:
         raise ConfigError(f"augment.source.name: unknown source '{name}'.{_hint(name, list(SOURCES))}")
@@ -137,12 +143,14 @@ def open_source(name: str, options: Mapping[str, Any]) -> Source:
             checked[key] = TypeAdapter(hints[key]).validate_python(options[key])
         except ValidationError as error:
             reason = error.errors()[0]["msg"]
+            if hints[key] is str and not isinstance(options[key], (dict, list)):
+                reason = f'YAML does not read this as text; write it in quotes, such as {key}: "2024"'
             raise ConfigError(f"augment.source.{key}: {reason} (found {options[key]!r}).") from error
     unknown = [key for key in options if key not in hints]
     if unknown:
         known = [key for key in hints if key != "return"]
         raise ConfigError(f"augment.source.{unknown[0]}: unknown option of '{name}'.{_hint(unknown[0], known)}")
-    return replace(factory(**checked), choice={"name": name, **checked})
+    return checked
 
 
 def _hint(name: str, known: Sequence[str]) -> str:

@@ -2,16 +2,19 @@
 
 import hashlib
 import io
+import itertools
 import os
 import shutil
+import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from ssl_pipeline.disk import disk_trouble_is_told
+from ssl_pipeline.guard import PATIENCE, hold
 from ssl_pipeline.progress import say
 from ssl_pipeline.training.monitors import DivergedError
 from ssl_pipeline.training.precision import Precision
@@ -27,6 +30,9 @@ _DIGEST_SIZE = hashlib.sha256().digest_size
 class Checkpoints:
     """The checkpoints of one run, in a folder of its own.
 
+    Copies of the project that DVC makes for its queue share the work folder: a run that was killed in one of them goes
+    on in another. Where two equal runs are at work at the same time, each has a folder.
+
     Args:
         work: The folder of all unfinished runs.
         fingerprint: Of everything that shapes the run. Another run looks elsewhere.
@@ -35,10 +41,18 @@ class Checkpoints:
 
     def __init__(self, work: Path, fingerprint: str, surroundings: Mapping[str, str]):
         self.folder = work / fingerprint[:16]
-        self.path = self.folder / "checkpoint.pt"
-        self.previous = self.folder / "checkpoint.previous.pt"
         self._fingerprint = fingerprint
         self._surroundings = dict(surroundings)
+
+    @property
+    def path(self) -> Path:
+        """The newest checkpoint."""
+        return self.folder / "checkpoint.pt"
+
+    @property
+    def previous(self) -> Path:
+        """The one before."""
+        return self.folder / "checkpoint.previous.pt"
 
     def save(self, state: State) -> None:
         """Write a checkpoint; the last one stays beside it, in case this one should be damaged on its disk."""
@@ -71,7 +85,7 @@ class Checkpoints:
                     continue
                 self._say_what_changed(state["environment"])
                 return state
-        others = {path.parent for path in self.folder.parent.glob("*/checkpoint*.pt")} - {self.folder}
+        others = {path.parent for path in self.folder.parent.glob("*/checkpoint*.pt")} - set(self._equal())
         if others:
             say(f"Not used: {', '.join(map(str, sorted(others)))}, from runs with other parameters, data or code.")
         return None
@@ -79,12 +93,34 @@ class Checkpoints:
     @contextmanager
     def until_done(self) -> Iterator[None]:
         """Remove the checkpoints when the block is done, or when it failed in a way that going on would repeat."""
-        try:
-            yield
-        except DivergedError:
+        with ExitStack() as stack:
+            self.folder = self._take_folder(stack)
+            try:
+                yield
+            except DivergedError:
+                shutil.rmtree(self.folder, ignore_errors=True)
+                raise
             shutil.rmtree(self.folder, ignore_errors=True)
-            raise
-        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _equal(self) -> list[Path]:
+        """The folders of this run and those that are equal to it."""
+        return sorted(self.folder.parent.glob(f"{self._fingerprint[:16]}*"))
+
+    def _take_folder(self, stack: ExitStack) -> Path:
+        """Lock a folder that no equal run is at work in, one with a checkpoint if there is any."""
+        deadline = time.monotonic() + PATIENCE  # one whose dvc was killed ends within a second
+        while left := [folder for folder in self._equal() if (folder / "checkpoint.pt").exists()]:
+            for folder in left:
+                if stack.enter_context(hold(folder / "lock", patience=0)):
+                    return folder
+            if time.monotonic() > deadline:
+                break
+            time.sleep(0.1)
+        for number in itertools.count(1):
+            folder = self.folder.with_name(self._fingerprint[:16] + (f"-{number}" if number > 1 else ""))
+            if stack.enter_context(hold(folder / "lock", patience=0)):
+                return folder
+        raise AssertionError("unreachable")
 
     def _read(self, path: Path) -> State:
         """The state in a file.

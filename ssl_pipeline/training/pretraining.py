@@ -17,11 +17,11 @@ from ssl_pipeline.augment.policy import Policy
 from ssl_pipeline.config import PretrainConfig
 from ssl_pipeline.data.store import Split
 from ssl_pipeline.errors import PipelineError
+from ssl_pipeline.guard import stop_requests
 from ssl_pipeline.randomness import hash64, permutation
 from ssl_pipeline.training.checkpoint import Checkpoints
 from ssl_pipeline.training.curves import History
 from ssl_pipeline.training.diagnosis import diagnose, report
-from ssl_pipeline.training.guard import stop_requests
 from ssl_pipeline.training.inputs import inputs
 from ssl_pipeline.training.memory_format import memory_format
 from ssl_pipeline.training.monitors import Probe, refuse_non_finite

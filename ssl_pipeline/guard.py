@@ -6,7 +6,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from types import FrameType
 from typing import BinaryIO
@@ -15,7 +15,7 @@ import psutil
 
 from ssl_pipeline.errors import PipelineError
 
-__all__ = ["end_with_dvc", "only_run", "stop_requests"]
+__all__ = ["end_if_orphaned", "end_with_dvc", "hold", "only_run", "stop_requests"]
 
 PATIENCE = 10.0
 """Seconds to wait for another run to end: one whose dvc was killed notices within a second."""
@@ -23,6 +23,9 @@ PATIENCE = 10.0
 _PERIOD = 0.5  # seconds between looks at the parent
 _SHELLS = {"sh", "bash", "dash", "zsh", "fish", "ksh", "busybox", "cmd.exe", "powershell.exe", "pwsh"}
 _REAPERS = {"init", "systemd", "launchd", "tini", "docker-init", "dumb-init"}  # who adopts orphans
+
+_followed: list[psutil.Process | None] = []
+"""The dvc that this process ends with, or None if that had died before it was found; nothing if there is none."""
 
 
 def end_with_dvc() -> None:
@@ -32,8 +35,20 @@ def end_with_dvc() -> None:
     goodbye is safe, as all that is written here is written whole. Call it early: a dvc that is dead by then is missed
     among the ancestors, and that ends this process too.
     """
-    if "DVC_STAGE" in os.environ:  # dvc sets it for the commands of its stages
-        threading.Thread(target=_follow, args=(_find_dvc(),), name="end-with-dvc", daemon=True).start()
+    if "DVC_STAGE" in os.environ and not _followed:  # dvc sets it for the commands of its stages
+        _followed.append(_find_dvc())
+        threading.Thread(target=_follow, name="end-with-dvc", daemon=True).start()
+
+
+def end_if_orphaned() -> None:
+    """End this process if the dvc that it ends with has died: what it was about to put in place is wanted no more.
+
+    A process that was suspended may come here before the thread that follows dvc has looked again.
+    """
+    for dvc in _followed:
+        if dvc is None or not _lives(dvc):
+            os.write(2, b"dvc has ended, and with it this stage; run `dvc repro` again to go on.\n")
+            os._exit(1)
 
 
 def _find_dvc() -> psutil.Process | None:
@@ -55,11 +70,10 @@ def _find_dvc() -> psutil.Process | None:
     return next(iter(named + others), None)
 
 
-def _follow(process: psutil.Process | None) -> None:
-    while process is not None and _lives(process):
+def _follow() -> None:
+    while True:
+        end_if_orphaned()
         time.sleep(_PERIOD)
-    os.write(2, b"dvc has ended, and with it this stage; run `dvc repro` again to go on.\n")
-    os._exit(1)
 
 
 def _lives(process: psutil.Process) -> bool:
@@ -71,7 +85,10 @@ def _lives(process: psutil.Process) -> bool:
 
 @contextmanager
 def only_run(folder: Path, patience: float = PATIENCE) -> Iterator[None]:
-    """Hold the lock of a work folder; the operating system frees it when the process ends, in whatever way.
+    """Hold the lock of a folder's products; the operating system frees it when the process ends, in whatever way.
+
+    A stage holds it from its start to its end. So one that outlived its dvc, even one that is suspended, keeps every
+    later run from starting, and can never put its products in place of theirs.
 
     Args:
         folder: Where the lock lies; made if need be.
@@ -80,22 +97,58 @@ def only_run(folder: Path, patience: float = PATIENCE) -> Iterator[None]:
     Raises:
         PipelineError: Another process holds it for longer than that.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "lock").open("a+b") as file:
-        deadline = time.monotonic() + patience
-        while not _try_lock(file):
-            if time.monotonic() > deadline:
-                file.seek(0)
-                holder = file.read().decode(errors="replace") or "unknown"
-                raise PipelineError(
-                    f"{folder} is in use: another pretraining is running here, as process {holder}. "
-                    f"Wait for it, or stop it (`kill {holder}`: it saves a checkpoint first), then run this again."
-                )
-            time.sleep(0.1)
-        file.truncate(0)
-        file.write(str(os.getpid()).encode())
-        file.flush()
+    with hold(folder / "lock", patience) as held:
+        if not held:
+            raise PipelineError(f"{folder} is in use: {_describe_holder(folder / 'lock')}, then run this again.")
         yield
+
+
+@contextmanager
+def hold(path: Path, patience: float) -> Iterator[bool]:
+    """Lock a file, which its holder may remove; say whether that succeeded within `patience` seconds."""
+    file = _acquire(path, time.monotonic() + patience)
+    try:
+        yield file is not None
+    finally:
+        if file:
+            file.close()
+
+
+def _acquire(path: Path, deadline: float) -> BinaryIO | None:
+    while True:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with suppress(FileNotFoundError), ExitStack() as stack:  # its last holder removed it, or its folder, just now
+            file = stack.enter_context(path.open("a+b"))
+            if _try_lock(file) and os.path.samestat(os.fstat(file.fileno()), path.stat()):
+                file.truncate(0)
+                file.write(str(os.getpid()).encode())
+                file.flush()
+                stack.pop_all()  # the file stays open
+                return file
+        if time.monotonic() >= deadline:
+            return None
+        time.sleep(0.1)
+
+
+def _describe_holder(path: Path) -> str:
+    """Who holds a lock, and how to have it end."""
+    number = path.read_text(encoding="utf-8", errors="replace")[:20] or "unknown"
+    try:
+        process = psutil.Process(int(number))
+        facts = process.as_dict(["cmdline", "status"])
+    except (ValueError, psutil.NoSuchProcess):  # another machine's, or another container's
+        return f"another run is at work here, as process {number}. Wait for it, or end it"
+    program, *words = facts["cmdline"] or ["?"]
+    command = " ".join(" ".join([Path(program).name, *words]).split())[:80]
+    if facts["status"] == psutil.STATUS_STOPPED:
+        return (
+            f"process {number} ({command}) is suspended in the middle of its work. Let it go on "
+            f"(`kill -CONT {number}`), or end it (`kill -9 {number}`)"
+        )
+    return (
+        f"another run is at work here, as process {number} ({command}). "
+        f"Wait for it, or end it (`kill {number}`: pretraining saves a checkpoint first)"
+    )
 
 
 if sys.platform == "win32":  # pragma: no cover
@@ -117,6 +170,11 @@ else:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             return False
+        except OSError as error:
+            raise PipelineError(
+                f"{file.name}: its file system cannot lock files ({error.strerror}), so that two runs could mix up "
+                "their products. Put the project on another disk."
+            ) from error
         return True
 
 

@@ -1,6 +1,8 @@
 """One run at a time, that dies with its dvc, and stops in good order: tried on real processes."""
 
+import itertools
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -9,19 +11,30 @@ import time
 import psutil
 import pytest
 
+from ssl_pipeline import guard
 from ssl_pipeline.errors import PipelineError
-from ssl_pipeline.training.guard import only_run, stop_requests
+from ssl_pipeline.guard import hold, only_run, stop_requests
+from ssl_pipeline.products import remove_leftovers
 
-HOLD = "import sys, time; from pathlib import Path; from ssl_pipeline.training.guard import only_run\n"
+HOLD = "import sys, time; from pathlib import Path; from ssl_pipeline.guard import only_run\n"
 HOLD += "with only_run(Path(sys.argv[1])):\n    print('held', flush=True); time.sleep(60)"
 
-STAGE = "import time; from ssl_pipeline.training.guard import end_with_dvc; end_with_dvc()\n"
-STAGE += "print('runs', flush=True); time.sleep(60)"
-"""A stage, as far as the guard is concerned."""
+STAGE = """import sys, time
+from pathlib import Path
+from ssl_pipeline.guard import end_with_dvc, only_run
+from ssl_pipeline.products import atomic_folder
+end_with_dvc()
+folder = Path(sys.argv[0]).parent
+with only_run(folder / "work"), atomic_folder(folder / "product"):
+    print("runs", flush=True)
+    while not (folder / "finish").exists():
+        time.sleep(0.001)
+"""
+"""A stage, as far as the guard is concerned; it is at work until there is a file `finish`."""
 
 DVC = "import subprocess, sys\n"
 DVC += "subprocess.Popen(['/bin/sh', '-c', sys.argv[1]]).wait()"
-"""A dvc, likewise: it runs a stage through a shell and waits for it."""
+"""A dvc, as far as the guard is concerned: it runs a stage through a shell and waits for it."""
 
 
 def start(*words, **options):
@@ -38,8 +51,35 @@ def holder(tmp_path):
 
 
 def test_a_second_run_is_refused_and_told_of_the_first(tmp_path, holder):
-    with pytest.raises(PipelineError, match=rf"is in use.*as process {holder.pid}\."), only_run(tmp_path, patience=0.3):
+    with (
+        pytest.raises(PipelineError, match=rf"is in use.*as process {holder.pid} \(python"),
+        only_run(tmp_path, patience=0.3),
+    ):
         pass
+
+
+def test_of_a_suspended_run_is_said_how_to_end_it(tmp_path, holder):
+    holder.send_signal(signal.SIGSTOP)
+    with (
+        pytest.raises(PipelineError, match=rf"process {holder.pid} .* is suspended.*kill -9 {holder.pid}"),
+        only_run(tmp_path, patience=0.3),
+    ):
+        pass
+
+
+def test_a_lock_that_its_holder_removes_is_not_held_by_two(tmp_path, monkeypatch):
+    """Who opened the file before it was removed must not take it for the lock."""
+    path, lock, tries = tmp_path / "run" / "lock", guard._try_lock, itertools.count()
+
+    def late(file):
+        if next(tries) == 0:
+            shutil.rmtree(path.parent)
+        return lock(file)
+
+    monkeypatch.setattr(guard, "_try_lock", late)
+    with hold(path, patience=5) as first, hold(path, patience=0) as second:
+        assert first
+        assert not second
 
 
 def test_a_killed_run_frees_the_lock_and_a_dying_one_is_waited_for(tmp_path, holder):
@@ -87,7 +127,10 @@ def stage_under_dvc(tmp_path):
 def gone(process, within):
     deadline = time.monotonic() + within
     while time.monotonic() < deadline:
-        if not process.is_running() or process.status() == psutil.STATUS_ZOMBIE:
+        try:
+            if process.status() == psutil.STATUS_ZOMBIE:
+                return True
+        except psutil.NoSuchProcess:
             return True
         time.sleep(0.05)
     return False
@@ -99,6 +142,33 @@ def test_a_stage_ends_with_its_dvc_though_a_shell_lies_between(stage_under_dvc):
     assert not gone(stage, 0)  # lives as long as dvc does
     dvc.kill()  # it stays a zombie until it is waited for, and counts as dead
     assert gone(stage, 5)
+
+
+def test_a_stage_without_its_dvc_puts_nothing_in_place(stage_under_dvc, tmp_path):
+    dvc, stage = stage_under_dvc(DVC_STAGE="augment")
+    dvc.kill()
+    dvc.wait()
+    (tmp_path / "finish").touch()  # long before it would look for its dvc
+    assert gone(stage, 5)
+    assert not (tmp_path / "product").exists()
+    assert list(tmp_path.glob(".product.*.tmp"))
+    remove_leftovers([tmp_path])
+    assert not list(tmp_path.glob(".product.*.tmp"))
+
+
+def test_no_run_begins_beside_a_suspended_one_whose_dvc_has_died(stage_under_dvc, tmp_path):
+    dvc, stage = stage_under_dvc(DVC_STAGE="augment")
+    stage.suspend()
+    dvc.kill()
+    dvc.wait()
+    with (
+        pytest.raises(PipelineError, match=rf"process {stage.pid} .*is suspended"),
+        only_run(tmp_path / "work", patience=0.3),
+    ):
+        pass
+    stage.resume()
+    with only_run(tmp_path / "work", patience=10):
+        assert not (tmp_path / "product").exists()
 
 
 def test_a_stage_started_by_hand_outlives_who_started_it(stage_under_dvc):

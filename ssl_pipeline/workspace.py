@@ -1,0 +1,47 @@
+"""Where the user works, and where the paths of params.yaml lead.
+
+`dvc exp run --queue` and `--temp` run a copy of what git knows, in `.dvc/tmp/exps/tmp...`, and delete it afterwards.
+What git does not know (a folder of images) and what has to outlive the copy (checkpoints) stays in the workspace.
+"""
+
+from pathlib import Path
+
+from ssl_pipeline.errors import ConfigError
+
+__all__ = ["find", "workspace"]
+
+_COPIES = (".dvc", "tmp", "exps")
+
+
+def workspace() -> Path:
+    """The folder that the user works in: the current one, as `.`, or where that was copied from, if DVC made it."""
+    here = Path.cwd()
+    for copy in (here, *here.parents):
+        if copy.parent.parts[-len(_COPIES) :] == _COPIES:
+            inner = next((folder for folder in (here, *here.parents) if (folder / ".dvc").is_dir()), copy)
+            return copy.parents[len(_COPIES)] / here.relative_to(inner)
+    return Path()
+
+
+def find(path: str, key: str) -> Path:
+    """Where a path of params.yaml leads; the file or folder need not be there.
+
+    Args:
+        path: An absolute path, one that begins with `~`, or one relative to the folder of params.yaml. What a copy made
+            by DVC lacks is looked for in the workspace.
+        key: The key in params.yaml, for messages.
+
+    Raises:
+        ConfigError: Nothing can have that name.
+    """
+    if not path.strip():
+        raise ConfigError(f"{key}: the path is empty. Name a file or a folder.")
+    try:
+        place = Path(path).expanduser()
+        if place.exists() or place.is_absolute():
+            return place
+        outside = workspace() / place
+        return outside if outside.exists() else place
+    except (OSError, RuntimeError) as error:  # a name that is too long, a folder that is closed, no such user
+        reason = getattr(error, "strerror", None) or str(error)
+        raise ConfigError(f"{key}: {path[:200]!r} cannot be looked up ({reason}).") from error

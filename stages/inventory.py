@@ -1,0 +1,18 @@
+"""Before the first stage, in each run: which files there are, so that dvc sees what `augment` reads."""
+
+from ssl_pipeline.config import Config
+from stages import paths
+from stages.command import stage
+
+
+@stage
+def inventory(config: Config) -> None:
+    """List the source's files by name, size and hash; augment runs again where one has changed."""
+    from ssl_pipeline.data.inventory import refresh
+    from ssl_pipeline.progress import say
+
+    say(f"inventory: {refresh(config.augment.source, paths.INVENTORY, paths.hashes())}")
+
+
+if __name__ == "__main__":
+    inventory()
