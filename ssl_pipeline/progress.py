@@ -7,6 +7,8 @@ from typing import TypeVar
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from ssl_pipeline.terminal import printable
+
 __all__ = ["bar", "say", "track"]
 
 T = TypeVar("T")
@@ -16,7 +18,7 @@ console = Console(stderr=True, highlight=False, soft_wrap=True)
 
 def say(message: str) -> None:
     """Print one line to stderr, also when it is not a terminal."""
-    console.print(message, markup=False)
+    console.print(printable(message), markup=False)
 
 
 @contextmanager

@@ -20,9 +20,10 @@ from pydantic import BaseModel, ValidationError, create_model
 
 from ssl_pipeline import hookspecs
 from ssl_pipeline.config import Choice
-from ssl_pipeline.errors import ConfigError, shown
+from ssl_pipeline.errors import ConfigError
 from ssl_pipeline.hookspecs import GROUP
 from ssl_pipeline.isolation import isolated
+from ssl_pipeline.terminal import shown
 from ssl_pipeline.types import Factory, Register
 from ssl_pipeline.validation import Checked, explain
 

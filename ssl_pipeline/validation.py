@@ -5,7 +5,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError, ValidatorFunctionWrapHandler, field_validator
 
-from ssl_pipeline.errors import shown
+from ssl_pipeline.terminal import shown
 
 __all__ = ["Checked", "explain"]
 

@@ -15,7 +15,8 @@ from ruamel.yaml.error import MarkedYAMLError
 from ruamel.yaml.events import AliasEvent
 from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
-from ssl_pipeline.errors import ConfigError, shown
+from ssl_pipeline.errors import ConfigError
+from ssl_pipeline.terminal import shown
 
 __all__ = ["read_yaml"]
 

@@ -10,8 +10,9 @@ import click
 from ssl_pipeline import guard
 from ssl_pipeline.config import Config, load
 from ssl_pipeline.disk import disk_trouble
-from ssl_pipeline.errors import PipelineError, shown
+from ssl_pipeline.errors import PipelineError
 from ssl_pipeline.products import remove_leftovers
+from ssl_pipeline.terminal import printable, shown
 from stages.paths import LOCK_FOLDER, products
 
 __all__ = ["stage"]
@@ -55,12 +56,12 @@ def guarded(action: Callable[[], None]) -> int:
             raise
         return _tell(trouble)
     except KeyboardInterrupt as interrupt:
-        click.echo(str(interrupt) or "interrupted; nothing was half-written", err=True)
+        click.echo(printable(str(interrupt)) or "interrupted; nothing was half-written", err=True)
         return 130
     return 0
 
 
 def _tell(error: PipelineError) -> int:
-    lines = str(error).split("\n")  # with names of files and values in them: strangers' text
+    lines = str(error).split("\n")  # with strangers' text in them, of any length
     click.echo("error: " + "\n".join(shown(line, 2000) for line in lines), err=True)
     return error.exit_code

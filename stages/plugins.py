@@ -5,7 +5,8 @@ from pathlib import Path
 import click
 
 from ssl_pipeline.config import load
-from ssl_pipeline.errors import ConfigError, shown
+from ssl_pipeline.errors import ConfigError
+from ssl_pipeline.terminal import shown
 from stages.command import guarded
 from stages.paths import PLUGINS_LOCK
 

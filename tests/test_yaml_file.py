@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 from dvc.utils.serialize import load_yaml
 
-from ssl_pipeline.errors import ConfigError, shown
+from ssl_pipeline.errors import ConfigError
+from ssl_pipeline.terminal import shown
 from ssl_pipeline.yaml_file import MAX_BYTES, read_yaml
 
 PARAMS = Path(__file__).parents[1] / "params.yaml"

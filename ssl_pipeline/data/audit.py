@@ -19,6 +19,7 @@ SIMILAR_SPREAD = 4.0
 FEW_IMAGES = 256
 FEW_LABELS = 5
 UNBALANCED = 10
+LONG_LINE = 300
 
 Counts = dict[str, dict[str, Any]]
 
@@ -37,11 +38,16 @@ def check_rejects(rejects: Mapping[str, RejectedError], total: int, max_fraction
     """
     if len(rejects) < total and len(rejects) <= max_fraction * total:
         return
-    shown = [f"  {path}: {reason}" for path, reason in list(rejects.items())[:5]]
+    shown = [_shortened(f"  {path}: {reason}") for path, reason in list(rejects.items())[:5]]
     more = [f"  ... and {len(rejects) - 5} more"] if len(rejects) > 5 else []
     limit = "none is left" if len(rejects) == total else f"augment.max_reject_fraction allows {max_fraction:g}"
     head = f"{len(rejects)} of {total} images cannot be used, and {limit}. They are listed in {written}:"
     raise PipelineError("\n".join([head, *shown, *more]))
+
+
+def _shortened(line: str) -> str:
+    """A line that fits a message: a path may have thousands of characters."""
+    return line if len(line) <= LONG_LINE else f"{line[: LONG_LINE // 2]} ... {line[-LONG_LINE // 2 :]}"
 
 
 def count_splits(rows: Sequence[IndexRow]) -> Counts:

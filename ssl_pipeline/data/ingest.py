@@ -5,7 +5,6 @@ hashes: in which order a split lies is a function of its pictures alone. Memory 
 few blocks of pixels, however many images there are.
 """
 
-import csv
 import hashlib
 import json
 import shutil
@@ -26,9 +25,10 @@ from ssl_pipeline.data.pool import decode_all, file_limit
 from ssl_pipeline.data.sources import Source
 from ssl_pipeline.data.splits import Content, Copy, assign, merge_copies
 from ssl_pipeline.data.store import SPLITS, IndexRow, Original, SplitName
+from ssl_pipeline.data.tables import harmless, write_table
 from ssl_pipeline.data.writer import SplitSummary, rows_per_block, write_index, write_originals, write_split
 from ssl_pipeline.errors import PipelineError
-from ssl_pipeline.products import atomic_file, write_product
+from ssl_pipeline.products import write_product
 from ssl_pipeline.progress import track
 
 __all__ = ["Shares", "ingest"]
@@ -84,13 +84,13 @@ def ingest(
         PipelineError: Too many rejects, nothing to learn from, or no space on the disk.
     """
     _check_space(folder, len(source.records), canvas)
-    _write_table(folder / "ignored.csv", ("path", "reason"), sorted(source.ignored.items()))
+    _list(folder / "ignored.csv", ("path", "reason"), sorted(source.ignored.items()))
     with tempfile.TemporaryFile(dir=folder) as spool:
         found, rejects = _decode_into(spool, source, canvas, workers)
         _report_rejects(folder, reports, rejects, len(found), shares)
         files = [record for record in source.records if record.path in found]
         contents, copies = merge_copies((found[record.path].digest, record) for record in files)
-        _write_table(folder / "duplicates.csv", Copy._fields, copies)
+        _list(folder / "duplicates.csv", Copy._fields, copies)
         sides, remarks = assign(contents, shares.seed, shares.val_fraction, shares.test_fraction)
         rows = _index_rows(contents, sides, found)
         summaries = _write_splits(folder / "store", spool, rows, found, canvas)
@@ -112,7 +112,7 @@ def ingest(
         "mean": summaries["train"].mean,
         "std": summaries["train"].std,
         "rejects": dict(sorted(Counter(reason.kind for reason in rejects.values()).items())),
-        "warnings": remarks + audit.warn(rows, counts, summaries["train"], copies, rejects),
+        "warnings": [*source.warnings, *remarks, *audit.warn(rows, counts, summaries["train"], copies, rejects)],
         "settings": asdict(canvas) | asdict(shares),
         "source": dict(source.choice) | {"sha256": _fingerprint(files, found)},
     }
@@ -138,11 +138,11 @@ def _check_space(folder: Path, images: int, canvas: Canvas) -> None:
         )
 
 
-def _write_table(path: Path, header: Sequence[str], lines: Iterable[Sequence[str]]) -> None:
-    with atomic_file(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(header)
-        writer.writerows(lines)
+def _list(path: Path, header: Sequence[str], lines: Iterable[Sequence[str]]) -> None:
+    """Write a list of files, which people open in spreadsheets: cells under `path` and `kept` are paths."""
+    paths = [name in ("path", "kept") for name in header]
+    safe = ([harmless(cell, is_path) for cell, is_path in zip(line, paths, strict=True)] for line in lines)
+    write_table(path, header, safe)
 
 
 def _decode_into(
@@ -166,7 +166,7 @@ def _report_rejects(
 ) -> None:
     lines = [(path, str(reason)) for path, reason in rejects.items()]
     for place in (folder, reports):
-        _write_table(place / "rejects.csv", ("path", "reason"), lines)
+        _list(place / "rejects.csv", ("path", "reason"), lines)
     audit.check_rejects(rejects, usable + len(rejects), shares.max_reject_fraction, reports / "rejects.csv")
     (reports / "rejects.csv").unlink()  # it lies with the other products now
 

@@ -73,14 +73,12 @@ def find_root(names: Sequence[str], tables: Iterable[str]) -> str:
         names: Of images, at least one.
         tables: Names of files called labels.csv.
     """
-    root, tables = "", set(tables)
-    while root + TABLE not in tables:
-        first = {name[len(root) :].partition("/")[::2] for name in names}
-        tops = {top for top, _ in first}
-        if len(tops) != 1 or any(not rest for _, rest in first):
-            break
-        top = tops.pop()
-        if top.lower() in SPLIT_NAMES or top.lower() in POOL_NAMES:
+    tables = set(tables)
+    # names are sorted, so that what the first and the last have in common is common to all
+    first, last = (name.split("/")[:-1] for name in (min(names), max(names)))
+    root = ""
+    for top, other in zip(first, last, strict=False):
+        if root + TABLE in tables or top != other or top.lower() in SPLIT_NAMES or top.lower() in POOL_NAMES:
             break
         root += top + "/"
     return root

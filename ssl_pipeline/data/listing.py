@@ -1,18 +1,22 @@
-"""What lies in a directory or a .zip: names, and how to read one. Nothing is unpacked; what is left out is named."""
+"""What lies in a directory or a .zip: names, and how to read one. Nothing is unpacked; what is left out is named.
+
+A folder is entered once, under its own path or else under the link to it that is found first. So links that multiply,
+or that lead round in circles, cost no more than the folders that there are.
+"""
 
 import functools
-import lzma
 import os
 import stat
-import zipfile
-import zlib
-from collections.abc import Callable, Iterable, Iterator
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from PIL import Image
 
+from ssl_pipeline.data.archive import NotAnArchiveError, check_bytes, members, read_member
 from ssl_pipeline.data.decode import RejectedError
+from ssl_pipeline.data.litter import is_raw, no_image
 from ssl_pipeline.errors import ConfigError
 
 __all__ = ["Listing", "Reader", "list_images"]
@@ -20,11 +24,10 @@ __all__ = ["Listing", "Reader", "list_images"]
 Reader = Callable[[str, int], bytes | Image.Image]
 """Reads one image by its name, or raises `RejectedError`; the second argument is the most bytes that it may have."""
 
-_OTHER_SUFFIXES = frozenset(
-    """.cfg .csv .db .doc .docx .dvc .htm .html .ini .ipynb .json .jsonl .log .md .odt .pdf .pickle .pkl .py .rst .rtf
-    .tsv .txt .url .xls .xlsx .xml .yaml .yml""".split()  # noqa: SIM905  thirty quoted words read no better
-)
-_OTHER_NAMES = frozenset({"readme", "license", "licence", "copying", "makefile"})
+Entry = tuple[str, RejectedError | str | None]
+"""A name, and where it is no ordinary file either why it cannot be read, or why it is left out."""
+
+_LISTED = "a link to a folder that is listed already"
 
 
 @dataclass
@@ -32,34 +35,49 @@ class Listing:
     """Files of a source.
 
     Attributes:
-        names: Of what may be images, sorted; folders are separated by "/".
+        names: Paths of what may be images, sorted; folders are separated by "/".
         read: Reads one of them.
-        ignored: Name -> why it is taken for no image.
-        rejects: Name -> why it cannot be read.
+        ignored: Path -> why it is taken for no image.
+        rejects: Path -> why it cannot be read.
+        warnings: What a person should know of the listing, one sentence each.
     """
 
     read: Reader
     names: list[str] = field(default_factory=list)
     ignored: dict[str, str] = field(default_factory=dict)
     rejects: dict[str, RejectedError] = field(default_factory=dict)
+    warnings: list[str] = field(default_factory=list)
 
-    def sort_in(self, entries: Iterable[tuple[str, RejectedError | None]]) -> "Listing":
-        """Add files: each a name, and why it cannot be read, if so."""
-        for name, rejection in sorted(entries, key=lambda entry: entry[0]):
+    def sort_in(self, entries: Iterable[Entry]) -> "Listing":
+        """Add files."""
+        raw, times = [], Counter[str]()
+        for name, outcome in sorted(entries, key=lambda entry: entry[0]):
             shown = name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
-            reason = _no_image(name)
+            reason = no_image(name) or (outcome if isinstance(outcome, str) else None)
+            times[name] += 1
+            if times[name] > 1:  # an archive can hold several files of one name
+                shown += f" ({times[name]})"
             if reason:
                 self.ignored[shown] = reason
+            elif isinstance(outcome, RejectedError):
+                self.rejects[shown or "(no name)"] = outcome
             elif shown != name:
                 self.rejects[shown] = RejectedError("unreadable", "its name is not valid UTF-8; rename it")
-            elif rejection:
-                self.rejects[self._unused(name)] = rejection
+            elif is_raw(name):
+                raw.append(name)
             else:
                 self.names.append(name)
-        return self
+        return self._sort_in_raw(raw)
 
-    def _unused(self, name: str) -> str:
-        return name if name not in self.rejects else self._unused(name + " (again)")
+    def _sort_in_raw(self, raw: Iterable[str]) -> "Listing":
+        """Leave out raw files that lie beside their own picture, as cameras write them, and reject the others."""
+        pictures = {os.path.splitext(name)[0].lower() for name in self.names}
+        for name in raw:
+            if os.path.splitext(name)[0].lower() in pictures:
+                self.ignored[name] = "a camera's raw file, beside the picture that the camera made of it"
+            else:
+                self.rejects[name] = RejectedError("raw file", "export it from the camera's program as JPEG or PNG")
+        return self
 
 
 def list_images(path: Path) -> Listing:
@@ -68,97 +86,115 @@ def list_images(path: Path) -> Listing:
     Raises:
         ConfigError: It is neither.
     """
-    if not path.exists():
+    try:
+        mode = path.stat().st_mode
+    except (OSError, ValueError) as error:
+        missing = isinstance(error, FileNotFoundError)
+        reason = "does not exist" if missing else f"cannot be read ({getattr(error, 'strerror', None) or error})"
         raise ConfigError(
-            f"augment.source.path: {path} does not exist. Give the path of a directory or of a .zip with images, "
+            f"augment.source.path: {path} {reason}. Give the path of a directory or of a .zip with images, "
             "relative to the folder of params.yaml."
+        ) from error
+    if stat.S_ISDIR(mode):
+        listing = Listing(functools.partial(_read_file, path)).sort_in(_walk(path))
+        listing.warnings += _about_links(listing.ignored)
+        return listing
+    if not stat.S_ISREG(mode):
+        raise ConfigError(f"augment.source.path: {path} is neither a directory nor a file, but {_kind(mode)}.")
+    return _list_archive(path)
+
+
+def _about_links(ignored: Mapping[str, str]) -> list[str]:
+    links = [name for name, reason in ignored.items() if reason == _LISTED]
+    if not links:
+        return []
+    return [
+        f"{len(links)} links lead to folders that are listed under another name, such as {links[0]}: see ignored.csv."
+    ]
+
+
+def _list_archive(path: Path) -> Listing:
+    try:
+        found = members(path)
+    except NotAnArchiveError as error:
+        raise ConfigError(
+            f"augment.source.path: {path} is neither a directory nor a whole .zip ({error}). If it is a .zip, copy it "
+            "again or pack it again."
+        ) from error
+    listing = Listing(functools.partial(read_member, path)).sort_in((item.name, item.rejection) for item in found)
+    guessed = [item.name for item in found if item.guessed]
+    if guessed:
+        listing.warnings.append(
+            f"{len(guessed)} names in {path} are not UTF-8 and are read as code page 437, such as {guessed[0]}. Where "
+            "they look wrong, pack the archive with another program."
         )
-    if path.is_dir():
-        return Listing(functools.partial(_read_file, path)).sort_in(_walk(path, "", frozenset()))
+    return listing
+
+
+def _walk(root: Path) -> Iterator[Entry]:
+    """List a directory with all below it, through links too.
+
+    Folders come first, and then links to folders: those whose names are shorter by depth first, then by name. Which
+    path a folder has is thus a function of the names alone.
+    """
+    entered: set[str] = set()
+    todo = deque([(str(root), os.path.realpath(root), "")])
+    while todo:
+        folders, links = [todo.popleft()], []
+        while folders:
+            place, real, prefix = folders.pop()
+            if real in entered:
+                yield prefix.rstrip("/"), _LISTED
+                continue
+            entered.add(real)
+            try:
+                entries = list(os.scandir(place))
+            except OSError as error:
+                yield prefix.rstrip("/"), RejectedError("unreadable", error.strerror or str(error))
+                continue
+            for entry in entries:
+                name = prefix + entry.name
+                try:
+                    if not entry.is_dir():
+                        yield name, None if entry.is_file() else RejectedError("unreadable", _no_file(entry))
+                    elif not entry.is_symlink():
+                        folders.append((entry.path, os.path.join(real, entry.name), name + "/"))
+                    elif _above(target := os.path.realpath(entry.path), real):
+                        yield name, RejectedError("unreadable", "a link to a folder that it lies in")
+                    else:
+                        links.append((entry.path, target, name + "/"))
+                except OSError as error:
+                    yield name, RejectedError("unreadable", error.strerror or str(error))
+        todo.extend(sorted(links, key=lambda link: (link[2].count("/"), link[2])))
+
+
+def _above(folder: str, place: str) -> bool:
+    return folder == place or place.startswith(folder.rstrip(os.sep) + os.sep)
+
+
+def _no_file(entry: os.DirEntry[str]) -> str:
     try:
-        with zipfile.ZipFile(path) as archive:
-            return Listing(functools.partial(_read_member, path)).sort_in(_members(archive))
-    except (zipfile.BadZipFile, OSError) as error:
-        raise ConfigError(f"augment.source.path: {path} is neither a directory nor a whole .zip ({error}).") from error
+        return _kind(entry.stat().st_mode)
+    except FileNotFoundError:
+        return "a broken link"
 
 
-def _no_image(name: str) -> str | None:
-    """Why a file is taken for no image, by its name alone; None where only decoding can tell."""
-    parts = name.split("/")
-    last = parts[-1].lower()
-    if "__MACOSX" in parts:
-        return "macOS's notes in an archive"
-    if any(part.startswith(".") and part != ".." for part in parts):
-        return "hidden"
-    if os.path.splitext(last)[1] in _OTHER_SUFFIXES or last in _OTHER_NAMES:
-        return "no image by its name"
-    return None
-
-
-def _walk(folder: Path, prefix: str, above: frozenset[tuple[int, int]]) -> Iterator[tuple[str, RejectedError | None]]:
-    """List a directory with all below it, through links too, but not round in circles."""
-    try:
-        status = folder.stat()
-        place = status.st_dev, status.st_ino
-        if place in above:
-            yield prefix.rstrip("/"), RejectedError("unreadable", "a link to a folder that it lies in")
-            return
-        entries = list(os.scandir(folder))
-    except OSError as error:
-        yield prefix.rstrip("/"), RejectedError("unreadable", error.strerror or str(error))
-        return
-    for entry in entries:
-        if entry.is_dir():
-            yield from _walk(Path(entry.path), f"{prefix}{entry.name}/", above | {place})
-        elif entry.is_file():
-            yield prefix + entry.name, None
-        else:
-            yield prefix + entry.name, RejectedError("unreadable", "a broken link, or no regular file")
-
-
-def _members(archive: zipfile.ZipFile) -> Iterator[tuple[str, RejectedError | None]]:
-    seen = set()
-    for info in archive.infolist():
-        name = info.filename
-        if info.is_dir():
-            continue
-        if name in seen:
-            yield name, RejectedError("unreadable", "the archive has another file of that name")
-        elif "\\" in name:
-            yield name, RejectedError("unreadable", "its path has backslashes; pack the archive with another program")
-        elif name.startswith("/") or ".." in name.split("/"):
-            yield name, RejectedError("unreadable", "its path leads out of the archive")
-        elif stat.S_ISLNK(info.external_attr >> 16):
-            yield name, RejectedError("unreadable", "a link inside an archive")
-        else:
-            yield name, None
-        seen.add(name)
-
-
-def _check_bytes(size: int, limit: int) -> None:
-    if size > limit:
-        raise RejectedError("too large", f"a file of {size / 1e6:.0f} MB; the limit is {limit / 1e6:.0f} MB")
+def _kind(mode: int) -> str:
+    kinds = {stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket", stat.S_IFCHR: "a device", stat.S_IFBLK: "a device"}
+    return kinds.get(stat.S_IFMT(mode), "no regular file")
 
 
 def _read_file(root: Path, name: str, limit: int) -> bytes:
+    """Read a file, which may have become a pipe since it was listed: opening one must not wait for a writer."""
     try:
-        path = root / name
-        _check_bytes(path.stat().st_size, limit)
-        return path.read_bytes()
+        opened = os.open(root / name, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+        with open(opened, "rb") as file:
+            status = os.fstat(opened)
+            if not stat.S_ISREG(status.st_mode):
+                raise RejectedError("unreadable", _kind(status.st_mode))
+            check_bytes(status.st_size, limit)
+            content = file.read(limit + 1)
     except OSError as error:
         raise RejectedError("unreadable", error.strerror or str(error)) from error
-
-
-@functools.lru_cache(maxsize=1)
-def _open_archive(path: Path) -> zipfile.ZipFile:
-    """Each process opens an archive once: its directory may have a million lines."""
-    return zipfile.ZipFile(path)
-
-
-def _read_member(path: Path, name: str, limit: int) -> bytes:
-    try:
-        archive = _open_archive(path)
-        _check_bytes(archive.getinfo(name).file_size, limit)
-        return archive.read(name)
-    except (OSError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error, lzma.LZMAError) as error:
-        raise RejectedError("unreadable", f"in the archive: {error}") from error  # damaged, or encrypted
+    check_bytes(len(content), limit)
+    return content

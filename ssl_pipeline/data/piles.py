@@ -76,9 +76,11 @@ def list_pile(path: str) -> tuple[Listing, list[str]]:
     """
     listing = list_images(_find(path))
     if not listing.names:
+        left_out = {name: str(reason) for name, reason in listing.rejects.items()} | listing.ignored
+        such = "".join(f", such as {name} ({reason})" for name, reason in list(left_out.items())[:1])
         raise PipelineError(
             f"{PATH}: there are no images in {path} ({len(listing.rejects)} files that cannot be read, "
-            f"{len(listing.ignored)} that are no images). Put images there, or name another path."
+            f"{len(listing.ignored)} that are no images{such}). Put images there, or name another path."
         )
     return listing, [name for name in listing.ignored if name.rpartition("/")[2] == TABLE]
 

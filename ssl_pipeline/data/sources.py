@@ -38,6 +38,7 @@ class Source:
         ignored: Path -> why it is taken for no image.
         rejects: Path -> why it cannot be read.
         portable: Whether other processes can call `read`, at little cost.
+        warnings: What a person should know of it, one sentence each.
         choice: Its name and options.
     """
 
@@ -46,6 +47,7 @@ class Source:
     ignored: Mapping[str, str] = field(default_factory=dict)
     rejects: Mapping[str, RejectedError] = field(default_factory=dict)
     portable: bool = True
+    warnings: Sequence[str] = ()
     choice: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -76,12 +78,21 @@ def folder(path: str) -> Source:
     root = find_root(listing.names, tables)
     table, ignored = None, dict(listing.ignored)
     if root + TABLE in tables:
-        content = listing.read(root + TABLE, _TABLE_BYTES)
-        assert isinstance(content, bytes)
-        table = parse_table(content, f"{path}: {root}{TABLE}")
+        table = parse_table(_read_table(listing.read, root + TABLE, path), f"{path}: {root}{TABLE}")
         ignored[root + TABLE] = "the table of labels"
-    records = read_layout(listing.names, root, table, lambda name: name in listing.rejects)
-    return Source(records, listing.read, ignored, listing.rejects)
+    records = read_layout(listing.names, root, table, lambda name: name in listing.rejects or name in listing.ignored)
+    return Source(records, listing.read, ignored, listing.rejects, warnings=listing.warnings)
+
+
+def _read_table(read: Reader, name: str, path: str) -> bytes:
+    try:
+        content = read(name, _TABLE_BYTES)
+    except RejectedError as error:
+        raise PipelineError(
+            f"{path}: {name} cannot be read ({error.detail or error}). Put the table of labels there, or remove it."
+        ) from error
+    assert isinstance(content, bytes)
+    return content
 
 
 def torchvision(path: str, dataset: str, options: dict[str, Any] | None = None) -> Source:

@@ -1,6 +1,5 @@
 """Writing the store: streamed in blocks, so that memory stays flat, and the same bytes for the same images."""
 
-import csv
 import hashlib
 import math
 from collections.abc import Iterable, Iterator, Sequence
@@ -11,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ssl_pipeline.data.store import Images, IndexRow, Original
+from ssl_pipeline.data.tables import csv_line
 from ssl_pipeline.products import record, write_product
 
 __all__ = ["SplitSummary", "rows_per_block", "write_index", "write_originals", "write_split"]
@@ -91,9 +91,7 @@ def write_split(folder: Path, ids: npt.NDArray[np.uint64], blocks: Iterable[Imag
 def write_index(store: Path, rows: Iterable[IndexRow]) -> None:
     """Write the index."""
     with (store / "index.csv").open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(IndexRow._fields)
-        writer.writerows(rows)
+        file.writelines(csv_line(row) for row in (IndexRow._fields, *rows))
     record(store / "index.csv")
 
 

@@ -1,8 +1,7 @@
 """The linear evaluation of an exported backbone, from the file to its report."""
 
-import csv
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ import numpy.typing as npt
 from ssl_pipeline.augment.policy import Policies
 from ssl_pipeline.config import LinearEvalConfig
 from ssl_pipeline.data.store import Split, read_labels
+from ssl_pipeline.data.tables import write_table
 from ssl_pipeline.deployment.export import append_classifier
 from ssl_pipeline.deployment.runtime import layer_of, open_session, read_metadata, run
 from ssl_pipeline.errors import PipelineError
@@ -26,7 +26,7 @@ from ssl_pipeline.evaluation.pictures import confusion
 from ssl_pipeline.evaluation.pool import choose
 from ssl_pipeline.models.rebuild import cut, load_encoder
 from ssl_pipeline.models.spread import effective_rank, embedding_std, uniformity
-from ssl_pipeline.products import atomic_file, atomic_folder, sha256, verified, write_json
+from ssl_pipeline.products import atomic_folder, sha256, verified, write_json
 from ssl_pipeline.progress import say
 from ssl_pipeline.registry import Registry
 from ssl_pipeline.training.finetuning import Labelled
@@ -173,12 +173,12 @@ def _write_report(
     """Write metrics, tables and pictures; those of the probe are empty where there was nothing to predict."""
     counts = np.zeros((len(classes), len(classes)), np.int64)
     np.add.at(counts, (actual, predicted), 1)
-    _write_table(
+    write_table(
         reports / "confusion.csv",
         ("actual", "predicted"),
         ((classes[a], classes[p]) for a, p in zip(actual, predicted, strict=True)),
     )
-    _write_table(
+    write_table(
         reports / "recalls.csv",
         ("class", "images", "recall"),
         (
@@ -187,20 +187,13 @@ def _write_report(
             if row.any()
         ),
     )
-    _write_table(reports / "clusters.csv", TABLE, clusters.rows)
+    write_table(reports / "clusters.csv", TABLE, clusters.rows)
     with atomic_folder(reports / "pictures") as folder:
         clusters.draw(folder)
         if len(actual):
             title = f"Linear probe on {len(actual)} test images: {metrics['accuracy']:.1%}"
             confusion(counts, classes, title, folder / "confusion.png")
     write_json(reports / "metrics.json", metrics)
-
-
-def _write_table(path: Path, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
-    with atomic_file(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(header)
-        writer.writerows(rows)
 
 
 def _summary(metrics: Mapping[str, Any], settled: Settled) -> list[str]:

@@ -13,11 +13,12 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from torch import Tensor, nn
 
 from ssl_pipeline.config import Choice
-from ssl_pipeline.errors import ConfigError, PipelineError, shown
+from ssl_pipeline.errors import ConfigError, PipelineError
 from ssl_pipeline.models.encoder import Encoder
 from ssl_pipeline.products import atomic_file, read_product, record, sha256, verified, write_product
 from ssl_pipeline.recipes import Recipe
 from ssl_pipeline.registry import Registry
+from ssl_pipeline.terminal import shown
 from ssl_pipeline.types import Backbone, Loss, NegativeStrategy, Offer, PretextTask, ViewLoss
 from ssl_pipeline.validation import explain
 

@@ -1,10 +1,11 @@
 """The audit: each oddity of a data set has its sentence, and an ordinary one has none."""
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import pytest
 
-from ssl_pipeline.data.audit import check_pool, count_splits, warn
+from ssl_pipeline.data.audit import check_pool, check_rejects, count_splits, warn
 from ssl_pipeline.data.decode import RejectedError
 from ssl_pipeline.data.splits import Copy
 from ssl_pipeline.data.store import IndexRow
@@ -98,3 +99,10 @@ def test_what_nothing_can_be_learned_from(number: int, spread: float, refused: b
             check_pool(counts, summary)
     else:
         check_pool(counts, summary)
+
+
+def test_messages_are_short_however_long_the_names_are() -> None:
+    rejects = {f"{number}{'x' * 5000}.png": RejectedError("broken") for number in range(50)}
+    with pytest.raises(PipelineError, match=r"x \.\.\. x+.png: broken\n  \.\.\. and 45 more") as caught:
+        check_rejects(rejects, 60, 0.1, Path("rejects.csv"))
+    assert len(str(caught.value)) < 2000

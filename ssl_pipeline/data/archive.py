@@ -1,0 +1,138 @@
+"""Images in a .zip: what its members are called, and how one is read. Nothing is unpacked to the disk."""
+
+import functools
+import stat
+import struct
+import zipfile
+import zlib
+from pathlib import Path
+from typing import NamedTuple
+
+from ssl_pipeline.data.decode import RejectedError
+
+__all__ = ["Member", "NotAnArchiveError", "check_bytes", "members", "read_member"]
+
+_UTF8_NAME = 0x800
+_UNICODE_PATH = 0x7075
+
+
+class NotAnArchiveError(Exception):
+    """A file that is no .zip, or one whose directory is damaged."""
+
+
+class Member(NamedTuple):
+    """A file in an archive.
+
+    Attributes:
+        name: Its path.
+        info: What the archive's directory says of it.
+        rejection: Why it cannot be used, where that is clear from the directory.
+        guessed: Whether its name is in no known encoding.
+    """
+
+    name: str
+    info: zipfile.ZipInfo
+    rejection: RejectedError | None
+    guessed: bool
+
+
+def members(path: Path) -> list[Member]:
+    """List the files in an archive, in the order of its directory.
+
+    Raises:
+        NotAnArchiveError: Its directory cannot be read.
+    """
+    seen: set[str] = set()
+    found = []
+    for info in _open(path).infolist():
+        name, guessed = _name(info)
+        if name.endswith("/"):
+            continue
+        reason = "the archive has another file of that name" if name in seen else _untrusted(name, info)
+        seen.add(name)
+        found.append(Member(name, info, RejectedError("unreadable", reason) if reason else None, guessed))
+    return found
+
+
+def read_member(path: Path, name: str, limit: int) -> bytes:
+    """Read one file of an archive, of at most `limit` bytes.
+
+    Raises:
+        RejectedError: It is larger, damaged, encrypted, or packed in an unknown way.
+    """
+    try:
+        info = _directory(path).get(name)
+        if info is None:
+            raise RejectedError("unreadable", "the archive changed while it was read")
+        check_bytes(info.file_size, limit)
+        return _open(path).read(info)
+    except RejectedError:
+        raise
+    except Exception as error:  # zipfile may raise anything at damaged bytes: struct.error, UnicodeDecodeError ...
+        raise RejectedError("unreadable", f"in the archive: {str(error) or type(error).__name__}") from error
+
+
+def check_bytes(size: int, limit: int) -> None:
+    """Refuse a file of too many bytes before it is read.
+
+    Raises:
+        RejectedError: Its size is above the limit.
+    """
+    if size > limit:
+        raise RejectedError("too large", f"a file of {size / 1e6:.0f} MB; the limit is {limit / 1e6:.0f} MB")
+
+
+@functools.lru_cache(maxsize=1)
+def _open(path: Path) -> zipfile.ZipFile:
+    """Each process opens an archive once: its directory may have a million lines."""
+    try:
+        return zipfile.ZipFile(path)
+    except Exception as error:  # as above; of directories NotImplementedError, UnicodeDecodeError, OverflowError ...
+        raise NotAnArchiveError(str(error) or type(error).__name__) from error
+
+
+@functools.lru_cache(maxsize=1)
+def _directory(path: Path) -> dict[str, zipfile.ZipInfo]:
+    return {member.name: member.info for member in members(path) if member.rejection is None}
+
+
+def _name(info: zipfile.ZipInfo) -> tuple[str, bool]:
+    """A member's name, and whether its encoding is a guess.
+
+    Most programs write UTF-8, and many do not say so. zipfile reads such a name as code page 437, which has a character
+    for every byte, so that the bytes can be restored.
+    """
+    name, guessed = info.orig_filename, False
+    if not info.flag_bits & _UTF8_NAME:
+        raw = name.encode("cp437")
+        try:
+            name = _unicode_path(info.extra, raw) or raw.decode("utf-8")
+        except UnicodeDecodeError:
+            guessed = True
+    parts = [part for part in name.split("/") if part != "."]
+    return "/".join(part for number, part in enumerate(parts) if part or number in (0, len(parts) - 1)), guessed
+
+
+def _unicode_path(extra: bytes, raw: bytes) -> str | None:
+    """The name in Info-ZIP's Unicode path extra field (APPNOTE 4.6.9), if it belongs to the name in the directory."""
+    while len(extra) >= 4:
+        kind, length = struct.unpack("<HH", extra[:4])
+        field, extra = extra[4 : 4 + length], extra[4 + length :]
+        if kind == _UNICODE_PATH and len(field) > 5 and struct.unpack("<BI", field[:5]) == (1, zlib.crc32(raw)):
+            return field[5:].decode("utf-8")
+    return None
+
+
+def _untrusted(name: str, info: zipfile.ZipInfo) -> str | None:
+    """Why a member is not read, whatever it holds."""
+    if not name:
+        return "it has no name"
+    if "\0" in name:
+        return "its name has a zero byte"
+    if "\\" in name:
+        return "its path has backslashes; pack the archive with another program"
+    if name.startswith("/") or ".." in name.split("/"):
+        return "its path leads out of the archive"
+    if stat.S_ISLNK(info.external_attr >> 16):
+        return "a link inside an archive"
+    return None

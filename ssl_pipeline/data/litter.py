@@ -1,0 +1,120 @@
+"""Which files are no images, by their names alone: what NAS, sync and camera software leaves beside pictures.
+
+A name is enough here, so that none of these files is opened. What this module does not know, decoding decides.
+"""
+
+import os.path
+
+__all__ = ["is_raw", "no_image"]
+
+
+def _words(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
+_FOLDERS = {
+    "__macosx": "macOS's notes in an archive",
+    **dict.fromkeys(
+        ("@eadir", "@tmp", "#recycle", "#snapshot", "@recycle", "@recently-snapshot", "@sharebin", "@trash"),
+        "a folder of the NAS's own: thumbnails, a recycle bin, snapshots",
+    ),
+    **dict.fromkeys(("$recycle.bin", "recycler", "recycled", "trashbox"), "a recycle bin"),
+    **dict.fromkeys(
+        ("system volume information", "$extend", "$mft", "found.000", "lost+found", "lost.dir"),
+        "a folder of the file system's own",
+    ),
+    **dict.fromkeys(
+        ("network trash folder", "temporary items", "thevolumesettingsfolder", "thefindbycontentfolder"),
+        "a folder that macOS leaves on servers",
+    ),
+    **dict.fromkeys(
+        ("thmbnl", "avf_info", "canonmsc", "nksc_param", "captureone"), "a folder of a camera's or an editor's own"
+    ),
+}
+"""Folders, in lower case -> why nothing in them is an image of the user's, though it may look like one."""
+
+_FILES = {
+    **dict.fromkeys(
+        (
+            "icon\r",
+            "thumbs.db:encryptable",
+            "zbthumbnail.info",
+            "pspbrwse.jbf",
+            "autorun.inf",
+            "synoindex_media_info",
+            "hiberfil.sys",
+            "pagefile.sys",
+            "swapfile.sys",
+            "ntuser.dat",
+        ),
+        "a file of the system's own",
+    ),
+    **dict.fromkeys(("readme", "license", "licence", "copying", "makefile"), "no image by its name"),
+}
+
+_SUFFIXES = {
+    "no image by its name": _words(
+        """.bat .bib .c .cfg .cpp .css .csv .db .dbf .desktop .dll .doc .docx .dvc .exe .geojson .h .htm .html .inf .ini
+        .ipynb .java .js .json .jsonl .kml .lnk .log .md .md5 .nfo .odp .ods .odt .par2 .pdf .pickle .pkl .ppt .pptx
+        .prj .py .pyc .rst .rtf .sfv .sh .sha1 .sha256 .shp .shx .sqlite .tex .toml .torrent .tsv .txt .url .webloc .xls
+        .xlsx .xml .yaml .yml"""
+    ),
+    "notes beside a picture (a sidecar file)": _words(
+        """.aae .arp .comask .cop .cos .cot .ctg .dop .dr4 .exif .gpx .jgw .jpw .lrcat .lrcat-data .lrdata .lrprev .mie
+        .nksc .nmea .on1 .onphoto .ovr .pgw .pp3 .pto .rrd .tfw .thm .vrd .wld .xmp"""
+    ),
+    "a film": _words(
+        """.360 .3g2 .3gp .3gpp .asf .avi .braw .divx .dv .f4v .flv .insv .lrv .m2t .m2ts .m2v .m4v .mkv .mod .mov .mp4
+        .mpe .mpeg .mpg .mts .mxf .ogv .qt .r3d .rm .rmvb .swf .tod .ts .vob .webm .wmv"""
+    ),
+    "sound": _words(".aac .aif .aiff .amr .caf .flac .m4a .mid .mp3 .oga .ogg .opus .wav .wma"),
+    "a download that has not ended, or a temporary file": _words(
+        """.!qb .!sync .!ut .aria2 .bc! .bts .crdownload .download .dtapart .fdmdownload .ffs_tmp .filepart .icloud
+        .opdownload .part .partial .rsls .rslsc .td .temp .tmp .unfinished .ytdl .~cr"""
+    ),
+    "a backup that an editor leaves": _words(".bak .swo .swp"),
+    "an archive, which is not looked into: unpack it, or name it in augment.source.path": _words(
+        ".7z .bz2 .gz .rar .tar .tbz .tgz .txz .xz .zip .zst"
+    ),
+}
+_BY_SUFFIX = {suffix: reason for reason, suffixes in _SUFFIXES.items() for suffix in suffixes}
+
+_RAW = _words(
+    """.3fr .arw .cap .cr2 .cr3 .crw .dcr .dcs .dng .erf .fff .gpr .iiq .k25 .kdc .mef .mos .mrw .nef .nrw .orf .ori
+    .pef .raf .raw .rw2 .rwl .rwz .sr2 .srf .srw .x3f"""
+)
+
+
+def no_image(name: str) -> str | None:
+    """Why a file is taken for no image; None where only decoding can tell.
+
+    Args:
+        name: Its path in the source; folders are separated by "/".
+    """
+    parts = name.split("/")
+    for part in parts:
+        reason = _FOLDERS.get(part.lower())
+        if reason:
+            return reason
+    if any(part.startswith(".") and part != ".." for part in parts):
+        return "hidden"
+    last = parts[-1].lower()
+    if last.endswith(("~", ":zone.identifier", "@synoeastream", "@synoresource")) or last.startswith("~$"):
+        return "a backup, or notes of a program's own"
+    return _FILES.get(last) or _BY_SUFFIX.get(_suffix(last)) or _in_bundle(parts[:-1])
+
+
+def is_raw(name: str) -> bool:
+    """Whether it is a camera's raw file: of those, Pillow reads at most the thumbnail."""
+    return _suffix(name.lower()) in _RAW
+
+
+def _suffix(name: str) -> str:
+    return os.path.splitext(name)[1]
+
+
+def _in_bundle(folders: list[str]) -> str | None:
+    """Catalogues of Lightroom are folders that hold previews."""
+    return next(
+        (_BY_SUFFIX[".lrdata"] for folder in folders if folder.lower().endswith((".lrdata", ".lrcat-data"))), None
+    )

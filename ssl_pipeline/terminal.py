@@ -1,0 +1,28 @@
+"""Strangers' text on a terminal: names of files and classes and values of parameters may hold anything."""
+
+import unicodedata
+
+__all__ = ["printable", "shown"]
+
+_DIRECTIONS = frozenset("\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+
+
+def printable(text: str, kept: str = "\n\t") -> str:
+    """Text that is safe on a terminal: what controls one, or turns the direction of writing, is shown as an escape.
+
+    Args:
+        text: The text, of any length.
+        kept: The control characters that stay.
+    """
+    return "".join(letter if letter in kept or _is_harmless(letter) else ascii(letter)[1:-1] for letter in text)
+
+
+def shown(text: str, most: int) -> str:
+    """Text as a part of one line: escaped as by `printable`, and without its middle beyond `most` characters."""
+    if len(text) > most:
+        text = f"{text[: most * 2 // 3]} … {text[len(text) - most // 3 :]}"
+    return printable(text, kept="")
+
+
+def _is_harmless(letter: str) -> bool:
+    return unicodedata.category(letter) not in ("Cc", "Cs", "Zl", "Zp") and letter not in _DIRECTIONS

@@ -1,0 +1,32 @@
+"""What is said on a terminal: names are the user's data, and control nothing there."""
+
+import pytest
+
+from ssl_pipeline import progress, terminal
+from ssl_pipeline.errors import PipelineError
+from stages.command import guarded
+
+HOSTILE = "a\x1b]0;owned\x07\x1b[2J\rb\x9b1m\u202egnp.exe\udce9"
+HARMLESS = r"a\x1b]0;owned\x07\x1b[2J\rb\x9b1m\u202egnp.exe\udce9"
+
+
+def test_what_controls_a_terminal_is_shown_as_an_escape() -> None:
+    assert terminal.printable(HOSTILE) == HARMLESS
+
+
+def test_other_text_stays() -> None:
+    for text in ("two\nlines\tand a tab", "Größe, 日本, 👩\u200d🚀", "[red]no markup[/red]", ""):
+        assert terminal.printable(text) == text
+
+
+def test_what_is_said_is_harmless(capsys: pytest.CaptureFixture[str]) -> None:
+    progress.say(HOSTILE)
+    assert capsys.readouterr().err == HARMLESS + "\n"
+
+
+def test_errors_are_harmless(capsys: pytest.CaptureFixture[str]) -> None:
+    def fail() -> None:
+        raise PipelineError(HOSTILE)
+
+    assert guarded(fail) == 1
+    assert capsys.readouterr().err == f"error: {HARMLESS}\n"
