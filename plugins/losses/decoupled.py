@@ -1,6 +1,7 @@
 """Decoupled contrastive learning: InfoNCE without the positive in the denominator, so that small batches learn as well.
 
-Source: Yeh et al. 2021 (2110.06848), equations 5 (DCL) and 6 (DCL-W).
+Source: Yeh et al. 2021 (2110.06848), equations 5 (DCL) and 6 (DCL-W). As in the authors' code, gradients go through the
+weights of DCL-W; lightly's stop at them.
 """
 
 import torch
@@ -33,8 +34,7 @@ class Decoupled(SoftmaxLoss):
         cosine = cosines(anchors, positives)  # (A, M)
         mass = log_mass(anchors, negatives, 1 / self.temperature, positives=cosine / self.temperature)  # (A,)
         mass = mass.masked_fill(mass == -torch.inf, 0.0)
-        # a weight has no gradient of its own: it says how much a pair counts
-        weight = 2 - len(cosine) * torch.softmax(cosine.detach() / self.sigma, dim=0) if self.sigma else 1.0
+        weight = 2 - len(cosine) * torch.softmax(cosine / self.sigma, dim=0) if self.sigma else 1.0
         loss = (mass[:, None] - weight * cosine / self.temperature).mean()
         return StepOutput(loss, softmax_figures(anchors, negatives, self.temperature))
 

@@ -19,7 +19,7 @@ from ssl_pipeline.contrast.ranking import mean_of_ranks
 from ssl_pipeline.contrast.similarity import cosines, log_mass, negative_sum, total_weight
 from ssl_pipeline.types import Loss, Negatives, Register, StepOutput
 
-_MOST_OFFENDING = "the generalised margin looks at the most offending negative alone, on which weights have no say"
+_MOST_OFFENDING = "its functional looks at the most offending negative alone, on which weights have no say"
 _OF_COSINES = "its weights are functions of the cosines of projections, which a network's energy is not"
 _NO_SLOPE_AT_0 = 1e-12  # under a root
 
@@ -28,8 +28,9 @@ class Energy(Loss):
     """Mean over anchors of a functional of the energies E⁺ of compatible and E⁻ of incompatible pairs.
 
     - contrastive: E⁺ + mean [m - √E⁻]₊², Hadsell's for squared distances, without the halves;
-    - square_exponential: (E⁺)² + γ mean exp(-E⁻);
-    - generalised_margin: log(1 + exp(m + E⁺ - E⁻)), with the least E⁻, the most offending one;
+    - square_exponential: (E⁺)² + γ exp(-E⁻), with the least E⁻, that of the most offending pair, as in table 1;
+    - mean_square_exponential: (E⁺)² + γ mean exp(-E⁻), in which all pairs have a say;
+    - generalised_margin: log(1 + exp(m + E⁺ - E⁻)), with the least E⁻;
     - negative_log_likelihood: E⁺ + 1/β log(exp(-β E⁺) + Σ exp(-β E⁻)).
 
     Args:
@@ -37,14 +38,20 @@ class Energy(Loss):
         energy: squared_euclidean: |x - y|², in [0, 4]; cosine: 1 - cos, in [0, 2]; network: |g(x) - g(y)|², in [0, 4],
             with a small network g that is learned along.
         margin: m, of contrastive (greater than 0 and less than the root of the largest energy) and generalised_margin.
-        gamma: γ > 0, of square_exponential.
+        gamma: γ > 0, of square_exponential and mean_square_exponential.
         beta: β > 0, the inverse temperature of negative_log_likelihood.
         hidden_dim: Width of the network's hidden layer.
     """
 
     def __init__(
         self,
-        functional: Literal["contrastive", "square_exponential", "generalised_margin", "negative_log_likelihood"],
+        functional: Literal[
+            "contrastive",
+            "square_exponential",
+            "mean_square_exponential",
+            "generalised_margin",
+            "negative_log_likelihood",
+        ],
         energy: Literal["squared_euclidean", "cosine", "network"] = "squared_euclidean",
         margin: float = 1.0,
         gamma: float = 1.0,
@@ -67,12 +74,13 @@ class Energy(Loss):
         self._functional = {
             "contrastive": self._contrastive,
             "square_exponential": self._square_exponential,
+            "mean_square_exponential": self._mean_square_exponential,
             "generalised_margin": self._generalised_margin,
             "negative_log_likelihood": self._negative_log_likelihood,
         }[functional]
         if energy == "network":
             self.refuses = {"weighted": _OF_COSINES}
-        if functional == "generalised_margin":
+        if functional in ("square_exponential", "generalised_margin"):
             self.refuses = {"weighted": _MOST_OFFENDING, "debiased": _MOST_OFFENDING}
 
     def fit_to(self, dim: int) -> None:
@@ -97,15 +105,18 @@ class Energy(Loss):
         return self._energy.of_cosine(cosine) + self._mean(anchors, cosine, negatives, push)
 
     def _square_exponential(self, anchors: Tensor, cosine: Tensor, negatives: Negatives) -> Tensor:
+        least, any_left = self._least(anchors, negatives)
+        return self._energy.of_cosine(cosine).square() + self.gamma * torch.exp(-least) * any_left
+
+    def _mean_square_exponential(self, anchors: Tensor, cosine: Tensor, negatives: Negatives) -> Tensor:
         def push(similarity: Tensor) -> Tensor:
             return self.gamma * torch.exp(-self._energy.of_cosine(similarity))
 
         return self._energy.of_cosine(cosine).square() + self._mean(anchors, cosine, negatives, push)
 
     def _generalised_margin(self, anchors: Tensor, cosine: Tensor, negatives: Negatives) -> Tensor:
-        offending = cosines(anchors, mean_of_ranks(anchors, negatives, 1, 1)[:, None])  # (A, 1)
-        gap = self._energy.of_cosine(cosine) - self._energy.of_cosine(offending)
-        return F.softplus(self.margin + gap) * (total_weight(anchors, negatives) > 0)[:, None]
+        least, any_left = self._least(anchors, negatives)
+        return F.softplus(self.margin + self._energy.of_cosine(cosine) - least) * any_left
 
     def _negative_log_likelihood(self, anchors: Tensor, cosine: Tensor, negatives: Negatives) -> Tensor:
         def logits(similarity: Tensor) -> Tensor:
@@ -114,6 +125,11 @@ class Energy(Loss):
         positive = logits(cosine)  # (A, M)
         mass = log_mass(anchors, negatives, logits, positives=positive)[:, None]
         return (torch.logaddexp(positive, mass) - positive) / self.beta
+
+    def _least(self, anchors: Tensor, negatives: Negatives) -> tuple[Tensor, Tensor]:
+        """The energy (A, 1) of an anchor's most offending negative, and whether (A, 1) it has any."""
+        offending = cosines(anchors, mean_of_ranks(anchors, negatives, 1, 1)[:, None])
+        return self._energy.of_cosine(offending), (total_weight(anchors, negatives) > 0)[:, None]
 
     @staticmethod
     def _mean(anchors: Tensor, cosine: Tensor, negatives: Negatives, push: Callable[[Tensor], Tensor]) -> Tensor:

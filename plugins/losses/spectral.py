@@ -1,6 +1,12 @@
 """Spectral contrastive loss: its minimiser factorises the graph in which views of one image are neighbours.
 
-Source: HaoChen et al. 2021 (2106.04156), equation 6, with features of a fixed length as in the authors' code.
+Source: HaoChen et al. 2021 (2106.04156), equation 6, divided by μ as in the authors' code
+(github.com/jhaochenz96/spectral_contrastive_learning, models/spectral.py), so that their learning rates hold here.
+
+Losses here compare vectors of one length, and so all features are given the length √μ. The authors shorten those that
+are longer and leave the others; behind a batch normalisation of thousands of dimensions all are longer at first. They
+also hold a view against second views alone: that is `keys: other_view` of the pretext task, and has the same
+expectation.
 """
 
 from collections.abc import Mapping
@@ -15,7 +21,7 @@ from ssl_pipeline.types import Loss, Negatives, Register, StepOutput
 
 
 class Spectral(Loss):
-    """-2 μ mean s⁺ + μ² mean (s⁻)², with s the cosine.
+    """-2 mean s⁺ + μ mean (s⁻)², with s the cosine.
 
     Args:
         radius: μ > 0, the squared length that features are given.
@@ -34,7 +40,7 @@ class Spectral(Loss):
         cosine = cosines(anchors, positives)
         weight = total_weight(anchors, negatives)
         squares = negative_sum(anchors, negatives, torch.square, positives=cosine)
-        loss = self.radius**2 * squares.sum() / weight.sum().clamp(min=1) - 2 * self.radius * cosine.mean()
+        loss = self.radius * squares.sum() / weight.sum().clamp(min=1) - 2 * cosine.mean()
         return StepOutput(loss, {"negatives": weight.mean()})
 
     def energy(self, first: Tensor, second: Tensor) -> Tensor:

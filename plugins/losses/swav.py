@@ -2,11 +2,13 @@
 
 Assignments fill all prototypes evenly, which rules out that all images get the same one.
 
-Source: Caron et al. 2020 (2006.09882), equations 1 to 5; the queue: section 3.1.
+Source: Caron et al. 2020 (2006.09882), equations 1 to 5; the queue: section 3.1, one for each view as in the authors'
+code (github.com/facebookresearch/swav, main_swav.py), which starts to use it after some epochs; here it counts once it
+is full.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import torch
 from torch import Tensor
@@ -25,8 +27,8 @@ class SwAV(ViewLoss):
         temperature: Of the softmax, > 0.
         epsilon: Of the assignment, > 0: how soft it is.
         iterations: Of Sinkhorn and Knopp's algorithm; 0: a plain softmax, which collapses.
-        queue_size: Past projections that are assigned beside each view's, where a batch has few images for so many
-            prototypes; 0: none.
+        queue_size: Past projections of the first view that are assigned beside the first view's, and as many of the
+            second beside the second's, where a batch has few images for so many prototypes; 0: none.
         frozen: Share of the training before prototypes learn, in [0, 1).
     """
 
@@ -53,7 +55,7 @@ class SwAV(ViewLoss):
             raise ValueError(f"frozen must lie in [0, 1), got {frozen}")
         self.count, self.temperature, self.epsilon = prototypes, temperature, epsilon
         self.iterations, self.frozen = iterations, frozen
-        self.queue = Memory(queue_size) if queue_size else None
+        self.queue = Memory(queue_size) if queue_size else None  # of rows (T D): all targets of an image
         self.register_buffer("progress", torch.tensor(0.0))
         self._pending: Tensor | None = None
 
@@ -65,23 +67,28 @@ class SwAV(ViewLoss):
     def forward(self, predictions: Tensor, targets: Tensor) -> StepOutput:
         """The loss of views (V, N, D) and of those that are assigned (T, N, D)."""
         scores = self.prototypes(predictions, learns=bool(self.progress >= self.frozen))
-        assigned = torch.stack([self._assign(view) for view in targets.detach()])
+        assigned = torch.stack([self._assign(view, past) for view, past in self._with_past(targets.detach())])
         self._pending = targets.detach()
         loss = cross_entropy(assigned, torch.log_softmax(scores / self.temperature, dim=2))
         return StepOutput(loss, prototype_figures(assigned))
 
+    def _with_past(self, targets: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+        """Each target (N, D), and what the queue holds of its view (n, D), once it is full."""
+        past = targets[:, :0]
+        if self.queue is not None and len(held := self.queue.held()) == self.queue.size:
+            past = held.unflatten(1, (len(targets), -1)).transpose(0, 1).to(targets.dtype)
+        return zip(targets, past, strict=True)
+
     @torch.no_grad()
-    def _assign(self, view: Tensor) -> Tensor:
-        """Shares (N, K) of prototypes in each image of a view (N, D)."""
-        images = len(view)
-        if self.queue is not None and len(past := self.queue.held()) == self.queue.size:
-            view = torch.cat([view, past.to(view.dtype)])
-        return sinkhorn(self.prototypes(view) / self.epsilon, self.iterations)[:images]
+    def _assign(self, view: Tensor, past: Tensor) -> Tensor:
+        """Shares (N, K) of prototypes in each image of a view (N, D), assigned beside past ones (n, D)."""
+        scores = self.prototypes(torch.cat([view, past]))
+        return sinkhorn(scores / self.epsilon, self.iterations)[: len(view)]
 
     def after_step(self, progress: float) -> None:
         """Fill the queue."""
         if self.queue is not None and self._pending is not None:
-            self.queue.push(self._pending.flatten(0, 1))
+            self.queue.push(self._pending.transpose(0, 1).flatten(1))
         self._pending = None
         self.progress.fill_(progress)
 

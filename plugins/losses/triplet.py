@@ -1,6 +1,8 @@
 """Margin triplet: the positive should be nearer than each negative, by a margin.
 
-Source: Schroff et al. 2015 (FaceNet, 1503.03832), equation 3; soft margin: Hermans et al. 2017 (1703.07737).
+Source: Schroff et al. 2015 (FaceNet, 1503.03832), equation 3, which sums over triplets; the soft margin: Hermans et al.
+2017 (1703.07737). Here each anchor weighs the same, however many negatives a strategy leaves it; a sum would let those
+with the most decide, and grow with the batch.
 """
 
 from collections.abc import Callable, Mapping
@@ -21,7 +23,7 @@ _STUCK = 0.02  # share of the margin within which a loss is at it: positives and
 
 
 class Triplet(Loss):
-    """Mean over triplets of [d⁺ - d⁻ + m]₊, or of softplus(d⁺ - d⁻ + m), over the negatives that the strategy keeps.
+    """Mean over anchors of the mean, over the negatives that the strategy keeps, of [d⁺ - d⁻ + m]₊ or its softplus.
 
     Args:
         margin: m, in units of the distance; greater than 0 where it is hard, and less than the largest distance.

@@ -4,10 +4,13 @@ The hardest negatives are the likeliest false ones, and pushing them away splits
 over all of them lets easy ones drown the rest, and merges classes (under-clustering). The deputy is the negative of
 rank k, or the mean over a band of ranks.
 
-With C equally frequent classes each negative is a false one with probability 1/C, so that among n of them the number of
-false ones is binomial. If they were the nearest of all, a deputy of rank k would be false where there are at least k.
+With C equally frequent classes each other image is of the anchor's own with probability 1/C, and then all of its keys
+are false negatives, so that the number of such images among n is binomial. If their keys were the nearest of all, a
+deputy of rank k would be false where there are at least k of them.
 
-Source: Wang et al. 2021 (2104.08760), section 3.2.
+Source: Wang et al. 2021 (2104.08760), section 3.2, with the distances and the factor of the authors' code
+(github.com/wanggrun/triplet, triplet_loss_head.py). That takes |x - y|² - 2 for the distance, so that its margin of 100
+is 98 here.
 """
 
 from collections.abc import Mapping
@@ -17,25 +20,29 @@ from torch.nn import functional as F
 
 from ssl_pipeline import hookimpl
 from ssl_pipeline.contrast.diagnosis import few_negatives, wide_margin
+from ssl_pipeline.contrast.distance import DISTANCES
 from ssl_pipeline.contrast.ranking import RankRule, mean_of_ranks
 from ssl_pipeline.contrast.similarity import cosines, total_weight
 from ssl_pipeline.types import Loss, Negatives, Register, StepOutput, Trait
 
+_SQUARED = DISTANCES["squared_euclidean"]
 _RANKS = "it goes by the ranks of negatives, on which weights have no say"
 
 
 class TruncatedTriplet(Loss):
-    """Mean of [s⁻ - s⁺ + m]₊, with s the cosine and s⁻ that of the deputy.
+    """Mean of [m + γ d⁺ - d⁻]₊, with d = |x - y|², in [0, 4], and d⁻ the distance to the deputy.
 
     Args:
-        margin: m in (0, 2).
+        margin: m > 0. From 4 on no triplet is ever done with, which is what the authors want; below, one is once its
+            deputy is far enough.
         rank: The deputy's rank among the negatives, 1 being the nearest; give this or the next two.
         classes: How many classes there are, or a guess.
         false_negative_probability: Of the deputy, in (0, 1); the smallest rank that keeps it is taken.
         band: How many ranks, from the deputy's on, are averaged.
+        positive_weight: γ > 0, of the distance to the positive; the authors have 2.
     """
 
-    energy_name = "cosine_distance"
+    energy_name = "squared_euclidean_distance"
     refuses: Mapping[Trait, str] = {"weighted": _RANKS, "debiased": _RANKS}
 
     def __init__(
@@ -45,26 +52,26 @@ class TruncatedTriplet(Loss):
         classes: int | None = None,
         false_negative_probability: float | None = None,
         band: int = 1,
+        positive_weight: float = 2.0,
     ):
         super().__init__()
-        if not 0 < margin < 2:
-            raise ValueError(f"margin must lie between 0 and 2, the largest cosine distance; got {margin}")
+        if min(margin, positive_weight) <= 0:
+            raise ValueError(
+                f"margin and positive_weight must be greater than 0, got {margin:g} and {positive_weight:g}"
+            )
         if band < 1:
             raise ValueError(f"band must be at least 1, got {band}")
         self._rule = RankRule(rank, classes, false_negative_probability)
-        self.margin, self.band = margin, band
-
-    def rank(self, count: int) -> int:
-        """The deputy's rank among that many negatives; the last one where there are fewer."""
-        return self._rule.of(count)
+        self.margin, self.band, self.positive_weight = margin, band, positive_weight
 
     def forward(self, anchors: Tensor, positives: Tensor, negatives: Negatives) -> StepOutput:
         """Mean loss over anchors (A, D) with positives (A, M, D), all unit-norm."""
         weight = total_weight(anchors, negatives)
-        rank = self.rank(int(weight.min()))
+        rank = self._rule.of(anchors, negatives)
         deputies = mean_of_ranks(anchors, negatives, rank, rank + self.band - 1)  # (A, D)
         negative = cosines(anchors, deputies[:, None])  # (A, 1)
-        violation = negative - cosines(anchors, positives) + self.margin  # (A, M)
+        distance = _SQUARED.of_cosine
+        violation = self.margin + self.positive_weight * distance(cosines(anchors, positives)) - distance(negative)
         violation = violation.masked_fill(weight[:, None] == 0, 0.0)
         figures = {
             "active_share": (violation > 0).to(violation.dtype).mean(),
@@ -75,8 +82,8 @@ class TruncatedTriplet(Loss):
         return StepOutput(F.relu(violation).mean(), {name: value.detach() for name, value in figures.items()})
 
     def energy(self, first: Tensor, second: Tensor) -> Tensor:
-        """1 - cos."""
-        return 1 - (first * second).sum(dim=1)
+        """|x - y|²."""
+        return _SQUARED.of_cosine((first * second).sum(dim=1))
 
     def diagnose(self, figures: Mapping[str, float]) -> list[str]:
         """Too few negatives, a deputy that is the last of them, a margin that is too large."""
@@ -86,6 +93,8 @@ class TruncatedTriplet(Loss):
                 f"the deputy is the farthest of {figures['negatives']:.0f} negatives, which teaches nothing. "
                 "Lower pretrain.loss: {rank: ...}, raise {classes: ...}, or raise pretrain.batch_size."
             )
+        if self.margin >= _SQUARED.largest:
+            return troubles  # meant to be violated by all
         return troubles or wide_margin(figures["active_share"], self.margin)
 
 

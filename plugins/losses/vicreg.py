@@ -1,6 +1,9 @@
 """VICReg: views of one image alike (invariance), dimensions that vary (variance), and independently (covariance).
 
-Source: Bardes et al. 2021 (2105.04906), equations 1 to 6, with the scales of its algorithm 1.
+Source: the authors' code (github.com/facebookresearch/vicreg, main_vicreg.py). Bardes et al. 2021 (2105.04906) have
+twice its variance term: equation 6 and algorithm 1 add up those of both views, of which the code takes the mean.
+Equation 5 sums the squared differences over dimensions; algorithm 1 and the code take their mean. For the paper's
+algorithm 1 set `variance` to 50.
 """
 
 from collections.abc import Mapping

@@ -39,7 +39,7 @@ class WMSE(ViewLoss):
         """Mean over pairs of a target (T, N, D) and a later view (V, N, D).
 
         Raises:
-            ConfigError: There are no more images than dimensions, so that no covariance can be inverted.
+            ConfigError: No covariance can be inverted: there are no more images than dimensions, or all are alike.
         """
         first, second = (F.normalize(self._whitened(views), dim=2) for views in (targets, predictions))
         cosine = torch.einsum("tnd,vnd->tv", first, second) / first.shape[1]
@@ -60,7 +60,13 @@ class WMSE(ViewLoss):
         centred = parts - parts.mean(dim=2, keepdim=True)
         covariance = centred.mT @ centred / (size - 1)
         identity = torch.eye(dim, dtype=covariance.dtype, device=covariance.device)
-        root = torch.linalg.cholesky((1 - self.shrinkage) * covariance + self.shrinkage * identity)
+        root, failed = torch.linalg.cholesky_ex((1 - self.shrinkage) * covariance + self.shrinkage * identity)
+        if failed.any():
+            raise ConfigError(
+                "pretrain.loss 'w_mse': projections of a batch vary in fewer directions than they have dimensions, so "
+                "that they cannot be whitened. Set the loss's shrinkage, such as 0.1, lower pretrain.pretext_task: "
+                "{out_dim: ...}, or lower pretrain.optimizer.learning_rate."
+            )
         whitened: Tensor = torch.linalg.solve_triangular(root, centred.mT, upper=False)
         return whitened.mT.flatten(1, 2)
 

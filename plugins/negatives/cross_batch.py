@@ -26,25 +26,36 @@ class CrossBatch(NegativeStrategy):
         super().__init__()
         if not 0 <= start < 1:
             raise ValueError(f"start must lie in [0, 1), got {start}")
-        self.memory = Memory(memory_size)
+        self.memory, self.images = Memory(memory_size), Memory(memory_size)
         self._start = start
-        self._pending: Tensor | None = None
+        self._pending: tuple[Tensor, Tensor | None] | None = None
 
     def select(self, candidates: Candidates) -> Negatives:
         """Keys of other samples, and remembered ones, whose samples are taken to be others."""
-        self._pending = candidates.keys.detach()
-        keys, key_samples = candidates.keys, candidates.key_samples
+        keys, key_samples, images = candidates.keys, candidates.key_samples, candidates.key_images
+        self._pending = keys.detach(), images
         figures = {"key_staleness": staleness(keys, key_samples, self.memory.oldest(len(keys)))}
         remembered = self.memory.held()
         if len(remembered):
             keys = torch.cat([keys, remembered.to(keys.dtype)])
             key_samples = torch.cat([key_samples, key_samples.new_full((len(remembered),), -1)])
-        return Negatives(keys, candidates.anchor_samples, key_samples, figures=figures)
+            images = None if images is None else torch.cat([images, self.images.held()[:, 0]])
+        return Negatives(
+            keys,
+            candidates.anchor_samples,
+            key_samples,
+            figures=figures,
+            anchor_images=candidates.anchor_images,
+            key_images=images,
+        )
 
     def after_step(self, progress: float) -> None:
         """Remember the step's keys."""
         if self._pending is not None and progress >= self._start:
-            self.memory.push(self._pending)
+            keys, images = self._pending
+            self.memory.push(keys)
+            if images is not None:
+                self.images.push(images[:, None])
         self._pending = None
 
     def diagnose(self, figures: Mapping[str, float]) -> list[str]:

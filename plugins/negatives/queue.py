@@ -25,24 +25,35 @@ class Queue(NegativeStrategy):
 
     def __init__(self, queue_size: int):
         super().__init__()
-        self.memory = Memory(queue_size)
-        self._pending: Tensor | None = None
+        self.memory, self.images = Memory(queue_size), Memory(queue_size)
+        self._pending: tuple[Tensor, Tensor | None] | None = None
 
     def select(self, candidates: Candidates) -> Negatives:
         """Queued keys, whose samples are taken to be others than the anchors'."""
-        self._pending = candidates.keys.detach()
-        keys, key_samples = candidates.keys, candidates.key_samples
+        keys, key_samples, images = candidates.keys, candidates.key_samples, candidates.key_images
+        self._pending = keys.detach(), images
         figures = {"key_staleness": staleness(keys, key_samples, self.memory.oldest(len(keys)))}
         queued = self.memory.held()
         if len(queued):
             keys, key_samples = queued, key_samples.new_full((len(queued),), -1)
-        return Negatives(keys, candidates.anchor_samples, key_samples, figures=figures)
+            images = None if images is None else self.images.held()[:, 0]
+        return Negatives(
+            keys,
+            candidates.anchor_samples,
+            key_samples,
+            figures=figures,
+            anchor_images=candidates.anchor_images,
+            key_images=images,
+        )
 
     def after_step(self, progress: float) -> None:
         """Put the step's keys into the queue."""
         del progress  # from the first step on
         if self._pending is not None:
-            self.memory.push(self._pending)
+            keys, images = self._pending
+            self.memory.push(keys)
+            if images is not None:
+                self.images.push(images[:, None])
         self._pending = None
 
     def diagnose(self, figures: Mapping[str, float]) -> list[str]:

@@ -1,7 +1,7 @@
 """Ring: neither the nearest negatives, which may be false, nor the farthest, which teach nothing.
 
-Thresholds are quantiles of each anchor's similarities, from a histogram of 256 bins, whose memory does not grow with
-the number of keys (`ssl_pipeline.contrast.ranking.quantiles`).
+Thresholds are quantiles of each anchor's similarities, from histograms whose memory does not grow with the number of
+keys (`ssl_pipeline.contrast.ranking.quantiles`).
 
 Source: Wu et al. 2021 (conditional negative sampling, 2010.02037), section 3.
 """

@@ -8,7 +8,6 @@ from torch import Tensor
 
 from ssl_pipeline import hookimpl
 from ssl_pipeline.contrast.ranking import RankRule, rank_threshold
-from ssl_pipeline.contrast.similarity import total_weight
 from ssl_pipeline.types import Candidates, Negatives, NegativeStrategy, Register, Tile
 
 
@@ -18,7 +17,8 @@ class Truncated(NegativeStrategy):
     Args:
         drop: How many, at least 1; give this or the next two.
         classes: How many classes there are, or a guess.
-        false_negative_probability: Of the nearest key that is kept, in (0, 1), which `drop` follows from.
+        false_negative_probability: Of the nearest key that is kept, in (0, 1), which `drop` follows from. All keys of
+            one image are false negatives together (`ssl_pipeline.contrast.false_negatives`).
     """
 
     traits = frozenset({"selected"})
@@ -33,16 +33,11 @@ class Truncated(NegativeStrategy):
         rank = None if drop is None else drop + 1
         self._rule = RankRule(rank, classes, false_negative_probability, name="drop")
 
-    def drop(self, count: int) -> int:
-        """How many of an anchor's `count` negatives are dropped."""
-        return self._rule.of(count) - 1
-
     def select(self, candidates: Candidates) -> Negatives:
         """Every key of another sample that is not among the nearest."""
         samples = candidates.anchor_samples, candidates.key_samples
         plain = Negatives(candidates.keys, *samples)
-        drop = self.drop(int(total_weight(candidates.anchors, plain).min()))
-        threshold = rank_threshold(candidates.anchors, plain, drop)
+        threshold = rank_threshold(candidates.anchors, plain, self._rule.of(candidates.anchors, plain) - 1)
         return Negatives(candidates.keys, *samples, log_weight=self._log_weight, rows={"threshold": threshold})
 
     def _log_weight(self, tile: Tile) -> Tensor:

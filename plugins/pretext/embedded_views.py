@@ -4,6 +4,9 @@ Sources: projector: SimCLR (2002.05709), section 2.1; predictor and rising momen
 views: SwAV (2006.09882), section 3.2.
 """
 
+from collections.abc import Iterator
+from typing import Literal
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -30,6 +33,8 @@ class EmbeddedViews(PretextTask):
         momentum_rises: Whether it rises to 1 over the training, by a cosine.
         global_views: G, at least 2.
         local_views: L; 0: none.
+        hidden_norm: Whether a batch normalisation follows the projector's other layers.
+        ships: Whose encoder and projector leave training, the student's or the teacher's.
     """
 
     energy_head: ProjectedEnergy
@@ -45,6 +50,8 @@ class EmbeddedViews(PretextTask):
         momentum_rises: bool,
         global_views: int,
         local_views: int,
+        hidden_norm: bool = True,
+        ships: Literal["student", "teacher"] = "student",
     ):
         super().__init__()
         if min(projector) < 1:
@@ -57,7 +64,10 @@ class EmbeddedViews(PretextTask):
         self.views = {"global": global_views} | ({"local": local_views} if local_views else {})
         self.encoder = encoder
         loss.fit_to(projector[-1])
-        self.energy_head = ProjectedEnergy(mlp([encoder.embedding_dim, *projector], last_norm=last_norm), loss)
+        if ships == "teacher" and not momentum:
+            raise ValueError("ships is 'teacher', but there is none: set momentum, such as 0.99")
+        layers = mlp([encoder.embedding_dim, *projector], last_norm=last_norm, hidden_norm=hidden_norm)
+        self.energy_head, self._ships_teacher = ProjectedEnergy(layers, loss), ships == "teacher"
         out_dim = projector[-1]
         self.predictor = mlp([out_dim, predictor_dim, out_dim]) if predictor_dim else nn.Identity()
         taught = {"encoder": encoder, "projector": self.energy_head.projector} if momentum else {}
@@ -102,10 +112,20 @@ class EmbeddedViews(PretextTask):
 
     def after_step(self, progress: float) -> None:
         """Let the teacher follow the step."""
+        for student, teacher in self._students_and_teachers():
+            teacher.follow(student, progress)
+
+    def finish(self) -> None:
+        """Put the teacher's weights and statistics in the place of the student's, where the teacher ships."""
+        if self._ships_teacher:
+            for student, teacher in self._students_and_teachers():
+                student.load_state_dict(teacher.network.state_dict())
+
+    def _students_and_teachers(self) -> Iterator[tuple[nn.Module, Teacher]]:
         students = {"encoder": self.encoder, "projector": self.energy_head.projector}
         for name, teacher in self.teacher.items():
             assert isinstance(teacher, Teacher)
-            teacher.follow(students[name], progress)
+            yield students[name], teacher
 
     def predict(self, images: Tensor) -> Tensor:
         """Unit-norm projections (N, P)."""

@@ -5,7 +5,9 @@ keys from a teacher: MoCo (1911.05722), section 3.2; nearest neighbours: NNCLR (
 SwAV (2006.09882), section 3.2.
 """
 
-from collections.abc import Mapping
+import functools
+from collections.abc import Mapping, Sequence
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -18,7 +20,17 @@ from ssl_pipeline.contrast.ranking import nearest
 from ssl_pipeline.contrast.spread import CENTRED_STD, spread_figures, spread_troubles
 from ssl_pipeline.models.encoder import Encoder
 from ssl_pipeline.models.memory import Memory
-from ssl_pipeline.types import Candidates, Encoded, Loss, Negatives, NegativeStrategy, Register, StepOutput
+from ssl_pipeline.types import (
+    IDS,
+    Candidates,
+    Encoded,
+    Loss,
+    Negatives,
+    NegativeStrategy,
+    Register,
+    StepOutput,
+    Views,
+)
 
 _REMEDY = (
     "Raise pretrain.batch_size, give incompatible pairs more weight in pretrain.loss, or lower "
@@ -33,13 +45,17 @@ class JointEmbedding(EmbeddedViews):
         encoder: The encoder to train.
         loss: Shapes the energies of pairs.
         negatives: Says which pairs are incompatible.
-        hidden_dim: Width of the projector's hidden layer.
+        hidden_dim: Width of the projector's hidden layers.
         out_dim: Length of a projection.
+        layers: Of the projector, at least 2.
+        batch_norms: After which of the projector's layers there is a batch normalisation.
         predictor_dim: Width of the hidden layer of a predictor on the anchors' side; 0: none.
         momentum: Of a teacher that makes positives and keys, in [0, 1); 0: none, both sides learn.
         momentum_rises: Whether it rises to 1 over the training, by a cosine.
         symmetric: Whether both global views are anchors to each other, or the first one only. Local views are anchors
             to both, or to the second one only.
+        keys: Whether an anchor is held against the keys of both global views, or against those of the view alone that
+            its positive is of (MoCo, NNCLR). A memory then holds a key of each image instead of two.
         neighbours: Past projections in which the nearest neighbour of each global anchor takes its place (NNCLR); local
             views then are positives of these neighbours, not anchors. 0: none.
         local_views: Smaller views, of a kind of their own, which the teacher does not see and which are no keys; 0:
@@ -53,38 +69,66 @@ class JointEmbedding(EmbeddedViews):
         negatives: NegativeStrategy,
         hidden_dim: int,
         out_dim: int,
+        layers: int = 2,
+        batch_norms: Literal["all", "hidden", "none"] = "all",
         predictor_dim: int = 0,
         momentum: float = 0.0,
         momentum_rises: bool = True,
         symmetric: bool = True,
+        keys: Literal["both_views", "other_view"] = "both_views",
         neighbours: int = 0,
         local_views: int = 0,
     ):
+        if layers < 2:
+            raise ValueError(f"layers must be at least 2, got {layers}")
         if neighbours < 0:
             raise ValueError(f"neighbours must be at least 0, got {neighbours}")
         if momentum and neighbours:
             raise ValueError("momentum and neighbours cannot go together: a neighbour is already without gradient")
         super().__init__(
-            encoder, loss, [hidden_dim, out_dim], True, predictor_dim, momentum, momentum_rises, 2, local_views
+            encoder,
+            loss,
+            [*[hidden_dim] * (layers - 1), out_dim],
+            batch_norms == "all",
+            predictor_dim,
+            momentum,
+            momentum_rises,
+            2,
+            local_views,
+            hidden_norm=batch_norms != "none",
         )
         self.loss, self.negatives = loss, negatives
-        self.least_std = 0.1 if local_views else CENTRED_STD
-        self.symmetric = symmetric
+        self.least_std = 0.1 if local_views or batch_norms != "all" else CENTRED_STD
+        self.symmetric, self.one_view = symmetric, keys == "other_view" or not symmetric
         self.support = Memory(neighbours) if neighbours else None
         self._pending: Tensor | None = None
+
+    def forward(self, views: Views) -> Encoded:
+        """Encode, and keep which images these are."""
+        encoded = super().forward(views)
+        return {**encoded, "ids": views[IDS]} if IDS in views else encoded
 
     def compare(self, encoded: Encoded) -> StepOutput:
         """Project all embeddings, and hold each view against each other global one of its image."""
         own = self.projected(encoded)
-        candidates = self._candidates(encoded, own)
+        parts = self._candidates(encoded, own)
+        outputs = [self._held_against(candidates) for candidates in parts]
+        loss = _mean([output.loss for output in outputs])
+        metrics = {name: _mean([output.metrics[name] for output in outputs]) for name in outputs[0].metrics}
+        anchors, positives = (
+            torch.cat(rows) for rows in zip(*((part.anchors, part.positives) for part in parts), strict=True)
+        )
+        spread = spread_figures(own[: len(encoded["embeddings"])])
+        return StepOutput(loss, {**metrics, **self.energies(anchors, positives), **spread})
+
+    def _held_against(self, candidates: Candidates) -> StepOutput:
+        """The loss of some anchors, and the figures of their negatives."""
         negatives = self.negatives.select(candidates)
         loss, metrics = self.loss(candidates.anchors, negatives.compatible(candidates.positives), negatives)
-        energies = self.energies(candidates.anchors, candidates.positives)
-        spread = spread_figures(own[: len(encoded["embeddings"])])
-        return StepOutput(loss, {**metrics, **negatives.figures, **energies, **spread})
+        return StepOutput(loss, {**metrics, **negatives.figures})
 
-    def _candidates(self, encoded: Encoded, own: Tensor) -> Candidates:
-        """A row for each pair: (2 + 2 L) N, or (1 + L) N where the task is not symmetric."""
+    def _candidates(self, encoded: Encoded, own: Tensor) -> list[Candidates]:
+        """A row for each pair: (2 + 2 L) N, or (1 + L) N for each view that is held against the other one's keys."""
         images = len(encoded["embeddings"])
         seen = F.normalize(self.predictor(own), dim=1)
         anchors, local = seen[: 2 * images], seen[2 * images :]
@@ -95,12 +139,15 @@ class JointEmbedding(EmbeddedViews):
         elif not self.teacher and not isinstance(self.predictor, nn.Identity):
             keys = F.normalize(own[: 2 * images], dim=1)
         positives = keys.roll(images, dims=0)
-        if not self.symmetric:
-            anchors, positives, keys = anchors[:images], positives[:images], keys[images:]
-        anchors, positives = add_local_pairs(anchors, positives, local, images, as_anchors=self.support is None)
-        samples = torch.arange(images, device=own.device)
-        of_anchors, of_keys = (samples.repeat(len(rows) // images) for rows in (anchors, keys))
-        return Candidates(anchors, positives, of_anchors, keys, of_keys)
+        first, second, both = slice(images), slice(images, None), slice(None)
+        parts = [(first, second), (second, first)] if self.one_view else [(both, both)]
+        made = []
+        for asking, asked in parts if self.symmetric else parts[:1]:
+            pairs = add_local_pairs(anchors[asking], positives[asking], local, images, as_anchors=self.support is None)
+            samples = torch.arange(images, device=own.device)
+            of_anchors, of_keys = (samples.repeat(len(rows) // images) for rows in (pairs[0], keys[asked]))
+            made.append(Candidates(*pairs, of_anchors, keys[asked], of_keys, encoded.get("ids")))
+        return made
 
     @staticmethod
     def _neighbours(projections: Tensor, support: Memory) -> Tensor:
@@ -124,6 +171,10 @@ class JointEmbedding(EmbeddedViews):
         """Projections that have collapsed, and what the loss and the strategy find wrong."""
         collapse = spread_troubles(figures, self.least_std, _REMEDY)
         return collapse + self.loss.diagnose(figures) + self.negatives.diagnose(figures)
+
+
+def _mean(values: Sequence[Tensor]) -> Tensor:
+    return functools.reduce(torch.add, values) / len(values)
 
 
 @hookimpl

@@ -1,10 +1,12 @@
 """Joint embedding without negatives: views of one image agree, and something other than negatives prevents collapse.
 
 Sources: BYOL (2006.07733), section 3; SimSiam (2011.10566), section 3; Barlow Twins (2103.03230), section 2; VICReg
-(2105.04906), section 4; many global views: EMP-SSL (2304.03977), section 2.
+(2105.04906), section 4; a teacher that ships: DINO (2104.14294), section 3.1; many global views:
+EMP-SSL (2304.03977), section 2.
 """
 
 from collections.abc import Mapping
+from typing import Literal
 
 from torch import Tensor
 from torch.nn import functional as F
@@ -31,6 +33,7 @@ class NonContrastive(EmbeddedViews):
         momentum_rises: Whether it rises to 1 over the training, by a cosine.
         global_views: At least 2.
         local_views: Smaller views, of a kind of their own, which are no targets; 0: none.
+        ships: Whose encoder and projector leave training: the student's (BYOL), or the teacher's (DINO).
     """
 
     def __init__(
@@ -46,12 +49,22 @@ class NonContrastive(EmbeddedViews):
         momentum_rises: bool = True,
         global_views: int = 2,
         local_views: int = 0,
+        ships: Literal["student", "teacher"] = "student",
     ):
         if layers < 2:
             raise ValueError(f"layers must be at least 2, got {layers}")
         projector = [*[hidden_dim] * (layers - 1), out_dim]
         super().__init__(
-            encoder, loss, projector, last_norm, predictor_dim, momentum, momentum_rises, global_views, local_views
+            encoder,
+            loss,
+            projector,
+            last_norm,
+            predictor_dim,
+            momentum,
+            momentum_rises,
+            global_views,
+            local_views,
+            ships=ships,
         )
         self.loss = loss
         self.least_std = CENTRED_STD if last_norm and not local_views else loss.least_std

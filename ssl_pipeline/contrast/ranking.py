@@ -9,13 +9,15 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from ssl_pipeline.contrast.false_negatives import draws, rank_for
 from ssl_pipeline.contrast.fold import edge, spans
-from ssl_pipeline.contrast.similarity import widened
+from ssl_pipeline.contrast.similarity import total_weight, widened
 from ssl_pipeline.types import Negatives, Tile
 
-__all__ = ["Nearest", "RankRule", "mean_of_ranks", "nearest", "quantiles", "rank_for", "rank_threshold"]
+__all__ = ["Nearest", "RankRule", "mean_of_ranks", "nearest", "quantiles", "rank_threshold"]
 
-_BINS = 256  # of [-1, 1]: a quantile is off by less than 1/128, half of that on average
+_BINS, _PASSES = 256, 3  # each pass over the keys cuts the bin that holds a quantile into as many: 2 / 256³ is 1e-7
+_BELOW_1 = 1 - 2**-24  # the greatest float32 that is less
 
 
 class Nearest(NamedTuple):
@@ -78,29 +80,45 @@ def mean_of_ranks(anchors: Tensor, negatives: Negatives, first: int, last: int) 
 def quantiles(anchors: Tensor, negatives: Negatives, shares: Sequence[float]) -> Tensor:
     """Quantiles (A, len(shares)) of an anchor's similarities to its candidates.
 
-    Estimated from a histogram of 256 bins over [-1, 1] for each anchor, with a straight line inside a bin: the error is
-    below 1/128, and memory is A x 256 however many keys there are.
+    Found in three passes over the keys: a histogram of 256 bins for each anchor, over [-1, 1] at first and then over
+    the bin that holds the quantile. So it is exact but for rounding, wherever cosines crowd, and memory is A x 256 x
+    len(shares) however many keys there are.
 
     Args:
         anchors: (A, D) unit-norm.
         negatives: Keys.
         shares: In [0, 1]; 0 is the least similar.
     """
-    count = len(anchors)
-    histogram = torch.zeros(count, _BINS, dtype=torch.int64, device=anchors.device)
+    wide = widened(anchors.detach())
+    low, width = wide.new_full((len(wide), len(shares)), -1.0), 2.0
+    below = torch.zeros_like(low)  # candidates under it
+    wanted: Tensor | None = None
+    for _ in range(_PASSES):
+        width /= _BINS
+        cumulated = _histogram(anchors, negatives, low, width).cumsum(dim=2).to(wide.dtype)  # (A, S, bins)
+        if wanted is None:
+            wanted = (cumulated[..., -1] * wide.new_tensor(shares)).clamp(min=1e-6)
+        rest = (wanted - below)[..., None]
+        place = torch.searchsorted(cumulated, rest).clamp(max=_BINS - 1)  # the first bin that reaches it
+        before = torch.where(place > 0, cumulated.gather(2, (place - 1).clamp(min=0)), 0.0)
+        inside = (rest - before) / (cumulated.gather(2, place) - before).clamp(min=1)
+        below, low = below + before[..., 0], low + place[..., 0] * width
+    return low + inside[..., 0].clamp(0, 1) * width
+
+
+def _histogram(anchors: Tensor, negatives: Negatives, low: Tensor, width: float) -> Tensor:
+    """How many candidates (A, S, 256) lie in bins of a width from `low` (A, S) on."""
+    histogram = torch.zeros(*low.shape, _BINS, dtype=torch.int64, device=low.device)
     for span, tiles in _tiles(anchors, negatives):
-        rows = torch.arange(span.stop - span.start, device=anchors.device)[:, None]
+        rows = torch.arange(span.stop - span.start, device=low.device)[:, None]
         for _, similarities in tiles:
             left_out = similarities == -torch.inf
-            bins = ((similarities + 1) * (_BINS / 2)).floor().clamp(0, _BINS - 1).long()
-            flat = (rows * _BINS + bins)[~left_out]
-            histogram[span] += torch.bincount(flat, minlength=len(rows) * _BINS).view(-1, _BINS)
-    cumulated = histogram.cumsum(dim=1).to(widened(anchors).dtype)
-    wanted = (cumulated[:, -1:] * torch.tensor(shares, dtype=cumulated.dtype, device=anchors.device)).clamp(min=1e-6)
-    above = torch.searchsorted(cumulated, wanted).clamp(max=_BINS - 1)  # the first bin that reaches it
-    below = torch.where(above > 0, cumulated.gather(1, (above - 1).clamp(min=0)), 0.0)
-    inside = (wanted - below) / (cumulated.gather(1, above) - below).clamp(min=1)
-    return (above + inside.clamp(0, 1)) * (2 / _BINS) - 1
+            for share in range(low.shape[1]):
+                bins = ((similarities.clamp(-1, _BELOW_1) - low[span, share, None]) / width).floor()
+                inside = ~left_out & (bins >= 0) & (bins < _BINS)
+                flat = (rows * _BINS + bins.long())[inside]
+                histogram[span, share] += torch.bincount(flat, minlength=len(rows) * _BINS).view(-1, _BINS)
+    return histogram
 
 
 def _tiles(anchors: Tensor, negatives: Negatives) -> Iterator[tuple[slice, Iterator[tuple[Tile, Tensor]]]]:
@@ -119,23 +137,6 @@ def _tiles(anchors: Tensor, negatives: Negatives) -> Iterator[tuple[slice, Itera
 
     for span in spans(len(anchors), size):
         yield span, of(span)
-
-
-def rank_for(probability: float, classes: int, count: int) -> int:
-    """The smallest rank k at which a negative is a false one with at most this probability.
-
-    Each of `count` negatives is of the anchor's own class with probability 1 / classes, and these are taken to be the
-    nearest: the k-th is one of them where there are at least k, whose number is binomial.
-
-    Returns:
-        In [1, count]; `count` where no rank attains the probability, 1 for no negatives.
-
-    Source: Wang et al. 2021 (2104.08760), section 3.2.
-    """
-    from scipy.stats import binom  # takes a while to import
-
-    rank = int(binom.isf(probability, count, 1 / classes)) + 1  # isf: the smallest x with P(X > x) <= probability
-    return max(1, min(rank, count))
 
 
 class RankRule:
@@ -162,10 +163,11 @@ class RankRule:
             raise ValueError(f"false_negative_probability must lie between 0 and 1, got {probability}")
         self._rank, self._classes, self._probability = rank, classes, probability
 
-    def of(self, count: int) -> int:
-        """The rank among that many negatives, in [1, count]; 1 for none."""
+    def of(self, anchors: Tensor, negatives: Negatives) -> int:
+        """The rank for these anchors (A, D): at most the number of negatives of the one with the fewest, at least 1."""
+        count = int(total_weight(anchors, negatives).min())
         if self._rank is not None:
             return max(1, min(self._rank, count))
         assert self._classes is not None
         assert self._probability is not None
-        return rank_for(self._probability, self._classes, count)
+        return rank_for(self._probability, self._classes, count, draws(negatives))

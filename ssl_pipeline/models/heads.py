@@ -11,12 +11,13 @@ from ssl_pipeline.types import EnergyHead, Loss, ViewLoss
 __all__ = ["CosineEnergy", "ProjectedEnergy", "mlp"]
 
 
-def mlp(sizes: Sequence[int], last_norm: bool = False) -> nn.Sequential:
+def mlp(sizes: Sequence[int], last_norm: bool = False, hidden_norm: bool = True) -> nn.Sequential:
     """A multi-layer perceptron with batch normalisation and ReLU between layers.
 
     Args:
         sizes: Widths, input first: [512, 2048, 128] has two layers.
         last_norm: Whether a batch normalisation without scale and shift follows the last layer.
+        hidden_norm: Whether a batch normalisation follows each other layer.
 
     Source: SimCLR (2002.05709), appendix B; the reference implementation normalises after the last layer too.
     """
@@ -24,9 +25,9 @@ def mlp(sizes: Sequence[int], last_norm: bool = False) -> nn.Sequential:
     pairs = list(itertools.pairwise(sizes))
     for index, (inputs, outputs) in enumerate(pairs):
         last = index == len(pairs) - 1
-        layers.append(nn.Linear(inputs, outputs, bias=last and not last_norm))
+        layers.append(nn.Linear(inputs, outputs, bias=not (last_norm if last else hidden_norm)))
         if not last:
-            layers += [nn.BatchNorm1d(outputs), nn.ReLU(inplace=True)]
+            layers += [*([nn.BatchNorm1d(outputs)] if hidden_norm else []), nn.ReLU(inplace=True)]
         elif last_norm:
             layers.append(nn.BatchNorm1d(outputs, affine=False))
     return nn.Sequential(*layers)

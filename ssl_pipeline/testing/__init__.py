@@ -39,6 +39,7 @@ _LOSS: Sequence[_Check] = (
     kinds.is_a_loss,
     kinds.energy_is_of_pairs,
     kinds.gradients_reach_the_anchors,
+    kinds.equal_vectors_have_finite_gradients,
     *_PAIRS,
     kinds.loss_heeds_the_negatives_it_is_given,
     training.learns_in_twenty_steps,
@@ -46,6 +47,7 @@ _LOSS: Sequence[_Check] = (
 _VIEW_LOSS: Sequence[_Check] = (
     kinds.is_a_loss,
     kinds.energy_is_of_pairs,
+    kinds.equal_vectors_have_finite_gradients,
     *_PAIRS,
     training.learns_in_twenty_steps,
 )

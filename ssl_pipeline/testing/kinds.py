@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from ssl_pipeline.contrast.similarity import total_weight
+from ssl_pipeline.errors import PipelineError
 from ssl_pipeline.testing.material import InBatch, Plain, compare_pairs, make_images, unit_vectors
 from ssl_pipeline.testing.subject import Subject
 from ssl_pipeline.testing.training import Trial
@@ -26,6 +27,7 @@ from ssl_pipeline.types import (
 __all__ = [
     "backbone_gives_what_it_offers",
     "energy_is_of_pairs",
+    "equal_vectors_have_finite_gradients",
     "gradients_reach_the_anchors",
     "is_a_backbone",
     "is_a_loss",
@@ -151,6 +153,39 @@ def gradients_reach_the_anchors(trial: Trial) -> None:
         )
         trial.subject.require(
             given is nobody or bool(gradient.any()), "no gradient reaches the anchors. Look for detach and argmax."
+        )
+
+
+def _alike(which: str) -> tuple[Tensor, Tensor]:
+    """Two times (12, D) of exactly unit length, whose cosines are exactly 1 where they are equal."""
+    signs = torch.randint(2, (2, _IMAGES, 4), generator=torch.Generator().manual_seed(0)).float() - 0.5
+    first, second = torch.cat([signs, 0 * signs], dim=2)
+    if which == "all vectors":
+        return first[:1].expand_as(first).clone(), first[:1].expand_as(first).clone()
+    return first, second if which == "vectors of two images" else first.clone()
+
+
+def equal_vectors_have_finite_gradients(trial: Trial) -> None:
+    """Where vectors are equal, as in a collapse or of copies of an image, the loss and its gradients are finite."""
+    for which in ("both views", "vectors of two images", "all vectors"):
+        loss = _fitted(trial)
+        first, second = (side.requires_grad_() for side in _alike(which))
+        try:
+            if isinstance(loss, ViewLoss):
+                views = torch.stack([first, second])
+                value = loss(views, views).loss
+            else:
+                keys = torch.cat([first.roll(1, 0) if which == "vectors of two images" else second, second])
+                samples = torch.arange(_IMAGES)
+                value = loss(first, second[:, None], Negatives(keys, samples, samples.repeat(2))).loss
+        except PipelineError:
+            continue  # refused, in a sentence
+        inputs = [first, second, *(weight for weight in loss.parameters() if weight.requires_grad)]
+        gradients = torch.autograd.grad(value, inputs, allow_unused=True, materialize_grads=True)
+        trial.subject.require(
+            bool(value.isfinite()) and all(bool(gradient.isfinite().all()) for gradient in gradients),
+            f"where {which} are equal, the loss ({value.item():.4g}) or its gradient is not finite; look for acos, "
+            "roots and logarithms at 0 or 1, and clamp what goes into them, such as (1 - cos).clamp(min=1e-7).",
         )
 
 

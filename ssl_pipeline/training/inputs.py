@@ -10,7 +10,7 @@ from torch import Tensor
 from ssl_pipeline import randomness
 from ssl_pipeline.augment.policy import Policy
 from ssl_pipeline.augment.views import make_views
-from ssl_pipeline.types import UNIFORMS, PretextTask, Views
+from ssl_pipeline.types import IDS, UNIFORMS, PretextTask, Views
 
 __all__ = ["inputs"]
 
@@ -23,7 +23,7 @@ def inputs(
     seed: int,
     epoch: int,
 ) -> Views:
-    """The views that a task asks for, and its own random numbers, if it asks for some: all functions of the samples.
+    """The views that a task asks for, its samples' ids, and random numbers of its own: all functions of the samples.
 
     Args:
         task: Says what it needs.
@@ -34,6 +34,7 @@ def inputs(
         epoch: From 0.
     """
     views = make_views(policies, task.views, images, ids, seed, epoch)
+    views[IDS] = torch.from_numpy(ids.view(np.int64)).to(images.device)  # torch has few operations on uint64
     if task.uniforms:
         numbers = randomness.uniforms(seed, epoch, ids, UNIFORMS, task.uniforms)
         views[UNIFORMS] = torch.from_numpy(numbers).to(images.device)

@@ -143,6 +143,7 @@ def train(
                 judge(step + 1)
             advance(figures["loss"])
             run.save_if_due(step + 1, plan.total, stop_requested())
+    task.finish()  # after the last checkpoint, which a run that goes on starts from
     return run.history
 
 

@@ -10,9 +10,10 @@ from typing import Any, Protocol
 
 from ssl_pipeline.types.contrast import Candidates, Loss, Negatives, NegativeStrategy, Tile, Trait, ViewLoss
 from ssl_pipeline.types.networks import Backbone, EnergyHead, ImageEnergyHead, Offer
-from ssl_pipeline.types.pretext import UNIFORMS, Collapse, Encoded, PretextTask, StepOutput, Views
+from ssl_pipeline.types.pretext import IDS, UNIFORMS, Collapse, Encoded, PretextTask, StepOutput, Views
 
 __all__ = [
+    "IDS",
     "UNIFORMS",
     "Backbone",
     "Candidates",

@@ -23,6 +23,8 @@ class Candidates:
         anchor_samples: (A,) int64, the image of the batch that each anchor is a view of.
         keys: (K, D), the batch's own keys: views of its images, from the teacher where there is one.
         key_samples: (K,) int64, likewise.
+        images: (N,) int64, from the numbers that these are to the images of the data, so that a memory can tell whether
+            two keys are of one image; None: a key that it holds is taken to be of an image of its own.
     """
 
     anchors: Tensor
@@ -30,6 +32,17 @@ class Candidates:
     anchor_samples: Tensor
     keys: Tensor
     key_samples: Tensor
+    images: Tensor | None = None
+
+    @property
+    def anchor_images(self) -> Tensor | None:
+        """(A,) int64, which image of the data each anchor is a view of; None if that is not known."""
+        return None if self.images is None else self.images[self.anchor_samples]
+
+    @property
+    def key_images(self) -> Tensor | None:
+        """(K,) int64, likewise."""
+        return None if self.images is None else self.images[self.key_samples]
 
 
 class Tile(NamedTuple):
@@ -65,6 +78,9 @@ class Negatives:
             estimated by taking that share of the positives' away (Chuang et al. 2020, 2007.00224). In [0, 1).
         attracted: None, or (A, M, D) unit-norm: keys that the strategy takes for compatible after all.
         figures: Name -> detached scalar worth a curve, the same names in every step.
+        anchor_images: (A,) int64, which image of the data each anchor is a view of, where keys are remembered; None:
+            `anchor_samples` says all there is to say.
+        key_images: (K,) int64, likewise, of keys that are nobody's sample too.
     """
 
     keys: Tensor
@@ -75,6 +91,8 @@ class Negatives:
     class_prior: float = 0.0
     attracted: Tensor | None = None
     figures: Mapping[str, Tensor] = field(default_factory=dict)
+    anchor_images: Tensor | None = None
+    key_images: Tensor | None = None
 
     def compatible(self, positives: Tensor) -> Tensor:
         """All that anchors should be near to: positives (A, D) and what is attracted, (A, 1 + M, D)."""

@@ -9,14 +9,17 @@ from torch import Tensor, nn
 
 from ssl_pipeline.types.networks import EnergyHead, ImageEnergyHead, Offer
 
-__all__ = ["UNIFORMS", "Collapse", "Encoded", "PretextTask", "StepOutput", "Views"]
+__all__ = ["IDS", "UNIFORMS", "Collapse", "Encoded", "PretextTask", "StepOutput", "Views"]
 
 UNIFORMS = "task/uniforms"
 """Where a task finds its random numbers among its views; no kind of view can have this name."""
 
+IDS = "task/ids"
+"""Where a task finds which images of the data its samples are; no kind of view can have this name."""
+
 Views = Mapping[str, Tensor]
 """Kind of view -> (N, V, 3, S, S) float32 in [0, 1]: V views of each of N samples. `UNIFORMS` -> (N, P) float32 in
-[0, 1), for a task that asks for some."""
+[0, 1), for a task that asks for some. `IDS` -> (N,) int64, equal for equal images in all steps."""
 
 Encoded = dict[str, Tensor]
 """What a task's forward returns: tensors whose first dimension is the sample, so that chunks can be concatenated."""
@@ -93,6 +96,12 @@ class PretextTask(nn.Module, ABC):
         """
         del figures
         return []
+
+    def finish(self) -> None:
+        """Do what follows the last step: make `encoder` and `energy_head` what should leave training.
+
+        It is called at the end of a run that was resumed, too, and changes nothing where it has been called before.
+        """
 
     @abstractmethod
     def predict(self, images: Tensor) -> Tensor:

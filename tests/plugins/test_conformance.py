@@ -14,11 +14,12 @@ JOINT = {"hidden_dim": 32, "out_dim": 16}
 CASES: dict[tuple[str, str], list[dict[str, Any]]] = {
     ("pretext_task", "joint_embedding"): [
         JOINT | {"predictor_dim": 32, "momentum": 0.9, "symmetric": False, "local_views": 2},
-        JOINT | {"neighbours": 96},
+        JOINT | {"neighbours": 96, "keys": "other_view", "layers": 3, "batch_norms": "none"},
     ],
     ("pretext_task", "non_contrastive"): [
         JOINT | {"global_views": 3},
-        JOINT | {"predictor_dim": 32, "momentum": 0.9, "layers": 3, "last_norm": True, "local_views": 2},
+        JOINT
+        | {"predictor_dim": 32, "momentum": 0.9, "layers": 3, "last_norm": True, "local_views": 2, "ships": "teacher"},
     ],
     ("pretext_task", "denoise"): [{"blur": 1.0}],
     ("pretext_task", "mae"): [{"width": 16, "depth": 1, "heads": 2}],
@@ -40,6 +41,7 @@ CASES: dict[tuple[str, str], list[dict[str, Any]]] = {
     ("loss", "energy"): [
         {"functional": "contrastive"},
         {"functional": "square_exponential", "energy": "cosine"},
+        {"functional": "mean_square_exponential"},
         {"functional": "generalised_margin"},
         {"functional": "negative_log_likelihood", "beta": 2.5},
         {"functional": "negative_log_likelihood", "beta": 2.5, "energy": "network"},
@@ -51,7 +53,7 @@ CASES: dict[tuple[str, str], list[dict[str, Any]]] = {
     ("loss", "spectral"): [{"radius": 10.0}],
     ("loss", "swav"): [{"prototypes": 12}, {"prototypes": 12, "queue_size": 24}],
     ("loss", "triplet"): [{"margin": 0.3}, {"margin": 0.3, "distance": "squared_euclidean", "soft": True}],
-    ("loss", "truncated_triplet"): [{"margin": 0.5, "rank": 3, "band": 2}],
+    ("loss", "truncated_triplet"): [{"margin": 1.0, "rank": 3, "band": 2}],
     ("loss", "vicreg"): [{}],
     ("loss", "w_mse"): [{"shrinkage": 0.1}],
     ("negatives", "cross_batch"): [{"memory_size": 96}],

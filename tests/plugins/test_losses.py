@@ -1,6 +1,7 @@
 """Every loss against its paper's formula, written out densely in float64, and against a peer library where one has it."""
 
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -40,35 +41,48 @@ def likelihood(p: Tensor, s: Tensor) -> Tensor:
     return (energy[:, 0] + (-3 * energy).exp().sum(1).log() / 3).mean()
 
 
+def truncated(p: Tensor, deputy: Tensor, margin: float, weight: float) -> Tensor:
+    """The authors' head, whose distances are -2 cos."""
+    return (margin + weight * (-2 * p) - (-2 * deputy)).clamp(min=0).mean()
+
+
 def descending(s: Tensor) -> Tensor:
     return s.sort(dim=1, descending=True).values
 
 
 FORMULAS = {  # of the cosines of positives p (A,) and negatives s (A, K)
     "decoupled": lambda p, s: (-p / 0.2 + (s / 0.2).exp().sum(1).log()).mean(),
+    "decoupled_weighted": lambda p, s: (
+        -(2 - (p / 0.5).exp() / (p / 0.5).exp().mean()) * p / 0.2 + (s / 0.2).exp().sum(1).log()
+    ).mean(),
     "sigmoid": lambda p, s: (-F.logsigmoid(5 * p - 3) - F.logsigmoid(-(5 * s - 3)).sum(1)).mean(),
     "nce": nce,
     "triplet_euclidean": lambda p, s: ((2 - 2 * p[:, None]) - (2 - 2 * s) + 0.5).clamp(min=0).mean(),
     "triplet_soft": lambda p, s: (1 + (s - p[:, None] + 0.1).exp()).log().mean(),
-    "truncated_triplet": lambda p, s: (descending(s)[:, 2] - p + 0.4).clamp(min=0).mean(),
-    "truncated_band": lambda p, s: (descending(s)[:, 1:4].mean(1) - p + 0.4).clamp(min=0).mean(),
+    "truncated_triplet": lambda p, s: truncated(p, descending(s)[:, 2], 2.8, 2.0),
+    "truncated_band": lambda p, s: truncated(p, descending(s)[:, 1:4].mean(1), 2.8, 2.0),
+    "truncated_alike": lambda p, s: truncated(p, descending(s)[:, 2], 0.8, 1.0),
     "contrastive": lambda p, s: (2 - 2 * p + (1.2 - (2 - 2 * s).sqrt()).clamp(min=0).square().mean(1)).mean(),
-    "square_exponential": lambda p, s: ((1 - p).square() + 0.7 * (-(1 - s)).exp().mean(1)).mean(),
+    "square_exponential": lambda p, s: ((1 - p).square() + 0.7 * (-(1 - s)).exp().amax(1)).mean(),
+    "mean_square_exponential": lambda p, s: ((1 - p).square() + 0.7 * (-(1 - s)).exp().mean(1)).mean(),
     "generalised_margin": lambda p, s: (1 + (1.0 + (2 - 2 * p) - (2 - 2 * s).amin(1)).exp()).log().mean(),
     "negative_log_likelihood": likelihood,
-    "spectral": lambda p, s: 4 * s.square().mean() - 4 * p.mean(),
+    "spectral": lambda p, s: 2 * s.square().mean() - 2 * p.mean(),
     "alignment_uniformity": lambda p, s: (2 - 2 * p).pow(1.5).mean() + 0.5 * (-2 * (2 - 2 * s)).exp().mean().log(),
 }
 LOSSES = {
     "decoupled": lambda: Decoupled(0.2),
+    "decoupled_weighted": lambda: Decoupled(0.2, sigma=0.5),
     "sigmoid": lambda: Sigmoid(5.0, -3.0),
     "nce": lambda: NCE(0.3, "fixed", constant=-2.0, log_noise=-1.5),
     "triplet_euclidean": lambda: Triplet(0.5, "squared_euclidean"),
     "triplet_soft": lambda: Triplet(0.1, soft=True),
-    "truncated_triplet": lambda: TruncatedTriplet(0.4, rank=3),
-    "truncated_band": lambda: TruncatedTriplet(0.4, rank=2, band=3),
+    "truncated_triplet": lambda: TruncatedTriplet(2.8 - 2, rank=3),
+    "truncated_band": lambda: TruncatedTriplet(2.8 - 2, rank=2, band=3),
+    "truncated_alike": lambda: TruncatedTriplet(0.8, rank=3, positive_weight=1.0),
     "contrastive": lambda: Energy("contrastive", margin=1.2),
     "square_exponential": lambda: Energy("square_exponential", "cosine", gamma=0.7),
+    "mean_square_exponential": lambda: Energy("mean_square_exponential", "cosine", gamma=0.7),
     "generalised_margin": lambda: Energy("generalised_margin"),
     "negative_log_likelihood": lambda: Energy("negative_log_likelihood", beta=3.0),
     "spectral": lambda: Spectral(2.0),
@@ -87,13 +101,13 @@ def test_loss_and_gradient_are_the_paper_s_formula(name: str, n: int, pairs, app
 
 
 @pytest.mark.filterwarnings("ignore:To copy construct:UserWarning")  # lightly's own
-@pytest.mark.parametrize("sigma", [0.0, 0.5])
-def test_decoupled_is_lightly_s(sigma: float, pairs, apply, same):
+def test_decoupled_is_lightly_s(pairs, apply, same):
     from lightly.loss import DCLLoss, DCLWLoss
 
     first, second = pairs(12)
-    peer = DCLWLoss(temperature=0.2, sigma=sigma) if sigma else DCLLoss(temperature=0.2)
-    same(apply(Decoupled(0.2, sigma), InBatch(), first, second), peer(first, second), (first, second), 1e-6)
+    same(apply(Decoupled(0.2), InBatch(), first, second), DCLLoss(0.2)(first, second), (first, second), 1e-6)
+    weighted = apply(Decoupled(0.2, 0.5), InBatch(), first, second)  # with another gradient, as in the authors' code
+    assert weighted.item() == pytest.approx(DCLWLoss(0.2, 0.5)(first, second).item(), rel=1e-6)
 
 
 @pytest.mark.parametrize("distance", ["cosine", "squared_euclidean"])
@@ -154,6 +168,8 @@ def test_nce_estimates_its_normaliser_once_from_the_first_batch(pairs, apply):
     [
         (lambda: Triplet(2.5), "margin must lie between 0 and 2, the largest cosine distance"),
         (lambda: Triplet(0.0), "margin must lie between 0 and 2"),
+        (lambda: TruncatedTriplet(0.0, rank=2), "margin and positive_weight must be greater than 0, got 0 and 2"),
+        (lambda: TruncatedTriplet(0.5, rank=2, positive_weight=-1.0), "must be greater than 0, got 0.5 and -1"),
         (lambda: TruncatedTriplet(0.5), "give either rank, or classes and false_negative_probability"),
         (lambda: TruncatedTriplet(0.5, rank=1, classes=3, false_negative_probability=0.1), "give either rank"),
         (lambda: TruncatedTriplet(0.5, classes=1, false_negative_probability=0.1), "classes must be at least 2"),
@@ -173,11 +189,19 @@ def test_what_makes_no_sense_is_refused(build, words: str):
 
 
 def test_the_truncated_triplet_s_rank_follows_from_the_probability():
-    """With one other class in two and ten negatives: P(at least 8 false) = 0.0547, P(at least 9) = 0.0107."""
-    assert TruncatedTriplet(0.5, classes=2, false_negative_probability=0.05).rank(10) == 9
-    assert TruncatedTriplet(0.5, classes=2, false_negative_probability=0.06).rank(10) == 8
-    assert TruncatedTriplet(0.5, classes=2, false_negative_probability=1e-9).rank(10) == 10
-    assert TruncatedTriplet(0.5, rank=30).rank(10) == 10
+    """With one other class in two and ten other images: P(at least 8 false) = 0.0547, P(at least 9) = 0.0107."""
+
+    def rank(views: int, **options: Any) -> float:
+        keys, samples = F.normalize(torch.randn(11 * views, 4), dim=1), torch.arange(11).repeat(views)
+        negatives = Negatives(keys, torch.arange(11), samples)
+        return TruncatedTriplet(0.5, **options)(keys[:11], keys[:11, None], negatives).metrics["deputy_rank"].item()
+
+    assert rank(1, classes=2, false_negative_probability=0.05) == 9
+    assert rank(1, classes=2, false_negative_probability=0.06) == 8
+    assert rank(1, classes=2, false_negative_probability=1e-9) == 10
+    assert rank(2, classes=2, false_negative_probability=0.05) == 17  # eight images are false, all of their keys first
+    assert rank(2, classes=2, false_negative_probability=0.06) == 15
+    assert rank(1, rank=30) == 10
 
 
 def test_troubles_are_named():
@@ -195,6 +219,7 @@ def test_troubles_are_named():
     assert "deputy is the farthest" in fine(TruncatedTriplet(0.5, rank=100), deputy_rank=100.0)
     assert "margin is too large (1.9)" in fine(TruncatedTriplet(1.9, rank=3), deputy_rank=3.0, active_share=1.0)
     assert fine(TruncatedTriplet(0.5, rank=3), deputy_rank=3.0, active_share=0.8) == ""
+    assert fine(TruncatedTriplet(98.0, rank=3), deputy_rank=3.0, active_share=1.0) == ""  # as the authors want it
 
 
 def test_a_strategy_that_keeps_violations_alone_is_not_a_margin_that_is_too_large(pairs):

@@ -113,7 +113,7 @@ def test_value_and_gradients_are_those_of_the_definition_in_float64(options: dic
 def test_local_views_are_anchors_and_no_keys(symmetric: bool, rows: int):
     task = make("mocov2", {"queue_size": 64}, symmetric=symmetric)
     encoded = task(random_views())
-    candidates = task._candidates(encoded, task.projected(encoded))
+    (candidates,) = task._candidates(encoded, task.projected(encoded))
     assert len(candidates.anchors) == len(candidates.positives) == len(candidates.anchor_samples) == rows * IMAGES
     assert len(candidates.keys) == len(candidates.key_samples) == (2 if symmetric else 1) * IMAGES
     task.compare(task(random_views()))

@@ -82,7 +82,7 @@ def test_debiased_sums_are_rid_of_the_positives_share(pairs, apply, same):
     [
         (SemiHard(0.4), lambda s, p: (s < p) & (s > p - 0.4)),
         (Truncated(drop=3), lambda s, p: s < s.sort(dim=1, descending=True).values[:, 2:3]),
-        (Truncated(classes=2, false_negative_probability=0.05), lambda s, p: s < s.sort(dim=1).values[:, 5:6]),
+        (Truncated(classes=2, false_negative_probability=0.3), lambda s, p: s < s.sort(dim=1).values[:, 6:7]),
     ],
 )
 def test_selecting_strategies_keep_the_pairs_that_they_name(strategy, keep, pairs, apply, same):
@@ -106,8 +106,7 @@ def test_the_ring_keeps_its_share_of_the_keys(pairs, apply):
     samples = torch.arange(200).repeat(2)
     negatives = Ring(0.5, 0.8).select(Candidates(unit, unit.roll(200, 0), samples, unit, samples))
     kept = total_weight(unit, negatives)
-    assert kept.mean().item() == pytest.approx(0.3 * 398, abs=3)
-    assert (kept - 0.3 * 398).abs().max() <= 12
+    assert (kept - 0.3 * 398).abs().max() <= 1
 
 
 def test_cross_batch_remembers_past_keys_without_gradient_and_survives_a_checkpoint(pairs, apply, same):

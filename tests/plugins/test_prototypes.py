@@ -73,14 +73,14 @@ def test_assignments_fill_all_prototypes_evenly_and_have_room_for_any_score():
 
 
 def test_a_queue_takes_part_in_assignments_once_it_is_full():
-    loss, plain = started(SwAV(5, queue_size=48)), started(SwAV(5))
+    loss, plain = started(SwAV(5, queue_size=24)), started(SwAV(5))
     batches = [views(images=12).detach() + 0.1 * number for number in range(4)]
     for number, batch in enumerate(batches[:3]):
         values = [one(batch, batch[:2]).loss.item() for one in (loss, plain)]
         assert (values[0] == pytest.approx(values[1])) == (number < 2)
         loss.after_step(0.6)
-    past = torch.cat([batches[1][:2], batches[2][:2]]).flatten(0, 1)  # both views of the last 24 images
-    both = [torch.cat([view, past]) for view in batches[3][:2]]
+    # each view is assigned beside what the last 24 images were in that view
+    both = [torch.cat([batches[number][view] for number in (3, 1, 2)]) for view in range(2)]
     q = torch.stack([assigned(scores(loss, both[view]).detach() / 0.05, 3)[:12] for view in range(2)])
     logs = torch.log_softmax(scores(loss, batches[3]) / 0.1, dim=2)
     pairs = [(t, v) for t in range(2) for v in range(3) if t != v]

@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from ssl_pipeline.models.heads import ProjectedEnergy
 from ssl_pipeline.testing import check_backbone, check_loss, check_negatives, check_pretext_task
-from ssl_pipeline.testing.material import InBatch, Plain, SmallBackbone, compare_pairs
+from ssl_pipeline.testing.material import InBatch, Plain, PlainViews, SmallBackbone, compare_pairs
 from ssl_pipeline.types import Candidates, Encoded, Loss, Negatives, PretextTask, StepOutput, Tile, Views
 
 
@@ -30,6 +30,10 @@ class SoundLoss(Plain):
         plain = super().forward(anchors, positives, negatives).loss
         loss = plain * self.factor.exp() * (1 + 0.01 * self.steps.cos())
         return StepOutput(loss, {"factor": self.factor.detach()})
+
+
+class SoundViewLoss(PlainViews):
+    """The plain loss of views."""
 
 
 class SoundNegatives(InBatch):
@@ -100,6 +104,7 @@ class SoundBackbone(SmallBackbone):
 
 CHECKS = {
     SoundLoss: check_loss,
+    SoundViewLoss: check_loss,
     SoundNegatives: check_negatives,
     SoundTask: check_pretext_task,
     SoundBackbone: check_backbone,

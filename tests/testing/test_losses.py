@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from ssl_pipeline.contrast.similarity import cosines
-from ssl_pipeline.testing.material import Plain
+from ssl_pipeline.testing.material import Plain, PlainViews
 from ssl_pipeline.types import Negatives, StepOutput
-from tests.testing.sound import CHECKS, SoundLoss, broken
+from tests.testing.sound import CHECKS, SoundLoss, SoundViewLoss, broken
 
 
 @pytest.mark.parametrize("sound", CHECKS)
@@ -76,6 +76,18 @@ def positional(self: Any, anchors: Tensor, positives: Tensor, negatives: Negativ
     return StepOutput(value.loss + cosines(anchors, positives.roll(1, 0)).mean(), value.metrics)
 
 
+def angular(which: str) -> Any:
+    """A loss with the angle to positives or to negatives, as acos has it."""
+
+    def forward(self: Any, anchors: Tensor, positives: Tensor, negatives: Negatives) -> StepOutput:
+        value = SoundLoss.forward(self, anchors, positives, negatives)
+        others = positives[:, 0] if which == "positives" else negatives.keys[: len(anchors)]
+        cosine = torch.einsum("ad,ad->a", anchors.float(), others.float())
+        return StepOutput(value.loss + 1e-3 * cosine.acos().mean(), value.metrics)
+
+    return forward
+
+
 def counts_outside_of_the_state(self: Any, value: Tensor) -> Tensor:
     self.seen = getattr(self, "seen", 0) + 1
     return value * (1 + 0.1 / self.seen)
@@ -84,6 +96,17 @@ def counts_outside_of_the_state(self: Any, value: Tensor) -> Tensor:
 def registers_late(self: Any, value: Tensor) -> Tensor:
     self.register_buffer("seen", value.detach())
     return value
+
+
+def distance(self: Any, predictions: Tensor, targets: Tensor) -> StepOutput:
+    value = PlainViews.forward(self, predictions, targets)
+    apart = (predictions[0] - targets[1]).float().square().sum(dim=1).sqrt()
+    return StepOutput(value.loss + apart.mean(), value.metrics)
+
+
+def deviation(self: Any, predictions: Tensor, targets: Tensor) -> StepOutput:
+    value = PlainViews.forward(self, predictions, targets)
+    return StepOutput(value.loss - 1e-3 * predictions.float().var(dim=1).sqrt().mean(), value.metrics)
 
 
 LOSSES = [
@@ -99,6 +122,10 @@ LOSSES = [
         forward=lambda self, a, p, n: SoundLoss.forward(self, a.detach(), p, n),
     ),
     broken(SoundLoss, "without negatives the loss .* not finite", "no negatives", forward=without_negatives),
+    broken(SoundLoss, "where both views are equal, the loss .* not finite", "acos", forward=angular("positives")),
+    broken(SoundLoss, "where vectors of two images are equal, the loss", "acos of keys", forward=angular("negatives")),
+    broken(SoundViewLoss, "where both views are equal, the loss", "root of 0", forward=distance),
+    broken(SoundViewLoss, "where all vectors are equal, the loss", "standard deviation", forward=deviation),
     broken(SoundLoss, r"the loss has shape \(1,\)", "shape", forward=wrapped(lambda _, value: value[None])),
     broken(SoundLoss, "metric 'loss' must be a detached scalar", "metric", forward=metrics(lambda _, v: {"loss": v})),
     broken(
