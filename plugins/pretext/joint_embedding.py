@@ -139,14 +139,16 @@ class JointEmbedding(EmbeddedViews):
         elif not self.teacher and not isinstance(self.predictor, nn.Identity):
             keys = F.normalize(own[: 2 * images], dim=1)
         positives = keys.roll(images, dims=0)
-        first, second, both = slice(images), slice(images, None), slice(None)
-        parts = [(first, second), (second, first)] if self.one_view else [(both, both)]
+        parts = [(anchors, positives, keys)]
+        if self.one_view:
+            first, second = slice(images), slice(images, None)
+            parts = [(anchors[a], positives[a], keys[b]) for a, b in ((first, second), (second, first))]
         made = []
-        for asking, asked in parts if self.symmetric else parts[:1]:
-            pairs = add_local_pairs(anchors[asking], positives[asking], local, images, as_anchors=self.support is None)
+        for asking, answers, asked in parts if self.symmetric else parts[:1]:
+            pairs = add_local_pairs(asking, answers, local, images, as_anchors=self.support is None)
             samples = torch.arange(images, device=own.device)
-            of_anchors, of_keys = (samples.repeat(len(rows) // images) for rows in (pairs[0], keys[asked]))
-            made.append(Candidates(*pairs, of_anchors, keys[asked], of_keys, encoded.get("ids")))
+            of_anchors, of_keys = (samples.repeat(len(rows) // images) for rows in (pairs[0], asked))
+            made.append(Candidates(*pairs, of_anchors, asked, of_keys, encoded.get("ids")))
         return made
 
     @staticmethod

@@ -157,9 +157,9 @@ def gradients_reach_the_anchors(trial: Trial) -> None:
 
 
 def _alike(which: str) -> tuple[Tensor, Tensor]:
-    """Two times (12, D) of exactly unit length, whose cosines are exactly 1 where they are equal."""
-    signs = torch.randint(2, (2, _IMAGES, 4), generator=torch.Generator().manual_seed(0)).float() - 0.5
-    first, second = torch.cat([signs, 0 * signs], dim=2)
+    """Two times (8, D) of exactly unit length, whose cosines are exactly 1 where they are equal; none are opposite."""
+    signs = torch.cartesian_prod(*[torch.tensor([-0.5, 0.5])] * 4)[:8]
+    first, second = torch.cat([signs, 0 * signs], dim=1), torch.cat([0 * signs, signs], dim=1)
     if which == "all vectors":
         return first[:1].expand_as(first).clone(), first[:1].expand_as(first).clone()
     return first, second if which == "vectors of two images" else first.clone()
@@ -176,7 +176,7 @@ def equal_vectors_have_finite_gradients(trial: Trial) -> None:
                 value = loss(views, views).loss
             else:
                 keys = torch.cat([first.roll(1, 0) if which == "vectors of two images" else second, second])
-                samples = torch.arange(_IMAGES)
+                samples = torch.arange(len(first))
                 value = loss(first, second[:, None], Negatives(keys, samples, samples.repeat(2))).loss
         except PipelineError:
             continue  # refused, in a sentence

@@ -81,7 +81,7 @@ def angular(which: str) -> Any:
 
     def forward(self: Any, anchors: Tensor, positives: Tensor, negatives: Negatives) -> StepOutput:
         value = SoundLoss.forward(self, anchors, positives, negatives)
-        others = positives[:, 0] if which == "positives" else negatives.keys[: len(anchors)]
+        others = positives[:, 0] if which == "positives" else negatives.keys.roll(-1, 0)[: len(anchors)]
         cosine = torch.einsum("ad,ad->a", anchors.float(), others.float())
         return StepOutput(value.loss + 1e-3 * cosine.acos().mean(), value.metrics)
 
