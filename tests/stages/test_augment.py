@@ -59,6 +59,7 @@ def test_products_are_whole_and_the_same_each_time(project: Callable[..., Result
         "duplicates.csv",
         "ignored.csv",
         "manifest.json",
+        "notes.csv",
         "policy.json",
         "preview.png",
         "rejects.csv",
