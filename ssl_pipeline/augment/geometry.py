@@ -74,8 +74,13 @@ def fit(images: Tensor, size: int, mode: str, background: Sequence[float]) -> Te
 
     Returns:
         (N, 3, S, S) float32 in [0, 1]. Exactly images / 255 if H = W = S.
+
+    Raises:
+        ValueError: Images have a height or width of 0.
     """
     height, width = images.shape[1:3]
+    if height == 0 or width == 0:
+        raise ValueError(f"images must have pixels, got {tuple(images.shape)}")
     sides = torch.stack([torch.full((1,), side, device=images.device) for side in (height, width)])  # (2, 1) int64
     start, length, target = torch.zeros_like(sides), sides, torch.full_like(sides, size)
     if mode == "crop":

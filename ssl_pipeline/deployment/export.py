@@ -65,6 +65,7 @@ def export_backbone(
         dynamic_shapes=({0: Dim("batch"), 1: Dim("height"), 2: Dim("width")},),
         opset=opset,
         metadata=metadata,
+        images=["images"],
     )
 
 
@@ -108,6 +109,7 @@ def export_energy(
         dynamic_shapes=shapes,
         opset=opset,
         metadata=metadata,
+        images=names,
     )
 
 

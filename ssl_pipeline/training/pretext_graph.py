@@ -71,6 +71,7 @@ def write_pretext_graph(task: PretextTask, card: ModelCard, pool: Split, path: P
         output_names=["prediction"],
         dynamic_shapes=({0: batch, 1: height, 2: width},),
         metadata=metadata,
+        images=["images"],
     )
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
     for images in (whole, whole[:1, : pool.canvas // 2 + 1]):
