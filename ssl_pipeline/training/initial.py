@@ -13,8 +13,9 @@ __all__ = ["load_weights"]
 
 
 def load_weights(backbone: nn.Module, path: Path) -> None:
-    """Load a backbone's weights, all of them, from its own state or from an `encoder.safetensors` of this project.
+    """Load a backbone's weights, all of them, from a file of its own, or an `encoder.safetensors` of this project.
 
+    Its own is what `state_dict` returns, here or, for a network that a library made, in that library.
     An encoder's mean and std are left where they are: images are normalised by the statistics of the pool that is
     learned from now. What else the file holds (a classifier's head, say) is named and left out.
 
@@ -33,6 +34,9 @@ def load_weights(backbone: nn.Module, path: Path) -> None:
     if any(name.startswith(prefix) for name in state):
         state = {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
     own = backbone.state_dict()
+    outer = {name.partition(".")[0] for name in own}
+    if len(outer) == 1 and not own.keys() & state.keys():  # a network that is wrapped here, and was not there
+        state = {f"{next(iter(outer))}.{name}": value for name, value in state.items()}
     wrong = [f"{name} is missing" for name in own if name not in state]
     wrong += [
         f"{name} is {tuple(state[name].shape)} there and {tuple(value.shape)} here"

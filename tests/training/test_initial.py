@@ -2,8 +2,11 @@
 
 import pytest
 import safetensors.torch
+import timm
 import torch
 
+from plugins import load_registry
+from ssl_pipeline.config import Choice
 from ssl_pipeline.errors import ConfigError
 from ssl_pipeline.training.initial import load_weights
 
@@ -24,6 +27,18 @@ def test_both_kinds_of_files_load(encoder, build_small, configure, tmp_path, who
     task = build_small(configure(init=str(path)))
     assert same(encoder.backbone, task.encoder.backbone)
     assert not same(encoder.backbone, build_small(configure()).encoder.backbone)
+
+
+def test_a_file_of_the_library_that_made_the_network_loads(tmp_path):
+    """Without the name under which the network lies here, and with the classifier that it has there."""
+    path = tmp_path / "weights.safetensors"
+    torch.manual_seed(1)
+    theirs = timm.create_model("test_resnet")
+    safetensors.torch.save_file(theirs.state_dict(), path)
+    backbone = load_registry().build("backbone", Choice(name="timm/test_resnet"), size=32, pretrained=False).eval()
+    load_weights(backbone, path)
+    images = torch.rand(2, 3, 32, 32)
+    assert torch.equal(backbone(images), theirs.eval().forward_head(theirs.forward_features(images), pre_logits=True))
 
 
 def test_the_pool_keeps_its_own_mean(encoder, build_small, configure, tmp_path):
