@@ -10,7 +10,8 @@ import pytest
 import yaml
 
 ROOT = Path(__file__).parents[1]
-STAGES = ("augment", "pretrain", "export", "linear_eval", "finetune", "plugins", "summary")
+PIPELINE = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
+COMMANDS = (*PIPELINE, "plugins", "summary")
 HEAVY = ("torch", "torchvision", "timm", "sklearn", "matplotlib", "onnx", "onnxruntime", "scipy")
 
 
@@ -25,7 +26,7 @@ def test_importing_the_package_imports_nothing_heavy():
     assert loaded_by("import ssl_pipeline, ssl_pipeline.config, ssl_pipeline.hookspecs, plugins") == []
 
 
-@pytest.mark.parametrize("stage", STAGES)
+@pytest.mark.parametrize("stage", COMMANDS)
 def test_asking_a_stage_for_help_imports_nothing_heavy(stage: str):
     code = (
         "import runpy\n"
@@ -36,10 +37,16 @@ def test_asking_a_stage_for_help_imports_nothing_heavy(stage: str):
     assert loaded_by(code) == []
 
 
-@pytest.mark.parametrize("stage", STAGES[:5])
+def test_one_stage_alone_runs_always_and_so_needs_nothing_that_tells_when_to():
+    always = [name for name, stage in PIPELINE.items() if stage.get("always_changed")]
+    assert always == ["inventory"]
+    assert PIPELINE["inventory"].keys() == {"cmd", "always_changed", "outs"}
+
+
+@pytest.mark.parametrize("stage", [name for name in PIPELINE if name != "inventory"])
 def test_dvc_runs_a_stage_again_where_a_part_of_the_core_that_it_uses_has_changed(stage: str):
     """Parts are folders; of single files, those that shape no product (errors, progress, ...) may be missing."""
-    deps = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"][stage]["deps"]
+    deps = PIPELINE[stage]["deps"]
     modules = grimp.build_graph("stages", "plugins", "ssl_pipeline").find_upstream_modules(f"stages.{stage}")
     parts = {"/".join(module.split(".")[:2]) for module in modules if module.startswith("ssl_pipeline.")}
     used = {part for part in parts if (ROOT / part).is_dir()}

@@ -107,7 +107,7 @@ def _compare(source: Choice, path: Path, memory: Path, what: str) -> None:
 
 def _describe(old: dict[str, str] | None, new: dict[str, str]) -> str:
     """How many files there are, and what has become of those of the last inventory."""
-    line = f"{len(new):,} files"
+    line = f"{len(new):,} {'file' if len(new) == 1 else 'files'}"
     if old is None:
         return line
     counts = {

@@ -1,4 +1,4 @@
-"""A copy of the project in which the whole pipeline has run once, on few epochs."""
+"""A copy of the project in which the whole pipeline has run once, on a folder of images and few epochs."""
 
 import os
 import shutil
@@ -6,11 +6,15 @@ import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
+from sklearn.datasets import load_digits
 
 from benchmarks.project import change, copy_project, environment
 
 QUICK = {
+    "augment": {"source": {"name": "folder", "path": "images"}},
     "pretrain": {"epochs": 6, "warmup_epochs": 1, "collapse": {"min_embedding_std": 0.0, "min_effective_rank": 0.0}},
     "linear_eval": {"strengths": [0.01, 1.0], "bootstrap": 100},
     "finetune": {"budgets": [1, 5], "draws": 2, "steps": 8, "learning_rates": [1e-3], "epochs": 1},
@@ -57,12 +61,25 @@ def git(run: Run) -> None:
     run("git", "commit", "-qm", "start")
 
 
+def write_digits(folder: Path, number: int) -> None:
+    """Real digits as images in class folders, one of which is a link to another place."""
+    data = load_digits()
+    for index, (pixels, label) in enumerate(zip(data.images[:number], data.target, strict=False)):
+        path = folder / "images" / str(label) / f"{index:04}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray((pixels * 15.9).astype(np.uint8)).save(path)
+    elsewhere = folder.parent / "elsewhere"
+    (folder / "images" / "7").rename(elsewhere)
+    (folder / "images" / "7").symlink_to("../../elsewhere")
+
+
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The pipeline's folder after one quick run; tests must leave it as it was."""
     folder = tmp_path_factory.mktemp("finished") / "project"
     copy_project(folder)
     change(folder, **QUICK)
+    write_digits(folder, 600)
     git(command(folder))
     watched = os.pathsep.join([str(WATCH), *filter(None, [os.environ.get("PYTHONPATH")])])
     run = command(folder, PYTHONPATH=watched, NETWORK_LOG=str(folder.parent / NETWORK_LOG))
@@ -75,4 +92,5 @@ def project(tmp_path: Path, finished: Path) -> Path:
     """A copy of the finished project, to be changed at will."""
     folder = tmp_path / "project"
     shutil.copytree(finished, folder, symlinks=True)
+    shutil.copytree(finished.parent / "elsewhere", tmp_path / "elsewhere")
     return folder

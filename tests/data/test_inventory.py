@@ -1,0 +1,170 @@
+"""The inventory: each change that `augment` would see, and no other, without a hang or a traceback."""
+
+import os
+import shutil
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ssl_pipeline.config import Choice
+from ssl_pipeline.data import inventory
+from ssl_pipeline.data.inventory import refresh, unchanged
+from ssl_pipeline.errors import ConfigError, PipelineError
+from ssl_pipeline.products import read_json
+
+Refresh = Callable[..., str]
+
+
+@pytest.fixture
+def pile(tmp_path: Path) -> Path:
+    """Six files in two folders, one of which is a link, and a table."""
+    for name in ("pile/cat/1.png", "pile/cat/2.png", "elsewhere/3.png", "elsewhere/4.png"):
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(name)
+    (tmp_path / "pile" / "dog").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "pile" / "labels.csv").write_text("path,label\ncat/1.png,cat\n")
+    return tmp_path / "pile"
+
+
+@pytest.fixture
+def again(tmp_path: Path, pile: Path) -> Refresh:
+    """A function that refreshes the inventory, with other options if need be, and returns the line that it says."""
+
+    def run(**options: Any) -> str:
+        choice = Choice.model_validate({"name": "folder", "path": str(pile)} | options)
+        return refresh(choice, tmp_path / "inventory.json", tmp_path / "hashes.sqlite")
+
+    return run
+
+
+def files(tmp_path: Path) -> dict[str, str]:
+    found: dict[str, str] = read_json(tmp_path / "inventory.json", "inventory")["files"]
+    return found
+
+
+def test_every_change_is_seen_through_links_too(tmp_path: Path, pile: Path, again: Refresh) -> None:
+    assert again() == "5 files"
+    assert list(files(tmp_path)) == ["cat/1.png", "cat/2.png", "dog/3.png", "dog/4.png", "labels.csv"]
+    (pile / "cat" / "5.png").write_text("new")
+    (pile / "cat" / "1.png").unlink()
+    (tmp_path / "elsewhere" / "3.png").write_text("elsewhere/9.png")  # of the same size
+    (pile / "labels.csv").write_text("path,label\ncat/2.png,cat\n")
+    assert again() == "5 files, 1 new, 2 changed, 1 gone"
+    (pile / ".dvc").mkdir()  # makes it another project, for dvc
+    (pile / "cat" / "2.png").unlink()
+    assert again() == "4 files, 1 gone"
+
+
+def test_what_is_no_change_leaves_the_file_untouched(tmp_path: Path, pile: Path, again: Refresh) -> None:
+    again()
+    before = (tmp_path / "inventory.json").stat()
+    for path in pile.rglob("*"):
+        os.utime(path, (10**9, 10**9))
+    (pile / "notes.txt").write_text("no image, and no table")
+    (pile / ".cache").mkdir()
+    (pile / ".cache" / "1.png").touch()
+    assert again() == "5 files"
+    assert os.path.samestat((tmp_path / "inventory.json").stat(), before)
+
+
+def test_what_cannot_be_read_is_listed_and_not_waited_for(tmp_path: Path, pile: Path, again: Refresh) -> None:
+    (pile / "cat" / "gone.png").symlink_to("/nowhere/photo.jpg")
+    (pile / "cat" / "round").symlink_to(pile)
+    os.mkfifo(pile / "cat" / "pipe.png")
+    (pile / "labels.csv").unlink()
+    os.mkfifo(pile / "labels.csv")
+    Path(os.fsdecode(os.fsencode(pile) + b"/cat/caf\xe9.png")).touch()
+    again()
+    unreadable = {name: line for name, line in files(tmp_path).items() if line.startswith("unreadable")}
+    assert unreadable.keys() == {"cat/gone.png", "cat/round", "cat/pipe.png", "cat/caf\\xe9.png", "labels.csv"}
+    assert unreadable["labels.csv"] == "unreadable: no regular file"
+    (pile / "cat" / "gone.png").unlink()
+    assert again().endswith(", 1 gone")
+
+
+def test_an_archive_counts_as_it_is(tmp_path: Path, again: Refresh) -> None:
+    archive = tmp_path / "pile.zip"
+    for number in (1, 2):
+        with zipfile.ZipFile(archive, "w") as file:
+            file.writestr("1.png", str(number))
+        line = again(path=str(archive))
+    assert line == "1 file, 1 changed"
+    assert list(files(tmp_path)) == ["pile.zip"]
+
+
+def test_an_inventory_outlives_its_source_but_not_another_one(tmp_path: Path, pile: Path, again: Refresh) -> None:
+    again()
+    before = (tmp_path / "inventory.json").read_bytes()
+    shutil.rmtree(pile)
+    assert again() == f"{pile} is not here: the inventory of its 5 files is kept as it is."
+    assert (tmp_path / "inventory.json").read_bytes() == before
+    with pytest.raises(ConfigError, match=r"nowhere does not exist.*`dvc pull` brings it"):
+        again(path="nowhere")
+    pile.mkdir()  # such as a disk that is not mounted: nothing is thrown away for it
+    with pytest.raises(PipelineError, match="there are no images in"):
+        again()
+    assert (tmp_path / "inventory.json").read_bytes() == before
+
+
+def test_paths_as_people_write_them(
+    tmp_path: Path, pile: Path, again: Refresh, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert again(path="~/pile") == "5 files"
+    os.mkfifo(tmp_path / "pipe")
+    for path, message in {
+        2024: r'write it in quotes, such as path: "2024" \(found 2024\)',
+        "": "the path is empty",
+        "~nobody_at_all/x": "cannot be looked up",
+        "x" * 5000: "cannot be looked up",
+        str(tmp_path / "pipe"): "a pipe or a device",
+        "/dev/null": "a pipe or a device",
+    }.items():
+        with pytest.raises(ConfigError, match=f"augment.source.path: .*{message}") as caught:
+            again(path=path)
+        assert len(str(caught.value)) < 500
+    monkeypatch.chdir(pile / "cat")
+    with pytest.raises(ConfigError, match="holds this project"):
+        again(path="..")
+
+
+def test_digits_have_no_files_and_no_need_of_a_path(tmp_path: Path, again: Refresh) -> None:
+    assert again(name="digits", path="nowhere") == "0 files"
+    assert read_json(tmp_path / "inventory.json", "inventory")["source"] == {"name": "digits", "path": "nowhere"}
+
+
+def test_what_torchvision_downloads_is_there_before_it_is_listed(
+    tmp_path: Path, again: Refresh, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    downloads = []
+
+    def download(name: str, options: dict[str, Any]) -> None:
+        downloads.append(name)
+        Path(options["path"]).mkdir(exist_ok=True)
+        Path(options["path"], "labels.mat").touch()
+
+    monkeypatch.setattr(inventory, "open_source", download)
+    data = {"name": "torchvision", "path": str(tmp_path / "data"), "dataset": "SVHN"}
+    assert [again(**data), again(**data)] == ["1 file", "1 file"]
+    assert downloads == ["torchvision"]
+
+
+def test_a_source_that_changes_while_it_is_read_is_refused(tmp_path: Path, pile: Path, again: Refresh) -> None:
+    choice = Choice.model_validate({"name": "folder", "path": str(pile)})
+    arguments = (choice, tmp_path / "inventory.json", tmp_path / "hashes.sqlite")
+    with unchanged(*arguments):  # nothing to hold it against
+        (pile / "cat" / "1.png").write_text("other")
+    again()
+    with unchanged(*arguments):
+        pass
+    with (
+        pytest.raises(PipelineError, match=r"changed while it was read .*\(cat/1.png\)\. Run `dvc repro`"),
+        unchanged(*arguments),
+    ):
+        (pile / "cat" / "1.png").write_text("third")
+    with pytest.raises(PipelineError, match=r"is not what its inventory says .*\(cat/1.png\)"), unchanged(*arguments):
+        pytest.fail("the block must not be entered")

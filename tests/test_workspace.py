@@ -1,0 +1,47 @@
+"""Where the user works, also from within a copy that DVC made."""
+
+from pathlib import Path
+
+import pytest
+
+from ssl_pipeline.errors import ConfigError
+from ssl_pipeline.workspace import find, workspace
+
+
+@pytest.fixture(params=["", "sub"])
+def copy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> tuple[Path, Path]:
+    """A workspace, and DVC's copy of it; DVC may be set up in a folder of the git repository. We are in the copy."""
+    folder = tmp_path / request.param
+    inside = folder / ".dvc" / "tmp" / "exps" / "tmpabc123" / request.param
+    (inside / ".dvc").mkdir(parents=True)
+    monkeypatch.chdir(inside)
+    return folder, inside
+
+
+def test_a_folder_is_its_own_workspace_and_a_copy_has_another(
+    copy: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, inside = copy
+    assert workspace() == folder
+    (inside / "deep").mkdir()
+    monkeypatch.chdir(inside / "deep")
+    assert workspace() == folder / "deep"
+    monkeypatch.chdir(folder)
+    assert workspace() == Path()
+
+
+def test_what_a_copy_lacks_is_found_in_the_workspace(copy: tuple[Path, Path]) -> None:
+    folder, inside = copy
+    assert find("images", "a.key") == Path("images")  # nowhere: as it was written
+    (folder / "images").mkdir()
+    assert find("images", "a.key") == folder / "images"
+    (inside / "images").mkdir()  # `dvc exp run --queue -C images`, or `dvc add images`
+    assert find("images", "a.key") == Path("images")
+    assert find(str(folder), "a.key") == folder
+
+
+def test_paths_that_lead_nowhere_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ConfigError, match="a.key: the path is empty"):
+        find(" ", "a.key")
+    with pytest.raises(ConfigError, match="a.key: 'xxx.*cannot be looked up"):
+        find("x" * 5000, "a.key")
