@@ -5,13 +5,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ssl_pipeline.data.decode import RejectedError
+from ssl_pipeline.data.decode import Note, RejectedError
 from ssl_pipeline.data.splits import Copy
 from ssl_pipeline.data.store import SPLITS, IndexRow
 from ssl_pipeline.data.writer import SplitSummary
 from ssl_pipeline.errors import PipelineError
 
-__all__ = ["check_pool", "check_rejects", "count_splits", "warn"]
+__all__ = ["check_pool", "check_rejects", "count_splits", "list_notes", "warn"]
 
 SAME_SPREAD = 0.5
 """Grey levels between images, root mean square, under which they are the same for any encoder of 8-bit images."""
@@ -20,6 +20,8 @@ FEW_IMAGES = 256
 FEW_LABELS = 5
 UNBALANCED = 10
 LONG_LINE = 300
+LONG_PATH = 100
+"""Characters of a path that a warning shows, at most."""
 
 Counts = dict[str, dict[str, Any]]
 
@@ -83,6 +85,19 @@ def check_pool(counts: Counts, train: SplitSummary) -> None:
             f"All {images} images to pretrain on look alike (they differ by {train.spread:.2f} grey levels of 255 on "
             "the canvas): there is nothing to tell apart. Look at the files in augment.source.path."
         )
+
+
+def list_notes(notes: Sequence[tuple[str, Note]]) -> list[str]:
+    """What is to be said of images that are used all the same: for each kind, how many there are, and some by name."""
+    paths: dict[str, list[str]] = {}
+    for path, note in notes:
+        paths.setdefault(note.kind, []).append(path)
+    lines = []
+    for kind, found in sorted(paths.items()):
+        named = ", ".join(path if len(path) <= LONG_PATH else f"...{path[-LONG_PATH:]}" for path in found[:3])
+        more = f" and {len(found) - 3:,} more" if found[3:] else ""
+        lines.append(f"{len(found):,} files {kind} ({named}{more}): see notes.csv.")
+    return lines
 
 
 def warn(

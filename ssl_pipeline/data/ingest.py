@@ -19,9 +19,9 @@ import numpy as np
 import numpy.typing as npt
 
 from ssl_pipeline.data import audit
-from ssl_pipeline.data.decode import Canvas, RejectedError, content_hash, read_pixels
+from ssl_pipeline.data.decode import Canvas, Note, RejectedError, content_hash
 from ssl_pipeline.data.layout import Record
-from ssl_pipeline.data.pool import decode_all, file_limit
+from ssl_pipeline.data.pool import decode_all, read_again
 from ssl_pipeline.data.sources import Source
 from ssl_pipeline.data.splits import Content, Copy, assign, merge_copies
 from ssl_pipeline.data.store import SPLITS, IndexRow, Original, SplitName
@@ -71,7 +71,7 @@ def ingest(
 
     Args:
         source: Where images come from.
-        folder: Receives store/, manifest.json, rejects.csv, duplicates.csv and ignored.csv.
+        folder: Receives store/, manifest.json, rejects.csv, notes.csv, duplicates.csv and ignored.csv.
         canvas: How an image becomes a canvas.
         shares: How images are shared out.
         reports: Receives rejects.csv if the data is refused, in which case nobody keeps `folder`.
@@ -86,8 +86,9 @@ def ingest(
     _check_space(folder, len(source.records), canvas)
     _list(folder / "ignored.csv", ("path", "reason"), sorted(source.ignored.items()))
     with tempfile.TemporaryFile(dir=folder) as spool:
-        found, rejects = _decode_into(spool, source, canvas, workers)
+        found, rejects, notes = _decode_into(spool, source, canvas, workers)
         _report_rejects(folder, reports, rejects, len(found), shares)
+        _list(folder / "notes.csv", ("path", "note"), [(path, ": ".join(note)) for path, note in notes])
         files = [record for record in source.records if record.path in found]
         contents, copies = merge_copies((found[record.path].digest, record) for record in files)
         _list(folder / "duplicates.csv", Copy._fields, copies)
@@ -112,7 +113,13 @@ def ingest(
         "mean": summaries["train"].mean,
         "std": summaries["train"].std,
         "rejects": dict(sorted(Counter(reason.kind for reason in rejects.values()).items())),
-        "warnings": [*source.warnings, *remarks, *audit.warn(rows, counts, summaries["train"], copies, rejects)],
+        "notes": dict(sorted(Counter(note.kind for _, note in notes).items())),
+        "warnings": [
+            *source.warnings,
+            *remarks,
+            *audit.list_notes(notes),
+            *audit.warn(rows, counts, summaries["train"], copies, rejects),
+        ],
         "settings": asdict(canvas) | asdict(shares),
         "source": dict(source.choice) | {"sha256": _fingerprint(files, found)},
     }
@@ -147,10 +154,10 @@ def _list(path: Path, header: Sequence[str], lines: Iterable[Sequence[str]]) -> 
 
 def _decode_into(
     spool: IO[bytes], source: Source, canvas: Canvas, workers: int | None
-) -> tuple[dict[str, _Found], dict[str, RejectedError]]:
+) -> tuple[dict[str, _Found], dict[str, RejectedError], list[tuple[str, Note]]]:
     """Decode all images; their canvases go to the spool."""
     found: dict[str, _Found] = {}
-    rejects = dict(source.rejects)
+    rejects, notes = dict(source.rejects), []
     outcomes = track(decode_all(source, canvas, workers), "decoding images", total=len(source.records))
     for record, outcome in zip(source.records, outcomes, strict=True):
         if isinstance(outcome, RejectedError):
@@ -158,7 +165,8 @@ def _decode_into(
         else:
             spool.write(outcome.canvas)
             found[record.path] = _Found(len(found), outcome.digest, outcome.width, outcome.height, outcome.mode)
-    return found, dict(sorted(rejects.items()))
+            notes += [(record.path, note) for note in outcome.notes]
+    return found, dict(sorted(rejects.items())), notes
 
 
 def _report_rejects(
@@ -218,19 +226,18 @@ def _write_originals(
         mode, shape = found[row.path].mode, (row.width, row.height)
         ranked.append((mode in seen, shape in seen, row))
         seen |= {mode, shape}
-    originals: list[Original] = []
+    chosen: list[IndexRow] = []
     total = 0
     for _, _, row in sorted(ranked):
         size = row.width * row.height * 3
-        if originals and total + size > ORIGINALS_BYTES:
-            continue
-        pixels, _ = read_pixels(source.read(row.path, file_limit(canvas)), canvas)
-        if content_hash(pixels).hex() != row.id:
+        if (not chosen or total + size <= ORIGINALS_BYTES) and len(chosen) < ORIGINALS:
+            chosen.append(row)
+            total += size
+    originals: list[Original] = []
+    for row, pixels in zip(chosen, read_again(source, [row.path for row in chosen], canvas), strict=True):
+        if isinstance(pixels, RejectedError) or content_hash(pixels).hex() != row.id:
             raise PipelineError(
                 f"{row.path} changed while it was read: run the stage again when the files are at rest."
             )
         originals.append(Original(pixels, row.split, row.row))
-        total += size
-        if len(originals) == ORIGINALS:
-            break
     write_originals(store, originals)

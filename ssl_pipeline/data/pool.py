@@ -1,41 +1,33 @@
-"""Decoding on all cores, in order, with a bounded number of images on the way."""
+"""Decoding on all cores, in order, with a bounded number of images on the way, and bounds on what a file may cost."""
 
 import functools
-import multiprocessing
 import os
-import signal
-import threading
 import time
-from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
-from typing import NamedTuple
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
 
 from PIL import Image
 
-from ssl_pipeline.data.decode import Canvas, Decoded, RejectedError, decode
+from ssl_pipeline.data.decode import Canvas, Decoded, Pixels, RejectedError, decode, read_pixels
 from ssl_pipeline.data.listing import Reader
 from ssl_pipeline.data.sources import Source
-from ssl_pipeline.errors import PipelineError
+from ssl_pipeline.data.workers import Chunk, Limits, in_order, outcome
 
-__all__ = ["Outcome", "decode_all", "file_limit"]
+__all__ = ["Outcome", "decode_all", "file_limit", "read_again"]
 
 Outcome = Decoded | RejectedError
+Content = bytes | Image.Image
 
 PATIENCE = 1.0
-"""Seconds of decoding before other processes are started: starting them takes about as long."""
+"""Seconds of decoding before more processes are started: starting them takes about as long."""
 CHUNK_BYTES = 2**20
 CHUNK_IMAGES = 64
-CHUNKS_EACH = 3
-"""Chunks on the way for each process: one in work, one waiting, one done."""
-
-
-class _Chunk(NamedTuple):
-    names: list[str]
-    read: Reader
-    limit: int
-    canvas: Canvas
+SECONDS = 20.0
+SECONDS_PER_BYTE = 0.5e-6
+"""Processor time that a file may take: some ten times what honest ones of 16 megapixels do, in any format."""
+SPARE_BYTES = 2**29
+BYTES_PER_PIXEL = 48
+"""Memory that decoding may take beside the file: more than any way from a file to RGB pixels needs."""
 
 
 def file_limit(canvas: Canvas) -> int:
@@ -45,6 +37,9 @@ def file_limit(canvas: Canvas) -> int:
 
 def decode_all(source: Source, canvas: Canvas, workers: int | None = None) -> Iterator[Outcome]:
     """Decode a source's images, in the order of its records.
+
+    Files are decoded in processes that are ended where one takes too long, or dies of it. What a data set has decoded
+    already is worked on here, until it has taken long enough to be worth sending to other processes.
 
     Args:
         source: What to decode.
@@ -56,13 +51,22 @@ def decode_all(source: Source, canvas: Canvas, workers: int | None = None) -> It
     """
     workers = workers or available_cores()
     names = [record.path for record in source.records]
-    limit = file_limit(canvas)
+    work = functools.partial(decode, canvas=canvas)
     started, done = time.monotonic(), 0
-    while done < len(names) and (workers == 1 or time.monotonic() - started < PATIENCE):
-        yield _attempt(source.read, names[done], limit, canvas)
+    while not source.portable and done < len(names) and (workers == 1 or time.monotonic() - started < PATIENCE):
+        yield outcome(_reader(source, canvas), work, names[done])
         done += 1
-    if done < len(names):
-        yield from _in_processes(_chunks(source, names[done:], limit, canvas), workers)
+    patience = PATIENCE if source.portable else 0.0
+    yield from in_order(_chunks(source, names[done:], canvas, work), workers, _limits(canvas), patience)
+
+
+def read_again(source: Source, names: Sequence[str], canvas: Canvas) -> Iterator[Pixels | RejectedError]:
+    """Decode some images at their own shapes, in order, one by one; a file that changed may be broken by now."""
+    read, work = _reader(source, canvas), functools.partial(_pixels, canvas)
+    if source.portable:
+        yield from in_order((Chunk([name], read, work) for name in names), 1, _limits(canvas), 0.0)
+    else:
+        yield from (outcome(read, work, name) for name in names)
 
 
 def available_cores() -> int:
@@ -70,79 +74,38 @@ def available_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _chunks(source: Source, names: Sequence[str], limit: int, canvas: Canvas) -> Iterator[_Chunk]:
+def _limits(canvas: Canvas) -> Limits:
+    memory = SPARE_BYTES + file_limit(canvas) + int(BYTES_PER_PIXEL * 1e6 * canvas.max_megapixels)
+    return Limits(SECONDS, SECONDS_PER_BYTE, memory)
+
+
+def _chunks(source: Source, names: Sequence[str], canvas: Canvas, work: Callable[[Content], Any]) -> Iterator[Chunk]:
     size = min(CHUNK_IMAGES, max(1, CHUNK_BYTES // (canvas.size**2 * 3)))
+    read = here = _reader(source, canvas)
     for start in range(0, len(names), size):
-        chunk = list(names[start : start + size])
-        read = source.read
+        chunk = names[start : start + size]
         if not source.portable:
-            read = functools.partial(_hand_over, {name: _read_here(source.read, name, limit) for name in chunk})
-        yield _Chunk(chunk, read, limit, canvas)
+            read = functools.partial(_hand_over, {name: outcome(here, _as_it_is, name) for name in chunk})
+        yield Chunk(chunk, read, work)
 
 
-def _in_processes(chunks: Iterator[_Chunk], workers: int) -> Iterator[Outcome]:
-    # Spawned, not forked: torch, or an archive that is open here, would not survive a fork.
-    context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_follow_parent)
-    pending: deque[Future[list[Outcome]]] = deque()
-    try:
-        for _ in range(workers):  # All start now: one that dies while another starts mixes up the other's descriptors.
-            pool.submit(os.getpid)
-        for chunk in chunks:
-            pending.append(pool.submit(_attempt_all, chunk))
-            if len(pending) >= CHUNKS_EACH * workers:
-                yield from pending.popleft().result()
-        while pending:
-            yield from pending.popleft().result()
-    except BrokenProcessPool as error:
-        raise PipelineError(
-            "A decoding process was killed, most likely because memory ran out. Lower augment.max_megapixels, "
-            "or give fewer cores to the command (taskset -c 0 dvc repro)."
-        ) from error
-    finally:
-        pool.shutdown(cancel_futures=True)
+def _reader(source: Source, canvas: Canvas) -> Callable[[str], Content]:
+    return functools.partial(_read, source.read, file_limit(canvas))
 
 
-def _follow_parent() -> None:
-    """Leave Ctrl-C to the parent, and end when it does, however it ends."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-
-    def wait() -> None:
-        parent.join()
-        os._exit(1)
-
-    threading.Thread(target=wait, daemon=True).start()
+def _read(read: Reader, limit: int, name: str) -> Content:
+    return read(name, limit)
 
 
-def _attempt_all(chunk: _Chunk) -> list[Outcome]:
-    return [_attempt(chunk.read, name, chunk.limit, chunk.canvas) for name in chunk.names]
+def _pixels(canvas: Canvas, content: Content) -> Pixels:
+    return read_pixels(content, canvas)[0]
 
 
-def _attempt(read: Reader, name: str, limit: int, canvas: Canvas) -> Outcome:
-    try:
-        return decode(read(name, limit), canvas)
-    except RejectedError as error:
-        return _without_frames(error)
+def _as_it_is(content: Content) -> Content:
+    return content
 
 
-def _without_frames(error: RejectedError) -> RejectedError:
-    """The same without its traceback, which would keep the image in memory."""
-    return RejectedError(error.kind, error.detail)
-
-
-Content = bytes | Image.Image | RejectedError
-
-
-def _read_here(read: Reader, name: str, limit: int) -> Content:
-    try:
-        return read(name, limit)
-    except RejectedError as error:
-        return _without_frames(error)
-
-
-def _hand_over(contents: Mapping[str, Content], name: str, limit: int) -> bytes | Image.Image:
+def _hand_over(contents: Mapping[str, Content | RejectedError], name: str) -> Content:
     """A reader of what the parent process has read."""
     content = contents[name]
     if isinstance(content, RejectedError):

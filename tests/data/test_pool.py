@@ -1,16 +1,24 @@
-"""Decoding processes: they are told on when they die, and they do not outlive their parent."""
+"""Decoding processes: each file has its bounds, only the one that breaks them is lost, and none outlives its parent."""
 
+import functools
+import io
 import multiprocessing
+import os
+import signal
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import psutil
 import pytest
 from PIL import Image
 
-from ssl_pipeline.data import pool
-from ssl_pipeline.data.decode import Canvas
+from ssl_pipeline.data import pool, workers
+from ssl_pipeline.data.decode import Canvas, Decoded, RejectedError
+from ssl_pipeline.data.layout import Record
 from ssl_pipeline.data.sources import Source, open_source
 from ssl_pipeline.errors import PipelineError
 
@@ -32,7 +40,95 @@ def test_a_killed_process_is_told_of(monkeypatch: pytest.MonkeyPatch) -> None:
         list(pool.decode_all(source, CANVAS, 2))
 
 
-SLOW = """
+def jpeg(shade: int, side: int = 16, scans: int = 1) -> bytes:
+    """A grey JPEG; its last scan, which says nothing new, comes so many times: that costs few bytes and much time."""
+    file = io.BytesIO()
+    Image.new("L", (side, side), shade).save(file, "JPEG", progressive=True)
+    content = file.getvalue()
+    start = content.rindex(b"\xff\xda")
+    return content[:start] + content[start:-2] * scans + content[-2:]
+
+
+SLOW = jpeg(0, side=1000, scans=2000)  # 28 KB
+
+
+def read_odd(name: str, limit: int) -> bytes:
+    """Read nine good files and one that is not."""
+    if not name.startswith("odd"):
+        return jpeg(10 * int(name))
+    if name == "odd: crashes":
+        signal.signal(signal.SIGSEGV, signal.SIG_DFL)  # pytest's own handler would print a traceback
+        os.kill(os.getpid(), signal.SIGSEGV)
+    if name == "odd: waits":
+        time.sleep(600)
+    if name == "odd: a bug":
+        raise KeyError("of ours")
+    if name == "odd: hungry":
+        return bytes(2**30)
+    return SLOW
+
+
+def outcomes(odd: str, number: int) -> list[pool.Outcome]:
+    names = ["1", "2", "3", odd, "5", "6", "7", "8", "9", "10"]
+    return list(pool.decode_all(Source([Record(name) for name in names], read_odd), CANVAS, number))
+
+
+@pytest.mark.parametrize("number", [1, 2])
+@pytest.mark.parametrize(
+    ("odd", "reason"),
+    [
+        ("odd: slow", "too slow: it takes more than 0.3 s to decode, and 0.5 s for each megabyte"),
+        ("odd: waits", "too slow: it takes more than 3 s to read and decode"),
+        ("odd: crashes", "broken: its decoder crashed (SIGSEGV)"),
+        ("odd: hungry", "too large: it does not fit in memory"),
+    ],
+)
+def test_only_the_file_that_breaks_its_bounds_is_lost(
+    odd: str, reason: str, number: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pool, "SECONDS", 0.3)
+    monkeypatch.setattr(pool, "CHUNK_IMAGES", 4)
+    monkeypatch.setattr(pool, "PATIENCE", 0.0)
+    got = outcomes(odd, number)
+    assert len(got) == 10
+    bad = got.pop(3)
+    assert isinstance(bad, RejectedError)
+    assert str(bad) == reason
+    shades = [np.frombuffer(one.canvas, np.uint8).mean() for one in got if isinstance(one, Decoded)]
+    np.testing.assert_allclose(shades, [10, 20, 30, 50, 60, 70, 80, 90, 100], atol=2)
+    assert not multiprocessing.active_children()
+
+
+def test_a_bug_of_ours_ends_the_run_and_keeps_its_traceback() -> None:
+    with pytest.raises(KeyError, match="of ours") as caught:
+        outcomes("odd: a bug", 1)
+    assert any("in read_odd" in note for note in caught.value.__notes__)
+
+
+def test_a_file_that_decodes_in_time_does_so_again_and_again() -> None:
+    """The clock starts anew with each file."""
+    work: Callable[[bytes], bytes] = functools.partial(_spin, 0.15)
+    chunk = workers.Chunk(["a", "b", "c", "d"], str.encode, work)
+    limits = workers.Limits(seconds=0.4, seconds_per_byte=0.0, memory=2**28)
+    assert list(workers.in_order([chunk], 1, limits, 0.0)) == [b"a", b"b", b"c", b"d"]
+
+
+def test_large_files_may_take_longer() -> None:
+    work: Callable[[bytes], bytes] = functools.partial(_spin, 0.3)
+    chunk = workers.Chunk(["a", "b" * 10, "c"], str.encode, work)
+    limits = workers.Limits(seconds=0.1, seconds_per_byte=0.1, memory=2**28)
+    first, second, third = workers.in_order([chunk], 1, limits, 0.0)
+    assert (first.kind, second, third.kind) == ("too slow", b"b" * 10, "too slow")
+
+
+def _spin(seconds: float, content: bytes) -> bytes:
+    until = time.process_time() + seconds
+    while time.process_time() < until:
+        pass
+    return content
+
+
+WAITING = """
 import sys, time
 from ssl_pipeline.data import pool
 from ssl_pipeline.data.decode import Canvas
@@ -53,14 +149,15 @@ if __name__ == "__main__":
 """
 
 
-def test_decoding_processes_end_with_their_parent(tmp_path: Path) -> None:
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
+def test_decoding_processes_end_with_their_parent(number: int, tmp_path: Path) -> None:
     script = tmp_path / "slow.py"
-    script.write_text(SLOW)
+    script.write_text(WAITING)
     with subprocess.Popen([sys.executable, str(script)], stdout=subprocess.PIPE) as parent:
         assert parent.stdout is not None
         assert {parent.stdout.readline(), parent.stdout.readline()} == {b"0\n", b"1\n"}
         children = psutil.Process(parent.pid).children(recursive=True)
         assert len(children) >= 2
-        parent.kill()
+        parent.send_signal(number)
         _, alive = psutil.wait_procs(children, timeout=10)
         assert not alive
