@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from ssl_pipeline.data.decode import Note, RejectedError
+from ssl_pipeline.data.near_copies import NearCopies
 from ssl_pipeline.data.splits import Copy
 from ssl_pipeline.data.store import SPLITS, IndexRow
 from ssl_pipeline.data.writer import SplitSummary
@@ -106,9 +107,15 @@ def warn(
     train: SplitSummary,
     copies: Sequence[Copy],
     rejects: Mapping[str, RejectedError],
+    near: NearCopies,
 ) -> list[str]:
     """What is unusual about the images, one sentence or two each."""
-    return [*_about_files(copies, rejects), *_about_pool(rows, counts, train), *_about_classes(counts)]
+    return [
+        *_about_files(copies, rejects),
+        *_about_near_copies(near),
+        *_about_pool(rows, counts, train),
+        *_about_classes(counts),
+    ]
 
 
 def _about_files(copies: Sequence[Copy], rejects: Mapping[str, RejectedError]) -> list[str]:
@@ -125,6 +132,28 @@ def _about_files(copies: Sequence[Copy], rejects: Mapping[str, RejectedError]) -
     if disputed:
         warnings.append(
             f"{len(disputed)} pictures have copies with other labels, such as {min(disputed)}: kept without a label."
+        )
+    return warnings
+
+
+def _about_near_copies(near: NearCopies) -> list[str]:
+    warnings = []
+    if near.copies:
+        gone = sum(copy.left_out == "yes" for copy in near.copies)
+        left_out = (
+            f"; {gone} of them are left out, because the source puts them in another split than what they look like"
+            if gone
+            else ""
+        )
+        warnings.append(
+            f"{len(near.copies)} images look like another one at another size or quality, and are in its split"
+            f"{left_out}: see near_copies.csv."
+        )
+    if near.crowds:
+        warnings.append(
+            f"{sum(near.crowds)} images look so much alike that they cannot be told from near copies of "
+            f"{len(near.crowds)} (a fixed camera, say): they are not grouped. Where some show one thing, name it in "
+            "the column 'group' of labels.csv, or what is tested looks like what was trained on."
         )
     return warnings
 

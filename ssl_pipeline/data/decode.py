@@ -17,6 +17,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from ssl_pipeline.data.formats import further_parts, open_image
+from ssl_pipeline.data.likeness import sketch
 from ssl_pipeline.data.mending import mend
 from ssl_pipeline.data.rgb import is_deep, to_rgb, upright
 from ssl_pipeline.data.verdicts import Note, RejectedError
@@ -71,6 +72,7 @@ class Decoded:
         height: Likewise.
         mode: Pillow's mode of the file (L, RGB, CMYK, ...).
         canvas: The canvas, size x size x 3 bytes.
+        sketch: What near copies are found by; see `ssl_pipeline.data.likeness`.
         notes: What was left out of it, or is odd about its values.
     """
 
@@ -79,6 +81,7 @@ class Decoded:
     height: int
     mode: str
     canvas: bytes
+    sketch: bytes
     notes: tuple[Note, ...] = ()
 
 
@@ -95,7 +98,7 @@ def decode(content: bytes | Image.Image, canvas: Canvas) -> Decoded:
     pixels, mode, notes = _read(content, canvas)
     height, width = pixels.shape[:2]
     fitted = to_canvas(pixels, canvas.size, canvas.resize, canvas.background)
-    return Decoded(content_hash(pixels), width, height, mode, fitted.tobytes(), tuple(notes))
+    return Decoded(content_hash(pixels), width, height, mode, fitted.tobytes(), sketch(pixels), tuple(notes))
 
 
 def content_hash(pixels: Pixels) -> bytes:

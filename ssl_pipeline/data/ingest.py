@@ -21,6 +21,7 @@ import numpy.typing as npt
 from ssl_pipeline.data import audit
 from ssl_pipeline.data.decode import Canvas, Note, RejectedError, content_hash
 from ssl_pipeline.data.layout import Record
+from ssl_pipeline.data.near_copies import NearCopy, Picture, join_near_copies, name_groups
 from ssl_pipeline.data.pool import decode_all, read_again
 from ssl_pipeline.data.sources import Source
 from ssl_pipeline.data.splits import Content, Copy, assign, merge_copies
@@ -62,6 +63,7 @@ class _Found(NamedTuple):
     width: int
     height: int
     mode: str
+    sketch: bytes
 
 
 def ingest(
@@ -71,7 +73,8 @@ def ingest(
 
     Args:
         source: Where images come from.
-        folder: Receives store/, manifest.json, rejects.csv, notes.csv, duplicates.csv and ignored.csv.
+        folder: Receives store/, manifest.json, rejects.csv, notes.csv, duplicates.csv, near_copies.csv and
+            ignored.csv.
         canvas: How an image becomes a canvas.
         shares: How images are shared out.
         reports: Receives rejects.csv if the data is refused, in which case nobody keeps `folder`.
@@ -92,8 +95,12 @@ def ingest(
         files = [record for record in source.records if record.path in found]
         contents, copies = merge_copies((found[record.path].digest, record) for record in files)
         _list(folder / "duplicates.csv", Copy._fields, copies)
-        sides, remarks = assign(contents, shares.seed, shares.val_fraction, shares.test_fraction)
-        rows = _index_rows(contents, sides, found)
+        near = join_near_copies(
+            contents, {path: Picture(file.sketch, file.width * file.height) for path, file in found.items()}
+        )
+        _list(folder / "near_copies.csv", NearCopy._fields, near.copies)
+        sides, remarks = assign(near.contents, shares.seed, shares.val_fraction, shares.test_fraction)
+        rows = _index_rows(near.contents, sides, found)
         summaries = _write_splits(folder / "store", spool, rows, found, canvas)
     write_index(folder / "store", rows)
     counts = audit.count_splits(rows)
@@ -105,6 +112,7 @@ def ingest(
             "labelled": sum(counts[split]["labelled"] for split in SPLITS),
             "classes": len({row.label for row in rows} - {""}),
             "duplicates": len(copies),
+            "near_copies": len(near.copies),
             "rejected": len(rejects),
             "ignored": len(source.ignored),
         },
@@ -118,7 +126,7 @@ def ingest(
             *source.warnings,
             *remarks,
             *audit.list_notes(notes),
-            *audit.warn(rows, counts, summaries["train"], copies, rejects),
+            *audit.warn(rows, counts, summaries["train"], copies, rejects, near),
         ],
         "settings": asdict(canvas) | asdict(shares),
         "source": dict(source.choice) | {"sha256": _fingerprint(files, found)},
@@ -146,8 +154,8 @@ def _check_space(folder: Path, images: int, canvas: Canvas) -> None:
 
 
 def _list(path: Path, header: Sequence[str], lines: Iterable[Sequence[str]]) -> None:
-    """Write a list of files, which people open in spreadsheets: cells under `path` and `kept` are paths."""
-    paths = [name in ("path", "kept") for name in header]
+    """Write a list of files, which people open in spreadsheets: cells under `path`, `kept` and `like` are paths."""
+    paths = [name in ("path", "kept", "like") for name in header]
     safe = ([harmless(cell, is_path) for cell, is_path in zip(line, paths, strict=True)] for line in lines)
     write_table(path, header, safe)
 
@@ -164,7 +172,9 @@ def _decode_into(
             rejects[record.path] = outcome
         else:
             spool.write(outcome.canvas)
-            found[record.path] = _Found(len(found), outcome.digest, outcome.width, outcome.height, outcome.mode)
+            found[record.path] = _Found(
+                len(found), outcome.digest, outcome.width, outcome.height, outcome.mode, outcome.sketch
+            )
             notes += [(record.path, note) for note in outcome.notes]
     return found, dict(sorted(rejects.items())), notes
 
@@ -181,12 +191,12 @@ def _report_rejects(
 
 def _index_rows(contents: Sequence[Content], sides: Sequence[SplitName], found: Mapping[str, _Found]) -> list[IndexRow]:
     """One row for each content, in the order of their hashes within each split."""
-    rows = []
+    rows, groups = [], name_groups(contents)
     for split in SPLITS:
-        mine = (content for content, side in zip(contents, sides, strict=True) if side == split)
-        for row, content in enumerate(mine):
+        mine = (place for place, side in enumerate(sides) if side == split)
+        for row, place in enumerate(mine):
+            content, group = contents[place], groups[place]
             file = found[content.record.path]
-            group = content.record.group or min(content.groups, default="")
             name, label = content.digest.hex(), content.label or ""
             rows.append(IndexRow(name, content.record.path, label, split, group, file.width, file.height, row))
     return rows

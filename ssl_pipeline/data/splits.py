@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from ssl_pipeline.data.groups import Groups
 from ssl_pipeline.data.layout import Record
 from ssl_pipeline.data.store import SplitName
 from ssl_pipeline.errors import PipelineError
@@ -136,28 +137,13 @@ def assign(
 
 
 def _units(contents: Sequence[Content], seed: int) -> list[_Unit]:
-    """Join contents by their groups (union-find), and order what results by a hash."""
-    parent = list(range(len(contents)))
-
-    def root(number: int) -> int:
-        while parent[number] != number:
-            parent[number] = parent[parent[number]]
-            number = parent[number]
-        return number
-
-    first: dict[str, int] = {}
-    for number, content in enumerate(contents):
-        for group in sorted(content.groups):
-            parent[root(number)] = root(first.setdefault(group, number))
-    members: defaultdict[int, list[int]] = defaultdict(list)
-    for number in range(len(contents)):
-        members[root(number)].append(number)
+    """Join contents by their groups, and order what results by a hash."""
 
     def order(numbers: Iterable[int]) -> bytes:
         return min(hashlib.sha256(f"split {seed} ".encode() + contents[number].digest).digest() for number in numbers)
 
     units = []
-    for numbers in members.values():
+    for numbers in Groups([content.groups for content in contents]).members():
         classes = Counter(label for number in numbers if (label := contents[number].label) is not None)
         units.append(_Unit(order(numbers), numbers, classes))
     return sorted(units, key=lambda unit: unit.order)

@@ -7,12 +7,14 @@ import pytest
 
 from ssl_pipeline.data.audit import check_pool, check_rejects, count_splits, warn
 from ssl_pipeline.data.decode import RejectedError
+from ssl_pipeline.data.near_copies import NearCopies, NearCopy
 from ssl_pipeline.data.splits import Copy
 from ssl_pipeline.data.store import IndexRow
 from ssl_pipeline.data.writer import SplitSummary
 from ssl_pipeline.errors import PipelineError
 
 GREY = (0.5, 0.5, 0.5)
+NO_NEAR_COPIES = NearCopies([], [], [])
 ORDINARY = SplitSummary(GREY, GREY, spread=50.0, flat=[])
 
 
@@ -30,8 +32,9 @@ def warnings(
     summary: SplitSummary = ORDINARY,
     copies: Sequence[Copy] = (),
     rejects: Mapping[str, RejectedError] | None = None,
+    near: NearCopies = NO_NEAR_COPIES,
 ) -> list[str]:
-    return warn(found, count_splits(found), summary, copies, rejects or {})
+    return warn(found, count_splits(found), summary, copies, rejects or {}, near)
 
 
 BALANCED = {"train": {"a": 200, "b": 150, "": 100}, "val": {"a": 20, "b": 20}, "test": {"a": 40, "b": 40}}
@@ -106,3 +109,13 @@ def test_messages_are_short_however_long_the_names_are() -> None:
     with pytest.raises(PipelineError, match=r"x \.\.\. x+.png: broken\n  \.\.\. and 45 more") as caught:
         check_rejects(rejects, 60, 0.1, Path("rejects.csv"))
     assert len(str(caught.value)) < 2000
+
+
+def test_near_copies_and_crowds_are_said() -> None:
+    copies = [NearCopy("1.png", "2.png", "", "", ""), NearCopy("3.png", "2.png", "train", "test", "yes")]
+    first, second = warnings(rows(**BALANCED), near=NearCopies([], copies, [30, 40]))
+    assert first == (
+        "2 images look like another one at another size or quality, and are in its split; 1 of them are left out, "
+        "because the source puts them in another split than what they look like: see near_copies.csv."
+    )
+    assert second.startswith("70 images look so much alike that they cannot be told from near copies of 2 ")

@@ -197,7 +197,7 @@ def test_the_bytes_depend_on_neither_workers_nor_the_order_of_files(
     root = plant(tmp_path / "pile")
     run(root, tmp_path / "one")
     expected = contents(tmp_path / "one")
-    assert len(expected) == 21
+    assert len(expected) == 22
     monkeypatch.setattr(pool, "PATIENCE", 0.0)
     monkeypatch.setattr(pool, "CHUNK_IMAGES", 4)
     run(root, tmp_path / "three", workers=3)

@@ -57,6 +57,7 @@ def test_products_are_whole_and_the_same_each_time(project: Callable[..., Result
         "augment_plain.onnx",
         "digests.json",
         "duplicates.csv",
+        "near_copies.csv",
         "ignored.csv",
         "manifest.json",
         "notes.csv",
