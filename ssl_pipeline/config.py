@@ -23,6 +23,7 @@ __all__ = [
     "FinetuneConfig",
     "LinearEvalConfig",
     "PretrainConfig",
+    "Rival",
     "load",
 ]
 
@@ -152,6 +153,21 @@ class Clusters(Checked):
     view: str
 
 
+class Rival(Checked):
+    """Another encoder: a path ending in .onnx or .safetensors, or the name of a backbone with published weights.
+
+    Weights of a file that is not one of ours need their backbone: `{weights: PATH, backbone: {name: ...}}`.
+    """
+
+    weights: Annotated[str, Field(min_length=1)]
+    backbone: Choice | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _a_bare_path_or_name_stands_for_the_weights(cls, value: Any) -> Any:
+        return {"weights": value} if isinstance(value, str) else value
+
+
 class LinearEvalConfig(Checked):
     """Probes on the exported, frozen features, and their clusters."""
 
@@ -159,7 +175,16 @@ class LinearEvalConfig(Checked):
     strengths: Annotated[list[Positive], Field(min_length=1)]
     knn: Knn
     bootstrap: Annotated[int, Field(ge=100)]
+    rivals: list[Rival]
     clusters: Clusters
+
+    @model_validator(mode="after")
+    def _rivals_differ(self) -> Self:
+        names = [rival.weights for rival in self.rivals]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise ValueError(f"rivals: named twice: {', '.join(twice)}")
+        return self
 
 
 class FinetuneConfig(Checked):

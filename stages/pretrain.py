@@ -15,6 +15,7 @@ def pretrain(config: Config) -> None:
     from ssl_pipeline import lock, recipes
     from ssl_pipeline.augment.policy import read_policies
     from ssl_pipeline.data.store import open_split
+    from ssl_pipeline.deployment.rehearsal import rehearse
     from ssl_pipeline.training import checkpoint, precision, preparation, pretraining, saving
 
     registry, section = plugins.load_registry(), config.pretrain
@@ -25,10 +26,13 @@ def pretrain(config: Config) -> None:
     code = {"own": [lock.code_digest(Path(part.__path__[0])) for part in (ssl_pipeline, plugins)], "plugins": used}
     run = preparation.fingerprint(section, task, policies.views, pool, code)
     checkpoints = checkpoint.Checkpoints(paths.work(), run, checkpoint.environment(floats))
+    card = preparation.describe(section, recipe, task, pool, policies, used)
+    if not checkpoints.exist():  # whoever wrote one has passed the trial
+        rehearse(task, card)
+    start = preparation.starting_weights(task, section)
     with checkpoints.until_done():
         history = pretraining.train(task, pool, policies.views, section, floats, checkpoints)
-        card = preparation.describe(section, recipe, task, pool, policies, used)
-        saving.save(task, card, history, pool, policies.views, paths.PRETRAIN, paths.REPORTS / "pretrain")
+        saving.save(task, card, start, history, pool, policies.views, paths.PRETRAIN, paths.REPORTS / "pretrain")
 
 
 if __name__ == "__main__":

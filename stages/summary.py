@@ -19,11 +19,13 @@ def _print() -> None:
     linear = read_json(REPORTS / "linear_eval" / "metrics.json", "linear_eval")
     click.echo(f"\nBackbone: {EXPORT / 'backbone.onnx'}, proved equal to torch (min cosine {parity['min_cosine']:.6f})")
     if "accuracy" in linear:
-        random = linear["random_encoder"]
+        told = {"start": "the weights it started from", "random_encoder": "the same encoder untrained"}
+        figures = {"Linear probe": linear} | {words: linear[name] for name, words in told.items() if name in linear}
         click.echo(
-            f"Linear probe: {linear['accuracy']:.1%} [{linear['accuracy_low']:.1%}, {linear['accuracy_high']:.1%}]; "
-            f"the same encoder untrained: {random['accuracy']:.1%} [{random['accuracy_low']:.1%}, "
-            f"{random['accuracy_high']:.1%}]"
+            "; ".join(
+                f"{words}: {found['accuracy']:.1%} [{found['accuracy_low']:.1%}, {found['accuracy_high']:.1%}]"
+                for words, found in figures.items()
+            )
         )
     click.echo(require(REPORTS / "finetune" / "verdict.txt", "finetune").read_text(encoding="utf-8").strip())
     click.echo(

@@ -9,8 +9,8 @@ from torch import Tensor, nn
 
 from plugins.backbones.small_stem import Stem, apply
 from ssl_pipeline import hookimpl
-from ssl_pipeline.errors import PipelineError
-from ssl_pipeline.types import Backbone, Offer, Register
+from ssl_pipeline.errors import PipelineError, brief
+from ssl_pipeline.types import Backbone, Inputs, Offer, Register
 
 
 class TimmBackbone(Backbone):
@@ -43,20 +43,12 @@ class TimmBackbone(Backbone):
             raise ValueError(
                 "published weights do not fit a changed stem or patch size: take them off, or init: random"
             )
-        options: dict[str, Any] = {"img_size": size} if "vit" in model or "deit" in model else {}
-        if patch_size:
-            options["patch_size"] = patch_size
-        try:
-            self.network = timm.create_model(model, pretrained=pretrained, num_classes=0, **options)
-        except TypeError as error:
-            raise ValueError(f"timm's {model} does not take {', '.join(options)}: {error}") from error
-        except (OSError, RuntimeError) as error:
-            if not pretrained:
-                raise
-            raise PipelineError(
-                f"pretrain.init: the published weights of timm/{model} could not be had ({error}). They come from the "
-                "network: connect once, or give the path of a .safetensors file, or start from `random`."
-            ) from error
+        if pretrained and not timm.is_model_pretrained(model):
+            raise ValueError(f"timm has no published weights of {model}: take another model, or init: random")
+        self.network = create(model, size, pretrained, {"patch_size": patch_size} if patch_size else {})
+        if pretrained:
+            published = self.network.pretrained_cfg
+            self.published_for = Inputs(published["input_size"][-1], published["mean"], published["std"])
         apply(self.network, stem)
         widened = getattr(self.network, "head_hidden_size", None)  # some networks widen after their last feature map
         self.embedding_dim = cast(int, widened or self.network.num_features)
@@ -117,6 +109,42 @@ class Shown(nn.Module):
             return tokens
         places = (self.patches + self.prefix)[..., None].expand(-1, -1, tokens.shape[2])
         return torch.cat([tokens[:, : self.prefix], tokens.gather(1, places)], dim=1)
+
+
+def create(model: str, size: int, pretrained: bool, options: Mapping[str, int]) -> Any:
+    """Build a model of timm, without its classifier, for images of a size in px.
+
+    Raises:
+        ValueError: It cannot be built for that size, or does not take the options.
+        PipelineError: Its published weights could not be had.
+    """
+    try:
+        return _sized(model, size, pretrained=pretrained, **options)
+    except OSError as error:
+        if not pretrained:
+            raise
+        raise PipelineError(
+            f"pretrained: the published weights of timm/{model} could not be had ({brief(error)}). They come from the "
+            "network: connect once, or give the path of a .safetensors file."
+        ) from error
+    except TypeError as error:
+        raise ValueError(f"timm's {model} does not take {', '.join(options) or 'a size'}") from error
+    except (ArithmeticError, AssertionError, LookupError, RuntimeError, ValueError) as error:
+        patches = f" in patches of {options['patch_size']} px" if options else ""
+        weights = " with its published weights" if pretrained else ""
+        raise ValueError(f"timm's {model} cannot be built{weights} for images of {size} px{patches}") from error
+
+
+def _sized(model: str, size: int, **options: Any) -> Any:
+    """The model, told the size if its signature takes one: that of swin does, those of fastvit and tiny_vit do not."""
+    import timm
+
+    try:
+        return timm.create_model(model, num_classes=0, img_size=size, **options)
+    except TypeError as error:
+        if "'img_size'" not in str(error):
+            raise
+    return timm.create_model(model, num_classes=0, **options)
 
 
 @hookimpl

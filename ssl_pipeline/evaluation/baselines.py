@@ -1,5 +1,7 @@
 """What a trained backbone must beat: pixels, colours, and the same network with random weights."""
 
+from pathlib import Path
+
 import numpy as np
 import numpy.typing as npt
 import torch
@@ -8,11 +10,13 @@ from torch import Tensor, nn
 from ssl_pipeline.data.store import Split
 from ssl_pipeline.deployment.graph import PixelsToEmbedding
 from ssl_pipeline.evaluation.features import Embed, embedder, sample
-from ssl_pipeline.models.rebuild import ModelCard, untrained
+from ssl_pipeline.models.encoder import Encoder
+from ssl_pipeline.models.rebuild import ModelCard, read_card, untrained
+from ssl_pipeline.models.start import started
 from ssl_pipeline.registry import Registry
 from ssl_pipeline.training.precision import best_device
 
-__all__ = ["calibrate", "calibrate_on", "colour_histogram", "random_encoder", "raw_pixels"]
+__all__ = ["calibrate", "calibrate_on", "colour_histogram", "random_encoder", "raw_pixels", "starting_encoders"]
 
 Images = npt.NDArray[np.uint8]
 Features = npt.NDArray[np.float32]
@@ -74,7 +78,35 @@ def random_encoder(registry: Registry, card: ModelCard, l2_normalize: bool, seed
         pool: Images to calibrate batch norms on, those that the pretrained model learned from; None: leave them as they
             are initialised.
     """
-    network = PixelsToEmbedding(untrained(registry, card, seed), card, l2_normalize).to(best_device())
+    return _in_place(untrained(registry, card, seed), card, l2_normalize, pool)
+
+
+def starting_encoders(
+    registry: Registry, pretrain: Path, layer: int | None, l2_normalize: bool, pool: Split
+) -> list[Embed]:
+    """What pretraining started from: with the statistics of batch norms that came with the weights, and calibrated.
+
+    Args:
+        registry: Where the backbone is found.
+        pretrain: The folder of the pretrained model.
+        layer: The layer that ships.
+        l2_normalize: As the exported backbone does.
+        pool: Images to calibrate batch norms on.
+
+    Returns:
+        Both; none where pretraining started from random weights.
+    """
+    found = []
+    for images in (None, pool):
+        encoder = started(registry, pretrain)
+        if encoder is not None:
+            found.append(_in_place(encoder.at(layer), read_card(pretrain), l2_normalize, images))
+    return found
+
+
+def _in_place(encoder: Encoder, card: ModelCard, l2_normalize: bool, pool: Split | None) -> Embed:
+    """An encoder in the place of the pretrained one, whose pixels it is given."""
+    network = PixelsToEmbedding(encoder, card, l2_normalize).to(best_device())
     if pool is not None:
         calibrate_on(network, pool)
     return embedder(network)

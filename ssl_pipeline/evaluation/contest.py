@@ -4,7 +4,7 @@ Everything is settled first, on train and validation; only then is the test spli
 takes a test image or a test label as an argument.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any, NamedTuple
@@ -19,10 +19,12 @@ from ssl_pipeline.evaluation.intervals import MEASURES, Interval, bootstrap
 from ssl_pipeline.evaluation.linear_probe import Probe, fit, fit_at
 from ssl_pipeline.training.finetuning import Labelled
 
-__all__ = ["BACKBONE", "KNN", "Contestant", "Settled", "figures", "predict", "settle"]
+__all__ = ["BACKBONE", "KNN", "START", "Contestant", "Settled", "figures", "predict", "settle"]
 
 BACKBONE, KNN = "linear_probe", "knn"
 """What uses the trained backbone; all else is a baseline."""
+START = "start"
+"""The encoder with the weights that pretraining started from, where these were given."""
 
 Features = npt.NDArray[np.float32]
 Labels = npt.NDArray[np.int64]
@@ -43,15 +45,22 @@ class Settled(NamedTuple):
         contestants: The trained backbone, as `BACKBONE`, and the baselines.
         bank: The backbone's features of all labelled images of train and validation, (n, D).
         labels: Their labels, (n,).
+        banks: Contestant -> features of the same images, for those beside the backbone whose neighbours vote too.
     """
 
     contestants: Mapping[str, Contestant]
     bank: Features
     labels: Labels
+    banks: Mapping[str, Features]
 
 
 def settle(
-    candidates: Mapping[str, Sequence[Embed]], train: Labelled, val: Labelled, strengths: Sequence[float], classes: int
+    candidates: Mapping[str, Sequence[Embed]],
+    train: Labelled,
+    val: Labelled,
+    strengths: Sequence[float],
+    classes: int,
+    neighbours: Collection[str] = (),
 ) -> Settled:
     """Choose each contestant's penalty on validation, then fit its probe on train and validation together.
 
@@ -61,8 +70,9 @@ def settle(
         val: Labelled validation images; may be empty.
         strengths: Path of inverse penalties.
         classes: How many there are.
+        neighbours: Contestants, beside the backbone, whose nearest neighbours vote too.
     """
-    contestants, bank = {}, np.empty((0, 0), np.float32)
+    contestants, bank, banks = {}, np.empty((0, 0), np.float32), {}
     labels = np.concatenate([train.labels, val.labels])
     for name, embeds in candidates.items():
         best, best_accuracy = None, -1.0
@@ -78,17 +88,22 @@ def settle(
         contestants[name] = Contestant(embed, replace(refitted, validation=chosen.validation), len(embeds))
         if name == BACKBONE:
             bank = everything
-    return Settled(contestants, bank, labels)
+        elif name in neighbours:
+            banks[name] = everything
+    return Settled(contestants, bank, labels, banks)
 
 
 def predict(settled: Settled, test: Labelled, neighbours: Knn) -> dict[str, Labels]:
-    """What each contestant, and kNN on the backbone's features, says of the test images: (n,) labels each."""
+    """What each contestant, and kNN on its features where they vote, says of the test images: (n,) labels each."""
     predictions = {}
     for name, contestant in settled.contestants.items():
         features = extract(contestant.embed, test)
         predictions[name] = contestant.probe.predict(features)
         if name == BACKBONE:
             predictions[KNN] = knn.predict(settled.bank, settled.labels, features, neighbours.k, neighbours.temperature)
+        elif name in settled.banks:
+            bank = settled.banks[name]
+            predictions[_knn(name)] = knn.predict(bank, settled.labels, features, neighbours.k, neighbours.temperature)
     return predictions
 
 
@@ -108,11 +123,19 @@ def figures(
     if len(actual):
         scores = bootstrap(actual, predictions, settings.bootstrap, settings.seed)
         for name in predictions:
-            found[name] = _flat(partial(scores.interval, name)) | found[name]
+            found[name] = _flat(partial(scores.interval, name)) | found.get(name, {})
         for name in [name for name in settled.contestants if name != BACKBONE]:
             found[f"gain_over_{name}"] = _flat(partial(scores.gain, BACKBONE, name))
+        for name in settled.banks:
+            found[name][KNN] = found.pop(_knn(name))
+            found[f"gain_over_{name}"][KNN] = _flat(partial(scores.gain, KNN, _knn(name)))
     backbone: dict[str, Any] = found.pop(BACKBONE)
     return backbone | dict(sorted(found.items()))
+
+
+def _knn(name: str) -> str:
+    """What kNN on a contestant's features is called among the predictions."""
+    return f"{KNN} of {name}"
 
 
 def _choice(contestant: Contestant) -> dict[str, Any]:

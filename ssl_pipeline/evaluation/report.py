@@ -16,15 +16,17 @@ from ssl_pipeline.data.tables import write_table
 from ssl_pipeline.deployment.export import append_classifier
 from ssl_pipeline.deployment.runtime import layer_of, open_session, read_metadata, run
 from ssl_pipeline.errors import PipelineError
-from ssl_pipeline.evaluation.baselines import colour_histogram, random_encoder, raw_pixels
+from ssl_pipeline.evaluation.baselines import colour_histogram, random_encoder, raw_pixels, starting_encoders
 from ssl_pipeline.evaluation.clustering_report import TABLE, ClusterReport, study_clusters
-from ssl_pipeline.evaluation.contest import BACKBONE, Contestant, Settled, figures, predict, settle
+from ssl_pipeline.evaluation.contest import BACKBONE, START, Contestant, Settled, figures, predict, settle
 from ssl_pipeline.evaluation.false_negatives import false_negatives
 from ssl_pipeline.evaluation.features import Embed, extract, labelled, sample
 from ssl_pipeline.evaluation.layers import study_layers
 from ssl_pipeline.evaluation.pictures import confusion
 from ssl_pipeline.evaluation.pool import choose
-from ssl_pipeline.models.rebuild import cut, load_encoder
+from ssl_pipeline.evaluation.rival_report import gained, nested, percent, rival_lines, start_line
+from ssl_pipeline.evaluation.rivals import cost, open_rivals
+from ssl_pipeline.models.rebuild import ModelCard, cut, load_encoder, read_card
 from ssl_pipeline.models.spread import effective_rank, embedding_std, uniformity
 from ssl_pipeline.products import atomic_folder, sha256, verified, write_json
 from ssl_pipeline.progress import say
@@ -35,6 +37,7 @@ __all__ = ["linear_evaluation"]
 
 Labels = npt.NDArray[np.int64]
 
+_TIMED = 32  # images of the pool on which encoders are timed
 _SPREAD = 2048  # images of the pool for the figures that need no label
 _DRAWS = 3  # of random weights: one is luck (8 on digits: 83.8 % to 89.8 %), the best of them on validation is fair
 _AGREE = 1e-3  # largest difference of a probability between the probe and the graph that carries it
@@ -79,11 +82,16 @@ def linear_evaluation(
         "spread": _spread(embed, train.split),
         "backbone_sha256": evaluated,
     }
+    card, learnable = read_card(pretrain), len(np.unique(train.labels)) > 1
+    rivals, own = {}, {}
+    if settings.rivals and learnable:  # opened before anything takes long: a misspelt name is told at once
+        some = train.images(sample(train, _TIMED))
+        rivals, own = open_rivals(settings.rivals, registry, card, some), cost(backbone, some)
     pool = choose(store, settings.clusters.images)
     clusters = study_clusters(settings.clusters, embed, pool, classes, policies, settings.seed)
     facts["clusters"] = clusters.figures
     facts["negatives"] = false_negatives(registry, pretrain, pool, policies)
-    if len(np.unique(train.labels)) < 2:
+    if not learnable:
         _without_probe(train, classes, facts, clusters, models, reports)
         return
     metadata = read_metadata(session)
@@ -94,21 +102,24 @@ def linear_evaluation(
     seeds = range(settings.seed, settings.seed + _DRAWS)
     candidates: dict[str, list[Embed]] = {
         BACKBONE: [embed],
+        START: starting_encoders(registry, pretrain, layer, l2_normalize, train.split),
         "random_encoder": [draw(seed, train.split) for seed in seeds],
         "random_encoder_uncalibrated": [draw(seed, None) for seed in seeds],
         "raw_pixels": [raw_pixels],
         "colour_histogram": [colour_histogram],
+        **{name: [rival.embed] for name, rival in rivals.items()},
     }
-    settled = settle(candidates, train, val, settings.strengths, len(classes))
+    entered = {name: embeds for name, embeds in candidates.items() if embeds}
+    settled = settle(entered, train, val, settings.strengths, len(classes), {START, *rivals})
     _write_probe(models, settled.contestants[BACKBONE], backbone, classes, val if len(val) else train)
     test = labelled(store, "test")  # opened here for the first time
     predictions = predict(settled, test, settings.knn)
     facts["labels"]["test"] = len(test)
     if sha256(backbone) != evaluated:
         raise PipelineError(f"{backbone} changed while it was evaluated: run `dvc repro linear_eval` again.")
-    metrics = figures(settled, predictions, test.labels, settings) | facts | layers.figures
+    metrics = nested(figures(settled, predictions, test.labels, settings), rivals, own) | facts | layers.figures
     _write_report(reports, metrics, clusters, test.labels, predictions[BACKBONE], classes)
-    for line in [*_summary(metrics, settled), *clusters.lines, *layers.lines]:
+    for line in [*_summary(metrics, settled, card), *clusters.lines, *layers.lines]:
         say(line)
 
 
@@ -196,7 +207,7 @@ def _write_report(
     write_json(reports / "metrics.json", metrics)
 
 
-def _summary(metrics: Mapping[str, Any], settled: Settled) -> list[str]:
+def _summary(metrics: Mapping[str, Any], settled: Settled, card: ModelCard) -> list[str]:
     """The findings in a few lines."""
     lines = []
     for name, contestant in settled.contestants.items():
@@ -207,22 +218,18 @@ def _summary(metrics: Mapping[str, Any], settled: Settled) -> list[str]:
     if "accuracy" not in metrics:
         return [*lines, "linear_eval: no test image has a label, so accuracy was not measured."]
     images = metrics["labels"]["test"]
-    lines.append(f"linear_eval: linear probe {_percent(metrics)} on {images} test images (95 % intervals)")
-    for name in [name for name in settled.contestants if name != BACKBONE]:
-        gain = metrics[f"gain_over_{name}"]
-        points = (
-            f"{100 * gain['accuracy']:+.1f} [{100 * gain['accuracy_low']:+.1f}, {100 * gain['accuracy_high']:+.1f}]"
-        )
-        lines.append(f"  {name.replace('_', ' ')} {_percent(metrics[name])}: the backbone gains {points} points")
-    lines.append(f"  kNN on the backbone's embeddings {_percent(metrics['knn'])}")
+    lines.append(f"linear_eval: linear probe {percent(metrics)} on {images} test images (95 % intervals)")
+    for name in [name for name in settled.contestants if f"gain_over_{name}" in metrics]:
+        told = "the weights it started from" if name == START else name.replace("_", " ")
+        points = gained(metrics[f"gain_over_{name}"])
+        lines.append(f"  {told} {percent(metrics[name])}: the backbone gains {points} points")
+    lines.append(f"  kNN on the backbone's embeddings {percent(metrics['knn'])}")
     negatives = metrics["negatives"]
     if negatives.get("rate") is not None:
         lines.append(
             f"  false negatives: {negatives['rate']:.1%} of the weight of '{negatives['strategy']}' is on images of "
             f"the anchor's own class; {negatives['chance']:.1%} by chance"
         )
-    return lines
-
-
-def _percent(figure: Mapping[str, float]) -> str:
-    return f"{100 * figure['accuracy']:.1f} % [{100 * figure['accuracy_low']:.1f}, {100 * figure['accuracy_high']:.1f}]"
+    if START in metrics:
+        lines.append(start_line(metrics, card.init))
+    return [*lines, *rival_lines(metrics)]

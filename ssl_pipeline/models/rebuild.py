@@ -59,6 +59,12 @@ class ModelCard(BaseModel):
     seed: int
     batch_size: int
     """Images a step, in pretraining."""
+    init: str = "random"
+    """What training started from, as `pretrain.init` says: random, pretrained (published weights), or a file's path."""
+    init_sha256: str = ""
+    """Digest of that file; empty where there was none."""
+    start_sha256: str = ""
+    """Digest of the weights that training started from, in `start.safetensors`; empty where they were random."""
     weights_sha256: str
     params_sha256: str
     """Digest of the parameters that shaped the weights."""

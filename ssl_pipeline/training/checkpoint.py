@@ -74,6 +74,10 @@ class Checkpoints:
             temporary.unlink(missing_ok=True)
         _sync(self.folder)
 
+    def exist(self) -> bool:
+        """Whether this run has been begun before."""
+        return self.path.exists() or self.previous.exists()
+
     def load(self) -> State | None:
         """Read the newest checkpoint that is whole, on the CPU, and say what a reader should know about it."""
         for path in (self.path, self.previous):

@@ -47,7 +47,7 @@ def load_weights(backbone: nn.Module, path: Path) -> None:
         more = f", and {len(wrong) - 5} more" if len(wrong) > 5 else ""
         raise ConfigError(
             f"pretrain.init: {path} does not fit the backbone: {'; '.join(wrong[:5])}{more}. "
-            "pretrain.backbone must be what the file was made with."
+            "The backbone must be the one that the file was made with."
         )
     surplus = sorted(state.keys() - own.keys())
     if surplus:

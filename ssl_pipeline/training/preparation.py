@@ -1,11 +1,11 @@
 """What a run of pretraining is made of: the task and its views, and the digest that tells one run from another."""
 
-import copy
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
-import torch
+from torch import Tensor
 
 from ssl_pipeline.augment.policy import Policies, Policy
 from ssl_pipeline.config import PretrainConfig
@@ -18,9 +18,13 @@ from ssl_pipeline.products import digest, sha256
 from ssl_pipeline.recipes import Recipe
 from ssl_pipeline.registry import Registry
 from ssl_pipeline.training.initial import load_weights
+from ssl_pipeline.training.sizes import nearest_size, refusal
 from ssl_pipeline.types import PretextTask
 
-__all__ = ["build", "check_sizes", "check_views", "describe", "fingerprint"]
+__all__ = ["build", "check_sizes", "check_views", "describe", "fingerprint", "starting_weights"]
+
+_NO_FILES = ("random", "pretrained")
+"""Values of `pretrain.init` that are no paths."""
 
 
 def check_views(task: PretextTask, name: str, policies: Mapping[str, Policy]) -> None:
@@ -48,30 +52,23 @@ def check_views(task: PretextTask, name: str, policies: Mapping[str, Policy]) ->
 
 
 def check_sizes(encoder: Encoder, name: str, sizes: Mapping[str, int], parts: Mapping[str, int]) -> None:
-    """Try views of each size on a backbone, most of which take any: better refused now than in the first step.
+    """Try images of further sizes on a backbone, most of which take any.
 
     Args:
         encoder: Is left as it is.
         name: The backbone's name, for messages.
-        sizes: Kind of view -> side in px. The backbone was built for the first, and is taken to have that right.
+        sizes: Kind of view -> side in px. The backbone was built for the first, and takes it.
         parts: What the task cuts from views -> side in px.
 
     Raises:
-        ConfigError: The backbone does not map views or parts of some other size to embeddings of its one length.
+        ConfigError: The backbone does not map views or parts of some other size to embeddings of its one length, or
+            does not look at all of them.
     """
     (first, built_for), *others = sizes.items()
     wanted = [(f"augment.views.{kind}.size", "views", size) for kind, size in others]
     wanted += [("pretrain.backbone", f"the task's {part}s", size) for part, size in parts.items()]
     for key, what, size in wanted:
-        if size == built_for:
-            continue
-        trial = copy.deepcopy(encoder).eval()
-        try:
-            with torch.no_grad():
-                shape = tuple(trial(torch.zeros(2, 3, size, size)).shape)
-            reason = "" if shape == (2, encoder.embedding_dim) else f"embeddings of shape {shape[1:]}"
-        except (AssertionError, RuntimeError, ValueError) as error:
-            reason = str(error).rstrip(".")
+        reason = refusal(encoder, size) if size != built_for else ""
         if reason:
             raise ConfigError(
                 f"{key}: backbone '{name}', built for the {built_for} px of augment.views.{first}, cannot take {what} "
@@ -100,9 +97,25 @@ def build(
         if first != size:
             task = _sized(registry, recipe, config, pool, policies, first)
         encoder = cast("Encoder", task.encoder)
+        _check_first(registry, config, pool, encoder, next(iter(task.views)), first)
         check_sizes(encoder, config.backbone.name, {kind: sizes[kind] for kind in task.views}, task.parts)
         return task
     raise refusals[0]
+
+
+def _check_first(
+    registry: Registry, config: PretrainConfig, pool: Split, encoder: Encoder, kind: str, size: int
+) -> None:
+    """Refuse a backbone that does not take the views that it was built for, and name the nearest size that it takes."""
+    reason = refusal(encoder, size)
+    if not reason:
+        return
+    name, build = config.backbone.name, partial(build_encoder, registry, config.backbone, pool.mean, pool.std, 0)
+    near = nearest_size(build, encoder, size)
+    advice = f"Set it to {near}, or take another backbone" if near else "Take another backbone"
+    raise ConfigError(
+        f"augment.views.{kind}.size: backbone '{name}' cannot be trained on views of {size} px: {reason}. {advice}."
+    )
 
 
 def _sized(
@@ -111,7 +124,7 @@ def _sized(
     """A task around an encoder for views of a size in px."""
     pretrained = config.init == "pretrained"
     encoder = build_encoder(registry, config.backbone, pool.mean, pool.std, config.seed, size, pretrained)
-    if config.init not in ("random", "pretrained"):
+    if config.init not in _NO_FILES:
         load_weights(encoder.backbone, Path(config.init))  # before a teacher is copied from it
     task = build_task(registry, recipe, encoder, config.seed, size)
     check_views(task, recipe.pretext_task.name, policies)
@@ -131,16 +144,28 @@ def fingerprint(
         pool: The training images.
         code: Digests of the code that takes part, plugins' too; anything that becomes JSON.
     """
-    initial = Path(config.init)
     return digest(
         {
             "parameters": _shaping(config),
-            "initial": sha256(initial) if initial.is_file() else None,
+            "initial": _init_digest(config),
             "policies": {kind: policies[kind].model_dump(mode="json") for kind in task.views},
             "pool": pool.sha256,
             "code": code,
         }
     )
+
+
+def _init_digest(config: PretrainConfig) -> str | None:
+    """The digest of the file that `pretrain.init` names; None where it names none."""
+    initial = Path(config.init)
+    return sha256(initial) if config.init not in _NO_FILES and initial.is_file() else None
+
+
+def starting_weights(task: PretextTask, config: PretrainConfig) -> dict[str, Tensor]:
+    """Copy the encoder's weights before training, where `pretrain.init` gives some; empty where they are random."""
+    if config.init == "random":
+        return {}
+    return {name: value.clone() for name, value in task.encoder.state_dict().items()}
 
 
 def _shaping(config: PretrainConfig) -> dict[str, Any]:
@@ -164,6 +189,8 @@ def describe(
         std=pool.std,
         seed=config.seed,
         batch_size=config.batch_size,
+        init=config.init,
+        init_sha256=_init_digest(config) or "",
         weights_sha256="",
         params_sha256=digest(_shaping(config)),
         plugins={name: item["version"] for name, item in lock.items()},

@@ -5,10 +5,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from ssl_pipeline.augment.policy import Policy
 from ssl_pipeline.data.store import Split
 from ssl_pipeline.models.rebuild import ModelCard, save_model
+from ssl_pipeline.models.start import save_start
 from ssl_pipeline.products import atomic_folder, write_json
 from ssl_pipeline.training.curves import History, write_curves, write_picture
 from ssl_pipeline.training.inputs import inputs
@@ -23,6 +25,7 @@ _DRAWN = 8  # images
 def save(
     task: PretextTask,
     card: ModelCard,
+    start: Mapping[str, Tensor],
     history: History,
     pool: Split,
     policies: Mapping[str, Policy],
@@ -34,6 +37,7 @@ def save(
     Args:
         task: Trained; is left in eval mode on the CPU.
         card: Of its encoder.
+        start: Weights of the encoder before training; empty where they were random.
         history: Of the run.
         pool: The training images.
         policies: Kind of view -> policy.
@@ -44,6 +48,8 @@ def save(
         PipelineError: The pretext task's graph does not compute what torch computes.
     """
     with atomic_folder(models) as folder:
+        if start:
+            card = save_start(folder, start, card)
         card = save_model(folder, task.encoder, task.energy_head, card)
         write_pretext_graph(task, card, pool, folder / "pretext.onnx")
     with atomic_folder(reports) as folder:

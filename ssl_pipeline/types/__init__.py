@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 from ssl_pipeline.types.contrast import Candidates, Loss, Negatives, NegativeStrategy, Tile, Trait, ViewLoss
-from ssl_pipeline.types.networks import Backbone, EnergyHead, ImageEnergyHead, Offer
+from ssl_pipeline.types.networks import Backbone, EnergyHead, ImageEnergyHead, Inputs, Offer
 from ssl_pipeline.types.pretext import IDS, UNIFORMS, Collapse, Encoded, PretextTask, StepOutput, Views
 
 __all__ = [
@@ -22,6 +22,7 @@ __all__ = [
     "EnergyHead",
     "Factory",
     "ImageEnergyHead",
+    "Inputs",
     "Loss",
     "NegativeStrategy",
     "Negatives",

@@ -2,15 +2,23 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from torch import Tensor, nn
 
-__all__ = ["Backbone", "EnergyHead", "ImageEnergyHead", "Offer"]
+__all__ = ["Backbone", "EnergyHead", "ImageEnergyHead", "Inputs", "Offer"]
 
 Offer = Literal["maps", "patches"]
 """What a backbone may offer beyond embeddings: maps of features of each of its layers, or that it can be shown some
 patches of an image alone."""
+
+
+class Inputs(NamedTuple):
+    """The images that published weights were trained on: side in px, mean and std of each RGB channel in [0, 1]."""
+
+    size: int
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
 
 
 class Backbone(nn.Module, ABC):
@@ -23,6 +31,9 @@ class Backbone(nn.Module, ABC):
 
     patch_size: int = 0
     """Side in px of a patch, if it offers patches."""
+
+    published_for: Inputs | None = None
+    """What its published weights expect, if it has some."""
 
     offers: Mapping[Offer, str] = {}
     """What its kind may offer -> under which names in params.yaml; a message lists them where another one does not."""

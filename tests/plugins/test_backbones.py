@@ -26,6 +26,14 @@ def build(name: str, size: int = 32, pretrained: bool = False, **options: object
         ("timm/resnet10t", {"stem": "small"}, 512),
         ("timm/vit_tiny_patch16_224", {"patch_size": 8}, 192),
         ("timm/mobilenetv3_small_050", {}, 1024),
+        # of those with a size of their own, some take another, and some any; names with "vit" in them are no sign
+        ("timm/swin_tiny_patch4_window7_224", {}, 768),
+        ("timm/mixer_s32_224", {}, 512),
+        ("timm/test_coatnet", {}, 128),
+        ("timm/efficientformerv2_s0", {}, 176),
+        ("timm/eva02_tiny_patch14_224", {"patch_size": 16}, 192),
+        ("timm/fastvit_t8", {}, 768),
+        ("timm/tiny_vit_5m_224", {}, 320),
     ],
 )
 def test_a_backbone_embeds_and_says_how_long_its_embeddings_are(name: str, options: dict[str, object], dim: int):
@@ -85,7 +93,8 @@ def test_a_small_stem_keeps_the_resolution():
         ("torchvision/inception_v3", {}, "auxiliary classifiers"),
         ("torchvision/vit_b_16", {"stem": "small"}, "stem: small needs"),
         ("timm/resnet19", {}, "timm has no model 'resnet19'"),
-        ("timm/resnet10t", {"patch_size": 4}, "does not take patch_size"),
+        ("timm/resnet10t", {"patch_size": 4}, "timm's resnet10t does not take patch_size$"),
+        ("timm/nest_tiny_jx", {"size": 30}, "timm's nest_tiny_jx cannot be built for images of 30 px$"),
     ],
 )
 def test_what_does_not_fit_is_refused_in_words(name: str, options: dict[str, object], message: str):

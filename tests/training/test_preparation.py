@@ -57,6 +57,33 @@ def test_a_backbone_for_one_size_is_refused_where_tiles_have_another(built, reci
 
 
 @pytest.mark.parametrize(
+    ("backbone", "size", "words"),
+    [
+        (
+            {"name": "timm/vit_tiny_patch16_224"},
+            24,
+            "it cuts images into patches of 16 px, and would not see the last 8 of 24 px. Set it to 16,",
+        ),
+        (
+            {"name": "timm/test_convnext"},
+            18,
+            "it cuts images into patches of 4 px, and would not see the last 2 of 18 px. Set it to 16,",
+        ),
+        ({"name": "timm/efficientformer_l1"}, 160, "it is not made for this size. Set it to 224,"),
+    ],
+)
+def test_a_backbone_is_refused_at_a_size_that_it_does_not_take_and_a_size_named_that_it_does(
+    built, backbone, size, words
+):
+    with pytest.raises(ConfigError) as caught:
+        built("rotation", {"global": {"size": size}}, backbone=backbone)
+    expected = (
+        f"augment.views.global.size: backbone '{backbone['name']}' cannot be trained on views of {size} px: {words}"
+    )
+    assert str(caught.value) == f"{expected} or take another backbone."
+
+
+@pytest.mark.parametrize(
     ("recipe", "operation"),
     [("flip", "horizontal_flip"), ("flip", "vertical_flip"), ("jigsaw", "rotation"), ("relative_patch", "rotation")],
 )

@@ -1,0 +1,175 @@
+"""Other encoders, to stand beside ours: each as an ONNX file that one thread of a CPU runs, as ours is."""
+
+import re
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+import onnxruntime
+
+from ssl_pipeline.config import Choice, Rival
+from ssl_pipeline.deployment.export import export_backbone
+from ssl_pipeline.deployment.runtime import open_session
+from ssl_pipeline.errors import ConfigError, PipelineError, brief
+from ssl_pipeline.evaluation.features import Embed
+from ssl_pipeline.evaluation.foreign import embed_with
+from ssl_pipeline.models.encoder import Encoder
+from ssl_pipeline.models.rebuild import CARD, ENCODER, ModelCard, build_encoder, load_encoder
+from ssl_pipeline.products import sha256
+from ssl_pipeline.progress import say
+from ssl_pipeline.registry import Registry
+from ssl_pipeline.training.initial import load_weights
+from ssl_pipeline.types import Inputs
+
+__all__ = ["Opened", "cost", "open_rivals"]
+
+IMAGENET = Inputs(224, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+"""What published weights expect that say nothing else."""
+
+_TIMED, _WARMING = 20, 3  # images
+
+Images = npt.NDArray[np.uint8]
+
+
+class Opened(NamedTuple):
+    """A rival that is ready to embed.
+
+    Attributes:
+        embed: Makes embeddings of canvases.
+        facts: What it is and costs, for metrics.json: see `cost`.
+    """
+
+    embed: Embed
+    facts: dict[str, Any]
+
+
+def open_rivals(rivals: Sequence[Rival], registry: Registry, card: ModelCard, images: Images) -> dict[str, Opened]:
+    """Make every rival an ONNX file, and see that it embeds images.
+
+    Args:
+        rivals: `linear_eval.rivals`.
+        registry: Where backbones are found.
+        card: Card of our encoder. Weights alone get images as its were: of its size, normalised by its pool.
+        images: (n, C, C, 3), canvases to try and to time them on.
+
+    Returns:
+        For each name in `rivals` what embeds, and what it is and costs.
+
+    Raises:
+        ConfigError: A rival is not there, is none of the forms that are taken, or cannot be exported; its name is said.
+    """
+    found = {}
+    for rival in rivals:
+        name = rival.weights
+        say(f"linear_eval: opening the rival {name}")
+        try:
+            with tempfile.TemporaryDirectory() as folder:
+                path = _as_graph(rival, registry, card, Path(folder))
+                embed = embed_with(open_session(path), IMAGENET)
+                _try(embed, images[:2])
+                file = {"sha256": sha256(Path(name))} if Path(name).is_file() else {}
+                found[name] = Opened(embed, cost(path, images) | file)
+        except PipelineError as error:
+            words = re.sub(r"^pretrain[.\w]*: ", "", str(error))
+            raise ConfigError(f"linear_eval.rivals, '{name}': {words}") from error
+    return found
+
+
+def cost(path: Path, images: Images) -> dict[str, Any]:
+    """What a graph costs: `megabytes` on disk, `parameters`, and `milliseconds` from one stored image to its embedding.
+
+    The time is the median over 20 images, one by one, by one thread of the CPU, whatever there is besides.
+    """
+    model = onnx.load(path, load_external_data=False)
+    floats = (onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16, onnx.TensorProto.BFLOAT16, onnx.TensorProto.INT8)
+    parameters = sum(int(np.prod(one.dims)) for one in model.graph.initializer if one.data_type in floats)
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    embed, times = embed_with(session, IMAGENET), []
+    for number in range(_WARMING + _TIMED):
+        image = images[number % len(images)][None]
+        began = time.perf_counter()
+        embed(image)
+        times.append(time.perf_counter() - began)
+    return {
+        "megabytes": path.stat().st_size / 1e6,
+        "parameters": parameters,
+        "milliseconds": 1000 * float(np.median(times[_WARMING:])),
+    }
+
+
+def _as_graph(rival: Rival, registry: Registry, card: ModelCard, folder: Path) -> Path:
+    """The ONNX file of a rival: its own, or one that is written into a folder.
+
+    Raises:
+        PipelineError: There is no such file or backbone, or it cannot be exported.
+    """
+    path = Path(rival.weights)
+    is_file = path.suffix in (".onnx", ".safetensors")
+    if is_file and not path.is_file():
+        raise PipelineError("there is no such file.")
+    if path.suffix == ".onnx":
+        return path
+    encoder, described = _of_file(rival, registry, card) if is_file else _published(rival, registry, card)
+    graph = folder / "rival.onnx"
+    try:
+        export_backbone(encoder.eval(), described, graph, l2_normalize=False, opset=18)
+    except PipelineError:
+        raise
+    except Exception as error:  # what the exporter raises has no narrower base
+        raise PipelineError(f"it cannot be exported to ONNX ({brief(error)}).") from error
+    return graph
+
+
+def _of_file(rival: Rival, registry: Registry, card: ModelCard) -> tuple[Encoder, ModelCard]:
+    """An encoder from a .safetensors file: one of ours beside its model.json, or any with its backbone named."""
+    path = Path(rival.weights)
+    if rival.backbone is None:
+        if path.name != ENCODER or not (path.parent / CARD).is_file():
+            raise PipelineError(
+                f"weights alone do not say of what: put the {CARD} of their run beside a file called {ENCODER}, or "
+                f"write {{weights: {path}, backbone: {{name: ...}}}}."
+            )
+        return load_encoder(registry, path.parent)
+    encoder = build_encoder(registry, rival.backbone, card.mean, card.std, 0, card.size)
+    load_weights(encoder.backbone, path)
+    return encoder, _described(card, encoder, rival.backbone, Inputs(card.size, card.mean, card.std))
+
+
+def _published(rival: Rival, registry: Registry, card: ModelCard) -> tuple[Encoder, ModelCard]:
+    """A backbone with its published weights, given images as those were that it was trained on."""
+    choice = rival.backbone or Choice(name=rival.weights)
+    expected = IMAGENET
+    for _ in range(2):  # what its images were is known once it is built
+        encoder = build_encoder(registry, choice, expected.mean, expected.std, 0, expected.size, pretrained=True)
+        wanted = encoder.backbone.published_for or expected
+        if wanted == expected:
+            break
+        expected = wanted
+    return encoder, _described(card, encoder, choice, expected)
+
+
+def _described(card: ModelCard, encoder: Encoder, backbone: Choice, images: Inputs) -> ModelCard:
+    """A card for the graph of an encoder that has none."""
+    changes = {"backbone": backbone, "embedding_dim": encoder.embedding_dim, "layer": None, "grayscale": False}
+    return card.model_copy(update=changes | images._asdict())
+
+
+def _try(embed: Embed, images: Images) -> None:
+    """Embed some images, and look at what comes.
+
+    Raises:
+        PipelineError: Not a row of numbers for each.
+    """
+    try:
+        features = embed(images)
+    except Exception as error:  # onnxruntime's exceptions share no narrower base
+        raise PipelineError(f"it does not run on images of {images.shape[1]} px ({brief(error)}).") from error
+    if features.ndim != 2 or len(features) != len(images) or not np.isfinite(features).all():
+        raise PipelineError(f"it makes {features.shape} of {len(images)} images instead of a row of numbers for each.")

@@ -1,0 +1,51 @@
+"""What pretraining started from, where that was not chance: kept beside what came of it, so that the two compare."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import safetensors.torch
+from torch import Tensor
+
+from ssl_pipeline.errors import PipelineError
+from ssl_pipeline.models.encoder import Encoder
+from ssl_pipeline.models.rebuild import CARD, ModelCard, read_card, save_weights, untrained
+from ssl_pipeline.products import require, sha256
+from ssl_pipeline.registry import Registry
+
+__all__ = ["START", "save_start", "started"]
+
+START = "start.safetensors"
+
+
+def save_start(folder: Path, weights: Mapping[str, Tensor], card: ModelCard) -> ModelCard:
+    """Write the weights of an encoder before its training into a folder; return the card with their digest filled in.
+
+    They are kept, not only named: a download may be gone, and a file elsewhere another one, when they are asked for.
+    """
+    save_weights(folder / START, weights)
+    return card.model_copy(update={"start_sha256": sha256(folder / START)})
+
+
+def started(registry: Registry, folder: Path, stage: str = "pretrain") -> Encoder | None:
+    """Rebuild the encoder as it was before pretraining, in eval mode, on the CPU; None where its weights were random.
+
+    It sees colours even where the trained one does not: who does not pretrain has no reason to do without them. No
+    network is needed.
+
+    Args:
+        registry: Where the backbone is found.
+        folder: A folder that `stage` made.
+        stage: The stage's name, for messages.
+
+    Raises:
+        PipelineError: The weights are missing, or are not those that the card describes.
+    """
+    card = read_card(folder, stage)
+    if not card.start_sha256:
+        return None
+    path = require(folder / START, stage)
+    if sha256(path) != card.start_sha256:
+        raise PipelineError(f"{path} is not the file that {folder / CARD} describes: run `dvc repro --force {stage}`.")
+    encoder = untrained(registry, card, card.seed)
+    encoder.load_state_dict(safetensors.torch.load_file(path))
+    return encoder.eval()

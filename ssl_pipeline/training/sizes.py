@@ -1,0 +1,61 @@
+"""Which sizes of images a backbone takes, by trying it: better refused before training than in the first step."""
+
+import copy
+from collections.abc import Callable
+
+import torch
+from torch import nn
+
+from ssl_pipeline.errors import ConfigError
+from ssl_pipeline.models.encoder import Encoder
+
+__all__ = ["nearest_size", "refusal"]
+
+_USUAL = (16, 32, 48, 64, 96, 128, 160, 192, 224, 240, 256, 288, 384)
+"""Sides in px that networks are made for."""
+
+
+def refusal(encoder: Encoder, size: int) -> str:
+    """Return why an encoder cannot be trained on images of a size in px; nothing where it can. It is left as it is."""
+    trial = copy.deepcopy(encoder)
+    try:
+        with torch.no_grad(), torch.random.fork_rng(devices=[]):
+            shapes = {tuple(trial.train(mode)(torch.rand(2, 3, size, size)).shape) for mode in (True, False)}
+    except (ArithmeticError, AssertionError, LookupError, RuntimeError, ValueError):
+        return "it is not made for this size"  # in the network's own words that would be a matter of some tensor
+    if shapes != {(2, encoder.embedding_dim)}:
+        return f"embeddings of shape {min(shapes)[1:]} instead of ({encoder.embedding_dim},)"
+    patch = _patch(encoder.backbone)
+    if size % patch:
+        return f"it cuts images into patches of {patch} px, and would not see the last {size % patch} of {size} px"
+    return ""
+
+
+def nearest_size(build: Callable[[int], Encoder], encoder: Encoder, size: int) -> int | None:
+    """Return the size in px, nearest to one that an encoder refuses, at which its backbone can be trained.
+
+    Args:
+        build: Makes an encoder with the same backbone for images of a size in px; may refuse by a `ConfigError`.
+        encoder: Refuses `size`.
+        size: Side in px.
+
+    Returns:
+        One of the sizes that networks are usually made for, or a multiple of the patch; None if none of them will do.
+    """
+    below = size - size % _patch(encoder.backbone)
+    sides = {*_USUAL, below, below + _patch(encoder.backbone)} - {0, size}
+    for other in sorted(sides, key=lambda side: (abs(side - size), side)):
+        try:
+            if not refusal(build(other), other):
+                return other
+        except ConfigError:
+            continue
+    return None
+
+
+def _patch(backbone: nn.Module) -> int:
+    """The side in px of the patches into which a network's first convolution cuts images; 1 if it cuts none."""
+    first = next((module for module in backbone.modules() if isinstance(module, nn.Conv2d)), None)
+    if first is None or first.in_channels != 3 or first.kernel_size != first.stride:
+        return 1
+    return first.stride[0]

@@ -1,0 +1,36 @@
+"""What pretraining started from can be had again, from the products alone."""
+
+import pytest
+import safetensors.torch
+import torch
+
+from plugins import load_registry
+from ssl_pipeline.errors import PipelineError
+from ssl_pipeline.models.rebuild import build_encoder, read_card, save_model
+from ssl_pipeline.models.start import START, save_start, started
+from tests.models.test_rebuild import CONFIG, MEAN, REGISTRY, STD, saved
+
+
+def test_given_weights_come_back_and_random_ones_are_not_kept(tmp_path):
+    task, card = saved(tmp_path, "colorization")
+    assert started(REGISTRY, tmp_path) is None
+    before = build_encoder(REGISTRY, CONFIG.backbone, MEAN, STD, 7, 16).eval()
+    card = save_start(tmp_path, before.state_dict(), card)
+    save_model(tmp_path, task.encoder, None, card)
+    found = started(load_registry(), tmp_path)
+    assert found is not None
+    assert not found.training
+    images = torch.rand(2, 3, 16, 16)
+    assert torch.equal(found(images), before(images))  # in colours, though the trained one sees none
+
+
+def test_other_weights_than_those_of_the_card_are_refused(tmp_path):
+    task, card = saved(tmp_path)
+    save_model(tmp_path, task.encoder, None, save_start(tmp_path, task.encoder.state_dict(), card))
+    assert read_card(tmp_path).start_sha256
+    safetensors.torch.save_file({"other": torch.zeros(1)}, tmp_path / START)
+    with pytest.raises(PipelineError, match=r"start\.safetensors is not the file that .*model\.json describes"):
+        started(REGISTRY, tmp_path)
+    (tmp_path / START).unlink()
+    with pytest.raises(PipelineError, match="the stage 'pretrain' makes it"):
+        started(REGISTRY, tmp_path)

@@ -1,0 +1,57 @@
+"""Before the first step: a network is tried, and the weights that were given are kept."""
+
+import pytest
+import safetensors.torch
+import torch
+
+from benchmarks.project import change
+from plugins import load_registry
+from plugins.backbones.resnet_cifar import ResNetCifar
+from ssl_pipeline.deployment import rehearsal
+from ssl_pipeline.models.rebuild import read_card
+from ssl_pipeline.models.start import started
+from ssl_pipeline.products import sha256
+from ssl_pipeline.training.checkpoint import Checkpoints
+from tests.stages.test_pretrain import NO_GRAPH, SMALL, in_process, prepare, run
+
+
+@pytest.fixture
+def project(tmp_path):
+    return prepare(tmp_path / "project")
+
+
+def test_what_it_started_from_is_kept_though_the_run_was_killed_and_the_file_is_gone(project):
+    """The encoder of another run serves as the file; what a run from chance started from is not kept."""
+    run(project)
+    assert not (project / "models" / "pretrain" / "start.safetensors").exists()
+    first = project / "models" / "pretrain" / "encoder.safetensors"
+    given = first.replace(project / "given.safetensors")
+    change(project, pretrain=SMALL | {"init": "given.safetensors", "seed": 1, "epochs": 2})
+    interrupt = f"{NO_GRAPH}\nfrom ssl_pipeline.training.run import Run\nreal = Run.step\n"
+    interrupt += "Run.step = lambda *a, **k: (os.kill(os.getpid(), signal.SIGINT), real(*a, **k))[1]"
+    run(project, interrupt, 130)
+    assert "after step 1 of 6" in run(project)
+    digest = sha256(given)
+    given.unlink()
+    card = read_card(project / "models" / "pretrain")
+    assert (card.init, card.init_sha256) == ("given.safetensors", digest)
+    before, after = started(load_registry(), project / "models" / "pretrain"), safetensors.torch.load_file(first)
+    assert digest == card.start_sha256  # the same pool, and so the same mean and std
+    assert not torch.equal(before.state_dict()["backbone.stem.0.weight"], after["backbone.stem.0.weight"])
+
+
+def test_a_network_that_cannot_be_exported_is_refused_before_the_first_step(project, monkeypatch):
+    """Once training has begun, the trial was passed, and is not repeated."""
+    plain = ResNetCifar.forward
+    monkeypatch.setattr(
+        ResNetCifar, "forward", lambda self, images: plain(self, images if images.sum() > 0 else -images)
+    )
+    status, said = in_process(project, monkeypatch)
+    assert status == 2
+    assert "pretrain.backbone: 'resnet_cifar' cannot be exported to ONNX" in said
+    assert not (project / "models").exists()
+    assert not list(project.glob(".work/*/"))
+    monkeypatch.undo()
+    monkeypatch.setattr(Checkpoints, "exist", lambda self: True)
+    monkeypatch.setattr(rehearsal, "export_backbone", lambda *_, **__: pytest.fail("it was tried again"))
+    assert in_process(project, monkeypatch)[0] == 0

@@ -1,0 +1,165 @@
+"""The start and rivals in the stage: judged as the backbone is, on a small store of real digits."""
+
+import shutil
+from pathlib import Path
+
+import onnx
+import pytest
+import timm
+import torch
+import yaml
+from onnx import TensorProto, helper
+
+from plugins import load_registry
+from ssl_pipeline.deployment.export import export_backbone
+from ssl_pipeline.models.rebuild import build_encoder, load_encoder, read_card, save_model, save_weights
+from ssl_pipeline.models.start import save_start
+from tests.stages.small_project import BACKBONE, MEAN, STD
+from tests.stages.test_linear_eval import evaluate, exported, metrics, project
+
+__all__ = ["exported", "project"]
+
+PRETRAIN, OURS = Path("models/pretrain"), Path("models/export/backbone.onnx")
+
+
+def name_rivals(*rivals: object) -> None:
+    params = yaml.safe_load(Path("params.yaml").read_text())
+    params["linear_eval"]["rivals"] = list(rivals)
+    Path("params.yaml").write_text(yaml.safe_dump(params))
+
+
+@pytest.mark.usefixtures("project")
+def test_what_pretraining_started_from_is_a_contestant_and_the_verdict_is_against_it():
+    """Its weights are those that came of it: no pretraining has happened, and nothing is credited to it."""
+    encoder, card = load_encoder(load_registry(), PRETRAIN)
+    card = save_start(PRETRAIN, encoder.state_dict(), card.model_copy(update={"init": "given.safetensors"}))
+    save_model(PRETRAIN, encoder, None, card)
+    output = evaluate().output
+    found = metrics()
+    assert found["start"]["best_of"] == 2
+    if found["start"]["validation_accuracy"] == found["validation_accuracy"]:
+        assert found["start"]["accuracy"] == found["accuracy"]
+        assert found["start"]["knn"]["accuracy"] == found["knn"]["accuracy"]
+        assert found["gain_over_start"]["knn"]["accuracy"] == 0.0
+    assert found["gain_over_start"]["accuracy_low"] <= 0
+    assert "  the weights it started from " in output
+    assert "over the weights it started from (given.safetensors) the backbone gains" in output
+    assert "helped" not in output
+    assert set(found["start"]) - set(found["raw_pixels"]) == {"best_of", "knn"}
+
+
+@pytest.mark.usefixtures("project")
+def test_without_given_weights_or_rivals_there_is_no_word_of_either():
+    assert "started from" not in evaluate().output
+    assert not {"start", "gain_over_start", "rivals", "cost"} & metrics().keys()
+
+
+@pytest.mark.usefixtures("project")
+def test_rivals_stand_beside_ours_with_what_they_cost():
+    """Our own graph and our own weights, under other names, do as ours does; a network with one layer less does not."""
+    shutil.copy(OURS, "same.onnx")
+    shutil.copytree(PRETRAIN, "other")
+    encoder = build_encoder(load_registry(), BACKBONE, MEAN, STD, 3, 8)
+    save_weights(Path("bare.safetensors"), encoder.backbone.state_dict())
+    bare = {"weights": "bare.safetensors", "backbone": BACKBONE.model_dump()}
+    name_rivals("same.onnx", "other/encoder.safetensors", bare)
+    output = evaluate().output
+    found = metrics()
+    assert list(found["rivals"]) == ["same.onnx", "other/encoder.safetensors", "bare.safetensors"]
+    same, other, third = found["rivals"].values()
+    assert (same["accuracy"], same["knn"]["accuracy"]) == (found["accuracy"], found["knn"]["accuracy"])
+    assert same["gain"]["accuracy"] == same["gain"]["knn"]["accuracy"] == 0.0
+    assert other["knn"]["accuracy"] == found["knn"]["accuracy"]  # cosines do not know that ours has unit length
+    assert third["accuracy"] != found["accuracy"]
+    weights = sum(value.numel() for name, value in encoder.backbone.named_parameters())
+    assert 0.8 * weights < found["cost"]["parameters"] == same["parameters"] == third["parameters"] < 1.2 * weights
+    assert same["megabytes"] == found["cost"]["megabytes"] == OURS.stat().st_size / 1e6
+    assert min(one["milliseconds"] for one in (found["cost"], same, other, third)) > 0
+    assert "  ours: probe " in output
+    assert f"  bare.safetensors: probe {100 * third['accuracy']:.1f} %" in output
+
+
+class Normalised(torch.nn.Module):
+    """An encoder from images that are normalised already."""
+
+    def __init__(self, backbone: torch.nn.Module):
+        super().__init__()
+        self.backbone = backbone
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return self.backbone(images)
+
+
+@pytest.mark.usefixtures("project")
+@pytest.mark.parametrize("batch", ["any", 1])
+def test_a_graph_of_normalised_images_is_given_imagenet_s(batch: object):
+    """Exported by torch alone, as others do; the same network as one of our graphs with that normalisation is its equal."""
+    mean, std = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+    encoder = build_encoder(load_registry(), BACKBONE, mean, std, 0, 8).eval()
+    card = read_card(PRETRAIN).model_copy(update={"mean": mean, "std": std})
+    export_backbone(encoder, card, Path("ours.onnx"), l2_normalize=False, opset=18)
+    shapes = {"images": {0: torch.export.Dim("batch")}} if batch == "any" else None
+    example = torch.rand(2 if batch == "any" else 1, 3, 8, 8)
+    torch.onnx.export(
+        Normalised(encoder.backbone), (example,), "theirs.onnx", dynamic_shapes=shapes, dynamo=True, verbose=False
+    )
+    name_rivals("ours.onnx", "theirs.onnx")
+    evaluate()
+    ours, theirs = metrics()["rivals"].values()
+    assert theirs["accuracy"] == pytest.approx(ours["accuracy"], abs=1 / 120)
+    assert theirs["knn"]["accuracy"] == pytest.approx(ours["knn"]["accuracy"], abs=1 / 120)
+
+
+def write_graph(path: str, kind: int, shape: list[object], rank: int = 2) -> None:
+    """A graph that returns its input as it is, or its mean over all but the first dimension, as rows."""
+    value = helper.make_tensor_value_info("x", kind, shape)
+    output = helper.make_tensor_value_info("y", kind, shape[:rank])
+    axes = helper.make_tensor("axes", TensorProto.INT64, [len(shape) - rank], list(range(rank, len(shape))))
+    node = helper.make_node("ReduceMax", ["x", "axes"], ["y"], keepdims=0)
+    graph = helper.make_graph([node], "g", [value], [output], [axes])
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9), path)
+
+
+@pytest.mark.usefixtures("project")
+@pytest.mark.parametrize(
+    ("rival", "words"),
+    [
+        ("no/such.onnx", "there is no such file"),
+        ("garbage.onnx", "is not a graph that onnxruntime"),
+        ("garbage.safetensors", "weights alone do not say of what"),
+        ({"weights": "garbage.safetensors", "backbone": "resnet_cifar"}, "cannot be read as safetensors"),
+        ("grey.onnx", r"its input is float \['n', 1, 8, 8\]; what is taken is uint8 \[N, H, W, 3\]"),
+        ("pair.onnx", "its input is uint8 [7, 'h', 'w', 3]"),
+        ("maps.onnx", "and no output [N, D]"),
+        ("resnet_cifar", "has no published weights"),
+        ("resnet18", "unknown name 'resnet18'"),
+        ("timm/resnet10t", "the published weights of timm/resnet10t could not be had (no route to host)"),
+        ("timm/resnet19", "timm has no model 'resnet19'"),
+    ],
+)
+def test_a_rival_that_cannot_be_judged_is_refused_in_a_sentence(
+    rival: object, words: str, monkeypatch: pytest.MonkeyPatch
+):
+    """Before clusters and probes; a download that fails as it does where there is no network."""
+
+    def offline(*_: object, **__: object) -> None:
+        raise OSError("no route to host")
+
+    monkeypatch.setattr(timm, "create_model", offline)
+    monkeypatch.setattr("ssl_pipeline.evaluation.report.study_clusters", lambda *_: pytest.fail("too late"))
+    Path("garbage.onnx").write_bytes(b"garbage")
+    Path("garbage.safetensors").write_bytes(b"garbage")
+    write_graph("grey.onnx", TensorProto.FLOAT, ["n", 1, 8, 8])
+    write_graph("pair.onnx", TensorProto.UINT8, [7, "h", "w", 3])
+    write_graph("maps.onnx", TensorProto.FLOAT, ["n", 3, 8, 8], rank=3)
+    name_rivals(rival)
+    output = evaluate(2).output
+    name = rival["weights"] if isinstance(rival, dict) else rival
+    assert output.splitlines()[-1].startswith(f"error: linear_eval.rivals, '{name}': ") or "Known:" in output
+    assert words.replace("\\", "") in output
+
+
+@pytest.mark.usefixtures("project")
+def test_a_rival_named_twice_is_refused():
+    name_rivals("same.onnx", {"weights": "same.onnx"})
+    assert "linear_eval: rivals: named twice: same.onnx" in evaluate(2).output
