@@ -1,14 +1,15 @@
 """From outcomes to sentences: means, paired differences, their intervals, and what can be said of them.
 
 Pretraining `helped` where the fine-tuned encoder is better than random weights that are alike in all else, and better
-than ordinary training from scratch too: the first says that it is the weights, the second that one gains by them. It
-`hurt` where it is worse than random weights alike in all else. Where it is better than those and not better than
-training from scratch, the head or the statistics were what held both back, and nothing is gained: no clear difference.
+than ordinary training from scratch too. The first says that it is the weights and not the head or the statistics, of
+any encoder that was pretrained so: the interval allows for the luck of this one. The second says that one gains by
+this one: random weights that are treated like pretrained ones are often the worse for it, and to be better than those
+alone is of no use to anybody. Pretraining `hurt` where the encoder is worse than random weights alike in all else.
 Where pretraining started from given weights, these take the place of random ones.
 
-Each budget has one p-value, of `helped` the larger of the two (of an intersection of hypotheses that is the right one:
-Berger 1982, Technometrics 24(4)). What is said follows from it after Holm's correction over the budgets, so that a
-single false word in the whole verdict has a probability of 5 %.
+Each budget has one p-value: of `helped` the larger of the two, which is that of both being true (Berger 1982,
+Technometrics 24(4)). What is said follows from it after Holm's correction over the budgets, so that the probability of
+a single false word in the whole verdict is 5 % at most.
 """
 
 from collections.abc import Sequence
@@ -73,7 +74,7 @@ def judge(outcomes: Sequence[Outcome], groups: npt.NDArray[np.int64]) -> list[Ve
     for budget in budgets:
         correct = {arm: _correct(outcomes, budget, arm) for arm in arms}
         gains[budget] = {
-            arm: gain(correct["finetune"] - correct[arm], groups, luck=arm in ("random", "scratch"))
+            arm: gain(correct["finetune"] - correct[arm], groups, luck=arm == "random")
             for arm in arms
             if arm != "finetune"
         }

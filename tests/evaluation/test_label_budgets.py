@@ -1,6 +1,6 @@
 """The protocol of label budgets, on real digits of three classes, 8 px."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +16,13 @@ from ssl_pipeline.config import Choice, FinetuneConfig
 from ssl_pipeline.data.store import open_split
 from ssl_pipeline.data.writer import write_split
 from ssl_pipeline.errors import ConfigError
-from ssl_pipeline.evaluation import label_budgets
+from ssl_pipeline.evaluation import arms
+from ssl_pipeline.evaluation.arms import Learner
 from ssl_pipeline.evaluation.draws import Data, draw_labels
 from ssl_pipeline.evaluation.label_budgets import ARMS, Outcome, Study, view_policy
 from ssl_pipeline.evaluation.verdict import judge
 from ssl_pipeline.models.encoder import Encoder
-from ssl_pipeline.models.rebuild import ModelCard, build_encoder, cut, versions
+from ssl_pipeline.models.rebuild import ModelCard, build_encoder, cut, untrained, versions
 from ssl_pipeline.randomness import hash64
 from ssl_pipeline.recipes import Recipe
 from ssl_pipeline.training.finetuning import Classifier, Labelled, Schedule, finetune
@@ -77,13 +78,21 @@ def pretrained() -> Encoder:
     return build_encoder(load_registry(), BACKBONE, MEAN, STD, 9, 8)
 
 
-def study(data: Data, encoder: Encoder | None = None, **changes: Any) -> Study:
+def study(
+    data: Data,
+    encoder: Encoder | None = None,
+    *,
+    card: ModelCard = CARD,
+    further: Sequence[Encoder] = (),
+    start: Encoder | None = None,
+    **changes: Any,
+) -> Study:
     encoder = encoder or pretrained()
-    return Study(configure(**changes), data, encoder, CARD, *REST)
+    return Study(configure(**changes), data, encoder, card, *REST, further=further, start=start)
 
 
 def figures(outcomes: list[Outcome]) -> list[tuple[Any, ...]]:
-    return [(one.budget, one.arm, one.draw, one.chosen, one.correct.tolist()) for one in outcomes]
+    return [(one.budget, one.arm, one.encoder, one.draw, one.chosen, one.correct.tolist()) for one in outcomes]
 
 
 def weights(classifier: Classifier) -> bytes:
@@ -105,7 +114,7 @@ def relabelled(part: Labelled, keep: np.ndarray) -> Labelled:
 def test_every_arm_meets_every_budget_and_draw_on_as_many_images(reference):
     _, outcomes = reference
     found = [(one.budget, one.arm, one.draw) for one in outcomes]
-    assert found == [(budget, arm, draw) for budget in (1, "all") for arm in ARMS for draw in range(3)]
+    assert found == [(budget, arm, draw) for budget in (1, "all") for arm in ARMS[:4] for draw in range(3)]
     assert {(one.budget, one.images) for one in outcomes} == {(1, 3), ("all", 40)}
     assert all(one.correct.shape == (90,) for one in outcomes)
 
@@ -144,7 +153,7 @@ def test_a_budget_uses_no_label_beyond_its_own_for_training_or_choosing(data):
 def test_what_is_chosen_does_best_on_validation_and_the_rest_of_the_grid_is_not_tested(data, monkeypatch):
     """Each model's accuracies, written down as they are asked for."""
     asked: list[tuple[str, int, float]] = []
-    original = Study._logits
+    original = Learner.logits
 
     def spy(self, model, part, positions):
         logits = original(self, model, part, positions)
@@ -152,13 +161,13 @@ def test_what_is_chosen_does_best_on_validation_and_the_rest_of_the_grid_is_not_
         asked.append((part.split.name, id(model), right))
         return logits
 
-    monkeypatch.setattr(Study, "_logits", spy)
+    monkeypatch.setattr(Learner, "logits", spy)
     config = {"budgets": ["all"], "learning_rates": [1e-6, 1e-2], "steps": 20}
     found = [one for one in study(data, **config).run() if one.arm == "scratch"]
     assert {one.chosen for one in found} == {1e-2}
     held_out = [right for name, _, right in asked if name == "val"][-2:]  # scratch comes last: one a learning rate
     assert held_out[1] > held_out[0]
-    assert [name for name, *_ in asked].count("test") == 9  # three arms, three draws
+    assert [name for name, *_ in asked].count("test") == 12  # four arms, three draws
     assert asked[-1][2] == found[-1].accuracy
 
 
@@ -177,15 +186,14 @@ def test_of_an_encoder_cut_at_a_layer_only_what_is_before_the_cut_learns(data):
     encoder, card = cut(whole, CARD, 2)
     done = Study(configure(budgets=["all"], draws=2, learning_rates=[1e-2]), data, encoder, card, *REST)
     done.run()
-    for classifier in (done.classifier, done._untrained(9)):  # 9: the seed of the pretrained one
-        assert classifier.encoder.layer == 2
-        assert classifier.head.weight.shape == (3, 8)
+    assert done.classifier.encoder.layer == 2
+    assert done.classifier.head.weight.shape == (3, 8)
     before, after = (dict(one.named_parameters()) for one in (whole, done.classifier.encoder))
     learned = {name.split(".")[2] for name in before if "block" in name and not torch.equal(before[name], after[name])}
     assert learned == {"0", "1"}  # depth 8: a block is a layer
 
 
-def test_fine_tuning_and_scratch_see_the_same_labels_steps_and_seeds(data, monkeypatch):
+def test_all_that_is_trained_sees_the_same_labels_steps_and_seeds(data, monkeypatch):
     calls = []
 
     def spy(classifier, labelled, policy, schedule, *, seed, keep_statistics, precision):
@@ -196,21 +204,24 @@ def test_fine_tuning_and_scratch_see_the_same_labels_steps_and_seeds(data, monke
         )
 
     statistics: list[bool] = []
-    monkeypatch.setattr(label_budgets, "finetune", spy)
+    monkeypatch.setattr(arms, "finetune", spy)
     study(data, learning_rates=[1e-3], epochs=2).run()
-    tuned_few, scratch_few, tuned_all, scratch_all = (calls[start : start + 3] for start in (0, 3, 6, 9))
-    assert tuned_few == scratch_few
-    assert tuned_all == scratch_all
-    assert {schedule for _, schedule, _ in tuned_few} == {Schedule(3, 16, 1e-3, 1e-4)}
-    assert {schedule.steps for _, schedule, _ in tuned_all} == {6}  # two passes of 40 images in batches of 16
-    assert statistics == [True] * 3 + [False] * 9  # kept where the images are fewer than a batch
-    assert len({seed for *_, seed in tuned_few}) == 3
+    few, everything = calls[:9], calls[9:]  # of fine-tuned, random and scratch, three draws each
+    for group in (few, everything):
+        assert group[:3] == group[3:6] == group[6:]
+    assert {schedule for _, schedule, _ in few} == {Schedule(3, 16, 1e-3, 1e-4)}
+    assert {schedule.steps for _, schedule, _ in everything} == {6}  # two passes of 40 images in batches of 16
+    # kept where the images are fewer than a batch, by whatever is like the pretrained encoder
+    assert statistics == [True] * 6 + [False] * 12
+    assert len({seed for *_, seed in few}) == 3
 
 
 def test_without_validation_images_the_middle_of_each_grid_is_taken(data):
     empty = data._replace(val=data.val.subset(np.arange(0)))
     outcomes = study(empty, budgets=[1], learning_rates=[1e-4, 1e-3, 1e-2], strengths=[0.1, 1.0, 10.0]).run()
-    assert {(one.arm, one.chosen) for one in outcomes} == {("probe", 1.0), ("finetune", 1e-3), ("scratch", 1e-3)}
+    assert {(one.arm, one.chosen) for one in outcomes} == {
+        ("probe", 1.0), ("finetune", 1e-3), ("random", 1e-3), ("scratch", 1e-3),
+    }  # fmt: skip
 
 
 def test_a_rate_at_which_training_diverges_is_not_chosen(data):
@@ -226,6 +237,64 @@ def test_a_class_without_training_images_counts_against_every_arm(data):
     assert all(one.balanced_accuracy < 0.67 for one in outcomes if one.arm != "scratch")
 
 
+def test_random_weights_are_like_the_pretrained_ones_in_all_but_the_weights(data):
+    """To the bit: where the pretrained encoder is the random one of a draw, both learn the same."""
+    drawn = study(data)._learner.random().encoder(0)
+    own = untrained(load_registry(), CARD, study(data)._learner._seed(0))
+    assert not torch.equal(own.backbone.stem[1].running_mean, drawn.backbone.stem[1].running_mean)  # calibrated
+    outcomes = study(data, own, learning_rates=[1e-2], strengths=[1.0], steps=12).run()
+    first = {(one.budget, one.arm): one.correct.tolist() for one in outcomes if one.draw == 0}
+    for budget in (1, "all"):  # with statistics that are kept, and that follow the batches
+        assert first[budget, "finetune"] == first[budget, "random"]
+        assert first[budget, "finetune"] != first[budget, "scratch"]
+    other = {(one.budget, one.arm): one.correct.tolist() for one in outcomes if one.draw == 1}
+    assert other[1, "finetune"] != other[1, "random"]
+
+
+def test_statistics_are_those_of_the_whole_training_split_and_the_momentum_is_as_it_was(data):
+    learner = study(data)._learner
+    encoder = learner.given(pretrained()).encoder(0)
+    norm, plain = encoder.backbone.stem[1], pretrained()
+    images = torch.from_numpy(data.train.images(np.arange(40))).permute(0, 3, 1, 2) / 255
+    with torch.no_grad():
+        expected = plain.backbone.stem[0](plain.normalised(images)).mean(dim=(0, 2, 3))
+    torch.testing.assert_close(norm.running_mean, expected, atol=1e-4, rtol=1e-3)
+    assert norm.momentum == plain.backbone.stem[1].momentum == 0.1
+
+
+def test_random_weights_see_as_much_of_colours_as_the_pretrained_ones(data):
+    grey = study(data, card=CARD.model_copy(update={"grayscale": True}))
+    assert grey._learner.random().encoder(0).grayscale
+    assert not study(data)._learner.random().encoder(0).grayscale
+
+
+def test_what_pretraining_started_from_learns_like_the_pretrained_encoder(data):
+    outcomes = study(data, pretrained(), start=pretrained(), budgets=[1], learning_rates=[1e-2]).run()
+    correct = {arm: [one.correct.tolist() for one in outcomes if one.arm == arm] for arm in ARMS}
+    assert len(correct["start"]) == 3
+    assert correct["start"] == correct["finetune"]  # pretraining changed nothing
+    assert judge(outcomes, data.test.groups)[0].rival == "start"
+
+
+def test_further_encoders_learn_from_the_same_draws_with_what_was_chosen_for_the_first(data):
+    second = build_encoder(load_registry(), BACKBONE, MEAN, STD, 10, 8)
+    done = study(data, further=[second])
+    outcomes = done.run()
+    alone = study(data)
+    expected = alone.run()
+    assert figures([one for one in outcomes if one.encoder == 0]) == figures(expected)
+    assert weights(done.classifier) == weights(alone.classifier)
+    others = [one for one in outcomes if one.encoder == 1]
+    assert [(one.budget, one.arm, one.draw) for one in others] == [
+        (budget, arm, draw) for budget in (1, "all") for arm in ("probe", "finetune") for draw in range(3)
+    ]
+    chosen = {(one.budget, one.arm): one.chosen for one in expected}
+    assert all(one.chosen == chosen[one.budget, one.arm] for one in others)
+    assert figures(others) != figures([one for one in expected if one.arm in ("probe", "finetune")])
+    verdict = judge(outcomes, data.test.groups)[0]
+    assert verdict.encoders == 2
+
+
 def supervised(data: Data) -> Encoder:
     """An encoder worth having: it has learned from more labels than any budget has."""
     classifier = Classifier(pretrained(), torch.zeros(3, 16), torch.zeros(3))
@@ -239,7 +308,7 @@ def test_an_encoder_that_knows_something_helps_and_one_that_knows_nothing_does_n
     data: Data, make: Callable[[Data], Encoder], helps: bool
 ):
     outcomes = study(data, make(data), budgets=[1], draws=5, learning_rates=[1e-3, 1e-2], steps=12).run()
-    assert (judge(outcomes)[0].over_scratch.sign > 0) == helps
+    assert (judge(outcomes, data.test.groups)[0].finding == 1) == helps
 
 
 def test_the_kind_of_view_must_exist_and_have_the_trained_size():
