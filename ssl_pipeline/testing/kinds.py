@@ -156,28 +156,32 @@ def gradients_reach_the_anchors(trial: Trial) -> None:
         )
 
 
-def _alike(which: str) -> tuple[Tensor, Tensor]:
-    """Two times (8, D) of exactly unit length, whose cosines are exactly 1 where they are equal; none are opposite."""
-    signs = torch.cartesian_prod(*[torch.tensor([-0.5, 0.5])] * 4)[:8]
+def _alike(which: str, view_loss: bool) -> tuple[Tensor, Tensor]:
+    """Two views (N, D), some of which are equal; those for a loss of pairs have a cosine of exactly 1 then."""
+    signs = torch.cartesian_prod(*[torch.tensor([-0.5, 0.5])] * 4)[:8]  # none are opposite
     first, second = torch.cat([signs, 0 * signs], dim=1), torch.cat([0 * signs, signs], dim=1)
-    if which == "all vectors":
-        return first[:1].expand_as(first).clone(), first[:1].expand_as(first).clone()
-    return first, second if which == "vectors of two images" else first.clone()
+    if view_loss:  # no dimension should be constant before all are
+        first, second = unit_vectors(_IMAGES, _DIM, 0), unit_vectors(_IMAGES, _DIM, 1)
+    if which == "vectors of two images":
+        first[1], second[1] = first[0], second[0]
+        return first, second
+    first = first[:1].repeat(len(first), 1) if which == "all vectors" else first
+    return first, first.clone()
 
 
 def equal_vectors_have_finite_gradients(trial: Trial) -> None:
     """Where vectors are equal, as in a collapse or of copies of an image, the loss and its gradients are finite."""
     for which in ("both views", "vectors of two images", "all vectors"):
         loss = _fitted(trial)
-        first, second = (side.requires_grad_() for side in _alike(which))
+        first, second = (side.requires_grad_() for side in _alike(which, isinstance(loss, ViewLoss)))
         try:
             if isinstance(loss, ViewLoss):
                 views = torch.stack([first, second])
                 value = loss(views, views).loss
             else:
-                keys = torch.cat([first.roll(1, 0) if which == "vectors of two images" else second, second])
                 samples = torch.arange(len(first))
-                value = loss(first, second[:, None], Negatives(keys, samples, samples.repeat(2))).loss
+                keys = Negatives(torch.cat([first, second]), samples, samples.repeat(2))
+                value = loss(first, second[:, None], keys).loss
         except PipelineError:
             continue  # refused, in a sentence
         inputs = [first, second, *(weight for weight in loss.parameters() if weight.requires_grad)]
