@@ -204,7 +204,7 @@ def _pillow_guarded(max_megapixels: float) -> Iterator[None]:
     except MemoryError as error:
         raise RejectedError("too large", "it does not fit in memory") from error
     except Exception as error:  # a parser may raise anything at a broken file: struct.error, SyntaxError, KeyError ...
-        raise RejectedError("broken", f"{type(error).__name__}: {error}") from error
+        raise RejectedError("broken", f"{type(error).__name__}: {' '.join(str(error).split())[:200]}") from error
     finally:
         Image.MAX_IMAGE_PIXELS = limit
 

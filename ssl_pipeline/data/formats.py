@@ -64,12 +64,12 @@ def further_parts(content: bytes, image: Image.Image) -> list[Note]:
         name = "page" if image.format == "TIFF" else "frame"
         pages = _count_pages(content, image.format)
         if pages > 1:
-            some = f"more than {MAX_PAGES:,}" if pages > MAX_PAGES else f"{pages:,}"
-            notes.append(Note(f"have further {name}s, which were not read", f"{name} 1 of {some} was read"))
+            further = f"at least {MAX_PAGES:,}" if pages > MAX_PAGES else f"{pages - 1:,}"
+            notes.append(Note(f"have further {name}s, which were not read", f"{further} beside the first"))
     if image.format == "TIFF":
         bands, used = _tiff_tags(content).get(_SAMPLES, 1), len(image.getbands())
         if bands > used:
-            notes.append(Note("have further bands, which were not read", f"{used} of {bands} bands were read"))
+            notes.append(Note("have further bands, which were not read", f"{bands - used} beside the first {used}"))
     return notes
 
 

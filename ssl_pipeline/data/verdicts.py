@@ -22,7 +22,7 @@ class Note(NamedTuple):
 
     Attributes:
         kind: A predicate of several files, to count them under: "have further pages, which were not read".
-        detail: What is true of this file: "page 1 of 25 was read".
+        detail: What is true of this file: "24 beside the first".
     """
 
     kind: str

@@ -155,7 +155,7 @@ def test_what_was_left_out_of_images_is_listed_and_named(tmp_path: Path) -> None
     assert manifest["notes"] == {pages_kind: 5, bits_kind: 1}
     listed = table(out / "notes.csv")
     assert listed.keys() == {*(f"stacks/{number}.tif" for number in range(5)), f"{'x' * 90}/dim.png"}
-    assert listed["stacks/3.tif"]["note"] == f"{pages_kind}: page 1 of 3 was read"
+    assert listed["stacks/3.tif"]["note"] == f"{pages_kind}: 2 beside the first"
     named = [line for line in manifest["warnings"] if "notes.csv" in line]
     assert named == [
         f"5 files {pages_kind} (stacks/0.tif, stacks/1.tif, stacks/2.tif and 2 more): see notes.csv.",
