@@ -88,7 +88,7 @@ class _Graph:
         if self.expected is not None:
             size, mean, std = self.expected
             fitted = fit(torch.from_numpy(images), size, "squash", (0, 0, 0)).permute(0, 2, 3, 1).numpy()
-            normalised = (fitted - np.float32(mean)) / np.float32(std)
+            normalised = (fitted - np.array(mean, np.float32)) / np.array(std, np.float32)
             given = np.ascontiguousarray(normalised.transpose(0, 3, 1, 2))
         features: Features = self.session.run([self.rows], {self.name: given})[0]
         return features.astype(np.float32, copy=False)

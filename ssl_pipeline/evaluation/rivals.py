@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import onnx
 import onnxruntime
+from onnx.external_data_helper import ExternalDataInfo, uses_external_data
 
 from ssl_pipeline.config import Choice, Rival
 from ssl_pipeline.deployment.export import export_backbone
@@ -81,13 +82,21 @@ def open_rivals(rivals: Sequence[Rival], registry: Registry, card: ModelCard, im
 
 
 def cost(path: Path, images: Images) -> dict[str, Any]:
-    """What a graph costs: `megabytes` on disk, `parameters`, and `milliseconds` from one stored image to its embedding.
+    """What a graph costs, in figures for metrics.json.
 
-    The time is the median over 20 images, one by one, by one thread of the CPU, whatever there is besides.
+    Args:
+        path: The graph.
+        images: (n, C, C, 3), canvases, one or more.
+
+    Returns:
+        `megabytes` on disk, with weights in files beside it; `parameters`; `milliseconds` from one stored image to its
+        embedding: the median over 20, one by one, by one thread of the CPU, whatever there is besides.
     """
     model = onnx.load(path, load_external_data=False)
-    floats = (onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16, onnx.TensorProto.BFLOAT16, onnx.TensorProto.INT8)
-    parameters = sum(int(np.prod(one.dims)) for one in model.graph.initializer if one.data_type in floats)
+    kinds = onnx.TensorProto
+    numbers = (kinds.FLOAT, kinds.FLOAT16, kinds.BFLOAT16, kinds.INT8, kinds.UINT8)
+    weights = [one for one in model.graph.initializer if one.dims]  # a scalar is some formula's constant
+    parameters = sum(int(np.prod(one.dims)) for one in weights if one.data_type in numbers)
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
@@ -97,8 +106,9 @@ def cost(path: Path, images: Images) -> dict[str, Any]:
         began = time.perf_counter()
         embed(image)
         times.append(time.perf_counter() - began)
+    beside = {ExternalDataInfo(one).location for one in weights if uses_external_data(one)}
     return {
-        "megabytes": path.stat().st_size / 1e6,
+        "megabytes": sum(file.stat().st_size for file in (path, *(path.parent / name for name in beside))) / 1e6,
         "parameters": parameters,
         "milliseconds": 1000 * float(np.median(times[_WARMING:])),
     }

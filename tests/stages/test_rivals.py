@@ -100,12 +100,15 @@ def test_a_graph_of_normalised_images_is_given_imagenet_s(batch: object):
     export_backbone(encoder, card, Path("ours.onnx"), l2_normalize=False, opset=18)
     shapes = {"images": {0: torch.export.Dim("batch")}} if batch == "any" else None
     example = torch.rand(2 if batch == "any" else 1, 3, 8, 8)
+    module = Normalised(encoder.backbone).eval()
     torch.onnx.export(
-        Normalised(encoder.backbone), (example,), "theirs.onnx", dynamic_shapes=shapes, dynamo=True, verbose=False
+        module, (example,), "theirs.onnx", dynamic_shapes=shapes, dynamo=True, verbose=False, external_data=batch == 1
     )
+    assert Path("theirs.onnx.data").exists() == (batch == 1)
     name_rivals("ours.onnx", "theirs.onnx")
     evaluate()
     ours, theirs = metrics()["rivals"].values()
+    assert theirs["megabytes"] == sum(file.stat().st_size for file in Path().glob("theirs.onnx*")) / 1e6
     assert theirs["accuracy"] == pytest.approx(ours["accuracy"], abs=1 / 120)
     assert theirs["knn"]["accuracy"] == pytest.approx(ours["knn"]["accuracy"], abs=1 / 120)
 

@@ -66,8 +66,8 @@ def test_a_backbone_for_one_size_is_refused_where_tiles_have_another(built, reci
         ),
         (
             {"name": "timm/test_convnext"},
-            18,
-            "it cuts images into patches of 4 px, and would not see the last 2 of 18 px. Set it to 16,",
+            38,
+            "it cuts images into patches of 4 px, and would not see the last 2 of 38 px. Set it to 36,",
         ),
         ({"name": "timm/efficientformer_l1"}, 160, "it is not made for this size. Set it to 224,"),
     ],
