@@ -17,20 +17,19 @@ from ssl_pipeline.evaluation import knn
 from ssl_pipeline.evaluation.clustering import ROOM, agreement
 from ssl_pipeline.evaluation.draws import draw_labels
 from ssl_pipeline.evaluation.features import Embed, embedder, extract, labelled, sample, unit
-from ssl_pipeline.evaluation.intervals import bootstrap
+from ssl_pipeline.evaluation.intervals import score
 from ssl_pipeline.evaluation.layers import EveryLayer
 from ssl_pipeline.evaluation.linear_probe import fit, fit_at
 from ssl_pipeline.models.encoder import Encoder
 from ssl_pipeline.models.rebuild import ModelCard
 from ssl_pipeline.models.spread import effective_rank, uniformity
+from ssl_pipeline.training.finetuning import Labelled
 
 __all__ = ["FEW", "Row", "judge", "judge_layers"]
 
 FEW, DRAWS = 10, 5
 """Labels a class of the few-label probe, and draws of them."""
 CLUSTERED = 2000  # test images
-RESAMPLES = 1000
-
 Row = dict[str, Any]
 
 
@@ -51,7 +50,7 @@ def judge(embed: Embed, store: Path) -> Row:
         shown = fit_at(learned[chosen], train.labels[chosen], probe.strength, class_count=classes)
         few.append(float((shown.predict(asked) == test.labels).mean()))
     return {
-        **_intervals(test.labels, predictions),
+        **_intervals(test, predictions),
         "few_labels": float(np.mean(few)),
         **_clusters(unit(asked[sample(test, CLUSTERED)]), test.labels[sample(test, CLUSTERED)], classes),
         "effective_rank": effective_rank(asked),
@@ -82,7 +81,7 @@ def judge_layers(
     learn = partial(fit, strengths=_settings().strengths, val_labels=val.labels, class_count=classes)
     probes = [learn(a, train.labels, val_features=b) for a, b in zip(learned, held_out, strict=True)]
     best = int(np.argmax([probe.validation[probe.strength] for probe in probes]))
-    found = _intervals(test.labels, {"layer": probes[best].predict(asked[best])})
+    found = _intervals(test, {"layer": probes[best].predict(asked[best])})
     return {"best_layer": every.layers[best] or "last", **found}
 
 
@@ -91,8 +90,8 @@ def _settings() -> LinearEvalConfig:
     return LinearEvalConfig.model_validate(content["linear_eval"])
 
 
-def _intervals(actual: npt.NDArray[np.int64], predictions: dict[str, npt.NDArray[np.int64]]) -> Row:
-    scores = bootstrap(actual, predictions, RESAMPLES, seed=0)
+def _intervals(test: Labelled, predictions: dict[str, npt.NDArray[np.int64]]) -> Row:
+    scores = score(test.labels, predictions, test.groups, resamples=1, seed=0)  # a single figure takes no resample
     found: Row = {}
     for name in predictions:
         value, low, high = scores.interval(name, "accuracy")

@@ -15,7 +15,7 @@ import numpy.typing as npt
 from ssl_pipeline.config import Knn, LinearEvalConfig
 from ssl_pipeline.evaluation import knn
 from ssl_pipeline.evaluation.features import Embed, extract
-from ssl_pipeline.evaluation.intervals import MEASURES, Interval, bootstrap
+from ssl_pipeline.evaluation.intervals import MEASURES, Interval, score
 from ssl_pipeline.evaluation.linear_probe import Probe, fit, fit_at
 from ssl_pipeline.training.finetuning import Labelled
 
@@ -108,20 +108,20 @@ def predict(settled: Settled, test: Labelled, neighbours: Knn) -> dict[str, Labe
 
 
 def figures(
-    settled: Settled, predictions: Mapping[str, Labels], actual: Labels, settings: LinearEvalConfig
+    settled: Settled, predictions: Mapping[str, Labels], test: Labelled, settings: LinearEvalConfig
 ) -> dict[str, Any]:
     """The contest in numbers: the backbone's probe at the top, kNN, baselines and the gains over them nested.
 
     Args:
         settled: What was chosen.
         predictions: As `predict` returns them.
-        actual: (n,) labels of the test images; without any (n = 0) nothing is said of accuracy.
+        test: The test images; without any nothing is said of accuracy.
         settings: The bootstrap's size and seed.
     """
     found: dict[str, Any] = {name: _choice(contestant) for name, contestant in settled.contestants.items()}
     found[KNN] = {"k": min(settings.knn.k, len(settled.bank)), "temperature": settings.knn.temperature}
-    if len(actual):
-        scores = bootstrap(actual, predictions, settings.bootstrap, settings.seed)
+    if len(test):
+        scores = score(test.labels, predictions, test.groups, settings.bootstrap, settings.seed)
         for name in predictions:
             found[name] = _flat(partial(scores.interval, name)) | found.get(name, {})
         for name in [name for name in settled.contestants if name != BACKBONE]:

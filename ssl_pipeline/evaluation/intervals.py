@@ -1,96 +1,117 @@
 """Accuracy and balanced accuracy with 95 % intervals, of several classifiers on the same test images.
 
-The intervals are percentiles over bootstrap resamples of the test images (Efron 1979). All classifiers are scored on
-the same resamples, so that the interval of a difference is that of paired differences. They say how much chance there
-is in the choice of test images, taken as independent of each other; not in the choice of training images or of weights.
-Where all images or none are right the bootstrap knows no doubt, and the interval has no width.
+The interval of an accuracy is Wilson's. That of a difference of two classifiers is paired: percentiles over bootstrap
+resamples of the test images (Efron 1979) from 200 on, unless fewer than 10 tell the two apart; an exact one otherwise.
+Balanced accuracy has the same intervals, of as many images as would leave a plain accuracy as uncertain. Where images
+come in groups (the frames of a track, the images of a patient), groups are resampled and counted in place of images.
+
+Intervals say how much chance there is in the choice of test images; not in the choice of training images or of weights.
 """
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["MEASURES", "Interval", "Scores", "bootstrap", "sign_test"]
+from ssl_pipeline.evaluation import paired
+from ssl_pipeline.evaluation.proportions import LEVEL, effective_images, wilson
+
+__all__ = ["MEASURES", "Interval", "Scores", "score"]
 
 Labels = npt.NDArray[np.int64]
 Float64 = npt.NDArray[np.float64]
 
 MEASURES = ("accuracy", "balanced_accuracy")
+
+_RESAMPLED = 200  # groups: with fewer, percentiles over resamples are too close together
+_APART = 10  # groups that tell two classifiers apart: with fewer, they are so with any number of images
 _TILE = 64  # resamples at a time
 
 
 class Interval(NamedTuple):
-    """A figure on the test images, and the bounds of its central 95 % over resamples; all are shares, from 0 to 1."""
+    """A figure on the test images, and the bounds of its 95 % interval; all are shares, or differences of shares."""
 
     value: float
     low: float
     high: float
 
 
-class Scores(NamedTuple):
-    """Of each classifier: `values` (2,) on the test images, `draws` (B, 2) on resamples; columns as in MEASURES."""
+@dataclass(frozen=True)
+class Scores:
+    """Classifiers on the same n test images.
 
-    values: dict[str, Float64]
+    Attributes:
+        actual: (n,) labels.
+        groups: (n,) equal for images of one group.
+        right: Classifier -> (n,) 1 where it is right and 0 elsewhere.
+        draws: Classifier -> (B, 2) measures on resamples of the groups, columns as in MEASURES; empty where the groups
+            are too few.
+    """
+
+    actual: Labels
+    groups: Labels
+    right: dict[str, Float64]
     draws: dict[str, Float64]
 
     def interval(self, name: str, measure: str) -> Interval:
         """One classifier's figure."""
-        column = MEASURES.index(measure)
-        return _interval(self.values[name][column], self.draws[name][:, column])
+        strata = self._strata(measure)
+        share = _mean(self.right[name], strata)
+        low, high = wilson(share, effective_images(self.right[name], strata, self.groups))
+        return Interval(share, min(low, share), max(high, share))
 
     def gain(self, name: str, over: str, measure: str) -> Interval:
         """How much better `name` is than `over` on the same images."""
-        column = MEASURES.index(measure)
-        draws = self.draws[name][:, column] - self.draws[over][:, column]
-        return _interval(self.values[name][column] - self.values[over][column], draws)
+        strata, differences = self._strata(measure), self.right[name] - self.right[over]
+        apart = np.unique(self.groups[differences != 0])
+        if self.draws and len(apart) >= _APART:
+            column = MEASURES.index(measure)
+            draws = self.draws[name][:, column] - self.draws[over][:, column]
+            low, high = np.percentile(draws, [50 * (1 - LEVEL), 50 * (1 + LEVEL)])
+        else:
+            first, second = (_mean(np.maximum(sign * differences, 0), strata) for sign in (1, -1))
+            low, high = paired.difference(first, second, effective_images(differences, strata, self.groups))
+        return Interval(_mean(differences, strata), float(low), float(high))
+
+    def _strata(self, measure: str) -> Labels:
+        return np.zeros_like(self.actual) if measure == "accuracy" else self.actual
 
 
-def bootstrap(actual: Labels, predictions: Mapping[str, Labels], resamples: int, seed: int) -> Scores:
-    """Score classifiers on the test images and on resamples of them.
+def score(actual: Labels, predictions: Mapping[str, Labels], groups: Labels, resamples: int, seed: int) -> Scores:
+    """Score classifiers on the test images and on resamples of their groups, which are the same for all.
 
     Args:
         actual: (n,) labels of the test images, n >= 1, from 0.
         predictions: Classifier -> (n,) predicted labels.
+        groups: (n,) equal for images of one group.
         resamples: B.
-        seed: Of the resamples.
+        seed: Seed of the resamples.
     """
-    once = np.ones((1, len(actual)))
+    right = {name: (predicted == actual).astype(np.float64) for name, predicted in predictions.items()}
+    names, numbers = np.unique(groups, return_inverse=True)
+    if len(names) < _RESAMPLED:
+        return Scores(actual, groups, right, {})
     generator = np.random.default_rng(seed)
     draws: dict[str, list[Float64]] = {name: [] for name in predictions}
-    for counts in _resamples(len(actual), resamples, generator):
+    for counts in _resamples(len(names), resamples, generator):
         for name, predicted in predictions.items():
-            draws[name].append(_score(counts, actual, predicted))
-    values = {name: _score(once, actual, predicted)[0] for name, predicted in predictions.items()}
-    return Scores(values, {name: np.concatenate(tiles) for name, tiles in draws.items()})
+            draws[name].append(_score(counts[:, numbers], actual, predicted))
+    return Scores(actual, groups, right, {name: np.concatenate(tiles) for name, tiles in draws.items()})
 
 
-def sign_test(first: npt.NDArray[np.bool_], second: npt.NDArray[np.bool_]) -> float:
-    """How likely two classifiers that are equally good differ as much as these, in either direction.
-
-    Exact, where the bootstrap is too sure of itself: where few images tell the two apart.
-
-    Args:
-        first: (n,) whether one classifier is right, image by image.
-        second: (n,) likewise, the other one.
-
-    Returns:
-        The two-sided p-value: of the images that one of the two alone has right, each is a fair coin.
-
-    Source: McNemar 1947, Psychometrika 12(2), in its exact, binomial form.
-    """
-    from scipy.stats import binomtest
-
-    alone = first != second
-    return float(binomtest(int(first[alone].sum()), int(alone.sum())).pvalue) if alone.any() else 1.0
+def _mean(values: Float64, strata: Labels) -> float:
+    """The mean of the strata's means."""
+    _, numbers, sizes = np.unique(strata, return_inverse=True, return_counts=True)
+    return float((np.bincount(numbers, values) / sizes).mean())
 
 
-def _resamples(images: int, resamples: int, generator: np.random.Generator) -> Iterator[Float64]:
-    """How often each image is drawn, (b, n) at a time."""
+def _resamples(groups: int, resamples: int, generator: np.random.Generator) -> Iterator[Float64]:
+    """How often each group is drawn, (b, groups) at a time."""
     for start in range(0, resamples, _TILE):
         size = min(_TILE, resamples - start)
-        yield generator.multinomial(images, np.full(images, 1 / images), size=size).astype(np.float64)
+        yield generator.multinomial(groups, np.full(groups, 1 / groups), size=size).astype(np.float64)
 
 
 def _score(counts: Float64, actual: Labels, predicted: Labels) -> Float64:
@@ -100,8 +121,3 @@ def _score(counts: Float64, actual: Labels, predicted: Labels) -> Float64:
     hits = counts @ (of_class * (predicted == actual)[:, None])
     recalls = hits / np.maximum(images, 1)
     return np.stack([hits.sum(1) / images.sum(1), recalls.sum(1) / (images > 0).sum(1)], axis=1)
-
-
-def _interval(value: np.float64, draws: Float64) -> Interval:
-    low, high = np.percentile(draws, [2.5, 97.5])
-    return Interval(float(value), float(low), float(high))

@@ -2,6 +2,8 @@
 
 Each of the k stored features with the largest cosine to a query votes for its class, with exp(cosine / temperature).
 
+Images of one group are in one split (`ssl_pipeline.data.splits`), so that no query meets its own group in the bank.
+
 Source: Wu et al. 2018 (1805.01978), section 3.4.
 """
 

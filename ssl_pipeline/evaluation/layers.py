@@ -16,8 +16,8 @@ from torch.nn import functional as F
 
 from ssl_pipeline.deployment.graph import PixelsToEmbedding
 from ssl_pipeline.evaluation.features import embedder, extract, sample
-from ssl_pipeline.evaluation.intervals import sign_test
 from ssl_pipeline.evaluation.linear_probe import fit
+from ssl_pipeline.evaluation.paired import flip_test
 from ssl_pipeline.models.encoder import Encoder
 from ssl_pipeline.models.rebuild import ModelCard
 from ssl_pipeline.training.finetuning import Labelled
@@ -103,11 +103,13 @@ def study_layers(
     for layer, features, held_out in zip(network.layers, learned, judged, strict=True):
         probe = fit(features, train.labels, strengths, held_out, val.labels, class_count=classes)
         right[layer] = probe.predict(held_out) == val.labels
-    return _report(right, dict(zip(network.layers, network.dims, strict=True)), exported)
+    return _report(right, val.groups, dict(zip(network.layers, network.dims, strict=True)), exported)
 
 
-def _report(right: dict[Layer, npt.NDArray[np.bool_]], dims: dict[Layer, int], exported: Layer) -> LayerReport:
-    """Figures and a line, given which validation images each layer's probe has right."""
+def _report(
+    right: dict[Layer, npt.NDArray[np.bool_]], groups: npt.NDArray[np.int64], dims: dict[Layer, int], exported: Layer
+) -> LayerReport:
+    """Figures and a line, given which validation images, of which groups, each layer's probe has right."""
     accuracies = {layer: float(answers.mean()) for layer, answers in right.items()}
     best = max(right, key=lambda layer: (accuracies[layer], layer == exported, layer is None))
     figures = {
@@ -120,7 +122,7 @@ def _report(right: dict[Layer, npt.NDArray[np.bool_]], dims: dict[Layer, int], e
     told = {layer: f"layer {layer} of {len(right) - 1}" if layer else "last" for layer in right}
     shares = {layer: f"{100 * accuracy:.1f} %" for layer, accuracy in accuracies.items()}
     # as many layers as were tried had a chance to look better by luck
-    if sign_test(right[best], right[exported]) * (len(right) - 1) < _LEVEL:
+    if flip_test(right[best], right[exported], groups) * (len(right) - 1) < _LEVEL:
         line = (
             f"{told[best]} is the best on validation ({shares[best]}; the exported one, {told[exported]}, "
             f"{shares[exported]}): export.layer: {best or 'last'}"

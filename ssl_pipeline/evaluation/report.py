@@ -114,10 +114,10 @@ def linear_evaluation(
     _write_probe(models, settled.contestants[BACKBONE], backbone, classes, val if len(val) else train)
     test = labelled(store, "test")  # opened here for the first time
     predictions = predict(settled, test, settings.knn)
-    facts["labels"]["test"] = len(test)
+    facts["labels"] |= {"test": len(test), "test_groups": len(np.unique(test.groups))}
     if sha256(backbone) != evaluated:
         raise PipelineError(f"{backbone} changed while it was evaluated: run `dvc repro linear_eval` again.")
-    metrics = nested(figures(settled, predictions, test.labels, settings), rivals, own) | facts | layers.figures
+    metrics = nested(figures(settled, predictions, test, settings), rivals, own) | facts | layers.figures
     _write_report(reports, metrics, clusters, test.labels, predictions[BACKBONE], classes)
     for line in [*_summary(metrics, settled, card), *clusters.lines, *layers.lines]:
         say(line)
@@ -217,8 +217,9 @@ def _summary(metrics: Mapping[str, Any], settled: Settled, card: ModelCard) -> l
             )
     if "accuracy" not in metrics:
         return [*lines, "linear_eval: no test image has a label, so accuracy was not measured."]
-    images = metrics["labels"]["test"]
-    lines.append(f"linear_eval: linear probe {percent(metrics)} on {images} test images (95 % intervals)")
+    images, groups = metrics["labels"]["test"], metrics["labels"]["test_groups"]
+    grouped = f" in {groups} groups" if groups < images else ""
+    lines.append(f"linear_eval: linear probe {percent(metrics)} on {images} test images{grouped} (95 % intervals)")
     for name in [name for name in settled.contestants if f"gain_over_{name}" in metrics]:
         told = "the weights it started from" if name == START else name.replace("_", " ")
         points = gained(metrics[f"gain_over_{name}"])

@@ -1,10 +1,13 @@
-import math
+"""Figures are scikit-learn's; intervals are paired, are of groups, and have a width where nothing went wrong."""
 
 import numpy as np
 import pytest
 from sklearn.metrics import accuracy_score, balanced_accuracy_score
 
-from ssl_pipeline.evaluation.intervals import MEASURES, bootstrap, sign_test
+from ssl_pipeline.evaluation import intervals
+from ssl_pipeline.evaluation.intervals import MEASURES, Scores, score
+from ssl_pipeline.evaluation.paired import difference
+from ssl_pipeline.evaluation.proportions import wilson
 
 
 def answers(accuracy: float, n: int, seed: int, classes: int = 4) -> tuple[np.ndarray, np.ndarray]:
@@ -16,50 +19,46 @@ def answers(accuracy: float, n: int, seed: int, classes: int = 4) -> tuple[np.nd
     return actual, np.where(generator.random(n) < accuracy, actual, wrong)
 
 
+def scored(actual, predictions, resamples=1000, groups=None, seed=0) -> Scores:
+    return score(actual, predictions, np.arange(len(actual)) if groups is None else groups, resamples, seed)
+
+
 def test_values_are_scikit_learn_s():
     actual, predicted = answers(0.7, 333, 0)
     actual[actual == 2] = 3  # a class that does not occur
-    scores = bootstrap(actual, {"a": predicted}, 100, 0)
+    scores = scored(actual, {"a": predicted})
     assert scores.interval("a", "accuracy").value == pytest.approx(accuracy_score(actual, predicted))
     with pytest.warns(UserWarning, match="y_pred contains classes not in y_true"):
         expected = balanced_accuracy_score(actual, predicted)
     assert scores.interval("a", "balanced_accuracy").value == pytest.approx(expected)
 
 
-def test_draws_are_scikit_learn_s_on_the_same_resamples():
+def test_draws_are_scikit_learn_s_on_the_same_resamples(monkeypatch: pytest.MonkeyPatch):
     """Every resample is one of 27: its scores must be among those that scikit-learn gives."""
+    monkeypatch.setattr(intervals, "_RESAMPLED", 3)
     actual, predicted = np.array([0, 0, 1]), np.array([0, 1, 1])
     possible = set()
     for chosen in np.ndindex(3, 3, 3):
         a, p = actual[list(chosen)], predicted[list(chosen)]
         recalls = [(p[a == label] == label).mean() for label in np.unique(a)]
         possible.add((round(accuracy_score(a, p), 9), round(float(np.mean(recalls)), 9)))
-    draws = bootstrap(actual, {"a": predicted}, 500, 0).draws["a"]
+    draws = scored(actual, {"a": predicted}, 500).draws["a"]
     assert {tuple(row) for row in draws.round(9)} == possible
 
 
 @pytest.mark.parametrize("measure", MEASURES)
-def test_interval_is_that_of_a_plain_bootstrap(measure):
-    actual, predicted = answers(0.8, 200, 1)
-    rows = np.random.default_rng(7).integers(0, 200, (20_000, 200))
-    right, labels = (actual == predicted)[rows], actual[rows]  # every class occurs in every resample
-    recalls = [(right & (labels == label)).sum(1) / (labels == label).sum(1) for label in range(4)]
-    draws = right.mean(1) if measure == "accuracy" else np.mean(recalls, axis=0)
-    _, low, high = bootstrap(actual, {"a": predicted}, 20_000, 0).interval("a", measure)
-    assert (low, high) == pytest.approx(tuple(np.percentile(draws, [2.5, 97.5])), abs=0.0055)
-
-
-def test_interval_covers_the_truth_about_95_times_in_100():
-    covered = 0
-    for seed in range(200):
-        _, low, high = bootstrap(*answers_for(seed), 300, seed).interval("a", "accuracy")
-        covered += low <= 0.7 <= high
-    assert 180 <= covered <= 198
-
-
-def answers_for(seed: int) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-    actual, predicted = answers(0.7, 150, seed)
-    return actual, {"a": predicted}
+def test_the_interval_of_a_gain_is_that_of_a_plain_bootstrap(measure):
+    actual, predicted = answers(0.8, 250, 1)
+    _, worse = answers(0.6, 250, 2)
+    rows = np.random.default_rng(7).integers(0, 250, (20_000, 250))
+    labels = actual[rows]  # every class occurs in every resample
+    draws = []
+    for answer in (predicted, worse):
+        right = (actual == answer)[rows]
+        recalls = [(right & (labels == label)).sum(1) / (labels == label).sum(1) for label in range(4)]
+        draws.append(right.mean(1) if measure == "accuracy" else np.mean(recalls, axis=0))
+    _, low, high = scored(actual, {"a": predicted, "b": worse}, 20_000).gain("a", "b", measure)
+    assert (low, high) == pytest.approx(tuple(np.percentile(draws[0] - draws[1], [2.5, 97.5])), abs=0.006)
 
 
 def test_differences_are_paired():
@@ -67,38 +66,69 @@ def test_differences_are_paired():
     better = good.copy()
     slips = np.flatnonzero(good != actual)[:20]
     better[slips] = actual[slips]
-    scores = bootstrap(actual, {"good": good, "better": better, "same": good}, 1000, 0)
-    assert scores.gain("good", "same", "accuracy") == (0.0, 0.0, 0.0)
+    scores = scored(actual, {"good": good, "better": better})
     gain = scores.gain("better", "good", "accuracy")
     assert gain.value == pytest.approx(20 / 400)
     assert 0.02 < gain.low < gain.value < gain.high < 0.08
     assert scores.interval("better", "accuracy").low < scores.interval("good", "accuracy").high  # unpaired: overlap
 
 
-@pytest.mark.parametrize(("first", "second"), [(9, 1), (1, 9), (6, 0), (5, 5), (12, 11), (40, 20)])
-def test_the_sign_test_counts_the_coin_throws_that_are_as_uneven_or_more(first, second):
-    thrown, most = first + second, max(first, second)
-    tail = sum(math.comb(thrown, heads) for heads in range(most, thrown + 1)) / 2**thrown
-    alone = np.repeat([True, False], [first, second])
-    both, neither = np.ones(30, bool), np.zeros(20, bool)  # say nothing of the difference
-    answers = [np.concatenate([one, both, neither]) for one in (alone, ~alone)]
-    assert sign_test(*answers) == pytest.approx(min(1.0, 2 * tail))
+@pytest.mark.parametrize("images", [50, 451])
+def test_all_right_is_no_certainty(images):
+    actual = np.arange(images) % 5
+    scores = scored(actual, {"a": actual, "same": actual})
+    for measure in MEASURES:
+        value, low, high = scores.interval("a", measure)
+        assert (value, high) == (1.0, 1.0)
+        assert low == pytest.approx(wilson(1.0, images)[0], abs=0.001)
+        gain = scores.gain("a", "same", measure)
+        assert gain.low < gain.value == 0 < gain.high < 2 * (1 - low)
 
 
-def test_the_sign_test_of_equals_is_certain_of_nothing():
-    assert sign_test(np.ones(5, bool), np.ones(5, bool)) == 1.0
+def test_below_200_images_or_where_few_tell_the_two_apart_gains_are_exact():
+    actual, good = answers(0.8, 451, 3)
+    for images, slips in ((199, 30), (451, 9), (451, 10)):
+        worse, right = good.copy(), np.flatnonzero(good[:images] == actual[:images])[:slips]
+        worse[right] = (actual[right] + 1) % 4
+        scores = scored(actual[:images], {"good": good[:images], "worse": worse[:images]})
+        value, low, high = scores.gain("good", "worse", "accuracy")
+        assert value == pytest.approx(slips / images)
+        exact = difference(slips / images, 0, images)
+        assert ((low, high) == pytest.approx(exact, abs=1e-5)) == (slips != 10)
+        assert bool(scores.draws) == (images == 451)
+
+
+@pytest.mark.parametrize(("images", "exact"), [(250, False), (80, True)])
+def test_copies_in_a_group_change_nothing(images, exact):
+    """Five frames of the same thing are one image: accuracy, balanced accuracy and gains know it."""
+    actual, good = answers(0.9, images, 3)
+    _, bad = answers(0.6, images, 4)
+    groups = np.random.default_rng(0).permutation(images)
+    once = scored(actual, {"good": good, "bad": bad}, groups=groups)
+    frames = scored(actual.repeat(5), {"good": good.repeat(5), "bad": bad.repeat(5)}, groups=groups.repeat(5))
+    naive = scored(actual.repeat(5), {"good": good.repeat(5), "bad": bad.repeat(5)})
+    assert frames.interval("good", "accuracy") == pytest.approx(once.interval("good", "accuracy"))
+    assert frames.gain("good", "bad", "accuracy") == pytest.approx(once.gain("good", "bad", "accuracy"))
+    assert bool(frames.draws) is not exact
+    for measure in MEASURES:
+        for of in (lambda scores: scores.interval("good", measure), lambda scores: scores.gain("good", "bad", measure)):  # noqa: B023
+            width, too_narrow = of(frames).high - of(frames).low, of(naive).high - of(naive).low
+            assert width > 1.7 * too_narrow
 
 
 def test_seed_and_resamples():
-    actual, predicted = answers(0.8, 100, 4)
-    one = bootstrap(actual, {"a": predicted}, 130, 0)
-    two = bootstrap(actual, {"b": actual, "a": predicted}, 130, 0)  # not changed by who else is scored
+    actual, predicted = answers(0.8, 200, 4)
+    one = scored(actual, {"a": predicted}, 130)
+    two = scored(actual, {"b": actual, "a": predicted}, 130)  # not changed by who else is scored
     assert one.draws["a"].shape == (130, 2)
     assert np.array_equal(one.draws["a"], two.draws["a"])
-    assert not np.array_equal(one.draws["a"], bootstrap(actual, {"a": predicted}, 130, 1).draws["a"])
-    assert two.interval("b", "accuracy") == (1.0, 1.0, 1.0)
+    assert not np.array_equal(one.draws["a"], scored(actual, {"a": predicted}, 130, seed=1).draws["a"])
 
 
-def test_one_image():
-    scores = bootstrap(np.array([3]), {"a": np.array([3])}, 100, 0)
-    assert scores.interval("a", "balanced_accuracy") == (1.0, 1.0, 1.0)
+@pytest.mark.parametrize(("predicted", "value"), [(3, 1.0), (2, 0.0)])
+def test_one_image(predicted, value):
+    scores = scored(np.array([3]), {"a": np.array([predicted]), "b": np.array([3])})
+    found = scores.interval("a", "balanced_accuracy")
+    assert found.value == value
+    assert found.high - found.low > 0.7
+    assert scores.gain("b", "a", "accuracy").value == 1 - value

@@ -70,7 +70,7 @@ def test_the_figures_are_those_of_the_predictions_and_the_shipped_file_makes_the
     with (REPORTS / "confusion.csv").open() as file:
         rows = list(csv.DictReader(file))
     actual, predicted = [row["actual"] for row in rows], [row["predicted"] for row in rows]
-    classes, labels = read_labels(Path("data/augmented/store"), "test")
+    classes, labels, _ = read_labels(Path("data/augmented/store"), "test")
     assert actual == [classes[label] for label in labels]
     assert found["accuracy"] == pytest.approx(accuracy_score(actual, predicted))
     assert found["negatives"] == {}  # the recipe has none
@@ -117,7 +117,7 @@ def test_everything_stands_beside_the_probe():
     assert "linear_eval: clusters" in lines[5]
     assert found["random_encoder"]["accuracy"] > found["colour_histogram"]["accuracy"]
     assert (found["knn"]["k"], found["knn"]["temperature"]) == (20, 0.07)
-    assert found["labels"] == {"classes": 10, "train": 200, "val": 60, "test": 120}
+    assert found["labels"] == {"classes": 10, "train": 200, "val": 60, "test": 120, "test_groups": 120}
     assert found["spread"]["images"] == 200
 
 
