@@ -3,6 +3,7 @@
 Needs numpy, Pillow and onnxruntime, and nothing of ours.
 """
 
+import json
 import sys
 from pathlib import Path
 
@@ -12,15 +13,27 @@ from PIL import Image, ImageOps
 
 model, query, folder = sys.argv[1:]
 session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
+background = tuple(json.loads(session.get_modelmeta().custom_metadata_map["background"]))
+
+
+def read(path):
+    """Read an image as training did: upright, transparent pixels on the background, 16 bits as 8."""
+    image = ImageOps.exif_transpose(Image.open(path))
+    if image.mode.startswith("I"):  # 16 bits of grey
+        image = Image.fromarray(((np.asarray(image).astype(np.uint32) + 128) // 257).astype(np.uint8))
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", image.size, (*background, 255)), image)
+    return np.asarray(image.convert("RGB"))  # uint8, any height and width
 
 
 def embed(path):
-    image = ImageOps.exif_transpose(Image.open(path)).convert("RGB")  # the graph resizes and normalises
-    embedding = session.run(["embedding"], {"images": np.asarray(image)[None]})[0][0]
+    embedding = session.run(["embedding"], {"images": read(path)[None]})[0][0]
     return embedding / np.linalg.norm(embedding)
 
 
-paths = sorted(path for path in Path(folder).iterdir() if path.suffix.lower() in {".jpg", ".jpeg", ".png", ".webp"})
+suffixes = {".jpg", ".jpeg", ".png", ".tif", ".tiff", ".webp"}
+paths = sorted(path for path in Path(folder).iterdir() if path.suffix.lower() in suffixes)
 cosines = np.stack([embed(path) for path in paths]) @ embed(query)
 for place in np.argsort(-cosines)[:5]:
     print(f"{cosines[place]:.3f}  {paths[place]}")

@@ -42,4 +42,4 @@ def test_it_imports_nothing_of_ours():
     tree = ast.parse(SCRIPT.read_text(encoding="utf-8"))
     names = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
     names |= {node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
-    assert names == {"sys", "pathlib", "numpy", "onnxruntime", "PIL"}
+    assert names == {"json", "sys", "pathlib", "numpy", "onnxruntime", "PIL"}

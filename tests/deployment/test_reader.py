@@ -1,0 +1,94 @@
+"""The reader of the README and of the example does with a file what augment did with the images of training."""
+
+import ast
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from ssl_pipeline.data.decode import Canvas, read_pixels
+from ssl_pipeline.deployment.runtime import open_session, run
+from tests.deployment.conftest import Images, Model
+
+ROOT = Path(__file__).parents[2]
+SCRIPT = (ROOT / "examples" / "deploy" / "nearest.py").read_text(encoding="utf-8")
+README = next(
+    block
+    for block in re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)
+    if "onnxruntime" in block
+)
+CANVAS = Canvas(size=16, resize="letterbox", background=(255, 128, 0), min_side=1, max_megapixels=1.0)
+
+
+def save_kinds(photo: Images, folder: Path) -> list[Path]:
+    """Save a photograph (H, W, 3) as each kind of file that is not plain RGB."""
+    plain, grey = Image.fromarray(photo), Image.fromarray(photo).convert("L")
+    cutout = plain.copy()
+    cutout.putalpha(grey.point(lambda value: 0 if value > 90 else value))
+    palette = plain.quantize(16)
+    palette.info["transparency"] = 3
+    deep = np.asarray(grey).astype(np.uint16) * 257 + np.arange(grey.width, dtype=np.uint16) % 257
+    images: dict[str, Image.Image] = {
+        "cutout.png": cutout,
+        "palette.png": palette,
+        "one colour transparent.png": plain,
+        "grey and alpha.png": cutout.convert("LA"),
+        "16 bits.png": Image.fromarray(deep),
+        "16 bits.tif": Image.fromarray(deep),
+        "16 bits.pgm": Image.fromarray(deep),
+        "grey.jpg": grey,
+        "inks.jpg": plain.convert("CMYK"),
+        "bits.png": plain.convert("1"),
+        "lossless.webp": cutout,
+    }
+    options: dict[str, dict[str, Any]] = {"lossless.webp": {"lossless": True}}
+    options["one colour transparent.png"] = {"transparency": tuple(int(value) for value in photo[3, 4])}
+    for orientation in range(1, 9):
+        exif = Image.Exif()
+        exif[0x0112] = orientation
+        images |= {f"phone {orientation}.jpg": plain, f"turned cutout {orientation}.png": cutout}
+        options |= {f"phone {orientation}.jpg": {"exif": exif}, f"turned cutout {orientation}.png": {"exif": exif}}
+        images[f"turned 16 bits {orientation}.png"] = Image.fromarray(deep)
+        options[f"turned 16 bits {orientation}.png"] = {"exif": exif}
+    for name, image in images.items():
+        image.save(folder / name, **options.get(name, {}))
+    return [folder / name for name in images]
+
+
+@pytest.fixture
+def namespace(model: Model, originals: list[Images], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """What the README's code defines, run where it says that it can be run."""
+    (tmp_path / "models" / "export").mkdir(parents=True)
+    (tmp_path / "models" / "export" / "backbone.onnx").write_bytes(model.backbone.read_bytes())
+    Image.fromarray(originals[1]).save(tmp_path / "photo.png")
+    monkeypatch.chdir(tmp_path)
+    defined: dict[str, Any] = {}
+    exec(README, defined)
+    return defined
+
+
+def test_every_kind_of_file_is_read_as_augment_reads_it(
+    namespace: dict[str, Any], model: Model, originals: list[Images], tmp_path: Path
+) -> None:
+    assert namespace["background"] == CANVAS.background
+    session = open_session(model.backbone)
+    files = save_kinds(np.ascontiguousarray(originals[0][100:220, 200:390]), tmp_path)
+    for file in files:
+        trained, _ = read_pixels(file.read_bytes(), CANVAS)
+        np.testing.assert_array_equal(namespace["read"](str(file)), trained, err_msg=file.name)
+        assert namespace["embed"](file) @ run(session, trained[None])[0] == pytest.approx(1.0, abs=1e-5)
+    assert len(files) == 35
+
+
+def test_the_example_has_the_reader_of_the_readme() -> None:
+    readers = []
+    for code in (README, SCRIPT):
+        (function,) = [
+            node for node in ast.parse(code).body if isinstance(node, ast.FunctionDef) and node.name == "read"
+        ]
+        readers.append(ast.get_source_segment(code, function))
+        assert 'background = tuple(json.loads(session.get_modelmeta().custom_metadata_map["background"]))' in code
+    assert readers[0] == readers[1]
