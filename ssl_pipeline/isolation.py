@@ -37,7 +37,10 @@ _STATES: dict[str, tuple[Callable[[], Any], Callable[[Any], Any]]] = {
         lambda device: torch.set_default_device(None if device == "cpu" else device),
     ),
     "torch's threads": (torch.get_num_threads, torch.set_num_threads),
-    "torch's random numbers": (torch.get_rng_state, torch.set_rng_state),
+    "torch's random numbers": (
+        lambda: torch.get_rng_state().numpy().tobytes(),
+        lambda state: torch.set_rng_state(torch.frombuffer(bytearray(state), dtype=torch.uint8)),
+    ),
     "torch's gradients": (torch.is_grad_enabled, torch.set_grad_enabled),
     "torch's deterministic algorithms": (
         torch.are_deterministic_algorithms_enabled,

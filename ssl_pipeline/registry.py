@@ -123,10 +123,12 @@ class Registry:
         for entry in found:
             taken = self._entries.setdefault((entry.kind, entry.name), entry)
             if taken is not entry:
-                self._conflicts[entry.kind, entry.name] = (
+                conflict = (
                     f"{entry.kind} '{entry.name}' is registered twice: by {taken.distribution} {taken.version} and by "
                     f"{distribution} {version}. Uninstall one of them, or ask its author for another name."
                 )
+                self._conflicts[entry.kind, entry.name] = conflict
+                self.remarks.append(conflict)
 
     def entries(self) -> list[Entry]:
         """All entries, by kind and name."""
@@ -219,7 +221,7 @@ def _register(found: list[Entry], kind: str, distribution: str, version: str) ->
 
 def _reason(error: BaseException) -> str:
     """Why a plugin could not be loaded."""
-    reason = f"{type(error).__name__}: {shown(str(error), 500)}"
+    reason = f"{type(error).__name__}: {shown(str(error), 500)}".removesuffix(": ")
     if isinstance(error, SystemExit):
         return f"it ends Python at import ({reason}): its author must guard the script by `if __name__ == '__main__':`"
     return reason

@@ -17,7 +17,9 @@ def augment(config: Config) -> None:
     from ssl_pipeline.data.sources import open_source
     from ssl_pipeline.products import atomic_folder, write_json, write_product
     from ssl_pipeline.progress import say
+    from stages.check import check
 
+    check(config)
     section, reports = config.augment, REPORTS / "augment"
     canvas = Canvas(section.canvas, section.resize, section.background, section.min_side, section.max_megapixels)
     shares = Shares(section.seed, section.val_fraction, section.test_fraction, section.max_reject_fraction)

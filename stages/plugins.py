@@ -52,10 +52,8 @@ def _list() -> None:
             kind = getattr(field.annotation, "__name__", None) or str(field.annotation)
             kind = str(field.annotation).replace("typing.", "") if kind == "Literal" else kind
             click.echo(f"{'':13}   {name}: {kind}, {default}")
-    for failure in registry.failures:
-        click.echo(f"failed to load: {failure}", err=True)
-    for remark in registry.remarks:
-        click.echo(f"note: {remark}", err=True)
+    for line in [f"failed to load: {failure}" for failure in registry.failures] + registry.remarks:
+        click.echo(line, err=True)
 
 
 if __name__ == "__main__":

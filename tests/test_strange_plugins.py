@@ -29,7 +29,7 @@ HOOK = "from ssl_pipeline import hookimpl\n@hookimpl\ndef register_losses(regist
     [
         ("raise SystemExit('usage: me')", "it ends Python at import (SystemExit: usage: me): its author must guard"),
         ("import sys; sys.exit(0)", "it ends Python at import (SystemExit: 0)"),
-        ("raise KeyboardInterrupt", "KeyboardInterrupt: "),
+        ("raise KeyboardInterrupt", "astray: KeyboardInterrupt"),
         ("class Odd(BaseException): pass\nraise Odd('x' * 10**6)", "Odd: xxx"),
         ("raise RuntimeError('\\x1b[31mred')", "RuntimeError: \\x1b[31mred"),
         ("", "TypeError: it registers nothing: mark its hooks with @ssl_pipeline.hookimpl"),
@@ -51,6 +51,7 @@ def test_a_plugin_that_misbehaves_is_named_and_takes_nobody_down(site: Path, cod
     assert len(failure) < 800
     assert failure.isprintable()
     assert registry.find("loss", "mine")
+    assert registry.remarks == []
     assert "fine" not in registry.names("loss")  # all of a plugin counts, or nothing
     with pytest.raises(ConfigError, match="plugin 'astray' of astray"):
         registry.find("loss", "wanted")

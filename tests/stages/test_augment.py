@@ -24,10 +24,11 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Re
     """A folder with params.yaml; calling it runs the stage with changes to its section."""
     monkeypatch.chdir(tmp_path)
     params = yaml.safe_load(PARAMS.read_text(encoding="utf-8"))
-    params["augment"]["views"] = {"plain": params["augment"]["views"]["plain"]}  # one graph to export, not two
+    params["augment"]["views"] = {"global": params["augment"]["views"]["plain"]}  # one graph to export, not two
 
-    def run(**changes: Any) -> Result:
-        Path("params.yaml").write_text(yaml.safe_dump(params | {"augment": params["augment"] | changes}))
+    def run(pretrain: dict[str, Any] | None = None, **changes: Any) -> Result:
+        changed = {"augment": params["augment"] | changes, "pretrain": params["pretrain"] | (pretrain or {})}
+        Path("params.yaml").write_text(yaml.safe_dump(params | changed))
         return CliRunner().invoke(augment, [])
 
     return run
@@ -54,7 +55,7 @@ def test_products_are_whole_and_the_same_each_time(project: Callable[..., Result
     assert result.exit_code == 0, result.output
     first = contents(Path("data"))
     assert {name.removeprefix("augmented/") for name in first} == {
-        "augment_plain.onnx",
+        "augment_global.onnx",
         "digests.json",
         "duplicates.csv",
         "near_copies.csv",
@@ -78,7 +79,7 @@ def test_products_are_whole_and_the_same_each_time(project: Callable[..., Result
     assert counts["labelled"] == 90
     assert counts["train"] + counts["val"] + counts["test"] == 120
     assert len(open_split(Path("data/augmented/store"), "train")) == counts["train"]
-    onnx.checker.check_model(onnx.load("data/augmented/augment_plain.onnx"))
+    onnx.checker.check_model(onnx.load("data/augmented/augment_global.onnx"))
     assert "rejected 1" in result.stderr
     assert "1 files are rejected (1 not an image): see rejects.csv." in result.stderr
     assert sorted(path.name for path in Path("data").iterdir()) == ["augmented"]  # nothing temporary stays
@@ -122,4 +123,34 @@ def test_mistakes_in_the_parameters(project: Callable[..., Result], changes: dic
     result = project(**changes)
     assert result.exit_code == 2
     assert result.stderr.startswith(message)
+    assert not Path("data").exists()
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"recipe": "simclar"}, "pretrain.recipe: unknown name 'simclar'. Did you mean 'simclr'?"),
+        ({"backbone": "resnet18"}, "unknown name 'resnet18'. Did you mean 'timm/resnet18' or 'torchvision/resnet18'?"),
+        ({"backbone": {"name": "torchvision/resnet81"}}, "torchvision has no model 'resnet81'; the nearest: resnet18"),
+        (
+            {"backbone": {"name": "resnet_cifar", "dept": 8}},
+            "pretrain.backbone.dept: unknown key. Did you mean 'depth'",
+        ),
+        ({"loss": {"temprature": 1}}, "pretrain.loss.temprature: unknown key. Did you mean 'temperature'?"),
+        ({"loss": {"temperature": -1}}, "pretrain.loss info_nce: temperature must be"),
+        ({"loss": {"name": "info_ncee"}}, "pretrain.loss: unknown name 'info_ncee'. Did you mean 'info_nce'?"),
+        ({"negatives": {"name": "queue", "size": 4}}, "pretrain.negatives.size: unknown key."),
+        (
+            {"recipe": "flip", "pretext_task": {"view": "plan"}},
+            "augment.views.plan: missing, but pretext task 'flip' le",
+        ),
+        ({"init": "nowhere.safetensors"}, "pretrain.init: 'nowhere.safetensors' does not exist."),
+    ],
+)
+def test_what_pretrain_would_refuse_is_told_before_images_are_decoded(
+    project: Callable[..., Result], changes: dict[str, Any], message: str
+) -> None:
+    result = project(pretrain=changes)
+    assert result.exit_code == 2
+    assert message in result.stderr
     assert not Path("data").exists()
