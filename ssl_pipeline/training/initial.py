@@ -4,10 +4,11 @@ from pathlib import Path
 
 import safetensors
 import safetensors.torch
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from ssl_pipeline import progress
-from ssl_pipeline.errors import ConfigError
+from ssl_pipeline.errors import ConfigError, shown
 
 __all__ = ["load_weights"]
 
@@ -20,16 +21,10 @@ def load_weights(backbone: nn.Module, path: Path) -> None:
     learned from now. What else the file holds (a classifier's head, say) is named and left out.
 
     Raises:
-        ConfigError: No such file, not safetensors, or tensors that are missing or of another shape, by name.
+        ConfigError: No such file, not safetensors, or tensors that are missing, of another shape, no floating-point
+            numbers of 16 to 64 bits where such are wanted, or not finite: each by name.
     """
-    try:
-        state = safetensors.torch.load_file(path)
-    except FileNotFoundError as error:
-        raise ConfigError(
-            f"pretrain.init: '{path}' does not exist. Use random, pretrained, or the path of a .safetensors file."
-        ) from error
-    except (safetensors.SafetensorError, OSError) as error:
-        raise ConfigError(f"pretrain.init: {path} cannot be read as safetensors ({error}).") from error
+    state = _read(path)
     prefix = "backbone."
     if any(name.startswith(prefix) for name in state):
         state = {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
@@ -37,12 +32,8 @@ def load_weights(backbone: nn.Module, path: Path) -> None:
     outer = {name.partition(".")[0] for name in own}
     if len(outer) == 1 and not own.keys() & state.keys():  # a network that is wrapped here, and was not there
         state = {f"{next(iter(outer))}.{name}": value for name, value in state.items()}
-    wrong = [f"{name} is missing" for name in own if name not in state]
-    wrong += [
-        f"{name} is {tuple(state[name].shape)} there and {tuple(value.shape)} here"
-        for name, value in own.items()
-        if name in state and state[name].shape != value.shape
-    ]
+    faults = ((name, _fault(state.get(name), value)) for name, value in own.items())
+    wrong = [f"{name} {fault}" for name, fault in faults if fault]
     if wrong:
         more = f", and {len(wrong) - 5} more" if len(wrong) > 5 else ""
         raise ConfigError(
@@ -51,5 +42,35 @@ def load_weights(backbone: nn.Module, path: Path) -> None:
         )
     surplus = sorted(state.keys() - own.keys())
     if surplus:
-        progress.say(f"{path}: left out, as the backbone has no such tensors: {', '.join(surplus)}")
+        names = shown(", ".join(surplus), 500)
+        progress.say(f"{path}: left out, as the backbone has no such tensors ({len(surplus)}): {names}")
     backbone.load_state_dict({name: state[name] for name in own})
+
+
+def _read(path: Path) -> dict[str, Tensor]:
+    """Name -> tensor of a safetensors file."""
+    try:
+        if path.exists() and not path.is_file():
+            raise ConfigError(f"pretrain.init: {path} is not a file: name a .safetensors file.")
+        return dict(safetensors.torch.load_file(path))
+    except FileNotFoundError as error:
+        raise ConfigError(
+            f"pretrain.init: '{path}' does not exist. Use random, pretrained, or the path of a .safetensors file."
+        ) from error
+    except (safetensors.SafetensorError, OSError, KeyError, ValueError) as error:  # KeyError: of an unknown dtype
+        reason = shown(f"{type(error).__name__}: {error}", 200)
+        raise ConfigError(f"pretrain.init: {path} cannot be read as safetensors ({reason}).") from error
+
+
+def _fault(given: Tensor | None, own: Tensor) -> str:
+    """Why a tensor of a file cannot take the place of the backbone's own; empty if it can."""
+    if given is None:
+        return "is missing"
+    if given.shape != own.shape:
+        return f"is {tuple(given.shape)} there and {tuple(own.shape)} here"
+    numbers = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+    if given.dtype != own.dtype and not (given.dtype in numbers and own.dtype in numbers):
+        return f"is of {given.dtype} there and of {own.dtype} here"
+    if given.dtype in numbers and not given.isfinite().all():
+        return "holds NaN or infinity"
+    return ""

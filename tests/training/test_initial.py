@@ -1,5 +1,7 @@
 """Weights from a file: all of them, by name, or a message that names what does not fit."""
 
+from pathlib import Path
+
 import pytest
 import safetensors.torch
 import timm
@@ -77,7 +79,78 @@ def test_a_classifier_in_the_file_is_left_out_and_said(encoder, tmp_path, capsys
     assert "fc.weight" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize(("content", "words"), [(None, "does not exist"), (b"not safetensors", "cannot be read")])
+def first_floats(state):
+    return next(name for name, value in state.items() if value.ndim == 4)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda value: value.to(torch.int64), "is of torch.int64 there and of torch.float32 here"),
+        (lambda value: value.to(torch.float8_e4m3fn), "is of torch.float8_e4m3fn there and of torch.float32 here"),
+        (lambda value: value.to(torch.complex64), "is of torch.complex64 there"),
+        (lambda value: value * float("nan"), "holds NaN or infinity"),
+        (lambda value: value * float("inf"), "holds NaN or infinity"),
+    ],
+)
+def test_weights_that_are_no_weights_are_refused(encoder, tmp_path, change, words):
+    state = encoder.backbone.state_dict()
+    name = first_floats(state)
+    state[name] = change(state[name])
+    safetensors.torch.save_file(state, tmp_path / "weights.safetensors")
+    with pytest.raises(ConfigError, match=f"{name} {words}"):
+        load_weights(encoder.backbone, tmp_path / "weights.safetensors")
+
+
+def test_weights_of_half_precision_load(encoder, tmp_path):
+    state = {name: value.half() if value.is_floating_point() else value for name, value in encoder.state_dict().items()}
+    safetensors.torch.save_file(state, tmp_path / "weights.safetensors")
+    load_weights(encoder.backbone, tmp_path / "weights.safetensors")
+    name = first_floats(encoder.backbone.state_dict())
+    assert torch.equal(encoder.backbone.state_dict()[name], state[f"backbone.{name}"].float())
+
+
+def test_names_that_are_left_out_are_told_in_a_bounded_line(encoder, tmp_path, capsys):
+    others = {f"odd\x1b[31m\n{number}": torch.zeros(1) for number in range(2000)}
+    safetensors.torch.save_file({**encoder.backbone.state_dict(), **others}, tmp_path / "weights.safetensors")
+    load_weights(encoder.backbone, tmp_path / "weights.safetensors")
+    (said,) = capsys.readouterr().err.splitlines()
+    assert "(2000): odd\\x1b[31m\\n0" in said
+    assert len(said) < 1200
+    assert said.isprintable()
+
+
+def header(text):
+    return len(text).to_bytes(8, "little") + text.encode()
+
+
+def test_a_folder_a_device_and_a_pickle_are_refused(encoder, tmp_path):
+    torch.save(encoder.backbone.state_dict(), tmp_path / "pickle.safetensors")
+    for path, words in [
+        (tmp_path, "is not a file"),
+        (Path("/dev/zero"), "is not a file"),
+        (tmp_path / "pickle.safetensors", "cannot be read as safetensors"),
+        (tmp_path / ("x" * 300), "cannot be read|does not exist"),
+    ]:
+        with pytest.raises(ConfigError, match=rf"pretrain\.init: .*{words}") as caught:
+            load_weights(encoder.backbone, path)
+        assert len(str(caught.value)) < len(str(path)) + 400
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (None, "does not exist"),
+        (b"", "cannot be read"),
+        (b"not safetensors", "cannot be read"),
+        (b"\xff" * 8 + b"{}", "cannot be read"),
+        ((2**62).to_bytes(8, "little") + b"{}", "cannot be read"),
+        (header('{"w": {"dtype": "F32", "shape": [9], "data_offsets": [0, 36]}}'), "cannot be read"),
+        (header('{"w": {"dtype": "ODD", "shape": [1], "data_offsets": [0, 4]}}') + b"1234", "cannot be read"),
+        (header('{"w": {"dtype": "F8_E8M0", "shape": [4], "data_offsets": [0, 4]}}') + b"1234", "does not fit|cannot"),
+        (header('{"w": {"dtype": "F4", "shape": [8], "data_offsets": [0, 4]}}') + b"1234", "does not fit|cannot"),
+    ],
+)
 def test_an_unreadable_file_is_a_message(encoder, tmp_path, content, words):
     path = tmp_path / "weights.safetensors"
     if content is not None:
