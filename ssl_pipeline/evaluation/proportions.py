@@ -36,7 +36,7 @@ def wilson(share: float, images: float) -> tuple[float, float]:
     z = float(norm.isf((1 - LEVEL) / 2))
     centre = (share + z**2 / (2 * images)) / (1 + z**2 / images)
     half = z / (1 + z**2 / images) * np.sqrt(share * (1 - share) / images + (z / (2 * images)) ** 2)
-    return max(0.0, centre - half), min(1.0, centre + half)
+    return max(0.0, float(centre - half)), min(1.0, float(centre + half))
 
 
 def effective_images(values: Float64, strata: Labels, groups: Labels) -> float:

@@ -1,14 +1,16 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from sklearn.datasets import load_digits
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
-from ssl_pipeline.config import Knn
+from ssl_pipeline.config import Clusters, Knn, LinearEvalConfig
 from ssl_pipeline.data.store import open_split
 from ssl_pipeline.data.writer import write_split
 from ssl_pipeline.evaluation.baselines import raw_pixels
-from ssl_pipeline.evaluation.contest import BACKBONE, KNN, predict, settle
+from ssl_pipeline.evaluation.contest import BACKBONE, KNN, figures, predict, settle
 from ssl_pipeline.training.finetuning import Labelled
 
 X, Y = load_digits(return_X_y=True)
@@ -61,3 +63,21 @@ def test_predictions_of_all_contestants_and_of_neighbours(data):
     right = {name: (labels == Y[PARTS["test"]]).mean() for name, labels in predictions.items()}
     assert right.keys() == {BACKBONE, KNN, "grey"}
     assert min(right[BACKBONE], right[KNN]) > 0.85 > 0.35 > right["grey"]
+
+
+def test_figures_of_images_in_groups_are_less_certain(data):
+    knn, clusters = Knn(k=5, temperature=0.1), Clusters(images=100, runs=2, view="plain")
+    settings = LinearEvalConfig(seed=0, strengths=[0.1], knn=knn, bootstrap=100, clusters=clusters)
+    settled = settle({BACKBONE: [raw_pixels], "grey": [mean_grey]}, data["train"], data["val"], [0.1], 10)
+    test = data["test"]
+    predictions = predict(settled, test, knn)
+    predictions[BACKBONE] = np.where(test.rows < 140, test.labels, (test.labels + 1) % 10)  # wrong in one group alone
+    alone, grouped = (
+        figures(settled, predictions, replace(test, groups=groups), settings) for groups in (test.rows, test.rows // 10)
+    )
+    for measure in ("accuracy", "balanced_accuracy"):
+        for name in (None, "gain_over_grey"):
+            one, other = (found[name] if name else found for found in (alone, grouped))
+            assert one[measure] == other[measure]
+            width, wider = (part[f"{measure}_high"] - part[f"{measure}_low"] for part in (one, other))
+            assert wider > 1.3 * width
