@@ -1,0 +1,52 @@
+"""The paper size of each recipe against a table of the papers' numbers, which names what differs, and why."""
+
+import inspect
+from typing import Any
+
+import pytest
+
+from plugins import load_registry
+from plugins.pretext.tiles import Tiling
+from ssl_pipeline.config import Choice
+from tests.plugins.papers import PAPERS, Ours
+
+REGISTRY = load_registry()
+PARTS = {"task": "pretext_task", "loss": "loss", "negatives": "negatives"}
+
+
+def options(recipe: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What a recipe sets in the size `paper`, and what holds then: with defaults; `part.option` -> value."""
+    given, holds = {}, {}
+    parts = REGISTRY.build("recipe", Choice(name=recipe))
+    for short, kind in PARTS.items():
+        if kind not in parts:
+            continue
+        own = {name: value for name, value in parts[kind].items() if name != "name"}
+        signature = inspect.signature(REGISTRY.find(kind, parts[kind]["name"]).factory).parameters
+        defaults = {name: one.default for name, one in signature.items() if one.default is not one.empty}
+        given |= {f"{short}.{name}": value for name, value in own.items()}
+        holds |= {f"{short}.{name}": value for name, value in (defaults | own).items()}
+    return given, holds
+
+
+def test_every_recipe_is_in_the_table():
+    assert set(PAPERS) == set(REGISTRY.names("recipe"))
+
+
+@pytest.mark.parametrize("recipe", REGISTRY.names("recipe"))
+def test_a_recipe_in_the_size_paper_has_the_paper_s_numbers(recipe: str):
+    given, holds = options(recipe)
+    assert set(given) <= set(PAPERS[recipe])
+    assert {name: holds[name] for name in PAPERS[recipe]} == {name: one.value for name, one in PAPERS[recipe].items()}
+
+
+@pytest.mark.parametrize("recipe", REGISTRY.names("recipe"))
+def test_a_value_has_a_place_in_its_source_or_a_reason(recipe: str):
+    for one in PAPERS[recipe].values():
+        assert all((one.source, one.why)) if isinstance(one, Ours) else one.where
+
+
+@pytest.mark.parametrize(("recipe", "view", "tile"), [("jigsaw", 225, 64), ("relative_patch", 400, 96)])
+def test_tiles_have_the_paper_s_side(recipe: str, view: int, tile: int):
+    _, holds = options(recipe)
+    assert Tiling(view, 3, holds["task.gap"], holds["task.jitter"], "one").side == tile
