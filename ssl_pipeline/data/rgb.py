@@ -1,5 +1,7 @@
 """From any mode of Pillow to upright RGB of 8 bits."""
 
+import re
+
 import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageCms
@@ -20,6 +22,7 @@ _UPRIGHT = {
 }
 """EXIF orientation -> what makes it upright (EXIF 2.32, tag 274)."""
 
+_DEEP = re.compile("(?<!BGR);16")  # Pillow's raw modes RGB;16L and so on, but not BGR;16, which is 16 bits a pixel
 MOST_BITS = 12
 """Of 16: where a file uses no more, at most 17 of 256 grey levels are left."""
 
@@ -36,7 +39,7 @@ def upright(image: Image.Image) -> Image.Image:
 
 def is_deep(image: Image.Image) -> bool:
     """Whether an opened file, not loaded yet, has bands of 16 bits."""
-    return any(";16" in str(tile.args) for tile in getattr(image, "tile", ()))
+    return any(_DEEP.search(str(tile.args)) for tile in getattr(image, "tile", ()))
 
 
 def to_rgb(image: Image.Image, background: tuple[int, int, int], deep: bool) -> tuple[Image.Image, list[Note]]:

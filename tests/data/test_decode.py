@@ -295,6 +295,16 @@ def test_12_bits_of_colours_are_noted_too() -> None:
     assert decode(encoded(PHOTO // 20, "PNG"), CANVAS).notes == ()  # as dark, in 8 bits
 
 
+def test_16_bits_a_pixel_are_not_16_bits_a_band() -> None:
+    width, height, dark = 8, 8, 0b00001_000001_00001  # 5, 6 and 5 bits
+    sizes = struct.pack("<IiiHHIIiiII", 40, width, height, 1, 16, 3, 2 * width * height, 0, 0, 0, 0)
+    head = struct.pack("<2sIII", b"BM", 66 + 2 * width * height, 0, 66)
+    masks = struct.pack("<III", 0xF800, 0x07E0, 0x001F)
+    content = head + sizes + masks + struct.pack("<H", dark) * (width * height)
+    assert 0 < pixels_of(content).max() < 16
+    assert decode(content, CANVAS).notes == ()
+
+
 def test_values_without_a_scale_of_their_own_are_noted() -> None:
     for kind, words in (("float TIFF of any range", "float values from -20000 to 45535"), ("32-bit TIFF", "32-bit")):
         (note,) = decode(DEEP[kind](), CANVAS).notes
