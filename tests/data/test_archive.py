@@ -1,13 +1,16 @@
 """Archives: what is damaged, hostile or oddly named in a .zip is a reject or a sentence, and spoils nothing else."""
 
+import random
 import struct
 import zipfile
 import zlib
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 
+from benchmarks.mutations import damage
 from ssl_pipeline.data.decode import RejectedError
 from ssl_pipeline.data.sources import Source, open_source
 from ssl_pipeline.errors import ConfigError, PipelineError
@@ -157,3 +160,33 @@ def test_a_damaged_or_encrypted_table_in_an_archive_is_said(tmp_path: Path) -> N
         other.write_bytes(changed)
         with pytest.raises(PipelineError, match=rf"labels.csv cannot be read \(in the archive: .*{reason}"):
             opened(other)
+
+
+def test_damaged_archives_are_told_or_read(tmp_path: Path) -> None:
+    """All files of a mutated archive are accounted for, or the archive is refused in a sentence."""
+    chance = random.Random(0)
+    outcomes: Counter[str] = Counter()
+    for number in range(150):
+        path = tmp_path / f"{number}.zip"
+        with zipfile.ZipFile(path, "w", chance.choice((zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED))) as archive:
+            for name in ("a/1.png", "né/2.png", "日本/3.png", "labels.csv"):
+                archive.writestr(name, b"path,group\n" * (name == "labels.csv") or name.encode() * 9)
+        whole = path.read_bytes()
+        start = chance.choice((0, whole.find(b"PK\x01\x02")))
+        path.write_bytes(whole[:start] + damage(whole[start:], chance))
+        try:
+            source = opened(path)
+        except PipelineError as error:
+            outcomes["told" if len(str(error)) < 1000 else "long"] += 1
+            continue
+        with zipfile.ZipFile(path) as archive:
+            files = [info for info in archive.infolist() if not info.orig_filename.endswith("/")]
+        assert len(source.records) + len(source.rejects) + len(source.ignored) == len(files)
+        for record in source.records:
+            try:
+                source.read(record.path, LIMIT)
+                outcomes["read"] += 1
+            except RejectedError:
+                outcomes["rejected"] += 1
+    assert min(outcomes[word] for word in ("told", "read", "rejected")) > 20
+    assert not outcomes["long"]

@@ -1,0 +1,229 @@
+"""Damaged images, archives, parameters and products: each is used whole, listed, or told in a sentence.
+
+    python -m benchmarks.hostile images|archives|params|products [--number N] [--seed N]
+
+Everything is tried in a process of its own, which may take some seconds for each file; so a hang and a death are seen,
+and named by the file. What may come of a file:
+
+    whole     it could be read (an image: stored, a copy, or rejected with a reason), or it changed nothing that is read
+    told      one sentence of bounded length, and an exit status
+    lost      not all files are accounted for
+    used      a stage went on with a damaged product, and made something else of it
+    long      a message without bounds
+    traceback, died, hang
+"""
+
+import contextlib
+import csv
+import io
+import json
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import traceback
+import zipfile
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import click
+import numpy as np
+from PIL import Image
+from sklearn.datasets import load_digits, load_sample_images
+
+from benchmarks.hostile_products import make_products, try_product
+from benchmarks.mutations import damage, garble
+from benchmarks.project import ROOT
+from ssl_pipeline.config import load
+from ssl_pipeline.data.decode import Canvas
+from ssl_pipeline.data.ingest import Shares, ingest
+from ssl_pipeline.data.sources import open_source
+from ssl_pipeline.errors import PipelineError
+
+NUMBERS = {"images": 10_000, "archives": 2000, "params": 700, "products": 400}
+PILE = 50  # images that are tried together
+SECONDS = {"images": 60.0, "archives": 60.0, "params": 60.0, "products": 600.0}
+LONG = 5000  # characters
+CANVAS = Canvas(size=16, resize="squash", background=(255, 255, 255), min_side=6, max_megapixels=1.0)
+SHARES = Shares(seed=0, val_fraction=0.15, test_fraction=0.25, max_reject_fraction=1.0)
+FORMATS: dict[str, list[dict[str, object]]] = {
+    "jpg": [{"quality": 90}, {"progressive": True}, {"exif": b"Exif\0\0II*\0\x08\0\0\0\0\0"}],
+    "png": [{}, {"optimize": True}],
+    "gif": [{}],
+    "bmp": [{}],
+    "webp": [{}, {"lossless": True}],
+    "tif": [{}, {"compression": "tiff_lzw"}, {"compression": "tiff_adobe_deflate"}, {"compression": "jpeg"}],
+    "ppm": [{}],
+    "tga": [{}, {"compression": "tga_rle"}],
+    "ico": [{}],
+    "jp2": [{}],
+    "pcx": [{}],
+    "sgi": [{}],
+    "dds": [{}],
+}
+MODES = ("RGB", "L", "P", "1", "RGBA", "CMYK", "I;16")
+
+
+def digits(number: int) -> dict[str, bytes]:
+    images = (load_digits().images * 15).astype(np.uint8)
+    return {f"{place}.png": encoded(Image.fromarray(images[place]), "png") for place in range(number)}
+
+
+def encoded(image: Image.Image, suffix: str, **options: object) -> bytes:
+    content = io.BytesIO()
+    image.save(content, Image.registered_extensions()[f".{suffix}"], **options)
+    return content.getvalue()
+
+
+def samples() -> list[tuple[str, bytes]]:
+    """A picture in every format and mode that can be written."""
+    photo = Image.fromarray(load_sample_images().images[0]).resize((96, 64))
+    found = []
+    for suffix, choices in FORMATS.items():
+        for mode in MODES:
+            for options in choices:
+                with contextlib.suppress(OSError, ValueError, KeyError):  # this format has no such mode
+                    found.append((suffix, encoded(photo.convert(mode), suffix, **options)))
+    return found
+
+
+def make_images(folder: Path, number: int, chance: random.Random) -> None:
+    known = samples()
+    for start in range(0, number, PILE):
+        pile = folder / f"{start:06}"
+        pile.mkdir()
+        for name, content in digits(8).items():
+            (pile / name).write_bytes(content)
+        for place in range(start, min(start + PILE, number)):
+            suffix, content = chance.choice(known)
+            (pile / f"x{place:06}.{suffix}").write_bytes(damage(content, chance))
+
+
+def make_archives(folder: Path, number: int, chance: random.Random) -> None:
+    for place in range(number):
+        content = io.BytesIO()
+        with zipfile.ZipFile(content, "w", chance.choice((0, 8, 12, 14))) as archive:
+            for name, image in digits(12).items():
+                archive.writestr(f"{chance.choice(('a', 'b', 'né', '日本'))}/{name}", image)
+            archive.writestr("labels.csv", "path,group\n")
+        whole = content.getvalue()
+        half = whole.find(b"PK\x01\x02") if chance.random() < 0.6 else 0  # most of the time, the directory
+        (folder / f"{place:06}.zip").write_bytes(whole[:half] + damage(whole[half:], chance))
+
+
+def make_params(folder: Path, number: int, chance: random.Random) -> None:
+    text = (ROOT / "params.yaml").read_text(encoding="utf-8")
+    for place in range(number):
+        content = garble(text, chance).encode("utf-8", "surrogatepass")
+        (folder / f"{place:06}.yaml").write_bytes(damage(content, chance) if chance.random() < 0.1 else content)
+
+
+def try_pile(pile: Path) -> str:
+    """Ingest a pile, and count what becomes of its files."""
+    with tempfile.TemporaryDirectory() as scratch:
+        out = Path(scratch)
+        source = open_source("folder", {"path": str(pile)})
+        ingest(source, out, CANVAS, SHARES, out / "reports", workers=1)
+        left_out = [line for line in read(out / "near_copies.csv") if line["left_out"]]
+        tables = ("store/index.csv", "rejects.csv", "duplicates.csv", "ignored.csv")
+        names = [line["path"] for table in tables for line in read(out / table)]
+        names += [line["path"] for line in left_out]
+    expected = len(source.records) + len(source.rejects) + len(source.ignored)
+    if pile.is_dir() and expected != sum(path.is_file() for path in pile.rglob("*")):
+        return "lost: files are not listed"
+    return "whole" if len(names) == len(set(names)) == expected else f"lost: {len(set(names))} of {expected}"
+
+
+def read(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file, strict=True))
+
+
+def try_params(path: Path) -> str:
+    load(path)
+    return "whole"
+
+
+MAKE: dict[str, Callable[[Path, int, random.Random], None]] = {
+    "images": make_images,
+    "archives": make_archives,
+    "params": make_params,
+    "products": make_products,
+}
+TRY: dict[str, Callable[[Path], str]] = {
+    "images": try_pile,
+    "archives": try_pile,
+    "params": try_params,
+    "products": try_product,
+}
+
+
+def attempt(kind: str, path: Path) -> str:
+    try:
+        return TRY[kind](path)
+    except PipelineError as error:
+        return "told" if len(str(error)) <= LONG else f"long: {len(str(error))} characters"
+    except Exception:  # that there is none is what this script is for
+        return f"traceback: {traceback.format_exc(limit=-4)}"
+
+
+@click.command(help=__doc__)
+@click.argument("kind", type=click.Choice(list(MAKE)))
+@click.option("--number", type=int, help="How many; by default as many as the project is held to.")
+@click.option("--seed", default=0, show_default=True)
+@click.option("--folder", type=click.Path(path_type=Path, file_okay=False), help="Keep the files there.")
+@click.option("--attempt", "skip", type=int, help="Try what lies in the folder, after so many (used by the script).")
+def main(kind: str, number: int | None, seed: int, folder: Path | None, skip: int | None) -> None:
+    if skip is not None:
+        assert folder is not None
+        for path in sorted(folder.iterdir())[skip:]:
+            click.echo(json.dumps(attempt(kind, path)))
+        return
+    with contextlib.nullcontext(folder) if folder else tempfile.TemporaryDirectory() as place:
+        shutil.rmtree(place, ignore_errors=True)
+        files = Path(place) / kind
+        files.mkdir(parents=True)
+        MAKE[kind](files, number or NUMBERS[kind], random.Random(seed))
+        paths = sorted(files.iterdir())
+        found: Counter[str] = Counter()
+        for path, outcome in zip(paths, outcomes(kind, files, len(paths)), strict=True):
+            word = outcome.partition(":")[0]
+            found[word] += PILE if kind == "images" else 1
+            if word not in ("whole", "told"):
+                click.echo(f"{path}: {outcome}")
+    click.echo(f"{kind}, seed {seed}: " + ", ".join(f"{number:,} {word}" for word, number in found.most_common()))
+    sys.exit(bool(found.keys() - {"whole", "told"}))
+
+
+def outcomes(kind: str, folder: Path, total: int) -> Iterator[str]:
+    """What comes of each file; a process that hangs or dies is named, and another goes on after it."""
+    done = 0
+    while done < total:
+        words = (sys.executable, "-m", "benchmarks.hostile", kind, "--folder", folder, "--attempt", str(done))
+        with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, cwd=ROOT) as child:
+            while line := read_line(child, SECONDS[kind]):
+                yield json.loads(line)
+                done += 1
+            status = child.wait()
+        if done < total:
+            yield "hang" if status == -signal.SIGKILL else f"died: exit status {status}"
+            done += 1
+
+
+def read_line(child: "subprocess.Popen[str]", seconds: float) -> str:
+    """A line, or "" at the end; a process that says nothing for so long is killed."""
+    assert child.stdout is not None
+    watch = threading.Timer(seconds, child.kill)
+    watch.start()
+    try:
+        return child.stdout.readline()
+    finally:
+        watch.cancel()
+
+
+if __name__ == "__main__":
+    main()
