@@ -86,10 +86,9 @@ class _Graph:
     def _run(self, images: Pixels) -> Features:
         given: npt.NDArray[np.uint8] | Features = images
         if self.expected is not None:
-            size, mean, std = self.expected
-            fitted = fit(torch.from_numpy(images), size, "squash", (0, 0, 0)).permute(0, 2, 3, 1).numpy()
-            normalised = (fitted - np.array(mean, np.float32)) / np.array(std, np.float32)
-            given = np.ascontiguousarray(normalised.transpose(0, 3, 1, 2))
+            size, *statistics = self.expected
+            mean, std = (torch.tensor(value).reshape(3, 1, 1) for value in statistics)
+            given = ((fit(torch.from_numpy(images), size, "squash", (0, 0, 0)) - mean) / std).numpy()
         features: Features = self.session.run([self.rows], {self.name: given})[0]
         return features.astype(np.float32, copy=False)
 

@@ -87,6 +87,8 @@ def linear_evaluation(
     if settings.rivals and learnable:  # opened before anything takes long: a misspelt name is told at once
         some = train.images(sample(train, _TIMED))
         rivals, own = open_rivals(settings.rivals, registry, card, some), cost(backbone, some)
+    elif settings.rivals:
+        say("linear_eval: rivals are not judged, because there are no labels to judge by")
     pool = choose(store, settings.clusters.images)
     clusters = study_clusters(settings.clusters, embed, pool, classes, policies, settings.seed)
     facts["clusters"] = clusters.figures

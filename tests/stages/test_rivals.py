@@ -3,6 +3,7 @@
 import shutil
 from pathlib import Path
 
+import numpy as np
 import onnx
 import pytest
 import timm
@@ -11,7 +12,10 @@ import yaml
 from onnx import TensorProto, helper
 
 from plugins import load_registry
+from ssl_pipeline.augment.geometry import fit
+from ssl_pipeline.config import Rival
 from ssl_pipeline.deployment.export import export_backbone
+from ssl_pipeline.evaluation.rivals import open_rivals
 from ssl_pipeline.models.rebuild import build_encoder, load_encoder, read_card, save_model, save_weights
 from ssl_pipeline.models.start import save_start
 from tests.stages.small_project import BACKBONE, MEAN, STD
@@ -111,6 +115,29 @@ def test_a_graph_of_normalised_images_is_given_imagenet_s(batch: object):
     assert theirs["megabytes"] == sum(file.stat().st_size for file in Path().glob("theirs.onnx*")) / 1e6
     assert theirs["accuracy"] == pytest.approx(ours["accuracy"], abs=1 / 120)
     assert theirs["knn"]["accuracy"] == pytest.approx(ours["knn"]["accuracy"], abs=1 / 120)
+
+
+@pytest.mark.usefixtures("project")
+def test_published_weights_are_given_images_as_they_were_trained_on(monkeypatch: pytest.MonkeyPatch):
+    """A download that brings what the seed gives: the size and the normalisation are those that timm names."""
+    create, built = timm.create_model, []
+
+    def download(model: str, pretrained: bool = False, **options: object) -> torch.nn.Module:
+        built.append(create(model, **options))
+        return built[-1]
+
+    monkeypatch.setattr(timm, "create_model", download)
+    canvases = np.random.default_rng(0).integers(0, 256, (3, 8, 8, 3), dtype=np.uint8)
+    rivals = [Rival(weights="timm/test_resnet")]
+    opened = open_rivals(rivals, load_registry(), read_card(PRETRAIN), canvases)["timm/test_resnet"]
+    expected = built[-1].pretrained_cfg
+    assert (expected["input_size"], expected["mean"]) == ((3, 160, 160), (0.5, 0.5, 0.5))
+    images = fit(torch.from_numpy(canvases), 160, "squash", (0, 0, 0))
+    mean, std = (torch.tensor(expected[name]).reshape(3, 1, 1) for name in ("mean", "std"))
+    with torch.no_grad():
+        wanted = built[-1].eval()((images - mean) / std)
+    np.testing.assert_allclose(opened.embed(canvases), wanted, rtol=1e-3, atol=1e-4)
+    assert opened.embed(canvases[:0]).shape == (0, wanted.shape[1])
 
 
 def write_graph(path: str, kind: int, shape: list[object], rank: int = 2) -> None:
