@@ -200,6 +200,7 @@ class FinetuneConfig(Checked):
     batch_size: Annotated[int, Field(ge=2)]
     steps: Annotated[int, Field(ge=1)]
     epochs: Annotated[int, Field(ge=1)]
+    encoders: list[Annotated[str, Field(min_length=1)]]
 
 
 class Config(Checked):

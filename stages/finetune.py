@@ -14,8 +14,10 @@ def finetune(config: Config) -> None:
     from ssl_pipeline.deployment.runtime import layer_of, open_session, read_metadata
     from ssl_pipeline.evaluation.budget_report import report, report_obstacle, write_product
     from ssl_pipeline.evaluation.draws import obstacle, read_data
+    from ssl_pipeline.evaluation.further import read_encoders
     from ssl_pipeline.evaluation.label_budgets import Study, view_policy
     from ssl_pipeline.models.rebuild import cut, load_encoder
+    from ssl_pipeline.models.start import started
     from ssl_pipeline.products import atomic_folder, verified
     from ssl_pipeline.progress import say
     from ssl_pipeline.training.precision import best_device, resolve
@@ -23,7 +25,11 @@ def finetune(config: Config) -> None:
 
     section, registry, data = config.finetune, load_registry(), read_data(STORE)
     whole, backbone = load_encoder(registry, PRETRAIN), verified(EXPORT / "backbone.onnx", "export")
-    encoder, card = cut(*whole, layer_of(read_metadata(open_session(backbone))["layer"]))
+    layer = layer_of(read_metadata(open_session(backbone))["layer"])
+    encoder, card = cut(*whole, layer)
+    further = read_encoders(registry, section.encoders, whole[1], layer)
+    origin = started(registry, PRETRAIN)
+    start = cut(origin, whole[1], layer)[0] if origin else None
     policy = view_policy(read_policies(AUGMENTED / "policy.json").views, section.view, card.size)
     originals = read_originals(STORE)
     reason = obstacle(data)
@@ -31,7 +37,8 @@ def finetune(config: Config) -> None:
         if reason:
             say(report_obstacle(REPORTS / "finetune", folder, reason))
             return
-        study = Study(section, data, encoder, card, registry, policy, resolve("auto", best_device()))
+        precision = resolve("auto", best_device())
+        study = Study(section, data, encoder, card, registry, policy, precision, further=further, start=start)
         outcomes = study.run()
         write_product(folder, study, backbone, [original.image for original in originals], command(folder))
     say(report(REPORTS / "finetune", outcomes, len(data.classes), data.test.groups))

@@ -164,7 +164,7 @@ class Study:
             _Step("scratch", random, rates, learner.train_from_scratch),
         ]
         if start is not None:
-            origin = [learner.given(start)]
+            origin = [learner.given(start.in_grayscale() if card.grayscale else start)]
             self._steps += [_Step(None, origin, strengths, learner.fit), _Step("start", origin, rates, learner.tune)]
 
     def run(self) -> list[Outcome]:

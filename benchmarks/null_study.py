@@ -1,0 +1,148 @@
+"""How often finetune finds help or hurt where nothing was learned: `python -m benchmarks.null_study digits|clothing`.
+
+Encoders that were never trained take the pretrained one's place, one for each seed, so that a headline of help or of
+hurt is wrong. At most 5 of 40 may be. It prints a line of JSON for each seed and one for all of them, and exits with 1
+where more were wrong. clothing needs the option --folder, where clothing.zip lies; its images are 32 px, the digits'
+16 px. The networks and schedules are small: 40 seeds take some ten minutes of one core.
+"""
+
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+import torch
+import yaml
+
+from benchmarks.project import ROOT, copy_project, environment
+from benchmarks.real_images import prepare
+from plugins import load_registry
+from ssl_pipeline.augment.policy import Policies, read_policies
+from ssl_pipeline.config import Choice, FinetuneConfig
+from ssl_pipeline.data.store import Split
+from ssl_pipeline.evaluation.draws import Data, read_data
+from ssl_pipeline.evaluation.label_budgets import Outcome, Study
+from ssl_pipeline.evaluation.verdict import judge, overall
+from ssl_pipeline.models.rebuild import ModelCard, build_encoder, versions
+from ssl_pipeline.randomness import hash64
+from ssl_pipeline.recipes import Recipe
+from ssl_pipeline.training.precision import Precision
+
+BACKBONE = Choice.model_validate({"name": "resnet_cifar", "depth": 8, "width": 8})
+SMALL: dict[str, Any] = {"strengths": [0.1], "batch_size": 32, "epochs": 1}
+SETTINGS: dict[str, dict[str, Any]] = {
+    "digits": {"budgets": [5, 20], "draws": 4, "steps": 36, "learning_rates": [1e-2]},
+    "clothing": {"budgets": [10, 40], "draws": 3, "steps": 16, "learning_rates": [3e-3]},
+}
+ALLOWED = 5 / 40
+
+
+def card_of(pool: Split, policies: Policies, size: int) -> ModelCard:
+    """What a pretrained encoder's card would say."""
+    return ModelCard(
+        backbone=BACKBONE,
+        recipe=Recipe(name="none", pretext_task=Choice(name="none")),
+        embedding_dim=32,
+        size=size,
+        resize=policies.resize,
+        background=policies.background,
+        mean=pool.mean,
+        std=pool.std,
+        seed=0,
+        batch_size=0,
+        weights_sha256="",
+        params_sha256="",
+        plugins={},
+        versions=versions(),
+    )
+
+
+def study_null(settings: dict[str, Any], data: Data, policies: Policies, seed: int) -> list[Outcome]:
+    """The study with an encoder that was never trained.
+
+    Args:
+        settings: Of the section `finetune`, where they differ from params.yaml.
+        data: Labelled images.
+        policies: Of views, with the kind that the section names.
+        seed: Of the encoder, and of the study.
+    """
+    params = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))["finetune"]
+    config = FinetuneConfig.model_validate({**params, **SMALL, **settings, "seed": seed})
+    policy, registry, pool = policies.views[config.view], load_registry(), data.train.split
+    never_trained = int(hash64("null", seed)) >> 1  # none of the seeds that the study draws random weights from
+    encoder = build_encoder(registry, BACKBONE, pool.mean, pool.std, never_trained, policy.size)
+    card, precision = card_of(pool, policies, policy.size), Precision("fp32", torch.device("cpu"))
+    return Study(config, data, encoder, card, registry, policy, precision).run()
+
+
+def augment(name: str, project: Path, folder: Path | None) -> None:
+    """Make the store of a data set."""
+    if name == "digits":
+        copy_project(project)
+    elif folder is None:
+        raise click.UsageError("clothing needs --folder, where clothing.zip lies")
+    else:
+        prepare(name, folder, project, ())
+    subprocess.run([sys.executable, "-m", "stages.augment"], cwd=project, check=True, env=environment())
+
+
+def row_of(seed: int, outcomes: list[Outcome], data: Data) -> dict[str, Any]:
+    """What the study said, and the figures that it said so by."""
+    verdicts = judge(outcomes, data.test.groups)
+    return {
+        "seed": seed,
+        "wrong": any(verdict.finding for verdict in verdicts),
+        "headline": overall(verdicts),
+        "accuracy": {str(v.budget): round(v.accuracy["finetune"].mean, 4) for v in verdicts},
+        "over_random": {str(v.budget): round(v.gains["random"].mean, 4) for v in verdicts},
+        "margin": {str(v.budget): round(v.gains["random"].margin, 4) for v in verdicts},
+        "over_scratch": {str(v.budget): round(v.gains["scratch"].mean, 4) for v in verdicts},
+        "p": {str(v.budget): round(v.p, 4) for v in verdicts},
+    }
+
+
+@click.command()
+@click.argument("name", type=click.Choice(list(SETTINGS)))
+@click.option("--folder", type=click.Path(exists=True, path_type=Path), help="Where clothing.zip lies.")
+@click.option("--seeds", default=40, show_default=True, help="How many encoders.")
+@click.option("--first", default=0, show_default=True, help="The first seed.")
+def main(name: str, folder: Path | None, seeds: int, first: int) -> None:
+    """Run the null study on digits or clothing."""
+    torch.set_num_threads(1)  # networks this small are no faster with more
+    rows, start = [], time.perf_counter()
+    with tempfile.TemporaryDirectory() as temporary:
+        project = Path(temporary) / "project"
+        augment(name, project, folder)
+        data = read_data(project / "data/augmented/store")
+        policies = read_policies(project / "data/augmented/policy.json")
+        for seed in range(first, first + seeds):
+            rows.append(row_of(seed, study_null(SETTINGS[name], data, policies, seed), data))
+            click.echo(json.dumps(rows[-1]))
+    wrong = sum(row["wrong"] for row in rows)
+    budgets = rows[0]["over_random"]
+    summary = {
+        "data": name,
+        "seeds": seeds,
+        "wrong": wrong,
+        "allowed": int(ALLOWED * seeds),
+        "mean_over_random": {
+            budget: float(np.mean([row["over_random"][budget] for row in rows])) for budget in budgets
+        },
+        "spread_over_random": {
+            budget: float(np.std([row["over_random"][budget] for row in rows])) for budget in budgets
+        },
+        "mean_margin": {budget: float(np.mean([row["margin"][budget] for row in rows])) for budget in budgets},
+        "cpu_seconds": round(time.process_time()),
+        "seconds": round(time.perf_counter() - start),
+    }
+    click.echo(json.dumps(summary))
+    sys.exit(wrong > ALLOWED * seeds)
+
+
+if __name__ == "__main__":
+    main()
