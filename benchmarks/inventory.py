@@ -3,8 +3,8 @@
     python -m benchmarks.inventory [FILES]
 
 In a scratch folder, FILES small files lie in a hundred folders. Their inventory is made twice: at first each file is
-read, afterwards none is. Beside it stands `os.scandir` with one `stat` for each file, which nothing that sees a change
-can do without. Times are of the processor: a disk or a neighbour that makes the process wait does not count.
+read, afterwards none is. Beside it stands `os.scandir` with one `stat` for each file, without which no change can be
+seen. Times are of the processor: a disk or a neighbour that makes the process wait does not count.
 """
 
 import os

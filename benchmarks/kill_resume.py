@@ -1,17 +1,17 @@
-"""Kill pretraining again and again, and look whether what it leaves in the end is the same to the bit.
+"""Kill the pipeline again and again, and look whether what it leaves in the end is the same to the bit.
 
     python -m benchmarks.kill_resume [KILLS]
 
-In a copy of the project, `dvc repro pretrain` runs once undisturbed. Then, for each kill, it is started afresh and
-killed with SIGKILL at a moment spread evenly over the undisturbed run's wall time: in turns the stage's process, dvc,
-and the whole process group. `dvc repro pretrain` is run again at once, and every file in models/pretrain and
-reports/pretrain is compared with the undisturbed run's. A run that had no checkpoint yet proves nothing about resuming,
-so how the second one began is printed too. Checkpoints are written after every step, so that kills fall into their
-writing as well.
+In a copy of the project, `dvc repro` runs once undisturbed, with two epochs. Then chains of ten runs begin in fresh copies:
+each run but the last is killed at a random moment, and the next one starts at once. In turns the stage's process, dvc, or
+the whole process group gets a SIGKILL or SIGTERM, or the group gets Ctrl-C twice, as from a terminal. After a chain, every
+product is compared with the undisturbed run's, and no temporary file, checkpoint or process may be left. Checkpoints are
+written after every step, so that kills fall into their writing as well.
 """
 
+import itertools
 import os
-import re
+import random
 import shutil
 import signal
 import subprocess
@@ -19,6 +19,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
@@ -26,102 +27,140 @@ import psutil
 from benchmarks.project import change, copy_project, environment
 from ssl_pipeline.products import sha256
 
-REPRO = ("dvc", "repro", "-q", "pretrain")
-VICTIMS = ("stage", "dvc", "group")
-PRETRAIN = {
-    "backbone": {"name": "resnet_cifar", "depth": 8, "width": 8},  # half the width, for speed
-    "epochs": 12,
-    "warmup_epochs": 1,
-    "checkpoint_minutes": 0.0,
+CHAIN = 10
+KILLS = (
+    ("stage", signal.SIGKILL),
+    ("dvc", signal.SIGKILL),
+    ("group", signal.SIGKILL),
+    ("stage", signal.SIGTERM),
+    ("dvc", signal.SIGTERM),
+    ("group", signal.SIGTERM),
+    ("group", signal.SIGINT),
+)
+QUICK = {
+    "pretrain": {
+        "backbone": {"name": "resnet_cifar", "depth": 8, "width": 8},  # half the width, for speed
+        "epochs": 2,
+        "warmup_epochs": 0,
+        "checkpoint_minutes": 0.0,
+        "on_collapse": "warn",
+    },
+    "linear_eval": {"bootstrap": 100, "strengths": [1.0], "clusters": {"images": 200, "runs": 2, "view": "plain"}},
+    "finetune": {"budgets": [1], "draws": 2, "steps": 2, "epochs": 1, "learning_rates": [1e-2], "strengths": [1.0]},
 }
 
 
-def prepare(folder: Path) -> None:
-    copy_project(folder)
-    change(folder, pretrain=PRETRAIN)
-    run(folder, "git", "init", "-q")
-    run(folder, "dvc", "repro", "-q", "augment")
+def start(folder: Path) -> "subprocess.Popen[bytes]":
+    words = ("dvc", "repro", "-q")
+    quiet = subprocess.DEVNULL
+    return subprocess.Popen(words, cwd=folder, env=environment(), start_new_session=True, stdout=quiet, stderr=quiet)
 
 
-def run(folder: Path, *words: str) -> str:
-    """Run a command to its end, and return what it said on stderr."""
+def run(folder: Path, *words: str) -> None:
+    """Run a command to its end."""
     done = subprocess.run(words, cwd=folder, env=environment(), capture_output=True, text=True, check=False)
     if done.returncode:
         sys.exit(f"{' '.join(words)} failed:\n{done.stdout}{done.stderr}")
-    return done.stderr
 
 
 def products(folder: Path) -> dict[str, str]:
-    """Relative path -> SHA-256 of every file that pretrain makes."""
-    roots = (folder / "models" / "pretrain", folder / "reports" / "pretrain")
-    files = sorted(path for root in roots for path in root.rglob("*") if path.is_file())
+    """Relative path -> SHA-256 of every product, hidden files too."""
+    files = (path for root in ("data", "models", "reports") for path in (folder / root).rglob("*") if path.is_file())
     return {str(path.relative_to(folder)): sha256(path) for path in files}
 
 
-def kill(folder: Path, delay: float, victim: str) -> str:
-    """Start the pipeline, kill a part of it after `delay` seconds, and say how far it had come."""
-    dvc = subprocess.Popen(
-        REPRO,
-        cwd=folder,
-        env=environment(),
-        start_new_session=True,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
+def processes(folder: Path) -> list[str]:
+    """What runs in a folder."""
+    found = []
+    for process in psutil.process_iter(["cwd", "cmdline", "status"]):
+        if process.info["cwd"] == str(folder) and process.info["status"] != psutil.STATUS_ZOMBIE:
+            found.append(" ".join(process.info["cmdline"] or ["?"]))
+    return found
+
+
+def kill(folder: Path, delay: float, victim: str, number: signal.Signals) -> str | None:
+    """Start the pipeline and kill a part of it after `delay` seconds; return the stage that ran, None after the end."""
+    dvc = start(folder)
     time.sleep(delay)
     if dvc.poll() is not None:
-        return "after its end"
-    stages = [
-        child for child in psutil.Process(dvc.pid).children(recursive=True) if "stages.pretrain" in child.cmdline()
-    ]
-    if victim == "group":
-        os.killpg(dvc.pid, signal.SIGKILL)
-    elif victim == "stage" and stages:
-        stages[-1].kill()
+        return None
+    stage, name = None, "between stages"
+    for child in psutil.Process(dvc.pid).children(recursive=True):
+        words = child.cmdline() if child.is_running() else []
+        if "-m" in words and words[words.index("-m") + 1].startswith("stages."):
+            stage, name = child, words[words.index("-m") + 1].removeprefix("stages.")
+            break
+    if victim == "stage" and stage:
+        stage.send_signal(number)
+    elif victim == "group":
+        os.killpg(dvc.pid, number)
     else:
-        dvc.kill()
+        dvc.send_signal(number)
+    if number == signal.SIGINT:
+        time.sleep(0.2)
+        if dvc.poll() is None:
+            os.killpg(dvc.pid, number)
     dvc.wait()
-    work = folder / ".work"
-    if list(work.glob("*/checkpoint.tmp")):
-        return "while writing a checkpoint"
-    return "with a checkpoint" if list(work.glob("*/checkpoint.pt")) else "without a checkpoint"
+    return name
+
+
+def left(folder: Path) -> list[str]:
+    """What should not be there after a chain: processes, checkpoints, temporary files of ours or of dvc's outs."""
+    deadline = time.monotonic() + 20
+    while processes(folder) and time.monotonic() < deadline:
+        time.sleep(0.2)
+    work = {path.name for path in (folder / ".work").iterdir()} - {"lock", "hashes.sqlite"}
+    return [*processes(folder), *sorted(work)]
+
+
+def chain(
+    folder: Path, delays: Iterator[float], kills: Iterator[tuple[str, signal.Signals]], most: int
+) -> Counter[str]:
+    """Kill runs in a folder one after the other, until the pipeline is at its end or enough were killed."""
+    counts: Counter[str] = Counter()
+    while counts.total() < most:
+        victim, number = next(kills)
+        stage = kill(folder, next(delays), victim, number)
+        if stage is None:
+            break
+        counts[f"{stage}: {victim} {number.name}"] += 1
+    return counts
 
 
 def main(kills: int) -> None:
-    moments: Counter[str] = Counter()
-    restarts: Counter[str] = Counter()
-    same: Counter[str] = Counter()
+    counts: Counter[str] = Counter()
+    order, random_number = itertools.cycle(KILLS), random.Random(0)
+    failed = 0
     with tempfile.TemporaryDirectory() as scratch:
         base, reference = Path(scratch) / "base", Path(scratch) / "reference"
-        prepare(base)
+        copy_project(base)
+        change(base, **QUICK)
+        run(base, "git", "init", "-q")
         shutil.copytree(base, reference, symlinks=True)
         began = time.monotonic()
-        run(reference, *REPRO)
+        run(reference, "dvc", "repro", "-q")
         duration = time.monotonic() - began
         wanted = products(reference)
         print(f"undisturbed: {duration:.1f} s, {len(wanted)} files", flush=True)
-        for number in range(kills):
+        delays = iter(lambda: random_number.uniform(0.02, 0.5) * duration, None)
+        for number in itertools.count(1):
             folder = Path(scratch) / "killed"
             shutil.copytree(base, folder, symlinks=True)
-            victim, delay = VICTIMS[number % len(VICTIMS)], duration * (number + 0.5) / kills
-            moment = kill(folder, delay, victim)
-            resumed = re.search(r"going on from a checkpoint, after step (\d+)", run(folder, *REPRO))
-            found = products(folder)
+            found_stages = chain(folder, delays, order, min(CHAIN - 1, kills - counts.total()))
+            counts += found_stages
+            run(folder, "dvc", "repro", "-q")
+            found, remains = products(folder), left(folder)
             different = sorted(name for name in wanted.keys() | found.keys() if wanted.get(name) != found.get(name))
-            moments[moment] += 1
-            same[victim] += not different
-            start = f"resumed after step {resumed[1]}" if resumed else "started anew"
-            restarts[start.partition(" ")[0]] += 1
-            print(
-                f"{number + 1:3d}  {victim:5s} {delay:6.2f} s  {moment}, {start}: {different or 'identical'}",
-                flush=True,
-            )
+            failed += bool(different or remains)
+            print(f"chain {number}: {found_stages.total()} kills, {different or 'identical'}", *remains, flush=True)
             shutil.rmtree(folder)
-    print("killed " + ", ".join(f"{moment}: {count}" for moment, count in moments.most_common()))
-    print("then " + ", ".join(f"{restart}: {count}" for restart, count in restarts.most_common()))
-    print(f"identical: {sum(same.values())} of {kills} ({', '.join(f'{name} {same[name]}' for name in VICTIMS)})")
-    sys.exit(sum(same.values()) != kills)
+            if counts.total() >= kills:
+                break
+    for moment, count in sorted(counts.items()):
+        print(f"{count:4d}  {moment}")
+    print(f"{counts.total()} kills in {number} chains, of which {failed} left something else than an undisturbed run")
+    sys.exit(failed > 0)
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]) if len(sys.argv) > 1 else 50)
+    main(int(sys.argv[1]) if len(sys.argv) > 1 else 20)

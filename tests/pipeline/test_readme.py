@@ -65,7 +65,7 @@ def test_the_lines_for_your_own_images_are_valid_parameters(project: Path):
     change(project, **section)
     for index in range(24):
         Image.effect_noise((90, 70), 40 + index).convert("RGB").save(project / "images" / f"{index}.png")
-    command(project)("python", "-m", "stages.augment")
+    command(project)("dvc", "repro", "-q", "augment")
 
 
 def test_the_deployment_code_runs_outside_the_project(project: Path, tmp_path: Path):

@@ -1,0 +1,99 @@
+"""A folder of images under DVC: what `augment` reads is what DVC compares, whatever lies in the folder."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from benchmarks.project import ROOT, change
+from tests.pipeline.conftest import command, git
+from tests.pipeline.test_dvc import changed, ran
+from tests.test_architecture import HEAVY
+
+
+def test_what_dvc_does_not_see_or_cannot_read_is_in_the_inventory(project: Path, tmp_path: Path):
+    run, images = command(project), project / "images"
+    for path in sorted((tmp_path / "elsewhere").iterdir())[:5]:  # where the link images/7 leads
+        path.unlink()
+    run("dvc", "repro", "-q", "inventory")
+    assert "augment" in changed(project)
+    (images / ".dvc").mkdir()
+    (images / "gone.png").symlink_to("/nowhere/photo.png")
+    os.mkfifo(images / "pipe.png")
+    Path(os.fsdecode(os.fsencode(images) + b"/caf\xe9.png")).write_bytes((images / "1" / "0001.png").read_bytes())
+    assert ran(run("dvc", "repro", "augment").stdout) == ["inventory", "augment"]
+    counts = json.loads((project / "reports/augment/metrics.json").read_text())
+    assert (counts["train"] + counts["val"] + counts["test"], counts["rejected"]) == (595, 3)
+    (images / "1" / "0001.png").unlink()  # which dvc, left alone, does not see beside images/.dvc
+    run("dvc", "repro", "-q", "inventory")
+    assert "augment" in changed(project)
+
+
+def test_a_second_clone_has_nothing_to_run_with_the_images_and_without(project: Path, tmp_path: Path):
+    run, images = command(project), project / "images"
+    (images / "7").unlink()
+    shutil.copytree(tmp_path / "elsewhere", images / "7")  # dvc would not follow the link
+    run("dvc", "add", "-q", "images")
+    run("git", "add", ".")
+    run("dvc", "remote", "add", "-q", "--default", "store", str(tmp_path / "store"))
+    run("git", "commit", "-qam", "images")
+    run("dvc", "push", "-q")
+    run("git", "clone", "-q", ".", str(tmp_path / "clone"))
+    second = command(tmp_path / "clone")
+    second("dvc", "pull", "-q", "--allow-missing")
+    assert ran(second("dvc", "repro").stdout) == ["inventory"]
+    shutil.rmtree(tmp_path / "clone" / "images")
+    done = second("dvc", "repro", "finetune")
+    assert ran(done.stdout) == ["inventory"]
+    assert "images is not here: the inventory of its 600 files is kept as it is." in done.stderr
+    assert second("git", "status", "--short").stdout == ""
+
+
+def test_a_copy_made_by_dvc_finds_the_images_of_the_workspace(project: Path):
+    run = command(project)
+    git(run)
+    for words in ([], ["-C", "images"]):
+        done = run("dvc", "exp", "run", "--temp", *words, "inventory")
+        assert "inventory: 600 files\n" in done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(
+    ("path", "message"),
+    [
+        ("nowhere", r"augment.source.path: nowhere does not exist"),
+        ("~/nowhere", r"augment.source.path: ~/nowhere does not exist"),
+        (2024, r"augment.source.path: .* write it in quotes"),
+        ("params.yaml", r"augment.source.path: params.yaml is neither a directory nor a whole .zip"),
+    ],
+)
+def test_a_path_that_leads_nowhere_is_told_in_a_sentence(project: Path, path: str | int, message: str):
+    change(project, augment={"source": {"name": "folder", "path": path}})
+    done = command(project)("dvc", "repro", "augment", status=255)
+    assert re.search(f"^error: {message}", done.stderr, re.MULTILINE), done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_augment_can_be_frozen(project: Path):
+    run = command(project)
+    run("dvc", "freeze", "augment")
+    change(project, augment={"seed": 1})
+    assert ran(run("dvc", "repro", "augment").stdout) == []
+
+
+def test_a_run_that_changes_nothing_imports_nothing_heavy(project: Path):
+    probe = f"import runpy, sys\nsys.argv = ['inventory']\ntry: runpy.run_module('stages.inventory', run_name='__main__')\nexcept SystemExit as end: print(end.code, *({set(HEAVY)!r} & sys.modules.keys()))"
+    done = subprocess.run(
+        [sys.executable, "-c", probe],
+        cwd=project,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout == "0\n"
+    assert done.stderr == "inventory: 600 files\n"
