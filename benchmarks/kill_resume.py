@@ -2,11 +2,11 @@
 
     python -m benchmarks.kill_resume [KILLS]
 
-In a copy of the project, `dvc repro` runs once undisturbed, with two epochs. Then chains of ten runs begin in fresh copies:
-each run but the last is killed at a random moment, and the next one starts at once. In turns the stage's process, dvc, or
-the whole process group gets a SIGKILL or SIGTERM, or the group gets Ctrl-C twice, as from a terminal. After a chain, every
-product is compared with the undisturbed run's, and no temporary file, checkpoint or process may be left. Checkpoints are
-written after every step, so that kills fall into their writing as well.
+In a copy of the project, `dvc repro` runs once undisturbed, with two epochs. Then chains of ten runs begin in fresh
+copies: each run but the last is killed at a random moment, and the next one starts at once. In turns the process of the
+stage, dvc, or the whole process group gets a SIGKILL or SIGTERM, or the group gets Ctrl-C twice, as from a terminal.
+After a chain, every product is compared with the undisturbed run's, and no temporary file, checkpoint or process may be
+left. Checkpoints are written after every step, so that kills fall into their writing as well.
 """
 
 import itertools
@@ -128,6 +128,7 @@ def chain(
 
 
 def main(kills: int) -> None:
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored in a shell's background, and so in children
     counts: Counter[str] = Counter()
     order, random_number = itertools.cycle(KILLS), random.Random(0)
     failed = 0
