@@ -162,8 +162,8 @@ class Registry:
 
     def _nearest(self, kind: str, name: str) -> list[str]:
         """Names that may be meant: members of families under that very name, or else the most similar name."""
-        families = {entry.name: entry.factory for entry in self.entries() if entry.kind == kind}
-        members = {prefix: getattr(factory, "members", list)() for prefix, factory in families.items()}
+        families = [entry for entry in self.entries() if entry.kind == kind and entry.name.endswith("/")]
+        members: dict[str, list[str]] = {one.name: getattr(one.factory, "members", list)() for one in families}
         if full := [prefix + name for prefix, names in members.items() if name in names]:
             return full
         known = [*self.names(kind), *(prefix + member for prefix, names in members.items() for member in names)]

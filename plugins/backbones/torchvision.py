@@ -45,7 +45,8 @@ class TorchvisionBackbone(Backbone):
         """Names that `torchvision/` can be followed by."""
         from torchvision import models
 
-        return models.list_models(module=models)
+        names: list[str] = models.list_models(module=models)
+        return names
 
     def forward(self, images: Tensor) -> Tensor:
         """Normalised images (N, 3, S, S) to (N, D)."""

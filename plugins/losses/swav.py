@@ -76,7 +76,7 @@ class SwAV(ViewLoss):
         """Each target (N, D), and what the queue holds of its view (n, D), once it is full."""
         past = targets[:, :0]
         if self.queue is not None and len(held := self.queue.held()) == self.queue.size:
-            past = held.unflatten(1, (len(targets), -1)).transpose(0, 1).to(targets.dtype)
+            past = held.reshape(len(held), len(targets), -1).transpose(0, 1).to(targets.dtype)
         return zip(targets, past, strict=True)
 
     @torch.no_grad()

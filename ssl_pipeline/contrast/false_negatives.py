@@ -40,7 +40,7 @@ def draws(negatives: Negatives) -> Draws:
     if anchors is None or keys is None:
         anchors, keys = negatives.anchor_samples, negatives.key_samples
     nobody = keys < 0 if negatives.key_images is None else torch.zeros_like(keys, dtype=torch.bool)
-    images, counts = keys[~nobody].unique(return_counts=True)
+    images, counts = torch.unique(keys[~nobody], return_counts=True)
     held = Counter(counts.tolist())
     if nobody.any():
         held[1] += int(nobody.sum())

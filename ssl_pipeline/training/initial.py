@@ -8,7 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from ssl_pipeline import progress
-from ssl_pipeline.errors import ConfigError, shown
+from ssl_pipeline.errors import ConfigError
+from ssl_pipeline.terminal import shown
 
 __all__ = ["load_weights"]
 
