@@ -54,8 +54,10 @@ def gain(scores: Scores, groups: Groups, *, luck: bool) -> Estimate:
         scores: (encoders, draws, images), differences of 0 and 1.
         groups: (images,) equal for images of one group.
         luck: Whether the other arm has new random weights in each draw. Their spread then stands for the luck of the
-            pretrained encoder's own weights too, where there is one alone. This is what is true of an encoder that has
-            learned nothing: its weights are one more draw of random ones, and a lucky draw is not help.
+            pretrained encoder's own weights too, where there is one alone. So it is of an encoder that has learned
+            nothing: its weights are one more draw of random ones, and a lucky draw is not help. The spread holds what
+            labels and weights do together as well, so that the interval is wider than it need be; that of several
+            encoders is not.
 
     Returns:
         The estimate, in the units of the scores.

@@ -1,6 +1,6 @@
 """The protocol of label budgets, on real digits of three classes, 8 px."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +20,8 @@ from ssl_pipeline.evaluation import arms
 from ssl_pipeline.evaluation.arms import Learner
 from ssl_pipeline.evaluation.draws import Data, draw_labels
 from ssl_pipeline.evaluation.label_budgets import ARMS, Outcome, Study, view_policy
-from ssl_pipeline.evaluation.verdict import judge
 from ssl_pipeline.models.encoder import Encoder
-from ssl_pipeline.models.rebuild import ModelCard, build_encoder, cut, untrained, versions
+from ssl_pipeline.models.rebuild import ModelCard, build_encoder, cut, versions
 from ssl_pipeline.randomness import hash64
 from ssl_pipeline.recipes import Recipe
 from ssl_pipeline.training.finetuning import Classifier, Labelled, Schedule, finetune
@@ -235,80 +234,6 @@ def test_a_class_without_training_images_counts_against_every_arm(data):
     twos = data.test.labels == 2
     assert not any(one.correct[twos].any() for one in outcomes if one.arm != "scratch")
     assert all(one.balanced_accuracy < 0.67 for one in outcomes if one.arm != "scratch")
-
-
-def test_random_weights_are_like_the_pretrained_ones_in_all_but_the_weights(data):
-    """To the bit: where the pretrained encoder is the random one of a draw, both learn the same."""
-    drawn = study(data)._learner.random().encoder(0)
-    own = untrained(load_registry(), CARD, study(data)._learner._seed(0))
-    assert not torch.equal(own.backbone.stem[1].running_mean, drawn.backbone.stem[1].running_mean)  # calibrated
-    outcomes = study(data, own, learning_rates=[1e-2], strengths=[1.0], steps=12).run()
-    first = {(one.budget, one.arm): one.correct.tolist() for one in outcomes if one.draw == 0}
-    for budget in (1, "all"):  # with statistics that are kept, and that follow the batches
-        assert first[budget, "finetune"] == first[budget, "random"]
-        assert first[budget, "finetune"] != first[budget, "scratch"]
-    other = {(one.budget, one.arm): one.correct.tolist() for one in outcomes if one.draw == 1}
-    assert other[1, "finetune"] != other[1, "random"]
-
-
-def test_statistics_are_those_of_the_whole_training_split_and_the_momentum_is_as_it_was(data):
-    learner = study(data)._learner
-    encoder = learner.given(pretrained()).encoder(0)
-    norm, plain = encoder.backbone.stem[1], pretrained()
-    images = torch.from_numpy(data.train.images(np.arange(40))).permute(0, 3, 1, 2) / 255
-    with torch.no_grad():
-        expected = plain.backbone.stem[0](plain.normalised(images)).mean(dim=(0, 2, 3))
-    torch.testing.assert_close(norm.running_mean, expected, atol=1e-4, rtol=1e-3)
-    assert norm.momentum == plain.backbone.stem[1].momentum == 0.1
-
-
-def test_random_weights_see_as_much_of_colours_as_the_pretrained_ones(data):
-    grey = study(data, card=CARD.model_copy(update={"grayscale": True}))
-    assert grey._learner.random().encoder(0).grayscale
-    assert not study(data)._learner.random().encoder(0).grayscale
-
-
-def test_what_pretraining_started_from_learns_like_the_pretrained_encoder(data):
-    outcomes = study(data, pretrained(), start=pretrained(), budgets=[1], learning_rates=[1e-2]).run()
-    correct = {arm: [one.correct.tolist() for one in outcomes if one.arm == arm] for arm in ARMS}
-    assert len(correct["start"]) == 3
-    assert correct["start"] == correct["finetune"]  # pretraining changed nothing
-    assert judge(outcomes, data.test.groups)[0].rival == "start"
-
-
-def test_further_encoders_learn_from_the_same_draws_with_what_was_chosen_for_the_first(data):
-    second = build_encoder(load_registry(), BACKBONE, MEAN, STD, 10, 8)
-    done = study(data, further=[second])
-    outcomes = done.run()
-    alone = study(data)
-    expected = alone.run()
-    assert figures([one for one in outcomes if one.encoder == 0]) == figures(expected)
-    assert weights(done.classifier) == weights(alone.classifier)
-    others = [one for one in outcomes if one.encoder == 1]
-    assert [(one.budget, one.arm, one.draw) for one in others] == [
-        (budget, arm, draw) for budget in (1, "all") for arm in ("probe", "finetune") for draw in range(3)
-    ]
-    chosen = {(one.budget, one.arm): one.chosen for one in expected}
-    assert all(one.chosen == chosen[one.budget, one.arm] for one in others)
-    assert figures(others) != figures([one for one in expected if one.arm in ("probe", "finetune")])
-    verdict = judge(outcomes, data.test.groups)[0]
-    assert verdict.encoders == 2
-
-
-def supervised(data: Data) -> Encoder:
-    """An encoder worth having: it has learned from more labels than any budget has."""
-    classifier = Classifier(pretrained(), torch.zeros(3, 16), torch.zeros(3))
-    schedule = Schedule(60, 32, 1e-2, 1e-4)
-    finetune(classifier, data.train, POLICY, schedule, seed=0, keep_statistics=False, precision=FP32)
-    return classifier.encoder
-
-
-@pytest.mark.parametrize(("make", "helps"), [(supervised, True), (lambda data: pretrained(), False)])
-def test_an_encoder_that_knows_something_helps_and_one_that_knows_nothing_does_not(
-    data: Data, make: Callable[[Data], Encoder], helps: bool
-):
-    outcomes = study(data, make(data), budgets=[1], draws=5, learning_rates=[1e-3, 1e-2], steps=12).run()
-    assert (judge(outcomes, data.test.groups)[0].finding == 1) == helps
 
 
 def test_the_kind_of_view_must_exist_and_have_the_trained_size():

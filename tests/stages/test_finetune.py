@@ -245,3 +245,26 @@ def test_an_unknown_kind_of_view_is_one_message():
 def test_what_is_missing_is_said_with_the_stage_that_makes_it(project: Path, missing: str, stage: str):
     shutil.rmtree(project / missing)
     assert f"dvc repro {stage}" in tune(status=1).output
+
+
+@pytest.mark.usefixtures("project")
+def test_encoders_of_other_seeds_are_tuned_beside_the_one_that_ships():
+    _, card = load_encoder(load_registry(), Path("models/pretrain"))
+    other = build_encoder(load_registry(), BACKBONE, MEAN, STD, 1, 8)
+    Path("encoders/seed1").mkdir(parents=True)
+    save_model(Path("encoders/seed1"), other, None, card.model_copy(update={"seed": 1}))
+    configure(encoders=["encoders/seed1"], budgets=[1])
+    assert "means of 2 encoders" in tune().output
+    with (REPORTS / "label_budget.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [(row["encoder"], row["draw"]) for row in rows] == [("0", "0"), ("0", "1"), ("1", "0"), ("1", "1")]
+    assert all(row["finetune"] for row in rows)
+    assert [bool(row["random"]) for row in rows] == [True, True, False, False]
+
+
+@pytest.mark.usefixtures("project")
+def test_an_encoder_that_is_not_there_is_one_message_before_anything_is_trained():
+    configure(encoders=["encoders/seed1"])
+    output = tune(status=2).output
+    assert output.startswith("error: finetune.encoders: 'encoders/seed1' has no model.json and no encoder.safetensors.")
+    assert not MODELS.exists()
