@@ -21,7 +21,6 @@ from ssl_pipeline.data.ingest import Shares, ingest
 from ssl_pipeline.data.sources import Source, open_source
 from ssl_pipeline.data.store import open_split, read_index, read_labels, read_originals
 from ssl_pipeline.errors import PipelineError
-from tests.data.test_pool import SLOW
 
 CANVAS = Canvas(size=8, resize="squash", background=(255, 255, 255), min_side=6, max_megapixels=1.0)
 SHARES = Shares(seed=0, val_fraction=0.15, test_fraction=0.25, max_reject_fraction=0.5)
@@ -142,34 +141,6 @@ def test_whatever_is_in_the_pile_is_accounted_for(packed: bool, tmp_path: Path) 
     assert "3 files hold a picture that another file holds too" in words
     assert "1 pictures have copies with other labels, such as 0/000.png" in words
     assert not (out / "reports" / "rejects.csv").exists()
-
-
-def test_what_was_left_out_of_images_is_listed_and_named(tmp_path: Path) -> None:
-    root, out = classes(tmp_path / "pile"), tmp_path / "out"
-    for number in range(5):
-        pages = [Image.fromarray(digit(100 + 10 * number + page)) for page in range(3)]
-        save(root / "stacks" / f"{number}.tif", pages[0], save_all=True, append_images=pages[1:])
-    save(root / f"{'x' * 90}" / "dim.png", digit(200).astype(np.uint16) * 16)
-    manifest = run(root, out)
-    pages_kind, bits_kind = "have further pages, which were not read", "use at most 12 of their 16 bits"
-    assert manifest["notes"] == {pages_kind: 5, bits_kind: 1}
-    listed = table(out / "notes.csv")
-    assert listed.keys() == {*(f"stacks/{number}.tif" for number in range(5)), f"{'x' * 90}/dim.png"}
-    assert listed["stacks/3.tif"]["note"] == f"{pages_kind}: 2 beside the first"
-    named = [line for line in manifest["warnings"] if "notes.csv" in line]
-    assert named == [
-        f"5 files {pages_kind} (stacks/0.tif, stacks/1.tif, stacks/2.tif and 2 more): see notes.csv.",
-        f"1 files {bits_kind} ({'x' * 90}/dim.png): see notes.csv.",
-    ]
-
-
-def test_a_file_that_takes_too_long_is_a_reject(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    root, out = classes(tmp_path / "pile"), tmp_path / "out"
-    (root / "0" / "bomb.jpg").write_bytes(SLOW)
-    monkeypatch.setattr(pool, "SECONDS", 0.3)
-    manifest = run(root, out)
-    assert manifest["counts"]["rejected"] == 1
-    assert table(out / "rejects.csv")["0/bomb.jpg"]["reason"].startswith("too slow: it takes more than 0.3 s to decode")
 
 
 def test_the_store_holds_the_pictures(tmp_path: Path) -> None:
