@@ -10,10 +10,9 @@ import pytest
 import torch
 from onnx.reference import ReferenceEvaluator
 
-from ssl_pipeline.deployment.export import append_classifier, export_energy
+from ssl_pipeline.deployment.export import append_classifier
 from ssl_pipeline.deployment.graph import PixelsToEmbedding
-from ssl_pipeline.models.heads import CosineEnergy
-from tests.deployment.conftest import Images, Model, digits
+from tests.deployment.conftest import Images, Model
 
 Run = Callable[..., np.ndarray]
 EMPTY = [(2, 0, 8, 3), (2, 8, 0, 3), (1, 0, 0, 3)]
@@ -54,15 +53,6 @@ def test_onnxruntime_and_the_reference_refuse(shape: tuple[int, ...], model: Mod
         assert "images_must_have_pixels" in message
         assert f"Input shape:{{{','.join(map(str, shape))}}}" in message
         refuses(in_the_reference(path), ValueError, empty)
-
-
-def test_either_image_of_a_pair_is_looked_at(model: Model, tmp_path: Path) -> None:
-    path = tmp_path / "energy.onnx"
-    export_energy(model.encoder, CosineEnergy(), model.card, path, opset=18)
-    run, whole, empty = in_onnxruntime(path), digits()[:1], np.zeros((1, 8, 0, 3), np.uint8)
-    for pair, name in (((whole, empty), "second"), ((empty, whole), "first")):
-        assert f"{name}_must_have_pixels" in refuses(run, onnxruntime.capi.onnxruntime_pybind11_state.Fail, *pair)
-    assert run(whole, whole) == pytest.approx(-1.0, abs=1e-5)
 
 
 def test_images_with_pixels_pass_as_if_there_were_no_gate(model: Model, tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 import torch
 from sklearn.metrics import roc_auc_score
@@ -41,6 +42,13 @@ def energy(model: Model, tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("energy") / "energy.onnx"
     export_energy(model.encoder, CosineEnergy(), model.card, path, opset=18)
     return path
+
+
+def test_either_image_of_a_pair_must_have_pixels(energy: Path):
+    session, whole, empty = open_session(energy), digits()[:1], np.zeros((1, 8, 0, 3), np.uint8)
+    for pair, name in (((whole, empty), "second"), ((empty, whole), "first")):
+        with pytest.raises(onnxruntime.capi.onnxruntime_pybind11_state.Fail, match=f"{name}_must_have_pixels"):
+            session.run(None, dict(zip(("first", "second"), pair, strict=True)))
 
 
 @pytest.mark.parametrize(("first", "second"), [((1, 8, 8, 3), (1, 8, 8, 3)), ((7, 30, 9, 3), (7, 5, 40, 3))])

@@ -99,7 +99,7 @@ def test_data_that_is_refused_leaves_the_last_products(project: Callable[..., Re
     assert result.exit_code == 1
     assert result.stderr.splitlines() == [
         "error: 1 of 1 images cannot be used, and none is left. They are listed in reports/augment/rejects.csv:",
-        "  a.png: not an image: of no format that Pillow reads, or damaged at its head",
+        "  a.png: not an image: of no format that can be read, or damaged at its head",
     ]
     assert (tmp_path / "reports" / "augment" / "rejects.csv").is_file()
     assert [path.name for path in kept.parent.iterdir()] == ["kept"]
