@@ -14,7 +14,6 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from ssl_pipeline.config import Choice
 from ssl_pipeline.data.inventory import refresh
 
 LIMIT = 20  # microseconds for each unchanged file
@@ -47,8 +46,7 @@ def main(files: int) -> None:
     with tempfile.TemporaryDirectory() as scratch:
         root = Path(scratch, "images")
         write(root, files)
-        source = Choice.model_validate({"name": "folder", "path": str(root)})
-        arguments = (source, Path(scratch, "inventory.json"), Path(scratch, "hashes.sqlite"))
+        arguments = ("folder", {"path": str(root)}, Path(scratch, "inventory.json"), Path(scratch, "hashes.sqlite"))
         bare = min(seconds(look, str(root)) for _ in range(3))
         first = seconds(refresh, *arguments)
         again = min(seconds(refresh, *arguments) for _ in range(3))

@@ -23,8 +23,9 @@ def augment(config: Config) -> None:
     section, reports = config.augment, REPORTS / "augment"
     canvas = Canvas(section.canvas, section.resize, section.background, section.min_side, section.max_megapixels)
     shares = Shares(section.seed, section.val_fraction, section.test_fraction, section.max_reject_fraction)
-    with atomic_folder(AUGMENTED) as folder, unchanged(section.source, INVENTORY, hashes()):
-        source = open_source(section.source.name, section.source.options)
+    chosen = section.source.name, section.source.options
+    with atomic_folder(AUGMENTED) as folder, unchanged(*chosen, INVENTORY, hashes()):
+        source = open_source(*chosen)
         manifest = ingest(source, folder, canvas, shares, reports)
         resolved = {name: getattr(section, name) for name in Policies.model_fields}
         write_product(folder / "policy.json", Policies.model_validate(resolved).model_dump(mode="json"))

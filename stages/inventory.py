@@ -11,7 +11,8 @@ def inventory(config: Config) -> None:
     from ssl_pipeline.data.inventory import refresh
     from ssl_pipeline.progress import say
 
-    say(f"inventory: {refresh(config.augment.source, paths.INVENTORY, paths.hashes())}")
+    source = config.augment.source
+    say(f"inventory: {refresh(source.name, source.options, paths.INVENTORY, paths.hashes())}")
 
 
 if __name__ == "__main__":

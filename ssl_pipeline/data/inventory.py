@@ -5,12 +5,11 @@ and dies at a broken link, at a pipe, at a name that is not UTF-8. So `augment` 
 again at the start of each run: each file that was added, changed or removed is seen, and where none was nothing runs.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from ssl_pipeline.config import Choice
 from ssl_pipeline.data.hashes import Hashed, hash_files
 from ssl_pipeline.data.piles import PILES, MissingSourceError
 from ssl_pipeline.data.sources import check_options, open_source
@@ -25,13 +24,14 @@ Inventory = dict[str, Any]
 _SHOWN = 5  # names in a message
 
 
-def refresh(source: Choice, path: Path, memory: Path) -> str:
+def refresh(name: str, options: Mapping[str, Any], path: Path, memory: Path) -> str:
     """Write the inventory of a source, only where it differs: an untouched file keeps DVC's caches valid.
 
     Where the source is not there, as in a clone after `dvc pull`, its last inventory is kept.
 
     Args:
-        source: Name and options.
+        name: The name of the source.
+        options: Its options.
         path: Of the inventory.
         memory: Where hashes are remembered; see `hash_files`.
 
@@ -43,60 +43,59 @@ def refresh(source: Choice, path: Path, memory: Path) -> str:
         PipelineError: The source has no images.
     """
     known = read_json(path, "inventory") if path.exists() else {}
-    checked = check_options(source.name, source.options)
-    asked = {"name": source.name, **checked}
+    asked = {"name": name, **check_options(name, options)}
     files = known["files"] if known.get("source") == asked else None
-    if files is None and source.name == "torchvision":
-        open_source(source.name, source.options)  # downloads what is not there; only where `augment` runs anyway
+    if files is None and name == "torchvision":
+        open_source(name, options)  # downloads what is not there; only where `augment` runs anyway
     try:
-        found = take(source, memory)
+        found = take(name, options, memory)
     except MissingSourceError as error:
         if files is None:
             raise MissingSourceError(
                 f"{error} Its inventory, {path}, is not here either; `dvc pull` brings it where it was pushed."
             ) from error
-        return f"{checked['path']} is not here: the inventory of its {len(files):,} files is kept as it is."
+        return f"{asked['path']} is not here: the inventory of its {len(files):,} files is kept as it is."
     if found != known:
         write_json(path, found)
     return _describe(files, found["files"])
 
 
 @contextmanager
-def unchanged(source: Choice, path: Path, memory: Path) -> Iterator[None]:
+def unchanged(name: str, options: Mapping[str, Any], path: Path, memory: Path) -> Iterator[None]:
     """Hold a source against its inventory before and after a block that reads it; nothing is compared without one.
 
     Raises:
         PipelineError: They differ; the message names some files.
     """
-    _compare(source, path, memory, "is not what its inventory says")
+    _compare(path, lambda: take(name, options, memory), "is not what its inventory says")
     yield
-    _compare(source, path, memory, "changed while it was read")
+    _compare(path, lambda: take(name, options, memory), "changed while it was read")
 
 
-def take(source: Choice, memory: Path) -> Inventory:
+def take(name: str, options: Mapping[str, Any], memory: Path) -> Inventory:
     """Make the inventory of a source.
 
     Raises:
         MissingSourceError: There is no such directory or file.
         PipelineError: It has no images.
     """
-    checked = check_options(source.name, source.options)
+    checked = check_options(name, options)
     files = {}
-    if source.name in PILES:
-        pile = PILES[source.name](**checked)
+    if name in PILES:
+        pile = PILES[name](**checked)
         hashed = hash_files(pile.root, pile.names, memory)
-        files = {name: _line(item) for name, item in hashed.items()} | dict(pile.others)
-    return {"source": {"name": source.name, **checked}, "files": dict(sorted(files.items()))}
+        files = {file: _line(item) for file, item in hashed.items()} | dict(pile.others)
+    return {"source": {"name": name, **checked}, "files": dict(sorted(files.items()))}
 
 
 def _line(item: Hashed) -> str:
     return f"unreadable: {item.trouble}" if item.trouble else f"{item.size} {item.sha256}"
 
 
-def _compare(source: Choice, path: Path, memory: Path, what: str) -> None:
+def _compare(path: Path, look: Callable[[], Inventory], what: str) -> None:
     if not path.exists():  # a stage that is run by hand
         return
-    written, now = read_json(path, "inventory"), take(source, memory)
+    written, now = read_json(path, "inventory"), look()
     if written != now:
         old, new = written["files"], now["files"]
         names = sorted(name for name in {*old, *new} if old.get(name) != new.get(name))

@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 
-from ssl_pipeline.config import Choice
 from ssl_pipeline.data import inventory
 from ssl_pipeline.data.inventory import refresh, unchanged
 from ssl_pipeline.errors import ConfigError, PipelineError
@@ -35,8 +34,8 @@ def again(tmp_path: Path, pile: Path) -> Refresh:
     """A function that refreshes the inventory, with other options if need be, and returns the line that it says."""
 
     def run(**options: Any) -> str:
-        choice = Choice.model_validate({"name": "folder", "path": str(pile)} | options)
-        return refresh(choice, tmp_path / "inventory.json", tmp_path / "hashes.sqlite")
+        name, choice = options.pop("name", "folder"), {"path": str(pile)} | options
+        return refresh(name, choice, tmp_path / "inventory.json", tmp_path / "hashes.sqlite")
 
     return run
 
@@ -154,8 +153,7 @@ def test_what_torchvision_downloads_is_there_before_it_is_listed(
 
 
 def test_a_source_that_changes_while_it_is_read_is_refused(tmp_path: Path, pile: Path, again: Refresh) -> None:
-    choice = Choice.model_validate({"name": "folder", "path": str(pile)})
-    arguments = (choice, tmp_path / "inventory.json", tmp_path / "hashes.sqlite")
+    arguments = ("folder", {"path": str(pile)}, tmp_path / "inventory.json", tmp_path / "hashes.sqlite")
     with unchanged(*arguments):  # nothing to hold it against
         (pile / "cat" / "1.png").write_text("other")
     again()
