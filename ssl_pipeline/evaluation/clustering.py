@@ -65,7 +65,7 @@ class Clusterings:
     stability: dict[int, float]
 
     def preferred(self, classes: int = 0) -> int:
-        """k*: the most stable k of those from the number of classes on; where stability falls there, the peak before.
+        """k*: the most stable k of those from the number of classes on, or the peak before if stability falls from it.
 
         Of k whose stability is within 0.01 of the highest the largest counts, because the finest says most.
 
@@ -74,13 +74,11 @@ class Clusterings:
         """
         highest = max(value for k, value in self.stability.items() if k >= classes)
         best = max(k for k, value in self.stability.items() if k >= classes and value >= highest - _TIE)
-        fewer = sorted((k for k in self.stability if k < best), reverse=True)
-        if any(k >= classes for k in fewer):
-            return best
-        for k in fewer:
-            if self.stability[k] <= self.stability[best] + _TIE:
+        for k in sorted((k for k in self.stability if k < best), reverse=True):
+            if self.stability[k] < self.stability[best] - _TIE:
                 break
-            best = k
+            if self.stability[k] > self.stability[best] + _TIE:  # no valley between: k* lies on the slope of this one
+                best = k
         return best
 
 

@@ -53,6 +53,7 @@ class Judgement:
     Attributes:
         word: The verdict.
         reason: Why it is unknown; empty otherwise.
+        classes: How many there are; 0 where the verdict is unknown.
         k: k*, as `Clusterings.preferred` finds it.
         doubt: Why k* is no preferred number of clusters; empty where it is one.
         homogeneity: At `ROOM` clusters for each class, above chance: 0 as shuffled labels, 1 perfect.
@@ -63,6 +64,7 @@ class Judgement:
 
     word: Word
     reason: str
+    classes: int
     k: int
     doubt: str
     homogeneity: float
@@ -102,12 +104,14 @@ def judge(found: Clusterings, labels: Labels, seed: int) -> Judgement:
         (False, True): "over-clustered",
         (True, True): "both",
     }
-    return Judgement(words[under, over], "", k, doubt, homogeneity, _worst(merged, 0.0), _worst(split, 1.0))
+    return Judgement(
+        words[under, over], "", len(classes), k, doubt, homogeneity, _worst(merged, 0.0), _worst(split, 1.0)
+    )
 
 
 def _unknown(found: Clusterings, reason: str) -> Judgement:
     k = found.preferred()
-    return Judgement("unknown", reason, k, _doubt(found, k, 0, 1.0), 0.0, {}, {})
+    return Judgement("unknown", reason, 0, k, _doubt(found, k, 0, 1.0), 0.0, {}, {})
 
 
 def _doubt(found: Clusterings, k: int, classes: int, homogeneity: float) -> str:
@@ -230,7 +234,9 @@ def sentences(judgement: Judgement, found: Clusterings, at_k: Agreement | None, 
         names: Names of the classes, by number.
     """
     k, word = judgement.k, judgement.word
-    line = f"k* = {k}, the most stable number of clusters (stability {found.stability[k]:.2f}"
+    among = f"number of clusters from {judgement.classes} on" if judgement.classes else "number of clusters"
+    peak = "where stability peaks" if k < judgement.classes else f"the most stable {among}"
+    line = f"k* = {k}, {peak} (stability {found.stability[k]:.2f}"
     line += f"; {judgement.doubt})" if judgement.doubt else ")"
     if word == "unknown" or at_k is None:
         said = "no preferred number: " if judgement.doubt else ""

@@ -36,10 +36,11 @@ def test_of_two_levels_that_are_as_stable_the_finer_one_counts():
         ({2: 1.0, 3: 0.6, 4: 0.7, 5: 0.9, 6: 0.8}, 3, 5),
         ({2: 1.0, 3: 0.6, 4: 0.7, 5: 0.9, 6: 0.895}, 3, 6),
         ({2: 1.0, 3: 0.6, 4: 0.9, 5: 0.8, 6: 0.7}, 5, 4),
-        ({2: 0.8, 3: 0.9, 4: 0.8, 5: 0.795, 6: 0.7}, 5, 5),
+        ({2: 0.9, 3: 0.7, 4: 0.8, 5: 0.795, 6: 0.7}, 5, 5),
         ({2: 1.0, 3: 0.9, 4: 0.8, 5: 0.7, 6: 0.6}, 4, 2),
+        ({2: 0.94, 3: 0.92, 4: 0.91, 5: 0.902, 6: 0.9}, 4, 2),
     ],
-    ids=["of all", "from the classes on", "the finest", "the peak before", "as stable", "to the edge"],
+    ids=["of all", "from the classes on", "the finest", "the peak", "as stable", "to the edge", "slowly to the edge"],
 )
 def test_the_preferred_number_is_a_peak_from_the_number_of_classes_on(stability, classes, best):
     assert Clusterings({}, stability).preferred(classes) == best

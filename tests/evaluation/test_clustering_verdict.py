@@ -133,7 +133,7 @@ def test_good_blobs_are_balanced():
     assert judgement.homogeneity > 0.99
     assert judgement.merged == judgement.split == {}
     assert len(lines) == 1
-    assert "balanced: k* = 8" in lines[0]
+    assert "balanced: k* = 8, the most stable number of clusters from 8 on" in lines[0]
 
 
 def test_two_classes_from_one_blob_are_merged_and_named():
@@ -142,7 +142,7 @@ def test_two_classes_from_one_blob_are_merged_and_named():
     assert list(judgement.merged) == [(3, 4)]
     assert judgement.merged[3, 4] > 0.7
     assert judgement.homogeneity > 0.8  # one pair among eight classes: the average alone would not tell
-    assert "under-clustered: k* = 7" in lines[0]
+    assert "under-clustered: k* = 7, where stability peaks" in lines[0]
     assert "class d + class e" in lines[1]
     assert "negatives" in lines[1]
     assert "class a" not in lines[1]
@@ -207,7 +207,7 @@ def test_without_labels_enough_there_is_no_verdict_but_a_k(labels, each, reason)
     assert judgement.word == "unknown"
     assert reason in judgement.reason
     assert len(lines) == 1
-    assert f"k* = {judgement.k}" in lines[0]
+    assert f"k* = {judgement.k}, the most stable number of clusters (stability" in lines[0]
     assert reason in lines[0]
     assert judgement.k == 8
 
