@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import onnxruntime
 
-from ssl_pipeline.errors import PipelineError
+from ssl_pipeline.errors import PipelineError, shown
 
 __all__ = ["layer_of", "open_session", "providers", "read_metadata", "run"]
 
@@ -56,7 +56,7 @@ def open_session(path: Path, threads: int | None = None) -> onnxruntime.Inferenc
         return onnxruntime.InferenceSession(path, options, providers=providers())
     except Exception as error:  # onnxruntime's exceptions share no narrower base
         raise PipelineError(
-            f"{path} is not a graph that onnxruntime {onnxruntime.__version__} runs: {error}"
+            f"{path} is not a graph that onnxruntime {onnxruntime.__version__} runs: {shown(str(error), 500)}"
         ) from error
 
 

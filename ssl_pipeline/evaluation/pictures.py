@@ -8,17 +8,19 @@ import numpy as np
 import numpy.typing as npt
 from matplotlib.figure import Figure
 
+from ssl_pipeline.errors import shown
 from ssl_pipeline.products import atomic_file
 
 __all__ = ["confusion", "save", "short"]
 
 _WRITTEN = 25  # classes up to which counts are written into the cells
+_CELLS = 500  # rows; with more classes each stands for several, so that time and memory are bounded
 _NAMED = 120  # classes up to which each row has its name
 _LONGEST = 18  # letters of a name
 
 
 def confusion(counts: npt.NDArray[np.int64], classes: Sequence[str], title: str, path: Path) -> None:
-    """Draw a confusion matrix: colours are shares of a row, numbers are images.
+    """Draw a confusion matrix: colours are shares of a row, numbers are images. Above 500 classes, a row is several.
 
     Args:
         counts: (C, C) images by actual class (row) and predicted class (column).
@@ -26,6 +28,11 @@ def confusion(counts: npt.NDArray[np.int64], classes: Sequence[str], title: str,
         title: Above it.
         path: Of the PNG.
     """
+    together = -(-len(classes) // _CELLS)
+    if together > 1:
+        starts = list(range(0, len(classes), together))
+        counts = np.add.reduceat(np.add.reduceat(counts, starts, axis=0), starts, axis=1)
+        classes = [classes[start] for start in starts]
     of_class = counts.sum(axis=1, keepdims=True)
     shares = counts / np.maximum(of_class, 1)
     side = 3.5 + min(max(0.5 * len(classes), 2.0), 12.0)  # inches
@@ -40,7 +47,8 @@ def confusion(counts: npt.NDArray[np.int64], classes: Sequence[str], title: str,
     axes.set_yticks(
         ticks, [f"{name} ({of_class[tick, 0]})" for tick, name in zip(ticks, names, strict=True)], fontsize=size
     )
-    axes.set(title=title, xlabel="predicted", ylabel="actual (images)")
+    joint = f", {together} classes a row, under the name of the first" if together > 1 else ""
+    axes.set(title=title, xlabel="predicted", ylabel=f"actual (images){joint}")
     if len(classes) <= _WRITTEN:
         for row, column in zip(*counts.nonzero(), strict=True):
             colour = "white" if shares[row, column] > 0.5 else "black"
@@ -58,5 +66,6 @@ def save(figure: Figure, path: Path) -> None:
 
 def short(name: str) -> str:
     """A class's name as it can be drawn."""
-    name = name.replace("$", r"\$")  # or matplotlib would read it as mathematics
-    return name if len(name) <= _LONGEST else name[: _LONGEST - 1] + "…"
+    name = shown(name, 1000)  # a line break or an escape sequence stays one line of letters
+    name = name if len(name) <= _LONGEST else name[: _LONGEST - 1] + "…"
+    return name.replace("$", r"\$")  # or matplotlib would read it as mathematics

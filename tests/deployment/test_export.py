@@ -29,7 +29,7 @@ from ssl_pipeline.models.rebuild import load_encoder
 encoder, card = load_encoder(load_registry(), Path(sys.argv[1]))
 export_backbone(encoder, card, Path(sys.argv[2]), l2_normalize=True, opset=18)
 """
-CLASSES = ["0", "ʻnullʻ", "ten"]
+CLASSES = ["0", "ʻnullʻ", '../a "b"\n\r\\$x$\x1b[31m']
 
 
 def embed(model: Model, images: Images, l2_normalize: bool = True) -> np.ndarray:
