@@ -8,7 +8,8 @@ import numpy as np
 import numpy.typing as npt
 import onnxruntime
 
-from ssl_pipeline.errors import PipelineError, shown
+from ssl_pipeline.errors import PipelineError
+from ssl_pipeline.terminal import shown
 
 __all__ = ["layer_of", "open_session", "providers", "read_metadata", "run"]
 

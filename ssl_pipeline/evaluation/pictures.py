@@ -8,8 +8,8 @@ import numpy as np
 import numpy.typing as npt
 from matplotlib.figure import Figure
 
-from ssl_pipeline.errors import shown
 from ssl_pipeline.products import atomic_file
+from ssl_pipeline.terminal import shown
 
 __all__ = ["confusion", "save", "short"]
 
