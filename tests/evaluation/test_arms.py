@@ -35,7 +35,7 @@ def test_random_weights_are_like_the_pretrained_ones_in_all_but_the_weights(data
     drawn = study(data)._learner.random().encoder(0)
     own = untrained(load_registry(), CARD, study(data)._learner._seed(0))
     assert not torch.equal(own.backbone.stem[1].running_mean, drawn.backbone.stem[1].running_mean)  # calibrated
-    outcomes = study(data, own, learning_rates=[1e-2], strengths=[1.0], steps=12).run()
+    outcomes = study(data, own, learning_rates=[1e-2], strengths=[1.0], draws=2, steps=6).run()
     first = {(one.budget, one.arm): one.correct.tolist() for one in outcomes if one.draw == 0}
     for budget in (1, "all"):  # with statistics that are kept, and that follow the batches
         assert first[budget, "finetune"] == first[budget, "random"]
