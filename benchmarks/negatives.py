@@ -21,7 +21,7 @@ from benchmarks.recipes import stage
 from stages.paths import REPORTS
 
 CLASSES = 10
-TRUNCATED = {"name": "truncated_triplet", "margin": 1.0, "classes": CLASSES, "false_negative_probability": 0.05}
+TRUNCATED = {"name": "truncated_triplet", "margin": 0.5, "classes": CLASSES, "false_negative_probability": 0.05}
 SWEEP = "InfoNCE"
 LENGTHS = (1, 4, 16, 64, 256, 1024)
 REMEDIES = {

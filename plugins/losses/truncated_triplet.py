@@ -75,6 +75,7 @@ class TruncatedTriplet(Loss):
         violation = violation.masked_fill(weight[:, None] == 0, 0.0)
         figures = {
             "active_share": (violation > 0).to(violation.dtype).mean(),
+            "too_near_share": (distance(negative) < self.margin).to(violation.dtype).mean(),  # whatever the positive
             "deputy_rank": violation.new_tensor(float(rank)),
             "deputy_cosine": negative.mean(),
             "negatives": weight.mean(),
@@ -95,7 +96,7 @@ class TruncatedTriplet(Loss):
             )
         if self.margin >= _SQUARED.largest:
             return troubles  # meant to be violated by all
-        return troubles or wide_margin(figures["active_share"], self.margin)
+        return troubles or wide_margin(figures["too_near_share"], self.margin)
 
 
 @hookimpl

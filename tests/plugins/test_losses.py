@@ -217,9 +217,9 @@ def test_troubles_are_named():
     assert fine(Decoupled(0.1), negatives_seen=30.0) == ""
     assert "too few negatives (1.0 an anchor)" in " ".join(Spectral().diagnose({"negatives": 1.0}))
     assert "deputy is the farthest" in fine(TruncatedTriplet(0.5, rank=100), deputy_rank=100.0)
-    assert "margin is too large (1.9)" in fine(TruncatedTriplet(1.9, rank=3), deputy_rank=3.0, active_share=1.0)
-    assert fine(TruncatedTriplet(0.5, rank=3), deputy_rank=3.0, active_share=0.8) == ""
-    assert fine(TruncatedTriplet(98.0, rank=3), deputy_rank=3.0, active_share=1.0) == ""  # as the authors want it
+    assert "margin is too large (1.9)" in fine(TruncatedTriplet(1.9, rank=3), deputy_rank=3.0, too_near_share=1.0)
+    assert fine(TruncatedTriplet(0.5, rank=3), deputy_rank=3.0, too_near_share=0.8) == ""
+    assert fine(TruncatedTriplet(98.0, rank=3), deputy_rank=3.0, too_near_share=1.0) == ""  # as the authors want it
 
 
 def test_a_strategy_that_keeps_violations_alone_is_not_a_margin_that_is_too_large(pairs):
