@@ -155,7 +155,7 @@ def check_options(name: str, options: Mapping[str, Any]) -> dict[str, Any]:
         except ValidationError as error:
             reason = error.errors()[0]["msg"]
             if hints[key] is str and not isinstance(options[key], (dict, list)):
-                reason = f'YAML does not read this as text; write it in quotes, such as {key}: "2024"'
+                reason = f'YAML does not read this as a string; write it in quotes, such as {key}: "2024"'
             raise ConfigError(f"augment.source.{key}: {reason} (found {options[key]!r}).") from error
     unknown = [key for key in options if key not in hints]
     if unknown:
