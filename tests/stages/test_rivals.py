@@ -15,7 +15,9 @@ from plugins import load_registry
 from ssl_pipeline.augment.geometry import fit
 from ssl_pipeline.config import Rival
 from ssl_pipeline.deployment.export import export_backbone
-from ssl_pipeline.evaluation.rivals import open_rivals
+from ssl_pipeline.deployment.runtime import open_session
+from ssl_pipeline.evaluation.foreign import embed_with
+from ssl_pipeline.evaluation.rivals import IMAGENET, open_rivals
 from ssl_pipeline.models.rebuild import build_encoder, load_encoder, read_card, save_model, save_weights
 from ssl_pipeline.models.start import save_start
 from tests.stages.small_project import BACKBONE, MEAN, STD
@@ -109,6 +111,9 @@ def test_a_graph_of_normalised_images_is_given_imagenet_s(batch: object):
         module, (example,), "theirs.onnx", dynamic_shapes=shapes, dynamo=True, verbose=False, external_data=batch == 1
     )
     assert Path("theirs.onnx.data").exists() == (batch == 1)
+    canvases = np.random.default_rng(0).integers(0, 256, (3, 8, 8, 3), dtype=np.uint8)
+    rows = [embed_with(open_session(Path(name)), IMAGENET)(canvases) for name in ("ours.onnx", "theirs.onnx")]
+    np.testing.assert_allclose(*rows, rtol=1e-3, atol=1e-5)
     name_rivals("ours.onnx", "theirs.onnx")
     evaluate()
     ours, theirs = metrics()["rivals"].values()
