@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from ssl_pipeline.errors import PipelineError
+from ssl_pipeline.training import checkpoint
 from ssl_pipeline.training.checkpoint import Checkpoints, environment
 from ssl_pipeline.training.monitors import CollapsedError, DivergedError
 from ssl_pipeline.training.precision import Precision
@@ -161,3 +162,20 @@ def test_a_full_disk_keeps_the_last_one_and_leaves_no_litter(checkpoints, monkey
         checkpoints.save(state(2))
     assert checkpoints.load()["steps"] == 1
     assert [path.name for path in checkpoints.folder.iterdir()] == ["checkpoint.pt"]
+
+
+def test_equal_runs_at_the_same_time_have_a_folder_each_and_a_killed_one_is_found_again(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(checkpoint, "PATIENCE", 0.0)
+    first, second, third = (Checkpoints(tmp_path, "f" * 64, HERE) for _ in range(3))
+    with pytest.raises(KeyboardInterrupt), first.until_done():  # such as in DVC's queue
+        first.save(state(1))
+        with second.until_done():
+            assert second.load() is None
+            second.save(state(2))
+            assert second.folder != first.folder
+        assert not second.folder.exists()
+        raise KeyboardInterrupt
+    with third.until_done():
+        assert third.load()["steps"] == 1
+    assert list(tmp_path.iterdir()) == []
+    assert "Not used" not in capsys.readouterr().err
