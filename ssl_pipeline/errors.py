@@ -16,10 +16,3 @@ class ConfigError(PipelineError):
     """Something in params.yaml (or in a plugin it names) is wrong; the message names the key."""
 
     exit_code = 2
-
-
-def brief(reason: object, limit: int = 160) -> str:
-    """Return the first line of what another program said, short enough to stand within a sentence of ours."""
-    lines = [" ".join(line.split()) for line in str(reason).splitlines()]
-    first = next((line for line in lines if line), type(reason).__name__)
-    return first.rstrip(".") if len(first) <= limit else f"{first[: limit - 1]}…"

@@ -2,7 +2,7 @@
 
 import unicodedata
 
-__all__ = ["printable", "shown"]
+__all__ = ["brief", "printable", "shown"]
 
 _DIRECTIONS = frozenset("\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 
@@ -22,6 +22,12 @@ def shown(text: str, most: int) -> str:
     if len(text) > most:
         text = f"{text[: most * 2 // 3]} … {text[len(text) - most // 3 :]}"
     return printable(text, kept="")
+
+
+def brief(reason: object, most: int = 160) -> str:
+    """The first line of what another program said, to stand within a sentence of ours."""
+    lines = [" ".join(line.split()) for line in str(reason).splitlines()]
+    return shown(next((line for line in lines if line), type(reason).__name__).rstrip("."), most)
 
 
 def _is_harmless(letter: str) -> bool:

@@ -1,4 +1,4 @@
-"""What all stage commands share: reading params.yaml, one run at a time, and how errors look to a person."""
+"""What all stage commands share: reading params.yaml, and one run at a time."""
 
 import functools
 import sys
@@ -9,10 +9,8 @@ import click
 
 from ssl_pipeline import guard
 from ssl_pipeline.config import Config, load
-from ssl_pipeline.disk import disk_trouble
-from ssl_pipeline.errors import PipelineError
 from ssl_pipeline.products import remove_leftovers
-from ssl_pipeline.terminal import printable, shown
+from stages.guarded import guarded
 from stages.paths import LOCK_FOLDER, products
 
 __all__ = ["stage"]
@@ -42,26 +40,3 @@ def alone(run: Callable[[Config], None], config: Config) -> None:
     with guard.only_run(LOCK_FOLDER):
         remove_leftovers(products())
         run(config)
-
-
-def guarded(action: Callable[[], None]) -> int:
-    """Run an action; return its exit status, having told the user what is theirs to mend."""
-    try:
-        action()
-    except PipelineError as error:
-        return _tell(error)
-    except OSError as error:
-        trouble = disk_trouble(error)
-        if trouble is None:
-            raise
-        return _tell(trouble)
-    except KeyboardInterrupt as interrupt:
-        click.echo(printable(str(interrupt)) or "interrupted; nothing was half-written", err=True)
-        return 130
-    return 0
-
-
-def _tell(error: PipelineError) -> int:
-    lines = str(error).split("\n")  # with strangers' text in them, of any length
-    click.echo("error: " + "\n".join(shown(line, 2000) for line in lines), err=True)
-    return error.exit_code

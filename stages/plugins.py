@@ -7,7 +7,7 @@ import click
 from ssl_pipeline.config import load
 from ssl_pipeline.errors import ConfigError
 from ssl_pipeline.terminal import shown
-from stages.command import guarded
+from stages.guarded import guarded
 from stages.paths import PLUGINS_LOCK
 
 

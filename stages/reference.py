@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 
 from ssl_pipeline.guard import end_with_dvc
-from stages.command import guarded
+from stages.guarded import guarded
 
 FOLDER = click.Path(path_type=Path, exists=True, file_okay=False)
 FILE = click.Path(path_type=Path, dir_okay=False)

@@ -10,7 +10,7 @@ from pathlib import Path
 import click
 
 from ssl_pipeline.errors import PipelineError
-from stages.command import guarded
+from stages.guarded import guarded
 
 EXAMPLE = Path(__file__).parents[1] / "examples" / "plugin"
 LITTER = shutil.ignore_patterns("__pycache__", ".*", "*.egg-info", "dist", "build")

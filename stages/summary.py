@@ -2,7 +2,7 @@
 
 import click
 
-from stages.command import guarded
+from stages.guarded import guarded
 from stages.paths import AUGMENTED, EXPORT, FINETUNE, REPORTS
 
 

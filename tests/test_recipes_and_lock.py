@@ -63,6 +63,7 @@ def test_the_paper_s_size_is_another_and_overrides_hold_in_both():
     assert paper.pretext_task.options == {
         "hidden_dim": 2048,
         "out_dim": 8,
+        "batch_norms": "none",
         "momentum": 0.999,
         "momentum_rises": False,
         "symmetric": False,

@@ -12,10 +12,11 @@ from ssl_pipeline.deployment.export import export_backbone
 from ssl_pipeline.deployment.graph import PixelsToEmbedding
 from ssl_pipeline.deployment.parity import MAX_DIFFERENCE
 from ssl_pipeline.deployment.runtime import open_session, run
-from ssl_pipeline.errors import ConfigError, PipelineError, brief
+from ssl_pipeline.errors import ConfigError, PipelineError
 from ssl_pipeline.models.encoder import Encoder
 from ssl_pipeline.models.rebuild import ModelCard
 from ssl_pipeline.progress import say
+from ssl_pipeline.terminal import brief
 from ssl_pipeline.types import PretextTask
 
 __all__ = ["rehearse"]

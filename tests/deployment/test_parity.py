@@ -152,7 +152,7 @@ def test_the_same_gate_serves_classifiers(
     head = {"weight": torch.randn(3, 16, generator=generator), "bias": torch.tensor([sureness, 0.0, 0.0])}
     folder = tmp_path / "finetune"
     folder.mkdir()
-    for name in ("encoder.safetensors", "model.json"):
+    for name in ("encoder.safetensors", "model.json", "digests.json"):
         (folder / name).write_bytes((model.folder / name).read_bytes())
     safetensors.torch.save_file(head, folder / "head.safetensors")
     path = folder / "classifier.onnx"

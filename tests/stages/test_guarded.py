@@ -5,7 +5,7 @@ import errno
 import pytest
 
 from ssl_pipeline.errors import ConfigError, PipelineError
-from stages.command import guarded
+from stages.guarded import guarded
 
 
 def raising(error: BaseException) -> int:

@@ -1,0 +1,34 @@
+"""How errors look to a person: one message and an exit status, or, where they are ours, a traceback."""
+
+from collections.abc import Callable
+
+import click
+
+from ssl_pipeline.disk import disk_trouble
+from ssl_pipeline.errors import PipelineError
+from ssl_pipeline.terminal import printable, shown
+
+__all__ = ["guarded"]
+
+
+def guarded(action: Callable[[], None]) -> int:
+    """Run an action; return its exit status, having told the user what is theirs to mend."""
+    try:
+        action()
+    except PipelineError as error:
+        return _tell(error)
+    except OSError as error:
+        trouble = disk_trouble(error)
+        if trouble is None:
+            raise
+        return _tell(trouble)
+    except KeyboardInterrupt as interrupt:
+        click.echo(printable(str(interrupt)) or "interrupted; nothing was half-written", err=True)
+        return 130
+    return 0
+
+
+def _tell(error: PipelineError) -> int:
+    lines = str(error).split("\n")  # with strangers' text in them, of any length
+    click.echo("error: " + "\n".join(shown(line, 2000) for line in lines), err=True)
+    return error.exit_code
