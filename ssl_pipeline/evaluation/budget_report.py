@@ -18,10 +18,11 @@ __all__ = ["report", "report_obstacle", "write_product"]
 
 _FOOTNOTE = """\
 Accuracy on {images}, mean of {draws} draws of labels ± half of a 95 % interval over draws and test images.
-{rival} It learns as the pretrained encoder does: the head starts from
-a probe of the encoder's own features, and batch norms have statistics of the same images. From scratch: random weights
-and a random head, with statistics of the batches, as one trains without pretraining. All learn from the same labels,
-views and steps. Every learning rate was chosen from one grid on validation images, by each arm for itself.
+{rival}
+It learns as the pretrained encoder does: the head starts from a probe of the encoder's own features, and batch norms
+have statistics of the same images. From scratch: random weights and a random head, with statistics of the batches, as
+one trains without pretraining. All learn from the same labels, views and steps. Every learning rate was chosen from one
+grid on validation images, by each arm for itself.
 {luck}
 p: of the less certain of the two differences, after Holm's correction over the budgets; below 0.05 it counts."""
 
@@ -62,7 +63,7 @@ def _footnote(verdict: Verdict, groups: npt.NDArray[np.int64]) -> str:
         luck = "Intervals are given this one pretrained encoder: those of other seeds would differ (finetune.encoders)."
     else:
         luck = (
-            "Accuracies are given this one pretrained encoder. Differences from random weights allow for its luck, "
+            "Intervals are given this one pretrained encoder. Differences from random weights allow for its luck,\n"
             "which they take to be that of random weights; finetune.encoders measures it."
         )
     return _FOOTNOTE.format(images=images, draws=verdict.draws, rival=_RIVALS[verdict.rival], luck=luck)
