@@ -37,7 +37,7 @@ def test_digits_are_scikit_learns() -> None:
             r"augment.source.name: unknown source 'folders'. Did you mean 'folder'\? Known: digits, folder, ",
         ),
         ("folder", {}, r"augment.source.path: missing"),
-        ("folder", {"path": 3}, r"augment.source.path: YAML does not read this as text; .* \(found 3\)"),
+        ("folder", {"path": 3}, r"augment.source.path: .*string.* \(found 3\)"),
         (
             "folder",
             {"path": "x", "pathh": "y"},
