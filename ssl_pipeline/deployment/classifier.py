@@ -43,7 +43,7 @@ def write_classifier(
     save_weights(folder / HEAD, head.state_dict())
     weight, bias = (value.numpy(force=True) for value in (head.weight, head.bias))
     path = folder / "classifier.onnx"
-    with tempfile.TemporaryDirectory() as temporary:
+    with tempfile.TemporaryDirectory(dir=folder) as temporary:
         backbone = Path(temporary, "backbone.onnx")
         export_backbone(encoder, card, backbone, l2_normalize=False, opset=opset)
         append_classifier(backbone, weight, bias, classes, path, metadata)

@@ -51,7 +51,7 @@ def verify(path: Path, originals: Sequence[Images], command: Sequence[str]) -> d
     metadata = read_metadata(session)
     batches = probes(originals, int(metadata["size"]))
     option = "--l2-normalize" if json.loads(metadata["l2_normalized"]) else "--no-l2-normalize"
-    expected = _rebuilt(command, batches, ["--layer", metadata["layer"], option])
+    expected = _rebuilt(path, command, batches, ["--layer", metadata["layer"], option])
     actual = {name: run(session, batch) for name, batch in batches.items()}
     figures = compare(expected, actual, probabilities=session.get_outputs()[0].name == "probabilities")
     problems = broken(figures)
@@ -171,9 +171,11 @@ def canvas_agreement(path: Path, originals: Sequence[Images], canvases: Images) 
     return {"mean": float(cosines.mean()), "min": float(cosines.min())}
 
 
-def _rebuilt(command: Sequence[str], batches: Mapping[str, Images], options: Sequence[str]) -> dict[str, Rows]:
-    """What torch makes of the batches in a new process, which shares nothing with this one but the files."""
-    with tempfile.TemporaryDirectory() as folder:
+def _rebuilt(
+    beside: Path, command: Sequence[str], batches: Mapping[str, Images], options: Sequence[str]
+) -> dict[str, Rows]:
+    """What torch makes of the batches in a new process, which shares nothing with this one but files beside a path."""
+    with tempfile.TemporaryDirectory(dir=beside.parent) as folder:
         inputs, outputs = Path(folder, "inputs.npz"), Path(folder, "outputs.npz")
         np.savez(inputs, **batches)  # type: ignore[arg-type]  # numpy's stub takes the names for its own option
         subprocess.run([*command, str(inputs), str(outputs), *options], check=True)

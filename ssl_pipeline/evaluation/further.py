@@ -8,6 +8,7 @@ from ssl_pipeline.models.encoder import Encoder
 from ssl_pipeline.models.rebuild import CARD, ENCODER, ModelCard, cut, load_encoder, read_card
 from ssl_pipeline.products import sha256
 from ssl_pipeline.registry import Registry
+from ssl_pipeline.workspace import find
 
 __all__ = ["read_encoders"]
 
@@ -28,7 +29,8 @@ def read_encoders(registry: Registry, folders: Sequence[str], card: ModelCard, l
     """
     encoders, known = [], {card.weights_sha256: "models/pretrain"}
     for folder in folders:
-        other = _card(Path(folder))
+        place = find(folder, "finetune.encoders")
+        other = _card(place)
         for name in _ALIKE:
             if getattr(other, name) != getattr(card, name):
                 raise ConfigError(
@@ -41,7 +43,7 @@ def read_encoders(registry: Registry, folders: Sequence[str], card: ModelCard, l
                 "Name encoders of other seeds, each of them once."
             )
         known[other.weights_sha256] = folder
-        encoders.append(cut(*load_encoder(registry, Path(folder)), layer)[0])
+        encoders.append(cut(*load_encoder(registry, place), layer)[0])
     return encoders
 
 

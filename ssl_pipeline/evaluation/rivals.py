@@ -27,6 +27,7 @@ from ssl_pipeline.registry import Registry
 from ssl_pipeline.terminal import brief
 from ssl_pipeline.training.initial import load_weights
 from ssl_pipeline.types import Inputs
+from ssl_pipeline.workspace import find
 
 __all__ = ["Opened", "cost", "open_rivals"]
 
@@ -74,7 +75,8 @@ def open_rivals(rivals: Sequence[Rival], registry: Registry, card: ModelCard, im
                 path = _as_graph(rival, registry, card, Path(folder))
                 embed = embed_with(open_session(path), IMAGENET)
                 _try(embed, images[:2])
-                file = {"sha256": sha256(Path(name))} if Path(name).is_file() else {}
+                source = find(name, "linear_eval.rivals")
+                file = {"sha256": sha256(source)} if source.is_file() else {}
                 found[name] = Opened(embed, cost(path, images) | file)
         except PipelineError as error:
             words = re.sub(r"^pretrain[.\w]*: ", "", str(error))
@@ -121,7 +123,7 @@ def _as_graph(rival: Rival, registry: Registry, card: ModelCard, folder: Path) -
     Raises:
         PipelineError: There is no such file or backbone, or it cannot be exported.
     """
-    path = Path(rival.weights)
+    path = find(rival.weights, "linear_eval.rivals")
     is_file = path.suffix in (".onnx", ".safetensors")
     if is_file and not path.is_file():
         raise PipelineError("there is no such file.")
@@ -140,7 +142,7 @@ def _as_graph(rival: Rival, registry: Registry, card: ModelCard, folder: Path) -
 
 def _of_file(rival: Rival, registry: Registry, card: ModelCard) -> tuple[Encoder, ModelCard]:
     """An encoder from a .safetensors file: one of ours beside its model.json, or any with its backbone named."""
-    path = Path(rival.weights)
+    path = find(rival.weights, "linear_eval.rivals")
     if rival.backbone is None:
         if path.name != ENCODER or not (path.parent / CARD).is_file():
             raise PipelineError(

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from functools import partial
-from pathlib import Path
 from typing import Any, cast
 
 from torch import Tensor
@@ -20,6 +19,7 @@ from ssl_pipeline.registry import Registry
 from ssl_pipeline.training.initial import load_weights
 from ssl_pipeline.training.sizes import nearest_size, refusal
 from ssl_pipeline.types import PretextTask
+from ssl_pipeline.workspace import find
 
 __all__ = ["build", "check_sizes", "check_views", "describe", "fingerprint", "starting_weights"]
 
@@ -125,7 +125,7 @@ def _sized(
     pretrained = config.init == "pretrained"
     encoder = build_encoder(registry, config.backbone, pool.mean, pool.std, config.seed, size, pretrained)
     if config.init not in _NO_FILES:
-        load_weights(encoder.backbone, Path(config.init))  # before a teacher is copied from it
+        load_weights(encoder.backbone, find(config.init, "pretrain.init"))  # before a teacher is copied from it
     task = build_task(registry, recipe, encoder, config.seed, size)
     check_views(task, recipe.pretext_task.name, policies)
     return task
@@ -157,8 +157,10 @@ def fingerprint(
 
 def _init_digest(config: PretrainConfig) -> str | None:
     """The digest of the file that `pretrain.init` names; None where it names none."""
-    initial = Path(config.init)
-    return sha256(initial) if config.init not in _NO_FILES and initial.is_file() else None
+    if config.init in _NO_FILES:
+        return None
+    initial = find(config.init, "pretrain.init")
+    return sha256(initial) if initial.is_file() else None
 
 
 def starting_weights(task: PretextTask, config: PretrainConfig) -> dict[str, Tensor]:
