@@ -67,7 +67,7 @@ def test_predictions_of_all_contestants_and_of_neighbours(data):
 
 def test_figures_of_images_in_groups_are_less_certain(data):
     knn, clusters = Knn(k=5, temperature=0.1), Clusters(images=100, runs=2, view="plain")
-    settings = LinearEvalConfig(seed=0, strengths=[0.1], knn=knn, bootstrap=100, clusters=clusters)
+    settings = LinearEvalConfig(seed=0, strengths=[0.1], knn=knn, bootstrap=100, rivals=[], clusters=clusters)
     settled = settle({BACKBONE: [raw_pixels], "grey": [mean_grey]}, data["train"], data["val"], [0.1], 10)
     test = data["test"]
     predictions = predict(settled, test, knn)

@@ -186,8 +186,10 @@ def test_garbage_labels_and_garbage_test_images_leave_the_encoder_as_it_is(proje
 @pytest.mark.slow
 def test_with_the_local_views_of_the_example_in_params_yaml_it_leads_to_an_export(project):
     """The comment is made a setting: views of two sizes, and what leaves training is of the first kind's."""
-    params = (ROOT / "params.yaml").read_text()
-    (project / "params.yaml").write_text(params.replace("    # local:", "    local:").replace("    #   ", "      "))
+    params = (
+        (ROOT / "params.yaml").read_text().replace("    # tiles:", "    tiles:").replace("    # local:", "    local:")
+    )
+    (project / "params.yaml").write_text(params.replace("    #   ", "      "))
     views = load(project / "params.yaml").augment.model_dump(mode="json")["views"]
     assert (views["global"]["size"], views["local"]["size"]) == (16, 8)
     change(project, pretrain={**SMALL, "epochs": 2, "pretext_task": {"local_views": 4}})

@@ -14,8 +14,10 @@ def _note(line: str) -> None:
 
 
 def _watch(event: str, arguments: tuple[Any, ...]) -> None:
+    if event not in _EVENTS:
+        return
     address = arguments[-1] if event in ("socket.connect", "socket.sendto") else arguments[0]
-    if event in _EVENTS and not (event == "socket.connect" and isinstance(address, str | bytes)):  # those are local
+    if not (event == "socket.connect" and isinstance(address, str | bytes)):  # those are local
         _note(f"{event} {address} by {' '.join(sys.argv)}")
 
 
