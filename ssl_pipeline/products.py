@@ -29,6 +29,7 @@ __all__ = [
     "remove_leftovers",
     "require",
     "sha256",
+    "sha256_once",
     "verified",
     "write_json",
     "write_product",
@@ -124,8 +125,7 @@ def verified(path: Path, stage: str) -> Path:
     """
     known = read_json(require(path, stage).with_name(DIGESTS), stage)
     try:
-        state = path.stat()
-        found = _sha256_of(path.resolve(), state.st_ino, state.st_size, state.st_mtime_ns)
+        found = sha256_once(path)
     except OSError as error:
         raise PipelineError(f"{path} cannot be read ({error}): run `dvc repro --force {stage}`.") from error
     if not isinstance(known, dict) or known.get(path.name) != found:
@@ -136,9 +136,14 @@ def verified(path: Path, stage: str) -> Path:
     return path
 
 
+def sha256_once(path: Path) -> str:
+    """The SHA-256 of a file in hex, which is read once per process for each state (inode, size, time of change)."""
+    state = path.stat()
+    return _sha256_of(path.resolve(), state.st_ino, state.st_size, state.st_mtime_ns)
+
+
 @functools.cache
 def _sha256_of(path: Path, *state: int) -> str:
-    """The digest of a file in a state (inode, size, time of change), so that each state is read once."""
     return sha256(path)
 
 

@@ -125,11 +125,11 @@ def create(model: str, size: int, pretrained: bool, options: Mapping[str, int]) 
         if not pretrained:
             raise
         raise PipelineError(
-            f"pretrained: the published weights of timm/{model} could not be had ({brief(error)}). They come from the "
+            f"the published weights of timm/{model} could not be had ({brief(error)}). They come from the "
             "network: connect once, or give the path of a .safetensors file."
         ) from error
     except TypeError as error:
-        raise ValueError(f"timm's {model} does not take {', '.join(options) or 'a size'}") from error
+        raise ValueError(f"timm's {model} does not take {', '.join(options) or 'a size'} ({brief(error)})") from error
     except (ArithmeticError, AssertionError, LookupError, RuntimeError, ValueError) as error:
         patches = f" in patches of {options['patch_size']} px" if options else ""
         weights = " with its published weights" if pretrained else ""

@@ -6,11 +6,10 @@ Source: Wang et al. 2020 (XBM, 1912.06798), algorithm 1.
 from collections.abc import Mapping
 
 import torch
-from torch import Tensor
 
 from ssl_pipeline import hookimpl
 from ssl_pipeline.contrast.diagnosis import stale_keys, staleness
-from ssl_pipeline.models.memory import Memory
+from ssl_pipeline.models.memory import KeyMemory
 from ssl_pipeline.types import Candidates, Negatives, NegativeStrategy, Register
 
 
@@ -26,20 +25,19 @@ class CrossBatch(NegativeStrategy):
         super().__init__()
         if not 0 <= start < 1:
             raise ValueError(f"start must lie in [0, 1), got {start}")
-        self.memory, self.images = Memory(memory_size), Memory(memory_size)
+        self.memory = KeyMemory(memory_size)
         self._start = start
-        self._pending: tuple[Tensor, Tensor | None] | None = None
 
     def select(self, candidates: Candidates) -> Negatives:
         """Keys of other samples, and remembered ones, whose samples are taken to be others."""
         keys, key_samples, images = candidates.keys, candidates.key_samples, candidates.key_images
-        self._pending = keys.detach(), images
+        self.memory.set_aside(keys, images)
         figures = {"key_staleness": staleness(keys, key_samples, self.memory.oldest(len(keys)))}
-        remembered = self.memory.held()
+        remembered, remembered_images = self.memory.recall()
         if len(remembered):
             keys = torch.cat([keys, remembered.to(keys.dtype)])
             key_samples = torch.cat([key_samples, key_samples.new_full((len(remembered),), -1)])
-            images = None if images is None else torch.cat([images, self.images.held()[:, 0]])
+            images = None if images is None else torch.cat([images, remembered_images])
         return Negatives(
             keys,
             candidates.anchor_samples,
@@ -51,12 +49,8 @@ class CrossBatch(NegativeStrategy):
 
     def after_step(self, progress: float) -> None:
         """Remember the step's keys."""
-        if self._pending is not None and progress >= self._start:
-            keys, images = self._pending
-            self.memory.push(keys)
-            if images is not None:
-                self.images.push(images[:, None])
-        self._pending = None
+        if progress >= self._start:
+            self.memory.take_in()
 
     def diagnose(self, figures: Mapping[str, float]) -> list[str]:
         """Keys that are too old."""

@@ -8,11 +8,9 @@ Source: MoCo (1911.05722), section 3.2.
 
 from collections.abc import Mapping
 
-from torch import Tensor
-
 from ssl_pipeline import hookimpl
 from ssl_pipeline.contrast.diagnosis import stale_keys, staleness
-from ssl_pipeline.models.memory import Memory
+from ssl_pipeline.models.memory import KeyMemory
 from ssl_pipeline.types import Candidates, Negatives, NegativeStrategy, Register
 
 
@@ -25,18 +23,17 @@ class Queue(NegativeStrategy):
 
     def __init__(self, queue_size: int):
         super().__init__()
-        self.memory, self.images = Memory(queue_size), Memory(queue_size)
-        self._pending: tuple[Tensor, Tensor | None] | None = None
+        self.memory = KeyMemory(queue_size)
 
     def select(self, candidates: Candidates) -> Negatives:
         """Queued keys, whose samples are taken to be others than the anchors'."""
         keys, key_samples, images = candidates.keys, candidates.key_samples, candidates.key_images
-        self._pending = keys.detach(), images
+        self.memory.set_aside(keys, images)
         figures = {"key_staleness": staleness(keys, key_samples, self.memory.oldest(len(keys)))}
-        queued = self.memory.held()
+        queued, queued_images = self.memory.recall()
         if len(queued):
             keys, key_samples = queued, key_samples.new_full((len(queued),), -1)
-            images = None if images is None else self.images.held()[:, 0]
+            images = None if images is None else queued_images
         return Negatives(
             keys,
             candidates.anchor_samples,
@@ -49,12 +46,7 @@ class Queue(NegativeStrategy):
     def after_step(self, progress: float) -> None:
         """Put the step's keys into the queue."""
         del progress  # from the first step on
-        if self._pending is not None:
-            keys, images = self._pending
-            self.memory.push(keys)
-            if images is not None:
-                self.images.push(images[:, None])
-        self._pending = None
+        self.memory.take_in()
 
     def diagnose(self, figures: Mapping[str, float]) -> list[str]:
         """Keys that are too old."""

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ssl_pipeline.contrast.false_negatives import draws, rank_for
+from ssl_pipeline.contrast.false_negatives import key_counts, rank_for
 from ssl_pipeline.contrast.fold import edge, spans
 from ssl_pipeline.contrast.similarity import total_weight, widened
 from ssl_pipeline.types import Negatives, Tile
@@ -108,17 +108,18 @@ def quantiles(anchors: Tensor, negatives: Negatives, shares: Sequence[float]) ->
 
 def _histogram(anchors: Tensor, negatives: Negatives, low: Tensor, width: float) -> Tensor:
     """How many candidates (A, S, 256) lie in bins of a width from `low` (A, S) on."""
-    histogram = torch.zeros(*low.shape, _BINS, dtype=torch.int64, device=low.device)
+    histogram = torch.zeros(*low.shape, _BINS + 1, dtype=torch.int64, device=low.device)  # the last holds all others
+    one = histogram.new_ones(())
     for span, tiles in _tiles(anchors, negatives):
-        rows = torch.arange(span.stop - span.start, device=low.device)[:, None]
         for _, similarities in tiles:
             left_out = similarities == -torch.inf
+            similarities = similarities.clamp(-1, _BELOW_1)
             for share in range(low.shape[1]):
-                bins = ((similarities.clamp(-1, _BELOW_1) - low[span, share, None]) / width).floor()
-                inside = ~left_out & (bins >= 0) & (bins < _BINS)
-                flat = (rows * _BINS + bins.long())[inside]
-                histogram[span, share] += torch.bincount(flat, minlength=len(rows) * _BINS).view(-1, _BINS)
-    return histogram
+                bins = ((similarities - low[span, share, None]) / width).floor()
+                outside = left_out | ~((bins >= 0) & (bins < _BINS))  # so that NaN is outside, too
+                bins = bins.masked_fill_(outside, _BINS).long()
+                histogram[span, share].scatter_add_(1, bins, one.expand_as(bins))
+    return histogram[..., :_BINS]
 
 
 def _tiles(anchors: Tensor, negatives: Negatives) -> Iterator[tuple[slice, Iterator[tuple[Tile, Tensor]]]]:
@@ -170,4 +171,4 @@ class RankRule:
             return max(1, min(self._rank, count))
         assert self._classes is not None
         assert self._probability is not None
-        return rank_for(self._probability, self._classes, count, draws(negatives))
+        return rank_for(self._probability, self._classes, count, key_counts(negatives))

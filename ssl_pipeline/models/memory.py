@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-__all__ = ["Memory"]
+__all__ = ["KeyMemory", "Memory"]
 
 
 class Memory(nn.Module):
@@ -40,18 +40,54 @@ class Memory(nn.Module):
         return held[places % self.size]
 
     @torch.no_grad()
-    def push(self, vectors: Tensor) -> None:
-        """Take in vectors (n, D), in place of the oldest; of more than `size`, the last."""
+    def push(self, vectors: Tensor) -> Tensor:
+        """Take in vectors (n, D), in place of the oldest; of more than `size`, the last. Return their places (n,)."""
         vectors = vectors.detach()[-self.size :]
-        if not self.count:
+        if not len(self.vectors):
             self.vectors = vectors.new_zeros(self.size, vectors.shape[1])
         places = (self.position + torch.arange(len(vectors), device=vectors.device)) % self.size
         self.vectors[places] = vectors.to(self.vectors.dtype)
         self.position = (self.position + len(vectors)) % self.size
         self.count = (self.count + len(vectors)).clamp(max=self.size)
+        return places
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *rest: Any) -> None:
         saved = state_dict.get(f"{prefix}vectors")
         if saved is not None:
             self.vectors = torch.empty_like(saved, device=self.vectors.device)
         super()._load_from_state_dict(state_dict, prefix, *rest)
+
+
+class KeyMemory(Memory):
+    """The last `size` keys, and which image each is of.
+
+    A step sets its keys aside, and they are taken in once it is done, so that no step meets its own keys here.
+
+    Args:
+        size: Number of keys that are kept, at least 1.
+    """
+
+    images: Tensor
+
+    def __init__(self, size: int):
+        super().__init__(size)
+        self.register_buffer("images", torch.zeros(size, dtype=torch.int64))
+        self._aside: tuple[Tensor, Tensor | None] | None = None
+
+    def recall(self) -> tuple[Tensor, Tensor]:
+        """The keys that are held (n, D), n being 0 at first, and their images (n,) int64, all 0 where none are known."""
+        keys = self.held()
+        return keys, self.images[: len(keys)]
+
+    def set_aside(self, keys: Tensor, images: Tensor | None) -> None:
+        """Note the keys of a step (n, D) and their images (n,) int64, in place of those that were set aside before."""
+        self._aside = keys.detach(), images
+
+    def take_in(self) -> None:
+        """Push what was set aside."""
+        if self._aside is not None:
+            keys, images = self._aside
+            places = self.push(keys)
+            if images is not None:
+                self.images[places] = images[-self.size :]
+        self._aside = None

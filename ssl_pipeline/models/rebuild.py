@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from ssl_pipeline.config import Choice
 from ssl_pipeline.errors import ConfigError, PipelineError
 from ssl_pipeline.models.encoder import Encoder
-from ssl_pipeline.products import atomic_file, read_product, record, sha256, verified, write_product
+from ssl_pipeline.products import atomic_file, read_product, record, sha256, sha256_once, verified, write_product
 from ssl_pipeline.recipes import Recipe
 from ssl_pipeline.registry import Registry
 from ssl_pipeline.terminal import shown
@@ -30,6 +30,7 @@ __all__ = [
     "load_encoder",
     "load_task",
     "read_card",
+    "restore",
     "save_model",
     "untrained",
     "versions",
@@ -217,12 +218,12 @@ def load_encoder(registry: Registry, folder: Path, stage: str = "pretrain") -> t
     """
     card = read_card(folder, stage)
     path = verified(folder / ENCODER, stage)
-    if sha256(path) != card.weights_sha256:
+    if sha256_once(path) != card.weights_sha256:
         raise PipelineError(f"{path} is not the file that {folder / CARD} describes: run `dvc repro --force {stage}`.")
     encoder = untrained(registry, card, card.seed)
     if card.grayscale:
         encoder = encoder.in_grayscale()
-    _load(encoder, path, stage)
+    restore(encoder, path, stage)
     return encoder.eval(), card
 
 
@@ -258,12 +259,17 @@ def load_task(registry: Registry, folder: Path) -> PretextTask:
     encoder, card = load_encoder(registry, folder)
     task = build_task(registry, card.recipe, encoder, card.seed, card.size)
     if task.energy_head is not None:
-        _load(task.energy_head, verified(folder / ENERGY_HEAD, "pretrain"), "pretrain")
+        restore(task.energy_head, verified(folder / ENERGY_HEAD, "pretrain"), "pretrain")
     return task.eval()
 
 
-def _load(module: nn.Module, path: Path, stage: str) -> None:
+def restore(module: nn.Module, path: Path, stage: str) -> None:
     """Load weights that `save_weights` wrote.
+
+    Args:
+        module: The network that receives the weights.
+        path: A file that is the one that was written (`verified`).
+        stage: Name of the stage that wrote it, for messages.
 
     Raises:
         PipelineError: The module has other weights by now, because the code of a plugin or of the project has changed.

@@ -3,13 +3,12 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-import safetensors.torch
 from torch import Tensor
 
 from ssl_pipeline.errors import PipelineError
 from ssl_pipeline.models.encoder import Encoder
-from ssl_pipeline.models.rebuild import CARD, ModelCard, read_card, save_weights, untrained
-from ssl_pipeline.products import require, sha256
+from ssl_pipeline.models.rebuild import CARD, ModelCard, read_card, restore, save_weights, untrained
+from ssl_pipeline.products import sha256, sha256_once, verified
 from ssl_pipeline.registry import Registry
 
 __all__ = ["START", "save_start", "started"]
@@ -38,14 +37,15 @@ def started(registry: Registry, folder: Path, stage: str = "pretrain") -> Encode
         stage: The stage's name, for messages.
 
     Raises:
-        PipelineError: The weights are missing, or are not those that the card describes.
+        PipelineError: The weights are missing, damaged, not those that the card describes, or of another network than
+            the code now builds.
     """
     card = read_card(folder, stage)
     if not card.start_sha256:
         return None
-    path = require(folder / START, stage)
-    if sha256(path) != card.start_sha256:
+    path = verified(folder / START, stage)
+    if sha256_once(path) != card.start_sha256:
         raise PipelineError(f"{path} is not the file that {folder / CARD} describes: run `dvc repro --force {stage}`.")
     encoder = untrained(registry, card, card.seed)
-    encoder.load_state_dict(safetensors.torch.load_file(path))
+    restore(encoder, path, stage)
     return encoder.eval()

@@ -11,7 +11,7 @@ from plugins.negatives.cross_batch import CrossBatch
 from plugins.negatives.in_batch import InBatch
 from plugins.negatives.queue import Queue
 from plugins.negatives.truncated import Truncated
-from ssl_pipeline.contrast.false_negatives import Draws, draws, rank_for
+from ssl_pipeline.contrast.false_negatives import KeyCounts, key_counts, rank_for
 from ssl_pipeline.contrast.ranking import nearest
 from ssl_pipeline.types import Candidates, Negatives, NegativeStrategy
 
@@ -21,7 +21,7 @@ ASKED, CLASSES = 0.05, 10
 @pytest.mark.parametrize(("probability", "classes", "count"), [(0.05, 10, 510), (0.3, 3, 20), (0.001, 100, 4000)])
 @pytest.mark.parametrize("keys", [1, 2, 3])
 def test_the_rank_is_the_smallest_that_keeps_the_probability(probability, classes, count, keys):
-    rank = rank_for(probability, classes, keys * count, Draws(((keys, count),)))
+    rank = rank_for(probability, classes, keys * count, KeyCounts(((keys, count),)))
     least = [-(-k // keys) for k in (rank, rank - 1)]  # images of the class that reach ranks k and k - 1
     assert binom.sf(least[0] - 1, count, 1 / classes) <= probability < binom.sf(least[1] - 1, count, 1 / classes)
 
@@ -34,14 +34,14 @@ def test_images_with_different_numbers_of_keys_are_counted_as_they_are():
     false = cases @ sizes
     for probability in (0.3, 0.1, 0.01):
         wanted = next(x for x in range(18) if weights[false > x].sum() <= probability) + 1
-        assert rank_for(probability, 4, 17, Draws(((4, 3), (1, 5)))) == wanted
-        assert rank_for(probability, 4, 20, Draws(((4, 3), (1, 5)), own=3)) == wanted + 3
+        assert rank_for(probability, 4, 17, KeyCounts(((4, 3), (1, 5)))) == wanted
+        assert rank_for(probability, 4, 20, KeyCounts(((4, 3), (1, 5)), own=3)) == wanted + 3
 
 
 def test_without_negatives_or_with_few_of_them_a_rank_stays_one_that_there_is():
-    assert rank_for(0.5, 2, 0, Draws(())) == 1
-    assert rank_for(1e-9, 2, 6, Draws(((2, 3),))) == 6
-    assert rank_for(0.05, 2, 3, Draws(((2, 30),))) == 3
+    assert rank_for(0.5, 2, 0, KeyCounts(())) == 1
+    assert rank_for(1e-9, 2, 6, KeyCounts(((2, 3),))) == 6
+    assert rank_for(0.05, 2, 3, KeyCounts(((2, 30),))) == 3
 
 
 def projections(labels: Tensor, generator: torch.Generator) -> Tensor:
@@ -103,7 +103,7 @@ def test_keys_of_an_anchor_s_own_image_in_a_queue_are_false_for_sure():
     anchors, keys = torch.tensor([7, 8]), torch.tensor([7, 7, 8, 9, 9, 9])
     nobody, unit = torch.full((6,), -1), torch.eye(6)
     remembered = Negatives(unit, torch.arange(2), nobody, anchor_images=anchors, key_images=keys)
-    assert draws(remembered) == Draws(((3, 1), (2, 1)), own=2)
-    assert draws(Negatives(unit, torch.arange(2), nobody)) == Draws(((1, 6),))
+    assert key_counts(remembered) == KeyCounts(((3, 1), (2, 1)), own=2)
+    assert key_counts(Negatives(unit, torch.arange(2), nobody)) == KeyCounts(((1, 6),))
     batch = torch.tensor([0, 1, 2, 0, 1, 2])
-    assert draws(Negatives(unit, torch.arange(3), batch)) == Draws(((2, 2),))
+    assert key_counts(Negatives(unit, torch.arange(3), batch)) == KeyCounts(((2, 2),))

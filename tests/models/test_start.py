@@ -28,8 +28,14 @@ def test_other_weights_than_those_of_the_card_are_refused(tmp_path):
     task, card = saved(tmp_path)
     save_model(tmp_path, task.encoder, None, save_start(tmp_path, task.encoder.state_dict(), card))
     assert read_card(tmp_path).start_sha256
-    safetensors.torch.save_file({"other": torch.zeros(1)}, tmp_path / START)
+    another = save_start(tmp_path, {"other": torch.zeros(1)}, card)
     with pytest.raises(PipelineError, match=r"start\.safetensors is not the file that .*model\.json describes"):
+        started(REGISTRY, tmp_path)
+    save_model(tmp_path, task.encoder, None, another)
+    with pytest.raises(PipelineError, match=r"start\.safetensors does not fit the network that the code now builds"):
+        started(REGISTRY, tmp_path)
+    safetensors.torch.save_file({"other": torch.ones(1)}, tmp_path / START)
+    with pytest.raises(PipelineError, match=r"start\.safetensors is damaged"):
         started(REGISTRY, tmp_path)
     (tmp_path / START).unlink()
     with pytest.raises(PipelineError, match="the stage 'pretrain' makes it"):

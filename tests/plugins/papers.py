@@ -37,6 +37,7 @@ _NO_PROJECTOR = "it has no such layer"
 _AS_SIMCLR = "a projector of SimCLR's makes it comparable with the other recipes"
 _SIMCLR = Paper(2048, "2.1 and appendix B: a hidden layer as wide as the embedding of a ResNet-50")
 _SMALL = "authors' code, model.py: 2048, 512, 128"  # debiased_contrastive and HCL share it
+_EMP_PROJECTOR = "experiment settings: 2 linear layers with 4096 hidden units and 512 output units"
 _BYOL_NECK = "authors' code, configs: NonLinearNeckSimCLR"
 
 PAPERS: dict[str, dict[str, Paper | Ours]] = {
@@ -121,7 +122,7 @@ PAPERS: dict[str, dict[str, Paper | Ours]] = {
     "energy": {  # LeCun et al. 2006, which is older than two views
         "task.hidden_dim": Ours(2048, _NO_PROJECTOR, _AS_SIMCLR),
         "task.out_dim": Ours(128, "it has no projection", _AS_SIMCLR),
-        "loss.functional": Paper("negative_log_likelihood", "table 1, last row"),
+        "loss.functional": Paper("negative_log_likelihood", "table 1, NLL/MMI"),
         "loss.energy": Ours("squared_euclidean", "any energy", "projections have unit length: it is 2 - 2 cos"),
         "loss.beta": Ours(5.0, "any positive constant", "SimCLR's temperature of 0.1, with 2 - 2 cos for an energy"),
     },
@@ -177,9 +178,12 @@ PAPERS: dict[str, dict[str, Paper | Ours]] = {
         "loss.shrinkage": Paper(0.0, "authors' code: w_eps"),
     },
     "emp": {  # 2304.03977
-        "task.hidden_dim": Paper(4096, "authors' code, main.py: arch"),
-        "task.out_dim": Paper(512, "authors' code, main.py: arch"),
-        "task.global_views": Paper(200, "authors' code, main.py: num_patches"),
+        "task.hidden_dim": Paper(4096, _EMP_PROJECTOR),
+        "task.out_dim": Paper(512, _EMP_PROJECTOR + "; authors' code, model/model.py: z_dim 1024"),
+        "task.layers": Paper(2, _EMP_PROJECTOR + "; authors' code, model/model.py: 3"),
+        "task.global_views": Paper(
+            200, "tables of results: 20 and 200 patches; authors' code, main.py: num_patches 100"
+        ),
         "loss.distortion": Paper(0.2, "authors' code, main.py: eps"),
         "loss.invariance": Paper(200.0, "authors' code, main.py: patch_sim"),
     },
