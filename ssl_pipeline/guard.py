@@ -132,7 +132,9 @@ def _acquire(path: Path, deadline: float) -> BinaryIO | None:
 
 def _describe_holder(path: Path) -> str:
     """Who holds a lock, and how to have it end."""
-    number = path.read_text(encoding="utf-8", errors="replace")[:20] or "unknown"
+    number = "unknown"
+    with suppress(OSError):  # its holder may remove it, or make it anew
+        number = path.read_text(encoding="utf-8", errors="replace")[:20] or number
     try:
         process = psutil.Process(int(number))
         facts = process.as_dict(["cmdline", "status"])

@@ -7,9 +7,10 @@ upgrading a plugin re-runs the stages that used it, and no other plugin's upgrad
 import hashlib
 import importlib.metadata as metadata
 import importlib.util
-import json
 from pathlib import Path
 from typing import Any
+
+from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
 from ssl_pipeline.config import PretrainConfig
 from ssl_pipeline.errors import ConfigError
@@ -20,7 +21,19 @@ from ssl_pipeline.registry import Entry, Registry
 
 __all__ = ["check", "code_digest", "contents", "refresh", "used"]
 
+
 Lock = dict[str, dict[str, Any]]
+"""Distribution -> what `_Locked` says of it."""
+
+
+class _Locked(BaseModel):
+    """A distribution's version, the digest of its code in hex, and the kinds and names that the run takes from it."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    version: str
+    code: str
+    provides: list[str]
 
 
 def used(registry: Registry, config: PretrainConfig) -> list[Entry]:
@@ -47,10 +60,12 @@ def contents(registry: Registry, config: PretrainConfig) -> Lock:
 def refresh(path: Path, registry: Registry, config: PretrainConfig) -> None:
     """Write the lock of the plugins now installed, only where it differs: an untouched file keeps DVC's caches valid.
 
+    A lock that is damaged counts as none.
+
     Raises:
         ConfigError: A plugin that the run asks for is not installed.
     """
-    locked = _read(path) if path.exists() else None
+    locked = _read(path)
     current = _current(path, locked or {}, registry, config)
     if current != locked:
         write_json(path, current)
@@ -60,9 +75,11 @@ def check(path: Path, registry: Registry, config: PretrainConfig) -> Lock:
     """The lock, which must be that of the plugins now installed.
 
     Raises:
-        ConfigError: It is out of date, or a locked plugin is not installed.
+        ConfigError: It is damaged or out of date, or a locked plugin is not installed.
     """
     locked = _read(path) if path.exists() else {}
+    if locked is None:
+        raise ConfigError(f"{path} is damaged: run `python -m stages.plugins --lock`.")
     current = _current(path, locked, registry, config)
     if current != locked:
         raise ConfigError(
@@ -120,12 +137,20 @@ def _places(module: str) -> list[Path]:
     return [Path(place) for place in spec.submodule_search_locations or ()] if spec else []
 
 
-def _read(path: Path) -> Lock:
+def _read(path: Path) -> Lock | None:
+    """The lock in a file; None if there is no file, or another thing in it.
+
+    Raises:
+        ConfigError: It cannot be read.
+    """
     try:
-        lock: Lock = json.loads(path.read_text(encoding="utf-8"))
-    except json.JSONDecodeError as error:
-        raise ConfigError(f"{path} is damaged ({error}): run `python -m stages.plugins --lock`.") from error
-    return lock
+        locked = TypeAdapter(dict[str, _Locked]).validate_json(path.read_bytes())
+        return {name: item.model_dump() for name, item in locked.items()}
+    except (FileNotFoundError, ValidationError):
+        return None
+    except OSError as error:
+        remedy = "remove it, then run `python -m stages.plugins --lock`"
+        raise ConfigError(f"{path} cannot be read ({error.strerror}): {remedy}.") from error
 
 
 def _names(lock: Lock) -> str:

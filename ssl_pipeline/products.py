@@ -66,10 +66,38 @@ def atomic_folder(path: Path) -> Iterator[Path]:
         with disk_trouble_is_told(path):
             yield temporary
             end_if_orphaned()
-            shutil.rmtree(path, ignore_errors=True)
-            temporary.rename(path)
+            _put_in_place(temporary, path)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _put_in_place(new: Path, path: Path) -> None:
+    """Rename a folder to one that may be there; that one is deleted only when the new one is in place.
+
+    A process that dies between the two renames leaves nothing at `path`, and both folders among the leftovers: a later
+    run finds no product, and makes it again, or `dvc checkout` brings the old one back.
+    """
+    old = new.with_name(f"{new.name}.old.tmp")
+    there = os.path.lexists(path)
+    if there:
+        path.rename(old)
+    try:
+        new.rename(path)
+    except OSError:
+        if there:
+            old.rename(path)
+        raise
+    if there:
+        with contextlib.suppress(OSError):  # what cannot be deleted now is a leftover, and the next run's to remove
+            _remove(old)
+
+
+def _remove(path: Path) -> None:
+    """Delete a file, a folder with all that is in it, or a link to one."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink()
 
 
 def remove_leftovers(folders: Iterable[Path]) -> None:
@@ -80,7 +108,7 @@ def remove_leftovers(folders: Iterable[Path]) -> None:
     """
     for folder in folders:
         for leftover in folder.glob(".*.*.tmp"):
-            shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
+            _remove(leftover)
 
 
 def write_json(path: Path, content: Any) -> None:
@@ -113,7 +141,12 @@ def read_json(path: Path, stage: str) -> Any:
 def record(path: Path) -> None:
     """Note the digest of a file for `verified`; call this again after the file was changed on purpose."""
     digests = path.with_name(DIGESTS)
-    known = json.loads(digests.read_text(encoding="utf-8")) if digests.exists() else {}
+    try:
+        known = json.loads(digests.read_bytes())
+    except (FileNotFoundError, ValueError, RecursionError):  # damaged: files whose digests are lost are not used
+        known = {}
+    if not isinstance(known, dict) or not all(isinstance(value, str) for value in known.values()):
+        known = {}
     write_json(digests, dict(sorted({**known, path.name: sha256(path)}.items())))
 
 

@@ -23,7 +23,7 @@ from ssl_pipeline.config import Choice
 from ssl_pipeline.errors import ConfigError
 from ssl_pipeline.hookspecs import GROUP
 from ssl_pipeline.isolation import isolated
-from ssl_pipeline.terminal import shown
+from ssl_pipeline.terminal import brief, shown
 from ssl_pipeline.types import Factory, Register
 from ssl_pipeline.validation import Checked, explain
 
@@ -163,11 +163,25 @@ class Registry:
     def _nearest(self, kind: str, name: str) -> list[str]:
         """Names that may be meant: members of families under that very name, or else the most similar name."""
         families = [entry for entry in self.entries() if entry.kind == kind and entry.name.endswith("/")]
-        members: dict[str, list[str]] = {one.name: getattr(one.factory, "members", list)() for one in families}
+        members = {family.name: self._members(family) for family in families}
         if full := [prefix + name for prefix, names in members.items() if name in names]:
             return full
         known = [*self.names(kind), *(prefix + member for prefix, names in members.items() for member in names)]
         return get_close_matches(name[:100], known, n=1)
+
+    def _members(self, family: Entry) -> list[str]:
+        """Names in a family; none, and a remark, where a stranger's code fails to list them."""
+        with isolated() as visit:
+            try:
+                return [name for name in getattr(family.factory, "members", list)() if isinstance(name, str)]
+            except BaseException as error:  # as at import: its failure, not ours
+                if visit.interrupted:
+                    raise
+                reason = f"{type(error).__name__}: {brief(error)}"
+        remark = f"{family.kind} '{family.name}' of {family.distribution} cannot list its members ({reason})"
+        if remark not in self.remarks:
+            self.remarks.append(remark)
+        return []
 
     def build(self, kind: str, choice: Choice, **injected: Any) -> Any:
         """Build what was chosen.

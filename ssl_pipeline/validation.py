@@ -21,9 +21,20 @@ class Checked(BaseModel):
     @classmethod
     def _true_is_not_one(cls, value: Any, handler: ValidatorFunctionWrapHandler) -> Any:
         result = handler(value)
-        if isinstance(value, bool) and isinstance(result, int | float) and not isinstance(result, bool):
-            raise ValueError("must be a number")
+        if _became_a_number(value, result):
+            raise ValueError("must be a number" if isinstance(value, bool) else "must hold numbers, not true or false")
         return result
+
+
+def _became_a_number(value: Any, result: Any) -> bool:
+    """Whether true or false was taken for 1 or 0, also within lists and mappings; models look at their own values."""
+    if isinstance(value, bool):
+        return isinstance(result, int | float) and not isinstance(result, bool)
+    if isinstance(value, dict) and isinstance(result, dict):
+        return any(map(_became_a_number, value.values(), result.values()))
+    if isinstance(value, list | tuple) and isinstance(result, list | tuple):
+        return any(map(_became_a_number, value, result))
+    return False
 
 
 def explain(error: ValidationError, model: type[BaseModel]) -> list[str]:

@@ -27,7 +27,7 @@ def _lock(params: Path) -> None:
     from ssl_pipeline.hookspecs import GROUP
 
     config = load(params)
-    if not entry_points(group=GROUP) and PLUGINS_LOCK.exists() and PLUGINS_LOCK.read_text(encoding="utf-8") == "{}\n":
+    if not entry_points(group=GROUP) and PLUGINS_LOCK.is_file() and PLUGINS_LOCK.read_bytes() == b"{}\n":
         return  # nobody's plugin is installed or expected: no need to load torch to find that out
     from plugins import load_registry
     from ssl_pipeline import lock

@@ -1,7 +1,13 @@
 """Say in a few lines what the pipeline found, and where its products lie."""
 
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
 import click
 
+from ssl_pipeline.errors import PipelineError
+from ssl_pipeline.terminal import brief
 from stages.guarded import guarded
 from stages.paths import AUGMENTED, EXPORT, FINETUNE, REPORTS
 
@@ -15,22 +21,37 @@ def summary() -> None:
 def _print() -> None:
     from ssl_pipeline.products import read_json, require
 
-    parity = read_json(REPORTS / "export" / "metrics.json", "export")
-    linear = read_json(REPORTS / "linear_eval" / "metrics.json", "linear_eval")
-    click.echo(f"\nBackbone: {EXPORT / 'backbone.onnx'}, proved equal to torch (min cosine {parity['min_cosine']:.6f})")
-    if "accuracy" in linear:
-        told = {"start": "the weights it started from", "random_encoder": "the same encoder untrained"}
-        figures = {"Linear probe": linear} | {words: linear[name] for name, words in told.items() if name in linear}
-        click.echo(
-            "; ".join(
-                f"{words}: {found['accuracy']:.1%} [{found['accuracy_low']:.1%}, {found['accuracy_high']:.1%}]"
-                for words, found in figures.items()
-            )
-        )
-    click.echo(require(REPORTS / "finetune" / "verdict.txt", "finetune").read_text(encoding="utf-8").strip())
+    def told(stage: str, name: str, tell: Callable[[Path], str]) -> str:
+        path = REPORTS / stage / name
+        try:
+            return tell(require(path, stage))
+        except (AttributeError, KeyError, TypeError, ValueError, OSError) as error:  # not what the stage wrote
+            raise PipelineError(f"{path} is damaged ({brief(error)}): run `dvc repro --force {stage}`.") from error
+
+    cosine = told("export", "metrics.json", lambda path: f"{read_json(path, 'export')['min_cosine']:.6f}")
+    accuracies = told("linear_eval", "metrics.json", lambda path: _accuracies(read_json(path, "linear_eval")))
+    verdict = told("finetune", "verdict.txt", lambda path: path.read_text(encoding="utf-8").strip())
+    click.echo(f"\nBackbone: {EXPORT / 'backbone.onnx'}, proved equal to torch (min cosine {cosine})")
+    if accuracies:
+        click.echo(accuracies)
+    click.echo(verdict)
     click.echo(
         f"Look at {AUGMENTED / 'preview.png'} (the views), {REPORTS}/ (curves, confusion, label budgets), "
         f"{FINETUNE / 'classifier.onnx'}; `dvc metrics show`, `dvc plots show`."
+    )
+
+
+def _accuracies(linear: Any) -> str:
+    """Accuracies of the linear probe, with their intervals; "" where nothing could be measured."""
+    if not isinstance(linear, dict):
+        raise TypeError("no mapping")
+    if "accuracy" not in linear:
+        return ""
+    words = {"start": "the weights it started from", "random_encoder": "the same encoder untrained"}
+    figures = {"Linear probe": linear} | {word: linear[name] for name, word in words.items() if name in linear}
+    return "; ".join(
+        f"{word}: {found['accuracy']:.1%} [{found['accuracy_low']:.1%}, {found['accuracy_high']:.1%}]"
+        for word, found in figures.items()
     )
 
 

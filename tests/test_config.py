@@ -90,6 +90,16 @@ def test_the_shipped_parameters_are_valid_and_every_value_has_a_comment_or_its_p
         ),
         ("pretrain.seed", 2**31, "pretrain.seed: Input should be less than 2147483648"),
         ("pretrain.optimizer.momentum", False, "pretrain.optimizer.momentum: must be a number (found False)"),
+        (
+            "augment.background",
+            [True, 0, 0],
+            "augment.background: must hold numbers, not true or false (found [True, 0",
+        ),
+        (
+            "finetune.learning_rates",
+            [1e-3, True],
+            "finetune.learning_rates: must hold numbers, not true or false (foun",
+        ),
         ("augment.views.global.rotation", {"p": True, "degrees": 3}, "rotation.p: must be a number (found True)"),
         ("pretrain.recipe_size", "x" * 10**5, "pretrain.recipe_size: Input should be 'embedded' or 'paper' (found 'xx"),
         ("x\x1b[31m" * 10**4, 1, "unknown key"),

@@ -58,6 +58,22 @@ def test_a_second_run_is_refused_and_told_of_the_first(tmp_path, holder):
         pass
 
 
+def test_a_lock_that_is_gone_when_its_holder_is_looked_for_is_no_trouble(tmp_path, holder, monkeypatch):
+    acquire = guard._acquire
+
+    def removed(path, deadline):
+        file = acquire(path, deadline)
+        path.unlink()
+        return file
+
+    monkeypatch.setattr(guard, "_acquire", removed)
+    with (
+        pytest.raises(PipelineError, match=r"is in use: another run .* process unknown"),
+        only_run(tmp_path, patience=0),
+    ):
+        pass
+
+
 def test_of_a_suspended_run_is_said_how_to_end_it(tmp_path, holder):
     holder.send_signal(signal.SIGSTOP)
     with (

@@ -13,6 +13,7 @@ from ssl_pipeline.products import (
     read_json,
     read_product,
     record,
+    remove_leftovers,
     sha256,
     verified,
     write_json,
@@ -43,6 +44,74 @@ def test_a_failed_folder_leaves_the_old_one_and_a_whole_one_replaces_it(tmp_path
         (temporary / "new").touch()
     assert [item.name for item in path.iterdir()] == ["new"]
     assert [item.name for item in tmp_path.iterdir()] == ["folder"]
+
+
+def test_the_old_folder_is_whole_until_the_new_one_is_in_its_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    path, seen = tmp_path / "folder", []
+    with atomic_folder(path) as temporary:
+        (temporary / "old").touch()
+    rename = Path.rename
+
+    def noting(self: Path, target: Path) -> Path:
+        seen.append(sorted(item.name for item in tmp_path.rglob("*") if item.is_file()))
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "rename", noting)
+    with atomic_folder(path) as temporary:
+        (temporary / "new").touch()
+    assert seen == [["new", "old"]] * 2
+    assert [item.name for item in tmp_path.iterdir()] == ["folder"]
+
+    def failing(self: Path, target: Path) -> Path:
+        if target == path and ".old." not in self.name:
+            raise OSError("not now")
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "rename", failing)
+    with pytest.raises(OSError, match="not now"), atomic_folder(path) as temporary:
+        (temporary / "newer").touch()
+    assert [item.name for item in path.iterdir()] == ["new"]
+    assert [item.name for item in tmp_path.iterdir()] == ["folder"]
+
+
+def test_an_old_folder_that_cannot_be_deleted_does_not_keep_the_new_one_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    path = tmp_path / "folder"
+    with atomic_folder(path) as temporary:
+        (temporary / "old").touch()
+    with monkeypatch.context() as patch, atomic_folder(path) as temporary:
+        (temporary / "new").touch()
+        patch.setattr("shutil.rmtree", lambda *_, **__: None)  # a file in it is open elsewhere
+    assert [item.name for item in path.iterdir()] == ["new"]
+    remove_leftovers([tmp_path])
+    assert [item.name for item in tmp_path.iterdir()] == ["folder"]
+
+
+def test_a_link_to_a_product_is_replaced_and_what_it_leads_to_is_left_alone(tmp_path: Path):
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "precious").touch()
+    (tmp_path / "folder").symlink_to("elsewhere")
+    (tmp_path / ".folder.1.tmp").symlink_to("elsewhere")
+    with atomic_folder(tmp_path / "folder") as temporary:
+        (temporary / "new").touch()
+    remove_leftovers([tmp_path])
+    assert sorted(item.relative_to(tmp_path).as_posix() for item in tmp_path.rglob("*")) == [
+        "elsewhere",
+        "elsewhere/precious",
+        "folder",
+        "folder/new",
+    ]
+
+
+@pytest.mark.parametrize("content", [b"{", b"[]", b"3", b'{"a": 1}', b"\xff\xfe", b"[" * 10**5])
+def test_damaged_digests_are_begun_anew(tmp_path: Path, content: bytes):
+    write_product(tmp_path / "old.json", 1)
+    (tmp_path / "digests.json").write_bytes(content)
+    write_product(tmp_path / "new.json", 2)
+    assert read_product(tmp_path / "new.json", "export") == 2
+    with pytest.raises(PipelineError, match="old.json is damaged"):
+        read_product(tmp_path / "old.json", "export")
 
 
 def test_json_that_is_missing_or_damaged_names_the_stage(tmp_path: Path):

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
 from benchmarks.project import BACKBONES
 from plugins import load_registry
@@ -14,11 +15,13 @@ from ssl_pipeline.errors import ConfigError
 from ssl_pipeline.models.rebuild import build_encoder, build_task
 from ssl_pipeline.recipes import resolve
 from ssl_pipeline.types import Register
+from stages.plugins import plugins
 from tests.test_registry import LOSS, install, site
 
 __all__ = ["site"]
 
-DEFAULTS = load(Path(__file__).parents[1] / "params.yaml").pretrain
+PARAMS = Path(__file__).parents[1] / "params.yaml"
+DEFAULTS = load(PARAMS).pretrain
 
 
 def configured(**changes: Any) -> PretrainConfig:
@@ -148,8 +151,32 @@ def test_an_unchanged_lock_is_not_written_again(tmp_path: Path):
     assert path.stat().st_mtime_ns == before
 
 
-def test_a_damaged_lock_is_said_to_be(tmp_path: Path):
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"{",
+        b"\xff\xfe",
+        b"[]",
+        b"3",
+        b'{"a": 1}',
+        b'{"a": {}}',
+        b'{"a": {"version": 1, "code": "", "provides": []}}',
+    ],
+)
+def test_a_damaged_lock_is_said_to_be_and_made_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: bytes):
     path = tmp_path / "plugins.lock"
-    path.write_text("{")
-    with pytest.raises(ConfigError, match="damaged.*stages.plugins --lock"):
+    path.write_bytes(content)
+    with pytest.raises(ConfigError, match=r"plugins.lock is damaged: run `python -m stages.plugins --lock`"):
         lock.check(path, load_registry(), DEFAULTS)
+    monkeypatch.chdir(tmp_path)
+    result = CliRunner().invoke(plugins, ["--lock", "--params", str(PARAMS)])
+    assert result.exit_code == 0, result.output
+    assert lock.check(path, load_registry(), DEFAULTS) == {}
+
+
+def test_a_folder_in_the_place_of_the_lock_is_told(tmp_path: Path):
+    (tmp_path / "plugins.lock").mkdir()
+    for function in (lock.check, lock.refresh):
+        with pytest.raises(ConfigError, match=r"cannot be read \(Is a directory\): remove it"):
+            function(tmp_path / "plugins.lock", load_registry(), DEFAULTS)

@@ -128,6 +128,28 @@ def test_a_family_serves_its_members():
         registry.find("backbone", "zoo")
 
 
+@pytest.mark.parametrize("trouble", [RuntimeError("their bug"), SystemExit(3), None, [1, None]])
+def test_a_family_that_cannot_list_its_members_is_named_and_hides_nobody(trouble: object):
+    class Zoo:
+        def __call__(self, model: str) -> object:
+            return model
+
+        @staticmethod
+        def members() -> object:
+            if isinstance(trouble, BaseException):
+                raise trouble
+            return trouble
+
+    registry = Registry()
+    registry.add(plugin("register_backbones", lion=lambda: 1, **{"zoo/": Zoo()}), "zoo-plugin", "1")
+    for _ in range(2):
+        with pytest.raises(ConfigError, match="unknown name 'lino'. Did you mean 'lion'"):
+            registry.find("backbone", "lino")
+    remarks = 0 if isinstance(trouble, list) else 1
+    assert len(registry.remarks) == remarks
+    assert all("backbone 'zoo/' of zoo-plugin cannot list its members" in remark for remark in registry.remarks)
+
+
 def test_options_are_checked_against_the_signature():
     def factory(encoder: object, size: int, low: float = 0.1) -> tuple[object, ...]:
         if low < 0:
