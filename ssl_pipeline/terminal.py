@@ -2,9 +2,9 @@
 
 import unicodedata
 
-__all__ = ["brief", "printable", "shown"]
+__all__ = ["brief", "counted", "printable", "shown"]
 
-_DIRECTIONS = frozenset("\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+_DIRECTIONS = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 
 
 def printable(text: str, kept: str = "\n\t") -> str:
@@ -28,6 +28,11 @@ def brief(reason: object, most: int = 160) -> str:
     """The first line of what another program said, to stand within a sentence of ours."""
     lines = [" ".join(line.split()) for line in str(reason).splitlines()]
     return shown(next((line for line in lines if line), type(reason).__name__).rstrip("."), most)
+
+
+def counted(number: int, one: str, many: str = "") -> str:
+    """A number and what it counts: "1 file", "2,000 files"; `many` is the plural where it is not `one` and an s."""
+    return f"{number:,} {one if number == 1 else many or one + 's'}"
 
 
 def _is_harmless(letter: str) -> bool:

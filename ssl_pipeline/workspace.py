@@ -8,7 +8,10 @@ from pathlib import Path
 
 from ssl_pipeline.errors import ConfigError
 
-__all__ = ["find", "workspace"]
+__all__ = ["PRODUCTS", "find", "workspace"]
+
+PRODUCTS = ("data/augmented", "models", "reports", ".work")
+"""Folders that the stages write to, in the folder of params.yaml."""
 
 _COPIES = (".dvc", "tmp", "exps")
 
@@ -18,7 +21,8 @@ def workspace() -> Path:
     here = Path.cwd()
     for copy in (here, *here.parents):
         if copy.parent.parts[-len(_COPIES) :] == _COPIES:
-            inner = next((folder for folder in (here, *here.parents) if (folder / ".dvc").is_dir()), copy)
+            folders = (folder for folder in (here, *here.parents) if folder.is_relative_to(copy))
+            inner = next((folder for folder in folders if (folder / ".dvc").is_dir()), copy)
             return copy.parents[len(_COPIES)] / here.relative_to(inner)
     return Path()
 

@@ -1,4 +1,4 @@
-"""The first stage: from any pile of images to a store of equal canvases, and the views that are made of them."""
+"""From any pile of images to a store of equal canvases, and the views that are made of them."""
 
 from ssl_pipeline.config import Config
 from stages.command import stage
@@ -24,8 +24,8 @@ def augment(config: Config) -> None:
     canvas = Canvas(section.canvas, section.resize, section.background, section.min_side, section.max_megapixels)
     shares = Shares(section.seed, section.val_fraction, section.test_fraction, section.max_reject_fraction)
     chosen = section.source.name, section.source.options
+    source = open_source(*chosen)  # before anything is compared: torchvision downloads what is not there
     with atomic_folder(AUGMENTED) as folder, unchanged(*chosen, INVENTORY, hashes()):
-        source = open_source(*chosen)
         manifest = ingest(source, folder, canvas, shares, reports)
         resolved = {name: getattr(section, name) for name in Policies.model_fields}
         write_product(folder / "policy.json", Policies.model_validate(resolved).model_dump(mode="json"))

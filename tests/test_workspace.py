@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from ssl_pipeline.errors import ConfigError
-from ssl_pipeline.workspace import find, workspace
+from ssl_pipeline.workspace import PRODUCTS, find, workspace
+from stages import paths
 
 
 @pytest.fixture(params=["", "sub"])
@@ -28,6 +29,19 @@ def test_a_folder_is_its_own_workspace_and_a_copy_has_another(
     assert workspace() == folder / "deep"
     monkeypatch.chdir(folder)
     assert workspace() == Path()
+
+
+def test_a_copy_without_a_dvc_folder_is_a_copy_all_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The workspace above it has one, which is not the copy's."""
+    copy = tmp_path / ".dvc" / "tmp" / "exps" / "tmpabc123"
+    copy.mkdir(parents=True)
+    monkeypatch.chdir(copy)
+    assert workspace() == tmp_path
+
+
+def test_the_folders_of_products_are_those_of_the_stages() -> None:
+    folders = {paths.AUGMENTED, paths.PRETRAIN.parent, paths.EXPORT.parent, paths.REPORTS, paths.LOCK_FOLDER}
+    assert {Path(name) for name in PRODUCTS} == folders
 
 
 def test_what_a_copy_lacks_is_found_in_the_workspace(copy: tuple[Path, Path]) -> None:

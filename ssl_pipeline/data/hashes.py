@@ -18,6 +18,8 @@ __all__ = ["Hashed", "hash_files"]
 _THREADS = 8  # hashing leaves Python's lock alone, and a disk on the network answers many at a time
 _BATCH = 500  # files between commits: a first run that is killed goes on from there
 _UNSETTLED = 2e9  # ns; a file may be changed again within a tick of its clock, 2 s on FAT, and look the same
+_WAIT = 10.0  # seconds for another run that is writing
+_DAMAGED = {sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT}
 _TABLE = """CREATE TABLE IF NOT EXISTS hashes
     (root BLOB, name TEXT, stamp TEXT, sha256 TEXT, PRIMARY KEY (root, name)) WITHOUT ROWID"""
 
@@ -30,19 +32,20 @@ class Hashed(NamedTuple):
     trouble: str = ""
 
 
-def hash_files(root: Path, names: Sequence[str], memory: Path) -> dict[str, Hashed]:
+def hash_files(root: Path, names: Sequence[str], cache: Path) -> dict[str, Hashed]:
     """Hash files, each of which is read only if its size, time of change or inode differ from when it was last hashed.
 
     Args:
         root: The folder that names are relative to.
-        names: Of the files.
-        memory: An SQLite file; made if need be, and anew if it is damaged.
+        names: Names of the files.
+        cache: An SQLite file; made if need be, and anew if it is damaged. Nothing is remembered where it
+            cannot be used.
 
     Returns:
         What was found of each name.
     """
     key = os.fsencode(root.absolute())
-    database, known = _open(memory, key)
+    database, known = _open(cache, key)
     with closing(database):
         found: dict[str, Hashed] = {}
         changed = []
@@ -81,7 +84,7 @@ def _hash(path: Path) -> tuple[Hashed, str]:
     try:
         now, status = time.time_ns(), path.stat()
         if not stat.S_ISREG(status.st_mode):  # opening a pipe would wait for its other end
-            return Hashed(trouble="no regular file"), ""
+            return Hashed(trouble="not a regular file"), ""
         hashed = Hashed(status.st_size, sha256(path))
     except OSError as error:
         return Hashed(trouble=error.strerror or str(error)), ""
@@ -89,29 +92,37 @@ def _hash(path: Path) -> tuple[Hashed, str]:
     return hashed, f"{status.st_size} {status.st_mtime_ns} {status.st_ino}" if settled else ""
 
 
-def _open(memory: Path, key: bytes) -> tuple[sqlite3.Connection, dict[str, tuple[str, str]]]:
-    """The database, and what it remembers of a folder: name -> stamp and SHA-256."""
-    memory.parent.mkdir(parents=True, exist_ok=True)
+def _open(cache: Path, key: bytes) -> tuple[sqlite3.Connection, dict[str, tuple[str, str]]]:
+    """The database, and what it remembers of a folder: name -> stamp and SHA-256.
+
+    It holds nothing that cannot be found out again, so that no trouble with it may stop a run.
+    """
     try:
-        return _read(memory, key)
-    except sqlite3.DatabaseError:  # damaged: it holds nothing that cannot be found out again
-        for path in (memory, memory.with_name(memory.name + "-journal")):
-            path.unlink(missing_ok=True)
-        return _read(memory, key)
+        cache.parent.mkdir(parents=True, exist_ok=True)
+        return _read(cache, key)
+    except sqlite3.DatabaseError as error:
+        if error.sqlite_errorcode in _DAMAGED:
+            with suppress(OSError, sqlite3.Error):
+                for path in (cache, cache.with_name(cache.name + "-journal")):
+                    path.unlink(missing_ok=True)
+                return _read(cache, key)
+    except OSError:  # a full or closed disk, as it may be for SQLite, too
+        pass
+    return _read(":memory:", key)
 
 
-def _read(memory: Path, key: bytes) -> tuple[sqlite3.Connection, dict[str, tuple[str, str]]]:
-    database = sqlite3.connect(memory, timeout=60)  # another run may be writing
+def _read(cache: Path | str, key: bytes) -> tuple[sqlite3.Connection, dict[str, tuple[str, str]]]:
+    database = sqlite3.connect(cache, timeout=_WAIT)
     try:
         database.execute(_TABLE)
         rows = database.execute("SELECT name, stamp, sha256 FROM hashes WHERE root = ?", (key,))
         return database, {name: (stamp, digest) for name, stamp, digest in rows}
-    except sqlite3.DatabaseError:
+    except sqlite3.Error:
         database.close()
         raise
 
 
 def _write(database: sqlite3.Connection, statement: str, rows: Sequence[tuple[bytes | str, ...]]) -> None:
     if rows:
-        with suppress(sqlite3.OperationalError), database:  # a full disk: what is not remembered is hashed again
+        with suppress(sqlite3.Error), database:  # a full disk: what is not remembered is hashed again
             database.executemany(statement, rows)

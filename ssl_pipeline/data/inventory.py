@@ -10,21 +10,37 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from pydantic import BaseModel, ConfigDict, ValidationError
+
 from ssl_pipeline.data.hashes import Hashed, hash_files
-from ssl_pipeline.data.piles import PILES, MissingSourceError
+from ssl_pipeline.data.listing import MissingSourceError
+from ssl_pipeline.data.piles import PILES
 from ssl_pipeline.data.sources import check_options, open_source
 from ssl_pipeline.errors import PipelineError
-from ssl_pipeline.products import read_json, write_json
+from ssl_pipeline.products import write_json
+from ssl_pipeline.terminal import counted, shown
 
 __all__ = ["refresh", "unchanged"]
 
-Inventory = dict[str, Any]
-"""`source`: its name and options. `files`: name -> "<bytes> <SHA-256>", or why it cannot be read."""
+
+class Inventory(BaseModel):
+    """What is written.
+
+    Attributes:
+        source: The source's name and options.
+        files: Name of a file -> "<bytes> <SHA-256>", or why it cannot be read.
+    """
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    source: dict[str, Any]
+    files: dict[str, str]
+
 
 _SHOWN = 5  # names in a message
 
 
-def refresh(name: str, options: Mapping[str, Any], path: Path, memory: Path) -> str:
+def refresh(name: str, options: Mapping[str, Any], path: Path, cache: Path) -> str:
     """Write the inventory of a source, only where it differs: an untouched file keeps DVC's caches valid.
 
     Where the source is not there, as in a clone after `dvc pull`, its last inventory is kept.
@@ -32,8 +48,8 @@ def refresh(name: str, options: Mapping[str, Any], path: Path, memory: Path) -> 
     Args:
         name: The name of the source.
         options: Its options.
-        path: Of the inventory.
-        memory: Where hashes are remembered; see `hash_files`.
+        path: The file of the inventory; a damaged one counts as none.
+        cache: The file that remembers hashes; see `hash_files`.
 
     Returns:
         A line that says what was found.
@@ -42,37 +58,38 @@ def refresh(name: str, options: Mapping[str, Any], path: Path, memory: Path) -> 
         ConfigError: A mistake in the options, or there is no such source and there never was.
         PipelineError: The source has no images.
     """
-    known = read_json(path, "inventory") if path.exists() else {}
+    known = _read(path)
     asked = {"name": name, **check_options(name, options)}
-    files = known["files"] if known.get("source") == asked else None
+    files = known.files if known and known.source == asked else None
     if files is None and name == "torchvision":
         open_source(name, options)  # downloads what is not there; only where `augment` runs anyway
     try:
-        found = take(name, options, memory)
+        found = take(name, options, cache)
     except MissingSourceError as error:
         if files is None:
             raise MissingSourceError(
-                f"{error} Its inventory, {path}, is not here either; `dvc pull` brings it where it was pushed."
+                f"{error} Its inventory, {path}, is missing too: run `dvc checkout`, or `dvc pull` if it was pushed."
             ) from error
-        return f"{asked['path']} is not here: the inventory of its {len(files):,} files is kept as it is."
+        where = shown(str(asked["path"]), 200)
+        return f"{where} is not here: the inventory of its {counted(len(files), 'file')} is kept as it is."
     if found != known:
-        write_json(path, found)
-    return _describe(files, found["files"])
+        write_json(path, found.model_dump())
+    return _describe(files, found.files)
 
 
 @contextmanager
-def unchanged(name: str, options: Mapping[str, Any], path: Path, memory: Path) -> Iterator[None]:
+def unchanged(name: str, options: Mapping[str, Any], path: Path, cache: Path) -> Iterator[None]:
     """Hold a source against its inventory before and after a block that reads it; nothing is compared without one.
 
     Raises:
         PipelineError: They differ; the message names some files.
     """
-    _compare(path, lambda: take(name, options, memory), "is not what its inventory says")
+    _compare(path, lambda: take(name, options, cache), "The source no longer matches {path}{which}.")
     yield
-    _compare(path, lambda: take(name, options, memory), "changed while it was read")
+    _compare(path, lambda: take(name, options, cache), "Files of the source changed while augment read them{which}.")
 
 
-def take(name: str, options: Mapping[str, Any], memory: Path) -> Inventory:
+def take(name: str, options: Mapping[str, Any], cache: Path) -> Inventory:
     """Make the inventory of a source.
 
     Raises:
@@ -83,30 +100,48 @@ def take(name: str, options: Mapping[str, Any], memory: Path) -> Inventory:
     files = {}
     if name in PILES:
         pile = PILES[name](**checked)
-        hashed = hash_files(pile.root, pile.names, memory)
+        hashed = hash_files(pile.root, pile.names, cache)
         files = {file: _line(item) for file, item in hashed.items()} | dict(pile.others)
-    return {"source": {"name": name, **checked}, "files": dict(sorted(files.items()))}
+    return Inventory(source={"name": name, **checked}, files=dict(sorted(files.items())))
 
 
 def _line(item: Hashed) -> str:
     return f"unreadable: {item.trouble}" if item.trouble else f"{item.size} {item.sha256}"
 
 
-def _compare(path: Path, look: Callable[[], Inventory], what: str) -> None:
+def _read(path: Path) -> Inventory | None:
+    """The inventory in a file; None if there is no file, or another thing in it.
+
+    Raises:
+        PipelineError: It cannot be read.
+    """
+    try:
+        return Inventory.model_validate_json(path.read_bytes())
+    except (FileNotFoundError, ValidationError):
+        return None
+    except OSError as error:
+        raise PipelineError(f"{path} cannot be read ({error.strerror}): remove it, then run `dvc repro`.") from error
+
+
+def _compare(path: Path, look: Callable[[], Inventory], message: str) -> None:
     if not path.exists():  # a stage that is run by hand
         return
-    written, now = read_json(path, "inventory"), look()
+    written = _read(path)
+    if written is None:
+        raise PipelineError(f"{path} is damaged: run `dvc repro --force inventory`.")
+    now = look()
     if written != now:
-        old, new = written["files"], now["files"]
+        old, new = written.files, now.files
         names = sorted(name for name in {*old, *new} if old.get(name) != new.get(name))
         more = f" and {len(names) - _SHOWN:,} more" if len(names) > _SHOWN else ""
-        which = f" ({', '.join(names[:_SHOWN])}{more})" if names else ""
-        raise PipelineError(f"The source {what} in {path}{which}. Run `dvc repro` when its files are at rest.")
+        named = ", ".join(shown(name, 100) for name in names[:_SHOWN])
+        what = message.format(path=path, which=f" ({named}{more})" if names else "")
+        raise PipelineError(f"{what} Run `dvc repro` once its files no longer change.")
 
 
 def _describe(old: dict[str, str] | None, new: dict[str, str]) -> str:
     """How many files there are, and what has become of those of the last inventory."""
-    line = f"{len(new):,} {'file' if len(new) == 1 else 'files'}"
+    line = counted(len(new), "file")
     if old is None:
         return line
     counts = {

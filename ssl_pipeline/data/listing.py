@@ -18,8 +18,9 @@ from ssl_pipeline.data.archive import NotAnArchiveError, check_bytes, members, r
 from ssl_pipeline.data.decode import RejectedError
 from ssl_pipeline.data.litter import is_raw, no_image
 from ssl_pipeline.errors import ConfigError
+from ssl_pipeline.terminal import counted, shown
 
-__all__ = ["Listing", "Reader", "list_images"]
+__all__ = ["Listing", "MissingSourceError", "Reader", "list_images"]
 
 Reader = Callable[[str, int], bytes | Image.Image]
 """Reads one image by its name, or raises `RejectedError`; the second argument is the most bytes that it may have."""
@@ -28,6 +29,10 @@ Entry = tuple[str, RejectedError | str | None]
 """A name, and where it is no ordinary file either why it cannot be read, or why it is left out."""
 
 _LISTED = "a link to a folder that is listed already"
+
+
+class MissingSourceError(ConfigError):
+    """Nothing lies where a source should be; the message says where."""
 
 
 @dataclass
@@ -52,17 +57,17 @@ class Listing:
         """Add files."""
         raw, times = [], Counter[str]()
         for name, outcome in sorted(entries, key=lambda entry: entry[0]):
-            shown = name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+            listed = name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
             reason = no_image(name) or (outcome if isinstance(outcome, str) else None)
             times[name] += 1
             if times[name] > 1:  # an archive can hold several files of one name
-                shown += f" ({times[name]})"
+                listed += f" ({times[name]})"
             if reason:
-                self.ignored[shown] = reason
+                self.ignored[listed] = reason
             elif isinstance(outcome, RejectedError):
-                self.rejects[shown or "(no name)"] = outcome
-            elif shown != name:
-                self.rejects[shown] = RejectedError("unreadable", "its name is not valid UTF-8; rename it")
+                self.rejects[listed or "(no name)"] = outcome
+            elif listed != name:
+                self.rejects[listed] = RejectedError("unreadable", "its name is not valid UTF-8; rename it")
             elif is_raw(name):
                 raw.append(name)
             else:
@@ -84,24 +89,24 @@ def list_images(path: Path) -> Listing:
     """List a directory or a .zip.
 
     Raises:
+        MissingSourceError: There is nothing.
         ConfigError: It is neither.
     """
+    key = f"augment.source.path: {shown(str(path), 200)}"
+    advice = "Give the path of a directory or of a .zip with images, relative to the folder of params.yaml."
     try:
         mode = path.stat().st_mode
+    except FileNotFoundError as error:
+        raise MissingSourceError(f"{key} does not exist. {advice}") from error
     except (OSError, ValueError) as error:
-        missing = isinstance(error, FileNotFoundError)
-        reason = "does not exist" if missing else f"cannot be read ({getattr(error, 'strerror', None) or error})"
-        raise ConfigError(
-            f"augment.source.path: {path} {reason}. Give the path of a directory or of a .zip with images, "
-            "relative to the folder of params.yaml."
-        ) from error
+        raise ConfigError(f"{key} cannot be read ({getattr(error, 'strerror', None) or error}). {advice}") from error
     if stat.S_ISDIR(mode):
         listing = Listing(functools.partial(_read_file, path)).sort_in(_walk(path))
         listing.warnings += _about_links(listing.ignored)
         return listing
     if not stat.S_ISREG(mode):
-        raise ConfigError(f"augment.source.path: {path} is neither a directory nor a file, but {_kind(mode)}.")
-    return _list_archive(path)
+        raise ConfigError(f"{key} is neither a directory nor a file, but {_kind(mode)}. {advice}")
+    return _list_archive(path, key)
 
 
 def _about_links(ignored: Mapping[str, str]) -> list[str]:
@@ -109,24 +114,24 @@ def _about_links(ignored: Mapping[str, str]) -> list[str]:
     if not links:
         return []
     return [
-        f"{len(links)} links lead to folders that are listed under another name, such as {links[0]}: see ignored.csv."
+        f"{counted(len(links), 'link leads to a folder that is', 'links lead to folders that are')} listed under "
+        f"another name, such as {shown(links[0], 100)}: see ignored.csv."
     ]
 
 
-def _list_archive(path: Path) -> Listing:
+def _list_archive(path: Path, key: str) -> Listing:
     try:
         found = members(path)
     except NotAnArchiveError as error:
         raise ConfigError(
-            f"augment.source.path: {path} is neither a directory nor a whole .zip ({error}). If it is a .zip, copy it "
-            "again or pack it again."
+            f"{key} is neither a directory nor a whole .zip ({error}). If it is a .zip, copy it again or pack it again."
         ) from error
     listing = Listing(functools.partial(read_member, path)).sort_in((item.name, item.rejection) for item in found)
     guessed = [item.name for item in found if item.guessed]
     if guessed:
         listing.warnings.append(
-            f"{len(guessed)} names in {path} are not UTF-8 and are read as code page 437, such as {guessed[0]}. Where "
-            "they look wrong, pack the archive with another program."
+            f"{shown(str(path), 200)}: {counted(len(guessed), 'name is', 'names are')} not UTF-8 and read as code page "
+            f"437, such as {shown(guessed[0], 100)}. Where names look wrong, pack the archive with another program."
         )
     return listing
 
@@ -181,7 +186,7 @@ def _no_file(entry: os.DirEntry[str]) -> str:
 
 def _kind(mode: int) -> str:
     kinds = {stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket", stat.S_IFCHR: "a device", stat.S_IFBLK: "a device"}
-    return kinds.get(stat.S_IFMT(mode), "no regular file")
+    return kinds.get(stat.S_IFMT(mode), "not a regular file")
 
 
 def _read_file(root: Path, name: str, limit: int) -> bytes:

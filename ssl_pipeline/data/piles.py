@@ -1,21 +1,19 @@
 """What lies on the disk of a source, before anything is decoded: its place, and the names of its files."""
 
+import os.path
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from ssl_pipeline.data.layout import TABLE
-from ssl_pipeline.data.listing import Listing, list_images
+from ssl_pipeline.data.listing import Listing, MissingSourceError, list_images
 from ssl_pipeline.errors import ConfigError, PipelineError
-from ssl_pipeline.workspace import find
+from ssl_pipeline.terminal import counted, shown
+from ssl_pipeline.workspace import PRODUCTS, find, workspace
 
-__all__ = ["PATH", "PILES", "MissingSourceError", "Pile", "list_pile"]
+__all__ = ["PATH", "PILES", "Pile", "find_source", "list_pile"]
 
 PATH = "augment.source.path"
-
-
-class MissingSourceError(ConfigError):
-    """Nothing lies where a source should be; the message says where."""
 
 
 class Pile(NamedTuple):
@@ -23,7 +21,7 @@ class Pile(NamedTuple):
 
     Attributes:
         root: The folder that names are relative to.
-        names: Of the files whose content counts.
+        names: Names of the files whose content counts.
         others: Name of what else is noted -> why it cannot be read.
     """
 
@@ -36,51 +34,48 @@ def folder_pile(path: str) -> Pile:
     """The images and tables of labels in a directory, or a .zip as it is.
 
     Args:
-        path: Of the directory or the .zip.
+        path: The path of the directory or the .zip.
     """
-    place = _find(path)
+    place = find_source(path)
     if place.is_file():
         return Pile(place.parent, [place.name], {})
-    listing, tables = list_pile(path)
+    listing, tables = list_pile(place)
     return Pile(place, [*listing.names, *tables], {name: str(reason) for name, reason in listing.rejects.items()})
 
 
-def _find(path: str) -> Path:
-    """The directory or file that a path leads to.
+def find_source(path: str) -> Path:
+    """Where the path of a source leads; nothing need be there yet.
 
     Raises:
-        MissingSourceError: There is nothing.
-        ConfigError: It is something else, or a directory that has the products of this very run in it.
+        ConfigError: Products of the stages lie there, or would: they would be read as images.
     """
     place = find(path, PATH)
-    if not place.exists():
-        raise MissingSourceError(
-            f"{PATH}: {path[:200]} does not exist. Give the path of a directory or of a .zip with images, relative to "
-            "the folder of params.yaml."
-        )
-    if place.is_dir() and Path.cwd().is_relative_to(place.resolve()):
-        raise ConfigError(
-            f"{PATH}: {path[:200]} holds this project, whose products would be read as images. Put the images into a "
-            "directory of their own."
-        )
-    if not place.is_dir() and not place.is_file():  # a pipe would be waited at for ever
-        raise ConfigError(f"{PATH}: {path[:200]} is neither a directory nor a .zip, but a pipe or a device.")
+    found = Path(os.path.realpath(place))  # never mind links to themselves
+    for folder in (Path.cwd(), workspace().resolve()):
+        for product in ((folder / name).resolve() for name in PRODUCTS):
+            if product.is_relative_to(found) or found.is_relative_to(product):
+                raise ConfigError(
+                    f"{PATH}: {shown(path, 200)} holds products of this project ({shown(str(product), 200)}), which "
+                    "would be read as images. Give the images a directory of their own, such as 'images'."
+                )
     return place
 
 
-def list_pile(path: str) -> tuple[Listing, list[str]]:
+def list_pile(place: Path) -> tuple[Listing, list[str]]:
     """A directory or a .zip, and the names of its tables of labels.
 
     Raises:
-        PipelineError: It has no images.
+        MissingSourceError: There is nothing.
+        PipelineError: It has no images, or is neither a directory nor a .zip.
     """
-    listing = list_images(_find(path))
+    listing = list_images(place)
     if not listing.names:
         left_out = {name: str(reason) for name, reason in listing.rejects.items()} | listing.ignored
-        such = "".join(f", such as {name} ({reason})" for name, reason in list(left_out.items())[:1])
+        such = "".join(f", such as {shown(name, 100)} ({reason})" for name, reason in list(left_out.items())[:1])
         raise PipelineError(
-            f"{PATH}: there are no images in {path} ({len(listing.rejects)} files that cannot be read, "
-            f"{len(listing.ignored)} that are no images{such}). Put images there, or name another path."
+            f"{PATH}: there are no images in {shown(str(place), 200)} ({counted(len(listing.rejects), 'file')} that "
+            f"cannot be read, {len(listing.ignored):,} that are not images{such}). Put images there, or name another "
+            "path."
         )
     return listing, [name for name in listing.ignored if name.rpartition("/")[2] == TABLE]
 
@@ -89,13 +84,15 @@ def torchvision_pile(path: str, dataset: str, options: dict[str, Any] | None = N
     """All files where a data set of torchvision lies, whatever they are.
 
     Args:
-        path: Where it lies.
-        dataset: Not read; others may lie there, too.
-        options: Not read.
+        path: The directory that it lies in.
+        dataset: The data set's name, which is not read: others may lie there, too.
+        options: The data set's options, which are not read.
     """
-    place = find(path, PATH)
+    place = find_source(path)
     if not place.is_dir():
-        raise MissingSourceError(f"{PATH}: {path[:200]} is no directory that torchvision could have downloaded to.")
+        raise MissingSourceError(
+            f"{PATH}: {shown(path, 200)} is not a directory. Name the one that torchvision downloads to."
+        )
     listing = list_images(place)
     return Pile(place, sorted([*listing.names, *listing.ignored]), {n: str(why) for n, why in listing.rejects.items()})
 

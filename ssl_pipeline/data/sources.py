@@ -18,9 +18,8 @@ from pydantic import TypeAdapter, ValidationError
 from ssl_pipeline.data.decode import RejectedError
 from ssl_pipeline.data.layout import SPLIT_NAMES, TABLE, Record, find_root, parse_table, read_layout
 from ssl_pipeline.data.listing import Reader
-from ssl_pipeline.data.piles import PATH, list_pile
+from ssl_pipeline.data.piles import find_source, list_pile
 from ssl_pipeline.errors import ConfigError, PipelineError
-from ssl_pipeline.workspace import find
 
 __all__ = ["SOURCES", "Source", "check_options", "open_source"]
 
@@ -72,9 +71,9 @@ def folder(path: str) -> Source:
     """A directory or a .zip of images; `ssl_pipeline.data.layout` says how folders and labels.csv are read.
 
     Args:
-        path: Of the directory or the .zip, relative to the folder of params.yaml.
+        path: The path of the directory or the .zip, relative to the folder of params.yaml.
     """
-    listing, tables = list_pile(path)
+    listing, tables = list_pile(find_source(path))
     root = find_root(listing.names, tables)
     table, ignored = None, dict(listing.ignored)
     if root + TABLE in tables:
@@ -109,7 +108,7 @@ def torchvision(path: str, dataset: str, options: dict[str, Any] | None = None) 
     if not (inspect.isclass(factory) and issubclass(factory, datasets.VisionDataset)):
         known = [name for name in datasets.__all__ if inspect.isclass(getattr(datasets, name))]
         raise ConfigError(f"augment.source.dataset: torchvision has no data set '{dataset}'.{_hint(dataset, known)}")
-    parts = dict(_parts(factory, str(find(path, PATH)), options or {}))
+    parts = dict(_parts(factory, str(find_source(path)), options or {}))
     if not parts:
         raise ConfigError(f"augment.source.dataset: {dataset} has none of the usual splits; give one in options.")
     records = []

@@ -77,6 +77,10 @@ class Chunk:
         return len(self.outcomes) == len(self.names)
 
 
+class _Ready(NamedTuple):
+    """A process has started, and what ends it from now on is a file's doing."""
+
+
 class _Failure(NamedTuple):
     """An error that is no file's fault, on its way to the parent."""
 
@@ -100,7 +104,7 @@ def in_order(chunks: Iterable[Chunk], workers: int, limits: Limits, patience: fl
     Args:
         chunks: Taken as they are needed, so that a bounded number is on the way.
         workers: Processes, at most.
-        limits: Of each file.
+        limits: What each file may cost.
         patience: Seconds before there is more than one process.
 
     Raises:
@@ -150,6 +154,7 @@ class _Worker:
         self.process.start()
         theirs.close()
         self.chunk: Chunk | None = None
+        self.ready = False
 
     def take(self, chunk: Chunk) -> None:
         self.chunk = chunk
@@ -161,6 +166,9 @@ class _Worker:
         try:
             while self.pipe.poll():
                 came = self.pipe.recv()
+                if isinstance(came, _Ready):
+                    self.ready = True
+                    continue
                 assert self.chunk is not None
                 if isinstance(came, _Failure):
                     came.error.add_note(came.trace)
@@ -177,8 +185,8 @@ class _Worker:
         self.process.join(PATIENCE_WITH_THE_DYING)
         self.end()
         cause = _cause_of_death(self.process.exitcode or 0, limits)
-        if self.chunk is None:
-            raise RuntimeError(f"an idle decoding process ended: {cause}")
+        if self.chunk is None or not self.ready:
+            raise RuntimeError(f"a decoding process ended before it had a file: {cause}")
         self.chunk.outcomes.append(cause)
         return [] if self.chunk.done else [self.chunk]
 
@@ -192,15 +200,14 @@ def _cause_of_death(status: int, limits: Limits) -> RejectedError:
     name = signal.Signals(-status).name if status < 0 else f"status {status}"
     each = limits.seconds_per_byte * 1e6
     if name == "SIGPROF":
-        return RejectedError(
-            "too slow", f"it takes more than {limits.seconds:g} s to decode, and {each:g} s for each megabyte"
-        )
+        return RejectedError("too slow", f"decoding took more than {limits.seconds:g} s plus {each:g} s per megabyte")
     if name == "SIGALRM":
-        return RejectedError("too slow", f"it takes more than {limits.pauses * limits.seconds:g} s to read and decode")
+        most, each = limits.pauses * limits.seconds, limits.pauses * each
+        return RejectedError("too slow", f"reading and decoding took more than {most:g} s plus {each:g} s per megabyte")
     if name in CRASHES:
         return RejectedError("broken", f"its decoder crashed ({name})")
     if status >= 0:
-        raise RuntimeError(f"a decoding process ended with {name}")
+        return RejectedError("broken", f"its decoder ended with {name}")
     raise PipelineError(
         "A decoding process was killed, most likely because memory ran out. Lower augment.max_megapixels, "
         "or give fewer cores to the command (taskset -c 0 dvc repro)."
@@ -221,10 +228,15 @@ def _serve(pipe: "Connection[Any, Any]", limits: Limits) -> None:
     """Work in a process of its own until the parent ends it."""
     _follow_parent()
     _bound_memory(limits.memory)
+    pipe.send(_Ready())
     while True:
         names, read, work = pipe.recv()
         for name in names:
-            pipe.send(_bounded_outcome(read, work, name, limits))
+            found = _bounded_outcome(read, work, name, limits)
+            try:
+                pipe.send(found)
+            except Exception as error:  # what cannot be sent is a bug of ours, and no file's fault
+                pipe.send(_Failure(error, traceback.format_exc()))
 
 
 def _bounded_outcome(read: Callable[[str], Any], work: Callable[[Any], Any], name: str, limits: Limits) -> Any:

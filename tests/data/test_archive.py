@@ -99,7 +99,7 @@ def test_names_in_an_archive_that_are_not_utf8_are_code_page_437(tmp_path: Path)
     assert [record.path for record in source.records] == ["a/2.png", "néx/1.png"]
     assert source.read("néx/1.png", LIMIT) == b"one"
     (warning,) = source.warnings
-    assert warning.startswith(f"1 names in {path} are not UTF-8 and are read as code page 437, such as néx/1.png.")
+    assert warning.startswith(f"{path}: 1 name is not UTF-8 and read as code page 437, such as néx/1.png.")
 
 
 @pytest.mark.parametrize(("raw", "expected"), [(b"n?.png", "né.png"), (b"other", "n?.png")])

@@ -1,7 +1,9 @@
 """Hashes of files: right after each change that shows, remembered where there was none, and no file is waited for."""
 
 import os
+import sqlite3
 import time
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -77,7 +79,7 @@ def test_what_cannot_be_read_is_said_and_not_waited_for(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     write(tmp_path / "a", "x")
     assert hash_files(tmp_path, ["pipe", "gone", "a"], tmp_path / "memory") == {
-        "pipe": Hashed(trouble="no regular file"),
+        "pipe": Hashed(trouble="not a regular file"),
         "gone": Hashed(trouble="No such file or directory"),
         "a": Hashed(1, X),
     }
@@ -93,3 +95,17 @@ def test_a_damaged_memory_is_made_anew(tmp_path: Path, read: list[str], content:
     for _ in range(2):
         assert hash_files(tmp_path, ["a"], memory) == {"a": Hashed(1, X)}
     assert read == ["a"]
+
+
+def test_no_trouble_with_the_memory_stops_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hashes, "_WAIT", 0.1)
+    write(tmp_path / "a", "x")
+    (tmp_path / "folder").mkdir()
+    with closing(sqlite3.connect(tmp_path / "other")) as database, database:
+        database.execute("CREATE TABLE hashes (theirs)")
+    before = (tmp_path / "other").read_bytes()
+    with closing(sqlite3.connect(tmp_path / "locked")) as database:
+        database.execute("BEGIN EXCLUSIVE")
+        for memory in ("folder", "other", "locked", "a/below a file"):
+            assert hash_files(tmp_path, ["a"], tmp_path / memory) == {"a": Hashed(1, X)}
+    assert (tmp_path / "other").read_bytes() == before  # it may be somebody's

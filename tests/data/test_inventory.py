@@ -80,7 +80,7 @@ def test_what_cannot_be_read_is_listed_and_not_waited_for(tmp_path: Path, pile: 
     again()
     unreadable = {name: line for name, line in files(tmp_path).items() if line.startswith("unreadable")}
     assert unreadable.keys() == {"cat/gone.png", "cat/round", "cat/pipe.png", "cat/caf\\xe9.png", "labels.csv"}
-    assert unreadable["labels.csv"] == "unreadable: no regular file"
+    assert unreadable["labels.csv"] == "unreadable: not a regular file"
     (pile / "cat" / "gone.png").unlink()
     assert again().endswith(", 1 gone")
 
@@ -101,7 +101,9 @@ def test_an_inventory_outlives_its_source_but_not_another_one(tmp_path: Path, pi
     shutil.rmtree(pile)
     assert again() == f"{pile} is not here: the inventory of its 5 files is kept as it is."
     assert (tmp_path / "inventory.json").read_bytes() == before
-    with pytest.raises(ConfigError, match=r"nowhere does not exist.*`dvc pull` brings it"):
+    with pytest.raises(
+        ConfigError, match=r"nowhere does not exist.* is missing too: run `dvc checkout`, or `dvc pull`"
+    ):
         again(path="nowhere")
     pile.mkdir()  # such as a disk that is not mounted: nothing is thrown away for it
     with pytest.raises(PipelineError, match="there are no images in"):
@@ -120,15 +122,39 @@ def test_paths_as_people_write_them(
         "": "the path is empty",
         "~nobody_at_all/x": "cannot be looked up",
         "x" * 5000: "cannot be looked up",
-        str(tmp_path / "pipe"): "a pipe or a device",
-        "/dev/null": "a pipe or a device",
+        str(tmp_path / "pipe"): "neither a directory nor a file, but a pipe",
+        "/dev/null": "but a device",
     }.items():
         with pytest.raises(ConfigError, match=f"augment.source.path: .*{message}") as caught:
             again(path=path)
         assert len(str(caught.value)) < 500
     monkeypatch.chdir(pile / "cat")
-    with pytest.raises(ConfigError, match="holds this project"):
+    with pytest.raises(ConfigError, match="holds products of this project"):
         again(path="..")
+
+
+@pytest.mark.parametrize("name", ["folder", "torchvision"])
+@pytest.mark.parametrize("path", ["data", "data/augmented/store", "models", "reports/augment", ".work", ".", "link"])
+def test_products_are_nobody_s_images(
+    tmp_path: Path, again: Refresh, path: str, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else the preview of one run would be learned from in the next."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "link").symlink_to("data")
+    (tmp_path / "data" / "augmented").mkdir(parents=True)
+    (tmp_path / "data" / "augmented" / "preview.png").touch()
+    options = {"dataset": "CIFAR10"} if name == "torchvision" else {}
+    with pytest.raises(ConfigError, match=rf"augment.source.path: {path} holds products .* directory of their own"):
+        again(name=name, path=path, **options)
+
+
+def test_images_beside_products_are_as_good_as_any(
+    tmp_path: Path, pile: Path, again: Refresh, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "data").mkdir()
+    pile.rename(tmp_path / "data" / "pile")
+    assert again(path="data/pile") == "5 files"
 
 
 def test_digits_have_no_files_and_no_need_of_a_path(tmp_path: Path, again: Refresh) -> None:
@@ -160,9 +186,41 @@ def test_a_source_that_changes_while_it_is_read_is_refused(tmp_path: Path, pile:
     with unchanged(*arguments):
         pass
     with (
-        pytest.raises(PipelineError, match=r"changed while it was read .*\(cat/1.png\)\. Run `dvc repro`"),
+        pytest.raises(PipelineError, match=r"changed while augment read them \(cat/1.png\)\. Run `dvc repro`"),
         unchanged(*arguments),
     ):
         (pile / "cat" / "1.png").write_text("third")
-    with pytest.raises(PipelineError, match=r"is not what its inventory says .*\(cat/1.png\)"), unchanged(*arguments):
+    with (
+        pytest.raises(PipelineError, match=r"no longer matches .*inventory.json \(cat/1.png\)\. "),
+        unchanged(*arguments),
+    ):
         pytest.fail("the block must not be entered")
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"{", b"[]", b"3", b"{}", b'{"source": {}}', b'{"source": {}, "files": [1]}', b"\xff\xfe", b"[" * 10**5],
+)
+def test_a_damaged_inventory_is_told_and_made_anew(tmp_path: Path, pile: Path, again: Refresh, content: bytes) -> None:
+    arguments = ("folder", {"path": str(pile)}, tmp_path / "inventory.json", tmp_path / "hashes.sqlite")
+    (tmp_path / "inventory.json").write_bytes(content)
+    with pytest.raises(PipelineError, match="is damaged: run `dvc repro --force inventory`"), unchanged(*arguments):
+        pytest.fail("the block must not be entered")
+    assert again() == "5 files"
+    with unchanged(*arguments):
+        assert len(files(tmp_path)) == 5
+
+
+def test_a_folder_in_the_place_of_the_inventory_is_told(tmp_path: Path, again: Refresh) -> None:
+    (tmp_path / "inventory.json").mkdir()
+    with pytest.raises(PipelineError, match=r"inventory.json cannot be read \(Is a directory\): remove it"):
+        again()
+
+
+def test_names_in_a_message_are_short_and_harmless(tmp_path: Path, pile: Path, again: Refresh) -> None:
+    arguments = ("folder", {"path": str(pile)}, tmp_path / "inventory.json", tmp_path / "hashes.sqlite")
+    again()
+    (pile / ("\x1b[31m" + "a" * 200 + ".png")).touch()
+    with pytest.raises(PipelineError, match=r"\(\\x1b\[31ma+ … a+\.png\)") as caught, unchanged(*arguments):
+        pass
+    assert len(str(caught.value)) < 400

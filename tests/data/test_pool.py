@@ -59,6 +59,8 @@ def read_odd(name: str, limit: int) -> bytes:
     if name == "odd: crashes":
         signal.signal(signal.SIGSEGV, signal.SIG_DFL)  # pytest's own handler would print a traceback
         os.kill(os.getpid(), signal.SIGSEGV)
+    if name == "odd: exits":
+        os._exit(3)  # as a C library's exit() does
     if name == "odd: waits":
         time.sleep(600)
     if name == "odd: a bug":
@@ -77,9 +79,10 @@ def outcomes(odd: str, number: int) -> list[pool.Outcome]:
 @pytest.mark.parametrize(
     ("odd", "reason"),
     [
-        ("odd: slow", "too slow: it takes more than 0.3 s to decode, and 0.5 s for each megabyte"),
-        ("odd: waits", "too slow: it takes more than 3 s to read and decode"),
+        ("odd: slow", "too slow: decoding took more than 0.3 s plus 0.5 s per megabyte"),
+        ("odd: waits", "too slow: reading and decoding took more than 3 s plus 5 s per megabyte"),
         ("odd: crashes", "broken: its decoder crashed (SIGSEGV)"),
+        ("odd: exits", "broken: its decoder ended with status 3"),
         ("odd: hungry", "too large: it does not fit in memory"),
     ],
 )
@@ -103,6 +106,17 @@ def test_a_bug_of_ours_ends_the_run_and_keeps_its_traceback() -> None:
     with pytest.raises(KeyError, match="of ours") as caught:
         outcomes("odd: a bug", 1)
     assert any("in read_odd" in note for note in caught.value.__notes__)
+
+
+def test_an_outcome_that_cannot_be_sent_is_a_bug_of_ours_and_no_file_s_fault() -> None:
+    chunk = workers.Chunk(["a"], str.encode, _make_what_cannot_be_sent)
+    limits = workers.Limits(seconds=5.0, seconds_per_byte=0.0, memory=2**28)
+    with pytest.raises(Exception, match="(?i)pickle"):
+        list(workers.in_order([chunk], 1, limits, 0.0))
+
+
+def _make_what_cannot_be_sent(content: bytes) -> object:
+    return lambda: content
 
 
 def test_a_file_that_decodes_in_time_does_so_again_and_again() -> None:

@@ -1,5 +1,6 @@
 """The stage `augment`: all its products, twice the same, and one clear message for each mistake."""
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,9 +13,12 @@ from click.testing import CliRunner, Result
 from PIL import Image
 from sklearn.datasets import load_digits
 
+from ssl_pipeline.data import sources
+from ssl_pipeline.data.inventory import refresh
 from ssl_pipeline.data.store import open_split
 from ssl_pipeline.products import read_json
 from stages.augment import augment
+from stages.paths import INVENTORY
 
 PARAMS = Path(__file__).parents[2] / "params.yaml"
 
@@ -104,6 +108,25 @@ def test_data_that_is_refused_leaves_the_last_products(project: Callable[..., Re
     assert (tmp_path / "reports" / "augment" / "rejects.csv").is_file()
     assert [path.name for path in kept.parent.iterdir()] == ["kept"]
     assert [path.name for path in kept.parent.parent.iterdir()] == ["augmented"]
+
+
+def test_what_torchvision_has_to_download_again_is_there_before_it_is_compared(
+    project: Callable[..., Result], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in a clone that pulled the inventory, and changes the canvas."""
+
+    def download(path: str, dataset: str) -> sources.Source:
+        Path(path).mkdir(exist_ok=True)
+        Path(path, "archive.bin").write_text(dataset)
+        digits = sources.digits()
+        return sources.Source(digits.records[:120], digits.read, portable=False)
+
+    monkeypatch.setitem(sources.SOURCES, "torchvision", download)
+    source = {"name": "torchvision", "path": "downloads", "dataset": "CIFAR10"}
+    refresh("torchvision", {"path": "downloads", "dataset": "CIFAR10"}, INVENTORY, tmp_path / "hashes")
+    shutil.rmtree("downloads")
+    result = project(source=source)
+    assert result.exit_code == 0, result.output
 
 
 @pytest.mark.parametrize(
