@@ -167,6 +167,15 @@ class Rival(Checked):
     def _a_bare_path_or_name_stands_for_the_weights(cls, value: Any) -> Any:
         return {"weights": value} if isinstance(value, str) else value
 
+    @model_validator(mode="after")
+    def _a_backbone_goes_with_bare_weights(self) -> Self:
+        name = self.weights.lower()
+        if self.backbone and name.endswith(".onnx"):
+            raise ValueError("an .onnx file needs no backbone: leave it out")
+        if self.backbone and not name.endswith(".safetensors"):
+            raise ValueError("backbone goes with a .safetensors file only")
+        return self
+
 
 class LinearEvalConfig(Checked):
     """Probes on the exported, frozen features, and their clusters."""

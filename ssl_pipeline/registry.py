@@ -138,8 +138,13 @@ class Registry:
         """The registered names of a kind."""
         return [entry.name for entry in self.entries() if entry.kind == kind]
 
-    def find(self, kind: str, name: str) -> Entry:
+    def find(self, kind: str, name: str, key: str = "") -> Entry:
         """The entry for a name; `torchvision/resnet18` is served by the family `torchvision/`.
+
+        Args:
+            kind: A key of `KINDS`.
+            name: The name, as in params.yaml.
+            key: Where it stands in params.yaml, for messages; by default `pretrain.<kind>`.
 
         Raises:
             ConfigError: No such name; the message lists the known ones, the nearest, and plugins that failed to load.
@@ -153,7 +158,7 @@ class Registry:
             return entry
         known, near = self.names(kind), self._nearest(kind, name)
         hint = " Did you mean " + " or ".join(f"'{other}'" for other in near) + "?" if near else ""
-        lines = [f"pretrain.{kind}: unknown name '{shown(name, 60)}'.{hint}"]
+        lines = [f"{key or f'pretrain.{kind}'}: unknown name '{shown(name, 60)}'.{hint}"]
         lines.append(f"Known: {', '.join(known)}.")
         lines += [
             f"This plugin failed to load, and may be the one that is meant: {failure}" for failure in self.failures
@@ -183,38 +188,41 @@ class Registry:
             self.remarks.append(remark)
         return []
 
-    def build(self, kind: str, choice: Choice, **injected: Any) -> Any:
+    def build(self, kind: str, choice: Choice, key: str = "", **injected: Any) -> Any:
         """Build what was chosen.
 
         Args:
             kind: A key of `KINDS`.
             choice: Name and options, as in params.yaml.
+            key: Where it stands in params.yaml, for messages; by default `pretrain.<kind>`.
             **injected: What the pipeline provides, given to the factory where its signature names it.
 
         Raises:
             ConfigError: Unknown name or option, wrong type, or a value that the factory refuses (ValueError).
         """
-        entry = self.find(kind, choice.name)
+        key = key or f"pretrain.{kind}"
+        entry = self.find(kind, choice.name, key)
         if entry.name.endswith("/"):
             injected["model"] = choice.name.removeprefix(entry.name)
-        options = self.validate(entry, choice)
+        options = self.validate(entry, choice, key)
         accepted = inspect.signature(entry.factory).parameters
         try:
             return entry.factory(**options, **{name: value for name, value in injected.items() if name in accepted})
         except ValueError as error:
-            raise ConfigError(f"pretrain.{kind} {choice.name}: {error}") from error
+            raise ConfigError(f"{key} {choice.name}: {error}") from error
 
-    def validate(self, entry: Entry, choice: Choice) -> dict[str, Any]:
-        """Options with their types coerced, and nothing that the signature does not name."""
+    def validate(self, entry: Entry, choice: Choice, key: str = "") -> dict[str, Any]:
+        """Options with their types coerced, and nothing that the signature does not name; see `build`."""
+        key = key or f"pretrain.{entry.kind}"
         try:
             model = schema(entry.factory)
         except ConfigError as error:
             by = f"{entry.kind} '{entry.name}' of {entry.distribution} {entry.version}"
-            raise ConfigError(f"pretrain.{entry.kind}: {by}: {error}") from error
+            raise ConfigError(f"{key}: {by}: {error}") from error
         try:
             options = model.model_validate(choice.options)
         except ValidationError as error:
-            lines = [f"pretrain.{entry.kind}.{line}" for line in explain(error, model)]
+            lines = [f"{key}.{line}" for line in explain(error, model)]
             raise ConfigError("\n".join(f"{line} ({entry.kind} '{choice.name}')" for line in lines)) from error
         return {name: getattr(options, name) for name in options.model_fields_set}
 

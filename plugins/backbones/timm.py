@@ -41,15 +41,12 @@ class TimmBackbone(Backbone):
             near = ", ".join(get_close_matches(model, timm.list_models(), n=3)) or "none; see timm.list_models()"
             raise ValueError(f"timm has no model '{model}'; the nearest: {near}")
         if pretrained and (stem == "small" or patch_size):
-            raise ValueError(
-                "published weights do not fit a changed stem or patch size: take them off, or init: random"
-            )
+            raise ValueError("published weights do not fit another stem or patch size: leave stem and patch_size out")
         if pretrained and not timm.is_model_pretrained(model):
-            raise ValueError(f"timm has no published weights of {model}: take another model, or init: random")
+            raise ValueError(f"timm has no published weights of {model}: take another model")
         self.network = create(model, size, pretrained, {"patch_size": patch_size} if patch_size else {})
-        if pretrained:
-            published = self.network.pretrained_cfg
-            self.published_for = Inputs(published["input_size"][-1], published["mean"], published["std"])
+        published = self.network.pretrained_cfg
+        self.published_for = Inputs(published["input_size"][-1], tuple(published["mean"]), tuple(published["std"]))
         apply(self.network, stem)
         widened = getattr(self.network, "head_hidden_size", None)  # some networks widen after their last feature map
         self.embedding_dim = cast(int, widened or self.network.num_features)

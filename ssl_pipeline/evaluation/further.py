@@ -12,7 +12,8 @@ from ssl_pipeline.workspace import find
 
 __all__ = ["read_encoders"]
 
-_ALIKE = ("backbone", "recipe", "grayscale", "size", "resize", "background", "mean", "std", "batch_size")
+_OTHER_ANYWAY = {"seed", "weights_sha256", "params_sha256", "seedless_sha256", "init", "plugins", "versions"}
+"""Fields of a card that differ between two seeds, or with where and with what software they were run."""
 
 
 def read_encoders(registry: Registry, folders: Sequence[str], card: ModelCard, layer: int | None) -> list[Encoder]:
@@ -25,26 +26,39 @@ def read_encoders(registry: Registry, folders: Sequence[str], card: ModelCard, l
         layer: Of its backbone, from 1; None: the backbone's own embedding.
 
     Raises:
-        ConfigError: A folder is missing or damaged, holds another kind of encoder, or one that is there already.
+        ConfigError: A folder is missing or damaged, holds an encoder that was pretrained in another way, or one that is
+            there already.
     """
     encoders, known = [], {card.weights_sha256: "models/pretrain"}
     for folder in folders:
         place = find(folder, "finetune.encoders")
         other = _card(place)
-        for name in _ALIKE:
-            if getattr(other, name) != getattr(card, name):
-                raise ConfigError(
-                    f"finetune.encoders: {folder} was pretrained with another {name} than models/pretrain. "
-                    "Name encoders that differ in pretrain.seed alone."
-                )
+        _check_alike(other, folder, card)
         if other.weights_sha256 in known:
             raise ConfigError(
                 f"finetune.encoders: {folder} holds the same weights as {known[other.weights_sha256]}. "
                 "Name encoders of other seeds, each of them once."
             )
         known[other.weights_sha256] = folder
-        encoders.append(cut(*load_encoder(registry, place), layer)[0])
+        encoders.append(cut(*load_encoder(registry, place, key=f"finetune.encoders, '{folder}': backbone"), layer)[0])
     return encoders
+
+
+def _check_alike(other: ModelCard, folder: str, card: ModelCard) -> None:
+    """Refuse an encoder that differs in more than its seed, and say in what, where its card tells."""
+    for one, name in ((card, "models/pretrain"), (other, folder)):
+        if not one.seedless_sha256:
+            raise ConfigError(
+                f"finetune.encoders: the {CARD} of {name} is of an older version, which did not note what pretraining "
+                "depends on: pretrain this encoder again."
+            )
+    differing = [name for name in ModelCard.model_fields if getattr(other, name) != getattr(card, name)]
+    told = ", ".join(name for name in differing if name not in _OTHER_ANYWAY)
+    if told or other.seedless_sha256 != card.seedless_sha256:
+        raise ConfigError(
+            f"finetune.encoders: {folder} was pretrained with other parameters, weights, views or images than "
+            f"models/pretrain{f' ({told} differ)' if told else ''}. Name encoders that differ in pretrain.seed alone."
+        )
 
 
 def _card(folder: Path) -> ModelCard:
@@ -57,8 +71,8 @@ def _card(folder: Path) -> ModelCard:
         )
     try:
         card = read_card(folder)
-    except (PipelineError, ValueError) as error:
-        raise ConfigError(f"finetune.encoders: {folder / CARD} is damaged, copy the folder again.") from error
+    except PipelineError as error:
+        raise ConfigError(f"finetune.encoders: {error} Then copy the folder again.") from error
     if sha256(folder / ENCODER) != card.weights_sha256:
         raise ConfigError(
             f"finetune.encoders: {folder / ENCODER} is not the file that {CARD} beside it describes; "

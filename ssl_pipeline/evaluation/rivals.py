@@ -1,6 +1,5 @@
 """Other encoders, to stand beside ours: each as an ONNX file that one thread of a CPU runs, as ours is."""
 
-import re
 import tempfile
 import time
 from collections.abc import Sequence
@@ -34,6 +33,7 @@ __all__ = ["Opened", "cost", "open_rivals"]
 IMAGENET = Inputs(224, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 """What published weights expect that say nothing else."""
 
+_KEY = "linear_eval.rivals"
 _TIMED, _WARMING = 20, 3  # images
 
 Images = npt.NDArray[np.uint8]
@@ -57,14 +57,14 @@ def open_rivals(rivals: Sequence[Rival], registry: Registry, card: ModelCard, im
     Args:
         rivals: `linear_eval.rivals`.
         registry: Where backbones are found.
-        card: Card of our encoder. Weights alone get images as its were: of its size, normalised by its pool.
+        card: Card of our encoder. Rivals that are not ours get images that are resized as its own were.
         images: (n, C, C, 3), canvases to try and to time them on.
 
     Returns:
         For each name in `rivals` what embeds, and what it is and costs.
 
     Raises:
-        ConfigError: A rival is not there, is none of the forms that are taken, or cannot be exported; its name is said.
+        ConfigError: A rival does not exist, has an unsupported form, or cannot be exported; the message names it.
     """
     found = {}
     for rival in rivals:
@@ -75,12 +75,13 @@ def open_rivals(rivals: Sequence[Rival], registry: Registry, card: ModelCard, im
                 path = _as_graph(rival, registry, card, Path(folder))
                 embed = embed_with(open_session(path), IMAGENET)
                 _try(embed, images[:2])
-                source = find(name, "linear_eval.rivals")
+                source = find(name, _KEY)
                 file = {"sha256": sha256(source)} if source.is_file() else {}
                 found[name] = Opened(embed, cost(path, images) | file)
+        except ConfigError:  # it names the key, and the rival
+            raise
         except PipelineError as error:
-            words = re.sub(r"^pretrain[.\w]*: ", "", str(error))
-            raise ConfigError(f"linear_eval.rivals, '{name}': {words}") from error
+            raise ConfigError(f"{_KEY}, '{name}': {error}") from error
     return found
 
 
@@ -123,13 +124,13 @@ def _as_graph(rival: Rival, registry: Registry, card: ModelCard, folder: Path) -
     Raises:
         PipelineError: There is no such file or backbone, or it cannot be exported.
     """
-    path = find(rival.weights, "linear_eval.rivals")
-    is_file = path.suffix in (".onnx", ".safetensors")
-    if is_file and not path.is_file():
+    path, files = find(rival.weights, _KEY), (".onnx", ".safetensors")
+    kind = path.suffix.lower()
+    if kind in files and not path.is_file():
         raise PipelineError("there is no such file.")
-    if path.suffix == ".onnx":
+    if kind == ".onnx":
         return path
-    encoder, described = _of_file(rival, registry, card) if is_file else _published(rival, registry, card)
+    encoder, described = (_of_file if kind in files else _published)(rival, path, registry, card)
     graph = folder / "rival.onnx"
     try:
         export_backbone(encoder.eval(), described, graph, l2_normalize=False, opset=18)
@@ -140,49 +141,65 @@ def _as_graph(rival: Rival, registry: Registry, card: ModelCard, folder: Path) -
     return graph
 
 
-def _of_file(rival: Rival, registry: Registry, card: ModelCard) -> tuple[Encoder, ModelCard]:
+def _of_file(rival: Rival, path: Path, registry: Registry, card: ModelCard) -> tuple[Encoder, ModelCard]:
     """An encoder from a .safetensors file: one of ours beside its model.json, or any with its backbone named."""
-    path = find(rival.weights, "linear_eval.rivals")
     if rival.backbone is None:
         if path.name != ENCODER or not (path.parent / CARD).is_file():
             raise PipelineError(
                 f"weights alone do not say of what: put the {CARD} of their run beside a file called {ENCODER}, or "
                 f"write {{weights: {path}, backbone: {{name: ...}}}}."
             )
-        return load_encoder(registry, path.parent)
-    encoder = build_encoder(registry, rival.backbone, card.mean, card.std, 0, card.size)
-    load_weights(encoder.backbone, path)
-    return encoder, _described(card, encoder, rival.backbone, Inputs(card.size, card.mean, card.std))
+        return load_encoder(registry, path.parent, key=f"{_KEY}, '{rival.weights}': backbone")
+    encoder, described = _built(
+        registry, rival.backbone, card, f"{_KEY}, '{rival.weights}': backbone", pretrained=False
+    )
+    load_weights(encoder.backbone, path, _KEY)
+    return encoder, described
 
 
-def _published(rival: Rival, registry: Registry, card: ModelCard) -> tuple[Encoder, ModelCard]:
-    """A backbone with its published weights, given images as those were that it was trained on."""
-    choice = rival.backbone or Choice(name=rival.weights)
+def _published(rival: Rival, path: Path, registry: Registry, card: ModelCard) -> tuple[Encoder, ModelCard]:
+    """A backbone with its published weights."""
+    choice, known = Choice(name=rival.weights), registry.names("backbone")
+    if not {rival.weights, rival.weights.partition("/")[0] + "/"} & set(known):
+        advice = "name a file that ends in .onnx or .safetensors, or a backbone such as timm/resnet18."
+        if path.suffix or path.exists():
+            raise PipelineError(advice)
+        try:
+            registry.find("backbone", rival.weights, _KEY)
+        except ConfigError as error:  # with names that may be meant
+            raise ConfigError(f"{error}\nOr {advice}") from error
+    return _built(registry, choice, card, _KEY, pretrained=True)
+
+
+def _built(
+    registry: Registry, choice: Choice, card: ModelCard, key: str, *, pretrained: bool
+) -> tuple[Encoder, ModelCard]:
+    """A backbone that is given images as its published weights were: whoever trained it did much the same.
+
+    Where none were published, it is given ImageNet's.
+    """
     expected = IMAGENET
     for _ in range(2):  # what its images were is known once it is built
-        encoder = build_encoder(registry, choice, expected.mean, expected.std, 0, expected.size, pretrained=True)
+        encoder = build_encoder(registry, choice, expected.mean, expected.std, 0, expected.size, pretrained, key)
         wanted = encoder.backbone.published_for or expected
         if wanted == expected:
             break
         expected = wanted
-    return encoder, _described(card, encoder, choice, expected)
-
-
-def _described(card: ModelCard, encoder: Encoder, backbone: Choice, images: Inputs) -> ModelCard:
-    """A card for the graph of an encoder that has none."""
-    changes = {"backbone": backbone, "embedding_dim": encoder.embedding_dim, "layer": None, "grayscale": False}
-    return card.model_copy(update=changes | images._asdict())
+    changes = {"backbone": choice, "embedding_dim": encoder.embedding_dim, "layer": None, "grayscale": False}
+    return encoder, card.model_copy(update=changes | expected._asdict())
 
 
 def _try(embed: Embed, images: Images) -> None:
     """Embed some images, and look at what comes.
 
     Raises:
-        PipelineError: Not a row of numbers for each.
+        PipelineError: What comes is not a row of numbers for each image.
     """
     try:
         features = embed(images)
     except Exception as error:  # onnxruntime's exceptions share no narrower base
         raise PipelineError(f"it does not run on images of {images.shape[1]} px ({brief(error)}).") from error
-    if features.ndim != 2 or len(features) != len(images) or not np.isfinite(features).all():
+    if features.ndim != 2 or len(features) != len(images):
         raise PipelineError(f"it makes {features.shape} of {len(images)} images instead of a row of numbers for each.")
+    if not np.isfinite(features).all():
+        raise PipelineError("it makes NaN or infinity of some images.")

@@ -75,7 +75,7 @@ class KeyMemory(Memory):
         self._aside: tuple[Tensor, Tensor | None] | None = None
 
     def recall(self) -> tuple[Tensor, Tensor]:
-        """The keys that are held (n, D), n being 0 at first, and their images (n,) int64, all 0 where none are known."""
+        """The keys that are held (n, D), none at first, and their images (n,) int64, all 0 where none are known."""
         keys = self.held()
         return keys, self.images[: len(keys)]
 

@@ -27,6 +27,7 @@ __all__ = [
     "build_encoder",
     "build_task",
     "cut",
+    "has_published",
     "load_encoder",
     "load_task",
     "read_card",
@@ -59,7 +60,7 @@ class ModelCard(BaseModel):
     std: tuple[float, float, float]
     seed: int
     batch_size: int
-    """Images a step, in pretraining."""
+    """Images per step of pretraining."""
     init: str = "random"
     """What training started from, as `pretrain.init` says: random, pretrained (published weights), or a file's path."""
     init_sha256: str = ""
@@ -69,6 +70,8 @@ class ModelCard(BaseModel):
     weights_sha256: str
     params_sha256: str
     """Digest of the parameters that shaped the weights."""
+    seedless_sha256: str = ""
+    """Digest of all else than the seed that shaped the weights: parameters, given weights, views and images."""
     plugins: dict[str, str]
     """Third-party distribution -> version."""
     versions: dict[str, str]
@@ -88,6 +91,7 @@ def build_encoder(
     seed: int,
     size: int,
     pretrained: bool = False,
+    key: str = "pretrain.backbone",
 ) -> Encoder:
     """An encoder with random weights that depend on the seed alone, and leave torch's own generator as it was.
 
@@ -95,23 +99,31 @@ def build_encoder(
         registry: Where the backbone is found.
         backbone: Its name and options.
         mean: Of each channel of the training images, in [0, 1].
-        std: Likewise.
-        seed: Of the weights.
+        std: Standard deviation of each channel of the training images, in the same units.
+        seed: Seed of the weights.
         size: Side of the images in px.
         pretrained: Whether to ask the backbone for published weights instead.
+        key: Where the backbone stands in params.yaml, for messages.
 
     Raises:
         ConfigError: Unknown backbone or option, or it has no published weights.
+        PipelineError: Its published weights could not be had.
     """
-    entry = registry.find("backbone", backbone.name)
-    if pretrained and "pretrained" not in signature(entry.factory).parameters:
-        raise ConfigError(
-            f"pretrain.init: backbone '{backbone.name}' has no published weights; use timm/... or init: random."
-        )
+    if pretrained and not has_published(registry, backbone, key):
+        raise ConfigError(f"{key}: backbone '{backbone.name}' has no published weights: take one of timm/...")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        network = registry.build("backbone", backbone, size=size, pretrained=pretrained)
+        network = registry.build("backbone", backbone, key, size=size, pretrained=pretrained)
     return Encoder(network, mean, std)
+
+
+def has_published(registry: Registry, backbone: Choice, key: str = "pretrain.backbone") -> bool:
+    """Whether a backbone can be asked for published weights.
+
+    Raises:
+        ConfigError: There is no such backbone; the message names `key`.
+    """
+    return "pretrained" in signature(registry.find("backbone", backbone.name, key).factory).parameters
 
 
 def build_task(registry: Registry, recipe: Recipe, encoder: Encoder, seed: int, size: int) -> PretextTask:
@@ -210,8 +222,16 @@ def read_card(folder: Path, stage: str = "pretrain") -> ModelCard:
         ) from error
 
 
-def load_encoder(registry: Registry, folder: Path, stage: str = "pretrain") -> tuple[Encoder, ModelCard]:
+def load_encoder(
+    registry: Registry, folder: Path, stage: str = "pretrain", key: str = "pretrain.backbone"
+) -> tuple[Encoder, ModelCard]:
     """The trained encoder in eval mode, on the CPU, and its card.
+
+    Args:
+        registry: Where the backbone is found.
+        folder: A model folder that `stage` made.
+        stage: Name of the stage, for messages.
+        key: Where the backbone is named, for messages.
 
     Raises:
         PipelineError: The weights are missing, or are not those that the card describes.
@@ -220,19 +240,19 @@ def load_encoder(registry: Registry, folder: Path, stage: str = "pretrain") -> t
     path = verified(folder / ENCODER, stage)
     if sha256_once(path) != card.weights_sha256:
         raise PipelineError(f"{path} is not the file that {folder / CARD} describes: run `dvc repro --force {stage}`.")
-    encoder = untrained(registry, card, card.seed)
+    encoder = untrained(registry, card, card.seed, key)
     if card.grayscale:
         encoder = encoder.in_grayscale()
     restore(encoder, path, stage)
     return encoder.eval(), card
 
 
-def untrained(registry: Registry, card: ModelCard, seed: int) -> Encoder:
+def untrained(registry: Registry, card: ModelCard, seed: int, key: str = "pretrain.backbone") -> Encoder:
     """The encoder that a card describes, down to its layer, with random weights that depend on the seed alone.
 
     It sees colours even where the trained one does not: who does not pretrain has no reason to do without them.
     """
-    return build_encoder(registry, card.backbone, card.mean, card.std, seed, card.size).at(card.layer)
+    return build_encoder(registry, card.backbone, card.mean, card.std, seed, card.size, key=key).at(card.layer)
 
 
 def cut(encoder: Encoder, card: ModelCard, layer: int | None) -> tuple[Encoder, ModelCard]:

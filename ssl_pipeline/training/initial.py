@@ -14,18 +14,23 @@ from ssl_pipeline.terminal import shown
 __all__ = ["load_weights"]
 
 
-def load_weights(backbone: nn.Module, path: Path) -> None:
+def load_weights(backbone: nn.Module, path: Path, key: str = "pretrain.init") -> None:
     """Load a backbone's weights, all of them, from a file of its own, or an `encoder.safetensors` of this project.
 
     Its own is what `state_dict` returns, here or, for a network that a library made, in that library.
     An encoder's mean and std are left where they are: images are normalised by the statistics of the pool that is
     learned from now. What else the file holds (a classifier's head, say) is named and left out.
 
+    Args:
+        backbone: The network that receives the weights.
+        path: A .safetensors file.
+        key: Where the file stands in params.yaml, for messages.
+
     Raises:
         ConfigError: No such file, not safetensors, or tensors that are missing, of another shape, no floating-point
             numbers of 16 to 64 bits where such are wanted, or not finite: each by name.
     """
-    state = _read(path)
+    state = _read(path, key)
     prefix = "backbone."
     if any(name.startswith(prefix) for name in state):
         state = {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
@@ -38,7 +43,7 @@ def load_weights(backbone: nn.Module, path: Path) -> None:
     if wrong:
         more = f", and {len(wrong) - 5} more" if len(wrong) > 5 else ""
         raise ConfigError(
-            f"pretrain.init: {path} does not fit the backbone: {'; '.join(wrong[:5])}{more}. "
+            f"{key}: {path} does not fit the backbone: {'; '.join(wrong[:5])}{more}. "
             "The backbone must be the one that the file was made with."
         )
     surplus = sorted(state.keys() - own.keys())
@@ -48,19 +53,17 @@ def load_weights(backbone: nn.Module, path: Path) -> None:
     backbone.load_state_dict({name: state[name] for name in own})
 
 
-def _read(path: Path) -> dict[str, Tensor]:
+def _read(path: Path, key: str) -> dict[str, Tensor]:
     """Name -> tensor of a safetensors file."""
     try:
         if path.exists() and not path.is_file():
-            raise ConfigError(f"pretrain.init: {path} is not a file: name a .safetensors file.")
+            raise ConfigError(f"{key}: {path} is not a file: name a .safetensors file.")
         return dict(safetensors.torch.load_file(path))
     except FileNotFoundError as error:
-        raise ConfigError(
-            f"pretrain.init: '{path}' does not exist. Use random, pretrained, or the path of a .safetensors file."
-        ) from error
+        raise ConfigError(f"{key}: '{path}' does not exist: name a .safetensors file.") from error
     except (safetensors.SafetensorError, OSError, KeyError, ValueError) as error:  # KeyError: of an unknown dtype
         reason = shown(f"{type(error).__name__}: {error}", 200)
-        raise ConfigError(f"pretrain.init: {path} cannot be read as safetensors ({reason}).") from error
+        raise ConfigError(f"{key}: {path} cannot be read as safetensors ({reason}).") from error
 
 
 def _fault(given: Tensor | None, own: Tensor) -> str:

@@ -12,7 +12,7 @@ from ssl_pipeline.data.store import Split
 from ssl_pipeline.errors import ConfigError
 from ssl_pipeline.lock import Lock
 from ssl_pipeline.models.encoder import Encoder
-from ssl_pipeline.models.rebuild import ModelCard, build_encoder, build_task, versions
+from ssl_pipeline.models.rebuild import ModelCard, build_encoder, build_task, has_published, versions
 from ssl_pipeline.products import digest, sha256
 from ssl_pipeline.recipes import Recipe
 from ssl_pipeline.registry import Registry
@@ -123,9 +123,19 @@ def _sized(
 ) -> PretextTask:
     """A task around an encoder for views of a size in px."""
     pretrained = config.init == "pretrained"
+    if pretrained and not has_published(registry, config.backbone):
+        raise ConfigError(
+            f"pretrain.init: backbone '{config.backbone.name}' has no published weights; use timm/... or init: random."
+        )
     encoder = build_encoder(registry, config.backbone, pool.mean, pool.std, config.seed, size, pretrained)
     if config.init not in _NO_FILES:
-        load_weights(encoder.backbone, find(config.init, "pretrain.init"))  # before a teacher is copied from it
+        weights = find(config.init, "pretrain.init")
+        if not weights.exists():
+            raise ConfigError(
+                f"pretrain.init: '{weights}' does not exist. "
+                "Use random, pretrained, or the path of a .safetensors file."
+            )
+        load_weights(encoder.backbone, weights)  # before a teacher is copied from it
     task = build_task(registry, recipe, encoder, config.seed, size)
     check_views(task, recipe.pretext_task.name, policies)
     return task
@@ -170,9 +180,9 @@ def starting_weights(task: PretextTask, config: PretrainConfig) -> dict[str, Ten
     return {name: value.clone() for name, value in task.encoder.state_dict().items()}
 
 
-def _shaping(config: PretrainConfig) -> dict[str, Any]:
-    """The parameters that the weights depend on."""
-    return config.model_dump(mode="json", exclude={"checkpoint_minutes", "on_collapse", "collapse"})
+def _shaping(config: PretrainConfig, *but: str) -> dict[str, Any]:
+    """The parameters that the weights depend on, but for some."""
+    return config.model_dump(mode="json", exclude={"checkpoint_minutes", "on_collapse", "collapse", *but})
 
 
 def describe(
@@ -195,6 +205,14 @@ def describe(
         init_sha256=_init_digest(config) or "",
         weights_sha256="",
         params_sha256=digest(_shaping(config)),
+        seedless_sha256=digest(
+            {
+                "parameters": _shaping(config, "seed", "init"),  # a copy of a file of weights has another name
+                "initial": _init_digest(config) or config.init,
+                "policies": {kind: policies.views[kind].model_dump(mode="json") for kind in task.views},
+                "pool": pool.sha256,
+            }
+        ),
         plugins={name: item["version"] for name, item in lock.items()},
         versions=versions(),
     )

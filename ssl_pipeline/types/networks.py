@@ -33,7 +33,7 @@ class Backbone(nn.Module, ABC):
     """Side in px of a patch, if it offers patches."""
 
     published_for: Inputs | None = None
-    """What its published weights expect, if it has some."""
+    """What its published weights expect, whether this one holds them or not; None where there are none."""
 
     offers: Mapping[Offer, str] = {}
     """What its kind may offer -> under which names in params.yaml; a message lists them where another one does not."""

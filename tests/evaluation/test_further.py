@@ -12,6 +12,7 @@ from ssl_pipeline.config import Choice
 from ssl_pipeline.errors import ConfigError
 from ssl_pipeline.evaluation.further import read_encoders
 from ssl_pipeline.models.rebuild import ModelCard, build_encoder, save_model, versions
+from ssl_pipeline.products import write_product
 from ssl_pipeline.recipes import Recipe
 
 BACKBONE = Choice.model_validate({"name": "resnet_cifar", "depth": 8, "width": 4})
@@ -34,6 +35,7 @@ def save(folder: Path, seed: int) -> ModelCard:
         batch_size=64,
         weights_sha256="",
         params_sha256=str(seed),
+        seedless_sha256="5eed",
         plugins={},
         versions=versions(),
     )
@@ -49,7 +51,7 @@ def cards(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[ModelCard]:
 
 def change(folder: str, **values: object) -> None:
     path = Path(folder) / "model.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | values))
+    write_product(path, json.loads(path.read_text()) | values)
 
 
 def test_they_are_read_in_order_and_cut_at_the_layer_that_ships(cards):
@@ -59,6 +61,9 @@ def test_they_are_read_in_order_and_cut_at_the_layer_that_ships(cards):
         expected = build_encoder(load_registry(), BACKBONE, *STATISTICS, seed, 8)
         assert torch.equal(encoder.backbone.stem[0].weight, expected.backbone.stem[0].weight)
     assert read_encoders(load_registry(), [], cards[0], None) == []
+
+
+ELSE = "pretrained with other parameters, weights, views or images than models/pretrain"
 
 
 def damage_card() -> None:
@@ -75,13 +80,22 @@ def damage_weights() -> None:
     [
         (lambda: shutil.rmtree("1"), r"'1' has no model\.json and no encoder\.safetensors. Name copies of the folder"),
         (lambda: (Path("1") / "encoder.safetensors").unlink(), r"'1' has no encoder\.safetensors\. "),
-        (damage_card, r"1/model\.json is damaged, copy the folder again"),
-        (lambda: change("1", size="large"), r"1/model\.json is damaged, copy the folder again"),
+        (damage_card, r"1/model\.json is damaged \(.*Then copy the folder again"),
+        (
+            lambda: change("1", size="large"),
+            r"1/model\.json is of another version \(size: .*Then copy the folder again",
+        ),
+        (lambda: change("1", colour=1), r"1/model\.json is of another version \(colour: unknown key"),
         (damage_weights, r"1/encoder\.safetensors is not the file that model\.json beside it describes"),
-        (lambda: change("1", size=16), "1 was pretrained with another size than models/pretrain"),
-        (lambda: change("1", backbone="resnet18"), "1 was pretrained with another backbone than models/pretrain"),
+        (
+            lambda: change("1", size=16),
+            rf"1 was {ELSE} \(size differ\)\. Name encoders that differ in pretrain.seed alone",
+        ),
+        (lambda: change("1", backbone="resnet18"), rf"1 was {ELSE} \(backbone differ\)"),
+        (lambda: change("1", start_sha256="0"), rf"1 was {ELSE} \(start_sha256 differ\)"),
+        (lambda: change("1", seedless_sha256="0"), rf"1 was {ELSE}\. Name"),
+        (lambda: change("1", seedless_sha256=""), r"the model\.json of 1 is of an older version"),
     ],
-    ids=["no folder", "no weights", "no JSON", "no card", "weights", "size", "backbone"],
 )
 @pytest.mark.usefixtures("cards")
 def test_what_is_no_encoder_of_another_seed_is_refused_by_name(cards, spoil, words):

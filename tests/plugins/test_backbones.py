@@ -109,7 +109,7 @@ def test_what_does_not_fit_is_refused_in_words(name: str, options: dict[str, obj
 def test_published_weights_are_refused_where_there_are_none():
     with pytest.raises(ConfigError, match="has no published weights"):
         build("resnet_cifar", pretrained=True)
-    with pytest.raises(ConfigError, match="do not fit a changed stem"):
+    with pytest.raises(ConfigError, match="do not fit another stem or patch size: leave stem and patch_size out"):
         build("timm/resnet10t", pretrained=True, stem="small")
 
 

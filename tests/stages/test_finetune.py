@@ -77,6 +77,7 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
         batch_size=64,
         weights_sha256="",
         params_sha256="0123",
+        seedless_sha256="4567",
         plugins={},
         versions=versions(),
     )

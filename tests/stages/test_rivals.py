@@ -6,10 +6,12 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+import safetensors.torch
 import timm
 import torch
 import yaml
 from onnx import TensorProto, helper
+from pydantic import ValidationError
 
 from plugins import load_registry
 from ssl_pipeline.augment.geometry import fit
@@ -78,7 +80,9 @@ def test_rivals_stand_beside_ours_with_what_they_cost():
     assert other["knn"]["accuracy"] == found["knn"]["accuracy"]  # cosines do not know that ours has unit length
     assert third["accuracy"] != found["accuracy"]
     weights = sum(value.numel() for name, value in encoder.backbone.named_parameters())
-    assert 0.8 * weights < found["cost"]["parameters"] == same["parameters"] == third["parameters"] < 1.2 * weights
+    assert found["cost"]["parameters"] == same["parameters"]
+    for one in (same, third):  # statistics of batch norms are numbers too, and so are tables for resizing
+        assert 0.8 * weights < one["parameters"] < 1.2 * weights
     assert same["megabytes"] == found["cost"]["megabytes"] == OURS.stat().st_size / 1e6
     assert min(one["milliseconds"] for one in (found["cost"], same, other, third)) > 0
     assert "  ours: probe " in output
@@ -145,6 +149,20 @@ def test_published_weights_are_given_images_as_they_were_trained_on(monkeypatch:
     assert opened.embed(canvases[:0]).shape == (0, wanted.shape[1])
 
 
+@pytest.mark.usefixtures("project")
+def test_weights_of_a_file_get_images_as_the_published_ones_of_their_network_do(tmp_path: Path):
+    """Else a download would be better under its published name than as the file that it is."""
+    network = timm.create_model("test_resnet")
+    safetensors.torch.save_file(network.state_dict(), tmp_path / "theirs.safetensors")
+    canvases = np.random.default_rng(0).integers(0, 256, (2, 8, 8, 3), dtype=np.uint8)
+    rival = Rival.model_validate({"weights": str(tmp_path / "theirs.safetensors"), "backbone": "timm/test_resnet"})
+    (opened,) = open_rivals([rival], load_registry(), read_card(PRETRAIN), canvases).values()
+    images = (fit(torch.from_numpy(canvases), 160, "squash", (0, 0, 0)) - 0.5) / 0.5
+    with torch.no_grad():
+        wanted = network.eval().forward_head(network.forward_features(images), pre_logits=True)
+    np.testing.assert_allclose(opened.embed(canvases), wanted, rtol=1e-3, atol=1e-4)
+
+
 def write_graph(path: str, kind: int, shape: list[object], rank: int = 2) -> None:
     """A graph that returns its input as it is, or its mean over all but the first dimension, as rows."""
     value = helper.make_tensor_value_info("x", kind, shape)
@@ -155,11 +173,53 @@ def write_graph(path: str, kind: int, shape: list[object], rank: int = 2) -> Non
     onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9), path)
 
 
+def write_nan(path: str) -> None:
+    """A graph that makes a row of NaN of each of its images."""
+    value = helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", 3, 8, 8])
+    output = helper.make_tensor_value_info("y", TensorProto.FLOAT, ["n", 3])
+    axes = helper.make_tensor("axes", TensorProto.INT64, [2], [2, 3])
+    nodes = [
+        helper.make_node("ReduceMean", ["x", "axes"], ["means"], keepdims=0),
+        helper.make_node("Sub", ["means", "means"], ["nothing"]),
+        helper.make_node("Div", ["nothing", "nothing"], ["y"]),
+    ]
+    graph = helper.make_graph(nodes, "g", [value], [output], [axes])
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9), path)
+
+
+@pytest.mark.parametrize(
+    ("rival", "words"),
+    [
+        ({"weights": "theirs.pth", "backbone": "timm/resnet18"}, "backbone goes with a .safetensors file only"),
+        ({"weights": "timm/resnet18", "backbone": "timm/resnet18"}, "backbone goes with a .safetensors file only"),
+        ({"weights": "Theirs.ONNX", "backbone": "timm/resnet18"}, "an .onnx file needs no backbone: leave it out"),
+    ],
+)
+def test_a_rival_is_never_called_by_a_name_that_was_not_opened(rival: dict[str, object], words: str):
+    with pytest.raises(ValidationError, match=words):
+        Rival.model_validate(rival)
+    assert Rival(weights="Theirs.SafeTensors", backbone={"name": "timm/resnet18"}).backbone
+
+
 @pytest.mark.usefixtures("project")
 @pytest.mark.parametrize(
     ("rival", "words"),
     [
         ("no/such.onnx", "there is no such file"),
+        ("NO.ONNX", "there is no such file"),
+        ("weights.pth", "name a file that ends in .onnx or .safetensors, or a backbone such as timm/resnet18"),
+        ("models", "name a file that ends in .onnx or .safetensors, or a backbone such as timm/resnet18"),
+        ("nan.onnx", "it makes NaN or infinity of some images"),
+        (
+            {"weights": "fits_not.safetensors", "backbone": {"name": "resnet_cifar", "depth": 7}},
+            "backbone resnet_cifar: ",
+        ),
+        ({"weights": "fits_not.safetensors", "backbone": "resnet_cifer"}, "backbone: unknown name 'resnet_cifer'"),
+        (
+            {"weights": "fits_not.safetensors", "backbone": {"name": "resnet_cifar", "dept": 7}},
+            "backbone.dept: unknown",
+        ),
+        ({"weights": "fits_not.safetensors", "backbone": "resnet_cifar"}, "does not fit the backbone"),
         ("garbage.onnx", "is not a graph that onnxruntime"),
         ("garbage.safetensors", "weights alone do not say of what"),
         ({"weights": "garbage.safetensors", "backbone": "resnet_cifar"}, "cannot be read as safetensors"),
@@ -167,7 +227,8 @@ def write_graph(path: str, kind: int, shape: list[object], rank: int = 2) -> Non
         ("pair.onnx", "its input is uint8 [7, 'h', 'w', 3]"),
         ("maps.onnx", "and no output [N, D]"),
         ("resnet_cifar", "has no published weights"),
-        ("resnet18", "unknown name 'resnet18'"),
+        ("resnet18", "unknown name 'resnet18'. Did you mean 'timm/resnet18' or 'torchvision/resnet18'?"),
+        ("resnet18", "Or name a file that ends in .onnx or .safetensors, or a backbone such as timm/resnet18."),
         ("timm/resnet10t", "the published weights of timm/resnet10t could not be had (no route to host)"),
         ("timm/resnet19", "timm has no model 'resnet19'"),
     ],
@@ -187,11 +248,14 @@ def test_a_rival_that_cannot_be_judged_is_refused_in_a_sentence(
     write_graph("grey.onnx", TensorProto.FLOAT, ["n", 1, 8, 8])
     write_graph("pair.onnx", TensorProto.UINT8, [7, "h", "w", 3])
     write_graph("maps.onnx", TensorProto.FLOAT, ["n", 3, 8, 8], rank=3)
+    write_nan("nan.onnx")
+    safetensors.torch.save_file({"weight": torch.zeros(2)}, "fits_not.safetensors")
     name_rivals(rival)
     output = evaluate(2).output
-    name = rival["weights"] if isinstance(rival, dict) else rival
-    assert output.splitlines()[-1].startswith(f"error: linear_eval.rivals, '{name}': ") or "Known:" in output
+    assert "error: linear_eval.rivals" in output
+    assert (rival["weights"] if isinstance(rival, dict) else rival) in output
     assert words.replace("\\", "") in output
+    assert "pretrain." not in output
 
 
 @pytest.mark.usefixtures("project")

@@ -6,6 +6,7 @@ from plugins import load_registry
 from ssl_pipeline.augment.policy import Policies, Policy
 from ssl_pipeline.errors import ConfigError
 from ssl_pipeline.models.encoder import Encoder
+from ssl_pipeline.models.rebuild import save_weights
 from ssl_pipeline.recipes import resolve
 from ssl_pipeline.training.preparation import build, check_sizes, check_views, describe, fingerprint
 from ssl_pipeline.types import Backbone
@@ -42,6 +43,24 @@ def test_the_card_says_whether_the_encoder_sees_colours(built, configure, pool, 
     config = configure(recipe=recipe)
     card = describe(config, resolve(load_registry(), config), built(recipe, views), pool, policies, {})
     assert card.grayscale is grayscale
+
+
+def test_the_card_tells_encoders_of_other_seeds_from_others(built, configure, pool, tmp_path):
+    """The same digest for each seed, and for a copy of the same file; another for whatever else shapes the weights."""
+
+    def card(view=16, **values):
+        config, views = configure(recipe="flip", **values), {"plain": {"size": view}, "global": {"size": 8}}
+        policies = Policies(canvas=16, resize="squash", background=(0, 0, 0), seed=0, views=views)
+        return describe(config, resolve(load_registry(), config), built("flip", views, **values), pool, policies, {})
+
+    plain = card(seed=0)
+    for name in ("a", "b"):
+        save_weights(tmp_path / f"{name}.safetensors", built("flip", {"plain": {"size": 16}}).encoder.state_dict())
+    given = [card(init=str(tmp_path / f"{name}.safetensors")).seedless_sha256 for name in ("a", "b")]
+    assert card(seed=1, checkpoint_minutes=3).seedless_sha256 == plain.seedless_sha256 != plain.params_sha256
+    assert given[0] == given[1]
+    others = [card(view=12), card(epochs=3), card(batch_size=9), card(precision="fp32")]
+    assert len({plain.seedless_sha256, given[0], *(one.seedless_sha256 for one in others)}) == 6
 
 
 @pytest.mark.parametrize(
