@@ -59,7 +59,7 @@ def test_the_card_tells_encoders_of_other_seeds_from_others(built, configure, po
     given = [card(init=str(tmp_path / f"{name}.safetensors")).seedless_sha256 for name in ("a", "b")]
     assert card(seed=1, checkpoint_minutes=3).seedless_sha256 == plain.seedless_sha256 != plain.params_sha256
     assert given[0] == given[1]
-    others = [card(view=12), card(epochs=3), card(batch_size=9), card(precision="fp32")]
+    others = [card(view=12), card(epochs=3), card(batch_size=9), card(precision="bf16")]
     assert len({plain.seedless_sha256, given[0], *(one.seedless_sha256 for one in others)}) == 6
 
 
