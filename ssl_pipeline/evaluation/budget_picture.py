@@ -34,9 +34,14 @@ def draw_budgets(verdicts: Sequence[Verdict], classes: int, path: Path) -> None:
     for number, (arm, (label, colour, marker)) in enumerate(shown):
         estimates = [verdict.accuracy[arm] for verdict in verdicts]
         axes.errorbar(
-            [count * 1.04 ** (number - 1.5) for count in counts],  # side by side: intervals would hide each other
-            [100 * estimate.mean for estimate in estimates],
-            [100 * estimate.margin for estimate in estimates],
+            [
+                count * 1.04 ** (number - (len(shown) - 1) / 2) for count in counts
+            ],  # side by side: intervals would hide each other
+            [100 * found.value for found in estimates],
+            [
+                [100 * (found.value - found.low) for found in estimates],
+                [100 * (found.high - found.value) for found in estimates],
+            ],
             label=label,
             color=colour,
             marker=marker,

@@ -11,14 +11,15 @@ from ssl_pipeline.deployment.classifier import opset_of, write_classifier
 from ssl_pipeline.deployment.parity import verify
 from ssl_pipeline.evaluation.budget_picture import draw_budgets
 from ssl_pipeline.evaluation.label_budgets import ARMS, Arm, Outcome, Study
-from ssl_pipeline.evaluation.verdict import Verdict, judge, metrics, overall, sentence
+from ssl_pipeline.evaluation.verdict import CONTROLS, Verdict, judge, metrics, overall, sentence
 from ssl_pipeline.products import atomic_file, atomic_folder, digest, write_json
 
 __all__ = ["report", "report_obstacle", "write_product"]
 
 _FOOTNOTE = """\
-Accuracy on {images}, mean of {draws} draws of labels ± half of a 95 % interval over draws and test images.
-{rival}
+Accuracy on {images}, mean of {draws} draws of labels, with its 95 % interval over draws and test images; differences
+± half of theirs.
+{control}: the same network, with {weights}.
 It learns as the pretrained encoder does: the head starts from a probe of the encoder's own features, and batch norms
 have statistics of the same images. From scratch: random weights and a random head, with statistics of the batches, as
 one trains without pretraining. All learn from the same labels, views and steps. Every learning rate was chosen from one
@@ -26,10 +27,7 @@ grid on validation images, by each arm for itself.
 {luck}
 p: of the less certain of the two differences, after Holm's correction over the budgets; below 0.05 it counts."""
 
-_RIVALS: dict[Arm, str] = {
-    "random": "Random weights: the same network, with other weights in each draw.",
-    "start": "What it started from: the same network, with the weights that pretraining was given.",
-}
+_WEIGHTS: dict[Arm, str] = {"random": "other weights in each draw", "start": "the weights that pretraining was given"}
 
 
 def report(folder: Path, outcomes: Sequence[Outcome], classes: int, groups: npt.NDArray[np.int64]) -> str:
@@ -37,9 +35,9 @@ def report(folder: Path, outcomes: Sequence[Outcome], classes: int, groups: npt.
 
     Args:
         folder: Where they go.
-        outcomes: Of every budget, arm, encoder and draw.
+        outcomes: Outcomes of every budget, arm, encoder and draw.
         classes: How many classes there are.
-        groups: (n_test,) of the test images, equal for images of one group.
+        groups: (n_test,) numbers of the test images' groups, equal for images of one group.
 
     Returns:
         The verdict: a line on all budgets, a line for each, and how to read them.
@@ -59,14 +57,15 @@ def _footnote(verdict: Verdict, groups: npt.NDArray[np.int64]) -> str:
     images = f"{len(groups)} test images" + (f" of {count} groups" if count < len(groups) else "")
     if verdict.encoders > 1:
         luck = f"The pretrained arms are means of {verdict.encoders} encoders, whose spread the intervals hold."
-    elif verdict.rival == "start":
+    elif verdict.control == "start":
         luck = "Intervals are given this one pretrained encoder: those of other seeds would differ (finetune.encoders)."
     else:
         luck = (
             "Intervals are given this one pretrained encoder. Differences from random weights allow for its luck,\n"
             "which they take to be that of random weights; finetune.encoders measures it."
         )
-    return _FOOTNOTE.format(images=images, draws=verdict.draws, rival=_RIVALS[verdict.rival], luck=luck)
+    control, weights = CONTROLS[verdict.control].capitalize(), _WEIGHTS[verdict.control]
+    return _FOOTNOTE.format(images=images, draws=verdict.draws, control=control, weights=weights, luck=luck)
 
 
 def report_obstacle(folder: Path, product: Path, reason: str) -> str:
@@ -83,7 +82,8 @@ def report_obstacle(folder: Path, product: Path, reason: str) -> str:
     line = f"finetune: nothing to compare, and no classifier: {reason}."
     with atomic_folder(folder / "pictures"):
         pass
-    _write(folder, {"labelled": False}, _columns(ARMS[:4]), [], line)
+    arms = [arm for arm in ARMS if arm != "start"]
+    _write(folder, {"labelled": False}, _columns(arms), [], line)
     write_json(product / "no_classifier.json", {"classifier": None, "reason": reason})
     return line
 

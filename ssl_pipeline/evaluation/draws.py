@@ -61,7 +61,7 @@ def draw_labels(ids: npt.NDArray[np.uint64], labels: Array, budget: Budget, seed
     Args:
         ids: (n,) identities of the images.
         labels: (n,) class numbers.
-        budget: Labels a class.
+        budget: Labels per class.
         seed: Of the study.
         draw: Which draw. What a larger budget chooses in a draw holds what a smaller one does.
 

@@ -10,7 +10,7 @@ Intervals say how much chance there is in the choice of test images; not in the 
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -18,7 +18,7 @@ import numpy.typing as npt
 from ssl_pipeline.evaluation import paired
 from ssl_pipeline.evaluation.proportions import LEVEL, effective_images, wilson
 
-__all__ = ["MEASURES", "Interval", "Scores", "score"]
+__all__ = ["MEASURES", "Interval", "Scores", "mean_of_strata", "score"]
 
 Labels = npt.NDArray[np.int64]
 Float64 = npt.NDArray[np.float64]
@@ -58,7 +58,7 @@ class Scores:
     def interval(self, name: str, measure: str) -> Interval:
         """One classifier's figure."""
         strata = self._strata(measure)
-        share = _mean(self.right[name], strata)
+        share = mean_of_strata(self.right[name], strata)
         low, high = wilson(share, effective_images(self.right[name], strata, self.groups))
         return Interval(share, min(low, share), max(high, share))
 
@@ -71,9 +71,9 @@ class Scores:
             draws = self.draws[name][:, column] - self.draws[over][:, column]
             low, high = np.percentile(draws, [50 * (1 - LEVEL), 50 * (1 + LEVEL)])
         else:
-            first, second = (_mean(np.maximum(sign * differences, 0), strata) for sign in (1, -1))
+            first, second = (mean_of_strata(np.maximum(sign * differences, 0), strata) for sign in (1, -1))
             low, high = paired.difference(first, second, effective_images(differences, strata, self.groups))
-        return Interval(_mean(differences, strata), float(low), float(high))
+        return Interval(mean_of_strata(differences, strata), float(low), float(high))
 
     def _strata(self, measure: str) -> Labels:
         return np.zeros_like(self.actual) if measure == "accuracy" else self.actual
@@ -95,14 +95,16 @@ def score(actual: Labels, predictions: Mapping[str, Labels], groups: Labels, res
         return Scores(actual, groups, right, {})
     generator = np.random.default_rng(seed)
     draws: dict[str, list[Float64]] = {name: [] for name in predictions}
+    of_classes = _table(numbers, actual, np.ones(len(actual)))
+    hits = {name: _table(numbers, actual, values) for name, values in right.items()}
     for counts in _resamples(len(names), resamples, generator):
-        for name, predicted in predictions.items():
-            draws[name].append(_score(counts[:, numbers], actual, predicted))
+        for name in predictions:
+            draws[name].append(_score(counts @ of_classes, counts @ hits[name]))
     return Scores(actual, groups, right, {name: np.concatenate(tiles) for name, tiles in draws.items()})
 
 
-def _mean(values: Float64, strata: Labels) -> float:
-    """The mean of the strata's means."""
+def mean_of_strata(values: Float64 | npt.NDArray[np.bool_], strata: Labels) -> float:
+    """The mean of the strata's means; of what is right (n,) in classes (n,), the balanced accuracy."""
     _, numbers, sizes = np.unique(strata, return_inverse=True, return_counts=True)
     return float((np.bincount(numbers, values) / sizes).mean())
 
@@ -114,10 +116,17 @@ def _resamples(groups: int, resamples: int, generator: np.random.Generator) -> I
         yield generator.multinomial(groups, np.full(groups, 1 / groups), size=size).astype(np.float64)
 
 
-def _score(counts: Float64, actual: Labels, predicted: Labels) -> Float64:
-    """Both measures (b, 2) of images that count (b, n) times; balanced accuracy is the mean recall of what occurs."""
-    of_class = np.eye(actual.max() + 1)[actual]  # (n, C)
-    images = counts @ of_class  # (b, C)
-    hits = counts @ (of_class * (predicted == actual)[:, None])
+def _table(groups: Labels, classes: Labels, values: Float64) -> Any:
+    """Sums of the values (n,) of images by group and class: (groups, C), sparse, because a group has few classes."""
+    from scipy.sparse import csr_array
+
+    return csr_array((values, (groups, classes)))
+
+
+def _score(images: Float64, hits: Float64) -> Float64:
+    """Both measures (b, 2) of b resamples, given their images of each class and those that are right, (b, C) each.
+
+    Balanced accuracy is the mean recall of the classes that occur.
+    """
     recalls = hits / np.maximum(images, 1)
     return np.stack([hits.sum(1) / images.sum(1), recalls.sum(1) / (images > 0).sum(1)], axis=1)

@@ -33,6 +33,7 @@ from ssl_pipeline.config import FinetuneConfig
 from ssl_pipeline.errors import ConfigError
 from ssl_pipeline.evaluation.arms import Learner, Model
 from ssl_pipeline.evaluation.draws import Budget, Data, affordable, draw_labels
+from ssl_pipeline.evaluation.intervals import mean_of_strata
 from ssl_pipeline.evaluation.starts import Frozen, Start
 from ssl_pipeline.models.encoder import Encoder
 from ssl_pipeline.models.rebuild import ModelCard
@@ -59,14 +60,14 @@ class Outcome:
     """How one final model did.
 
     Attributes:
-        budget: Labels a class.
+        budget: Labels per class.
         images: Labelled images that it learned from.
         arm: What it started from.
         encoder: Which of the pretrained encoders, from 0, the one that ships; 0 for other arms.
         draw: Which labels, from 0.
         chosen: Its learning rate, or the probe's strength.
-        correct: (n_test,) whether each test image was told right.
-        balanced_accuracy: Mean over the test split's classes of the share told right.
+        correct: (n_test,) whether each test image was classified correctly.
+        balanced_accuracy: Mean over the test split's classes of the share that was classified correctly.
     """
 
     budget: Budget
@@ -80,7 +81,7 @@ class Outcome:
 
     @property
     def accuracy(self) -> float:
-        """The share of test images told right."""
+        """The share of test images that were classified correctly."""
         return float(self.correct.mean())
 
 
@@ -123,10 +124,10 @@ class Study:
         config: The section `finetune`.
         data: On which `obstacle` finds nothing.
         encoder: The pretrained one; its weights are left as they are.
-        card: Of the encoder.
+        card: Card of the encoder.
         registry: Where the same encoder with random weights is found.
-        policy: Of the views to train on.
-        precision: Of training, and where to train.
+        policy: Policy of the views to train on.
+        precision: Precision of training, and the device to train on.
         further: Encoders that were pretrained as `encoder` was, with other seeds.
         start: The encoder with the weights that pretraining started from; None: they were random.
 
@@ -175,7 +176,7 @@ class Study:
             task = progress.add_task("finetune", total=total, info="")
             for budget in self.budgets:
                 for step in self._steps:
-                    progress.update(task, info=f"{step.arm or 'probe'}, {budget} labels a class")
+                    progress.update(task, info=f"{step.arm or 'probe'}, {budget} labels per class")
                     for encoder, draw, chosen, model in self._final(budget, step, lambda: progress.advance(task)):
                         if isinstance(model, Frozen):
                             step.starts[encoder].probes[draw] = model.probe
@@ -238,5 +239,4 @@ class Study:
         """Look at the test split."""
         test, images = self.data.test, len(self._learner.drawn(budget, draw))
         correct = self._learner.logits(model, test, np.arange(len(test))).argmax(axis=1) == test.labels
-        balanced = np.mean([correct[test.labels == label].mean() for label in np.unique(test.labels)])
-        return Outcome(budget, images, arm, encoder, draw, chosen, correct, float(balanced))
+        return Outcome(budget, images, arm, encoder, draw, chosen, correct, mean_of_strata(correct, test.labels))

@@ -18,6 +18,7 @@ from ssl_pipeline.deployment.graph import PixelsToEmbedding
 from ssl_pipeline.evaluation.features import embedder, extract, sample
 from ssl_pipeline.evaluation.linear_probe import fit
 from ssl_pipeline.evaluation.paired import flip_test
+from ssl_pipeline.evaluation.proportions import LEVEL
 from ssl_pipeline.models.encoder import Encoder
 from ssl_pipeline.models.rebuild import ModelCard
 from ssl_pipeline.training.finetuning import Labelled
@@ -28,7 +29,6 @@ Layer = int | None
 """From 1; None: the backbone's own embedding."""
 
 _IMAGES = 10_000  # of each split: the features of all layers are in memory together, and their probes take turns
-_LEVEL = 0.05
 
 
 class LayerReport(NamedTuple):
@@ -86,7 +86,7 @@ def study_layers(
         exported: The layer that ships.
         l2_normalize: Whether what ships has unit length.
         train: Labelled training images; of many, 10,000 spread evenly.
-        val: Labelled validation images, likewise.
+        val: Labelled validation images; of many, 10,000 spread evenly.
         strengths: Path of the probes' inverse penalties.
         classes: How many there are.
 
@@ -122,7 +122,7 @@ def _report(
     told = {layer: f"layer {layer} of {len(right) - 1}" if layer else "last" for layer in right}
     shares = {layer: f"{100 * accuracy:.1f} %" for layer, accuracy in accuracies.items()}
     # as many layers as were tried had a chance to look better by luck
-    if flip_test(right[best], right[exported], groups) * (len(right) - 1) < _LEVEL:
+    if flip_test(right[best], right[exported], groups) * (len(right) - 1) < 1 - LEVEL:
         line = (
             f"{told[best]} is the best on validation ({shares[best]}; the exported one, {told[exported]}, "
             f"{shares[exported]}): export.layer: {best or 'last'}"

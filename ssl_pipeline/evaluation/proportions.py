@@ -15,7 +15,7 @@ such a number.
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["LEVEL", "effective_images", "wilson"]
+__all__ = ["LEVEL", "effective_images", "kish", "wilson"]
 
 Labels = npt.NDArray[np.int64]
 Float64 = npt.NDArray[np.float64]
@@ -37,6 +37,22 @@ def wilson(share: float, images: float) -> tuple[float, float]:
     centre = (share + z**2 / (2 * images)) / (1 + z**2 / images)
     half = z / (1 + z**2 / images) * np.sqrt(share * (1 - share) / images + (z / (2 * images)) ** 2)
     return max(0.0, float(centre - half)), min(1.0, float(centre + half))
+
+
+def kish(weights: Float64 | Labels, strata: Labels | None = None) -> Float64:
+    """How many equal groups of each stratum would leave its mean as uncertain as these unequal ones.
+
+    Args:
+        weights: (G,) of the groups, such as their numbers of images.
+        strata: (G,) numbers of their strata, from 0; None: there is one.
+
+    Returns:
+        (S,) from 1 to the number of the stratum's groups.
+
+    Source: Kish 1965, "Survey sampling".
+    """
+    strata = np.zeros(len(weights), np.int64) if strata is None else strata
+    return np.bincount(strata, weights) ** 2 / np.bincount(strata, weights.astype(np.float64) ** 2)
 
 
 def effective_images(values: Float64, strata: Labels, groups: Labels) -> float:
@@ -61,8 +77,8 @@ def effective_images(values: Float64, strata: Labels, groups: Labels) -> float:
     _, strata, sizes = np.unique(strata, return_inverse=True, return_counts=True)
     _, groups = np.unique(groups, return_inverse=True)
     each = 1 / (len(sizes) * sizes[strata])  # what an image counts
-    kish, within, parts = _groups(values, strata, groups)
-    fewest = min(len(sizes) * kish.min(), 1 / (np.bincount(groups, each) ** 2).sum())
+    equal, within, parts = _groups(values, strata, groups)
+    fewest = min(len(sizes) * equal.min(), kish(np.bincount(groups, each))[0])
     means = np.bincount(strata, values) / sizes
     deviations = np.bincount(groups, each * (values - means[strata]))
     if np.abs(deviations).max() < 1e-12:
@@ -71,7 +87,7 @@ def effective_images(values: Float64, strata: Labels, groups: Labels) -> float:
     chance = ((sizes - parts) * variances).sum()
     correlation = min(max(1 - within / chance, 0.0), 1.0) if chance > 0 else 1.0
     overall = (each * values**2).sum() - (each * values).sum() ** 2
-    factors = (1 - correlation) / sizes + correlation / kish
+    factors = (1 - correlation) / sizes + correlation / equal
     known = factors < 1  # of a single image or group nobody knows how it might have been otherwise
     of_means = np.where(known, variances * factors / np.where(known, 1 - factors, 1.0), overall)
     freedom = (deviations**2).sum() ** 2 / (deviations**4).sum()
@@ -87,5 +103,4 @@ def _groups(values: Float64, strata: Labels, groups: Labels) -> tuple[Float64, f
     means = np.bincount(numbers, values) / sizes
     within = float(((values - means[numbers]) ** 2).sum())
     owners = strata[first]
-    kish = np.bincount(owners, sizes) ** 2 / np.bincount(owners, sizes**2)
-    return kish, within, np.bincount(owners)
+    return kish(sizes, owners), within, np.bincount(owners)

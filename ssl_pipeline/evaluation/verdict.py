@@ -21,11 +21,16 @@ import numpy.typing as npt
 
 from ssl_pipeline.evaluation.chance import Estimate, accuracy, gain, holm
 from ssl_pipeline.evaluation.draws import Budget
+from ssl_pipeline.evaluation.intervals import Interval
 from ssl_pipeline.evaluation.label_budgets import ARMS, Arm, Outcome
+from ssl_pipeline.evaluation.proportions import LEVEL
 
-__all__ = ["Verdict", "judge", "metrics", "overall", "sentence"]
+__all__ = ["CONTROLS", "Verdict", "judge", "metrics", "overall", "sentence"]
 
-_LEVEL = 0.05
+CONTROLS: dict[Arm, str] = {"random": "random weights", "start": "what it started from"}
+"""The arms that may differ from the fine-tuned one in the weights alone, in words."""
+
+_FINDINGS = {1: "helped", 0: "no clear difference", -1: "hurt"}
 
 
 @dataclass(frozen=True)
@@ -33,28 +38,28 @@ class Verdict:
     """What one budget showed.
 
     Attributes:
-        budget: Labels a class.
+        budget: Labels per class.
         images: Labelled images learned from.
         draws: How many draws of labels.
         encoders: How many pretrained encoders.
-        accuracy: Arm -> mean over encoders and draws.
+        accuracy: Arm -> mean over encoders and draws, with its interval.
         balanced_accuracy: Arm -> mean over encoders and draws.
         chosen: Arm -> learning rate, or the probe's strength.
         gains: Other arm -> paired difference in accuracy, fine-tuned minus that arm.
-        rival: The arm that differs in the weights alone: random ones, or those that pretraining started from.
+        control: The arm that differs in the weights alone: random ones, or those that pretraining started from.
         p: Of what is found, after Holm's correction over the budgets.
-        finding: 1: pretraining helped; -1: it hurt; 0: no clear difference.
+        finding: 1: pretraining helped; -1: pretraining hurt; 0: no clear difference.
     """
 
     budget: Budget
     images: int
     draws: int
     encoders: int
-    accuracy: dict[Arm, Estimate]
+    accuracy: dict[Arm, Interval]
     balanced_accuracy: dict[Arm, float]
     chosen: dict[Arm, float]
     gains: dict[Arm, Estimate]
-    rival: Arm
+    control: Arm
     p: float
     finding: int
 
@@ -63,12 +68,12 @@ def judge(outcomes: Sequence[Outcome], groups: npt.NDArray[np.int64]) -> list[Ve
     """One verdict for each budget, in the order in which they come.
 
     Args:
-        outcomes: Of every budget, arm, encoder and draw.
-        groups: (n_test,) of the test images, equal for images of one group.
+        outcomes: Outcomes of every budget, arm, encoder and draw.
+        groups: (n_test,) numbers of the test images' groups, equal for images of one group.
     """
     budgets = list(dict.fromkeys(outcome.budget for outcome in outcomes))
     arms = [arm for arm in ARMS if any(outcome.arm == arm for outcome in outcomes)]
-    rival: Arm = "start" if "start" in arms else "random"
+    control: Arm = "start" if "start" in arms else "random"
     gains: dict[Budget, dict[Arm, Estimate]] = {}
     chances = []
     for budget in budgets:
@@ -78,7 +83,7 @@ def judge(outcomes: Sequence[Outcome], groups: npt.NDArray[np.int64]) -> list[Ve
             for arm in arms
             if arm != "finetune"
         }
-        chances.append(_chance(gains[budget][rival], gains[budget]["scratch"]))
+        chances.append(_chance(gains[budget][control], gains[budget]["scratch"]))
     verdicts = []
     for budget, p in zip(budgets, holm(chances), strict=True):
         of = {arm: [one for one in outcomes if (one.budget, one.arm) == (budget, arm)] for arm in arms}
@@ -93,56 +98,53 @@ def judge(outcomes: Sequence[Outcome], groups: npt.NDArray[np.int64]) -> list[Ve
                 balanced_accuracy={arm: float(np.mean([one.balanced_accuracy for one in of[arm]])) for arm in arms},
                 chosen={arm: of[arm][0].chosen for arm in arms},
                 gains=gains[budget],
-                rival=rival,
+                control=control,
                 p=p,
-                finding=int(np.sign(gains[budget][rival].mean)) if p < _LEVEL else 0,
+                finding=int(np.sign(gains[budget][control].mean)) if p < 1 - LEVEL else 0,
             )
         )
     return verdicts
 
 
 def _correct(outcomes: Sequence[Outcome], budget: Budget, arm: Arm) -> npt.NDArray[np.int64]:
-    """Which test images an arm told right: (encoders, draws, images), of one encoder unless it is pretrained."""
+    """Which test images an arm classified correctly: (encoders, draws, images), with one encoder for random weights."""
     of = [one for one in outcomes if (one.budget, one.arm) == (budget, arm)]
     encoders = len({one.encoder for one in of})
     ordered = sorted(of, key=lambda one: (one.encoder, one.draw))
     return np.stack([one.correct for one in ordered]).astype(np.int64).reshape(encoders, len(of) // encoders, -1)
 
 
-def _chance(over_rival: Estimate, over_scratch: Estimate) -> float:
+def _chance(over_control: Estimate, over_scratch: Estimate) -> float:
     """The p-value of what a budget seems to show."""
-    if over_rival.mean < 0:
-        return over_rival.p
-    return max(over_rival.p, over_scratch.p if over_scratch.mean > 0 else 1.0)
-
-
-_FINDINGS = {1: "pretraining helped", 0: "no clear difference", -1: "it hurt"}
-_RIVALS: dict[Arm, str] = {"random": "random weights", "start": "what it started from"}
+    if over_control.mean < 0:
+        return over_control.p
+    return max(over_control.p, over_scratch.p if over_scratch.mean > 0 else 1.0)
 
 
 def sentence(verdict: Verdict) -> str:
     """One plain line on one budget."""
     means, gains = {arm: _percent(value) for arm, value in verdict.accuracy.items()}, verdict.gains
+    found = f"pretraining {_FINDINGS[verdict.finding]}" if verdict.finding else _FINDINGS[0]
+    control = verdict.control
     return (
-        f"With {_labels(verdict.budget)}: {means['finetune']} against {means[verdict.rival]} from "
-        f"{_RIVALS[verdict.rival]} ({_difference(gains[verdict.rival])}) and {means['scratch']} from ordinary training "
-        f"from scratch ({_difference(gains['scratch'])}): {_FINDINGS[verdict.finding]} ({_p(verdict.p)}). "
+        f"With {_labels(verdict.budget)}: {means['finetune']} against {means[control]} from {CONTROLS[control]} "
+        f"({_difference(gains[control])}) and {means['scratch']} from ordinary training from scratch "
+        f"({_difference(gains['scratch'])}): {found} ({_p(verdict.p)}). "
         f"Frozen probe: {means['probe']}."
     )
 
 
 def overall(verdicts: Sequence[Verdict]) -> str:
     """One plain line on all budgets."""
-    phrases = {1: "helped", 0: "made no clear difference", -1: "hurt"}
+    phrases = _FINDINGS | {0: f"made {_FINDINGS[0]}"}
     found = {sign: [one for one in verdicts if one.finding == sign] for sign in phrases}
-    beyond = ", beyond what it started from" if verdicts[0].rival == "start" else ""
+    control = CONTROLS[verdicts[0].control]
     if not found[1] and not found[-1]:
-        rival = _RIVALS[verdicts[0].rival]
-        return f"Pretraining did not help: no clear difference from {rival} with any number of labels."
-    parts = [f"{phrases[sign]} {_at(group)}" for sign, group in sorted(found.items(), reverse=True) if group]
-    if found[1]:
-        return f"Pretraining {', '.join(parts)}{beyond}."
-    return f"Pretraining did not help: it {', '.join(reversed(parts))}."
+        return f"Pretraining did not help: {_FINDINGS[0]} from {control} with any number of labels."
+    parts = [f"{phrases[sign]} {_at(group)}" for sign, group in found.items() if group]
+    said = ", ".join(parts) if found[1] else f"did not help: it {', '.join(reversed(parts))}"
+    subject = f"Compared with {control}, pretraining" if verdicts[0].control == "start" else "Pretraining"
+    return f"{subject} {said}."
 
 
 def metrics(verdicts: Sequence[Verdict]) -> dict[str, Any]:
@@ -156,8 +158,9 @@ def metrics(verdicts: Sequence[Verdict]) -> dict[str, Any]:
                 "p": verdict.p,
                 **{
                     arm: {
-                        "accuracy": verdict.accuracy[arm].mean,
-                        "margin": verdict.accuracy[arm].margin,
+                        "accuracy": verdict.accuracy[arm].value,
+                        "accuracy_low": verdict.accuracy[arm].low,
+                        "accuracy_high": verdict.accuracy[arm].high,
                         "balanced_accuracy": verdict.balanced_accuracy[arm],
                         "strength" if arm == "probe" else "learning_rate": verdict.chosen[arm],
                     }
@@ -191,5 +194,5 @@ def _at(verdicts: Sequence[Verdict]) -> str:
     return "with " + " and ".join(named + ["all labels"] * (len(counts) < len(verdicts)))
 
 
-def _percent(value: Estimate) -> str:
-    return f"{100 * value.mean:.1f} ± {100 * value.margin:.1f} %"
+def _percent(found: Interval) -> str:
+    return f"{100 * found.value:.1f} % [{100 * found.low:.1f}, {100 * found.high:.1f}]"

@@ -66,7 +66,7 @@ def test_what_pretraining_started_from_learns_like_the_pretrained_encoder(data):
     correct = {arm: [one.correct.tolist() for one in outcomes if one.arm == arm] for arm in ARMS}
     assert len(correct["start"]) == 3
     assert correct["start"] == correct["finetune"]  # pretraining changed nothing
-    assert judge(outcomes, data.test.groups)[0].rival == "start"
+    assert judge(outcomes, data.test.groups)[0].control == "start"
 
 
 def test_further_encoders_learn_from_the_same_draws_with_what_was_chosen_for_the_first(data):

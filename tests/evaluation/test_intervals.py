@@ -1,5 +1,7 @@
 """Figures are scikit-learn's; intervals are paired, are of groups, and have a width where nothing went wrong."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 from sklearn.metrics import accuracy_score, balanced_accuracy_score
@@ -31,6 +33,16 @@ def test_values_are_scikit_learn_s():
     with pytest.warns(UserWarning, match="y_pred contains classes not in y_true"):
         expected = balanced_accuracy_score(actual, predicted)
     assert scores.interval("a", "balanced_accuracy").value == pytest.approx(expected)
+
+
+def test_many_classes_take_no_table_of_images_and_classes():
+    """Which would be 4 GB at 50,000 images of 5,000 classes."""
+    actual = np.arange(6000) % 3000
+    tracemalloc.start()
+    scored(actual, {"a": np.where(actual % 7, actual, 0)}, resamples=100)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 6000 * 3000 * 8 / 4
 
 
 def test_draws_are_scikit_learn_s_on_the_same_resamples(monkeypatch: pytest.MonkeyPatch):
