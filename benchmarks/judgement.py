@@ -28,7 +28,7 @@ from ssl_pipeline.training.finetuning import Labelled
 __all__ = ["FEW", "Row", "judge", "judge_layers"]
 
 FEW, DRAWS = 10, 5
-"""Labels a class of the few-label probe, and draws of them."""
+"""Labels per class of the few-label probe, and draws of them."""
 CLUSTERED = 2000  # test images
 Row = dict[str, Any]
 

@@ -30,7 +30,7 @@ REMEDIES = {
 }
 STYLE = {SWEEP: ("#0072B2", "o-"), "debiased": ("#009E73", "s"), "truncated triplet": ("#D55E00", "^")}
 PANELS = {
-    "homogeneity": "homogeneity above chance,\n4 clusters a class (low: classes merged)",
+    "homogeneity": "homogeneity above chance,\n4 clusters per class (low: classes merged)",
     "completeness": "completeness, a cluster\na class (low: classes split)",
     "k_star": "k*, the most stable\nnumber of clusters",
     "linear": "linear probe, accuracy",

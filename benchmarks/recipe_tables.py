@@ -110,7 +110,7 @@ def accuracies(rows: Sequence[Row]) -> str:
     """
     of = by_recipe(rows)
     seeds = Counter(row["recipe"] for row in rows)
-    against, measured = ["random", "seeds above", "above start"], ["kNN", "linear", "10 labels a class"]
+    against, measured = ["random", "seeds above", "above start"], ["kNN", "linear", "10 labels per class"]
     lines = [["recipe", "judged by", "accuracy", "bounds", *against, *measured]]
     for name, own in of.items():
         is_random = name.startswith(RANDOM)

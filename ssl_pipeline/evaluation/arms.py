@@ -11,7 +11,7 @@ from ssl_pipeline.augment.policy import Policy
 from ssl_pipeline.config import FinetuneConfig
 from ssl_pipeline.evaluation.draws import Budget, Data, draw_labels
 from ssl_pipeline.evaluation.linear_probe import fit_at
-from ssl_pipeline.evaluation.starts import Frozen, Start
+from ssl_pipeline.evaluation.origins import Frozen, Origin
 from ssl_pipeline.models.encoder import Encoder
 from ssl_pipeline.models.rebuild import ModelCard, untrained
 from ssl_pipeline.randomness import hash64
@@ -40,48 +40,48 @@ class Learner:
         self.config, self.data, self.card = config, data, card
         self.registry, self.policy, self.precision = registry, policy, precision
 
-    def given(self, encoder: Encoder) -> Start:
+    def given(self, encoder: Encoder) -> Origin:
         """Start from an encoder, the same in every draw."""
-        return Start(
+        return Origin(
             lambda _: encoder, same=True, pool=self.data.train.split, card=self.card, device=self.precision.device
         )
 
-    def random(self) -> Start:
+    def random(self) -> Origin:
         """Start from the pretrained encoder's network, which sees as much of colours, with random weights."""
 
         def make(draw: int) -> Encoder:
             encoder = untrained(self.registry, self.card, self._seed(draw))
             return encoder.in_grayscale() if self.card.grayscale else encoder
 
-        return Start(make, same=False, pool=self.data.train.split, card=self.card, device=self.precision.device)
+        return Origin(make, same=False, pool=self.data.train.split, card=self.card, device=self.precision.device)
 
     def logits(self, model: Model, part: Labelled, positions: Array) -> npt.NDArray[np.float32]:
         """Class scores (m, C) of the images at some positions of val or test."""
         if isinstance(model, Frozen):
             weight, bias = model.probe.weight, model.probe.bias
-            features = model.start.features(model.draw, part, positions)
+            features = model.origin.features(model.draw, part, positions)
         else:
             weight, bias = (value.numpy(force=True) for value in (model.head.weight, model.head.bias))
             features = embed(model.encoder, part.subset(positions), self.card, self.precision.device)
         return np.asarray(features @ weight.T + bias)
 
-    def fit(self, budget: Budget, start: Start, draw: int, strength: float) -> Frozen:
+    def fit(self, budget: Budget, origin: Origin, draw: int, strength: float) -> Frozen:
         """The probe of a draw's labels on its encoder's features."""
-        if budget == "all" and start.same and draw > 0:  # the same labels and features again
-            return Frozen(start, draw, start.probes[0])
+        if budget == "all" and origin.same and draw > 0:  # the same labels and features again
+            return Frozen(origin, draw, origin.probes[0])
         chosen, labels = self.drawn(budget, draw), self.data.train.labels
-        features = start.features(draw, self.data.train, chosen)
-        return Frozen(start, draw, fit_at(features, labels[chosen], strength, class_count=len(self.data.classes)))
+        features = origin.features(draw, self.data.train, chosen)
+        return Frozen(origin, draw, fit_at(features, labels[chosen], strength, class_count=len(self.data.classes)))
 
-    def tune(self, budget: Budget, start: Start, draw: int, rate: float) -> Classifier:
+    def tune(self, budget: Budget, origin: Origin, draw: int, rate: float) -> Classifier:
         """Fine-tune a draw's encoder, with its probe as the head."""
-        weight, bias = (torch.from_numpy(value) for value in (start.probes[draw].weight, start.probes[draw].bias))
-        classifier = Classifier(start.encoder(draw), weight, bias)
+        weight, bias = (torch.from_numpy(value) for value in (origin.probes[draw].weight, origin.probes[draw].bias))
+        classifier = Classifier(origin.encoder(draw), weight, bias)
         # statistics of the whole pool say more than those of some tens of images
         few = len(self.drawn(budget, draw)) < self.config.batch_size
         return self._train(classifier, budget, draw, rate, keep_statistics=few)
 
-    def train_from_scratch(self, budget: Budget, _: Start, draw: int, rate: float) -> Classifier:
+    def train_from_scratch(self, budget: Budget, _: Origin, draw: int, rate: float) -> Classifier:
         """Train random weights as one usually does: the head as torch draws one, statistics from the batches."""
         encoder, seed = untrained(self.registry, self.card, self._seed(draw)), self._seed(draw)
         with torch.random.fork_rng():

@@ -5,7 +5,8 @@ images, and its centres then assign all of them, and a second view of each of th
 Rand index between one run's clusters of the images and another's clusters of the views, averaged over the ordered pairs
 of runs: 1 if other images, another start and another view make no difference, 0 if what comes out is chance. The most
 stable number of clusters is **k***; with labels, of those from the number of classes on, because a coarse cut such as
-animals from vehicles is often more stable than any finer one, and says nothing of how classes are cut.
+animals from vehicles is often more stable than any finer one, and says nothing of how classes are cut. Where stability
+only falls from a smaller number on, k* is that one: those after it have no peak of their own.
 
 Where images belong to groups, such as the frames of a track, a half is one of the groups: with near copies of the same
 image in either half, any cut would look stable.
@@ -64,16 +65,24 @@ class Clusterings:
     assignments: dict[int, Labels]
     stability: dict[int, float]
 
-    def preferred(self, classes: int = 0) -> int:
-        """k*: the most stable k of those from the number of classes on, or the peak before if stability falls from it.
+    def most_stable(self, classes: int = 0) -> int:
+        """The most stable k of those from the number of classes on.
 
         Of k whose stability is within 0.01 of the highest the largest counts, because the finest says most.
 
         Args:
-            classes: How many there are, at most the largest k; 0 if that is not known, for the most stable k of all.
+            classes: Number of classes, at most the largest k; 0 if it is not known, for the most stable k of all.
         """
         highest = max(value for k, value in self.stability.items() if k >= classes)
-        best = max(k for k, value in self.stability.items() if k >= classes and value >= highest - _TIE)
+        return max(k for k, value in self.stability.items() if k >= classes and value >= highest - _TIE)
+
+    def preferred(self, classes: int = 0) -> int:
+        """k*: the most stable k of those from the number of classes on, or the peak from which stability falls to it.
+
+        Args:
+            classes: See `most_stable`.
+        """
+        best = self.most_stable(classes)
         for k in sorted((k for k in self.stability if k < best), reverse=True):
             if self.stability[k] < self.stability[best] - _TIE:
                 break
@@ -133,7 +142,7 @@ def cluster(
         groups: (n,) equal for images of one group, of which a half has all or none.
         ks: Numbers of clusters, from 2.
         runs: How often, at least 2.
-        seed: Of halves and starts.
+        seed: Seed of the halves and of the starts.
     """
     from sklearn.metrics import adjusted_rand_score
     from threadpoolctl import threadpool_limits

@@ -4,9 +4,11 @@
 classes: their homogeneity is low, or two classes lie in the same clusters. **Over-clustered**: at k*, the number of
 clusters that the embeddings themselves prefer, a class has several clusters of its own, and every run cuts it in the
 same way. That is what k* above the number of classes, high homogeneity and low completeness mean for one class; for the
-averages over all classes, one class among many weighs too little. **Balanced**: neither, and k* is a preference. Where
-it is none (nothing is stable, k* lies at the edge of what was tried, its clusters hold several classes, or it is below
-the number of classes though these are not merged), there is **no preferred number**.
+averages over all classes, one class among many weighs too little. Where stability only falls from a number below that
+of the classes on, a class may be split all the same: if it is at the most stable number from that of the classes on,
+that one is k*. **Balanced**: neither, and k* is a preference. Where it is none (nothing is stable, k* lies at the edge
+of what was tried, its clusters hold several classes, or it is below the number of classes though these are not merged),
+there is **no preferred number**.
 """
 
 from collections.abc import Sequence
@@ -54,7 +56,7 @@ class Judgement:
         word: The verdict.
         reason: Why it is unknown; empty otherwise.
         classes: How many there are; 0 where the verdict is unknown.
-        k: k*, as `Clusterings.preferred` finds it.
+        k: k*, as `Clusterings.preferred` finds it; where a class is split, as `Clusterings.most_stable` does.
         doubt: Why k* is no preferred number of clusters; empty where it is one.
         homogeneity: At `ROOM` clusters for each class, above chance: 0 as shuffled labels, 1 perfect.
         merged: The worst pairs of class numbers -> their overlap, worst first; none that share no cluster.
@@ -88,14 +90,20 @@ def judge(found: Clusterings, labels: Labels, seed: int) -> Judgement:
     if room not in found.assignments or known.sum() < FEWEST * len(classes):
         few = f"too few images: {room} clusters take {FEWEST * len(classes)} labelled, different ones"
         return _unknown(found, few)
-    labelled, enough, k = labels[known], classes[counts >= FEWEST], found.preferred(len(classes))
-    roomy, at_k = found.assignments[room][:, known], found.assignments[k][:, known]
+    labelled, enough = labels[known], classes[counts >= FEWEST]
+    roomy = found.assignments[room][:, known]
     homogeneity = _above_chance(roomy, labelled, seed)
     merged = overlaps(roomy, labelled, enough)
     under = homogeneity < LOW_HOMOGENEITY or any(overlap >= MERGED for overlap in merged.values())
-    doubt = _doubt(found, k, len(classes), _above_chance(at_k, labelled, seed))
-    split = {} if doubt else _split(at_k, labelled, enough)  # how a k that nothing speaks for cuts a class is chance
-    over = any(parts >= SPLIT for parts in split.values())
+    # the two are the same, unless stability falls to the first
+    for k in (found.most_stable(len(classes)), found.preferred(len(classes))):
+        at_k = found.assignments[k][:, known]
+        doubt = _doubt(found, k, len(classes), _above_chance(at_k, labelled, seed))
+        # how a k that nothing speaks for cuts a class is chance
+        split = {} if doubt else _split(at_k, labelled, enough)
+        over = any(parts >= SPLIT for parts in split.values())
+        if over:
+            break
     if not (doubt or under or over) and k < len(classes):
         doubt = "fewer than there are classes"
     words: dict[tuple[bool, bool], Word] = {

@@ -34,7 +34,7 @@ from ssl_pipeline.errors import ConfigError
 from ssl_pipeline.evaluation.arms import Learner, Model
 from ssl_pipeline.evaluation.draws import Budget, Data, affordable, draw_labels
 from ssl_pipeline.evaluation.intervals import mean_of_strata
-from ssl_pipeline.evaluation.starts import Frozen, Start
+from ssl_pipeline.evaluation.origins import Frozen, Origin
 from ssl_pipeline.models.encoder import Encoder
 from ssl_pipeline.models.rebuild import ModelCard
 from ssl_pipeline.progress import bar
@@ -112,9 +112,9 @@ class _Step:
 
     arm: Arm | None
     """As which it is reported; None: it is only what an arm's heads start from."""
-    starts: Sequence[Start]
+    origins: Sequence[Origin]
     values: Sequence[float]
-    learn: Callable[[Budget, Start, int, float], Model]
+    learn: Callable[[Budget, Origin, int, float], Model]
 
 
 class Study:
@@ -179,7 +179,7 @@ class Study:
                     progress.update(task, info=f"{step.arm or 'probe'}, {budget} labels per class")
                     for encoder, draw, chosen, model in self._final(budget, step, lambda: progress.advance(task)):
                         if isinstance(model, Frozen):
-                            step.starts[encoder].probes[draw] = model.probe
+                            step.origins[encoder].probes[draw] = model.probe
                         elif (step.arm, encoder, draw) == ("finetune", 0, 0):
                             self.classifier = model
                         if step.arm is not None:
@@ -194,7 +194,7 @@ class Study:
 
     def _models(self, budget: Budget, step: _Step) -> int:
         """How many models a step learns at a budget."""
-        return self.config.draws * len(step.starts) + self._choosing(budget) * (len(step.values) - 1)
+        return self.config.draws * len(step.origins) + self._choosing(budget) * (len(step.values) - 1)
 
     def _final(
         self, budget: Budget, step: _Step, advance: Callable[[], None]
@@ -205,7 +205,7 @@ class Study:
         """
 
         def learn(encoder: int, draw: int, value: float) -> Model:
-            model = step.learn(budget, step.starts[encoder], draw, value)
+            model = step.learn(budget, step.origins[encoder], draw, value)
             advance()
             return model
 
@@ -216,7 +216,7 @@ class Study:
                 score = self._score(budget, trained)
                 if score > best:
                     value, models, best = candidate, trained, score
-        for encoder in range(len(step.starts)):
+        for encoder in range(len(step.origins)):
             for draw in range(self.config.draws):
                 known = encoder == 0 and draw < len(models)
                 yield encoder, draw, value, models[draw] if known else learn(encoder, draw, value)

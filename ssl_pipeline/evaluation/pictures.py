@@ -47,7 +47,7 @@ def confusion(counts: npt.NDArray[np.int64], classes: Sequence[str], title: str,
     axes.set_yticks(
         ticks, [f"{name} ({of_class[tick, 0]})" for tick, name in zip(ticks, names, strict=True)], fontsize=size
     )
-    joint = f", {together} classes a row, under the name of the first" if together > 1 else ""
+    joint = f", {together} classes per row, under the name of the first" if together > 1 else ""
     axes.set(title=title, xlabel="predicted", ylabel=f"actual (images){joint}")
     if len(classes) <= _WRITTEN:
         for row, column in zip(*counts.nonzero(), strict=True):

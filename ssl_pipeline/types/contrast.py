@@ -22,7 +22,7 @@ class Candidates:
         positives: (A, D), a compatible key for each anchor.
         anchor_samples: (A,) int64, the image of the batch that each anchor is a view of.
         keys: (K, D), the batch's own keys: views of its images, from the teacher where there is one.
-        key_samples: (K,) int64, likewise.
+        key_samples: (K,) int64, the image of the batch that each key is a view of.
         images: (N,) int64, from the numbers that these are to the images of the data, so that a memory can tell whether
             two keys are of one image; None: a key that it holds is taken to be of an image of its own.
     """
@@ -41,7 +41,7 @@ class Candidates:
 
     @property
     def key_images(self) -> Tensor | None:
-        """(K,) int64, likewise."""
+        """(K,) int64, which image of the data each key is a view of; None if that is not known."""
         return None if self.images is None else self.images[self.key_samples]
 
 
@@ -68,8 +68,8 @@ class Negatives:
     Attributes:
         keys: (K, D) unit-norm.
         anchor_samples: (A,) int64, which sample each anchor is a view of.
-        key_samples: (K,) int64, likewise. A key of the anchor's own sample is no negative; -1 is nobody's sample. Two
-            short vectors instead of a mask, so that nothing of size A x K need exist.
+        key_samples: (K,) int64, which sample each key is a view of; -1 is nobody's sample. A key of the anchor's own
+            sample is no negative. Two short vectors instead of a mask, so that nothing of size A x K need exist.
         log_weight: None (all weights are 1), or a function of a tile that returns the logarithm of each negative's
             weight (a, k); -inf leaves a pair out. Weights that are not 0 or 1 average 1 over an anchor's negatives.
         rows: Name -> (A,): statistics of anchors over all their keys, which `log_weight` finds in its tile. Gradients
@@ -80,7 +80,7 @@ class Negatives:
         figures: Name -> detached scalar worth a curve, the same names in every step.
         anchor_images: (A,) int64, which image of the data each anchor is a view of, where keys are remembered; None:
             `anchor_samples` says all there is to say.
-        key_images: (K,) int64, likewise, of keys that are nobody's sample too.
+        key_images: (K,) int64, which image of the data each key is a view of, also where it is nobody's sample.
     """
 
     keys: Tensor

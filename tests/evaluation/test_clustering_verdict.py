@@ -126,6 +126,22 @@ def test_a_class_is_split_only_if_every_run_cuts_it_in_the_same_way(well, cuts, 
     assert list(judgement.split) == ([5] if cuts == "alike" else [])
 
 
+@pytest.mark.parametrize(
+    ("cuts", "word", "k"), [("alike", "over-clustered", 9), ("elsewhere", "no preferred number", 5)]
+)
+def test_a_split_is_looked_for_from_the_number_of_classes_on_though_stability_falls_to_there(well, cuts, word, k):
+    """No valley lies between coarse cuts and the nine clusters, but a cliff behind these."""
+    labels = np.repeat(WELL, 40)
+    halves = [np.random.default_rng(run if cuts == "elsewhere" else 0).random(len(labels)) < 0.5 for run in range(3)]
+    cut = np.stack([np.where((labels == 5) & half, 8, labels) for half in halves])
+    found = Clusterings(well.assignments | {9: cut}, {k: 1 - 0.003 * k - 0.3 * (k > 9) for k in well.stability})
+    judgement = judge(found, labels, 0)
+    assert (judgement.word, judgement.k) == (word, k)
+    (line, _) = sentences(judgement, found, agreement(found.assignments[k], labels), NAMES)
+    assert ("k* = 9, the most stable number of clusters from 8 on (stability 0.97)" in line) == (k == 9)
+    assert ("fewer than there are classes" in line) == (k == 5)
+
+
 def test_good_blobs_are_balanced():
     judgement, lines, _ = verdict(WELL, WELL)
     assert judgement.word == "balanced"

@@ -17,7 +17,7 @@ from ssl_pipeline.models.encoder import Encoder
 from ssl_pipeline.models.rebuild import ModelCard
 from ssl_pipeline.training.finetuning import Labelled, embed
 
-__all__ = ["Frozen", "Start"]
+__all__ = ["Frozen", "Origin"]
 
 Array = npt.NDArray[np.int64]
 Features = npt.NDArray[np.float32]
@@ -25,7 +25,7 @@ Features = npt.NDArray[np.float32]
 _KEPT = 4  # embeddings of two draws' images for learning and for choosing: a grid of strengths asks for them again
 
 
-class Start:
+class Origin:
     """The encoders of one kind of weights: the same one in every draw of labels, or another in each.
 
     The statistics of batch norms are not weights: they come from images. Pretraining leaves those of its own augmented
@@ -82,6 +82,6 @@ class Start:
 class Frozen:
     """A probe on the features of a draw's encoder."""
 
-    start: Start
+    origin: Origin
     draw: int
     probe: Probe
