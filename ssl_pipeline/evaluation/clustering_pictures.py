@@ -31,7 +31,7 @@ def curves(
         agreements: k -> agreement with the classes; empty without labels.
         classes: C, marked if there are any.
         judgement: Where k* is, and whether it is a preferred number.
-        path: Of the PNG.
+        path: Path of the PNG.
     """
     figure = Figure(figsize=(6.4, 4.2), layout="constrained")
     axes = figure.subplots()
@@ -79,7 +79,7 @@ def images_of_class(clusters: Labels, labels: Labels, name: int, parts: int, cou
         clusters: (n,) of one run.
         labels: (n,) class numbers.
         name: A class that is there.
-        parts: Of how many clusters, at most.
+        parts: Largest number of clusters to take images of.
         count: How many of each.
     """
     members = np.flatnonzero(labels == name)
@@ -93,7 +93,7 @@ def grid_of_images(rows: Sequence[tuple[str, Sequence[Images]]], path: Path) -> 
 
     Args:
         rows: At least one title with its groups, (m, C, C, 3) uint8 each, m >= 1.
-        path: Of the PNG.
+        path: Path of the PNG.
     """
     strips = [_strip(groups) for _, groups in rows]
     width = max(strip.shape[1] for strip in strips)

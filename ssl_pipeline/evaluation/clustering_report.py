@@ -40,7 +40,7 @@ class ClusterReport:
     Attributes:
         figures: For metrics.json.
         lines: For people.
-        rows: Of a table under `TABLE`.
+        rows: Rows of a table under `TABLE`.
         picture: What `draw` draws; None if there was nothing to cluster.
     """
 
@@ -91,9 +91,9 @@ def study_clusters(
         settings: `linear_eval.clusters`.
         embed: The exported backbone.
         pool: Images of train and validation; never of the test split.
-        names: Of the classes, by number.
-        policies: What views are.
-        seed: Of k-means.
+        names: Names of the classes, by number.
+        policies: Policies of the views.
+        seed: Seed of k-means.
 
     Raises:
         ConfigError: There is no such kind of view.

@@ -62,7 +62,7 @@ def draw_labels(ids: npt.NDArray[np.uint64], labels: Array, budget: Budget, seed
         ids: (n,) identities of the images.
         labels: (n,) class numbers.
         budget: Labels per class.
-        seed: Of the study.
+        seed: Seed of the study.
         draw: Which draw. What a larger budget chooses in a draw holds what a smaller one does.
 
     Returns:

@@ -39,7 +39,7 @@ def false_negatives(registry: Registry, pretrain: Path, pool: Pool, policies: Po
         registry: Where the task and the strategy are found.
         pretrain: The folder of the pretrained model.
         pool: Images of train and validation; of these the labelled ones are looked at.
-        policies: What views are.
+        policies: Policies of the views.
 
     Returns:
         `strategy`; `rate`, the share of its weight on the anchor's own class (None: its keys are no batch's

@@ -31,7 +31,7 @@ def embed_with(session: onnxruntime.InferenceSession, expected: Inputs) -> Embed
     N may be any number, or fixed to 1. The output is the graph's first of two dimensions.
 
     Args:
-        session: Of the graph.
+        session: Session of the graph.
         expected: What images look like to a graph of the second kind.
 
     Raises:
@@ -63,9 +63,9 @@ class _Graph:
     """A graph as a function of canvases.
 
     Attributes:
-        session: Of the graph.
-        name: Of its input.
-        rows: Of its output.
+        session: Session of the graph.
+        name: Name of its input.
+        rows: Name of its output.
         batch: Images at a time.
         expected: How canvases are resized and normalised; None: not at all.
     """

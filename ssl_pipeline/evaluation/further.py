@@ -22,8 +22,8 @@ def read_encoders(registry: Registry, folders: Sequence[str], card: ModelCard, l
     Args:
         registry: Where their backbone is found.
         folders: Copies of models/pretrain, from runs that differ in `pretrain.seed` alone.
-        card: Of the whole encoder that ships.
-        layer: Of its backbone, from 1; None: the backbone's own embedding.
+        card: Card of the whole encoder that ships.
+        layer: Layer of its backbone, from 1; None: the backbone's own embedding.
 
     Raises:
         ConfigError: A folder is missing or damaged, holds an encoder that was pretrained in another way, or one that is

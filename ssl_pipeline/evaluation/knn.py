@@ -31,7 +31,7 @@ def predict(
         labels: (n,) their classes, from 0.
         queries: (m, D).
         k: Neighbours; all of the bank if it holds fewer.
-        temperature: Of the votes. At small values the nearest neighbour alone decides.
+        temperature: Temperature of the votes. At small values the nearest neighbour alone decides.
 
     Returns:
         (m,) classes.

@@ -82,7 +82,7 @@ def study_layers(
 
     Args:
         encoder: Pretrained; is left on the fastest device.
-        card: Of the encoder.
+        card: Card of the encoder.
         exported: The layer that ships.
         l2_normalize: Whether what ships has unit length.
         train: Labelled training images; of many, 10,000 spread evenly.

@@ -26,7 +26,7 @@ def confusion(counts: npt.NDArray[np.int64], classes: Sequence[str], title: str,
         counts: (C, C) images by actual class (row) and predicted class (column).
         classes: C names.
         title: Above it.
-        path: Of the PNG.
+        path: Path of the PNG.
     """
     together = -(-len(classes) // _CELLS)
     if together > 1:

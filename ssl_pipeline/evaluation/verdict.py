@@ -47,7 +47,7 @@ class Verdict:
         chosen: Arm -> learning rate, or the probe's strength.
         gains: Other arm -> paired difference in accuracy, fine-tuned minus that arm.
         control: The arm that differs in the weights alone: random ones, or those that pretraining started from.
-        p: Of what is found, after Holm's correction over the budgets.
+        p: The p-value of what is found, after Holm's correction over the budgets.
         finding: 1: pretraining helped; -1: pretraining hurt; 0: no clear difference.
     """
 

@@ -225,13 +225,7 @@ def read_card(folder: Path, stage: str = "pretrain") -> ModelCard:
 def load_encoder(
     registry: Registry, folder: Path, stage: str = "pretrain", key: str = "pretrain.backbone"
 ) -> tuple[Encoder, ModelCard]:
-    """The trained encoder in eval mode, on the CPU, and its card.
-
-    Args:
-        registry: Where the backbone is found.
-        folder: A model folder that `stage` made.
-        stage: Name of the stage, for messages.
-        key: Where the backbone is named, for messages.
+    """The trained encoder in eval mode, on the CPU, and its card; messages name the stage and the backbone's key.
 
     Raises:
         PipelineError: The weights are missing, or are not those that the card describes.
