@@ -28,7 +28,7 @@ def pretrain(config: Config) -> None:
     checkpoints = checkpoint.Checkpoints(paths.work(), run, checkpoint.environment(floats))
     card = preparation.describe(section, recipe, task, pool, policies, used)
     if not checkpoints.exist():  # whoever wrote one has passed the trial
-        rehearse(task, card)
+        rehearse(task.encoder, card)
     start = preparation.starting_weights(task, section)
     with checkpoints.until_done():
         history = pretraining.train(task, pool, policies.views, section, floats, checkpoints)

@@ -63,7 +63,7 @@ def _on_the_cpu(negatives: Negatives) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     vectors = [negatives.anchor_samples, negatives.key_samples]
     if negatives.anchor_images is not None and negatives.key_images is not None:
         vectors += [negatives.anchor_images, negatives.key_images]
-    found = torch.cat(vectors).cpu().split([len(vector) for vector in vectors])
+    found = torch.split(torch.cat(vectors).cpu(), [len(vector) for vector in vectors])
     return found[0], found[1], found[-2], found[-1]
 
 
