@@ -77,7 +77,7 @@ COLLAPSED: dict[str, tuple[dict[str, Any], str]] = {
     "learning rate 1e-9, rotation": ({"recipe": "rotation", "optimizer": {"learning_rate": 1e-9}}, "loss stuck: "),
     "triplet with margin 1e-6": ({"recipe": "triplet", "loss": {"margin": 1e-6}}, "loss stuck at 0"),
 }
-"""Likewise, of runs that end in the first tenth of their steps."""
+"""Such faults, of runs that end in the first tenth of their steps."""
 
 
 def merged(section: dict[str, Any], values: dict[str, Any]) -> dict[str, Any]:

@@ -41,7 +41,7 @@ from benchmarks.project import ROOT
 from ssl_pipeline.config import load
 from ssl_pipeline.data.decode import Canvas
 from ssl_pipeline.data.ingest import Shares, ingest
-from ssl_pipeline.data.sources import open_source
+from ssl_pipeline.data.sources import check_options, open_source
 from ssl_pipeline.errors import PipelineError
 
 NUMBERS = {"images": 10_000, "archives": 2000, "params": 700, "products": 400}
@@ -144,7 +144,8 @@ def read(path: Path) -> list[dict[str, str]]:
 
 
 def try_params(path: Path) -> str:
-    load(path)
+    source = load(path).augment.source
+    check_options(source.name, source.options)
     return "whole"
 
 

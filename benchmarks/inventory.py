@@ -51,7 +51,7 @@ def main(files: int) -> None:
         first = seconds(refresh, *arguments)
         again = min(seconds(refresh, *arguments) for _ in range(3))
     for name, taken in (("scandir and stat", bare), ("first inventory", first), ("unchanged", again)):
-        print(f"{name:17s} {taken:7.2f} s  {taken / files * 1e6:6.1f} us a file  {taken / bare:5.1f} x")
+        print(f"{name:17s} {taken:7.2f} s  {taken / files * 1e6:6.1f} µs per file  {taken / bare:5.1f} x")
     sys.exit(again / files * 1e6 > LIMIT)
 
 

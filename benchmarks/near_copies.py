@@ -19,9 +19,10 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from ssl_pipeline.data.decode import Canvas, RejectedError, read_pixels
+from ssl_pipeline.data.decode import Canvas, read_pixels
 from ssl_pipeline.data.likeness import MAX_BITS, MAX_LEVELS, alike, sketch
 from ssl_pipeline.data.listing import list_images
+from ssl_pipeline.data.remarks import RejectedError
 
 CANVAS = Canvas(size=32, resize="squash", background=(255, 255, 255), min_side=32, max_megapixels=100)
 SIZES = (25_000, 50_000, 100_000)

@@ -66,10 +66,10 @@ def study_null(settings: dict[str, Any], data: Data, policies: Policies, seed: i
     """The study with an encoder that was never trained.
 
     Args:
-        settings: Of the section `finetune`, where they differ from params.yaml.
+        settings: Values of the section `finetune` that differ from params.yaml.
         data: Labelled images.
-        policies: Of views, with the kind that the section names.
-        seed: Of the encoder, and of the study.
+        policies: Policies of views, with the kind that the section names.
+        seed: The seed of the encoder, and of the study.
     """
     params = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))["finetune"]
     config = FinetuneConfig.model_validate({**params, **SMALL, **settings, "seed": seed})

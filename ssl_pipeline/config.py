@@ -11,7 +11,8 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from ssl_pipeline.augment.policy import Policy
 from ssl_pipeline.errors import ConfigError
-from ssl_pipeline.validation import Checked, explain
+from ssl_pipeline.terminal import shown
+from ssl_pipeline.validation import Checked, explain, hint
 from ssl_pipeline.yaml_file import read_yaml
 
 __all__ = [
@@ -27,7 +28,6 @@ __all__ = [
     "load",
 ]
 
-Fraction = Annotated[float, Field(ge=0.0, lt=1.0)]
 Positive = Annotated[float, Field(gt=0.0)]
 Seed = Annotated[int, Field(ge=0, lt=2**31)]
 Channel = Annotated[int, Field(ge=0, le=255)]
@@ -220,6 +220,14 @@ class Config(Checked):
     export: ExportConfig
     linear_eval: LinearEvalConfig
     finetune: FinetuneConfig
+
+    @model_validator(mode="after")
+    def _kinds_of_views_are_known(self) -> Self:
+        known = list(self.augment.views)
+        for key, kind in (("linear_eval.clusters", self.linear_eval.clusters.view), ("finetune", self.finetune.view)):
+            if kind not in known:
+                raise ValueError(f"{key}.view: no such kind in augment.views: '{shown(kind, 100)}'.{hint(kind, known)}")
+        return self
 
 
 def load(path: Path) -> Config:

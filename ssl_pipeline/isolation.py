@@ -22,7 +22,8 @@ class Visit:
     """What happened while strangers' code ran.
 
     Attributes:
-        interrupted: Whether the user asked to stop (Ctrl-C), as against code that raises KeyboardInterrupt by itself.
+        interrupted: Whether the user asked to stop (Ctrl-C), as opposed to code that raises KeyboardInterrupt of its
+            own accord.
         changed: Names of the states that the code left otherwise than it found them. They are set back.
     """
 

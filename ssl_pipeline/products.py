@@ -100,15 +100,16 @@ def _remove(path: Path) -> None:
         path.unlink()
 
 
-def remove_leftovers(folders: Iterable[Path]) -> None:
+def remove_leftovers(folders: Iterable[Path], files: Iterable[Path] = ()) -> None:
     """Remove the temporary files and folders that killed processes left; call it where no other process writes.
 
     Args:
-        folders: Where products lie.
+        folders: Folders in which nothing but products lies.
+        files: Products that lie beside what is not ours to remove.
     """
-    for folder in folders:
-        for leftover in folder.glob(".*.*.tmp"):
-            _remove(leftover)
+    leftovers = [path for folder in folders for path in folder.glob(".*.*.tmp")]
+    for leftover in (*leftovers, *(path for file in files for path in file.parent.glob(f".{file.name}.*.tmp"))):
+        _remove(leftover)
 
 
 def write_json(path: Path, content: Any) -> None:

@@ -1,5 +1,6 @@
 """Values that people write, checked: what is wrong is told by its key, in lines of bounded length."""
 
+from collections.abc import Collection
 from difflib import get_close_matches
 from typing import Any
 
@@ -7,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError, ValidatorFunctionWr
 
 from ssl_pipeline.terminal import shown
 
-__all__ = ["Checked", "explain"]
+__all__ = ["Checked", "explain", "hint"]
 
 MAX_LINES = 20  # of mistakes
 
@@ -37,6 +38,12 @@ def _became_a_number(value: Any, result: Any) -> bool:
     return False
 
 
+def hint(name: str, known: Collection[str], likeness: float = 0.6) -> str:
+    """A question that names the known name most like an unknown one; "" where none is as much alike, in [0, 1]."""
+    near = get_close_matches(name[:100], known, n=1, cutoff=likeness)  # which takes for ever over long texts
+    return f" Did you mean '{shown(near[0], 100)}'?" if near else ""
+
+
 def explain(error: ValidationError, model: type[BaseModel]) -> list[str]:
     """One line per mistake: key, what is wrong, what was found; for an unknown key the nearest known one."""
     lines = []
@@ -44,9 +51,8 @@ def explain(error: ValidationError, model: type[BaseModel]) -> list[str]:
         key = shown(".".join(shown(str(part), 60) for part in item["loc"]), 200)
         if item["type"] == "extra_forbidden":
             known = _siblings(model, item["loc"])
-            near = get_close_matches(str(item["loc"][-1])[:100], known, n=1)
-            hint = f" Did you mean '{near[0]}'?" if near else f" Known keys: {', '.join(known)}." if known else ""
-            lines.append(f"{key}: unknown key.{hint}")
+            meant = hint(str(item["loc"][-1]), known) or (f" Known keys: {', '.join(known)}." if known else "")
+            lines.append(f"{key}: unknown key.{meant}")
         elif item["type"] == "missing":
             lines.append(f"{key}: missing; add it.")
         else:

@@ -7,6 +7,7 @@ What git does not know (a folder of images) and what has to outlive the copy (ch
 from pathlib import Path
 
 from ssl_pipeline.errors import ConfigError
+from ssl_pipeline.terminal import shown
 
 __all__ = ["PRODUCTS", "find", "workspace"]
 
@@ -48,4 +49,4 @@ def find(path: str, key: str) -> Path:
         return outside if outside.exists() else place
     except (OSError, RuntimeError) as error:  # a name that is too long, a folder that is closed, no such user
         reason = getattr(error, "strerror", None) or str(error)
-        raise ConfigError(f"{key}: {path[:200]!r} cannot be looked up ({reason}).") from error
+        raise ConfigError(f"{key}: '{shown(path, 200)}' cannot be looked up ({reason}).") from error

@@ -11,7 +11,7 @@ from ssl_pipeline import guard
 from ssl_pipeline.config import Config, load
 from ssl_pipeline.products import remove_leftovers
 from stages.guarded import guarded
-from stages.paths import LOCK_FOLDER, products
+from stages.paths import LOCK_FOLDER, PLUGINS_LOCK, products
 
 __all__ = ["stage"]
 
@@ -38,5 +38,5 @@ def stage(run: Callable[[Config], None]) -> click.Command:
 def alone(run: Callable[[Config], None], config: Config) -> None:
     """Run a stage while no other runs in this folder, rid of what killed ones left."""
     with guard.only_run(LOCK_FOLDER):
-        remove_leftovers(products())
+        remove_leftovers(products(), [PLUGINS_LOCK])
         run(config)

@@ -1,4 +1,4 @@
-"""The third stage: the trained encoder as one verified ONNX file, from pixels to embedding."""
+"""The trained encoder as one verified ONNX file, from pixels to embedding."""
 
 from ssl_pipeline.config import Config
 from stages.command import stage

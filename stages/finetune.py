@@ -1,4 +1,4 @@
-"""Stage 5: what the pretrained weights are worth when labels are few, and the classifier that comes of them."""
+"""What the pretrained weights are worth when labels are few, and the classifier that comes of them."""
 
 from ssl_pipeline.config import Config
 from stages.command import stage

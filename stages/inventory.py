@@ -1,4 +1,4 @@
-"""Before the first stage, in each run: which files there are, so that dvc sees what `augment` reads."""
+"""In each run, before all else: which files there are, so that dvc sees what `augment` reads."""
 
 from ssl_pipeline.config import Config
 from stages import paths

@@ -1,4 +1,4 @@
-"""The fourth stage: how much of what the labels say is already in the exported backbone's embeddings."""
+"""How much of what the labels say is already in the exported backbone's embeddings."""
 
 from ssl_pipeline.config import Config
 from stages.command import stage

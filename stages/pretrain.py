@@ -1,4 +1,4 @@
-"""Stage 2: an encoder, learned from images without their labels."""
+"""An encoder, learned from images without their labels."""
 
 from pathlib import Path
 

@@ -190,3 +190,10 @@ def test_json_that_is_no_text_is_damaged(tmp_path: Path):
     for name in ("a.json", "b.json"):
         with pytest.raises(PipelineError, match="damaged"):
             read_json(tmp_path / name, "export")
+
+
+def test_of_what_lies_beside_a_file_only_its_own_leftovers_are_removed(tmp_path: Path):
+    for name in (".plugins.lock.12.tmp", ".theirs.12.tmp", "plugins.lock"):
+        (tmp_path / name).touch()
+    remove_leftovers([], [tmp_path / "plugins.lock"])
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".theirs.12.tmp", "plugins.lock"]

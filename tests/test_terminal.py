@@ -6,8 +6,8 @@ from ssl_pipeline import progress, terminal
 from ssl_pipeline.errors import PipelineError
 from stages.guarded import guarded
 
-HOSTILE = "a\x1b]0;owned\x07\x1b[2J\rb\x9b1m\u202egnp.exe\udce9"
-HARMLESS = r"a\x1b]0;owned\x07\x1b[2J\rb\x9b1m\u202egnp.exe\udce9"
+HOSTILE = "a\x1b]0;owned\x07\x1b[2J\rb\x9b1m\u202e\u061cgnp.exe\udce9"
+HARMLESS = r"a\x1b]0;owned\x07\x1b[2J\rb\x9b1m\u202e\u061cgnp.exe\udce9"
 
 
 def test_what_controls_a_terminal_is_shown_as_an_escape() -> None:
@@ -30,3 +30,8 @@ def test_errors_are_harmless(capsys: pytest.CaptureFixture[str]) -> None:
 
     assert guarded(fail) == 1
     assert capsys.readouterr().err == f"error: {HARMLESS}\n"
+
+
+def test_numbers_agree_with_what_they_count() -> None:
+    assert [terminal.counted(number, "file") for number in (0, 1, 2000)] == ["0 files", "1 file", "2,000 files"]
+    assert [terminal.counted(number, "copy is", "copies are") for number in (1, 2)] == ["1 copy is", "2 copies are"]

@@ -68,8 +68,8 @@ def outweighed(figures: Mapping[str, float], part: float, whole: float, dim: int
 
     Args:
         figures: The means of a row of the curves, with those of `spread_figures`.
-        part: Of the loss, or of what else it is weighed against.
-        whole: Likewise; only sizes count.
+        part: The part of the loss, or of what else it is weighed against.
+        whole: The whole that it is weighed against; only sizes count.
         dim: P, of projections, which have no more directions than that.
         remedy: What to change, as a sentence.
     """

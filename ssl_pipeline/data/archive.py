@@ -8,7 +8,7 @@ import zlib
 from pathlib import Path
 from typing import NamedTuple
 
-from ssl_pipeline.data.decode import RejectedError
+from ssl_pipeline.data.remarks import RejectedError
 
 __all__ = ["Member", "NotAnArchiveError", "check_bytes", "members", "read_member"]
 

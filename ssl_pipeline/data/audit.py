@@ -5,12 +5,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ssl_pipeline.data.decode import Note, RejectedError
 from ssl_pipeline.data.near_copies import NearCopies
+from ssl_pipeline.data.remarks import Note, RejectedError
 from ssl_pipeline.data.splits import Copy
 from ssl_pipeline.data.store import SPLITS, IndexRow
 from ssl_pipeline.data.writer import SplitSummary
 from ssl_pipeline.errors import PipelineError
+from ssl_pipeline.terminal import counted, shown
 
 __all__ = ["check_pool", "check_rejects", "count_splits", "list_notes", "warn"]
 
@@ -22,7 +23,7 @@ FEW_LABELS = 5
 UNBALANCED = 10
 LONG_LINE = 300
 LONG_PATH = 100
-"""Characters of a path that a warning shows, at most."""
+"""Characters of a line and of a path that a message shows, at most."""
 
 Counts = dict[str, dict[str, Any]]
 
@@ -41,16 +42,11 @@ def check_rejects(rejects: Mapping[str, RejectedError], total: int, max_fraction
     """
     if len(rejects) < total and len(rejects) <= max_fraction * total:
         return
-    shown = [_shortened(f"  {path}: {reason}") for path, reason in list(rejects.items())[:5]]
+    some = ["  " + shown(f"{path}: {reason}", LONG_LINE) for path, reason in list(rejects.items())[:5]]
     more = [f"  ... and {len(rejects) - 5} more"] if len(rejects) > 5 else []
     limit = "none is left" if len(rejects) == total else f"augment.max_reject_fraction allows {max_fraction:g}"
-    head = f"{len(rejects)} of {total} images cannot be used, and {limit}. They are listed in {written}:"
-    raise PipelineError("\n".join([head, *shown, *more]))
-
-
-def _shortened(line: str) -> str:
-    """A line that fits a message: a path may have thousands of characters."""
-    return line if len(line) <= LONG_LINE else f"{line[: LONG_LINE // 2]} ... {line[-LONG_LINE // 2 :]}"
+    head = f"{len(rejects):,} of {total:,} images cannot be used, and {limit}. They are listed in {written}:"
+    raise PipelineError("\n".join([head, *some, *more]))
 
 
 def count_splits(rows: Sequence[IndexRow]) -> Counts:
@@ -77,8 +73,9 @@ def check_pool(counts: Counts, train: SplitSummary) -> None:
     images = counts["train"]["images"]
     held = f"{counts['val']['images']} are in val, {counts['test']['images']} in test"
     if images < 2:
+        left = counted(images, "image is", "images are")
         raise PipelineError(
-            f"Only {images} image is left to pretrain on ({held}), and learning compares images: add more to "
+            f"Only {left} left to pretrain on ({held}), and learning compares images: add more to "
             "augment.source.path. Unlabelled ones will do."
         )
     if train.spread < SAME_SPREAD:
@@ -95,9 +92,9 @@ def list_notes(notes: Sequence[tuple[str, Note]]) -> list[str]:
         paths.setdefault(note.kind, []).append(path)
     lines = []
     for kind, found in sorted(paths.items()):
-        named = ", ".join(path if len(path) <= LONG_PATH else f"...{path[-LONG_PATH:]}" for path in found[:3])
+        named = ", ".join(shown(path, LONG_PATH) for path in found[:3])
         more = f" and {len(found) - 3:,} more" if found[3:] else ""
-        lines.append(f"{len(found):,} files {kind} ({named}{more}): see notes.csv.")
+        lines.append(f"{counted(len(found), 'file')} {kind} ({named}{more}): see notes.csv.")
     return lines
 
 
@@ -123,15 +120,17 @@ def _about_files(copies: Sequence[Copy], rejects: Mapping[str, RejectedError]) -
     if rejects:
         kinds = Counter(reason.kind for reason in rejects.values())
         named = ", ".join(f"{number} {kind}" for kind, number in sorted(kinds.items()))
-        warnings.append(f"{len(rejects)} files are rejected ({named}): see rejects.csv.")
+        warnings.append(f"{counted(len(rejects), 'file is', 'files are')} rejected ({named}): see rejects.csv.")
     if copies:
         across = sum("split" in copy.conflict for copy in copies)
         leaks = f"; {across} of them in another split than the one that is kept" if across else ""
-        warnings.append(f"{len(copies)} files hold a picture that another file holds too{leaks}: see duplicates.csv.")
+        which = counted(len(copies), "file holds", "files hold")
+        warnings.append(f"{which} a picture that another file holds too{leaks}: see duplicates.csv.")
     disputed = {copy.kept for copy in copies if "label" in copy.conflict}
     if disputed:
         warnings.append(
-            f"{len(disputed)} pictures have copies with other labels, such as {min(disputed)}: kept without a label."
+            f"{counted(len(disputed), 'picture has', 'pictures have')} copies with other labels, such as "
+            f"{shown(min(disputed), LONG_PATH)}: kept without a label."
         )
     return warnings
 
@@ -140,14 +139,11 @@ def _about_near_copies(near: NearCopies) -> list[str]:
     warnings = []
     if near.copies:
         gone = sum(copy.left_out == "yes" for copy in near.copies)
-        left_out = (
-            f"; {gone} of them are left out, because the source puts them in another split than what they look like"
-            if gone
-            else ""
-        )
+        reason = "because the source puts them in another split than what they look like"
+        left_out = f"; {gone} of them left out, {reason}" if gone else ""
+        which = counted(len(near.copies), "image is a near copy", "images are near copies")
         warnings.append(
-            f"{len(near.copies)} images look like another one at another size or quality, and are in its split"
-            f"{left_out}: see near_copies.csv."
+            f"{which} of another image (re-encoded or resized), kept in its split{left_out}: see near_copies.csv."
         )
     if near.crowds:
         warnings.append(
@@ -170,7 +166,8 @@ def _about_pool(rows: Sequence[IndexRow], counts: Counts, train: SplitSummary) -
         warnings.append(f"The images hardly differ from each other (by {train.spread:.1f} grey levels of 255).")
     if train.flat:
         first = next(row.path for row in rows if row.split == "train" and row.row == train.flat[0])
-        warnings.append(f"{len(train.flat)} of the {images} training images are nearly one colour, such as {first}.")
+        few = f"{len(train.flat)} of the {images} training images {'is' if len(train.flat) == 1 else 'are'}"
+        warnings.append(f"{few} nearly one colour, such as {shown(first, LONG_PATH)}.")
     return warnings
 
 

@@ -19,14 +19,13 @@ from PIL import Image
 from ssl_pipeline.data.formats import further_parts, open_image
 from ssl_pipeline.data.likeness import sketch
 from ssl_pipeline.data.mending import mend
+from ssl_pipeline.data.remarks import Note, RejectedError
 from ssl_pipeline.data.rgb import is_deep, to_rgb, upright
-from ssl_pipeline.data.verdicts import Note, RejectedError
+from ssl_pipeline.terminal import shown
 
 __all__ = [
     "Canvas",
     "Decoded",
-    "Note",
-    "RejectedError",
     "Resize",
     "content_hash",
     "decode",
@@ -68,8 +67,8 @@ class Decoded:
 
     Attributes:
         digest: SHA-256 of the upright RGB pixels and their shape: two files with it are the same picture.
-        width: Of the upright image, px.
-        height: Likewise.
+        width: Width of the upright image, px.
+        height: Height of the upright image, px.
         mode: Pillow's mode of the file (L, RGB, CMYK, ...).
         canvas: The canvas, size x size x 3 bytes.
         sketch: What near copies are found by; see `ssl_pipeline.data.likeness`.
@@ -90,7 +89,7 @@ def decode(content: bytes | Image.Image, canvas: Canvas) -> Decoded:
 
     Args:
         content: A file's bytes, or an image that a data set has decoded already.
-        canvas: How.
+        canvas: The canvas to fit it to, and what is refused.
 
     Raises:
         RejectedError: It cannot be used.
@@ -204,7 +203,7 @@ def _pillow_guarded(max_megapixels: float) -> Iterator[None]:
     except MemoryError as error:
         raise RejectedError("too large", "it does not fit in memory") from error
     except Exception as error:  # a parser may raise anything at a broken file: struct.error, SyntaxError, KeyError ...
-        raise RejectedError("broken", f"{type(error).__name__}: {' '.join(str(error).split())[:200]}") from error
+        raise RejectedError("broken", f"{type(error).__name__}: {shown(' '.join(str(error).split()), 200)}") from error
     finally:
         Image.MAX_IMAGE_PIXELS = limit
 

@@ -10,7 +10,7 @@ import struct
 from PIL import Image, UnidentifiedImageError
 from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
-from ssl_pipeline.data.verdicts import Note, RejectedError
+from ssl_pipeline.data.remarks import Note, RejectedError
 
 __all__ = ["HEIF_EXTRA", "further_parts", "open_image"]
 

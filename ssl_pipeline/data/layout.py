@@ -14,11 +14,12 @@ import csv
 import io
 import unicodedata
 from collections.abc import Callable, Iterable, Sequence
-from difflib import get_close_matches
 from typing import NamedTuple
 
 from ssl_pipeline.data.store import SplitName
 from ssl_pipeline.errors import PipelineError
+from ssl_pipeline.terminal import shown
+from ssl_pipeline.validation import hint
 
 __all__ = ["SPLIT_NAMES", "TABLE", "Record", "Table", "find_root", "parse_table", "read_layout"]
 
@@ -119,9 +120,9 @@ def _check_header(header: list[str], where: str) -> None:
             f"found: {found}."
         )
     for name in header:
-        near = get_close_matches(name, COLUMNS, n=1, cutoff=0.7)
-        if name not in COLUMNS and near and near[0] not in header:
-            raise PipelineError(f"{where}, line 1: unknown column '{name}'. Did you mean '{near[0]}'?")
+        meant = hint(name, [column for column in COLUMNS if column not in header], 0.7)
+        if name not in COLUMNS and meant:
+            raise PipelineError(f"{where}, line 1: unknown column '{name}'.{meant}")
     for name in COLUMNS:
         if header.count(name) > 1:
             raise PipelineError(f"{where}, line 1: there are two columns '{name}'.")
@@ -174,9 +175,9 @@ def read_layout(names: Sequence[str], root: str, table: Table | None, known: Cal
 def _check_all_there(table: Table, there: set[str], known: Callable[[str], bool]) -> None:
     for path, row in table.rows.items():
         if path not in there and not known(path):
-            near = get_close_matches(path, there, n=1) if len(there) <= 10_000 else []
-            hint = f" Did you mean '{near[0]}'?" if near else " Paths are relative to the folder of labels.csv."
-            raise PipelineError(f"{table.where}, line {row.line}: there is no image '{path}'.{hint}")
+            meant = hint(path, there) if len(there) <= 10_000 else ""
+            more = meant or " Paths are relative to the folder of labels.csv."
+            raise PipelineError(f"{table.where}, line {row.line}: there is no image '{shown(path, 200)}'.{more}")
 
 
 def _split_folders(inner: Sequence[str], root: str) -> dict[str, SplitName]:

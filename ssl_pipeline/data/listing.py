@@ -15,8 +15,8 @@ from pathlib import Path
 from PIL import Image
 
 from ssl_pipeline.data.archive import NotAnArchiveError, check_bytes, members, read_member
-from ssl_pipeline.data.decode import RejectedError
 from ssl_pipeline.data.litter import is_raw, no_image
+from ssl_pipeline.data.remarks import RejectedError
 from ssl_pipeline.errors import ConfigError
 from ssl_pipeline.terminal import counted, shown
 

@@ -3,7 +3,9 @@
 A name is enough here, so that none of these files is opened. What this module does not know, decoding decides.
 """
 
+import itertools
 import os.path
+import re
 
 __all__ = ["is_raw", "no_image"]
 
@@ -15,23 +17,37 @@ def _words(text: str) -> frozenset[str]:
 _FOLDERS = {
     "__macosx": "macOS's notes in an archive",
     **dict.fromkeys(
-        ("@eadir", "@tmp", "#recycle", "#snapshot", "@recycle", "@recently-snapshot", "@sharebin", "@trash"),
-        "a folder of the NAS's own: thumbnails, a recycle bin, snapshots",
+        (
+            "@eadir",
+            "@tmp",
+            "@__thumb",
+            "#recycle",
+            "#snapshot",
+            "#snapshots",
+            "@recycle",
+            "@recently-snapshot",
+            "@sharebin",
+            "@trash",
+        ),
+        "in a folder that NAS software made: thumbnails, a recycle bin, snapshots",
     ),
-    **dict.fromkeys(("$recycle.bin", "recycler", "recycled", "trashbox"), "a recycle bin"),
+    **dict.fromkeys(("$recycle.bin", "recycler", "recycled", "trashbox"), "in a recycle bin"),
     **dict.fromkeys(
-        ("system volume information", "$extend", "$mft", "found.000", "lost+found", "lost.dir"),
-        "a folder of the file system's own",
+        ("system volume information", "$extend", "$mft", "lost+found", "lost.dir"),
+        "in a folder of the file system's own",
     ),
     **dict.fromkeys(
         ("network trash folder", "temporary items", "thevolumesettingsfolder", "thefindbycontentfolder"),
-        "a folder that macOS leaves on servers",
+        "in a folder that macOS leaves on servers",
     ),
     **dict.fromkeys(
-        ("thmbnl", "avf_info", "canonmsc", "nksc_param", "captureone"), "a folder of a camera's or an editor's own"
+        ("thmbnl", "avf_info", "canonmsc", "nksc_param", "captureone"), "in a folder of a camera's or an editor's own"
     ),
 }
 """Folders, in lower case -> why nothing in them is an image of the user's, though it may look like one."""
+
+_FOUND = re.compile(r"found\.\d{3}", re.IGNORECASE)
+"""A folder of what chkdsk could rescue."""
 
 _FILES = {
     **dict.fromkeys(
@@ -49,11 +65,11 @@ _FILES = {
         ),
         "a file of the system's own",
     ),
-    **dict.fromkeys(("readme", "license", "licence", "copying", "makefile"), "no image by its name"),
+    **dict.fromkeys(("readme", "license", "licence", "copying", "makefile"), "not an image, by its name"),
 }
 
 _SUFFIXES = {
-    "no image by its name": _words(
+    "not an image, by its name": _words(
         """.bat .bib .c .cfg .cpp .css .csv .db .dbf .desktop .dll .doc .docx .dvc .exe .geojson .h .htm .html .inf .ini
         .ipynb .java .js .json .jsonl .kml .lnk .log .md .md5 .nfo .odp .ods .odt .par2 .pdf .pickle .pkl .ppt .pptx
         .prj .py .pyc .rst .rtf .sfv .sh .sha1 .sha256 .shp .shx .sqlite .tex .toml .torrent .tsv .txt .url .webloc .xls
@@ -63,12 +79,12 @@ _SUFFIXES = {
         """.aae .arp .comask .cop .cos .cot .ctg .dop .dr4 .exif .gpx .jgw .jpw .lrcat .lrcat-data .lrdata .lrprev .mie
         .nksc .nmea .on1 .onphoto .ovr .pgw .pp3 .pto .rrd .tfw .thm .vrd .wld .xmp"""
     ),
-    "a film": _words(
+    "a video": _words(
         """.360 .3g2 .3gp .3gpp .asf .avi .braw .divx .dv .f4v .flv .insv .lrv .m2t .m2ts .m2v .m4v .mkv .mod .mov .mp4
         .mpe .mpeg .mpg .mts .mxf .ogv .qt .r3d .rm .rmvb .swf .tod .ts .vob .webm .wmv"""
     ),
-    "sound": _words(".aac .aif .aiff .amr .caf .flac .m4a .mid .mp3 .oga .ogg .opus .wav .wma"),
-    "a download that has not ended, or a temporary file": _words(
+    "audio": _words(".aac .aif .aiff .amr .caf .flac .m4a .mid .mp3 .oga .ogg .opus .wav .wma"),
+    "an unfinished download, or a temporary file": _words(
         """.!qb .!sync .!ut .aria2 .bc! .bts .crdownload .download .dtapart .fdmdownload .ffs_tmp .filepart .icloud
         .opdownload .part .partial .rsls .rslsc .td .temp .tmp .unfinished .ytdl .~cr"""
     ),
@@ -78,6 +94,9 @@ _SUFFIXES = {
     ),
 }
 _BY_SUFFIX = {suffix: reason for reason, suffixes in _SUFFIXES.items() for suffix in suffixes}
+
+_ORIGINALS = ("originals", "masters")
+"""Folders of a library of Photos whose images are the user's."""
 
 _RAW = _words(
     """.3fr .arw .cap .cr2 .cr3 .crw .dcr .dcs .dng .erf .fff .gpr .iiq .k25 .kdc .mef .mos .mrw .nef .nrw .orf .ori
@@ -96,6 +115,8 @@ def no_image(name: str) -> str | None:
         reason = _FOLDERS.get(part.lower())
         if reason:
             return reason
+        if _FOUND.fullmatch(part):
+            return _FOLDERS["lost+found"]
     if any(part.startswith(".") and part != ".." for part in parts):
         return "hidden"
     last = parts[-1].lower()
@@ -114,7 +135,11 @@ def _suffix(name: str) -> str:
 
 
 def _in_bundle(folders: list[str]) -> str | None:
-    """Catalogues of Lightroom are folders that hold previews."""
-    return next(
-        (_BY_SUFFIX[".lrdata"] for folder in folders if folder.lower().endswith((".lrdata", ".lrcat-data"))), None
-    )
+    """Catalogues of Lightroom and Photos are folders: those hold previews, these hold previews beside originals."""
+    names = [folder.lower() for folder in folders]
+    for name, inner in itertools.zip_longest(names, names[1:]):
+        if name.endswith((".lrdata", ".lrcat-data")):
+            return _BY_SUFFIX[".lrdata"]
+        if name.endswith(".photoslibrary") and inner not in _ORIGINALS:
+            return "a preview or a derivative in a library of Photos, which keeps the originals, too"
+    return None

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-from ssl_pipeline.data.verdicts import Note
+from ssl_pipeline.data.remarks import Note
 
 __all__ = ["mend"]
 

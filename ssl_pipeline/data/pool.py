@@ -8,8 +8,9 @@ from typing import Any
 
 from PIL import Image
 
-from ssl_pipeline.data.decode import Canvas, Decoded, Pixels, RejectedError, decode, read_pixels
+from ssl_pipeline.data.decode import Canvas, Decoded, Pixels, decode, read_pixels
 from ssl_pipeline.data.listing import Reader
+from ssl_pipeline.data.remarks import RejectedError
 from ssl_pipeline.data.sources import Source
 from ssl_pipeline.data.workers import Chunk, Limits, in_order, outcome
 
@@ -42,8 +43,8 @@ def decode_all(source: Source, canvas: Canvas, workers: int | None = None) -> It
     already is worked on here, until it has taken long enough to be worth sending to other processes.
 
     Args:
-        source: What to decode.
-        canvas: How.
+        source: The images to decode.
+        canvas: The canvases to fit them to, and what is refused.
         workers: Processes; None: one for each core that this process may use. The outcome does not depend on it.
 
     Raises:

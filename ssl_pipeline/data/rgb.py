@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageCms
 
-from ssl_pipeline.data.verdicts import Note, RejectedError
+from ssl_pipeline.data.remarks import Note, RejectedError
 
 __all__ = ["is_deep", "to_rgb", "upright"]
 

@@ -9,17 +9,18 @@ import inspect
 import typing
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from difflib import get_close_matches
 from typing import Any
 
 from PIL import Image
 from pydantic import TypeAdapter, ValidationError
 
-from ssl_pipeline.data.decode import RejectedError
 from ssl_pipeline.data.layout import SPLIT_NAMES, TABLE, Record, find_root, parse_table, read_layout
 from ssl_pipeline.data.listing import Reader
 from ssl_pipeline.data.piles import find_source, list_pile
+from ssl_pipeline.data.remarks import RejectedError
 from ssl_pipeline.errors import ConfigError, PipelineError
+from ssl_pipeline.terminal import brief, shown
+from ssl_pipeline.validation import hint
 
 __all__ = ["SOURCES", "Source", "check_options", "open_source"]
 
@@ -29,7 +30,7 @@ _UNREADABLE = (OSError, SyntaxError, ValueError)
 
 @dataclass(frozen=True)
 class Source:
-    """A pile of images, not yet decoded.
+    """Images that can be read one by one, and what is said of each.
 
     Attributes:
         records: What is said of each image, with distinct paths.
@@ -88,7 +89,8 @@ def _read_table(read: Reader, name: str, path: str) -> bytes:
         content = read(name, _TABLE_BYTES)
     except RejectedError as error:
         raise PipelineError(
-            f"{path}: {name} cannot be read ({error.detail or error}). Put the table of labels there, or remove it."
+            f"{shown(path, 200)}: {name} cannot be read ({error.detail or error}). Put the table of labels there, or "
+            "remove it."
         ) from error
     assert isinstance(content, bytes)
     return content
@@ -107,7 +109,9 @@ def torchvision(path: str, dataset: str, options: dict[str, Any] | None = None) 
     factory = getattr(datasets, dataset, None) if dataset in datasets.__all__ else None
     if not (inspect.isclass(factory) and issubclass(factory, datasets.VisionDataset)):
         known = [name for name in datasets.__all__ if inspect.isclass(getattr(datasets, name))]
-        raise ConfigError(f"augment.source.dataset: torchvision has no data set '{dataset}'.{_hint(dataset, known)}")
+        raise ConfigError(
+            f"augment.source.dataset: torchvision has no data set '{shown(dataset, 60)}'.{_hint(dataset, known)}"
+        )
     parts = dict(_parts(factory, str(find_source(path)), options or {}))
     if not parts:
         raise ConfigError(f"augment.source.dataset: {dataset} has none of the usual splits; give one in options.")
@@ -140,7 +144,7 @@ def check_options(name: str, options: Mapping[str, Any]) -> dict[str, Any]:
         ConfigError: An unknown name or option, a missing option or one of the wrong type; the message names the key.
     """
     if name not in SOURCES:
-        raise ConfigError(f"augment.source.name: unknown source '{name}'.{_hint(name, list(SOURCES))}")
+        raise ConfigError(f"augment.source.name: unknown source '{shown(name, 60)}'.{_hint(name, list(SOURCES))}")
     factory = SOURCES[name]
     hints = typing.get_type_hints(factory)
     checked: dict[str, Any] = {}
@@ -152,20 +156,20 @@ def check_options(name: str, options: Mapping[str, Any]) -> dict[str, Any]:
         try:
             checked[key] = TypeAdapter(hints[key]).validate_python(options[key])
         except ValidationError as error:
-            reason = error.errors()[0]["msg"]
+            reason = shown(error.errors()[0]["msg"], 200)
             if hints[key] is str and not isinstance(options[key], (dict, list)):
                 reason = f'YAML does not read this as a string; write it in quotes, such as {key}: "2024"'
-            raise ConfigError(f"augment.source.{key}: {reason} (found {options[key]!r}).") from error
+            raise ConfigError(f"augment.source.{key}: {reason} (found {shown(repr(options[key]), 80)}).") from error
     unknown = [key for key in options if key not in hints]
     if unknown:
         known = [key for key in hints if key != "return"]
-        raise ConfigError(f"augment.source.{unknown[0]}: unknown option of '{name}'.{_hint(unknown[0], known)}")
+        key = shown(unknown[0], 60)
+        raise ConfigError(f"augment.source.{key}: unknown option of '{name}'.{_hint(unknown[0], known)}")
     return checked
 
 
 def _hint(name: str, known: Sequence[str]) -> str:
-    near = get_close_matches(name, known, n=1)
-    return (f" Did you mean '{near[0]}'?" if near else "") + f" Known: {', '.join(known)}."
+    return f"{hint(name, known)} Known: {', '.join(known)}."
 
 
 def _parts(factory: Callable[..., Any], path: str, options: dict[str, Any]) -> Iterator[tuple[str, Any]]:
@@ -206,12 +210,13 @@ def _construct(factory: Callable[..., Any], arguments: dict[str, Any], optional:
     except ValueError as error:
         if optional:  # this class has no such split
             return None
-        raise ConfigError(f"augment.source.options: {name} refuses them: {error}") from error
+        raise ConfigError(f"augment.source.options: {name} refuses them: {brief(error)}.") from error
     except TypeError as error:
-        raise ConfigError(f"augment.source.options: {name} refuses them: {error}") from error
+        raise ConfigError(f"augment.source.options: {name} refuses them: {brief(error)}.") from error
     except (OSError, RuntimeError) as error:  # no network, no such files, a checksum that does not match
+        root = shown(str(arguments.get("root")), 200)
         raise PipelineError(
-            f"augment.source: torchvision cannot provide {name} in {arguments.get('root')} ({error}). It downloads the "
+            f"augment.source: torchvision cannot provide {name} in {root} ({brief(error)}). It downloads the "
             "data set there if the network allows it; without a network, put its files there as torchvision wants them."
         ) from error
 

@@ -86,9 +86,9 @@ class Split:
         name: train, val or test.
         canvas: Side of an image, px.
         ids: (n,) uint64 identities of the images, by content; sorted.
-        mean: Of each channel over this split, in [0, 1].
-        std: Likewise.
-        sha256: Of the shards and ids.
+        mean: The mean of each channel over this split, in [0, 1].
+        std: The standard deviation of each channel over this split, in [0, 1].
+        sha256: The digest of the shards and ids.
         shards: Arrays (m, canvas, canvas, 3) of n images in all.
         files: The files of the shards, each of which is read whole and held against its digest before its first image
             is given out; empty for shards that are in memory.

@@ -23,7 +23,7 @@ from typing import Any, NamedTuple
 
 import psutil
 
-from ssl_pipeline.data.verdicts import RejectedError
+from ssl_pipeline.data.remarks import RejectedError
 from ssl_pipeline.errors import PipelineError
 
 if sys.platform != "win32":

@@ -26,8 +26,8 @@ class SplitSummary:
     """What was found while a split was written.
 
     Attributes:
-        mean: Of each channel, in [0, 1].
-        std: Likewise.
+        mean: The mean of each channel, in [0, 1].
+        std: The standard deviation of each channel, in [0, 1].
         spread: How far images differ from each other: std over images, root mean square over pixels, in grey levels.
         flat: Rows of images that are nearly one colour.
     """

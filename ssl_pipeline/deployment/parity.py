@@ -100,7 +100,7 @@ def compare(expected: Mapping[str, Rows], actual: Mapping[str, Rows], probabilit
     Returns:
         non_finite_torch, non_finite_onnx: How many values are NaN or infinite; only if there are any, and then alone.
         max_difference: Between torch and onnxruntime, relative to the largest component of torch's row.
-        row_difference: Likewise, between a row in a batch and the same row alone, both onnxruntime's.
+        row_difference: The same difference between a row in a batch and the same row alone, both onnxruntime's.
         min_cosine: Between torch's row and onnxruntime's.
         variation: See `MIN_VARIATION`.
     """

@@ -18,8 +18,8 @@ class Encoder(nn.Module):
 
     Args:
         backbone: Maps normalised images to embeddings.
-        mean: Of each RGB channel over the training images, in [0, 1].
-        std: Likewise; a channel that does not vary counts as 1/255.
+        mean: The mean of each RGB channel over the training images, in [0, 1].
+        std: The standard deviation of each RGB channel over them; a channel that does not vary counts as 1/255.
     """
 
     mean: Tensor

@@ -98,8 +98,8 @@ def build_encoder(
     Args:
         registry: Where the backbone is found.
         backbone: Its name and options.
-        mean: Of each channel of the training images, in [0, 1].
-        std: Standard deviation of each channel of the training images, in the same units.
+        mean: The mean of each channel of the training images, in [0, 1].
+        std: The standard deviation of each channel of the training images, in [0, 1].
         seed: Seed of the weights.
         size: Side of the images in px.
         pretrained: Whether to ask the backbone for published weights instead.

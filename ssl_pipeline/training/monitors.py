@@ -91,8 +91,8 @@ def refuse_non_finite(step: int, loss: float, gradient_norm: float, fp16: bool) 
 
     Args:
         step: For the message.
-        loss: Of this step.
-        gradient_norm: Likewise, before clipping.
+        loss: The loss of this step.
+        gradient_norm: The norm of this step's gradients, before clipping.
         fp16: Whether a `GradScaler` is at work, which skips steps with infinite gradients and may go on.
 
     Raises:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.mutations import damage
-from ssl_pipeline.data.decode import RejectedError
+from ssl_pipeline.data.remarks import RejectedError
 from ssl_pipeline.data.sources import Source, open_source
 from ssl_pipeline.errors import ConfigError, PipelineError
 

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from ssl_pipeline.data.audit import check_pool, check_rejects, count_splits, warn
-from ssl_pipeline.data.decode import RejectedError
 from ssl_pipeline.data.near_copies import NearCopies, NearCopy
+from ssl_pipeline.data.remarks import RejectedError
 from ssl_pipeline.data.splits import Copy
 from ssl_pipeline.data.store import IndexRow
 from ssl_pipeline.data.writer import SplitSummary
@@ -87,7 +87,7 @@ def test_what_is_unusual_about_files() -> None:
         "3 files are rejected (2 broken, 1 too small): see rejects.csv.",
         "2 files hold a picture that another file holds too; 1 of them in another split than the one that is kept: "
         "see duplicates.csv.",
-        "1 pictures have copies with other labels, such as test/x.png: kept without a label.",
+        "1 picture has copies with other labels, such as test/x.png: kept without a label.",
     ]
 
 
@@ -106,7 +106,7 @@ def test_what_nothing_can_be_learned_from(number: int, spread: float, refused: b
 
 def test_messages_are_short_however_long_the_names_are() -> None:
     rejects = {f"{number}{'x' * 5000}.png": RejectedError("broken") for number in range(50)}
-    with pytest.raises(PipelineError, match=r"x \.\.\. x+.png: broken\n  \.\.\. and 45 more") as caught:
+    with pytest.raises(PipelineError, match=r"x … x+.png: broken\n  \.\.\. and 45 more") as caught:
         check_rejects(rejects, 60, 0.1, Path("rejects.csv"))
     assert len(str(caught.value)) < 2000
 
@@ -115,7 +115,7 @@ def test_near_copies_and_crowds_are_said() -> None:
     copies = [NearCopy("1.png", "2.png", "", "", ""), NearCopy("3.png", "2.png", "train", "test", "yes")]
     first, second = warnings(rows(**BALANCED), near=NearCopies([], copies, [30, 40]))
     assert first == (
-        "2 images look like another one at another size or quality, and are in its split; 1 of them are left out, "
+        "2 images are near copies of another image (re-encoded or resized), kept in its split; 1 of them left out, "
         "because the source puts them in another split than what they look like: see near_copies.csv."
     )
     assert second.startswith("70 images look so much alike that they cannot be told from near copies of 2 ")

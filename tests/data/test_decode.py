@@ -16,7 +16,8 @@ import pytest
 from PIL import Image, TiffImagePlugin
 from sklearn.datasets import load_sample_image
 
-from ssl_pipeline.data.decode import Canvas, RejectedError, content_hash, decode, read_pixels
+from ssl_pipeline.data.decode import Canvas, content_hash, decode, read_pixels
+from ssl_pipeline.data.remarks import RejectedError
 
 CANVAS = Canvas(size=16, resize="squash", background=(200, 100, 50), min_side=8, max_megapixels=1.0)
 PHOTO: npt.NDArray[np.uint8] = load_sample_image("flower.jpg")[100:140, 300:330]  # 40 high, 30 wide
@@ -228,7 +229,7 @@ def test_pillows_log_stays_silent() -> None:
         struct.pack("<HHIH", 277, 3, 1, 3), struct.pack("<HHIH", 277, 3, 1, 7)
     )
     program = (
-        "import sys; from ssl_pipeline.data.decode import *\n"
+        "import sys; from ssl_pipeline.data.decode import *; from ssl_pipeline.data.remarks import RejectedError\n"
         "try: decode(sys.stdin.buffer.read(), Canvas(8, 'squash', (0, 0, 0), 8, 1.0))\n"
         "except RejectedError as error: print(error.kind)"
     )

@@ -14,7 +14,8 @@ from PIL import Image
 from sklearn.datasets import load_sample_image
 
 from ssl_pipeline.data import formats
-from ssl_pipeline.data.decode import Canvas, RejectedError, decode, read_pixels
+from ssl_pipeline.data.decode import Canvas, decode, read_pixels
+from ssl_pipeline.data.remarks import RejectedError
 
 CANVAS = Canvas(size=16, resize="squash", background=(200, 100, 50), min_side=8, max_megapixels=1.0)
 PHOTO: npt.NDArray[np.uint8] = load_sample_image("flower.jpg")[100:140, 300:330]  # 40 high, 30 wide

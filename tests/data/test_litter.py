@@ -27,10 +27,10 @@ def test_what_is_no_image_is_ignored_by_name(tmp_path: Path) -> None:
         ".cache/1.png": "hidden",
         "cat/._1.png": "hidden",
         "__MACOSX/cat/1.png": "macOS's notes in an archive",
-        "cat/Thumbs.db": "no image by its name",
-        "README": "no image by its name",
-        "notes.md": "no image by its name",
-        "cat/1.xml": "no image by its name",
+        "cat/Thumbs.db": "not an image, by its name",
+        "README": "not an image, by its name",
+        "notes.md": "not an image, by its name",
+        "cat/1.xml": "not an image, by its name",
     }
     images = ["cat/1.png", "dog/film.jpg", "dog/readme.jpg", "dog/without_suffix"]
     source = opened(write(tmp_path, [*others, *images]))
@@ -47,6 +47,13 @@ def test_what_is_no_image_is_ignored_by_name(tmp_path: Path) -> None:
         ("$RECYCLE.BIN/S-1-5-21/$RABCDEF.jpg", "recycle bin"),
         ("System Volume Information/1.jpg", "file system"),
         ("lost+found/#123", "file system"),
+        ("found.001/dir0000.chk/1.jpg", "file system"),
+        ("FOUND.123/1.jpg", "file system"),
+        ("cat/@__thumb/default1.jpg", "NAS"),
+        ("#snapshots/today/1.jpg", "NAS"),
+        ("My.photoslibrary/resources/derivatives/A/1_105_c.jpeg", "derivative"),
+        ("cat/My.photoslibrary/Thumbnails/2012/1.jpg", "derivative"),
+        ("cat/My.photoslibrary/1.jpg", "derivative"),
         ("Network Trash Folder/1.jpg", "macOS"),
         (".Trash-1000/files/1.jpg", "hidden"),
         (".Trashes/501/1.jpg", "hidden"),
@@ -54,7 +61,7 @@ def test_what_is_no_image_is_ignored_by_name(tmp_path: Path) -> None:
         (".dropbox.cache/1.jpg", "hidden"),
         (".DS_Store", "hidden"),
         ("cat/Icon\r", "system's own"),
-        ("cat/desktop.ini", "no image"),
+        ("cat/desktop.ini", "not an image"),
         ("cat/1.jpg:Zone.Identifier", "program's own"),
         ("cat/1.jpg~", "program's own"),
         ("cat/1.xmp", "sidecar"),
@@ -64,11 +71,11 @@ def test_what_is_no_image_is_ignored_by_name(tmp_path: Path) -> None:
         ("cat/1.nef.dop", "sidecar"),
         ("cat/1.on1", "sidecar"),
         ("Catalog Previews.lrdata/A/1.jpg", "sidecar"),
-        ("cat/IMG_1.MOV", "a film"),
-        ("cat/00001.mts", "a film"),
+        ("cat/IMG_1.MOV", "a video"),
+        ("cat/00001.mts", "a video"),
         ("PRIVATE/M4ROOT/THMBNL/C0001T01.JPG", "camera"),
-        ("cat/1.m4a", "sound"),
-        ("cat/1.jpg.part", "download"),
+        ("cat/1.m4a", "audio"),
+        ("cat/1.jpg.part", "unfinished download"),
         ("cat/Unconfirmed 1.crdownload", "download"),
         ("cat/more.zip", "an archive, which is not looked into"),
     ],
@@ -78,7 +85,18 @@ def test_litter_of_nas_sync_and_camera_software_is_ignored(name: str, reason: st
 
 
 @pytest.mark.parametrize(
-    "name", ["eaDir/1.jpg", "recycle/1.jpg", "part/1.png", "cat/film.jpg", "xmp/1", "thumbs/1.webp"]
+    "name",
+    [
+        "My.photoslibrary/originals/A/1.jpg",
+        "My.photoslibrary/Masters/1.jpg",
+        "found.0/1.jpg",
+        "eaDir/1.jpg",
+        "recycle/1.jpg",
+        "part/1.png",
+        "cat/film.jpg",
+        "xmp/1",
+        "thumbs/1.webp",
+    ],
 )
 def test_ordinary_names_are_no_litter(name: str) -> None:
     assert no_image(name) is None

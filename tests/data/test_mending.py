@@ -12,7 +12,8 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 from sklearn.datasets import load_sample_image
 
-from ssl_pipeline.data.decode import Canvas, Decoded, RejectedError, decode, read_pixels
+from ssl_pipeline.data.decode import Canvas, Decoded, decode, read_pixels
+from ssl_pipeline.data.remarks import RejectedError
 from tests.data.test_formats import PHOTO, encoded, notes
 
 CANVAS = Canvas(size=16, resize="squash", background=(200, 100, 50), min_side=8, max_megapixels=1.0)

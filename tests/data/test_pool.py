@@ -17,8 +17,9 @@ import pytest
 from PIL import Image
 
 from ssl_pipeline.data import pool, workers
-from ssl_pipeline.data.decode import Canvas, Decoded, RejectedError
+from ssl_pipeline.data.decode import Canvas, Decoded
 from ssl_pipeline.data.layout import Record
+from ssl_pipeline.data.remarks import RejectedError
 from ssl_pipeline.data.sources import Source, open_source
 from ssl_pipeline.errors import PipelineError
 

@@ -11,8 +11,8 @@ import pytest
 from PIL import Image
 from sklearn.datasets import load_digits
 
-from ssl_pipeline.data.decode import RejectedError
 from ssl_pipeline.data.layout import Record
+from ssl_pipeline.data.remarks import RejectedError
 from ssl_pipeline.data.sources import SOURCES, open_source
 from ssl_pipeline.errors import ConfigError, PipelineError
 
@@ -64,6 +64,23 @@ def test_digits_are_scikit_learns() -> None:
 def test_mistakes_in_the_parameters_are_named_by_key(name: str, options: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         open_source(name, options)
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("\x1b[31m" * 10**5, {}),
+        ("folder", {"path": ["x" * 10**6]}),
+        ("folder", {"path": "x", "\x1by" * 10**6: 1}),
+        ("torchvision", {"path": "x", "dataset": "X\n" * 10**5}),
+        ("torchvision", {"path": "x", "dataset": "FakeData", "options": {"y" * 10**6: 3}}),
+    ],
+)
+def test_messages_are_short_and_harmless_whatever_is_written(name: str, options: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError) as caught:
+        open_source(name, options)
+    assert len(str(caught.value)) < 3000  # torchvision has a hundred data sets
+    assert str(caught.value).isprintable()
 
 
 def test_every_source_documents_its_options() -> None:

@@ -29,9 +29,10 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Re
     monkeypatch.chdir(tmp_path)
     params = yaml.safe_load(PARAMS.read_text(encoding="utf-8"))
     params["augment"]["views"] = {"global": params["augment"]["views"]["plain"]}  # one graph to export, not two
+    params["linear_eval"]["clusters"]["view"] = params["finetune"]["view"] = "global"
 
-    def run(pretrain: dict[str, Any] | None = None, **changes: Any) -> Result:
-        changed = {"augment": params["augment"] | changes, "pretrain": params["pretrain"] | (pretrain or {})}
+    def run(later: dict[str, dict[str, Any]] | None = None, **changes: Any) -> Result:
+        changed = {name: params[name] | values for name, values in {**(later or {}), "augment": changes}.items()}
         Path("params.yaml").write_text(yaml.safe_dump(params | changed))
         return CliRunner().invoke(augment, [])
 
@@ -85,7 +86,7 @@ def test_products_are_whole_and_the_same_each_time(project: Callable[..., Result
     assert len(open_split(Path("data/augmented/store"), "train")) == counts["train"]
     onnx.checker.check_model(onnx.load("data/augmented/augment_global.onnx"))
     assert "rejected 1" in result.stderr
-    assert "1 files are rejected (1 not an image): see rejects.csv." in result.stderr
+    assert "1 file is rejected (1 not an image): see rejects.csv." in result.stderr
     assert sorted(path.name for path in Path("data").iterdir()) == ["augmented"]  # nothing temporary stays
 
     assert project(source=source).exit_code == 0
@@ -173,7 +174,46 @@ def test_mistakes_in_the_parameters(project: Callable[..., Result], changes: dic
 def test_what_pretrain_would_refuse_is_told_before_images_are_decoded(
     project: Callable[..., Result], changes: dict[str, Any], message: str
 ) -> None:
-    result = project(pretrain=changes)
+    result = project({"pretrain": changes})
     assert result.exit_code == 2
     assert message in result.stderr
+    assert not Path("data").exists()
+
+
+@pytest.mark.parametrize(
+    ("section", "changes", "message"),
+    [
+        (
+            "finetune",
+            {"view": "globel"},
+            "finetune.view: no such kind in augment.views: 'globel'. Did you mean 'global'?",
+        ),
+        (
+            "linear_eval",
+            {"clusters": {"images": 100, "runs": 2, "view": "x" * 10**5}},
+            "linear_eval.clusters.view: no such kind in augment.views: 'xxx",
+        ),
+        ("finetune", {"encoders": ["nowhere"]}, "finetune.encoders: 'nowhere' is not a directory."),
+        ("linear_eval", {"rivals": ["a.onnx"]}, "linear_eval.rivals, 'a.onnx': there is no such file."),
+        ("linear_eval", {"rivals": ["a.safetensors"]}, "linear_eval.rivals, 'a.safetensors': there is no such file."),
+        (
+            "linear_eval",
+            {"rivals": ["resnet18"]},
+            "linear_eval.rivals, 'resnet18': backbone: unknown name 'resnet18'. Did you mean 'timm/resnet18'",
+        ),
+        (
+            "linear_eval",
+            {"rivals": [{"weights": "theirs.onnx", "backbone": {"name": "resnet_cifar", "dept": 8}}]},
+            "linear_eval.rivals, 'theirs.onnx': backbone.dept: unknown key. Did you mean 'depth'?",
+        ),
+    ],
+)
+def test_what_later_stages_would_refuse_is_told_before_images_are_decoded(
+    project: Callable[..., Result], section: str, changes: dict[str, Any], message: str
+) -> None:
+    Path("theirs.onnx").touch()
+    result = project({section: changes})
+    assert result.exit_code == 2
+    assert message in result.stderr
+    assert len(result.stderr) < 2000
     assert not Path("data").exists()
