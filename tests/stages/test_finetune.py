@@ -236,7 +236,8 @@ def test_where_nothing_can_be_compared_one_line_says_why_and_the_pipeline_goes_o
 @pytest.mark.usefixtures("project")
 def test_an_unknown_kind_of_view_is_one_message():
     configure(view="plane")
-    assert tune(status=2).output == "error: finetune.view: unknown kind of view 'plane'. Known: plain.\n"
+    message = "error: params.yaml: finetune.view: no such kind in augment.views: 'plane'. Did you mean 'plain'?\n"
+    assert tune(status=2).output == message
 
 
 @pytest.mark.parametrize(

@@ -144,7 +144,9 @@ def test_an_unknown_kind_of_view_is_named():
     params = yaml.safe_load(Path("params.yaml").read_text())
     params["linear_eval"]["clusters"]["view"] = "plan"
     Path("params.yaml").write_text(yaml.safe_dump(params))
-    assert "linear_eval.clusters.view: unknown kind of view 'plan'. Known: plain." in evaluate(2).output
+    assert (
+        "linear_eval.clusters.view: no such kind in augment.views: 'plan'. Did you mean 'plain'?" in evaluate(2).output
+    )
 
 
 @pytest.mark.usefixtures("project")
