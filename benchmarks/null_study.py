@@ -98,7 +98,7 @@ def row_of(seed: int, outcomes: list[Outcome], data: Data) -> dict[str, Any]:
         "seed": seed,
         "wrong": any(verdict.finding for verdict in verdicts),
         "headline": overall(verdicts),
-        "accuracy": {str(v.budget): round(v.accuracy["finetune"].mean, 4) for v in verdicts},
+        "accuracy": {str(v.budget): round(v.accuracy["finetune"].value, 4) for v in verdicts},
         "over_random": {str(v.budget): round(v.gains["random"].mean, 4) for v in verdicts},
         "margin": {str(v.budget): round(v.gains["random"].margin, 4) for v in verdicts},
         "over_scratch": {str(v.budget): round(v.gains["scratch"].mean, 4) for v in verdicts},
