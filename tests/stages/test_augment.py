@@ -203,15 +203,15 @@ def test_what_pretrain_would_refuse_is_told_before_images_are_decoded(
         ),
         (
             "linear_eval",
-            {"rivals": [{"weights": "theirs.onnx", "backbone": {"name": "resnet_cifar", "dept": 8}}]},
-            "linear_eval.rivals, 'theirs.onnx': backbone.dept: unknown key. Did you mean 'depth'?",
+            {"rivals": [{"weights": "theirs.safetensors", "backbone": {"name": "resnet_cifar", "dept": 8}}]},
+            "linear_eval.rivals, 'theirs.safetensors': backbone.dept: unknown key. Did you mean 'depth'?",
         ),
     ],
 )
 def test_what_later_stages_would_refuse_is_told_before_images_are_decoded(
     project: Callable[..., Result], section: str, changes: dict[str, Any], message: str
 ) -> None:
-    Path("theirs.onnx").touch()
+    Path("theirs.safetensors").touch()
     result = project({section: changes})
     assert result.exit_code == 2
     assert message in result.stderr
