@@ -4,10 +4,10 @@ import numpy as np
 
 from plugins import load_registry
 from ssl_pipeline import lock, recipes
-from ssl_pipeline.config import Choice, Config, Rival
+from ssl_pipeline.config import Config
 from ssl_pipeline.data.store import Split
 from ssl_pipeline.errors import ConfigError
-from ssl_pipeline.registry import Registry
+from ssl_pipeline.evaluation.rivals import check_rival
 from ssl_pipeline.terminal import shown
 from ssl_pipeline.training import preparation
 from ssl_pipeline.workspace import find
@@ -26,7 +26,7 @@ def check(config: Config) -> None:
     registry, section = load_registry(), config.pretrain
     lock.check(PLUGINS_LOCK, registry, section)
     for rival in config.linear_eval.rivals:
-        _check_rival(registry, rival)
+        check_rival(rival, registry)
     for folder in config.finetune.encoders:
         if not find(folder, "finetune.encoders").is_dir():
             raise ConfigError(
@@ -36,17 +36,3 @@ def check(config: Config) -> None:
     recipe = recipes.resolve(registry, section)
     pool = Split("train", config.augment.canvas, np.empty(0, np.uint64), (0.5,) * 3, (0.25,) * 3, "", ())
     preparation.build(registry, recipe, section, pool, config.augment.views)
-
-
-def _check_rival(registry: Registry, rival: Rival) -> None:
-    key = f"linear_eval.rivals, '{shown(rival.weights, 200)}'"
-    path = find(rival.weights, "linear_eval.rivals")
-    is_file = path.suffix in (".onnx", ".safetensors")
-    if is_file and not path.is_file():
-        raise ConfigError(f"{key}: there is no such file.")
-    choice = rival.backbone or (None if is_file else Choice(name=rival.weights))
-    if choice:
-        try:
-            registry.validate(registry.find("backbone", choice.name), choice)
-        except ConfigError as error:
-            raise ConfigError(str(error).replace("pretrain.backbone", f"{key}: backbone")) from error

@@ -94,7 +94,7 @@ def list_notes(notes: Sequence[tuple[str, Note]]) -> list[str]:
     for kind, found in sorted(paths.items()):
         named = ", ".join(shown(path, LONG_PATH) for path in found[:3])
         more = f" and {len(found) - 3:,} more" if found[3:] else ""
-        lines.append(f"{len(found):,} files {kind} ({named}{more}): see notes.csv.")
+        lines.append(f"Files that {kind}: {len(found):,} ({named}{more}), see notes.csv.")
     return lines
 
 

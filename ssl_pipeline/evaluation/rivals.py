@@ -23,17 +23,18 @@ from ssl_pipeline.models.rebuild import CARD, ENCODER, ModelCard, build_encoder,
 from ssl_pipeline.products import sha256
 from ssl_pipeline.progress import say
 from ssl_pipeline.registry import Registry
-from ssl_pipeline.terminal import brief
+from ssl_pipeline.terminal import brief, shown
 from ssl_pipeline.training.initial import load_weights
 from ssl_pipeline.types import Inputs
 from ssl_pipeline.workspace import find
 
-__all__ = ["Opened", "cost", "open_rivals"]
+__all__ = ["Opened", "check_rival", "cost", "open_rivals"]
 
 IMAGENET = Inputs(224, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 """What published weights expect that say nothing else."""
 
 _KEY = "linear_eval.rivals"
+_FILES = (".onnx", ".safetensors")
 _TIMED, _WARMING = 20, 3  # images
 
 Images = npt.NDArray[np.uint8]
@@ -70,6 +71,7 @@ def open_rivals(rivals: Sequence[Rival], registry: Registry, card: ModelCard, im
     for rival in rivals:
         name = rival.weights
         say(f"linear_eval: opening the rival {name}")
+        check_rival(rival, registry)
         try:
             with tempfile.TemporaryDirectory() as folder:
                 path = _as_graph(rival, registry, card, Path(folder))
@@ -83,6 +85,30 @@ def open_rivals(rivals: Sequence[Rival], registry: Registry, card: ModelCard, im
         except PipelineError as error:
             raise ConfigError(f"{_KEY}, '{name}': {error}") from error
     return found
+
+
+def check_rival(rival: Rival, registry: Registry) -> None:
+    """Refuse a rival that is not there, or whose backbone has no such name or options, before anything is opened.
+
+    Raises:
+        ConfigError: The message names the rival.
+    """
+    path, key = find(rival.weights, _KEY), f"{_KEY}, '{shown(rival.weights, 200)}'"
+    if path.suffix.lower() in _FILES:
+        if not path.is_file():
+            raise ConfigError(f"{key}: there is no such file.")
+        if rival.backbone:
+            of = f"{key}: backbone"
+            registry.validate(registry.find("backbone", rival.backbone.name, of), rival.backbone, of)
+        return
+    if not {rival.weights, rival.weights.partition("/")[0] + "/"} & set(registry.names("backbone")):
+        advice = "name a file that ends in .onnx or .safetensors, or a backbone such as timm/resnet18."
+        if path.suffix or path.exists():
+            raise ConfigError(f"{key}: {advice}")
+        try:
+            registry.find("backbone", rival.weights, _KEY)
+        except ConfigError as error:  # with names that may be meant
+            raise ConfigError(f"{error}\nOr {advice}") from error
 
 
 def cost(path: Path, images: Images) -> dict[str, Any]:
@@ -119,18 +145,19 @@ def cost(path: Path, images: Images) -> dict[str, Any]:
 
 
 def _as_graph(rival: Rival, registry: Registry, card: ModelCard, folder: Path) -> Path:
-    """The ONNX file of a rival: its own, or one that is written into a folder.
+    """The ONNX file of a rival that was checked: its own, or one that is written into a folder.
 
     Raises:
-        PipelineError: There is no such file or backbone, or it cannot be exported.
+        PipelineError: It cannot be exported.
     """
-    path, files = find(rival.weights, _KEY), (".onnx", ".safetensors")
+    path = find(rival.weights, _KEY)
     kind = path.suffix.lower()
-    if kind in files and not path.is_file():
-        raise PipelineError("there is no such file.")
     if kind == ".onnx":
         return path
-    encoder, described = (_of_file if kind in files else _published)(rival, path, registry, card)
+    if kind in _FILES:
+        encoder, described = _of_file(rival, path, registry, card)
+    else:  # a backbone with its published weights
+        encoder, described = _built(registry, Choice(name=rival.weights), card, _KEY, pretrained=True)
     graph = folder / "rival.onnx"
     try:
         export_backbone(encoder.eval(), described, graph, l2_normalize=False, opset=18)
@@ -155,20 +182,6 @@ def _of_file(rival: Rival, path: Path, registry: Registry, card: ModelCard) -> t
     )
     load_weights(encoder.backbone, path, _KEY)
     return encoder, described
-
-
-def _published(rival: Rival, path: Path, registry: Registry, card: ModelCard) -> tuple[Encoder, ModelCard]:
-    """A backbone with its published weights."""
-    choice, known = Choice(name=rival.weights), registry.names("backbone")
-    if not {rival.weights, rival.weights.partition("/")[0] + "/"} & set(known):
-        advice = "name a file that ends in .onnx or .safetensors, or a backbone such as timm/resnet18."
-        if path.suffix or path.exists():
-            raise PipelineError(advice)
-        try:
-            registry.find("backbone", rival.weights, _KEY)
-        except ConfigError as error:  # with names that may be meant
-            raise ConfigError(f"{error}\nOr {advice}") from error
-    return _built(registry, choice, card, _KEY, pretrained=True)
 
 
 def _built(

@@ -199,7 +199,7 @@ def test_what_pretrain_would_refuse_is_told_before_images_are_decoded(
         (
             "linear_eval",
             {"rivals": ["resnet18"]},
-            "linear_eval.rivals, 'resnet18': backbone: unknown name 'resnet18'. Did you mean 'timm/resnet18'",
+            "linear_eval.rivals: unknown name 'resnet18'. Did you mean 'timm/resnet18'",
         ),
         (
             "linear_eval",
