@@ -36,8 +36,9 @@ class TruncatedTriplet(Loss):
         margin: m > 0. From 4 on no triplet is ever done with, which is what the authors want; below, one is once its
             deputy is far enough.
         rank: The deputy's rank among the negatives, 1 being the nearest; give this or the next two.
-        classes: How many classes there are, or a guess.
-        false_negative_probability: Of the deputy, in (0, 1); the smallest rank that keeps it is taken.
+        classes: Number of classes, or a guess.
+        false_negative_probability: Largest probability, in (0, 1), that the deputy is a false negative; the smallest
+            rank that keeps it is taken.
         band: How many ranks, from the deputy's on, are averaged.
         positive_weight: γ > 0, of the distance to the positive; the authors have 2.
     """

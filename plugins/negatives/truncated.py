@@ -15,10 +15,11 @@ class Truncated(NegativeStrategy):
     """The batch's keys without the `drop` nearest to an anchor; at least one is kept.
 
     Args:
-        drop: How many, at least 1; give this or the next two.
-        classes: How many classes there are, or a guess.
-        false_negative_probability: Of the nearest key that is kept, in (0, 1), which `drop` follows from. All keys of
-            one image are false negatives together (`ssl_pipeline.contrast.false_negatives`).
+        drop: Number of nearest keys to leave out, at least 1; give this or the next two.
+        classes: Number of classes, or a guess.
+        false_negative_probability: Largest probability, in (0, 1), that the nearest key that is kept is a false
+            negative; `drop` follows from it. All keys of one image are false negatives together
+            (`ssl_pipeline.contrast.false_negatives`).
     """
 
     traits = frozenset({"selected"})

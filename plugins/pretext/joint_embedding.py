@@ -47,7 +47,7 @@ class JointEmbedding(EmbeddedViews):
         negatives: Says which pairs are incompatible.
         hidden_dim: Width of the projector's hidden layers.
         out_dim: Length of a projection.
-        layers: Of the projector, at least 2.
+        layers: Number of layers of the projector, at least 2.
         batch_norms: After which of the projector's layers there is a batch normalisation.
         predictor_dim: Width of the hidden layer of a predictor on the anchors' side; 0: none.
         momentum: Of a teacher that makes positives and keys, in [0, 1); 0: none, both sides learn.

@@ -26,7 +26,7 @@ class NonContrastive(EmbeddedViews):
         loss: Of views, without negatives.
         hidden_dim: Width of the projector's hidden layers.
         out_dim: Length of a projection.
-        layers: Of the projector, at least 2.
+        layers: Number of layers of the projector, at least 2.
         last_norm: Whether a batch normalisation without scale and shift follows its last one.
         predictor_dim: Width of the hidden layer of a predictor; 0: none.
         momentum: Of a teacher that makes the targets, in [0, 1); 0: none, the views' own projections are.

@@ -73,7 +73,7 @@ def share_of_false_deputies(strategy: NegativeStrategy, images: int, pool: int, 
 
 SIMULATED = {
     "in_batch": (InBatch, (64, 64, 1)),
-    "queue of four keys an image": (lambda: Queue(192), (16, 48, 7)),
+    "queue of four keys per image": (lambda: Queue(192), (16, 48, 7)),
     "queue of an epoch and a half": (lambda: Queue(144), (16, 48, 8)),
     "cross_batch": (lambda: CrossBatch(96, start=0.0), (16, 48, 6)),
 }

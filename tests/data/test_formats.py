@@ -115,7 +115,7 @@ def tiff(pixels: npt.NDArray[Any], colours: int = 1, extra: int = 0) -> bytes:
     """A plain TIFF of (H, W, bands), as a microscope or a satellite's software writes it.
 
     Args:
-        pixels: Of any kind.
+        pixels: Pixels of any kind.
         colours: Photometric interpretation: 1 is grey, 2 RGB.
         extra: How many bands are of no said meaning.
     """
