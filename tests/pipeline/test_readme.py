@@ -10,6 +10,7 @@ import yaml
 from PIL import Image
 
 from benchmarks.project import ROOT, change
+from ssl_pipeline.config import load
 from tests.pipeline.conftest import command
 
 README = (ROOT / "README.md").read_text()
@@ -59,13 +60,15 @@ def test_the_plain_pip_lines_are_those_of_the_makefile():
 
 
 def test_the_lines_for_your_own_images_are_valid_parameters(project: Path):
-    (section,) = [yaml.safe_load(block) for block in blocks("yaml")]
+    section, rivals = [yaml.safe_load(block) for block in blocks("yaml")]
     shipped = yaml.safe_load((ROOT / "params.yaml").read_text())
     assert set(section["augment"]) <= set(shipped["augment"])
     change(project, **section)
     for index in range(24):
         Image.effect_noise((90, 70), 40 + index).convert("RGB").save(project / "images" / f"{index}.png")
     command(project)("dvc", "repro", "-q", "augment")
+    change(project, **rivals)
+    assert len(load(project / "params.yaml").linear_eval.rivals) == 4
 
 
 def test_the_deployment_code_runs_outside_the_project(project: Path, tmp_path: Path):

@@ -46,6 +46,6 @@ def test_a_queue_knows_how_many_keys_of_each_image_it_holds(pool, policies, conf
     config = configure(recipe="mocov2", negatives={"queue_size": 96}, loss=options, epochs=3, batch_size=16)
     task, checkpoints = build_small(config), Checkpoints(tmp_path / ".work", "run", {})
     history = train(task, pool, policies, config, Precision("fp32", cpu), checkpoints)
-    held = task.negatives.images.held()[:, 0].unique(return_counts=True)[1]
+    held = task.negatives.memory.recall()[1].unique(return_counts=True)[1]
     assert held.tolist() == [2] * 48
     assert history.rows[-1]["deputy_rank"] > binom.isf(0.05, 96, 0.1) + 1  # which would do for keys of 96 images
