@@ -141,7 +141,7 @@ def _compare(path: Path, look: Callable[[], Inventory], message: str) -> None:
 
 def _describe(old: dict[str, str] | None, new: dict[str, str]) -> str:
     """How many files there are, and what has become of those of the last inventory."""
-    line = counted(len(new), "file")
+    line = counted(len(new), "file") if new else "the source reads no files"
     if old is None:
         return line
     counts = {

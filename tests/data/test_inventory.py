@@ -158,7 +158,7 @@ def test_images_beside_products_are_as_good_as_any(
 
 
 def test_digits_have_no_files_and_no_need_of_a_path(tmp_path: Path, again: Refresh) -> None:
-    assert again(name="digits", path="nowhere") == "0 files"
+    assert again(name="digits", path="nowhere") == "the source reads no files"
     assert read_json(tmp_path / "inventory.json", "inventory")["source"] == {"name": "digits", "path": "nowhere"}
 
 
