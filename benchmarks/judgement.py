@@ -10,6 +10,7 @@ import numpy.typing as npt
 import yaml
 
 from benchmarks.project import ROOT
+from ssl_pipeline.artifacts.card import ModelCard
 from ssl_pipeline.config import LinearEvalConfig
 from ssl_pipeline.data.store import read_labels
 from ssl_pipeline.deployment.graph import PixelsToEmbedding
@@ -20,10 +21,9 @@ from ssl_pipeline.evaluation.features import Embed, embedder, extract, labelled,
 from ssl_pipeline.evaluation.intervals import score
 from ssl_pipeline.evaluation.layers import EveryLayer
 from ssl_pipeline.evaluation.linear_probe import fit, fit_at
-from ssl_pipeline.models.encoder import Encoder
-from ssl_pipeline.models.rebuild import ModelCard
-from ssl_pipeline.models.spread import effective_rank, uniformity
+from ssl_pipeline.health.embeddings import effective_rank, uniformity
 from ssl_pipeline.training.finetuning import Labelled
+from ssl_pipeline.types import Encoder
 
 __all__ = ["FEW", "Row", "judge", "judge_layers"]
 

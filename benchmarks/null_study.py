@@ -22,13 +22,14 @@ import yaml
 from benchmarks.project import ROOT, copy_project, environment
 from benchmarks.real_images import prepare
 from plugins import load_registry
+from ssl_pipeline.artifacts.assembly import build_encoder
+from ssl_pipeline.artifacts.card import ModelCard, versions
 from ssl_pipeline.augment.policy import Policies, read_policies
 from ssl_pipeline.config import Choice, FinetuneConfig
 from ssl_pipeline.data.store import Split
 from ssl_pipeline.evaluation.draws import Data, read_data
 from ssl_pipeline.evaluation.label_budgets import Outcome, Study
 from ssl_pipeline.evaluation.verdict import judge, overall
-from ssl_pipeline.models.rebuild import ModelCard, build_encoder, versions
 from ssl_pipeline.randomness import hash64
 from ssl_pipeline.recipes import Recipe
 from ssl_pipeline.training.precision import Precision

@@ -32,12 +32,13 @@ from benchmarks.real_images import prepare
 from benchmarks.recipe_page import write_page
 from benchmarks.recipe_tables import RANDOM, not_above, random_of
 from plugins import load_registry
+from ssl_pipeline.artifacts.assembly import untrained
+from ssl_pipeline.artifacts.files import load_encoder
 from ssl_pipeline.config import load
 from ssl_pipeline.data.store import open_split
 from ssl_pipeline.deployment.runtime import open_session, run
 from ssl_pipeline.errors import ConfigError, PipelineError
 from ssl_pipeline.evaluation.baselines import calibrate_on, random_encoder
-from ssl_pipeline.models.rebuild import load_encoder, untrained
 from stages.paths import EXPORT, PRETRAIN, REPORTS, STORE
 
 RECIPES = load_registry().names("recipe")

@@ -9,9 +9,10 @@ from stages.paths import AUGMENTED, EXPORT, PRETRAIN, REPORTS, STORE
 def export(config: Config) -> None:
     """Write backbone.onnx and energy.onnx, and prove that they compute what was trained."""
     from plugins import load_registry
+    from ssl_pipeline.artifacts.card import read_card
+    from ssl_pipeline.artifacts.files import load_task
     from ssl_pipeline.augment.policy import read_policies
     from ssl_pipeline.deployment.release import headline, read_evidence, release
-    from ssl_pipeline.models.rebuild import load_task, read_card
     from ssl_pipeline.products import atomic_folder, write_json
     from ssl_pipeline.progress import say
     from stages.reference import command

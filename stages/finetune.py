@@ -9,6 +9,9 @@ from stages.paths import AUGMENTED, EXPORT, FINETUNE, PRETRAIN, REPORTS, STORE
 def finetune(config: Config) -> None:
     """Fine-tune on label budgets, beside a frozen probe and random weights; write classifier.onnx."""
     from plugins import load_registry
+    from ssl_pipeline.artifacts.assembly import cut
+    from ssl_pipeline.artifacts.files import load_encoder
+    from ssl_pipeline.artifacts.start import started
     from ssl_pipeline.augment.policy import read_policies
     from ssl_pipeline.data.store import read_originals
     from ssl_pipeline.deployment.runtime import layer_of, open_session, read_metadata
@@ -16,8 +19,6 @@ def finetune(config: Config) -> None:
     from ssl_pipeline.evaluation.draws import obstacle, read_data
     from ssl_pipeline.evaluation.further import read_encoders
     from ssl_pipeline.evaluation.label_budgets import Study, view_policy
-    from ssl_pipeline.models.rebuild import cut, load_encoder
-    from ssl_pipeline.models.start import started
     from ssl_pipeline.products import atomic_folder, verified
     from ssl_pipeline.progress import say
     from ssl_pipeline.training.precision import best_device, resolve

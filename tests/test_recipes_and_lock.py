@@ -10,9 +10,9 @@ from click.testing import CliRunner
 from benchmarks.project import BACKBONES
 from plugins import load_registry
 from ssl_pipeline import hookimpl, lock
+from ssl_pipeline.artifacts.assembly import build_encoder, build_task
 from ssl_pipeline.config import Choice, PretrainConfig, load
 from ssl_pipeline.errors import ConfigError
-from ssl_pipeline.models.rebuild import build_encoder, build_task
 from ssl_pipeline.recipes import resolve
 from ssl_pipeline.types import Register
 from stages.plugins import plugins

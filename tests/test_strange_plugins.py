@@ -121,7 +121,7 @@ from typing import TYPE_CHECKING
 from ssl_pipeline import hookimpl
 if TYPE_CHECKING:
     from fractions import Fraction
-    from ssl_pipeline.models.encoder import Encoder
+    from ssl_pipeline.types import Encoder
 def unknown(weight: Fraction | float = 1.0): return weight
 def filled_in(encoder: Encoder, weight: float = 1.0): return weight
 @hookimpl

@@ -7,9 +7,9 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from plugins.backbones.small_stem import Stem, apply
 from ssl_pipeline import hookimpl
 from ssl_pipeline.errors import PipelineError
+from ssl_pipeline.parts.small_stem import Stem, apply
 from ssl_pipeline.terminal import brief
 from ssl_pipeline.types import Backbone, Inputs, Offer, Register
 

@@ -6,8 +6,8 @@ from difflib import get_close_matches
 import torch
 from torch import Tensor
 
-from plugins.backbones.small_stem import Stem, apply, drop_classifier
 from ssl_pipeline import hookimpl
+from ssl_pipeline.parts.small_stem import Stem, apply, drop_classifier
 from ssl_pipeline.types import Backbone, Offer, Register
 
 

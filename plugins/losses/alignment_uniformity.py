@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from torch import Tensor
 
 from ssl_pipeline import hookimpl
-from ssl_pipeline.contrast.diagnosis import few_negatives
 from ssl_pipeline.contrast.similarity import cosines, log_mass, total_weight
+from ssl_pipeline.health.negatives import few_negatives
 from ssl_pipeline.types import Loss, Negatives, Register, StepOutput
 
 

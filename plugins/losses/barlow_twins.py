@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ssl_pipeline import hookimpl
 from ssl_pipeline.contrast.similarity import widened
-from ssl_pipeline.contrast.spread import outweighed
+from ssl_pipeline.health.projections import outweighed
 from ssl_pipeline.types import Register, StepOutput, ViewLoss
 
 _NO_ZERO = 1e-5  # beside a variance, as BatchNorm has it

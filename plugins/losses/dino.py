@@ -11,9 +11,9 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from plugins.losses.prototypes import Prototypes, cross_entropy, prototype_figures, unused_prototypes
 from ssl_pipeline import hookimpl
-from ssl_pipeline.models.teacher import Teacher
+from ssl_pipeline.parts.prototypes import Prototypes, cross_entropy, prototype_figures, unused_prototypes
+from ssl_pipeline.parts.teacher import Teacher
 from ssl_pipeline.types import Register, StepOutput, ViewLoss
 
 

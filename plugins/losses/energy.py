@@ -11,12 +11,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from plugins.losses.pair_network import PairNetwork
 from ssl_pipeline import hookimpl
-from ssl_pipeline.contrast.diagnosis import few_negatives
 from ssl_pipeline.contrast.distance import DISTANCES
 from ssl_pipeline.contrast.ranking import mean_of_ranks
 from ssl_pipeline.contrast.similarity import cosines, log_mass, negative_sum, total_weight
+from ssl_pipeline.health.negatives import few_negatives
+from ssl_pipeline.parts.pair_network import PairNetwork
 from ssl_pipeline.types import Loss, Negatives, Register, StepOutput
 
 _MOST_OFFENDING = "its functional looks at the most offending negative alone, on which weights have no say"

@@ -7,9 +7,9 @@ import torch
 from torch import Tensor
 
 from ssl_pipeline import hookimpl
-from ssl_pipeline.contrast.diagnosis import softmax_figures
 from ssl_pipeline.contrast.similarity import cosines, log_mass
-from ssl_pipeline.contrast.softmax import SoftmaxLoss
+from ssl_pipeline.health.negatives import softmax_figures
+from ssl_pipeline.parts.softmax import SoftmaxLoss
 from ssl_pipeline.types import Negatives, Register, StepOutput
 
 

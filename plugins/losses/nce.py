@@ -18,8 +18,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ssl_pipeline import hookimpl
-from ssl_pipeline.contrast.diagnosis import few_negatives
 from ssl_pipeline.contrast.similarity import cosines, log_mass, negative_sum, total_weight
+from ssl_pipeline.health.negatives import few_negatives
 from ssl_pipeline.types import Loss, Negatives, Register, StepOutput, Trait
 
 _KNOWN_NOISE = "its negatives must be drawn from the noise whose log probability it is told, not by similarity"

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ssl_pipeline import hookimpl
-from ssl_pipeline.contrast.diagnosis import few_negatives
 from ssl_pipeline.contrast.similarity import cosines, negative_sum, total_weight
+from ssl_pipeline.health.negatives import few_negatives
 from ssl_pipeline.types import Loss, Negatives, Register, StepOutput
 
 

@@ -15,8 +15,8 @@ import torch
 from torch import Tensor
 
 from ssl_pipeline import hookimpl
-from ssl_pipeline.contrast.diagnosis import few_negatives
 from ssl_pipeline.contrast.similarity import cosines, negative_sum, total_weight
+from ssl_pipeline.health.negatives import few_negatives
 from ssl_pipeline.types import Loss, Negatives, Register, StepOutput
 
 

@@ -13,9 +13,9 @@ from collections.abc import Iterator, Mapping
 import torch
 from torch import Tensor
 
-from plugins.losses.prototypes import Prototypes, cross_entropy, prototype_figures, unused_prototypes
 from ssl_pipeline import hookimpl
-from ssl_pipeline.models.memory import Memory
+from ssl_pipeline.parts.memory import Memory
+from ssl_pipeline.parts.prototypes import Prototypes, cross_entropy, prototype_figures, unused_prototypes
 from ssl_pipeline.types import Register, StepOutput, ViewLoss
 
 

@@ -14,9 +14,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ssl_pipeline import hookimpl
-from ssl_pipeline.contrast.diagnosis import wide_margin
 from ssl_pipeline.contrast.distance import DISTANCES, Distance
 from ssl_pipeline.contrast.similarity import cosines, negative_sum, total_weight
+from ssl_pipeline.health.negatives import wide_margin
 from ssl_pipeline.types import Loss, Negatives, Register, StepOutput
 
 _STUCK = 0.02  # share of the margin within which a loss is at it: positives and negatives are equally far

@@ -19,10 +19,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ssl_pipeline import hookimpl
-from ssl_pipeline.contrast.diagnosis import few_negatives, wide_margin
 from ssl_pipeline.contrast.distance import DISTANCES
 from ssl_pipeline.contrast.ranking import RankRule, mean_of_ranks
 from ssl_pipeline.contrast.similarity import cosines, total_weight
+from ssl_pipeline.health.negatives import few_negatives, wide_margin
 from ssl_pipeline.types import Loss, Negatives, Register, StepOutput, Trait
 
 _SQUARED = DISTANCES["squared_euclidean"]

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from ssl_pipeline import hookimpl
 from ssl_pipeline.contrast.similarity import widened
-from ssl_pipeline.contrast.spread import outweighed
+from ssl_pipeline.health.projections import outweighed
 from ssl_pipeline.types import Collapse, Register, StepOutput, ViewLoss
 
 _NO_ZERO = 1e-4  # beside a variance, as in the paper

@@ -11,8 +11,8 @@ from torch.nn import functional as F
 
 from ssl_pipeline import hookimpl
 from ssl_pipeline.contrast.similarity import widened
-from ssl_pipeline.contrast.spread import outweighed
 from ssl_pipeline.errors import ConfigError
+from ssl_pipeline.health.projections import outweighed
 from ssl_pipeline.types import Register, StepOutput, ViewLoss
 
 

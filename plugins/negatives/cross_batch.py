@@ -8,8 +8,8 @@ from collections.abc import Mapping
 import torch
 
 from ssl_pipeline import hookimpl
-from ssl_pipeline.contrast.diagnosis import stale_keys, staleness
-from ssl_pipeline.models.memory import KeyMemory
+from ssl_pipeline.health.negatives import stale_keys, staleness
+from ssl_pipeline.parts.memory import KeyMemory
 from ssl_pipeline.types import Candidates, Negatives, NegativeStrategy, Register
 
 

@@ -9,8 +9,8 @@ Source: MoCo (1911.05722), section 3.2.
 from collections.abc import Mapping
 
 from ssl_pipeline import hookimpl
-from ssl_pipeline.contrast.diagnosis import stale_keys, staleness
-from ssl_pipeline.models.memory import KeyMemory
+from ssl_pipeline.health.negatives import stale_keys, staleness
+from ssl_pipeline.parts.memory import KeyMemory
 from ssl_pipeline.types import Candidates, Negatives, NegativeStrategy, Register
 
 

@@ -18,11 +18,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from plugins.pretext.lab import gamut_bins, to_lab, to_rgb
 from ssl_pipeline import hookimpl
 from ssl_pipeline.augment.srgb import luminance
-from ssl_pipeline.models.encoder import Encoder
-from ssl_pipeline.types import Encoded, PretextTask, Register, StepOutput, Views
+from ssl_pipeline.parts.lab import gamut_bins, to_lab, to_rgb
+from ssl_pipeline.types import Encoded, Encoder, PretextTask, Register, StepOutput, Views
 
 GRID = 10  # side of a bin
 NEAREST, SIGMA = 5, 5.0  # over how many bins a colour is spread, and how far

@@ -17,11 +17,20 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from plugins.pretext.holes import ToGrid, explained, save_rows
 from ssl_pipeline import hookimpl
 from ssl_pipeline.augment.noise import blur_radius, gaussian_blur
-from ssl_pipeline.models.encoder import Encoder
-from ssl_pipeline.types import UNIFORMS, Encoded, ImageEnergyHead, Offer, PretextTask, Register, StepOutput, Views
+from ssl_pipeline.parts.holes import ToGrid, explained, save_rows
+from ssl_pipeline.types import (
+    UNIFORMS,
+    Encoded,
+    Encoder,
+    ImageEnergyHead,
+    Offer,
+    PretextTask,
+    Register,
+    StepOutput,
+    Views,
+)
 
 _DECISIONS = 5  # uniforms that say which corruption, how strong, and where
 _BLOCK = (0.25, 0.5)  # least and largest side, as a share of the view's

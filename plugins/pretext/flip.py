@@ -9,10 +9,9 @@ Source: what `rotation` (Gidaris et al. 2018, 1803.07728, section 3.1) asks of t
 import torch
 from torch import Tensor, nn
 
-from plugins.pretext.answers import graded
 from ssl_pipeline import hookimpl
-from ssl_pipeline.models.encoder import Encoder
-from ssl_pipeline.types import Encoded, PretextTask, Register, StepOutput, Views
+from ssl_pipeline.parts.answers import graded
+from ssl_pipeline.types import Encoded, Encoder, PretextTask, Register, StepOutput, Views
 
 _AXES = ((), (3,), (2,), (2, 3))  # none, horizontal, vertical, both
 

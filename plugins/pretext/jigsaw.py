@@ -1,8 +1,8 @@
 """Jigsaw: tiles of an image in a shuffled order; by which of some permutations?
 
 Shortcuts: edges that go on from tile to tile, chromatic aberration, low-level statistics, borders and traces of
-resampling, all of which `plugins.pretext.tiles` guards against; and permutations that are alike, which a few tiles tell
-apart: the set's members are far from each other.
+resampling, all of which `ssl_pipeline.parts.tiles` guards against; and permutations that are alike, which a few tiles
+tell apart: the set's members are far from each other.
 
 Source: Noroozi and Favaro 2016 (1603.09246), section 3 and algorithm 1.
 """
@@ -14,12 +14,11 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from plugins.pretext.answers import graded
-from plugins.pretext.tiles import Channels, Tiling, choice
 from ssl_pipeline import hookimpl
-from ssl_pipeline.models.encoder import Encoder
-from ssl_pipeline.models.heads import mlp
-from ssl_pipeline.types import UNIFORMS, Encoded, PretextTask, Register, StepOutput, Views
+from ssl_pipeline.parts.answers import graded
+from ssl_pipeline.parts.heads import mlp
+from ssl_pipeline.parts.tiles import Channels, Tiling, choice
+from ssl_pipeline.types import UNIFORMS, Encoded, Encoder, PretextTask, Register, StepOutput, Views
 
 
 class Jigsaw(PretextTask):

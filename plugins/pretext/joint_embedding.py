@@ -13,17 +13,17 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from plugins.pretext.embedded_views import EmbeddedViews
-from plugins.pretext.multi_crop import add_local_pairs
 from ssl_pipeline import hookimpl
 from ssl_pipeline.contrast.ranking import nearest
-from ssl_pipeline.contrast.spread import CENTRED_STD, spread_figures, spread_troubles
-from ssl_pipeline.models.encoder import Encoder
-from ssl_pipeline.models.memory import Memory
+from ssl_pipeline.health.projections import CENTRED_STD, spread_figures, spread_troubles
+from ssl_pipeline.parts.embedded_views import EmbeddedViews
+from ssl_pipeline.parts.memory import Memory
+from ssl_pipeline.parts.multi_crop import add_local_pairs
 from ssl_pipeline.types import (
     IDS,
     Candidates,
     Encoded,
+    Encoder,
     Loss,
     Negatives,
     NegativeStrategy,

@@ -13,10 +13,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from plugins.pretext.holes import Holes, ToGrid, explained, save_rows
 from ssl_pipeline import hookimpl
-from ssl_pipeline.models.encoder import Encoder
-from ssl_pipeline.types import UNIFORMS, Encoded, Offer, PretextTask, Register, StepOutput, Views
+from ssl_pipeline.parts.holes import Holes, ToGrid, explained, save_rows
+from ssl_pipeline.types import UNIFORMS, Encoded, Encoder, Offer, PretextTask, Register, StepOutput, Views
 
 
 class Masked(PretextTask):

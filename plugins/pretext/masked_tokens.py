@@ -18,11 +18,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from plugins.pretext.holes import Holes, ToGrid, join, patches
-from plugins.pretext.vocabulary import Vocabulary
 from ssl_pipeline import hookimpl
-from ssl_pipeline.models.encoder import Encoder
-from ssl_pipeline.types import UNIFORMS, Encoded, Offer, PretextTask, Register, StepOutput, Views
+from ssl_pipeline.parts.holes import Holes, ToGrid, join, patches
+from ssl_pipeline.parts.vocabulary import Vocabulary
+from ssl_pipeline.types import UNIFORMS, Encoded, Encoder, Offer, PretextTask, Register, StepOutput, Views
 
 _FEW = 2.0  # entries in use, below which there is nothing to tell apart
 _DRAWN, _BEST = 6, 5

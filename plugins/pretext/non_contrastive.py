@@ -11,11 +11,10 @@ from typing import Literal
 from torch import Tensor
 from torch.nn import functional as F
 
-from plugins.pretext.embedded_views import EmbeddedViews
 from ssl_pipeline import hookimpl
-from ssl_pipeline.contrast.spread import CENTRED_STD, spread_figures, spread_troubles
-from ssl_pipeline.models.encoder import Encoder
-from ssl_pipeline.types import Encoded, Register, StepOutput, ViewLoss
+from ssl_pipeline.health.projections import CENTRED_STD, spread_figures, spread_troubles
+from ssl_pipeline.parts.embedded_views import EmbeddedViews
+from ssl_pipeline.types import Encoded, Encoder, Register, StepOutput, ViewLoss
 
 
 class NonContrastive(EmbeddedViews):

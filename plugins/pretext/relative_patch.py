@@ -1,7 +1,7 @@
 """Relative patch: where does a tile of an image lie, seen from the one in the middle?
 
 Shortcuts: edges that go on from tile to tile, chromatic aberration, low-level statistics, borders and traces of
-resampling, all of which `plugins.pretext.tiles` guards against.
+resampling, all of which `ssl_pipeline.parts.tiles` guards against.
 
 Source: Doersch et al. 2015 (1505.05192), section 3.
 """
@@ -9,12 +9,11 @@ Source: Doersch et al. 2015 (1505.05192), section 3.
 import torch
 from torch import Tensor
 
-from plugins.pretext.answers import graded
-from plugins.pretext.tiles import Channels, Tiling
 from ssl_pipeline import hookimpl
-from ssl_pipeline.models.encoder import Encoder
-from ssl_pipeline.models.heads import mlp
-from ssl_pipeline.types import UNIFORMS, Encoded, PretextTask, Register, StepOutput, Views
+from ssl_pipeline.parts.answers import graded
+from ssl_pipeline.parts.heads import mlp
+from ssl_pipeline.parts.tiles import Channels, Tiling
+from ssl_pipeline.types import UNIFORMS, Encoded, Encoder, PretextTask, Register, StepOutput, Views
 
 _MIDDLE = 4
 _AROUND = [0, 1, 2, 3, 5, 6, 7, 8]  # of 3 x 3 tiles, row by row

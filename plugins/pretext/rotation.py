@@ -10,10 +10,9 @@ Source: Gidaris et al. 2018 (1803.07728), equations 2 and 3.
 import torch
 from torch import Tensor, nn
 
-from plugins.pretext.answers import graded
 from ssl_pipeline import hookimpl
-from ssl_pipeline.models.encoder import Encoder
-from ssl_pipeline.types import Encoded, PretextTask, Register, StepOutput, Views
+from ssl_pipeline.parts.answers import graded
+from ssl_pipeline.types import Encoded, Encoder, PretextTask, Register, StepOutput, Views
 
 
 class Rotation(PretextTask):

@@ -22,7 +22,7 @@ from ssl_pipeline.data import audit
 from ssl_pipeline.data.decode import Canvas, content_hash
 from ssl_pipeline.data.layout import Record
 from ssl_pipeline.data.near_copies import NearCopy, Picture, join_near_copies, name_groups
-from ssl_pipeline.data.pool import decode_all, read_again
+from ssl_pipeline.data.parallel import decode_all, read_again
 from ssl_pipeline.data.remarks import Note, RejectedError
 from ssl_pipeline.data.sources import Source
 from ssl_pipeline.data.splits import Content, Copy, assign, merge_copies

@@ -220,7 +220,7 @@ def _context() -> BaseContext:
     if "forkserver" not in multiprocessing.get_all_start_methods():
         return multiprocessing.get_context("spawn")
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([__name__, "ssl_pipeline.data.pool"])
+    context.set_forkserver_preload([__name__, "ssl_pipeline.data.parallel"])
     return context
 
 

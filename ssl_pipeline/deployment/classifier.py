@@ -7,10 +7,11 @@ from pathlib import Path
 import onnx
 from torch import nn
 
+from ssl_pipeline.artifacts.card import ModelCard
+from ssl_pipeline.artifacts.files import save_model, save_weights
 from ssl_pipeline.deployment.export import append_classifier, export_backbone
 from ssl_pipeline.deployment.reference import HEAD
-from ssl_pipeline.models.encoder import Encoder
-from ssl_pipeline.models.rebuild import ModelCard, save_model, save_weights
+from ssl_pipeline.types import Encoder
 
 __all__ = ["opset_of", "write_classifier"]
 

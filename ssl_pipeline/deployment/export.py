@@ -13,8 +13,8 @@ from onnx import helper, numpy_helper
 from torch import nn
 from torch.export import Dim
 
+from ssl_pipeline.artifacts.card import ModelCard, versions
 from ssl_pipeline.deployment.graph import PixelsToEmbedding, PixelsToEnergy
-from ssl_pipeline.models.rebuild import ModelCard, versions
 from ssl_pipeline.onnx_file import write_graph, write_proto
 from ssl_pipeline.types import EnergyHead, ImageEnergyHead
 

@@ -4,8 +4,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ssl_pipeline.artifacts.card import ModelCard
 from ssl_pipeline.augment.geometry import fit
-from ssl_pipeline.models.rebuild import ModelCard
 from ssl_pipeline.types import EnergyHead, ImageEnergyHead
 
 __all__ = ["PixelsToEmbedding", "PixelsToEnergy", "PixelsToProbabilities"]

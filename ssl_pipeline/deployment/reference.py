@@ -7,8 +7,9 @@ import safetensors.torch
 import torch
 from torch import nn
 
+from ssl_pipeline.artifacts.assembly import cut
+from ssl_pipeline.artifacts.files import load_encoder
 from ssl_pipeline.deployment.graph import PixelsToEmbedding, PixelsToProbabilities
-from ssl_pipeline.models.rebuild import cut, load_encoder
 from ssl_pipeline.registry import Registry
 
 __all__ = ["HEAD", "answer"]

@@ -8,12 +8,12 @@ import numpy as np
 import torch
 from torch import nn
 
+from ssl_pipeline.artifacts.card import ModelCard
 from ssl_pipeline.deployment.export import export_backbone
 from ssl_pipeline.deployment.graph import PixelsToEmbedding
 from ssl_pipeline.deployment.parity import MAX_DIFFERENCE
 from ssl_pipeline.deployment.runtime import open_session, run
 from ssl_pipeline.errors import ConfigError, PipelineError
-from ssl_pipeline.models.rebuild import ModelCard
 from ssl_pipeline.progress import say
 from ssl_pipeline.terminal import brief
 

@@ -8,6 +8,8 @@ from typing import Any, cast
 import numpy as np
 import numpy.typing as npt
 
+from ssl_pipeline.artifacts.assembly import cut
+from ssl_pipeline.artifacts.card import ModelCard
 from ssl_pipeline.augment.policy import Policies
 from ssl_pipeline.config import ExportConfig
 from ssl_pipeline.data.store import Split, open_split, read_originals
@@ -15,11 +17,9 @@ from ssl_pipeline.deployment.energy import measure, verify_energy
 from ssl_pipeline.deployment.export import export_backbone, export_energy
 from ssl_pipeline.deployment.graph import PixelsToEnergy
 from ssl_pipeline.deployment.parity import canvas_agreement, verify
-from ssl_pipeline.models.encoder import Encoder
-from ssl_pipeline.models.heads import CosineEnergy
-from ssl_pipeline.models.rebuild import ModelCard, cut
+from ssl_pipeline.parts.heads import CosineEnergy
 from ssl_pipeline.products import record, sha256
-from ssl_pipeline.types import PretextTask
+from ssl_pipeline.types import Encoder, PretextTask
 
 __all__ = ["Evidence", "headline", "read_evidence", "release"]
 

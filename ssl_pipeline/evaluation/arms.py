@@ -7,17 +7,18 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
+from ssl_pipeline.artifacts.assembly import untrained
+from ssl_pipeline.artifacts.card import ModelCard
 from ssl_pipeline.augment.policy import Policy
 from ssl_pipeline.config import FinetuneConfig
 from ssl_pipeline.evaluation.draws import Budget, Data, draw_labels
 from ssl_pipeline.evaluation.linear_probe import fit_at
 from ssl_pipeline.evaluation.origins import Frozen, Origin
-from ssl_pipeline.models.encoder import Encoder
-from ssl_pipeline.models.rebuild import ModelCard, untrained
 from ssl_pipeline.randomness import hash64
 from ssl_pipeline.registry import Registry
 from ssl_pipeline.training.finetuning import Classifier, Labelled, Schedule, embed, finetune
 from ssl_pipeline.training.precision import Precision
+from ssl_pipeline.types import Encoder
 
 __all__ = ["Learner", "Model"]
 

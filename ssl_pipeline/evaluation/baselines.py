@@ -7,14 +7,15 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
+from ssl_pipeline.artifacts.assembly import untrained
+from ssl_pipeline.artifacts.card import ModelCard, read_card
+from ssl_pipeline.artifacts.start import started
 from ssl_pipeline.data.store import Split
 from ssl_pipeline.deployment.graph import PixelsToEmbedding
 from ssl_pipeline.evaluation.features import Embed, embedder, sample
-from ssl_pipeline.models.encoder import Encoder
-from ssl_pipeline.models.rebuild import ModelCard, read_card, untrained
-from ssl_pipeline.models.start import started
 from ssl_pipeline.registry import Registry
 from ssl_pipeline.training.precision import best_device
+from ssl_pipeline.types import Encoder
 
 __all__ = ["calibrate", "calibrate_on", "colour_histogram", "random_encoder", "raw_pixels", "starting_encoders"]
 

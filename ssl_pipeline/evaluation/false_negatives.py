@@ -17,11 +17,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from ssl_pipeline.artifacts.card import read_card
+from ssl_pipeline.artifacts.files import load_task
 from ssl_pipeline.augment.policy import Policies
 from ssl_pipeline.augment.views import make_views
 from ssl_pipeline.contrast.similarity import total_weight
 from ssl_pipeline.evaluation.pool import Pool
-from ssl_pipeline.models.rebuild import load_task, read_card
 from ssl_pipeline.registry import Registry
 from ssl_pipeline.types import Candidates, Negatives, NegativeStrategy, Tile
 

@@ -3,11 +3,13 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from ssl_pipeline.artifacts.assembly import cut
+from ssl_pipeline.artifacts.card import CARD, ModelCard, read_card
+from ssl_pipeline.artifacts.files import ENCODER, load_encoder
 from ssl_pipeline.errors import ConfigError, PipelineError
-from ssl_pipeline.models.encoder import Encoder
-from ssl_pipeline.models.rebuild import CARD, ENCODER, ModelCard, cut, load_encoder, read_card
 from ssl_pipeline.products import sha256
 from ssl_pipeline.registry import Registry
+from ssl_pipeline.types import Encoder
 from ssl_pipeline.workspace import find
 
 __all__ = ["read_encoders"]

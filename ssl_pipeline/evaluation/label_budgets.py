@@ -28,6 +28,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
+from ssl_pipeline.artifacts.card import ModelCard
 from ssl_pipeline.augment.policy import Policy
 from ssl_pipeline.config import FinetuneConfig
 from ssl_pipeline.errors import ConfigError
@@ -35,13 +36,12 @@ from ssl_pipeline.evaluation.arms import Learner, Model
 from ssl_pipeline.evaluation.draws import Budget, Data, affordable, draw_labels
 from ssl_pipeline.evaluation.intervals import mean_of_strata
 from ssl_pipeline.evaluation.origins import Frozen, Origin
-from ssl_pipeline.models.encoder import Encoder
-from ssl_pipeline.models.rebuild import ModelCard
 from ssl_pipeline.progress import bar
 from ssl_pipeline.registry import Registry
 from ssl_pipeline.training.finetuning import Classifier
 from ssl_pipeline.training.precision import Precision
 from ssl_pipeline.training.run import deterministic
+from ssl_pipeline.types import Encoder
 
 __all__ = ["ARMS", "Arm", "Outcome", "Study", "view_policy"]
 

@@ -14,14 +14,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ssl_pipeline.artifacts.card import ModelCard
 from ssl_pipeline.deployment.graph import PixelsToEmbedding
 from ssl_pipeline.evaluation.features import embedder, extract, sample
 from ssl_pipeline.evaluation.linear_probe import fit
 from ssl_pipeline.evaluation.paired import flip_test
 from ssl_pipeline.evaluation.proportions import LEVEL
-from ssl_pipeline.models.encoder import Encoder
-from ssl_pipeline.models.rebuild import ModelCard
 from ssl_pipeline.training.finetuning import Labelled
+from ssl_pipeline.types import Encoder
 
 __all__ = ["EveryLayer", "LayerReport", "study_layers"]
 

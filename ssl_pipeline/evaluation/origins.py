@@ -9,13 +9,13 @@ import numpy.typing as npt
 import torch
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from ssl_pipeline.artifacts.card import ModelCard
 from ssl_pipeline.data.store import Split
 from ssl_pipeline.deployment.graph import PixelsToEmbedding
 from ssl_pipeline.evaluation.baselines import calibrate_on
 from ssl_pipeline.evaluation.linear_probe import Probe
-from ssl_pipeline.models.encoder import Encoder
-from ssl_pipeline.models.rebuild import ModelCard
 from ssl_pipeline.training.finetuning import Labelled, embed
+from ssl_pipeline.types import Encoder
 
 __all__ = ["Frozen", "Origin"]
 

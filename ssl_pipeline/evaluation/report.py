@@ -9,6 +9,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ssl_pipeline.artifacts.assembly import cut
+from ssl_pipeline.artifacts.card import ModelCard, read_card
+from ssl_pipeline.artifacts.files import load_encoder
 from ssl_pipeline.augment.policy import Policies
 from ssl_pipeline.config import LinearEvalConfig
 from ssl_pipeline.data.store import Split, read_labels
@@ -26,8 +29,7 @@ from ssl_pipeline.evaluation.pictures import confusion
 from ssl_pipeline.evaluation.pool import choose
 from ssl_pipeline.evaluation.rival_report import gained, nested, percent, rival_lines, start_line
 from ssl_pipeline.evaluation.rivals import cost, open_rivals
-from ssl_pipeline.models.rebuild import ModelCard, cut, load_encoder, read_card
-from ssl_pipeline.models.spread import effective_rank, embedding_std, uniformity
+from ssl_pipeline.health.embeddings import effective_rank, embedding_std, uniformity
 from ssl_pipeline.products import atomic_folder, sha256, verified, write_json
 from ssl_pipeline.progress import say
 from ssl_pipeline.registry import Registry

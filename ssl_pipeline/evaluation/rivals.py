@@ -12,20 +12,21 @@ import onnx
 import onnxruntime
 from onnx.external_data_helper import ExternalDataInfo, uses_external_data
 
+from ssl_pipeline.artifacts.assembly import build_encoder
+from ssl_pipeline.artifacts.card import CARD, ModelCard
+from ssl_pipeline.artifacts.files import ENCODER, load_encoder
 from ssl_pipeline.config import Choice, Rival
 from ssl_pipeline.deployment.export import export_backbone
 from ssl_pipeline.deployment.runtime import open_session
 from ssl_pipeline.errors import ConfigError, PipelineError
 from ssl_pipeline.evaluation.features import Embed
 from ssl_pipeline.evaluation.foreign import embed_with
-from ssl_pipeline.models.encoder import Encoder
-from ssl_pipeline.models.rebuild import CARD, ENCODER, ModelCard, build_encoder, load_encoder
 from ssl_pipeline.products import sha256
 from ssl_pipeline.progress import say
 from ssl_pipeline.registry import Registry
 from ssl_pipeline.terminal import brief, shown
 from ssl_pipeline.training.initial import load_weights
-from ssl_pipeline.types import Inputs
+from ssl_pipeline.types import Encoder, Inputs
 from ssl_pipeline.workspace import find
 
 __all__ = ["Opened", "check_rival", "cost", "open_rivals"]

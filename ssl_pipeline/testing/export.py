@@ -10,10 +10,10 @@ import torch
 from torch import nn
 from torch.export import Dim
 
+from ssl_pipeline.artifacts.card import ModelCard, versions
 from ssl_pipeline.config import Choice
 from ssl_pipeline.deployment.export import export_backbone, export_energy
 from ssl_pipeline.deployment.graph import PixelsToEmbedding, PixelsToEnergy
-from ssl_pipeline.models.rebuild import ModelCard, versions
 from ssl_pipeline.onnx_file import write_graph
 from ssl_pipeline.recipes import Recipe
 from ssl_pipeline.testing.subject import Subject

@@ -5,12 +5,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ssl_pipeline.contrast.similarity import cosines, log_mass, total_weight, widened
-from ssl_pipeline.models.encoder import Encoder
 from ssl_pipeline.types import (
     UNIFORMS,
     Backbone,
     Candidates,
     Encoded,
+    Encoder,
     Loss,
     Negatives,
     NegativeStrategy,

@@ -15,16 +15,16 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from ssl_pipeline.artifacts.card import ModelCard
 from ssl_pipeline.augment.geometry import fit
 from ssl_pipeline.augment.policy import Policy
 from ssl_pipeline.augment.views import make_views
 from ssl_pipeline.data.store import Split
-from ssl_pipeline.models.encoder import Encoder
-from ssl_pipeline.models.rebuild import ModelCard
 from ssl_pipeline.randomness import hash64, permutation
 from ssl_pipeline.training.memory_format import memory_format
 from ssl_pipeline.training.optimization import adamw, learning_rate
 from ssl_pipeline.training.precision import Precision
+from ssl_pipeline.types import Encoder
 
 __all__ = ["Classifier", "Labelled", "Schedule", "embed", "finetune"]
 

@@ -12,7 +12,7 @@ from ssl_pipeline.augment.policy import Policy
 from ssl_pipeline.augment.views import make_views
 from ssl_pipeline.data.store import Split
 from ssl_pipeline.errors import PipelineError
-from ssl_pipeline.models.spread import alignment, effective_rank, embedding_std, uniformity
+from ssl_pipeline.health.embeddings import alignment, effective_rank, embedding_std, uniformity
 from ssl_pipeline.randomness import hash64
 from ssl_pipeline.training.precision import Precision
 

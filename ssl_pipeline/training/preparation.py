@@ -6,19 +6,19 @@ from typing import Any, cast
 
 from torch import Tensor
 
+from ssl_pipeline.artifacts.assembly import build_encoder, build_task, has_published
+from ssl_pipeline.artifacts.card import ModelCard, versions
 from ssl_pipeline.augment.policy import Policies, Policy
 from ssl_pipeline.config import PretrainConfig
 from ssl_pipeline.data.store import Split
 from ssl_pipeline.errors import ConfigError
 from ssl_pipeline.lock import Lock
-from ssl_pipeline.models.encoder import Encoder
-from ssl_pipeline.models.rebuild import ModelCard, build_encoder, build_task, has_published, versions
 from ssl_pipeline.products import digest, sha256
 from ssl_pipeline.recipes import Recipe
 from ssl_pipeline.registry import Registry
 from ssl_pipeline.training.initial import load_weights
 from ssl_pipeline.training.sizes import nearest_size, refusal
-from ssl_pipeline.types import PretextTask
+from ssl_pipeline.types import Encoder, PretextTask
 from ssl_pipeline.workspace import find
 
 __all__ = ["build", "check_sizes", "check_views", "describe", "fingerprint", "starting_weights"]

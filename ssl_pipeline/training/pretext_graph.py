@@ -8,10 +8,10 @@ import onnxruntime
 import torch
 from torch import Tensor, nn
 
+from ssl_pipeline.artifacts.card import ModelCard
 from ssl_pipeline.augment.geometry import fit
 from ssl_pipeline.data.store import Split
 from ssl_pipeline.errors import PipelineError
-from ssl_pipeline.models.rebuild import ModelCard
 from ssl_pipeline.onnx_file import write_graph
 from ssl_pipeline.types import PretextTask
 

@@ -7,10 +7,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ssl_pipeline.artifacts.card import ModelCard
+from ssl_pipeline.artifacts.files import save_model
+from ssl_pipeline.artifacts.start import save_start
 from ssl_pipeline.augment.policy import Policy
 from ssl_pipeline.data.store import Split
-from ssl_pipeline.models.rebuild import ModelCard, save_model
-from ssl_pipeline.models.start import save_start
 from ssl_pipeline.products import atomic_folder, write_json
 from ssl_pipeline.training.curves import History, write_curves, write_picture
 from ssl_pipeline.training.inputs import inputs

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from ssl_pipeline.errors import ConfigError
-from ssl_pipeline.models.encoder import Encoder
+from ssl_pipeline.types import Encoder
 
 __all__ = ["nearest_size", "refusal"]
 

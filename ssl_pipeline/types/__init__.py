@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 from ssl_pipeline.types.contrast import Candidates, Loss, Negatives, NegativeStrategy, Tile, Trait, ViewLoss
+from ssl_pipeline.types.encoder import Encoder
 from ssl_pipeline.types.networks import Backbone, EnergyHead, ImageEnergyHead, Inputs, Offer
 from ssl_pipeline.types.pretext import IDS, UNIFORMS, Collapse, Encoded, PretextTask, StepOutput, Views
 
@@ -19,6 +20,7 @@ __all__ = [
     "Candidates",
     "Collapse",
     "Encoded",
+    "Encoder",
     "EnergyHead",
     "Factory",
     "ImageEnergyHead",

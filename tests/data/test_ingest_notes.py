@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ssl_pipeline.data import pool
+from ssl_pipeline.data import parallel
 from tests.data.test_ingest import classes, digit, run, save, table
-from tests.data.test_pool import SLOW
+from tests.data.test_parallel import SLOW
 
 
 def test_what_was_left_out_of_images_is_listed_and_named(tmp_path: Path) -> None:
@@ -33,7 +33,7 @@ def test_what_was_left_out_of_images_is_listed_and_named(tmp_path: Path) -> None
 def test_a_file_that_takes_too_long_is_a_reject(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     root, out = classes(tmp_path / "pile"), tmp_path / "out"
     (root / "0" / "bomb.jpg").write_bytes(SLOW)
-    monkeypatch.setattr(pool, "SECONDS", 0.3)
+    monkeypatch.setattr(parallel, "SECONDS", 0.3)
     manifest = run(root, out)
     assert manifest["counts"]["rejected"] == 1
     assert table(out / "rejects.csv")["0/bomb.jpg"]["reason"].startswith("too slow: decoding took more than 0.3 s")

@@ -11,11 +11,13 @@ import torch
 from sklearn.datasets import load_digits, load_sample_image
 
 from plugins import load_registry
+from ssl_pipeline.artifacts.assembly import build_encoder
+from ssl_pipeline.artifacts.card import ModelCard, versions
+from ssl_pipeline.artifacts.files import save_model
 from ssl_pipeline.config import Choice
 from ssl_pipeline.deployment.export import export_backbone
-from ssl_pipeline.models.encoder import Encoder
-from ssl_pipeline.models.rebuild import ModelCard, build_encoder, save_model, versions
 from ssl_pipeline.recipes import Recipe
+from ssl_pipeline.types import Encoder
 
 Images = npt.NDArray[np.uint8]
 MEAN, STD = (0.3, 0.31, 0.32), (0.36, 0.37, 0.38)

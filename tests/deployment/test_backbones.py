@@ -6,10 +6,11 @@ from pathlib import Path
 import pytest
 
 from plugins import load_registry
+from ssl_pipeline.artifacts.assembly import build_encoder
+from ssl_pipeline.artifacts.files import save_model
 from ssl_pipeline.config import Choice
 from ssl_pipeline.deployment import parity
 from ssl_pipeline.deployment.export import export_backbone
-from ssl_pipeline.models.rebuild import build_encoder, save_model
 from tests.deployment.conftest import MEAN, STD, Images, describe, settle
 
 BACKBONES = [

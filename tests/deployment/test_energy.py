@@ -19,7 +19,7 @@ from ssl_pipeline.deployment.export import export_energy
 from ssl_pipeline.deployment.graph import PixelsToEmbedding, PixelsToEnergy
 from ssl_pipeline.deployment.runtime import open_session, read_metadata, run
 from ssl_pipeline.errors import PipelineError
-from ssl_pipeline.models.heads import CosineEnergy, ProjectedEnergy, mlp
+from ssl_pipeline.parts.heads import CosineEnergy, ProjectedEnergy, mlp
 from ssl_pipeline.types import Loss
 from tests.deployment.conftest import Images, Model, digits
 

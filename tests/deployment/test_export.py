@@ -13,10 +13,10 @@ import torch
 from PIL import Image
 from scipy.special import softmax
 
+from ssl_pipeline.artifacts.assembly import cut
 from ssl_pipeline.deployment.export import append_classifier, export_backbone
 from ssl_pipeline.deployment.graph import PixelsToEmbedding
 from ssl_pipeline.deployment.runtime import layer_of, open_session, read_metadata, run
-from ssl_pipeline.models.rebuild import cut
 from tests.deployment.conftest import Images, Model, digits
 
 SHAPES = [(1, 1), (1, 9), (8, 8), (16, 16), (5, 100), (427, 640)]
@@ -25,7 +25,7 @@ import sys
 from pathlib import Path
 from plugins import load_registry
 from ssl_pipeline.deployment.export import export_backbone
-from ssl_pipeline.models.rebuild import load_encoder
+from ssl_pipeline.artifacts.files import load_encoder
 encoder, card = load_encoder(load_registry(), Path(sys.argv[1]))
 export_backbone(encoder, card, Path(sys.argv[2]), l2_normalize=True, opset=18)
 """

@@ -8,7 +8,7 @@ import torch
 from plugins.backbones.resnet_cifar import ResNetCifar
 from ssl_pipeline.deployment.rehearsal import rehearse
 from ssl_pipeline.errors import ConfigError
-from ssl_pipeline.models.encoder import Encoder
+from ssl_pipeline.types import Encoder
 from tests.deployment.conftest import Model, describe
 
 

@@ -7,12 +7,12 @@ import pytest
 import torch
 
 from plugins import load_registry
+from ssl_pipeline.artifacts.assembly import build_encoder, untrained
 from ssl_pipeline.evaluation.draws import Data
 from ssl_pipeline.evaluation.label_budgets import ARMS
 from ssl_pipeline.evaluation.verdict import judge
-from ssl_pipeline.models.encoder import Encoder
-from ssl_pipeline.models.rebuild import build_encoder, untrained
 from ssl_pipeline.training.finetuning import Classifier, Schedule, finetune
+from ssl_pipeline.types import Encoder
 from tests.evaluation.test_label_budgets import (
     BACKBONE,
     CARD,

@@ -6,12 +6,13 @@ from sklearn.datasets import load_digits, load_sample_image
 from torch import nn
 
 from plugins import load_registry
+from ssl_pipeline.artifacts.assembly import build_encoder
+from ssl_pipeline.artifacts.card import ModelCard, versions
 from ssl_pipeline.config import Choice
 from ssl_pipeline.data.store import Split, open_split
 from ssl_pipeline.data.writer import write_split
 from ssl_pipeline.evaluation.baselines import calibrate, colour_histogram, random_encoder, raw_pixels
 from ssl_pipeline.evaluation.features import extract, sample
-from ssl_pipeline.models.rebuild import ModelCard, build_encoder, versions
 from ssl_pipeline.recipes import Recipe
 
 MEAN, STD = (0.3, 0.3, 0.3), (0.37, 0.37, 0.37)

@@ -17,11 +17,12 @@ from plugins.negatives.queue import Queue
 from plugins.negatives.ring import Ring
 from plugins.negatives.semi_hard import SemiHard
 from plugins.negatives.truncated import Truncated
+from ssl_pipeline.artifacts.assembly import build_task
+from ssl_pipeline.artifacts.files import load_encoder, save_model
 from ssl_pipeline.augment.policy import Policies, Policy
 from ssl_pipeline.contrast import similarity
 from ssl_pipeline.evaluation.false_negatives import false_negatives, replay
 from ssl_pipeline.evaluation.pool import choose
-from ssl_pipeline.models.rebuild import build_task, load_encoder, save_model
 from ssl_pipeline.recipes import Recipe
 from ssl_pipeline.types import Candidates, Negatives, NegativeStrategy
 from tests.stages.small_project import as_they_are, write_models, write_store

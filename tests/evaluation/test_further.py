@@ -8,10 +8,12 @@ import pytest
 import torch
 
 from plugins import load_registry
+from ssl_pipeline.artifacts.assembly import build_encoder
+from ssl_pipeline.artifacts.card import ModelCard, versions
+from ssl_pipeline.artifacts.files import save_model
 from ssl_pipeline.config import Choice
 from ssl_pipeline.errors import ConfigError
 from ssl_pipeline.evaluation.further import read_encoders
-from ssl_pipeline.models.rebuild import ModelCard, build_encoder, save_model, versions
 from ssl_pipeline.products import write_product
 from ssl_pipeline.recipes import Recipe
 

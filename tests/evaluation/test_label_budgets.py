@@ -11,6 +11,8 @@ import yaml
 from sklearn.datasets import load_digits
 
 from plugins import load_registry
+from ssl_pipeline.artifacts.assembly import build_encoder, cut
+from ssl_pipeline.artifacts.card import ModelCard, versions
 from ssl_pipeline.augment.policy import Policy
 from ssl_pipeline.config import Choice, FinetuneConfig
 from ssl_pipeline.data.store import open_split
@@ -20,12 +22,11 @@ from ssl_pipeline.evaluation import arms
 from ssl_pipeline.evaluation.arms import Learner
 from ssl_pipeline.evaluation.draws import Data, draw_labels
 from ssl_pipeline.evaluation.label_budgets import ARMS, Outcome, Study, view_policy
-from ssl_pipeline.models.encoder import Encoder
-from ssl_pipeline.models.rebuild import ModelCard, build_encoder, cut, versions
 from ssl_pipeline.randomness import hash64
 from ssl_pipeline.recipes import Recipe
 from ssl_pipeline.training.finetuning import Classifier, Labelled, Schedule, finetune
 from ssl_pipeline.training.precision import Precision
+from ssl_pipeline.types import Encoder
 
 BACKBONE = Choice.model_validate({"name": "resnet_cifar", "depth": 8, "width": 4})
 MEAN, STD = (0.3, 0.31, 0.32), (0.36, 0.37, 0.38)

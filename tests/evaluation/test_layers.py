@@ -8,16 +8,15 @@ import torch
 from torch import Tensor
 
 from plugins import load_registry
+from ssl_pipeline.artifacts.assembly import build_encoder, cut
 from ssl_pipeline.data.store import open_split
 from ssl_pipeline.data.writer import write_split
 from ssl_pipeline.deployment.graph import PixelsToEmbedding
 from ssl_pipeline.evaluation import layers
 from ssl_pipeline.evaluation.layers import EveryLayer, study_layers
 from ssl_pipeline.evaluation.linear_probe import fit
-from ssl_pipeline.models.encoder import Encoder
-from ssl_pipeline.models.rebuild import build_encoder, cut
 from ssl_pipeline.training.finetuning import Labelled
-from ssl_pipeline.types import Backbone
+from ssl_pipeline.types import Backbone, Encoder
 from tests.deployment.conftest import BACKBONE, MEAN, STD, describe, digits, settle
 
 STRENGTHS = [0.01, 1.0]

@@ -4,10 +4,10 @@ import pytest
 import torch
 
 from plugins import load_registry
+from ssl_pipeline.artifacts.assembly import build_encoder
 from ssl_pipeline.config import Choice
 from ssl_pipeline.errors import ConfigError, PipelineError
-from ssl_pipeline.models.encoder import Encoder
-from ssl_pipeline.models.rebuild import build_encoder
+from ssl_pipeline.types import Encoder
 
 REGISTRY = load_registry()
 HALF = (0.5, 0.5, 0.5)

@@ -11,15 +11,15 @@ from torch import Tensor
 
 from plugins import load_registry
 from plugins.pretext.colorization import Colorization
-from plugins.pretext.lab import gamut_bins, to_lab, to_rgb
+from ssl_pipeline.artifacts.assembly import build_encoder
 from ssl_pipeline.augment.policy import Policy
 from ssl_pipeline.augment.srgb import luminance
 from ssl_pipeline.config import Choice
 from ssl_pipeline.errors import ConfigError
-from ssl_pipeline.models import encoder
-from ssl_pipeline.models.rebuild import build_encoder
+from ssl_pipeline.parts.lab import gamut_bins, to_lab, to_rgb
 from ssl_pipeline.testing.material import make_images
 from ssl_pipeline.training.preparation import check_views
+from ssl_pipeline.types import encoder
 
 REGISTRY = load_registry()
 BINS = gamut_bins(10)

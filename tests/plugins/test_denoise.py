@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from plugins.backbones.resnet_cifar import ResNetCifar
 from plugins.pretext.denoise import Denoise
+from ssl_pipeline.artifacts.card import ModelCard
 from ssl_pipeline.augment.policy import Policies, Policy
 from ssl_pipeline.config import Choice
 from ssl_pipeline.data.store import open_split
@@ -20,11 +21,9 @@ from ssl_pipeline.deployment.export import export_energy
 from ssl_pipeline.deployment.graph import PixelsToEnergy
 from ssl_pipeline.deployment.runtime import open_session, read_metadata, run
 from ssl_pipeline.errors import PipelineError
-from ssl_pipeline.models.encoder import Encoder
-from ssl_pipeline.models.rebuild import ModelCard
 from ssl_pipeline.recipes import Recipe
 from ssl_pipeline.testing.material import small_encoder
-from ssl_pipeline.types import UNIFORMS
+from ssl_pipeline.types import UNIFORMS, Encoder
 
 SIZE = 16
 

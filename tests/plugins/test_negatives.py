@@ -18,13 +18,12 @@ from plugins.negatives.in_batch import InBatch
 from plugins.negatives.ring import Ring
 from plugins.negatives.semi_hard import SemiHard
 from plugins.negatives.truncated import Truncated
+from ssl_pipeline.artifacts.assembly import build_task
 from ssl_pipeline.config import Choice
 from ssl_pipeline.errors import ConfigError
-from ssl_pipeline.models.encoder import Encoder
-from ssl_pipeline.models.memory import KeyMemory, Memory
-from ssl_pipeline.models.rebuild import build_task
+from ssl_pipeline.parts.memory import KeyMemory, Memory
 from ssl_pipeline.recipes import Recipe
-from ssl_pipeline.types import Backbone, ViewLoss
+from ssl_pipeline.types import Backbone, Encoder, ViewLoss
 
 
 def hcl(first: Tensor, second: Tensor, tau: float, prior: float, beta: float) -> Tensor:

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from plugins import load_registry
-from plugins.pretext.tiles import Tiling
 from ssl_pipeline.config import Choice
+from ssl_pipeline.parts.tiles import Tiling
 from tests.plugins.papers import PAPERS, Ours
 
 REGISTRY = load_registry()

@@ -9,9 +9,9 @@ from torch import Tensor
 
 from benchmarks.project import BACKBONES
 from plugins import load_registry
+from ssl_pipeline.artifacts.assembly import build_encoder, build_task
 from ssl_pipeline.config import Choice, load
 from ssl_pipeline.errors import ConfigError
-from ssl_pipeline.models.rebuild import build_encoder, build_task
 from ssl_pipeline.recipes import resolve
 from ssl_pipeline.types import UNIFORMS, PretextTask
 

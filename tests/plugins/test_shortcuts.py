@@ -15,12 +15,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from plugins.pretext import tiles
 from plugins.pretext.jigsaw import Jigsaw
 from plugins.pretext.relative_patch import RelativePatch
-from plugins.pretext.tiles import Tiling
 from ssl_pipeline.augment.policy import Policy
 from ssl_pipeline.augment.views import ViewMaker
+from ssl_pipeline.parts import tiles
+from ssl_pipeline.parts.tiles import Tiling
 from ssl_pipeline.testing.material import encoder_on, small_encoder
 from ssl_pipeline.types import PretextTask
 from tests.plugins.shortcuts import Pixels, accuracy, deviation

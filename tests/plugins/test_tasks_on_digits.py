@@ -12,9 +12,8 @@ from torch.nn import functional as F
 from plugins.pretext.flip import Flip
 from plugins.pretext.jigsaw import Jigsaw
 from plugins.pretext.relative_patch import RelativePatch
-from ssl_pipeline.models.encoder import Encoder
 from ssl_pipeline.testing.material import small_encoder
-from ssl_pipeline.types import PretextTask
+from ssl_pipeline.types import Encoder, PretextTask
 from tests.plugins.shortcuts import accuracy, deviation
 
 DIGITS = torch.tensor(load_digits().images, dtype=torch.float32)[:, None].expand(-1, 3, -1, -1) / 16

@@ -11,9 +11,9 @@ from plugins.losses.coding_rate import CodingRate
 from plugins.losses.negative_cosine import NegativeCosine
 from plugins.losses.vicreg import VICReg
 from plugins.losses.w_mse import WMSE
+from ssl_pipeline.artifacts.assembly import build_task
 from ssl_pipeline.config import Choice
 from ssl_pipeline.errors import ConfigError
-from ssl_pipeline.models.rebuild import build_task
 from ssl_pipeline.recipes import Recipe
 from ssl_pipeline.testing.material import make_views, small_encoder
 from ssl_pipeline.types import Collapse

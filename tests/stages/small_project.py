@@ -9,11 +9,13 @@ import numpy.typing as npt
 from sklearn.datasets import load_digits
 
 from plugins import load_registry
+from ssl_pipeline.artifacts.assembly import build_encoder, cut
+from ssl_pipeline.artifacts.card import ModelCard, versions
+from ssl_pipeline.artifacts.files import save_model
 from ssl_pipeline.config import Choice
 from ssl_pipeline.data.store import IndexRow
 from ssl_pipeline.data.writer import write_index, write_split
 from ssl_pipeline.deployment.export import export_backbone
-from ssl_pipeline.models.rebuild import ModelCard, build_encoder, cut, save_model, versions
 from ssl_pipeline.products import record
 from ssl_pipeline.recipes import Recipe
 

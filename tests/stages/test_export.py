@@ -19,12 +19,14 @@ from sklearn.datasets import load_digits, load_sample_image
 
 import stages.export
 from plugins import load_registry
+from ssl_pipeline.artifacts.assembly import build_encoder, build_task
+from ssl_pipeline.artifacts.card import ModelCard, versions
+from ssl_pipeline.artifacts.files import load_encoder, save_model
 from ssl_pipeline.augment.srgb import luminance
 from ssl_pipeline.config import load
 from ssl_pipeline.data.store import Original, open_split
 from ssl_pipeline.data.writer import write_originals, write_split
 from ssl_pipeline.deployment.runtime import open_session, read_metadata, run
-from ssl_pipeline.models.rebuild import ModelCard, build_encoder, build_task, load_encoder, save_model, versions
 from ssl_pipeline.products import record, sha256, write_product
 from ssl_pipeline.recipes import resolve
 

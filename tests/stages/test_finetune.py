@@ -17,6 +17,9 @@ from safetensors.torch import load_file
 from sklearn.datasets import load_digits
 
 from plugins import load_registry
+from ssl_pipeline.artifacts.assembly import build_encoder, cut
+from ssl_pipeline.artifacts.card import ModelCard, versions
+from ssl_pipeline.artifacts.files import load_encoder, save_model
 from ssl_pipeline.config import Choice
 from ssl_pipeline.data.store import IndexRow, Original, open_split, read_labels
 from ssl_pipeline.data.writer import write_index, write_originals, write_split
@@ -24,7 +27,6 @@ from ssl_pipeline.deployment.export import export_backbone
 from ssl_pipeline.deployment.runtime import open_session, read_metadata, run
 from ssl_pipeline.errors import PipelineError
 from ssl_pipeline.evaluation import budget_report
-from ssl_pipeline.models.rebuild import ModelCard, build_encoder, cut, load_encoder, save_model, versions
 from ssl_pipeline.products import record, write_product
 from ssl_pipeline.recipes import Recipe
 from stages.finetune import finetune

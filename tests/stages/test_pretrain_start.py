@@ -7,9 +7,9 @@ import torch
 from benchmarks.project import change
 from plugins import load_registry
 from plugins.backbones.resnet_cifar import ResNetCifar
+from ssl_pipeline.artifacts.card import read_card
+from ssl_pipeline.artifacts.start import started
 from ssl_pipeline.deployment import rehearsal
-from ssl_pipeline.models.rebuild import read_card
-from ssl_pipeline.models.start import started
 from ssl_pipeline.products import sha256
 from ssl_pipeline.training.checkpoint import Checkpoints
 from tests.stages.test_pretrain import NO_GRAPH, SMALL, in_process, prepare, run

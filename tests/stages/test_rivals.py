@@ -14,14 +14,16 @@ from onnx import TensorProto, helper
 from pydantic import ValidationError
 
 from plugins import load_registry
+from ssl_pipeline.artifacts.assembly import build_encoder
+from ssl_pipeline.artifacts.card import read_card
+from ssl_pipeline.artifacts.files import load_encoder, save_model, save_weights
+from ssl_pipeline.artifacts.start import save_start
 from ssl_pipeline.augment.geometry import fit
 from ssl_pipeline.config import Rival
 from ssl_pipeline.deployment.export import export_backbone
 from ssl_pipeline.deployment.runtime import open_session
 from ssl_pipeline.evaluation.foreign import embed_with
 from ssl_pipeline.evaluation.rivals import IMAGENET, open_rivals
-from ssl_pipeline.models.rebuild import build_encoder, load_encoder, read_card, save_model, save_weights
-from ssl_pipeline.models.start import save_start
 from tests.stages.small_project import BACKBONE, MEAN, STD
 from tests.stages.test_linear_eval import evaluate, exported, metrics, project
 

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ssl_pipeline.models.heads import ProjectedEnergy
+from ssl_pipeline.parts.heads import ProjectedEnergy
 from ssl_pipeline.testing import check_backbone, check_loss, check_negatives, check_pretext_task
 from ssl_pipeline.testing.material import InBatch, Plain, PlainViews, SmallBackbone, compare_pairs
 from ssl_pipeline.types import Candidates, Encoded, Loss, Negatives, PretextTask, StepOutput, Tile, Views

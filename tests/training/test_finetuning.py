@@ -12,11 +12,12 @@ from torch import nn
 from torch.nn import functional as F
 
 from plugins import load_registry
+from ssl_pipeline.artifacts.assembly import build_encoder
+from ssl_pipeline.artifacts.card import ModelCard, versions
 from ssl_pipeline.augment.policy import Policy
 from ssl_pipeline.augment.views import make_views
 from ssl_pipeline.config import Choice
 from ssl_pipeline.data.store import Split
-from ssl_pipeline.models.rebuild import ModelCard, build_encoder, versions
 from ssl_pipeline.randomness import hash64, permutation
 from ssl_pipeline.recipes import Recipe
 from ssl_pipeline.training.finetuning import Classifier, Labelled, Schedule, embed, finetune

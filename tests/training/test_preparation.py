@@ -3,13 +3,12 @@
 import pytest
 
 from plugins import load_registry
+from ssl_pipeline.artifacts.files import save_weights
 from ssl_pipeline.augment.policy import Policies, Policy
 from ssl_pipeline.errors import ConfigError
-from ssl_pipeline.models.encoder import Encoder
-from ssl_pipeline.models.rebuild import save_weights
 from ssl_pipeline.recipes import resolve
 from ssl_pipeline.training.preparation import build, check_sizes, check_views, describe, fingerprint
-from ssl_pipeline.types import Backbone
+from ssl_pipeline.types import Backbone, Encoder
 
 
 @pytest.fixture

@@ -11,8 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ssl_pipeline import hookimpl
-from ssl_pipeline.models.encoder import Encoder
-from ssl_pipeline.types import Encoded, PretextTask, Register, StepOutput, Views
+from ssl_pipeline.types import Encoded, Encoder, PretextTask, Register, StepOutput, Views
 
 
 class Mirror(PretextTask):

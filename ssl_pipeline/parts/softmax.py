@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
-from ssl_pipeline.contrast.diagnosis import softmax_troubles
+from ssl_pipeline.health.negatives import softmax_troubles
 from ssl_pipeline.types import Loss
 
 __all__ = ["SoftmaxLoss"]

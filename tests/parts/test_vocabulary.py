@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 from plugins.pretext.masked_tokens import MaskedTokens
-from plugins.pretext.vocabulary import Vocabulary
+from ssl_pipeline.parts.vocabulary import Vocabulary
 from ssl_pipeline.testing.material import small_encoder
 from ssl_pipeline.types import UNIFORMS
 

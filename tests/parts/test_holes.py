@@ -8,11 +8,11 @@ import torch
 from torch import Tensor
 
 from plugins import load_registry
-from plugins.pretext.holes import Holes, hide, join, patches
 from plugins.pretext.mae import sinusoids
+from ssl_pipeline.artifacts.assembly import build_encoder, build_task
 from ssl_pipeline.config import Choice
 from ssl_pipeline.errors import ConfigError
-from ssl_pipeline.models.rebuild import build_encoder, build_task
+from ssl_pipeline.parts.holes import Holes, hide, join, patches
 from ssl_pipeline.recipes import Recipe
 from ssl_pipeline.types import UNIFORMS, PretextTask
 

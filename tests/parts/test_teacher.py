@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from ssl_pipeline.models.teacher import Teacher
+from ssl_pipeline.parts.teacher import Teacher
 
 
 def test_it_starts_as_its_student_and_follows_by_a_moving_average():

@@ -10,13 +10,13 @@ from plugins.negatives.debiased import Debiased
 from plugins.negatives.false_negative import FalseNegative
 from plugins.negatives.in_batch import InBatch
 from plugins.negatives.semi_hard import SemiHard
+from ssl_pipeline.artifacts.assembly import build_task
 from ssl_pipeline.config import Choice
 from ssl_pipeline.contrast.fold import tiles_of
 from ssl_pipeline.errors import ConfigError
-from ssl_pipeline.models.encoder import Encoder
-from ssl_pipeline.models.rebuild import build_task
 from ssl_pipeline.recipes import Recipe
 from ssl_pipeline.testing.material import small_encoder, unit_vectors
+from ssl_pipeline.types import Encoder
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from ssl_pipeline.contrast.spread import outweighed, spread_figures, spread_troubles
+from ssl_pipeline.health.projections import outweighed, spread_figures, spread_troubles
 from ssl_pipeline.types import Collapse
 
 

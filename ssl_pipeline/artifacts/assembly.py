@@ -1,86 +1,17 @@
-"""model.json: all that is needed to rebuild a trained model, and the functions that do it."""
+"""Building encoders and pretext tasks from what names them: a backbone, a recipe, a card."""
 
-from collections.abc import Mapping
-from importlib.metadata import version
 from inspect import signature
-from pathlib import Path
-from typing import Literal
 
-import safetensors
-import safetensors.torch
 import torch
-from pydantic import BaseModel, ConfigDict, ValidationError
-from torch import Tensor, nn
 
+from ssl_pipeline.artifacts.card import ModelCard
 from ssl_pipeline.config import Choice
-from ssl_pipeline.errors import ConfigError, PipelineError
-from ssl_pipeline.models.encoder import Encoder
-from ssl_pipeline.products import atomic_file, read_product, record, sha256, sha256_once, verified, write_product
+from ssl_pipeline.errors import ConfigError
 from ssl_pipeline.recipes import Recipe
 from ssl_pipeline.registry import Registry
-from ssl_pipeline.terminal import shown
-from ssl_pipeline.types import Backbone, Loss, NegativeStrategy, Offer, PretextTask, ViewLoss
-from ssl_pipeline.validation import explain
+from ssl_pipeline.types import Backbone, Encoder, Loss, NegativeStrategy, Offer, PretextTask, ViewLoss
 
-__all__ = [
-    "ModelCard",
-    "build_encoder",
-    "build_task",
-    "cut",
-    "has_published",
-    "load_encoder",
-    "load_task",
-    "read_card",
-    "restore",
-    "save_model",
-    "untrained",
-    "versions",
-]
-
-ENCODER, ENERGY_HEAD, CARD = "encoder.safetensors", "energy_head.safetensors", "model.json"
-
-
-class ModelCard(BaseModel):
-    """What a trained encoder is: enough to build it anew, and to say where it came from."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    backbone: Choice
-    recipe: Recipe
-    embedding_dim: int
-    layer: int | None = None
-    """Of the backbone, from 1, whose maps are averaged to embeddings; None: the embeddings are its own."""
-    grayscale: bool = False
-    """Whether the encoder is shown the luminance of images alone."""
-    size: int
-    """Side in px of the images that the encoder was trained on."""
-    resize: Literal["squash", "crop", "letterbox"]
-    background: tuple[int, int, int]
-    mean: tuple[float, float, float]
-    std: tuple[float, float, float]
-    seed: int
-    batch_size: int
-    """Images per step of pretraining."""
-    init: str = "random"
-    """What training started from, as `pretrain.init` says: random, pretrained (published weights), or a file's path."""
-    init_sha256: str = ""
-    """Digest of that file; empty where there was none."""
-    start_sha256: str = ""
-    """Digest of the weights that training started from, in `start.safetensors`; empty where they were random."""
-    weights_sha256: str
-    params_sha256: str
-    """Digest of the parameters that shaped the weights."""
-    seedless_sha256: str = ""
-    """Digest of all else than the seed that shaped the weights: parameters, given weights, views and images."""
-    plugins: dict[str, str]
-    """Third-party distribution -> version."""
-    versions: dict[str, str]
-
-
-def versions() -> dict[str, str]:
-    """Versions of what shapes the weights and graphs."""
-    names = ("ssl-pipeline", "torch", "torchvision", "timm", "onnx", "onnxscript", "numpy", "pillow")
-    return {name: version(name) for name in names}
+__all__ = ["build_encoder", "build_task", "cut", "has_published", "untrained"]
 
 
 def build_encoder(
@@ -189,58 +120,6 @@ def _check_pair(recipe: Recipe, loss: Loss, negatives: NegativeStrategy) -> None
         )
 
 
-def save_model(folder: Path, encoder: nn.Module, energy_head: nn.Module | None, card: ModelCard) -> ModelCard:
-    """Write weights and card into a folder; return the card with the weights' digest filled in."""
-    save_weights(folder / ENCODER, encoder.state_dict())
-    if energy_head is not None:
-        save_weights(folder / ENERGY_HEAD, energy_head.state_dict())
-    card = card.model_copy(update={"weights_sha256": sha256(folder / ENCODER)})
-    write_product(folder / CARD, card.model_dump(mode="json"))
-    return card
-
-
-def save_weights(path: Path, state: Mapping[str, Tensor]) -> None:
-    """Write tensors as safetensors, from whatever device and memory format, and note the file's digest."""
-    with atomic_file(path) as temporary:
-        tensors = {name: value.detach().cpu().contiguous() for name, value in state.items()}
-        temporary.write_bytes(safetensors.torch.save(tensors))  # its own save_file hides why a write failed
-    record(path)
-
-
-def read_card(folder: Path, stage: str = "pretrain") -> ModelCard:
-    """The card of a model folder that `stage` made.
-
-    Raises:
-        PipelineError: The card is missing, damaged, or that of another version.
-    """
-    try:
-        return ModelCard.model_validate(read_product(folder / CARD, stage))
-    except ValidationError as error:
-        reasons = "; ".join(explain(error, ModelCard))
-        raise PipelineError(
-            f"{folder / CARD} is of another version ({reasons}): run `dvc repro --force {stage}`."
-        ) from error
-
-
-def load_encoder(
-    registry: Registry, folder: Path, stage: str = "pretrain", key: str = "pretrain.backbone"
-) -> tuple[Encoder, ModelCard]:
-    """The trained encoder in eval mode, on the CPU, and its card; messages name the stage and the backbone's key.
-
-    Raises:
-        PipelineError: The weights are missing, or are not those that the card describes.
-    """
-    card = read_card(folder, stage)
-    path = verified(folder / ENCODER, stage)
-    if sha256_once(path) != card.weights_sha256:
-        raise PipelineError(f"{path} is not the file that {folder / CARD} describes: run `dvc repro --force {stage}`.")
-    encoder = untrained(registry, card, card.seed, key)
-    if card.grayscale:
-        encoder = encoder.in_grayscale()
-    restore(encoder, path, stage)
-    return encoder.eval(), card
-
-
 def untrained(registry: Registry, card: ModelCard, seed: int, key: str = "pretrain.backbone") -> Encoder:
     """The encoder that a card describes, down to its layer, with random weights that depend on the seed alone.
 
@@ -266,32 +145,3 @@ def cut(encoder: Encoder, card: ModelCard, layer: int | None) -> tuple[Encoder, 
         raise ConfigError(f"export.layer: {layer}, but this backbone ({card.backbone.name}) {has}.")
     encoder = encoder.at(layer)
     return encoder, card.model_copy(update={"layer": layer, "embedding_dim": encoder.embedding_dim})
-
-
-def load_task(registry: Registry, folder: Path) -> PretextTask:
-    """The pretext task with its trained encoder and energy head, in eval mode, on the CPU."""
-    encoder, card = load_encoder(registry, folder)
-    task = build_task(registry, card.recipe, encoder, card.seed, card.size)
-    if task.energy_head is not None:
-        restore(task.energy_head, verified(folder / ENERGY_HEAD, "pretrain"), "pretrain")
-    return task.eval()
-
-
-def restore(module: nn.Module, path: Path, stage: str) -> None:
-    """Load weights that `save_weights` wrote.
-
-    Args:
-        module: The network that receives the weights.
-        path: A file that is the one that was written (`verified`).
-        stage: Name of the stage that wrote it, for messages.
-
-    Raises:
-        PipelineError: The module has other weights by now, because the code of a plugin or of the project has changed.
-    """
-    try:
-        module.load_state_dict(safetensors.torch.load_file(path))
-    except (RuntimeError, safetensors.SafetensorError) as error:
-        raise PipelineError(
-            f"{path} does not fit the network that the code now builds: run `dvc repro --force {stage}`.\n"
-            f"{shown(str(error), 500)}"
-        ) from error

@@ -16,7 +16,7 @@ import psutil
 import pytest
 from PIL import Image
 
-from ssl_pipeline.data import pool, workers
+from ssl_pipeline.data import parallel, workers
 from ssl_pipeline.data.decode import Canvas, Decoded
 from ssl_pipeline.data.layout import Record
 from ssl_pipeline.data.remarks import RejectedError
@@ -27,8 +27,8 @@ CANVAS = Canvas(size=8, resize="squash", background=(255, 255, 255), min_side=6,
 
 
 def test_a_killed_process_is_told_of(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pool, "PATIENCE", 0.0)
-    monkeypatch.setattr(pool, "CHUNK_IMAGES", 1)
+    monkeypatch.setattr(parallel, "PATIENCE", 0.0)
+    monkeypatch.setattr(parallel, "CHUNK_IMAGES", 1)
     digits = open_source("digits", {})
 
     def read(path: str, limit: int) -> bytes | Image.Image:
@@ -38,7 +38,7 @@ def test_a_killed_process_is_told_of(monkeypatch: pytest.MonkeyPatch) -> None:
 
     source = Source(digits.records[:20], read, portable=False)
     with pytest.raises(PipelineError, match=r"A decoding process was killed.*augment.max_megapixels"):
-        list(pool.decode_all(source, CANVAS, 2))
+        list(parallel.decode_all(source, CANVAS, 2))
 
 
 def jpeg(shade: int, side: int = 16, scans: int = 1) -> bytes:
@@ -71,9 +71,9 @@ def read_odd(name: str, limit: int) -> bytes:
     return SLOW
 
 
-def outcomes(odd: str, number: int) -> list[pool.Outcome]:
+def outcomes(odd: str, number: int) -> list[parallel.Outcome]:
     names = ["1", "2", "3", odd, "5", "6", "7", "8", "9", "10"]
-    return list(pool.decode_all(Source([Record(name) for name in names], read_odd), CANVAS, number))
+    return list(parallel.decode_all(Source([Record(name) for name in names], read_odd), CANVAS, number))
 
 
 @pytest.mark.parametrize("number", [1, 2])
@@ -90,9 +90,9 @@ def outcomes(odd: str, number: int) -> list[pool.Outcome]:
 def test_only_the_file_that_breaks_its_bounds_is_lost(
     odd: str, reason: str, number: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pool, "SECONDS", 0.3)
-    monkeypatch.setattr(pool, "CHUNK_IMAGES", 4)
-    monkeypatch.setattr(pool, "PATIENCE", 0.0)
+    monkeypatch.setattr(parallel, "SECONDS", 0.3)
+    monkeypatch.setattr(parallel, "CHUNK_IMAGES", 4)
+    monkeypatch.setattr(parallel, "PATIENCE", 0.0)
     got = outcomes(odd, number)
     assert len(got) == 10
     bad = got.pop(3)
@@ -145,7 +145,7 @@ def _spin(seconds: float, content: bytes) -> bytes:
 
 WAITING = """
 import sys, time
-from ssl_pipeline.data import pool
+from ssl_pipeline.data import parallel
 from ssl_pipeline.data.decode import Canvas
 from ssl_pipeline.data.layout import Record
 from ssl_pipeline.data.sources import Source
@@ -155,10 +155,10 @@ def read(name, limit):
     time.sleep(60)
 
 if __name__ == "__main__":
-    pool.PATIENCE, pool.CHUNK_IMAGES = 0.0, 1
+    parallel.PATIENCE, parallel.CHUNK_IMAGES = 0.0, 1
     records = [Record(str(number)) for number in range(9)]
     try:
-        list(pool.decode_all(Source(records, read), Canvas(8, "squash", (0, 0, 0), 1, 1.0), 2))
+        list(parallel.decode_all(Source(records, read), Canvas(8, "squash", (0, 0, 0), 1, 1.0), 2))
     except KeyboardInterrupt:
         sys.exit(130)
 """

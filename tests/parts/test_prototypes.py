@@ -6,8 +6,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from plugins.losses.dino import DINO
-from plugins.losses.prototypes import prototype_figures, unused_prototypes
 from plugins.losses.swav import SwAV, sinkhorn
+from ssl_pipeline.parts.prototypes import prototype_figures, unused_prototypes
 from ssl_pipeline.types import Collapse
 
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from ssl_pipeline.augment.srgb import luminance
-from ssl_pipeline.types import Backbone
+from ssl_pipeline.types.networks import Backbone
 
 __all__ = ["Encoder"]
 

@@ -11,11 +11,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from plugins.pretext.multi_crop import stacked
-from ssl_pipeline.models.encoder import Encoder
-from ssl_pipeline.models.heads import ProjectedEnergy, mlp
-from ssl_pipeline.models.teacher import Teacher
-from ssl_pipeline.types import Encoded, Loss, PretextTask, ViewLoss, Views
+from ssl_pipeline.parts.heads import ProjectedEnergy, mlp
+from ssl_pipeline.parts.multi_crop import stacked
+from ssl_pipeline.parts.teacher import Teacher
+from ssl_pipeline.types import Encoded, Encoder, Loss, PretextTask, ViewLoss, Views
 
 __all__ = ["EmbeddedViews"]
 

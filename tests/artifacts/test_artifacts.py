@@ -7,21 +7,12 @@ import pytest
 import torch
 
 from plugins import load_registry
+from ssl_pipeline.artifacts.assembly import build_encoder, build_task, cut, untrained
+from ssl_pipeline.artifacts.card import ModelCard, read_card, versions
+from ssl_pipeline.artifacts.files import load_encoder, load_task, save_model
 from ssl_pipeline.augment.srgb import luminance
 from ssl_pipeline.config import Choice, load
 from ssl_pipeline.errors import ConfigError, PipelineError
-from ssl_pipeline.models.rebuild import (
-    ModelCard,
-    build_encoder,
-    build_task,
-    cut,
-    load_encoder,
-    load_task,
-    read_card,
-    save_model,
-    untrained,
-    versions,
-)
 from ssl_pipeline.products import record, write_product
 from ssl_pipeline.recipes import Recipe, resolve
 

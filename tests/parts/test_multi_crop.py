@@ -8,11 +8,11 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from plugins import load_registry
-from plugins.pretext.embedded_views import EmbeddedViews
 from plugins.pretext.joint_embedding import JointEmbedding
-from plugins.pretext.multi_crop import add_local_pairs
+from ssl_pipeline.artifacts.assembly import build_encoder, build_task
 from ssl_pipeline.config import Choice, PretrainConfig, load
-from ssl_pipeline.models.rebuild import build_encoder, build_task
+from ssl_pipeline.parts.embedded_views import EmbeddedViews
+from ssl_pipeline.parts.multi_crop import add_local_pairs
 from ssl_pipeline.recipes import resolve
 
 REGISTRY = load_registry()

@@ -5,11 +5,13 @@ from pathlib import Path
 
 from torch import Tensor
 
+from ssl_pipeline.artifacts.assembly import untrained
+from ssl_pipeline.artifacts.card import CARD, ModelCard, read_card
+from ssl_pipeline.artifacts.files import restore, save_weights
 from ssl_pipeline.errors import PipelineError
-from ssl_pipeline.models.encoder import Encoder
-from ssl_pipeline.models.rebuild import CARD, ModelCard, read_card, restore, save_weights, untrained
 from ssl_pipeline.products import sha256, sha256_once, verified
 from ssl_pipeline.registry import Registry
+from ssl_pipeline.types import Encoder
 
 __all__ = ["START", "save_start", "started"]
 

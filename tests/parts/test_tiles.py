@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from plugins.pretext.tiles import Tiling, choice, standardised
-from ssl_pipeline.models.encoder import Encoder
+from ssl_pipeline.parts.tiles import Tiling, choice, standardised
 from ssl_pipeline.testing.material import SmallBackbone
+from ssl_pipeline.types import Encoder
 
 
 def numbers_of(tiling: Tiling, images: int, value: float | None = None) -> Tensor:

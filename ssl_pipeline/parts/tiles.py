@@ -20,7 +20,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from ssl_pipeline.models.encoder import Encoder
+from ssl_pipeline.types import Encoder
 
 __all__ = ["Channels", "Tiling", "choice", "standardised"]
 

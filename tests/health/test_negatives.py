@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ssl_pipeline.contrast.diagnosis import stale_keys, staleness
-from ssl_pipeline.models.memory import Memory
+from ssl_pipeline.health.negatives import stale_keys, staleness
+from ssl_pipeline.parts.memory import Memory
 
 IMAGES = torch.arange(64).repeat(2)
 

@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from ssl_pipeline.models.encoder import Encoder
+from ssl_pipeline.types import Encoder
 
 __all__ = ["Holes", "ToGrid", "explained", "hide", "join", "patches", "save_rows"]
 

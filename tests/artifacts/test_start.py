@@ -5,10 +5,12 @@ import safetensors.torch
 import torch
 
 from plugins import load_registry
+from ssl_pipeline.artifacts.assembly import build_encoder
+from ssl_pipeline.artifacts.card import read_card
+from ssl_pipeline.artifacts.files import save_model
+from ssl_pipeline.artifacts.start import START, save_start, started
 from ssl_pipeline.errors import PipelineError
-from ssl_pipeline.models.rebuild import build_encoder, read_card, save_model
-from ssl_pipeline.models.start import START, save_start, started
-from tests.models.test_rebuild import CONFIG, MEAN, REGISTRY, STD, saved
+from tests.artifacts.test_artifacts import CONFIG, MEAN, REGISTRY, STD, saved
 
 
 def test_given_weights_come_back_and_random_ones_are_not_kept(tmp_path):

@@ -1,0 +1,75 @@
+"""model.json: all that is needed to rebuild a trained model."""
+
+from importlib.metadata import version
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from ssl_pipeline.config import Choice
+from ssl_pipeline.errors import PipelineError
+from ssl_pipeline.products import read_product
+from ssl_pipeline.recipes import Recipe
+from ssl_pipeline.validation import explain
+
+__all__ = ["CARD", "ModelCard", "read_card", "versions"]
+
+CARD = "model.json"
+
+
+class ModelCard(BaseModel):
+    """What a trained encoder is: enough to build it anew, and to say where it came from."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    backbone: Choice
+    recipe: Recipe
+    embedding_dim: int
+    layer: int | None = None
+    """Of the backbone, from 1, whose maps are averaged to embeddings; None: the embeddings are its own."""
+    grayscale: bool = False
+    """Whether the encoder is shown the luminance of images alone."""
+    size: int
+    """Side in px of the images that the encoder was trained on."""
+    resize: Literal["squash", "crop", "letterbox"]
+    background: tuple[int, int, int]
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    seed: int
+    batch_size: int
+    """Images per step of pretraining."""
+    init: str = "random"
+    """What training started from, as `pretrain.init` says: random, pretrained (published weights), or a file's path."""
+    init_sha256: str = ""
+    """Digest of that file; empty where there was none."""
+    start_sha256: str = ""
+    """Digest of the weights that training started from, in `start.safetensors`; empty where they were random."""
+    weights_sha256: str
+    params_sha256: str
+    """Digest of the parameters that shaped the weights."""
+    seedless_sha256: str = ""
+    """Digest of all else than the seed that shaped the weights: parameters, given weights, views and images."""
+    plugins: dict[str, str]
+    """Third-party distribution -> version."""
+    versions: dict[str, str]
+
+
+def versions() -> dict[str, str]:
+    """Versions of what shapes the weights and graphs."""
+    names = ("ssl-pipeline", "torch", "torchvision", "timm", "onnx", "onnxscript", "numpy", "pillow")
+    return {name: version(name) for name in names}
+
+
+def read_card(folder: Path, stage: str = "pretrain") -> ModelCard:
+    """The card of a model folder that `stage` made.
+
+    Raises:
+        PipelineError: The card is missing, damaged, or that of another version.
+    """
+    try:
+        return ModelCard.model_validate(read_product(folder / CARD, stage))
+    except ValidationError as error:
+        reasons = "; ".join(explain(error, ModelCard))
+        raise PipelineError(
+            f"{folder / CARD} is of another version ({reasons}): run `dvc repro --force {stage}`."
+        ) from error

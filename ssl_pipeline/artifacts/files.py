@@ -1,0 +1,86 @@
+"""The files of a trained model: weights beside their card, written and read back."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import safetensors
+import safetensors.torch
+from torch import Tensor, nn
+
+from ssl_pipeline.artifacts.assembly import build_task, untrained
+from ssl_pipeline.artifacts.card import CARD, ModelCard, read_card
+from ssl_pipeline.errors import PipelineError
+from ssl_pipeline.products import atomic_file, record, sha256, sha256_once, verified, write_product
+from ssl_pipeline.registry import Registry
+from ssl_pipeline.terminal import shown
+from ssl_pipeline.types import Encoder, PretextTask
+
+__all__ = ["ENCODER", "ENERGY_HEAD", "load_encoder", "load_task", "restore", "save_model", "save_weights"]
+
+ENCODER, ENERGY_HEAD = "encoder.safetensors", "energy_head.safetensors"
+
+
+def save_model(folder: Path, encoder: nn.Module, energy_head: nn.Module | None, card: ModelCard) -> ModelCard:
+    """Write weights and card into a folder; return the card with the weights' digest filled in."""
+    save_weights(folder / ENCODER, encoder.state_dict())
+    if energy_head is not None:
+        save_weights(folder / ENERGY_HEAD, energy_head.state_dict())
+    card = card.model_copy(update={"weights_sha256": sha256(folder / ENCODER)})
+    write_product(folder / CARD, card.model_dump(mode="json"))
+    return card
+
+
+def save_weights(path: Path, state: Mapping[str, Tensor]) -> None:
+    """Write tensors as safetensors, from whatever device and memory format, and note the file's digest."""
+    with atomic_file(path) as temporary:
+        tensors = {name: value.detach().cpu().contiguous() for name, value in state.items()}
+        temporary.write_bytes(safetensors.torch.save(tensors))  # its own save_file hides why a write failed
+    record(path)
+
+
+def load_encoder(
+    registry: Registry, folder: Path, stage: str = "pretrain", key: str = "pretrain.backbone"
+) -> tuple[Encoder, ModelCard]:
+    """The trained encoder in eval mode, on the CPU, and its card; messages name the stage and the backbone's key.
+
+    Raises:
+        PipelineError: The weights are missing, or are not those that the card describes.
+    """
+    card = read_card(folder, stage)
+    path = verified(folder / ENCODER, stage)
+    if sha256_once(path) != card.weights_sha256:
+        raise PipelineError(f"{path} is not the file that {folder / CARD} describes: run `dvc repro --force {stage}`.")
+    encoder = untrained(registry, card, card.seed, key)
+    if card.grayscale:
+        encoder = encoder.in_grayscale()
+    restore(encoder, path, stage)
+    return encoder.eval(), card
+
+
+def load_task(registry: Registry, folder: Path) -> PretextTask:
+    """The pretext task with its trained encoder and energy head, in eval mode, on the CPU."""
+    encoder, card = load_encoder(registry, folder)
+    task = build_task(registry, card.recipe, encoder, card.seed, card.size)
+    if task.energy_head is not None:
+        restore(task.energy_head, verified(folder / ENERGY_HEAD, "pretrain"), "pretrain")
+    return task.eval()
+
+
+def restore(module: nn.Module, path: Path, stage: str) -> None:
+    """Load weights that `save_weights` wrote.
+
+    Args:
+        module: The network that receives the weights.
+        path: A file that is the one that was written (`verified`).
+        stage: Name of the stage that wrote it, for messages.
+
+    Raises:
+        PipelineError: The module has other weights by now, because the code of a plugin or of the project has changed.
+    """
+    try:
+        module.load_state_dict(safetensors.torch.load_file(path))
+    except (RuntimeError, safetensors.SafetensorError) as error:
+        raise PipelineError(
+            f"{path} does not fit the network that the code now builds: run `dvc repro --force {stage}`.\n"
+            f"{shown(str(error), 500)}"
+        ) from error

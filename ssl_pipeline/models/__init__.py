@@ -1,1 +1,0 @@
-"""The encoder, heads on top of it, how to rebuild them from disk, and how spread their embeddings are."""
