@@ -1,6 +1,6 @@
 """What pretraining says of broken configurations, and of every recipe: `python -m benchmarks.diagnoses [--cifar10 F]`.
 
-The stage `pretrain` runs on the embedded digits with the values of params.yaml but for those named, or on CIFAR-10 as
+The stage `pretrain` runs on the bundled digits with the values of params.yaml but for those named, or on CIFAR-10 as
 JPEG files in the folder F, as benchmarks.real_images has it, for 5 epochs; each time as a process of its own. Printed
 is its reports/pretrain/warnings.json, or the message with which it ended. The command fails if a broken configuration
 is not diagnosed by name, one that collapses not in the first tenth of its steps, or a recipe is diagnosed with

@@ -1,6 +1,6 @@
 """What the number of negatives does to clusters: `python -m benchmarks.negatives ROWS PICTURE [--seeds 2]`.
 
-MoCo's recipe learns from the embedded digits, with 1 to 1,024 keys in its queue and all else as in params.yaml, and
+MoCo's recipe learns from the bundled digits, with 1 to 1,024 keys in its queue and all else as in params.yaml, and
 linear_eval clusters the exported embeddings. Beside it, what is meant to help: debiased negatives, against queues of as
 many keys, and the truncated triplet on the longest queue. Each run is a line of ROWS, and one that is there already is
 not run again. PICTURE shows their means over the seeds.

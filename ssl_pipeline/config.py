@@ -44,6 +44,17 @@ def _number_or(word: str) -> BeforeValidator:
     return BeforeValidator(check)
 
 
+def _renamed(old: str, new: str) -> BeforeValidator:
+    """Answers a word of an earlier version by the one that replaced it."""
+
+    def check(value: Any) -> Any:
+        if value == old:
+            raise ValueError(f"'{old}' is now called '{new}': write {new}")
+        return value
+
+    return BeforeValidator(check)
+
+
 class Choice(BaseModel):
     """A thing chosen by name, with its options: `{name: info_nce, temperature: 0.1}`, or just `info_nce`."""
 
@@ -106,7 +117,7 @@ class PretrainConfig(Checked):
     """Learning without labels."""
 
     recipe: str
-    recipe_size: Literal["embedded", "paper"]
+    recipe_size: Annotated[Literal["small", "paper"], _renamed("embedded", "small")]
     pretext_task: dict[str, Any]
     loss: dict[str, Any]
     negatives: dict[str, Any]

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from ssl_pipeline.config import Choice, PretrainConfig
 from ssl_pipeline.errors import ConfigError
@@ -45,9 +45,16 @@ class Overrides(BaseModel):
 
 
 class Registered(Parts):
-    """What a plugin registers: the paper's settings, and what is different in the size `embedded`."""
+    """What a plugin registers: the paper's settings, and what is different in the size `small`."""
 
-    embedded: Overrides = Overrides()
+    small: Overrides = Overrides()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _embedded_is_now_small(cls, value: Any) -> Any:
+        if isinstance(value, dict) and "embedded" in value:
+            raise ValueError("the key 'embedded' is now called 'small': rename it")
+        return value
 
 
 def resolve(registry: Registry, config: PretrainConfig) -> Recipe:
@@ -64,8 +71,8 @@ def resolve(registry: Registry, config: PretrainConfig) -> Recipe:
     except ValidationError as error:
         raise ConfigError(f"{where}: " + "; ".join(explain(error, Registered))) from error
     parts = registered.parts()
-    if config.recipe_size == "embedded":
-        parts = _merged(parts, registered.embedded, f"{where}: embedded")
+    if config.recipe_size == "small":
+        parts = _merged(parts, registered.small, f"{where}: small")
     own = Overrides(pretext_task=config.pretext_task, loss=config.loss, negatives=config.negatives)
     return Recipe.model_validate({"name": config.recipe, **_merged(parts, own, "pretrain", where)})
 

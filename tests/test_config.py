@@ -101,7 +101,8 @@ def test_the_shipped_parameters_are_valid_and_every_value_has_a_comment_or_its_p
             "finetune.learning_rates: must hold numbers, not true or false (foun",
         ),
         ("augment.views.global.rotation", {"p": True, "degrees": 3}, "rotation.p: must be a number (found True)"),
-        ("pretrain.recipe_size", "x" * 10**5, "pretrain.recipe_size: Input should be 'embedded' or 'paper' (found 'xx"),
+        ("pretrain.recipe_size", "x" * 10**5, "pretrain.recipe_size: Input should be 'small' or 'paper' (found 'xx"),
+        ("pretrain.recipe_size", "embedded", "pretrain.recipe_size: 'embedded' is now called 'small': write small"),
         ("x\x1b[31m" * 10**4, 1, "unknown key"),
     ],
 )

@@ -44,16 +44,16 @@ def test_an_override_changes_one_option_or_replaces_the_part():
 
 
 @pytest.mark.parametrize("name", load_registry().names("recipe"))
-@pytest.mark.parametrize("size", ["embedded", "paper"])
+@pytest.mark.parametrize("size", ["small", "paper"])
 def test_a_recipe_can_be_built_in_both_sizes(name: str, size: str):
     registry = load_registry()
     recipe = resolve(registry, configured(recipe=name, recipe_size=size))
     backbone = Choice.model_validate(BACKBONES.get(name, {"name": "resnet_cifar", "depth": 8, "width": 4}))
-    pixels = 16 if size == "embedded" else 224
+    pixels = 16 if size == "small" else 224
     encoder = build_encoder(registry, backbone, (0.5,) * 3, (0.25,) * 3, 0, pixels)
     task = build_task(registry, recipe, encoder, 0, pixels)
     assert set(recipe.parts()) == set(resolve(registry, configured(recipe=name)).parts())
-    if size == "embedded":
+    if size == "small":
         assert sum(weight.numel() for weight in task.parameters()) < 5e5
     else:
         assert recipe.pretext_task.options.get("hidden_dim", 512) >= 512
@@ -79,9 +79,10 @@ def test_the_paper_s_size_is_another_and_overrides_hold_in_both():
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ({"pretext_task": "rotation", "embeded": {}}, r"recipe 'odd': embeded: unknown key. Did you mean 'embedded'"),
-        ({"pretext_task": "rotation", "embedded": {"los": {}}}, r"recipe 'odd': embedded.los: unknown key. Did you"),
-        ({"pretext_task": "rotation", "embedded": {"loss": {"margin": 1}}}, r"odd': embedded.loss: it has none; name"),
+        ({"pretext_task": "rotation", "smal": {}}, r"recipe 'odd': smal: unknown key. Did you mean 'small'"),
+        ({"pretext_task": "rotation", "small": {"los": {}}}, r"recipe 'odd': small.los: unknown key. Did you"),
+        ({"pretext_task": "rotation", "small": {"loss": {"margin": 1}}}, r"odd': small.loss: it has none; name"),
+        ({"pretext_task": "rotation", "embedded": {}}, r"odd': the key 'embedded' is now called 'small': rename it"),
         ({"loss": "triplet"}, r"recipe 'odd': pretext_task: missing"),
     ],
 )

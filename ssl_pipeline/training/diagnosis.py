@@ -88,7 +88,7 @@ def _large_update(row: Row) -> list[str]:
     """Whether a step moved the weights too far.
 
     Behind a norm, weights may have any length, and too large steps make them longer until they are small steps for
-    them: the loss does not show it, but what the weights had before is lost. On the embedded digits the largest
+    them: the loss does not show it, but what the weights had before is lost. On the bundled digits the largest
     `update_ratio` is 0.01 at the learning rate of params.yaml, 0.16 at 30 times that, which still learns, and 0.37 at
     100 times.
     """
