@@ -9,7 +9,7 @@ import importlib.metadata as metadata
 import inspect
 import re
 import typing
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 from types import SimpleNamespace
@@ -27,7 +27,7 @@ from ssl_pipeline.terminal import brief, shown
 from ssl_pipeline.types import Factory, Register
 from ssl_pipeline.validation import Checked, explain
 
-__all__ = ["KINDS", "Entry", "Failure", "Registry"]
+__all__ = ["KINDS", "Entry", "Failure", "Registry", "schema", "with_defaults"]
 
 KINDS = {
     "pretext_task": "register_pretext_tasks",
@@ -225,6 +225,16 @@ class Registry:
             lines = [f"{key}.{line}" for line in explain(error, model)]
             raise ConfigError("\n".join(f"{line} ({entry.kind} '{choice.name}')" for line in lines)) from error
         return {name: getattr(options, name) for name in options.model_fields_set}
+
+
+def with_defaults(factory: Factory, options: Mapping[str, Any]) -> dict[str, Any]:
+    """All options of a factory: those that are given, and the defaults of the others.
+
+    Raises:
+        ConfigError: As `schema` does.
+    """
+    fields = schema(factory).model_fields
+    return {name: field.default for name, field in fields.items() if not field.is_required()} | dict(options)
 
 
 def _register(found: list[Entry], kind: str, distribution: str, version: str) -> Register:

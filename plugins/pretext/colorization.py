@@ -53,7 +53,7 @@ class Colorization(PretextTask):
         super().__init__()
         if channels < 1:
             raise ValueError(f"channels must be at least 1, got {channels}")
-        self.views, self.view, self.encoder = {view: 1}, view, encoder.in_grayscale()
+        self.views, self.view, self.encoder = self.views_for({"view": view}), view, encoder.in_grayscale()
         bins = gamut_bins(GRID)
         kernel = (torch.cdist(bins, bins).square() / (-2 * SIGMA**2)).exp()
         self.register_buffer("bins", bins, persistent=False)  # (Q, 2)

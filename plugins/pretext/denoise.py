@@ -128,7 +128,7 @@ class Denoise(PretextTask):
         super().__init__()
         if not 0 <= clean < 1:
             raise ValueError(f"clean must lie in [0, 1), got {clean}")
-        self.views, self.kind, self.clean = {view: 1}, view, clean
+        self.views, self.kind, self.clean = self.views_for({"view": view}), view, clean
         self.encoder = encoder
         self.energy_head = ReconstructionError(encoder, size, noise, blur)
         self.uniforms = 1 + self.energy_head.uniforms

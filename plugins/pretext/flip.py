@@ -28,7 +28,7 @@ class Flip(PretextTask):
 
     def __init__(self, encoder: Encoder, view: str = "plain"):
         super().__init__()
-        self.views = {view: 1}
+        self.views = self.views_for({"view": view})
         self.view, self.encoder = view, encoder
         self.head = nn.Linear(encoder.embedding_dim, len(_AXES))
 

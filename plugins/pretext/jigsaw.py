@@ -60,7 +60,11 @@ class Jigsaw(PretextTask):
         if hidden_dim < 1:
             raise ValueError(f"hidden_dim must be at least 1, got {hidden_dim}")
         self.tiling = Tiling(size, tiles, gap, jitter, channels)
-        self.views, self.parts, self.uniforms = {view: 1}, {"tile": self.tiling.side}, 1 + self.tiling.uniforms
+        self.views, self.parts, self.uniforms = (
+            self.views_for({"view": view}),
+            {"tile": self.tiling.side},
+            1 + self.tiling.uniforms,
+        )
         self.view, self.encoder = view, encoder
         self.register_buffer("permutations", torch.tensor(distant(tiles**2, permutations)), persistent=False)
         self.head = mlp([tiles**2 * encoder.embedding_dim, hidden_dim, permutations])

@@ -53,7 +53,7 @@ class MAE(PretextTask):
             raise ValueError(f"width must be a multiple of heads and of 4, got {width} and {heads}")
         if not 0 < ratio < 1:
             raise ValueError(f"ratio must lie between 0 and 1, got {ratio}")
-        self.views, self.kind, self.ratio = {view: 1}, view, ratio
+        self.views, self.kind, self.ratio = self.views_for({"view": view}), view, ratio
         self.encoder, self.side = encoder, encoder.backbone.patch_size
         grid = size // self.side
         self.uniforms = grid**2

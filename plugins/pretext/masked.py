@@ -34,7 +34,7 @@ class Masked(PretextTask):
 
     def __init__(self, encoder: Encoder, size: int, mask_size: int, ratio: float = 0.6, view: str = "plain"):
         super().__init__()
-        self.views, self.kind = {view: 1}, view
+        self.views, self.kind = self.views_for({"view": view}), view
         self.encoder = encoder
         self.holes = Holes(encoder, size, mask_size, ratio)
         self.head = ToGrid(encoder, size, 3, size)

@@ -58,7 +58,7 @@ class MaskedTokens(PretextTask):
         super().__init__()
         if patch_size < 1 or mask_size % patch_size:
             raise ValueError(f"patch_size must divide mask_size, {mask_size} px, got {patch_size}")
-        self.views, self.kind, self.side = {view: 1}, view, patch_size
+        self.views, self.kind, self.side = self.views_for({"view": view}), view, patch_size
         self.encoder = encoder
         self.holes = Holes(encoder, size, mask_size, ratio)
         self.vocabulary = Vocabulary(words, 3 * patch_size**2, momentum)

@@ -76,7 +76,7 @@ class NonContrastive(EmbeddedViews):
             return projections.reshape(-1, count, projections.shape[1])  # (V, N, P)
 
         own = self.projected(encoded)
-        targets = of_views(self.taught(encoded) if self.teacher else own[: self.views["global"] * count])
+        targets = of_views(self.taught(encoded) if self.teacher else own[: self.views.count * count])
         loss, metrics = self.loss(of_views(self.predictor(own)), targets)
         first, second = F.normalize(of_views(own.detach())[:2], dim=2)
         return StepOutput(loss, {**metrics, **self.energies(first, second), **spread_figures(own[:count])})

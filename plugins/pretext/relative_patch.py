@@ -48,7 +48,11 @@ class RelativePatch(PretextTask):
         if hidden_dim < 1:
             raise ValueError(f"hidden_dim must be at least 1, got {hidden_dim}")
         self.tiling = Tiling(size, 3, gap, jitter, channels)
-        self.views, self.parts, self.uniforms = {view: 1}, {"tile": self.tiling.side}, self.tiling.uniforms
+        self.views, self.parts, self.uniforms = (
+            self.views_for({"view": view}),
+            {"tile": self.tiling.side},
+            self.tiling.uniforms,
+        )
         self.view, self.encoder = view, encoder
         self.head = mlp([2 * encoder.embedding_dim, hidden_dim, len(_AROUND)])
 

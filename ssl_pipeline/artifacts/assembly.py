@@ -1,6 +1,8 @@
 """Building encoders and pretext tasks from what names them: a backbone, a recipe, a card."""
 
+from collections.abc import Mapping
 from inspect import signature
+from typing import Any
 
 import torch
 
@@ -8,10 +10,20 @@ from ssl_pipeline.artifacts.card import ModelCard
 from ssl_pipeline.config import Choice
 from ssl_pipeline.errors import ConfigError
 from ssl_pipeline.recipes import Recipe
-from ssl_pipeline.registry import Registry
-from ssl_pipeline.types import Backbone, Encoder, Loss, NegativeStrategy, Offer, PretextTask, ViewLoss
+from ssl_pipeline.registry import Registry, with_defaults
+from ssl_pipeline.types import (
+    Backbone,
+    Encoder,
+    Factory,
+    Loss,
+    NegativeStrategy,
+    Offer,
+    PretextTask,
+    ViewLoss,
+    ViewNeeds,
+)
 
-__all__ = ["build_encoder", "build_task", "cut", "has_published", "untrained"]
+__all__ = ["build_encoder", "build_task", "cut", "declared_views", "has_published", "needed_views", "untrained"]
 
 
 def build_encoder(
@@ -55,6 +67,35 @@ def has_published(registry: Registry, backbone: Choice, key: str = "pretrain.bac
         ConfigError: There is no such backbone; the message names `key`.
     """
     return "pretrained" in signature(registry.find("backbone", backbone.name, key).factory).parameters
+
+
+def needed_views(registry: Registry, task: Choice) -> ViewNeeds:
+    """Which views a pretext task will learn from; nothing is built to find out.
+
+    Raises:
+        ConfigError: There is no such task or option, or a value is out of range.
+    """
+    entry, key = registry.find("pretext_task", task.name), "pretrain.pretext_task"
+    try:
+        needs = declared_views(entry.factory, registry.validate(entry, task))
+    except ValueError as error:
+        raise ConfigError(f"{key} {task.name}: {error}") from error
+    if needs is None:
+        raise ConfigError(
+            f"{key}: '{task.name}' of {entry.distribution} {entry.version} does not say which views it needs. Its "
+            "author must register a class that derives from ssl_pipeline.types.PretextTask."
+        )
+    return needs
+
+
+def declared_views(factory: Factory, options: Mapping[str, Any]) -> ViewNeeds | None:
+    """What the factory of a pretext task says of options, of which some may be left out; None if it says nothing.
+
+    Raises:
+        ValueError: An option is out of range.
+    """
+    views_for = getattr(getattr(factory, "func", factory), "views_for", None)  # of a partial it is its class that knows
+    return views_for(with_defaults(factory, options)) if views_for else None
 
 
 def build_task(registry: Registry, recipe: Recipe, encoder: Encoder, seed: int, size: int) -> PretextTask:

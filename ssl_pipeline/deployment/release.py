@@ -89,7 +89,7 @@ def release(
     head, (encoder, card) = (CosineEnergy(), shipped) if task.energy_head is None else (task.energy_head, whole)
     export_energy(encoder, head, card, energy, opset=section.opset)
     difference = verify_energy(energy, PixelsToEnergy(encoder, card, head).eval(), evidence.originals)
-    separation = measure(energy, evidence.held_out, evidence.policies, next(iter(task.views)), head)
+    separation = measure(energy, evidence.held_out, evidence.policies, task.views.main, head)
     for path in (backbone, energy):
         record(path)
     return {

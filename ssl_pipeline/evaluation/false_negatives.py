@@ -51,7 +51,7 @@ def false_negatives(registry: Registry, pretrain: Path, pool: Pool, policies: Po
     if choice is None or pool.classes < 2:
         return {}
     task, known = load_task(registry, pretrain), np.flatnonzero(pool.labels >= 0)
-    kind = next(iter(task.views))
+    kind = task.views.main
     order = np.random.default_rng(card.seed).permutation(known)
     batches = [order[start : start + card.batch_size] for start in range(0, len(order), card.batch_size)]
     if len(batches) > 1 and len(batches[-1]) < _SPARE * card.batch_size:

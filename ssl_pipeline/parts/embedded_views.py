@@ -4,8 +4,8 @@ Sources: projector: SimCLR (2002.05709), section 2.1; predictor and rising momen
 views: SwAV (2006.09882), section 3.2.
 """
 
-from collections.abc import Iterator
-from typing import Literal
+from collections.abc import Iterator, Mapping
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from ssl_pipeline.parts.heads import ProjectedEnergy, mlp
 from ssl_pipeline.parts.multi_crop import stacked
 from ssl_pipeline.parts.teacher import Teacher
-from ssl_pipeline.types import Encoded, Encoder, Loss, PretextTask, ViewLoss, Views
+from ssl_pipeline.types import Encoded, Encoder, Loss, PretextTask, ViewLoss, ViewNeeds, Views
 
 __all__ = ["EmbeddedViews"]
 
@@ -55,12 +55,9 @@ class EmbeddedViews(PretextTask):
         super().__init__()
         if min(projector) < 1:
             raise ValueError(f"hidden_dim and out_dim must be at least 1, got {projector[0]} and {projector[-1]}")
-        for name, count in {"predictor_dim": predictor_dim, "local_views": local_views}.items():
-            if count < 0:
-                raise ValueError(f"{name} must be at least 0, got {count}")
-        if global_views < 2:
-            raise ValueError(f"global_views must be at least 2, got {global_views}")
-        self.views = {"global": global_views} | ({"local": local_views} if local_views else {})
+        if predictor_dim < 0:
+            raise ValueError(f"predictor_dim must be at least 0, got {predictor_dim}")
+        self.views = self.views_for({"global_views": global_views, "local_views": local_views})
         self.encoder = encoder
         loss.fit_to(projector[-1])
         if ships == "teacher" and not momentum:
@@ -74,10 +71,20 @@ class EmbeddedViews(PretextTask):
             {name: Teacher(student, momentum, momentum_rises) for name, student in taught.items()}
         )
 
+    @classmethod
+    def views_for(cls, options: Mapping[str, Any]) -> ViewNeeds:
+        """Some `global` views, two where no option says how many, and `local` ones if there are any."""
+        global_views, local_views = options.get("global_views", 2), options.get("local_views", 0)
+        if global_views < 2:
+            raise ValueError(f"global_views must be at least 2, got {global_views}")
+        if local_views < 0:
+            raise ValueError(f"local_views must be at least 0, got {local_views}")
+        return ViewNeeds("global", global_views, {"local": local_views} if local_views else {})
+
     def forward(self, views: Views) -> Encoded:
         """Encode each kind of views in one pass (N, V, D), global ones by the teacher too where there is one."""
         encoded = {"embeddings": _encode(self.encoder, views["global"])}
-        if "local" in self.views:
+        if "local" in self.views.others:
             encoded["local"] = _encode(self.encoder, views["local"])
         if self.teacher:
             encoded["teacher"] = _encode(self.teacher["encoder"], views["global"])

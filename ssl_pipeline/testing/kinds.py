@@ -5,6 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ssl_pipeline.artifacts.assembly import declared_views
 from ssl_pipeline.contrast.similarity import total_weight
 from ssl_pipeline.errors import PipelineError
 from ssl_pipeline.testing.material import InBatch, Plain, compare_pairs, make_images, unit_vectors
@@ -22,6 +23,7 @@ from ssl_pipeline.types import (
     PretextTask,
     Tile,
     ViewLoss,
+    ViewNeeds,
 )
 
 __all__ = [
@@ -40,12 +42,12 @@ __all__ = [
 ]
 
 _IMAGES, _DIM = 12, 8
-_IS = "{} is what its factory returns; derive it from ssl_pipeline.types.{}."
 
 
 def _is(subject: Subject, base: type) -> None:
-    found = type(subject.build())
-    subject.require(issubclass(found, base), _IS.format(found.__name__, base.__name__))
+    found = subject.build()
+    wrong = f"{type(found).__name__} is what its factory returns; derive it from ssl_pipeline.types.{base.__name__}."
+    subject.require(isinstance(found, base), wrong)
 
 
 def is_a_loss(trial: Trial) -> None:
@@ -64,11 +66,11 @@ def is_a_strategy(trial: Trial) -> None:
 def is_a_task(trial: Trial) -> None:
     """It derives from PretextTask, trains the encoder that it is given, and asks for views."""
     _is(trial.subject, PretextTask)
-    task, require = trial.task(0), trial.subject.require
-    views = getattr(task, "views", {})
+    subject, task, require = trial.subject, trial.task(0), trial.subject.require
+    said, views = declared_views(subject.factory, subject.options), getattr(task, "views", None)
     require(
-        bool(views) and all(isinstance(count, int) and count > 0 for count in views.values()),
-        f"views must say how many of each kind a sample needs, such as {{'global': 2}}; it is {views}.",
+        isinstance(said, ViewNeeds) and views == said,
+        f"views is {views}, but views_for returns {said}: set views to what views_for returns, and register the class.",
     )
     require(
         isinstance(getattr(task, "encoder", None), torch.nn.Module),

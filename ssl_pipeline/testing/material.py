@@ -1,5 +1,8 @@
 """What plugins are tried on: images made from a seed, and the plainest of everything that goes with a plugin."""
 
+from collections.abc import Mapping
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -17,6 +20,7 @@ from ssl_pipeline.types import (
     PretextTask,
     StepOutput,
     ViewLoss,
+    ViewNeeds,
     Views,
 )
 
@@ -59,7 +63,7 @@ def make_views(task: PretextTask, count: int, size: int, seed: int = 0) -> Views
     generator = torch.Generator().manual_seed(seed + 1)
     views = {
         kind: (images + 0.1 * torch.randn(count, wanted, *images.shape[2:], generator=generator)).clamp(0, 1)
-        for kind, wanted in task.views.items()
+        for kind, wanted in task.views.counts.items()
     }
     return {**views, UNIFORMS: torch.rand(count, task.uniforms, generator=generator)} if task.uniforms else views
 
@@ -182,11 +186,17 @@ class _TwoViews(PretextTask):
 
     def __init__(self, encoder: Encoder, loss: Loss | ViewLoss):
         super().__init__()
-        self.views = {"global": 2}
+        self.views = self.views_for({})
         self.encoder = encoder
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
             loss.fit_to(encoder.backbone.embedding_dim)
+
+    @classmethod
+    def views_for(cls, options: Mapping[str, Any]) -> ViewNeeds:
+        """Two `global` views."""
+        del options
+        return ViewNeeds("global", 2)
 
     def _embedded(self, views: Views) -> Tensor:
         """Embeddings (N, 2, D)."""

@@ -33,7 +33,7 @@ def inputs(
         seed: The run's.
         epoch: From 0.
     """
-    views = make_views(policies, task.views, images, ids, seed, epoch)
+    views = make_views(policies, task.views.counts, images, ids, seed, epoch)
     views[IDS] = torch.from_numpy(ids.view(np.int64)).to(images.device)  # torch has few operations on uint64
     if task.uniforms:
         numbers = randomness.uniforms(seed, epoch, ids, UNIFORMS, task.uniforms)

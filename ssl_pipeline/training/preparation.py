@@ -6,7 +6,7 @@ from typing import Any, cast
 
 from torch import Tensor
 
-from ssl_pipeline.artifacts.assembly import build_encoder, build_task, has_published
+from ssl_pipeline.artifacts.assembly import build_encoder, build_task, has_published, needed_views
 from ssl_pipeline.artifacts.card import ModelCard, versions
 from ssl_pipeline.augment.policy import Policies, Policy
 from ssl_pipeline.config import PretrainConfig
@@ -18,32 +18,41 @@ from ssl_pipeline.recipes import Recipe
 from ssl_pipeline.registry import Registry
 from ssl_pipeline.training.initial import load_weights
 from ssl_pipeline.training.sizes import nearest_size, refusal
-from ssl_pipeline.types import Encoder, PretextTask
+from ssl_pipeline.types import Encoder, PretextTask, ViewNeeds
 from ssl_pipeline.workspace import find
 
-__all__ = ["build", "check_sizes", "check_views", "describe", "fingerprint", "starting_weights"]
+__all__ = ["build", "check_kinds", "check_operations", "check_sizes", "describe", "fingerprint", "starting_weights"]
 
 _NO_FILES = ("random", "pretrained")
 """Values of `pretrain.init` that are no paths."""
 
 
-def check_views(task: PretextTask, name: str, policies: Mapping[str, Policy]) -> None:
-    """Refuse policies that a task cannot learn from.
+def check_kinds(needs: ViewNeeds, name: str, policies: Mapping[str, Policy]) -> None:
+    """Refuse policies that lack a kind of view.
 
     Args:
-        task: Declares the kinds of views that it needs, and operations that would spoil it.
+        needs: The kinds of views that a task needs.
         name: The task's name, for messages.
         policies: Kind of view -> policy, from `augment`.
 
     Raises:
-        ConfigError: A kind is missing, or has a forbidden operation.
+        ConfigError: A kind is missing.
     """
-    for kind in task.views:
+    for kind in needs.counts:
         if kind not in policies:
             raise ConfigError(
                 f"augment.views.{kind}: missing, but pretext task '{name}' learns from views of this kind "
                 f"(there are: {', '.join(policies)}). Add it."
             )
+
+
+def check_operations(task: PretextTask, name: str, policies: Mapping[str, Policy]) -> None:
+    """Refuse policies with operations that would spoil a task.
+
+    Raises:
+        ConfigError: A kind of view that the task needs has an operation that it forbids.
+    """
+    for kind in task.views.counts:
         for operation in sorted(task.forbidden & policies[kind].active()):
             raise ConfigError(
                 f"augment.views.{kind}.{operation}: pretext task '{name}' cannot be learned from views with this "
@@ -51,27 +60,27 @@ def check_views(task: PretextTask, name: str, policies: Mapping[str, Policy]) ->
             )
 
 
-def check_sizes(encoder: Encoder, name: str, sizes: Mapping[str, int], parts: Mapping[str, int]) -> None:
+def check_sizes(encoder: Encoder, name: str, main: str, sizes: Mapping[str, int], parts: Mapping[str, int]) -> None:
     """Try images of further sizes on a backbone, most of which take any.
 
     Args:
         encoder: Is left as it is.
         name: The backbone's name, for messages.
-        sizes: Kind of view -> side in px. The backbone was built for the first, and takes it.
+        main: The kind of view that the backbone was built for, and takes.
+        sizes: Kind of view -> side in px.
         parts: What the task cuts from views -> side in px.
 
     Raises:
         ConfigError: The backbone does not map views or parts of some other size to embeddings of its one length, or
             does not look at all of them.
     """
-    (first, built_for), *others = sizes.items()
-    wanted = [(f"augment.views.{kind}.size", "views", size) for kind, size in others]
+    wanted = [(f"augment.views.{kind}.size", "views", size) for kind, size in sizes.items()]
     wanted += [("pretrain.backbone", f"the task's {part}s", size) for part, size in parts.items()]
     for key, what, size in wanted:
-        reason = refusal(encoder, size) if size != built_for else ""
+        reason = refusal(encoder, size) if size != sizes[main] else ""
         if reason:
             raise ConfigError(
-                f"{key}: backbone '{name}', built for the {built_for} px of augment.views.{first}, cannot take {what} "
+                f"{key}: backbone '{name}', built for the {sizes[main]} px of augment.views.{main}, cannot take {what} "
                 f"of {size} px: {reason}. Make the two sizes equal, or take a backbone for any size."
             )
 
@@ -84,26 +93,19 @@ def build(
     Raises:
         ConfigError: The registry, the policies or the initial weights do not fit what params.yaml asks for.
     """
-    sizes = {kind: policy.size for kind, policy in policies.items()}
-    refusals: list[ConfigError] = []
-    # A backbone or a task may depend on the size, and only a task that is built says which kind of view comes first
-    for size in dict.fromkeys([sizes.get("global", next(iter(sizes.values()))), *sizes.values()]):
-        try:
-            task = _sized(registry, recipe, config, pool, policies, size)
-        except ConfigError as error:  # perhaps of this size, which may not be the one
-            refusals.append(error)
-            continue
-        first = sizes[next(iter(task.views))]
-        if first != size:
-            task = _sized(registry, recipe, config, pool, policies, first)
-        encoder = cast("Encoder", task.encoder)
-        _check_first(registry, config, pool, encoder, next(iter(task.views)), first)
-        check_sizes(encoder, config.backbone.name, {kind: sizes[kind] for kind in task.views}, task.parts)
-        return task
-    raise refusals[0]
+    name, needs = recipe.pretext_task.name, needed_views(registry, recipe.pretext_task)
+    check_kinds(needs, name, policies)
+    sizes = {kind: policies[kind].size for kind in needs.counts}
+    encoder = _start(registry, config, pool, sizes[needs.main])
+    task = build_task(registry, recipe, encoder, config.seed, sizes[needs.main])
+    check_operations(task, name, policies)
+    trained = cast("Encoder", task.encoder)
+    _check_main(registry, config, pool, trained, needs.main, sizes[needs.main])
+    check_sizes(trained, config.backbone.name, needs.main, sizes, task.parts)
+    return task
 
 
-def _check_first(
+def _check_main(
     registry: Registry, config: PretrainConfig, pool: Split, encoder: Encoder, kind: str, size: int
 ) -> None:
     """Refuse a backbone that does not take the views that it was built for, and name the nearest size that it takes."""
@@ -118,10 +120,8 @@ def _check_first(
     )
 
 
-def _sized(
-    registry: Registry, recipe: Recipe, config: PretrainConfig, pool: Split, policies: Mapping[str, Policy], size: int
-) -> PretextTask:
-    """A task around an encoder for views of a size in px."""
+def _start(registry: Registry, config: PretrainConfig, pool: Split, size: int) -> Encoder:
+    """The encoder that training starts from, for views of a size in px."""
     pretrained = config.init == "pretrained"
     if pretrained and not has_published(registry, config.backbone):
         raise ConfigError(
@@ -136,9 +136,7 @@ def _sized(
                 "Use random, pretrained, or the path of a .safetensors file."
             )
         load_weights(encoder.backbone, weights)  # before a teacher is copied from it
-    task = build_task(registry, recipe, encoder, config.seed, size)
-    check_views(task, recipe.pretext_task.name, policies)
-    return task
+    return encoder
 
 
 def fingerprint(
@@ -158,7 +156,7 @@ def fingerprint(
         {
             "parameters": _shaping(config),
             "initial": _init_digest(config),
-            "policies": {kind: policies[kind].model_dump(mode="json") for kind in task.views},
+            "policies": {kind: policies[kind].model_dump(mode="json") for kind in task.views.counts},
             "pool": pool.sha256,
             "code": code,
         }
@@ -194,7 +192,7 @@ def describe(
         recipe=recipe,
         embedding_dim=cast("int", task.encoder.embedding_dim),
         grayscale=cast("bool", task.encoder.grayscale),
-        size=policies.views[next(iter(task.views))].size,
+        size=policies.views[task.views.main].size,
         resize=policies.resize,
         background=policies.background,
         mean=pool.mean,
@@ -209,7 +207,7 @@ def describe(
             {
                 "parameters": _shaping(config, "seed", "init"),  # a copy of a file of weights has another name
                 "initial": _init_digest(config) or config.init,
-                "policies": {kind: policies.views[kind].model_dump(mode="json") for kind in task.views},
+                "policies": {kind: policies.views[kind].model_dump(mode="json") for kind in task.views.counts},
                 "pool": pool.sha256,
             }
         ),

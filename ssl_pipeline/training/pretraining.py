@@ -112,8 +112,8 @@ def train(
     task.to(precision.device, memory_format=order).train()  # type: ignore[call-overload]
     optimizer = build_optimizer(task, config.optimizer)
     run = Run(task, optimizer, precision.scaler(), checkpoints, 60 * config.checkpoint_minutes)
-    kind = next(iter(task.views))
-    probe = Probe(pool, kind, policies[kind], config.seed, precision, plan.batch_size)
+    main = task.views.main
+    probe = Probe(pool, main, policies[main], config.seed, precision, plan.batch_size)
     start = run.resume()
 
     def judge(done: int) -> None:

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 from ssl_pipeline.types.contrast import Candidates, Loss, Negatives, NegativeStrategy, Tile, Trait, ViewLoss
 from ssl_pipeline.types.encoder import Encoder
 from ssl_pipeline.types.networks import Backbone, EnergyHead, ImageEnergyHead, Inputs, Offer
-from ssl_pipeline.types.pretext import IDS, UNIFORMS, Collapse, Encoded, PretextTask, StepOutput, Views
+from ssl_pipeline.types.pretext import IDS, UNIFORMS, Collapse, Encoded, PretextTask, StepOutput, ViewNeeds, Views
 
 __all__ = [
     "IDS",
@@ -35,6 +35,7 @@ __all__ = [
     "Tile",
     "Trait",
     "ViewLoss",
+    "ViewNeeds",
     "Views",
 ]
 

@@ -2,14 +2,15 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from torch import Tensor, nn
 
 from ssl_pipeline.types.networks import EnergyHead, ImageEnergyHead, Offer
 
-__all__ = ["IDS", "UNIFORMS", "Collapse", "Encoded", "PretextTask", "StepOutput", "Views"]
+__all__ = ["IDS", "UNIFORMS", "Collapse", "Encoded", "PretextTask", "StepOutput", "ViewNeeds", "Views"]
 
 UNIFORMS = "task/uniforms"
 """Where a task finds its random numbers among its views; no kind of view can have this name."""
@@ -23,6 +24,36 @@ Views = Mapping[str, Tensor]
 
 Encoded = dict[str, Tensor]
 """What a task's forward returns: tensors whose first dimension is the sample, so that chunks can be concatenated."""
+
+
+@dataclass(frozen=True)
+class ViewNeeds:
+    """Which views of each sample a task learns from: `ViewNeeds("global", 2, {"local": 4})`.
+
+    Attributes:
+        main: The main kind of view: the backbone is built, watched and exported at its size.
+        count: The number of views of the main kind, at least 1.
+        others: Further kind of view -> the number of views of it, at least 1.
+
+    Raises:
+        ValueError: A number is less than 1, or the main kind is among the others.
+    """
+
+    main: str
+    count: int = 1
+    others: Mapping[str, int] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.main in self.others:
+            raise ValueError(f"'{self.main}' is the main kind of view already, and cannot be another one as well")
+        for kind, count in self.counts.items():
+            if count < 1:
+                raise ValueError(f"the number of views of kind '{kind}' must be at least 1, got {count}")
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Kind of view -> the number of views of it; the main kind is the first."""
+        return {self.main: self.count, **self.others}
 
 
 class StepOutput(NamedTuple):
@@ -53,8 +84,8 @@ class PretextTask(nn.Module, ABC):
     energy_head: EnergyHead | ImageEnergyHead | None
     """The trained energy, of pairs or of images; None, unless a task sets it: the cosine of backbone embeddings."""
 
-    views: Mapping[str, int]
-    """Kind of view -> how many of it a sample needs, such as {"global": 2}."""
+    views: ViewNeeds
+    """The views of a sample that it learns from: what `views_for` says of its options."""
 
     uniforms: int = 0
     """P, how many random numbers of its own a sample needs."""
@@ -71,6 +102,21 @@ class PretextTask(nn.Module, ABC):
     def __init__(self) -> None:
         super().__init__()
         self.energy_head = None
+
+    @classmethod
+    def views_for(cls, options: Mapping[str, Any]) -> ViewNeeds:
+        """Say which views a task with these options will learn from, before anything is built.
+
+        A task of one view per sample can leave this as it is: the view is of the kind that the option `view` names, or
+        of the kind `global` where there is no such option.
+
+        Args:
+            options: All options by name, checked by their types, with the defaults of those that were left out.
+
+        Raises:
+            ValueError: An option is out of range.
+        """
+        return ViewNeeds(options.get("view", "global"))
 
     @abstractmethod
     def forward(self, views: Views) -> Encoded:

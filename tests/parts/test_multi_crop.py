@@ -14,6 +14,7 @@ from ssl_pipeline.config import Choice, PretrainConfig, load
 from ssl_pipeline.parts.embedded_views import EmbeddedViews
 from ssl_pipeline.parts.multi_crop import add_local_pairs
 from ssl_pipeline.recipes import resolve
+from ssl_pipeline.types import ViewNeeds
 
 REGISTRY = load_registry()
 CONFIG = load(Path(__file__).parents[2] / "params.yaml").pretrain
@@ -153,7 +154,7 @@ def test_each_kind_is_encoded_in_one_pass_and_chunks_can_be_concatenated():
 
 def test_without_local_views_all_is_as_it_was():
     task = make(local_views=0)
-    assert task.views == {"global": 2}
+    assert task.views == ViewNeeds("global", 2)
     assert task(random_views()).keys() == {"embeddings"}
     anchors, positives = torch.rand(6, 4), torch.rand(6, 4)
     for as_anchors in (True, False):

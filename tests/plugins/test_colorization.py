@@ -18,7 +18,7 @@ from ssl_pipeline.config import Choice
 from ssl_pipeline.errors import ConfigError
 from ssl_pipeline.parts.lab import gamut_bins, to_lab, to_rgb
 from ssl_pipeline.testing.material import make_images
-from ssl_pipeline.training.preparation import check_views
+from ssl_pipeline.training.preparation import check_operations
 from ssl_pipeline.types import encoder
 
 REGISTRY = load_registry()
@@ -229,7 +229,7 @@ def test_views_whose_colours_were_changed_are_refused(operation: str):
     values |= {"threshold": 0.5} if operation == "solarize" else {}
     policy = Policy.model_validate({"size": 16, operation: {"p": 0.5, **values}})
     with pytest.raises(ConfigError, match=rf"augment\.views\.plain\.{operation}: pretext task 'colorization'"):
-        check_views(make(), "colorization", {"plain": policy})
+        check_operations(make(), "colorization", {"plain": policy})
 
 
 def test_a_head_without_channels_is_refused():

@@ -40,9 +40,9 @@ def make(recipe: str) -> PretextTask:
 def views_of(task: PretextTask, images: Tensor) -> dict[str, Tensor]:
     generator = torch.Generator().manual_seed(0)
     noisy = [
-        images + 0.5 * torch.randn(images.shape, generator=generator) for _ in range(max(task.views.values()))
+        images + 0.5 * torch.randn(images.shape, generator=generator) for _ in range(max(task.views.counts.values()))
     ]  # far enough apart to leave something to learn
-    views = {kind: torch.stack(noisy[:count], dim=1) for kind, count in task.views.items()}
+    views = {kind: torch.stack(noisy[:count], dim=1) for kind, count in task.views.counts.items()}
     return {**views, UNIFORMS: torch.rand(len(images), task.uniforms, generator=generator)}
 
 

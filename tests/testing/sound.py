@@ -1,5 +1,6 @@
 """Sound plugins, one of each kind, and how to break them."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ from torch.nn import functional as F
 from ssl_pipeline.parts.heads import ProjectedEnergy
 from ssl_pipeline.testing import check_backbone, check_loss, check_negatives, check_pretext_task
 from ssl_pipeline.testing.material import InBatch, Plain, PlainViews, SmallBackbone, compare_pairs
-from ssl_pipeline.types import Candidates, Encoded, Loss, Negatives, PretextTask, StepOutput, Tile, Views
+from ssl_pipeline.types import Candidates, Encoded, Loss, Negatives, PretextTask, StepOutput, Tile, ViewNeeds, Views
 
 
 class SoundLoss(Plain):
@@ -72,9 +73,13 @@ class SoundTask(PretextTask):
 
     def __init__(self, encoder: nn.Module, loss: Loss, dim: int = 8):
         super().__init__()
-        self.views = {"global": 2}
+        self.views = self.views_for({})
         self.encoder, self.loss = encoder, loss
         self.energy_head = ProjectedEnergy(nn.Linear(encoder.embedding_dim, dim), loss)
+
+    @classmethod
+    def views_for(cls, options: Mapping[str, Any]) -> ViewNeeds:
+        return ViewNeeds("global", 2)
 
     def forward(self, views: Views) -> Encoded:
         return {"embeddings": torch.stack([self.encoder(view) for view in views["global"].unbind(1)], dim=1)}

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from ssl_pipeline.types import Candidates, Encoded, Loss, Negatives, StepOutput, Tile
+from ssl_pipeline.types import Candidates, Encoded, Loss, Negatives, StepOutput, Tile, ViewNeeds
 from tests.testing.sound import SoundBackbone, SoundNegatives, SoundTask, broken
 
 
@@ -139,6 +139,10 @@ def counted(self: Any, encoded: Encoded, loss: Tensor) -> Tensor:
     return loss * (1 + 0.1 / self.calls)
 
 
+def one_view(task: Any) -> None:
+    task.views = ViewNeeds("global")
+
+
 def name_none(task: Any) -> None:
     task.energy_head.name = ""
 
@@ -148,7 +152,7 @@ def branch_in_energy(task: Any) -> None:
 
 
 TASKS = [
-    broken(SoundTask, "views must say how many", "views", __init__=changed(lambda task: setattr(task, "views", {}))),
+    broken(SoundTask, "views is .*, but views_for returns", "views", __init__=changed(one_view)),
     broken(SoundTask, "encoder must be set", "encoder", __init__=changed(lambda task: delattr(task, "encoder"))),
     broken(SoundTask, "the loss is inf on ordinary images", "inf", compare=compares(lambda _, e, v: v + torch.inf)),
     broken(SoundTask, "the loss has no graph", "detached loss", compare=compares(lambda _, e, v: v.detach())),

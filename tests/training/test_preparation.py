@@ -3,12 +3,14 @@
 import pytest
 
 from plugins import load_registry
+from ssl_pipeline import hookimpl
 from ssl_pipeline.artifacts.files import save_weights
 from ssl_pipeline.augment.policy import Policies, Policy
 from ssl_pipeline.errors import ConfigError
 from ssl_pipeline.recipes import resolve
-from ssl_pipeline.training.preparation import build, check_sizes, check_views, describe, fingerprint
-from ssl_pipeline.types import Backbone, Encoder
+from ssl_pipeline.testing.material import SmallBackbone
+from ssl_pipeline.training.preparation import build, check_kinds, check_operations, check_sizes, describe, fingerprint
+from ssl_pipeline.types import Backbone, Encoder, Register, ViewNeeds
 
 
 @pytest.fixture
@@ -28,7 +30,7 @@ def test_a_task_is_built_for_the_kind_of_view_that_it_learns_from(built):
     assert built("jigsaw", {"global": {"size": 8}, "plain": {"size": 16}}).tiling.size == 16
     assert built("jigsaw", {"global": {"size": 32}, "plain": {"size": 16}}).tiling.size == 16
     own = built("jigsaw", {"global": {"size": 8}, "own": {"size": 20}}, pretext_task={"view": "own"})
-    assert (own.tiling.size, own.views) == (20, {"own": 1})
+    assert (own.tiling.size, own.views) == (20, ViewNeeds("own"))
     with pytest.raises(ConfigError, match=r"jigsaw: views of 8 px are too small for 2 x 2 tiles"):
         built("jigsaw", {"global": {"size": 32}, "plain": {"size": 8}})
     with pytest.raises(ConfigError, match=r"augment\.views\.plain: missing, but pretext task 'jigsaw'"):
@@ -127,7 +129,7 @@ def test_a_task_names_the_kind_of_view_that_it_misses(build_small, configure, po
     with pytest.raises(
         ConfigError, match=r"augment\.views\.global: missing, but pretext task 'joint_embedding'.*plain"
     ):
-        check_views(task, "joint_embedding", {"plain": policies["global"]})
+        check_kinds(task.views, "joint_embedding", {"plain": policies["global"]})
 
 
 def test_a_task_names_the_operation_that_spoils_it(build_small, configure, policies):
@@ -136,7 +138,7 @@ def test_a_task_names_the_operation_that_spoils_it(build_small, configure, polic
     with pytest.raises(
         ConfigError, match=r"augment\.views\.global\.vertical_flip: pretext task 'rotation'.*set its p to 0"
     ):
-        check_views(task, "rotation", {"global": flipped})
+        check_operations(task, "rotation", {"global": flipped})
 
 
 def test_a_kind_of_view_that_an_option_asks_for_is_named_too(configure, policies, pool):
@@ -146,16 +148,62 @@ def test_a_kind_of_view_that_an_option_asks_for_is_named_too(configure, policies
         ConfigError, match=r"augment\.views\.local: missing, but .*'joint_embedding'.*there are: global"
     ):
         build(registry, recipe, config, pool, {"global": policies["global"]})
-    assert list(build(registry, recipe, config, pool, policies).views) == [
-        "global",
-        "local",
-    ]  # the first one is watched
+    assert build(registry, recipe, config, pool, policies).views == ViewNeeds("global", 2, {"local": 2})
+
+
+def test_a_backbone_is_built_once_for_the_main_kind_of_view(configure, pool):
+    """No model is built to learn which views it needs."""
+    sizes = []
+
+    class Plugin:
+        @hookimpl
+        def register_backbones(self, register: Register) -> None:
+            register("small", lambda size: sizes.append(size) or SmallBackbone())
+
+    config, registry = configure(recipe="jigsaw", backbone="small", pretext_task={"view": "own"}), load_registry()
+    registry.add(Plugin(), "a-plugin", "1")
+    policies = {kind: Policy(size=size) for kind, size in {"global": 16, "plain": 32, "own": 20}.items()}
+    build(registry, resolve(registry, config), config, pool, policies)
+    assert sizes == [20]
+
+
+def test_a_task_that_does_not_say_which_views_it_needs_is_refused(configure, pool, policies):
+    class Plugin:
+        @hookimpl
+        def register_pretext_tasks(self, register: Register) -> None:
+            register("mute", lambda encoder: None)
+
+    config, registry = configure(recipe="rotation", pretext_task={"name": "mute"}), load_registry()
+    registry.add(Plugin(), "a-plugin", "1.5")
+    words = r"pretrain\.pretext_task: 'mute' of a-plugin 1.5 does not say which views it needs\. Its author must"
+    with pytest.raises(ConfigError, match=words):
+        build(registry, resolve(registry, config), config, pool, policies)
+
+
+@pytest.mark.parametrize(
+    ("recipe", "options", "words"),
+    [
+        ("emp", {"global_views": 1}, r"pretext_task non_contrastive: global_views must be at least 2, got 1"),
+        ("simclr", {"local_views": -1}, r"pretext_task joint_embedding: local_views must be at least 0, got -1"),
+        ("flip", {"view": 3}, r"pretrain\.pretext_task\.view: Input should be a valid string"),
+    ],
+)
+def test_numbers_of_views_out_of_range_are_refused(built, recipe, options, words):
+    with pytest.raises(ConfigError, match=words):
+        built(recipe, {"global": {"size": 8}, "plain": {"size": 8}}, pretext_task=options)
+
+
+def test_needs_without_views_are_none():
+    with pytest.raises(ValueError, match="views of kind 'local' must be at least 1, got 0"):
+        ViewNeeds("global", 2, {"local": 0})
+    with pytest.raises(ValueError, match="'global' is the main kind of view already"):
+        ViewNeeds("global", 2, {"global": 1})
 
 
 def test_a_backbone_for_one_size_is_refused_by_name_where_views_have_two(build_small, configure):
     """Before training; and a network of which views have the right size passes."""
     transformer = {"name": "timm/vit_tiny_patch16_224", "patch_size": 2}
-    assert build_small(configure(backbone=transformer)).views == {"global": 2}
+    assert build_small(configure(backbone=transformer)).views == ViewNeeds("global", 2)
     words = r"augment\.views\.local\.size: backbone 'timm/vit_tiny_patch16_224', built for the 8 px of .*global.* 4 px"
     with pytest.raises(ConfigError, match=words):
         build_small(configure(backbone=transformer, pretext_task={"local_views": 2}))
@@ -173,8 +221,8 @@ class Flattening(Backbone):
 
 def test_trying_sizes_leaves_the_encoder_alone_and_looks_at_the_embeddings_length():
     encoder = Encoder(Flattening(), (0.5,) * 3, (0.5,) * 3)
-    check_sizes(encoder, "flattening", {"global": 8, "local": 8}, {})
+    check_sizes(encoder, "flattening", "global", {"global": 8, "local": 8}, {})
     with pytest.raises(ConfigError, match=r"views of 4 px: embeddings of shape \(48,\)"):
-        check_sizes(encoder, "flattening", {"global": 8, "local": 4}, {})
+        check_sizes(encoder, "flattening", "global", {"global": 8, "local": 4}, {})
     assert encoder.training
     assert not hasattr(encoder.backbone, "seen")

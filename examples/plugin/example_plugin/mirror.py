@@ -25,7 +25,7 @@ class Mirror(PretextTask):
 
     def __init__(self, encoder: Encoder):
         super().__init__()
-        self.views = {"global": 1}
+        self.views = self.views_for({})
         self.encoder = encoder
         self.head = nn.Linear(encoder.embedding_dim, 1)
 
