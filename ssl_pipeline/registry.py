@@ -38,7 +38,7 @@ KINDS = {
 }
 """Kind of thing -> the hook that adds it."""
 
-INJECTED = {"encoder", "loss", "negatives", "model", "size", "pretrained"}
+INJECTED = {"encoder", "loss", "negatives", "model", "size", "pretrained", "in_channels"}
 """Parameters that the pipeline fills in, so that they are no options."""
 
 

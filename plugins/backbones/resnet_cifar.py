@@ -37,11 +37,12 @@ class ResNetCifar(Backbone):
     Args:
         depth: Layers, 6n + 2: 8, 14, 20, 32, 44, 56, ...
         width: Channels of the first stage; 16 in the paper.
+        in_channels: Channels of the images.
     """
 
     offers: Mapping[Offer, str] = {"maps": "resnet_cifar"}
 
-    def __init__(self, depth: int = 20, width: int = 16):
+    def __init__(self, depth: int = 20, width: int = 16, in_channels: int = 3):
         super().__init__()
         if depth < 8 or (depth - 2) % 6:
             raise ValueError(f"depth must be 6n + 2 (8, 14, 20, 32, ...), got {depth}")
@@ -49,7 +50,7 @@ class ResNetCifar(Backbone):
             raise ValueError(f"width must be at least 1, got {width}")
         self.embedding_dim, self.map_channels = 4 * width, (width, 2 * width, 4 * width)
         self.stem = nn.Sequential(
-            nn.Conv2d(3, width, 3, 1, 1, bias=False), nn.BatchNorm2d(width), nn.ReLU(inplace=True)
+            nn.Conv2d(in_channels, width, 3, 1, 1, bias=False), nn.BatchNorm2d(width), nn.ReLU(inplace=True)
         )
         blocks, channels = [], width
         for stage in range(3):
@@ -59,7 +60,7 @@ class ResNetCifar(Backbone):
         self.blocks = nn.Sequential(*blocks)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Normalised images (N, 3, S, S) to (N, 4 * width)."""
+        """Normalised images (N, C, S, S) to (N, 4 * width)."""
         return self.maps(images)[-1].mean(dim=(2, 3))
 
     def maps(self, images: Tensor) -> list[Tensor]:

@@ -24,6 +24,7 @@ class TimmBackbone(Backbone):
         stem: imagenet as published; small for images below some 96 px (3x3 first convolution, no early stride or
         pooling).
         patch_size: Side of a patch in px, for vision transformers; 0 as published.
+        in_channels: Channels of the images; published weights are for 3.
     """
 
     offers: Mapping[Offer, str] = {
@@ -33,7 +34,15 @@ class TimmBackbone(Backbone):
 
     network: Any
 
-    def __init__(self, model: str, size: int, pretrained: bool = False, stem: Stem = "imagenet", patch_size: int = 0):
+    def __init__(
+        self,
+        model: str,
+        size: int,
+        pretrained: bool = False,
+        stem: Stem = "imagenet",
+        patch_size: int = 0,
+        in_channels: int = 3,
+    ):
         super().__init__()
         import timm  # 2 s: only when asked for
 
@@ -44,7 +53,11 @@ class TimmBackbone(Backbone):
             raise ValueError("published weights do not fit another stem or patch size: leave stem and patch_size out")
         if pretrained and not timm.is_model_pretrained(model):
             raise ValueError(f"timm has no published weights of {model}: take another model")
-        self.network = create(model, size, pretrained, {"patch_size": patch_size} if patch_size else {})
+        if pretrained and in_channels != 3:
+            raise ValueError(f"published weights are for images of 3 channels, and these have {in_channels}")
+        options = {"patch_size": patch_size} if patch_size else {}
+        options |= {"in_chans": in_channels} if in_channels != 3 else {}
+        self.network = create(model, size, pretrained, options)
         published = self.network.pretrained_cfg
         self.published_for = Inputs(published["input_size"][-1], tuple(published["mean"]), tuple(published["std"]))
         apply(self.network, stem)
@@ -65,7 +78,7 @@ class TimmBackbone(Backbone):
         return names
 
     def forward(self, images: Tensor) -> Tensor:
-        """Normalised images (N, 3, S, S) to (N, D)."""
+        """Normalised images (N, C, S, S) to (N, D)."""
         embeddings: Tensor = self.network(images)
         return embeddings
 
@@ -128,9 +141,10 @@ def create(model: str, size: int, pretrained: bool, options: Mapping[str, int]) 
     except TypeError as error:
         raise ValueError(f"timm's {model} does not take {', '.join(options) or 'a size'} ({brief(error)})") from error
     except (ArithmeticError, AssertionError, LookupError, RuntimeError, ValueError) as error:
-        patches = f" in patches of {options['patch_size']} px" if options else ""
+        wanted = f" in patches of {options['patch_size']} px" if "patch_size" in options else ""
+        wanted += f" with {options['in_chans']} channels" if "in_chans" in options else ""
         weights = " with its published weights" if pretrained else ""
-        raise ValueError(f"timm's {model} cannot be built{weights} for images of {size} px{patches}") from error
+        raise ValueError(f"timm's {model} cannot be built{weights} for images of {size} px{wanted}") from error
 
 
 def _sized(model: str, size: int, **options: Any) -> Any:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from ssl_pipeline import hookimpl
-from ssl_pipeline.parts.small_stem import Stem, apply, drop_classifier
+from ssl_pipeline.parts.small_stem import Stem, accept_channels, apply, drop_classifier
 from ssl_pipeline.types import Backbone, Offer, Register
 
 
@@ -19,11 +19,12 @@ class TorchvisionBackbone(Backbone):
         stem: imagenet as published; small for images below some 96 px (3x3 first convolution, no early stride or
         pooling).
         size: Side of the images in px, for networks that are built for one size.
+        in_channels: Channels of the images.
     """
 
     offers: Mapping[Offer, str] = {"maps": "torchvision/resnet18 and other residual networks"}
 
-    def __init__(self, model: str, size: int, stem: Stem = "imagenet"):
+    def __init__(self, model: str, size: int, stem: Stem = "imagenet", in_channels: int = 3):
         super().__init__()
         from torchvision import models  # 1 s: only when asked for
 
@@ -35,6 +36,7 @@ class TorchvisionBackbone(Backbone):
         if model in ("googlenet", "inception_v3"):
             raise ValueError("networks with auxiliary classifiers give no single embedding; use another")
         self.network = models.get_model(model, weights=None, **fixed)
+        accept_channels(self.network, in_channels)
         apply(self.network, stem)
         self.embedding_dim = drop_classifier(self.network)
         if isinstance(self.network, models.ResNet):
@@ -49,7 +51,7 @@ class TorchvisionBackbone(Backbone):
         return names
 
     def forward(self, images: Tensor) -> Tensor:
-        """Normalised images (N, 3, S, S) to (N, D)."""
+        """Normalised images (N, C, S, S) to (N, D)."""
         return torch.flatten(self.network(images), 1)
 
     def maps(self, images: Tensor) -> list[Tensor]:

@@ -1,13 +1,14 @@
 """Building encoders and pretext tasks from what names them: a backbone, a recipe, a card."""
 
 from collections.abc import Mapping
-from inspect import signature
+from inspect import Parameter, signature
 from typing import Any
 
 import torch
 
 from ssl_pipeline.artifacts.card import ModelCard
 from ssl_pipeline.config import Choice
+from ssl_pipeline.data.image_spec import RGB8, ImageSpec
 from ssl_pipeline.errors import ConfigError
 from ssl_pipeline.recipes import Recipe
 from ssl_pipeline.registry import Registry, with_defaults
@@ -29,35 +30,43 @@ __all__ = ["build_encoder", "build_task", "cut", "declared_views", "has_publishe
 def build_encoder(
     registry: Registry,
     backbone: Choice,
-    mean: tuple[float, float, float],
-    std: tuple[float, float, float],
+    mean: tuple[float, ...],
+    std: tuple[float, ...],
     seed: int,
     size: int,
     pretrained: bool = False,
     key: str = "pretrain.backbone",
+    images: ImageSpec = RGB8,
 ) -> Encoder:
     """An encoder with random weights that depend on the seed alone, and leave torch's own generator as it was.
 
     Args:
         registry: Where the backbone is found.
         backbone: Its name and options.
-        mean: The mean of each channel of the training images, in [0, 1].
-        std: The standard deviation of each channel of the training images, in [0, 1].
+        mean: The mean of each channel of the training images, as a share of the full scale.
+        std: The standard deviation of each channel of the training images, as a share of the full scale.
         seed: Seed of the weights.
         size: Side of the images in px.
         pretrained: Whether to ask the backbone for published weights instead.
         key: Where the backbone stands in params.yaml, for messages.
+        images: What the values of images mean; the backbone is built for their channels.
 
     Raises:
-        ConfigError: Unknown backbone or option, or it has no published weights.
+        ConfigError: Unknown backbone or option, it has no published weights, or it takes no images of so many channels.
         PipelineError: Its published weights could not be had.
     """
     if pretrained and not has_published(registry, backbone, key):
         raise ConfigError(f"{key}: backbone '{backbone.name}' has no published weights: take one of timm/...")
+    if images.channels != 3 and "in_channels" not in _parameters(registry, backbone, key):
+        raise ConfigError(
+            f"{key}: backbone '{backbone.name}' takes images of 3 channels alone, and these have {images.channels}. "
+            "Take another backbone, or set augment.pixels: rgb8."
+        )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        network = registry.build("backbone", backbone, key, size=size, pretrained=pretrained)
-    return Encoder(network, mean, std)
+        injected = {"size": size, "pretrained": pretrained, "in_channels": images.channels}
+        network = registry.build("backbone", backbone, key, **injected)
+    return Encoder(network, mean, std, images)
 
 
 def has_published(registry: Registry, backbone: Choice, key: str = "pretrain.backbone") -> bool:
@@ -66,7 +75,11 @@ def has_published(registry: Registry, backbone: Choice, key: str = "pretrain.bac
     Raises:
         ConfigError: There is no such backbone; the message names `key`.
     """
-    return "pretrained" in signature(registry.find("backbone", backbone.name, key).factory).parameters
+    return "pretrained" in _parameters(registry, backbone, key)
+
+
+def _parameters(registry: Registry, backbone: Choice, key: str) -> Mapping[str, Parameter]:
+    return signature(registry.find("backbone", backbone.name, key).factory).parameters
 
 
 def needed_views(registry: Registry, task: Choice) -> ViewNeeds:
@@ -166,7 +179,8 @@ def untrained(registry: Registry, card: ModelCard, seed: int, key: str = "pretra
 
     It sees colours even where the trained one does not: who does not pretrain has no reason to do without them.
     """
-    return build_encoder(registry, card.backbone, card.mean, card.std, seed, card.size, key=key).at(card.layer)
+    encoder = build_encoder(registry, card.backbone, card.mean, card.std, seed, card.size, key=key, images=card.images)
+    return encoder.at(card.layer)
 
 
 def cut(encoder: Encoder, card: ModelCard, layer: int | None) -> tuple[Encoder, ModelCard]:

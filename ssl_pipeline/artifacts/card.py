@@ -7,6 +7,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from ssl_pipeline.config import Choice
+from ssl_pipeline.data.image_spec import RGB8, ImageSpec
 from ssl_pipeline.errors import PipelineError
 from ssl_pipeline.products import read_product
 from ssl_pipeline.recipes import Recipe
@@ -32,9 +33,13 @@ class ModelCard(BaseModel):
     size: int
     """Side in px of the images that the encoder was trained on."""
     resize: Literal["squash", "crop", "letterbox"]
-    background: tuple[int, int, int]
-    mean: tuple[float, float, float]
-    std: tuple[float, float, float]
+    background: tuple[int | float, ...]
+    """The value of each channel, in the units of the images, where an image has no pixels."""
+    images: ImageSpec = RGB8
+    """What the values of images mean."""
+    mean: tuple[float, ...]
+    """The mean of each channel of the training images, as a share of the full scale."""
+    std: tuple[float, ...]
     seed: int
     batch_size: int
     """Images per step of pretraining."""

@@ -13,7 +13,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-__all__ = ["fit", "resample", "rotate", "triangle_filter"]
+from ssl_pipeline.data.image_spec import RGB8, ImageSpec
+
+__all__ = ["fit", "resample", "rotate", "scaled", "triangle_filter"]
+
+MIN_MEASURED = 0.5
+"""Share of what a pixel is made of that must have been measured; the rest of it then counts for nothing."""
 
 
 def triangle_filter(pixels: int, start: Tensor, length: Tensor, positions: Tensor, target: Tensor) -> Tensor:
@@ -47,12 +52,12 @@ def resample(images: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
     """Apply one filter to each axis.
 
     Args:
-        images: (N, H, W, 3), any dtype.
+        images: (N, H, W, C), any dtype.
         rows: (N, S, H) or (1, S, H) float32 weights.
         columns: (N, T, W) or (1, T, W) float32 weights.
 
     Returns:
-        (N, 3, S, T) float32, in the units of `images`.
+        (N, C, S, T) float32, in the units of `images`.
     """
     n, height, width, channels = images.shape
     flat = images.to(torch.float32).reshape(n, height, width * channels)
@@ -62,18 +67,27 @@ def resample(images: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
     return small.reshape(n, channels, rows.shape[1], columns.shape[1])
 
 
-def fit(images: Tensor, size: int, mode: str, background: Sequence[float]) -> Tensor:
+def scaled(values: Tensor, spec: ImageSpec) -> Tensor:
+    """Values in the units of the images, float32, as shares of the full scale; those outside of it become 0 or 1."""
+    if spec.low:
+        values = values - spec.low
+    return (values / (spec.high - spec.low)).clamp(0, 1)
+
+
+def fit(images: Tensor, size: int, mode: str, background: Sequence[float], spec: ImageSpec = RGB8) -> Tensor:
     """Resize images of any one shape to a square, the way the store's canvases were made, but without rounding.
 
     Args:
-        images: (N, H, W, 3) uint8 RGB.
+        images: (N, H, W, C) of the type that the spec names.
         size: S, the side of the square in pixels.
         mode: "squash": both sides to S; "crop": the largest centred square; "letterbox": all of it, centred, its longer
             side S.
-        background: RGB of letterbox borders, 0 to 255.
+        background: The value of each channel, in the units of the images, where an image has no pixels: in letterbox
+            borders, and where more than half of what a pixel is made of was not measured.
+        spec: What the images' values mean.
 
     Returns:
-        (N, 3, S, S) float32 in [0, 1]. Exactly images / 255 if H = W = S.
+        (N, C, S, S) float32 in [0, 1]. If H = W = S, exactly the images' values, scaled.
 
     Raises:
         ValueError: Images have a height or width of 0.
@@ -98,12 +112,27 @@ def fit(images: Tensor, size: int, mode: str, background: Sequence[float]) -> Te
         )
         for axis, pixels in enumerate((height, width))
     ]
-    fitted = (resample(images, *filters) / 255).clamp(0, 1)  # weights sum to 1 but for a last bit
+    empty = torch.tensor(background, dtype=torch.float32, device=images.device).reshape(1, -1, 1, 1)
+    if spec.may_lack_pixels:
+        values, measured = _measured(images, spec)
+        share = resample(measured, *filters)
+        fitted = torch.where(share >= MIN_MEASURED, resample(values, *filters) / share.clamp(min=MIN_MEASURED), empty)
+    else:
+        fitted = resample(images, *filters)
+    fitted = scaled(fitted, spec)  # weights sum to 1 but for a last bit
     if mode == "letterbox":
         inside = (slots >= 0) & (slots < target)
-        border = torch.tensor(background, dtype=torch.float32, device=images.device).reshape(1, -1, 1, 1) / 255
-        fitted = torch.where(inside[0, :, None] & inside[1, None, :], fitted, border)
+        fitted = torch.where(inside[0, :, None] & inside[1, None, :], fitted, scaled(empty, spec))
     return fitted
+
+
+def _measured(images: Tensor, spec: ImageSpec) -> tuple[Tensor, Tensor]:
+    """Values (N, H, W, C) float32, 0 where nothing was measured, and where something was, as 1 or 0."""
+    values = images.to(torch.float32)
+    measured = values.abs() < math.inf  # false for NaN, too
+    if spec.nodata is not None:
+        measured = measured & (values != spec.nodata)
+    return torch.where(measured, values, 0.0), measured.to(torch.float32)
 
 
 def rotate(images: Tensor, degrees: Tensor) -> Tensor:
@@ -113,11 +142,11 @@ def rotate(images: Tensor, degrees: Tensor) -> Tensor:
     moreover an edge that no photograph has.
 
     Args:
-        images: (N, 3, S, S).
+        images: (N, C, S, S).
         degrees: (N,).
 
     Returns:
-        (N, 3, S, S); within the turned image's outline equal to `torchvision.transforms.v2.functional.rotate`.
+        (N, C, S, S); within the turned image's outline equal to `torchvision.transforms.v2.functional.rotate`.
     """
     size = images.shape[-1]
     radians = degrees * (math.pi / 180)

@@ -113,7 +113,7 @@ class Policies(Checked):
 
     canvas: int
     resize: Literal["squash", "crop", "letterbox"]
-    background: tuple[int, int, int]
+    background: tuple[int | float, ...]
     seed: int
     views: dict[str, Policy]
 

@@ -20,6 +20,7 @@ import numpy.typing as npt
 
 from ssl_pipeline.data import audit
 from ssl_pipeline.data.decode import Canvas, content_hash
+from ssl_pipeline.data.image_spec import RGB8
 from ssl_pipeline.data.layout import Record
 from ssl_pipeline.data.near_copies import NearCopy, Picture, join_near_copies, name_groups
 from ssl_pipeline.data.parallel import decode_all, read_again
@@ -217,7 +218,7 @@ def _write_splits(
 
 def _blocks(spool: IO[bytes], places: Sequence[int], size: int) -> Iterator[npt.NDArray[np.uint8]]:
     """Canvases by their places in the spool. Read, not mapped: mapped pages would count as this process's memory."""
-    length, rows = size * size * 3, rows_per_block(size)
+    length, rows = size * size * 3, rows_per_block(size, RGB8)
     for start in range(0, len(places), rows):
         block = bytearray()
         for place in places[start : start + rows]:

@@ -1,8 +1,8 @@
 """The store: images on equal canvases in memory-mapped shards, a folder for each split, and an index of their origins.
 
-    store/train/  images-0000.npy ...  uint8 (n, canvas, canvas, 3), each shard of bounded size
+    store/train/  images-0000.npy ...  (n, canvas, canvas, channels), each shard of bounded size
                   ids.npy              uint64 (n,), the first eight bytes of each content's hash
-                  split.json           n, canvas, mean, std, sha256
+                  split.json           n, canvas, images (what their values mean), mean, std, sha256
                   digests.json         SHA-256 of each of these files
     store/val/, store/test/            the same; a split may be empty
     store/index.csv                    id, path, label, split, group, width, height, row
@@ -20,7 +20,9 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+from pydantic import ValidationError
 
+from ssl_pipeline.data.image_spec import RGB8, ImageSpec, Pixels
 from ssl_pipeline.errors import PipelineError
 from ssl_pipeline.products import read_product, verified
 
@@ -39,8 +41,6 @@ __all__ = [
 
 SplitName = Literal["train", "val", "test"]
 SPLITS: tuple[SplitName, ...] = ("train", "val", "test")
-
-Images = npt.NDArray[np.uint8]
 
 
 class IndexRow(NamedTuple):
@@ -71,9 +71,9 @@ class Labels(NamedTuple):
 
 
 class Original(NamedTuple):
-    """An image as it was decoded, uint8 (H, W, 3), and the canvas that belongs to it."""
+    """An image as it was decoded, (H, W, C), and the canvas that belongs to it."""
 
-    image: Images
+    image: Pixels
     split: str
     row: int
 
@@ -86,29 +86,31 @@ class Split:
         name: train, val or test.
         canvas: Side of an image, px.
         ids: (n,) uint64 identities of the images, by content; sorted.
-        mean: The mean of each channel over this split, in [0, 1].
-        std: The standard deviation of each channel over this split, in [0, 1].
+        mean: The mean of each channel over this split, as a share of the full scale.
+        std: The standard deviation of each channel over this split, as a share of the full scale.
         sha256: The digest of the shards and ids.
-        shards: Arrays (m, canvas, canvas, 3) of n images in all.
+        shards: Arrays (m, canvas, canvas, C) of n images in all.
         files: The files of the shards, each of which is read whole and held against its digest before its first image
             is given out; empty for shards that are in memory.
+        spec: What the images' values mean.
     """
 
     name: str
     canvas: int
     ids: npt.NDArray[np.uint64]
-    mean: tuple[float, float, float]
-    std: tuple[float, float, float]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
     sha256: str
-    shards: tuple[Images, ...]
+    shards: tuple[Pixels, ...]
     files: tuple[Path, ...] = ()
+    spec: ImageSpec = RGB8
     _checked: set[int] = field(default_factory=set, init=False, repr=False, compare=False)
 
     def __len__(self) -> int:
         return len(self.ids)
 
-    def images(self, positions: npt.NDArray[np.integer]) -> Images:
-        """Gather images by their rows: positions (m,) -> (m, canvas, canvas, 3) uint8.
+    def images(self, positions: npt.NDArray[np.integer]) -> Pixels:
+        """Gather images by their rows: positions (m,) -> (m, canvas, canvas, C).
 
         Raises:
             IndexError: A position is not in [0, n).
@@ -117,7 +119,9 @@ class Split:
         positions = np.asarray(positions)
         if len(positions) and not (positions.min() >= 0 and positions.max() < len(self)):
             raise IndexError(f"positions must lie in [0, {len(self)}), got {positions.min()} to {positions.max()}")
-        gathered = np.empty((len(positions), self.canvas, self.canvas, 3), np.uint8)
+        gathered: Pixels = np.empty(
+            (len(positions), self.canvas, self.canvas, self.spec.channels), self.spec.numpy_dtype
+        )
         starts = np.cumsum([0, *(len(shard) for shard in self.shards)])
         owners = np.searchsorted(starts, positions, side="right") - 1
         for number in np.unique(owners):
@@ -137,16 +141,22 @@ def open_split(store: Path, name: SplitName) -> Split:
     """
     folder = store / name
     facts = read_product(folder / "split.json", "augment")
+    if "n" in facts and "images" not in facts:
+        raise PipelineError(
+            f"{folder} is of an earlier version, which did not say what values of images mean: run "
+            "`dvc repro --force augment`."
+        )
     files = tuple(sorted(folder.glob("images-*.npy")))
     try:
         ids = np.load(verified(folder / "ids.npy", "augment"))
         shards = tuple(np.load(path, mmap_mode="r") for path in files)
         canvas = int(facts["canvas"])
-        mean, std = tuple(facts["mean"]), tuple(facts["std"])
-        split = Split(name, canvas, ids, mean, std, facts["sha256"], shards, files)
+        mean, std, spec = tuple(facts["mean"]), tuple(facts["std"]), ImageSpec.model_validate(facts["images"])
+        split = Split(name, canvas, ids, mean, std, facts["sha256"], shards, files, spec)
         fits = ids.dtype == np.uint64 and len(split) == facts["n"] == sum(map(len, shards))
-        fits &= all(shard.dtype == np.uint8 and shard.shape[1:] == (canvas, canvas, 3) for shard in shards)
-    except (OSError, ValueError, EOFError, KeyError, TypeError) as error:
+        shape = canvas, canvas, spec.channels
+        fits &= all(shard.dtype == spec.numpy_dtype and shard.shape[1:] == shape for shard in shards)
+    except (OSError, ValueError, EOFError, KeyError, TypeError, ValidationError) as error:
         raise PipelineError(f"{folder} is damaged ({error}): run `dvc repro --force augment`.") from error
     if not fits:
         raise PipelineError(f"{folder} is damaged (its files do not fit together): run `dvc repro --force augment`.")

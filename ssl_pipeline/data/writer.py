@@ -9,16 +9,17 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from ssl_pipeline.data.store import Images, IndexRow, Original
+from ssl_pipeline.data.image_spec import RGB8, ImageSpec, Pixels
+from ssl_pipeline.data.store import IndexRow, Original
 from ssl_pipeline.data.tables import csv_line
 from ssl_pipeline.products import record, write_product
 
-__all__ = ["SplitSummary", "rows_per_block", "write_index", "write_originals", "write_split"]
+__all__ = ["SplitSummary", "canvas_bytes", "rows_per_block", "write_index", "write_originals", "write_split"]
 
 SHARD_BYTES = 2**28
 BLOCK_BYTES = 2**22
 FLAT_RANGE = 8
-"""Grey levels: an image that in no channel spans more is one colour, for all that can be learned from it."""
+"""Of 255: an image that in no channel spans more of the full scale is one colour, as far as learning goes."""
 
 
 @dataclass(frozen=True)
@@ -26,43 +27,53 @@ class SplitSummary:
     """What was found while a split was written.
 
     Attributes:
-        mean: The mean of each channel, in [0, 1].
-        std: The standard deviation of each channel, in [0, 1].
-        spread: How far images differ from each other: std over images, root mean square over pixels, in grey levels.
+        mean: The mean of each channel, as a share of the full scale.
+        std: The standard deviation of each channel, as a share of the full scale.
+        spread: How far images differ from each other: std over images, root mean square over pixels; the full scale
+            is 255.
         flat: Rows of images that are nearly one colour.
     """
 
-    mean: tuple[float, float, float]
-    std: tuple[float, float, float]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
     spread: float
     flat: list[int]
 
 
-def rows_per_block(canvas: int) -> int:
+def canvas_bytes(canvas: int, spec: ImageSpec) -> int:
+    """How many bytes an image takes in the store."""
+    return canvas * canvas * spec.channels * spec.numpy_dtype.itemsize
+
+
+def rows_per_block(canvas: int, spec: ImageSpec) -> int:
     """How many images to hold at once while the store is written, so that memory is bounded."""
-    return max(1, BLOCK_BYTES // (canvas * canvas * 3))
+    return max(1, BLOCK_BYTES // canvas_bytes(canvas, spec))
 
 
-def write_split(folder: Path, ids: npt.NDArray[np.uint64], blocks: Iterable[Images], canvas: int) -> SplitSummary:
+def write_split(
+    folder: Path, ids: npt.NDArray[np.uint64], blocks: Iterable[Pixels], canvas: int, spec: ImageSpec = RGB8
+) -> SplitSummary:
     """Write a split, a block at a time.
 
     Args:
         folder: Is made.
         ids: (n,) identities, in the order of the images.
-        blocks: Arrays (m, canvas, canvas, 3) of n images in all.
+        blocks: Arrays (m, canvas, canvas, C) of n images in all, each of whose pixels has a value.
         canvas: Side of an image, px.
+        spec: What the images' values mean.
     """
     folder.mkdir(parents=True)
-    statistics = _Statistics(canvas)
+    statistics = _Statistics(canvas, spec)
     bytes_hash = hashlib.sha256()
-    per_shard = max(1, SHARD_BYTES // (canvas * canvas * 3))
+    per_shard = max(1, SHARD_BYTES // canvas_bytes(canvas, spec))
     sizes = [min(per_shard, len(ids) - start) for start in range(0, len(ids), per_shard)]
     pieces = _cut(blocks, sizes)
     for number, size in enumerate(sizes):
         shard = folder / f"images-{number:04}.npy"
         # Plain writes, not a writable memory map: where the disk is full, these raise and a map dies of SIGBUS.
         with shard.open("wb") as file:
-            header = {"descr": "|u1", "fortran_order": False, "shape": (size, canvas, canvas, 3)}
+            shape = size, canvas, canvas, spec.channels
+            header = {"descr": spec.numpy_dtype.str, "fortran_order": False, "shape": shape}
             np.lib.format.write_array_header_1_0(file, header)
             written = 0
             while written < size:
@@ -80,6 +91,7 @@ def write_split(folder: Path, ids: npt.NDArray[np.uint64], blocks: Iterable[Imag
     facts = {
         "n": len(ids),
         "canvas": canvas,
+        "images": spec.model_dump(mode="json"),
         "mean": summary.mean,
         "std": summary.std,
         "sha256": bytes_hash.hexdigest(),
@@ -106,7 +118,7 @@ def write_originals(store: Path, originals: Sequence[Original]) -> None:
     record(store / "originals.npz")
 
 
-def _cut(blocks: Iterable[Images], sizes: Sequence[int]) -> Iterator[Images]:
+def _cut(blocks: Iterable[Pixels], sizes: Sequence[int]) -> Iterator[Pixels]:
     """Cut blocks where a shard ends."""
     ends = iter(np.cumsum(sizes).tolist())
     position, end = 0, 0
@@ -120,31 +132,49 @@ def _cut(blocks: Iterable[Images], sizes: Sequence[int]) -> Iterator[Images]:
 
 
 class _Statistics:
-    """Sums in whole numbers, so that they are exact and do not depend on how images are cut into blocks."""
+    """Sums over images, which do not depend on how these are cut into blocks: exact ones of whole numbers.
 
-    def __init__(self, canvas: int):
+    Floats are added one image after the other, in double precision, as shares of the full scale.
+    """
+
+    def __init__(self, canvas: int, spec: ImageSpec):
+        self.spec = spec
+        self.exact = spec.dtype != "float32"
+        self.low, self.range = (_whole(spec.low), _whole(spec.high - spec.low)) if self.exact else (0, 1)
         self.count = 0
-        self.sums = np.zeros((canvas, canvas, 3), np.uint64)
-        self.squares = np.zeros((canvas, canvas, 3), np.uint64)
+        self.sums = np.zeros((canvas, canvas, spec.channels), np.uint64 if self.exact else np.float64)
+        self.squares = np.zeros_like(self.sums)
         self.flat: list[int] = []
 
-    def add(self, images: Images) -> None:
-        self.sums += images.sum(axis=0, dtype=np.uint64)
-        self.squares += np.square(images, dtype=np.uint32).sum(axis=0, dtype=np.uint64)
+    def add(self, images: Pixels) -> None:
+        if self.exact:
+            self.sums += images.sum(axis=0, dtype=np.uint64)
+            self.squares += np.square(images, dtype=np.uint32).sum(axis=0, dtype=np.uint64)
+        else:
+            for image in (images - np.float64(self.spec.low)) / (self.spec.high - self.spec.low):
+                self.sums += image
+                self.squares += np.square(image)
         span = images.max(axis=(1, 2)) - images.min(axis=(1, 2))
-        self.flat += (self.count + np.flatnonzero((span <= FLAT_RANGE).all(axis=1))).tolist()
+        flat = span <= FLAT_RANGE * (self.spec.high - self.spec.low) / 255
+        self.flat += (self.count + np.flatnonzero(flat.all(axis=1))).tolist()
         self.count += len(images)
 
     def summary(self) -> SplitSummary:
         if not self.count:
-            return SplitSummary((0.0, 0.0, 0.0), (1.0, 1.0, 1.0), 0.0, [])
+            return SplitSummary((0.0,) * self.spec.channels, (1.0,) * self.spec.channels, 0.0, [])
         size = self.count * self.sums.shape[0] * self.sums.shape[1]
-        sums = [int(value) for value in self.sums.sum(axis=(0, 1))]
-        squares = [int(value) for value in self.squares.sum(axis=(0, 1))]
-        mean = [total / (255 * size) for total in sums]
+        sums = self.sums.sum(axis=(0, 1)).tolist()  # Python's numbers, which do not overflow
+        squares = self.squares.sum(axis=(0, 1)).tolist()
+        mean = [(total - self.low * size) / (self.range * size) for total in sums]
         std = [
-            math.sqrt(size * square - total * total) / (255 * size) for total, square in zip(sums, squares, strict=True)
+            math.sqrt(max(0, size * square - total * total)) / (self.range * size)
+            for total, square in zip(sums, squares, strict=True)
         ]
         variances = self.squares / self.count - np.square(self.sums / self.count)
-        spread = math.sqrt(max(0.0, float(variances.mean())))
-        return SplitSummary((mean[0], mean[1], mean[2]), (std[0], std[1], std[2]), spread, self.flat)
+        spread = math.sqrt(max(0.0, float(variances.mean()))) * (255 / self.range)
+        return SplitSummary(tuple(mean), tuple(std), spread, self.flat)
+
+
+def _whole(value: float) -> int | float:
+    """The same value as a whole number, if it is one: Python's are exact."""
+    return int(value) if value.is_integer() else value

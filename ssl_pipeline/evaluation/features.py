@@ -9,6 +9,7 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
+from ssl_pipeline.data.image_spec import Pixels
 from ssl_pipeline.data.store import SplitName, open_split, read_labels
 from ssl_pipeline.progress import track
 from ssl_pipeline.training.finetuning import Labelled
@@ -18,15 +19,15 @@ __all__ = ["Embed", "Stored", "embedder", "extract", "labelled", "sample", "unit
 
 Features = npt.NDArray[np.float32]
 Positions = npt.NDArray[np.int64]
-Embed = Callable[[npt.NDArray[np.uint8]], Features]
-"""Canvases (n, C, C, 3) uint8 -> features (n, D) float32, row by row. n may be 0."""
+Embed = Callable[[Pixels], Features]
+"""Canvases (n, S, S, C) -> features (n, D) float32, row by row. n may be 0."""
 
 
 class Stored(Sized, Protocol):
     """Images that stay where they are until they are asked for, such as those of a split."""
 
-    def images(self, positions: Positions) -> npt.NDArray[np.uint8]:
-        """Images at positions (m,) in [0, n): (m, S, S, 3)."""
+    def images(self, positions: Positions) -> Pixels:
+        """Images at positions (m,) in [0, n): (m, S, S, C)."""
 
 
 _BATCH = 256  # images that are in memory at a time
@@ -49,7 +50,7 @@ def embedder(network: nn.Module) -> Embed:
     device = best_device()
     network.to(device).eval()
 
-    def embed(images: npt.NDArray[np.uint8]) -> Features:
+    def embed(images: Pixels) -> Features:
         with torch.inference_mode():
             features: Features = network(torch.from_numpy(images).to(device)).cpu().numpy()
         return features

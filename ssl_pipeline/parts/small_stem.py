@@ -19,7 +19,7 @@ def apply(network: nn.Module, stem: Stem) -> None:
     """
     if stem == "imagenet":
         return
-    found = next(((name, module) for name, module in network.named_modules() if isinstance(module, nn.Conv2d)), None)
+    found = _first_convolution(network)
     if found is None or found[1].stride == (1, 1) or found[1].kernel_size == found[1].stride:
         raise ValueError(
             "stem: small needs a network that begins with an overlapping, strided convolution; use imagenet"
@@ -29,6 +29,27 @@ def apply(network: nn.Module, stem: Stem) -> None:
     _replace(network, name, new)
     if isinstance(getattr(network, "maxpool", None), nn.MaxPool2d):
         network.maxpool = nn.Identity()
+
+
+def accept_channels(network: nn.Module, channels: int) -> None:
+    """Let the network's first convolution, if it is one of 3 channels, take images of so many channels instead.
+
+    Raises:
+        ValueError: It has no such convolution.
+    """
+    found = _first_convolution(network)
+    if channels == 3:
+        return
+    if found is None or found[1].in_channels != 3 or found[1].groups != 1:
+        raise ValueError(f"this network does not take images of {channels} channels; use another")
+    name, old = found
+    sizes = old.kernel_size, old.stride, old.padding, old.dilation  # each (height, width)
+    new = nn.Conv2d(channels, old.out_channels, *sizes, bias=old.bias is not None)  # type: ignore[arg-type]
+    _replace(network, name, new)
+
+
+def _first_convolution(network: nn.Module) -> tuple[str, nn.Conv2d] | None:
+    return next(((name, module) for name, module in network.named_modules() if isinstance(module, nn.Conv2d)), None)
 
 
 def _replace(network: nn.Module, name: str, new: nn.Module) -> None:

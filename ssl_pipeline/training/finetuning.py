@@ -19,6 +19,7 @@ from ssl_pipeline.artifacts.card import ModelCard
 from ssl_pipeline.augment.geometry import fit
 from ssl_pipeline.augment.policy import Policy
 from ssl_pipeline.augment.views import make_views
+from ssl_pipeline.data.image_spec import Pixels
 from ssl_pipeline.data.store import Split
 from ssl_pipeline.randomness import hash64, permutation
 from ssl_pipeline.training.memory_format import memory_format
@@ -58,7 +59,7 @@ class Labelled:
         """Identities of the images: (n,)."""
         return self.split.ids[self.rows]
 
-    def images(self, positions: Array) -> npt.NDArray[np.uint8]:
+    def images(self, positions: Array) -> Pixels:
         """Images at positions (m,) in [0, n): (m, canvas, canvas, 3)."""
         return self.split.images(self.rows[positions])
 
@@ -184,6 +185,6 @@ def embed(
     for positions in np.array_split(np.arange(len(data)), max(1, math.ceil(len(data) / batch_size))):
         with torch.inference_mode():
             images = torch.from_numpy(data.images(positions)).to(device)
-            fitted = fit(images, card.size, card.resize, card.background)
+            fitted = fit(images, card.size, card.resize, card.background, card.images)
             embeddings[positions] = encoder(fitted.contiguous(memory_format=torch.channels_last)).cpu().numpy()
     return embeddings

@@ -112,7 +112,8 @@ def _check_main(
     reason = refusal(encoder, size)
     if not reason:
         return
-    name, build = config.backbone.name, partial(build_encoder, registry, config.backbone, pool.mean, pool.std, 0)
+    name = config.backbone.name
+    build = partial(build_encoder, registry, config.backbone, pool.mean, pool.std, 0, images=pool.spec)
     near = nearest_size(build, encoder, size)
     advice = f"Set it to {near}, or take another backbone" if near else "Take another backbone"
     raise ConfigError(
@@ -127,7 +128,9 @@ def _start(registry: Registry, config: PretrainConfig, pool: Split, size: int) -
         raise ConfigError(
             f"pretrain.init: backbone '{config.backbone.name}' has no published weights; use timm/... or init: random."
         )
-    encoder = build_encoder(registry, config.backbone, pool.mean, pool.std, config.seed, size, pretrained)
+    encoder = build_encoder(
+        registry, config.backbone, pool.mean, pool.std, config.seed, size, pretrained, images=pool.spec
+    )
     if config.init not in _NO_FILES:
         weights = find(config.init, "pretrain.init")
         if not weights.exists():
@@ -195,6 +198,7 @@ def describe(
         size=policies.views[task.views.main].size,
         resize=policies.resize,
         background=policies.background,
+        images=pool.spec,
         mean=pool.mean,
         std=pool.std,
         seed=config.seed,

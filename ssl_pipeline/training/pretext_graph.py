@@ -31,7 +31,7 @@ class PixelsToPrediction(nn.Module):
         background: RGB of letterbox borders, 0 to 255.
     """
 
-    def __init__(self, task: PretextTask, size: int, resize: str, background: tuple[int, int, int]):
+    def __init__(self, task: PretextTask, size: int, resize: str, background: tuple[int | float, ...]):
         super().__init__()
         self.task, self.size, self.resize, self.background = task, size, resize, background
 

@@ -20,12 +20,15 @@ def refusal(encoder: Encoder, size: int) -> str:
     trial = copy.deepcopy(encoder)
     try:
         with torch.no_grad(), torch.random.fork_rng(devices=[]):
-            shapes = {tuple(trial.train(mode)(torch.rand(2, 3, size, size)).shape) for mode in (True, False)}
+            shapes = {
+                tuple(trial.train(mode)(torch.rand(2, encoder.images.channels, size, size)).shape)
+                for mode in (True, False)
+            }
     except (ArithmeticError, AssertionError, LookupError, RuntimeError, ValueError):
         return "it is not made for this size"  # in the network's own words that would be a matter of some tensor
     if shapes != {(2, encoder.embedding_dim)}:
         return f"embeddings of shape {min(shapes)[1:]} instead of ({encoder.embedding_dim},)"
-    patch = _patch(encoder.backbone)
+    patch = _patch(encoder)
     if size % patch:
         return f"it cuts images into patches of {patch} px, and would not see the last {size % patch} of {size} px"
     return ""
@@ -42,8 +45,8 @@ def nearest_size(build: Callable[[int], Encoder], encoder: Encoder, size: int) -
     Returns:
         One of the sizes that networks are usually made for, or a multiple of the patch; None if none of them will do.
     """
-    below = size - size % _patch(encoder.backbone)
-    sides = {*_USUAL, below, below + _patch(encoder.backbone)} - {0, size}
+    below = size - size % _patch(encoder)
+    sides = {*_USUAL, below, below + _patch(encoder)} - {0, size}
     for other in sorted(sides, key=lambda side: (abs(side - size), side)):
         try:
             if not refusal(build(other), other):
@@ -53,9 +56,9 @@ def nearest_size(build: Callable[[int], Encoder], encoder: Encoder, size: int) -
     return None
 
 
-def _patch(backbone: nn.Module) -> int:
+def _patch(encoder: Encoder) -> int:
     """The side in px of the patches into which a network's first convolution cuts images; 1 if it cuts none."""
-    first = next((module for module in backbone.modules() if isinstance(module, nn.Conv2d)), None)
-    if first is None or first.in_channels != 3 or first.kernel_size != first.stride:
+    first = next((module for module in encoder.backbone.modules() if isinstance(module, nn.Conv2d)), None)
+    if first is None or first.in_channels != encoder.images.channels or first.kernel_size != first.stride:
         return 1
     return first.stride[0]

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from ssl_pipeline.augment.srgb import luminance
+from ssl_pipeline.data.image_spec import RGB8, ImageSpec
 from ssl_pipeline.types.networks import Backbone
 
 __all__ = ["Encoder"]
@@ -18,8 +19,9 @@ class Encoder(nn.Module):
 
     Args:
         backbone: Maps normalised images to embeddings.
-        mean: The mean of each RGB channel over the training images, in [0, 1].
-        std: The standard deviation of each RGB channel over them; a channel that does not vary counts as 1/255.
+        mean: The mean of each of C channels over the training images, as a share of the full scale.
+        std: The standard deviation of each channel over them; one that does not vary counts as one level of its type.
+        images: What the values of images mean.
     """
 
     mean: Tensor
@@ -29,11 +31,11 @@ class Encoder(nn.Module):
     grayscale: bool = False
     """Whether the backbone is shown the luminance of images alone, as three equal channels."""
 
-    def __init__(self, backbone: Backbone, mean: Sequence[float], std: Sequence[float]):
+    def __init__(self, backbone: Backbone, mean: Sequence[float], std: Sequence[float], images: ImageSpec = RGB8):
         super().__init__()
-        self.backbone = backbone
-        self.register_buffer("mean", torch.tensor(mean, dtype=torch.float32).reshape(1, 3, 1, 1))
-        self.register_buffer("std", torch.tensor(std, dtype=torch.float32).clamp(min=1 / 255).reshape(1, 3, 1, 1))
+        self.backbone, self.images = backbone, images
+        self.register_buffer("mean", torch.tensor(mean, dtype=torch.float32).reshape(1, -1, 1, 1))
+        self.register_buffer("std", torch.tensor(std, dtype=torch.float32).clamp(min=images.level).reshape(1, -1, 1, 1))
 
     @property
     def embedding_dim(self) -> int:
@@ -53,14 +55,14 @@ class Encoder(nn.Module):
         return other
 
     def forward(self, images: Tensor) -> Tensor:
-        """Embed images (N, 3, S, S) in [0, 1]: (N, D)."""
+        """Embed images (N, C, S, S) in [0, 1]: (N, D)."""
         if self.layer is not None:
             return self.maps(images)[self.layer - 1].mean(dim=(2, 3))
         embedding: Tensor = self.backbone(self.normalised(images))
         return embedding
 
     def maps(self, images: Tensor) -> list[Tensor]:
-        """Features (N, C, H, W) of each layer of images (N, 3, S, S) in [0, 1], from backbones that offer maps."""
+        """Features (N, C, H, W) of each layer of images (N, C, S, S) in [0, 1], from backbones that offer maps."""
         return self.backbone.maps(self.normalised(images))
 
     def visible(self, images: Tensor, shown: Tensor) -> Tensor:

@@ -22,7 +22,7 @@ class Inputs(NamedTuple):
 
 
 class Backbone(nn.Module, ABC):
-    """Maps normalised images (N, 3, S, S) to embeddings (N, `embedding_dim`) float32."""
+    """Maps normalised images (N, C, S, S) to embeddings (N, `embedding_dim`) float32."""
 
     embedding_dim: int
 
@@ -43,7 +43,7 @@ class Backbone(nn.Module, ABC):
         return bool(self.map_channels) if offer == "maps" else bool(self.patch_size)
 
     def maps(self, images: Tensor) -> list[Tensor]:
-        """Features (N, C, H, W) of normalised images (N, 3, S, S) after each of its layers, first layer first."""
+        """Features (N, C, H, W) of normalised images (N, C, S, S) after each of its layers, first layer first."""
         raise NotImplementedError(f"{type(self).__name__} has no layers")
 
     def visible(self, images: Tensor, shown: Tensor) -> Tensor:
@@ -87,8 +87,8 @@ class ImageEnergyHead(nn.Module, ABC):
 
     @abstractmethod
     def forward(self, encoder: nn.Module, images: Tensor) -> Tensor:
-        """Return energies (N,) of images (N, 3, S, S) in [0, 1], given the trained encoder."""
+        """Return energies (N,) of images (N, C, S, S) in [0, 1], given the trained encoder."""
 
     @abstractmethod
     def corrupt(self, images: Tensor, uniforms: Tensor) -> Tensor:
-        """Return what should have more energy than images (N, 3, S, S), by numbers (N, P) in [0, 1)."""
+        """Return what should have more energy than images (N, C, S, S), by numbers (N, P) in [0, 1)."""

@@ -1,6 +1,9 @@
 """Resampling against torchvision, Pillow and torch's own antialiased interpolation."""
 
+from pathlib import Path
+
 import numpy as np
+import onnxruntime
 import pytest
 import torch
 from PIL import Image
@@ -11,6 +14,8 @@ from torchvision.transforms.v2 import functional as reference
 
 from ssl_pipeline.augment.geometry import fit, resample, rotate, triangle_filter
 from ssl_pipeline.data.decode import to_canvas
+from ssl_pipeline.data.image_spec import ImageSpec
+from ssl_pipeline.onnx_file import write_graph
 
 BACKGROUND = (10, 200, 90)
 
@@ -131,3 +136,50 @@ def test_a_photograph_resizes_as_pillow_resizes_it(photographs: Tensor):
     pillow = np.asarray(image.resize((32, 32), Image.Resampling.BILINEAR)).astype(np.float32)
     ours = (fit(photographs[:1], 32, "squash", BACKGROUND)[0].permute(1, 2, 0) * 255).numpy()
     assert np.abs(ours - pillow).max() <= 1.01
+
+
+GREY12 = ImageSpec(channels=1, dtype="uint16", low=0, high=4095)
+HEIGHTS = ImageSpec(channels=2, dtype="float32", low=-100.0, high=900.0, nodata=-9999.0)
+
+
+def test_twelve_bits_in_sixteen_are_twelve_bits():
+    images = torch.tensor([[[[0], [4095]], [[1365], [2730]]]], dtype=torch.uint16)
+    assert torch.allclose(fit(images, 2, "squash", (0,), GREY12), torch.tensor([[[[0, 1], [1 / 3, 2 / 3]]]]))
+
+
+@pytest.mark.parametrize("mode", ["squash", "crop", "letterbox"])
+def test_what_was_not_measured_is_not_mixed_into_what_was(mode: str):
+    images = torch.full((1, 12, 16, 2), 400.0)
+    images[0, :, :7, 0] = torch.nan
+    images[0, 0, 0, 1], images[0, 3, 3, 1] = -9999.0, torch.inf
+    fitted = fit(images, 8, mode, (150.0, 650.0), HEIGHTS)
+    for channel, background in enumerate((0.25, 0.75)):
+        found = fitted[0, channel]
+        assert ((found - 0.5).abs().minimum((found - background).abs()) < 1e-6).all()
+        assert (found == background).any() == (channel == 0 or mode == "letterbox")
+    assert (fitted[0, :, :, 5] - 0.5).abs()[:, 2:6].max() < 1e-6
+
+
+def test_images_with_gaps_are_fitted_the_same_by_a_graph(tmp_path: Path):
+    class Fitted(torch.nn.Module):
+        def forward(self, images: Tensor) -> Tensor:
+            return fit(images, 8, "letterbox", (150.0, 650.0), HEIGHTS)
+
+    dims = {number: torch.export.Dim(name) for number, name in enumerate(("n", "h", "w"))}
+    example = torch.zeros(2, 9, 10, 2)
+    path = tmp_path / "fit.onnx"
+    write_graph(
+        Fitted().eval(),
+        (example,),
+        path,
+        input_names=["images"],
+        output_names=["x"],
+        dynamic_shapes=(dims,),
+        metadata={},
+    )
+    images = torch.from_numpy(np.random.default_rng(0).uniform(-100, 900, (3, 12, 20, 2)).astype(np.float32))
+    images[0, 2:9, 4:11] = torch.nan
+    images[1, 0] = -9999.0
+    (found,) = onnxruntime.InferenceSession(path).run(None, {"images": images.numpy()})
+    assert np.isfinite(found).all()
+    assert np.abs(found - Fitted()(images).numpy()).max() < 1e-5

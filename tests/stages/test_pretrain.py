@@ -18,7 +18,7 @@ from benchmarks.project import ROOT, change, copy_project, environment
 from ssl_pipeline.config import load
 from ssl_pipeline.data.store import Original
 from ssl_pipeline.data.writer import write_originals, write_split
-from ssl_pipeline.products import read_json, sha256, write_product
+from ssl_pipeline.products import read_json, read_product, sha256, write_product
 from ssl_pipeline.randomness import hash64
 from stages.pretrain import pretrain
 
@@ -40,9 +40,9 @@ def write_store(store: Path) -> None:
     images = np.repeat((digits.images * 15.9375).round().astype(np.uint8)[..., None], 3, axis=3)
     for name, rows in {"train": range(48), "val": range(48, 64), "test": range(64, 80)}.items():
         ids = np.sort(hash64("digit", np.array(rows)))
-        summary = write_split(store / name, ids, [images[list(rows)]], 8)
-        facts = {"n": len(rows), "canvas": 8, "mean": summary.mean, "std": summary.std, "sha256": f"digits {rows}"}
-        write_product(store / name / "split.json", facts)
+        write_split(store / name, ids, [images[list(rows)]], 8)
+        facts = read_product(store / name / "split.json", "augment")
+        write_product(store / name / "split.json", facts | {"sha256": f"digits {rows}"})
     (store / "index.csv").write_text("id,label\n" + "".join(f"{n},{digits.target[n]}\n" for n in range(80)))
 
 

@@ -14,7 +14,7 @@ from ssl_pipeline.augment.policy import Policy
 from ssl_pipeline.config import PretrainConfig
 from ssl_pipeline.data.store import Split, open_split
 from ssl_pipeline.data.writer import write_split
-from ssl_pipeline.products import write_product
+from ssl_pipeline.products import read_product, write_product
 from ssl_pipeline.randomness import hash64
 from ssl_pipeline.recipes import resolve
 from ssl_pipeline.training.preparation import build
@@ -31,9 +31,9 @@ def make_pool(tmp_path: Path) -> Callable[..., Split]:
         grey = (load_digits().images[:count] * 15.9375).round().astype(np.uint8)
         images = (grey[..., None] * np.array([1.0, 0.6, 0.2] if coloured else [1.0, 1.0, 1.0])).round().astype(np.uint8)
         folder = tmp_path / f"store{count}" / "train"
-        summary = write_split(folder, np.sort(hash64("digit", np.arange(count))), [images], 8)
-        facts = {"n": count, "canvas": 8, "mean": summary.mean, "std": summary.std, "sha256": f"digits {count}"}
-        write_product(folder / "split.json", facts)
+        write_split(folder, np.sort(hash64("digit", np.arange(count))), [images], 8)
+        facts = read_product(folder / "split.json", "augment")
+        write_product(folder / "split.json", facts | {"sha256": f"digits {count}"})
         return open_split(folder.parent, "train")
 
     return make
