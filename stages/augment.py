@@ -31,7 +31,9 @@ def augment(config: Config) -> None:
         write_product(folder / "policy.json", Policies.model_validate(resolved).model_dump(mode="json"))
         write_preview(folder / "store", section.views, section.seed, folder / "preview.png")
         for kind, policy in section.views.items():
-            export_views(policy, section.canvas, folder / f"augment_{kind}.onnx")
+            for number, each in enumerate(policy.each, 1):
+                name = f"augment_{kind}.onnx" if number == 1 else f"augment_{kind}_{number}.onnx"
+                export_views(each, section.canvas, folder / name)
     write_json(reports / "metrics.json", manifest["counts"])
     say("augment: " + ", ".join(f"{key} {value:,}" for key, value in manifest["counts"].items()))
     for warning in manifest["warnings"]:

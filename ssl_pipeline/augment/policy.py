@@ -5,7 +5,7 @@ mapping from kinds to policies. This module imports no torch: it is part of the 
 """
 
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, ValidationError, model_validator
 
@@ -85,7 +85,11 @@ class GaussianNoise(Operation):
 
 
 class Policy(Checked):
-    """One kind of view: its size and its operations, in the order of application."""
+    """One kind of view: its size and its operations, in the order of application.
+
+    A list of policies gives the views of an image one each: the first has that of the list's head, the second and all
+    later ones have those in `further`. BYOL (2006.07733, appendix B) has two.
+    """
 
     size: Annotated[int, Field(ge=4, le=1024)]
     random_resized_crop: RandomResizedCrop | None = None
@@ -97,10 +101,39 @@ class Policy(Checked):
     gaussian_blur: GaussianBlur | None = None
     solarize: Solarize | None = None
     gaussian_noise: GaussianNoise | None = None
+    further: tuple["Policy", ...] = ()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _a_list_has_one_policy_for_each_view(cls, value: Any) -> Any:
+        if not isinstance(value, list):
+            return value
+        if not value or not all(isinstance(policy, dict) for policy in value):
+            raise ValueError("must be a policy, or a list of policies, one for each view")
+        return {**value[0], "further": value[1:]}
+
+    @model_validator(mode="after")
+    def _views_of_one_kind_have_one_size(self) -> Self:
+        for policy in self.further:
+            if policy.size != self.size:
+                raise ValueError(f"all views of a kind have one size, got {self.size} and {policy.size} px")
+            if policy.further:
+                raise ValueError("a policy in a list of policies must not be a list")
+        return self
+
+    @property
+    def each(self) -> tuple["Policy", ...]:
+        """The policies of the first view, of the second one, ...: as many as are told apart."""
+        return (self.model_copy(update={"further": ()}), *self.further)
+
+    def of_view(self, number: int) -> "Policy":
+        """The policy of an image's view with that number, from 0; where there are fewer policies, they start anew."""
+        return self.each[number % len(self.each)]
 
     def active(self) -> set[str]:
         """Names of the operations that some view receives (p > 0)."""
-        return {name for name, value in self if isinstance(value, Operation) and value.p > 0}
+        own = {name for name, value in self if isinstance(value, Operation) and value.p > 0}
+        return own.union(*(policy.active() for policy in self.further))
 
     def pruned(self) -> "Policy":
         """The same policy, with None for each operation that no view receives."""

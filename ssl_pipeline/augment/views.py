@@ -52,10 +52,10 @@ _CHUNK_VALUES = 2**18
 
 
 class ViewMaker(nn.Module):
-    """Makes one kind of view. The policy's values are constants of the module, and what it leaves out costs nothing.
+    """Makes one view. The policy's values are constants of the module, and what it leaves out costs nothing.
 
     Args:
-        policy: The kind's policy.
+        policy: The view's policy; those of further views are not looked at.
     """
 
     parameter_count = len(PARAMETERS)
@@ -200,13 +200,13 @@ def make_views(
     # Mixed precision is for networks: bfloat16 would cost a crop two grey levels
     with torch.autocast(images.device.type, enabled=False):
         for kind, count in counts.items():
-            maker = ViewMaker(policies[kind])
-            size = maker.policy.size
+            makers = [ViewMaker(policies[kind].of_view(i)) for i in range(count)]
+            size = policies[kind].size
             views = torch.empty(len(ids), count, 3, size, size, device=images.device)
             chunk = max(1, _CHUNK_VALUES // (3 * max(size, images.shape[1]) ** 2))
             for start in range(0, len(ids), chunk):
                 part = slice(start, start + chunk)
-                for i in range(count):
+                for i, maker in enumerate(makers):
                     numbers = _numbers(maker, seed, epoch, ids[part], f"{kind}/{i}")
                     views[part, i] = maker(images[part], *(array.to(images.device) for array in numbers))
             made[kind] = views

@@ -36,13 +36,19 @@ def check_kinds(needs: ViewNeeds, name: str, policies: Mapping[str, Policy]) -> 
         policies: Kind of view -> policy, from `augment`.
 
     Raises:
-        ConfigError: A kind is missing.
+        ConfigError: A kind is missing, or does not have as many policies as there are views of it.
     """
     for kind in needs.counts:
         if kind not in policies:
             raise ConfigError(
                 f"augment.views.{kind}: missing, but pretext task '{name}' learns from views of this kind "
                 f"(there are: {', '.join(policies)}). Add it."
+            )
+        told_apart, count = len(policies[kind].each), needs.counts[kind]
+        if told_apart not in (1, count):
+            raise ConfigError(
+                f"augment.views.{kind}: a list of {told_apart} policies, but pretext task '{name}' learns from {count} "
+                f"view{'s' * (count > 1)} of this kind. Give one policy, or as many as there are views."
             )
 
 

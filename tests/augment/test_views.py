@@ -15,7 +15,7 @@ from torchvision.transforms.v2 import functional as reference
 
 from ssl_pipeline.augment import graph
 from ssl_pipeline.augment.graph import export_views
-from ssl_pipeline.augment.policy import Policies, Policy, read_policies
+from ssl_pipeline.augment.policy import Operation, Policies, Policy, read_policies
 from ssl_pipeline.augment.preview import write_preview
 from ssl_pipeline.augment.views import PARAMETERS, ViewMaker, make_views
 from ssl_pipeline.data.writer import write_split
@@ -143,7 +143,7 @@ def test_a_view_may_be_larger_than_its_canvas(canvases: Tensor):
     assert (ViewMaker(only(100))(canvases, drawn()) - expected).abs().max() < 1e-5
 
 
-@pytest.mark.parametrize("name", [name for name, _ in EVERYTHING if name != "size"])
+@pytest.mark.parametrize("name", [name for name, value in EVERYTHING if isinstance(value, Operation)])
 def test_a_view_that_is_not_chosen_keeps_every_bit(canvases: Tensor, name: str):
     small = canvases[:, :28, :28]  # not a power of two: a rotation by nothing would not be exact
     options = getattr(EVERYTHING, name).model_dump() | {"p": 0.5}
@@ -241,3 +241,37 @@ def test_policies_come_back_and_damage_is_told(tmp_path: Path):
         with pytest.raises(PipelineError, match=r"damaged(?s:.*)dvc repro --force augment"):
             read_policies(path)
         record(path)  # of another version, with the right digest
+
+
+BLURRED = {"size": 20, "horizontal_flip": {"p": 0.5}, "gaussian_blur": {"p": 1.0, "sigma": [0.1, 2.0]}}
+INVERTED = {"size": 20, "horizontal_flip": {"p": 0.5}, "solarize": {"p": 1.0, "threshold": 0.5}}
+
+
+def test_each_view_of_an_image_can_have_a_policy_of_its_own(canvases: Tensor):
+    """As BYOL's two have. The numbers of a view are those that it has under one policy for all."""
+    both = Policy.model_validate([BLURRED, INVERTED])
+    made = views(canvases, policy=both)
+    assert torch.equal(made[:, 0], views(canvases, policy=Policy.model_validate(BLURRED))[:, 0])
+    assert torch.equal(made[:, 1], views(canvases, policy=Policy.model_validate(INVERTED))[:, 1])
+    assert not torch.equal(made[:, 0], made[:, 1])
+    assert both.active() == {"horizontal_flip", "gaussian_blur", "solarize"}
+    assert Policy.model_validate_json(both.model_dump_json()) == both
+    more = make_views({"global": both}, {"global": 3}, canvases, IDS, 0, 0)["global"]
+    assert torch.equal(more[:, :2], made)
+    third = make_views({"global": Policy.model_validate(BLURRED)}, {"global": 3}, canvases, IDS, 0, 0)["global"][:, 2]
+    assert torch.equal(more[:, 2], third)
+
+
+@pytest.mark.parametrize(
+    ("listed", "message"),
+    [
+        ([], "must be a policy, or a list of policies, one for each view"),
+        ([3], "must be a policy, or a list of policies, one for each view"),
+        ([BLURRED, {**INVERTED, "size": 16}], "all views of a kind have one size, got 20 and 16 px"),
+        ([BLURRED, {**INVERTED, "further": [BLURRED]}], "a policy in a list of policies must not be a list"),
+        ([BLURRED, {**INVERTED, "solarise": {}}], r"(?s)further.0.solarise.*Extra inputs"),
+    ],
+)
+def test_a_list_of_policies_that_is_not_well_formed_is_refused(listed: Any, message: str):
+    with pytest.raises(ValueError, match=message):
+        Policy.model_validate(listed)

@@ -193,6 +193,21 @@ def test_numbers_of_views_out_of_range_are_refused(built, recipe, options, words
         built(recipe, {"global": {"size": 8}, "plain": {"size": 8}}, pretext_task=options)
 
 
+def test_a_list_of_policies_has_one_for_each_view(built):
+    pair = [{"size": 8}, {"size": 8, "solarize": {"p": 0.2, "threshold": 0.5}}]
+    built("simclr", {"global": pair})
+    built("rotation", {"global": pair[:1]})
+    with pytest.raises(
+        ConfigError, match=r"augment\.views\.global: a list of 2 policies, but .*'rotation'.* 1 view of"
+    ):
+        built("rotation", {"global": pair})
+    spoiled = [{"size": 8}, {"size": 8, "vertical_flip": {"p": 0.5}}]
+    with pytest.raises(ConfigError, match=r"augment\.views\.global\.vertical_flip"):
+        built("rotation", {"global": spoiled[1:]})
+    with pytest.raises(ConfigError, match=r"a list of 2 policies, but .* 4 views of this kind"):
+        built("emp", {"global": pair})
+
+
 def test_needs_without_views_are_none():
     with pytest.raises(ValueError, match="views of kind 'local' must be at least 1, got 0"):
         ViewNeeds("global", 2, {"local": 0})
