@@ -43,7 +43,7 @@ class Colorization(PretextTask):
     """
 
     forbidden = frozenset({"color_jitter", "grayscale", "solarize"})
-    needs = frozenset({"maps"})
+    needs = frozenset({"maps", "rgb"})
     encoder: Encoder
     bins: Tensor
     spread: Tensor

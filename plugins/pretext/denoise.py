@@ -54,13 +54,13 @@ class ReconstructionError(ImageEnergyHead):
             if value <= 0:
                 raise ValueError(f"{option} must be greater than 0, got {value}")
         self.noise, self.blur = noise, blur
-        self.uniforms = _DECISIONS + 3 * size**2
-        self.head = ToGrid(encoder, size, 3, size)
+        self.uniforms = _DECISIONS + encoder.images.channels * size**2
+        self.head = ToGrid(encoder, size, encoder.images.channels, size)
         with torch.no_grad():  # corrections start small, as images are nearly right
             self.head.linear.weight.mul_(0.1)
 
     def correction(self, encoder: nn.Module, images: Tensor) -> Tensor:
-        """What images (N, 3, S, S) lack, in standard deviations, float32."""
+        """What images (N, C, S, S) lack, in standard deviations, float32."""
         assert isinstance(encoder, Encoder)
         found: Tensor = self.head(encoder.maps(images)[-1])
         return found.float()
@@ -70,7 +70,7 @@ class ReconstructionError(ImageEnergyHead):
         return self.correction(encoder, images).square().mean(dim=(1, 2, 3))
 
     def corrupt(self, images: Tensor, uniforms: Tensor) -> Tensor:
-        """Images (N, 3, S, S) with noise, blurred, or with a block of their mean colour, a third of the time each."""
+        """Images (N, C, S, S) with noise, blurred, or with a block of their mean colour, a third of the time each."""
         which, strength, size, top, left = uniforms[:, :_DECISIONS].unbind(1)
         normal = torch.special.ndtri(uniforms[:, _DECISIONS:] + 2.0**-25)  # of multiples of 2^-24, and 0 is one
         noisy = images + _each(self.noise * (0.25 + 0.75 * strength)) * normal.reshape(images.shape)
@@ -148,7 +148,7 @@ class Denoise(PretextTask):
         return StepOutput(error, explained(error, encoded["of_input"].float()))
 
     def predict(self, images: Tensor) -> Tensor:
-        """Corrected images (N, 3, S, S)."""
+        """Corrected images (N, C, S, S)."""
         corrected: Tensor = images + self.energy_head.correction(self.encoder, images) * self.encoder.std
         return corrected
 
@@ -156,7 +156,7 @@ class Denoise(PretextTask):
         """corrected.png: corrupted images, what is made of them, and what they were."""
         images = views[self.kind][:, 0]
         corrupted = self.energy_head.corrupt(images, views[UNIFORMS][:, 1:])
-        save_rows(folder / "corrected.png", [corrupted, self.predict(corrupted), images])
+        save_rows(folder / "corrected.png", [corrupted, self.predict(corrupted), images], self.encoder.images)
 
 
 @hookimpl

@@ -61,7 +61,7 @@ class MAE(PretextTask):
         self.token = nn.Parameter(0.02 * torch.randn(1, 1, width))
         self.register_buffer("places", sinusoids(grid, width), persistent=False)
         self.decoder = nn.Sequential(*(Block(width, heads, qkv_bias=True) for _ in range(depth)), nn.LayerNorm(width))
-        self.head = nn.Linear(width, 3 * self.side**2)
+        self.head = nn.Linear(width, encoder.images.channels * self.side**2)
         numbers = torch.rand(1, grid**2, generator=torch.Generator().manual_seed(0))
         for name, fixed in zip(("always_shown", "always_hidden"), hide(numbers, ratio), strict=True):
             self.register_buffer(name, fixed, persistent=False)
@@ -75,7 +75,7 @@ class MAE(PretextTask):
         return {"error": (guess - target).square().mean(dim=(1, 2)), "of_mean": target.square().mean(dim=(1, 2))}
 
     def _guess(self, images: Tensor, shown: Tensor) -> Tensor:
-        """Normalised pixels (N, L, 3 side^2), float32, of all patches, from those at `shown` (N, k)."""
+        """Normalised pixels (N, L, C side^2), float32, of all patches, from those at `shown` (N, k)."""
         seen = self.embed(self.encoder.visible(images, shown))
         tokens = self.token.to(seen.dtype).repeat(images.shape[0], self.uniforms, 1)
         tokens = tokens.scatter(1, shown[..., None].expand(-1, -1, seen.shape[2]), seen)
@@ -88,7 +88,7 @@ class MAE(PretextTask):
         return StepOutput(error, explained(error, encoded["of_mean"].float()))
 
     def predict(self, images: Tensor) -> Tensor:
-        """Images (N, 3, S, S) of whose patches always the same ones are hidden and filled in.
+        """Images (N, C, S, S) of whose patches always the same ones are hidden and filled in.
 
         The mean and contrast of a hidden patch are not asked for in training; here they are the patch's own.
         """
@@ -97,15 +97,15 @@ class MAE(PretextTask):
         return self._filled(images, _at(self._guess(images, shown), hidden) * std + mean)
 
     def _filled(self, images: Tensor, filling: Tensor) -> Tensor:
-        """Images with other pixels (N, h, 3 side^2) in the patches that are always hidden."""
+        """Images with other pixels (N, h, C side^2) in the patches that are always hidden."""
         cut, hidden = patches(images, self.side), self.always_hidden[..., None]
-        return join(cut.scatter(1, hidden.expand(cut.shape[0], -1, cut.shape[2]), filling), self.side)
+        return join(cut.scatter(1, hidden.expand(cut.shape[0], -1, cut.shape[2]), filling), self.side, images.shape[1])
 
     def draw(self, views: Views, folder: Path) -> None:
         """holes.png: images with holes, what is guessed to be there, and what was."""
         images = views[self.kind][:, 0]
-        grey = torch.full((images.shape[0], self.always_hidden.shape[1], 3 * self.side**2), 0.5)
-        save_rows(folder / "holes.png", [self._filled(images, grey), self.predict(images), images])
+        grey = torch.full((images.shape[0], self.always_hidden.shape[1], images.shape[1] * self.side**2), 0.5)
+        save_rows(folder / "holes.png", [self._filled(images, grey), self.predict(images), images], self.encoder.images)
 
 
 def _at(tokens: Tensor, numbers: Tensor) -> Tensor:

@@ -37,7 +37,7 @@ class Masked(PretextTask):
         self.views, self.kind = self.views_for({"view": view}), view
         self.encoder = encoder
         self.holes = Holes(encoder, size, mask_size, ratio)
-        self.head = ToGrid(encoder, size, 3, size)
+        self.head = ToGrid(encoder, size, encoder.images.channels, size)
         self.uniforms = self.holes.count
 
     def forward(self, views: Views) -> Encoded:
@@ -45,13 +45,13 @@ class Masked(PretextTask):
         images = views[self.kind][:, 0]
         holed, where = self.holes(images, views[UNIFORMS])
         target = self.encoder.normalised(images)
-        share = where / where.sum(dim=(1, 2, 3), keepdim=True) / 3  # averages over hidden values
-        mean = (target * share).sum(dim=(2, 3), keepdim=True) * 3
+        share = where / where.sum(dim=(1, 2, 3), keepdim=True) / images.shape[1]  # averages over hidden values
+        mean = (target * share).sum(dim=(2, 3), keepdim=True) * images.shape[1]
         error = ((self._guess(holed) - target).abs() * share).sum(dim=(1, 2, 3))
         return {"error": error, "of_mean": ((mean - target).abs() * share).sum(dim=(1, 2, 3))}
 
     def _guess(self, holed: Tensor) -> Tensor:
-        """Normalised pixels (N, 3, S, S), float32."""
+        """Normalised pixels (N, C, S, S), float32."""
         found: Tensor = self.head(self.encoder.maps(holed)[-1])
         return found.float()
 
@@ -61,14 +61,16 @@ class Masked(PretextTask):
         return StepOutput(error, explained(error, encoded["of_mean"].float()))
 
     def predict(self, images: Tensor) -> Tensor:
-        """Images (N, 3, S, S) of whose patches always the same ones are hidden and filled in."""
+        """Images (N, C, S, S) of whose patches always the same ones are hidden and filled in."""
         holed, where = self.holes.always(images)
         return torch.where(where, self._guess(holed) * self.encoder.std + self.encoder.mean, images)
 
     def draw(self, views: Views, folder: Path) -> None:
         """holes.png: images with holes, what is guessed to be there, and what was."""
         images = views[self.kind][:, 0]
-        save_rows(folder / "holes.png", [self.holes.always(images)[0], self.predict(images), images])
+        save_rows(
+            folder / "holes.png", [self.holes.always(images)[0], self.predict(images), images], self.encoder.images
+        )
 
 
 @hookimpl

@@ -19,6 +19,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ssl_pipeline import hookimpl
+from ssl_pipeline.augment.display import chosen_bands, shown_bands
 from ssl_pipeline.parts.holes import Holes, ToGrid, join, patches
 from ssl_pipeline.parts.vocabulary import Vocabulary
 from ssl_pipeline.types import UNIFORMS, Encoded, Encoder, Offer, PretextTask, Register, StepOutput, Views
@@ -61,7 +62,7 @@ class MaskedTokens(PretextTask):
         self.views, self.kind, self.side = self.views_for({"view": view}), view, patch_size
         self.encoder = encoder
         self.holes = Holes(encoder, size, mask_size, ratio)
-        self.vocabulary = Vocabulary(words, 3 * patch_size**2, momentum)
+        self.vocabulary = Vocabulary(words, encoder.images.channels * patch_size**2, momentum)
         self.head = ToGrid(encoder, size, words, size // patch_size)
         self.uniforms = self.holes.count
 
@@ -123,14 +124,17 @@ class MaskedTokens(PretextTask):
         holed, where = self.holes.always(images)
         chances, features = self.predict(images), self._features(images)
         detail = features.var(dim=2).masked_fill(~self._hidden(where), -1.0)
-        entries = join(self.vocabulary.entries[:, None], self.side) * self.encoder.std + self.encoder.mean
-        true = join(features.flatten(0, 1)[:, None], self.side) * self.encoder.std + self.encoder.mean
+        entries = (
+            join(self.vocabulary.entries[:, None], self.side, images.shape[1]) * self.encoder.std + self.encoder.mean
+        )
+        true = join(features.flatten(0, 1)[:, None], self.side, images.shape[1]) * self.encoder.std + self.encoder.mean
+        holed, true, entries = (chosen_bands(some, self.encoder.images, 1) for some in (holed, true, entries))
         figure = Figure(figsize=(1.3 * (3 + _BEST) + 2, 1.4 * images.shape[0]), layout="constrained")
         panels = figure.subplots(images.shape[0], 3 + _BEST, squeeze=False, width_ratios=[1, 1, 2.5, *[1] * _BEST])
         for row, place in enumerate(detail.argmax(dim=1).tolist()):
             chance = chances[row, place]
             best = chance.argsort(descending=True)[:_BEST].tolist()
-            _show(panels[row, 0], holed[row], "image")
+            _show(panels[row, 0], holed[row], shown_bands(self.encoder.images) or "image")
             top, left = (self.side * number for number in divmod(place, holed.shape[-1] // self.side))
             panels[row, 0].add_patch(_frame(left, top, self.side))
             _show(panels[row, 1], true[row * features.shape[1] + place], "was there")

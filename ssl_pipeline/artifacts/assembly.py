@@ -13,10 +13,10 @@ from ssl_pipeline.errors import ConfigError
 from ssl_pipeline.recipes import Recipe
 from ssl_pipeline.registry import Registry, with_defaults
 from ssl_pipeline.types import (
-    Backbone,
     Encoder,
     Factory,
     Loss,
+    Need,
     NegativeStrategy,
     Offer,
     PretextTask,
@@ -123,7 +123,7 @@ def build_task(registry: Registry, recipe: Recipe, encoder: Encoder, seed: int, 
         parts = recipe.parts()
         task_choice = parts.pop("pretext_task")
         factory = registry.find("pretext_task", task_choice.name).factory
-        _check_backbone(registry, task_choice.name, getattr(factory, "needs", frozenset()), encoder.backbone)
+        _check_needs(registry, task_choice.name, getattr(factory, "needs", frozenset()), encoder)
         accepted = signature(factory).parameters
         for kind in ("loss", "negatives"):
             if kind in parts and kind not in accepted:
@@ -139,15 +139,23 @@ def build_task(registry: Registry, recipe: Recipe, encoder: Encoder, seed: int, 
     return task
 
 
-def _check_backbone(registry: Registry, task: str, needs: frozenset[Offer], backbone: Backbone) -> None:
-    """Refuse a backbone that does not offer what a task needs, and name those that do."""
-    words = {"maps": "maps of features", "patches": "a backbone that can be shown some patches of an image alone"}
-    for offer in sorted(needs):
-        if not backbone.has(offer):
+def _check_needs(registry: Registry, task: str, needs: frozenset[Need], encoder: Encoder) -> None:
+    """Refuse images and a backbone that do not offer what a task needs, and name backbones that do."""
+    if "rgb" in needs and not encoder.images.is_rgb:
+        raise ConfigError(
+            f"pretrain.pretext_task: '{task}' learns from red, green and blue, and these images are "
+            f"{encoder.images}. Take another recipe, or set augment.pixels: rgb8."
+        )
+    offered: dict[Offer, str] = {
+        "maps": "maps of features",
+        "patches": "a backbone that can be shown some patches of an image alone",
+    }
+    for offer, words in offered.items():
+        if offer in needs and not encoder.backbone.has(offer):
             factories = [entry.factory for entry in registry.entries() if entry.kind == "backbone"]
             able = [offers[offer] for offers in (getattr(one, "offers", {}) for one in factories) if offer in offers]
             raise ConfigError(
-                f"pretrain.backbone: pretext task '{task}' needs {words[offer]}, which this one is not able to give. "
+                f"pretrain.backbone: pretext task '{task}' needs {words}, which this one is not able to give. "
                 f"Those that are: {'; '.join(able)}."
             )
 

@@ -1,4 +1,4 @@
-"""Colour: pure batched functions of images in [0, 1] and one number per image.
+"""Colour: pure batched functions of images (N, C, S, S) in [0, 1] and one number per image.
 
 They equal torchvision's functional transforms. Each is the identity, to the bit, at the number that its docstring
 names, so that a view which is not to be changed is simply given that number.
@@ -21,20 +21,23 @@ def brightness(images: Tensor, factor: Tensor) -> Tensor:
     return (images * _per_image(factor)).clamp(0, 1)
 
 
-def contrast(images: Tensor, factor: Tensor) -> Tensor:
-    """Scale differences from the image's mean luma by the factor (N,); 1 changes nothing."""
+def contrast(images: Tensor, factor: Tensor, is_rgb: bool = True) -> Tensor:
+    """Scale differences from the image's mean luma by the factor (N,); 1 changes nothing.
+
+    Where the channels are not red, green and blue, each is scaled about its own mean.
+    """
     # One axis after the other: a mean over both is split among threads if it is alone in a batch, and rounds otherwise
-    mean = grey(images).mean(-1, keepdim=True).mean(-2, keepdim=True)
+    mean = (grey(images) if is_rgb else images).mean(-1, keepdim=True).mean(-2, keepdim=True)
     return _blend(images, mean, factor)
 
 
 def saturation(images: Tensor, factor: Tensor) -> Tensor:
-    """Scale differences from each pixel's luma by the factor (N,); 1 changes nothing, 0 leaves greys."""
+    """Scale differences from each pixel's luma by the factor (N,), in RGB; 1 changes nothing, 0 leaves greys."""
     return _blend(images, grey(images), factor)
 
 
 def hue(images: Tensor, shift: Tensor) -> Tensor:
-    """Turn the hue of HSV by the shift (N,), in turns; 0 changes nothing.
+    """Turn the hue of HSV by the shift (N,), in turns, in RGB; 0 changes nothing.
 
     The way back from HSV is the branch-free form: each channel is the value less the chroma times a trapezoid of the
     hue.

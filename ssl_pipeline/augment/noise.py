@@ -18,13 +18,13 @@ def gaussian_blur(images: Tensor, sigma: Tensor, chosen: Tensor, radius: int) ->
     """Blur the chosen images, reflecting at borders; equal to torchvision's of kernel size 2 * radius + 1.
 
     Args:
-        images: (N, 3, S, S).
+        images: (N, C, S, S).
         sigma: (N,), in pixels.
         chosen: (N,) bool; the others keep every bit: their kernel is a single 1.
         radius: Less than S.
 
     Returns:
-        (N, 3, S, S).
+        (N, C, S, S).
     """
     offsets = torch.arange(-radius, radius + 1, device=images.device, dtype=torch.float32)
     kernel = (-0.5 * (offsets / sigma[:, None]).square()).exp()
@@ -42,5 +42,5 @@ def gaussian_blur(images: Tensor, sigma: Tensor, chosen: Tensor, radius: int) ->
 
 
 def gaussian_noise(images: Tensor, noise: Tensor, std: Tensor) -> Tensor:
-    """Add standard normal noise (N, 3, S, S) times std (N,), clamped to [0, 1]; std 0 changes nothing."""
+    """Add standard normal noise (N, C, S, S) times std (N,), clamped to [0, 1]; std 0 changes nothing."""
     return (images + std[:, None, None, None] * noise).clamp(0, 1)

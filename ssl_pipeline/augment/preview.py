@@ -8,6 +8,7 @@ import numpy.typing as npt
 import torch
 from PIL import Image, ImageDraw
 
+from ssl_pipeline.augment.display import chosen_bands, displayed, shown_bands
 from ssl_pipeline.augment.policy import Policy
 from ssl_pipeline.augment.views import make_views
 from ssl_pipeline.data.store import open_split
@@ -36,14 +37,14 @@ def write_preview(store: Path, policies: Mapping[str, Policy], seed: int, path: 
     rows = np.sort(np.argsort(hash64(seed, "preview", pool.ids), kind="stable")[:IMAGES])
     images = pool.images(rows)
     counts = dict.fromkeys(policies, VIEWS)
-    views = make_views(policies, counts, torch.from_numpy(images), pool.ids[rows], seed, epoch=0)
+    views = make_views(policies, counts, torch.from_numpy(images), pool.ids[rows], seed, 0, pool.spec)
     cell = max(CELL, pool.canvas, *(policy.size for policy in policies.values()))
     step = cell + GAP
     width = (1 + VIEWS * len(policies)) * step + GAP * (1 + len(policies))
     sheet = Image.new("RGB", (width, TITLE + len(rows) * step), PAPER)
-    _column(sheet, GAP, "image", images[:, None], step)
+    _column(sheet, GAP, shown_bands(pool.spec) or "image", displayed(images, pool.spec)[:, None], step)
     for index, (kind, made) in enumerate(views.items()):
-        pixels = (made.permute(0, 1, 3, 4, 2) * 255).round().to(torch.uint8).numpy()  # (N, V, S, S, 3)
+        pixels = (chosen_bands(made, pool.spec, 2).permute(0, 1, 3, 4, 2) * 255).round().to(torch.uint8).numpy()
         left = step + 2 * GAP + index * (VIEWS * step + GAP)
         _column(sheet, left, f"{kind} ({policies[kind].size} px)", pixels, step)
     with atomic_file(path) as temporary:

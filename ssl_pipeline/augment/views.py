@@ -7,7 +7,7 @@ that nothing smooths or inverts it. Brightness, contrast, saturation and hue fol
 """
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from ssl_pipeline import randomness
 from ssl_pipeline.augment import colour, geometry, noise
 from ssl_pipeline.augment.policy import ColorJitter, GaussianBlur, Operation, Policy, RandomResizedCrop, Rotation
+from ssl_pipeline.data.image_spec import RGB8, ImageSpec
 
 Draw = Mapping[str, Tensor]
 """Parameter -> (N,) numbers in [0, 1)."""
@@ -56,14 +57,20 @@ class ViewMaker(nn.Module):
 
     Args:
         policy: The view's policy; those of further views are not looked at.
+        spec: What the images' values mean; operations that need colours act on red, green and blue alone.
+
+    Raises:
+        ValueError: The policy has operations on colours, and nobody knows which channels are red, green and blue.
     """
 
     parameter_count = len(PARAMETERS)
     """P, how many uniforms a view needs."""
 
-    def __init__(self, policy: Policy):
+    def __init__(self, policy: Policy, spec: ImageSpec = RGB8):
         super().__init__()
-        self.policy = policy.pruned()
+        self.policy, self.spec = policy.pruned(), spec
+        if spec.rgb is None and (names := policy.each[0].on_colours()):
+            raise ValueError(f"{', '.join(names)}: these images have no red, green and blue")
 
     @property
     def needs_noise(self) -> bool:
@@ -74,22 +81,23 @@ class ViewMaker(nn.Module):
         """Make one view of each image.
 
         Args:
-            images: (N, C, C, 3) uint8, the canvases.
+            images: (N, S, S, C) of the type that the spec names, the canvases.
             uniforms: (N, P) float32 in [0, 1), a column for each of `PARAMETERS`.
-            normals: (N, 3, S, S) float32, standard normal, if `needs_noise`; zeros do for views that receive no noise.
+            normals: (N, C, S, S) float32, standard normal, if `needs_noise`; zeros do for views that receive no noise.
 
         Returns:
-            (N, 3, S, S) float32 in [0, 1].
+            (N, C, S, S) float32 in [0, 1].
         """
         policy = self.policy
         draw = dict(zip(PARAMETERS, uniforms.unbind(1), strict=True))
-        views = _place(images, policy, draw)
+        views = _place(images, policy, draw, self.spec)
         if policy.rotation:
             views = _rotate(views, policy.rotation, draw)
         if policy.color_jitter:
-            views = _jitter(views, policy.color_jitter, draw)
+            views = _jitter(views, policy.color_jitter, draw, self.spec)
         if policy.grayscale:
-            views = torch.where(_each(draw["grayscale"] < policy.grayscale.p), colour.grey(views), views)
+            chosen = _each(draw["grayscale"] < policy.grayscale.p)
+            views = _on_rgb(views, self.spec, lambda colours: torch.where(chosen, colour.grey(colours), colours))
         if policy.gaussian_blur:
             views = _blur(views, policy.gaussian_blur, draw)
         if policy.solarize:
@@ -101,13 +109,13 @@ class ViewMaker(nn.Module):
         return views
 
 
-def _place(images: Tensor, policy: Policy, draw: Draw) -> Tensor:
-    """Crop, resize and flip in one resampling: (N, 3, S, S)."""
+def _place(images: Tensor, policy: Policy, draw: Draw, spec: ImageSpec) -> Tensor:
+    """Crop, resize and flip in one resampling: (N, C, S, S)."""
     canvas = images.shape[1]
     (top, height), (left, width) = _box(canvas, policy.random_resized_crop, draw)
     rows = _filter(canvas, policy.size, top, height, policy.vertical_flip, draw["vertical_flip"])
     columns = _filter(canvas, policy.size, left, width, policy.horizontal_flip, draw["horizontal_flip"])
-    return (geometry.resample(images, rows, columns) / 255).clamp(0, 1)  # weights sum to 1 but for a last bit
+    return geometry.scaled(geometry.resample(images, rows, columns), spec)  # weights sum to 1 but for a last bit
 
 
 def _box(
@@ -145,20 +153,35 @@ def _rotate(views: Tensor, rotation: Rotation, draw: Draw) -> Tensor:
     return torch.where(_each(draw["rotation"] < rotation.p), geometry.rotate(views, angle), views)
 
 
-def _jitter(views: Tensor, jitter: ColorJitter, draw: Draw) -> Tensor:
+def _jitter(views: Tensor, jitter: ColorJitter, draw: Draw, spec: ImageSpec) -> Tensor:
     chosen = draw["color_jitter"] < jitter.p
-    for name, operation in (
-        ("brightness", colour.brightness),
-        ("contrast", colour.contrast),
-        ("saturation", colour.saturation),
-    ):
-        if strength := getattr(jitter, name):
-            factor = _between(draw[f"color_jitter.{name}"], 1 - strength, 1 + strength)
-            views = operation(views, torch.where(chosen, factor, 1.0))
+
+    def factor(name: str, strength: float) -> Tensor:
+        return torch.where(chosen, _between(draw[f"color_jitter.{name}"], 1 - strength, 1 + strength), 1.0)
+
+    if jitter.brightness:
+        views = colour.brightness(views, factor("brightness", jitter.brightness))
+    if jitter.contrast:
+        views = colour.contrast(views, factor("contrast", jitter.contrast), spec.is_rgb)
+    if jitter.saturation:
+        strengths = factor("saturation", jitter.saturation)
+        views = _on_rgb(views, spec, lambda colours: colour.saturation(colours, strengths))
     if jitter.hue:
-        shift = _between(draw["color_jitter.hue"], -jitter.hue, jitter.hue)
-        views = colour.hue(views, torch.where(chosen, shift, 0.0))
+        shift = torch.where(chosen, _between(draw["color_jitter.hue"], -jitter.hue, jitter.hue), 0.0)
+        views = _on_rgb(views, spec, lambda colours: colour.hue(colours, shift))
     return views
+
+
+def _on_rgb(views: Tensor, spec: ImageSpec, operation: Callable[[Tensor], Tensor]) -> Tensor:
+    """Apply an operation on RGB (N, 3, S, S) to the channels that are; the others stay as they are."""
+    if spec.is_rgb:
+        return operation(views)
+    assert spec.rgb is not None, "refused when the maker was built"
+    channels = list(views.unbind(1))
+    changed = operation(torch.stack([channels[number] for number in spec.rgb], 1))
+    for number, channel in zip(spec.rgb, changed.unbind(1), strict=True):
+        channels[number] = channel
+    return torch.stack(channels, 1)
 
 
 def _blur(views: Tensor, blur: GaussianBlur, draw: Draw) -> Tensor:
@@ -182,28 +205,35 @@ def make_views(
     ids: npt.NDArray[np.uint64],
     seed: int,
     epoch: int,
+    spec: ImageSpec = RGB8,
 ) -> dict[str, Tensor]:
     """Make all views that a pretext task asks for; on a CPU a sample's are the same in every batch, to the bit.
 
     Args:
         policies: Kind -> policy.
         counts: Kind -> V, how many views of it a sample needs.
-        images: (N, C, C, 3) uint8 canvases, on the device on which to compute.
+        images: (N, S, S, C) canvases, on the device on which to compute.
         ids: (N,) identities of the samples.
         seed: The run's.
         epoch: From 0.
+        spec: What the images' values mean.
 
     Returns:
-        Kind -> (N, V, 3, S, S) float32 in [0, 1].
+        Kind -> (N, V, C, S, S) float32 in [0, 1].
+
+    Raises:
+        ValueError: The images are not what the spec says, or a policy needs colours that they do not have.
     """
+    if images.shape[3] != spec.channels or images.dtype != getattr(torch, spec.dtype):
+        raise ValueError(f"images {tuple(images.shape)} of {images.dtype} are not {spec}")
     made = {}
     # Mixed precision is for networks: bfloat16 would cost a crop two grey levels
     with torch.autocast(images.device.type, enabled=False):
         for kind, count in counts.items():
-            makers = [ViewMaker(policies[kind].of_view(i)) for i in range(count)]
+            makers = [ViewMaker(policies[kind].of_view(i), spec) for i in range(count)]
             size = policies[kind].size
-            views = torch.empty(len(ids), count, 3, size, size, device=images.device)
-            chunk = max(1, _CHUNK_VALUES // (3 * max(size, images.shape[1]) ** 2))
+            views = torch.empty(len(ids), count, spec.channels, size, size, device=images.device)
+            chunk = max(1, _CHUNK_VALUES // (spec.channels * max(size, images.shape[1]) ** 2))
             for start in range(0, len(ids), chunk):
                 part = slice(start, start + chunk)
                 for i, maker in enumerate(makers):
@@ -214,13 +244,13 @@ def make_views(
 
 
 def _numbers(maker: ViewMaker, seed: int, epoch: int, ids: npt.NDArray[np.uint64], view: str) -> Iterator[Tensor]:
-    """What one view of each sample is made from: uniforms (N, P) and, if there is noise, normals (N, 3, S, S)."""
+    """What one view of each sample is made from: uniforms (N, P) and, if there is noise, normals (N, C, S, S)."""
     uniforms = randomness.uniforms(seed, epoch, ids, view, maker.parameter_count)
     yield torch.from_numpy(uniforms)
     if noisy := maker.policy.gaussian_noise:
         # Normals are dear: only the views that receive noise get any
         chosen = uniforms[:, PARAMETERS.index("gaussian_noise")] < np.float32(noisy.p)
-        shape = (3, maker.policy.size, maker.policy.size)
+        shape = (maker.spec.channels, maker.policy.size, maker.policy.size)
         normals = np.zeros((len(ids), *shape), dtype=np.float32)
         normals[chosen] = randomness.normals(seed, epoch, ids[chosen], view, shape)
         yield torch.from_numpy(normals)

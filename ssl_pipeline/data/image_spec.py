@@ -63,12 +63,17 @@ class ImageSpec(Checked):
         return 1 / (_FLOAT_LEVELS if self.dtype == "float32" else self.high - self.low)
 
     @property
+    def is_rgb(self) -> bool:
+        """Whether an image is red, green and blue, and nothing else."""
+        return self.channels == 3 and self.rgb == (0, 1, 2)
+
+    @property
     def may_lack_pixels(self) -> bool:
         """Whether an image may have pixels that were not measured."""
         return self.nodata is not None or self.dtype == "float32"
 
     def __str__(self) -> str:
-        bands = "RGB" if self.rgb == (0, 1, 2) and self.channels == 3 else counted(self.channels, "band")
+        bands = "RGB" if self.is_rgb else counted(self.channels, "band")
         return f"{bands} of {self.dtype}, from {self.low:g} to {self.high:g}"
 
 

@@ -56,7 +56,7 @@ def measure(
     positive, negative = [], []
     for positions in np.array_split(np.arange(count), -(-count // CHUNK)):  # chunks of two or more
         images, ids = torch.from_numpy(split.images(positions)), split.ids[positions]
-        views = make_views(policies.views, {kind: 2}, images, ids, policies.seed, epoch=0)[kind]
+        views = make_views(policies.views, {kind: 2}, images, ids, policies.seed, 0, split.spec)[kind]
         if isinstance(energy_head, ImageEnergyHead):
             numbers = torch.from_numpy(uniforms(policies.seed, 0, ids, "corruption", energy_head.uniforms))
             positive.append(run(session, _pixels(views[:, 0])))

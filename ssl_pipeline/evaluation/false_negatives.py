@@ -60,7 +60,7 @@ def false_negatives(registry: Registry, pretrain: Path, pool: Pool, policies: Po
     def projected() -> Iterator[tuple[Tensor, Tensor]]:
         for positions in batches:
             canvases, ids = torch.from_numpy(pool.images(positions)), pool.ids[positions]
-            views = make_views(policies.views, {kind: 2}, canvases, ids, policies.seed, epoch=0)[kind]
+            views = make_views(policies.views, {kind: 2}, canvases, ids, policies.seed, 0, pool.spec)[kind]
             projections = task.predict(views.transpose(0, 1).flatten(0, 1)).flatten(1)
             yield F.normalize(projections, dim=1), torch.from_numpy(pool.labels[positions])
 

@@ -7,15 +7,17 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from ssl_pipeline.augment.display import stored
 from ssl_pipeline.augment.policy import Policies
 from ssl_pipeline.augment.views import make_views
+from ssl_pipeline.data.image_spec import ImageSpec, Pixels
 from ssl_pipeline.data.store import Split, open_split, read_labels
 from ssl_pipeline.errors import ConfigError
 from ssl_pipeline.evaluation.features import sample
 
 __all__ = ["Pool", "Views", "choose"]
 
-Images = npt.NDArray[np.uint8]
+Images = Pixels
 Labels = npt.NDArray[np.int64]
 
 
@@ -46,6 +48,11 @@ class Pool:
         return len(np.unique(self.labels[self.labels >= 0]))
 
     @property
+    def spec(self) -> ImageSpec:
+        """What the images' values mean."""
+        return self.splits[0].spec
+
+    @property
     def ids(self) -> npt.NDArray[np.uint64]:
         """Identities of the images: (n,)."""
         ids = np.empty(len(self), np.uint64)
@@ -54,9 +61,11 @@ class Pool:
         return ids
 
     def images(self, positions: Labels) -> Images:
-        """Images at positions (m,) in [0, n): (m, canvas, canvas, 3)."""
+        """Images at positions (m,) in [0, n): (m, canvas, canvas, C)."""
         owners, rows = self.owners[positions], self.rows[positions]
-        gathered = np.empty((len(positions), self.splits[0].canvas, self.splits[0].canvas, 3), np.uint8)
+        gathered = np.empty(
+            (len(positions), self.splits[0].canvas, self.splits[0].canvas, self.spec.channels), self.spec.numpy_dtype
+        )
         for number, split in enumerate(self.splits):
             gathered[owners == number] = split.images(rows[owners == number])
         return gathered
@@ -102,8 +111,7 @@ class Views:
         return len(self.pool)
 
     def images(self, positions: Labels) -> Images:
-        """Views of the images at positions (m,) in [0, n): (m, S, S, 3), as an image file would hold them."""
+        """Views of the images at positions (m,) in [0, n): (m, S, S, C), as a store holds them."""
         canvases, ids = torch.from_numpy(self.pool.images(positions)), self.pool.ids[positions]
-        made = make_views(self.policies.views, {self.kind: 1}, canvases, ids, self.policies.seed, epoch=0)[self.kind]
-        pixels: Images = made[:, 0].mul(255).round().to(torch.uint8).permute(0, 2, 3, 1).contiguous().numpy()
-        return pixels
+        made = make_views(self.policies.views, {self.kind: 1}, canvases, ids, self.policies.seed, 0, self.pool.spec)
+        return stored(made[self.kind][:, 0], self.pool.spec)

@@ -109,8 +109,8 @@ def linear_evaluation(
         START: starting_encoders(registry, pretrain, layer, l2_normalize, train.split),
         "random_encoder": [draw(seed, train.split) for seed in seeds],
         "random_encoder_uncalibrated": [draw(seed, None) for seed in seeds],
-        "raw_pixels": [raw_pixels],
-        "colour_histogram": [colour_histogram],
+        "raw_pixels": [partial(raw_pixels, spec=train.split.spec)],
+        "colour_histogram": [partial(colour_histogram, spec=train.split.spec)],
         **{name: [rival.embed] for name, rival in rivals.items()},
     }
     entered = {name: embeds for name, embeds in candidates.items() if embeds}

@@ -5,12 +5,16 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image
+from PIL import Image, ImageDraw
 from torch import Tensor, nn
 
+from ssl_pipeline.augment.display import chosen_bands, shown_bands
+from ssl_pipeline.data.image_spec import RGB8, ImageSpec
 from ssl_pipeline.types import Encoder
 
 __all__ = ["Holes", "ToGrid", "explained", "hide", "join", "patches", "save_rows"]
+
+_TITLE = 16  # px
 
 
 def patches(images: Tensor, side: int) -> Tensor:
@@ -21,7 +25,7 @@ def patches(images: Tensor, side: int) -> Tensor:
     return cut.permute(0, 2, 4, 1, 3, 5).reshape(count, grid**2, channels * side**2)
 
 
-def join(cut: Tensor, side: int, channels: int = 3) -> Tensor:
+def join(cut: Tensor, side: int, channels: int) -> Tensor:
     """The inverse of `patches`: (N, L, C * side^2) to (N, C, S, S)."""
     grid = math.isqrt(cut.shape[1])
     parts = cut.reshape(cut.shape[0], grid, grid, channels, side, side)
@@ -68,12 +72,12 @@ class Holes(nn.Module):
         if not 0 < ratio < 1:
             raise ValueError(f"ratio must lie between 0 and 1, got {ratio}")
         self.side, self.ratio, self.count = side, ratio, (size // side) ** 2
-        self.token = nn.Parameter(encoder.mean.detach().expand(1, 3, side, side).clone())
+        self.token = nn.Parameter(encoder.mean.detach().expand(1, -1, side, side).clone())
         numbers = torch.rand(1, self.count, generator=torch.Generator().manual_seed(0))
         self.register_buffer("fixed", self._where(numbers), persistent=False)
 
     def forward(self, images: Tensor, uniforms: Tensor) -> tuple[Tensor, Tensor]:
-        """Images (N, 3, S, S) with holes, and where these are, (N, 1, S, S) bool, by numbers (N, L) in [0, 1)."""
+        """Images (N, C, S, S) with holes, and where these are, (N, 1, S, S) bool, by numbers (N, L) in [0, 1)."""
         where = self._where(uniforms)
         return self._cut(images, where), where
 
@@ -107,7 +111,7 @@ class ToGrid(nn.Module):
         super().__init__()
         training = encoder.training
         with torch.no_grad():
-            side = encoder.eval().maps(torch.zeros(1, 3, size, size))[-1].shape[-1]
+            side = encoder.eval().maps(torch.zeros(1, encoder.images.channels, size, size))[-1].shape[-1]
         encoder.train(training)
         self.finer = max(grid // side, 1)
         self.coarser = max(side // grid, 1)
@@ -130,14 +134,19 @@ def explained(error: Tensor, of_mean: Tensor) -> dict[str, Tensor]:
     return {"explained": 1 - error.detach().mean() / of_mean.detach().mean().clamp(min=1e-12)}
 
 
-def save_rows(path: Path, columns: list[Tensor]) -> None:
-    """Write images side by side: a row for each of N, a column for each of the lists (N, 3, S, S) in [0, 1]."""
+def save_rows(path: Path, columns: list[Tensor], spec: ImageSpec = RGB8) -> None:
+    """Write images side by side: a row for each of N, a column for each of the lists (N, C, S, S) in [0, 1].
+
+    Where images have more bands than can be shown, a line at the bottom says which these are.
+    """
     size = columns[0].shape[-1]
     factor, gap = max(1, 96 // size), 4
     step = factor * size + gap
-    sheet = Image.new("RGB", (len(columns) * step + gap, len(columns[0]) * step + gap), "white")
+    height, bands = len(columns[0]) * step + gap, shown_bands(spec)
+    sheet = Image.new("RGB", (len(columns) * step + gap, height + (_TITLE if bands else 0)), "white")
+    ImageDraw.Draw(sheet).text((gap, height), bands, fill="black")
     for column, images in enumerate(columns):
-        for row, image in enumerate(images):
+        for row, image in enumerate(chosen_bands(images, spec, 1)):
             pixels = image.float().clamp(0, 1).mul(255).round().byte().permute(1, 2, 0).cpu().numpy()
             enlarged = np.repeat(np.repeat(pixels, factor, axis=0), factor, axis=1)
             sheet.paste(Image.fromarray(enlarged), (gap + column * step, gap + row * step))

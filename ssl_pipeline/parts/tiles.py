@@ -72,18 +72,19 @@ class Tiling:
         self.uniforms = 1 + 2 * count**2
 
     def encode(self, encoder: nn.Module, images: Tensor, uniforms: Tensor | None = None) -> Tensor:
-        """Embeddings (N, n², D) of the tiles of views (N, 3, S, S), row by row, by numbers as `cut` takes them."""
+        """Embeddings (N, n², D) of the tiles of views (N, C, S, S), row by row, by numbers as `cut` takes them."""
         tiles = standardised(self.cut(images, uniforms), encoder)
         embeddings: Tensor = encoder(tiles.flatten(0, 1)).unflatten(0, tiles.shape[:2])
         return embeddings
 
     def cut(self, images: Tensor, uniforms: Tensor | None = None) -> Tensor:
-        """Tiles (N, n², 3, T, T) of views (N, 3, S, S), row by row.
+        """Tiles (N, n², C, T, T) of views (N, C, S, S), row by row.
 
         Args:
             images: The views.
-            uniforms: (N, `uniforms`) in [0, 1); None: tiles in the middle of their cells, of the green channel.
+            uniforms: (N, `uniforms`) in [0, 1); None: tiles in the middle of their cells, of the middle channel.
         """
+        colours = images.shape[1]
         channel, shifts = self._drawn(images, uniforms)
         if self.channels == "one":
             images = images.gather(1, channel[:, None, None, None].expand(-1, 1, *images.shape[2:]))
@@ -91,14 +92,18 @@ class Tiling:
         rows, columns = places.unbind(2)  # (N, n², T) each
         pixels = (rows[..., None] * self.size + columns[:, :, None]).flatten(1)  # (N, n² T T)
         shown = images.flatten(2).gather(2, pixels[:, None].expand(-1, images.shape[1], -1))
-        return shown.reshape(*images.shape[:2], -1, self.side, self.side).transpose(1, 2).expand(-1, -1, 3, -1, -1)
+        return (
+            shown.reshape(*images.shape[:2], -1, self.side, self.side).transpose(1, 2).expand(-1, -1, colours, -1, -1)
+        )
 
     def _drawn(self, images: Tensor, uniforms: Tensor | None) -> tuple[Tensor, Tensor]:
         """Channels (N,) of images, and shifts (N, n², 2) of their tiles, in px."""
         if uniforms is None:
-            green = torch.ones(images.shape[0], dtype=torch.int64, device=images.device)
-            return green, torch.full((images.shape[0], self.count**2, 2), self.slack // 2, device=images.device)
-        return choice(uniforms[:, 0], 3), choice(uniforms[:, 1:], self.slack + 1).reshape(len(images), -1, 2)
+            middle = torch.full(images.shape[:1], images.shape[1] // 2, dtype=torch.int64, device=images.device)
+            return middle, torch.full((images.shape[0], self.count**2, 2), self.slack // 2, device=images.device)
+        return choice(uniforms[:, 0], images.shape[1]), choice(uniforms[:, 1:], self.slack + 1).reshape(
+            len(images), -1, 2
+        )
 
 
 def choice(uniforms: Tensor, count: int) -> Tensor:
@@ -107,7 +112,7 @@ def choice(uniforms: Tensor, count: int) -> Tensor:
 
 
 def standardised(tiles: Tensor, encoder: nn.Module) -> Tensor:
-    """Tiles (N, n², 3, T, T) whose channels, as the backbone sees them, have mean 0 and standard deviation 1 in each.
+    """Tiles (N, n², C, T, T) whose channels, as the backbone sees them, have mean 0 and standard deviation 1 in each.
 
     Variation of few grey levels, as quantisation and compression make it, is not stretched but shrunk: a channel of
     standard deviation s comes to s² / (s² + f²), as by Wiener's filter for noise of f. So a flat one comes to constant

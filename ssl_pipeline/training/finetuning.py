@@ -19,7 +19,7 @@ from ssl_pipeline.artifacts.card import ModelCard
 from ssl_pipeline.augment.geometry import fit
 from ssl_pipeline.augment.policy import Policy
 from ssl_pipeline.augment.views import make_views
-from ssl_pipeline.data.image_spec import Pixels
+from ssl_pipeline.data.image_spec import ImageSpec, Pixels
 from ssl_pipeline.data.store import Split
 from ssl_pipeline.randomness import hash64, permutation
 from ssl_pipeline.training.memory_format import memory_format
@@ -59,8 +59,13 @@ class Labelled:
         """Identities of the images: (n,)."""
         return self.split.ids[self.rows]
 
+    @property
+    def spec(self) -> ImageSpec:
+        """What the images' values mean."""
+        return self.split.spec
+
     def images(self, positions: Array) -> Pixels:
-        """Images at positions (m,) in [0, n): (m, canvas, canvas, 3)."""
+        """Images at positions (m,) in [0, n): (m, canvas, canvas, C)."""
         return self.split.images(self.rows[positions])
 
     def subset(self, positions: Array) -> "Labelled":
@@ -145,7 +150,7 @@ def finetune(
             for group in optimizer.param_groups:
                 group["lr"] = rate
             images = torch.from_numpy(data.images(positions)).to(device)
-            views = make_views({"view": policy}, {"view": 1}, images, samples, seed, 0)["view"][:, 0]
+            views = make_views({"view": policy}, {"view": 1}, images, samples, seed, 0, data.spec)["view"][:, 0]
             with precision.autocast():
                 logits = classifier(views.contiguous(memory_format=order))
             loss = F.cross_entropy(logits.float(), targets[positions])

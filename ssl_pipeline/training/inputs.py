@@ -10,6 +10,7 @@ from torch import Tensor
 from ssl_pipeline import randomness
 from ssl_pipeline.augment.policy import Policy
 from ssl_pipeline.augment.views import make_views
+from ssl_pipeline.data.image_spec import RGB8, ImageSpec
 from ssl_pipeline.types import IDS, UNIFORMS, PretextTask, Views
 
 __all__ = ["inputs"]
@@ -22,18 +23,20 @@ def inputs(
     ids: npt.NDArray[np.uint64],
     seed: int,
     epoch: int,
+    spec: ImageSpec = RGB8,
 ) -> Views:
     """The views that a task asks for, its samples' ids, and random numbers of its own: all functions of the samples.
 
     Args:
         task: Says what it needs.
         policies: Kind of view -> policy.
-        images: (N, C, C, 3) uint8 canvases, on the device on which to compute.
+        images: (N, S, S, C) canvases, on the device on which to compute.
         ids: (N,) identities of the samples.
         seed: The run's.
         epoch: From 0.
+        spec: What the images' values mean.
     """
-    views = make_views(policies, task.views.counts, images, ids, seed, epoch)
+    views = make_views(policies, task.views.counts, images, ids, seed, epoch, spec)
     views[IDS] = torch.from_numpy(ids.view(np.int64)).to(images.device)  # torch has few operations on uint64
     if task.uniforms:
         numbers = randomness.uniforms(seed, epoch, ids, UNIFORMS, task.uniforms)

@@ -68,9 +68,9 @@ class Probe:
     def _embed(self, encoder: nn.Module, positions: np.ndarray) -> Tensor:
         images = torch.from_numpy(self._pool.images(positions)).to(self._precision.device)
         ids = self._pool.ids[positions]
-        views = make_views({self._kind: self._policy}, {self._kind: 2}, images, ids, self._seed, 0)[self._kind]
+        made = make_views({self._kind: self._policy}, {self._kind: 2}, images, ids, self._seed, 0, self._pool.spec)
         with self._precision.autocast():
-            embeddings: Tensor = encoder(views.flatten(0, 1))
+            embeddings: Tensor = encoder(made[self._kind].flatten(0, 1))
         return embeddings.reshape(len(positions), 2, -1)
 
 

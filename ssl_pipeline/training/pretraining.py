@@ -126,7 +126,7 @@ def train(
         for step, epoch, positions in plan.batches(config.seed, pool.ids, start):
             torch.manual_seed(int(hash64(config.seed, "step", step)))  # for dropout and the like
             images = torch.from_numpy(pool.images(positions)).to(precision.device, non_blocking=True)
-            views = inputs(task, policies, images, pool.ids[positions], config.seed, epoch)
+            views = inputs(task, policies, images, pool.ids[positions], config.seed, epoch, pool.spec)
             with precision.autocast():
                 encoded = task(views)
             loss, metrics = task.compare(in_float32(encoded))

@@ -60,5 +60,5 @@ def save(
         write_picture(history, folder / "pictures" / "curves.png")
         some = np.arange(min(_DRAWN, len(pool)))
         with torch.no_grad():
-            views = inputs(task, policies, torch.from_numpy(pool.images(some)), pool.ids[some], card.seed, 0)
+            views = inputs(task, policies, torch.from_numpy(pool.images(some)), pool.ids[some], card.seed, 0, pool.spec)
             task.eval().draw(views, folder / "pictures")

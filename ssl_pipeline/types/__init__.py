@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 from ssl_pipeline.types.contrast import Candidates, Loss, Negatives, NegativeStrategy, Tile, Trait, ViewLoss
 from ssl_pipeline.types.encoder import Encoder
-from ssl_pipeline.types.networks import Backbone, EnergyHead, ImageEnergyHead, Inputs, Offer
+from ssl_pipeline.types.networks import Backbone, EnergyHead, ImageEnergyHead, Inputs, Need, Offer
 from ssl_pipeline.types.pretext import IDS, UNIFORMS, Collapse, Encoded, PretextTask, StepOutput, ViewNeeds, Views
 
 __all__ = [
@@ -26,6 +26,7 @@ __all__ = [
     "ImageEnergyHead",
     "Inputs",
     "Loss",
+    "Need",
     "NegativeStrategy",
     "Negatives",
     "Offer",

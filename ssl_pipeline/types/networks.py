@@ -6,11 +6,14 @@ from typing import Literal, NamedTuple
 
 from torch import Tensor, nn
 
-__all__ = ["Backbone", "EnergyHead", "ImageEnergyHead", "Inputs", "Offer"]
+__all__ = ["Backbone", "EnergyHead", "ImageEnergyHead", "Inputs", "Need", "Offer"]
 
 Offer = Literal["maps", "patches"]
 """What a backbone may offer beyond embeddings: maps of features of each of its layers, or that it can be shown some
 patches of an image alone."""
+
+Need = Offer | Literal["rgb"]
+"""What a task may ask for: what backbones offer, or that images are red, green and blue."""
 
 
 class Inputs(NamedTuple):

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from torch import Tensor, nn
 
-from ssl_pipeline.types.networks import EnergyHead, ImageEnergyHead, Offer
+from ssl_pipeline.types.networks import EnergyHead, ImageEnergyHead, Need
 
 __all__ = ["IDS", "UNIFORMS", "Collapse", "Encoded", "PretextTask", "StepOutput", "ViewNeeds", "Views"]
 
@@ -96,8 +96,8 @@ class PretextTask(nn.Module, ABC):
     forbidden: frozenset[str] = frozenset()
     """Operations of the augmentation policy that would give the answer away or make it undecidable."""
 
-    needs: frozenset[Offer] = frozenset()
-    """What it asks of a backbone beyond embeddings; others are refused before training."""
+    needs: frozenset[Need] = frozenset()
+    """What it asks of a backbone beyond embeddings, or of the images; others are refused before training."""
 
     def __init__(self) -> None:
         super().__init__()

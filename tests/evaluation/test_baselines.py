@@ -9,6 +9,7 @@ from plugins import load_registry
 from ssl_pipeline.artifacts.assembly import build_encoder
 from ssl_pipeline.artifacts.card import ModelCard, versions
 from ssl_pipeline.config import Choice
+from ssl_pipeline.data.image_spec import ImageSpec
 from ssl_pipeline.data.store import Split, open_split
 from ssl_pipeline.data.writer import write_split
 from ssl_pipeline.evaluation.baselines import calibrate, colour_histogram, random_encoder, raw_pixels
@@ -151,3 +152,16 @@ def test_random_encoder_as_it_is_initialised(pool, card):
 
 def open_first(pool: Split, count: int) -> Split:
     return Split(pool.name, pool.canvas, pool.ids[:count], pool.mean, pool.std, "", (pool.shards[0][:count],))
+
+
+def test_baselines_of_other_bands_are_on_the_scale_of_their_pool():
+    spec = ImageSpec(channels=2, dtype="uint16", low=0, high=4095)
+    images = np.zeros((2, 8, 8, 2), np.uint16)
+    images[0, :4, :, 0], images[1] = 4095, 2048
+    pixels = raw_pixels(images, spec).reshape(2, 2, 8, 8)
+    np.testing.assert_allclose(pixels, images.transpose(0, 3, 1, 2) / 4095, atol=1e-6)
+    shares = colour_histogram(images, spec).reshape(2, 2, 32)
+    np.testing.assert_allclose(shares.sum(axis=2), 0.5)
+    np.testing.assert_allclose(shares[0, 0, [0, 31]], [0.25, 0.25])
+    np.testing.assert_allclose(shares[1, :, 16], 0.5)
+    assert colour_histogram(images[:0], spec).shape == (0, 64)

@@ -44,7 +44,7 @@ def test_patches_are_cut_row_by_row_and_joined_again():
     cut = patches(images, 4)
     assert cut.shape == (2, 4, 48)
     assert torch.equal(cut[1, 2], images[1, :, 4:, :4].flatten())
-    assert torch.equal(join(cut, 4), images)
+    assert torch.equal(join(cut, 4, 3), images)
 
 
 def test_the_same_number_is_hidden_in_each_image_and_each_patch_as_often():
@@ -116,7 +116,7 @@ def test_mae_s_encoder_sees_nothing_of_hidden_patches():
 
     def changed(numbers: Tensor) -> Tensor:
         with torch.no_grad():
-            others = join(cut.scatter(1, numbers[..., None].expand(-1, -1, 48), 0.9), 4)
+            others = join(cut.scatter(1, numbers[..., None].expand(-1, -1, 48), 0.9), 4, 3)
             return task._guess(others, shown) - task._guess(images, shown)
 
     assert not changed(hidden).any()
