@@ -141,7 +141,7 @@ def independent(seed: int, count: int = 32) -> Tensor:
     two = torch.rand(2, 48, generator=torch.Generator().manual_seed(99))
     patterns = torch.cat([two, 1 - two])
     chosen = torch.randint(4, (count, 16), generator=torch.Generator().manual_seed(seed))
-    return join(patterns[chosen], 4)[:, None]
+    return join(patterns[chosen], 4, 3)[:, None]
 
 
 def after_training(task: PretextTask, figure: str, steps: int = 60) -> float:
