@@ -5,19 +5,15 @@ BIN := $(VENV)/bin
 # A stage's own libraries, not the shell's: dvc runs `python -m stages...` with the environment's python.
 RUN := PATH="$(CURDIR)/$(BIN):$$PATH"
 
-.PHONY: repro test lint lock clean help
+.PHONY: repro test lint clean help
 
 help:
 	@sed -n '1p' Makefile
 
-repro: $(BIN)/.installed lock
+repro: $(BIN)/.installed
 	@git rev-parse --is-inside-work-tree >/dev/null 2>&1 || $(BIN)/dvc config --local core.no_scm true
 	@$(RUN) dvc repro
 	@$(BIN)/python -m stages.summary
-
-# Writes plugins.lock only where the plugins in use have changed, so that dvc notices an upgrade.
-lock: $(BIN)/.installed
-	@$(BIN)/python -m stages.plugins --lock
 
 test: $(BIN)/.installed-test
 	$(BIN)/ruff check .

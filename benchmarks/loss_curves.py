@@ -52,7 +52,6 @@ def record(folder: Path, recipe: str) -> dict[str, Any]:
             **needs("upright").get(recipe, {}),
         },
     )
-    run(folder, "plugins", "--lock")
     run(folder, "pretrain")
     curves = folder / "reports" / "pretrain" / "curves"
     return {

@@ -44,11 +44,12 @@ INJECTED = {"encoder", "loss", "negatives", "model", "size", "pretrained", "in_c
 
 @dataclass(frozen=True)
 class Entry:
-    """One registered factory and where it came from."""
+    """One registered factory and where it came from: the module that registered it, and who brought that."""
 
     kind: str
     name: str
     factory: Factory
+    module: str
     distribution: str
     version: str
 
@@ -114,10 +115,11 @@ class Registry:
             self._manager.unregister(plugin)
             raise
         found: list[Entry] = []
+        module = getattr(plugin, "__name__", type(plugin).__module__)
         for kind, hook in KINDS.items():
             for implementation in getattr(self._manager.hook, hook).get_hookimpls():
                 if implementation.plugin is plugin:
-                    implementation.function(_register(found, kind, distribution, version))
+                    implementation.function(_register(found, kind, module, distribution, version))
         if not found:
             raise TypeError("it registers nothing: mark its hooks with @ssl_pipeline.hookimpl")
         for entry in found:
@@ -237,7 +239,7 @@ def with_defaults(factory: Factory, options: Mapping[str, Any]) -> dict[str, Any
     return {name: field.default for name, field in fields.items() if not field.is_required()} | dict(options)
 
 
-def _register(found: list[Entry], kind: str, distribution: str, version: str) -> Register:
+def _register(found: list[Entry], kind: str, *origin: str) -> Register:
     """What a hook is called with."""
 
     def register(name: str, factory: Factory) -> None:
@@ -246,7 +248,7 @@ def _register(found: list[Entry], kind: str, distribution: str, version: str) ->
             raise TypeError(f"it registers a {kind} under the name {shown(repr(name), 60)}; names are {plain}")
         if not callable(factory):
             raise TypeError(f"it registers {kind} '{name}' as {shown(repr(factory), 60)}, which cannot be called")
-        found.append(Entry(kind, name, factory, distribution, version))
+        found.append(Entry(kind, name, factory, *origin))
 
     return register
 

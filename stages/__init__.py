@@ -1,1 +1,97 @@
-"""The pipeline's stages: one thin command each, `python -m stages.<name>`. dvc.yaml says in which order they run."""
+"""The pipeline's stages: one thin command each, `python -m stages.<name>`, and the one table of what they are.
+
+dvc.yaml says the same to DVC, and a test holds the two together; paths, tests and checks read this table.
+"""
+
+from dataclasses import dataclass
+
+__all__ = ["STAGES", "Stage"]
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A stage: what it needs and what it leaves.
+
+    Attributes:
+        section: Its section of params.yaml; None for a stage without parameters.
+        inputs: Products of earlier stages that it reads. Each stage also depends on the digest of its own code.
+        outputs: What it writes; the first one is the folder of its product.
+        graphs: ONNX files that a run with the shipped params.yaml leaves in that folder.
+    """
+
+    section: str | None
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    graphs: tuple[str, ...] = ()
+
+
+STAGES = {
+    "inventory": Stage(
+        section=None,
+        inputs=(),
+        outputs=("data/inventory.json", "data/code", "plugins.lock"),
+    ),
+    "augment": Stage(
+        section="augment",
+        inputs=("data/inventory.json",),
+        outputs=("data/augmented", "reports/augment/metrics.json"),
+        graphs=("augment_global.onnx", "augment_plain.onnx"),
+    ),
+    "pretrain": Stage(
+        section="pretrain",
+        # no label and no test image: those lie beside store/train, not in it
+        inputs=("data/augmented/store/train", "data/augmented/policy.json"),
+        outputs=(
+            "models/pretrain",
+            "reports/pretrain/pictures",
+            "reports/pretrain/warnings.json",
+            "reports/pretrain/metrics.json",
+            "reports/pretrain/curves",
+        ),
+        graphs=("pretext.onnx",),
+    ),
+    "export": Stage(
+        section="export",
+        inputs=(
+            "data/augmented/policy.json",
+            "data/augmented/store/originals.npz",
+            "data/augmented/store/train",
+            "data/augmented/store/val",
+            "models/pretrain",
+        ),
+        outputs=("models/export", "reports/export/export.json", "reports/export/metrics.json"),
+        graphs=("backbone.onnx", "energy.onnx"),
+    ),
+    "linear_eval": Stage(
+        section="linear_eval",
+        inputs=("data/augmented/policy.json", "data/augmented/store", "models/export", "models/pretrain"),
+        outputs=(
+            "models/linear_eval",
+            "reports/linear_eval/clusters.csv",
+            "reports/linear_eval/pictures",
+            "reports/linear_eval/recalls.csv",
+            "reports/linear_eval/metrics.json",
+            "reports/linear_eval/confusion.csv",
+        ),
+        graphs=("linear_probe.onnx",),
+    ),
+    "finetune": Stage(
+        section="finetune",
+        inputs=(
+            "data/augmented/policy.json",
+            "data/augmented/store",
+            "models/export",
+            "models/linear_eval",
+            "models/pretrain",
+        ),
+        outputs=(
+            "models/finetune",
+            "reports/finetune/pictures",
+            "reports/finetune/label_budget.csv",
+            "reports/finetune/verdict.txt",
+            "reports/finetune/metrics.json",
+        ),
+        graphs=("classifier.onnx",),
+    ),
+}
+"""Name -> stage, in the order in which they run."""

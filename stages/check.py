@@ -3,7 +3,7 @@
 import numpy as np
 
 from plugins import load_registry
-from ssl_pipeline import lock, recipes
+from ssl_pipeline import recipes
 from ssl_pipeline.config import Config
 from ssl_pipeline.data.store import Split
 from ssl_pipeline.errors import ConfigError
@@ -11,7 +11,7 @@ from ssl_pipeline.evaluation.rivals import check_rival
 from ssl_pipeline.terminal import shown
 from ssl_pipeline.training import preparation
 from ssl_pipeline.workspace import find
-from stages.paths import PLUGINS_LOCK
+from stages.code import used
 
 
 def check(config: Config) -> None:
@@ -24,7 +24,7 @@ def check(config: Config) -> None:
         PipelineError: As the later stage would say it.
     """
     registry, section = load_registry(), config.pretrain
-    lock.check(PLUGINS_LOCK, registry, section)
+    used(registry, config)  # of a plugin that is missing it says with what it came
     for rival in config.linear_eval.rivals:
         check_rival(rival, registry)
     for folder in config.finetune.encoders:

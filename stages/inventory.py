@@ -1,4 +1,4 @@
-"""In each run, before all else: which files there are, so that dvc sees what `augment` reads."""
+"""In each run, before all else: which files and which code there are, so that dvc sees what each stage depends on."""
 
 from ssl_pipeline.config import Config
 from stages import paths
@@ -7,12 +7,15 @@ from stages.command import stage
 
 @stage
 def inventory(config: Config) -> None:
-    """List the source's files by name, size and hash; augment runs again where one has changed."""
+    """List the source's files by hash, and the code of each stage; what depends on a change runs again."""
     from ssl_pipeline.data.inventory import refresh
     from ssl_pipeline.progress import say
+    from stages import code
 
     source = config.augment.source
     say(f"inventory: {refresh(source.name, source.options, paths.INVENTORY, paths.hashes())}")
+    if changed := code.refresh(config):
+        say(f"inventory: {changed}")
 
 
 if __name__ == "__main__":

@@ -1,19 +1,17 @@
-"""Where products lie, relative to the folder of params.yaml. dvc.yaml names the same paths."""
+"""Where products lie, relative to the folder of params.yaml. The table of stages has their names."""
 
 from pathlib import Path
 
 from ssl_pipeline.workspace import workspace
+from stages import STAGES
 
-INVENTORY = Path("data/inventory.json")
-AUGMENTED = Path("data/augmented")
+INVENTORY, CODE, PLUGINS_LOCK = map(Path, STAGES["inventory"].outputs)
+AUGMENTED, PRETRAIN, EXPORT, LINEAR_EVAL, FINETUNE = (
+    Path(STAGES[name].outputs[0]) for name in ("augment", "pretrain", "export", "linear_eval", "finetune")
+)
 STORE = AUGMENTED / "store"
-PRETRAIN = Path("models/pretrain")
-EXPORT = Path("models/export")
-LINEAR_EVAL = Path("models/linear_eval")
-FINETUNE = Path("models/finetune")
 REPORTS = Path("reports")
 LOCK_FOLDER = Path(".work")
-PLUGINS_LOCK = Path("plugins.lock")
 
 
 def work() -> Path:
@@ -28,4 +26,4 @@ def hashes() -> Path:
 
 def products() -> list[Path]:
     """The folders in which products lie, and so the temporary files of stages that were killed."""
-    return [AUGMENTED.parent, PRETRAIN.parent, REPORTS, *(path for path in REPORTS.glob("*") if path.is_dir())]
+    return [CODE, AUGMENTED.parent, PRETRAIN.parent, REPORTS, *(path for path in REPORTS.glob("*") if path.is_dir())]

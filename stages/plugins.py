@@ -1,38 +1,16 @@
-"""List everything that params.yaml can name, and lock the plugins that a run uses."""
-
-from pathlib import Path
+"""List everything that params.yaml can name."""
 
 import click
 
-from ssl_pipeline.config import load
 from ssl_pipeline.errors import ConfigError
 from ssl_pipeline.terminal import shown
 from stages.guarded import guarded
-from stages.paths import PLUGINS_LOCK
 
 
 @click.command()
-@click.option(
-    "--params", default="params.yaml", type=click.Path(path_type=Path), show_default=True, help="The parameters."
-)
-@click.option("--lock", is_flag=True, help="Write plugins.lock: the third-party plugins that params.yaml uses.")
-def plugins(params: Path, lock: bool) -> None:
+def plugins() -> None:
     """List all registered names with their distribution, version and options."""
-    raise SystemExit(guarded((lambda: _lock(params)) if lock else _list))
-
-
-def _lock(params: Path) -> None:
-    from importlib.metadata import entry_points
-
-    from ssl_pipeline.hookspecs import GROUP
-
-    config = load(params)
-    if not entry_points(group=GROUP) and PLUGINS_LOCK.is_file() and PLUGINS_LOCK.read_bytes() == b"{}\n":
-        return  # nobody's plugin is installed or expected: no need to load torch to find that out
-    from plugins import load_registry
-    from ssl_pipeline import lock
-
-    lock.refresh(PLUGINS_LOCK, load_registry(), config.pretrain)
+    raise SystemExit(guarded(_list))
 
 
 def _list() -> None:

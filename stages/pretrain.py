@@ -1,7 +1,5 @@
 """An encoder, learned from images without their labels."""
 
-from pathlib import Path
-
 from ssl_pipeline.config import Config
 from stages import paths
 from stages.command import stage
@@ -10,23 +8,23 @@ from stages.command import stage
 @stage
 def pretrain(config: Config) -> None:
     """Learn an encoder from unlabelled images; a run that was killed goes on from its last checkpoint."""
-    import plugins
-    import ssl_pipeline
-    from ssl_pipeline import lock, recipes
+    from plugins import load_registry
+    from ssl_pipeline import recipes
     from ssl_pipeline.augment.policy import read_policies
     from ssl_pipeline.data.store import open_split
     from ssl_pipeline.deployment.rehearsal import rehearse
+    from ssl_pipeline.provenance.run import fingerprint
     from ssl_pipeline.training import checkpoint, precision, preparation, pretraining, saving
+    from stages.code import origins, training_code, used
 
-    registry, section = plugins.load_registry(), config.pretrain
-    used, recipe = lock.check(paths.PLUGINS_LOCK, registry, section), recipes.resolve(registry, section)
+    registry, section = load_registry(), config.pretrain
+    plugins, recipe = used(registry, config), recipes.resolve(registry, section)
     policies, pool = read_policies(paths.AUGMENTED / "policy.json"), open_split(paths.STORE, "train")
     task = preparation.build(registry, recipe, section, pool, policies.views)
     floats = precision.resolve(section.precision, precision.best_device())
-    code = {"own": [lock.code_digest(Path(part.__path__[0])) for part in (ssl_pipeline, plugins)], "plugins": used}
-    run = preparation.fingerprint(section, task, policies.views, pool, code)
+    run = fingerprint(section, task, policies.views, pool, training_code(plugins))
     checkpoints = checkpoint.Checkpoints(paths.work(), run, checkpoint.environment(floats))
-    card = preparation.describe(section, recipe, task, pool, policies, used)
+    card = preparation.describe(section, recipe, task, pool, policies, origins(plugins))
     if not checkpoints.exist():  # whoever wrote one has passed the trial
         rehearse(task.encoder, card)
     start = preparation.starting_weights(task, section)

@@ -7,7 +7,7 @@ from types import ModuleType
 
 import pytest
 
-from plugins import BUILTIN, load_registry
+from plugins import builtin, load_registry
 from ssl_pipeline import hookimpl, hookspecs
 from ssl_pipeline.config import Choice
 from ssl_pipeline.errors import ConfigError
@@ -186,7 +186,7 @@ def test_registries_are_independent():
 
 
 def test_every_built_in_module_registers_something():
-    for module in BUILTIN:
+    for module in builtin():
         registry = Registry()
         registry.add(sys.modules[module], "ssl-pipeline", "1")
         assert registry.entries(), module

@@ -12,15 +12,13 @@ import torch
 from click.testing import CliRunner
 
 from plugins import load_registry
-from ssl_pipeline import lock
-from ssl_pipeline.config import Choice, load
+from ssl_pipeline.config import Choice
 from ssl_pipeline.errors import ConfigError
 from stages.plugins import plugins
 from tests.test_registry import LOSS, install, site
 
 __all__ = ["site"]
 
-PRETRAIN = load(Path(__file__).parents[1] / "params.yaml").pretrain
 HOOK = "from ssl_pipeline import hookimpl\n@hookimpl\ndef register_losses(register):\n    register("
 
 
@@ -144,24 +142,3 @@ def test_types_that_are_not_there_at_run_time_are_told_by_who_uses_them_and_end_
     assert listed.exit_code == 0
     assert "the options cannot be read from its signature (NameError: name 'Fraction' is not defined)" in listed.stdout
     assert "recipe        w_mse" in listed.stdout
-
-
-@pytest.mark.parametrize("module", ["acme.losses.mine", "acme.mine", "acme"])
-def test_edits_of_a_plugin_in_a_namespace_package_change_the_lock(site: Path, module: str):
-    """The package acme has no __init__.py: it is nobody's own, and its parts may come from several distributions."""
-    install(site, "anamespace", "")
-    (site / "anamespace.py").unlink()
-    (site / "anamespace-0.3.dist-info" / "entry_points.txt").write_text(f"[ssl_pipeline]\na = {module}\n")
-    file = site.joinpath(*module.split(".")).with_suffix(".py")
-    if module == "acme":  # loads as an empty module, which is a failure; its digest is not asked for
-        file = site / "acme" / "any.py"
-    file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text(LOSS.replace("NAME", "mine"))
-    if module == "acme.losses.mine":
-        (file.parent / "__init__.py").touch()
-    before = lock._code("anamespace")
-    file.write_text(LOSS.replace("NAME", "mine").replace("0.5", "0.6"))
-    assert lock._code("anamespace") != before
-    if module != "acme":
-        config = PRETRAIN.model_copy(update={"loss": {"name": "mine"}})
-        assert lock.contents(load_registry(), config)["anamespace"]["code"] == lock._code("anamespace")

@@ -23,13 +23,13 @@ from ssl_pipeline.evaluation.features import Embed
 from ssl_pipeline.evaluation.foreign import embed_with
 from ssl_pipeline.products import sha256
 from ssl_pipeline.progress import say
-from ssl_pipeline.registry import Registry
+from ssl_pipeline.registry import Entry, Registry
 from ssl_pipeline.terminal import brief, shown
 from ssl_pipeline.training.initial import load_weights
 from ssl_pipeline.types import Encoder, Inputs
 from ssl_pipeline.workspace import find
 
-__all__ = ["Opened", "check_rival", "cost", "open_rivals"]
+__all__ = ["Opened", "backbones", "check_rival", "cost", "open_rivals"]
 
 IMAGENET = Inputs(224, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 """What published weights expect that say nothing else."""
@@ -110,6 +110,14 @@ def check_rival(rival: Rival, registry: Registry) -> None:
             registry.find("backbone", rival.weights, _KEY)
         except ConfigError as error:  # with names that may be meant
             raise ConfigError(f"{error}\nOr {advice}") from error
+
+
+def backbones(rivals: Sequence[Rival], registry: Registry) -> list[Entry]:
+    """The registered backbones that rivals name; other runs' files are not opened to look for theirs."""
+    names = [rival.backbone.name if rival.backbone else rival.weights for rival in rivals]
+    known = set(registry.names("backbone"))
+    named = [name for name in names if {name, name.partition("/")[0] + "/"} & known]
+    return [registry.find("backbone", name, _KEY) for name in named]
 
 
 def cost(path: Path, images: Images) -> dict[str, Any]:

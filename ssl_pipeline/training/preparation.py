@@ -1,8 +1,8 @@
-"""What a run of pretraining is made of: the task and its views, and the digest that tells one run from another."""
+"""What a run of pretraining is made of: the task and its views, and the card that says what was trained."""
 
 from collections.abc import Mapping
 from functools import partial
-from typing import Any, cast
+from typing import cast
 
 from torch import Tensor
 
@@ -12,8 +12,8 @@ from ssl_pipeline.augment.policy import Policies, Policy
 from ssl_pipeline.config import PretrainConfig
 from ssl_pipeline.data.store import Split
 from ssl_pipeline.errors import ConfigError
-from ssl_pipeline.lock import Lock
-from ssl_pipeline.products import digest, sha256
+from ssl_pipeline.products import digest
+from ssl_pipeline.provenance.run import NO_FILES, initial_digest, shaping
 from ssl_pipeline.recipes import Recipe
 from ssl_pipeline.registry import Registry
 from ssl_pipeline.training.initial import load_weights
@@ -21,10 +21,7 @@ from ssl_pipeline.training.sizes import nearest_size, refusal
 from ssl_pipeline.types import Encoder, PretextTask, ViewNeeds
 from ssl_pipeline.workspace import find
 
-__all__ = ["build", "check_kinds", "check_operations", "check_sizes", "describe", "fingerprint", "starting_weights"]
-
-_NO_FILES = ("random", "pretrained")
-"""Values of `pretrain.init` that are no paths."""
+__all__ = ["build", "check_kinds", "check_operations", "check_sizes", "describe", "starting_weights"]
 
 
 def check_kinds(needs: ViewNeeds, name: str, policies: Mapping[str, Policy]) -> None:
@@ -137,7 +134,7 @@ def _start(registry: Registry, config: PretrainConfig, pool: Split, size: int) -
     encoder = build_encoder(
         registry, config.backbone, pool.mean, pool.std, config.seed, size, pretrained, images=pool.spec
     )
-    if config.init not in _NO_FILES:
+    if config.init not in NO_FILES:
         weights = find(config.init, "pretrain.init")
         if not weights.exists():
             raise ConfigError(
@@ -148,38 +145,6 @@ def _start(registry: Registry, config: PretrainConfig, pool: Split, size: int) -
     return encoder
 
 
-def fingerprint(
-    config: PretrainConfig, task: PretextTask, policies: Mapping[str, Policy], pool: Split, code: Any
-) -> str:
-    """Digest of all that shapes a run but its surroundings; a checkpoint belongs to it.
-
-    Args:
-        config: The parameters. How often checkpoints are written, and what ends a run, shapes
-            nothing.
-        task: Says which kinds of views count.
-        policies: Kind of view -> policy.
-        pool: The training images.
-        code: Digests of the code that takes part, plugins' too; anything that becomes JSON.
-    """
-    return digest(
-        {
-            "parameters": _shaping(config),
-            "initial": _init_digest(config),
-            "policies": {kind: policies[kind].model_dump(mode="json") for kind in task.views.counts},
-            "pool": pool.sha256,
-            "code": code,
-        }
-    )
-
-
-def _init_digest(config: PretrainConfig) -> str | None:
-    """The digest of the file that `pretrain.init` names; None where it names none."""
-    if config.init in _NO_FILES:
-        return None
-    initial = find(config.init, "pretrain.init")
-    return sha256(initial) if initial.is_file() else None
-
-
 def starting_weights(task: PretextTask, config: PretrainConfig) -> dict[str, Tensor]:
     """Copy the encoder's weights before training, where `pretrain.init` gives some; empty where they are random."""
     if config.init == "random":
@@ -187,15 +152,24 @@ def starting_weights(task: PretextTask, config: PretrainConfig) -> dict[str, Ten
     return {name: value.clone() for name, value in task.encoder.state_dict().items()}
 
 
-def _shaping(config: PretrainConfig, *but: str) -> dict[str, Any]:
-    """The parameters that the weights depend on, but for some."""
-    return config.model_dump(mode="json", exclude={"checkpoint_minutes", "on_collapse", "collapse", *but})
-
-
 def describe(
-    config: PretrainConfig, recipe: Recipe, task: PretextTask, pool: Split, policies: Policies, lock: Lock
+    config: PretrainConfig,
+    recipe: Recipe,
+    task: PretextTask,
+    pool: Split,
+    policies: Policies,
+    plugins: Mapping[str, str],
 ) -> ModelCard:
-    """The card of a trained task; the digest of its weights is filled in when they are saved."""
+    """The card of a trained task; the digest of its weights is filled in when they are saved.
+
+    Args:
+        config: The parameters.
+        recipe: The recipe, resolved.
+        task: The trained task.
+        pool: The training images.
+        policies: How images become views.
+        plugins: Third-party distribution -> version.
+    """
     return ModelCard(
         backbone=config.backbone,
         recipe=recipe,
@@ -210,17 +184,17 @@ def describe(
         seed=config.seed,
         batch_size=config.batch_size,
         init=config.init,
-        init_sha256=_init_digest(config) or "",
+        init_sha256=initial_digest(config) or "",
         weights_sha256="",
-        params_sha256=digest(_shaping(config)),
+        params_sha256=digest(shaping(config)),
         seedless_sha256=digest(
             {
-                "parameters": _shaping(config, "seed", "init"),  # a copy of a file of weights has another name
-                "initial": _init_digest(config) or config.init,
+                "parameters": shaping(config, "seed", "init"),  # a copy of a file of weights has another name
+                "initial": initial_digest(config) or config.init,
                 "policies": {kind: policies.views[kind].model_dump(mode="json") for kind in task.views.counts},
                 "pool": pool.sha256,
             }
         ),
-        plugins={name: item["version"] for name, item in lock.items()},
+        plugins=dict(plugins),
         versions=versions(),
     )

@@ -7,9 +7,10 @@ from ssl_pipeline import hookimpl
 from ssl_pipeline.artifacts.files import save_weights
 from ssl_pipeline.augment.policy import Policies, Policy
 from ssl_pipeline.errors import ConfigError
+from ssl_pipeline.provenance.run import fingerprint
 from ssl_pipeline.recipes import resolve
 from ssl_pipeline.testing.material import SmallBackbone
-from ssl_pipeline.training.preparation import build, check_kinds, check_operations, check_sizes, describe, fingerprint
+from ssl_pipeline.training.preparation import build, check_kinds, check_operations, check_sizes, describe
 from ssl_pipeline.types import Backbone, Encoder, Register, ViewNeeds
 
 
@@ -117,7 +118,7 @@ def test_operations_that_give_an_answer_away_are_refused_in_the_kind_that_is_lea
 def test_what_ends_a_run_does_not_make_it_another(build_small, configure, policies, pool):
     def of(**values):
         config = configure(**values)
-        return fingerprint(config, build_small(config), policies, pool, "code")
+        return fingerprint(config, build_small(config), policies, pool, {})
 
     bounds = {"min_embedding_std": 0.5, "min_effective_rank": 0.5}
     assert of() == of(on_collapse="warn", collapse=bounds, checkpoint_minutes=0.0)

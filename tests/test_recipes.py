@@ -1,24 +1,18 @@
-"""Recipes with overrides, and the lock that makes DVC notice plugins."""
+"""Recipes: named methods with overrides."""
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from click.testing import CliRunner
 
 from benchmarks.project import BACKBONES
 from plugins import load_registry
-from ssl_pipeline import hookimpl, lock
+from ssl_pipeline import hookimpl
 from ssl_pipeline.artifacts.assembly import build_encoder, build_task
 from ssl_pipeline.config import Choice, PretrainConfig, load
 from ssl_pipeline.errors import ConfigError
 from ssl_pipeline.recipes import resolve
 from ssl_pipeline.types import Register
-from stages.plugins import plugins
-from tests.test_registry import LOSS, install, site
-
-__all__ = ["site"]
 
 PARAMS = Path(__file__).parents[1] / "params.yaml"
 DEFAULTS = load(PARAMS).pretrain
@@ -107,77 +101,3 @@ def test_an_override_of_a_part_that_is_not_there_needs_a_name():
 def test_an_unknown_recipe_is_named():
     with pytest.raises(ConfigError, match=r"pretrain.recipe: unknown name 'simclar'. Did you mean 'simclr'"):
         resolve(load_registry(), configured(recipe="simclar"))
-
-
-def test_built_ins_alone_leave_the_lock_empty(tmp_path: Path):
-    assert lock.contents(load_registry(), DEFAULTS) == {}
-    assert lock.check(tmp_path / "plugins.lock", load_registry(), DEFAULTS) == {}
-
-
-def test_the_lock_follows_version_and_code_of_the_plugins_in_use_and_of_no_others(site: Path, tmp_path: Path):
-    path = tmp_path / "plugins.lock"
-    config = configured(loss={"name": "mine"})
-    install(site, "aplugin", LOSS.replace("NAME", "mine"))
-    install(site, "bystander", LOSS.replace("NAME", "not_used"))
-    first = lock.contents(load_registry(), config)
-    assert list(first) == ["aplugin"]
-    assert first["aplugin"]["version"] == "0.3"
-    assert first["aplugin"]["provides"] == ["loss mine"]
-    lock.refresh(path, load_registry(), config)
-    assert lock.check(path, load_registry(), config) == first
-
-    (site / "aplugin.py").write_text(LOSS.replace("NAME", "mine").replace("0.5", "0.6"))  # edited, version unchanged
-    edited = lock.contents(load_registry(), config)
-    assert edited["aplugin"]["code"] != first["aplugin"]["code"]
-    with pytest.raises(ConfigError, match=r"does not match the installed plugins.*stages.plugins --lock"):
-        lock.check(path, load_registry(), config)
-
-
-@pytest.mark.parametrize("function", [lock.check, lock.refresh])
-def test_a_locked_plugin_that_is_gone_is_named(function: Callable[..., object], tmp_path: Path):
-    path = tmp_path / "plugins.lock"
-    path.write_text('{"gone-plugin": {"version": "1.2", "code": "0", "provides": ["loss mine"]}}')
-    before = path.read_bytes()
-    with pytest.raises(ConfigError, match=r"(?s)unknown name 'mine'.*came with gone-plugin 1.2: pip install it again"):
-        function(path, load_registry(), configured(loss={"name": "mine"}))
-    assert path.read_bytes() == before
-
-
-def test_an_unchanged_lock_is_not_written_again(tmp_path: Path):
-    path = tmp_path / "plugins.lock"
-    lock.refresh(path, load_registry(), DEFAULTS)
-    assert path.read_text() == "{}\n"
-    before = path.stat().st_mtime_ns
-    lock.refresh(path, load_registry(), DEFAULTS)
-    assert path.stat().st_mtime_ns == before
-
-
-@pytest.mark.parametrize(
-    "content",
-    [
-        b"",
-        b"{",
-        b"\xff\xfe",
-        b"[]",
-        b"3",
-        b'{"a": 1}',
-        b'{"a": {}}',
-        b'{"a": {"version": 1, "code": "", "provides": []}}',
-    ],
-)
-def test_a_damaged_lock_is_said_to_be_and_made_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: bytes):
-    path = tmp_path / "plugins.lock"
-    path.write_bytes(content)
-    with pytest.raises(ConfigError, match=r"plugins.lock is damaged: run `python -m stages.plugins --lock`"):
-        lock.check(path, load_registry(), DEFAULTS)
-    monkeypatch.chdir(tmp_path)
-    result = CliRunner().invoke(plugins, ["--lock", "--params", str(PARAMS)])
-    assert result.exit_code == 0, result.output
-    assert lock.check(path, load_registry(), DEFAULTS) == {}
-
-
-def test_a_folder_in_the_place_of_the_lock_is_told(tmp_path: Path):
-    (tmp_path / "plugins.lock").mkdir()
-    for function in (lock.check, lock.refresh):
-        with pytest.raises(ConfigError, match=r"cannot be read \(Is a directory\): remove it"):
-            function(tmp_path / "plugins.lock", load_registry(), DEFAULTS)

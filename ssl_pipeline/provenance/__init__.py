@@ -1,0 +1,1 @@
+"""Which code a result depends on: the modules that a stage reaches, and the plugins that its run uses."""

@@ -1,0 +1,124 @@
+"""The modules that a piece of code reaches, read from their sources: nothing is imported, and no git is asked.
+
+Every `import` counts, wherever it stands, but for those that only type checkers see. A module that is reached through a
+string, by `importlib` or another process, does not count; its name has to be given as well.
+"""
+
+import ast
+import functools
+import hashlib
+import importlib.util
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from pathlib import Path
+
+from ssl_pipeline.products import sha256
+
+__all__ = ["Packages", "closure", "folder_digest", "imported", "installed"]
+
+Packages = Mapping[str, Path]
+"""Top-level package -> the folder of its sources. Imports of other packages are not followed."""
+
+
+def installed(*names: str) -> dict[str, Path]:
+    """Where the sources of top-level packages lie, in a clone or an installed wheel."""
+    places = {}
+    for name in names:
+        spec = importlib.util.find_spec(name)
+        assert spec is not None, name
+        places[name] = Path(next(iter(spec.submodule_search_locations or ())))
+    return places
+
+
+def closure(packages: Packages, modules: Iterable[str], without: Collection[str] = ()) -> dict[str, str]:
+    """The modules that some modules reach, these included, in order of their names.
+
+    A module brings the packages around it along, whose `__init__.py` runs with it.
+
+    Args:
+        packages: Where modules are looked for.
+        modules: Full names of the modules to begin with.
+        without: Modules that are left out, with what is reached only through them.
+
+    Returns:
+        Full name of a module -> SHA-256 of its source, in hex.
+    """
+    found: dict[str, Path] = {}
+    waiting = list(modules)
+    while waiting:
+        name = waiting.pop()
+        path = None if name in found or name in without else _source(packages, name)
+        if path is not None:
+            found[name] = path
+            waiting += [*_around(name), *imported(packages, path, name)]
+    return {name: sha256(found[name]) for name in sorted(found)}
+
+
+def imported(packages: Packages, path: Path, module: str = "") -> list[str]:
+    """The modules of some packages that a file imports.
+
+    Args:
+        packages: Whose modules are meant.
+        path: A Python file; one that cannot be parsed imports nothing.
+        module: Its full name, which relative imports start from.
+    """
+    package = module if path.name == "__init__.py" else module.rpartition(".")[0]
+    names = [name for name in _names(path, package) if name.partition(".")[0] in packages]
+    return [name for name in names if _source(packages, name)]
+
+
+def folder_digest(folder: Path) -> str:
+    """SHA-256 over the names and bytes of a folder's Python and YAML files, in hex."""
+    total = hashlib.sha256()
+    for file in sorted(path for path in folder.rglob("*") if path.suffix in (".py", ".yaml")):
+        total.update(f"{file.relative_to(folder).as_posix()}\0".encode())
+        total.update(hashlib.sha256(file.read_bytes()).digest())
+    return total.hexdigest()
+
+
+def _source(packages: Packages, module: str) -> Path | None:
+    """The file of a module; None where there is none."""
+    top, *names = module.split(".")
+    if top not in packages:
+        return None
+    place = packages[top].joinpath(*names)
+    files = [place / "__init__.py"] + ([place.with_name(f"{place.name}.py")] if names else [])
+    return next((file for file in files if file.is_file()), None)
+
+
+def _around(module: str) -> Iterator[str]:
+    """The packages that a module lies in."""
+    while module := module.rpartition(".")[0]:
+        yield module
+
+
+def _names(path: Path, package: str) -> Iterator[str]:
+    """Every name that a file may import a module by: of `from a import b`, both `a` and `a.b`."""
+    for base, level, name in _imports(path, path.stat().st_mtime_ns):
+        if level:  # relative, from the package or one around it
+            around = package.rsplit(".", level - 1)[0] if level > 1 else package
+            base = f"{around}.{base}" if base else around
+        yield base
+        if name:
+            yield f"{base}.{name}"
+
+
+@functools.cache
+def _imports(path: Path, _changed: int) -> tuple[tuple[str, int, str], ...]:
+    """Module, level of a relative import, and imported name ("" for `import a`) of each import in a file."""
+    try:
+        tree = ast.parse(path.read_bytes())
+    except (SyntaxError, ValueError):  # whoever imports it is told
+        return ()
+    found: list[tuple[str, int, str]] = []
+    waiting: list[ast.AST] = [tree]
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, ast.Import):
+            found += [(alias.name, 0, "") for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            found += [(node.module or "", node.level, alias.name) for alias in node.names]
+        elif isinstance(node, ast.If) and ast.unparse(node.test) in ("TYPE_CHECKING", "typing.TYPE_CHECKING"):
+            waiting += node.orelse
+        else:
+            waiting += ast.iter_child_nodes(node)
+    return tuple(found)

@@ -1,0 +1,229 @@
+"""The plugins that a run uses: their code, and plugins.lock, which says where third-party ones came from."""
+
+import hashlib
+import importlib.metadata as metadata
+import importlib.util
+from collections.abc import Callable, Collection, Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
+
+from ssl_pipeline.config import PretrainConfig
+from ssl_pipeline.errors import ConfigError
+from ssl_pipeline.hookspecs import GROUP
+from ssl_pipeline.products import digest, sha256, write_json
+from ssl_pipeline.provenance.modules import Packages, closure, folder_digest, imported
+
+__all__ = [
+    "Used",
+    "Uses",
+    "code",
+    "describe",
+    "distributions",
+    "lock",
+    "method",
+    "missing_is_told",
+    "remembered",
+    "third_parties",
+]
+
+if TYPE_CHECKING:
+    from ssl_pipeline.registry import Entry, Registry
+
+
+class Used(NamedTuple):
+    """A registered thing that a run uses.
+
+    Attributes:
+        kind: What it is, such as loss.
+        name: The name that it is registered under.
+        module: The module that registers it.
+        distribution: What was installed to bring it.
+        version: The distribution's version.
+        content: Digest of what it makes where that is data, as a recipe does; else empty.
+    """
+
+    kind: str
+    name: str
+    module: str
+    distribution: str
+    version: str
+    content: str = ""
+
+
+Uses = dict[str, list[Used]]
+"""Stage -> what it uses."""
+
+
+class _Locked(BaseModel):
+    """A distribution's version, and the kinds and names that the run takes from it."""
+
+    model_config = ConfigDict(strict=True)  # earlier versions kept a digest here as well, which is left aside
+
+    version: str
+    provides: list[str]
+
+
+def describe(entry: "Entry") -> Used:
+    """An entry without its code. A recipe is data: what it says counts, and not how it was written down."""
+    content = digest(entry.factory()) if entry.kind == "recipe" else ""
+    return Used(entry.kind, entry.name, entry.module, entry.distribution, entry.version, content)
+
+
+def method(registry: "Registry", config: PretrainConfig) -> list[Used]:
+    """What pretraining uses: its recipe, task, loss, negatives and backbone.
+
+    Raises:
+        ConfigError: One of them is not there.
+    """
+    from ssl_pipeline.recipes import resolve
+
+    chosen = {**resolve(registry, config).parts(), "backbone": config.backbone}
+    named = {"recipe": config.recipe, **{kind: choice.name for kind, choice in chosen.items()}}
+    return [describe(registry.find(kind, name)) for kind, name in named.items()]
+
+
+def code(
+    packages: Packages, modules: Iterable[str], used: Iterable[Used], without: Collection[str] = ()
+) -> dict[str, str]:
+    """Everything that some modules and the plugins in use can run, as names and digests.
+
+    Args:
+        packages: Where the modules of the pipeline lie, built-in plugins included.
+        modules: The modules to begin with; see `closure`.
+        used: The plugins; of those in `packages` their modules count, of others all code of their distribution.
+        without: Modules that are left out; see `closure`.
+
+    Returns:
+        Module, distribution with version, or recipe -> SHA-256 in hex.
+    """
+    begin, digests = list(modules), {}
+    for plugin in used:
+        if plugin.content:
+            digests[f"{plugin.kind} {plugin.name}"] = plugin.content
+        if _own(packages, plugin):
+            begin.append(plugin.module)
+        else:
+            digests[f"{plugin.distribution} {plugin.version}"] = distribution_digest(plugin.distribution)
+            files = [file for place in _places_of(plugin.distribution) for file in _files(place)]
+            begin += [module for file in files for module in imported(packages, file)]
+    return {**closure(packages, begin, without), **digests}
+
+
+def third_parties(packages: Packages, used: Iterable[Used]) -> dict[str, str]:
+    """The distributions that plugins come from, but for the pipeline's own -> version."""
+    return {plugin.distribution: plugin.version for plugin in used if not _own(packages, plugin)}
+
+
+def distributions() -> dict[str, str]:
+    """Every installed distribution that brings plugins, with its version -> digest of its code."""
+    found = {point.dist.name: point.dist for point in metadata.entry_points(group=GROUP) if point.dist}
+    return {f"{name} {found[name].version}": distribution_digest(name) for name in sorted(found)}
+
+
+def remembered(path: Path, state: Any, ask: Callable[[], Uses]) -> Uses:
+    """What `ask` answers, or answered last time if the state is the same: asking loads every plugin, and torch.
+
+    Args:
+        path: The file that remembers; what is damaged counts as nothing.
+        state: All that the answer depends on; anything that becomes JSON.
+        ask: Finds the plugins that each stage uses.
+    """
+    now = digest(state)
+    try:
+        known, uses = TypeAdapter(tuple[str, Uses]).validate_json(path.read_bytes())
+    except (OSError, ValidationError):
+        known, uses = "", {}
+    if known != now:
+        uses = ask()
+        write_json(path, [now, uses])
+    return uses
+
+
+def lock(path: Path, packages: Packages, used: Iterable[Used]) -> None:
+    """Note which third-party distributions a run uses, only where that differs from what is noted.
+
+    Args:
+        path: The lock, which git keeps; one that is damaged counts as none.
+        packages: The pipeline's own, which are not noted.
+        used: The plugins that all stages use.
+    """
+    plugins = list(used)
+    current = {
+        name: {
+            "version": version,
+            "provides": sorted({f"{plugin.kind} {plugin.name}" for plugin in plugins if plugin.distribution == name}),
+        }
+        for name, version in third_parties(packages, plugins).items()
+    }
+    if current != _read(path):
+        write_json(path, current)
+
+
+@contextmanager
+def missing_is_told(path: Path) -> Iterator[None]:
+    """Add to a ConfigError which locked distributions are not installed, as one of them may bring what is missing."""
+    try:
+        yield
+    except ConfigError as error:
+        installed = {distribution.name for distribution in metadata.distributions()}
+        locked = _read(path) or {}
+        missing = [f"{name} {item['version']}" for name, item in locked.items() if name not in installed]
+        if missing:
+            raise ConfigError(
+                f"{error}\n{path} says that it came with {', '.join(missing)}: pip install it again."
+            ) from error
+        raise
+
+
+def _own(packages: Packages, plugin: Used) -> bool:
+    return plugin.module.partition(".")[0] in packages
+
+
+def distribution_digest(distribution: str) -> str:
+    """Digest of the modules behind a distribution's entry points, so that an edit without a new version counts too."""
+    digests = [folder_digest(place) if place.is_dir() else sha256(place) for place in _places_of(distribution)]
+    return hashlib.sha256("".join(digests).encode()).hexdigest()
+
+
+def _places_of(distribution: str) -> list[Path]:
+    points = metadata.distribution(distribution).entry_points.select(group=GROUP)
+    return sorted({place for point in points for place in _places(point.module)})
+
+
+def _files(place: Path) -> list[Path]:
+    return sorted(place.rglob("*.py")) if place.is_dir() else [place]
+
+
+def _places(module: str) -> list[Path]:
+    """Where the code of a module lies: its top package or file.
+
+    A namespace package is nobody's own: below one it is the first package that is none, or the folder around a module,
+    which may hold another distribution's modules too. Better a digest that changes too often than one of nothing.
+    """
+    names = module.split(".")
+    for depth in range(1, len(names) + 1):
+        spec = importlib.util.find_spec(".".join(names[:depth]))
+        if spec is None:
+            return []
+        if spec.has_location and spec.origin:
+            alone = spec.submodule_search_locations is None and depth == 1
+            return [Path(spec.origin) if alone else Path(spec.origin).parent]
+    return [Path(place) for place in spec.submodule_search_locations or ()] if spec else []
+
+
+def _read(path: Path) -> dict[str, dict[str, Any]] | None:
+    """The lock in a file; None if there is no file, or another thing in it.
+
+    Raises:
+        ConfigError: It cannot be read.
+    """
+    try:
+        locked = TypeAdapter(dict[str, _Locked]).validate_json(path.read_bytes())
+        return {name: item.model_dump() for name, item in locked.items()}
+    except (FileNotFoundError, ValidationError):
+        return None
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be read ({error.strerror}): remove it, then run `dvc repro`.") from error

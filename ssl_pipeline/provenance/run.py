@@ -1,0 +1,53 @@
+"""What tells one run of pretraining from another: everything that its weights depend on."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from ssl_pipeline.augment.policy import Policy
+from ssl_pipeline.config import PretrainConfig
+from ssl_pipeline.data.store import Split
+from ssl_pipeline.products import digest, sha256
+from ssl_pipeline.types import PretextTask
+from ssl_pipeline.workspace import find
+
+__all__ = ["NO_FILES", "fingerprint", "initial_digest", "shaping"]
+
+NO_FILES = ("random", "pretrained")
+"""Values of `pretrain.init` that are no paths."""
+
+
+def fingerprint(
+    config: PretrainConfig, task: PretextTask, policies: Mapping[str, Policy], pool: Split, code: Mapping[str, str]
+) -> str:
+    """Digest of all that shapes a run but its surroundings; a checkpoint belongs to it.
+
+    Args:
+        config: The parameters. How often checkpoints are written, and what ends a run, shapes
+            nothing.
+        task: Says which kinds of views count.
+        policies: Kind of view -> policy.
+        pool: The training images.
+        code: The modules and plugins that take part -> digest; see `provenance.plugins.code`.
+    """
+    return digest(
+        {
+            "parameters": shaping(config),
+            "initial": initial_digest(config),
+            "policies": {kind: policies[kind].model_dump(mode="json") for kind in task.views.counts},
+            "pool": pool.sha256,
+            "code": code,
+        }
+    )
+
+
+def initial_digest(config: PretrainConfig) -> str | None:
+    """The digest of the file that `pretrain.init` names; None where it names none."""
+    if config.init in NO_FILES:
+        return None
+    initial = find(config.init, "pretrain.init")
+    return sha256(initial) if initial.is_file() else None
+
+
+def shaping(config: PretrainConfig, *but: str) -> dict[str, Any]:
+    """The parameters that the weights depend on, but for some."""
+    return config.model_dump(mode="json", exclude={"checkpoint_minutes", "on_collapse", "collapse", *but})

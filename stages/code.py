@@ -1,0 +1,83 @@
+"""Which code each stage depends on: a file for each stage, whose content changes only where that code does."""
+
+from typing import TYPE_CHECKING
+
+from ssl_pipeline.config import Config
+from ssl_pipeline.provenance import plugins as provenance
+from ssl_pipeline.provenance.modules import folder_digest, installed
+from ssl_pipeline.provenance.notes import note, told
+from ssl_pipeline.provenance.plugins import Used, Uses
+from stages import STAGES, paths
+
+if TYPE_CHECKING:
+    from ssl_pipeline.registry import Registry
+
+PACKAGES = installed("ssl_pipeline", "plugins", "stages")
+
+TRAINING = ("ssl_pipeline.training.preparation", "ssl_pipeline.training.pretraining")
+"""What shapes a run of pretraining, from its parameters to its weights; a checkpoint belongs to this code."""
+
+CORE = (
+    "deployment.rehearsal",
+    "disk",
+    "errors",
+    "guard",
+    "isolation",
+    "progress",
+    "provenance",
+    "terminal",
+    "workspace",
+)
+SHAPES_NOTHING = {
+    *(f"ssl_pipeline.{name}" for name in (*CORE, "provenance.modules", "provenance.notes", "provenance.plugins")),
+    *("plugins", "stages", *(f"stages.{name}" for name in ("check", "code", "command", "guarded", "paths"))),
+}
+"""Modules that say, wait, refuse, or find files and plugins: no number that a stage writes passes through them."""
+
+
+def used(registry: "Registry", config: Config) -> list[Used]:
+    """What pretraining uses, and so all that follows it.
+
+    Raises:
+        ConfigError: Something is not there; the message says with what it came, if plugins.lock knows.
+    """
+    with provenance.missing_is_told(paths.PLUGINS_LOCK):
+        return provenance.method(registry, config.pretrain)
+
+
+def origins(used: list[Used]) -> dict[str, str]:
+    """Third-party plugins: distribution -> version."""
+    return provenance.third_parties(PACKAGES, used)
+
+
+def training_code(used: list[Used]) -> dict[str, str]:
+    """The code that shapes the weights: module or plugin -> digest."""
+    return provenance.code(PACKAGES, TRAINING, used, SHAPES_NOTHING)
+
+
+def refresh(config: Config) -> str:
+    """Write the digests of each stage's code and plugins.lock, where they differ; say in a line what has changed."""
+    state = [
+        [folder_digest(folder) for folder in PACKAGES.values()],
+        provenance.distributions(),
+        config.pretrain.model_dump(mode="json"),
+        config.linear_eval.model_dump(mode="json"),
+    ]
+    uses = provenance.remembered(paths.work() / "plugins.json", state, lambda: _ask(config))
+    provenance.lock(paths.PLUGINS_LOCK, PACKAGES, [plugin for stage in uses.values() for plugin in stage])
+    changes = {}
+    for name in STAGES:
+        if name != "inventory":
+            digests = provenance.code(PACKAGES, [f"stages.{name}"], uses.get(name, []), SHAPES_NOTHING)
+            changes[name] = note(paths.CODE / f"{name}.json", digests)
+    return told(changes)
+
+
+def _ask(config: Config) -> Uses:
+    from plugins import load_registry
+    from ssl_pipeline.evaluation.rivals import backbones
+
+    registry = load_registry()
+    method = used(registry, config)
+    rivals = [provenance.describe(entry) for entry in backbones(config.linear_eval.rivals, registry)]
+    return {"pretrain": method, "export": method, "linear_eval": [*method, *rivals], "finetune": method}
