@@ -10,6 +10,9 @@ import onnx
 import onnxruntime
 
 root = Path(sys.argv[1])
+sys.path.insert(0, str(root))  # the project's own stages
+
+from stages import STAGES  # noqa: E402
 
 
 def metrics(stage: str) -> dict[str, Any]:
@@ -18,16 +21,8 @@ def metrics(stage: str) -> dict[str, Any]:
 
 def main() -> None:
     graphs = sorted([*root.glob("data/augmented/*.onnx"), *root.glob("models/*/*.onnx")])
-    names = {path.name for path in graphs}
-    wanted = {
-        "augment_global.onnx",
-        "pretext.onnx",
-        "backbone.onnx",
-        "energy.onnx",
-        "linear_probe.onnx",
-        "classifier.onnx",
-    }
-    assert wanted <= names, f"missing: {wanted - names}"
+    wanted = {root / stage.outputs[0] / name for stage in STAGES.values() for name in stage.graphs}
+    assert wanted <= set(graphs), f"missing: {wanted - set(graphs)}"
     for path in graphs:
         onnx.checker.check_model(onnx.load(path), full_check=True)
 

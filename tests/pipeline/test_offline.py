@@ -5,9 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from stages import STAGES
 from tests.pipeline.conftest import NETWORK_LOG, WATCH
-
-STAGES = ("augment", "pretrain", "export", "linear_eval", "finetune")
 
 
 def test_a_run_of_the_pipeline_tries_no_connection(finished: Path):

@@ -1,0 +1,128 @@
+"""The code of the plugins that a run uses, and the lock that says where they came from."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from plugins import load_registry
+from ssl_pipeline.config import PretrainConfig, load
+from ssl_pipeline.errors import ConfigError
+from ssl_pipeline.provenance import plugins as provenance
+from stages.code import PACKAGES
+from tests.test_registry import LOSS, install, site
+
+__all__ = ["site"]
+
+DEFAULTS = load(Path(__file__).parents[2] / "params.yaml").pretrain
+GONE = '{"gone-plugin": {"version": "1.2", "provides": ["loss mine"]}}'
+
+
+def configured(**changes: Any) -> PretrainConfig:
+    return PretrainConfig.model_validate({**DEFAULTS.model_dump(), **changes})
+
+
+def used(config: PretrainConfig) -> list[provenance.Used]:
+    return provenance.method(load_registry(), config)
+
+
+def plugins_code(config: PretrainConfig) -> dict[str, str]:
+    return provenance.code(PACKAGES, [], used(config))
+
+
+def test_a_run_depends_on_the_plugins_that_it_uses_and_on_what_they_are_made_of():
+    names = set(plugins_code(configured(recipe="jigsaw")))
+    assert {"recipe jigsaw", "plugins.pretext.jigsaw", "plugins.backbones.resnet_cifar"} <= names
+    assert "ssl_pipeline.parts.tiles" in names
+    assert not {"plugins.losses.info_nce", "plugins.pretext.rotation"} & names
+
+
+def test_a_recipe_counts_by_what_it_says():
+    simclr, dcl = (plugins_code(configured(recipe=name)) for name in ("simclr", "dcl"))
+    assert len(simclr["recipe simclr"]) == 64
+    assert simclr["recipe simclr"] != dcl["recipe dcl"]
+    assert simclr["plugins.recipes"] == dcl["plugins.recipes"]
+
+
+def test_third_party_code_counts_by_its_distribution_and_by_what_it_imports(site: Path):
+    install(site, "aplugin", LOSS.replace("NAME", "mine") + "\ndef later():\n    import ssl_pipeline.parts.holes\n")
+    install(site, "bystander", LOSS.replace("NAME", "not_used"))
+    config = configured(loss={"name": "mine"})
+    before = plugins_code(config)
+    assert "ssl_pipeline.parts.holes" in before
+    assert "bystander 0.3" not in before
+    (site / "aplugin.py").write_text(LOSS.replace("NAME", "mine").replace("0.5", "0.6"))  # edited, version unchanged
+    after = plugins_code(config)
+    assert before["aplugin 0.3"] != after["aplugin 0.3"]
+    assert list(provenance.distributions()) == ["aplugin 0.3", "bystander 0.3"]
+
+
+@pytest.mark.parametrize("module", ["acme.losses.mine", "acme.mine"])
+def test_edits_of_a_plugin_in_a_namespace_package_count(site: Path, module: str):
+    """The package acme has no __init__.py: it is nobody's own, and its parts may come from several distributions."""
+    install(site, "anamespace", "")
+    (site / "anamespace.py").unlink()
+    (site / "anamespace-0.3.dist-info" / "entry_points.txt").write_text(f"[ssl_pipeline]\na = {module}\n")
+    file = site.joinpath(*module.split(".")).with_suffix(".py")
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(LOSS.replace("NAME", "mine"))
+    if module == "acme.losses.mine":
+        (file.parent / "__init__.py").touch()
+    before = plugins_code(configured(loss={"name": "mine"}))["anamespace 0.3"]
+    file.write_text(LOSS.replace("NAME", "mine").replace("0.5", "0.6"))
+    assert plugins_code(configured(loss={"name": "mine"}))["anamespace 0.3"] != before
+
+
+def test_the_lock_names_third_party_plugins_and_is_written_where_it_differs(site: Path, tmp_path: Path):
+    path = tmp_path / "plugins.lock"
+    provenance.lock(path, PACKAGES, used(DEFAULTS))
+    assert path.read_text() == "{}\n"
+    before = path.stat().st_mtime_ns
+    provenance.lock(path, PACKAGES, used(DEFAULTS))
+    assert path.stat().st_mtime_ns == before
+    install(site, "aplugin", LOSS.replace("NAME", "mine"))
+    config = configured(loss={"name": "mine"})
+    provenance.lock(path, PACKAGES, used(config))
+    assert provenance._read(path) == {"aplugin": {"version": "0.3", "provides": ["loss mine"]}}
+    assert provenance.third_parties(PACKAGES, used(config)) == {"aplugin": "0.3"}
+
+
+@pytest.mark.parametrize("lock", [GONE, GONE.replace('"1.2"', '"1.2", "code": "0"')])
+def test_a_locked_plugin_that_is_gone_is_named(tmp_path: Path, lock: str):
+    (tmp_path / "plugins.lock").write_text(lock)
+    with (
+        pytest.raises(ConfigError, match=r"(?s)unknown name 'mine'.*came with gone-plugin 1.2: pip install it again"),
+        provenance.missing_is_told(tmp_path / "plugins.lock"),
+    ):
+        used(configured(loss={"name": "mine"}))
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"\xff\xfe", b"[]", b"3", b'{"a": 1}', b'{"a": {"version": 1}}'])
+def test_a_damaged_lock_counts_as_none_and_is_made_anew(tmp_path: Path, content: bytes):
+    path = tmp_path / "plugins.lock"
+    path.write_bytes(content)
+    with pytest.raises(ConfigError, match=r"^mistake$"), provenance.missing_is_told(path):
+        raise ConfigError("mistake")
+    provenance.lock(path, PACKAGES, [])
+    assert path.read_text() == "{}\n"
+
+
+def test_a_folder_in_the_place_of_the_lock_is_told(tmp_path: Path):
+    with pytest.raises(ConfigError, match=r"cannot be read \(Is a directory\): remove it, then run `dvc repro`"):
+        provenance.lock(tmp_path, PACKAGES, [])
+
+
+def test_what_was_found_is_remembered_until_something_changes(tmp_path: Path):
+    path, asked = tmp_path / "plugins.json", []
+    answer = {"pretrain": [provenance.Used("loss", "mine", "aplugin", "aplugin", "0.3")]}
+
+    def ask() -> provenance.Uses:
+        asked.append(1)
+        return answer
+
+    for state, times in [("a", 1), ("a", 1), ("b", 2), ("b", 2)]:
+        assert provenance.remembered(path, state, ask) == answer
+        assert len(asked) == times
+    path.write_text("[]")
+    assert provenance.remembered(path, "b", ask) == answer
+    assert len(asked) == 3
