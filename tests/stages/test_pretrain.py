@@ -138,7 +138,9 @@ def test_killed_at_the_worst_moments_it_ends_with_the_same_bytes(project, undist
 def test_killed_under_dvc_it_ends_with_the_same_bytes(project, undisturbed):
     """The stage alone, dvc alone, the whole group, and each time `dvc repro` is run again at once."""
     subprocess.run(["git", "init", "-q"], cwd=project, check=True)
-    words = ["dvc", "repro", "-q", "--single-item", "pretrain"]
+    alone = ["dvc", "repro", "-q", "--single-item"]
+    subprocess.run([*alone, "inventory"], cwd=project, env=environment(), check=True)  # says which code pretrain has
+    words = [*alone, "pretrain"]
     for victim in ("stage", "dvc", "group", None):
         before = newest(project)
         dvc = subprocess.Popen(
