@@ -18,10 +18,14 @@ def builtin() -> list[str]:
     return found
 
 
+OWN = Path("my_plugins")
+"""The folder of a project's own plugins, beside params.yaml."""
+
+
 def load_registry() -> "Registry":
-    """A registry with the built-ins and all installed plugins."""
+    """A registry with the built-ins, all installed plugins, and those of the project in the current folder."""
     from ssl_pipeline.registry import Registry  # imports torch: only when asked
 
     registry = Registry()
-    registry.load(builtin())
+    registry.load(builtin(), OWN)
     return registry

@@ -1,7 +1,7 @@
 """Everything that can be chosen by name in params.yaml, who brought it, and which options it takes.
 
-The registry asks plugins through pluggy's hooks: built-ins from a list of modules, everybody else from the entry-point
-group `ssl_pipeline`. A factory's signature is the schema of its options.
+The registry asks plugins through pluggy's hooks: built-in modules, installed plugins, and the project's own files. A
+factory's signature is the schema of its options.
 """
 
 import importlib
@@ -12,6 +12,7 @@ import typing
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -23,6 +24,7 @@ from ssl_pipeline.config import Choice
 from ssl_pipeline.errors import ConfigError
 from ssl_pipeline.hookspecs import GROUP
 from ssl_pipeline.isolation import isolated
+from ssl_pipeline.plugin_sources import in_folder, installed
 from ssl_pipeline.terminal import brief, shown
 from ssl_pipeline.types import Factory, Register
 from ssl_pipeline.validation import Checked, explain
@@ -77,27 +79,30 @@ class Registry:
         self.failures: list[Failure] = []
         self.remarks: list[str] = []
 
-    def load(self, builtin: Iterable[str]) -> None:
-        """Load built-in modules by name, then all installed plugins.
+    def load(self, builtin: Iterable[str], folder: Path | None = None) -> None:
+        """Load built-in modules by name, then all installed plugins, then those in a folder.
 
-        An installed plugin that cannot be loaded is noted in `failures`; it does not take the others down, whatever it
-        does at import, nor does it change what they find: states that all code shares are set back, and that is noted
-        in `remarks`.
+        A plugin that is not built in and cannot be loaded is noted in `failures`; it does not take the others down,
+        whatever it does at import, nor does it change what they find: states that all code shares are set back, and
+        that is noted in `remarks`.
+
+        Args:
+            builtin: The full names of modules.
+            folder: The project's own plugins; it need not be there.
         """
         home = metadata.distribution("ssl-pipeline")
         for name in builtin:
             self.add(importlib.import_module(name), home.name, home.version)
-        for point in sorted(metadata.entry_points(group=GROUP), key=lambda point: (point.name, point.value)):
-            distribution, version = (point.dist.name, point.dist.version) if point.dist else ("unknown", "unknown")
+        for source in [*installed(), *(in_folder(folder) if folder else [])]:
             with isolated() as visit:
                 try:
-                    self.add(point.load(), distribution, version)
+                    self.add(source.load(), source.distribution, source.version)
                 except BaseException as error:  # whatever a stranger's module raises at import is its failure, not ours
                     if visit.interrupted:
                         raise
-                    self.failures.append(Failure(distribution, point.name, _reason(error)))
+                    self.failures.append(Failure(source.distribution, source.name, _reason(error)))
             self.remarks += [
-                f"plugin '{point.name}' of {distribution} changed {state} at import; that was set back"
+                f"plugin '{source.name}' of {source.distribution} changed {state} at import; that was set back"
                 for state in visit.changed
             ]
 
@@ -127,7 +132,7 @@ class Registry:
             if taken is not entry:
                 conflict = (
                     f"{entry.kind} '{entry.name}' is registered twice: by {taken.distribution} {taken.version} and by "
-                    f"{distribution} {version}. Uninstall one of them, or ask its author for another name."
+                    f"{distribution} {version}. Remove one of them, or give it another name."
                 )
                 self._conflicts[entry.kind, entry.name] = conflict
                 self.remarks.append(conflict)

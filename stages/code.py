@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING
 
+from plugins import OWN
 from ssl_pipeline.config import Config
 from ssl_pipeline.provenance import plugins as provenance
 from ssl_pipeline.provenance.modules import folder_digest, installed
@@ -12,7 +13,7 @@ from stages import STAGES, paths
 if TYPE_CHECKING:
     from ssl_pipeline.registry import Registry
 
-PACKAGES = installed("ssl_pipeline", "plugins", "stages")
+PACKAGES = installed("ssl_pipeline", "plugins", "stages") | {OWN.name: OWN}
 
 TRAINING = ("ssl_pipeline.training.preparation", "ssl_pipeline.training.pretraining")
 """What shapes a run of pretraining, from its parameters to its weights; a checkpoint belongs to this code."""
@@ -46,8 +47,8 @@ def used(registry: "Registry", config: Config) -> list[Used]:
 
 
 def origins(used: list[Used]) -> dict[str, str]:
-    """Third-party plugins: distribution -> version."""
-    return provenance.third_parties(PACKAGES, used)
+    """Plugins that are not built in: distribution or file -> version."""
+    return {plugin.distribution: plugin.version for plugin in used if plugin.distribution != "ssl-pipeline"}
 
 
 def training_code(used: list[Used]) -> dict[str, str]:

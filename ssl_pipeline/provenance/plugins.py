@@ -26,7 +26,6 @@ __all__ = [
     "method",
     "missing_is_told",
     "remembered",
-    "third_parties",
 ]
 
 if TYPE_CHECKING:
@@ -40,8 +39,8 @@ class Used(NamedTuple):
         kind: What it is, such as loss.
         name: The name that it is registered under.
         module: The module that registers it.
-        distribution: What was installed to bring it.
-        version: The distribution's version.
+        distribution: The distribution that brought it, or the project's file.
+        version: The distribution's version, or that of the file.
         content: Digest of what it makes where that is data, as a recipe does; else empty.
     """
 
@@ -112,11 +111,6 @@ def code(
     return {**closure(packages, begin, without), **digests}
 
 
-def third_parties(packages: Packages, used: Iterable[Used]) -> dict[str, str]:
-    """The distributions that plugins come from, but for the pipeline's own -> version."""
-    return {plugin.distribution: plugin.version for plugin in used if not _own(packages, plugin)}
-
-
 def distributions() -> dict[str, str]:
     """Every installed distribution that brings plugins, with its version -> digest of its code."""
     found = {point.dist.name: point.dist for point in metadata.entry_points(group=GROUP) if point.dist}
@@ -151,12 +145,13 @@ def lock(path: Path, packages: Packages, used: Iterable[Used]) -> None:
         used: The plugins that all stages use.
     """
     plugins = list(used)
+    third_parties = {plugin.distribution: plugin.version for plugin in plugins if not _own(packages, plugin)}
     current = {
         name: {
             "version": version,
             "provides": sorted({f"{plugin.kind} {plugin.name}" for plugin in plugins if plugin.distribution == name}),
         }
-        for name, version in third_parties(packages, plugins).items()
+        for name, version in third_parties.items()
     }
     if current != _read(path):
         write_json(path, current)

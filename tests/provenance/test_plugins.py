@@ -9,7 +9,7 @@ from plugins import load_registry
 from ssl_pipeline.config import PretrainConfig, load
 from ssl_pipeline.errors import ConfigError
 from ssl_pipeline.provenance import plugins as provenance
-from stages.code import PACKAGES
+from stages.code import PACKAGES, origins
 from tests.test_registry import LOSS, install, site
 
 __all__ = ["site"]
@@ -84,7 +84,7 @@ def test_the_lock_names_third_party_plugins_and_is_written_where_it_differs(site
     config = configured(loss={"name": "mine"})
     provenance.lock(path, PACKAGES, used(config))
     assert provenance._read(path) == {"aplugin": {"version": "0.3", "provides": ["loss mine"]}}
-    assert provenance.third_parties(PACKAGES, used(config)) == {"aplugin": "0.3"}
+    assert origins(used(config)) == {"aplugin": "0.3"}
 
 
 @pytest.mark.parametrize("lock", [GONE, GONE.replace('"1.2"', '"1.2", "code": "0"')])
