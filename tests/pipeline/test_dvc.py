@@ -108,6 +108,21 @@ def test_an_edit_that_no_stage_reaches_runs_nothing_and_one_of_evaluation_leaves
     assert ran(run("dvc", "repro", "export").stdout) == ["inventory"]
 
 
+def test_a_file_in_my_plugins_is_used_in_the_copies_that_dvc_makes_of_what_git_knows(project: Path):
+    run = command(project)
+    (project / "my_plugins").mkdir()
+    (project / "my_plugins" / "margin.py").write_text(
+        "from plugins.losses.info_nce import InfoNCE\nfrom ssl_pipeline import hookimpl\n\n"
+        "@hookimpl\ndef register_losses(register):\n    register('margin', InfoNCE)\n"
+    )
+    change(project, pretrain={"loss": {"name": "margin", "temperature": 0.3}, "epochs": 2})
+    run("git", "add", "my_plugins")
+    done = run("dvc", "exp", "run", "--temp", "pretrain")
+    assert "other code in pretrain, export, linear_eval, finetune (my_plugins.margin" in done.stdout + done.stderr
+    run("dvc", "exp", "apply", run("dvc", "exp", "list", "--name-only").stdout.strip())
+    assert '"my_plugins/margin.py": "' in (project / "models/pretrain/model.json").read_text()
+
+
 def test_the_stages_stand_in_order_and_the_graph_has_their_arrows(finished: Path):
     dot = command(finished)("dvc", "dag", "--dot").stdout
     arrows = set(re.findall(r'"(\w+)" -> "(\w+)"', dot))
