@@ -13,7 +13,7 @@ from benchmarks.project import ROOT
 from ssl_pipeline.artifacts.card import ModelCard
 from ssl_pipeline.config import LinearEvalConfig
 from ssl_pipeline.data.store import read_labels
-from ssl_pipeline.deployment.graph import PixelsToEmbedding
+from ssl_pipeline.deployment.from_pixels import FromPixels
 from ssl_pipeline.evaluation import knn
 from ssl_pipeline.evaluation.clustering import ROOM, agreement
 from ssl_pipeline.evaluation.draws import draw_labels
@@ -59,7 +59,7 @@ def judge(embed: Embed, store: Path) -> Row:
 
 
 def judge_layers(
-    encoder: Encoder, card: ModelCard, store: Path, prepare: Callable[[PixelsToEmbedding], None] = lambda _: None
+    encoder: Encoder, card: ModelCard, store: Path, prepare: Callable[[FromPixels], None] = lambda _: None
 ) -> Row:
     """The linear probe at the layer that is the best on validation: which, and its accuracy on the test images.
 
@@ -72,7 +72,7 @@ def judge_layers(
     if not encoder.backbone.has("maps"):
         return {}
     every = EveryLayer(encoder, l2_normalize=True)
-    network = PixelsToEmbedding(every, card, l2_normalize=False).eval()
+    network = FromPixels(card, every).eval()
     prepare(network)
     train, val, test = (labelled(store, name) for name in ("train", "val", "test"))
     cuts = np.cumsum(every.dims)[:-1]

@@ -8,13 +8,13 @@ from stages.paths import AUGMENTED, INVENTORY, REPORTS, hashes
 @stage
 def augment(config: Config) -> None:
     """Decode the images once, share them out into splits, and say what views are made of them."""
-    from ssl_pipeline.augment.graph import export_views
     from ssl_pipeline.augment.policy import Policies
     from ssl_pipeline.augment.preview import write_preview
     from ssl_pipeline.data.decode import Canvas
     from ssl_pipeline.data.ingest import Shares, ingest
     from ssl_pipeline.data.inventory import unchanged
     from ssl_pipeline.data.sources import open_source
+    from ssl_pipeline.deployment.view_graph import export_views
     from ssl_pipeline.products import atomic_folder, write_json, write_product
     from ssl_pipeline.progress import say
     from stages.check import check

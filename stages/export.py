@@ -12,15 +12,24 @@ def export(config: Config) -> None:
     from ssl_pipeline.artifacts.card import read_card
     from ssl_pipeline.artifacts.files import load_task
     from ssl_pipeline.augment.policy import read_policies
+    from ssl_pipeline.data.store import open_split
     from ssl_pipeline.deployment.release import headline, read_evidence, release
+    from ssl_pipeline.evaluation.separation import separation
     from ssl_pipeline.products import atomic_folder, write_json
     from ssl_pipeline.progress import say
     from stages.reference import command
 
-    evidence = read_evidence(STORE, read_policies(AUGMENTED / "policy.json"))
+    policies, evidence, held_out = (
+        read_policies(AUGMENTED / "policy.json"),
+        read_evidence(STORE),
+        open_split(STORE, "val"),
+    )
     task, card = load_task(load_registry(), PRETRAIN), read_card(PRETRAIN)
     with atomic_folder(EXPORT) as folder:
         report = release(folder, task, card, config.export, evidence, command(PRETRAIN))
+        kind = task.views.main
+        apart = separation(folder / "energy.onnx", held_out, policies, kind, task.energy_head)
+    report["energy"] = {**apart, **report["energy"]}
     figures = headline(report)
     write_json(REPORTS / "export" / "export.json", report)
     write_json(REPORTS / "export" / "metrics.json", figures)

@@ -12,7 +12,9 @@ def pretrain(config: Config) -> None:
     from ssl_pipeline import recipes
     from ssl_pipeline.augment.policy import read_policies
     from ssl_pipeline.data.store import open_split
+    from ssl_pipeline.deployment.pretext_graph import write_pretext_graph
     from ssl_pipeline.deployment.rehearsal import rehearse
+    from ssl_pipeline.products import atomic_folder
     from ssl_pipeline.provenance.run import fingerprint
     from ssl_pipeline.training import checkpoint, precision, preparation, pretraining, saving
     from stages.code import origins, training_code, used
@@ -30,7 +32,10 @@ def pretrain(config: Config) -> None:
     start = preparation.starting_weights(task, section)
     with checkpoints.until_done():
         history = pretraining.train(task, pool, policies.views, section, floats, checkpoints)
-        saving.save(task, card, start, history, pool, policies.views, paths.PRETRAIN, paths.REPORTS / "pretrain")
+        with atomic_folder(paths.PRETRAIN) as folder:
+            card = saving.save(folder, task, card, start)
+            write_pretext_graph(task, card, pool, folder / "pretext.onnx")
+        saving.write_report(paths.REPORTS / "pretrain", task, card.seed, history, pool, policies.views)
 
 
 if __name__ == "__main__":

@@ -9,10 +9,10 @@ import torch
 from torch import nn
 
 from ssl_pipeline.artifacts.card import ModelCard
-from ssl_pipeline.deployment.export import export_backbone
-from ssl_pipeline.deployment.graph import PixelsToEmbedding
-from ssl_pipeline.deployment.parity import MAX_DIFFERENCE
-from ssl_pipeline.deployment.runtime import open_session, run
+from ssl_pipeline.deployment.backbone_graph import export_backbone
+from ssl_pipeline.deployment.bounds import REHEARSAL
+from ssl_pipeline.deployment.from_pixels import FromPixels
+from ssl_pipeline.deployment.proof import compare, in_torch
 from ssl_pipeline.errors import ConfigError, PipelineError
 from ssl_pipeline.progress import say
 from ssl_pipeline.terminal import brief
@@ -41,14 +41,14 @@ def rehearse(encoder: nn.Module, card: ModelCard) -> None:
     """
     started, training = time.monotonic(), encoder.training
     name = card.backbone.name
-    module = PixelsToEmbedding(encoder, card, l2_normalize=False).eval()
     shape = (2, card.size + 3, card.size + 5, 3)
     images = np.random.default_rng(card.seed).integers(0, 256, shape, dtype=np.uint8)
     with tempfile.TemporaryDirectory() as folder, torch.random.fork_rng(devices=[]):
         path = Path(folder, "backbone.onnx")
         try:
             export_backbone(encoder, card, path, l2_normalize=False, opset=OPSET)
-            found = run(open_session(path), images)
+            reference = in_torch(FromPixels(card, encoder).eval())
+            proof = compare(path, reference, {"random": (images,)}, REHEARSAL)
         except PipelineError:
             raise
         except Exception as error:  # what the exporter raises has no narrower base
@@ -56,14 +56,13 @@ def rehearse(encoder: nn.Module, card: ModelCard) -> None:
                 f"pretrain.backbone: '{name}' cannot be exported to ONNX, so that nothing could ship after training: "
                 f"{_reason(error)}. Choose another backbone, or mend this one."
             ) from error
-    with torch.inference_mode():
-        wanted = module(torch.from_numpy(images)).numpy()
     encoder.train(training)
-    difference = float(np.abs(found - wanted).max() / np.abs(wanted).max().clip(np.finfo(np.float32).tiny))
-    if np.isfinite(wanted).all() and not difference <= MAX_DIFFERENCE:  # NaN is not less than anything
+    theirs, _ = proof.non_finite  # torch's own NaN are found by training
+    if not theirs and proof.broken(""):
         raise ConfigError(
             f"pretrain.backbone: '{name}' does not export exactly: before training, torch and onnxruntime differ by "
-            f"{difference:.1e} of the largest component (bound {MAX_DIFFERENCE:.0e}). Choose another backbone."
+            f"{proof.max_difference:.1e} of the largest component (bound {REHEARSAL.max_difference:.0e}). Choose "
+            "another backbone."
         )
     say(f"pretrain: '{name}' exports to ONNX, as was tried in {time.monotonic() - started:.1f} s")
 

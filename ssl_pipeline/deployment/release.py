@@ -10,12 +10,10 @@ import numpy.typing as npt
 
 from ssl_pipeline.artifacts.assembly import cut
 from ssl_pipeline.artifacts.card import ModelCard
-from ssl_pipeline.augment.policy import Policies
 from ssl_pipeline.config import ExportConfig
-from ssl_pipeline.data.store import Split, open_split, read_originals
-from ssl_pipeline.deployment.energy import measure, verify_energy
-from ssl_pipeline.deployment.export import export_backbone, export_energy
-from ssl_pipeline.deployment.graph import PixelsToEnergy
+from ssl_pipeline.data.store import open_split, read_originals
+from ssl_pipeline.deployment.backbone_graph import export_backbone
+from ssl_pipeline.deployment.energy_graph import export_energy, prove_energy
 from ssl_pipeline.deployment.parity import canvas_agreement, verify
 from ssl_pipeline.parts.heads import CosineEnergy
 from ssl_pipeline.products import record, sha256
@@ -33,17 +31,13 @@ class Evidence:
     Attributes:
         originals: Images (H, W, 3) at their own shapes.
         canvases: (n, canvas, canvas, 3), the same images as stored.
-        held_out: Images that the encoder was not trained on.
-        policies: What views are.
     """
 
     originals: Sequence[Images]
     canvases: Images
-    held_out: Split
-    policies: Policies
 
 
-def read_evidence(store: Path, policies: Policies) -> Evidence:
+def read_evidence(store: Path) -> Evidence:
     """Gather from the store what the graphs are tried on.
 
     Raises:
@@ -52,7 +46,7 @@ def read_evidence(store: Path, policies: Policies) -> Evidence:
     originals = read_originals(store)
     splits = {name: open_split(store, name) for name in ("train", "val")}
     canvases = [splits[original.split].images(np.array([original.row])) for original in originals]
-    return Evidence([original.image for original in originals], np.concatenate(canvases), splits["val"], policies)
+    return Evidence([original.image for original in originals], np.concatenate(canvases))
 
 
 def release(
@@ -88,14 +82,13 @@ def release(
     # an energy was trained on the backbone's own embeddings; where there is none, the cosine is of those that ship
     head, (encoder, card) = (CosineEnergy(), shipped) if task.energy_head is None else (task.energy_head, whole)
     export_energy(encoder, head, card, energy, opset=section.opset)
-    difference = verify_energy(energy, PixelsToEnergy(encoder, card, head).eval(), evidence.originals)
-    separation = measure(energy, evidence.held_out, evidence.policies, task.views.main, head)
+    energies = prove_energy(energy, encoder, head, card, evidence.originals)
     for path in (backbone, energy):
         record(path)
     return {
         "parity": parity,
         "canvas_cosine": canvas_agreement(backbone, evidence.originals, evidence.canvases),
-        "energy": {**separation, "max_difference": difference},
+        "energy": {"max_difference": energies.max_difference},
         "layer": section.layer,
         "embedding_dim": shipped[1].embedding_dim,
         "files": {path.name: {"bytes": path.stat().st_size, "sha256": sha256(path)} for path in (backbone, energy)},

@@ -12,7 +12,7 @@ from ssl_pipeline.artifacts.card import ModelCard, read_card
 from ssl_pipeline.artifacts.start import started
 from ssl_pipeline.data.image_spec import RGB8, ImageSpec, Pixels
 from ssl_pipeline.data.store import Split
-from ssl_pipeline.deployment.graph import PixelsToEmbedding
+from ssl_pipeline.deployment.from_pixels import FromPixels, embedding
 from ssl_pipeline.evaluation.features import Embed, embedder, sample
 from ssl_pipeline.registry import Registry
 from ssl_pipeline.training.precision import best_device
@@ -126,13 +126,13 @@ def starting_encoders(
 
 def _in_place(encoder: Encoder, card: ModelCard, l2_normalize: bool, pool: Split | None) -> Embed:
     """An encoder in the place of the pretrained one, whose pixels it is given."""
-    network = PixelsToEmbedding(encoder, card, l2_normalize).to(best_device())
+    network = FromPixels(card, embedding(encoder, l2_normalize)).to(best_device())
     if pool is not None:
         calibrate_on(network, pool)
     return embedder(network)
 
 
-def calibrate_on(network: PixelsToEmbedding, pool: Split) -> None:
+def calibrate_on(network: FromPixels, pool: Split) -> None:
     """Calibrate batch norms on images spread evenly over a pool."""
     device = next(network.parameters()).device
     positions = sample(pool, _CALIBRATION)

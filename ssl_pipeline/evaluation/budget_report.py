@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from ssl_pipeline.deployment.classifier import opset_of, write_classifier
+from ssl_pipeline.deployment.classifier_graph import opset_of, write_classifier
 from ssl_pipeline.deployment.parity import verify
 from ssl_pipeline.evaluation.budget_picture import draw_budgets
 from ssl_pipeline.evaluation.label_budgets import ARMS, Arm, Outcome, Study

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ssl_pipeline.artifacts.card import ModelCard
-from ssl_pipeline.deployment.graph import PixelsToEmbedding
+from ssl_pipeline.deployment.from_pixels import FromPixels
 from ssl_pipeline.evaluation.features import embedder, extract, sample
 from ssl_pipeline.evaluation.linear_probe import fit
 from ssl_pipeline.evaluation.paired import flip_test
@@ -97,7 +97,7 @@ def study_layers(
     if not encoder.backbone.has("maps") or not len(val) or len(np.unique(train.labels)) < 2:
         return LayerReport({}, [])
     network = EveryLayer(encoder, l2_normalize)
-    embed = embedder(PixelsToEmbedding(network, card, l2_normalize=False))
+    embed = embedder(FromPixels(card, network))
     learned, judged = (np.split(extract(embed, part), np.cumsum(network.dims)[:-1], axis=1) for part in (train, val))
     right: dict[Layer, npt.NDArray[np.bool_]] = {}
     for layer, features, held_out in zip(network.layers, learned, judged, strict=True):

@@ -11,7 +11,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from ssl_pipeline.artifacts.card import ModelCard
 from ssl_pipeline.data.store import Split
-from ssl_pipeline.deployment.graph import PixelsToEmbedding
+from ssl_pipeline.deployment.from_pixels import FromPixels
 from ssl_pipeline.evaluation.baselines import calibrate_on
 from ssl_pipeline.evaluation.linear_probe import Probe
 from ssl_pipeline.training.finetuning import Labelled, embed
@@ -59,7 +59,7 @@ class Origin:
         if draw not in self._encoders:
             encoder = deepcopy(self._make(draw)).to(self._device)
             if any(isinstance(module, _BatchNorm) for module in encoder.modules()):
-                calibrate_on(PixelsToEmbedding(encoder, self._card, l2_normalize=False), self._pool)
+                calibrate_on(FromPixels(self._card, encoder), self._pool)
             self._encoders[draw] = encoder.cpu().eval()
         return deepcopy(self._encoders[draw])
 

@@ -16,7 +16,7 @@ from ssl_pipeline.artifacts.assembly import build_encoder
 from ssl_pipeline.artifacts.card import CARD, ModelCard
 from ssl_pipeline.artifacts.files import ENCODER, load_encoder
 from ssl_pipeline.config import Choice, Rival
-from ssl_pipeline.deployment.export import export_backbone
+from ssl_pipeline.deployment.backbone_graph import export_backbone
 from ssl_pipeline.deployment.runtime import open_session
 from ssl_pipeline.errors import ConfigError, PipelineError
 from ssl_pipeline.evaluation.features import Embed

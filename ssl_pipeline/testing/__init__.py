@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 
-from ssl_pipeline.testing import export, kinds, training
+from ssl_pipeline.testing import graphs, kinds, training
 from ssl_pipeline.testing.material import Agreement, InBatch, Pairs, Plain, encoder_on, small_encoder
 from ssl_pipeline.testing.subject import Subject, options_are_typed_and_documented
 from ssl_pipeline.testing.training import Trial
@@ -69,8 +69,8 @@ _PRETEXT_TASK: Sequence[_Check] = (
     training.state_survives_save_and_load,
     training.learns_in_twenty_steps,
     training.needs_no_square_of_the_batch,
-    export.prediction_exports,
-    export.energy_exports,
+    graphs.prediction_exports,
+    graphs.energy_exports,
 )
 _BACKBONE: Sequence[_Check] = (
     kinds.is_a_backbone,
@@ -82,7 +82,7 @@ _BACKBONE: Sequence[_Check] = (
     training.is_deterministic,
     training.state_survives_save_and_load,
     training.learns_in_twenty_steps,
-    export.encoder_exports,
+    graphs.encoder_exports,
 )
 
 

@@ -1,4 +1,4 @@
-"""What pretraining leaves behind: the model, the pretext task's graph, the curves, and what went wrong."""
+"""What pretraining leaves behind: the model, the curves, and what went wrong."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,50 +15,50 @@ from ssl_pipeline.data.store import Split
 from ssl_pipeline.products import atomic_folder, write_json
 from ssl_pipeline.training.curves import History, write_curves, write_picture
 from ssl_pipeline.training.inputs import inputs
-from ssl_pipeline.training.pretext_graph import write_pretext_graph
 from ssl_pipeline.types import PretextTask
 
-__all__ = ["save"]
+__all__ = ["save", "write_report"]
 
 _DRAWN = 8  # images
 
 
-def save(
-    task: PretextTask,
-    card: ModelCard,
-    start: Mapping[str, Tensor],
-    history: History,
-    pool: Split,
-    policies: Mapping[str, Policy],
-    models: Path,
-    reports: Path,
-) -> None:
-    """Write both folders of products, each whole or not at all.
+def save(folder: Path, task: PretextTask, card: ModelCard, start: Mapping[str, Tensor]) -> ModelCard:
+    """Write the weights and the card of a trained task into a folder.
 
     Args:
-        task: Trained; is left in eval mode on the CPU.
-        card: Of its encoder.
+        folder: Receives the files.
+        task: The trained task.
+        card: The description of its encoder.
         start: Weights of the encoder before training; empty where they were random.
-        history: Of the run.
+
+    Returns:
+        The card with the digests of the weights filled in.
+    """
+    if start:
+        card = save_start(folder, start, card)
+    return save_model(folder, task.encoder, task.energy_head, card)
+
+
+def write_report(
+    folder: Path, task: PretextTask, seed: int, history: History, pool: Split, policies: Mapping[str, Policy]
+) -> None:
+    """Write the curves, what went wrong, and pictures of the curves and of what the task draws; all or nothing.
+
+    Args:
+        folder: The folder of the report, which is replaced.
+        task: The trained task; is left in eval mode on the CPU.
+        seed: The seed of the run.
+        history: What the run noted.
         pool: The training images.
         policies: Kind of view -> policy.
-        models: Folder that receives the weights, the card and pretext.onnx.
-        reports: Folder that receives the curves, what went wrong, and pictures of the curves and what the task draws.
-
-    Raises:
-        PipelineError: The pretext task's graph does not compute what torch computes.
     """
-    with atomic_folder(models) as folder:
-        if start:
-            card = save_start(folder, start, card)
-        card = save_model(folder, task.encoder, task.energy_head, card)
-        write_pretext_graph(task, card, pool, folder / "pretext.onnx")
-    with atomic_folder(reports) as folder:
-        write_curves(history, folder)
-        write_json(folder / "warnings.json", history.warnings)
-        (folder / "pictures").mkdir()
-        write_picture(history, folder / "pictures" / "curves.png")
+    task.cpu().eval()
+    with atomic_folder(folder) as report:
+        write_curves(history, report)
+        write_json(report / "warnings.json", history.warnings)
+        (report / "pictures").mkdir()
+        write_picture(history, report / "pictures" / "curves.png")
         some = np.arange(min(_DRAWN, len(pool)))
         with torch.no_grad():
-            views = inputs(task, policies, torch.from_numpy(pool.images(some)), pool.ids[some], card.seed, 0, pool.spec)
-            task.eval().draw(views, folder / "pictures")
+            views = inputs(task, policies, torch.from_numpy(pool.images(some)), pool.ids[some], seed, 0, pool.spec)
+            task.draw(views, report / "pictures")

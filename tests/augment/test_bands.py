@@ -5,10 +5,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from ssl_pipeline.augment.graph import export_views
 from torch import Tensor
 
 from ssl_pipeline.augment.display import displayed, shown_bands, stored
-from ssl_pipeline.augment.graph import export_views
 from ssl_pipeline.augment.policy import Policy
 from ssl_pipeline.augment.views import make_views
 from ssl_pipeline.data.image_spec import RGB8, ImageSpec

@@ -7,6 +7,7 @@ import onnxruntime
 import pytest
 import torch
 from PIL import Image
+from ssl_pipeline.onnx_file import write_graph
 from torch import Tensor
 from torch.nn import functional as F
 from torchvision.transforms.v2 import InterpolationMode
@@ -15,7 +16,6 @@ from torchvision.transforms.v2 import functional as reference
 from ssl_pipeline.augment.geometry import fit, resample, rotate, triangle_filter
 from ssl_pipeline.data.decode import to_canvas
 from ssl_pipeline.data.image_spec import ImageSpec
-from ssl_pipeline.onnx_file import write_graph
 
 BACKGROUND = (10, 200, 90)
 
@@ -87,7 +87,7 @@ def test_letterbox_borders_have_the_background(photographs: Tensor):
 def test_fit_exports_with_any_batch_height_and_width(photographs: Tensor, tmp_path):
     import onnxruntime
 
-    from ssl_pipeline.onnx_file import write_graph
+    from ssl_pipeline.deployment.onnx_file import write_graph
 
     class Fit(torch.nn.Module):
         def __init__(self, mode: str):

@@ -1,20 +1,15 @@
-"""Views are pure functions of an image and hashed numbers; their graphs compute the same."""
+"""Views are pure functions of an image and hashed numbers."""
 
-import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnx
-import onnxruntime
 import pytest
 import torch
 from PIL import Image
 from torch import Tensor
 from torchvision.transforms.v2 import functional as reference
 
-from ssl_pipeline.augment import graph
-from ssl_pipeline.augment.graph import export_views
 from ssl_pipeline.augment.policy import Operation, Policies, Policy, read_policies
 from ssl_pipeline.augment.preview import write_preview
 from ssl_pipeline.augment.views import PARAMETERS, ViewMaker, make_views
@@ -176,48 +171,6 @@ def test_operations_follow_each_other_in_the_policy_s_order(canvases: Tensor):
     expected = reference.adjust_hue(expected, 0.1 * 0.8)
     expected = reference.solarize(reference.gaussian_blur(expected, [7, 7], [1.0, 1.0]), 0.5)
     assert (ViewMaker(policy)(canvases, numbers) - expected).abs().max() < 1e-3
-
-
-@pytest.mark.parametrize("policy", [EVERYTHING, only(16)])
-def test_the_graph_makes_torch_s_views(canvases: Tensor, tmp_path: Path, policy: Policy):
-    path = tmp_path / "augment.onnx"
-    assert export_views(policy, 48, path) <= 1e-3
-    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
-    maker = ViewMaker(policy)
-    generator = torch.Generator().manual_seed(0)
-    for n in (1, 12):
-        feed = {"images": canvases[:n], "uniforms": torch.rand(n, len(PARAMETERS), generator=generator)}
-        if maker.needs_noise:
-            feed["noise"] = torch.randn(n, 3, policy.size, policy.size, generator=generator)
-        (found,) = session.run(["views"], {name: value.numpy() for name, value in feed.items()})
-        assert np.abs(found - maker(*feed.values()).numpy()).max() <= 1e-3
-    facts = {item.key: item.value for item in onnx.load(path).metadata_props}
-    assert json.loads(facts["parameters"]) == list(PARAMETERS)
-
-
-def test_a_graph_that_is_wrong_is_not_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(graph, "_difference", lambda *_: float("nan"))
-    with pytest.raises(PipelineError, match="differ from torch's by nan"):
-        export_views(only(16), 48, tmp_path / "augment.onnx")
-    assert not list(tmp_path.iterdir())
-
-
-def test_a_value_at_the_threshold_may_fall_on_either_side(tmp_path: Path):
-    # A graph whose threshold is a hair away stands for one whose values are a last bit away
-    policy = only(16, solarize={"p": 1.0, "threshold": 0.3})
-    export_views(policy, 16, tmp_path / "augment.onnx")
-    inputs = graph._example(ViewMaker(policy), 16, 6)
-
-    def difference(threshold: float) -> float:
-        maker = ViewMaker(only(16, solarize={"p": 1.0, "threshold": threshold}))
-        return graph._difference(maker, tmp_path / "augment.onnx", ["images", "uniforms"], inputs)
-
-    values = inputs[0].unique() / 255
-    just_above = (
-        values[values >= 0.3].min().item()
-    )  # of the values in the images: another side of the threshold for these
-    assert difference(just_above + 5e-5) < 1e-6
-    assert difference(just_above + 0.02) > 0.1
 
 
 def test_the_preview_shows_the_image_first_and_then_its_views(canvases: Tensor, tmp_path: Path):

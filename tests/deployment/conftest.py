@@ -15,7 +15,7 @@ from ssl_pipeline.artifacts.assembly import build_encoder
 from ssl_pipeline.artifacts.card import ModelCard, versions
 from ssl_pipeline.artifacts.files import save_model
 from ssl_pipeline.config import Choice
-from ssl_pipeline.deployment.export import export_backbone
+from ssl_pipeline.deployment.backbone_graph import export_backbone
 from ssl_pipeline.recipes import Recipe
 from ssl_pipeline.types import Encoder
 

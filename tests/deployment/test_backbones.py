@@ -10,7 +10,7 @@ from ssl_pipeline.artifacts.assembly import build_encoder
 from ssl_pipeline.artifacts.files import save_model
 from ssl_pipeline.config import Choice
 from ssl_pipeline.deployment import parity
-from ssl_pipeline.deployment.export import export_backbone
+from ssl_pipeline.deployment.backbone_graph import export_backbone
 from tests.deployment.conftest import MEAN, STD, Images, describe, settle
 
 BACKBONES = [

@@ -10,8 +10,8 @@ import pytest
 import torch
 from onnx.reference import ReferenceEvaluator
 
-from ssl_pipeline.deployment.export import append_classifier
-from ssl_pipeline.deployment.graph import PixelsToEmbedding
+from ssl_pipeline.deployment.classifier_graph import append_classifier
+from ssl_pipeline.deployment.from_pixels import FromPixels, embedding
 from tests.deployment.conftest import Images, Model
 
 Run = Callable[..., np.ndarray]
@@ -37,7 +37,7 @@ def refuses(run: Run, error: type[Exception] | tuple[type[Exception], ...], *ima
 
 
 def test_torch_refuses(model: Model) -> None:
-    embed = PixelsToEmbedding(model.encoder, model.card, l2_normalize=True).eval()
+    embed = FromPixels(model.card, embedding(model.encoder, l2_normalize=True)).eval()
     for shape in EMPTY:
         message = refuses(lambda images: embed(torch.from_numpy(images)), ValueError, np.zeros(shape, np.uint8))
         assert message == f"images must have pixels, got {shape}"

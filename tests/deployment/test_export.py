@@ -14,8 +14,9 @@ from PIL import Image
 from scipy.special import softmax
 
 from ssl_pipeline.artifacts.assembly import cut
-from ssl_pipeline.deployment.export import append_classifier, export_backbone
-from ssl_pipeline.deployment.graph import PixelsToEmbedding
+from ssl_pipeline.deployment.backbone_graph import export_backbone
+from ssl_pipeline.deployment.classifier_graph import append_classifier
+from ssl_pipeline.deployment.from_pixels import FromPixels, embedding
 from ssl_pipeline.deployment.runtime import layer_of, open_session, read_metadata, run
 from tests.deployment.conftest import Images, Model, digits
 
@@ -24,7 +25,7 @@ AGAIN = """
 import sys
 from pathlib import Path
 from plugins import load_registry
-from ssl_pipeline.deployment.export import export_backbone
+from ssl_pipeline.deployment.backbone_graph import export_backbone
 from ssl_pipeline.artifacts.files import load_encoder
 encoder, card = load_encoder(load_registry(), Path(sys.argv[1]))
 export_backbone(encoder, card, Path(sys.argv[2]), l2_normalize=True, opset=18)
@@ -34,7 +35,7 @@ CLASSES = ["0", "ʻnullʻ", '../a "b"\n\r\\$x$\x1b[31m']
 
 def embed(model: Model, images: Images, l2_normalize: bool = True) -> np.ndarray:
     with torch.inference_mode():
-        return PixelsToEmbedding(model.encoder, model.card, l2_normalize).eval()(torch.from_numpy(images)).numpy()
+        return FromPixels(model.card, embedding(model.encoder, l2_normalize)).eval()(torch.from_numpy(images)).numpy()
 
 
 @pytest.mark.parametrize("shape", SHAPES)
@@ -83,16 +84,13 @@ def test_another_process_writes_the_same_bytes(model: Model, tmp_path: Path):
 
 
 def test_without_normalisation_and_with_the_newest_operators(model: Model, tmp_path: Path):
-    export_backbone(
-        model.encoder, model.card, tmp_path / "raw.onnx", l2_normalize=False, opset=23, extra_metadata={"made_by": "me"}
-    )
+    export_backbone(model.encoder, model.card, tmp_path / "raw.onnx", l2_normalize=False, opset=23)
     session = open_session(tmp_path / "raw.onnx")
     images = digits()[:4]
     np.testing.assert_allclose(run(session, images), embed(model, images, l2_normalize=False), rtol=1e-5, atol=1e-6)
     metadata = read_metadata(session)
     assert json.loads(metadata["l2_normalized"]) is False
     assert metadata["output"].endswith("not normalised")
-    assert metadata["made_by"] == "me"
     assert onnx.load(tmp_path / "raw.onnx").opset_import[0].version == 23
 
 

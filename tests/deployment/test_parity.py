@@ -15,8 +15,8 @@ from onnx import helper, numpy_helper
 
 from plugins import load_registry
 from ssl_pipeline.deployment import parity
-from ssl_pipeline.deployment.export import append_classifier
-from ssl_pipeline.deployment.reference import answer
+from ssl_pipeline.deployment.classifier_graph import append_classifier
+from ssl_pipeline.deployment.rebuilt import answer
 from ssl_pipeline.errors import PipelineError
 from tests.deployment.conftest import Images, Model
 
@@ -70,8 +70,6 @@ def test_the_probes_hold_what_the_proof_promises(originals: list[Images]):
     assert (probes["grey"] == probes["grey"][..., :1]).all()
     assert len(probes["batch/2"]) == 2
     assert len({row.tobytes() for row in probes["batch/7"]}) == 7
-    for number in range(7):
-        np.testing.assert_array_equal(probes[f"row/{number}"][0], probes["batch/7"][number])
 
 
 def test_a_changed_weight_is_refused(model: Model, originals: list[Images], replay: list[str], tmp_path: Path):
@@ -83,7 +81,7 @@ def test_a_changed_weight_is_refused(model: Model, originals: list[Images], repl
 
     assert parity.verify(changed(model, tmp_path / "same.onnx", lambda graph: None), originals, replay)
     with pytest.raises(
-        PipelineError, match=r"tampered\.onnx is not what was trained.*\n- torch and onnxruntime differ"
+        PipelineError, match=r"tampered\.onnx does not compute what torch computes.*\n- torch and onnxruntime differ"
     ):
         parity.verify(changed(model, tmp_path / "tampered.onnx", tamper), originals, replay)
 

@@ -11,7 +11,7 @@ from plugins import load_registry
 from ssl_pipeline.artifacts.assembly import build_encoder, cut
 from ssl_pipeline.data.store import open_split
 from ssl_pipeline.data.writer import write_split
-from ssl_pipeline.deployment.graph import PixelsToEmbedding
+from ssl_pipeline.deployment.from_pixels import FromPixels, embedding
 from ssl_pipeline.evaluation import layers
 from ssl_pipeline.evaluation.layers import EveryLayer, study_layers
 from ssl_pipeline.evaluation.linear_probe import fit
@@ -80,9 +80,10 @@ def test_features_are_those_that_an_export_of_the_layer_gives(l2_normalize: bool
     network = EveryLayer(encoder, l2_normalize)
     assert (network.layers, network.dims) == ([1, 2, 3, None], [4, 8, 16, 16])
     with torch.inference_mode():
-        found = PixelsToEmbedding(network, card, l2_normalize=False)(images).split(network.dims, dim=1)
+        found = FromPixels(card, network)(images).split(network.dims, dim=1)
         for layer, features in zip(network.layers, found, strict=True):
-            assert torch.equal(features, PixelsToEmbedding(*cut(encoder, card, layer), l2_normalize)(images))
+            part, _ = cut(encoder, card, layer)
+            assert torch.equal(features, FromPixels(card, embedding(part, l2_normalize))(images))
 
 
 def test_an_accuracy_is_that_of_the_probe_whose_strength_does_best_on_validation(tmp_path: Path):
@@ -93,7 +94,7 @@ def test_an_accuracy_is_that_of_the_probe_whose_strength_does_best_on_validation
     card, path = describe(encoder, size=8), [1e-3, 0.1, 10.0]
     figures, _ = study_layers(encoder, card, None, True, train, val, path, 3)
     with torch.inference_mode():
-        module = PixelsToEmbedding(*cut(encoder, card, 2), True)
+        module = FromPixels(card, embedding(encoder.at(2), True))
         features = module(torch.from_numpy(digits()[:300])).numpy()
     probe = fit(features[:200], labels[:200], path, features[200:], labels[200:], class_count=3)
     assert figures["layers"][1]["validation_accuracy"] == pytest.approx(probe.validation[probe.strength], abs=0.011)

@@ -16,11 +16,10 @@ from ssl_pipeline.augment.policy import Policies, Policy
 from ssl_pipeline.config import Choice
 from ssl_pipeline.data.store import open_split
 from ssl_pipeline.data.writer import write_split
-from ssl_pipeline.deployment.energy import measure, verify_energy
-from ssl_pipeline.deployment.export import export_energy
-from ssl_pipeline.deployment.graph import PixelsToEnergy
+from ssl_pipeline.deployment.energy_graph import export_energy, prove_energy
 from ssl_pipeline.deployment.runtime import open_session, read_metadata, run
 from ssl_pipeline.errors import PipelineError
+from ssl_pipeline.evaluation.separation import separation
 from ssl_pipeline.recipes import Recipe
 from ssl_pipeline.testing.material import small_encoder
 from ssl_pipeline.types import UNIFORMS, Encoder
@@ -144,18 +143,17 @@ def test_clean_images_have_less_energy_than_corrupted_ones_in_the_exported_file(
         wanted = head(trained.encoder, torch.from_numpy(pixels[:7]).permute(0, 3, 1, 2) / 255).numpy()
     np.testing.assert_allclose(run(session, pixels[:7]), wanted, rtol=1e-4)
     originals = [pixels[0], pixels[1][:9], np.repeat(pixels[2], 2, axis=1)]
-    model = PixelsToEnergy(trained.encoder, card, head).eval()
-    assert verify_energy(path, model, originals) < 1e-4
+    assert prove_energy(path, trained.encoder, head, card, originals).max_difference < 1e-4
     with torch.no_grad():
         head.head.linear.bias[0] += 1.0
     with pytest.raises(PipelineError, match="torch and onnxruntime differ"):
-        verify_energy(path, model, originals)
+        prove_energy(path, trained.encoder, head, card, originals)
     with torch.no_grad():
         head.head.linear.bias[0] -= 1.0
 
     write_split(tmp_path / "val", np.arange(300, dtype=np.uint64) * 2**40, [pixels], SIZE)
     views = {"plain": Policy.model_validate({"size": SIZE})}
     policies = Policies(canvas=SIZE, resize="squash", background=(0, 0, 0), seed=0, views=views)
-    report = measure(path, open_split(tmp_path, "val"), policies, "plain", head)
+    report = separation(path, open_split(tmp_path, "val"), policies, "plain", head)
     assert report["interval"][0] > 0.9  # on digits that were not trained on
     assert report["images"] == 300

@@ -15,7 +15,7 @@ from ssl_pipeline.artifacts.files import save_model
 from ssl_pipeline.config import Choice
 from ssl_pipeline.data.store import IndexRow
 from ssl_pipeline.data.writer import write_index, write_split
-from ssl_pipeline.deployment.export import export_backbone
+from ssl_pipeline.deployment.backbone_graph import export_backbone
 from ssl_pipeline.products import record
 from ssl_pipeline.recipes import Recipe
 

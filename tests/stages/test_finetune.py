@@ -23,7 +23,7 @@ from ssl_pipeline.artifacts.files import load_encoder, save_model
 from ssl_pipeline.config import Choice
 from ssl_pipeline.data.store import IndexRow, Original, open_split, read_labels
 from ssl_pipeline.data.writer import write_index, write_originals, write_split
-from ssl_pipeline.deployment.export import export_backbone
+from ssl_pipeline.deployment.backbone_graph import export_backbone
 from ssl_pipeline.deployment.runtime import open_session, read_metadata, run
 from ssl_pipeline.errors import PipelineError
 from ssl_pipeline.evaluation import budget_report

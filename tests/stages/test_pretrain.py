@@ -70,7 +70,7 @@ def undisturbed(tmp_path_factory):
 
 
 NO_GRAPH = (
-    "import ssl_pipeline.training.saving as s; s.write_pretext_graph = lambda *a: None\n"
+    "import ssl_pipeline.deployment.pretext_graph as s; s.write_pretext_graph = lambda *a: None\n"
     "import ssl_pipeline.deployment.rehearsal as r; r.rehearse = lambda *a: None"
 )
 """A patch that saves the eight seconds of each export where graphs are not what is looked at."""

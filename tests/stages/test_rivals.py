@@ -20,7 +20,7 @@ from ssl_pipeline.artifacts.files import load_encoder, save_model, save_weights
 from ssl_pipeline.artifacts.start import save_start
 from ssl_pipeline.augment.geometry import fit
 from ssl_pipeline.config import Rival
-from ssl_pipeline.deployment.export import export_backbone
+from ssl_pipeline.deployment.backbone_graph import export_backbone
 from ssl_pipeline.deployment.runtime import open_session
 from ssl_pipeline.evaluation.foreign import embed_with
 from ssl_pipeline.evaluation.rivals import IMAGENET, open_rivals

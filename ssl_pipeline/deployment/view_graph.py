@@ -1,27 +1,27 @@
-"""Views as an ONNX graph: images and random numbers in, views out, proved equal to torch."""
+"""augment_<kind>.onnx: from images and random numbers to views."""
 
 import json
+import tempfile
 from pathlib import Path
 
 import numpy as np
-import onnxruntime
 import torch
 
 from ssl_pipeline.augment.policy import Policy
 from ssl_pipeline.augment.views import PARAMETERS, ViewMaker
 from ssl_pipeline.data.image_spec import RGB8, ImageSpec
-from ssl_pipeline.errors import PipelineError
-from ssl_pipeline.onnx_file import write_graph
-from ssl_pipeline.products import atomic_file
+from ssl_pipeline.deployment.bounds import VIEWS
+from ssl_pipeline.deployment.onnx_file import write_graph
+from ssl_pipeline.deployment.proof import Proof, in_torch, prove
 from ssl_pipeline.randomness import normals, uniforms
 
-__all__ = ["export_views"]
+__all__ = ["export_views", "prove_views"]
 
-TOLERANCE = 1e-3
-"""Largest difference between onnxruntime's and torch's views, of the range from black to white."""
+_HAIR = 1e-4
+"""How far from solarize's threshold a value may fall on either side by its last bit: both answers are right."""
 
 
-def export_views(policy: Policy, canvas: int, path: Path, spec: ImageSpec = RGB8) -> float:
+def export_views(policy: Policy, canvas: int, path: Path, spec: ImageSpec = RGB8) -> Proof:
     """Write a kind of view as a graph, if it is right.
 
     Its inputs are `images` (N, S, S, C) of the type that the spec names, `uniforms` (N, P) float32 in [0, 1), whose
@@ -34,15 +34,11 @@ def export_views(policy: Policy, canvas: int, path: Path, spec: ImageSpec = RGB8
         path: Where the file goes.
         spec: What the images' values mean.
 
-    Returns:
-        The largest difference between onnxruntime's views and torch's.
-
     Raises:
-        PipelineError: They differ by more than 1e-3; no file is left.
+        PipelineError: The graph makes other views than torch; no file is left.
     """
     maker = ViewMaker(policy, spec).eval()
     inputs = _example(maker, canvas, count=7)
-    names = ["images", "uniforms", "noise"][: len(inputs)]
     batch = torch.export.Dim("batch")
     metadata = {
         "inputs": f"images: {spec}, NHWC; uniforms: one number in [0, 1) for each parameter; noise: standard normal",
@@ -51,24 +47,49 @@ def export_views(policy: Policy, canvas: int, path: Path, spec: ImageSpec = RGB8
         "parameters": json.dumps(PARAMETERS),
         "policy": policy.model_dump_json(),
     }
-    with atomic_file(path) as temporary:
-        shapes = tuple({0: batch} for _ in inputs)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=path.parent) as folder:
+        unproved = Path(folder, path.name)
         write_graph(
             maker,
             inputs,
-            temporary,
-            input_names=names,
+            unproved,
+            input_names=["images", "uniforms", "noise"][: len(inputs)],
             output_names=["views"],
-            dynamic_shapes=shapes,
+            dynamic_shapes=tuple({0: batch} for _ in inputs),
             metadata=metadata,
         )
-        difference = _difference(maker, temporary, names, _example(maker, canvas, count=6))
-        if not difference <= TOLERANCE:
-            raise PipelineError(
-                f"{path.name}: onnxruntime's views differ from torch's by {difference:.2g} of the range, more than "
-                f"{TOLERANCE:g}. Check the versions of onnxruntime and onnxscript against constraints.txt."
-            )
-    return difference
+        proof = prove_views(unproved, policy, canvas, spec)
+        unproved.replace(path)
+    return proof
+
+
+def prove_views(path: Path, policy: Policy, canvas: int, spec: ImageSpec = RGB8) -> Proof:
+    """Hold a graph of views against torch, on another number of images than it was traced with.
+
+    Args:
+        path: A file that `export_views` wrote.
+        policy: What the views are.
+        canvas: The side of the images in px.
+        spec: What the images' values mean.
+
+    Raises:
+        PipelineError: The graph makes other views than torch.
+    """
+    maker = ViewMaker(policy, spec).eval()
+    makers = [maker]
+    if solarize := maker.policy.solarize:
+        for hair in (-_HAIR, _HAIR):
+            moved = solarize.model_copy(update={"threshold": solarize.threshold + hair})
+            makers.append(ViewMaker(maker.policy.model_copy(update={"solarize": moved}), spec))
+    examples = {"examples": tuple(value.numpy() for value in _example(maker, canvas, count=6))}
+    return prove(
+        path,
+        in_torch(*makers),
+        examples,
+        VIEWS,
+        "check the versions of onnxruntime and onnxscript against constraints.txt.",
+    )
 
 
 def _example(maker: ViewMaker, canvas: int, count: int) -> tuple[torch.Tensor, ...]:
@@ -84,18 +105,3 @@ def _example(maker: ViewMaker, canvas: int, count: int) -> tuple[torch.Tensor, .
     if maker.needs_noise:
         inputs.append(torch.from_numpy(normals(0, 0, ids, "example", (spec.channels, size, size))))
     return tuple(inputs)
-
-
-def _difference(maker: ViewMaker, path: Path, names: list[str], inputs: tuple[torch.Tensor, ...]) -> float:
-    """Largest difference between a file's graph and the module, on another batch size than was traced.
-
-    A value within a hair of solarize's threshold may fall on either side by its last bit: both answers are right.
-    """
-    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
-    (found,) = session.run(["views"], dict(zip(names, (value.numpy() for value in inputs), strict=True)))
-    makers = [maker]
-    if solarize := maker.policy.solarize:
-        for hair in (-1e-4, 1e-4):
-            moved = solarize.model_copy(update={"threshold": solarize.threshold + hair})
-            makers.append(ViewMaker(maker.policy.model_copy(update={"solarize": moved}), maker.spec))
-    return float(np.min([np.abs(found - each(*inputs).numpy()) for each in makers], axis=0).max())

@@ -11,9 +11,9 @@ from onnx import TensorProto, helper
 from torch import Tensor, nn
 from torch.export import Dim
 
-from ssl_pipeline import onnx_file
+from ssl_pipeline.deployment import onnx_file
+from ssl_pipeline.deployment.onnx_file import write_graph, write_proto
 from ssl_pipeline.errors import PipelineError
-from ssl_pipeline.onnx_file import write_graph, write_proto
 
 
 class Tiny(nn.Module):

@@ -5,11 +5,10 @@ from pathlib import Path
 import numpy as np
 import safetensors.torch
 import torch
-from torch import nn
 
 from ssl_pipeline.artifacts.assembly import cut
 from ssl_pipeline.artifacts.files import load_encoder
-from ssl_pipeline.deployment.graph import PixelsToEmbedding, PixelsToProbabilities
+from ssl_pipeline.deployment.from_pixels import FromPixels, Probabilities, embedding
 from ssl_pipeline.registry import Registry
 
 __all__ = ["HEAD", "answer"]
@@ -28,14 +27,14 @@ def answer(
         folder: Holds encoder.safetensors, model.json and, for a classifier, head.safetensors.
         inputs: .npz of uint8 (N, H, W, 3) batches.
         outputs: .npz to write: for each batch float32 (N, D) or (N, C), under the same name.
-        layer: Of the backbone, from 1, whose embeddings are meant; None: the backbone's own.
+        layer: The number of the backbone's layer, from 1, whose embeddings are meant; None: the backbone's own.
         l2_normalize: Whether embeddings get unit length.
     """
     encoder, card = cut(*load_encoder(registry, folder), layer)
-    embed = PixelsToEmbedding(encoder, card, l2_normalize)
-    head = folder / HEAD
-    model: nn.Module = PixelsToProbabilities(embed, **safetensors.torch.load_file(head)) if head.exists() else embed
-    model.eval()
+    network, head = embedding(encoder, l2_normalize), folder / HEAD
+    if head.exists():
+        network = Probabilities(network, **safetensors.torch.load_file(head))
+    model = FromPixels(card, network).eval()
     with np.load(inputs) as file, torch.inference_mode():
         answers = {name: model(torch.from_numpy(file[name])).numpy() for name in file.files}
     np.savez(outputs, **answers)

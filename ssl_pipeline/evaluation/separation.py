@@ -1,6 +1,5 @@
 """How well the exported energy tells what is compatible from what is not, on images held out from training."""
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,27 +11,23 @@ from torch import Tensor
 from ssl_pipeline.augment.policy import Policies
 from ssl_pipeline.augment.views import make_views
 from ssl_pipeline.data.store import Split
-from ssl_pipeline.deployment.graph import PixelsToEnergy
-from ssl_pipeline.deployment.parity import MAX_DIFFERENCE
 from ssl_pipeline.deployment.runtime import open_session, read_metadata, run
-from ssl_pipeline.errors import PipelineError
 from ssl_pipeline.randomness import uniforms
 from ssl_pipeline.types import EnergyHead, ImageEnergyHead
 
-__all__ = ["auroc", "auroc_interval", "measure", "verify_energy"]
+__all__ = ["auroc", "auroc_interval", "separation"]
 
 IMAGES = 512  # enough for an interval some 0.03 wide, few enough to encode four times on a CPU
-PAIRS = 16  # of originals, for parity; that of the encoder is proved by all of them
 CHUNK = 64
 _END = 1e-9  # as near to 0 and 1 as roots are looked for
 
 Energies = npt.NDArray[np.float32]
 
 
-def measure(
-    path: Path, split: Split, policies: Policies, kind: str, energy_head: EnergyHead | ImageEnergyHead
+def separation(
+    path: Path, split: Split, policies: Policies, kind: str, energy_head: EnergyHead | ImageEnergyHead | None
 ) -> dict[str, Any]:
-    """Measure energy.onnx through onnxruntime.
+    """Measure how well energy.onnx tells positive pairs from random ones, through onnxruntime.
 
     Of an energy of pairs: positive pairs are two views of one image; random pairs are the first of these and a view of
     another image, which may well be of the same class. Of an energy of images: a view, and the same one corrupted.
@@ -42,7 +37,7 @@ def measure(
         split: Held-out images; the first `IMAGES` of them, in the order of their hashes, are used.
         policies: What views are.
         kind: The kind of view that the task was trained on.
-        energy_head: What the file was made from: says how images are corrupted.
+        energy_head: The task's own energy, which says how images are corrupted; None where it has none.
 
     Returns:
         Which energy, how many images, the AUROC with its 95 % interval (None with fewer than two images, and why).
@@ -118,34 +113,3 @@ def _wins(positive: Energies, negative: Energies) -> npt.NDArray[np.float64]:
     """(n, m): 1 where the positive pair has less energy, 1/2 where it has as much."""
     wins: npt.NDArray[np.float64] = (positive[:, None] < negative) + 0.5 * (positive[:, None] == negative)
     return wins
-
-
-def verify_energy(path: Path, model: PixelsToEnergy, originals: Sequence[npt.NDArray[np.uint8]]) -> float:
-    """Hold energy.onnx against torch on originals, or on pairs of neighbouring ones, each at its own shape.
-
-    Args:
-        path: energy.onnx.
-        model: What was exported.
-        originals: Images (H, W, 3).
-
-    Returns:
-        The largest difference, relative to the largest energy.
-
-    Raises:
-        PipelineError: It exceeds the bound of the parity proof, or energies are not finite.
-    """
-    session = open_session(path)
-    few = originals[:PAIRS]
-    pairs = [
-        (original[None], few[index - 1][None])[: len(model.energy_head.inputs)] for index, original in enumerate(few)
-    ]
-    with torch.inference_mode():
-        expected = np.concatenate([model(*map(torch.tensor, pair)).numpy() for pair in pairs])
-    actual = np.concatenate([run(session, *pair) for pair in pairs])
-    difference = float(np.abs(expected - actual).max() / np.abs(expected).max().clip(np.finfo(np.float32).tiny))
-    if not difference <= MAX_DIFFERENCE:  # NaN is not less than anything
-        raise PipelineError(
-            f"{path.name}: torch and onnxruntime differ by {difference:.1e} of the largest energy, bound "
-            f"{MAX_DIFFERENCE:.0e}: try another export.opset or pretrain.backbone."
-        )
-    return difference

@@ -1,0 +1,80 @@
+"""energy.onnx: from pairs of images, or from images, to energies."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from torch import nn
+
+from ssl_pipeline.artifacts.card import ModelCard
+from ssl_pipeline.deployment.bounds import ENERGY
+from ssl_pipeline.deployment.from_pixels import Energies, FromPixels
+from ssl_pipeline.deployment.image_graph import convention, describe, write_image_graph
+from ssl_pipeline.deployment.proof import Proof, in_torch, prove
+from ssl_pipeline.types import EnergyHead, ImageEnergyHead
+
+__all__ = ["export_energy", "prove_energy"]
+
+_PAIRS = 16  # of originals; the encoder is proved on all of them
+
+
+def export_energy(
+    encoder: nn.Module, energy_head: EnergyHead | ImageEnergyHead, card: ModelCard, path: Path, *, opset: int
+) -> None:
+    """Write the graph from pairs of images to energies: `first`, `second` uint8 [N, H, W, 3] -> `energy` float32 [N].
+
+    Heights and widths of `first` and `second` may differ. An energy of single images takes `images` instead. The
+    metadata's `energy` names the energy.
+
+    Args:
+        encoder: The trained encoder, (N, 3, S, S) in [0, 1] -> (N, D); exported in eval mode.
+        energy_head: The energy of pairs of its embeddings, or of images.
+        card: The description of the encoder.
+        path: Where the file goes.
+        opset: The ONNX operator set, 18 to 23.
+
+    Raises:
+        PipelineError: The graph exceeds 2 GB.
+    """
+    if isinstance(energy_head, ImageEnergyHead):
+        taken, low = f"images: {convention()}", "for images that are as images should be"
+    else:
+        taken = f"first, second: each {convention()}, which may differ between the two but for N"
+        low = "where first and second are compatible"
+    metadata = {
+        **describe(card),
+        "input": taken,
+        "output": f"energy: float32 [N], low {low}",
+        "energy": energy_head.name,
+    }
+    module = FromPixels(card, Energies(encoder, energy_head))
+    write_image_graph(module, path, inputs=energy_head.inputs, output="energy", metadata=metadata, opset=opset)
+
+
+def prove_energy(
+    path: Path,
+    encoder: nn.Module,
+    energy_head: EnergyHead | ImageEnergyHead,
+    card: ModelCard,
+    originals: Sequence[npt.NDArray[np.uint8]],
+) -> Proof:
+    """Hold energy.onnx against torch on originals, or on pairs of neighbouring ones, each at its own shape.
+
+    Args:
+        path: The file that `export_energy` wrote.
+        encoder: The encoder that was exported.
+        energy_head: The energy that was exported.
+        card: The description of the encoder.
+        originals: Images (H, W, 3).
+
+    Raises:
+        PipelineError: The graph computes something else than torch.
+    """
+    few = originals[:_PAIRS]
+    pairs = {
+        f"original/{number}": (image[None], few[number - 1][None])[: len(energy_head.inputs)]
+        for number, image in enumerate(few)
+    }
+    module = FromPixels(card, Energies(encoder, energy_head)).eval()
+    return prove(path, in_torch(module), pairs, ENERGY, "try another export.opset or pretrain.backbone.")

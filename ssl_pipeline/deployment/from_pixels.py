@@ -1,0 +1,110 @@
+"""From pixels to what ships: one wrapper, and the networks that stand in it besides an encoder itself."""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ssl_pipeline.artifacts.card import ModelCard
+from ssl_pipeline.augment.geometry import fit
+from ssl_pipeline.types import EnergyHead, ImageEnergyHead, PretextTask
+
+__all__ = ["Energies", "FromPixels", "Prediction", "Probabilities", "embedding"]
+
+
+class FromPixels(nn.Module):
+    """A network of images at the trained size, as a function of raw images of any size.
+
+    Args:
+        card: The description of the model; says to which size, and how, images are brought.
+        network: What is computed from one batch of images (N, 3, S, S) in [0, 1], or from two: an encoder, for example.
+    """
+
+    def __init__(self, card: ModelCard, network: nn.Module):
+        super().__init__()
+        self.size, self.resize, self.background = card.size, card.resize, card.background
+        self.network = network
+
+    def forward(self, *images: Tensor) -> Tensor:
+        """Bring each batch of images (N, H, W, 3) uint8, RGB, to the trained size, and give them to the network.
+
+        Args:
+            *images: As many batches as the network takes; their heights and widths may differ.
+
+        Returns:
+            (N, ...) float32.
+        """
+        fitted = (fit(batch, self.size, self.resize, self.background) for batch in images)
+        result: Tensor = self.network(*fitted)
+        return result
+
+
+def embedding(encoder: nn.Module, l2_normalize: bool) -> nn.Module:
+    """An encoder, (N, 3, S, S) -> (N, D), whose embeddings are of unit length if so wished."""
+    return nn.Sequential(encoder, _UnitLength()) if l2_normalize else encoder
+
+
+class _UnitLength(nn.Module):
+    def forward(self, embeddings: Tensor) -> Tensor:
+        return F.normalize(embeddings, dim=1)
+
+
+class Energies(nn.Module):
+    """Energies: of pairs, low where the two are compatible, or of single images.
+
+    Args:
+        encoder: The trained encoder, (N, 3, S, S) in [0, 1] -> (N, D).
+        energy_head: The energy of a pair of embeddings, as the encoder returns them, or of an image.
+    """
+
+    def __init__(self, encoder: nn.Module, energy_head: EnergyHead | ImageEnergyHead):
+        super().__init__()
+        self.encoder, self.energy_head = encoder, energy_head
+
+    def forward(self, *images: Tensor) -> Tensor:
+        """Energies (N,) of images (N, 3, S, S) in [0, 1], or of the pairs that two batches of them make."""
+        energies: Tensor
+        if isinstance(self.energy_head, ImageEnergyHead):
+            energies = self.energy_head(self.encoder, *images)
+        else:
+            embeddings = self.encoder(torch.cat(images))  # (2N, D): one pass halves the graph
+            energies = self.energy_head(*embeddings.unflatten(0, (2, -1)).unbind(0))
+        return energies
+
+
+class Probabilities(nn.Module):
+    """Probabilities of classes: a linear head on embeddings.
+
+    Args:
+        embed: The encoder, (N, 3, S, S) in [0, 1] -> (N, D), with the length of embeddings that the head expects.
+        weight: (C, D) float32.
+        bias: (C,) float32.
+    """
+
+    weight: Tensor
+    bias: Tensor
+
+    def __init__(self, embed: nn.Module, weight: Tensor, bias: Tensor):
+        super().__init__()
+        self.embed = embed
+        self.register_buffer("weight", weight)
+        self.register_buffer("bias", bias)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Probabilities (N, C) of images (N, 3, S, S) in [0, 1]."""
+        return F.linear(self.embed(images), self.weight, self.bias).softmax(dim=1)
+
+
+class Prediction(nn.Module):
+    """What a pretext task predicts or projects.
+
+    Args:
+        task: The trained task.
+    """
+
+    def __init__(self, task: PretextTask):
+        super().__init__()
+        self.task = task
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Predict from images (N, 3, S, S) in [0, 1]: (N, ...)."""
+        return self.task.predict(images)
