@@ -19,16 +19,12 @@ def export(config: Config) -> None:
     from ssl_pipeline.progress import say
     from stages.reference import command
 
-    policies, evidence, held_out = (
-        read_policies(AUGMENTED / "policy.json"),
-        read_evidence(STORE),
-        open_split(STORE, "val"),
-    )
+    policies, evidence = read_policies(AUGMENTED / "policy.json"), read_evidence(STORE)
+    held_out = open_split(STORE, "val")
     task, card = load_task(load_registry(), PRETRAIN), read_card(PRETRAIN)
     with atomic_folder(EXPORT) as folder:
         report = release(folder, task, card, config.export, evidence, command(PRETRAIN))
-        kind = task.views.main
-        apart = separation(folder / "energy.onnx", held_out, policies, kind, task.energy_head)
+        apart = separation(folder / "energy.onnx", held_out, policies, task.views.main, task.energy_head)
     report["energy"] = {**apart, **report["energy"]}
     figures = headline(report)
     write_json(REPORTS / "export" / "export.json", report)

@@ -18,7 +18,7 @@ from ssl_pipeline.training.preparation import describe
 def card(configure, policies, pool):
     settings = Policies(canvas=8, resize="crop", background=(0, 0, 0), seed=0, views=policies)
     recipe = Recipe(name="rotation", pretext_task=Choice(name="rotation"))
-    return lambda task: describe(configure(), recipe, task, pool, settings, {"somebody": {"version": "1.2"}})
+    return lambda task: describe(configure(), recipe, task, pool, settings, {"somebody": "1.2"})
 
 
 def test_the_graph_matches_torch_at_other_shapes_or_is_refused(
