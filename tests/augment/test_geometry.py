@@ -7,7 +7,6 @@ import onnxruntime
 import pytest
 import torch
 from PIL import Image
-from ssl_pipeline.onnx_file import write_graph
 from torch import Tensor
 from torch.nn import functional as F
 from torchvision.transforms.v2 import InterpolationMode
@@ -16,6 +15,7 @@ from torchvision.transforms.v2 import functional as reference
 from ssl_pipeline.augment.geometry import fit, resample, rotate, triangle_filter
 from ssl_pipeline.data.decode import to_canvas
 from ssl_pipeline.data.image_spec import ImageSpec
+from ssl_pipeline.deployment.onnx_file import write_graph
 
 BACKGROUND = (10, 200, 90)
 
