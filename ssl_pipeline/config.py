@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from ssl_pipeline.augment.policy import Policy
+from ssl_pipeline.data.agreement import PixelsChoice
 from ssl_pipeline.errors import ConfigError
 from ssl_pipeline.terminal import shown
 from ssl_pipeline.validation import Checked, explain, hint
@@ -81,6 +82,7 @@ class AugmentConfig(Checked):
     canvas: Annotated[int, Field(ge=8, le=1024)]
     resize: Literal["squash", "crop", "letterbox"]
     background: tuple[Channel, Channel, Channel]
+    pixels: PixelsChoice
     min_side: Annotated[int, Field(ge=1)]
     max_megapixels: Positive
     max_reject_fraction: Annotated[float, Field(ge=0.0, le=1.0)]

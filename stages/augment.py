@@ -8,9 +8,10 @@ from stages.paths import AUGMENTED, INVENTORY, REPORTS, hashes
 @stage
 def augment(config: Config) -> None:
     """Decode the images once, share them out into splits, and say what views are made of them."""
-    from ssl_pipeline.augment.policy import Policies
+    from ssl_pipeline.augment.policy import Policies, check_colours
     from ssl_pipeline.augment.preview import write_preview
     from ssl_pipeline.data.decode import Canvas
+    from ssl_pipeline.data.image_spec import ImageSpec
     from ssl_pipeline.data.ingest import Shares, ingest
     from ssl_pipeline.data.inventory import unchanged
     from ssl_pipeline.data.sources import open_source
@@ -21,19 +22,23 @@ def augment(config: Config) -> None:
 
     check(config)
     section, reports = config.augment, REPORTS / "augment"
-    canvas = Canvas(section.canvas, section.resize, section.background, section.min_side, section.max_megapixels)
+    shape = section.canvas, section.resize, section.background, section.min_side, section.max_megapixels
+    canvas = Canvas(*shape, section.pixels)
     shares = Shares(section.seed, section.val_fraction, section.test_fraction, section.max_reject_fraction)
     chosen = section.source.name, section.source.options
     source = open_source(*chosen)  # before anything is compared: torchvision downloads what is not there
     with atomic_folder(AUGMENTED) as folder, unchanged(*chosen, INVENTORY, hashes()):
         manifest = ingest(source, folder, canvas, shares, reports)
+        spec = ImageSpec.model_validate(manifest["images"])
+        check_colours(section.views, spec)
         resolved = {name: getattr(section, name) for name in Policies.model_fields}
+        resolved["background"] = manifest["background"]
         write_product(folder / "policy.json", Policies.model_validate(resolved).model_dump(mode="json"))
         write_preview(folder / "store", section.views, section.seed, folder / "preview.png")
         for kind, policy in section.views.items():
             for number, each in enumerate(policy.each, 1):
                 name = f"augment_{kind}.onnx" if number == 1 else f"augment_{kind}_{number}.onnx"
-                export_views(each, section.canvas, folder / name)
+                export_views(each, section.canvas, folder / name, spec)
     write_json(reports / "metrics.json", manifest["counts"])
     say("augment: " + ", ".join(f"{key} {value:,}" for key, value in manifest["counts"].items()))
     for warning in manifest["warnings"]:

@@ -4,16 +4,18 @@ A kind of view (`global`, `local`, `plain`, ...) is a policy and a size. The sec
 mapping from kinds to policies. This module imports no torch: it is part of the schema of params.yaml.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, ValidationError, model_validator
 
-from ssl_pipeline.errors import PipelineError
+from ssl_pipeline.data.image_spec import ImageSpec
+from ssl_pipeline.errors import ConfigError, PipelineError
 from ssl_pipeline.products import read_product
 from ssl_pipeline.validation import Checked
 
-__all__ = ["Policies", "Policy", "read_policies"]
+__all__ = ["Policies", "Policy", "check_colours", "read_policies"]
 
 Probability = Annotated[float, Field(ge=0.0, le=1.0)]
 Strength = Annotated[float, Field(ge=0.0, le=1.0)]
@@ -163,6 +165,22 @@ class Policies(Checked):
     background: tuple[int | float, ...]
     seed: int
     views: dict[str, Policy]
+
+
+def check_colours(views: Mapping[str, Policy], spec: ImageSpec) -> None:
+    """Refuse operations that need red, green and blue for images that have none, or nobody knows where.
+
+    Raises:
+        ConfigError: A line for each kind of view that has such operations.
+    """
+    lines = [
+        f"augment.views.{kind}: {', '.join(names)}: these images ({spec}) have no red, green and blue that is known. "
+        "Leave these out, or name the three bands: augment.pixels: {name: as_is, rgb: [...]}."
+        for kind, policy in views.items()
+        if (names := policy.on_colours())
+    ]
+    if lines and spec.rgb is None:
+        raise ConfigError("\n".join(lines))
 
 
 def read_policies(path: Path) -> Policies:

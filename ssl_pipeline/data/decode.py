@@ -1,4 +1,4 @@
-"""From a file's bytes to upright RGB pixels, and from those to a canvas. What cannot be used is rejected with a reason.
+"""From a file's bytes to upright pixels, and from those to a canvas. What cannot be used is rejected with a reason.
 
 This module imports no torch, and is all that a decoding process needs.
 """
@@ -8,16 +8,19 @@ import hashlib
 import logging
 import os
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, TypeVar
 
 import numpy as np
-import numpy.typing as npt
 from PIL import Image
 
-from ssl_pipeline.data.formats import further_parts, open_image
+from ssl_pipeline.data.agreement import RGB8_PIXELS, PixelsChoice
+from ssl_pipeline.data.bands import Bands, read_by_pillow, read_numpy
+from ssl_pipeline.data.formats import NUMPY_HEAD, TIFF_HEADS, further_parts, open_image
+from ssl_pipeline.data.image_spec import Pixels
 from ssl_pipeline.data.likeness import sketch
+from ssl_pipeline.data.measured import Values, fit_bands, is_measured, rendition, values_of
 from ssl_pipeline.data.mending import mend
 from ssl_pipeline.data.remarks import Note, RejectedError
 from ssl_pipeline.data.rgb import is_deep, to_rgb, upright
@@ -34,7 +37,6 @@ __all__ = [
     "to_canvas",
 ]
 
-Pixels = npt.NDArray[np.uint8]
 Resize = Literal["squash", "crop", "letterbox"]
 Box = tuple[int, int, int, int]
 
@@ -49,9 +51,10 @@ class Canvas:
     Attributes:
         size: Side of a canvas, px.
         resize: squash (both sides to the canvas), crop (largest centred square), letterbox (all of it, with borders).
-        background: RGB, 0 to 255, under transparent pixels and in borders.
+        background: RGB, 0 to 255, under transparent pixels and in borders; of images that become RGB.
         min_side: Images with a shorter side are rejected, px.
         max_megapixels: Larger images are rejected by their header, unread.
+        pixels: Whether images become RGB of 8 bits, or are kept as they are.
     """
 
     size: int
@@ -59,6 +62,7 @@ class Canvas:
     background: tuple[int, int, int]
     min_side: int
     max_megapixels: float
+    pixels: PixelsChoice = RGB8_PIXELS
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,13 +70,15 @@ class Decoded:
     """What the store keeps of one image.
 
     Attributes:
-        digest: SHA-256 of the upright RGB pixels and their shape: two files with it are the same picture.
+        digest: SHA-256 of the upright pixels, their shape and type: two files with it are the same picture.
         width: Width of the upright image, px.
         height: Height of the upright image, px.
         mode: Pillow's mode of the file (L, RGB, CMYK, ...).
-        canvas: The canvas, size x size x 3 bytes.
+        canvas: The bytes of the canvas, (size, size, C).
         sketch: What near copies are found by; see `ssl_pipeline.data.likeness`.
         notes: What was left out of it, or is odd about its values.
+        values: What it tells of its values, where they are kept as they are.
+        gaps: A bit for each of the canvas's values that is none, row by row; empty where all are.
     """
 
     digest: bytes
@@ -82,6 +88,8 @@ class Decoded:
     canvas: bytes
     sketch: bytes
     notes: tuple[Note, ...] = ()
+    values: Values | None = None
+    gaps: bytes = b""
 
 
 def decode(content: bytes | Image.Image, canvas: Canvas) -> Decoded:
@@ -94,47 +102,84 @@ def decode(content: bytes | Image.Image, canvas: Canvas) -> Decoded:
     Raises:
         RejectedError: It cannot be used.
     """
-    pixels, mode, notes = _read(content, canvas)
+    if canvas.pixels.name == "as_is":
+        return _decode_as_is(content, canvas)
+    (pixels, mode), notes = _read(content, canvas, _to_rgb)
     height, width = pixels.shape[:2]
     fitted = to_canvas(pixels, canvas.size, canvas.resize, canvas.background)
     return Decoded(content_hash(pixels), width, height, mode, fitted.tobytes(), sketch(pixels), tuple(notes))
 
 
+def _decode_as_is(content: bytes | Image.Image, canvas: Canvas) -> Decoded:
+    """Decode one image and fit it to a canvas, in its own bands and type."""
+    found, notes = _read(content, canvas, _to_bands)
+    pixels, nodata = found.pixels, found.nodata if canvas.pixels.nodata is None else canvas.pixels.nodata
+    height, width = pixels.shape[:2]
+    measured = is_measured(pixels, nodata)
+    if not measured.any():
+        raise RejectedError("empty", "none of its pixels was measured")
+    fitted = fit_bands(pixels, measured, canvas.size, *fit_boxes(width, height, canvas.size, canvas.resize))
+    return Decoded(
+        content_hash(pixels),
+        width,
+        height,
+        found.mode,
+        fitted.canvas.tobytes(),
+        sketch(rendition(pixels, measured)),
+        tuple(notes),
+        values_of(pixels, measured, found.is_rgb, nodata),
+        np.packbits(fitted.gaps).tobytes() if fitted.gaps.any() else b"",
+    )
+
+
 def content_hash(pixels: Pixels) -> bytes:
-    """SHA-256 of pixels (H, W, 3) and their shape."""
-    digest = hashlib.sha256(f"{pixels.shape[0]}x{pixels.shape[1]}:".encode())
+    """SHA-256 of pixels (H, W, C), their shape, and their type if it is not RGB of 8 bits."""
+    height, width, channels = pixels.shape
+    kind = "" if channels == 3 and pixels.dtype == np.uint8 else f"{channels}x{pixels.dtype}:"
+    digest = hashlib.sha256(f"{height}x{width}:{kind}".encode())
     digest.update(np.ascontiguousarray(pixels).data)
     return digest.digest()
 
 
 def read_pixels(content: bytes | Image.Image, canvas: Canvas) -> tuple[Pixels, str]:
-    """Decode one image: upright RGB uint8 (H, W, 3), and the mode of the file.
+    """Decode one image: upright pixels (H, W, C), RGB of 8 bits or as they are, and the mode of the file.
 
     Raises:
         RejectedError: It cannot be used.
     """
-    return _read(content, canvas)[:2]
+    if canvas.pixels.name == "as_is":
+        found, _ = _read(content, canvas, _to_bands)
+        return found.pixels, found.mode
+    return _read(content, canvas, _to_rgb)[0]
 
 
-def _read(content: bytes | Image.Image, canvas: Canvas) -> tuple[Pixels, str, list[Note]]:
+Found = TypeVar("Found")
+
+
+def _read(
+    content: bytes | Image.Image,
+    canvas: Canvas,
+    decoder: Callable[[bytes | Image.Image, Canvas], tuple[Found, list[Note]]],
+) -> tuple[Found, list[Note]]:
+    """Call a decoder; if a file is broken but can be mended, call it once more."""
     if content == b"":
         raise RejectedError("empty file")
     with _pillow_guarded(canvas.max_megapixels):
         if not isinstance(content, bytes):
-            return _to_pixels(content, content, canvas)
+            return decoder(content, canvas)
         try:
-            return _to_pixels(content, open_image(content), canvas)
+            return decoder(content, canvas)
         except (OSError, ValueError):
             mended = mend(content)
             if mended is None:
                 raise
             whole, note = mended
-            pixels, mode, notes = _to_pixels(whole, open_image(whole), canvas)
-            return pixels, mode, [note, *notes]
+            found, notes = decoder(whole, canvas)
+            return found, [note, *notes]
 
 
-def _to_pixels(content: bytes | Image.Image, image: Image.Image, canvas: Canvas) -> tuple[Pixels, str, list[Note]]:
-    """Decode an opened file; `content` is what was opened."""
+def _to_rgb(content: bytes | Image.Image, canvas: Canvas) -> tuple[tuple[Pixels, str], list[Note]]:
+    image = open_image(content) if isinstance(content, bytes) else content
     _check_size(image.size, canvas)
     mode, deep = image.mode, is_deep(image)
     notes = further_parts(content, image) if isinstance(content, bytes) else []
@@ -142,7 +187,23 @@ def _to_pixels(content: bytes | Image.Image, image: Image.Image, canvas: Canvas)
         image.load()
     _check_size(image.size, canvas)  # some formats know their size only now
     rgb, remarks = to_rgb(upright(image), canvas.background, deep)
-    return np.asarray(rgb), mode, [*notes, *remarks]
+    return (np.asarray(rgb), mode), [*notes, *remarks]
+
+
+def _to_bands(content: bytes | Image.Image, canvas: Canvas) -> tuple[Bands, list[Note]]:
+    def check_size(size: tuple[int, int]) -> None:
+        _check_size(size, canvas)
+
+    if isinstance(content, bytes) and content.startswith(NUMPY_HEAD):
+        found = read_numpy(content, check_size)
+    elif isinstance(content, bytes) and content.startswith(TIFF_HEADS):
+        from ssl_pipeline.data.tiff import read_tiff  # tifffile takes a while: only where there is a TIFF
+
+        with _libtiff_silenced():
+            found = read_tiff(content, check_size)
+    else:
+        found = read_by_pillow(content, check_size)
+    return found, list(found.notes)
 
 
 def fit_boxes(width: int, height: int, size: int, resize: Resize) -> tuple[Box, Box]:

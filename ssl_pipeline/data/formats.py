@@ -12,7 +12,7 @@ from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
 from ssl_pipeline.data.remarks import Note, RejectedError
 
-__all__ = ["HEIF_EXTRA", "further_parts", "open_image"]
+__all__ = ["HEIF_EXTRA", "NUMPY_HEAD", "TIFF_HEADS", "further_parts", "open_image"]
 
 FORMATS = (
     *("JPEG", "PNG", "GIF", "BMP", "PPM"),  # Pillow imports these first; the others only where none of these fits
@@ -26,7 +26,8 @@ HEIF_EXTRA = "HEIC needs pillow-heif: pip install 'ssl-pipeline[heif]'"
 
 _HEIF_BRANDS = frozenset({b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"})
 _AVIF_BRANDS = frozenset({b"avif", b"avis"})
-_TIFF_HEADS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+NUMPY_HEAD = b"\x93NUMPY"
+TIFF_HEADS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _POSTSCRIPT_HEADS = (b"%!PS", b"\xc5\xd0\xd3\xc6")
 
 MAX_PAGES = 1000
@@ -48,12 +49,15 @@ def open_image(content: bytes) -> Image.Image:
     except UnidentifiedImageError as error:
         if content.startswith(_POSTSCRIPT_HEADS):
             raise RejectedError("not an image", "PostScript is a program; convert it to PNG") from error
-        values = _tiff_values(content) if content.startswith(_TIFF_HEADS) else None
+        values = _tiff_values(content) if content.startswith(TIFF_HEADS) else None
         if values:
             raise RejectedError(
                 "not supported",
-                f"a TIFF of {values}; 1 to 4 bands of 8 or 16-bit integers, or 1 band of 32-bit floats, can be read",
+                f"a TIFF of {values}; 1 to 4 bands of 8 or 16-bit integers, or 1 band of 32-bit floats, can be read, "
+                "others with augment.pixels: as_is",
             ) from error
+        if content.startswith(NUMPY_HEAD):
+            raise RejectedError("not supported", "a NumPy array; augment.pixels: as_is reads it") from error
         raise RejectedError("not an image", "of no format that can be read, or damaged at its head") from error
 
 

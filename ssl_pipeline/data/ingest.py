@@ -10,26 +10,27 @@ import json
 import shutil
 import tempfile
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import IO, Any, NamedTuple
+from typing import IO, Any
 
 import numpy as np
-import numpy.typing as npt
 
 from ssl_pipeline.data import audit
+from ssl_pipeline.data.agreement import Agreement, agree
 from ssl_pipeline.data.decode import Canvas, content_hash
-from ssl_pipeline.data.image_spec import RGB8
+from ssl_pipeline.data.image_spec import RGB8, ImageSpec
 from ssl_pipeline.data.layout import Record
 from ssl_pipeline.data.near_copies import NearCopy, Picture, join_near_copies, name_groups
 from ssl_pipeline.data.parallel import decode_all, read_again
 from ssl_pipeline.data.remarks import Note, RejectedError
 from ssl_pipeline.data.sources import Source
 from ssl_pipeline.data.splits import Content, Copy, assign, merge_copies
+from ssl_pipeline.data.spool import Found, blocks, channel_means, keep
 from ssl_pipeline.data.store import SPLITS, IndexRow, Original, SplitName
 from ssl_pipeline.data.tables import harmless, write_table
-from ssl_pipeline.data.writer import SplitSummary, rows_per_block, write_index, write_originals, write_split
+from ssl_pipeline.data.writer import SplitSummary, write_index, write_originals, write_split
 from ssl_pipeline.errors import PipelineError
 from ssl_pipeline.products import write_product
 from ssl_pipeline.progress import track
@@ -57,17 +58,6 @@ class Shares:
     max_reject_fraction: float
 
 
-class _Found(NamedTuple):
-    """A decoded file; its canvas is in the spool."""
-
-    place: int
-    digest: bytes
-    width: int
-    height: int
-    mode: str
-    sketch: bytes
-
-
 def ingest(
     source: Source, folder: Path, canvas: Canvas, shares: Shares, reports: Path, workers: int | None = None
 ) -> dict[str, Any]:
@@ -92,6 +82,8 @@ def ingest(
     _list(folder / "ignored.csv", ("path", "reason"), sorted(source.ignored.items()))
     with tempfile.TemporaryFile(dir=folder) as spool:
         found, rejects, notes = _decode_into(spool, source, canvas, workers)
+        agreement = _agree(found, rejects, canvas)
+        spec = agreement.spec
         _report_rejects(folder, reports, rejects, len(found), shares)
         _list(folder / "notes.csv", ("path", "note"), [(path, ": ".join(note)) for path, note in notes])
         files = [record for record in source.records if record.path in found]
@@ -103,11 +95,14 @@ def ingest(
         _list(folder / "near_copies.csv", NearCopy._fields, near.copies)
         sides, remarks = assign(near.contents, shares.seed, shares.val_fraction, shares.test_fraction)
         rows = _index_rows(near.contents, sides, found)
-        summaries = _write_splits(folder / "store", spool, rows, found, canvas)
+        training = [found[row.path] for row in rows if row.split == "train"]
+        kept_as_is = canvas.pixels.name == "as_is"
+        background = channel_means(spool, training, canvas.size, spec) if kept_as_is else canvas.background
+        summaries = _write_splits(folder / "store", spool, rows, found, canvas, spec, background)
     write_index(folder / "store", rows)
     counts = audit.count_splits(rows)
     audit.check_pool(counts, summaries["train"])
-    _write_originals(folder / "store", source, canvas, rows, found)
+    _write_originals(folder / "store", source, canvas, rows, found, spec)
     manifest = {
         "counts": {
             **{str(split): counts[split]["images"] for split in SPLITS},
@@ -122,22 +117,25 @@ def ingest(
         "classes": sorted({row.label for row in rows} - {""}),
         "mean": summaries["train"].mean,
         "std": summaries["train"].std,
+        "images": spec.model_dump(mode="json"),
+        "background": background,
         "rejects": dict(sorted(Counter(reason.kind for reason in rejects.values()).items())),
         "notes": dict(sorted(Counter(note.kind for _, note in notes).items())),
         "warnings": [
             *source.warnings,
+            *agreement.remarks,
             *remarks,
             *audit.list_notes(notes),
             *audit.warn(rows, counts, summaries["train"], copies, rejects, near),
         ],
-        "settings": asdict(canvas) | asdict(shares),
+        "settings": asdict(canvas) | {"pixels": canvas.pixels.model_dump(mode="json")} | asdict(shares),
         "source": dict(source.choice) | {"sha256": _fingerprint(files, found)},
     }
     write_product(folder / "manifest.json", manifest)
     return manifest
 
 
-def _fingerprint(files: Iterable[Record], found: Mapping[str, _Found]) -> str:
+def _fingerprint(files: Iterable[Record], found: Mapping[str, Found]) -> str:
     """SHA-256 of what the source holds and says."""
     total = hashlib.sha256()
     for record in files:
@@ -146,7 +144,9 @@ def _fingerprint(files: Iterable[Record], found: Mapping[str, _Found]) -> str:
 
 
 def _check_space(folder: Path, images: int, canvas: Canvas) -> None:
-    needed = 2 * images * canvas.size**2 * 3  # the spool and the shards
+    needed = (
+        2 * images * canvas.size**2 * 3
+    )  # the spool and the shards, of RGB; how many bands others have is not known
     free = shutil.disk_usage(folder).free
     if needed > free:
         raise PipelineError(
@@ -164,34 +164,42 @@ def _list(path: Path, header: Sequence[str], lines: Iterable[Sequence[str]]) -> 
 
 def _decode_into(
     spool: IO[bytes], source: Source, canvas: Canvas, workers: int | None
-) -> tuple[dict[str, _Found], dict[str, RejectedError], list[tuple[str, Note]]]:
+) -> tuple[dict[str, Found], dict[str, RejectedError], list[tuple[str, Note]]]:
     """Decode all images; their canvases go to the spool."""
-    found: dict[str, _Found] = {}
+    found: dict[str, Found] = {}
     rejects, notes = dict(source.rejects), []
     outcomes = track(decode_all(source, canvas, workers), "decoding images", total=len(source.records))
     for record, outcome in zip(source.records, outcomes, strict=True):
         if isinstance(outcome, RejectedError):
             rejects[record.path] = outcome
         else:
-            spool.write(outcome.canvas)
-            found[record.path] = _Found(
-                len(found), outcome.digest, outcome.width, outcome.height, outcome.mode, outcome.sketch
-            )
+            found[record.path] = keep(spool, outcome)
             notes += [(record.path, note) for note in outcome.notes]
     return found, dict(sorted(rejects.items())), notes
+
+
+def _agree(found: dict[str, Found], rejects: dict[str, RejectedError], canvas: Canvas) -> Agreement:
+    """Decide what the images have in common, and move those that are unlike the others to the rejects."""
+    if canvas.pixels.name == "rgb8":
+        return Agreement(RGB8, {}, [])
+    agreement = agree({path: file.values for path, file in found.items() if file.values}, canvas.pixels)
+    for path, reason in agreement.odd.items():
+        del found[path]
+        rejects[path] = reason
+    return agreement
 
 
 def _report_rejects(
     folder: Path, reports: Path, rejects: Mapping[str, RejectedError], usable: int, shares: Shares
 ) -> None:
-    lines = [(path, str(reason)) for path, reason in rejects.items()]
+    lines = [(path, str(reason)) for path, reason in sorted(rejects.items())]
     for place in (folder, reports):
         _list(place / "rejects.csv", ("path", "reason"), lines)
     audit.check_rejects(rejects, usable + len(rejects), shares.max_reject_fraction, reports / "rejects.csv")
     (reports / "rejects.csv").unlink()  # it lies with the other products now
 
 
-def _index_rows(contents: Sequence[Content], sides: Sequence[SplitName], found: Mapping[str, _Found]) -> list[IndexRow]:
+def _index_rows(contents: Sequence[Content], sides: Sequence[SplitName], found: Mapping[str, Found]) -> list[IndexRow]:
     """One row for each content, in the order of their hashes within each split."""
     rows, groups = [], name_groups(contents)
     for split in SPLITS:
@@ -205,33 +213,36 @@ def _index_rows(contents: Sequence[Content], sides: Sequence[SplitName], found: 
 
 
 def _write_splits(
-    store: Path, spool: IO[bytes], rows: Sequence[IndexRow], found: Mapping[str, _Found], canvas: Canvas
+    store: Path,
+    spool: IO[bytes],
+    rows: Sequence[IndexRow],
+    found: Mapping[str, Found],
+    canvas: Canvas,
+    spec: ImageSpec,
+    background: tuple[int | float, ...],
 ) -> dict[str, SplitSummary]:
     summaries: dict[str, SplitSummary] = {}
+    filling = np.array(background, spec.numpy_dtype)
     for split in SPLITS:
         mine = [row for row in rows if row.split == split]
         ids = np.array([int(row.id[:16], 16) for row in mine], dtype=np.uint64)
-        places = [found[row.path].place for row in mine]
-        summaries[split] = write_split(store / split, ids, _blocks(spool, places, canvas.size), canvas.size)
+        parts = blocks(spool, [found[row.path] for row in mine], canvas.size, spec)
+        whole = (np.where(gaps, filling, images) if gaps.any() else images for images, gaps in parts)
+        summaries[split] = write_split(store / split, ids, whole, canvas.size, spec)
     return summaries
 
 
-def _blocks(spool: IO[bytes], places: Sequence[int], size: int) -> Iterator[npt.NDArray[np.uint8]]:
-    """Canvases by their places in the spool. Read, not mapped: mapped pages would count as this process's memory."""
-    length, rows = size * size * 3, rows_per_block(size, RGB8)
-    for start in range(0, len(places), rows):
-        block = bytearray()
-        for place in places[start : start + rows]:
-            spool.seek(place * length)
-            block += spool.read(length)
-        yield np.frombuffer(block, np.uint8).reshape(-1, size, size, 3)
-
-
 def _write_originals(
-    store: Path, source: Source, canvas: Canvas, rows: Sequence[IndexRow], found: Mapping[str, _Found]
+    store: Path,
+    source: Source,
+    canvas: Canvas,
+    rows: Sequence[IndexRow],
+    found: Mapping[str, Found],
+    spec: ImageSpec,
 ) -> None:
     """Keep some images of train and val at their own shapes: one of each mode, then of each shape, then by hash."""
     pool = sorted((row for row in rows if row.split != "test"), key=lambda row: row.id)
+    pixel = spec.channels * spec.numpy_dtype.itemsize
     seen: set[object] = set()
     ranked = []
     for row in pool:
@@ -241,7 +252,7 @@ def _write_originals(
     chosen: list[IndexRow] = []
     total = 0
     for _, _, row in sorted(ranked):
-        size = row.width * row.height * 3
+        size = row.width * row.height * pixel
         if (not chosen or total + size <= ORIGINALS_BYTES) and len(chosen) < ORIGINALS:
             chosen.append(row)
             total += size

@@ -8,7 +8,8 @@ from typing import Any
 
 from PIL import Image
 
-from ssl_pipeline.data.decode import Canvas, Decoded, Pixels, decode, read_pixels
+from ssl_pipeline.data.decode import Canvas, Decoded, decode, read_pixels
+from ssl_pipeline.data.image_spec import Pixels
 from ssl_pipeline.data.listing import Reader
 from ssl_pipeline.data.remarks import RejectedError
 from ssl_pipeline.data.sources import Source
@@ -27,13 +28,15 @@ SECONDS = 20.0
 SECONDS_PER_BYTE = 0.5e-6
 """Processor time that a file may take: some ten times what honest ones of 16 megapixels do, in any format."""
 SPARE_BYTES = 2**29
-BYTES_PER_PIXEL = 48
-"""Memory that decoding may take beside the file: more than any way from a file to RGB pixels needs."""
+BYTES_PER_PIXEL = {"rgb8": 48, "as_is": 64}
+"""Memory that decoding may take beside the file: more than any way from a file to RGB pixels needs, or to 16 bands in
+parts of 4 bytes, of which the file has as many."""
 
 
 def file_limit(canvas: Canvas) -> int:
-    """The most bytes that a file may have: 16 for each pixel that an image may have, which no plain format needs."""
-    return max(2**26, int(16e6 * canvas.max_megapixels))
+    """The most bytes that a file may have for each pixel that an image may have: more than its bands take."""
+    most = 16e6 if canvas.pixels.name == "rgb8" else 64e6
+    return max(2**26, int(most * canvas.max_megapixels))
 
 
 def decode_all(source: Source, canvas: Canvas, workers: int | None = None) -> Iterator[Outcome]:
@@ -76,7 +79,7 @@ def available_cores() -> int:
 
 
 def _limits(canvas: Canvas) -> Limits:
-    memory = SPARE_BYTES + file_limit(canvas) + int(BYTES_PER_PIXEL * 1e6 * canvas.max_megapixels)
+    memory = SPARE_BYTES + file_limit(canvas) + int(BYTES_PER_PIXEL[canvas.pixels.name] * 1e6 * canvas.max_megapixels)
     return Limits(SECONDS, SECONDS_PER_BYTE, memory)
 
 

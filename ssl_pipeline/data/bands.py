@@ -1,0 +1,128 @@
+"""From a file's bytes to its own bands in their own type: what `augment.pixels: as_is` keeps.
+
+Values are changed in no way, but for types that the store has not: those become 32-bit floats. Like all of decoding,
+this imports no torch.
+"""
+
+import io
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from ssl_pipeline.data.formats import further_parts, open_image
+from ssl_pipeline.data.image_spec import MAX_CHANNELS, Pixels
+from ssl_pipeline.data.remarks import Note, RejectedError
+from ssl_pipeline.data.rgb import is_deep, to_rgb, upright
+
+__all__ = ["Bands", "CheckSize", "read_by_pillow", "read_numpy", "storable"]
+
+CheckSize = Callable[[tuple[int, int]], None]
+"""Refuses images by their width and height, px, before their pixels are decoded."""
+
+
+class Bands(NamedTuple):
+    """An image as its file has it.
+
+    Attributes:
+        pixels: (H, W, C), upright, uint8, uint16 or float32.
+        mode: What the file says of them, such as RGBA or "13 x float32".
+        is_rgb: Whether the file says that the first three bands are red, green and blue.
+        nodata: The value that the file names for pixels that were not measured.
+        notes: What was left out, or is odd.
+    """
+
+    pixels: Pixels
+    mode: str
+    is_rgb: bool = False
+    nodata: float | None = None
+    notes: tuple[Note, ...] = ()
+
+
+def read_by_pillow(content: bytes | Image.Image, check_size: CheckSize) -> Bands:
+    """Read what Pillow opens; palettes and colour spaces of print become RGB.
+
+    Raises:
+        RejectedError: It cannot be kept without loss.
+    """
+    image = open_image(content) if isinstance(content, bytes) else content
+    check_size(image.size)
+    mode, deep = image.mode, is_deep(image)
+    notes = tuple(further_parts(content, image)) if isinstance(content, bytes) else ()
+    image.load()
+    check_size(image.size)  # some formats know their size only now
+    image = upright(image)
+    if mode.startswith("I") or mode == "F":
+        values = np.asarray(image)
+        if mode == "I" and image.format in ("PNG", "PPM"):
+            values = values.astype(np.uint16)
+        return _bands(values[..., None], mode, notes=notes)
+    if deep and image.mode != "L":
+        raise RejectedError(
+            "not supported", f"several bands of 16 bits in a {image.format}, of which 8 are read: save it as TIFF"
+        )
+    if image.mode in ("1", "L"):
+        return Bands(np.asarray(image.convert("L"))[..., None], mode, notes=notes)
+    if image.mode in ("LA", "La"):
+        return Bands(np.asarray(image.convert("LA")), mode, notes=notes)
+    transparent = image.has_transparency_data and image.mode != "RGB"
+    whole = image.convert("RGBA") if transparent else to_rgb(image, (255, 255, 255), deep=False)[0]
+    return Bands(np.asarray(whole), mode, True, notes=notes)
+
+
+def read_numpy(content: bytes, check_size: CheckSize) -> Bands:
+    """Read a .npy file: (height, width) or (height, width, bands), of numbers.
+
+    Raises:
+        RejectedError: It holds something else, or not as many values as it says.
+    """
+    file = io.BytesIO(content)
+    version = np.lib.format.read_magic(file)
+    readers = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+    if version not in readers:
+        raise RejectedError("not supported", f"version {version[0]}.{version[1]} of .npy; save it with np.save")
+    shape, by_columns, dtype = readers[version](file)
+    if dtype.hasobject:
+        raise RejectedError("not supported", "an array of Python objects, which could run a program")
+    if len(shape) == 2:
+        shape = (*shape, 1)
+    if len(shape) != 3 or min(shape) < 1 or shape[2] > MAX_CHANNELS:
+        first = " Its bands come first: move that axis to the end." if len(shape) == 3 and shape[0] <= shape[2] else ""
+        raise RejectedError(
+            "not supported", f"shape {shape}; it must be (height, width, bands), of 1 to {MAX_CHANNELS} bands.{first}"
+        )
+    check_size((shape[1], shape[0]))
+    count, start = shape[0] * shape[1] * shape[2], file.tell()
+    if len(content) - start != count * dtype.itemsize:
+        raise RejectedError("broken", f"{len(content) - start:,} bytes of values instead of {count * dtype.itemsize:,}")
+    values = np.frombuffer(content, dtype, count, start).reshape(shape, order="F" if by_columns else "C")
+    return _bands(values, f"{shape[2]} x {dtype}")
+
+
+def _bands(values: npt.NDArray[np.generic], mode: str, notes: tuple[Note, ...] = ()) -> Bands:
+    pixels, remarks = storable(values)
+    return Bands(pixels, mode, notes=(*notes, *remarks))
+
+
+def storable(values: npt.NDArray[np.generic]) -> tuple[Pixels, list[Note]]:
+    """Numbers in one of the types that the store has, and what is to be said of that.
+
+    Raises:
+        RejectedError: They are no real numbers.
+    """
+    kind, size = values.dtype.kind, values.dtype.itemsize
+    if kind == "b":
+        return values.astype(np.uint8) * np.uint8(255), []
+    if kind == "u" and size <= 2:
+        return values.astype(f"u{size}"), []
+    if kind == "f" and size == 4:
+        return values.astype(np.float32), []
+    if kind not in "iuf":
+        raise RejectedError("not supported", f"values of type {values.dtype}")
+    with np.errstate(over="ignore"):
+        floats = values.astype(np.float32)
+    if np.array_equal(floats.astype(values.dtype), values, equal_nan=kind == "f"):
+        return floats, []
+    return floats, [Note("lose digits as 32-bit floats", f"values of type {values.dtype}")]
