@@ -100,15 +100,17 @@ def test_the_plugin_trains(project: Path, tmp_path: Path):
     assert "came with my-losses 0.1: pip install it again" in gone.stderr
 
 
-def test_every_hook_stands_in_the_table_with_the_names_it_added():
+def test_every_hook_stands_in_the_table_with_names_that_it_added_and_where_the_others_are():
     from plugins import load_registry
     from ssl_pipeline.registry import KINDS
 
     registry = load_registry()
     for kind, hook in KINDS.items():
-        (row,) = re.findall(rf"^\| `{hook}` \|.*$", README, re.MULTILINE)
-        for name in registry.names(kind):
-            assert f"`{name}" in row, (hook, name)
+        ((examples, folder),) = re.findall(rf"^\| `{hook}` \| .* \|(.*): \[.*\]\((.*)\) \|$", README, re.MULTILINE)
+        names = [name.replace("…", "") for name in re.findall("`([^`]*)`", examples)]
+        assert names
+        assert set(names) <= set(registry.names(kind))
+        assert (ROOT / folder).is_dir()
 
 
 def test_the_pictures_are_there():
