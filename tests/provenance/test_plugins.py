@@ -5,11 +5,12 @@ from typing import Any
 
 import pytest
 
+from benchmarks.project import copy_project
 from plugins import load_registry
 from ssl_pipeline.config import PretrainConfig, load
 from ssl_pipeline.errors import ConfigError
 from ssl_pipeline.provenance import plugins as provenance
-from stages.code import PACKAGES, origins
+from stages.code import PACKAGES, SHAPES_NOTHING, TRAINING, origins
 from tests.test_registry import LOSS, install, site
 
 __all__ = ["site"]
@@ -126,3 +127,33 @@ def test_what_was_found_is_remembered_until_something_changes(tmp_path: Path):
     path.write_text("[]")
     assert provenance.remembered(path, "b", ask) == answer
     assert len(asked) == 3
+
+
+@pytest.mark.parametrize(
+    ("edited", "in_force"),
+    [
+        ("plugins/losses/vicreg.py", True),  # another loss
+        ("ssl_pipeline/evaluation/knn.py", True),
+        ("ssl_pipeline/deployment/rehearsal.py", True),
+        ("plugins/losses/info_nce.py", False),
+        ("ssl_pipeline/training/optimization.py", False),
+        ("ssl_pipeline/parts/heads.py", False),  # what the task is made of
+    ],
+)
+def test_a_checkpoint_stays_in_force_unless_code_that_shapes_the_run_is_edited(copy: Path, edited: str, in_force: bool):
+    packages = {name: copy / name for name in ("ssl_pipeline", "plugins", "stages")}
+    plugins = used(DEFAULTS)
+    before = provenance.code(packages, TRAINING, plugins, SHAPES_NOTHING)
+    original = (copy / edited).read_text()
+    (copy / edited).write_text(original + "# a comment\n")
+    after = provenance.code(packages, TRAINING, plugins, SHAPES_NOTHING)
+    (copy / edited).write_text(original)
+    assert (after == before) is in_force
+
+
+@pytest.fixture(scope="module")
+def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the project's code; tests leave it as it was."""
+    folder = tmp_path_factory.mktemp("copy") / "project"
+    copy_project(folder)
+    return folder
