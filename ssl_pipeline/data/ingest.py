@@ -150,8 +150,8 @@ def _check_space(folder: Path, images: int, canvas: Canvas) -> None:
     free = shutil.disk_usage(folder).free
     if needed > free:
         raise PipelineError(
-            f"{images} images on a canvas of {canvas.size} px need {needed / 1e9:.1f} GB in {folder.parent}, where "
-            f"{free / 1e9:.1f} GB are free. Make room, or lower augment.canvas."
+            f"{images} images on a canvas of {canvas.size} px need {needed / 1e6:,.1f} MB in {folder.parent}, where "
+            f"{free / 1e6:,.1f} MB are free. Make room, or lower augment.canvas."
         )
 
 

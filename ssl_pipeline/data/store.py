@@ -16,6 +16,7 @@ import csv
 import zipfile
 from dataclasses import dataclass, field
 from pathlib import Path
+from tokenize import TokenError  # numpy reads the header of a file as Python
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -156,7 +157,7 @@ def open_split(store: Path, name: SplitName) -> Split:
         fits = ids.dtype == np.uint64 and len(split) == facts["n"] == sum(map(len, shards))
         shape = canvas, canvas, spec.channels
         fits &= all(shard.dtype == spec.numpy_dtype and shard.shape[1:] == shape for shard in shards)
-    except (OSError, ValueError, EOFError, KeyError, TypeError, ValidationError) as error:
+    except (OSError, ValueError, EOFError, KeyError, TypeError, ValidationError, TokenError) as error:
         raise PipelineError(f"{folder} is damaged ({error}): run `dvc repro --force augment`.") from error
     if not fits:
         raise PipelineError(f"{folder} is damaged (its files do not fit together): run `dvc repro --force augment`.")

@@ -106,8 +106,13 @@ def rename(path: Path) -> None:
     path.rename(path.with_suffix(".gone"))
 
 
+def unclose(path: Path) -> None:
+    content = path.read_bytes()
+    path.write_bytes(content.replace(b"}", b" ", 1))  # the header's last brace
+
+
 @pytest.mark.usefixtures("_small_shards")
-@pytest.mark.parametrize("damage", [cut, rename])
+@pytest.mark.parametrize("damage", [cut, rename, unclose])
 @pytest.mark.parametrize("name", ["images-0000.npy", "images-0004.npy", "ids.npy"])
 def test_damage_is_noticed(damage, name: str, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
     damage(written(tmp_path) / "train" / name)
