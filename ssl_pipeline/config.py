@@ -109,7 +109,7 @@ class Optimizer(Checked):
 
 
 class CollapseBounds(Checked):
-    """Bounds of embeddings past which a run has collapsed; see `ssl_pipeline.training.diagnosis`."""
+    """Bounds of embeddings past which a run has collapsed; see `ssl_pipeline.health.findings`."""
 
     min_embedding_std: Annotated[float, Field(ge=0.0)]
     min_effective_rank: Annotated[float, Field(ge=0.0)]

@@ -11,7 +11,7 @@ from torch import Tensor
 from ssl_pipeline import hookimpl
 from ssl_pipeline.contrast.similarity import widened
 from ssl_pipeline.health.projections import outweighed
-from ssl_pipeline.types import Register, StepOutput, ViewLoss
+from ssl_pipeline.types import Finding, Register, StepOutput, ViewLoss
 
 _NO_ZERO = 1e-5  # beside a variance, as BatchNorm has it
 
@@ -43,7 +43,7 @@ class BarlowTwins(ViewLoss):
         itself = correlation.diagonal()
         return (1 - itself).square().sum(), correlation.square().sum() - itself.square().sum()
 
-    def diagnose(self, figures: Mapping[str, float]) -> list[str]:
+    def diagnose(self, figures: Mapping[str, float]) -> list[Finding]:
         """Dimensions that vary together."""
         remedy = "Raise pretrain.loss: {redundancy: ...}; 0.005 is usual."
         return outweighed(figures, self.redundancy * figures["off_diagonal"], figures["loss"], self.dim, remedy)

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from ssl_pipeline import hookimpl
 from ssl_pipeline.contrast.similarity import widened
 from ssl_pipeline.health.projections import outweighed
-from ssl_pipeline.types import Register, StepOutput, ViewLoss
+from ssl_pipeline.types import Finding, Register, StepOutput, ViewLoss
 
 
 class CodingRate(ViewLoss):
@@ -44,7 +44,7 @@ class CodingRate(ViewLoss):
         metrics = {"coding_rate": rate.detach(), "cosine_to_mean": cosine.detach()}
         return StepOutput(-rate - self.invariance * cosine, metrics)
 
-    def diagnose(self, figures: Mapping[str, float]) -> list[str]:
+    def diagnose(self, figures: Mapping[str, float]) -> list[Finding]:
         """Projections that are near each other, since the coding rate hardly counts."""
         return outweighed(figures, figures["coding_rate"], figures["loss"], self.dim, self.remedy)
 

@@ -17,7 +17,7 @@ from ssl_pipeline.contrast.ranking import mean_of_ranks
 from ssl_pipeline.contrast.similarity import cosines, log_mass, negative_sum, total_weight
 from ssl_pipeline.health.negatives import few_negatives
 from ssl_pipeline.parts.pair_network import PairNetwork
-from ssl_pipeline.types import Loss, Negatives, Register, StepOutput
+from ssl_pipeline.types import Finding, Loss, Negatives, Register, StepOutput
 
 _MOST_OFFENDING = "its functional looks at the most offending negative alone, on which weights have no say"
 _OF_COSINES = "its weights are functions of the cosines of projections, which a network's energy is not"
@@ -143,7 +143,7 @@ class Energy(Loss):
             first, second = self.network(first), self.network(second)
         return self._energy.of_cosine((first * second).sum(dim=1))
 
-    def diagnose(self, figures: Mapping[str, float]) -> list[str]:
+    def diagnose(self, figures: Mapping[str, float]) -> list[Finding]:
         """Too few negatives."""
         return few_negatives(figures)
 

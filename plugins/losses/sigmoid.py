@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from ssl_pipeline import hookimpl
 from ssl_pipeline.contrast.similarity import cosines, negative_sum, total_weight
 from ssl_pipeline.health.negatives import few_negatives
-from ssl_pipeline.types import Loss, Negatives, Register, StepOutput
+from ssl_pipeline.types import Finding, Loss, Negatives, Register, StepOutput
 
 
 class Sigmoid(Loss):
@@ -52,7 +52,7 @@ class Sigmoid(Loss):
         """-(t cos + b): the logit of being incompatible."""
         return -(self.log_scale.exp() * (first * second).sum(dim=1) + self.bias)
 
-    def diagnose(self, figures: Mapping[str, float]) -> list[str]:
+    def diagnose(self, figures: Mapping[str, float]) -> list[Finding]:
         """Too few negatives."""
         return few_negatives(figures)
 

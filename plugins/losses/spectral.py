@@ -17,7 +17,7 @@ from torch import Tensor
 from ssl_pipeline import hookimpl
 from ssl_pipeline.contrast.similarity import cosines, negative_sum, total_weight
 from ssl_pipeline.health.negatives import few_negatives
-from ssl_pipeline.types import Loss, Negatives, Register, StepOutput
+from ssl_pipeline.types import Finding, Loss, Negatives, Register, StepOutput
 
 
 class Spectral(Loss):
@@ -47,7 +47,7 @@ class Spectral(Loss):
         """-μ cos."""
         return -self.radius * (first * second).sum(dim=1)
 
-    def diagnose(self, figures: Mapping[str, float]) -> list[str]:
+    def diagnose(self, figures: Mapping[str, float]) -> list[Finding]:
         """Too few negatives."""
         return few_negatives(figures)
 

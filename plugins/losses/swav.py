@@ -16,7 +16,7 @@ from torch import Tensor
 from ssl_pipeline import hookimpl
 from ssl_pipeline.parts.memory import Memory
 from ssl_pipeline.parts.prototypes import Prototypes, cross_entropy, prototype_figures, unused_prototypes
-from ssl_pipeline.types import Register, StepOutput, ViewLoss
+from ssl_pipeline.types import Finding, Register, StepOutput, ViewLoss
 
 
 class SwAV(ViewLoss):
@@ -92,7 +92,7 @@ class SwAV(ViewLoss):
         self._pending = None
         self.progress.fill_(progress)
 
-    def diagnose(self, figures: Mapping[str, float]) -> list[str]:
+    def diagnose(self, figures: Mapping[str, float]) -> list[Finding]:
         """Prototypes of which few are used, or all alike."""
         return unused_prototypes(figures, self.count, float(self.progress))
 

@@ -17,7 +17,7 @@ from ssl_pipeline import hookimpl
 from ssl_pipeline.contrast.distance import DISTANCES, Distance
 from ssl_pipeline.contrast.similarity import cosines, negative_sum, total_weight
 from ssl_pipeline.health.negatives import wide_margin
-from ssl_pipeline.types import Loss, Negatives, Register, StepOutput
+from ssl_pipeline.types import Finding, Loss, Negatives, Register, StepOutput
 
 _STUCK = 0.02  # share of the margin within which a loss is at it: positives and negatives are equally far
 
@@ -83,15 +83,18 @@ class Triplet(Loss):
         """The distance."""
         return self._distance.of_cosine((first * second).sum(dim=1))
 
-    def diagnose(self, figures: Mapping[str, float]) -> list[str]:
+    def diagnose(self, figures: Mapping[str, float]) -> list[Finding]:
         """A loss that is stuck at the margin, a margin that is too large, no active triplet."""
         if self.soft or figures["negatives"] == 0:
             return []
         if abs(figures["loss_over_margin"] - 1) < _STUCK:
             return [
-                f"the loss is stuck at the margin ({self.margin:g}): positives are as far as negatives, as they are "
-                "where all embeddings are alike. Lower pretrain.optimizer.learning_rate, or take pretrain.negatives: "
-                "{name: semi_hard}."
+                Finding(
+                    "loss stuck at the margin",
+                    f"the loss is stuck at the margin ({self.margin:g}): positives are as far as negatives, as they "
+                    "are where all embeddings are alike. Lower pretrain.optimizer.learning_rate, or take "
+                    "pretrain.negatives: {name: semi_hard}.",
+                )
             ]
         return wide_margin(figures["violating_share"], self.margin)  # of all: a strategy may keep violations alone
 

@@ -23,7 +23,7 @@ from ssl_pipeline.contrast.distance import DISTANCES
 from ssl_pipeline.contrast.ranking import RankRule, mean_of_ranks
 from ssl_pipeline.contrast.similarity import cosines, total_weight
 from ssl_pipeline.health.negatives import few_negatives, wide_margin
-from ssl_pipeline.types import Loss, Negatives, Register, StepOutput, Trait
+from ssl_pipeline.types import Finding, Loss, Negatives, Register, StepOutput, Trait
 
 _SQUARED = DISTANCES["squared_euclidean"]
 _RANKS = "it goes by the ranks of negatives, on which weights have no say"
@@ -87,13 +87,16 @@ class TruncatedTriplet(Loss):
         """|x - y|²."""
         return _SQUARED.of_cosine((first * second).sum(dim=1))
 
-    def diagnose(self, figures: Mapping[str, float]) -> list[str]:
+    def diagnose(self, figures: Mapping[str, float]) -> list[Finding]:
         """Too few negatives, a deputy that is the last of them, a margin that is too large."""
         troubles = few_negatives(figures)
         if not troubles and figures["deputy_rank"] >= figures["negatives"]:
             troubles.append(
-                f"the deputy is the farthest of {figures['negatives']:.0f} negatives, which teaches nothing. "
-                "Lower pretrain.loss: {rank: ...}, raise {classes: ...}, or raise pretrain.batch_size."
+                Finding(
+                    "deputy too far",
+                    f"the deputy is the farthest of {figures['negatives']:.0f} negatives, which teaches nothing. "
+                    "Lower pretrain.loss: {rank: ...}, raise {classes: ...}, or raise pretrain.batch_size.",
+                )
             )
         if self.margin >= _SQUARED.largest:
             return troubles  # meant to be violated by all

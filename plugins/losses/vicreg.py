@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from ssl_pipeline import hookimpl
 from ssl_pipeline.contrast.similarity import widened
 from ssl_pipeline.health.projections import outweighed
-from ssl_pipeline.types import Collapse, Register, StepOutput, ViewLoss
+from ssl_pipeline.types import Finding, Register, StepOutput, ViewLoss
 
 _NO_ZERO = 1e-4  # beside a variance, as in the paper
 _FLAT = 0.77  # of the hinge: 0.69 at most in healthy runs, 0.82 and more without the variance term
@@ -58,13 +58,15 @@ class VICReg(ViewLoss):
         """|x - y|² (N,) of unit-norm projections (N, D) and (N, D)."""
         return (first - second).square().sum(dim=1)
 
-    def diagnose(self, figures: Mapping[str, float]) -> list[str]:
+    def diagnose(self, figures: Mapping[str, float]) -> list[Finding]:
         """Dimensions that hardly vary, or that vary together."""
         if figures["variance"] > _FLAT:
             return [
-                Collapse(
+                Finding(
+                    "complete collapse",
                     "complete collapse: dimensions fall short of a standard deviation of 1 by "
-                    f"{figures['variance']:.2f} on average, and up to {_FLAT} is healthy. {self.remedy}"
+                    f"{figures['variance']:.2f} on average, and up to {_FLAT} is healthy. {self.remedy}",
+                    fatal=True,
                 )
             ]
         return outweighed(figures, self.scales[2] * figures["covariance"], figures["loss"], self.dim, self.remedy)

@@ -13,7 +13,7 @@ from ssl_pipeline import hookimpl
 from ssl_pipeline.contrast.similarity import widened
 from ssl_pipeline.errors import ConfigError
 from ssl_pipeline.health.projections import outweighed
-from ssl_pipeline.types import Register, StepOutput, ViewLoss
+from ssl_pipeline.types import Finding, Register, StepOutput, ViewLoss
 
 
 class WMSE(ViewLoss):
@@ -70,7 +70,7 @@ class WMSE(ViewLoss):
         whitened: Tensor = torch.linalg.solve_triangular(root, centred.mT, upper=False)
         return whitened.mT.flatten(1, 2)
 
-    def diagnose(self, figures: Mapping[str, float]) -> list[str]:
+    def diagnose(self, figures: Mapping[str, float]) -> list[Finding]:
         """Dimensions that vary together, since they are hardly whitened."""
         return outweighed(figures, 1 - self.shrinkage, 1.0, self.dim, self.remedy)
 

@@ -10,7 +10,7 @@ import torch
 from ssl_pipeline import hookimpl
 from ssl_pipeline.health.negatives import stale_keys, staleness
 from ssl_pipeline.parts.memory import KeyMemory
-from ssl_pipeline.types import Candidates, Negatives, NegativeStrategy, Register
+from ssl_pipeline.types import Candidates, Finding, Negatives, NegativeStrategy, Register
 
 
 class CrossBatch(NegativeStrategy):
@@ -52,7 +52,7 @@ class CrossBatch(NegativeStrategy):
         if progress >= self._start:
             self.memory.take_in()
 
-    def diagnose(self, figures: Mapping[str, float]) -> list[str]:
+    def diagnose(self, figures: Mapping[str, float]) -> list[Finding]:
         """Keys that are too old."""
         return stale_keys(figures, "memory_size")
 

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from ssl_pipeline import hookimpl
 from ssl_pipeline.health.negatives import stale_keys, staleness
 from ssl_pipeline.parts.memory import KeyMemory
-from ssl_pipeline.types import Candidates, Negatives, NegativeStrategy, Register
+from ssl_pipeline.types import Candidates, Finding, Negatives, NegativeStrategy, Register
 
 
 class Queue(NegativeStrategy):
@@ -48,7 +48,7 @@ class Queue(NegativeStrategy):
         del progress  # from the first step on
         self.memory.take_in()
 
-    def diagnose(self, figures: Mapping[str, float]) -> list[str]:
+    def diagnose(self, figures: Mapping[str, float]) -> list[Finding]:
         """Keys that are too old."""
         return stale_keys(figures, "queue_size")
 

@@ -21,7 +21,7 @@ from torch.nn import functional as F
 from ssl_pipeline import hookimpl
 from ssl_pipeline.augment.srgb import luminance
 from ssl_pipeline.parts.lab import gamut_bins, to_lab, to_rgb
-from ssl_pipeline.types import Encoded, Encoder, PretextTask, Register, StepOutput, Views
+from ssl_pipeline.types import Encoded, Encoder, Finding, PretextTask, Register, StepOutput, Views
 
 GRID = 10  # side of a bin
 NEAREST, SIGMA = 5, 5.0  # over how many bins a colour is spread, and how far
@@ -106,13 +106,16 @@ class Colorization(PretextTask):
         weights = 1 / ((1 - UNIFORM) * seen + UNIFORM / len(self.bins))
         return weights / (seen * weights).sum()
 
-    def diagnose(self, figures: Mapping[str, float]) -> list[str]:
+    def diagnose(self, figures: Mapping[str, float]) -> list[Finding]:
         """Whether there are colours to predict."""
         if figures["grey_places"] < 0.95:  # of photographs about 0.25
             return []
         return [
-            f"the images are grey: {figures['grey_places']:.0%} of their places have no colour to be predicted. "
-            "Take photographs in colour (augment.source), or another pretrain.recipe."
+            Finding(
+                "grey images",
+                f"the images are grey: {figures['grey_places']:.0%} of their places have no colour to be predicted. "
+                "Take photographs in colour (augment.source), or another pretrain.recipe.",
+            )
         ]
 
     def predict(self, images: Tensor) -> Tensor:

@@ -24,6 +24,7 @@ from ssl_pipeline.types import (
     Candidates,
     Encoded,
     Encoder,
+    Finding,
     Loss,
     Negatives,
     NegativeStrategy,
@@ -169,7 +170,7 @@ class JointEmbedding(EmbeddedViews):
         self._pending = None
         self.negatives.after_step(progress)
 
-    def diagnose(self, figures: Mapping[str, float]) -> list[str]:
+    def diagnose(self, figures: Mapping[str, float]) -> list[Finding]:
         """Projections that have collapsed, and what the loss and the strategy find wrong."""
         collapse = spread_troubles(figures, self.least_std, _REMEDY)
         return collapse + self.loss.diagnose(figures) + self.negatives.diagnose(figures)

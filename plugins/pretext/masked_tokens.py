@@ -22,7 +22,7 @@ from ssl_pipeline import hookimpl
 from ssl_pipeline.augment.display import chosen_bands, shown_bands
 from ssl_pipeline.parts.holes import Holes, ToGrid, join, patches
 from ssl_pipeline.parts.vocabulary import Vocabulary
-from ssl_pipeline.types import UNIFORMS, Encoded, Encoder, Offer, PretextTask, Register, StepOutput, Views
+from ssl_pipeline.types import UNIFORMS, Encoded, Encoder, Finding, Offer, PretextTask, Register, StepOutput, Views
 
 _FEW = 2.0  # entries in use, below which there is nothing to tell apart
 _DRAWN, _BEST = 6, 5
@@ -101,15 +101,18 @@ class MaskedTokens(PretextTask):
         del progress
         self.vocabulary.follow()
 
-    def diagnose(self, figures: Mapping[str, float]) -> list[str]:
+    def diagnose(self, figures: Mapping[str, float]) -> list[Finding]:
         """A vocabulary of which one entry is used."""
         used = figures["words_used"]
         if used >= _FEW:
             return []
         return [
-            f"vocabulary collapse: hidden patches belong to {used:.1f} of {len(self.vocabulary.entries)} entries. "
-            "Raise pretrain.pretext_task: {patch_size: ...}, or lower {momentum: ...}; images that hardly vary leave "
-            "nothing to choose from."
+            Finding(
+                "vocabulary collapse",
+                f"vocabulary collapse: hidden patches belong to {used:.1f} of {len(self.vocabulary.entries)} entries. "
+                "Raise pretrain.pretext_task: {patch_size: ...}, or lower {momentum: ...}; images that hardly vary "
+                "leave nothing to choose from.",
+            )
         ]
 
     def predict(self, images: Tensor) -> Tensor:

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from ssl_pipeline import hookimpl
 from ssl_pipeline.health.projections import CENTRED_STD, spread_figures, spread_troubles
 from ssl_pipeline.parts.embedded_views import EmbeddedViews
-from ssl_pipeline.types import Encoded, Encoder, Register, StepOutput, ViewLoss
+from ssl_pipeline.types import Encoded, Encoder, Finding, Register, StepOutput, ViewLoss
 
 
 class NonContrastive(EmbeddedViews):
@@ -86,7 +86,7 @@ class NonContrastive(EmbeddedViews):
         super().after_step(progress)
         self.loss.after_step(progress)
 
-    def diagnose(self, figures: Mapping[str, float]) -> list[str]:
+    def diagnose(self, figures: Mapping[str, float]) -> list[Finding]:
         """Projections that have collapsed, and what the loss finds wrong."""
         return spread_troubles(figures, self.least_std, self.loss.remedy) + self.loss.diagnose(figures)
 

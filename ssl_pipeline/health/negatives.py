@@ -8,7 +8,7 @@ from torch import Tensor
 
 from ssl_pipeline.contrast.ranking import nearest
 from ssl_pipeline.contrast.similarity import log_mass, total_weight
-from ssl_pipeline.types import Negatives
+from ssl_pipeline.types import Finding, Negatives
 
 __all__ = [
     "FEW_NEGATIVES",
@@ -50,41 +50,54 @@ def softmax_figures(anchors: Tensor, negatives: Negatives, temperature: float) -
     return {"negatives": total_weight(anchors[:few], negatives).mean(), "negatives_seen": seen.mean()}
 
 
-def softmax_troubles(figures: Mapping[str, float], temperature: float) -> list[str]:
-    """What the figures of `softmax_figures` say, in sentences; empty if all is well."""
+def softmax_troubles(figures: Mapping[str, float], temperature: float) -> list[Finding]:
+    """What the figures of `softmax_figures` say; empty if all is well."""
     troubles = few_negatives(figures)
     count, seen = figures["negatives"], figures["negatives_seen"]
     if not troubles and seen < _SEEN:
         troubles.append(
-            f"the temperature is too small ({temperature:g}): of {count:.0f} negatives the softmax sees {seen:.1f}. "
-            "Raise pretrain.loss: {temperature: ...}; 0.07 to 0.5 is usual."
+            Finding(
+                "temperature too small",
+                f"the temperature is too small ({temperature:g}): of {count:.0f} negatives the softmax sees "
+                f"{seen:.1f}. Raise pretrain.loss: {{temperature: ...}}; 0.07 to 0.5 is usual.",
+            )
         )
     if not troubles and seen > _SEEN_ALIKE * count:
         troubles.append(
-            f"the temperature is too large ({temperature:g}): of {count:.0f} negatives the softmax sees {seen:.0f}, "
-            "near ones and far ones alike. Lower pretrain.loss: {temperature: ...}; 0.07 to 0.5 is usual."
+            Finding(
+                "temperature too large",
+                f"the temperature is too large ({temperature:g}): of {count:.0f} negatives the softmax sees "
+                f"{seen:.0f}, near ones and far ones alike. Lower pretrain.loss: "
+                "{temperature: ...}; 0.07 to 0.5 is usual.",
+            )
         )
     return troubles
 
 
-def few_negatives(figures: Mapping[str, float]) -> list[str]:
+def few_negatives(figures: Mapping[str, float]) -> list[Finding]:
     """Whether anchors have hardly any negatives."""
     count = figures["negatives"]
     if count >= FEW_NEGATIVES:
         return []
     return [
-        f"too few negatives ({count:.1f} an anchor): classes will be merged (under-clustering). Raise "
-        "pretrain.batch_size, or take pretrain.negatives: {name: queue} or {name: cross_batch}."
+        Finding(
+            "too few negatives",
+            f"too few negatives ({count:.1f} an anchor): classes will be merged (under-clustering). Raise "
+            "pretrain.batch_size, or take pretrain.negatives: {name: queue} or {name: cross_batch}.",
+        )
     ]
 
 
-def wide_margin(share: float, margin: float) -> list[str]:
+def wide_margin(share: float, margin: float) -> list[Finding]:
     """Whether a margin is more than pairs can keep, given the share of all of them that violate it."""
     if share <= _ALL_VIOLATE:
         return []
     return [
-        f"the margin is too large ({margin:g}): {share:.1%} of the triplets violate it, so that none is ever done "
-        "with. Lower pretrain.loss: {margin: ...}."
+        Finding(
+            "margin too large",
+            f"the margin is too large ({margin:g}): {share:.1%} of the triplets violate it, so that none is ever done "
+            "with. Lower pretrain.loss: {margin: ...}.",
+        )
     ]
 
 
@@ -112,7 +125,7 @@ def staleness(keys: Tensor, samples: Tensor, oldest: Tensor) -> Tensor:
     return (1 - then + _SOFTENED) / (1 - now + _SOFTENED) - 1
 
 
-def stale_keys(figures: Mapping[str, float], shorter: str) -> list[str]:
+def stale_keys(figures: Mapping[str, float], shorter: str) -> list[Finding]:
     """Whether remembered keys are no longer comparable with new ones.
 
     Args:
@@ -122,7 +135,10 @@ def stale_keys(figures: Mapping[str, float], shorter: str) -> list[str]:
     if figures["key_staleness"] <= _STALE:
         return []
     return [
-        f"the queue is stale: the nearest of its oldest keys are {figures['key_staleness']:.0%} farther than the "
-        "nearest new ones, since the encoder has moved on. Take a slow teacher (pretrain.pretext_task: {momentum: "
-        f"0.99}}), lower pretrain.negatives: {{{shorter}: ...}}, or lower pretrain.optimizer.learning_rate."
+        Finding(
+            "stale queue",
+            f"the queue is stale: the nearest of its oldest keys are {figures['key_staleness']:.0%} farther than the "
+            "nearest new ones, since the encoder has moved on. Take a slow teacher (pretrain.pretext_task: {momentum: "
+            f"0.99}}), lower pretrain.negatives: {{{shorter}: ...}}, or lower pretrain.optimizer.learning_rate.",
+        )
     ]

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ssl_pipeline.contrast.similarity import widened
-from ssl_pipeline.types import Collapse
+from ssl_pipeline.types import Finding
 
 __all__ = ["CENTRED_STD", "outweighed", "spread_figures", "spread_troubles"]
 
@@ -50,8 +50,8 @@ def spread_figures(projections: Tensor) -> dict[str, Tensor]:
     return {"projection_std": std, "projection_rank": rank}
 
 
-def spread_troubles(figures: Mapping[str, float], least_std: float, remedy: str) -> list[str]:
-    """What the figures of `spread_figures` say, in sentences; empty if all is well.
+def spread_troubles(figures: Mapping[str, float], least_std: float, remedy: str) -> list[Finding]:
+    """What the figures of `spread_figures` say, as findings; empty if all is well.
 
     Args:
         figures: The means of a row of the curves.
@@ -61,7 +61,7 @@ def spread_troubles(figures: Mapping[str, float], least_std: float, remedy: str)
     return _narrow(figures, least_std, _LINE, "", remedy)
 
 
-def outweighed(figures: Mapping[str, float], part: float, whole: float, dim: int, remedy: str) -> list[str]:
+def outweighed(figures: Mapping[str, float], part: float, whole: float, dim: int, remedy: str) -> list[Finding]:
     """Whether projections come together, and the part of a loss that should keep them apart is too small to.
 
     A healthy run may have near projections, or few directions, for a while, but then pays for it in this part.
@@ -79,14 +79,14 @@ def outweighed(figures: Mapping[str, float], part: float, whole: float, dim: int
     return _narrow(figures, _NEAR, min(_FEW_WAYS, _FEW_OF_ALL * dim), why, remedy)
 
 
-def _narrow(figures: Mapping[str, float], least_std: float, least_rank: float, why: str, remedy: str) -> list[str]:
+def _narrow(figures: Mapping[str, float], least_std: float, least_rank: float, why: str, remedy: str) -> list[Finding]:
     if "projection_std" not in figures:
         return []
     std, rank = figures["projection_std"], figures["projection_rank"]
     if std < least_std:
         found = "complete collapse: different images are projected to nearly the same point (projection_std "
-        return [Collapse(f"{found}{std:.3g}, bound {least_std:g}){why}. {remedy}")]
+        return [Finding("complete collapse", f"{found}{std:.3g}, bound {least_std:g}){why}. {remedy}", fatal=True)]
     if rank < least_rank:
         found = "dimensional collapse: the dimensions of projections vary together (projection_rank "
-        return [Collapse(f"{found}{rank:.3g}, bound {least_rank:g}){why}. {remedy}")]
+        return [Finding("dimensional collapse", f"{found}{rank:.3g}, bound {least_rank:g}){why}. {remedy}", fatal=True)]
     return []

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ssl_pipeline.contrast.similarity import widened
-from ssl_pipeline.types import Collapse
+from ssl_pipeline.types import Finding
 
 __all__ = ["Prototypes", "cross_entropy", "prototype_figures", "unused_prototypes"]
 
@@ -60,7 +60,7 @@ def prototype_figures(assigned: Tensor) -> dict[str, Tensor]:
     }
 
 
-def unused_prototypes(figures: Mapping[str, float], count: int, progress: float) -> list[str]:
+def unused_prototypes(figures: Mapping[str, float], count: int, progress: float) -> list[Finding]:
     """Whether all images get the same few prototypes, or each of them all alike.
 
     Args:
@@ -72,16 +72,20 @@ def unused_prototypes(figures: Mapping[str, float], count: int, progress: float)
     few = _FEW_EARLY if progress <= _EARLY else _FEW
     if used < max(min(2.0, _FEW_OF_TWO * count), few * figures["prototypes_in_reach"]):
         return [
-            Collapse(
+            Finding(
+                "prototype collapse",
                 f"prototype collapse: a batch uses {used:.1f} of {count} prototypes. Spread assignments more evenly: "
-                "pretrain.loss: {iterations: 3} of swav, {center_momentum: 0.9} of dino; or raise pretrain.batch_size."
+                "pretrain.loss: {iterations: 3} of swav, {center_momentum: 0.9} of dino; or raise pretrain.batch_size.",
+                fatal=True,
             )
         ]
     if of_image > _ALL * count:
         return [
-            Collapse(
+            Finding(
+                "prototype collapse",
                 f"prototype collapse: each image belongs to {of_image:.0f} of {count} prototypes alike. Lower "
-                "pretrain.loss: {epsilon: ...} of swav, {teacher_temperature: ...} of dino."
+                "pretrain.loss: {epsilon: ...} of swav, {teacher_temperature: ...} of dino.",
+                fatal=True,
             )
         ]
     return []

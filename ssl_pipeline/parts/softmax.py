@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from torch import Tensor
 
 from ssl_pipeline.health.negatives import softmax_troubles
-from ssl_pipeline.types import Loss
+from ssl_pipeline.types import Finding, Loss
 
 __all__ = ["SoftmaxLoss"]
 
@@ -32,6 +32,6 @@ class SoftmaxLoss(Loss):
         """-cos/τ, as the softmax is the Gibbs distribution of this energy."""
         return -(first * second).sum(dim=1) / self.temperature
 
-    def diagnose(self, figures: Mapping[str, float]) -> list[str]:
+    def diagnose(self, figures: Mapping[str, float]) -> list[Finding]:
         """Too small a temperature, too few negatives."""
         return softmax_troubles(figures, self.temperature)

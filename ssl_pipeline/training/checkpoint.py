@@ -16,14 +16,14 @@ import torch
 from ssl_pipeline.disk import disk_trouble_is_told
 from ssl_pipeline.guard import PATIENCE, hold
 from ssl_pipeline.progress import say
-from ssl_pipeline.training.monitors import DivergedError
+from ssl_pipeline.training.endings import DivergedError
 from ssl_pipeline.training.precision import Precision
 
 __all__ = ["Checkpoints", "environment"]
 
 State = dict[str, Any]
 
-_MAGIC = b"ssl-pipeline checkpoint 1\n"
+_MAGIC = b"ssl-pipeline checkpoint 2\n"  # 2: warnings have kinds
 _DIGEST_SIZE = hashlib.sha256().digest_size
 
 

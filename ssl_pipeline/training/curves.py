@@ -1,6 +1,5 @@
 """A run's curves and warnings: kept in checkpoints; curves are written in DVCLive's files and as a picture."""
 
-import re
 import shutil
 import tempfile
 from collections.abc import Iterable, Mapping
@@ -9,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from ssl_pipeline import progress
+from ssl_pipeline.types import Finding
 
-__all__ = ["History", "kind_of", "write_curves", "write_picture"]
+__all__ = ["History", "write_curves", "write_picture"]
 
 Row = dict[str, float]
 
@@ -20,7 +20,8 @@ class History:
 
     Attributes:
         rows: Figures, a row for each logged step; what was noted since the last row is averaged.
-        warnings: What went wrong, each thing once: {"step": when it was first seen, "warning": a sentence}.
+        warnings: What went wrong, each kind once: {"step": when it was first seen, "kind": its name, "warning": the
+            message}.
     """
 
     def __init__(self) -> None:
@@ -42,12 +43,12 @@ class History:
         )
         self._sums, self._steps = {}, 0
 
-    def warn(self, step: int, troubles: Iterable[str]) -> None:
-        """Say what is wrong at a step, and keep it; only what was not said before, whatever figures it came with."""
-        for trouble in troubles:
-            if kind_of(trouble) not in {kind_of(known["warning"]) for known in self.warnings}:
-                self.warnings.append({"step": step, "warning": str(trouble)})  # plain, as a checkpoint is read
-                progress.say(f"pretrain, step {step}: warning: {trouble}")
+    def warn(self, step: int, findings: Iterable[Finding]) -> None:
+        """Say what is wrong at a step, and keep it; of each kind only the first finding."""
+        for finding in findings:
+            if finding.kind not in {known["kind"] for known in self.warnings}:
+                self.warnings.append({"step": step, "kind": finding.kind, "warning": finding.message})
+                progress.say(f"pretrain, step {step}: warning: {finding.message}")
 
     def state_dict(self) -> dict[str, Any]:
         """For a checkpoint."""
@@ -57,11 +58,6 @@ class History:
         """From a checkpoint."""
         self.rows, self.warnings = list(state["rows"]), list(state["warnings"])
         self._sums, self._steps = dict(state["sums"]), state["steps"]
-
-
-def kind_of(trouble: str) -> str:
-    """A trouble without its figures."""
-    return re.sub(r"\d[\d.]*(e[-+]?\d+)?", "", trouble)
 
 
 def write_curves(history: History, folder: Path) -> None:

@@ -18,13 +18,15 @@ from ssl_pipeline.config import PretrainConfig
 from ssl_pipeline.data.store import Split
 from ssl_pipeline.errors import PipelineError
 from ssl_pipeline.guard import stop_requests
+from ssl_pipeline.health.findings import find
 from ssl_pipeline.randomness import hash64, permutation
 from ssl_pipeline.training.checkpoint import Checkpoints
+from ssl_pipeline.training.collapse import warn_or_end
 from ssl_pipeline.training.curves import History
-from ssl_pipeline.training.diagnosis import diagnose, report
+from ssl_pipeline.training.embedding_watch import EmbeddingWatch
+from ssl_pipeline.training.endings import refuse_non_finite
 from ssl_pipeline.training.inputs import inputs
 from ssl_pipeline.training.memory_format import memory_format
-from ssl_pipeline.training.monitors import Probe, refuse_non_finite
 from ssl_pipeline.training.optimization import build_optimizer, learning_rate
 from ssl_pipeline.training.precision import Precision
 from ssl_pipeline.training.run import Run, deterministic, metered
@@ -113,12 +115,12 @@ def train(
     optimizer = build_optimizer(task, config.optimizer)
     run = Run(task, optimizer, precision.scaler(), checkpoints, 60 * config.checkpoint_minutes)
     main = task.views.main
-    probe = Probe(pool, main, policies[main], config.seed, precision, plan.batch_size)
+    watch = EmbeddingWatch(pool, main, policies[main], config.seed, precision, plan.batch_size)
     start = run.resume()
 
     def judge(done: int) -> None:
-        troubles = diagnose(task, run.history.rows, plan.total, plan.warmup, config.collapse)
-        report(run, done, troubles, config.on_collapse)
+        findings = find(task, run.history.rows, plan.total, plan.warmup, config.collapse)
+        warn_or_end(run, done, findings, config.on_collapse)
 
     if run.history.rows:
         judge(start)  # what ended a run ends it again, unless on_collapse or the bounds were changed
@@ -134,12 +136,12 @@ def train(
             figures = {"loss": loss.item(), "gradient_norm": norm.item()}
             refuse_non_finite(step, **figures, fp16=precision.name == "fp16")
             rate = learning_rate(step, plan.total, plan.warmup, config.optimizer.learning_rate)
-            stride = run.step(rate, measured=plan.logs(step + 1))
+            update = run.step(rate, measured=plan.logs(step + 1))
             task.after_step((step + 1) / plan.total)
             run.history.note(figures | {name: value.item() for name, value in metrics.items()})
             if plan.logs(step + 1):
-                spread = probe.measure(task.encoder)
-                run.history.close_row(step + 1, {"learning_rate": rate, **stride, **spread})
+                spread = watch.measure(task.encoder)
+                run.history.close_row(step + 1, {"learning_rate": rate, **update, **spread})
                 judge(step + 1)
             advance(figures["loss"])
             run.save_if_due(step + 1, plan.total, stop_requested())

@@ -10,19 +10,21 @@ from typing import Any, Protocol
 
 from ssl_pipeline.types.contrast import Candidates, Loss, Negatives, NegativeStrategy, Tile, Trait, ViewLoss
 from ssl_pipeline.types.encoder import Encoder
+from ssl_pipeline.types.finding import Diagnosed, Finding
 from ssl_pipeline.types.networks import Backbone, EnergyHead, ImageEnergyHead, Inputs, Need, Offer
-from ssl_pipeline.types.pretext import IDS, UNIFORMS, Collapse, Encoded, PretextTask, StepOutput, ViewNeeds, Views
+from ssl_pipeline.types.pretext import IDS, UNIFORMS, Encoded, PretextTask, StepOutput, ViewNeeds, Views
 
 __all__ = [
     "IDS",
     "UNIFORMS",
     "Backbone",
     "Candidates",
-    "Collapse",
+    "Diagnosed",
     "Encoded",
     "Encoder",
     "EnergyHead",
     "Factory",
+    "Finding",
     "ImageEnergyHead",
     "Inputs",
     "Loss",

@@ -8,6 +8,7 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from ssl_pipeline.types.finding import Diagnosed
 from ssl_pipeline.types.pretext import StepOutput
 
 __all__ = ["Candidates", "Loss", "NegativeStrategy", "Negatives", "Tile", "Trait", "ViewLoss"]
@@ -104,7 +105,7 @@ Trait = Literal["selected", "weighted", "debiased"]
 """What a strategy does: chooses pairs by their similarity, weights them, subtracts a share of the positives."""
 
 
-class NegativeStrategy(nn.Module, ABC):
+class NegativeStrategy(Diagnosed, nn.Module, ABC):
     """Says which incompatible pairs count, and how much. Queues and pointers are persistent buffers."""
 
     traits: frozenset[Trait] = frozenset()
@@ -118,17 +119,8 @@ class NegativeStrategy(nn.Module, ABC):
         """Follow an optimizer step, such as by filling a queue. `progress` is the share of training done, in (0, 1]."""
         del progress  # most strategies hold no state
 
-    def diagnose(self, figures: Mapping[str, float]) -> list[str]:
-        """Say what is wrong and what to change, given the means of a row of the curves; empty if all is well.
 
-        A `Collapse` counts from a twentieth of the training on, if two rows in succession say so; the rest after
-        warm-up.
-        """
-        del figures  # most strategies have nothing of their own to go wrong
-        return []
-
-
-class Loss(nn.Module, ABC):
+class Loss(Diagnosed, nn.Module, ABC):
     """Shapes the energies of pairs."""
 
     energy_name: str
@@ -149,17 +141,8 @@ class Loss(nn.Module, ABC):
     def energy(self, first: Tensor, second: Tensor) -> Tensor:
         """Return the energy of pairs (N,) of projections (N, D) and (N, D), both unit-norm."""
 
-    def diagnose(self, figures: Mapping[str, float]) -> list[str]:
-        """Say what is wrong and what to change, given the means of a row of the curves; empty if all is well.
 
-        A `Collapse` counts from a twentieth of the training on, if two rows in succession say so; the rest after
-        warm-up.
-        """
-        del figures
-        return []
-
-
-class ViewLoss(nn.Module, ABC):
+class ViewLoss(Diagnosed, nn.Module, ABC):
     """Holds views of one image together, and keeps a batch from collapsing without negatives."""
 
     energy_name: str = "negative_cosine"
@@ -194,12 +177,3 @@ class ViewLoss(nn.Module, ABC):
     def after_step(self, progress: float) -> None:
         """Follow an optimizer step. `progress` is the share of training done, in (0, 1]."""
         del progress  # most losses hold no state
-
-    def diagnose(self, figures: Mapping[str, float]) -> list[str]:
-        """Say what is wrong and what to change, given the means of a row of the curves; empty if all is well.
-
-        A `Collapse` counts from a twentieth of the training on, if two rows in succession say so; the rest after
-        warm-up.
-        """
-        del figures
-        return []

@@ -8,9 +8,10 @@ from typing import Any, NamedTuple
 
 from torch import Tensor, nn
 
+from ssl_pipeline.types.finding import Diagnosed
 from ssl_pipeline.types.networks import EnergyHead, ImageEnergyHead, Need
 
-__all__ = ["IDS", "UNIFORMS", "Collapse", "Encoded", "PretextTask", "StepOutput", "ViewNeeds", "Views"]
+__all__ = ["IDS", "UNIFORMS", "Encoded", "PretextTask", "StepOutput", "ViewNeeds", "Views"]
 
 UNIFORMS = "task/uniforms"
 """Where a task finds its random numbers among its views; no kind of view can have this name."""
@@ -63,14 +64,7 @@ class StepOutput(NamedTuple):
     metrics: dict[str, Tensor]
 
 
-class Collapse(str):
-    """What `diagnose` says where going on makes no sense.
-
-    The run ends once two rows in succession of its curves say so, unless `pretrain.on_collapse` is `warn`.
-    """
-
-
-class PretextTask(nn.Module, ABC):
+class PretextTask(Diagnosed, nn.Module, ABC):
     """What is learned from: three verbs, `forward`, `compare`, `after_step`, and what leaves training.
 
     Augmentation is never inside a task: it receives views, and declares which it needs. What is hidden, corrupted or
@@ -133,15 +127,6 @@ class PretextTask(nn.Module, ABC):
     def after_step(self, progress: float) -> None:
         """Do what follows an optimizer step (EMA, queues). `progress` is the share of training done, in (0, 1]."""
         del progress  # most tasks hold no such state
-
-    def diagnose(self, figures: Mapping[str, float]) -> list[str]:
-        """Say what is wrong and what to change, given the means of a row of the curves; empty if all is well.
-
-        A `Collapse` counts from a twentieth of the training on, if two rows in succession say so; the rest after
-        warm-up. A task that has something to say is not called trivial for its `pretext_accuracy`.
-        """
-        del figures
-        return []
 
     def finish(self) -> None:
         """Do what follows the last step: make `encoder` and `energy_head` what should leave training.

@@ -5,7 +5,6 @@ import pytest
 import torch
 
 from ssl_pipeline.health.projections import outweighed, spread_figures, spread_troubles
-from ssl_pipeline.types import Collapse
 
 
 def by_eigenvalues(projections):
@@ -45,10 +44,11 @@ def test_what_is_all_the_same_has_no_spread_and_no_rank():
 def test_narrow_projections_are_named(std, rank, words):
     found = spread_troubles({"projection_std": std, "projection_rank": rank}, 0.4, "Do this.")
     assert len(found) == (words is not None)
-    for sentence in found:
-        assert isinstance(sentence, Collapse)
-        assert sentence.startswith(words)
-        assert sentence.endswith("Do this.")
+    for finding in found:
+        assert finding.fatal
+        assert finding.kind.startswith(words)
+        assert finding.message.startswith(f"{finding.kind}: ")
+        assert finding.message.endswith("Do this.")
 
 
 @pytest.mark.parametrize(
@@ -63,8 +63,8 @@ def test_narrow_projections_are_named(std, rank, words):
 def test_a_narrow_spread_is_a_collapse_where_nothing_is_at_work_against_it(figures, words):
     assert outweighed(figures, 0.11, -10.0, 64, "Do this.") == []
     found = outweighed(figures, 0.09, -10.0, 64, "Do this.")
-    assert [sentence.partition(":")[0] for sentence in found] == [words] * (words is not None)
-    assert all(isinstance(sentence, Collapse) and sentence.endswith("Do this.") for sentence in found)
+    assert [finding.kind for finding in found] == [words] * (words is not None)
+    assert all(finding.fatal and finding.message.endswith("Do this.") for finding in found)
 
 
 def test_projections_without_room_for_many_directions_are_not_narrow():

@@ -8,7 +8,6 @@ from torch.nn import functional as F
 from plugins.losses.dino import DINO
 from plugins.losses.swav import SwAV, sinkhorn
 from ssl_pipeline.parts.prototypes import prototype_figures, unused_prototypes
-from ssl_pipeline.types import Collapse
 
 
 def views(count: int = 3, images: int = 12, dim: int = 6) -> Tensor:
@@ -141,7 +140,7 @@ def test_prototype_collapse_is_named(shares: Tensor, words: str | None):
     for loss in (SwAV(40), DINO(40)):
         found = loss.diagnose(figures)
         assert len(found) == (words is not None)
-        assert words is None or words in found[0]
+        assert words is None or words in found[0].message
 
 
 def test_early_on_more_prototypes_have_to_be_in_use():
@@ -154,7 +153,8 @@ def test_early_on_more_prototypes_have_to_be_in_use():
         loss.fit_to(6)
         loss.after_step(0.1)
         (found,) = loss.diagnose(figures)
-        assert isinstance(found, Collapse)
+        assert found.fatal
+        assert found.kind == "prototype collapse"
         loss.after_step(0.2)
         assert loss.diagnose(figures) == []
 

@@ -204,8 +204,8 @@ def test_of_grey_images_it_is_said_that_there_is_nothing_to_learn():
         assert torch.isfinite(output.loss)
         said = task.diagnose({name: value.item() for name, value in output.metrics.items()})
         assert len(said) == words
-    assert "the images are grey: 100% of their places" in said[0]
-    assert "pretrain.recipe" in said[0]
+    assert "the images are grey: 100% of their places" in said[0].message
+    assert "pretrain.recipe" in said[0].message
 
 
 def test_the_picture_shows_luminance_prediction_and_original(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

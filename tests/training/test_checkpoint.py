@@ -10,7 +10,7 @@ import torch
 from ssl_pipeline.errors import PipelineError
 from ssl_pipeline.training import checkpoint
 from ssl_pipeline.training.checkpoint import Checkpoints, environment
-from ssl_pipeline.training.monitors import CollapsedError, DivergedError
+from ssl_pipeline.training.endings import CollapsedError, DivergedError
 from ssl_pipeline.training.precision import Precision
 
 HERE = {"torch": "1", "threads": "2"}

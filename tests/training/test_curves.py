@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from ssl_pipeline.training.curves import History, write_curves, write_picture
+from ssl_pipeline.types import Finding
 
 
 def fill(history, steps):
@@ -42,13 +43,13 @@ def test_a_restart_leaves_no_trace(history, stop):
 
 def test_a_warning_is_said_and_kept_once_whatever_its_figures_and_a_restart_knows_it(capsys):
     first, second = History(), History()
-    first.warn(3, ["the margin is too large (1.9): 99.8% of them", "too few"])
+    first.warn(3, [Finding("margin", "the margin is too large (1.9): 99.8% of them"), Finding("few", "too few")])
     second.load_state_dict(json.loads(json.dumps(first.state_dict())))
-    second.warn(6, ["the margin is too large (1.9): 100.0% of them", "too many"])
+    second.warn(6, [Finding("margin", "the margin is too large: all of them"), Finding("many", "too many")])
     assert second.warnings == [
-        {"step": 3, "warning": "the margin is too large (1.9): 99.8% of them"},
-        {"step": 3, "warning": "too few"},
-        {"step": 6, "warning": "too many"},
+        {"step": 3, "kind": "margin", "warning": "the margin is too large (1.9): 99.8% of them"},
+        {"step": 3, "kind": "few", "warning": "too few"},
+        {"step": 6, "kind": "many", "warning": "too many"},
     ]
     said = capsys.readouterr().err
     assert said.count("warning: the margin is too large") == 1

@@ -13,7 +13,7 @@ from plugins import load_registry
 from ssl_pipeline.config import PretrainConfig
 from ssl_pipeline.training import run
 from ssl_pipeline.training.checkpoint import Checkpoints
-from ssl_pipeline.training.monitors import CollapsedError, DivergedError
+from ssl_pipeline.training.endings import CollapsedError, DivergedError
 from ssl_pipeline.training.precision import Precision
 from ssl_pipeline.training.pretraining import train
 

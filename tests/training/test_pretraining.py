@@ -10,7 +10,7 @@ import torch
 from ssl_pipeline.errors import PipelineError
 from ssl_pipeline.training import pretraining
 from ssl_pipeline.training.checkpoint import Checkpoints
-from ssl_pipeline.training.monitors import CollapsedError, DivergedError
+from ssl_pipeline.training.endings import CollapsedError, DivergedError
 from ssl_pipeline.training.precision import Precision
 from ssl_pipeline.training.pretraining import Plan, train
 from ssl_pipeline.training.run import Run
@@ -200,7 +200,7 @@ BOUNDS = {"min_embedding_std": 0.02, "min_effective_rank": 1.5}
 
 def test_collapse_ends_the_run_and_warn_goes_on_from_there(run, configure, monkeypatch):
     """After an epoch of warm-up of three steps, and eight steps in which anything may pass, in the second row."""
-    monkeypatch.setattr(pretraining.Probe, "measure", lambda probe, encoder: dict(COLLAPSED))
+    monkeypatch.setattr(pretraining.EmbeddingWatch, "measure", lambda watch, encoder: dict(COLLAPSED))
     with pytest.raises(
         CollapsedError, match=r"(?s)step 9: complete collapse.*embedding std 0\.001, bound 0\.02.*pretrain\.batch_size"
     ):
@@ -224,7 +224,7 @@ def test_a_run_that_collapsed_is_not_one_that_is_done(run, configure, monkeypatc
         steps.append(len(steps) + 1)
         return dict(COLLAPSED if steps[-1] >= (11 if last else 8) else good)
 
-    monkeypatch.setattr(pretraining.Probe, "measure", measure)
+    monkeypatch.setattr(pretraining.EmbeddingWatch, "measure", measure)
     if not last:
         save = Run.save_if_due
         monkeypatch.setattr(Run, "save_if_due", lambda self, done, total, stop: save(self, done, total, done == 10))
@@ -242,7 +242,7 @@ def test_a_run_that_collapsed_is_not_one_that_is_done(run, configure, monkeypatc
 
 
 def test_a_warning_of_collapse_outlives_the_process(run, configure, monkeypatch, tmp_path):
-    monkeypatch.setattr(pretraining.Probe, "measure", lambda probe, encoder: dict(COLLAPSED))
+    monkeypatch.setattr(pretraining.EmbeddingWatch, "measure", lambda watch, encoder: dict(COLLAPSED))
     config = configure(collapse=BOUNDS, on_collapse="warn", checkpoint_minutes=0.0)
     steps = []
 

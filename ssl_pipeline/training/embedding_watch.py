@@ -1,6 +1,5 @@
-"""Signs of trouble: how the embeddings of a fixed batch of images spread, and what ends a run."""
+"""How the embeddings of a fixed batch of training images spread, now and then."""
 
-import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -11,40 +10,31 @@ from torch import Tensor, nn
 from ssl_pipeline.augment.policy import Policy
 from ssl_pipeline.augment.views import make_views
 from ssl_pipeline.data.store import Split
-from ssl_pipeline.errors import PipelineError
 from ssl_pipeline.health.embeddings import alignment, effective_rank, embedding_std, uniformity
 from ssl_pipeline.randomness import hash64
 from ssl_pipeline.training.precision import Precision
 
-__all__ = ["CollapsedError", "DivergedError", "Probe", "refuse_non_finite"]
+__all__ = ["EmbeddingWatch"]
 
-PROBE_IMAGES = 256
-
-
-class DivergedError(PipelineError):
-    """The run has blown up; going on from here makes no sense."""
+WATCHED_IMAGES = 256
 
 
-class CollapsedError(PipelineError):
-    """The run has collapsed; whether to go on from here is for its owner to say."""
-
-
-class Probe:
+class EmbeddingWatch:
     """A fixed batch of training images, two fixed views of each, on which an encoder is looked at now and then.
 
     Args:
         pool: The training images; 256 of them are taken, or all where there are fewer.
         kind: The kind of view.
-        policy: What that kind is.
-        seed: The run's.
-        precision: In which the encoder computes.
-        batch_size: Views that are encoded at once, so that looking needs no more memory than training.
+        policy: The policy of that kind.
+        seed: The seed of the run.
+        precision: The precision in which the encoder computes.
+        batch_size: Number of views that are encoded at once, so that looking needs no more memory than training.
     """
 
     def __init__(self, pool: Split, kind: str, policy: Policy, seed: int, precision: Precision, batch_size: int):
         self._pool, self._kind, self._policy, self._seed = pool, kind, policy, seed
         self._precision = precision
-        self._positions = np.argsort(hash64(seed, pool.ids, "probe"), kind="stable")[:PROBE_IMAGES]
+        self._positions = np.argsort(hash64(seed, pool.ids, "probe"), kind="stable")[:WATCHED_IMAGES]
         self._batch_size = batch_size
 
     @torch.no_grad()
@@ -84,26 +74,3 @@ def _evaluating(module: nn.Module) -> Iterator[None]:
     finally:
         for child, mode in modes:
             child.training = mode
-
-
-def refuse_non_finite(step: int, loss: float, gradient_norm: float, fp16: bool) -> None:
-    """End a run whose loss or gradient is NaN or infinite.
-
-    Args:
-        step: For the message.
-        loss: The loss of this step.
-        gradient_norm: The norm of this step's gradients, before clipping.
-        fp16: Whether a `GradScaler` is at work, which skips steps with infinite gradients and may go on.
-
-    Raises:
-        DivergedError: With likely causes.
-    """
-    if math.isfinite(loss) and (fp16 or math.isfinite(gradient_norm)):
-        return
-    raise DivergedError(
-        f"step {step}: the loss is {loss:g} and the norm of its gradient {gradient_norm:g}.\n"
-        "Most likely the learning rate is too high: lower pretrain.optimizer.learning_rate, lengthen "
-        "pretrain.warmup_epochs, or set pretrain.clip_norm (1.0 is usual). Other causes: a very small temperature "
-        "(pretrain.loss), or the format of the numbers (pretrain.precision: fp32 has the finest steps).\n"
-        "The run's checkpoints are removed: going on from them would lead here again."
-    )

@@ -6,14 +6,17 @@ import pytest
 import torch
 
 from ssl_pipeline.training.checkpoint import Checkpoints
-from ssl_pipeline.training.monitors import DivergedError, Probe, refuse_non_finite
+from ssl_pipeline.training.embedding_watch import EmbeddingWatch
+from ssl_pipeline.training.endings import DivergedError, refuse_non_finite
 from ssl_pipeline.training.precision import Precision
 from ssl_pipeline.training.run import Run
 
 
 @pytest.fixture
 def probe(pool, policies, cpu):
-    return lambda batch_size=16: Probe(pool, "global", policies["global"], 0, Precision("fp32", cpu), batch_size)
+    return lambda batch_size=16: EmbeddingWatch(
+        pool, "global", policies["global"], 0, Precision("fp32", cpu), batch_size
+    )
 
 
 def test_looking_changes_nothing(probe, build_small, configure):
