@@ -4,16 +4,17 @@ Values have no defaults here: params.yaml states them all, with a comment each. 
 ...}`) are checked by the registry, which knows their signatures.
 """
 
+from collections.abc import Collection
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, get_args
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from ssl_pipeline.augment.policy import Policy
 from ssl_pipeline.data.agreement import PixelsChoice
 from ssl_pipeline.errors import ConfigError
 from ssl_pipeline.terminal import shown
-from ssl_pipeline.validation import Checked, explain, hint
+from ssl_pipeline.validation import Checked, OrWord, explain, hint, number_or, renamed
 from ssl_pipeline.yaml_file import read_yaml
 
 __all__ = [
@@ -25,35 +26,20 @@ __all__ = [
     "FinetuneConfig",
     "LinearEvalConfig",
     "PretrainConfig",
+    "PretrainSection",
     "Rival",
     "load",
+    "refuse_unknown_views",
 ]
+
+RECIPE = "recipe"
+"""The word of params.yaml that stands for "as the recipe says"."""
+Recipes = Literal["recipe"]
+AS_THE_RECIPE_SAYS = OrWord(RECIPE)
 
 Positive = Annotated[float, Field(gt=0.0)]
 Seed = Annotated[int, Field(ge=0, lt=2**31)]
 Channel = Annotated[int, Field(ge=0, le=255)]
-
-
-def _number_or(word: str) -> BeforeValidator:
-    """Refuses all but that word and whole numbers of 1 or more, in one sentence instead of one for each alternative."""
-
-    def check(value: Any) -> Any:
-        if value == word or (isinstance(value, int) and not isinstance(value, bool) and value >= 1):
-            return value
-        raise ValueError(f"must be a whole number of 1 or more, or '{word}'")
-
-    return BeforeValidator(check)
-
-
-def _renamed(old: str, new: str) -> BeforeValidator:
-    """Answers a word of an earlier version by the one that replaced it."""
-
-    def check(value: Any) -> Any:
-        if value == old:
-            raise ValueError(f"'{old}' is now called '{new}': write {new}")
-        return value
-
-    return BeforeValidator(check)
 
 
 class Choice(BaseModel):
@@ -88,11 +74,14 @@ class AugmentConfig(Checked):
     max_reject_fraction: Annotated[float, Field(ge=0.0, le=1.0)]
     val_fraction: Annotated[float, Field(gt=0.0, lt=0.5)]
     test_fraction: Annotated[float, Field(gt=0.0, lt=0.5)]
-    views: Annotated[dict[str, Policy], Field(min_length=1)]
+    views: Annotated[
+        Annotated[dict[str, Annotated[Policy | Recipes, AS_THE_RECIPE_SAYS]], Field(min_length=1)] | Recipes,
+        AS_THE_RECIPE_SAYS,
+    ]
 
     @model_validator(mode="after")
     def _kinds_are_file_names(self) -> Self:
-        for kind in self.views:
+        for kind in () if isinstance(self.views, str) else self.views:
             if not kind.isidentifier():
                 raise ValueError(f"views: '{kind}' must be a plain name (letters, digits, underscore)")
         return self
@@ -105,7 +94,8 @@ class Optimizer(Checked):
     learning_rate: Positive
     weight_decay: Annotated[float, Field(ge=0.0)]
     momentum: Annotated[float, Field(ge=0.0, lt=1.0)]
-    trust_coefficient: Positive
+    trust_coefficient: Positive = 1e-3
+    """Of LARS alone."""
 
 
 class CollapseBounds(Checked):
@@ -115,22 +105,30 @@ class CollapseBounds(Checked):
     min_effective_rank: Annotated[float, Field(ge=0.0)]
 
 
-class PretrainConfig(Checked):
-    """Learning without labels."""
+Size = Literal["small", "paper"]
+SIZES: tuple[Size, ...] = get_args(Size)
+"""Of a recipe."""
+Epochs = Annotated[int, Field(ge=1)]
+BatchSize = Annotated[int, Field(ge=2)]
+Amount = Annotated[float, Field(ge=0.0)]
+
+
+class PretrainSection(Checked):
+    """Learning without labels, as it is written: some values may be left to the recipe."""
 
     recipe: str
-    recipe_size: Annotated[Literal["small", "paper"], _renamed("embedded", "small")]
+    recipe_size: Annotated[Size, renamed("embedded", "small")]
     pretext_task: dict[str, Any]
     loss: dict[str, Any]
     negatives: dict[str, Any]
-    backbone: Choice
+    backbone: Annotated[Choice | Recipes, AS_THE_RECIPE_SAYS]
     init: Annotated[str, Field(min_length=1)]
     seed: Seed
-    epochs: Annotated[int, Field(ge=1)]
-    batch_size: Annotated[int, Field(ge=2)]
-    optimizer: Optimizer
-    warmup_epochs: Annotated[float, Field(ge=0.0)]
-    clip_norm: Annotated[float, Field(ge=0.0)]
+    epochs: Annotated[Epochs | Recipes, AS_THE_RECIPE_SAYS]
+    batch_size: Annotated[BatchSize | Recipes, AS_THE_RECIPE_SAYS]
+    optimizer: Annotated[Optimizer | Recipes, AS_THE_RECIPE_SAYS]
+    warmup_epochs: Annotated[Amount | Recipes, AS_THE_RECIPE_SAYS]
+    clip_norm: Annotated[Amount | Recipes, AS_THE_RECIPE_SAYS]
     precision: Literal["auto", "fp32", "bf16", "fp16"]
     checkpoint_minutes: Annotated[float, Field(ge=0.0)]
     on_collapse: Literal["stop", "warn"]
@@ -138,15 +136,27 @@ class PretrainConfig(Checked):
 
     @model_validator(mode="after")
     def _warmup_fits(self) -> Self:
-        if self.warmup_epochs >= self.epochs:
-            raise ValueError(f"warmup_epochs ({self.warmup_epochs:g}) must be less than epochs ({self.epochs})")
+        warmup, epochs = self.warmup_epochs, self.epochs
+        if not isinstance(warmup, str) and not isinstance(epochs, str) and warmup >= epochs:
+            raise ValueError(f"warmup_epochs ({warmup:g}) must be less than epochs ({epochs})")
         return self
+
+
+class PretrainConfig(PretrainSection):
+    """Learning without labels, with all values as they are used."""
+
+    backbone: Choice
+    epochs: Epochs
+    batch_size: BatchSize
+    optimizer: Optimizer
+    warmup_epochs: Amount
+    clip_norm: Amount
 
 
 class ExportConfig(Checked):
     """The backbone as one ONNX file."""
 
-    layer: Annotated[Literal["last"] | int, _number_or("last")]
+    layer: Annotated[Literal["last"] | int, number_or("last")]
     l2_normalize: bool
     opset: Annotated[int, Field(ge=18, le=23)]
 
@@ -213,7 +223,7 @@ class FinetuneConfig(Checked):
     """Label budgets: what the pretrained weights are worth."""
 
     seed: Seed
-    budgets: Annotated[list[Annotated[Literal["all"] | int, _number_or("all")]], Field(min_length=1)]
+    budgets: Annotated[list[Annotated[Literal["all"] | int, number_or("all")]], Field(min_length=1)]
     draws: Annotated[int, Field(ge=2)]
     view: str
     learning_rates: Annotated[list[Positive], Field(min_length=1)]
@@ -229,18 +239,34 @@ class Config(Checked):
     """The whole of params.yaml."""
 
     augment: AugmentConfig
-    pretrain: PretrainConfig
+    pretrain: PretrainSection
     export: ExportConfig
     linear_eval: LinearEvalConfig
     finetune: FinetuneConfig
 
     @model_validator(mode="after")
     def _kinds_of_views_are_known(self) -> Self:
-        known = list(self.augment.views)
-        for key, kind in (("linear_eval.clusters", self.linear_eval.clusters.view), ("finetune", self.finetune.view)):
-            if kind not in known:
-                raise ValueError(f"{key}.view: no such kind in augment.views: '{shown(kind, 100)}'.{hint(kind, known)}")
+        if not isinstance(self.augment.views, str):  # a recipe's are checked by the stage that makes them
+            try:
+                refuse_unknown_views(self, self.augment.views)
+            except ConfigError as error:
+                raise ValueError(str(error)) from error
         return self
+
+
+def refuse_unknown_views(config: Config, known: Collection[str]) -> None:
+    """Refuse a section that names a kind of view which there is not.
+
+    Args:
+        config: The whole of params.yaml.
+        known: The kinds of views that there are.
+
+    Raises:
+        ConfigError: The message names the key, and the kind that may be meant.
+    """
+    for key, kind in (("linear_eval.clusters", config.linear_eval.clusters.view), ("finetune", config.finetune.view)):
+        if kind not in known:
+            raise ConfigError(f"{key}.view: no such kind in augment.views: '{shown(kind, 100)}'.{hint(kind, known)}")
 
 
 def load(path: Path) -> Config:

@@ -1,16 +1,32 @@
-"""Recipes: named methods as data: a pretext task and, where the task takes them, a loss and negatives."""
+"""Recipes: whole methods as data, a pretext task with all that it is learned with, in the paper's size and a small one.
+
+A recipe names a pretext task and, where the task takes them, a loss and negatives; the views that it learns from, the
+backbone, the optimizer and the schedule. params.yaml overrides any of it.
+"""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from ssl_pipeline.config import Choice, PretrainConfig
+from ssl_pipeline.augment.policy import Policy
+from ssl_pipeline.config import (
+    RECIPE,
+    Amount,
+    BatchSize,
+    Choice,
+    Epochs,
+    Optimizer,
+    PretrainConfig,
+    PretrainSection,
+    Size,
+)
 from ssl_pipeline.errors import ConfigError
 from ssl_pipeline.registry import Registry
-from ssl_pipeline.validation import explain
+from ssl_pipeline.validation import Checked, explain
 
-__all__ = ["Recipe", "resolve"]
+__all__ = ["SMALL", "Method", "Recipe", "Settings", "method_of", "resolve", "resolve_views", "said_by"]
 
 
 class Parts(BaseModel):
@@ -34,6 +50,33 @@ class Recipe(Parts):
     name: str
 
 
+class Settings(Checked):
+    """What a method is learned with; None where a recipe does not say.
+
+    Attributes:
+        views: Kind of view -> its policy, or a list of policies, one for each view of an image.
+        backbone: The network that is trained.
+        optimizer: How weights move.
+        batch_size: Images per step.
+        epochs: Passes over the training images.
+        warmup_epochs: Epochs of linear rise of the learning rate.
+        clip_norm: The largest norm of the gradient; 0: no clipping.
+    """
+
+    views: dict[str, Policy] = Field(default_factory=dict)
+    backbone: Choice | None = None
+    optimizer: Optimizer | None = None
+    batch_size: BatchSize | None = None
+    epochs: Epochs | None = None
+    warmup_epochs: Amount | None = None
+    clip_norm: Amount | None = None
+
+    def over(self, base: "Settings") -> "Settings":
+        """These settings, and those of a base where these say nothing; of views kind by kind."""
+        said = {name: value for name, value in self if value is not None}
+        return base.model_copy(update={**said, "views": {**base.views, **self.views}})
+
+
 class Overrides(BaseModel):
     """Options of each part that change a recipe's own, or with another `name` a choice that replaces it."""
 
@@ -44,10 +87,14 @@ class Overrides(BaseModel):
     negatives: dict[str, Any] = Field(default_factory=dict)
 
 
-class Registered(Parts):
-    """What a plugin registers: the paper's settings, and what is different in the size `small`."""
+class Small(Overrides, Settings):
+    """What is different in the size `small`."""
 
-    small: Overrides = Overrides()
+
+class Registered(Parts, Settings):
+    """What a plugin registers: the paper's parts and settings, and what is different in the size `small`."""
+
+    small: Small = Small()
 
     @model_validator(mode="before")
     @classmethod
@@ -57,30 +104,142 @@ class Registered(Parts):
         return value
 
 
-def resolve(registry: Registry, config: PretrainConfig) -> Recipe:
-    """The recipe of params.yaml in the size that it asks for, with its single overrides merged in.
+SMALL = Settings.model_validate(
+    {
+        "views": {
+            # SimCLR's for photographs of 32 px (2002.05709, appendix B.9): color jitter of half its strength, no blur
+            "global": {
+                "size": 32,
+                "random_resized_crop": {"p": 1.0, "scale": [0.2, 1.0], "ratio": [0.75, 1.333]},
+                "horizontal_flip": {"p": 0.5},
+                "color_jitter": {"p": 0.8, "brightness": 0.4, "contrast": 0.4, "saturation": 0.4, "hue": 0.1},
+                "grayscale": {"p": 0.2},
+            },
+            "plain": {
+                "size": 32,
+                "random_resized_crop": {"p": 1.0, "scale": [0.6, 1.0], "ratio": [0.85, 1.18]},
+                "horizontal_flip": {"p": 0.5},
+            },
+        },
+        "backbone": {"name": "resnet_cifar", "depth": 8, "width": 16},
+        "optimizer": {"name": "adamw", "learning_rate": 2e-3, "weight_decay": 1e-4, "momentum": 0.9},
+        "batch_size": 256,
+        "epochs": 40,
+        "warmup_epochs": 4,
+        "clip_norm": 0.0,
+    }
+)
+"""What any method learns small photographs with on a laptop, where its recipe's `small` says nothing else."""
 
-    An override with another `name` replaces that part; without one it changes options of the recipe's own.
+
+@dataclass(frozen=True)
+class Method:
+    """A recipe with the overrides of params.yaml: all that a run learns from and with.
+
+    Attributes:
+        recipe: The parts.
+        pretrain: The section `pretrain` with values in place of the word `recipe`.
+        views: Kind of view -> policy, as the recipe has them in its size; what params.yaml says of views is merged in
+            by `resolve_views`.
+    """
+
+    recipe: Recipe
+    pretrain: PretrainConfig
+    views: Mapping[str, Policy]
+
+
+def method_of(registry: Registry, section: PretrainSection) -> Method:
+    """The method of params.yaml: its recipe in the size that it asks for, with all overrides merged in.
+
+    An override of a part with another `name` replaces that part; without one it changes options of the recipe's own.
 
     Raises:
-        ConfigError: Unknown recipe, one that is not well-formed, or an override of a part that is not there.
+        ConfigError: Unknown recipe, one that is not well-formed, an override of a part that is not there, or a value
+            that is left to a recipe which does not say it.
     """
-    where = f"recipe '{config.recipe}'"
+    parts, settings = said_by(registry, section.recipe, section.recipe_size)
+    own = Overrides(pretext_task=section.pretext_task, loss=section.loss, negatives=section.negatives)
+    parts = _merged(parts, own, "pretrain", f"recipe '{section.recipe}'")
+    recipe = Recipe.model_validate({"name": section.recipe, **parts})
+    return Method(recipe, _decided(section, settings), settings.views)
+
+
+def said_by(registry: Registry, name: str, size: Size) -> tuple[dict[str, Choice], Settings]:
+    """What a recipe says in one of its sizes, where params.yaml overrides nothing: its parts by kind, and its settings.
+
+    Raises:
+        ConfigError: Unknown recipe, or one that is not well-formed.
+    """
+    where = f"recipe '{name}'"
     try:
-        registered = Registered.model_validate(registry.build("recipe", Choice(name=config.recipe)))
+        registered = Registered.model_validate(registry.build("recipe", Choice(name=name)))
     except ValidationError as error:
         raise ConfigError(f"{where}: " + "; ".join(explain(error, Registered))) from error
-    parts = registered.parts()
-    if config.recipe_size == "small":
-        parts = _merged(parts, registered.small, f"{where}: small")
-    own = Overrides(pretext_task=config.pretext_task, loss=config.loss, negatives=config.negatives)
-    return Recipe.model_validate({"name": config.recipe, **_merged(parts, own, "pretrain", where)})
+    if size == "paper":
+        return registered.parts(), _settings(registered)
+    parts = _merged(registered.parts(), registered.small, f"{where}: small")
+    return parts, _settings(registered.small).over(SMALL)
+
+
+def resolve(registry: Registry, section: PretrainSection) -> Recipe:
+    """The parts of the method of params.yaml alone; see `method_of`."""
+    return method_of(registry, section).recipe
+
+
+def resolve_views(method: Method, written: Mapping[str, Policy | str] | str) -> dict[str, Policy]:
+    """The policies of a run: those of params.yaml, and the recipe's where it says so.
+
+    Args:
+        method: Has the recipe's own views.
+        written: The value of `augment.views`: kind -> policy or the word `recipe`, or that word alone.
+
+    Raises:
+        ConfigError: The recipe has no views, or not of that kind.
+    """
+    where = f"recipe '{method.recipe.name}' in the size '{method.pretrain.recipe_size}'"
+    if isinstance(written, str):
+        if not method.views:
+            raise ConfigError(f"augment.views: {where} has no views of its own: write them out.")
+        return dict(method.views)
+    for kind, policy in written.items():
+        if isinstance(policy, str) and kind not in method.views:
+            known = ", ".join(method.views) or "none"
+            raise ConfigError(
+                f"augment.views.{kind}: {where} has no views of this kind (it has: {known}): write it out."
+            )
+    return {kind: method.views[kind] if isinstance(policy, str) else policy for kind, policy in written.items()}
+
+
+def _settings(registered: Settings) -> Settings:
+    """The settings among all that a recipe says."""
+    return Settings(**{name: getattr(registered, name) for name in Settings.model_fields})
+
+
+def _decided(section: PretrainSection, settings: Settings) -> PretrainConfig:
+    """A section with the recipe's values in place of the word.
+
+    Raises:
+        ConfigError: The recipe does not say a value, or the values do not go together.
+    """
+    values = {name: getattr(section, name) for name in PretrainConfig.model_fields}
+    for name, value in values.items():
+        if isinstance(value, str) and value == RECIPE and name in Settings.model_fields:
+            values[name] = getattr(settings, name)
+            if values[name] is None:
+                raise ConfigError(
+                    f"pretrain.{name}: recipe '{section.recipe}' does not say it in the size '{section.recipe_size}': "
+                    "write a value."
+                )
+    try:
+        return PretrainConfig.model_validate(values)
+    except ValidationError as error:
+        raise ConfigError("; ".join(f"pretrain: {line}" for line in explain(error, PretrainConfig))) from error
 
 
 def _merged(parts: Mapping[str, Choice], overrides: Overrides, key: str, owner: str = "it") -> dict[str, Choice]:
     merged = dict(parts)
-    for part, override in overrides.model_dump().items():
-        base = parts.get(part)
+    for part in Overrides.model_fields:
+        base, override = parts.get(part), getattr(overrides, part)
         if not override:
             continue
         if base is None and "name" not in override:

@@ -1,14 +1,24 @@
 """Values that people write, checked: what is wrong is told by its key, in lines of bounded length."""
 
 from collections.abc import Collection
+from dataclasses import dataclass
 from difflib import get_close_matches
-from typing import Any
+from typing import Any, get_args
 
-from pydantic import BaseModel, ConfigDict, ValidationError, ValidatorFunctionWrapHandler, field_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    GetCoreSchemaHandler,
+    ValidationError,
+    ValidatorFunctionWrapHandler,
+    field_validator,
+)
+from pydantic_core import CoreSchema, core_schema
 
 from ssl_pipeline.terminal import shown
 
-__all__ = ["Checked", "explain", "hint"]
+__all__ = ["Checked", "OrWord", "explain", "hint", "number_or", "renamed"]
 
 MAX_LINES = 20  # of mistakes
 
@@ -25,6 +35,51 @@ class Checked(BaseModel):
         if _became_a_number(value, result):
             raise ValueError("must be a number" if isinstance(value, bool) else "must hold numbers, not true or false")
         return result
+
+
+def number_or(word: str) -> BeforeValidator:
+    """Refuses all but that word and whole numbers of 1 or more, in one sentence instead of one for each alternative."""
+
+    def check(value: Any) -> Any:
+        if value == word or (isinstance(value, int) and not isinstance(value, bool) and value >= 1):
+            return value
+        raise ValueError(f"must be a whole number of 1 or more, or '{word}'")
+
+    return BeforeValidator(check)
+
+
+def renamed(old: str, new: str) -> BeforeValidator:
+    """Answers a word of an earlier version by the one that replaced it."""
+
+    def check(value: Any) -> Any:
+        if value == old:
+            raise ValueError(f"'{old}' is now called '{new}': write {new}")
+        return value
+
+    return BeforeValidator(check)
+
+
+@dataclass(frozen=True)
+class OrWord:
+    """Marks a field that holds a value or a word: `epochs: Annotated[int | Literal["recipe"], OrWord("recipe")]`.
+
+    What is not the word is checked as a value alone, so that a mistake is told once, not once for each alternative.
+
+    Attributes:
+        word: The word.
+    """
+
+    word: str
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        """The schema of the first alternative of a union, around which the word passes as it is."""
+        value = handler.generate_schema(get_args(source)[0])
+
+        def passing(given: Any, go_on: Any) -> Any:
+            return given if isinstance(given, str) and given == self.word else go_on(given)
+
+        written = core_schema.wrap_serializer_function_ser_schema(passing, schema=value)
+        return core_schema.no_info_wrap_validator_function(passing, value, serialization=written)
 
 
 def _became_a_number(value: Any, result: Any) -> bool:

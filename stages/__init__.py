@@ -17,12 +17,14 @@ class Stage:
         inputs: Products of earlier stages that it reads. Each stage also depends on the digest of its own code.
         outputs: What it writes; the first one is the folder of its product.
         graphs: ONNX files that a run with the shipped params.yaml leaves in that folder.
+        elsewhere: Parameters of other sections that it reads as well.
     """
 
     section: str | None
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
     graphs: tuple[str, ...] = ()
+    elsewhere: tuple[str, ...] = ()
 
 
 STAGES = {
@@ -36,6 +38,7 @@ STAGES = {
         inputs=("data/inventory.json",),
         outputs=("data/augmented", "reports/augment/metrics.json"),
         graphs=("augment_global.onnx", "augment_plain.onnx"),
+        elsewhere=("pretrain.recipe", "pretrain.recipe_size"),  # whose views may stand for its own
     ),
     "pretrain": Stage(
         section="pretrain",

@@ -1,6 +1,6 @@
 """From any pile of images to a store of equal canvases, and the views that are made of them."""
 
-from ssl_pipeline.config import Config
+from ssl_pipeline.config import RECIPE, Config
 from stages.command import stage
 from stages.paths import AUGMENTED, INVENTORY, REPORTS, hashes
 
@@ -20,7 +20,7 @@ def augment(config: Config) -> None:
     from ssl_pipeline.progress import say
     from stages.check import check
 
-    check(config)
+    views = check(config)
     section, reports = config.augment, REPORTS / "augment"
     shape = section.canvas, section.resize, section.background, section.min_side, section.max_megapixels
     canvas = Canvas(*shape, section.pixels)
@@ -30,12 +30,15 @@ def augment(config: Config) -> None:
     with atomic_folder(AUGMENTED) as folder, unchanged(*chosen, INVENTORY, hashes()):
         manifest = ingest(source, folder, canvas, shares, reports)
         spec = ImageSpec.model_validate(manifest["images"])
-        check_colours(section.views, spec)
+        if spec.rgb is None:  # what a recipe does to colours is left out, what params.yaml asks for is refused
+            left = [kind for kind in views if isinstance(section.views, str) or section.views[kind] == RECIPE]
+            views |= {kind: views[kind].without_colours() for kind in left}
+        check_colours(views, spec)
         resolved = {name: getattr(section, name) for name in Policies.model_fields}
-        resolved["background"] = manifest["background"]
+        resolved |= {"background": manifest["background"], "views": views}
         write_product(folder / "policy.json", Policies.model_validate(resolved).model_dump(mode="json"))
-        write_preview(folder / "store", section.views, section.seed, folder / "preview.png")
-        for kind, policy in section.views.items():
+        write_preview(folder / "store", views, section.seed, folder / "preview.png")
+        for kind, policy in views.items():
             for number, each in enumerate(policy.each, 1):
                 name = f"augment_{kind}.onnx" if number == 1 else f"augment_{kind}_{number}.onnx"
                 export_views(each, section.canvas, folder / name, spec)

@@ -4,7 +4,8 @@ import numpy as np
 
 from plugins import load_registry
 from ssl_pipeline import recipes
-from ssl_pipeline.config import Config
+from ssl_pipeline.augment.policy import Policy
+from ssl_pipeline.config import Config, refuse_unknown_views
 from ssl_pipeline.data.store import Split
 from ssl_pipeline.errors import ConfigError
 from ssl_pipeline.evaluation.rivals import check_rival
@@ -14,16 +15,19 @@ from ssl_pipeline.workspace import find
 from stages.code import used
 
 
-def check(config: Config) -> None:
+def check(config: Config) -> dict[str, Policy]:
     """Build what pretrain will train, with placeholder statistics, and discard it.
 
     Initial weights are read as well: a file that does not fit, or published ones that cannot be downloaded, are told
     now. Files of other encoders must be there, and their backbones must have the names and options that are asked for.
 
+    Returns:
+        The kinds of views of the run: those of `augment.views`, and the recipe's where it says so.
+
     Raises:
         PipelineError: As the later stage would say it.
     """
-    registry, section = load_registry(), config.pretrain
+    registry = load_registry()
     used(registry, config)  # of a plugin that is missing it says with what it came
     for rival in config.linear_eval.rivals:
         check_rival(rival, registry)
@@ -33,6 +37,9 @@ def check(config: Config) -> None:
                 f"finetune.encoders: '{shown(folder, 200)}' is not a directory. Name copies of the folder "
                 "models/pretrain."
             )
-    recipe = recipes.resolve(registry, section)
+    method = recipes.method_of(registry, config.pretrain)
+    views = recipes.resolve_views(method, config.augment.views)
+    refuse_unknown_views(config, views)
     pool = Split("train", config.augment.canvas, np.empty(0, np.uint64), (0.5,) * 3, (0.25,) * 3, "", ())
-    preparation.build(registry, recipe, section, pool, config.augment.views)
+    preparation.build(registry, method.recipe, method.pretrain, pool, views)
+    return views

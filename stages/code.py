@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING
 
 from plugins import OWN
-from ssl_pipeline.config import Config
+from ssl_pipeline.config import RECIPE, Config
 from ssl_pipeline.provenance import plugins as provenance
 from ssl_pipeline.provenance.modules import folder_digest, installed
 from ssl_pipeline.provenance.notes import note, told
@@ -63,6 +63,7 @@ def refresh(config: Config) -> str:
         provenance.distributions(),
         config.pretrain.model_dump(mode="json"),
         config.linear_eval.model_dump(mode="json"),
+        _views_are_left(config),
     ]
     uses = provenance.remembered(paths.work() / "plugins.json", state, lambda: _ask(config))
     provenance.lock(paths.PLUGINS_LOCK, PACKAGES, [plugin for stage in uses.values() for plugin in stage])
@@ -74,6 +75,12 @@ def refresh(config: Config) -> str:
     return told(changes)
 
 
+def _views_are_left(config: Config) -> bool:
+    """Whether some views are those of the recipe."""
+    written = config.augment.views
+    return isinstance(written, str) or RECIPE in written.values()
+
+
 def _ask(config: Config) -> Uses:
     from plugins import load_registry
     from ssl_pipeline.evaluation.rivals import backbones
@@ -81,4 +88,11 @@ def _ask(config: Config) -> Uses:
     registry = load_registry()
     method = used(registry, config)
     rivals = [provenance.describe(entry) for entry in backbones(config.linear_eval.rivals, registry)]
-    return {"pretrain": method, "export": method, "linear_eval": [*method, *rivals], "finetune": method}
+    views = provenance.views(registry, config.pretrain) if _views_are_left(config) else []
+    return {
+        "augment": views,
+        "pretrain": method,
+        "export": method,
+        "linear_eval": [*method, *rivals],
+        "finetune": method,
+    }

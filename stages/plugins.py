@@ -1,4 +1,6 @@
-"""List everything that params.yaml can name."""
+"""List everything that params.yaml can name, or show a recipe."""
+
+from io import StringIO
 
 import click
 
@@ -8,9 +10,27 @@ from stages.guarded import guarded
 
 
 @click.command()
-def plugins() -> None:
+@click.option("--recipe", metavar="NAME", help="Show what a recipe says in both of its sizes, as params.yaml would.")
+def plugins(recipe: str | None) -> None:
     """List all registered names with their distribution, version and options."""
-    raise SystemExit(guarded(_list))
+    raise SystemExit(guarded((lambda: _show(recipe)) if recipe else _list))
+
+
+def _show(name: str) -> None:
+    from ruamel.yaml import YAML
+
+    from plugins import load_registry
+    from ssl_pipeline.config import SIZES
+    from ssl_pipeline.recipes import said_by
+
+    registry, yaml, text = load_registry(), YAML(), StringIO()
+    yaml.default_flow_style, yaml.width = None, 120  # innermost values on one line
+    for size in SIZES:
+        parts, settings = said_by(registry, name, size)
+        said = {kind: choice.model_dump() for kind, choice in parts.items()}
+        text.write(f"# pretrain.recipe: {name}, pretrain.recipe_size: {size}\n")
+        yaml.dump(said | settings.model_dump(mode="json", exclude_none=True), text)
+    click.echo(text.getvalue(), nl=False)
 
 
 def _list() -> None:

@@ -19,8 +19,9 @@ def pretrain(config: Config) -> None:
     from ssl_pipeline.training import checkpoint, precision, preparation, pretraining, saving
     from stages.code import origins, training_code, used
 
-    registry, section = load_registry(), config.pretrain
-    plugins, recipe = used(registry, config), recipes.resolve(registry, section)
+    registry = load_registry()
+    plugins, method = used(registry, config), recipes.method_of(registry, config.pretrain)
+    recipe, section = method.recipe, method.pretrain
     policies, pool = read_policies(paths.AUGMENTED / "policy.json"), open_split(paths.STORE, "train")
     task = preparation.build(registry, recipe, section, pool, policies.views)
     floats = precision.resolve(section.precision, precision.best_device())

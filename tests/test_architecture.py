@@ -50,7 +50,7 @@ def test_dvc_hears_of_stages_what_python_does():
         told = PIPELINE[name]
         own = [] if name == "inventory" else [f"data/code/{name}.json"]
         assert told["cmd"] == f"python -m stages.{name}"
-        assert told.get("params", []) == ([stage.section] if stage.section else [])
+        assert told.get("params", []) == [*([stage.section] if stage.section else []), *stage.elsewhere]
         assert told.get("deps", []) == [*own, *stage.inputs], name
         listed = [item for key in ("outs", "metrics", "plots") for item in told.get(key, [])]
         assert {next(iter(item)) if isinstance(item, dict) else item for item in listed} == set(stage.outputs), name

@@ -9,7 +9,7 @@ from benchmarks.project import BACKBONES
 from plugins import load_registry
 from ssl_pipeline import hookimpl
 from ssl_pipeline.artifacts.assembly import build_encoder, build_task
-from ssl_pipeline.config import Choice, PretrainConfig, load
+from ssl_pipeline.config import Choice, PretrainSection, load
 from ssl_pipeline.errors import ConfigError
 from ssl_pipeline.recipes import resolve
 from ssl_pipeline.types import Register
@@ -18,8 +18,8 @@ PARAMS = Path(__file__).parents[1] / "params.yaml"
 DEFAULTS = load(PARAMS).pretrain
 
 
-def configured(**changes: Any) -> PretrainConfig:
-    return PretrainConfig.model_validate({**DEFAULTS.model_dump(), **changes})
+def configured(**changes: Any) -> PretrainSection:
+    return PretrainSection.model_validate({**DEFAULTS.model_dump(), **changes})
 
 
 def test_a_recipe_names_its_parts():
@@ -73,6 +73,16 @@ def test_the_paper_s_size_is_another_and_overrides_hold_in_both():
 @pytest.mark.parametrize(
     ("content", "message"),
     [
+        (
+            {"pretext_task": "rotation", "epochs": 0},
+            r"recipe 'odd': epochs: Input should be greater than or equal to 1",
+        ),
+        ({"pretext_task": "rotation", "optimizer": {"nam": "sgd"}}, r"recipe 'odd': optimizer.name: missing"),
+        ({"pretext_task": "rotation", "views": {"global": {}}}, r"recipe 'odd': views.global.size: missing"),
+        (
+            {"pretext_task": "rotation", "small": {"views": {"global": {"size": 8, "gaussian_blu": {}}}}},
+            r"recipe 'odd': small.views.global.gaussian_blu: unknown key. Did you mean 'gaussian_blur'",
+        ),
         ({"pretext_task": "rotation", "smal": {}}, r"recipe 'odd': smal: unknown key. Did you mean 'small'"),
         ({"pretext_task": "rotation", "small": {"los": {}}}, r"recipe 'odd': small.los: unknown key. Did you"),
         ({"pretext_task": "rotation", "small": {"loss": {"margin": 1}}}, r"odd': small.loss: it has none; name"),

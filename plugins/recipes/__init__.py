@@ -1,4 +1,7 @@
-"""Recipes: named methods as data, a small YAML file each."""
+"""Recipes: named methods as data, a small YAML file each.
+
+`views: byol` stands for the kinds of views in views/byol.yaml, which several methods have in common.
+"""
 
 from functools import partial
 from pathlib import Path
@@ -10,8 +13,10 @@ from ssl_pipeline.yaml_file import read_yaml
 
 
 def read(path: Path) -> dict[str, Any]:
-    """A recipe's parts."""
+    """All that a recipe says."""
     content: dict[str, Any] = read_yaml(path)
+    if isinstance(content.get("views"), str):
+        content["views"] = read_yaml(path.parent / "views" / f"{content['views']}.yaml")
     return content
 
 

@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from ssl_pipeline.config import Choice
+from ssl_pipeline.config import Choice, PretrainConfig
 from ssl_pipeline.data.image_spec import RGB8, ImageSpec
 from ssl_pipeline.errors import PipelineError
 from ssl_pipeline.products import read_product
@@ -43,6 +43,8 @@ class ModelCard(BaseModel):
     seed: int
     batch_size: int
     """Images per step of pretraining."""
+    pretrain: PretrainConfig | None = None
+    """The section `pretrain` of params.yaml, with the values that were left to the recipe filled in."""
     init: str = "random"
     """What training started from, as `pretrain.init` says: random, pretrained (published weights), or a file's path."""
     init_sha256: str = ""

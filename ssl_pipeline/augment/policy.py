@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, SerializerFunctionWrapHandler, ValidationError, model_serializer, model_validator
 
 from ssl_pipeline.data.image_spec import ImageSpec
 from ssl_pipeline.errors import ConfigError, PipelineError
@@ -122,6 +122,14 @@ class Policy(Checked):
             if policy.further:
                 raise ValueError("a policy in a list of policies must not be a list")
         return self
+
+    @model_serializer(mode="wrap")
+    def _written_as_it_is_read(self, write: SerializerFunctionWrapHandler) -> Any:
+        written = write(self)
+        if isinstance(written, list):  # pydantic writes what refers to itself by this function once more
+            return written
+        further = written.pop("further", ())
+        return [written, *further] if further else written
 
     @property
     def each(self) -> tuple["Policy", ...]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
-from ssl_pipeline.config import PretrainConfig
+from ssl_pipeline.config import RECIPE, PretrainSection
 from ssl_pipeline.errors import ConfigError
 from ssl_pipeline.hookspecs import GROUP
 from ssl_pipeline.products import digest, sha256, write_json
@@ -26,6 +26,7 @@ __all__ = [
     "method",
     "missing_is_told",
     "remembered",
+    "views",
 ]
 
 if TYPE_CHECKING:
@@ -65,23 +66,39 @@ class _Locked(BaseModel):
     provides: list[str]
 
 
-def describe(entry: "Entry") -> Used:
-    """An entry without its code. A recipe is data: what it says counts, and not how it was written down."""
-    content = digest(entry.factory()) if entry.kind == "recipe" else ""
+def describe(entry: "Entry", content: str = "") -> Used:
+    """An entry without its code; of what is data with the digest of what it says."""
     return Used(entry.kind, entry.name, entry.module, entry.distribution, entry.version, content)
 
 
-def method(registry: "Registry", config: PretrainConfig) -> list[Used]:
+def method(registry: "Registry", config: PretrainSection) -> list[Used]:
     """What pretraining uses: its recipe, task, loss, negatives and backbone.
 
     Raises:
         ConfigError: One of them is not there.
     """
-    from ssl_pipeline.recipes import resolve
+    from ssl_pipeline.recipes import method_of
 
-    chosen = {**resolve(registry, config).parts(), "backbone": config.backbone}
-    named = {"recipe": config.recipe, **{kind: choice.name for kind, choice in chosen.items()}}
-    return [describe(registry.find(kind, name)) for kind, name in named.items()]
+    found = method_of(registry, config)
+    chosen = {**found.recipe.parts(), "backbone": found.pretrain.backbone}
+    # A recipe is data: what is taken from it counts, and not how it was written down
+    left = {name for name, value in config if isinstance(value, str) and value == RECIPE}
+    said = [found.recipe.model_dump(mode="json"), found.pretrain.model_dump(mode="json", include=left)]
+    recipe = describe(registry.find("recipe", config.recipe), digest(said))
+    return [recipe, *(describe(registry.find(kind, choice.name)) for kind, choice in chosen.items())]
+
+
+def views(registry: "Registry", config: PretrainSection) -> list[Used]:
+    """What views take from a recipe, where params.yaml leaves some of them to it.
+
+    Raises:
+        ConfigError: There is no such recipe.
+    """
+    from ssl_pipeline.recipes import method_of
+
+    said = {kind: policy.model_dump(mode="json") for kind, policy in method_of(registry, config).views.items()}
+    entry = registry.find("recipe", config.recipe)
+    return [describe(entry, digest(said))._replace(kind="views of recipe")]
 
 
 def code(

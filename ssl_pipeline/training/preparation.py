@@ -183,6 +183,7 @@ def describe(
         std=pool.std,
         seed=config.seed,
         batch_size=config.batch_size,
+        pretrain=config,
         init=config.init,
         init_sha256=initial_digest(config) or "",
         weights_sha256="",

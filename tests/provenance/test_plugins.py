@@ -7,9 +7,11 @@ import pytest
 
 from benchmarks.project import copy_project
 from plugins import load_registry
-from ssl_pipeline.config import PretrainConfig, load
+from ssl_pipeline import hookimpl
+from ssl_pipeline.config import PretrainSection, load
 from ssl_pipeline.errors import ConfigError
 from ssl_pipeline.provenance import plugins as provenance
+from ssl_pipeline.types import Register
 from stages.code import PACKAGES, SHAPES_NOTHING, TRAINING, origins
 from tests.test_registry import LOSS, install, site
 
@@ -19,15 +21,15 @@ DEFAULTS = load(Path(__file__).parents[2] / "params.yaml").pretrain
 GONE = '{"gone-plugin": {"version": "1.2", "provides": ["loss mine"]}}'
 
 
-def configured(**changes: Any) -> PretrainConfig:
-    return PretrainConfig.model_validate({**DEFAULTS.model_dump(), **changes})
+def configured(**changes: Any) -> PretrainSection:
+    return PretrainSection.model_validate({**DEFAULTS.model_dump(), **changes})
 
 
-def used(config: PretrainConfig) -> list[provenance.Used]:
+def used(config: PretrainSection) -> list[provenance.Used]:
     return provenance.method(load_registry(), config)
 
 
-def plugins_code(config: PretrainConfig) -> dict[str, str]:
+def plugins_code(config: PretrainSection) -> dict[str, str]:
     return provenance.code(PACKAGES, [], used(config))
 
 
@@ -127,6 +129,30 @@ def test_what_was_found_is_remembered_until_something_changes(tmp_path: Path):
     path.write_text("[]")
     assert provenance.remembered(path, "b", ask) == answer
     assert len(asked) == 3
+
+
+def test_of_a_recipe_counts_what_a_run_takes_from_it():
+    """The epochs where they are left to it, and the views for the stage that makes them."""
+
+    def digests(left: dict[str, Any], **values: Any) -> tuple[str, str]:
+        class Plugin:
+            @hookimpl
+            def register_recipes(self, register: Register) -> None:
+                register("odd", lambda: {"pretext_task": "rotation", "small": values})
+
+        registry, config = load_registry(), configured(recipe="odd", **left)
+        registry.add(Plugin(), "odd-plugin", "1")
+        recipe, *_ = provenance.method(registry, config)
+        (views,) = provenance.views(registry, config)
+        return recipe.content, views.content
+
+    written, left = {}, {"epochs": "recipe"}
+    assert digests(written) == digests(written, epochs=50)
+    assert digests(left)[0] != digests(left, epochs=50)[0]
+    assert digests(left) == digests(left, batch_size=8)
+    other = digests(written, views={"global": {"size": 16}})
+    assert other[0] == digests(written)[0]
+    assert other[1] != digests(written)[1]
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """The stage `augment`: all its products, twice the same, and one clear message for each mistake."""
 
+import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -91,6 +92,30 @@ def test_products_are_whole_and_the_same_each_time(project: Callable[..., Result
 
     assert project(source=source).exit_code == 0
     assert contents(Path("data")) == first
+
+
+def test_views_left_to_the_recipe_are_written_out(project: Callable[..., Result], tmp_path: Path) -> None:
+    source, recipe = write_digits(tmp_path / "pile", 40), {"pretrain": {"recipe": "flip"}}
+    plain = {"linear_eval": {"clusters": {"images": 100, "runs": 2, "view": "plain"}}, "finetune": {"view": "plain"}}
+    result = project(recipe | plain, source=source, views="recipe")
+    assert result.exit_code == 0, result.output
+    views = read_json(Path("data/augmented/policy.json"), "augment")["views"]
+    assert list(views) == ["global", "plain"]
+    assert (views["plain"]["size"], views["plain"]["horizontal_flip"]) == (32, None)  # as the recipe has them alone
+    result = project({**recipe, **plain, "finetune": {"view": "plane"}}, source=source, views="recipe")
+    assert result.exit_code == 2
+    assert "finetune.view: no such kind in augment.views: 'plane'. Did you mean 'plain'?" in result.stderr
+
+
+def test_each_policy_of_a_list_has_a_graph(project: Callable[..., Result], tmp_path: Path) -> None:
+    views = {"global": [{"size": 8}, {"size": 8, "solarize": {"p": 1.0, "threshold": 0.5}}]}
+    result = project(source=write_digits(tmp_path / "pile", 40), views=views)
+    assert result.exit_code == 0, result.output
+    policies = [
+        json.loads({entry.key: entry.value for entry in onnx.load(path).metadata_props}["policy"])["solarize"]
+        for path in sorted(Path("data/augmented").glob("augment_*.onnx"))
+    ]
+    assert policies == [None, {"p": 1.0, "threshold": 0.5}]
 
 
 def test_data_that_is_refused_leaves_the_last_products(project: Callable[..., Result], tmp_path: Path) -> None:

@@ -217,6 +217,14 @@ def in_process(folder, monkeypatch):
     return result.exit_code, result.output
 
 
+def test_values_left_to_the_recipe_are_written_out(project, monkeypatch):
+    change(project, pretrain={"epochs": 2, "optimizer": "recipe", "clip_norm": "recipe"})
+    status, said = in_process(project, monkeypatch)
+    assert status == 0, said
+    card = read_json(project / "models" / "pretrain" / "model.json", "pretrain")
+    assert (card["pretrain"]["optimizer"]["learning_rate"], card["pretrain"]["epochs"]) == (2e-3, 2)
+
+
 @pytest.mark.parametrize(
     ("section", "status", "words"),
     [
