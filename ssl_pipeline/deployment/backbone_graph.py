@@ -13,10 +13,10 @@ __all__ = ["export_backbone"]
 
 
 def export_backbone(encoder: nn.Module, card: ModelCard, path: Path, *, l2_normalize: bool, opset: int) -> None:
-    """Write the graph from pixels to embedding: `images` uint8 [N, H, W, 3] -> `embedding` float32 [N, D].
+    """Write the graph from pixels to embedding: `images` [N, H, W, C] -> `embedding` float32 [N, D].
 
     Args:
-        encoder: The trained encoder, (N, 3, S, S) in [0, 1] -> (N, D); exported in eval mode.
+        encoder: The trained encoder, (N, C, S, S) in [0, 1] -> (N, D); exported in eval mode.
         card: The description of the encoder.
         path: Where the file goes.
         l2_normalize: Whether embeddings get unit length.
@@ -28,7 +28,7 @@ def export_backbone(encoder: nn.Module, card: ModelCard, path: Path, *, l2_norma
     length = "of unit length" if l2_normalize else "as the backbone returns it, not normalised"
     metadata = {
         **describe(card),
-        "input": f"images: {convention()}",
+        "input": f"images: {convention(card.images)}",
         "output": f"embedding: float32 [N, {card.embedding_dim}], {length}",
         "l2_normalized": json.dumps(l2_normalize),
     }

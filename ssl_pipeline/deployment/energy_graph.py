@@ -3,11 +3,10 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
-import numpy.typing as npt
 from torch import nn
 
 from ssl_pipeline.artifacts.card import ModelCard
+from ssl_pipeline.data.image_spec import Pixels
 from ssl_pipeline.deployment.bounds import ENERGY
 from ssl_pipeline.deployment.from_pixels import Energies, FromPixels
 from ssl_pipeline.deployment.image_graph import convention, describe, write_image_graph
@@ -22,13 +21,13 @@ _PAIRS = 16  # of originals; the encoder is proved on all of them
 def export_energy(
     encoder: nn.Module, energy_head: EnergyHead | ImageEnergyHead, card: ModelCard, path: Path, *, opset: int
 ) -> None:
-    """Write the graph from pairs of images to energies: `first`, `second` uint8 [N, H, W, 3] -> `energy` float32 [N].
+    """Write the graph from pairs of images to energies: `first`, `second` [N, H, W, C] -> `energy` float32 [N].
 
     Heights and widths of `first` and `second` may differ. An energy of single images takes `images` instead. The
     metadata's `energy` names the energy.
 
     Args:
-        encoder: The trained encoder, (N, 3, S, S) in [0, 1] -> (N, D); exported in eval mode.
+        encoder: The trained encoder, (N, C, S, S) in [0, 1] -> (N, D); exported in eval mode.
         energy_head: The energy of pairs of its embeddings, or of images.
         card: The description of the encoder.
         path: Where the file goes.
@@ -38,9 +37,9 @@ def export_energy(
         PipelineError: The graph exceeds 2 GB.
     """
     if isinstance(energy_head, ImageEnergyHead):
-        taken, low = f"images: {convention()}", "for images that are as images should be"
+        taken, low = f"images: {convention(card.images)}", "for images that are as images should be"
     else:
-        taken = f"first, second: each {convention()}, which may differ between the two but for N"
+        taken = f"first, second: each {convention(card.images)}, which may differ between the two but for N"
         low = "where first and second are compatible"
     metadata = {
         **describe(card),
@@ -57,7 +56,7 @@ def prove_energy(
     encoder: nn.Module,
     energy_head: EnergyHead | ImageEnergyHead,
     card: ModelCard,
-    originals: Sequence[npt.NDArray[np.uint8]],
+    originals: Sequence[Pixels],
 ) -> Proof:
     """Hold energy.onnx against torch on originals, or on pairs of neighbouring ones, each at its own shape.
 
@@ -66,7 +65,7 @@ def prove_energy(
         encoder: The encoder that was exported.
         energy_head: The energy that was exported.
         card: The description of the encoder.
-        originals: Images (H, W, 3).
+        originals: Images (H, W, C).
 
     Raises:
         PipelineError: The graph computes something else than torch.

@@ -15,31 +15,31 @@ class FromPixels(nn.Module):
     """A network of images at the trained size, as a function of raw images of any size.
 
     Args:
-        card: The description of the model; says to which size, and how, images are brought.
-        network: What is computed from one batch of images (N, 3, S, S) in [0, 1], or from two: an encoder, for example.
+        card: The description of the model; says what values of images mean, and how images are brought to which size.
+        network: What is computed from one batch of images (N, C, S, S) in [0, 1], or from two: an encoder, for example.
     """
 
     def __init__(self, card: ModelCard, network: nn.Module):
         super().__init__()
         self.size, self.resize, self.background = card.size, card.resize, card.background
-        self.network = network
+        self.images, self.network = card.images, network
 
     def forward(self, *images: Tensor) -> Tensor:
-        """Bring each batch of images (N, H, W, 3) uint8, RGB, to the trained size, and give them to the network.
+        """Bring each batch of images (N, H, W, C) to the trained size, and give them to the network.
 
         Args:
-            *images: As many batches as the network takes; their heights and widths may differ.
+            *images: As many batches as the network takes, of the type that the card names, of any heights and widths.
 
         Returns:
             (N, ...) float32.
         """
-        fitted = (fit(batch, self.size, self.resize, self.background) for batch in images)
+        fitted = (fit(batch, self.size, self.resize, self.background, self.images) for batch in images)
         result: Tensor = self.network(*fitted)
         return result
 
 
 def embedding(encoder: nn.Module, l2_normalize: bool) -> nn.Module:
-    """An encoder, (N, 3, S, S) -> (N, D), whose embeddings are of unit length if so wished."""
+    """An encoder, (N, C, S, S) -> (N, D), whose embeddings are of unit length if so wished."""
     return nn.Sequential(encoder, _UnitLength()) if l2_normalize else encoder
 
 
@@ -52,7 +52,7 @@ class Energies(nn.Module):
     """Energies: of pairs, low where the two are compatible, or of single images.
 
     Args:
-        encoder: The trained encoder, (N, 3, S, S) in [0, 1] -> (N, D).
+        encoder: The trained encoder, (N, C, S, S) in [0, 1] -> (N, D).
         energy_head: The energy of a pair of embeddings, as the encoder returns them, or of an image.
     """
 
@@ -61,7 +61,7 @@ class Energies(nn.Module):
         self.encoder, self.energy_head = encoder, energy_head
 
     def forward(self, *images: Tensor) -> Tensor:
-        """Energies (N,) of images (N, 3, S, S) in [0, 1], or of the pairs that two batches of them make."""
+        """Energies (N,) of images (N, C, S, S) in [0, 1], or of the pairs that two batches of them make."""
         energies: Tensor
         if isinstance(self.energy_head, ImageEnergyHead):
             energies = self.energy_head(self.encoder, *images)
@@ -75,9 +75,9 @@ class Probabilities(nn.Module):
     """Probabilities of classes: a linear head on embeddings.
 
     Args:
-        embed: The encoder, (N, 3, S, S) in [0, 1] -> (N, D), with the length of embeddings that the head expects.
-        weight: (C, D) float32.
-        bias: (C,) float32.
+        embed: The encoder, (N, C, S, S) in [0, 1] -> (N, D), with the length of embeddings that the head expects.
+        weight: (K, D) float32, for K classes.
+        bias: (K,) float32.
     """
 
     weight: Tensor
@@ -90,7 +90,7 @@ class Probabilities(nn.Module):
         self.register_buffer("bias", bias)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Probabilities (N, C) of images (N, 3, S, S) in [0, 1]."""
+        """Probabilities (N, K) of images (N, C, S, S) in [0, 1]."""
         return F.linear(self.embed(images), self.weight, self.bias).softmax(dim=1)
 
 
@@ -106,5 +106,5 @@ class Prediction(nn.Module):
         self.task = task
 
     def forward(self, images: Tensor) -> Tensor:
-        """Predict from images (N, 3, S, S) in [0, 1]: (N, ...)."""
+        """Predict from images (N, C, S, S) in [0, 1]: (N, ...)."""
         return self.task.predict(images)

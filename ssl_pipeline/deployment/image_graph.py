@@ -9,18 +9,44 @@ import torch
 from torch.export import Dim
 
 from ssl_pipeline.artifacts.card import ModelCard, versions
+from ssl_pipeline.data.image_spec import RGB8, ImageSpec
 from ssl_pipeline.deployment.from_pixels import FromPixels
 from ssl_pipeline.deployment.onnx_file import write_graph
+from ssl_pipeline.terminal import counted
 
-__all__ = ["convention", "describe", "write_image_graph"]
+__all__ = ["convention", "describe", "image_metadata", "images_of", "write_image_graph"]
 
 
-def convention() -> str:
+def convention(spec: ImageSpec) -> str:
     """What images are to a graph, in words."""
-    return (
-        "uint8 [N, H, W, 3], RGB, 0 to 255, upright (EXIF orientation applied), transparency composited on "
-        "`background`; any N, H and W: the graph resizes and normalises"
-    )
+    array, bands = f"{spec.dtype} [N, H, W, {spec.channels}]", "RGB" if spec.is_rgb else counted(spec.channels, "band")
+    filled = ""
+    if spec.may_lack_pixels:
+        unmeasured = ([f"{spec.nodata:g}"] if spec.nodata is not None else []) + ["NaN"] * (spec.dtype == "float32")
+        filled = f", {' and '.join(unmeasured)} where nothing was measured (`background` takes its place)"
+    if spec == RGB8:
+        filled = ", upright (EXIF orientation applied), transparency composited on `background`"
+    return f"{array}, {bands}, {spec.low:g} to {spec.high:g}{filled}; any N, H and W: the graph resizes and normalises"
+
+
+def images_of(metadata: Mapping[str, str]) -> ImageSpec:
+    """What values of images mean to a graph, by its metadata; to one that does not say, 8-bit RGB."""
+    if "dtype" not in metadata:
+        return RGB8
+    low, high = json.loads(metadata["scale"])
+    read = {name: json.loads(metadata[name]) for name in ("channels", "rgb", "nodata")}
+    return ImageSpec.model_validate({**read, "dtype": metadata["dtype"], "low": low, "high": high})
+
+
+def image_metadata(spec: ImageSpec) -> dict[str, str]:
+    """What a graph's metadata says about values of images; `images_of` reads it."""
+    return {
+        "channels": json.dumps(spec.channels),
+        "dtype": spec.dtype,
+        "scale": json.dumps([spec.low, spec.high]),
+        "rgb": json.dumps(spec.rgb),
+        "nodata": json.dumps(spec.nodata),
+    }
 
 
 def describe(card: ModelCard) -> dict[str, str]:
@@ -33,7 +59,8 @@ def describe(card: ModelCard) -> dict[str, str]:
         "recipe": card.recipe.model_dump(mode="json", exclude_none=True),
         "versions": versions(),
     }
-    return {key: value if isinstance(value, str) else json.dumps(value) for key, value in content.items()}
+    texts = {key: value if isinstance(value, str) else json.dumps(value) for key, value in content.items()}
+    return {**texts, **image_metadata(card.images)}
 
 
 def write_image_graph(
@@ -63,7 +90,7 @@ def write_image_graph(
     shapes = tuple({0: batch, 1: Dim(height), 2: Dim(width)} for height, width in sides)
     write_graph(
         module.eval(),
-        tuple(_example(module.size) for _ in inputs),  # one tensor given twice would become one input
+        tuple(_example(module) for _ in inputs),  # one tensor given twice would become one input
         path,
         input_names=inputs,
         output_names=[output],
@@ -74,6 +101,7 @@ def write_image_graph(
     )
 
 
-def _example(size: int) -> torch.Tensor:
+def _example(module: FromPixels) -> torch.Tensor:
     """Images to trace with: two of them, neither square nor of the trained size."""
-    return torch.zeros(2, size + 3, size + 5, 3, dtype=torch.uint8)
+    size, spec = module.size, module.images
+    return torch.zeros(2, size + 3, size + 5, spec.channels, dtype=getattr(torch, spec.dtype))

@@ -10,25 +10,25 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ssl_pipeline.data.image_spec import RGB8, ImageSpec, Pixels
 from ssl_pipeline.deployment.bounds import BACKBONE, CLASSIFIER
+from ssl_pipeline.deployment.image_graph import images_of
 from ssl_pipeline.deployment.proof import Batches, Reference, cosines, prove
 from ssl_pipeline.deployment.runtime import open_session, read_metadata, run
 
 __all__ = ["canvas_agreement", "probes", "verify"]
 
-Images = npt.NDArray[np.uint8]
-
 _LARGEST = "batch/7"
 _ADVICE = "the backbone has operations that do not export exactly; try another export.opset or pretrain.backbone."
 
 
-def verify(path: Path, originals: Sequence[Images], command: Sequence[str]) -> dict[str, Any]:
+def verify(path: Path, originals: Sequence[Pixels], command: Sequence[str]) -> dict[str, Any]:
     """Hold a graph from images to rows (embeddings or probabilities) against torch.
 
     Args:
         path: The ONNX file; its metadata says of which layer embeddings are, whether they are normalised, and around
             which size to try shapes.
-        originals: Real images, uint8 RGB (H, W, 3), of any shapes.
+        originals: Real images (H, W, C), of any shapes.
         command: Starts a new process that rebuilds the torch model from its files, such as
             `[sys.executable, "-m", "stages.reference", folder]`; given further the paths of two .npz files, it reads
             batches of images from one and writes what torch makes of each to the other.
@@ -42,7 +42,7 @@ def verify(path: Path, originals: Sequence[Images], command: Sequence[str]) -> d
     """
     session = open_session(path)
     metadata = read_metadata(session)
-    batches = {name: (batch,) for name, batch in probes(originals, int(metadata["size"])).items()}
+    batches = {name: (batch,) for name, batch in probes(originals, int(metadata["size"]), images_of(metadata)).items()}
     option = "--l2-normalize" if json.loads(metadata["l2_normalized"]) else "--no-l2-normalize"
     reference = _rebuilt(path, command, ["--layer", metadata["layer"], option])
     bounds = CLASSIFIER if session.get_outputs()[0].name == "probabilities" else BACKBONE
@@ -61,34 +61,39 @@ def verify(path: Path, originals: Sequence[Images], command: Sequence[str]) -> d
     }
 
 
-def probes(originals: Sequence[Images], size: int) -> dict[str, Images]:
+def probes(originals: Sequence[Pixels], size: int, spec: ImageSpec = RGB8) -> dict[str, Pixels]:
     """The batches to try: every original at its own shape, and what a data set might happen not to hold.
 
     Args:
-        originals: Images (H, W, 3).
+        originals: Images (H, W, C).
         size: The trained size, px; shapes around it make the graph shrink, enlarge and leave alone.
+        spec: What the images' values mean.
 
     Returns:
-        Name -> (N, H, W, 3). The seven images of `batch/7` all differ.
+        Name -> (N, H, W, C). The seven images of `batch/7` all differ.
     """
     batches = {f"original/{number}": image[None] for number, image in enumerate(originals)}
     image = min(originals, key=lambda original: original.size)
-    grey = image.mean(axis=2, keepdims=True).astype(np.uint8)
-    batches["grey"] = np.repeat(grey, 3, axis=2)[None]
+    grey = image.mean(axis=2, keepdims=True).astype(spec.numpy_dtype)
+    batches["grey"] = np.repeat(grey, spec.channels, axis=2)[None]
     for height, width in ((1, 1), (size, size), (size // 2, 3 * size + 1), (2 * size + 1, size // 3)):
         batches[f"shape/{height}x{width}"] = _nearest(image, height, width)[None]
     flips = [image, image[::-1], image[:, ::-1], image[::-1, ::-1]]
-    rows = np.stack([*flips, *(255 - flip for flip in flips[:3])])
+    rows = np.stack([*flips, *(_inverted(flip, spec) for flip in flips[:3])])
+    if spec.may_lack_pixels:
+        nothing = spec.numpy_dtype.type(np.nan if spec.nodata is None else spec.nodata)
+        batches["unmeasured/all"] = np.full_like(image, nothing)[None]
+        batches["unmeasured/part"] = np.where(np.arange(image.shape[1])[:, None] % 3 > 0, image, nothing)[None]
     return batches | {"batch/2": rows[:2], _LARGEST: rows}
 
 
-def canvas_agreement(path: Path, originals: Sequence[Images], canvases: Images) -> dict[str, float]:
+def canvas_agreement(path: Path, originals: Sequence[Pixels], canvases: Pixels) -> dict[str, float]:
     """How little it matters whether an image is embedded from its original or from its stored canvas.
 
     Args:
         path: backbone.onnx.
-        originals: n images (H, W, 3).
-        canvases: (n, canvas, canvas, 3), as stored.
+        originals: n images (H, W, C).
+        canvases: (n, canvas, canvas, C), as stored.
 
     Returns:
         Mean and smallest cosine.
@@ -105,7 +110,8 @@ def _rebuilt(beside: Path, command: Sequence[str], options: Sequence[str]) -> Re
     def answer(batches: Batches) -> Mapping[str, npt.NDArray[np.float32]]:
         with tempfile.TemporaryDirectory(dir=beside.parent) as folder:
             inputs, outputs = Path(folder, "inputs.npz"), Path(folder, "outputs.npz")
-            np.savez(inputs, **{name: images for name, (images,) in batches.items()})  # type: ignore[arg-type]  # numpy's stub takes the names for its own option
+            arrays = {name: images for name, (images,) in batches.items()}
+            np.savez(inputs, **arrays)  # type: ignore[arg-type]  # numpy's stub takes the names for its own option
             subprocess.run([*command, str(inputs), str(outputs), *options], check=True)
             with np.load(outputs) as file:
                 return {name: file[name] for name in batches}
@@ -113,9 +119,17 @@ def _rebuilt(beside: Path, command: Sequence[str], options: Sequence[str]) -> Re
     return Reference("torch", [answer])
 
 
-def _nearest(image: Images, height: int, width: int) -> Images:
+def _nearest(image: Pixels, height: int, width: int) -> Pixels:
     """Another shape by repeating or leaving out pixels, so that the contents stay real."""
     rows = np.arange(height) * image.shape[0] // height
     columns = np.arange(width) * image.shape[1] // width
-    reshaped: Images = image[rows][:, columns]
+    reshaped: Pixels = image[rows][:, columns]
     return reshaped
+
+
+def _inverted(image: Pixels, spec: ImageSpec) -> Pixels:
+    """The image with its scale turned round, in its own type; values beyond the scale stay in the type's range."""
+    turned = spec.low + spec.high - image.astype(np.float64)
+    if spec.dtype != "float32":
+        turned = turned.clip(0, np.iinfo(spec.dtype).max)
+    return turned.astype(spec.numpy_dtype)

@@ -1,5 +1,6 @@
 """pretext.onnx: from pixels to what the pretext task predicts or projects."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +9,7 @@ from ssl_pipeline.artifacts.card import ModelCard
 from ssl_pipeline.data.store import Split
 from ssl_pipeline.deployment.bounds import PRETEXT
 from ssl_pipeline.deployment.from_pixels import FromPixels, Prediction
-from ssl_pipeline.deployment.image_graph import write_image_graph
+from ssl_pipeline.deployment.image_graph import convention, image_metadata, write_image_graph
 from ssl_pipeline.deployment.proof import Proof, in_torch, prove
 from ssl_pipeline.types import PretextTask
 
@@ -29,10 +30,12 @@ def write_pretext_graph(task: PretextTask, card: ModelCard, pool: Split, path: P
     """
     name = card.recipe.pretext_task.name
     metadata = {
-        "input": "images: uint8 (N, H, W, 3) RGB, 0 to 255",
+        "input": f"images: {convention(card.images)}",
+        **image_metadata(card.images),
         "output": f"what pretext task '{name}' predicts or projects",
         "size": str(card.size),
         "resize": card.resize,
+        "background": json.dumps(card.background),
         "weights_sha256": card.weights_sha256,
         "params_sha256": card.params_sha256,
     }

@@ -25,7 +25,7 @@ def answer(
     Args:
         registry: Where the backbone is found.
         folder: Holds encoder.safetensors, model.json and, for a classifier, head.safetensors.
-        inputs: .npz of uint8 (N, H, W, 3) batches.
+        inputs: .npz of batches of images (N, H, W, C).
         outputs: .npz to write: for each batch float32 (N, D) or (N, C), under the same name.
         layer: The number of the backbone's layer, from 1, whose embeddings are meant; None: the backbone's own.
         l2_normalize: Whether embeddings get unit length.

@@ -41,8 +41,9 @@ def rehearse(encoder: nn.Module, card: ModelCard) -> None:
     """
     started, training = time.monotonic(), encoder.training
     name = card.backbone.name
-    shape = (2, card.size + 3, card.size + 5, 3)
-    images = np.random.default_rng(card.seed).integers(0, 256, shape, dtype=np.uint8)
+    spec, shape = card.images, (2, card.size + 3, card.size + 5, card.images.channels)
+    shares = np.random.default_rng(card.seed).random(shape)
+    images = (spec.low + shares * (spec.high - spec.low)).astype(spec.numpy_dtype)
     with tempfile.TemporaryDirectory() as folder, torch.random.fork_rng(devices=[]):
         path = Path(folder, "backbone.onnx")
         try:

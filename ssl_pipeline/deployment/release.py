@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
-import numpy.typing as npt
 
 from ssl_pipeline.artifacts.assembly import cut
 from ssl_pipeline.artifacts.card import ModelCard
 from ssl_pipeline.config import ExportConfig
+from ssl_pipeline.data.image_spec import Pixels
 from ssl_pipeline.data.store import open_split, read_originals
 from ssl_pipeline.deployment.backbone_graph import export_backbone
 from ssl_pipeline.deployment.energy_graph import export_energy, prove_energy
@@ -21,20 +21,18 @@ from ssl_pipeline.types import Encoder, PretextTask
 
 __all__ = ["Evidence", "headline", "read_evidence", "release"]
 
-Images = npt.NDArray[np.uint8]
-
 
 @dataclass(frozen=True)
 class Evidence:
     """What the graphs are tried on.
 
     Attributes:
-        originals: Images (H, W, 3) at their own shapes.
-        canvases: (n, canvas, canvas, 3), the same images as stored.
+        originals: Images (H, W, C) at their own shapes.
+        canvases: (n, canvas, canvas, C), the same images as stored.
     """
 
-    originals: Sequence[Images]
-    canvases: Images
+    originals: Sequence[Pixels]
+    canvases: Pixels
 
 
 def read_evidence(store: Path) -> Evidence:

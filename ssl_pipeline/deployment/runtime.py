@@ -3,6 +3,7 @@
 import ctypes
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +15,8 @@ from ssl_pipeline.terminal import shown
 __all__ = ["layer_of", "open_session", "providers", "read_metadata", "run"]
 
 _ERRORS_ONLY = 3
+_TYPES = {"tensor(uint8)": "uint8", "tensor(uint16)": "uint16", "tensor(float)": "float32"}
+"""Types of images, in onnxruntime's words and in NumPy's."""
 
 
 def cuda_devices() -> int:
@@ -72,13 +75,13 @@ def layer_of(entry: str) -> int | None:
 
 
 def run(
-    session: onnxruntime.InferenceSession, *images: npt.NDArray[np.uint8], batch_size: int = 256
+    session: onnxruntime.InferenceSession, *images: npt.NDArray[Any], batch_size: int = 256
 ) -> npt.NDArray[np.float32]:
     """Run a graph on any number of images, batch by batch.
 
     Args:
         session: Of a graph from images to one output.
-        *images: For each input of the graph (n, H, W, 3) uint8 RGB; n may be 0.
+        *images: For each input of the graph (n, H, W, C) of its type; n may be 0.
         batch_size: Images a batch; bounds the memory.
 
     Returns:
@@ -87,8 +90,8 @@ def run(
     Raises:
         ValueError: Wrong number, shape or type of images.
     """
+    _check(session, images)
     names = [node.name for node in session.get_inputs()]
-    _check(names, images)
     outputs = [
         session.run(None, {name: array[start : start + batch_size] for name, array in zip(names, images, strict=True)})[
             0
@@ -100,11 +103,13 @@ def run(
     return np.concatenate(outputs)
 
 
-def _check(names: Sequence[str], images: Sequence[npt.NDArray[np.uint8]]) -> None:
+def _check(session: onnxruntime.InferenceSession, images: Sequence[npt.NDArray[Any]]) -> None:
+    names = [node.name for node in session.get_inputs()]
     if len(images) != len(names):
         raise ValueError(f"the graph takes {' and '.join(names)}, got {len(images)} arrays")
-    for name, array in zip(names, images, strict=True):
-        if array.dtype != np.uint8 or array.ndim != 4 or array.shape[3] != 3 or 0 in array.shape[1:]:
-            raise ValueError(f"{name} must be uint8 (n, H, W, 3), got {array.dtype} {array.shape}")
+    for name, array, node in zip(names, images, session.get_inputs(), strict=True):
+        dtype, channels = _TYPES.get(node.type, node.type), node.shape[3]
+        if array.dtype != dtype or array.ndim != 4 or array.shape[3] != channels or 0 in array.shape[1:]:
+            raise ValueError(f"{name} must be {dtype} (n, H, W, {channels}), got {array.dtype} {array.shape}")
         if len(array) != len(images[0]):
             raise ValueError(f"{' and '.join(names)} must be of equal number, got {len(images[0])} and {len(array)}")

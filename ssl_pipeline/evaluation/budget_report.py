@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from ssl_pipeline.data.image_spec import Pixels
 from ssl_pipeline.deployment.classifier_graph import opset_of, write_classifier
 from ssl_pipeline.deployment.parity import verify
 from ssl_pipeline.evaluation.budget_picture import draw_budgets
@@ -89,7 +90,7 @@ def report_obstacle(folder: Path, product: Path, reason: str) -> str:
 
 
 def write_product(
-    folder: Path, study: Study, backbone: Path, originals: Sequence[npt.NDArray[np.uint8]], command: Sequence[str]
+    folder: Path, study: Study, backbone: Path, originals: Sequence[Pixels], command: Sequence[str]
 ) -> None:
     """Write the study's classifier, and prove that its graph computes what was trained.
 
@@ -97,7 +98,7 @@ def write_product(
         folder: To be thrown away if this raises.
         study: Has been run.
         backbone: backbone.onnx, whose operator set the classifier's graph takes over.
-        originals: Images (H, W, 3) for the proof.
+        originals: Images (H, W, C) for the proof.
         command: Rebuilds the model of the folder in a new process; see `parity.verify`.
 
     Raises:

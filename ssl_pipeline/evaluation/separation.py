@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor
 
+from ssl_pipeline.augment.display import stored
 from ssl_pipeline.augment.policy import Policies
 from ssl_pipeline.augment.views import make_views
 from ssl_pipeline.data.store import Split
@@ -54,21 +54,15 @@ def separation(
         views = make_views(policies.views, {kind: 2}, images, ids, policies.seed, 0, split.spec)[kind]
         if isinstance(energy_head, ImageEnergyHead):
             numbers = torch.from_numpy(uniforms(policies.seed, 0, ids, "corruption", energy_head.uniforms))
-            positive.append(run(session, _pixels(views[:, 0])))
-            negative.append(run(session, _pixels(energy_head.corrupt(views[:, 0], numbers))))
+            positive.append(run(session, stored(views[:, 0], split.spec)))
+            negative.append(run(session, stored(energy_head.corrupt(views[:, 0], numbers), split.spec)))
             continue
-        first, second = _pixels(views[:, 0]), _pixels(views[:, 1])
+        first, second = stored(views[:, 0], split.spec), stored(views[:, 1], split.spec)
         positive.append(run(session, first, second))
         negative.append(run(session, first, np.roll(second, 1, axis=0)))
     pairs = np.concatenate(positive), np.concatenate(negative)
     area = auroc(*pairs)
     return {**report, "auroc": area, "interval": auroc_interval(area, *map(len, pairs))}
-
-
-def _pixels(images: Tensor) -> npt.NDArray[np.uint8]:
-    """Images (N, 3, S, S) in [0, 1] as a file would hold them, (N, S, S, 3)."""
-    pixels: npt.NDArray[np.uint8] = images.clamp(0, 1).mul(255).round().to(torch.uint8).permute(0, 2, 3, 1).numpy()
-    return pixels
 
 
 def auroc(positive: Energies, negative: Energies) -> float:
