@@ -12,17 +12,16 @@ import yaml
 from benchmarks.project import ROOT
 from ssl_pipeline.artifacts.card import ModelCard
 from ssl_pipeline.config import LinearEvalConfig
-from ssl_pipeline.data.store import read_labels
+from ssl_pipeline.data.labelled import Labelled, read_labelled
 from ssl_pipeline.deployment.from_pixels import FromPixels
-from ssl_pipeline.evaluation import knn
-from ssl_pipeline.evaluation.clustering import ROOM, agreement
-from ssl_pipeline.evaluation.draws import draw_labels
-from ssl_pipeline.evaluation.features import Embed, embedder, extract, labelled, sample, unit
-from ssl_pipeline.evaluation.intervals import score
-from ssl_pipeline.evaluation.layers import EveryLayer
+from ssl_pipeline.evaluation.budgets.label_draws import draw_labels
+from ssl_pipeline.evaluation.clusters.clustering import ROOM, agreement
+from ssl_pipeline.evaluation.features import Embed, embedder, extract, sample, unit
+from ssl_pipeline.evaluation.linear import knn
+from ssl_pipeline.evaluation.linear.layers import EveryLayer
 from ssl_pipeline.evaluation.linear_probe import fit, fit_at
+from ssl_pipeline.evaluation.statistics.intervals import score
 from ssl_pipeline.health.embeddings import effective_rank, uniformity
-from ssl_pipeline.training.finetuning import Labelled
 from ssl_pipeline.types import Encoder
 
 __all__ = ["FEW", "Row", "judge", "judge_layers"]
@@ -36,9 +35,9 @@ Row = dict[str, Any]
 def judge(embed: Embed, store: Path) -> Row:
     """kNN, linear and few-label accuracy on the test images; clusters and spread of their embeddings."""
     settings = _settings()
-    train, val, test = (labelled(store, name) for name in ("train", "val", "test"))
+    train, val, test, names = read_labelled(store)
     learned, held_out, asked = (extract(embed, part) for part in (train, val, test))
-    classes = len(read_labels(store, "train").classes)
+    classes = len(names)
     probe = fit(learned, train.labels, settings.strengths, held_out, val.labels, class_count=classes)
     predictions = {
         "knn": knn.predict(learned, train.labels, asked, settings.knn.k, settings.knn.temperature),
@@ -74,10 +73,10 @@ def judge_layers(
     every = EveryLayer(encoder, l2_normalize=True)
     network = FromPixels(card, every).eval()
     prepare(network)
-    train, val, test = (labelled(store, name) for name in ("train", "val", "test"))
+    train, val, test, names = read_labelled(store)
     cuts = np.cumsum(every.dims)[:-1]
     learned, held_out, asked = (np.split(extract(embedder(network), part), cuts, axis=1) for part in (train, val, test))
-    classes = len(read_labels(store, "train").classes)
+    classes = len(names)
     learn = partial(fit, strengths=_settings().strengths, val_labels=val.labels, class_count=classes)
     probes = [learn(a, train.labels, val_features=b) for a, b in zip(learned, held_out, strict=True)]
     best = int(np.argmax([probe.validation[probe.strength] for probe in probes]))

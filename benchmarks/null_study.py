@@ -26,10 +26,10 @@ from ssl_pipeline.artifacts.assembly import build_encoder
 from ssl_pipeline.artifacts.card import ModelCard, versions
 from ssl_pipeline.augment.policy import Policies, read_policies
 from ssl_pipeline.config import Choice, FinetuneConfig
+from ssl_pipeline.data.labelled import LabelledSplits, read_labelled
 from ssl_pipeline.data.store import Split
-from ssl_pipeline.evaluation.draws import Data, read_data
-from ssl_pipeline.evaluation.label_budgets import Outcome, Study
-from ssl_pipeline.evaluation.verdict import judge, overall
+from ssl_pipeline.evaluation.budgets.budget_verdicts import judge, overall
+from ssl_pipeline.evaluation.budgets.study import Outcome, Study
 from ssl_pipeline.randomness import hash64
 from ssl_pipeline.recipes import Recipe
 from ssl_pipeline.training.precision import Precision
@@ -63,7 +63,7 @@ def card_of(pool: Split, policies: Policies, size: int) -> ModelCard:
     )
 
 
-def study_null(settings: dict[str, Any], data: Data, policies: Policies, seed: int) -> list[Outcome]:
+def study_null(settings: dict[str, Any], data: LabelledSplits, policies: Policies, seed: int) -> list[Outcome]:
     """The study with an encoder that was never trained.
 
     Args:
@@ -92,7 +92,7 @@ def augment(name: str, project: Path, folder: Path | None) -> None:
     subprocess.run([sys.executable, "-m", "stages.augment"], cwd=project, check=True, env=environment())
 
 
-def row_of(seed: int, outcomes: list[Outcome], data: Data) -> dict[str, Any]:
+def row_of(seed: int, outcomes: list[Outcome], data: LabelledSplits) -> dict[str, Any]:
     """What the study said, and the figures that it said so by."""
     verdicts = judge(outcomes, data.test.groups)
     return {
@@ -119,7 +119,7 @@ def main(name: str, folder: Path | None, seeds: int, first: int) -> None:
     with tempfile.TemporaryDirectory() as temporary:
         project = Path(temporary) / "project"
         augment(name, project, folder)
-        data = read_data(project / "data/augmented/store")
+        data = read_labelled(project / "data/augmented/store")
         policies = read_policies(project / "data/augmented/policy.json")
         for seed in range(first, first + seeds):
             rows.append(row_of(seed, study_null(SETTINGS[name], data, policies, seed), data))

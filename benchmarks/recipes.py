@@ -38,7 +38,8 @@ from ssl_pipeline.config import load
 from ssl_pipeline.data.store import open_split
 from ssl_pipeline.deployment.runtime import open_session, run
 from ssl_pipeline.errors import ConfigError, PipelineError
-from ssl_pipeline.evaluation.baselines import calibrate_on, random_encoder
+from ssl_pipeline.evaluation.calibration import calibrate_on
+from ssl_pipeline.evaluation.linear.baselines import random_encoder
 from stages.paths import EXPORT, PRETRAIN, REPORTS, STORE
 
 RECIPES = load_registry().names("recipe")

@@ -169,7 +169,7 @@ class Knn(Checked):
 
 
 class Clusters(Checked):
-    """k-means of the exported embeddings; see `ssl_pipeline.evaluation.clustering`."""
+    """k-means of the exported embeddings; see `ssl_pipeline.evaluation.clusters.clustering`."""
 
     images: Annotated[int, Field(ge=2)]
     runs: Annotated[int, Field(ge=2)]

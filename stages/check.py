@@ -8,7 +8,7 @@ from ssl_pipeline.augment.policy import Policy
 from ssl_pipeline.config import Config, refuse_unknown_views
 from ssl_pipeline.data.store import Split
 from ssl_pipeline.errors import ConfigError
-from ssl_pipeline.evaluation.rivals import check_rival
+from ssl_pipeline.evaluation.linear.rivals import check_rival
 from ssl_pipeline.terminal import shown
 from ssl_pipeline.training import preparation
 from ssl_pipeline.workspace import find

@@ -83,7 +83,7 @@ def _views_are_left(config: Config) -> bool:
 
 def _ask(config: Config) -> Uses:
     from plugins import load_registry
-    from ssl_pipeline.evaluation.rivals import backbones
+    from ssl_pipeline.evaluation.linear.rivals import backbones
 
     registry = load_registry()
     method = used(registry, config)

@@ -13,18 +13,19 @@ def finetune(config: Config) -> None:
     from ssl_pipeline.artifacts.files import load_encoder
     from ssl_pipeline.artifacts.start import started
     from ssl_pipeline.augment.policy import read_policies
+    from ssl_pipeline.data.labelled import read_labelled
     from ssl_pipeline.data.store import read_originals
     from ssl_pipeline.deployment.runtime import layer_of, open_session, read_metadata
-    from ssl_pipeline.evaluation.budget_report import report, report_obstacle, write_product
-    from ssl_pipeline.evaluation.draws import obstacle, read_data
-    from ssl_pipeline.evaluation.further import read_encoders
-    from ssl_pipeline.evaluation.label_budgets import Study, view_policy
+    from ssl_pipeline.evaluation.budgets.budget_report import report, report_obstacle, write_product
+    from ssl_pipeline.evaluation.budgets.further_encoders import read_encoders
+    from ssl_pipeline.evaluation.budgets.label_draws import obstacle
+    from ssl_pipeline.evaluation.budgets.study import Study, view_policy
     from ssl_pipeline.products import atomic_folder, verified
     from ssl_pipeline.progress import say
     from ssl_pipeline.training.precision import best_device, resolve
     from stages.reference import command
 
-    section, registry, data = config.finetune, load_registry(), read_data(STORE)
+    section, registry, data = config.finetune, load_registry(), read_labelled(STORE)
     whole, backbone = load_encoder(registry, PRETRAIN), verified(EXPORT / "backbone.onnx", "export")
     layer = layer_of(read_metadata(open_session(backbone))["layer"])
     encoder, card = cut(*whole, layer)

@@ -10,7 +10,7 @@ def linear_eval(config: Config) -> None:
     """Measure the exported file with probes on frozen features, beside its baselines, and judge its clusters."""
     from plugins import load_registry
     from ssl_pipeline.augment.policy import read_policies
-    from ssl_pipeline.evaluation.report import linear_evaluation
+    from ssl_pipeline.evaluation.linear.study import linear_evaluation
 
     linear_evaluation(
         config.linear_eval,

@@ -14,6 +14,7 @@ Pretraining opens `store/train` and nothing else: labels and test images are in 
 
 import csv
 import zipfile
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from tokenize import TokenError  # numpy reads the header of a file as Python
@@ -34,6 +35,7 @@ __all__ = [
     "Original",
     "Split",
     "SplitName",
+    "labels_of",
     "open_split",
     "read_index",
     "read_labels",
@@ -188,7 +190,11 @@ def _index_row(name: str, path: str, label: str, split: str, group: str, width: 
 
 def read_labels(store: Path, name: SplitName) -> Labels:
     """Read the labels of a split; `classes` are those of the whole store, so that they mean the same in every split."""
-    rows = read_index(store)
+    return labels_of(read_index(store), name)
+
+
+def labels_of(rows: Sequence[IndexRow], name: SplitName) -> Labels:
+    """The labels of a split, given all rows of the index as `read_index` returns them."""
     classes = tuple(sorted({row.label for row in rows} - {""}))
     numbers = {label: number for number, label in enumerate(classes)} | {"": -1}
     mine = [row for row in rows if row.split == name]

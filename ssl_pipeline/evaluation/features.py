@@ -1,7 +1,6 @@
 """Features of stored images, by whatever turns canvases into vectors."""
 
 from collections.abc import Callable, Sized
-from pathlib import Path
 from typing import Protocol
 
 import numpy as np
@@ -10,12 +9,10 @@ import torch
 from torch import nn
 
 from ssl_pipeline.data.image_spec import Pixels
-from ssl_pipeline.data.store import SplitName, open_split, read_labels
 from ssl_pipeline.progress import track
-from ssl_pipeline.training.finetuning import Labelled
 from ssl_pipeline.training.precision import best_device
 
-__all__ = ["Embed", "Stored", "embedder", "extract", "labelled", "sample", "unit"]
+__all__ = ["Embed", "Stored", "embedder", "extract", "sample", "unit"]
 
 Features = npt.NDArray[np.float32]
 Positions = npt.NDArray[np.int64]
@@ -31,13 +28,6 @@ class Stored(Sized, Protocol):
 
 
 _BATCH = 256  # images that are in memory at a time
-
-
-def labelled(store: Path, name: SplitName) -> Labelled:
-    """The labelled images of a split; there may be none."""
-    _, labels, groups = read_labels(store, name)
-    rows = np.flatnonzero(labels >= 0)
-    return Labelled(open_split(store, name), rows, labels[rows], groups[rows])
 
 
 def sample(images: Sized, count: int) -> Positions:

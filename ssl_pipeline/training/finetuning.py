@@ -19,58 +19,19 @@ from ssl_pipeline.artifacts.card import ModelCard
 from ssl_pipeline.augment.geometry import fit
 from ssl_pipeline.augment.policy import Policy
 from ssl_pipeline.augment.views import make_views
-from ssl_pipeline.data.image_spec import ImageSpec, Pixels
-from ssl_pipeline.data.store import Split
+from ssl_pipeline.data.labelled import Labelled
 from ssl_pipeline.randomness import hash64, permutation
 from ssl_pipeline.training.memory_format import memory_format
 from ssl_pipeline.training.optimization import adamw, learning_rate
 from ssl_pipeline.training.precision import Precision
 from ssl_pipeline.types import Encoder
 
-__all__ = ["Classifier", "Labelled", "Schedule", "embed", "finetune"]
+__all__ = ["Classifier", "Schedule", "embed", "finetune"]
 
 Array = npt.NDArray[np.int64]
 
 _WARMUP = 0.1
 """Share of the steps in which the learning rate rises."""
-
-
-@dataclass(frozen=True)
-class Labelled:
-    """Some images of a split, with their labels. The images stay on disk until they are asked for.
-
-    Attributes:
-        split: Where the images are.
-        rows: (n,) int64 rows of the split.
-        labels: (n,) int64 class numbers.
-        groups: (n,) int64, equal for images of one group (a track, a patient); chance draws groups, not images.
-    """
-
-    split: Split
-    rows: Array
-    labels: Array
-    groups: Array
-
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    @property
-    def ids(self) -> npt.NDArray[np.uint64]:
-        """Identities of the images: (n,)."""
-        return self.split.ids[self.rows]
-
-    @property
-    def spec(self) -> ImageSpec:
-        """What the images' values mean."""
-        return self.split.spec
-
-    def images(self, positions: Array) -> Pixels:
-        """Images at positions (m,) in [0, n): (m, canvas, canvas, C)."""
-        return self.split.images(self.rows[positions])
-
-    def subset(self, positions: Array) -> "Labelled":
-        """The images at positions (m,) in [0, n)."""
-        return Labelled(self.split, self.rows[positions], self.labels[positions], self.groups[positions])
 
 
 @dataclass(frozen=True)

@@ -7,15 +7,14 @@ from sklearn.datasets import load_digits
 
 from benchmarks.null_study import row_of, study_null
 from ssl_pipeline.augment.policy import Policies, Policy
+from ssl_pipeline.data.labelled import Labelled, LabelledSplits
 from ssl_pipeline.data.store import open_split
 from ssl_pipeline.data.writer import write_split
-from ssl_pipeline.evaluation.draws import Data
-from ssl_pipeline.training.finetuning import Labelled
 
 CROP = {"p": 1.0, "scale": [0.7, 1.0], "ratio": [0.85, 1.18]}
 
 
-def digits(store: Path) -> Data:
+def digits(store: Path) -> LabelledSplits:
     """Digits 0, 1 and 2, 8 px: 40 for training, 24 for validation, 90 for the test."""
     x, y = load_digits(return_X_y=True)
     keep = np.flatnonzero(y < 3)[:154]
@@ -25,7 +24,7 @@ def digits(store: Path) -> Data:
         count = len(keep[part])
         write_split(store / name, np.arange(part.start or 0, part.stop, dtype=np.uint64), [images[part]], 8)
         parts[name] = Labelled(open_split(store, name), np.arange(count), y[keep[part]], np.arange(count))
-    return Data(**parts, classes=("zero", "one", "two"))
+    return LabelledSplits(**parts, classes=("zero", "one", "two"))
 
 
 def test_no_headline_is_wrong_of_a_few_seeds(tmp_path):

@@ -26,7 +26,7 @@ from ssl_pipeline.data.writer import write_index, write_originals, write_split
 from ssl_pipeline.deployment.backbone_graph import export_backbone
 from ssl_pipeline.deployment.runtime import open_session, read_metadata, run
 from ssl_pipeline.errors import PipelineError
-from ssl_pipeline.evaluation import budget_report
+from ssl_pipeline.evaluation.budgets import budget_report
 from ssl_pipeline.products import record, write_product
 from ssl_pipeline.recipes import Recipe
 from stages.finetune import finetune

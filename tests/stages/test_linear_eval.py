@@ -17,7 +17,7 @@ from sklearn.metrics import accuracy_score, balanced_accuracy_score, recall_scor
 from ssl_pipeline.augment.policy import Policies, Policy
 from ssl_pipeline.data.store import read_labels
 from ssl_pipeline.deployment.runtime import open_session, run
-from ssl_pipeline.evaluation import report
+from ssl_pipeline.evaluation.linear import study as report
 from ssl_pipeline.products import sha256, write_product
 from stages.linear_eval import linear_eval
 from tests.stages.small_project import Relabel, as_they_are, write_models, write_store

@@ -9,7 +9,8 @@ import yaml
 from click.testing import CliRunner
 
 from ssl_pipeline.augment.policy import Policies, Policy
-from ssl_pipeline.evaluation import report
+from ssl_pipeline.data.store import Split
+from ssl_pipeline.evaluation.linear import study as report
 from ssl_pipeline.products import write_product
 from stages.linear_eval import linear_eval
 from tests.stages.small_project import as_they_are, write_models, write_store
@@ -51,22 +52,20 @@ def test_all_that_is_measured_is_of_the_layer_that_ships():
     assert "layer 2 of 3" in line
 
 
-def test_the_layers_are_judged_before_the_test_split_is_opened(monkeypatch: pytest.MonkeyPatch):
+def test_the_layers_are_judged_before_a_test_image_is_looked_at(monkeypatch: pytest.MonkeyPatch):
     original, judged = report.study_layers, []
 
-    def without_test(*arguments):
-        (STORE / "test").rename("hidden")
+    def noted(*arguments):
         judged.append(original(*arguments))
-        Path("hidden").rename(STORE / "test")
         return judged[-1]
 
-    def opened(store, name):
-        assert name != "test" or judged
-        return labelled(store, name)
+    def looked_at(split, positions):
+        assert split.name != "test" or judged
+        return images(split, positions)
 
-    labelled = report.labelled
-    monkeypatch.setattr(report, "study_layers", without_test)
-    monkeypatch.setattr(report, "labelled", opened)
+    images = Split.images
+    monkeypatch.setattr(report, "study_layers", noted)
+    monkeypatch.setattr(Split, "images", looked_at)
     honest, _ = evaluate()
 
     def shuffled(split: str, labels: np.ndarray) -> list[str]:

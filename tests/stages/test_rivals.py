@@ -22,8 +22,8 @@ from ssl_pipeline.augment.geometry import fit
 from ssl_pipeline.config import Rival
 from ssl_pipeline.deployment.backbone_graph import export_backbone
 from ssl_pipeline.deployment.runtime import open_session
-from ssl_pipeline.evaluation.foreign import embed_with
-from ssl_pipeline.evaluation.rivals import IMAGENET, open_rivals
+from ssl_pipeline.evaluation.linear.foreign_graphs import embed_with
+from ssl_pipeline.evaluation.linear.rivals import IMAGENET, open_rivals
 from tests.stages.small_project import BACKBONE, MEAN, STD
 from tests.stages.test_linear_eval import evaluate, exported, metrics, project
 
@@ -244,7 +244,7 @@ def test_a_rival_that_cannot_be_judged_is_refused_in_a_sentence(
         raise OSError("no route to host")
 
     monkeypatch.setattr(timm, "create_model", offline)
-    monkeypatch.setattr("ssl_pipeline.evaluation.report.study_clusters", lambda *_: pytest.fail("too late"))
+    monkeypatch.setattr("ssl_pipeline.evaluation.linear.study.study_clusters", lambda *_: pytest.fail("too late"))
     Path("garbage.onnx").write_bytes(b"garbage")
     Path("garbage.safetensors").write_bytes(b"garbage")
     write_graph("grey.onnx", TensorProto.FLOAT, ["n", 1, 8, 8])

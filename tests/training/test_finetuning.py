@@ -17,10 +17,11 @@ from ssl_pipeline.artifacts.card import ModelCard, versions
 from ssl_pipeline.augment.policy import Policy
 from ssl_pipeline.augment.views import make_views
 from ssl_pipeline.config import Choice
+from ssl_pipeline.data.labelled import Labelled
 from ssl_pipeline.data.store import Split
 from ssl_pipeline.randomness import hash64, permutation
 from ssl_pipeline.recipes import Recipe
-from ssl_pipeline.training.finetuning import Classifier, Labelled, Schedule, embed, finetune
+from ssl_pipeline.training.finetuning import Classifier, Schedule, embed, finetune
 from ssl_pipeline.training.optimization import learning_rate, parameter_groups
 from ssl_pipeline.training.precision import Precision
 

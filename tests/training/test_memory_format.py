@@ -22,7 +22,8 @@ from ssl_pipeline.config import PretrainConfig
 from ssl_pipeline.data.store import open_split
 from ssl_pipeline.recipes import resolve
 from ssl_pipeline.training import checkpoint, preparation, pretraining
-from ssl_pipeline.training.finetuning import Classifier, Labelled, Schedule, finetune
+from ssl_pipeline.data.labelled import Labelled
+from ssl_pipeline.training.finetuning import Classifier, Schedule, finetune
 from ssl_pipeline.training.precision import Precision
 
 store, work, section = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3]

@@ -1,0 +1,119 @@
+"""How the arms of the label-budget study learn from the labels of one draw, and what they say of an image."""
+
+from math import ceil
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import nn
+
+from ssl_pipeline.artifacts.assembly import untrained
+from ssl_pipeline.artifacts.card import ModelCard
+from ssl_pipeline.augment.policy import Policy
+from ssl_pipeline.config import FinetuneConfig
+from ssl_pipeline.data.labelled import Labelled, LabelledSplits
+from ssl_pipeline.evaluation.budgets.label_draws import Budget, draw_labels
+from ssl_pipeline.evaluation.budgets.origins import Frozen, Origin
+from ssl_pipeline.evaluation.linear_probe import fit_at
+from ssl_pipeline.randomness import hash64
+from ssl_pipeline.registry import Registry
+from ssl_pipeline.training.finetuning import Classifier, Schedule, embed, finetune
+from ssl_pipeline.training.precision import Precision
+from ssl_pipeline.types import Encoder
+
+__all__ = ["Learner", "Model"]
+
+Array = npt.NDArray[np.int64]
+Model = Frozen | Classifier
+
+
+class Learner:
+    """Learns one model at a time; arguments as those of `Study`."""
+
+    def __init__(
+        self,
+        config: FinetuneConfig,
+        data: LabelledSplits,
+        card: ModelCard,
+        registry: Registry,
+        policy: Policy,
+        precision: Precision,
+    ):
+        self.config, self.data, self.card = config, data, card
+        self.registry, self.policy, self.precision = registry, policy, precision
+
+    def given(self, encoder: Encoder) -> Origin:
+        """Start from an encoder, the same in every draw."""
+        return Origin(
+            lambda _: encoder, same=True, pool=self.data.train.split, card=self.card, device=self.precision.device
+        )
+
+    def random(self) -> Origin:
+        """Start from the pretrained encoder's network, which sees as much of colours, with random weights."""
+
+        def make(draw: int) -> Encoder:
+            encoder = untrained(self.registry, self.card, self._seed(draw))
+            return encoder.in_grayscale() if self.card.grayscale else encoder
+
+        return Origin(make, same=False, pool=self.data.train.split, card=self.card, device=self.precision.device)
+
+    def logits(self, model: Model, part: Labelled, positions: Array) -> npt.NDArray[np.float32]:
+        """Class scores (m, C) of the images at some positions of val or test."""
+        if isinstance(model, Frozen):
+            weight, bias = model.probe.weight, model.probe.bias
+            features = model.origin.features(model.draw, part, positions)
+        else:
+            weight, bias = (value.numpy(force=True) for value in (model.head.weight, model.head.bias))
+            features = embed(model.encoder, part.subset(positions), self.card, self.precision.device)
+        return np.asarray(features @ weight.T + bias)
+
+    def fit(self, budget: Budget, origin: Origin, draw: int, strength: float) -> Frozen:
+        """The probe of a draw's labels on its encoder's features."""
+        if budget == "all" and origin.same and draw > 0:  # the same labels and features again
+            return Frozen(origin, draw, origin.probes[0])
+        chosen, labels = self.drawn(budget, draw), self.data.train.labels
+        features = origin.features(draw, self.data.train, chosen)
+        return Frozen(origin, draw, fit_at(features, labels[chosen], strength, class_count=len(self.data.classes)))
+
+    def tune(self, budget: Budget, origin: Origin, draw: int, rate: float) -> Classifier:
+        """Fine-tune a draw's encoder, with its probe as the head."""
+        weight, bias = (torch.from_numpy(value) for value in (origin.probes[draw].weight, origin.probes[draw].bias))
+        classifier = Classifier(origin.encoder(draw), weight, bias)
+        # statistics of the whole pool say more than those of some tens of images
+        few = len(self.drawn(budget, draw)) < self.config.batch_size
+        return self._train(classifier, budget, draw, rate, keep_statistics=few)
+
+    def train_from_scratch(self, budget: Budget, _: Origin, draw: int, rate: float) -> Classifier:
+        """Train random weights as one usually does: the head as torch draws one, statistics from the batches."""
+        encoder, seed = untrained(self.registry, self.card, self._seed(draw)), self._seed(draw)
+        with torch.random.fork_rng():
+            torch.manual_seed(seed)
+            head = nn.Linear(encoder.embedding_dim, len(self.data.classes))
+        classifier = Classifier(encoder, head.weight, head.bias)
+        return self._train(classifier, budget, draw, rate, keep_statistics=False)
+
+    def _train(
+        self, classifier: Classifier, budget: Budget, draw: int, rate: float, *, keep_statistics: bool
+    ) -> Classifier:
+        """Train a classifier on the labels of a draw: the same views and steps for every arm."""
+        config, chosen = self.config, self.drawn(budget, draw)
+        steps = max(config.steps, config.epochs * ceil(len(chosen) / config.batch_size))
+        finetune(
+            classifier,
+            self.data.train.subset(chosen),
+            self.policy,
+            Schedule(steps, config.batch_size, rate, config.weight_decay),
+            seed=self._seed(draw),
+            keep_statistics=keep_statistics,
+            precision=self.precision,
+        )
+        return classifier
+
+    def _seed(self, draw: int) -> int:
+        """Of a draw's random weights, views and order of images."""
+        return int(hash64(self.config.seed, "finetune", draw)) >> 1
+
+    def drawn(self, budget: Budget, draw: int) -> Array:
+        """Positions of the training images whose labels a draw may use."""
+        train = self.data.train
+        return draw_labels(train.ids, train.labels, budget, self.config.seed, draw)

@@ -1,0 +1,65 @@
+"""The label-budget curve as a picture."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from ssl_pipeline.evaluation.budgets.budget_verdicts import Verdict
+from ssl_pipeline.evaluation.budgets.study import Arm
+
+__all__ = ["draw_budgets"]
+
+_STYLE: dict[Arm, tuple[str, str, str]] = {  # colours of Okabe and Ito, which colour-blind readers tell apart
+    "finetune": ("pretrained, fine-tuned", "#0072B2", "o"),
+    "probe": ("pretrained, frozen probe", "#009E73", "s"),
+    "random": ("random weights, fine-tuned alike", "#CC79A7", "v"),
+    "scratch": ("same network from scratch", "#D55E00", "^"),
+    "start": ("what pretraining started from, fine-tuned alike", "#56B4E9", "D"),
+}
+
+
+def draw_budgets(verdicts: Sequence[Verdict], classes: int, path: Path) -> None:
+    """Draw accuracy against labels per class, a line for each arm, with 95 % intervals.
+
+    Args:
+        verdicts: One or more budgets.
+        classes: How many classes there are; `all` stands at the mean number of images of a class.
+        path: A .png.
+    """
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(6.4, 4.2), dpi=150, layout="constrained")
+    axes = figure.subplots()
+    counts = [verdict.images / classes for verdict in verdicts]
+    shown = [(arm, style) for arm, style in _STYLE.items() if arm in verdicts[0].accuracy]
+    for number, (arm, (label, colour, marker)) in enumerate(shown):
+        estimates = [verdict.accuracy[arm] for verdict in verdicts]
+        axes.errorbar(
+            [
+                count * 1.04 ** (number - (len(shown) - 1) / 2) for count in counts
+            ],  # side by side: intervals would hide each other
+            [100 * found.value for found in estimates],
+            [
+                [100 * (found.value - found.low) for found in estimates],
+                [100 * (found.high - found.value) for found in estimates],
+            ],
+            label=label,
+            color=colour,
+            marker=marker,
+            capsize=3,
+        )
+    axes.set_xscale("log")
+    axes.set_xticks(counts, [_tick(verdict, count) for verdict, count in zip(verdicts, counts, strict=True)])
+    axes.minorticks_off()
+    axes.set_xlabel("labels per class")
+    axes.set_ylabel("test accuracy, %")
+    axes.set_title(f"Mean of {verdicts[0].draws} draws of labels, 95 % intervals", fontsize="medium")
+    axes.grid(alpha=0.3)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(frameon=False, loc="lower right")
+    figure.savefig(
+        path, metadata={"Software": None}
+    )  # without matplotlib's version the bytes depend on the figures alone
+
+
+def _tick(verdict: Verdict, count: float) -> str:
+    return f"all\n({count:.0f})" if verdict.budget == "all" else str(verdict.budget)

@@ -1,0 +1,198 @@
+"""From outcomes to sentences: means, paired differences, their intervals, and what can be said of them.
+
+Pretraining `helped` where the fine-tuned encoder is better than random weights that are alike in all else, and better
+than ordinary training from scratch too. The first says that it is the weights and not the head or the statistics, of
+any encoder that was pretrained so: the interval allows for the luck of this one. The second says that one gains by
+this one: random weights that are treated like pretrained ones are often the worse for it, and to be better than those
+alone is of no use to anybody. Pretraining `hurt` where the encoder is worse than random weights alike in all else.
+Where pretraining started from given weights, these take the place of random ones.
+
+Each budget has one p-value: of `helped` the larger of the two, which is that of both being true (Berger 1982,
+Technometrics 24(4)). What is said follows from it after Holm's correction over the budgets, so that the probability of
+a single false word in the whole verdict is 5 % at most.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ssl_pipeline.evaluation.budgets.label_draws import Budget
+from ssl_pipeline.evaluation.budgets.study import ARMS, Arm, Outcome
+from ssl_pipeline.evaluation.statistics.estimates import Estimate, accuracy, gain, holm
+from ssl_pipeline.evaluation.statistics.intervals import Interval
+from ssl_pipeline.evaluation.statistics.proportions import LEVEL
+
+__all__ = ["CONTROLS", "Verdict", "judge", "metrics", "overall", "sentence"]
+
+CONTROLS: dict[Arm, str] = {"random": "random weights", "start": "what it started from"}
+"""The arms that may differ from the fine-tuned one in the weights alone, in words."""
+
+_FINDINGS = {1: "helped", 0: "no clear difference", -1: "hurt"}
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What one budget showed.
+
+    Attributes:
+        budget: Labels per class.
+        images: Labelled images learned from.
+        draws: How many draws of labels.
+        encoders: How many pretrained encoders.
+        accuracy: Arm -> mean over encoders and draws, with its interval.
+        balanced_accuracy: Arm -> mean over encoders and draws.
+        chosen: Arm -> learning rate, or the probe's strength.
+        gains: Other arm -> paired difference in accuracy, fine-tuned minus that arm.
+        control: The arm that differs in the weights alone: random ones, or those that pretraining started from.
+        p: The p-value of what is found, after Holm's correction over the budgets.
+        finding: 1: pretraining helped; -1: pretraining hurt; 0: no clear difference.
+    """
+
+    budget: Budget
+    images: int
+    draws: int
+    encoders: int
+    accuracy: dict[Arm, Interval]
+    balanced_accuracy: dict[Arm, float]
+    chosen: dict[Arm, float]
+    gains: dict[Arm, Estimate]
+    control: Arm
+    p: float
+    finding: int
+
+
+def judge(outcomes: Sequence[Outcome], groups: npt.NDArray[np.int64]) -> list[Verdict]:
+    """One verdict for each budget, in the order in which they come.
+
+    Args:
+        outcomes: Outcomes of every budget, arm, encoder and draw.
+        groups: (n_test,) numbers of the test images' groups, equal for images of one group.
+    """
+    budgets = list(dict.fromkeys(outcome.budget for outcome in outcomes))
+    arms = [arm for arm in ARMS if any(outcome.arm == arm for outcome in outcomes)]
+    control: Arm = "start" if "start" in arms else "random"
+    gains: dict[Budget, dict[Arm, Estimate]] = {}
+    chances = []
+    for budget in budgets:
+        correct = {arm: _correct(outcomes, budget, arm) for arm in arms}
+        gains[budget] = {
+            arm: gain(correct["finetune"] - correct[arm], groups, luck=arm == "random")
+            for arm in arms
+            if arm != "finetune"
+        }
+        chances.append(_chance(gains[budget][control], gains[budget]["scratch"]))
+    verdicts = []
+    for budget, p in zip(budgets, holm(chances), strict=True):
+        of = {arm: [one for one in outcomes if (one.budget, one.arm) == (budget, arm)] for arm in arms}
+        tuned = of["finetune"]
+        verdicts.append(
+            Verdict(
+                budget=budget,
+                images=tuned[0].images,
+                draws=len({one.draw for one in tuned}),
+                encoders=len({one.encoder for one in tuned}),
+                accuracy={arm: accuracy(_correct(outcomes, budget, arm), groups) for arm in arms},
+                balanced_accuracy={arm: float(np.mean([one.balanced_accuracy for one in of[arm]])) for arm in arms},
+                chosen={arm: of[arm][0].chosen for arm in arms},
+                gains=gains[budget],
+                control=control,
+                p=p,
+                finding=int(np.sign(gains[budget][control].mean)) if p < 1 - LEVEL else 0,
+            )
+        )
+    return verdicts
+
+
+def _correct(outcomes: Sequence[Outcome], budget: Budget, arm: Arm) -> npt.NDArray[np.int64]:
+    """Which test images an arm classified correctly: (encoders, draws, images), with one encoder for random weights."""
+    of = [one for one in outcomes if (one.budget, one.arm) == (budget, arm)]
+    encoders = len({one.encoder for one in of})
+    ordered = sorted(of, key=lambda one: (one.encoder, one.draw))
+    return np.stack([one.correct for one in ordered]).astype(np.int64).reshape(encoders, len(of) // encoders, -1)
+
+
+def _chance(over_control: Estimate, over_scratch: Estimate) -> float:
+    """The p-value of what a budget seems to show."""
+    if over_control.mean < 0:
+        return over_control.p
+    return max(over_control.p, over_scratch.p if over_scratch.mean > 0 else 1.0)
+
+
+def sentence(verdict: Verdict) -> str:
+    """One plain line on one budget."""
+    means, gains = {arm: _percent(value) for arm, value in verdict.accuracy.items()}, verdict.gains
+    found = f"pretraining {_FINDINGS[verdict.finding]}" if verdict.finding else _FINDINGS[0]
+    control = verdict.control
+    return (
+        f"With {_labels(verdict.budget)}: {means['finetune']} against {means[control]} from {CONTROLS[control]} "
+        f"({_difference(gains[control])}) and {means['scratch']} from ordinary training from scratch "
+        f"({_difference(gains['scratch'])}): {found} ({_p(verdict.p)}). "
+        f"Frozen probe: {means['probe']}."
+    )
+
+
+def overall(verdicts: Sequence[Verdict]) -> str:
+    """One plain line on all budgets."""
+    phrases = _FINDINGS | {0: f"made {_FINDINGS[0]}"}
+    found = {sign: [one for one in verdicts if one.finding == sign] for sign in phrases}
+    control = CONTROLS[verdicts[0].control]
+    if not found[1] and not found[-1]:
+        return f"Pretraining did not help: {_FINDINGS[0]} from {control} with any number of labels."
+    parts = [f"{phrases[sign]} {_at(group)}" for sign, group in found.items() if group]
+    said = ", ".join(parts) if found[1] else f"did not help: it {', '.join(reversed(parts))}"
+    subject = f"Compared with {control}, pretraining" if verdicts[0].control == "start" else "Pretraining"
+    return f"{subject} {said}."
+
+
+def metrics(verdicts: Sequence[Verdict]) -> dict[str, Any]:
+    """The verdicts as nested figures, for `dvc metrics show`."""
+    return {
+        "labelled": True,
+        "budgets": {
+            str(verdict.budget): {
+                "images": verdict.images,
+                "finding": _FINDINGS[verdict.finding],
+                "p": verdict.p,
+                **{
+                    arm: {
+                        "accuracy": verdict.accuracy[arm].value,
+                        "accuracy_low": verdict.accuracy[arm].low,
+                        "accuracy_high": verdict.accuracy[arm].high,
+                        "balanced_accuracy": verdict.balanced_accuracy[arm],
+                        "strength" if arm == "probe" else "learning_rate": verdict.chosen[arm],
+                    }
+                    for arm in verdict.accuracy
+                },
+                **{
+                    f"over_{arm}": {"difference": found.mean, "margin": found.margin}
+                    for arm, found in verdict.gains.items()
+                },
+            }
+            for verdict in verdicts
+        },
+    }
+
+
+def _difference(found: Estimate) -> str:
+    return f"{100 * found.mean:+.1f} ± {100 * found.margin:.1f}"
+
+
+def _p(value: float) -> str:
+    return f"p = {value:.2g}" if value >= 1e-4 else "p < 0.0001"
+
+
+def _labels(budget: Budget) -> str:
+    return "all labels" if budget == "all" else f"{budget} label{'s' * (budget > 1)} per class"
+
+
+def _at(verdicts: Sequence[Verdict]) -> str:
+    counts = [str(verdict.budget) for verdict in verdicts if verdict.budget != "all"]
+    named = [f"{' and '.join(counts)} label{'s' * (counts != ['1'])} per class"] if counts else []
+    return "with " + " and ".join(named + ["all labels"] * (len(counts) < len(verdicts)))
+
+
+def _percent(found: Interval) -> str:
+    return f"{100 * found.value:.1f} % [{100 * found.low:.1f}, {100 * found.high:.1f}]"

@@ -1,0 +1,88 @@
+"""What the arms of the label-budget study start from: encoders that are alike in all but their weights."""
+
+from collections.abc import Callable
+from copy import deepcopy
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from ssl_pipeline.artifacts.card import ModelCard
+from ssl_pipeline.data.labelled import Labelled
+from ssl_pipeline.data.store import Split
+from ssl_pipeline.deployment.from_pixels import FromPixels
+from ssl_pipeline.evaluation.calibration import calibrate_on
+from ssl_pipeline.evaluation.linear_probe import Probe
+from ssl_pipeline.training.finetuning import embed
+from ssl_pipeline.types import Encoder
+
+__all__ = ["Frozen", "Origin"]
+
+Array = npt.NDArray[np.int64]
+Features = npt.NDArray[np.float32]
+
+_KEPT = 4  # embeddings of two draws' images for learning and for choosing: a grid of strengths asks for them again
+
+
+class Origin:
+    """The encoders of one kind of weights: the same one in every draw of labels, or another in each.
+
+    The statistics of batch norms are not weights: they come from images. Pretraining leaves those of its own augmented
+    views, and random weights come with 0 and 1. Here all of them get those of the training split's images as they are.
+
+    Args:
+        make: Draw -> encoder, of which a copy is taken.
+        same: Whether every draw has the same one.
+        pool: The training split, with its images that have no labels.
+        card: How images are brought to the encoder's size.
+        device: Where to compute.
+
+    Attributes:
+        same: Whether every draw has the same one.
+        probes: Draw -> what a head starts from, once it has been fitted.
+    """
+
+    probes: dict[int, Probe]
+
+    def __init__(
+        self, make: Callable[[int], Encoder], *, same: bool, pool: Split, card: ModelCard, device: torch.device
+    ):
+        self.same, self.probes = same, {}
+        self._make, self._pool, self._card, self._device = make, pool, card, device
+        self._encoders: dict[int, Encoder] = {}
+        self._embedded: dict[tuple[int, str, bytes], Features] = {}
+
+    def encoder(self, draw: int) -> Encoder:
+        """A copy of the draw's encoder, in eval mode."""
+        draw = 0 if self.same else draw
+        if draw not in self._encoders:
+            encoder = deepcopy(self._make(draw)).to(self._device)
+            if any(isinstance(module, _BatchNorm) for module in encoder.modules()):
+                calibrate_on(FromPixels(self._card, encoder), self._pool)
+            self._encoders[draw] = encoder.cpu().eval()
+        return deepcopy(self._encoders[draw])
+
+    def features(self, draw: int, part: Labelled, positions: Array) -> Features:
+        """Embeddings (m, D) of a part's images at positions (m,) in [0, n)."""
+        if self.same:
+            return self._embed(0, part, np.arange(len(part)))[positions]
+        while len(self._embedded) >= _KEPT:
+            self._embedded.pop(next(iter(self._embedded)))
+        return self._embed(draw, part, positions)
+
+    def _embed(self, draw: int, part: Labelled, positions: Array) -> Features:
+        key = draw, part.split.name, positions.tobytes()
+        if key not in self._embedded:
+            self._embedded[key] = embed(self.encoder(draw), part.subset(positions), self._card, self._device)
+        return self._embedded[key]
+
+
+@dataclass(frozen=True)
+class Frozen:
+    """A probe on the features of a draw's encoder."""
+
+    origin: Origin
+    draw: int
+    probe: Probe

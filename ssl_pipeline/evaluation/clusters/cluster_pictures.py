@@ -1,0 +1,119 @@
+"""Clusters as pictures: curves over k, and the images of merged pairs and split classes."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from matplotlib.figure import Figure
+
+from ssl_pipeline.evaluation.clusters.cluster_verdict import Judgement
+from ssl_pipeline.evaluation.clusters.clustering import Agreement, Clusterings
+from ssl_pipeline.evaluation.pictures import save
+
+__all__ = ["curves", "grid_of_images", "images_of_class", "images_of_pair"]
+
+Images = npt.NDArray[np.uint8]
+Labels = npt.NDArray[np.int64]
+
+_SIDE = 64  # px; larger images are thinned to this, smaller ones are drawn as they are
+_LINES = {"homogeneity": "#0072B2", "completeness": "#E69F00", "v_measure": "#009E73"}
+"""Colours of Okabe and Ito, which colour-blind readers tell apart."""
+
+
+def curves(
+    found: Clusterings, agreements: Mapping[int, Agreement], classes: int, judgement: Judgement, path: Path
+) -> None:
+    """Draw stability and, with labels, homogeneity, completeness and V-measure over k.
+
+    Args:
+        found: Clusterings.
+        agreements: k -> agreement with the classes; empty without labels.
+        classes: C, marked if there are any.
+        judgement: Where k* is, and whether it is a preferred number.
+        path: Path of the PNG.
+    """
+    figure = Figure(figsize=(6.4, 4.2), layout="constrained")
+    axes = figure.subplots()
+    axes.plot(list(found.stability), list(found.stability.values()), color="black", marker="o", label="stability")
+    for measure, colour in _LINES.items():
+        if agreements:
+            values = [getattr(one, measure) for one in agreements.values()]
+            axes.plot(list(agreements), values, color=colour, label=measure.replace("v_measure", "V-measure"))
+    told = f"k* = {judgement.k}" + (", no preferred number" if judgement.doubt else "")
+    axes.axvline(judgement.k, color="black", linestyle=":", label=told)
+    if agreements:
+        axes.axvline(classes, color="#CC79A7", linestyle="--", label=f"{classes} classes")
+    axes.set_xscale("log")
+    ticks = [k for k in (2, 3, 5, 10, 20, 40, 100, 200, 400, 1000) if k <= max(found.stability)]
+    axes.set_xticks(ticks, [str(tick) for tick in ticks])
+    axes.minorticks_off()
+    axes.set(xlabel="k, clusters", ylabel="mean over runs", title="k-means of the exported embeddings")
+    axes.set_ylim(min(0.0, *found.stability.values()), 1.02)
+    axes.grid(alpha=0.3)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(frameon=False, fontsize="small")
+    save(figure, path)
+
+
+def images_of_pair(clusters: Labels, labels: Labels, one: int, other: int, count: int) -> list[Labels]:
+    """Positions of up to `count` images of each of two classes, from the clusters that they share most.
+
+    Args:
+        clusters: (n,) of one run.
+        labels: (n,) class numbers.
+        one: A class that is there.
+        other: Another.
+        count: How many of each.
+    """
+    members = [np.flatnonzero(labels == name) for name in (one, other)]
+    shares = [np.bincount(clusters[part], minlength=clusters.max() + 1) / len(part) for part in members]
+    shared = np.minimum(*shares)
+    return [part[np.argsort(-shared[clusters[part]], kind="stable")[:count]] for part in members]
+
+
+def images_of_class(clusters: Labels, labels: Labels, name: int, parts: int, count: int) -> list[Labels]:
+    """Positions of up to `count` images of a class from each of its largest clusters.
+
+    Args:
+        clusters: (n,) of one run.
+        labels: (n,) class numbers.
+        name: A class that is there.
+        parts: Largest number of clusters to take images of.
+        count: How many of each.
+    """
+    members = np.flatnonzero(labels == name)
+    sizes = np.bincount(clusters[members])
+    largest = np.argsort(-sizes, kind="stable")[:parts]
+    return [members[clusters[members] == part][:count] for part in largest if sizes[part]]
+
+
+def grid_of_images(rows: Sequence[tuple[str, Sequence[Images]]], path: Path) -> None:
+    """Draw rows of images, each under a title, in groups with a gap between them.
+
+    Args:
+        rows: At least one title with its groups, (m, C, C, 3) uint8 each, m >= 1.
+        path: Path of the PNG.
+    """
+    strips = [_strip(groups) for _, groups in rows]
+    width = max(strip.shape[1] for strip in strips)
+    figure = Figure(
+        figsize=(9.0, 0.3 + sum(0.3 + 9.0 * strip.shape[0] / width for strip in strips)), layout="constrained"
+    )
+    for axes, strip, (title, _) in zip(figure.subplots(len(rows), squeeze=False)[:, 0], strips, rows, strict=True):
+        padded = np.pad(strip, ((0, 0), (0, width - strip.shape[1]), (0, 0)), constant_values=255)
+        axes.imshow(padded, interpolation="nearest")
+        axes.set_title(title, fontsize="medium", loc="left")
+        axes.set_axis_off()
+    save(figure, path)
+
+
+def _strip(groups: Sequence[Images]) -> Images:
+    """One row of images, with a white line after each and a wide gap after each group."""
+    thin = max(1, groups[0].shape[1] // _SIDE)
+    pieces = []
+    for group in groups:
+        for image in group[:, ::thin, ::thin]:
+            pieces += [image, np.full((len(image), max(1, len(image) // 16), 3), 255, np.uint8)]
+        pieces.append(np.full((len(pieces[0]), len(pieces[0]) // 2, 3), 255, np.uint8))
+    return np.concatenate(pieces[:-1], axis=1)

@@ -1,0 +1,152 @@
+"""The clusters of the exported embeddings, from the store to figures, lines, a table and pictures."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from ssl_pipeline.augment.policy import Policies
+from ssl_pipeline.config import Clusters
+from ssl_pipeline.evaluation.clusters.cluster_pictures import curves, grid_of_images, images_of_class, images_of_pair
+from ssl_pipeline.evaluation.clusters.cluster_verdict import MERGED, SPLIT, Judgement, judge, sentences
+from ssl_pipeline.evaluation.clusters.clustering import (
+    PER_CLUSTER,
+    ROOM,
+    Agreement,
+    Clusterings,
+    agreement,
+    cluster,
+    distinct,
+    energies,
+    grid,
+)
+from ssl_pipeline.evaluation.features import Embed, extract, sample, unit
+from ssl_pipeline.evaluation.pictures import short
+from ssl_pipeline.evaluation.seen_images import Pool, Views
+
+__all__ = ["TABLE", "ClusterReport", "study_clusters"]
+
+TABLE = ("k", "stability", "homogeneity", "completeness", "v_measure", "nmi")
+
+_ENERGIES = 512  # images: 130,000 pairs
+_SHOWN = 8  # images of each class of a pair
+_PARTS, _OF_PART = 3, 6  # clusters of a split class, images of each
+
+
+@dataclass(frozen=True)
+class ClusterReport:
+    """What was found, and how to show it.
+
+    Attributes:
+        figures: For metrics.json.
+        lines: For people.
+        rows: Rows of a table under `TABLE`.
+        picture: What `draw` draws; None if there was nothing to cluster.
+    """
+
+    figures: dict[str, Any]
+    lines: list[str]
+    rows: Sequence[Sequence[Any]]
+    picture: "_Study | None" = None
+
+    def draw(self, folder: Path) -> None:
+        """Write clusters.png and, if there is anything to show, merged_pairs.png and split_classes.png."""
+        if self.picture is not None:
+            self.picture.draw(folder)
+
+
+@dataclass(frozen=True)
+class _Study:
+    pool: Pool
+    names: Sequence[str]
+    found: Clusterings
+    agreements: dict[int, Agreement]
+    judgement: Judgement
+
+    def draw(self, folder: Path) -> None:
+        curves(self.found, self.agreements, self.pool.classes, self.judgement, folder / "clusters.png")
+        labels, pairs, classes = self.pool.labels, [], []
+        for (one, other), overlap in self.judgement.merged.items():
+            if overlap >= MERGED:
+                clusters = self.found.assignments[ROOM * self.pool.classes][0]
+                title = f"{short(self.names[one])} + {short(self.names[other])}: {overlap:.0%} share clusters"
+                pairs.append((title, images_of_pair(clusters, labels, one, other, _SHOWN)))
+        for name, parts in self.judgement.split.items():
+            if parts >= SPLIT:
+                clusters = self.found.assignments[self.judgement.k][0]
+                title = f"{short(self.names[name])}: {parts:.1f} clusters of its own"
+                classes.append((title, images_of_class(clusters, labels, name, _PARTS, _OF_PART)))
+        for rows, file in ((pairs, "merged_pairs.png"), (classes, "split_classes.png")):
+            if rows:
+                drawn = [(title, [self.pool.images(group) for group in groups]) for title, groups in rows]
+                grid_of_images(drawn, folder / file)
+
+
+def study_clusters(
+    settings: Clusters, embed: Embed, pool: Pool, names: Sequence[str], policies: Policies, seed: int
+) -> ClusterReport:
+    """Cluster a pool's embeddings, judge the clusters by its labels, and say what to change.
+
+    Args:
+        settings: `linear_eval.clusters`.
+        embed: The exported backbone.
+        pool: Images of train and validation; never of the test split.
+        names: Names of the classes, by number.
+        policies: Policies of the views.
+        seed: Seed of k-means.
+
+    Raises:
+        ConfigError: There is no such kind of view.
+    """
+    views = Views(pool, policies, settings.view)
+    embeddings = unit(extract(embed, pool))
+    different, known = distinct(embeddings), pool.labels >= 0
+    ks = grid(different, pool.classes)
+    facts: dict[str, Any] = {"images": len(pool), "labelled": int(known.sum()), "view": settings.view}
+    if not ks:
+        reason = f"{different} different embeddings of {len(pool)} images; clustering takes {2 * PER_CLUSTER}"
+        return ClusterReport(
+            facts | {"verdict": "unknown", "reason": reason}, [f"linear_eval: no clusters: {reason}."], []
+        )
+    found = cluster(embeddings, unit(extract(embed, views)), pool.groups, ks, settings.runs, seed)
+    labels = pool.labels[known]
+    agreements = {k: agreement(of_k[:, known], labels) for k, of_k in found.assignments.items() if pool.classes > 1}
+    judgement = judge(found, pool.labels, seed)
+    some = sample(labels, _ENERGIES)
+    energy = energies(embeddings[known][some], labels[some], pool.groups[known][some])
+    rows = [(k, stability, *_values(agreements.get(k))) for k, stability in found.stability.items()]
+    return ClusterReport(
+        facts | _figures(found, agreements, judgement, names, energy),
+        sentences(judgement, found, agreements.get(judgement.k), names),
+        rows,
+        _Study(pool, names, found, agreements, judgement),
+    )
+
+
+def _figures(
+    found: Clusterings,
+    agreements: dict[int, Agreement],
+    judgement: Judgement,
+    names: Sequence[str],
+    energy: dict[str, Any],
+) -> dict[str, Any]:
+    """The findings, nested."""
+    figures: dict[str, Any] = {
+        "verdict": judgement.word,
+        "k_star": judgement.k,
+        "stability": found.stability[judgement.k],
+        "preferred": not judgement.doubt,
+    }
+    if judgement.k in agreements:
+        figures |= {"at_k_star": asdict(agreements[judgement.k]), "energy": energy}
+    if judgement.reason:
+        return figures | {"reason": judgement.reason}
+    return figures | {
+        "homogeneity_above_chance": judgement.homogeneity,
+        "merged_pairs": {f"{names[one]} + {names[other]}": value for (one, other), value in judgement.merged.items()},
+        "split_classes": {names[name]: value for name, value in judgement.split.items()},
+    }
+
+
+def _values(found: Agreement | None) -> tuple[Any, ...]:
+    return tuple(asdict(found).values()) if found else ("",) * (len(TABLE) - 2)

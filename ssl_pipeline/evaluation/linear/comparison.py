@@ -1,0 +1,153 @@
+"""The trained backbone against its baselines, on identical footing: same images, same probe, same path of penalties.
+
+Everything is settled first, on train and validation; only then is the test split opened, once. Nothing that settles
+takes a test image or a test label as an argument.
+"""
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from ssl_pipeline.config import Knn, LinearEvalConfig
+from ssl_pipeline.data.labelled import Labelled
+from ssl_pipeline.evaluation.features import Embed, extract
+from ssl_pipeline.evaluation.linear import knn
+from ssl_pipeline.evaluation.linear_probe import Probe, fit, fit_at
+from ssl_pipeline.evaluation.statistics.intervals import MEASURES, Interval, score
+
+__all__ = ["BACKBONE", "KNN", "START", "Contestant", "Settled", "figures", "predict", "settle"]
+
+BACKBONE, KNN = "linear_probe", "knn"
+"""What uses the trained backbone; all else is a baseline."""
+START = "start"
+"""The encoder with the weights that pretraining started from, where these were given."""
+
+Features = npt.NDArray[np.float32]
+Labels = npt.NDArray[np.int64]
+
+
+class Contestant(NamedTuple):
+    """A representation of images with its probe, the best on validation of as many `draws`."""
+
+    embed: Embed
+    probe: Probe
+    draws: int
+
+
+class Settled(NamedTuple):
+    """All that is fitted or chosen before the test.
+
+    Attributes:
+        contestants: The trained backbone, as `BACKBONE`, and the baselines.
+        bank: The backbone's features of all labelled images of train and validation, (n, D).
+        labels: Their labels, (n,).
+        banks: Contestant -> features of the same images, for those beside the backbone whose neighbours vote too.
+    """
+
+    contestants: Mapping[str, Contestant]
+    bank: Features
+    labels: Labels
+    banks: Mapping[str, Features]
+
+
+def settle(
+    candidates: Mapping[str, Sequence[Embed]],
+    train: Labelled,
+    val: Labelled,
+    strengths: Sequence[float],
+    classes: int,
+    neighbours: Collection[str] = (),
+) -> Settled:
+    """Choose each contestant's penalty on validation, then fit its probe on train and validation together.
+
+    Args:
+        candidates: Contestant -> its representations, several where it is random; the best on validation is kept.
+        train: Labelled training images, of two classes or more.
+        val: Labelled validation images; may be empty.
+        strengths: Path of inverse penalties.
+        classes: How many there are.
+        neighbours: Contestants, beside the backbone, whose nearest neighbours vote too.
+    """
+    contestants, bank, banks = {}, np.empty((0, 0), np.float32), {}
+    labels = np.concatenate([train.labels, val.labels])
+    for name, embeds in candidates.items():
+        best, best_accuracy = None, -1.0
+        for embed in embeds:
+            features, held_out = extract(embed, train), extract(embed, val)
+            probe = fit(features, train.labels, strengths, held_out, val.labels, class_count=classes)
+            accuracy = probe.validation.get(probe.strength, 0.0)
+            if accuracy > best_accuracy:
+                best, best_accuracy = (embed, probe, np.concatenate([features, held_out])), accuracy
+        assert best is not None  # there is a candidate, and no accuracy is below 0
+        embed, chosen, everything = best
+        refitted = fit_at(everything, labels, chosen.strength, class_count=classes)
+        contestants[name] = Contestant(embed, replace(refitted, validation=chosen.validation), len(embeds))
+        if name == BACKBONE:
+            bank = everything
+        elif name in neighbours:
+            banks[name] = everything
+    return Settled(contestants, bank, labels, banks)
+
+
+def predict(settled: Settled, test: Labelled, neighbours: Knn) -> dict[str, Labels]:
+    """What each contestant, and kNN on its features where they vote, says of the test images: (n,) labels each."""
+    predictions = {}
+    for name, contestant in settled.contestants.items():
+        features = extract(contestant.embed, test)
+        predictions[name] = contestant.probe.predict(features)
+        if name == BACKBONE:
+            predictions[KNN] = knn.predict(settled.bank, settled.labels, features, neighbours.k, neighbours.temperature)
+        elif name in settled.banks:
+            bank = settled.banks[name]
+            predictions[_knn(name)] = knn.predict(bank, settled.labels, features, neighbours.k, neighbours.temperature)
+    return predictions
+
+
+def figures(
+    settled: Settled, predictions: Mapping[str, Labels], test: Labelled, settings: LinearEvalConfig
+) -> dict[str, Any]:
+    """The contest in numbers: the backbone's probe at the top, kNN, baselines and the gains over them nested.
+
+    Args:
+        settled: What was chosen.
+        predictions: As `predict` returns them.
+        test: The test images; without any nothing is said of accuracy.
+        settings: The bootstrap's size and seed.
+    """
+    found: dict[str, Any] = {name: _choice(contestant) for name, contestant in settled.contestants.items()}
+    found[KNN] = {"k": min(settings.knn.k, len(settled.bank)), "temperature": settings.knn.temperature}
+    if len(test):
+        scores = score(test.labels, predictions, test.groups, settings.bootstrap, settings.seed)
+        for name in predictions:
+            found[name] = _flat(partial(scores.interval, name)) | found.get(name, {})
+        for name in [name for name in settled.contestants if name != BACKBONE]:
+            found[f"gain_over_{name}"] = _flat(partial(scores.gain, BACKBONE, name))
+        for name in settled.banks:
+            found[name][KNN] = found.pop(_knn(name))
+            found[f"gain_over_{name}"][KNN] = _flat(partial(scores.gain, KNN, _knn(name)))
+    backbone: dict[str, Any] = found.pop(BACKBONE)
+    return backbone | dict(sorted(found.items()))
+
+
+def _knn(name: str) -> str:
+    """What kNN on a contestant's features is called among the predictions."""
+    return f"{KNN} of {name}"
+
+
+def _choice(contestant: Contestant) -> dict[str, Any]:
+    probe = contestant.probe
+    held_out = {"validation_accuracy": probe.validation[probe.strength]} if probe.validation else {}
+    draws = {"best_of": contestant.draws} if contestant.draws > 1 else {}
+    return {"strength": probe.strength, **held_out, "converged": probe.converged, **draws}
+
+
+def _flat(measured: Callable[[str], Interval]) -> dict[str, float]:
+    found: dict[str, float] = {}
+    for measure in MEASURES:
+        value, low, high = measured(measure)
+        found |= {measure: value, f"{measure}_low": low, f"{measure}_high": high}
+    return found

@@ -1,0 +1,133 @@
+"""Which layer of a pretrained encoder a linear probe reads best.
+
+The last layers of a network may serve its pretext task alone, so that what other tasks need is clearer in those before
+(Kolesnikov et al. 2019, 1901.09005). A probe on each layer is fitted on training images, and judged on the validation
+images that chose its strength, as those of the contest are. No test image has a part in it.
+"""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ssl_pipeline.artifacts.card import ModelCard
+from ssl_pipeline.data.labelled import Labelled
+from ssl_pipeline.deployment.from_pixels import FromPixels
+from ssl_pipeline.evaluation.features import embedder, extract, sample
+from ssl_pipeline.evaluation.linear_probe import fit
+from ssl_pipeline.evaluation.statistics.paired import flip_test
+from ssl_pipeline.evaluation.statistics.proportions import LEVEL
+from ssl_pipeline.types import Encoder
+
+__all__ = ["EveryLayer", "LayerReport", "study_layers"]
+
+Layer = int | None
+"""From 1; None: the backbone's own embedding."""
+
+_IMAGES = 10_000  # of each split: the features of all layers are in memory together, and their probes take turns
+
+
+class LayerReport(NamedTuple):
+    """What was found.
+
+    Attributes:
+        figures: For metrics.json.
+        lines: For people.
+    """
+
+    figures: dict[str, Any]
+    lines: list[str]
+
+
+class EveryLayer(nn.Module):
+    """The embeddings of every layer of an encoder, its own last, side by side: the images are read once for all.
+
+    Args:
+        encoder: Its backbone offers maps.
+        l2_normalize: Whether the embeddings of each layer get unit length.
+
+    Attributes:
+        layers: Which, in their order.
+        dims: The length of each one's embeddings.
+    """
+
+    def __init__(self, encoder: Encoder, l2_normalize: bool):
+        super().__init__()
+        self.encoder, self.l2_normalize = encoder.at(None), l2_normalize
+        channels = encoder.backbone.map_channels
+        self.layers: list[Layer] = [*range(1, len(channels) + 1), None]
+        self.dims = [*channels, self.encoder.embedding_dim]
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Embed images (N, 3, S, S) in [0, 1]: (N, sum of `dims`)."""
+        embeddings = [maps.mean(dim=(2, 3)) for maps in self.encoder.maps(images)] + [self.encoder(images)]
+        return torch.cat([F.normalize(one, dim=1) if self.l2_normalize else one for one in embeddings], dim=1)
+
+
+def study_layers(
+    encoder: Encoder,
+    card: ModelCard,
+    exported: Layer,
+    l2_normalize: bool,
+    train: Labelled,
+    val: Labelled,
+    strengths: Sequence[float],
+    classes: int,
+) -> LayerReport:
+    """Fit a probe on each layer, and say which is the best and whether that is more than noise.
+
+    Args:
+        encoder: Pretrained; is left on the fastest device.
+        card: Card of the encoder.
+        exported: The layer that ships.
+        l2_normalize: Whether what ships has unit length.
+        train: Labelled training images; of many, 10,000 spread evenly.
+        val: Labelled validation images; of many, 10,000 spread evenly.
+        strengths: Path of the probes' inverse penalties.
+        classes: How many there are.
+
+    Returns:
+        Figures `layers` and `best_layer`, and a line; nothing where there are no layers, or no labels to compare on.
+    """
+    train, val = (part.subset(sample(part, _IMAGES)) for part in (train, val))
+    if not encoder.backbone.has("maps") or not len(val) or len(np.unique(train.labels)) < 2:
+        return LayerReport({}, [])
+    network = EveryLayer(encoder, l2_normalize)
+    embed = embedder(FromPixels(card, network))
+    learned, judged = (np.split(extract(embed, part), np.cumsum(network.dims)[:-1], axis=1) for part in (train, val))
+    right: dict[Layer, npt.NDArray[np.bool_]] = {}
+    for layer, features, held_out in zip(network.layers, learned, judged, strict=True):
+        probe = fit(features, train.labels, strengths, held_out, val.labels, class_count=classes)
+        right[layer] = probe.predict(held_out) == val.labels
+    return _report(right, val.groups, dict(zip(network.layers, network.dims, strict=True)), exported)
+
+
+def _report(
+    right: dict[Layer, npt.NDArray[np.bool_]], groups: npt.NDArray[np.int64], dims: dict[Layer, int], exported: Layer
+) -> LayerReport:
+    """Figures and a line, given which validation images, of which groups, each layer's probe has right."""
+    accuracies = {layer: float(answers.mean()) for layer, answers in right.items()}
+    best = max(right, key=lambda layer: (accuracies[layer], layer == exported, layer is None))
+    figures = {
+        "layers": [
+            {"layer": layer or "last", "dim": dims[layer], "validation_accuracy": accuracy}
+            for layer, accuracy in accuracies.items()
+        ],
+        "best_layer": best or "last",
+    }
+    told = {layer: f"layer {layer} of {len(right) - 1}" if layer else "last" for layer in right}
+    shares = {layer: f"{100 * accuracy:.1f} %" for layer, accuracy in accuracies.items()}
+    # as many layers as were tried had a chance to look better by luck
+    if flip_test(right[best], right[exported], groups) * (len(right) - 1) < 1 - LEVEL:
+        line = (
+            f"{told[best]} is the best on validation ({shares[best]}; the exported one, {told[exported]}, "
+            f"{shares[exported]}): export.layer: {best or 'last'}"
+        )
+    else:
+        better = "" if best == exported else f"; {told[best]}, {shares[best]}, is not better by more than noise"
+        line = f"the exported layer, {told[exported]}, is as good as any on validation ({shares[exported]}{better})"
+    return LayerReport(figures, [f"linear_eval: {line}"])

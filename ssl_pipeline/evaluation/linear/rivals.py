@@ -1,0 +1,227 @@
+"""Other encoders, to stand beside ours: each as an ONNX file that one thread of a CPU runs, as ours is."""
+
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+import onnxruntime
+from onnx.external_data_helper import ExternalDataInfo, uses_external_data
+
+from ssl_pipeline.artifacts.assembly import build_encoder
+from ssl_pipeline.artifacts.card import CARD, ModelCard
+from ssl_pipeline.artifacts.files import ENCODER, load_encoder
+from ssl_pipeline.config import Choice, Rival
+from ssl_pipeline.deployment.backbone_graph import export_backbone
+from ssl_pipeline.deployment.runtime import open_session
+from ssl_pipeline.errors import ConfigError, PipelineError
+from ssl_pipeline.evaluation.features import Embed
+from ssl_pipeline.evaluation.linear.foreign_graphs import embed_with
+from ssl_pipeline.products import sha256
+from ssl_pipeline.progress import say
+from ssl_pipeline.registry import Entry, Registry
+from ssl_pipeline.terminal import brief, shown
+from ssl_pipeline.training.initial import load_weights
+from ssl_pipeline.types import Encoder, Inputs
+from ssl_pipeline.workspace import find
+
+__all__ = ["Opened", "backbones", "check_rival", "cost", "open_rivals"]
+
+IMAGENET = Inputs(224, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+"""What published weights expect that say nothing else."""
+
+_KEY = "linear_eval.rivals"
+_FILES = (".onnx", ".safetensors")
+_TIMED, _WARMING = 20, 3  # images
+
+Images = npt.NDArray[np.uint8]
+
+
+class Opened(NamedTuple):
+    """A rival that is ready to embed.
+
+    Attributes:
+        embed: Makes embeddings of canvases.
+        facts: What it is and costs, for metrics.json: see `cost`.
+    """
+
+    embed: Embed
+    facts: dict[str, Any]
+
+
+def open_rivals(rivals: Sequence[Rival], registry: Registry, card: ModelCard, images: Images) -> dict[str, Opened]:
+    """Make every rival an ONNX file, and see that it embeds images.
+
+    Args:
+        rivals: `linear_eval.rivals`.
+        registry: Where backbones are found.
+        card: Card of our encoder. Rivals that are not ours get images that are resized as its own were.
+        images: (n, C, C, 3), canvases to try and to time them on.
+
+    Returns:
+        For each name in `rivals` what embeds, and what it is and costs.
+
+    Raises:
+        ConfigError: A rival does not exist, has an unsupported form, or cannot be exported; the message names it.
+    """
+    found = {}
+    for rival in rivals:
+        name = rival.weights
+        say(f"linear_eval: opening the rival {name}")
+        check_rival(rival, registry)
+        try:
+            with tempfile.TemporaryDirectory() as folder:
+                path = _as_graph(rival, registry, card, Path(folder))
+                embed = embed_with(open_session(path), IMAGENET)
+                _try(embed, images[:2])
+                source = find(name, _KEY)
+                file = {"sha256": sha256(source)} if source.is_file() else {}
+                found[name] = Opened(embed, cost(path, images) | file)
+        except ConfigError:  # it names the key, and the rival
+            raise
+        except PipelineError as error:
+            raise ConfigError(f"{_KEY}, '{name}': {error}") from error
+    return found
+
+
+def check_rival(rival: Rival, registry: Registry) -> None:
+    """Refuse a rival that is not there, or whose backbone has no such name or options, before anything is opened.
+
+    Raises:
+        ConfigError: The message names the rival.
+    """
+    path, key = find(rival.weights, _KEY), f"{_KEY}, '{shown(rival.weights, 200)}'"
+    if path.suffix.lower() in _FILES:
+        if not path.is_file():
+            raise ConfigError(f"{key}: there is no such file.")
+        if rival.backbone:
+            of = f"{key}: backbone"
+            registry.validate(registry.find("backbone", rival.backbone.name, of), rival.backbone, of)
+        return
+    if not {rival.weights, rival.weights.partition("/")[0] + "/"} & set(registry.names("backbone")):
+        advice = "name a file that ends in .onnx or .safetensors, or a backbone such as timm/resnet18."
+        if path.suffix or path.exists():
+            raise ConfigError(f"{key}: {advice}")
+        try:
+            registry.find("backbone", rival.weights, _KEY)
+        except ConfigError as error:  # with names that may be meant
+            raise ConfigError(f"{error}\nOr {advice}") from error
+
+
+def backbones(rivals: Sequence[Rival], registry: Registry) -> list[Entry]:
+    """The registered backbones that rivals name; other runs' files are not opened to look for theirs."""
+    names = [rival.backbone.name if rival.backbone else rival.weights for rival in rivals]
+    known = set(registry.names("backbone"))
+    named = [name for name in names if {name, name.partition("/")[0] + "/"} & known]
+    return [registry.find("backbone", name, _KEY) for name in named]
+
+
+def cost(path: Path, images: Images) -> dict[str, Any]:
+    """What a graph costs, in figures for metrics.json.
+
+    Args:
+        path: The graph.
+        images: (n, C, C, 3), canvases, one or more.
+
+    Returns:
+        `megabytes` on disk, with weights in files beside it; `parameters`; `milliseconds` from one stored image to its
+        embedding: the median over 20, one by one, by one thread of the CPU, whatever there is besides.
+    """
+    model = onnx.load(path, load_external_data=False)
+    kinds = onnx.TensorProto
+    numbers = (kinds.FLOAT, kinds.FLOAT16, kinds.BFLOAT16, kinds.INT8, kinds.UINT8)
+    weights = [one for one in model.graph.initializer if one.dims]  # a scalar is some formula's constant
+    parameters = sum(int(np.prod(one.dims)) for one in weights if one.data_type in numbers)
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    embed, times = embed_with(session, IMAGENET), []
+    for number in range(_WARMING + _TIMED):
+        image = images[number % len(images)][None]
+        began = time.perf_counter()
+        embed(image)
+        times.append(time.perf_counter() - began)
+    beside = {ExternalDataInfo(one).location for one in weights if uses_external_data(one)}
+    return {
+        "megabytes": sum(file.stat().st_size for file in (path, *(path.parent / name for name in beside))) / 1e6,
+        "parameters": parameters,
+        "milliseconds": 1000 * float(np.median(times[_WARMING:])),
+    }
+
+
+def _as_graph(rival: Rival, registry: Registry, card: ModelCard, folder: Path) -> Path:
+    """The ONNX file of a rival that was checked: its own, or one that is written into a folder.
+
+    Raises:
+        PipelineError: It cannot be exported.
+    """
+    path = find(rival.weights, _KEY)
+    kind = path.suffix.lower()
+    if kind == ".onnx":
+        return path
+    if kind in _FILES:
+        encoder, described = _of_file(rival, path, registry, card)
+    else:  # a backbone with its published weights
+        encoder, described = _built(registry, Choice(name=rival.weights), card, _KEY, pretrained=True)
+    graph = folder / "rival.onnx"
+    try:
+        export_backbone(encoder.eval(), described, graph, l2_normalize=False, opset=18)
+    except PipelineError:
+        raise
+    except Exception as error:  # what the exporter raises has no narrower base
+        raise PipelineError(f"it cannot be exported to ONNX ({brief(error)}).") from error
+    return graph
+
+
+def _of_file(rival: Rival, path: Path, registry: Registry, card: ModelCard) -> tuple[Encoder, ModelCard]:
+    """An encoder from a .safetensors file: one of ours beside its model.json, or any with its backbone named."""
+    if rival.backbone is None:
+        if path.name != ENCODER or not (path.parent / CARD).is_file():
+            raise PipelineError(
+                f"weights alone do not say of what: put the {CARD} of their run beside a file called {ENCODER}, or "
+                f"write {{weights: {path}, backbone: {{name: ...}}}}."
+            )
+        return load_encoder(registry, path.parent, key=f"{_KEY}, '{rival.weights}': backbone")
+    encoder, described = _built(
+        registry, rival.backbone, card, f"{_KEY}, '{rival.weights}': backbone", pretrained=False
+    )
+    load_weights(encoder.backbone, path, _KEY)
+    return encoder, described
+
+
+def _built(
+    registry: Registry, choice: Choice, card: ModelCard, key: str, *, pretrained: bool
+) -> tuple[Encoder, ModelCard]:
+    """A backbone that is given images as its published weights were: whoever trained it did much the same.
+
+    Where none were published, it is given ImageNet's.
+    """
+    expected = IMAGENET
+    for _ in range(2):  # what its images were is known once it is built
+        encoder = build_encoder(registry, choice, expected.mean, expected.std, 0, expected.size, pretrained, key)
+        wanted = encoder.backbone.published_for or expected
+        if wanted == expected:
+            break
+        expected = wanted
+    changes = {"backbone": choice, "embedding_dim": encoder.embedding_dim, "layer": None, "grayscale": False}
+    return encoder, card.model_copy(update=changes | expected._asdict())
+
+
+def _try(embed: Embed, images: Images) -> None:
+    """Embed some images, and look at what comes.
+
+    Raises:
+        PipelineError: What comes is not a row of numbers for each image.
+    """
+    try:
+        features = embed(images)
+    except Exception as error:  # onnxruntime's exceptions share no narrower base
+        raise PipelineError(f"it does not run on images of {images.shape[1]} px ({brief(error)}).") from error
+    if features.ndim != 2 or len(features) != len(images):
+        raise PipelineError(f"it makes {features.shape} of {len(images)} images instead of a row of numbers for each.")
+    if not np.isfinite(features).all():
+        raise PipelineError("it makes NaN or infinity of some images.")

@@ -1,0 +1,113 @@
+"""How often the negatives of a recipe are of the anchor's own class: a strategy, replayed where labels are allowed.
+
+The trained task projects two views each of labelled images, batch by batch as in training, and the recipe's strategy
+chooses. What pretraining cannot know is counted here: which share of the weight that it gives falls on images of the
+anchor's own class. Chance is the same share where all other images of the batch count alike.
+"""
+
+import math
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from ssl_pipeline.artifacts.card import read_card
+from ssl_pipeline.artifacts.files import load_task
+from ssl_pipeline.augment.policy import Policies
+from ssl_pipeline.augment.views import make_views
+from ssl_pipeline.contrast.similarity import total_weight
+from ssl_pipeline.evaluation.seen_images import Pool
+from ssl_pipeline.registry import Registry
+from ssl_pipeline.types import Candidates, Negatives, NegativeStrategy, Tile
+
+__all__ = ["false_negatives", "replay"]
+
+Labels = npt.NDArray[np.int64]
+
+_SPARE = 0.5  # share of a batch, below which a last one is left out: a strategy's choice depends on the number of keys
+
+
+def false_negatives(registry: Registry, pretrain: Path, pool: Pool, policies: Policies) -> dict[str, Any]:
+    """Figures for metrics.json; none where the recipe has no negatives, or the pool too few labels.
+
+    Args:
+        registry: Where the task and the strategy are found.
+        pretrain: The folder of the pretrained model.
+        pool: Images of train and validation; of these the labelled ones are looked at.
+        policies: Policies of the views.
+
+    Returns:
+        `strategy`; `rate`, the share of its weight on the anchor's own class (None: its keys are no batch's
+        projections); `chance`, that of all other images of the batch; `images`.
+    """
+    card = read_card(pretrain)
+    choice = card.recipe.negatives
+    if choice is None or pool.classes < 2:
+        return {}
+    task, known = load_task(registry, pretrain), np.flatnonzero(pool.labels >= 0)
+    kind = task.views.main
+    order = np.random.default_rng(card.seed).permutation(known)
+    batches = [order[start : start + card.batch_size] for start in range(0, len(order), card.batch_size)]
+    if len(batches) > 1 and len(batches[-1]) < _SPARE * card.batch_size:
+        batches.pop()
+
+    def projected() -> Iterator[tuple[Tensor, Tensor]]:
+        for positions in batches:
+            canvases, ids = torch.from_numpy(pool.images(positions)), pool.ids[positions]
+            views = make_views(policies.views, {kind: 2}, canvases, ids, policies.seed, 0, pool.spec)[kind]
+            projections = task.predict(views.transpose(0, 1).flatten(0, 1)).flatten(1)
+            yield F.normalize(projections, dim=1), torch.from_numpy(pool.labels[positions])
+
+    with torch.inference_mode():
+        rate, chance = replay(registry.build("negatives", choice), projected())
+    found = None if math.isnan(rate) else rate
+    return {"strategy": choice.name, "rate": found, "chance": chance, "images": sum(map(len, batches))}
+
+
+def replay(strategy: NegativeStrategy, batches: Iterator[tuple[Tensor, Tensor]]) -> tuple[float, float]:
+    """The share of a strategy's weight on the anchors' own classes, and that of all other images of the batches.
+
+    Args:
+        strategy: Fresh; its memories fill as the batches go by.
+        batches: Unit-norm projections (2N, D), all first views before all second ones, and labels (N,).
+
+    Returns:
+        Both in [0, 1]. Keys that are no batch's projections have no label and are left out; NaN if nothing is left.
+    """
+    label_of: dict[bytes, int] = {}
+    weights = np.zeros((2, 2))  # rows: the strategy's, all; columns: of the own class, of any
+    for projections, labels in batches:
+        both = labels.repeat(2)
+        label_of.update((key.tobytes(), int(label)) for key, label in zip(projections.numpy(), both, strict=True))
+        samples = torch.arange(len(labels)).repeat(2)
+        positives = projections.roll(len(labels), dims=0)
+        chosen = strategy.select(Candidates(projections, positives, samples, projections, samples))
+        for row, negatives in enumerate((chosen, Negatives(projections, samples, samples))):
+            of_keys = torch.tensor([label_of.get(key.tobytes(), -1) for key in negatives.keys.numpy()])
+            weights[row] += _weights(projections, both, negatives, of_keys)
+        strategy.after_step(1.0)
+    with np.errstate(invalid="ignore"):
+        rate, chance = weights[:, 0] / weights[:, 1]
+    return float(rate), float(chance)
+
+
+def _weights(anchors: Tensor, labels: Tensor, negatives: Negatives, of_keys: Tensor) -> tuple[float, float]:
+    """Summed weights of pairs of one class, and of all pairs whose key has a label."""
+
+    def only(same: bool) -> float:
+        def log_weight(tile: Tile) -> Tensor:
+            mine, theirs = labels[tile.anchors, None], of_keys[None, tile.keys]
+            kept = mine == theirs if same else theirs.expand(len(mine), -1) >= 0
+            weight = negatives.log_weight
+            found = torch.zeros_like(tile.similarities) if weight is None else weight(tile)
+            return found.masked_fill(~kept, -torch.inf)
+
+        return float(total_weight(anchors, replace(negatives, log_weight=log_weight)).double().sum())
+
+    return only(same=True), only(same=False)

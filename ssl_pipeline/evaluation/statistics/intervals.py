@@ -1,0 +1,132 @@
+"""Accuracy and balanced accuracy with 95 % intervals, of several classifiers on the same test images.
+
+The interval of an accuracy is Wilson's. That of a difference of two classifiers is paired: percentiles over bootstrap
+resamples of the test images (Efron 1979) from 200 on, unless fewer than 10 tell the two apart; an exact one otherwise.
+Balanced accuracy has the same intervals, of as many images as would leave a plain accuracy as uncertain. Where images
+come in groups (the frames of a track, the images of a patient), groups are resampled and counted in place of images.
+
+Intervals say how much chance there is in the choice of test images; not in the choice of training images or of weights.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from ssl_pipeline.evaluation.statistics import paired
+from ssl_pipeline.evaluation.statistics.proportions import LEVEL, effective_images, wilson
+
+__all__ = ["MEASURES", "Interval", "Scores", "mean_of_strata", "score"]
+
+Labels = npt.NDArray[np.int64]
+Float64 = npt.NDArray[np.float64]
+
+MEASURES = ("accuracy", "balanced_accuracy")
+
+_RESAMPLED = 200  # groups: with fewer, percentiles over resamples are too close together
+_APART = 10  # groups that tell two classifiers apart: with fewer, they are so with any number of images
+_TILE = 64  # resamples at a time
+
+
+class Interval(NamedTuple):
+    """A figure on the test images, and the bounds of its 95 % interval; all are shares, or differences of shares."""
+
+    value: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Classifiers on the same n test images.
+
+    Attributes:
+        actual: (n,) labels.
+        groups: (n,) equal for images of one group.
+        right: Classifier -> (n,) 1 where it is right and 0 elsewhere.
+        draws: Classifier -> (B, 2) measures on resamples of the groups, columns as in MEASURES; empty where the groups
+            are too few.
+    """
+
+    actual: Labels
+    groups: Labels
+    right: dict[str, Float64]
+    draws: dict[str, Float64]
+
+    def interval(self, name: str, measure: str) -> Interval:
+        """One classifier's figure."""
+        strata = self._strata(measure)
+        share = mean_of_strata(self.right[name], strata)
+        low, high = wilson(share, effective_images(self.right[name], strata, self.groups))
+        return Interval(share, min(low, share), max(high, share))
+
+    def gain(self, name: str, over: str, measure: str) -> Interval:
+        """How much better `name` is than `over` on the same images."""
+        strata, differences = self._strata(measure), self.right[name] - self.right[over]
+        apart = np.unique(self.groups[differences != 0])
+        if self.draws and len(apart) >= _APART:
+            column = MEASURES.index(measure)
+            draws = self.draws[name][:, column] - self.draws[over][:, column]
+            low, high = np.percentile(draws, [50 * (1 - LEVEL), 50 * (1 + LEVEL)])
+        else:
+            first, second = (mean_of_strata(np.maximum(sign * differences, 0), strata) for sign in (1, -1))
+            low, high = paired.difference(first, second, effective_images(differences, strata, self.groups))
+        return Interval(mean_of_strata(differences, strata), float(low), float(high))
+
+    def _strata(self, measure: str) -> Labels:
+        return np.zeros_like(self.actual) if measure == "accuracy" else self.actual
+
+
+def score(actual: Labels, predictions: Mapping[str, Labels], groups: Labels, resamples: int, seed: int) -> Scores:
+    """Score classifiers on the test images and on resamples of their groups, which are the same for all.
+
+    Args:
+        actual: (n,) labels of the test images, n >= 1, from 0.
+        predictions: Classifier -> (n,) predicted labels.
+        groups: (n,) equal for images of one group.
+        resamples: B.
+        seed: Seed of the resamples.
+    """
+    right = {name: (predicted == actual).astype(np.float64) for name, predicted in predictions.items()}
+    names, numbers = np.unique(groups, return_inverse=True)
+    if len(names) < _RESAMPLED:
+        return Scores(actual, groups, right, {})
+    generator = np.random.default_rng(seed)
+    draws: dict[str, list[Float64]] = {name: [] for name in predictions}
+    of_classes = _table(numbers, actual, np.ones(len(actual)))
+    hits = {name: _table(numbers, actual, values) for name, values in right.items()}
+    for counts in _resamples(len(names), resamples, generator):
+        for name in predictions:
+            draws[name].append(_score(counts @ of_classes, counts @ hits[name]))
+    return Scores(actual, groups, right, {name: np.concatenate(tiles) for name, tiles in draws.items()})
+
+
+def mean_of_strata(values: Float64 | npt.NDArray[np.bool_], strata: Labels) -> float:
+    """The mean of the strata's means; of what is right (n,) in classes (n,), the balanced accuracy."""
+    _, numbers, sizes = np.unique(strata, return_inverse=True, return_counts=True)
+    return float((np.bincount(numbers, values) / sizes).mean())
+
+
+def _resamples(groups: int, resamples: int, generator: np.random.Generator) -> Iterator[Float64]:
+    """How often each group is drawn, (b, groups) at a time."""
+    for start in range(0, resamples, _TILE):
+        size = min(_TILE, resamples - start)
+        yield generator.multinomial(groups, np.full(groups, 1 / groups), size=size).astype(np.float64)
+
+
+def _table(groups: Labels, classes: Labels, values: Float64) -> Any:
+    """Sums of the values (n,) of images by group and class: (groups, C), sparse, because a group has few classes."""
+    from scipy.sparse import csr_array
+
+    return csr_array((values, (groups, classes)))
+
+
+def _score(images: Float64, hits: Float64) -> Float64:
+    """Both measures (b, 2) of b resamples, given their images of each class and those that are right, (b, C) each.
+
+    Balanced accuracy is the mean recall of the classes that occur.
+    """
+    recalls = hits / np.maximum(images, 1)
+    return np.stack([hits.sum(1) / images.sum(1), recalls.sum(1) / (images > 0).sum(1)], axis=1)

@@ -1,0 +1,128 @@
+"""Which share of a strategy's weight is on the anchor's own class, against counting pairs one by one."""
+
+import math
+
+import pytest
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from plugins import load_registry
+from plugins.negatives.cross_batch import CrossBatch
+from plugins.negatives.debiased import Debiased
+from plugins.negatives.false_negative import FalseNegative
+from plugins.negatives.hard import Hard, HardDebiased
+from plugins.negatives.in_batch import InBatch
+from plugins.negatives.queue import Queue
+from plugins.negatives.ring import Ring
+from plugins.negatives.semi_hard import SemiHard
+from plugins.negatives.truncated import Truncated
+from ssl_pipeline.artifacts.assembly import build_task
+from ssl_pipeline.artifacts.files import load_encoder, save_model
+from ssl_pipeline.augment.policy import Policies, Policy
+from ssl_pipeline.contrast import similarity
+from ssl_pipeline.evaluation.replayed_negatives import false_negatives, replay
+from ssl_pipeline.evaluation.seen_images import choose
+from ssl_pipeline.recipes import Recipe
+from ssl_pipeline.types import Candidates, Negatives, NegativeStrategy
+from tests.stages.small_project import as_they_are, write_models, write_store
+
+CLASSES = 3
+
+
+def batch(images: int, seed: int) -> tuple[Tensor, Tensor]:
+    """Two views each of images whose class decides most of where they lie."""
+    generator = torch.Generator().manual_seed(seed)
+    labels = torch.randint(CLASSES, (images,), generator=generator)
+    own = 4 * torch.eye(CLASSES, 8)[labels] + torch.randn(images, 8, generator=generator)
+    views = own.repeat(2, 1) + 0.3 * torch.randn(2 * images, 8, generator=generator)
+    return F.normalize(views, dim=1), labels
+
+
+def weights_of_pairs(projections: Tensor, beta: float) -> Tensor:
+    """(2N, 2N) exp(beta cos), and 0 for a view and its own image."""
+    images = len(projections) // 2
+    samples = torch.arange(images).repeat(2)
+    weights = (beta * projections.double() @ projections.double().T).exp()
+    return weights * (samples[:, None] != samples[None])
+
+
+@pytest.mark.parametrize("edge", [7, 1024])
+def test_weights_on_the_own_class_are_counted(edge, monkeypatch):
+    monkeypatch.setattr(similarity, "edge", lambda device: edge)
+    projections, labels = batch(20, 0)
+    same = labels.repeat(2)[:, None] == labels.repeat(2)[None]
+    alike = weights_of_pairs(projections, 0.0)
+    chance = (alike * same).sum() / alike.sum()
+    assert replay(InBatch(), iter([(projections, labels)])) == pytest.approx((chance.item(), chance.item()))
+    harder = weights_of_pairs(projections, 2.0)
+    harder = harder / harder.sum(dim=1, keepdim=True) * alike.sum(dim=1, keepdim=True)
+    rate, by_chance = replay(Hard(2.0), iter([(projections, labels)]))
+    assert rate == pytest.approx(((harder * same).sum() / harder.sum()).item(), rel=1e-5)
+    assert by_chance == pytest.approx(chance.item())
+    assert rate > chance + 0.05
+
+
+def test_what_drops_the_nearest_has_fewer_of_them_than_chance():
+    rate, chance = replay(Truncated(drop=10), iter([batch(30, 1)]))
+    assert rate < chance - 0.05
+
+
+@pytest.mark.parametrize(("strategy", "own_keys"), [(Queue(1000), False), (CrossBatch(1000), True)])
+def test_remembered_keys_have_the_labels_of_the_images_they_came_from(strategy: NegativeStrategy, own_keys: bool):
+    first, second = batch(12, 2), batch(12, 3)
+    both = [labels.repeat(2) for _, labels in (first, second)]
+    of_first, of_second = weights_of_pairs(first[0], 0.0), weights_of_pairs(second[0], 0.0)
+    hits = (of_first * (both[0][:, None] == both[0][None])).sum() + (both[1][:, None] == both[0][None]).sum()
+    pairs = of_first.sum() + 24 * 24
+    if own_keys:
+        hits, pairs = hits + (of_second * (both[1][:, None] == both[1][None])).sum(), pairs + of_second.sum()
+    rate, _ = replay(strategy, iter([first, second]))
+    assert rate == pytest.approx((hits / pairs).item())
+
+
+class Invented(NegativeStrategy):
+    """Keys that nobody projected."""
+
+    def select(self, candidates: Candidates) -> Negatives:
+        return Negatives(-candidates.keys, candidates.anchor_samples, candidates.key_samples)
+
+
+def test_keys_without_a_label_have_no_rate():
+    rate, chance = replay(Invented(), iter([batch(10, 4)]))
+    assert math.isnan(rate)
+    assert 0 < chance < 1
+
+
+@pytest.mark.parametrize(
+    "strategy",
+    [Debiased(0.1), HardDebiased(2.0, 0.1), SemiHard(0.3), Ring(0.2, 0.9), FalseNegative(2, mode="attract")],
+    ids=lambda strategy: type(strategy).__name__,
+)
+def test_any_strategy_can_be_replayed(strategy: NegativeStrategy):
+    rate, chance = replay(strategy, iter([batch(16, 5), batch(16, 6)]))
+    assert 0 < rate < 1
+    assert 0 < chance < 1
+
+
+def test_the_recipe_of_a_trained_model_is_replayed_on_its_own_batches(tmp_path):
+    write_models(tmp_path)
+    write_store(tmp_path / "store", as_they_are)
+    folder, registry, pool = tmp_path / "models/pretrain", load_registry(), choose(tmp_path / "store", 260)
+    views = {"global": Policy(size=8)}
+    policies = Policies(canvas=8, resize="squash", background=(0, 0, 0), seed=0, views=views)
+    assert false_negatives(registry, folder, pool, policies) == {}  # rotation has no negatives
+    encoder, card = load_encoder(registry, folder)
+    parts = {
+        "pretext_task": {"name": "joint_embedding", "hidden_dim": 8, "out_dim": 4},
+        "loss": {"name": "info_nce", "temperature": 0.5},
+        "negatives": {"name": "hard", "beta": 3.0},
+    }
+    recipe = Recipe.model_validate({"name": "hcl", **parts})
+    task = build_task(registry, recipe, encoder, 0, 16)
+    save_model(folder, encoder, task.energy_head, card.model_copy(update={"recipe": recipe}))
+    found = false_negatives(registry, folder, pool, policies)
+    assert (found["strategy"], found["images"]) == ("hard", 256)  # 260 are 4 batches of 64, and 4 images
+    assert 0.07 < found["chance"] < 0.13
+    assert 0 < found["rate"] < 0.3  # of a network that has learned nothing
+    assert found["rate"] != found["chance"]
