@@ -12,6 +12,7 @@ from PIL import Image
 from benchmarks.project import ROOT, change
 from ssl_pipeline.config import load
 from tests.pipeline.conftest import command
+from tests.pipeline.test_dvc import changed
 
 README = (ROOT / "README.md").read_text()
 IN_CI = {"make repro", "make test"}
@@ -96,8 +97,14 @@ def test_the_plugin_trains(project: Path, tmp_path: Path):
     assert "my-losses 0.1" in run("python", "-m", "stages.plugins").stdout
     run("dvc", "repro", "-q", "pretrain")
     assert '"my-losses": "0.1"' in (project / "models/pretrain/model.json").read_text()
-    gone = command(project)("python", "-m", "stages.pretrain", status=2)
-    assert "came with my-losses 0.1: pip install it again" in gone.stderr
+    (site / "my_losses.py").write_text(code + "# an upgrade\n")
+    assert "(my-losses 0.1)" in run("dvc", "repro", "inventory").stderr
+    assert {"pretrain", "export"} <= changed(project)
+    without = command(project)
+    for words, status in ((["python", "-m", "stages.pretrain"], 2), (["dvc", "repro"], 255)):
+        gone = without(*words, status=status)
+        assert "came with my-losses 0.1: pip install it again" in gone.stderr
+    assert (project / "models/pretrain/model.json").is_file()  # dvc removes the products of a stage that it runs
 
 
 def test_every_hook_stands_in_the_table_with_names_that_it_added_and_where_the_others_are():
