@@ -91,7 +91,7 @@ def test_an_edit_runs_the_stages_that_reach_it(project: Path):
     # a loss and a recipe's comment that the run does not use, and what only says something
     edit("plugins/losses/vicreg.py", "plugins/recipes/simclr.yaml", "ssl_pipeline/terminal.py")
     assert ran(run("dvc", "repro").stdout) == ["inventory"]
-    edit(f"ssl_pipeline/{LINEAR_PROBE}")
+    edit("ssl_pipeline/evaluation/linear_probe.py")
     assert ran(run("dvc", "repro", "export").stdout) == ["inventory"]
     assert changed(project) == {"linear_eval", "finetune"}
     edit("plugins/losses/info_nce.py")

@@ -159,7 +159,7 @@ def test_of_a_recipe_counts_what_a_run_takes_from_it():
     ("edited", "in_force"),
     [
         ("plugins/losses/vicreg.py", True),  # another loss
-        ("ssl_pipeline/evaluation/knn.py", True),
+        ("ssl_pipeline/evaluation/linear/knn.py", True),
         ("ssl_pipeline/deployment/rehearsal.py", True),
         ("plugins/losses/info_nce.py", False),
         ("ssl_pipeline/training/optimization.py", False),
