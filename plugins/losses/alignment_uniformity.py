@@ -3,14 +3,11 @@
 Source: Wang and Isola 2020 (2005.10242), section 4.
 """
 
-from collections.abc import Mapping
-
 from torch import Tensor
 
 from ssl_pipeline import hookimpl
 from ssl_pipeline.contrast.similarity import cosines, log_mass, total_weight
-from ssl_pipeline.health.negatives import few_negatives
-from ssl_pipeline.types import Finding, Loss, Negatives, Register, StepOutput
+from ssl_pipeline.types import Loss, Negatives, Register, StepOutput
 
 
 class AlignmentUniformity(Loss):
@@ -53,10 +50,6 @@ class AlignmentUniformity(Loss):
     def _power(self, cosine: Tensor) -> Tensor:
         squared = (2 - 2 * cosine).clamp(min=0 if self.alpha >= 2 else 1e-12)  # a root has no slope at 0
         return squared ** (self.alpha / 2)
-
-    def diagnose(self, figures: Mapping[str, float]) -> list[Finding]:
-        """Too few negatives."""
-        return few_negatives(figures)
 
 
 @hookimpl

@@ -86,7 +86,8 @@ class DINO(ViewLoss):
 
     def diagnose(self, figures: Mapping[str, float]) -> list[Finding]:
         """Prototypes of which few are used, or all alike."""
-        return unused_prototypes(figures, self.count, float(self.progress))
+        even, sharp = "pretrain.loss: {center_momentum: 0.9}", "lower pretrain.loss: {teacher_temperature: ...}"
+        return unused_prototypes(figures, self.count, float(self.progress), even, sharp)
 
 
 @hookimpl

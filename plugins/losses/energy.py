@@ -4,7 +4,7 @@ Sources: LeCun et al. 2006, "A Tutorial on Energy-Based Learning", table 1 and s
 Hadsell, Chopra and LeCun 2006, equation 4.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Literal
 
 import torch
@@ -15,9 +15,8 @@ from ssl_pipeline import hookimpl
 from ssl_pipeline.contrast.distance import DISTANCES
 from ssl_pipeline.contrast.ranking import mean_of_ranks
 from ssl_pipeline.contrast.similarity import cosines, log_mass, negative_sum, total_weight
-from ssl_pipeline.health.negatives import few_negatives
 from ssl_pipeline.parts.pair_network import PairNetwork
-from ssl_pipeline.types import Finding, Loss, Negatives, Register, StepOutput
+from ssl_pipeline.types import Loss, Negatives, Register, StepOutput
 
 _MOST_OFFENDING = "its functional looks at the most offending negative alone, on which weights have no say"
 _OF_COSINES = "its weights are functions of the cosines of projections, which a network's energy is not"
@@ -142,10 +141,6 @@ class Energy(Loss):
         if self.network is not None:
             first, second = self.network(first), self.network(second)
         return self._energy.of_cosine((first * second).sum(dim=1))
-
-    def diagnose(self, figures: Mapping[str, float]) -> list[Finding]:
-        """Too few negatives."""
-        return few_negatives(figures)
 
 
 @hookimpl

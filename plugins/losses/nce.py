@@ -19,8 +19,7 @@ from torch.nn import functional as F
 
 from ssl_pipeline import hookimpl
 from ssl_pipeline.contrast.similarity import cosines, log_mass, negative_sum, total_weight
-from ssl_pipeline.health.negatives import few_negatives
-from ssl_pipeline.types import Finding, Loss, Negatives, Register, StepOutput, Trait
+from ssl_pipeline.types import Loss, Negatives, Register, StepOutput, Trait
 
 _KNOWN_NOISE = "its negatives must be drawn from the noise whose log probability it is told, not by similarity"
 
@@ -85,10 +84,6 @@ class NCE(Loss):
     def energy(self, first: Tensor, second: Tensor) -> Tensor:
         """-(cos/τ + c): minus the log density."""
         return -((first * second).sum(dim=1) / self.temperature + self.constant)
-
-    def diagnose(self, figures: Mapping[str, float]) -> list[Finding]:
-        """Too few negatives."""
-        return few_negatives(figures)
 
 
 @hookimpl

@@ -4,7 +4,6 @@ Source: Zhai et al. 2023 (2303.15343), algorithm 1.
 """
 
 import math
-from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
@@ -12,8 +11,7 @@ from torch.nn import functional as F
 
 from ssl_pipeline import hookimpl
 from ssl_pipeline.contrast.similarity import cosines, negative_sum, total_weight
-from ssl_pipeline.health.negatives import few_negatives
-from ssl_pipeline.types import Finding, Loss, Negatives, Register, StepOutput
+from ssl_pipeline.types import Loss, Negatives, Register, StepOutput
 
 
 class Sigmoid(Loss):
@@ -51,10 +49,6 @@ class Sigmoid(Loss):
     def energy(self, first: Tensor, second: Tensor) -> Tensor:
         """-(t cos + b): the logit of being incompatible."""
         return -(self.log_scale.exp() * (first * second).sum(dim=1) + self.bias)
-
-    def diagnose(self, figures: Mapping[str, float]) -> list[Finding]:
-        """Too few negatives."""
-        return few_negatives(figures)
 
 
 @hookimpl

@@ -9,15 +9,12 @@ also hold a view against second views alone: that is `keys: other_view` of the p
 expectation.
 """
 
-from collections.abc import Mapping
-
 import torch
 from torch import Tensor
 
 from ssl_pipeline import hookimpl
 from ssl_pipeline.contrast.similarity import cosines, negative_sum, total_weight
-from ssl_pipeline.health.negatives import few_negatives
-from ssl_pipeline.types import Finding, Loss, Negatives, Register, StepOutput
+from ssl_pipeline.types import Loss, Negatives, Register, StepOutput
 
 
 class Spectral(Loss):
@@ -46,10 +43,6 @@ class Spectral(Loss):
     def energy(self, first: Tensor, second: Tensor) -> Tensor:
         """-μ cos."""
         return -self.radius * (first * second).sum(dim=1)
-
-    def diagnose(self, figures: Mapping[str, float]) -> list[Finding]:
-        """Too few negatives."""
-        return few_negatives(figures)
 
 
 @hookimpl

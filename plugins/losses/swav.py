@@ -94,7 +94,8 @@ class SwAV(ViewLoss):
 
     def diagnose(self, figures: Mapping[str, float]) -> list[Finding]:
         """Prototypes of which few are used, or all alike."""
-        return unused_prototypes(figures, self.count, float(self.progress))
+        even, sharp = "pretrain.loss: {iterations: 3}", "lower pretrain.loss: {epsilon: ...}"
+        return unused_prototypes(figures, self.count, float(self.progress), even, sharp)
 
 
 def sinkhorn(logits: Tensor, iterations: int) -> Tensor:

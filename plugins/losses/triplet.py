@@ -31,6 +31,8 @@ class Triplet(Loss):
         soft: Whether softplus takes the hinge's place: no triplet is ever done with.
     """
 
+    needs_many_negatives = False  # a strategy may leave it a single one
+
     def __init__(self, margin: float, distance: Literal["squared_euclidean", "cosine"] = "cosine", soft: bool = False):
         super().__init__()
         self._distance: Distance = DISTANCES[distance]

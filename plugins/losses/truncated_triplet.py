@@ -22,7 +22,7 @@ from ssl_pipeline import hookimpl
 from ssl_pipeline.contrast.distance import DISTANCES
 from ssl_pipeline.contrast.ranking import RankRule, mean_of_ranks
 from ssl_pipeline.contrast.similarity import cosines, total_weight
-from ssl_pipeline.health.negatives import few_negatives, wide_margin
+from ssl_pipeline.health.negatives import wide_margin
 from ssl_pipeline.types import Finding, Loss, Negatives, Register, StepOutput, Trait
 
 _SQUARED = DISTANCES["squared_euclidean"]
@@ -88,9 +88,9 @@ class TruncatedTriplet(Loss):
         return _SQUARED.of_cosine((first * second).sum(dim=1))
 
     def diagnose(self, figures: Mapping[str, float]) -> list[Finding]:
-        """Too few negatives, a deputy that is the last of them, a margin that is too large."""
-        troubles = few_negatives(figures)
-        if not troubles and figures["deputy_rank"] >= figures["negatives"]:
+        """A deputy that is the last of them, a margin that is too large."""
+        troubles = []
+        if figures["deputy_rank"] >= figures["negatives"]:
             troubles.append(
                 Finding(
                     "deputy too far",

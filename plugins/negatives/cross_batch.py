@@ -21,6 +21,8 @@ class CrossBatch(NegativeStrategy):
         start: Share of the training in [0, 1) after which they count: early on, embeddings drift fast.
     """
 
+    remedy = "Raise pretrain.negatives: {memory_size: ...}, or pretrain.batch_size."
+
     def __init__(self, memory_size: int, start: float = 0.05):
         super().__init__()
         if not 0 <= start < 1:

@@ -21,6 +21,8 @@ class Queue(NegativeStrategy):
         queue_size: Keys that are kept, at least 1; fewer than there are images, or an image meets its own old key.
     """
 
+    remedy = "Raise pretrain.negatives: {queue_size: ...}."
+
     def __init__(self, queue_size: int):
         super().__init__()
         self.memory = KeyMemory(queue_size)

@@ -15,6 +15,7 @@ from torch.nn import functional as F
 
 from ssl_pipeline import hookimpl
 from ssl_pipeline.contrast.ranking import nearest
+from ssl_pipeline.health.negatives import few_negatives
 from ssl_pipeline.health.projections import CENTRED_STD, spread_figures, spread_troubles
 from ssl_pipeline.parts.embedded_views import EmbeddedViews
 from ssl_pipeline.parts.memory import Memory
@@ -173,7 +174,8 @@ class JointEmbedding(EmbeddedViews):
     def diagnose(self, figures: Mapping[str, float]) -> list[Finding]:
         """Projections that have collapsed, and what the loss and the strategy find wrong."""
         collapse = spread_troubles(figures, self.least_std, _REMEDY)
-        return collapse + self.loss.diagnose(figures) + self.negatives.diagnose(figures)
+        few = few_negatives(figures, self.negatives.remedy) if self.loss.needs_many_negatives else []
+        return collapse + (few or self.loss.diagnose(figures)) + self.negatives.diagnose(figures)
 
 
 def _mean(values: Sequence[Tensor]) -> Tensor:

@@ -24,7 +24,16 @@ from ssl_pipeline.types import (
     ViewNeeds,
 )
 
-__all__ = ["build_encoder", "build_task", "cut", "declared_views", "has_published", "needed_views", "untrained"]
+__all__ = [
+    "build_encoder",
+    "build_task",
+    "cut",
+    "declared_views",
+    "has_published",
+    "needed_views",
+    "untrained",
+    "with_published",
+]
 
 
 def build_encoder(
@@ -56,7 +65,7 @@ def build_encoder(
         PipelineError: Its published weights could not be had.
     """
     if pretrained and not has_published(registry, backbone, key):
-        raise ConfigError(f"{key}: backbone '{backbone.name}' has no published weights: take one of timm/...")
+        raise ConfigError(f"{key}: backbone '{backbone.name}' has no published weights. {with_published(registry)}")
     if images.channels != 3 and "in_channels" not in _parameters(registry, backbone, key):
         raise ConfigError(
             f"{key}: backbone '{backbone.name}' takes images of 3 channels alone, and these have {images.channels}. "
@@ -109,6 +118,13 @@ def declared_views(factory: Factory, options: Mapping[str, Any]) -> ViewNeeds | 
     """
     views_for = getattr(getattr(factory, "func", factory), "views_for", None)  # of a partial it is its class that knows
     return views_for(with_defaults(factory, options)) if views_for else None
+
+
+def with_published(registry: Registry) -> str:
+    """Name the backbones that have published weights, in a sentence for messages."""
+    names = [name for name in registry.names("backbone") if has_published(registry, Choice(name=name))]
+    listed = ", ".join(f"{name}..." if name.endswith("/") else name for name in names)
+    return f"Backbones that have some: {listed or 'none'}."
 
 
 def build_task(registry: Registry, recipe: Recipe, encoder: Encoder, seed: int, size: int) -> PretextTask:

@@ -1,5 +1,6 @@
 """How negatives are doing, in figures, and what these say: in a softmax, under a margin, in a queue."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import replace
 
@@ -23,12 +24,12 @@ __all__ = [
 FEW_NEGATIVES = 4
 """Fewer of them seldom hold one of a class that an anchor could be mistaken for."""
 
-_ANCHORS = 128  # that are looked at: their mean is all that is wanted
-_SEEN = 1.5  # negatives, below which a single one makes up most of the gradient
-_SEEN_ALIKE = 0.99  # share of the negatives, above which near ones and far ones count alike
-_ALL_VIOLATE = 0.995  # share of the pairs, from which on a margin is what nothing attains
-_STALE = 0.25  # see `staleness`
-_SOFTENED = 0.01  # of a cosine distance: two that are both nearly 0 are equal
+_MAX_ANCHORS = 128  # that are looked at: their mean is all that is wanted
+_MIN_SEEN = 1.5  # negatives, below which a single one makes up most of the gradient
+_MAX_SEEN_SHARE = 0.99  # share of the negatives, above which near ones and far ones count alike
+_MAX_VIOLATING_SHARE = 0.995  # share of the pairs, from which on a margin is what nothing attains
+_MAX_STALENESS = 0.25  # see `staleness`
+_DISTANCE_OFFSET = 0.01  # of a cosine distance: two that are both nearly 0 are equal
 
 
 @torch.no_grad()
@@ -38,11 +39,11 @@ def softmax_figures(anchors: Tensor, negatives: Negatives, temperature: float) -
     The latter is the inverse of the sum of squared probabilities, (Σ e)² / Σ e²: from 1 (a single one) to their number.
 
     Args:
-        anchors: (A, D) unit-norm.
-        negatives: Their negatives.
-        temperature: Of the softmax.
+        anchors: Anchors (A, D) of unit length.
+        negatives: The negatives of these anchors.
+        temperature: The temperature of the softmax.
     """
-    few = min(_ANCHORS, len(anchors))
+    few = min(_MAX_ANCHORS, len(anchors))
     rows = {name: row[:few] for name, row in negatives.rows.items()}
     negatives = replace(negatives, anchor_samples=negatives.anchor_samples[:few], rows=rows, class_prior=0.0)
     first, second = (log_mass(anchors[:few], negatives, scale / temperature) for scale in (1, 2))
@@ -51,10 +52,12 @@ def softmax_figures(anchors: Tensor, negatives: Negatives, temperature: float) -
 
 
 def softmax_troubles(figures: Mapping[str, float], temperature: float) -> list[Finding]:
-    """What the figures of `softmax_figures` say; empty if all is well."""
-    troubles = few_negatives(figures)
+    """What the figures of `softmax_figures` say of the temperature; empty if all is well."""
     count, seen = figures["negatives"], figures["negatives_seen"]
-    if not troubles and seen < _SEEN:
+    if count < FEW_NEGATIVES:
+        return []  # of so few, the softmax sees one or all at any temperature
+    troubles = []
+    if seen < _MIN_SEEN:
         troubles.append(
             Finding(
                 "temperature too small",
@@ -62,7 +65,7 @@ def softmax_troubles(figures: Mapping[str, float], temperature: float) -> list[F
                 f"{seen:.1f}. Raise pretrain.loss: {{temperature: ...}}; 0.07 to 0.5 is usual.",
             )
         )
-    if not troubles and seen > _SEEN_ALIKE * count:
+    if seen > _MAX_SEEN_SHARE * count:
         troubles.append(
             Finding(
                 "temperature too large",
@@ -74,23 +77,27 @@ def softmax_troubles(figures: Mapping[str, float], temperature: float) -> list[F
     return troubles
 
 
-def few_negatives(figures: Mapping[str, float]) -> list[Finding]:
-    """Whether anchors have hardly any negatives."""
-    count = figures["negatives"]
+def few_negatives(figures: Mapping[str, float], remedy: str) -> list[Finding]:
+    """Say whether anchors have hardly any negatives.
+
+    Args:
+        figures: The means of a row of the curves; without `negatives`, nothing is said.
+        remedy: What to change, as a sentence, from the strategy whose negatives these are.
+    """
+    count = figures.get("negatives", math.inf)
     if count >= FEW_NEGATIVES:
         return []
     return [
         Finding(
             "too few negatives",
-            f"too few negatives ({count:.1f} an anchor): classes will be merged (under-clustering). Raise "
-            "pretrain.batch_size, or take pretrain.negatives: {name: queue} or {name: cross_batch}.",
+            f"too few negatives ({count:.1f} per anchor): classes will be merged (under-clustering). {remedy}",
         )
     ]
 
 
 def wide_margin(share: float, margin: float) -> list[Finding]:
     """Whether a margin is more than pairs can keep, given the share of all of them that violate it."""
-    if share <= _ALL_VIOLATE:
+    if share <= _MAX_VIOLATING_SHARE:
         return []
     return [
         Finding(
@@ -118,11 +125,11 @@ def staleness(keys: Tensor, samples: Tensor, oldest: Tensor) -> Tensor:
     oldest = oldest[:others]
     if len(oldest) < max(1, others):
         return keys.new_tensor(0.0)
-    few = samples[:_ANCHORS]
+    few = samples[:_MAX_ANCHORS]
     nobody = samples.new_full((len(oldest),), -1)
-    now = nearest(keys[:_ANCHORS], Negatives(keys, few, samples), 1).similarities.mean()
-    then = nearest(keys[:_ANCHORS], Negatives(oldest, few, nobody), 1).similarities.mean()
-    return (1 - then + _SOFTENED) / (1 - now + _SOFTENED) - 1
+    now = nearest(keys[:_MAX_ANCHORS], Negatives(keys, few, samples), 1).similarities.mean()
+    then = nearest(keys[:_MAX_ANCHORS], Negatives(oldest, few, nobody), 1).similarities.mean()
+    return (1 - then + _DISTANCE_OFFSET) / (1 - now + _DISTANCE_OFFSET) - 1
 
 
 def stale_keys(figures: Mapping[str, float], shorter: str) -> list[Finding]:
@@ -132,7 +139,7 @@ def stale_keys(figures: Mapping[str, float], shorter: str) -> list[Finding]:
         figures: With `key_staleness`, as `staleness` has it.
         shorter: The strategy's option that says how many it remembers.
     """
-    if figures["key_staleness"] <= _STALE:
+    if figures["key_staleness"] <= _MAX_STALENESS:
         return []
     return [
         Finding(

@@ -18,12 +18,13 @@ CENTRED_STD = 0.85
 """Least `projection_std` of a healthy run whose projector ends in a batch normalisation, which centres projections; not
 with local views, with which it centres all kinds together, so that one of them may lie to one side."""
 
-_ROWS = 256  # that are looked at, so that a large batch costs no more than a small one
-_FEW = 16  # images, of which a mean and a direction say nothing
-_LINE = 1.2  # rank of what lies along a line, nearly: healthy runs in batches of 16 pass through 1.4
-_NO_SHARE = 0.01  # of a loss: what has less of it does not shape projections
-_NEAR = 0.35  # std under which projections are drawn together, unless something is at work against it
-_FEW_WAYS, _FEW_OF_ALL = 10.0, 0.4  # rank, and share of all dimensions, under which they vary together, likewise
+_MAX_ROWS = 256  # that are looked at, so that a large batch costs no more than a small one
+_MIN_IMAGES = 16  # images, of which a mean and a direction say nothing
+MIN_PROJECTION_RANK = 1.2  # rank of what lies along a line, nearly: healthy runs in batches of 16 pass through 1.4
+_MIN_TERM_SHARE = 0.01  # of a loss: what has less of it does not shape projections
+_MIN_STD_UNOPPOSED = 0.35  # std under which projections are drawn together, unless something is at work against it
+_MIN_RANK_UNOPPOSED = 10.0  # rank under which projections vary together, unless something is at work against it
+_MIN_RANK_SHARE_UNOPPOSED = 0.4  # of all dimensions: the same for short projections
 
 
 @torch.no_grad()
@@ -40,9 +41,9 @@ def spread_figures(projections: Tensor) -> dict[str, Tensor]:
         line, to min(N - 1, P); 0 if all are the same (Gao et al. 2017, 10.1101/214262).
         Nothing if there are fewer than 16 of them.
     """
-    if len(projections) < _FEW:
+    if len(projections) < _MIN_IMAGES:
         return {}
-    unit = F.normalize(widened(projections[:_ROWS]), dim=1)
+    unit = F.normalize(widened(projections[:_MAX_ROWS]), dim=1)
     centred = unit - unit.mean(dim=0)
     std = centred.square().mean(dim=0).sqrt().mean() * unit.shape[1] ** 0.5
     gram = centred @ centred.T  # (N, N), with the eigenvalues of the covariance, times N
@@ -55,10 +56,10 @@ def spread_troubles(figures: Mapping[str, float], least_std: float, remedy: str)
 
     Args:
         figures: The means of a row of the curves.
-        least_std: Of a healthy run.
+        least_std: The least `projection_std` of a healthy run.
         remedy: What to change, as a sentence.
     """
-    return _narrow(figures, least_std, _LINE, "", remedy)
+    return _narrow(figures, least_std, MIN_PROJECTION_RANK, "", remedy)
 
 
 def outweighed(figures: Mapping[str, float], part: float, whole: float, dim: int, remedy: str) -> list[Finding]:
@@ -73,10 +74,10 @@ def outweighed(figures: Mapping[str, float], part: float, whole: float, dim: int
         dim: P, of projections, which have no more directions than that.
         remedy: What to change, as a sentence.
     """
-    if abs(part) >= _NO_SHARE * abs(whole):
+    if abs(part) >= _MIN_TERM_SHARE * abs(whole):
         return []
-    why = f", and what should prevent it weighs less than {_NO_SHARE:.0%}"
-    return _narrow(figures, _NEAR, min(_FEW_WAYS, _FEW_OF_ALL * dim), why, remedy)
+    why = f", and what should prevent it weighs less than {_MIN_TERM_SHARE:.0%}"
+    return _narrow(figures, _MIN_STD_UNOPPOSED, min(_MIN_RANK_UNOPPOSED, _MIN_RANK_SHARE_UNOPPOSED * dim), why, remedy)
 
 
 def _narrow(figures: Mapping[str, float], least_std: float, least_rank: float, why: str, remedy: str) -> list[Finding]:

@@ -11,10 +11,11 @@ from ssl_pipeline.types import Finding
 
 __all__ = ["Prototypes", "cross_entropy", "prototype_figures", "unused_prototypes"]
 
-_FEW_EARLY, _FEW = 0.42, 0.1  # share of the prototypes, below which the rest are idle; 0.55 is healthy early on
-_FEW_OF_TWO = 0.75  # likewise where there are two: six images of seven have the same one
-_EARLY = 0.15  # share of the training, after which images of a kind may have gathered around a few of them
-_ALL = 0.97  # share of the prototypes, above which an image belongs to all of them alike
+_MIN_USED_SHARE = 0.1  # of the prototypes in reach, below which the rest are idle
+_MIN_USED_SHARE_EARLY = 0.42  # of the prototypes in reach, early in the training, when 0.55 is healthy
+_MIN_USED_SHARE_OF_TWO = 0.75  # share of two prototypes, below which one is idle: six images of seven have the other
+_EARLY_SHARE = 0.15  # share of the training, after which images of a kind may have gathered around a few of them
+_MAX_SHARE_PER_IMAGE = 0.97  # share of the prototypes, above which an image belongs to all of them alike
 
 
 class Prototypes(nn.Module):
@@ -60,31 +61,35 @@ def prototype_figures(assigned: Tensor) -> dict[str, Tensor]:
     }
 
 
-def unused_prototypes(figures: Mapping[str, float], count: int, progress: float) -> list[Finding]:
-    """Whether all images get the same few prototypes, or each of them all alike.
+def unused_prototypes(
+    figures: Mapping[str, float], count: int, progress: float, even: str, sharp: str
+) -> list[Finding]:
+    """Say whether all images get the same few prototypes, or each of them all alike.
 
     Args:
         figures: The means of a row of the curves, with those of `prototype_figures`.
-        count: K.
+        count: K, the number of prototypes.
         progress: Share of the training done.
+        even: The option of the loss that spreads assignments more evenly, with a value.
+        sharp: The option of the loss that sharpens assignments, and in which direction.
     """
     used, of_image = figures["prototypes_used"], figures["prototypes_of_an_image"]
-    few = _FEW_EARLY if progress <= _EARLY else _FEW
-    if used < max(min(2.0, _FEW_OF_TWO * count), few * figures["prototypes_in_reach"]):
+    few = _MIN_USED_SHARE_EARLY if progress <= _EARLY_SHARE else _MIN_USED_SHARE
+    if used < max(min(2.0, _MIN_USED_SHARE_OF_TWO * count), few * figures["prototypes_in_reach"]):
         return [
             Finding(
                 "prototype collapse",
                 f"prototype collapse: a batch uses {used:.1f} of {count} prototypes. Spread assignments more evenly: "
-                "pretrain.loss: {iterations: 3} of swav, {center_momentum: 0.9} of dino; or raise pretrain.batch_size.",
+                f"{even}; or raise pretrain.batch_size.",
                 fatal=True,
             )
         ]
-    if of_image > _ALL * count:
+    if of_image > _MAX_SHARE_PER_IMAGE * count:
         return [
             Finding(
                 "prototype collapse",
-                f"prototype collapse: each image belongs to {of_image:.0f} of {count} prototypes alike. Lower "
-                "pretrain.loss: {epsilon: ...} of swav, {teacher_temperature: ...} of dino.",
+                f"prototype collapse: each image belongs to {of_image:.0f} of {count} prototypes alike. Sharpen "
+                f"assignments: {sharp}.",
                 fatal=True,
             )
         ]

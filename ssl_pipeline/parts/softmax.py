@@ -33,5 +33,5 @@ class SoftmaxLoss(Loss):
         return -(first * second).sum(dim=1) / self.temperature
 
     def diagnose(self, figures: Mapping[str, float]) -> list[Finding]:
-        """Too small a temperature, too few negatives."""
+        """A temperature that is too small or too large."""
         return softmax_troubles(figures, self.temperature)

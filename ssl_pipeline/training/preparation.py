@@ -6,7 +6,7 @@ from typing import cast
 
 from torch import Tensor
 
-from ssl_pipeline.artifacts.assembly import build_encoder, build_task, has_published, needed_views
+from ssl_pipeline.artifacts.assembly import build_encoder, build_task, has_published, needed_views, with_published
 from ssl_pipeline.artifacts.card import ModelCard, versions
 from ssl_pipeline.augment.policy import Policies, Policy
 from ssl_pipeline.config import PretrainConfig
@@ -129,7 +129,8 @@ def _start(registry: Registry, config: PretrainConfig, pool: Split, size: int) -
     pretrained = config.init == "pretrained"
     if pretrained and not has_published(registry, config.backbone):
         raise ConfigError(
-            f"pretrain.init: backbone '{config.backbone.name}' has no published weights; use timm/... or init: random."
+            f"pretrain.init: backbone '{config.backbone.name}' has no published weights; use init: random, "
+            f"or another backbone. {with_published(registry)}"
         )
     encoder = build_encoder(
         registry, config.backbone, pool.mean, pool.std, config.seed, size, pretrained, images=pool.spec

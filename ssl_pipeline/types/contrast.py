@@ -111,6 +111,9 @@ class NegativeStrategy(Diagnosed, nn.Module, ABC):
     traits: frozenset[Trait] = frozenset()
     """What a loss may have to refuse."""
 
+    remedy: str = "Raise pretrain.batch_size, or choose pretrain.negatives that remember keys of past steps."
+    """What to change where anchors have too few negatives, as a sentence."""
+
     @abstractmethod
     def select(self, candidates: Candidates) -> Negatives:
         """Choose negatives for each anchor."""
@@ -125,6 +128,9 @@ class Loss(Diagnosed, nn.Module, ABC):
 
     energy_name: str
     """Which energy it shapes, for the metadata of `energy.onnx`."""
+
+    needs_many_negatives: bool = True
+    """Whether it learns little from hardly any negatives per anchor; its metric `negatives` says how many there are."""
 
     refuses: Mapping[Trait, str] = {}
     """Trait of a strategy -> why this loss makes no sense with it; such a pair is refused before training."""

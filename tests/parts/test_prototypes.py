@@ -1,5 +1,7 @@
 """SwAV and DINO against their authors' algorithms in float64, and against lightly's."""
 
+import re
+
 import pytest
 import torch
 from torch import Tensor
@@ -141,6 +143,9 @@ def test_prototype_collapse_is_named(shares: Tensor, words: str | None):
         found = loss.diagnose(figures)
         assert len(found) == (words is not None)
         assert words is None or words in found[0].message
+        assert words is None or re.search(
+            r"pretrain\.loss: \{(iterations|epsilon|center_momentum|teacher_temperature): ", found[0].message
+        )
 
 
 def test_early_on_more_prototypes_have_to_be_in_use():
@@ -165,7 +170,7 @@ def test_early_on_more_prototypes_have_to_be_in_use():
 )
 def test_few_prototypes_are_a_collapse_but_where_there_are_no_more(used, count, collapsed):
     figures = {"prototypes_used": used, "prototypes_of_an_image": 1.0, "prototypes_in_reach": 3.0}
-    assert bool(unused_prototypes(figures, count, 0.5)) is collapsed
+    assert bool(unused_prototypes(figures, count, 0.5, "even", "sharp")) is collapsed
 
 
 @pytest.mark.parametrize(

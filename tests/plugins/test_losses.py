@@ -215,7 +215,7 @@ def test_troubles_are_named():
     assert "temperature is too small (0.001)" in fine(Decoupled(0.001), negatives_seen=1.1)
     assert "temperature is too large (10)" in fine(Decoupled(10.0), negatives_seen=99.9)
     assert fine(Decoupled(0.1), negatives_seen=30.0) == ""
-    assert "too few negatives (1.0 an anchor)" in fine(Spectral(), negatives=1.0)
+    assert fine(Decoupled(0.1), negatives=3.0, negatives_seen=3.0) == ""  # too few to judge a temperature by
     assert "deputy is the farthest" in fine(TruncatedTriplet(0.5, rank=100), deputy_rank=100.0)
     assert "margin is too large (1.9)" in fine(TruncatedTriplet(1.9, rank=3), deputy_rank=3.0, too_near_share=1.0)
     assert fine(TruncatedTriplet(0.5, rank=3), deputy_rank=3.0, too_near_share=0.8) == ""

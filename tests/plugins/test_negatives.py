@@ -15,15 +15,17 @@ from plugins.negatives.debiased import Debiased
 from plugins.negatives.false_negative import FalseNegative
 from plugins.negatives.hard import Hard, HardDebiased
 from plugins.negatives.in_batch import InBatch
+from plugins.negatives.queue import Queue
 from plugins.negatives.ring import Ring
 from plugins.negatives.semi_hard import SemiHard
 from plugins.negatives.truncated import Truncated
 from ssl_pipeline.artifacts.assembly import build_task
 from ssl_pipeline.config import Choice
 from ssl_pipeline.errors import ConfigError
+from ssl_pipeline.health.negatives import few_negatives
 from ssl_pipeline.parts.memory import KeyMemory, Memory
 from ssl_pipeline.recipes import Recipe
-from ssl_pipeline.types import Backbone, Encoder, ViewLoss
+from ssl_pipeline.types import Backbone, Encoder, NegativeStrategy, ViewLoss
 
 
 def hcl(first: Tensor, second: Tensor, tau: float, prior: float, beta: float) -> Tensor:
@@ -280,3 +282,15 @@ def test_the_grid_is_the_whole_registry():
 def test_what_makes_no_sense_is_refused(build, words: str):
     with pytest.raises(ValueError, match=words):
         build()
+
+
+@pytest.mark.parametrize(
+    ("strategy", "option"),
+    [(InBatch(), "pretrain.batch_size"), (Queue(8), "queue_size"), (CrossBatch(8), "memory_size")],
+)
+def test_a_strategy_says_itself_how_it_comes_to_more_negatives(strategy: NegativeStrategy, option: str):
+    (found,) = few_negatives({"negatives": 1.0}, strategy.remedy)
+    assert found.kind == "too few negatives"
+    assert found.message.startswith("too few negatives (1.0 per anchor)")
+    assert option in found.message
+    assert few_negatives({"negatives": 4.0}, strategy.remedy) == few_negatives({}, strategy.remedy) == []

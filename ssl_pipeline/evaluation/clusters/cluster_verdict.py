@@ -216,12 +216,12 @@ def _counts(assignments: Labels, labels: Labels, classes: Labels) -> Labels:
 
 
 _REMEDY_UNDER = (
-    "Classes are merged: try more or better negatives (a larger pretrain.batch_size; pretrain.negatives: queue, "
-    "cross_batch or hard), a lower loss temperature, or another recipe."
+    "Classes are merged: try more or better negatives (a larger pretrain.batch_size; pretrain.negatives that "
+    "remember keys of past steps, or that give near ones more weight), a lower loss temperature, or another recipe."
 )
 _REMEDY_OVER = (
-    "A class is split: try fewer false negatives (pretrain.negatives: debiased, truncated or false_negative; "
-    "truncated_triplet with a larger k), a higher loss temperature, or stronger views."
+    "A class is split: try fewer false negatives (pretrain.negatives that leave out the nearest keys, or "
+    "that subtract the share of false ones), a higher loss temperature, or stronger views."
 )
 
 

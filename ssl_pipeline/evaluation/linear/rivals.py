@@ -12,7 +12,7 @@ import onnx
 import onnxruntime
 from onnx.external_data_helper import ExternalDataInfo, uses_external_data
 
-from ssl_pipeline.artifacts.assembly import build_encoder
+from ssl_pipeline.artifacts.assembly import build_encoder, with_published
 from ssl_pipeline.artifacts.card import CARD, ModelCard
 from ssl_pipeline.artifacts.files import ENCODER, load_encoder
 from ssl_pipeline.config import Choice, Rival
@@ -103,7 +103,7 @@ def check_rival(rival: Rival, registry: Registry) -> None:
             registry.validate(registry.find("backbone", rival.backbone.name, of), rival.backbone, of)
         return
     if not {rival.weights, rival.weights.partition("/")[0] + "/"} & set(registry.names("backbone")):
-        advice = "name a file that ends in .onnx or .safetensors, or a backbone such as timm/resnet18."
+        advice = "name a file that ends in .onnx or .safetensors, or a backbone. " + with_published(registry)
         if path.suffix or path.exists():
             raise ConfigError(f"{key}: {advice}")
         try:

@@ -1,0 +1,77 @@
+"""The core names no method: its messages hold for every plugin, and remedies come from the object that has the option."""
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from plugins import load_registry
+from ssl_pipeline.registry import KINDS
+
+ROOT = Path(__file__).parents[1]
+ORDINARY = {
+    "denoise",
+    "energy",
+    "flip",
+    "hard",
+    "masked",
+    "nce",
+    "queue",
+    "ring",
+    "rotation",
+    "spectral",
+    "triplet",
+} | {"truncated", "debiased", "sigmoid", "decoupled"}
+"""Names that are words or terms, too: they count where a message gives them as a value only."""
+OTHER_THINGS = {"timm", "negative_cosine"}
+"""Strings that, alone, are the name of something else: of a distribution whose version is noted, of an energy."""
+DEFAULTS = {("ssl_pipeline/recipes.py", "resnet_cifar")}
+"""The backbone that the size `small` has where a recipe names none: a value of params.yaml, not a message."""
+SOURCES = {"torchvision"}
+"""Names that the core itself gives to a source of images."""
+
+
+def names() -> set[str]:
+    registry = load_registry()
+    return {name.rstrip("/") for kind in KINDS for name in registry.names(kind)} - SOURCES
+
+
+def strings(code: str) -> Iterator[str]:
+    """The string constants of a module but its docstrings, which cite methods and their papers."""
+    tree = ast.parse(code)
+    docs = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in docs:
+            yield node.value
+
+
+def named(text: str, known: set[str]) -> set[str]:
+    """The methods that a text names."""
+    words = set(re.findall(r"[A-Za-z0-9_]+", text)) & known - ORDINARY
+    values = re.findall(r"(?:name|recipe|negatives|loss|pretext_task): ([a-z0-9_]+)", text)
+    return words | set(values) & known
+
+
+@pytest.mark.parametrize("text", ["{name: queue}", "one of timm/...", "pretrain.negatives: hard", "take swav"])
+def test_a_method_is_found_in_a_message(text: str):
+    assert named(text, names())
+
+
+@pytest.mark.parametrize("text", ["the queue is stale", "the energy of a pair", "a hard limit"])
+def test_a_word_is_no_method(text: str):
+    assert not named(text, names())
+
+
+def test_no_message_of_the_core_names_a_method():
+    known = names()
+    assert len(known) > 40
+    found = {
+        (str(path.relative_to(ROOT)), name)
+        for path in (ROOT / "ssl_pipeline").rglob("*.py")
+        for text in strings(path.read_text(encoding="utf-8"))
+        if text not in OTHER_THINGS
+        for name in named(text, known)
+    }
+    assert found == DEFAULTS
