@@ -107,6 +107,17 @@ def test_views_left_to_the_recipe_are_written_out(project: Callable[..., Result]
     assert "finetune.view: no such kind in augment.views: 'plane'. Did you mean 'plain'?" in result.stderr
 
 
+def test_of_a_recipe_s_views_colours_are_left_alone_where_images_have_none(
+    project: Callable[..., Result], tmp_path: Path
+) -> None:
+    source, grey = write_digits(tmp_path / "pile", 40), {"name": "as_is"}
+    result = project(source=source, pixels=grey, views={"global": "recipe"})
+    assert result.exit_code == 0, result.output
+    view = read_json(Path("data/augmented/policy.json"), "augment")["views"]["global"]
+    assert view["grayscale"] is None
+    assert (view["color_jitter"]["saturation"], view["color_jitter"]["brightness"]) == (0.0, 0.4)
+
+
 def test_each_policy_of_a_list_has_a_graph(project: Callable[..., Result], tmp_path: Path) -> None:
     views = {"global": [{"size": 8}, {"size": 8, "solarize": {"p": 1.0, "threshold": 0.5}}]}
     result = project(source=write_digits(tmp_path / "pile", 40), views=views)
