@@ -10,18 +10,25 @@ def linear_eval(config: Config) -> None:
     """Measure the exported file with probes on frozen features, beside its baselines, and judge its clusters."""
     from plugins import load_registry
     from ssl_pipeline.augment.policy import read_policies
-    from ssl_pipeline.evaluation.linear.study import linear_evaluation
+    from ssl_pipeline.evaluation.linear.inputs import read_inputs
+    from ssl_pipeline.evaluation.linear.probe_file import write_probe
+    from ssl_pipeline.evaluation.linear.study import study_embeddings
+    from ssl_pipeline.evaluation.report import write_report
+    from ssl_pipeline.progress import say
 
-    linear_evaluation(
+    inputs = read_inputs(
         config.linear_eval,
         load_registry(),
         read_policies(AUGMENTED / "policy.json"),
         store=STORE,
         pretrain=PRETRAIN,
         backbone=EXPORT / "backbone.onnx",
-        models=LINEAR_EVAL,
-        reports=REPORTS / "linear_eval",
     )
+    found = study_embeddings(config.linear_eval, inputs)
+    write_probe(LINEAR_EVAL, inputs, found)
+    write_report(REPORTS / "linear_eval", found)
+    for line in found.lines:
+        say(line)
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ from sklearn.metrics import accuracy_score, balanced_accuracy_score, recall_scor
 from ssl_pipeline.augment.policy import Policies, Policy
 from ssl_pipeline.data.store import read_labels
 from ssl_pipeline.deployment.runtime import open_session, run
-from ssl_pipeline.evaluation.linear import study as report
+from ssl_pipeline.evaluation.linear import probe_file, study
 from ssl_pipeline.products import sha256, write_product
 from stages.linear_eval import linear_eval
 from tests.stages.small_project import Relabel, as_they_are, write_models, write_store
@@ -43,7 +43,7 @@ def project(exported: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     write_store(tmp_path / "data/augmented/store", as_they_are)
     write_product(tmp_path / "data/augmented/policy.json", POLICIES.model_dump(mode="json"))
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(report, "_DRAWS", 2)
+    monkeypatch.setattr(study, "RANDOM_DRAWS", 2)
     return tmp_path
 
 
@@ -240,21 +240,21 @@ def test_a_split_without_labels(empty):
 
 @pytest.mark.usefixtures("project")
 def test_a_graph_that_disagrees_with_its_probe_is_not_shipped(monkeypatch: pytest.MonkeyPatch):
-    original = report.append_classifier
-    monkeypatch.setattr(report, "append_classifier", lambda b, weight, *rest: original(b, weight * 1.1, *rest))
+    original = probe_file.append_classifier
+    monkeypatch.setattr(probe_file, "append_classifier", lambda b, weight, *rest: original(b, weight * 1.1, *rest))
     assert "linear_probe.onnx does not compute what the probe computes" in evaluate(1).output
     assert not PROBE.exists()
 
 
 @pytest.mark.usefixtures("project")
 def test_a_file_that_changes_meanwhile_is_noticed(monkeypatch: pytest.MonkeyPatch):
-    backbone, original = Path("models/export/backbone.onnx"), report.predict
+    backbone, original = Path("models/export/backbone.onnx"), study.predict
 
     def meddle(*arguments):
         backbone.write_bytes(backbone.read_bytes() + b"\0")
         return original(*arguments)
 
-    monkeypatch.setattr(report, "predict", meddle)
+    monkeypatch.setattr(study, "predict", meddle)
     assert "changed while it was evaluated" in evaluate(1).output
     assert not (REPORTS / "metrics.json").exists()
 

@@ -10,7 +10,7 @@ from click.testing import CliRunner
 
 from ssl_pipeline.augment.policy import Policies, Policy
 from ssl_pipeline.data.store import Split
-from ssl_pipeline.evaluation.linear import study as report
+from ssl_pipeline.evaluation.linear import study
 from ssl_pipeline.products import write_product
 from stages.linear_eval import linear_eval
 from tests.stages.small_project import as_they_are, write_models, write_store
@@ -28,7 +28,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_store(STORE, as_they_are)
     write_product(Path("data/augmented/policy.json"), POLICIES.model_dump(mode="json"))
     write_models(Path(), layer=2)
-    monkeypatch.setattr(report, "_DRAWS", 1)
+    monkeypatch.setattr(study, "RANDOM_DRAWS", 1)
 
 
 def evaluate() -> tuple[dict, str]:
@@ -53,7 +53,7 @@ def test_all_that_is_measured_is_of_the_layer_that_ships():
 
 
 def test_the_layers_are_judged_before_a_test_image_is_looked_at(monkeypatch: pytest.MonkeyPatch):
-    original, judged = report.study_layers, []
+    original, judged = study.study_layers, []
 
     def noted(*arguments):
         judged.append(original(*arguments))
@@ -64,7 +64,7 @@ def test_the_layers_are_judged_before_a_test_image_is_looked_at(monkeypatch: pyt
         return images(split, positions)
 
     images = Split.images
-    monkeypatch.setattr(report, "study_layers", noted)
+    monkeypatch.setattr(study, "study_layers", noted)
     monkeypatch.setattr(Split, "images", looked_at)
     honest, _ = evaluate()
 

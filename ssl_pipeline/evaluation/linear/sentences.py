@@ -3,10 +3,11 @@
 from collections.abc import Mapping
 from typing import Any
 
-from ssl_pipeline.evaluation.linear.comparison import KNN, START
+from ssl_pipeline.artifacts.card import ModelCard
+from ssl_pipeline.evaluation.linear.comparison import KNN, START, Settled
 from ssl_pipeline.evaluation.linear.rivals import Opened
 
-__all__ = ["gained", "nested", "percent", "rival_lines", "start_line"]
+__all__ = ["gained", "nested", "no_probe_line", "percent", "rival_lines", "start_line", "summary"]
 
 
 def nested(metrics: Mapping[str, Any], rivals: Mapping[str, Opened], own: Mapping[str, Any]) -> dict[str, Any]:
@@ -72,3 +73,40 @@ def _cost(facts: Mapping[str, Any]) -> str:
         f"{facts['megabytes']:.1f} MB, {facts['parameters'] / 1e6:.2f} million parameters, "
         f"{facts['milliseconds']:.2f} ms"
     )
+
+
+def no_probe_line(reason: str, spread: Mapping[str, Any]) -> str:
+    """Why there is no probe, and what can be said without labels."""
+    return (
+        f"linear_eval: no probe, because {reason}. Without labels: effective rank {spread['effective_rank']:.1f}, "
+        f"uniformity {spread['uniformity']:.2f}, embedding std {spread['embedding_std']:.2f}."
+    )
+
+
+def summary(metrics: Mapping[str, Any], settled: Settled, card: ModelCard) -> list[str]:
+    """The findings in a few lines."""
+    lines = []
+    for name, contestant in settled.contestants.items():
+        if not contestant.probe.converged:
+            lines.append(
+                f"linear_eval: the solver stopped before the optimum for {name}; take weaker strengths out of the path."
+            )
+    if "accuracy" not in metrics:
+        return [*lines, "linear_eval: no test image has a label, so accuracy was not measured."]
+    images, groups = metrics["labels"]["test"], metrics["labels"]["test_groups"]
+    grouped = f" in {groups} groups" if groups < images else ""
+    lines.append(f"linear_eval: linear probe {percent(metrics)} on {images} test images{grouped} (95 % intervals)")
+    for name in [name for name in settled.contestants if f"gain_over_{name}" in metrics]:
+        told = "the weights it started from" if name == START else name.replace("_", " ")
+        points = gained(metrics[f"gain_over_{name}"])
+        lines.append(f"  {told} {percent(metrics[name])}: the backbone gains {points} points")
+    lines.append(f"  kNN on the backbone's embeddings {percent(metrics['knn'])}")
+    negatives = metrics["negatives"]
+    if negatives.get("rate") is not None:
+        lines.append(
+            f"  false negatives: {negatives['rate']:.1%} of the weight of '{negatives['strategy']}' is on images of "
+            f"the anchor's own class; {negatives['chance']:.1%} by chance"
+        )
+    if START in metrics:
+        lines.append(start_line(metrics, card.init))
+    return [*lines, *rival_lines(metrics)]

@@ -1,0 +1,127 @@
+"""What the linear evaluation reads: the exported file, the pretrained model, the images and the rivals."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ssl_pipeline.artifacts.card import ModelCard
+from ssl_pipeline.artifacts.files import load_encoder
+from ssl_pipeline.augment.policy import Policies
+from ssl_pipeline.config import LinearEvalConfig
+from ssl_pipeline.data.labelled import LabelledSplits, read_labelled
+from ssl_pipeline.deployment.runtime import layer_of, open_session, read_metadata, run
+from ssl_pipeline.errors import PipelineError
+from ssl_pipeline.evaluation.features import Embed, sample
+from ssl_pipeline.evaluation.linear.rivals import Opened, cost, open_rivals
+from ssl_pipeline.evaluation.seen_images import Pool, choose
+from ssl_pipeline.products import sha256, verified
+from ssl_pipeline.progress import say
+from ssl_pipeline.registry import Registry
+from ssl_pipeline.types import Encoder
+
+__all__ = ["LinearInputs", "read_inputs"]
+
+_TIMED = 32  # training images on which encoders are timed
+
+
+@dataclass(frozen=True)
+class LinearInputs:
+    """What is evaluated, and on what.
+
+    Attributes:
+        data: Labelled images of the three splits, and the names of the classes.
+        seen: Images of train and validation, for clusters and negatives.
+        policies: Policies of the views.
+        registry: Where the architecture of the random encoder is found.
+        pretrain: The folder of the pretrained model.
+        encoder: The whole pretrained encoder.
+        card: Card of the whole encoder.
+        backbone: The exported file.
+        backbone_sha256: Digest of the exported file when it was opened.
+        embed: The exported file, from canvases to embeddings.
+        layer: The layer that ships; None: the backbone's own embedding.
+        l2_normalize: Whether the exported embeddings have unit length.
+        rivals: Name -> rival that is ready to embed.
+        cost: What the exported file costs; empty without rivals.
+    """
+
+    data: LabelledSplits
+    seen: Pool
+    policies: Policies
+    registry: Registry
+    pretrain: Path
+    encoder: Encoder
+    card: ModelCard
+    backbone: Path
+    backbone_sha256: str
+    embed: Embed
+    layer: int | None
+    l2_normalize: bool
+    rivals: Mapping[str, Opened]
+    cost: Mapping[str, Any]
+
+    @property
+    def learnable(self) -> bool:
+        """Whether the labels of the training images name two classes or more."""
+        return len(np.unique(self.data.train.labels)) > 1
+
+    def check_unchanged(self) -> None:
+        """Make sure that the exported file still is the one that was evaluated.
+
+        Raises:
+            PipelineError: It has changed.
+        """
+        if sha256(self.backbone) != self.backbone_sha256:
+            raise PipelineError(f"{self.backbone} changed while it was evaluated: run `dvc repro linear_eval` again.")
+
+
+def read_inputs(
+    settings: LinearEvalConfig, registry: Registry, policies: Policies, *, store: Path, pretrain: Path, backbone: Path
+) -> LinearInputs:
+    """Open all that the evaluation needs. Rivals come before anything takes long: a misspelt name is told at once.
+
+    Args:
+        settings: The section `linear_eval`.
+        registry: Where backbones are found.
+        policies: Policies of the views.
+        store: The folder of the images.
+        pretrain: The folder of the pretrained model.
+        backbone: The exported file.
+
+    Raises:
+        ConfigError: A rival does not exist, or cannot be opened.
+        PipelineError: A product is missing or damaged.
+    """
+    evaluated = sha256(verified(backbone, "export"))
+    session = open_session(backbone)
+    metadata = read_metadata(session)
+    encoder, card = load_encoder(registry, pretrain)
+    data = read_labelled(store)
+    rivals: dict[str, Opened] = {}
+    own: dict[str, Any] = {}
+    if settings.rivals and len(np.unique(data.train.labels)) > 1:
+        images = data.train.images(sample(data.train, _TIMED))
+        rivals, own = open_rivals(settings.rivals, registry, card, images), cost(backbone, images)
+    elif settings.rivals:
+        say("linear_eval: rivals are not judged, because there are no labels to judge by")
+    return LinearInputs(
+        data=data,
+        seen=choose(store, settings.clusters.images),
+        policies=policies,
+        registry=registry,
+        pretrain=pretrain,
+        encoder=encoder,
+        card=card,
+        backbone=backbone,
+        backbone_sha256=evaluated,
+        embed=partial(run, session),
+        layer=layer_of(metadata["layer"]),
+        l2_normalize=json.loads(metadata["l2_normalized"]),
+        rivals=rivals,
+        cost=own,
+    )
