@@ -84,7 +84,12 @@ def _about_depth(brightest: int) -> list[Note]:
     if not 0 < brightest < 2**MOST_BITS:
         return []
     levels = (brightest + 128) // 257 + 1
-    return [Note(f"use at most {MOST_BITS} of their 16 bits", f"{levels} of 256 levels are left, 65,535 being white")]
+    return [
+        Note(
+            f"use at most {MOST_BITS} of their 16 bits",
+            f"{levels} of 256 levels are left, 65,535 being white; augment.pixels: as_is keeps all",
+        )
+    ]
 
 
 def _from_wide(image: Image.Image) -> tuple[Image.Image, list[Note]]:
