@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from ssl_pipeline.augment.display import displayed, shown_bands
 from ssl_pipeline.augment.policy import Policies
 from ssl_pipeline.config import Clusters
 from ssl_pipeline.evaluation.clusters.cluster_pictures import curves, grid_of_images, images_of_class, images_of_pair
@@ -76,9 +77,14 @@ class _Study:
                 clusters = self.found.assignments[self.judgement.k][0]
                 title = f"{short(self.names[name])}: {parts:.1f} clusters of its own"
                 classes.append((title, images_of_class(clusters, labels, name, _PARTS, _OF_PART)))
+        spec = self.pool.spec
+        bands = f" ({shown_bands(spec)})" if shown_bands(spec) else ""
         for rows, file in ((pairs, "merged_pairs.png"), (classes, "split_classes.png")):
             if rows:
-                drawn = [(title, [self.pool.images(group) for group in groups]) for title, groups in rows]
+                drawn = [
+                    (f"{title}{bands}", [displayed(self.pool.images(group), spec) for group in groups])
+                    for title, groups in rows
+                ]
                 grid_of_images(drawn, folder / file)
 
 
