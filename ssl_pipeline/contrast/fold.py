@@ -18,23 +18,23 @@ from ssl_pipeline.types import Tile
 
 __all__ = ["Fold", "edge", "fold", "spans", "tiles_of"]
 
-_EDGE = {"cpu": 1024}  # px of a tile's side: 4 MB of float32 fit a processor's cache
-_EDGE_ELSEWHERE = 4096  # a GPU wants fewer and larger kernels
+_TILE_SIDE = {"cpu": 1024}  # px of a tile's side: 4 MB of float32 fit a processor's cache
+_TILE_SIDE_ELSEWHERE = 4096  # a GPU wants fewer and larger kernels
 
 
 def edge(device: torch.device) -> int:
     """Side of a square tile."""
-    return _EDGE.get(device.type, _EDGE_ELSEWHERE)
+    return _TILE_SIDE.get(device.type, _TILE_SIDE_ELSEWHERE)
 
 
 @contextmanager
 def tiles_of(side: int) -> Iterator[None]:
     """Tiles of another side on the CPU while the block runs, so that few rows make many tiles."""
-    before, _EDGE["cpu"] = _EDGE["cpu"], side
+    before, _TILE_SIDE["cpu"] = _TILE_SIDE["cpu"], side
     try:
         yield
     finally:
-        _EDGE["cpu"] = before
+        _TILE_SIDE["cpu"] = before
 
 
 def spans(count: int, size: int) -> Iterator[slice]:
@@ -97,7 +97,7 @@ def fold(plan: Fold, anchors: Tensor, keys: Tensor, rows: Mapping[str, Tensor]) 
     Args:
         plan: What is summed.
         anchors: (A, D), float32 or wider.
-        keys: (K, D), likewise.
+        keys: Keys (K, D) of the same kind.
         rows: Name -> (A,), handed to `plan.values` a tile's worth at a time. Gradients reach them.
 
     Returns:
@@ -162,7 +162,7 @@ class _Backward:
 
     Args:
         plan: What was summed.
-        names: Of the rows.
+        names: The names of the rows.
         inputs: Anchors, keys, rows.
         gradients: A sum for each input, None where none is wanted.
     """

@@ -16,7 +16,10 @@ from ssl_pipeline.types import Negatives, Tile
 
 __all__ = ["Nearest", "RankRule", "mean_of_ranks", "nearest", "quantiles", "rank_threshold"]
 
-_BINS, _PASSES = 256, 3  # each pass over the keys cuts the bin that holds a quantile into as many: 2 / 256³ is 1e-7
+_BINS_PER_PASS, _PASSES_OVER_KEYS = (
+    256,
+    3,
+)  # each pass over the keys cuts the bin that holds a quantile into as many: 2 / 256³ is 1e-7
 _BELOW_1 = 1 - 2**-24  # the greatest float32 that is less
 
 
@@ -93,13 +96,13 @@ def quantiles(anchors: Tensor, negatives: Negatives, shares: Sequence[float]) ->
     low, width = wide.new_full((len(wide), len(shares)), -1.0), 2.0
     below = torch.zeros_like(low)  # candidates under it
     wanted: Tensor | None = None
-    for _ in range(_PASSES):
-        width /= _BINS
+    for _ in range(_PASSES_OVER_KEYS):
+        width /= _BINS_PER_PASS
         cumulated = _histogram(anchors, negatives, low, width).cumsum(dim=2).to(wide.dtype)  # (A, S, bins)
         if wanted is None:
             wanted = (cumulated[..., -1] * wide.new_tensor(shares)).clamp(min=1e-6)
         rest = (wanted - below)[..., None]
-        place = torch.searchsorted(cumulated, rest).clamp(max=_BINS - 1)  # the first bin that reaches it
+        place = torch.searchsorted(cumulated, rest).clamp(max=_BINS_PER_PASS - 1)  # the first bin that reaches it
         before = torch.where(place > 0, cumulated.gather(2, (place - 1).clamp(min=0)), 0.0)
         inside = (rest - before) / (cumulated.gather(2, place) - before).clamp(min=1)
         below, low = below + before[..., 0], low + place[..., 0] * width
@@ -108,7 +111,9 @@ def quantiles(anchors: Tensor, negatives: Negatives, shares: Sequence[float]) ->
 
 def _histogram(anchors: Tensor, negatives: Negatives, low: Tensor, width: float) -> Tensor:
     """How many candidates (A, S, 256) lie in bins of a width from `low` (A, S) on."""
-    histogram = torch.zeros(*low.shape, _BINS + 1, dtype=torch.int64, device=low.device)  # the last holds all others
+    histogram = torch.zeros(
+        *low.shape, _BINS_PER_PASS + 1, dtype=torch.int64, device=low.device
+    )  # the last holds all others
     one = histogram.new_ones(())
     for span, tiles in _tiles(anchors, negatives):
         for _, similarities in tiles:
@@ -116,10 +121,10 @@ def _histogram(anchors: Tensor, negatives: Negatives, low: Tensor, width: float)
             similarities = similarities.clamp(-1, _BELOW_1)
             for share in range(low.shape[1]):
                 bins = ((similarities - low[span, share, None]) / width).floor()
-                outside = left_out | ~((bins >= 0) & (bins < _BINS))  # so that NaN is outside, too
-                bins = bins.masked_fill_(outside, _BINS).long()
+                outside = left_out | ~((bins >= 0) & (bins < _BINS_PER_PASS))  # so that NaN is outside, too
+                bins = bins.masked_fill_(outside, _BINS_PER_PASS).long()
                 histogram[span, share].scatter_add_(1, bins, one.expand_as(bins))
-    return histogram[..., :_BINS]
+    return histogram[..., :_BINS_PER_PASS]
 
 
 def _tiles(anchors: Tensor, negatives: Negatives) -> Iterator[tuple[slice, Iterator[tuple[Tile, Tensor]]]]:
@@ -147,7 +152,7 @@ class RankRule:
         rank: From 1, the nearest; or give the other two.
         classes: How many classes there are, or a guess, at least 2.
         probability: In (0, 1).
-        name: Of `rank` among the options, for messages.
+        name: The name of `rank` among the options, for messages.
 
     Raises:
         ValueError: Neither or both are given, or one is out of range.

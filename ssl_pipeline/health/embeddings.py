@@ -14,7 +14,7 @@ __all__ = ["alignment", "effective_rank", "embedding_std", "uniformity"]
 Array = npt.NDArray[np.floating[Any]]
 Float64 = npt.NDArray[np.float64]
 
-_TILE = 1024  # rows; 1024 x 1024 float64 are 8 MB
+_TILE_ROWS = 1024  # rows; 1024 x 1024 float64 are 8 MB
 
 
 def _unit(z: Array) -> Float64:
@@ -50,8 +50,8 @@ def effective_rank(z: Array) -> float:
     Source: Garrido et al. 2023 (2210.02885), equations 1 and 2: p_k = s_k / sum(s) + 1e-7, exp(-sum(p_k log p_k)).
     """
     triangle = np.empty((0, z.shape[1]))
-    for start in range(0, len(z), _TILE):  # R of a QR decomposition, tile by tile, has the singular values of z
-        tile: Float64 = np.concatenate([triangle, z[start : start + _TILE].astype(np.float64)])
+    for start in range(0, len(z), _TILE_ROWS):  # R of a QR decomposition, tile by tile, has the singular values of z
+        tile: Float64 = np.concatenate([triangle, z[start : start + _TILE_ROWS].astype(np.float64)])
         triangle = np.linalg.qr(tile).R
     if not np.isfinite(triangle).all():
         return float("nan")
@@ -80,10 +80,10 @@ def uniformity(z: Array) -> float:
         raise ValueError(f"uniformity needs 2 embeddings or more, got {len(z)}")
     rows = _unit(z)
     total = 0.0
-    for start in range(0, len(rows), _TILE):
-        tile = rows[start : start + _TILE]
-        for other in range(start, len(rows), _TILE):
-            squared = np.maximum(2.0 - 2.0 * tile @ rows[other : other + _TILE].T, 0.0)
+    for start in range(0, len(rows), _TILE_ROWS):
+        tile = rows[start : start + _TILE_ROWS]
+        for other in range(start, len(rows), _TILE_ROWS):
+            squared = np.maximum(2.0 - 2.0 * tile @ rows[other : other + _TILE_ROWS].T, 0.0)
             kernel = np.exp(-2.0 * squared)
             total += float(np.triu(kernel, 1).sum() if other == start else kernel.sum())
     return float(np.log(total / (len(rows) * (len(rows) - 1) / 2)))

@@ -19,7 +19,7 @@ _EARLY_SHARE = 0.1  # of the training, in which nothing worth learning is learne
 _SOLVED_ACCURACY = 0.98  # share of right answers
 _MAX_UPDATE_RATIO = 0.2
 _MIN_UPDATE_RATIO = 1e-6
-_NO_LOSS = 1e-9
+_MAX_ZERO_LOSS = 1e-9
 
 
 def find(task: Diagnosed, rows: Sequence[Row], total: int, warmup: float, bounds: CollapseBounds) -> list[Finding]:
@@ -89,7 +89,7 @@ def _solved(row: Row, progress: float) -> list[Finding]:
 
 def _stuck(row: Row, progress: float) -> list[Finding]:
     """Whether nothing moves, while the learning rate is still far from its end, where nothing should."""
-    if progress <= _EARLY_SHARE and abs(row["loss"]) < _NO_LOSS:
+    if progress <= _EARLY_SHARE and abs(row["loss"]) < _MAX_ZERO_LOSS:
         return [
             Finding(
                 "loss stuck at 0",

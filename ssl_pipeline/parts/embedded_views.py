@@ -28,7 +28,7 @@ class EmbeddedViews(PretextTask):
         projector: Widths of its layers after the embedding's, the last one being that of a projection, P.
         last_norm: Whether a batch normalisation without scale and shift follows the projector's last layer.
         predictor_dim: Width of the hidden layer of a predictor; 0: none.
-        momentum: Of a teacher, in [0, 1); 0: none.
+        momentum: The momentum of a teacher, in [0, 1); 0: none.
         momentum_rises: Whether it rises to 1 over the training, by a cosine.
         global_views: G, at least 2.
         local_views: L; 0: none.

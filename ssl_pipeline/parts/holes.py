@@ -14,7 +14,7 @@ from ssl_pipeline.types import Encoder
 
 __all__ = ["Holes", "ToGrid", "explained", "hide", "join", "patches", "save_rows"]
 
-_TITLE = 16  # px
+_TITLE_HEIGHT = 16  # px
 
 
 def patches(images: Tensor, side: int) -> Tensor:
@@ -55,9 +55,9 @@ class Holes(nn.Module):
     pixels, it can make of these; and it serves networks without patches as well.
 
     Args:
-        encoder: Of the images.
+        encoder: The encoder of the images.
         size: Their side, S px.
-        side: Of a patch, px; divides S.
+        side: The side of a patch in px; divides S.
         ratio: Share of the patches that are hidden, in (0, 1).
 
     Source: SimMIM (2111.09886), section 3.1.
@@ -143,7 +143,7 @@ def save_rows(path: Path, columns: list[Tensor], spec: ImageSpec = RGB8) -> None
     factor, gap = max(1, 96 // size), 4
     step = factor * size + gap
     height, bands = len(columns[0]) * step + gap, shown_bands(spec)
-    sheet = Image.new("RGB", (len(columns) * step + gap, height + (_TITLE if bands else 0)), "white")
+    sheet = Image.new("RGB", (len(columns) * step + gap, height + (_TITLE_HEIGHT if bands else 0)), "white")
     ImageDraw.Draw(sheet).text((gap, height), bands, fill="black")
     for column, images in enumerate(columns):
         for row, image in enumerate(chosen_bands(images, spec, 1)):

@@ -21,13 +21,15 @@ _XYZ = torch.tensor(  # of linear RGB; each row is divided by its sum, so that w
 )
 _TO_XYZ = (_XYZ / _XYZ.sum(dim=1, keepdim=True)).tolist()
 _TO_LINEAR = torch.linalg.inv(torch.tensor(_TO_XYZ, dtype=torch.float64)).tolist()
-_KNEE = 6 / 29  # below it, L*'s cube root is a straight line
+_LINEAR_BELOW = 6 / 29  # below it, L*'s cube root is a straight line
 
 
 def to_lab(images: Tensor) -> Tensor:
     """L*, a*, b* (N, 3, ...) of images (N, 3, ...); values outside of [0, 1] count as the nearest within."""
     xyz = _mixed(_TO_XYZ, to_linear(images))
-    root = torch.where(xyz > _KNEE**3, xyz.clamp(min=_KNEE**3) ** (1 / 3), xyz / (3 * _KNEE**2) + 4 / 29)
+    root = torch.where(
+        xyz > _LINEAR_BELOW**3, xyz.clamp(min=_LINEAR_BELOW**3) ** (1 / 3), xyz / (3 * _LINEAR_BELOW**2) + 4 / 29
+    )
     x, y, z = root.unbind(1)
     return torch.stack([116 * y - 16, 500 * (x - y), 200 * (y - z)], dim=1)
 
@@ -37,7 +39,7 @@ def to_rgb(lab: Tensor) -> Tensor:
     lightness, a, b = lab.unbind(1)
     y = (lightness + 16) / 116
     root = torch.stack([y + a / 500, y, y - b / 200], dim=1)
-    xyz = torch.where(root > _KNEE, root**3, 3 * _KNEE**2 * (root - 4 / 29))
+    xyz = torch.where(root > _LINEAR_BELOW, root**3, 3 * _LINEAR_BELOW**2 * (root - 4 / 29))
     return to_srgb(_mixed(_TO_LINEAR, xyz).clamp(0, 1))
 
 

@@ -27,9 +27,9 @@ __all__ = ["Channels", "Tiling", "choice", "standardised"]
 Channels = Literal["one", "all"]
 """What of the colours a tile shows."""
 
-_BORDER = 1  # px of a view on each side
-_SMALLEST = 4  # px, the side of a tile
-_NOISE = 4 / 255  # standard deviation of what quantisation and compression do to a flat tile
+_BORDER_WIDTH = 1  # px of a view on each side
+_MIN_TILE_SIDE = 4  # px, the side of a tile
+_FLAT_TILE_STD = 4 / 255  # standard deviation of what quantisation and compression do to a flat tile
 
 
 class Tiling:
@@ -56,15 +56,15 @@ class Tiling:
                 raise ValueError(f"{name} must lie in [0, 0.5], got {share}")
         part = size // count
         between = max(1, round(gap * part)) if gap else 0
-        cell = (size - 2 * _BORDER - (count - 1) * between) // count
+        cell = (size - 2 * _BORDER_WIDTH - (count - 1) * between) // count
         self.size, self.count, self.channels = size, count, channels
         self.slack = int(jitter * part)  # px
         self.side = cell - self.slack
-        if self.side < _SMALLEST:
+        if self.side < _MIN_TILE_SIDE:
             raise ValueError(
-                f"views of {size} px are too small for {count} x {count} tiles of at least {_SMALLEST} px: with gaps "
-                f"of {between} px and shifts of up to {self.slack} px {max(self.side, 0)} px are left. Make the views "
-                "larger, or gap and jitter smaller"
+                f"views of {size} px are too small for {count} x {count} tiles of at least {_MIN_TILE_SIDE} px: with "
+                f"gaps of {between} px and shifts of up to {self.slack} px {max(self.side, 0)} px are left. Make the "
+                "views larger, or gap and jitter smaller"
             )
         first = (size - count * cell - (count - 1) * between) // 2
         starts = torch.arange(count) * (cell + between) + first
@@ -120,4 +120,4 @@ def standardised(tiles: Tensor, encoder: nn.Module) -> Tensor:
     """
     assert isinstance(encoder, Encoder)
     variance, mean = torch.var_mean(tiles, dim=(3, 4), correction=0, keepdim=True)
-    return (tiles - mean) * (variance.sqrt() / (variance + _NOISE**2)) * encoder.std + encoder.mean
+    return (tiles - mean) * (variance.sqrt() / (variance + _FLAT_TILE_STD**2)) * encoder.std + encoder.mean

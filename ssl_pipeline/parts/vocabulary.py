@@ -14,9 +14,11 @@ from torch.nn import functional as F
 
 __all__ = ["Vocabulary"]
 
-_IDLE = 0.1  # of an even share, below which an entry is moved
-_MOVES = 32  # entries in a step
-_HERE = 1e-4  # squared distance, as a share of the features' mean square, below which a feature is where an entry is
+_IDLE_SHARE = 0.1  # of an even share, below which an entry is moved
+_MAX_MOVES_PER_STEP = 32  # entries in a step
+_SAME_PLACE_DISTANCE = (
+    1e-4  # squared distance, as a share of the features' mean square, below which a feature is where an entry is
+)
 
 
 class Vocabulary(nn.Module):
@@ -25,7 +27,7 @@ class Vocabulary(nn.Module):
     Args:
         words: K, how many entries.
         dim: F, the length of a feature.
-        momentum: Of the averages, in [0, 1).
+        momentum: The momentum of the averages, in [0, 1).
     """
 
     entries: Tensor
@@ -58,7 +60,7 @@ class Vocabulary(nn.Module):
         """Look at a batch of features (M, F), which the next `follow` learns from."""
         closeness, nearest = self._closeness(features).max(dim=1)
         belongs = F.one_hot(nearest, len(self.entries)).to(features.dtype)  # (M, K)
-        idle = (self.shares < _IDLE / len(self.entries)).nonzero()[:_MOVES, 0]
+        idle = (self.shares < _IDLE_SHARE / len(self.entries)).nonzero()[:_MAX_MOVES_PER_STEP, 0]
         places = self._places(features, features.square().sum(dim=1) - 2 * closeness, len(idle))
         self._pending = belongs.T @ features / len(features), belongs.mean(dim=0), idle[: len(places)], places
 
@@ -69,7 +71,7 @@ class Vocabulary(nn.Module):
         Each is the one at which half of all distance is reached, from the least on: far away, but not the farthest,
         which are often freaks. (k-means++ draws it, with probabilities in proportion to the distances.)
         """
-        near = _HERE * features.square().sum(dim=1).mean()
+        near = _SAME_PLACE_DISTANCE * features.square().sum(dim=1).mean()
         found = []
         for _ in range(count):
             distances = torch.where(distances < near, 0.0, distances)

@@ -35,7 +35,7 @@ class Checkpoints:
 
     Args:
         work: The folder of all unfinished runs.
-        fingerprint: Of everything that shapes the run. Another run looks elsewhere.
+        fingerprint: The digest of everything that shapes the run. Another run looks elsewhere.
         surroundings: What the numbers depend on besides; see `environment`. A change is said, not refused.
     """
 

@@ -19,7 +19,7 @@ def refuse_non_finite(step: int, loss: float, gradient_norm: float, fp16: bool) 
     """End a run whose loss or gradient is NaN or infinite.
 
     Args:
-        step: For the message.
+        step: The number of the step, for the message.
         loss: The loss of this step.
         gradient_norm: The norm of this step's gradients, before clipping.
         fp16: Whether a `GradScaler` is at work, which skips steps with infinite gradients and may go on.

@@ -30,7 +30,7 @@ __all__ = ["Classifier", "Schedule", "embed", "finetune"]
 
 Array = npt.NDArray[np.int64]
 
-_WARMUP = 0.1
+_WARMUP_SHARE = 0.1
 """Share of the steps in which the learning rate rises."""
 
 
@@ -88,13 +88,13 @@ def finetune(
     views, follow each other without regard to where a batch ends. So every label budget gets the same compute.
 
     Args:
-        classifier: Where it starts from.
+        classifier: The weights where it starts from.
         data: n >= 1 images.
-        policy: Of the views to train on.
+        policy: The policy of the views to train on.
         schedule: How long and how fast.
-        seed: Of the order of images, of the views, and of dropout.
+        seed: The seed of the order of images, of the views, and of dropout.
         keep_statistics: Whether BatchNorm goes on normalising by the statistics that it has, instead of the batch's.
-        precision: Of the forward pass, and where to train.
+        precision: The precision of the forward pass, and where to train.
     """
     order = memory_format(classifier, precision.device)
     classifier.to(precision.device, memory_format=order).train()  # type: ignore[call-overload]
@@ -107,7 +107,7 @@ def finetune(
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         for step, (positions, samples) in enumerate(_batches(data.ids, schedule, seed)):
-            rate = learning_rate(step, schedule.steps, _WARMUP * schedule.steps, schedule.learning_rate)
+            rate = learning_rate(step, schedule.steps, _WARMUP_SHARE * schedule.steps, schedule.learning_rate)
             for group in optimizer.param_groups:
                 group["lr"] = rate
             images = torch.from_numpy(data.images(positions)).to(device)
@@ -140,10 +140,10 @@ def embed(
     """Embed images as they are, without augmentation: (n, D), not normalised.
 
     Args:
-        encoder: Is left on `device`, in eval mode.
+        encoder: The encoder, which is left on `device`, in eval mode.
         data: n images, n may be 0.
         card: Says how images are brought to the trained size.
-        device: Where to compute.
+        device: The device to compute on.
         batch_size: Images at a time; bounds the memory.
     """
     encoder.to(device).eval()

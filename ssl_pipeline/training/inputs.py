@@ -33,7 +33,7 @@ def inputs(
         images: (N, S, S, C) canvases, on the device on which to compute.
         ids: (N,) identities of the samples.
         seed: The run's.
-        epoch: From 0.
+        epoch: The number of the epoch, from 0.
         spec: What the images' values mean.
     """
     views = make_views(policies, task.views.counts, images, ids, seed, epoch, spec)

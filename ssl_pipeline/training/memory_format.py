@@ -5,7 +5,7 @@ from torch import nn
 
 __all__ = ["memory_format"]
 
-_NARROW = 8
+_NARROW_CHANNELS = 8
 """Input channels below which the convolutions in question are not safe."""
 
 
@@ -18,12 +18,12 @@ def memory_format(network: nn.Module, device: torch.device) -> torch.memory_form
     stride 1 does no such thing.
 
     Args:
-        network: What is trained, of any origin.
-        device: Where it is trained.
+        network: The network that is trained, of any origin.
+        device: The device on which it is trained.
     """
     narrow = any(
         isinstance(module, nn.Conv2d)
-        and module.in_channels < _NARROW
+        and module.in_channels < _NARROW_CHANNELS
         and set(module.kernel_size) == {1}
         and set(module.stride) != {1}
         for module in network.modules()

@@ -18,7 +18,7 @@ def parameter_groups(module: nn.Module, weight_decay: float) -> list[dict[str, A
 
     Args:
         module: Whatever is trained. Parameters that need no gradient are left out.
-        weight_decay: Of the parameters that decay.
+        weight_decay: The weight decay of the parameters that decay.
 
     Returns:
         One or two groups for an optimizer, in the order of `module.named_parameters()`; an empty one is left out.

@@ -40,7 +40,7 @@ def resolve(choice: Choice, device: torch.device) -> Precision:
 
     Args:
         choice: `auto`: bf16 where the hardware has it, else fp16 on CUDA and fp32 on a CPU.
-        device: Where training runs.
+        device: The device on which training runs.
 
     Raises:
         ConfigError: fp16 is asked for where there is no CUDA: a CPU has no fast fp16, and no need for its narrow range.

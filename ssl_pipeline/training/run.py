@@ -22,10 +22,10 @@ class Run:
     """The state of a run: weights and buffers, optimizer, gradient scaler, curves.
 
     Args:
-        module: What is trained.
-        optimizer: Over its parameters.
-        scaler: Of its gradients; may be disabled.
-        checkpoints: Where the state is kept.
+        module: The module that is trained.
+        optimizer: The optimizer of its parameters.
+        scaler: The scaler of its gradients; it may be disabled.
+        checkpoints: The place where the state is kept.
         save_every: Seconds between checkpoints; 0: after every step.
     """
 

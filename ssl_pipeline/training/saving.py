@@ -19,7 +19,7 @@ from ssl_pipeline.types import PretextTask
 
 __all__ = ["save", "write_report"]
 
-_DRAWN = 8  # images
+_DRAWN_IMAGES = 8  # images
 
 
 def save(folder: Path, task: PretextTask, card: ModelCard, start: Mapping[str, Tensor]) -> ModelCard:
@@ -58,7 +58,7 @@ def write_report(
         write_json(report / "warnings.json", history.warnings)
         (report / "pictures").mkdir()
         write_picture(history, report / "pictures" / "curves.png")
-        some = np.arange(min(_DRAWN, len(pool)))
+        some = np.arange(min(_DRAWN_IMAGES, len(pool)))
         with torch.no_grad():
             views = inputs(task, policies, torch.from_numpy(pool.images(some)), pool.ids[some], seed, 0, pool.spec)
             task.draw(views, report / "pictures")

@@ -11,7 +11,7 @@ from ssl_pipeline.types import Encoder
 
 __all__ = ["nearest_size", "refusal"]
 
-_USUAL = (16, 32, 48, 64, 96, 128, 160, 192, 224, 240, 256, 288, 384)
+_USUAL_SIDES = (16, 32, 48, 64, 96, 128, 160, 192, 224, 240, 256, 288, 384)
 """Sides in px that networks are made for."""
 
 
@@ -46,7 +46,7 @@ def nearest_size(build: Callable[[int], Encoder], encoder: Encoder, size: int) -
         One of the sizes that networks are usually made for, or a multiple of the patch; None if none of them will do.
     """
     below = size - size % _patch(encoder)
-    sides = {*_USUAL, below, below + _patch(encoder)} - {0, size}
+    sides = {*_USUAL_SIDES, below, below + _patch(encoder)} - {0, size}
     for other in sorted(sides, key=lambda side: (abs(side - size), side)):
         try:
             if not refusal(build(other), other):

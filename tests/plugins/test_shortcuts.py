@@ -121,5 +121,5 @@ def test_tiles_of_views_show_no_trace_of_borders_or_resampling(name: Name, monke
 
     assert found(CROP | BLUR) == pytest.approx(CHANCE[name], abs=4 * SIGMA[name])
     assert found(TURN) > CHANCE[name] + 6 * SIGMA[name]
-    monkeypatch.setattr(tiles, "_BORDER", 0)
+    monkeypatch.setattr(tiles, "_BORDER_WIDTH", 0)
     assert found(CROP | BLUR) > CHANCE[name] + 6 * SIGMA[name]
