@@ -22,7 +22,7 @@ from PIL import Image
 
 from benchmarks.project import change, copy_project, environment
 
-STAGES = ("inventory", "augment", "pretrain", "export", "linear_eval", "finetune")
+STAGES = ("inventory", "ingest", "augment", "pretrain", "export", "linear_eval", "finetune")
 SETS: dict[str, Any] = {"rgb8": "rgb8", "grey12": "as_is", "bands13": "as_is"}
 
 
@@ -72,14 +72,14 @@ def main(images: Path, count: int = 1500) -> None:
                 write(kind, picture, number, folder / "images" / name)
             change(
                 folder,
-                augment={"source": {"name": "folder", "path": "images"}, "canvas": 32, "pixels": pixels},
+                ingest={"source": {"name": "folder", "path": "images"}, "canvas": 32, "pixels": pixels},
                 pretrain={"epochs": 10, "warmup_epochs": 1, "on_collapse": "warn"},
                 finetune={"draws": 2, "budgets": [5, "all"]},
             )
             started = time.monotonic()
             for stage in STAGES:
                 run(folder, stage)
-            manifest = json.loads((folder / "data/augmented/manifest.json").read_text(encoding="utf-8"))
+            manifest = json.loads((folder / "data/ingested/manifest.json").read_text(encoding="utf-8"))
             figures = json.loads((folder / "reports/linear_eval/metrics.json").read_text(encoding="utf-8"))
             print(kind, manifest["images"], f"{time.monotonic() - started:.0f} s", flush=True)
             for name in ("backbone", "random_encoder", "raw_pixels", "colour_histogram"):

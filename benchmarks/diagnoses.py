@@ -125,7 +125,8 @@ def main(cifar10: Path | None, only_collapse: bool) -> None:
             copy_project(project)
             views = yaml.safe_load((project / "params.yaml").read_text(encoding="utf-8"))["augment"]["views"]
             change(project, augment={"views": views | {"upright": UPRIGHT | {"size": 16}}})
-        subprocess.run([sys.executable, "-m", "stages.augment"], cwd=project, env=environment(), check=True)
+        for stage in ("ingest", "augment"):
+            subprocess.run([sys.executable, "-m", f"stages.{stage}"], cwd=project, env=environment(), check=True)
         section = yaml.safe_load((project / "params.yaml").read_text(encoding="utf-8"))["pretrain"]
         tenth = 0.1 * section["epochs"] * (len(open_split(project / STORE, "train")) // section["batch_size"])
         for name, (values, words) in configurations.items():

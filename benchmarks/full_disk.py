@@ -28,14 +28,14 @@ from ssl_pipeline.products import sha256
 
 DISK_MB = 512
 FREE = (0, 20_000, 300_000)
-STAGES = ("inventory", "augment", "pretrain", "export", "linear_eval", "finetune")
+STAGES = ("inventory", "ingest", "augment", "pretrain", "export", "linear_eval", "finetune")
 QUICK: dict[str, dict[str, Any]] = {
-    "augment": {"source": {"name": "folder", "path": "images"}},
+    "ingest": {"source": {"name": "folder", "path": "images"}},
     "pretrain": {"epochs": 6, "warmup_epochs": 1, "on_collapse": "warn"},
     "linear_eval": {"strengths": [0.01, 1.0], "bootstrap": 100},
     "finetune": {"budgets": [5], "draws": 2, "steps": 8, "learning_rates": [1e-3], "epochs": 1},
 }
-SEEDS = ("augment", "pretrain", "linear_eval", "finetune")  # sections with a seed; export needs no change
+SEEDS = ("ingest", "augment", "pretrain", "linear_eval", "finetune")  # sections with a seed; export needs no change
 
 
 def run(folder: Path, stage: str) -> "subprocess.CompletedProcess[str]":

@@ -144,7 +144,7 @@ def read(path: Path) -> list[dict[str, str]]:
 
 
 def try_params(path: Path) -> str:
-    source = load(path).augment.source
+    source = load(path).ingest.source
     check_options(source.name, source.options)
     return "whole"
 

@@ -41,7 +41,7 @@ def make_products(folder: Path, number: int, chance: random.Random) -> None:
         (stage, str(path.relative_to(finished)))
         for stage, facts in yaml.safe_load((finished / "dvc.yaml").read_text(encoding="utf-8"))["stages"].items()
         for dependency in facts.get("deps", [])
-        if dependency.startswith(("data/augmented", "models"))
+        if dependency.startswith(("data/ingested", "data/augmented", "models"))
         for path in files_of(finished / dependency)
     ]
     for place in range(number):

@@ -67,6 +67,7 @@ def main(out: Path, before: Path | None = None) -> None:
         views = yaml.safe_load((folder / "params.yaml").read_text(encoding="utf-8"))["augment"]["views"]
         change(folder, augment={"views": {**views, "upright": UPRIGHT}})
         run(folder, "inventory")
+        run(folder, "ingest")
         run(folder, "augment")
         recorded = {}
         for recipe in load_registry().names("recipe"):

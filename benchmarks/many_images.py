@@ -51,7 +51,7 @@ def watch(folder: Path) -> dict[str, Any]:
     """Run the stage to its end, and say what it took."""
     began = time.monotonic()
     stage = subprocess.Popen(
-        (sys.executable, "-m", "stages.augment"),
+        (sys.executable, "-m", "stages.ingest"),
         cwd=folder,
         env=environment(),
         preexec_fn=limited,
@@ -83,9 +83,9 @@ def main(numbers: list[int]) -> None:
             folder = Path(scratch) / "project"
             copy_project(folder)
             write_images(folder / "images", number)
-            change(folder, augment={"source": {"name": "folder", "path": "images"}})
+            change(folder, ingest={"source": {"name": "folder", "path": "images"}})
             facts = watch(folder)
-            stored = json.loads((folder / "reports/augment/metrics.json").read_text()) if not facts["status"] else {}
+            stored = json.loads((folder / "reports/ingest/metrics.json").read_text()) if not facts["status"] else {}
         print(json.dumps({"images": number, **facts, "stored": stored}), flush=True)
         found.append(facts["main_mib"])
     if len(numbers) > 1:

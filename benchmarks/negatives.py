@@ -98,6 +98,7 @@ def main(kept: Path, picture: Path, seeds: int) -> None:
         project = Path(temporary) / "project"
         copy_project(project)
         if wanted:
+            stage(project, "ingest")
             stage(project, "augment")
         for name, negatives, seed, values in wanted:
             rows.append({"name": name, "negatives": negatives, "seed": seed, **measured(project, seed, values)})

@@ -43,15 +43,15 @@ SETTINGS: dict[str, dict[str, Any]] = {
 ALLOWED = 5 / 40
 
 
-def card_of(pool: Split, policies: Policies, size: int) -> ModelCard:
+def card_of(pool: Split, size: int) -> ModelCard:
     """What a pretrained encoder's card would say."""
     return ModelCard(
         backbone=BACKBONE,
         recipe=Recipe(name="none", pretext_task=Choice(name="none")),
         embedding_dim=32,
         size=size,
-        resize=policies.resize,
-        background=policies.background,
+        resize="squash",  # of no account here: nothing is exported
+        background=(255, 255, 255),
         mean=pool.mean,
         std=pool.std,
         seed=0,
@@ -77,19 +77,20 @@ def study_null(settings: dict[str, Any], data: LabelledSplits, policies: Policie
     policy, registry, pool = policies.views[config.view], load_registry(), data.train.split
     never_trained = int(hash64("null", seed)) >> 1  # none of the seeds that the study draws random weights from
     encoder = build_encoder(registry, BACKBONE, pool.mean, pool.std, never_trained, policy.size)
-    card, precision = card_of(pool, policies, policy.size), Precision("fp32", torch.device("cpu"))
+    card, precision = card_of(pool, policy.size), Precision("fp32", torch.device("cpu"))
     return Study(config, data, encoder, card, registry, policy, precision).run()
 
 
-def augment(name: str, project: Path, folder: Path | None) -> None:
-    """Make the store of a data set."""
+def make_store(name: str, project: Path, folder: Path | None) -> None:
+    """Make the store of a data set, and the policies of its views."""
     if name == "digits":
         copy_project(project)
     elif folder is None:
         raise click.UsageError("clothing needs --folder, where clothing.zip lies")
     else:
         prepare(name, folder, project, ())
-    subprocess.run([sys.executable, "-m", "stages.augment"], cwd=project, check=True, env=environment())
+    for stage in ("ingest", "augment"):
+        subprocess.run([sys.executable, "-m", f"stages.{stage}"], cwd=project, check=True, env=environment())
 
 
 def row_of(seed: int, outcomes: list[Outcome], data: LabelledSplits) -> dict[str, Any]:
@@ -118,8 +119,8 @@ def main(name: str, folder: Path | None, seeds: int, first: int) -> None:
     rows, start = [], time.perf_counter()
     with tempfile.TemporaryDirectory() as temporary:
         project = Path(temporary) / "project"
-        augment(name, project, folder)
-        data = read_labelled(project / "data/augmented/store")
+        make_store(name, project, folder)
+        data = read_labelled(project / "data/ingested/store")
         policies = read_policies(project / "data/augmented/policy.json")
         for seed in range(first, first + seeds):
             rows.append(row_of(seed, study_null(SETTINGS[name], data, policies, seed), data))

@@ -36,11 +36,13 @@ UPRIGHT = {name: operation for name, operation in GENTLE.items() if name != "hor
 VIEWS = {"global": PHOTOS, "plain": GENTLE, "upright": UPRIGHT}
 SETTINGS: dict[str, dict[str, dict[str, Any]]] = {
     "clothing": {
-        "augment": {"canvas": 40, "resize": "letterbox", "views": VIEWS},
+        "ingest": {"canvas": 40, "resize": "letterbox"},
+        "augment": {"views": VIEWS},
         "pretrain": {"epochs": 100, "warmup_epochs": 5},
     },
     "cifar10": {
-        "augment": {"canvas": 32, "views": VIEWS},
+        "ingest": {"canvas": 32},
+        "augment": {"views": VIEWS},
         "pretrain": {"epochs": 40, "warmup_epochs": 4},
     },
 }
@@ -62,7 +64,7 @@ def cifar10(folder: Path, target: Path) -> None:
 def prepare(data: str, folder: Path, project: Path, overrides: tuple[str, ...]) -> None:
     copy_project(project)
     {"clothing": clothing, "cifar10": cifar10}[data](folder, project / "images.zip")
-    change(project, augment={"source": {"name": "folder", "path": "images.zip"}})
+    change(project, ingest={"source": {"name": "folder", "path": "images.zip"}})
     change(project, **SETTINGS[data])
     for override in overrides:
         keys, _, value = override.partition("=")
@@ -83,7 +85,7 @@ def main(data: str, folder: Path, overrides: tuple[str, ...]) -> None:
             start = time.perf_counter()
             subprocess.run(["dvc", *words], cwd=project, check=True, env=environment())
         click.echo(f"{data}: the whole pipeline took {time.perf_counter() - start:.0f} s")
-        for stage in ("augment", "pretrain", "export", "linear_eval", "finetune"):
+        for stage in ("ingest", "pretrain", "export", "linear_eval", "finetune"):
             report = json.loads((project / "reports" / stage / "metrics.json").read_text())
             click.echo(f"{stage}: {json.dumps(report, indent=1)}")
 

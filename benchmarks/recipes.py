@@ -155,6 +155,7 @@ def measure(
         rate = usual.learning_rate * (batch / USUAL[data].batch_size) ** 0.5
         prepare(data, folder / data, project, tuple(f"pretrain.{key}={value}" for key, value in sizes.items()))
         change(project, pretrain={"optimizer": {**usual.model_dump(), "learning_rate": rate}})
+        stage(project, "ingest")
         stage(project, "augment")
         store = project / STORE
         for recipe, seed in wanted:

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from ssl_pipeline.augment.policy import Policy
 from ssl_pipeline.data.agreement import PixelsChoice
 from ssl_pipeline.errors import ConfigError
+from ssl_pipeline.moved_keys import moved_keys
 from ssl_pipeline.terminal import shown
 from ssl_pipeline.validation import Checked, OrWord, explain, hint, number_or, renamed
 from ssl_pipeline.yaml_file import read_yaml
@@ -24,6 +25,7 @@ __all__ = [
     "Config",
     "ExportConfig",
     "FinetuneConfig",
+    "IngestConfig",
     "LinearEvalConfig",
     "PretrainConfig",
     "PretrainSection",
@@ -60,8 +62,8 @@ class Choice(BaseModel):
         return dict(self.model_extra or {})
 
 
-class AugmentConfig(Checked):
-    """From images to a store of equal canvases, and what views are made of them."""
+class IngestConfig(Checked):
+    """From a source of images to a store of equal canvases."""
 
     source: Choice
     seed: Seed
@@ -74,6 +76,12 @@ class AugmentConfig(Checked):
     max_reject_fraction: Annotated[float, Field(ge=0.0, le=1.0)]
     val_fraction: Annotated[float, Field(gt=0.0, lt=0.5)]
     test_fraction: Annotated[float, Field(gt=0.0, lt=0.5)]
+
+
+class AugmentConfig(Checked):
+    """What views are made of stored images."""
+
+    seed: Seed
     views: Annotated[
         Annotated[dict[str, Annotated[Policy | Recipes, AS_THE_RECIPE_SAYS]], Field(min_length=1)] | Recipes,
         AS_THE_RECIPE_SAYS,
@@ -238,6 +246,7 @@ class FinetuneConfig(Checked):
 class Config(Checked):
     """The whole of params.yaml."""
 
+    ingest: IngestConfig
     augment: AugmentConfig
     pretrain: PretrainSection
     export: ExportConfig
@@ -278,6 +287,8 @@ def load(path: Path) -> Config:
     content = read_yaml(path)
     if not isinstance(content, dict):
         raise ConfigError(f"{path} must hold the sections {', '.join(Config.model_fields)}.")
+    if lines := moved_keys(content, IngestConfig.model_fields.keys() - AugmentConfig.model_fields.keys()):
+        raise ConfigError("\n".join(f"{path}: {line}" for line in lines))
     try:
         return Config.model_validate(content)
     except ValidationError as error:

@@ -11,7 +11,7 @@ from ssl_pipeline.terminal import shown
 
 __all__ = ["PRODUCTS", "find", "workspace"]
 
-PRODUCTS = ("data/augmented", "models", "reports", ".work")
+PRODUCTS = ("data/ingested", "data/augmented", "models", "reports", ".work")
 """Folders that the stages write to, in the folder of params.yaml."""
 
 _COPIES = (".dvc", "tmp", "exps")

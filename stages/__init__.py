@@ -33,17 +33,22 @@ STAGES = {
         inputs=(),
         outputs=("data/inventory.json", "data/code", "plugins.lock"),
     ),
+    "ingest": Stage(
+        section="ingest",
+        inputs=("data/inventory.json",),
+        outputs=("data/ingested", "reports/ingest/metrics.json"),
+    ),
     "augment": Stage(
         section="augment",
-        inputs=("data/inventory.json",),
-        outputs=("data/augmented", "reports/augment/metrics.json"),
+        inputs=("data/ingested/store/train",),
+        outputs=("data/augmented",),
         graphs=("augment_global.onnx", "augment_plain.onnx"),
         elsewhere=("pretrain.recipe", "pretrain.recipe_size"),  # whose views may stand for its own
     ),
     "pretrain": Stage(
         section="pretrain",
         # no label and no test image: those lie beside store/train, not in it
-        inputs=("data/augmented/store/train", "data/augmented/policy.json"),
+        inputs=("data/ingested/store/framing.json", "data/ingested/store/train", "data/augmented/policy.json"),
         outputs=(
             "models/pretrain",
             "reports/pretrain/pictures",
@@ -57,9 +62,9 @@ STAGES = {
         section="export",
         inputs=(
             "data/augmented/policy.json",
-            "data/augmented/store/originals.npz",
-            "data/augmented/store/train",
-            "data/augmented/store/val",
+            "data/ingested/store/originals.npz",
+            "data/ingested/store/train",
+            "data/ingested/store/val",
             "models/pretrain",
         ),
         outputs=("models/export", "reports/export/export.json", "reports/export/metrics.json"),
@@ -67,7 +72,7 @@ STAGES = {
     ),
     "linear_eval": Stage(
         section="linear_eval",
-        inputs=("data/augmented/policy.json", "data/augmented/store", "models/export", "models/pretrain"),
+        inputs=("data/augmented/policy.json", "data/ingested/store", "models/export", "models/pretrain"),
         outputs=(
             "models/linear_eval",
             "reports/linear_eval/clusters.csv",
@@ -82,7 +87,7 @@ STAGES = {
         section="finetune",
         inputs=(
             "data/augmented/policy.json",
-            "data/augmented/store",
+            "data/ingested/store",
             "models/export",
             "models/linear_eval",
             "models/pretrain",

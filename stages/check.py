@@ -40,6 +40,6 @@ def check(config: Config) -> dict[str, Policy]:
     method = recipes.method_of(registry, config.pretrain)
     views = recipes.resolve_views(method, config.augment.views)
     refuse_unknown_views(config, views)
-    pool = Split("train", config.augment.canvas, np.empty(0, np.uint64), (0.5,) * 3, (0.25,) * 3, "", ())
+    pool = Split("train", config.ingest.canvas, np.empty(0, np.uint64), (0.5,) * 3, (0.25,) * 3, "", ())
     preparation.build(registry, method.recipe, method.pretrain, pool, views)
     return views

@@ -12,7 +12,7 @@ def inventory(config: Config) -> None:
     from ssl_pipeline.progress import say
     from stages import code
 
-    source = config.augment.source
+    source = config.ingest.source
     say(f"inventory: {refresh(source.name, source.options, paths.INVENTORY, paths.hashes())}")
     if changed := code.refresh(config):
         say(f"inventory: {changed}")

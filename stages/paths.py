@@ -6,10 +6,10 @@ from ssl_pipeline.workspace import workspace
 from stages import STAGES
 
 INVENTORY, CODE, PLUGINS_LOCK = map(Path, STAGES["inventory"].outputs)
-AUGMENTED, PRETRAIN, EXPORT, LINEAR_EVAL, FINETUNE = (
-    Path(STAGES[name].outputs[0]) for name in ("augment", "pretrain", "export", "linear_eval", "finetune")
+INGESTED, AUGMENTED, PRETRAIN, EXPORT, LINEAR_EVAL, FINETUNE = (
+    Path(STAGES[name].outputs[0]) for name in ("ingest", "augment", "pretrain", "export", "linear_eval", "finetune")
 )
-STORE = AUGMENTED / "store"
+STORE = INGESTED / "store"
 REPORTS = Path("reports")
 LOCK_FOLDER = Path(".work")
 
@@ -26,4 +26,4 @@ def hashes() -> Path:
 
 def products() -> list[Path]:
     """The folders in which products lie, and so the temporary files of stages that were killed."""
-    return [CODE, AUGMENTED.parent, PRETRAIN.parent, REPORTS, *(path for path in REPORTS.glob("*") if path.is_dir())]
+    return [CODE, INGESTED.parent, PRETRAIN.parent, REPORTS, *(path for path in REPORTS.glob("*") if path.is_dir())]

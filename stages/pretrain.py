@@ -11,6 +11,7 @@ def pretrain(config: Config) -> None:
     from plugins import load_registry
     from ssl_pipeline import recipes
     from ssl_pipeline.augment.policy import read_policies
+    from ssl_pipeline.data.framing import read_framing
     from ssl_pipeline.data.store import open_split
     from ssl_pipeline.deployment.pretext_graph import write_pretext_graph
     from ssl_pipeline.deployment.rehearsal import rehearse
@@ -23,11 +24,12 @@ def pretrain(config: Config) -> None:
     plugins, method = used(registry, config), recipes.method_of(registry, config.pretrain)
     recipe, section = method.recipe, method.pretrain
     policies, pool = read_policies(paths.AUGMENTED / "policy.json"), open_split(paths.STORE, "train")
+    framing = read_framing(paths.STORE)
     task = preparation.build(registry, recipe, section, pool, policies.views)
     floats = precision.resolve(section.precision, precision.best_device())
     run = fingerprint(section, task, policies.views, pool, training_code(plugins))
     checkpoints = checkpoint.Checkpoints(paths.work(), run, checkpoint.environment(floats))
-    card = preparation.describe(section, recipe, task, pool, policies, origins(plugins))
+    card = preparation.describe(section, recipe, task, pool, framing, policies.views, origins(plugins))
     if not checkpoints.exist():  # whoever wrote one has passed the trial
         rehearse(task.encoder, card)
     start = preparation.starting_weights(task, section)

@@ -55,8 +55,8 @@ def test_the_shipped_parameters_are_valid_and_every_value_has_a_comment_or_its_p
         ("pretrain.optimizer.lr", 1, "pretrain.optimizer.lr: unknown key. Known keys: name, learning_rate"),
         ("pretrain.warmup_epochs", 40, "warmup_epochs (40) must be less than epochs (40)"),
         ("pretrain.backbone", 3, "pretrain.backbone: Input should be a valid dictionary"),
-        ("augment.resize", "stretch", "augment.resize: Input should be 'squash', 'crop' or 'letterbox'"),
-        ("augment.background", [0, 0, 256], "augment.background.2: Input should be less than or equal to 255"),
+        ("ingest.resize", "stretch", "ingest.resize: Input should be 'squash', 'crop' or 'letterbox'"),
+        ("ingest.background", [0, 0, 256], "ingest.background.2: Input should be less than or equal to 255"),
         ("augment.views", {}, "augment.views: Dictionary should have at least 1 item"),
         ("augment.views.global.sizes", 3, "augment.views.global.sizes: unknown key. Did you mean 'size'?"),
         (
@@ -91,9 +91,9 @@ def test_the_shipped_parameters_are_valid_and_every_value_has_a_comment_or_its_p
         ("pretrain.seed", 2**31, "pretrain.seed: Input should be less than 2147483648"),
         ("pretrain.optimizer.momentum", False, "pretrain.optimizer.momentum: must be a number (found False)"),
         (
-            "augment.background",
+            "ingest.background",
             [True, 0, 0],
-            "augment.background: must hold numbers, not true or false (found [True, 0",
+            "ingest.background: must hold numbers, not true or false (found [True, 0",
         ),
         (
             "finetune.learning_rates",
@@ -171,3 +171,18 @@ def test_numbers_in_quotes_are_numbers(tmp_path: Path, content: dict[str, Any]):
 def test_a_bare_name_is_a_choice_without_options():
     assert Choice.model_validate("info_nce") == Choice(name="info_nce")
     assert Choice.model_validate({"name": "info_nce", "temperature": 0.1}).options == {"temperature": 0.1}
+
+
+def test_keys_of_an_earlier_version_are_answered_with_their_place_and_never_read(tmp_path: Path, content):
+    """The store and its settings were part of `augment`; the seed stayed there, for views alone."""
+    content["augment"] |= content.pop("ingest")
+    with pytest.raises(ConfigError) as caught:
+        load(write(tmp_path, content))
+    path, lines = tmp_path / "params.yaml", str(caught.value).splitlines()
+    assert len(lines) == 11
+    assert f"{path}: augment.canvas: the store has a section of its own now: move it to ingest.canvas." in lines
+    assert lines[-1].startswith(f"{path}: augment.seed: is the seed of views alone now")
+    content["ingest"] = {"seed": 3}
+    with pytest.raises(ConfigError) as caught:
+        load(write(tmp_path, content))
+    assert len(str(caught.value).splitlines()) == 10

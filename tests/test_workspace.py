@@ -40,7 +40,8 @@ def test_a_copy_without_a_dvc_folder_is_a_copy_all_the_same(tmp_path: Path, monk
 
 
 def test_the_folders_of_products_are_those_of_the_stages() -> None:
-    folders = {paths.AUGMENTED, paths.PRETRAIN.parent, paths.EXPORT.parent, paths.REPORTS, paths.LOCK_FOLDER}
+    models = {paths.PRETRAIN.parent, paths.EXPORT.parent}
+    folders = {paths.INGESTED, paths.AUGMENTED, *models, paths.REPORTS, paths.LOCK_FOLDER}
     assert {Path(name) for name in PRODUCTS} == folders
 
 

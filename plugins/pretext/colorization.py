@@ -114,7 +114,7 @@ class Colorization(PretextTask):
             Finding(
                 "grey images",
                 f"the images are grey: {figures['grey_places']:.0%} of their places have no colour to be predicted. "
-                "Take photographs in colour (augment.source), or another pretrain.recipe.",
+                "Take photographs in colour (ingest.source), or another pretrain.recipe.",
             )
         ]
 

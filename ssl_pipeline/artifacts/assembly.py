@@ -69,7 +69,7 @@ def build_encoder(
     if images.channels != 3 and "in_channels" not in _parameters(registry, backbone, key):
         raise ConfigError(
             f"{key}: backbone '{backbone.name}' takes images of 3 channels alone, and these have {images.channels}. "
-            "Take another backbone, or set augment.pixels: rgb8."
+            "Take another backbone, or set ingest.pixels: rgb8."
         )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -160,7 +160,7 @@ def _check_needs(registry: Registry, task: str, needs: frozenset[Need], encoder:
     if "rgb" in needs and not encoder.images.is_rgb:
         raise ConfigError(
             f"pretrain.pretext_task: '{task}' learns from red, green and blue, and these images are "
-            f"{encoder.images}. Take another recipe, or set augment.pixels: rgb8."
+            f"{encoder.images}. Take another recipe, or set ingest.pixels: rgb8."
         )
     offered: dict[Offer, str] = {
         "maps": "maps of features",

@@ -6,14 +6,14 @@ mapping from kinds to policies. This module imports no torch: it is part of the 
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Self
 
 from pydantic import Field, SerializerFunctionWrapHandler, ValidationError, model_serializer, model_validator
 
 from ssl_pipeline.data.image_spec import ImageSpec
 from ssl_pipeline.errors import ConfigError, PipelineError
 from ssl_pipeline.products import read_product
-from ssl_pipeline.validation import Checked
+from ssl_pipeline.validation import Checked, explain
 
 __all__ = ["Policies", "Policy", "check_colours", "read_policies"]
 
@@ -166,11 +166,8 @@ class Policy(Checked):
 
 
 class Policies(Checked):
-    """policy.json: the kinds of views, and how images became canvases, as later stages need to know it."""
+    """policy.json: the kinds of views, and the seed of those that stages draw or measure, apart from training's own."""
 
-    canvas: int
-    resize: Literal["squash", "crop", "letterbox"]
-    background: tuple[int | float, ...]
     seed: int
     views: dict[str, Policy]
 
@@ -183,7 +180,7 @@ def check_colours(views: Mapping[str, Policy], spec: ImageSpec) -> None:
     """
     lines = [
         f"augment.views.{kind}: {', '.join(names)}: these images ({spec}) have no red, green and blue that is known. "
-        "Leave these out, or name the three bands: augment.pixels: {name: as_is, rgb: [...]}."
+        "Leave these out, or name the three bands: ingest.pixels: {name: as_is, rgb: [...]}."
         for kind, policy in views.items()
         if (names := policy.on_colours())
     ]
@@ -195,9 +192,12 @@ def read_policies(path: Path) -> Policies:
     """Read policy.json.
 
     Raises:
-        PipelineError: It is missing or damaged.
+        PipelineError: It is missing, damaged, or of another version.
     """
     try:
         return Policies.model_validate(read_product(path, "augment"))
     except ValidationError as error:
-        raise PipelineError(f"{path} is damaged ({error}): run `dvc repro --force augment`.") from error
+        reasons = "; ".join(explain(error, Policies))
+        raise PipelineError(
+            f"{path} is damaged, or of another version ({reasons}): run `dvc repro --force augment`."
+        ) from error

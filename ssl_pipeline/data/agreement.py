@@ -20,7 +20,7 @@ _DEPTH = {"uint8": 8, "uint16": 16, "float32": 32}
 
 
 class PixelsChoice(Checked):
-    """What is kept of images' values: `augment.pixels`, a name, or a name with options.
+    """What is kept of images' values: `ingest.pixels`, a name, or a name with options.
 
     Attributes:
         name: rgb8: each image becomes 8-bit RGB. as_is: each keeps its bands and type, in which all must be alike.
@@ -71,7 +71,7 @@ def agree(images: Mapping[str, Values], choice: PixelsChoice) -> Agreement:
 
     Args:
         images: Path -> what is known of its values.
-        choice: `augment.pixels`, as_is.
+        choice: `ingest.pixels`, as_is.
 
     Raises:
         PipelineError: Options do not fit the images, or files contradict each other about what was not measured.
@@ -85,17 +85,17 @@ def agree(images: Mapping[str, Values], choice: PixelsChoice) -> Agreement:
         path: RejectedError(
             "unlike the others",
             f"{counted(values.channels, 'band')} of {values.dtype}, and most images have {wanted}; "
-            "augment.pixels: rgb8 takes all",
+            "ingest.pixels: rgb8 takes all",
         )
         for path, values in images.items()
         if (values.channels, values.dtype) != (channels, dtype)
     }
     alike = [values for path, values in images.items() if path not in odd]
     if choice.rgb and max(choice.rgb) >= channels:
-        raise PipelineError(f"augment.pixels.rgb: {list(choice.rgb)}, but images have {wanted}, which count from 0.")
+        raise PipelineError(f"ingest.pixels.rgb: {list(choice.rgb)}, but images have {wanted}, which count from 0.")
     low, high = choice.full_scale or _full_scale(alike)
     if dtype != "float32" and not 0 <= low < high <= 2 ** _DEPTH[dtype] - 1:
-        raise PipelineError(f"augment.pixels.full_scale: [{low:g}, {high:g}], but images have {wanted}.")
+        raise PipelineError(f"ingest.pixels.full_scale: [{low:g}, {high:g}], but images have {wanted}.")
     is_rgb = channels >= 3 and all(values.is_rgb for values in alike)
     spec = ImageSpec(
         channels=channels,
@@ -128,7 +128,7 @@ def _nodata(images: list[Values], choice: PixelsChoice) -> float | None:
         some = ", ".join(f"{value:g}" for value in named[:5])
         raise PipelineError(
             f"Files name {len(named)} different values for pixels that were not measured ({some}): name the one that "
-            "counts, such as augment.pixels: {name: as_is, nodata: 0}, and convert the others."
+            "counts, such as ingest.pixels: {name: as_is, nodata: 0}, and convert the others."
         )
     return named[0] if named else None
 
@@ -138,13 +138,13 @@ def _remarks(images: list[Values], spec: ImageSpec, choice: PixelsChoice) -> lis
     beyond = sum(values.low < spec.low or values.high > spec.high for values in images)
     if beyond:
         remarks.append(
-            f"{counted(beyond, 'image has', 'images have')} values outside of augment.pixels.full_scale, which count "
+            f"{counted(beyond, 'image has', 'images have')} values outside of ingest.pixels.full_scale, which count "
             "as its nearest end."
         )
     if spec.dtype == "float32" and choice.full_scale is None and (spec.low, spec.high) != (0.0, 1.0):
         remarks.append(
             "The lowest and the highest value of all images are their full scale; where few pixels have such values, "
-            "name a narrower one in augment.pixels.full_scale."
+            "name a narrower one in ingest.pixels.full_scale."
         )
     gaps = [values.unmeasured for values in images if values.unmeasured]
     if gaps:

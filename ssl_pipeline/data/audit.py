@@ -44,7 +44,7 @@ def check_rejects(rejects: Mapping[str, RejectedError], total: int, max_fraction
         return
     some = ["  " + shown(f"{path}: {reason}", LONG_LINE) for path, reason in list(rejects.items())[:5]]
     more = [f"  ... and {len(rejects) - 5} more"] if len(rejects) > 5 else []
-    limit = "none is left" if len(rejects) == total else f"augment.max_reject_fraction allows {max_fraction:g}"
+    limit = "none is left" if len(rejects) == total else f"ingest.max_reject_fraction allows {max_fraction:g}"
     head = f"{len(rejects):,} of {total:,} images cannot be used, and {limit}. They are listed in {written}:"
     raise PipelineError("\n".join([head, *some, *more]))
 
@@ -76,12 +76,12 @@ def check_pool(counts: Counts, train: SplitSummary) -> None:
         left = counted(images, "image is", "images are")
         raise PipelineError(
             f"Only {left} left to pretrain on ({held}), and learning compares images: add more to "
-            "augment.source.path. Unlabelled ones will do."
+            "ingest.source.path. Unlabelled ones will do."
         )
     if train.spread < SAME_SPREAD:
         raise PipelineError(
             f"All {images} images to pretrain on look alike (they differ by {train.spread:.2f} grey levels of 255 on "
-            "the canvas): there is nothing to tell apart. Look at the files in augment.source.path."
+            "the canvas): there is nothing to tell apart. Look at the files in ingest.source.path."
         )
 
 

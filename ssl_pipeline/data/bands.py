@@ -1,4 +1,4 @@
-"""From a file's bytes to its own bands in their own type: what `augment.pixels: as_is` keeps.
+"""From a file's bytes to its own bands in their own type: what `ingest.pixels: as_is` keeps.
 
 Values are changed in no way, but for types that the store has not: those become 32-bit floats. Like all of decoding,
 this imports no torch.

@@ -54,10 +54,10 @@ def open_image(content: bytes) -> Image.Image:
             raise RejectedError(
                 "not supported",
                 f"a TIFF of {values}; 1 to 4 bands of 8 or 16-bit integers, or 1 band of 32-bit floats, can be read, "
-                "others with augment.pixels: as_is",
+                "others with ingest.pixels: as_is",
             ) from error
         if content.startswith(NUMPY_HEAD):
-            raise RejectedError("not supported", "a NumPy array; augment.pixels: as_is reads it") from error
+            raise RejectedError("not supported", "a NumPy array; ingest.pixels: as_is reads it") from error
         raise RejectedError("not an image", "of no format that can be read, or damaged at its head") from error
 
 

@@ -78,4 +78,4 @@ class ImageSpec(Checked):
 
 
 RGB8 = ImageSpec(channels=3, dtype="uint8", low=0.0, high=255.0, rgb=(0, 1, 2))
-"""What any image can be made into, and is unless `augment.pixels` says otherwise."""
+"""What any image can be made into, and is unless `ingest.pixels` says otherwise."""

@@ -20,6 +20,7 @@ import numpy as np
 from ssl_pipeline.data import audit
 from ssl_pipeline.data.agreement import Agreement, agree
 from ssl_pipeline.data.decode import Canvas, content_hash
+from ssl_pipeline.data.framing import Framing, write_framing
 from ssl_pipeline.data.image_spec import RGB8, ImageSpec
 from ssl_pipeline.data.layout import Record
 from ssl_pipeline.data.near_copies import NearCopy, Picture, join_near_copies, name_groups
@@ -100,6 +101,7 @@ def ingest(
         background = channel_means(spool, training, canvas.size, spec) if kept_as_is else canvas.background
         summaries = _write_splits(folder / "store", spool, rows, found, canvas, spec, background)
     write_index(folder / "store", rows)
+    write_framing(folder / "store", Framing(canvas.size, canvas.resize, background))
     counts = audit.count_splits(rows)
     audit.check_pool(counts, summaries["train"])
     _write_originals(folder / "store", source, canvas, rows, found, spec)
@@ -151,7 +153,7 @@ def _check_space(folder: Path, images: int, canvas: Canvas) -> None:
     if needed > free:
         raise PipelineError(
             f"{images} images on a canvas of {canvas.size} px need {needed / 1e6:,.1f} MB in {folder.parent}, where "
-            f"{free / 1e6:,.1f} MB are free. Make room, or lower augment.canvas."
+            f"{free / 1e6:,.1f} MB are free. Make room, or lower ingest.canvas."
         )
 
 

@@ -1,7 +1,7 @@
-"""The inventory of a source: name, size and hash of each file that `augment` would look at, and no time.
+"""The inventory of a source: name, size and hash of each file that `ingest` would look at, and no time.
 
-DVC can hash a path itself, but not as `augment` reads it: it does not enter folders that are links or hold a `.dvc`,
-and dies at a broken link, at a pipe, at a name that is not UTF-8. So `augment` depends on the inventory, which is made
+DVC can hash a path itself, but not as `ingest` reads it: it does not enter folders that are links or hold a `.dvc`,
+and dies at a broken link, at a pipe, at a name that is not UTF-8. So `ingest` depends on the inventory, which is made
 again at the start of each run: each file that was added, changed or removed is seen, and where none was nothing runs.
 """
 
@@ -62,7 +62,7 @@ def refresh(name: str, options: Mapping[str, Any], path: Path, cache: Path) -> s
     asked = {"name": name, **check_options(name, options)}
     files = known.files if known and known.source == asked else None
     if files is None and name == "torchvision":
-        open_source(name, options)  # downloads what is not there; only where `augment` runs anyway
+        open_source(name, options)  # downloads what is not there; only where `ingest` runs anyway
     try:
         found = take(name, options, cache)
     except MissingSourceError as error:
@@ -86,7 +86,7 @@ def unchanged(name: str, options: Mapping[str, Any], path: Path, cache: Path) ->
     """
     _compare(path, lambda: take(name, options, cache), "The source no longer matches {path}{which}.")
     yield
-    _compare(path, lambda: take(name, options, cache), "Files of the source changed while augment read them{which}.")
+    _compare(path, lambda: take(name, options, cache), "Files of the source changed while ingest read them{which}.")
 
 
 def take(name: str, options: Mapping[str, Any], cache: Path) -> Inventory:

@@ -191,7 +191,7 @@ def _split_folders(inner: Sequence[str], root: str) -> dict[str, SplitName]:
     if len(splits) == 1 and not nested:
         return {}  # a class that is called train, beside bus and car
     raise PipelineError(
-        f"augment.source: beside {root}{sorted(splits)[0]}/ lies {root}{others[0]}/, which is no split: are these "
+        f"ingest.source: beside {root}{sorted(splits)[0]}/ lies {root}{others[0]}/, which is no split: are these "
         "splits or classes? Put images without a label into unlabelled/, or name splits and labels in a labels.csv."
     )
 

@@ -92,7 +92,7 @@ def list_images(path: Path) -> Listing:
         MissingSourceError: There is nothing.
         ConfigError: It is neither.
     """
-    key = f"augment.source.path: {shown(str(path), 200)}"
+    key = f"ingest.source.path: {shown(str(path), 200)}"
     advice = "Give the path of a directory or of a .zip with images, relative to the folder of params.yaml."
     try:
         mode = path.stat().st_mode

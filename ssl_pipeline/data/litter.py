@@ -89,7 +89,7 @@ _SUFFIXES = {
         .opdownload .part .partial .rsls .rslsc .td .temp .tmp .unfinished .ytdl .~cr"""
     ),
     "a backup that an editor leaves": _words(".bak .swo .swp"),
-    "an archive, which is not looked into: unpack it, or name it in augment.source.path": _words(
+    "an archive, which is not looked into: unpack it, or name it in ingest.source.path": _words(
         ".7z .bz2 .gz .rar .tar .tbz .tgz .txz .xz .zip .zst"
     ),
 }

@@ -13,7 +13,7 @@ from ssl_pipeline.workspace import PRODUCTS, find, workspace
 
 __all__ = ["PATH", "PILES", "Pile", "find_source", "list_pile"]
 
-PATH = "augment.source.path"
+PATH = "ingest.source.path"
 
 
 class Pile(NamedTuple):

@@ -87,7 +87,7 @@ def _about_depth(brightest: int) -> list[Note]:
     return [
         Note(
             f"use at most {MOST_BITS} of their 16 bits",
-            f"{levels} of 256 levels are left, 65,535 being white; augment.pixels: as_is keeps all",
+            f"{levels} of 256 levels are left, 65,535 being white; ingest.pixels: as_is keeps all",
         )
     ]
 

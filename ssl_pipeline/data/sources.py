@@ -1,4 +1,4 @@
-"""Where images come from: a short list of functions, chosen by name in `augment.source`.
+"""Where images come from: a short list of functions, chosen by name in `ingest.source`.
 
 To add one, write a function that returns a `Source` and put it into `SOURCES`. Its parameters are its options. If it
 reads files, write one that names them, too, and put it into `ssl_pipeline.data.piles.PILES`.
@@ -110,11 +110,11 @@ def torchvision(path: str, dataset: str, options: dict[str, Any] | None = None) 
     if not (inspect.isclass(factory) and issubclass(factory, datasets.VisionDataset)):
         known = [name for name in datasets.__all__ if inspect.isclass(getattr(datasets, name))]
         raise ConfigError(
-            f"augment.source.dataset: torchvision has no data set '{shown(dataset, 60)}'.{_hint(dataset, known)}"
+            f"ingest.source.dataset: torchvision has no data set '{shown(dataset, 60)}'.{_hint(dataset, known)}"
         )
     parts = dict(_parts(factory, str(find_source(path)), options or {}))
     if not parts:
-        raise ConfigError(f"augment.source.dataset: {dataset} has none of the usual splits; give one in options.")
+        raise ConfigError(f"ingest.source.dataset: {dataset} has none of the usual splits; give one in options.")
     records = []
     for split, part in parts.items():
         labels = _labels(part)
@@ -144,14 +144,14 @@ def check_options(name: str, options: Mapping[str, Any]) -> dict[str, Any]:
         ConfigError: An unknown name or option, a missing option or one of the wrong type; the message names the key.
     """
     if name not in SOURCES:
-        raise ConfigError(f"augment.source.name: unknown source '{shown(name, 60)}'.{_hint(name, list(SOURCES))}")
+        raise ConfigError(f"ingest.source.name: unknown source '{shown(name, 60)}'.{_hint(name, list(SOURCES))}")
     factory = SOURCES[name]
     hints = typing.get_type_hints(factory)
     checked: dict[str, Any] = {}
     for key, parameter in inspect.signature(factory).parameters.items():
         if key not in options:
             if parameter.default is parameter.empty:
-                raise ConfigError(f"augment.source.{key}: missing; the source '{name}' needs it.")
+                raise ConfigError(f"ingest.source.{key}: missing; the source '{name}' needs it.")
             continue
         try:
             checked[key] = TypeAdapter(hints[key]).validate_python(options[key])
@@ -159,12 +159,12 @@ def check_options(name: str, options: Mapping[str, Any]) -> dict[str, Any]:
             reason = shown(error.errors()[0]["msg"], 200)
             if hints[key] is str and not isinstance(options[key], (dict, list)):
                 reason = f'YAML does not read this as a string; write it in quotes, such as {key}: "2024"'
-            raise ConfigError(f"augment.source.{key}: {reason} (found {shown(repr(options[key]), 80)}).") from error
+            raise ConfigError(f"ingest.source.{key}: {reason} (found {shown(repr(options[key]), 80)}).") from error
     unknown = [key for key in options if key not in hints]
     if unknown:
         known = [key for key in hints if key != "return"]
         key = shown(unknown[0], 60)
-        raise ConfigError(f"augment.source.{key}: unknown option of '{name}'.{_hint(unknown[0], known)}")
+        raise ConfigError(f"ingest.source.{key}: unknown option of '{name}'.{_hint(unknown[0], known)}")
     return checked
 
 
@@ -210,13 +210,13 @@ def _construct(factory: Callable[..., Any], arguments: dict[str, Any], optional:
     except ValueError as error:
         if optional:  # this class has no such split
             return None
-        raise ConfigError(f"augment.source.options: {name} refuses them: {brief(error)}.") from error
+        raise ConfigError(f"ingest.source.options: {name} refuses them: {brief(error)}.") from error
     except TypeError as error:
-        raise ConfigError(f"augment.source.options: {name} refuses them: {brief(error)}.") from error
+        raise ConfigError(f"ingest.source.options: {name} refuses them: {brief(error)}.") from error
     except (OSError, RuntimeError) as error:  # no network, no such files, a checksum that does not match
         root = shown(str(arguments.get("root")), 200)
         raise PipelineError(
-            f"augment.source: torchvision cannot provide {name} in {root} ({brief(error)}). It downloads the "
+            f"ingest.source: torchvision cannot provide {name} in {root} ({brief(error)}). It downloads the "
             "data set there if the network allows it; without a network, put its files there as torchvision wants them."
         ) from error
 
@@ -256,5 +256,5 @@ def _read_item(parts: Mapping[str, Any], name: str, limit: int) -> Image.Image:
     except _UNREADABLE as error:
         raise RejectedError("unreadable", str(error)) from error
     if not isinstance(image, Image.Image):
-        raise PipelineError(f"augment.source.dataset: its items are {type(image).__name__}, not images.")
+        raise PipelineError(f"ingest.source.dataset: its items are {type(image).__name__}, not images.")
     return image

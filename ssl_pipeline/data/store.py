@@ -6,10 +6,11 @@
                   digests.json         SHA-256 of each of these files
     store/val/, store/test/            the same; a split may be empty
     store/index.csv                    id, path, label, split, group, width, height, row
+    store/framing.json                 how images became canvases; see `ssl_pipeline.data.framing`
     store/originals.npz                some images at their own shapes, to check a deployed graph with
-    store/digests.json                 SHA-256 of index.csv and originals.npz
+    store/digests.json                 SHA-256 of these three files
 
-Pretraining opens `store/train` and nothing else: labels and test images are in other files.
+Pretraining opens `store/train` and `store/framing.json`, and nothing else: labels and test images are in other files.
 """
 
 import csv
@@ -129,7 +130,7 @@ class Split:
         owners = np.searchsorted(starts, positions, side="right") - 1
         for number in np.unique(owners):
             if self.files and number not in self._checked:
-                verified(self.files[number], "augment")
+                verified(self.files[number], "ingest")
                 self._checked.add(int(number))
             mine = owners == number
             gathered[mine] = self.shards[number][positions[mine] - starts[number]]
@@ -143,15 +144,15 @@ def open_split(store: Path, name: SplitName) -> Split:
         PipelineError: It is not there, or its files do not fit together.
     """
     folder = store / name
-    facts = read_product(folder / "split.json", "augment")
+    facts = read_product(folder / "split.json", "ingest")
     if "n" in facts and "images" not in facts:
         raise PipelineError(
             f"{folder} is of an earlier version, which did not say what values of images mean: run "
-            "`dvc repro --force augment`."
+            "`dvc repro --force ingest`."
         )
     files = tuple(sorted(folder.glob("images-*.npy")))
     try:
-        ids = np.load(verified(folder / "ids.npy", "augment"))
+        ids = np.load(verified(folder / "ids.npy", "ingest"))
         shards = tuple(np.load(path, mmap_mode="r") for path in files)
         canvas = int(facts["canvas"])
         mean, std, spec = tuple(facts["mean"]), tuple(facts["std"]), ImageSpec.model_validate(facts["images"])
@@ -160,9 +161,9 @@ def open_split(store: Path, name: SplitName) -> Split:
         shape = canvas, canvas, spec.channels
         fits &= all(shard.dtype == spec.numpy_dtype and shard.shape[1:] == shape for shard in shards)
     except (OSError, ValueError, EOFError, KeyError, TypeError, ValidationError, TokenError) as error:
-        raise PipelineError(f"{folder} is damaged ({error}): run `dvc repro --force augment`.") from error
+        raise PipelineError(f"{folder} is damaged ({error}): run `dvc repro --force ingest`.") from error
     if not fits:
-        raise PipelineError(f"{folder} is damaged (its files do not fit together): run `dvc repro --force augment`.")
+        raise PipelineError(f"{folder} is damaged (its files do not fit together): run `dvc repro --force ingest`.")
     return split
 
 
@@ -172,7 +173,7 @@ def read_index(store: Path) -> list[IndexRow]:
     Raises:
         PipelineError: It is missing or damaged.
     """
-    path = verified(store / "index.csv", "augment")
+    path = verified(store / "index.csv", "ingest")
     try:
         with path.open(newline="", encoding="utf-8") as file:
             lines = csv.reader(file, strict=True)
@@ -181,7 +182,7 @@ def read_index(store: Path) -> list[IndexRow]:
             rows = [_index_row(*line) for line in lines]
         return sorted(rows, key=lambda row: (SPLITS.index(row.split), row.row))
     except (ValueError, TypeError, csv.Error) as error:
-        raise PipelineError(f"{path} is damaged ({error}): run `dvc repro --force augment`.") from error
+        raise PipelineError(f"{path} is damaged ({error}): run `dvc repro --force ingest`.") from error
 
 
 def _index_row(name: str, path: str, label: str, split: str, group: str, width: str, height: str, row: str) -> IndexRow:
@@ -205,10 +206,10 @@ def labels_of(rows: Sequence[IndexRow], name: SplitName) -> Labels:
 
 def read_originals(store: Path) -> list[Original]:
     """Read the images that were kept at their own shapes, grey ones among them if there are any."""
-    path = verified(store / "originals.npz", "augment")
+    path = verified(store / "originals.npz", "ingest")
     try:
         with path.open("rb") as opened, np.load(opened) as file:
             places = list(zip(file["splits"].tolist(), file["rows"].tolist(), strict=True))
             return [Original(file[f"{number:04}"], *place) for number, place in enumerate(places)]
     except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile) as error:
-        raise PipelineError(f"{path} is damaged ({error}): run `dvc repro --force augment`.") from error
+        raise PipelineError(f"{path} is damaged ({error}): run `dvc repro --force ingest`.") from error

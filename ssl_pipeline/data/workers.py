@@ -209,7 +209,7 @@ def _cause_of_death(status: int, limits: Limits) -> RejectedError:
     if status >= 0:
         return RejectedError("broken", f"its decoder ended with {name}")
     raise PipelineError(
-        "A decoding process was killed, most likely because memory ran out. Lower augment.max_megapixels, "
+        "A decoding process was killed, most likely because memory ran out. Lower ingest.max_megapixels, "
         "or give fewer cores to the command (taskset -c 0 dvc repro)."
     )
 

@@ -8,8 +8,9 @@ from torch import Tensor
 
 from ssl_pipeline.artifacts.assembly import build_encoder, build_task, has_published, needed_views, with_published
 from ssl_pipeline.artifacts.card import ModelCard, versions
-from ssl_pipeline.augment.policy import Policies, Policy
+from ssl_pipeline.augment.policy import Policy
 from ssl_pipeline.config import PretrainConfig
+from ssl_pipeline.data.framing import Framing
 from ssl_pipeline.data.store import Split
 from ssl_pipeline.errors import ConfigError
 from ssl_pipeline.products import digest
@@ -158,7 +159,8 @@ def describe(
     recipe: Recipe,
     task: PretextTask,
     pool: Split,
-    policies: Policies,
+    framing: Framing,
+    policies: Mapping[str, Policy],
     plugins: Mapping[str, str],
 ) -> ModelCard:
     """The card of a trained task; the digest of its weights is filled in when they are saved.
@@ -168,7 +170,8 @@ def describe(
         recipe: The recipe, resolved.
         task: The trained task.
         pool: The training images.
-        policies: How images become views.
+        framing: How images became canvases.
+        policies: Kind -> how canvases become views.
         plugins: Third-party distribution -> version.
     """
     return ModelCard(
@@ -176,9 +179,9 @@ def describe(
         recipe=recipe,
         embedding_dim=cast("int", task.encoder.embedding_dim),
         grayscale=cast("bool", task.encoder.grayscale),
-        size=policies.views[task.views.main].size,
-        resize=policies.resize,
-        background=policies.background,
+        size=policies[task.views.main].size,
+        resize=framing.resize,
+        background=framing.background,
         images=pool.spec,
         mean=pool.mean,
         std=pool.std,
@@ -193,7 +196,7 @@ def describe(
             {
                 "parameters": shaping(config, "seed", "init"),  # a copy of a file of weights has another name
                 "initial": initial_digest(config) or config.init,
-                "policies": {kind: policies.views[kind].model_dump(mode="json") for kind in task.views.counts},
+                "policies": {kind: policies[kind].model_dump(mode="json") for kind in task.views.counts},
                 "pool": pool.sha256,
             }
         ),

@@ -62,8 +62,8 @@ class Plan:
         """
         if images < 2:
             raise PipelineError(
-                f"pretraining needs at least 2 images, and the pool has {images}: add images to augment.source, or "
-                "lower augment.val_fraction. data/augmented/rejects.csv lists files that could not be used."
+                f"pretraining needs at least 2 images, and the pool has {images}: add images to ingest.source, or "
+                "lower ingest.val_fraction. data/ingested/rejects.csv lists files that could not be used."
             )
         batch_size = min(config.batch_size, images)
         if batch_size < config.batch_size:

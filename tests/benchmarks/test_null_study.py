@@ -30,7 +30,7 @@ def digits(store: Path) -> LabelledSplits:
 def test_no_headline_is_wrong_of_a_few_seeds(tmp_path):
     data = digits(tmp_path)
     plain = Policy.model_validate({"size": 8, "random_resized_crop": CROP})
-    policies = Policies(canvas=8, resize="squash", background=(255, 255, 255), seed=0, views={"plain": plain})
+    policies = Policies(seed=0, views={"plain": plain})
     settings = {"budgets": [2, 5], "draws": 3, "steps": 2, "batch_size": 8, "learning_rates": [1e-3]}
     rows = [row_of(seed, study_null(settings, data, policies, seed), data) for seed in range(4)]
     assert not any(row["wrong"] for row in rows)

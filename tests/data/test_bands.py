@@ -125,7 +125,7 @@ def test_bands_in_a_compression_that_nobody_here_knows_are_refused() -> None:
 def test_what_rgb8_does_not_read_names_what_does() -> None:
     rgb8 = Canvas(16, "squash", (255, 255, 255), 8, 1.0)
     for content in (npy(BANDS13), tiff(BANDS13, planarconfig="contig")):
-        with pytest.raises(RejectedError, match="augment.pixels: as_is"):
+        with pytest.raises(RejectedError, match="ingest.pixels: as_is"):
             decode(content, rgb8)
 
 
@@ -172,16 +172,16 @@ def test_options_count_more_than_what_files_say() -> None:
     choice = PixelsChoice(name="as_is", full_scale=(0, 3000), rgb=(3, 2, 1), nodata=0)
     found = agree({"a": values(5, nodata=9.0, is_rgb=True)}, choice)
     assert found.spec == ImageSpec(channels=5, dtype="uint16", low=0, high=3000, rgb=(3, 2, 1), nodata=0)
-    assert "1 image has values outside of augment.pixels.full_scale" in found.remarks[1]
+    assert "1 image has values outside of ingest.pixels.full_scale" in found.remarks[1]
 
 
 def test_images_unlike_most_are_told_by_what_they_have() -> None:
     images = {f"{number}": values(13) for number in range(3)} | {"x": values(3), "y": values(13, "uint8")}
     assert {path: str(reason) for path, reason in agree(images, AS_IS).odd.items()} == {
         "x": "unlike the others: 3 bands of uint16, and most images have 13 bands of uint16; "
-        "augment.pixels: rgb8 takes all",
+        "ingest.pixels: rgb8 takes all",
         "y": "unlike the others: 13 bands of uint8, and most images have 13 bands of uint16; "
-        "augment.pixels: rgb8 takes all",
+        "ingest.pixels: rgb8 takes all",
     }
 
 

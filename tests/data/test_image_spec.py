@@ -71,7 +71,7 @@ def test_an_image_is_flat_by_the_full_scale_and_not_by_its_type(tmp_path: Path) 
 
 def test_a_store_of_an_earlier_version_is_named_and_not_misread(tmp_path: Path) -> None:
     write_split(tmp_path / "train", IDS, [images_of(RGB8)], 8)
-    facts = read_product(tmp_path / "train" / "split.json", "augment")
+    facts = read_product(tmp_path / "train" / "split.json", "ingest")
     del facts["images"]
     write_product(tmp_path / "train" / "split.json", facts)
     with pytest.raises(PipelineError, match="earlier version.*dvc repro --force augment"):

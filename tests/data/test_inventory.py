@@ -1,4 +1,4 @@
-"""The inventory: each change that `augment` would see, and no other, without a hang or a traceback."""
+"""The inventory: each change that `ingest` would see, and no other, without a hang or a traceback."""
 
 import os
 import shutil
@@ -125,7 +125,7 @@ def test_paths_as_people_write_them(
         str(tmp_path / "pipe"): "neither a directory nor a file, but a pipe",
         "/dev/null": "but a device",
     }.items():
-        with pytest.raises(ConfigError, match=f"augment.source.path: .*{message}") as caught:
+        with pytest.raises(ConfigError, match=f"ingest.source.path: .*{message}") as caught:
             again(path=path)
         assert len(str(caught.value)) < 500
     monkeypatch.chdir(pile / "cat")
@@ -134,7 +134,7 @@ def test_paths_as_people_write_them(
 
 
 @pytest.mark.parametrize("name", ["folder", "torchvision"])
-@pytest.mark.parametrize("path", ["data", "data/augmented/store", "models", "reports/augment", ".work", ".", "link"])
+@pytest.mark.parametrize("path", ["data", "data/ingested/store", "models", "reports/ingest", ".work", ".", "link"])
 def test_products_are_nobody_s_images(
     tmp_path: Path, again: Refresh, path: str, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -144,7 +144,7 @@ def test_products_are_nobody_s_images(
     (tmp_path / "data" / "augmented").mkdir(parents=True)
     (tmp_path / "data" / "augmented" / "preview.png").touch()
     options = {"dataset": "CIFAR10"} if name == "torchvision" else {}
-    with pytest.raises(ConfigError, match=rf"augment.source.path: {path} holds products .* directory of their own"):
+    with pytest.raises(ConfigError, match=rf"ingest.source.path: {path} holds products .* directory of their own"):
         again(name=name, path=path, **options)
 
 
@@ -186,7 +186,7 @@ def test_a_source_that_changes_while_it_is_read_is_refused(tmp_path: Path, pile:
     with unchanged(*arguments):
         pass
     with (
-        pytest.raises(PipelineError, match=r"changed while augment read them \(cat/1.png\)\. Run `dvc repro`"),
+        pytest.raises(PipelineError, match=r"changed while ingest read them \(cat/1.png\)\. Run `dvc repro`"),
         unchanged(*arguments),
     ):
         (pile / "cat" / "1.png").write_text("third")

@@ -33,7 +33,7 @@ def said(source: Source) -> dict[str, tuple[str | None, str | None, str | None]]
 
 
 def test_paths_that_lead_nowhere(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"augment.source.path: .*nowhere does not exist"):
+    with pytest.raises(ConfigError, match=r"ingest.source.path: .*nowhere does not exist"):
         opened(tmp_path / "nowhere")
     with pytest.raises(PipelineError, match=r"no images in .*0 files that cannot be read, 1 that are not images"):
         opened(write(tmp_path / "empty", [".gitkeep"]))

@@ -37,7 +37,7 @@ def test_a_killed_process_is_told_of(monkeypatch: pytest.MonkeyPatch) -> None:
         return digits.read(path, limit)
 
     source = Source(digits.records[:20], read, portable=False)
-    with pytest.raises(PipelineError, match=r"A decoding process was killed.*augment.max_megapixels"):
+    with pytest.raises(PipelineError, match=r"A decoding process was killed.*ingest.max_megapixels"):
         list(parallel.decode_all(source, CANVAS, 2))
 
 

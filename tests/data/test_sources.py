@@ -34,30 +34,30 @@ def test_digits_are_scikit_learns() -> None:
         (
             "folders",
             {},
-            r"augment.source.name: unknown source 'folders'. Did you mean 'folder'\? Known: digits, folder, ",
+            r"ingest.source.name: unknown source 'folders'. Did you mean 'folder'\? Known: digits, folder, ",
         ),
-        ("folder", {}, r"augment.source.path: missing"),
-        ("folder", {"path": 3}, r"augment.source.path: .*string.* \(found 3\)"),
+        ("folder", {}, r"ingest.source.path: missing"),
+        ("folder", {"path": 3}, r"ingest.source.path: .*string.* \(found 3\)"),
         (
             "folder",
             {"path": "x", "pathh": "y"},
-            r"augment.source.pathh: unknown option of 'folder'. Did you mean 'path'",
+            r"ingest.source.pathh: unknown option of 'folder'. Did you mean 'path'",
         ),
-        ("torchvision", {"path": "x", "dataset": "CIFAR11"}, r"augment.source.dataset: .*Did you mean 'CIFAR10'"),
+        ("torchvision", {"path": "x", "dataset": "CIFAR11"}, r"ingest.source.dataset: .*Did you mean 'CIFAR10'"),
         (
             "torchvision",
             {"path": "x", "dataset": "wrap_dataset_for_transforms_v2"},
-            r"augment.source.dataset: .* no data set",
+            r"ingest.source.dataset: .* no data set",
         ),
         (
             "torchvision",
             {"path": "x", "dataset": "FakeData", "options": {"sizes": 3}},
-            r"augment.source.options: FakeData",
+            r"ingest.source.options: FakeData",
         ),
         (
             "torchvision",
             {"path": "x", "dataset": "EMNIST", "options": {"split": "z"}},
-            r"augment.source.options: EMNIST",
+            r"ingest.source.options: EMNIST",
         ),
     ],
 )

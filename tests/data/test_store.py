@@ -94,7 +94,7 @@ def test_a_missing_store_names_the_stage(tmp_path: Path) -> None:
         lambda: read_labels(tmp_path, "val"),
         lambda: read_originals(tmp_path),
     ):
-        with pytest.raises(PipelineError, match=r"does not exist: the stage 'augment' makes it"):
+        with pytest.raises(PipelineError, match=r"does not exist: the stage 'ingest' makes it"):
             read()
 
 
@@ -116,7 +116,7 @@ def unclose(path: Path) -> None:
 @pytest.mark.parametrize("name", ["images-0000.npy", "images-0004.npy", "ids.npy"])
 def test_damage_is_noticed(damage, name: str, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
     damage(written(tmp_path) / "train" / name)
-    with pytest.raises(PipelineError, match=r"train.*(is damaged .*dvc repro --force augment|does not exist)"):
+    with pytest.raises(PipelineError, match=r"train.*(is damaged .*dvc repro --force ingest|does not exist)"):
         open_split(tmp_path, "train")
 
 
@@ -138,9 +138,7 @@ def test_a_shard_is_read_whole_once_before_its_first_image_is_given_out(
     open_split(tmp_path, "train").images(np.array([1, 21]))
     assert read[2:] == ["images-0000.npy", "images-0004.npy"]
     for _ in range(2):
-        with pytest.raises(
-            PipelineError, match=r"images-0001.npy is damaged .it is not what the stage 'augment' wrote"
-        ):
+        with pytest.raises(PipelineError, match=r"images-0001.npy is damaged .it is not what the stage 'ingest' wrote"):
             split.images(np.array([0, 5]))
 
 

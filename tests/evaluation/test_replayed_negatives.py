@@ -110,7 +110,7 @@ def test_the_recipe_of_a_trained_model_is_replayed_on_its_own_batches(tmp_path):
     write_store(tmp_path / "store", as_they_are)
     folder, registry, pool = tmp_path / "models/pretrain", load_registry(), choose(tmp_path / "store", 260)
     views = {"global": Policy(size=8)}
-    policies = Policies(canvas=8, resize="squash", background=(0, 0, 0), seed=0, views=views)
+    policies = Policies(seed=0, views=views)
     assert false_negatives(registry, folder, pool, policies) == {}  # rotation has no negatives
     encoder, card = load_encoder(registry, folder)
     parts = {

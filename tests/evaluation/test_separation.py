@@ -23,7 +23,7 @@ WILD = {"random_resized_crop": {"p": 1.0, "scale": [0.01, 0.02], "ratio": [0.5, 
 
 def policies(options: dict[str, object]) -> Policies:
     views = {"global": Policy.model_validate({"size": 16, **options})}
-    return Policies(canvas=8, resize="squash", background=(0, 0, 0), seed=0, views=views)
+    return Policies(seed=0, views=views)
 
 
 def split(folder: Path, count: int) -> Split:

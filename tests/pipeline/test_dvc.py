@@ -9,22 +9,23 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
+import yaml
 
 from benchmarks.project import change, copy_project
 from stages import STAGES
-from tests.pipeline.conftest import command
+from tests.pipeline.conftest import NETWORK_LOG, WATCH, command
 
 PRODUCTS = [
     *(f"{stage.outputs[0]}/{name}" for stage in STAGES.values() for name in stage.graphs),
-    "data/augmented/manifest.json",
-    "data/augmented/rejects.csv",
+    "data/ingested/manifest.json",
+    "data/ingested/rejects.csv",
     "data/augmented/policy.json",
     "data/augmented/preview.png",
-    "data/augmented/store/index.csv",
+    "data/ingested/store/index.csv",
     "models/pretrain/encoder.safetensors",
     "models/pretrain/model.json",
     "reports/export/export.json",
-    "reports/augment/metrics.json",
+    "reports/ingest/metrics.json",
     "reports/pretrain/metrics.json",
     "reports/pretrain/pictures/curves.png",
     "reports/export/metrics.json",
@@ -81,6 +82,26 @@ def test_editing_a_later_section_runs_no_earlier_stage(project: Path):
     assert changed(project) == {"pretrain", "export", "linear_eval"}
 
 
+def test_a_change_of_recipe_or_views_opens_no_image(project: Path, finished: Path, tmp_path: Path):
+    first = opened(finished.parent / NETWORK_LOG)
+    assert len(first) == 2 * 600  # by the inventory, and to decode them
+    views = yaml.safe_load((project / "params.yaml").read_text())["augment"]["views"]
+    change(project, augment={"views": {kind: {**view, "vertical_flip": {"p": 0.5}} for kind, view in views.items()}})
+    change(project, pretrain={"recipe": "rotation", "epochs": 1, "warmup_epochs": 0.5})
+    assert "ingest" not in changed(project)
+    log = tmp_path / NETWORK_LOG
+    run = command(project, PYTHONPATH=str(WATCH), NETWORK_LOG=str(log))
+    assert ran(run("dvc", "repro", "augment", "pretrain").stdout) == ["inventory", "augment", "pretrain"]
+    assert "-m stages.augment" in log.read_text()
+    assert opened(log) == []
+
+
+def opened(log: Path) -> list[str]:
+    """The images that a run opened."""
+    lines = log.read_text().splitlines()
+    return [line.removeprefix("opened ") for line in lines if line.startswith("opened ") and "/images/" in line]
+
+
 def test_an_edit_runs_the_stages_that_reach_it(project: Path):
     def edit(*paths: str) -> None:
         for path in paths:
@@ -134,8 +155,8 @@ def test_it_runs_in_an_unpacked_archive_without_git(tmp_path: Path):
     copy_project(folder)
     run = command(folder)
     run("dvc", "config", "--local", "core.no_scm", "true")
-    run("dvc", "repro", "-q", "augment")
-    assert (folder / "data/augmented/manifest.json").is_file()
+    run("dvc", "repro", "-q", "ingest")
+    assert (folder / "data/ingested/manifest.json").is_file()
 
 
 def test_a_stage_out_of_order_says_which_comes_first(tmp_path: Path):
@@ -144,7 +165,8 @@ def test_a_stage_out_of_order_says_which_comes_first(tmp_path: Path):
     for stage in list(STAGES)[2:]:
         done = command(folder)("python", "-m", f"stages.{stage}", status=1)
         assert (
-            "dvc repro augment" in done.stderr
+            "dvc repro ingest" in done.stderr
+            or "dvc repro augment" in done.stderr
             or "dvc repro pretrain" in done.stderr
             or "dvc repro export" in done.stderr
         )

@@ -31,4 +31,4 @@ def split(log: Path) -> tuple[list[str], list[str]]:
     """The processes that were watched, and what they tried."""
     lines = log.read_text().splitlines()
     watched = [line for line in lines if line.startswith("watching")]
-    return watched, [line for line in lines if line not in watched]
+    return watched, [line for line in lines if not line.startswith(("watching", "opened"))]

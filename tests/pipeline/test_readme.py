@@ -63,11 +63,11 @@ def test_the_plain_pip_lines_are_those_of_the_makefile():
 def test_the_lines_for_your_own_images_are_valid_parameters(project: Path):
     section, rivals = [yaml.safe_load(block) for block in blocks("yaml")]
     shipped = yaml.safe_load((ROOT / "params.yaml").read_text())
-    assert set(section["augment"]) <= set(shipped["augment"])
+    assert set(section["ingest"]) <= set(shipped["ingest"])
     change(project, **section)
     for index in range(24):
         Image.effect_noise((90, 70), 40 + index).convert("RGB").save(project / "images" / f"{index}.png")
-    command(project)("dvc", "repro", "-q", "augment")
+    command(project)("dvc", "repro", "-q", "ingest")
     change(project, **rivals)
     assert len(load(project / "params.yaml").linear_eval.rivals) == 4
 

@@ -1,4 +1,4 @@
-"""A folder of images under DVC: what `augment` reads is what DVC compares, whatever lies in the folder."""
+"""A folder of images under DVC: what `ingest` reads is what DVC compares, whatever lies in the folder."""
 
 import json
 import os
@@ -21,17 +21,17 @@ def test_what_dvc_does_not_see_or_cannot_read_is_in_the_inventory(project: Path,
     for path in sorted((tmp_path / "elsewhere").iterdir())[:5]:  # where the link images/7 leads
         path.unlink()
     run("dvc", "repro", "-q", "inventory")
-    assert "augment" in changed(project)
+    assert "ingest" in changed(project)
     (images / ".dvc").mkdir()
     (images / "gone.png").symlink_to("/nowhere/photo.png")
     os.mkfifo(images / "pipe.png")
     Path(os.fsdecode(os.fsencode(images) + b"/caf\xe9.png")).write_bytes((images / "1" / "0001.png").read_bytes())
-    assert ran(run("dvc", "repro", "augment").stdout) == ["inventory", "augment"]
-    counts = json.loads((project / "reports/augment/metrics.json").read_text())
+    assert ran(run("dvc", "repro", "ingest").stdout) == ["inventory", "ingest"]
+    counts = json.loads((project / "reports/ingest/metrics.json").read_text())
     assert (counts["train"] + counts["val"] + counts["test"], counts["rejected"]) == (595, 3)
     (images / "1" / "0001.png").unlink()  # which dvc, left alone, does not see beside images/.dvc
     run("dvc", "repro", "-q", "inventory")
-    assert "augment" in changed(project)
+    assert "ingest" in changed(project)
 
 
 def test_a_second_clone_has_nothing_to_run_with_the_images_and_without(project: Path, tmp_path: Path):
@@ -65,24 +65,24 @@ def test_a_copy_made_by_dvc_finds_the_images_of_the_workspace(project: Path):
 @pytest.mark.parametrize(
     ("path", "message"),
     [
-        ("nowhere", r"augment.source.path: nowhere does not exist"),
-        ("~/nowhere", r"augment.source.path: /.*/nowhere does not exist"),
-        (2024, r"augment.source.path: .* write it in quotes"),
-        ("params.yaml", r"augment.source.path: params.yaml is neither a directory nor a whole .zip"),
+        ("nowhere", r"ingest.source.path: nowhere does not exist"),
+        ("~/nowhere", r"ingest.source.path: /.*/nowhere does not exist"),
+        (2024, r"ingest.source.path: .* write it in quotes"),
+        ("params.yaml", r"ingest.source.path: params.yaml is neither a directory nor a whole .zip"),
     ],
 )
 def test_a_path_that_leads_nowhere_is_told_in_a_sentence(project: Path, path: str | int, message: str):
-    change(project, augment={"source": {"name": "folder", "path": path}})
-    done = command(project)("dvc", "repro", "augment", status=255)
+    change(project, ingest={"source": {"name": "folder", "path": path}})
+    done = command(project)("dvc", "repro", "ingest", status=255)
     assert re.search(f"^error: {message}", done.stderr, re.MULTILINE), done.stderr
     assert "Traceback" not in done.stderr
 
 
-def test_augment_can_be_frozen(project: Path):
+def test_ingest_can_be_frozen(project: Path):
     run = command(project)
-    run("dvc", "freeze", "augment")
-    change(project, augment={"seed": 1})
-    assert ran(run("dvc", "repro", "augment").stdout) == []
+    run("dvc", "freeze", "ingest")
+    change(project, ingest={"seed": 1})
+    assert ran(run("dvc", "repro", "ingest").stdout) == []
 
 
 def test_a_run_that_changes_nothing_imports_nothing_heavy(project: Path):

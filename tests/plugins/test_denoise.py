@@ -153,7 +153,7 @@ def test_clean_images_have_less_energy_than_corrupted_ones_in_the_exported_file(
 
     write_split(tmp_path / "val", np.arange(300, dtype=np.uint64) * 2**40, [pixels], SIZE)
     views = {"plain": Policy.model_validate({"size": SIZE})}
-    policies = Policies(canvas=SIZE, resize="squash", background=(0, 0, 0), seed=0, views=views)
+    policies = Policies(seed=0, views=views)
     report = separation(path, open_split(tmp_path, "val"), policies, "plain", head)
     assert report["interval"][0] > 0.9  # on digits that were not trained on
     assert report["images"] == 300

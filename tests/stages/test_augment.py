@@ -1,4 +1,4 @@
-"""The stage `augment`: all its products, twice the same, and one clear message for each mistake."""
+"""The stage `augment`: views as data, graphs and a picture, from a store that another stage made."""
 
 import json
 import shutil
@@ -11,23 +11,24 @@ import onnx
 import pytest
 import yaml
 from click.testing import CliRunner, Result
-from PIL import Image
-from sklearn.datasets import load_digits
 
-from ssl_pipeline.data import sources
-from ssl_pipeline.data.inventory import refresh
-from ssl_pipeline.data.store import open_split
-from ssl_pipeline.products import read_json
+from ssl_pipeline.augment.policy import read_policies
+from ssl_pipeline.data.image_spec import RGB8
+from ssl_pipeline.data.writer import write_split
+from ssl_pipeline.errors import PipelineError
+from ssl_pipeline.products import write_product
 from stages.augment import augment
-from stages.paths import INVENTORY
+from stages.paths import AUGMENTED, STORE
 
 PARAMS = Path(__file__).parents[2] / "params.yaml"
 
 
 @pytest.fixture
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
-    """A folder with params.yaml; calling it runs the stage with changes to its section."""
+    """A folder with params.yaml and a store of noise; calling it runs the stage with changes to its section."""
     monkeypatch.chdir(tmp_path)
+    images = np.random.default_rng(0).integers(0, 256, (20, 16, 16, 3), dtype=np.uint8)
+    write_split(STORE / "train", np.arange(20, dtype=np.uint64), [images], 16)
     params = yaml.safe_load(PARAMS.read_text(encoding="utf-8"))
     params["augment"]["views"] = {"global": params["augment"]["views"]["plain"]}  # one graph to export, not two
     params["linear_eval"]["clusters"]["view"] = params["finetune"]["view"] = "global"
@@ -44,212 +45,78 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
 
 
-def write_digits(root: Path, number: int) -> dict[str, str]:
-    """Digits in class folders, some of them in an unlabelled pool."""
-    data = load_digits()
-    for index in range(number):
-        folder = root / ("unlabelled" if index % 4 == 0 else str(data.target[index]))
-        folder.mkdir(parents=True, exist_ok=True)
-        Image.fromarray((data.images[index] * 15).astype(np.uint8)).save(folder / f"{index}.png")
-    return {"name": "folder", "path": str(root)}
-
-
-def test_products_are_whole_and_the_same_each_time(project: Callable[..., Result], tmp_path: Path) -> None:
-    source = write_digits(tmp_path / "pile", 120)
-    (tmp_path / "pile" / "broken.png").write_text("no image")
-    result = project(source=source)
+def test_products_are_whole_and_the_same_each_time(project: Callable[..., Result]) -> None:
+    store = contents(STORE)
+    result = project(seed=3)
     assert result.exit_code == 0, result.output
-    first = contents(Path("data"))
-    assert {name.removeprefix("augmented/") for name in first} == {
-        "augment_global.onnx",
-        "digests.json",
-        "duplicates.csv",
-        "near_copies.csv",
-        "ignored.csv",
-        "manifest.json",
-        "notes.csv",
-        "policy.json",
-        "preview.png",
-        "rejects.csv",
-        "store/digests.json",
-        "store/index.csv",
-        "store/originals.npz",
-        *(
-            f"store/{split}/{name}"
-            for split in ("train", "val", "test")
-            for name in ("images-0000.npy", "ids.npy", "split.json", "digests.json")
-        ),
-    }
-    counts = read_json(Path("reports/augment/metrics.json"), "augment")
-    assert counts["rejected"] == 1
-    assert counts["labelled"] == 90
-    assert counts["train"] + counts["val"] + counts["test"] == 120
-    assert len(open_split(Path("data/augmented/store"), "train")) == counts["train"]
-    onnx.checker.check_model(onnx.load("data/augmented/augment_global.onnx"))
-    assert "rejected 1" in result.stderr
-    assert "1 file is rejected (1 not an image): see rejects.csv." in result.stderr
-    assert sorted(path.name for path in Path("data").iterdir()) == ["augmented"]  # nothing temporary stays
-
-    assert project(source=source).exit_code == 0
-    assert contents(Path("data")) == first
+    first = contents(AUGMENTED)
+    assert set(first) == {"augment_global.onnx", "digests.json", "policy.json", "preview.png"}
+    onnx.checker.check_model(onnx.load(AUGMENTED / "augment_global.onnx"))
+    policies = read_policies(AUGMENTED / "policy.json")
+    assert (policies.seed, list(policies.views)) == (3, ["global"])
+    assert project(seed=3).exit_code == 0
+    assert contents(AUGMENTED) == first
+    assert project(seed=4).exit_code == 0
+    changed = contents(AUGMENTED)
+    assert {name for name in first if changed[name] != first[name]} == {"digests.json", "policy.json", "preview.png"}
+    assert contents(STORE) == store
 
 
-def test_views_left_to_the_recipe_are_written_out(project: Callable[..., Result], tmp_path: Path) -> None:
-    source, recipe = write_digits(tmp_path / "pile", 40), {"pretrain": {"recipe": "flip"}}
+def test_views_left_to_the_recipe_are_written_out(project: Callable[..., Result]) -> None:
+    recipe = {"pretrain": {"recipe": "flip"}}
     plain = {"linear_eval": {"clusters": {"images": 100, "runs": 2, "view": "plain"}}, "finetune": {"view": "plain"}}
-    result = project(recipe | plain, source=source, views="recipe")
+    result = project(recipe | plain, views="recipe")
     assert result.exit_code == 0, result.output
-    views = read_json(Path("data/augmented/policy.json"), "augment")["views"]
+    views = read_policies(AUGMENTED / "policy.json").views
     assert list(views) == ["global", "plain"]
-    assert (views["plain"]["size"], views["plain"]["horizontal_flip"]) == (32, None)  # as the recipe has them alone
-    result = project({**recipe, **plain, "finetune": {"view": "plane"}}, source=source, views="recipe")
+    assert (views["plain"].size, views["plain"].horizontal_flip) == (32, None)  # as the recipe has them alone
+    result = project({**recipe, **plain, "finetune": {"view": "plane"}}, views="recipe")
     assert result.exit_code == 2
     assert "finetune.view: no such kind in augment.views: 'plane'. Did you mean 'plain'?" in result.stderr
 
 
-def test_of_a_recipe_s_views_colours_are_left_alone_where_images_have_none(
-    project: Callable[..., Result], tmp_path: Path
-) -> None:
-    source, grey = write_digits(tmp_path / "pile", 40), {"name": "as_is"}
-    result = project(source=source, pixels=grey, views={"global": "recipe"})
+def test_of_a_recipe_s_views_colours_are_left_alone_where_images_have_none(project: Callable[..., Result]) -> None:
+    shutil.rmtree(STORE)
+    grey = np.random.default_rng(0).integers(0, 256, (20, 16, 16, 1), dtype=np.uint8)
+    spec = RGB8.model_copy(update={"channels": 1, "rgb": None})
+    write_split(STORE / "train", np.arange(20, dtype=np.uint64), [grey], 16, spec)
+    result = project(views={"global": "recipe"})
     assert result.exit_code == 0, result.output
-    view = read_json(Path("data/augmented/policy.json"), "augment")["views"]["global"]
-    assert view["grayscale"] is None
-    assert (view["color_jitter"]["saturation"], view["color_jitter"]["brightness"]) == (0.0, 0.4)
+    view = read_policies(AUGMENTED / "policy.json").views["global"]
+    assert view.grayscale is None
+    assert view.color_jitter is not None
+    assert (view.color_jitter.saturation, view.color_jitter.brightness) == (0.0, 0.4)
 
 
-def test_each_policy_of_a_list_has_a_graph(project: Callable[..., Result], tmp_path: Path) -> None:
+def test_each_policy_of_a_list_has_a_graph(project: Callable[..., Result]) -> None:
     views = {"global": [{"size": 8}, {"size": 8, "solarize": {"p": 1.0, "threshold": 0.5}}]}
-    result = project(source=write_digits(tmp_path / "pile", 40), views=views)
+    result = project(views=views)
     assert result.exit_code == 0, result.output
     policies = [
         json.loads({entry.key: entry.value for entry in onnx.load(path).metadata_props}["policy"])["solarize"]
-        for path in sorted(Path("data/augmented").glob("augment_*.onnx"))
+        for path in sorted(AUGMENTED.glob("augment_*.onnx"))
     ]
     assert policies == [None, {"p": 1.0, "threshold": 0.5}]
 
 
-def test_data_that_is_refused_leaves_the_last_products(project: Callable[..., Result], tmp_path: Path) -> None:
-    kept = tmp_path / "data" / "augmented" / "kept"
-    kept.parent.mkdir(parents=True)
-    kept.touch()
-    pile = tmp_path / "pile"
-    pile.mkdir()
-    (pile / "a.png").write_text("no image")
-    result = project(source={"name": "folder", "path": "pile"})
+def test_without_a_store_it_says_which_stage_makes_one(project: Callable[..., Result]) -> None:
+    """Also where an earlier version left one in another place, with policies that held the framing."""
+    old = AUGMENTED / "store"
+    AUGMENTED.mkdir()
+    shutil.move(STORE, old)
+    result = project()
     assert result.exit_code == 1
-    assert result.stderr.splitlines() == [
-        "error: 1 of 1 images cannot be used, and none is left. They are listed in reports/augment/rejects.csv:",
-        "  a.png: not an image: of no format that can be read, or damaged at its head",
-    ]
-    assert (tmp_path / "reports" / "augment" / "rejects.csv").is_file()
-    assert [path.name for path in kept.parent.iterdir()] == ["kept"]
-    assert [path.name for path in kept.parent.parent.iterdir()] == ["augmented"]
+    assert result.stderr == (
+        "error: data/ingested/store/train/split.json does not exist: the stage 'ingest' makes it. "
+        "Run `dvc repro ingest` first.\n"
+    )
+    assert old.is_dir()
 
 
-def test_what_torchvision_has_to_download_again_is_there_before_it_is_compared(
-    project: Callable[..., Result], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """As in a clone that pulled the inventory, and changes the canvas."""
-
-    def download(path: str, dataset: str) -> sources.Source:
-        Path(path).mkdir(exist_ok=True)
-        Path(path, "archive.bin").write_text(dataset)
-        digits = sources.digits()
-        return sources.Source(digits.records[:120], digits.read, portable=False)
-
-    monkeypatch.setitem(sources.SOURCES, "torchvision", download)
-    source = {"name": "torchvision", "path": "downloads", "dataset": "CIFAR10"}
-    refresh("torchvision", {"path": "downloads", "dataset": "CIFAR10"}, INVENTORY, tmp_path / "hashes")
-    shutil.rmtree("downloads")
-    result = project(source=source)
-    assert result.exit_code == 0, result.output
-
-
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"source": {"name": "folder", "path": "nowhere"}}, "error: augment.source.path: nowhere does not exist."),
-        ({"source": {"name": "digit"}}, "error: augment.source.name: unknown source 'digit'. Did you mean 'digits'?"),
-        ({"source": {"name": "folder"}}, "error: augment.source.path: missing"),
-        ({"source": {"name": "digits", "size": 3}}, "error: augment.source.size: unknown option of 'digits'."),
-        ({"resize": "stretch"}, "error: params.yaml: augment.resize: "),
-        ({"canvas": 4}, "error: params.yaml: augment.canvas: "),
-        ({"val_fraction": 0.5}, "error: params.yaml: augment.val_fraction: "),
-        ({"max_reject_fractoin": 0.1}, "error: params.yaml: augment.max_reject_fractoin: unknown key. Did you mean"),
-    ],
-)
-def test_mistakes_in_the_parameters(project: Callable[..., Result], changes: dict[str, Any], message: str) -> None:
-    result = project(**changes)
-    assert result.exit_code == 2
-    assert result.stderr.startswith(message)
-    assert not Path("data").exists()
-
-
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"recipe": "simclar"}, "pretrain.recipe: unknown name 'simclar'. Did you mean 'simclr'?"),
-        ({"backbone": "resnet18"}, "unknown name 'resnet18'. Did you mean 'timm/resnet18' or 'torchvision/resnet18'?"),
-        ({"backbone": {"name": "torchvision/resnet81"}}, "torchvision has no model 'resnet81'; the nearest: resnet18"),
-        (
-            {"backbone": {"name": "resnet_cifar", "dept": 8}},
-            "pretrain.backbone.dept: unknown key. Did you mean 'depth'",
-        ),
-        ({"loss": {"temprature": 1}}, "pretrain.loss.temprature: unknown key. Did you mean 'temperature'?"),
-        ({"loss": {"temperature": -1}}, "pretrain.loss info_nce: temperature must be"),
-        ({"loss": {"name": "info_ncee"}}, "pretrain.loss: unknown name 'info_ncee'. Did you mean 'info_nce'?"),
-        ({"negatives": {"name": "queue", "size": 4}}, "pretrain.negatives.size: unknown key."),
-        (
-            {"recipe": "flip", "pretext_task": {"view": "plan"}},
-            "augment.views.plan: missing, but pretext task 'flip' le",
-        ),
-        ({"init": "nowhere.safetensors"}, "pretrain.init: 'nowhere.safetensors' does not exist."),
-    ],
-)
-def test_what_pretrain_would_refuse_is_told_before_images_are_decoded(
-    project: Callable[..., Result], changes: dict[str, Any], message: str
-) -> None:
-    result = project({"pretrain": changes})
-    assert result.exit_code == 2
-    assert message in result.stderr
-    assert not Path("data").exists()
-
-
-@pytest.mark.parametrize(
-    ("section", "changes", "message"),
-    [
-        (
-            "finetune",
-            {"view": "globel"},
-            "finetune.view: no such kind in augment.views: 'globel'. Did you mean 'global'?",
-        ),
-        (
-            "linear_eval",
-            {"clusters": {"images": 100, "runs": 2, "view": "x" * 10**5}},
-            "linear_eval.clusters.view: no such kind in augment.views: 'xxx",
-        ),
-        ("finetune", {"encoders": ["nowhere"]}, "finetune.encoders: 'nowhere' is not a directory."),
-        ("linear_eval", {"rivals": ["a.onnx"]}, "linear_eval.rivals, 'a.onnx': there is no such file."),
-        ("linear_eval", {"rivals": ["a.safetensors"]}, "linear_eval.rivals, 'a.safetensors': there is no such file."),
-        (
-            "linear_eval",
-            {"rivals": ["resnet18"]},
-            "linear_eval.rivals: unknown name 'resnet18'. Did you mean 'timm/resnet18'",
-        ),
-        (
-            "linear_eval",
-            {"rivals": [{"weights": "theirs.safetensors", "backbone": {"name": "resnet_cifar", "dept": 8}}]},
-            "linear_eval.rivals, 'theirs.safetensors': backbone.dept: unknown key. Did you mean 'depth'?",
-        ),
-    ],
-)
-def test_what_later_stages_would_refuse_is_told_before_images_are_decoded(
-    project: Callable[..., Result], section: str, changes: dict[str, Any], message: str
-) -> None:
-    Path("theirs.safetensors").touch()
-    result = project({section: changes})
-    assert result.exit_code == 2
-    assert message in result.stderr
-    assert len(result.stderr) < 2000
-    assert not Path("data").exists()
+def test_policies_of_an_earlier_version_are_named_and_not_read(project: Callable[..., Result]) -> None:
+    assert project().exit_code == 0
+    path = AUGMENTED / "policy.json"
+    policies = read_policies(path)
+    write_product(path, {"canvas": 16, "resize": "squash", **policies.model_dump(mode="json")})
+    with pytest.raises(PipelineError, match=r"of another version \(canvas: unknown key.*`dvc repro --force augment`"):
+        read_policies(path)

@@ -20,15 +20,15 @@ from stages.linear_eval import linear_eval
 from tests.stages.small_project import as_they_are, write_models, write_store
 
 PARAMS = Path(__file__).parents[2] / "params.yaml"
-POLICIES = Policies(canvas=8, resize="squash", background=(0, 0, 0), seed=0, views={"plain": Policy(size=8)})
+POLICIES = Policies(seed=0, views={"plain": Policy(size=8)})
 
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("whole")
     write_models(root)
-    write_store(root / "data/augmented/store", as_they_are)
-    write_originals(root / "data/augmented/store", [Original(np.zeros((9, 7, 3), np.uint8), "val", 0)])
+    write_store(root / "data/ingested/store", as_they_are)
+    write_originals(root / "data/ingested/store", [Original(np.zeros((9, 7, 3), np.uint8), "val", 0)])
     write_product(root / "data/augmented/policy.json", POLICIES.model_dump(mode="json"))
     params = yaml.safe_load(PARAMS.read_text())
     params["linear_eval"]["clusters"] |= {"images": 20, "runs": 2}
@@ -49,19 +49,19 @@ def project(whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ite
 @pytest.mark.parametrize(
     ("reader", "product", "maker"),
     [
-        (export, "data/augmented/store/originals.npz", "augment"),
-        (export, "data/augmented/store/val/images-0000.npy", "augment"),
+        (export, "data/ingested/store/originals.npz", "ingest"),
+        (export, "data/ingested/store/val/images-0000.npy", "ingest"),
         (export, "models/pretrain/model.json", "pretrain"),
         (export, "models/pretrain/encoder.safetensors", "pretrain"),
         (linear_eval, "data/augmented/policy.json", "augment"),
-        (linear_eval, "data/augmented/store/index.csv", "augment"),
-        (linear_eval, "data/augmented/store/train/split.json", "augment"),
-        (linear_eval, "data/augmented/store/train/ids.npy", "augment"),
-        (linear_eval, "data/augmented/store/train/images-0000.npy", "augment"),
+        (linear_eval, "data/ingested/store/index.csv", "ingest"),
+        (linear_eval, "data/ingested/store/train/split.json", "ingest"),
+        (linear_eval, "data/ingested/store/train/ids.npy", "ingest"),
+        (linear_eval, "data/ingested/store/train/images-0000.npy", "ingest"),
         (linear_eval, "models/export/backbone.onnx", "export"),
         (finetune, "models/export/backbone.onnx", "export"),
         (finetune, "models/pretrain/encoder.safetensors", "pretrain"),
-        (finetune, "data/augmented/store/originals.npz", "augment"),
+        (finetune, "data/ingested/store/originals.npz", "ingest"),
     ],
 )
 def test_one_flipped_bit_is_told_and_nothing_is_made_of_it(reader: click.Command, product: str, maker: str):

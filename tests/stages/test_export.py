@@ -36,23 +36,19 @@ MEAN, STD = (0.3, 0.3, 0.3), (0.37, 0.37, 0.37)
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A project's folder after augment and pretrain, so to speak, and export."""
+    """A project's folder after ingest, augment and pretrain, so to speak, and export."""
     folder = tmp_path_factory.mktemp("project")
     shutil.copy(ROOT / "params.yaml", folder)
     config = load(folder / "params.yaml")
     grey = (load_digits().images * 15.9375).round().astype(np.uint8).repeat(2, axis=1).repeat(2, axis=2)
     images = np.repeat(grey[..., None], 3, axis=3)
-    store = folder / "data/augmented/store"
+    store = folder / "data/ingested/store"
     for number, name in enumerate(("train", "val")):
         part = images[number * 60 : (number + 1) * 60]
         write_split(store / name, np.arange(60, dtype=np.uint64) * 2**50 + number, [part], 16)
     photograph = Original(load_sample_image("china.jpg"), "val", 0)
     write_originals(store, [photograph, *(Original(images[row, ::2, ::2], "train", row) for row in range(4))])
-    augment = config.augment.model_dump(mode="json")
-    write_product(
-        folder / "data/augmented/policy.json",
-        {key: augment[key] for key in ("canvas", "resize", "background", "seed", "views")},
-    )
+    write_product(folder / "data/augmented/policy.json", config.augment.model_dump(mode="json"))
     registry, recipe = load_registry(), resolve(load_registry(), config.pretrain)
     encoder = build_encoder(registry, config.pretrain.backbone, MEAN, STD, 0, 16)
     card = ModelCard(
@@ -154,7 +150,7 @@ def test_a_middle_layer_ships_and_the_trained_energy_stays_that_of_the_last(made
     session = open_session(files / "backbone.onnx")
     assert read_metadata(session)["layer"] == "2"
     encoder, _ = load_encoder(load_registry(), project / "models/pretrain")
-    canvases = open_split(made / "data/augmented/store", "val").images(np.arange(9))
+    canvases = open_split(made / "data/ingested/store", "val").images(np.arange(9))
     with torch.no_grad():
         maps = encoder.maps(torch.from_numpy(canvases).permute(0, 3, 1, 2) / 255)[1]
         expected = torch.nn.functional.normalize(maps.mean(dim=(2, 3))).numpy()
@@ -183,7 +179,7 @@ def test_without_an_energy_of_its_own_the_cosine_is_of_the_embeddings_that_ship(
     energy = open_session(files / "energy.onnx")
     metadata = read_metadata(energy)
     assert (metadata["energy"], metadata["layer"]) == ("negative_cosine_of_embeddings", "1")
-    canvases = open_split(project / "data/augmented/store", "val").images(np.arange(9))
+    canvases = open_split(project / "data/ingested/store", "val").images(np.arange(9))
     embeddings = run(open_session(files / "backbone.onnx"), canvases)
     assert embeddings.shape == (9, 16)
     expected = -(embeddings * np.roll(embeddings, 1, axis=0)).sum(axis=1)
@@ -221,8 +217,8 @@ def test_an_encoder_that_maps_all_to_one_point_is_not_released(project: Path):
     ("missing", "stage"),
     [
         ("data/augmented/policy.json", "augment"),
-        ("data/augmented/store/originals.npz", "augment"),
-        ("data/augmented/store/val", "augment"),
+        ("data/ingested/store/originals.npz", "ingest"),
+        ("data/ingested/store/val", "ingest"),
         ("models/pretrain/model.json", "pretrain"),
         ("models/pretrain/energy_head.safetensors", "pretrain"),
     ],

@@ -35,7 +35,7 @@ REPOSITORY = Path(__file__).parents[2]
 BACKBONE = Choice.model_validate({"name": "resnet_cifar", "depth": 8, "width": 4})
 MEAN, STD = (0.3, 0.3, 0.3), (0.37, 0.37, 0.37)
 SIZES = {"train": 60, "val": 40, "test": 80}
-STORE, MODELS, REPORTS = Path("data/augmented/store"), Path("models/finetune"), Path("reports/finetune")
+STORE, MODELS, REPORTS = Path("data/ingested/store"), Path("models/finetune"), Path("reports/finetune")
 QUICK = {"budgets": [1, "all"], "draws": 2, "learning_rates": [1e-3], "strengths": [1.0], "steps": 2, "epochs": 1}
 VIEW = {"size": 8, "random_resized_crop": {"p": 1.0, "scale": [0.7, 1.0], "ratio": [0.85, 1.18]}}
 
@@ -97,7 +97,7 @@ def prepared(exported: Path) -> Path:
         patch.chdir(exported)
         configure()
         write_store(as_they_are)
-    policies = {"canvas": 8, "resize": "squash", "background": [255] * 3, "seed": 0, "views": {"plain": VIEW}}
+    policies = {"seed": 0, "views": {"plain": VIEW}}
     write_product(exported / "data/augmented/policy.json", policies)
     return exported
 
@@ -244,7 +244,7 @@ def test_an_unknown_kind_of_view_is_one_message():
 
 @pytest.mark.parametrize(
     ("missing", "stage"),
-    [("data/augmented/store", "augment"), ("models/pretrain", "pretrain"), ("models/export", "export")],
+    [("data/ingested/store", "ingest"), ("models/pretrain", "pretrain"), ("models/export", "export")],
 )
 def test_what_is_missing_is_said_with_the_stage_that_makes_it(project: Path, missing: str, stage: str):
     shutil.rmtree(project / missing)

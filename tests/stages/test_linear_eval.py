@@ -22,7 +22,7 @@ from ssl_pipeline.products import sha256, write_product
 from stages.linear_eval import linear_eval
 from tests.stages.small_project import Relabel, as_they_are, write_models, write_store
 
-POLICIES = Policies(canvas=8, resize="squash", background=(0, 0, 0), seed=0, views={"plain": Policy(size=8)})
+POLICIES = Policies(seed=0, views={"plain": Policy(size=8)})
 PROBE, REPORTS = Path("models/linear_eval/linear_probe.onnx"), Path("reports/linear_eval")
 REPOSITORY = Path(__file__).parents[2]
 
@@ -40,7 +40,7 @@ def project(exported: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     params = yaml.safe_load((REPOSITORY / "params.yaml").read_text())
     params["linear_eval"] |= {"strengths": [0.01, 1.0], "bootstrap": 100}
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(params))
-    write_store(tmp_path / "data/augmented/store", as_they_are)
+    write_store(tmp_path / "data/ingested/store", as_they_are)
     write_product(tmp_path / "data/augmented/policy.json", POLICIES.model_dump(mode="json"))
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(study, "RANDOM_DRAWS", 2)
@@ -54,7 +54,7 @@ def evaluate(status: int = 0) -> Result:
 
 
 def relabelled(relabel: Relabel) -> str:
-    write_store(Path("data/augmented/store"), relabel)
+    write_store(Path("data/ingested/store"), relabel)
     return evaluate().output
 
 
@@ -70,7 +70,7 @@ def test_the_figures_are_those_of_the_predictions_and_the_shipped_file_makes_the
     with (REPORTS / "confusion.csv").open() as file:
         rows = list(csv.DictReader(file))
     actual, predicted = [row["actual"] for row in rows], [row["predicted"] for row in rows]
-    classes, labels, _ = read_labels(Path("data/augmented/store"), "test")
+    classes, labels, _ = read_labels(Path("data/ingested/store"), "test")
     assert actual == [classes[label] for label in labels]
     assert found["accuracy"] == pytest.approx(accuracy_score(actual, predicted))
     assert found["negatives"] == {}  # the recipe has none
@@ -265,7 +265,7 @@ def test_a_file_that_changes_meanwhile_is_noticed(monkeypatch: pytest.MonkeyPatc
     [
         ("models/export", "export"),
         ("data/augmented/policy.json", "augment"),
-        ("data/augmented/store", "augment"),
+        ("data/ingested/store", "ingest"),
         ("models/pretrain", "pretrain"),
     ],
 )

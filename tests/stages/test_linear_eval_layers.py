@@ -15,8 +15,8 @@ from ssl_pipeline.products import write_product
 from stages.linear_eval import linear_eval
 from tests.stages.small_project import as_they_are, write_models, write_store
 
-POLICIES = Policies(canvas=8, resize="squash", background=(0, 0, 0), seed=0, views={"plain": Policy(size=8)})
-REPOSITORY, STORE = Path(__file__).parents[2], Path("data/augmented/store")
+POLICIES = Policies(seed=0, views={"plain": Policy(size=8)})
+REPOSITORY, STORE = Path(__file__).parents[2], Path("data/ingested/store")
 
 
 @pytest.fixture(autouse=True)

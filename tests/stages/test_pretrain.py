@@ -16,6 +16,7 @@ from sklearn.datasets import load_digits
 
 from benchmarks.project import ROOT, change, copy_project, environment
 from ssl_pipeline.config import load
+from ssl_pipeline.data.framing import Framing, write_framing
 from ssl_pipeline.data.store import Original
 from ssl_pipeline.data.writer import write_originals, write_split
 from ssl_pipeline.products import read_json, read_product, sha256, write_product
@@ -41,18 +42,19 @@ def write_store(store: Path) -> None:
     for name, rows in {"train": range(48), "val": range(48, 64), "test": range(64, 80)}.items():
         ids = np.sort(hash64("digit", np.array(rows)))
         write_split(store / name, ids, [images[list(rows)]], 8)
-        facts = read_product(store / name / "split.json", "augment")
+        facts = read_product(store / name / "split.json", "ingest")
         write_product(store / name / "split.json", facts | {"sha256": f"digits {rows}"})
     (store / "index.csv").write_text("id,label\n" + "".join(f"{n},{digits.target[n]}\n" for n in range(80)))
 
 
 def prepare(folder):
-    """The project with the products of `augment`, ready for `pretrain`."""
+    """The project with the products of `ingest` and `augment`, ready for `pretrain`."""
     copy_project(folder)
     change(folder, pretrain=SMALL)
-    write_store(folder / "data" / "augmented" / "store")
-    settings = {"canvas": 8, "resize": "squash", "background": [0, 0, 0], "seed": 0, "views": {"global": VIEW}}
-    write_product(folder / "data" / "augmented" / "policy.json", settings)
+    store = folder / "data" / "ingested" / "store"
+    write_store(store)
+    write_framing(store, Framing(8, "squash", (0, 0, 0)))
+    write_product(folder / "data" / "augmented" / "policy.json", {"seed": 0, "views": {"global": VIEW}})
     return folder
 
 
@@ -171,7 +173,7 @@ def kill(dvc, victim):
 
 
 def test_garbage_labels_and_garbage_test_images_leave_the_encoder_as_it_is(project, undisturbed):
-    store = project / "data" / "augmented" / "store"
+    store = project / "data" / "ingested" / "store"
     noise = np.random.default_rng(0)
     garbage = 0
     for split in ("val", "test"):
@@ -195,9 +197,8 @@ def test_with_the_local_views_of_the_example_in_params_yaml_it_leads_to_an_expor
     views = load(project / "params.yaml").augment.model_dump(mode="json")["views"]
     assert (views["global"]["size"], views["local"]["size"]) == (16, 8)
     change(project, pretrain={**SMALL, "epochs": 2, "pretext_task": {"local_views": 4}})
-    augmented = project / "data" / "augmented"
-    write_product(augmented / "policy.json", {**read_json(augmented / "policy.json", "augment"), "views": views})
-    write_originals(augmented / "store", [Original(np.zeros((9, 7, 3), np.uint8), "val", 0)])
+    write_product(project / "data" / "augmented" / "policy.json", {"seed": 0, "views": views})
+    write_originals(project / "data" / "ingested" / "store", [Original(np.zeros((9, 7, 3), np.uint8), "val", 0)])
 
     run(project)
     card = read_json(project / "models" / "pretrain" / "model.json", "pretrain")

@@ -32,7 +32,7 @@ def make_pool(tmp_path: Path) -> Callable[..., Split]:
         images = (grey[..., None] * np.array([1.0, 0.6, 0.2] if coloured else [1.0, 1.0, 1.0])).round().astype(np.uint8)
         folder = tmp_path / f"store{count}" / "train"
         write_split(folder, np.sort(hash64("digit", np.arange(count))), [images], 8)
-        facts = read_product(folder / "split.json", "augment")
+        facts = read_product(folder / "split.json", "ingest")
         write_product(folder / "split.json", facts | {"sha256": f"digits {count}"})
         return open_split(folder.parent, "train")
 

@@ -7,9 +7,9 @@ from sklearn.datasets import load_sample_images
 
 from plugins import load_registry
 from ssl_pipeline.artifacts.card import ModelCard
-from ssl_pipeline.augment.policy import Policies
 from ssl_pipeline.data.agreement import PixelsChoice
 from ssl_pipeline.data.decode import Canvas
+from ssl_pipeline.data.framing import Framing
 from ssl_pipeline.data.ingest import Shares, ingest
 from ssl_pipeline.data.sources import open_source
 from ssl_pipeline.data.store import open_split
@@ -60,6 +60,6 @@ def test_a_pool_of_other_bands_is_learned_from(pool, build_small, configure, pol
     losses = [row["loss"] for row in history.rows]
     assert np.isfinite(losses).all()
     assert losses[-1] < losses[0]
-    settings = Policies(canvas=16, resize="letterbox", background=(9,) * pool.spec.channels, seed=0, views=policies)
-    card = describe(config, resolve(load_registry(), config), task, pool, settings, {})
+    framing = Framing(16, "letterbox", (9,) * pool.spec.channels)
+    card = describe(config, resolve(load_registry(), config), task, pool, framing, policies, {})
     assert ModelCard.model_validate_json(card.model_dump_json()).images == pool.spec

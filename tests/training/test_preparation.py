@@ -5,13 +5,16 @@ import pytest
 from plugins import load_registry
 from ssl_pipeline import hookimpl
 from ssl_pipeline.artifacts.files import save_weights
-from ssl_pipeline.augment.policy import Policies, Policy
+from ssl_pipeline.augment.policy import Policy
+from ssl_pipeline.data.framing import Framing
 from ssl_pipeline.errors import ConfigError
 from ssl_pipeline.provenance.run import fingerprint
 from ssl_pipeline.recipes import resolve
 from ssl_pipeline.testing.material import SmallBackbone
 from ssl_pipeline.training.preparation import build, check_kinds, check_operations, check_sizes, describe
 from ssl_pipeline.types import Backbone, Encoder, Register, ViewNeeds
+
+FRAMING = Framing(16, "squash", (0, 0, 0))
 
 
 @pytest.fixture
@@ -41,19 +44,19 @@ def test_a_task_is_built_for_the_kind_of_view_that_it_learns_from(built):
 @pytest.mark.parametrize(("recipe", "grayscale"), [("flip", False), ("colorization", True)])
 def test_the_card_says_whether_the_encoder_sees_colours(built, configure, pool, recipe, grayscale):
     views = {"plain": {"size": 16}}
-    policies = Policies(canvas=16, resize="squash", background=(0, 0, 0), seed=0, views=views)
+    policies = {kind: Policy(**view) for kind, view in views.items()}
     config = configure(recipe=recipe)
-    card = describe(config, resolve(load_registry(), config), built(recipe, views), pool, policies, {})
+    card = describe(config, resolve(load_registry(), config), built(recipe, views), pool, FRAMING, policies, {})
     assert card.grayscale is grayscale
 
 
 def test_the_card_tells_encoders_of_other_seeds_from_others(built, configure, pool, tmp_path):
     """The same digest for each seed, and for a copy of the same file; another for whatever else shapes the weights."""
 
-    def card(view=16, **values):
-        config, views = configure(recipe="flip", **values), {"plain": {"size": view}, "global": {"size": 8}}
-        policies = Policies(canvas=16, resize="squash", background=(0, 0, 0), seed=0, views=views)
-        return describe(config, resolve(load_registry(), config), built("flip", views, **values), pool, policies, {})
+    def card(size=16, **values):
+        config, views = configure(recipe="flip", **values), {"plain": {"size": size}, "global": {"size": 8}}
+        policies, recipe = {kind: Policy(**view) for kind, view in views.items()}, resolve(load_registry(), config)
+        return describe(config, recipe, built("flip", views, **values), pool, FRAMING, policies, {})
 
     plain = card(seed=0)
     for name in ("a", "b"):
@@ -61,7 +64,7 @@ def test_the_card_tells_encoders_of_other_seeds_from_others(built, configure, po
     given = [card(init=str(tmp_path / f"{name}.safetensors")).seedless_sha256 for name in ("a", "b")]
     assert card(seed=1, checkpoint_minutes=3).seedless_sha256 == plain.seedless_sha256 != plain.params_sha256
     assert given[0] == given[1]
-    others = [card(view=12), card(epochs=3), card(batch_size=9), card(precision="bf16")]
+    others = [card(size=12), card(epochs=3), card(batch_size=9), card(precision="bf16")]
     assert len({plain.seedless_sha256, given[0], *(one.seedless_sha256 for one in others)}) == 6
 
 

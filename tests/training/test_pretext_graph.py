@@ -5,8 +5,8 @@ import onnxruntime
 import pytest
 import torch
 
-from ssl_pipeline.augment.policy import Policies
 from ssl_pipeline.config import Choice
+from ssl_pipeline.data.framing import Framing
 from ssl_pipeline.deployment import pretext_graph
 from ssl_pipeline.deployment.from_pixels import FromPixels, Prediction
 from ssl_pipeline.errors import PipelineError
@@ -16,9 +16,9 @@ from ssl_pipeline.training.preparation import describe
 
 @pytest.fixture
 def card(configure, policies, pool):
-    settings = Policies(canvas=8, resize="crop", background=(0, 0, 0), seed=0, views=policies)
+    framing = Framing(8, "crop", (0, 0, 0))
     recipe = Recipe(name="rotation", pretext_task=Choice(name="rotation"))
-    return lambda task: describe(configure(), recipe, task, pool, settings, {"somebody": "1.2"})
+    return lambda task: describe(configure(), recipe, task, pool, framing, policies, {"somebody": "1.2"})
 
 
 def test_the_graph_matches_torch_at_other_shapes_or_is_refused(

@@ -14,7 +14,7 @@ from ssl_pipeline.evaluation.clusters.study import TABLE, study_clusters
 from ssl_pipeline.evaluation.seen_images import Views, choose
 
 SETTINGS = Clusters(images=400, runs=2, view="plain")
-POLICIES = Policies(canvas=8, resize="squash", background=(0, 0, 0), seed=0, views={"plain": Policy(size=8)})
+POLICIES = Policies(seed=0, views={"plain": Policy(size=8)})
 NAMES = ["ant", "bee", "cow", "dog", "elk"]
 
 

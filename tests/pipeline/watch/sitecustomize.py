@@ -1,4 +1,7 @@
-"""Python imports this at its start where it lies on PYTHONPATH: notes each attempt to reach a network, by any process."""
+"""Python imports this at its start where it lies on PYTHONPATH, in any process.
+
+It notes each attempt to reach a network, and each image that is opened.
+"""
 
 import os
 import sys
@@ -14,6 +17,8 @@ def _note(line: str) -> None:
 
 
 def _watch(event: str, arguments: tuple[Any, ...]) -> None:
+    if event == "open" and str(arguments[0]).endswith(".png") and arguments[1] in ("r", "rb", None):
+        _note(f"opened {arguments[0]}")
     if event not in _EVENTS:
         return
     address = arguments[-1] if event in ("socket.connect", "socket.sendto") else arguments[0]

@@ -1,0 +1,48 @@
+"""framing.json: how images became canvases, as whoever uses a trained encoder has to do it."""
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from pydantic import TypeAdapter, ValidationError
+
+from ssl_pipeline.data.decode import Resize
+from ssl_pipeline.errors import PipelineError
+from ssl_pipeline.products import read_product, write_product
+from ssl_pipeline.terminal import brief
+
+__all__ = ["Framing", "read_framing", "write_framing"]
+
+NAME = "framing.json"
+
+
+@dataclass(frozen=True)
+class Framing:
+    """How images became canvases.
+
+    Attributes:
+        canvas: The side of a canvas, px.
+        resize: squash (both sides to the canvas), crop (largest centred square), letterbox (all of it, with borders).
+        background: One value per channel, in the images' own type, under transparent pixels and in borders.
+    """
+
+    canvas: int
+    resize: Resize
+    background: tuple[int | float, ...]
+
+
+def write_framing(store: Path, framing: Framing) -> None:
+    """Write framing.json of a store, whose folder exists."""
+    write_product(store / NAME, asdict(framing))
+
+
+def read_framing(store: Path) -> Framing:
+    """Read framing.json of a store.
+
+    Raises:
+        PipelineError: It is missing or damaged.
+    """
+    path = store / NAME
+    try:
+        return TypeAdapter(Framing).validate_python(read_product(path, "ingest"))
+    except ValidationError as error:
+        raise PipelineError(f"{path} is damaged ({brief(error)}): run `dvc repro --force ingest`.") from error

@@ -1,0 +1,36 @@
+"""From any pile of images to a store of equal canvases, which depends on no view and no method."""
+
+from ssl_pipeline.config import Config
+from stages.command import stage
+from stages.paths import INGESTED, INVENTORY, REPORTS, hashes
+
+
+@stage
+def ingest(config: Config) -> None:
+    """Decode the images once, and share them out into splits."""
+    from ssl_pipeline.data.decode import Canvas
+    from ssl_pipeline.data.ingest import Shares
+    from ssl_pipeline.data.ingest import ingest as write_store
+    from ssl_pipeline.data.inventory import unchanged
+    from ssl_pipeline.data.sources import open_source
+    from ssl_pipeline.products import atomic_folder, write_json
+    from ssl_pipeline.progress import say
+    from stages.check import check
+
+    check(config)
+    section, reports = config.ingest, REPORTS / "ingest"
+    shape = section.canvas, section.resize, section.background, section.min_side, section.max_megapixels
+    canvas = Canvas(*shape, section.pixels)
+    shares = Shares(section.seed, section.val_fraction, section.test_fraction, section.max_reject_fraction)
+    chosen = section.source.name, section.source.options
+    source = open_source(*chosen)  # before anything is compared: torchvision downloads what is not there
+    with atomic_folder(INGESTED) as folder, unchanged(*chosen, INVENTORY, hashes()):
+        manifest = write_store(source, folder, canvas, shares, reports)
+    write_json(reports / "metrics.json", manifest["counts"])
+    say("ingest: " + ", ".join(f"{key} {value:,}" for key, value in manifest["counts"].items()))
+    for warning in manifest["warnings"]:
+        say(f"ingest: {warning}")
+
+
+if __name__ == "__main__":
+    ingest()
