@@ -27,12 +27,14 @@ def pairs() -> Callable[..., Pairs]:
 
 @pytest.fixture
 def apply() -> Callable[..., Tensor]:
-    """A function of (loss, strategy, first, second), or of a metric as well: both views are anchors to each other."""
+    """A function of (loss, strategy, first, second), and of a metric, and of the first image's id: both views ask."""
 
-    def run(loss: Loss, strategy: NegativeStrategy, first: Tensor, second: Tensor, wanted: str = "loss") -> Tensor:
+    def run(
+        loss: Loss, strategy: NegativeStrategy, first: Tensor, second: Tensor, wanted: str = "loss", start: int = 0
+    ) -> Tensor:
         anchors = F.normalize(torch.cat([first, second]), dim=1)
         positives = anchors.roll(len(first), 0)
-        samples = torch.arange(len(first)).repeat(2)
+        samples = torch.arange(start, start + len(first)).repeat(2)
         negatives = strategy.select(Candidates(anchors, positives, samples, anchors, samples))
         value, metrics = loss.to(first.dtype)(anchors, negatives.compatible(positives), negatives)
         return value if wanted == "loss" else metrics[wanted]

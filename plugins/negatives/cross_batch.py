@@ -31,23 +31,15 @@ class CrossBatch(NegativeStrategy):
         self._start = start
 
     def select(self, candidates: Candidates) -> Negatives:
-        """Keys of other samples, and remembered ones, whose samples are taken to be others."""
-        keys, key_samples, images = candidates.keys, candidates.key_samples, candidates.key_images
-        self.memory.set_aside(keys, images)
-        figures = {"key_staleness": staleness(keys, key_samples, self.memory.oldest(len(keys)))}
-        remembered, remembered_images = self.memory.recall()
+        """The batch's keys, and remembered ones, each with the image that it is of."""
+        keys, samples = candidates.keys, candidates.key_samples
+        self.memory.set_aside(keys, samples)
+        figures = {"key_staleness": staleness(keys, samples, *self.memory.recall_oldest(len(keys)))}
+        remembered, remembered_samples = self.memory.recall()
         if len(remembered):
             keys = torch.cat([keys, remembered.to(keys.dtype)])
-            key_samples = torch.cat([key_samples, key_samples.new_full((len(remembered),), -1)])
-            images = None if images is None else torch.cat([images, remembered_images])
-        return Negatives(
-            keys,
-            candidates.anchor_samples,
-            key_samples,
-            figures=figures,
-            anchor_images=candidates.anchor_images,
-            key_images=images,
-        )
+            samples = torch.cat([samples, remembered_samples])
+        return Negatives(keys, candidates.anchor_samples, samples, figures=figures)
 
     def after_step(self, progress: float) -> None:
         """Remember the step's keys."""

@@ -18,7 +18,7 @@ class Queue(NegativeStrategy):
     """The last keys of past steps, and none of the batch's own; while the queue is empty, the batch's own.
 
     Args:
-        queue_size: Keys that are kept, at least 1; fewer than there are images, or an image meets its own old key.
+        queue_size: Keys that are kept, at least 1. An image does not meet its own old keys.
     """
 
     remedy = "Raise pretrain.negatives: {queue_size: ...}."
@@ -28,22 +28,14 @@ class Queue(NegativeStrategy):
         self.memory = KeyMemory(queue_size)
 
     def select(self, candidates: Candidates) -> Negatives:
-        """Queued keys, whose samples are taken to be others than the anchors'."""
-        keys, key_samples, images = candidates.keys, candidates.key_samples, candidates.key_images
-        self.memory.set_aside(keys, images)
-        figures = {"key_staleness": staleness(keys, key_samples, self.memory.oldest(len(keys)))}
-        queued, queued_images = self.memory.recall()
+        """Queued keys, each with the image that it is of."""
+        keys, samples = candidates.keys, candidates.key_samples
+        self.memory.set_aside(keys, samples)
+        figures = {"key_staleness": staleness(keys, samples, *self.memory.recall_oldest(len(keys)))}
+        queued, queued_samples = self.memory.recall()
         if len(queued):
-            keys, key_samples = queued, key_samples.new_full((len(queued),), -1)
-            images = None if images is None else queued_images
-        return Negatives(
-            keys,
-            candidates.anchor_samples,
-            key_samples,
-            figures=figures,
-            anchor_images=candidates.anchor_images,
-            key_images=images,
-        )
+            keys, samples = queued, queued_samples
+        return Negatives(keys, candidates.anchor_samples, samples, figures=figures)
 
     def after_step(self, progress: float) -> None:
         """Put the step's keys into the queue."""

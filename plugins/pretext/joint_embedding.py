@@ -107,8 +107,7 @@ class JointEmbedding(EmbeddedViews):
 
     def forward(self, views: Views) -> Encoded:
         """Encode, and keep which images these are."""
-        encoded = super().forward(views)
-        return {**encoded, "ids": views[IDS]} if IDS in views else encoded
+        return {**super().forward(views), "ids": views[IDS]}
 
     def compare(self, encoded: Encoded) -> StepOutput:
         """Project all embeddings, and hold each view against each other global one of its image."""
@@ -148,19 +147,20 @@ class JointEmbedding(EmbeddedViews):
         made = []
         for asking, answers, asked in parts if self.symmetric else parts[:1]:
             pairs = add_local_pairs(asking, answers, local, images, as_anchors=self.support is None)
-            samples = torch.arange(images, device=own.device)
-            of_anchors, of_keys = (samples.repeat(len(rows) // images) for rows in (pairs[0], asked))
-            made.append(Candidates(*pairs, of_anchors, asked, of_keys, encoded.get("ids")))
+            of_anchors, of_keys = (encoded["ids"].repeat(len(rows) // images) for rows in (pairs[0], asked))
+            made.append(Candidates(*pairs, of_anchors, asked, of_keys))
         return made
 
     @staticmethod
     def _neighbours(projections: Tensor, support: Memory) -> Tensor:
-        """The nearest past projection of each; they themselves while there are none."""
+        """The nearest past projection of each, of whichever image; they themselves while there are none."""
         past = support.held()
         if not len(past):
             return projections
-        samples = torch.arange(len(projections), device=projections.device)
-        place = nearest(projections, Negatives(past, samples, samples.new_full((len(past),), -1)), 1).keys[:, 0]
+        asking, asked = (
+            torch.full((len(rows),), side, device=past.device) for side, rows in enumerate((projections, past))
+        )
+        place = nearest(projections, Negatives(past, asking, asked), 1).keys[:, 0]
         return past[place]
 
     def after_step(self, progress: float) -> None:

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from ssl_pipeline.types import Tile
 
-__all__ = ["Fold", "edge", "fold", "spans", "tiles_of"]
+__all__ = ["Fold", "edge", "fold", "numbers", "spans", "tiles_of"]
 
 _TILE_SIDE = {"cpu": 1024}  # px of a tile's side: 4 MB of float32 fit a processor's cache
 _TILE_SIDE_ELSEWHERE = 4096  # a GPU wants fewer and larger kernels
@@ -41,6 +41,19 @@ def spans(count: int, size: int) -> Iterator[slice]:
     """Cut `count` rows into runs of at most `size`."""
     for start in range(0, count, size):
         yield slice(start, min(start + size, count))
+
+
+def numbers(anchor_samples: Tensor, key_samples: Tensor) -> tuple[Tensor, Tensor]:
+    """Small numbers (A,) and (K,) in place of ids, equal where these are: where an id appears for the first time.
+
+    Ids are hashes, and those of any tile range from the least to the largest; of these numbers a tile has a range of
+    its own, by which `Fold` sees at once that most tiles hold no pair of one image.
+    """
+    both = torch.cat([anchor_samples, key_samples])
+    _, which = torch.unique(both, return_inverse=True)
+    place = torch.arange(len(both), device=both.device)
+    first = torch.full_like(place, len(both)).scatter_reduce(0, which, place, "amin")[which]
+    return first[: len(anchor_samples)], first[len(anchor_samples) :]
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 import torch
 from torch import Tensor
 
-from ssl_pipeline.contrast.fold import Fold, edge, fold
+from ssl_pipeline.contrast.fold import Fold, edge, fold, numbers
 from ssl_pipeline.types import Negatives, Tile
 
 __all__ = ["cosines", "log_mass", "negative_sum", "total_weight", "widened"]
@@ -129,5 +129,6 @@ def _fold(
     logarithmic: bool = False,
     scale: float = 1.0,
 ) -> Tensor:
-    plan = Fold(negatives.anchor_samples, negatives.key_samples, values, logarithmic, scale, edge(anchors.device))
+    numbered = numbers(negatives.anchor_samples, negatives.key_samples)
+    plan = Fold(*numbered, values, logarithmic, scale, edge(anchors.device))
     return fold(plan, widened(anchors), widened(negatives.keys), {**negatives.rows, **(columns or {})})

@@ -9,7 +9,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -26,7 +26,7 @@ from ssl_pipeline.evaluation.seen_images import Pool
 from ssl_pipeline.registry import Registry
 from ssl_pipeline.types import Candidates, Negatives, NegativeStrategy, Tile
 
-__all__ = ["false_negatives", "replay"]
+__all__ = ["Batch", "false_negatives", "replay"]
 
 Labels = npt.NDArray[np.int64]
 
@@ -57,12 +57,13 @@ def false_negatives(registry: Registry, pretrain: Path, pool: Pool, policies: Po
     if len(batches) > 1 and len(batches[-1]) < _SPARE * card.batch_size:
         batches.pop()
 
-    def projected() -> Iterator[tuple[Tensor, Tensor]]:
+    def projected() -> Iterator[Batch]:
         for positions in batches:
             canvases, ids = torch.from_numpy(pool.images(positions)), pool.ids[positions]
             views = make_views(policies.views, {kind: 2}, canvases, ids, policies.seed, 0, pool.spec)[kind]
             projections = task.predict(views.transpose(0, 1).flatten(0, 1)).flatten(1)
-            yield F.normalize(projections, dim=1), torch.from_numpy(pool.labels[positions])
+            numbers = torch.from_numpy(ids.view(np.int64))
+            yield Batch(F.normalize(projections, dim=1), torch.from_numpy(pool.labels[positions]), numbers)
 
     with torch.inference_mode():
         rate, chance = replay(registry.build("negatives", choice), projected())
@@ -70,26 +71,39 @@ def false_negatives(registry: Registry, pretrain: Path, pool: Pool, policies: Po
     return {"strategy": choice.name, "rate": found, "chance": chance, "images": sum(map(len, batches))}
 
 
-def replay(strategy: NegativeStrategy, batches: Iterator[tuple[Tensor, Tensor]]) -> tuple[float, float]:
+class Batch(NamedTuple):
+    """Labelled images as a strategy meets them.
+
+    Attributes:
+        projections: (2N, D) unit-norm, all first views before all second ones.
+        labels: (N,) int64.
+        ids: (N,) int64, equal for equal images in all batches.
+    """
+
+    projections: Tensor
+    labels: Tensor
+    ids: Tensor
+
+
+def replay(strategy: NegativeStrategy, batches: Iterator[Batch]) -> tuple[float, float]:
     """The share of a strategy's weight on the anchors' own classes, and that of all other images of the batches.
 
     Args:
         strategy: Fresh; its memories fill as the batches go by.
-        batches: Unit-norm projections (2N, D), all first views before all second ones, and labels (N,).
+        batches: What it meets, in this order.
 
     Returns:
-        Both in [0, 1]. Keys that are no batch's projections have no label and are left out; NaN if nothing is left.
+        Both in [0, 1]. Keys of images that were in no batch have no label and are left out; NaN if nothing is left.
     """
-    label_of: dict[bytes, int] = {}
+    label_of: dict[int, int] = {}
     weights = np.zeros((2, 2))  # rows: the strategy's, all; columns: of the own class, of any
-    for projections, labels in batches:
-        both = labels.repeat(2)
-        label_of.update((key.tobytes(), int(label)) for key, label in zip(projections.numpy(), both, strict=True))
-        samples = torch.arange(len(labels)).repeat(2)
+    for projections, labels, ids in batches:
+        both, samples = labels.repeat(2), ids.repeat(2)
+        label_of.update(zip(ids.tolist(), labels.tolist(), strict=True))
         positives = projections.roll(len(labels), dims=0)
         chosen = strategy.select(Candidates(projections, positives, samples, projections, samples))
         for row, negatives in enumerate((chosen, Negatives(projections, samples, samples))):
-            of_keys = torch.tensor([label_of.get(key.tobytes(), -1) for key in negatives.keys.numpy()])
+            of_keys = torch.tensor([label_of.get(sample, -1) for sample in negatives.key_samples.tolist()])
             weights[row] += _weights(projections, both, negatives, of_keys)
         strategy.after_step(1.0)
     with np.errstate(invalid="ignore"):

@@ -109,7 +109,7 @@ def wide_margin(share: float, margin: float) -> list[Finding]:
 
 
 @torch.no_grad()
-def staleness(keys: Tensor, samples: Tensor, oldest: Tensor) -> Tensor:
+def staleness(keys: Tensor, samples: Tensor, oldest: Tensor, oldest_samples: Tensor) -> Tensor:
     """How much farther a key's nearest neighbour is among remembered keys than among the batch's: a scalar.
 
     The ratio of the mean cosine distances, less 1. Keys of other images are all drawn alike, so that among as many of
@@ -117,19 +117,20 @@ def staleness(keys: Tensor, samples: Tensor, oldest: Tensor) -> Tensor:
 
     Args:
         keys: (K, D) unit-norm, the batch's.
-        samples: (K,) int64, whose keys these are.
-        oldest: (n, D) unit-norm, the oldest remembered ones; as many as the batch has of other samples are looked at,
+        samples: (K,) int64, the ids of their images.
+        oldest: (n, D) unit-norm, the oldest remembered ones; as many as the batch has of other images are looked at,
             and if there are fewer, none can be old, and this is 0.
+        oldest_samples: (n,) int64, the ids of their images; an image's own old key is no neighbour.
     """
     others = int((samples != samples[0]).sum())
-    oldest = oldest[:others]
+    oldest, oldest_samples = oldest[:others], oldest_samples[:others]
     if len(oldest) < max(1, others):
         return keys.new_tensor(0.0)
     few = samples[:_MAX_ANCHORS]
-    nobody = samples.new_full((len(oldest),), -1)
-    now = nearest(keys[:_MAX_ANCHORS], Negatives(keys, few, samples), 1).similarities.mean()
-    then = nearest(keys[:_MAX_ANCHORS], Negatives(oldest, few, nobody), 1).similarities.mean()
-    return (1 - then + _DISTANCE_OFFSET) / (1 - now + _DISTANCE_OFFSET) - 1
+    now = nearest(keys[:_MAX_ANCHORS], Negatives(keys, few, samples), 1).similarities[:, 0]
+    then = nearest(keys[:_MAX_ANCHORS], Negatives(oldest, few, oldest_samples), 1).similarities[:, 0]
+    now, then = (found[found.isfinite()].mean() for found in (now, then))  # -inf: all that is held is of one's own
+    return ((1 - then + _DISTANCE_OFFSET) / (1 - now + _DISTANCE_OFFSET) - 1).nan_to_num(0.0)
 
 
 def stale_keys(figures: Mapping[str, float], shorter: str) -> list[Finding]:

@@ -32,12 +32,11 @@ class Memory(nn.Module):
         """What is held (n, D), n <= size, in no particular order; (0, 0) at first."""
         return self.vectors[: int(self.count)]
 
-    def oldest(self, count: int) -> Tensor:
-        """The `count` vectors that were pushed first among those held, or all where there are fewer: (n, D)."""
-        held = self.held()
-        first = self.position if len(held) == self.size else 0
-        places = first + torch.arange(min(count, len(held)), device=held.device)
-        return held[places % self.size]
+    def oldest_places(self, count: int) -> Tensor:
+        """Where the `count` vectors lie that were pushed first among those held, or all where there are fewer: (n,)."""
+        held = int(self.count)
+        first = self.position if held == self.size else 0
+        return (first + torch.arange(min(count, held), device=self.vectors.device)) % self.size
 
     @torch.no_grad()
     def push(self, vectors: Tensor) -> Tensor:
@@ -59,7 +58,7 @@ class Memory(nn.Module):
 
 
 class KeyMemory(Memory):
-    """The last `size` keys, and which image each is of.
+    """The last `size` keys, and the ids of the images that they are of.
 
     A step sets its keys aside, and they are taken in once it is done, so that no step meets its own keys here.
 
@@ -67,27 +66,30 @@ class KeyMemory(Memory):
         size: Number of keys that are kept, at least 1.
     """
 
-    images: Tensor
+    samples: Tensor
 
     def __init__(self, size: int):
         super().__init__(size)
-        self.register_buffer("images", torch.zeros(size, dtype=torch.int64))
-        self._aside: tuple[Tensor, Tensor | None] | None = None
+        self.register_buffer("samples", torch.zeros(size, dtype=torch.int64))
+        self._aside: tuple[Tensor, Tensor] | None = None
 
     def recall(self) -> tuple[Tensor, Tensor]:
-        """The keys that are held (n, D), none at first, and their images (n,) int64, all 0 where none are known."""
+        """The keys that are held (n, D), none at first, and the ids of their images (n,) int64."""
         keys = self.held()
-        return keys, self.images[: len(keys)]
+        return keys, self.samples[: len(keys)]
 
-    def set_aside(self, keys: Tensor, images: Tensor | None) -> None:
-        """Note the keys of a step (n, D) and their images (n,) int64, in place of those that were set aside before."""
-        self._aside = keys.detach(), images
+    def recall_oldest(self, count: int) -> tuple[Tensor, Tensor]:
+        """The `count` keys that were taken in first, or all where there are fewer, and the ids of their images."""
+        places = self.oldest_places(count)
+        return self.vectors[places], self.samples[places]
+
+    def set_aside(self, keys: Tensor, samples: Tensor) -> None:
+        """Note the keys of a step (n, D) and the ids of their images (n,) int64, in place of those noted before."""
+        self._aside = keys.detach(), samples
 
     def take_in(self) -> None:
         """Push what was set aside."""
         if self._aside is not None:
-            keys, images = self._aside
-            places = self.push(keys)
-            if images is not None:
-                self.images[places] = images[-self.size :]
+            keys, samples = self._aside
+            self.samples[self.push(keys)] = samples[-self.size :]
         self._aside = None

@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 
-from ssl_pipeline.testing import graphs, kinds, training
+from ssl_pipeline.testing import graphs, kinds, strategies, training
 from ssl_pipeline.testing.material import Agreement, InBatch, Pairs, Plain, encoder_on, small_encoder
 from ssl_pipeline.testing.subject import Subject, options_are_typed_and_documented
 from ssl_pipeline.testing.training import Trial
@@ -53,7 +53,7 @@ _VIEW_LOSS: Sequence[_Check] = (
 )
 _NEGATIVES: Sequence[_Check] = (
     kinds.is_a_strategy,
-    kinds.negatives_are_as_promised,
+    strategies.negatives_are_as_promised,
     *_PAIRS,
     partial(training.learns_in_twenty_steps, judge=kinds.plain_loss),
 )

@@ -6,14 +6,12 @@ import torch
 from torch import Tensor
 
 from ssl_pipeline.artifacts.assembly import declared_views
-from ssl_pipeline.contrast.similarity import total_weight
 from ssl_pipeline.errors import PipelineError
 from ssl_pipeline.testing.material import InBatch, Plain, compare_pairs, make_images, unit_vectors
 from ssl_pipeline.testing.subject import Subject
 from ssl_pipeline.testing.training import Trial
 from ssl_pipeline.types import (
     Backbone,
-    Candidates,
     Encoded,
     EnergyHead,
     ImageEnergyHead,
@@ -36,7 +34,6 @@ __all__ = [
     "is_a_strategy",
     "is_a_task",
     "loss_heeds_the_negatives_it_is_given",
-    "negatives_are_as_promised",
     "plain_loss",
     "task_leaves_what_ships",
 ]
@@ -216,55 +213,6 @@ def loss_heeds_the_negatives_it_is_given(trial: Trial) -> None:
     )
 
 
-def negatives_are_as_promised(trial: Trial) -> None:
-    """Keys of unit length, samples, weights, rows and figures have the shapes and ranges of `Negatives`."""
-    strategy, require = trial.subject.build(), trial.subject.require
-    for step in range(3):
-        anchors = unit_vectors(_IMAGES, _DIM, 2 * step)
-        keys = torch.cat([anchors, torch.nn.functional.normalize(anchors + 0.3 * unit_vectors(12, _DIM, 9), dim=1)])
-        samples = torch.arange(_IMAGES)
-        found = strategy.select(Candidates(anchors, keys[_IMAGES:], samples, keys, samples.repeat(2)))
-        lengths = found.keys.norm(dim=1)
-        require(
-            found.keys.shape[1:] == (_DIM,) and torch.allclose(lengths, torch.ones_like(lengths), atol=1e-4),
-            f"keys {tuple(found.keys.shape)} must be (K, {_DIM}) of unit length, as the candidates are.",
-        )
-        require(
-            torch.equal(found.anchor_samples, samples) and found.key_samples.shape == (len(found.keys),),
-            "anchor_samples must be the candidates', and key_samples (K,) name a sample for each key; -1 is nobody's.",
-        )
-        require(
-            found.attracted is None or found.attracted.shape[::2] == anchors.shape,
-            "attracted must be (A, M, D): as many keys for each anchor.",
-        )
-        require(0 <= found.class_prior < 1, f"class_prior is {found.class_prior}; it must lie in [0, 1).")
-        shapes = {name: tuple(row.shape) for name, row in found.rows.items() if row.shape != (_IMAGES,)}
-        require(not shapes, f"rows must be (A,), one number an anchor; these are not: {shapes}.")
-        _weights_are_in_range(trial.subject, anchors, found)
-        strategy.after_step((step + 1) / 3)
-
-
-def _weights_are_in_range(subject: Subject, anchors: Tensor, found: Negatives) -> None:
-    if found.log_weight is None:
-        return
-    columns = {name: row[:, None] for name, row in found.rows.items()}
-    tile = Tile(anchors @ found.keys.T, slice(0, len(anchors)), slice(0, len(found.keys)), columns)
-    logs = found.log_weight(tile)
-    subject.require(
-        logs.shape == tile.similarities.shape and not bool(logs.isnan().any()) and bool((logs < torch.inf).all()),
-        f"log_weight gives {tuple(logs.shape)} for a tile {tuple(tile.similarities.shape)}, or NaN, or infinity: "
-        "return the logarithm of each pair's weight, -inf where it is left out.",
-    )
-    others = found.anchor_samples[:, None] != found.key_samples[None, :]
-    weights = logs.exp()[others]
-    mean = total_weight(anchors, found) / others.sum(dim=1).clamp(min=1)
-    subject.require(
-        bool(((weights == 0) | (weights == 1)).all()) or torch.allclose(mean, torch.ones_like(mean), atol=1e-3),
-        f"weights other than 0 and 1 average {mean.mean().item():.4g} over an anchor's negatives: make it 1, or a loss "
-        "that sums would be scaled by them.",
-    )
-
-
 def task_leaves_what_ships(trial: Trial) -> None:
     """`predict` has a row for each image; an energy head gives one named number a pair."""
     task, require = trial.task(0).eval(), trial.subject.require
@@ -297,4 +245,4 @@ def task_leaves_what_ships(trial: Trial) -> None:
 
 def plain_loss(encoded: Encoded) -> Tensor:
     """The loss to judge a strategy by: the plainest one, over all negatives of a batch."""
-    return compare_pairs(encoded["embeddings"], Plain(), InBatch()).loss
+    return compare_pairs(encoded["embeddings"], encoded["ids"], Plain(), InBatch()).loss

@@ -3,12 +3,15 @@
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ssl_pipeline.contrast.similarity import cosines, log_mass, total_weight, widened
+from ssl_pipeline.randomness import hash64
 from ssl_pipeline.types import (
+    IDS,
     UNIFORMS,
     Backbone,
     Candidates,
@@ -34,6 +37,7 @@ __all__ = [
     "SmallPatchBackbone",
     "compare_pairs",
     "encoder_on",
+    "make_ids",
     "make_images",
     "make_views",
     "small_encoder",
@@ -58,14 +62,20 @@ def make_images(count: int, size: int, seed: int = 0) -> Tensor:
 
 
 def make_views(task: PretextTask, count: int, size: int, seed: int = 0) -> Views:
-    """What a task asks for: views (count, V, 3, S, S), images under noise of their own, and random numbers."""
+    """What a task is given: views (count, V, 3, S, S), images under noise of their own, their ids, random numbers."""
     images = make_images(count, size, seed)[:, None]
     generator = torch.Generator().manual_seed(seed + 1)
     views = {
         kind: (images + 0.1 * torch.randn(count, wanted, *images.shape[2:], generator=generator)).clamp(0, 1)
         for kind, wanted in task.views.counts.items()
     }
+    views[IDS] = make_ids(count, seed)
     return {**views, UNIFORMS: torch.rand(count, task.uniforms, generator=generator)} if task.uniforms else views
+
+
+def make_ids(count: int, seed: int) -> Tensor:
+    """Ids (count,) int64 of the images of a seed: hashes, some of them negative, as the pipeline's are."""
+    return torch.from_numpy(hash64("conformance", seed, np.arange(count)).view(np.int64))
 
 
 def unit_vectors(count: int, dim: int, seed: int) -> Tensor:
@@ -170,12 +180,12 @@ class InBatch(NegativeStrategy):
         return Negatives(candidates.keys, candidates.anchor_samples, candidates.key_samples)
 
 
-def compare_pairs(embeddings: Tensor, loss: Loss, strategy: NegativeStrategy) -> StepOutput:
-    """The loss of unit-norm embeddings (N, 2, D) of two views, each an anchor to the other one of its image."""
+def compare_pairs(embeddings: Tensor, ids: Tensor, loss: Loss, strategy: NegativeStrategy) -> StepOutput:
+    """The loss of unit-norm embeddings (N, 2, D) of two views of images (N,), each an anchor to the other one."""
     count = len(embeddings)
     anchors = embeddings.transpose(0, 1).flatten(0, 1)  # (2N, D)
     positives = anchors.roll(count, dims=0)
-    samples = torch.arange(count).repeat(2)
+    samples = ids.repeat(2)
     negatives = strategy.select(Candidates(anchors, positives, samples, anchors, samples))
     value, metrics = loss(anchors, negatives.compatible(positives), negatives)
     return StepOutput(value, {**metrics, **negatives.figures})
@@ -223,12 +233,12 @@ class Pairs(_TwoViews):
         self.loss, self.negatives = loss, negatives
 
     def forward(self, views: Views) -> Encoded:
-        """Unit-norm embeddings (N, 2, D)."""
-        return {"embeddings": F.normalize(self._embedded(views), dim=2)}
+        """Unit-norm embeddings (N, 2, D), and the ids (N,) of the images."""
+        return {"embeddings": F.normalize(self._embedded(views), dim=2), "ids": views[IDS]}
 
     def compare(self, encoded: Encoded) -> StepOutput:
         """Each view is an anchor to the other one of its image."""
-        return compare_pairs(encoded["embeddings"], self.loss, self.negatives)
+        return compare_pairs(encoded["embeddings"], encoded["ids"], self.loss, self.negatives)
 
     def after_step(self, progress: float) -> None:
         """Let the strategy follow."""

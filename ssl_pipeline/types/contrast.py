@@ -21,11 +21,10 @@ class Candidates:
     Attributes:
         anchors: (A, D).
         positives: (A, D), a compatible key for each anchor.
-        anchor_samples: (A,) int64, the image of the batch that each anchor is a view of.
+        anchor_samples: (A,) int64, the id of the image of the data that each anchor is a view of.
         keys: (K, D), the batch's own keys: views of its images, from the teacher where there is one.
-        key_samples: (K,) int64, the image of the batch that each key is a view of.
-        images: (N,) int64, from the numbers that these are to the images of the data, so that a memory can tell whether
-            two keys are of one image; None: a key that it holds is taken to be of an image of its own.
+        key_samples: (K,) int64, the id of the image of the data that each key is a view of. A memory keeps it beside
+            the key: ids are the same in all steps, and equal for equal images.
     """
 
     anchors: Tensor
@@ -33,17 +32,6 @@ class Candidates:
     anchor_samples: Tensor
     keys: Tensor
     key_samples: Tensor
-    images: Tensor | None = None
-
-    @property
-    def anchor_images(self) -> Tensor | None:
-        """(A,) int64, which image of the data each anchor is a view of; None if that is not known."""
-        return None if self.images is None else self.images[self.anchor_samples]
-
-    @property
-    def key_images(self) -> Tensor | None:
-        """(K,) int64, which image of the data each key is a view of; None if that is not known."""
-        return None if self.images is None else self.images[self.key_samples]
 
 
 class Tile(NamedTuple):
@@ -64,13 +52,14 @@ class Tile(NamedTuple):
 
 @dataclass(frozen=True)
 class Negatives:
-    """Incompatible pairs as data: every anchor against every key of another sample, with weights.
+    """Incompatible pairs as data: every anchor against every key of another image, with weights.
 
     Attributes:
         keys: (K, D) unit-norm.
-        anchor_samples: (A,) int64, which sample each anchor is a view of.
-        key_samples: (K,) int64, which sample each key is a view of; -1 is nobody's sample. A key of the anchor's own
-            sample is no negative. Two short vectors instead of a mask, so that nothing of size A x K need exist.
+        anchor_samples: (A,) int64, the id of the image of the data that each anchor is a view of.
+        key_samples: (K,) int64, the id of the image that each key is a view of, also where the key is remembered. A key
+            of the anchor's own image is no negative. Any int64 can be an id. These are two short vectors instead of a
+            mask, so that nothing of size A x K need exist.
         log_weight: None (all weights are 1), or a function of a tile that returns the logarithm of each negative's
             weight (a, k); -inf leaves a pair out. Weights that are not 0 or 1 average 1 over an anchor's negatives.
         rows: Name -> (A,): statistics of anchors over all their keys, which `log_weight` finds in its tile. Gradients
@@ -79,9 +68,6 @@ class Negatives:
             estimated by taking that share of the positives' away (Chuang et al. 2020, 2007.00224). In [0, 1).
         attracted: None, or (A, M, D) unit-norm: keys that the strategy takes for compatible after all.
         figures: Name -> detached scalar worth a curve, the same names in every step.
-        anchor_images: (A,) int64, which image of the data each anchor is a view of, where keys are remembered; None:
-            `anchor_samples` says all there is to say.
-        key_images: (K,) int64, which image of the data each key is a view of, also where it is nobody's sample.
     """
 
     keys: Tensor
@@ -92,8 +78,6 @@ class Negatives:
     class_prior: float = 0.0
     attracted: Tensor | None = None
     figures: Mapping[str, Tensor] = field(default_factory=dict)
-    anchor_images: Tensor | None = None
-    key_images: Tensor | None = None
 
     def compatible(self, positives: Tensor) -> Tensor:
         """All that anchors should be near to: positives (A, D) and what is attracted, (A, 1 + M, D)."""

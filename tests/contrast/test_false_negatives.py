@@ -11,7 +11,7 @@ from plugins.negatives.cross_batch import CrossBatch
 from plugins.negatives.in_batch import InBatch
 from plugins.negatives.queue import Queue
 from plugins.negatives.truncated import Truncated
-from ssl_pipeline.contrast.false_negatives import KeyCounts, key_counts, rank_for
+from ssl_pipeline.contrast.false_negatives import key_counts, rank_for
 from ssl_pipeline.contrast.ranking import nearest
 from ssl_pipeline.types import Candidates, Negatives, NegativeStrategy
 
@@ -21,7 +21,7 @@ ASKED, CLASSES = 0.05, 10
 @pytest.mark.parametrize(("probability", "classes", "count"), [(0.05, 10, 510), (0.3, 3, 20), (0.001, 100, 4000)])
 @pytest.mark.parametrize("keys", [1, 2, 3])
 def test_the_rank_is_the_smallest_that_keeps_the_probability(probability, classes, count, keys):
-    rank = rank_for(probability, classes, keys * count, KeyCounts(((keys, count),)))
+    rank = rank_for(probability, classes, keys * count, ((keys, count),))
     least = [-(-k // keys) for k in (rank, rank - 1)]  # images of the class that reach ranks k and k - 1
     assert binom.sf(least[0] - 1, count, 1 / classes) <= probability < binom.sf(least[1] - 1, count, 1 / classes)
 
@@ -34,14 +34,13 @@ def test_images_with_different_numbers_of_keys_are_counted_as_they_are():
     false = cases @ sizes
     for probability in (0.3, 0.1, 0.01):
         wanted = next(x for x in range(18) if weights[false > x].sum() <= probability) + 1
-        assert rank_for(probability, 4, 17, KeyCounts(((4, 3), (1, 5)))) == wanted
-        assert rank_for(probability, 4, 20, KeyCounts(((4, 3), (1, 5)), own=3)) == wanted + 3
+        assert rank_for(probability, 4, 17, ((4, 3), (1, 5))) == wanted
 
 
 def test_without_negatives_or_with_few_of_them_a_rank_stays_one_that_there_is():
-    assert rank_for(0.5, 2, 0, KeyCounts(())) == 1
-    assert rank_for(1e-9, 2, 6, KeyCounts(((2, 3),))) == 6
-    assert rank_for(0.05, 2, 3, KeyCounts(((2, 30),))) == 3
+    assert rank_for(0.5, 2, 0, ()) == 1
+    assert rank_for(1e-9, 2, 6, ((2, 3),)) == 6
+    assert rank_for(0.05, 2, 3, ((2, 30),)) == 3
 
 
 def projections(labels: Tensor, generator: torch.Generator) -> Tensor:
@@ -58,13 +57,12 @@ def share_of_false_deputies(strategy: NegativeStrategy, images: int, pool: int, 
     found = []
     for _ in range(trials):
         labels = torch.randint(CLASSES, (pool,), generator=generator)
-        labels_of_keys = torch.zeros(0, dtype=torch.int64)
         for step in range(steps):
             ids = torch.arange(step * images, (step + 1) * images) % pool
-            keys, samples = projections(labels[ids].repeat(2), generator), torch.arange(images).repeat(2)
-            negatives = strategy.select(Candidates(keys, keys.roll(images, 0), samples, keys, samples, ids))
+            keys, samples = projections(labels[ids].repeat(2), generator), ids.repeat(2)
+            negatives = strategy.select(Candidates(keys, keys.roll(images, 0), samples, keys, samples))
             strategy.after_step(1.0)
-        labels_of_keys = labels[negatives.key_images if negatives.key_images is not None else ids[samples]]
+        labels_of_keys = labels[negatives.key_samples]
         rank = int(loss(keys, keys.roll(images, 0)[:, None], negatives).metrics["deputy_rank"])
         deputies = nearest(keys, negatives, rank).keys[:, -1]
         found.append((labels_of_keys[deputies] == labels[ids].repeat(2)).double().mean())
@@ -99,11 +97,9 @@ def test_the_nearest_key_that_is_not_dropped_is_a_false_negative_no_more_often_t
     assert 0.002 < torch.stack(found).mean() < ASKED + 0.01
 
 
-def test_keys_of_an_anchor_s_own_image_in_a_queue_are_false_for_sure():
-    anchors, keys = torch.tensor([7, 8]), torch.tensor([7, 7, 8, 9, 9, 9])
-    nobody, unit = torch.full((6,), -1), torch.eye(6)
-    remembered = Negatives(unit, torch.arange(2), nobody, anchor_images=anchors, key_images=keys)
-    assert key_counts(remembered) == KeyCounts(((3, 1), (2, 1)), own=2)
-    assert key_counts(Negatives(unit, torch.arange(2), nobody)) == KeyCounts(((1, 6),))
+def test_keys_are_counted_by_image_without_the_anchor_s_own():
+    anchors, keys, unit = torch.tensor([7, -8]), torch.tensor([7, 7, -8, 9, 9, 9]), torch.eye(6)
+    assert key_counts(Negatives(unit, anchors, keys)) == ((3, 1), (2, 1))
+    assert key_counts(Negatives(unit, torch.tensor([-1, 5]), keys)) == ((3, 1), (2, 1), (1, 1))  # -1 is an id, too
     batch = torch.tensor([0, 1, 2, 0, 1, 2])
-    assert key_counts(Negatives(unit, torch.arange(3), batch)) == KeyCounts(((2, 2),))
+    assert key_counts(Negatives(unit, torch.arange(3), batch)) == ((2, 2),)

@@ -21,7 +21,7 @@ from ssl_pipeline.artifacts.assembly import build_task
 from ssl_pipeline.artifacts.files import load_encoder, save_model
 from ssl_pipeline.augment.policy import Policies, Policy
 from ssl_pipeline.contrast import similarity
-from ssl_pipeline.evaluation.replayed_negatives import false_negatives, replay
+from ssl_pipeline.evaluation.replayed_negatives import Batch, false_negatives, replay
 from ssl_pipeline.evaluation.seen_images import choose
 from ssl_pipeline.recipes import Recipe
 from ssl_pipeline.types import Candidates, Negatives, NegativeStrategy
@@ -30,13 +30,13 @@ from tests.stages.small_project import as_they_are, write_models, write_store
 CLASSES = 3
 
 
-def batch(images: int, seed: int) -> tuple[Tensor, Tensor]:
+def batch(images: int, seed: int) -> Batch:
     """Two views each of images whose class decides most of where they lie."""
     generator = torch.Generator().manual_seed(seed)
     labels = torch.randint(CLASSES, (images,), generator=generator)
     own = 4 * torch.eye(CLASSES, 8)[labels] + torch.randn(images, 8, generator=generator)
     views = own.repeat(2, 1) + 0.3 * torch.randn(2 * images, 8, generator=generator)
-    return F.normalize(views, dim=1), labels
+    return Batch(F.normalize(views, dim=1), labels, torch.arange(images) - 1000 * seed)
 
 
 def weights_of_pairs(projections: Tensor, beta: float) -> Tensor:
@@ -50,14 +50,14 @@ def weights_of_pairs(projections: Tensor, beta: float) -> Tensor:
 @pytest.mark.parametrize("edge", [7, 1024])
 def test_weights_on_the_own_class_are_counted(edge, monkeypatch):
     monkeypatch.setattr(similarity, "edge", lambda device: edge)
-    projections, labels = batch(20, 0)
+    given = projections, labels, _ = batch(20, 0)
     same = labels.repeat(2)[:, None] == labels.repeat(2)[None]
     alike = weights_of_pairs(projections, 0.0)
     chance = (alike * same).sum() / alike.sum()
-    assert replay(InBatch(), iter([(projections, labels)])) == pytest.approx((chance.item(), chance.item()))
+    assert replay(InBatch(), iter([given])) == pytest.approx((chance.item(), chance.item()))
     harder = weights_of_pairs(projections, 2.0)
     harder = harder / harder.sum(dim=1, keepdim=True) * alike.sum(dim=1, keepdim=True)
-    rate, by_chance = replay(Hard(2.0), iter([(projections, labels)]))
+    rate, by_chance = replay(Hard(2.0), iter([given]))
     assert rate == pytest.approx(((harder * same).sum() / harder.sum()).item(), rel=1e-5)
     assert by_chance == pytest.approx(chance.item())
     assert rate > chance + 0.05
@@ -71,7 +71,7 @@ def test_what_drops_the_nearest_has_fewer_of_them_than_chance():
 @pytest.mark.parametrize(("strategy", "own_keys"), [(Queue(1000), False), (CrossBatch(1000), True)])
 def test_remembered_keys_have_the_labels_of_the_images_they_came_from(strategy: NegativeStrategy, own_keys: bool):
     first, second = batch(12, 2), batch(12, 3)
-    both = [labels.repeat(2) for _, labels in (first, second)]
+    both = [labels.repeat(2) for _, labels, _ in (first, second)]
     of_first, of_second = weights_of_pairs(first[0], 0.0), weights_of_pairs(second[0], 0.0)
     hits = (of_first * (both[0][:, None] == both[0][None])).sum() + (both[1][:, None] == both[0][None]).sum()
     pairs = of_first.sum() + 24 * 24
@@ -82,10 +82,10 @@ def test_remembered_keys_have_the_labels_of_the_images_they_came_from(strategy: 
 
 
 class Invented(NegativeStrategy):
-    """Keys that nobody projected."""
+    """Keys of images that were in no batch."""
 
     def select(self, candidates: Candidates) -> Negatives:
-        return Negatives(-candidates.keys, candidates.anchor_samples, candidates.key_samples)
+        return Negatives(-candidates.keys, candidates.anchor_samples, candidates.key_samples + 10**9)
 
 
 def test_keys_without_a_label_have_no_rate():

@@ -11,6 +11,7 @@ from ssl_pipeline.health.negatives import stale_keys, staleness
 from ssl_pipeline.parts.memory import Memory
 
 IMAGES = torch.arange(64).repeat(2)
+OTHERS = IMAGES + 1000
 
 
 def keys(seed: int) -> Tensor:
@@ -31,11 +32,11 @@ def turned(vectors: Tensor, angle: float) -> Tensor:
 
 @pytest.mark.parametrize("seed", range(3))
 def test_keys_of_other_images_by_the_same_encoder_are_not_stale(seed: int):
-    assert abs(staleness(keys(seed), IMAGES, keys(seed + 10)).item()) < 0.1
+    assert abs(staleness(keys(seed), IMAGES, keys(seed + 10), OTHERS).item()) < 0.1
 
 
 def test_the_farther_the_encoder_has_turned_the_staler_they_are():
-    found = [staleness(keys(0), IMAGES, turned(keys(1), angle)).item() for angle in (0.2, 0.4, 0.8)]
+    found = [staleness(keys(0), IMAGES, turned(keys(1), angle), OTHERS).item() for angle in (0.2, 0.4, 0.8)]
     assert 0 < found[0] < found[1] < found[2]
     assert found[1] > 0.1
 
@@ -45,13 +46,18 @@ def test_it_is_the_ratio_of_the_distances_of_nearest_keys():
     others = IMAGES[:, None] != IMAGES[None]
     near = [((new @ new.T).masked_fill(~others, -9)).amax(1), (new @ old[:126].T).amax(1)]
     expected = (1.01 - near[1].mean()) / (1.01 - near[0].mean()) - 1
-    assert staleness(new, IMAGES, old).item() == pytest.approx(expected.item(), rel=1e-9)
+    assert staleness(new, IMAGES, old, OTHERS).item() == pytest.approx(expected.item(), rel=1e-9)
+
+
+def test_an_image_s_own_old_key_is_no_neighbour_of_it():
+    assert abs(staleness(keys(0), IMAGES, keys(0), IMAGES).item()) < 0.02
+    assert staleness(keys(0), IMAGES, keys(0), OTHERS).item() < -0.2  # as if they were of other images
 
 
 @pytest.mark.parametrize("held", [0, 1, 125])
 def test_fewer_keys_than_a_batch_has_cannot_be_old(held: int):
-    assert staleness(keys(0), IMAGES, -keys(1)[:held]).item() == 0.0
-    assert staleness(keys(0)[:1], IMAGES[:1], -keys(1)).item() == 0.0  # no other image to compare with
+    assert staleness(keys(0), IMAGES, -keys(1)[:held], OTHERS[:held]).item() == 0.0
+    assert staleness(keys(0)[:1], IMAGES[:1], -keys(1), OTHERS).item() == 0.0  # no other image to compare with
 
 
 def test_a_stale_queue_is_told_with_what_to_change():
@@ -65,9 +71,9 @@ def test_a_stale_queue_is_told_with_what_to_change():
 
 def test_a_memory_knows_its_oldest_vectors():
     memory = Memory(5)
-    assert memory.oldest(3).numel() == 0
+    assert memory.oldest_places(3).numel() == 0
     memory.push(torch.arange(3.0)[:, None])
-    assert memory.oldest(2).flatten().tolist() == [0, 1]
+    assert memory.vectors[memory.oldest_places(2)].flatten().tolist() == [0, 1]
     memory.push(torch.arange(3.0, 7.0)[:, None])  # 0 and 1 make room
-    assert memory.oldest(4).flatten().tolist() == [2, 3, 4, 5]
-    assert memory.oldest(9).flatten().tolist() == [2, 3, 4, 5, 6]
+    assert memory.vectors[memory.oldest_places(4)].flatten().tolist() == [2, 3, 4, 5]
+    assert memory.vectors[memory.oldest_places(9)].flatten().tolist() == [2, 3, 4, 5, 6]

@@ -14,7 +14,7 @@ from ssl_pipeline.config import Choice, PretrainConfig, load
 from ssl_pipeline.parts.embedded_views import EmbeddedViews
 from ssl_pipeline.parts.multi_crop import add_local_pairs
 from ssl_pipeline.recipes import resolve
-from ssl_pipeline.types import ViewNeeds
+from ssl_pipeline.types import IDS, ViewNeeds
 
 REGISTRY = load_registry()
 CONFIG = load(Path(__file__).parents[2] / "params.yaml").pretrain
@@ -36,6 +36,7 @@ def random_views(images: int = IMAGES) -> dict[str, Tensor]:
     return {
         "global": torch.rand(images, 2, 3, 8, 8, generator=generator),
         "local": torch.rand(images, LOCAL, 3, 4, 4, generator=generator),
+        IDS: torch.arange(images),
     }
 
 
@@ -45,7 +46,8 @@ def random_embeddings(task: JointEmbedding) -> dict[str, Tensor]:
     counts = {"embeddings": 2, "local": LOCAL} | ({"teacher": 2} if task.teacher else {})
     shapes = {name: (IMAGES, count, task.encoder.embedding_dim) for name, count in counts.items()}
     made = {name: torch.randn(shape, generator=generator, dtype=torch.float64) for name, shape in shapes.items()}
-    return {name: value.requires_grad_(name != "teacher") for name, value in made.items()}
+    leaves = {name: value.requires_grad_(name != "teacher") for name, value in made.items()}
+    return {**leaves, "ids": torch.arange(IMAGES)}
 
 
 def by_definition(task: JointEmbedding, encoded: dict[str, Tensor], past: Tensor | None) -> Tensor:
@@ -155,7 +157,7 @@ def test_each_kind_is_encoded_in_one_pass_and_chunks_can_be_concatenated():
 def test_without_local_views_all_is_as_it_was():
     task = make(local_views=0)
     assert task.views == ViewNeeds("global", 2)
-    assert task(random_views()).keys() == {"embeddings"}
+    assert task(random_views()).keys() == {"embeddings", "ids"}
     anchors, positives = torch.rand(6, 4), torch.rand(6, 4)
     for as_anchors in (True, False):
         added = add_local_pairs(anchors, positives, anchors[6:], 3, as_anchors=as_anchors)

@@ -21,11 +21,11 @@ from plugins.negatives.semi_hard import SemiHard
 from plugins.negatives.truncated import Truncated
 from ssl_pipeline.artifacts.assembly import build_task
 from ssl_pipeline.config import Choice
+from ssl_pipeline.contrast.similarity import total_weight
 from ssl_pipeline.errors import ConfigError
 from ssl_pipeline.health.negatives import few_negatives
-from ssl_pipeline.parts.memory import KeyMemory, Memory
 from ssl_pipeline.recipes import Recipe
-from ssl_pipeline.types import Backbone, Encoder, NegativeStrategy, ViewLoss
+from ssl_pipeline.types import IDS, Backbone, Candidates, Encoder, NegativeStrategy, ViewLoss
 
 
 def hcl(first: Tensor, second: Tensor, tau: float, prior: float, beta: float) -> Tensor:
@@ -101,8 +101,6 @@ def test_selecting_strategies_keep_the_pairs_that_they_name(strategy, keep, pair
 
 
 def test_the_ring_keeps_its_share_of_the_keys(pairs, apply):
-    from ssl_pipeline.contrast.similarity import total_weight
-    from ssl_pipeline.types import Candidates
 
     unit = F.normalize(torch.cat(pairs(200)).detach(), dim=1)
     samples = torch.arange(200).repeat(2)
@@ -130,41 +128,19 @@ def test_cross_batch_remembers_past_keys_without_gradient_and_survives_a_checkpo
     positive = (unit * unit.roll(6, 0)).sum(1) / 0.3
     expected = (torch.log(positive.exp() + mass) - positive).mean()
     for one in (strategy, restored):
-        same(apply(InfoNCE(0.3), one, first, second), expected, (first, second))
+        same(apply(InfoNCE(0.3), one, first, second, start=5), expected, (first, second))
 
 
-def test_a_memory_keeps_the_last_vectors():
-    memory = Memory(5)
-    for start in (0, 3, 6):
-        memory.push(torch.arange(start, start + 3.0)[:, None])
-    assert sorted(memory.held().flatten().tolist()) == [4, 5, 6, 7, 8]
-    memory.push(torch.arange(20.0)[:, None])
-    assert sorted(memory.held().flatten().tolist()) == [15, 16, 17, 18, 19]
-    with pytest.raises(ValueError, match="size must be at least 1"):
-        Memory(0)
-
-
-def test_keys_and_their_images_have_one_place_in_a_memory():
-    memory = KeyMemory(5)
-    for start in (0, 3, 6):
-        images = torch.arange(start, start + 3)
-        memory.set_aside(images[:, None] / 2, images)
-        keys, known = memory.recall()
-        assert torch.equal(keys.flatten(), known / 2)
-        assert start not in known  # a step does not meet its own
-        memory.take_in()
-        memory.take_in()  # what was taken in already is not taken in again
-    restored = KeyMemory(5)
-    restored.load_state_dict(memory.state_dict())
-    for one in (memory, restored):
-        keys, known = one.recall()
-        assert sorted(known.tolist()) == [4, 5, 6, 7, 8]
-        assert torch.equal(keys.flatten(), known / 2)
-    memory.set_aside(torch.arange(20.0)[:, None] / 2, torch.arange(20))
-    memory.take_in()
-    keys, known = memory.recall()
-    assert sorted(known.tolist()) == [15, 16, 17, 18, 19]
-    assert torch.equal(keys.flatten(), known / 2)
+@pytest.mark.parametrize(("make", "own"), [(Queue, 0), (CrossBatch, 12)])
+def test_an_image_does_not_meet_its_own_old_keys(pairs, make, own: int):
+    strategy = make(100)
+    for start in (0, 4, 9):  # of images 0 to 5, 4 to 9, 9 to 14
+        unit = F.normalize(torch.cat(pairs(6)).detach(), dim=1)
+        samples = torch.arange(start, start + 6).repeat(2) - 3  # -1 is the id of an image like others
+        found = strategy.select(Candidates(unit, unit.roll(6, 0), samples, unit, samples))
+        strategy.after_step(1.0)
+    old = torch.tensor([22, 24, 24, 24, 24, 24]).repeat(2)  # image 9 has been met in the step before
+    assert torch.equal(total_weight(unit, found).long(), old + max(0, own - 2))
 
 
 OPTIONS = {
@@ -241,7 +217,7 @@ def test_any_loss_learns_with_any_strategy_or_is_refused_with_the_reason(loss: s
     for step in range(30):
         images = torch.rand(16, 1, 3, 4, 4) + 0.3 * torch.rand(16, 2, 3, 4, 4)  # other ones in each step
         optimizer.zero_grad()
-        output = task.compare(task({"global": images}))
+        output = task.compare(task({"global": images, IDS: torch.arange(16) + 16 * step}))
         output.loss.backward()
         assert encoder.backbone.linear.weight.grad is not None
         optimizer.step()

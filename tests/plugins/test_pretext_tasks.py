@@ -13,7 +13,7 @@ from ssl_pipeline.artifacts.assembly import build_encoder, build_task
 from ssl_pipeline.config import Choice, load
 from ssl_pipeline.errors import ConfigError
 from ssl_pipeline.recipes import resolve
-from ssl_pipeline.types import UNIFORMS, PretextTask
+from ssl_pipeline.types import IDS, UNIFORMS, PretextTask
 
 REGISTRY = load_registry()
 CONFIG = load(Path(__file__).parents[2] / "params.yaml").pretrain
@@ -43,7 +43,8 @@ def views_of(task: PretextTask, images: Tensor) -> dict[str, Tensor]:
         images + 0.5 * torch.randn(images.shape, generator=generator) for _ in range(max(task.views.counts.values()))
     ]  # far enough apart to leave something to learn
     views = {kind: torch.stack(noisy[:count], dim=1) for kind, count in task.views.counts.items()}
-    return {**views, UNIFORMS: torch.rand(len(images), task.uniforms, generator=generator)}
+    numbers = torch.rand(len(images), task.uniforms, generator=generator)
+    return {**views, UNIFORMS: numbers, IDS: torch.arange(len(images))}
 
 
 @pytest.mark.parametrize("recipe", REGISTRY.names("recipe"))

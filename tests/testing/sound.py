@@ -11,7 +11,18 @@ from torch.nn import functional as F
 from ssl_pipeline.parts.heads import ProjectedEnergy
 from ssl_pipeline.testing import check_backbone, check_loss, check_negatives, check_pretext_task
 from ssl_pipeline.testing.material import InBatch, Plain, PlainViews, SmallBackbone, compare_pairs
-from ssl_pipeline.types import Candidates, Encoded, Loss, Negatives, PretextTask, StepOutput, Tile, ViewNeeds, Views
+from ssl_pipeline.types import (
+    IDS,
+    Candidates,
+    Encoded,
+    Loss,
+    Negatives,
+    PretextTask,
+    StepOutput,
+    Tile,
+    ViewNeeds,
+    Views,
+)
 
 
 class SoundLoss(Plain):
@@ -82,11 +93,12 @@ class SoundTask(PretextTask):
         return ViewNeeds("global", 2)
 
     def forward(self, views: Views) -> Encoded:
-        return {"embeddings": torch.stack([self.encoder(view) for view in views["global"].unbind(1)], dim=1)}
+        embeddings = torch.stack([self.encoder(view) for view in views["global"].unbind(1)], dim=1)
+        return {"embeddings": embeddings, "ids": views[IDS]}
 
     def compare(self, encoded: Encoded) -> StepOutput:
         projected = F.normalize(self.energy_head.projector(encoded["embeddings"]), dim=2)
-        return compare_pairs(projected, self.loss, InBatch())
+        return compare_pairs(projected, encoded["ids"], self.loss, InBatch())
 
     def predict(self, images: Tensor) -> Tensor:
         return self.energy_head.projector(self.encoder(images))

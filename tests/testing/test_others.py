@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from ssl_pipeline.types import Candidates, Encoded, Loss, Negatives, StepOutput, Tile, ViewNeeds
+from ssl_pipeline.types import Candidates, Encoded, Loss, Negatives, StepOutput, Tile, ViewNeeds, Views
 from tests.testing.sound import SoundBackbone, SoundNegatives, SoundTask, broken
 
 
@@ -51,6 +51,18 @@ NEGATIVES = [
         "anchor_samples must be the candidates'",
         "samples",
         select=selects(lambda _, c, n: {"key_samples": n.key_samples[:-1]}),
+    ),
+    broken(
+        SoundNegatives,
+        "a key has lost the id of its image",
+        "nobody's keys",
+        select=selects(lambda _, c, n: {"key_samples": torch.full_like(n.key_samples, -1)}),
+    ),
+    broken(
+        SoundNegatives,
+        "a key has lost the id of its image",
+        "numbers in the batch",
+        select=selects(lambda _, c, n: {"key_samples": torch.arange(len(n.keys)) % (len(n.keys) // 2)}),
     ),
     broken(
         SoundNegatives,
@@ -118,7 +130,12 @@ def compares(change: Callable[[Any, Encoded, Tensor], Tensor]) -> Any:
 
 def encodes(change: Callable[[Tensor], Tensor]) -> Any:
     """A task's forward with other embeddings."""
-    return lambda self, views: {"embeddings": change(SoundTask.forward(self, views)["embeddings"])}
+
+    def forward(self: Any, views: Views) -> Encoded:
+        encoded = SoundTask.forward(self, views)
+        return {**encoded, "embeddings": change(encoded["embeddings"])}
+
+    return forward
 
 
 def wide(embeddings: Tensor) -> Tensor:
