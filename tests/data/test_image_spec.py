@@ -74,5 +74,5 @@ def test_a_store_of_an_earlier_version_is_named_and_not_misread(tmp_path: Path) 
     facts = read_product(tmp_path / "train" / "split.json", "ingest")
     del facts["images"]
     write_product(tmp_path / "train" / "split.json", facts)
-    with pytest.raises(PipelineError, match="earlier version.*dvc repro --force augment"):
+    with pytest.raises(PipelineError, match="earlier version.*dvc repro --force ingest"):
         open_split(tmp_path, "train")
