@@ -1,0 +1,40 @@
+"""The pages in docs/ say what is: their code runs, and what they name exists."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from benchmarks.project import ROOT
+from tests.pipeline.conftest import command
+
+DOCS = ROOT / "docs"
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(DOCS.glob("*.md"))]
+
+
+def percentages(text: str) -> dict[str, float]:
+    """`name: 12.3%` on lines of their own."""
+    return {name: float(value) for name, value in re.findall(r"^(\w+): ([\d.]+)%$", text, re.MULTILINE)}
+
+
+def test_the_minimal_method_learns_what_the_page_says(tmp_path: Path):
+    page = (DOCS / "minimal.md").read_text()
+    (code,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    assert "plugins" not in code
+    printed = percentages(command(tmp_path, OMP_NUM_THREADS="1")("python", "-c", code).stdout)
+    assert printed == pytest.approx(percentages(page), abs=2.0)  # other processors round otherwise
+    assert printed["pretrained"] > printed["untrained"] + 3
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_to_something(page: Path):
+    for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text()):
+        assert (page.parent / target).exists(), target
+
+
+def test_the_design_names_only_files_that_exist():
+    named = re.findall(
+        r"`((?:ssl_pipeline|stages|plugins|tests|docs|examples|benchmarks)/[\w/.]*)`", (DOCS / "design.md").read_text()
+    )
+    assert len(named) > 20
+    assert not [name for name in named if not (ROOT / name).exists()]
