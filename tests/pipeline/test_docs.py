@@ -23,7 +23,7 @@ def test_the_minimal_method_learns_what_the_page_says(tmp_path: Path):
     assert "plugins" not in code
     printed = percentages(command(tmp_path, OMP_NUM_THREADS="1")("python", "-c", code).stdout)
     assert printed == pytest.approx(percentages(page), abs=2.0)  # other processors round otherwise
-    assert printed["pretrained"] > printed["untrained"] + 3
+    assert printed["pretrained"] > printed["untrained"] + 8
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
