@@ -42,10 +42,10 @@ class Plan:
     """How many steps of which size.
 
     Attributes:
-        batch_size: Images a step.
-        steps: Steps an epoch; what remains of an epoch's order is dropped.
-        epochs: Passes over the images.
-        warmup: Steps of linear rise of the learning rate.
+        batch_size: Number of images per step.
+        steps: Number of steps per epoch; the images that do not fill a last batch are dropped.
+        epochs: Number of passes over the images.
+        warmup: Number of steps in which the learning rate rises linearly.
     """
 
     batch_size: int
@@ -79,13 +79,13 @@ class Plan:
         return self.steps * self.epochs
 
     def logs(self, done: int) -> bool:
-        """Whether a row of the curves ends after that many steps: about 50 times a run, and at its end."""
+        """Say whether a row of the curves ends after that many steps: about 50 times per run, and at its end."""
         return done % max(1, self.total // LOGGED_ROWS) == 0 or done == self.total
 
     def batches(
         self, seed: int, ids: npt.NDArray[np.uint64], start: int
     ) -> Iterator[tuple[int, int, npt.NDArray[np.int64]]]:
-        """From step `start` on: step, epoch, positions of the batch's images in the pool."""
+        """Yield from step `start` on: the step, the epoch, and the positions (N,) of the batch's images in the pool."""
         for epoch in range(start // self.steps, self.epochs):
             order = permutation(seed, epoch, ids)
             for step in range(max(start, epoch * self.steps), (epoch + 1) * self.steps):
@@ -126,21 +126,22 @@ def train(
         judge(start)  # what ended a run ends it again, unless on_collapse or the bounds were changed
     with deterministic(), stop_requests() as stop_requested, metered(start, plan.total, plan.batch_size) as advance:
         for step, epoch, positions in plan.batches(config.seed, pool.ids, start):
+            # positions: (N,) rows of the pool; S the side of a canvas, s that of a view, C channels
             torch.manual_seed(int(hash64(config.seed, "step", step)))  # for dropout and the like
-            images = torch.from_numpy(pool.images(positions)).to(precision.device, non_blocking=True)
+            images = torch.from_numpy(pool.images(positions)).to(precision.device, non_blocking=True)  # (N, S, S, C)
             views = inputs(task, policies, images, pool.ids[positions], config.seed, epoch, pool.spec)
-            with precision.autocast():
-                encoded = task(views)
-            loss, metrics = task.compare(in_float32(encoded))
+            with precision.autocast():  # views: kind -> (N, V, C, s, s) in [0, 1], and ids (N,)
+                encoded = task(views)  # name -> (N, ...), still one row per image
+            loss, metrics = task.compare(in_float32(encoded))  # scalars; only here do images meet each other
             norm = run.backward(loss, config.clip_norm)
             figures = {"loss": loss.item(), "gradient_norm": norm.item()}
             refuse_non_finite(step, **figures, fp16=precision.name == "fp16")
             rate = learning_rate(step, plan.total, plan.warmup, config.optimizer.learning_rate)
             update = run.step(rate, measured=plan.logs(step + 1))
-            task.after_step((step + 1) / plan.total)
+            task.after_step((step + 1) / plan.total)  # teachers and queues follow
             run.history.note(figures | {name: value.item() for name, value in metrics.items()})
             if plan.logs(step + 1):
-                spread = watch.measure(task.encoder)
+                spread = watch.measure(task.encoder)  # on 256 fixed images
                 run.history.close_row(step + 1, {"learning_rate": rate, **update, **spread})
                 judge(step + 1)
             advance(figures["loss"])
@@ -150,5 +151,5 @@ def train(
 
 
 def in_float32(encoded: Encoded) -> Encoded:
-    """What an autocast forward pass returned, in the precision in which samples are compared."""
+    """Return what an autocast forward pass gave, in the precision in which samples are compared."""
     return {name: value.float() if value.is_floating_point() else value for name, value in encoded.items()}
