@@ -91,6 +91,11 @@ class Policy(Checked):
 
     A list of policies gives the views of an image one each: the first has that of the list's head, the second and all
     later ones have those in `further`. BYOL (2006.07733, appendix B) has two.
+
+    Examples:
+        >>> policy = Policy.model_validate({"size": 16, "horizontal_flip": {"p": 0.5}, "grayscale": {"p": 0.0}})
+        >>> policy.active()
+        {'horizontal_flip'}
     """
 
     size: Annotated[int, Field(ge=4, le=1024)]

@@ -61,6 +61,12 @@ class ViewMaker(nn.Module):
 
     Raises:
         ValueError: The policy has operations on colours, and nobody knows which channels are red, green and blue.
+
+    Examples:
+        >>> maker = ViewMaker(Policy.model_validate({"size": 8, "horizontal_flip": {"p": 0.5}}))
+        >>> canvases = torch.randint(256, (4, 16, 16, 3), dtype=torch.uint8)
+        >>> maker(canvases, torch.rand(4, maker.parameter_count)).shape
+        torch.Size([4, 3, 8, 8])
     """
 
     parameter_count = len(PARAMETERS)

@@ -37,7 +37,13 @@ class Nearest(NamedTuple):
 
 @torch.no_grad()
 def nearest(anchors: Tensor, negatives: Negatives, k: int) -> Nearest:
-    """The k most similar candidates of each anchor (A, D); all keys where there are fewer than k."""
+    """The k most similar candidates of each anchor (A, D); all keys where there are fewer than k.
+
+    Examples:
+        >>> keys, ids = torch.tensor([[1.0, 0.0], [0.8, 0.6], [0.0, 1.0]]), torch.tensor([1, 2, 3])
+        >>> nearest(keys, Negatives(keys, ids, ids), k=1).keys[:, 0].tolist()
+        [1, 0, 1]
+    """
     k = min(k, len(negatives.keys))
     parts = []
     for span, tiles in _tiles(anchors, negatives):
@@ -156,6 +162,11 @@ class RankRule:
 
     Raises:
         ValueError: Neither or both are given, or one is out of range.
+
+    Examples:
+        >>> keys, ids = torch.eye(8), torch.arange(8)
+        >>> RankRule(rank=3, classes=None, probability=None).of(keys, Negatives(keys, ids, ids))
+        3
     """
 
     def __init__(self, rank: int | None, classes: int | None, probability: float | None, name: str = "rank"):

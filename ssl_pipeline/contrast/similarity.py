@@ -24,7 +24,13 @@ def widened(values: Tensor) -> Tensor:
 
 
 def cosines(anchors: Tensor, positives: Tensor) -> Tensor:
-    """Similarities (A, M), at least float32, of anchors (A, D) to their own positives (A, M, D), all unit-norm."""
+    """Similarities (A, M), at least float32, of anchors (A, D) to their own positives (A, M, D), all unit-norm.
+
+    Examples:
+        >>> cosines(torch.eye(2), torch.eye(2)[:, None])
+        tensor([[1.],
+                [1.]])
+    """
     return torch.einsum("ad,amd->am", widened(anchors), widened(positives))
 
 
@@ -48,6 +54,11 @@ def log_mass(
 
     Returns:
         (A,), at least float32; -inf for an anchor without negatives.
+
+    Examples:
+        >>> keys, ids = torch.eye(4), torch.tensor([7, 9, 7, 9])
+        >>> log_mass(keys, Negatives(keys, ids, ids), 1 / 0.1).exp().round()  # two negatives each, at cosine 0
+        tensor([2., 2., 2., 2.])
     """
     weight = negatives.log_weight
     if weight is None and not callable(logits):
@@ -91,6 +102,11 @@ def negative_sum(
 
     Returns:
         (A,), at least float32; 0 for an anchor without negatives.
+
+    Examples:
+        >>> keys, ids = torch.eye(3), torch.tensor([1, 2, 3])
+        >>> negative_sum(keys, Negatives(keys, ids, ids), lambda similarities: (similarities + 0.5).clamp(min=0))
+        tensor([1., 1., 1.])
     """
     weight = negatives.log_weight
     names = [f"column {number}" for number in range(len(columns))]

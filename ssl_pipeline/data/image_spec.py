@@ -35,6 +35,10 @@ class ImageSpec(Checked):
         rgb: The channels that show red, green and blue in sRGB; None where there are none, or nobody knows which.
         nodata: The value of a pixel that was not measured; None where there is no such value. Floats that are not
             finite were not measured either.
+
+    Examples:
+        >>> RGB8.channels, RGB8.dtype, RGB8.is_rgb
+        (3, 'uint8', True)
     """
 
     channels: Annotated[int, Field(ge=1, le=MAX_CHANNELS)]

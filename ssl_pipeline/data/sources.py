@@ -40,6 +40,13 @@ class Source:
         portable: Whether other processes can call `read`, at little cost.
         warnings: What a person should know of it, one sentence each.
         choice: Its name and options.
+
+    Examples:
+        >>> def one_grey_image() -> Source:
+        ...     image = Image.new("L", (32, 32), 128)
+        ...     return Source([Record("grey.png")], lambda path, _: image, portable=False)
+        >>> [record.path for record in one_grey_image().records]
+        ['grey.png']
     """
 
     records: Sequence[Record]

@@ -14,6 +14,13 @@ def graded(logits: Tensor, answers: Tensor) -> StepOutput:
     Args:
         logits: (N, Q, K), of each of K answers to each of an image's Q questions.
         answers: (N, Q) int64, the right ones, 0 to K - 1.
+
+    Examples:
+        >>> import torch
+        >>> logits = torch.tensor([[[4.0, 0.0]], [[4.0, 0.0]]])  # two images, a question each, two answers
+        >>> loss, metrics = graded(logits, torch.tensor([[0], [1]]))
+        >>> metrics["pretext_accuracy"].item()
+        0.5
     """
     logits = logits.float()
     loss = F.cross_entropy(logits.flatten(0, 1), answers.flatten())

@@ -34,6 +34,20 @@ class EmbeddedViews(PretextTask):
         local_views: L; 0: none.
         hidden_norm: Whether a batch normalisation follows the projector's other layers.
         ships: Whose encoder and projector leave training, the student's or the teacher's.
+
+    Examples:
+        >>> from ssl_pipeline.testing.material import Plain, make_views, small_encoder
+        >>> from ssl_pipeline.types import StepOutput
+        >>> class Aligned(EmbeddedViews):  # pulls two views together, and pushes nothing apart
+        ...     def __init__(self, encoder, loss):
+        ...         super().__init__(encoder, loss, [32, 8], True, predictor_dim=0, momentum=0, momentum_rises=False,
+        ...                          global_views=2, local_views=0)
+        ...     def compare(self, encoded):
+        ...         first, second = F.normalize(self.projected(encoded), dim=1).chunk(2)  # (N, 8) each
+        ...         return StepOutput(self.energy_head.loss.energy(first, second).mean(), self.energies(first, second))
+        >>> task = Aligned(small_encoder(seed=0), Plain())
+        >>> sorted(task.compare(task(make_views(task, count=4, size=16))).metrics)
+        ['energy_compatible', 'energy_gap', 'energy_incompatible']
     """
 
     energy_head: ProjectedEnergy

@@ -20,6 +20,10 @@ def mlp(sizes: Sequence[int], last_norm: bool = False, hidden_norm: bool = True)
         hidden_norm: Whether a batch normalisation follows each other layer.
 
     Source: SimCLR (2002.05709), appendix B; the reference implementation normalises after the last layer too.
+
+    Examples:
+        >>> [type(layer).__name__ for layer in mlp([512, 2048, 128])]
+        ['Linear', 'BatchNorm1d', 'ReLU', 'Linear']
     """
     layers: list[nn.Module] = []
     pairs = list(itertools.pairwise(sizes))
@@ -34,7 +38,13 @@ def mlp(sizes: Sequence[int], last_norm: bool = False, hidden_norm: bool = True)
 
 
 class CosineEnergy(EnergyHead):
-    """Minus the cosine of backbone embeddings, for tasks that train no energy of their own. In [-1, 1]."""
+    """Minus the cosine of backbone embeddings, for tasks that train no energy of their own. In [-1, 1].
+
+    Examples:
+        >>> import torch
+        >>> CosineEnergy()(torch.eye(2), torch.tensor([[2.0, 0.0], [1.0, 0.0]]))
+        tensor([-1., -0.])
+    """
 
     name = "negative_cosine_of_embeddings"
 
@@ -44,7 +54,16 @@ class CosineEnergy(EnergyHead):
 
 
 class ProjectedEnergy(EnergyHead):
-    """The method's own energy of trained, unit-norm projections."""
+    """The method's own energy of trained, unit-norm projections.
+
+    Examples:
+        >>> import torch
+        >>> from ssl_pipeline.parts.softmax import SoftmaxLoss
+        >>> from ssl_pipeline.testing.material import Plain
+        >>> head = ProjectedEnergy(mlp([16, 32, 8]), Plain()).eval()
+        >>> head(torch.rand(4, 16), torch.rand(4, 16)).shape, head.name
+        (torch.Size([4]), 'negative_cosine_of_projections')
+    """
 
     def __init__(self, projector: nn.Module, loss: Loss | ViewLoss):
         super().__init__()

@@ -61,6 +61,13 @@ class Holes(nn.Module):
         ratio: Share of the patches that are hidden, in (0, 1).
 
     Source: SimMIM (2111.09886), section 3.1.
+
+    Examples:
+        >>> from ssl_pipeline.testing.material import make_images, small_encoder
+        >>> holes = Holes(small_encoder(seed=0), size=16, side=4, ratio=0.5)
+        >>> images, where = holes(make_images(count=2, size=16), torch.rand(2, holes.count))
+        >>> images.shape, where.float().mean().item()
+        (torch.Size([2, 3, 16, 16]), 0.5)
     """
 
     fixed: Tensor
@@ -105,6 +112,13 @@ class ToGrid(nn.Module):
         grid: G, places a side.
 
     Source: SimMIM (2111.09886), section 3.3: a linear layer predicts as well as a large decoder, and transfers better.
+
+    Examples:
+        >>> from ssl_pipeline.testing.material import make_images, small_encoder
+        >>> encoder = small_encoder(seed=0)
+        >>> head = ToGrid(encoder, size=16, numbers=3, grid=8)  # 8 x 8 places from maps of 4 x 4
+        >>> head(encoder.maps(make_images(count=2, size=16))[-1]).shape
+        torch.Size([2, 3, 8, 8])
     """
 
     def __init__(self, encoder: Encoder, size: int, numbers: int, grid: int):

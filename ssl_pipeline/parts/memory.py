@@ -13,6 +13,13 @@ class Memory(nn.Module):
 
     Args:
         size: How many are kept, at least 1.
+
+    Examples:
+        >>> memory = Memory(size=3)
+        >>> for step in range(4):
+        ...     _ = memory.push(torch.full((1, 2), float(step)))
+        >>> memory.held()[:, 0].sort().values  # the first vector has gone
+        tensor([1., 2., 3.])
     """
 
     vectors: Tensor
@@ -64,6 +71,15 @@ class KeyMemory(Memory):
 
     Args:
         size: Number of keys that are kept, at least 1.
+
+    Examples:
+        >>> memory = KeyMemory(size=4)
+        >>> memory.set_aside(torch.eye(2), torch.tensor([7, 9]))  # in `select`
+        >>> len(memory.recall()[0])
+        0
+        >>> memory.take_in()  # in `after_step`
+        >>> memory.recall()[1].tolist()
+        [7, 9]
     """
 
     samples: Tensor

@@ -23,6 +23,13 @@ class PairNetwork(nn.Module):
     Args:
         dim: Length of the vectors.
         hidden_dim: Width of the hidden layer.
+
+    Examples:
+        >>> import torch
+        >>> network = PairNetwork(dim=8, hidden_dim=16)
+        >>> moved = network(F.normalize(torch.rand(4, 8), dim=1))
+        >>> moved.shape, bool((moved.norm(dim=1) - 1).abs().max() < 1e-5)
+        (torch.Size([4, 8]), True)
     """
 
     def __init__(self, dim: int, hidden_dim: int):

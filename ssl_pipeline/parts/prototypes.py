@@ -24,6 +24,11 @@ class Prototypes(nn.Module):
     Args:
         count: K, how many directions.
         dim: D, their length.
+
+    Examples:
+        >>> prototypes = Prototypes(count=10, dim=8)
+        >>> prototypes(torch.randn(2, 4, 8)).shape  # two views of four images
+        torch.Size([2, 4, 10])
     """
 
     def __init__(self, count: int, dim: int):

@@ -18,6 +18,20 @@ class SoftmaxLoss(Loss):
 
     Raises:
         ValueError: The temperature is not greater than 0.
+
+    Examples:
+        >>> import torch
+        >>> from ssl_pipeline.contrast.similarity import cosines, log_mass
+        >>> from ssl_pipeline.types import Negatives, StepOutput
+        >>> class Decoupled(SoftmaxLoss):  # the positive is left out of the denominator
+        ...     def forward(self, anchors, positives, negatives):
+        ...         positive = cosines(anchors, positives) / self.temperature  # (A, M)
+        ...         mass = log_mass(anchors, negatives, 1 / self.temperature, positives=positive)  # (A,)
+        ...         return StepOutput((mass[:, None] - positive).mean(), {})
+        >>> keys, ids = torch.eye(4), torch.tensor([7, 9, 7, 9])
+        >>> loss, _ = Decoupled(temperature=0.5)(keys, keys[:, None], Negatives(keys, ids, ids))
+        >>> print(f"{loss:.4f}")  # log 2 - 1 / 0.5
+        -1.3069
     """
 
     energy_name = "negative_cosine_over_temperature"

@@ -22,6 +22,14 @@ class Teacher(nn.Module):
         student: What is copied.
         momentum: m at the start, in [0, 1).
         rising: Whether m rises to 1 over the training, by a cosine; it stays otherwise.
+
+    Examples:
+        >>> student = nn.Linear(2, 1, bias=False)
+        >>> teacher = Teacher(student, momentum=0.9, rising=False)
+        >>> _ = student.weight.data.add_(1.0)  # an optimizer's step
+        >>> teacher.follow(student, progress=0.5)
+        >>> print(f"{(student.weight - teacher.network.weight).mean():.1f}")
+        0.9
     """
 
     def __init__(self, student: nn.Module, momentum: float, rising: bool):

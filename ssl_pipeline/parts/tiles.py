@@ -48,6 +48,12 @@ class Tiling:
 
     Raises:
         ValueError: A share out of its range, or tiles that would be too small.
+
+    Examples:
+        >>> tiling = Tiling(size=32, count=2, gap=0.1, jitter=0.1, channels="all")
+        >>> tiles = tiling.cut(torch.rand(4, 3, 32, 32), torch.rand(4, tiling.uniforms))
+        >>> tiles.shape, tiling.side
+        (torch.Size([4, 4, 3, 13, 13]), 13)
     """
 
     def __init__(self, size: int, count: int, gap: float, jitter: float, channels: Channels):

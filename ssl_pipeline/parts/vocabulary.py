@@ -28,6 +28,14 @@ class Vocabulary(nn.Module):
         words: K, how many entries.
         dim: F, the length of a feature.
         momentum: The momentum of the averages, in [0, 1).
+
+    Examples:
+        >>> vocabulary = Vocabulary(words=4, dim=3, momentum=0.9)
+        >>> features = torch.randn(32, 3)
+        >>> vocabulary.note(features)  # in `compare`
+        >>> vocabulary.follow()  # in `after_step`
+        >>> vocabulary(features).shape
+        torch.Size([32])
     """
 
     entries: Tensor

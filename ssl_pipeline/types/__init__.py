@@ -47,7 +47,17 @@ Factory = Callable[..., Any]
 
 
 class Register(Protocol):
-    """What a hook calls, once for each thing it adds."""
+    """What a hook calls, once for each thing it adds.
+
+    Examples:
+        >>> from ssl_pipeline import hookimpl
+        >>> from ssl_pipeline.parts.softmax import SoftmaxLoss
+        >>> @hookimpl
+        ... def register_losses(register: Register) -> None:
+        ...     register("my_loss", SoftmaxLoss)
+        >>> register_losses(lambda name, factory: print(name, factory.__name__))
+        my_loss SoftmaxLoss
+    """
 
     def __call__(self, name: str, factory: Factory) -> None:
         """Add a factory. A name that ends in "/" is a family: `torchvision/` serves `torchvision/resnet18`."""

@@ -25,6 +25,13 @@ class Candidates:
         keys: (K, D), the batch's own keys: views of its images, from the teacher where there is one.
         key_samples: (K,) int64, the id of the image of the data that each key is a view of. A memory keeps it beside
             the key: ids are the same in all steps, and equal for equal images.
+
+    Examples:
+        >>> from ssl_pipeline.testing.material import unit_vectors
+        >>> keys, ids = unit_vectors(count=4, dim=8, seed=0), torch.tensor([7, 9, 7, 9])  # two views each
+        >>> candidates = Candidates(keys, keys.roll(2, 0), ids, keys, ids)
+        >>> candidates.anchor_samples.tolist()
+        [7, 9, 7, 9]
     """
 
     anchors: Tensor
@@ -42,6 +49,11 @@ class Tile(NamedTuple):
         anchors: Which anchors these are.
         keys: Which keys.
         rows: Name -> (a, 1): what `Negatives.rows` says of these anchors.
+
+    Examples:
+        >>> tile = Tile(torch.tensor([[0.9, 0.1]]), slice(0, 1), slice(0, 2), {})
+        >>> torch.where(tile.similarities > 0.5, -torch.inf, 0.0)  # a log weight that leaves out near keys
+        tensor([[-inf, 0.]])
     """
 
     similarities: Tensor
@@ -68,6 +80,15 @@ class Negatives:
             estimated by taking that share of the positives' away (Chuang et al. 2020, 2007.00224). In [0, 1).
         attracted: None, or (A, M, D) unit-norm: keys that the strategy takes for compatible after all.
         figures: Name -> detached scalar worth a curve, the same names in every step.
+
+    Examples:
+        >>> from ssl_pipeline.contrast.similarity import total_weight
+        >>> keys, ids = torch.eye(4), torch.tensor([7, 9, 7, 9])
+        >>> total_weight(keys, Negatives(keys, ids, ids))  # each anchor has the two keys of the other image
+        tensor([2., 2., 2., 2.])
+        >>> halved = Negatives(keys, ids, ids, log_weight=lambda tile: torch.full_like(tile.similarities, -0.6931472))
+        >>> total_weight(keys, halved).round(decimals=4)
+        tensor([1., 1., 1., 1.])
     """
 
     keys: Tensor
@@ -90,7 +111,25 @@ Trait = Literal["selected", "weighted", "debiased"]
 
 
 class NegativeStrategy(Diagnosed, nn.Module, ABC):
-    """Says which incompatible pairs count, and how much. Queues and pointers are persistent buffers."""
+    """Says which incompatible pairs count, and how much. Queues and pointers are persistent buffers.
+
+    Examples:
+        >>> from ssl_pipeline.contrast.ranking import nearest
+        >>> class Distant(NegativeStrategy):  # leaves out near keys, which may be of the anchor's class
+        ...     traits = frozenset({"selected"})
+        ...     def __init__(self, largest_cosine):
+        ...         super().__init__()
+        ...         self.largest_cosine = largest_cosine
+        ...     def log_weight(self, tile):
+        ...         return torch.where(tile.similarities > self.largest_cosine, -torch.inf, 0.0)
+        ...     def select(self, candidates):
+        ...         own = candidates.anchor_samples, candidates.key_samples
+        ...         return Negatives(candidates.keys, *own, log_weight=self.log_weight)
+        >>> keys, ids = torch.tensor([[1.0, 0.0], [0.8, 0.6], [0.0, 1.0]]), torch.tensor([1, 2, 3])
+        >>> negatives = Distant(0.7).select(Candidates(keys, keys, ids, keys, ids))
+        >>> nearest(keys, negatives, k=1).keys[:, 0].tolist()  # the first image's key at cosine 0.8 is left out
+        [2, 2, 1]
+    """
 
     traits: frozenset[Trait] = frozenset()
     """What a loss may have to refuse."""
@@ -108,7 +147,23 @@ class NegativeStrategy(Diagnosed, nn.Module, ABC):
 
 
 class Loss(Diagnosed, nn.Module, ABC):
-    """Shapes the energies of pairs."""
+    """Shapes the energies of pairs.
+
+    Examples:
+        >>> from ssl_pipeline.contrast.similarity import cosines, log_mass
+        >>> class Softmax(Loss):
+        ...     energy_name = "negative_cosine"
+        ...     def forward(self, anchors, positives, negatives):
+        ...         positive = cosines(anchors, positives)  # (A, M)
+        ...         mass = log_mass(anchors, negatives, 1.0, positives=positive)  # (A,)
+        ...         return StepOutput((torch.logaddexp(positive, mass[:, None]) - positive).mean(), {})
+        ...     def energy(self, first, second):
+        ...         return -(first * second).sum(dim=1)
+        >>> keys, ids = torch.eye(4), torch.tensor([7, 9, 7, 9])
+        >>> loss, _ = Softmax()(keys, keys[:, None], Negatives(keys, ids, ids))
+        >>> print(f"{loss:.4f}")  # log(e + 2) - 1
+        0.5514
+    """
 
     energy_name: str
     """Which energy it shapes, for the metadata of `energy.onnx`."""
@@ -133,7 +188,18 @@ class Loss(Diagnosed, nn.Module, ABC):
 
 
 class ViewLoss(Diagnosed, nn.Module, ABC):
-    """Holds views of one image together, and keeps a batch from collapsing without negatives."""
+    """Holds views of one image together, and keeps a batch from collapsing without negatives.
+
+    Examples:
+        >>> class Together(ViewLoss):  # holds views together, and does nothing against collapse
+        ...     def forward(self, predictions, targets):
+        ...         apart = (predictions[:, None] - targets[None]).square().sum(dim=-1)  # (V, T, N)
+        ...         return StepOutput(apart.mean(), {})
+        >>> views = torch.tensor([[[0.0, 1.0]], [[0.0, 3.0]]])  # (2, 1, 2): two views of one image
+        >>> loss, _ = Together()(views, views)
+        >>> loss.item()
+        2.0
+    """
 
     energy_name: str = "negative_cosine"
     """Which energy it shapes, for the metadata of `energy.onnx`."""

@@ -22,6 +22,12 @@ class Encoder(nn.Module):
         mean: The mean of each of C channels over the training images, as a share of the full scale.
         std: The standard deviation of each channel over them; one that does not vary counts as one level of its type.
         images: What the values of images mean.
+
+    Examples:
+        >>> from ssl_pipeline.testing.material import SmallBackbone
+        >>> encoder = Encoder(SmallBackbone(), mean=(0.5, 0.5, 0.5), std=(0.25, 0.25, 0.25))
+        >>> encoder(torch.rand(2, 3, 16, 16)).shape, encoder.at(layer=1).embedding_dim
+        (torch.Size([2, 16]), 8)
     """
 
     mean: Tensor

@@ -15,6 +15,10 @@ class Finding(NamedTuple):
         message: What is wrong, with its figures, and what to change, in whole sentences.
         fatal: Whether going on makes no sense. A run ends where two rows of its curves in succession have a fatal
             finding, unless `pretrain.on_collapse` is `warn`.
+
+    Examples:
+        >>> Finding("loss stuck", "The loss is 0 whatever is compared: raise pretrain.loss.margin.", fatal=True).kind
+        'loss stuck'
     """
 
     kind: str
@@ -23,7 +27,17 @@ class Finding(NamedTuple):
 
 
 class Diagnosed:
-    """Tasks, losses and strategies: what knows its own signs of trouble."""
+    """Tasks, losses and strategies: what knows its own signs of trouble.
+
+    Examples:
+        >>> class Margin(Diagnosed):
+        ...     def diagnose(self, figures):
+        ...         if figures["active_share"] > 0.01:
+        ...             return []
+        ...         return [Finding("margin too small", "Few triplets teach anything: raise loss.margin.")]
+        >>> [finding.kind for finding in Margin().diagnose({"active_share": 0.002})]
+        ['margin too small']
+    """
 
     def diagnose(self, figures: Mapping[str, float]) -> list[Finding]:
         """Say what is wrong and what to change, given the means of a row of the curves; empty if all is well.

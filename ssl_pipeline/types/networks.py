@@ -17,7 +17,12 @@ Need = Offer | Literal["rgb"]
 
 
 class Inputs(NamedTuple):
-    """The images that published weights were trained on: side in px, mean and std of each RGB channel in [0, 1]."""
+    """The images that published weights were trained on: side in px, mean and std of each RGB channel in [0, 1].
+
+    Examples:
+        >>> Inputs(size=224, mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225)).size
+        224
+    """
 
     size: int
     mean: tuple[float, float, float]
@@ -25,7 +30,23 @@ class Inputs(NamedTuple):
 
 
 class Backbone(nn.Module, ABC):
-    """Maps normalised images (N, C, S, S) to embeddings (N, `embedding_dim`) float32."""
+    """Maps normalised images (N, C, S, S) to embeddings (N, `embedding_dim`) float32.
+
+    Examples:
+        >>> import torch
+        >>> class OneConvolution(Backbone):
+        ...     embedding_dim, map_channels = 8, (8,)
+        ...     def __init__(self, in_channels=3):
+        ...         super().__init__()
+        ...         self.convolution = nn.Conv2d(in_channels, 8, 3, stride=2, padding=1)
+        ...     def maps(self, images):
+        ...         return [self.convolution(images).relu()]
+        ...     def forward(self, images):
+        ...         return self.maps(images)[-1].mean(dim=(2, 3))
+        >>> backbone = OneConvolution()
+        >>> backbone(torch.zeros(2, 3, 16, 16)).shape, backbone.has("maps"), backbone.has("patches")
+        (torch.Size([2, 8]), True, False)
+    """
 
     embedding_dim: int
 
@@ -60,7 +81,17 @@ class Backbone(nn.Module, ABC):
 
 
 class EnergyHead(nn.Module, ABC):
-    """The energy of pairs, from their embeddings."""
+    """The energy of pairs, from their embeddings.
+
+    Examples:
+        >>> import torch
+        >>> class SquaredDistance(EnergyHead):
+        ...     name = "squared_distance"
+        ...     def forward(self, first, second):
+        ...         return (first - second).square().sum(dim=1)
+        >>> SquaredDistance()(torch.zeros(2, 3), torch.tensor([[0.0, 0.0, 0.0], [1.0, 2.0, 0.0]]))
+        tensor([0., 5.])
+    """
 
     inputs = ("first", "second")
     """What `energy.onnx` takes."""
@@ -78,6 +109,19 @@ class ImageEnergyHead(nn.Module, ABC):
 
     Attributes:
         uniforms: P, how many random numbers `corrupt` needs of each image.
+
+    Examples:
+        >>> import torch
+        >>> class Roughness(ImageEnergyHead):  # photographs are smooth, noise is not
+        ...     name, uniforms = "roughness", 1
+        ...     def forward(self, encoder, images):
+        ...         return images.diff(dim=3).abs().mean(dim=(1, 2, 3))
+        ...     def corrupt(self, images, uniforms):
+        ...         stripes = torch.arange(images.shape[3]) % 2
+        ...         return (images + 0.5 * uniforms[:, :, None, None] * stripes).clamp(max=1)
+        >>> head, images = Roughness(), torch.zeros(1, 3, 4, 4)
+        >>> head(nn.Identity(), images).item(), head(nn.Identity(), head.corrupt(images, torch.tensor([[0.5]]))).item()
+        (0.0, 0.25)
     """
 
     inputs = ("images",)

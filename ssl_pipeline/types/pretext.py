@@ -38,6 +38,10 @@ class ViewNeeds:
 
     Raises:
         ValueError: A number is less than 1, or the main kind is among the others.
+
+    Examples:
+        >>> ViewNeeds("global", 2, {"local": 4}).counts
+        {'global': 2, 'local': 4}
     """
 
     main: str
@@ -58,7 +62,15 @@ class ViewNeeds:
 
 
 class StepOutput(NamedTuple):
-    """A step's loss (a scalar with a graph) and detached scalars worth a curve."""
+    """A step's loss (a scalar with a graph) and detached scalars worth a curve.
+
+    Examples:
+        >>> import torch
+        >>> error = torch.tensor([1.0, 3.0], requires_grad=True)
+        >>> loss, metrics = StepOutput(error.mean(), {"largest_error": error.max().detach()})
+        >>> loss.item(), metrics["largest_error"].item()
+        (2.0, 3.0)
+    """
 
     loss: Tensor
     metrics: dict[str, Tensor]
@@ -70,6 +82,29 @@ class PretextTask(Diagnosed, nn.Module, ABC):
     Augmentation is never inside a task: it receives views, and declares which it needs. What is hidden, corrupted or
     shuffled, so that it can be asked for, is the task's own; the numbers that decide it are given to it with the views,
     so that they do not depend on the batch.
+
+    Examples:
+        >>> import torch
+        >>> from ssl_pipeline.parts.answers import graded
+        >>> from ssl_pipeline.testing.material import make_views, small_encoder
+        >>> class Mirrored(PretextTask):  # was the image mirrored?
+        ...     forbidden = frozenset({"horizontal_flip"})
+        ...     def __init__(self, encoder):
+        ...         super().__init__()
+        ...         self.views, self.encoder = self.views_for({}), encoder
+        ...         self.head = nn.Linear(encoder.embedding_dim, 2)
+        ...     def forward(self, views):
+        ...         images = views["global"][:, 0]  # (N, 3, S, S)
+        ...         both = torch.stack([images, images.flip(3)], dim=1)  # (N, 2, 3, S, S)
+        ...         return {"logits": self.head(self.encoder(both.flatten(0, 1))).unflatten(0, both.shape[:2])}
+        ...     def compare(self, encoded):
+        ...         return graded(encoded["logits"], torch.arange(2).expand(len(encoded["logits"]), 2))
+        ...     def predict(self, images):
+        ...         return self.head(self.encoder(images)).softmax(dim=1)
+        >>> task = Mirrored(small_encoder(seed=0))
+        >>> loss, metrics = task.compare(task(make_views(task, count=8, size=16)))
+        >>> loss.requires_grad, sorted(metrics)
+        (True, ['pretext_accuracy'])
     """
 
     encoder: nn.Module
