@@ -8,13 +8,14 @@ import torch
 
 from plugins import load_registry
 from ssl_pipeline.artifacts.assembly import build_encoder, build_task, cut, untrained
-from ssl_pipeline.artifacts.card import ModelCard, read_card, versions
+from ssl_pipeline.artifacts.card import ModelCard, read_card
 from ssl_pipeline.artifacts.files import load_encoder, load_task, save_model
 from ssl_pipeline.augment.srgb import luminance
 from ssl_pipeline.config import Choice, load
 from ssl_pipeline.errors import ConfigError, PipelineError
 from ssl_pipeline.products import record, write_product
 from ssl_pipeline.recipes import Recipe, resolve
+from tests.factories import model_card
 
 REGISTRY = load_registry()
 CONFIG = load(Path(__file__).parents[2] / "params.yaml").pretrain
@@ -27,22 +28,15 @@ def saved(folder: Path, recipe: str = "simclr") -> tuple[torch.nn.Module, ModelC
     with torch.no_grad():
         for weight in task.parameters():
             weight.add_(0.01)  # trained, so to speak: no longer what the seed gives
-    card = ModelCard(
+    card = model_card(
         backbone=CONFIG.backbone,
         recipe=resolved,
         embedding_dim=64,
-        grayscale=task.encoder.grayscale,  # type: ignore[arg-type,union-attr]
+        grayscale=task.encoder.grayscale,  # type: ignore[union-attr]
         size=16,
-        resize="squash",
-        background=(255, 255, 255),
         mean=MEAN,
         std=STD,
         seed=3,
-        batch_size=64,
-        weights_sha256="",
-        params_sha256="",
-        plugins={},
-        versions=versions(),
     )
     return task.eval(), save_model(folder, task.encoder, task.energy_head, card)
 

@@ -8,20 +8,17 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 import torch
-from sklearn.datasets import load_digits, load_sample_image
+from sklearn.datasets import load_sample_image
 
 from plugins import load_registry
 from ssl_pipeline.artifacts.assembly import build_encoder
-from ssl_pipeline.artifacts.card import ModelCard, versions
+from ssl_pipeline.artifacts.card import ModelCard
 from ssl_pipeline.artifacts.files import save_model
-from ssl_pipeline.config import Choice
 from ssl_pipeline.deployment.backbone_graph import export_backbone
-from ssl_pipeline.recipes import Recipe
 from ssl_pipeline.types import Encoder
+from tests.factories import BACKBONE, MEAN, STD, digit_images, model_card
 
 Images = npt.NDArray[np.uint8]
-MEAN, STD = (0.3, 0.31, 0.32), (0.36, 0.37, 0.38)
-BACKBONE = Choice.model_validate({"name": "resnet_cifar", "depth": 8, "width": 4})
 
 
 class Model(NamedTuple):
@@ -32,15 +29,9 @@ class Model(NamedTuple):
     """Its graph, with embeddings of unit length."""
 
 
-def digits() -> Images:
-    """(1797, 8, 8, 3) uint8."""
-    grey = (load_digits().images * 15.9375).round().astype(np.uint8)
-    return np.repeat(grey[..., None], 3, axis=3)
-
-
 def settle(encoder: Encoder, size: int) -> Encoder:
     """Give batch normalisation the statistics of real images, as training would."""
-    images = torch.from_numpy(digits()[:256]).permute(0, 3, 1, 2) / 255
+    images = torch.from_numpy(digit_images(256)).permute(0, 3, 1, 2) / 255
     for module in encoder.modules():
         if isinstance(module, torch.nn.BatchNorm2d):
             module.momentum = None  # take the statistics over at once
@@ -50,21 +41,8 @@ def settle(encoder: Encoder, size: int) -> Encoder:
 
 
 def describe(encoder: Encoder, size: int = 16, resize: str = "letterbox") -> ModelCard:
-    return ModelCard(
-        backbone=BACKBONE,
-        recipe=Recipe(name="rotation", pretext_task=Choice(name="rotation")),
-        embedding_dim=encoder.embedding_dim,
-        size=size,
-        resize=resize,
-        background=(255, 128, 0),
-        mean=MEAN,
-        std=STD,
-        seed=0,
-        batch_size=64,
-        weights_sha256="",
-        params_sha256="0123",
-        plugins={},
-        versions=versions(),
+    return model_card(
+        embedding_dim=encoder.embedding_dim, size=size, resize=resize, background=(255, 128, 0), params_sha256="0123"
     )
 
 
@@ -82,7 +60,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Model:
 def originals() -> list[Images]:
     """Two photographs, one of them upright, and some digits."""
     china, flower = load_sample_image("china.jpg"), load_sample_image("flower.jpg")
-    return [china, flower[:, 200:400].copy(), *digits()[:5]]
+    return [china, flower[:, 200:400].copy(), *digit_images(5)]
 
 
 @pytest.fixture(scope="session")

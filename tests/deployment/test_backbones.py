@@ -11,7 +11,8 @@ from ssl_pipeline.artifacts.files import save_model
 from ssl_pipeline.config import Choice
 from ssl_pipeline.deployment import parity
 from ssl_pipeline.deployment.backbone_graph import export_backbone
-from tests.deployment.conftest import MEAN, STD, Images, describe, settle
+from tests.deployment.conftest import Images, describe, settle
+from tests.factories import MEAN, STD
 
 BACKBONES = [
     ({"name": "torchvision/mobilenet_v3_small"}, "crop"),

@@ -15,7 +15,8 @@ from ssl_pipeline.deployment.runtime import open_session, read_metadata, run
 from ssl_pipeline.errors import PipelineError
 from ssl_pipeline.parts.heads import CosineEnergy, ProjectedEnergy, mlp
 from ssl_pipeline.types import Loss
-from tests.deployment.conftest import Images, Model, digits
+from tests.deployment.conftest import Images, Model
+from tests.factories import digit_images
 
 
 @pytest.fixture(scope="module")
@@ -26,7 +27,7 @@ def energy(model: Model, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_either_image_of_a_pair_must_have_pixels(energy: Path):
-    session, whole, empty = open_session(energy), digits()[:1], np.zeros((1, 8, 0, 3), np.uint8)
+    session, whole, empty = open_session(energy), digit_images(1), np.zeros((1, 8, 0, 3), np.uint8)
     for pair, name in (((whole, empty), "second"), ((empty, whole), "first")):
         with pytest.raises(onnxruntime.capi.onnxruntime_pybind11_state.Fail, match=f"{name}_must_have_pixels"):
             session.run(None, dict(zip(("first", "second"), pair, strict=True)))
@@ -70,7 +71,7 @@ def test_a_trained_energy_acts_on_embeddings_that_are_not_normalised(
     export_energy(model.encoder, head, model.card, path, opset=18)
     session = open_session(path)
     assert read_metadata(session)["energy"] == "distance_of_projections"
-    first, second = digits()[:3], digits()[3:6]
+    first, second = digit_images(3), digit_images()[3:6]
     with torch.inference_mode():
         embed = FromPixels(model.card, model.encoder).eval()
         expected = head(embed(torch.from_numpy(first)), embed(torch.from_numpy(second))).numpy()

@@ -8,13 +8,14 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from tests.deployment.conftest import Images, Model, digits
+from tests.deployment.conftest import Images, Model
+from tests.factories import digit_images
 
 SCRIPT = Path(__file__).parents[2] / "examples" / "deploy" / "nearest.py"
 
 
 def test_it_finds_the_image_itself_and_a_version_of_it_first(model: Model, originals: list[Images], tmp_path: Path):
-    for number, image in enumerate([*digits()[:12], *originals[:2]]):
+    for number, image in enumerate([*digit_images(12), *originals[:2]]):
         Image.fromarray(image).save(tmp_path / f"{number:02}.png")
     flower = Image.fromarray(originals[1])
     flower.resize((100, 213), Image.Resampling.BOX).transpose(Image.Transpose.ROTATE_90).save(

@@ -18,7 +18,8 @@ from ssl_pipeline.deployment.backbone_graph import export_backbone
 from ssl_pipeline.deployment.classifier_graph import append_classifier
 from ssl_pipeline.deployment.from_pixels import FromPixels, embedding
 from ssl_pipeline.deployment.runtime import layer_of, open_session, read_metadata, run
-from tests.deployment.conftest import Images, Model, digits
+from tests.deployment.conftest import Images, Model
+from tests.factories import digit_images
 
 SHAPES = [(1, 1), (1, 9), (8, 8), (16, 16), (5, 100), (427, 640)]
 AGAIN = """
@@ -86,7 +87,7 @@ def test_another_process_writes_the_same_bytes(model: Model, tmp_path: Path):
 def test_without_normalisation_and_with_the_newest_operators(model: Model, tmp_path: Path):
     export_backbone(model.encoder, model.card, tmp_path / "raw.onnx", l2_normalize=False, opset=23)
     session = open_session(tmp_path / "raw.onnx")
-    images = digits()[:4]
+    images = digit_images(4)
     np.testing.assert_allclose(run(session, images), embed(model, images, l2_normalize=False), rtol=1e-5, atol=1e-6)
     metadata = read_metadata(session)
     assert json.loads(metadata["l2_normalized"]) is False
@@ -123,7 +124,7 @@ def test_a_classifier_is_the_backbone_and_a_softmax(model: Model, tmp_path: Path
     weight, bias = generator.normal(size=(3, 16)) * 5, generator.normal(size=3)
     path = tmp_path / "classifier.onnx"
     append_classifier(model.backbone, weight, bias, CLASSES, path, {"penalty": "0.1"})
-    images = digits()[:7]
+    images = digit_images(7)
     embeddings = run(open_session(model.backbone), images).astype(np.float64)
     session = open_session(path)
     assert [node.name for node in session.get_outputs()] == ["probabilities"]

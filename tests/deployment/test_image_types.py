@@ -28,7 +28,8 @@ from ssl_pipeline.deployment.rehearsal import rehearse
 from ssl_pipeline.deployment.runtime import open_session, read_metadata, run
 from ssl_pipeline.parts.heads import CosineEnergy
 from ssl_pipeline.types import Encoder
-from tests.deployment.conftest import BACKBONE, Images, describe
+from tests.deployment.conftest import Images, describe
+from tests.factories import BACKBONE
 
 BANDS = ImageSpec(channels=13, dtype="float32", low=-0.5, high=2.0, rgb=(3, 2, 1))
 GREY12 = ImageSpec(channels=1, dtype="uint16", low=0, high=4095, nodata=0)

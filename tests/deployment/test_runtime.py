@@ -10,7 +10,8 @@ import pytest
 from ssl_pipeline.deployment import runtime
 from ssl_pipeline.deployment.runtime import open_session, run
 from ssl_pipeline.errors import PipelineError
-from tests.deployment.conftest import Model, digits
+from tests.deployment.conftest import Model
+from tests.factories import digit_images
 
 ALONE = """
 import sys, numpy
@@ -44,7 +45,7 @@ def test_cuda_is_asked_for_only_where_there_is_a_device(monkeypatch: pytest.Monk
 
 def test_batches_change_nothing_but_the_memory(model: Model):
     session = open_session(model.backbone, threads=1)
-    images = digits()[:10]
+    images = digit_images(10)
     np.testing.assert_allclose(run(session, images, batch_size=3), run(session, images), atol=1e-6)
     assert run(session, images[:0]).shape == (0, 16)
 

@@ -15,7 +15,8 @@ from ssl_pipeline.data.writer import write_split
 from ssl_pipeline.deployment.energy_graph import export_energy
 from ssl_pipeline.evaluation.separation import auroc, auroc_interval, separation
 from ssl_pipeline.parts.heads import CosineEnergy
-from tests.deployment.conftest import BACKBONE, MEAN, STD, describe, digits, settle
+from tests.deployment.conftest import describe, settle
+from tests.factories import BACKBONE, MEAN, STD, digit_images
 
 GENTLE = {"random_resized_crop": {"p": 1.0, "scale": [0.8, 1.0], "ratio": [0.9, 1.1]}}
 WILD = {"random_resized_crop": {"p": 1.0, "scale": [0.01, 0.02], "ratio": [0.5, 2.0]}}
@@ -27,7 +28,7 @@ def policies(options: dict[str, object]) -> Policies:
 
 
 def split(folder: Path, count: int) -> Split:
-    images = digits()[:count]
+    images = digit_images(count)
     write_split(folder / "val", np.arange(count, dtype=np.uint64) * 2**40, [images], 8)
     return open_split(folder, "val")
 

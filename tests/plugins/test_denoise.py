@@ -11,18 +11,16 @@ from torch.nn import functional as F
 
 from plugins.backbones.resnet_cifar import ResNetCifar
 from plugins.pretext.denoise import Denoise
-from ssl_pipeline.artifacts.card import ModelCard
 from ssl_pipeline.augment.policy import Policies, Policy
-from ssl_pipeline.config import Choice
 from ssl_pipeline.data.store import open_split
 from ssl_pipeline.data.writer import write_split
 from ssl_pipeline.deployment.energy_graph import export_energy, prove_energy
 from ssl_pipeline.deployment.runtime import open_session, read_metadata, run
 from ssl_pipeline.errors import PipelineError
 from ssl_pipeline.evaluation.separation import separation
-from ssl_pipeline.recipes import Recipe
 from ssl_pipeline.testing.material import small_encoder
 from ssl_pipeline.types import UNIFORMS, Encoder
+from tests.factories import model_card
 
 SIZE = 16
 
@@ -115,22 +113,7 @@ def test_a_block_of_independent_values_stays_unknown():
 
 
 def test_clean_images_have_less_energy_than_corrupted_ones_in_the_exported_file(trained: Denoise, tmp_path: Path):
-    card = ModelCard(
-        backbone=Choice(name="small"),
-        recipe=Recipe(name="denoise", pretext_task=Choice(name="denoise")),
-        embedding_dim=64,
-        size=SIZE,
-        resize="squash",
-        background=(0, 0, 0),
-        mean=(0.5,) * 3,
-        std=(0.5,) * 3,
-        seed=0,
-        batch_size=64,
-        weights_sha256="",
-        params_sha256="",
-        plugins={},
-        versions={},
-    )
+    card = model_card(embedding_dim=64, size=SIZE, background=(0, 0, 0), mean=(0.5,) * 3, std=(0.5,) * 3)
     path, head = tmp_path / "energy.onnx", trained.energy_head
     export_energy(trained.encoder, head, card, path, opset=18)
     session = open_session(path)

@@ -15,12 +15,11 @@ import safetensors.torch
 import torch
 import yaml
 from click.testing import CliRunner
-from sklearn.datasets import load_digits, load_sample_image
+from sklearn.datasets import load_sample_image
 
 import stages.export
 from plugins import load_registry
 from ssl_pipeline.artifacts.assembly import build_encoder, build_task
-from ssl_pipeline.artifacts.card import ModelCard, versions
 from ssl_pipeline.artifacts.files import load_encoder, save_model
 from ssl_pipeline.augment.srgb import luminance
 from ssl_pipeline.config import load
@@ -30,9 +29,9 @@ from ssl_pipeline.deployment.runtime import open_session, read_metadata, run
 from ssl_pipeline.products import record, sha256, write_product
 from ssl_pipeline.recipes import resolve
 from ssl_pipeline.types import IDS
+from tests.factories import MEAN, STD, digit_images, model_card
 
 ROOT = Path(__file__).parents[2]
-MEAN, STD = (0.3, 0.3, 0.3), (0.37, 0.37, 0.37)
 
 
 @pytest.fixture(scope="module")
@@ -41,8 +40,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("project")
     shutil.copy(ROOT / "params.yaml", folder)
     config = load(folder / "params.yaml")
-    grey = (load_digits().images * 15.9375).round().astype(np.uint8).repeat(2, axis=1).repeat(2, axis=2)
-    images = np.repeat(grey[..., None], 3, axis=3)
+    images = digit_images().repeat(2, axis=1).repeat(2, axis=2)
     store = folder / "data/ingested/store"
     for number, name in enumerate(("train", "val")):
         part = images[number * 60 : (number + 1) * 60]
@@ -52,21 +50,12 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_product(folder / "data/augmented/policy.json", config.augment.model_dump(mode="json"))
     registry, recipe = load_registry(), resolve(load_registry(), config.pretrain)
     encoder = build_encoder(registry, config.pretrain.backbone, MEAN, STD, 0, 16)
-    card = ModelCard(
+    card = model_card(
         backbone=config.pretrain.backbone,
         recipe=recipe,
         embedding_dim=encoder.embedding_dim,
         size=16,
-        resize="squash",
-        background=(255, 255, 255),
-        mean=MEAN,
-        std=STD,
-        seed=0,
-        batch_size=64,
-        weights_sha256="",
         params_sha256="0123",
-        plugins={},
-        versions=versions(),
     )
     task = build_task(registry, recipe, encoder, 0, 16).train()
     with torch.no_grad():  # gives batch normalisation its statistics

@@ -22,6 +22,7 @@ from ssl_pipeline.data.writer import write_originals, write_split
 from ssl_pipeline.products import read_json, read_product, sha256, write_product
 from ssl_pipeline.randomness import hash64
 from stages.pretrain import pretrain
+from tests.factories import digit_images
 
 DIE = "os.kill(os.getpid(), signal.SIGKILL)"
 SMALL = {
@@ -37,14 +38,13 @@ VIEW = {"size": 8, "random_resized_crop": {"p": 1.0, "scale": [0.5, 1.0], "ratio
 
 def write_store(store: Path) -> None:
     """48 digits to learn from, 16 for either other split, and an index with their labels."""
-    digits = load_digits()
-    images = np.repeat((digits.images * 15.9375).round().astype(np.uint8)[..., None], 3, axis=3)
+    images, labels = digit_images(80), load_digits().target
     for name, rows in {"train": range(48), "val": range(48, 64), "test": range(64, 80)}.items():
         ids = np.sort(hash64("digit", np.array(rows)))
         write_split(store / name, ids, [images[list(rows)]], 8)
         facts = read_product(store / name / "split.json", "ingest")
         write_product(store / name / "split.json", facts | {"sha256": f"digits {rows}"})
-    (store / "index.csv").write_text("id,label\n" + "".join(f"{n},{digits.target[n]}\n" for n in range(80)))
+    (store / "index.csv").write_text("id,label\n" + "".join(f"{n},{labels[n]}\n" for n in range(80)))
 
 
 def prepare(folder):

@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from sklearn.datasets import load_digits
 
 from plugins import load_registry
 from ssl_pipeline.augment.policy import Policy
@@ -19,6 +18,7 @@ from ssl_pipeline.randomness import hash64
 from ssl_pipeline.recipes import resolve
 from ssl_pipeline.training.preparation import build
 from ssl_pipeline.types import PretextTask
+from tests.factories import BACKBONE, digit_images
 
 ROOT = Path(__file__).parents[2]
 
@@ -28,8 +28,7 @@ def make_pool(tmp_path: Path) -> Callable[..., Split]:
     """A function of how many images, and of whether they have colours, that writes and opens a pool."""
 
     def make(count: int = 48, coloured: bool = False) -> Split:
-        grey = (load_digits().images[:count] * 15.9375).round().astype(np.uint8)
-        images = (grey[..., None] * np.array([1.0, 0.6, 0.2] if coloured else [1.0, 1.0, 1.0])).round().astype(np.uint8)
+        images = (digit_images(count) * np.array([1.0, 0.6, 0.2] if coloured else 1.0)).round().astype(np.uint8)
         folder = tmp_path / f"store{count}" / "train"
         write_split(folder, np.sort(hash64("digit", np.arange(count))), [images], 8)
         facts = read_product(folder / "split.json", "ingest")
@@ -62,7 +61,7 @@ def configure() -> Callable[..., PretrainConfig]:
     """The section `pretrain` of params.yaml, made small; arguments replace values."""
     section = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))["pretrain"]
     small = {
-        "backbone": {"name": "resnet_cifar", "depth": 8, "width": 4},
+        "backbone": BACKBONE,
         "epochs": 4,
         "warmup_epochs": 1,
         "batch_size": 16,

@@ -13,20 +13,16 @@ from torch.nn import functional as F
 
 from plugins import load_registry
 from ssl_pipeline.artifacts.assembly import build_encoder
-from ssl_pipeline.artifacts.card import ModelCard, versions
 from ssl_pipeline.augment.policy import Policy
 from ssl_pipeline.augment.views import make_views
-from ssl_pipeline.config import Choice
 from ssl_pipeline.data.labelled import Labelled
 from ssl_pipeline.data.store import Split
 from ssl_pipeline.randomness import hash64, permutation
-from ssl_pipeline.recipes import Recipe
 from ssl_pipeline.training.finetuning import Classifier, Schedule, embed, finetune
 from ssl_pipeline.training.optimization import learning_rate, parameter_groups
 from ssl_pipeline.training.precision import Precision
+from tests.factories import BACKBONE, MEAN, STD, model_card
 
-BACKBONE = Choice.model_validate({"name": "resnet_cifar", "depth": 8, "width": 4})
-MEAN, STD = (0.3, 0.31, 0.32), (0.36, 0.37, 0.38)
 CPU = torch.device("cpu")
 FP32 = Precision("fp32", CPU)
 POLICY = Policy.model_validate(
@@ -64,28 +60,9 @@ def same(first: nn.Module, second: nn.Module) -> bool:
     return all(torch.equal(a, b) for a, b in pairs)
 
 
-def card() -> ModelCard:
-    return ModelCard(
-        backbone=BACKBONE,
-        recipe=Recipe(name="rotation", pretext_task=Choice(name="rotation")),
-        embedding_dim=16,
-        size=8,
-        resize="squash",
-        background=(255, 255, 255),
-        mean=MEAN,
-        std=STD,
-        seed=0,
-        batch_size=64,
-        weights_sha256="",
-        params_sha256="",
-        plugins={},
-        versions=versions(),
-    )
-
-
 def accuracy(classifier: Classifier, data: Labelled) -> float:
     weight, bias = (value.numpy(force=True) for value in (classifier.head.weight, classifier.head.bias))
-    scores = embed(classifier.encoder, data, card(), CPU) @ weight.T + bias
+    scores = embed(classifier.encoder, data, model_card(), CPU) @ weight.T + bias
     return float((scores.argmax(axis=1) == data.labels).mean())
 
 
@@ -198,13 +175,13 @@ def test_one_image_fills_a_batch_with_different_views(digits, monkeypatch):
 
 def test_embeddings_are_those_of_the_whole_images(digits):
     data, encoder = digits(3, 20), untrained().encoder
-    found = embed(encoder, data, card(), CPU, batch_size=7)
+    found = embed(encoder, data, model_card(), CPU, batch_size=7)
     assert not encoder.training
     images = torch.from_numpy(data.images(np.arange(20))).permute(0, 3, 1, 2).double() / 255
     with torch.no_grad():
         expected = deepcopy(encoder).double()(images).numpy()
     np.testing.assert_allclose(found, expected, atol=1e-5)
-    assert embed(encoder, data.subset(np.arange(0)), card(), CPU).shape == (0, 16)
+    assert embed(encoder, data.subset(np.arange(0)), model_card(), CPU).shape == (0, 16)
 
 
 def test_a_subset_keeps_images_labels_and_identities_together(digits):

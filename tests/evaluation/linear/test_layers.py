@@ -17,7 +17,8 @@ from ssl_pipeline.evaluation.linear import layers
 from ssl_pipeline.evaluation.linear.layers import EveryLayer, study_layers
 from ssl_pipeline.evaluation.linear_probe import fit
 from ssl_pipeline.types import Backbone, Encoder
-from tests.deployment.conftest import BACKBONE, MEAN, STD, describe, digits, settle
+from tests.deployment.conftest import describe, settle
+from tests.factories import BACKBONE, MEAN, STD, digit_images
 
 STRENGTHS = [0.01, 1.0]
 
@@ -76,7 +77,7 @@ def test_the_layer_that_has_the_label_in_it_is_found(tmp_path: Path):
 def test_features_are_those_that_an_export_of_the_layer_gives(l2_normalize: bool):
     encoder = settle(build_encoder(load_registry(), BACKBONE, MEAN, STD, 0, 16), 16)
     card = describe(encoder)  # 16 px with borders: images are resized
-    images = torch.from_numpy(digits()[:20, :, :5].copy())
+    images = torch.from_numpy(digit_images()[:20, :, :5].copy())
     network = EveryLayer(encoder, l2_normalize)
     assert (network.layers, network.dims) == ([1, 2, 3, None], [4, 8, 16, 16])
     with torch.inference_mode():
@@ -88,14 +89,14 @@ def test_features_are_those_that_an_export_of_the_layer_gives(l2_normalize: bool
 
 def test_an_accuracy_is_that_of_the_probe_whose_strength_does_best_on_validation(tmp_path: Path):
     labels = np.arange(300) % 3  # of no meaning: some probe does better than another by luck alone
-    train = part(tmp_path, "train", digits()[:200], labels[:200])
-    val = part(tmp_path, "val", digits()[200:300], labels[200:])
+    train = part(tmp_path, "train", digit_images(200), labels[:200])
+    val = part(tmp_path, "val", digit_images()[200:300], labels[200:])
     encoder = settle(build_encoder(load_registry(), BACKBONE, MEAN, STD, 0, 8), 8)
     card, path = describe(encoder, size=8), [1e-3, 0.1, 10.0]
     figures, _ = study_layers(encoder, card, None, True, train, val, path, 3)
     with torch.inference_mode():
         module = FromPixels(card, embedding(encoder.at(2), True))
-        features = module(torch.from_numpy(digits()[:300])).numpy()
+        features = module(torch.from_numpy(digit_images(300))).numpy()
     probe = fit(features[:200], labels[:200], path, features[200:], labels[200:], class_count=3)
     assert figures["layers"][1]["validation_accuracy"] == pytest.approx(probe.validation[probe.strength], abs=0.011)
 

@@ -1,0 +1,81 @@
+"""What many tests begin with: the card of a small model, and stores of real digits."""
+
+import shutil
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from sklearn.datasets import load_digits
+
+from ssl_pipeline.artifacts.card import ModelCard, versions
+from ssl_pipeline.config import Choice
+from ssl_pipeline.data.store import IndexRow, Original
+from ssl_pipeline.data.writer import write_index, write_originals, write_split
+from ssl_pipeline.recipes import Recipe
+
+BACKBONE = Choice.model_validate({"name": "resnet_cifar", "depth": 8, "width": 4})
+"""A network of a few thousand weights, whose embeddings are of length 16."""
+
+MEAN, STD = (0.3, 0.3, 0.3), (0.37, 0.37, 0.37)
+"""Roughly those of digits, for each channel."""
+
+Relabel = Callable[[str, npt.NDArray[np.int64]], list[str]]
+"""From a split and the digits in it to the names of their classes, "" for none."""
+
+
+def model_card(**changes: Any) -> ModelCard:
+    """The card of `BACKBONE`, trained on images of 8 px; arguments replace values."""
+    usual: dict[str, Any] = {
+        "backbone": BACKBONE,
+        "recipe": Recipe(name="rotation", pretext_task=Choice(name="rotation")),
+        "embedding_dim": 16,
+        "size": 8,
+        "resize": "squash",
+        "background": (255, 255, 255),
+        "mean": MEAN,
+        "std": STD,
+        "seed": 0,
+        "batch_size": 64,
+        "weights_sha256": "",
+        "params_sha256": "",
+        "plugins": {},
+        "versions": versions(),
+    }
+    return ModelCard(**{**usual, **changes})
+
+
+def digit_images(count: int | None = None) -> npt.NDArray[np.uint8]:
+    """The first real digits, all 1797 unless told otherwise: (N, 8, 8, 3) uint8, from black to white."""
+    grey = (load_digits().images[:count] * 15.9375).round().astype(np.uint8)
+    return np.repeat(grey[..., None], 3, axis=3)
+
+
+def as_they_are(split: str, labels: npt.NDArray[np.int64]) -> list[str]:
+    """The names of the digits' own classes."""
+    del split
+    return [f"digit {label}" for label in labels]
+
+
+def digits_store(store: Path, sizes: Mapping[str, int], relabel: Relabel = as_they_are, originals: int = 0) -> None:
+    """Write a store anew, of as many digits for each split as `sizes` says, in the order of the data set.
+
+    Args:
+        store: The folder of the store.
+        sizes: The number of images of each split.
+        relabel: A function that names the classes.
+        originals: The number of images of the training split that are kept as originals, too.
+    """
+    images, labels = digit_images(), load_digits().target
+    rows, start = [], 0
+    shutil.rmtree(store, ignore_errors=True)
+    for split, size in sizes.items():
+        part = slice(start, start + size)
+        write_split(store / split, np.arange(start, start + size, dtype=np.uint64), [images[part]], 8)
+        for row, label in enumerate(relabel(split, labels[part])):
+            rows.append(IndexRow(f"{start + row:016x}", f"{start + row}.png", label, split, "", 8, 8, row))
+        start += size
+    write_index(store, rows)
+    if originals:
+        write_originals(store, [Original(images[row], "train", row) for row in range(originals)])
