@@ -106,7 +106,7 @@ def accuracies(rows: Sequence[Row]) -> str:
     Seeds whose run ended early count among all, and are listed below the table.
 
     Args:
-        rows: Of one set of images and one size of batches.
+        rows: Rows of one set of images and one size of batches.
     """
     of = by_recipe(rows)
     seeds = Counter(row["recipe"] for row in rows)
@@ -189,8 +189,8 @@ def longer(usual: Sequence[Row], more: Sequence[Row]) -> str:
     """A line for each recipe that some seed of is not above random encoders: what becomes of it in more steps.
 
     Args:
-        usual: With random encoders among them.
-        more: Of the same images, with more steps.
+        usual: Rows of the usual runs, with random encoders among them.
+        more: Rows of the same images, with more steps.
     """
     before, after = by_recipe(usual), by_recipe(more)
     seeds, more_seeds = (Counter(row["recipe"] for row in rows) for rows in (usual, more))

@@ -56,10 +56,10 @@ class Settings(Checked):
     Attributes:
         views: Kind of view -> its policy, or a list of policies, one for each view of an image.
         backbone: The network that is trained.
-        optimizer: How weights move.
-        batch_size: Images per step.
-        epochs: Passes over the training images.
-        warmup_epochs: Epochs of linear rise of the learning rate.
+        optimizer: The optimizer and its options.
+        batch_size: Number of images per step.
+        epochs: Number of passes over the training images.
+        warmup_epochs: Number of epochs in which the learning rate rises linearly.
         clip_norm: The largest norm of the gradient; 0: no clipping.
     """
 
@@ -190,7 +190,7 @@ def resolve_views(method: Method, written: Mapping[str, Policy | str] | str) -> 
     """The policies of a run: those of params.yaml, and the recipe's where it says so.
 
     Args:
-        method: Has the recipe's own views.
+        method: The method, with the recipe's own views.
         written: The value of `augment.views`: kind -> policy or the word `recipe`, or that word alone.
 
     Raises:

@@ -35,7 +35,7 @@ class ResNetCifar(Backbone):
     """Embeddings of length 4 * width; its layers are the three stages.
 
     Args:
-        depth: Layers, 6n + 2: 8, 14, 20, 32, 44, 56, ...
+        depth: Number of layers, 6n + 2: 8, 14, 20, 32, 44, 56, ...
         width: Channels of the first stage; 16 in the paper.
         in_channels: Channels of the images.
     """

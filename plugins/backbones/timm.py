@@ -18,7 +18,7 @@ class TimmBackbone(Backbone):
     """A model of timm without its classifier. Its layers are those of timm's `feature_info`.
 
     Args:
-        model: Its name, such as resnet18.
+        model: The model's name, such as resnet18.
         size: Side of the images in px, for networks that are built for one size.
         pretrained: Whether to start from timm's published weights.
         stem: imagenet as published; small for images below some 96 px (3x3 first convolution, no early stride or

@@ -15,7 +15,7 @@ class TorchvisionBackbone(Backbone):
     """A network of torchvision.models, from random weights. Residual ones have four layers, their stages.
 
     Args:
-        model: Its name, such as resnet18.
+        model: The model's name, such as resnet18.
         stem: imagenet as published; small for images below some 96 px (3x3 first convolution, no early stride or
         pooling).
         size: Side of the images in px, for networks that are built for one size.

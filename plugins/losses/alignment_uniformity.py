@@ -16,9 +16,9 @@ class AlignmentUniformity(Loss):
     The paper takes the second mean over the pairs of one view; here it is over all pairs that the strategy keeps.
 
     Args:
-        alpha: α > 0.
-        t: t > 0.
-        weight: λ > 0, of uniformity.
+        alpha: Exponent of the distance of positives, α > 0.
+        t: Scale of the Gaussian potential, t > 0.
+        weight: Weight of uniformity, λ > 0.
     """
 
     energy_name = "distance_to_the_power_alpha"

@@ -20,7 +20,7 @@ class BarlowTwins(ViewLoss):
     """Σᵢ (1 - Cᵢᵢ)² + λ Σᵢ Σⱼ≠ᵢ Cᵢⱼ², where C (D, D) is the correlation over the batch of two views' projections.
 
     Args:
-        redundancy: λ > 0.
+        redundancy: Weight of the redundancy term, λ > 0.
     """
 
     def __init__(self, redundancy: float = 5e-3):

@@ -19,8 +19,8 @@ class CodingRate(ViewLoss):
     """Mean over views of -½ log det(I + D / (N ε) Zᵀ Z) - λ cos(z, mean z), with unit-norm rows of Z (N, D).
 
     Args:
-        distortion: ε > 0.
-        invariance: λ >= 0.
+        distortion: Distortion that the code allows, ε > 0.
+        invariance: Weight of the views' agreement, λ >= 0.
     """
 
     remedy = "Lower pretrain.loss: {invariance: ...}, which outweighs the coding rate."

@@ -18,9 +18,9 @@ class Decoupled(SoftmaxLoss):
     """Mean of -w s⁺/τ + log Σ exp(s⁻/τ), with s the cosine.
 
     Args:
-        temperature: τ > 0.
-        sigma: σ ≥ 0. 0: w = 1 (DCL). Else w = 2 - exp(s⁺/σ) / mean exp(s⁺/σ) (DCL-W), so that hard positives, those
-            with small s⁺, pull more; the paper has 0.5.
+        temperature: Temperature of the softmax, τ > 0.
+        sigma: Width of the positives' weights, σ ≥ 0. 0: w = 1 (DCL). Else w = 2 - exp(s⁺/σ) / mean exp(s⁺/σ) (DCL-W),
+            so that hard positives, those with small s⁺, pull more; the paper has 0.5.
     """
 
     def __init__(self, temperature: float, sigma: float = 0.0):

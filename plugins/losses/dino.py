@@ -21,11 +21,12 @@ class DINO(ViewLoss):
     """Mean cross-entropy in nats of the student's softmax over prototypes and the teacher's, of another view.
 
     Args:
-        prototypes: K; the paper's output dimension.
-        temperature: The student's, > 0.
-        teacher_temperature: > 0, below the student's: sharpening.
-        center_momentum: Of the mean of the teacher's scores, which is taken off them, in [0, 1); 1: no centring.
-        momentum: Of the teacher's prototypes, in [0, 1), rising to 1: the task's own.
+        prototypes: Number of prototypes, K; the paper's output dimension.
+        temperature: Temperature of the student's softmax, greater than 0.
+        teacher_temperature: Temperature of the teacher's softmax, greater than 0 and below the student's: sharpening.
+        center_momentum: Momentum of the mean of the teacher's scores, which is taken off them, in [0, 1); 1: no
+            centring.
+        momentum: Momentum of the teacher's prototypes, in [0, 1), rising to 1: the task's own.
         frozen: Share of the training before prototypes learn, in [0, 1).
     """
 

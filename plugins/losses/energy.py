@@ -33,12 +33,13 @@ class Energy(Loss):
     - negative_log_likelihood: E⁺ + 1/β log(exp(-β E⁺) + Σ exp(-β E⁻)).
 
     Args:
-        functional: See above.
+        functional: Name of the loss functional, one of those above.
         energy: squared_euclidean: |x - y|², in [0, 4]; cosine: 1 - cos, in [0, 2]; network: |g(x) - g(y)|², in [0, 4],
             with a small network g that is learned along.
-        margin: m, of contrastive (greater than 0 and less than the root of the largest energy) and generalised_margin.
-        gamma: γ > 0, of square_exponential and mean_square_exponential.
-        beta: β > 0, the inverse temperature of negative_log_likelihood.
+        margin: Margin m of contrastive (greater than 0 and less than the root of the largest energy) and
+            generalised_margin.
+        gamma: Scale γ > 0 of square_exponential and mean_square_exponential.
+        beta: Inverse temperature β > 0 of negative_log_likelihood.
         hidden_dim: Width of the network's hidden layer.
     """
 

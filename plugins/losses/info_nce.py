@@ -17,7 +17,7 @@ class InfoNCE(SoftmaxLoss):
     """Mean of -log(exp(s⁺/τ) / (Σ exp(s⁺/τ) + Σ w exp(s⁻/τ))), with s the cosine; positives share a denominator.
 
     Args:
-        temperature: τ > 0. Small: the nearest negatives dominate.
+        temperature: Temperature of the softmax, τ > 0. Small: the nearest negatives dominate.
     """
 
     def forward(self, anchors: Tensor, positives: Tensor, negatives: Negatives) -> StepOutput:

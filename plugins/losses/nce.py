@@ -28,10 +28,10 @@ class NCE(Loss):
     """Mean of softplus(-G(s⁺)) + Σ softplus(G(s⁻)), with G(s) = s/τ + c - log ν - log p_n.
 
     Args:
-        temperature: τ > 0.
+        temperature: Temperature of the energies, τ > 0.
         normaliser: Where c comes from. learned: a parameter (Gutmann and Hyvärinen); estimated: from the first batch,
             then fixed (instance discrimination); fixed: `constant`.
-        constant: c, where it is fixed, and where its learning starts.
+        constant: Value of c where it is fixed, and where its learning starts.
         log_noise: log p_n of every key. The noise is uniform over images: minus the log of their number, 0 where c may
             as well hold it.
     """

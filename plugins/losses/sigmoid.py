@@ -18,8 +18,9 @@ class Sigmoid(Loss):
     """Mean over anchors of softplus(-(t s⁺ + b)) + Σ w softplus(t s⁻ + b), with s the cosine; t and b are learned.
 
     Args:
-        scale: t at the start, > 0; its logarithm is what is learned. The paper has 10.
-        bias: b at the start. The paper has -10, so that at first all pairs count as incompatible, as nearly all are.
+        scale: Scale t at the start, greater than 0; its logarithm is what is learned. The paper has 10.
+        bias: Bias b at the start. The paper has -10, so that at first all pairs count as incompatible, as nearly all
+            are.
     """
 
     energy_name = "negative_scaled_cosine"

@@ -21,7 +21,7 @@ class Spectral(Loss):
     """-2 mean s⁺ + μ mean (s⁻)², with s the cosine.
 
     Args:
-        radius: μ > 0, the squared length that features are given.
+        radius: Squared length that features are given, μ > 0.
     """
 
     energy_name = "negative_scaled_cosine"

@@ -23,10 +23,10 @@ class SwAV(ViewLoss):
     """Mean cross-entropy in nats of a view's softmax over prototypes and another view's assignment.
 
     Args:
-        prototypes: K, some times the number of classes.
-        temperature: Of the softmax, > 0.
-        epsilon: Of the assignment, > 0: how soft it is.
-        iterations: Of Sinkhorn and Knopp's algorithm; 0: a plain softmax, which collapses.
+        prototypes: Number of prototypes, K: some times the number of classes.
+        temperature: Temperature of the softmax, greater than 0.
+        epsilon: Softness of the assignment, greater than 0.
+        iterations: Iterations of Sinkhorn and Knopp's algorithm; 0: a plain softmax, which collapses.
         queue_size: Past projections of the first view that are assigned beside the first view's, and as many of the
             second beside the second's, where a batch has few images for so many prototypes; 0: none.
         frozen: Share of the training before prototypes learn, in [0, 1).

@@ -26,7 +26,7 @@ class Triplet(Loss):
     """Mean over anchors of the mean, over the negatives that the strategy keeps, of [d⁺ - d⁻ + m]₊ or its softplus.
 
     Args:
-        margin: m, in units of the distance; greater than 0 where it is hard, and less than the largest distance.
+        margin: Margin m, in units of the distance; greater than 0 where it is hard, and less than the largest distance.
         distance: squared_euclidean, in [0, 4] for unit vectors, or cosine: 1 - cos, in [0, 2].
         soft: Whether softplus takes the hinge's place: no triplet is ever done with.
     """

@@ -33,14 +33,14 @@ class TruncatedTriplet(Loss):
     """Mean of [m + γ d⁺ - d⁻]₊, with d = |x - y|², in [0, 4], and d⁻ the distance to the deputy.
 
     Args:
-        margin: m > 0. From 4 on no triplet is ever done with, which is what the authors want; below, one is once its
-            deputy is far enough.
+        margin: Margin m > 0. From 4 on no triplet is ever done with, which is what the authors want; below, one is once
+            its deputy is far enough.
         rank: The deputy's rank among the negatives, 1 being the nearest; give this or the next two.
         classes: Number of classes, or a guess.
         false_negative_probability: Largest probability, in (0, 1), that the deputy is a false negative; the smallest
             rank that keeps it is taken.
         band: How many ranks, from the deputy's on, are averaged.
-        positive_weight: γ > 0, of the distance to the positive; the authors have 2.
+        positive_weight: Weight of the distance to the positive, γ > 0; the authors have 2.
     """
 
     energy_name = "squared_euclidean_distance"

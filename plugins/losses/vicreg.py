@@ -25,9 +25,9 @@ class VICReg(ViewLoss):
     """λ s(Z, Z') + μ v(Z, Z') + ν c(Z, Z'), with v the mean of two views' terms and c their sum.
 
     Args:
-        invariance: λ >= 0, of the mean squared difference.
-        variance: μ >= 0, of the hinge of a dimension's standard deviation at 1.
-        covariance: ν >= 0, of the squared covariances of different dimensions, over D.
+        invariance: Weight of the mean squared difference, λ >= 0.
+        variance: Weight of the hinge of a dimension's standard deviation at 1, μ >= 0.
+        covariance: Weight of the squared covariances of different dimensions, over D, ν >= 0.
     """
 
     energy_name = "squared_euclidean_distance"

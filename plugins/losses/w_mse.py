@@ -20,8 +20,8 @@ class WMSE(ViewLoss):
     """Mean of 2 - 2 cos of two views of an image, whose projections are whitened, each view by itself.
 
     Args:
-        sub_batch: Images that are whitened together, which should be twice the length of a projection; what is left
-            over is left out. 0: the whole batch.
+        sub_batch: Number of images that are whitened together, which should be twice the length of a projection; what
+            is left over is left out. 0: the whole batch.
         shrinkage: Share of the identity in the covariance, in [0, 1).
     """
 

@@ -17,7 +17,7 @@ class CrossBatch(NegativeStrategy):
     """The batch's own keys, and those of past steps, which have no gradient.
 
     Args:
-        memory_size: Keys of past steps that are kept, at least 1.
+        memory_size: Number of keys of past steps that are kept, at least 1.
         start: Share of the training in [0, 1) after which they count: early on, embeddings drift fast.
     """
 

@@ -27,7 +27,7 @@ class FalseNegative(NegativeStrategy):
     """The batch's keys without those nearest to an anchor's positive; at least one is kept.
 
     Args:
-        count: How many an anchor has at most, at least 1: some images of its class in a batch.
+        count: Largest number of an anchor's false negatives, at least 1: some images of its class in a batch.
         threshold: Cosine to the positive, in [-1, 1), that they must exceed; -1: none.
         mode: cancel: they are left out. attract: they become positives as well; where fewer than `count` exceed the
             threshold, the anchor's own positive takes the place of each that does not, and counts that much more.

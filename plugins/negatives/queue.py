@@ -18,7 +18,7 @@ class Queue(NegativeStrategy):
     """The last keys of past steps, and none of the batch's own; while the queue is empty, the batch's own.
 
     Args:
-        queue_size: Keys that are kept, at least 1. An image does not meet its own old keys.
+        queue_size: Number of keys that are kept, at least 1. An image does not meet its own old keys.
     """
 
     remedy = "Raise pretrain.negatives: {queue_size: ...}."

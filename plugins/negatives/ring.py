@@ -18,8 +18,8 @@ class Ring(NegativeStrategy):
     """The batch's keys between two quantiles of an anchor's similarities.
 
     Args:
-        lower: In [0, upper); 0 is the least similar key.
-        upper: In (lower, 1].
+        lower: Lower quantile of the ring, in [0, upper); 0 is the least similar key.
+        upper: Upper quantile of the ring, in (lower, 1].
     """
 
     traits = frozenset({"selected"})

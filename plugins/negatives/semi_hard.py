@@ -16,7 +16,7 @@ class SemiHard(NegativeStrategy):
     """The batch's keys with s⁺ - margin < s < s⁺, s being the cosine.
 
     Args:
-        margin: In (0, 2], in units of the cosine; half of one in squared Euclidean distance.
+        margin: Margin in units of the cosine, in (0, 2]; half of one in squared Euclidean distance.
     """
 
     traits = frozenset({"selected"})

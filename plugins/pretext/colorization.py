@@ -36,10 +36,10 @@ class Colorization(PretextTask):
     Args:
         encoder: The encoder to train; it becomes one that sees luminance alone.
         view: The kind of view, without operations that change colours.
-        channels: Of the head's hidden layer.
+        channels: Channels of the head's hidden layer.
 
     Attributes:
-        counts: (Q,) int64, places seen in training whose colour falls into each bin.
+        counts: (Q,) int64, the number of places seen in training whose colour falls into each bin.
     """
 
     forbidden = frozenset({"color_jitter", "grayscale", "solarize"})

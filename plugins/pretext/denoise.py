@@ -40,8 +40,8 @@ class ReconstructionError(ImageEnergyHead):
     """Mean squared correction of an image, in standard deviations of the channels; and how images are corrupted.
 
     Args:
-        encoder: Offers maps.
-        size: Side of the views, S px.
+        encoder: The encoder of the images, which offers maps.
+        size: Side of the views, S, in px.
         noise: Largest standard deviation of the noise, of the full range.
         blur: Largest sigma of the blur, px.
     """

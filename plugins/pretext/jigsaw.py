@@ -27,10 +27,10 @@ class Jigsaw(PretextTask):
     Args:
         encoder: The encoder to train.
         size: Side of a view in px.
-        tiles: n, 2 or 3.
-        permutations: How many there are to tell apart, 2 to 24 (n = 2) or 1,000 (n = 3).
+        tiles: Number of tiles on each side of a view, n: 2 or 3.
+        permutations: Number of permutations to tell apart, 2 to 24 (n = 2) or 1,000 (n = 3).
         hidden_dim: Width of the MLP's hidden layer.
-        gap: Between two tiles, at least, as a share of a view's n-th part, in [0, 0.5]; 1 px or more, unless it is 0.
+        gap: Least gap between two tiles, as a share of a view's n-th part, in [0, 0.5]; 1 px or more, unless it is 0.
         jitter: How far a tile can move, as a share of the same, in [0, 0.5]; rounded down to px.
         channels: one: the tiles of an image show one of its channels, as grey; all: they are in colour.
         view: The kind of view to learn from.

@@ -45,23 +45,23 @@ class JointEmbedding(EmbeddedViews):
 
     Args:
         encoder: The encoder to train.
-        loss: Shapes the energies of pairs.
-        negatives: Says which pairs are incompatible.
+        loss: The loss that shapes the energies of pairs.
+        negatives: The strategy that says which pairs are incompatible.
         hidden_dim: Width of the projector's hidden layers.
         out_dim: Length of a projection.
         layers: Number of layers of the projector, at least 2.
-        batch_norms: After which of the projector's layers there is a batch normalisation.
+        batch_norms: Which of the projector's layers a batch normalisation follows.
         predictor_dim: Width of the hidden layer of a predictor on the anchors' side; 0: none.
-        momentum: Of a teacher that makes positives and keys, in [0, 1); 0: none, both sides learn.
+        momentum: Momentum of a teacher that makes positives and keys, in [0, 1); 0: none, both sides learn.
         momentum_rises: Whether it rises to 1 over the training, by a cosine.
         symmetric: Whether both global views are anchors to each other, or the first one only. Local views are anchors
             to both, or to the second one only.
         keys: Whether an anchor is held against the keys of both global views, or against those of the view alone that
             its positive is of (MoCo, NNCLR). A memory then holds a key of each image instead of two.
-        neighbours: Past projections in which the nearest neighbour of each global anchor takes its place (NNCLR); local
-            views then are positives of these neighbours, not anchors. 0: none.
-        local_views: Smaller views, of a kind of their own, which the teacher does not see and which are no keys; 0:
-            none.
+        neighbours: Number of past projections in which the nearest neighbour of each global anchor takes its place
+            (NNCLR); local views then are positives of these neighbours, not anchors. 0: none.
+        local_views: Number of smaller views, of a kind of their own, which the teacher does not see and which are no
+            keys; 0: none.
     """
 
     def __init__(

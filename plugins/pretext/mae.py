@@ -23,9 +23,9 @@ class MAE(PretextTask):
     Args:
         encoder: The encoder to train; a vision transformer, that can be shown some patches alone.
         size: Side of the views, px.
-        width: Of the decoder's tokens, a multiple of `heads` and of 4.
-        depth: Blocks of the decoder.
-        heads: Of its attention.
+        width: Width of the decoder's tokens, a multiple of `heads` and of 4.
+        depth: Number of blocks of the decoder.
+        heads: Number of heads of the decoder's attention.
         ratio: Share of the patches that are hidden, in (0, 1).
         view: The kind of view to learn from, a gentle one.
     """

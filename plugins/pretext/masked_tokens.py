@@ -34,11 +34,11 @@ class MaskedTokens(PretextTask):
     Args:
         encoder: The encoder to train; has to offer maps.
         size: Side of the views, px.
-        words: K, entries of the vocabulary.
+        words: Number of entries of the vocabulary, K.
         patch_size: Side of the patches that entries stand for, px; divides `mask_size`.
         mask_size: Side of a square that is hidden as a whole, px; divides `size`.
         ratio: Share of the image that is hidden, in (0, 1).
-        momentum: Of the vocabulary's averages, in [0, 1).
+        momentum: Momentum of the vocabulary's averages, in [0, 1).
         view: The kind of view to learn from, a gentle one.
     """
 

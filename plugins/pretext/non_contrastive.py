@@ -22,16 +22,16 @@ class NonContrastive(EmbeddedViews):
 
     Args:
         encoder: The encoder to train.
-        loss: Of views, without negatives.
+        loss: The loss of views, without negatives.
         hidden_dim: Width of the projector's hidden layers.
         out_dim: Length of a projection.
         layers: Number of layers of the projector, at least 2.
-        last_norm: Whether a batch normalisation without scale and shift follows its last one.
+        last_norm: Whether a batch normalisation without scale and shift follows the projector's last layer.
         predictor_dim: Width of the hidden layer of a predictor; 0: none.
-        momentum: Of a teacher that makes the targets, in [0, 1); 0: none, the views' own projections are.
+        momentum: Momentum of a teacher that makes the targets, in [0, 1); 0: none, the views' own projections are.
         momentum_rises: Whether it rises to 1 over the training, by a cosine.
-        global_views: At least 2.
-        local_views: Smaller views, of a kind of their own, which are no targets; 0: none.
+        global_views: Number of global views, at least 2.
+        local_views: Number of smaller views, of a kind of their own, which are no targets; 0: none.
         ships: Whose encoder and projector leave training: the student's (BYOL), or the teacher's (DINO).
     """
 

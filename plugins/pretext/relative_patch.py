@@ -26,7 +26,7 @@ class RelativePatch(PretextTask):
         encoder: The encoder to train.
         size: Side of a view in px.
         hidden_dim: Width of the MLP's hidden layer.
-        gap: Between two tiles, at least, as a share of a third of a view, in [0, 0.5]; 1 px or more, unless it is 0.
+        gap: Least gap between two tiles, as a share of a third of a view, in [0, 0.5]; 1 px or more, unless it is 0.
         jitter: How far a tile can move, as a share of the same, in [0, 0.5]; rounded down to px.
         channels: one: the tiles of an image show one of its channels, as grey; all: they are in colour.
         view: The kind of view to learn from.

@@ -50,8 +50,8 @@ def build_encoder(
     """An encoder with random weights that depend on the seed alone, and leave torch's own generator as it was.
 
     Args:
-        registry: Where the backbone is found.
-        backbone: Its name and options.
+        registry: The registry in which the backbone is found.
+        backbone: The backbone's name and options.
         mean: The mean of each channel of the training images, as a share of the full scale.
         std: The standard deviation of each channel of the training images, as a share of the full scale.
         seed: Seed of the weights.
@@ -211,9 +211,9 @@ def cut(encoder: Encoder, card: ModelCard, layer: int | None) -> tuple[Encoder, 
     """An encoder and its card with the embeddings of one layer; the weights are those of the encoder, not copies.
 
     Args:
-        encoder: Whole, or cut already.
-        card: Of the encoder.
-        layer: Of the backbone, from 1, whose maps are averaged; None: the backbone's own embedding.
+        encoder: The encoder, whole or cut already.
+        card: The card of the encoder.
+        layer: The layer of the backbone, from 1, whose maps are averaged; None: the backbone's own embedding.
 
     Raises:
         ConfigError: The backbone has no such layer.

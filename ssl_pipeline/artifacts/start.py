@@ -34,7 +34,7 @@ def started(registry: Registry, folder: Path, stage: str = "pretrain") -> Encode
     network is needed.
 
     Args:
-        registry: Where the backbone is found.
+        registry: The registry in which the backbone is found.
         folder: A folder that `stage` made.
         stage: The stage's name, for messages.
 

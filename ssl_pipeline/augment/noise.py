@@ -21,7 +21,7 @@ def gaussian_blur(images: Tensor, sigma: Tensor, chosen: Tensor, radius: int) ->
         images: (N, C, S, S).
         sigma: (N,), in pixels.
         chosen: (N,) bool; the others keep every bit: their kernel is a single 1.
-        radius: Less than S.
+        radius: Radius of the kernel in px, less than S.
 
     Returns:
         (N, C, S, S).

@@ -28,9 +28,9 @@ def write_preview(store: Path, policies: Mapping[str, Policy], seed: int, path: 
     """Draw a PNG with a row for each of some training images: the image first, then views of each kind.
 
     Args:
-        store: With a split `train`.
+        store: The store, with a split `train`.
         policies: Kind -> policy.
-        seed: Of the choice of images, and of the views.
+        seed: Seed of the choice of images, and of the views.
         path: Where the picture goes.
     """
     pool = open_split(store, "train")

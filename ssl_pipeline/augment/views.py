@@ -220,8 +220,8 @@ def make_views(
         counts: Kind -> V, how many views of it a sample needs.
         images: (N, S, S, C) canvases, on the device on which to compute.
         ids: (N,) identities of the samples.
-        seed: The run's.
-        epoch: From 0.
+        seed: The run's seed.
+        epoch: The epoch, from 0.
         spec: What the images' values mean.
 
     Returns:

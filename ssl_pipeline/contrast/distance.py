@@ -12,7 +12,7 @@ class Distance(NamedTuple):
     """A distance of unit vectors.
 
     Attributes:
-        of_cosine: From cosines to distances of the same shape.
+        of_cosine: A function from cosines to distances of the same shape.
         largest: That of opposite vectors.
     """
 

@@ -63,7 +63,8 @@ class Fold:
     Attributes:
         anchor_samples: (A,) int64. A pair of equal samples is left out.
         key_samples: (K,) int64.
-        values: From a tile to its values (a, k): terms, or their logarithms. None: `scale` times the similarities.
+        values: A function from a tile to its values (a, k): terms, or their logarithms. None: `scale` times the
+            similarities.
         logarithmic: Whether values are logarithms, and the log of the sum is wanted.
         scale: See `values`.
         edge: Side of a tile.

@@ -37,7 +37,7 @@ class Nearest(NamedTuple):
 
 @torch.no_grad()
 def nearest(anchors: Tensor, negatives: Negatives, k: int) -> Nearest:
-    """The k most similar candidates of each anchor (A, D); all keys where there are fewer than k.
+    """Find the k most similar candidates of each anchor (A, D); all keys if there are fewer than k.
 
     Examples:
         >>> keys, ids = torch.tensor([[1.0, 0.0], [0.8, 0.6], [0.0, 1.0]]), torch.tensor([1, 2, 3])
@@ -59,7 +59,7 @@ def nearest(anchors: Tensor, negatives: Negatives, k: int) -> Nearest:
 
 
 def rank_threshold(anchors: Tensor, negatives: Negatives, k: int) -> Tensor:
-    """A similarity (A,) that k candidates of an anchor exceed and the others do not; -inf where there are at most k.
+    """Find a similarity (A,) that just k candidates of an anchor exceed; -inf where there are at most k.
 
     It lies half way between two ranks, so that rounding cannot move a key across it.
     """
@@ -70,7 +70,7 @@ def rank_threshold(anchors: Tensor, negatives: Negatives, k: int) -> Tensor:
 
 
 def mean_of_ranks(anchors: Tensor, negatives: Negatives, first: int, last: int) -> Tensor:
-    """The mean (A, D) of the keys that rank from `first` to `last` among an anchor's candidates, 1 being the nearest.
+    """Return the mean (A, D) of an anchor's candidates from rank `first` to rank `last`, 1 being the nearest.
 
     As similarity is linear, an anchor's similarity to this mean is its mean similarity to those keys. Gradients reach
     the keys. Ranks beyond an anchor's last candidate are left out; without any the mean is 0.
@@ -87,7 +87,7 @@ def mean_of_ranks(anchors: Tensor, negatives: Negatives, first: int, last: int) 
 
 @torch.no_grad()
 def quantiles(anchors: Tensor, negatives: Negatives, shares: Sequence[float]) -> Tensor:
-    """Quantiles (A, len(shares)) of an anchor's similarities to its candidates.
+    """Estimate quantiles (A, len(shares)) of an anchor's similarities to its candidates.
 
     Found in three passes over the keys: a histogram of 256 bins for each anchor, over [-1, 1] at first and then over
     the bin that holds the quantile. So it is exact but for rounding, wherever cosines crowd, and memory is A x 256 x
@@ -96,7 +96,7 @@ def quantiles(anchors: Tensor, negatives: Negatives, shares: Sequence[float]) ->
     Args:
         anchors: (A, D) unit-norm.
         negatives: Keys.
-        shares: In [0, 1]; 0 is the least similar.
+        shares: The shares at which quantiles are wanted, in [0, 1]; 0 is the least similar key.
     """
     wide = widened(anchors.detach())
     low, width = wide.new_full((len(wide), len(shares)), -1.0), 2.0
@@ -155,9 +155,9 @@ class RankRule:
     """A rank among an anchor's negatives, given outright or by how often the negative there may be a false one.
 
     Args:
-        rank: From 1, the nearest; or give the other two.
-        classes: How many classes there are, or a guess, at least 2.
-        probability: In (0, 1).
+        rank: The rank, from 1, the nearest; or give the other two.
+        classes: Number of classes, or a guess, at least 2.
+        probability: Probability of a false negative at the rank, in (0, 1).
         name: The name of `rank` among the options, for messages.
 
     Raises:
@@ -181,7 +181,7 @@ class RankRule:
         self._rank, self._classes, self._probability = rank, classes, probability
 
     def of(self, anchors: Tensor, negatives: Negatives) -> int:
-        """The rank for these anchors (A, D): at most the number of negatives of the one with the fewest, at least 1."""
+        """Choose the rank for anchors (A, D): from 1 to the number of negatives of the anchor with the fewest."""
         count = int(total_weight(anchors, negatives).min())
         if self._rank is not None:
             return max(1, min(self._rank, count))

@@ -19,12 +19,12 @@ Values = Callable[..., Tensor]
 
 
 def widened(values: Tensor) -> Tensor:
-    """Half precision as float32, since sums of many exponentials need it; anything wider as it is."""
+    """Turn half precision into float32, since sums of many exponentials need it; leave anything wider as it is."""
     return values.to(torch.promote_types(values.dtype, torch.float32))
 
 
 def cosines(anchors: Tensor, positives: Tensor) -> Tensor:
-    """Similarities (A, M), at least float32, of anchors (A, D) to their own positives (A, M, D), all unit-norm.
+    """Return similarities (A, M), at least float32, of anchors (A, D) to their own positives (A, M, D), all unit-norm.
 
     Examples:
         >>> cosines(torch.eye(2), torch.eye(2)[:, None])
@@ -41,7 +41,7 @@ def log_mass(
     *,
     positives: Tensor | None = None,
 ) -> Tensor:
-    """The log of the summed, weighted exponentials over an anchor's negatives.
+    """Return the log of the summed, weighted exponentials over an anchor's negatives.
 
     log sum_k w(a, k) exp(logit(a, k)), over the keys k of other samples than a's.
 
@@ -90,7 +90,7 @@ def negative_sum(
     *,
     positives: Tensor | None = None,
 ) -> Tensor:
-    """The weighted sum of a function of similarities over an anchor's negatives: sum_k w(a, k) f(s(a, k)).
+    """Return the weighted sum of a function of similarities over an anchor's negatives: sum_k w(a, k) f(s(a, k)).
 
     Args:
         anchors: (A, D) unit-norm.
@@ -126,7 +126,7 @@ def negative_sum(
 
 @torch.no_grad()
 def total_weight(anchors: Tensor, negatives: Negatives) -> Tensor:
-    """The summed weights (A,) of an anchor's negatives; how many there are, where all weights are 1."""
+    """Sum the weights of an anchor's negatives: (A,). Where all weights are 1, this is their number."""
     weight = negatives.log_weight
     if weight is not None:
         return _fold(anchors, negatives, lambda tile: weight(tile).exp())

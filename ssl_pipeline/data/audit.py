@@ -34,7 +34,7 @@ def check_rejects(rejects: Mapping[str, RejectedError], total: int, max_fraction
     Args:
         rejects: Path -> why.
         total: Files that were taken for images.
-        max_fraction: Of them that may be rejected.
+        max_fraction: Largest share of the files that may be rejected.
         written: Where all rejects are listed.
 
     Raises:

@@ -22,7 +22,8 @@ class Framing:
     Attributes:
         canvas: The side of a canvas, px.
         resize: squash (both sides to the canvas), crop (largest centred square), letterbox (all of it, with borders).
-        background: One value per channel, in the images' own type, under transparent pixels and in borders.
+        background: The background, one value per channel, in the images' own type, under transparent pixels and in
+            borders.
     """
 
     canvas: int

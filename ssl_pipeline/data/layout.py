@@ -71,7 +71,7 @@ def find_root(names: Sequence[str], tables: Iterable[str]) -> str:
     """The folder in which the layout begins: "" or a path with a final "/", where one folder holds all the rest.
 
     Args:
-        names: Of images, at least one.
+        names: Names of images, at least one.
         tables: Names of files called labels.csv.
     """
     tables = set(tables)
@@ -146,8 +146,8 @@ def read_layout(names: Sequence[str], root: str, table: Table | None, known: Cal
     """Give each image its label, split and group.
 
     Args:
-        names: Of images, sorted.
-        root: As `find_root` found it.
+        names: Names of images, sorted.
+        root: The root that `find_root` found.
         table: labels.csv, where there is one. A column that it has is what counts; an image that it does not name is
             unlabelled. The split may also be the folder's.
         known: Whether a file is there, though it is not among the names.

@@ -57,7 +57,7 @@ def alike(sketches: Sequence[bytes]) -> list[list[int]]:
     240 others, and none that is near enough is missed.
 
     Args:
-        sketches: As `sketch` returns them.
+        sketches: The sketches, as `sketch` returns them.
 
     Returns:
         Groups of at least two positions, each sorted, in the order of their first.

@@ -60,7 +60,7 @@ def join_near_copies(contents: Sequence[Content], pictures: Mapping[str, Picture
     others are left out, as copies are: what is tested must not have been trained on.
 
     Args:
-        contents: As `ssl_pipeline.data.splits.merge_copies` returns them.
+        contents: The contents, as `ssl_pipeline.data.splits.merge_copies` returns them.
         pictures: Path of each content -> what is compared.
     """
     groups = Groups([content.groups for content in contents])

@@ -62,7 +62,7 @@ def digits(path: str = "") -> Source:
     """scikit-learn's 1,797 handwritten digits of 8 x 8 pixels (UCI's optical recognition of digits, its test part).
 
     Args:
-        path: Not read; the digits come with scikit-learn.
+        path: A path that is not read; the digits come with scikit-learn.
     """
     from sklearn.datasets import load_digits
 

@@ -25,7 +25,7 @@ class Content:
         digest: SHA-256 of its pixels.
         record: The file that is kept.
         label: None also where copies contradict each other.
-        groups: Those of all copies.
+        groups: The groups of all copies.
     """
 
     digest: bytes
@@ -100,12 +100,12 @@ def assign(
     """Choose a side for each content.
 
     Splits that the source names are kept. Where it names no labelled test image, test takes its share of the labelled
-    images of each class; then val likewise, of what is left. Within a class the order is that of a hash of seed and
-    content, so that an image more or less moves at most its neighbours. If there is no label to go by, val takes
+    images of each class; then val does the same with what is left. Within a class the order is that of a hash of seed
+    and content, so that an image more or less moves at most its neighbours. If there is no label to go by, val takes
     unlabelled images.
 
     Args:
-        contents: As `merge_copies` returns them.
+        contents: The contents, as `merge_copies` returns them.
         seed: Another seed, other splits.
         val_fraction: Share of the training images that val takes.
         test_fraction: Share of the labelled images that test takes.
@@ -170,9 +170,9 @@ def _take(
     Args:
         units: What may be moved, in order of their hashes.
         side: Where to.
-        fraction: Of the images of each class.
+        fraction: Share of the images of each class.
         owed: How many sides must still find a unit of each class.
-        sides: Is changed.
+        sides: The sides that were chosen so far, which are changed.
         remarks: Classes that could not be shared out are added.
 
     Returns:

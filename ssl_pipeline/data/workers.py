@@ -63,7 +63,7 @@ class Chunk:
         read: Reads one by its name; goes to another process, like `work`. What they raise ends the run, but for a
             `RejectedError`, which is an outcome.
         work: Makes an outcome of what was read.
-        outcomes: One for each file so far; a `RejectedError` too if the process had to be ended.
+        outcomes: The outcomes, one for each file so far; a `RejectedError` too if the process had to be ended.
     """
 
     names: Sequence[str]

@@ -56,7 +56,7 @@ def write_split(
     """Write a split, a block at a time.
 
     Args:
-        folder: Is made.
+        folder: The folder, which is made.
         ids: (n,) identities, in the order of the images.
         blocks: Arrays (m, canvas, canvas, C) of n images in all, each of whose pixels has a value.
         canvas: Side of an image, px.

@@ -104,8 +104,8 @@ def write_classifier(
     Args:
         folder: Where they go.
         encoder: Fine-tuned; on the CPU, in eval mode.
-        head: Of D embeddings, not normalised, to C logits.
-        card: Of the encoder; its digest of the weights is filled in.
+        head: A linear layer from embeddings of length D, not normalised, to C logits.
+        card: The card of the encoder; its digest of the weights is filled in.
         classes: C names.
         opset: ONNX operator set.
         metadata: Added to the graph's.

@@ -28,7 +28,8 @@ class FromPixels(nn.Module):
         """Bring each batch of images (N, H, W, C) to the trained size, and give them to the network.
 
         Args:
-            *images: As many batches as the network takes, of the type that the card names, of any heights and widths.
+            *images: Images, as many batches as the network takes, of the type that the card names, of any heights and
+                widths.
 
         Returns:
             (N, ...) float32.

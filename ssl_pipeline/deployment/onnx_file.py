@@ -41,7 +41,8 @@ def write_graph(
         path: Where the file goes; its folder is made if need be.
         input_names: Names of the graph's inputs, in order.
         output_names: Names of the graph's outputs, in order.
-        dynamic_shapes: As `torch.export` takes them: for each argument, dimension -> `torch.export.Dim`.
+        dynamic_shapes: The dynamic shapes, as `torch.export` takes them: for each argument, dimension ->
+            `torch.export.Dim`.
         opset: ONNX operator set, 18 to 23.
         metadata: Becomes the file's metadata; readers find it without running the graph.
         images: Names of the inputs (N, H, W, C) of which the graph itself refuses a height or width of 0.
@@ -76,7 +77,7 @@ def write_proto(model: onnx.ModelProto, path: Path, metadata: Mapping[str, str])
     """Write an ONNX model whole, checked, its metadata replaced, without traces of the machine that made it.
 
     Args:
-        model: Is changed: what the exporter notes about source lines is stripped.
+        model: The model, which is changed: what the exporter notes about source lines is stripped.
         path: Where the file goes.
         metadata: Replaces the model's own; written in the order of the keys.
 

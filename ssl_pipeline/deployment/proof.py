@@ -31,8 +31,8 @@ class Reference:
 
     Attributes:
         name: Who answers, for messages.
-        answers: From batches to answers. Where several are given, each of their values is right: a value within a hair
-            of a threshold may fall on either side of it by its last bit.
+        answers: Functions from batches to answers. Where several are given, each of their values is right: a value
+            within a hair of a threshold may fall on either side of it by its last bit.
     """
 
     name: str
@@ -186,7 +186,8 @@ def in_torch(*modules: Callable[..., Tensor]) -> Reference:
     """Torch modules of this process as a reference, in the mode in which they are; on the CPU.
 
     Args:
-        *modules: From the inputs of the graph to its output. Where there are several, each of their values is right.
+        *modules: Modules from the inputs of the graph to its output. Where there are several, each of their values is
+            right.
     """
 
     def answering(module: Callable[..., Tensor]) -> Callable[[Batches], Answers]:

@@ -58,10 +58,10 @@ def release(
     """Write backbone.onnx and energy.onnx into a folder, and prove both.
 
     Args:
-        folder: To be thrown away if this raises.
-        task: With the trained encoder and, perhaps, an energy head.
-        card: Of the encoder.
-        section: Of params.yaml.
+        folder: A folder that receives the files, to be thrown away if this raises.
+        task: The task, with the trained encoder and, perhaps, an energy head.
+        card: The card of the encoder.
+        section: The section `export` of params.yaml.
         evidence: What the graphs are tried on.
         reference: Starts a new process that rebuilds the encoder; see `parity.verify`.
 

@@ -80,8 +80,8 @@ def run(
     """Run a graph on any number of images, batch by batch.
 
     Args:
-        session: Of a graph from images to one output.
-        *images: For each input of the graph (n, H, W, C) of its type; n may be 0.
+        session: The session of a graph from images to one output.
+        *images: Images (n, H, W, C) for each input of the graph, of its type; n may be 0.
         batch_size: Images a batch; bounds the memory.
 
     Returns:

@@ -25,7 +25,7 @@ def confusion(counts: npt.NDArray[np.int64], classes: Sequence[str], title: str,
     Args:
         counts: (C, C) images by actual class (row) and predicted class (column).
         classes: C names.
-        title: Above it.
+        title: The title above the picture.
         path: Path of the PNG.
     """
     together = -(-len(classes) // _CELLS)

@@ -137,7 +137,7 @@ def stale_keys(figures: Mapping[str, float], shorter: str) -> list[Finding]:
     """Whether remembered keys are no longer comparable with new ones.
 
     Args:
-        figures: With `key_staleness`, as `staleness` has it.
+        figures: The figures, with `key_staleness`, as `staleness` has it.
         shorter: The strategy's option that says how many it remembers.
     """
     if figures["key_staleness"] <= _MAX_STALENESS:

@@ -9,7 +9,7 @@ __all__ = ["graded"]
 
 
 def graded(logits: Tensor, answers: Tensor) -> StepOutput:
-    """Mean cross-entropy in nats, log K at chance, and the share that is answered rightly.
+    """Return the mean cross-entropy in nats, log K at chance, and the share that is answered rightly.
 
     Args:
         logits: (N, Q, K), of each of K answers to each of an image's Q questions.

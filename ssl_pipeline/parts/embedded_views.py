@@ -20,18 +20,18 @@ __all__ = ["EmbeddedViews"]
 
 
 class EmbeddedViews(PretextTask):
-    """Some `global` views, and `local` ones where they are asked for.
+    """Encodes some `global` views, and `local` ones where they are asked for.
 
     Args:
         encoder: The encoder to train.
-        loss: Has the energy of pairs of projections.
+        loss: The loss, which has the energy of pairs of projections.
         projector: Widths of its layers after the embedding's, the last one being that of a projection, P.
         last_norm: Whether a batch normalisation without scale and shift follows the projector's last layer.
         predictor_dim: Width of the hidden layer of a predictor; 0: none.
         momentum: The momentum of a teacher, in [0, 1); 0: none.
         momentum_rises: Whether it rises to 1 over the training, by a cosine.
-        global_views: G, at least 2.
-        local_views: L; 0: none.
+        global_views: Number of global views, G, at least 2.
+        local_views: Number of local views, L; 0: none.
         hidden_norm: Whether a batch normalisation follows the projector's other layers.
         ships: Whose encoder and projector leave training, the student's or the teacher's.
 
@@ -87,7 +87,7 @@ class EmbeddedViews(PretextTask):
 
     @classmethod
     def views_for(cls, options: Mapping[str, Any]) -> ViewNeeds:
-        """Some `global` views, two where no option says how many, and `local` ones if there are any."""
+        """Ask for `global` views, two where no option says how many, and for `local` ones if there are any."""
         global_views, local_views = options.get("global_views", 2), options.get("local_views", 0)
         if global_views < 2:
             raise ValueError(f"global_views must be at least 2, got {global_views}")
@@ -105,7 +105,7 @@ class EmbeddedViews(PretextTask):
         return encoded
 
     def projected(self, encoded: Encoded) -> Tensor:
-        """Projections (G N + L N, P) of first views, second ones, ..., then local ones.
+        """Return projections (G N + L N, P) of first views, second ones, ..., then local ones.
 
         The projector takes all crops in one pass, as the authors' does: with statistics of each kind's own, its
         BatchNorms would hide from the loss where local and global views differ as a whole.
@@ -115,13 +115,13 @@ class EmbeddedViews(PretextTask):
         return projections
 
     def taught(self, encoded: Encoded) -> Tensor:
-        """The teacher's projections (G N, P), without gradient."""
+        """Return the teacher's projections (G N, P), without gradient."""
         projections: Tensor = self.teacher["projector"](stacked([encoded["teacher"]]))
         return projections
 
     @torch.no_grad()
     def energies(self, first: Tensor, second: Tensor) -> dict[str, Tensor]:
-        """Mean energies of compatible unit-norm pairs (n, P), and of each with the next image's other view."""
+        """Return mean energies of compatible unit-norm pairs (n, P), and of each with the next image's other view."""
         compatible = self.energy_head.loss.energy(first, second).mean()
         incompatible = self.energy_head.loss.energy(first, second.roll(1, dims=0)).mean()
         return {
@@ -148,7 +148,7 @@ class EmbeddedViews(PretextTask):
             yield students[name], teacher
 
     def predict(self, images: Tensor) -> Tensor:
-        """Unit-norm projections (N, P)."""
+        """Return unit-norm projections (N, P)."""
         return F.normalize(self.energy_head.projector(self.encoder(images)), dim=1)
 
 

@@ -12,7 +12,7 @@ __all__ = ["CosineEnergy", "ProjectedEnergy", "mlp"]
 
 
 def mlp(sizes: Sequence[int], last_norm: bool = False, hidden_norm: bool = True) -> nn.Sequential:
-    """A multi-layer perceptron with batch normalisation and ReLU between layers.
+    """Build a multi-layer perceptron with batch normalisation and ReLU between layers.
 
     Args:
         sizes: Widths, input first: [512, 2048, 128] has two layers.
@@ -49,7 +49,7 @@ class CosineEnergy(EnergyHead):
     name = "negative_cosine_of_embeddings"
 
     def forward(self, first: Tensor, second: Tensor) -> Tensor:
-        """Energies (N,) of embeddings (N, D) and (N, D)."""
+        """Return energies (N,) of embeddings (N, D) and (N, D)."""
         return -F.cosine_similarity(first, second, dim=1)
 
 
@@ -72,9 +72,9 @@ class ProjectedEnergy(EnergyHead):
         self.name = f"{loss.energy_name}_of_projections"
 
     def project(self, embeddings: Tensor) -> Tensor:
-        """Unit-norm projections (N, P) of embeddings (N, D)."""
+        """Return unit-norm projections (N, P) of embeddings (N, D)."""
         return F.normalize(self.projector(embeddings), dim=-1)
 
     def forward(self, first: Tensor, second: Tensor) -> Tensor:
-        """Energies (N,) of embeddings (N, D) and (N, D)."""
+        """Return energies (N,) of embeddings (N, D) and (N, D)."""
         return self.loss.energy(self.project(first), self.project(second))

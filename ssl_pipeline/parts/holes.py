@@ -26,7 +26,7 @@ def patches(images: Tensor, side: int) -> Tensor:
 
 
 def join(cut: Tensor, side: int, channels: int) -> Tensor:
-    """The inverse of `patches`: (N, L, C * side^2) to (N, C, S, S)."""
+    """Undo `patches`: (N, L, C * side^2) to (N, C, S, S)."""
     grid = math.isqrt(cut.shape[1])
     parts = cut.reshape(cut.shape[0], grid, grid, channels, side, side)
     return parts.permute(0, 3, 1, 4, 2, 5).reshape(cut.shape[0], channels, grid * side, grid * side)
@@ -56,7 +56,7 @@ class Holes(nn.Module):
 
     Args:
         encoder: The encoder of the images.
-        size: Their side, S px.
+        size: Side of the images, S, in px.
         side: The side of a patch in px; divides S.
         ratio: Share of the patches that are hidden, in (0, 1).
 
@@ -89,7 +89,7 @@ class Holes(nn.Module):
         return self._cut(images, where), where
 
     def always(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """The same holes in every image: what leaves training has no random numbers."""
+        """Cut the same holes into every image: what leaves training has no random numbers."""
         return self._cut(images, self.fixed), self.fixed.expand(images.shape[0], -1, -1, -1)
 
     def _where(self, uniforms: Tensor) -> Tensor:
@@ -106,10 +106,10 @@ class ToGrid(nn.Module):
     """A linear head from the last layer's maps to K numbers at each place of a grid, finer or coarser than the maps.
 
     Args:
-        encoder: Offers maps.
+        encoder: The encoder, which offers maps.
         size: Side of the views, S px.
-        numbers: K.
-        grid: G, places a side.
+        numbers: Numbers at each place, K.
+        grid: Number of places on each side, G.
 
     Source: SimMIM (2111.09886), section 3.3: a linear layer predicts as well as a large decoder, and transfers better.
 

@@ -12,7 +12,7 @@ class Memory(nn.Module):
     """The last `size` vectors that were pushed, in persistent buffers, so that a checkpoint holds them.
 
     Args:
-        size: How many are kept, at least 1.
+        size: Number of vectors that are kept, at least 1.
 
     Examples:
         >>> memory = Memory(size=3)
@@ -36,11 +36,11 @@ class Memory(nn.Module):
         self.register_buffer("count", torch.tensor(0))
 
     def held(self) -> Tensor:
-        """What is held (n, D), n <= size, in no particular order; (0, 0) at first."""
+        """Return what is held (n, D), n <= size, in no particular order; (0, 0) at first."""
         return self.vectors[: int(self.count)]
 
     def oldest_places(self, count: int) -> Tensor:
-        """Where the `count` vectors lie that were pushed first among those held, or all where there are fewer: (n,)."""
+        """Return the places (n,) of the `count` held vectors that were pushed first, or of all if there are fewer."""
         held = int(self.count)
         first = self.position if held == self.size else 0
         return (first + torch.arange(min(count, held), device=self.vectors.device)) % self.size
@@ -90,12 +90,12 @@ class KeyMemory(Memory):
         self._aside: tuple[Tensor, Tensor] | None = None
 
     def recall(self) -> tuple[Tensor, Tensor]:
-        """The keys that are held (n, D), none at first, and the ids of their images (n,) int64."""
+        """Return the keys that are held (n, D), none at first, and the ids of their images (n,) int64."""
         keys = self.held()
         return keys, self.samples[: len(keys)]
 
     def recall_oldest(self, count: int) -> tuple[Tensor, Tensor]:
-        """The `count` keys that were taken in first, or all where there are fewer, and the ids of their images."""
+        """Return the `count` keys that were taken in first, or all if there are fewer, and the ids of their images."""
         places = self.oldest_places(count)
         return self.vectors[places], self.samples[places]
 

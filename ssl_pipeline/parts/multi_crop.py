@@ -15,14 +15,14 @@ __all__ = ["add_local_pairs", "stacked"]
 
 
 def stacked(embeddings: list[Tensor]) -> Tensor:
-    """Crops of N images, (N, V, D) of each kind, as (sum of V x N, D), at least float32: view after view."""
+    """Stack crops of N images, (N, V, D) of each kind, as (sum of V x N, D), at least float32: view after view."""
     return torch.cat([widened(kind).transpose(0, 1) for kind in embeddings]).flatten(0, 1)
 
 
 def add_local_pairs(
     anchors: Tensor, positives: Tensor, local: Tensor, images: int, *, as_anchors: bool
 ) -> tuple[Tensor, Tensor]:
-    """Pairs of local views, after those of global ones.
+    """Add pairs of local views after those of global ones.
 
     Args:
         anchors: (B N, P): B blocks of pairs of global views, each over the same N images.

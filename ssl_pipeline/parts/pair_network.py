@@ -37,12 +37,12 @@ class PairNetwork(nn.Module):
         self.layers = nn.Sequential(nn.Linear(dim, hidden_dim), nn.ReLU(), nn.Linear(hidden_dim, dim))
 
     def forward(self, vectors: Tensor) -> Tensor:
-        """Unit-norm vectors (..., D), at least float32, of unit-norm ones."""
+        """Map unit-norm vectors (..., D) to unit-norm ones, at least float32."""
         wide = widened(vectors)
         return F.normalize(wide + self.layers(wide), dim=-1)
 
     def move(self, anchors: Tensor, negatives: Negatives) -> Negatives:
-        """Negatives whose keys have gone through the network.
+        """Return negatives whose keys have gone through the network.
 
         A strategy has chosen by the cosines of projections, and still sees these: each tile of them is computed again.
         """

@@ -19,11 +19,11 @@ _MAX_SHARE_PER_IMAGE = 0.97  # share of the prototypes, above which an image bel
 
 
 class Prototypes(nn.Module):
-    """Cosines of vectors to learned directions.
+    """Compares vectors with learned directions, by their cosines.
 
     Args:
-        count: K, how many directions.
-        dim: D, their length.
+        count: Number of directions, K.
+        dim: Length of a direction, D.
 
     Examples:
         >>> prototypes = Prototypes(count=10, dim=8)
@@ -36,20 +36,20 @@ class Prototypes(nn.Module):
         self.directions = nn.Parameter(F.normalize(torch.randn(count, dim), dim=1))
 
     def forward(self, vectors: Tensor, learns: bool = True) -> Tensor:
-        """Cosines (..., K), at least float32, of vectors (..., D) of any length; `learns`: the directions, too."""
+        """Return cosines (..., K), at least float32, of vectors (..., D); `learns`: directions get gradients, too."""
         directions = self.directions if learns else self.directions.detach()
         return F.linear(F.normalize(widened(vectors), dim=-1), F.normalize(directions, dim=1))
 
 
 def cross_entropy(assigned: Tensor, log_probability: Tensor) -> Tensor:
-    """Mean of -Σ q log p over images and over pairs of a target (T, N, K) and another view (V, N, K)."""
+    """Return the mean of -Σ q log p over images and over pairs of a target (T, N, K) and another view (V, N, K)."""
     found = -torch.einsum("tnk,vnk->tv", assigned, log_probability) / assigned.shape[1]
     return found[~torch.eye(*found.shape, dtype=torch.bool, device=found.device)].mean()
 
 
 @torch.no_grad()
 def prototype_figures(assigned: Tensor) -> dict[str, Tensor]:
-    """How many prototypes a batch uses and an image uses, each the exponential of an entropy: from 1 to K.
+    """Count the prototypes that a batch uses and an image uses, each the exponential of an entropy: from 1 to K.
 
     `prototypes_in_reach` is how many the batch would use if its images shared none and the views of each all, and no
     more than K.

@@ -14,7 +14,7 @@ class SoftmaxLoss(Loss):
     """A loss in which cosines are divided by a temperature.
 
     Args:
-        temperature: τ > 0. Small: the nearest negatives dominate.
+        temperature: Temperature of the softmax, τ > 0. Small: the nearest negatives dominate.
 
     Raises:
         ValueError: The temperature is not greater than 0.
@@ -43,7 +43,7 @@ class SoftmaxLoss(Loss):
         self.temperature = temperature
 
     def energy(self, first: Tensor, second: Tensor) -> Tensor:
-        """-cos/τ, as the softmax is the Gibbs distribution of this energy."""
+        """Return -cos/τ, as the softmax is the Gibbs distribution of this energy."""
         return -(first * second).sum(dim=1) / self.temperature
 
     def diagnose(self, figures: Mapping[str, float]) -> list[Finding]:

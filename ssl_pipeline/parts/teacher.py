@@ -19,7 +19,7 @@ class Teacher(nn.Module):
     holds.
 
     Args:
-        student: What is copied.
+        student: The network that is copied.
         momentum: m at the start, in [0, 1).
         rising: Whether m rises to 1 over the training, by a cosine; it stays otherwise.
 
@@ -41,12 +41,12 @@ class Teacher(nn.Module):
 
     @torch.no_grad()
     def forward(self, inputs: Tensor) -> Tensor:
-        """What the averaged network makes of its inputs."""
+        """Return what the averaged network makes of its inputs."""
         outputs: Tensor = self.network(inputs)
         return outputs
 
     def momentum(self, progress: float) -> float:
-        """M at a share of the training in [0, 1]: 1 - (1 - m) (cos(pi progress) + 1) / 2 where it rises."""
+        """Return m at a share of the training in [0, 1]; where it rises, 1 - (1 - m) (cos(pi progress) + 1) / 2."""
         if not self.rising:
             return self.base_momentum
         return 1 - (1 - self.base_momentum) * (math.cos(math.pi * progress) + 1) / 2

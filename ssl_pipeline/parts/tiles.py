@@ -33,17 +33,17 @@ _FLAT_TILE_STD = 4 / 255  # standard deviation of what quantisation and compress
 
 
 class Tiling:
-    """n x n tiles of a view, one in each cell.
+    """Cuts n x n tiles out of a view, one in each cell.
 
     Args:
         size: Side of a view in px.
-        count: n.
-        gap: Between two cells, as a share of a view's n-th part, in [0, 0.5]; at least 1 px, unless it is 0.
+        count: Number of tiles on each side of a view, n.
+        gap: Gap between two cells, as a share of a view's n-th part, in [0, 0.5]; at least 1 px, unless it is 0.
         jitter: How far a tile can move in its cell, as a share of the same, in [0, 0.5]; rounded down to px.
         channels: one: all tiles of an image show one of its channels, as grey; all: they are in colour.
 
     Attributes:
-        side: T, of a tile in px.
+        side: Side of a tile in px, T.
         uniforms: How many random numbers of an image decide its tiles: its channel, then each tile's row and column.
 
     Raises:
@@ -78,13 +78,13 @@ class Tiling:
         self.uniforms = 1 + 2 * count**2
 
     def encode(self, encoder: nn.Module, images: Tensor, uniforms: Tensor | None = None) -> Tensor:
-        """Embeddings (N, n², D) of the tiles of views (N, C, S, S), row by row, by numbers as `cut` takes them."""
+        """Embed the tiles of views (N, C, S, S), row by row, by numbers as `cut` takes them: (N, n², D)."""
         tiles = standardised(self.cut(images, uniforms), encoder)
         embeddings: Tensor = encoder(tiles.flatten(0, 1)).unflatten(0, tiles.shape[:2])
         return embeddings
 
     def cut(self, images: Tensor, uniforms: Tensor | None = None) -> Tensor:
-        """Tiles (N, n², C, T, T) of views (N, C, S, S), row by row.
+        """Return tiles (N, n², C, T, T) of views (N, C, S, S), row by row.
 
         Args:
             images: The views.
@@ -113,7 +113,7 @@ class Tiling:
 
 
 def choice(uniforms: Tensor, count: int) -> Tensor:
-    """Integers from 0 to count - 1, equally likely, from numbers in [0, 1): int64 of the same shape."""
+    """Turn numbers in [0, 1) into integers from 0 to count - 1, equally likely: int64 of the same shape."""
     return (uniforms * count).long()
 
 

@@ -25,8 +25,8 @@ class Vocabulary(nn.Module):
     """Entries, and what they are averages of; all of it is in the state that a checkpoint holds.
 
     Args:
-        words: K, how many entries.
-        dim: F, the length of a feature.
+        words: Number of entries, K.
+        dim: Length of a feature, F.
         momentum: The momentum of the averages, in [0, 1).
 
     Examples:
@@ -56,7 +56,7 @@ class Vocabulary(nn.Module):
 
     @torch.no_grad()
     def forward(self, features: Tensor) -> Tensor:
-        """The nearest entry (...,) int64 of features (..., F)."""
+        """Return the nearest entry (...,) int64 of features (..., F)."""
         return self._closeness(features).argmax(dim=-1)
 
     def _closeness(self, features: Tensor) -> Tensor:

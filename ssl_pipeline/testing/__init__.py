@@ -90,8 +90,8 @@ def check_loss(factory: Factory, /, **options: Any) -> None:
     """Check a loss, with the plainest negatives where it takes any.
 
     Args:
-        factory: As registered.
-        **options: As in params.yaml.
+        factory: The factory, as it is registered.
+        **options: The options, as in params.yaml.
 
     Raises:
         AssertionError: What is broken, and what to do.
@@ -107,8 +107,8 @@ def check_negatives(factory: Factory, /, **options: Any) -> None:
     """Check a negative-sampling strategy, with the plainest loss.
 
     Args:
-        factory: As registered.
-        **options: As in params.yaml; one that remembers should remember some dozens of keys.
+        factory: The factory, as it is registered.
+        **options: The options, as in params.yaml; one that remembers should remember some dozens of keys.
 
     Raises:
         AssertionError: What is broken, and what to do.
@@ -123,9 +123,9 @@ def check_pretext_task(factory: Factory, /, *, size: int = 16, **options: Any) -
     """Check a pretext task, around a small encoder, with the plainest loss and negatives where it takes any.
 
     Args:
-        factory: As registered.
+        factory: The factory, as it is registered.
         size: Side of the images in px.
-        **options: As in params.yaml.
+        **options: The options, as in params.yaml.
 
     Raises:
         AssertionError: What is broken, and what to do.
@@ -138,9 +138,9 @@ def check_backbone(factory: Factory, /, *, size: int = 32, **options: Any) -> No
     """Check a backbone, by learning from pairs of views with it.
 
     Args:
-        factory: As registered.
+        factory: The factory, as it is registered.
         size: Side of the images in px.
-        **options: As in params.yaml; of a family also `model`, the name after the slash.
+        **options: The options, as in params.yaml; of a family also `model`, the name after the slash.
 
     Raises:
         AssertionError: What is broken, and what to do.

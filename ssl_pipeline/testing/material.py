@@ -52,8 +52,8 @@ def make_images(count: int, size: int, seed: int = 0) -> Tensor:
     """Blurred random patches, lighter at the top, so that they differ and have an upright: (count, 3, S, S) in [0, 1].
 
     Args:
-        count: How many.
-        size: S in px.
+        count: Number of images.
+        size: Side of an image, S, in px.
         seed: Equal seeds give equal images.
     """
     patches = torch.rand(count, 3, 4, 4, generator=torch.Generator().manual_seed(seed))
@@ -223,9 +223,9 @@ class Pairs(_TwoViews):
     """Embeddings compared in pairs: losses with negatives, strategies and backbones are tried in it.
 
     Args:
-        encoder: Of the images.
-        loss: Of pairs.
-        negatives: What they are held against.
+        encoder: The encoder of the images.
+        loss: The loss of pairs.
+        negatives: The strategy that chooses what they are held against.
     """
 
     def __init__(self, encoder: Encoder, loss: Loss, negatives: NegativeStrategy):
@@ -249,8 +249,8 @@ class Agreement(_TwoViews):
     """Embeddings held together by a loss without negatives.
 
     Args:
-        encoder: Of the images.
-        loss: Of views.
+        encoder: The encoder of the images.
+        loss: The loss of views.
     """
 
     def __init__(self, encoder: Encoder, loss: ViewLoss):

@@ -30,8 +30,8 @@ class Subject:
     """A plugin under test.
 
     Attributes:
-        factory: As registered.
-        options: As params.yaml would have them; of a family also `model`.
+        factory: The factory, as it is registered.
+        options: The options, as params.yaml would have them; of a family also `model`.
         size: Side in px of the images that it is tried on.
     """
 

@@ -44,9 +44,9 @@ class Trial:
 
     Attributes:
         subject: The plugin under test.
-        task: From a seed to a new task around a new plugin.
-        images: In a batch.
-        rate: Of learning.
+        task: A function from a seed to a new task around a new plugin.
+        images: Number of images in a batch.
+        rate: The learning rate.
     """
 
     subject: Subject

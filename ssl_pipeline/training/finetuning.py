@@ -39,10 +39,10 @@ class Schedule:
     """How long and how fast a network learns.
 
     Attributes:
-        steps: Optimizer steps; the last one's weights are the result.
-        batch_size: Views a step.
-        learning_rate: At its peak, after a warm-up over a tenth of the steps; then a cosine to 0.
-        weight_decay: Not on biases and norms.
+        steps: Number of optimizer steps; the last one's weights are the result.
+        batch_size: Number of views per step.
+        learning_rate: The learning rate at its peak, after a warm-up over a tenth of the steps; then a cosine to 0.
+        weight_decay: The weight decay, which spares biases and norms.
     """
 
     steps: int
@@ -56,8 +56,8 @@ class Classifier(nn.Module):
 
     Args:
         encoder: Maps images in [0, 1] to embeddings (N, D).
-        weight: (C, D), where the head starts.
-        bias: (C,).
+        weight: (C, D), the weights with which the head starts.
+        bias: (C,), the biases with which it starts.
     """
 
     def __init__(self, encoder: Encoder, weight: Tensor, bias: Tensor):
@@ -144,7 +144,7 @@ def embed(
         data: n images, n may be 0.
         card: Says how images are brought to the trained size.
         device: The device to compute on.
-        batch_size: Images at a time; bounds the memory.
+        batch_size: Number of images at a time; bounds the memory.
     """
     encoder.to(device).eval()
     embeddings = np.empty((len(data), encoder.embedding_dim), np.float32)

@@ -25,14 +25,14 @@ def inputs(
     epoch: int,
     spec: ImageSpec = RGB8,
 ) -> Views:
-    """The views that a task asks for, its samples' ids, and random numbers of its own: all functions of the samples.
+    """Make the views that a task asks for, its samples' ids and its random numbers: all functions of the samples.
 
     Args:
-        task: Says what it needs.
+        task: The task, which says what it needs.
         policies: Kind of view -> policy.
         images: (N, S, S, C) canvases, on the device on which to compute.
         ids: (N,) identities of the samples.
-        seed: The run's.
+        seed: The run's seed.
         epoch: The number of the epoch, from 0.
         spec: What the images' values mean.
     """

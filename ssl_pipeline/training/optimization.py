@@ -69,8 +69,8 @@ def adamw(module: nn.Module, learning_rate: float, weight_decay: float, momentum
 
     Args:
         module: Whatever is trained.
-        learning_rate: Greater than 0.
-        weight_decay: Not of biases and norms.
+        learning_rate: The learning rate, greater than 0.
+        weight_decay: The weight decay, which spares biases and norms.
         momentum: The first beta, in [0, 1).
     """
     groups = parameter_groups(module, weight_decay)
@@ -82,8 +82,8 @@ def learning_rate(step: int, total: int, warmup: float, peak: float) -> float:
 
     Args:
         step: The step about to be taken, from 0.
-        total: How many steps the run has; the rate would be 0 at step `total`.
-        warmup: Steps of linear rise, in [0, total); the peak is reached at step `warmup`.
+        total: Number of steps of the run; the rate would be 0 at step `total`.
+        warmup: Number of steps of linear rise, in [0, total); the peak is reached at step `warmup`.
         peak: The largest rate.
 
     Returns:

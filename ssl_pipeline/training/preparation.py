@@ -68,7 +68,7 @@ def check_sizes(encoder: Encoder, name: str, main: str, sizes: Mapping[str, int]
     """Try images of further sizes on a backbone, most of which take any.
 
     Args:
-        encoder: Is left as it is.
+        encoder: The encoder, which is left as it is.
         name: The backbone's name, for messages.
         main: The kind of view that the backbone was built for, and takes.
         sizes: Kind of view -> side in px.

@@ -125,9 +125,9 @@ def metered(start: int, total: int, batch_size: int) -> Iterator[Callable[[float
     """Show how far a run is: a bar on a terminal, a line where it goes on and at its end everywhere.
 
     Args:
-        start: Steps done before.
-        total: Steps in all.
-        batch_size: Images a step.
+        start: Number of steps done before.
+        total: Number of steps in all.
+        batch_size: Number of images per step.
 
     Yields:
         A function to call with the loss after each step.

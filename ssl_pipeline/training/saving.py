@@ -26,7 +26,7 @@ def save(folder: Path, task: PretextTask, card: ModelCard, start: Mapping[str, T
     """Write the weights and the card of a trained task into a folder.
 
     Args:
-        folder: Receives the files.
+        folder: The folder that receives the files.
         task: The trained task.
         card: The description of its encoder.
         start: Weights of the encoder before training; empty where they were random.

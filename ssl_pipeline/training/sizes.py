@@ -38,8 +38,9 @@ def nearest_size(build: Callable[[int], Encoder], encoder: Encoder, size: int) -
     """Return the size in px, nearest to one that an encoder refuses, at which its backbone can be trained.
 
     Args:
-        build: Makes an encoder with the same backbone for images of a size in px; may refuse by a `ConfigError`.
-        encoder: Refuses `size`.
+        build: A function that makes an encoder with the same backbone for images of a size in px; may refuse by a
+            `ConfigError`.
+        encoder: The encoder, which refuses `size`.
         size: Side in px.
 
     Returns:

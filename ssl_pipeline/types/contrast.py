@@ -19,7 +19,7 @@ class Candidates:
     """What a negative-sampling strategy chooses from. All vectors have unit length.
 
     Attributes:
-        anchors: (A, D).
+        anchors: (A, D), the embeddings that are compared.
         positives: (A, D), a compatible key for each anchor.
         anchor_samples: (A,) int64, the id of the image of the data that each anchor is a view of.
         keys: (K, D), the batch's own keys: views of its images, from the teacher where there is one.
@@ -46,8 +46,8 @@ class Tile(NamedTuple):
 
     Attributes:
         similarities: (a, k) cosines, at least float32.
-        anchors: Which anchors these are.
-        keys: Which keys.
+        anchors: The place of these anchors among all of them.
+        keys: The place of these keys among all of them.
         rows: Name -> (a, 1): what `Negatives.rows` says of these anchors.
 
     Examples:
@@ -67,7 +67,7 @@ class Negatives:
     """Incompatible pairs as data: every anchor against every key of another image, with weights.
 
     Attributes:
-        keys: (K, D) unit-norm.
+        keys: (K, D), the keys, unit-norm.
         anchor_samples: (A,) int64, the id of the image of the data that each anchor is a view of.
         key_samples: (K,) int64, the id of the image that each key is a view of, also where the key is remembered. A key
             of the anchor's own image is no negative. Any int64 can be an id. These are two short vectors instead of a
@@ -101,7 +101,7 @@ class Negatives:
     figures: Mapping[str, Tensor] = field(default_factory=dict)
 
     def compatible(self, positives: Tensor) -> Tensor:
-        """All that anchors should be near to: positives (A, D) and what is attracted, (A, 1 + M, D)."""
+        """Return all that anchors should be near to: positives (A, D) and what is attracted, (A, 1 + M, D)."""
         every = positives[:, None]
         return every if self.attracted is None else torch.cat([every, self.attracted], dim=1)
 

@@ -15,7 +15,7 @@ __all__ = ["Encoder"]
 
 
 class Encoder(nn.Module):
-    """Images in [0, 1] to embeddings.
+    """Turn images in [0, 1] into embeddings.
 
     Args:
         backbone: Maps normalised images to embeddings.
@@ -49,13 +49,13 @@ class Encoder(nn.Module):
         return self.backbone.embedding_dim if self.layer is None else self.backbone.map_channels[self.layer - 1]
 
     def at(self, layer: int | None) -> Self:
-        """This encoder with the embeddings of another layer; the weights are the same ones, not copies of them."""
+        """Return this encoder with another layer's embeddings; the weights are the same ones, not copies of them."""
         other = copy(self)
         other.layer = layer
         return other
 
     def in_grayscale(self) -> Self:
-        """This encoder, but for colours, which it does not see; the weights are the same ones, not copies of them."""
+        """Return this encoder as one that sees no colours; the weights are the same ones, not copies of them."""
         other = copy(self)
         other.grayscale = True
         return other
@@ -68,15 +68,15 @@ class Encoder(nn.Module):
         return embedding
 
     def maps(self, images: Tensor) -> list[Tensor]:
-        """Features (N, C, H, W) of each layer of images (N, C, S, S) in [0, 1], from backbones that offer maps."""
+        """Return features (N, C, H, W) of each layer for images (N, C, S, S) in [0, 1], if the backbone offers maps."""
         return self.backbone.maps(self.normalised(images))
 
     def visible(self, images: Tensor, shown: Tensor) -> Tensor:
-        """Features (N, k, D) of patches (N, k) of images in [0, 1], from backbones that offer patches."""
+        """Return features (N, k, D) of patches (N, k) of images in [0, 1], from backbones that offer patches."""
         return self.backbone.visible(self.normalised(images), shown)
 
     def normalised(self, images: Tensor) -> Tensor:
-        """Images in [0, 1] less the mean of the training images' channels, over their standard deviation.
+        """Return images in [0, 1] less the mean of the training images' channels, over their standard deviation.
 
         In grayscale too: with the statistics of red, green and blue, of which the luminance is near.
         """

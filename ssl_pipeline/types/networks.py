@@ -63,19 +63,19 @@ class Backbone(nn.Module, ABC):
     """What its kind may offer -> under which names in params.yaml; a message lists them where another one does not."""
 
     def has(self, offer: Offer) -> bool:
-        """Whether this one offers that."""
+        """Say whether this backbone offers maps or patches."""
         return bool(self.map_channels) if offer == "maps" else bool(self.patch_size)
 
     def maps(self, images: Tensor) -> list[Tensor]:
-        """Features (N, C, H, W) of normalised images (N, C, S, S) after each of its layers, first layer first."""
+        """Return features (N, C, H, W) of normalised images (N, C, S, S) after each layer, first layer first."""
         raise NotImplementedError(f"{type(self).__name__} has no layers")
 
     def visible(self, images: Tensor, shown: Tensor) -> Tensor:
-        """Features (N, k, D) of patches, of which no other patch is seen.
+        """Return features (N, k, D) of the patches that are shown; the others have no influence on them.
 
         Args:
-            images: (N, 3, S, S), normalised.
-            shown: (N, k) int64, numbers of patches, row by row from the top left.
+            images: (N, C, S, S), normalised images.
+            shown: (N, k) int64, the numbers of the patches that are shown, row by row from the top left.
         """
         raise NotImplementedError(f"{type(self).__name__} has no patches")
 
@@ -108,7 +108,7 @@ class ImageEnergyHead(nn.Module, ABC):
     """The energy of single images, from their pixels: low for those that are as images should be.
 
     Attributes:
-        uniforms: P, how many random numbers `corrupt` needs of each image.
+        uniforms: Number of random numbers that `corrupt` needs for each image, P.
 
     Examples:
         >>> import torch

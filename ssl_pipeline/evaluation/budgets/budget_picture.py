@@ -21,7 +21,7 @@ def draw_budgets(verdicts: Sequence[Verdict], classes: int, path: Path) -> None:
     """Draw accuracy against labels per class, a line for each arm, with 95 % intervals.
 
     Args:
-        verdicts: One or more budgets.
+        verdicts: The verdicts of one or more budgets.
         classes: How many classes there are; `all` stands at the mean number of images of a class.
         path: A .png.
     """

@@ -95,7 +95,7 @@ def write_product(
     """Write the study's classifier, and prove that its graph computes what was trained.
 
     Args:
-        folder: To be thrown away if this raises.
+        folder: A folder that receives the files, to be thrown away if this raises.
         study: Has been run.
         backbone: backbone.onnx, whose operator set the classifier's graph takes over.
         originals: Images (H, W, C) for the proof.

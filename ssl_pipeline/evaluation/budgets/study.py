@@ -123,7 +123,7 @@ class Study:
 
     Args:
         config: The section `finetune`.
-        data: On which `obstacle` finds nothing.
+        data: The data, on which `obstacle` finds nothing.
         encoder: The pretrained one; its weights are left as they are.
         card: Card of the encoder.
         registry: Where the same encoder with random weights is found.
@@ -133,7 +133,7 @@ class Study:
         start: The encoder with the weights that pretraining started from; None: they were random.
 
     Attributes:
-        budgets: Those that differ on this data, the smallest first.
+        budgets: The budgets that differ on this data, the smallest first.
         classifier: After `run`, the fine-tuned model of the largest budget's first draw.
     """
 

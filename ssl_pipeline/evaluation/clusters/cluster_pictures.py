@@ -92,7 +92,7 @@ def grid_of_images(rows: Sequence[tuple[str, Sequence[Images]]], path: Path) -> 
     """Draw rows of images, each under a title, in groups with a gap between them.
 
     Args:
-        rows: At least one title with its groups, (m, C, C, 3) uint8 each, m >= 1.
+        rows: The rows: at least one title with its groups, (m, C, C, 3) uint8 each, m >= 1.
         path: Path of the PNG.
     """
     strips = [_strip(groups) for _, groups in rows]

@@ -58,7 +58,7 @@ class Judgement:
         classes: How many there are; 0 where the verdict is unknown.
         k: k*, as `Clusterings.preferred` finds it; where a class is split, as `Clusterings.most_stable` does.
         doubt: Why k* is no preferred number of clusters; empty where it is one.
-        homogeneity: At `ROOM` clusters for each class, above chance: 0 as shuffled labels, 1 perfect.
+        homogeneity: Homogeneity at `ROOM` clusters for each class, above chance: 0 as shuffled labels, 1 perfect.
         merged: The worst pairs of class numbers -> their overlap, worst first; none that share no cluster.
         split: The worst class numbers -> their effective number of own clusters at k*, worst first; more than 1.
             Empty where k* is no preferred number.
@@ -129,7 +129,7 @@ def _doubt(found: Clusterings, k: int, classes: int, homogeneity: float) -> str:
         found: Clusterings.
         k: k*.
         classes: How many there are; 0 without labels, where nothing says that the fewest clusters are not too few.
-        homogeneity: At k*, above chance.
+        homogeneity: Homogeneity at k*, above chance.
     """
     if found.stability[k] < STABLE:
         return "none is truly stable"
@@ -236,7 +236,7 @@ def sentences(judgement: Judgement, found: Clusterings, at_k: Agreement | None, 
     """The verdict in a few plain lines.
 
     Args:
-        judgement: As `judge` returns it.
+        judgement: The judgement, as `judge` returns it.
         found: What was judged.
         at_k: How the clusters at k* agree with the classes; None without labels.
         names: Names of the classes, by number.

@@ -117,7 +117,7 @@ def grid(images: int, classes: int) -> list[int]:
     """Numbers of clusters to try: from 2 to 4 x C, ever wider apart, but all those next to C.
 
     Args:
-        images: To cluster, at least `PER_CLUSTER` for each cluster.
+        images: Number of images to cluster, at least `PER_CLUSTER` for each cluster.
         classes: C; fewer than two say nothing.
 
     Returns:

@@ -39,8 +39,8 @@ class ClusterReport:
     """What was found, and how to show it.
 
     Attributes:
-        figures: For metrics.json.
-        lines: For people.
+        figures: Figures for metrics.json.
+        lines: Sentences for people.
         rows: Rows of a table under `TABLE`.
         picture: What `draw` draws; None if there was nothing to cluster.
     """

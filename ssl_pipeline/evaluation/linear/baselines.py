@@ -89,10 +89,10 @@ def random_encoder(registry: Registry, card: ModelCard, l2_normalize: bool, seed
 
     Args:
         registry: Where the backbone is found.
-        card: Of the encoder that was exported, for its architecture, up to its layer, alone; it sees colours even
-            where that one does not.
-        l2_normalize: As the exported backbone does.
-        seed: Of the weights.
+        card: The card of the encoder that was exported, for its architecture, up to its layer, alone; it sees colours
+            even where that one does not.
+        l2_normalize: Whether embeddings get unit length, as those of the exported backbone.
+        seed: Seed of the weights.
         pool: Images to calibrate batch norms on, those that the pretrained model learned from; None: leave them as they
             are initialised.
     """
@@ -108,7 +108,7 @@ def starting_encoders(
         registry: Where the backbone is found.
         pretrain: The folder of the pretrained model.
         layer: The layer that ships.
-        l2_normalize: As the exported backbone does.
+        l2_normalize: Whether embeddings get unit length, as those of the exported backbone.
         pool: Images to calibrate batch norms on.
 
     Returns:

@@ -114,7 +114,7 @@ def figures(
 
     Args:
         settled: What was chosen.
-        predictions: As `predict` returns them.
+        predictions: The predictions, as `predict` returns them.
         test: The test images; without any nothing is said of accuracy.
         settings: The bootstrap's size and seed.
     """

@@ -35,8 +35,8 @@ class LayerReport(NamedTuple):
     """What was found.
 
     Attributes:
-        figures: For metrics.json.
-        lines: For people.
+        figures: Figures for metrics.json.
+        lines: Sentences for people.
     """
 
     figures: dict[str, Any]

@@ -30,7 +30,7 @@ def start_line(metrics: Mapping[str, Any], init: str) -> str:
     """The verdict on a run that started from given weights: what self-supervision added to them.
 
     Args:
-        metrics: With figures of the start.
+        metrics: The metrics, with figures of the start.
         init: `pretrain.init`.
     """
     gain = metrics[f"gain_over_{START}"]
