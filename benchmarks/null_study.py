@@ -29,7 +29,9 @@ from ssl_pipeline.config import Choice, FinetuneConfig
 from ssl_pipeline.data.labelled import LabelledSplits, read_labelled
 from ssl_pipeline.data.store import Split
 from ssl_pipeline.evaluation.budgets.budget_verdicts import judge, overall
-from ssl_pipeline.evaluation.budgets.study import Outcome, Study
+from ssl_pipeline.evaluation.budgets.contest import compete
+from ssl_pipeline.evaluation.budgets.inputs import BudgetInputs
+from ssl_pipeline.evaluation.budgets.outcome import Outcome
 from ssl_pipeline.randomness import hash64
 from ssl_pipeline.recipes import Recipe
 from ssl_pipeline.training.precision import Precision
@@ -78,7 +80,7 @@ def study_null(settings: dict[str, Any], data: LabelledSplits, policies: Policie
     never_trained = int(hash64("null", seed)) >> 1  # none of the seeds that the study draws random weights from
     encoder = build_encoder(registry, BACKBONE, pool.mean, pool.std, never_trained, policy.size)
     card, precision = card_of(pool, policy.size), Precision("fp32", torch.device("cpu"))
-    return Study(config, data, encoder, card, registry, policy, precision).run()
+    return compete(config, BudgetInputs(data, encoder, card, registry, policy, precision)).outcomes
 
 
 def make_store(name: str, project: Path, folder: Path | None) -> None:

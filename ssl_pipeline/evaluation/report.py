@@ -1,12 +1,12 @@
 """What a study found, as data, and the one way in which it is written."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from ssl_pipeline.data.tables import write_table
-from ssl_pipeline.products import atomic_folder, write_json
+from ssl_pipeline.products import atomic_file, atomic_folder, write_json
 
 __all__ = ["Report", "Table", "write_report"]
 
@@ -18,7 +18,7 @@ class Table(NamedTuple):
     rows: Sequence[Sequence[Any]]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Report:
     """The findings of a study.
 
@@ -27,18 +27,23 @@ class Report:
         tables: Name of a CSV file -> its table.
         pictures: Functions that each draw into a given folder, from data that they carry.
         lines: The findings in words, for people.
+        texts: Name of a text file -> its lines.
     """
 
     figures: Mapping[str, Any]
     tables: Mapping[str, Table]
     pictures: Sequence[Callable[[Path], None]]
     lines: Sequence[str]
+    texts: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
 
 def write_report(folder: Path, report: Report) -> None:
-    """Write the tables, the pictures in pictures/, and last metrics.json, each of them whole or not at all."""
+    """Write tables, texts, the pictures in pictures/, and last metrics.json, each of them whole or not at all."""
     for name, table in report.tables.items():
         write_table(folder / name, table.columns, table.rows)
+    for name, lines in report.texts.items():
+        with atomic_file(folder / name) as path:
+            path.write_text("\n".join(lines) + "\n", encoding="utf-8")
     with atomic_folder(folder / "pictures") as pictures:
         for draw in report.pictures:
             draw(pictures)

@@ -26,7 +26,7 @@ from ssl_pipeline.data.writer import write_index, write_originals, write_split
 from ssl_pipeline.deployment.backbone_graph import export_backbone
 from ssl_pipeline.deployment.runtime import open_session, read_metadata, run
 from ssl_pipeline.errors import PipelineError
-from ssl_pipeline.evaluation.budgets import budget_report
+from ssl_pipeline.evaluation.budgets import classifier_file
 from ssl_pipeline.products import record, write_product
 from ssl_pipeline.recipes import Recipe
 from stages.finetune import finetune
@@ -202,7 +202,7 @@ def test_a_classifier_that_fails_its_proof_is_not_kept(monkeypatch):
     def refuse(*_: object) -> None:
         raise PipelineError("classifier.onnx is not what was trained")
 
-    monkeypatch.setattr(budget_report, "verify", refuse)
+    monkeypatch.setattr(classifier_file, "verify", refuse)
     assert "is not what was trained" in tune(status=1).output
     assert not MODELS.exists()
     assert [path.name for path in MODELS.parent.iterdir() if "finetune" in path.name] == []

@@ -8,17 +8,14 @@ import torch
 from torch import nn
 
 from ssl_pipeline.artifacts.assembly import untrained
-from ssl_pipeline.artifacts.card import ModelCard
-from ssl_pipeline.augment.policy import Policy
 from ssl_pipeline.config import FinetuneConfig
-from ssl_pipeline.data.labelled import Labelled, LabelledSplits
+from ssl_pipeline.data.labelled import Labelled
+from ssl_pipeline.evaluation.budgets.inputs import BudgetInputs
 from ssl_pipeline.evaluation.budgets.label_draws import Budget, draw_labels
 from ssl_pipeline.evaluation.budgets.origins import Frozen, Origin
 from ssl_pipeline.evaluation.linear_probe import fit_at
 from ssl_pipeline.randomness import hash64
-from ssl_pipeline.registry import Registry
 from ssl_pipeline.training.finetuning import Classifier, Schedule, embed, finetune
-from ssl_pipeline.training.precision import Precision
 from ssl_pipeline.types import Encoder
 
 __all__ = ["Learner", "Model"]
@@ -28,19 +25,16 @@ Model = Frozen | Classifier
 
 
 class Learner:
-    """Learns one model at a time; arguments as those of `Study`."""
+    """Learns one model at a time.
 
-    def __init__(
-        self,
-        config: FinetuneConfig,
-        data: LabelledSplits,
-        card: ModelCard,
-        registry: Registry,
-        policy: Policy,
-        precision: Precision,
-    ):
-        self.config, self.data, self.card = config, data, card
-        self.registry, self.policy, self.precision = registry, policy, precision
+    Args:
+        settings: The section `finetune`.
+        inputs: What is compared, and on what.
+    """
+
+    def __init__(self, settings: FinetuneConfig, inputs: BudgetInputs):
+        self.config, self.data, self.card = settings, inputs.data, inputs.card
+        self.registry, self.policy, self.precision = inputs.registry, inputs.policy, inputs.precision
 
     def given(self, encoder: Encoder) -> Origin:
         """Start from an encoder, the same in every draw."""
@@ -52,7 +46,7 @@ class Learner:
         """Start from the pretrained encoder's network, which sees as much of colours, with random weights."""
 
         def make(draw: int) -> Encoder:
-            encoder = untrained(self.registry, self.card, self._seed(draw))
+            encoder = untrained(self.registry, self.card, self.seed(draw))
             return encoder.in_grayscale() if self.card.grayscale else encoder
 
         return Origin(make, same=False, pool=self.data.train.split, card=self.card, device=self.precision.device)
@@ -85,7 +79,7 @@ class Learner:
 
     def train_from_scratch(self, budget: Budget, _: Origin, draw: int, rate: float) -> Classifier:
         """Train random weights as one usually does: the head as torch draws one, statistics from the batches."""
-        encoder, seed = untrained(self.registry, self.card, self._seed(draw)), self._seed(draw)
+        encoder, seed = untrained(self.registry, self.card, self.seed(draw)), self.seed(draw)
         with torch.random.fork_rng():
             torch.manual_seed(seed)
             head = nn.Linear(encoder.embedding_dim, len(self.data.classes))
@@ -103,14 +97,14 @@ class Learner:
             self.data.train.subset(chosen),
             self.policy,
             Schedule(steps, config.batch_size, rate, config.weight_decay),
-            seed=self._seed(draw),
+            seed=self.seed(draw),
             keep_statistics=keep_statistics,
             precision=self.precision,
         )
         return classifier
 
-    def _seed(self, draw: int) -> int:
-        """Of a draw's random weights, views and order of images."""
+    def seed(self, draw: int) -> int:
+        """The seed of a draw's random weights, views and order of images."""
         return int(hash64(self.config.seed, "finetune", draw)) >> 1
 
     def drawn(self, budget: Budget, draw: int) -> Array:

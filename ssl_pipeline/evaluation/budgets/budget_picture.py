@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ssl_pipeline.evaluation.budgets.budget_verdicts import Verdict
-from ssl_pipeline.evaluation.budgets.study import Arm
+from ssl_pipeline.evaluation.budgets.outcome import Arm
 
 __all__ = ["draw_budgets"]
 

@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ssl_pipeline.evaluation.budgets.label_draws import Budget
-from ssl_pipeline.evaluation.budgets.study import ARMS, Arm, Outcome
+from ssl_pipeline.evaluation.budgets.outcome import ARMS, Arm, Outcome
 from ssl_pipeline.evaluation.statistics.estimates import Estimate, accuracy, gain, holm
 from ssl_pipeline.evaluation.statistics.intervals import Interval
 from ssl_pipeline.evaluation.statistics.proportions import LEVEL

@@ -34,7 +34,7 @@ RANDOM_DRAWS = 3
 _SPREAD = 2048  # training images for the figures that need no label
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class LinearFindings(Report):
     """The report, and the backbone with its probe, which ships; None where there are no labels to learn from."""
 

@@ -9,8 +9,9 @@ import torch
 from plugins import load_registry
 from ssl_pipeline.artifacts.assembly import build_encoder, untrained
 from ssl_pipeline.data.labelled import LabelledSplits
+from ssl_pipeline.evaluation.budgets.arms import Learner
 from ssl_pipeline.evaluation.budgets.budget_verdicts import judge
-from ssl_pipeline.evaluation.budgets.study import ARMS
+from ssl_pipeline.evaluation.budgets.outcome import ARMS
 from ssl_pipeline.training.finetuning import Classifier, Schedule, finetune
 from ssl_pipeline.types import Encoder
 from tests.evaluation.budgets.test_study import (
@@ -20,22 +21,25 @@ from tests.evaluation.budgets.test_study import (
     MEAN,
     POLICY,
     STD,
+    configure,
     data,
     figures,
+    given,
     pretrained,
+    reference,
     study,
     weights,
 )
 
-__all__ = ["data"]
+__all__ = ["data", "reference"]
 
 
 def test_random_weights_are_like_the_pretrained_ones_in_all_but_the_weights(data):
     """To the bit: where the pretrained encoder is the random one of a draw, both learn the same."""
-    drawn = study(data)._learner.random().encoder(0)
-    own = untrained(load_registry(), CARD, study(data)._learner._seed(0))
+    learner = Learner(configure(), given(data))
+    drawn, own = learner.random().encoder(0), untrained(load_registry(), CARD, learner.seed(0))
     assert not torch.equal(own.backbone.stem[1].running_mean, drawn.backbone.stem[1].running_mean)  # calibrated
-    outcomes = study(data, own, learning_rates=[1e-2], strengths=[1.0], draws=2, steps=6).run()
+    outcomes = study(data, own, learning_rates=[1e-2], strengths=[1.0], draws=2, steps=6).outcomes
     first = {(one.budget, one.arm): one.correct.tolist() for one in outcomes if one.draw == 0}
     for budget in (1, "all"):  # with statistics that are kept, and that follow the batches
         assert first[budget, "finetune"] == first[budget, "random"]
@@ -45,7 +49,7 @@ def test_random_weights_are_like_the_pretrained_ones_in_all_but_the_weights(data
 
 
 def test_statistics_are_those_of_the_whole_training_split_and_the_momentum_is_as_it_was(data):
-    learner = study(data)._learner
+    learner = Learner(configure(), given(data))
     encoder = learner.given(pretrained()).encoder(0)
     norm, plain = encoder.backbone.stem[1], pretrained()
     images = torch.from_numpy(data.train.images(np.arange(40))).permute(0, 3, 1, 2) / 255
@@ -56,27 +60,25 @@ def test_statistics_are_those_of_the_whole_training_split_and_the_momentum_is_as
 
 
 def test_random_weights_see_as_much_of_colours_as_the_pretrained_ones(data):
-    grey = study(data, card=CARD.model_copy(update={"grayscale": True}))
-    assert grey._learner.random().encoder(0).grayscale
-    assert not study(data)._learner.random().encoder(0).grayscale
+    grey = given(data, card=CARD.model_copy(update={"grayscale": True}))
+    assert Learner(configure(), grey).random().encoder(0).grayscale
+    assert not Learner(configure(), given(data)).random().encoder(0).grayscale
 
 
 def test_what_pretraining_started_from_learns_like_the_pretrained_encoder(data):
-    outcomes = study(data, pretrained(), start=pretrained(), budgets=[1], learning_rates=[1e-2]).run()
+    outcomes = study(data, pretrained(), start=pretrained(), budgets=[1], learning_rates=[1e-2]).outcomes
     correct = {arm: [one.correct.tolist() for one in outcomes if one.arm == arm] for arm in ARMS}
     assert len(correct["start"]) == 3
     assert correct["start"] == correct["finetune"]  # pretraining changed nothing
     assert judge(outcomes, data.test.groups)[0].control == "start"
 
 
-def test_further_encoders_learn_from_the_same_draws_with_what_was_chosen_for_the_first(data):
+def test_further_encoders_learn_from_the_same_draws_with_what_was_chosen_for_the_first(data, reference):
     second = build_encoder(load_registry(), BACKBONE, MEAN, STD, 10, 8)
-    done = study(data, further=[second])
-    outcomes = done.run()
-    alone = study(data)
-    expected = alone.run()
+    outcomes, classifier = study(data, further=[second])
+    expected = reference.outcomes
     assert figures([one for one in outcomes if one.encoder == 0]) == figures(expected)
-    assert weights(done.classifier) == weights(alone.classifier)
+    assert weights(classifier) == weights(reference.classifier)
     others = [one for one in outcomes if one.encoder == 1]
     assert [(one.budget, one.arm, one.draw) for one in others] == [
         (budget, arm, draw) for budget in (1, "all") for arm in ("probe", "finetune") for draw in range(3)
@@ -105,5 +107,5 @@ def test_encoders_that_know_something_help_and_those_that_know_nothing_do_not(
     data: LabelledSplits, make: Callable[[LabelledSplits, int], Encoder], helps: bool
 ):
     first, *further = (make(data, seed) for seed in (9, 10, 11))
-    outcomes = study(data, first, further=further, budgets=[1], draws=3, learning_rates=[1e-3], steps=8).run()
+    outcomes = study(data, first, further=further, budgets=[1], draws=3, learning_rates=[1e-3], steps=8).outcomes
     assert (judge(outcomes, data.test.groups)[0].finding == 1) == helps

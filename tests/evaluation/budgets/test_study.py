@@ -21,8 +21,10 @@ from ssl_pipeline.data.writer import write_split
 from ssl_pipeline.errors import ConfigError
 from ssl_pipeline.evaluation.budgets import arms
 from ssl_pipeline.evaluation.budgets.arms import Learner
+from ssl_pipeline.evaluation.budgets.contest import Contest, compete
+from ssl_pipeline.evaluation.budgets.inputs import BudgetInputs, view_policy
 from ssl_pipeline.evaluation.budgets.label_draws import draw_labels
-from ssl_pipeline.evaluation.budgets.study import ARMS, Outcome, Study, view_policy
+from ssl_pipeline.evaluation.budgets.outcome import ARMS, Outcome
 from ssl_pipeline.randomness import hash64
 from ssl_pipeline.recipes import Recipe
 from ssl_pipeline.training.finetuning import Classifier, Schedule, finetune
@@ -34,7 +36,7 @@ MEAN, STD = (0.3, 0.31, 0.32), (0.36, 0.37, 0.38)
 FP32 = Precision("fp32", torch.device("cpu"))
 CROP = {"p": 1.0, "scale": [0.7, 1.0], "ratio": [0.85, 1.18]}
 POLICY = Policy.model_validate({"size": 8, "random_resized_crop": CROP})
-REST = (load_registry(), POLICY, FP32)
+REGISTRY = load_registry()
 CARD = ModelCard(
     backbone=BACKBONE,
     recipe=Recipe(name="rotation", pretext_task=Choice(name="rotation")),
@@ -79,17 +81,21 @@ def pretrained() -> Encoder:
     return build_encoder(load_registry(), BACKBONE, MEAN, STD, 9, 8)
 
 
+def given(data: LabelledSplits, encoder: Encoder | None = None, **others: Any) -> BudgetInputs:
+    """What is compared: an encoder that was never trained unless another is given."""
+    changes = {"card": CARD, **others}
+    return BudgetInputs(data, encoder or pretrained(), registry=REGISTRY, policy=POLICY, precision=FP32, **changes)
+
+
 def study(
     data: LabelledSplits,
     encoder: Encoder | None = None,
     *,
-    card: ModelCard = CARD,
     further: Sequence[Encoder] = (),
     start: Encoder | None = None,
     **changes: Any,
-) -> Study:
-    encoder = encoder or pretrained()
-    return Study(configure(**changes), data, encoder, card, *REST, further=further, start=start)
+) -> Contest:
+    return compete(configure(**changes), given(data, encoder, further=further, start=start))
 
 
 def figures(outcomes: list[Outcome]) -> list[tuple[Any, ...]]:
@@ -101,9 +107,8 @@ def weights(classifier: Classifier) -> bytes:
 
 
 @pytest.fixture(scope="module")
-def reference(data: LabelledSplits) -> tuple[Study, list[Outcome]]:
-    done = study(data)
-    return done, done.run()
+def reference(data: LabelledSplits) -> Contest:
+    return study(data)
 
 
 def relabelled(part: Labelled, keep: np.ndarray) -> Labelled:
@@ -113,7 +118,7 @@ def relabelled(part: Labelled, keep: np.ndarray) -> Labelled:
 
 
 def test_every_arm_meets_every_budget_and_draw_on_as_many_images(reference):
-    _, outcomes = reference
+    outcomes, _ = reference
     found = [(one.budget, one.arm, one.draw) for one in outcomes]
     assert found == [(budget, arm, draw) for budget in (1, "all") for arm in ARMS[:4] for draw in range(3)]
     assert {(one.budget, one.images) for one in outcomes} == {(1, 3), ("all", 40)}
@@ -121,25 +126,25 @@ def test_every_arm_meets_every_budget_and_draw_on_as_many_images(reference):
 
 
 def test_two_runs_are_the_same_and_another_seed_is_not(data, reference):
-    done, outcomes = reference
+    outcomes, classifier = reference
     again = study(data)
-    assert figures(again.run()) == figures(outcomes)
-    assert weights(again.classifier) == weights(done.classifier)
-    assert figures(study(data, seed=1).run()) != figures(outcomes)
+    assert figures(again.outcomes) == figures(outcomes)
+    assert weights(again.classifier) == weights(classifier)
+    assert figures(study(data, seed=1).outcomes) != figures(outcomes)
 
 
 def test_test_labels_change_nothing_but_the_figures(data, reference):
-    done, outcomes = reference
+    outcomes, classifier = reference
     blind = study(data._replace(test=relabelled(data.test, np.arange(0))))
-    found = blind.run()
+    found = blind.outcomes
     assert [one.chosen for one in found] == [one.chosen for one in outcomes]
-    assert weights(blind.classifier) == weights(done.classifier)
+    assert weights(blind.classifier) == weights(classifier)
     assert [one.accuracy for one in found] != [one.accuracy for one in outcomes]
 
 
 def test_a_budget_uses_no_label_beyond_its_own_for_training_or_choosing(data):
     """With the choosing draws' own validation labels and each draw's training labels intact, all others may be wrong."""
-    honest = figures(study(data, budgets=[2]).run())
+    honest = figures(study(data, budgets=[2]).outcomes)
     draws = {"train": range(3), "val": range(2)}
     parts = {}
     for name, numbers in draws.items():
@@ -148,7 +153,7 @@ def test_a_budget_uses_no_label_beyond_its_own_for_training_or_choosing(data):
         parts[name] = part.subset(np.unique(np.concatenate(kept)))
     assert len(parts["train"]) <= 3 * 6
     assert len(parts["val"]) <= 2 * 6
-    assert figures(study(data._replace(**parts), budgets=[2]).run()) == honest
+    assert figures(study(data._replace(**parts), budgets=[2]).outcomes) == honest
 
 
 def test_what_is_chosen_does_best_on_validation_and_the_rest_of_the_grid_is_not_tested(data, monkeypatch):
@@ -164,7 +169,7 @@ def test_what_is_chosen_does_best_on_validation_and_the_rest_of_the_grid_is_not_
 
     monkeypatch.setattr(Learner, "logits", spy)
     config = {"budgets": ["all"], "learning_rates": [1e-6, 1e-2], "steps": 20}
-    found = [one for one in study(data, **config).run() if one.arm == "scratch"]
+    found = [one for one in study(data, **config).outcomes if one.arm == "scratch"]
     assert {one.chosen for one in found} == {1e-2}
     held_out = [right for name, _, right in asked if name == "val"][-2:]  # scratch comes last: one a learning rate
     assert held_out[1] > held_out[0]
@@ -175,7 +180,7 @@ def test_what_is_chosen_does_best_on_validation_and_the_rest_of_the_grid_is_not_
 def test_fine_tuning_starts_from_the_probe_and_leaves_the_encoder_alone(data):
     encoder = pretrained().eval()
     before = {name: value.clone() for name, value in encoder.state_dict().items()}
-    outcomes = study(data, encoder, learning_rates=[1e-12], steps=1).run()
+    outcomes = study(data, encoder, learning_rates=[1e-12], steps=1).outcomes
     assert all(torch.equal(value, before[name]) for name, value in encoder.state_dict().items())
     few = {(one.arm, one.draw): one.correct.tolist() for one in outcomes if one.budget == 1}
     assert all(few["finetune", draw] == few["probe", draw] for draw in range(3))  # a step of nothing changes nothing
@@ -185,8 +190,7 @@ def test_fine_tuning_starts_from_the_probe_and_leaves_the_encoder_alone(data):
 def test_of_an_encoder_cut_at_a_layer_only_what_is_before_the_cut_learns(data):
     whole = pretrained()
     encoder, card = cut(whole, CARD, 2)
-    done = Study(configure(budgets=["all"], draws=2, learning_rates=[1e-2]), data, encoder, card, *REST)
-    done.run()
+    done = compete(configure(budgets=["all"], draws=2, learning_rates=[1e-2]), given(data, encoder, card=card))
     assert done.classifier.encoder.layer == 2
     assert done.classifier.head.weight.shape == (3, 8)
     before, after = (dict(one.named_parameters()) for one in (whole, done.classifier.encoder))
@@ -206,7 +210,7 @@ def test_all_that_is_trained_sees_the_same_labels_steps_and_seeds(data, monkeypa
 
     statistics: list[bool] = []
     monkeypatch.setattr(arms, "finetune", spy)
-    study(data, learning_rates=[1e-3], epochs=2).run()
+    study(data, learning_rates=[1e-3], epochs=2)
     few, everything = calls[:9], calls[9:]  # of fine-tuned, random and scratch, three draws each
     for group in (few, everything):
         assert group[:3] == group[3:6] == group[6:]
@@ -219,20 +223,20 @@ def test_all_that_is_trained_sees_the_same_labels_steps_and_seeds(data, monkeypa
 
 def test_without_validation_images_the_middle_of_each_grid_is_taken(data):
     empty = data._replace(val=data.val.subset(np.arange(0)))
-    outcomes = study(empty, budgets=[1], learning_rates=[1e-4, 1e-3, 1e-2], strengths=[0.1, 1.0, 10.0]).run()
+    outcomes = study(empty, budgets=[1], learning_rates=[1e-4, 1e-3, 1e-2], strengths=[0.1, 1.0, 10.0]).outcomes
     assert {(one.arm, one.chosen) for one in outcomes} == {
         ("probe", 1.0), ("finetune", 1e-3), ("random", 1e-3), ("scratch", 1e-3),
     }  # fmt: skip
 
 
 def test_a_rate_at_which_training_diverges_is_not_chosen(data):
-    outcomes = study(data, budgets=["all"], draws=2, learning_rates=[1e30, 1e-3]).run()
+    outcomes = study(data, budgets=["all"], draws=2, learning_rates=[1e30, 1e-3]).outcomes
     assert {one.chosen for one in outcomes if one.arm != "probe"} == {1e-3}
 
 
 def test_a_class_without_training_images_counts_against_every_arm(data):
     train = data.train.subset(np.flatnonzero(data.train.labels != 2))
-    outcomes = study(data._replace(train=train), draws=2).run()
+    outcomes = study(data._replace(train=train), draws=2).outcomes
     twos = data.test.labels == 2
     assert not any(one.correct[twos].any() for one in outcomes if one.arm != "scratch")
     assert all(one.balanced_accuracy < 0.67 for one in outcomes if one.arm != "scratch")

@@ -1,0 +1,50 @@
+"""The classifier as a product: classifier.onnx, or the reason why there is none."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from ssl_pipeline.data.store import Original
+from ssl_pipeline.deployment.classifier_graph import opset_of, write_classifier
+from ssl_pipeline.deployment.parity import verify
+from ssl_pipeline.evaluation.budgets.study import BudgetFindings
+from ssl_pipeline.products import atomic_folder, write_json
+
+__all__ = ["write_tuned"]
+
+
+def write_tuned(
+    models: Path,
+    found: BudgetFindings,
+    *,
+    backbone: Path,
+    originals: Sequence[Original],
+    rebuild: Callable[[Path], Sequence[str]],
+) -> None:
+    """Write classifier.onnx and prove that it computes what was trained, or write no_classifier.json.
+
+    Args:
+        models: The folder that receives it.
+        found: What the study found.
+        backbone: backbone.onnx, whose operator set the classifier's graph takes over.
+        originals: Images at their own shapes, for the proof.
+        rebuild: Folder -> command that rebuilds the folder's model in a new process; see `parity.verify`.
+
+    Raises:
+        PipelineError: The graph computes something else. Nothing is kept then.
+    """
+    with atomic_folder(models) as folder:
+        if found.classifier is None:
+            write_json(folder / "no_classifier.json", {"classifier": None, "reason": found.obstacle})
+            return
+        model, card, classes, budget = found.classifier
+        model.cpu()
+        path = write_classifier(
+            folder,
+            model.encoder,
+            model.head,
+            card,
+            classes,
+            opset=opset_of(backbone),
+            metadata={"labels_per_class": str(budget)},
+        )
+        verify(path, [original.image for original in originals], rebuild(folder))
