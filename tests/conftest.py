@@ -1,12 +1,14 @@
 """Pairs of embeddings, and the way from them to a loss, for the tests of losses and strategies."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from ssl_pipeline.testing.material import make_step
 from ssl_pipeline.types import Candidates, Loss, NegativeStrategy
 
 Pairs = tuple[Tensor, Tensor]
@@ -34,9 +36,10 @@ def apply() -> Callable[..., Tensor]:
     ) -> Tensor:
         anchors = F.normalize(torch.cat([first, second]), dim=1)
         positives = anchors.roll(len(first), 0)
-        samples = torch.arange(start, start + len(first)).repeat(2)
-        negatives = strategy.select(Candidates(anchors, positives, samples, anchors, samples))
-        value, metrics = loss.to(first.dtype)(anchors, negatives.compatible(positives), negatives)
+        step = replace(make_step(), ids=torch.arange(start, start + len(first)))
+        samples = step.ids.repeat(2)
+        negatives = strategy.select(Candidates(anchors, positives, samples, anchors, samples, step))
+        value, metrics, _ = loss.to(first.dtype)(anchors, negatives.compatible(positives), negatives)
         return value if wanted == "loss" else metrics[wanted]
 
     return run

@@ -11,7 +11,7 @@ from torch import Tensor
 from ssl_pipeline import hookimpl
 from ssl_pipeline.contrast.similarity import widened
 from ssl_pipeline.health.projections import outweighed
-from ssl_pipeline.types import Finding, Register, StepOutput, ViewLoss
+from ssl_pipeline.types import Finding, Register, Step, StepOutput, ViewLoss
 
 _NO_ZERO = 1e-5  # beside a variance, as BatchNorm has it
 
@@ -29,7 +29,7 @@ class BarlowTwins(ViewLoss):
             raise ValueError(f"redundancy must be greater than 0, got {redundancy}")
         self.redundancy = redundancy
 
-    def forward(self, predictions: Tensor, targets: Tensor) -> StepOutput:
+    def forward(self, predictions: Tensor, targets: Tensor, step: Step) -> StepOutput:
         """Mean over pairs of a target (T, N, D) and a later view (V, N, D)."""
         first, second = standardised(targets), standardised(predictions)
         found = [self._of(first[t], second[v]) for t in range(len(first)) for v in range(t + 1, len(second))]

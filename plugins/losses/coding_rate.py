@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from ssl_pipeline import hookimpl
 from ssl_pipeline.contrast.similarity import widened
 from ssl_pipeline.health.projections import outweighed
-from ssl_pipeline.types import Finding, Register, StepOutput, ViewLoss
+from ssl_pipeline.types import Finding, Register, Step, StepOutput, ViewLoss
 
 
 class CodingRate(ViewLoss):
@@ -33,7 +33,7 @@ class CodingRate(ViewLoss):
             raise ValueError(f"invariance must be at least 0, got {invariance}")
         self.distortion, self.invariance = distortion, invariance
 
-    def forward(self, predictions: Tensor, targets: Tensor) -> StepOutput:
+    def forward(self, predictions: Tensor, targets: Tensor, step: Step) -> StepOutput:
         """The loss of views (V, N, D), all alike: those that are targets have no part of their own."""
         del targets
         unit = F.normalize(widened(predictions), dim=2)

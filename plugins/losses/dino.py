@@ -14,7 +14,7 @@ from torch import Tensor
 from ssl_pipeline import hookimpl
 from ssl_pipeline.parts.prototypes import Prototypes, cross_entropy, prototype_figures, unused_prototypes
 from ssl_pipeline.parts.teacher import Teacher
-from ssl_pipeline.types import Finding, Register, StepOutput, ViewLoss
+from ssl_pipeline.types import Finding, Kept, Register, Step, StepOutput, ViewLoss
 
 
 class DINO(ViewLoss):
@@ -33,7 +33,6 @@ class DINO(ViewLoss):
     prototypes: Prototypes
     teacher: Teacher
     center: Tensor
-    progress: Tensor
 
     def __init__(
         self,
@@ -58,8 +57,6 @@ class DINO(ViewLoss):
         self.count, self.temperature, self.teacher_temperature = prototypes, temperature, teacher_temperature
         self.center_momentum, self.momentum, self.frozen = center_momentum, momentum, frozen
         self.register_buffer("center", torch.zeros(prototypes))
-        self.register_buffer("progress", torch.tensor(0.0))
-        self._pending: Tensor | None = None
 
     def fit_to(self, dim: int) -> None:
         """Draw the prototypes, and copy them."""
@@ -67,28 +64,24 @@ class DINO(ViewLoss):
         self.prototypes = Prototypes(self.count, dim)
         self.teacher = Teacher(self.prototypes, self.momentum, rising=True)
 
-    def forward(self, predictions: Tensor, targets: Tensor) -> StepOutput:
+    def forward(self, predictions: Tensor, targets: Tensor, step: Step) -> StepOutput:
         """The loss of the student's views (V, N, D) and the teacher's (T, N, D)."""
-        scores = self.prototypes(predictions, learns=bool(self.progress >= self.frozen))
+        scores = self.prototypes(predictions, learns=step.progress >= self.frozen)
         taught = self.teacher(targets)
-        self._pending = taught.mean(dim=(0, 1))
         seen = torch.softmax((taught - self.center) / self.teacher_temperature, dim=2)
         loss = cross_entropy(seen, torch.log_softmax(scores / self.temperature, dim=2))
-        return StepOutput(loss, prototype_figures(seen))
+        return StepOutput(loss, prototype_figures(seen), {"mean_scores": taught.mean(dim=(0, 1))})
 
     @torch.no_grad()
-    def after_step(self, progress: float) -> None:
+    def after_step(self, step: Step, kept: Kept) -> None:
         """Let the centre and the teacher's prototypes follow."""
-        if self._pending is not None:
-            self.center.lerp_(self._pending.to(self.center.dtype), 1 - self.center_momentum)
-        self._pending = None
-        self.teacher.follow(self.prototypes, progress)
-        self.progress.fill_(progress)
+        self.center.lerp_(kept["mean_scores"].to(self.center.dtype), 1 - self.center_momentum)
+        self.teacher.follow(self.prototypes, step.done)
 
     def diagnose(self, figures: Mapping[str, float]) -> list[Finding]:
         """Prototypes of which few are used, or all alike."""
         even, sharp = "pretrain.loss: {center_momentum: 0.9}", "lower pretrain.loss: {teacher_temperature: ...}"
-        return unused_prototypes(figures, self.count, float(self.progress), even, sharp)
+        return unused_prototypes(figures, self.count, figures["progress"], even, sharp)
 
 
 @hookimpl

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from ssl_pipeline import hookimpl
 from ssl_pipeline.contrast.similarity import widened
-from ssl_pipeline.types import Register, StepOutput, ViewLoss
+from ssl_pipeline.types import Register, Step, StepOutput, ViewLoss
 
 
 class NegativeCosine(ViewLoss):
@@ -32,7 +32,7 @@ class NegativeCosine(ViewLoss):
         super().__init__()
         self.stop_gradient = stop_gradient
 
-    def forward(self, predictions: Tensor, targets: Tensor) -> StepOutput:
+    def forward(self, predictions: Tensor, targets: Tensor, step: Step) -> StepOutput:
         """Mean loss, in [-1, 1], of predictions (V, N, D) and targets (T, N, D)."""
         towards = targets.detach() if self.stop_gradient else targets
         first, second = F.normalize(widened(predictions), dim=2), F.normalize(widened(towards), dim=2)

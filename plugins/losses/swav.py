@@ -16,7 +16,7 @@ from torch import Tensor
 from ssl_pipeline import hookimpl
 from ssl_pipeline.parts.memory import Memory
 from ssl_pipeline.parts.prototypes import Prototypes, cross_entropy, prototype_figures, unused_prototypes
-from ssl_pipeline.types import Finding, Register, StepOutput, ViewLoss
+from ssl_pipeline.types import Finding, Kept, Register, Step, StepOutput, ViewLoss
 
 
 class SwAV(ViewLoss):
@@ -33,7 +33,6 @@ class SwAV(ViewLoss):
     """
 
     prototypes: Prototypes
-    progress: Tensor
 
     def __init__(
         self,
@@ -56,21 +55,20 @@ class SwAV(ViewLoss):
         self.count, self.temperature, self.epsilon = prototypes, temperature, epsilon
         self.iterations, self.frozen = iterations, frozen
         self.queue = Memory(queue_size) if queue_size else None  # of rows (T D): all targets of an image
-        self.register_buffer("progress", torch.tensor(0.0))
-        self._pending: Tensor | None = None
 
     def fit_to(self, dim: int) -> None:
         """Draw the prototypes."""
         super().fit_to(dim)
         self.prototypes = Prototypes(self.count, dim)
 
-    def forward(self, predictions: Tensor, targets: Tensor) -> StepOutput:
+    def forward(self, predictions: Tensor, targets: Tensor, step: Step) -> StepOutput:
         """The loss of views (V, N, D) and of those that are assigned (T, N, D)."""
-        scores = self.prototypes(predictions, learns=bool(self.progress >= self.frozen))
+        scores = self.prototypes(predictions, learns=step.progress >= self.frozen)
         assigned = torch.stack([self._assign(view, past) for view, past in self._with_past(targets.detach())])
-        self._pending = targets.detach()
         loss = cross_entropy(assigned, torch.log_softmax(scores / self.temperature, dim=2))
-        return StepOutput(loss, prototype_figures(assigned))
+        return StepOutput(
+            loss, prototype_figures(assigned), {} if self.queue is None else {"targets": targets.detach()}
+        )
 
     def _with_past(self, targets: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
         """Each target (N, D), and what the queue holds of its view (n, D), once it is full."""
@@ -85,17 +83,15 @@ class SwAV(ViewLoss):
         scores = self.prototypes(torch.cat([view, past]))
         return sinkhorn(scores / self.epsilon, self.iterations)[: len(view)]
 
-    def after_step(self, progress: float) -> None:
+    def after_step(self, step: Step, kept: Kept) -> None:
         """Fill the queue."""
-        if self.queue is not None and self._pending is not None:
-            self.queue.push(self._pending.transpose(0, 1).flatten(1))
-        self._pending = None
-        self.progress.fill_(progress)
+        if self.queue is not None:
+            self.queue.push(kept["targets"].transpose(0, 1).flatten(1))
 
     def diagnose(self, figures: Mapping[str, float]) -> list[Finding]:
         """Prototypes of which few are used, or all alike."""
         even, sharp = "pretrain.loss: {iterations: 3}", "lower pretrain.loss: {epsilon: ...}"
-        return unused_prototypes(figures, self.count, float(self.progress), even, sharp)
+        return unused_prototypes(figures, self.count, figures["progress"], even, sharp)
 
 
 def sinkhorn(logits: Tensor, iterations: int) -> Tensor:

@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from ssl_pipeline import hookimpl
 from ssl_pipeline.contrast.similarity import widened
 from ssl_pipeline.health.projections import outweighed
-from ssl_pipeline.types import Finding, Register, StepOutput, ViewLoss
+from ssl_pipeline.types import Finding, Register, Step, StepOutput, ViewLoss
 
 _NO_ZERO = 1e-4  # beside a variance, as in the paper
 _FLAT = 0.77  # of the hinge: 0.69 at most in healthy runs, 0.82 and more without the variance term
@@ -41,7 +41,7 @@ class VICReg(ViewLoss):
             )
         self.scales = invariance, variance, covariance
 
-    def forward(self, predictions: Tensor, targets: Tensor) -> StepOutput:
+    def forward(self, predictions: Tensor, targets: Tensor, step: Step) -> StepOutput:
         """The loss of views (V, N, D), N of at least 2, against those T of them that are targets (T, N, D)."""
         views, towards = widened(predictions), widened(targets)
         pairs = [(t, v) for t in range(len(towards)) for v in range(t + 1, len(views))]

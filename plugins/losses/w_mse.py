@@ -13,7 +13,7 @@ from ssl_pipeline import hookimpl
 from ssl_pipeline.contrast.similarity import widened
 from ssl_pipeline.errors import ConfigError
 from ssl_pipeline.health.projections import outweighed
-from ssl_pipeline.types import Finding, Register, StepOutput, ViewLoss
+from ssl_pipeline.types import Finding, Register, Step, StepOutput, ViewLoss
 
 
 class WMSE(ViewLoss):
@@ -35,7 +35,7 @@ class WMSE(ViewLoss):
             raise ValueError(f"shrinkage must lie in [0, 1), got {shrinkage}")
         self.sub_batch, self.shrinkage = sub_batch, shrinkage
 
-    def forward(self, predictions: Tensor, targets: Tensor) -> StepOutput:
+    def forward(self, predictions: Tensor, targets: Tensor, step: Step) -> StepOutput:
         """Mean over pairs of a target (T, N, D) and a later view (V, N, D).
 
         Raises:

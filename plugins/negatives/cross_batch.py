@@ -10,7 +10,7 @@ import torch
 from ssl_pipeline import hookimpl
 from ssl_pipeline.health.negatives import stale_keys, staleness
 from ssl_pipeline.parts.memory import KeyMemory
-from ssl_pipeline.types import Candidates, Finding, Negatives, NegativeStrategy, Register
+from ssl_pipeline.types import Candidates, Finding, Kept, Negatives, NegativeStrategy, Register, Step
 
 
 class CrossBatch(NegativeStrategy):
@@ -33,18 +33,18 @@ class CrossBatch(NegativeStrategy):
     def select(self, candidates: Candidates) -> Negatives:
         """The batch's keys, and remembered ones, each with the image that it is of."""
         keys, samples = candidates.keys, candidates.key_samples
-        self.memory.set_aside(keys, samples)
+        kept = {"keys": keys.detach(), "samples": samples}
         figures = {"key_staleness": staleness(keys, samples, *self.memory.recall_oldest(len(keys)))}
         remembered, remembered_samples = self.memory.recall()
         if len(remembered):
             keys = torch.cat([keys, remembered.to(keys.dtype)])
             samples = torch.cat([samples, remembered_samples])
-        return Negatives(keys, candidates.anchor_samples, samples, figures=figures)
+        return Negatives(keys, candidates.anchor_samples, samples, figures=figures, kept=kept)
 
-    def after_step(self, progress: float) -> None:
+    def after_step(self, step: Step, kept: Kept) -> None:
         """Remember the step's keys."""
-        if progress >= self._start:
-            self.memory.take_in()
+        if step.done >= self._start:
+            self.memory.remember(kept["keys"], kept["samples"])
 
     def diagnose(self, figures: Mapping[str, float]) -> list[Finding]:
         """Keys that are too old."""

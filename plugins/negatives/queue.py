@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from ssl_pipeline import hookimpl
 from ssl_pipeline.health.negatives import stale_keys, staleness
 from ssl_pipeline.parts.memory import KeyMemory
-from ssl_pipeline.types import Candidates, Finding, Negatives, NegativeStrategy, Register
+from ssl_pipeline.types import Candidates, Finding, Kept, Negatives, NegativeStrategy, Register, Step
 
 
 class Queue(NegativeStrategy):
@@ -30,17 +30,16 @@ class Queue(NegativeStrategy):
     def select(self, candidates: Candidates) -> Negatives:
         """Queued keys, each with the image that it is of."""
         keys, samples = candidates.keys, candidates.key_samples
-        self.memory.set_aside(keys, samples)
+        kept = {"keys": keys.detach(), "samples": samples}
         figures = {"key_staleness": staleness(keys, samples, *self.memory.recall_oldest(len(keys)))}
         queued, queued_samples = self.memory.recall()
         if len(queued):
             keys, samples = queued, queued_samples
-        return Negatives(keys, candidates.anchor_samples, samples, figures=figures)
+        return Negatives(keys, candidates.anchor_samples, samples, figures=figures, kept=kept)
 
-    def after_step(self, progress: float) -> None:
+    def after_step(self, step: Step, kept: Kept) -> None:
         """Put the step's keys into the queue."""
-        del progress  # from the first step on
-        self.memory.take_in()
+        self.memory.remember(kept["keys"], kept["samples"])
 
     def diagnose(self, figures: Mapping[str, float]) -> list[Finding]:
         """Keys that are too old."""

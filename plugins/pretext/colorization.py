@@ -21,7 +21,7 @@ from torch.nn import functional as F
 from ssl_pipeline import hookimpl
 from ssl_pipeline.augment.srgb import luminance
 from ssl_pipeline.parts.lab import gamut_bins, to_lab, to_rgb
-from ssl_pipeline.types import Encoded, Encoder, Finding, PretextTask, Register, StepOutput, Views
+from ssl_pipeline.types import Encoded, Encoder, Finding, Kept, PretextTask, Register, Step, StepOutput, Views
 
 GRID = 10  # side of a bin
 NEAREST, SIGMA = 5, 5.0  # over how many bins a colour is spread, and how far
@@ -68,7 +68,7 @@ class Colorization(PretextTask):
         logits = self._logits(images)
         return {"logits": logits, "ab": F.adaptive_avg_pool2d(to_lab(images)[:, 1:], logits.shape[2])}
 
-    def compare(self, encoded: Encoded) -> StepOutput:
+    def compare(self, encoded: Encoded, step: Step) -> StepOutput:
         """Mean over places of the cross-entropy in nats (equation 2), weighted by how rare the colour is.
 
         Rare colours are answered more often than they occur, so that `pretext_accuracy` can be less than the share of
@@ -77,8 +77,8 @@ class Colorization(PretextTask):
         """
         logits, wanted = encoded["logits"], self.encode(encoded["ab"])
         nearest = wanted.argmax(dim=1)  # (N, h, w)
-        self._counted = torch.bincount(nearest.flatten(), minlength=len(self.bins))
-        weights = self.rebalancing(self.counts + self._counted)[nearest]
+        counted = torch.bincount(nearest.flatten(), minlength=len(self.bins))
+        weights = self.rebalancing(self.counts + counted)[nearest]
         loss = (weights * F.cross_entropy(logits, wanted, reduction="none")).mean()
         right = (logits.argmax(dim=1) == nearest).float()
         grey = (encoded["ab"].norm(dim=1) < GREY).float()
@@ -87,11 +87,11 @@ class Colorization(PretextTask):
             "rebalanced_accuracy": (weights * right).sum() / weights.sum(),
             "grey_places": grey.mean(),
         }
-        return StepOutput(loss, metrics)
+        return StepOutput(loss, metrics, {"counted": counted})
 
-    def after_step(self, progress: float) -> None:
+    def after_step(self, step: Step, kept: Kept) -> None:
         """Count the colours of the batch."""
-        self.counts += self._counted
+        self.counts += kept["counted"]
 
     def encode(self, ab: Tensor) -> Tensor:
         """Spread each colour (N, 2, h, w) over its nearest bins: (N, Q, h, w), sums over Q are 1 (section 2.1)."""

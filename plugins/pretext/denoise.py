@@ -28,6 +28,7 @@ from ssl_pipeline.types import (
     Offer,
     PretextTask,
     Register,
+    Step,
     StepOutput,
     Views,
 )
@@ -142,7 +143,7 @@ class Denoise(PretextTask):
         error = self.energy_head.correction(self.encoder, corrupted) - missing
         return {"error": error.square().mean(dim=(1, 2, 3)), "of_input": missing.square().mean(dim=(1, 2, 3))}
 
-    def compare(self, encoded: Encoded) -> StepOutput:
+    def compare(self, encoded: Encoded, step: Step) -> StepOutput:
         """The mean error."""
         error = encoded["error"].float().mean()
         return StepOutput(error, explained(error, encoded["of_input"].float()))

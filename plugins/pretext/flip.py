@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from ssl_pipeline import hookimpl
 from ssl_pipeline.parts.answers import graded
-from ssl_pipeline.types import Encoded, Encoder, PretextTask, Register, StepOutput, Views
+from ssl_pipeline.types import Encoded, Encoder, PretextTask, Register, Step, StepOutput, Views
 
 _AXES = ((), (3,), (2,), (2, 3))  # none, horizontal, vertical, both
 
@@ -38,7 +38,7 @@ class Flip(PretextTask):
         flipped = torch.stack([images.flip(axes) for axes in _AXES], dim=1)
         return {"logits": self.head(self.encoder(flipped.flatten(0, 1))).unflatten(0, flipped.shape[:2])}
 
-    def compare(self, encoded: Encoded) -> StepOutput:
+    def compare(self, encoded: Encoded, step: Step) -> StepOutput:
         """Mean cross-entropy in nats; chance is log 4."""
         logits = encoded["logits"]
         return graded(logits, torch.arange(len(_AXES), device=logits.device).expand(len(logits), -1))

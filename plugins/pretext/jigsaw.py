@@ -18,7 +18,7 @@ from ssl_pipeline import hookimpl
 from ssl_pipeline.parts.answers import graded
 from ssl_pipeline.parts.heads import mlp
 from ssl_pipeline.parts.tiles import Channels, Tiling, choice
-from ssl_pipeline.types import UNIFORMS, Encoded, Encoder, PretextTask, Register, StepOutput, Views
+from ssl_pipeline.types import UNIFORMS, Encoded, Encoder, PretextTask, Register, Step, StepOutput, Views
 
 
 class Jigsaw(PretextTask):
@@ -80,7 +80,7 @@ class Jigsaw(PretextTask):
             "answers": answers,
         }
 
-    def compare(self, encoded: Encoded) -> StepOutput:
+    def compare(self, encoded: Encoded, step: Step) -> StepOutput:
         """Mean cross-entropy in nats; chance is the log of the number of permutations."""
         return graded(self.head(encoded["embeddings"])[:, None], encoded["answers"][:, None])
 

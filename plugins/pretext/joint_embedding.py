@@ -21,17 +21,17 @@ from ssl_pipeline.parts.embedded_views import EmbeddedViews
 from ssl_pipeline.parts.memory import Memory
 from ssl_pipeline.parts.multi_crop import add_local_pairs
 from ssl_pipeline.types import (
-    IDS,
     Candidates,
     Encoded,
     Encoder,
     Finding,
+    Kept,
     Loss,
     Negatives,
     NegativeStrategy,
     Register,
+    Step,
     StepOutput,
-    Views,
 )
 
 _REMEDY = (
@@ -103,16 +103,11 @@ class JointEmbedding(EmbeddedViews):
         self.least_std = 0.1 if local_views or batch_norms != "all" else CENTRED_STD
         self.symmetric, self.one_view = symmetric, keys == "other_view" or not symmetric
         self.support = Memory(neighbours) if neighbours else None
-        self._pending: Tensor | None = None
 
-    def forward(self, views: Views) -> Encoded:
-        """Encode, and keep which images these are."""
-        return {**super().forward(views), "ids": views[IDS]}
-
-    def compare(self, encoded: Encoded) -> StepOutput:
+    def compare(self, encoded: Encoded, step: Step) -> StepOutput:
         """Project all embeddings, and hold each view against each other global one of its image."""
         own = self.projected(encoded)
-        parts = self._candidates(encoded, own)
+        parts = self._candidates(encoded, own, step)
         outputs = [self._held_against(candidates) for candidates in parts]
         loss = _mean([output.loss for output in outputs])
         metrics = {name: _mean([output.metrics[name] for output in outputs]) for name in outputs[0].metrics}
@@ -120,23 +115,29 @@ class JointEmbedding(EmbeddedViews):
             torch.cat(rows) for rows in zip(*((part.anchors, part.positives) for part in parts), strict=True)
         )
         spread = spread_figures(own[: len(encoded["embeddings"])])
-        return StepOutput(loss, {**metrics, **self.energies(anchors, positives), **spread})
+        metrics = {**metrics, **self.energies(anchors, positives), **spread}
+        own_keys = {} if self.support is None else {"support": self._asking(encoded, own)}
+        return StepOutput(loss, metrics, {**own_keys, "negatives": outputs[-1].kept})
 
     def _held_against(self, candidates: Candidates) -> StepOutput:
-        """The loss of some anchors, and the figures of their negatives."""
+        """The loss of some anchors, the figures of their negatives, and what the strategy keeps."""
         negatives = self.negatives.select(candidates)
-        loss, metrics = self.loss(candidates.anchors, negatives.compatible(candidates.positives), negatives)
-        return StepOutput(loss, {**metrics, **negatives.figures})
+        loss, metrics, _ = self.loss(candidates.anchors, negatives.compatible(candidates.positives), negatives)
+        return StepOutput(loss, {**metrics, **negatives.figures}, negatives.kept)
 
-    def _candidates(self, encoded: Encoded, own: Tensor) -> list[Candidates]:
+    @staticmethod
+    def _asking(encoded: Encoded, own: Tensor) -> Tensor:
+        """What asks for a neighbour, and is one in later steps: unit-norm projections (2N, P) of global views."""
+        return F.normalize(own[: 2 * len(encoded["embeddings"])].detach(), dim=1)
+
+    def _candidates(self, encoded: Encoded, own: Tensor, step: Step) -> list[Candidates]:
         """A row for each pair: (2 + 2 L) N, or (1 + L) N for each view that is held against the other one's keys."""
         images = len(encoded["embeddings"])
         seen = F.normalize(self.predictor(own), dim=1)
         anchors, local = seen[: 2 * images], seen[2 * images :]
         keys = F.normalize(self.taught(encoded), dim=1) if self.teacher else anchors
         if self.support is not None:
-            self._pending = F.normalize(own[: 2 * images].detach(), dim=1)
-            anchors = self._neighbours(self._pending, self.support)
+            anchors = self._neighbours(self._asking(encoded, own), self.support)
         elif not self.teacher and not isinstance(self.predictor, nn.Identity):
             keys = F.normalize(own[: 2 * images], dim=1)
         positives = keys.roll(images, dims=0)
@@ -147,8 +148,8 @@ class JointEmbedding(EmbeddedViews):
         made = []
         for asking, answers, asked in parts if self.symmetric else parts[:1]:
             pairs = add_local_pairs(asking, answers, local, images, as_anchors=self.support is None)
-            of_anchors, of_keys = (encoded["ids"].repeat(len(rows) // images) for rows in (pairs[0], asked))
-            made.append(Candidates(*pairs, of_anchors, asked, of_keys))
+            of_anchors, of_keys = (step.ids.repeat(len(rows) // images) for rows in (pairs[0], asked))
+            made.append(Candidates(*pairs, of_anchors, asked, of_keys, step))
         return made
 
     @staticmethod
@@ -163,13 +164,12 @@ class JointEmbedding(EmbeddedViews):
         place = nearest(projections, Negatives(past, asking, asked), 1).keys[:, 0]
         return past[place]
 
-    def after_step(self, progress: float) -> None:
+    def after_step(self, step: Step, kept: Kept) -> None:
         """Let the teacher, the neighbours and the strategy follow the step."""
-        super().after_step(progress)
-        if self.support is not None and self._pending is not None:
-            self.support.push(self._pending)
-        self._pending = None
-        self.negatives.after_step(progress)
+        super().after_step(step, kept)
+        if self.support is not None:
+            self.support.push(kept["support"])
+        self.negatives.after_step(step, kept["negatives"])
 
     def diagnose(self, figures: Mapping[str, float]) -> list[Finding]:
         """Projections that have collapsed, and what the loss and the strategy find wrong."""

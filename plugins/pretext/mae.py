@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from ssl_pipeline import hookimpl
 from ssl_pipeline.parts.holes import explained, hide, join, patches, save_rows
-from ssl_pipeline.types import UNIFORMS, Encoded, Encoder, Offer, PretextTask, Register, StepOutput, Views
+from ssl_pipeline.types import UNIFORMS, Encoded, Encoder, Offer, PretextTask, Register, Step, StepOutput, Views
 
 
 class MAE(PretextTask):
@@ -82,7 +82,7 @@ class MAE(PretextTask):
         decoded: Tensor = self.head(self.decoder(tokens + self.places))
         return decoded.float()
 
-    def compare(self, encoded: Encoded) -> StepOutput:
+    def compare(self, encoded: Encoded, step: Step) -> StepOutput:
         """The mean error."""
         error = encoded["error"].float().mean()
         return StepOutput(error, explained(error, encoded["of_mean"].float()))

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from ssl_pipeline import hookimpl
 from ssl_pipeline.parts.holes import Holes, ToGrid, explained, save_rows
-from ssl_pipeline.types import UNIFORMS, Encoded, Encoder, Offer, PretextTask, Register, StepOutput, Views
+from ssl_pipeline.types import UNIFORMS, Encoded, Encoder, Offer, PretextTask, Register, Step, StepOutput, Views
 
 
 class Masked(PretextTask):
@@ -55,7 +55,7 @@ class Masked(PretextTask):
         found: Tensor = self.head(self.encoder.maps(holed)[-1])
         return found.float()
 
-    def compare(self, encoded: Encoded) -> StepOutput:
+    def compare(self, encoded: Encoded, step: Step) -> StepOutput:
         """The mean error."""
         error = encoded["error"].float().mean()
         return StepOutput(error, explained(error, encoded["of_mean"].float()))

@@ -22,7 +22,19 @@ from ssl_pipeline import hookimpl
 from ssl_pipeline.augment.display import chosen_bands, shown_bands
 from ssl_pipeline.parts.holes import Holes, ToGrid, join, patches
 from ssl_pipeline.parts.vocabulary import Vocabulary
-from ssl_pipeline.types import UNIFORMS, Encoded, Encoder, Finding, Offer, PretextTask, Register, StepOutput, Views
+from ssl_pipeline.types import (
+    UNIFORMS,
+    Encoded,
+    Encoder,
+    Finding,
+    Kept,
+    Offer,
+    PretextTask,
+    Register,
+    Step,
+    StepOutput,
+    Views,
+)
 
 _FEW = 2.0  # entries in use, below which there is nothing to tell apart
 _DRAWN, _BEST = 6, 5
@@ -82,24 +94,21 @@ class MaskedTokens(PretextTask):
     def _hidden(self, where: Tensor) -> Tensor:
         return where[:, 0, :: self.side, :: self.side].flatten(1)
 
-    def compare(self, encoded: Encoded) -> StepOutput:
+    def compare(self, encoded: Encoded, step: Step) -> StepOutput:
         """Hold scores of hidden patches against the entries that these belong to."""
         features, hidden = encoded["features"].float(), encoded["hidden"]
         words = self.vocabulary(features)
-        if self.training:
-            self.vocabulary.note(features.flatten(0, 1))
         scores, wanted = encoded["scores"].float()[hidden], words[hidden]
         shares = torch.bincount(wanted, minlength=len(self.vocabulary.entries)) / len(wanted)
         metrics = {
             "pretext_accuracy": (scores.argmax(dim=1) == wanted).float().mean(),
             "words_used": torch.special.entr(shares).sum().exp(),
         }
-        return StepOutput(F.cross_entropy(scores, wanted), metrics)
+        return StepOutput(F.cross_entropy(scores, wanted), metrics, self.vocabulary.note(features.flatten(0, 1)))
 
-    def after_step(self, progress: float) -> None:
+    def after_step(self, step: Step, kept: Kept) -> None:
         """Let the vocabulary follow."""
-        del progress
-        self.vocabulary.follow()
+        self.vocabulary.follow(kept)
 
     def diagnose(self, figures: Mapping[str, float]) -> list[Finding]:
         """A vocabulary of which one entry is used."""

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from ssl_pipeline import hookimpl
 from ssl_pipeline.health.projections import CENTRED_STD, spread_figures, spread_troubles
 from ssl_pipeline.parts.embedded_views import EmbeddedViews
-from ssl_pipeline.types import Encoded, Encoder, Finding, Register, StepOutput, ViewLoss
+from ssl_pipeline.types import Encoded, Encoder, Finding, Kept, Register, Step, StepOutput, ViewLoss
 
 
 class NonContrastive(EmbeddedViews):
@@ -68,7 +68,7 @@ class NonContrastive(EmbeddedViews):
         self.loss = loss
         self.least_std = CENTRED_STD if last_norm and not local_views else loss.least_std
 
-    def compare(self, encoded: Encoded) -> StepOutput:
+    def compare(self, encoded: Encoded, step: Step) -> StepOutput:
         """Hold each view against each other global one of its image."""
         count = len(encoded["embeddings"])
 
@@ -77,14 +77,14 @@ class NonContrastive(EmbeddedViews):
 
         own = self.projected(encoded)
         targets = of_views(self.taught(encoded) if self.teacher else own[: self.views.count * count])
-        loss, metrics = self.loss(of_views(self.predictor(own)), targets)
+        loss, metrics, kept = self.loss(of_views(self.predictor(own)), targets, step)
         first, second = F.normalize(of_views(own.detach())[:2], dim=2)
-        return StepOutput(loss, {**metrics, **self.energies(first, second), **spread_figures(own[:count])})
+        return StepOutput(loss, {**metrics, **self.energies(first, second), **spread_figures(own[:count])}, kept)
 
-    def after_step(self, progress: float) -> None:
+    def after_step(self, step: Step, kept: Kept) -> None:
         """Let the teacher and the loss follow the step."""
-        super().after_step(progress)
-        self.loss.after_step(progress)
+        super().after_step(step, kept)
+        self.loss.after_step(step, kept)
 
     def diagnose(self, figures: Mapping[str, float]) -> list[Finding]:
         """Projections that have collapsed, and what the loss finds wrong."""

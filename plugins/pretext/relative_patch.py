@@ -13,7 +13,7 @@ from ssl_pipeline import hookimpl
 from ssl_pipeline.parts.answers import graded
 from ssl_pipeline.parts.heads import mlp
 from ssl_pipeline.parts.tiles import Channels, Tiling
-from ssl_pipeline.types import UNIFORMS, Encoded, Encoder, PretextTask, Register, StepOutput, Views
+from ssl_pipeline.types import UNIFORMS, Encoded, Encoder, PretextTask, Register, Step, StepOutput, Views
 
 _MIDDLE = 4
 _AROUND = [0, 1, 2, 3, 5, 6, 7, 8]  # of 3 x 3 tiles, row by row
@@ -60,7 +60,7 @@ class RelativePatch(PretextTask):
         """Embeddings (N, 9, D) of the tiles."""
         return {"embeddings": self.tiling.encode(self.encoder, views[self.view][:, 0], views[UNIFORMS])}
 
-    def compare(self, encoded: Encoded) -> StepOutput:
+    def compare(self, encoded: Encoded, step: Step) -> StepOutput:
         """Mean cross-entropy in nats of eight questions an image; chance is log 8."""
         logits = self._asked(encoded["embeddings"])
         return graded(logits, torch.arange(len(_AROUND), device=logits.device).expand(len(logits), -1))

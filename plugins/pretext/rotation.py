@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from ssl_pipeline import hookimpl
 from ssl_pipeline.parts.answers import graded
-from ssl_pipeline.types import Encoded, Encoder, PretextTask, Register, StepOutput, Views
+from ssl_pipeline.types import Encoded, Encoder, PretextTask, Register, Step, StepOutput, Views
 
 
 class Rotation(PretextTask):
@@ -36,7 +36,7 @@ class Rotation(PretextTask):
         turned = torch.stack([torch.rot90(images, turns, dims=(2, 3)) for turns in range(4)], dim=1)
         return {"logits": self.head(self.encoder(turned.flatten(0, 1))).unflatten(0, turned.shape[:2])}
 
-    def compare(self, encoded: Encoded) -> StepOutput:
+    def compare(self, encoded: Encoded, step: Step) -> StepOutput:
         """Mean cross-entropy in nats; chance is log 4."""
         logits = encoded["logits"]
         return graded(logits, torch.arange(4, device=logits.device).expand(len(logits), 4))

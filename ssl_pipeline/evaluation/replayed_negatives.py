@@ -24,12 +24,13 @@ from ssl_pipeline.augment.views import make_views
 from ssl_pipeline.contrast.similarity import total_weight
 from ssl_pipeline.evaluation.seen_images import Pool
 from ssl_pipeline.registry import Registry
-from ssl_pipeline.types import Candidates, Negatives, NegativeStrategy, Tile
+from ssl_pipeline.types import Candidates, Negatives, NegativeStrategy, Step, Tile
 
 __all__ = ["Batch", "false_negatives", "replay"]
 
 Labels = npt.NDArray[np.int64]
 
+_STEPS = 1_000_000  # of the training at whose end the strategy is replayed
 _SPARE = 0.5  # share of a batch, below which a last one is left out: a strategy's choice depends on the number of keys
 
 
@@ -66,7 +67,7 @@ def false_negatives(registry: Registry, pretrain: Path, pool: Pool, policies: Po
             yield Batch(F.normalize(projections, dim=1), torch.from_numpy(pool.labels[positions]), numbers)
 
     with torch.inference_mode():
-        rate, chance = replay(registry.build("negatives", choice), projected())
+        rate, chance = replay(registry.build("negatives", choice), projected(), card.seed)
     found = None if math.isnan(rate) else rate
     return {"strategy": choice.name, "rate": found, "chance": chance, "images": sum(map(len, batches))}
 
@@ -85,12 +86,13 @@ class Batch(NamedTuple):
     ids: Tensor
 
 
-def replay(strategy: NegativeStrategy, batches: Iterator[Batch]) -> tuple[float, float]:
+def replay(strategy: NegativeStrategy, batches: Iterator[Batch], seed: int = 0) -> tuple[float, float]:
     """The share of a strategy's weight on the anchors' own classes, and that of all other images of the batches.
 
     Args:
         strategy: Fresh; its memories fill as the batches go by.
-        batches: What it meets, in this order.
+        batches: What it meets, in this order, each as in the last step of a long training.
+        seed: The seed of random numbers that the strategy asks for.
 
     Returns:
         Both in [0, 1]. Keys of images that were in no batch have no label and are left out; NaN if nothing is left.
@@ -100,12 +102,13 @@ def replay(strategy: NegativeStrategy, batches: Iterator[Batch]) -> tuple[float,
     for projections, labels, ids in batches:
         both, samples = labels.repeat(2), ids.repeat(2)
         label_of.update(zip(ids.tolist(), labels.tolist(), strict=True))
+        step = Step(_STEPS - 1, _STEPS, epoch=0, seed=seed, ids=ids)
         positives = projections.roll(len(labels), dims=0)
-        chosen = strategy.select(Candidates(projections, positives, samples, projections, samples))
+        chosen = strategy.select(Candidates(projections, positives, samples, projections, samples, step))
         for row, negatives in enumerate((chosen, Negatives(projections, samples, samples))):
             of_keys = torch.tensor([label_of.get(sample, -1) for sample in negatives.key_samples.tolist()])
             weights[row] += _weights(projections, both, negatives, of_keys)
-        strategy.after_step(1.0)
+        strategy.after_step(step, chosen.kept)
     with np.errstate(invalid="ignore"):
         rate, chance = weights[:, 0] / weights[:, 1]
     return float(rate), float(chance)

@@ -36,12 +36,14 @@ def find(task: Diagnosed, rows: Sequence[Row], total: int, warmup: float, bounds
         bounds: The bounds of `pretrain.collapse`.
     """
     now, progress = rows[-1], rows[-1]["step"] / total
-    own = task.diagnose(now)
+    own = task.diagnose({**now, "progress": progress})
     found = _large_update(now) + ([] if own else _solved(now, progress))  # the task knows better why
     if now["step"] > warmup:
         found += [finding for finding in own if not finding.fatal]
     judged = [row for row in rows[-2:] if row["step"] >= max(_FATAL_FROM_SHARE * total, _FATAL_FROM_STEP)]
-    if len(judged) == 2 and _fatal(task.diagnose(judged[0]), judged[0], progress, warmup, bounds):
+    if len(judged) == 2 and _fatal(
+        task.diagnose({**judged[0], "progress": progress}), judged[0], progress, warmup, bounds
+    ):
         found += _fatal(own, now, progress, warmup, bounds)
     return found
 

@@ -18,7 +18,7 @@ def graded(logits: Tensor, answers: Tensor) -> StepOutput:
     Examples:
         >>> import torch
         >>> logits = torch.tensor([[[4.0, 0.0]], [[4.0, 0.0]]])  # two images, a question each, two answers
-        >>> loss, metrics = graded(logits, torch.tensor([[0], [1]]))
+        >>> loss, metrics, _ = graded(logits, torch.tensor([[0], [1]]))
         >>> metrics["pretext_accuracy"].item()
         0.5
     """

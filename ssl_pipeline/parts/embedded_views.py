@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from ssl_pipeline.parts.heads import ProjectedEnergy, mlp
 from ssl_pipeline.parts.multi_crop import stacked
 from ssl_pipeline.parts.teacher import Teacher
-from ssl_pipeline.types import Encoded, Encoder, Loss, PretextTask, ViewLoss, ViewNeeds, Views
+from ssl_pipeline.types import Encoded, Encoder, Kept, Loss, PretextTask, Step, ViewLoss, ViewNeeds, Views
 
 __all__ = ["EmbeddedViews"]
 
@@ -36,17 +36,17 @@ class EmbeddedViews(PretextTask):
         ships: Whose encoder and projector leave training, the student's or the teacher's.
 
     Examples:
-        >>> from ssl_pipeline.testing.material import Plain, make_views, small_encoder
+        >>> from ssl_pipeline.testing.material import Plain, make_step, make_views, small_encoder
         >>> from ssl_pipeline.types import StepOutput
         >>> class Aligned(EmbeddedViews):  # pulls two views together, and pushes nothing apart
         ...     def __init__(self, encoder, loss):
         ...         super().__init__(encoder, loss, [32, 8], True, predictor_dim=0, momentum=0, momentum_rises=False,
         ...                          global_views=2, local_views=0)
-        ...     def compare(self, encoded):
+        ...     def compare(self, encoded, step):
         ...         first, second = F.normalize(self.projected(encoded), dim=1).chunk(2)  # (N, 8) each
         ...         return StepOutput(self.energy_head.loss.energy(first, second).mean(), self.energies(first, second))
         >>> task = Aligned(small_encoder(seed=0), Plain())
-        >>> sorted(task.compare(task(make_views(task, count=4, size=16))).metrics)
+        >>> sorted(task.compare(task(make_views(task, count=4, size=16)), make_step(count=4)).metrics)
         ['energy_compatible', 'energy_gap', 'energy_incompatible']
     """
 
@@ -130,10 +130,10 @@ class EmbeddedViews(PretextTask):
             "energy_gap": incompatible - compatible,
         }
 
-    def after_step(self, progress: float) -> None:
+    def after_step(self, step: Step, kept: Kept) -> None:
         """Let the teacher follow the step."""
         for student, teacher in self._students_and_teachers():
-            teacher.follow(student, progress)
+            teacher.follow(student, step.done)
 
     def finish(self) -> None:
         """Put the teacher's weights and statistics in the place of the student's, where the teacher ships."""

@@ -67,17 +67,14 @@ class Memory(nn.Module):
 class KeyMemory(Memory):
     """The last `size` keys, and the ids of the images that they are of.
 
-    A step sets its keys aside, and they are taken in once it is done, so that no step meets its own keys here.
+    A step's keys are pushed once it is done, in `after_step`, so that no step meets its own keys here.
 
     Args:
         size: Number of keys that are kept, at least 1.
 
     Examples:
         >>> memory = KeyMemory(size=4)
-        >>> memory.set_aside(torch.eye(2), torch.tensor([7, 9]))  # in `select`
-        >>> len(memory.recall()[0])
-        0
-        >>> memory.take_in()  # in `after_step`
+        >>> memory.remember(torch.eye(2), torch.tensor([7, 9]))
         >>> memory.recall()[1].tolist()
         [7, 9]
     """
@@ -87,7 +84,6 @@ class KeyMemory(Memory):
     def __init__(self, size: int):
         super().__init__(size)
         self.register_buffer("samples", torch.zeros(size, dtype=torch.int64))
-        self._aside: tuple[Tensor, Tensor] | None = None
 
     def recall(self) -> tuple[Tensor, Tensor]:
         """Return the keys that are held (n, D), none at first, and the ids of their images (n,) int64."""
@@ -99,13 +95,6 @@ class KeyMemory(Memory):
         places = self.oldest_places(count)
         return self.vectors[places], self.samples[places]
 
-    def set_aside(self, keys: Tensor, samples: Tensor) -> None:
-        """Note the keys of a step (n, D) and the ids of their images (n,) int64, in place of those noted before."""
-        self._aside = keys.detach(), samples
-
-    def take_in(self) -> None:
-        """Push what was set aside."""
-        if self._aside is not None:
-            keys, samples = self._aside
-            self.samples[self.push(keys)] = samples[-self.size :]
-        self._aside = None
+    def remember(self, keys: Tensor, samples: Tensor) -> None:
+        """Take in keys (n, D) and the ids of their images (n,) int64, in place of the oldest."""
+        self.samples[self.push(keys)] = samples[-self.size :]

@@ -29,7 +29,7 @@ class SoftmaxLoss(Loss):
         ...         mass = log_mass(anchors, negatives, 1 / self.temperature, positives=positive)  # (A,)
         ...         return StepOutput((mass[:, None] - positive).mean(), {})
         >>> keys, ids = torch.eye(4), torch.tensor([7, 9, 7, 9])
-        >>> loss, _ = Decoupled(temperature=0.5)(keys, keys[:, None], Negatives(keys, ids, ids))
+        >>> loss = Decoupled(temperature=0.5)(keys, keys[:, None], Negatives(keys, ids, ids)).loss
         >>> print(f"{loss:.4f}")  # log 2 - 1 / 0.5
         -1.3069
     """

@@ -8,6 +8,8 @@ moving averages of sums and counts: van den Oord et al. 2017 (1711.00937), appen
 distance: Arthur and Vassilvitskii 2007, "k-means++", section 2.2.
 """
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -32,8 +34,8 @@ class Vocabulary(nn.Module):
     Examples:
         >>> vocabulary = Vocabulary(words=4, dim=3, momentum=0.9)
         >>> features = torch.randn(32, 3)
-        >>> vocabulary.note(features)  # in `compare`
-        >>> vocabulary.follow()  # in `after_step`
+        >>> noted = vocabulary.note(features)  # in `compare`, which keeps it
+        >>> vocabulary.follow(noted)  # in `after_step`
         >>> vocabulary(features).shape
         torch.Size([32])
     """
@@ -52,7 +54,6 @@ class Vocabulary(nn.Module):
         self.register_buffer("entries", torch.randn(words, dim))
         self.register_buffer("sums", torch.zeros(words, dim))
         self.register_buffer("shares", torch.zeros(words))
-        self._pending: tuple[Tensor, Tensor, Tensor, Tensor] | None = None
 
     @torch.no_grad()
     def forward(self, features: Tensor) -> Tensor:
@@ -64,13 +65,18 @@ class Vocabulary(nn.Module):
         return features @ self.entries.T - self.entries.square().sum(dim=1) / 2
 
     @torch.no_grad()
-    def note(self, features: Tensor) -> None:
-        """Look at a batch of features (M, F), which the next `follow` learns from."""
+    def note(self, features: Tensor) -> dict[str, Tensor]:
+        """What `follow` learns from a batch of features (M, F): nothing is changed yet."""
         closeness, nearest = self._closeness(features).max(dim=1)
         belongs = F.one_hot(nearest, len(self.entries)).to(features.dtype)  # (M, K)
         idle = (self.shares < _IDLE_SHARE / len(self.entries)).nonzero()[:_MAX_MOVES_PER_STEP, 0]
         places = self._places(features, features.square().sum(dim=1) - 2 * closeness, len(idle))
-        self._pending = belongs.T @ features / len(features), belongs.mean(dim=0), idle[: len(places)], places
+        return {
+            "sums": belongs.T @ features / len(features),
+            "shares": belongs.mean(dim=0),
+            "idle": idle[: len(places)],
+            "places": places,
+        }
 
     @staticmethod
     def _places(features: Tensor, distances: Tensor, count: int) -> Tensor:
@@ -92,14 +98,11 @@ class Vocabulary(nn.Module):
         return torch.stack(found) if found else features[:0]
 
     @torch.no_grad()
-    def follow(self) -> None:
+    def follow(self, noted: Mapping[str, Tensor]) -> None:
         """Move the entries by what was noted."""
-        if self._pending is None:
-            return
-        sums, shares, idle, places = self._pending
-        self._pending = None
-        self.sums.lerp_(sums, 1 - self.momentum)
-        self.shares.lerp_(shares, 1 - self.momentum)
+        idle, places = noted["idle"], noted["places"]
+        self.sums.lerp_(noted["sums"], 1 - self.momentum)
+        self.shares.lerp_(noted["shares"], 1 - self.momentum)
         even = 1 / len(self.entries)
         self.sums[idle], self.shares[idle] = places * even, even
         moved = self.sums / self.shares.clamp(min=1e-12)[:, None]

@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 
-from ssl_pipeline.testing import graphs, kinds, strategies, training
+from ssl_pipeline.testing import graphs, kinds, memory, strategies, training
 from ssl_pipeline.testing.material import Agreement, InBatch, Pairs, Plain, encoder_on, small_encoder
 from ssl_pipeline.testing.subject import Subject, options_are_typed_and_documented
 from ssl_pipeline.testing.training import Trial
@@ -32,8 +32,9 @@ _PAIRS: Sequence[_Check] = (
     training.does_not_depend_on_the_order_of_samples,
     training.survives_half_precision_embeddings,
     training.is_deterministic,
+    training.notes_nothing_in_itself,
     training.state_survives_save_and_load,
-    training.needs_no_square_of_the_batch,
+    memory.needs_no_square_of_the_batch,
 )
 _LOSS: Sequence[_Check] = (
     kinds.is_a_loss,
@@ -66,9 +67,10 @@ _PRETEXT_TASK: Sequence[_Check] = (
     training.does_not_depend_on_the_order_of_samples,
     training.survives_half_precision,
     training.is_deterministic,
+    training.notes_nothing_in_itself,
     training.state_survives_save_and_load,
     training.learns_in_twenty_steps,
-    training.needs_no_square_of_the_batch,
+    memory.needs_no_square_of_the_batch,
     graphs.prediction_exports,
     graphs.energy_exports,
 )
@@ -80,6 +82,7 @@ _BACKBONE: Sequence[_Check] = (
     training.gradients_reach_what_is_trained,
     training.survives_half_precision,
     training.is_deterministic,
+    training.notes_nothing_in_itself,
     training.state_survives_save_and_load,
     training.learns_in_twenty_steps,
     graphs.encoder_exports,

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from ssl_pipeline.artifacts.assembly import declared_views
 from ssl_pipeline.errors import PipelineError
-from ssl_pipeline.testing.material import InBatch, Plain, compare_pairs, make_images, unit_vectors
+from ssl_pipeline.testing.material import InBatch, Plain, compare_pairs, make_images, make_step, unit_vectors
 from ssl_pipeline.testing.subject import Subject
 from ssl_pipeline.testing.training import Trial
 from ssl_pipeline.types import (
@@ -19,6 +19,7 @@ from ssl_pipeline.types import (
     Negatives,
     NegativeStrategy,
     PretextTask,
+    Step,
     Tile,
     ViewLoss,
     ViewNeeds,
@@ -176,7 +177,7 @@ def equal_vectors_have_finite_gradients(trial: Trial) -> None:
         try:
             if isinstance(loss, ViewLoss):
                 views = torch.stack([first, second])
-                value = loss(views, views).loss
+                value = loss(views, views, make_step(len(first))).loss
             else:
                 samples = torch.arange(len(first))
                 keys = Negatives(torch.cat([first, second]), samples, samples.repeat(2))
@@ -243,6 +244,6 @@ def task_leaves_what_ships(trial: Trial) -> None:
     )
 
 
-def plain_loss(encoded: Encoded) -> Tensor:
+def plain_loss(encoded: Encoded, step: Step) -> Tensor:
     """The loss to judge a strategy by: the plainest one, over all negatives of a batch."""
-    return compare_pairs(encoded["embeddings"], encoded["ids"], Plain(), InBatch()).loss
+    return compare_pairs(encoded["embeddings"], step, Plain(), InBatch()).loss

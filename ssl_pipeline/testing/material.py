@@ -11,16 +11,17 @@ from torch.nn import functional as F
 from ssl_pipeline.contrast.similarity import cosines, log_mass, total_weight, widened
 from ssl_pipeline.randomness import hash64
 from ssl_pipeline.types import (
-    IDS,
     UNIFORMS,
     Backbone,
     Candidates,
     Encoded,
     Encoder,
+    Kept,
     Loss,
     Negatives,
     NegativeStrategy,
     PretextTask,
+    Step,
     StepOutput,
     ViewLoss,
     ViewNeeds,
@@ -39,6 +40,7 @@ __all__ = [
     "encoder_on",
     "make_ids",
     "make_images",
+    "make_step",
     "make_views",
     "small_encoder",
     "unit_vectors",
@@ -62,15 +64,26 @@ def make_images(count: int, size: int, seed: int = 0) -> Tensor:
 
 
 def make_views(task: PretextTask, count: int, size: int, seed: int = 0) -> Views:
-    """What a task is given: views (count, V, 3, S, S), images under noise of their own, their ids, random numbers."""
+    """What a task is given: views (count, V, 3, S, S), images under noise of their own, and random numbers."""
     images = make_images(count, size, seed)[:, None]
     generator = torch.Generator().manual_seed(seed + 1)
     views = {
         kind: (images + 0.1 * torch.randn(count, wanted, *images.shape[2:], generator=generator)).clamp(0, 1)
         for kind, wanted in task.views.counts.items()
     }
-    views[IDS] = make_ids(count, seed)
     return {**views, UNIFORMS: torch.rand(count, task.uniforms, generator=generator)} if task.uniforms else views
+
+
+def make_step(count: int = 0, seed: int = 0, number: int = 0, total: int = 1) -> Step:
+    """A step with as many images of a seed.
+
+    Args:
+        count: The number of samples.
+        seed: The seed of the images, such as that of `make_views`.
+        number: The number of the step, from 0.
+        total: The number of steps of the training.
+    """
+    return Step(number, total, epoch=0, seed=0, ids=make_ids(count, seed))
 
 
 def make_ids(count: int, seed: int) -> Tensor:
@@ -165,7 +178,7 @@ class Plain(Loss):
 class PlainViews(ViewLoss):
     """Mean squared difference of views, and a hinge on the standard deviation of each dimension."""
 
-    def forward(self, predictions: Tensor, targets: Tensor) -> StepOutput:
+    def forward(self, predictions: Tensor, targets: Tensor, step: Step) -> StepOutput:
         """The loss of views (V, N, D) and targets (T, N, D)."""
         views, towards = widened(predictions), widened(targets)
         apart = (views[:, None] - towards[None]).square().mean()
@@ -180,15 +193,15 @@ class InBatch(NegativeStrategy):
         return Negatives(candidates.keys, candidates.anchor_samples, candidates.key_samples)
 
 
-def compare_pairs(embeddings: Tensor, ids: Tensor, loss: Loss, strategy: NegativeStrategy) -> StepOutput:
-    """The loss of unit-norm embeddings (N, 2, D) of two views of images (N,), each an anchor to the other one."""
+def compare_pairs(embeddings: Tensor, step: Step, loss: Loss, strategy: NegativeStrategy) -> StepOutput:
+    """The loss of unit-norm embeddings (N, 2, D) of two views of a step's images, each an anchor to the other one."""
     count = len(embeddings)
     anchors = embeddings.transpose(0, 1).flatten(0, 1)  # (2N, D)
     positives = anchors.roll(count, dims=0)
-    samples = ids.repeat(2)
-    negatives = strategy.select(Candidates(anchors, positives, samples, anchors, samples))
-    value, metrics = loss(anchors, negatives.compatible(positives), negatives)
-    return StepOutput(value, {**metrics, **negatives.figures})
+    samples = step.ids.repeat(2)
+    negatives = strategy.select(Candidates(anchors, positives, samples, anchors, samples, step))
+    value, metrics, _ = loss(anchors, negatives.compatible(positives), negatives)
+    return StepOutput(value, {**metrics, **negatives.figures}, negatives.kept)
 
 
 class _TwoViews(PretextTask):
@@ -233,16 +246,16 @@ class Pairs(_TwoViews):
         self.loss, self.negatives = loss, negatives
 
     def forward(self, views: Views) -> Encoded:
-        """Unit-norm embeddings (N, 2, D), and the ids (N,) of the images."""
-        return {"embeddings": F.normalize(self._embedded(views), dim=2), "ids": views[IDS]}
+        """Unit-norm embeddings (N, 2, D)."""
+        return {"embeddings": F.normalize(self._embedded(views), dim=2)}
 
-    def compare(self, encoded: Encoded) -> StepOutput:
+    def compare(self, encoded: Encoded, step: Step) -> StepOutput:
         """Each view is an anchor to the other one of its image."""
-        return compare_pairs(encoded["embeddings"], encoded["ids"], self.loss, self.negatives)
+        return compare_pairs(encoded["embeddings"], step, self.loss, self.negatives)
 
-    def after_step(self, progress: float) -> None:
+    def after_step(self, step: Step, kept: Kept) -> None:
         """Let the strategy follow."""
-        self.negatives.after_step(progress)
+        self.negatives.after_step(step, kept)
 
 
 class Agreement(_TwoViews):
@@ -261,12 +274,12 @@ class Agreement(_TwoViews):
         """Embeddings (N, 2, D)."""
         return {"embeddings": self._embedded(views)}
 
-    def compare(self, encoded: Encoded) -> StepOutput:
+    def compare(self, encoded: Encoded, step: Step) -> StepOutput:
         """Each view is the other one's target."""
         views = encoded["embeddings"].transpose(0, 1)
-        found: StepOutput = self.loss(views, views)
+        found: StepOutput = self.loss(views, views, step)
         return found
 
-    def after_step(self, progress: float) -> None:
+    def after_step(self, step: Step, kept: Kept) -> None:
         """Let the loss follow."""
-        self.loss.after_step(progress)
+        self.loss.after_step(step, kept)

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from ssl_pipeline.contrast.similarity import total_weight
-from ssl_pipeline.testing.material import make_ids, unit_vectors
+from ssl_pipeline.testing.material import make_step, unit_vectors
 from ssl_pipeline.testing.subject import Subject
 from ssl_pipeline.testing.training import Trial
 from ssl_pipeline.types import Candidates, Negatives, Tile
@@ -20,12 +20,13 @@ def negatives_are_as_promised(trial: Trial) -> None:
     """Keys of unit length, samples, weights, rows and figures have the shapes and ranges of `Negatives`."""
     strategy, require = trial.subject.build(), trial.subject.require
     shown: list[tuple[Tensor, Tensor]] = []
-    for step in range(3):
-        anchors = unit_vectors(_IMAGES, _DIM, 2 * step)
+    for number in range(3):
+        anchors = unit_vectors(_IMAGES, _DIM, 2 * number)
         keys = torch.cat([anchors, torch.nn.functional.normalize(anchors + 0.3 * unit_vectors(12, _DIM, 9), dim=1)])
-        samples = make_ids(_IMAGES, step)
+        step = make_step(_IMAGES, number, number, 3)
+        samples = step.ids
         shown.append((keys, samples.repeat(2)))
-        found = strategy.select(Candidates(anchors, keys[_IMAGES:], samples, keys, samples.repeat(2)))
+        found = strategy.select(Candidates(anchors, keys[_IMAGES:], samples, keys, samples.repeat(2), step))
         lengths = found.keys.norm(dim=1)
         require(
             found.keys.shape[1:] == (_DIM,) and torch.allclose(lengths, torch.ones_like(lengths), atol=1e-4),
@@ -44,7 +45,7 @@ def negatives_are_as_promised(trial: Trial) -> None:
         shapes = {name: tuple(row.shape) for name, row in found.rows.items() if row.shape != (_IMAGES,)}
         require(not shapes, f"rows must be (A,), one number an anchor; these are not: {shapes}.")
         _weights_are_in_range(trial.subject, anchors, found)
-        strategy.after_step((step + 1) / 3)
+        strategy.after_step(step, found.kept)
 
 
 def _keys_keep_their_images(subject: Subject, found: Negatives, shown: Sequence[tuple[Tensor, Tensor]]) -> None:

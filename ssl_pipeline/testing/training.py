@@ -5,19 +5,16 @@ Each takes the plugin inside a pretext task: a task itself, or the plainest one 
 
 import io
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from ssl_pipeline.contrast.fold import tiles_of
-from ssl_pipeline.testing.material import make_views
+from ssl_pipeline.testing.material import make_step, make_views
 from ssl_pipeline.testing.subject import Subject
 from ssl_pipeline.training.pretraining import in_float32
-from ssl_pipeline.types import Encoded, PretextTask, StepOutput, Views
+from ssl_pipeline.types import Encoded, PretextTask, Step, StepOutput, Views
 
 __all__ = [
     "Trial",
@@ -26,16 +23,12 @@ __all__ = [
     "gradients_reach_what_is_trained",
     "is_deterministic",
     "learns_in_twenty_steps",
-    "needs_no_square_of_the_batch",
+    "notes_nothing_in_itself",
     "state_survives_save_and_load",
     "steps_are_finite_scalars",
     "survives_half_precision",
     "survives_half_precision_embeddings",
 ]
-
-_SQUARE = (600, 1200)  # images
-_SIDE = 256  # of a tile, so that none hides what is of images x images
-_GROWTH = 3.2  # of the largest tensor over these: 2 if it grows with the batch, 4 if with its square
 
 
 @dataclass(frozen=True)
@@ -58,11 +51,15 @@ class Trial:
         """A batch."""
         return make_views(task, self.images, self.subject.size, seed)
 
-    def output(self, task: PretextTask, seed: int = 0) -> StepOutput:
+    def step(self, seed: int = 0, number: int = 0, total: int = 1) -> Step:
+        """The step of a batch."""
+        return make_step(self.images, seed, number, total)
+
+    def output(self, task: PretextTask, step: Step, seed: int = 0) -> StepOutput:
         """What a training step gives, with numbers drawn from the seed."""
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            return task.compare(task(self.views(task, seed)))
+            return task.compare(task(self.views(task, seed)), step)
 
 
 class _Course:
@@ -73,11 +70,12 @@ class _Course:
         self.optimizer = torch.optim.AdamW(self.task.parameters(), lr=trial.rate)
 
     def step(self, number: int, of: int, seed: int) -> StepOutput:
-        output = self.trial.output(self.task, seed)
+        step = self.trial.step(seed, number, of)
+        output = self.trial.output(self.task, step, seed)
         self.optimizer.zero_grad()
         output.loss.backward()  # type: ignore[no-untyped-call]
         self.optimizer.step()
-        self.task.after_step((number + 1) / of)
+        self.task.after_step(step, output.kept)
         return output
 
     def saved(self) -> bytes:
@@ -92,11 +90,12 @@ class _Course:
 
 
 def steps_are_finite_scalars(trial: Trial) -> None:
-    """The loss is a finite scalar with a graph, metrics are detached scalars of the same names in every step."""
+    """The loss is a finite scalar with a graph; metrics are scalars of the same names; what is kept has none."""
     require, task = trial.subject.require, trial.task(0).train()
     names = None
     for number in range(3):
-        loss, metrics = trial.output(task, number)
+        step = trial.step(number, number, 3)
+        loss, metrics, kept = trial.output(task, step, number)
         require(loss.shape == (), f"the loss has shape {tuple(loss.shape)}; return a scalar, such as its mean.")
         require(bool(loss.isfinite()), f"the loss is {loss.item()} on ordinary images; look for log(0), 0/0, overflow.")
         require(loss.requires_grad, "the loss has no graph; something is detached, or computed under no_grad.")
@@ -107,7 +106,9 @@ def steps_are_finite_scalars(trial: Trial) -> None:
             f"metrics change their names from step to step, to {sorted(metrics)}; curves need the same in each.",
         )
         names = set(metrics)
-        task.after_step((number + 1) / 3)
+        graphs = [leaf for leaf in tree_leaves(dict(kept)) if isinstance(leaf, Tensor) and leaf.requires_grad]
+        require(not graphs, f"{len(graphs)} tensors of what is kept have a graph; detach what `after_step` is given.")
+        task.after_step(step, kept)
 
 
 def gradients_reach_what_is_trained(trial: Trial) -> None:
@@ -152,12 +153,13 @@ def forward_is_per_sample(trial: Trial) -> None:
 
 def does_not_depend_on_the_order_of_samples(trial: Trial) -> None:
     """Shuffling the samples of a batch leaves the loss as it is; in eval mode, since dropout goes by position."""
-    views = trial.views(trial.task(0))
+    views, step = trial.views(trial.task(0)), trial.step()
     order = torch.randperm(trial.images, generator=torch.Generator().manual_seed(0))
     losses = []
-    for batch in (views, {kind: value[order] for kind, value in views.items()}):
+    shuffled = {kind: value[order] for kind, value in views.items()}, replace(step, ids=step.ids[order])
+    for batch, of in ((views, step), shuffled):
         task = trial.task(0).eval()
-        losses.append(task.compare(task(batch)).loss.item())
+        losses.append(task.compare(task(batch), of).loss.item())
     trial.subject.require(
         abs(losses[0] - losses[1]) <= 1e-4 * max(1.0, abs(losses[0])),
         f"the loss depends on the order of the samples in a batch: {losses[0]:.6g}, shuffled {losses[1]:.6g}. Look for "
@@ -172,7 +174,7 @@ def survives_half_precision(trial: Trial) -> None:
         task = trial.task(0).eval()
         with torch.autocast("cpu", dtype=dtype or torch.bfloat16, enabled=dtype is not None):
             encoded = task(trial.views(task))
-        return task.compare(in_float32(encoded)).loss
+        return task.compare(in_float32(encoded), trial.step()).loss
 
     for dtype in (torch.bfloat16, torch.float16):
         _near(trial, loss(dtype), loss(None), dtype, "Compute what overflows or cancels in float32.")
@@ -188,8 +190,9 @@ def survives_half_precision_embeddings(trial: Trial) -> None:
             name: value.to(dtype).requires_grad_() if value.is_floating_point() else value
             for name, value in embeddings.items()
         }
-        found = trial.task(0).compare(rounded).loss
-        wanted = trial.task(0).compare(in_float32({name: value.detach() for name, value in rounded.items()})).loss
+        leaves = {name: value.detach() for name, value in rounded.items()}
+        found = trial.task(0).compare(rounded, trial.step()).loss
+        wanted = trial.task(0).compare(in_float32(leaves), trial.step()).loss
         advice = "Use ssl_pipeline.contrast, which sums in float32, or widen embeddings first."
         _near(trial, found, wanted, dtype, advice)
         found.backward()  # type: ignore[no-untyped-call]
@@ -238,7 +241,25 @@ def state_survives_save_and_load(trial: Trial) -> None:
         )
 
 
-def learns_in_twenty_steps(trial: Trial, judge: Callable[[Encoded], Tensor] | None = None) -> None:
+def notes_nothing_in_itself(trial: Trial) -> None:
+    """What follows a step depends on the state, the step and what was kept, and on nothing that `compare` noted."""
+    course, other = _Course(trial, 0), trial.task(0).train()
+    course.step(0, 6, 0)
+    step = trial.step(1, 1, 6)
+    output = trial.output(course.task, step, 1)
+    other.load_state_dict(course.task.state_dict())
+    for task in (course.task, other):
+        task.after_step(step, output.kept)
+    found, wanted = other.state_dict(), course.task.state_dict()
+    different = [name for name in wanted if not torch.equal(found[name], wanted[name])]
+    trial.subject.require(
+        not different,
+        f"what follows a step differs where another object compared the batch ({', '.join(different[:3])}). Return "
+        "what after_step needs as `kept`, of StepOutput or of Negatives, in place of noting it in an attribute.",
+    )
+
+
+def learns_in_twenty_steps(trial: Trial, judge: Callable[[Encoded, Step], Tensor] | None = None) -> None:
     """Twenty steps on a few images bring the loss down.
 
     Args:
@@ -249,8 +270,8 @@ def learns_in_twenty_steps(trial: Trial, judge: Callable[[Encoded], Tensor] | No
     course = _Course(trial, 0)
 
     def measured() -> float:
-        encoded = course.task(trial.views(course.task))
-        return (judge(encoded) if judge else course.task.compare(encoded).loss).item()
+        encoded, step = course.task(trial.views(course.task)), trial.step()
+        return (judge(encoded, step) if judge else course.task.compare(encoded, step).loss).item()
 
     before = measured()
     for number in range(20):
@@ -261,38 +282,3 @@ def learns_in_twenty_steps(trial: Trial, judge: Callable[[Encoded], Tensor] | No
         f"nothing is learned in 20 steps: the loss goes from {before:.4g} to {after:.4g}. Look at what "
         "its gradients do: with the options given here it should fall on a few easy images.",
     )
-
-
-def needs_no_square_of_the_batch(trial: Trial) -> None:
-    """As the batch doubles, the largest tensor that comparing it makes does not grow as its square would."""
-    largest = []
-    for count in _SQUARE:
-        task = trial.task(0).train()
-        with torch.no_grad():
-            encoded = task(make_views(task, count, trial.subject.size))
-        leaves = {name: value.requires_grad_(value.is_floating_point()) for name, value in encoded.items()}
-        with tiles_of(_SIDE), _Largest() as watch:
-            task.compare(leaves).loss.backward()  # type: ignore[no-untyped-call]
-        largest.append(watch.elements)
-    trial.subject.require(
-        largest[1] <= _GROWTH * largest[0],
-        f"it makes a tensor of {largest[1]} elements for {_SQUARE[1]} images, of {largest[0]} for {_SQUARE[0]}: memory "
-        "grows with the square of the batch. Use ssl_pipeline.contrast (log_mass, negative_sum, nearest), which works "
-        "tile by tile.",
-    )
-
-
-class _Largest(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Watches every operation, those of the backward pass too, for the largest tensor that one returns."""
-
-    def __init__(self) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
-        self.elements = 0
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        result = func(*args, **(kwargs or {}))
-        for tensor in tree_leaves(result):
-            if isinstance(tensor, Tensor):
-                held = tensor.untyped_storage().nbytes() // tensor.element_size()  # less than numel where expanded
-                self.elements = max(self.elements, min(tensor.numel(), held))
-        return result

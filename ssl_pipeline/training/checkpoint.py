@@ -23,7 +23,7 @@ __all__ = ["Checkpoints", "environment"]
 
 State = dict[str, Any]
 
-_MAGIC = b"ssl-pipeline checkpoint 2\n"  # 2: warnings have kinds
+_MAGIC = b"ssl-pipeline checkpoint 3\n"  # 3: no object holds the progress; 2: warnings have kinds
 _DIGEST_SIZE = hashlib.sha256().digest_size
 
 

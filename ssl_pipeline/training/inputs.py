@@ -11,7 +11,7 @@ from ssl_pipeline import randomness
 from ssl_pipeline.augment.policy import Policy
 from ssl_pipeline.augment.views import make_views
 from ssl_pipeline.data.image_spec import RGB8, ImageSpec
-from ssl_pipeline.types import IDS, UNIFORMS, PretextTask, Views
+from ssl_pipeline.types import UNIFORMS, PretextTask, Views
 
 __all__ = ["inputs"]
 
@@ -25,7 +25,7 @@ def inputs(
     epoch: int,
     spec: ImageSpec = RGB8,
 ) -> Views:
-    """Make the views that a task asks for, its samples' ids and its random numbers: all functions of the samples.
+    """Make the views that a task asks for and its random numbers: all functions of the samples.
 
     Args:
         task: The task, which says what it needs.
@@ -37,7 +37,6 @@ def inputs(
         spec: What the images' values mean.
     """
     views = make_views(policies, task.views.counts, images, ids, seed, epoch, spec)
-    views[IDS] = torch.from_numpy(ids.view(np.int64)).to(images.device)  # torch has few operations on uint64
     if task.uniforms:
         numbers = randomness.uniforms(seed, epoch, ids, UNIFORMS, task.uniforms)
         views[UNIFORMS] = torch.from_numpy(numbers).to(images.device)

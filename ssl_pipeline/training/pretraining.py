@@ -30,7 +30,7 @@ from ssl_pipeline.training.memory_format import memory_format
 from ssl_pipeline.training.optimization import build_optimizer, learning_rate
 from ssl_pipeline.training.precision import Precision
 from ssl_pipeline.training.run import Run, deterministic, metered
-from ssl_pipeline.types import Encoded, PretextTask
+from ssl_pipeline.types import Encoded, PretextTask, Step
 
 __all__ = ["Plan", "train"]
 
@@ -125,27 +125,31 @@ def train(
     if run.history.rows:
         judge(start)  # what ended a run ends it again, unless on_collapse or the bounds were changed
     with deterministic(), stop_requests() as stop_requested, metered(start, plan.total, plan.batch_size) as advance:
-        for step, epoch, positions in plan.batches(config.seed, pool.ids, start):
+        for number, epoch, positions in plan.batches(config.seed, pool.ids, start):
             # positions: (N,) rows of the pool; S the side of a canvas, s that of a view, C channels
-            torch.manual_seed(int(hash64(config.seed, "step", step)))  # for dropout and the like
+            torch.manual_seed(int(hash64(config.seed, "step", number)))  # for dropout and the like
             images = torch.from_numpy(pool.images(positions)).to(precision.device, non_blocking=True)  # (N, S, S, C)
             views = inputs(task, policies, images, pool.ids[positions], config.seed, epoch, pool.spec)
-            with precision.autocast():  # views: kind -> (N, V, C, s, s) in [0, 1], and ids (N,)
+            ids = torch.from_numpy(pool.ids[positions].view(np.int64))  # torch has few operations on uint64
+            step = Step(number, plan.total, epoch, config.seed, ids.to(precision.device))
+            with precision.autocast():  # views: kind -> (N, V, C, s, s) in [0, 1]
                 encoded = task(views)  # name -> (N, ...), still one row per image
-            loss, metrics = task.compare(in_float32(encoded))  # scalars; only here do images meet each other
+            loss, metrics, kept = task.compare(
+                in_float32(encoded), step
+            )  # scalars; only here do images meet each other
             norm = run.backward(loss, config.clip_norm)
             figures = {"loss": loss.item(), "gradient_norm": norm.item()}
-            refuse_non_finite(step, **figures, fp16=precision.name == "fp16")
-            rate = learning_rate(step, plan.total, plan.warmup, config.optimizer.learning_rate)
-            update = run.step(rate, measured=plan.logs(step + 1))
-            task.after_step((step + 1) / plan.total)  # teachers and queues follow
+            refuse_non_finite(number, **figures, fp16=precision.name == "fp16")
+            rate = learning_rate(number, plan.total, plan.warmup, config.optimizer.learning_rate)
+            update = run.step(rate, measured=plan.logs(number + 1))
+            task.after_step(step, kept)  # teachers and queues follow
             run.history.note(figures | {name: value.item() for name, value in metrics.items()})
-            if plan.logs(step + 1):
+            if plan.logs(number + 1):
                 spread = watch.measure(task.encoder)  # on 256 fixed images
-                run.history.close_row(step + 1, {"learning_rate": rate, **update, **spread})
-                judge(step + 1)
+                run.history.close_row(number + 1, {"learning_rate": rate, **update, **spread})
+                judge(number + 1)
             advance(figures["loss"])
-            run.save_if_due(step + 1, plan.total, stop_requested())
+            run.save_if_due(number + 1, plan.total, stop_requested())
     task.finish()  # after the last checkpoint, which a run that goes on starts from
     return run.history
 

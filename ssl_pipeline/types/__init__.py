@@ -12,10 +12,10 @@ from ssl_pipeline.types.contrast import Candidates, Loss, Negatives, NegativeStr
 from ssl_pipeline.types.encoder import Encoder
 from ssl_pipeline.types.finding import Diagnosed, Finding
 from ssl_pipeline.types.networks import Backbone, EnergyHead, ImageEnergyHead, Inputs, Need, Offer
-from ssl_pipeline.types.pretext import IDS, UNIFORMS, Encoded, PretextTask, StepOutput, ViewNeeds, Views
+from ssl_pipeline.types.pretext import UNIFORMS, Encoded, Kept, PretextTask, StepOutput, ViewNeeds, Views
+from ssl_pipeline.types.step import Step
 
 __all__ = [
-    "IDS",
     "UNIFORMS",
     "Backbone",
     "Candidates",
@@ -27,6 +27,7 @@ __all__ = [
     "Finding",
     "ImageEnergyHead",
     "Inputs",
+    "Kept",
     "Loss",
     "Need",
     "NegativeStrategy",
@@ -34,6 +35,7 @@ __all__ = [
     "Offer",
     "PretextTask",
     "Register",
+    "Step",
     "StepOutput",
     "Tile",
     "Trait",

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from ssl_pipeline.types.finding import Diagnosed
-from ssl_pipeline.types.pretext import StepOutput
+from ssl_pipeline.types.pretext import Kept, StepOutput
+from ssl_pipeline.types.step import Step
 
 __all__ = ["Candidates", "Loss", "NegativeStrategy", "Negatives", "Tile", "Trait", "ViewLoss"]
 
@@ -25,11 +26,12 @@ class Candidates:
         keys: (K, D), the batch's own keys: views of its images, from the teacher where there is one.
         key_samples: (K,) int64, the id of the image of the data that each key is a view of. A memory keeps it beside
             the key: ids are the same in all steps, and equal for equal images.
+        step: The step: how far the training is, and random numbers of images.
 
     Examples:
-        >>> from ssl_pipeline.testing.material import unit_vectors
+        >>> from ssl_pipeline.testing.material import make_step, unit_vectors
         >>> keys, ids = unit_vectors(count=4, dim=8, seed=0), torch.tensor([7, 9, 7, 9])  # two views each
-        >>> candidates = Candidates(keys, keys.roll(2, 0), ids, keys, ids)
+        >>> candidates = Candidates(keys, keys.roll(2, 0), ids, keys, ids, make_step(count=2))
         >>> candidates.anchor_samples.tolist()
         [7, 9, 7, 9]
     """
@@ -39,6 +41,7 @@ class Candidates:
     anchor_samples: Tensor
     keys: Tensor
     key_samples: Tensor
+    step: Step
 
 
 class Tile(NamedTuple):
@@ -80,6 +83,7 @@ class Negatives:
             estimated by taking that share of the positives' away (Chuang et al. 2020, 2007.00224). In [0, 1).
         attracted: None, or (A, M, D) unit-norm: keys that the strategy takes for compatible after all.
         figures: Name -> detached scalar worth a curve, the same names in every step.
+        kept: What the strategy's `after_step` is given, detached, such as the keys that a memory takes in.
 
     Examples:
         >>> from ssl_pipeline.contrast.similarity import total_weight
@@ -99,6 +103,7 @@ class Negatives:
     class_prior: float = 0.0
     attracted: Tensor | None = None
     figures: Mapping[str, Tensor] = field(default_factory=dict)
+    kept: Kept = field(default_factory=dict)
 
     def compatible(self, positives: Tensor) -> Tensor:
         """Return all that anchors should be near to: positives (A, D) and what is attracted, (A, 1 + M, D)."""
@@ -115,6 +120,7 @@ class NegativeStrategy(Diagnosed, nn.Module, ABC):
 
     Examples:
         >>> from ssl_pipeline.contrast.ranking import nearest
+        >>> from ssl_pipeline.testing.material import make_step
         >>> class Distant(NegativeStrategy):  # leaves out near keys, which may be of the anchor's class
         ...     traits = frozenset({"selected"})
         ...     def __init__(self, largest_cosine):
@@ -126,7 +132,7 @@ class NegativeStrategy(Diagnosed, nn.Module, ABC):
         ...         own = candidates.anchor_samples, candidates.key_samples
         ...         return Negatives(candidates.keys, *own, log_weight=self.log_weight)
         >>> keys, ids = torch.tensor([[1.0, 0.0], [0.8, 0.6], [0.0, 1.0]]), torch.tensor([1, 2, 3])
-        >>> negatives = Distant(0.7).select(Candidates(keys, keys, ids, keys, ids))
+        >>> negatives = Distant(0.7).select(Candidates(keys, keys, ids, keys, ids, make_step(count=3)))
         >>> nearest(keys, negatives, k=1).keys[:, 0].tolist()  # the first image's key at cosine 0.8 is left out
         [2, 2, 1]
     """
@@ -139,11 +145,15 @@ class NegativeStrategy(Diagnosed, nn.Module, ABC):
 
     @abstractmethod
     def select(self, candidates: Candidates) -> Negatives:
-        """Choose negatives for each anchor."""
+        """Choose negatives for each anchor.
 
-    def after_step(self, progress: float) -> None:
-        """Follow an optimizer step, such as by filling a queue. `progress` is the share of training done, in (0, 1]."""
-        del progress  # most strategies hold no state
+        What `after_step` needs of the candidates is returned as `kept`, not noted in the strategy. Where a task asks
+        more than once in a step, `after_step` is given what the last answer kept.
+        """
+
+    def after_step(self, step: Step, kept: Kept) -> None:
+        """Follow an optimizer step, such as by filling a queue: `kept` is what `select` kept of this step."""
+        del step, kept  # most strategies hold no state
 
 
 class Loss(Diagnosed, nn.Module, ABC):
@@ -160,7 +170,7 @@ class Loss(Diagnosed, nn.Module, ABC):
         ...     def energy(self, first, second):
         ...         return -(first * second).sum(dim=1)
         >>> keys, ids = torch.eye(4), torch.tensor([7, 9, 7, 9])
-        >>> loss, _ = Softmax()(keys, keys[:, None], Negatives(keys, ids, ids))
+        >>> loss = Softmax()(keys, keys[:, None], Negatives(keys, ids, ids)).loss
         >>> print(f"{loss:.4f}")  # log(e + 2) - 1
         0.5514
     """
@@ -191,13 +201,13 @@ class ViewLoss(Diagnosed, nn.Module, ABC):
     """Holds views of one image together, and keeps a batch from collapsing without negatives.
 
     Examples:
+        >>> from ssl_pipeline.testing.material import make_step
         >>> class Together(ViewLoss):  # holds views together, and does nothing against collapse
-        ...     def forward(self, predictions, targets):
+        ...     def forward(self, predictions, targets, step):
         ...         apart = (predictions[:, None] - targets[None]).square().sum(dim=-1)  # (V, T, N)
         ...         return StepOutput(apart.mean(), {})
         >>> views = torch.tensor([[[0.0, 1.0]], [[0.0, 3.0]]])  # (2, 1, 2): two views of one image
-        >>> loss, _ = Together()(views, views)
-        >>> loss.item()
+        >>> Together()(views, views, make_step(count=1)).loss.item()
         2.0
     """
 
@@ -218,11 +228,11 @@ class ViewLoss(Diagnosed, nn.Module, ABC):
         self.dim = dim
 
     @abstractmethod
-    def forward(self, predictions: Tensor, targets: Tensor) -> StepOutput:
+    def forward(self, predictions: Tensor, targets: Tensor, step: Step) -> StepOutput:
         """Return the loss of V views of N images (V, N, D) and of the targets (T, N, D) of the first T of them.
 
         None has unit length. Where there is neither a predictor nor a teacher, targets are those views themselves, with
-        their gradients.
+        their gradients. What `after_step` needs of them is returned as `kept`, not noted in the loss.
         """
 
     def energy(self, first: Tensor, second: Tensor) -> Tensor:
@@ -230,6 +240,6 @@ class ViewLoss(Diagnosed, nn.Module, ABC):
         cosine: Tensor = torch.linalg.vecdot(first, second)
         return -cosine
 
-    def after_step(self, progress: float) -> None:
-        """Follow an optimizer step. `progress` is the share of training done, in (0, 1]."""
-        del progress  # most losses hold no state
+    def after_step(self, step: Step, kept: Kept) -> None:
+        """Follow an optimizer step: `kept` is what `forward` kept of this step."""
+        del step, kept  # most losses hold no state

@@ -47,7 +47,8 @@ class Diagnosed:
         count after warm-up. A task that has something to say is not called trivial for its `pretext_accuracy`.
 
         Args:
-            figures: The means, by name, of what was returned as metrics and of the loss.
+            figures: The means, by name, of what was returned as metrics and of the loss; `step`, the number of steps
+                done, and `progress`, the share of the training done, in (0, 1].
         """
         del figures  # most have nothing of their own to go wrong
         return []

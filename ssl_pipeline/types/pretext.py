@@ -4,27 +4,29 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from torch import Tensor, nn
 
 from ssl_pipeline.types.finding import Diagnosed
 from ssl_pipeline.types.networks import EnergyHead, ImageEnergyHead, Need
+from ssl_pipeline.types.step import Step
 
-__all__ = ["IDS", "UNIFORMS", "Encoded", "PretextTask", "StepOutput", "ViewNeeds", "Views"]
+__all__ = ["UNIFORMS", "Encoded", "Kept", "PretextTask", "StepOutput", "ViewNeeds", "Views"]
 
 UNIFORMS = "task/uniforms"
 """Where a task finds its random numbers among its views; no kind of view can have this name."""
 
-IDS = "task/ids"
-"""Where a task finds which images of the data its samples are; no kind of view can have this name."""
-
 Views = Mapping[str, Tensor]
 """Kind of view -> (N, V, 3, S, S) float32 in [0, 1]: V views of each of N samples. `UNIFORMS` -> (N, P) float32 in
-[0, 1), for a task that asks for some. `IDS` -> (N,) int64, equal for equal images in all steps."""
+[0, 1), for a task that asks for some."""
 
 Encoded = dict[str, Tensor]
 """What a task's forward returns: tensors whose first dimension is the sample, so that chunks can be concatenated."""
+
+Kept = Mapping[str, Any]
+"""What is kept of a step for `after_step`: name -> a detached tensor, or what a part of the object keeps."""
 
 
 @dataclass(frozen=True)
@@ -62,18 +64,24 @@ class ViewNeeds:
 
 
 class StepOutput(NamedTuple):
-    """A step's loss (a scalar with a graph) and detached scalars worth a curve.
+    """What comes of comparing the samples of a step.
+
+    Attributes:
+        loss: A scalar with a graph.
+        metrics: Name -> a detached scalar worth a curve, the same names in every step.
+        kept: What `after_step` is given once the optimizer has moved the weights, detached.
 
     Examples:
         >>> import torch
         >>> error = torch.tensor([1.0, 3.0], requires_grad=True)
-        >>> loss, metrics = StepOutput(error.mean(), {"largest_error": error.max().detach()})
-        >>> loss.item(), metrics["largest_error"].item()
-        (2.0, 3.0)
+        >>> output = StepOutput(error.mean(), {"largest_error": error.max().detach()}, kept={"error": error.detach()})
+        >>> output.loss.item(), output.metrics["largest_error"].item(), output.kept["error"].tolist()
+        (2.0, 3.0, [1.0, 3.0])
     """
 
     loss: Tensor
-    metrics: dict[str, Tensor]
+    metrics: Mapping[str, Tensor]
+    kept: Kept = MappingProxyType({})
 
 
 class PretextTask(Diagnosed, nn.Module, ABC):
@@ -86,7 +94,7 @@ class PretextTask(Diagnosed, nn.Module, ABC):
     Examples:
         >>> import torch
         >>> from ssl_pipeline.parts.answers import graded
-        >>> from ssl_pipeline.testing.material import make_views, small_encoder
+        >>> from ssl_pipeline.testing.material import make_step, make_views, small_encoder
         >>> class Mirrored(PretextTask):  # was the image mirrored?
         ...     forbidden = frozenset({"horizontal_flip"})
         ...     def __init__(self, encoder):
@@ -97,13 +105,13 @@ class PretextTask(Diagnosed, nn.Module, ABC):
         ...         images = views["global"][:, 0]  # (N, 3, S, S)
         ...         both = torch.stack([images, images.flip(3)], dim=1)  # (N, 2, 3, S, S)
         ...         return {"logits": self.head(self.encoder(both.flatten(0, 1))).unflatten(0, both.shape[:2])}
-        ...     def compare(self, encoded):
+        ...     def compare(self, encoded, step):
         ...         return graded(encoded["logits"], torch.arange(2).expand(len(encoded["logits"]), 2))
         ...     def predict(self, images):
         ...         return self.head(self.encoder(images)).softmax(dim=1)
         >>> task = Mirrored(small_encoder(seed=0))
-        >>> loss, metrics = task.compare(task(make_views(task, count=8, size=16)))
-        >>> loss.requires_grad, sorted(metrics)
+        >>> output = task.compare(task(make_views(task, count=8, size=16)), make_step(count=8))
+        >>> output.loss.requires_grad, sorted(output.metrics)
         (True, ['pretext_accuracy'])
     """
 
@@ -149,19 +157,22 @@ class PretextTask(Diagnosed, nn.Module, ABC):
 
     @abstractmethod
     def forward(self, views: Views) -> Encoded:
-        """Encode; per sample, so that a batch can be cut into chunks. This is what DistributedDataParallel wraps."""
+        """Encode per sample, so that a batch can be cut into chunks: no sample's row depends on other samples.
 
-    @abstractmethod
-    def compare(self, encoded: Encoded) -> StepOutput:
-        """Compare samples of the whole batch: heads that mix samples, negatives, the loss.
-
-        A metric called `pretext_accuracy`, the share of right answers, is watched: a task that is solved at once
-        teaches nothing.
+        BatchNorms of a backbone are the exception: in training they mix the samples that they are given.
         """
 
-    def after_step(self, progress: float) -> None:
-        """Do what follows an optimizer step (EMA, queues). `progress` is the share of training done, in (0, 1]."""
-        del progress  # most tasks hold no such state
+    @abstractmethod
+    def compare(self, encoded: Encoded, step: Step) -> StepOutput:
+        """Compare samples of the whole batch: heads that mix samples, negatives, the loss.
+
+        What `after_step` needs of the batch is returned as `kept`, not noted in the task. A metric called
+        `pretext_accuracy`, the share of right answers, is watched: a task that is solved at once teaches nothing.
+        """
+
+    def after_step(self, step: Step, kept: Kept) -> None:
+        """Do what follows an optimizer step, such as moving a teacher: `kept` is what `compare` kept of this step."""
+        del step, kept  # most tasks hold no such state
 
     def finish(self) -> None:
         """Do what follows the last step: make `encoder` and `energy_head` what should leave training.

@@ -13,6 +13,7 @@ from plugins.negatives.queue import Queue
 from plugins.negatives.truncated import Truncated
 from ssl_pipeline.contrast.false_negatives import key_counts, rank_for
 from ssl_pipeline.contrast.ranking import nearest
+from ssl_pipeline.testing.material import make_step
 from ssl_pipeline.types import Candidates, Negatives, NegativeStrategy
 
 ASKED, CLASSES = 0.05, 10
@@ -60,8 +61,8 @@ def share_of_false_deputies(strategy: NegativeStrategy, images: int, pool: int, 
         for step in range(steps):
             ids = torch.arange(step * images, (step + 1) * images) % pool
             keys, samples = projections(labels[ids].repeat(2), generator), ids.repeat(2)
-            negatives = strategy.select(Candidates(keys, keys.roll(images, 0), samples, keys, samples))
-            strategy.after_step(1.0)
+            negatives = strategy.select(Candidates(keys, keys.roll(images, 0), samples, keys, samples, make_step()))
+            strategy.after_step(make_step(), negatives.kept)
         labels_of_keys = labels[negatives.key_samples]
         rank = int(loss(keys, keys.roll(images, 0)[:, None], negatives).metrics["deputy_rank"])
         deputies = nearest(keys, negatives, rank).keys[:, -1]
@@ -92,7 +93,7 @@ def test_the_nearest_key_that_is_not_dropped_is_a_false_negative_no_more_often_t
     for _ in range(250):
         labels = torch.randint(CLASSES, (images,), generator=generator).repeat(2)
         keys, samples = projections(labels, generator), torch.arange(images).repeat(2)
-        kept = strategy.select(Candidates(keys, keys.roll(images, 0), samples, keys, samples))
+        kept = strategy.select(Candidates(keys, keys.roll(images, 0), samples, keys, samples, make_step()))
         found.append((labels[nearest(keys, kept, 1).keys[:, 0]] == labels).double().mean())
     assert 0.002 < torch.stack(found).mean() < ASKED + 0.01
 

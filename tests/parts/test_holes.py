@@ -14,6 +14,7 @@ from ssl_pipeline.config import Choice
 from ssl_pipeline.errors import ConfigError
 from ssl_pipeline.parts.holes import Holes, hide, join, patches
 from ssl_pipeline.recipes import Recipe
+from ssl_pipeline.testing.material import make_step
 from ssl_pipeline.types import UNIFORMS, PretextTask
 
 REGISTRY = load_registry()
@@ -76,7 +77,7 @@ def test_masked_is_the_mean_absolute_error_of_normalised_hidden_pixels():
     task = make("masked").eval()
     batch = random_batch(task, 0)
     with torch.no_grad():
-        found = task.compare(task(batch))
+        found = task.compare(task(batch), make_step())
         holed, where = task.holes(batch["plain"][:, 0], batch[UNIFORMS])
         guess = task.head(task.encoder.maps(holed)[-1]).double().numpy()
     target = (batch["plain"][:, 0].double() - task.encoder.mean) / task.encoder.std
@@ -95,7 +96,7 @@ def test_mae_is_the_squared_error_of_hidden_patches_each_normalised():
     batch = random_batch(task, 1)
     shown, hidden = hide(batch[UNIFORMS], 0.75)
     with torch.no_grad():
-        found = task.compare(task(batch)).loss.item()
+        found = task.compare(task(batch), make_step()).loss.item()
         guess = task._guess(batch["plain"][:, 0], shown).double().numpy()
     errors = []
     for image in range(4):
@@ -150,11 +151,11 @@ def after_training(task: PretextTask, figure: str, steps: int = 60) -> float:
     optimizer = torch.optim.AdamW(task.parameters(), lr=3e-3)
     for step in range(steps + 1):
         numbers = torch.rand(32, task.uniforms, generator=torch.Generator().manual_seed(1000 + step))
-        output = task.compare(task({"plain": independent(step), UNIFORMS: numbers}))
+        output = task.compare(task({"plain": independent(step), UNIFORMS: numbers}), make_step())
         optimizer.zero_grad()
         output.loss.backward()
         optimizer.step()
-        task.after_step((step + 1) / steps)
+        task.after_step(make_step(number=step, total=steps), output.kept)
     return output.metrics[figure].item()  # of the last batch, before the step that learns from it
 
 

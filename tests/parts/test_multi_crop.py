@@ -14,12 +14,14 @@ from ssl_pipeline.config import Choice, PretrainConfig, load
 from ssl_pipeline.parts.embedded_views import EmbeddedViews
 from ssl_pipeline.parts.multi_crop import add_local_pairs
 from ssl_pipeline.recipes import resolve
-from ssl_pipeline.types import IDS, ViewNeeds
+from ssl_pipeline.testing.material import make_step
+from ssl_pipeline.types import ViewNeeds
 
 REGISTRY = load_registry()
 CONFIG = load(Path(__file__).parents[2] / "params.yaml").pretrain
 BACKBONE = Choice.model_validate({"name": "resnet_cifar", "depth": 8, "width": 4})
 IMAGES, LOCAL, TEMPERATURE = 5, 4, 0.2
+STEP = make_step(IMAGES)
 
 
 def make(recipe: str = "simclr", negatives: dict[str, object] | None = None, **options: object) -> EmbeddedViews:
@@ -36,7 +38,6 @@ def random_views(images: int = IMAGES) -> dict[str, Tensor]:
     return {
         "global": torch.rand(images, 2, 3, 8, 8, generator=generator),
         "local": torch.rand(images, LOCAL, 3, 4, 4, generator=generator),
-        IDS: torch.arange(images),
     }
 
 
@@ -46,8 +47,7 @@ def random_embeddings(task: JointEmbedding) -> dict[str, Tensor]:
     counts = {"embeddings": 2, "local": LOCAL} | ({"teacher": 2} if task.teacher else {})
     shapes = {name: (IMAGES, count, task.encoder.embedding_dim) for name, count in counts.items()}
     made = {name: torch.randn(shape, generator=generator, dtype=torch.float64) for name, shape in shapes.items()}
-    leaves = {name: value.requires_grad_(name != "teacher") for name, value in made.items()}
-    return {**leaves, "ids": torch.arange(IMAGES)}
+    return {name: value.requires_grad_(name != "teacher") for name, value in made.items()}
 
 
 def by_definition(task: JointEmbedding, encoded: dict[str, Tensor], past: Tensor | None) -> Tensor:
@@ -103,7 +103,7 @@ def test_value_and_gradients_are_those_of_the_definition_in_float64(options: dic
     encoded = random_embeddings(task)
     heads = [*task.energy_head.projector.parameters(), *task.predictor.parameters()]
     leaves = [encoded["embeddings"], encoded["local"], *heads]
-    found, expected = task.compare(encoded).loss, by_definition(task, encoded, past)
+    found, expected = task.compare(encoded, STEP).loss, by_definition(task, encoded, past)
     assert found.dtype == torch.float64
     assert found.item() == pytest.approx(expected.item(), rel=1e-12)
     ours, theirs = (torch.autograd.grad(value, leaves) for value in (found, expected))
@@ -116,11 +116,10 @@ def test_value_and_gradients_are_those_of_the_definition_in_float64(options: dic
 def test_local_views_are_anchors_and_no_keys(symmetric: bool, rows: int):
     task = make("mocov2", {"queue_size": 64}, symmetric=symmetric)
     encoded = task(random_views())
-    (candidates,) = task._candidates(encoded, task.projected(encoded))
+    (candidates,) = task._candidates(encoded, task.projected(encoded), STEP)
     assert len(candidates.anchors) == len(candidates.positives) == len(candidates.anchor_samples) == rows * IMAGES
     assert len(candidates.keys) == len(candidates.key_samples) == (2 if symmetric else 1) * IMAGES
-    task.compare(task(random_views()))
-    task.after_step(0.5)
+    task.after_step(STEP, task.compare(task(random_views()), STEP).kept)
     assert len(task.negatives.memory.held()) == len(candidates.keys)
 
 
@@ -186,11 +185,12 @@ OTHERS = {
 def test_every_loss_and_strategy_takes_local_views(recipe: str, negatives: dict[str, object]):
     few = {"out_dim": 4} if recipe == "w_mse" else {}  # dimensions, since 12 images have no more than 11
     task, views = make(recipe, negatives, **few), random_views(12)
-    for step in range(2):  # memories count from the second on
+    for number in range(2):  # memories count from the second on
         task.zero_grad()
-        output = task.compare(task(views))
+        step = make_step(12, number=number, total=2)
+        output = task.compare(task(views), step)
         output.loss.backward()
-        task.after_step((step + 1) / 2)
+        task.after_step(step, output.kept)
     assert all(torch.isfinite(value) for value in (output.loss, *output.metrics.values()))
     assert all(torch.isfinite(weight.grad).all() for weight in task.encoder.parameters())
     assert any(weight.grad.any() for weight in task.encoder.parameters())

@@ -10,6 +10,9 @@ from torch.nn import functional as F
 from plugins.losses.dino import DINO
 from plugins.losses.swav import SwAV, sinkhorn
 from ssl_pipeline.parts.prototypes import prototype_figures, unused_prototypes
+from ssl_pipeline.testing.material import make_step
+
+HALFWAY = make_step(number=5, total=10)
 
 
 def views(count: int = 3, images: int = 12, dim: int = 6) -> Tensor:
@@ -20,7 +23,6 @@ def views(count: int = 3, images: int = 12, dim: int = 6) -> Tensor:
 def started(loss, dim: int = 6):
     torch.manual_seed(0)
     loss.fit_to(dim)
-    loss.after_step(0.5)  # no longer frozen
     return loss.double()
 
 
@@ -41,7 +43,7 @@ def assigned(values: Tensor, iterations: int) -> Tensor:
 
 def test_swav_is_the_paper_s_formula():
     loss, leaves = started(SwAV(7, temperature=0.2, epsilon=0.1)), views()
-    found = loss(leaves, leaves[:2]).loss
+    found = loss(leaves, leaves[:2], HALFWAY).loss
     given = scores(loss, leaves)
     expected = torch.zeros((), dtype=torch.float64)
     for target in range(2):
@@ -61,7 +63,7 @@ def test_swav_is_lightly_s():
     loss, given = started(SwAV(7)), views()
     first, second, local = scores(loss, given)
     expected = SwaVLoss()([first, second], [local])
-    assert loss(given, given[:2]).loss.item() == pytest.approx(expected.item(), rel=1e-6)
+    assert loss(given, given[:2], HALFWAY).loss.item() == pytest.approx(expected.item(), rel=1e-6)
 
 
 def test_assignments_fill_all_prototypes_evenly_and_have_room_for_any_score():
@@ -77,40 +79,41 @@ def test_a_queue_takes_part_in_assignments_once_it_is_full():
     loss, plain = started(SwAV(5, queue_size=24)), started(SwAV(5))
     batches = [views(images=12).detach() + 0.1 * number for number in range(4)]
     for number, batch in enumerate(batches[:3]):
-        values = [one(batch, batch[:2]).loss.item() for one in (loss, plain)]
-        assert (values[0] == pytest.approx(values[1])) == (number < 2)
-        loss.after_step(0.6)
+        found, alone = (one(batch, batch[:2], HALFWAY) for one in (loss, plain))
+        assert (found.loss.item() == pytest.approx(alone.loss.item())) == (number < 2)
+        loss.after_step(HALFWAY, found.kept)
     # each view is assigned beside what the last 24 images were in that view
     both = [torch.cat([batches[number][view] for number in (3, 1, 2)]) for view in range(2)]
     q = torch.stack([assigned(scores(loss, both[view]).detach() / 0.05, 3)[:12] for view in range(2)])
     logs = torch.log_softmax(scores(loss, batches[3]) / 0.1, dim=2)
     pairs = [(t, v) for t in range(2) for v in range(3) if t != v]
     expected = -sum((q[t] * logs[v]).sum(1).mean() for t, v in pairs) / 4
-    assert loss(batches[3], batches[3][:2]).loss.item() == pytest.approx(expected.item(), rel=1e-6)
+    assert loss(batches[3], batches[3][:2], HALFWAY).loss.item() == pytest.approx(expected.item(), rel=1e-6)
 
 
 def test_dino_is_the_paper_s_algorithm_and_its_centre_and_prototypes_follow():
     loss, leaves = started(DINO(5, teacher_temperature=0.07, center_momentum=0.8, momentum=0.6)), views()
     slow = loss.prototypes.directions.detach().clone()
     center = torch.zeros(5, dtype=torch.float64)
-    for progress in (0.6, 1.0):
-        targets = views(2).detach() + progress
+    for number in (5, 9):
+        step = make_step(number=number, total=10)
+        targets = views(2).detach() + number
         student = scores(loss, leaves)
         teacher = F.normalize(targets, dim=-1) @ F.normalize(slow, dim=1).T
         seen = torch.softmax((teacher - center) / 0.07, dim=2)
         logs = torch.log_softmax(student / 0.1, dim=2)
         pairs = [(t, v) for t in range(2) for v in range(3) if t != v]
         expected = -sum((seen[t] * logs[v]).sum(1).mean() for t, v in pairs) / 4
-        found = loss(leaves, targets).loss
+        found, _, kept = loss(leaves, targets, step)
         assert found.item() == pytest.approx(expected.item(), rel=1e-7)
         wanted = [leaves, loss.prototypes.directions]
         for own, theirs in zip(torch.autograd.grad(found, wanted), torch.autograd.grad(expected, wanted), strict=True):
             torch.testing.assert_close(own, theirs, rtol=1e-6, atol=1e-12)
         with torch.no_grad():
             loss.prototypes.directions.add_(0.3)
-        loss.after_step(progress)
+        loss.after_step(step, kept)
         center = 0.8 * center + 0.2 * teacher.mean((0, 1))
-        momentum = loss.teacher.momentum(progress)
+        momentum = loss.teacher.momentum(step.done)
         slow = momentum * slow + (1 - momentum) * loss.prototypes.directions.detach()
         torch.testing.assert_close(loss.center, center, rtol=1e-6, atol=1e-9)
 
@@ -120,10 +123,12 @@ def test_prototypes_are_frozen_at_first(loss):
     torch.manual_seed(0)
     loss.fit_to(6)
     leaves = views().float()
-    for progress, frozen in ((0.2, True), (0.3, False)):
-        loss.after_step(progress)
+    for number, frozen in ((2, True), (3, False)):
         gradient = torch.autograd.grad(
-            loss(leaves, leaves[:2]).loss, loss.prototypes.directions, allow_unused=True, retain_graph=True
+            loss(leaves, leaves[:2], make_step(number=number, total=10)).loss,
+            loss.prototypes.directions,
+            allow_unused=True,
+            retain_graph=True,
         )[0]
         assert (gradient is None) == frozen
 
@@ -140,7 +145,7 @@ def test_prototypes_are_frozen_at_first(loss):
 def test_prototype_collapse_is_named(shares: Tensor, words: str | None):
     figures = {name: value.item() for name, value in prototype_figures(shares).items()}
     for loss in (SwAV(40), DINO(40)):
-        found = loss.diagnose(figures)
+        found = loss.diagnose({**figures, "progress": 0.5})
         assert len(found) == (words is not None)
         assert words is None or words in found[0].message
         assert words is None or re.search(
@@ -155,13 +160,10 @@ def test_early_on_more_prototypes_have_to_be_in_use():
         for name, value in prototype_figures(torch.eye(40)[torch.arange(60).view(2, 30) % 10]).items()
     }
     for loss in (SwAV(40), DINO(40)):
-        loss.fit_to(6)
-        loss.after_step(0.1)
-        (found,) = loss.diagnose(figures)
+        (found,) = loss.diagnose({**figures, "progress": 0.1})
         assert found.fatal
         assert found.kind == "prototype collapse"
-        loss.after_step(0.2)
-        assert loss.diagnose(figures) == []
+        assert loss.diagnose({**figures, "progress": 0.2}) == []
 
 
 @pytest.mark.parametrize(

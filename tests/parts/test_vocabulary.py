@@ -6,7 +6,7 @@ from torch import Tensor
 
 from plugins.pretext.masked_tokens import MaskedTokens
 from ssl_pipeline.parts.vocabulary import Vocabulary
-from ssl_pipeline.testing.material import small_encoder
+from ssl_pipeline.testing.material import make_step, small_encoder
 from ssl_pipeline.types import UNIFORMS
 
 
@@ -27,8 +27,7 @@ def test_every_cluster_gets_an_entry_and_no_entry_is_idle():
     vocabulary = make()
     for step in range(60):
         features, centres = of_clusters(step)
-        vocabulary.note(features)
-        vocabulary.follow()
+        vocabulary.follow(vocabulary.note(features))
     nearest = torch.cdist(centres, vocabulary.entries).min(dim=1).values
     assert nearest.max() < 0.2
     used = vocabulary(of_clusters(99)[0]).bincount(minlength=8)
@@ -39,13 +38,11 @@ def test_every_cluster_gets_an_entry_and_no_entry_is_idle():
 def test_where_every_feature_has_an_entry_none_moves_any_more():
     vocabulary, centres = make(), of_clusters(0)[1]
     for _ in range(60):
-        vocabulary.note(centres)
-        vocabulary.follow()
+        vocabulary.follow(vocabulary.note(centres))
     words, entries = vocabulary(centres), vocabulary.entries.clone()
     assert len(words.unique()) == 5
     torch.testing.assert_close(entries[words], centres)
-    vocabulary.note(centres)
-    vocabulary.follow()
+    vocabulary.follow(vocabulary.note(centres))
     torch.testing.assert_close(vocabulary.entries, entries)
 
 
@@ -56,8 +53,7 @@ def test_an_entry_is_the_moving_average_of_what_is_nearest_to_it():
         vocabulary.shares.fill_(0.5)
         vocabulary.sums.copy_(0.5 * vocabulary.entries)
     features = torch.tensor([[0.1, 0, 0], [0.2, 0, 0], [0.3, 0, 0], [1, 1, 2]], dtype=torch.float32)
-    vocabulary.note(features)
-    vocabulary.follow()
+    vocabulary.follow(vocabulary.note(features))
     first = 0.75 * torch.zeros(3) + 0.25 * torch.tensor([0.6, 0, 0]) / 4
     assert vocabulary.shares.tolist() == pytest.approx([0.75 * 0.5 + 0.25 * 0.75, 0.75 * 0.5 + 0.25 * 0.25])
     torch.testing.assert_close(vocabulary.entries[0], first / vocabulary.shares[0])
@@ -75,15 +71,14 @@ def test_the_order_of_features_makes_no_difference():
     first, second = make(), make()
     features, _ = of_clusters(0)
     for vocabulary, batch in ((first, features), (second, features.flip(0))):
-        vocabulary.note(batch)
-        vocabulary.follow()
+        vocabulary.follow(vocabulary.note(batch))
     torch.testing.assert_close(first.entries, second.entries)
 
 
 def test_images_without_anything_to_tell_apart_are_named():
     task = MaskedTokens(small_encoder(0), 16, words=8, patch_size=4, mask_size=4)
     plain = {"plain": torch.full((4, 1, 3, 16, 16), 0.5), UNIFORMS: torch.rand(4, task.uniforms)}
-    figures = task.compare(task(plain)).metrics
+    figures = task.compare(task(plain), make_step()).metrics
     assert figures["words_used"].item() == pytest.approx(1.0)
     (said,) = task.diagnose({name: value.item() for name, value in figures.items()})
     assert "vocabulary collapse: hidden patches belong to 1.0 of 8 entries" in said.message

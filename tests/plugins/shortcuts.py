@@ -6,6 +6,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from ssl_pipeline.testing.material import make_step
 from ssl_pipeline.types import UNIFORMS, Backbone, PretextTask
 
 Images = Callable[[int, torch.Generator], Tensor]
@@ -38,14 +39,14 @@ def accuracy(
         return {"plain": images[:, None], UNIFORMS: torch.rand(len(images), task.uniforms, generator=generator)}
 
     for _ in range(steps):
-        loss = task.compare(task(batch(training(128, generator)))).loss
+        loss = task.compare(task(batch(training(128, generator))), make_step()).loss
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
     task.eval()
     with torch.no_grad():
         fresh = batch((evaluation or training)(count, generator))
-        return task.compare(task(fresh)).metrics["pretext_accuracy"].item()
+        return task.compare(task(fresh), make_step()).metrics["pretext_accuracy"].item()
 
 
 def deviation(answers: int, questions: int) -> float:

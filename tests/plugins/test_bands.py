@@ -13,6 +13,7 @@ from ssl_pipeline.config import Choice
 from ssl_pipeline.data.image_spec import ImageSpec
 from ssl_pipeline.errors import ConfigError
 from ssl_pipeline.recipes import Recipe
+from ssl_pipeline.testing.material import make_step
 from ssl_pipeline.types import UNIFORMS, Backbone, Encoder, Register
 
 REGISTRY = load_registry()
@@ -86,7 +87,7 @@ def test_tasks_learn_from_and_predict_for_images_of_any_number_of_channels(name:
     }
     if task.uniforms:
         views[UNIFORMS] = torch.rand(6, task.uniforms, generator=random)
-    loss = task.compare(task(views)).loss
+    loss = task.compare(task(views), make_step(len(next(iter(views.values()))))).loss
     loss.backward()
     assert loss.isfinite()
     first = next(module for module in task.encoder.modules() if isinstance(module, torch.nn.Conv2d))

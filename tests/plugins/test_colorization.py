@@ -17,7 +17,7 @@ from ssl_pipeline.augment.srgb import luminance
 from ssl_pipeline.config import Choice
 from ssl_pipeline.errors import ConfigError
 from ssl_pipeline.parts.lab import gamut_bins, to_lab, to_rgb
-from ssl_pipeline.testing.material import make_images
+from ssl_pipeline.testing.material import make_images, make_step
 from ssl_pipeline.training.preparation import check_operations
 from ssl_pipeline.types import encoder
 
@@ -136,13 +136,13 @@ def test_the_loss_is_the_paper_s():
             -weights[q] * sum(share * logs[place, one].item() for one, share in each.items())
             for place, (q, each) in enumerate(zip(nearest, shares, strict=True))
         ]
-        output = task.compare({"logits": logits, "ab": ab})
+        output = task.compare({"logits": logits, "ab": ab}, make_step())
         assert output.loss.item() == pytest.approx(sum(wanted) / len(wanted), rel=1e-5)
         right = [weights[q] * (logs[place].argmax().item() == q) for place, q in enumerate(nearest)]
         found = output.metrics["rebalanced_accuracy"].item()
         assert found == pytest.approx(sum(right) / sum(weights[q] for q in nearest), rel=1e-5)
         assert output.metrics["pretext_accuracy"].item() == pytest.approx(sum(map(bool, right)) / len(right))
-        task.after_step(0.1)
+        task.after_step(make_step(), output.kept)
     assert task.state_dict()["counts"].tolist() == counts
 
 
@@ -182,13 +182,13 @@ def accuracy_on_fresh_colours() -> float:
     optimizer = torch.optim.AdamW(task.parameters(), lr=1e-2)
     for _ in range(80):
         colours = eight[torch.randint(8, (64,), generator=generator)]
-        output = task.compare(task({"plain": one_colour(colours)}))
+        output = task.compare(task({"plain": one_colour(colours)}), make_step())
         optimizer.zero_grad()
         output.loss.backward()
         optimizer.step()
-        task.after_step(0.5)
+        task.after_step(make_step(), output.kept)
     fresh = eight[torch.arange(64) % 8]
-    return task.eval().compare(task({"plain": one_colour(fresh)})).metrics["pretext_accuracy"].item()
+    return task.eval().compare(task({"plain": one_colour(fresh)}), make_step()).metrics["pretext_accuracy"].item()
 
 
 def test_colours_of_equal_lightness_cannot_be_told_apart_as_by_another_grey_they_could(monkeypatch: pytest.MonkeyPatch):
@@ -200,7 +200,7 @@ def test_colours_of_equal_lightness_cannot_be_told_apart_as_by_another_grey_they
 def test_of_grey_images_it_is_said_that_there_is_nothing_to_learn():
     task = make().train()
     for images, words in [(make_images(8, 16), 0), (make_images(8, 16).mean(1, keepdim=True).expand(-1, 3, -1, -1), 1)]:
-        output = task.compare(task({"plain": images[:, None]}))
+        output = task.compare(task({"plain": images[:, None]}), make_step())
         assert torch.isfinite(output.loss)
         said = task.diagnose({name: value.item() for name, value in output.metrics.items()})
         assert len(said) == words

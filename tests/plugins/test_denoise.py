@@ -18,7 +18,7 @@ from ssl_pipeline.deployment.energy_graph import export_energy, prove_energy
 from ssl_pipeline.deployment.runtime import open_session, read_metadata, run
 from ssl_pipeline.errors import PipelineError
 from ssl_pipeline.evaluation.separation import separation
-from ssl_pipeline.testing.material import small_encoder
+from ssl_pipeline.testing.material import make_step, small_encoder
 from ssl_pipeline.types import UNIFORMS, Encoder
 from tests.factories import model_card
 
@@ -46,7 +46,7 @@ def trained() -> Denoise:
     for step in range(120):
         batch = images[(64 * step) % 512 :][:64]
         views = {"plain": batch[:, None], UNIFORMS: torch.rand(64, task.uniforms, generator=generator)}
-        loss = task.compare(task(views)).loss
+        loss = task.compare(task(views), make_step()).loss
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -82,7 +82,7 @@ def test_the_loss_is_the_squared_error_of_the_corrected_image():
     numbers = torch.rand(6, task.uniforms, generator=torch.Generator().manual_seed(1))
     numbers[0, 0] = 0.0  # left as it is
     with torch.no_grad():
-        found = task.compare(task({"plain": images[:, None], UNIFORMS: numbers}))
+        found = task.compare(task({"plain": images[:, None], UNIFORMS: numbers}), make_step())
         corrupted = torch.cat([images[:1], task.energy_head.corrupt(images, numbers[:, 1:])[1:]])
         errors = [
             ((task.predict(one[None])[0] - image) / 0.5).square().mean()
@@ -105,7 +105,7 @@ def test_a_block_of_independent_values_stays_unknown():
         images = torch.rand(64, 1, 3, SIZE, SIZE, generator=generator)
         numbers = torch.rand(64, task.uniforms, generator=generator)
         numbers[:, 1] = 0.9  # blocks alone
-        output = task.compare(task({"plain": images, UNIFORMS: numbers}))
+        output = task.compare(task({"plain": images, UNIFORMS: numbers}), make_step())
         optimizer.zero_grad()
         output.loss.backward()
         optimizer.step()

@@ -13,6 +13,7 @@ from plugins.losses.triplet import Triplet
 from plugins.negatives.false_negative import FalseNegative
 from ssl_pipeline.contrast import ranking, similarity
 from ssl_pipeline.contrast.similarity import total_weight
+from ssl_pipeline.testing.material import make_step
 from ssl_pipeline.types import Candidates, Loss
 
 Formula = Callable[[Tensor, Tensor], Tensor]
@@ -78,7 +79,7 @@ def test_the_support_view_decides_and_not_the_anchor():
     circle = torch.tensor([0.0, 80.0, -40.0, 120.0], dtype=torch.float64).deg2rad()
     anchor, positive, like_anchor, like_positive = torch.stack([circle.cos(), circle.sin()], dim=1)
     keys = torch.stack([positive, like_anchor, like_positive])
-    candidates = Candidates(anchor[None], positive[None], torch.tensor([0]), keys, torch.tensor([0, 1, 2]))
+    candidates = Candidates(anchor[None], positive[None], torch.tensor([0]), keys, torch.tensor([0, 1, 2]), make_step())
     for mode, attracted in (("cancel", None), ("attract", like_positive)):
         negatives = FalseNegative(1, mode=mode).select(candidates)
         mass = similarity.log_mass(anchor[None], negatives, 5.0)
@@ -91,5 +92,5 @@ def test_the_support_view_decides_and_not_the_anchor():
 def test_at_least_one_negative_remains(n: int, left: int, pairs):
     unit = F.normalize(torch.cat(pairs(n)).detach(), dim=1)
     samples = torch.arange(n).repeat(2)
-    candidates = Candidates(unit, unit.roll(n, 0), samples, unit, samples)
+    candidates = Candidates(unit, unit.roll(n, 0), samples, unit, samples, make_step())
     assert total_weight(unit, FalseNegative(3).select(candidates)).tolist() == [left] * (2 * n)

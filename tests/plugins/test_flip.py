@@ -11,7 +11,7 @@ from plugins.pretext.flip import Flip
 from ssl_pipeline.augment import views as augmentation
 from ssl_pipeline.augment.policy import Policy
 from ssl_pipeline.augment.views import ViewMaker
-from ssl_pipeline.testing.material import make_images, small_encoder
+from ssl_pipeline.testing.material import make_images, make_step, small_encoder
 from tests.plugins.shortcuts import accuracy, deviation
 
 POLICY = {
@@ -32,7 +32,7 @@ def test_all_four_flips_are_made_and_each_is_named():
         images.rot90(2, dims=(2, 3)),
     ]
     logits = torch.stack([task.head(task.encoder(one)) for one in flipped], dim=1)
-    loss, metrics = task.compare(task({"plain": images[:, None]}))
+    loss, metrics, _ = task.compare(task({"plain": images[:, None]}), make_step())
     expected = -logits.log_softmax(2).diagonal(dim1=1, dim2=2).mean()
     assert loss.item() == pytest.approx(expected.item(), rel=1e-5)
     assert metrics["pretext_accuracy"].item() == (logits.argmax(2) == torch.arange(4)).float().mean().item()

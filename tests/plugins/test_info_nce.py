@@ -7,6 +7,7 @@ from torch.nn import functional as F
 
 from plugins.losses.info_nce import InfoNCE
 from plugins.negatives.in_batch import InBatch
+from ssl_pipeline.testing.material import make_step
 from ssl_pipeline.types import Candidates, Negatives
 
 
@@ -21,7 +22,7 @@ def ours(first: Tensor, second: Tensor, temperature: float) -> Tensor:
     anchors = F.normalize(torch.cat([first, second]), dim=1)
     samples = torch.arange(len(first)).repeat(2)
     positives = anchors.roll(len(first), 0)
-    negatives = InBatch().select(Candidates(anchors, positives, samples, anchors, samples))
+    negatives = InBatch().select(Candidates(anchors, positives, samples, anchors, samples, make_step()))
     return InfoNCE(temperature)(anchors, positives[:, None], negatives).loss
 
 

@@ -18,6 +18,7 @@ from plugins.losses.triplet import Triplet
 from plugins.losses.truncated_triplet import TruncatedTriplet
 from plugins.negatives.in_batch import InBatch
 from plugins.negatives.semi_hard import SemiHard
+from ssl_pipeline.testing.material import make_step
 from ssl_pipeline.types import Candidates, Negatives
 
 
@@ -226,7 +227,7 @@ def test_a_strategy_that_keeps_violations_alone_is_not_a_margin_that_is_too_larg
     first, second = pairs(12)
     anchors = F.normalize(torch.cat([first, second]), dim=1)
     samples, positives = torch.arange(12).repeat(2), anchors.roll(12, 0)
-    negatives = SemiHard(0.3).select(Candidates(anchors, positives, samples, anchors, samples))
+    negatives = SemiHard(0.3).select(Candidates(anchors, positives, samples, anchors, samples, make_step()))
     loss = Triplet(0.3)
     figures = {name: value.item() for name, value in loss(anchors, positives[:, None], negatives).metrics.items()}
     assert figures["active_share"] == 1.0

@@ -1,6 +1,7 @@
 """Every strategy against what its paper says it does, and the whole grid of losses and strategies."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -25,7 +26,8 @@ from ssl_pipeline.contrast.similarity import total_weight
 from ssl_pipeline.errors import ConfigError
 from ssl_pipeline.health.negatives import few_negatives
 from ssl_pipeline.recipes import Recipe
-from ssl_pipeline.types import IDS, Backbone, Candidates, Encoder, NegativeStrategy, ViewLoss
+from ssl_pipeline.testing.material import make_step
+from ssl_pipeline.types import Backbone, Candidates, Encoder, NegativeStrategy, ViewLoss
 
 
 def hcl(first: Tensor, second: Tensor, tau: float, prior: float, beta: float) -> Tensor:
@@ -104,7 +106,7 @@ def test_the_ring_keeps_its_share_of_the_keys(pairs, apply):
 
     unit = F.normalize(torch.cat(pairs(200)).detach(), dim=1)
     samples = torch.arange(200).repeat(2)
-    negatives = Ring(0.5, 0.8).select(Candidates(unit, unit.roll(200, 0), samples, unit, samples))
+    negatives = Ring(0.5, 0.8).select(Candidates(unit, unit.roll(200, 0), samples, unit, samples, make_step()))
     kept = total_weight(unit, negatives)
     assert (kept - 0.3 * 398).abs().max() <= 1
 
@@ -112,19 +114,20 @@ def test_the_ring_keeps_its_share_of_the_keys(pairs, apply):
 def test_cross_batch_remembers_past_keys_without_gradient_and_survives_a_checkpoint(pairs, apply, same):
     strategy = CrossBatch(memory_size=20, start=0.5)
     past = pairs(5)
-    apply(InfoNCE(0.3), strategy, *past)
-    strategy.after_step(0.4)
-    assert len(strategy.memory.held()) == 0  # too early
-    apply(InfoNCE(0.3), strategy, *past)
-    strategy.after_step(0.6)
+    remembered = F.normalize(torch.cat(past), dim=1)
+    samples = torch.arange(5).repeat(2)
+    for number, held in ((3, 0), (4, 10)):  # the share done is 0.4, which is too early, and 0.5
+        step = make_step(number=number, total=10)
+        found = strategy.select(Candidates(remembered, remembered.roll(5, 0), samples, remembered, samples, step))
+        strategy.after_step(step, found.kept)
+        assert len(strategy.memory.held()) == held
     restored = CrossBatch(memory_size=20, start=0.5)
     restored.load_state_dict(strategy.state_dict())
-    remembered = F.normalize(torch.cat(past), dim=1).detach()
     first, second = pairs(6)
     unit = F.normalize(torch.cat([first, second]), dim=1)
     samples = torch.arange(6).repeat(2)
     negative = (unit @ unit.T / 0.3).exp()[samples[:, None] != samples[None, :]].view(12, -1)
-    mass = negative.sum(1) + (unit @ remembered.T / 0.3).exp().sum(1)
+    mass = negative.sum(1) + (unit @ remembered.detach().T / 0.3).exp().sum(1)
     positive = (unit * unit.roll(6, 0)).sum(1) / 0.3
     expected = (torch.log(positive.exp() + mass) - positive).mean()
     for one in (strategy, restored):
@@ -137,8 +140,8 @@ def test_an_image_does_not_meet_its_own_old_keys(pairs, make, own: int):
     for start in (0, 4, 9):  # of images 0 to 5, 4 to 9, 9 to 14
         unit = F.normalize(torch.cat(pairs(6)).detach(), dim=1)
         samples = torch.arange(start, start + 6).repeat(2) - 3  # -1 is the id of an image like others
-        found = strategy.select(Candidates(unit, unit.roll(6, 0), samples, unit, samples))
-        strategy.after_step(1.0)
+        found = strategy.select(Candidates(unit, unit.roll(6, 0), samples, unit, samples, make_step()))
+        strategy.after_step(make_step(), found.kept)
     old = torch.tensor([22, 24, 24, 24, 24, 24]).repeat(2)  # image 9 has been met in the step before
     assert torch.equal(total_weight(unit, found).long(), old + max(0, own - 2))
 
@@ -214,14 +217,15 @@ def test_any_loss_learns_with_any_strategy_or_is_refused_with_the_reason(loss: s
     task = build_task(registry, recipe, encoder, 0, 16)
     optimizer = torch.optim.Adam(task.parameters(), lr=1e-2)
     losses = []
-    for step in range(30):
+    for number in range(30):
+        step = replace(make_step(number=number, total=30), ids=torch.arange(16) + 16 * number)
         images = torch.rand(16, 1, 3, 4, 4) + 0.3 * torch.rand(16, 2, 3, 4, 4)  # other ones in each step
         optimizer.zero_grad()
-        output = task.compare(task({"global": images, IDS: torch.arange(16) + 16 * step}))
+        output = task.compare(task({"global": images}), step)
         output.loss.backward()
         assert encoder.backbone.linear.weight.grad is not None
         optimizer.step()
-        task.after_step((step + 1) / 30)
+        task.after_step(step, output.kept)
         losses.append(output.loss.item())
         assert all(not value.requires_grad for value in output.metrics.values())
     assert all(map(math.isfinite, losses))
@@ -229,7 +233,9 @@ def test_any_loss_learns_with_any_strategy_or_is_refused_with_the_reason(loss: s
         losses if negatives not in ("cross_batch", "queue") else losses[1:]
     )  # memory brings negatives from step 2 on
     assert sum(settled[-5:]) < sum(settled[:5])
-    assert isinstance(task.diagnose({name: value.item() for name, value in output.metrics.items()}), list)
+    assert isinstance(
+        task.diagnose({name: value.item() for name, value in output.metrics.items()} | {"progress": 1.0}), list
+    )
 
 
 def test_the_grid_is_the_whole_registry():

@@ -1,5 +1,6 @@
 """Pretext tasks: what they ask for, what they learn, what leaves training. Contracts over all recipes."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,9 +14,11 @@ from ssl_pipeline.artifacts.assembly import build_encoder, build_task
 from ssl_pipeline.config import Choice, load
 from ssl_pipeline.errors import ConfigError
 from ssl_pipeline.recipes import resolve
-from ssl_pipeline.types import IDS, UNIFORMS, PretextTask
+from ssl_pipeline.testing.material import make_step
+from ssl_pipeline.types import UNIFORMS, PretextTask
 
 REGISTRY = load_registry()
+STEP = make_step(32, number=1, total=2)
 CONFIG = load(Path(__file__).parents[2] / "params.yaml").pretrain
 
 
@@ -44,7 +47,7 @@ def views_of(task: PretextTask, images: Tensor) -> dict[str, Tensor]:
     ]  # far enough apart to leave something to learn
     views = {kind: torch.stack(noisy[:count], dim=1) for kind, count in task.views.counts.items()}
     numbers = torch.rand(len(images), task.uniforms, generator=generator)
-    return {**views, UNIFORMS: numbers, IDS: torch.arange(len(images))}
+    return {**views, UNIFORMS: numbers}
 
 
 @pytest.mark.parametrize("recipe", REGISTRY.names("recipe"))
@@ -52,18 +55,19 @@ def test_a_recipe_learns_and_its_gradients_reach_the_whole_encoder(recipe: str, 
     task = make(recipe).train()
     optimizer = torch.optim.AdamW(task.parameters(), lr=2e-3)
     losses = []
-    for step in range(20):
-        output = task.compare(task(views_of(task, images)))
+    for number in range(20):
+        step = make_step(32, number=number, total=20)
+        output = task.compare(task(views_of(task, images)), step)
         assert torch.isfinite(output.loss)
         assert all(not metric.requires_grad and metric.ndim == 0 for metric in output.metrics.values())
         optimizer.zero_grad()
         output.loss.backward()
-        if step == 0:
+        if number == 0:
             missing = [name for name, weight in task.encoder.named_parameters() if weight.grad is None]
             assert missing == []
             assert all(weight.grad.any() for weight in task.encoder.parameters())
         optimizer.step()
-        task.after_step((step + 1) / 20)
+        task.after_step(step, output.kept)
         losses.append(output.loss.item())
     assert sum(losses[-3:]) / 3 < 0.8 * losses[0]
 
@@ -85,7 +89,8 @@ def test_the_loss_does_not_depend_on_the_order_of_the_samples(recipe: str, image
     order = torch.randperm(32, generator=torch.Generator().manual_seed(0))
     views = views_of(task, images)
     shuffled = {kind: value[order] for kind, value in views.items()}
-    losses = [task.compare(task(batch)).loss.item() for batch in (views, shuffled)]
+    steps = STEP, replace(STEP, ids=STEP.ids[order])
+    losses = [task.compare(task(batch), step).loss.item() for batch, step in zip((views, shuffled), steps, strict=True)]
     assert losses[0] == pytest.approx(losses[1], rel=1e-4)
 
 
@@ -118,7 +123,7 @@ def test_rotation_on_images_without_an_upright_stays_at_chance():
     task = make("rotation").train()
     optimizer = torch.optim.AdamW(task.parameters(), lr=2e-3)
     for _ in range(15):
-        output = task.compare(task({"global": discs[:, None]}))
+        output = task.compare(task({"global": discs[:, None]}), STEP)
         optimizer.zero_grad()
         output.loss.backward()
         optimizer.step()
@@ -142,8 +147,7 @@ def test_moco_holds_the_first_view_against_the_teacher_s_second_and_a_queue(imag
     for weight in task.teacher.parameters():
         weight.data.mul_(1.1)
     views = views_of(task, images)
-    task.compare(task(views))
-    task.after_step(0.1)
+    task.after_step(STEP, task.compare(task(views), STEP).kept)
     queue = task.negatives.memory.held().clone()
     encoded = task(views)
     q = torch.nn.functional.normalize(task.energy_head.projector(torch.cat(encoded["embeddings"].unbind(1))), dim=1)[
@@ -153,8 +157,9 @@ def test_moco_holds_the_first_view_against_the_teacher_s_second_and_a_queue(imag
     k = torch.nn.functional.normalize(both, dim=1)[32:]
     logits = torch.cat([(q * k).sum(1, keepdim=True), q @ queue.T], dim=1) / 0.2
     expected = torch.nn.functional.cross_entropy(logits, torch.zeros(32, dtype=torch.long))
-    assert task.compare(encoded).loss.item() == pytest.approx(expected.item(), rel=1e-5)
-    task.after_step(0.2)
+    output = task.compare(encoded, STEP)
+    assert output.loss.item() == pytest.approx(expected.item(), rel=1e-5)
+    task.after_step(STEP, output.kept)
     torch.testing.assert_close(task.negatives.memory.held(), k)
 
 
@@ -165,9 +170,9 @@ def test_after_a_step_the_teacher_s_encoder_and_projector_follow_the_student_s(i
         for student in students.values():
             for weight in student.parameters():
                 weight.add_(1.0)
-    task.compare(task(views_of(task, images)))
+    kept = task.compare(task(views_of(task, images)), STEP).kept
     before = {name: [w.clone() for w in task.teacher[name].network.parameters()] for name in students}
-    task.after_step(0.5)
+    task.after_step(STEP, kept)
     for name, student in students.items():
         moved = task.teacher[name].network.parameters()
         for old, new, theirs in zip(before[name], moved, student.parameters(), strict=True):
@@ -178,19 +183,17 @@ def test_no_gradient_goes_to_what_asks_for_a_neighbour(images: Tensor):
     task = make("nnclr").train()
     encoded = task(views_of(task, images))
     own = task.projected(encoded)
-    assert not task._candidates(encoded, own)[
+    assert not task._candidates(encoded, own, STEP)[
         0
     ].anchors.requires_grad  # it stands in for its neighbour: there is none yet
-    task.compare(encoded)
-    task.after_step(0.1)
-    assert not task._candidates(encoded, task.projected(encoded))[0].anchors.requires_grad
+    task.after_step(STEP, task.compare(encoded, STEP).kept)
+    assert not task._candidates(encoded, task.projected(encoded), STEP)[0].anchors.requires_grad
 
 
 def test_nnclr_asks_the_neighbour_for_the_other_view(images: Tensor):
     task = make("nnclr").train()
     views = views_of(task, images)
-    task.compare(task(views))
-    task.after_step(0.1)
+    task.after_step(STEP, task.compare(task(views), STEP).kept)
     past = task.support.held().clone()
     encoded = task(views)
     own = task.energy_head.projector(torch.cat(encoded["embeddings"].unbind(1)))
@@ -201,7 +204,7 @@ def test_nnclr_asks_the_neighbour_for_the_other_view(images: Tensor):
         logits = neighbours[asking] @ predicted[asked].T / 0.2  # (N, N): with N - 1 negatives, as in the paper
         terms.append(torch.nn.functional.cross_entropy(logits, torch.arange(32)))
     expected = torch.stack(terms).mean()
-    assert task.compare(encoded).loss.item() == pytest.approx(expected.item(), rel=1e-5)
+    assert task.compare(encoded, STEP).loss.item() == pytest.approx(expected.item(), rel=1e-5)
 
 
 @pytest.mark.parametrize(

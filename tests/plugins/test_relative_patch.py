@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from plugins.pretext.relative_patch import RelativePatch
-from ssl_pipeline.testing.material import make_views, small_encoder
+from ssl_pipeline.testing.material import make_step, make_views, small_encoder
 from ssl_pipeline.types import UNIFORMS
 
 
@@ -15,7 +15,7 @@ def test_eight_questions_of_each_image_pair_the_middle_tile_with_each_other_one(
     tiles = task.tiling.encode(task.encoder, images, views[UNIFORMS])  # (4, 9, D)
     others = [place for place in range(9) if place != 4]
     logits = torch.stack([task.head(torch.cat([tiles[:, 4], tiles[:, place]], dim=1)) for place in others], dim=1)
-    loss, metrics = task.compare(task(views))
+    loss, metrics, _ = task.compare(task(views), make_step())
     assert loss.item() == pytest.approx(-logits.log_softmax(2).diagonal(dim1=1, dim2=2).mean().item(), rel=1e-5)
     assert metrics["pretext_accuracy"].item() == (logits.argmax(2) == torch.arange(8)).float().mean().item()
 

@@ -15,7 +15,7 @@ from ssl_pipeline.artifacts.assembly import build_task
 from ssl_pipeline.config import Choice
 from ssl_pipeline.errors import ConfigError
 from ssl_pipeline.recipes import Recipe
-from ssl_pipeline.testing.material import make_views, small_encoder
+from ssl_pipeline.testing.material import make_step, make_views, small_encoder
 
 
 def both(first: Tensor, second: Tensor) -> Tensor:
@@ -86,7 +86,7 @@ FORMULAS = {
 def test_loss_and_gradient_are_the_paper_s_formula(name: str, n: int, pairs, same):
     loss, formula = FORMULAS[name]
     leaves = pairs(n)
-    same(loss(both(*leaves), both(*leaves)).loss, formula(*leaves), leaves)
+    same(loss(both(*leaves), both(*leaves), make_step()).loss, formula(*leaves), leaves)
 
 
 @pytest.mark.parametrize("name", FORMULAS)
@@ -108,7 +108,7 @@ def test_loss_and_gradient_are_lightly_s(name: str, pairs, same):
     }
     # lightly divides by another standard deviation beside another epsilon
     loss = WMSE() if name == "w_mse" else FORMULAS[name][0]
-    same(loss(both(*leaves), both(*leaves)).loss, peers[name](*leaves), leaves, 1e-6)
+    same(loss(both(*leaves), both(*leaves), make_step()).loss, peers[name](*leaves), leaves, 1e-6)
 
 
 def test_targets_are_constants_unless_asked_otherwise(pairs):
@@ -125,14 +125,14 @@ def test_local_views_are_held_against_both_global_ones(name: str, pairs):
     first, second = pairs(9)
     local = first.flip(0) + 0.1
     predictions, targets = torch.stack([first, second, local]), both(first, second)
-    found = loss(predictions, targets)
+    found = loss(predictions, targets, make_step())
     if name == "negative_cosine":
         terms = [(second, first), (first, second), (local, first), (local, second)]
         wanted = -sum(cosine(*term) for term in terms) / 4
         assert found.loss.item() == pytest.approx(wanted.item())
         return
     terms = [(first, second), (first, local), (second, local)]
-    each = [loss(both(*term), both(*term)).loss for term in terms]  # of three views each is in two pairs
+    each = [loss(both(*term), both(*term), make_step()).loss for term in terms]  # of three views each is in two pairs
     assert found.loss.item() == pytest.approx((sum(each) / 3).item())
 
 
@@ -158,7 +158,7 @@ def test_targets_are_the_teacher_s_projections_or_the_views_own(options: dict[st
         targets = task.teacher["projector"](taught)
     predictions = F.normalize(task.predictor(own), dim=1)
     wanted = -(predictions * F.normalize(targets, dim=1).roll(12, dims=0)).sum(1).mean()
-    assert task.compare(task(views)).loss.item() == pytest.approx(wanted.item(), rel=1e-5)
+    assert task.compare(task(views), make_step(12)).loss.item() == pytest.approx(wanted.item(), rel=1e-5)
 
 
 def test_too_few_images_to_whiten_are_refused_with_what_to_do(pairs):

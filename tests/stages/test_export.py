@@ -28,7 +28,6 @@ from ssl_pipeline.data.writer import write_originals, write_split
 from ssl_pipeline.deployment.runtime import open_session, read_metadata, run
 from ssl_pipeline.products import record, sha256, write_product
 from ssl_pipeline.recipes import resolve
-from ssl_pipeline.types import IDS
 from tests.factories import MEAN, STD, digit_images, model_card
 
 ROOT = Path(__file__).parents[2]
@@ -61,7 +60,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with torch.no_grad():  # gives batch normalisation its statistics
         seen = torch.from_numpy(images[:128]).permute(0, 3, 1, 2)[:, None].repeat(1, 2, 1, 1, 1) / 255
         for _ in range(20):
-            task({"global": seen, IDS: torch.arange(128)})
+            task({"global": seen})
     save_model(folder / "models/pretrain", encoder, task.energy_head, card)
     command = [sys.executable, "-m", "stages.export"]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}

@@ -12,12 +12,13 @@ from ssl_pipeline.parts.heads import ProjectedEnergy
 from ssl_pipeline.testing import check_backbone, check_loss, check_negatives, check_pretext_task
 from ssl_pipeline.testing.material import InBatch, Plain, PlainViews, SmallBackbone, compare_pairs
 from ssl_pipeline.types import (
-    IDS,
     Candidates,
     Encoded,
+    Kept,
     Loss,
     Negatives,
     PretextTask,
+    Step,
     StepOutput,
     Tile,
     ViewNeeds,
@@ -69,7 +70,7 @@ class SoundNegatives(InBatch):
     def weigh(self, tile: Tile) -> Tensor:
         return torch.zeros_like(tile.similarities).masked_fill(tile.similarities > tile.rows["limit"], -torch.inf)
 
-    def after_step(self, progress: float) -> None:
+    def after_step(self, step: Step, kept: Kept) -> None:
         self.limit = self.limit - self.speed
 
 
@@ -94,11 +95,11 @@ class SoundTask(PretextTask):
 
     def forward(self, views: Views) -> Encoded:
         embeddings = torch.stack([self.encoder(view) for view in views["global"].unbind(1)], dim=1)
-        return {"embeddings": embeddings, "ids": views[IDS]}
+        return {"embeddings": embeddings}
 
-    def compare(self, encoded: Encoded) -> StepOutput:
+    def compare(self, encoded: Encoded, step: Step) -> StepOutput:
         projected = F.normalize(self.energy_head.projector(encoded["embeddings"]), dim=2)
-        return compare_pairs(projected, encoded["ids"], self.loss, InBatch())
+        return compare_pairs(projected, step, self.loss, InBatch())
 
     def predict(self, images: Tensor) -> Tensor:
         return self.energy_head.projector(self.encoder(images))

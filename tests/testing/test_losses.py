@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ssl_pipeline.contrast.similarity import cosines
 from ssl_pipeline.testing.material import Plain, PlainViews
-from ssl_pipeline.types import Negatives, StepOutput
+from ssl_pipeline.types import Negatives, Step, StepOutput
 from tests.testing.sound import CHECKS, SoundLoss, SoundViewLoss, broken
 
 
@@ -98,14 +98,14 @@ def registers_late(self: Any, value: Tensor) -> Tensor:
     return value
 
 
-def distance(self: Any, predictions: Tensor, targets: Tensor) -> StepOutput:
-    value = PlainViews.forward(self, predictions, targets)
+def distance(self: Any, predictions: Tensor, targets: Tensor, step: Step) -> StepOutput:
+    value = PlainViews.forward(self, predictions, targets, step)
     apart = (predictions[0] - targets[1]).float().square().sum(dim=1).sqrt()
     return StepOutput(value.loss + apart.mean(), value.metrics)
 
 
-def deviation(self: Any, predictions: Tensor, targets: Tensor) -> StepOutput:
-    value = PlainViews.forward(self, predictions, targets)
+def deviation(self: Any, predictions: Tensor, targets: Tensor, step: Step) -> StepOutput:
+    value = PlainViews.forward(self, predictions, targets, step)
     return StepOutput(value.loss - 1e-3 * predictions.float().var(dim=1).sqrt().mean(), value.metrics)
 
 

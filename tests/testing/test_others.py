@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from ssl_pipeline.types import Candidates, Encoded, Loss, Negatives, StepOutput, Tile, ViewNeeds, Views
+from ssl_pipeline.types import Candidates, Encoded, Kept, Loss, Negatives, Step, StepOutput, Tile, ViewNeeds, Views
 from tests.testing.sound import SoundBackbone, SoundNegatives, SoundTask, broken
 
 
@@ -32,9 +32,18 @@ def positional(self: Any, tile: Tile) -> Tensor:
     return torch.zeros_like(tile.similarities).masked_fill(place < 3, -torch.inf)
 
 
-def forgetful(self: Any, progress: float) -> None:
+def forgetful(self: Any, step: Step, kept: Kept) -> None:
     self.calls = getattr(self, "calls", 0) + 1
     self.limit = torch.tensor(1.0 - 0.05 * self.calls)
+
+
+def notes_aside(self: Any, candidates: Candidates) -> Negatives:
+    self.noted = candidates.keys.detach().mean()
+    return SoundNegatives.select(self, candidates)
+
+
+def takes_what_was_noted(self: Any, step: Step, kept: Kept) -> None:
+    self.limit = self.limit - 0.01 * getattr(self, "noted", torch.tensor(0.0)).cos()
 
 
 def dense(self: Any, candidates: Candidates, negatives: Negatives) -> dict[str, Any]:
@@ -98,9 +107,22 @@ NEGATIVES = [
         SoundNegatives,
         "two runs from the same seed differ",
         "its own dice",
-        after_step=lambda self, progress: setattr(self, "limit", torch.tensor(random.random())),
+        after_step=lambda self, step, kept: setattr(self, "limit", torch.tensor(random.random())),
     ),
     broken(SoundNegatives, "after save and load in mid-training", "state in an attribute", after_step=forgetful),
+    broken(
+        SoundNegatives,
+        "as `kept`, of StepOutput or",
+        "notes aside",
+        select=notes_aside,
+        after_step=takes_what_was_noted,
+    ),
+    broken(
+        SoundNegatives,
+        "what is kept have a graph",
+        "keeps a graph",
+        select=selects(lambda _, c, n: {"kept": {"a": c.anchors}}),
+    ),
     broken(SoundNegatives, "grows with the square of the batch", "dense", select=selects(dense)),
     broken(
         SoundNegatives,
@@ -122,8 +144,8 @@ def changed(change: Callable[[Any], Any]) -> Any:
 def compares(change: Callable[[Any, Encoded, Tensor], Tensor]) -> Any:
     """A task's compare with another loss."""
 
-    def compare(self: Any, encoded: Encoded) -> StepOutput:
-        return StepOutput(change(self, encoded, SoundTask.compare(self, encoded).loss), {})
+    def compare(self: Any, encoded: Encoded, step: Step) -> StepOutput:
+        return StepOutput(change(self, encoded, SoundTask.compare(self, encoded, step).loss), {})
 
     return compare
 

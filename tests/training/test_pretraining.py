@@ -109,11 +109,11 @@ def test_a_stopped_run_ends_as_if_it_had_not_been(run, configure, monkeypatch, v
     steps, compare = [], type(whole).compare
     signals = {5: signal.SIGINT, 9: signal.SIGTERM}
 
-    def interrupted(task, encoded):
+    def interrupted(task, encoded, step):
         steps.append(len(steps))
         if len(steps) in signals:
             os.kill(os.getpid(), signals[len(steps)])
-        return compare(task, encoded)
+        return compare(task, encoded, step)
 
     monkeypatch.setattr(type(whole), "compare", interrupted)
     for done in (5, 9):

@@ -19,28 +19,23 @@ class Curriculum(NegativeStrategy):
     """
 
     traits = frozenset({"selected"})
-    share: Tensor
 
     def __init__(self, start: float = 0.5):
         super().__init__()
         if not 0 < start <= 1:
             raise ValueError(f"start must lie in (0, 1], got {start}")
         self.start = start
-        self.register_buffer("share", torch.tensor(start))  # a checkpoint has it, so that a resumed run goes on from it
 
     def select(self, candidates: Candidates) -> Negatives:
         """Every key of another sample up to a quantile of the anchor's similarities."""
         keys, *samples = candidates.keys, candidates.anchor_samples, candidates.key_samples
-        limit = quantiles(candidates.anchors, Negatives(keys, *samples), [self.share.item()])[:, 0]
-        return Negatives(keys, *samples, self._log_weight, {"limit": limit}, figures={"share": self.share.clone()})
+        share = self.start + (1 - self.start) * candidates.step.progress
+        limit = quantiles(candidates.anchors, Negatives(keys, *samples), [share])[:, 0]
+        return Negatives(keys, *samples, self._log_weight, {"limit": limit}, figures={"share": torch.tensor(share)})
 
     def _log_weight(self, tile: Tile) -> Tensor:
         too_hard = tile.similarities > tile.rows["limit"]
         return torch.zeros_like(tile.similarities).masked_fill(too_hard, -torch.inf)
-
-    def after_step(self, progress: float) -> None:
-        """Let nearer keys join."""
-        self.share.fill_(self.start + (1 - self.start) * progress)
 
 
 @hookimpl

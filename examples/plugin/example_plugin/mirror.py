@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ssl_pipeline import hookimpl
-from ssl_pipeline.types import Encoded, Encoder, PretextTask, Register, StepOutput, Views
+from ssl_pipeline.types import Encoded, Encoder, PretextTask, Register, Step, StepOutput, Views
 
 
 class Mirror(PretextTask):
@@ -35,7 +35,7 @@ class Mirror(PretextTask):
         both = torch.stack([images, images.flip(3)], dim=1)
         return {"logits": self.head(self.encoder(both.flatten(0, 1))).view(-1, 2)}
 
-    def compare(self, encoded: Encoded) -> StepOutput:
+    def compare(self, encoded: Encoded, step: Step) -> StepOutput:
         """Mean cross-entropy in nats; chance is log 2."""
         logits = encoded["logits"].float()
         truth = torch.tensor([0.0, 1.0], device=logits.device).expand_as(logits)

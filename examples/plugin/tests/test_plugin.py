@@ -7,8 +7,10 @@ from example_plugin.curriculum import Curriculum
 from example_plugin.mirror import Mirror
 from torch.nn import functional as F
 
+from ssl_pipeline.contrast.similarity import total_weight
 from ssl_pipeline.testing import check_loss, check_negatives, check_pretext_task
-from ssl_pipeline.types import Negatives
+from ssl_pipeline.testing.material import make_step, unit_vectors
+from ssl_pipeline.types import Candidates, Negatives
 
 
 def test_the_loss_is_as_promised():
@@ -35,13 +37,12 @@ def test_the_loss_is_the_paper_s():
     torch.testing.assert_close(found.double(), torch.log(1 + pull * push).mean(), rtol=1e-6, atol=0.0)
 
 
-def test_nearer_negatives_join_as_training_goes_on():
-    strategy = Curriculum(start=0.25)
-    assert strategy.share.item() == 0.25
-    strategy.after_step(progress=0.5)
-    assert strategy.share.item() == 0.625
-    strategy.after_step(progress=1.0)
-    assert strategy.share.item() == 1.0
+@pytest.mark.parametrize(("number", "share"), [(0, 0.25), (5, 0.625), (10, 1.0)])
+def test_nearer_negatives_join_as_training_goes_on(number, share):
+    keys, step = unit_vectors(40, 8, seed=0), make_step(40, number=number, total=10)
+    negatives = Curriculum(start=0.25).select(Candidates(keys, keys, step.ids, keys, step.ids, step))
+    assert negatives.figures["share"].item() == share
+    assert total_weight(keys, negatives).mean().item() == pytest.approx(39 * share, abs=1.0)
 
 
 @pytest.mark.parametrize(

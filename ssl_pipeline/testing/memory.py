@@ -1,0 +1,53 @@
+"""How much memory comparing a batch takes."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+from ssl_pipeline.contrast.fold import tiles_of
+from ssl_pipeline.testing.material import make_step, make_views
+from ssl_pipeline.testing.training import Trial
+
+__all__ = ["needs_no_square_of_the_batch"]
+
+_SQUARE = (600, 1200)  # images
+_SIDE = 256  # of a tile, so that none hides what is of images x images
+_GROWTH = 3.2  # of the largest tensor over these: 2 if it grows with the batch, 4 if with its square
+
+
+def needs_no_square_of_the_batch(trial: Trial) -> None:
+    """As the batch doubles, the largest tensor that comparing it makes does not grow as its square would."""
+    largest = []
+    for count in _SQUARE:
+        task = trial.task(0).train()
+        with torch.no_grad():
+            encoded = task(make_views(task, count, trial.subject.size))
+        leaves = {name: value.requires_grad_(value.is_floating_point()) for name, value in encoded.items()}
+        with tiles_of(_SIDE), _Largest() as watch:
+            task.compare(leaves, make_step(count)).loss.backward()  # type: ignore[no-untyped-call]
+        largest.append(watch.elements)
+    trial.subject.require(
+        largest[1] <= _GROWTH * largest[0],
+        f"it makes a tensor of {largest[1]} elements for {_SQUARE[1]} images, of {largest[0]} for {_SQUARE[0]}: memory "
+        "grows with the square of the batch. Use ssl_pipeline.contrast (log_mass, negative_sum, nearest), which works "
+        "tile by tile.",
+    )
+
+
+class _Largest(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Watches every operation, those of the backward pass too, for the largest tensor that one returns."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.elements = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = func(*args, **(kwargs or {}))
+        for tensor in tree_leaves(result):
+            if isinstance(tensor, Tensor):
+                held = tensor.untyped_storage().nbytes() // tensor.element_size()  # less than numel where expanded
+                self.elements = max(self.elements, min(tensor.numel(), held))
+        return result

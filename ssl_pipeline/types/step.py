@@ -1,0 +1,62 @@
+"""Where a run is: what a task, its loss and its strategy are told of the step that they take part in."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ssl_pipeline import randomness
+
+__all__ = ["Step"]
+
+
+@dataclass(frozen=True)
+class Step:
+    """One step of a training, and its samples.
+
+    Attributes:
+        number: The number of the step, from 0.
+        total: The number of steps of the training.
+        epoch: The number of the epoch, from 0.
+        seed: The run's seed.
+        ids: (N,) int64, the ids of the images of the data that the samples are views of, on the device of the views.
+            They are the same in all steps, and equal for equal images. Any int64 can be an id.
+
+    Examples:
+        >>> step = Step(number=2, total=8, epoch=0, seed=0, ids=torch.tensor([7, 9, 11]))
+        >>> step.progress, step.done
+        (0.25, 0.375)
+        >>> numbers = step.uniforms(step.ids, "my_strategy/kept", count=2)
+        >>> numbers.shape, torch.equal(numbers[1:2], step.uniforms(torch.tensor([9]), "my_strategy/kept", count=2))
+        (torch.Size([3, 2]), True)
+    """
+
+    number: int
+    total: int
+    epoch: int
+    seed: int
+    ids: Tensor
+
+    @property
+    def progress(self) -> float:
+        """The share of the training done before this step, in [0, 1)."""
+        return self.number / self.total
+
+    @property
+    def done(self) -> float:
+        """The share of the training done with this step, in (0, 1]."""
+        return (self.number + 1) / self.total
+
+    def uniforms(self, samples: Tensor, purpose: str, count: int) -> Tensor:
+        """Random numbers (n, count) float32 in [0, 1) of images, wherever in a batch or in a memory these are.
+
+        They are hashed from the seed, the epoch, the image and the purpose, and depend on nothing else: not on the
+        batch, nor on whether the run was resumed.
+
+        Args:
+            samples: (n,) int64 ids of images, such as `ids` or `Candidates.key_samples`.
+            purpose: What the numbers are for, such as "my_strategy/kept". Another purpose has other numbers.
+            count: The number of numbers per image; the first ones do not depend on it.
+        """
+        numbers = randomness.uniforms(self.seed, self.epoch, samples.numpy(force=True), f"step/{purpose}", count)
+        return torch.from_numpy(numbers).to(samples.device)
