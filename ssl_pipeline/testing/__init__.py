@@ -32,8 +32,8 @@ _PAIRS: Sequence[_Check] = (
     training.does_not_depend_on_the_order_of_samples,
     training.survives_half_precision_embeddings,
     training.is_deterministic,
-    training.notes_nothing_in_itself,
     training.state_survives_save_and_load,
+    training.notes_nothing_in_itself,
     memory.needs_no_square_of_the_batch,
 )
 _LOSS: Sequence[_Check] = (
@@ -67,8 +67,8 @@ _PRETEXT_TASK: Sequence[_Check] = (
     training.does_not_depend_on_the_order_of_samples,
     training.survives_half_precision,
     training.is_deterministic,
-    training.notes_nothing_in_itself,
     training.state_survives_save_and_load,
+    training.notes_nothing_in_itself,
     training.learns_in_twenty_steps,
     memory.needs_no_square_of_the_batch,
     graphs.prediction_exports,
@@ -82,8 +82,8 @@ _BACKBONE: Sequence[_Check] = (
     training.gradients_reach_what_is_trained,
     training.survives_half_precision,
     training.is_deterministic,
-    training.notes_nothing_in_itself,
     training.state_survives_save_and_load,
+    training.notes_nothing_in_itself,
     training.learns_in_twenty_steps,
     graphs.encoder_exports,
 )

@@ -156,7 +156,7 @@ def test_each_kind_is_encoded_in_one_pass_and_chunks_can_be_concatenated():
 def test_without_local_views_all_is_as_it_was():
     task = make(local_views=0)
     assert task.views == ViewNeeds("global", 2)
-    assert task(random_views()).keys() == {"embeddings", "ids"}
+    assert task(random_views()).keys() == {"embeddings"}
     anchors, positives = torch.rand(6, 4), torch.rand(6, 4)
     for as_anchors in (True, False):
         added = add_local_pairs(anchors, positives, anchors[6:], 3, as_anchors=as_anchors)

@@ -114,7 +114,7 @@ def test_loss_and_gradient_are_lightly_s(name: str, pairs, same):
 def test_targets_are_constants_unless_asked_otherwise(pairs):
     predictions, targets = both(*pairs(6)), both(*pairs(7)).narrow(1, 0, 6)
     for stops in (True, False):
-        loss = NegativeCosine(stop_gradient=stops)(predictions, targets).loss
+        loss = NegativeCosine(stop_gradient=stops)(predictions, targets, make_step()).loss
         found = torch.autograd.grad(loss, targets, allow_unused=True)[0]
         assert (found is None) == stops
 
@@ -164,7 +164,7 @@ def test_targets_are_the_teacher_s_projections_or_the_views_own(options: dict[st
 def test_too_few_images_to_whiten_are_refused_with_what_to_do(pairs):
     leaves = pairs(8)
     with pytest.raises(ConfigError, match=r"'w_mse': 8 images are whitened together, and have 8 dimensions. Raise"):
-        WMSE()(both(*leaves), both(*leaves))
+        WMSE()(both(*leaves), both(*leaves), make_step())
 
 
 def test_a_loss_of_the_other_kind_is_refused():

@@ -33,7 +33,7 @@ def wrapped(function: Any) -> Any:
     """A loss's forward with its value passed through a function of (loss object, value)."""
 
     def forward(self: Any, anchors: Tensor, positives: Tensor, negatives: Negatives) -> StepOutput:
-        value, figures = SoundLoss.forward(self, anchors, positives, negatives)
+        value, figures, _ = SoundLoss.forward(self, anchors, positives, negatives)
         return StepOutput(function(self, value), figures)
 
     return forward
@@ -41,7 +41,7 @@ def wrapped(function: Any) -> Any:
 
 def metrics(make: Any) -> Any:
     def forward(self: Any, anchors: Tensor, positives: Tensor, negatives: Negatives) -> StepOutput:
-        value, _ = SoundLoss.forward(self, anchors, positives, negatives)
+        value, *_ = SoundLoss.forward(self, anchors, positives, negatives)
         return StepOutput(value, make(self, value))
 
     return forward
