@@ -37,15 +37,6 @@ def forgetful(self: Any, step: Step, kept: Kept) -> None:
     self.limit = torch.tensor(1.0 - 0.05 * self.calls)
 
 
-def notes_aside(self: Any, candidates: Candidates) -> Negatives:
-    self.noted = candidates.keys.detach().mean()
-    return SoundNegatives.select(self, candidates)
-
-
-def takes_what_was_noted(self: Any, step: Step, kept: Kept) -> None:
-    self.limit = self.limit - 0.01 * getattr(self, "noted", torch.tensor(0.0)).cos()
-
-
 def dense(self: Any, candidates: Candidates, negatives: Negatives) -> dict[str, Any]:
     limit = (candidates.anchors @ candidates.keys.T).max(dim=1).values
     return {"rows": {"limit": limit.detach() + 1}}
@@ -110,19 +101,6 @@ NEGATIVES = [
         after_step=lambda self, step, kept: setattr(self, "limit", torch.tensor(random.random())),
     ),
     broken(SoundNegatives, "after save and load in mid-training", "state in an attribute", after_step=forgetful),
-    broken(
-        SoundNegatives,
-        "as `kept`, of StepOutput or",
-        "notes aside",
-        select=notes_aside,
-        after_step=takes_what_was_noted,
-    ),
-    broken(
-        SoundNegatives,
-        "what is kept have a graph",
-        "keeps a graph",
-        select=selects(lambda _, c, n: {"kept": {"a": c.anchors}}),
-    ),
     broken(SoundNegatives, "grows with the square of the batch", "dense", select=selects(dense)),
     broken(
         SoundNegatives,
