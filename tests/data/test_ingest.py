@@ -168,7 +168,7 @@ def test_the_bytes_depend_on_neither_workers_nor_the_order_of_files(
     root = plant(tmp_path / "pile")
     run(root, tmp_path / "one")
     expected = contents(tmp_path / "one")
-    assert len(expected) == 22
+    assert len(expected) == 23
     monkeypatch.setattr(parallel, "PATIENCE", 0.0)
     monkeypatch.setattr(parallel, "CHUNK_IMAGES", 4)
     run(root, tmp_path / "three", workers=3)
