@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from ssl_pipeline.augment.policy import Policy
 from ssl_pipeline.data.agreement import PixelsChoice
 from ssl_pipeline.errors import ConfigError
-from ssl_pipeline.moved_keys import moved_keys
+from ssl_pipeline.moved_keys import move_keys
 from ssl_pipeline.terminal import shown
 from ssl_pipeline.validation import Checked, OrWord, explain, hint, number_or, renamed
 from ssl_pipeline.yaml_file import read_yaml
@@ -287,9 +287,11 @@ def load(path: Path) -> Config:
     content = read_yaml(path)
     if not isinstance(content, dict):
         raise ConfigError(f"{path} must hold the sections {', '.join(Config.model_fields)}.")
-    if lines := moved_keys(content, IngestConfig.model_fields.keys() - AugmentConfig.model_fields.keys()):
-        raise ConfigError("\n".join(f"{path}: {line}" for line in lines))
+    content, lines = move_keys(content, IngestConfig.model_fields.keys() - AugmentConfig.model_fields.keys())
     try:
-        return Config.model_validate(content)
+        config = Config.model_validate(content)
     except ValidationError as error:
-        raise ConfigError("\n".join(f"{path}: {line}" for line in explain(error, Config))) from error
+        lines += explain(error, Config)
+    if lines:
+        raise ConfigError("\n".join(f"{path}: {line}" for line in lines))
+    return config

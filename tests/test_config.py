@@ -186,3 +186,16 @@ def test_keys_of_an_earlier_version_are_answered_with_their_place_and_never_read
     with pytest.raises(ConfigError) as caught:
         load(write(tmp_path, content))
     assert len(str(caught.value).splitlines()) == 10
+
+
+def test_all_that_an_earlier_version_wrote_is_answered_at_once(tmp_path: Path, content):
+    content["augment"] |= content.pop("ingest")
+    del content["augment"]["pixels"]
+    content["pretrain"] |= {"recipe_size": "embedded", "epoch": 3}
+    with pytest.raises(ConfigError) as caught:
+        load(write(tmp_path, content))
+    path, lines = tmp_path / "params.yaml", str(caught.value).splitlines()
+    assert len(lines) == 13
+    assert lines[10] == f"{path}: ingest.pixels: is new: write pixels: rgb8 for what all images became before."
+    assert "'embedded' is now called 'small'" in lines[11]
+    assert "pretrain.epoch: unknown key" in lines[12]
