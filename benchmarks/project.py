@@ -34,7 +34,8 @@ def copy_project(folder: Path) -> None:
         source, target = ROOT / part, folder / part
         target.parent.mkdir(parents=True, exist_ok=True)
         if source.is_dir():
-            shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__"))
+            # __pycache__ too, but for what is being written: nothing is compiled anew but what is edited
+            shutil.copytree(source, target, ignore=shutil.ignore_patterns("*.pyc.*"))
         else:
             shutil.copy(source, target)
 

@@ -90,9 +90,9 @@ class Registry:
             builtin: The full names of modules.
             folder: The project's own plugins; it need not be there.
         """
-        home = metadata.distribution("ssl-pipeline")
+        home = metadata.metadata("ssl-pipeline")  # read once: a distribution parses it anew for each question
         for name in builtin:
-            self.add(importlib.import_module(name), home.name, home.version)
+            self.add(importlib.import_module(name), home["Name"], home["Version"])
         for source in [*installed(), *(in_folder(folder) if folder else [])]:
             with isolated() as visit:
                 try:

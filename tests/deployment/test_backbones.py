@@ -16,7 +16,7 @@ from tests.factories import MEAN, STD
 
 BACKBONES = [
     ({"name": "torchvision/mobilenet_v3_small"}, "crop"),
-    ({"name": "timm/vit_tiny_patch16_224"}, "letterbox"),
+    ({"name": "timm/test_vit", "patch_size": 8}, "letterbox"),
 ]
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from filelock import FileLock
 from PIL import Image
 from sklearn.datasets import load_digits
 
@@ -75,8 +76,19 @@ def write_digits(folder: Path, number: int) -> None:
 
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The pipeline's folder after one quick run; tests must leave it as it was."""
-    folder = tmp_path_factory.mktemp("finished") / "project"
+    """The pipeline's folder after one quick run, for all processes of a test run; tests must leave it as it was."""
+    base = tmp_path_factory.getbasetemp()
+    shared = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "finished"
+    with FileLock(f"{shared}.lock"):
+        if not (shared / "done").is_file():
+            shutil.rmtree(shared, ignore_errors=True)  # what a process left that failed
+            run_once(shared / "project")
+            (shared / "done").touch()
+    return shared / "project"
+
+
+def run_once(folder: Path) -> None:
+    """Run the pipeline in a new folder, and note what its processes do."""
     copy_project(folder)
     change(folder, **QUICK)
     write_digits(folder, 600)
@@ -84,7 +96,6 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     watched = os.pathsep.join([str(WATCH), *filter(None, [os.environ.get("PYTHONPATH")])])
     run = command(folder, PYTHONPATH=watched, NETWORK_LOG=str(folder.parent / NETWORK_LOG))
     run("dvc", "repro", "-q")
-    return folder
 
 
 @pytest.fixture

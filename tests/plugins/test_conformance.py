@@ -66,18 +66,20 @@ CASES: dict[tuple[str, str], list[dict[str, Any]]] = {
     ("negatives", "truncated"): [{"drop": 2}],
     ("backbone", "resnet_cifar"): [{"depth": 8, "width": 4}],
     ("backbone", "timm/"): [{"model": "test_resnet"}, {"model": "test_vit", "size": 32, "patch_size": 8}],
-    ("backbone", "torchvision/"): [{"model": "resnet18", "size": 16}],
+    ("backbone", "torchvision/"): [{"model": "shufflenet_v2_x0_5", "size": 16}],
 }
 
 
 BUILT_IN = [(entry.kind, entry.name) for entry in REGISTRY.entries() if entry.distribution == "ssl-pipeline"]
 
 
+RECIPES = [resolve(REGISTRY, DEFAULTS.model_copy(update={"recipe": recipe})) for recipe in REGISTRY.names("recipe")]
+
+
 def cases(kind: str, name: str) -> list[dict[str, Any]]:
     """Options to check a built-in with: those above, or else those that a recipe gives it, or else its defaults."""
-    recipes = [resolve(REGISTRY, DEFAULTS.model_copy(update={"recipe": recipe})) for recipe in REGISTRY.names("recipe")]
     choices = [
-        choice for recipe in recipes for part, choice in recipe.parts().items() if (part, choice.name) == (kind, name)
+        choice for recipe in RECIPES for part, choice in recipe.parts().items() if (part, choice.name) == (kind, name)
     ]
     return CASES.get((kind, name)) or [choices[0].options if choices else {}]
 

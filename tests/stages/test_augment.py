@@ -15,6 +15,7 @@ from click.testing import CliRunner, Result
 from ssl_pipeline.augment.policy import read_policies
 from ssl_pipeline.data.image_spec import RGB8
 from ssl_pipeline.data.writer import write_split
+from ssl_pipeline.deployment import view_graph
 from ssl_pipeline.errors import PipelineError
 from ssl_pipeline.products import write_product
 from stages.augment import augment
@@ -41,6 +42,12 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Re
     return run
 
 
+@pytest.fixture
+def without_graphs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leaves out the export of views, seconds each, where policies are what is looked at."""
+    monkeypatch.setattr(view_graph, "export_views", lambda policy, canvas, path, *_: None)
+
+
 def contents(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
 
@@ -62,6 +69,7 @@ def test_products_are_whole_and_the_same_each_time(project: Callable[..., Result
     assert contents(STORE) == store
 
 
+@pytest.mark.usefixtures("without_graphs")
 def test_views_left_to_the_recipe_are_written_out(project: Callable[..., Result]) -> None:
     recipe = {"pretrain": {"recipe": "flip"}}
     plain = {"linear_eval": {"clusters": {"images": 100, "runs": 2, "view": "plain"}}, "finetune": {"view": "plain"}}
@@ -113,6 +121,7 @@ def test_without_a_store_it_says_which_stage_makes_one(project: Callable[..., Re
     assert old.is_dir()
 
 
+@pytest.mark.usefixtures("without_graphs")
 def test_policies_of_an_earlier_version_are_named_and_not_read(project: Callable[..., Result]) -> None:
     assert project().exit_code == 0
     path = AUGMENTED / "policy.json"

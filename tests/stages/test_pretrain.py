@@ -19,8 +19,10 @@ from ssl_pipeline.config import load
 from ssl_pipeline.data.framing import Framing, write_framing
 from ssl_pipeline.data.store import Original
 from ssl_pipeline.data.writer import write_originals, write_split
+from ssl_pipeline.deployment import pretext_graph, rehearsal
 from ssl_pipeline.products import read_json, read_product, sha256, write_product
 from ssl_pipeline.randomness import hash64
+from stages.export import export
 from stages.pretrain import pretrain
 from tests.factories import digit_images
 
@@ -76,6 +78,13 @@ NO_GRAPH = (
     "import ssl_pipeline.deployment.rehearsal as r; r.rehearse = lambda *a: None"
 )
 """A patch that saves the eight seconds of each export where graphs are not what is looked at."""
+
+
+@pytest.fixture
+def without_graphs(monkeypatch):
+    """The same within this process."""
+    monkeypatch.setattr(pretext_graph, "write_pretext_graph", lambda *_: None)
+    monkeypatch.setattr(rehearsal, "rehearse", lambda *_: None)
 
 
 def run(folder, patch=NO_GRAPH, status=0):
@@ -172,7 +181,9 @@ def kill(dvc, victim):
         os.killpg(dvc.pid, signal.SIGKILL)
 
 
-def test_garbage_labels_and_garbage_test_images_leave_the_encoder_as_it_is(project, undisturbed):
+def test_garbage_labels_and_garbage_test_images_leave_the_encoder_as_it_is(
+    project, undisturbed, monkeypatch, without_graphs
+):
     store = project / "data" / "ingested" / "store"
     noise = np.random.default_rng(0)
     garbage = 0
@@ -183,12 +194,13 @@ def test_garbage_labels_and_garbage_test_images_leave_the_encoder_as_it_is(proje
         (store / split / "split.json").write_text("{")
     (store / "index.csv").write_bytes(noise.bytes(999))
     assert garbage == 4
-    run(project)
+    status, said = in_process(project, monkeypatch)
+    assert status == 0, said
     assert products(project) == undisturbed
 
 
 @pytest.mark.slow
-def test_with_the_local_views_of_the_example_in_params_yaml_it_leads_to_an_export(project):
+def test_with_the_local_views_of_the_example_in_params_yaml_it_leads_to_an_export(project, monkeypatch, without_graphs):
     """The comment is made a setting: views of two sizes, and what leaves training is of the first kind's."""
     params = (
         (ROOT / "params.yaml").read_text().replace("    # tiles:", "    tiles:").replace("    # local:", "    local:")
@@ -200,13 +212,13 @@ def test_with_the_local_views_of_the_example_in_params_yaml_it_leads_to_an_expor
     write_product(project / "data" / "augmented" / "policy.json", {"seed": 0, "views": views})
     write_originals(project / "data" / "ingested" / "store", [Original(np.zeros((9, 7, 3), np.uint8), "val", 0)])
 
-    run(project)
+    status, said = in_process(project, monkeypatch)
+    assert status == 0, said
     card = read_json(project / "models" / "pretrain" / "model.json", "pretrain")
     assert card["size"] == 16
     assert card["recipe"]["pretext_task"]["local_views"] == 4
-    command = [sys.executable, "-m", "stages.export"]
-    done = subprocess.run(command, cwd=project, env=environment(), capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
+    done = CliRunner().invoke(export, [])
+    assert done.exit_code == 0, done.output
     assert (project / "models" / "export" / "energy.onnx").exists()
 
 
@@ -218,7 +230,7 @@ def in_process(folder, monkeypatch):
     return result.exit_code, result.output
 
 
-def test_values_left_to_the_recipe_are_written_out(project, monkeypatch):
+def test_values_left_to_the_recipe_are_written_out(project, monkeypatch, without_graphs):
     change(project, pretrain={"epochs": 2, "optimizer": "recipe", "clip_norm": "recipe"})
     status, said = in_process(project, monkeypatch)
     assert status == 0, said
@@ -249,7 +261,7 @@ def test_values_left_to_the_recipe_are_written_out(project, monkeypatch):
         ),
     ],
 )
-def test_mistakes_get_one_message_each(project, monkeypatch, section, status, words):
+def test_mistakes_get_one_message_each(project, monkeypatch, without_graphs, section, status, words):
     change(project, pretrain=section)
     found, said = in_process(project, monkeypatch)
     assert found == status, said
