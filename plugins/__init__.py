@@ -23,7 +23,7 @@ OWN = Path("my_plugins")
 
 
 def load_registry() -> "Registry":
-    """A registry with the built-ins, all installed plugins, and those of the project in the current folder."""
+    """Return a registry with the built-ins, all installed plugins, and those of the project in the current folder."""
     from ssl_pipeline.registry import Registry  # imports torch: only when asked
 
     registry = Registry()

@@ -52,7 +52,7 @@ def end_if_orphaned() -> None:
 
 
 def _find_dvc() -> psutil.Process | None:
-    """The dvc above this process, or None if it has died already.
+    """Return the dvc above this process, or None if it has died already.
 
     Wrappers may lie between (`uv run`, a shell), and dvc itself may run inside any Python program.
     """

@@ -32,7 +32,7 @@ class PluginSource(NamedTuple):
 
 
 def installed() -> list[PluginSource]:
-    """The plugins of all installed distributions, by the names of their entry points."""
+    """Return the plugins of all installed distributions, by the names of their entry points."""
     points = sorted(metadata.entry_points(group=GROUP), key=lambda point: (point.name, point.value))
     return [
         PluginSource(
@@ -46,7 +46,7 @@ def installed() -> list[PluginSource]:
 
 
 def in_folder(folder: Path) -> list[PluginSource]:
-    """The plugins in a folder: every Python file and package there whose name does not begin with `_` or a dot.
+    """Return the plugins in a folder: every Python file and package there whose name does not begin with `_` or a dot.
 
     They are imported as `<folder>.<name>`, so that they can import each other and their helpers, `_<name>.py`, by
     `from . import _name`.

@@ -51,7 +51,7 @@ def hash64(*keys: Key) -> U64:
 
 
 def uniforms(seed: int, epoch: int, samples: npt.NDArray[np.integer], view: str, count: int) -> npt.NDArray[np.float32]:
-    """Uniform numbers in [0, 1) for one view of each sample.
+    """Draw uniform numbers in [0, 1) for one view of each sample.
 
     Args:
         seed: The run's seed.
@@ -70,7 +70,7 @@ def uniforms(seed: int, epoch: int, samples: npt.NDArray[np.integer], view: str,
 def normals(
     seed: int, epoch: int, samples: npt.NDArray[np.integer], view: str, shape: tuple[int, ...]
 ) -> npt.NDArray[np.float32]:
-    """Standard normal numbers for one view of each sample, by Box and Muller's transform.
+    """Draw standard normal numbers for one view of each sample, by Box and Muller's transform.
 
     Args:
         seed: The run's seed.
@@ -90,5 +90,5 @@ def normals(
 
 
 def permutation(seed: int, epoch: int, ids: npt.NDArray[np.integer]) -> npt.NDArray[np.int64]:
-    """The order in which an epoch visits the samples, as positions into `ids`: (N,) int64."""
+    """Return the order in which an epoch visits the samples, as positions into `ids`: (N,) int64."""
     return np.lexsort((ids, hash64(seed, epoch, ids, "order"))).astype(np.int64)

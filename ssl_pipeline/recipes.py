@@ -39,7 +39,7 @@ class Parts(BaseModel):
     negatives: Choice | None = None
 
     def parts(self) -> dict[str, Choice]:
-        """The plugins it names, by kind."""
+        """Return the plugins it names, by kind."""
         parts = {"pretext_task": self.pretext_task, "loss": self.loss, "negatives": self.negatives}
         return {kind: choice for kind, choice in parts.items() if choice is not None}
 
@@ -149,7 +149,7 @@ class Method:
 
 
 def method_of(registry: Registry, section: PretrainSection) -> Method:
-    """The method of params.yaml: its recipe in the size that it asks for, with all overrides merged in.
+    """Return the method of params.yaml: its recipe in the size that it asks for, with all overrides merged in.
 
     An override of a part with another `name` replaces that part; without one it changes options of the recipe's own.
 
@@ -182,12 +182,12 @@ def said_by(registry: Registry, name: str, size: Size) -> tuple[dict[str, Choice
 
 
 def resolve(registry: Registry, section: PretrainSection) -> Recipe:
-    """The parts of the method of params.yaml alone; see `method_of`."""
+    """Return the parts of the method of params.yaml alone; see `method_of`."""
     return method_of(registry, section).recipe
 
 
 def resolve_views(method: Method, written: Mapping[str, Policy | str] | str) -> dict[str, Policy]:
-    """The policies of a run: those of params.yaml, and the recipe's where it says so.
+    """Return the policies of a run: those of params.yaml, and the recipe's where it says so.
 
     Args:
         method: The method, with the recipe's own views.
@@ -211,12 +211,12 @@ def resolve_views(method: Method, written: Mapping[str, Policy | str] | str) -> 
 
 
 def _settings(registered: Settings) -> Settings:
-    """The settings among all that a recipe says."""
+    """Return the settings among all that a recipe says."""
     return Settings(**{name: getattr(registered, name) for name in Settings.model_fields})
 
 
 def _decided(section: PretrainSection, settings: Settings) -> PretrainConfig:
-    """A section with the recipe's values in place of the word.
+    """Return a section with the recipe's values in place of the word.
 
     Raises:
         ConfigError: The recipe does not say a value, or the values do not go together.

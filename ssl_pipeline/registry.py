@@ -138,15 +138,15 @@ class Registry:
                 self.remarks.append(conflict)
 
     def entries(self) -> list[Entry]:
-        """All entries, by kind and name."""
+        """Return all entries, by kind and name."""
         return sorted(self._entries.values(), key=lambda entry: (list(KINDS).index(entry.kind), entry.name))
 
     def names(self, kind: str) -> list[str]:
-        """The registered names of a kind."""
+        """Return the registered names of a kind."""
         return [entry.name for entry in self.entries() if entry.kind == kind]
 
     def find(self, kind: str, name: str, key: str = "") -> Entry:
-        """The entry for a name; `torchvision/resnet18` is served by the family `torchvision/`.
+        """Return the entry for a name; `torchvision/resnet18` is served by the family `torchvision/`.
 
         Args:
             kind: A key of `KINDS`.
@@ -173,7 +173,7 @@ class Registry:
         raise ConfigError("\n".join(lines))
 
     def _nearest(self, kind: str, name: str) -> list[str]:
-        """Names that may be meant: members of families under that very name, or else the most similar name."""
+        """Return names that may be meant: members of families under that very name, or else the most similar name."""
         families = [entry for entry in self.entries() if entry.kind == kind and entry.name.endswith("/")]
         members = {family.name: self._members(family) for family in families}
         if full := [prefix + name for prefix, names in members.items() if name in names]:
@@ -182,7 +182,7 @@ class Registry:
         return get_close_matches(name[:100], known, n=1)
 
     def _members(self, family: Entry) -> list[str]:
-        """Names in a family; none, and a remark, where a stranger's code fails to list them."""
+        """Return names in a family; none, and a remark, where a stranger's code fails to list them."""
         with isolated() as visit:
             try:
                 return [name for name in getattr(family.factory, "members", list)() if isinstance(name, str)]
@@ -219,7 +219,7 @@ class Registry:
             raise ConfigError(f"{key} {choice.name}: {error}") from error
 
     def validate(self, entry: Entry, choice: Choice, key: str = "") -> dict[str, Any]:
-        """Options with their types coerced, and nothing that the signature does not name; see `build`."""
+        """Return options with their types coerced, and nothing that the signature does not name; see `build`."""
         key = key or f"pretrain.{entry.kind}"
         try:
             model = schema(entry.factory)
@@ -235,7 +235,7 @@ class Registry:
 
 
 def with_defaults(factory: Factory, options: Mapping[str, Any]) -> dict[str, Any]:
-    """All options of a factory: those that are given, and the defaults of the others.
+    """Return all options of a factory: those that are given, and the defaults of the others.
 
     Raises:
         ConfigError: As `schema` does.
@@ -245,7 +245,7 @@ def with_defaults(factory: Factory, options: Mapping[str, Any]) -> dict[str, Any
 
 
 def _register(found: list[Entry], kind: str, *origin: str) -> Register:
-    """What a hook is called with."""
+    """Return what a hook is called with."""
 
     def register(name: str, factory: Factory) -> None:
         if not isinstance(name, str) or not re.fullmatch(r"[\w.+-]+/?", name) or len(name) > 100:
@@ -259,7 +259,7 @@ def _register(found: list[Entry], kind: str, *origin: str) -> Register:
 
 
 def _reason(error: BaseException) -> str:
-    """Why a plugin could not be loaded."""
+    """Say why a plugin could not be loaded."""
     reason = f"{type(error).__name__}: {shown(str(error), 500)}".removesuffix(": ")
     if isinstance(error, SystemExit):
         return f"it ends Python at import ({reason}): its author must guard the script by `if __name__ == '__main__':`"
@@ -267,7 +267,7 @@ def _reason(error: BaseException) -> str:
 
 
 def schema(factory: Factory) -> type[BaseModel]:
-    """The pydantic model of a factory's options, made from its signature.
+    """Return the pydantic model of a factory's options, made from its signature.
 
     Raises:
         ConfigError: The signature has types that cannot be found, or that pydantic does not know.

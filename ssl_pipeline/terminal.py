@@ -18,14 +18,14 @@ def printable(text: str, kept: str = "\n\t") -> str:
 
 
 def shown(text: str, most: int) -> str:
-    """Text as a part of one line: escaped as by `printable`, and without its middle beyond `most` characters."""
+    """Return text as a part of one line: escaped as by `printable`, and without its middle beyond `most` characters."""
     if len(text) > most:
         text = f"{text[: most * 2 // 3]} … {text[len(text) - most // 3 :]}"
     return printable(text, kept="")
 
 
 def brief(reason: object, most: int = 160) -> str:
-    """The first line of what another program said, to stand within a sentence of ours."""
+    """Return the first line of what another program said, to stand within a sentence of ours."""
     lines = [" ".join(line.split()) for line in str(reason).splitlines()]
     return shown(next((line for line in lines if line), type(reason).__name__).rstrip("."), most)
 

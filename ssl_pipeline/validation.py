@@ -72,7 +72,7 @@ class OrWord:
     word: str
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
-        """The schema of the first alternative of a union, around which the word passes as it is."""
+        """Return the schema of the first alternative of a union, around which the word passes as it is."""
         value = handler.generate_schema(get_args(source)[0])
 
         def passing(given: Any, go_on: Any) -> Any:
@@ -100,7 +100,7 @@ def hint(name: str, known: Collection[str], likeness: float = 0.6) -> str:
 
 
 def explain(error: ValidationError, model: type[BaseModel]) -> list[str]:
-    """One line per mistake: key, what is wrong, what was found; for an unknown key the nearest known one."""
+    """Return one line per mistake: key, what is wrong, what was found; for an unknown key the nearest known one."""
     lines = []
     for item in error.errors():
         key = shown(".".join(shown(str(part), 60) for part in item["loc"]), 200)
@@ -119,7 +119,7 @@ def explain(error: ValidationError, model: type[BaseModel]) -> list[str]:
 
 
 def _siblings(model: type[BaseModel], location: tuple[int | str, ...]) -> list[str]:
-    """The keys known where an unknown one was found, by walking the models along its location."""
+    """Return the keys known where an unknown one was found, by walking the models along its location."""
     current: Any = model
     for part in location[:-1]:
         fields = getattr(current, "model_fields", {})

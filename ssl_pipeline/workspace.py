@@ -29,7 +29,7 @@ def workspace() -> Path:
 
 
 def find(path: str, key: str) -> Path:
-    """Where a path of params.yaml leads; the file or folder need not be there.
+    """Return where a path of params.yaml leads; the file or folder need not be there.
 
     Args:
         path: An absolute path, one that begins with `~`, or one relative to the folder of params.yaml. What a copy made

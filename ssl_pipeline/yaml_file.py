@@ -53,7 +53,7 @@ def read_yaml(path: Path) -> Any:
 
 
 def _text(path: Path) -> str:
-    """The file's text; a device or a pipe is not opened, since reading one may never end."""
+    """Return the file's text; a device or a pipe is not opened, since reading one may never end."""
     if path.exists() and not path.is_file():
         raise ConfigError(f"{path} is not a file: name a YAML file.")
     try:

@@ -37,7 +37,7 @@ SHAPES_NOTHING = {
 
 
 def used(registry: "Registry", config: Config) -> list[Used]:
-    """What pretraining uses, and so all that follows it.
+    """Return what pretraining uses, and so all that follows it.
 
     Raises:
         ConfigError: Something is not there; the message says with what it came, if plugins.lock knows.
@@ -47,12 +47,12 @@ def used(registry: "Registry", config: Config) -> list[Used]:
 
 
 def origins(used: list[Used]) -> dict[str, str]:
-    """Plugins that are not built in: distribution or file -> version."""
+    """Return plugins that are not built in: distribution or file -> version."""
     return {plugin.distribution: plugin.version for plugin in used if plugin.distribution != "ssl-pipeline"}
 
 
 def training_code(used: list[Used]) -> dict[str, str]:
-    """The code that shapes the weights: module or plugin -> digest."""
+    """Return the code that shapes the weights: module or plugin -> digest."""
     return provenance.code(PACKAGES, TRAINING, used, SHAPES_NOTHING)
 
 
@@ -76,7 +76,7 @@ def refresh(config: Config) -> str:
 
 
 def _views_are_left(config: Config) -> bool:
-    """Whether some views are those of the recipe."""
+    """Say whether some views are those of the recipe."""
     written = config.augment.views
     return isinstance(written, str) or RECIPE in written.values()
 

@@ -20,10 +20,10 @@ def work() -> Path:
 
 
 def hashes() -> Path:
-    """Where hashes of the source's files are remembered."""
+    """Return where hashes of the source's files are remembered."""
     return work() / "hashes.sqlite"
 
 
 def products() -> list[Path]:
-    """The folders in which products lie, and so the temporary files of stages that were killed."""
+    """Return the folders in which products lie, and so the temporary files of stages that were killed."""
     return [CODE, INGESTED.parent, PRETRAIN.parent, REPORTS, *(path for path in REPORTS.glob("*") if path.is_dir())]

@@ -13,7 +13,7 @@ FILE = click.Path(path_type=Path, dir_okay=False)
 
 
 def command(folder: Path) -> list[str]:
-    """What `parity.verify` starts to rebuild the model in a folder."""
+    """Say what `parity.verify` starts to rebuild the model in a folder."""
     return [sys.executable, "-m", "stages.reference", str(folder)]
 
 

@@ -60,11 +60,11 @@ class ResNetCifar(Backbone):
         self.blocks = nn.Sequential(*blocks)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Normalised images (N, C, S, S) to (N, 4 * width)."""
+        """Embed normalised images (N, C, S, S): (N, 4 * width)."""
         return self.maps(images)[-1].mean(dim=(2, 3))
 
     def maps(self, images: Tensor) -> list[Tensor]:
-        """After each stage: (N, width, S, S), (N, 2 width, S / 2, S / 2), (N, 4 width, S / 4, S / 4)."""
+        """Return maps after each stage: (N, width, S, S), (N, 2 width, S / 2, S / 2), (N, 4 width, S / 4, S / 4)."""
         maps, found = self.stem(images), []
         blocks = len(self.blocks) // 3
         for number, block in enumerate(self.blocks, 1):

@@ -71,14 +71,14 @@ class TimmBackbone(Backbone):
 
     @staticmethod
     def members() -> list[str]:
-        """Names that `timm/` can be followed by."""
+        """Return names that `timm/` can be followed by."""
         import timm
 
         names: list[str] = timm.list_models()
         return names
 
     def forward(self, images: Tensor) -> Tensor:
-        """Normalised images (N, C, S, S) to (N, D)."""
+        """Embed normalised images (N, C, S, S): (N, D)."""
         embeddings: Tensor = self.network(images)
         return embeddings
 

@@ -44,18 +44,18 @@ class TorchvisionBackbone(Backbone):
 
     @staticmethod
     def members() -> list[str]:
-        """Names that `torchvision/` can be followed by."""
+        """Return names that `torchvision/` can be followed by."""
         from torchvision import models
 
         names: list[str] = models.list_models(module=models)
         return names
 
     def forward(self, images: Tensor) -> Tensor:
-        """Normalised images (N, C, S, S) to (N, D)."""
+        """Embed normalised images (N, C, S, S): (N, D)."""
         return torch.flatten(self.network(images), 1)
 
     def maps(self, images: Tensor) -> list[Tensor]:
-        """After each of the four stages of a residual network."""
+        """Return the maps after each of the four stages of a residual network."""
         network, found = self.network, []
         maps = network.maxpool(network.relu(network.bn1(network.conv1(images))))
         for stage in (network.layer1, network.layer2, network.layer3, network.layer4):

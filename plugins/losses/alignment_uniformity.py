@@ -31,7 +31,7 @@ class AlignmentUniformity(Loss):
         self.alpha, self.t, self.weight = alpha, t, weight
 
     def forward(self, anchors: Tensor, positives: Tensor, negatives: Negatives) -> StepOutput:
-        """The loss over anchors (A, D) with positives (A, M, D), all unit-norm; no uniformity without negatives."""
+        """Return the loss over anchors (A, D) with positives (A, M, D); no uniformity without negatives."""
         cosine = cosines(anchors, positives)
         align = self._power(cosine).mean()
         count = total_weight(anchors, negatives)

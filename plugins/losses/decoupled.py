@@ -30,7 +30,7 @@ class Decoupled(SoftmaxLoss):
         self.sigma = sigma
 
     def forward(self, anchors: Tensor, positives: Tensor, negatives: Negatives) -> StepOutput:
-        """Mean loss in nats over anchors (A, D) with positives (A, M, D), all unit-norm."""
+        """Return the mean loss in nats over anchors (A, D) with positives (A, M, D), all unit-norm."""
         cosine = cosines(anchors, positives)  # (A, M)
         mass = log_mass(anchors, negatives, 1 / self.temperature, positives=cosine / self.temperature)  # (A,)
         mass = mass.masked_fill(mass == -torch.inf, 0.0)

@@ -89,7 +89,7 @@ class Energy(Loss):
             self.network = PairNetwork(dim, self._hidden_dim)
 
     def forward(self, anchors: Tensor, positives: Tensor, negatives: Negatives) -> StepOutput:
-        """Mean loss over anchors (A, D) with positives (A, M, D), all unit-norm."""
+        """Return the mean loss over anchors (A, D) with positives (A, M, D), all unit-norm."""
         if self.network is not None:
             negatives = self.network.move(anchors, negatives)
             anchors, positives = self.network(anchors), self.network(positives)
@@ -127,18 +127,18 @@ class Energy(Loss):
         return (torch.logaddexp(positive, mass) - positive) / self.beta
 
     def _least(self, anchors: Tensor, negatives: Negatives) -> tuple[Tensor, Tensor]:
-        """The energy (A, 1) of an anchor's most offending negative, and whether (A, 1) it has any."""
+        """Return the energy (A, 1) of an anchor's most offending negative, and whether (A, 1) it has any."""
         offending = cosines(anchors, mean_of_ranks(anchors, negatives, 1, 1)[:, None])
         return self._energy.of_cosine(offending), (total_weight(anchors, negatives) > 0)[:, None]
 
     @staticmethod
     def _mean(anchors: Tensor, cosine: Tensor, negatives: Negatives, push: Callable[[Tensor], Tensor]) -> Tensor:
-        """The mean (A, 1) of a term over an anchor's negatives."""
+        """Return the mean (A, 1) of a term over an anchor's negatives."""
         total = negative_sum(anchors, negatives, push, positives=cosine)
         return (total / total_weight(anchors, negatives).clamp(min=1e-12))[:, None]
 
     def energy(self, first: Tensor, second: Tensor) -> Tensor:
-        """The energy chosen."""
+        """Return the energy chosen."""
         if self.network is not None:
             first, second = self.network(first), self.network(second)
         return self._energy.of_cosine((first * second).sum(dim=1))

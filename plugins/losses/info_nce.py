@@ -21,7 +21,7 @@ class InfoNCE(SoftmaxLoss):
     """
 
     def forward(self, anchors: Tensor, positives: Tensor, negatives: Negatives) -> StepOutput:
-        """Mean loss in nats over anchors (A, D) with positives (A, M, D), all unit-norm."""
+        """Return the mean loss in nats over anchors (A, D) with positives (A, M, D), all unit-norm."""
         positive = cosines(anchors, positives) / self.temperature  # (A, M)
         mass = log_mass(anchors, negatives, 1 / self.temperature, positives=positive)  # (A,)
         total = torch.logaddexp(positive.logsumexp(dim=1), mass)

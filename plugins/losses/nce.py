@@ -62,7 +62,7 @@ class NCE(Loss):
         self.register_buffer("estimated", torch.tensor(normaliser != "estimated"))
 
     def forward(self, anchors: Tensor, positives: Tensor, negatives: Negatives) -> StepOutput:
-        """Mean loss in nats over anchors (A, D) with positives (A, M, D), all unit-norm."""
+        """Return the mean loss in nats over anchors (A, D) with positives (A, M, D), all unit-norm."""
         noise = total_weight(anchors, negatives)  # (A,): ν
         if not self.estimated and noise.any():
             self._estimate(anchors, negatives, noise)

@@ -33,7 +33,7 @@ class Sigmoid(Loss):
         self.bias = nn.Parameter(torch.tensor(float(bias)))
 
     def forward(self, anchors: Tensor, positives: Tensor, negatives: Negatives) -> StepOutput:
-        """Mean loss in nats over anchors (A, D), summed over their keys, with positives (A, M, D), all unit-norm."""
+        """Return the mean loss in nats over anchors (A, D), summed over their keys; positives (A, M, D) as usual."""
         cosine, count = cosines(anchors, positives), len(anchors)  # (A, M)
         scale = self.log_scale.exp()
         of_negatives = negative_sum(

@@ -33,7 +33,7 @@ class Spectral(Loss):
         self.radius = radius
 
     def forward(self, anchors: Tensor, positives: Tensor, negatives: Negatives) -> StepOutput:
-        """The loss over anchors (A, D) with positives (A, M, D), all unit-norm."""
+        """Return the loss over anchors (A, D) with positives (A, M, D), all unit-norm."""
         cosine = cosines(anchors, positives)
         weight = total_weight(anchors, negatives)
         squares = negative_sum(anchors, negatives, torch.square, positives=cosine)

@@ -45,7 +45,7 @@ class Triplet(Loss):
         self.energy_name = f"{distance}_distance"
 
     def forward(self, anchors: Tensor, positives: Tensor, negatives: Negatives) -> StepOutput:
-        """Mean loss over anchors (A, D) that have negatives, with positives (A, M, D), all unit-norm; 0 without any."""
+        """Return the mean loss over anchors (A, D) that have negatives, with positives (A, M, D); 0 without any."""
         distance = self._distance.of_cosine
         cosine = cosines(anchors, positives)  # (A, M)
         hinge: Callable[[Tensor], Tensor] = F.softplus if self.soft else F.relu
@@ -76,17 +76,17 @@ class Triplet(Loss):
     def _violating(
         anchors: Tensor, positive: Tensor, negatives: Negatives, violation: Callable[[Tensor, Tensor], Tensor]
     ) -> Tensor:
-        """The share of an anchor's triplets that violate the margin, averaged over anchors that have any."""
+        """Return the share of an anchor's triplets that violate the margin, averaged over anchors that have any."""
         weight = total_weight(anchors, negatives)
         found = negative_sum(anchors, negatives, lambda s, p: (violation(s, p) > 0).to(s.dtype), (positive,))
         return (found / weight)[weight > 0].mean().nan_to_num(0.0)
 
     def energy(self, first: Tensor, second: Tensor) -> Tensor:
-        """The distance."""
+        """Return the distance."""
         return self._distance.of_cosine((first * second).sum(dim=1))
 
     def diagnose(self, figures: Mapping[str, float]) -> list[Finding]:
-        """A loss that is stuck at the margin, a margin that is too large, no active triplet."""
+        """Report a loss that is stuck at the margin, a margin that is too large, or no active triplet."""
         if self.soft or figures["negatives"] == 0:
             return []
         if abs(figures["loss_over_margin"] - 1) < _STUCK:

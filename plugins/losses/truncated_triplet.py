@@ -66,7 +66,7 @@ class TruncatedTriplet(Loss):
         self.margin, self.band, self.positive_weight = margin, band, positive_weight
 
     def forward(self, anchors: Tensor, positives: Tensor, negatives: Negatives) -> StepOutput:
-        """Mean loss over anchors (A, D) with positives (A, M, D), all unit-norm."""
+        """Return the mean loss over anchors (A, D) with positives (A, M, D), all unit-norm."""
         weight = total_weight(anchors, negatives)
         rank = self._rule.of(anchors, negatives)
         deputies = mean_of_ranks(anchors, negatives, rank, rank + self.band - 1)  # (A, D)
@@ -88,7 +88,7 @@ class TruncatedTriplet(Loss):
         return _SQUARED.of_cosine((first * second).sum(dim=1))
 
     def diagnose(self, figures: Mapping[str, float]) -> list[Finding]:
-        """A deputy that is the last of them, a margin that is too large."""
+        """Report a deputy that is the last of them, or a margin that is too large."""
         troubles = []
         if figures["deputy_rank"] >= figures["negatives"]:
             troubles.append(

@@ -31,7 +31,7 @@ class CrossBatch(NegativeStrategy):
         self._start = start
 
     def select(self, candidates: Candidates) -> Negatives:
-        """The batch's keys, and remembered ones, each with the image that it is of."""
+        """Return the batch's keys, and remembered ones, each with the image that it is of."""
         keys, samples = candidates.keys, candidates.key_samples
         kept = {"keys": keys.detach(), "samples": samples}
         figures = {"key_staleness": staleness(keys, samples, *self.memory.recall_oldest(len(keys)))}
@@ -47,7 +47,7 @@ class CrossBatch(NegativeStrategy):
             self.memory.remember(kept["keys"], kept["samples"])
 
     def diagnose(self, figures: Mapping[str, float]) -> list[Finding]:
-        """Keys that are too old."""
+        """Report keys that are too old."""
         return stale_keys(figures, "memory_size")
 
 

@@ -23,7 +23,7 @@ class Debiased(NegativeStrategy):
         self.class_prior = class_prior
 
     def select(self, candidates: Candidates) -> Negatives:
-        """Every key of another sample than the anchor's."""
+        """Return every key of another sample than the anchor's."""
         samples = candidates.anchor_samples, candidates.key_samples
         return Negatives(candidates.keys, *samples, class_prior=self.class_prior)
 

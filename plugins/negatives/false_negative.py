@@ -44,7 +44,7 @@ class FalseNegative(NegativeStrategy):
         self.count, self.threshold, self.attract = count, threshold, mode == "attract"
 
     def select(self, candidates: Candidates) -> Negatives:
-        """Every key of another sample that is not taken for a false negative."""
+        """Return every key of another sample that is not taken for a false negative."""
         plain = Negatives(candidates.keys, candidates.anchor_samples, candidates.key_samples)
         fewest = int(total_weight(candidates.anchors, plain).min())
         found = nearest(candidates.positives, plain, min(self.count, max(0, fewest - 1)))

@@ -30,7 +30,7 @@ class Hard(NegativeStrategy):
         self.beta = beta
 
     def select(self, candidates: Candidates) -> Negatives:
-        """The batch's own keys, weighted."""
+        """Return the batch's own keys, weighted."""
         return self._weighted(candidates, class_prior=0.0)
 
     def _weighted(self, candidates: Candidates, class_prior: float) -> Negatives:
@@ -62,7 +62,7 @@ class HardDebiased(Hard):
         self.class_prior = class_prior
 
     def select(self, candidates: Candidates) -> Negatives:
-        """The batch's own keys, weighted, with a class prior."""
+        """Return the batch's own keys, weighted, with a class prior."""
         return self._weighted(candidates, self.class_prior)
 
 

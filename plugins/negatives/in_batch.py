@@ -11,7 +11,7 @@ class InBatch(NegativeStrategy):
     """The batch's own keys."""
 
     def select(self, candidates: Candidates) -> Negatives:
-        """Every key of another sample than the anchor's."""
+        """Return every key of another sample than the anchor's."""
         return Negatives(candidates.keys, candidates.anchor_samples, candidates.key_samples)
 
 

@@ -42,7 +42,7 @@ class Queue(NegativeStrategy):
         self.memory.remember(kept["keys"], kept["samples"])
 
     def diagnose(self, figures: Mapping[str, float]) -> list[Finding]:
-        """Keys that are too old."""
+        """Report keys that are too old."""
         return stale_keys(figures, "queue_size")
 
 

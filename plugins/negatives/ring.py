@@ -31,7 +31,7 @@ class Ring(NegativeStrategy):
         self.lower, self.upper = lower, upper
 
     def select(self, candidates: Candidates) -> Negatives:
-        """Every key of another sample that lies in the ring."""
+        """Return every key of another sample that lies in the ring."""
         samples = candidates.anchor_samples, candidates.key_samples
         low, high = quantiles(
             candidates.anchors, Negatives(candidates.keys, *samples), [self.lower, self.upper]

@@ -28,7 +28,7 @@ class SemiHard(NegativeStrategy):
         self.margin = margin
 
     def select(self, candidates: Candidates) -> Negatives:
-        """An anchor may be left without any."""
+        """Keep the keys of other samples that lie within the margin; an anchor may be left without any."""
         positive = (candidates.anchors * candidates.positives).sum(dim=1).detach().float()
         samples = candidates.anchor_samples, candidates.key_samples
         return Negatives(candidates.keys, *samples, log_weight=self._log_weight, rows={"positive": positive})

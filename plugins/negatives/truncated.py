@@ -35,7 +35,7 @@ class Truncated(NegativeStrategy):
         self._rule = RankRule(rank, classes, false_negative_probability, name="drop")
 
     def select(self, candidates: Candidates) -> Negatives:
-        """Every key of another sample that is not among the nearest."""
+        """Return every key of another sample that is not among the nearest."""
         samples = candidates.anchor_samples, candidates.key_samples
         plain = Negatives(candidates.keys, *samples)
         threshold = rank_threshold(candidates.anchors, plain, self._rule.of(candidates.anchors, plain) - 1)

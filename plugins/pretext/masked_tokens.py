@@ -79,7 +79,7 @@ class MaskedTokens(PretextTask):
         self.uniforms = self.holes.count
 
     def forward(self, views: Views) -> Encoded:
-        """Scores (N, L, K) at all patches, features (N, L, F) of these, and which are hidden, (N, L) bool."""
+        """Return scores (N, L, K) at all patches, features (N, L, F) of these, and which are hidden, (N, L) bool."""
         images = views[self.kind][:, 0]
         holed, where = self.holes(images, views[UNIFORMS])
         return {"scores": self._scores(holed), "features": self._features(images), "hidden": self._hidden(where)}
@@ -111,7 +111,7 @@ class MaskedTokens(PretextTask):
         self.vocabulary.follow(kept)
 
     def diagnose(self, figures: Mapping[str, float]) -> list[Finding]:
-        """A vocabulary of which one entry is used."""
+        """Report a vocabulary of which one entry is used."""
         used = figures["words_used"]
         if used >= _FEW:
             return []
@@ -125,7 +125,7 @@ class MaskedTokens(PretextTask):
         ]
 
     def predict(self, images: Tensor) -> Tensor:
-        """Probabilities (N, L, K) of the entries at each patch of images of which always the same is hidden."""
+        """Return probabilities (N, L, K) of the entries at each patch of images of which always the same is hidden."""
         return self._scores(self.holes.always(images)[0]).float().softmax(dim=2)
 
     def draw(self, views: Views, folder: Path) -> None:
@@ -166,7 +166,7 @@ def _show(panel: Any, image: Tensor, title: str) -> None:
 
 
 def _frame(left: int, top: int, side: int) -> Any:
-    """The outline of a patch."""
+    """Return the outline of a patch."""
     from matplotlib.patches import Rectangle
 
     return Rectangle((left - 0.5, top - 0.5), side, side, fill=False, color="red")

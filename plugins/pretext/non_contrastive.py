@@ -87,7 +87,7 @@ class NonContrastive(EmbeddedViews):
         self.loss.after_step(step, kept)
 
     def diagnose(self, figures: Mapping[str, float]) -> list[Finding]:
-        """Projections that have collapsed, and what the loss finds wrong."""
+        """Report projections that have collapsed, and what the loss finds wrong."""
         return spread_troubles(figures, self.least_std, self.loss.remedy) + self.loss.diagnose(figures)
 
 

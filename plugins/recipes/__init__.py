@@ -13,7 +13,7 @@ from ssl_pipeline.yaml_file import read_yaml
 
 
 def read(path: Path) -> dict[str, Any]:
-    """All that a recipe says."""
+    """Return all that a recipe says."""
     content: dict[str, Any] = read_yaml(path)
     if isinstance(content.get("views"), str):
         content["views"] = read_yaml(path.parent / "views" / f"{content['views']}.yaml")

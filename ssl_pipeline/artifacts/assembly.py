@@ -47,7 +47,7 @@ def build_encoder(
     key: str = "pretrain.backbone",
     images: ImageSpec = RGB8,
 ) -> Encoder:
-    """An encoder with random weights that depend on the seed alone, and leave torch's own generator as it was.
+    """Return an encoder with random weights that depend on the seed alone, and leave torch's own generator as it was.
 
     Args:
         registry: The registry in which the backbone is found.
@@ -79,7 +79,7 @@ def build_encoder(
 
 
 def has_published(registry: Registry, backbone: Choice, key: str = "pretrain.backbone") -> bool:
-    """Whether a backbone can be asked for published weights.
+    """Say whether a backbone can be asked for published weights.
 
     Raises:
         ConfigError: There is no such backbone; the message names `key`.
@@ -92,7 +92,7 @@ def _parameters(registry: Registry, backbone: Choice, key: str) -> Mapping[str, 
 
 
 def needed_views(registry: Registry, task: Choice) -> ViewNeeds:
-    """Which views a pretext task will learn from; nothing is built to find out.
+    """Return which views a pretext task will learn from; nothing is built to find out.
 
     Raises:
         ConfigError: There is no such task or option, or a value is out of range.
@@ -128,7 +128,7 @@ def with_published(registry: Registry) -> str:
 
 
 def build_task(registry: Registry, recipe: Recipe, encoder: Encoder, seed: int, size: int) -> PretextTask:
-    """The pretext task of a recipe around an encoder for images of a size in px, its heads drawn from the seed.
+    """Return the pretext task of a recipe around an encoder for images of a size in px, its heads drawn from the seed.
 
     Raises:
         ConfigError: The task takes no loss or negatives, but the recipe names some, or the other way round; or the loss
@@ -199,7 +199,7 @@ def _check_pair(recipe: Recipe, loss: Loss, negatives: NegativeStrategy) -> None
 
 
 def untrained(registry: Registry, card: ModelCard, seed: int, key: str = "pretrain.backbone") -> Encoder:
-    """The encoder that a card describes, down to its layer, with random weights that depend on the seed alone.
+    """Return the encoder that a card describes, down to its layer, with random weights that depend on the seed alone.
 
     It sees colours even where the trained one does not: who does not pretrain has no reason to do without them.
     """

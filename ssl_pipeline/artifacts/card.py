@@ -62,13 +62,13 @@ class ModelCard(BaseModel):
 
 
 def versions() -> dict[str, str]:
-    """Versions of what shapes the weights and graphs."""
+    """Return versions of what shapes the weights and graphs."""
     names = ("ssl-pipeline", "torch", "torchvision", "timm", "onnx", "onnxscript", "numpy", "pillow")
     return {name: version(name) for name in names}
 
 
 def read_card(folder: Path, stage: str = "pretrain") -> ModelCard:
-    """The card of a model folder that `stage` made.
+    """Return the card of a model folder that `stage` made.
 
     Raises:
         PipelineError: The card is missing, damaged, or that of another version.

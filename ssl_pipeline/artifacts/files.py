@@ -58,7 +58,7 @@ def load_encoder(
 
 
 def load_task(registry: Registry, folder: Path) -> PretextTask:
-    """The pretext task with its trained encoder and energy head, in eval mode, on the CPU."""
+    """Return the pretext task with its trained encoder and energy head, in eval mode, on the CPU."""
     encoder, card = load_encoder(registry, folder)
     task = build_task(registry, card.recipe, encoder, card.seed, card.size)
     if task.energy_head is not None:

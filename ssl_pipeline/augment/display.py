@@ -18,7 +18,7 @@ def bands_of(spec: ImageSpec) -> tuple[int, int, int]:
 
 
 def shown_bands(spec: ImageSpec) -> str:
-    """Which bands are shown, in words; empty where that is all there is."""
+    """Say which bands are shown, in words; empty where that is all there is."""
     if spec.is_rgb or spec.channels == 1:
         return ""
     bands = bands_of(spec)
@@ -27,7 +27,7 @@ def shown_bands(spec: ImageSpec) -> str:
 
 
 def chosen_bands(images: Tensor, spec: ImageSpec, dim: int) -> Tensor:
-    """Images of C channels, which lie at a dimension, with the three that are shown."""
+    """Return images of C channels, which lie at a dimension, with the three that are shown."""
     if spec.is_rgb:
         return images
     return images.index_select(dim, torch.tensor(bands_of(spec), device=images.device))

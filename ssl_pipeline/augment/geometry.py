@@ -22,7 +22,7 @@ MIN_MEASURED = 0.5
 
 
 def triangle_filter(pixels: int, start: Tensor, length: Tensor, positions: Tensor, target: Tensor) -> Tensor:
-    """Weights with which each output pixel sees the pixels of one axis.
+    """Return weights with which each output pixel sees the pixels of one axis.
 
     The interval [start, start + length) of the axis is resampled to `target` pixels. Each output pixel sees a triangle
     as wide as the larger of one input and one output pixel on either side of its centre; what lies outside the
@@ -127,7 +127,7 @@ def fit(images: Tensor, size: int, mode: str, background: Sequence[float], spec:
 
 
 def _measured(images: Tensor, spec: ImageSpec) -> tuple[Tensor, Tensor]:
-    """Values (N, H, W, C) float32, 0 where nothing was measured, and where something was, as 1 or 0."""
+    """Return values (N, H, W, C) float32, 0 where nothing was measured, and where something was, as 1 or 0."""
     values = images.to(torch.float32)
     measured = values.abs() < math.inf  # false for NaN, too
     if spec.nodata is not None:

@@ -10,7 +10,7 @@ __all__ = ["blur_radius", "gaussian_blur", "gaussian_noise"]
 
 
 def blur_radius(largest_sigma: float, size: int) -> int:
-    """How many pixels the kernel reaches to either side: three of the largest sigmas, less than the image."""
+    """Return how many pixels the kernel reaches to either side: three of the largest sigmas, less than the image."""
     return min(math.ceil(3 * largest_sigma), size - 1)
 
 

@@ -146,12 +146,12 @@ class Policy(Checked):
         return self.each[number % len(self.each)]
 
     def active(self) -> set[str]:
-        """Names of the operations that some view receives (p > 0)."""
+        """Return names of the operations that some view receives (p > 0)."""
         own = {name for name, value in self if isinstance(value, Operation) and value.p > 0}
         return own.union(*(policy.active() for policy in self.further))
 
     def on_colours(self) -> list[str]:
-        """Names of the operations that some view receives and that need red, green and blue."""
+        """Return names of the operations that some view receives and that need red, green and blue."""
         jitter = self.color_jitter
         strengths = {} if jitter is None or not jitter.p else {"saturation": jitter.saturation, "hue": jitter.hue}
         names = [f"color_jitter.{name}" for name, strength in strengths.items() if strength]
@@ -159,13 +159,13 @@ class Policy(Checked):
         return list(dict.fromkeys([*names, *(name for policy in self.further for name in policy.on_colours())]))
 
     def without_colours(self) -> "Policy":
-        """The same policy, but for the operations that need red, green and blue."""
+        """Return the same policy, but for the operations that need red, green and blue."""
         jitter = self.color_jitter and self.color_jitter.model_copy(update={"saturation": 0.0, "hue": 0.0})
         further = tuple(policy.without_colours() for policy in self.further)
         return self.model_copy(update={"color_jitter": jitter, "grayscale": None, "further": further})
 
     def pruned(self) -> "Policy":
-        """The same policy, with None for each operation that no view receives."""
+        """Return the same policy, with None for each operation that no view receives."""
         unused = {name: None for name, value in self if isinstance(value, Operation) and value.p == 0}
         return self.model_copy(update=unused)
 

@@ -15,7 +15,7 @@ LUMINANCE = (0.2126729, 0.7151522, 0.0721750)
 
 
 def luminance(images: Tensor) -> Tensor:
-    """The sRGB value (N, 1, ...) of the grey that is as luminous as each pixel of images (N, 3, ...) in [0, 1].
+    """Return the sRGB value (N, 1, ...) of the grey that is as luminous as each pixel of images (N, 3, ...) in [0, 1].
 
     Colours of equal L* become equal, and greys stay as they are.
     """
@@ -31,5 +31,5 @@ def to_linear(images: Tensor) -> Tensor:
 
 
 def to_srgb(light: Tensor) -> Tensor:
-    """Values of sRGB, in [0, 1], of light in [0, 1]."""
+    """Return values of sRGB, in [0, 1], of light in [0, 1]."""
     return torch.where(light <= 0.0031308, light * 12.92, 1.055 * light.clamp(min=0.0031308) ** (1 / 2.4) - 0.055)

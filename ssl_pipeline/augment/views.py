@@ -127,7 +127,7 @@ def _place(images: Tensor, policy: Policy, draw: Draw, spec: ImageSpec) -> Tenso
 def _box(
     canvas: int, crop: RandomResizedCrop | None, draw: Draw
 ) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
-    """What is cropped, as (top, height), (left, width), each (N,), in pixels and fractions of them.
+    """Return what is cropped, as (top, height), (left, width), each (N,), in pixels and fractions of them.
 
     Where a box would be wider or higher than the canvas, that side is cut to it. (torchvision draws again, up to ten
     times, which is no function of a fixed number of uniforms.) Boxes are not rounded to whole pixels: a small canvas
@@ -147,7 +147,7 @@ def _box(
 
 
 def _filter(canvas: int, size: int, start: Tensor, length: Tensor, flip: Operation | None, number: Tensor) -> Tensor:
-    """The filter (N, S, C) of one axis; a flip asks for its output pixels in reverse."""
+    """Return the filter (N, S, C) of one axis; a flip asks for its output pixels in reverse."""
     positions = torch.arange(size, device=start.device, dtype=torch.float32).expand(start.shape[0], size)
     if flip:
         positions = torch.where((number < flip.p)[:, None], size - 1 - positions, positions)

@@ -26,7 +26,7 @@ One answer serves all anchors: where they differ, it overstates the false negati
 
 @torch.no_grad()
 def key_counts(negatives: Negatives) -> KeyCounts:
-    """How many images the keys of some negatives are of, and how many keys each of them has."""
+    """Return how many images the keys of some negatives are of, and how many keys each of them has."""
     lengths = [len(negatives.anchor_samples), len(negatives.key_samples)]
     both = torch.cat([negatives.anchor_samples, negatives.key_samples]).cpu()  # a device is waited for once
     anchors, keys = torch.split(both, lengths)
@@ -41,7 +41,7 @@ def key_counts(negatives: Negatives) -> KeyCounts:
 
 
 def rank_for(probability: float, classes: int, count: int, keys: KeyCounts) -> int:
-    """The smallest rank k at which a negative is a false one with at most this probability.
+    """Return the smallest rank k at which a negative is a false one with at most this probability.
 
     Each image is of the anchor's own class with probability 1 / classes, and the keys of those that are, are taken to
     be the nearest: the k-th is a false one where there are at least k of them.
@@ -68,7 +68,7 @@ def rank_for(probability: float, classes: int, count: int, keys: KeyCounts) -> i
 
 @lru_cache(maxsize=64)
 def _most_false(probability: float, classes: int, images: Sequence[tuple[int, int]]) -> int:
-    """The smallest x with P(X > x) <= probability, X being the number of false negatives."""
+    """Return the smallest x with P(X > x) <= probability, X being the number of false negatives."""
     from scipy.stats import binom  # takes a while to import
 
     if len(images) <= 1:  # exactly, however small the probability

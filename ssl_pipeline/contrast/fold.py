@@ -23,7 +23,7 @@ _TILE_SIDE_ELSEWHERE = 4096  # a GPU wants fewer and larger kernels
 
 
 def edge(device: torch.device) -> int:
-    """Side of a square tile."""
+    """Return the side of a square tile."""
     return _TILE_SIDE.get(device.type, _TILE_SIDE_ELSEWHERE)
 
 
@@ -122,7 +122,7 @@ def fold(plan: Fold, anchors: Tensor, keys: Tensor, rows: Mapping[str, Tensor]) 
 
 
 def _values(plan: Fold, place: Place, similarities: Tensor, rows: Mapping[str, Tensor]) -> Tensor:
-    """The values of a tile, before pairs of one sample are left out."""
+    """Return the values of a tile, before pairs of one sample are left out."""
     if plan.values is None:
         return similarities * plan.scale
     return plan.values(Tile(similarities, place.anchors, place.keys, rows))
@@ -222,7 +222,7 @@ class _Backward:
         return of_similarities
 
     def _of_values(self, place: Place, values: Tensor, gradient: Tensor, sums: Tensor | None) -> Tensor:
-        """The gradient of a tile's values (a, k): 0 where a pair is of one sample."""
+        """Return the gradient of a tile's values (a, k): 0 where a pair is of one sample."""
         change = gradient.expand_as(values) if sums is None else values.sub(sums).exp_().mul_(gradient)
         same = self._plan.same(place)
         return change if same is None else change.masked_fill(same, 0.0)

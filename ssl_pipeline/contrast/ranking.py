@@ -116,7 +116,7 @@ def quantiles(anchors: Tensor, negatives: Negatives, shares: Sequence[float]) ->
 
 
 def _histogram(anchors: Tensor, negatives: Negatives, low: Tensor, width: float) -> Tensor:
-    """How many candidates (A, S, 256) lie in bins of a width from `low` (A, S) on."""
+    """Return how many candidates (A, S, 256) lie in bins of a width from `low` (A, S) on."""
     histogram = torch.zeros(
         *low.shape, _BINS_PER_PASS + 1, dtype=torch.int64, device=low.device
     )  # the last holds all others

@@ -109,7 +109,7 @@ def agree(images: Mapping[str, Values], choice: PixelsChoice) -> Agreement:
 
 
 def _full_scale(images: list[Values]) -> tuple[float, float]:
-    """The scale of the pool, of which twelve bits in sixteen are twelve."""
+    """Return the scale of the pool, of which twelve bits in sixteen are twelve."""
     low, high = min(values.low for values in images), max(values.high for values in images)
     if images[0].dtype == "uint8":
         return 0.0, 255.0

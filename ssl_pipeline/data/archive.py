@@ -84,7 +84,7 @@ def check_bytes(size: int, limit: int) -> None:
 
 @functools.lru_cache(maxsize=1)
 def _open(path: Path) -> zipfile.ZipFile:
-    """Each process opens an archive once: its directory may have a million lines."""
+    """Open an archive once per process: its directory may have a million lines."""
     try:
         return zipfile.ZipFile(path)
     except Exception as error:  # as above; of directories NotImplementedError, UnicodeDecodeError, OverflowError ...
@@ -97,7 +97,7 @@ def _directory(path: Path) -> dict[str, zipfile.ZipInfo]:
 
 
 def _name(info: zipfile.ZipInfo) -> tuple[str, bool]:
-    """A member's name, and whether its encoding is a guess.
+    """Return a member's name, and whether its encoding is a guess.
 
     Most programs write UTF-8, and many do not say so. zipfile reads such a name as code page 437, which has a character
     for every byte, so that the bytes can be restored.
@@ -124,7 +124,7 @@ def _unicode_path(extra: bytes, raw: bytes) -> str | None:
 
 
 def _untrusted(name: str, info: zipfile.ZipInfo) -> str | None:
-    """Why a member is not read, whatever it holds."""
+    """Say why a member is not read, whatever it holds."""
     if not name:
         return "it has no name"
     if "\0" in name:

@@ -106,7 +106,7 @@ def warn(
     rejects: Mapping[str, RejectedError],
     near: NearCopies,
 ) -> list[str]:
-    """What is unusual about the images, one sentence or two each."""
+    """Say what is unusual about the images, one sentence or two each."""
     return [
         *_about_files(copies, rejects),
         *_about_near_copies(near),

@@ -107,7 +107,7 @@ def _bands(values: npt.NDArray[np.generic], mode: str, notes: tuple[Note, ...] =
 
 
 def storable(values: npt.NDArray[np.generic]) -> tuple[Pixels, list[Note]]:
-    """Numbers in one of the types that the store has, and what is to be said of that.
+    """Return numbers in one of the types that the store has, and what is to be said of that.
 
     Raises:
         RejectedError: They are no real numbers.

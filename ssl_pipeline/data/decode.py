@@ -207,7 +207,7 @@ def _to_bands(content: bytes | Image.Image, canvas: Canvas) -> tuple[Bands, list
 
 
 def fit_boxes(width: int, height: int, size: int, resize: Resize) -> tuple[Box, Box]:
-    """Where a canvas's pixels come from and go to.
+    """Return where a canvas's pixels come from and go to.
 
     Returns:
         Two boxes (left, top, right, bottom): the part of the image that is used, and the part of the canvas it fills.

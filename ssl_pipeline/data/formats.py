@@ -62,7 +62,7 @@ def open_image(content: bytes) -> Image.Image:
 
 
 def further_parts(content: bytes, image: Image.Image) -> list[Note]:
-    """What an opened file has beside the picture that will be read: further pages, frames or bands."""
+    """Return what an opened file has beside the picture that will be read: further pages, frames or bands."""
     notes = []
     if image.format in ("AVIF", "GIF", "PNG", "TIFF", "WEBP"):  # MPO's second picture is another view of the first
         name = "page" if image.format == "TIFF" else "frame"
@@ -113,7 +113,7 @@ def _count_pages(content: bytes, form: str) -> int:
 
 
 def _tiff_tags(content: bytes) -> ImageFileDirectory_v2:
-    """The tags of a TIFF's first page."""
+    """Return the tags of a TIFF's first page."""
     tags = ImageFileDirectory_v2(content[: 16 if content[2] == 43 else 8])
     file = io.BytesIO(content)
     file.seek(tags.next)
@@ -122,7 +122,7 @@ def _tiff_tags(content: bytes) -> ImageFileDirectory_v2:
 
 
 def _tiff_values(content: bytes) -> str | None:
-    """What a TIFF holds, in words; None if its tags cannot be read."""
+    """Say what a TIFF holds, in words; None if its tags cannot be read."""
     tags = _tiff_tags(content)
     if _WIDTH not in tags:
         return None

@@ -21,7 +21,7 @@ class Groups:
                 self.join(number, first.setdefault(name, number))
 
     def root(self, number: int) -> int:
-        """The number that stands for a number's group."""
+        """Return the number that stands for a number's group."""
         while self._parent[number] != number:
             self._parent[number] = self._parent[self._parent[number]]
             number = self._parent[number]
@@ -32,7 +32,7 @@ class Groups:
         self._parent[self.root(one)] = self.root(other)
 
     def members(self) -> list[list[int]]:
-        """The groups, each sorted, in the order of their first."""
+        """Return the groups, each sorted, in the order of their first."""
         found: defaultdict[int, list[int]] = defaultdict(list)
         for number in range(len(self._parent)):
             found[self.root(number)].append(number)

@@ -93,7 +93,7 @@ def _hash(path: Path) -> tuple[Hashed, str]:
 
 
 def _open(cache: Path, key: bytes) -> tuple[sqlite3.Connection, dict[str, tuple[str, str]]]:
-    """The database, and what it remembers of a folder: name -> stamp and SHA-256.
+    """Return the database, and what it remembers of a folder: name -> stamp and SHA-256.
 
     It holds nothing that cannot be found out again, so that no trouble with it may stop a run.
     """

@@ -202,7 +202,7 @@ def _report_rejects(
 
 
 def _index_rows(contents: Sequence[Content], sides: Sequence[SplitName], found: Mapping[str, Found]) -> list[IndexRow]:
-    """One row for each content, in the order of their hashes within each split."""
+    """Return one row for each content, in the order of their hashes within each split."""
     rows, groups = [], name_groups(contents)
     for split in SPLITS:
         mine = (place for place, side in enumerate(sides) if side == split)

@@ -110,7 +110,7 @@ def _line(item: Hashed) -> str:
 
 
 def _read(path: Path) -> Inventory | None:
-    """The inventory in a file; None if there is no file, or another thing in it.
+    """Return the inventory in a file; None if there is no file, or another thing in it.
 
     Raises:
         PipelineError: It cannot be read.
@@ -140,7 +140,7 @@ def _compare(path: Path, look: Callable[[], Inventory], message: str) -> None:
 
 
 def _describe(old: dict[str, str] | None, new: dict[str, str]) -> str:
-    """How many files there are, and what has become of those of the last inventory."""
+    """Say how many files there are, and what has become of those of the last inventory."""
     line = counted(len(new), "file") if new else "the source reads no files"
     if old is None:
         return line

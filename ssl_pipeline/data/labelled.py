@@ -45,11 +45,11 @@ class Labelled:
         return self.split.spec
 
     def images(self, positions: Array) -> Pixels:
-        """Images at positions (m,) in [0, n): (m, canvas, canvas, C)."""
+        """Return images at positions (m,) in [0, n): (m, canvas, canvas, C)."""
         return self.split.images(self.rows[positions])
 
     def subset(self, positions: Array) -> "Labelled":
-        """The images at positions (m,) in [0, n)."""
+        """Return the images at positions (m,) in [0, n)."""
         return Labelled(self.split, self.rows[positions], self.labels[positions], self.groups[positions])
 
 
@@ -75,6 +75,6 @@ def read_labelled(store: Path) -> LabelledSplits:
 
 
 def _labelled(split: Split, known: Labels) -> Labelled:
-    """The images of a split that have a label."""
+    """Return the images of a split that have a label."""
     rows = np.flatnonzero(known.labels >= 0)
     return Labelled(split, rows, known.labels[rows], known.groups[rows])

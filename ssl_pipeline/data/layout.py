@@ -63,12 +63,12 @@ class Table(NamedTuple):
 
 
 def _key(name: str) -> str:
-    """Names compare equal however their accents are encoded: macOS decomposes them."""
+    """Normalise a name, so that names compare equal however their accents are encoded: macOS decomposes them."""
     return unicodedata.normalize("NFC", name)
 
 
 def find_root(names: Sequence[str], tables: Iterable[str]) -> str:
-    """The folder in which the layout begins: "" or a path with a final "/", where one folder holds all the rest.
+    """Return the folder in which the layout begins: "" or a path with a final "/", where one folder holds all the rest.
 
     Args:
         names: Names of images, at least one.

@@ -105,7 +105,7 @@ _RAW = _words(
 
 
 def no_image(name: str) -> str | None:
-    """Why a file is taken for no image; None where only decoding can tell.
+    """Say why a file is taken for no image; None where only decoding can tell.
 
     Args:
         name: Its path in the source; folders are separated by "/".
@@ -126,7 +126,7 @@ def no_image(name: str) -> str | None:
 
 
 def is_raw(name: str) -> bool:
-    """Whether it is a camera's raw file: of those, Pillow reads at most the thumbnail."""
+    """Say whether it is a camera's raw file: of those, Pillow reads at most the thumbnail."""
     return _suffix(name.lower()) in _RAW
 
 

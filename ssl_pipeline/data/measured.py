@@ -50,7 +50,7 @@ class Fitted(NamedTuple):
 
 
 def is_measured(pixels: Pixels, nodata: float | None) -> Mask:
-    """Where pixels were measured, (H, W, C): they are finite, and not the value that stands for nothing."""
+    """Return where pixels were measured, (H, W, C): they are finite, and not the value that stands for nothing."""
     found: Mask = np.isfinite(pixels) if pixels.dtype.kind == "f" else np.ones(pixels.shape, np.bool_)
     if nodata is not None:
         found &= pixels != np.asarray(nodata).astype(np.float32 if pixels.dtype.kind == "f" else np.float64)
@@ -105,7 +105,7 @@ def fit_bands(pixels: Pixels, measured: Mask, size: int, source: Box, target: Bo
 
 
 def rendition(pixels: Pixels, measured: Mask) -> npt.NDArray[np.uint8]:
-    """A picture (H, W, 3) of the first three bands, or of the first one, by which near copies are found.
+    """Return a picture (H, W, 3) of the first three bands, or of the first one, by which near copies are found.
 
     Wider types than 8 bits are mapped by the mean and the standard deviation of the picture's coarse features, which
     copies that were resized or saved anew have in common; its extremes are not.

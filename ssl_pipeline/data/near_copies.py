@@ -99,7 +99,7 @@ def _rank(side: SplitName | None) -> int:
 def _lines(
     contents: Sequence[Content], members: Sequence[int], out: Collection[int], pictures: Mapping[str, Picture]
 ) -> list[NearCopy]:
-    """A line for each member but the one that stands for the group: the largest of those that stay."""
+    """Return a line for each member but the one that stands for the group: the largest of those that stay."""
     first, *others = sorted(
         (contents[member].record for member in members if member not in out),
         key=lambda record: (-pictures[record.path].area, record.path),

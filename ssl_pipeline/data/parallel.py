@@ -34,7 +34,7 @@ parts of 4 bytes, of which the file has as many."""
 
 
 def file_limit(canvas: Canvas) -> int:
-    """The most bytes that a file may have for each pixel that an image may have: more than its bands take."""
+    """Return the most bytes that a file may have for each pixel that an image may have: more than its bands take."""
     most = 16e6 if canvas.pixels.name == "rgb8" else 64e6
     return max(2**26, int(most * canvas.max_megapixels))
 
@@ -110,7 +110,7 @@ def _as_it_is(content: Content) -> Content:
 
 
 def _hand_over(contents: Mapping[str, Content | RejectedError], name: str) -> Content:
-    """A reader of what the parent process has read."""
+    """Return a reader of what the parent process has read."""
     content = contents[name]
     if isinstance(content, RejectedError):
         raise content

@@ -31,7 +31,7 @@ class Pile(NamedTuple):
 
 
 def folder_pile(path: str) -> Pile:
-    """The images and tables of labels in a directory, or a .zip as it is.
+    """Return the images and tables of labels in a directory, or a .zip as it is.
 
     Args:
         path: The path of the directory or the .zip.
@@ -44,7 +44,7 @@ def folder_pile(path: str) -> Pile:
 
 
 def find_source(path: str) -> Path:
-    """Where the path of a source leads; nothing need be there yet.
+    """Return where the path of a source leads; nothing need be there yet.
 
     Raises:
         ConfigError: Products of the stages lie there, or would: they would be read as images.
@@ -62,7 +62,7 @@ def find_source(path: str) -> Path:
 
 
 def list_pile(place: Path) -> tuple[Listing, list[str]]:
-    """A directory or a .zip, and the names of its tables of labels.
+    """Return a directory or a .zip, and the names of its tables of labels.
 
     Raises:
         MissingSourceError: There is nothing.
@@ -81,7 +81,7 @@ def list_pile(place: Path) -> tuple[Listing, list[str]]:
 
 
 def torchvision_pile(path: str, dataset: str, options: dict[str, Any] | None = None) -> Pile:
-    """All files where a data set of torchvision lies, whatever they are.
+    """Return all files where a data set of torchvision lies, whatever they are.
 
     Args:
         path: The directory that it lies in.

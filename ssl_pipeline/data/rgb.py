@@ -38,7 +38,7 @@ def upright(image: Image.Image) -> Image.Image:
 
 
 def is_deep(image: Image.Image) -> bool:
-    """Whether an opened file, not loaded yet, has bands of 16 bits."""
+    """Say whether an opened file, not loaded yet, has bands of 16 bits."""
     return any(_DEEP.search(str(tile.args)) for tile in getattr(image, "tile", ()))
 
 

@@ -59,7 +59,7 @@ class Source:
 
 
 def digits(path: str = "") -> Source:
-    """scikit-learn's 1,797 handwritten digits of 8 x 8 pixels (UCI's optical recognition of digits, its test part).
+    """Read scikit-learn's 1,797 handwritten digits of 8 x 8 px (UCI's optical recognition of digits, its test part).
 
     Args:
         path: A path that is not read; the digits come with scikit-learn.
@@ -76,7 +76,7 @@ def digits(path: str = "") -> Source:
 
 
 def folder(path: str) -> Source:
-    """A directory or a .zip of images; `ssl_pipeline.data.layout` says how folders and labels.csv are read.
+    """Read a directory or a .zip of images; `ssl_pipeline.data.layout` says how folders and labels.csv are read.
 
     Args:
         path: The path of the directory or the .zip, relative to the folder of params.yaml.
@@ -104,7 +104,7 @@ def _read_table(read: Reader, name: str, path: str) -> bytes:
 
 
 def torchvision(path: str, dataset: str, options: dict[str, Any] | None = None) -> Source:
-    """A data set of torchvision, downloaded where there is a network and it is not there yet.
+    """Read a data set of torchvision, downloaded where there is a network and it is not there yet.
 
     Args:
         path: Where it lies, or goes.
@@ -229,7 +229,7 @@ def _construct(factory: Callable[..., Any], arguments: dict[str, Any], optional:
 
 
 def _labels(part: Any) -> list[str | None]:
-    """The class names of a data set's items, without decoding them where it lists its targets."""
+    """Return the class names of a data set's items, without decoding them where it lists its targets."""
     targets = next((getattr(part, key) for key in ("targets", "labels") if hasattr(part, key)), None)
     if targets is None:
         targets = [_target(part, row) for row in range(len(part))]

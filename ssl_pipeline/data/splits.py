@@ -150,7 +150,7 @@ def _units(contents: Sequence[Content], seed: int) -> list[_Unit]:
 
 
 def _given_side(contents: Sequence[Content], unit: _Unit) -> SplitName | None:
-    """The split that the source names for a unit's members, if it does."""
+    """Return the split that the source names for a unit's members, if it does."""
     named = {record.split: record for record in (contents[member].record for member in unit.members) if record.split}
     if len(named) > 1:
         (one, a), (other, b) = sorted(named.items())[:2]
@@ -213,7 +213,7 @@ class _Ledger:
         return sorted(self.totals, key=lambda label: (self.totals[label], label))
 
     def leaves(self, unit: _Unit, count: int) -> bool:
-        """Whether a unit is still there, and taking it leaves each of its classes so many."""
+        """Say whether a unit is still there, and taking it leaves each of its classes so many."""
         return unit.order not in self.moved and all(self.left[label] > count for label in unit.classes)
 
     def take(self, unit: _Unit) -> None:

@@ -57,7 +57,7 @@ def blocks(
 
 
 def channel_means(spool: IO[bytes], files: Sequence[Found], size: int, spec: ImageSpec) -> tuple[int | float, ...]:
-    """The mean of each channel over what was measured, in the units of the images, and a value of their type."""
+    """Return the mean of each channel over what was measured, in the units of the images, and a value of their type."""
     total, count = np.zeros(spec.channels), np.zeros(spec.channels)
     for images, gaps in blocks(spool, files, size, spec):
         total += images.sum(axis=(0, 1, 2), dtype=np.float64, where=~gaps)

@@ -195,7 +195,7 @@ def read_labels(store: Path, name: SplitName) -> Labels:
 
 
 def labels_of(rows: Sequence[IndexRow], name: SplitName) -> Labels:
-    """The labels of a split, given all rows of the index as `read_index` returns them."""
+    """Return the labels of a split, given all rows of the index as `read_index` returns them."""
     classes = tuple(sorted({row.label for row in rows} - {""}))
     numbers = {label: number for number, label in enumerate(classes)} | {"": -1}
     mine = [row for row in rows if row.split == name]

@@ -13,7 +13,7 @@ _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
 def csv_line(cells: Sequence[object]) -> str:
-    """A line of CSV that ends with a line feed, and is read back as it was whatever the cells hold.
+    """Return a line of CSV that ends with a line feed, and is read back as it was whatever the cells hold.
 
     Python's writer quotes a carriage return only where its own lines end with one, and a reader takes each one that is
     not quoted for the end of a line.
@@ -30,7 +30,7 @@ def write_table(path: Path, header: Sequence[str], lines: Iterable[Sequence[obje
 
 
 def harmless(text: str, path: bool = False) -> str:
-    """Text that a spreadsheet does not take for a formula: a list of files is often opened in one.
+    """Return text that a spreadsheet does not take for a formula: a list of files is often opened in one.
 
     Args:
         text: A cell.

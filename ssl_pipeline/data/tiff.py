@@ -73,7 +73,7 @@ def read_tiff(content: bytes, check_size: CheckSize) -> Bands:
 
 
 def _series(file: tifffile.TiffFile) -> tifffile.TiffPageSeries | None:
-    """The pages as one image, where the file says that they are bands: those of tifffile, ImageJ and OME do."""
+    """Return the pages as one image, where the file says that they are bands: those of tifffile, ImageJ and OME do."""
     if not (file.is_shaped or file.is_imagej or file.is_ome):
         return None
     series = file.series[0]

@@ -41,12 +41,12 @@ class SplitSummary:
 
 
 def canvas_bytes(canvas: int, spec: ImageSpec) -> int:
-    """How many bytes an image takes in the store."""
+    """Return how many bytes an image takes in the store."""
     return canvas * canvas * spec.channels * spec.numpy_dtype.itemsize
 
 
 def rows_per_block(canvas: int, spec: ImageSpec) -> int:
-    """How many images to hold at once while the store is written, so that memory is bounded."""
+    """Return how many images to hold at once while the store is written, so that memory is bounded."""
     return max(1, BLOCK_BYTES // canvas_bytes(canvas, spec))
 
 
@@ -176,5 +176,5 @@ class _Statistics:
 
 
 def _whole(value: float) -> int | float:
-    """The same value as a whole number, if it is one: Python's are exact."""
+    """Return the same value as a whole number, if it is one: Python's are exact."""
     return int(value) if value.is_integer() else value

@@ -125,6 +125,6 @@ def write_classifier(
 
 
 def opset_of(path: Path) -> int:
-    """The ONNX operator set that a graph was written in."""
+    """Return the ONNX operator set that a graph was written in."""
     model = onnx.load(path, load_external_data=False)
     return int(next(entry.version for entry in model.opset_import if entry.domain == ""))

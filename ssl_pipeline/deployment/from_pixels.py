@@ -40,7 +40,7 @@ class FromPixels(nn.Module):
 
 
 def embedding(encoder: nn.Module, l2_normalize: bool) -> nn.Module:
-    """An encoder, (N, C, S, S) -> (N, D), whose embeddings are of unit length if so wished."""
+    """Return an encoder, (N, C, S, S) -> (N, D), whose embeddings are of unit length if so wished."""
     return nn.Sequential(encoder, _UnitLength()) if l2_normalize else encoder
 
 
@@ -62,7 +62,7 @@ class Energies(nn.Module):
         self.encoder, self.energy_head = encoder, energy_head
 
     def forward(self, *images: Tensor) -> Tensor:
-        """Energies (N,) of images (N, C, S, S) in [0, 1], or of the pairs that two batches of them make."""
+        """Return energies (N,) of images (N, C, S, S) in [0, 1], or of the pairs that two batches of them make."""
         energies: Tensor
         if isinstance(self.energy_head, ImageEnergyHead):
             energies = self.energy_head(self.encoder, *images)
@@ -91,7 +91,7 @@ class Probabilities(nn.Module):
         self.register_buffer("bias", bias)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Probabilities (N, K) of images (N, C, S, S) in [0, 1]."""
+        """Return probabilities (N, K) of images (N, C, S, S) in [0, 1]."""
         return F.linear(self.embed(images), self.weight, self.bias).softmax(dim=1)
 
 

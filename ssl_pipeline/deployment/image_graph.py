@@ -18,7 +18,7 @@ __all__ = ["convention", "describe", "image_metadata", "images_of", "write_image
 
 
 def convention(spec: ImageSpec) -> str:
-    """What images are to a graph, in words."""
+    """Say what images are to a graph, in words."""
     array, bands = f"{spec.dtype} [N, H, W, {spec.channels}]", "RGB" if spec.is_rgb else counted(spec.channels, "band")
     filled = ""
     if spec.may_lack_pixels:
@@ -30,7 +30,7 @@ def convention(spec: ImageSpec) -> str:
 
 
 def images_of(metadata: Mapping[str, str]) -> ImageSpec:
-    """What values of images mean to a graph, by its metadata; to one that does not say, 8-bit RGB."""
+    """Return what values of images mean to a graph, by its metadata; to one that does not say, 8-bit RGB."""
     if "dtype" not in metadata:
         return RGB8
     low, high = json.loads(metadata["scale"])
@@ -39,7 +39,7 @@ def images_of(metadata: Mapping[str, str]) -> ImageSpec:
 
 
 def image_metadata(spec: ImageSpec) -> dict[str, str]:
-    """What a graph's metadata says about values of images; `images_of` reads it."""
+    """Return what a graph's metadata says about values of images; `images_of` reads it."""
     return {
         "channels": json.dumps(spec.channels),
         "dtype": spec.dtype,
@@ -50,7 +50,7 @@ def image_metadata(spec: ImageSpec) -> dict[str, str]:
 
 
 def describe(card: ModelCard) -> dict[str, str]:
-    """What a graph's metadata says about the model: plain text where a value is text, JSON where it is not."""
+    """Return what a graph's metadata says about the model: plain text where a value is text, JSON where it is not."""
     content: dict[str, Any] = {
         **card.model_dump(mode="json", include={"size", "resize", "background", "embedding_dim", "plugins"}),
         **card.model_dump(mode="json", include={"weights_sha256", "params_sha256", "backbone"}),
@@ -102,6 +102,6 @@ def write_image_graph(
 
 
 def _example(module: FromPixels) -> torch.Tensor:
-    """Images to trace with: two of them, neither square nor of the trained size."""
+    """Return images to trace with: two of them, neither square nor of the trained size."""
     size, spec = module.size, module.images
     return torch.zeros(2, size + 3, size + 5, spec.channels, dtype=getattr(torch, spec.dtype))

@@ -62,7 +62,7 @@ def verify(path: Path, originals: Sequence[Pixels], command: Sequence[str]) -> d
 
 
 def probes(originals: Sequence[Pixels], size: int, spec: ImageSpec = RGB8) -> dict[str, Pixels]:
-    """The batches to try: every original at its own shape, and what a data set might happen not to hold.
+    """Return the batches to try: every original at its own shape, and what a data set might happen not to hold.
 
     Args:
         originals: Images (H, W, C).
@@ -88,7 +88,7 @@ def probes(originals: Sequence[Pixels], size: int, spec: ImageSpec = RGB8) -> di
 
 
 def canvas_agreement(path: Path, originals: Sequence[Pixels], canvases: Pixels) -> dict[str, float]:
-    """How little it matters whether an image is embedded from its original or from its stored canvas.
+    """Measure how little it matters whether an image is embedded from its original or from its stored canvas.
 
     Args:
         path: backbone.onnx.

@@ -201,7 +201,7 @@ def in_torch(*modules: Callable[..., Tensor]) -> Reference:
 
 
 def cosines(first: Rows, second: Rows) -> Rows:
-    """Cosines (N,) of rows (N, D); 1 for equal rows, be they zero."""
+    """Return cosines (N,) of rows (N, D); 1 for equal rows, be they zero."""
     norms = np.linalg.norm(first, axis=1) * np.linalg.norm(second, axis=1)
     found: Rows = (first * second).sum(axis=1) / norms.clip(_TINY)
     return np.where((first == second).all(axis=1), 1.0, found)
@@ -228,7 +228,7 @@ def _non_finite(answers: Mapping[str, Rows]) -> int:
 
 
 def _units(expected: Mapping[str, Rows], bounds: Bounds) -> dict[str, Rows | float]:
-    """What differences of each batch are measured by: (N, 1), or one number."""
+    """Return what differences of each batch are measured by: (N, 1), or one number."""
     largest = max(float(np.abs(rows).max()) for rows in expected.values())
     units: dict[str, Rows | float] = {}
     for name, rows in expected.items():

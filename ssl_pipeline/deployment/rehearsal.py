@@ -69,7 +69,7 @@ def rehearse(encoder: nn.Module, card: ModelCard) -> None:
 
 
 def _reason(error: BaseException) -> str:
-    """What lies at the bottom of an exporter's error; on top of it are the exporter's own steps."""
+    """Say what lies at the bottom of an exporter's error; on top of it are the exporter's own steps."""
     while error.__cause__ is not None:
         error = error.__cause__
     return brief(error)

@@ -94,7 +94,7 @@ def release(
 
 
 def headline(report: Mapping[str, Any]) -> dict[str, float]:
-    """The few figures of a report that are worth comparing between runs, for metrics.json."""
+    """Return the few figures of a report that are worth comparing between runs, for metrics.json."""
     energy = report["energy"]
     area = {} if energy["auroc"] is None else {"energy_auroc": energy["auroc"]}
     return {

@@ -20,7 +20,7 @@ _TYPES = {"tensor(uint8)": "uint8", "tensor(uint16)": "uint16", "tensor(float)":
 
 
 def cuda_devices() -> int:
-    """How many CUDA devices the driver knows; onnxruntime itself complains on stderr where there is none."""
+    """Return how many CUDA devices the driver knows; onnxruntime itself complains on stderr where there is none."""
     try:
         driver = ctypes.CDLL("libcuda.so.1")
     except OSError:
@@ -65,12 +65,12 @@ def open_session(path: Path, threads: int | None = None) -> onnxruntime.Inferenc
 
 
 def read_metadata(session: onnxruntime.InferenceSession) -> dict[str, str]:
-    """What the graph says about itself; text as it is, all else as JSON."""
+    """Return what the graph says about itself; text as it is, all else as JSON."""
     return dict(session.get_modelmeta().custom_metadata_map)
 
 
 def layer_of(entry: str) -> int | None:
-    """What `layer` in the metadata says: of which of the backbone's layers, from 1; None: its own embeddings."""
+    """Return what `layer` in the metadata says: of which of the backbone's layers, from 1; None: its own embeddings."""
     return None if entry == "last" else int(entry)
 
 

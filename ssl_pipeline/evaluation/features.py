@@ -24,19 +24,19 @@ class Stored(Sized, Protocol):
     """Images that stay where they are until they are asked for, such as those of a split."""
 
     def images(self, positions: Positions) -> Pixels:
-        """Images at positions (m,) in [0, n): (m, S, S, C)."""
+        """Return images at positions (m,) in [0, n): (m, S, S, C)."""
 
 
 _BATCH = 256  # images that are in memory at a time
 
 
 def sample(images: Sized, count: int) -> Positions:
-    """Positions of up to `count` images, spread evenly over them."""
+    """Return positions of up to `count` images, spread evenly over them."""
     return np.linspace(0, max(len(images) - 1, 0), min(count, len(images))).round().astype(np.int64)
 
 
 def embedder(network: nn.Module) -> Embed:
-    """What a network from pixels to features makes of canvases, in eval mode on the fastest device."""
+    """Return what a network from pixels to features makes of canvases, in eval mode on the fastest device."""
     device = best_device()
     network.to(device).eval()
 
@@ -49,7 +49,7 @@ def embedder(network: nn.Module) -> Embed:
 
 
 def extract(embed: Embed, images: Stored, positions: Positions | None = None) -> Features:
-    """Features (n, D), batch by batch.
+    """Return features (n, D), batch by batch.
 
     Args:
         embed: What makes the features.
@@ -64,6 +64,6 @@ def extract(embed: Embed, images: Stored, positions: Positions | None = None) ->
 
 
 def unit(features: Features) -> Features:
-    """Features (n, D) scaled to length 1; a row of zeros stays."""
+    """Return features (n, D) scaled to length 1; a row of zeros stays."""
     lengths = np.linalg.norm(features, axis=1, keepdims=True)
     return np.asarray(features / np.maximum(lengths, np.finfo(np.float32).tiny))

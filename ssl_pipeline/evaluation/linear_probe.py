@@ -48,13 +48,13 @@ class Probe:
     validation: dict[float, float]
 
     def predict_proba(self, features: Features) -> npt.NDArray[np.float64]:
-        """Probabilities (n, C) for features (n, D)."""
+        """Return probabilities (n, C) for features (n, D)."""
         logits = (features @ self.weight.T + self.bias).astype(np.float64)
         shares = np.exp(logits - logits.max(axis=1, keepdims=True))
         return np.asarray(shares / shares.sum(axis=1, keepdims=True))
 
     def predict(self, features: Features) -> Labels:
-        """The likeliest class (n,) for features (n, D)."""
+        """Return the likeliest class (n,) for features (n, D)."""
         return np.asarray((features @ self.weight.T + self.bias).argmax(axis=1))
 
 
@@ -143,7 +143,7 @@ def _solve(solver: Any, scaled: Features, labels: Labels) -> bool:
 
 
 def _standardize(features: Features) -> tuple[Features, npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    """Features with mean 0 and standard deviation 1, the mean (D,) and the scale (D,).
+    """Return features with mean 0 and standard deviation 1, the mean (D,) and the scale (D,).
 
     A dimension that varies by less than 1e-6 of the largest component holds rounding and no signal: it becomes 0, so
     that the penalty keeps its weight at 0.

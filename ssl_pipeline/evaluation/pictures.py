@@ -65,7 +65,7 @@ def save(figure: Figure, path: Path) -> None:
 
 
 def short(name: str) -> str:
-    """A class's name as it can be drawn."""
+    """Return a class's name as it can be drawn."""
     name = shown(name, 1000)  # a line break or an escape sequence stays one line of letters
     name = name if len(name) <= _LONGEST else name[: _LONGEST - 1] + "…"
     return name.replace("$", r"\$")  # or matplotlib would read it as mathematics

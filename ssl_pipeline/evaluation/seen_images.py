@@ -61,7 +61,7 @@ class Pool:
         return ids
 
     def images(self, positions: Labels) -> Images:
-        """Images at positions (m,) in [0, n): (m, canvas, canvas, C)."""
+        """Return images at positions (m,) in [0, n): (m, canvas, canvas, C)."""
         owners, rows = self.owners[positions], self.rows[positions]
         gathered = np.empty(
             (len(positions), self.splits[0].canvas, self.splits[0].canvas, self.spec.channels), self.spec.numpy_dtype

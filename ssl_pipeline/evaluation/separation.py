@@ -66,7 +66,7 @@ def separation(
 
 
 def auroc(positive: Energies, negative: Energies) -> float:
-    """The probability that a positive pair has less energy than a random one; ties count half.
+    """Return the probability that a positive pair has less energy than a random one; ties count half.
 
     Args:
         positive: (n,) energies of positive pairs.
@@ -79,7 +79,7 @@ def auroc(positive: Energies, negative: Energies) -> float:
 
 
 def auroc_interval(area: float, positives: int, negatives: int) -> tuple[float, float]:
-    """The 95 % score interval of an AUROC, which has a width even at 0 and 1, where a bootstrap has none.
+    """Return the 95 % score interval of an AUROC, which has a width even at 0 and 1, where a bootstrap has none.
 
     Args:
         area: An AUROC, in [0, 1].

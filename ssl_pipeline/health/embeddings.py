@@ -18,14 +18,14 @@ _TILE_ROWS = 1024  # rows; 1024 x 1024 float64 are 8 MB
 
 
 def _unit(z: Array) -> Float64:
-    """Rows scaled to length 1; a row of zeros stays."""
+    """Return rows scaled to length 1; a row of zeros stays."""
     rows: Float64 = z.astype(np.float64)
     lengths = np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), np.finfo(np.float64).tiny)
     return np.asarray(rows / lengths)
 
 
 def embedding_std(z: Array) -> float:
-    """Standard deviation of unit embeddings in a dimension, averaged over the D dimensions, times sqrt(D).
+    """Return the standard deviation of unit embeddings in a dimension, averaged over the D dimensions, times sqrt(D).
 
     Args:
         z: (n, D) embeddings, n >= 1.
@@ -63,7 +63,7 @@ def effective_rank(z: Array) -> float:
 
 
 def uniformity(z: Array) -> float:
-    """Logarithm of the mean of exp(-2 d^2) over pairs of unit embeddings, d their distance.
+    """Return the logarithm of the mean of exp(-2 d^2) over pairs of unit embeddings, d their distance.
 
     Args:
         z: (n, D) embeddings, n >= 2. The time goes with n^2: some thousands are enough.
@@ -90,7 +90,7 @@ def uniformity(z: Array) -> float:
 
 
 def alignment(z1: Array, z2: Array) -> float:
-    """Mean squared distance between the unit embeddings of positive pairs.
+    """Return the mean squared distance between the unit embeddings of positive pairs.
 
     Args:
         z1: (n, D) embeddings, n >= 1.

@@ -49,13 +49,13 @@ def find(task: Diagnosed, rows: Sequence[Row], total: int, warmup: float, bounds
 
 
 def _fatal(own: Sequence[Finding], row: Row, progress: float, warmup: float, bounds: CollapseBounds) -> list[Finding]:
-    """The fatal findings of a row; `own` is what the task finds."""
+    """Return the fatal findings of a row; `own` is what the task finds."""
     found = [finding for finding in own if finding.fatal] + _stuck(row, progress)
     return found + (_collapsed_encoder(row, bounds) if row["step"] > warmup else [])
 
 
 def _large_update(row: Row) -> list[Finding]:
-    """Whether a step moved the weights too far.
+    """Say whether a step moved the weights too far.
 
     Behind a norm, weights may have any length, and too large steps make them longer until they are small steps for
     them: the loss does not show it, but what the weights had before is lost. On the bundled digits the largest
@@ -90,7 +90,7 @@ def _solved(row: Row, progress: float) -> list[Finding]:
 
 
 def _stuck(row: Row, progress: float) -> list[Finding]:
-    """Whether nothing moves, while the learning rate is still far from its end, where nothing should."""
+    """Say whether nothing moves, while the learning rate is still far from its end, where nothing should."""
     if progress <= _EARLY_SHARE and abs(row["loss"]) < _MAX_ZERO_LOSS:
         return [
             Finding(
@@ -114,7 +114,7 @@ def _stuck(row: Row, progress: float) -> list[Finding]:
 
 
 def _collapsed_encoder(row: Row, bounds: CollapseBounds) -> list[Finding]:
-    """Whether the embeddings of a fixed batch of images are nearly the same, or vary along one direction."""
+    """Say whether the embeddings of a fixed batch of images are nearly the same, or vary along one direction."""
     std, rank = row["embedding_std"], row["effective_rank"]
     if std >= bounds.min_embedding_std and rank >= bounds.min_effective_rank:  # False for NaN
         return []

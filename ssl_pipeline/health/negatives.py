@@ -52,7 +52,7 @@ def softmax_figures(anchors: Tensor, negatives: Negatives, temperature: float) -
 
 
 def softmax_troubles(figures: Mapping[str, float], temperature: float) -> list[Finding]:
-    """What the figures of `softmax_figures` say of the temperature; empty if all is well."""
+    """Say what the figures of `softmax_figures` say of the temperature; empty if all is well."""
     count, seen = figures["negatives"], figures["negatives_seen"]
     if count < FEW_NEGATIVES:
         return []  # of so few, the softmax sees one or all at any temperature
@@ -96,7 +96,7 @@ def few_negatives(figures: Mapping[str, float], remedy: str) -> list[Finding]:
 
 
 def wide_margin(share: float, margin: float) -> list[Finding]:
-    """Whether a margin is more than pairs can keep, given the share of all of them that violate it."""
+    """Say whether a margin is more than pairs can keep, given the share of all of them that violate it."""
     if share <= _MAX_VIOLATING_SHARE:
         return []
     return [
@@ -110,7 +110,7 @@ def wide_margin(share: float, margin: float) -> list[Finding]:
 
 @torch.no_grad()
 def staleness(keys: Tensor, samples: Tensor, oldest: Tensor, oldest_samples: Tensor) -> Tensor:
-    """How much farther a key's nearest neighbour is among remembered keys than among the batch's: a scalar.
+    """Return how much farther a key's nearest neighbour is among remembered keys than among the batch's: a scalar.
 
     The ratio of the mean cosine distances, less 1. Keys of other images are all drawn alike, so that among as many of
     them the nearest is as near, and this is 0; unless the encoder that made the old ones has since moved away.
@@ -134,7 +134,7 @@ def staleness(keys: Tensor, samples: Tensor, oldest: Tensor, oldest_samples: Ten
 
 
 def stale_keys(figures: Mapping[str, float], shorter: str) -> list[Finding]:
-    """Whether remembered keys are no longer comparable with new ones.
+    """Say whether remembered keys are no longer comparable with new ones.
 
     Args:
         figures: The figures, with `key_staleness`, as `staleness` has it.

@@ -29,7 +29,7 @@ _MIN_RANK_SHARE_UNOPPOSED = 0.4  # of all dimensions: the same for short project
 
 @torch.no_grad()
 def spread_figures(projections: Tensor) -> dict[str, Tensor]:
-    """How far unit projections spread, and over how many directions.
+    """Return how far unit projections spread, and over how many directions.
 
     Args:
         projections: (N, P) of any length, each of another image.
@@ -52,7 +52,7 @@ def spread_figures(projections: Tensor) -> dict[str, Tensor]:
 
 
 def spread_troubles(figures: Mapping[str, float], least_std: float, remedy: str) -> list[Finding]:
-    """What the figures of `spread_figures` say, as findings; empty if all is well.
+    """Say what the figures of `spread_figures` say, as findings; empty if all is well.
 
     Args:
         figures: The means of a row of the curves.
@@ -63,7 +63,7 @@ def spread_troubles(figures: Mapping[str, float], least_std: float, remedy: str)
 
 
 def outweighed(figures: Mapping[str, float], part: float, whole: float, dim: int, remedy: str) -> list[Finding]:
-    """Whether projections come together, and the part of a loss that should keep them apart is too small to.
+    """Say whether projections come together, and the part of a loss that should keep them apart is too small to.
 
     A healthy run may have near projections, or few directions, for a while, but then pays for it in this part.
 

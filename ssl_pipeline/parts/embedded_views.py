@@ -153,6 +153,6 @@ class EmbeddedViews(PretextTask):
 
 
 def _encode(encoder: nn.Module, images: Tensor) -> Tensor:
-    """Embeddings (N, V, D) of views (N, V, 3, S, S)."""
+    """Return embeddings (N, V, D) of views (N, V, 3, S, S)."""
     embeddings: Tensor = encoder(images.flatten(0, 1)).unflatten(0, images.shape[:2])
     return embeddings

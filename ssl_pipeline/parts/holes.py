@@ -144,7 +144,7 @@ class ToGrid(nn.Module):
 
 
 def explained(error: Tensor, of_mean: Tensor) -> dict[str, Tensor]:
-    """How much less the error is than that of the best guess without an image: 1 is all of it, 0 is nothing learned."""
+    """Say by how much less the error is than the best guess without an image: 1 is all, 0 is nothing learned."""
     return {"explained": 1 - error.detach().mean() / of_mean.detach().mean().clamp(min=1e-12)}
 
 

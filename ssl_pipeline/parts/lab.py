@@ -25,7 +25,7 @@ _LINEAR_BELOW = 6 / 29  # below it, L*'s cube root is a straight line
 
 
 def to_lab(images: Tensor) -> Tensor:
-    """L*, a*, b* (N, 3, ...) of images (N, 3, ...); values outside of [0, 1] count as the nearest within."""
+    """Convert images (N, 3, ...) to L*, a*, b* (N, 3, ...); values outside of [0, 1] count as the nearest within."""
     xyz = _mixed(_TO_XYZ, to_linear(images))
     root = torch.where(
         xyz > _LINEAR_BELOW**3, xyz.clamp(min=_LINEAR_BELOW**3) ** (1 / 3), xyz / (3 * _LINEAR_BELOW**2) + 4 / 29

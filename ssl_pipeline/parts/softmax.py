@@ -47,5 +47,5 @@ class SoftmaxLoss(Loss):
         return -(first * second).sum(dim=1) / self.temperature
 
     def diagnose(self, figures: Mapping[str, float]) -> list[Finding]:
-        """A temperature that is too small or too large."""
+        """Report a temperature that is too small or too large."""
         return softmax_troubles(figures, self.temperature)

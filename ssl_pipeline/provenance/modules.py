@@ -20,7 +20,7 @@ Packages = Mapping[str, Path]
 
 
 def installed(*names: str) -> dict[str, Path]:
-    """Where the sources of top-level packages lie, in a clone or an installed wheel."""
+    """Return where the sources of top-level packages lie, in a clone or an installed wheel."""
     places = {}
     for name in names:
         spec = importlib.util.find_spec(name)
@@ -30,7 +30,7 @@ def installed(*names: str) -> dict[str, Path]:
 
 
 def closure(packages: Packages, modules: Iterable[str], without: Collection[str] = ()) -> dict[str, str]:
-    """The modules that some modules reach, these included, in order of their names.
+    """Return the modules that some modules reach, these included, in order of their names.
 
     A module brings the packages around it along, whose `__init__.py` runs with it.
 
@@ -54,7 +54,7 @@ def closure(packages: Packages, modules: Iterable[str], without: Collection[str]
 
 
 def imported(packages: Packages, path: Path, module: str = "") -> list[str]:
-    """The modules of some packages that a file imports.
+    """Return the modules of some packages that a file imports.
 
     Args:
         packages: Whose modules are meant.
@@ -76,7 +76,7 @@ def folder_digest(folder: Path) -> str:
 
 
 def _source(packages: Packages, module: str) -> Path | None:
-    """The file of a module; None where there is none."""
+    """Return the file of a module; None where there is none."""
     top, *names = module.split(".")
     if top not in packages:
         return None

@@ -67,12 +67,12 @@ class _Locked(BaseModel):
 
 
 def describe(entry: "Entry", content: str = "") -> Used:
-    """An entry without its code; of what is data with the digest of what it says."""
+    """Return an entry without its code; of what is data with the digest of what it says."""
     return Used(entry.kind, entry.name, entry.module, entry.distribution, entry.version, content)
 
 
 def method(registry: "Registry", config: PretrainSection) -> list[Used]:
-    """What pretraining uses: its recipe, task, loss, negatives and backbone.
+    """Return what pretraining uses: its recipe, task, loss, negatives and backbone.
 
     Raises:
         ConfigError: One of them is not there.
@@ -89,7 +89,7 @@ def method(registry: "Registry", config: PretrainSection) -> list[Used]:
 
 
 def views(registry: "Registry", config: PretrainSection) -> list[Used]:
-    """What views take from a recipe, where params.yaml leaves some of them to it.
+    """Return what views take from a recipe, where params.yaml leaves some of them to it.
 
     Raises:
         ConfigError: There is no such recipe.
@@ -129,13 +129,13 @@ def code(
 
 
 def distributions() -> dict[str, str]:
-    """Every installed distribution that brings plugins, with its version -> digest of its code."""
+    """Return every installed distribution that brings plugins, with its version -> digest of its code."""
     found = {point.dist.name: point.dist for point in metadata.entry_points(group=GROUP) if point.dist}
     return {f"{name} {found[name].version}": distribution_digest(name) for name in sorted(found)}
 
 
 def remembered(path: Path, state: Any, ask: Callable[[], Uses]) -> Uses:
-    """What `ask` answers, or answered last time if the state is the same: asking loads every plugin, and torch.
+    """Return what `ask` answers, or answered last time if the state is the same: asking loads every plugin, and torch.
 
     Args:
         path: The file that remembers; what is damaged counts as nothing.
@@ -210,7 +210,7 @@ def _files(place: Path) -> list[Path]:
 
 
 def _places(module: str) -> list[Path]:
-    """Where the code of a module lies: its top package or file.
+    """Return where the code of a module lies: its top package or file.
 
     A namespace package is nobody's own: below one it is the first package that is none, or the folder around a module,
     which may hold another distribution's modules too. Better a digest that changes too often than one of nothing.
@@ -227,7 +227,7 @@ def _places(module: str) -> list[Path]:
 
 
 def _read(path: Path) -> dict[str, dict[str, Any]] | None:
-    """The lock in a file; None if there is no file, or another thing in it.
+    """Return the lock in a file; None if there is no file, or another thing in it.
 
     Raises:
         ConfigError: It cannot be read.

@@ -19,7 +19,7 @@ NO_FILES = ("random", "pretrained")
 def fingerprint(
     config: PretrainConfig, task: PretextTask, policies: Mapping[str, Policy], pool: Split, code: Mapping[str, str]
 ) -> str:
-    """Digest of all that shapes a run but its surroundings; a checkpoint belongs to it.
+    """Return the digest of all that shapes a run but its surroundings; a checkpoint belongs to it.
 
     Args:
         config: The parameters. How often checkpoints are written, and what ends a run, shapes
@@ -41,7 +41,7 @@ def fingerprint(
 
 
 def initial_digest(config: PretrainConfig) -> str | None:
-    """The digest of the file that `pretrain.init` names; None where it names none."""
+    """Return the digest of the file that `pretrain.init` names; None where it names none."""
     if config.init in NO_FILES:
         return None
     initial = find(config.init, "pretrain.init")
@@ -49,5 +49,5 @@ def initial_digest(config: PretrainConfig) -> str | None:
 
 
 def shaping(config: PretrainConfig, *but: str) -> dict[str, Any]:
-    """The parameters that the weights depend on, but for some."""
+    """Return the parameters that the weights depend on, but for some."""
     return config.model_dump(mode="json", exclude={"checkpoint_minutes", "on_collapse", "collapse", *but})

@@ -40,7 +40,7 @@ class Subject:
     size: int
 
     def build(self, seed: int = 0) -> Any:
-        """A new object whose weights depend on the seed alone; torch's own generator stays as it was."""
+        """Return a new object whose weights depend on the seed alone; torch's own generator stays as it was."""
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             accepted = inspect.signature(self.factory).parameters
@@ -52,7 +52,7 @@ class Subject:
             return self.factory(**given, **self.options)
 
     def fault(self, sentence: str) -> AssertionError:
-        """What is raised: whose fault, what is broken, and what to do."""
+        """Return what is raised: whose fault, what is broken, and what to do."""
         return AssertionError(f"{getattr(self.factory, '__name__', self.factory)}: {sentence}")
 
     def require(self, holds: bool, sentence: str) -> None:
@@ -87,6 +87,6 @@ def options_are_typed_and_documented(subject: Subject) -> None:
 
 
 def _documented(text: str) -> set[str]:
-    """Names that have an entry in the section Args: of a docstring."""
+    """Return names that have an entry in the section Args: of a docstring."""
     section = re.search(r"^Args:\n((?:[ \t]+.*\n?|\n)*)", text, re.MULTILINE)
     return set(re.findall(r"^\s+(\w+)(?: \([^)]*\))?:", section[1], re.MULTILINE)) if section else set()

@@ -75,7 +75,7 @@ class Checkpoints:
         _sync(self.folder)
 
     def exist(self) -> bool:
-        """Whether this run has been begun before."""
+        """Say whether this run has been begun before."""
         return self.path.exists() or self.previous.exists()
 
     def load(self) -> State | None:
@@ -107,7 +107,7 @@ class Checkpoints:
             shutil.rmtree(self.folder, ignore_errors=True)
 
     def _equal(self) -> list[Path]:
-        """The folders of this run and those that are equal to it."""
+        """Return the folders of this run and those that are equal to it."""
         return sorted(self.folder.parent.glob(f"{self._fingerprint[:16]}*"))
 
     def _take_folder(self, stack: ExitStack) -> Path:
@@ -127,7 +127,7 @@ class Checkpoints:
         raise AssertionError("unreachable")
 
     def _read(self, path: Path) -> State:
-        """The state in a file.
+        """Return the state in a file.
 
         Raises:
             ValueError: It is not a whole checkpoint of this run.
@@ -155,7 +155,7 @@ class Checkpoints:
 
 
 def environment(precision: Precision) -> dict[str, str]:
-    """What the bits of a result depend on, besides parameters, data and code."""
+    """Return what the bits of a result depend on, besides parameters, data and code."""
     cuda = precision.device.type == "cuda"
     return {
         "torch": str(torch.__version__),  # its own class would not be read back: it is code

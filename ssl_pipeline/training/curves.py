@@ -51,7 +51,7 @@ class History:
                 progress.say(f"pretrain, step {step}: warning: {finding.message}")
 
     def state_dict(self) -> dict[str, Any]:
-        """For a checkpoint."""
+        """Return the state for a checkpoint."""
         return {"rows": self.rows, "warnings": self.warnings, "sums": self._sums, "steps": self._steps}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:

@@ -54,7 +54,7 @@ def load_weights(backbone: nn.Module, path: Path, key: str = "pretrain.init") ->
 
 
 def _read(path: Path, key: str) -> dict[str, Tensor]:
-    """Name -> tensor of a safetensors file."""
+    """Read a safetensors file: name -> tensor."""
     try:
         if path.exists() and not path.is_file():
             raise ConfigError(f"{key}: {path} is not a file: name a .safetensors file.")
@@ -67,7 +67,7 @@ def _read(path: Path, key: str) -> dict[str, Tensor]:
 
 
 def _fault(given: Tensor | None, own: Tensor) -> str:
-    """Why a tensor of a file cannot take the place of the backbone's own; empty if it can."""
+    """Say why a tensor of a file cannot take the place of the backbone's own; empty if it can."""
     if given is None:
         return "is missing"
     if given.shape != own.shape:

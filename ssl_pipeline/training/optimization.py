@@ -65,7 +65,7 @@ def build_optimizer(module: nn.Module, config: Optimizer) -> optim.Optimizer:
 
 
 def adamw(module: nn.Module, learning_rate: float, weight_decay: float, momentum: float = 0.9) -> optim.AdamW:
-    """AdamW, which decays weights apart from the gradient (Loshchilov and Hutter 2019, 1711.05101).
+    """Build AdamW, which decays weights apart from the gradient (Loshchilov and Hutter 2019, 1711.05101).
 
     Args:
         module: Whatever is trained.
@@ -78,7 +78,7 @@ def adamw(module: nn.Module, learning_rate: float, weight_decay: float, momentum
 
 
 def learning_rate(step: int, total: int, warmup: float, peak: float) -> float:
-    """Linear warm-up, then half a cosine down to 0 (SGDR without restarts, 1608.03983).
+    """Return the rate of a linear warm-up, then of half a cosine down to 0 (SGDR without restarts, 1608.03983).
 
     Args:
         step: The step about to be taken, from 0.

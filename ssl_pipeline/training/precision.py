@@ -21,17 +21,17 @@ class Precision:
     device: torch.device
 
     def autocast(self) -> AbstractContextManager[object]:
-        """The context of a forward pass."""
+        """Return the context of a forward pass."""
         dtype = torch.float16 if self.name == "fp16" else torch.bfloat16
         return torch.autocast(self.device.type, dtype=dtype, enabled=self.name != "fp32")
 
     def scaler(self) -> torch.amp.GradScaler:
-        """A scaler that keeps small fp16 gradients from vanishing; with another precision it does nothing."""
+        """Return a scaler that keeps small fp16 gradients from vanishing; with another precision it does nothing."""
         return torch.amp.GradScaler(self.device.type, enabled=self.name == "fp16")
 
 
 def best_device() -> torch.device:
-    """CUDA where there is one, the CPU elsewhere."""
+    """Return CUDA where there is one, the CPU elsewhere."""
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
@@ -54,7 +54,7 @@ def resolve(choice: Choice, device: torch.device) -> Precision:
 
 
 def _has_bf16(device: torch.device) -> bool:
-    """Whether the hardware multiplies bf16 itself; emulation would be slower than fp32."""
+    """Say whether the hardware multiplies bf16 itself; emulation would be slower than fp32."""
     if device.type == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     flags = torch.cpu.get_capabilities()

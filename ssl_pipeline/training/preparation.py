@@ -92,7 +92,7 @@ def check_sizes(encoder: Encoder, name: str, main: str, sizes: Mapping[str, int]
 def build(
     registry: Registry, recipe: Recipe, config: PretrainConfig, pool: Split, policies: Mapping[str, Policy]
 ) -> PretextTask:
-    """A recipe's task around a new encoder, started as `pretrain.init` says.
+    """Return a recipe's task around a new encoder, started as `pretrain.init` says.
 
     Raises:
         ConfigError: The registry, the policies or the initial weights do not fit what params.yaml asks for.
@@ -126,7 +126,7 @@ def _check_main(
 
 
 def _start(registry: Registry, config: PretrainConfig, pool: Split, size: int) -> Encoder:
-    """The encoder that training starts from, for views of a size in px."""
+    """Return the encoder that training starts from, for views of a size in px."""
     pretrained = config.init == "pretrained"
     if pretrained and not has_published(registry, config.backbone):
         raise ConfigError(
@@ -163,7 +163,7 @@ def describe(
     policies: Mapping[str, Policy],
     plugins: Mapping[str, str],
 ) -> ModelCard:
-    """The card of a trained task; the digest of its weights is filled in when they are saved.
+    """Return the card of a trained task; the digest of its weights is filled in when they are saved.
 
     Args:
         config: The parameters.

@@ -112,7 +112,7 @@ class Run:
 
 @torch.no_grad()
 def _moved(before: Sequence[Tensor], after: Sequence[Tensor]) -> float:
-    """The length of the difference, as a share of the length before."""
+    """Return the length of the difference, as a share of the length before."""
     squares = [((new - old).square().sum(), old.square().sum()) for old, new in zip(before, after, strict=True)]
     if not squares:
         return 0.0

@@ -58,7 +58,7 @@ def nearest_size(build: Callable[[int], Encoder], encoder: Encoder, size: int) -
 
 
 def _patch(encoder: Encoder) -> int:
-    """The side in px of the patches into which a network's first convolution cuts images; 1 if it cuts none."""
+    """Return the side in px of the patches into which a network's first convolution cuts images; 1 if it cuts none."""
     first = next((module for module in encoder.backbone.modules() if isinstance(module, nn.Conv2d)), None)
     if first is None or first.in_channels != encoder.images.channels or first.kernel_size != first.stride:
         return 1

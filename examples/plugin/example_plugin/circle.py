@@ -36,7 +36,7 @@ class Circle(Loss):
         self.margin, self.scale = margin, scale
 
     def forward(self, anchors: Tensor, positives: Tensor, negatives: Negatives) -> StepOutput:
-        """Mean loss over anchors (A, D) with positives (A, M, D), all unit-norm."""
+        """Return the mean loss over anchors (A, D) with positives (A, M, D), all unit-norm."""
         cosine = cosines(anchors, positives)  # (A, M)
         weight = (1 + self.margin - cosine.detach()).clamp(min=0)  # says how much a pair counts: no gradient of its own
         pull = (self.scale * weight * (1 - self.margin - cosine)).logsumexp(dim=1)

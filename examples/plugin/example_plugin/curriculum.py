@@ -27,7 +27,7 @@ class Curriculum(NegativeStrategy):
         self.start = start
 
     def select(self, candidates: Candidates) -> Negatives:
-        """Every key of another sample up to a quantile of the anchor's similarities."""
+        """Return every key of another sample up to a quantile of the anchor's similarities."""
         keys, *samples = candidates.keys, candidates.anchor_samples, candidates.key_samples
         share = self.start + (1 - self.start) * candidates.step.progress
         limit = quantiles(candidates.anchors, Negatives(keys, *samples), [share])[:, 0]

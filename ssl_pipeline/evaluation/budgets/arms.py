@@ -62,7 +62,7 @@ class Learner:
         return np.asarray(features @ weight.T + bias)
 
     def fit(self, budget: Budget, origin: Origin, draw: int, strength: float) -> Frozen:
-        """The probe of a draw's labels on its encoder's features."""
+        """Return the probe of a draw's labels on its encoder's features."""
         if budget == "all" and origin.same and draw > 0:  # the same labels and features again
             return Frozen(origin, draw, origin.probes[0])
         chosen, labels = self.drawn(budget, draw), self.data.train.labels
@@ -108,6 +108,6 @@ class Learner:
         return int(hash64(self.config.seed, "finetune", draw)) >> 1
 
     def drawn(self, budget: Budget, draw: int) -> Array:
-        """Positions of the training images whose labels a draw may use."""
+        """Return positions of the training images whose labels a draw may use."""
         train = self.data.train
         return draw_labels(train.ids, train.labels, budget, self.config.seed, draw)

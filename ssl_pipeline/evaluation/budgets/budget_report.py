@@ -36,7 +36,7 @@ def conclusion(verdicts: Sequence[Verdict], groups: npt.NDArray[np.int64]) -> li
 
 
 def _footnote(verdict: Verdict, groups: npt.NDArray[np.int64]) -> str:
-    """How to read the verdict."""
+    """Say how to read the verdict."""
     count = len(np.unique(groups))
     images = f"{len(groups)} test images" + (f" of {count} groups" if count < len(groups) else "")
     if verdict.encoders > 1:

@@ -65,7 +65,7 @@ class Verdict:
 
 
 def judge(outcomes: Sequence[Outcome], groups: npt.NDArray[np.int64]) -> list[Verdict]:
-    """One verdict for each budget, in the order in which they come.
+    """Return one verdict for each budget, in the order in which they come.
 
     Args:
         outcomes: Outcomes of every budget, arm, encoder and draw.
@@ -115,14 +115,14 @@ def _correct(outcomes: Sequence[Outcome], budget: Budget, arm: Arm) -> npt.NDArr
 
 
 def _chance(over_control: Estimate, over_scratch: Estimate) -> float:
-    """The p-value of what a budget seems to show."""
+    """Return the p-value of what a budget seems to show."""
     if over_control.mean < 0:
         return over_control.p
     return max(over_control.p, over_scratch.p if over_scratch.mean > 0 else 1.0)
 
 
 def sentence(verdict: Verdict) -> str:
-    """One plain line on one budget."""
+    """Return one plain line on one budget."""
     means, gains = {arm: _percent(value) for arm, value in verdict.accuracy.items()}, verdict.gains
     found = f"pretraining {_FINDINGS[verdict.finding]}" if verdict.finding else _FINDINGS[0]
     control = verdict.control
@@ -135,7 +135,7 @@ def sentence(verdict: Verdict) -> str:
 
 
 def overall(verdicts: Sequence[Verdict]) -> str:
-    """One plain line on all budgets."""
+    """Return one plain line on all budgets."""
     phrases = _FINDINGS | {0: f"made {_FINDINGS[0]}"}
     found = {sign: [one for one in verdicts if one.finding == sign] for sign in phrases}
     control = CONTROLS[verdicts[0].control]
@@ -148,7 +148,7 @@ def overall(verdicts: Sequence[Verdict]) -> str:
 
 
 def metrics(verdicts: Sequence[Verdict]) -> dict[str, Any]:
-    """The verdicts as nested figures, for `dvc metrics show`."""
+    """Return the verdicts as nested figures, for `dvc metrics show`."""
     return {
         "labelled": True,
         "budgets": {

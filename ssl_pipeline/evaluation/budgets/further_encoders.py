@@ -19,7 +19,7 @@ _OTHER_ANYWAY = {"seed", "weights_sha256", "params_sha256", "seedless_sha256", "
 
 
 def read_encoders(registry: Registry, folders: Sequence[str], card: ModelCard, layer: int | None) -> list[Encoder]:
-    """The encoders of `finetune.encoders`, cut at the layer that ships.
+    """Return the encoders of `finetune.encoders`, cut at the layer that ships.
 
     Args:
         registry: Where their backbone is found.
@@ -64,7 +64,7 @@ def _check_alike(other: ModelCard, folder: str, card: ModelCard) -> None:
 
 
 def _card(folder: Path) -> ModelCard:
-    """The card of a folder whose weights are those that it describes."""
+    """Return the card of a folder whose weights are those that it describes."""
     missing = [name for name in (CARD, ENCODER) if not (folder / name).is_file()]
     if missing:
         raise ConfigError(

@@ -16,7 +16,7 @@ Array = npt.NDArray[np.int64]
 
 
 def obstacle(data: LabelledSplits) -> str | None:
-    """Why nothing can be compared on this data, in words; None where it can."""
+    """Say why nothing can be compared on this data, in words; None where it can."""
     if not data.classes:
         return "no image has a label"
     if len(data.classes) == 1:

@@ -55,7 +55,7 @@ class Origin:
         self._embedded: dict[tuple[int, str, bytes], Features] = {}
 
     def encoder(self, draw: int) -> Encoder:
-        """A copy of the draw's encoder, in eval mode."""
+        """Return a copy of the draw's encoder, in eval mode."""
         draw = 0 if self.same else draw
         if draw not in self._encoders:
             encoder = deepcopy(self._make(draw)).to(self._device)
@@ -65,7 +65,7 @@ class Origin:
         return deepcopy(self._encoders[draw])
 
     def features(self, draw: int, part: Labelled, positions: Array) -> Features:
-        """Embeddings (m, D) of a part's images at positions (m,) in [0, n)."""
+        """Return embeddings (m, D) of a part's images at positions (m,) in [0, n)."""
         if self.same:
             return self._embed(0, part, np.arange(len(part)))[positions]
         while len(self._embedded) >= _KEPT:

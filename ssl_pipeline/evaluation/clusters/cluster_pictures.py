@@ -57,7 +57,7 @@ def curves(
 
 
 def images_of_pair(clusters: Labels, labels: Labels, one: int, other: int, count: int) -> list[Labels]:
-    """Positions of up to `count` images of each of two classes, from the clusters that they share most.
+    """Return positions of up to `count` images of each of two classes, from the clusters that they share most.
 
     Args:
         clusters: (n,) of one run.
@@ -73,7 +73,7 @@ def images_of_pair(clusters: Labels, labels: Labels, one: int, other: int, count
 
 
 def images_of_class(clusters: Labels, labels: Labels, name: int, parts: int, count: int) -> list[Labels]:
-    """Positions of up to `count` images of a class from each of its largest clusters.
+    """Return positions of up to `count` images of a class from each of its largest clusters.
 
     Args:
         clusters: (n,) of one run.
@@ -109,7 +109,7 @@ def grid_of_images(rows: Sequence[tuple[str, Sequence[Images]]], path: Path) -> 
 
 
 def _strip(groups: Sequence[Images]) -> Images:
-    """One row of images, with a white line after each and a wide gap after each group."""
+    """Return one row of images, with a white line after each and a wide gap after each group."""
     thin = max(1, groups[0].shape[1] // _SIDE)
     pieces = []
     for group in groups:

@@ -123,7 +123,7 @@ def _unknown(found: Clusterings, reason: str) -> Judgement:
 
 
 def _doubt(found: Clusterings, k: int, classes: int, homogeneity: float) -> str:
-    """Why k* is no preferred number of clusters, in words; empty where it is one.
+    """Say why k* is no preferred number of clusters, in words; empty where it is one.
 
     Args:
         found: Clusterings.
@@ -143,7 +143,7 @@ def _doubt(found: Clusterings, k: int, classes: int, homogeneity: float) -> str:
 
 
 def _split(assignments: Labels, labels: Labels, classes: Labels) -> dict[int, float]:
-    """The own clusters of each class that every run cuts in the same way: class -> their effective number."""
+    """Return the own clusters of each class that every run cuts in the same way: class -> their effective number."""
     from sklearn.metrics import adjusted_rand_score
 
     found = {}
@@ -166,7 +166,7 @@ def _above_chance(assignments: Labels, labels: Labels, seed: int) -> float:
 
 
 def overlaps(assignments: Labels, labels: Labels, classes: Labels) -> dict[tuple[int, int], float]:
-    """How far each two classes lie in the same clusters: 1 minus the total variation distance of their clusters.
+    """Return how far each two classes lie in the same clusters: 1 minus the total variation distance of their clusters.
 
     Args:
         assignments: (runs, n) clusters.
@@ -186,7 +186,7 @@ def overlaps(assignments: Labels, labels: Labels, classes: Labels) -> dict[tuple
 
 
 def own_clusters(assignments: Labels, labels: Labels, classes: Labels) -> dict[int, float]:
-    """How many clusters each class has to itself: the exponential of the entropy of its images over them.
+    """Return how many clusters each class has to itself: the exponential of the entropy of its images over them.
 
     A cluster is a class's own if most of its labelled images are of the class.
 
@@ -209,7 +209,7 @@ def own_clusters(assignments: Labels, labels: Labels, classes: Labels) -> dict[i
 
 
 def _counts(assignments: Labels, labels: Labels, classes: Labels) -> Labels:
-    """Images of each class in each cluster of each run: (runs, C, k)."""
+    """Return images of each class in each cluster of each run: (runs, C, k)."""
     k = assignments.max(initial=0) + 1
     rows = [[np.bincount(run[labels == name], minlength=k) for name in classes] for run in assignments]
     return np.array(rows, np.int64).reshape(len(assignments), len(classes), k)
@@ -233,7 +233,7 @@ _SAID = {"both": "merged and split", "no preferred number": "without a preferred
 
 
 def sentences(judgement: Judgement, found: Clusterings, at_k: Agreement | None, names: Sequence[str]) -> list[str]:
-    """The verdict in a few plain lines.
+    """Return the verdict in a few plain lines.
 
     Args:
         judgement: The judgement, as `judge` returns it.

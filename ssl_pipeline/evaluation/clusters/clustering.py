@@ -66,7 +66,7 @@ class Clusterings:
     stability: dict[int, float]
 
     def most_stable(self, classes: int = 0) -> int:
-        """The most stable k of those from the number of classes on.
+        """Return the most stable k of those from the number of classes on.
 
         Of k whose stability is within 0.01 of the highest the largest counts, because the finest says most.
 
@@ -109,12 +109,12 @@ class Agreement:
 
 
 def distinct(embeddings: Features) -> int:
-    """How many embeddings differ by more than rounding; (n, D) unit-norm."""
+    """Return how many embeddings differ by more than rounding; (n, D) unit-norm."""
     return len(np.unique((embeddings - embeddings[:1]).round(5), axis=0))
 
 
 def grid(images: int, classes: int) -> list[int]:
-    """Numbers of clusters to try: from 2 to 4 x C, ever wider apart, but all those next to C.
+    """Return numbers of clusters to try: from 2 to 4 x C, ever wider apart, but all those next to C.
 
     Args:
         images: Number of images to cluster, at least `PER_CLUSTER` for each cluster.
@@ -172,7 +172,7 @@ def _run(embeddings: Features, views: Features, groups: Labels, k: int, seed: in
 
 
 def _half(groups: Labels, k: int, seed: int) -> Labels:
-    """Positions of a random half of the images, as nearly as whole groups allow, and of k images at least."""
+    """Return positions of a random half of the images, as nearly as whole groups allow, and of k images at least."""
     _, numbers, sizes = np.unique(groups, return_inverse=True, return_counts=True)
     lots = np.random.default_rng(seed).permutation(len(sizes))
     taken = np.cumsum(sizes[lots])
@@ -202,7 +202,7 @@ def agreement(assignments: Labels, labels: Labels) -> Agreement:
 
 
 def energies(embeddings: Features, labels: Labels, groups: Labels) -> dict[str, Any]:
-    """Energies of pairs of images of two groups: negative cosines within a class and between classes.
+    """Return energies of pairs of images of two groups: negative cosines within a class and between classes.
 
     Args:
         embeddings: (n, D) unit-norm, of labelled images; some hundreds are enough, and the time goes with n^2.

@@ -136,7 +136,7 @@ def _figures(
     names: Sequence[str],
     energy: dict[str, Any],
 ) -> dict[str, Any]:
-    """The findings, nested."""
+    """Return the findings, nested."""
     figures: dict[str, Any] = {
         "verdict": judgement.word,
         "k_star": judgement.k,

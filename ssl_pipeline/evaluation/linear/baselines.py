@@ -27,7 +27,7 @@ _PARTS = 32  # of a band's full scale
 
 
 def raw_pixels(images: Images, spec: ImageSpec = RGB8) -> Features:
-    """Pixels in [0, 1] as they are; images above 16 px are first averaged over areas to 16 x 16.
+    """Return pixels in [0, 1] as they are; images above 16 px are first averaged over areas to 16 x 16.
 
     Args:
         images: (n, S, S, C) of the type that the spec names.
@@ -69,7 +69,7 @@ def colour_histogram(images: Images, spec: ImageSpec = RGB8) -> Features:
 
 
 def _band_histograms(images: Images, spec: ImageSpec) -> Features:
-    """Shares (n, 32 * C) of the values of all bands in 32 equal parts of the full scale of each band."""
+    """Return shares (n, 32 * C) of the values of all bands in 32 equal parts of the full scale of each band."""
     shares = (images.astype(np.float32) - np.float32(spec.low)) / np.float32(spec.high - spec.low)
     parts = (shares * _PARTS).astype(np.int64).clip(0, _PARTS - 1)  # (n, S, S, C)
     boxes = parts + np.arange(spec.channels) * _PARTS
@@ -81,7 +81,7 @@ def _band_histograms(images: Images, spec: ImageSpec) -> Features:
 
 
 def random_encoder(registry: Registry, card: ModelCard, l2_normalize: bool, seed: int, pool: Split | None) -> Embed:
-    """The pretrained model's own network and pixel pipeline, with random weights.
+    """Return the pretrained model's own network and pixel pipeline, with random weights.
 
     Batch norms that are not calibrated have the statistics 0 and 1, and are therefore said to be no fair baseline. For
     a probe on standardised features it is not so: the uncalibrated were the stronger on digits (ResNet-8, 91 % against
@@ -123,7 +123,7 @@ def starting_encoders(
 
 
 def _in_place(encoder: Encoder, card: ModelCard, l2_normalize: bool, pool: Split | None) -> Embed:
-    """An encoder in the place of the pretrained one, whose pixels it is given."""
+    """Return an encoder in the place of the pretrained one, whose pixels it is given."""
     network = FromPixels(card, embedding(encoder, l2_normalize)).to(best_device())
     if pool is not None:
         calibrate_on(network, pool)

@@ -110,7 +110,7 @@ def predict(settled: Settled, test: Labelled, neighbours: Knn) -> dict[str, Labe
 def figures(
     settled: Settled, predictions: Mapping[str, Labels], test: Labelled, settings: LinearEvalConfig
 ) -> dict[str, Any]:
-    """The contest in numbers: the backbone's probe at the top, kNN, baselines and the gains over them nested.
+    """Return the contest in numbers: the backbone's probe at the top, kNN, baselines and the gains over them nested.
 
     Args:
         settled: What was chosen.
@@ -134,7 +134,7 @@ def figures(
 
 
 def _knn(name: str) -> str:
-    """What kNN on a contestant's features is called among the predictions."""
+    """Say what kNN on a contestant's features is called among the predictions."""
     return f"{KNN} of {name}"
 
 

@@ -94,5 +94,5 @@ class _Graph:
 
 
 def _fixed(side: object) -> TypeGuard[int]:
-    """Whether a dimension is a number, not a name for any."""
+    """Say whether a dimension is a number, not a name for any."""
     return isinstance(side, int)

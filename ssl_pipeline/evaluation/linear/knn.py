@@ -24,7 +24,7 @@ def predict(
     k: int,
     temperature: float,
 ) -> npt.NDArray[np.int64]:
-    """The class with most votes for each query; of classes with as many, the first.
+    """Return the class with most votes for each query; of classes with as many, the first.
 
     Args:
         bank: (n, D) features of any length, n >= 1.

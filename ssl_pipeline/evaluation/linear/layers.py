@@ -109,7 +109,7 @@ def study_layers(
 def _report(
     right: dict[Layer, npt.NDArray[np.bool_]], groups: npt.NDArray[np.int64], dims: dict[Layer, int], exported: Layer
 ) -> LayerReport:
-    """Figures and a line, given which validation images, of which groups, each layer's probe has right."""
+    """Return figures and a line, given which validation images, of which groups, each layer's probe has right."""
     accuracies = {layer: float(answers.mean()) for layer, answers in right.items()}
     best = max(right, key=lambda layer: (accuracies[layer], layer == exported, layer is None))
     figures = {

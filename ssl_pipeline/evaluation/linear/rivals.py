@@ -113,7 +113,7 @@ def check_rival(rival: Rival, registry: Registry) -> None:
 
 
 def backbones(rivals: Sequence[Rival], registry: Registry) -> list[Entry]:
-    """The registered backbones that rivals name; other runs' files are not opened to look for theirs."""
+    """Return the registered backbones that rivals name; other runs' files are not opened to look for theirs."""
     names = [rival.backbone.name if rival.backbone else rival.weights for rival in rivals]
     known = set(registry.names("backbone"))
     named = [name for name in names if {name, name.partition("/")[0] + "/"} & known]
@@ -121,7 +121,7 @@ def backbones(rivals: Sequence[Rival], registry: Registry) -> list[Entry]:
 
 
 def cost(path: Path, images: Images) -> dict[str, Any]:
-    """What a graph costs, in figures for metrics.json.
+    """Return what a graph costs, in figures for metrics.json.
 
     Args:
         path: The graph.
@@ -154,7 +154,7 @@ def cost(path: Path, images: Images) -> dict[str, Any]:
 
 
 def _as_graph(rival: Rival, registry: Registry, card: ModelCard, folder: Path) -> Path:
-    """The ONNX file of a rival that was checked: its own, or one that is written into a folder.
+    """Return the ONNX file of a rival that was checked: its own, or one that is written into a folder.
 
     Raises:
         PipelineError: It cannot be exported.
@@ -178,7 +178,7 @@ def _as_graph(rival: Rival, registry: Registry, card: ModelCard, folder: Path) -
 
 
 def _of_file(rival: Rival, path: Path, registry: Registry, card: ModelCard) -> tuple[Encoder, ModelCard]:
-    """An encoder from a .safetensors file: one of ours beside its model.json, or any with its backbone named."""
+    """Return an encoder from a .safetensors file: one of ours beside its model.json, or any with its backbone named."""
     if rival.backbone is None:
         if path.name != ENCODER or not (path.parent / CARD).is_file():
             raise PipelineError(
@@ -196,7 +196,7 @@ def _of_file(rival: Rival, path: Path, registry: Registry, card: ModelCard) -> t
 def _built(
     registry: Registry, choice: Choice, card: ModelCard, key: str, *, pretrained: bool
 ) -> tuple[Encoder, ModelCard]:
-    """A backbone that is given images as its published weights were: whoever trained it did much the same.
+    """Return a backbone that is given images as its published weights were: whoever trained it did much the same.
 
     Where none were published, it is given ImageNet's.
     """

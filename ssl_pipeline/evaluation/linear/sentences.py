@@ -27,7 +27,7 @@ def nested(metrics: Mapping[str, Any], rivals: Mapping[str, Opened], own: Mappin
 
 
 def start_line(metrics: Mapping[str, Any], init: str) -> str:
-    """The verdict on a run that started from given weights: what self-supervision added to them.
+    """Return the verdict on a run that started from given weights: what self-supervision added to them.
 
     Args:
         metrics: The metrics, with figures of the start.
@@ -59,12 +59,12 @@ def rival_lines(metrics: Mapping[str, Any]) -> list[str]:
 
 
 def percent(figure: Mapping[str, Any]) -> str:
-    """An accuracy with its interval, in percent."""
+    """Return an accuracy with its interval, in percent."""
     return f"{100 * figure['accuracy']:.1f} % [{100 * figure['accuracy_low']:.1f}, {100 * figure['accuracy_high']:.1f}]"
 
 
 def gained(gain: Mapping[str, Any]) -> str:
-    """A difference of accuracies with its interval, in points."""
+    """Return a difference of accuracies with its interval, in points."""
     return f"{100 * gain['accuracy']:+.1f} [{100 * gain['accuracy_low']:+.1f}, {100 * gain['accuracy_high']:+.1f}]"
 
 
@@ -76,7 +76,7 @@ def _cost(facts: Mapping[str, Any]) -> str:
 
 
 def no_probe_line(reason: str, spread: Mapping[str, Any]) -> str:
-    """Why there is no probe, and what can be said without labels."""
+    """Say why there is no probe, and what can be said without labels."""
     return (
         f"linear_eval: no probe, because {reason}. Without labels: effective rank {spread['effective_rank']:.1f}, "
         f"uniformity {spread['uniformity']:.2f}, embedding std {spread['embedding_std']:.2f}."
@@ -84,7 +84,7 @@ def no_probe_line(reason: str, spread: Mapping[str, Any]) -> str:
 
 
 def summary(metrics: Mapping[str, Any], settled: Settled, card: ModelCard) -> list[str]:
-    """The findings in a few lines."""
+    """Return the findings in a few lines."""
     lines = []
     for name, contestant in settled.contestants.items():
         if not contestant.probe.converged:

@@ -83,7 +83,7 @@ def study_embeddings(settings: LinearEvalConfig, inputs: LinearInputs) -> Linear
 
 
 def _contestants(settings: LinearEvalConfig, inputs: LinearInputs) -> dict[str, Sequence[Embed]]:
-    """The backbone and all that it is held against, by name."""
+    """Return the backbone and all that it is held against, by name."""
     split, l2_normalize = inputs.data.train.split, inputs.l2_normalize
     shipped = cut(inputs.encoder, inputs.card, inputs.layer)[1]
     draw = partial(random_encoder, inputs.registry, shipped, l2_normalize)
@@ -101,7 +101,7 @@ def _contestants(settings: LinearEvalConfig, inputs: LinearInputs) -> dict[str, 
 
 
 def _spread(embed: Embed, pool: Split) -> dict[str, Any]:
-    """What can be said without labels, of images spread evenly over the pool."""
+    """Return what can be said without labels, of images spread evenly over the pool."""
     features = extract(embed, pool, sample(pool, _SPREAD))
     return {
         "embedding_std": embedding_std(features),
@@ -112,7 +112,7 @@ def _spread(embed: Embed, pool: Split) -> dict[str, Any]:
 
 
 def _without_probe(inputs: LinearInputs, facts: dict[str, Any], clusters: ClusterReport) -> LinearFindings:
-    """What needs no label, and why there is no more."""
+    """Return what needs no label, and why there is no more."""
     train, classes, nothing = inputs.data.train, inputs.data.classes, np.empty(0, np.int64)
     named = f"only '{classes[train.labels[0]]}'" if len(train) else "no class"
     reason = f"the labels of the training images name {named}, so there is nothing to tell apart"
@@ -135,7 +135,7 @@ def _confusions(actual: Labels, predicted: Labels, classes: int) -> Labels:
 def _tables(
     actual: Labels, predicted: Labels, counts: Labels, classes: Sequence[str], clusters: ClusterReport
 ) -> dict[str, Table]:
-    """The tables by file; those of the probe are empty where there was nothing to predict."""
+    """Return the tables by file; those of the probe are empty where there was nothing to predict."""
     pairs = [(classes[a], classes[p]) for a, p in zip(actual, predicted, strict=True)]
     recalls = [
         (name, row.sum(), row[number] / row.sum())

@@ -29,7 +29,7 @@ class Estimate:
 
 
 def accuracy(correct: Scores, groups: Groups) -> Interval:
-    """The share of test images that are classified correctly, with Wilson's interval.
+    """Return the share of test images that are classified correctly, with Wilson's interval.
 
     Wilson's interval takes the number of independent images that would leave the share as uncertain as test images,
     draws and encoders do together. Chance in the images alone counts as in `intervals.Scores.interval`; that in draws
@@ -57,7 +57,7 @@ def accuracy(correct: Scores, groups: Groups) -> Interval:
 
 
 def gain(scores: Scores, groups: Groups, *, luck: bool) -> Estimate:
-    """How much better one arm is than another, from paired differences.
+    """Return how much better one arm is than another, from paired differences.
 
     The variances of the mean over images, draws and encoders add up, each estimated from its own margin of the table;
     the degrees of freedom of Welch and Satterthwaite give the t quantile. Over draws alone, an interval at the largest
@@ -123,7 +123,7 @@ def _spreads(scores: Scores, luck: bool) -> tuple[Values, Values]:
 
 
 def _group_values(values: Values, groups: Groups) -> Values:
-    """A value for each group, such that their mean is that of the images and their spread is that of groups.
+    """Return a value for each group, such that their mean is that of the images and their spread is that of groups.
 
     Images of one group err together, so that chance draws groups. Each has the weight of its images. Where every image
     is a group of its own, these are the values of the images.

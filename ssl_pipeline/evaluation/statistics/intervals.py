@@ -56,14 +56,14 @@ class Scores:
     draws: dict[str, Float64]
 
     def interval(self, name: str, measure: str) -> Interval:
-        """One classifier's figure."""
+        """Return one classifier's figure."""
         strata = self._strata(measure)
         share = mean_of_strata(self.right[name], strata)
         low, high = wilson(share, effective_images(self.right[name], strata, self.groups))
         return Interval(share, min(low, share), max(high, share))
 
     def gain(self, name: str, over: str, measure: str) -> Interval:
-        """How much better `name` is than `over` on the same images."""
+        """Return how much better `name` is than `over` on the same images."""
         strata, differences = self._strata(measure), self.right[name] - self.right[over]
         apart = np.unique(self.groups[differences != 0])
         if self.draws and len(apart) >= _APART:
@@ -104,7 +104,7 @@ def score(actual: Labels, predictions: Mapping[str, Labels], groups: Labels, res
 
 
 def mean_of_strata(values: Float64 | npt.NDArray[np.bool_], strata: Labels) -> float:
-    """The mean of the strata's means; of what is right (n,) in classes (n,), the balanced accuracy."""
+    """Return the mean of the strata's means; of what is right (n,) in classes (n,), the balanced accuracy."""
     _, numbers, sizes = np.unique(strata, return_inverse=True, return_counts=True)
     return float((np.bincount(numbers, values) / sizes).mean())
 

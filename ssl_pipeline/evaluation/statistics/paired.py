@@ -19,7 +19,7 @@ _GRID = 30  # shares of such images at which the tail is looked at
 
 
 def difference(first: float, second: float, images: float) -> tuple[float, float]:
-    """Interval of the difference of two paired shares, by inversion of an exact test.
+    """Return an interval of the difference of two paired shares, by inversion of an exact test.
 
     A difference is in the interval unless one as large as was seen, or as small, has a probability of less than 2.5 %
     whatever the share of images that tell the two apart, within an upper bound of this share. The chance that the bound
@@ -42,7 +42,7 @@ def difference(first: float, second: float, images: float) -> tuple[float, float
 
 
 def _low(first: float, second: float, images: int) -> float:
-    """The least difference at which one as large as was seen is not too improbable."""
+    """Return the least difference at which one as large as was seen is not too improbable."""
     from scipy.optimize import brentq
     from scipy.stats import beta, binom
 
@@ -62,7 +62,7 @@ def _low(first: float, second: float, images: int) -> float:
 
 
 def flip_test(first: npt.NDArray[np.bool_], second: npt.NDArray[np.bool_], groups: npt.NDArray[np.int64]) -> float:
-    """How likely two classifiers that are equally good differ as much as these, in either direction.
+    """Return how likely two classifiers that are equally good differ as much as these, in either direction.
 
     Args:
         first: (n,) whether one classifier is right, image by image.

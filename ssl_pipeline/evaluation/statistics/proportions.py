@@ -25,7 +25,7 @@ LEVEL = 0.95
 
 
 def wilson(share: float, images: float) -> tuple[float, float]:
-    """Wilson's score interval.
+    """Return Wilson's score interval.
 
     Args:
         share: Share of successes, in [0, 1].
@@ -40,7 +40,7 @@ def wilson(share: float, images: float) -> tuple[float, float]:
 
 
 def kish(weights: Float64 | Labels, strata: Labels | None = None) -> Float64:
-    """How many equal groups of each stratum would leave its mean as uncertain as these unequal ones.
+    """Return how many equal groups of each stratum would leave its mean as uncertain as these unequal ones.
 
     Args:
         weights: (G,) of the groups, such as their numbers of images.
