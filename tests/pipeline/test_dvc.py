@@ -89,7 +89,10 @@ def test_a_change_of_recipe_or_views_opens_no_image(project: Path, finished: Pat
     first = opened(finished.parent / NETWORK_LOG)
     assert len(set(first)) == 600  # so the watch sees them; the inventory opens each too
     views = yaml.safe_load((project / "params.yaml").read_text())["augment"]["views"]
-    change(project, augment={"views": {kind: {**view, "vertical_flip": {"p": 0.5}} for kind, view in views.items()}})
+    change(
+        project,
+        augment={"views": {kind: {**view, "gaussian_noise": {"p": 0.5, "std": 0.1}} for kind, view in views.items()}},
+    )
     change(project, pretrain={"recipe": "rotation", "epochs": 1, "warmup_epochs": 0.5})
     assert "ingest" not in changed(project)
     log = tmp_path / NETWORK_LOG

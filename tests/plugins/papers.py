@@ -190,6 +190,7 @@ PAPERS: dict[str, dict[str, Paper | Ours]] = {
     "swav": {  # 2006.09882
         "task.hidden_dim": Paper(2048, "authors' code, main_swav.py: hidden_mlp"),
         "task.out_dim": Paper(128, "authors' code, scripts/swav_800ep_pretrain.sh"),
+        "task.local_views": Paper(6, "authors' code, the same script: nmb_crops"),
         "loss.prototypes": Paper(3000, "authors' code, the same script: nmb_prototypes"),
         "loss.temperature": Paper(0.1, "authors' code, the same script"),
         "loss.epsilon": Paper(0.05, "authors' code, the same script"),

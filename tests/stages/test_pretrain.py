@@ -137,7 +137,7 @@ def test_killed_at_the_worst_moments_it_ends_with_the_same_bytes(project, undist
     assert "after step 6 of 30" in run(project, rename, -signal.SIGKILL)
     assert not (work / "checkpoint.pt").exists()
 
-    half = f"{NO_GRAPH}; s.write_curves = lambda *a: {DIE}"
+    half = f"{NO_GRAPH}\nimport ssl_pipeline.training.saving as c; c.write_curves = lambda *a: {DIE}"
     assert "after step 6 of 30" in run(project, half, -signal.SIGKILL)
     assert products(project).keys() == {name for name in undisturbed if name.startswith("models")}
 

@@ -36,7 +36,7 @@ def test_a_skeleton_is_a_plugin_whose_tests_pass(tmp_path: Path):
         check=False,
     )
     assert done.returncode == 0, done.stdout
-    assert "8 passed" in done.stdout
+    assert "10 passed" in done.stdout
 
 
 @pytest.mark.parametrize("name", ["My-Plugin", "my_plugin", "1-plugin", "my plugin", "../my-plugin", "lambda"])
