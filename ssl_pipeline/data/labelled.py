@@ -1,5 +1,6 @@
 """The labelled images of a store: what is learned from, chosen on and measured on where labels are allowed."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -8,9 +9,9 @@ import numpy as np
 import numpy.typing as npt
 
 from ssl_pipeline.data.image_spec import ImageSpec, Pixels
-from ssl_pipeline.data.store import SPLITS, Labels, Split, labels_of, open_split, read_index
+from ssl_pipeline.data.store import SPLITS, IndexRow, Labels, Split, labels_of, open_split, read_index
 
-__all__ = ["Labelled", "LabelledSplits", "read_labelled"]
+__all__ = ["Labelled", "LabelledSplits", "labelled_splits", "read_labelled"]
 
 Array = npt.NDArray[np.int64]
 
@@ -63,12 +64,24 @@ class LabelledSplits(NamedTuple):
 
 
 def read_labelled(store: Path) -> LabelledSplits:
-    """Read the labelled images of a store, by one look at its index; empty splits and no classes are possible.
+    """Read the labelled images of a store; empty splits and no classes are possible.
 
     Raises:
         PipelineError: A split or the index is missing or damaged.
     """
-    rows = read_index(store)
+    return labelled_splits(store, read_index(store))
+
+
+def labelled_splits(store: Path, rows: Sequence[IndexRow]) -> LabelledSplits:
+    """The labelled images of a store whose index was read, for those who need more of the index than its labels.
+
+    Args:
+        store: The folder of the images.
+        rows: All rows of its index, as `read_index` returns them.
+
+    Raises:
+        PipelineError: A split is missing or damaged.
+    """
     known = {name: labels_of(rows, name) for name in SPLITS}
     parts = {name: _labelled(open_split(store, name), labels) for name, labels in known.items()}
     return LabelledSplits(**parts, classes=known["train"].classes)

@@ -8,7 +8,6 @@ anchor's own class. Chance is the same share where all other images of the batch
 import math
 from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -17,14 +16,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ssl_pipeline.artifacts.card import read_card
-from ssl_pipeline.artifacts.files import load_task
+from ssl_pipeline.artifacts.card import ModelCard
 from ssl_pipeline.augment.policy import Policies
 from ssl_pipeline.augment.views import make_views
 from ssl_pipeline.contrast.similarity import total_weight
-from ssl_pipeline.evaluation.seen_images import Pool
+from ssl_pipeline.evaluation.seen_images import SeenImages
 from ssl_pipeline.registry import Registry
-from ssl_pipeline.types import Candidates, Negatives, NegativeStrategy, Step, Tile
+from ssl_pipeline.types import Candidates, Negatives, NegativeStrategy, PretextTask, Step, Tile
 
 __all__ = ["Batch", "false_negatives", "replay"]
 
@@ -34,25 +32,26 @@ _STEPS = 1_000_000  # of the training at whose end the strategy is replayed
 _SPARE = 0.5  # share of a batch, below which a last one is left out: a strategy's choice depends on the number of keys
 
 
-def false_negatives(registry: Registry, pretrain: Path, pool: Pool, policies: Policies) -> dict[str, Any]:
-    """Figures for metrics.json; none where the recipe has no negatives, or the pool too few labels.
+def false_negatives(
+    registry: Registry, task: PretextTask | None, card: ModelCard, seen: SeenImages, policies: Policies
+) -> dict[str, Any]:
+    """Figures for metrics.json; none where the recipe has no negatives, or the images too few labels.
 
     Args:
-        registry: Where the task and the strategy are found.
-        pretrain: The folder of the pretrained model.
-        pool: Images of train and validation; of these the labelled ones are looked at.
+        registry: Where the strategy is found, of which a fresh one is built.
+        task: The trained pretext task; None where its recipe has no negatives.
+        card: Card of the trained model.
+        seen: Images of train and validation; of these the labelled ones are looked at.
         policies: Policies of the views.
 
     Returns:
         `strategy`; `rate`, the share of its weight on the anchor's own class (None: its keys are no batch's
         projections); `chance`, that of all other images of the batch; `images`.
     """
-    card = read_card(pretrain)
     choice = card.recipe.negatives
-    if choice is None or pool.classes < 2:
+    if task is None or choice is None or seen.classes < 2:
         return {}
-    task, known = load_task(registry, pretrain), np.flatnonzero(pool.labels >= 0)
-    kind = task.views.main
+    kind, known = task.views.main, np.flatnonzero(seen.labels >= 0)
     order = np.random.default_rng(card.seed).permutation(known)
     batches = [order[start : start + card.batch_size] for start in range(0, len(order), card.batch_size)]
     if len(batches) > 1 and len(batches[-1]) < _SPARE * card.batch_size:
@@ -60,11 +59,11 @@ def false_negatives(registry: Registry, pretrain: Path, pool: Pool, policies: Po
 
     def projected() -> Iterator[Batch]:
         for positions in batches:
-            canvases, ids = torch.from_numpy(pool.images(positions)), pool.ids[positions]
-            views = make_views(policies.views, {kind: 2}, canvases, ids, policies.seed, 0, pool.spec)[kind]
+            canvases, ids = torch.from_numpy(seen.images(positions)), seen.ids[positions]
+            views = make_views(policies.views, {kind: 2}, canvases, ids, policies.seed, 0, seen.spec)[kind]
             projections = task.predict(views.transpose(0, 1).flatten(0, 1)).flatten(1)
             numbers = torch.from_numpy(ids.view(np.int64))
-            yield Batch(F.normalize(projections, dim=1), torch.from_numpy(pool.labels[positions]), numbers)
+            yield Batch(F.normalize(projections, dim=1), torch.from_numpy(seen.labels[positions]), numbers)
 
     with torch.inference_mode():
         rate, chance = replay(registry.build("negatives", choice), projected(), card.seed)

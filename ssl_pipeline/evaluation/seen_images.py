@@ -1,7 +1,7 @@
-"""Training and validation images as one pool, and other views of them: what may be looked at as often as one likes."""
+"""Training and validation images together, and other views of them: what may be looked at as often as one likes."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -11,18 +11,18 @@ from ssl_pipeline.augment.display import stored
 from ssl_pipeline.augment.policy import Policies
 from ssl_pipeline.augment.views import make_views
 from ssl_pipeline.data.image_spec import ImageSpec, Pixels
-from ssl_pipeline.data.store import Split, open_split, read_labels
+from ssl_pipeline.data.store import IndexRow, Split, labels_of
 from ssl_pipeline.errors import ConfigError
 from ssl_pipeline.evaluation.features import sample
 
-__all__ = ["Pool", "Views", "choose"]
+__all__ = ["SeenImages", "SeenViews", "choose_seen"]
 
 Images = Pixels
 Labels = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
-class Pool:
+class SeenImages:
     """Images of several splits.
 
     Attributes:
@@ -71,26 +71,31 @@ class Pool:
         return gathered
 
 
-def choose(store: Path, count: int) -> Pool:
-    """Up to `count` images of train and validation, spread evenly: labelled ones first, others where those are few."""
-    splits = open_split(store, "train"), open_split(store, "val")
-    train, val = read_labels(store, "train"), read_labels(store, "val")
+def choose_seen(splits: tuple[Split, Split], rows: Sequence[IndexRow], count: int) -> SeenImages:
+    """Choose images of train and validation, spread evenly: labelled ones first, others where those are few.
+
+    Args:
+        splits: The splits train and val.
+        rows: All rows of the store's index, as `read_index` returns them.
+        count: The largest number of images.
+    """
+    train, val = labels_of(rows, "train"), labels_of(rows, "val")
     labels = np.concatenate([train.labels, val.labels])
     groups = np.concatenate([train.groups, len(train.groups) + val.groups])  # no group is in both
     owners = np.repeat([0, 1], [len(split) for split in splits])
-    rows = np.concatenate([np.arange(len(split)) for split in splits])
+    places = np.concatenate([np.arange(len(split)) for split in splits])
     known, unknown = np.flatnonzero(labels >= 0), np.flatnonzero(labels < 0)
     known = known[sample(known, count)]
     chosen = np.sort(np.concatenate([known, unknown[sample(unknown, count - len(known))]]))
-    return Pool(splits, owners[chosen], rows[chosen], labels[chosen], groups[chosen])
+    return SeenImages(splits, owners[chosen], places[chosen], labels[chosen], groups[chosen])
 
 
 @dataclass(frozen=True)
-class Views:
-    """One view of each image of a pool, made when it is asked for.
+class SeenViews:
+    """One view of each image, made when it is asked for.
 
     Attributes:
-        pool: The images, n.
+        seen: The images, n.
         policies: What views are, and the seed of their numbers.
         kind: `linear_eval.clusters.view`.
 
@@ -98,7 +103,7 @@ class Views:
         ConfigError: There is no such kind.
     """
 
-    pool: Pool
+    seen: SeenImages
     policies: Policies
     kind: str
 
@@ -108,10 +113,10 @@ class Views:
             raise ConfigError(f"linear_eval.clusters.view: unknown kind of view '{self.kind}'. Known: {known}.")
 
     def __len__(self) -> int:
-        return len(self.pool)
+        return len(self.seen)
 
     def images(self, positions: Labels) -> Images:
         """Views of the images at positions (m,) in [0, n): (m, S, S, C), as a store holds them."""
-        canvases, ids = torch.from_numpy(self.pool.images(positions)), self.pool.ids[positions]
-        made = make_views(self.policies.views, {self.kind: 1}, canvases, ids, self.policies.seed, 0, self.pool.spec)
-        return stored(made[self.kind][:, 0], self.pool.spec)
+        canvases, ids = torch.from_numpy(self.seen.images(positions)), self.seen.ids[positions]
+        made = make_views(self.policies.views, {self.kind: 1}, canvases, ids, self.policies.seed, 0, self.seen.spec)
+        return stored(made[self.kind][:, 0], self.seen.spec)

@@ -18,11 +18,12 @@ from plugins.negatives.ring import Ring
 from plugins.negatives.semi_hard import SemiHard
 from plugins.negatives.truncated import Truncated
 from ssl_pipeline.artifacts.assembly import build_task
-from ssl_pipeline.artifacts.files import load_encoder, save_model
+from ssl_pipeline.artifacts.files import load_encoder, load_task, save_model
 from ssl_pipeline.augment.policy import Policies, Policy
 from ssl_pipeline.contrast import similarity
+from ssl_pipeline.data.store import open_split, read_index
 from ssl_pipeline.evaluation.replayed_negatives import Batch, false_negatives, replay
-from ssl_pipeline.evaluation.seen_images import choose
+from ssl_pipeline.evaluation.seen_images import choose_seen
 from ssl_pipeline.recipes import Recipe
 from ssl_pipeline.types import Candidates, Negatives, NegativeStrategy
 from tests.stages.small_project import as_they_are, write_models, write_store
@@ -108,11 +109,12 @@ def test_any_strategy_can_be_replayed(strategy: NegativeStrategy):
 def test_the_recipe_of_a_trained_model_is_replayed_on_its_own_batches(tmp_path):
     write_models(tmp_path)
     write_store(tmp_path / "store", as_they_are)
-    folder, registry, pool = tmp_path / "models/pretrain", load_registry(), choose(tmp_path / "store", 260)
+    folder, registry, store = tmp_path / "models/pretrain", load_registry(), tmp_path / "store"
+    seen = choose_seen((open_split(store, "train"), open_split(store, "val")), read_index(store), 260)
     views = {"global": Policy(size=8)}
     policies = Policies(seed=0, views=views)
-    assert false_negatives(registry, folder, pool, policies) == {}  # rotation has no negatives
     encoder, card = load_encoder(registry, folder)
+    assert false_negatives(registry, None, card, seen, policies) == {}  # rotation has no negatives
     parts = {
         "pretext_task": {"name": "joint_embedding", "hidden_dim": 8, "out_dim": 4},
         "loss": {"name": "info_nce", "temperature": 0.5},
@@ -120,8 +122,8 @@ def test_the_recipe_of_a_trained_model_is_replayed_on_its_own_batches(tmp_path):
     }
     recipe = Recipe.model_validate({"name": "hcl", **parts})
     task = build_task(registry, recipe, encoder, 0, 16)
-    save_model(folder, encoder, task.energy_head, card.model_copy(update={"recipe": recipe}))
-    found = false_negatives(registry, folder, pool, policies)
+    card = save_model(folder, encoder, task.energy_head, card.model_copy(update={"recipe": recipe}))
+    found = false_negatives(registry, load_task(registry, folder), card, seen, policies)
     assert (found["strategy"], found["images"]) == ("hard", 256)  # 260 are 4 batches of 64, and 4 images
     assert 0.07 < found["chance"] < 0.13
     assert 0 < found["rate"] < 0.3  # of a network that has learned nothing

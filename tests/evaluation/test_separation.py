@@ -4,8 +4,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from scipy.stats import norm
-from sklearn.metrics import roc_auc_score
 
 from plugins import load_registry
 from ssl_pipeline.artifacts.assembly import build_encoder
@@ -13,7 +11,7 @@ from ssl_pipeline.augment.policy import Policies, Policy
 from ssl_pipeline.data.store import Split, open_split
 from ssl_pipeline.data.writer import write_split
 from ssl_pipeline.deployment.energy_graph import export_energy
-from ssl_pipeline.evaluation.separation import auroc, auroc_interval, separation
+from ssl_pipeline.evaluation.separation import separation
 from ssl_pipeline.parts.heads import CosineEnergy
 from tests.deployment.conftest import describe, settle
 from tests.factories import BACKBONE, MEAN, STD, digit_images
@@ -39,36 +37,6 @@ def energy(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("energy") / "energy.onnx"
     export_energy(encoder, CosineEnergy(), describe(encoder), path, opset=18)
     return path
-
-
-def test_the_auroc_is_scikit_learns_ties_included():
-    generator = np.random.default_rng(0)
-    positive, negative = (generator.integers(low, low + 9, 50).astype(np.float32) for low in (0, 3))
-    labels = np.repeat([1, 0], 50)
-    assert auroc(positive, negative) == pytest.approx(roc_auc_score(labels, -np.concatenate([positive, negative])))
-    assert auroc(np.zeros(5, np.float32), np.zeros(5, np.float32)) == 0.5
-
-
-def test_the_interval_of_the_auroc_covers_near_one_where_a_bootstrap_does_not():
-    generator, n, gap = np.random.default_rng(0), 40, 3.0
-    true = norm.cdf(gap / np.sqrt(2))  # of two normal distributions: 0.983
-    ours, theirs = 0, 0
-    for _ in range(200):
-        positive, negative = generator.normal(0, 1, n), generator.normal(gap, 1, n)
-        low, high = auroc_interval(auroc(positive, negative), n, n)
-        ours += low <= true <= high
-        drawn = generator.integers(0, n, (100, 2, n))
-        areas = [auroc(positive[rows[0]], negative[rows[1]]) for rows in drawn]
-        theirs += np.percentile(areas, 2.5) <= true <= np.percentile(areas, 97.5)
-    assert ours >= 0.94 * 200
-    assert theirs < 0.93 * 200
-
-
-@pytest.mark.parametrize(("area", "low", "high"), [(1.0, 0.95, 1.0), (0.0, 0.0, 0.05), (0.5, 0.38, 0.62)])
-def test_the_interval_of_the_auroc_has_a_width_everywhere(area: float, low: float, high: float):
-    found = auroc_interval(area, 40, 40)
-    assert found[0] <= area <= found[1]
-    assert found == (pytest.approx(low, abs=0.02), pytest.approx(high, abs=0.02))
 
 
 def test_views_that_keep_the_image_are_told_apart_and_views_that_do_not_are_not(energy: Path, tmp_path: Path):

@@ -23,7 +23,7 @@ from ssl_pipeline.evaluation.clusters.clustering import (
 )
 from ssl_pipeline.evaluation.features import Embed, extract, sample, unit
 from ssl_pipeline.evaluation.pictures import short
-from ssl_pipeline.evaluation.seen_images import Pool, Views
+from ssl_pipeline.evaluation.seen_images import SeenImages, SeenViews
 
 __all__ = ["TABLE", "ClusterReport", "study_clusters"]
 
@@ -58,18 +58,18 @@ class ClusterReport:
 
 @dataclass(frozen=True)
 class _Study:
-    pool: Pool
+    seen: SeenImages
     names: Sequence[str]
     found: Clusterings
     agreements: dict[int, Agreement]
     judgement: Judgement
 
     def draw(self, folder: Path) -> None:
-        curves(self.found, self.agreements, self.pool.classes, self.judgement, folder / "clusters.png")
-        labels, pairs, classes = self.pool.labels, [], []
+        curves(self.found, self.agreements, self.seen.classes, self.judgement, folder / "clusters.png")
+        labels, pairs, classes = self.seen.labels, [], []
         for (one, other), overlap in self.judgement.merged.items():
             if overlap >= MERGED:
-                clusters = self.found.assignments[ROOM * self.pool.classes][0]
+                clusters = self.found.assignments[ROOM * self.seen.classes][0]
                 title = f"{short(self.names[one])} + {short(self.names[other])}: {overlap:.0%} share clusters"
                 pairs.append((title, images_of_pair(clusters, labels, one, other, _SHOWN)))
         for name, parts in self.judgement.split.items():
@@ -77,26 +77,26 @@ class _Study:
                 clusters = self.found.assignments[self.judgement.k][0]
                 title = f"{short(self.names[name])}: {parts:.1f} clusters of its own"
                 classes.append((title, images_of_class(clusters, labels, name, _PARTS, _OF_PART)))
-        spec = self.pool.spec
+        spec = self.seen.spec
         bands = f" ({shown_bands(spec)})" if shown_bands(spec) else ""
         for rows, file in ((pairs, "merged_pairs.png"), (classes, "split_classes.png")):
             if rows:
                 drawn = [
-                    (f"{title}{bands}", [displayed(self.pool.images(group), spec) for group in groups])
+                    (f"{title}{bands}", [displayed(self.seen.images(group), spec) for group in groups])
                     for title, groups in rows
                 ]
                 grid_of_images(drawn, folder / file)
 
 
 def study_clusters(
-    settings: Clusters, embed: Embed, pool: Pool, names: Sequence[str], policies: Policies, seed: int
+    settings: Clusters, embed: Embed, seen: SeenImages, names: Sequence[str], policies: Policies, seed: int
 ) -> ClusterReport:
-    """Cluster a pool's embeddings, judge the clusters by its labels, and say what to change.
+    """Cluster the embeddings of images, judge the clusters by its labels, and say what to change.
 
     Args:
         settings: `linear_eval.clusters`.
         embed: The exported backbone.
-        pool: Images of train and validation; never of the test split.
+        seen: Images of train and validation; never of the test split.
         names: Names of the classes, by number.
         policies: Policies of the views.
         seed: Seed of k-means.
@@ -104,28 +104,28 @@ def study_clusters(
     Raises:
         ConfigError: There is no such kind of view.
     """
-    views = Views(pool, policies, settings.view)
-    embeddings = unit(extract(embed, pool))
-    different, known = distinct(embeddings), pool.labels >= 0
-    ks = grid(different, pool.classes)
-    facts: dict[str, Any] = {"images": len(pool), "labelled": int(known.sum()), "view": settings.view}
+    views = SeenViews(seen, policies, settings.view)
+    embeddings = unit(extract(embed, seen))
+    different, known = distinct(embeddings), seen.labels >= 0
+    ks = grid(different, seen.classes)
+    facts: dict[str, Any] = {"images": len(seen), "labelled": int(known.sum()), "view": settings.view}
     if not ks:
-        reason = f"{different} different embeddings of {len(pool)} images; clustering takes {2 * PER_CLUSTER}"
+        reason = f"{different} different embeddings of {len(seen)} images; clustering takes {2 * PER_CLUSTER}"
         return ClusterReport(
             facts | {"verdict": "unknown", "reason": reason}, [f"linear_eval: no clusters: {reason}."], []
         )
-    found = cluster(embeddings, unit(extract(embed, views)), pool.groups, ks, settings.runs, seed)
-    labels = pool.labels[known]
-    agreements = {k: agreement(of_k[:, known], labels) for k, of_k in found.assignments.items() if pool.classes > 1}
-    judgement = judge(found, pool.labels, seed)
+    found = cluster(embeddings, unit(extract(embed, views)), seen.groups, ks, settings.runs, seed)
+    labels = seen.labels[known]
+    agreements = {k: agreement(of_k[:, known], labels) for k, of_k in found.assignments.items() if seen.classes > 1}
+    judgement = judge(found, seen.labels, seed)
     some = sample(labels, _ENERGIES)
-    energy = energies(embeddings[known][some], labels[some], pool.groups[known][some])
+    energy = energies(embeddings[known][some], labels[some], seen.groups[known][some])
     rows = [(k, stability, *_values(agreements.get(k))) for k, stability in found.stability.items()]
     return ClusterReport(
         facts | _figures(found, agreements, judgement, names, energy),
         sentences(judgement, found, agreements.get(judgement.k), names),
         rows,
-        _Study(pool, names, found, agreements, judgement),
+        _Study(seen, names, found, agreements, judgement),
     )
 
 

@@ -1,13 +1,12 @@
 """What a trained backbone must beat: pixels, colours, and the same network with random weights."""
 
-from pathlib import Path
+from copy import deepcopy
 
 import numpy as np
 import numpy.typing as npt
 
 from ssl_pipeline.artifacts.assembly import untrained
-from ssl_pipeline.artifacts.card import ModelCard, read_card
-from ssl_pipeline.artifacts.start import started
+from ssl_pipeline.artifacts.card import ModelCard
 from ssl_pipeline.data.image_spec import RGB8, ImageSpec, Pixels
 from ssl_pipeline.data.store import Split
 from ssl_pipeline.deployment.from_pixels import FromPixels, embedding
@@ -100,13 +99,13 @@ def random_encoder(registry: Registry, card: ModelCard, l2_normalize: bool, seed
 
 
 def starting_encoders(
-    registry: Registry, pretrain: Path, layer: int | None, l2_normalize: bool, pool: Split
+    start: Encoder | None, card: ModelCard, layer: int | None, l2_normalize: bool, pool: Split
 ) -> list[Embed]:
     """What pretraining started from: with the statistics of batch norms that came with the weights, and calibrated.
 
     Args:
-        registry: Where the backbone is found.
-        pretrain: The folder of the pretrained model.
+        start: The whole encoder before pretraining, which is left as it is; None: its weights were random.
+        card: Card of the whole pretrained encoder.
         layer: The layer that ships.
         l2_normalize: Whether embeddings get unit length, as those of the exported backbone.
         pool: Images to calibrate batch norms on.
@@ -114,12 +113,9 @@ def starting_encoders(
     Returns:
         Both; none where pretraining started from random weights.
     """
-    found = []
-    for images in (None, pool):
-        encoder = started(registry, pretrain)
-        if encoder is not None:
-            found.append(_in_place(encoder.at(layer), read_card(pretrain), l2_normalize, images))
-    return found
+    if start is None:
+        return []
+    return [_in_place(deepcopy(start).at(layer), card, l2_normalize, images) for images in (None, pool)]
 
 
 def _in_place(encoder: Encoder, card: ModelCard, l2_normalize: bool, pool: Split | None) -> Embed:

@@ -7,35 +7,41 @@ import numpy as np
 import numpy.typing as npt
 import onnxruntime
 import torch
+from torch import Tensor, nn
 
 from ssl_pipeline.augment.geometry import fit
+from ssl_pipeline.data.image_spec import RGB8, ImageSpec, Pixels
 from ssl_pipeline.errors import PipelineError
 from ssl_pipeline.evaluation.features import Embed
 from ssl_pipeline.types import Inputs
 
-__all__ = ["embed_with"]
+__all__ = ["ShownAsRgb", "embed_with"]
 
 _BATCH = 256
 
 Features = npt.NDArray[np.float32]
-Pixels = npt.NDArray[np.uint8]
+_TENSORS = {"uint8": "uint8", "uint16": "uint16", "float32": "float"}
 
 
-def embed_with(session: onnxruntime.InferenceSession, expected: Inputs) -> Embed:
+def embed_with(session: onnxruntime.InferenceSession, expected: Inputs, spec: ImageSpec = RGB8) -> Embed:
     """Return what a graph makes of canvases, whichever of these its input is:
 
-    - uint8 [N, H, W, 3], RGB, of any height and width, as this project's own: canvases are given as they are;
-    - float32 [N, 3, H, W], normalised, as timm's and torchvision's users export: canvases are resized to its height and
-      width, or where these may be any to those of `expected`, and normalised by the mean and std of `expected`.
+    - [N, H, W, C] of the canvases' own type, such as uint8 and RGB, of any height and width, as this project's own:
+      canvases are given as they are;
+    - float32 [N, 3, H, W], normalised, as timm's and torchvision's users export: canvases are shown as RGB, resized to
+      its height and width, or where these may be any to those of `expected`, and normalised by the mean and std of
+      `expected`.
 
     N may be any number, or fixed to 1. The output is the graph's first of two dimensions.
 
     Args:
         session: Session of the graph.
         expected: What images look like to a graph of the second kind.
+        spec: What the canvases' values mean.
 
     Raises:
-        PipelineError: The graph has another input, several, or no output [N, D].
+        PipelineError: The graph has another input, several, or no output [N, D]; or it is of the second kind, and
+            nobody knows which bands of the canvases are red, green and blue.
     """
     inputs, outputs = session.get_inputs(), session.get_outputs()
     rows = next((node.name for node in outputs if len(node.shape) == 2), None)
@@ -45,17 +51,45 @@ def embed_with(session: onnxruntime.InferenceSession, expected: Inputs) -> Embed
             "needs one input, and such an output."
         )
     name, kind, shape = inputs[0].name, inputs[0].type, inputs[0].shape
-    raw = kind == "tensor(uint8)" and len(shape) == 4 and shape[3] == 3 and not any(map(_fixed, shape[1:3]))
+    own = f"tensor({_TENSORS[spec.dtype]})"
+    raw = kind == own and len(shape) == 4 and shape[3] == spec.channels and not any(map(_fixed, shape[1:3]))
     normalised = kind == "tensor(float)" and len(shape) == 4 and shape[1] == 3
     size = next(filter(_fixed, shape[2:]), expected.size)
     square = all(side == size for side in shape[2:] if _fixed(side))
     if (raw or (normalised and square)) and (shape[0] == 1 or not _fixed(shape[0])):
         batch = 1 if shape[0] == 1 else _BATCH
-        return _Graph(session, name, rows, batch, None if raw else expected._replace(size=size))
+        return _Graph(
+            session, name, rows, batch, spec, None if raw else (ShownAsRgb(spec), expected._replace(size=size))
+        )
     raise PipelineError(
-        f"its input is {kind.removeprefix('tensor(').removesuffix(')')} {shape}; what is taken is uint8 [N, H, W, 3] "
-        "(pixels, any size) or float [N, 3, S, S] (normalised as for ImageNet), for any N or for 1."
+        f"its input is {kind.removeprefix('tensor(').removesuffix(')')} {shape}; what is taken is {spec.dtype} "
+        f"[N, H, W, {spec.channels}] (pixels, any size) or float [N, 3, S, S] "
+        "(normalised as for ImageNet), for any N or for 1."
     )
+
+
+class ShownAsRgb(nn.Module):
+    """What a network for RGB images sees of others: their red, green and blue bands, or the only band three times.
+
+    Args:
+        spec: What the images' values mean.
+
+    Raises:
+        PipelineError: Nobody knows which bands are red, green and blue.
+    """
+
+    def __init__(self, spec: ImageSpec):
+        super().__init__()
+        if spec.rgb is None and spec.channels > 1:
+            raise PipelineError(
+                f"it takes RGB images, and the pool has {spec}, of which nobody said which are red, green and blue: "
+                "name them in ingest.pixels, as `rgb: [3, 2, 1]`, or leave this rival out."
+            )
+        self.bands = list(spec.rgb or (0, 0, 0))
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Images (N, C, S, S) -> (N, 3, S, S)."""
+        return images[:, self.bands]
 
 
 @dataclass(frozen=True)
@@ -67,28 +101,32 @@ class _Graph:
         name: Name of its input.
         rows: Name of its output.
         batch: Images at a time.
-        expected: How canvases are resized and normalised; None: not at all.
+        spec: What the canvases' values mean.
+        prepared: How canvases are shown as RGB, and resized and normalised; None: they are given as they are.
     """
 
     session: onnxruntime.InferenceSession
     name: str
     rows: str
     batch: int
-    expected: Inputs | None
+    spec: ImageSpec
+    prepared: tuple[ShownAsRgb, Inputs] | None
 
     def __call__(self, images: Pixels) -> Features:
-        """Embed canvases (n, C, C, 3): (n, D)."""
+        """Embed canvases (n, S, S, C): (n, D)."""
         if not len(images):  # a graph need not say how long its rows are
-            return self(np.zeros((1, *images.shape[1:]), np.uint8))[:0]
+            return self(np.zeros((1, *images.shape[1:]), images.dtype))[:0]
         starts = range(0, len(images), self.batch)
         return np.concatenate([self._run(images[start : start + self.batch]) for start in starts])
 
     def _run(self, images: Pixels) -> Features:
-        given: npt.NDArray[np.uint8] | Features = images
-        if self.expected is not None:
-            size, *statistics = self.expected
+        given: Pixels = images
+        if self.prepared is not None:
+            shown, (size, *statistics) = self.prepared
             mean, std = (torch.tensor(value).reshape(3, 1, 1) for value in statistics)
-            given = ((fit(torch.from_numpy(images), size, "squash", (0, 0, 0)) - mean) / std).numpy()
+            background = (self.spec.low,) * self.spec.channels
+            fitted = fit(torch.from_numpy(images), size, "squash", background, self.spec)
+            given = ((shown(fitted) - mean) / std).numpy()
         features: Features = self.session.run([self.rows], {self.name: given})[0]
         return features.astype(np.float32, copy=False)
 

@@ -10,19 +10,21 @@ from typing import Any
 import numpy as np
 
 from ssl_pipeline.artifacts.card import ModelCard
-from ssl_pipeline.artifacts.files import load_encoder
+from ssl_pipeline.artifacts.files import load_encoder, load_task
+from ssl_pipeline.artifacts.start import started
 from ssl_pipeline.augment.policy import Policies
 from ssl_pipeline.config import LinearEvalConfig
-from ssl_pipeline.data.labelled import LabelledSplits, read_labelled
+from ssl_pipeline.data.labelled import LabelledSplits, labelled_splits
+from ssl_pipeline.data.store import read_index
 from ssl_pipeline.deployment.runtime import layer_of, open_session, read_metadata, run
 from ssl_pipeline.errors import PipelineError
 from ssl_pipeline.evaluation.features import Embed, sample
 from ssl_pipeline.evaluation.linear.rivals import Opened, cost, open_rivals
-from ssl_pipeline.evaluation.seen_images import Pool, choose
+from ssl_pipeline.evaluation.seen_images import SeenImages, choose_seen
 from ssl_pipeline.products import sha256, verified
 from ssl_pipeline.progress import say
 from ssl_pipeline.registry import Registry
-from ssl_pipeline.types import Encoder
+from ssl_pipeline.types import Encoder, PretextTask
 
 __all__ = ["LinearInputs", "read_inputs"]
 
@@ -38,9 +40,10 @@ class LinearInputs:
         seen: Images of train and validation, for clusters and negatives.
         policies: Policies of the views.
         registry: Where the architecture of the random encoder is found.
-        pretrain: The folder of the pretrained model.
         encoder: The whole pretrained encoder.
         card: Card of the whole encoder.
+        start: The whole encoder before pretraining; None: its weights were random.
+        task: The trained pretext task; None where its recipe has no negatives.
         backbone: The exported file.
         backbone_sha256: Digest of the exported file when it was opened.
         embed: The exported file, from canvases to embeddings.
@@ -51,12 +54,13 @@ class LinearInputs:
     """
 
     data: LabelledSplits
-    seen: Pool
+    seen: SeenImages
     policies: Policies
     registry: Registry
-    pretrain: Path
     encoder: Encoder
     card: ModelCard
+    start: Encoder | None
+    task: PretextTask | None
     backbone: Path
     backbone_sha256: str
     embed: Embed
@@ -101,22 +105,24 @@ def read_inputs(
     session = open_session(backbone)
     metadata = read_metadata(session)
     encoder, card = load_encoder(registry, pretrain)
-    data = read_labelled(store)
+    rows = read_index(store)
+    data = labelled_splits(store, rows)
     rivals: dict[str, Opened] = {}
     own: dict[str, Any] = {}
     if settings.rivals and len(np.unique(data.train.labels)) > 1:
         images = data.train.images(sample(data.train, _TIMED))
-        rivals, own = open_rivals(settings.rivals, registry, card, images), cost(backbone, images)
+        rivals, own = open_rivals(settings.rivals, registry, card, images), cost(backbone, images, card.images)
     elif settings.rivals:
         say("linear_eval: rivals are not judged, because there are no labels to judge by")
     return LinearInputs(
         data=data,
-        seen=choose(store, settings.clusters.images),
+        seen=choose_seen((data.train.split, data.val.split), rows, settings.clusters.images),
         policies=policies,
         registry=registry,
-        pretrain=pretrain,
         encoder=encoder,
         card=card,
+        start=started(registry, pretrain),
+        task=load_task(registry, pretrain) if card.recipe.negatives else None,
         backbone=backbone,
         backbone_sha256=evaluated,
         embed=partial(run, session),

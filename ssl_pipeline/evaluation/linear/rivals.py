@@ -7,20 +7,21 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 import onnx
 import onnxruntime
 from onnx.external_data_helper import ExternalDataInfo, uses_external_data
+from torch import nn
 
 from ssl_pipeline.artifacts.assembly import build_encoder, with_published
 from ssl_pipeline.artifacts.card import CARD, ModelCard
 from ssl_pipeline.artifacts.files import ENCODER, load_encoder
 from ssl_pipeline.config import Choice, Rival
+from ssl_pipeline.data.image_spec import RGB8, ImageSpec, Pixels
 from ssl_pipeline.deployment.backbone_graph import export_backbone
 from ssl_pipeline.deployment.runtime import open_session
 from ssl_pipeline.errors import ConfigError, PipelineError
 from ssl_pipeline.evaluation.features import Embed
-from ssl_pipeline.evaluation.linear.foreign_graphs import embed_with
+from ssl_pipeline.evaluation.linear.foreign_graphs import ShownAsRgb, embed_with
 from ssl_pipeline.products import sha256
 from ssl_pipeline.progress import say
 from ssl_pipeline.registry import Entry, Registry
@@ -38,7 +39,7 @@ _KEY = "linear_eval.rivals"
 _FILES = (".onnx", ".safetensors")
 _TIMED, _WARMING = 20, 3  # images
 
-Images = npt.NDArray[np.uint8]
+Images = Pixels
 
 
 class Opened(NamedTuple):
@@ -59,8 +60,8 @@ def open_rivals(rivals: Sequence[Rival], registry: Registry, card: ModelCard, im
     Args:
         rivals: `linear_eval.rivals`.
         registry: Where backbones are found.
-        card: Card of our encoder. Rivals that are not ours get images that are resized as its own were.
-        images: (n, C, C, 3), canvases to try and to time them on.
+        card: Card of our encoder. Rivals that are not ours get images that are resized as its own were, as RGB.
+        images: (n, S, S, C), canvases to try and to time them on.
 
     Returns:
         For each name in `rivals` what embeds, and what it is and costs.
@@ -76,11 +77,11 @@ def open_rivals(rivals: Sequence[Rival], registry: Registry, card: ModelCard, im
         try:
             with tempfile.TemporaryDirectory() as folder:
                 path = _as_graph(rival, registry, card, Path(folder))
-                embed = embed_with(open_session(path), IMAGENET)
+                embed = embed_with(open_session(path), IMAGENET, card.images)
                 _try(embed, images[:2])
                 source = find(name, _KEY)
                 file = {"sha256": sha256(source)} if source.is_file() else {}
-                found[name] = Opened(embed, cost(path, images) | file)
+                found[name] = Opened(embed, cost(path, images, card.images) | file)
         except ConfigError:  # it names the key, and the rival
             raise
         except PipelineError as error:
@@ -120,12 +121,13 @@ def backbones(rivals: Sequence[Rival], registry: Registry) -> list[Entry]:
     return [registry.find("backbone", name, _KEY) for name in named]
 
 
-def cost(path: Path, images: Images) -> dict[str, Any]:
+def cost(path: Path, images: Images, spec: ImageSpec = RGB8) -> dict[str, Any]:
     """Return what a graph costs, in figures for metrics.json.
 
     Args:
         path: The graph.
-        images: (n, C, C, 3), canvases, one or more.
+        images: (n, S, S, C), canvases, one or more.
+        spec: What the canvases' values mean.
 
     Returns:
         `megabytes` on disk, with weights in files beside it; `parameters`; `milliseconds` from one stored image to its
@@ -139,7 +141,7 @@ def cost(path: Path, images: Images) -> dict[str, Any]:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-    embed, times = embed_with(session, IMAGENET), []
+    embed, times = embed_with(session, IMAGENET, spec), []
     for number in range(_WARMING + _TIMED):
         image = images[number % len(images)][None]
         began = time.perf_counter()
@@ -168,8 +170,11 @@ def _as_graph(rival: Rival, registry: Registry, card: ModelCard, folder: Path) -
     else:  # a backbone with its published weights
         encoder, described = _built(registry, Choice(name=rival.weights), card, _KEY, pretrained=True)
     graph = folder / "rival.onnx"
+    network: nn.Module = encoder
+    if encoder.images != described.images:  # a network for RGB images, behind a pool of others
+        network = nn.Sequential(ShownAsRgb(described.images), encoder)
     try:
-        export_backbone(encoder.eval(), described, graph, l2_normalize=False, opset=18)
+        export_backbone(network.eval(), described, graph, l2_normalize=False, opset=18)
     except PipelineError:
         raise
     except Exception as error:  # what the exporter raises has no narrower base

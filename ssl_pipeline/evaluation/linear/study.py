@@ -58,7 +58,7 @@ def study_embeddings(settings: LinearEvalConfig, inputs: LinearInputs) -> Linear
         "spread": _spread(inputs.embed, train.split),
         "backbone_sha256": inputs.backbone_sha256,
         "clusters": clusters.figures,
-        "negatives": false_negatives(inputs.registry, inputs.pretrain, inputs.seen, inputs.policies),
+        "negatives": false_negatives(inputs.registry, inputs.task, inputs.card, inputs.seen, inputs.policies),
     }
     if not inputs.learnable:
         return _without_probe(inputs, facts, clusters)
@@ -90,7 +90,7 @@ def _contestants(settings: LinearEvalConfig, inputs: LinearInputs) -> dict[str, 
     seeds = range(settings.seed, settings.seed + RANDOM_DRAWS)
     candidates: dict[str, Sequence[Embed]] = {
         BACKBONE: [inputs.embed],
-        START: starting_encoders(inputs.registry, inputs.pretrain, inputs.layer, l2_normalize, split),
+        START: starting_encoders(inputs.start, inputs.card, inputs.layer, l2_normalize, split),
         "random_encoder": [draw(seed, split) for seed in seeds],
         "random_encoder_uncalibrated": [draw(seed, None) for seed in seeds],
         "raw_pixels": [partial(raw_pixels, spec=split.spec)],

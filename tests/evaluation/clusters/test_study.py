@@ -8,10 +8,10 @@ from PIL import Image
 
 from ssl_pipeline.augment.policy import Operation, Policies, Policy
 from ssl_pipeline.config import Clusters
-from ssl_pipeline.data.store import IndexRow
+from ssl_pipeline.data.store import IndexRow, open_split, read_index
 from ssl_pipeline.data.writer import write_index, write_split
 from ssl_pipeline.evaluation.clusters.study import TABLE, study_clusters
-from ssl_pipeline.evaluation.seen_images import Views, choose
+from ssl_pipeline.evaluation.seen_images import SeenImages, SeenViews, choose_seen
 
 SETTINGS = Clusters(images=400, runs=2, view="plain")
 POLICIES = Policies(seed=0, views={"plain": Policy(size=8)})
@@ -39,8 +39,12 @@ def embed(images):
     return images.reshape(len(images), 192).astype(np.float32) / 255
 
 
+def seen(store: Path, count: int) -> SeenImages:
+    return choose_seen((open_split(store, "train"), open_split(store, "val")), read_index(store), count)
+
+
 def study(store: Path, embed=embed, policies=POLICIES):
-    return study_clusters(SETTINGS, embed, choose(store, SETTINGS.images), NAMES, policies, 0)
+    return study_clusters(SETTINGS, embed, seen(store, SETTINGS.images), NAMES, policies, 0)
 
 
 def drawn(report, folder: Path) -> set[str]:
@@ -113,7 +117,7 @@ def test_embeddings_that_are_all_alike_are_told_in_words(tmp_path: Path, value: 
 
 def test_few_labels_in_a_large_pool_are_all_taken_and_the_rest_fills_up(tmp_path: Path):
     labels = [1 if position % 50 == 0 else -1 for position in range(600)]
-    pool = choose(write(tmp_path / "store", [0] * 600, labels, val=200), 100)
+    pool = seen(write(tmp_path / "store", [0] * 600, labels, val=200), 100)
     assert len(pool) == 100
     assert (pool.labels >= 0).sum() == 12  # "bee", the only class, is number 0
     assert pool.classes == 1
@@ -122,15 +126,15 @@ def test_few_labels_in_a_large_pool_are_all_taken_and_the_rest_fills_up(tmp_path
 
 
 def test_groups_of_train_and_of_validation_are_different_ones(tmp_path: Path):
-    alone = choose(write(tmp_path / "alone", [0] * 60, [0] * 60), 1000).groups
+    alone = seen(write(tmp_path / "alone", [0] * 60, [0] * 60), 1000).groups
     assert len(set(alone.tolist())) == 60
-    grouped = choose(write(tmp_path / "grouped", [0] * 60, [0] * 60, group="g"), 30).groups
+    grouped = seen(write(tmp_path / "grouped", [0] * 60, [0] * 60, group="g"), 30).groups
     assert [len(set(part.tolist())) for part in (grouped, grouped[:20], grouped[-10:])] == [2, 1, 1]
 
 
 def test_a_pool_gives_each_image_with_its_own_label_and_identity(tmp_path: Path):
     kinds = [0, 1, 2, 3, 4] * 12
-    pool = choose(write(tmp_path / "store", kinds, kinds), 1000)
+    pool = seen(write(tmp_path / "store", kinds, kinds), 1000)
     positions = np.array([55, 3, 41, 0])
     rows = pool.images(positions).astype(int).sum(axis=(2, 3)).argmax(axis=1)
     assert rows.tolist() == pool.labels[positions].tolist() == [kinds[position] for position in positions]
@@ -138,6 +142,6 @@ def test_a_pool_gives_each_image_with_its_own_label_and_identity(tmp_path: Path)
 
 
 def test_views_of_a_policy_that_does_nothing_are_the_images(tmp_path: Path):
-    pool = choose(write(tmp_path / "store", [0, 1, 2] * 20, [0, 1, 2] * 20), 1000)
+    pool = seen(write(tmp_path / "store", [0, 1, 2] * 20, [0, 1, 2] * 20), 1000)
     positions = np.array([50, 7])
-    np.testing.assert_array_equal(Views(pool, POLICIES, "plain").images(positions), pool.images(positions))
+    np.testing.assert_array_equal(SeenViews(pool, POLICIES, "plain").images(positions), pool.images(positions))
