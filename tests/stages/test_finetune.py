@@ -18,7 +18,6 @@ from sklearn.datasets import load_digits
 
 from plugins import load_registry
 from ssl_pipeline.artifacts.assembly import build_encoder, cut
-from ssl_pipeline.artifacts.card import ModelCard, versions
 from ssl_pipeline.artifacts.files import load_encoder, save_model
 from ssl_pipeline.config import Choice
 from ssl_pipeline.data.store import IndexRow, Original, open_split, read_labels
@@ -28,8 +27,8 @@ from ssl_pipeline.deployment.runtime import open_session, read_metadata, run
 from ssl_pipeline.errors import PipelineError
 from ssl_pipeline.evaluation.budgets import classifier_file
 from ssl_pipeline.products import record, write_product
-from ssl_pipeline.recipes import Recipe
 from stages.finetune import finetune
+from tests.factories import model_card
 
 REPOSITORY = Path(__file__).parents[2]
 BACKBONE = Choice.model_validate({"name": "resnet_cifar", "depth": 8, "width": 4})
@@ -66,23 +65,7 @@ def as_they_are(split: str, labels: npt.NDArray[np.int64]) -> list[str]:
 def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("exported")
     encoder = build_encoder(load_registry(), BACKBONE, MEAN, STD, 0, 8).eval()
-    card = ModelCard(
-        backbone=BACKBONE,
-        recipe=Recipe(name="rotation", pretext_task=Choice(name="rotation")),
-        embedding_dim=encoder.embedding_dim,
-        size=8,
-        resize="squash",
-        background=(255, 255, 255),
-        mean=MEAN,
-        std=STD,
-        seed=0,
-        batch_size=64,
-        weights_sha256="",
-        params_sha256="0123",
-        seedless_sha256="4567",
-        plugins={},
-        versions=versions(),
-    )
+    card = model_card(embedding_dim=encoder.embedding_dim, params_sha256="0123", seedless_sha256="4567")
     (root / "models/pretrain").mkdir(parents=True)
     card = save_model(root / "models/pretrain", encoder, None, card)
     export_backbone(encoder, card, root / "models/export/backbone.onnx", l2_normalize=True, opset=19)

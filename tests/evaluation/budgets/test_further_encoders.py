@@ -9,13 +9,13 @@ import torch
 
 from plugins import load_registry
 from ssl_pipeline.artifacts.assembly import build_encoder
-from ssl_pipeline.artifacts.card import ModelCard, versions
+from ssl_pipeline.artifacts.card import ModelCard
 from ssl_pipeline.artifacts.files import save_model
 from ssl_pipeline.config import Choice
 from ssl_pipeline.errors import ConfigError
 from ssl_pipeline.evaluation.budgets.further_encoders import read_encoders
 from ssl_pipeline.products import write_product
-from ssl_pipeline.recipes import Recipe
+from tests.factories import model_card
 
 BACKBONE = Choice.model_validate({"name": "resnet_cifar", "depth": 8, "width": 4})
 STATISTICS = (0.3, 0.3, 0.3), (0.37, 0.37, 0.37)
@@ -24,23 +24,7 @@ STATISTICS = (0.3, 0.3, 0.3), (0.37, 0.37, 0.37)
 def save(folder: Path, seed: int) -> ModelCard:
     """What pretraining with a seed leaves."""
     folder.mkdir()
-    card = ModelCard(
-        backbone=BACKBONE,
-        recipe=Recipe(name="rotation", pretext_task=Choice(name="rotation")),
-        embedding_dim=16,
-        size=8,
-        resize="squash",
-        background=(255, 255, 255),
-        mean=STATISTICS[0],
-        std=STATISTICS[1],
-        seed=seed,
-        batch_size=64,
-        weights_sha256="",
-        params_sha256=str(seed),
-        seedless_sha256="5eed",
-        plugins={},
-        versions=versions(),
-    )
+    card = model_card(mean=STATISTICS[0], std=STATISTICS[1], seed=seed, params_sha256=str(seed), seedless_sha256="5eed")
     return save_model(folder, build_encoder(load_registry(), BACKBONE, *STATISTICS, seed, 8), None, card)
 
 

@@ -12,7 +12,6 @@ from sklearn.datasets import load_digits
 
 from plugins import load_registry
 from ssl_pipeline.artifacts.assembly import build_encoder, cut
-from ssl_pipeline.artifacts.card import ModelCard, versions
 from ssl_pipeline.augment.policy import Policy
 from ssl_pipeline.config import Choice, FinetuneConfig
 from ssl_pipeline.data.labelled import Labelled, LabelledSplits
@@ -26,10 +25,10 @@ from ssl_pipeline.evaluation.budgets.inputs import BudgetInputs, view_policy
 from ssl_pipeline.evaluation.budgets.label_draws import draw_labels
 from ssl_pipeline.evaluation.budgets.outcome import ARMS, Outcome
 from ssl_pipeline.randomness import hash64
-from ssl_pipeline.recipes import Recipe
 from ssl_pipeline.training.finetuning import Classifier, Schedule, finetune
 from ssl_pipeline.training.precision import Precision
 from ssl_pipeline.types import Encoder
+from tests.factories import model_card
 
 BACKBONE = Choice.model_validate({"name": "resnet_cifar", "depth": 8, "width": 4})
 MEAN, STD = (0.3, 0.31, 0.32), (0.36, 0.37, 0.38)
@@ -37,22 +36,7 @@ FP32 = Precision("fp32", torch.device("cpu"))
 CROP = {"p": 1.0, "scale": [0.7, 1.0], "ratio": [0.85, 1.18]}
 POLICY = Policy.model_validate({"size": 8, "random_resized_crop": CROP})
 REGISTRY = load_registry()
-CARD = ModelCard(
-    backbone=BACKBONE,
-    recipe=Recipe(name="rotation", pretext_task=Choice(name="rotation")),
-    embedding_dim=16,
-    size=8,
-    resize="squash",
-    background=(255, 255, 255),
-    mean=MEAN,
-    std=STD,
-    seed=0,
-    batch_size=64,
-    weights_sha256="",
-    params_sha256="",
-    plugins={},
-    versions=versions(),
-)
+CARD = model_card(mean=MEAN, std=STD)
 
 
 @pytest.fixture(scope="module")

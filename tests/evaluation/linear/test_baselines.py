@@ -7,7 +7,7 @@ from torch import nn
 
 from plugins import load_registry
 from ssl_pipeline.artifacts.assembly import build_encoder
-from ssl_pipeline.artifacts.card import ModelCard, versions
+from ssl_pipeline.artifacts.card import ModelCard
 from ssl_pipeline.config import Choice
 from ssl_pipeline.data.image_spec import ImageSpec
 from ssl_pipeline.data.store import Split, open_split
@@ -15,7 +15,7 @@ from ssl_pipeline.data.writer import write_split
 from ssl_pipeline.evaluation.calibration import calibrate
 from ssl_pipeline.evaluation.features import extract, sample
 from ssl_pipeline.evaluation.linear.baselines import colour_histogram, random_encoder, raw_pixels
-from ssl_pipeline.recipes import Recipe
+from tests.factories import model_card
 
 MEAN, STD = (0.3, 0.3, 0.3), (0.37, 0.37, 0.37)
 BACKBONE = Choice.model_validate({"name": "resnet_cifar", "depth": 8, "width": 4})
@@ -36,22 +36,7 @@ def pool(tmp_path_factory: pytest.TempPathFactory) -> Split:
 
 @pytest.fixture(scope="module")
 def card() -> ModelCard:
-    return ModelCard(
-        backbone=BACKBONE,
-        recipe=Recipe(name="rotation", pretext_task=Choice(name="rotation")),
-        embedding_dim=16,
-        size=8,
-        resize="squash",
-        background=(255, 255, 255),
-        mean=MEAN,
-        std=STD,
-        seed=5,
-        batch_size=64,
-        weights_sha256="",
-        params_sha256="",
-        plugins={},
-        versions=versions(),
-    )
+    return model_card(mean=MEAN, std=STD, seed=5)
 
 
 def test_raw_pixels_of_a_small_canvas_are_its_pixels():
