@@ -209,8 +209,14 @@ def test_a_rival_is_never_called_by_a_name_that_was_not_opened(rival: dict[str, 
     [
         ("no/such.onnx", "there is no such file"),
         ("NO.ONNX", "there is no such file"),
-        ("weights.pth", "name a file that ends in .onnx or .safetensors, or a backbone such as timm/resnet18"),
-        ("models", "name a file that ends in .onnx or .safetensors, or a backbone such as timm/resnet18"),
+        (
+            "weights.pth",
+            "name a file that ends in .onnx or .safetensors, or a backbone with published weights. Backbones that have some: timm/...",
+        ),
+        (
+            "models",
+            "name a file that ends in .onnx or .safetensors, or a backbone with published weights. Backbones that have some: timm/...",
+        ),
         ("nan.onnx", "it makes NaN or infinity of some images"),
         (
             {"weights": "fits_not.safetensors", "backbone": {"name": "resnet_cifar", "depth": 7}},
@@ -230,7 +236,10 @@ def test_a_rival_is_never_called_by_a_name_that_was_not_opened(rival: dict[str, 
         ("maps.onnx", "and no output [N, D]"),
         ("resnet_cifar", "has no published weights"),
         ("resnet18", "unknown name 'resnet18'. Did you mean 'timm/resnet18' or 'torchvision/resnet18'?"),
-        ("resnet18", "Or name a file that ends in .onnx or .safetensors, or a backbone such as timm/resnet18."),
+        (
+            "resnet18",
+            "Or name a file that ends in .onnx or .safetensors, or a backbone with published weights. Backbones that have some: timm/...",
+        ),
         ("timm/resnet10t", "the published weights of timm/resnet10t could not be had (no route to host)"),
         ("timm/resnet19", "timm has no model 'resnet19'"),
     ],

@@ -104,7 +104,10 @@ def check_rival(rival: Rival, registry: Registry) -> None:
             registry.validate(registry.find("backbone", rival.backbone.name, of), rival.backbone, of)
         return
     if not {rival.weights, rival.weights.partition("/")[0] + "/"} & set(registry.names("backbone")):
-        advice = "name a file that ends in .onnx or .safetensors, or a backbone. " + with_published(registry)
+        advice = (
+            "name a file that ends in .onnx or .safetensors, or a backbone with published weights. "
+            + with_published(registry)
+        )
         if path.suffix or path.exists():
             raise ConfigError(f"{key}: {advice}")
         try:
