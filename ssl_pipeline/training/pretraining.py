@@ -134,9 +134,8 @@ def train(
             step = Step(number, plan.total, epoch, config.seed, ids.to(precision.device))
             with precision.autocast():  # views: kind -> (N, V, C, s, s) in [0, 1]
                 encoded = task(views)  # name -> (N, ...), still one row per image
-            loss, metrics, kept = task.compare(
-                in_float32(encoded), step
-            )  # scalars; only here do images meet each other
+            # only here do images meet each other; the loss and metrics are scalars
+            loss, metrics, kept = task.compare(in_float32(encoded), step)
             norm = run.backward(loss, config.clip_norm)
             figures = {"loss": loss.item(), "gradient_norm": norm.item()}
             refuse_non_finite(number, **figures, fp16=precision.name == "fp16")
