@@ -1,16 +1,20 @@
 """The paper size of each recipe against a table of the papers' numbers, which names what differs, and why."""
 
 import inspect
+import itertools
+import re
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from plugins import load_registry
+from plugins import load_registry, recipes
 from ssl_pipeline.config import Choice
 from ssl_pipeline.parts.tiles import Tiling
 from tests.plugins.papers import PAPERS, Ours
 
 REGISTRY = load_registry()
+RECIPES = sorted(Path(recipes.__file__).parent.glob("*.yaml"))
 PARTS = {"task": "pretext_task", "loss": "loss", "negatives": "negatives"}
 
 
@@ -44,6 +48,13 @@ def test_a_recipe_in_the_size_paper_has_the_paper_s_numbers(recipe: str):
 def test_a_value_has_a_place_in_its_source_or_a_reason(recipe: str):
     for one in PAPERS[recipe].values():
         assert all((one.source, one.why)) if isinstance(one, Ours) else one.where
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=[path.stem for path in RECIPES])
+def test_a_recipe_says_what_its_training_was_checked_against_or_that_it_was_not(path: Path):
+    lines = path.read_text(encoding="utf-8").splitlines()
+    head = " ".join(itertools.takewhile(lambda line: line.startswith("#"), lines))
+    assert re.search(r"Checked against the authors' code \(\S+/\S+|Not checked", head)
 
 
 @pytest.mark.parametrize(("recipe", "view", "tile"), [("jigsaw", 225, 64), ("relative_patch", 400, 96)])
