@@ -121,7 +121,6 @@ SMALL = Settings.model_validate(
                 "horizontal_flip": {"p": 0.5},
             },
         },
-        "backbone": {"name": "resnet_cifar", "depth": 8, "width": 16},
         "optimizer": {"name": "adamw", "learning_rate": 2e-3, "weight_decay": 1e-4, "momentum": 0.9},
         "batch_size": 256,
         "epochs": 40,
@@ -129,7 +128,8 @@ SMALL = Settings.model_validate(
         "clip_norm": 0.0,
     }
 )
-"""What any method learns small photographs with on a laptop, where its recipe's `small` says nothing else."""
+"""What any method learns small photographs with on a laptop, where its recipe's `small` says nothing else. Its backbone
+is the one that offers itself."""
 
 
 @dataclass(frozen=True)
@@ -178,7 +178,7 @@ def said_by(registry: Registry, name: str, size: Size) -> tuple[dict[str, Choice
     if size == "paper":
         return registered.parts(), _settings(registered)
     parts = _merged(registered.parts(), registered.small, f"{where}: small")
-    return parts, _settings(registered.small).over(SMALL)
+    return parts, _settings(registered.small).over(SMALL.model_copy(update={"backbone": _small_backbone(registry)}))
 
 
 def resolve(registry: Registry, section: PretrainSection) -> Recipe:
@@ -208,6 +208,15 @@ def resolve_views(method: Method, written: Mapping[str, Policy | str] | str) -> 
                 f"augment.views.{kind}: {where} has no views of this kind (it has: {known}): write it out."
             )
     return {kind: method.views[kind] if isinstance(policy, str) else policy for kind, policy in written.items()}
+
+
+def _small_backbone(registry: Registry) -> Choice | None:
+    """Return the first backbone, by name, that offers itself to recipes in the size `small`; None if there is none."""
+    for entry in registry.entries():
+        options = getattr(entry.factory, "small_options", None)
+        if entry.kind == "backbone" and options is not None:
+            return Choice.model_validate({"name": entry.name, **options})
+    return None
 
 
 def _settings(registered: Settings) -> Settings:

@@ -1,16 +1,17 @@
 """Recipes as whole methods: what is left to them, what params.yaml says instead, and how they are shown."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from click.testing import CliRunner
 
 from plugins import load_registry
+from plugins.backbones.resnet_cifar import ResNetCifar
 from ssl_pipeline import hookimpl
 from ssl_pipeline.artifacts.assembly import needed_views
 from ssl_pipeline.augment.policy import Policy
-from ssl_pipeline.config import SIZES, Optimizer, PretrainConfig, PretrainSection, load
+from ssl_pipeline.config import SIZES, Choice, Optimizer, PretrainConfig, PretrainSection, load
 from ssl_pipeline.errors import ConfigError
 from ssl_pipeline.recipes import SMALL, method_of, resolve_views
 from ssl_pipeline.registry import Registry
@@ -91,7 +92,26 @@ def bare(registry: Registry) -> Registry:
 def test_a_recipe_that_names_parts_alone_is_learned_as_all_small_ones_are():
     method = method_of(bare(load_registry()), configured(recipe="bare", **LEFT_TO_THE_RECIPE))
     assert method.pretrain.optimizer == SMALL.optimizer
+    assert method.pretrain.backbone == DEFAULTS.backbone
     assert method.views == SMALL.views
+
+
+def test_a_small_recipe_has_the_backbone_that_offers_itself_or_one_has_to_be_written():
+    class Offered(ResNetCifar):
+        small_options: ClassVar = {"depth": 14}
+
+    class Backbones:
+        @hookimpl
+        def register_backbones(self, register: Register) -> None:
+            register("offered", Offered)
+
+    section, registry = configured(recipe="bare", **LEFT_TO_THE_RECIPE), bare(Registry())
+    with pytest.raises(
+        ConfigError, match=r"pretrain.backbone: recipe 'bare' does not say it in the size 'small': write"
+    ):
+        method_of(registry, section)
+    registry.add(Backbones(), "another-plugin", "1")
+    assert method_of(registry, section).pretrain.backbone == Choice(name="offered", depth=14)
 
 
 def test_what_a_recipe_does_not_say_has_to_be_written():

@@ -4,6 +4,7 @@ Source: He et al. 2015 (1512.03385), section 4.2, with projection shortcuts (opt
 """
 
 from collections.abc import Mapping
+from typing import Any
 
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -41,6 +42,7 @@ class ResNetCifar(Backbone):
     """
 
     offers: Mapping[Offer, str] = {"maps": "resnet_cifar"}
+    small_options: Mapping[str, Any] | None = {"depth": 8, "width": 16}
 
     def __init__(self, depth: int = 20, width: int = 16, in_channels: int = 3):
         super().__init__()

@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from torch import Tensor, nn
 
@@ -61,6 +61,9 @@ class Backbone(nn.Module, ABC):
 
     offers: Mapping[Offer, str] = {}
     """What its kind may offer -> under which names in params.yaml; a message lists them where another one does not."""
+
+    small_options: Mapping[str, Any] | None = None
+    """Options with which it is the backbone of recipes in the size `small` that name none; None: it is not."""
 
     def has(self, offer: Offer) -> bool:
         """Say whether this backbone offers maps or patches."""
