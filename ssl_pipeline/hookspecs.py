@@ -28,7 +28,7 @@ def register_pretext_tasks(register: "Register") -> None:
 
 @hookspec
 def register_losses(register: "Register") -> None:
-    """Add losses: factories `(**options) -> Loss`, or `-> ViewLoss` for one without negatives."""
+    """Add losses: factories `(**options) -> Objective`: a `Loss`, or a `ViewLoss` for one without negatives."""
 
 
 @hookspec

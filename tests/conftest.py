@@ -39,7 +39,7 @@ def apply() -> Callable[..., Tensor]:
         step = replace(make_step(), ids=torch.arange(start, start + len(first)))
         samples = step.ids.repeat(2)
         negatives = strategy.select(Candidates(anchors, positives, samples, anchors, samples, step))
-        value, metrics, _ = loss.to(first.dtype)(anchors, negatives.compatible(positives), negatives)
+        value, metrics, _ = loss.to(first.dtype)(anchors, negatives.compatible(positives), negatives, step)
         return value if wanted == "loss" else metrics[wanted]
 
     return run

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from ssl_pipeline import hookimpl
 from ssl_pipeline.contrast.similarity import cosines, log_mass, total_weight
-from ssl_pipeline.types import Loss, Negatives, Register, StepOutput
+from ssl_pipeline.types import Loss, Negatives, Register, Step, StepOutput
 
 
 class AlignmentUniformity(Loss):
@@ -30,7 +30,7 @@ class AlignmentUniformity(Loss):
                 raise ValueError(f"{name} must be greater than 0, got {value}")
         self.alpha, self.t, self.weight = alpha, t, weight
 
-    def forward(self, anchors: Tensor, positives: Tensor, negatives: Negatives) -> StepOutput:
+    def forward(self, anchors: Tensor, positives: Tensor, negatives: Negatives, step: Step) -> StepOutput:
         """Return the loss over anchors (A, D) with positives (A, M, D); no uniformity without negatives."""
         cosine = cosines(anchors, positives)
         align = self._power(cosine).mean()

@@ -11,7 +11,7 @@ from ssl_pipeline import hookimpl
 from ssl_pipeline.contrast.similarity import cosines, log_mass
 from ssl_pipeline.health.negatives import softmax_figures
 from ssl_pipeline.parts.softmax import SoftmaxLoss
-from ssl_pipeline.types import Negatives, Register, StepOutput
+from ssl_pipeline.types import Negatives, Register, Step, StepOutput
 
 
 class Decoupled(SoftmaxLoss):
@@ -29,7 +29,7 @@ class Decoupled(SoftmaxLoss):
             raise ValueError(f"sigma must be at least 0, got {sigma}")
         self.sigma = sigma
 
-    def forward(self, anchors: Tensor, positives: Tensor, negatives: Negatives) -> StepOutput:
+    def forward(self, anchors: Tensor, positives: Tensor, negatives: Negatives, step: Step) -> StepOutput:
         """Return the mean loss in nats over anchors (A, D) with positives (A, M, D), all unit-norm."""
         cosine = cosines(anchors, positives)  # (A, M)
         mass = log_mass(anchors, negatives, 1 / self.temperature, positives=cosine / self.temperature)  # (A,)

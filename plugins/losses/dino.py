@@ -62,7 +62,7 @@ class DINO(ViewLoss):
         """Draw the prototypes, and copy them."""
         super().fit_to(dim)
         self.prototypes = Prototypes(self.count, dim)
-        self.teacher = Teacher(self.prototypes, self.momentum, rising=True)
+        self.teacher = Teacher(self.prototypes, momentum=self.momentum, rising=True)
 
     def forward(self, predictions: Tensor, targets: Tensor, step: Step) -> StepOutput:
         """The loss of the student's views (V, N, D) and the teacher's (T, N, D)."""

@@ -16,7 +16,7 @@ from ssl_pipeline.contrast.distance import DISTANCES
 from ssl_pipeline.contrast.ranking import mean_of_ranks
 from ssl_pipeline.contrast.similarity import cosines, log_mass, negative_sum, total_weight
 from ssl_pipeline.parts.pair_network import PairNetwork
-from ssl_pipeline.types import Loss, Negatives, Register, StepOutput
+from ssl_pipeline.types import Loss, Negatives, Register, Step, StepOutput
 
 _MOST_OFFENDING = "its functional looks at the most offending negative alone, on which weights have no say"
 _OF_COSINES = "its weights are functions of the cosines of projections, which a network's energy is not"
@@ -88,7 +88,7 @@ class Energy(Loss):
         if self._hidden_dim:
             self.network = PairNetwork(dim, self._hidden_dim)
 
-    def forward(self, anchors: Tensor, positives: Tensor, negatives: Negatives) -> StepOutput:
+    def forward(self, anchors: Tensor, positives: Tensor, negatives: Negatives, step: Step) -> StepOutput:
         """Return the mean loss over anchors (A, D) with positives (A, M, D), all unit-norm."""
         if self.network is not None:
             negatives = self.network.move(anchors, negatives)

@@ -10,7 +10,7 @@ from ssl_pipeline import hookimpl
 from ssl_pipeline.contrast.similarity import cosines, log_mass
 from ssl_pipeline.health.negatives import softmax_figures
 from ssl_pipeline.parts.softmax import SoftmaxLoss
-from ssl_pipeline.types import Negatives, Register, StepOutput
+from ssl_pipeline.types import Negatives, Register, Step, StepOutput
 
 
 class InfoNCE(SoftmaxLoss):
@@ -20,7 +20,7 @@ class InfoNCE(SoftmaxLoss):
         temperature: Temperature of the softmax, τ > 0. Small: the nearest negatives dominate.
     """
 
-    def forward(self, anchors: Tensor, positives: Tensor, negatives: Negatives) -> StepOutput:
+    def forward(self, anchors: Tensor, positives: Tensor, negatives: Negatives, step: Step) -> StepOutput:
         """Return the mean loss in nats over anchors (A, D) with positives (A, M, D), all unit-norm."""
         positive = cosines(anchors, positives) / self.temperature  # (A, M)
         mass = log_mass(anchors, negatives, 1 / self.temperature, positives=positive)  # (A,)

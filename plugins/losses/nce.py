@@ -19,7 +19,7 @@ from torch.nn import functional as F
 
 from ssl_pipeline import hookimpl
 from ssl_pipeline.contrast.similarity import cosines, log_mass, negative_sum, total_weight
-from ssl_pipeline.types import Loss, Negatives, Register, StepOutput, Trait
+from ssl_pipeline.types import Loss, Negatives, Register, Step, StepOutput, Trait
 
 _KNOWN_NOISE = "its negatives must be drawn from the noise whose log probability it is told, not by similarity"
 
@@ -61,7 +61,7 @@ class NCE(Loss):
             self.register_buffer("constant", torch.tensor(float(constant)))
         self.register_buffer("estimated", torch.tensor(normaliser != "estimated"))
 
-    def forward(self, anchors: Tensor, positives: Tensor, negatives: Negatives) -> StepOutput:
+    def forward(self, anchors: Tensor, positives: Tensor, negatives: Negatives, step: Step) -> StepOutput:
         """Return the mean loss in nats over anchors (A, D) with positives (A, M, D), all unit-norm."""
         noise = total_weight(anchors, negatives)  # (A,): ν
         if not self.estimated and noise.any():

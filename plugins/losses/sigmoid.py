@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from ssl_pipeline import hookimpl
 from ssl_pipeline.contrast.similarity import cosines, negative_sum, total_weight
-from ssl_pipeline.types import Loss, Negatives, Register, StepOutput
+from ssl_pipeline.types import Loss, Negatives, Register, Step, StepOutput
 
 
 class Sigmoid(Loss):
@@ -32,7 +32,7 @@ class Sigmoid(Loss):
         self.log_scale = nn.Parameter(torch.tensor(math.log(scale)))
         self.bias = nn.Parameter(torch.tensor(float(bias)))
 
-    def forward(self, anchors: Tensor, positives: Tensor, negatives: Negatives) -> StepOutput:
+    def forward(self, anchors: Tensor, positives: Tensor, negatives: Negatives, step: Step) -> StepOutput:
         """Return the mean loss in nats over anchors (A, D), summed over their keys; positives (A, M, D) as usual."""
         cosine, count = cosines(anchors, positives), len(anchors)  # (A, M)
         scale = self.log_scale.exp()

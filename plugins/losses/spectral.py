@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ssl_pipeline import hookimpl
 from ssl_pipeline.contrast.similarity import cosines, negative_sum, total_weight
-from ssl_pipeline.types import Loss, Negatives, Register, StepOutput
+from ssl_pipeline.types import Loss, Negatives, Register, Step, StepOutput
 
 
 class Spectral(Loss):
@@ -32,7 +32,7 @@ class Spectral(Loss):
             raise ValueError(f"radius must be greater than 0, got {radius}")
         self.radius = radius
 
-    def forward(self, anchors: Tensor, positives: Tensor, negatives: Negatives) -> StepOutput:
+    def forward(self, anchors: Tensor, positives: Tensor, negatives: Negatives, step: Step) -> StepOutput:
         """Return the loss over anchors (A, D) with positives (A, M, D), all unit-norm."""
         cosine = cosines(anchors, positives)
         weight = total_weight(anchors, negatives)

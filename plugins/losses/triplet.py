@@ -17,7 +17,7 @@ from ssl_pipeline import hookimpl
 from ssl_pipeline.contrast.distance import DISTANCES, Distance
 from ssl_pipeline.contrast.similarity import cosines, negative_sum, total_weight
 from ssl_pipeline.health.negatives import wide_margin
-from ssl_pipeline.types import Finding, Loss, Negatives, Register, StepOutput
+from ssl_pipeline.types import Finding, Loss, Negatives, Register, Step, StepOutput
 
 _STUCK = 0.02  # share of the margin within which a loss is at it: positives and negatives are equally far
 
@@ -44,7 +44,7 @@ class Triplet(Loss):
         self.margin, self.soft = margin, soft
         self.energy_name = f"{distance}_distance"
 
-    def forward(self, anchors: Tensor, positives: Tensor, negatives: Negatives) -> StepOutput:
+    def forward(self, anchors: Tensor, positives: Tensor, negatives: Negatives, step: Step) -> StepOutput:
         """Return the mean loss over anchors (A, D) that have negatives, with positives (A, M, D); 0 without any."""
         distance = self._distance.of_cosine
         cosine = cosines(anchors, positives)  # (A, M)

@@ -23,7 +23,7 @@ from ssl_pipeline.contrast.distance import DISTANCES
 from ssl_pipeline.contrast.ranking import RankRule, mean_of_ranks
 from ssl_pipeline.contrast.similarity import cosines, total_weight
 from ssl_pipeline.health.negatives import wide_margin
-from ssl_pipeline.types import Finding, Loss, Negatives, Register, StepOutput, Trait
+from ssl_pipeline.types import Finding, Loss, Negatives, Register, Step, StepOutput, Trait
 
 _SQUARED = DISTANCES["squared_euclidean"]
 _RANKS = "it goes by the ranks of negatives, on which weights have no say"
@@ -65,7 +65,7 @@ class TruncatedTriplet(Loss):
         self._rule = RankRule(rank, classes, false_negative_probability)
         self.margin, self.band, self.positive_weight = margin, band, positive_weight
 
-    def forward(self, anchors: Tensor, positives: Tensor, negatives: Negatives) -> StepOutput:
+    def forward(self, anchors: Tensor, positives: Tensor, negatives: Negatives, step: Step) -> StepOutput:
         """Return the mean loss over anchors (A, D) with positives (A, M, D), all unit-norm."""
         weight = total_weight(anchors, negatives)
         rank = self._rule.of(anchors, negatives)

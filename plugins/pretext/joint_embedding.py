@@ -34,11 +34,6 @@ from ssl_pipeline.types import (
     StepOutput,
 )
 
-_REMEDY = (
-    "Raise pretrain.batch_size, give incompatible pairs more weight in pretrain.loss, or lower "
-    "pretrain.optimizer.learning_rate."
-)
-
 
 class JointEmbedding(EmbeddedViews):
     """Two `global` views, and `local` ones where they are asked for, encoded, projected and compared.
@@ -64,11 +59,14 @@ class JointEmbedding(EmbeddedViews):
             keys; 0: none.
     """
 
+    objective = Loss
+
     def __init__(
         self,
         encoder: Encoder,
         loss: Loss,
         negatives: NegativeStrategy,
+        *,
         hidden_dim: int,
         out_dim: int,
         layers: int = 2,
@@ -90,14 +88,13 @@ class JointEmbedding(EmbeddedViews):
         super().__init__(
             encoder,
             loss,
-            [*[hidden_dim] * (layers - 1), out_dim],
-            batch_norms == "all",
-            predictor_dim,
-            momentum,
-            momentum_rises,
-            2,
-            local_views,
+            projector=[*[hidden_dim] * (layers - 1), out_dim],
             hidden_norm=batch_norms != "none",
+            last_norm=batch_norms == "all",
+            predictor_dim=predictor_dim,
+            momentum=momentum,
+            momentum_rises=momentum_rises,
+            local_views=local_views,
         )
         self.loss, self.negatives = loss, negatives
         self.least_std = 0.1 if local_views or batch_norms != "all" else CENTRED_STD
@@ -117,13 +114,14 @@ class JointEmbedding(EmbeddedViews):
         spread = spread_figures(own[: len(encoded["embeddings"])])
         metrics = {**metrics, **self.energies(anchors, positives), **spread}
         own_keys = {} if self.support is None else {"support": self._asking(encoded, own)}
-        return StepOutput(loss, metrics, {**own_keys, "negatives": outputs[-1].kept})
+        return StepOutput(loss, metrics, {**own_keys, **outputs[-1].kept})
 
     def _held_against(self, candidates: Candidates) -> StepOutput:
-        """The loss of some anchors, the figures of their negatives, and what the strategy keeps."""
+        """The loss of some anchors, the figures of their negatives, and what the loss and the strategy keep."""
         negatives = self.negatives.select(candidates)
-        loss, metrics, _ = self.loss(candidates.anchors, negatives.compatible(candidates.positives), negatives)
-        return StepOutput(loss, {**metrics, **negatives.figures}, negatives.kept)
+        positives = negatives.compatible(candidates.positives)
+        loss, metrics, kept = self.loss(candidates.anchors, positives, negatives, candidates.step)
+        return StepOutput(loss, {**metrics, **negatives.figures}, {"loss": kept, "negatives": negatives.kept})
 
     @staticmethod
     def _asking(encoded: Encoded, own: Tensor) -> Tensor:
@@ -165,15 +163,16 @@ class JointEmbedding(EmbeddedViews):
         return past[place]
 
     def after_step(self, step: Step, kept: Kept) -> None:
-        """Let the teacher, the neighbours and the strategy follow the step."""
+        """Let the teacher, the neighbours, the loss and the strategy follow the step."""
         super().after_step(step, kept)
         if self.support is not None:
             self.support.push(kept["support"])
+        self.loss.after_step(step, kept["loss"])
         self.negatives.after_step(step, kept["negatives"])
 
     def diagnose(self, figures: Mapping[str, float]) -> list[Finding]:
         """Projections that have collapsed, and what the loss and the strategy find wrong."""
-        collapse = spread_troubles(figures, self.least_std, _REMEDY)
+        collapse = spread_troubles(figures, self.least_std, self.loss.remedy)
         few = few_negatives(figures, self.negatives.remedy) if self.loss.needs_many_negatives else []
         return collapse + (few or self.loss.diagnose(figures)) + self.negatives.diagnose(figures)
 

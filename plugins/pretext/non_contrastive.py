@@ -35,10 +35,13 @@ class NonContrastive(EmbeddedViews):
         ships: Whose encoder and projector leave training: the student's (BYOL), or the teacher's (DINO).
     """
 
+    objective = ViewLoss
+
     def __init__(
         self,
         encoder: Encoder,
         loss: ViewLoss,
+        *,
         hidden_dim: int,
         out_dim: int,
         layers: int = 2,
@@ -52,17 +55,16 @@ class NonContrastive(EmbeddedViews):
     ):
         if layers < 2:
             raise ValueError(f"layers must be at least 2, got {layers}")
-        projector = [*[hidden_dim] * (layers - 1), out_dim]
         super().__init__(
             encoder,
             loss,
-            projector,
-            last_norm,
-            predictor_dim,
-            momentum,
-            momentum_rises,
-            global_views,
-            local_views,
+            projector=[*[hidden_dim] * (layers - 1), out_dim],
+            last_norm=last_norm,
+            predictor_dim=predictor_dim,
+            momentum=momentum,
+            momentum_rises=momentum_rises,
+            global_views=global_views,
+            local_views=local_views,
             ships=ships,
         )
         self.loss = loss

@@ -18,15 +18,16 @@ from ssl_pipeline.types import (
     Loss,
     Need,
     NegativeStrategy,
+    Objective,
     Offer,
     PretextTask,
-    ViewLoss,
     ViewNeeds,
 )
 
 __all__ = [
     "build_encoder",
     "build_task",
+    "class_of",
     "cut",
     "declared_views",
     "has_published",
@@ -116,8 +117,13 @@ def declared_views(factory: Factory, options: Mapping[str, Any]) -> ViewNeeds | 
     Raises:
         ValueError: An option is out of range.
     """
-    views_for = getattr(getattr(factory, "func", factory), "views_for", None)  # of a partial it is its class that knows
+    views_for = getattr(class_of(factory), "views_for", None)
     return views_for(with_defaults(factory, options)) if views_for else None
+
+
+def class_of(factory: Factory) -> Any:
+    """The class that a factory makes objects of, where it is one or a partial of one; else the factory itself."""
+    return getattr(factory, "func", factory)
 
 
 def with_published(registry: Registry) -> str:
@@ -139,7 +145,7 @@ def build_task(registry: Registry, recipe: Recipe, encoder: Encoder, seed: int, 
         parts = recipe.parts()
         task_choice = parts.pop("pretext_task")
         factory = registry.find("pretext_task", task_choice.name).factory
-        _check_needs(registry, task_choice.name, getattr(factory, "needs", frozenset()), encoder)
+        _check_needs(registry, task_choice.name, getattr(class_of(factory), "needs", frozenset()), encoder)
         accepted = signature(factory).parameters
         for kind in ("loss", "negatives"):
             if kind in parts and kind not in accepted:
@@ -148,7 +154,7 @@ def build_task(registry: Registry, recipe: Recipe, encoder: Encoder, seed: int, 
                 raise ConfigError(f"pretrain.{kind}: pretext task '{task_choice.name}' needs one; name it.")
         built = {kind: registry.build(kind, choice) for kind, choice in parts.items()}
         if "loss" in built:
-            _check_loss(recipe, built["loss"], accepted["loss"].annotation)
+            _check_loss(recipe, built["loss"], getattr(class_of(factory), "objective", PretextTask.objective))
         if "loss" in built and "negatives" in built:
             _check_pair(recipe, built["loss"], built["negatives"])
         task: PretextTask = registry.build("pretext_task", task_choice, encoder=encoder, size=size, **built)
@@ -176,14 +182,13 @@ def _check_needs(registry: Registry, task: str, needs: frozenset[Need], encoder:
             )
 
 
-def _check_loss(recipe: Recipe, loss: Loss | ViewLoss, wanted: object) -> None:
-    """Refuse a loss with negatives where one without is wanted, and the other way round."""
+def _check_loss(recipe: Recipe, loss: Objective, wanted: type[Objective]) -> None:
+    """Refuse a loss of another family than the task takes."""
     assert recipe.loss is not None
-    other, words = (ViewLoss, "without") if isinstance(loss, Loss) else (Loss, "with")
-    if wanted in (other, other.__name__):  # a name, where annotations are not evaluated
+    if not isinstance(loss, wanted):
         raise ConfigError(
             f"pretrain.loss '{recipe.loss.name}' does not go with pretext task '{recipe.pretext_task.name}', which "
-            f"takes a loss {words} negatives. Choose another of either, or a recipe that has both."
+            f"takes a loss {wanted.family}. Choose another of either, or a recipe that has both."
         )
 
 

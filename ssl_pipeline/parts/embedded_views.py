@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from ssl_pipeline.parts.heads import ProjectedEnergy, mlp
 from ssl_pipeline.parts.multi_crop import stacked
 from ssl_pipeline.parts.teacher import Teacher
-from ssl_pipeline.types import Encoded, Encoder, Kept, Loss, PretextTask, Step, ViewLoss, ViewNeeds, Views
+from ssl_pipeline.types import Encoded, Encoder, Kept, Objective, PretextTask, Step, ViewNeeds, Views
 
 __all__ = ["EmbeddedViews"]
 
@@ -25,14 +25,14 @@ class EmbeddedViews(PretextTask):
     Args:
         encoder: The encoder to train.
         loss: The loss, which has the energy of pairs of projections.
-        projector: Widths of its layers after the embedding's, the last one being that of a projection, P.
+        projector: Widths of the projector's layers; the last one is the length of a projection, P.
+        hidden_norm: Whether a batch normalisation follows each of the projector's layers but the last.
         last_norm: Whether a batch normalisation without scale and shift follows the projector's last layer.
         predictor_dim: Width of the hidden layer of a predictor; 0: none.
         momentum: The momentum of a teacher, in [0, 1); 0: none.
         momentum_rises: Whether it rises to 1 over the training, by a cosine.
         global_views: Number of global views, G, at least 2.
         local_views: Number of local views, L; 0: none.
-        hidden_norm: Whether a batch normalisation follows the projector's other layers.
         ships: Whose encoder and projector leave training, the student's or the teacher's.
 
     Examples:
@@ -40,8 +40,7 @@ class EmbeddedViews(PretextTask):
         >>> from ssl_pipeline.types import StepOutput
         >>> class Aligned(EmbeddedViews):  # pulls two views together, and pushes nothing apart
         ...     def __init__(self, encoder, loss):
-        ...         super().__init__(encoder, loss, [32, 8], True, predictor_dim=0, momentum=0, momentum_rises=False,
-        ...                          global_views=2, local_views=0)
+        ...         super().__init__(encoder, loss, projector=[32, 8])
         ...     def compare(self, encoded, step):
         ...         first, second = F.normalize(self.projected(encoded), dim=1).chunk(2)  # (N, 8) each
         ...         return StepOutput(self.energy_head.loss.energy(first, second).mean(), self.energies(first, second))
@@ -55,15 +54,16 @@ class EmbeddedViews(PretextTask):
     def __init__(
         self,
         encoder: Encoder,
-        loss: Loss | ViewLoss,
+        loss: Objective,
+        *,
         projector: list[int],
-        last_norm: bool,
-        predictor_dim: int,
-        momentum: float,
-        momentum_rises: bool,
-        global_views: int,
-        local_views: int,
         hidden_norm: bool = True,
+        last_norm: bool = False,
+        predictor_dim: int = 0,
+        momentum: float = 0.0,
+        momentum_rises: bool = True,
+        global_views: int = 2,
+        local_views: int = 0,
         ships: Literal["student", "teacher"] = "student",
     ):
         super().__init__()
@@ -82,7 +82,7 @@ class EmbeddedViews(PretextTask):
         self.predictor = mlp([out_dim, predictor_dim, out_dim]) if predictor_dim else nn.Identity()
         taught = {"encoder": encoder, "projector": self.energy_head.projector} if momentum else {}
         self.teacher = nn.ModuleDict(
-            {name: Teacher(student, momentum, momentum_rises) for name, student in taught.items()}
+            {name: Teacher(student, momentum=momentum, rising=momentum_rises) for name, student in taught.items()}
         )
 
     @classmethod
@@ -153,6 +153,6 @@ class EmbeddedViews(PretextTask):
 
 
 def _encode(encoder: nn.Module, images: Tensor) -> Tensor:
-    """Return embeddings (N, V, D) of views (N, V, 3, S, S)."""
+    """Return embeddings (N, V, D) of views (N, V, C, S, S)."""
     embeddings: Tensor = encoder(images.flatten(0, 1)).unflatten(0, images.shape[:2])
     return embeddings

@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ssl_pipeline.types import EnergyHead, Loss, ViewLoss
+from ssl_pipeline.types import EnergyHead, Objective
 
 __all__ = ["CosineEnergy", "ProjectedEnergy", "mlp"]
 
 
-def mlp(sizes: Sequence[int], last_norm: bool = False, hidden_norm: bool = True) -> nn.Sequential:
+def mlp(sizes: Sequence[int], *, last_norm: bool = False, hidden_norm: bool = True) -> nn.Sequential:
     """Build a multi-layer perceptron with batch normalisation and ReLU between layers.
 
     Args:
@@ -65,7 +65,7 @@ class ProjectedEnergy(EnergyHead):
         (torch.Size([4]), 'negative_cosine_of_projections')
     """
 
-    def __init__(self, projector: nn.Module, loss: Loss | ViewLoss):
+    def __init__(self, projector: nn.Module, loss: Objective):
         super().__init__()
         self.projector = projector
         self.loss = loss

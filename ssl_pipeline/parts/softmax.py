@@ -22,14 +22,15 @@ class SoftmaxLoss(Loss):
     Examples:
         >>> import torch
         >>> from ssl_pipeline.contrast.similarity import cosines, log_mass
+        >>> from ssl_pipeline.testing.material import make_step
         >>> from ssl_pipeline.types import Negatives, StepOutput
         >>> class Decoupled(SoftmaxLoss):  # the positive is left out of the denominator
-        ...     def forward(self, anchors, positives, negatives):
+        ...     def forward(self, anchors, positives, negatives, step):
         ...         positive = cosines(anchors, positives) / self.temperature  # (A, M)
         ...         mass = log_mass(anchors, negatives, 1 / self.temperature, positives=positive)  # (A,)
         ...         return StepOutput((mass[:, None] - positive).mean(), {})
         >>> keys, ids = torch.eye(4), torch.tensor([7, 9, 7, 9])
-        >>> loss = Decoupled(temperature=0.5)(keys, keys[:, None], Negatives(keys, ids, ids)).loss
+        >>> loss = Decoupled(temperature=0.5)(keys, keys[:, None], Negatives(keys, ids, ids), make_step(count=2)).loss
         >>> print(f"{loss:.4f}")  # log 2 - 1 / 0.5
         -1.3069
     """

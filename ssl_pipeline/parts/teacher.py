@@ -32,7 +32,7 @@ class Teacher(nn.Module):
         0.9
     """
 
-    def __init__(self, student: nn.Module, momentum: float, rising: bool):
+    def __init__(self, student: nn.Module, *, momentum: float, rising: bool):
         super().__init__()
         if not 0 <= momentum < 1:
             raise ValueError(f"momentum must lie in [0, 1), got {momentum}")

@@ -10,17 +10,18 @@ raises an AssertionError that says what is broken and what to do. All runs on th
 seconds; it needs no test framework, and leaves torch's generator as it was.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
 import torch
 
 from ssl_pipeline.testing import graphs, kinds, memory, strategies, training
-from ssl_pipeline.testing.material import Agreement, InBatch, Pairs, Plain, encoder_on, small_encoder
+from ssl_pipeline.testing.families import FAMILIES
+from ssl_pipeline.testing.material import InBatch, Pairs, Plain, encoder_on, small_encoder
 from ssl_pipeline.testing.subject import Subject, options_are_typed_and_documented
 from ssl_pipeline.testing.training import Trial
-from ssl_pipeline.types import Factory, ViewLoss
+from ssl_pipeline.types import Factory, Loss, ViewLoss
 
 __all__ = ["check_backbone", "check_loss", "check_negatives", "check_pretext_task"]
 
@@ -36,22 +37,24 @@ _PAIRS: Sequence[_Check] = (
     training.notes_nothing_in_itself,
     memory.needs_no_square_of_the_batch,
 )
-_LOSS: Sequence[_Check] = (
-    kinds.is_a_loss,
-    kinds.energy_is_of_pairs,
-    kinds.gradients_reach_the_anchors,
-    kinds.equal_vectors_have_finite_gradients,
-    *_PAIRS,
-    kinds.loss_heeds_the_negatives_it_is_given,
-    training.learns_in_twenty_steps,
-)
-_VIEW_LOSS: Sequence[_Check] = (
-    kinds.is_a_loss,
-    kinds.energy_is_of_pairs,
-    kinds.equal_vectors_have_finite_gradients,
-    *_PAIRS,
-    training.learns_in_twenty_steps,
-)
+_LOSSES: Mapping[type, Sequence[_Check]] = {
+    Loss: (
+        kinds.names_its_energy,
+        kinds.energy_is_of_pairs,
+        kinds.gradients_reach_the_anchors,
+        kinds.equal_vectors_have_finite_gradients,
+        *_PAIRS,
+        kinds.loss_heeds_the_negatives_it_is_given,
+        training.learns_in_twenty_steps,
+    ),
+    ViewLoss: (
+        kinds.names_its_energy,
+        kinds.energy_is_of_pairs,
+        kinds.equal_vectors_have_finite_gradients,
+        *_PAIRS,
+        training.learns_in_twenty_steps,
+    ),
+}
 _NEGATIVES: Sequence[_Check] = (
     kinds.is_a_strategy,
     strategies.negatives_are_as_promised,
@@ -100,10 +103,8 @@ def check_loss(factory: Factory, /, **options: Any) -> None:
         AssertionError: What is broken, and what to do.
     """
     subject = Subject(factory, options, size=16)
-    if isinstance(subject.build(), ViewLoss):
-        _run(_VIEW_LOSS, Trial(subject, lambda seed: Agreement(small_encoder(seed), subject.build(seed))))
-        return
-    _run(_LOSS, Trial(subject, lambda seed: Pairs(small_encoder(seed), subject.build(seed), InBatch())))
+    family = kinds.family(subject)
+    _run(_LOSSES[family], Trial(subject, lambda seed: FAMILIES[family].task(small_encoder(seed), subject.build(seed))))
 
 
 def check_negatives(factory: Factory, /, **options: Any) -> None:

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from ssl_pipeline.artifacts.assembly import declared_views
 from ssl_pipeline.errors import PipelineError
+from ssl_pipeline.testing.families import DIM, FAMILIES, family_of
 from ssl_pipeline.testing.material import InBatch, Plain, compare_pairs, make_images, make_step, unit_vectors
 from ssl_pipeline.testing.subject import Subject
 from ssl_pipeline.testing.training import Trial
@@ -15,13 +16,12 @@ from ssl_pipeline.types import (
     Encoded,
     EnergyHead,
     ImageEnergyHead,
-    Loss,
     Negatives,
     NegativeStrategy,
+    Objective,
     PretextTask,
     Step,
     Tile,
-    ViewLoss,
     ViewNeeds,
 )
 
@@ -29,17 +29,18 @@ __all__ = [
     "backbone_gives_what_it_offers",
     "energy_is_of_pairs",
     "equal_vectors_have_finite_gradients",
+    "family",
     "gradients_reach_the_anchors",
     "is_a_backbone",
-    "is_a_loss",
     "is_a_strategy",
     "is_a_task",
     "loss_heeds_the_negatives_it_is_given",
+    "names_its_energy",
     "plain_loss",
     "task_leaves_what_ships",
 ]
 
-_IMAGES, _DIM = 12, 8
+_IMAGES = 12
 
 
 def _is(subject: Subject, base: type) -> None:
@@ -48,10 +49,18 @@ def _is(subject: Subject, base: type) -> None:
     subject.require(isinstance(found, base), wrong)
 
 
-def is_a_loss(trial: Trial) -> None:
-    """It derives from Loss or ViewLoss and names its energy."""
-    if not isinstance(trial.subject.build(), ViewLoss):
-        _is(trial.subject, Loss)
+def family(subject: Subject) -> type:
+    """The family that a loss is of; what derives from none of them is no loss."""
+    found = type(subject.build())
+    base = family_of(found)
+    if base is None:
+        known = " or ".join(family.__name__ for family in FAMILIES)
+        raise subject.fault(f"{found.__name__} is what its factory returns; derive it from ssl_pipeline.types.{known}.")
+    return base
+
+
+def names_its_energy(trial: Trial) -> None:
+    """It says which energy it shapes."""
     name = getattr(trial.subject.build(), "energy_name", None)
     trial.subject.require(bool(name) and isinstance(name, str), "energy_name must be set, to the name of its energy.")
 
@@ -112,17 +121,17 @@ def backbone_gives_what_it_offers(trial: Trial) -> None:
 
 
 def _fitted(trial: Trial) -> Any:
-    loss: Loss | ViewLoss = trial.subject.build()
+    loss: Objective = trial.subject.build()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        loss.fit_to(_DIM)
+        loss.fit_to(DIM)
     return loss
 
 
 def energy_is_of_pairs(trial: Trial) -> None:
     """Energies of N pairs have the shape (N,) and are finite, for equal and opposite vectors too."""
-    first = unit_vectors(5, _DIM, 0)
-    for second in (unit_vectors(5, _DIM, 1), first, -first):
+    first = unit_vectors(5, DIM, 0)
+    for second in (unit_vectors(5, DIM, 1), first, -first):
         energy = _fitted(trial).energy(first, second)
         trial.subject.require(
             energy.shape == (5,) and bool(energy.isfinite().all()),
@@ -132,10 +141,10 @@ def energy_is_of_pairs(trial: Trial) -> None:
 
 def _sides(seed: int, count: int = _IMAGES) -> tuple[Tensor, Tensor, Negatives]:
     """Anchors (A, D), positives (A, 2, D) and negatives of their own, leaves of different graphs."""
-    anchors = unit_vectors(count, _DIM, seed).requires_grad_()
-    near = anchors.detach()[:, None] + 0.3 * torch.stack([unit_vectors(count, _DIM, seed + n) for n in (1, 2)], dim=1)
+    anchors = unit_vectors(count, DIM, seed).requires_grad_()
+    near = anchors.detach()[:, None] + 0.3 * torch.stack([unit_vectors(count, DIM, seed + n) for n in (1, 2)], dim=1)
     positives = torch.nn.functional.normalize(near, dim=2)
-    keys = unit_vectors(2 * count, _DIM, seed + 3).requires_grad_()
+    keys = unit_vectors(2 * count, DIM, seed + 3).requires_grad_()
     return anchors, positives, Negatives(keys, torch.arange(count), torch.arange(count).repeat(2))
 
 
@@ -144,7 +153,7 @@ def gradients_reach_the_anchors(trial: Trial) -> None:
     anchors, positives, negatives = _sides(0)
     nobody = Negatives(negatives.keys, torch.zeros(_IMAGES, dtype=torch.int64), torch.zeros(24, dtype=torch.int64))
     for given in (negatives, nobody):
-        loss = _fitted(trial)(anchors, positives, given).loss
+        loss = _fitted(trial)(anchors, positives, given, make_step(_IMAGES)).loss
         gradient = torch.autograd.grad(loss, anchors, allow_unused=True, materialize_grads=True)[0]
         trial.subject.require(
             bool(loss.isfinite()) and bool(gradient.isfinite().all()),
@@ -156,12 +165,8 @@ def gradients_reach_the_anchors(trial: Trial) -> None:
         )
 
 
-def _alike(which: str, view_loss: bool) -> tuple[Tensor, Tensor]:
-    """Two views (N, D), some of which are equal; those for a loss of pairs have a cosine of exactly 1 then."""
-    signs = torch.cartesian_prod(*[torch.tensor([-0.5, 0.5])] * 4)[:8]  # none are opposite
-    first, second = torch.cat([signs, 0 * signs], dim=1), torch.cat([0 * signs, signs], dim=1)
-    if view_loss:  # no dimension should be constant before all are
-        first, second = unit_vectors(_IMAGES, _DIM, 0), unit_vectors(_IMAGES, _DIM, 1)
+def _alike(which: str, first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
+    """Two views (N, D), of which some are made equal."""
     if which == "vectors of two images":
         first[1], second[1] = first[0], second[0]
         return first, second
@@ -171,17 +176,12 @@ def _alike(which: str, view_loss: bool) -> tuple[Tensor, Tensor]:
 
 def equal_vectors_have_finite_gradients(trial: Trial) -> None:
     """Where vectors are equal, as in a collapse or of copies of an image, the loss and its gradients are finite."""
+    tried = FAMILIES[family(trial.subject)]
     for which in ("both views", "vectors of two images", "all vectors"):
         loss = _fitted(trial)
-        first, second = (side.requires_grad_() for side in _alike(which, isinstance(loss, ViewLoss)))
+        first, second = (side.requires_grad_() for side in _alike(which, *tried.views()))
         try:
-            if isinstance(loss, ViewLoss):
-                views = torch.stack([first, second])
-                value = loss(views, views, make_step(len(first))).loss
-            else:
-                samples = torch.arange(len(first))
-                keys = Negatives(torch.cat([first, second]), samples, samples.repeat(2))
-                value = loss(first, second[:, None], keys).loss
+            value = tried.of_views(loss, first, second)
         except PipelineError:
             continue  # refused, in a sentence
         inputs = [first, second, *(weight for weight in loss.parameters() if weight.requires_grad)]
@@ -206,7 +206,9 @@ def loss_heeds_the_negatives_it_is_given(trial: Trial) -> None:
 
     weighted = Negatives(negatives.keys, negatives.anchor_samples, negatives.key_samples, log_weight)
     fewer = Negatives(negatives.keys[kept], negatives.anchor_samples, negatives.key_samples[kept])
-    found, wanted = (_fitted(trial)(anchors, positives, given).loss.item() for given in (weighted, fewer))
+    found, wanted = (
+        _fitted(trial)(anchors, positives, given, make_step(_IMAGES)).loss.item() for given in (weighted, fewer)
+    )
     trial.subject.require(
         abs(found - wanted) <= 1e-4 * max(1.0, abs(wanted)),
         f"negatives of weight 0 change the loss: {found:.6g}, without them {wanted:.6g}. Heed negatives.log_weight, as "

@@ -20,6 +20,7 @@ from ssl_pipeline.types import (
     Loss,
     Negatives,
     NegativeStrategy,
+    Objective,
     PretextTask,
     Step,
     StepOutput,
@@ -163,7 +164,7 @@ class Plain(Loss):
 
     energy_name = "negative_cosine"
 
-    def forward(self, anchors: Tensor, positives: Tensor, negatives: Negatives) -> StepOutput:
+    def forward(self, anchors: Tensor, positives: Tensor, negatives: Negatives, step: Step) -> StepOutput:
         """Mean loss over anchors (A, D) with positives (A, M, D), all unit-norm."""
         positive = cosines(anchors, positives) / _TEMPERATURE
         mass = log_mass(anchors, negatives, 1 / _TEMPERATURE, positives=positive)
@@ -200,14 +201,14 @@ def compare_pairs(embeddings: Tensor, step: Step, loss: Loss, strategy: Negative
     positives = anchors.roll(count, dims=0)
     samples = step.ids.repeat(2)
     negatives = strategy.select(Candidates(anchors, positives, samples, anchors, samples, step))
-    value, metrics, _ = loss(anchors, negatives.compatible(positives), negatives)
-    return StepOutput(value, {**metrics, **negatives.figures}, negatives.kept)
+    value, metrics, kept = loss(anchors, negatives.compatible(positives), negatives, step)
+    return StepOutput(value, {**metrics, **negatives.figures}, {"loss": kept, "negatives": negatives.kept})
 
 
 class _TwoViews(PretextTask):
     """Two views of each image, under a loss of the encoder's own embeddings."""
 
-    def __init__(self, encoder: Encoder, loss: Loss | ViewLoss):
+    def __init__(self, encoder: Encoder, loss: Objective):
         super().__init__()
         self.views = self.views_for({})
         self.encoder = encoder
@@ -254,8 +255,9 @@ class Pairs(_TwoViews):
         return compare_pairs(encoded["embeddings"], step, self.loss, self.negatives)
 
     def after_step(self, step: Step, kept: Kept) -> None:
-        """Let the strategy follow."""
-        self.negatives.after_step(step, kept)
+        """Let the loss and the strategy follow."""
+        self.loss.after_step(step, kept["loss"])
+        self.negatives.after_step(step, kept["negatives"])
 
 
 class Agreement(_TwoViews):
@@ -265,6 +267,8 @@ class Agreement(_TwoViews):
         encoder: The encoder of the images.
         loss: The loss of views.
     """
+
+    objective = ViewLoss
 
     def __init__(self, encoder: Encoder, loss: ViewLoss):
         super().__init__(encoder, loss)

@@ -8,16 +8,17 @@ from typing import Any
 
 import torch
 
+from ssl_pipeline.artifacts.assembly import class_of
 from ssl_pipeline.errors import ConfigError
 from ssl_pipeline.registry import schema
-from ssl_pipeline.testing.material import InBatch, Plain, PlainViews, SmallBackbone, SmallPatchBackbone, encoder_on
-from ssl_pipeline.types import Factory, ViewLoss
+from ssl_pipeline.testing.families import FAMILIES, family_of
+from ssl_pipeline.testing.material import InBatch, SmallBackbone, SmallPatchBackbone, encoder_on
+from ssl_pipeline.types import Factory, Objective, PretextTask
 
 __all__ = ["Subject", "options_are_typed_and_documented"]
 
 _INJECTED: Mapping[str, Callable[[int], Any]] = {
     "encoder": lambda size: encoder_on(SmallBackbone()),
-    "loss": lambda size: Plain(),
     "negatives": lambda size: InBatch(),
     "size": lambda size: size,
     "pretrained": lambda size: False,
@@ -45,11 +46,22 @@ class Subject:
             torch.manual_seed(seed)
             accepted = inspect.signature(self.factory).parameters
             given = {name: make(self.size) for name, make in _INJECTED.items() if name in accepted}
-            if "patches" in getattr(self.factory, "needs", ()):
+            if "patches" in getattr(class_of(self.factory), "needs", ()):
                 given["encoder"] = encoder_on(SmallPatchBackbone(self.size))
-            if "loss" in given and accepted["loss"].annotation in (ViewLoss, ViewLoss.__name__):
-                given["loss"] = PlainViews()
+            if "loss" in accepted:
+                given["loss"] = self._plain_loss()
             return self.factory(**given, **self.options)
+
+    def _plain_loss(self) -> Objective:
+        """Return the plainest loss of the family that a task takes."""
+        wanted = getattr(class_of(self.factory), "objective", PretextTask.objective)
+        family = family_of(wanted)
+        if family is None:
+            raise self.fault(
+                f"objective is {wanted.__name__}: the kit knows no loss of that family to try the task with. It knows "
+                f"those that derive from {' or '.join(base.__name__ for base in FAMILIES)}."
+            )
+        return FAMILIES[family].plain()
 
     def fault(self, sentence: str) -> AssertionError:
         """Return what is raised: whose fault, what is broken, and what to do."""

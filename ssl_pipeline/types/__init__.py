@@ -8,12 +8,13 @@ energies of pairs, a negative-sampling strategy says which incompatible pairs co
 from collections.abc import Callable
 from typing import Any, Protocol
 
-from ssl_pipeline.types.contrast import Candidates, Loss, Negatives, NegativeStrategy, Tile, Trait, ViewLoss
+from ssl_pipeline.types.contrast import Candidates, Negatives, NegativeStrategy, Tile, Trait
 from ssl_pipeline.types.encoder import Encoder
 from ssl_pipeline.types.finding import Diagnosed, Finding
 from ssl_pipeline.types.networks import Backbone, EnergyHead, ImageEnergyHead, Inputs, Need, Offer
-from ssl_pipeline.types.pretext import UNIFORMS, Encoded, Kept, PretextTask, StepOutput, ViewNeeds, Views
-from ssl_pipeline.types.step import Step
+from ssl_pipeline.types.objective import Loss, Objective, ViewLoss
+from ssl_pipeline.types.pretext import UNIFORMS, Encoded, PretextTask, ViewNeeds, Views
+from ssl_pipeline.types.step import Kept, Step, StepOutput
 
 __all__ = [
     "UNIFORMS",
@@ -32,6 +33,7 @@ __all__ = [
     "Need",
     "NegativeStrategy",
     "Negatives",
+    "Objective",
     "Offer",
     "PretextTask",
     "Register",

@@ -1,4 +1,4 @@
-"""What energies of pairs are shaped by: losses, and strategies that say which incompatible pairs count."""
+"""Which incompatible pairs count: strategies, what they choose from, and the negatives that they choose."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
@@ -9,10 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from ssl_pipeline.types.finding import Diagnosed
-from ssl_pipeline.types.pretext import Kept, StepOutput
-from ssl_pipeline.types.step import Step
+from ssl_pipeline.types.step import Kept, Step
 
-__all__ = ["Candidates", "Loss", "NegativeStrategy", "Negatives", "Tile", "Trait", "ViewLoss"]
+__all__ = ["Candidates", "NegativeStrategy", "Negatives", "Tile", "Trait"]
 
 
 @dataclass(frozen=True)
@@ -154,92 +153,3 @@ class NegativeStrategy(Diagnosed, nn.Module, ABC):
     def after_step(self, step: Step, kept: Kept) -> None:
         """Follow an optimizer step, such as by filling a queue: `kept` is what `select` kept of this step."""
         del step, kept  # most strategies hold no state
-
-
-class Loss(Diagnosed, nn.Module, ABC):
-    """Shapes the energies of pairs.
-
-    Examples:
-        >>> from ssl_pipeline.contrast.similarity import cosines, log_mass
-        >>> class Softmax(Loss):
-        ...     energy_name = "negative_cosine"
-        ...     def forward(self, anchors, positives, negatives):
-        ...         positive = cosines(anchors, positives)  # (A, M)
-        ...         mass = log_mass(anchors, negatives, 1.0, positives=positive)  # (A,)
-        ...         return StepOutput((torch.logaddexp(positive, mass[:, None]) - positive).mean(), {})
-        ...     def energy(self, first, second):
-        ...         return -(first * second).sum(dim=1)
-        >>> keys, ids = torch.eye(4), torch.tensor([7, 9, 7, 9])
-        >>> loss = Softmax()(keys, keys[:, None], Negatives(keys, ids, ids)).loss
-        >>> print(f"{loss:.4f}")  # log(e + 2) - 1
-        0.5514
-    """
-
-    energy_name: str
-    """Which energy it shapes, for the metadata of `energy.onnx`."""
-
-    needs_many_negatives: bool = True
-    """Whether it learns little from hardly any negatives per anchor; its metric `negatives` says how many there are."""
-
-    refuses: Mapping[Trait, str] = {}
-    """Trait of a strategy -> why this loss makes no sense with it; such a pair is refused before training."""
-
-    def fit_to(self, dim: int) -> None:
-        """Make what depends on the length D of projections. A task calls it once, when it is built."""
-        del dim  # most losses have no such weights
-
-    @abstractmethod
-    def forward(self, anchors: Tensor, positives: Tensor, negatives: Negatives) -> StepOutput:
-        """Return the mean loss over anchors (A, D) with M positives each (A, M, D), all unit-norm."""
-
-    @abstractmethod
-    def energy(self, first: Tensor, second: Tensor) -> Tensor:
-        """Return the energy of pairs (N,) of projections (N, D) and (N, D), both unit-norm."""
-
-
-class ViewLoss(Diagnosed, nn.Module, ABC):
-    """Holds views of one image together, and keeps a batch from collapsing without negatives.
-
-    Examples:
-        >>> from ssl_pipeline.testing.material import make_step
-        >>> class Together(ViewLoss):  # holds views together, and does nothing against collapse
-        ...     def forward(self, predictions, targets, step):
-        ...         apart = (predictions[:, None] - targets[None]).square().sum(dim=-1)  # (V, T, N)
-        ...         return StepOutput(apart.mean(), {})
-        >>> views = torch.tensor([[[0.0, 1.0]], [[0.0, 3.0]]])  # (2, 1, 2): two views of one image
-        >>> Together()(views, views, make_step(count=1)).loss.item()
-        2.0
-    """
-
-    energy_name: str = "negative_cosine"
-    """Which energy it shapes, for the metadata of `energy.onnx`."""
-
-    least_std: float = 0.1
-    """Least standard deviation of unit projections, times sqrt(D), in a healthy run; what has less has collapsed."""
-
-    remedy: str = "Lower pretrain.optimizer.learning_rate, or raise pretrain.batch_size."
-    """What to change where projections collapse."""
-
-    dim: int
-    """D, the length of projections, from `fit_to` on."""
-
-    def fit_to(self, dim: int) -> None:
-        """Make what depends on the length D of projections. A task calls it once, when it is built."""
-        self.dim = dim
-
-    @abstractmethod
-    def forward(self, predictions: Tensor, targets: Tensor, step: Step) -> StepOutput:
-        """Return the loss of V views of N images (V, N, D) and of the targets (T, N, D) of the first T of them.
-
-        None has unit length. Where there is neither a predictor nor a teacher, targets are those views themselves, with
-        their gradients. What `after_step` needs of them is returned as `kept`, not noted in the loss.
-        """
-
-    def energy(self, first: Tensor, second: Tensor) -> Tensor:
-        """Return the energy of pairs (N,) of projections (N, D) and (N, D), both unit-norm."""
-        cosine: Tensor = torch.linalg.vecdot(first, second)
-        return -cosine
-
-    def after_step(self, step: Step, kept: Kept) -> None:
-        """Follow an optimizer step: `kept` is what `forward` kept of this step."""
-        del step, kept  # most losses hold no state

@@ -4,29 +4,26 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import Any
 
 from torch import Tensor, nn
 
 from ssl_pipeline.types.finding import Diagnosed
 from ssl_pipeline.types.networks import EnergyHead, ImageEnergyHead, Need
-from ssl_pipeline.types.step import Step
+from ssl_pipeline.types.objective import Loss, Objective
+from ssl_pipeline.types.step import Kept, Step, StepOutput
 
-__all__ = ["UNIFORMS", "Encoded", "Kept", "PretextTask", "StepOutput", "ViewNeeds", "Views"]
+__all__ = ["UNIFORMS", "Encoded", "PretextTask", "ViewNeeds", "Views"]
 
 UNIFORMS = "task/uniforms"
 """Where a task finds its random numbers among its views; no kind of view can have this name."""
 
 Views = Mapping[str, Tensor]
-"""Kind of view -> (N, V, 3, S, S) float32 in [0, 1]: V views of each of N samples. `UNIFORMS` -> (N, P) float32 in
-[0, 1), for a task that asks for some."""
+"""Kind of view -> (N, V, C, S, S) float32 in [0, 1]: V views of each of N samples, in the C channels of the images.
+`UNIFORMS` -> (N, P) float32 in [0, 1), for a task that asks for some."""
 
 Encoded = dict[str, Tensor]
 """What a task's forward returns: tensors whose first dimension is the sample, so that chunks can be concatenated."""
-
-Kept = Mapping[str, Any]
-"""What is kept of a step for `after_step`: name -> a detached tensor, or what a part of the object keeps."""
 
 
 @dataclass(frozen=True)
@@ -63,27 +60,6 @@ class ViewNeeds:
         return {self.main: self.count, **self.others}
 
 
-class StepOutput(NamedTuple):
-    """What comes of comparing the samples of a step.
-
-    Attributes:
-        loss: A scalar with a graph.
-        metrics: Name -> a detached scalar worth a curve, the same names in every step.
-        kept: What `after_step` is given once the optimizer has moved the weights, detached.
-
-    Examples:
-        >>> import torch
-        >>> error = torch.tensor([1.0, 3.0], requires_grad=True)
-        >>> output = StepOutput(error.mean(), {"largest_error": error.max().detach()}, kept={"error": error.detach()})
-        >>> output.loss.item(), output.metrics["largest_error"].item(), output.kept["error"].tolist()
-        (2.0, 3.0, [1.0, 3.0])
-    """
-
-    loss: Tensor
-    metrics: Mapping[str, Tensor]
-    kept: Kept = MappingProxyType({})
-
-
 class PretextTask(Diagnosed, nn.Module, ABC):
     """What is learned from: three verbs, `forward`, `compare`, `after_step`, and what leaves training.
 
@@ -102,8 +78,8 @@ class PretextTask(Diagnosed, nn.Module, ABC):
         ...         self.views, self.encoder = self.views_for({}), encoder
         ...         self.head = nn.Linear(encoder.embedding_dim, 2)
         ...     def forward(self, views):
-        ...         images = views["global"][:, 0]  # (N, 3, S, S)
-        ...         both = torch.stack([images, images.flip(3)], dim=1)  # (N, 2, 3, S, S)
+        ...         images = views["global"][:, 0]  # (N, C, S, S)
+        ...         both = torch.stack([images, images.flip(3)], dim=1)  # (N, 2, C, S, S)
         ...         return {"logits": self.head(self.encoder(both.flatten(0, 1))).unflatten(0, both.shape[:2])}
         ...     def compare(self, encoded, step):
         ...         return graded(encoded["logits"], torch.arange(2).expand(len(encoded["logits"]), 2))
@@ -116,7 +92,7 @@ class PretextTask(Diagnosed, nn.Module, ABC):
     """
 
     encoder: nn.Module
-    """The part that is exported: (N, 3, S, S) in [0, 1] -> (N, D); the one a task is given, or it `in_grayscale()`."""
+    """The part that is exported: (N, C, S, S) in [0, 1] -> (N, D); the one a task is given, or it `in_grayscale()`."""
 
     energy_head: EnergyHead | ImageEnergyHead | None
     """The trained energy, of pairs or of images; None, unless a task sets it: the cosine of backbone embeddings."""
@@ -135,6 +111,9 @@ class PretextTask(Diagnosed, nn.Module, ABC):
 
     needs: frozenset[Need] = frozenset()
     """What it asks of a backbone beyond embeddings, or of the images; others are refused before training."""
+
+    objective: type[Objective] = Loss  # type: ignore[type-abstract]  # no loss is built from it
+    """The family of losses that its parameter `loss` takes, if it has one; losses of others are refused."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -182,7 +161,7 @@ class PretextTask(Diagnosed, nn.Module, ABC):
 
     @abstractmethod
     def predict(self, images: Tensor) -> Tensor:
-        """Return what the task predicts or projects, for `pretext.onnx`: (N, 3, S, S) in [0, 1] -> (N, ...)."""
+        """Return what the task predicts or projects, for `pretext.onnx`: (N, C, S, S) in [0, 1] -> (N, ...)."""
 
     def draw(self, views: Views, folder: Path) -> None:
         """Write pictures of what was learned into a folder, from the views of some images, in eval mode."""

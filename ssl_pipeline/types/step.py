@@ -1,13 +1,19 @@
-"""Where a run is: what a task, its loss and its strategy are told of the step that they take part in."""
+"""A step: what a task, its loss and its strategy are told of it, and what they give back."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from ssl_pipeline import randomness
 
-__all__ = ["Step"]
+__all__ = ["Kept", "Step", "StepOutput"]
+
+Kept = Mapping[str, Any]
+"""What is kept of a step for `after_step`: name -> a detached tensor, or what a part of the object keeps."""
 
 
 @dataclass(frozen=True)
@@ -60,3 +66,23 @@ class Step:
         """
         numbers = randomness.uniforms(self.seed, self.epoch, samples.numpy(force=True), f"step/{purpose}", count)
         return torch.from_numpy(numbers).to(samples.device)
+
+
+class StepOutput(NamedTuple):
+    """What comes of comparing the samples of a step: a task or a loss returns it.
+
+    Attributes:
+        loss: A scalar with a graph.
+        metrics: Name -> a detached scalar worth a curve, the same names in every step.
+        kept: What `after_step` is given once the optimizer has moved the weights, detached.
+
+    Examples:
+        >>> error = torch.tensor([1.0, 3.0], requires_grad=True)
+        >>> output = StepOutput(error.mean(), {"largest_error": error.max().detach()}, kept={"error": error.detach()})
+        >>> output.loss.item(), output.metrics["largest_error"].item(), output.kept["error"].tolist()
+        (2.0, 3.0, [1.0, 3.0])
+    """
+
+    loss: Tensor
+    metrics: Mapping[str, Tensor]
+    kept: Kept = MappingProxyType({})

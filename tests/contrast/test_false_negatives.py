@@ -64,7 +64,7 @@ def share_of_false_deputies(strategy: NegativeStrategy, images: int, pool: int, 
             negatives = strategy.select(Candidates(keys, keys.roll(images, 0), samples, keys, samples, make_step()))
             strategy.after_step(make_step(), negatives.kept)
         labels_of_keys = labels[negatives.key_samples]
-        rank = int(loss(keys, keys.roll(images, 0)[:, None], negatives).metrics["deputy_rank"])
+        rank = int(loss(keys, keys.roll(images, 0)[:, None], negatives, make_step()).metrics["deputy_rank"])
         deputies = nearest(keys, negatives, rank).keys[:, -1]
         found.append((labels_of_keys[deputies] == labels[ids].repeat(2)).double().mean())
     return float(torch.stack(found).mean())

@@ -141,7 +141,7 @@ def test_nce_recovers_a_known_density_and_its_normaliser():
 
     def closure() -> Tensor:
         optimizer.zero_grad()
-        value = loss(theta.expand(len(positives), 2), positives, negatives).loss
+        value = loss(theta.expand(len(positives), 2), positives, negatives, make_step()).loss
         value.backward()
         return value
 
@@ -195,7 +195,11 @@ def test_the_truncated_triplet_s_rank_follows_from_the_probability():
     def rank(views: int, **options: Any) -> float:
         keys, samples = F.normalize(torch.randn(11 * views, 4), dim=1), torch.arange(11).repeat(views)
         negatives = Negatives(keys, torch.arange(11), samples)
-        return TruncatedTriplet(0.5, **options)(keys[:11], keys[:11, None], negatives).metrics["deputy_rank"].item()
+        return (
+            TruncatedTriplet(0.5, **options)(keys[:11], keys[:11, None], negatives, make_step())
+            .metrics["deputy_rank"]
+            .item()
+        )
 
     assert rank(1, classes=2, false_negative_probability=0.05) == 9
     assert rank(1, classes=2, false_negative_probability=0.06) == 8
@@ -229,7 +233,8 @@ def test_a_strategy_that_keeps_violations_alone_is_not_a_margin_that_is_too_larg
     samples, positives = torch.arange(12).repeat(2), anchors.roll(12, 0)
     negatives = SemiHard(0.3).select(Candidates(anchors, positives, samples, anchors, samples, make_step()))
     loss = Triplet(0.3)
-    figures = {name: value.item() for name, value in loss(anchors, positives[:, None], negatives).metrics.items()}
+    metrics = loss(anchors, positives[:, None], negatives, make_step()).metrics
+    figures = {name: value.item() for name, value in metrics.items()}
     assert figures["active_share"] == 1.0
     positive, negative = dense(first, second)
     assert figures["violating_share"] == pytest.approx((negative > positive[:, None] - 0.3).double().mean().item())

@@ -38,11 +38,13 @@ class SoundLoss(Plain):
         self.factor = nn.Parameter(torch.tensor(weight))
         self.register_buffer("steps", torch.tensor(0.0))
 
-    def forward(self, anchors: Tensor, positives: Tensor, negatives: Negatives) -> StepOutput:
-        self.steps = self.steps + 1
-        plain = super().forward(anchors, positives, negatives).loss
+    def forward(self, anchors: Tensor, positives: Tensor, negatives: Negatives, step: Step) -> StepOutput:
+        plain = super().forward(anchors, positives, negatives, step).loss
         loss = plain * self.factor.exp() * (1 + 0.01 * self.steps.cos())
         return StepOutput(loss, {"factor": self.factor.detach()})
+
+    def after_step(self, step: Step, kept: Kept) -> None:
+        self.steps = self.steps + 1
 
 
 class SoundViewLoss(PlainViews):

@@ -1,13 +1,15 @@
 """A plugin that notes in itself what follows a step needs, or that keeps a graph, is caught."""
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
 
-from ssl_pipeline.testing import check_negatives
-from ssl_pipeline.types import Candidates, Kept, Negatives, Step
-from tests.testing.sound import SoundNegatives
+from ssl_pipeline.testing import check_loss, check_negatives
+from ssl_pipeline.types import Candidates, Kept, Negatives, Step, StepOutput
+from tests.testing.sound import SoundLoss, SoundNegatives
 
 
 class NotesAside(SoundNegatives):
@@ -40,10 +42,25 @@ class KeepsAGraph(SoundNegatives):
         return Negatives(candidates.keys, *samples, self.weigh, rows, kept={"keys": candidates.keys})
 
 
+class LossKeepsAGraph(SoundLoss):
+    """It keeps anchors with their graph.
+
+    Args:
+        weight: Weight of the loss, > 0.
+    """
+
+    def forward(self, anchors: Tensor, positives: Tensor, negatives: Negatives, step: Step) -> StepOutput:
+        return super().forward(anchors, positives, negatives, step)._replace(kept={"anchors": anchors})
+
+
 @pytest.mark.parametrize(
-    ("plugin", "words"),
-    [(NotesAside, "Return what after_step needs as `kept`"), (KeepsAGraph, "1 tensors of what is kept have a graph")],
+    ("check", "plugin", "words"),
+    [
+        (check_negatives, NotesAside, "Return what after_step needs as `kept`"),
+        (check_negatives, KeepsAGraph, "1 tensors of what is kept have a graph"),
+        (check_loss, LossKeepsAGraph, "1 tensors of what is kept have a graph"),
+    ],
 )
-def test_what_follows_a_step_is_kept_and_detached(plugin: type, words: str):
+def test_what_follows_a_step_is_kept_and_detached(check: Callable[[type], None], plugin: type, words: str):
     with pytest.raises(AssertionError, match=words):
-        check_negatives(plugin)
+        check(plugin)

@@ -32,55 +32,55 @@ def unknown(self: Any, weight: "NoSuchType" = 1.0) -> None:  # type: ignore[name
 def wrapped(function: Any) -> Any:
     """A loss's forward with its value passed through a function of (loss object, value)."""
 
-    def forward(self: Any, anchors: Tensor, positives: Tensor, negatives: Negatives) -> StepOutput:
-        value, figures, _ = SoundLoss.forward(self, anchors, positives, negatives)
+    def forward(self: Any, anchors: Tensor, positives: Tensor, negatives: Negatives, step: Step) -> StepOutput:
+        value, figures, _ = SoundLoss.forward(self, anchors, positives, negatives, step)
         return StepOutput(function(self, value), figures)
 
     return forward
 
 
 def metrics(make: Any) -> Any:
-    def forward(self: Any, anchors: Tensor, positives: Tensor, negatives: Negatives) -> StepOutput:
-        value, *_ = SoundLoss.forward(self, anchors, positives, negatives)
+    def forward(self: Any, anchors: Tensor, positives: Tensor, negatives: Negatives, step: Step) -> StepOutput:
+        value, *_ = SoundLoss.forward(self, anchors, positives, negatives, step)
         return StepOutput(value, make(self, value))
 
     return forward
 
 
-def dense(self: Any, anchors: Tensor, positives: Tensor, negatives: Negatives) -> StepOutput:
+def dense(self: Any, anchors: Tensor, positives: Tensor, negatives: Negatives, step: Step) -> StepOutput:
     """InfoNCE as it is often written, whose value is right."""
-    value = SoundLoss.forward(self, anchors, positives, negatives)
+    value = SoundLoss.forward(self, anchors, positives, negatives, step)
     return StepOutput(value.loss + 0 * (anchors.float() @ negatives.keys.float().T).sum(), value.metrics)
 
 
-def narrow(self: Any, anchors: Tensor, positives: Tensor, negatives: Negatives) -> StepOutput:
+def narrow(self: Any, anchors: Tensor, positives: Tensor, negatives: Negatives, step: Step) -> StepOutput:
     """A sum of exponentials in the embeddings' own precision: exp(12) is more than fp16 holds."""
-    value = SoundLoss.forward(self, anchors, positives, negatives)
+    value = SoundLoss.forward(self, anchors, positives, negatives, step)
     own = torch.exp(12 * (anchors[:, None] * positives).sum(dim=2))
     return StepOutput(value.loss + 1e-9 * own.mean(), value.metrics)
 
 
-def unweighted(self: Any, anchors: Tensor, positives: Tensor, negatives: Negatives) -> StepOutput:
+def unweighted(self: Any, anchors: Tensor, positives: Tensor, negatives: Negatives, step: Step) -> StepOutput:
     plain = Negatives(negatives.keys, negatives.anchor_samples, negatives.key_samples)
-    return SoundLoss.forward(self, anchors, positives, plain)
+    return SoundLoss.forward(self, anchors, positives, plain, step)
 
 
-def without_negatives(self: Any, anchors: Tensor, positives: Tensor, negatives: Negatives) -> StepOutput:
-    value = SoundLoss.forward(self, anchors, positives, negatives)
+def without_negatives(self: Any, anchors: Tensor, positives: Tensor, negatives: Negatives, step: Step) -> StepOutput:
+    value = SoundLoss.forward(self, anchors, positives, negatives, step)
     others = (negatives.anchor_samples != negatives.key_samples.max()).float().sum()
     return StepOutput(value.loss + 0 / others, value.metrics)
 
 
-def positional(self: Any, anchors: Tensor, positives: Tensor, negatives: Negatives) -> StepOutput:
-    value = SoundLoss.forward(self, anchors, positives, negatives)
+def positional(self: Any, anchors: Tensor, positives: Tensor, negatives: Negatives, step: Step) -> StepOutput:
+    value = SoundLoss.forward(self, anchors, positives, negatives, step)
     return StepOutput(value.loss + cosines(anchors, positives.roll(1, 0)).mean(), value.metrics)
 
 
 def angular(which: str) -> Any:
     """A loss with the angle to positives or to negatives, as acos has it."""
 
-    def forward(self: Any, anchors: Tensor, positives: Tensor, negatives: Negatives) -> StepOutput:
-        value = SoundLoss.forward(self, anchors, positives, negatives)
+    def forward(self: Any, anchors: Tensor, positives: Tensor, negatives: Negatives, step: Step) -> StepOutput:
+        value = SoundLoss.forward(self, anchors, positives, negatives, step)
         others = positives[:, 0] if which == "positives" else negatives.keys.roll(-1, 0)[: len(anchors)]
         cosine = torch.einsum("ad,ad->a", anchors.float(), others.float())
         return StepOutput(value.loss + 1e-3 * cosine.acos().mean(), value.metrics)
@@ -119,7 +119,7 @@ LOSSES = [
         SoundLoss,
         "no gradient reaches the anchors",
         "detached anchors",
-        forward=lambda self, a, p, n: SoundLoss.forward(self, a.detach(), p, n),
+        forward=lambda self, a, p, n, s: SoundLoss.forward(self, a.detach(), p, n, s),
     ),
     broken(SoundLoss, "without negatives the loss .* not finite", "no negatives", forward=without_negatives),
     broken(SoundLoss, "where both views are equal, the loss .* not finite", "acos", forward=angular("positives")),
@@ -138,7 +138,7 @@ LOSSES = [
         SoundLoss,
         "no gradient reaches loss.factor",
         "dead parameter",
-        forward=lambda self, a, p, n: Plain.forward(self, a, p, n),
+        forward=lambda self, a, p, n, s: Plain.forward(self, a, p, n, s),
     ),
     broken(SoundLoss, "depends on the order of the samples", "order", forward=positional),
     broken(SoundLoss, "in torch.float16 the loss is inf, in float32", "half precision", forward=narrow),

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from ssl_pipeline import hookimpl
 from ssl_pipeline.contrast.similarity import cosines, log_mass
-from ssl_pipeline.types import Loss, Negatives, Register, StepOutput, Trait
+from ssl_pipeline.types import Loss, Negatives, Register, Step, StepOutput, Trait
 
 
 class Circle(Loss):
@@ -35,7 +35,7 @@ class Circle(Loss):
             raise ValueError(f"scale must be greater than 0, got {scale}")
         self.margin, self.scale = margin, scale
 
-    def forward(self, anchors: Tensor, positives: Tensor, negatives: Negatives) -> StepOutput:
+    def forward(self, anchors: Tensor, positives: Tensor, negatives: Negatives, step: Step) -> StepOutput:
         """Return the mean loss over anchors (A, D) with positives (A, M, D), all unit-norm."""
         cosine = cosines(anchors, positives)  # (A, M)
         weight = (1 + self.margin - cosine.detach()).clamp(min=0)  # says how much a pair counts: no gradient of its own
