@@ -10,9 +10,9 @@ from ssl_pipeline.errors import PipelineError
 
 __all__ = ["disk_trouble", "disk_trouble_is_told"]
 
-_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
-_CLOSED = {errno.EROFS, errno.EACCES, errno.EPERM}
-_NOTHING_LEFT = 2**16  # bytes; a disk with less is full
+_DISK_FULL_CODES = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_NOT_WRITABLE_CODES = {errno.EROFS, errno.EACCES, errno.EPERM}
+_MIN_FREE_BYTES = 2**16  # bytes; a disk with less is full
 
 
 def disk_trouble(error: OSError, path: Path | None = None) -> PipelineError | None:
@@ -25,14 +25,14 @@ def disk_trouble(error: OSError, path: Path | None = None) -> PipelineError | No
         error: What was raised.
         path: The product that was being written, where that is known.
     """
-    if error.errno in _CLOSED:
+    if error.errno in _NOT_WRITABLE_CODES:
         where = error.filename or path or "A file in the folder of params.yaml"
         return PipelineError(
             f"{where} cannot be read or written ({error.strerror}): give this user access to it, or work in another "
             "folder, then run this again. Nothing was half-written."
         )
-    unexplained = error.errno is None and path is not None and _free(path.parent) < _NOTHING_LEFT
-    if error.errno in _FULL or unexplained:
+    unexplained = error.errno is None and path is not None and _free(path.parent) < _MIN_FREE_BYTES
+    if error.errno in _DISK_FULL_CODES or unexplained:
         where = path or error.filename or "A product"
         return PipelineError(
             f"{where} could not be written, because the disk is full ({error.strerror or error}): make room, then run "

@@ -20,7 +20,7 @@ __all__ = ["end_if_orphaned", "end_with_dvc", "hold", "only_run", "stop_requests
 PATIENCE = 10.0
 """Seconds to wait for another run to end: one whose dvc was killed notices within a second."""
 
-_PERIOD = 0.5  # seconds between looks at the parent
+_PERIOD_SECONDS = 0.5  # seconds between looks at the parent
 _SHELLS = {"sh", "bash", "dash", "zsh", "fish", "ksh", "busybox", "cmd.exe", "powershell.exe", "pwsh"}
 _REAPERS = {"init", "systemd", "launchd", "tini", "docker-init", "dumb-init"}  # who adopts orphans
 
@@ -73,7 +73,7 @@ def _find_dvc() -> psutil.Process | None:
 def _follow() -> None:
     while True:
         end_if_orphaned()
-        time.sleep(_PERIOD)
+        time.sleep(_PERIOD_SECONDS)
 
 
 def _lives(process: psutil.Process) -> bool:

@@ -31,7 +31,7 @@ class Visit:
     changed: list[str] = field(default_factory=list)
 
 
-_STATES: dict[str, tuple[Callable[[], Any], Callable[[Any], Any]]] = {
+_SHARED_STATES: dict[str, tuple[Callable[[], Any], Callable[[Any], Any]]] = {
     "torch's default dtype": (torch.get_default_dtype, torch.set_default_dtype),
     "torch's default device": (
         lambda: str(torch.get_default_device()),
@@ -59,12 +59,12 @@ _STATES: dict[str, tuple[Callable[[], Any], Callable[[Any], Any]]] = {
 def isolated() -> Iterator[Visit]:
     """Run a block and set back what it changed of the states that all code shares; yields what happened."""
     visit = Visit()
-    before = {name: read() for name, (read, _) in _STATES.items()}
+    before = {name: read() for name, (read, _) in _SHARED_STATES.items()}
     try:
         with _noting_interrupts(visit):
             yield visit
     finally:
-        for name, (read, write) in _STATES.items():
+        for name, (read, write) in _SHARED_STATES.items():
             if pickle.dumps(read()) != pickle.dumps(before[name]):
                 write(before[name])
                 visit.changed.append(name)

@@ -16,7 +16,7 @@ __all__ = ["hash64", "normals", "permutation", "uniforms"]
 U64 = npt.NDArray[np.uint64]
 Key = int | str | npt.NDArray[np.integer]
 
-_GOLDEN = np.uint64(0x9E3779B97F4A7C15)
+_GOLDEN_RATIO = np.uint64(0x9E3779B97F4A7C15)
 
 
 def _mix(x: U64) -> U64:
@@ -46,7 +46,7 @@ def hash64(*keys: Key) -> U64:
     state = np.array(0x6A09E667F3BCC909, dtype=np.uint64)
     with np.errstate(over="ignore"):
         for key in keys:
-            state = np.asarray(_mix((state ^ _mix(_words(key) + _GOLDEN)) + _GOLDEN))
+            state = np.asarray(_mix((state ^ _mix(_words(key) + _GOLDEN_RATIO)) + _GOLDEN_RATIO))
     return state
 
 

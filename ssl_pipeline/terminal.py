@@ -4,7 +4,7 @@ import unicodedata
 
 __all__ = ["brief", "counted", "printable", "shown"]
 
-_DIRECTIONS = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+_DIRECTION_MARKS = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 
 
 def printable(text: str, kept: str = "\n\t") -> str:
@@ -36,4 +36,4 @@ def counted(number: int, one: str, many: str = "") -> str:
 
 
 def _is_harmless(letter: str) -> bool:
-    return unicodedata.category(letter) not in ("Cc", "Cs", "Zl", "Zp") and letter not in _DIRECTIONS
+    return unicodedata.category(letter) not in ("Cc", "Cs", "Zl", "Zp") and letter not in _DIRECTION_MARKS

@@ -14,17 +14,17 @@ __all__ = ["PRODUCTS", "find", "workspace"]
 PRODUCTS = ("data/ingested", "data/augmented", "models", "reports", ".work")
 """Folders that the stages write to, in the folder of params.yaml."""
 
-_COPIES = (".dvc", "tmp", "exps")
+_COPY_FOLDERS = (".dvc", "tmp", "exps")
 
 
 def workspace() -> Path:
     """The folder that the user works in: the current one, as `.`, or where that was copied from, if DVC made it."""
     here = Path.cwd()
     for copy in (here, *here.parents):
-        if copy.parent.parts[-len(_COPIES) :] == _COPIES:
+        if copy.parent.parts[-len(_COPY_FOLDERS) :] == _COPY_FOLDERS:
             folders = (folder for folder in (here, *here.parents) if folder.is_relative_to(copy))
             inner = next((folder for folder in folders if (folder / ".dvc").is_dir()), copy)
-            return copy.parents[len(_COPIES)] / here.relative_to(inner)
+            return copy.parents[len(_COPY_FOLDERS)] / here.relative_to(inner)
     return Path()
 
 

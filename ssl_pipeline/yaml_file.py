@@ -25,7 +25,7 @@ MAX_DEPTH = 40
 MAX_VALUES = 20_000
 """In a file whose aliases are written out; a few nested ones can stand for more values than there is memory."""
 
-_TAG = "tag:yaml.org,2002:"
+_TAG_PREFIX = "tag:yaml.org,2002:"
 
 
 def read_yaml(path: Path) -> Any:
@@ -92,7 +92,7 @@ class _Composer(Composer):
         event = self.parser.peek_event()
         alias = isinstance(event, AliasEvent)
         if not alias and event.ctag is not None and str(event.ctag) != "!":
-            tag = shown(str(event.ctag).replace(_TAG, "!!"), 60)
+            tag = shown(str(event.ctag).replace(_TAG_PREFIX, "!!"), 60)
             raise _RefusedError(f"a tag ({tag}) is not taken: write the value alone", event.start_mark)
         if self.nesting == MAX_DEPTH:
             raise _RefusedError(f"more than {MAX_DEPTH} levels are nested", event.start_mark)
@@ -119,7 +119,7 @@ def _check_keys(mapping: MappingNode) -> None:
     """Refuse keys that are no text, and those that are there twice."""
     lines: dict[str, int] = {}
     for key, _ in mapping.value:
-        if not isinstance(key, ScalarNode) or str(key.ctag) not in (f"{_TAG}str", f"{_TAG}merge"):
+        if not isinstance(key, ScalarNode) or str(key.ctag) not in (f"{_TAG_PREFIX}str", f"{_TAG_PREFIX}merge"):
             found = shown(repr(key.value), 60) if isinstance(key, ScalarNode) else "a list or a mapping"
             raise _RefusedError(f"a key must be text, and this one is {found}", key.start_mark)
         if key.value in lines:
@@ -141,4 +141,4 @@ class _Constructor(SafeConstructor):
         return value
 
 
-_Constructor.add_constructor(f"{_TAG}timestamp", SafeConstructor.construct_yaml_str)
+_Constructor.add_constructor(f"{_TAG_PREFIX}timestamp", SafeConstructor.construct_yaml_str)

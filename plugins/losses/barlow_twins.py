@@ -13,7 +13,7 @@ from ssl_pipeline.contrast.similarity import widened
 from ssl_pipeline.health.projections import outweighed
 from ssl_pipeline.types import Finding, Register, Step, StepOutput, ViewLoss
 
-_NO_ZERO = 1e-5  # beside a variance, as BatchNorm has it
+_VARIANCE_EPSILON = 1e-5  # beside a variance, as BatchNorm has it
 
 
 class BarlowTwins(ViewLoss):
@@ -53,7 +53,7 @@ def standardised(views: Tensor) -> Tensor:
     """Each dimension of each view (V, N, D) with mean 0 and standard deviation 1 over the batch."""
     wide = widened(views)
     variance, mean = torch.var_mean(wide, dim=1, keepdim=True, correction=0)
-    return (wide - mean) / (variance + _NO_ZERO).sqrt()
+    return (wide - mean) / (variance + _VARIANCE_EPSILON).sqrt()
 
 
 @hookimpl

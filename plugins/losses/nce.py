@@ -21,7 +21,7 @@ from ssl_pipeline import hookimpl
 from ssl_pipeline.contrast.similarity import cosines, log_mass, negative_sum, total_weight
 from ssl_pipeline.types import Loss, Negatives, Register, Step, StepOutput, Trait
 
-_KNOWN_NOISE = "its negatives must be drawn from the noise whose log probability it is told, not by similarity"
+_NEEDS_KNOWN_NOISE = "its negatives must be drawn from the noise whose log probability it is told, not by similarity"
 
 
 class NCE(Loss):
@@ -37,7 +37,11 @@ class NCE(Loss):
     """
 
     energy_name = "negative_log_density"
-    refuses: Mapping[Trait, str] = {"selected": _KNOWN_NOISE, "weighted": _KNOWN_NOISE, "debiased": _KNOWN_NOISE}
+    refuses: Mapping[Trait, str] = {
+        "selected": _NEEDS_KNOWN_NOISE,
+        "weighted": _NEEDS_KNOWN_NOISE,
+        "debiased": _NEEDS_KNOWN_NOISE,
+    }
 
     constant: Tensor
     estimated: Tensor

@@ -19,7 +19,9 @@ from ssl_pipeline.contrast.similarity import cosines, negative_sum, total_weight
 from ssl_pipeline.health.negatives import wide_margin
 from ssl_pipeline.types import Finding, Loss, Negatives, Register, Step, StepOutput
 
-_STUCK = 0.02  # share of the margin within which a loss is at it: positives and negatives are equally far
+_MAX_DISTANCE_FROM_MARGIN = (
+    0.02  # share of the margin within which a loss is at it: positives and negatives are equally far
+)
 
 
 class Triplet(Loss):
@@ -89,7 +91,7 @@ class Triplet(Loss):
         """Report a loss that is stuck at the margin, a margin that is too large, or no active triplet."""
         if self.soft or figures["negatives"] == 0:
             return []
-        if abs(figures["loss_over_margin"] - 1) < _STUCK:
+        if abs(figures["loss_over_margin"] - 1) < _MAX_DISTANCE_FROM_MARGIN:
             return [
                 Finding(
                     "loss stuck at the margin",

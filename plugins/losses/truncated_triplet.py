@@ -25,8 +25,8 @@ from ssl_pipeline.contrast.similarity import cosines, total_weight
 from ssl_pipeline.health.negatives import wide_margin
 from ssl_pipeline.types import Finding, Loss, Negatives, Register, Step, StepOutput, Trait
 
-_SQUARED = DISTANCES["squared_euclidean"]
-_RANKS = "it goes by the ranks of negatives, on which weights have no say"
+_SQUARED_EUCLIDEAN = DISTANCES["squared_euclidean"]
+_GOES_BY_RANKS = "it goes by the ranks of negatives, on which weights have no say"
 
 
 class TruncatedTriplet(Loss):
@@ -44,7 +44,7 @@ class TruncatedTriplet(Loss):
     """
 
     energy_name = "squared_euclidean_distance"
-    refuses: Mapping[Trait, str] = {"weighted": _RANKS, "debiased": _RANKS}
+    refuses: Mapping[Trait, str] = {"weighted": _GOES_BY_RANKS, "debiased": _GOES_BY_RANKS}
 
     def __init__(
         self,
@@ -71,7 +71,7 @@ class TruncatedTriplet(Loss):
         rank = self._rule.of(anchors, negatives)
         deputies = mean_of_ranks(anchors, negatives, rank, rank + self.band - 1)  # (A, D)
         negative = cosines(anchors, deputies[:, None])  # (A, 1)
-        distance = _SQUARED.of_cosine
+        distance = _SQUARED_EUCLIDEAN.of_cosine
         violation = self.margin + self.positive_weight * distance(cosines(anchors, positives)) - distance(negative)
         violation = violation.masked_fill(weight[:, None] == 0, 0.0)
         figures = {
@@ -85,7 +85,7 @@ class TruncatedTriplet(Loss):
 
     def energy(self, first: Tensor, second: Tensor) -> Tensor:
         """|x - y|²."""
-        return _SQUARED.of_cosine((first * second).sum(dim=1))
+        return _SQUARED_EUCLIDEAN.of_cosine((first * second).sum(dim=1))
 
     def diagnose(self, figures: Mapping[str, float]) -> list[Finding]:
         """Report a deputy that is the last of them, or a margin that is too large."""
@@ -98,7 +98,7 @@ class TruncatedTriplet(Loss):
                     "Lower pretrain.loss: {rank: ...}, raise {classes: ...}, or raise pretrain.batch_size.",
                 )
             )
-        if self.margin >= _SQUARED.largest:
+        if self.margin >= _SQUARED_EUCLIDEAN.largest:
             return troubles  # meant to be violated by all
         return troubles or wide_margin(figures["too_near_share"], self.margin)
 

@@ -17,8 +17,8 @@ from ssl_pipeline.contrast.similarity import widened
 from ssl_pipeline.health.projections import outweighed
 from ssl_pipeline.types import Finding, Register, Step, StepOutput, ViewLoss
 
-_NO_ZERO = 1e-4  # beside a variance, as in the paper
-_FLAT = 0.77  # of the hinge: 0.69 at most in healthy runs, 0.82 and more without the variance term
+_VARIANCE_EPSILON = 1e-4  # beside a variance, as in the paper
+_MAX_HINGE = 0.77  # of the hinge: 0.69 at most in healthy runs, 0.82 and more without the variance term
 
 
 class VICReg(ViewLoss):
@@ -47,7 +47,7 @@ class VICReg(ViewLoss):
         pairs = [(t, v) for t in range(len(towards)) for v in range(t + 1, len(views))]
         terms = {
             "invariance": torch.stack([F.mse_loss(towards[t], views[v]) for t, v in pairs]).mean(),
-            "variance": F.relu(1 - (views.var(dim=1) + _NO_ZERO).sqrt()).mean(),
+            "variance": F.relu(1 - (views.var(dim=1) + _VARIANCE_EPSILON).sqrt()).mean(),
             "covariance": 2 * torch.stack([_covariance(view) for view in views]).mean(),
         }
         loss = sum(scale * term for scale, term in zip(self.scales, terms.values(), strict=True))
@@ -60,12 +60,12 @@ class VICReg(ViewLoss):
 
     def diagnose(self, figures: Mapping[str, float]) -> list[Finding]:
         """Dimensions that hardly vary, or that vary together."""
-        if figures["variance"] > _FLAT:
+        if figures["variance"] > _MAX_HINGE:
             return [
                 Finding(
                     "complete collapse",
                     "complete collapse: dimensions fall short of a standard deviation of 1 by "
-                    f"{figures['variance']:.2f} on average, and up to {_FLAT} is healthy. {self.remedy}",
+                    f"{figures['variance']:.2f} on average, and up to {_MAX_HINGE} is healthy. {self.remedy}",
                     fatal=True,
                 )
             ]

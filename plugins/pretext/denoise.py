@@ -33,8 +33,8 @@ from ssl_pipeline.types import (
     Views,
 )
 
-_DECISIONS = 5  # uniforms that say which corruption, how strong, and where
-_BLOCK = (0.25, 0.5)  # least and largest side, as a share of the view's
+_DECISIONS_PER_IMAGE = 5  # uniforms that say which corruption, how strong, and where
+_BLOCK_SIDE_SHARES = (0.25, 0.5)  # least and largest side, as a share of the view's
 
 
 class ReconstructionError(ImageEnergyHead):
@@ -55,7 +55,7 @@ class ReconstructionError(ImageEnergyHead):
             if value <= 0:
                 raise ValueError(f"{option} must be greater than 0, got {value}")
         self.noise, self.blur = noise, blur
-        self.uniforms = _DECISIONS + encoder.images.channels * size**2
+        self.uniforms = _DECISIONS_PER_IMAGE + encoder.images.channels * size**2
         self.head = ToGrid(encoder, size, encoder.images.channels, size)
         with torch.no_grad():  # corrections start small, as images are nearly right
             self.head.linear.weight.mul_(0.1)
@@ -72,8 +72,10 @@ class ReconstructionError(ImageEnergyHead):
 
     def corrupt(self, images: Tensor, uniforms: Tensor) -> Tensor:
         """Images (N, C, S, S) with noise, blurred, or with a block of their mean colour, a third of the time each."""
-        which, strength, size, top, left = uniforms[:, :_DECISIONS].unbind(1)
-        normal = torch.special.ndtri(uniforms[:, _DECISIONS:] + 2.0**-25)  # of multiples of 2^-24, and 0 is one
+        which, strength, size, top, left = uniforms[:, :_DECISIONS_PER_IMAGE].unbind(1)
+        normal = torch.special.ndtri(
+            uniforms[:, _DECISIONS_PER_IMAGE:] + 2.0**-25
+        )  # of multiples of 2^-24, and 0 is one
         noisy = images + _each(self.noise * (0.25 + 0.75 * strength)) * normal.reshape(images.shape)
         sigma = self.blur * (0.25 + 0.75 * strength)
         radius = blur_radius(self.blur, images.shape[-1])
@@ -90,7 +92,7 @@ def _each(values: Tensor) -> Tensor:
 
 def _block(side: int, size: Tensor, top: Tensor, left: Tensor) -> Tensor:
     """Where a square lies in each image, (N, 1, S, S) bool, by numbers (N,) in [0, 1)."""
-    edge = side * (_BLOCK[0] + (_BLOCK[1] - _BLOCK[0]) * size)
+    edge = side * (_BLOCK_SIDE_SHARES[0] + (_BLOCK_SIDE_SHARES[1] - _BLOCK_SIDE_SHARES[0]) * size)
     place = torch.arange(side, device=size.device)
 
     def inside(number: Tensor) -> Tensor:

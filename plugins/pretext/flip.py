@@ -13,7 +13,7 @@ from ssl_pipeline import hookimpl
 from ssl_pipeline.parts.answers import graded
 from ssl_pipeline.types import Encoded, Encoder, PretextTask, Register, Step, StepOutput, Views
 
-_AXES = ((), (3,), (2,), (2, 3))  # none, horizontal, vertical, both
+_MIRRORED_AXES = ((), (3,), (2,), (2, 3))  # none, horizontal, vertical, both
 
 
 class Flip(PretextTask):
@@ -30,18 +30,18 @@ class Flip(PretextTask):
         super().__init__()
         self.views = self.views_for({"view": view})
         self.view, self.encoder = view, encoder
-        self.head = nn.Linear(encoder.embedding_dim, len(_AXES))
+        self.head = nn.Linear(encoder.embedding_dim, len(_MIRRORED_AXES))
 
     def forward(self, views: Views) -> Encoded:
         """Logits (N, 4 flips made, 4 flips guessed)."""
         images = views[self.view][:, 0]  # (N, 3, S, S)
-        flipped = torch.stack([images.flip(axes) for axes in _AXES], dim=1)
+        flipped = torch.stack([images.flip(axes) for axes in _MIRRORED_AXES], dim=1)
         return {"logits": self.head(self.encoder(flipped.flatten(0, 1))).unflatten(0, flipped.shape[:2])}
 
     def compare(self, encoded: Encoded, step: Step) -> StepOutput:
         """Mean cross-entropy in nats; chance is log 4."""
         logits = encoded["logits"]
-        return graded(logits, torch.arange(len(_AXES), device=logits.device).expand(len(logits), -1))
+        return graded(logits, torch.arange(len(_MIRRORED_AXES), device=logits.device).expand(len(logits), -1))
 
     def predict(self, images: Tensor) -> Tensor:
         """Probabilities (N, 4) of no flip, a horizontal one (left and right), a vertical one, and both."""

@@ -36,7 +36,7 @@ from ssl_pipeline.types import (
     Views,
 )
 
-_FEW = 2.0  # entries in use, below which there is nothing to tell apart
+_MIN_ENTRIES_IN_USE = 2.0  # entries in use, below which there is nothing to tell apart
 _DRAWN, _BEST = 6, 5
 
 
@@ -113,7 +113,7 @@ class MaskedTokens(PretextTask):
     def diagnose(self, figures: Mapping[str, float]) -> list[Finding]:
         """Report a vocabulary of which one entry is used."""
         used = figures["words_used"]
-        if used >= _FEW:
+        if used >= _MIN_ENTRIES_IN_USE:
             return []
         return [
             Finding(

@@ -15,8 +15,8 @@ from ssl_pipeline.parts.heads import mlp
 from ssl_pipeline.parts.tiles import Channels, Tiling
 from ssl_pipeline.types import UNIFORMS, Encoded, Encoder, PretextTask, Register, Step, StepOutput, Views
 
-_MIDDLE = 4
-_AROUND = [0, 1, 2, 3, 5, 6, 7, 8]  # of 3 x 3 tiles, row by row
+_MIDDLE_TILE = 4
+_OUTER_TILES = [0, 1, 2, 3, 5, 6, 7, 8]  # of 3 x 3 tiles, row by row
 
 
 class RelativePatch(PretextTask):
@@ -54,7 +54,7 @@ class RelativePatch(PretextTask):
             self.tiling.uniforms,
         )
         self.view, self.encoder = view, encoder
-        self.head = mlp([2 * encoder.embedding_dim, hidden_dim, len(_AROUND)])
+        self.head = mlp([2 * encoder.embedding_dim, hidden_dim, len(_OUTER_TILES)])
 
     def forward(self, views: Views) -> Encoded:
         """Embeddings (N, 9, D) of the tiles."""
@@ -63,7 +63,7 @@ class RelativePatch(PretextTask):
     def compare(self, encoded: Encoded, step: Step) -> StepOutput:
         """Mean cross-entropy in nats of eight questions an image; chance is log 8."""
         logits = self._asked(encoded["embeddings"])
-        return graded(logits, torch.arange(len(_AROUND), device=logits.device).expand(len(logits), -1))
+        return graded(logits, torch.arange(len(_OUTER_TILES), device=logits.device).expand(len(logits), -1))
 
     def predict(self, images: Tensor) -> Tensor:
         """Probabilities (N, 8 tiles around the middle one, row by row, 8 answers)."""
@@ -71,8 +71,8 @@ class RelativePatch(PretextTask):
 
     def _asked(self, embeddings: Tensor) -> Tensor:
         """Logits (N, 8, 8) for embeddings (N, 9, D)."""
-        around = embeddings[:, _AROUND]
-        pairs = torch.cat([embeddings[:, _MIDDLE, None].expand_as(around), around], dim=2)
+        around = embeddings[:, _OUTER_TILES]
+        pairs = torch.cat([embeddings[:, _MIDDLE_TILE, None].expand_as(around), around], dim=2)
         logits: Tensor = self.head(pairs.flatten(0, 1)).unflatten(0, pairs.shape[:2])
         return logits
 

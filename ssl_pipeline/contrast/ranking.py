@@ -20,7 +20,7 @@ _BINS_PER_PASS, _PASSES_OVER_KEYS = (
     256,
     3,
 )  # each pass over the keys cuts the bin that holds a quantile into as many: 2 / 256³ is 1e-7
-_BELOW_1 = 1 - 2**-24  # the greatest float32 that is less
+_LARGEST_FLOAT32_BELOW_1 = 1 - 2**-24  # the greatest float32 that is less
 
 
 class Nearest(NamedTuple):
@@ -124,7 +124,7 @@ def _histogram(anchors: Tensor, negatives: Negatives, low: Tensor, width: float)
     for span, tiles in _tiles(anchors, negatives):
         for _, similarities in tiles:
             left_out = similarities == -torch.inf
-            similarities = similarities.clamp(-1, _BELOW_1)
+            similarities = similarities.clamp(-1, _LARGEST_FLOAT32_BELOW_1)
             for share in range(low.shape[1]):
                 bins = ((similarities - low[span, share, None]) / width).floor()
                 outside = left_out | ~((bins >= 0) & (bins < _BINS_PER_PASS))  # so that NaN is outside, too

@@ -16,7 +16,7 @@ from ssl_pipeline.validation import Checked
 __all__ = ["RGB8_PIXELS", "Agreement", "PixelsChoice", "agree"]
 
 Band = Annotated[int, Field(ge=0, lt=MAX_CHANNELS)]
-_DEPTH = {"uint8": 8, "uint16": 16, "float32": 32}
+_BITS_PER_TYPE = {"uint8": 8, "uint16": 16, "float32": 32}
 
 
 class PixelsChoice(Checked):
@@ -79,7 +79,7 @@ def agree(images: Mapping[str, Values], choice: PixelsChoice) -> Agreement:
     if not images:
         return Agreement(RGB8, {}, [])
     kinds = Counter((values.channels, values.dtype) for values in images.values())
-    channels, dtype = max(kinds, key=lambda kind: (kinds[kind], kind[0], _DEPTH[kind[1]]))
+    channels, dtype = max(kinds, key=lambda kind: (kinds[kind], kind[0], _BITS_PER_TYPE[kind[1]]))
     wanted = f"{counted(channels, 'band')} of {dtype}"
     odd = {
         path: RejectedError(
@@ -94,7 +94,7 @@ def agree(images: Mapping[str, Values], choice: PixelsChoice) -> Agreement:
     if choice.rgb and max(choice.rgb) >= channels:
         raise PipelineError(f"ingest.pixels.rgb: {list(choice.rgb)}, but images have {wanted}, which count from 0.")
     low, high = choice.full_scale or _full_scale(alike)
-    if dtype != "float32" and not 0 <= low < high <= 2 ** _DEPTH[dtype] - 1:
+    if dtype != "float32" and not 0 <= low < high <= 2 ** _BITS_PER_TYPE[dtype] - 1:
         raise PipelineError(f"ingest.pixels.full_scale: [{low:g}, {high:g}], but images have {wanted}.")
     is_rgb = channels >= 3 and all(values.is_rgb for values in alike)
     spec = ImageSpec(

@@ -12,8 +12,8 @@ from ssl_pipeline.data.remarks import RejectedError
 
 __all__ = ["Member", "NotAnArchiveError", "check_bytes", "members", "read_member"]
 
-_UTF8_NAME = 0x800
-_UNICODE_PATH = 0x7075
+_UTF8_NAME_FLAG = 0x800
+_UNICODE_PATH_FIELD = 0x7075
 
 
 class NotAnArchiveError(Exception):
@@ -103,7 +103,7 @@ def _name(info: zipfile.ZipInfo) -> tuple[str, bool]:
     for every byte, so that the bytes can be restored.
     """
     name, guessed = info.orig_filename, False
-    if not info.flag_bits & _UTF8_NAME:
+    if not info.flag_bits & _UTF8_NAME_FLAG:
         raw = name.encode("cp437")
         try:
             name = _unicode_path(info.extra, raw) or raw.decode("utf-8")
@@ -118,7 +118,7 @@ def _unicode_path(extra: bytes, raw: bytes) -> str | None:
     while len(extra) >= 4:
         kind, length = struct.unpack("<HH", extra[:4])
         field, extra = extra[4 : 4 + length], extra[4 + length :]
-        if kind == _UNICODE_PATH and len(field) > 5 and struct.unpack("<BI", field[:5]) == (1, zlib.crc32(raw)):
+        if kind == _UNICODE_PATH_FIELD and len(field) > 5 and struct.unpack("<BI", field[:5]) == (1, zlib.crc32(raw)):
             return field[5:].decode("utf-8")
     return None
 

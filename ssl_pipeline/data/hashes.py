@@ -15,12 +15,12 @@ from ssl_pipeline.progress import track
 
 __all__ = ["Hashed", "hash_files"]
 
-_THREADS = 8  # hashing leaves Python's lock alone, and a disk on the network answers many at a time
-_BATCH = 500  # files between commits: a first run that is killed goes on from there
-_UNSETTLED = 2e9  # ns; a file may be changed again within a tick of its clock, 2 s on FAT, and look the same
-_WAIT = 10.0  # seconds for another run that is writing
-_DAMAGED = {sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT}
-_TABLE = """CREATE TABLE IF NOT EXISTS hashes
+_HASHING_THREADS = 8  # hashing leaves Python's lock alone, and a disk on the network answers many at a time
+_FILES_PER_COMMIT = 500  # files between commits: a first run that is killed goes on from there
+_MIN_AGE_NS = 2e9  # ns; a file may be changed again within a tick of its clock, 2 s on FAT, and look the same
+_MAX_WAIT_SECONDS = 10.0  # seconds for another run that is writing
+_DAMAGE_CODES = {sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT}
+_CREATE_TABLE = """CREATE TABLE IF NOT EXISTS hashes
     (root BLOB, name TEXT, stamp TEXT, sha256 TEXT, PRIMARY KEY (root, name)) WITHOUT ROWID"""
 
 
@@ -72,10 +72,12 @@ def hash_files(root: Path, names: Sequence[str], cache: Path) -> dict[str, Hashe
 
 def _batches(root: Path, names: Sequence[str]) -> Iterator[list[tuple[str, Hashed, str]]]:
     """Hash files some at a time: name, what was found, and the stamp to remember it by, "" for not at all."""
-    threads = ThreadPoolExecutor(_THREADS)
+    threads = ThreadPoolExecutor(_HASHING_THREADS)
     try:
-        for start in track(range(0, len(names), _BATCH), "hashing files", total=-(-len(names) // _BATCH)):
-            yield list(threads.map(lambda name: (name, *_hash(root / name)), names[start : start + _BATCH]))
+        for start in track(
+            range(0, len(names), _FILES_PER_COMMIT), "hashing files", total=-(-len(names) // _FILES_PER_COMMIT)
+        ):
+            yield list(threads.map(lambda name: (name, *_hash(root / name)), names[start : start + _FILES_PER_COMMIT]))
     finally:
         threads.shutdown(cancel_futures=True)
 
@@ -88,7 +90,7 @@ def _hash(path: Path) -> tuple[Hashed, str]:
         hashed = Hashed(status.st_size, sha256(path))
     except OSError as error:
         return Hashed(trouble=error.strerror or str(error)), ""
-    settled = abs(now - status.st_mtime_ns) > _UNSETTLED
+    settled = abs(now - status.st_mtime_ns) > _MIN_AGE_NS
     return hashed, f"{status.st_size} {status.st_mtime_ns} {status.st_ino}" if settled else ""
 
 
@@ -101,7 +103,7 @@ def _open(cache: Path, key: bytes) -> tuple[sqlite3.Connection, dict[str, tuple[
         cache.parent.mkdir(parents=True, exist_ok=True)
         return _read(cache, key)
     except sqlite3.DatabaseError as error:
-        if error.sqlite_errorcode in _DAMAGED:
+        if error.sqlite_errorcode in _DAMAGE_CODES:
             with suppress(OSError, sqlite3.Error):
                 for path in (cache, cache.with_name(cache.name + "-journal")):
                     path.unlink(missing_ok=True)
@@ -112,9 +114,9 @@ def _open(cache: Path, key: bytes) -> tuple[sqlite3.Connection, dict[str, tuple[
 
 
 def _read(cache: Path | str, key: bytes) -> tuple[sqlite3.Connection, dict[str, tuple[str, str]]]:
-    database = sqlite3.connect(cache, timeout=_WAIT)
+    database = sqlite3.connect(cache, timeout=_MAX_WAIT_SECONDS)
     try:
-        database.execute(_TABLE)
+        database.execute(_CREATE_TABLE)
         rows = database.execute("SELECT name, stamp, sha256 FROM hashes WHERE root = ?", (key,))
         return database, {name: (stamp, digest) for name, stamp, digest in rows}
     except sqlite3.Error:

@@ -37,7 +37,7 @@ class Inventory(BaseModel):
     files: dict[str, str]
 
 
-_SHOWN = 5  # names in a message
+_MAX_SHOWN_NAMES = 5  # names in a message
 
 
 def refresh(name: str, options: Mapping[str, Any], path: Path, cache: Path) -> str:
@@ -133,8 +133,8 @@ def _compare(path: Path, look: Callable[[], Inventory], message: str) -> None:
     if written != now:
         old, new = written.files, now.files
         names = sorted(name for name in {*old, *new} if old.get(name) != new.get(name))
-        more = f" and {len(names) - _SHOWN:,} more" if len(names) > _SHOWN else ""
-        named = ", ".join(shown(name, 100) for name in names[:_SHOWN])
+        more = f" and {len(names) - _MAX_SHOWN_NAMES:,} more" if len(names) > _MAX_SHOWN_NAMES else ""
+        named = ", ".join(shown(name, 100) for name in names[:_MAX_SHOWN_NAMES])
         what = message.format(path=path, which=f" ({named}{more})" if names else "")
         raise PipelineError(f"{what} Run `dvc repro` once its files no longer change.")
 

@@ -28,7 +28,7 @@ Reader = Callable[[str, int], bytes | Image.Image]
 Entry = tuple[str, RejectedError | str | None]
 """A name, and where it is no ordinary file either why it cannot be read, or why it is left out."""
 
-_LISTED = "a link to a folder that is listed already"
+_ALREADY_LISTED = "a link to a folder that is listed already"
 
 
 class MissingSourceError(ConfigError):
@@ -110,7 +110,7 @@ def list_images(path: Path) -> Listing:
 
 
 def _about_links(ignored: Mapping[str, str]) -> list[str]:
-    links = [name for name, reason in ignored.items() if reason == _LISTED]
+    links = [name for name, reason in ignored.items() if reason == _ALREADY_LISTED]
     if not links:
         return []
     return [
@@ -149,7 +149,7 @@ def _walk(root: Path) -> Iterator[Entry]:
         while folders:
             place, real, prefix = folders.pop()
             if real in entered:
-                yield prefix.rstrip("/"), _LISTED
+                yield prefix.rstrip("/"), _ALREADY_LISTED
                 continue
             entered.add(real)
             try:

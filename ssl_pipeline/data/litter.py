@@ -14,7 +14,7 @@ def _words(text: str) -> frozenset[str]:
     return frozenset(text.split())
 
 
-_FOLDERS = {
+_REASONS_BY_FOLDER = {
     "__macosx": "macOS's notes in an archive",
     **dict.fromkeys(
         (
@@ -46,10 +46,10 @@ _FOLDERS = {
 }
 """Folders, in lower case -> why nothing in them is an image of the user's, though it may look like one."""
 
-_FOUND = re.compile(r"found\.\d{3}", re.IGNORECASE)
+_RESCUE_FOLDER = re.compile(r"found\.\d{3}", re.IGNORECASE)
 """A folder of what chkdsk could rescue."""
 
-_FILES = {
+_REASONS_BY_FILE = {
     **dict.fromkeys(
         (
             "icon\r",
@@ -68,7 +68,7 @@ _FILES = {
     **dict.fromkeys(("readme", "license", "licence", "copying", "makefile"), "not an image, by its name"),
 }
 
-_SUFFIXES = {
+_SUFFIXES_BY_REASON = {
     "not an image, by its name": _words(
         """.bat .bib .c .cfg .cpp .css .csv .db .dbf .desktop .dll .doc .docx .dvc .exe .geojson .h .htm .html .inf .ini
         .ipynb .java .js .json .jsonl .kml .lnk .log .md .md5 .nfo .odp .ods .odt .par2 .pdf .pickle .pkl .ppt .pptx
@@ -93,12 +93,12 @@ _SUFFIXES = {
         ".7z .bz2 .gz .rar .tar .tbz .tgz .txz .xz .zip .zst"
     ),
 }
-_BY_SUFFIX = {suffix: reason for reason, suffixes in _SUFFIXES.items() for suffix in suffixes}
+_REASONS_BY_SUFFIX = {suffix: reason for reason, suffixes in _SUFFIXES_BY_REASON.items() for suffix in suffixes}
 
-_ORIGINALS = ("originals", "masters")
+_PHOTOS_ORIGINALS = ("originals", "masters")
 """Folders of a library of Photos whose images are the user's."""
 
-_RAW = _words(
+_RAW_SUFFIXES = _words(
     """.3fr .arw .cap .cr2 .cr3 .crw .dcr .dcs .dng .erf .fff .gpr .iiq .k25 .kdc .mef .mos .mrw .nef .nrw .orf .ori
     .pef .raf .raw .rw2 .rwl .rwz .sr2 .srf .srw .x3f"""
 )
@@ -112,22 +112,22 @@ def no_image(name: str) -> str | None:
     """
     parts = name.split("/")
     for part in parts:
-        reason = _FOLDERS.get(part.lower())
+        reason = _REASONS_BY_FOLDER.get(part.lower())
         if reason:
             return reason
-        if _FOUND.fullmatch(part):
-            return _FOLDERS["lost+found"]
+        if _RESCUE_FOLDER.fullmatch(part):
+            return _REASONS_BY_FOLDER["lost+found"]
     if any(part.startswith(".") and part != ".." for part in parts):
         return "hidden"
     last = parts[-1].lower()
     if last.endswith(("~", ":zone.identifier", "@synoeastream", "@synoresource")) or last.startswith("~$"):
         return "a backup, or notes of a program's own"
-    return _FILES.get(last) or _BY_SUFFIX.get(_suffix(last)) or _in_bundle(parts[:-1])
+    return _REASONS_BY_FILE.get(last) or _REASONS_BY_SUFFIX.get(_suffix(last)) or _in_bundle(parts[:-1])
 
 
 def is_raw(name: str) -> bool:
     """Say whether it is a camera's raw file: of those, Pillow reads at most the thumbnail."""
-    return _suffix(name.lower()) in _RAW
+    return _suffix(name.lower()) in _RAW_SUFFIXES
 
 
 def _suffix(name: str) -> str:
@@ -139,7 +139,7 @@ def _in_bundle(folders: list[str]) -> str | None:
     names = [folder.lower() for folder in folders]
     for name, inner in itertools.zip_longest(names, names[1:]):
         if name.endswith((".lrdata", ".lrcat-data")):
-            return _BY_SUFFIX[".lrdata"]
-        if name.endswith(".photoslibrary") and inner not in _ORIGINALS:
+            return _REASONS_BY_SUFFIX[".lrdata"]
+        if name.endswith(".photoslibrary") and inner not in _PHOTOS_ORIGINALS:
             return "a preview or a derivative in a library of Photos, which keeps the originals, too"
     return None

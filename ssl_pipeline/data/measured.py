@@ -13,8 +13,8 @@ __all__ = ["MIN_MEASURED", "Fitted", "Values", "fit_bands", "is_measured", "rend
 MIN_MEASURED = 0.5
 """Share of what a pixel is made of that must have been measured; the rest of it then counts for nothing."""
 
-_COARSE = 8  # features a side
-_CONTRAST = 40  # grey levels for a standard deviation
+_COARSE_SIDE = 8  # features a side
+_GREY_LEVELS_PER_STD = 40  # grey levels for a standard deviation
 
 Mask = npt.NDArray[np.bool_]
 Box = tuple[int, int, int, int]
@@ -118,7 +118,7 @@ def rendition(pixels: Pixels, measured: Mask) -> npt.NDArray[np.uint8]:
         np.float32
     )
     bands = [Image.fromarray(np.ascontiguousarray(values[..., number])) for number in range(3)]
-    coarse = np.stack([np.asarray(band.resize((_COARSE, _COARSE), Image.Resampling.BOX)) for band in bands])
+    coarse = np.stack([np.asarray(band.resize((_COARSE_SIDE, _COARSE_SIDE), Image.Resampling.BOX)) for band in bands])
     spread = float(coarse.std(dtype=np.float64)) or 1.0
-    grey = 128 + _CONTRAST * (values - np.float32(coarse.mean(dtype=np.float64))) / np.float32(spread)
+    grey = 128 + _GREY_LEVELS_PER_STD * (values - np.float32(coarse.mean(dtype=np.float64))) / np.float32(spread)
     return grey.round().clip(0, 255).astype(np.uint8)

@@ -16,8 +16,8 @@ MOST_LOST = 0.01
 """Share of a JPEG's rows that may be missing at its end."""
 
 _END_OF_IMAGE = b"\xff\xd9"
-_MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")  # not a stuffed byte, a restart or a fill byte
-_RESTART = re.compile(rb"\xff[\xd0-\xd7]")
+_MARKER_PATTERN = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")  # not a stuffed byte, a restart or a fill byte
+_RESTART_PATTERN = re.compile(rb"\xff[\xd0-\xd7]")
 _PNG_HEAD = b"\x89PNG\r\n\x1a\n"
 _PNG_UNUSED = (b"tEXt", b"zTXt", b"iTXt", b"iCCP")
 
@@ -87,7 +87,7 @@ def _read_frame(content: bytes) -> _Frame | None:
     unit = (8, 8)
     missing: dict[int, list[int]] = {}  # component -> for each of its 64 coefficients, how many low bits are missing
     place = 2
-    while found := _MARKER.search(content, place):
+    while found := _MARKER_PATTERN.search(content, place):
         marker, start = content[found.start() + 1], found.end()
         length = int.from_bytes(content[start : start + 2], "big")
         body = content[start + 2 : start + length]
@@ -132,7 +132,7 @@ def _fillers(scan: bytes) -> list[bytes]:
     """What may be put behind the end of a scan: each begins with other bits, and none with those of libjpeg, zeros."""
     draw = random.Random(0)
     noise = bytes(draw.randrange(255) for _ in range(256))
-    restarts = _RESTART.findall(scan)  # at the end of an interval all is skipped up to the next of these
+    restarts = _RESTART_PATTERN.findall(scan)  # at the end of an interval all is skipped up to the next of these
     restart = bytes((0xFF, 0xD0 + (restarts[-1][1] + 1) % 8 if restarts else 0xD0))
     return [bytes((first,)) + noise + restart + noise for first in (0x5A, 0xA5, 0xDA)]
 

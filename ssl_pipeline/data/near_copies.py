@@ -18,8 +18,8 @@ CROWD_IMAGES = 20
 CROWD_SHARE = 0.05
 """More images than these two allow are no copies of one, but look alike to a hash: a fixed camera's, say."""
 
-_PREFIX = "near copies "
-_RANK: dict[SplitName | None, int] = {None: 0, "train": 1, "val": 2, "test": 3}
+_GROUP_PREFIX = "near copies "
+_RANK_OF_SPLIT: dict[SplitName | None, int] = {None: 0, "train": 1, "val": 2, "test": 3}
 
 
 class Picture(NamedTuple):
@@ -80,7 +80,7 @@ def join_near_copies(contents: Sequence[Content], pictures: Mapping[str, Picture
         stay = [member for member in members if member not in out]
         for member in stay:
             groups.join(member, stay[0])
-            names[member] = _PREFIX + contents[members[0]].digest.hex()[:12]
+            names[member] = _GROUP_PREFIX + contents[members[0]].digest.hex()[:12]
         sides[groups.root(stay[0])] = held
         left_out |= out
         copies += _lines(contents, members, out, pictures)
@@ -93,7 +93,7 @@ def join_near_copies(contents: Sequence[Content], pictures: Mapping[str, Picture
 
 
 def _rank(side: SplitName | None) -> int:
-    return _RANK[side]
+    return _RANK_OF_SPLIT[side]
 
 
 def _lines(
@@ -116,7 +116,7 @@ def name_groups(contents: Sequence[Content]) -> list[str]:
     names = [""] * len(contents)
     for members in Groups([content.groups for content in contents]).members():
         found = {name for member in members for name in contents[member].groups}
-        given = {name for name in found if not name.startswith(_PREFIX)}
+        given = {name for name in found if not name.startswith(_GROUP_PREFIX)}
         for member in members:
             names[member] = min(given or found, default="")
     return names

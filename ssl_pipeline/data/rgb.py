@@ -10,8 +10,8 @@ from ssl_pipeline.data.remarks import Note, RejectedError
 
 __all__ = ["is_deep", "to_rgb", "upright"]
 
-_ORIENTATION = 0x0112
-_UPRIGHT = {
+_ORIENTATION_TAG = 0x0112
+_TURN_OF_ORIENTATION = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
     4: Image.Transpose.FLIP_TOP_BOTTOM,
@@ -22,7 +22,9 @@ _UPRIGHT = {
 }
 """EXIF orientation -> what makes it upright (EXIF 2.32, tag 274)."""
 
-_DEEP = re.compile("(?<!BGR);16")  # Pillow's raw modes RGB;16L and so on, but not BGR;16, which is 16 bits a pixel
+_SIXTEEN_BIT_MODE = re.compile(
+    "(?<!BGR);16"
+)  # Pillow's raw modes RGB;16L and so on, but not BGR;16, which is 16 bits a pixel
 MOST_BITS = 12
 """Of 16: where a file uses no more, at most 17 of 256 grey levels are left."""
 
@@ -30,16 +32,16 @@ MOST_BITS = 12
 def upright(image: Image.Image) -> Image.Image:
     """Apply the EXIF orientation; a picture whose EXIF block is broken stays as it is."""
     try:
-        orientation = image.getexif().get(_ORIENTATION)
+        orientation = image.getexif().get(_ORIENTATION_TAG)
     except (SyntaxError, ValueError, OSError, LookupError, TypeError, EOFError):
         return image
-    turn = _UPRIGHT.get(orientation) if isinstance(orientation, int) else None
+    turn = _TURN_OF_ORIENTATION.get(orientation) if isinstance(orientation, int) else None
     return image if turn is None else image.transpose(turn)
 
 
 def is_deep(image: Image.Image) -> bool:
     """Say whether an opened file, not loaded yet, has bands of 16 bits."""
-    return any(_DEEP.search(str(tile.args)) for tile in getattr(image, "tile", ()))
+    return any(_SIXTEEN_BIT_MODE.search(str(tile.args)) for tile in getattr(image, "tile", ()))
 
 
 def to_rgb(image: Image.Image, background: tuple[int, int, int], deep: bool) -> tuple[Image.Image, list[Note]]:

@@ -9,7 +9,7 @@ from ssl_pipeline.products import atomic_file
 
 __all__ = ["csv_line", "harmless", "write_table"]
 
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+_FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 
 
 def csv_line(cells: Sequence[object]) -> str:
@@ -37,6 +37,6 @@ def harmless(text: str, path: bool = False) -> str:
         path: Whether it is a relative path. That becomes another way to write the same path; other text is led by an
             apostrophe, which spreadsheets do not show.
     """
-    if not text.startswith(_FORMULA):
+    if not text.startswith(_FORMULA_STARTS):
         return text
     return f"./{text}" if path else f"'{text}"

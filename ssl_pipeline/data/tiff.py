@@ -15,9 +15,9 @@ __all__ = ["read_tiff"]
 
 logging.getLogger("tifffile").addHandler(logging.NullHandler())  # what it finds is raised as well
 
-_NODATA, _ORIENTATION = 42113, 274  # tags: GDAL's, and TIFF's own
+_NODATA, _ORIENTATION_TAG = 42113, 274  # tags: GDAL's, and TIFF's own
 _MIN_IS_WHITE, _MIN_IS_BLACK, _RGB = 0, 1, 2  # what values stand for, of which others need a conversion of colours
-_UPRIGHT: dict[int, Callable[[Pixels], Pixels]] = {
+_TURN_OF_ORIENTATION: dict[int, Callable[[Pixels], Pixels]] = {
     2: lambda pixels: pixels[:, ::-1],
     3: lambda pixels: pixels[::-1, ::-1],
     4: lambda pixels: pixels[::-1],
@@ -62,7 +62,7 @@ def read_tiff(content: bytes, check_size: CheckSize) -> Bands:
             return _by_pillow(content, check_size, bands, tifffile.COMPRESSION(page.compression).name)
         values = np.moveaxis(values, axes.index("S"), 2) if "S" in axes else values[..., None]
         pixels, remarks = storable(values)
-        turn = _UPRIGHT.get(int(page.tags.valueof(_ORIENTATION, 1)))
+        turn = _TURN_OF_ORIENTATION.get(int(page.tags.valueof(_ORIENTATION_TAG, 1)))
         return Bands(
             np.ascontiguousarray(turn(pixels) if turn else pixels),
             f"{bands} x {values.dtype}",

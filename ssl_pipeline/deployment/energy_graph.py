@@ -15,7 +15,7 @@ from ssl_pipeline.types import EnergyHead, ImageEnergyHead
 
 __all__ = ["export_energy", "prove_energy"]
 
-_PAIRS = 16  # of originals; the encoder is proved on all of them
+_MAX_PROVED_PAIRS = 16  # of originals; the encoder is proved on all of them
 
 
 def export_energy(
@@ -70,7 +70,7 @@ def prove_energy(
     Raises:
         PipelineError: The graph computes something else than torch.
     """
-    few = originals[:_PAIRS]
+    few = originals[:_MAX_PROVED_PAIRS]
     pairs = {
         f"original/{number}": (image[None], few[number - 1][None])[: len(energy_head.inputs)]
         for number, image in enumerate(few)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 __all__ = ["write_graph", "write_proto"]
 
-_LARGEST = 2**31 - 1
+_MAX_BYTES = 2**31 - 1
 """Bytes that one protobuf message, and therefore one self-contained ONNX file, can hold."""
 
 
@@ -86,7 +86,7 @@ def write_proto(model: onnx.ModelProto, path: Path, metadata: Mapping[str, str])
     """
     _strip(model)
     onnx.helper.set_model_props(model, dict(sorted(metadata.items())))
-    if model.ByteSize() > _LARGEST:
+    if model.ByteSize() > _MAX_BYTES:
         raise PipelineError(
             f"{path}: the graph is {model.ByteSize() / 1e9:.1f} GB, and a self-contained ONNX file holds at most 2 GB. "
             "Choose a smaller backbone (pretrain.backbone)."

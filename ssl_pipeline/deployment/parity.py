@@ -18,7 +18,7 @@ from ssl_pipeline.deployment.runtime import open_session, read_metadata, run
 
 __all__ = ["canvas_agreement", "probes", "verify"]
 
-_LARGEST = "batch/7"
+_LARGEST_BATCH = "batch/7"
 _ADVICE = "the backbone has operations that do not export exactly; try another export.opset or pretrain.backbone."
 
 
@@ -46,7 +46,7 @@ def verify(path: Path, originals: Sequence[Pixels], command: Sequence[str]) -> d
     option = "--l2-normalize" if json.loads(metadata["l2_normalized"]) else "--no-l2-normalize"
     reference = _rebuilt(path, command, ["--layer", metadata["layer"], option])
     bounds = CLASSIFIER if session.get_outputs()[0].name == "probabilities" else BACKBONE
-    varied = [name for name in batches if name.startswith("original/")] if len(originals) > 1 else [_LARGEST]
+    varied = [name for name in batches if name.startswith("original/")] if len(originals) > 1 else [_LARGEST_BATCH]
     proof = prove(path, reference, batches, bounds, _ADVICE, varied=varied)
     shapes = sorted({images.shape[1:3] for (images,) in batches.values()})
     return {
@@ -84,7 +84,7 @@ def probes(originals: Sequence[Pixels], size: int, spec: ImageSpec = RGB8) -> di
         nothing = spec.numpy_dtype.type(np.nan if spec.nodata is None else spec.nodata)
         batches["unmeasured/all"] = np.full_like(image, nothing)[None]
         batches["unmeasured/part"] = np.where(np.arange(image.shape[1])[:, None] % 3 > 0, image, nothing)[None]
-    return batches | {"batch/2": rows[:2], _LARGEST: rows}
+    return batches | {"batch/2": rows[:2], _LARGEST_BATCH: rows}
 
 
 def canvas_agreement(path: Path, originals: Sequence[Pixels], canvases: Pixels) -> dict[str, float]:

@@ -22,7 +22,7 @@ Answers = Mapping[str, npt.NDArray[np.floating]]
 """Name -> (N, ...), under the names of the batches."""
 Rows = npt.NDArray[np.float64]
 
-_TINY = np.finfo(np.float64).tiny  # instead of a division by zero
+_SMALLEST_FLOAT = np.finfo(np.float64).tiny  # instead of a division by zero
 
 
 @dataclass(frozen=True)
@@ -178,7 +178,7 @@ def compare(
         max_difference=max(_difference(expected[name], actual[name], units[name]) for name in batches),
         min_cosine=min(float(cosines(expected[name], actual[name]).min()) for name in batches),
         row_difference=alone,
-        variation=float(scores.std(axis=0).max() / np.abs(scores).max().clip(_TINY)),
+        variation=float(scores.std(axis=0).max() / np.abs(scores).max().clip(_SMALLEST_FLOAT)),
     )
 
 
@@ -203,7 +203,7 @@ def in_torch(*modules: Callable[..., Tensor]) -> Reference:
 def cosines(first: Rows, second: Rows) -> Rows:
     """Return cosines (N,) of rows (N, D); 1 for equal rows, be they zero."""
     norms = np.linalg.norm(first, axis=1) * np.linalg.norm(second, axis=1)
-    found: Rows = (first * second).sum(axis=1) / norms.clip(_TINY)
+    found: Rows = (first * second).sum(axis=1) / norms.clip(_SMALLEST_FLOAT)
     return np.where((first == second).all(axis=1), 1.0, found)
 
 
@@ -233,9 +233,11 @@ def _units(expected: Mapping[str, Rows], bounds: Bounds) -> dict[str, Rows | flo
     units: dict[str, Rows | float] = {}
     for name, rows in expected.items():
         if bounds.scale == "row":
-            units[name] = np.abs(rows).max(axis=1, keepdims=True).clip(_TINY)
+            units[name] = np.abs(rows).max(axis=1, keepdims=True).clip(_SMALLEST_FLOAT)
         else:
-            units[name] = {"batch": float(np.abs(rows).max()), "all": largest, "one": 1.0}[bounds.scale] or _TINY
+            units[name] = {"batch": float(np.abs(rows).max()), "all": largest, "one": 1.0}[
+                bounds.scale
+            ] or _SMALLEST_FLOAT
     return units
 
 

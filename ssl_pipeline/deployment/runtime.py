@@ -15,7 +15,7 @@ from ssl_pipeline.terminal import shown
 __all__ = ["layer_of", "open_session", "providers", "read_metadata", "run"]
 
 _ERRORS_ONLY = 3
-_TYPES = {"tensor(uint8)": "uint8", "tensor(uint16)": "uint16", "tensor(float)": "float32"}
+_NUMPY_TYPES = {"tensor(uint8)": "uint8", "tensor(uint16)": "uint16", "tensor(float)": "float32"}
 """Types of images, in onnxruntime's words and in NumPy's."""
 
 
@@ -108,7 +108,7 @@ def _check(session: onnxruntime.InferenceSession, images: Sequence[npt.NDArray[A
     if len(images) != len(names):
         raise ValueError(f"the graph takes {' and '.join(names)}, got {len(images)} arrays")
     for name, array, node in zip(names, images, session.get_inputs(), strict=True):
-        dtype, channels = _TYPES.get(node.type, node.type), node.shape[3]
+        dtype, channels = _NUMPY_TYPES.get(node.type, node.type), node.shape[3]
         if array.dtype != dtype or array.ndim != 4 or array.shape[3] != channels or 0 in array.shape[1:]:
             raise ValueError(f"{name} must be {dtype} (n, H, W, {channels}), got {array.dtype} {array.shape}")
         if len(array) != len(images[0]):

@@ -17,7 +17,7 @@ from ssl_pipeline.randomness import normals, uniforms
 
 __all__ = ["export_views", "prove_views"]
 
-_HAIR = 1e-4
+_THRESHOLD_TOLERANCE = 1e-4
 """How far from solarize's threshold a value may fall on either side by its last bit: both answers are right."""
 
 
@@ -79,7 +79,7 @@ def prove_views(path: Path, policy: Policy, canvas: int, spec: ImageSpec = RGB8)
     maker = ViewMaker(policy, spec).eval()
     makers = [maker]
     if solarize := maker.policy.solarize:
-        for hair in (-_HAIR, _HAIR):
+        for hair in (-_THRESHOLD_TOLERANCE, _THRESHOLD_TOLERANCE):
             moved = solarize.model_copy(update={"threshold": solarize.threshold + hair})
             makers.append(ViewMaker(maker.policy.model_copy(update={"solarize": moved}), spec))
     examples = {"examples": tuple(value.numpy() for value in _example(maker, canvas, count=6))}

@@ -10,13 +10,13 @@ from ssl_pipeline.evaluation.features import sample
 
 __all__ = ["calibrate", "calibrate_on"]
 
-_CALIBRATION = 2048  # images, in batches of up to 256
+_CALIBRATION_IMAGES = 2048  # images, in batches of up to 256
 
 
 def calibrate_on(network: FromPixels, pool: Split) -> None:
     """Calibrate batch norms on images spread evenly over a pool."""
     device = next(network.parameters()).device
-    positions = sample(pool, _CALIBRATION)
+    positions = sample(pool, _CALIBRATION_IMAGES)
     batches = np.array_split(positions, -(-len(positions) // 256))
     calibrate(network, [torch.from_numpy(pool.images(batch)).to(device) for batch in batches])
 

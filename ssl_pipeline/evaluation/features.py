@@ -27,7 +27,7 @@ class Stored(Sized, Protocol):
         """Return images at positions (m,) in [0, n): (m, S, S, C)."""
 
 
-_BATCH = 256  # images that are in memory at a time
+_BATCH_SIZE = 256  # images that are in memory at a time
 
 
 def sample(images: Sized, count: int) -> Positions:
@@ -58,8 +58,8 @@ def extract(embed: Embed, images: Stored, positions: Positions | None = None) ->
     """
     if positions is None:
         positions = np.arange(len(images))
-    starts = range(0, max(len(positions), 1), _BATCH)
-    batches = (embed(images.images(positions[start : start + _BATCH])) for start in starts)
+    starts = range(0, max(len(positions), 1), _BATCH_SIZE)
+    batches = (embed(images.images(positions[start : start + _BATCH_SIZE])) for start in starts)
     return np.concatenate(list(track(batches, "features", total=len(starts))))
 
 

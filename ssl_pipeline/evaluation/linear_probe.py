@@ -24,8 +24,10 @@ Features = npt.NDArray[np.float32]
 Labels = npt.NDArray[np.int64]
 
 _MAX_ITERATIONS = 1000
-_PATIENCE = 2  # strengths; weaker penalties take the solver longest, and only overfit more
-_NEVER = -1e4  # bias of a class without labels: the optimum is minus infinity, and exp(-10000) is 0 in any float
+_PATIENCE_IN_STRENGTHS = 2  # strengths; weaker penalties take the solver longest, and only overfit more
+_BIAS_OF_UNSEEN_CLASS = (
+    -1e4
+)  # bias of a class without labels: the optimum is minus infinity, and exp(-10000) is 0 in any float
 
 
 @dataclass(frozen=True)
@@ -98,7 +100,7 @@ def fit(
         since += 1
         if (accuracy, fit_of_chances) > best_score:
             best, best_score, since = probe, (accuracy, fit_of_chances), 0
-        if since == _PATIENCE:
+        if since == _PATIENCE_IN_STRENGTHS:
             break
     assert best is not None  # accuracy is at least 0, so the first is better than the start
     return Probe(best.weight, best.bias, best.strength, best.converged, validation)
@@ -126,7 +128,7 @@ def _path(features: Features, labels: Labels, strengths: Sequence[float], class_
             coefficients = np.concatenate([-coefficients, coefficients]) / 2
             intercepts = np.concatenate([-intercepts, intercepts]) / 2
         weight = np.zeros((class_count, features.shape[1]))
-        bias = np.full(class_count, _NEVER)
+        bias = np.full(class_count, _BIAS_OF_UNSEEN_CLASS)
         weight[solver.classes_] = coefficients / scale
         bias[solver.classes_] = intercepts - weight[solver.classes_] @ mean
         yield Probe(weight.astype(np.float32), bias.astype(np.float32), float(strength), converged, {})

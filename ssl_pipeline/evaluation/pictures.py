@@ -13,10 +13,10 @@ from ssl_pipeline.terminal import shown
 
 __all__ = ["confusion", "save", "short"]
 
-_WRITTEN = 25  # classes up to which counts are written into the cells
-_CELLS = 500  # rows; with more classes each stands for several, so that time and memory are bounded
-_NAMED = 120  # classes up to which each row has its name
-_LONGEST = 18  # letters of a name
+_MAX_CLASSES_WITH_COUNTS = 25  # classes up to which counts are written into the cells
+_MAX_ROWS = 500  # rows; with more classes each stands for several, so that time and memory are bounded
+_MAX_CLASSES_WITH_NAMES = 120  # classes up to which each row has its name
+_MAX_NAME_LENGTH = 18  # letters of a name
 
 
 def confusion(counts: npt.NDArray[np.int64], classes: Sequence[str], title: str, path: Path) -> None:
@@ -28,7 +28,7 @@ def confusion(counts: npt.NDArray[np.int64], classes: Sequence[str], title: str,
         title: The title above the picture.
         path: Path of the PNG.
     """
-    together = -(-len(classes) // _CELLS)
+    together = -(-len(classes) // _MAX_ROWS)
     if together > 1:
         starts = list(range(0, len(classes), together))
         counts = np.add.reduceat(np.add.reduceat(counts, starts, axis=0), starts, axis=1)
@@ -40,7 +40,7 @@ def confusion(counts: npt.NDArray[np.int64], classes: Sequence[str], title: str,
     figure = Figure(figsize=(side, side), layout="constrained")
     axes = figure.add_subplot()
     image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
-    every = -(-len(classes) // _NAMED)
+    every = -(-len(classes) // _MAX_CLASSES_WITH_NAMES)
     ticks = range(0, len(classes), every)
     names = [short(classes[tick]) for tick in ticks]
     axes.set_xticks(ticks, names, rotation=90, fontsize=size)
@@ -49,7 +49,7 @@ def confusion(counts: npt.NDArray[np.int64], classes: Sequence[str], title: str,
     )
     joint = f", {together} classes per row, under the name of the first" if together > 1 else ""
     axes.set(title=title, xlabel="predicted", ylabel=f"actual (images){joint}")
-    if len(classes) <= _WRITTEN:
+    if len(classes) <= _MAX_CLASSES_WITH_COUNTS:
         for row, column in zip(*counts.nonzero(), strict=True):
             colour = "white" if shares[row, column] > 0.5 else "black"
             axes.text(column, row, str(counts[row, column]), ha="center", va="center", color=colour, fontsize=size)
@@ -67,5 +67,5 @@ def save(figure: Figure, path: Path) -> None:
 def short(name: str) -> str:
     """Return a class's name as it can be drawn."""
     name = shown(name, 1000)  # a line break or an escape sequence stays one line of letters
-    name = name if len(name) <= _LONGEST else name[: _LONGEST - 1] + "…"
+    name = name if len(name) <= _MAX_NAME_LENGTH else name[: _MAX_NAME_LENGTH - 1] + "…"
     return name.replace("$", r"\$")  # or matplotlib would read it as mathematics

@@ -28,8 +28,10 @@ __all__ = ["Batch", "false_negatives", "replay"]
 
 Labels = npt.NDArray[np.int64]
 
-_STEPS = 1_000_000  # of the training at whose end the strategy is replayed
-_SPARE = 0.5  # share of a batch, below which a last one is left out: a strategy's choice depends on the number of keys
+_REPLAYED_STEPS = 1_000_000  # of the training at whose end the strategy is replayed
+_MIN_BATCH_SHARE = (
+    0.5  # share of a batch, below which a last one is left out: a strategy's choice depends on the number of keys
+)
 
 
 def false_negatives(
@@ -54,7 +56,7 @@ def false_negatives(
     kind, known = task.views.main, np.flatnonzero(seen.labels >= 0)
     order = np.random.default_rng(card.seed).permutation(known)
     batches = [order[start : start + card.batch_size] for start in range(0, len(order), card.batch_size)]
-    if len(batches) > 1 and len(batches[-1]) < _SPARE * card.batch_size:
+    if len(batches) > 1 and len(batches[-1]) < _MIN_BATCH_SHARE * card.batch_size:
         batches.pop()
 
     def projected() -> Iterator[Batch]:
@@ -101,7 +103,7 @@ def replay(strategy: NegativeStrategy, batches: Iterator[Batch], seed: int = 0) 
     for projections, labels, ids in batches:
         both, samples = labels.repeat(2), ids.repeat(2)
         label_of.update(zip(ids.tolist(), labels.tolist(), strict=True))
-        step = Step(_STEPS - 1, _STEPS, epoch=0, seed=seed, ids=ids)
+        step = Step(_REPLAYED_STEPS - 1, _REPLAYED_STEPS, epoch=0, seed=seed, ids=ids)
         positives = projections.roll(len(labels), dims=0)
         chosen = strategy.select(Candidates(projections, positives, samples, projections, samples, step))
         for row, negatives in enumerate((chosen, Negatives(projections, samples, samples))):

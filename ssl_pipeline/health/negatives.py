@@ -25,7 +25,7 @@ FEW_NEGATIVES = 4
 """Fewer of them seldom hold one of a class that an anchor could be mistaken for."""
 
 _MAX_ANCHORS = 128  # that are looked at: their mean is all that is wanted
-_MIN_SEEN = 1.5  # negatives, below which a single one makes up most of the gradient
+_MIN_NEGATIVES_SEEN = 1.5  # negatives, below which a single one makes up most of the gradient
 _MAX_SEEN_SHARE = 0.99  # share of the negatives, above which near ones and far ones count alike
 _MAX_VIOLATING_SHARE = 0.995  # share of the pairs, from which on a margin is what nothing attains
 _MAX_STALENESS = 0.25  # see `staleness`
@@ -57,7 +57,7 @@ def softmax_troubles(figures: Mapping[str, float], temperature: float) -> list[F
     if count < FEW_NEGATIVES:
         return []  # of so few, the softmax sees one or all at any temperature
     troubles = []
-    if seen < _MIN_SEEN:
+    if seen < _MIN_NEGATIVES_SEEN:
         troubles.append(
             Finding(
                 "temperature too small",

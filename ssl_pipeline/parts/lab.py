@@ -15,11 +15,13 @@ from ssl_pipeline.augment.srgb import LUMINANCE, to_linear, to_srgb
 
 __all__ = ["gamut_bins", "to_lab", "to_rgb"]
 
-_XYZ = torch.tensor(  # of linear RGB; each row is divided by its sum, so that white is (1, 1, 1), and any grey is grey
-    [[0.4124564, 0.3575761, 0.1804375], LUMINANCE, [0.0193339, 0.1191920, 0.9503041]],
-    dtype=torch.float64,
+_XYZ_OF_RGB = (
+    torch.tensor(  # of linear RGB; each row is divided by its sum, so that white is (1, 1, 1), and any grey is grey
+        [[0.4124564, 0.3575761, 0.1804375], LUMINANCE, [0.0193339, 0.1191920, 0.9503041]],
+        dtype=torch.float64,
+    )
 )
-_TO_XYZ = (_XYZ / _XYZ.sum(dim=1, keepdim=True)).tolist()
+_TO_XYZ = (_XYZ_OF_RGB / _XYZ_OF_RGB.sum(dim=1, keepdim=True)).tolist()
 _TO_LINEAR = torch.linalg.inv(torch.tensor(_TO_XYZ, dtype=torch.float64)).tolist()
 _LINEAR_BELOW = 6 / 29  # below it, L*'s cube root is a straight line
 

@@ -10,7 +10,7 @@ from ssl_pipeline.products import write_json
 
 __all__ = ["note", "told"]
 
-_SHOWN = 3  # names in a message
+_MAX_SHOWN_NAMES = 3  # names in a message
 
 
 def note(path: Path, digests: Mapping[str, str]) -> set[str]:
@@ -45,5 +45,5 @@ def told(changes: Mapping[str, set[str]]) -> str:
     if not stages:
         return ""
     names = sorted(set().union(*changes.values()))
-    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-    return f"other code in {', '.join(stages)} ({', '.join(names[:_SHOWN])}{more})"
+    more = f" and {len(names) - _MAX_SHOWN_NAMES} more" if len(names) > _MAX_SHOWN_NAMES else ""
+    return f"other code in {', '.join(stages)} ({', '.join(names[:_MAX_SHOWN_NAMES])}{more})"

@@ -48,7 +48,7 @@ __all__ = [
 ]
 
 _TEMPERATURE = 0.2
-_HALF = (0.5, 0.5, 0.5)
+_MEAN_AND_STD = (0.5, 0.5, 0.5)
 
 
 def make_images(count: int, size: int, seed: int = 0) -> Tensor:
@@ -149,7 +149,7 @@ class SmallPatchBackbone(Backbone):
 
 def encoder_on(backbone: Backbone) -> Encoder:
     """An encoder of images whose channels have mean and standard deviation 0.5."""
-    return Encoder(backbone, _HALF, _HALF)
+    return Encoder(backbone, _MEAN_AND_STD, _MEAN_AND_STD)
 
 
 def small_encoder(seed: int) -> Encoder:

@@ -13,27 +13,27 @@ from ssl_pipeline.testing.training import Trial
 
 __all__ = ["needs_no_square_of_the_batch"]
 
-_SQUARE = (600, 1200)  # images
-_SIDE = 256  # of a tile, so that none hides what is of images x images
-_GROWTH = 3.2  # of the largest tensor over these: 2 if it grows with the batch, 4 if with its square
+_IMAGE_COUNTS = (600, 1200)  # images
+_TILE_SIDE = 256  # of a tile, so that none hides what is of images x images
+_MAX_GROWTH = 3.2  # of the largest tensor over these: 2 if it grows with the batch, 4 if with its square
 
 
 def needs_no_square_of_the_batch(trial: Trial) -> None:
     """As the batch doubles, the largest tensor that comparing it makes does not grow as its square would."""
     largest = []
-    for count in _SQUARE:
+    for count in _IMAGE_COUNTS:
         task = trial.task(0).train()
         with torch.no_grad():
             encoded = task(make_views(task, count, trial.subject.size))
         leaves = {name: value.requires_grad_(value.is_floating_point()) for name, value in encoded.items()}
-        with tiles_of(_SIDE), _Largest() as watch:
+        with tiles_of(_TILE_SIDE), _Largest() as watch:
             task.compare(leaves, make_step(count)).loss.backward()  # type: ignore[no-untyped-call]
         largest.append(watch.elements)
     trial.subject.require(
-        largest[1] <= _GROWTH * largest[0],
-        f"it makes a tensor of {largest[1]} elements for {_SQUARE[1]} images, of {largest[0]} for {_SQUARE[0]}: memory "
-        "grows with the square of the batch. Use ssl_pipeline.contrast (log_mass, negative_sum, nearest), which works "
-        "tile by tile.",
+        largest[1] <= _MAX_GROWTH * largest[0],
+        f"it makes a tensor of {largest[1]} elements for {_IMAGE_COUNTS[1]} images, of {largest[0]} for "
+        f"{_IMAGE_COUNTS[0]}: memory grows with the square of the batch. Use ssl_pipeline.contrast (log_mass, "
+        "negative_sum, nearest), which works tile by tile.",
     )
 
 

@@ -17,7 +17,7 @@ from ssl_pipeline.types import Factory, Objective, PretextTask
 
 __all__ = ["Subject", "options_are_typed_and_documented"]
 
-_INJECTED: Mapping[str, Callable[[int], Any]] = {
+_MAKERS_OF_INJECTED: Mapping[str, Callable[[int], Any]] = {
     "encoder": lambda size: encoder_on(SmallBackbone()),
     "negatives": lambda size: InBatch(),
     "size": lambda size: size,
@@ -45,7 +45,7 @@ class Subject:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             accepted = inspect.signature(self.factory).parameters
-            given = {name: make(self.size) for name, make in _INJECTED.items() if name in accepted}
+            given = {name: make(self.size) for name, make in _MAKERS_OF_INJECTED.items() if name in accepted}
             if "patches" in getattr(class_of(self.factory), "needs", ()):
                 given["encoder"] = encoder_on(SmallPatchBackbone(self.size))
             if "loss" in accepted:

@@ -23,7 +23,7 @@ __all__ = ["Checkpoints", "environment"]
 
 State = dict[str, Any]
 
-_MAGIC = b"ssl-pipeline checkpoint 3\n"  # 3: no object holds the progress; 2: warnings have kinds
+_FILE_HEAD = b"ssl-pipeline checkpoint 3\n"  # 3: no object holds the progress; 2: warnings have kinds
 _DIGEST_SIZE = hashlib.sha256().digest_size
 
 
@@ -63,7 +63,7 @@ class Checkpoints:
         temporary = self.folder / "checkpoint.tmp"
         try:
             with disk_trouble_is_told(self.path), temporary.open("wb") as file:
-                file.write(_MAGIC + hashlib.sha256(buffer.getbuffer()).digest())
+                file.write(_FILE_HEAD + hashlib.sha256(buffer.getbuffer()).digest())
                 file.write(buffer.getbuffer())
                 file.flush()
                 os.fsync(file.fileno())
@@ -133,10 +133,10 @@ class Checkpoints:
             ValueError: It is not a whole checkpoint of this run.
         """
         content = path.read_bytes()
-        head, payload = content[: len(_MAGIC)], content[len(_MAGIC) + _DIGEST_SIZE :]
-        if head != _MAGIC:
+        head, payload = content[: len(_FILE_HEAD)], content[len(_FILE_HEAD) + _DIGEST_SIZE :]
+        if head != _FILE_HEAD:
             raise ValueError("is no checkpoint of this version")
-        if hashlib.sha256(payload).digest() != content[len(_MAGIC) : len(_MAGIC) + _DIGEST_SIZE]:
+        if hashlib.sha256(payload).digest() != content[len(_FILE_HEAD) : len(_FILE_HEAD) + _DIGEST_SIZE]:
             raise ValueError("is damaged")
         state: State = torch.load(io.BytesIO(payload), map_location="cpu", weights_only=True)
         if state["fingerprint"] != self._fingerprint:

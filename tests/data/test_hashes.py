@@ -98,7 +98,7 @@ def test_a_damaged_memory_is_made_anew(tmp_path: Path, read: list[str], content:
 
 
 def test_no_trouble_with_the_memory_stops_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(hashes, "_WAIT", 0.1)
+    monkeypatch.setattr(hashes, "_MAX_WAIT_SECONDS", 0.1)
     write(tmp_path / "a", "x")
     (tmp_path / "folder").mkdir()
     with closing(sqlite3.connect(tmp_path / "other")) as database, database:

@@ -113,7 +113,7 @@ def test_an_invalid_graph_leaves_no_file(tmp_path: Path):
 
 
 def test_what_one_file_cannot_hold_is_refused_in_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(onnx_file, "_LARGEST", 100)
+    monkeypatch.setattr(onnx_file, "_MAX_BYTES", 100)
     with pytest.raises(PipelineError, match=r"holds at most 2 GB.*pretrain\.backbone"):
         write_proto(branching(), tmp_path / "large.onnx", {})
     assert list(tmp_path.iterdir()) == []

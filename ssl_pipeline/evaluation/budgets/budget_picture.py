@@ -8,7 +8,7 @@ from ssl_pipeline.evaluation.budgets.outcome import Arm
 
 __all__ = ["draw_budgets"]
 
-_STYLE: dict[Arm, tuple[str, str, str]] = {  # colours of Okabe and Ito, which colour-blind readers tell apart
+_STYLE_OF_ARM: dict[Arm, tuple[str, str, str]] = {  # colours of Okabe and Ito, which colour-blind readers tell apart
     "finetune": ("pretrained, fine-tuned", "#0072B2", "o"),
     "probe": ("pretrained, frozen probe", "#009E73", "s"),
     "random": ("random weights, fine-tuned alike", "#CC79A7", "v"),
@@ -30,7 +30,7 @@ def draw_budgets(verdicts: Sequence[Verdict], classes: int, path: Path) -> None:
     figure = Figure(figsize=(6.4, 4.2), dpi=150, layout="constrained")
     axes = figure.subplots()
     counts = [verdict.images / classes for verdict in verdicts]
-    shown = [(arm, style) for arm, style in _STYLE.items() if arm in verdicts[0].accuracy]
+    shown = [(arm, style) for arm, style in _STYLE_OF_ARM.items() if arm in verdicts[0].accuracy]
     for number, (arm, (label, colour, marker)) in enumerate(shown):
         estimates = [verdict.accuracy[arm] for verdict in verdicts]
         axes.errorbar(

@@ -22,7 +22,10 @@ grid on validation images, by each arm for itself.
 {luck}
 p: of the less certain of the two differences, after Holm's correction over the budgets; below 0.05 it counts."""
 
-_WEIGHTS: dict[Arm, str] = {"random": "other weights in each draw", "start": "the weights that pretraining was given"}
+_WEIGHTS_OF_CONTROL: dict[Arm, str] = {
+    "random": "other weights in each draw",
+    "start": "the weights that pretraining was given",
+}
 
 
 def conclusion(verdicts: Sequence[Verdict], groups: npt.NDArray[np.int64]) -> list[str]:
@@ -48,7 +51,7 @@ def _footnote(verdict: Verdict, groups: npt.NDArray[np.int64]) -> str:
             "Intervals are given this one pretrained encoder. Differences from random weights allow for its luck,\n"
             "which they take to be that of random weights; finetune.encoders measures it."
         )
-    control, weights = CONTROLS[verdict.control].capitalize(), _WEIGHTS[verdict.control]
+    control, weights = CONTROLS[verdict.control].capitalize(), _WEIGHTS_OF_CONTROL[verdict.control]
     return _FOOTNOTE.format(images=images, draws=verdict.draws, control=control, weights=weights, luck=luck)
 
 

@@ -30,7 +30,7 @@ __all__ = ["CONTROLS", "Verdict", "judge", "metrics", "overall", "sentence"]
 CONTROLS: dict[Arm, str] = {"random": "random weights", "start": "what it started from"}
 """The arms that may differ from the fine-tuned one in the weights alone, in words."""
 
-_FINDINGS = {1: "helped", 0: "no clear difference", -1: "hurt"}
+_FINDING_WORDS = {1: "helped", 0: "no clear difference", -1: "hurt"}
 
 
 @dataclass(frozen=True)
@@ -124,7 +124,7 @@ def _chance(over_control: Estimate, over_scratch: Estimate) -> float:
 def sentence(verdict: Verdict) -> str:
     """Return one plain line on one budget."""
     means, gains = {arm: _percent(value) for arm, value in verdict.accuracy.items()}, verdict.gains
-    found = f"pretraining {_FINDINGS[verdict.finding]}" if verdict.finding else _FINDINGS[0]
+    found = f"pretraining {_FINDING_WORDS[verdict.finding]}" if verdict.finding else _FINDING_WORDS[0]
     control = verdict.control
     return (
         f"With {_labels(verdict.budget)}: {means['finetune']} against {means[control]} from {CONTROLS[control]} "
@@ -136,11 +136,11 @@ def sentence(verdict: Verdict) -> str:
 
 def overall(verdicts: Sequence[Verdict]) -> str:
     """Return one plain line on all budgets."""
-    phrases = _FINDINGS | {0: f"made {_FINDINGS[0]}"}
+    phrases = _FINDING_WORDS | {0: f"made {_FINDING_WORDS[0]}"}
     found = {sign: [one for one in verdicts if one.finding == sign] for sign in phrases}
     control = CONTROLS[verdicts[0].control]
     if not found[1] and not found[-1]:
-        return f"Pretraining did not help: {_FINDINGS[0]} from {control} with any number of labels."
+        return f"Pretraining did not help: {_FINDING_WORDS[0]} from {control} with any number of labels."
     parts = [f"{phrases[sign]} {_at(group)}" for sign, group in found.items() if group]
     said = ", ".join(parts) if found[1] else f"did not help: it {', '.join(reversed(parts))}"
     subject = f"Compared with {control}, pretraining" if verdicts[0].control == "start" else "Pretraining"
@@ -154,7 +154,7 @@ def metrics(verdicts: Sequence[Verdict]) -> dict[str, Any]:
         "budgets": {
             str(verdict.budget): {
                 "images": verdict.images,
-                "finding": _FINDINGS[verdict.finding],
+                "finding": _FINDING_WORDS[verdict.finding],
                 "p": verdict.p,
                 **{
                     arm: {

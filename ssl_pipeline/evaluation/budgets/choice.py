@@ -12,7 +12,7 @@ from ssl_pipeline.evaluation.budgets.outcome import Arm
 
 __all__ = ["Entry", "Final", "final_models", "model_count"]
 
-_CHOOSING = 2
+_CHOOSING_DRAWS = 2
 """Draws in which the whole grid is run; the others take over what was chosen. With all labels, draws hold the same, and
 one is enough."""
 
@@ -90,7 +90,7 @@ def _choosing_draws(learner: Learner, budget: Budget) -> int:
     """In how many draws the whole grid is run: in none if there are no validation images to choose on."""
     if not len(learner.data.val):
         return 0
-    return 1 if budget == "all" else min(_CHOOSING, learner.config.draws)
+    return 1 if budget == "all" else min(_CHOOSING_DRAWS, learner.config.draws)
 
 
 def _score(learner: Learner, budget: Budget, models: Sequence[Model]) -> tuple[float, float]:

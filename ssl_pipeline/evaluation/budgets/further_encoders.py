@@ -14,7 +14,7 @@ from ssl_pipeline.workspace import find
 
 __all__ = ["read_encoders"]
 
-_OTHER_ANYWAY = {"seed", "weights_sha256", "params_sha256", "seedless_sha256", "init", "plugins", "versions"}
+_FIELDS_OF_A_RUN = {"seed", "weights_sha256", "params_sha256", "seedless_sha256", "init", "plugins", "versions"}
 """Fields of a card that differ between two seeds, or with where and with what software they were run."""
 
 
@@ -55,7 +55,7 @@ def _check_alike(other: ModelCard, folder: str, card: ModelCard) -> None:
                 "depends on: pretrain this encoder again."
             )
     differing = [name for name in ModelCard.model_fields if getattr(other, name) != getattr(card, name)]
-    told = ", ".join(name for name in differing if name not in _OTHER_ANYWAY)
+    told = ", ".join(name for name in differing if name not in _FIELDS_OF_A_RUN)
     if told or other.seedless_sha256 != card.seedless_sha256:
         raise ConfigError(
             f"finetune.encoders: {folder} was pretrained with other parameters, weights, views or images than "

@@ -23,7 +23,9 @@ __all__ = ["Frozen", "Origin"]
 Array = npt.NDArray[np.int64]
 Features = npt.NDArray[np.float32]
 
-_KEPT = 4  # embeddings of two draws' images for learning and for choosing: a grid of strengths asks for them again
+_MAX_KEPT_EMBEDDINGS = (
+    4  # embeddings of two draws' images for learning and for choosing: a grid of strengths asks for them again
+)
 
 
 class Origin:
@@ -68,7 +70,7 @@ class Origin:
         """Return embeddings (m, D) of a part's images at positions (m,) in [0, n)."""
         if self.same:
             return self._embed(0, part, np.arange(len(part)))[positions]
-        while len(self._embedded) >= _KEPT:
+        while len(self._embedded) >= _MAX_KEPT_EMBEDDINGS:
             self._embedded.pop(next(iter(self._embedded)))
         return self._embed(draw, part, positions)
 

@@ -16,8 +16,8 @@ __all__ = ["curves", "grid_of_images", "images_of_class", "images_of_pair"]
 Images = npt.NDArray[np.uint8]
 Labels = npt.NDArray[np.int64]
 
-_SIDE = 64  # px; larger images are thinned to this, smaller ones are drawn as they are
-_LINES = {"homogeneity": "#0072B2", "completeness": "#E69F00", "v_measure": "#009E73"}
+_MAX_DRAWN_SIDE = 64  # px; larger images are thinned to this, smaller ones are drawn as they are
+_COLOUR_OF_MEASURE = {"homogeneity": "#0072B2", "completeness": "#E69F00", "v_measure": "#009E73"}
 """Colours of Okabe and Ito, which colour-blind readers tell apart."""
 
 
@@ -36,7 +36,7 @@ def curves(
     figure = Figure(figsize=(6.4, 4.2), layout="constrained")
     axes = figure.subplots()
     axes.plot(list(found.stability), list(found.stability.values()), color="black", marker="o", label="stability")
-    for measure, colour in _LINES.items():
+    for measure, colour in _COLOUR_OF_MEASURE.items():
         if agreements:
             values = [getattr(one, measure) for one in agreements.values()]
             axes.plot(list(agreements), values, color=colour, label=measure.replace("v_measure", "V-measure"))
@@ -110,7 +110,7 @@ def grid_of_images(rows: Sequence[tuple[str, Sequence[Images]]], path: Path) -> 
 
 def _strip(groups: Sequence[Images]) -> Images:
     """Return one row of images, with a white line after each and a wide gap after each group."""
-    thin = max(1, groups[0].shape[1] // _SIDE)
+    thin = max(1, groups[0].shape[1] // _MAX_DRAWN_SIDE)
     pieces = []
     for group in groups:
         for image in group[:, ::thin, ::thin]:

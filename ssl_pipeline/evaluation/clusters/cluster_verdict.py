@@ -45,7 +45,7 @@ another run cuts the class elsewhere."""
 FEWEST = ROOM * PER_CLUSTER
 """Labelled images of a class: drawn from the same clusters, two classes of twenty still overlap by two thirds."""
 
-_WORST = 3  # of each list
+_MAX_LISTED_CLASSES = 3  # of each list
 
 
 @dataclass(frozen=True)
@@ -156,7 +156,7 @@ def _split(assignments: Labels, labels: Labels, classes: Labels) -> dict[int, fl
 
 def _worst(figures: dict[Any, float], harmless: float) -> dict[Any, float]:
     worse = [item for item in figures.items() if item[1] > harmless]
-    return dict(sorted(worse, key=lambda item: (-item[1], item[0]))[:_WORST])
+    return dict(sorted(worse, key=lambda item: (-item[1], item[0]))[:_MAX_LISTED_CLASSES])
 
 
 def _above_chance(assignments: Labels, labels: Labels, seed: int) -> float:
@@ -229,7 +229,7 @@ _NO_PREFERENCE = (
     "No classes are merged, and whether one is split cannot be told: the embeddings do not fall into clusters of their "
     "own. The probe and kNN say how well classes are told apart."
 )
-_SAID = {"both": "merged and split", "no preferred number": "without a preferred number"}
+_SAID_INSTEAD = {"both": "merged and split", "no preferred number": "without a preferred number"}
 
 
 def sentences(judgement: Judgement, found: Clusterings, at_k: Agreement | None, names: Sequence[str]) -> list[str]:
@@ -250,7 +250,7 @@ def sentences(judgement: Judgement, found: Clusterings, at_k: Agreement | None, 
         said = "no preferred number: " if judgement.doubt else ""
         return [f"linear_eval: clusters: {said}{line}; no verdict: {judgement.reason}."]
     lines = [
-        f"linear_eval: clusters {_SAID.get(word, word)}: {line}; there homogeneity {at_k.homogeneity:.2f}, "
+        f"linear_eval: clusters {_SAID_INSTEAD.get(word, word)}: {line}; there homogeneity {at_k.homogeneity:.2f}, "
         f"completeness {at_k.completeness:.2f}; homogeneity above chance at {ROOM} clusters per class "
         f"{judgement.homogeneity:.2f}."
     ]

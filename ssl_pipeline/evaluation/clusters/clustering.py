@@ -46,11 +46,11 @@ its own."""
 PER_CLUSTER = 5
 """Images for each cluster at the largest k: with fewer, clusters are as pure as chance makes them."""
 
-_UNLABELLED = 40  # the largest k where no class says how many there may be
-_TIE = 0.01  # k whose stability is this close to the highest are as stable
-_STEP = 1.15  # ratio between one k and the next, where they are not next to each other anyway
-_STARTS = 3  # of k-means++ in a run, of which the best counts: one alone often splits one blob and merges two
-_ITERATIONS = 50  # at most; Lloyd's later ones move next to nothing
+_MAX_K_WITHOUT_CLASSES = 40  # the largest k where no class says how many there may be
+_STABILITY_TIE = 0.01  # k whose stability is this close to the highest are as stable
+_K_RATIO = 1.15  # ratio between one k and the next, where they are not next to each other anyway
+_KMEANS_STARTS = 3  # of k-means++ in a run, of which the best counts: one alone often splits one blob and merges two
+_MAX_KMEANS_ITERATIONS = 50  # at most; Lloyd's later ones move next to nothing
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ class Clusterings:
             classes: Number of classes, at most the largest k; 0 if it is not known, for the most stable k of all.
         """
         highest = max(value for k, value in self.stability.items() if k >= classes)
-        return max(k for k, value in self.stability.items() if k >= classes and value >= highest - _TIE)
+        return max(k for k, value in self.stability.items() if k >= classes and value >= highest - _STABILITY_TIE)
 
     def preferred(self, classes: int = 0) -> int:
         """k*: the most stable k of those from the number of classes on, or the peak from which stability falls to it.
@@ -84,9 +84,11 @@ class Clusterings:
         """
         best = self.most_stable(classes)
         for k in sorted((k for k in self.stability if k < best), reverse=True):
-            if self.stability[k] < self.stability[best] - _TIE:
+            if self.stability[k] < self.stability[best] - _STABILITY_TIE:
                 break
-            if self.stability[k] > self.stability[best] + _TIE:  # no valley between: k* lies on the slope of this one
+            if (
+                self.stability[k] > self.stability[best] + _STABILITY_TIE
+            ):  # no valley between: k* lies on the slope of this one
                 best = k
         return best
 
@@ -123,8 +125,8 @@ def grid(images: int, classes: int) -> list[int]:
     Returns:
         Ascending; empty with fewer than ten images.
     """
-    most = min(ROOM * classes if classes > 1 else _UNLABELLED, images // PER_CLUSTER)
-    widening = {round(2 * _STEP**step) for step in range(100)}
+    most = min(ROOM * classes if classes > 1 else _MAX_K_WITHOUT_CLASSES, images // PER_CLUSTER)
+    widening = {round(2 * _K_RATIO**step) for step in range(100)}
     around = {*range(classes - 2, classes + 3), 2 * classes, most}
     return sorted(k for k in widening | around if 2 <= k <= most)
 
@@ -164,7 +166,7 @@ def _run(embeddings: Features, views: Features, groups: Labels, k: int, seed: in
     from sklearn.exceptions import ConvergenceWarning
 
     half = _half(groups, k, seed)
-    means = KMeans(k, n_init=_STARTS, max_iter=_ITERATIONS, random_state=seed)
+    means = KMeans(k, n_init=_KMEANS_STARTS, max_iter=_MAX_KMEANS_ITERATIONS, random_state=seed)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # fewer different embeddings than k: some stay empty
         means.fit(embeddings[half])

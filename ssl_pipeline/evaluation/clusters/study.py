@@ -29,8 +29,8 @@ __all__ = ["TABLE", "ClusterReport", "study_clusters"]
 
 TABLE = ("k", "stability", "homogeneity", "completeness", "v_measure", "nmi")
 
-_ENERGIES = 512  # images: 130,000 pairs
-_SHOWN = 8  # images of each class of a pair
+_ENERGY_IMAGES = 512  # images: 130,000 pairs
+_SHOWN_IMAGES_PER_CLASS = 8  # images of each class of a pair
 _PARTS, _OF_PART = 3, 6  # clusters of a split class, images of each
 
 
@@ -71,7 +71,7 @@ class _Study:
             if overlap >= MERGED:
                 clusters = self.found.assignments[ROOM * self.seen.classes][0]
                 title = f"{short(self.names[one])} + {short(self.names[other])}: {overlap:.0%} share clusters"
-                pairs.append((title, images_of_pair(clusters, labels, one, other, _SHOWN)))
+                pairs.append((title, images_of_pair(clusters, labels, one, other, _SHOWN_IMAGES_PER_CLASS)))
         for name, parts in self.judgement.split.items():
             if parts >= SPLIT:
                 clusters = self.found.assignments[self.judgement.k][0]
@@ -118,7 +118,7 @@ def study_clusters(
     labels = seen.labels[known]
     agreements = {k: agreement(of_k[:, known], labels) for k, of_k in found.assignments.items() if seen.classes > 1}
     judgement = judge(found, seen.labels, seed)
-    some = sample(labels, _ENERGIES)
+    some = sample(labels, _ENERGY_IMAGES)
     energy = energies(embeddings[known][some], labels[some], seen.groups[known][some])
     rows = [(k, stability, *_values(agreements.get(k))) for k, stability in found.stability.items()]
     return ClusterReport(

@@ -21,8 +21,10 @@ __all__ = ["colour_histogram", "random_encoder", "raw_pixels", "starting_encoder
 Images = Pixels
 Features = npt.NDArray[np.float32]
 
-_PIXELS = 16  # on 10,000 CIFAR-10 images a probe on 16 px was as good as one on 32 px (39 %), in a seventh of the time
-_PARTS = 32  # of a band's full scale
+_MAX_SIDE = (
+    16  # on 10,000 CIFAR-10 images a probe on 16 px was as good as one on 32 px (39 %), in a seventh of the time
+)
+_BINS_PER_BAND = 32  # of a band's full scale
 
 
 def raw_pixels(images: Images, spec: ImageSpec = RGB8) -> Features:
@@ -36,7 +38,7 @@ def raw_pixels(images: Images, spec: ImageSpec = RGB8) -> Features:
         (n, C * min(S, 16) ** 2) float32.
     """
     canvas = images.shape[1]
-    side = min(canvas, _PIXELS)
+    side = min(canvas, _MAX_SIDE)
     edges = np.arange(side + 1) * (canvas / side)
     left = np.arange(canvas)
     overlap = np.minimum(left + 1, edges[1:, None]) - np.maximum(left, edges[:-1, None])
@@ -70,9 +72,9 @@ def colour_histogram(images: Images, spec: ImageSpec = RGB8) -> Features:
 def _band_histograms(images: Images, spec: ImageSpec) -> Features:
     """Return shares (n, 32 * C) of the values of all bands in 32 equal parts of the full scale of each band."""
     shares = (images.astype(np.float32) - np.float32(spec.low)) / np.float32(spec.high - spec.low)
-    parts = (shares * _PARTS).astype(np.int64).clip(0, _PARTS - 1)  # (n, S, S, C)
-    boxes = parts + np.arange(spec.channels) * _PARTS
-    count, length = len(images), spec.channels * _PARTS
+    parts = (shares * _BINS_PER_BAND).astype(np.int64).clip(0, _BINS_PER_BAND - 1)  # (n, S, S, C)
+    boxes = parts + np.arange(spec.channels) * _BINS_PER_BAND
+    count, length = len(images), spec.channels * _BINS_PER_BAND
     boxes += np.arange(count)[:, None, None, None] * length
     counts = np.bincount(boxes.ravel(), minlength=count * length).reshape(count, length)
     found: Features = (counts / (boxes[0].size if count else 1)).astype(np.float32)

@@ -17,10 +17,10 @@ from ssl_pipeline.types import Inputs
 
 __all__ = ["ShownAsRgb", "embed_with"]
 
-_BATCH = 256
+_BATCH_SIZE = 256
 
 Features = npt.NDArray[np.float32]
-_TENSORS = {"uint8": "uint8", "uint16": "uint16", "float32": "float"}
+_ONNX_TYPES = {"uint8": "uint8", "uint16": "uint16", "float32": "float"}
 
 
 def embed_with(session: onnxruntime.InferenceSession, expected: Inputs, spec: ImageSpec = RGB8) -> Embed:
@@ -51,13 +51,13 @@ def embed_with(session: onnxruntime.InferenceSession, expected: Inputs, spec: Im
             "needs one input, and such an output."
         )
     name, kind, shape = inputs[0].name, inputs[0].type, inputs[0].shape
-    own = f"tensor({_TENSORS[spec.dtype]})"
+    own = f"tensor({_ONNX_TYPES[spec.dtype]})"
     raw = kind == own and len(shape) == 4 and shape[3] == spec.channels and not any(map(_fixed, shape[1:3]))
     normalised = kind == "tensor(float)" and len(shape) == 4 and shape[1] == 3
     size = next(filter(_fixed, shape[2:]), expected.size)
     square = all(side == size for side in shape[2:] if _fixed(side))
     if (raw or (normalised and square)) and (shape[0] == 1 or not _fixed(shape[0])):
-        batch = 1 if shape[0] == 1 else _BATCH
+        batch = 1 if shape[0] == 1 else _BATCH_SIZE
         return _Graph(
             session, name, rows, batch, spec, None if raw else (ShownAsRgb(spec), expected._replace(size=size))
         )

@@ -28,7 +28,7 @@ from ssl_pipeline.types import Encoder, PretextTask
 
 __all__ = ["LinearInputs", "read_inputs"]
 
-_TIMED = 32  # training images on which encoders are timed
+_TIMED_IMAGES = 32  # training images on which encoders are timed
 
 
 @dataclass(frozen=True)
@@ -110,7 +110,7 @@ def read_inputs(
     rivals: dict[str, Opened] = {}
     own: dict[str, Any] = {}
     if settings.rivals and len(np.unique(data.train.labels)) > 1:
-        images = data.train.images(sample(data.train, _TIMED))
+        images = data.train.images(sample(data.train, _TIMED_IMAGES))
         rivals, own = open_rivals(settings.rivals, registry, card, images), cost(backbone, images, card.images)
     elif settings.rivals:
         say("linear_eval: rivals are not judged, because there are no labels to judge by")

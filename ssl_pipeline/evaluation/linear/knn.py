@@ -14,7 +14,7 @@ from ssl_pipeline.evaluation.features import unit
 
 __all__ = ["predict"]
 
-_TILE = 256  # queries at a time: against 50,000 stored features their cosines are 51 MB
+_QUERIES_PER_TILE = 256  # queries at a time: against 50,000 stored features their cosines are 51 MB
 
 
 def predict(
@@ -38,11 +38,11 @@ def predict(
     """
     bank, queries, k = unit(bank), unit(queries), min(k, len(bank))
     predicted = np.empty(len(queries), np.int64)
-    for start in range(0, len(queries), _TILE):
-        cosines = queries[start : start + _TILE] @ bank.T
+    for start in range(0, len(queries), _QUERIES_PER_TILE):
+        cosines = queries[start : start + _QUERIES_PER_TILE] @ bank.T
         nearest = np.argpartition(-cosines, k - 1, axis=1)[:, :k]
         weights = np.exp((np.take_along_axis(cosines, nearest, axis=1).astype(np.float64) - 1) / temperature)
         votes = np.zeros((len(cosines), labels.max() + 1))
         np.add.at(votes, (np.arange(len(cosines))[:, None], labels[nearest]), weights)
-        predicted[start : start + _TILE] = votes.argmax(axis=1)
+        predicted[start : start + _QUERIES_PER_TILE] = votes.argmax(axis=1)
     return predicted

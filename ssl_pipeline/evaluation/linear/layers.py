@@ -28,7 +28,9 @@ __all__ = ["EveryLayer", "LayerReport", "study_layers"]
 Layer = int | None
 """From 1; None: the backbone's own embedding."""
 
-_IMAGES = 10_000  # of each split: the features of all layers are in memory together, and their probes take turns
+_MAX_IMAGES_PER_SPLIT = (
+    10_000  # of each split: the features of all layers are in memory together, and their probes take turns
+)
 
 
 class LayerReport(NamedTuple):
@@ -93,7 +95,7 @@ def study_layers(
     Returns:
         Figures `layers` and `best_layer`, and a line; nothing where there are no layers, or no labels to compare on.
     """
-    train, val = (part.subset(sample(part, _IMAGES)) for part in (train, val))
+    train, val = (part.subset(sample(part, _MAX_IMAGES_PER_SPLIT)) for part in (train, val))
     if not encoder.backbone.has("maps") or not len(val) or len(np.unique(train.labels)) < 2:
         return LayerReport({}, [])
     network = EveryLayer(encoder, l2_normalize)

@@ -35,8 +35,8 @@ __all__ = ["Opened", "backbones", "check_rival", "cost", "open_rivals"]
 IMAGENET = Inputs(224, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 """What published weights expect that say nothing else."""
 
-_KEY = "linear_eval.rivals"
-_FILES = (".onnx", ".safetensors")
+_PARAMS_KEY = "linear_eval.rivals"
+_FILE_SUFFIXES = (".onnx", ".safetensors")
 _TIMED, _WARMING = 20, 3  # images
 
 Images = Pixels
@@ -79,13 +79,13 @@ def open_rivals(rivals: Sequence[Rival], registry: Registry, card: ModelCard, im
                 path = _as_graph(rival, registry, card, Path(folder))
                 embed = embed_with(open_session(path), IMAGENET, card.images)
                 _try(embed, images[:2])
-                source = find(name, _KEY)
+                source = find(name, _PARAMS_KEY)
                 file = {"sha256": sha256(source)} if source.is_file() else {}
                 found[name] = Opened(embed, cost(path, images, card.images) | file)
         except ConfigError:  # it names the key, and the rival
             raise
         except PipelineError as error:
-            raise ConfigError(f"{_KEY}, '{name}': {error}") from error
+            raise ConfigError(f"{_PARAMS_KEY}, '{name}': {error}") from error
     return found
 
 
@@ -95,8 +95,8 @@ def check_rival(rival: Rival, registry: Registry) -> None:
     Raises:
         ConfigError: The message names the rival.
     """
-    path, key = find(rival.weights, _KEY), f"{_KEY}, '{shown(rival.weights, 200)}'"
-    if path.suffix.lower() in _FILES:
+    path, key = find(rival.weights, _PARAMS_KEY), f"{_PARAMS_KEY}, '{shown(rival.weights, 200)}'"
+    if path.suffix.lower() in _FILE_SUFFIXES:
         if not path.is_file():
             raise ConfigError(f"{key}: there is no such file.")
         if rival.backbone:
@@ -111,7 +111,7 @@ def check_rival(rival: Rival, registry: Registry) -> None:
         if path.suffix or path.exists():
             raise ConfigError(f"{key}: {advice}")
         try:
-            registry.find("backbone", rival.weights, _KEY)
+            registry.find("backbone", rival.weights, _PARAMS_KEY)
         except ConfigError as error:  # with names that may be meant
             raise ConfigError(f"{error}\nOr {advice}") from error
 
@@ -121,7 +121,7 @@ def backbones(rivals: Sequence[Rival], registry: Registry) -> list[Entry]:
     names = [rival.backbone.name if rival.backbone else rival.weights for rival in rivals]
     known = set(registry.names("backbone"))
     named = [name for name in names if {name, name.partition("/")[0] + "/"} & known]
-    return [registry.find("backbone", name, _KEY) for name in named]
+    return [registry.find("backbone", name, _PARAMS_KEY) for name in named]
 
 
 def cost(path: Path, images: Images, spec: ImageSpec = RGB8) -> dict[str, Any]:
@@ -164,14 +164,14 @@ def _as_graph(rival: Rival, registry: Registry, card: ModelCard, folder: Path) -
     Raises:
         PipelineError: It cannot be exported.
     """
-    path = find(rival.weights, _KEY)
+    path = find(rival.weights, _PARAMS_KEY)
     kind = path.suffix.lower()
     if kind == ".onnx":
         return path
-    if kind in _FILES:
+    if kind in _FILE_SUFFIXES:
         encoder, described = _of_file(rival, path, registry, card)
     else:  # a backbone with its published weights
-        encoder, described = _built(registry, Choice(name=rival.weights), card, _KEY, pretrained=True)
+        encoder, described = _built(registry, Choice(name=rival.weights), card, _PARAMS_KEY, pretrained=True)
     graph = folder / "rival.onnx"
     network: nn.Module = encoder
     if encoder.images != described.images:  # a network for RGB images, behind a pool of others
@@ -193,11 +193,11 @@ def _of_file(rival: Rival, path: Path, registry: Registry, card: ModelCard) -> t
                 f"weights alone do not say of what: put the {CARD} of their run beside a file called {ENCODER}, or "
                 f"write {{weights: {path}, backbone: {{name: ...}}}}."
             )
-        return load_encoder(registry, path.parent, key=f"{_KEY}, '{rival.weights}': backbone")
+        return load_encoder(registry, path.parent, key=f"{_PARAMS_KEY}, '{rival.weights}': backbone")
     encoder, described = _built(
-        registry, rival.backbone, card, f"{_KEY}, '{rival.weights}': backbone", pretrained=False
+        registry, rival.backbone, card, f"{_PARAMS_KEY}, '{rival.weights}': backbone", pretrained=False
     )
-    load_weights(encoder.backbone, path, _KEY)
+    load_weights(encoder.backbone, path, _PARAMS_KEY)
     return encoder, described
 
 

@@ -31,7 +31,7 @@ Labels = npt.NDArray[np.int64]
 RANDOM_DRAWS = 3
 """Draws of random weights: one is luck (8 on digits: 83.8 % to 89.8 %), the best of them on validation is fair."""
 
-_SPREAD = 2048  # training images for the figures that need no label
+_SPREAD_IMAGES = 2048  # training images for the figures that need no label
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,7 +102,7 @@ def _contestants(settings: LinearEvalConfig, inputs: LinearInputs) -> dict[str, 
 
 def _spread(embed: Embed, pool: Split) -> dict[str, Any]:
     """Return what can be said without labels, of images spread evenly over the pool."""
-    features = extract(embed, pool, sample(pool, _SPREAD))
+    features = extract(embed, pool, sample(pool, _SPREAD_IMAGES))
     return {
         "embedding_std": embedding_std(features),
         "effective_rank": effective_rank(features),

@@ -9,7 +9,7 @@ __all__ = ["auroc", "auroc_interval"]
 
 Energies = npt.NDArray[np.float32]
 
-_END = 1e-9  # as near to 0 and 1 as roots are looked for
+_ROOT_MARGIN = 1e-9  # as near to 0 and 1 as roots are looked for
 
 
 def auroc(positive: Energies, negative: Energies) -> float:
@@ -45,8 +45,8 @@ def auroc_interval(area: float, positives: int, negatives: int) -> tuple[float, 
         spread = true * (1 - true) * (1 + more * ((1 - true) / (2 - true) + true / (1 + true)))
         return (true - area) ** 2 - squared * spread / (positives * negatives)
 
-    low = 0.0 if area == 0 else float(brentq(excess, 0.0, min(area, 1 - _END)))
-    high = 1.0 if area == 1 else float(brentq(excess, max(area, _END), 1.0))
+    low = 0.0 if area == 0 else float(brentq(excess, 0.0, min(area, 1 - _ROOT_MARGIN)))
+    high = 1.0 if area == 1 else float(brentq(excess, max(area, _ROOT_MARGIN), 1.0))
     return low, high
 
 

@@ -25,9 +25,9 @@ Float64 = npt.NDArray[np.float64]
 
 MEASURES = ("accuracy", "balanced_accuracy")
 
-_RESAMPLED = 200  # groups: with fewer, percentiles over resamples are too close together
-_APART = 10  # groups that tell two classifiers apart: with fewer, they are so with any number of images
-_TILE = 64  # resamples at a time
+_MIN_RESAMPLED_GROUPS = 200  # groups: with fewer, percentiles over resamples are too close together
+_MIN_DISCORDANT_GROUPS = 10  # groups that tell two classifiers apart: with fewer, they are so with any number of images
+_RESAMPLES_PER_TILE = 64  # resamples at a time
 
 
 class Interval(NamedTuple):
@@ -66,7 +66,7 @@ class Scores:
         """Return how much better `name` is than `over` on the same images."""
         strata, differences = self._strata(measure), self.right[name] - self.right[over]
         apart = np.unique(self.groups[differences != 0])
-        if self.draws and len(apart) >= _APART:
+        if self.draws and len(apart) >= _MIN_DISCORDANT_GROUPS:
             column = MEASURES.index(measure)
             draws = self.draws[name][:, column] - self.draws[over][:, column]
             low, high = np.percentile(draws, [50 * (1 - LEVEL), 50 * (1 + LEVEL)])
@@ -91,7 +91,7 @@ def score(actual: Labels, predictions: Mapping[str, Labels], groups: Labels, res
     """
     right = {name: (predicted == actual).astype(np.float64) for name, predicted in predictions.items()}
     names, numbers = np.unique(groups, return_inverse=True)
-    if len(names) < _RESAMPLED:
+    if len(names) < _MIN_RESAMPLED_GROUPS:
         return Scores(actual, groups, right, {})
     generator = np.random.default_rng(seed)
     draws: dict[str, list[Float64]] = {name: [] for name in predictions}
@@ -111,8 +111,8 @@ def mean_of_strata(values: Float64 | npt.NDArray[np.bool_], strata: Labels) -> f
 
 def _resamples(groups: int, resamples: int, generator: np.random.Generator) -> Iterator[Float64]:
     """How often each group is drawn, (b, groups) at a time."""
-    for start in range(0, resamples, _TILE):
-        size = min(_TILE, resamples - start)
+    for start in range(0, resamples, _RESAMPLES_PER_TILE):
+        size = min(_RESAMPLES_PER_TILE, resamples - start)
         yield generator.multinomial(groups, np.full(groups, 1 / groups), size=size).astype(np.float64)
 
 

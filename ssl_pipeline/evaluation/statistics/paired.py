@@ -13,9 +13,9 @@ from ssl_pipeline.evaluation.statistics.proportions import LEVEL
 
 __all__ = ["difference", "flip_test"]
 
-_BEYOND = 0.0025
+_CHANCE_BEYOND_BOUND = 0.0025
 """Of the 2.5 % on either side: chance that more images than are allowed for tell the two apart."""
-_GRID = 30  # shares of such images at which the tail is looked at
+_GRID_POINTS = 30  # shares of such images at which the tail is looked at
 
 
 def difference(first: float, second: float, images: float) -> tuple[float, float]:
@@ -47,16 +47,16 @@ def _low(first: float, second: float, images: int) -> float:
     from scipy.stats import beta, binom
 
     apart = (first + second) * images
-    most = float(beta.isf(_BEYOND, apart + 1, images - apart)) if apart < images - 1e-9 else 1.0
+    most = float(beta.isf(_CHANCE_BEYOND_BOUND, apart + 1, images - apart)) if apart < images - 1e-9 else 1.0
     seen = math.floor((first - second) * images + 1e-9)
     counts = np.arange(int(binom.isf(1e-9, images, most)) + 1)
     needed = np.ceil((counts + seen) / 2) - 1
 
     def excess(supposed: float) -> float:
-        shares = np.linspace(max(abs(supposed), 1e-9), most, _GRID)[:, None]  # of images that tell the two apart
+        shares = np.linspace(max(abs(supposed), 1e-9), most, _GRID_POINTS)[:, None]  # of images that tell the two apart
         as_large = binom.sf(needed, counts, (1 + np.clip(supposed / shares, -1, 1)) / 2)
         tails = (binom.pmf(counts, images, shares) * as_large).sum(axis=1)
-        return float(tails.max() - ((1 - LEVEL) / 2 - _BEYOND))
+        return float(tails.max() - ((1 - LEVEL) / 2 - _CHANCE_BEYOND_BOUND))
 
     return -most if excess(-most) >= 0 else float(brentq(excess, -most, most, xtol=1e-6))
 

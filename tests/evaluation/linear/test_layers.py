@@ -110,7 +110,7 @@ def test_of_many_images_some_are_taken_evenly(tmp_path: Path, monkeypatch: pytes
         return fit(features, labels, strengths, held_out, val_labels, class_count=class_count)
 
     monkeypatch.setattr(layers, "fit", spy)
-    monkeypatch.setattr(layers, "_IMAGES", 40)
+    monkeypatch.setattr(layers, "_MAX_IMAGES_PER_SPLIT", 40)
     study_layers(forgetful(), describe(forgetful(), size=8), None, True, train, val, STRENGTHS, 2)
     rows = [np.linspace(0, last, 40).round().astype(int) for last in (79, 49)]
     assert learned == [(train.labels[rows[0]].tolist(), val.labels[rows[1]].tolist())] * 3

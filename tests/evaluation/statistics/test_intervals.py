@@ -47,7 +47,7 @@ def test_many_classes_take_no_table_of_images_and_classes():
 
 def test_draws_are_scikit_learn_s_on_the_same_resamples(monkeypatch: pytest.MonkeyPatch):
     """Every resample is one of 27: its scores must be among those that scikit-learn gives."""
-    monkeypatch.setattr(intervals, "_RESAMPLED", 3)
+    monkeypatch.setattr(intervals, "_MIN_RESAMPLED_GROUPS", 3)
     actual, predicted = np.array([0, 0, 1]), np.array([0, 1, 1])
     possible = set()
     for chosen in np.ndindex(3, 3, 3):
