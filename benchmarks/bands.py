@@ -73,7 +73,7 @@ def main(images: Path, count: int = 1500) -> None:
             change(
                 folder,
                 ingest={"source": {"name": "folder", "path": "images"}, "canvas": 32, "pixels": pixels},
-                pretrain={"epochs": 10, "warmup_epochs": 1, "on_collapse": "warn"},
+                pretrain={"epochs": 10, "warmup": 0.1, "on_collapse": "warn"},
                 finetune={"draws": 2, "budgets": [5, "all"]},
             )
             started = time.monotonic()

@@ -49,7 +49,7 @@ BROKEN: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "one negative": (ONE_NEGATIVE, "too few negatives"),
     GREY: ({"recipe": "colorization"}, "the images are grey"),
-    "two images a batch": ({"batch_size": 2, "epochs": 1, "warmup_epochs": 0.1}, "too few negatives"),
+    "two images a batch": ({"batch_size": 2, "epochs": 1, "warmup": 0.1}, "too few negatives"),
 }
 """What is wrong -> the values of `pretrain` that make it so, and the words by which it must be named."""
 
@@ -120,7 +120,7 @@ def main(cifar10: Path | None, only_collapse: bool) -> None:
     with tempfile.TemporaryDirectory() as temporary:
         project = Path(temporary) / "project"
         if cifar10:
-            prepare("cifar10", cifar10, project, ("pretrain.epochs=5", "pretrain.warmup_epochs=0.5"))
+            prepare("cifar10", cifar10, project, ("pretrain.epochs=5", "pretrain.warmup=0.1"))
         else:
             copy_project(project)
             views = yaml.safe_load((project / "params.yaml").read_text(encoding="utf-8"))["augment"]["views"]

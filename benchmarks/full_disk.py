@@ -31,7 +31,7 @@ FREE = (0, 20_000, 300_000)
 STAGES = ("inventory", "ingest", "augment", "pretrain", "export", "linear_eval", "finetune")
 QUICK: dict[str, dict[str, Any]] = {
     "ingest": {"source": {"name": "folder", "path": "images"}},
-    "pretrain": {"epochs": 6, "warmup_epochs": 1, "on_collapse": "warn"},
+    "pretrain": {"epochs": 6, "warmup": 1 / 6, "on_collapse": "warn"},
     "linear_eval": {"strengths": [0.01, 1.0], "bootstrap": 100},
     "finetune": {"budgets": [5], "draws": 2, "steps": 8, "learning_rates": [1e-3], "epochs": 1},
 }

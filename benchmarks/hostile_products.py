@@ -22,7 +22,7 @@ from ssl_pipeline.products import sha256
 __all__ = ["make_products", "try_product"]
 
 QUICK: dict[str, dict[str, Any]] = {
-    "pretrain": {"epochs": 2, "warmup_epochs": 1, "collapse": {"min_embedding_std": 0.0, "min_effective_rank": 0.0}},
+    "pretrain": {"epochs": 2, "warmup": 0.5, "collapse": {"min_embedding_std": 0.0, "min_effective_rank": 0.0}},
     "linear_eval": {"strengths": [0.01, 1.0], "bootstrap": 100},
     "finetune": {"budgets": [1, 5], "draws": 2, "steps": 4, "learning_rates": [1e-3], "epochs": 1},
 }

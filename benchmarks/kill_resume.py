@@ -41,7 +41,7 @@ QUICK = {
     "pretrain": {
         "backbone": {"name": "resnet_cifar", "depth": 8, "width": 8},  # half the width, for speed
         "epochs": 2,
-        "warmup_epochs": 0,
+        "warmup": 0.0,
         "checkpoint_minutes": 0.0,
         "on_collapse": "warn",
     },

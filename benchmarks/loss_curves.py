@@ -20,7 +20,7 @@ from benchmarks.project import change, copy_project, environment, needs
 from plugins import load_registry
 from ssl_pipeline.products import sha256
 
-STEPS = {"epochs": 6, "warmup_epochs": 1, "batch_size": 192, "on_collapse": "warn", "precision": "fp32"}
+STEPS = {"epochs": 6, "warmup": 1 / 6, "batch_size": 192, "on_collapse": "warn", "precision": "fp32"}
 """Five steps per epoch of the 1,145 images that are trained on."""
 UPRIGHT = {"size": 16, "random_resized_crop": {"p": 1.0, "scale": [0.7, 1.0], "ratio": [0.85, 1.18]}}
 BACKBONE = {"name": "resnet_cifar", "depth": 8, "width": 8}

@@ -38,12 +38,12 @@ SETTINGS: dict[str, dict[str, dict[str, Any]]] = {
     "clothing": {
         "ingest": {"canvas": 40, "resize": "letterbox"},
         "augment": {"views": VIEWS},
-        "pretrain": {"epochs": 100, "warmup_epochs": 5},
+        "pretrain": {"epochs": 100, "warmup": 0.05},
     },
     "cifar10": {
         "ingest": {"canvas": 32},
         "augment": {"views": VIEWS},
-        "pretrain": {"epochs": 40, "warmup_epochs": 4},
+        "pretrain": {"epochs": 40, "warmup": 0.1},
     },
 }
 

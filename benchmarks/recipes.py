@@ -150,7 +150,7 @@ def measure(
     with tempfile.TemporaryDirectory() as temporary:
         project = Path(temporary) / "project"
         last: str | None = None
-        sizes = {"epochs": epochs, "warmup_epochs": 1, "batch_size": batch}
+        sizes = {"epochs": epochs, "warmup": 1 / epochs, "batch_size": batch}
         usual = load(ROOT / "params.yaml").pretrain.optimizer
         rate = usual.learning_rate * (batch / USUAL[data].batch_size) ** 0.5
         prepare(data, folder / data, project, tuple(f"pretrain.{key}={value}" for key, value in sizes.items()))

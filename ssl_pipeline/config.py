@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from ssl_pipeline.augment.policy import Policy
 from ssl_pipeline.data.agreement import PixelsChoice
 from ssl_pipeline.errors import ConfigError
-from ssl_pipeline.moved_keys import move_keys
+from ssl_pipeline.moved_keys import move_keys, rename_keys
 from ssl_pipeline.terminal import shown
 from ssl_pipeline.validation import Checked, OrWord, explain, hint, number_or, renamed
 from ssl_pipeline.yaml_file import read_yaml
@@ -119,6 +119,7 @@ SIZES: tuple[Size, ...] = get_args(Size)
 Epochs = Annotated[int, Field(ge=1)]
 BatchSize = Annotated[int, Field(ge=2)]
 Amount = Annotated[float, Field(ge=0.0)]
+Share = Annotated[float, Field(ge=0.0, lt=1.0)]
 
 
 class PretrainSection(Checked):
@@ -135,19 +136,12 @@ class PretrainSection(Checked):
     epochs: Annotated[Epochs | Recipes, AS_THE_RECIPE_SAYS]
     batch_size: Annotated[BatchSize | Recipes, AS_THE_RECIPE_SAYS]
     optimizer: Annotated[Optimizer | Recipes, AS_THE_RECIPE_SAYS]
-    warmup_epochs: Annotated[Amount | Recipes, AS_THE_RECIPE_SAYS]
+    warmup: Annotated[Share | Recipes, AS_THE_RECIPE_SAYS]
     clip_norm: Annotated[Amount | Recipes, AS_THE_RECIPE_SAYS]
     precision: Literal["auto", "fp32", "bf16", "fp16"]
     checkpoint_minutes: Annotated[float, Field(ge=0.0)]
     on_collapse: Literal["stop", "warn"]
     collapse: CollapseBounds
-
-    @model_validator(mode="after")
-    def _warmup_fits(self) -> Self:
-        warmup, epochs = self.warmup_epochs, self.epochs
-        if not isinstance(warmup, str) and not isinstance(epochs, str) and warmup >= epochs:
-            raise ValueError(f"warmup_epochs ({warmup:g}) must be less than epochs ({epochs})")
-        return self
 
 
 class PretrainConfig(PretrainSection):
@@ -157,7 +151,7 @@ class PretrainConfig(PretrainSection):
     epochs: Epochs
     batch_size: BatchSize
     optimizer: Optimizer
-    warmup_epochs: Amount
+    warmup: Share
     clip_norm: Amount
 
 
@@ -288,6 +282,8 @@ def load(path: Path) -> Config:
     if not isinstance(content, dict):
         raise ConfigError(f"{path} must hold the sections {', '.join(Config.model_fields)}.")
     content, lines = move_keys(content, IngestConfig.model_fields.keys() - AugmentConfig.model_fields.keys())
+    content, more = rename_keys(content)
+    lines += more
     try:
         config = Config.model_validate(content)
     except ValidationError as error:

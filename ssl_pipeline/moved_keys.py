@@ -1,9 +1,12 @@
-"""Keys of params.yaml that have another place than in an earlier version."""
+"""Keys of params.yaml that have another place, or another name, than in an earlier version."""
 
 from collections.abc import Collection
 from typing import Any
 
-__all__ = ["move_keys"]
+__all__ = ["WARMUP_EPOCHS", "move_keys", "rename_keys"]
+
+WARMUP_EPOCHS = "warmup_epochs"
+"""What was the number of epochs, where `warmup` is the share of the steps."""
 
 
 def move_keys(content: dict[str, Any], moved: Collection[str]) -> tuple[dict[str, Any], list[str]]:
@@ -31,3 +34,30 @@ def move_keys(content: dict[str, Any], moved: Collection[str]) -> tuple[dict[str
         lines.append("ingest.pixels: is new: write pixels: rgb8 for what all images became before.")
     left = {key: value for key, value in augment.items() if key not in moved}
     return content | {"augment": left, "ingest": found | ingest} if found else content, lines
+
+
+def rename_keys(content: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
+    """Find keys of an earlier version that have another name and unit now.
+
+    Args:
+        content: The content of params.yaml.
+
+    Returns:
+        The content with the new keys in their places, only to look for further mistakes in it, and one line for each.
+    """
+    pretrain = content.get("pretrain")
+    if not isinstance(pretrain, dict) or WARMUP_EPOCHS not in pretrain:
+        return content, []
+    left = {key: value for key, value in pretrain.items() if key != WARMUP_EPOCHS}
+    share = _share(pretrain[WARMUP_EPOCHS], pretrain.get("epochs"))
+    meant = f"warmup: {share}" if share is not None else "warmup, the share of the steps in [0, 1),"
+    line = f"pretrain.{WARMUP_EPOCHS}: is a share of the run now: write {meant} in its place."
+    return content | {"pretrain": {"warmup": share or 0.0} | left}, [line]
+
+
+def _share(warmup: Any, epochs: Any) -> Any:
+    """Return what number of epochs is what share of them; None where that cannot be said."""
+    if warmup == "recipe":
+        return warmup
+    numbers = [value for value in (warmup, epochs) if isinstance(value, int | float) and not isinstance(value, bool)]
+    return round(warmup / epochs, 4) if len(numbers) == 2 and 0 <= warmup < epochs else None

@@ -20,9 +20,11 @@ from ssl_pipeline.config import (
     Optimizer,
     PretrainConfig,
     PretrainSection,
+    Share,
     Size,
 )
 from ssl_pipeline.errors import ConfigError
+from ssl_pipeline.moved_keys import WARMUP_EPOCHS
 from ssl_pipeline.registry import Registry
 from ssl_pipeline.validation import Checked, explain
 
@@ -59,7 +61,7 @@ class Settings(Checked):
         optimizer: The optimizer and its options.
         batch_size: Number of images per step.
         epochs: Number of passes over the training images.
-        warmup_epochs: Number of epochs in which the learning rate rises linearly.
+        warmup: Share of the steps in which the learning rate rises linearly, in [0, 1).
         clip_norm: The largest norm of the gradient; 0: no clipping.
     """
 
@@ -68,7 +70,7 @@ class Settings(Checked):
     optimizer: Optimizer | None = None
     batch_size: BatchSize | None = None
     epochs: Epochs | None = None
-    warmup_epochs: Amount | None = None
+    warmup: Share | None = None
     clip_norm: Amount | None = None
 
     def over(self, base: "Settings") -> "Settings":
@@ -98,9 +100,11 @@ class Registered(Parts, Settings):
 
     @model_validator(mode="before")
     @classmethod
-    def _embedded_is_now_small(cls, value: Any) -> Any:
+    def _keys_of_an_earlier_version(cls, value: Any) -> Any:
         if isinstance(value, dict) and "embedded" in value:
             raise ValueError("the key 'embedded' is now called 'small': rename it")
+        if isinstance(value, dict) and WARMUP_EPOCHS in value:
+            raise ValueError(f"the key '{WARMUP_EPOCHS}' is now 'warmup', the share of the steps in [0, 1): replace it")
         return value
 
 
@@ -124,7 +128,7 @@ SMALL = Settings.model_validate(
         "optimizer": {"name": "adamw", "learning_rate": 2e-3, "weight_decay": 1e-4, "momentum": 0.9},
         "batch_size": 256,
         "epochs": 40,
-        "warmup_epochs": 4,
+        "warmup": 0.1,
         "clip_norm": 0.0,
     }
 )

@@ -21,9 +21,7 @@ from ssl_pipeline.yaml_file import read_yaml
 from stages.plugins import plugins
 
 DEFAULTS = load(Path(__file__).parents[1] / "params.yaml").pretrain
-LEFT_TO_THE_RECIPE = dict.fromkeys(
-    ("backbone", "optimizer", "batch_size", "epochs", "warmup_epochs", "clip_norm"), "recipe"
-)
+LEFT_TO_THE_RECIPE = dict.fromkeys(("backbone", "optimizer", "batch_size", "epochs", "warmup", "clip_norm"), "recipe")
 
 
 def configured(**changes: Any) -> PretrainSection:
@@ -123,10 +121,9 @@ def test_what_a_recipe_does_not_say_has_to_be_written():
         resolve_views(method_of(registry, configured(recipe="bare", recipe_size="paper")), "recipe")
 
 
-def test_values_of_params_yaml_and_of_the_recipe_must_go_together():
-    section = configured(recipe="mae", recipe_size="paper", epochs=30, warmup_epochs="recipe")
-    with pytest.raises(ConfigError, match=r"warmup_epochs \(40\) must be less than epochs \(30\)"):
-        method_of(load_registry(), section)
+def test_a_recipes_warmup_fits_any_number_of_epochs():
+    section = configured(recipe="mae", recipe_size="paper", epochs=30, warmup="recipe")
+    assert method_of(load_registry(), section).pretrain.warmup == 0.05
 
 
 @pytest.mark.parametrize("name", ["swav", "byol"])

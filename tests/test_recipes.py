@@ -87,6 +87,7 @@ def test_the_paper_s_size_is_another_and_overrides_hold_in_both():
         ({"pretext_task": "rotation", "small": {"los": {}}}, r"recipe 'odd': small.los: unknown key. Did you"),
         ({"pretext_task": "rotation", "small": {"loss": {"margin": 1}}}, r"odd': small.loss: it has none; name"),
         ({"pretext_task": "rotation", "embedded": {}}, r"odd': the key 'embedded' is now called 'small': rename it"),
+        ({"pretext_task": "rotation", "warmup_epochs": 4}, r"odd': the key 'warmup_epochs' is now 'warmup', the share"),
         ({"loss": "triplet"}, r"recipe 'odd': pretext_task: missing"),
     ],
 )

@@ -69,7 +69,7 @@ def _large_update(row: Row) -> list[Finding]:
         Finding(
             "learning rate too high",
             f"the learning rate is too high: a step moves the weights by {ratio:.0%} of their length, and 1 to 10% is "
-            "usual. Lower pretrain.optimizer.learning_rate, or lengthen pretrain.warmup_epochs.",
+            "usual. Lower pretrain.optimizer.learning_rate, or lengthen pretrain.warmup.",
         )
     ]
 

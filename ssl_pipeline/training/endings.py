@@ -32,7 +32,7 @@ def refuse_non_finite(step: int, loss: float, gradient_norm: float, fp16: bool) 
     raise DivergedError(
         f"step {step}: the loss is {loss:g} and the norm of its gradient {gradient_norm:g}.\n"
         "Most likely the learning rate is too high: lower pretrain.optimizer.learning_rate, lengthen "
-        "pretrain.warmup_epochs, or set pretrain.clip_norm (1.0 is usual). Other causes: a very small temperature "
+        "pretrain.warmup, or set pretrain.clip_norm (1.0 is usual). Other causes: a very small temperature "
         "(pretrain.loss), or the format of the numbers (pretrain.precision: fp32 has the finest steps).\n"
         "The run's checkpoints are removed: going on from them would lead here again."
     )

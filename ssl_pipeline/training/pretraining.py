@@ -51,7 +51,7 @@ class Plan:
     batch_size: int
     steps: int
     epochs: int
-    warmup: float
+    warmup: int
 
     @classmethod
     def of(cls, images: int, config: PretrainConfig) -> "Plan":
@@ -71,7 +71,7 @@ class Plan:
                 f"pretrain.batch_size is {config.batch_size}, but the pool has {images} images: that is the batch."
             )
         steps = images // batch_size
-        return cls(batch_size, steps, config.epochs, config.warmup_epochs * steps)
+        return cls(batch_size, steps, config.epochs, round(config.warmup * steps * config.epochs))
 
     @property
     def total(self) -> int:

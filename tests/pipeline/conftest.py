@@ -16,7 +16,7 @@ from benchmarks.project import change, copy_project, environment
 
 QUICK = {
     "ingest": {"source": {"name": "folder", "path": "images"}},
-    "pretrain": {"epochs": 6, "warmup_epochs": 1, "collapse": {"min_embedding_std": 0.0, "min_effective_rank": 0.0}},
+    "pretrain": {"epochs": 6, "collapse": {"min_embedding_std": 0.0, "min_effective_rank": 0.0}},
     "linear_eval": {"strengths": [0.01, 1.0], "bootstrap": 100},
     "finetune": {"budgets": [1, 5], "draws": 2, "steps": 8, "learning_rates": [1e-3], "epochs": 1},
 }

@@ -93,7 +93,7 @@ def test_a_change_of_recipe_or_views_opens_no_image(project: Path, finished: Pat
         project,
         augment={"views": {kind: {**view, "gaussian_noise": {"p": 0.5, "std": 0.1}} for kind, view in views.items()}},
     )
-    change(project, pretrain={"recipe": "rotation", "epochs": 1, "warmup_epochs": 0.5})
+    change(project, pretrain={"recipe": "rotation", "epochs": 1})
     assert "ingest" not in changed(project)
     command(project)("dvc", "repro", "inventory")  # the files of a copy are hashed once more, being new there
     log = tmp_path / NETWORK_LOG

@@ -30,7 +30,7 @@ DIE = "os.kill(os.getpid(), signal.SIGKILL)"
 SMALL = {
     "backbone": {"name": "resnet_cifar", "depth": 8, "width": 4},
     "epochs": 10,
-    "warmup_epochs": 1,
+    "warmup": 0.1,
     "batch_size": 16,
     "checkpoint_minutes": 0.0,
     "collapse": {"min_embedding_std": 0.0, "min_effective_rank": 0.0},

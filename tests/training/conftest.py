@@ -63,7 +63,7 @@ def configure() -> Callable[..., PretrainConfig]:
     small = {
         "backbone": BACKBONE,
         "epochs": 4,
-        "warmup_epochs": 1,
+        "warmup": 0.25,
         "batch_size": 16,
         "precision": "fp32",
         "collapse": {"min_embedding_std": 0.0, "min_effective_rank": 0.0},

@@ -20,7 +20,7 @@ from ssl_pipeline.training.pretraining import train
 SMALL = {
     "backbone": {"name": "resnet_cifar", "depth": 8, "width": 4},
     "epochs": 8,
-    "warmup_epochs": 1,
+    "warmup": 0.1,
     "batch_size": 64,
     "precision": "fp32",
 }
@@ -54,7 +54,7 @@ def begun(policies, build_small, cpu, tmp_path, monkeypatch):
 
     def go(values, pool, last=24):
         section = yaml.safe_load((Path(__file__).parents[2] / "params.yaml").read_text(encoding="utf-8"))["pretrain"]
-        long = {**section, **SMALL, "epochs": 80, "warmup_epochs": 8}
+        long = {**section, **SMALL, "epochs": 80, "warmup": 0.1}
         config = PretrainConfig.model_validate(merged(long, values))
         stop = run.Run.save_if_due
         monkeypatch.setattr(
