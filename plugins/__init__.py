@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
 
 def builtin() -> list[str]:
-    """The modules of the built-in plugins: every module in a folder of this one, or the folder if it has none."""
+    """Return the modules of the built-in plugins: each module in a folder of this one, or the folder if it has none."""
     found = []
     for package in pkgutil.iter_modules(__path__, f"{__name__}."):
         folder = Path(__path__[0], package.name.rpartition(".")[2])

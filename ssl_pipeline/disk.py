@@ -16,7 +16,7 @@ _MIN_FREE_BYTES = 2**16  # bytes; a disk with less is full
 
 
 def disk_trouble(error: OSError, path: Path | None = None) -> PipelineError | None:
-    """What to tell the user of a disk that is full or may not be written to; None where an error is of another kind.
+    """Return what to tell the user of a full disk or one that may not be written to; None for other errors.
 
     Some libraries report a write that failed without its cause. While the unfinished file is still there, the space
     that is left on its disk tells.

@@ -131,7 +131,7 @@ def _acquire(path: Path, deadline: float) -> BinaryIO | None:
 
 
 def _describe_holder(path: Path) -> str:
-    """Who holds a lock, and how to have it end."""
+    """Return who holds a lock, and how to have it end."""
     number = "unknown"
     with suppress(OSError):  # its holder may remove it, or make it anew
         number = path.read_text(encoding="utf-8", errors="replace")[:20] or number

@@ -171,7 +171,7 @@ def verified(path: Path, stage: str) -> Path:
 
 
 def sha256_once(path: Path) -> str:
-    """The SHA-256 of a file in hex, which is read once per process for each state (inode, size, time of change)."""
+    """Return a file's SHA-256 in hex; it is read once per process for each state (inode, size, time of change)."""
     state = path.stat()
     return _sha256_of(path.resolve(), state.st_ino, state.st_size, state.st_mtime_ns)
 
@@ -197,11 +197,11 @@ def read_product(path: Path, stage: str) -> Any:
 
 
 def sha256(path: Path) -> str:
-    """SHA-256 of a file's bytes, in hex."""
+    """Return the SHA-256 of a file's bytes, in hex."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def digest(content: Any) -> str:
-    """SHA-256 of a JSON-able value, in hex; the order of mappings' keys does not matter."""
+    """Return the SHA-256 of a JSON-able value, in hex; the order of mappings' keys does not matter."""
     return hashlib.sha256(json.dumps(content, sort_keys=True, ensure_ascii=False).encode()).hexdigest()

@@ -23,7 +23,7 @@ def say(message: str) -> None:
 
 @contextmanager
 def bar() -> Iterator[Progress]:
-    """A progress bar with a field `info` for figures; silent when stderr is not a terminal."""
+    """Return a progress bar with a field `info` for figures; silent when stderr is not a terminal."""
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),

@@ -20,7 +20,7 @@ _GOLDEN_RATIO = np.uint64(0x9E3779B97F4A7C15)
 
 
 def _mix(x: U64) -> U64:
-    """SplitMix64's finalizer: a bijection of 64-bit words in which every input bit reaches every output bit."""
+    """Apply SplitMix64's finalizer: a bijection of 64-bit words in which every input bit reaches every output bit."""
     x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     return x ^ (x >> np.uint64(31))

@@ -74,7 +74,7 @@ class Settings(Checked):
     clip_norm: Amount | None = None
 
     def over(self, base: "Settings") -> "Settings":
-        """These settings, and those of a base where these say nothing; of views kind by kind."""
+        """Return these settings, and a base's where these say nothing; views are taken kind by kind."""
         said = {name: value for name, value in self if value is not None}
         return base.model_copy(update={**said, "views": {**base.views, **self.views}})
 
@@ -169,7 +169,7 @@ def method_of(registry: Registry, section: PretrainSection) -> Method:
 
 
 def said_by(registry: Registry, name: str, size: Size) -> tuple[dict[str, Choice], Settings]:
-    """What a recipe says in one of its sizes, where params.yaml overrides nothing: its parts by kind, and its settings.
+    """Return what a recipe says in one of its sizes, without params.yaml: its parts by kind, and its settings.
 
     Raises:
         ConfigError: Unknown recipe, or one that is not well-formed.

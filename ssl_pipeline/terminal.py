@@ -8,7 +8,7 @@ _DIRECTION_MARKS = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u
 
 
 def printable(text: str, kept: str = "\n\t") -> str:
-    """Text that is safe on a terminal: what controls one, or turns the direction of writing, is shown as an escape.
+    """Return text that is safe on a terminal: what controls one, or turns the direction of writing, is escaped.
 
     Args:
         text: The text, of any length.
@@ -31,7 +31,7 @@ def brief(reason: object, most: int = 160) -> str:
 
 
 def counted(number: int, one: str, many: str = "") -> str:
-    """A number and what it counts: "1 file", "2,000 files"; `many` is the plural where it is not `one` and an s."""
+    """Return a number and what it counts: "1 file", "2,000 files"; `many` is the plural if it is not `one` and an s."""
     return f"{number:,} {one if number == 1 else many or one + 's'}"
 
 

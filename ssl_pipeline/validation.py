@@ -38,7 +38,7 @@ class Checked(BaseModel):
 
 
 def number_or(word: str) -> BeforeValidator:
-    """Refuses all but that word and whole numbers of 1 or more, in one sentence instead of one for each alternative."""
+    """Refuse all but that word and whole numbers of 1 or more, in one sentence instead of one for each alternative."""
 
     def check(value: Any) -> Any:
         if value == word or (isinstance(value, int) and not isinstance(value, bool) and value >= 1):
@@ -49,7 +49,7 @@ def number_or(word: str) -> BeforeValidator:
 
 
 def renamed(old: str, new: str) -> BeforeValidator:
-    """Answers a word of an earlier version by the one that replaced it."""
+    """Answer a word of an earlier version by the one that replaced it."""
 
     def check(value: Any) -> Any:
         if value == old:
@@ -83,7 +83,7 @@ class OrWord:
 
 
 def _became_a_number(value: Any, result: Any) -> bool:
-    """Whether true or false was taken for 1 or 0, also within lists and mappings; models look at their own values."""
+    """Return whether true or false was taken for 1 or 0, also in lists and mappings; models check their own values."""
     if isinstance(value, bool):
         return isinstance(result, int | float) and not isinstance(result, bool)
     if isinstance(value, dict) and isinstance(result, dict):
@@ -94,7 +94,7 @@ def _became_a_number(value: Any, result: Any) -> bool:
 
 
 def hint(name: str, known: Collection[str], likeness: float = 0.6) -> str:
-    """A question that names the known name most like an unknown one; "" where none is as much alike, in [0, 1]."""
+    """Return a question that names the known name most like an unknown one; "" if none is as much alike, in [0, 1]."""
     near = get_close_matches(name[:100], known, n=1, cutoff=likeness)  # which takes for ever over long texts
     return f" Did you mean '{shown(near[0], 100)}'?" if near else ""
 

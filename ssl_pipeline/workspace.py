@@ -18,7 +18,7 @@ _COPY_FOLDERS = (".dvc", "tmp", "exps")
 
 
 def workspace() -> Path:
-    """The folder that the user works in: the current one, as `.`, or where that was copied from, if DVC made it."""
+    """Return the folder that the user works in: the current one, as `.`, or the one that DVC copied it from."""
     here = Path.cwd()
     for copy in (here, *here.parents):
         if copy.parent.parts[-len(_COPY_FOLDERS) :] == _COPY_FOLDERS:

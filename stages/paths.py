@@ -15,7 +15,7 @@ LOCK_FOLDER = Path(".work")
 
 
 def work() -> Path:
-    """The folder of checkpoints and hashes: the workspace's own also in a copy made by DVC, which does not last."""
+    """Return the folder of checkpoints and hashes: the workspace's own also in a copy by DVC, which does not last."""
     return workspace() / ".work"
 
 

@@ -42,7 +42,7 @@ def _print() -> None:
 
 
 def _accuracies(linear: Any) -> str:
-    """Accuracies of the linear probe, with their intervals; "" where nothing could be measured."""
+    """Return accuracies of the linear probe, with their intervals; "" where nothing could be measured."""
     if not isinstance(linear, dict):
         raise TypeError("no mapping")
     if "accuracy" not in linear:

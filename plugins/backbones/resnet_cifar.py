@@ -27,7 +27,7 @@ class Block(nn.Module):
             self.shortcut = nn.Sequential(nn.Conv2d(inputs, outputs, 1, stride, bias=False), nn.BatchNorm2d(outputs))
 
     def forward(self, maps: Tensor) -> Tensor:
-        """(N, inputs, H, W) to (N, outputs, H / stride, W / stride)."""
+        """Map (N, inputs, H, W) to (N, outputs, H / stride, W / stride)."""
         hidden = F.relu(self.norm1(self.conv1(maps)))
         return F.relu(self.norm2(self.conv2(hidden)) + self.shortcut(maps))
 

@@ -83,13 +83,13 @@ class TimmBackbone(Backbone):
         return embeddings
 
     def maps(self, images: Tensor) -> list[Tensor]:
-        """After each layer; those of transformers through the last norm, without which they are on no common scale."""
+        """Return the maps after each layer; those of transformers pass the last norm, which gives them one scale."""
         options = {"norm": True} if self.patch_size else {}
         found: list[Tensor] = self.network.forward_intermediates(images, intermediates_only=True, **options)
         return found
 
     def visible(self, images: Tensor, shown: Tensor) -> Tensor:
-        """Patches alone, with their places, and with the class token; the features of the latter are left out."""
+        """Return features of the shown patches alone, which see their places and the class token; not the token's."""
         self.network.patch_drop.patches = shown
         try:
             tokens: Tensor = self.network.forward_features(images)
@@ -148,7 +148,7 @@ def create(model: str, size: int, pretrained: bool, options: Mapping[str, int]) 
 
 
 def _sized(model: str, size: int, **options: Any) -> Any:
-    """The model, told the size if its signature takes one: that of swin does, those of fastvit and tiny_vit do not."""
+    """Build the model, told the size if its signature takes one: swin's does, those of fastvit and tiny_vit do not."""
     import timm
 
     try:

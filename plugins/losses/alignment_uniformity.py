@@ -44,7 +44,7 @@ class AlignmentUniformity(Loss):
         return StepOutput(align + self.weight * uniform, figures)
 
     def energy(self, first: Tensor, second: Tensor) -> Tensor:
-        """|x - y|^α."""
+        """Return |x - y|^α."""
         return self._power((first * second).sum(dim=1))
 
     def _power(self, cosine: Tensor) -> Tensor:

@@ -30,7 +30,7 @@ class BarlowTwins(ViewLoss):
         self.redundancy = redundancy
 
     def forward(self, predictions: Tensor, targets: Tensor, step: Step) -> StepOutput:
-        """Mean over pairs of a target (T, N, D) and a later view (V, N, D)."""
+        """Return the mean over pairs of a target (T, N, D) and a later view (V, N, D)."""
         first, second = standardised(targets), standardised(predictions)
         found = [self._of(first[t], second[v]) for t in range(len(first)) for v in range(t + 1, len(second))]
         on, off = (torch.stack(terms).mean() for terms in zip(*found, strict=True))
@@ -44,13 +44,13 @@ class BarlowTwins(ViewLoss):
         return (1 - itself).square().sum(), correlation.square().sum() - itself.square().sum()
 
     def diagnose(self, figures: Mapping[str, float]) -> list[Finding]:
-        """Dimensions that vary together."""
+        """Report dimensions that vary together."""
         remedy = "Raise pretrain.loss: {redundancy: ...}; 0.005 is usual."
         return outweighed(figures, self.redundancy * figures["off_diagonal"], figures["loss"], self.dim, remedy)
 
 
 def standardised(views: Tensor) -> Tensor:
-    """Each dimension of each view (V, N, D) with mean 0 and standard deviation 1 over the batch."""
+    """Return each dimension of each view (V, N, D) with mean 0 and standard deviation 1 over the batch."""
     wide = widened(views)
     variance, mean = torch.var_mean(wide, dim=1, keepdim=True, correction=0)
     return (wide - mean) / (variance + _VARIANCE_EPSILON).sqrt()

@@ -34,7 +34,7 @@ class CodingRate(ViewLoss):
         self.distortion, self.invariance = distortion, invariance
 
     def forward(self, predictions: Tensor, targets: Tensor, step: Step) -> StepOutput:
-        """The loss of views (V, N, D), all alike: those that are targets have no part of their own."""
+        """Return the loss of views (V, N, D), all alike: those that are targets have no part of their own."""
         del targets
         unit = F.normalize(widened(predictions), dim=2)
         images, dim = unit.shape[1:]
@@ -45,7 +45,7 @@ class CodingRate(ViewLoss):
         return StepOutput(-rate - self.invariance * cosine, metrics)
 
     def diagnose(self, figures: Mapping[str, float]) -> list[Finding]:
-        """Projections that are near each other, since the coding rate hardly counts."""
+        """Report projections that are near each other, since the coding rate hardly counts."""
         return outweighed(figures, figures["coding_rate"], figures["loss"], self.dim, self.remedy)
 
 

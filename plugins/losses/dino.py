@@ -65,7 +65,7 @@ class DINO(ViewLoss):
         self.teacher = Teacher(self.prototypes, momentum=self.momentum, rising=True)
 
     def forward(self, predictions: Tensor, targets: Tensor, step: Step) -> StepOutput:
-        """The loss of the student's views (V, N, D) and the teacher's (T, N, D)."""
+        """Return the loss of the student's views (V, N, D) and the teacher's (T, N, D)."""
         scores = self.prototypes(predictions, learns=step.progress >= self.frozen)
         taught = self.teacher(targets)
         seen = torch.softmax((taught - self.center) / self.teacher_temperature, dim=2)
@@ -79,7 +79,7 @@ class DINO(ViewLoss):
         self.teacher.follow(self.prototypes, step.done)
 
     def diagnose(self, figures: Mapping[str, float]) -> list[Finding]:
-        """Prototypes of which few are used, or all alike."""
+        """Report prototypes if few of them are used, or if they are all alike."""
         even, sharp = "pretrain.loss: {center_momentum: 0.9}", "lower pretrain.loss: {teacher_temperature: ...}"
         return unused_prototypes(figures, self.count, figures["progress"], even, sharp)
 

@@ -79,14 +79,14 @@ class NCE(Loss):
 
     @torch.no_grad()
     def _estimate(self, anchors: Tensor, negatives: Negatives, noise: Tensor) -> None:
-        """Z = Σ over images exp(s/τ), from the mean over noise keys and 1 / p_n images."""
+        """Return Z = Σ over images exp(s/τ), from the mean over noise keys and 1 / p_n images."""
         logs = log_mass(anchors, negatives, 1 / self.temperature) - noise.log() - self.log_noise
         logs = logs[noise > 0]
         self.constant.copy_(-(logs.logsumexp(dim=0) - math.log(len(logs))))
         self.estimated.fill_(True)
 
     def energy(self, first: Tensor, second: Tensor) -> Tensor:
-        """-(cos/τ + c): minus the log density."""
+        """Return -(cos/τ + c): minus the log density."""
         return -((first * second).sum(dim=1) / self.temperature + self.constant)
 
 

@@ -33,7 +33,7 @@ class NegativeCosine(ViewLoss):
         self.stop_gradient = stop_gradient
 
     def forward(self, predictions: Tensor, targets: Tensor, step: Step) -> StepOutput:
-        """Mean loss, in [-1, 1], of predictions (V, N, D) and targets (T, N, D)."""
+        """Return the mean loss, in [-1, 1], of predictions (V, N, D) and targets (T, N, D)."""
         towards = targets.detach() if self.stop_gradient else targets
         first, second = F.normalize(widened(predictions), dim=2), F.normalize(widened(towards), dim=2)
         cosine = torch.einsum("vnd,tnd->vtn", first, second).mean(dim=2)  # (V, T)

@@ -48,7 +48,7 @@ class Sigmoid(Loss):
         return StepOutput(loss, {name: value.detach() for name, value in figures.items()})
 
     def energy(self, first: Tensor, second: Tensor) -> Tensor:
-        """-(t cos + b): the logit of being incompatible."""
+        """Return -(t cos + b): the logit of being incompatible."""
         return -(self.log_scale.exp() * (first * second).sum(dim=1) + self.bias)
 
 

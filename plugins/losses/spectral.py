@@ -41,7 +41,7 @@ class Spectral(Loss):
         return StepOutput(loss, {"negatives": weight.mean()})
 
     def energy(self, first: Tensor, second: Tensor) -> Tensor:
-        """-μ cos."""
+        """Return -μ cos."""
         return -self.radius * (first * second).sum(dim=1)
 
 

@@ -62,7 +62,7 @@ class SwAV(ViewLoss):
         self.prototypes = Prototypes(self.count, dim)
 
     def forward(self, predictions: Tensor, targets: Tensor, step: Step) -> StepOutput:
-        """The loss of views (V, N, D) and of those that are assigned (T, N, D)."""
+        """Return the loss of views (V, N, D) and of those that are assigned (T, N, D)."""
         scores = self.prototypes(predictions, learns=step.progress >= self.frozen)
         assigned = torch.stack([self._assign(view, past) for view, past in self._with_past(targets.detach())])
         loss = cross_entropy(assigned, torch.log_softmax(scores / self.temperature, dim=2))
@@ -71,7 +71,7 @@ class SwAV(ViewLoss):
         )
 
     def _with_past(self, targets: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
-        """Each target (N, D), and what the queue holds of its view (n, D), once it is full."""
+        """Return each target (N, D), and what the queue holds of its view (n, D), once the queue is full."""
         past = targets[:, :0]
         if self.queue is not None and len(held := self.queue.held()) == self.queue.size:
             past = held.reshape(len(held), len(targets), -1).transpose(0, 1).to(targets.dtype)
@@ -79,7 +79,7 @@ class SwAV(ViewLoss):
 
     @torch.no_grad()
     def _assign(self, view: Tensor, past: Tensor) -> Tensor:
-        """Shares (N, K) of prototypes in each image of a view (N, D), assigned beside past ones (n, D)."""
+        """Return shares (N, K) of prototypes in each image of a view (N, D), assigned beside past ones (n, D)."""
         scores = self.prototypes(torch.cat([view, past]))
         return sinkhorn(scores / self.epsilon, self.iterations)[: len(view)]
 
@@ -89,13 +89,13 @@ class SwAV(ViewLoss):
             self.queue.push(kept["targets"].transpose(0, 1).flatten(1))
 
     def diagnose(self, figures: Mapping[str, float]) -> list[Finding]:
-        """Prototypes of which few are used, or all alike."""
+        """Report prototypes if few of them are used, or if they are all alike."""
         even, sharp = "pretrain.loss: {iterations: 3}", "lower pretrain.loss: {epsilon: ...}"
         return unused_prototypes(figures, self.count, figures["progress"], even, sharp)
 
 
 def sinkhorn(logits: Tensor, iterations: int) -> Tensor:
-    """Rows (N, K) that sum to 1, of exponentials scaled so that all columns come to sum to N / K.
+    """Return rows (N, K) that sum to 1, of exponentials scaled so that all columns come to sum to N / K.
 
     In logarithms, since exp(1 / 0.05) has no room in half precision. Without iterations this is a softmax.
     """

@@ -84,7 +84,7 @@ class TruncatedTriplet(Loss):
         return StepOutput(F.relu(violation).mean(), {name: value.detach() for name, value in figures.items()})
 
     def energy(self, first: Tensor, second: Tensor) -> Tensor:
-        """|x - y|²."""
+        """Return |x - y|²."""
         return _SQUARED_EUCLIDEAN.of_cosine((first * second).sum(dim=1))
 
     def diagnose(self, figures: Mapping[str, float]) -> list[Finding]:

@@ -42,7 +42,7 @@ class VICReg(ViewLoss):
         self.scales = invariance, variance, covariance
 
     def forward(self, predictions: Tensor, targets: Tensor, step: Step) -> StepOutput:
-        """The loss of views (V, N, D), N of at least 2, against those T of them that are targets (T, N, D)."""
+        """Return the loss of views (V, N, D), N of at least 2, against those T of them that are targets (T, N, D)."""
         views, towards = widened(predictions), widened(targets)
         pairs = [(t, v) for t in range(len(towards)) for v in range(t + 1, len(views))]
         terms = {
@@ -55,11 +55,11 @@ class VICReg(ViewLoss):
         return StepOutput(loss, {name: term.detach() for name, term in terms.items()})
 
     def energy(self, first: Tensor, second: Tensor) -> Tensor:
-        """|x - y|² (N,) of unit-norm projections (N, D) and (N, D)."""
+        """Return |x - y|² (N,) of unit-norm projections (N, D) and (N, D)."""
         return (first - second).square().sum(dim=1)
 
     def diagnose(self, figures: Mapping[str, float]) -> list[Finding]:
-        """Dimensions that hardly vary, or that vary together."""
+        """Report dimensions that hardly vary, or that vary together."""
         if figures["variance"] > _MAX_HINGE:
             return [
                 Finding(
@@ -73,7 +73,7 @@ class VICReg(ViewLoss):
 
 
 def _covariance(view: Tensor) -> Tensor:
-    """The summed squares of the covariances of different dimensions of (N, D), over D."""
+    """Return the summed squares of the covariances of different dimensions of (N, D), over D."""
     centred = view - view.mean(dim=0)
     covariance = centred.T @ centred / (len(view) - 1)
     return (covariance.square().sum() - covariance.diagonal().square().sum()) / view.shape[1]

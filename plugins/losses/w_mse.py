@@ -36,7 +36,7 @@ class WMSE(ViewLoss):
         self.sub_batch, self.shrinkage = sub_batch, shrinkage
 
     def forward(self, predictions: Tensor, targets: Tensor, step: Step) -> StepOutput:
-        """Mean over pairs of a target (T, N, D) and a later view (V, N, D).
+        """Return the mean over pairs of a target (T, N, D) and a later view (V, N, D).
 
         Raises:
             ConfigError: No covariance can be inverted: there are no more images than dimensions, or all are alike.
@@ -47,7 +47,7 @@ class WMSE(ViewLoss):
         return StepOutput(2 - 2 * cosine[later].mean(), {})
 
     def _whitened(self, views: Tensor) -> Tensor:
-        """Views (V, M, D) of the M images that fill sub-batches, of (V, N, D)."""
+        """Return whitened views (V, M, D) of (V, N, D), for the M images that fill sub-batches."""
         images, dim = views.shape[1:]
         size = min(self.sub_batch or images, images)
         if size <= dim and not self.shrinkage:
@@ -71,7 +71,7 @@ class WMSE(ViewLoss):
         return whitened.mT.flatten(1, 2)
 
     def diagnose(self, figures: Mapping[str, float]) -> list[Finding]:
-        """Dimensions that vary together, since they are hardly whitened."""
+        """Report dimensions that vary together, since they are hardly whitened."""
         return outweighed(figures, 1 - self.shrinkage, 1.0, self.dim, self.remedy)
 
 

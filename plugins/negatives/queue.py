@@ -28,7 +28,7 @@ class Queue(NegativeStrategy):
         self.memory = KeyMemory(queue_size)
 
     def select(self, candidates: Candidates) -> Negatives:
-        """Queued keys, each with the image that it is of."""
+        """Return queued keys, each with the image that it is of."""
         keys, samples = candidates.keys, candidates.key_samples
         kept = {"keys": keys.detach(), "samples": samples}
         figures = {"key_staleness": staleness(keys, samples, *self.memory.recall_oldest(len(keys)))}

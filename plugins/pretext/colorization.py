@@ -63,13 +63,13 @@ class Colorization(PretextTask):
         self.classify = nn.Conv2d(channels, len(bins), 1)
 
     def forward(self, views: Views) -> Encoded:
-        """Logits (N, Q, h, w), and the mean ab (N, 2, h, w) of what is to be found at each place."""
+        """Return logits (N, Q, h, w), and the mean ab (N, 2, h, w) of what is to be found at each place."""
         images = views[self.view][:, 0]  # (N, 3, S, S)
         logits = self._logits(images)
         return {"logits": logits, "ab": F.adaptive_avg_pool2d(to_lab(images)[:, 1:], logits.shape[2])}
 
     def compare(self, encoded: Encoded, step: Step) -> StepOutput:
-        """Mean over places of the cross-entropy in nats (equation 2), weighted by how rare the colour is.
+        """Return the mean over places of the cross-entropy in nats (equation 2), weighted by how rare the colour is.
 
         Rare colours are answered more often than they occur, so that `pretext_accuracy` can be less than the share of
         the most frequent colour; `rebalanced_accuracy` weighs places as the loss does. Chroma below 5 makes a place one
@@ -101,13 +101,13 @@ class Colorization(PretextTask):
         return (squares / (-2 * SIGMA**2)).masked_fill(squares > furthest, -torch.inf).softmax(dim=1)
 
     def rebalancing(self, counts: Tensor) -> Tensor:
-        """Weights (Q,) of colours, by how often each was seen (Q,); 1 on average over those (equations 3 and 4)."""
+        """Return weights (Q,) of colours, by how often each was seen (Q,); their mean is 1 (equations 3 and 4)."""
         seen = self.spread @ (counts / counts.sum())
         weights = 1 / ((1 - UNIFORM) * seen + UNIFORM / len(self.bins))
         return weights / (seen * weights).sum()
 
     def diagnose(self, figures: Mapping[str, float]) -> list[Finding]:
-        """Whether there are colours to predict."""
+        """Report images that have no colours to predict."""
         if figures["grey_places"] < 0.95:  # of photographs about 0.25
             return []
         return [
@@ -119,7 +119,7 @@ class Colorization(PretextTask):
         ]
 
     def predict(self, images: Tensor) -> Tensor:
-        """Colours (N, 2, h, w) in units of a* and b*: the annealed mean of the distribution (equation 5)."""
+        """Return colours (N, 2, h, w) in units of a* and b*: the annealed mean of the distribution (equation 5)."""
         shares = (self._logits(images) / TEMPERATURE).softmax(dim=1)
         a, b = (axis[:, None, None] for axis in self.bins.unbind(1))
         return torch.stack([(shares * a).sum(dim=1), (shares * b).sum(dim=1)], dim=1)
@@ -143,7 +143,7 @@ class Colorization(PretextTask):
         figure.savefig(folder / "colours.png", dpi=110, metadata={"Software": None})
 
     def _logits(self, images: Tensor) -> Tensor:
-        """(N, Q, h, w), h and w being S / 4, or what the last maps have if that is more."""
+        """Return logits (N, Q, h, w), h and w being S / 4, or what the last maps have if that is more."""
         hidden = self.hidden(self.encoder.maps(images)[-1])
         side = images.shape[2] // 4
         if hidden.shape[2] < side:

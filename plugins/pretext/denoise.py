@@ -61,17 +61,17 @@ class ReconstructionError(ImageEnergyHead):
             self.head.linear.weight.mul_(0.1)
 
     def correction(self, encoder: nn.Module, images: Tensor) -> Tensor:
-        """What images (N, C, S, S) lack, in standard deviations, float32."""
+        """Return what images (N, C, S, S) lack, in standard deviations, float32."""
         assert isinstance(encoder, Encoder)
         found: Tensor = self.head(encoder.maps(images)[-1])
         return found.float()
 
     def forward(self, encoder: nn.Module, images: Tensor) -> Tensor:
-        """Energies (N,)."""
+        """Return energies (N,)."""
         return self.correction(encoder, images).square().mean(dim=(1, 2, 3))
 
     def corrupt(self, images: Tensor, uniforms: Tensor) -> Tensor:
-        """Images (N, C, S, S) with noise, blurred, or with a block of their mean colour, a third of the time each."""
+        """Return images (N, C, S, S): a third has noise, a third is blurred, a third has a block of its mean colour."""
         which, strength, size, top, left = uniforms[:, :_DECISIONS_PER_IMAGE].unbind(1)
         normal = torch.special.ndtri(
             uniforms[:, _DECISIONS_PER_IMAGE:] + 2.0**-25
@@ -91,7 +91,7 @@ def _each(values: Tensor) -> Tensor:
 
 
 def _block(side: int, size: Tensor, top: Tensor, left: Tensor) -> Tensor:
-    """Where a square lies in each image, (N, 1, S, S) bool, by numbers (N,) in [0, 1)."""
+    """Return where a square lies in each image, (N, 1, S, S) bool, by numbers (N,) in [0, 1)."""
     edge = side * (_BLOCK_SIDE_SHARES[0] + (_BLOCK_SIDE_SHARES[1] - _BLOCK_SIDE_SHARES[0]) * size)
     place = torch.arange(side, device=size.device)
 
@@ -137,7 +137,7 @@ class Denoise(PretextTask):
         self.uniforms = 1 + self.energy_head.uniforms
 
     def forward(self, views: Views) -> Encoded:
-        """Errors (N,) of corrected images, and of the corrupted ones as they are."""
+        """Return errors (N,) of corrected images, and of the corrupted ones as they are."""
         images, numbers = views[self.kind][:, 0], views[UNIFORMS]
         corrupted = self.energy_head.corrupt(images, numbers[:, 1:])
         corrupted = torch.where(_each(numbers[:, 0] < self.clean), images, corrupted)
@@ -146,17 +146,17 @@ class Denoise(PretextTask):
         return {"error": error.square().mean(dim=(1, 2, 3)), "of_input": missing.square().mean(dim=(1, 2, 3))}
 
     def compare(self, encoded: Encoded, step: Step) -> StepOutput:
-        """The mean error."""
+        """Return the mean error."""
         error = encoded["error"].float().mean()
         return StepOutput(error, explained(error, encoded["of_input"].float()))
 
     def predict(self, images: Tensor) -> Tensor:
-        """Corrected images (N, C, S, S)."""
+        """Return corrected images (N, C, S, S)."""
         corrected: Tensor = images + self.energy_head.correction(self.encoder, images) * self.encoder.std
         return corrected
 
     def draw(self, views: Views, folder: Path) -> None:
-        """corrected.png: corrupted images, what is made of them, and what they were."""
+        """Draw corrected.png: corrupted images, what is made of them, and what they were."""
         images = views[self.kind][:, 0]
         corrupted = self.energy_head.corrupt(images, views[UNIFORMS][:, 1:])
         save_rows(folder / "corrected.png", [corrupted, self.predict(corrupted), images], self.encoder.images)

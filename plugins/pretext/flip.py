@@ -33,18 +33,18 @@ class Flip(PretextTask):
         self.head = nn.Linear(encoder.embedding_dim, len(_MIRRORED_AXES))
 
     def forward(self, views: Views) -> Encoded:
-        """Logits (N, 4 flips made, 4 flips guessed)."""
+        """Return logits (N, 4 flips made, 4 flips guessed)."""
         images = views[self.view][:, 0]  # (N, 3, S, S)
         flipped = torch.stack([images.flip(axes) for axes in _MIRRORED_AXES], dim=1)
         return {"logits": self.head(self.encoder(flipped.flatten(0, 1))).unflatten(0, flipped.shape[:2])}
 
     def compare(self, encoded: Encoded, step: Step) -> StepOutput:
-        """Mean cross-entropy in nats; chance is log 4."""
+        """Return the mean cross-entropy in nats; chance is log 4."""
         logits = encoded["logits"]
         return graded(logits, torch.arange(len(_MIRRORED_AXES), device=logits.device).expand(len(logits), -1))
 
     def predict(self, images: Tensor) -> Tensor:
-        """Probabilities (N, 4) of no flip, a horizontal one (left and right), a vertical one, and both."""
+        """Return probabilities (N, 4) of no flip, a horizontal one (left and right), a vertical one, and both."""
         probabilities: Tensor = self.head(self.encoder(images)).softmax(dim=1)
         return probabilities
 

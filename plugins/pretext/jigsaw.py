@@ -70,7 +70,7 @@ class Jigsaw(PretextTask):
         self.head = mlp([tiles**2 * encoder.embedding_dim, hidden_dim, permutations])
 
     def forward(self, views: Views) -> Encoded:
-        """Embeddings (N, n² D) of the tiles in their shuffled order, and which permutation (N,) that is."""
+        """Return embeddings (N, n² D) of the tiles in their shuffled order, and which permutation (N,) that is."""
         uniforms = views[UNIFORMS]
         embeddings = self.tiling.encode(self.encoder, views[self.view][:, 0], uniforms[:, 1:])
         answers = choice(uniforms[:, 0], len(self.permutations))
@@ -81,11 +81,11 @@ class Jigsaw(PretextTask):
         }
 
     def compare(self, encoded: Encoded, step: Step) -> StepOutput:
-        """Mean cross-entropy in nats; chance is the log of the number of permutations."""
+        """Return the mean cross-entropy in nats; chance is the log of the number of permutations."""
         return graded(self.head(encoded["embeddings"])[:, None], encoded["answers"][:, None])
 
     def predict(self, images: Tensor) -> Tensor:
-        """Probabilities (N, K) of the permutations, of tiles in their own order, which is the first one."""
+        """Return probabilities (N, K) of the permutations, of tiles in their own order, which is the first one."""
         embeddings = self.tiling.encode(self.encoder, images)
         probabilities: Tensor = self.head(embeddings.flatten(1)).softmax(dim=1)
         return probabilities
@@ -93,7 +93,7 @@ class Jigsaw(PretextTask):
 
 @lru_cache(maxsize=4)
 def distant(length: int, count: int) -> npt.NDArray[np.int64]:
-    """Permutations far from each other: (count, length), the first one being the identity.
+    """Return permutations far from each other: (count, length), the first one being the identity.
 
     Greedily, each next one has the largest sum of Hamming distances to those before it (algorithm 1), and where sums
     are equal, as they often are, the largest distance to the nearest; then the first in alphabetical order. The
@@ -112,7 +112,7 @@ def distant(length: int, count: int) -> npt.NDArray[np.int64]:
 
 
 def _permutations(length: int) -> npt.NDArray[np.int8]:
-    """All of them, (length, length!), in alphabetical order."""
+    """Return all permutations, (length, length!), in alphabetical order."""
     every = np.zeros((0, 1), dtype=np.int8)
     for _ in range(length):
         heads = range(len(every) + 1)

@@ -117,7 +117,7 @@ class JointEmbedding(EmbeddedViews):
         return StepOutput(loss, metrics, {**own_keys, **outputs[-1].kept})
 
     def _held_against(self, candidates: Candidates) -> StepOutput:
-        """The loss of some anchors, the figures of their negatives, and what the loss and the strategy keep."""
+        """Return the loss of some anchors, the figures of their negatives, and what the loss and the strategy keep."""
         negatives = self.negatives.select(candidates)
         positives = negatives.compatible(candidates.positives)
         loss, metrics, kept = self.loss(candidates.anchors, positives, negatives, candidates.step)
@@ -125,11 +125,11 @@ class JointEmbedding(EmbeddedViews):
 
     @staticmethod
     def _asking(encoded: Encoded, own: Tensor) -> Tensor:
-        """What asks for a neighbour, and is one in later steps: unit-norm projections (2N, P) of global views."""
+        """Return what asks for neighbours, and is one later: unit-norm projections (2N, P) of global views."""
         return F.normalize(own[: 2 * len(encoded["embeddings"])].detach(), dim=1)
 
     def _candidates(self, encoded: Encoded, own: Tensor, step: Step) -> list[Candidates]:
-        """A row for each pair: (2 + 2 L) N, or (1 + L) N for each view that is held against the other one's keys."""
+        """Return a row for each pair: (2 + 2 L) N, or (1 + L) N for each view held against the other one's keys."""
         images = len(encoded["embeddings"])
         seen = F.normalize(self.predictor(own), dim=1)
         anchors, local = seen[: 2 * images], seen[2 * images :]
@@ -152,7 +152,7 @@ class JointEmbedding(EmbeddedViews):
 
     @staticmethod
     def _neighbours(projections: Tensor, support: Memory) -> Tensor:
-        """The nearest past projection of each, of whichever image; they themselves while there are none."""
+        """Return the past projection nearest to each, of whichever image; their own while there are none."""
         past = support.held()
         if not len(past):
             return projections
@@ -171,7 +171,7 @@ class JointEmbedding(EmbeddedViews):
         self.negatives.after_step(step, kept["negatives"])
 
     def diagnose(self, figures: Mapping[str, float]) -> list[Finding]:
-        """Projections that have collapsed, and what the loss and the strategy find wrong."""
+        """Report projections that have collapsed, and what the loss and the strategy find wrong."""
         collapse = spread_troubles(figures, self.least_std, self.loss.remedy)
         few = few_negatives(figures, self.negatives.remedy) if self.loss.needs_many_negatives else []
         return collapse + (few or self.loss.diagnose(figures)) + self.negatives.diagnose(figures)

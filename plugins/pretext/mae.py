@@ -67,7 +67,7 @@ class MAE(PretextTask):
             self.register_buffer(name, fixed, persistent=False)
 
     def forward(self, views: Views) -> Encoded:
-        """Errors (N,) over hidden patches; that of the mean of each is 1, but for patches of one colour."""
+        """Return errors (N,) over hidden patches; that of the mean of each is 1, but for patches of one colour."""
         images = views[self.kind][:, 0]
         shown, hidden = hide(views[UNIFORMS], self.ratio)
         target, _, _ = _normalised(_at(patches(images, self.side), hidden))
@@ -75,7 +75,7 @@ class MAE(PretextTask):
         return {"error": (guess - target).square().mean(dim=(1, 2)), "of_mean": target.square().mean(dim=(1, 2))}
 
     def _guess(self, images: Tensor, shown: Tensor) -> Tensor:
-        """Normalised pixels (N, L, C side^2), float32, of all patches, from those at `shown` (N, k)."""
+        """Return normalised pixels (N, L, C side^2), float32, of all patches, from those at `shown` (N, k)."""
         seen = self.embed(self.encoder.visible(images, shown))
         tokens = self.token.to(seen.dtype).repeat(images.shape[0], self.uniforms, 1)
         tokens = tokens.scatter(1, shown[..., None].expand(-1, -1, seen.shape[2]), seen)
@@ -83,12 +83,12 @@ class MAE(PretextTask):
         return decoded.float()
 
     def compare(self, encoded: Encoded, step: Step) -> StepOutput:
-        """The mean error."""
+        """Return the mean error."""
         error = encoded["error"].float().mean()
         return StepOutput(error, explained(error, encoded["of_mean"].float()))
 
     def predict(self, images: Tensor) -> Tensor:
-        """Images (N, C, S, S) of whose patches always the same ones are hidden and filled in.
+        """Return images (N, C, S, S) of whose patches always the same ones are hidden and filled in.
 
         The mean and contrast of a hidden patch are not asked for in training; here they are the patch's own.
         """
@@ -97,31 +97,31 @@ class MAE(PretextTask):
         return self._filled(images, _at(self._guess(images, shown), hidden) * std + mean)
 
     def _filled(self, images: Tensor, filling: Tensor) -> Tensor:
-        """Images with other pixels (N, h, C side^2) in the patches that are always hidden."""
+        """Return images with other pixels (N, h, C side^2) in the patches that are always hidden."""
         cut, hidden = patches(images, self.side), self.always_hidden[..., None]
         return join(cut.scatter(1, hidden.expand(cut.shape[0], -1, cut.shape[2]), filling), self.side, images.shape[1])
 
     def draw(self, views: Views, folder: Path) -> None:
-        """holes.png: images with holes, what is guessed to be there, and what was."""
+        """Draw holes.png: images with holes, what is guessed to be there, and what was."""
         images = views[self.kind][:, 0]
         grey = torch.full((images.shape[0], self.always_hidden.shape[1], images.shape[1] * self.side**2), 0.5)
         save_rows(folder / "holes.png", [self._filled(images, grey), self.predict(images), images], self.encoder.images)
 
 
 def _at(tokens: Tensor, numbers: Tensor) -> Tensor:
-    """Those of tokens (N, L, D) at numbers (N, k): (N, k, D)."""
+    """Return the tokens among (N, L, D) at numbers (N, k): (N, k, D)."""
     return tokens.gather(1, numbers[..., None].expand(-1, -1, tokens.shape[2]))
 
 
 def _normalised(cut: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Patches (N, k, P) less their own mean and over their own standard deviation; the mean; the deviation."""
+    """Return patches (N, k, P) less their own mean and over their own standard deviation; the mean; the deviation."""
     variance, mean = torch.var_mean(cut, dim=2, keepdim=True)
     std = (variance + 1e-6).sqrt()
     return (cut - mean) / std, mean, std
 
 
 def sinusoids(grid: int, width: int) -> Tensor:
-    """Where a patch lies, (1, grid^2, width): sines and cosines of its row and column (1706.03762, section 3.5)."""
+    """Return places of patches, (1, grid^2, width): sines and cosines of row and column (1706.03762, section 3.5)."""
     frequencies = torch.exp(torch.arange(width // 4) * (-math.log(10_000) / (width // 4)))
     angles = torch.arange(grid)[:, None] * frequencies  # (grid, width / 4)
     one = torch.cat([angles.sin(), angles.cos()], dim=1)  # (grid, width / 2)

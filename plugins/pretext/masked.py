@@ -41,7 +41,7 @@ class Masked(PretextTask):
         self.uniforms = self.holes.count
 
     def forward(self, views: Views) -> Encoded:
-        """Errors (N,) over hidden pixels, in standard deviations of the channels; those of their own mean beside it."""
+        """Return errors (N,) over hidden pixels, in standard deviations of the channels, and those of their mean."""
         images = views[self.kind][:, 0]
         holed, where = self.holes(images, views[UNIFORMS])
         target = self.encoder.normalised(images)
@@ -51,22 +51,22 @@ class Masked(PretextTask):
         return {"error": error, "of_mean": ((mean - target).abs() * share).sum(dim=(1, 2, 3))}
 
     def _guess(self, holed: Tensor) -> Tensor:
-        """Normalised pixels (N, C, S, S), float32."""
+        """Return normalised pixels (N, C, S, S), float32."""
         found: Tensor = self.head(self.encoder.maps(holed)[-1])
         return found.float()
 
     def compare(self, encoded: Encoded, step: Step) -> StepOutput:
-        """The mean error."""
+        """Return the mean error."""
         error = encoded["error"].float().mean()
         return StepOutput(error, explained(error, encoded["of_mean"].float()))
 
     def predict(self, images: Tensor) -> Tensor:
-        """Images (N, C, S, S) of whose patches always the same ones are hidden and filled in."""
+        """Return images (N, C, S, S) of whose patches always the same ones are hidden and filled in."""
         holed, where = self.holes.always(images)
         return torch.where(where, self._guess(holed) * self.encoder.std + self.encoder.mean, images)
 
     def draw(self, views: Views, folder: Path) -> None:
-        """holes.png: images with holes, what is guessed to be there, and what was."""
+        """Draw holes.png: images with holes, what is guessed to be there, and what was."""
         images = views[self.kind][:, 0]
         save_rows(
             folder / "holes.png", [self.holes.always(images)[0], self.predict(images), images], self.encoder.images

@@ -129,7 +129,7 @@ class MaskedTokens(PretextTask):
         return self._scores(self.holes.always(images)[0]).float().softmax(dim=2)
 
     def draw(self, views: Views, folder: Path) -> None:
-        """words.png: for a hole of some images, the distribution over the vocabulary, and its best entries."""
+        """Draw words.png: for a hole of some images, the distribution over the vocabulary, and its best entries."""
         from matplotlib.figure import Figure
 
         images = views[self.kind][:_DRAWN, 0]
@@ -159,7 +159,7 @@ class MaskedTokens(PretextTask):
 
 
 def _show(panel: Any, image: Tensor, title: str) -> None:
-    """An image (3, H, W) in [0, 1] without axes."""
+    """Show an image (3, H, W) in [0, 1] without axes."""
     panel.imshow(image.clamp(0, 1).permute(1, 2, 0).cpu().numpy(), interpolation="nearest")
     panel.set_title(title, fontsize=7)
     panel.set_axis_off()

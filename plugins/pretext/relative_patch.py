@@ -57,20 +57,20 @@ class RelativePatch(PretextTask):
         self.head = mlp([2 * encoder.embedding_dim, hidden_dim, len(_OUTER_TILES)])
 
     def forward(self, views: Views) -> Encoded:
-        """Embeddings (N, 9, D) of the tiles."""
+        """Return embeddings (N, 9, D) of the tiles."""
         return {"embeddings": self.tiling.encode(self.encoder, views[self.view][:, 0], views[UNIFORMS])}
 
     def compare(self, encoded: Encoded, step: Step) -> StepOutput:
-        """Mean cross-entropy in nats of eight questions an image; chance is log 8."""
+        """Return the mean cross-entropy in nats of eight questions per image; chance is log 8."""
         logits = self._asked(encoded["embeddings"])
         return graded(logits, torch.arange(len(_OUTER_TILES), device=logits.device).expand(len(logits), -1))
 
     def predict(self, images: Tensor) -> Tensor:
-        """Probabilities (N, 8 tiles around the middle one, row by row, 8 answers)."""
+        """Return probabilities (N, 8 tiles around the middle one, row by row, 8 answers)."""
         return self._asked(self.tiling.encode(self.encoder, images)).softmax(dim=2)
 
     def _asked(self, embeddings: Tensor) -> Tensor:
-        """Logits (N, 8, 8) for embeddings (N, 9, D)."""
+        """Return logits (N, 8, 8) for embeddings (N, 9, D)."""
         around = embeddings[:, _OUTER_TILES]
         pairs = torch.cat([embeddings[:, _MIDDLE_TILE, None].expand_as(around), around], dim=2)
         logits: Tensor = self.head(pairs.flatten(0, 1)).unflatten(0, pairs.shape[:2])

@@ -31,18 +31,18 @@ class Rotation(PretextTask):
         self.head = nn.Linear(encoder.embedding_dim, 4)
 
     def forward(self, views: Views) -> Encoded:
-        """Logits (N, 4 turns made, 4 turns guessed)."""
+        """Return logits (N, 4 turns made, 4 turns guessed)."""
         images = views["global"][:, 0]  # (N, 3, S, S)
         turned = torch.stack([torch.rot90(images, turns, dims=(2, 3)) for turns in range(4)], dim=1)
         return {"logits": self.head(self.encoder(turned.flatten(0, 1))).unflatten(0, turned.shape[:2])}
 
     def compare(self, encoded: Encoded, step: Step) -> StepOutput:
-        """Mean cross-entropy in nats; chance is log 4."""
+        """Return the mean cross-entropy in nats; chance is log 4."""
         logits = encoded["logits"]
         return graded(logits, torch.arange(4, device=logits.device).expand(len(logits), 4))
 
     def predict(self, images: Tensor) -> Tensor:
-        """Probabilities (N, 4) of 0, 90, 180 and 270 degrees, counter-clockwise."""
+        """Return probabilities (N, 4) of 0, 90, 180 and 270 degrees, counter-clockwise."""
         probabilities: Tensor = self.head(self.encoder(images)).softmax(dim=1)
         return probabilities
 

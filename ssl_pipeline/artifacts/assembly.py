@@ -112,7 +112,7 @@ def needed_views(registry: Registry, task: Choice) -> ViewNeeds:
 
 
 def declared_views(factory: Factory, options: Mapping[str, Any]) -> ViewNeeds | None:
-    """What the factory of a pretext task says of options, of which some may be left out; None if it says nothing.
+    """Return what the factory of a pretext task says of options, which may be incomplete; None if it says nothing.
 
     Raises:
         ValueError: An option is out of range.
@@ -122,7 +122,7 @@ def declared_views(factory: Factory, options: Mapping[str, Any]) -> ViewNeeds | 
 
 
 def class_of(factory: Factory) -> Any:
-    """The class that a factory makes objects of, where it is one or a partial of one; else the factory itself."""
+    """Return the class that a factory makes objects of, if it is one or a partial of one; else the factory itself."""
     return getattr(factory, "func", factory)
 
 
@@ -213,7 +213,7 @@ def untrained(registry: Registry, card: ModelCard, seed: int, key: str = "pretra
 
 
 def cut(encoder: Encoder, card: ModelCard, layer: int | None) -> tuple[Encoder, ModelCard]:
-    """An encoder and its card with the embeddings of one layer; the weights are those of the encoder, not copies.
+    """Return an encoder and its card with the embeddings of one layer; the encoder's weights are not copied.
 
     Args:
         encoder: The encoder, whole or cut already.

@@ -41,7 +41,7 @@ def save_weights(path: Path, state: Mapping[str, Tensor]) -> None:
 def load_encoder(
     registry: Registry, folder: Path, stage: str = "pretrain", key: str = "pretrain.backbone"
 ) -> tuple[Encoder, ModelCard]:
-    """The trained encoder in eval mode, on the CPU, and its card; messages name the stage and the backbone's key.
+    """Return the trained encoder in eval mode, on the CPU, and its card; messages name the stage and the key.
 
     Raises:
         PipelineError: The weights are missing, or are not those that the card describes.

@@ -11,7 +11,7 @@ __all__ = ["brightness", "contrast", "grey", "hue", "saturation", "solarize"]
 
 
 def grey(images: Tensor) -> Tensor:
-    """Luma (ITU-R 601), of images (N, 3, S, S): (N, 1, S, S)."""
+    """Return the luma (ITU-R 601) of images (N, 3, S, S): (N, 1, S, S)."""
     red, green, blue = images.unbind(1)
     return (0.2989 * red + 0.587 * green + 0.114 * blue)[:, None]
 

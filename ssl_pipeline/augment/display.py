@@ -10,7 +10,7 @@ __all__ = ["chosen_bands", "displayed", "shown_bands", "stored"]
 
 
 def bands_of(spec: ImageSpec) -> tuple[int, int, int]:
-    """The channels that stand for red, green and blue: those that are, or else the first, as grey, or the first three.
+    """Return the channels that stand for red, green and blue: those that are, or the first as grey, or the first three.
 
     Two bands say as little of colour as one does: the first is shown.
     """
@@ -34,7 +34,7 @@ def chosen_bands(images: Tensor, spec: ImageSpec, dim: int) -> Tensor:
 
 
 def displayed(images: Pixels, spec: ImageSpec) -> Pixels:
-    """Stored images (..., H, W, C) as uint8 (..., H, W, 3), the full scale from black to white."""
+    """Return stored images (..., H, W, C) as uint8 (..., H, W, 3), the full scale from black to white."""
     if spec.is_rgb and spec.dtype == "uint8":
         return images
     values = torch.from_numpy(images).to(torch.float32)
@@ -44,7 +44,7 @@ def displayed(images: Pixels, spec: ImageSpec) -> Pixels:
 
 
 def stored(images: Tensor, spec: ImageSpec) -> Pixels:
-    """Images (N, C, S, S) in [0, 1] as a store holds them: (N, S, S, C) in the units and of the type of the files."""
+    """Return images (N, C, S, S) in [0, 1] as a store holds them: (N, S, S, C) in the files' units and type."""
     values = images.clamp(0, 1).mul(spec.high - spec.low)
     if spec.low:
         values = values + spec.low

@@ -68,7 +68,7 @@ def resample(images: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
 
 
 def scaled(values: Tensor, spec: ImageSpec) -> Tensor:
-    """Values in the units of the images, float32, as shares of the full scale; those outside of it become 0 or 1."""
+    """Return values in the images' units, float32, as shares of the full scale; those outside of it become 0 or 1."""
     if spec.low:
         values = values - spec.low
     return (values / (spec.high - spec.low)).clamp(0, 1)

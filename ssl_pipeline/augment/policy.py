@@ -142,7 +142,7 @@ class Policy(Checked):
         return (self.model_copy(update={"further": ()}), *self.further)
 
     def of_view(self, number: int) -> "Policy":
-        """The policy of an image's view with that number, from 0; where there are fewer policies, they start anew."""
+        """Return the policy of an image's view with that number, from 0; fewer policies start anew."""
         return self.each[number % len(self.each)]
 
     def active(self) -> set[str]:

@@ -25,7 +25,7 @@ def luminance(images: Tensor) -> Tensor:
 
 
 def to_linear(images: Tensor) -> Tensor:
-    """Light, in [0, 1], of sRGB values; those outside of [0, 1] count as the nearest within."""
+    """Return the light, in [0, 1], of sRGB values; those outside of [0, 1] count as the nearest within."""
     images = images.clamp(0, 1)
     return torch.where(images <= 0.04045, images / 12.92, ((images + 0.055) / 1.055) ** 2.4)
 

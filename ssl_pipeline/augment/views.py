@@ -250,7 +250,7 @@ def make_views(
 
 
 def _numbers(maker: ViewMaker, seed: int, epoch: int, ids: npt.NDArray[np.uint64], view: str) -> Iterator[Tensor]:
-    """What one view of each sample is made from: uniforms (N, P) and, if there is noise, normals (N, C, S, S)."""
+    """Return what one view of each sample is made from: uniforms (N, P), and normals (N, C, S, S) if there is noise."""
     uniforms = randomness.uniforms(seed, epoch, ids, view, maker.parameter_count)
     yield torch.from_numpy(uniforms)
     if noisy := maker.policy.gaussian_noise:

@@ -29,7 +29,7 @@ def edge(device: torch.device) -> int:
 
 @contextmanager
 def tiles_of(side: int) -> Iterator[None]:
-    """Tiles of another side on the CPU while the block runs, so that few rows make many tiles."""
+    """Use tiles of another side on the CPU while the block runs, so that few rows make many tiles."""
     before, _TILE_SIDE["cpu"] = _TILE_SIDE["cpu"], side
     try:
         yield
@@ -44,7 +44,7 @@ def spans(count: int, size: int) -> Iterator[slice]:
 
 
 def numbers(anchor_samples: Tensor, key_samples: Tensor) -> tuple[Tensor, Tensor]:
-    """Small numbers (A,) and (K,) in place of ids, equal where these are: where an id appears for the first time.
+    """Return small numbers (A,) and (K,) in place of ids, equal where these are: the places where ids first appear.
 
     Ids are hashes, and those of any tile range from the least to the largest; of these numbers a tile has a range of
     its own, by which `Fold` sees at once that most tiles hold no pair of one image.
@@ -78,14 +78,14 @@ class Fold:
     edge: int = 1024
 
     def same(self, tile: "Place") -> Tensor | None:
-        """(a, k) bool: pairs of one sample; None if there cannot be any, which is so in most tiles."""
+        """Return which pairs are of one sample, (a, k) bool; None if there cannot be any, which is so in most tiles."""
         (low, high), (first, last) = tile.anchor_range, tile.key_range
         if low > last or first > high:
             return None
         return self.anchor_samples[tile.anchors, None] == self.key_samples[None, tile.keys]
 
     def places(self) -> Iterator[list["Place"]]:
-        """The tiles, a list for each run of anchors."""
+        """Return the tiles, a list for each run of anchors."""
         of_keys = [(span, _range(self.key_samples[span])) for span in spans(len(self.key_samples), self.edge)]
         for anchors in spans(len(self.anchor_samples), self.edge):
             anchor_range = _range(self.anchor_samples[anchors])
@@ -208,7 +208,7 @@ class _Backward:
             self._of_keys[place.keys].addmm_(change.T, a)
 
     def _chain(self, place: Place, similarities: Tensor, gradient: Tensor, sums: Tensor | None) -> Tensor:
-        """The gradient of a tile's similarities through its values; those of rows are added to theirs on the way."""
+        """Return the gradient of a tile's similarities through its values; those of rows are added on the way."""
         rows = [row[place.anchors].detach().requires_grad_() for row in self._rows]
         with torch.enable_grad():
             values = _values(self._plan, place, similarities, _columns(self._names, rows))

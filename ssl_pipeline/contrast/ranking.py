@@ -134,7 +134,7 @@ def _histogram(anchors: Tensor, negatives: Negatives, low: Tensor, width: float)
 
 
 def _tiles(anchors: Tensor, negatives: Negatives) -> Iterator[tuple[slice, Iterator[tuple[Tile, Tensor]]]]:
-    """For each run of anchors its tiles, with similarities (a, k) that are -inf where a pair is left out."""
+    """Yield the tiles of each run of anchors, with similarities (a, k) that are -inf where a pair is left out."""
     size = edge(anchors.device)
     wide, keys = widened(anchors.detach()), widened(negatives.keys.detach())
 

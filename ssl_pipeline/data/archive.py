@@ -114,7 +114,7 @@ def _name(info: zipfile.ZipInfo) -> tuple[str, bool]:
 
 
 def _unicode_path(extra: bytes, raw: bytes) -> str | None:
-    """The name in Info-ZIP's Unicode path extra field (APPNOTE 4.6.9), if it belongs to the name in the directory."""
+    """Return the name in Info-ZIP's Unicode path field (APPNOTE 4.6.9), if it belongs to the name in the directory."""
     while len(extra) >= 4:
         kind, length = struct.unpack("<HH", extra[:4])
         field, extra = extra[4 : 4 + length], extra[4 + length :]

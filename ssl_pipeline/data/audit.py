@@ -50,7 +50,7 @@ def check_rejects(rejects: Mapping[str, RejectedError], total: int, max_fraction
 
 
 def count_splits(rows: Sequence[IndexRow]) -> Counts:
-    """Images, labelled images and images of each class, for each split."""
+    """Return numbers of images, of labelled images and of images of each class, for each split."""
     classes: dict[str, Counter[str]] = {split: Counter() for split in SPLITS}
     for row in rows:
         classes[row.split][row.label] += 1
@@ -86,7 +86,7 @@ def check_pool(counts: Counts, train: SplitSummary) -> None:
 
 
 def list_notes(notes: Sequence[tuple[str, Note]]) -> list[str]:
-    """What is to be said of images that are used all the same: for each kind, how many there are, and some by name."""
+    """Return what is said of images that are used all the same: how many of each kind there are, and some by name."""
     paths: dict[str, list[str]] = {}
     for path, note in notes:
         paths.setdefault(note.kind, []).append(path)

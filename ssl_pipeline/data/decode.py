@@ -133,7 +133,7 @@ def _decode_as_is(content: bytes | Image.Image, canvas: Canvas) -> Decoded:
 
 
 def content_hash(pixels: Pixels) -> bytes:
-    """SHA-256 of pixels (H, W, C), their shape, and their type if it is not RGB of 8 bits."""
+    """Return the SHA-256 of pixels (H, W, C), of their shape, and of their type if it is not RGB of 8 bits."""
     height, width, channels = pixels.shape
     kind = "" if channels == 3 and pixels.dtype == np.uint8 else f"{channels}x{pixels.dtype}:"
     digest = hashlib.sha256(f"{height}x{width}:{kind}".encode())

@@ -98,7 +98,7 @@ def _open_heif(content: bytes) -> Image.Image:
 
 
 def _count_pages(content: bytes, form: str) -> int:
-    """How many pages or frames there are, up to `MAX_PAGES` + 1; reduced copies of a TIFF's page do not count."""
+    """Return the number of pages or frames, up to `MAX_PAGES` + 1; reduced copies of a TIFF's page do not count."""
     pages = 1
     try:
         with Image.open(io.BytesIO(content), formats=(form,)) as image:

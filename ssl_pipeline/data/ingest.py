@@ -138,7 +138,7 @@ def ingest(
 
 
 def _fingerprint(files: Iterable[Record], found: Mapping[str, Found]) -> str:
-    """SHA-256 of what the source holds and says."""
+    """Return the SHA-256 of what the source holds and says."""
     total = hashlib.sha256()
     for record in files:
         total.update(json.dumps([found[record.path].digest.hex(), *record]).encode())

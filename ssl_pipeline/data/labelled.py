@@ -73,7 +73,7 @@ def read_labelled(store: Path) -> LabelledSplits:
 
 
 def labelled_splits(store: Path, rows: Sequence[IndexRow]) -> LabelledSplits:
-    """The labelled images of a store whose index was read, for those who need more of the index than its labels.
+    """Return the labelled images of a store whose index was read, for those who need more of the index than its labels.
 
     Args:
         store: The folder of the images.

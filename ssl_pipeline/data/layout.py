@@ -181,7 +181,7 @@ def _check_all_there(table: Table, there: set[str], known: Callable[[str], bool]
 
 
 def _split_folders(inner: Sequence[str], root: str) -> dict[str, SplitName]:
-    """Top folders that are splits -> which; empty where the top folders are classes."""
+    """Return the top folders that are splits, and which; nothing where the top folders are classes."""
     tops = {name.partition("/")[0] for name in inner if "/" in name}
     splits = {top: SPLIT_NAMES[top.lower()] for top in tops if top.lower() in SPLIT_NAMES}
     others = sorted(top for top in tops - splits.keys() if top.lower() not in POOL_NAMES)

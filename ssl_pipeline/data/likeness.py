@@ -34,7 +34,7 @@ Whole = npt.NDArray[np.int64]
 
 
 def sketch(pixels: npt.NDArray[np.uint8]) -> bytes:
-    """The sketch of a picture, uint8 (H, W, 3): 32 bytes of hash and 192 of colours; b"" where it is too small."""
+    """Return the sketch of a picture, uint8 (H, W, 3): 32 bytes of hash, 192 of colours; b"" where it is too small."""
     height, width = pixels.shape[:2]
     shorter = min(height, width)
     if shorter < MIN_SIDE:

@@ -135,7 +135,7 @@ def _suffix(name: str) -> str:
 
 
 def _in_bundle(folders: list[str]) -> str | None:
-    """Catalogues of Lightroom and Photos are folders: those hold previews, these hold previews beside originals."""
+    """Return why an image in a catalogue of Lightroom or Photos, a folder with previews, is none of the user's."""
     names = [folder.lower() for folder in folders]
     for name, inner in itertools.zip_longest(names, names[1:]):
         if name.endswith((".lrdata", ".lrcat-data")):

@@ -110,7 +110,7 @@ def _read_frame(content: bytes) -> _Frame | None:
 
 
 def _lost_rows(content: bytes, frame: _Frame) -> float:
-    """How many rows' worth of pixels are missing: from the first on that depends on what is put behind the end."""
+    """Return how many rows' worth of pixels are missing: all from the first that what is put behind the end changes."""
     whole = _decode(content + _END_OF_IMAGE)
     others = (_decode(content + filler + _END_OF_IMAGE) for filler in _fillers(content[frame.scan :]))
     differs = np.zeros(whole.shape[:2], np.bool_)
@@ -129,7 +129,7 @@ def _lost_rows(content: bytes, frame: _Frame) -> float:
 
 
 def _fillers(scan: bytes) -> list[bytes]:
-    """What may be put behind the end of a scan: each begins with other bits, and none with those of libjpeg, zeros."""
+    """Return what may be put behind the end of a scan: each begins with other bits, none with libjpeg's zeros."""
     draw = random.Random(0)
     noise = bytes(draw.randrange(255) for _ in range(256))
     restarts = _RESTART_PATTERN.findall(scan)  # at the end of an interval all is skipped up to the next of these

@@ -112,7 +112,7 @@ def _lines(
 
 
 def name_groups(contents: Sequence[Content]) -> list[str]:
-    """The group of each content, or "": one name where groups share a picture, that of the source if it gave one."""
+    """Return each content's group, or "": one name where groups share a picture, the source's own if it gave one."""
     names = [""] * len(contents)
     for members in Groups([content.groups for content in contents]).members():
         found = {name for member in members for name in contents[member].groups}

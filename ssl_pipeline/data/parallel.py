@@ -74,7 +74,7 @@ def read_again(source: Source, names: Sequence[str], canvas: Canvas) -> Iterator
 
 
 def available_cores() -> int:
-    """Cores that this process may use."""
+    """Return the number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 

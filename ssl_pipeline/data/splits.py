@@ -209,7 +209,7 @@ class _Ledger:
         self.moved: dict[bytes, _Unit] = {}
 
     def rare_first(self) -> list[str]:
-        """Classes in the order in which they choose."""
+        """Return classes in the order in which they choose."""
         return sorted(self.totals, key=lambda label: (self.totals[label], label))
 
     def leaves(self, unit: _Unit, count: int) -> bool:

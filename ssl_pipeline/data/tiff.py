@@ -96,7 +96,7 @@ def _nodata(text: object) -> float | None:
 
 
 def _by_pillow(content: bytes, check_size: CheckSize, bands: int, compression: str) -> Bands:
-    """Some of what tifffile cannot decompress by itself is read by Pillow: 8 bits, and grey of 16."""
+    """Read with Pillow what tifffile cannot decompress by itself: some images of 8 bits, and grey of 16."""
     try:
         found = read_by_pillow(content, check_size)
     except RejectedError:

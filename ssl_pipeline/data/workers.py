@@ -216,7 +216,7 @@ def _cause_of_death(status: int, limits: Limits) -> RejectedError:
 
 @functools.cache
 def _context() -> BaseContext:
-    """How processes are started: never as a copy of this one, which torch or an open archive would not survive."""
+    """Return how processes start: never as a copy of this one, which torch or an open archive does not survive."""
     if "forkserver" not in multiprocessing.get_all_start_methods():
         return multiprocessing.get_context("spawn")
     context = multiprocessing.get_context("forkserver")

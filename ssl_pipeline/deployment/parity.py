@@ -105,7 +105,7 @@ def canvas_agreement(path: Path, originals: Sequence[Pixels], canvases: Pixels) 
 
 
 def _rebuilt(beside: Path, command: Sequence[str], options: Sequence[str]) -> Reference:
-    """Torch in a new process, which shares nothing with this one but files beside a path."""
+    """Return a reference: torch in a new process, which shares nothing with this one but files beside a path."""
 
     def answer(batches: Batches) -> Mapping[str, npt.NDArray[np.float32]]:
         with tempfile.TemporaryDirectory(dir=beside.parent) as folder:
@@ -120,7 +120,7 @@ def _rebuilt(beside: Path, command: Sequence[str], options: Sequence[str]) -> Re
 
 
 def _nearest(image: Pixels, height: int, width: int) -> Pixels:
-    """Another shape by repeating or leaving out pixels, so that the contents stay real."""
+    """Bring images to another shape by repeating or leaving out pixels, so that the contents stay real."""
     rows = np.arange(height) * image.shape[0] // height
     columns = np.arange(width) * image.shape[1] // width
     reshaped: Pixels = image[rows][:, columns]
@@ -128,7 +128,7 @@ def _nearest(image: Pixels, height: int, width: int) -> Pixels:
 
 
 def _inverted(image: Pixels, spec: ImageSpec) -> Pixels:
-    """The image with its scale turned round, in its own type; values beyond the scale stay in the type's range."""
+    """Return the image with its scale turned round, in its own type; values beyond the scale stay in its range."""
     turned = spec.low + spec.high - image.astype(np.float64)
     if spec.dtype != "float32":
         turned = turned.clip(0, np.iinfo(spec.dtype).max)

@@ -183,7 +183,7 @@ def compare(
 
 
 def in_torch(*modules: Callable[..., Tensor]) -> Reference:
-    """Torch modules of this process as a reference, in the mode in which they are; on the CPU.
+    """Return torch modules of this process, on the CPU and in the mode in which they are, as a reference.
 
     Args:
         *modules: Modules from the inputs of the graph to its output. Where there are several, each of their values is
@@ -208,12 +208,12 @@ def cosines(first: Rows, second: Rows) -> Rows:
 
 
 def _rows(answer: npt.NDArray[np.floating]) -> Rows:
-    """Answers (N, ...) as rows (N, D)."""
+    """Return answers (N, ...) as rows (N, D)."""
     return answer.reshape(len(answer), -1).astype(np.float64)
 
 
 def _nearest(actual: Mapping[str, Rows], right: Sequence[Answers]) -> dict[str, Rows]:
-    """The answers of a reference; of several that are right, value by value the one that is nearest to the graph's."""
+    """Return a reference's answers; where several are right, value by value the one that is nearest to the graph's."""
     expected = {name: _rows(right[0][name]) for name in actual}
     for answers in right[1:]:
         for name, rows in actual.items():

@@ -32,7 +32,7 @@ def cuda_devices() -> int:
 
 
 def providers() -> list[str | tuple[str, dict[str, str]]]:
-    """The execution providers to ask for: CUDA where there is a device and a build for it, and always the CPU."""
+    """Return the execution providers to ask for: CUDA if there is a device and a build for it, and always the CPU."""
     if "CUDAExecutionProvider" in onnxruntime.get_available_providers() and cuda_devices() > 0:
         onnxruntime.preload_dlls()  # finds the CUDA libraries that came with torch's wheels
         # TF32 keeps 10 bits of a product: embeddings would differ between devices by more than the parity bound

@@ -93,7 +93,7 @@ def prove_views(path: Path, policy: Policy, canvas: int, spec: ImageSpec = RGB8)
 
 
 def _example(maker: ViewMaker, canvas: int, count: int) -> tuple[torch.Tensor, ...]:
-    """Inputs: smooth images, as photographs are, and hashed numbers; every other view receives all operations."""
+    """Return inputs: smooth images, as photographs are, and hashed numbers; every other view has all operations."""
     ids, size, spec = np.arange(count, dtype=np.uint64), maker.policy.size, maker.spec
     waves = np.cumsum(normals(0, 0, ids, "example", (canvas, canvas, spec.channels)), axis=1)
     shares = np.clip((128 + 30 * waves) / 255, 0, 1)

@@ -14,7 +14,7 @@ _CALIBRATION_IMAGES = 2048  # images, in batches of up to 256
 
 
 def calibrate_on(network: FromPixels, pool: Split) -> None:
-    """Calibrate batch norms on images spread evenly over a pool."""
+    """Calibrate the batch norms of a network on images spread evenly over a pool."""
     device = next(network.parameters()).device
     positions = sample(pool, _CALIBRATION_IMAGES)
     batches = np.array_split(positions, -(-len(positions) // 256))

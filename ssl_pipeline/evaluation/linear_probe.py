@@ -112,7 +112,7 @@ def fit_at(features: Features, labels: Labels, strength: float, *, class_count: 
 
 
 def _path(features: Features, labels: Labels, strengths: Sequence[float], class_count: int) -> Iterator[Probe]:
-    """Probes for ascending strengths, each started from the one before."""
+    """Return probes for ascending strengths, each started from the one before."""
     from sklearn.linear_model import LogisticRegression
 
     present = len(np.unique(labels))

@@ -37,7 +37,7 @@ _MIN_BATCH_SHARE = (
 def false_negatives(
     registry: Registry, task: PretextTask | None, card: ModelCard, seen: SeenImages, policies: Policies
 ) -> dict[str, Any]:
-    """Figures for metrics.json; none where the recipe has no negatives, or the images too few labels.
+    """Return figures for metrics.json; none where the recipe has no negatives, or the images too few labels.
 
     Args:
         registry: Where the strategy is found, of which a fresh one is built.
@@ -88,7 +88,7 @@ class Batch(NamedTuple):
 
 
 def replay(strategy: NegativeStrategy, batches: Iterator[Batch], seed: int = 0) -> tuple[float, float]:
-    """The share of a strategy's weight on the anchors' own classes, and that of all other images of the batches.
+    """Return the share of a strategy's weight on the anchors' own classes, and that of all other images of the batches.
 
     Args:
         strategy: Fresh; its memories fill as the batches go by.
@@ -116,7 +116,7 @@ def replay(strategy: NegativeStrategy, batches: Iterator[Batch], seed: int = 0) 
 
 
 def _weights(anchors: Tensor, labels: Tensor, negatives: Negatives, of_keys: Tensor) -> tuple[float, float]:
-    """Summed weights of pairs of one class, and of all pairs whose key has a label."""
+    """Return the summed weights of pairs of one class, and of all pairs whose key has a label."""
 
     def only(same: bool) -> float:
         def log_weight(tile: Tile) -> Tensor:

@@ -116,7 +116,7 @@ class SeenViews:
         return len(self.seen)
 
     def images(self, positions: Labels) -> Images:
-        """Views of the images at positions (m,) in [0, n): (m, S, S, C), as a store holds them."""
+        """Return views of the images at positions (m,) in [0, n): (m, S, S, C), as a store holds them."""
         canvases, ids = torch.from_numpy(self.seen.images(positions)), self.seen.ids[positions]
         made = make_views(self.policies.views, {self.kind: 1}, canvases, ids, self.policies.seed, 0, self.seen.spec)
         return stored(made[self.kind][:, 0], self.seen.spec)

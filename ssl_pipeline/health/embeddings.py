@@ -39,7 +39,7 @@ def embedding_std(z: Array) -> float:
 
 
 def effective_rank(z: Array) -> float:
-    """RankMe: the exponential of the entropy of the normalised singular values of z, which is not centred.
+    """Return RankMe: the exponential of the entropy of the normalised singular values of z, which is not centred.
 
     Args:
         z: (n, D) embeddings.

@@ -75,7 +75,7 @@ def _large_update(row: Row) -> list[Finding]:
 
 
 def _solved(row: Row, progress: float) -> list[Finding]:
-    """Whether a pretext task was too easy to teach anything; a warning, as pretrained weights may know it already."""
+    """Report a pretext task too easy to teach anything; the run goes on, as pretrained weights may know it already."""
     share = row.get("pretext_accuracy", 0.0)
     if progress > _EARLY_SHARE or not share >= _SOLVED_ACCURACY:
         return []

@@ -34,7 +34,7 @@ _DISTANCE_OFFSET = 0.01  # of a cosine distance: two that are both nearly 0 are 
 
 @torch.no_grad()
 def softmax_figures(anchors: Tensor, negatives: Negatives, temperature: float) -> dict[str, Tensor]:
-    """How many negatives an anchor has, and how many of them its softmax attends to, each a mean over some anchors.
+    """Return how many negatives an anchor has, and how many of them its softmax attends to: means over some anchors.
 
     The latter is the inverse of the sum of squared probabilities, (Σ e)² / Σ e²: from 1 (a single one) to their number.
 

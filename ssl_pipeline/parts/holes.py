@@ -84,7 +84,7 @@ class Holes(nn.Module):
         self.register_buffer("fixed", self._where(numbers), persistent=False)
 
     def forward(self, images: Tensor, uniforms: Tensor) -> tuple[Tensor, Tensor]:
-        """Images (N, C, S, S) with holes, and where these are, (N, 1, S, S) bool, by numbers (N, L) in [0, 1)."""
+        """Return images (N, C, S, S) with holes, and their places (N, 1, S, S) bool, by numbers (N, L) in [0, 1)."""
         where = self._where(uniforms)
         return self._cut(images, where), where
 
@@ -138,7 +138,7 @@ class ToGrid(nn.Module):
         self.linear = nn.Conv2d(channels, numbers * self.finer**2, 1)
 
     def forward(self, maps: Tensor) -> Tensor:
-        """(N, C, side, side) to (N, K, G, G)."""
+        """Map (N, C, side, side) to (N, K, G, G)."""
         gathered = nn.functional.pixel_unshuffle(maps, self.coarser)
         return nn.functional.pixel_shuffle(self.linear(gathered), self.finer)
 

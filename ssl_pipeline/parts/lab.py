@@ -37,7 +37,7 @@ def to_lab(images: Tensor) -> Tensor:
 
 
 def to_rgb(lab: Tensor) -> Tensor:
-    """Images (N, 3, ...) in [0, 1] of L*, a*, b* (N, 3, ...); of colours that no screen has, each channel's nearest."""
+    """Convert L*, a*, b* (N, 3, ...) to images (N, 3, ...) in [0, 1]; other colours become each channel's nearest."""
     lightness, a, b = lab.unbind(1)
     y = (lightness + 16) / 116
     root = torch.stack([y + a / 500, y, y - b / 200], dim=1)
@@ -46,7 +46,7 @@ def to_rgb(lab: Tensor) -> Tensor:
 
 
 def gamut_bins(grid: int) -> Tensor:
-    """Centres (Q, 2) float32, in ab, of the squares of a grid into which any sRGB colour of 8 bits falls.
+    """Return centres (Q, 2) float32, in ab, of the squares of a grid into which any sRGB colour of 8 bits falls.
 
     The faces of the colour cube suffice: seen along L*, a body lies within the outline of its surface.
 

@@ -103,7 +103,7 @@ class Tiling:
         )
 
     def _drawn(self, images: Tensor, uniforms: Tensor | None) -> tuple[Tensor, Tensor]:
-        """Channels (N,) of images, and shifts (N, n², 2) of their tiles, in px."""
+        """Return channels (N,) of images, and shifts (N, n², 2) of their tiles, in px."""
         if uniforms is None:
             middle = torch.full(images.shape[:1], images.shape[1] // 2, dtype=torch.int64, device=images.device)
             return middle, torch.full((images.shape[0], self.count**2, 2), self.slack // 2, device=images.device)
@@ -118,7 +118,7 @@ def choice(uniforms: Tensor, count: int) -> Tensor:
 
 
 def standardised(tiles: Tensor, encoder: nn.Module) -> Tensor:
-    """Tiles (N, n², C, T, T) whose channels, as the backbone sees them, have mean 0 and standard deviation 1 in each.
+    """Return tiles (N, n², C, T, T) whose channels, as the backbone sees them, have mean 0 and deviation 1 in each.
 
     Variation of few grey levels, as quantisation and compression make it, is not stretched but shrunk: a channel of
     standard deviation s comes to s² / (s² + f²), as by Wiener's filter for noise of f. So a flat one comes to constant

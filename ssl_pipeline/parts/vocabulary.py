@@ -61,12 +61,12 @@ class Vocabulary(nn.Module):
         return self._closeness(features).argmax(dim=-1)
 
     def _closeness(self, features: Tensor) -> Tensor:
-        """Minus half the squared distance (..., K) to each entry, but for what is the same for all entries."""
+        """Return minus half the squared distance (..., K) to each entry, but for what is the same for all entries."""
         return features @ self.entries.T - self.entries.square().sum(dim=1) / 2
 
     @torch.no_grad()
     def note(self, features: Tensor) -> dict[str, Tensor]:
-        """What `follow` learns from a batch of features (M, F): nothing is changed yet."""
+        """Return what `follow` learns from a batch of features (M, F): nothing is changed yet."""
         closeness, nearest = self._closeness(features).max(dim=1)
         belongs = F.one_hot(nearest, len(self.entries)).to(features.dtype)  # (M, K)
         idle = (self.shares < _IDLE_SHARE / len(self.entries)).nonzero()[:_MAX_MOVES_PER_STEP, 0]
@@ -80,7 +80,7 @@ class Vocabulary(nn.Module):
 
     @staticmethod
     def _places(features: Tensor, distances: Tensor, count: int) -> Tensor:
-        """Up to `count` of features (M, F) that no entry is near, one after the other, by squared distances (M,).
+        """Return up to `count` of features (M, F) that no entry is near, one by one, by squared distances (M,).
 
         Each is the one at which half of all distance is reached, from the least on: far away, but not the farthest,
         which are often freaks. (k-means++ draws it, with probabilities in proportion to the distances.)

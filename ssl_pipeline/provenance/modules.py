@@ -67,7 +67,7 @@ def imported(packages: Packages, path: Path, module: str = "") -> list[str]:
 
 
 def folder_digest(folder: Path) -> str:
-    """SHA-256 over the names and bytes of a folder's Python and YAML files, in hex."""
+    """Return the SHA-256 over the names and bytes of a folder's Python and YAML files, in hex."""
     total = hashlib.sha256()
     for file in sorted(path for path in folder.rglob("*") if path.suffix in (".py", ".yaml")):
         total.update(f"{file.relative_to(folder).as_posix()}\0".encode())
@@ -86,13 +86,13 @@ def _source(packages: Packages, module: str) -> Path | None:
 
 
 def _around(module: str) -> Iterator[str]:
-    """The packages that a module lies in."""
+    """Return the packages that a module lies in."""
     while module := module.rpartition(".")[0]:
         yield module
 
 
 def _names(path: Path, package: str) -> Iterator[str]:
-    """Every name that a file may import a module by: of `from a import b`, both `a` and `a.b`."""
+    """Return every name that a file may import a module by: of `from a import b`, both `a` and `a.b`."""
     for base, level, name in _imports(path, path.stat().st_mtime_ns):
         if level:  # relative, from the package or one around it
             around = package.rsplit(".", level - 1)[0] if level > 1 else package
@@ -104,7 +104,7 @@ def _names(path: Path, package: str) -> Iterator[str]:
 
 @functools.cache
 def _imports(path: Path, _changed: int) -> tuple[tuple[str, int, str], ...]:
-    """Module, level of a relative import, and imported name ("" for `import a`) of each import in a file."""
+    """Return the module, the level of a relative import, and the imported name ("" for `import a`) of each import."""
     try:
         tree = ast.parse(path.read_bytes())
     except (SyntaxError, ValueError):  # whoever imports it is told

@@ -104,7 +104,7 @@ def views(registry: "Registry", config: PretrainSection) -> list[Used]:
 def code(
     packages: Packages, modules: Iterable[str], used: Iterable[Used], without: Collection[str] = ()
 ) -> dict[str, str]:
-    """Everything that some modules and the plugins in use can run, as names and digests.
+    """Return everything that some modules and the plugins in use can run, as names and digests.
 
     Args:
         packages: Where the modules of the pipeline lie, built-in plugins included.
@@ -195,7 +195,7 @@ def _own(packages: Packages, plugin: Used) -> bool:
 
 
 def distribution_digest(distribution: str) -> str:
-    """Digest of the modules behind a distribution's entry points, so that an edit without a new version counts too."""
+    """Return the digest of the modules behind a distribution's entry points: an edit without a new version counts."""
     digests = [folder_digest(place) if place.is_dir() else sha256(place) for place in _places_of(distribution)]
     return hashlib.sha256("".join(digests).encode()).hexdigest()
 

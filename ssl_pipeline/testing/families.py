@@ -38,7 +38,7 @@ class Family:
 
 
 def family_of(kind: type) -> type | None:
-    """The family that a loss of some class is of; None where it is none that can be tried."""
+    """Return the family that a loss of some class is of; None where it is none that can be tried."""
     return next((base for base in FAMILIES if issubclass(kind, base)), None)
 
 
@@ -56,13 +56,13 @@ def _of_whole_views(loss: ViewLoss, first: Tensor, second: Tensor) -> Tensor:
 
 
 def _with_cosines_of_exactly_1() -> tuple[Tensor, Tensor]:
-    """Views whose cosine is exactly 1 where they are equal."""
+    """Return views whose cosine is exactly 1 where they are equal."""
     signs = torch.cartesian_prod(*[torch.tensor([-0.5, 0.5])] * 4)[:8]  # none are opposite
     return torch.cat([signs, 0 * signs], dim=1), torch.cat([0 * signs, signs], dim=1)
 
 
 def _without_constant_dimensions() -> tuple[Tensor, Tensor]:
-    """Views of which no dimension is constant before all of them are equal."""
+    """Return views of which no dimension is constant before all of them are equal."""
     return unit_vectors(_IMAGES, DIM, 0), unit_vectors(_IMAGES, DIM, 1)
 
 

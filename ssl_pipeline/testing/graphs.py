@@ -38,7 +38,7 @@ def prediction_exports(trial: Trial) -> None:
 
 
 def _card(trial: Trial) -> ModelCard:
-    """Says how images are brought to the size of the trial; the rest is not looked at."""
+    """Return a card that says how images are brought to the size of the trial; the rest is not looked at."""
     nobody = Choice(name="conformance")
     return ModelCard(
         backbone=nobody,

@@ -140,7 +140,7 @@ def energy_is_of_pairs(trial: Trial) -> None:
 
 
 def _sides(seed: int, count: int = _IMAGES) -> tuple[Tensor, Tensor, Negatives]:
-    """Anchors (A, D), positives (A, 2, D) and negatives of their own, leaves of different graphs."""
+    """Return anchors (A, D), positives (A, 2, D) and negatives of their own, leaves of different graphs."""
     anchors = unit_vectors(count, DIM, seed).requires_grad_()
     near = anchors.detach()[:, None] + 0.3 * torch.stack([unit_vectors(count, DIM, seed + n) for n in (1, 2)], dim=1)
     positives = torch.nn.functional.normalize(near, dim=2)
@@ -166,7 +166,7 @@ def gradients_reach_the_anchors(trial: Trial) -> None:
 
 
 def _alike(which: str, first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
-    """Two views (N, D), of which some are made equal."""
+    """Return two views (N, D), of which some are made equal."""
     if which == "vectors of two images":
         first[1], second[1] = first[0], second[0]
         return first, second
@@ -247,5 +247,5 @@ def task_leaves_what_ships(trial: Trial) -> None:
 
 
 def plain_loss(encoded: Encoded, step: Step) -> Tensor:
-    """The loss to judge a strategy by: the plainest one, over all negatives of a batch."""
+    """Return the loss to judge a strategy by: the plainest one, over all negatives of a batch."""
     return compare_pairs(encoded["embeddings"], step, Plain(), InBatch()).loss

@@ -52,7 +52,7 @@ _MEAN_AND_STD = (0.5, 0.5, 0.5)
 
 
 def make_images(count: int, size: int, seed: int = 0) -> Tensor:
-    """Blurred random patches, lighter at the top, so that they differ and have an upright: (count, 3, S, S) in [0, 1].
+    """Return blurred random patches (count, 3, S, S) in [0, 1], lighter at the top, so that they have an upright.
 
     Args:
         count: Number of images.
@@ -65,7 +65,7 @@ def make_images(count: int, size: int, seed: int = 0) -> Tensor:
 
 
 def make_views(task: PretextTask, count: int, size: int, seed: int = 0) -> Views:
-    """What a task is given: views (count, V, 3, S, S), images under noise of their own, and random numbers."""
+    """Return what a task is given: views (count, V, 3, S, S), images under noise of their own, and random numbers."""
     images = make_images(count, size, seed)[:, None]
     generator = torch.Generator().manual_seed(seed + 1)
     views = {
@@ -76,7 +76,7 @@ def make_views(task: PretextTask, count: int, size: int, seed: int = 0) -> Views
 
 
 def make_step(count: int = 0, seed: int = 0, number: int = 0, total: int = 1) -> Step:
-    """A step with as many images of a seed.
+    """Return a step with as many images of a seed.
 
     Args:
         count: The number of samples.
@@ -88,12 +88,12 @@ def make_step(count: int = 0, seed: int = 0, number: int = 0, total: int = 1) ->
 
 
 def make_ids(count: int, seed: int) -> Tensor:
-    """Ids (count,) int64 of the images of a seed: hashes, some of them negative, as the pipeline's are."""
+    """Return ids (count,) int64 of the images of a seed: hashes, some of them negative, as the pipeline's are."""
     return torch.from_numpy(hash64("conformance", seed, np.arange(count)).view(np.int64))
 
 
 def unit_vectors(count: int, dim: int, seed: int) -> Tensor:
-    """Random directions (count, dim)."""
+    """Return random directions (count, dim)."""
     return F.normalize(torch.randn(count, dim, generator=torch.Generator().manual_seed(seed)), dim=1)
 
 
@@ -109,12 +109,12 @@ class SmallBackbone(Backbone):
         self.head = nn.Sequential(nn.AdaptiveAvgPool2d(4), nn.Flatten(), nn.Linear(256, self.embedding_dim))
 
     def forward(self, images: Tensor) -> Tensor:
-        """Normalised images (N, 3, S, S) to (N, 16)."""
+        """Map normalised images (N, 3, S, S) to embeddings (N, 16)."""
         embeddings: Tensor = self.head(self.maps(images)[-1])
         return embeddings
 
     def maps(self, images: Tensor) -> list[Tensor]:
-        """After each convolution: (N, 8, S / 2, S / 2), (N, 16, S / 4, S / 4)."""
+        """Return the maps after each convolution: (N, 8, S / 2, S / 2), (N, 16, S / 4, S / 4)."""
         first = F.relu(self.first(images))
         return [first, F.relu(self.second(first))]
 
@@ -131,11 +131,11 @@ class SmallPatchBackbone(Backbone):
         self.mix = nn.Linear(2 * self.embedding_dim, self.embedding_dim)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Normalised images (N, 3, S, S) to (N, 16)."""
+        """Map normalised images (N, 3, S, S) to embeddings (N, 16)."""
         return self._mixed(self._tokens(images)).mean(dim=1)
 
     def visible(self, images: Tensor, shown: Tensor) -> Tensor:
-        """Features (N, k, 16) of patches (N, k)."""
+        """Return features (N, k, 16) of patches (N, k)."""
         return self._mixed(self._tokens(images).gather(1, shown[..., None].expand(-1, -1, self.embedding_dim)))
 
     def _tokens(self, images: Tensor) -> Tensor:
@@ -148,12 +148,12 @@ class SmallPatchBackbone(Backbone):
 
 
 def encoder_on(backbone: Backbone) -> Encoder:
-    """An encoder of images whose channels have mean and standard deviation 0.5."""
+    """Return an encoder of images whose channels have mean and standard deviation 0.5."""
     return Encoder(backbone, _MEAN_AND_STD, _MEAN_AND_STD)
 
 
 def small_encoder(seed: int) -> Encoder:
-    """An encoder with the small backbone, whose weights depend on the seed alone."""
+    """Return an encoder with the small backbone, whose weights depend on the seed alone."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return encoder_on(SmallBackbone())
@@ -165,14 +165,14 @@ class Plain(Loss):
     energy_name = "negative_cosine"
 
     def forward(self, anchors: Tensor, positives: Tensor, negatives: Negatives, step: Step) -> StepOutput:
-        """Mean loss over anchors (A, D) with positives (A, M, D), all unit-norm."""
+        """Return the mean loss over anchors (A, D) with positives (A, M, D), all unit-norm."""
         positive = cosines(anchors, positives) / _TEMPERATURE
         mass = log_mass(anchors, negatives, 1 / _TEMPERATURE, positives=positive)
         mean = mass.masked_fill(mass == -torch.inf, 0.0) - total_weight(anchors, negatives).clamp(min=1e-6).log()
         return StepOutput(F.softplus(mean[:, None] - positive).mean(), {})
 
     def energy(self, first: Tensor, second: Tensor) -> Tensor:
-        """-cos."""
+        """Return -cos."""
         return -(first * second).sum(dim=1)
 
 
@@ -180,7 +180,7 @@ class PlainViews(ViewLoss):
     """Mean squared difference of views, and a hinge on the standard deviation of each dimension."""
 
     def forward(self, predictions: Tensor, targets: Tensor, step: Step) -> StepOutput:
-        """The loss of views (V, N, D) and targets (T, N, D)."""
+        """Return the loss of views (V, N, D) and targets (T, N, D)."""
         views, towards = widened(predictions), widened(targets)
         apart = (views[:, None] - towards[None]).square().mean()
         return StepOutput(apart + F.relu(1 - (views.var(dim=1) + 1e-4).sqrt()).mean(), {})
@@ -190,12 +190,12 @@ class InBatch(NegativeStrategy):
     """The batch's own keys."""
 
     def select(self, candidates: Candidates) -> Negatives:
-        """Every key of another sample than the anchor's."""
+        """Return every key of another sample than the anchor's."""
         return Negatives(candidates.keys, candidates.anchor_samples, candidates.key_samples)
 
 
 def compare_pairs(embeddings: Tensor, step: Step, loss: Loss, strategy: NegativeStrategy) -> StepOutput:
-    """The loss of unit-norm embeddings (N, 2, D) of two views of a step's images, each an anchor to the other one."""
+    """Return the loss of unit-norm embeddings (N, 2, D) of two views per image, each an anchor to the other one."""
     count = len(embeddings)
     anchors = embeddings.transpose(0, 1).flatten(0, 1)  # (2N, D)
     positives = anchors.roll(count, dims=0)
@@ -218,18 +218,18 @@ class _TwoViews(PretextTask):
 
     @classmethod
     def views_for(cls, options: Mapping[str, Any]) -> ViewNeeds:
-        """Two `global` views."""
+        """Return two `global` views."""
         del options
         return ViewNeeds("global", 2)
 
     def _embedded(self, views: Views) -> Tensor:
-        """Embeddings (N, 2, D)."""
+        """Return embeddings (N, 2, D)."""
         images = views["global"]
         embeddings: Tensor = self.encoder(images.flatten(0, 1)).reshape(len(images), 2, -1)
         return embeddings
 
     def predict(self, images: Tensor) -> Tensor:
-        """Unit-norm embeddings (N, D)."""
+        """Return unit-norm embeddings (N, D)."""
         return F.normalize(self.encoder(images), dim=1)
 
 
@@ -247,7 +247,7 @@ class Pairs(_TwoViews):
         self.loss, self.negatives = loss, negatives
 
     def forward(self, views: Views) -> Encoded:
-        """Unit-norm embeddings (N, 2, D)."""
+        """Return unit-norm embeddings (N, 2, D)."""
         return {"embeddings": F.normalize(self._embedded(views), dim=2)}
 
     def compare(self, encoded: Encoded, step: Step) -> StepOutput:
@@ -275,7 +275,7 @@ class Agreement(_TwoViews):
         self.loss = loss
 
     def forward(self, views: Views) -> Encoded:
-        """Embeddings (N, 2, D)."""
+        """Return embeddings (N, 2, D)."""
         return {"embeddings": self._embedded(views)}
 
     def compare(self, encoded: Encoded, step: Step) -> StepOutput:

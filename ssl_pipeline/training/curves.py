@@ -55,7 +55,7 @@ class History:
         return {"rows": self.rows, "warnings": self.warnings, "sums": self._sums, "steps": self._steps}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """From a checkpoint."""
+        """Take over what a checkpoint holds."""
         self.rows, self.warnings = list(state["rows"]), list(state["warnings"])
         self._sums, self._steps = dict(state["sums"]), state["steps"]
 

@@ -39,7 +39,7 @@ class EmbeddingWatch:
 
     @torch.no_grad()
     def measure(self, encoder: nn.Module) -> dict[str, float]:
-        """Embedding std, effective rank, alignment and uniformity of the encoder, which is in eval mode meanwhile."""
+        """Return std, effective rank, alignment and uniformity of the encoder's embeddings, made in eval mode."""
         with _evaluating(encoder):
             pairs = torch.cat([self._embed(encoder, part) for part in self._parts()])  # (n, 2, D)
         first, second = pairs.float().cpu().numpy().swapaxes(0, 1)
@@ -66,7 +66,7 @@ class EmbeddingWatch:
 
 @contextmanager
 def _evaluating(module: nn.Module) -> Iterator[None]:
-    """Eval mode, and afterwards each submodule's own mode again: a task may keep some of them frozen."""
+    """Switch to eval mode, and back to each submodule's own mode: a task may keep some of them frozen."""
     modes = [(child, child.training) for child in module.modules()]
     module.eval()
     try:

@@ -125,7 +125,7 @@ def finetune(
 def _batches(
     ids: npt.NDArray[np.uint64], schedule: Schedule, seed: int
 ) -> Iterator[tuple[Array, npt.NDArray[np.uint64]]]:
-    """For each step, positions (B,) of its images, and identities (B,) of its views: each pass brings other views."""
+    """Yield positions (B,) of each step's images, and identities (B,) of its views: each pass brings other views."""
     passes = math.ceil(schedule.steps * schedule.batch_size / len(ids))
     order = np.concatenate([permutation(seed, number, ids) for number in range(passes)])
     samples = hash64(ids[order], np.repeat(np.arange(passes), len(ids)))

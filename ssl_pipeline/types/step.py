@@ -54,7 +54,7 @@ class Step:
         return (self.number + 1) / self.total
 
     def uniforms(self, samples: Tensor, purpose: str, count: int) -> Tensor:
-        """Random numbers (n, count) float32 in [0, 1) of images, wherever in a batch or in a memory these are.
+        """Return random numbers (n, count) float32 in [0, 1) of images, wherever in a batch or in a memory these are.
 
         They are hashed from the seed, the epoch, the image and the purpose, and depend on nothing else: not on the
         batch, nor on whether the run was resumed.

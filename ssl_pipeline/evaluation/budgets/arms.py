@@ -52,7 +52,7 @@ class Learner:
         return Origin(make, same=False, pool=self.data.train.split, card=self.card, device=self.precision.device)
 
     def logits(self, model: Model, part: Labelled, positions: Array) -> npt.NDArray[np.float32]:
-        """Class scores (m, C) of the images at some positions of val or test."""
+        """Return class scores (m, C) of the images at some positions of val or test."""
         if isinstance(model, Frozen):
             weight, bias = model.probe.weight, model.probe.bias
             features = model.origin.features(model.draw, part, positions)
@@ -104,7 +104,7 @@ class Learner:
         return classifier
 
     def seed(self, draw: int) -> int:
-        """The seed of a draw's random weights, views and order of images."""
+        """Return the seed of a draw's random weights, views and order of images."""
         return int(hash64(self.config.seed, "finetune", draw)) >> 1
 
     def drawn(self, budget: Budget, draw: int) -> Array:

@@ -29,7 +29,7 @@ _WEIGHTS_OF_CONTROL: dict[Arm, str] = {
 
 
 def conclusion(verdicts: Sequence[Verdict], groups: npt.NDArray[np.int64]) -> list[str]:
-    """The verdict: a line on all budgets, a line for each, and how to read them.
+    """Return the verdict: a line on all budgets, a line for each, and how to read them.
 
     Args:
         verdicts: The verdicts of one or more budgets.
@@ -56,13 +56,13 @@ def _footnote(verdict: Verdict, groups: npt.NDArray[np.int64]) -> str:
 
 
 def budget_table(outcomes: Sequence[Outcome], arms: Sequence[Arm]) -> Table:
-    """The table: a row for each budget, encoder and draw, the arms side by side."""
+    """Return the table: a row for each budget, encoder and draw, the arms side by side."""
     named = (*arms, *(f"{arm}_balanced" for arm in arms), *(f"{arm}_chosen" for arm in arms))
     return Table(["budget", "images", "encoder", "draw", *named], _rows(outcomes, arms))
 
 
 def _rows(outcomes: Sequence[Outcome], arms: Sequence[Arm]) -> list[list[object]]:
-    """The rows; cells are empty where an arm has one encoder only."""
+    """Return the rows of the table; cells are empty where an arm has one encoder only."""
     rows: list[list[object]] = []
     for budget, encoder, draw in dict.fromkeys((one.budget, one.encoder, one.draw) for one in outcomes):
         of = {one.arm: one for one in outcomes if (one.budget, one.encoder, one.draw) == (budget, encoder, draw)}

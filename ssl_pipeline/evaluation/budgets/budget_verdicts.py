@@ -107,7 +107,7 @@ def judge(outcomes: Sequence[Outcome], groups: npt.NDArray[np.int64]) -> list[Ve
 
 
 def _correct(outcomes: Sequence[Outcome], budget: Budget, arm: Arm) -> npt.NDArray[np.int64]:
-    """Which test images an arm classified correctly: (encoders, draws, images), with one encoder for random weights."""
+    """Return which test images an arm classified correctly: (encoders, draws, images); one encoder if it is random."""
     of = [one for one in outcomes if (one.budget, one.arm) == (budget, arm)]
     encoders = len({one.encoder for one in of})
     ordered = sorted(of, key=lambda one: (one.encoder, one.draw))

@@ -52,12 +52,12 @@ class Final:
 
 
 def model_count(learner: Learner, budget: Budget, entry: Entry) -> int:
-    """How many models an entry learns at a budget."""
+    """Return how many models an entry learns at a budget."""
     return learner.config.draws * len(entry.origins) + _choosing_draws(learner, budget) * (len(entry.values) - 1)
 
 
 def final_models(learner: Learner, budget: Budget, entry: Entry, advance: Callable[[], None]) -> Iterator[Final]:
-    """The final model of each encoder and draw, with the value that was chosen on the first encoder.
+    """Return the final model of each encoder and draw, with the value that was chosen on the first encoder.
 
     Those of the choice are not trained again.
 
@@ -87,14 +87,14 @@ def final_models(learner: Learner, budget: Budget, entry: Entry, advance: Callab
 
 
 def _choosing_draws(learner: Learner, budget: Budget) -> int:
-    """In how many draws the whole grid is run: in none if there are no validation images to choose on."""
+    """Return the number of draws in which the whole grid is run: 0 if there are no validation images to choose on."""
     if not len(learner.data.val):
         return 0
     return 1 if budget == "all" else min(_CHOOSING_DRAWS, learner.config.draws)
 
 
 def _score(learner: Learner, budget: Budget, models: Sequence[Model]) -> tuple[float, float]:
-    """Mean accuracy on the validation images that a budget affords; then, as few images tie, log-likelihood."""
+    """Return mean accuracy on the validation images that a budget affords, and log-likelihood, as few images tie."""
     val, scores = learner.data.val, []
     for draw, model in enumerate(models):
         chosen = draw_labels(val.ids, val.labels, budget, learner.config.seed, draw)

@@ -59,7 +59,7 @@ def compete(settings: FinetuneConfig, inputs: BudgetInputs) -> Contest:
 
 
 def _entries(settings: FinetuneConfig, inputs: BudgetInputs, learner: Learner) -> list[Entry]:
-    """All that learns at a budget, in order: a probe comes before the arms whose heads start from it."""
+    """Return all that learns at a budget, in order: a probe comes before the arms whose heads start from it."""
     strengths, rates = settings.strengths, settings.learning_rates
     pretrained = [learner.given(one) for one in (inputs.encoder, *inputs.further)]
     random = [learner.random()]

@@ -82,7 +82,7 @@ def read_inputs(
 
 
 def view_policy(policies: Mapping[str, Policy], kind: str, size: int) -> Policy:
-    """The policy of the views to fine-tune on.
+    """Return the policy of the views to fine-tune on.
 
     Args:
         policies: Kind -> policy, as the stage augment resolved them.

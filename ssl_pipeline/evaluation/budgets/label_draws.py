@@ -30,7 +30,7 @@ def obstacle(data: LabelledSplits) -> str | None:
 
 
 def affordable(budgets: Sequence[Budget], labels: Array) -> list[Budget]:
-    """The budgets that differ on these labels, the smallest first: one that no class exceeds is the same as `all`."""
+    """Return the budgets that differ on these labels, the smallest first: one that no class exceeds is `all`."""
     largest = np.bincount(labels).max()
     counts: list[Budget] = sorted({budget for budget in budgets if budget != "all" and budget < largest})
     everything = any(budget == "all" or budget >= largest for budget in budgets)

@@ -95,7 +95,7 @@ def study_budgets(settings: FinetuneConfig, inputs: BudgetInputs) -> BudgetFindi
 
 
 def _without_classifier(reason: str) -> BudgetFindings:
-    """The same figures, table and text where nothing could be compared: all of them say so."""
+    """Return the same figures, table and text where nothing could be compared: all of them say so."""
     line = f"finetune: nothing to compare, and no classifier: {reason}."
     return BudgetFindings(
         figures={"labelled": False},

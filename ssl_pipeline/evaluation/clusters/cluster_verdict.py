@@ -160,7 +160,7 @@ def _worst(figures: dict[Any, float], harmless: float) -> dict[Any, float]:
 
 
 def _above_chance(assignments: Labels, labels: Labels, seed: int) -> float:
-    """Homogeneity from that of shuffled labels (0) to 1: with few images, chance alone makes clusters pure."""
+    """Return homogeneity from that of shuffled labels (0) to 1: with few images, chance alone makes clusters pure."""
     chance = agreement(assignments, np.random.default_rng(seed).permutation(labels)).homogeneity
     return (agreement(assignments, labels).homogeneity - chance) / max(1 - chance, 1e-9)
 

@@ -77,7 +77,7 @@ class Clusterings:
         return max(k for k, value in self.stability.items() if k >= classes and value >= highest - _STABILITY_TIE)
 
     def preferred(self, classes: int = 0) -> int:
-        """k*: the most stable k of those from the number of classes on, or the peak from which stability falls to it.
+        """Return k*: the most stable k from the number of classes on, or the peak from which stability falls to it.
 
         Args:
             classes: See `most_stable`.

@@ -50,7 +50,7 @@ def raw_pixels(images: Images, spec: ImageSpec = RGB8) -> Features:
 
 
 def colour_histogram(images: Images, spec: ImageSpec = RGB8) -> Features:
-    """Shares of an image's pixels in 8 x 8 x 8 equal boxes of RGB space; of other images, in 32 boxes for each band.
+    """Return shares of an image's pixels in 8 x 8 x 8 equal boxes of RGB space; else in 32 boxes for each band.
 
     Args:
         images: (n, S, S, C) of the type that the spec names.
@@ -103,7 +103,7 @@ def random_encoder(registry: Registry, card: ModelCard, l2_normalize: bool, seed
 def starting_encoders(
     start: Encoder | None, card: ModelCard, layer: int | None, l2_normalize: bool, pool: Split
 ) -> list[Embed]:
-    """What pretraining started from: with the statistics of batch norms that came with the weights, and calibrated.
+    """Return what pretraining started from, with the batch norms' statistics as they came, and calibrated.
 
     Args:
         start: The whole encoder before pretraining, which is left as it is; None: its weights were random.

@@ -94,7 +94,7 @@ def settle(
 
 
 def predict(settled: Settled, test: Labelled, neighbours: Knn) -> dict[str, Labels]:
-    """What each contestant, and kNN on its features where they vote, says of the test images: (n,) labels each."""
+    """Return labels (n,) of the test images by each contestant, and by kNN on its features where they vote."""
     predictions = {}
     for name, contestant in settled.contestants.items():
         features = extract(contestant.embed, test)

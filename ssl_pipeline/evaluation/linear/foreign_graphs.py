@@ -88,7 +88,7 @@ class ShownAsRgb(nn.Module):
         self.bands = list(spec.rgb or (0, 0, 0))
 
     def forward(self, images: Tensor) -> Tensor:
-        """Images (N, C, S, S) -> (N, 3, S, S)."""
+        """Map images (N, C, S, S) to (N, 3, S, S)."""
         return images[:, self.bands]
 
 

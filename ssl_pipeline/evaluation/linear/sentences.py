@@ -44,7 +44,7 @@ def start_line(metrics: Mapping[str, Any], init: str) -> str:
 
 
 def rival_lines(metrics: Mapping[str, Any]) -> list[str]:
-    """Ours and each rival in a line: probe, kNN, size, time; none without rivals, or without test images."""
+    """Return a line for us and each rival: probe, kNN, size, time; none without rivals, or without test images."""
     if "rivals" not in metrics:
         return []
     own = f"probe {percent(metrics)}, kNN {100 * metrics[KNN]['accuracy']:.1f} %"

@@ -51,6 +51,6 @@ def auroc_interval(area: float, positives: int, negatives: int) -> tuple[float, 
 
 
 def _wins(positive: Energies, negative: Energies) -> npt.NDArray[np.float64]:
-    """(n, m): 1 where the positive pair has less energy, 1/2 where it has as much."""
+    """Return the wins (n, m): 1 where the positive pair has less energy, 1/2 where it has as much."""
     wins: npt.NDArray[np.float64] = (positive[:, None] < negative) + 0.5 * (positive[:, None] == negative)
     return wins

@@ -93,7 +93,7 @@ def gain(scores: Scores, groups: Groups, *, luck: bool) -> Estimate:
 
 
 def holm(chances: Sequence[float]) -> list[float]:
-    """P-values, corrected so that a false finding among all of them is as rare as it would be in one.
+    """Return p-values, corrected so that a false finding among all of them is as rare as it would be in one.
 
     Source: Holm 1979, Scandinavian Journal of Statistics 6(2).
     """
@@ -105,7 +105,7 @@ def holm(chances: Sequence[float]) -> list[float]:
 
 
 def _spreads(scores: Scores, luck: bool) -> tuple[Values, Values]:
-    """Variances of the mean by chance in draws and in encoders, where there are several, and their degrees of freedom.
+    """Return variances of the mean by chance in draws and in encoders, where there are several, and degrees of freedom.
 
     Args:
         scores: (encoders, draws, images).

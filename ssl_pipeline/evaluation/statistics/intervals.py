@@ -110,21 +110,21 @@ def mean_of_strata(values: Float64 | npt.NDArray[np.bool_], strata: Labels) -> f
 
 
 def _resamples(groups: int, resamples: int, generator: np.random.Generator) -> Iterator[Float64]:
-    """How often each group is drawn, (b, groups) at a time."""
+    """Yield how often each group is drawn, (b, groups) at a time."""
     for start in range(0, resamples, _RESAMPLES_PER_TILE):
         size = min(_RESAMPLES_PER_TILE, resamples - start)
         yield generator.multinomial(groups, np.full(groups, 1 / groups), size=size).astype(np.float64)
 
 
 def _table(groups: Labels, classes: Labels, values: Float64) -> Any:
-    """Sums of the values (n,) of images by group and class: (groups, C), sparse, because a group has few classes."""
+    """Return sums of the values (n,) of images by group and class: (groups, C), sparse, as a group has few classes."""
     from scipy.sparse import csr_array
 
     return csr_array((values, (groups, classes)))
 
 
 def _score(images: Float64, hits: Float64) -> Float64:
-    """Both measures (b, 2) of b resamples, given their images of each class and those that are right, (b, C) each.
+    """Return both measures (b, 2) of b resamples, given their images of each class and those that are right, (b, C).
 
     Balanced accuracy is the mean recall of the classes that occur.
     """

@@ -56,7 +56,7 @@ def kish(weights: Float64 | Labels, strata: Labels | None = None) -> Float64:
 
 
 def effective_images(values: Float64, strata: Labels, groups: Labels) -> float:
-    """As many independent images as would leave the mean of the strata's means as uncertain as these do.
+    """Return how many independent images would leave the mean of the strata's means as uncertain as these do.
 
     The variance of a stratum's mean is that of its values, times (1 - r) / n + r / K: r is the correlation within a
     group, estimated from how much the values differ there (Fleiss and Cuzick 1979), and K the number of groups, less
@@ -96,7 +96,7 @@ def effective_images(values: Float64, strata: Labels, groups: Labels) -> float:
 
 
 def _groups(values: Float64, strata: Labels, groups: Labels) -> tuple[Float64, float, Labels]:
-    """Kish's number of groups of each stratum (S,), the sum of squares within groups, and the number of groups (S,)."""
+    """Return Kish's number of groups, the squares' sum within groups, and the number of groups of each stratum (S,)."""
     _, first, numbers, sizes = np.unique(
         strata * (groups.max() + 1) + groups, return_index=True, return_inverse=True, return_counts=True
     )
