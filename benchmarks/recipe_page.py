@@ -36,7 +36,7 @@ def write_page(
     """Fill in the tables between the marks `<!-- name -->` and `<!-- end -->` of a page, and draw its pictures.
 
     Args:
-        page: Where there is none yet, one is made of nothing but marks.
+        page: The path of the page; if there is none yet, one is made of nothing but marks.
         usual: Images -> rows, with random encoders.
         sizes: Size of batches -> rows.
         more: Images -> rows with more steps.

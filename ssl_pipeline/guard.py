@@ -91,7 +91,7 @@ def only_run(folder: Path, patience: float = PATIENCE) -> Iterator[None]:
     later run from starting, and can never put its products in place of theirs.
 
     Args:
-        folder: Where the lock lies; made if need be.
+        folder: The folder of the lock; made if need be.
         patience: Seconds to wait for another holder.
 
     Raises:

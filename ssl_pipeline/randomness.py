@@ -57,7 +57,7 @@ def uniforms(seed: int, epoch: int, samples: npt.NDArray[np.integer], view: str,
         seed: The run's seed.
         epoch: The epoch, from 0.
         samples: (N,) identities of the samples (`Split.ids`), not positions.
-        view: Which view, such as "global/0".
+        view: The name of the view, such as "global/0".
         count: P, how many parameters a view has.
 
     Returns:
@@ -76,7 +76,7 @@ def normals(
         seed: The run's seed.
         epoch: The epoch, from 0.
         samples: (N,) identities of the samples.
-        view: Which view.
+        view: The name of the view.
         shape: Shape of one sample's numbers, such as (3, S, S).
 
     Returns:

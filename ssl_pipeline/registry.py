@@ -151,7 +151,7 @@ class Registry:
         Args:
             kind: A key of `KINDS`.
             name: The name, as in params.yaml.
-            key: Where it stands in params.yaml, for messages; by default `pretrain.<kind>`.
+            key: The choice's key in params.yaml, for messages; by default `pretrain.<kind>`.
 
         Raises:
             ConfigError: No such name; the message lists the known ones, the nearest, and plugins that failed to load.
@@ -201,7 +201,7 @@ class Registry:
         Args:
             kind: A key of `KINDS`.
             choice: Name and options, as in params.yaml.
-            key: Where it stands in params.yaml, for messages; by default `pretrain.<kind>`.
+            key: The choice's key in params.yaml, for messages; by default `pretrain.<kind>`.
             **injected: What the pipeline provides, given to the factory where its signature names it.
 
         Raises:

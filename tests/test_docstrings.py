@@ -12,6 +12,11 @@ PACKAGES = ("ssl_pipeline", "plugins", "stages", "benchmarks", "examples")
 SOURCES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
 PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("*.md")), *SOURCES]
 NO_NOUN = ("As", "At", "By", "For", "From", "In", "Into", "Is", "Likewise", "Not", "Of", "On", "To", "With")
+NO_NOUN += ("That", "Those", "Where", "Which")
+SHAPE_ALONE = re.compile(
+    r"\([^()]*\)(?:,? (?:bool|u?int\d+|float\d*|unit-norm))?[.;,]?(?: |$)(?:(?:in|of|or|equal|as|any)\b.*)?"
+)
+"""A shape, and perhaps a type or a range: what has it is not said."""
 
 
 def entries(docstring: str) -> Iterator[tuple[str, str]]:
@@ -24,7 +29,9 @@ def without_noun(path: Path) -> list[str]:
     """Entries of a module that begin with a word that needs a noun before it."""
     nodes = (node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.ClassDef | ast.FunctionDef))
     found = [entry for node in nodes for entry in entries(ast.get_docstring(node) or "")]
-    return [f"{name}: {text}" for name, text in found if text.partition(" ")[0] in NO_NOUN]
+    return [
+        f"{name}: {text}" for name, text in found if text.partition(" ")[0] in NO_NOUN or SHAPE_ALONE.fullmatch(text)
+    ]
 
 
 def test_entries_are_found():

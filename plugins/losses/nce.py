@@ -29,7 +29,7 @@ class NCE(Loss):
 
     Args:
         temperature: Temperature of the energies, τ > 0.
-        normaliser: Where c comes from. learned: a parameter (Gutmann and Hyvärinen); estimated: from the first batch,
+        normaliser: The origin of c. learned: a parameter (Gutmann and Hyvärinen); estimated: from the first batch,
             then fixed (instance discrimination); fixed: `constant`.
         constant: Value of c where it is fixed, and where its learning starts.
         log_noise: log p_n of every key. The noise is uniform over images: minus the log of their number, 0 where c may

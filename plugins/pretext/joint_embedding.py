@@ -45,7 +45,7 @@ class JointEmbedding(EmbeddedViews):
         hidden_dim: Width of the projector's hidden layers.
         out_dim: Length of a projection.
         layers: Number of layers of the projector, at least 2.
-        batch_norms: Which of the projector's layers a batch normalisation follows.
+        batch_norms: The layers of the projector that a batch normalisation follows.
         predictor_dim: Width of the hidden layer of a predictor on the anchors' side; 0: none.
         momentum: Momentum of a teacher that makes positives and keys, in [0, 1); 0: none, both sides learn.
         momentum_rises: Whether it rises to 1 over the training, by a cosine.

@@ -58,7 +58,7 @@ def build_encoder(
         seed: Seed of the weights.
         size: Side of the images in px.
         pretrained: Whether to ask the backbone for published weights instead.
-        key: Where the backbone stands in params.yaml, for messages.
+        key: The backbone's key in params.yaml, for messages.
         images: What the values of images mean; the backbone is built for their channels.
 
     Raises:

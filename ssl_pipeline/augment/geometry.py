@@ -31,10 +31,10 @@ def triangle_filter(pixels: int, start: Tensor, length: Tensor, positions: Tenso
 
     Args:
         pixels: Length of the axis.
-        start: (...,) float, where the interval begins, in pixels.
-        length: (...,) float, how long it is, in pixels, at least 1.
-        positions: (..., out) float, which of the `target` output pixels are wanted.
-        target: (...,) float, how many output pixels the interval is resampled to.
+        start: (...,) float, the interval's beginning, in pixels.
+        length: (...,) float, the interval's length, in pixels, at least 1.
+        positions: (..., out) float, the numbers of the output pixels that are wanted, of `target`.
+        target: (...,) float, the number of output pixels that the interval is resampled to.
 
     Returns:
         (..., out, pixels) float32; rows sum to 1.
@@ -52,9 +52,9 @@ def resample(images: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
     """Apply one filter to each axis.
 
     Args:
-        images: (N, H, W, C), any dtype.
-        rows: (N, S, H) or (1, S, H) float32 weights.
-        columns: (N, T, W) or (1, T, W) float32 weights.
+        images: (N, H, W, C) images of any dtype.
+        rows: Weights (N, S, H) or (1, S, H), float32.
+        columns: Weights (N, T, W) or (1, T, W), float32.
 
     Returns:
         (N, C, S, T) float32, in the units of `images`.
@@ -78,7 +78,7 @@ def fit(images: Tensor, size: int, mode: str, background: Sequence[float], spec:
     """Resize images of any one shape to a square, the way the store's canvases were made, but without rounding.
 
     Args:
-        images: (N, H, W, C) of the type that the spec names.
+        images: (N, H, W, C) images of the type that the spec names.
         size: S, the side of the square in pixels.
         mode: "squash": both sides to S; "crop": the largest centred square; "letterbox": all of it, centred, its longer
             side S.
@@ -142,8 +142,8 @@ def rotate(images: Tensor, degrees: Tensor) -> Tensor:
     moreover an edge that no photograph has.
 
     Args:
-        images: (N, C, S, S).
-        degrees: (N,).
+        images: (N, C, S, S) images.
+        degrees: (N,) angles in degrees.
 
     Returns:
         (N, C, S, S); within the turned image's outline equal to `torchvision.transforms.v2.functional.rotate`.

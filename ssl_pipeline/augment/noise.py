@@ -18,9 +18,9 @@ def gaussian_blur(images: Tensor, sigma: Tensor, chosen: Tensor, radius: int) ->
     """Blur the chosen images, reflecting at borders; equal to torchvision's of kernel size 2 * radius + 1.
 
     Args:
-        images: (N, C, S, S).
-        sigma: (N,), in pixels.
-        chosen: (N,) bool; the others keep every bit: their kernel is a single 1.
+        images: (N, C, S, S) images.
+        sigma: (N,) standard deviations of the kernels, in pixels.
+        chosen: (N,) bool, the images to blur; the others keep every bit: their kernel is a single 1.
         radius: Radius of the kernel in px, less than S.
 
     Returns:

@@ -31,7 +31,7 @@ def write_preview(store: Path, policies: Mapping[str, Policy], seed: int, path: 
         store: The store, with a split `train`.
         policies: Kind -> policy.
         seed: Seed of the choice of images, and of the views.
-        path: Where the picture goes.
+        path: The path of the picture to write.
     """
     pool = open_split(store, "train")
     rows = np.sort(np.argsort(hash64(seed, "preview", pool.ids), kind="stable")[:IMAGES])

@@ -87,8 +87,8 @@ class ViewMaker(nn.Module):
         """Make one view of each image.
 
         Args:
-            images: (N, S, S, C) of the type that the spec names, the canvases.
-            uniforms: (N, P) float32 in [0, 1), a column for each of `PARAMETERS`.
+            images: (N, S, S, C) canvases of the type that the spec names.
+            uniforms: (N, P) float32 numbers in [0, 1), a column for each of `PARAMETERS`.
             normals: (N, C, S, S) float32, standard normal, if `needs_noise`; zeros do for views that receive no noise.
 
         Returns:

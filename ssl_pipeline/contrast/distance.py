@@ -13,7 +13,7 @@ class Distance(NamedTuple):
 
     Attributes:
         of_cosine: A function from cosines to distances of the same shape.
-        largest: That of opposite vectors.
+        largest: The distance of opposite vectors.
     """
 
     of_cosine: Callable[[Tensor], Tensor]

@@ -61,8 +61,8 @@ class Fold:
     """What is summed over the keys of each anchor.
 
     Attributes:
-        anchor_samples: (A,) int64. A pair of equal samples is left out.
-        key_samples: (K,) int64.
+        anchor_samples: (A,) int64 ids of the anchors' samples. A pair of equal samples is left out.
+        key_samples: (K,) int64 ids of the keys' samples.
         values: A function from a tile to its values (a, k): terms, or their logarithms. None: `scale` times the
             similarities.
         logarithmic: Whether values are logarithms, and the log of the sum is wanted.
@@ -110,7 +110,7 @@ def fold(plan: Fold, anchors: Tensor, keys: Tensor, rows: Mapping[str, Tensor]) 
 
     Args:
         plan: What is summed.
-        anchors: (A, D), float32 or wider.
+        anchors: (A, D) anchors, float32 or wider.
         keys: Keys (K, D) of the same kind.
         rows: Name -> (A,), handed to `plan.values` a tile's worth at a time. Gradients reach them.
 
@@ -192,8 +192,8 @@ class _Backward:
         """Add a tile's share.
 
         Args:
-            place: Which tile.
-            gradient: (a, 1), of the sums.
+            place: The place of the tile.
+            gradient: (a, 1) gradients of the sums.
             sums: (a, 1) logs of sums, if values are logarithms.
         """
         a, k = self._anchors[place.anchors], self._keys[place.keys]

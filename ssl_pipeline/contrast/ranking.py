@@ -27,7 +27,7 @@ class Nearest(NamedTuple):
     """The keys nearest to each anchor, nearest first.
 
     Attributes:
-        similarities: (A, k), -inf where an anchor has fewer candidates.
+        similarities: (A, k) cosines, -inf where an anchor has fewer candidates.
         keys: (A, k) int64 positions, 0 there.
     """
 
@@ -94,7 +94,7 @@ def quantiles(anchors: Tensor, negatives: Negatives, shares: Sequence[float]) ->
     len(shares) however many keys there are.
 
     Args:
-        anchors: (A, D) unit-norm.
+        anchors: (A, D) unit-norm anchors.
         negatives: Keys.
         shares: The shares at which quantiles are wanted, in [0, 1]; 0 is the least similar key.
     """

@@ -46,7 +46,7 @@ def log_mass(
     log sum_k w(a, k) exp(logit(a, k)), over the keys k of other samples than a's.
 
     Args:
-        anchors: (A, D) unit-norm.
+        anchors: (A, D) unit-norm anchors.
         negatives: Keys, whose samples they are, and weights.
         logits: An inverse temperature, or a rising function of similarities.
         positives: (A, M) logits of positives. Needed where `negatives.class_prior` is not 0: their share is subtracted,
@@ -93,7 +93,7 @@ def negative_sum(
     """Return the weighted sum of a function of similarities over an anchor's negatives: sum_k w(a, k) f(s(a, k)).
 
     Args:
-        anchors: (A, D) unit-norm.
+        anchors: (A, D) unit-norm anchors.
         negatives: Keys, whose samples they are, and weights.
         terms: The function f >= 0: of similarities and a column for each of `columns`.
         columns: (A,) each; gradients reach them. A learned number goes in as `number.expand(A)`.

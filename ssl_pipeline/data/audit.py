@@ -35,7 +35,7 @@ def check_rejects(rejects: Mapping[str, RejectedError], total: int, max_fraction
         rejects: Path -> why.
         total: Files that were taken for images.
         max_fraction: Largest share of the files that may be rejected.
-        written: Where all rejects are listed.
+        written: The path of the list of all rejects.
 
     Raises:
         PipelineError: Too many are rejected, or none is left.

@@ -27,7 +27,7 @@ class Bands(NamedTuple):
     """An image as its file has it.
 
     Attributes:
-        pixels: (H, W, C), upright, uint8, uint16 or float32.
+        pixels: (H, W, C) upright pixels, uint8, uint16 or float32.
         mode: What the file says of them, such as RGBA or "13 x float32".
         is_rgb: Whether the file says that the first three bands are red, green and blue.
         nodata: The value that the file names for pixels that were not measured.

@@ -65,7 +65,7 @@ def ingest(
     """Make the store of a source, with lists of all that is not in it.
 
     Args:
-        source: Where images come from.
+        source: The source of the images.
         folder: Receives store/, manifest.json, rejects.csv, notes.csv, duplicates.csv, near_copies.csv and
             ignored.csv.
         canvas: How an image becomes a canvas.

@@ -21,10 +21,10 @@ class Labelled:
     """Some images of a split, with their labels. The images stay on disk until they are asked for.
 
     Attributes:
-        split: Where the images are.
+        split: The split that has the images.
         rows: (n,) int64 rows of the split.
         labels: (n,) int64 class numbers.
-        groups: (n,) int64, equal for images of one group (a track, a patient); chance draws groups, not images.
+        groups: (n,) int64 numbers, equal for images of one group (a track, a patient); chance draws groups, not images.
     """
 
     split: Split

@@ -73,8 +73,8 @@ def fit_bands(pixels: Pixels, measured: Mask, size: int, source: Box, target: Bo
     """Fit bands to a canvas, each by the filter that `ssl_pipeline.data.decode.to_canvas` uses, in 32-bit floats.
 
     Args:
-        pixels: (H, W, C).
-        measured: (H, W, C), which of them were measured.
+        pixels: (H, W, C) values.
+        measured: (H, W, C) bool, whether each value was measured.
         size: The side of the canvas, px.
         source: The box of the image that is used.
         target: The box of the canvas that it fills.

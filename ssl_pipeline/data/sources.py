@@ -107,7 +107,7 @@ def torchvision(path: str, dataset: str, options: dict[str, Any] | None = None) 
     """Read a data set of torchvision, downloaded where there is a network and it is not there yet.
 
     Args:
-        path: Where it lies, or goes.
+        path: The folder that it lies in, or is downloaded to.
         dataset: Its class, such as CIFAR10.
         options: More arguments of the class, such as {split: letters} for EMNIST.
     """

@@ -24,7 +24,7 @@ class Content:
     Attributes:
         digest: SHA-256 of its pixels.
         record: The file that is kept.
-        label: None also where copies contradict each other.
+        label: The class; None also where copies contradict each other.
         groups: The groups of all copies.
     """
 
@@ -169,7 +169,7 @@ def _take(
 
     Args:
         units: What may be moved, in order of their hashes.
-        side: Where to.
+        side: The split that it goes to.
         fraction: Share of the images of each class.
         owed: How many sides must still find a unit of each class.
         sides: The sides that were chosen so far, which are changed.

@@ -66,7 +66,7 @@ class Labels(NamedTuple):
     Attributes:
         classes: Names of the classes of the whole store, sorted.
         labels: (n,) int64, each an index of `classes`, or -1 for an image without a label.
-        groups: (n,) int64, equal for images of one group; an image without a group is a group of its own.
+        groups: (n,) int64 numbers, equal for images of one group; an image without a group is a group of its own.
     """
 
     classes: tuple[str, ...]

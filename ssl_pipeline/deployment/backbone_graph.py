@@ -18,7 +18,7 @@ def export_backbone(encoder: nn.Module, card: ModelCard, path: Path, *, l2_norma
     Args:
         encoder: The trained encoder, (N, C, S, S) in [0, 1] -> (N, D); exported in eval mode.
         card: The description of the encoder.
-        path: Where the file goes.
+        path: The path of the file to write.
         l2_normalize: Whether embeddings get unit length.
         opset: The ONNX operator set, 18 to 23.
 

@@ -38,10 +38,10 @@ def append_classifier(
 
     Args:
         backbone: A file that `export_backbone` wrote.
-        weight: (C, D) W; acts on the embedding that the file returns, normalised or not.
-        bias: (C,) b.
+        weight: (C, D) weights W; they act on the embedding that the file returns, normalised or not.
+        bias: (C,) biases b.
         classes: C names, in the order of the rows of W; in the metadata as JSON.
-        path: Where the new file goes; its output is `probabilities` float32 [N, C].
+        path: The path of the new file; its output is `probabilities` float32 [N, C].
         metadata: Added to the backbone's.
 
     Raises:
@@ -76,7 +76,7 @@ def prove_probe(
     Args:
         path: The file that `append_classifier` wrote.
         predict: The probe, from images to probabilities (n, C).
-        images: (n, H, W, 3) to compare on.
+        images: (n, H, W, 3) images to compare on.
 
     Raises:
         PipelineError: The graph computes something else than the probe.
@@ -102,7 +102,7 @@ def write_classifier(
     """Write encoder.safetensors, head.safetensors, model.json and classifier.onnx.
 
     Args:
-        folder: Where they go.
+        folder: The folder to write them to.
         encoder: Fine-tuned; on the CPU, in eval mode.
         head: A linear layer from embeddings of length D, not normalised, to C logits.
         card: The card of the encoder; its digest of the weights is filled in.

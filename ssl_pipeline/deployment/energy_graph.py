@@ -30,7 +30,7 @@ def export_energy(
         encoder: The trained encoder, (N, C, S, S) in [0, 1] -> (N, D); exported in eval mode.
         energy_head: The energy of pairs of its embeddings, or of images.
         card: The description of the encoder.
-        path: Where the file goes.
+        path: The path of the file to write.
         opset: The ONNX operator set, 18 to 23.
 
     Raises:

@@ -77,8 +77,8 @@ class Probabilities(nn.Module):
 
     Args:
         embed: The encoder, (N, C, S, S) in [0, 1] -> (N, D), with the length of embeddings that the head expects.
-        weight: (K, D) float32, for K classes.
-        bias: (K,) float32.
+        weight: (K, D) float32 weights of K classes.
+        bias: (K,) float32 biases.
     """
 
     weight: Tensor

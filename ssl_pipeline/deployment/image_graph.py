@@ -76,7 +76,7 @@ def write_image_graph(
 
     Args:
         module: The network behind its wrapper; is left in eval mode.
-        path: Where the file goes.
+        path: The path of the file to write.
         inputs: The names of its batches of images, which share N, but not H and W.
         output: The name of its output.
         metadata: The metadata of the file.

@@ -38,7 +38,7 @@ def write_graph(
         module: Exported in the mode (train or eval) that it is in.
         inputs: Examples of its positional arguments. A dynamic dimension must be at least 2 long in them: the exporter
             takes a 1 for a constant.
-        path: Where the file goes; its folder is made if need be.
+        path: The path of the file to write; its folder is made if need be.
         input_names: Names of the graph's inputs, in order.
         output_names: Names of the graph's outputs, in order.
         dynamic_shapes: The dynamic shapes, as `torch.export` takes them: for each argument, dimension ->
@@ -78,7 +78,7 @@ def write_proto(model: onnx.ModelProto, path: Path, metadata: Mapping[str, str])
 
     Args:
         model: The model, which is changed: what the exporter notes about source lines is stripped.
-        path: Where the file goes.
+        path: The path of the file to write.
         metadata: Replaces the model's own; written in the order of the keys.
 
     Raises:

@@ -93,7 +93,7 @@ def canvas_agreement(path: Path, originals: Sequence[Pixels], canvases: Pixels) 
     Args:
         path: backbone.onnx.
         originals: n images (H, W, C).
-        canvases: (n, canvas, canvas, C), as stored.
+        canvases: (n, canvas, canvas, C) images, as stored.
 
     Returns:
         Mean and smallest cosine.

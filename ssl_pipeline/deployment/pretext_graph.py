@@ -23,7 +23,7 @@ def write_pretext_graph(task: PretextTask, card: ModelCard, pool: Split, path: P
         task: The trained task; is left in eval mode on the CPU.
         card: The description of the model; says how images are brought to the trained size.
         pool: Images to compare on.
-        path: Where the graph goes.
+        path: The path of the graph to write.
 
     Raises:
         PipelineError: The graph computes something else than torch.

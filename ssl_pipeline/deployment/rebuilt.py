@@ -23,7 +23,7 @@ def answer(
     """Run a model on batches of images: probabilities if the folder holds a head, embeddings if not.
 
     Args:
-        registry: Where the backbone is found.
+        registry: The registry that has the backbone.
         folder: Holds encoder.safetensors, model.json and, for a classifier, head.safetensors.
         inputs: .npz of batches of images (N, H, W, C).
         outputs: .npz to write: for each batch float32 (N, D) or (N, C), under the same name.

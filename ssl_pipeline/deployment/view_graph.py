@@ -31,7 +31,7 @@ def export_views(policy: Policy, canvas: int, path: Path, spec: ImageSpec = RGB8
     Args:
         policy: What the views are.
         canvas: The side of the images in px.
-        path: Where the file goes.
+        path: The path of the file to write.
         spec: What the images' values mean.
 
     Raises:

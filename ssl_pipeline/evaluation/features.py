@@ -54,7 +54,7 @@ def extract(embed: Embed, images: Stored, positions: Positions | None = None) ->
     Args:
         embed: What makes the features.
         images: Whose.
-        positions: (n,) which of them; None: all.
+        positions: (n,) positions of the images to take; None: all.
     """
     if positions is None:
         positions = np.arange(len(images))

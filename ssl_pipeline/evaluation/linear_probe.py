@@ -35,8 +35,8 @@ class Probe:
     """Class scores that are linear in the features.
 
     Attributes:
-        weight: (C, D) float32.
-        bias: (C,) float32; -10000 for a class that had no label to learn from.
+        weight: (C, D) float32 weights.
+        bias: (C,) float32 biases; -10000 for a class that had no label to learn from.
         strength: The inverse penalty it was fitted with.
         converged: Whether the solver met its tolerance (largest gradient component of the mean loss below 1e-4).
         validation: Accuracy on validation for each strength that was tried, from the strongest penalty on; empty where
@@ -77,11 +77,11 @@ def fit(
     strengths in a row that were no better.
 
     Args:
-        features: (n, D) of labelled training images.
-        labels: (n,) in [0, class_count); classes may be missing, but for two.
+        features: (n, D) features of labelled training images.
+        labels: (n,) class numbers in [0, class_count); classes may be missing, but for two.
         strengths: The path, in any order.
-        val_features: (m, D). Without any (m = 0) the middle of the path is taken.
-        val_labels: (m,).
+        val_features: (m, D) features of validation images. Without any (m = 0) the middle of the path is taken.
+        val_labels: (m,) their class numbers.
         class_count: C.
 
     Raises:

@@ -40,7 +40,7 @@ def false_negatives(
     """Return figures for metrics.json; none where the recipe has no negatives, or the images too few labels.
 
     Args:
-        registry: Where the strategy is found, of which a fresh one is built.
+        registry: The registry that has the strategy, of which a fresh one is built.
         task: The trained pretext task; None where its recipe has no negatives.
         card: Card of the trained model.
         seen: Images of train and validation; of these the labelled ones are looked at.
@@ -77,9 +77,9 @@ class Batch(NamedTuple):
     """Labelled images as a strategy meets them.
 
     Attributes:
-        projections: (2N, D) unit-norm, all first views before all second ones.
-        labels: (N,) int64.
-        ids: (N,) int64, equal for equal images in all batches.
+        projections: (2N, D) unit-norm projections, all first views before all second ones.
+        labels: (N,) int64 class numbers.
+        ids: (N,) int64 ids, equal for equal images in all batches.
     """
 
     projections: Tensor

@@ -26,11 +26,11 @@ class SeenImages:
     """Images of several splits.
 
     Attributes:
-        splits: Where they are.
-        owners: (n,) the split of each, as an index of `splits`.
-        rows: (n,) its row there.
+        splits: The splits that have them.
+        owners: (n,) indices in `splits` of the images' splits.
+        rows: (n,) rows of the images there.
         labels: (n,) class numbers; -1 for an image without a label.
-        groups: (n,) equal for images of one group, such as the frames of a track.
+        groups: (n,) numbers, equal for images of one group, such as the frames of a track.
     """
 
     splits: tuple[Split, ...]

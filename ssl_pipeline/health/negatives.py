@@ -116,9 +116,9 @@ def staleness(keys: Tensor, samples: Tensor, oldest: Tensor, oldest_samples: Ten
     them the nearest is as near, and this is 0; unless the encoder that made the old ones has since moved away.
 
     Args:
-        keys: (K, D) unit-norm, the batch's.
+        keys: (K, D) unit-norm keys of the batch.
         samples: (K,) int64, the ids of their images.
-        oldest: (n, D) unit-norm, the oldest remembered ones; as many as the batch has of other images are looked at,
+        oldest: (n, D) unit-norm keys, the oldest remembered ones; as many as the batch has of other images count,
             and if there are fewer, none can be old, and this is 0.
         oldest_samples: (n,) int64, the ids of their images; an image's own old key is no neighbour.
     """

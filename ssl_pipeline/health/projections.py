@@ -32,7 +32,7 @@ def spread_figures(projections: Tensor) -> dict[str, Tensor]:
     """Return how far unit projections spread, and over how many directions.
 
     Args:
-        projections: (N, P) of any length, each of another image.
+        projections: (N, P) projections of any length, each of another image.
 
     Returns:
         `projection_std`: the standard deviation in a dimension, averaged over all, times sqrt(P): 0 if all point the

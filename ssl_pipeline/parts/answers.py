@@ -12,8 +12,8 @@ def graded(logits: Tensor, answers: Tensor) -> StepOutput:
     """Return the mean cross-entropy in nats, log K at chance, and the share that is answered rightly.
 
     Args:
-        logits: (N, Q, K), of each of K answers to each of an image's Q questions.
-        answers: (N, Q) int64, the right ones, 0 to K - 1.
+        logits: (N, Q, K) logits of the K answers to each of an image's Q questions.
+        answers: (N, Q) int64, the right answers, 0 to K - 1.
 
     Examples:
         >>> import torch

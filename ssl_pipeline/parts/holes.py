@@ -36,7 +36,7 @@ def hide(uniforms: Tensor, ratio: float) -> tuple[Tensor, Tensor]:
     """Choose which of L patches to hide: the same number in each image, every choice as likely.
 
     Args:
-        uniforms: (N, L) in [0, 1).
+        uniforms: (N, L) numbers in [0, 1).
         ratio: Share to hide, in (0, 1); at least one patch is hidden and one shown.
 
     Returns:

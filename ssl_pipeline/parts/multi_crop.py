@@ -25,9 +25,9 @@ def add_local_pairs(
     """Add pairs of local views after those of global ones.
 
     Args:
-        anchors: (B N, P): B blocks of pairs of global views, each over the same N images.
-        positives: (B N, P).
-        local: (L N, P), view after view.
+        anchors: (B N, P) projections: B blocks of pairs of global views, each over the same N images.
+        positives: (B N, P) projections of the anchors' positives.
+        local: (L N, P) projections of local views, view after view.
         images: N.
         as_anchors: Whether local views become anchors, each for the positive of every block, or else positives, each
             for the anchor of every block.

@@ -55,7 +55,7 @@ def prototype_figures(assigned: Tensor) -> dict[str, Tensor]:
     more than K.
 
     Args:
-        assigned: (T, N, K), each image's shares, which sum to 1.
+        assigned: (T, N, K) shares of the prototypes in each image, which sum to 1.
     """
     _, images, count = assigned.shape
     of_image = torch.special.entr(assigned).sum(dim=2).mean().exp()

@@ -88,7 +88,7 @@ class Tiling:
 
         Args:
             images: The views.
-            uniforms: (N, `uniforms`) in [0, 1); None: tiles in the middle of their cells, of the middle channel.
+            uniforms: (N, `uniforms`) numbers in [0, 1); None: tiles amid their cells, of the middle channel.
         """
         colours = images.shape[1]
         channel, shifts = self._drawn(images, uniforms)

@@ -35,7 +35,7 @@ def closure(packages: Packages, modules: Iterable[str], without: Collection[str]
     A module brings the packages around it along, whose `__init__.py` runs with it.
 
     Args:
-        packages: Where modules are looked for.
+        packages: The packages in which modules are looked for.
         modules: Full names of the modules to begin with.
         without: Modules that are left out, with what is reached only through them.
 

@@ -107,7 +107,7 @@ def code(
     """Return everything that some modules and the plugins in use can run, as names and digests.
 
     Args:
-        packages: Where the modules of the pipeline lie, built-in plugins included.
+        packages: The packages of the pipeline, built-in plugins included.
         modules: The modules to begin with; see `closure`.
         used: The plugins; of those in `packages` their modules count, of others all code of their distribution.
         without: Modules that are left out; see `closure`.

@@ -24,7 +24,7 @@ def load_weights(backbone: nn.Module, path: Path, key: str = "pretrain.init") ->
     Args:
         backbone: The network that receives the weights.
         path: A .safetensors file.
-        key: Where the file stands in params.yaml, for messages.
+        key: The file's key in params.yaml, for messages.
 
     Raises:
         ConfigError: No such file, not safetensors, or tensors that are missing, of another shape, no floating-point

@@ -77,7 +77,7 @@ class Backbone(nn.Module, ABC):
         """Return features (N, k, D) of the patches that are shown; the others have no influence on them.
 
         Args:
-            images: (N, C, S, S), normalised images.
+            images: (N, C, S, S) normalised images.
             shown: (N, k) int64, the numbers of the patches that are shown, row by row from the top left.
         """
         raise NotImplementedError(f"{type(self).__name__} has no patches")

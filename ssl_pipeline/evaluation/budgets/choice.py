@@ -39,8 +39,8 @@ class Final:
     """A model that is tested.
 
     Attributes:
-        encoder: Which of the entry's origins, from 0.
-        draw: Which labels, from 0.
+        encoder: The number of the origin, from 0.
+        draw: The number of the draw of labels, from 0.
         chosen: Its learning rate, or the probe's strength.
         model: What was learned.
     """

@@ -22,7 +22,7 @@ def read_encoders(registry: Registry, folders: Sequence[str], card: ModelCard, l
     """Return the encoders of `finetune.encoders`, cut at the layer that ships.
 
     Args:
-        registry: Where their backbone is found.
+        registry: The registry that has their backbone.
         folders: Copies of models/pretrain, from runs that differ in `pretrain.seed` alone.
         card: Card of the whole encoder that ships.
         layer: Layer of its backbone, from 1; None: the backbone's own embedding.

@@ -30,7 +30,7 @@ class BudgetInputs:
         data: Labelled images of the three splits, and the names of the classes.
         encoder: The pretrained encoder, cut at the layer that ships; its weights are left as they are.
         card: Card of the encoder.
-        registry: Where the same network with random weights is found.
+        registry: The registry that has the network, for random weights.
         policy: Policy of the views to train on.
         precision: Precision of training, and the device to train on.
         further: Encoders that were pretrained as `encoder` was, with other seeds.
@@ -54,7 +54,7 @@ def read_inputs(
 
     Args:
         settings: The section `finetune`.
-        registry: Where backbones are found.
+        registry: The registry that has the backbones.
         policies: Policies of the views.
         store: The folder of the images.
         pretrain: The folder of the pretrained model.

@@ -45,7 +45,7 @@ def draw_labels(ids: npt.NDArray[np.uint64], labels: Array, budget: Budget, seed
         labels: (n,) class numbers.
         budget: Labels per class.
         seed: Seed of the study.
-        draw: Which draw. What a larger budget chooses in a draw holds what a smaller one does.
+        draw: The number of the draw. What a larger budget chooses in a draw holds what a smaller one does.
 
     Returns:
         Positions (m,), ascending.

@@ -39,7 +39,7 @@ class Origin:
         same: Whether every draw has the same one.
         pool: The training split, with its images that have no labels.
         card: How images are brought to the encoder's size.
-        device: Where to compute.
+        device: The device on which to compute.
 
     Attributes:
         same: Whether every draw has the same one.

@@ -24,10 +24,10 @@ class Outcome:
         budget: Labels per class.
         images: Labelled images that it learned from.
         arm: What it started from.
-        encoder: Which of the pretrained encoders, from 0, the one that ships; 0 for other arms.
-        draw: Which labels, from 0.
+        encoder: The number of the pretrained encoder: 0 is the one that ships, and stands for all in other arms.
+        draw: The number of the draw of labels, from 0.
         chosen: Its learning rate, or the probe's strength.
-        correct: (n_test,) whether each test image was classified correctly.
+        correct: (n_test,) bool, whether each test image was classified correctly.
         balanced_accuracy: Mean over the test split's classes of the share that was classified correctly.
     """
 

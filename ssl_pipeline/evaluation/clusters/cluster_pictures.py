@@ -30,7 +30,7 @@ def curves(
         found: Clusterings.
         agreements: k -> agreement with the classes; empty without labels.
         classes: C, marked if there are any.
-        judgement: Where k* is, and whether it is a preferred number.
+        judgement: The judgement, with k* and whether it is a preferred number.
         path: Path of the PNG.
     """
     figure = Figure(figsize=(6.4, 4.2), layout="constrained")
@@ -60,7 +60,7 @@ def images_of_pair(clusters: Labels, labels: Labels, one: int, other: int, count
     """Return positions of up to `count` images of each of two classes, from the clusters that they share most.
 
     Args:
-        clusters: (n,) of one run.
+        clusters: (n,) clusters of one run.
         labels: (n,) class numbers.
         one: A class that is there.
         other: Another.
@@ -76,7 +76,7 @@ def images_of_class(clusters: Labels, labels: Labels, name: int, parts: int, cou
     """Return positions of up to `count` images of a class from each of its largest clusters.
 
     Args:
-        clusters: (n,) of one run.
+        clusters: (n,) clusters of one run.
         labels: (n,) class numbers.
         name: A class that is there.
         parts: Largest number of clusters to take images of.

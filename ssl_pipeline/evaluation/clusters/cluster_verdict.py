@@ -171,7 +171,7 @@ def overlaps(assignments: Labels, labels: Labels, classes: Labels) -> dict[tuple
     Args:
         assignments: (runs, n) clusters.
         labels: (n,) class numbers.
-        classes: (C,) the numbers to look at; each is there.
+        classes: (C,) class numbers to look at; each is there.
 
     Returns:
         Pair of classes -> mean over runs, in [0, 1]: 0 if they share no cluster, 1 if no cluster tells them apart.
@@ -193,7 +193,7 @@ def own_clusters(assignments: Labels, labels: Labels, classes: Labels) -> dict[i
     Args:
         assignments: (runs, n) clusters.
         labels: (n,) class numbers.
-        classes: (C,) the numbers to look at; each is there.
+        classes: (C,) class numbers to look at; each is there.
 
     Returns:
         Class -> mean over runs: 1 for one cluster, 2 for two equal ones, 0 where its own hold less than half of it.

@@ -139,9 +139,9 @@ def cluster(
     One thread does it: with several, sums would be taken in an order that depends on their number.
 
     Args:
-        embeddings: (n, D) unit-norm, of the images; two or more in each half for each cluster.
-        views: (n, D) unit-norm, of another view of each.
-        groups: (n,) equal for images of one group, of which a half has all or none.
+        embeddings: (n, D) unit-norm embeddings of the images; two or more in each half for each cluster.
+        views: (n, D) unit-norm embeddings of another view of each.
+        groups: (n,) numbers, equal for images of one group, of which a half has all or none.
         ks: Numbers of clusters, from 2.
         runs: How often, at least 2.
         seed: Seed of the halves and of the starts.
@@ -207,9 +207,9 @@ def energies(embeddings: Features, labels: Labels, groups: Labels) -> dict[str, 
     """Return energies of pairs of images of two groups: negative cosines within a class and between classes.
 
     Args:
-        embeddings: (n, D) unit-norm, of labelled images; some hundreds are enough, and the time goes with n^2.
+        embeddings: (n, D) unit-norm embeddings of labelled images; some hundreds are enough: the time goes with n^2.
         labels: (n,) their classes.
-        groups: (n,) equal for images of one group, which are alike for another reason than their class.
+        groups: (n,) numbers, equal for images of one group, which are alike for another reason than their class.
 
     Returns:
         For `intra` and `inter` class pairs the mean and three quantiles, in [-1, 1], and `auroc`, the probability that

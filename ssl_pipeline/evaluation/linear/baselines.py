@@ -31,7 +31,7 @@ def raw_pixels(images: Images, spec: ImageSpec = RGB8) -> Features:
     """Return pixels in [0, 1] as they are; images above 16 px are first averaged over areas to 16 x 16.
 
     Args:
-        images: (n, S, S, C) of the type that the spec names.
+        images: (n, S, S, C) images of the type that the spec names.
         spec: What the images' values mean.
 
     Returns:
@@ -53,7 +53,7 @@ def colour_histogram(images: Images, spec: ImageSpec = RGB8) -> Features:
     """Return shares of an image's pixels in 8 x 8 x 8 equal boxes of RGB space; else in 32 boxes for each band.
 
     Args:
-        images: (n, S, S, C) of the type that the spec names.
+        images: (n, S, S, C) images of the type that the spec names.
         spec: What the images' values mean.
 
     Returns:
@@ -89,7 +89,7 @@ def random_encoder(registry: Registry, card: ModelCard, l2_normalize: bool, seed
     90 %, best of 3) and on CIFAR-10 (ResNet-18, 38 % against 30 %). A backbone should beat both.
 
     Args:
-        registry: Where the backbone is found.
+        registry: The registry that has the backbone.
         card: The card of the encoder that was exported, for its architecture, up to its layer, alone; it sees colours
             even where that one does not.
         l2_normalize: Whether embeddings get unit length, as those of the exported backbone.

@@ -39,7 +39,7 @@ class LinearInputs:
         data: Labelled images of the three splits, and the names of the classes.
         seen: Images of train and validation, for clusters and negatives.
         policies: Policies of the views.
-        registry: Where the architecture of the random encoder is found.
+        registry: The registry that has the random encoder's architecture.
         encoder: The whole pretrained encoder.
         card: Card of the whole encoder.
         start: The whole encoder before pretraining; None: its weights were random.
@@ -91,7 +91,7 @@ def read_inputs(
 
     Args:
         settings: The section `linear_eval`.
-        registry: Where backbones are found.
+        registry: The registry that has the backbones.
         policies: Policies of the views.
         store: The folder of the images.
         pretrain: The folder of the pretrained model.

@@ -29,7 +29,7 @@ def predict(
     Args:
         bank: (n, D) features of any length, n >= 1.
         labels: (n,) their classes, from 0.
-        queries: (m, D).
+        queries: (m, D) features to classify.
         k: Neighbours; all of the bank if it holds fewer.
         temperature: Temperature of the votes. At small values the nearest neighbour alone decides.
 

@@ -53,7 +53,7 @@ class EveryLayer(nn.Module):
         l2_normalize: Whether the embeddings of each layer get unit length.
 
     Attributes:
-        layers: Which, in their order.
+        layers: The numbers of the layers, in their order.
         dims: The length of each one's embeddings.
     """
 

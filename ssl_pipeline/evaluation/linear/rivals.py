@@ -59,9 +59,9 @@ def open_rivals(rivals: Sequence[Rival], registry: Registry, card: ModelCard, im
 
     Args:
         rivals: `linear_eval.rivals`.
-        registry: Where backbones are found.
+        registry: The registry that has the backbones.
         card: Card of our encoder. Rivals that are not ours get images that are resized as its own were, as RGB.
-        images: (n, S, S, C), canvases to try and to time them on.
+        images: (n, S, S, C) canvases to try and to time them on.
 
     Returns:
         For each name in `rivals` what embeds, and what it is and costs.
@@ -129,7 +129,7 @@ def cost(path: Path, images: Images, spec: ImageSpec = RGB8) -> dict[str, Any]:
 
     Args:
         path: The graph.
-        images: (n, S, S, C), canvases, one or more.
+        images: (n, S, S, C) canvases, one or more.
         spec: What the canvases' values mean.
 
     Returns:

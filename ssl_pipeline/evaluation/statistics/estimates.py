@@ -36,8 +36,8 @@ def accuracy(correct: Scores, groups: Groups) -> Interval:
     and encoders is estimated from the spread of their means.
 
     Args:
-        correct: (encoders, draws, images), 1 for an image that is classified correctly and 0 for another.
-        groups: (images,) equal for images of one group.
+        correct: (encoders, draws, images) scores: 1 for an image that is classified correctly and 0 for another.
+        groups: (images,) numbers, equal for images of one group.
     """
     from scipy.stats import norm, t
 
@@ -68,8 +68,8 @@ def gain(scores: Scores, groups: Groups, *, luck: bool) -> Estimate:
     Statistics in Medicine 24(5)).
 
     Args:
-        scores: (encoders, draws, images), differences of 0 and 1.
-        groups: (images,) equal for images of one group.
+        scores: (encoders, draws, images) differences of 0 and 1.
+        groups: (images,) numbers, equal for images of one group.
         luck: Whether the other arm has new random weights in each draw. Where there is one pretrained encoder, their
             spread then stands for the luck of its own weights too. For an encoder that learned nothing this is exact,
             because its weights are one more random draw. The spread also contains the interaction of labels and
@@ -108,7 +108,7 @@ def _spreads(scores: Scores, luck: bool) -> tuple[Values, Values]:
     """Return variances of the mean by chance in draws and in encoders, where there are several, and degrees of freedom.
 
     Args:
-        scores: (encoders, draws, images).
+        scores: (encoders, draws, images) scores.
         luck: See `gain`.
     """
     encoders, draws, _ = scores.shape

@@ -44,7 +44,7 @@ class Scores:
 
     Attributes:
         actual: (n,) labels.
-        groups: (n,) equal for images of one group.
+        groups: (n,) numbers, equal for images of one group.
         right: Classifier -> (n,) 1 where it is right and 0 elsewhere.
         draws: Classifier -> (B, 2) measures on resamples of the groups, columns as in MEASURES; empty where the groups
             are too few.
@@ -85,7 +85,7 @@ def score(actual: Labels, predictions: Mapping[str, Labels], groups: Labels, res
     Args:
         actual: (n,) labels of the test images, n >= 1, from 0.
         predictions: Classifier -> (n,) predicted labels.
-        groups: (n,) equal for images of one group.
+        groups: (n,) numbers, equal for images of one group.
         resamples: B.
         seed: Seed of the resamples.
     """

@@ -65,9 +65,9 @@ def flip_test(first: npt.NDArray[np.bool_], second: npt.NDArray[np.bool_], group
     """Return how likely two classifiers that are equally good differ as much as these, in either direction.
 
     Args:
-        first: (n,) whether one classifier is right, image by image.
-        second: (n,) whether the other one is.
-        groups: (n,) equal for images of one group.
+        first: (n,) bool, whether one classifier is right, image by image.
+        second: (n,) bool, whether the other classifier is.
+        groups: (n,) numbers, equal for images of one group.
 
     Returns:
         The two-sided p-value: were the two equally good, each group might as well have come out the other way round.

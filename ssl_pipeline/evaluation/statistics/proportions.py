@@ -43,7 +43,7 @@ def kish(weights: Float64 | Labels, strata: Labels | None = None) -> Float64:
     """Return how many equal groups of each stratum would leave its mean as uncertain as these unequal ones.
 
     Args:
-        weights: (G,) of the groups, such as their numbers of images.
+        weights: (G,) weights of the groups, such as their numbers of images.
         strata: (G,) numbers of their strata, from 0; None: there is one.
 
     Returns:
@@ -65,9 +65,9 @@ def effective_images(values: Float64, strata: Labels, groups: Labels) -> float:
     count as one image each.
 
     Args:
-        values: (n,) of the images: 1 for one that is right and 0 for another, or differences of such.
+        values: (n,) scores of the images: 1 for one that is right and 0 for another, or differences of such.
         strata: (n,) numbers of the strata whose means are averaged: all alike, or the classes.
-        groups: (n,) equal for images of one group.
+        groups: (n,) numbers, equal for images of one group.
 
     Returns:
         From 1 to n, and n where each image is a group and each stratum has as many.
