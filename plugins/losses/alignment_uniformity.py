@@ -23,7 +23,7 @@ class AlignmentUniformity(Loss):
 
     energy_name = "distance_to_the_power_alpha"
 
-    def __init__(self, alpha: float = 2.0, t: float = 2.0, weight: float = 1.0):
+    def __init__(self, *, alpha: float = 2.0, t: float = 2.0, weight: float = 1.0):
         super().__init__()
         for name, value in {"alpha": alpha, "t": t, "weight": weight}.items():
             if value <= 0:

@@ -23,7 +23,7 @@ class BarlowTwins(ViewLoss):
         redundancy: Weight of the redundancy term, λ > 0.
     """
 
-    def __init__(self, redundancy: float = 5e-3):
+    def __init__(self, *, redundancy: float = 5e-3):
         super().__init__()
         if redundancy <= 0:
             raise ValueError(f"redundancy must be greater than 0, got {redundancy}")

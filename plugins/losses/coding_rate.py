@@ -25,7 +25,7 @@ class CodingRate(ViewLoss):
 
     remedy = "Lower pretrain.loss: {invariance: ...}, which outweighs the coding rate."
 
-    def __init__(self, distortion: float = 0.2, invariance: float = 200.0):
+    def __init__(self, *, distortion: float = 0.2, invariance: float = 200.0):
         super().__init__()
         if distortion <= 0:
             raise ValueError(f"distortion must be greater than 0, got {distortion}")

@@ -23,8 +23,8 @@ class Decoupled(SoftmaxLoss):
             so that hard positives, those with small s⁺, pull more; the paper has 0.5.
     """
 
-    def __init__(self, temperature: float, sigma: float = 0.0):
-        super().__init__(temperature)
+    def __init__(self, *, temperature: float, sigma: float = 0.0):
+        super().__init__(temperature=temperature)
         if sigma < 0:
             raise ValueError(f"sigma must be at least 0, got {sigma}")
         self.sigma = sigma

@@ -36,6 +36,7 @@ class DINO(ViewLoss):
 
     def __init__(
         self,
+        *,
         prototypes: int,
         temperature: float = 0.1,
         teacher_temperature: float = 0.04,

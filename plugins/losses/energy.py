@@ -45,6 +45,7 @@ class Energy(Loss):
 
     def __init__(
         self,
+        *,
         functional: Literal[
             "contrastive",
             "square_exponential",

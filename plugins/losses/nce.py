@@ -48,6 +48,7 @@ class NCE(Loss):
 
     def __init__(
         self,
+        *,
         temperature: float,
         normaliser: Literal["learned", "estimated", "fixed"] = "learned",
         constant: float = 0.0,

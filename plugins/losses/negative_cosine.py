@@ -28,7 +28,7 @@ class NegativeCosine(ViewLoss):
         "pretrain.optimizer.learning_rate undoes them."
     )
 
-    def __init__(self, stop_gradient: bool = True):
+    def __init__(self, *, stop_gradient: bool = True):
         super().__init__()
         self.stop_gradient = stop_gradient
 

@@ -25,7 +25,7 @@ class Sigmoid(Loss):
 
     energy_name = "negative_scaled_cosine"
 
-    def __init__(self, scale: float = 10.0, bias: float = -10.0):
+    def __init__(self, *, scale: float = 10.0, bias: float = -10.0):
         super().__init__()
         if scale <= 0:
             raise ValueError(f"scale must be greater than 0, got {scale}")

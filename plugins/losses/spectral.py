@@ -26,7 +26,7 @@ class Spectral(Loss):
 
     energy_name = "negative_scaled_cosine"
 
-    def __init__(self, radius: float = 1.0):
+    def __init__(self, *, radius: float = 1.0):
         super().__init__()
         if radius <= 0:
             raise ValueError(f"radius must be greater than 0, got {radius}")

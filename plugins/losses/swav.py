@@ -36,6 +36,7 @@ class SwAV(ViewLoss):
 
     def __init__(
         self,
+        *,
         prototypes: int,
         temperature: float = 0.1,
         epsilon: float = 0.05,

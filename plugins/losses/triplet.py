@@ -35,7 +35,9 @@ class Triplet(Loss):
 
     needs_many_negatives = False  # a strategy may leave it a single one
 
-    def __init__(self, margin: float, distance: Literal["squared_euclidean", "cosine"] = "cosine", soft: bool = False):
+    def __init__(
+        self, *, margin: float, distance: Literal["squared_euclidean", "cosine"] = "cosine", soft: bool = False
+    ):
         super().__init__()
         self._distance: Distance = DISTANCES[distance]
         if not soft and not 0 < margin < self._distance.largest:

@@ -48,6 +48,7 @@ class TruncatedTriplet(Loss):
 
     def __init__(
         self,
+        *,
         margin: float,
         rank: int | None = None,
         classes: int | None = None,

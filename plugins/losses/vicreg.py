@@ -33,7 +33,7 @@ class VICReg(ViewLoss):
     energy_name = "squared_euclidean_distance"
     remedy = "Raise pretrain.loss: {variance: ..., covariance: ...} against {invariance: ...}; 25, 1 and 25 are usual."
 
-    def __init__(self, invariance: float = 25.0, variance: float = 25.0, covariance: float = 1.0):
+    def __init__(self, *, invariance: float = 25.0, variance: float = 25.0, covariance: float = 1.0):
         super().__init__()
         if min(invariance, variance, covariance) < 0:
             raise ValueError(

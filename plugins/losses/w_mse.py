@@ -27,7 +27,7 @@ class WMSE(ViewLoss):
 
     remedy = "Lower pretrain.loss: {shrinkage: ...}, which leaves less to whiten; 0 to 0.1 is usual."
 
-    def __init__(self, sub_batch: int = 0, shrinkage: float = 0.0):
+    def __init__(self, *, sub_batch: int = 0, shrinkage: float = 0.0):
         super().__init__()
         if sub_batch < 0:
             raise ValueError(f"sub_batch must be at least 0, got {sub_batch}")

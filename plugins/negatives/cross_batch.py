@@ -23,7 +23,7 @@ class CrossBatch(NegativeStrategy):
 
     remedy = "Raise pretrain.negatives: {memory_size: ...}, or pretrain.batch_size."
 
-    def __init__(self, memory_size: int, start: float = 0.05):
+    def __init__(self, *, memory_size: int, start: float = 0.05):
         super().__init__()
         if not 0 <= start < 1:
             raise ValueError(f"start must lie in [0, 1), got {start}")

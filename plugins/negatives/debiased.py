@@ -16,7 +16,7 @@ class Debiased(NegativeStrategy):
 
     traits = frozenset({"debiased"})
 
-    def __init__(self, class_prior: float):
+    def __init__(self, *, class_prior: float):
         super().__init__()
         if not 0 < class_prior < 1:
             raise ValueError(f"class_prior must lie between 0 and 1, got {class_prior}")

@@ -35,7 +35,7 @@ class FalseNegative(NegativeStrategy):
 
     traits = frozenset({"selected"})
 
-    def __init__(self, count: int, threshold: float = -1.0, mode: Literal["cancel", "attract"] = "cancel"):
+    def __init__(self, *, count: int, threshold: float = -1.0, mode: Literal["cancel", "attract"] = "cancel"):
         super().__init__()
         if count < 1:
             raise ValueError(f"count must be at least 1, got {count}")

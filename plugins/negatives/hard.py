@@ -23,7 +23,7 @@ class Hard(NegativeStrategy):
 
     traits = frozenset({"weighted"})
 
-    def __init__(self, beta: float):
+    def __init__(self, *, beta: float):
         super().__init__()
         if beta <= 0:
             raise ValueError(f"beta must be greater than 0, got {beta}")
@@ -55,8 +55,8 @@ class HardDebiased(Hard):
 
     traits = frozenset({"weighted", "debiased"})
 
-    def __init__(self, beta: float, class_prior: float):
-        super().__init__(beta)
+    def __init__(self, *, beta: float, class_prior: float):
+        super().__init__(beta=beta)
         if not 0 < class_prior < 1:
             raise ValueError(f"class_prior must lie between 0 and 1, got {class_prior}")
         self.class_prior = class_prior

@@ -23,7 +23,7 @@ class Queue(NegativeStrategy):
 
     remedy = "Raise pretrain.negatives: {queue_size: ...}."
 
-    def __init__(self, queue_size: int):
+    def __init__(self, *, queue_size: int):
         super().__init__()
         self.memory = KeyMemory(queue_size)
 

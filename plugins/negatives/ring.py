@@ -24,7 +24,7 @@ class Ring(NegativeStrategy):
 
     traits = frozenset({"selected"})
 
-    def __init__(self, lower: float, upper: float):
+    def __init__(self, *, lower: float, upper: float):
         super().__init__()
         if not 0 <= lower < upper <= 1:
             raise ValueError(f"lower and upper must satisfy 0 <= lower < upper <= 1, got {lower} and {upper}")

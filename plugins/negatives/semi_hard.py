@@ -21,7 +21,7 @@ class SemiHard(NegativeStrategy):
 
     traits = frozenset({"selected"})
 
-    def __init__(self, margin: float):
+    def __init__(self, *, margin: float):
         super().__init__()
         if not 0 < margin <= 2:
             raise ValueError(f"margin must lie in (0, 2], got {margin}")

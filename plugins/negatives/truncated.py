@@ -25,7 +25,7 @@ class Truncated(NegativeStrategy):
     traits = frozenset({"selected"})
 
     def __init__(
-        self, drop: int | None = None, classes: int | None = None, false_negative_probability: float | None = None
+        self, *, drop: int | None = None, classes: int | None = None, false_negative_probability: float | None = None
     ):
         super().__init__()
         # the rank of the nearest key that is kept is one more than how many are dropped

@@ -49,7 +49,7 @@ class Colorization(PretextTask):
     spread: Tensor
     counts: Tensor
 
-    def __init__(self, encoder: Encoder, view: str = "plain", channels: int = 256):
+    def __init__(self, encoder: Encoder, *, view: str = "plain", channels: int = 256):
         super().__init__()
         if channels < 1:
             raise ValueError(f"channels must be at least 1, got {channels}")

@@ -49,7 +49,7 @@ class ReconstructionError(ImageEnergyHead):
 
     name = "squared_reconstruction_error"
 
-    def __init__(self, encoder: Encoder, size: int, noise: float, blur: float):
+    def __init__(self, encoder: Encoder, size: int, *, noise: float, blur: float):
         super().__init__()
         for option, value in {"noise": noise, "blur": blur}.items():
             if value <= 0:
@@ -123,6 +123,7 @@ class Denoise(PretextTask):
         self,
         encoder: Encoder,
         size: int,
+        *,
         noise: float = 0.3,
         blur: float = 2.0,
         clean: float = 0.1,
@@ -133,7 +134,7 @@ class Denoise(PretextTask):
             raise ValueError(f"clean must lie in [0, 1), got {clean}")
         self.views, self.kind, self.clean = self.views_for({"view": view}), view, clean
         self.encoder = encoder
-        self.energy_head = ReconstructionError(encoder, size, noise, blur)
+        self.energy_head = ReconstructionError(encoder, size, noise=noise, blur=blur)
         self.uniforms = 1 + self.energy_head.uniforms
 
     def forward(self, views: Views) -> Encoded:

@@ -26,7 +26,7 @@ class Flip(PretextTask):
 
     forbidden = frozenset({"horizontal_flip", "vertical_flip"})
 
-    def __init__(self, encoder: Encoder, view: str = "plain"):
+    def __init__(self, encoder: Encoder, *, view: str = "plain"):
         super().__init__()
         self.views = self.views_for({"view": view})
         self.view, self.encoder = view, encoder
@@ -34,7 +34,7 @@ class Flip(PretextTask):
 
     def forward(self, views: Views) -> Encoded:
         """Return logits (N, 4 flips made, 4 flips guessed)."""
-        images = views[self.view][:, 0]  # (N, 3, S, S)
+        images = views[self.view][:, 0]  # (N, C, S, S)
         flipped = torch.stack([images.flip(axes) for axes in _MIRRORED_AXES], dim=1)
         return {"logits": self.head(self.encoder(flipped.flatten(0, 1))).unflatten(0, flipped.shape[:2])}
 

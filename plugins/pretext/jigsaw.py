@@ -43,6 +43,7 @@ class Jigsaw(PretextTask):
         self,
         encoder: Encoder,
         size: int,
+        *,
         tiles: int = 3,
         permutations: int = 64,
         hidden_dim: int = 256,
@@ -59,7 +60,7 @@ class Jigsaw(PretextTask):
             raise ValueError(f"permutations must lie in 2 to {most[tiles]} for tiles: {tiles}, got {permutations}")
         if hidden_dim < 1:
             raise ValueError(f"hidden_dim must be at least 1, got {hidden_dim}")
-        self.tiling = Tiling(size, tiles, gap, jitter, channels)
+        self.tiling = Tiling(size, count=tiles, gap=gap, jitter=jitter, channels=channels)
         self.views, self.parts, self.uniforms = (
             self.views_for({"view": view}),
             {"tile": self.tiling.side},

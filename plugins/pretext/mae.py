@@ -40,6 +40,7 @@ class MAE(PretextTask):
         self,
         encoder: Encoder,
         size: int,
+        *,
         width: int,
         depth: int,
         heads: int,

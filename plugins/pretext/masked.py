@@ -32,7 +32,7 @@ class Masked(PretextTask):
     encoder: Encoder
     needs: frozenset[Offer] = frozenset({"maps"})
 
-    def __init__(self, encoder: Encoder, size: int, mask_size: int, ratio: float = 0.6, view: str = "plain"):
+    def __init__(self, encoder: Encoder, size: int, *, mask_size: int, ratio: float = 0.6, view: str = "plain"):
         super().__init__()
         self.views, self.kind = self.views_for({"view": view}), view
         self.encoder = encoder

@@ -61,6 +61,7 @@ class MaskedTokens(PretextTask):
         self,
         encoder: Encoder,
         size: int,
+        *,
         words: int,
         patch_size: int,
         mask_size: int,

@@ -38,6 +38,7 @@ class RelativePatch(PretextTask):
         self,
         encoder: Encoder,
         size: int,
+        *,
         hidden_dim: int = 256,
         gap: float = 0.25,
         jitter: float = 0.125,
@@ -47,7 +48,7 @@ class RelativePatch(PretextTask):
         super().__init__()
         if hidden_dim < 1:
             raise ValueError(f"hidden_dim must be at least 1, got {hidden_dim}")
-        self.tiling = Tiling(size, 3, gap, jitter, channels)
+        self.tiling = Tiling(size, count=3, gap=gap, jitter=jitter, channels=channels)
         self.views, self.parts, self.uniforms = (
             self.views_for({"view": view}),
             {"tile": self.tiling.side},

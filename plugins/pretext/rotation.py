@@ -32,7 +32,7 @@ class Rotation(PretextTask):
 
     def forward(self, views: Views) -> Encoded:
         """Return logits (N, 4 turns made, 4 turns guessed)."""
-        images = views["global"][:, 0]  # (N, 3, S, S)
+        images = views["global"][:, 0]  # (N, C, S, S)
         turned = torch.stack([torch.rot90(images, turns, dims=(2, 3)) for turns in range(4)], dim=1)
         return {"logits": self.head(self.encoder(turned.flatten(0, 1))).unflatten(0, turned.shape[:2])}
 

@@ -37,7 +37,7 @@ class SoftmaxLoss(Loss):
 
     energy_name = "negative_cosine_over_temperature"
 
-    def __init__(self, temperature: float):
+    def __init__(self, *, temperature: float):
         super().__init__()
         if temperature <= 0:
             raise ValueError(f"temperature must be greater than 0, got {temperature}")

@@ -56,7 +56,7 @@ class Tiling:
         (torch.Size([4, 4, 3, 13, 13]), 13)
     """
 
-    def __init__(self, size: int, count: int, gap: float, jitter: float, channels: Channels):
+    def __init__(self, size: int, count: int, *, gap: float, jitter: float, channels: Channels):
         for name, share in {"gap": gap, "jitter": jitter}.items():
             if not 0 <= share <= 0.5:
                 raise ValueError(f"{name} must lie in [0, 0.5], got {share}")

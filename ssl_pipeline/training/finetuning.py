@@ -67,7 +67,7 @@ class Classifier(nn.Module):
         self.head.weight, self.head.bias = nn.Parameter(weight.detach().clone()), nn.Parameter(bias.detach().clone())
 
     def forward(self, images: Tensor) -> Tensor:
-        """Return logits (N, C) of images (N, 3, S, S) in [0, 1]."""
+        """Return logits of images (N, C, S, S) in [0, 1], one for each class."""
         logits: Tensor = self.head(self.encoder(images))
         return logits
 

@@ -54,7 +54,7 @@ def projections(labels: Tensor, generator: torch.Generator) -> Tensor:
 def share_of_false_deputies(strategy: NegativeStrategy, images: int, pool: int, steps: int, trials: int) -> float:
     """Of the deputies in the last of some steps, over pools whose classes are drawn anew; both views are keys."""
     generator = torch.Generator().manual_seed(0)
-    loss = TruncatedTriplet(1.0, classes=CLASSES, false_negative_probability=ASKED)
+    loss = TruncatedTriplet(margin=1.0, classes=CLASSES, false_negative_probability=ASKED)
     found = []
     for _ in range(trials):
         labels = torch.randint(CLASSES, (pool,), generator=generator)
@@ -72,9 +72,9 @@ def share_of_false_deputies(strategy: NegativeStrategy, images: int, pool: int, 
 
 SIMULATED = {
     "in_batch": (InBatch, (64, 64, 1)),
-    "queue of four keys per image": (lambda: Queue(192), (16, 48, 7)),
-    "queue of an epoch and a half": (lambda: Queue(144), (16, 48, 8)),
-    "cross_batch": (lambda: CrossBatch(96, start=0.0), (16, 48, 6)),
+    "queue of four keys per image": (lambda: Queue(queue_size=192), (16, 48, 7)),
+    "queue of an epoch and a half": (lambda: Queue(queue_size=144), (16, 48, 8)),
+    "cross_batch": (lambda: CrossBatch(memory_size=96, start=0.0), (16, 48, 6)),
 }
 
 

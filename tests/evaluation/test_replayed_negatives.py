@@ -58,7 +58,7 @@ def test_weights_on_the_own_class_are_counted(edge, monkeypatch):
     assert replay(InBatch(), iter([given])) == pytest.approx((chance.item(), chance.item()))
     harder = weights_of_pairs(projections, 2.0)
     harder = harder / harder.sum(dim=1, keepdim=True) * alike.sum(dim=1, keepdim=True)
-    rate, by_chance = replay(Hard(2.0), iter([given]))
+    rate, by_chance = replay(Hard(beta=2.0), iter([given]))
     assert rate == pytest.approx(((harder * same).sum() / harder.sum()).item(), rel=1e-5)
     assert by_chance == pytest.approx(chance.item())
     assert rate > chance + 0.05
@@ -69,7 +69,9 @@ def test_what_drops_the_nearest_has_fewer_of_them_than_chance():
     assert rate < chance - 0.05
 
 
-@pytest.mark.parametrize(("strategy", "own_keys"), [(Queue(1000), False), (CrossBatch(1000), True)])
+@pytest.mark.parametrize(
+    ("strategy", "own_keys"), [(Queue(queue_size=1000), False), (CrossBatch(memory_size=1000), True)]
+)
 def test_remembered_keys_have_the_labels_of_the_images_they_came_from(strategy: NegativeStrategy, own_keys: bool):
     first, second = batch(12, 2), batch(12, 3)
     both = [labels.repeat(2) for _, labels, _ in (first, second)]
@@ -97,7 +99,13 @@ def test_keys_without_a_label_have_no_rate():
 
 @pytest.mark.parametrize(
     "strategy",
-    [Debiased(0.1), HardDebiased(2.0, 0.1), SemiHard(0.3), Ring(0.2, 0.9), FalseNegative(2, mode="attract")],
+    [
+        Debiased(class_prior=0.1),
+        HardDebiased(beta=2.0, class_prior=0.1),
+        SemiHard(margin=0.3),
+        Ring(lower=0.2, upper=0.9),
+        FalseNegative(count=2, mode="attract"),
+    ],
     ids=lambda strategy: type(strategy).__name__,
 )
 def test_any_strategy_can_be_replayed(strategy: NegativeStrategy):

@@ -22,7 +22,7 @@ from ssl_pipeline.types import Encoder
 @pytest.fixture
 def loss():
     torch.manual_seed(0)
-    loss = Energy("negative_log_likelihood", energy="network", beta=3.0, hidden_dim=5)
+    loss = Energy(functional="negative_log_likelihood", energy="network", beta=3.0, hidden_dim=5)
     loss.fit_to(8)
     return loss.double()
 
@@ -50,7 +50,7 @@ def reference(loss, first, second, kept):
 
 STRATEGIES = {
     "in_batch": (InBatch(), lambda p, s: torch.ones_like(s, dtype=torch.bool)),
-    "semi_hard": (SemiHard(0.5), lambda p, s: (s < p) & (s > p - 0.5)),
+    "semi_hard": (SemiHard(margin=0.5), lambda p, s: (s < p) & (s > p - 0.5)),
 }
 
 
@@ -68,8 +68,8 @@ def test_a_strategy_chooses_by_cosines_of_projections_as_it_does_for_other_losse
     with torch.no_grad():
         loss.network.layers[2].weight.zero_()
         loss.network.layers[2].bias.copy_(torch.eye(8)[0] * 50)  # all energies are nearly 0, all orders lost
-    plain = Energy("negative_log_likelihood", beta=3.0)
-    for strategy in (FalseNegative(3), SemiHard(0.2)):
+    plain = Energy(functional="negative_log_likelihood", beta=3.0)
+    for strategy in (FalseNegative(count=3), SemiHard(margin=0.2)):
         leaves = pairs(9)
         counts = [apply(one, strategy, *leaves, wanted="negatives") for one in (loss, plain)]
         assert torch.equal(*counts)
@@ -113,9 +113,9 @@ def test_weights_that_differentiate_through_cosines_are_refused():
 
 def test_a_class_prior_is_heeded(loss, pairs, apply):
     leaves = pairs(7)
-    assert apply(loss, Debiased(0.1), *leaves) < apply(loss, InBatch(), *leaves)
+    assert apply(loss, Debiased(class_prior=0.1), *leaves) < apply(loss, InBatch(), *leaves)
 
 
 def test_a_width_out_of_range_is_refused():
     with pytest.raises(ValueError, match="hidden_dim must be at least 1, got 0"):
-        Energy("contrastive", energy="network", hidden_dim=0)
+        Energy(functional="contrastive", energy="network", hidden_dim=0)

@@ -42,7 +42,7 @@ def assigned(values: Tensor, iterations: int) -> Tensor:
 
 
 def test_swav_is_the_paper_s_formula():
-    loss, leaves = started(SwAV(7, temperature=0.2, epsilon=0.1)), views()
+    loss, leaves = started(SwAV(prototypes=7, temperature=0.2, epsilon=0.1)), views()
     found = loss(leaves, leaves[:2], HALFWAY).loss
     given = scores(loss, leaves)
     expected = torch.zeros((), dtype=torch.float64)
@@ -60,7 +60,7 @@ def test_swav_is_the_paper_s_formula():
 def test_swav_is_lightly_s():
     from lightly.loss import SwaVLoss
 
-    loss, given = started(SwAV(7)), views()
+    loss, given = started(SwAV(prototypes=7)), views()
     first, second, local = scores(loss, given)
     expected = SwaVLoss()([first, second], [local])
     assert loss(given, given[:2], HALFWAY).loss.item() == pytest.approx(expected.item(), rel=1e-6)
@@ -76,7 +76,7 @@ def test_assignments_fill_all_prototypes_evenly_and_have_room_for_any_score():
 
 
 def test_a_queue_takes_part_in_assignments_once_it_is_full():
-    loss, plain = started(SwAV(5, queue_size=24)), started(SwAV(5))
+    loss, plain = started(SwAV(prototypes=5, queue_size=24)), started(SwAV(prototypes=5))
     batches = [views(images=12).detach() + 0.1 * number for number in range(4)]
     for number, batch in enumerate(batches[:3]):
         found, alone = (one(batch, batch[:2], HALFWAY) for one in (loss, plain))
@@ -92,7 +92,7 @@ def test_a_queue_takes_part_in_assignments_once_it_is_full():
 
 
 def test_dino_is_the_paper_s_algorithm_and_its_centre_and_prototypes_follow():
-    loss, leaves = started(DINO(5, teacher_temperature=0.07, center_momentum=0.8, momentum=0.6)), views()
+    loss, leaves = started(DINO(prototypes=5, teacher_temperature=0.07, center_momentum=0.8, momentum=0.6)), views()
     slow = loss.prototypes.directions.detach().clone()
     center = torch.zeros(5, dtype=torch.float64)
     for number in (5, 9):
@@ -118,7 +118,7 @@ def test_dino_is_the_paper_s_algorithm_and_its_centre_and_prototypes_follow():
         torch.testing.assert_close(loss.center, center, rtol=1e-6, atol=1e-9)
 
 
-@pytest.mark.parametrize("loss", [SwAV(4, frozen=0.3), DINO(4, frozen=0.3)])
+@pytest.mark.parametrize("loss", [SwAV(prototypes=4, frozen=0.3), DINO(prototypes=4, frozen=0.3)])
 def test_prototypes_are_frozen_at_first(loss):
     torch.manual_seed(0)
     loss.fit_to(6)
@@ -144,7 +144,7 @@ def test_prototypes_are_frozen_at_first(loss):
 )
 def test_prototype_collapse_is_named(shares: Tensor, words: str | None):
     figures = {name: value.item() for name, value in prototype_figures(shares).items()}
-    for loss in (SwAV(40), DINO(40)):
+    for loss in (SwAV(prototypes=40), DINO(prototypes=40)):
         found = loss.diagnose({**figures, "progress": 0.5})
         assert len(found) == (words is not None)
         assert words is None or words in found[0].message
@@ -159,7 +159,7 @@ def test_early_on_more_prototypes_have_to_be_in_use():
         name: value.item()
         for name, value in prototype_figures(torch.eye(40)[torch.arange(60).view(2, 30) % 10]).items()
     }
-    for loss in (SwAV(40), DINO(40)):
+    for loss in (SwAV(prototypes=40), DINO(prototypes=40)):
         (found,) = loss.diagnose({**figures, "progress": 0.1})
         assert found.fatal
         assert found.kind == "prototype collapse"

@@ -28,7 +28,7 @@ def places(tiling: Tiling, uniforms: Tensor | None, images: int = 1) -> Tensor:
 
 def test_tiles_are_cut_where_their_numbers_say():
     """26 px in 3 x 3: cells of 6 px, 2 px apart, that begin at 2, 10 and 18 and hold tiles of 4 px."""
-    tiling = Tiling(26, 3, gap=0.25, jitter=0.25, channels="one")
+    tiling = Tiling(26, count=3, gap=0.25, jitter=0.25, channels="one")
     assert (tiling.side, tiling.slack, tiling.uniforms) == (4, 2, 19)
     images = torch.rand(2, 3, 26, 26)
     uniforms = torch.zeros(2, 19)
@@ -45,7 +45,7 @@ def test_tiles_are_cut_where_their_numbers_say():
     assert torch.equal(tiles[1, 6], images[1, 2:, 19:23, 4:8].expand(3, -1, -1))
     middle = tiling.cut(images)  # of no numbers: the middle of each cell, in green
     assert torch.equal(middle[1, 4], images[1, 1:2, 11:15, 11:15].expand(3, -1, -1))
-    coloured = Tiling(26, 3, gap=0.25, jitter=0.25, channels="all").cut(images, uniforms)
+    coloured = Tiling(26, count=3, gap=0.25, jitter=0.25, channels="all").cut(images, uniforms)
     assert torch.equal(coloured[1, 6], images[1, :, 19:23, 4:8])
 
 
@@ -59,7 +59,7 @@ SHARES = [(0.25, 0.125), (0.01, 0.05), (0.3, 0.2), (0.0, 0.2)]  # gap and jitter
 def test_no_two_tiles_come_nearer_than_the_gap_and_none_has_a_pixel_of_the_border(
     size: int, gap: float, jitter: float, count: int
 ):
-    tiling = Tiling(size, count, gap, jitter, "one")
+    tiling = Tiling(size, count=count, gap=gap, jitter=jitter, channels="one")
     apart = max(1, round(gap * (size // count))) if gap else 0  # pixels between two tiles
     drawn = torch.cat([numbers_of(tiling, 1, 0.0), numbers_of(tiling, 1, 0.999), numbers_of(tiling, 60)])
     found = places(tiling, drawn, len(drawn))  # (N, n², T, T, 2)

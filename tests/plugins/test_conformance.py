@@ -1,5 +1,6 @@
 """The conformance kit over every built-in: what is asked of other people's plugins holds for our own."""
 
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ from plugins import load_registry
 from ssl_pipeline import testing
 from ssl_pipeline.config import load
 from ssl_pipeline.recipes import resolve
-from ssl_pipeline.registry import KINDS
+from ssl_pipeline.registry import INJECTED, KINDS
 
 REGISTRY = load_registry()
 DEFAULTS = load(Path(__file__).parents[2] / "params.yaml").pretrain
@@ -97,3 +98,15 @@ def test_options_are_of_built_ins_and_every_kind_is_checked():
 )
 def test_a_built_in_is_as_promised(kind: str, name: str, options: dict[str, Any]):
     CHECKS[kind](REGISTRY.find(kind, name).factory, **options)
+
+
+def test_options_are_given_by_name():
+    entries = [entry for entry in REGISTRY.entries() if entry.kind in ("pretext_task", "loss", "negatives")]
+    by_place = [
+        f"{entry.kind} {entry.name}: {name}"
+        for entry in entries
+        for name, parameter in signature(entry.factory).parameters.items()
+        if name not in INJECTED and parameter.kind is parameter.POSITIONAL_OR_KEYWORD
+    ]
+    assert entries
+    assert not by_place, f"put a * before these options, so that no call leaves open what a number is: {by_place}"

@@ -34,9 +34,9 @@ def likelihood(p: Tensor, s: Tensor) -> Tensor:
 
 
 LOSSES: dict[str, tuple[Callable[[], Loss], Formula]] = {
-    "info_nce": (lambda: InfoNCE(0.3), info_nce),
-    "triplet": (lambda: Triplet(0.8), triplet),
-    "energy": (lambda: Energy("negative_log_likelihood", beta=3.0), likelihood),
+    "info_nce": (lambda: InfoNCE(temperature=0.3), info_nce),
+    "triplet": (lambda: Triplet(margin=0.8), triplet),
+    "energy": (lambda: Energy(functional="negative_log_likelihood", beta=3.0), likelihood),
 }
 
 
@@ -69,7 +69,7 @@ def test_loss_and_gradient_are_those_of_the_pairs_that_are_left(
         monkeypatch.setattr(module, "edge", lambda device: 7)  # keys of an anchor lie in several tiles
     first, second = pairs(9)
     build, formula = LOSSES[loss]
-    found = apply(build(), FalseNegative(count, threshold, mode), first, second)
+    found = apply(build(), FalseNegative(count=count, threshold=threshold, mode=mode), first, second)
     wanted = expected(first, second, formula, count, threshold, mode == "attract")
     same(found, wanted, (first, second), 1e-9)
 
@@ -81,7 +81,7 @@ def test_the_support_view_decides_and_not_the_anchor():
     keys = torch.stack([positive, like_anchor, like_positive])
     candidates = Candidates(anchor[None], positive[None], torch.tensor([0]), keys, torch.tensor([0, 1, 2]), make_step())
     for mode, attracted in (("cancel", None), ("attract", like_positive)):
-        negatives = FalseNegative(1, mode=mode).select(candidates)
+        negatives = FalseNegative(count=1, mode=mode).select(candidates)
         mass = similarity.log_mass(anchor[None], negatives, 5.0)
         assert mass.item() == pytest.approx(5 * (like_anchor @ anchor).item())
         near = negatives.compatible(positive[None])[0]
@@ -93,4 +93,4 @@ def test_at_least_one_negative_remains(n: int, left: int, pairs):
     unit = F.normalize(torch.cat(pairs(n)).detach(), dim=1)
     samples = torch.arange(n).repeat(2)
     candidates = Candidates(unit, unit.roll(n, 0), samples, unit, samples, make_step())
-    assert total_weight(unit, FalseNegative(3).select(candidates)).tolist() == [left] * (2 * n)
+    assert total_weight(unit, FalseNegative(count=3).select(candidates)).tolist() == [left] * (2 * n)

@@ -23,7 +23,7 @@ def ours(first: Tensor, second: Tensor, temperature: float) -> Tensor:
     samples = torch.arange(len(first)).repeat(2)
     positives = anchors.roll(len(first), 0)
     negatives = InBatch().select(Candidates(anchors, positives, samples, anchors, samples, make_step()))
-    return InfoNCE(temperature)(anchors, positives[:, None], negatives, make_step()).loss
+    return InfoNCE(temperature=temperature)(anchors, positives[:, None], negatives, make_step()).loss
 
 
 def nt_xent(first: Tensor, second: Tensor, temperature: float) -> Tensor:
@@ -76,7 +76,7 @@ def test_weights_enter_the_denominator():
     tripled = Negatives(
         anchors, samples, samples, log_weight=lambda tile: torch.full_like(tile.similarities, 3.0).log()
     )
-    loss = InfoNCE(0.3)(anchors, anchors.roll(6, 0)[:, None], tripled, make_step()).loss
+    loss = InfoNCE(temperature=0.3)(anchors, anchors.roll(6, 0)[:, None], tripled, make_step()).loss
     similarities = anchors @ anchors.T / 0.3
     negative = torch.exp(similarities) * (samples[:, None] != samples[None, :])
     positive = torch.exp((anchors * anchors.roll(6, 0)).sum(1) / 0.3)
@@ -86,7 +86,7 @@ def test_weights_enter_the_denominator():
 
 def test_energy_is_low_for_the_compatible():
     first, second = (F.normalize(view, dim=1) for view in pairs(4, 8))
-    loss = InfoNCE(0.5)
+    loss = InfoNCE(temperature=0.5)
     torch.testing.assert_close(loss.energy(first, first), torch.full((4,), -2.0))
     assert (loss.energy(first, second) > loss.energy(first, first)).all()
 
@@ -94,10 +94,10 @@ def test_energy_is_low_for_the_compatible():
 def test_without_any_negative_the_loss_is_zero():
     first = F.normalize(pairs(1, 8)[0], dim=1)
     nobody = Negatives(first, torch.zeros(1, dtype=torch.long), torch.zeros(1, dtype=torch.long))
-    assert InfoNCE(0.1)(first, first[:, None], nobody, make_step()).loss.item() == 0.0
+    assert InfoNCE(temperature=0.1)(first, first[:, None], nobody, make_step()).loss.item() == 0.0
 
 
 @pytest.mark.parametrize("temperature", [0.0, -1.0])
 def test_the_temperature_must_be_positive(temperature: float):
     with pytest.raises(ValueError, match=f"temperature must be greater than 0, got {temperature}"):
-        InfoNCE(temperature)
+        InfoNCE(temperature=temperature)

@@ -72,21 +72,21 @@ FORMULAS = {  # of the cosines of positives p (A,) and negatives s (A, K)
     "alignment_uniformity": lambda p, s: (2 - 2 * p).pow(1.5).mean() + 0.5 * (-2 * (2 - 2 * s)).exp().mean().log(),
 }
 LOSSES = {
-    "decoupled": lambda: Decoupled(0.2),
-    "decoupled_weighted": lambda: Decoupled(0.2, sigma=0.5),
-    "sigmoid": lambda: Sigmoid(5.0, -3.0),
-    "nce": lambda: NCE(0.3, "fixed", constant=-2.0, log_noise=-1.5),
-    "triplet_euclidean": lambda: Triplet(0.5, "squared_euclidean"),
-    "triplet_soft": lambda: Triplet(0.1, soft=True),
-    "truncated_triplet": lambda: TruncatedTriplet(2.8 - 2, rank=3),
-    "truncated_band": lambda: TruncatedTriplet(2.8 - 2, rank=2, band=3),
-    "truncated_alike": lambda: TruncatedTriplet(0.8, rank=3, positive_weight=1.0),
-    "contrastive": lambda: Energy("contrastive", margin=1.2),
-    "square_exponential": lambda: Energy("square_exponential", "cosine", gamma=0.7),
-    "mean_square_exponential": lambda: Energy("mean_square_exponential", "cosine", gamma=0.7),
-    "generalised_margin": lambda: Energy("generalised_margin"),
-    "negative_log_likelihood": lambda: Energy("negative_log_likelihood", beta=3.0),
-    "spectral": lambda: Spectral(2.0),
+    "decoupled": lambda: Decoupled(temperature=0.2),
+    "decoupled_weighted": lambda: Decoupled(temperature=0.2, sigma=0.5),
+    "sigmoid": lambda: Sigmoid(scale=5.0, bias=-3.0),
+    "nce": lambda: NCE(temperature=0.3, normaliser="fixed", constant=-2.0, log_noise=-1.5),
+    "triplet_euclidean": lambda: Triplet(margin=0.5, distance="squared_euclidean"),
+    "triplet_soft": lambda: Triplet(margin=0.1, soft=True),
+    "truncated_triplet": lambda: TruncatedTriplet(margin=2.8 - 2, rank=3),
+    "truncated_band": lambda: TruncatedTriplet(margin=2.8 - 2, rank=2, band=3),
+    "truncated_alike": lambda: TruncatedTriplet(margin=0.8, rank=3, positive_weight=1.0),
+    "contrastive": lambda: Energy(functional="contrastive", margin=1.2),
+    "square_exponential": lambda: Energy(functional="square_exponential", energy="cosine", gamma=0.7),
+    "mean_square_exponential": lambda: Energy(functional="mean_square_exponential", energy="cosine", gamma=0.7),
+    "generalised_margin": lambda: Energy(functional="generalised_margin"),
+    "negative_log_likelihood": lambda: Energy(functional="negative_log_likelihood", beta=3.0),
+    "spectral": lambda: Spectral(radius=2.0),
     "alignment_uniformity": lambda: AlignmentUniformity(alpha=3.0, weight=0.5),
 }
 
@@ -106,8 +106,12 @@ def test_decoupled_is_lightly_s(pairs, apply, same):
     from lightly.loss import DCLLoss, DCLWLoss
 
     first, second = pairs(12)
-    same(apply(Decoupled(0.2), InBatch(), first, second), DCLLoss(0.2)(first, second), (first, second), 1e-6)
-    weighted = apply(Decoupled(0.2, 0.5), InBatch(), first, second)  # with another gradient, as in the authors' code
+    same(
+        apply(Decoupled(temperature=0.2), InBatch(), first, second), DCLLoss(0.2)(first, second), (first, second), 1e-6
+    )
+    weighted = apply(
+        Decoupled(temperature=0.2, sigma=0.5), InBatch(), first, second
+    )  # with another gradient, as in the authors' code
     assert weighted.item() == pytest.approx(DCLWLoss(0.2, 0.5)(first, second).item(), rel=1e-6)
 
 
@@ -121,7 +125,7 @@ def test_triplet_is_pytorch_metric_learning_s(distance: str, pairs, apply, same)
     theirs = CosineSimilarity() if distance == "cosine" else LpDistance(power=2)
     peer = TripletMarginLoss(margin=0.3, distance=theirs, reducer=MeanReducer())
     expected = peer(torch.cat([first, second]), torch.arange(10).repeat(2))
-    same(apply(Triplet(0.3, distance), InBatch(), first, second), expected, (first, second), 1e-6)
+    same(apply(Triplet(margin=0.3, distance=distance), InBatch(), first, second), expected, (first, second), 1e-6)
 
 
 def test_nce_recovers_a_known_density_and_its_normaliser():
@@ -134,7 +138,7 @@ def test_nce_recovers_a_known_density_and_its_normaliser():
     times = ((keys @ truth / tau - log_z).exp() * 60_000).round().long()  # how often each key is a datum
     positives = keys.repeat_interleave(times, dim=0)[:, None]
     theta = torch.zeros(2, dtype=torch.float64, requires_grad=True)
-    loss = NCE(tau, "learned", log_noise=-math.log(count)).double()
+    loss = NCE(temperature=tau, normaliser="learned", log_noise=-math.log(count)).double()
     samples = torch.zeros(len(positives), dtype=torch.long)
     negatives = Negatives(keys, samples, torch.full((count,), -1))
     optimizer = torch.optim.LBFGS([theta, loss.constant], max_iter=60, line_search_fn="strong_wolfe")
@@ -152,14 +156,14 @@ def test_nce_recovers_a_known_density_and_its_normaliser():
 
 def test_nce_estimates_its_normaliser_once_from_the_first_batch(pairs, apply):
     first, second = pairs(9)
-    loss = NCE(0.4, "estimated", log_noise=-3.0)
+    loss = NCE(temperature=0.4, normaliser="estimated", log_noise=-3.0)
     apply(loss, InBatch(), first, second)
     _, negative = dense(first, second)
     expected = -((negative / 0.4).exp().mean().log() + 3.0)
     assert loss.constant.item() == pytest.approx(expected.item(), rel=1e-5)
     apply(loss, InBatch(), *pairs(14))
     assert loss.constant.item() == pytest.approx(expected.item(), rel=1e-5)
-    again = NCE(0.4, "estimated", log_noise=-3.0)
+    again = NCE(temperature=0.4, normaliser="estimated", log_noise=-3.0)
     again.load_state_dict(loss.state_dict())
     assert again.estimated
 
@@ -167,20 +171,23 @@ def test_nce_estimates_its_normaliser_once_from_the_first_batch(pairs, apply):
 @pytest.mark.parametrize(
     ("build", "words"),
     [
-        (lambda: Triplet(2.5), "margin must lie between 0 and 2, the largest cosine distance"),
-        (lambda: Triplet(0.0), "margin must lie between 0 and 2"),
-        (lambda: TruncatedTriplet(0.0, rank=2), "margin and positive_weight must be greater than 0, got 0 and 2"),
-        (lambda: TruncatedTriplet(0.5, rank=2, positive_weight=-1.0), "must be greater than 0, got 0.5 and -1"),
-        (lambda: TruncatedTriplet(0.5), "give either rank, or classes and false_negative_probability"),
-        (lambda: TruncatedTriplet(0.5, rank=1, classes=3, false_negative_probability=0.1), "give either rank"),
-        (lambda: TruncatedTriplet(0.5, classes=1, false_negative_probability=0.1), "classes must be at least 2"),
-        (lambda: Energy("contrastive", margin=3.0), "margin must lie between 0 and 2"),
-        (lambda: Energy("negative_log_likelihood", beta=0.0), "gamma and beta must be greater than 0"),
-        (lambda: NCE(0.1, log_noise=0.5), "log_noise is the logarithm of a probability"),
-        (lambda: Decoupled(0.0), "temperature must be greater than 0"),
-        (lambda: Decoupled(0.1, -1.0), "sigma must be at least 0"),
-        (lambda: Sigmoid(0.0), "scale must be greater than 0"),
-        (lambda: Spectral(-1.0), "radius must be greater than 0"),
+        (lambda: Triplet(margin=2.5), "margin must lie between 0 and 2, the largest cosine distance"),
+        (lambda: Triplet(margin=0.0), "margin must lie between 0 and 2"),
+        (
+            lambda: TruncatedTriplet(margin=0.0, rank=2),
+            "margin and positive_weight must be greater than 0, got 0 and 2",
+        ),
+        (lambda: TruncatedTriplet(margin=0.5, rank=2, positive_weight=-1.0), "must be greater than 0, got 0.5 and -1"),
+        (lambda: TruncatedTriplet(margin=0.5), "give either rank, or classes and false_negative_probability"),
+        (lambda: TruncatedTriplet(margin=0.5, rank=1, classes=3, false_negative_probability=0.1), "give either rank"),
+        (lambda: TruncatedTriplet(margin=0.5, classes=1, false_negative_probability=0.1), "classes must be at least 2"),
+        (lambda: Energy(functional="contrastive", margin=3.0), "margin must lie between 0 and 2"),
+        (lambda: Energy(functional="negative_log_likelihood", beta=0.0), "gamma and beta must be greater than 0"),
+        (lambda: NCE(temperature=0.1, log_noise=0.5), "log_noise is the logarithm of a probability"),
+        (lambda: Decoupled(temperature=0.0), "temperature must be greater than 0"),
+        (lambda: Decoupled(temperature=0.1, sigma=-1.0), "sigma must be at least 0"),
+        (lambda: Sigmoid(scale=0.0), "scale must be greater than 0"),
+        (lambda: Spectral(radius=-1.0), "radius must be greater than 0"),
         (lambda: AlignmentUniformity(t=0.0), "t must be greater than 0"),
     ],
 )
@@ -196,7 +203,7 @@ def test_the_truncated_triplet_s_rank_follows_from_the_probability():
         keys, samples = F.normalize(torch.randn(11 * views, 4), dim=1), torch.arange(11).repeat(views)
         negatives = Negatives(keys, torch.arange(11), samples)
         return (
-            TruncatedTriplet(0.5, **options)(keys[:11], keys[:11, None], negatives, make_step())
+            TruncatedTriplet(margin=0.5, **options)(keys[:11], keys[:11, None], negatives, make_step())
             .metrics["deputy_rank"]
             .item()
         )
@@ -213,26 +220,32 @@ def test_troubles_are_named():
     def fine(loss, **figures):
         return " ".join(finding.message for finding in loss.diagnose({"negatives": 100.0, **figures}))
 
-    stuck = fine(Triplet(0.5), violating_share=1.0, loss_over_margin=1.001)
+    stuck = fine(Triplet(margin=0.5), violating_share=1.0, loss_over_margin=1.001)
     assert "stuck at the margin (0.5)" in stuck
-    assert "margin is too large (1.9)" in fine(Triplet(1.9), violating_share=1.0, loss_over_margin=0.7)
-    assert fine(Triplet(0.5), violating_share=0.3, loss_over_margin=0.1) == ""
-    assert "temperature is too small (0.001)" in fine(Decoupled(0.001), negatives_seen=1.1)
-    assert "temperature is too large (10)" in fine(Decoupled(10.0), negatives_seen=99.9)
-    assert fine(Decoupled(0.1), negatives_seen=30.0) == ""
-    assert fine(Decoupled(0.1), negatives=3.0, negatives_seen=3.0) == ""  # too few to judge a temperature by
-    assert "deputy is the farthest" in fine(TruncatedTriplet(0.5, rank=100), deputy_rank=100.0)
-    assert "margin is too large (1.9)" in fine(TruncatedTriplet(1.9, rank=3), deputy_rank=3.0, too_near_share=1.0)
-    assert fine(TruncatedTriplet(0.5, rank=3), deputy_rank=3.0, too_near_share=0.8) == ""
-    assert fine(TruncatedTriplet(98.0, rank=3), deputy_rank=3.0, too_near_share=1.0) == ""  # as the authors want it
+    assert "margin is too large (1.9)" in fine(Triplet(margin=1.9), violating_share=1.0, loss_over_margin=0.7)
+    assert fine(Triplet(margin=0.5), violating_share=0.3, loss_over_margin=0.1) == ""
+    assert "temperature is too small (0.001)" in fine(Decoupled(temperature=0.001), negatives_seen=1.1)
+    assert "temperature is too large (10)" in fine(Decoupled(temperature=10.0), negatives_seen=99.9)
+    assert fine(Decoupled(temperature=0.1), negatives_seen=30.0) == ""
+    assert (
+        fine(Decoupled(temperature=0.1), negatives=3.0, negatives_seen=3.0) == ""
+    )  # too few to judge a temperature by
+    assert "deputy is the farthest" in fine(TruncatedTriplet(margin=0.5, rank=100), deputy_rank=100.0)
+    assert "margin is too large (1.9)" in fine(
+        TruncatedTriplet(margin=1.9, rank=3), deputy_rank=3.0, too_near_share=1.0
+    )
+    assert fine(TruncatedTriplet(margin=0.5, rank=3), deputy_rank=3.0, too_near_share=0.8) == ""
+    assert (
+        fine(TruncatedTriplet(margin=98.0, rank=3), deputy_rank=3.0, too_near_share=1.0) == ""
+    )  # as the authors want it
 
 
 def test_a_strategy_that_keeps_violations_alone_is_not_a_margin_that_is_too_large(pairs):
     first, second = pairs(12)
     anchors = F.normalize(torch.cat([first, second]), dim=1)
     samples, positives = torch.arange(12).repeat(2), anchors.roll(12, 0)
-    negatives = SemiHard(0.3).select(Candidates(anchors, positives, samples, anchors, samples, make_step()))
-    loss = Triplet(0.3)
+    negatives = SemiHard(margin=0.3).select(Candidates(anchors, positives, samples, anchors, samples, make_step()))
+    loss = Triplet(margin=0.3)
     metrics = loss(anchors, positives[:, None], negatives, make_step()).metrics
     figures = {name: value.item() for name, value in metrics.items()}
     assert figures["active_share"] == 1.0

@@ -51,22 +51,24 @@ def test_info_nce_with_hard_and_debiased_negatives_is_the_papers_loss(beta, prio
     first, second = pairs(11)
     strategy = {
         (False, False): InBatch,
-        (False, True): lambda: Debiased(prior),
-        (True, False): lambda: Hard(beta / tau),
-        (True, True): lambda: HardDebiased(beta / tau, prior),
+        (False, True): lambda: Debiased(class_prior=prior),
+        (True, False): lambda: Hard(beta=beta / tau),
+        (True, True): lambda: HardDebiased(beta=beta / tau, class_prior=prior),
     }[beta > 0, prior > 0]()
-    same(apply(InfoNCE(tau), strategy, first, second), hcl(first, second, tau, prior, beta), (first, second))
+    same(
+        apply(InfoNCE(temperature=tau), strategy, first, second), hcl(first, second, tau, prior, beta), (first, second)
+    )
 
 
 def test_hard_weights_average_one_and_the_gradient_goes_through_them(pairs, apply):
     first, second = pairs(11)
-    through = torch.autograd.grad(apply(InfoNCE(0.5), Hard(2.0), first, second), first)[0]
+    through = torch.autograd.grad(apply(InfoNCE(temperature=0.5), Hard(beta=2.0), first, second), first)[0]
 
     class Fixed(Hard):
         def _log_weight(self, tile):
             return super()._log_weight(tile).detach()
 
-    fixed = torch.autograd.grad(apply(InfoNCE(0.5), Fixed(2.0), first, second), first)[0]
+    fixed = torch.autograd.grad(apply(InfoNCE(temperature=0.5), Fixed(beta=2.0), first, second), first)[0]
     assert (through - fixed).norm() > 0.05 * through.norm()
 
 
@@ -78,13 +80,13 @@ def test_debiased_sums_are_rid_of_the_positives_share(pairs, apply, same):
     positive = (unit * unit.roll(9, 0)).sum(1, keepdim=True)
     hinge = (negative - positive + 0.8).clamp(min=0).mean(1)
     expected = ((hinge - 0.1 * 0.8) / 0.9).clamp(min=0).mean()
-    same(apply(Triplet(0.8), Debiased(0.1), first, second), expected, (first, second))
+    same(apply(Triplet(margin=0.8), Debiased(class_prior=0.1), first, second), expected, (first, second))
 
 
 @pytest.mark.parametrize(
     ("strategy", "keep"),
     [
-        (SemiHard(0.4), lambda s, p: (s < p) & (s > p - 0.4)),
+        (SemiHard(margin=0.4), lambda s, p: (s < p) & (s > p - 0.4)),
         (Truncated(drop=3), lambda s, p: s < s.sort(dim=1, descending=True).values[:, 2:3]),
         (Truncated(classes=2, false_negative_probability=0.3), lambda s, p: s < s.sort(dim=1).values[:, 6:7]),
     ],
@@ -99,14 +101,16 @@ def test_selecting_strategies_keep_the_pairs_that_they_name(strategy, keep, pair
     assert 0 < kept.sum() < kept.numel()
     mass = ((negative / 0.3).exp() * kept).sum(1)
     expected = (torch.log((positive[:, 0] / 0.3).exp() + mass) - positive[:, 0] / 0.3).mean()
-    same(apply(InfoNCE(0.3), strategy, first, second), expected, (first, second))
+    same(apply(InfoNCE(temperature=0.3), strategy, first, second), expected, (first, second))
 
 
 def test_the_ring_keeps_its_share_of_the_keys(pairs, apply):
 
     unit = F.normalize(torch.cat(pairs(200)).detach(), dim=1)
     samples = torch.arange(200).repeat(2)
-    negatives = Ring(0.5, 0.8).select(Candidates(unit, unit.roll(200, 0), samples, unit, samples, make_step()))
+    negatives = Ring(lower=0.5, upper=0.8).select(
+        Candidates(unit, unit.roll(200, 0), samples, unit, samples, make_step())
+    )
     kept = total_weight(unit, negatives)
     assert (kept - 0.3 * 398).abs().max() <= 1
 
@@ -131,12 +135,11 @@ def test_cross_batch_remembers_past_keys_without_gradient_and_survives_a_checkpo
     positive = (unit * unit.roll(6, 0)).sum(1) / 0.3
     expected = (torch.log(positive.exp() + mass) - positive).mean()
     for one in (strategy, restored):
-        same(apply(InfoNCE(0.3), one, first, second, start=5), expected, (first, second))
+        same(apply(InfoNCE(temperature=0.3), one, first, second, start=5), expected, (first, second))
 
 
-@pytest.mark.parametrize(("make", "own"), [(Queue, 0), (CrossBatch, 12)])
-def test_an_image_does_not_meet_its_own_old_keys(pairs, make, own: int):
-    strategy = make(100)
+@pytest.mark.parametrize(("strategy", "own"), [(Queue(queue_size=100), 0), (CrossBatch(memory_size=100), 12)])
+def test_an_image_does_not_meet_its_own_old_keys(pairs, strategy, own: int):
     for start in (0, 4, 9):  # of images 0 to 5, 4 to 9, 9 to 14
         unit = F.normalize(torch.cat(pairs(6)).detach(), dim=1)
         samples = torch.arange(start, start + 6).repeat(2) - 3  # -1 is the id of an image like others
@@ -248,17 +251,17 @@ def test_the_grid_is_the_whole_registry():
 @pytest.mark.parametrize(
     ("build", "words"),
     [
-        (lambda: Hard(0.0), "beta must be greater than 0"),
-        (lambda: Debiased(1.0), "class_prior must lie between 0 and 1"),
-        (lambda: HardDebiased(1.0, 0.0), "class_prior must lie between 0 and 1"),
-        (lambda: SemiHard(3.0), "margin must lie in"),
-        (lambda: Ring(0.6, 0.5), "0 <= lower < upper <= 1"),
+        (lambda: Hard(beta=0.0), "beta must be greater than 0"),
+        (lambda: Debiased(class_prior=1.0), "class_prior must lie between 0 and 1"),
+        (lambda: HardDebiased(beta=1.0, class_prior=0.0), "class_prior must lie between 0 and 1"),
+        (lambda: SemiHard(margin=3.0), "margin must lie in"),
+        (lambda: Ring(lower=0.6, upper=0.5), "0 <= lower < upper <= 1"),
         (lambda: Truncated(), "give either drop, or classes"),
         (lambda: Truncated(drop=0), "drop must be at least 1"),
-        (lambda: FalseNegative(0), "count must be at least 1, got 0"),
-        (lambda: FalseNegative(1, threshold=1.0), "threshold must lie in"),
-        (lambda: CrossBatch(0), "size must be at least 1"),
-        (lambda: CrossBatch(4, 1.0), "start must lie in"),
+        (lambda: FalseNegative(count=0), "count must be at least 1, got 0"),
+        (lambda: FalseNegative(count=1, threshold=1.0), "threshold must lie in"),
+        (lambda: CrossBatch(memory_size=0), "size must be at least 1"),
+        (lambda: CrossBatch(memory_size=4, start=1.0), "start must lie in"),
     ],
 )
 def test_what_makes_no_sense_is_refused(build, words: str):
@@ -268,7 +271,11 @@ def test_what_makes_no_sense_is_refused(build, words: str):
 
 @pytest.mark.parametrize(
     ("strategy", "option"),
-    [(InBatch(), "pretrain.batch_size"), (Queue(8), "queue_size"), (CrossBatch(8), "memory_size")],
+    [
+        (InBatch(), "pretrain.batch_size"),
+        (Queue(queue_size=8), "queue_size"),
+        (CrossBatch(memory_size=8), "memory_size"),
+    ],
 )
 def test_a_strategy_says_itself_how_it_comes_to_more_negatives(strategy: NegativeStrategy, option: str):
     (found,) = few_negatives({"negatives": 1.0}, strategy.remedy)

@@ -60,4 +60,4 @@ def test_a_recipe_says_what_its_training_was_checked_against_or_that_it_was_not(
 @pytest.mark.parametrize(("recipe", "view", "tile"), [("jigsaw", 225, 64), ("relative_patch", 400, 96)])
 def test_tiles_have_the_paper_s_side(recipe: str, view: int, tile: int):
     _, holds = options(recipe)
-    assert Tiling(view, 3, holds["task.gap"], holds["task.jitter"], "one").side == tile
+    assert Tiling(view, count=3, gap=holds["task.gap"], jitter=holds["task.jitter"], channels="one").side == tile

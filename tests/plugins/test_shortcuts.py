@@ -36,7 +36,7 @@ SIGMA: dict[Name, float] = {"jigsaw": deviation(PERMUTATIONS, IMAGES), "relative
 def make(name: Name, small: bool = False, **options: Any) -> PretextTask:
     """Around an encoder that hides nothing, or a small one that has to find what is to be found."""
     shares = {"gap": 0.25, "jitter": 0.125, **options}
-    side = Tiling(SIZE[name], COUNT[name], shares["gap"], shares["jitter"], "one").side
+    side = Tiling(SIZE[name], count=COUNT[name], gap=shares["gap"], jitter=shares["jitter"], channels="one").side
     torch.manual_seed(0)
     encoder = small_encoder(0) if small else encoder_on(Pixels(side))
     if name == "jigsaw":
@@ -50,7 +50,7 @@ def noise(name: Name, count: int, generator: torch.Generator) -> Tensor:
 
 def cells(name: Name) -> list[slice]:
     """Rows, or columns, of the cells where there are no gaps."""
-    tiling = Tiling(SIZE[name], COUNT[name], 0.0, 0.0, "one")
+    tiling = Tiling(SIZE[name], count=COUNT[name], gap=0.0, jitter=0.0, channels="one")
     return [slice(start, start + tiling.side) for start in tiling.corners[: tiling.count, 1].tolist()]
 
 

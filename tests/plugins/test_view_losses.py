@@ -75,9 +75,9 @@ def coding_rate(first: Tensor, second: Tensor) -> Tensor:
 FORMULAS = {
     "negative_cosine": (NegativeCosine(stop_gradient=False), lambda a, b: -cosine(a, b)),
     "barlow_twins": (BarlowTwins(redundancy=0.01), barlow),
-    "vicreg": (VICReg(20.0, 30.0, 2.0), vicreg),
+    "vicreg": (VICReg(invariance=20.0, variance=30.0, covariance=2.0), vicreg),
     "w_mse": (WMSE(sub_batch=20), w_mse),
-    "coding_rate": (CodingRate(0.3, 50.0), coding_rate),
+    "coding_rate": (CodingRate(distortion=0.3, invariance=50.0), coding_rate),
 }
 
 

@@ -32,7 +32,7 @@ def test_numbers_differ_by_seed_epoch_and_purpose(changes):
 
 
 def test_a_queue_is_filled_by_what_was_kept_and_not_by_who_selected():
-    asked, told = Queue(8), Queue(8)
+    asked, told = Queue(queue_size=8), Queue(queue_size=8)
     keys, step = unit_vectors(4, 3, seed=0).requires_grad_(), make_step(4)
     kept = asked.select(Candidates(keys, keys, step.ids, keys, step.ids, step)).kept
     told.after_step(step, kept)

@@ -27,7 +27,7 @@ class Circle(Loss):
         "debiased": "a circle's terms do not fall with the similarity, so that no least one can be told"
     }
 
-    def __init__(self, margin: float = 0.4, scale: float = 16.0):
+    def __init__(self, *, margin: float = 0.4, scale: float = 16.0):
         super().__init__()
         if not 0 < margin < 1:
             raise ValueError(f"margin must lie between 0 and 1, got {margin}")

@@ -20,7 +20,7 @@ class Curriculum(NegativeStrategy):
 
     traits = frozenset({"selected"})
 
-    def __init__(self, start: float = 0.5):
+    def __init__(self, *, start: float = 0.5):
         super().__init__()
         if not 0 < start <= 1:
             raise ValueError(f"start must lie in (0, 1], got {start}")

@@ -31,7 +31,7 @@ class Mirror(PretextTask):
 
     def forward(self, views: Views) -> Encoded:
         """Logits (N, 2): of the view as it is, and mirrored."""
-        images = views["global"][:, 0]  # (N, 3, S, S)
+        images = views["global"][:, 0]  # (N, C, S, S)
         both = torch.stack([images, images.flip(3)], dim=1)
         return {"logits": self.head(self.encoder(both.flatten(0, 1))).view(-1, 2)}
 

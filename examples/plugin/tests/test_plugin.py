@@ -29,7 +29,8 @@ def test_the_loss_is_the_paper_s():
     vectors = F.normalize(torch.randn(3, 5, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(0)), dim=2)
     anchors, positives, keys = vectors
     of = torch.arange(5)
-    found = Circle(margin=0.25, scale=4.0)(anchors, positives[:, None], Negatives(keys, of, of + 5)).loss
+    negatives = Negatives(keys, of, of + 5)
+    found = Circle(margin=0.25, scale=4.0)(anchors, positives[:, None], negatives, make_step(5)).loss
     near, far = anchors @ positives.T, anchors @ keys.T
     near = near.diagonal()
     pull = torch.exp(-4 * (1.25 - near) * (near - 0.75))  # no cosine is below its optimum

@@ -65,7 +65,7 @@ class EveryLayer(nn.Module):
         self.dims = [*channels, self.encoder.embedding_dim]
 
     def forward(self, images: Tensor) -> Tensor:
-        """Embed images (N, 3, S, S) in [0, 1]: (N, sum of `dims`)."""
+        """Embed images (N, C, S, S) in [0, 1]: (N, sum of `dims`)."""
         embeddings = [maps.mean(dim=(2, 3)) for maps in self.encoder.maps(images)] + [self.encoder(images)]
         return torch.cat([F.normalize(one, dim=1) if self.l2_normalize else one for one in embeddings], dim=1)
 
