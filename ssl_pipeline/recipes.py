@@ -240,8 +240,8 @@ def _decided(section: PretrainSection, settings: Settings) -> PretrainConfig:
             values[name] = getattr(settings, name)
             if values[name] is None:
                 raise ConfigError(
-                    f"pretrain.{name}: recipe '{section.recipe}' does not say it in the size '{section.recipe_size}': "
-                    "write a value."
+                    f"pretrain.{name}: recipe '{section.recipe}' has no value for it in the size "
+                    f"'{section.recipe_size}': write one."
                 )
     try:
         return PretrainConfig.model_validate(values)

@@ -27,7 +27,9 @@ def skeleton(name: str, folder: Path | None) -> None:
 def _write(name: str, folder: Path) -> None:
     package = name.replace("-", "_")
     if not re.fullmatch(r"[a-z][a-z0-9]*(-[a-z0-9]+)*", name) or keyword.iskeyword(package):
-        raise PipelineError(f"'{name}' cannot be a plugin's name: take small letters, digits and -, such as my-plugin.")
+        raise PipelineError(
+            f"'{name}' cannot be a plugin's name: use lower-case letters, digits and -, such as my-plugin."
+        )
     if importlib.util.find_spec(package):
         raise PipelineError(f"a Python package '{package}' is installed already: take another name than '{name}'.")
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):

@@ -105,7 +105,7 @@ def test_a_small_recipe_has_the_backbone_that_offers_itself_or_one_has_to_be_wri
 
     section, registry = configured(recipe="bare", **LEFT_TO_THE_RECIPE), bare(Registry())
     with pytest.raises(
-        ConfigError, match=r"pretrain.backbone: recipe 'bare' does not say it in the size 'small': write"
+        ConfigError, match=r"pretrain.backbone: recipe 'bare' has no value for it in the size 'small': write"
     ):
         method_of(registry, section)
     registry.add(Backbones(), "another-plugin", "1")
@@ -115,7 +115,9 @@ def test_a_small_recipe_has_the_backbone_that_offers_itself_or_one_has_to_be_wri
 def test_what_a_recipe_does_not_say_has_to_be_written():
     registry = bare(load_registry())
     section = configured(recipe="bare", recipe_size="paper", epochs="recipe")
-    with pytest.raises(ConfigError, match=r"pretrain.epochs: recipe 'bare' does not say it in the size 'paper': write"):
+    with pytest.raises(
+        ConfigError, match=r"pretrain.epochs: recipe 'bare' has no value for it in the size 'paper': write"
+    ):
         method_of(registry, section)
     with pytest.raises(ConfigError, match=r"augment.views: recipe 'bare' in the size 'paper' has no views of its own"):
         resolve_views(method_of(registry, configured(recipe="bare", recipe_size="paper")), "recipe")

@@ -127,7 +127,7 @@ def create(model: str, size: int, pretrained: bool, options: Mapping[str, int]) 
 
     Raises:
         ValueError: It cannot be built for that size, or does not take the options.
-        PipelineError: Its published weights could not be had.
+        PipelineError: Its published weights could not be downloaded.
     """
     try:
         return _sized(model, size, pretrained=pretrained, **options)
@@ -135,8 +135,8 @@ def create(model: str, size: int, pretrained: bool, options: Mapping[str, int]) 
         if not pretrained:
             raise
         raise PipelineError(
-            f"the published weights of timm/{model} could not be had ({brief(error)}). They come from the "
-            "network: connect once, or give the path of a .safetensors file."
+            f"the published weights of timm/{model} could not be downloaded ({brief(error)}). Connect to "
+            "the network once, or give the path of a .safetensors file."
         ) from error
     except TypeError as error:
         raise ValueError(f"timm's {model} does not take {', '.join(options) or 'a size'} ({brief(error)})") from error

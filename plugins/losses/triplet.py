@@ -97,8 +97,8 @@ class Triplet(Loss):
             return [
                 Finding(
                     "loss stuck at the margin",
-                    f"the loss is stuck at the margin ({self.margin:g}): positives are as far as negatives, as they "
-                    "are where all embeddings are alike. Lower pretrain.optimizer.learning_rate, or take "
+                    f"the loss is stuck at the margin ({self.margin:g}): positives are as far away as negatives, as "
+                    "they are where all embeddings are alike. Lower pretrain.optimizer.learning_rate, or take "
                     "pretrain.negatives: {name: semi_hard}.",
                 )
             ]

@@ -113,7 +113,7 @@ class Colorization(PretextTask):
         return [
             Finding(
                 "grey images",
-                f"the images are grey: {figures['grey_places']:.0%} of their places have no colour to be predicted. "
+                f"the images are grey: {figures['grey_places']:.0%} of their places have no colour to predict. "
                 "Take photographs in colour (ingest.source), or another pretrain.recipe.",
             )
         ]

@@ -84,7 +84,9 @@ class JointEmbedding(EmbeddedViews):
         if neighbours < 0:
             raise ValueError(f"neighbours must be at least 0, got {neighbours}")
         if momentum and neighbours:
-            raise ValueError("momentum and neighbours cannot go together: a neighbour is already without gradient")
+            raise ValueError(
+                "momentum and neighbours cannot be combined: a neighbour passes no gradient on, and needs no teacher"
+            )
         super().__init__(
             encoder,
             loss,

@@ -63,7 +63,7 @@ def build_encoder(
 
     Raises:
         ConfigError: Unknown backbone or option, it has no published weights, or it takes no images of so many channels.
-        PipelineError: Its published weights could not be had.
+        PipelineError: Its published weights could not be downloaded.
     """
     if pretrained and not has_published(registry, backbone, key):
         raise ConfigError(f"{key}: backbone '{backbone.name}' has no published weights. {with_published(registry)}")
@@ -177,8 +177,8 @@ def _check_needs(registry: Registry, task: str, needs: frozenset[Need], encoder:
             factories = [entry.factory for entry in registry.entries() if entry.kind == "backbone"]
             able = [offers[offer] for offers in (getattr(one, "offers", {}) for one in factories) if offer in offers]
             raise ConfigError(
-                f"pretrain.backbone: pretext task '{task}' needs {words}, which this one is not able to give. "
-                f"Those that are: {'; '.join(able)}."
+                f"pretrain.backbone: pretext task '{task}' needs {words}, which this one does not offer. "
+                f"Backbones that do: {'; '.join(able)}."
             )
 
 
@@ -188,7 +188,7 @@ def _check_loss(recipe: Recipe, loss: Objective, wanted: type[Objective]) -> Non
     if not isinstance(loss, wanted):
         raise ConfigError(
             f"pretrain.loss '{recipe.loss.name}' does not go with pretext task '{recipe.pretext_task.name}', which "
-            f"takes a loss {wanted.family}. Choose another of either, or a recipe that has both."
+            f"takes a loss {wanted.family}. Choose another loss or another task, or a recipe that has both."
         )
 
 
@@ -199,7 +199,7 @@ def _check_pair(recipe: Recipe, loss: Loss, negatives: NegativeStrategy) -> None
     for trait in sorted(negatives.traits & loss.refuses.keys()):
         raise ConfigError(
             f"pretrain.loss '{recipe.loss.name}' makes no sense with pretrain.negatives '{recipe.negatives.name}': "
-            f"{loss.refuses[trait]}. Choose another of either."
+            f"{loss.refuses[trait]}. Choose another loss or another strategy."
         )
 
 

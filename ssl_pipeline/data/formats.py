@@ -58,7 +58,7 @@ def open_image(content: bytes) -> Image.Image:
             ) from error
         if content.startswith(NUMPY_HEAD):
             raise RejectedError("not supported", "a NumPy array; ingest.pixels: as_is reads it") from error
-        raise RejectedError("not an image", "of no format that can be read, or damaged at its head") from error
+        raise RejectedError("not an image", "its format cannot be read, or its first bytes are damaged") from error
 
 
 def further_parts(content: bytes, image: Image.Image) -> list[Note]:

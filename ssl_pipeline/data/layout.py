@@ -116,8 +116,8 @@ def _check_header(header: list[str], where: str) -> None:
     if "path" not in header:
         found = ", ".join(header) or "nothing"
         raise PipelineError(
-            f"{where}, line 1: there must be a column 'path' (and may be label, split, group), separated by commas; "
-            f"found: {found}."
+            f"{where}, line 1: there must be a column 'path' (label, split and group are optional), separated by "
+            f"commas; found: {found}."
         )
     for name in header:
         meant = hint(name, [column for column in COLUMNS if column not in header], 0.7)
@@ -191,8 +191,9 @@ def _split_folders(inner: Sequence[str], root: str) -> dict[str, SplitName]:
     if len(splits) == 1 and not nested:
         return {}  # a class that is called train, beside bus and car
     raise PipelineError(
-        f"ingest.source: beside {root}{sorted(splits)[0]}/ lies {root}{others[0]}/, which is no split: are these "
-        "splits or classes? Put images without a label into unlabelled/, or name splits and labels in a labels.csv."
+        f"ingest.source: beside {root}{sorted(splits)[0]}/ lies {root}{others[0]}/, which is no split: it is not clear "
+        "whether these folders are splits or classes. Put images without a label into unlabelled/, or name splits and "
+        "labels in a labels.csv."
     )
 
 

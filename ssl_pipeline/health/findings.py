@@ -95,9 +95,9 @@ def _stuck(row: Row, progress: float) -> list[Finding]:
         return [
             Finding(
                 "loss stuck at 0",
-                "loss stuck at 0: it is satisfied with whatever is compared, and there is nothing to learn from. Ask "
-                "for more: of a loss with a margin by pretrain.loss: {margin: ...} or harder pretrain.negatives, of a "
-                "pretext task by pretrain.pretext_task.",
+                "loss stuck at 0: whatever is compared satisfies it, so there is nothing to learn from. Make it "
+                "harder: change pretrain.loss: {margin: ...} or pretrain.negatives where the loss has a margin, and "
+                "pretrain.pretext_task where it belongs to a pretext task.",
                 fatal=True,
             )
         ]

@@ -61,7 +61,7 @@ def softmax_troubles(figures: Mapping[str, float], temperature: float) -> list[F
         troubles.append(
             Finding(
                 "temperature too small",
-                f"the temperature is too small ({temperature:g}): of {count:.0f} negatives the softmax sees "
+                f"the temperature is too small ({temperature:g}): of {count:.0f} negatives the softmax attends to "
                 f"{seen:.1f}. Raise pretrain.loss: {{temperature: ...}}; 0.07 to 0.5 is usual.",
             )
         )
@@ -69,7 +69,7 @@ def softmax_troubles(figures: Mapping[str, float], temperature: float) -> list[F
         troubles.append(
             Finding(
                 "temperature too large",
-                f"the temperature is too large ({temperature:g}): of {count:.0f} negatives the softmax sees "
+                f"the temperature is too large ({temperature:g}): of {count:.0f} negatives the softmax attends to "
                 f"{seen:.0f}, near ones and far ones alike. Lower pretrain.loss: "
                 "{temperature: ...}; 0.07 to 0.5 is usual.",
             )
@@ -102,8 +102,8 @@ def wide_margin(share: float, margin: float) -> list[Finding]:
     return [
         Finding(
             "margin too large",
-            f"the margin is too large ({margin:g}): {share:.1%} of the triplets violate it, so that none is ever done "
-            "with. Lower pretrain.loss: {margin: ...}.",
+            f"the margin is too large ({margin:g}): {share:.1%} of the triplets violate it, so that hardly any is ever "
+            "satisfied. Lower pretrain.loss: {margin: ...}.",
         )
     ]
 

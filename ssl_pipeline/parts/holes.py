@@ -75,7 +75,7 @@ class Holes(nn.Module):
     def __init__(self, encoder: Encoder, size: int, side: int, ratio: float):
         super().__init__()
         if side < 1 or size % side or size < 2 * side:
-            raise ValueError(f"mask_size must divide the views' {size} px into 2 patches or more a side, got {side}")
+            raise ValueError(f"mask_size must divide the views' {size} px into 2 or more patches per side, got {side}")
         if not 0 < ratio < 1:
             raise ValueError(f"ratio must lie between 0 and 1, got {ratio}")
         self.side, self.ratio, self.count = side, ratio, (size // side) ** 2
@@ -131,8 +131,8 @@ class ToGrid(nn.Module):
         self.coarser = max(side // grid, 1)
         if side * self.finer != grid * self.coarser:
             raise ValueError(
-                f"the backbone's last maps have {side} places a side, of which no {grid} can be made: take views whose "
-                "size is a multiple of the backbone's stride"
+                f"the backbone's last maps have {side} places per side, from which {grid} holes per side cannot be "
+                "made: take views whose size is a multiple of the backbone's stride"
             )
         channels = encoder.backbone.map_channels[-1] * self.coarser**2
         self.linear = nn.Conv2d(channels, numbers * self.finer**2, 1)

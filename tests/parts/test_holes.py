@@ -180,7 +180,7 @@ def test_these_tests_would_see_a_hole_that_leaks(name: str, figure: str, least: 
 @pytest.mark.parametrize(
     ("name", "options", "words"),
     [
-        ("masked", {"mask_size": 5}, "mask_size must divide the views' 16 px into 2 patches or more a side, got 5"),
+        ("masked", {"mask_size": 5}, "mask_size must divide the views' 16 px into 2 or more patches per side, got 5"),
         ("masked", {"ratio": 1.0}, "ratio must lie between 0 and 1, got 1.0"),
         ("mae", {"ratio": 0.0}, "ratio must lie between 0 and 1, got 0.0"),
         ("mae", {"heads": 3}, "width must be a multiple of heads and of 4, got 32 and 3"),
@@ -204,7 +204,9 @@ def test_a_backbone_that_cannot_serve_is_refused_with_those_that_can():
 
 
 def test_maps_that_do_not_fit_the_views_are_refused():
-    with pytest.raises(ConfigError, match="the backbone's last maps have 5 places a side, of which no 18 can be made"):
+    with pytest.raises(
+        ConfigError, match="the backbone's last maps have 5 places per side, from which 18 holes per side cannot"
+    ):
         make("masked", size=18, mask_size=6)
 
 

@@ -120,7 +120,10 @@ def test_published_weights_without_a_network_are_a_clear_message(monkeypatch: py
         raise OSError("no route to host")
 
     monkeypatch.setattr(timm, "create_model", offline)
-    with pytest.raises(PipelineError, match=r"could not be had \(no route to host\).*connect once, or give the path"):
+    with pytest.raises(
+        PipelineError,
+        match=r"could not be downloaded \(no route to host\).*Connect to the network once, or give the path",
+    ):
         build("timm/resnet10t", pretrained=True)
 
 

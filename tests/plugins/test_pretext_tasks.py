@@ -213,7 +213,7 @@ def test_nnclr_asks_the_neighbour_for_the_other_view(images: Tensor):
     [
         ({"neighbours": -1}, "neighbours must be at least 0, got -1"),
         ({"local_views": -1}, "local_views must be at least 0, got -1"),
-        ({"momentum": 0.9, "neighbours": 8}, "momentum and neighbours cannot go together"),
+        ({"momentum": 0.9, "neighbours": 8}, "momentum and neighbours cannot be combined"),
         ({"momentum": 1.0}, "momentum must lie in"),
     ],
 )

@@ -48,7 +48,7 @@ def embed_with(session: onnxruntime.InferenceSession, expected: Inputs, spec: Im
     if len(inputs) != 1 or rows is None:
         raise PipelineError(
             f"its graph has {len(inputs)} inputs and {'no' if rows is None else 'an'} output [N, D]; to be compared it "
-            "needs one input, and such an output."
+            "needs one input and one such output."
         )
     name, kind, shape = inputs[0].name, inputs[0].type, inputs[0].shape
     own = f"tensor({_ONNX_TYPES[spec.dtype]})"
@@ -62,7 +62,7 @@ def embed_with(session: onnxruntime.InferenceSession, expected: Inputs, spec: Im
             session, name, rows, batch, spec, None if raw else (ShownAsRgb(spec), expected._replace(size=size))
         )
     raise PipelineError(
-        f"its input is {kind.removeprefix('tensor(').removesuffix(')')} {shape}; what is taken is {spec.dtype} "
+        f"its input is {kind.removeprefix('tensor(').removesuffix(')')} {shape}; it must be {spec.dtype} "
         f"[N, H, W, {spec.channels}] (pixels, any size) or float [N, 3, S, S] "
         "(normalised as for ImageNet), for any N or for 1."
     )
@@ -82,7 +82,7 @@ class ShownAsRgb(nn.Module):
         super().__init__()
         if spec.rgb is None and spec.channels > 1:
             raise PipelineError(
-                f"it takes RGB images, and the pool has {spec}, of which nobody said which are red, green and blue: "
+                f"it takes RGB images, and the pool has {spec}; nothing says which are red, green and blue: "
                 "name them in ingest.pixels, as `rgb: [3, 2, 1]`, or leave this rival out."
             )
         self.bands = list(spec.rgb or (0, 0, 0))

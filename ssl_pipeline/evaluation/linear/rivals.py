@@ -190,8 +190,8 @@ def _of_file(rival: Rival, path: Path, registry: Registry, card: ModelCard) -> t
     if rival.backbone is None:
         if path.name != ENCODER or not (path.parent / CARD).is_file():
             raise PipelineError(
-                f"weights alone do not say of what: put the {CARD} of their run beside a file called {ENCODER}, or "
-                f"write {{weights: {path}, backbone: {{name: ...}}}}."
+                f"weights alone do not say which network they belong to: put the {CARD} of their run beside a file "
+                f"called {ENCODER}, or write {{weights: {path}, backbone: {{name: ...}}}}."
             )
         return load_encoder(registry, path.parent, key=f"{_PARAMS_KEY}, '{rival.weights}': backbone")
     encoder, described = _built(
@@ -230,6 +230,6 @@ def _try(embed: Embed, images: Images) -> None:
     except Exception as error:  # onnxruntime's exceptions share no narrower base
         raise PipelineError(f"it does not run on images of {images.shape[1]} px ({brief(error)}).") from error
     if features.ndim != 2 or len(features) != len(images):
-        raise PipelineError(f"it makes {features.shape} of {len(images)} images instead of a row of numbers for each.")
+        raise PipelineError(f"it returns {features.shape} for {len(images)} images instead of a row per image.")
     if not np.isfinite(features).all():
-        raise PipelineError("it makes NaN or infinity of some images.")
+        raise PipelineError("it returns NaN or infinity for some images.")
