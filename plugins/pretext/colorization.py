@@ -44,7 +44,6 @@ class Colorization(PretextTask):
 
     forbidden = frozenset({"color_jitter", "grayscale", "solarize"})
     needs = frozenset({"maps", "rgb"})
-    encoder: Encoder
     bins: Tensor
     spread: Tensor
     counts: Tensor

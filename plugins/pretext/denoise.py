@@ -15,7 +15,7 @@ Source: Vincent et al. 2008, "Extracting and Composing Robust Features with Deno
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ssl_pipeline import hookimpl
 from ssl_pipeline.augment.noise import blur_radius, gaussian_blur
@@ -60,13 +60,12 @@ class ReconstructionError(ImageEnergyHead):
         with torch.no_grad():  # corrections start small, as images are nearly right
             self.head.linear.weight.mul_(0.1)
 
-    def correction(self, encoder: nn.Module, images: Tensor) -> Tensor:
+    def correction(self, encoder: Encoder, images: Tensor) -> Tensor:
         """Return what images (N, C, S, S) lack, in standard deviations, float32."""
-        assert isinstance(encoder, Encoder)
         found: Tensor = self.head(encoder.maps(images)[-1])
         return found.float()
 
-    def forward(self, encoder: nn.Module, images: Tensor) -> Tensor:
+    def forward(self, encoder: Encoder, images: Tensor) -> Tensor:
         """Return energies (N,)."""
         return self.correction(encoder, images).square().mean(dim=(1, 2, 3))
 
@@ -114,7 +113,6 @@ class Denoise(PretextTask):
         view: The kind of view to learn from, a gentle one.
     """
 
-    encoder: Encoder
     needs: frozenset[Offer] = frozenset({"maps"})
     forbidden = frozenset({"gaussian_noise", "gaussian_blur"})
     energy_head: ReconstructionError

@@ -30,7 +30,6 @@ class MAE(PretextTask):
         view: The kind of view to learn from, a gentle one.
     """
 
-    encoder: Encoder
     needs: frozenset[Offer] = frozenset({"patches"})
     places: Tensor
     always_shown: Tensor

@@ -29,7 +29,6 @@ class Masked(PretextTask):
         view: The kind of view to learn from, a gentle one.
     """
 
-    encoder: Encoder
     needs: frozenset[Offer] = frozenset({"maps"})
 
     def __init__(self, encoder: Encoder, size: int, *, mask_size: int, ratio: float = 0.6, view: str = "plain"):

@@ -54,7 +54,6 @@ class MaskedTokens(PretextTask):
         view: The kind of view to learn from, a gentle one.
     """
 
-    encoder: Encoder
     needs: frozenset[Offer] = frozenset({"maps"})
 
     def __init__(

@@ -3,15 +3,13 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from torch import nn
-
 from ssl_pipeline.artifacts.card import ModelCard
 from ssl_pipeline.data.image_spec import Pixels
 from ssl_pipeline.deployment.bounds import ENERGY
 from ssl_pipeline.deployment.from_pixels import Energies, FromPixels
 from ssl_pipeline.deployment.image_graph import convention, describe, write_image_graph
 from ssl_pipeline.deployment.proof import Proof, in_torch, prove
-from ssl_pipeline.types import EnergyHead, ImageEnergyHead
+from ssl_pipeline.types import Encoder, EnergyHead, ImageEnergyHead
 
 __all__ = ["export_energy", "prove_energy"]
 
@@ -19,7 +17,7 @@ _MAX_PROVED_PAIRS = 16  # of originals; the encoder is proved on all of them
 
 
 def export_energy(
-    encoder: nn.Module, energy_head: EnergyHead | ImageEnergyHead, card: ModelCard, path: Path, *, opset: int
+    encoder: Encoder, energy_head: EnergyHead | ImageEnergyHead, card: ModelCard, path: Path, *, opset: int
 ) -> None:
     """Write the graph from pairs of images to energies: `first`, `second` [N, H, W, C] -> `energy` float32 [N].
 
@@ -53,7 +51,7 @@ def export_energy(
 
 def prove_energy(
     path: Path,
-    encoder: nn.Module,
+    encoder: Encoder,
     energy_head: EnergyHead | ImageEnergyHead,
     card: ModelCard,
     originals: Sequence[Pixels],

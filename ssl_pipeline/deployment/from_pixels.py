@@ -6,7 +6,7 @@ from torch.nn import functional as F
 
 from ssl_pipeline.artifacts.card import ModelCard
 from ssl_pipeline.augment.geometry import fit
-from ssl_pipeline.types import EnergyHead, ImageEnergyHead, PretextTask
+from ssl_pipeline.types import Encoder, EnergyHead, ImageEnergyHead, PretextTask
 
 __all__ = ["Energies", "FromPixels", "Prediction", "Probabilities", "embedding"]
 
@@ -57,7 +57,7 @@ class Energies(nn.Module):
         energy_head: The energy of a pair of embeddings, as the encoder returns them, or of an image.
     """
 
-    def __init__(self, encoder: nn.Module, energy_head: EnergyHead | ImageEnergyHead):
+    def __init__(self, encoder: Encoder, energy_head: EnergyHead | ImageEnergyHead):
         super().__init__()
         self.encoder, self.energy_head = encoder, energy_head
 

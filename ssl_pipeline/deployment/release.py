@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 
@@ -17,7 +17,7 @@ from ssl_pipeline.deployment.energy_graph import export_energy, prove_energy
 from ssl_pipeline.deployment.parity import canvas_agreement, verify
 from ssl_pipeline.parts.heads import CosineEnergy
 from ssl_pipeline.products import record, sha256
-from ssl_pipeline.types import Encoder, PretextTask
+from ssl_pipeline.types import PretextTask
 
 __all__ = ["Evidence", "headline", "read_evidence", "release"]
 
@@ -73,7 +73,7 @@ def release(
         PipelineError: A graph is not what was trained.
     """
     backbone, energy = folder / "backbone.onnx", folder / "energy.onnx"
-    whole = cast(Encoder, task.encoder), card
+    whole = task.encoder, card
     shipped = cut(*whole, None if section.layer == "last" else section.layer)
     export_backbone(*shipped, backbone, l2_normalize=section.l2_normalize, opset=section.opset)
     parity = verify(backbone, evidence.originals, reference)

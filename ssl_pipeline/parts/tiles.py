@@ -18,7 +18,7 @@ Sources: Doersch et al. 2015 (1505.05192), section 3.1; Noroozi and Favaro 2016 
 from typing import Literal
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ssl_pipeline.types import Encoder
 
@@ -77,7 +77,7 @@ class Tiling:
         self.corners = torch.cartesian_prod(starts, starts)  # (n², 2), row and column where a cell begins
         self.uniforms = 1 + 2 * count**2
 
-    def encode(self, encoder: nn.Module, images: Tensor, uniforms: Tensor | None = None) -> Tensor:
+    def encode(self, encoder: Encoder, images: Tensor, uniforms: Tensor | None = None) -> Tensor:
         """Embed the tiles of views (N, C, S, S), row by row, by numbers as `cut` takes them: (N, n², D)."""
         tiles = standardised(self.cut(images, uniforms), encoder)
         embeddings: Tensor = encoder(tiles.flatten(0, 1)).unflatten(0, tiles.shape[:2])
@@ -117,13 +117,12 @@ def choice(uniforms: Tensor, count: int) -> Tensor:
     return (uniforms * count).long()
 
 
-def standardised(tiles: Tensor, encoder: nn.Module) -> Tensor:
+def standardised(tiles: Tensor, encoder: Encoder) -> Tensor:
     """Return tiles (N, n², C, T, T) whose channels, as the backbone sees them, have mean 0 and deviation 1 in each.
 
     Variation of few grey levels, as quantisation and compression make it, is not stretched but shrunk: a channel of
     standard deviation s comes to s² / (s² + f²), as by Wiener's filter for noise of f. So a flat one comes to constant
     0, and the rounding in it, on which no two runtimes agree, to nothing.
     """
-    assert isinstance(encoder, Encoder)
     variance, mean = torch.var_mean(tiles, dim=(3, 4), correction=0, keepdim=True)
     return (tiles - mean) * (variance.sqrt() / (variance + _FLAT_TILE_STD**2)) * encoder.std + encoder.mean

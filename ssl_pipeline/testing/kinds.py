@@ -14,6 +14,7 @@ from ssl_pipeline.testing.training import Trial
 from ssl_pipeline.types import (
     Backbone,
     Encoded,
+    Encoder,
     EnergyHead,
     ImageEnergyHead,
     Negatives,
@@ -80,7 +81,7 @@ def is_a_task(trial: Trial) -> None:
         f"views is {views}, but views_for returns {said}: set views to what views_for returns, and register the class.",
     )
     require(
-        isinstance(getattr(task, "encoder", None), torch.nn.Module),
+        isinstance(getattr(task, "encoder", None), Encoder),
         "encoder must be set, to the encoder that the factory is given: it is what gets exported.",
     )
 

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from functools import partial
-from typing import cast
 
 from torch import Tensor
 
@@ -103,9 +102,8 @@ def build(
     encoder = _start(registry, config, pool, sizes[needs.main])
     task = build_task(registry, recipe, encoder, config.seed, sizes[needs.main])
     check_operations(task, name, policies)
-    trained = cast("Encoder", task.encoder)
-    _check_main(registry, config, pool, trained, needs.main, sizes[needs.main])
-    check_sizes(trained, config.backbone.name, needs.main, sizes, task.parts)
+    _check_main(registry, config, pool, task.encoder, needs.main, sizes[needs.main])
+    check_sizes(task.encoder, config.backbone.name, needs.main, sizes, task.parts)
     return task
 
 
@@ -177,8 +175,8 @@ def describe(
     return ModelCard(
         backbone=config.backbone,
         recipe=recipe,
-        embedding_dim=cast("int", task.encoder.embedding_dim),
-        grayscale=cast("bool", task.encoder.grayscale),
+        embedding_dim=task.encoder.embedding_dim,
+        grayscale=task.encoder.grayscale,
         size=policies[task.views.main].size,
         resize=framing.resize,
         background=framing.background,

@@ -10,8 +10,9 @@ from typing import Any, Protocol
 
 from ssl_pipeline.types.contrast import Candidates, Negatives, NegativeStrategy, Tile, Trait
 from ssl_pipeline.types.encoder import Encoder
+from ssl_pipeline.types.energy import EnergyHead, ImageEnergyHead
 from ssl_pipeline.types.finding import Diagnosed, Finding
-from ssl_pipeline.types.networks import Backbone, EnergyHead, ImageEnergyHead, Inputs, Need, Offer
+from ssl_pipeline.types.networks import Backbone, Inputs, Need, Offer
 from ssl_pipeline.types.objective import Loss, Objective, ViewLoss
 from ssl_pipeline.types.pretext import UNIFORMS, Encoded, PretextTask, ViewNeeds, Views
 from ssl_pipeline.types.step import Kept, Step, StepOutput

@@ -1,7 +1,6 @@
 """The encoder: normalisation and backbone in one, so that what trains and what ships cannot disagree on either."""
 
-from collections.abc import Sequence
-from copy import copy
+from collections.abc import Callable, Sequence
 from typing import Self
 
 import torch
@@ -22,6 +21,12 @@ class Encoder(nn.Module):
         mean: The mean of each of C channels over the training images, as a share of the full scale.
         std: The standard deviation of each channel over them; one that does not vary counts as one level of its type.
         images: What the values of images mean.
+        layer: The layer of the backbone, from 1, whose maps are averaged to embeddings; None: the embeddings are the
+            backbone's own.
+        grayscale: Whether the backbone is shown the luminance of images alone, as three equal channels.
+
+    Raises:
+        ValueError: The backbone has no such layer.
 
     Examples:
         >>> from ssl_pipeline.testing.material import SmallBackbone
@@ -32,14 +37,21 @@ class Encoder(nn.Module):
 
     mean: Tensor
     std: Tensor
-    layer: int | None = None
-    """Of the backbone, from 1, whose maps are averaged to embeddings; None: the embeddings are its own."""
-    grayscale: bool = False
-    """Whether the backbone is shown the luminance of images alone, as three equal channels."""
 
-    def __init__(self, backbone: Backbone, mean: Sequence[float], std: Sequence[float], images: ImageSpec = RGB8):
+    def __init__(
+        self,
+        backbone: Backbone,
+        mean: Sequence[float],
+        std: Sequence[float],
+        images: ImageSpec = RGB8,
+        *,
+        layer: int | None = None,
+        grayscale: bool = False,
+    ):
         super().__init__()
-        self.backbone, self.images = backbone, images
+        if layer is not None and not 1 <= layer <= len(backbone.map_channels):
+            raise ValueError(f"layer must lie in [1, {len(backbone.map_channels)}], got {layer}")
+        self.backbone, self.images, self.layer, self.grayscale = backbone, images, layer, grayscale
         self.register_buffer("mean", torch.tensor(mean, dtype=torch.float32).reshape(1, -1, 1, 1))
         self.register_buffer("std", torch.tensor(std, dtype=torch.float32).clamp(min=images.level).reshape(1, -1, 1, 1))
 
@@ -48,17 +60,29 @@ class Encoder(nn.Module):
         """D, the length of an embedding."""
         return self.backbone.embedding_dim if self.layer is None else self.backbone.map_channels[self.layer - 1]
 
-    def at(self, layer: int | None) -> Self:
-        """Return this encoder with another layer's embeddings; the weights are the same ones, not copies of them."""
-        other = copy(self)
-        other.layer = layer
+    def at(self, layer: int | None) -> "Encoder":
+        """Return an encoder with another layer's embeddings, around the same backbone and the same mean and std."""
+        return self._around_the_same(layer, self.grayscale)
+
+    def in_grayscale(self) -> "Encoder":
+        """Return an encoder that sees no colours, around the same backbone and the same mean and std."""
+        return self._around_the_same(self.layer, grayscale=True)
+
+    def _around_the_same(self, layer: int | None, grayscale: bool) -> "Encoder":
+        """Return another encoder that shares all tensors with this one; its mode is this one's, hooks are its own."""
+        mean, std = (values.flatten().tolist() for values in (self.mean, self.std))
+        other = Encoder(self.backbone, mean, std, self.images, layer=layer, grayscale=grayscale)
+        other.mean, other.std, other.training = self.mean, self.std, self.training
         return other
 
-    def in_grayscale(self) -> Self:
-        """Return this encoder as one that sees no colours; the weights are the same ones, not copies of them."""
-        other = copy(self)
-        other.grayscale = True
-        return other
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        """Move mean and std as torch moves weights: in place, so that encoders that share a backbone move together."""
+        shared = self.mean, self.std
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        for tensor, moved in zip(shared, (self.mean, self.std), strict=True):
+            tensor.data = moved.data
+        self.mean, self.std = shared
+        return self
 
     def forward(self, images: Tensor) -> Tensor:
         """Embed images (N, C, S, S) in [0, 1]: (N, D)."""

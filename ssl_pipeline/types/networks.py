@@ -1,12 +1,12 @@
-"""What is trained and what ships: backbones, and energies on top of them."""
+"""Backbones: the networks that are trained, and what they may offer beyond embeddings."""
 
-from abc import ABC, abstractmethod
+from abc import ABC
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
 from torch import Tensor, nn
 
-__all__ = ["Backbone", "EnergyHead", "ImageEnergyHead", "Inputs", "Need", "Offer"]
+__all__ = ["Backbone", "Inputs", "Need", "Offer"]
 
 Offer = Literal["maps", "patches"]
 """What a backbone may offer beyond embeddings: maps of features of each of its layers, or that it can be shown some
@@ -81,64 +81,3 @@ class Backbone(nn.Module, ABC):
             shown: (N, k) int64, the numbers of the patches that are shown, row by row from the top left.
         """
         raise NotImplementedError(f"{type(self).__name__} has no patches")
-
-
-class EnergyHead(nn.Module, ABC):
-    """The energy of pairs, from their embeddings.
-
-    Examples:
-        >>> import torch
-        >>> class SquaredDistance(EnergyHead):
-        ...     name = "squared_distance"
-        ...     def forward(self, first, second):
-        ...         return (first - second).square().sum(dim=1)
-        >>> SquaredDistance()(torch.zeros(2, 3), torch.tensor([[0.0, 0.0, 0.0], [1.0, 2.0, 0.0]]))
-        tensor([0., 5.])
-    """
-
-    inputs = ("first", "second")
-    """What `energy.onnx` takes."""
-
-    name: str
-    """Which energy this is; `energy.onnx` carries it in its metadata."""
-
-    @abstractmethod
-    def forward(self, first: Tensor, second: Tensor) -> Tensor:
-        """Return energies (N,), low where compatible, for embeddings (N, D) and (N, D)."""
-
-
-class ImageEnergyHead(nn.Module, ABC):
-    """The energy of single images, from their pixels: low for those that are as images should be.
-
-    Attributes:
-        uniforms: Number of random numbers that `corrupt` needs for each image, P.
-
-    Examples:
-        >>> import torch
-        >>> class Roughness(ImageEnergyHead):  # photographs are smooth, noise is not
-        ...     name, uniforms = "roughness", 1
-        ...     def forward(self, encoder, images):
-        ...         return images.diff(dim=3).abs().mean(dim=(1, 2, 3))
-        ...     def corrupt(self, images, uniforms):
-        ...         stripes = torch.arange(images.shape[3]) % 2
-        ...         return (images + 0.5 * uniforms[:, :, None, None] * stripes).clamp(max=1)
-        >>> head, images = Roughness(), torch.zeros(1, 3, 4, 4)
-        >>> head(nn.Identity(), images).item(), head(nn.Identity(), head.corrupt(images, torch.tensor([[0.5]]))).item()
-        (0.0, 0.25)
-    """
-
-    inputs = ("images",)
-    """What `energy.onnx` takes."""
-
-    name: str
-    """Which energy this is; `energy.onnx` carries it in its metadata."""
-
-    uniforms: int
-
-    @abstractmethod
-    def forward(self, encoder: nn.Module, images: Tensor) -> Tensor:
-        """Return energies (N,) of images (N, C, S, S) in [0, 1], given the trained encoder."""
-
-    @abstractmethod
-    def corrupt(self, images: Tensor, uniforms: Tensor) -> Tensor:
-        """Return what should have more energy than images (N, C, S, S), by numbers (N, P) in [0, 1)."""

@@ -8,8 +8,10 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from ssl_pipeline.types.encoder import Encoder
+from ssl_pipeline.types.energy import EnergyHead, ImageEnergyHead
 from ssl_pipeline.types.finding import Diagnosed
-from ssl_pipeline.types.networks import EnergyHead, ImageEnergyHead, Need
+from ssl_pipeline.types.networks import Need
 from ssl_pipeline.types.objective import Loss, Objective
 from ssl_pipeline.types.step import Kept, Step, StepOutput
 
@@ -91,7 +93,7 @@ class PretextTask(Diagnosed, nn.Module, ABC):
         (True, ['pretext_accuracy'])
     """
 
-    encoder: nn.Module
+    encoder: Encoder
     """The part that is exported: (N, C, S, S) in [0, 1] -> (N, D); the one a task is given, or it `in_grayscale()`."""
 
     energy_head: EnergyHead | ImageEnergyHead | None
