@@ -29,7 +29,7 @@ class TimmBackbone(Backbone):
 
     offers: Mapping[Offer, str] = {
         "maps": "timm/resnet18 and most others of timm",
-        "patches": "timm/vit_tiny_patch16_224 and other vision transformers of timm",
+        "patches": "timm/vit_tiny_patch16_224 and other vision transformers of timm that embed each patch by itself",
     }
 
     network: Any
@@ -65,9 +65,9 @@ class TimmBackbone(Backbone):
         self.embedding_dim = cast(int, widened or self.network.num_features)
         if hasattr(self.network, "forward_intermediates"):
             self.map_channels = tuple(info["num_chs"] for info in self.network.feature_info)
-        if issubclass(type(self.network), timm.models.VisionTransformer):  # isinstance would narrow what is Any
-            self.patch_size = self.network.patch_embed.patch_size[0]
-            self.network.patch_drop = Shown(self.network.num_prefix_tokens)
+        self.is_transformer = is_transformer(self.network)
+        if self.is_transformer:
+            self.patch_size = own_patches(self.network.patch_embed)
 
     @staticmethod
     def members() -> list[str]:
@@ -84,42 +84,41 @@ class TimmBackbone(Backbone):
 
     def maps(self, images: Tensor) -> list[Tensor]:
         """Return the maps after each layer; those of transformers pass the last norm, which gives them one scale."""
-        options = {"norm": True} if self.patch_size else {}
+        options = {"norm": True} if self.is_transformer else {}
         found: list[Tensor] = self.network.forward_intermediates(images, intermediates_only=True, **options)
         return found
 
     def visible(self, images: Tensor, shown: Tensor) -> Tensor:
         """Return features of the shown patches alone, which see their places and the class token; not the token's."""
-        self.network.patch_drop.patches = shown
-        try:
+        prefix = self.network.num_prefix_tokens  # the class token and registers, which are no patches
+
+        def keep_shown(_: nn.Module, __: tuple[Tensor], tokens: Tensor) -> Tensor:
+            places = (shown + prefix)[..., None].expand(-1, -1, tokens.shape[2])
+            return torch.cat([tokens[:, :prefix], tokens.gather(1, places)], dim=1)
+
+        with self.network.patch_drop.register_forward_hook(keep_shown):  # where timm drops patches at random
             tokens: Tensor = self.network.forward_features(images)
-        finally:
-            self.network.patch_drop.patches = None
-        return tokens[:, self.network.num_prefix_tokens :]
+        return tokens[:, prefix:]
 
 
-class Shown(nn.Module):
-    """Stands where timm drops patches at random: keeps those that are named, and tokens that are no patches.
+def is_transformer(network: Any) -> bool:
+    """Say whether a network is timm's VisionTransformer, whose tokens pass through `patch_drop` before its blocks."""
+    from timm.models import VisionTransformer
 
-    Args:
-        prefix: How many tokens are no patches (the class token, registers).
+    return isinstance(network, VisionTransformer)
 
-    Attributes:
-        patches: (N, k) int64 numbers of patches, or None: all.
+
+def own_patches(embed: Any) -> int:
+    """Return the side in px of the square patches that are each embedded alone; 0 where a patch sees its neighbours.
+
+    Those of a hybrid see them: they are patches of a convolutional network's maps.
     """
+    from timm.layers import PatchEmbed
 
-    patches: Tensor | None = None
-
-    def __init__(self, prefix: int):
-        super().__init__()
-        self.prefix = prefix
-
-    def forward(self, tokens: Tensor) -> Tensor:
-        """Keep prefix + k of tokens (N, L, D)."""
-        if self.patches is None:
-            return tokens
-        places = (self.patches + self.prefix)[..., None].expand(-1, -1, tokens.shape[2])
-        return torch.cat([tokens[:, : self.prefix], tokens.gather(1, places)], dim=1)
+    if not isinstance(embed, PatchEmbed):
+        return 0
+    height, width = embed.patch_size
+    return height if height == width else 0
 
 
 def create(model: str, size: int, pretrained: bool, options: Mapping[str, int]) -> Any:

@@ -4,9 +4,10 @@ import pytest
 import torch
 
 from plugins import load_registry
-from ssl_pipeline.artifacts.assembly import build_encoder
+from ssl_pipeline.artifacts.assembly import build_encoder, build_task
 from ssl_pipeline.config import Choice
 from ssl_pipeline.errors import ConfigError, PipelineError
+from ssl_pipeline.recipes import Recipe
 from ssl_pipeline.types import Encoder
 
 REGISTRY = load_registry()
@@ -73,6 +74,40 @@ def test_a_backbone_with_layers_gives_the_maps_of_each(
 
 def test_a_backbone_without_layers_says_so():
     assert not build("torchvision/mobilenet_v3_small").backbone.has("maps")
+
+
+@pytest.mark.parametrize("name", ["timm/test_vit", "timm/deit_tiny_distilled_patch16_224"])
+def test_patches_are_seen_alone_and_leave_the_network_as_it_was(name: str):
+    """Both against timm's own pass over all patches, and against its own tokens where some are dropped."""
+    backbone = build(name, patch_size=8).backbone.eval()
+    network, images = backbone.network, torch.rand(2, 3, 32, 32)
+    modules, whole = str(network), network.forward_features(images)
+    everything = torch.arange(16).expand(2, -1)
+    torch.testing.assert_close(backbone.visible(images, everything), whole[:, network.num_prefix_tokens :])
+    shown, others = torch.tensor([[3, 8], [0, 15]]), torch.rand(2, 3, 32, 32)
+    for row, numbers in enumerate(shown.tolist()):
+        for top, left in (divmod(number, 4) for number in numbers):
+            part = row, slice(None), slice(8 * top, 8 * top + 8), slice(8 * left, 8 * left + 8)
+            others[part] = images[part]
+    torch.testing.assert_close(backbone.visible(others, shown), backbone.visible(images, shown))
+    with pytest.raises(RuntimeError, match="out of bounds"):
+        backbone.visible(images, torch.full((2, 1), 16))
+    assert str(network) == modules
+    assert torch.equal(network.forward_features(images), whole)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["timm/vit_tiny_r_s16_p8_224", "timm/eva02_tiny_patch14_224", "timm/resnet10t"],
+    ids=["patches of convolved maps", "another transformer", "no transformer"],
+)
+def test_a_backbone_that_does_not_embed_patches_alone_is_refused_by_a_task_that_shows_some(name: str):
+    encoder = build(name)
+    assert not encoder.backbone.has("patches")
+    recipe = Recipe(name="mae", pretext_task=Choice(name="mae", width=16, depth=1, heads=2))
+    words = "needs a backbone that can be shown some patches.*Those that are: .*that embed each patch by itself"
+    with pytest.raises(ConfigError, match=words):
+        build_task(REGISTRY, recipe, encoder, 0, 32)
 
 
 def test_a_small_stem_keeps_the_resolution():
