@@ -113,7 +113,7 @@ def own_patches(embed: Any) -> int:
 
     Those of a hybrid see them: they are patches of a convolutional network's maps.
     """
-    from timm.layers import PatchEmbed
+    from timm.layers.patch_embed import PatchEmbed
 
     if not isinstance(embed, PatchEmbed):
         return 0
