@@ -28,7 +28,7 @@ from ssl_pipeline.augment.policy import Policies, read_policies
 from ssl_pipeline.config import Choice, FinetuneConfig
 from ssl_pipeline.data.labelled import LabelledSplits, read_labelled
 from ssl_pipeline.data.store import Split
-from ssl_pipeline.evaluation.budgets.budget_verdicts import judge, overall
+from ssl_pipeline.evaluation.budgets.budget_verdicts import judge_budgets, overall
 from ssl_pipeline.evaluation.budgets.contest import compete
 from ssl_pipeline.evaluation.budgets.inputs import BudgetInputs
 from ssl_pipeline.evaluation.budgets.outcome import Outcome
@@ -97,7 +97,7 @@ def make_store(name: str, project: Path, folder: Path | None) -> None:
 
 def row_of(seed: int, outcomes: list[Outcome], data: LabelledSplits) -> dict[str, Any]:
     """What the study said, and the figures that it said so by."""
-    verdicts = judge(outcomes, data.test.groups)
+    verdicts = judge_budgets(outcomes, data.test.groups)
     return {
         "seed": seed,
         "wrong": any(verdict.finding for verdict in verdicts),

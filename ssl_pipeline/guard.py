@@ -17,7 +17,7 @@ from ssl_pipeline.errors import PipelineError
 
 __all__ = ["end_if_orphaned", "end_with_dvc", "hold", "only_run", "stop_requests"]
 
-PATIENCE = 10.0
+LOCK_PATIENCE_SECONDS = 10.0
 """Seconds to wait for another run to end: one whose dvc was killed notices within a second."""
 
 _PERIOD_SECONDS = 0.5  # seconds between looks at the parent
@@ -84,7 +84,7 @@ def _lives(process: psutil.Process) -> bool:
 
 
 @contextmanager
-def only_run(folder: Path, patience: float = PATIENCE) -> Iterator[None]:
+def only_run(folder: Path, patience: float = LOCK_PATIENCE_SECONDS) -> Iterator[None]:
     """Hold the lock of a folder's products; the operating system frees it when the process ends, in whatever way.
 
     A stage holds it from its start to its end. So one that outlived its dvc, even one that is suspended, keeps every

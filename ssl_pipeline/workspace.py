@@ -9,7 +9,7 @@ from pathlib import Path
 from ssl_pipeline.errors import ConfigError
 from ssl_pipeline.terminal import shown
 
-__all__ = ["PRODUCTS", "find", "workspace"]
+__all__ = ["PRODUCTS", "find_path", "workspace"]
 
 PRODUCTS = ("data/ingested", "data/augmented", "models", "reports", ".work")
 """Folders that the stages write to, in the folder of params.yaml."""
@@ -28,7 +28,7 @@ def workspace() -> Path:
     return Path()
 
 
-def find(path: str, key: str) -> Path:
+def find_path(path: str, key: str) -> Path:
     """Return where a path of params.yaml leads; the file or folder need not be there.
 
     Args:

@@ -11,7 +11,7 @@ from ssl_pipeline.errors import ConfigError
 from ssl_pipeline.evaluation.linear.rivals import check_rival
 from ssl_pipeline.terminal import shown
 from ssl_pipeline.training import preparation
-from ssl_pipeline.workspace import find
+from ssl_pipeline.workspace import find_path
 from stages.code import used
 
 
@@ -32,7 +32,7 @@ def check(config: Config) -> dict[str, Policy]:
     for rival in config.linear_eval.rivals:
         check_rival(rival, registry)
     for folder in config.finetune.encoders:
-        if not find(folder, "finetune.encoders").is_dir():
+        if not find_path(folder, "finetune.encoders").is_dir():
             raise ConfigError(
                 f"finetune.encoders: '{shown(folder, 200)}' is not a directory. Name copies of the folder "
                 "models/pretrain."

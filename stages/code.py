@@ -87,7 +87,7 @@ def _ask(config: Config) -> Uses:
 
     registry = load_registry()
     method = used(registry, config)
-    rivals = [provenance.describe(entry) for entry in backbones(config.linear_eval.rivals, registry)]
+    rivals = [provenance.used_plugin(entry) for entry in backbones(config.linear_eval.rivals, registry)]
     views = provenance.views(registry, config.pretrain) if _views_are_left(config) else []
     return {
         "augment": views,

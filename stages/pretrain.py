@@ -16,7 +16,7 @@ def pretrain(config: Config) -> None:
     from ssl_pipeline.deployment.pretext_graph import write_pretext_graph
     from ssl_pipeline.deployment.rehearsal import rehearse
     from ssl_pipeline.products import atomic_folder
-    from ssl_pipeline.provenance.run import fingerprint
+    from ssl_pipeline.provenance.fingerprint import fingerprint
     from ssl_pipeline.training import checkpoint, precision, preparation, pretraining, saving
     from stages.code import origins, training_code, used
 
@@ -26,10 +26,10 @@ def pretrain(config: Config) -> None:
     policies, pool = read_policies(paths.AUGMENTED / "policy.json"), open_split(paths.STORE, "train")
     framing = read_framing(paths.STORE)
     task = preparation.build(registry, recipe, section, pool, policies.views)
-    floats = precision.resolve(section.precision, precision.best_device())
+    floats = precision.resolve_precision(section.precision, precision.best_device())
     run = fingerprint(section, task, policies.views, pool, training_code(plugins))
     checkpoints = checkpoint.Checkpoints(paths.work(), run, checkpoint.environment(floats))
-    card = preparation.describe(section, recipe, task, pool, framing, policies.views, origins(plugins))
+    card = preparation.describe_run(section, recipe, task, pool, framing, policies.views, origins(plugins))
     if not checkpoints.exist():  # whoever wrote one has passed the trial
         rehearse(task.encoder, card)
     start = preparation.starting_weights(task, section)

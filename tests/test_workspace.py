@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from ssl_pipeline.errors import ConfigError
-from ssl_pipeline.workspace import PRODUCTS, find, workspace
+from ssl_pipeline.workspace import PRODUCTS, find_path, workspace
 from stages import paths
 
 
@@ -47,16 +47,16 @@ def test_the_folders_of_products_are_those_of_the_stages() -> None:
 
 def test_what_a_copy_lacks_is_found_in_the_workspace(copy: tuple[Path, Path]) -> None:
     folder, inside = copy
-    assert find("images", "a.key") == Path("images")  # nowhere: as it was written
+    assert find_path("images", "a.key") == Path("images")  # nowhere: as it was written
     (folder / "images").mkdir()
-    assert find("images", "a.key") == folder / "images"
+    assert find_path("images", "a.key") == folder / "images"
     (inside / "images").mkdir()  # `dvc exp run --queue -C images`, or `dvc add images`
-    assert find("images", "a.key") == Path("images")
-    assert find(str(folder), "a.key") == folder
+    assert find_path("images", "a.key") == Path("images")
+    assert find_path(str(folder), "a.key") == folder
 
 
 def test_paths_that_lead_nowhere_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ConfigError, match="a.key: the path is empty"):
-        find(" ", "a.key")
+        find_path(" ", "a.key")
     with pytest.raises(ConfigError, match="a.key: 'xxx.*cannot be looked up"):
-        find("x" * 5000, "a.key")
+        find_path("x" * 5000, "a.key")

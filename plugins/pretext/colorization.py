@@ -20,7 +20,7 @@ from torch.nn import functional as F
 
 from ssl_pipeline import hookimpl
 from ssl_pipeline.augment.srgb import luminance
-from ssl_pipeline.parts.lab import gamut_bins, to_lab, to_rgb
+from ssl_pipeline.parts.lab import gamut_bins, lab_to_rgb, to_lab
 from ssl_pipeline.types import Encoded, Encoder, Finding, Kept, PretextTask, Register, Step, StepOutput, Views
 
 GRID = 10  # side of a bin
@@ -130,7 +130,7 @@ class Colorization(PretextTask):
         images = views[self.view][:, 0].clamp(0, 1)
         seen = luminance(images)
         ab = F.interpolate(self.predict(images), size=images.shape[2:], mode="bilinear")
-        predicted = to_rgb(torch.cat([to_lab(images)[:, :1], ab], dim=1))
+        predicted = lab_to_rgb(torch.cat([to_lab(images)[:, :1], ab], dim=1))
         figure = Figure(figsize=(1.2 * len(images), 4), layout="constrained")
         rows = {"luminance": seen.expand_as(images), "predicted": predicted, "original": images}
         panels = figure.subplots(len(rows), len(images), squeeze=False)

@@ -153,14 +153,14 @@ def read_pixels(content: bytes | Image.Image, canvas: Canvas) -> tuple[Pixels, s
     return _read(content, canvas, _to_rgb)[0]
 
 
-Found = TypeVar("Found")
+Result = TypeVar("Result")
 
 
 def _read(
     content: bytes | Image.Image,
     canvas: Canvas,
-    decoder: Callable[[bytes | Image.Image, Canvas], tuple[Found, list[Note]]],
-) -> tuple[Found, list[Note]]:
+    decoder: Callable[[bytes | Image.Image, Canvas], tuple[Result, list[Note]]],
+) -> tuple[Result, list[Note]]:
     """Call a decoder; if a file is broken but can be mended, call it once more."""
     if content == b"":
         raise RejectedError("empty file")

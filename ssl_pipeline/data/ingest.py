@@ -28,7 +28,7 @@ from ssl_pipeline.data.parallel import decode_all, read_again
 from ssl_pipeline.data.remarks import Note, RejectedError
 from ssl_pipeline.data.sources import Source
 from ssl_pipeline.data.splits import Content, Copy, assign, merge_copies
-from ssl_pipeline.data.spool import Found, blocks, channel_means, keep
+from ssl_pipeline.data.spool import Spooled, blocks, channel_means, keep
 from ssl_pipeline.data.store import SPLITS, IndexRow, Original, SplitName
 from ssl_pipeline.data.tables import harmless, write_table
 from ssl_pipeline.data.writer import SplitSummary, write_index, write_originals, write_split
@@ -137,7 +137,7 @@ def ingest(
     return manifest
 
 
-def _fingerprint(files: Iterable[Record], found: Mapping[str, Found]) -> str:
+def _fingerprint(files: Iterable[Record], found: Mapping[str, Spooled]) -> str:
     """Return the SHA-256 of what the source holds and says."""
     total = hashlib.sha256()
     for record in files:
@@ -166,9 +166,9 @@ def _list(path: Path, header: Sequence[str], lines: Iterable[Sequence[str]]) -> 
 
 def _decode_into(
     spool: IO[bytes], source: Source, canvas: Canvas, workers: int | None
-) -> tuple[dict[str, Found], dict[str, RejectedError], list[tuple[str, Note]]]:
+) -> tuple[dict[str, Spooled], dict[str, RejectedError], list[tuple[str, Note]]]:
     """Decode all images; their canvases go to the spool."""
-    found: dict[str, Found] = {}
+    found: dict[str, Spooled] = {}
     rejects, notes = dict(source.rejects), []
     outcomes = track(decode_all(source, canvas, workers), "decoding images", total=len(source.records))
     for record, outcome in zip(source.records, outcomes, strict=True):
@@ -180,7 +180,7 @@ def _decode_into(
     return found, dict(sorted(rejects.items())), notes
 
 
-def _agree(found: dict[str, Found], rejects: dict[str, RejectedError], canvas: Canvas) -> Agreement:
+def _agree(found: dict[str, Spooled], rejects: dict[str, RejectedError], canvas: Canvas) -> Agreement:
     """Decide what the images have in common, and move those that are unlike the others to the rejects."""
     if canvas.pixels.name == "rgb8":
         return Agreement(RGB8, {}, [])
@@ -201,7 +201,9 @@ def _report_rejects(
     (reports / "rejects.csv").unlink()  # it lies with the other products now
 
 
-def _index_rows(contents: Sequence[Content], sides: Sequence[SplitName], found: Mapping[str, Found]) -> list[IndexRow]:
+def _index_rows(
+    contents: Sequence[Content], sides: Sequence[SplitName], found: Mapping[str, Spooled]
+) -> list[IndexRow]:
     """Return one row for each content, in the order of their hashes within each split."""
     rows, groups = [], name_groups(contents)
     for split in SPLITS:
@@ -218,7 +220,7 @@ def _write_splits(
     store: Path,
     spool: IO[bytes],
     rows: Sequence[IndexRow],
-    found: Mapping[str, Found],
+    found: Mapping[str, Spooled],
     canvas: Canvas,
     spec: ImageSpec,
     background: tuple[int | float, ...],
@@ -239,7 +241,7 @@ def _write_originals(
     source: Source,
     canvas: Canvas,
     rows: Sequence[IndexRow],
-    found: Mapping[str, Found],
+    found: Mapping[str, Spooled],
     spec: ImageSpec,
 ) -> None:
     """Keep some images of train and val at their own shapes: one of each mode, then of each shape, then by hash."""

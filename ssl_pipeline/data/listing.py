@@ -25,7 +25,7 @@ __all__ = ["Listing", "MissingSourceError", "Reader", "list_images"]
 Reader = Callable[[str, int], bytes | Image.Image]
 """Reads one image by its name, or raises `RejectedError`; the second argument is the most bytes that it may have."""
 
-Entry = tuple[str, RejectedError | str | None]
+ListedName = tuple[str, RejectedError | str | None]
 """A name, and where it is no ordinary file either why it cannot be read, or why it is left out."""
 
 _ALREADY_LISTED = "a link to a folder that is listed already"
@@ -53,7 +53,7 @@ class Listing:
     rejects: dict[str, RejectedError] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
 
-    def sort_in(self, entries: Iterable[Entry]) -> "Listing":
+    def sort_in(self, entries: Iterable[ListedName]) -> "Listing":
         """Add files."""
         raw, times = [], Counter[str]()
         for name, outcome in sorted(entries, key=lambda entry: entry[0]):
@@ -136,7 +136,7 @@ def _list_archive(path: Path, key: str) -> Listing:
     return listing
 
 
-def _walk(root: Path) -> Iterator[Entry]:
+def _walk(root: Path) -> Iterator[ListedName]:
     """List a directory with all below it, through links too.
 
     Folders come first, and then links to folders: those whose names are shorter by depth first, then by name. Which

@@ -15,12 +15,12 @@ from ssl_pipeline.data.remarks import RejectedError
 from ssl_pipeline.data.sources import Source
 from ssl_pipeline.data.workers import Chunk, Limits, in_order, outcome
 
-__all__ = ["Outcome", "decode_all", "file_limit", "read_again"]
+__all__ = ["DecodingOutcome", "decode_all", "file_limit", "read_again"]
 
-Outcome = Decoded | RejectedError
+DecodingOutcome = Decoded | RejectedError
 Content = bytes | Image.Image
 
-PATIENCE = 1.0
+SERIAL_SECONDS = 1.0
 """Seconds of decoding before more processes are started: starting them takes about as long."""
 CHUNK_BYTES = 2**20
 CHUNK_IMAGES = 64
@@ -39,7 +39,7 @@ def file_limit(canvas: Canvas) -> int:
     return max(2**26, int(most * canvas.max_megapixels))
 
 
-def decode_all(source: Source, canvas: Canvas, workers: int | None = None) -> Iterator[Outcome]:
+def decode_all(source: Source, canvas: Canvas, workers: int | None = None) -> Iterator[DecodingOutcome]:
     """Decode a source's images, in the order of its records.
 
     Files are decoded in processes that are ended where one takes too long, or dies of it. What a data set has decoded
@@ -57,10 +57,10 @@ def decode_all(source: Source, canvas: Canvas, workers: int | None = None) -> It
     names = [record.path for record in source.records]
     work = functools.partial(decode, canvas=canvas)
     started, done = time.monotonic(), 0
-    while not source.portable and done < len(names) and (workers == 1 or time.monotonic() - started < PATIENCE):
+    while not source.portable and done < len(names) and (workers == 1 or time.monotonic() - started < SERIAL_SECONDS):
         yield outcome(_reader(source, canvas), work, names[done])
         done += 1
-    patience = PATIENCE if source.portable else 0.0
+    patience = SERIAL_SECONDS if source.portable else 0.0
     yield from in_order(_chunks(source, names[done:], canvas, work), workers, _limits(canvas), patience)
 
 

@@ -9,7 +9,7 @@ from ssl_pipeline.data.layout import TABLE
 from ssl_pipeline.data.listing import Listing, MissingSourceError, list_images
 from ssl_pipeline.errors import ConfigError, PipelineError
 from ssl_pipeline.terminal import counted, shown
-from ssl_pipeline.workspace import PRODUCTS, find, workspace
+from ssl_pipeline.workspace import PRODUCTS, find_path, workspace
 
 __all__ = ["PATH", "PILES", "Pile", "find_source", "list_pile"]
 
@@ -49,7 +49,7 @@ def find_source(path: str) -> Path:
     Raises:
         ConfigError: Products of the stages lie there, or would: they would be read as images.
     """
-    place = find(path, PATH)
+    place = find_path(path, PATH)
     found = Path(os.path.realpath(place))  # never mind links to themselves
     for folder in (Path.cwd(), workspace().resolve()):
         for product in ((folder / name).resolve() for name in PRODUCTS):

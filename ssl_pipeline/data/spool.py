@@ -11,10 +11,10 @@ from ssl_pipeline.data.image_spec import ImageSpec, Pixels
 from ssl_pipeline.data.measured import Values
 from ssl_pipeline.data.writer import rows_per_block
 
-__all__ = ["Found", "blocks", "channel_means", "keep"]
+__all__ = ["Spooled", "blocks", "channel_means", "keep"]
 
 
-class Found(NamedTuple):
+class Spooled(NamedTuple):
     """A decoded file; its canvas, and a bit for each value of it that may be a gap, are in the spool."""
 
     place: int
@@ -28,16 +28,16 @@ class Found(NamedTuple):
     values: Values | None
 
 
-def keep(spool: IO[bytes], image: Decoded) -> Found:
+def keep(spool: IO[bytes], image: Decoded) -> Spooled:
     """Write an image to the end of the spool."""
     place = spool.tell()
     spool.write(image.canvas + image.gaps)
     described = image.digest, image.width, image.height, image.mode, image.sketch, image.values
-    return Found(place, len(image.canvas), bool(image.gaps), *described)
+    return Spooled(place, len(image.canvas), bool(image.gaps), *described)
 
 
 def blocks(
-    spool: IO[bytes], files: Sequence[Found], size: int, spec: ImageSpec
+    spool: IO[bytes], files: Sequence[Spooled], size: int, spec: ImageSpec
 ) -> Iterator[tuple[Pixels, npt.NDArray[np.bool_]]]:
     """Read canvases and their gaps, (m, size, size, C) each, so many at a time that memory is bounded.
 
@@ -56,7 +56,7 @@ def blocks(
         yield np.frombuffer(block, spec.numpy_dtype).reshape(-1, *shape), gaps
 
 
-def channel_means(spool: IO[bytes], files: Sequence[Found], size: int, spec: ImageSpec) -> tuple[int | float, ...]:
+def channel_means(spool: IO[bytes], files: Sequence[Spooled], size: int, spec: ImageSpec) -> tuple[int | float, ...]:
     """Return the mean of each channel over what was measured, in the units of the images, and a value of their type."""
     total, count = np.zeros(spec.channels), np.zeros(spec.channels)
     for images, gaps in blocks(spool, files, size, spec):

@@ -7,7 +7,7 @@ from torch import nn
 
 from ssl_pipeline.artifacts.card import ModelCard
 from ssl_pipeline.deployment.from_pixels import FromPixels, embedding
-from ssl_pipeline.deployment.image_graph import convention, describe, write_image_graph
+from ssl_pipeline.deployment.image_graph import convention, graph_metadata, write_image_graph
 
 __all__ = ["export_backbone"]
 
@@ -27,7 +27,7 @@ def export_backbone(encoder: nn.Module, card: ModelCard, path: Path, *, l2_norma
     """
     length = "of unit length" if l2_normalize else "as the backbone returns it, not normalised"
     metadata = {
-        **describe(card),
+        **graph_metadata(card),
         "input": f"images: {convention(card.images)}",
         "output": f"embedding: float32 [N, {card.embedding_dim}], {length}",
         "l2_normalized": json.dumps(l2_normalize),

@@ -7,7 +7,7 @@ from ssl_pipeline.artifacts.card import ModelCard
 from ssl_pipeline.data.image_spec import Pixels
 from ssl_pipeline.deployment.bounds import ENERGY
 from ssl_pipeline.deployment.from_pixels import Energies, FromPixels
-from ssl_pipeline.deployment.image_graph import convention, describe, write_image_graph
+from ssl_pipeline.deployment.image_graph import convention, graph_metadata, write_image_graph
 from ssl_pipeline.deployment.proof import Proof, in_torch, prove
 from ssl_pipeline.types import Encoder, EnergyHead, ImageEnergyHead
 
@@ -40,7 +40,7 @@ def export_energy(
         taken = f"first, second: each {convention(card.images)}, which may differ between the two but for N"
         low = "where first and second are compatible"
     metadata = {
-        **describe(card),
+        **graph_metadata(card),
         "input": taken,
         "output": f"energy: float32 [N], low {low}",
         "energy": energy_head.name,

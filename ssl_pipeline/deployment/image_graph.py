@@ -14,7 +14,7 @@ from ssl_pipeline.deployment.from_pixels import FromPixels
 from ssl_pipeline.deployment.onnx_file import write_graph
 from ssl_pipeline.terminal import counted
 
-__all__ = ["convention", "describe", "image_metadata", "images_of", "write_image_graph"]
+__all__ = ["convention", "graph_metadata", "image_metadata", "images_of", "write_image_graph"]
 
 
 def convention(spec: ImageSpec) -> str:
@@ -49,7 +49,7 @@ def image_metadata(spec: ImageSpec) -> dict[str, str]:
     }
 
 
-def describe(card: ModelCard) -> dict[str, str]:
+def graph_metadata(card: ModelCard) -> dict[str, str]:
     """Return what a graph's metadata says about the model: plain text where a value is text, JSON where it is not."""
     content: dict[str, Any] = {
         **card.model_dump(mode="json", include={"size", "resize", "background", "embedding_dim", "plugins"}),

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from ssl_pipeline.data.image_spec import RGB8, ImageSpec, Pixels
 from ssl_pipeline.deployment.bounds import BACKBONE, CLASSIFIER
 from ssl_pipeline.deployment.image_graph import images_of
-from ssl_pipeline.deployment.proof import Batches, Reference, cosines, prove
+from ssl_pipeline.deployment.proof import Batches, Reference, prove, row_cosines
 from ssl_pipeline.deployment.runtime import open_session, read_metadata, run
 
 __all__ = ["canvas_agreement", "probes", "verify"]
@@ -100,7 +100,7 @@ def canvas_agreement(path: Path, originals: Sequence[Pixels], canvases: Pixels) 
     """
     session = open_session(path)
     direct = np.concatenate([run(session, original[None]) for original in originals]).astype(np.float64)
-    found = cosines(direct, run(session, canvases).astype(np.float64))
+    found = row_cosines(direct, run(session, canvases).astype(np.float64))
     return {"mean": float(found.mean()), "min": float(found.min())}
 
 

@@ -14,7 +14,7 @@ from ssl_pipeline.deployment.bounds import Bounds
 from ssl_pipeline.deployment.runtime import open_session
 from ssl_pipeline.errors import PipelineError
 
-__all__ = ["Batches", "Proof", "Reference", "compare", "cosines", "in_torch", "prove"]
+__all__ = ["Batches", "Proof", "Reference", "compare", "in_torch", "prove", "row_cosines"]
 
 Batches = Mapping[str, tuple[npt.NDArray[Any], ...]]
 """Name -> what the graph takes, in the order of its inputs, each (N, ...)."""
@@ -176,7 +176,7 @@ def compare(
     return replace(
         proof,
         max_difference=max(_difference(expected[name], actual[name], units[name]) for name in batches),
-        min_cosine=min(float(cosines(expected[name], actual[name]).min()) for name in batches),
+        min_cosine=min(float(row_cosines(expected[name], actual[name]).min()) for name in batches),
         row_difference=alone,
         variation=float(scores.std(axis=0).max() / np.abs(scores).max().clip(_SMALLEST_FLOAT)),
     )
@@ -200,7 +200,7 @@ def in_torch(*modules: Callable[..., Tensor]) -> Reference:
     return Reference("torch", [answering(module) for module in modules])
 
 
-def cosines(first: Rows, second: Rows) -> Rows:
+def row_cosines(first: Rows, second: Rows) -> Rows:
     """Return cosines (N,) of rows (N, D); 1 for equal rows, be they zero."""
     norms = np.linalg.norm(first, axis=1) * np.linalg.norm(second, axis=1)
     found: Rows = (first * second).sum(axis=1) / norms.clip(_SMALLEST_FLOAT)

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from ssl_pipeline.products import atomic_file
 from ssl_pipeline.terminal import shown
 
-__all__ = ["confusion", "save", "short"]
+__all__ = ["confusion", "save_picture", "short"]
 
 _MAX_CLASSES_WITH_COUNTS = 25  # classes up to which counts are written into the cells
 _MAX_ROWS = 500  # rows; with more classes each stands for several, so that time and memory are bounded
@@ -54,10 +54,10 @@ def confusion(counts: npt.NDArray[np.int64], classes: Sequence[str], title: str,
             colour = "white" if shares[row, column] > 0.5 else "black"
             axes.text(column, row, str(counts[row, column]), ha="center", va="center", color=colour, fontsize=size)
     figure.colorbar(image, ax=axes, label="share of the actual class", shrink=0.6)
-    save(figure, path)
+    save_picture(figure, path)
 
 
-def save(figure: Figure, path: Path) -> None:
+def save_picture(figure: Figure, path: Path) -> None:
     """Write a figure as PNG; its bytes depend on what is drawn alone."""
     with atomic_file(path) as temporary, warnings.catch_warnings():
         warnings.filterwarnings("ignore", r"Glyph .* missing")  # a script that the font lacks is drawn as boxes

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ssl_pipeline.augment.srgb import LUMINANCE, to_linear, to_srgb
 
-__all__ = ["gamut_bins", "to_lab", "to_rgb"]
+__all__ = ["gamut_bins", "lab_to_rgb", "to_lab"]
 
 _XYZ_OF_RGB = (
     torch.tensor(  # of linear RGB; each row is divided by its sum, so that white is (1, 1, 1), and any grey is grey
@@ -36,7 +36,7 @@ def to_lab(images: Tensor) -> Tensor:
     return torch.stack([116 * y - 16, 500 * (x - y), 200 * (y - z)], dim=1)
 
 
-def to_rgb(lab: Tensor) -> Tensor:
+def lab_to_rgb(lab: Tensor) -> Tensor:
     """Convert L*, a*, b* (N, 3, ...) to images (N, 3, ...) in [0, 1]; other colours become each channel's nearest."""
     lightness, a, b = lab.unbind(1)
     y = (lightness + 16) / 116

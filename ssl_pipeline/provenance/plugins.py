@@ -20,12 +20,12 @@ __all__ = [
     "Used",
     "Uses",
     "code",
-    "describe",
     "distributions",
     "lock",
     "method",
     "missing_is_told",
     "remembered",
+    "used_plugin",
     "views",
 ]
 
@@ -66,7 +66,7 @@ class _Locked(BaseModel):
     provides: list[str]
 
 
-def describe(entry: "Entry", content: str = "") -> Used:
+def used_plugin(entry: "Entry", content: str = "") -> Used:
     """Return an entry without its code; of what is data with the digest of what it says."""
     return Used(entry.kind, entry.name, entry.module, entry.distribution, entry.version, content)
 
@@ -84,8 +84,8 @@ def method(registry: "Registry", config: PretrainSection) -> list[Used]:
     # A recipe is data: what is taken from it counts, and not how it was written down
     left = {name for name, value in config if isinstance(value, str) and value == RECIPE}
     said = [found.recipe.model_dump(mode="json"), found.pretrain.model_dump(mode="json", include=left)]
-    recipe = describe(registry.find("recipe", config.recipe), digest(said))
-    return [recipe, *(describe(registry.find(kind, choice.name)) for kind, choice in chosen.items())]
+    recipe = used_plugin(registry.find("recipe", config.recipe), digest(said))
+    return [recipe, *(used_plugin(registry.find(kind, choice.name)) for kind, choice in chosen.items())]
 
 
 def views(registry: "Registry", config: PretrainSection) -> list[Used]:
@@ -98,7 +98,7 @@ def views(registry: "Registry", config: PretrainSection) -> list[Used]:
 
     said = {kind: policy.model_dump(mode="json") for kind, policy in method_of(registry, config).views.items()}
     entry = registry.find("recipe", config.recipe)
-    return [describe(entry, digest(said))._replace(kind="views of recipe")]
+    return [used_plugin(entry, digest(said))._replace(kind="views of recipe")]
 
 
 def code(

@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 
-from ssl_pipeline.testing import graphs, kinds, memory, strategies, training
+from ssl_pipeline.testing import graphs, kinds, memory_use, strategies, training
 from ssl_pipeline.testing.families import FAMILIES
 from ssl_pipeline.testing.material import InBatch, Pairs, Plain, encoder_on, small_encoder
 from ssl_pipeline.testing.subject import Subject, options_are_typed_and_documented
@@ -35,7 +35,7 @@ _PAIRS: Sequence[_Check] = (
     training.is_deterministic,
     training.state_survives_save_and_load,
     training.notes_nothing_in_itself,
-    memory.needs_no_square_of_the_batch,
+    memory_use.needs_no_square_of_the_batch,
 )
 _LOSSES: Mapping[type, Sequence[_Check]] = {
     Loss: (
@@ -73,7 +73,7 @@ _PRETEXT_TASK: Sequence[_Check] = (
     training.state_survives_save_and_load,
     training.notes_nothing_in_itself,
     training.learns_in_twenty_steps,
-    memory.needs_no_square_of_the_batch,
+    memory_use.needs_no_square_of_the_batch,
     graphs.prediction_exports,
     graphs.energy_exports,
 )

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from ssl_pipeline.disk import disk_trouble_is_told
-from ssl_pipeline.guard import PATIENCE, hold
+from ssl_pipeline.guard import LOCK_PATIENCE_SECONDS, hold
 from ssl_pipeline.progress import say
 from ssl_pipeline.training.endings import DivergedError
 from ssl_pipeline.training.precision import Precision
@@ -112,7 +112,7 @@ class Checkpoints:
 
     def _take_folder(self, stack: ExitStack) -> Path:
         """Lock a folder that no equal run is at work in, one with a checkpoint if there is any."""
-        deadline = time.monotonic() + PATIENCE  # one whose dvc was killed ends within a second
+        deadline = time.monotonic() + LOCK_PATIENCE_SECONDS  # one whose dvc was killed ends within a second
         while left := [folder for folder in self._equal() if (folder / "checkpoint.pt").exists()]:
             for folder in left:
                 if stack.enter_context(hold(folder / "lock", patience=0)):

@@ -8,9 +8,9 @@ import torch
 
 from ssl_pipeline.errors import ConfigError
 
-__all__ = ["Precision", "best_device", "resolve"]
+__all__ = ["Precision", "best_device", "resolve_precision"]
 
-Choice = Literal["auto", "fp32", "bf16", "fp16"]
+PrecisionName = Literal["auto", "fp32", "bf16", "fp16"]
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ def best_device() -> torch.device:
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
-def resolve(choice: Choice, device: torch.device) -> Precision:
+def resolve_precision(choice: PrecisionName, device: torch.device) -> Precision:
     """Choose a precision that the device is fast in.
 
     Args:

@@ -13,15 +13,15 @@ from ssl_pipeline.data.framing import Framing
 from ssl_pipeline.data.store import Split
 from ssl_pipeline.errors import ConfigError
 from ssl_pipeline.products import digest
-from ssl_pipeline.provenance.run import NO_FILES, initial_digest, shaping
+from ssl_pipeline.provenance.fingerprint import NO_FILES, initial_digest, shaping
 from ssl_pipeline.recipes import Recipe
 from ssl_pipeline.registry import Registry
 from ssl_pipeline.training.initial import load_weights
 from ssl_pipeline.training.sizes import nearest_size, refusal
 from ssl_pipeline.types import Encoder, PretextTask, ViewNeeds
-from ssl_pipeline.workspace import find
+from ssl_pipeline.workspace import find_path
 
-__all__ = ["build", "check_kinds", "check_operations", "check_sizes", "describe", "starting_weights"]
+__all__ = ["build", "check_kinds", "check_operations", "check_sizes", "describe_run", "starting_weights"]
 
 
 def check_kinds(needs: ViewNeeds, name: str, policies: Mapping[str, Policy]) -> None:
@@ -135,7 +135,7 @@ def _start(registry: Registry, config: PretrainConfig, pool: Split, size: int) -
         registry, config.backbone, pool.mean, pool.std, config.seed, size, pretrained, images=pool.spec
     )
     if config.init not in NO_FILES:
-        weights = find(config.init, "pretrain.init")
+        weights = find_path(config.init, "pretrain.init")
         if not weights.exists():
             raise ConfigError(
                 f"pretrain.init: '{weights}' does not exist. "
@@ -152,7 +152,7 @@ def starting_weights(task: PretextTask, config: PretrainConfig) -> dict[str, Ten
     return {name: value.clone() for name, value in task.encoder.state_dict().items()}
 
 
-def describe(
+def describe_run(
     config: PretrainConfig,
     recipe: Recipe,
     task: PretextTask,

@@ -20,12 +20,12 @@ from ssl_pipeline.errors import PipelineError
 from ssl_pipeline.guard import stop_requests
 from ssl_pipeline.health.findings import find
 from ssl_pipeline.randomness import hash64, permutation
+from ssl_pipeline.training.batch_inputs import inputs
 from ssl_pipeline.training.checkpoint import Checkpoints
 from ssl_pipeline.training.collapse import warn_or_end
 from ssl_pipeline.training.curves import History
 from ssl_pipeline.training.embedding_watch import EmbeddingWatch
 from ssl_pipeline.training.endings import refuse_non_finite
-from ssl_pipeline.training.inputs import inputs
 from ssl_pipeline.training.memory_format import memory_format
 from ssl_pipeline.training.optimization import build_optimizer, learning_rate
 from ssl_pipeline.training.precision import Precision

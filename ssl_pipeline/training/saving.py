@@ -13,8 +13,8 @@ from ssl_pipeline.artifacts.start import save_start
 from ssl_pipeline.augment.policy import Policy
 from ssl_pipeline.data.store import Split
 from ssl_pipeline.products import atomic_folder, write_json
+from ssl_pipeline.training.batch_inputs import inputs
 from ssl_pipeline.training.curves import History, write_curves, write_picture
-from ssl_pipeline.training.inputs import inputs
 from ssl_pipeline.types import PretextTask
 
 __all__ = ["save", "write_report"]

@@ -169,7 +169,7 @@ def test_the_bytes_depend_on_neither_workers_nor_the_order_of_files(
     run(root, tmp_path / "one")
     expected = contents(tmp_path / "one")
     assert len(expected) == 23
-    monkeypatch.setattr(parallel, "PATIENCE", 0.0)
+    monkeypatch.setattr(parallel, "SERIAL_SECONDS", 0.0)
     monkeypatch.setattr(parallel, "CHUNK_IMAGES", 4)
     run(root, tmp_path / "three", workers=3)
     assert contents(tmp_path / "three") == expected
@@ -193,7 +193,7 @@ def test_a_source_that_cannot_travel_is_read_here_and_decoded_there(
 
     few = Source(records, read, portable=False)
     ingest(few, tmp_path / "one", CANVAS, SHARES, tmp_path / "reports", workers=1)
-    monkeypatch.setattr(parallel, "PATIENCE", 0.0)
+    monkeypatch.setattr(parallel, "SERIAL_SECONDS", 0.0)
     ingest(few, tmp_path / "two", CANVAS, SHARES, tmp_path / "reports", workers=2)
     assert contents(tmp_path / "one") == contents(tmp_path / "two")
     assert [line["reason"] for line in table(tmp_path / "one" / "rejects.csv").values()] == ["empty file"]

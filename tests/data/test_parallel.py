@@ -27,7 +27,7 @@ CANVAS = Canvas(size=8, resize="squash", background=(255, 255, 255), min_side=6,
 
 
 def test_a_killed_process_is_told_of(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(parallel, "PATIENCE", 0.0)
+    monkeypatch.setattr(parallel, "SERIAL_SECONDS", 0.0)
     monkeypatch.setattr(parallel, "CHUNK_IMAGES", 1)
     digits = open_source("digits", {})
 
@@ -71,7 +71,7 @@ def read_odd(name: str, limit: int) -> bytes:
     return SLOW
 
 
-def outcomes(odd: str, number: int) -> list[parallel.Outcome]:
+def outcomes(odd: str, number: int) -> list[parallel.DecodingOutcome]:
     names = ["1", "2", "3", odd, "5", "6", "7", "8", "9", "10"]
     return list(parallel.decode_all(Source([Record(name) for name in names], read_odd), CANVAS, number))
 
@@ -92,7 +92,7 @@ def test_only_the_file_that_breaks_its_bounds_is_lost(
 ) -> None:
     monkeypatch.setattr(parallel, "SECONDS", 0.3)
     monkeypatch.setattr(parallel, "CHUNK_IMAGES", 4)
-    monkeypatch.setattr(parallel, "PATIENCE", 0.0)
+    monkeypatch.setattr(parallel, "SERIAL_SECONDS", 0.0)
     got = outcomes(odd, number)
     assert len(got) == 10
     bad = got.pop(3)
@@ -155,7 +155,7 @@ def read(name, limit):
     time.sleep(60)
 
 if __name__ == "__main__":
-    parallel.PATIENCE, parallel.CHUNK_IMAGES = 0.0, 1
+    parallel.SERIAL_SECONDS, parallel.CHUNK_IMAGES = 0.0, 1
     records = [Record(str(number)) for number in range(9)]
     try:
         list(parallel.decode_all(Source(records, read), Canvas(8, "squash", (0, 0, 0), 1, 1.0), 2))

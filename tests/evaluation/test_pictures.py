@@ -53,7 +53,7 @@ def test_colours_are_shares_of_the_actual_class(tmp_path: Path):
 
 def test_beyond_500_classes_rows_are_taken_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     drawn = []
-    monkeypatch.setattr(pictures, "save", lambda figure, path: drawn.append(figure))
+    monkeypatch.setattr(pictures, "save_picture", lambda figure, path: drawn.append(figure))
     counts = np.diag(np.arange(1001))
     counts[0, 1000] = 7
     confusion(counts, [f"class {n}" for n in range(1001)], "title", tmp_path / "p.png")

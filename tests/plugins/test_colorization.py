@@ -16,7 +16,7 @@ from ssl_pipeline.augment.policy import Policy
 from ssl_pipeline.augment.srgb import luminance
 from ssl_pipeline.config import Choice
 from ssl_pipeline.errors import ConfigError
-from ssl_pipeline.parts.lab import gamut_bins, to_lab, to_rgb
+from ssl_pipeline.parts.lab import gamut_bins, lab_to_rgb, to_lab
 from ssl_pipeline.testing.material import make_images, make_step
 from ssl_pipeline.training.preparation import check_operations
 from ssl_pipeline.types import encoder
@@ -34,7 +34,7 @@ def make(backbone: str = "resnet_cifar", **options: object) -> Colorization:
 
 def one_colour(lab: Tensor, size: int = 8) -> Tensor:
     """Views (N, 1, 3, S, S), each of one colour of (N, 3)."""
-    return to_rgb(lab.double()).float()[:, None, :, None, None].expand(-1, 1, -1, size, size)
+    return lab_to_rgb(lab.double()).float()[:, None, :, None, None].expand(-1, 1, -1, size, size)
 
 
 @pytest.mark.parametrize(
@@ -73,7 +73,7 @@ def test_lab_is_the_cie_s_and_back_again():
     found = to_lab(torch.from_numpy(colours))
     torch.testing.assert_close(found, wanted, atol=2e-4, rtol=0)  # the published matrix has seven digits
     torch.testing.assert_close(to_lab(torch.from_numpy(colours).float()).double(), wanted, atol=1e-3, rtol=0)
-    torch.testing.assert_close(to_rgb(found), torch.from_numpy(colours), atol=1e-12, rtol=0)
+    torch.testing.assert_close(lab_to_rgb(found), torch.from_numpy(colours), atol=1e-12, rtol=0)
 
 
 def test_luminance_leaves_greys_alone_and_is_a_function_of_l_alone():
@@ -81,7 +81,7 @@ def test_luminance_leaves_greys_alone_and_is_a_function_of_l_alone():
     torch.testing.assert_close(luminance(grey), grey[:, :1], atol=1e-6, rtol=0)
     colours = torch.rand(500, 3, generator=torch.Generator().manual_seed(0))
     lab = to_lab(colours) * torch.tensor([1.0, 0.0, 0.0])
-    torch.testing.assert_close(luminance(colours), to_rgb(lab)[:, :1], atol=1e-5, rtol=0)
+    torch.testing.assert_close(luminance(colours), lab_to_rgb(lab)[:, :1], atol=1e-5, rtol=0)
 
 
 def test_bins_are_the_squares_into_which_colours_fall():
@@ -174,7 +174,7 @@ def accuracy_on_fresh_colours() -> float:
     """After training on images of one colour each, one of eight of equal lightness, which is all that can be learned."""
     angles = torch.arange(8) * (math.pi / 4)
     eight = torch.stack([torch.full((8,), 60.0), 30 * angles.cos(), 30 * angles.sin()], dim=1)
-    rgb = to_rgb(eight)
+    rgb = lab_to_rgb(eight)
     assert ((rgb > 0.001) & (rgb < 0.999)).all()  # on screens, so that their lightness is not clipped
     assert len({max(spread(ab), key=spread(ab).__getitem__) for ab in eight[:, 1:].tolist()}) == 8
     generator = torch.Generator().manual_seed(0)

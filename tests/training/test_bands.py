@@ -16,7 +16,7 @@ from ssl_pipeline.data.store import open_split
 from ssl_pipeline.recipes import resolve
 from ssl_pipeline.training.checkpoint import Checkpoints
 from ssl_pipeline.training.precision import Precision
-from ssl_pipeline.training.preparation import describe
+from ssl_pipeline.training.preparation import describe_run
 from ssl_pipeline.training.pretraining import train
 
 PHOTOGRAPHS = [picture.astype(np.float32) / 255 for picture in load_sample_images().images]
@@ -61,5 +61,5 @@ def test_a_pool_of_other_bands_is_learned_from(pool, build_small, configure, pol
     assert np.isfinite(losses).all()
     assert losses[-1] < losses[0]
     framing = Framing(16, "letterbox", (9,) * pool.spec.channels)
-    card = describe(config, resolve(load_registry(), config), task, pool, framing, policies, {})
+    card = describe_run(config, resolve(load_registry(), config), task, pool, framing, policies, {})
     assert ModelCard.model_validate_json(card.model_dump_json()).images == pool.spec

@@ -165,7 +165,7 @@ def test_a_full_disk_keeps_the_last_one_and_leaves_no_litter(checkpoints, monkey
 
 
 def test_equal_runs_at_the_same_time_have_a_folder_each_and_a_killed_one_is_found_again(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(checkpoint, "PATIENCE", 0.0)
+    monkeypatch.setattr(checkpoint, "LOCK_PATIENCE_SECONDS", 0.0)
     first, second, third = (Checkpoints(tmp_path, "f" * 64, HERE) for _ in range(3))
     with pytest.raises(KeyboardInterrupt), first.until_done():  # such as in DVC's queue
         first.save(state(1))

@@ -8,10 +8,10 @@ from ssl_pipeline.artifacts.files import save_weights
 from ssl_pipeline.augment.policy import Policy
 from ssl_pipeline.data.framing import Framing
 from ssl_pipeline.errors import ConfigError
-from ssl_pipeline.provenance.run import fingerprint
+from ssl_pipeline.provenance.fingerprint import fingerprint
 from ssl_pipeline.recipes import resolve
 from ssl_pipeline.testing.material import SmallBackbone
-from ssl_pipeline.training.preparation import build, check_kinds, check_operations, check_sizes, describe
+from ssl_pipeline.training.preparation import build, check_kinds, check_operations, check_sizes, describe_run
 from ssl_pipeline.types import Backbone, Encoder, Register, ViewNeeds
 
 FRAMING = Framing(16, "squash", (0, 0, 0))
@@ -46,7 +46,7 @@ def test_the_card_says_whether_the_encoder_sees_colours(built, configure, pool, 
     views = {"plain": {"size": 16}}
     policies = {kind: Policy(**view) for kind, view in views.items()}
     config = configure(recipe=recipe)
-    card = describe(config, resolve(load_registry(), config), built(recipe, views), pool, FRAMING, policies, {})
+    card = describe_run(config, resolve(load_registry(), config), built(recipe, views), pool, FRAMING, policies, {})
     assert card.grayscale is grayscale
 
 
@@ -56,7 +56,7 @@ def test_the_card_tells_encoders_of_other_seeds_from_others(built, configure, po
     def card(size=16, **values):
         config, views = configure(recipe="flip", **values), {"plain": {"size": size}, "global": {"size": 8}}
         policies, recipe = {kind: Policy(**view) for kind, view in views.items()}, resolve(load_registry(), config)
-        return describe(config, recipe, built("flip", views, **values), pool, FRAMING, policies, {})
+        return describe_run(config, recipe, built("flip", views, **values), pool, FRAMING, policies, {})
 
     plain = card(seed=0)
     for name in ("a", "b"):

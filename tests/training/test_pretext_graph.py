@@ -11,14 +11,14 @@ from ssl_pipeline.deployment import pretext_graph
 from ssl_pipeline.deployment.from_pixels import FromPixels, Prediction
 from ssl_pipeline.errors import PipelineError
 from ssl_pipeline.recipes import Recipe
-from ssl_pipeline.training.preparation import describe
+from ssl_pipeline.training.preparation import describe_run
 
 
 @pytest.fixture
 def card(configure, policies, pool):
     framing = Framing(8, "crop", (0, 0, 0))
     recipe = Recipe(name="rotation", pretext_task=Choice(name="rotation"))
-    return lambda task: describe(configure(), recipe, task, pool, framing, policies, {"somebody": "1.2"})
+    return lambda task: describe_run(configure(), recipe, task, pool, framing, policies, {"somebody": "1.2"})
 
 
 def test_the_graph_matches_torch_at_other_shapes_or_is_refused(

@@ -25,7 +25,7 @@ from ssl_pipeline.evaluation.statistics.estimates import Estimate, accuracy, gai
 from ssl_pipeline.evaluation.statistics.intervals import Interval
 from ssl_pipeline.evaluation.statistics.proportions import LEVEL
 
-__all__ = ["CONTROLS", "Verdict", "judge", "metrics", "overall", "sentence"]
+__all__ = ["CONTROLS", "Verdict", "judge_budgets", "metrics", "overall", "sentence"]
 
 CONTROLS: dict[Arm, str] = {"random": "random weights", "start": "what it started from"}
 """The arms that may differ from the fine-tuned one in the weights alone, in words."""
@@ -64,7 +64,7 @@ class Verdict:
     finding: int
 
 
-def judge(outcomes: Sequence[Outcome], groups: npt.NDArray[np.int64]) -> list[Verdict]:
+def judge_budgets(outcomes: Sequence[Outcome], groups: npt.NDArray[np.int64]) -> list[Verdict]:
     """Return one verdict for each budget, in the order in which they come.
 
     Args:

@@ -10,7 +10,7 @@ from ssl_pipeline.evaluation.budgets.label_draws import Budget, draw_labels
 from ssl_pipeline.evaluation.budgets.origins import Origin
 from ssl_pipeline.evaluation.budgets.outcome import Arm
 
-__all__ = ["Entry", "Final", "final_models", "model_count"]
+__all__ = ["Contestant", "Final", "final_models", "model_count"]
 
 _CHOOSING_DRAWS = 2
 """Draws in which the whole grid is run; the others take over what was chosen. With all labels, draws hold the same, and
@@ -18,7 +18,7 @@ one is enough."""
 
 
 @dataclass(frozen=True)
-class Entry:
+class Contestant:
     """One kind of model that is chosen and learned at a budget: the probe of an arm's encoders, or the arm itself.
 
     Attributes:
@@ -51,12 +51,12 @@ class Final:
     model: Model
 
 
-def model_count(learner: Learner, budget: Budget, entry: Entry) -> int:
+def model_count(learner: Learner, budget: Budget, entry: Contestant) -> int:
     """Return how many models an entry learns at a budget."""
     return learner.config.draws * len(entry.origins) + _choosing_draws(learner, budget) * (len(entry.values) - 1)
 
 
-def final_models(learner: Learner, budget: Budget, entry: Entry, advance: Callable[[], None]) -> Iterator[Final]:
+def final_models(learner: Learner, budget: Budget, entry: Contestant, advance: Callable[[], None]) -> Iterator[Final]:
     """Return the final model of each encoder and draw, with the value that was chosen on the first encoder.
 
     Those of the choice are not trained again.

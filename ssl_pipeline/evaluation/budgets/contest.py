@@ -6,7 +6,7 @@ import numpy as np
 
 from ssl_pipeline.config import FinetuneConfig
 from ssl_pipeline.evaluation.budgets.arms import Learner
-from ssl_pipeline.evaluation.budgets.choice import Entry, Final, final_models, model_count
+from ssl_pipeline.evaluation.budgets.choice import Contestant, Final, final_models, model_count
 from ssl_pipeline.evaluation.budgets.inputs import BudgetInputs
 from ssl_pipeline.evaluation.budgets.label_draws import Budget, affordable
 from ssl_pipeline.evaluation.budgets.origins import Frozen
@@ -58,22 +58,22 @@ def compete(settings: FinetuneConfig, inputs: BudgetInputs) -> Contest:
     return Contest(outcomes, classifier)
 
 
-def _entries(settings: FinetuneConfig, inputs: BudgetInputs, learner: Learner) -> list[Entry]:
+def _entries(settings: FinetuneConfig, inputs: BudgetInputs, learner: Learner) -> list[Contestant]:
     """Return all that learns at a budget, in order: a probe comes before the arms whose heads start from it."""
     strengths, rates = settings.strengths, settings.learning_rates
     pretrained = [learner.given(one) for one in (inputs.encoder, *inputs.further)]
     random = [learner.random()]
     entries = [
-        Entry("probe", pretrained, strengths, learner.fit),
-        Entry("finetune", pretrained, rates, learner.tune),
-        Entry(None, random, strengths, learner.fit),
-        Entry("random", random, rates, learner.tune),
-        Entry("scratch", random, rates, learner.train_from_scratch),
+        Contestant("probe", pretrained, strengths, learner.fit),
+        Contestant("finetune", pretrained, rates, learner.tune),
+        Contestant(None, random, strengths, learner.fit),
+        Contestant("random", random, rates, learner.tune),
+        Contestant("scratch", random, rates, learner.train_from_scratch),
     ]
     if inputs.start is None:
         return entries
     start = [learner.given(inputs.start.in_grayscale() if inputs.card.grayscale else inputs.start)]
-    return [*entries, Entry(None, start, strengths, learner.fit), Entry("start", start, rates, learner.tune)]
+    return [*entries, Contestant(None, start, strengths, learner.fit), Contestant("start", start, rates, learner.tune)]
 
 
 def _outcome(learner: Learner, budget: Budget, arm: Arm, final: Final) -> Outcome:

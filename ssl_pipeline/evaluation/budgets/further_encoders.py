@@ -10,7 +10,7 @@ from ssl_pipeline.errors import ConfigError, PipelineError
 from ssl_pipeline.products import sha256
 from ssl_pipeline.registry import Registry
 from ssl_pipeline.types import Encoder
-from ssl_pipeline.workspace import find
+from ssl_pipeline.workspace import find_path
 
 __all__ = ["read_encoders"]
 
@@ -33,7 +33,7 @@ def read_encoders(registry: Registry, folders: Sequence[str], card: ModelCard, l
     """
     encoders, known = [], {card.weights_sha256: "models/pretrain"}
     for folder in folders:
-        place = find(folder, "finetune.encoders")
+        place = find_path(folder, "finetune.encoders")
         other = _card(place)
         _check_alike(other, folder, card)
         if other.weights_sha256 in known:

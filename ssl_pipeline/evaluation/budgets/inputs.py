@@ -16,7 +16,7 @@ from ssl_pipeline.errors import ConfigError
 from ssl_pipeline.evaluation.budgets.further_encoders import read_encoders
 from ssl_pipeline.products import verified
 from ssl_pipeline.registry import Registry
-from ssl_pipeline.training.precision import Precision, best_device, resolve
+from ssl_pipeline.training.precision import Precision, best_device, resolve_precision
 from ssl_pipeline.types import Encoder
 
 __all__ = ["BudgetInputs", "read_inputs", "view_policy"]
@@ -75,7 +75,7 @@ def read_inputs(
         card=shipped,
         registry=registry,
         policy=view_policy(policies.views, settings.view, shipped.size),
-        precision=resolve("auto", best_device()),
+        precision=resolve_precision("auto", best_device()),
         further=read_encoders(registry, settings.encoders, card, layer),
         start=cut(start, card, layer)[0] if start else None,
     )

@@ -29,7 +29,7 @@ from ssl_pipeline.artifacts.card import ModelCard
 from ssl_pipeline.config import FinetuneConfig
 from ssl_pipeline.evaluation.budgets.budget_picture import draw_budgets
 from ssl_pipeline.evaluation.budgets.budget_report import budget_table, conclusion
-from ssl_pipeline.evaluation.budgets.budget_verdicts import judge, metrics
+from ssl_pipeline.evaluation.budgets.budget_verdicts import judge_budgets, metrics
 from ssl_pipeline.evaluation.budgets.contest import compete
 from ssl_pipeline.evaluation.budgets.inputs import BudgetInputs
 from ssl_pipeline.evaluation.budgets.label_draws import Budget, obstacle
@@ -76,7 +76,7 @@ def study_budgets(settings: FinetuneConfig, inputs: BudgetInputs) -> BudgetFindi
     if reason := obstacle(data):
         return _without_classifier(reason)
     contest = compete(settings, inputs)
-    verdicts = judge(contest.outcomes, data.test.groups)
+    verdicts = judge_budgets(contest.outcomes, data.test.groups)
     words = conclusion(verdicts, data.test.groups)
 
     def draw(pictures: Path) -> None:

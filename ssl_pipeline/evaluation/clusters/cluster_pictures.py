@@ -8,8 +8,8 @@ import numpy.typing as npt
 from matplotlib.figure import Figure
 
 from ssl_pipeline.evaluation.clusters.cluster_verdict import Judgement
-from ssl_pipeline.evaluation.clusters.clustering import Agreement, Clusterings
-from ssl_pipeline.evaluation.pictures import save
+from ssl_pipeline.evaluation.clusters.clustering import Clusterings, LabelAgreement
+from ssl_pipeline.evaluation.pictures import save_picture
 
 __all__ = ["curves", "grid_of_images", "images_of_class", "images_of_pair"]
 
@@ -22,7 +22,7 @@ _COLOUR_OF_MEASURE = {"homogeneity": "#0072B2", "completeness": "#E69F00", "v_me
 
 
 def curves(
-    found: Clusterings, agreements: Mapping[int, Agreement], classes: int, judgement: Judgement, path: Path
+    found: Clusterings, agreements: Mapping[int, LabelAgreement], classes: int, judgement: Judgement, path: Path
 ) -> None:
     """Draw stability and, with labels, homogeneity, completeness and V-measure over k.
 
@@ -53,7 +53,7 @@ def curves(
     axes.grid(alpha=0.3)
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(frameon=False, fontsize="small")
-    save(figure, path)
+    save_picture(figure, path)
 
 
 def images_of_pair(clusters: Labels, labels: Labels, one: int, other: int, count: int) -> list[Labels]:
@@ -105,7 +105,7 @@ def grid_of_images(rows: Sequence[tuple[str, Sequence[Images]]], path: Path) -> 
         axes.imshow(padded, interpolation="nearest")
         axes.set_title(title, fontsize="medium", loc="left")
         axes.set_axis_off()
-    save(figure, path)
+    save_picture(figure, path)
 
 
 def _strip(groups: Sequence[Images]) -> Images:

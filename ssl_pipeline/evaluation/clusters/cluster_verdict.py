@@ -19,9 +19,9 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from ssl_pipeline.evaluation.clusters.clustering import PER_CLUSTER, ROOM, Agreement, Clusterings, agreement
+from ssl_pipeline.evaluation.clusters.clustering import PER_CLUSTER, ROOM, Clusterings, LabelAgreement, agreement
 
-__all__ = ["MERGED", "SPLIT", "Judgement", "Word", "judge", "overlaps", "own_clusters", "sentences"]
+__all__ = ["MERGED", "SPLIT", "Judgement", "Word", "judge_clusters", "overlaps", "own_clusters", "sentences"]
 
 Labels = npt.NDArray[np.int64]
 Float64 = npt.NDArray[np.float64]
@@ -74,7 +74,7 @@ class Judgement:
     split: dict[int, float]
 
 
-def judge(found: Clusterings, labels: Labels, seed: int) -> Judgement:
+def judge_clusters(found: Clusterings, labels: Labels, seed: int) -> Judgement:
     """Judge clusters by the classes of their images.
 
     Args:
@@ -232,11 +232,11 @@ _NO_PREFERENCE = (
 _SAID_INSTEAD = {"both": "merged and split", "no preferred number": "without a preferred number"}
 
 
-def sentences(judgement: Judgement, found: Clusterings, at_k: Agreement | None, names: Sequence[str]) -> list[str]:
+def sentences(judgement: Judgement, found: Clusterings, at_k: LabelAgreement | None, names: Sequence[str]) -> list[str]:
     """Return the verdict in a few plain lines.
 
     Args:
-        judgement: The judgement, as `judge` returns it.
+        judgement: The judgement, as `judge_clusters` returns it.
         found: What was judged.
         at_k: How the clusters at k* agree with the classes; None without labels.
         names: Names of the classes, by number.

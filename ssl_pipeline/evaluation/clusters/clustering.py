@@ -27,8 +27,8 @@ import numpy.typing as npt
 __all__ = [
     "PER_CLUSTER",
     "ROOM",
-    "Agreement",
     "Clusterings",
+    "LabelAgreement",
     "agreement",
     "cluster",
     "distinct",
@@ -94,7 +94,7 @@ class Clusterings:
 
 
 @dataclass(frozen=True)
-class Agreement:
+class LabelAgreement:
     """How the clusters at one k agree with the classes, averaged over the runs; all in [0, 1].
 
     Attributes:
@@ -182,7 +182,7 @@ def _half(groups: Labels, k: int, seed: int) -> Labels:
     return np.argsort(np.argsort(lots)[numbers], kind="stable")[:count]
 
 
-def agreement(assignments: Labels, labels: Labels) -> Agreement:
+def agreement(assignments: Labels, labels: Labels) -> LabelAgreement:
     """Hold clusters against classes.
 
     Args:
@@ -200,7 +200,7 @@ def agreement(assignments: Labels, labels: Labels) -> Agreement:
         )
         for clusters in assignments
     ]
-    return Agreement(*(float(mean) for mean in np.mean(rows, axis=0)))
+    return LabelAgreement(*(float(mean) for mean in np.mean(rows, axis=0)))
 
 
 def energies(embeddings: Features, labels: Labels, groups: Labels) -> dict[str, Any]:

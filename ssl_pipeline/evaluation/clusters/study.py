@@ -9,12 +9,12 @@ from ssl_pipeline.augment.display import displayed, shown_bands
 from ssl_pipeline.augment.policy import Policies
 from ssl_pipeline.config import Clusters
 from ssl_pipeline.evaluation.clusters.cluster_pictures import curves, grid_of_images, images_of_class, images_of_pair
-from ssl_pipeline.evaluation.clusters.cluster_verdict import MERGED, SPLIT, Judgement, judge, sentences
+from ssl_pipeline.evaluation.clusters.cluster_verdict import MERGED, SPLIT, Judgement, judge_clusters, sentences
 from ssl_pipeline.evaluation.clusters.clustering import (
     PER_CLUSTER,
     ROOM,
-    Agreement,
     Clusterings,
+    LabelAgreement,
     agreement,
     cluster,
     distinct,
@@ -61,7 +61,7 @@ class _Study:
     seen: SeenImages
     names: Sequence[str]
     found: Clusterings
-    agreements: dict[int, Agreement]
+    agreements: dict[int, LabelAgreement]
     judgement: Judgement
 
     def draw(self, folder: Path) -> None:
@@ -117,7 +117,7 @@ def study_clusters(
     found = cluster(embeddings, unit(extract(embed, views)), seen.groups, ks, settings.runs, seed)
     labels = seen.labels[known]
     agreements = {k: agreement(of_k[:, known], labels) for k, of_k in found.assignments.items() if seen.classes > 1}
-    judgement = judge(found, seen.labels, seed)
+    judgement = judge_clusters(found, seen.labels, seed)
     some = sample(labels, _ENERGY_IMAGES)
     energy = energies(embeddings[known][some], labels[some], seen.groups[known][some])
     rows = [(k, stability, *_values(agreements.get(k))) for k, stability in found.stability.items()]
@@ -131,7 +131,7 @@ def study_clusters(
 
 def _figures(
     found: Clusterings,
-    agreements: dict[int, Agreement],
+    agreements: dict[int, LabelAgreement],
     judgement: Judgement,
     names: Sequence[str],
     energy: dict[str, Any],
@@ -154,5 +154,5 @@ def _figures(
     }
 
 
-def _values(found: Agreement | None) -> tuple[Any, ...]:
+def _values(found: LabelAgreement | None) -> tuple[Any, ...]:
     return tuple(asdict(found).values()) if found else ("",) * (len(TABLE) - 2)

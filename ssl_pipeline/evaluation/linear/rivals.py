@@ -28,7 +28,7 @@ from ssl_pipeline.registry import Entry, Registry
 from ssl_pipeline.terminal import brief, shown
 from ssl_pipeline.training.initial import load_weights
 from ssl_pipeline.types import Encoder, Inputs
-from ssl_pipeline.workspace import find
+from ssl_pipeline.workspace import find_path
 
 __all__ = ["Opened", "backbones", "check_rival", "cost", "open_rivals"]
 
@@ -79,7 +79,7 @@ def open_rivals(rivals: Sequence[Rival], registry: Registry, card: ModelCard, im
                 path = _as_graph(rival, registry, card, Path(folder))
                 embed = embed_with(open_session(path), IMAGENET, card.images)
                 _try(embed, images[:2])
-                source = find(name, _PARAMS_KEY)
+                source = find_path(name, _PARAMS_KEY)
                 file = {"sha256": sha256(source)} if source.is_file() else {}
                 found[name] = Opened(embed, cost(path, images, card.images) | file)
         except ConfigError:  # it names the key, and the rival
@@ -95,7 +95,7 @@ def check_rival(rival: Rival, registry: Registry) -> None:
     Raises:
         ConfigError: The message names the rival.
     """
-    path, key = find(rival.weights, _PARAMS_KEY), f"{_PARAMS_KEY}, '{shown(rival.weights, 200)}'"
+    path, key = find_path(rival.weights, _PARAMS_KEY), f"{_PARAMS_KEY}, '{shown(rival.weights, 200)}'"
     if path.suffix.lower() in _FILE_SUFFIXES:
         if not path.is_file():
             raise ConfigError(f"{key}: there is no such file.")
@@ -164,7 +164,7 @@ def _as_graph(rival: Rival, registry: Registry, card: ModelCard, folder: Path) -
     Raises:
         PipelineError: It cannot be exported.
     """
-    path = find(rival.weights, _PARAMS_KEY)
+    path = find_path(rival.weights, _PARAMS_KEY)
     kind = path.suffix.lower()
     if kind == ".onnx":
         return path

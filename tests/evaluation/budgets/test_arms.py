@@ -10,7 +10,7 @@ from plugins import load_registry
 from ssl_pipeline.artifacts.assembly import build_encoder, untrained
 from ssl_pipeline.data.labelled import LabelledSplits
 from ssl_pipeline.evaluation.budgets.arms import Learner
-from ssl_pipeline.evaluation.budgets.budget_verdicts import judge
+from ssl_pipeline.evaluation.budgets.budget_verdicts import judge_budgets
 from ssl_pipeline.evaluation.budgets.outcome import ARMS
 from ssl_pipeline.training.finetuning import Classifier, Schedule, finetune
 from ssl_pipeline.types import Encoder
@@ -70,7 +70,7 @@ def test_what_pretraining_started_from_learns_like_the_pretrained_encoder(data):
     correct = {arm: [one.correct.tolist() for one in outcomes if one.arm == arm] for arm in ARMS}
     assert len(correct["start"]) == 3
     assert correct["start"] == correct["finetune"]  # pretraining changed nothing
-    assert judge(outcomes, data.test.groups)[0].control == "start"
+    assert judge_budgets(outcomes, data.test.groups)[0].control == "start"
 
 
 def test_further_encoders_learn_from_the_same_draws_with_what_was_chosen_for_the_first(data, reference):
@@ -86,7 +86,7 @@ def test_further_encoders_learn_from_the_same_draws_with_what_was_chosen_for_the
     chosen = {(one.budget, one.arm): one.chosen for one in expected}
     assert all(one.chosen == chosen[one.budget, one.arm] for one in others)
     assert figures(others) != figures([one for one in expected if one.arm in ("probe", "finetune")])
-    verdict = judge(outcomes, data.test.groups)[0]
+    verdict = judge_budgets(outcomes, data.test.groups)[0]
     assert verdict.encoders == 2
 
 
@@ -108,4 +108,4 @@ def test_encoders_that_know_something_help_and_those_that_know_nothing_do_not(
 ):
     first, *further = (make(data, seed) for seed in (9, 10, 11))
     outcomes = study(data, first, further=further, budgets=[1], draws=3, learning_rates=[1e-3], steps=8).outcomes
-    assert (judge(outcomes, data.test.groups)[0].finding == 1) == helps
+    assert (judge_budgets(outcomes, data.test.groups)[0].finding == 1) == helps

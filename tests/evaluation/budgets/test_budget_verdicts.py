@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 
 from ssl_pipeline.evaluation.budgets.budget_picture import draw_budgets
 from ssl_pipeline.evaluation.budgets.budget_report import conclusion
-from ssl_pipeline.evaluation.budgets.budget_verdicts import Verdict, judge, metrics, overall, sentence
+from ssl_pipeline.evaluation.budgets.budget_verdicts import Verdict, judge_budgets, metrics, overall, sentence
 from ssl_pipeline.evaluation.budgets.outcome import ARMS, Outcome
 from ssl_pipeline.evaluation.statistics.estimates import gain
 from ssl_pipeline.evaluation.statistics.intervals import Interval
@@ -32,7 +32,7 @@ def outcomes(encoders: int = 1, **budgets: tuple[float, ...]) -> list[Outcome]:
 
 
 def verdicts(**budgets: tuple[float, ...]) -> list[Verdict]:
-    return judge(outcomes(**budgets), GROUPS)
+    return judge_budgets(outcomes(**budgets), GROUPS)
 
 
 HELPED, SAME, HURT = (0.5, 0.8, 0.5, 0.5), (0.8, 0.8, 0.8, 0.8), (0.5, 0.6, 0.9, 0.5)
@@ -77,8 +77,8 @@ def test_images_of_one_group_are_one_piece_of_evidence():
         replace(one, correct=(GROUPS >= 240) | (better & (one.arm in ("probe", "finetune"))))
         for one in outcomes(k5=HELPED)
     ]
-    assert judge(found, GROUPS)[0].finding == 1
-    assert judge(found, np.repeat(np.arange(10), 40))[0].finding == 0
+    assert judge_budgets(found, GROUPS)[0].finding == 1
+    assert judge_budgets(found, np.repeat(np.arange(10), 40))[0].finding == 0
 
 
 def test_the_luck_of_one_encoder_s_weights_widens_the_differences_from_random_ones_alone():
@@ -86,7 +86,7 @@ def test_the_luck_of_one_encoder_s_weights_widens_the_differences_from_random_on
     noisy = [  # the spread that random weights have
         replace(one, correct=one.correct & (20 * one.draw <= GROUPS)) if one.arm == "random" else one for one in found
     ]
-    (verdict,) = judge(noisy, GROUPS)
+    (verdict,) = judge_budgets(noisy, GROUPS)
     correct = {arm: np.stack([one.correct for one in noisy if one.arm == arm])[None].astype(int) for arm in ARMS}
     for arm in ("random", "scratch", "probe", "start"):
         differences = correct["finetune"] - correct[arm]
@@ -99,7 +99,7 @@ def test_encoders_of_other_seeds_are_in_the_mean_and_their_spread_in_the_interva
         replace(one, correct=one.correct & (40 * one.encoder <= GROUPS)) if one.arm == "finetune" else one
         for one in alike
     ]
-    (first,), (second,) = judge(alike, GROUPS), judge(apart, GROUPS)
+    (first,), (second,) = judge_budgets(alike, GROUPS), judge_budgets(apart, GROUPS)
     assert second.encoders == 3
     tuned = [one.accuracy for one in apart if one.arm == "finetune"]
     assert second.accuracy["finetune"].value == pytest.approx(np.mean(tuned))
@@ -167,7 +167,7 @@ def test_where_it_started_from_weights_the_verdict_is_against_these():
 
 def test_metrics_are_the_verdicts_figures():
     found = outcomes(k5=(0.7, 0.8, 0.6, 0.6), all=(0.8, 0.9, 0.9, 0.9))
-    figures = metrics(judge(found, GROUPS))
+    figures = metrics(judge_budgets(found, GROUPS))
     assert figures["labelled"] is True
     assert list(figures["budgets"]) == ["5", "all"]
     five = figures["budgets"]["5"]
@@ -190,7 +190,7 @@ def test_metrics_are_the_verdicts_figures():
 )
 def test_the_footnote_says_of_which_encoders_the_intervals_are(found, words):
     groups = np.repeat(np.arange(50), 8)
-    text = "\n".join(conclusion(judge(found, groups), groups))
+    text = "\n".join(conclusion(judge_budgets(found, groups), groups))
     assert words in text.replace("\n", " ")
     assert "400 test images of 50 groups, mean of 5 draws" in text
     started = any(one.arm == "start" for one in found)

@@ -7,7 +7,7 @@ import pytest
 from sklearn.datasets import load_digits
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 
-from ssl_pipeline.evaluation.clusters.cluster_verdict import MERGED, judge, overlaps, own_clusters, sentences
+from ssl_pipeline.evaluation.clusters.cluster_verdict import MERGED, judge_clusters, overlaps, own_clusters, sentences
 from ssl_pipeline.evaluation.clusters.clustering import Clusterings, agreement, cluster, grid
 from ssl_pipeline.evaluation.features import unit
 from tests.evaluation.clusters.blobs import blobs
@@ -25,7 +25,7 @@ def verdict(centres, labels, each=40, noise=0.05, coarse=()):
     images, views, alone = blobs(centres, each, noise, coarse=coarse)
     labels = np.repeat(labels, each)
     found = cluster(images, views, alone, grid(len(images), len(np.unique(labels[labels >= 0]))), runs=3, seed=0)
-    judgement, known = judge(found, labels, 0), labels >= 0
+    judgement, known = judge_clusters(found, labels, 0), labels >= 0
     at_k = agreement(found.assignments[judgement.k][:, known], labels[known]) if known.any() else None
     return judgement, sentences(judgement, found, at_k, NAMES), found
 
@@ -49,14 +49,14 @@ def of_digits() -> tuple[Clusterings, np.ndarray]:
 
 def test_ten_digits_are_ten_clusters_though_a_coarse_cut_is_more_stable(of_digits):
     found, labels = of_digits
-    judgement = judge(found, labels, 0)
+    judgement = judge_clusters(found, labels, 0)
     assert (judgement.word, judgement.k, judgement.doubt) == ("balanced", 10, "")
     assert found.stability[3] > found.stability[10]
 
 
 def test_digits_paired_into_classes_of_two_clusters_each_are_split(of_digits):
     found, labels = of_digits
-    judgement = judge(found, labels // 2, 0)
+    judgement = judge_clusters(found, labels // 2, 0)
     assert (judgement.word, judgement.k) == ("over-clustered", 10)
     assert list(judgement.split.values()) == [pytest.approx(2, abs=0.05)] * 3
 
@@ -99,7 +99,7 @@ def test_two_classes_in_two_blobs_are_balanced_though_fewer_clusters_cannot_be_t
 def test_a_number_that_nothing_speaks_for_is_not_called_preferred(well, stability, k, doubt):
     """Eight clean classes, of which other stabilities are told than were measured."""
     found = replace(well, stability={k: stability(k) for k in well.stability})
-    judgement = judge(found, np.repeat(WELL, 40), 0)
+    judgement = judge_clusters(found, np.repeat(WELL, 40), 0)
     assert (judgement.word, judgement.k) == ("no preferred number", k)
     assert judgement.doubt.startswith(doubt)
     first, second = sentences(judgement, found, agreement(found.assignments[k], np.repeat(WELL, 40)), NAMES)
@@ -121,7 +121,7 @@ def test_a_class_is_split_only_if_every_run_cuts_it_in_the_same_way(well, cuts, 
     cut = np.stack([np.where((labels == 5) & half, 8, labels) for half in halves])
     stability = {k: 0.9 - 0.02 * abs(k - 9) for k in well.stability}
     found = Clusterings(well.assignments | {9: cut}, stability)
-    judgement = judge(found, labels, 0)
+    judgement = judge_clusters(found, labels, 0)
     assert (judgement.word, judgement.k) == (word, 9)
     assert list(judgement.split) == ([5] if cuts == "alike" else [])
 
@@ -135,7 +135,7 @@ def test_a_split_is_looked_for_from_the_number_of_classes_on_though_stability_fa
     halves = [np.random.default_rng(run if cuts == "elsewhere" else 0).random(len(labels)) < 0.5 for run in range(3)]
     cut = np.stack([np.where((labels == 5) & half, 8, labels) for half in halves])
     found = Clusterings(well.assignments | {9: cut}, {k: 1 - 0.003 * k - 0.3 * (k > 9) for k in well.stability})
-    judgement = judge(found, labels, 0)
+    judgement = judge_clusters(found, labels, 0)
     assert (judgement.word, judgement.k) == (word, k)
     (line, _) = sentences(judgement, found, agreement(found.assignments[k], labels), NAMES)
     assert ("k* = 9, the most stable number of clusters from 8 on (stability 0.97)" in line) == (k == 9)
@@ -170,7 +170,7 @@ def test_classes_that_are_all_smeared_are_merged_though_no_pair_stands_out():
     mixed = np.repeat(WELL, 40)
     moved = generator.random(len(mixed)) < 0.4
     mixed[moved] = generator.integers(0, 8, moved.sum())
-    judgement = judge(found, mixed, 0)
+    judgement = judge_clusters(found, mixed, 0)
     assert judgement.word == "under-clustered"
     assert 0.1 < judgement.homogeneity < 0.6
     assert max(judgement.merged.values()) < MERGED
@@ -197,7 +197,7 @@ def test_merged_and_split_at_once_though_k_is_the_number_of_classes():
 def test_a_split_that_is_not_stable_does_not_count():
     _, _, found = verdict([*WELL, 8], [*WELL, 5])
     shaky = replace(found, stability={k: 0.5 * value for k, value in found.stability.items()})
-    judgement = judge(shaky, np.repeat([*WELL, 5], 40), 0)
+    judgement = judge_clusters(shaky, np.repeat([*WELL, 5], 40), 0)
     assert (judgement.word, judgement.split) == ("no preferred number", {})
 
 
@@ -206,7 +206,7 @@ def test_labels_that_say_nothing_are_no_better_than_chance():
     _, _, found = verdict(WELL, WELL)
     labels = np.random.default_rng(0).permutation(np.repeat(WELL, 40))
     assert agreement(found.assignments[32], labels).homogeneity > 0.15
-    assert abs(judge(found, labels, 0).homogeneity) < 0.05
+    assert abs(judge_clusters(found, labels, 0).homogeneity) < 0.05
 
 
 @pytest.mark.parametrize(
@@ -240,7 +240,7 @@ def test_a_class_of_few_images_is_not_judged():
     labels = np.repeat(WELL, 40)
     kept = (labels != 4) | (np.cumsum(labels == 4) <= 10)
     found = cluster(images[kept], views[kept], alone[kept], grid(int(kept.sum()), 8), runs=3, seed=0)
-    assert judge(found, labels[kept], 0).merged == {}
+    assert judge_clusters(found, labels[kept], 0).merged == {}
 
 
 def test_overlap_is_one_minus_the_total_variation_distance():

@@ -8,7 +8,7 @@ from ssl_pipeline.config import PretrainConfig
 from ssl_pipeline.data.store import Split
 from ssl_pipeline.products import digest, sha256
 from ssl_pipeline.types import PretextTask
-from ssl_pipeline.workspace import find
+from ssl_pipeline.workspace import find_path
 
 __all__ = ["NO_FILES", "fingerprint", "initial_digest", "shaping"]
 
@@ -44,7 +44,7 @@ def initial_digest(config: PretrainConfig) -> str | None:
     """Return the digest of the file that `pretrain.init` names; None where it names none."""
     if config.init in NO_FILES:
         return None
-    initial = find(config.init, "pretrain.init")
+    initial = find_path(config.init, "pretrain.init")
     return sha256(initial) if initial.is_file() else None
 
 
