@@ -35,9 +35,14 @@ def sample(images: Sized, count: int) -> Positions:
     return np.linspace(0, max(len(images) - 1, 0), min(count, len(images))).round().astype(np.int64)
 
 
-def embedder(network: nn.Module) -> Embed:
-    """Return what a network from pixels to features makes of canvases, in eval mode on the fastest device."""
-    device = best_device()
+def embedder(network: nn.Module, device: torch.device | None = None) -> Embed:
+    """Return what a network from pixels to features makes of canvases.
+
+    Args:
+        network: The network, which is left on the device, in eval mode.
+        device: The device to compute on; None: the fastest.
+    """
+    device = device or best_device()
     network.to(device).eval()
 
     def embed(images: Pixels) -> Features:

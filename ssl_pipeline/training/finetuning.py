@@ -15,8 +15,6 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from ssl_pipeline.artifacts.card import ModelCard
-from ssl_pipeline.augment.geometry import fit
 from ssl_pipeline.augment.policy import Policy
 from ssl_pipeline.augment.views import make_views
 from ssl_pipeline.data.labelled import Labelled
@@ -26,7 +24,7 @@ from ssl_pipeline.training.optimization import adamw, learning_rate
 from ssl_pipeline.training.precision import Precision
 from ssl_pipeline.types import Encoder
 
-__all__ = ["Classifier", "Schedule", "embed", "finetune"]
+__all__ = ["Classifier", "Schedule", "finetune"]
 
 Array = npt.NDArray[np.int64]
 
@@ -132,25 +130,3 @@ def _batches(
     for step in range(schedule.steps):
         batch = slice(step * schedule.batch_size, (step + 1) * schedule.batch_size)
         yield order[batch], samples[batch]
-
-
-def embed(
-    encoder: Encoder, data: Labelled, card: ModelCard, device: torch.device, batch_size: int = 512
-) -> npt.NDArray[np.float32]:
-    """Embed images as they are, without augmentation: (n, D), not normalised.
-
-    Args:
-        encoder: The encoder, which is left on `device`, in eval mode.
-        data: n images, n may be 0.
-        card: Says how images are brought to the trained size.
-        device: The device to compute on.
-        batch_size: Number of images at a time; bounds the memory.
-    """
-    encoder.to(device).eval()
-    embeddings = np.empty((len(data), encoder.embedding_dim), np.float32)
-    for positions in np.array_split(np.arange(len(data)), max(1, math.ceil(len(data) / batch_size))):
-        with torch.inference_mode():
-            images = torch.from_numpy(data.images(positions)).to(device)
-            fitted = fit(images, card.size, card.resize, card.background, card.images)
-            embeddings[positions] = encoder(fitted.contiguous(memory_format=torch.channels_last)).cpu().numpy()
-    return embeddings

@@ -17,8 +17,10 @@ from ssl_pipeline.augment.policy import Policy
 from ssl_pipeline.augment.views import make_views
 from ssl_pipeline.data.labelled import Labelled
 from ssl_pipeline.data.store import Split
+from ssl_pipeline.deployment.from_pixels import FromPixels
+from ssl_pipeline.evaluation.features import embedder, extract
 from ssl_pipeline.randomness import hash64, permutation
-from ssl_pipeline.training.finetuning import Classifier, Schedule, embed, finetune
+from ssl_pipeline.training.finetuning import Classifier, Schedule, finetune
 from ssl_pipeline.training.optimization import learning_rate, parameter_groups
 from ssl_pipeline.training.precision import Precision
 from tests.factories import BACKBONE, MEAN, STD, model_card
@@ -62,7 +64,8 @@ def same(first: nn.Module, second: nn.Module) -> bool:
 
 def accuracy(classifier: Classifier, data: Labelled) -> float:
     weight, bias = (value.numpy(force=True) for value in (classifier.head.weight, classifier.head.bias))
-    scores = embed(classifier.encoder, data, model_card(), CPU) @ weight.T + bias
+    features = extract(embedder(FromPixels(model_card(), classifier.encoder), CPU), data)
+    scores = features @ weight.T + bias
     return float((scores.argmax(axis=1) == data.labels).mean())
 
 
@@ -171,17 +174,6 @@ def test_one_image_fills_a_batch_with_different_views(digits, monkeypatch):
     views = torch.cat(seen).flatten(1)
     assert len(views) == 32
     assert len(torch.unique(views, dim=0)) == 32
-
-
-def test_embeddings_are_those_of_the_whole_images(digits):
-    data, encoder = digits(3, 20), untrained().encoder
-    found = embed(encoder, data, model_card(), CPU, batch_size=7)
-    assert not encoder.training
-    images = torch.from_numpy(data.images(np.arange(20))).permute(0, 3, 1, 2).double() / 255
-    with torch.no_grad():
-        expected = deepcopy(encoder).double()(images).numpy()
-    np.testing.assert_allclose(found, expected, atol=1e-5)
-    assert embed(encoder, data.subset(np.arange(0)), model_card(), CPU).shape == (0, 16)
 
 
 def test_a_subset_keeps_images_labels_and_identities_together(digits):

@@ -10,12 +10,14 @@ from torch import nn
 from ssl_pipeline.artifacts.assembly import untrained
 from ssl_pipeline.config import FinetuneConfig
 from ssl_pipeline.data.labelled import Labelled
+from ssl_pipeline.deployment.from_pixels import FromPixels
 from ssl_pipeline.evaluation.budgets.inputs import BudgetInputs
 from ssl_pipeline.evaluation.budgets.label_draws import Budget, draw_labels
 from ssl_pipeline.evaluation.budgets.origins import Frozen, Origin
+from ssl_pipeline.evaluation.features import embedder, extract
 from ssl_pipeline.evaluation.linear_probe import fit_at
 from ssl_pipeline.randomness import hash64
-from ssl_pipeline.training.finetuning import Classifier, Schedule, embed, finetune
+from ssl_pipeline.training.finetuning import Classifier, Schedule, finetune
 from ssl_pipeline.types import Encoder
 
 __all__ = ["Learner", "Model"]
@@ -58,7 +60,8 @@ class Learner:
             features = model.origin.features(model.draw, part, positions)
         else:
             weight, bias = (value.numpy(force=True) for value in (model.head.weight, model.head.bias))
-            features = embed(model.encoder, part.subset(positions), self.card, self.precision.device)
+            network = FromPixels(self.card, model.encoder)
+            features = extract(embedder(network, self.precision.device), part, positions)
         return np.asarray(features @ weight.T + bias)
 
     def fit(self, budget: Budget, origin: Origin, draw: int, strength: float) -> Frozen:

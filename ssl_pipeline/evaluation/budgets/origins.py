@@ -14,8 +14,8 @@ from ssl_pipeline.data.labelled import Labelled
 from ssl_pipeline.data.store import Split
 from ssl_pipeline.deployment.from_pixels import FromPixels
 from ssl_pipeline.evaluation.calibration import calibrate_on
+from ssl_pipeline.evaluation.features import embedder, extract
 from ssl_pipeline.evaluation.linear_probe import Probe
-from ssl_pipeline.training.finetuning import embed
 from ssl_pipeline.types import Encoder
 
 __all__ = ["Frozen", "Origin"]
@@ -63,7 +63,8 @@ class Origin:
             encoder = deepcopy(self._make(draw)).to(self._device)
             if any(isinstance(module, _BatchNorm) for module in encoder.modules()):
                 calibrate_on(FromPixels(self._card, encoder), self._pool)
-            self._encoders[draw] = encoder.cpu().eval()
+            # as fine-tuning has them: so they are the faster
+            self._encoders[draw] = encoder.to("cpu", memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
         return deepcopy(self._encoders[draw])
 
     def features(self, draw: int, part: Labelled, positions: Array) -> Features:
@@ -77,7 +78,9 @@ class Origin:
     def _embed(self, draw: int, part: Labelled, positions: Array) -> Features:
         key = draw, part.split.name, positions.tobytes()
         if key not in self._embedded:
-            self._embedded[key] = embed(self.encoder(draw), part.subset(positions), self._card, self._device)
+            self._embedded[key] = extract(
+                embedder(FromPixels(self._card, self.encoder(draw)), self._device), part, positions
+            )
         return self._embedded[key]
 
 
