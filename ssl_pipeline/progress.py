@@ -1,17 +1,23 @@
-"""Progress for people: a bar on a terminal, nothing elsewhere."""
+"""Progress for people: a bar on a terminal, a line about every half minute elsewhere."""
 
+import math
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from typing import TypeVar
+from datetime import timedelta
+from typing import Any, TypeVar
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from ssl_pipeline.terminal import printable
 
 __all__ = ["bar", "say", "track"]
 
 T = TypeVar("T")
+
+LINE_SECONDS = 30.0
+"""Between two lines where there is no terminal."""
 
 console = Console(stderr=True, highlight=False, soft_wrap=True)
 
@@ -21,9 +27,39 @@ def say(message: str) -> None:
     console.print(printable(message), markup=False)
 
 
+class _Lines(Progress):
+    """Draws nothing, and says now and then in a line how far a task is: for logs, and for those who read them."""
+
+    _said_at: float = math.nan
+
+    def update(self, task_id: TaskID, **changes: Any) -> None:  # type: ignore[override]
+        super().update(task_id, **changes)
+        self._say_if_due(task_id)
+
+    def advance(self, task_id: TaskID, advance: float = 1) -> None:
+        super().advance(task_id, advance)
+        self._say_if_due(task_id)
+
+    def _say_if_due(self, task_id: TaskID) -> None:
+        task, now = self._tasks[task_id], time.monotonic()
+        if math.isnan(self._said_at):
+            self._said_at = now
+        if now - self._said_at < LINE_SECONDS or task.finished:
+            return
+        self._said_at = now
+        parts = [f"{task.description}: {task.completed:,.0f}" + (f" of {task.total:,.0f}" if task.total else "")]
+        parts += [task.fields["info"]] if task.fields["info"] else []
+        if task.time_remaining is not None:
+            parts.append(f"{timedelta(seconds=math.ceil(task.time_remaining))} left")
+        say(", ".join(parts))
+
+
 @contextmanager
 def bar() -> Iterator[Progress]:
-    """Return a progress bar with a field `info` for figures; silent when stderr is not a terminal."""
+    """Return a progress bar with a field `info` for figures; lines in its place where stderr is not a terminal."""
+    if not console.is_terminal:
+        yield _Lines(disable=True)
+        return
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
@@ -31,7 +67,7 @@ def bar() -> Iterator[Progress]:
         TextColumn("{task.fields[info]}"),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as progress:
+    with Progress(*columns, console=console, transient=True) as progress:
         yield progress
 
 

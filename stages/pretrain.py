@@ -33,8 +33,9 @@ def pretrain(config: Config) -> None:
     if not checkpoints.exist():  # whoever wrote one has passed the trial
         rehearse(task.encoder, card)
     start = preparation.starting_weights(task, section)
+    curves = paths.REPORTS / "pretrain" / "curves"
     with checkpoints.until_done():
-        history = pretraining.train(task, pool, policies.views, section, floats, checkpoints)
+        history = pretraining.train(task, pool, policies.views, section, floats, checkpoints, curves)
         with atomic_folder(paths.PRETRAIN) as folder:
             card = saving.save(folder, task, card, start)
             write_pretext_graph(task, card, pool, folder / "pretext.onnx")

@@ -1,4 +1,4 @@
-"""How embeddings spread out, in four numbers that need no label: the signs of collapse, and of its absence.
+"""How embeddings spread out, in five numbers that need no label: the signs of collapse, and of its absence.
 
 All are computed in float64, and nothing of size n x n ever exists. Embeddings are (n, D) arrays of any float type; a
 value that is not finite makes the result NaN.
@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["alignment", "effective_rank", "embedding_std", "uniformity"]
+__all__ = ["alignment", "effective_rank", "embedding_std", "uniformity", "view_recall"]
 
 Array = npt.NDArray[np.floating[Any]]
 Float64 = npt.NDArray[np.float64]
@@ -102,3 +102,28 @@ def alignment(z1: Array, z2: Array) -> float:
     Source: Wang and Isola 2020 (2005.10242), section 4.1.1, with alpha = 2.
     """
     return float(((_unit(z1) - _unit(z2)) ** 2).sum(axis=1).mean())
+
+
+def view_recall(z1: Array, z2: Array) -> float:
+    """Return the share of samples that are found by their other view: recall@1 by the cosine, in both directions.
+
+    Args:
+        z1: (n, D) embeddings, n >= 1.
+        z2: (n, D) embeddings of other views of the same samples, in the same order.
+
+    Returns:
+        In [0, 1]. A sample counts where its own other view is nearer than that of each other sample; one that is just
+        as near counts against it, so that embeddings that are all the same have 0.
+    """
+    first, second = _unit(z1), _unit(z2)
+    if not (np.isfinite(first).all() and np.isfinite(second).all()):
+        return float("nan")
+    found = 0
+    for asked, others in ((first, second), (second, first)):
+        for start in range(0, len(asked), _TILE_ROWS):
+            cosines = asked[start : start + _TILE_ROWS] @ others.T
+            rows = np.arange(len(cosines))
+            own = cosines[rows, start + rows]
+            cosines[rows, start + rows] = -np.inf
+            found += int((own > cosines.max(axis=1)).sum())
+    return found / (2 * len(first))

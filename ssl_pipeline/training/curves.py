@@ -1,16 +1,15 @@
-"""A run's curves and warnings: kept in checkpoints; curves are written in DVCLive's files and as a picture."""
+"""A run's curves and warnings: kept in checkpoints; curves are written as tables that grow, and as a picture."""
 
-import shutil
-import tempfile
-from collections.abc import Iterable, Mapping
-from contextlib import chdir
+import csv
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from ssl_pipeline import progress
+from ssl_pipeline.products import write_json
 from ssl_pipeline.types import Finding
 
-__all__ = ["History", "write_curves", "write_picture"]
+__all__ = ["CurveFiles", "History", "write_curves", "write_picture"]
 
 Row = dict[str, float]
 
@@ -60,27 +59,41 @@ class History:
         self._sums, self._steps = dict(state["sums"]), state["steps"]
 
 
-def write_curves(history: History, folder: Path) -> None:
-    """Write `metrics.json` (the last row) and `curves/<name>.tsv` into a folder.
+class CurveFiles:
+    """Curves as tables that grow with a run, one for each figure, as DVCLive writes them: `<name>.tsv`.
 
-    DVCLive looks for a git repository around the current folder, and refuses one without a commit; it needs none for
-    writing files, and is shown a folder that has none.
+    Tables of an earlier run are removed, and all rows so far written anew: a run that goes on from a checkpoint has
+    fewer of them than were written before it was killed.
+
+    Args:
+        folder: The folder of the tables; None: nothing is written.
+        rows: The rows so far.
     """
-    from dvclive.live import Live
 
-    target = folder.absolute()
-    with (
-        tempfile.TemporaryDirectory() as elsewhere,
-        chdir(elsewhere),
-        Live(str(target), dvcyaml=None, save_dvc_exp=False, report=None, monitor_system=False) as live,
-    ):
-        for row in history.rows:
-            live.step = int(row["step"])
-            for name, value in row.items():
-                if name != "step":
-                    live.log_metric(name, value)
-    shutil.move(target / "plots" / "metrics", target / "curves")
-    shutil.rmtree(target / "plots")
+    def __init__(self, folder: Path | None, rows: Sequence[Row]):
+        self._folder = folder
+        if folder:
+            folder.mkdir(parents=True, exist_ok=True)
+            for old in folder.rglob("*.tsv"):  # never written to: it may be a link into DVC's cache
+                old.unlink()
+        self.add(rows)
+
+    def add(self, rows: Sequence[Row]) -> None:
+        """Append rows, so that whoever looks at the tables meanwhile sees whole lines."""
+        names = {name: None for row in rows for name in row if name != "step"}  # in their order
+        for name in names if self._folder else ():
+            path = Path(self._folder or "", f"{name}.tsv")
+            path.parent.mkdir(parents=True, exist_ok=True)
+            lines = [("step", path.stem)] if not path.exists() else []
+            lines += [(int(row["step"]), row[name]) for row in rows if name in row]
+            with path.open("a", encoding="utf-8", newline="") as file:
+                csv.writer(file, delimiter="\t", lineterminator="\n").writerows(lines)
+
+
+def write_curves(history: History, folder: Path) -> None:
+    """Write `metrics.json` (the last row) and `curves/<name>.tsv` into a folder."""
+    CurveFiles(folder / "curves", history.rows)
+    write_json(folder / "metrics.json", history.rows[-1])
 
 
 def write_picture(history: History, path: Path) -> None:

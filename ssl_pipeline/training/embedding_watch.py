@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from ssl_pipeline.augment.policy import Policy
 from ssl_pipeline.augment.views import make_views
 from ssl_pipeline.data.store import Split
-from ssl_pipeline.health.embeddings import alignment, effective_rank, embedding_std, uniformity
+from ssl_pipeline.health.embeddings import alignment, effective_rank, embedding_std, uniformity, view_recall
 from ssl_pipeline.randomness import hash64
 from ssl_pipeline.training.precision import Precision
 
@@ -39,7 +39,7 @@ class EmbeddingWatch:
 
     @torch.no_grad()
     def measure(self, encoder: nn.Module) -> dict[str, float]:
-        """Return std, effective rank, alignment and uniformity of the encoder's embeddings, made in eval mode."""
+        """Return figures of `ssl_pipeline.health.embeddings` of the encoder's embeddings, made in eval mode."""
         with _evaluating(encoder):
             pairs = torch.cat([self._embed(encoder, part) for part in self._parts()])  # (n, 2, D)
         first, second = pairs.float().cpu().numpy().swapaxes(0, 1)
@@ -49,6 +49,7 @@ class EmbeddingWatch:
             "effective_rank": effective_rank(both),
             "alignment": alignment(first, second),
             "uniformity": uniformity(both),
+            "view_recall": view_recall(first, second),
         }
 
     def _parts(self) -> list[np.ndarray]:

@@ -7,6 +7,7 @@ killed and resumed ends with the same bits as one that was not.
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -23,7 +24,7 @@ from ssl_pipeline.randomness import hash64, permutation
 from ssl_pipeline.training.batch_inputs import inputs
 from ssl_pipeline.training.checkpoint import Checkpoints
 from ssl_pipeline.training.collapse import warn_or_end
-from ssl_pipeline.training.curves import History
+from ssl_pipeline.training.curves import CurveFiles, History
 from ssl_pipeline.training.embedding_watch import EmbeddingWatch
 from ssl_pipeline.training.endings import refuse_non_finite
 from ssl_pipeline.training.memory_format import memory_format
@@ -100,8 +101,18 @@ def train(
     config: PretrainConfig,
     precision: Precision,
     checkpoints: Checkpoints,
+    curves: Path | None = None,
 ) -> History:
     """Train a task in place, going on from its checkpoint if there is one, and return the curves.
+
+    Args:
+        task: The task, with its encoder.
+        pool: The training images.
+        policies: Kind of view -> policy.
+        config: The section `pretrain`.
+        precision: The device and the precision of the forward pass.
+        checkpoints: The place where the state is kept.
+        curves: The folder of tables that show the curves while they grow; None: they are not shown.
 
     Raises:
         PipelineError: Too few images.
@@ -117,6 +128,7 @@ def train(
     main = task.views.main
     watch = EmbeddingWatch(pool, main, policies[main], config.seed, precision, plan.batch_size)
     start = run.resume()
+    tables = CurveFiles(curves, run.history.rows)
 
     def judge(done: int) -> None:
         findings = find(task, run.history.rows, plan.total, plan.warmup, config.collapse)
@@ -146,6 +158,7 @@ def train(
             if plan.logs(number + 1):
                 spread = watch.measure(task.encoder)  # on 256 fixed images
                 run.history.close_row(number + 1, {"learning_rate": rate, **update, **spread})
+                tables.add(run.history.rows[-1:])
                 judge(number + 1)
             advance(figures["loss"])
             run.save_if_due(number + 1, plan.total, stop_requested())

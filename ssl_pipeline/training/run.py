@@ -122,7 +122,7 @@ def _moved(before: Sequence[Tensor], after: Sequence[Tensor]) -> float:
 
 @contextmanager
 def metered(start: int, total: int, batch_size: int) -> Iterator[Callable[[float], None]]:
-    """Show how far a run is: a bar on a terminal, a line where it goes on and at its end everywhere.
+    """Show how far a run is, as `progress.bar` does, and say so in a line where it goes on and at its end.
 
     Args:
         start: Number of steps done before.
@@ -145,7 +145,7 @@ def metered(start: int, total: int, batch_size: int) -> Iterator[Callable[[float
         def advance(loss: float) -> None:
             nonlocal done
             done += 1
-            bars.update(task, completed=done, info=f"loss {loss:.3f}  {rate()}")
+            bars.update(task, completed=done, info=f"loss {loss:.3f}, {rate()}")
 
         yield advance
     if done > start:

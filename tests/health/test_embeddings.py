@@ -64,6 +64,16 @@ def test_alignment_by_hand_and_at_its_ends():
     assert embeddings.alignment(np.array([[1.0, 0.0]]), np.array([[0.0, 9.0]])) == pytest.approx(2)
 
 
+def test_an_image_is_found_by_its_other_view_or_not():
+    views = np.eye(4)
+    other = np.array([[2, 1, 0, 0], [1, 0.5, 0, 0], [0, 0, 1, 0], [0, 0, 0, 9.0]])  # the second looks like the first
+    assert embeddings.view_recall(views, other) == pytest.approx((3 / 4 + 2 / 4) / 2)  # the first is no longer alone
+    assert embeddings.view_recall(views, 5 * views) == 1
+    assert embeddings.view_recall(np.ones((4, 3)), np.ones((4, 3))) == 0
+    assert embeddings.view_recall(np.ones((1, 3)), np.ones((1, 3))) == 1
+    assert math.isnan(embeddings.view_recall(views, views * np.nan))
+
+
 @pytest.mark.parametrize("measure", [embeddings.embedding_std, embeddings.effective_rank, embeddings.uniformity])
 def test_length_of_embeddings_and_dead_ones(measure):
     z = digits()[:64]
@@ -81,6 +91,7 @@ def test_memory_does_not_grow_with_the_square_of_n():
     tracemalloc.start()
     embeddings.uniformity(z)
     embeddings.effective_rank(z)
+    embeddings.view_recall(z, z)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    assert peak < 50e6  # 6000 x 6000 float64 would be 288 MB
+    assert peak < 100e6  # 6000 x 6000 float64 would be 288 MB

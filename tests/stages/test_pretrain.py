@@ -131,6 +131,8 @@ def test_killed_at_the_worst_moments_it_ends_with_the_same_bytes(project, undist
     assert "going on from a checkpoint, after step 5 of 30" in said
     assert "stopped after step 6 of 30, with a checkpoint in .work" in said
     assert "Run `dvc repro` again to go on" in said
+    loss = (project / "reports" / "pretrain" / "curves" / "loss.tsv").read_text().splitlines()  # it has grown so far
+    assert [line.partition("\t")[0] for line in loss] == ["step", *"123456"]
 
     rename = "from pathlib import Path\nreal = Path.replace\n"
     rename += f"Path.replace = lambda self, to: (real(self, to), to.name == 'checkpoint.previous.pt' and {DIE})[0]"
@@ -139,7 +141,8 @@ def test_killed_at_the_worst_moments_it_ends_with_the_same_bytes(project, undist
 
     half = f"{NO_GRAPH}\nimport ssl_pipeline.training.saving as c; c.write_curves = lambda *a: {DIE}"
     assert "after step 6 of 30" in run(project, half, -signal.SIGKILL)
-    assert products(project).keys() == {name for name in undisturbed if name.startswith("models")}
+    grown = ("models", "reports/pretrain/curves")
+    assert products(project).keys() == {name for name in undisturbed if name.startswith(grown)}
 
     assert "after step 30 of 30" in run(project)
     assert products(project) == undisturbed

@@ -2,14 +2,13 @@
 
 import csv
 import json
-import subprocess
 import warnings
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from ssl_pipeline.training.curves import History, write_curves, write_picture
+from ssl_pipeline.training.curves import CurveFiles, History, write_curves, write_picture
 from ssl_pipeline.types import Finding
 
 
@@ -56,30 +55,52 @@ def test_a_warning_is_said_and_kept_once_whatever_its_figures_and_a_restart_know
     assert "pretrain, step 6: warning: too many" in said
 
 
-@pytest.mark.parametrize("place", ["nowhere", "git", "dvc stage in git"])
-def test_they_are_written_as_dvc_reads_them(history, tmp_path, monkeypatch, capfd, place):
-    """Also in a git repository without a commit, in which DVCLive raises, and without making one a DVC project."""
-    if place != "nowhere":
-        subprocess.run(["git", "init", "-q"], cwd=tmp_path, check=True)
-    if place.startswith("dvc"):
-        monkeypatch.setenv("DVC_ROOT", str(tmp_path))
-        monkeypatch.setenv("DVC_STAGE", "pretrain")
-    monkeypatch.chdir(tmp_path)
-    folder = tmp_path / "reports"
-    folder.mkdir()
-    write_curves(history, folder)
-    write_picture(history, folder / "curves.png")
-
-    assert {path.name for path in tmp_path.iterdir()} - {".git"} == {"reports"}
-    assert {path.name for path in folder.iterdir()} == {"metrics.json", "curves", "curves.png"}
-    assert {path.name for path in (folder / "curves").iterdir()} == {"loss.tsv", "task.tsv", "learning_rate.tsv"}
-    with (folder / "curves" / "loss.tsv").open(newline="") as file:
-        rows = list(csv.DictReader(file, delimiter="\t"))
-    assert rows == [{"step": str(step), "loss": str(loss)} for step, loss in [(1, 9.5), (3, 7.5), (5, 5.5)]]
-    assert json.loads((folder / "metrics.json").read_text()) == history.rows[-1]
-    with Image.open(folder / "curves.png") as image:
+def test_they_are_written_as_dvc_reads_them(history, tmp_path, capfd):
+    write_curves(history, tmp_path)
+    write_picture(history, tmp_path / "curves.png")
+    assert {path.name for path in tmp_path.iterdir()} == {"metrics.json", "curves", "curves.png"}
+    assert {path.name for path in (tmp_path / "curves").iterdir()} == {"loss.tsv", "task.tsv", "learning_rate.tsv"}
+    assert table(tmp_path / "curves") == [
+        {"step": str(step), "loss": str(loss)} for step, loss in [(1, 9.5), (3, 7.5), (5, 5.5)]
+    ]
+    assert json.loads((tmp_path / "metrics.json").read_text()) == history.rows[-1]
+    with Image.open(tmp_path / "curves.png") as image:
         assert np.asarray(image).std() > 5  # something is drawn
     assert capfd.readouterr().err == ""
+
+
+def table(folder):
+    with (folder / "loss.tsv").open(newline="") as file:
+        return list(csv.DictReader(file, delimiter="\t"))
+
+
+def test_they_grow_with_the_run_and_a_restart_forgets_what_was_after_its_checkpoint(history, tmp_path):
+    write_curves(history, tmp_path / "whole")
+    growing = CurveFiles(tmp_path / "grown", [])
+    assert list((tmp_path / "grown").iterdir()) == []
+    for number, row in enumerate(history.rows, 1):
+        growing.add([row])
+        assert [line["step"] for line in table(tmp_path / "grown")] == [
+            str(row["step"]) for row in history.rows[:number]
+        ]
+    (tmp_path / "grown" / "of_another_run.tsv").write_text("step\tof_another_run\n")
+    restarted = CurveFiles(tmp_path / "grown", history.rows[:1])
+    assert len(table(tmp_path / "grown")) == 1
+    restarted.add(history.rows[1:])
+    for path in (tmp_path / "whole" / "curves").iterdir():
+        assert path.read_bytes() == (tmp_path / "grown" / path.name).read_bytes()
+    assert len(list((tmp_path / "grown").iterdir())) == 3
+
+
+def test_tables_that_are_links_are_not_written_through(history, tmp_path):
+    """DVC may keep them in its cache, which has to stay as it is."""
+    kept = tmp_path / "cached"
+    kept.write_text("of another run")
+    (tmp_path / "curves").mkdir()
+    (tmp_path / "curves" / "loss.tsv").hardlink_to(kept)
+    write_curves(history, tmp_path)
+    assert kept.read_text() == "of another run"
+    assert len(table(tmp_path / "curves")) == 3
 
 
 def test_they_are_written_twice_with_the_same_bytes(history, tmp_path):

@@ -56,6 +56,8 @@ def test_extremes_are_told_apart(probe):
     assert pixels["effective_rank"] > 5
     assert 0.0 < pixels["alignment"] < 1.0  # two views of an image are not the same, and not strangers
     assert pixels["uniformity"] < constant["uniformity"]
+    assert pixels["view_recall"] > 0.1
+    assert constant["view_recall"] == 0.0
 
 
 @pytest.mark.parametrize(

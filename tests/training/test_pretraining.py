@@ -138,6 +138,7 @@ def test_it_learns_and_logs(run, configure, tmp_path):
         "step", "loss", "gradient_norm", "positive_probability", "negatives", "negatives_seen",
         "energy_compatible", "energy_incompatible", "energy_gap", "projection_std", "projection_rank",
         "learning_rate", "update_ratio", "embedding_std", "effective_rank", "alignment", "uniformity",
+        "view_recall",
     }  # fmt: skip
     assert not list((tmp_path / ".work").iterdir())  # nothing is left of a run that is done
 
