@@ -32,7 +32,7 @@ class _Lines(Progress):
 
     _said_at: float = math.nan
 
-    def update(self, task_id: TaskID, **changes: Any) -> None:  # type: ignore[override]
+    def update(self, task_id: TaskID, **changes: Any) -> None:
         super().update(task_id, **changes)
         self._say_if_due(task_id)
 

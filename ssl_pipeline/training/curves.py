@@ -84,7 +84,7 @@ class CurveFiles:
         for name in names if self._folder else ():
             path = Path(self._folder or "", f"{name}.tsv")
             path.parent.mkdir(parents=True, exist_ok=True)
-            lines = [("step", path.stem)] if not path.exists() else []
+            lines: list[tuple[Any, Any]] = [("step", path.stem)] if not path.exists() else []
             lines += [(int(row["step"]), row[name]) for row in rows if name in row]
             with path.open("a", encoding="utf-8", newline="") as file:
                 csv.writer(file, delimiter="\t", lineterminator="\n").writerows(lines)
