@@ -1,9 +1,11 @@
-"""Keys of params.yaml that have another place, or another name, than in an earlier version."""
+"""Keys and names of params.yaml that have another place, or are written otherwise, than in an earlier version."""
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Iterable
 from typing import Any
 
-__all__ = ["WARMUP_EPOCHS", "move_keys", "rename_keys"]
+from ssl_pipeline.errors import ConfigError
+
+__all__ = ["WARMUP_EPOCHS", "move_keys", "refuse_former", "rename_keys"]
 
 WARMUP_EPOCHS = "warmup_epochs"
 """What was the number of epochs, where `warmup` is the share of the steps."""
@@ -53,6 +55,23 @@ def rename_keys(content: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
     meant = f"warmup: {share}" if share is not None else "warmup, the share of the steps in [0, 1),"
     line = f"pretrain.{WARMUP_EPOCHS}: is a share of the run now: write {meant} in its place."
     return content | {"pretrain": {"warmup": share or 0.0} | left}, [line]
+
+
+def refuse_former(factories: Iterable[Callable[..., Any]], words: Collection[str], key: str) -> None:
+    """Answer names or options that a plugin had in an earlier version by what its author says to write now.
+
+    Args:
+        factories: The factories of plugins, of which some have an attribute `formerly`.
+        words: The names or options that params.yaml holds, and that are not known.
+        key: The place of these in params.yaml, for the message.
+
+    Raises:
+        ConfigError: A factory says of one of the words what to write now.
+    """
+    for factory in factories:
+        former = getattr(getattr(factory, "func", factory), "formerly", {})  # of a partial it is its class that has it
+        for word in sorted(former.keys() & words):
+            raise ConfigError(f"{key}: '{word}' is of an earlier version: {former[word]}.")
 
 
 def _share(warmup: Any, epochs: Any) -> Any:

@@ -24,6 +24,7 @@ from ssl_pipeline.config import Choice
 from ssl_pipeline.errors import ConfigError
 from ssl_pipeline.hookspecs import GROUP
 from ssl_pipeline.isolation import isolated
+from ssl_pipeline.moved_keys import refuse_former
 from ssl_pipeline.plugin_sources import in_folder, installed
 from ssl_pipeline.terminal import brief, shown
 from ssl_pipeline.types import Factory, Register
@@ -163,6 +164,7 @@ class Registry:
         entry = self._entries.get((kind, name)) or ("/" in name and self._entries.get((kind, family)))
         if entry:
             return entry
+        refuse_former((one.factory for one in self.entries() if one.kind == kind), {name}, key or f"pretrain.{kind}")
         known, near = self.names(kind), self._nearest(kind, name)
         hint = " Did you mean " + " or ".join(f"'{other}'" for other in near) + "?" if near else ""
         lines = [f"{key or f'pretrain.{kind}'}: unknown name '{shown(name, 60)}'.{hint}"]
@@ -226,6 +228,7 @@ class Registry:
         except ConfigError as error:
             by = f"{entry.kind} '{entry.name}' of {entry.distribution} {entry.version}"
             raise ConfigError(f"{key}: {by}: {error}") from error
+        refuse_former([entry.factory], choice.options.keys() - model.model_fields.keys(), key)
         try:
             options = model.model_validate(choice.options)
         except ValidationError as error:

@@ -48,7 +48,10 @@ __all__ = [
 ]
 
 Factory = Callable[..., Any]
-"""Builds a plugin's object; its signature is the schema of its options in params.yaml."""
+"""Builds a plugin's object; its signature is the schema of its options in params.yaml.
+
+It may have an attribute `formerly`: a name or an option of an earlier version, which params.yaml may still hold -> what
+to write now, as the end of a sentence."""
 
 
 class Register(Protocol):

@@ -5,7 +5,8 @@ import torch
 from torch.nn import functional as F
 
 from plugins import load_registry
-from plugins.losses.energy import Energy
+from plugins.losses.contrastive import Contrastive
+from plugins.losses.negative_log_likelihood import NegativeLogLikelihood
 from plugins.negatives.debiased import Debiased
 from plugins.negatives.false_negative import FalseNegative
 from plugins.negatives.in_batch import InBatch
@@ -22,7 +23,7 @@ from ssl_pipeline.types import Encoder
 @pytest.fixture
 def loss():
     torch.manual_seed(0)
-    loss = Energy(functional="negative_log_likelihood", energy="network", beta=3.0, hidden_dim=5)
+    loss = NegativeLogLikelihood(energy="network", beta=3.0, hidden_dim=5)
     loss.fit_to(8)
     return loss.double()
 
@@ -68,7 +69,7 @@ def test_a_strategy_chooses_by_cosines_of_projections_as_it_does_for_other_losse
     with torch.no_grad():
         loss.network.layers[2].weight.zero_()
         loss.network.layers[2].bias.copy_(torch.eye(8)[0] * 50)  # all energies are nearly 0, all orders lost
-    plain = Energy(functional="negative_log_likelihood", beta=3.0)
+    plain = NegativeLogLikelihood(beta=3.0)
     for strategy in (FalseNegative(count=3), SemiHard(margin=0.2)):
         leaves = pairs(9)
         counts = [apply(one, strategy, *leaves, wanted="negatives") for one in (loss, plain)]
@@ -89,7 +90,7 @@ def recipe(negatives):
     return Recipe(
         name="mine",
         pretext_task=Choice(name="joint_embedding", hidden_dim=16, out_dim=8),
-        loss=Choice(name="energy", functional="negative_log_likelihood", energy="network", hidden_dim=4),
+        loss=Choice(name="negative_log_likelihood", energy="network", hidden_dim=4),
         negatives=negatives,
     )
 
@@ -107,7 +108,9 @@ def test_its_weights_are_the_task_s_and_the_energy_head_s():
 
 def test_weights_that_differentiate_through_cosines_are_refused():
     encoder: Encoder = small_encoder(0)
-    with pytest.raises(ConfigError, match="'energy' makes no sense with pretrain.negatives 'hard': its weights are"):
+    with pytest.raises(
+        ConfigError, match="'negative_log_likelihood' makes no sense with pretrain.negatives 'hard': its weights are"
+    ):
         build_task(load_registry(), recipe(Choice(name="hard", beta=1.0)), encoder, 0, 16)
 
 
@@ -118,4 +121,4 @@ def test_a_class_prior_is_heeded(loss, pairs, apply):
 
 def test_a_width_out_of_range_is_refused():
     with pytest.raises(ValueError, match="hidden_dim must be at least 1, got 0"):
-        Energy(functional="contrastive", energy="network", hidden_dim=0)
+        Contrastive(energy="network", hidden_dim=0)

@@ -122,7 +122,6 @@ PAPERS: dict[str, dict[str, Paper | Ours]] = {
     "energy": {  # LeCun et al. 2006, which is older than two views
         "task.hidden_dim": Ours(2048, _NO_PROJECTOR, _AS_SIMCLR),
         "task.out_dim": Ours(128, "it has no projection", _AS_SIMCLR),
-        "loss.functional": Paper("negative_log_likelihood", "table 1, NLL/MMI"),
         "loss.energy": Ours("squared_euclidean", "any energy", "projections have unit length: it is 2 - 2 cos"),
         "loss.beta": Ours(5.0, "any positive constant", "SimCLR's temperature of 0.1, with 2 - 2 cos for an energy"),
     },

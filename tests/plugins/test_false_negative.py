@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from plugins.losses.energy import Energy
 from plugins.losses.info_nce import InfoNCE
+from plugins.losses.negative_log_likelihood import NegativeLogLikelihood
 from plugins.losses.triplet import Triplet
 from plugins.negatives.false_negative import FalseNegative
 from ssl_pipeline.contrast import ranking, similarity
@@ -36,7 +36,7 @@ def likelihood(p: Tensor, s: Tensor) -> Tensor:
 LOSSES: dict[str, tuple[Callable[[], Loss], Formula]] = {
     "info_nce": (lambda: InfoNCE(temperature=0.3), info_nce),
     "triplet": (lambda: Triplet(margin=0.8), triplet),
-    "energy": (lambda: Energy(functional="negative_log_likelihood", beta=3.0), likelihood),
+    "negative_log_likelihood": (lambda: NegativeLogLikelihood(beta=3.0), likelihood),
 }
 
 

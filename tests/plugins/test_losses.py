@@ -9,11 +9,15 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from plugins.losses.alignment_uniformity import AlignmentUniformity
+from plugins.losses.contrastive import Contrastive
 from plugins.losses.decoupled import Decoupled
-from plugins.losses.energy import Energy
+from plugins.losses.generalised_margin import GeneralisedMargin
+from plugins.losses.mean_square_exponential import MeanSquareExponential
 from plugins.losses.nce import NCE
+from plugins.losses.negative_log_likelihood import NegativeLogLikelihood
 from plugins.losses.sigmoid import Sigmoid
 from plugins.losses.spectral import Spectral
+from plugins.losses.square_exponential import SquareExponential
 from plugins.losses.triplet import Triplet
 from plugins.losses.truncated_triplet import TruncatedTriplet
 from plugins.negatives.in_batch import InBatch
@@ -81,11 +85,11 @@ LOSSES = {
     "truncated_triplet": lambda: TruncatedTriplet(margin=2.8 - 2, rank=3),
     "truncated_band": lambda: TruncatedTriplet(margin=2.8 - 2, rank=2, band=3),
     "truncated_alike": lambda: TruncatedTriplet(margin=0.8, rank=3, positive_weight=1.0),
-    "contrastive": lambda: Energy(functional="contrastive", margin=1.2),
-    "square_exponential": lambda: Energy(functional="square_exponential", energy="cosine", gamma=0.7),
-    "mean_square_exponential": lambda: Energy(functional="mean_square_exponential", energy="cosine", gamma=0.7),
-    "generalised_margin": lambda: Energy(functional="generalised_margin"),
-    "negative_log_likelihood": lambda: Energy(functional="negative_log_likelihood", beta=3.0),
+    "contrastive": lambda: Contrastive(margin=1.2),
+    "square_exponential": lambda: SquareExponential(energy="cosine", gamma=0.7),
+    "mean_square_exponential": lambda: MeanSquareExponential(energy="cosine", gamma=0.7),
+    "generalised_margin": lambda: GeneralisedMargin(),
+    "negative_log_likelihood": lambda: NegativeLogLikelihood(beta=3.0),
     "spectral": lambda: Spectral(radius=2.0),
     "alignment_uniformity": lambda: AlignmentUniformity(alpha=3.0, weight=0.5),
 }
@@ -181,8 +185,12 @@ def test_nce_estimates_its_normaliser_once_from_the_first_batch(pairs, apply):
         (lambda: TruncatedTriplet(margin=0.5), "give either rank, or classes and false_negative_probability"),
         (lambda: TruncatedTriplet(margin=0.5, rank=1, classes=3, false_negative_probability=0.1), "give either rank"),
         (lambda: TruncatedTriplet(margin=0.5, classes=1, false_negative_probability=0.1), "classes must be at least 2"),
-        (lambda: Energy(functional="contrastive", margin=3.0), "margin must lie between 0 and 2"),
-        (lambda: Energy(functional="negative_log_likelihood", beta=0.0), "gamma and beta must be greater than 0"),
+        (lambda: Contrastive(margin=3.0), "margin must lie between 0 and 2"),
+        (lambda: Contrastive(margin=1.5, energy="cosine"), "margin must lie between 0 and 1.41421"),
+        (lambda: NegativeLogLikelihood(beta=0.0), "beta must be greater than 0, got 0"),
+        (lambda: SquareExponential(gamma=0.0), "gamma must be greater than 0, got 0"),
+        (lambda: MeanSquareExponential(gamma=-1.0), "gamma must be greater than 0, got -1"),
+        (lambda: GeneralisedMargin(hidden_dim=8), "hidden_dim belongs to energy: network, and energy is squared_euc"),
         (lambda: NCE(temperature=0.1, log_noise=0.5), "log_noise is the logarithm of a probability"),
         (lambda: Decoupled(temperature=0.0), "temperature must be greater than 0"),
         (lambda: Decoupled(temperature=0.1, sigma=-1.0), "sigma must be at least 0"),

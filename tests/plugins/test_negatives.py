@@ -157,7 +157,11 @@ OPTIONS = {
         "nce": {"temperature": 0.2},
         "triplet": {"margin": 0.5},
         "truncated_triplet": {"margin": 0.5, "rank": 2},
-        "energy": {"functional": "contrastive"},
+        "contrastive": {},
+        "square_exponential": {"energy": "network"},
+        "mean_square_exponential": {"energy": "network"},
+        "generalised_margin": {},
+        "negative_log_likelihood": {},
         "spectral": {},
         "alignment_uniformity": {},
     },
@@ -185,6 +189,14 @@ REFUSED = {
     ("truncated_triplet", "hard"),
     ("truncated_triplet", "debiased"),
     ("truncated_triplet", "hard_debiased"),
+    ("generalised_margin", "hard"),
+    ("generalised_margin", "debiased"),
+    ("generalised_margin", "hard_debiased"),
+    ("square_exponential", "hard"),
+    ("square_exponential", "debiased"),
+    ("square_exponential", "hard_debiased"),
+    ("mean_square_exponential", "hard"),
+    ("mean_square_exponential", "hard_debiased"),
 }
 
 
