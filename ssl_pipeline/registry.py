@@ -120,15 +120,15 @@ class Registry:
         except pluggy.PluginValidationError:
             self._manager.unregister(plugin)
             raise
-        found: list[Entry] = []
+        entries: list[Entry] = []
         module = getattr(plugin, "__name__", type(plugin).__module__)
         for kind, hook in KINDS.items():
             for implementation in getattr(self._manager.hook, hook).get_hookimpls():
                 if implementation.plugin is plugin:
-                    implementation.function(_register(found, kind, module, distribution, version))
-        if not found:
+                    implementation.function(_register(entries, kind, module, distribution, version))
+        if not entries:
             raise TypeError("it registers nothing: mark its hooks with @ssl_pipeline.hookimpl")
-        for entry in found:
+        for entry in entries:
             taken = self._entries.setdefault((entry.kind, entry.name), entry)
             if taken is not entry:
                 conflict = (
@@ -247,7 +247,7 @@ def with_defaults(factory: Factory, options: Mapping[str, Any]) -> dict[str, Any
     return {name: field.default for name, field in fields.items() if not field.is_required()} | dict(options)
 
 
-def _register(found: list[Entry], kind: str, *origin: str) -> Register:
+def _register(entries: list[Entry], kind: str, *origin: str) -> Register:
     """Return what a hook is called with."""
 
     def register(name: str, factory: Factory) -> None:
@@ -256,7 +256,7 @@ def _register(found: list[Entry], kind: str, *origin: str) -> Register:
             raise TypeError(f"it registers a {kind} under the name {shown(repr(name), 60)}; names are {plain}")
         if not callable(factory):
             raise TypeError(f"it registers {kind} '{name}' as {shown(repr(factory), 60)}, which cannot be called")
-        found.append(Entry(kind, name, factory, *origin))
+        entries.append(Entry(kind, name, factory, *origin))
 
     return register
 

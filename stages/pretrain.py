@@ -26,16 +26,16 @@ def pretrain(config: Config) -> None:
     policies, pool = read_policies(paths.AUGMENTED / "policy.json"), open_split(paths.STORE, "train")
     framing = read_framing(paths.STORE)
     task = preparation.build(registry, recipe, section, pool, policies.views)
-    floats = precision.resolve_precision(section.precision, precision.best_device())
+    numeric_format = precision.resolve_precision(section.precision, precision.best_device())
     run = fingerprint(section, task, policies.views, pool, training_code(plugins))
-    checkpoints = checkpoint.Checkpoints(paths.work(), run, checkpoint.environment(floats))
+    checkpoints = checkpoint.Checkpoints(paths.work(), run, checkpoint.environment(numeric_format))
     card = preparation.describe_run(section, recipe, task, pool, framing, policies.views, origins(plugins))
     if not checkpoints.exist():  # whoever wrote one has passed the trial
         rehearse(task.encoder, card)
     start = preparation.starting_weights(task, section)
     curves = paths.REPORTS / "pretrain" / "curves"
     with checkpoints.until_done():
-        history = pretraining.train(task, pool, policies.views, section, floats, checkpoints, curves)
+        history = pretraining.train(task, pool, policies.views, section, numeric_format, checkpoints, curves)
         with atomic_folder(paths.PRETRAIN) as folder:
             card = saving.save(folder, task, card, start)
             write_pretext_graph(task, card, pool, folder / "pretext.onnx")

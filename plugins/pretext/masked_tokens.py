@@ -140,7 +140,7 @@ class MaskedTokens(PretextTask):
             join(self.vocabulary.entries[:, None], self.side, images.shape[1]) * self.encoder.std + self.encoder.mean
         )
         true = join(features.flatten(0, 1)[:, None], self.side, images.shape[1]) * self.encoder.std + self.encoder.mean
-        holed, true, entries = (chosen_bands(some, self.encoder.images, 1) for some in (holed, true, entries))
+        holed, true, entries = (chosen_bands(pictures, self.encoder.images, 1) for pictures in (holed, true, entries))
         figure = Figure(figsize=(1.3 * (3 + _BEST) + 2, 1.4 * images.shape[0]), layout="constrained")
         panels = figure.subplots(images.shape[0], 3 + _BEST, squeeze=False, width_ratios=[1, 1, 2.5, *[1] * _BEST])
         for row, place in enumerate(detail.argmax(dim=1).tolist()):

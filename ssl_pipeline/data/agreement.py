@@ -125,9 +125,9 @@ def _nodata(images: list[Values], choice: PixelsChoice) -> float | None:
         return choice.nodata
     named = sorted({values.nodata for values in images if values.nodata is not None})
     if len(named) > 1:
-        some = ", ".join(f"{value:g}" for value in named[:5])
+        listed = ", ".join(f"{value:g}" for value in named[:5])
         raise PipelineError(
-            f"Files name {len(named)} different values for pixels that were not measured ({some}): name the one that "
+            f"Files name {len(named)} different values for pixels that were not measured ({listed}): name the one that "
             "counts, such as ingest.pixels: {name: as_is, nodata: 0}, and convert the others."
         )
     return named[0] if named else None

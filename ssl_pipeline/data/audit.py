@@ -42,11 +42,11 @@ def check_rejects(rejects: Mapping[str, RejectedError], total: int, max_fraction
     """
     if len(rejects) < total and len(rejects) <= max_fraction * total:
         return
-    some = ["  " + shown(f"{path}: {reason}", LONG_LINE) for path, reason in list(rejects.items())[:5]]
+    first_rejects = ["  " + shown(f"{path}: {reason}", LONG_LINE) for path, reason in list(rejects.items())[:5]]
     more = [f"  ... and {len(rejects) - 5} more"] if len(rejects) > 5 else []
     limit = "none is left" if len(rejects) == total else f"ingest.max_reject_fraction allows {max_fraction:g}"
     head = f"{len(rejects):,} of {total:,} images cannot be used, and {limit}. They are listed in {written}:"
-    raise PipelineError("\n".join([head, *some, *more]))
+    raise PipelineError("\n".join([head, *first_rejects, *more]))
 
 
 def count_splits(rows: Sequence[IndexRow]) -> Counts:
@@ -166,8 +166,8 @@ def _about_pool(rows: Sequence[IndexRow], counts: Counts, train: SplitSummary) -
         warnings.append(f"The images hardly differ from each other (by {train.spread:.1f} grey levels of 255).")
     if train.flat:
         first = next(row.path for row in rows if row.split == "train" and row.row == train.flat[0])
-        few = f"{len(train.flat)} of the {images} training images {'is' if len(train.flat) == 1 else 'are'}"
-        warnings.append(f"{few} nearly one colour, such as {shown(first, LONG_PATH)}.")
+        counted_flat = f"{len(train.flat)} of the {images} training images {'is' if len(train.flat) == 1 else 'are'}"
+        warnings.append(f"{counted_flat} nearly one colour, such as {shown(first, LONG_PATH)}.")
     return warnings
 
 
@@ -187,9 +187,9 @@ def _about_classes(counts: Counts) -> list[str]:
     unseen = sorted(known - train.keys())
     if unseen:
         warnings.append(f"No training image has the label {_some(unseen)}: it cannot be learned.")
-    few = sorted(label for label, number in train.items() if number < FEW_LABELS)
-    if few:
-        warnings.append(f"Fewer than {FEW_LABELS} training images have the label {_some(few)}.")
+    rare_labels = sorted(label for label, number in train.items() if number < FEW_LABELS)
+    if rare_labels:
+        warnings.append(f"Fewer than {FEW_LABELS} training images have the label {_some(rare_labels)}.")
     if train and max(train.values()) > UNBALANCED * min(train.values()):
         most, least = max(train, key=lambda name: train[name]), min(train, key=lambda name: train[name])
         warnings.append(

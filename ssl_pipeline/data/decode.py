@@ -112,8 +112,8 @@ def decode(content: bytes | Image.Image, canvas: Canvas) -> Decoded:
 
 def _decode_as_is(content: bytes | Image.Image, canvas: Canvas) -> Decoded:
     """Decode one image and fit it to a canvas, in its own bands and type."""
-    found, notes = _read(content, canvas, _to_bands)
-    pixels, nodata = found.pixels, found.nodata if canvas.pixels.nodata is None else canvas.pixels.nodata
+    bands, notes = _read(content, canvas, _to_bands)
+    pixels, nodata = bands.pixels, bands.nodata if canvas.pixels.nodata is None else canvas.pixels.nodata
     height, width = pixels.shape[:2]
     measured = is_measured(pixels, nodata)
     if not measured.any():
@@ -123,11 +123,11 @@ def _decode_as_is(content: bytes | Image.Image, canvas: Canvas) -> Decoded:
         content_hash(pixels),
         width,
         height,
-        found.mode,
+        bands.mode,
         fitted.canvas.tobytes(),
         sketch(rendition(pixels, measured)),
         tuple(notes),
-        values_of(pixels, measured, found.is_rgb, nodata),
+        values_of(pixels, measured, bands.is_rgb, nodata),
         np.packbits(fitted.gaps).tobytes() if fitted.gaps.any() else b"",
     )
 
@@ -148,8 +148,8 @@ def read_pixels(content: bytes | Image.Image, canvas: Canvas) -> tuple[Pixels, s
         RejectedError: It cannot be used.
     """
     if canvas.pixels.name == "as_is":
-        found, _ = _read(content, canvas, _to_bands)
-        return found.pixels, found.mode
+        bands, _ = _read(content, canvas, _to_bands)
+        return bands.pixels, bands.mode
     return _read(content, canvas, _to_rgb)[0]
 
 
@@ -174,8 +174,8 @@ def _read(
             if mended is None:
                 raise
             whole, note = mended
-            found, notes = decoder(whole, canvas)
-            return found, [note, *notes]
+            result, notes = decoder(whole, canvas)
+            return result, [note, *notes]
 
 
 def _to_rgb(content: bytes | Image.Image, canvas: Canvas) -> tuple[tuple[Pixels, str], list[Note]]:
@@ -195,15 +195,15 @@ def _to_bands(content: bytes | Image.Image, canvas: Canvas) -> tuple[Bands, list
         _check_size(size, canvas)
 
     if isinstance(content, bytes) and content.startswith(NUMPY_HEAD):
-        found = read_numpy(content, check_size)
+        bands = read_numpy(content, check_size)
     elif isinstance(content, bytes) and content.startswith(TIFF_HEADS):
         from ssl_pipeline.data.tiff import read_tiff  # tifffile takes a while: only where there is a TIFF
 
         with _libtiff_silenced():
-            found = read_tiff(content, check_size)
+            bands = read_tiff(content, check_size)
     else:
-        found = read_by_pillow(content, check_size)
-    return found, list(found.notes)
+        bands = read_by_pillow(content, check_size)
+    return bands, list(bands.notes)
 
 
 def fit_boxes(width: int, height: int, size: int, resize: Resize) -> tuple[Box, Box]:

@@ -100,18 +100,18 @@ class _Search:
                 place = np.arange(len(one)) - np.repeat(np.cumsum(counts[block]) - counts[block], counts[block])
                 self._join(one, order[np.repeat(first[block], counts[block]) + place])
 
-    def _join(self, one: Whole, other: Whole) -> None:
-        apart = self.groups[one] != self.groups[other]
-        one, other = one[apart], other[apart]
-        bits = np.bitwise_count(self.words[one] ^ self.words[other]).sum(axis=1)
-        one, other = one[bits <= MAX_BITS], other[bits <= MAX_BITS]
-        differences = self.colours[one].astype(np.int32) - self.colours[other]
-        found = np.square(differences).mean(axis=1) <= MAX_LEVELS**2
-        if found.any():
+    def _join(self, left: Whole, right: Whole) -> None:
+        apart = self.groups[left] != self.groups[right]
+        left, right = left[apart], right[apart]
+        bits = np.bitwise_count(self.words[left] ^ self.words[right]).sum(axis=1)
+        left, right = left[bits <= MAX_BITS], right[bits <= MAX_BITS]
+        differences = self.colours[left].astype(np.int32) - self.colours[right]
+        alike = np.square(differences).mean(axis=1) <= MAX_LEVELS**2
+        if alike.any():
             from scipy.sparse import coo_array  # not at the top: a process that decodes searches nothing
             from scipy.sparse.csgraph import connected_components
 
-            edges = (self.groups[one[found]], self.groups[other[found]])
+            edges = (self.groups[left[alike]], self.groups[right[alike]])
             size = len(self.groups)
             graph = coo_array((np.ones(len(edges[0]), np.int8), edges), shape=(size, size))
             self.groups = connected_components(graph, directed=False)[1].astype(np.int64)[self.groups]

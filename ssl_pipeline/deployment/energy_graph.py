@@ -68,10 +68,10 @@ def prove_energy(
     Raises:
         PipelineError: The graph computes something else than torch.
     """
-    few = originals[:_MAX_PROVED_PAIRS]
+    proved = originals[:_MAX_PROVED_PAIRS]
     pairs = {
-        f"original/{number}": (image[None], few[number - 1][None])[: len(energy_head.inputs)]
-        for number, image in enumerate(few)
+        f"original/{number}": (image[None], proved[number - 1][None])[: len(energy_head.inputs)]
+        for number, image in enumerate(proved)
     }
     module = FromPixels(card, Energies(encoder, energy_head)).eval()
     return prove(path, in_torch(module), pairs, ENERGY, "try another export.opset or pretrain.backbone.")

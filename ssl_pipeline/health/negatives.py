@@ -43,12 +43,12 @@ def softmax_figures(anchors: Tensor, negatives: Negatives, temperature: float) -
         negatives: The negatives of these anchors.
         temperature: The temperature of the softmax.
     """
-    few = min(_MAX_ANCHORS, len(anchors))
-    rows = {name: row[:few] for name, row in negatives.rows.items()}
-    negatives = replace(negatives, anchor_samples=negatives.anchor_samples[:few], rows=rows, class_prior=0.0)
-    first, second = (log_mass(anchors[:few], negatives, scale / temperature) for scale in (1, 2))
+    anchor_count = min(_MAX_ANCHORS, len(anchors))
+    rows = {name: row[:anchor_count] for name, row in negatives.rows.items()}
+    negatives = replace(negatives, anchor_samples=negatives.anchor_samples[:anchor_count], rows=rows, class_prior=0.0)
+    first, second = (log_mass(anchors[:anchor_count], negatives, scale / temperature) for scale in (1, 2))
     seen = (2 * first - second).exp().nan_to_num(0.0)
-    return {"negatives": total_weight(anchors[:few], negatives).mean(), "negatives_seen": seen.mean()}
+    return {"negatives": total_weight(anchors[:anchor_count], negatives).mean(), "negatives_seen": seen.mean()}
 
 
 def softmax_troubles(figures: Mapping[str, float], temperature: float) -> list[Finding]:
@@ -126,9 +126,9 @@ def staleness(keys: Tensor, samples: Tensor, oldest: Tensor, oldest_samples: Ten
     oldest, oldest_samples = oldest[:others], oldest_samples[:others]
     if len(oldest) < max(1, others):
         return keys.new_tensor(0.0)
-    few = samples[:_MAX_ANCHORS]
-    now = nearest(keys[:_MAX_ANCHORS], Negatives(keys, few, samples), 1).similarities[:, 0]
-    then = nearest(keys[:_MAX_ANCHORS], Negatives(oldest, few, oldest_samples), 1).similarities[:, 0]
+    anchor_samples = samples[:_MAX_ANCHORS]
+    now = nearest(keys[:_MAX_ANCHORS], Negatives(keys, anchor_samples, samples), 1).similarities[:, 0]
+    then = nearest(keys[:_MAX_ANCHORS], Negatives(oldest, anchor_samples, oldest_samples), 1).similarities[:, 0]
     now, then = (found[found.isfinite()].mean() for found in (now, then))  # -inf: all that is held is of one's own
     return ((1 - then + _DISTANCE_OFFSET) / (1 - now + _DISTANCE_OFFSET) - 1).nan_to_num(0.0)
 

@@ -79,8 +79,8 @@ def unused_prototypes(
         sharp: The option of the loss that sharpens assignments, and in which direction.
     """
     used, of_image = figures["prototypes_used"], figures["prototypes_of_an_image"]
-    few = _MIN_USED_SHARE_EARLY if progress <= _EARLY_SHARE else _MIN_USED_SHARE
-    if used < max(min(2.0, _MIN_USED_SHARE_OF_TWO * count), few * figures["prototypes_in_reach"]):
+    min_used_share = _MIN_USED_SHARE_EARLY if progress <= _EARLY_SHARE else _MIN_USED_SHARE
+    if used < max(min(2.0, _MIN_USED_SHARE_OF_TWO * count), min_used_share * figures["prototypes_in_reach"]):
         return [
             Finding(
                 "prototype collapse",

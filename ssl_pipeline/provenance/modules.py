@@ -42,15 +42,15 @@ def closure(packages: Packages, modules: Iterable[str], without: Collection[str]
     Returns:
         Full name of a module -> SHA-256 of its source, in hex.
     """
-    found: dict[str, Path] = {}
+    sources: dict[str, Path] = {}
     waiting = list(modules)
     while waiting:
         name = waiting.pop()
-        path = None if name in found or name in without else _source(packages, name)
+        path = None if name in sources or name in without else _source(packages, name)
         if path is not None:
-            found[name] = path
+            sources[name] = path
             waiting += [*_around(name), *imported(packages, path, name)]
-    return {name: sha256(found[name]) for name in sorted(found)}
+    return {name: sha256(sources[name]) for name in sorted(sources)}
 
 
 def imported(packages: Packages, path: Path, module: str = "") -> list[str]:
@@ -109,16 +109,16 @@ def _imports(path: Path, _changed: int) -> tuple[tuple[str, int, str], ...]:
         tree = ast.parse(path.read_bytes())
     except (SyntaxError, ValueError):  # whoever imports it is told
         return ()
-    found: list[tuple[str, int, str]] = []
+    imports: list[tuple[str, int, str]] = []
     waiting: list[ast.AST] = [tree]
     while waiting:
         node = waiting.pop()
         if isinstance(node, ast.Import):
-            found += [(alias.name, 0, "") for alias in node.names]
+            imports += [(alias.name, 0, "") for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
-            found += [(node.module or "", node.level, alias.name) for alias in node.names]
+            imports += [(node.module or "", node.level, alias.name) for alias in node.names]
         elif isinstance(node, ast.If) and ast.unparse(node.test) in ("TYPE_CHECKING", "typing.TYPE_CHECKING"):
             waiting += node.orelse
         else:
             waiting += ast.iter_child_nodes(node)
-    return tuple(found)
+    return tuple(imports)

@@ -69,8 +69,8 @@ class _Course:
         self.trial, self.task = trial, trial.task(seed).train()
         self.optimizer = torch.optim.AdamW(self.task.parameters(), lr=trial.rate)
 
-    def step(self, number: int, of: int, seed: int) -> StepOutput:
-        step = self.trial.step(seed, number, of)
+    def step(self, number: int, total: int, seed: int) -> StepOutput:
+        step = self.trial.step(seed, number, total)
         output = self.trial.output(self.task, step, seed)
         self.optimizer.zero_grad()
         output.loss.backward()  # type: ignore[no-untyped-call]
@@ -157,9 +157,9 @@ def does_not_depend_on_the_order_of_samples(trial: Trial) -> None:
     order = torch.randperm(trial.images, generator=torch.Generator().manual_seed(0))
     losses = []
     shuffled = {kind: value[order] for kind, value in views.items()}, replace(step, ids=step.ids[order])
-    for batch, of in ((views, step), shuffled):
+    for batch, its_step in ((views, step), shuffled):
         task = trial.task(0).eval()
-        losses.append(task.compare(task(batch), of).loss.item())
+        losses.append(task.compare(task(batch), its_step).loss.item())
     trial.subject.require(
         abs(losses[0] - losses[1]) <= 1e-4 * max(1.0, abs(losses[0])),
         f"the loss depends on the order of the samples in a batch: {losses[0]:.6g}, shuffled {losses[1]:.6g}. Look for "
@@ -191,19 +191,19 @@ def survives_half_precision_embeddings(trial: Trial) -> None:
             for name, value in embeddings.items()
         }
         leaves = {name: value.detach() for name, value in rounded.items()}
-        found = trial.task(0).compare(rounded, trial.step()).loss
+        actual = trial.task(0).compare(rounded, trial.step()).loss
         wanted = trial.task(0).compare(in_float32(leaves), trial.step()).loss
         advice = "Use ssl_pipeline.contrast, which sums in float32, or widen embeddings first."
-        _near(trial, found, wanted, dtype, advice)
-        found.backward()  # type: ignore[no-untyped-call]
+        _near(trial, actual, wanted, dtype, advice)
+        actual.backward()  # type: ignore[no-untyped-call]
         finite = all(value.grad is None or bool(value.grad.isfinite().all()) for value in rounded.values())
         trial.subject.require(finite, f"gradients of {dtype} embeddings are not finite. {advice}")
 
 
-def _near(trial: Trial, found: Tensor, wanted: Tensor, dtype: torch.dtype, advice: str) -> None:
+def _near(trial: Trial, actual: Tensor, wanted: Tensor, dtype: torch.dtype, advice: str) -> None:
     trial.subject.require(
-        abs(found.item() - wanted.item()) <= 0.03 * max(0.3, abs(wanted.item())),
-        f"in {dtype} the loss is {found.item():.4g}, in float32 {wanted.item():.4g}: not safe in half precision. "
+        abs(actual.item() - wanted.item()) <= 0.03 * max(0.3, abs(wanted.item())),
+        f"in {dtype} the loss is {actual.item():.4g}, in float32 {wanted.item():.4g}: not safe in half precision. "
         + advice,
     )
 
@@ -233,10 +233,10 @@ def state_survives_save_and_load(trial: Trial) -> None:
     except (RuntimeError, ValueError, KeyError) as error:
         raise trial.subject.fault(f"its state cannot be loaded into a new object ({error}). {advice}") from error
     for number in range(3, 6):
-        wanted, found = (course.step(number, 6, number).loss.item() for course in (steady, resumed))
+        wanted, actual = (course.step(number, 6, number).loss.item() for course in (steady, resumed))
         trial.subject.require(
-            wanted == found,
-            f"after save and load in mid-training the loss is {found!r} where it was {wanted!r} without: the state is "
+            wanted == actual,
+            f"after save and load in mid-training the loss is {actual!r} where it was {wanted!r} without: the state is "
             f"not all in state_dict. {advice}",
         )
 
@@ -250,8 +250,8 @@ def notes_nothing_in_itself(trial: Trial) -> None:
     other.load_state_dict(course.task.state_dict())
     for task in (course.task, other):
         task.after_step(step, output.kept)
-    found, wanted = other.state_dict(), course.task.state_dict()
-    different = [name for name in wanted if not torch.equal(found[name], wanted[name])]
+    actual, wanted = other.state_dict(), course.task.state_dict()
+    different = [name for name in wanted if not torch.equal(actual[name], wanted[name])]
     trial.subject.require(
         not different,
         f"what follows a step differs where another object compared the batch ({', '.join(different[:3])}). Return "

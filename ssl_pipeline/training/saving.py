@@ -58,7 +58,9 @@ def write_report(
         write_json(report / "warnings.json", history.warnings)
         (report / "pictures").mkdir()
         write_picture(history, report / "pictures" / "curves.png")
-        some = np.arange(min(_DRAWN_IMAGES, len(pool)))
+        positions = np.arange(min(_DRAWN_IMAGES, len(pool)))
         with torch.no_grad():
-            views = inputs(task, policies, torch.from_numpy(pool.images(some)), pool.ids[some], seed, 0, pool.spec)
+            views = inputs(
+                task, policies, torch.from_numpy(pool.images(positions)), pool.ids[positions], seed, 0, pool.spec
+            )
             task.draw(views, report / "pictures")

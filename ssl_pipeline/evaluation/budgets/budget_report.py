@@ -64,11 +64,15 @@ def budget_table(outcomes: Sequence[Outcome], arms: Sequence[Arm]) -> Table:
 def _rows(outcomes: Sequence[Outcome], arms: Sequence[Arm]) -> list[list[object]]:
     """Return the rows of the table; cells are empty where an arm has one encoder only."""
     rows: list[list[object]] = []
-    for budget, encoder, draw in dict.fromkeys((one.budget, one.encoder, one.draw) for one in outcomes):
-        of = {one.arm: one for one in outcomes if (one.budget, one.encoder, one.draw) == (budget, encoder, draw)}
-        ones = [of.get(arm) for arm in arms]
-        accuracies = [f"{one.accuracy:.6f}" if one else "" for one in ones]
-        balanced = [f"{one.balanced_accuracy:.6f}" if one else "" for one in ones]
-        chosen = [f"{one.chosen:g}" if one else "" for one in ones]
-        rows.append([budget, of["finetune"].images, encoder, draw, *accuracies, *balanced, *chosen])
+    for budget, encoder, draw in dict.fromkeys((outcome.budget, outcome.encoder, outcome.draw) for outcome in outcomes):
+        outcome_of_arm = {
+            outcome.arm: outcome
+            for outcome in outcomes
+            if (outcome.budget, outcome.encoder, outcome.draw) == (budget, encoder, draw)
+        }
+        in_order = [outcome_of_arm.get(arm) for arm in arms]
+        accuracies = [f"{outcome.accuracy:.6f}" if outcome else "" for outcome in in_order]
+        balanced = [f"{outcome.balanced_accuracy:.6f}" if outcome else "" for outcome in in_order]
+        chosen = [f"{outcome.chosen:g}" if outcome else "" for outcome in in_order]
+        rows.append([budget, outcome_of_arm["finetune"].images, encoder, draw, *accuracies, *balanced, *chosen])
     return rows

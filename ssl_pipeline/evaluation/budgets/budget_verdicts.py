@@ -86,8 +86,8 @@ def judge_budgets(outcomes: Sequence[Outcome], groups: npt.NDArray[np.int64]) ->
         chances.append(_chance(gains[budget][control], gains[budget]["scratch"]))
     verdicts = []
     for budget, p in zip(budgets, holm(chances), strict=True):
-        of = {arm: [one for one in outcomes if (one.budget, one.arm) == (budget, arm)] for arm in arms}
-        tuned = of["finetune"]
+        outcomes_of = {arm: [one for one in outcomes if (one.budget, one.arm) == (budget, arm)] for arm in arms}
+        tuned = outcomes_of["finetune"]
         verdicts.append(
             Verdict(
                 budget=budget,
@@ -95,8 +95,10 @@ def judge_budgets(outcomes: Sequence[Outcome], groups: npt.NDArray[np.int64]) ->
                 draws=len({one.draw for one in tuned}),
                 encoders=len({one.encoder for one in tuned}),
                 accuracy={arm: accuracy(_correct(outcomes, budget, arm), groups) for arm in arms},
-                balanced_accuracy={arm: float(np.mean([one.balanced_accuracy for one in of[arm]])) for arm in arms},
-                chosen={arm: of[arm][0].chosen for arm in arms},
+                balanced_accuracy={
+                    arm: float(np.mean([one.balanced_accuracy for one in outcomes_of[arm]])) for arm in arms
+                },
+                chosen={arm: outcomes_of[arm][0].chosen for arm in arms},
                 gains=gains[budget],
                 control=control,
                 p=p,
@@ -108,10 +110,11 @@ def judge_budgets(outcomes: Sequence[Outcome], groups: npt.NDArray[np.int64]) ->
 
 def _correct(outcomes: Sequence[Outcome], budget: Budget, arm: Arm) -> npt.NDArray[np.int64]:
     """Return which test images an arm classified correctly: (encoders, draws, images); one encoder if it is random."""
-    of = [one for one in outcomes if (one.budget, one.arm) == (budget, arm)]
-    encoders = len({one.encoder for one in of})
-    ordered = sorted(of, key=lambda one: (one.encoder, one.draw))
-    return np.stack([one.correct for one in ordered]).astype(np.int64).reshape(encoders, len(of) // encoders, -1)
+    matching = [outcome for outcome in outcomes if (outcome.budget, outcome.arm) == (budget, arm)]
+    encoders = len({outcome.encoder for outcome in matching})
+    ordered = sorted(matching, key=lambda outcome: (outcome.encoder, outcome.draw))
+    correct = np.stack([outcome.correct for outcome in ordered]).astype(np.int64)
+    return correct.reshape(encoders, len(matching) // encoders, -1)
 
 
 def _chance(over_control: Estimate, over_scratch: Estimate) -> float:
@@ -124,12 +127,12 @@ def _chance(over_control: Estimate, over_scratch: Estimate) -> float:
 def sentence(verdict: Verdict) -> str:
     """Return one plain line on one budget."""
     means, gains = {arm: _percent(value) for arm, value in verdict.accuracy.items()}, verdict.gains
-    found = f"pretraining {_FINDING_WORDS[verdict.finding]}" if verdict.finding else _FINDING_WORDS[0]
+    finding = f"pretraining {_FINDING_WORDS[verdict.finding]}" if verdict.finding else _FINDING_WORDS[0]
     control = verdict.control
     return (
         f"With {_labels(verdict.budget)}: {means['finetune']} against {means[control]} from {CONTROLS[control]} "
         f"({_difference(gains[control])}) and {means['scratch']} from ordinary training from scratch "
-        f"({_difference(gains['scratch'])}): {found} ({_p(verdict.p)}). "
+        f"({_difference(gains['scratch'])}): {finding} ({_p(verdict.p)}). "
         f"Frozen probe: {means['probe']}."
     )
 
@@ -137,12 +140,12 @@ def sentence(verdict: Verdict) -> str:
 def overall(verdicts: Sequence[Verdict]) -> str:
     """Return one plain line on all budgets."""
     phrases = _FINDING_WORDS | {0: f"made {_FINDING_WORDS[0]}"}
-    found = {sign: [one for one in verdicts if one.finding == sign] for sign in phrases}
+    verdicts_of = {sign: [verdict for verdict in verdicts if verdict.finding == sign] for sign in phrases}
     control = CONTROLS[verdicts[0].control]
-    if not found[1] and not found[-1]:
+    if not verdicts_of[1] and not verdicts_of[-1]:
         return f"Pretraining did not help: {_FINDING_WORDS[0]} from {control} with any number of labels."
-    parts = [f"{phrases[sign]} {_at(group)}" for sign, group in found.items() if group]
-    said = ", ".join(parts) if found[1] else f"did not help: it {', '.join(reversed(parts))}"
+    parts = [f"{phrases[sign]} {_at(group)}" for sign, group in verdicts_of.items() if group]
+    said = ", ".join(parts) if verdicts_of[1] else f"did not help: it {', '.join(reversed(parts))}"
     subject = f"Compared with {control}, pretraining" if verdicts[0].control == "start" else "Pretraining"
     return f"{subject} {said}."
 
@@ -167,8 +170,8 @@ def metrics(verdicts: Sequence[Verdict]) -> dict[str, Any]:
                     for arm in verdict.accuracy
                 },
                 **{
-                    f"over_{arm}": {"difference": found.mean, "margin": found.margin}
-                    for arm, found in verdict.gains.items()
+                    f"over_{arm}": {"difference": gain.mean, "margin": gain.margin}
+                    for arm, gain in verdict.gains.items()
                 },
             }
             for verdict in verdicts
@@ -176,8 +179,8 @@ def metrics(verdicts: Sequence[Verdict]) -> dict[str, Any]:
     }
 
 
-def _difference(found: Estimate) -> str:
-    return f"{100 * found.mean:+.1f} ± {100 * found.margin:.1f}"
+def _difference(gain: Estimate) -> str:
+    return f"{100 * gain.mean:+.1f} ± {100 * gain.margin:.1f}"
 
 
 def _p(value: float) -> str:
@@ -194,5 +197,5 @@ def _at(verdicts: Sequence[Verdict]) -> str:
     return "with " + " and ".join(named + ["all labels"] * (len(counts) < len(verdicts)))
 
 
-def _percent(found: Interval) -> str:
-    return f"{100 * found.value:.1f} % [{100 * found.low:.1f}, {100 * found.high:.1f}]"
+def _percent(interval: Interval) -> str:
+    return f"{100 * interval.value:.1f} % [{100 * interval.low:.1f}, {100 * interval.high:.1f}]"

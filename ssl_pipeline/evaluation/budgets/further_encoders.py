@@ -55,11 +55,12 @@ def _check_alike(other: ModelCard, folder: str, card: ModelCard) -> None:
                 "depends on: pretrain this encoder again."
             )
     differing = [name for name in ModelCard.model_fields if getattr(other, name) != getattr(card, name)]
-    told = ", ".join(name for name in differing if name not in _FIELDS_OF_A_RUN)
-    if told or other.seedless_sha256 != card.seedless_sha256:
+    fields = ", ".join(name for name in differing if name not in _FIELDS_OF_A_RUN)
+    if fields or other.seedless_sha256 != card.seedless_sha256:
         raise ConfigError(
             f"finetune.encoders: {folder} was pretrained with other parameters, weights, views or images than "
-            f"models/pretrain{f' ({told} differ)' if told else ''}. Name encoders that differ in pretrain.seed alone."
+            f"models/pretrain{f' ({fields} differ)' if fields else ''}. Name encoders that differ in pretrain.seed "
+            "alone."
         )
 
 

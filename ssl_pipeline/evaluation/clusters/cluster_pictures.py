@@ -40,8 +40,8 @@ def curves(
         if agreements:
             values = [getattr(one, measure) for one in agreements.values()]
             axes.plot(list(agreements), values, color=colour, label=measure.replace("v_measure", "V-measure"))
-    told = f"k* = {judgement.k}" + (", no preferred number" if judgement.doubt else "")
-    axes.axvline(judgement.k, color="black", linestyle=":", label=told)
+    label = f"k* = {judgement.k}" + (", no preferred number" if judgement.doubt else "")
+    axes.axvline(judgement.k, color="black", linestyle=":", label=label)
     if agreements:
         axes.axvline(classes, color="#CC79A7", linestyle="--", label=f"{classes} classes")
     axes.set_xscale("log")

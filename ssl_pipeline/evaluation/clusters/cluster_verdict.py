@@ -88,8 +88,8 @@ def judge_clusters(found: Clusterings, labels: Labels, seed: int) -> Judgement:
     if len(classes) < 2:
         return _unknown(found, "no labels of two classes")
     if room not in found.assignments or known.sum() < FEWEST * len(classes):
-        few = f"too few images: {room} clusters take {FEWEST * len(classes)} labelled, different ones"
-        return _unknown(found, few)
+        too_few = f"too few images: {room} clusters take {FEWEST * len(classes)} labelled, different ones"
+        return _unknown(found, too_few)
     labelled, enough = labels[known], classes[counts >= FEWEST]
     roomy = found.assignments[room][:, known]
     homogeneity = _above_chance(roomy, labelled, seed)

@@ -67,11 +67,11 @@ class _Study:
     def draw(self, folder: Path) -> None:
         curves(self.found, self.agreements, self.seen.classes, self.judgement, folder / "clusters.png")
         labels, pairs, classes = self.seen.labels, [], []
-        for (one, other), overlap in self.judgement.merged.items():
+        for (first, second), overlap in self.judgement.merged.items():
             if overlap >= MERGED:
                 clusters = self.found.assignments[ROOM * self.seen.classes][0]
-                title = f"{short(self.names[one])} + {short(self.names[other])}: {overlap:.0%} share clusters"
-                pairs.append((title, images_of_pair(clusters, labels, one, other, _SHOWN_IMAGES_PER_CLASS)))
+                title = f"{short(self.names[first])} + {short(self.names[second])}: {overlap:.0%} share clusters"
+                pairs.append((title, images_of_pair(clusters, labels, first, second, _SHOWN_IMAGES_PER_CLASS)))
         for name, parts in self.judgement.split.items():
             if parts >= SPLIT:
                 clusters = self.found.assignments[self.judgement.k][0]
@@ -118,8 +118,8 @@ def study_clusters(
     labels = seen.labels[known]
     agreements = {k: agreement(of_k[:, known], labels) for k, of_k in found.assignments.items() if seen.classes > 1}
     judgement = judge_clusters(found, seen.labels, seed)
-    some = sample(labels, _ENERGY_IMAGES)
-    energy = energies(embeddings[known][some], labels[some], seen.groups[known][some])
+    sampled = sample(labels, _ENERGY_IMAGES)
+    energy = energies(embeddings[known][sampled], labels[sampled], seen.groups[known][sampled])
     rows = [(k, stability, *_values(agreements.get(k))) for k, stability in found.stability.items()]
     return ClusterReport(
         facts | _figures(found, agreements, judgement, names, energy),
@@ -149,7 +149,9 @@ def _figures(
         return figures | {"reason": judgement.reason}
     return figures | {
         "homogeneity_above_chance": judgement.homogeneity,
-        "merged_pairs": {f"{names[one]} + {names[other]}": value for (one, other), value in judgement.merged.items()},
+        "merged_pairs": {
+            f"{names[first]} + {names[second]}": value for (first, second), value in judgement.merged.items()
+        },
         "split_classes": {names[name]: value for name, value in judgement.split.items()},
     }
 

@@ -121,15 +121,15 @@ def _report(
         ],
         "best_layer": best or "last",
     }
-    told = {layer: f"layer {layer} of {len(right) - 1}" if layer else "last" for layer in right}
+    names = {layer: f"layer {layer} of {len(right) - 1}" if layer else "last" for layer in right}
     shares = {layer: f"{100 * accuracy:.1f} %" for layer, accuracy in accuracies.items()}
     # as many layers as were tried had a chance to look better by luck
     if flip_test(right[best], right[exported], groups) * (len(right) - 1) < 1 - LEVEL:
         line = (
-            f"{told[best]} is the best on validation ({shares[best]}; the exported one, {told[exported]}, "
+            f"{names[best]} is the best on validation ({shares[best]}; the exported one, {names[exported]}, "
             f"{shares[exported]}): export.layer: {best or 'last'}"
         )
     else:
-        better = "" if best == exported else f"; {told[best]}, {shares[best]}, is not better by more than noise"
-        line = f"the exported layer, {told[exported]}, is as good as any on validation ({shares[exported]}{better})"
+        better = "" if best == exported else f"; {names[best]}, {shares[best]}, is not better by more than noise"
+        line = f"the exported layer, {names[exported]}, is as good as any on validation ({shares[exported]}{better})"
     return LayerReport(figures, [f"linear_eval: {line}"])

@@ -100,8 +100,10 @@ def check_rival(rival: Rival, registry: Registry) -> None:
         if not path.is_file():
             raise ConfigError(f"{key}: there is no such file.")
         if rival.backbone:
-            of = f"{key}: backbone"
-            registry.validate(registry.find("backbone", rival.backbone.name, of), rival.backbone, of)
+            backbone_key = f"{key}: backbone"
+            registry.validate(
+                registry.find("backbone", rival.backbone.name, backbone_key), rival.backbone, backbone_key
+            )
         return
     if not {rival.weights, rival.weights.partition("/")[0] + "/"} & set(registry.names("backbone")):
         advice = (

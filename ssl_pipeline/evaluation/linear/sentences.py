@@ -97,9 +97,9 @@ def summary(metrics: Mapping[str, Any], settled: Settled, card: ModelCard) -> li
     grouped = f" in {groups} groups" if groups < images else ""
     lines.append(f"linear_eval: linear probe {percent(metrics)} on {images} test images{grouped} (95 % intervals)")
     for name in [name for name in settled.contestants if f"gain_over_{name}" in metrics]:
-        told = "the weights it started from" if name == START else name.replace("_", " ")
+        described = "the weights it started from" if name == START else name.replace("_", " ")
         points = gained(metrics[f"gain_over_{name}"])
-        lines.append(f"  {told} {percent(metrics[name])}: the backbone gains {points} points")
+        lines.append(f"  {described} {percent(metrics[name])}: the backbone gains {points} points")
     lines.append(f"  kNN on the backbone's embeddings {percent(metrics['knn'])}")
     negatives = metrics["negatives"]
     if negatives.get("rate") is not None:
