@@ -4,13 +4,14 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, NamedTuple, Self
 
+import numpy as np
 from pydantic import Field, model_validator
 
-from ssl_pipeline.data.image_spec import MAX_CHANNELS, RGB8, ImageSpec
+from ssl_pipeline.data.image_spec import MAX_CHANNELS, RGB8, DType, ImageSpec
 from ssl_pipeline.data.measured import Values
 from ssl_pipeline.data.remarks import RejectedError
 from ssl_pipeline.errors import PipelineError
-from ssl_pipeline.terminal import counted
+from ssl_pipeline.terminal import counted, shown
 from ssl_pipeline.validation import Checked
 
 __all__ = ["RGB8_PIXELS", "Agreement", "PixelsChoice", "agree"]
@@ -90,7 +91,8 @@ def agree(images: Mapping[str, Values], choice: PixelsChoice) -> Agreement:
         for path, values in images.items()
         if (values.channels, values.dtype) != (channels, dtype)
     }
-    alike = [values for path, values in images.items() if path not in odd]
+    kept = {path: values for path, values in images.items() if path not in odd}
+    alike = list(kept.values())
     if choice.rgb and max(choice.rgb) >= channels:
         raise PipelineError(f"ingest.pixels.rgb: {list(choice.rgb)}, but images have {wanted}, which count from 0.")
     low, high = choice.full_scale or _full_scale(alike)
@@ -103,7 +105,7 @@ def agree(images: Mapping[str, Values], choice: PixelsChoice) -> Agreement:
         low=low,
         high=high,
         rgb=choice.rgb or ((0, 1, 2) if is_rgb else None),
-        nodata=_nodata(alike, choice),
+        nodata=_nodata(kept, choice, dtype),
     )
     return Agreement(spec, odd, [f"Images are kept as they are: {spec}.", *_remarks(alike, spec, choice)])
 
@@ -120,17 +122,41 @@ def _full_scale(images: list[Values]) -> tuple[float, float]:
     return low, high if high > low else low + 1.0
 
 
-def _nodata(images: list[Values], choice: PixelsChoice) -> float | None:
+def _nodata(images: Mapping[str, Values], choice: PixelsChoice, dtype: DType) -> float | None:
+    """Return the one value that stands for what was not measured: a graph treats all images alike, so the store does.
+
+    A value that the type cannot hold, such as -9999 in 8 bits, stands nowhere, and counts as none.
+    """
     if choice.nodata is not None:
+        if not _holds(dtype, choice.nodata):
+            raise PipelineError(f"ingest.pixels.nodata: {choice.nodata:g}, but {dtype} cannot hold it: leave it out.")
         return choice.nodata
-    named = sorted({values.nodata for values in images if values.nodata is not None})
+    named = sorted({values.nodata for values in images.values() if values.nodata is not None})
+    named = [value for value in named if _holds(dtype, value)]
     if len(named) > 1:
         listed = ", ".join(f"{value:g}" for value in named[:5])
         raise PipelineError(
             f"Files name {len(named)} different values for pixels that were not measured ({listed}): name the one that "
             "counts, such as ingest.pixels: {name: as_is, nodata: 0}, and convert the others."
         )
-    return named[0] if named else None
+    if not named:
+        return None
+    silent = [path for path, one in images.items() if one.nodata != named[0] and one.low <= named[0] <= one.high]
+    if silent:
+        raise PipelineError(
+            f"Some files name {named[0]:g} as the value of pixels that were not measured. "
+            f"{counted(len(silent), 'other does', 'others do')} not, and may hold it as a value that was measured "
+            f"({shown(silent[0], 200)}, for one). Say what it is in all files: ingest.pixels: {{name: as_is, nodata: "
+            f"{named[0]:g}}} where it was not measured, or another value of nodata that occurs nowhere."
+        )
+    return named[0]
+
+
+def _holds(dtype: DType, value: float) -> bool:
+    """Say whether a type has a value."""
+    if dtype == "float32":
+        return abs(value) <= float(np.finfo(np.float32).max)
+    return value.is_integer() and 0 <= value < 2 ** _BITS_PER_TYPE[dtype]
 
 
 def _remarks(images: list[Values], spec: ImageSpec, choice: PixelsChoice) -> list[str]:

@@ -11,11 +11,10 @@ import pytest
 import tifffile
 import torch
 from PIL import Image
-from pydantic import ValidationError
 from sklearn.datasets import load_sample_images
 
 from ssl_pipeline.augment.geometry import fit
-from ssl_pipeline.data.agreement import PixelsChoice, agree
+from ssl_pipeline.data.agreement import PixelsChoice
 from ssl_pipeline.data.decode import Canvas, decode, read_pixels
 from ssl_pipeline.data.image_spec import ImageSpec
 from ssl_pipeline.data.ingest import Shares, ingest
@@ -23,7 +22,6 @@ from ssl_pipeline.data.measured import Values
 from ssl_pipeline.data.remarks import RejectedError
 from ssl_pipeline.data.sources import open_source
 from ssl_pipeline.data.store import open_split, read_originals
-from ssl_pipeline.errors import PipelineError
 
 AS_IS = PixelsChoice(name="as_is")
 CANVAS = Canvas(16, "squash", (255, 255, 255), 8, 1.0, AS_IS)
@@ -145,65 +143,6 @@ def test_a_canvas_is_what_a_deployed_graph_makes_of_the_image(resize: Any) -> No
     expected = fit(torch.from_numpy(pixels[None]), 16, resize, (0.5,) * 13, spec)[0].permute(1, 2, 0).numpy()
     np.testing.assert_allclose(np.where(gaps, 0.5, canvas), expected, atol=2e-6)
     assert gaps[:, :, 2].sum() > gaps[:, :, 0].sum()
-
-
-def values(channels: int = 1, dtype: Any = "uint16", low: float = 0, high: float = 4000, **more: Any) -> Values:
-    known = {"is_rgb": False, "nodata": None, "unmeasured": 0.0, **more}
-    return Values(channels, dtype, low=low, high=high, **known)
-
-
-@pytest.mark.parametrize(
-    ("images", "scale"),
-    [
-        ([values(high=700), values(high=4095)], (0, 4095)),
-        ([values(high=4096)], (0, 8191)),
-        ([values(high=3)], (0, 255)),
-        ([values(dtype="uint8", high=7)], (0, 255)),
-        ([values(dtype="float32", high=0.3)], (0, 1)),
-        ([values(dtype="float32", low=250.5, high=290), values(dtype="float32", low=260, high=310)], (250.5, 310)),
-    ],
-)
-def test_the_full_scale_is_that_of_the_pool(images: list[Values], scale: tuple[float, float]) -> None:
-    spec = agree({str(number): image for number, image in enumerate(images)}, AS_IS).spec
-    assert (spec.low, spec.high) == scale
-
-
-def test_options_count_more_than_what_files_say() -> None:
-    choice = PixelsChoice(name="as_is", full_scale=(0, 3000), rgb=(3, 2, 1), nodata=0)
-    found = agree({"a": values(5, nodata=9.0, is_rgb=True)}, choice)
-    assert found.spec == ImageSpec(channels=5, dtype="uint16", low=0, high=3000, rgb=(3, 2, 1), nodata=0)
-    assert "1 image has values outside of ingest.pixels.full_scale" in found.remarks[1]
-
-
-def test_images_unlike_most_are_told_by_what_they_have() -> None:
-    images = {f"{number}": values(13) for number in range(3)} | {"x": values(3), "y": values(13, "uint8")}
-    assert {path: str(reason) for path, reason in agree(images, AS_IS).odd.items()} == {
-        "x": "unlike the others: 3 bands of uint16, and most images have 13 bands of uint16; "
-        "ingest.pixels: rgb8 takes all",
-        "y": "unlike the others: 13 bands of uint8, and most images have 13 bands of uint16; "
-        "ingest.pixels: rgb8 takes all",
-    }
-
-
-@pytest.mark.parametrize(
-    ("images", "choice", "message"),
-    [
-        ([values(nodata=0.0), values(nodata=9.0)], AS_IS, "2 different values for pixels that were not measured"),
-        ([values(2)], PixelsChoice(name="as_is", rgb=(0, 1, 2)), "pixels.rgb: .*2 bands of uint16"),
-        ([values()], PixelsChoice(name="as_is", full_scale=(-1, 5)), r"full_scale: \[-1, 5\]"),
-    ],
-)
-def test_contradictions_end_with_a_message(images: list[Values], choice: PixelsChoice, message: str) -> None:
-    with pytest.raises(PipelineError, match=message):
-        agree({str(number): image for number, image in enumerate(images)}, choice)
-
-
-def test_a_name_alone_chooses_and_rgb8_takes_no_options() -> None:
-    assert PixelsChoice.model_validate("as_is") == AS_IS
-    with pytest.raises(ValidationError, match="rgb8 takes no options"):
-        PixelsChoice.model_validate({"name": "rgb8", "nodata": 0})
-    with pytest.raises(ValidationError, match="lowest, highest"):
-        PixelsChoice.model_validate({"name": "as_is", "full_scale": [5, 5]})
 
 
 def test_a_folder_of_bands_becomes_a_store_without_gaps(tmp_path: Path) -> None:

@@ -1,0 +1,133 @@
+"""What the images of a pool have in common, decided once for all of them."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tifffile
+import torch
+from pydantic import ValidationError
+
+from ssl_pipeline.augment.geometry import fit
+from ssl_pipeline.data.agreement import PixelsChoice, agree
+from ssl_pipeline.data.decode import Canvas
+from ssl_pipeline.data.framing import read_framing
+from ssl_pipeline.data.image_spec import ImageSpec
+from ssl_pipeline.data.ingest import Shares, ingest
+from ssl_pipeline.data.measured import Values
+from ssl_pipeline.data.sources import open_source
+from ssl_pipeline.data.store import open_split, read_originals
+from ssl_pipeline.errors import PipelineError
+
+AS_IS = PixelsChoice(name="as_is")
+
+
+def values(channels: int = 1, dtype: Any = "uint16", low: float = 0, high: float = 4000, **more: Any) -> Values:
+    known = {"is_rgb": False, "nodata": None, "unmeasured": 0.0, **more}
+    return Values(channels, dtype, low=low, high=high, **known)
+
+
+@pytest.mark.parametrize(
+    ("images", "scale"),
+    [
+        ([values(high=700), values(high=4095)], (0, 4095)),
+        ([values(high=4096)], (0, 8191)),
+        ([values(high=3)], (0, 255)),
+        ([values(dtype="uint8", high=7)], (0, 255)),
+        ([values(dtype="float32", high=0.3)], (0, 1)),
+        ([values(dtype="float32", low=250.5, high=290), values(dtype="float32", low=260, high=310)], (250.5, 310)),
+    ],
+)
+def test_the_full_scale_is_that_of_the_pool(images: list[Values], scale: tuple[float, float]) -> None:
+    spec = agree({str(number): image for number, image in enumerate(images)}, AS_IS).spec
+    assert (spec.low, spec.high) == scale
+
+
+def test_options_count_more_than_what_files_say() -> None:
+    choice = PixelsChoice(name="as_is", full_scale=(0, 3000), rgb=(3, 2, 1), nodata=0)
+    found = agree({"a": values(5, nodata=9.0, is_rgb=True)}, choice)
+    assert found.spec == ImageSpec(channels=5, dtype="uint16", low=0, high=3000, rgb=(3, 2, 1), nodata=0)
+    assert "1 image has values outside of ingest.pixels.full_scale" in found.remarks[1]
+
+
+def test_images_unlike_most_are_told_by_what_they_have() -> None:
+    images = {f"{number}": values(13) for number in range(3)} | {"x": values(3), "y": values(13, "uint8")}
+    assert {path: str(reason) for path, reason in agree(images, AS_IS).odd.items()} == {
+        "x": "unlike the others: 3 bands of uint16, and most images have 13 bands of uint16; "
+        "ingest.pixels: rgb8 takes all",
+        "y": "unlike the others: 13 bands of uint8, and most images have 13 bands of uint16; "
+        "ingest.pixels: rgb8 takes all",
+    }
+
+
+@pytest.mark.parametrize(
+    ("images", "choice", "message"),
+    [
+        ([values(nodata=0.0), values(nodata=9.0)], AS_IS, "2 different values for pixels that were not measured"),
+        (
+            [values(nodata=0.0, low=1), values(low=1), values(low=0), values(low=0)],
+            AS_IS,
+            r"Some files name 0 as .*\. 2 others do not, and may hold it .* \(2, for one\)\. Say what it is in all files",
+        ),
+        ([values()], PixelsChoice(name="as_is", nodata=-1), r"pixels.nodata: -1, but uint16 cannot hold it"),
+        ([values(2)], PixelsChoice(name="as_is", rgb=(0, 1, 2)), "pixels.rgb: .*2 bands of uint16"),
+        ([values()], PixelsChoice(name="as_is", full_scale=(-1, 5)), r"full_scale: \[-1, 5\]"),
+    ],
+)
+def test_contradictions_end_with_a_message(images: list[Values], choice: PixelsChoice, message: str) -> None:
+    with pytest.raises(PipelineError, match=message):
+        agree({str(number): image for number, image in enumerate(images)}, choice)
+
+
+@pytest.mark.parametrize(
+    ("images", "choice", "nodata"),
+    [
+        ([values(nodata=0.0, low=1), values(low=1)], AS_IS, 0),  # the silent one does not hold it
+        ([values(nodata=0.0, low=1), values(low=0)], PixelsChoice(name="as_is", nodata=0), 0),
+        ([values(nodata=0.0, low=1), values(low=0)], PixelsChoice(name="as_is", nodata=65535), 65535),
+        ([values(nodata=-9999.0), values(nodata=0.5), values()], AS_IS, None),  # the type has no such values
+        ([values(nodata=-9999.0, low=1), values(nodata=0.0, low=1)], AS_IS, 0),
+        ([values(dtype="float32", nodata=-9999.0, low=-5), values(dtype="float32", low=-5)], AS_IS, -9999),
+    ],
+)
+def test_one_value_stands_for_what_was_not_measured_in_all_images(
+    images: list[Values], choice: PixelsChoice, nodata: float | None
+) -> None:
+    assert agree({str(number): image for number, image in enumerate(images)}, choice).spec.nodata == nodata
+
+
+def test_what_the_store_takes_for_measured_a_graph_does_too(tmp_path: Path) -> None:
+    """One of the files names no nodata and holds the others' value: it is refused, or treated as they are."""
+    for folder in ("pile", "refused", "kept"):
+        (tmp_path / folder).mkdir()
+    random = np.random.default_rng(0)
+    for number in range(40):
+        image = random.integers(1, 4000, (20, 20), dtype=np.uint16)
+        image[:, :9] = 0
+        tags = [(42113, "s", 0, "0", True)] if number else []
+        tifffile.imwrite(tmp_path / "pile" / f"{number:02}.tif", image, photometric="minisblack", extratags=tags)
+    source, shares = open_source("folder", {"path": str(tmp_path / "pile")}), Shares(0, 0.2, 0.2, 0.5)
+
+    def run(folder: str, pixels: PixelsChoice) -> Path:
+        ingest(source, tmp_path / folder, Canvas(8, "squash", (0, 0, 0), 8, 1.0, pixels), shares, tmp_path / folder, 1)
+        return tmp_path / folder / "store"
+
+    with pytest.raises(PipelineError, match=r"name 0 as .* 1 other does not.* \(00\.tif, for one\)"):
+        run("refused", AS_IS)
+    store = run("kept", PixelsChoice(name="as_is", nodata=0))
+    background, originals = read_framing(store).background, read_originals(store)
+    assert len(originals) > 20
+    for original in originals:
+        split = open_split(store, original.split)
+        image = torch.from_numpy(original.image[None].astype(np.int32))
+        seen = fit(image, 8, "squash", background, split.spec)[0].permute(1, 2, 0) * split.spec.high
+        np.testing.assert_allclose(split.images(np.array([original.row]))[0], seen, atol=0.51)
+
+
+def test_a_name_alone_chooses_and_rgb8_takes_no_options() -> None:
+    assert PixelsChoice.model_validate("as_is") == AS_IS
+    with pytest.raises(ValidationError, match="rgb8 takes no options"):
+        PixelsChoice.model_validate({"name": "rgb8", "nodata": 0})
+    with pytest.raises(ValidationError, match="lowest, highest"):
+        PixelsChoice.model_validate({"name": "as_is", "full_scale": [5, 5]})
