@@ -38,10 +38,11 @@ from sklearn.datasets import load_digits, load_sample_images
 from benchmarks.hostile_products import make_products, try_product
 from benchmarks.mutations import damage, garble
 from benchmarks.project import ROOT
+from plugins import load_source
+from plugins.sources.folder import Folder
 from ssl_pipeline.config import load
 from ssl_pipeline.data.decode import Canvas
 from ssl_pipeline.data.ingest import Shares, ingest
-from ssl_pipeline.data.sources import check_options, open_source
 from ssl_pipeline.errors import PipelineError
 
 NUMBERS = {"images": 10_000, "archives": 2000, "params": 700, "products": 400}
@@ -126,13 +127,13 @@ def try_pile(pile: Path) -> str:
     """Ingest a pile, and count what becomes of its files."""
     with tempfile.TemporaryDirectory() as scratch:
         out = Path(scratch)
-        source = open_source("folder", {"path": str(pile)})
-        ingest(source, out, CANVAS, SHARES, out / "reports", workers=1)
+        images = Folder(path=str(pile)).open()
+        ingest(images, out, CANVAS, SHARES, out / "reports", workers=1)
         left_out = [line for line in read(out / "near_copies.csv") if line["left_out"]]
         tables = ("store/index.csv", "rejects.csv", "duplicates.csv", "ignored.csv")
         names = [line["path"] for table in tables for line in read(out / table)]
         names += [line["path"] for line in left_out]
-    expected = len(source.records) + len(source.rejects) + len(source.ignored)
+    expected = len(images.records) + len(images.rejects) + len(images.ignored)
     if pile.is_dir() and expected != sum(path.is_file() for path in pile.rglob("*")):
         return "lost: files are not listed"
     return "whole" if len(names) == len(set(names)) == expected else f"lost: {len(set(names))} of {expected}"
@@ -144,8 +145,7 @@ def read(path: Path) -> list[dict[str, str]]:
 
 
 def try_params(path: Path) -> str:
-    source = load(path).ingest.source
-    check_options(source.name, source.options)
+    load_source(load(path).ingest.source)
     return "whole"
 
 

@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from plugins.sources.folder import Folder
 from ssl_pipeline.data.inventory import refresh
 
 LIMIT = 20  # microseconds for each unchanged file
@@ -46,7 +47,8 @@ def main(files: int) -> None:
     with tempfile.TemporaryDirectory() as scratch:
         root = Path(scratch, "images")
         write(root, files)
-        arguments = ("folder", {"path": str(root)}, Path(scratch, "inventory.json"), Path(scratch, "hashes.sqlite"))
+        choice = {"name": "folder", "path": str(root)}
+        arguments = (Folder(path=str(root)), choice, Path(scratch, "inventory.json"), Path(scratch, "hashes.sqlite"))
         bare = min(seconds(look, str(root)) for _ in range(3))
         first = seconds(refresh, *arguments)
         again = min(seconds(refresh, *arguments) for _ in range(3))

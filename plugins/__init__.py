@@ -5,6 +5,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from ssl_pipeline.config import Choice
+    from ssl_pipeline.data.source import Source
     from ssl_pipeline.registry import Registry
 
 
@@ -24,8 +26,25 @@ OWN = Path("my_plugins")
 
 def load_registry() -> "Registry":
     """Return a registry with the built-ins, all installed plugins, and those of the project in the current folder."""
-    from ssl_pipeline.registry import Registry  # imports torch: only when asked
+    from ssl_pipeline.registry import Registry
 
     registry = Registry()
-    registry.load(builtin(), OWN)
+    registry.load_builtin(builtin())
+    registry.load_others(OWN)
     return registry
+
+
+def load_source(choice: "Choice") -> "Source":
+    """Build the source of images that is chosen. Of a built-in one, this loads its kind alone, and so no torch.
+
+    Raises:
+        ConfigError: There is no such source, or it refuses its options.
+    """
+    from ssl_pipeline.registry import Registry
+
+    registry = Registry()
+    registry.load_builtin(name for name in builtin() if name.startswith(f"{__name__}.sources."))
+    if choice.name not in registry.names("source"):
+        registry = load_registry()
+    source: Source = registry.build("source", choice, "ingest.source")
+    return source

@@ -22,6 +22,11 @@ hookspec = pluggy.HookspecMarker(GROUP)
 
 
 @hookspec
+def register_sources(register: "Register") -> None:
+    """Add sources of images: factories `(**options) -> Source`, which look at no data yet."""
+
+
+@hookspec
 def register_pretext_tasks(register: "Register") -> None:
     """Add pretext tasks: factories `(encoder, [loss, negatives,] **options) -> PretextTask`."""
 

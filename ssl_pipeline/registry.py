@@ -8,31 +8,32 @@ import importlib
 import importlib.metadata as metadata
 import inspect
 import re
-import typing
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pluggy
-from pydantic import BaseModel, ValidationError, create_model
+from pydantic import BaseModel, ValidationError
 
 from ssl_pipeline import hookspecs
 from ssl_pipeline.config import Choice
 from ssl_pipeline.errors import ConfigError
 from ssl_pipeline.hookspecs import GROUP
-from ssl_pipeline.isolation import isolated
 from ssl_pipeline.moved_keys import refuse_former
+from ssl_pipeline.options import INJECTED, schema
 from ssl_pipeline.plugin_sources import in_folder, installed
 from ssl_pipeline.terminal import brief, shown
-from ssl_pipeline.types import Factory, Register
-from ssl_pipeline.validation import Checked, explain
+from ssl_pipeline.validation import explain
 
-__all__ = ["KINDS", "Entry", "Failure", "Registry", "schema", "with_defaults"]
+if TYPE_CHECKING:  # imports torch, which a built-in source does without
+    from ssl_pipeline.types import Factory, Register
+
+__all__ = ["KINDS", "Entry", "Failure", "Registry"]
 
 KINDS = {
+    "source": "register_sources",
     "pretext_task": "register_pretext_tasks",
     "loss": "register_losses",
     "negatives": "register_negatives",
@@ -41,9 +42,6 @@ KINDS = {
 }
 """Kind of thing -> the hook that adds it."""
 
-INJECTED = {"encoder", "loss", "negatives", "model", "size", "pretrained", "in_channels"}
-"""Parameters that the pipeline fills in, so that they are no options."""
-
 
 @dataclass(frozen=True)
 class Entry:
@@ -51,10 +49,15 @@ class Entry:
 
     kind: str
     name: str
-    factory: Factory
+    factory: "Factory"
     module: str
     distribution: str
     version: str
+
+    def schema(self) -> type[BaseModel]:
+        """Return the pydantic model of the options; see `schema`."""
+        injected = INJECTED if self.kind != "source" else {"model"} if self.name.endswith("/") else ()
+        return schema(self.factory, injected)
 
 
 @dataclass(frozen=True)
@@ -80,21 +83,21 @@ class Registry:
         self.failures: list[Failure] = []
         self.remarks: list[str] = []
 
-    def load(self, builtin: Iterable[str], folder: Path | None = None) -> None:
-        """Load built-in modules by name, then all installed plugins, then those in a folder.
-
-        A plugin that is not built in and cannot be loaded is noted in `failures`; it does not take the others down,
-        whatever it does at import, nor does it change what they find: states that all code shares are set back, and
-        that is noted in `remarks`.
-
-        Args:
-            builtin: The full names of modules.
-            folder: The project's own plugins; it need not be there.
-        """
+    def load_builtin(self, modules: Iterable[str]) -> None:
+        """Load built-in modules, by their full names."""
         home = metadata.metadata("ssl-pipeline")  # read once: a distribution parses it anew for each question
-        for name in builtin:
+        for name in modules:
             self.add(importlib.import_module(name), home["Name"], home["Version"])
-        for source in [*installed(), *(in_folder(folder) if folder else [])]:
+
+    def load_others(self, folder: Path) -> None:
+        """Load all installed plugins, then those in a folder of the project, which need not be there.
+
+        One that cannot be loaded is noted in `failures`; it does not take the others down, whatever it does at import,
+        nor does it change what they find: states that all code shares are set back, and that is noted in `remarks`.
+        """
+        from ssl_pipeline.isolation import isolated
+
+        for source in [*installed(), *in_folder(folder)]:
             with isolated() as visit:
                 try:
                     self.add(source.load(), source.distribution, source.version)
@@ -185,6 +188,8 @@ class Registry:
 
     def _members(self, family: Entry) -> list[str]:
         """Return names in a family; none, and a remark, where a stranger's code fails to list them."""
+        from ssl_pipeline.isolation import isolated
+
         with isolated() as visit:
             try:
                 return [name for name in getattr(family.factory, "members", list)() if isinstance(name, str)]
@@ -224,7 +229,7 @@ class Registry:
         """Return options with their types coerced, and nothing that the signature does not name; see `build`."""
         key = key or f"pretrain.{entry.kind}"
         try:
-            model = schema(entry.factory)
+            model = entry.schema()
         except ConfigError as error:
             by = f"{entry.kind} '{entry.name}' of {entry.distribution} {entry.version}"
             raise ConfigError(f"{key}: {by}: {error}") from error
@@ -237,20 +242,10 @@ class Registry:
         return {name: getattr(options, name) for name in options.model_fields_set}
 
 
-def with_defaults(factory: Factory, options: Mapping[str, Any]) -> dict[str, Any]:
-    """Return all options of a factory: those that are given, and the defaults of the others.
-
-    Raises:
-        ConfigError: As `schema` does.
-    """
-    fields = schema(factory).model_fields
-    return {name: field.default for name, field in fields.items() if not field.is_required()} | dict(options)
-
-
-def _register(entries: list[Entry], kind: str, *origin: str) -> Register:
+def _register(entries: list[Entry], kind: str, *origin: str) -> "Register":
     """Return what a hook is called with."""
 
-    def register(name: str, factory: Factory) -> None:
+    def register(name: str, factory: "Factory") -> None:
         if not isinstance(name, str) or not re.fullmatch(r"[\w.+-]+/?", name) or len(name) > 100:
             plain = "letters, digits and _ . + -, at most 100, and / at the end of a family's"
             raise TypeError(f"it registers a {kind} under the name {shown(repr(name), 60)}; names are {plain}")
@@ -267,33 +262,3 @@ def _reason(error: BaseException) -> str:
     if isinstance(error, SystemExit):
         return f"it ends Python at import ({reason}): its author must guard the script by `if __name__ == '__main__':`"
     return reason
-
-
-def schema(factory: Factory) -> type[BaseModel]:
-    """Return the pydantic model of a factory's options, made from its signature.
-
-    Raises:
-        ConfigError: The signature has types that cannot be found, or that pydantic does not know.
-    """
-    function = factory.__init__ if inspect.isclass(factory) else factory
-    function = inspect.unwrap(getattr(function, "func", function))
-    try:
-        parameters = {
-            name: parameter
-            for name, parameter in inspect.signature(factory).parameters.items()
-            if name not in INJECTED and parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
-        }
-        # Types of what the pipeline fills in need not be there: authors import these for type checkers alone
-        written = getattr(function, "__annotations__", {})
-        options = SimpleNamespace(__annotations__={name: written[name] for name in parameters if name in written})
-        hints = typing.get_type_hints(options, getattr(function, "__globals__", {}), include_extras=True)
-        fields: dict[str, Any] = {
-            name: (hints.get(name, Any), ... if parameter.default is parameter.empty else parameter.default)
-            for name, parameter in parameters.items()
-        }
-        return create_model("Options", __base__=Checked, **fields)
-    except Exception as error:  # evaluating a stranger's annotations may raise anything
-        raise ConfigError(
-            f"the options cannot be read from its signature ({shown(f'{type(error).__name__}: {error}', 300)}). Its "
-            "author must use types that pydantic knows, such as float, and import them at run time too."
-        ) from error

@@ -113,6 +113,10 @@ def explain(error: ValidationError, model: type[BaseModel]) -> list[str]:
         else:
             found = "" if isinstance(item["input"], dict) else f" (found {shown(repr(item['input']), 80)})"
             message = shown(item["msg"].removeprefix("Value error, "), 500)
+            if item["type"] == "string_type" and not isinstance(item["input"], (dict, list)):
+                name = item["loc"][-1] if item["loc"] else 0
+                quoted = f'{shown(name, 60)}: "2024"' if isinstance(name, str) else '"2024"'
+                message = f"must be a string, and YAML does not read this as one; write it in quotes, such as {quoted}"
             lines.append(f"{key}: {message}{found}" if key else message)
     more = len(lines) - MAX_LINES
     return lines if more <= 0 else [*lines[:MAX_LINES], f"and {more} more mistakes"]

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from plugins import OWN
+from plugins import OWN, load_source
 from ssl_pipeline.config import RECIPE, Config
 from ssl_pipeline.provenance import plugins as provenance
 from ssl_pipeline.provenance.modules import folder_digest, installed
@@ -11,6 +11,7 @@ from ssl_pipeline.provenance.plugins import Used, Uses
 from stages import STAGES, paths
 
 if TYPE_CHECKING:
+    from ssl_pipeline.data.source import Source
     from ssl_pipeline.registry import Registry
 
 PACKAGES = installed("ssl_pipeline", "plugins", "stages") | {OWN.name: OWN}
@@ -35,6 +36,9 @@ SHAPES_NOTHING = {
 }
 """Modules that say, wait, refuse, or find files and plugins: no number that a stage writes passes through them."""
 
+LEFT_ASIDE = {"ingest": {"ssl_pipeline.augment.policy"}}
+"""Stage -> modules that it reaches through params.yaml as a whole: of the sections of other stages, it uses nothing."""
+
 
 def used(registry: "Registry", config: Config) -> list[Used]:
     """Return what pretraining uses, and so all that follows it.
@@ -44,6 +48,16 @@ def used(registry: "Registry", config: Config) -> list[Used]:
     """
     with provenance.missing_is_told(paths.PLUGINS_LOCK):
         return provenance.method(registry, config.pretrain)
+
+
+def source(config: Config) -> "Source":
+    """Return the source of images that ingest reads.
+
+    Raises:
+        ConfigError: As `used` does.
+    """
+    with provenance.missing_is_told(paths.PLUGINS_LOCK):
+        return load_source(config.ingest.source)
 
 
 def origins(used: list[Used]) -> dict[str, str]:
@@ -61,6 +75,7 @@ def refresh(config: Config) -> str:
     state = [
         [folder_digest(folder) for folder in PACKAGES.values()],
         provenance.distributions(),
+        config.ingest.source.name,
         config.pretrain.model_dump(mode="json"),
         config.linear_eval.model_dump(mode="json"),
         _views_are_left(config),
@@ -70,7 +85,8 @@ def refresh(config: Config) -> str:
     changes = {}
     for name in STAGES:
         if name != "inventory":
-            digests = provenance.code(PACKAGES, [f"stages.{name}"], uses.get(name, []), SHAPES_NOTHING)
+            without = SHAPES_NOTHING | LEFT_ASIDE.get(name, set())
+            digests = provenance.code(PACKAGES, [f"stages.{name}"], uses.get(name, []), without)
             changes[name] = note(paths.CODE / f"{name}.json", digests)
     return told(changes)
 
@@ -90,6 +106,7 @@ def _ask(config: Config) -> Uses:
     rivals = [provenance.used_plugin(entry) for entry in backbones(config.linear_eval.rivals, registry)]
     views = provenance.views(registry, config.pretrain) if _views_are_left(config) else []
     return {
+        "ingest": [provenance.used_plugin(registry.find("source", config.ingest.source.name, "ingest.source"))],
         "augment": views,
         "pretrain": method,
         "export": method,

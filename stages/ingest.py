@@ -12,9 +12,9 @@ def ingest(config: Config) -> None:
     from ssl_pipeline.data.ingest import Shares
     from ssl_pipeline.data.ingest import ingest as write_store
     from ssl_pipeline.data.inventory import unchanged
-    from ssl_pipeline.data.sources import open_source
     from ssl_pipeline.products import atomic_folder, write_json
     from ssl_pipeline.progress import say
+    from stages import code
     from stages.check import check
 
     check(config)
@@ -22,10 +22,10 @@ def ingest(config: Config) -> None:
     shape = section.canvas, section.resize, section.background, section.min_side, section.max_megapixels
     canvas = Canvas(*shape, section.pixels)
     shares = Shares(section.seed, section.val_fraction, section.test_fraction, section.max_reject_fraction)
-    chosen = section.source.name, section.source.options
-    source = open_source(*chosen)  # before anything is compared: torchvision downloads what is not there
-    with atomic_folder(INGESTED) as folder, unchanged(*chosen, INVENTORY, hashes()):
-        manifest = write_store(source, folder, canvas, shares, reports)
+    source, chosen = code.source(config), section.source.model_dump(mode="json")
+    images = source.open()  # before anything is compared: what is not there may be downloaded
+    with atomic_folder(INGESTED) as folder, unchanged(source, chosen, INVENTORY, hashes()):
+        manifest = write_store(images, folder, canvas, shares, reports, source=chosen)
     write_json(reports / "metrics.json", manifest["counts"])
     say("ingest: " + ", ".join(f"{key} {value:,}" for key, value in manifest["counts"].items()))
     for warning in manifest["warnings"]:

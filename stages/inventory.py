@@ -12,8 +12,8 @@ def inventory(config: Config) -> None:
     from ssl_pipeline.progress import say
     from stages import code
 
-    source = config.ingest.source
-    say(f"inventory: {refresh(source.name, source.options, paths.INVENTORY, paths.hashes())}")
+    chosen = config.ingest.source.model_dump(mode="json")
+    say(f"inventory: {refresh(code.source(config), chosen, paths.INVENTORY, paths.hashes())}")
     if changed := code.refresh(config):
         say(f"inventory: {changed}")
 

@@ -35,13 +35,12 @@ def _show(name: str) -> None:
 
 def _list() -> None:
     from plugins import load_registry
-    from ssl_pipeline.registry import schema
 
     registry = load_registry()
     for entry in registry.entries():
         click.echo(f"{entry.kind:13} {entry.name:18} {entry.distribution} {entry.version}")
         try:
-            options = schema(entry.factory).model_fields
+            options = entry.schema().model_fields
         except ConfigError as error:
             click.echo(f"{'':13}   {error}")
             continue

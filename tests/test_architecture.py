@@ -27,6 +27,16 @@ def test_importing_the_package_imports_nothing_heavy():
     assert loaded_by("import ssl_pipeline, ssl_pipeline.config, ssl_pipeline.hookspecs, plugins") == []
 
 
+@pytest.mark.parametrize(("name", "options"), [("digits", {}), ("folder", {}), ("torchvision", {"dataset": "SVHN"})])
+def test_the_files_of_a_built_in_source_are_listed_without_anything_heavy(
+    name: str, options: dict[str, str], tmp_path: Path
+):
+    (tmp_path / "1.png").touch()
+    choice = f"Choice(name={name!r}, path={str(tmp_path)!r}, **{options!r})"
+    code = f"from plugins import load_source\nfrom ssl_pipeline.config import Choice\nload_source({choice}).files()"
+    assert loaded_by(code) == []
+
+
 @pytest.mark.parametrize("stage", COMMANDS)
 def test_asking_a_stage_for_help_imports_nothing_heavy(stage: str):
     code = (

@@ -14,8 +14,10 @@ ROOT = Path(__file__).parents[1]
 ORDINARY = {
     "contrastive",
     "denoise",
+    "digits",
     "energy",
     "flip",
+    "folder",
     "hard",
     "masked",
     "nce",
@@ -26,16 +28,14 @@ ORDINARY = {
     "triplet",
 } | {"truncated", "debiased", "sigmoid", "decoupled"}
 """Names that are words or terms, too: they count where a string gives them as a value, or is nothing else."""
-OTHER_THINGS = {"timm", "negative_cosine", "energy", "rotation", "debiased"}
-"""Strings that, alone, are the name of something else: of a distribution whose version is noted, of an energy, of the
+OTHER_THINGS = {"timm", "torchvision", "negative_cosine", "energy", "rotation", "debiased"}
+"""Strings that, alone, are the name of something else: of distributions whose versions are noted, of an energy, of the
 output of a graph, of an operation on views, of what a loss can do."""
-SOURCES = {"torchvision"}
-"""Names that the core itself gives to a source of images."""
 
 
 def names() -> set[str]:
     registry = load_registry()
-    return {name.rstrip("/") for kind in KINDS for name in registry.names(kind)} - SOURCES
+    return {name.rstrip("/") for kind in KINDS for name in registry.names(kind)}
 
 
 def strings(code: str) -> Iterator[str]:
@@ -50,18 +50,28 @@ def strings(code: str) -> Iterator[str]:
 def named(text: str, known: set[str]) -> set[str]:
     """The methods that a text names."""
     words = {word.lower() for word in re.findall(r"[A-Za-z0-9_]+", text)} & known - ORDINARY
-    values = re.findall(r"(?:name|recipe|negatives|loss|pretext_task): ([a-z0-9_]+)", text)
+    values = re.findall(r"(?:name|source|recipe|negatives|loss|pretext_task): ([a-z0-9_]+)", text)
     return words | {text, *values} & known
 
 
 @pytest.mark.parametrize(
-    "text", ["{name: queue}", "one of timm/...", "pretrain.negatives: hard", "take swav", "SimCLR", "queue"]
+    "text",
+    [
+        "{name: queue}",
+        "one of timm/...",
+        "torchvision has it",
+        "source: folder",
+        "pretrain.negatives: hard",
+        "take swav",
+        "SimCLR",
+        "queue",
+    ],
 )
 def test_a_method_is_found_in_a_message(text: str):
     assert named(text, names())
 
 
-@pytest.mark.parametrize("text", ["the queue is stale", "the energy of a pair", "a hard limit"])
+@pytest.mark.parametrize("text", ["the queue is stale", "the energy of a pair", "a hard limit", "in a folder"])
 def test_a_word_is_no_method(text: str):
     assert not named(text, names())
 

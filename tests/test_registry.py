@@ -11,7 +11,8 @@ from plugins import builtin, load_registry
 from ssl_pipeline import hookimpl, hookspecs
 from ssl_pipeline.config import Choice
 from ssl_pipeline.errors import ConfigError
-from ssl_pipeline.registry import KINDS, Registry, schema
+from ssl_pipeline.options import schema
+from ssl_pipeline.registry import KINDS, Registry
 from ssl_pipeline.types import Factory, Register
 
 

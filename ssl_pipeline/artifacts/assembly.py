@@ -10,8 +10,9 @@ from ssl_pipeline.artifacts.card import ModelCard
 from ssl_pipeline.config import Choice
 from ssl_pipeline.data.image_spec import RGB8, ImageSpec
 from ssl_pipeline.errors import ConfigError
+from ssl_pipeline.options import with_defaults
 from ssl_pipeline.recipes import Recipe
-from ssl_pipeline.registry import Registry, with_defaults
+from ssl_pipeline.registry import Registry
 from ssl_pipeline.types import (
     Encoder,
     Factory,

@@ -26,7 +26,7 @@ from ssl_pipeline.data.layout import Record
 from ssl_pipeline.data.near_copies import NearCopy, Picture, join_near_copies, name_groups
 from ssl_pipeline.data.parallel import decode_all, read_again
 from ssl_pipeline.data.remarks import Note, RejectedError
-from ssl_pipeline.data.sources import Source
+from ssl_pipeline.data.source import Images
 from ssl_pipeline.data.splits import Content, Copy, assign, merge_copies
 from ssl_pipeline.data.spool import Spooled, blocks, channel_means, keep
 from ssl_pipeline.data.store import SPLITS, IndexRow, Original, SplitName
@@ -60,18 +60,25 @@ class Shares:
 
 
 def ingest(
-    source: Source, folder: Path, canvas: Canvas, shares: Shares, reports: Path, workers: int | None = None
+    images: Images,
+    folder: Path,
+    canvas: Canvas,
+    shares: Shares,
+    reports: Path,
+    workers: int | None = None,
+    source: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """Make the store of a source, with lists of all that is not in it.
+    """Make the store of a source's images, with lists of all that is not in it.
 
     Args:
-        source: The source of the images.
+        images: The images of a source.
         folder: Receives store/, manifest.json, rejects.csv, notes.csv, duplicates.csv, near_copies.csv and
             ignored.csv.
         canvas: How an image becomes a canvas.
         shares: How images are shared out.
         reports: Receives rejects.csv if the data is refused, in which case nobody keeps `folder`.
         workers: Processes; None: all cores. The bytes do not depend on it.
+        source: The source's name and options, for the manifest.
 
     Returns:
         The manifest.
@@ -79,15 +86,15 @@ def ingest(
     Raises:
         PipelineError: Too many rejects, nothing to learn from, or no space on the disk.
     """
-    _check_space(folder, len(source.records), canvas)
-    _list(folder / "ignored.csv", ("path", "reason"), sorted(source.ignored.items()))
+    _check_space(folder, len(images.records), canvas)
+    _list(folder / "ignored.csv", ("path", "reason"), sorted(images.ignored.items()))
     with tempfile.TemporaryFile(dir=folder) as spool:
-        found, rejects, notes = _decode_into(spool, source, canvas, workers)
+        found, rejects, notes = _decode_into(spool, images, canvas, workers)
         agreement = _agree(found, rejects, canvas)
         spec = agreement.spec
         _report_rejects(folder, reports, rejects, len(found), shares)
         _list(folder / "notes.csv", ("path", "note"), [(path, ": ".join(note)) for path, note in notes])
-        files = [record for record in source.records if record.path in found]
+        files = [record for record in images.records if record.path in found]
         contents, copies = merge_copies((found[record.path].digest, record) for record in files)
         _list(folder / "duplicates.csv", Copy._fields, copies)
         near = join_near_copies(
@@ -104,7 +111,7 @@ def ingest(
     write_framing(folder / "store", Framing(canvas.size, canvas.resize, background))
     counts = audit.count_splits(rows)
     audit.check_pool(counts, summaries["train"])
-    _write_originals(folder / "store", source, canvas, rows, found, spec)
+    _write_originals(folder / "store", images, canvas, rows, found, spec)
     manifest = {
         "counts": {
             **{str(split): counts[split]["images"] for split in SPLITS},
@@ -113,7 +120,7 @@ def ingest(
             "duplicates": len(copies),
             "near_copies": len(near.copies),
             "rejected": len(rejects),
-            "ignored": len(source.ignored),
+            "ignored": len(images.ignored),
         },
         "splits": counts,
         "classes": sorted({row.label for row in rows} - {""}),
@@ -124,14 +131,14 @@ def ingest(
         "rejects": dict(sorted(Counter(reason.kind for reason in rejects.values()).items())),
         "notes": dict(sorted(Counter(note.kind for _, note in notes).items())),
         "warnings": [
-            *source.warnings,
+            *images.warnings,
             *agreement.remarks,
             *remarks,
             *audit.list_notes(notes),
             *audit.warn(rows, counts, summaries["train"], copies, rejects, near),
         ],
         "settings": asdict(canvas) | {"pixels": canvas.pixels.model_dump(mode="json")} | asdict(shares),
-        "source": dict(source.choice) | {"sha256": _fingerprint(files, found)},
+        "source": {**(source or {}), "sha256": _fingerprint(files, found)},
     }
     write_product(folder / "manifest.json", manifest)
     return manifest
@@ -165,13 +172,13 @@ def _list(path: Path, header: Sequence[str], lines: Iterable[Sequence[str]]) -> 
 
 
 def _decode_into(
-    spool: IO[bytes], source: Source, canvas: Canvas, workers: int | None
+    spool: IO[bytes], images: Images, canvas: Canvas, workers: int | None
 ) -> tuple[dict[str, Spooled], dict[str, RejectedError], list[tuple[str, Note]]]:
     """Decode all images; their canvases go to the spool."""
     found: dict[str, Spooled] = {}
-    rejects, notes = dict(source.rejects), []
-    outcomes = track(decode_all(source, canvas, workers), "decoding images", total=len(source.records))
-    for record, outcome in zip(source.records, outcomes, strict=True):
+    rejects, notes = dict(images.rejects), []
+    outcomes = track(decode_all(images, canvas, workers), "decoding images", total=len(images.records))
+    for record, outcome in zip(images.records, outcomes, strict=True):
         if isinstance(outcome, RejectedError):
             rejects[record.path] = outcome
         else:
@@ -238,7 +245,7 @@ def _write_splits(
 
 def _write_originals(
     store: Path,
-    source: Source,
+    images: Images,
     canvas: Canvas,
     rows: Sequence[IndexRow],
     found: Mapping[str, Spooled],
@@ -261,7 +268,7 @@ def _write_originals(
             chosen.append(row)
             total += size
     originals: list[Original] = []
-    for row, pixels in zip(chosen, read_again(source, [row.path for row in chosen], canvas), strict=True):
+    for row, pixels in zip(chosen, read_again(images, [row.path for row in chosen], canvas), strict=True):
         if isinstance(pixels, RejectedError) or content_hash(pixels).hex() != row.id:
             raise PipelineError(
                 f"{row.path} changed while it was read: run the stage again when the files are at rest."

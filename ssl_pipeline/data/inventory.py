@@ -14,8 +14,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from ssl_pipeline.data.hashes import Hashed, hash_files
 from ssl_pipeline.data.listing import MissingSourceError
-from ssl_pipeline.data.piles import PILES
-from ssl_pipeline.data.sources import check_options, open_source
+from ssl_pipeline.data.source import Source
 from ssl_pipeline.errors import PipelineError
 from ssl_pipeline.products import write_json
 from ssl_pipeline.terminal import counted, shown
@@ -40,14 +39,14 @@ class Inventory(BaseModel):
 _MAX_SHOWN_NAMES = 5  # names in a message
 
 
-def refresh(name: str, options: Mapping[str, Any], path: Path, cache: Path) -> str:
+def refresh(source: Source, choice: Mapping[str, Any], path: Path, cache: Path) -> str:
     """Write the inventory of a source, only where it differs: an untouched file keeps DVC's caches valid.
 
     Where the source is not there, as in a clone after `dvc pull`, its last inventory is kept.
 
     Args:
-        name: The name of the source.
-        options: Its options.
+        source: The source.
+        choice: Its name and options, as in params.yaml.
         path: The file of the inventory; a damaged one counts as none.
         cache: The file that remembers hashes; see `hash_files`.
 
@@ -55,22 +54,21 @@ def refresh(name: str, options: Mapping[str, Any], path: Path, cache: Path) -> s
         A line that says what was found.
 
     Raises:
-        ConfigError: A mistake in the options, or there is no such source and there never was.
+        ConfigError: There is no such source and there never was.
         PipelineError: The source has no images.
     """
     known = _read(path)
-    asked = {"name": name, **check_options(name, options)}
-    files = known.files if known and known.source == asked else None
-    if files is None and name == "torchvision":
-        open_source(name, options)  # downloads what is not there; only where `ingest` runs anyway
+    files = known.files if known and known.source == choice else None
+    if files is None and source.downloads:
+        source.open()  # only where `ingest` runs anyway
     try:
-        found = take(name, options, cache)
+        found = take(source, choice, cache)
     except MissingSourceError as error:
         if files is None:
             raise MissingSourceError(
                 f"{error} Its inventory, {path}, is missing too: run `dvc checkout`, or `dvc pull` if it was pushed."
             ) from error
-        where = shown(str(asked["path"]), 200)
+        where = shown(str(choice.get("path") or choice["name"]), 200)
         return f"{where} is not here: the inventory of its {counted(len(files), 'file')} is kept as it is."
     if found != known:
         write_json(path, found.model_dump())
@@ -78,31 +76,28 @@ def refresh(name: str, options: Mapping[str, Any], path: Path, cache: Path) -> s
 
 
 @contextmanager
-def unchanged(name: str, options: Mapping[str, Any], path: Path, cache: Path) -> Iterator[None]:
+def unchanged(source: Source, choice: Mapping[str, Any], path: Path, cache: Path) -> Iterator[None]:
     """Hold a source against its inventory before and after a block that reads it; nothing is compared without one.
 
     Raises:
         PipelineError: They differ; the message names some files.
     """
-    _compare(path, lambda: take(name, options, cache), "The source no longer matches {path}{which}.")
+    _compare(path, lambda: take(source, choice, cache), "The source no longer matches {path}{which}.")
     yield
-    _compare(path, lambda: take(name, options, cache), "Files of the source changed while ingest read them{which}.")
+    _compare(path, lambda: take(source, choice, cache), "Files of the source changed while ingest read them{which}.")
 
 
-def take(name: str, options: Mapping[str, Any], cache: Path) -> Inventory:
+def take(source: Source, choice: Mapping[str, Any], cache: Path) -> Inventory:
     """Make the inventory of a source.
 
     Raises:
         MissingSourceError: There is no such directory or file.
         PipelineError: It has no images.
     """
-    checked = check_options(name, options)
-    files = {}
-    if name in PILES:
-        pile = PILES[name](**checked)
-        hashed = hash_files(pile.root, pile.names, cache)
-        files = {file: _line(item) for file, item in hashed.items()} | dict(pile.others)
-    return Inventory(source={"name": name, **checked}, files=dict(sorted(files.items())))
+    pile = source.files()
+    hashed = hash_files(pile.root, pile.names, cache) if pile.names else {}
+    files = {file: _line(item) for file, item in hashed.items()} | dict(pile.others)
+    return Inventory(source=dict(choice), files=dict(sorted(files.items())))
 
 
 def _line(item: Hashed) -> str:

@@ -12,7 +12,7 @@ from ssl_pipeline.data.decode import Canvas, Decoded, decode, read_pixels
 from ssl_pipeline.data.image_spec import Pixels
 from ssl_pipeline.data.listing import Reader
 from ssl_pipeline.data.remarks import RejectedError
-from ssl_pipeline.data.sources import Source
+from ssl_pipeline.data.source import Images
 from ssl_pipeline.data.workers import Chunk, Limits, in_order, outcome
 
 __all__ = ["DecodingOutcome", "decode_all", "file_limit", "read_again"]
@@ -39,14 +39,14 @@ def file_limit(canvas: Canvas) -> int:
     return max(2**26, int(most * canvas.max_megapixels))
 
 
-def decode_all(source: Source, canvas: Canvas, workers: int | None = None) -> Iterator[DecodingOutcome]:
-    """Decode a source's images, in the order of its records.
+def decode_all(images: Images, canvas: Canvas, workers: int | None = None) -> Iterator[DecodingOutcome]:
+    """Decode images, in the order of their records.
 
     Files are decoded in processes that are ended where one takes too long, or dies of it. What a data set has decoded
     already is worked on here, until it has taken long enough to be worth sending to other processes.
 
     Args:
-        source: The images to decode.
+        images: The images to decode.
         canvas: The canvases to fit them to, and what is refused.
         workers: Processes; None: one for each core that this process may use. The outcome does not depend on it.
 
@@ -54,20 +54,20 @@ def decode_all(source: Source, canvas: Canvas, workers: int | None = None) -> It
         PipelineError: A decoding process was killed.
     """
     workers = workers or available_cores()
-    names = [record.path for record in source.records]
+    names = [record.path for record in images.records]
     work = functools.partial(decode, canvas=canvas)
     started, done = time.monotonic(), 0
-    while not source.portable and done < len(names) and (workers == 1 or time.monotonic() - started < SERIAL_SECONDS):
-        yield outcome(_reader(source, canvas), work, names[done])
+    while not images.portable and done < len(names) and (workers == 1 or time.monotonic() - started < SERIAL_SECONDS):
+        yield outcome(_reader(images, canvas), work, names[done])
         done += 1
-    patience = SERIAL_SECONDS if source.portable else 0.0
-    yield from in_order(_chunks(source, names[done:], canvas, work), workers, _limits(canvas), patience)
+    patience = SERIAL_SECONDS if images.portable else 0.0
+    yield from in_order(_chunks(images, names[done:], canvas, work), workers, _limits(canvas), patience)
 
 
-def read_again(source: Source, names: Sequence[str], canvas: Canvas) -> Iterator[Pixels | RejectedError]:
+def read_again(images: Images, names: Sequence[str], canvas: Canvas) -> Iterator[Pixels | RejectedError]:
     """Decode some images at their own shapes, in order, one by one; a file that changed may be broken by now."""
-    read, work = _reader(source, canvas), functools.partial(_pixels, canvas)
-    if source.portable:
+    read, work = _reader(images, canvas), functools.partial(_pixels, canvas)
+    if images.portable:
         yield from in_order((Chunk([name], read, work) for name in names), 1, _limits(canvas), 0.0)
     else:
         yield from (outcome(read, work, name) for name in names)
@@ -83,18 +83,18 @@ def _limits(canvas: Canvas) -> Limits:
     return Limits(SECONDS, SECONDS_PER_BYTE, memory)
 
 
-def _chunks(source: Source, names: Sequence[str], canvas: Canvas, work: Callable[[Content], Any]) -> Iterator[Chunk]:
+def _chunks(images: Images, names: Sequence[str], canvas: Canvas, work: Callable[[Content], Any]) -> Iterator[Chunk]:
     size = min(CHUNK_IMAGES, max(1, CHUNK_BYTES // (canvas.size**2 * 3)))
-    read = here = _reader(source, canvas)
+    read = here = _reader(images, canvas)
     for start in range(0, len(names), size):
         chunk = names[start : start + size]
-        if not source.portable:
+        if not images.portable:
             read = functools.partial(_hand_over, {name: outcome(here, _as_it_is, name) for name in chunk})
         yield Chunk(chunk, read, work)
 
 
-def _reader(source: Source, canvas: Canvas) -> Callable[[str], Content]:
-    return functools.partial(_read, source.read, file_limit(canvas))
+def _reader(images: Images, canvas: Canvas) -> Callable[[str], Content]:
+    return functools.partial(_read, images.read, file_limit(canvas))
 
 
 def _read(read: Reader, limit: int, name: str) -> Content:

@@ -16,14 +16,14 @@ from typing import Any
 
 import torch
 
-from ssl_pipeline.testing import graphs, kinds, memory_use, strategies, training
+from ssl_pipeline.testing import graphs, kinds, memory_use, sources, strategies, training
 from ssl_pipeline.testing.families import FAMILIES
 from ssl_pipeline.testing.material import InBatch, Pairs, Plain, encoder_on, small_encoder
 from ssl_pipeline.testing.subject import Subject, options_are_typed_and_documented
 from ssl_pipeline.testing.training import Trial
 from ssl_pipeline.types import Factory, Loss, ViewLoss
 
-__all__ = ["check_backbone", "check_loss", "check_negatives", "check_pretext_task"]
+__all__ = ["check_backbone", "check_loss", "check_negatives", "check_pretext_task", "check_source"]
 
 _Check = Callable[[Trial], None]
 
@@ -91,6 +91,15 @@ _BACKBONE: Sequence[_Check] = (
     graphs.encoder_exports,
 )
 
+_SOURCE: Sequence[Callable[[Subject], None]] = (
+    options_are_typed_and_documented,
+    sources.is_a_source,
+    sources.records_are_as_promised,
+    sources.images_can_be_read,
+    sources.nothing_changes_by_itself,
+    sources.mistakes_are_told,
+)
+
 
 def check_loss(factory: Factory, /, **options: Any) -> None:
     """Check a loss, with the plainest negatives where it takes any.
@@ -152,6 +161,24 @@ def check_backbone(factory: Factory, /, *, size: int = 32, **options: Any) -> No
     subject = Subject(factory, options, size)
     trial = Trial(subject, lambda seed: Pairs(encoder_on(subject.build(seed)), Plain(), InBatch()), images=8)
     _run(_BACKBONE, trial)
+
+
+def check_source(factory: Factory, /, *, change: Callable[[], object] | None = None, **options: Any) -> None:
+    """Check a source of images, on images of its author.
+
+    Args:
+        factory: The factory, as it is registered.
+        change: A function that changes the data, such as one that adds an image; it runs last.
+        **options: The options, as in params.yaml.
+
+    Raises:
+        AssertionError: What is broken, and what to do.
+    """
+    subject = Subject(factory, options, size=16)
+    for check in _SOURCE:
+        check(subject)
+    if change is not None:
+        sources.a_change_is_seen(subject, change)
 
 
 def _run(checks: Sequence[_Check], trial: Trial) -> None:

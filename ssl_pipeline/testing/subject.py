@@ -10,7 +10,7 @@ import torch
 
 from ssl_pipeline.artifacts.assembly import class_of
 from ssl_pipeline.errors import ConfigError
-from ssl_pipeline.registry import schema
+from ssl_pipeline.options import schema
 from ssl_pipeline.testing.families import FAMILIES, family_of
 from ssl_pipeline.testing.material import InBatch, SmallBackbone, SmallPatchBackbone, encoder_on
 from ssl_pipeline.types import Factory, Objective, PretextTask

@@ -9,6 +9,7 @@ import tifffile
 import torch
 from pydantic import ValidationError
 
+from plugins.sources.folder import Folder
 from ssl_pipeline.augment.geometry import fit
 from ssl_pipeline.data.agreement import PixelsChoice, agree
 from ssl_pipeline.data.decode import Canvas
@@ -16,7 +17,6 @@ from ssl_pipeline.data.framing import read_framing
 from ssl_pipeline.data.image_spec import ImageSpec
 from ssl_pipeline.data.ingest import Shares, ingest
 from ssl_pipeline.data.measured import Values
-from ssl_pipeline.data.sources import open_source
 from ssl_pipeline.data.store import open_split, read_originals
 from ssl_pipeline.errors import PipelineError
 
@@ -107,7 +107,7 @@ def test_what_the_store_takes_for_measured_a_graph_does_too(tmp_path: Path) -> N
         image[:, :9] = 0
         tags = [(42113, "s", 0, "0", True)] if number else []
         tifffile.imwrite(tmp_path / "pile" / f"{number:02}.tif", image, photometric="minisblack", extratags=tags)
-    source, shares = open_source("folder", {"path": str(tmp_path / "pile")}), Shares(0, 0.2, 0.2, 0.5)
+    source, shares = Folder(path=str(tmp_path / "pile")).open(), Shares(0, 0.2, 0.2, 0.5)
 
     def run(folder: str, pixels: PixelsChoice) -> Path:
         ingest(source, tmp_path / folder, Canvas(8, "squash", (0, 0, 0), 8, 1.0, pixels), shares, tmp_path / folder, 1)

@@ -11,15 +11,16 @@ from pathlib import Path
 import pytest
 
 from benchmarks.mutations import damage
+from plugins.sources.folder import Folder
 from ssl_pipeline.data.remarks import RejectedError
-from ssl_pipeline.data.sources import Source, open_source
+from ssl_pipeline.data.source import Images
 from ssl_pipeline.errors import ConfigError, PipelineError
 
 LIMIT = 10**6
 
 
-def opened(path: Path) -> Source:
-    return open_source("folder", {"path": str(path)})
+def opened(path: Path) -> Images:
+    return Folder(path=str(path)).open()
 
 
 def hostile_zip(path: Path) -> Path:

@@ -13,6 +13,7 @@ import torch
 from PIL import Image
 from sklearn.datasets import load_sample_images
 
+from plugins.sources.folder import Folder
 from ssl_pipeline.augment.geometry import fit
 from ssl_pipeline.data.agreement import PixelsChoice
 from ssl_pipeline.data.decode import Canvas, decode, read_pixels
@@ -20,7 +21,6 @@ from ssl_pipeline.data.image_spec import ImageSpec
 from ssl_pipeline.data.ingest import Shares, ingest
 from ssl_pipeline.data.measured import Values
 from ssl_pipeline.data.remarks import RejectedError
-from ssl_pipeline.data.sources import open_source
 from ssl_pipeline.data.store import open_split, read_originals
 
 AS_IS = PixelsChoice(name="as_is")
@@ -158,7 +158,7 @@ def test_a_folder_of_bands_becomes_a_store_without_gaps(tmp_path: Path) -> None:
     for name in ("a", "b"):
         out = tmp_path / name
         out.mkdir()
-        source = open_source("folder", {"path": str(tmp_path / "pile")})
+        source = Folder(path=str(tmp_path / "pile")).open()
         canvas = Canvas(8, "letterbox", (255, 255, 255), 8, 1.0, AS_IS)
         manifests.append(ingest(source, out, canvas, SHARES, out / "reports", 1 if name == "a" else 2))
     first, second = ({p.name: p.read_bytes() for p in (tmp_path / name / "store/train").iterdir()} for name in "ab")
@@ -194,7 +194,7 @@ def test_copies_are_found_by_their_bands(tmp_path: Path) -> None:
     (tmp_path / "pile" / "same.tif").write_bytes(tiff(picture))
     small = Image.fromarray(picture.astype(np.float32)).resize((100, 80))
     (tmp_path / "pile" / "small.tif").write_bytes(tiff(np.array(small).astype(np.uint16)))
-    source = open_source("folder", {"path": str(tmp_path / "pile")})
+    source = Folder(path=str(tmp_path / "pile")).open()
     (tmp_path / "out").mkdir()
     manifest = ingest(source, tmp_path / "out", CANVAS, SHARES, tmp_path / "reports", 1)
     assert manifest["images"]["high"] == 4095

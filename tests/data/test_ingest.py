@@ -14,11 +14,13 @@ import pytest
 from PIL import Image
 from sklearn.datasets import load_digits
 
+from plugins.sources.digits import Digits
+from plugins.sources.folder import Folder
 from ssl_pipeline.data import audit, parallel
 from ssl_pipeline.data import ingest as ingestion
 from ssl_pipeline.data.decode import Canvas, content_hash, read_pixels, to_canvas
 from ssl_pipeline.data.ingest import Shares, ingest
-from ssl_pipeline.data.sources import Source, open_source
+from ssl_pipeline.data.source import Images
 from ssl_pipeline.data.store import open_split, read_index, read_labels, read_originals
 from ssl_pipeline.errors import PipelineError
 
@@ -46,7 +48,7 @@ def classes(root: Path, number: int = 40) -> Path:
 
 def run(root: Path, out: Path, shares: Shares = SHARES, workers: int | None = 1) -> dict[str, Any]:
     out.mkdir(parents=True)
-    return ingest(open_source("folder", {"path": str(root)}), out, CANVAS, shares, out / "reports", workers)
+    return ingest(Folder(path=str(root)).open(), out, CANVAS, shares, out / "reports", workers)
 
 
 def table(path: Path) -> dict[str, dict[str, str]]:
@@ -185,13 +187,13 @@ def test_a_source_that_cannot_travel_is_read_here_and_decoded_there(
 ) -> None:
     for name in ("one", "two"):
         (tmp_path / name).mkdir()
-    source = open_source("digits", {})
+    source = Digits().open()
     records = source.records[:100]
 
     def read(path: str, limit: int) -> bytes | Image.Image:
         return b"" if path == records[3].path else source.read(path, limit)
 
-    few = Source(records, read, portable=False)
+    few = Images(records, read, portable=False)
     ingest(few, tmp_path / "one", CANVAS, SHARES, tmp_path / "reports", workers=1)
     monkeypatch.setattr(parallel, "SERIAL_SECONDS", 0.0)
     ingest(few, tmp_path / "two", CANVAS, SHARES, tmp_path / "reports", workers=2)

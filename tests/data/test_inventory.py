@@ -9,8 +9,12 @@ from typing import Any
 
 import pytest
 
-from ssl_pipeline.data import inventory
+from plugins import load_source
+from plugins.sources.folder import Folder
+from plugins.sources.torchvision import Torchvision
+from ssl_pipeline.config import Choice
 from ssl_pipeline.data.inventory import refresh, unchanged
+from ssl_pipeline.data.source import Images
 from ssl_pipeline.errors import ConfigError, PipelineError
 from ssl_pipeline.products import read_json
 
@@ -34,8 +38,10 @@ def again(tmp_path: Path, pile: Path) -> Refresh:
     """A function that refreshes the inventory, with other options if need be, and returns the line that it says."""
 
     def run(**options: Any) -> str:
-        name, choice = options.pop("name", "folder"), {"path": str(pile)} | options
-        return refresh(name, choice, tmp_path / "inventory.json", tmp_path / "hashes.sqlite")
+        choice = Choice.model_validate({"name": "folder", "path": str(pile)} | options)
+        return refresh(
+            load_source(choice), choice.model_dump(), tmp_path / "inventory.json", tmp_path / "hashes.sqlite"
+        )
 
     return run
 
@@ -167,19 +173,21 @@ def test_what_torchvision_downloads_is_there_before_it_is_listed(
 ) -> None:
     downloads = []
 
-    def download(name: str, options: dict[str, Any]) -> None:
-        downloads.append(name)
-        Path(options["path"]).mkdir(exist_ok=True)
-        Path(options["path"], "labels.mat").touch()
+    def download(source: Torchvision) -> Images:
+        downloads.append(source.dataset)
+        Path(source.path).mkdir(exist_ok=True)
+        Path(source.path, "labels.mat").touch()
+        return Images([], lambda path, limit: b"")
 
-    monkeypatch.setattr(inventory, "open_source", download)
+    monkeypatch.setattr(Torchvision, "open", download)
     data = {"name": "torchvision", "path": str(tmp_path / "data"), "dataset": "SVHN"}
     assert [again(**data), again(**data)] == ["1 file", "1 file"]
-    assert downloads == ["torchvision"]
+    assert downloads == ["SVHN"]
 
 
 def test_a_source_that_changes_while_it_is_read_is_refused(tmp_path: Path, pile: Path, again: Refresh) -> None:
-    arguments = ("folder", {"path": str(pile)}, tmp_path / "inventory.json", tmp_path / "hashes.sqlite")
+    choice = {"name": "folder", "path": str(pile)}
+    arguments = (Folder(path=str(pile)), choice, tmp_path / "inventory.json", tmp_path / "hashes.sqlite")
     with unchanged(*arguments):  # nothing to hold it against
         (pile / "cat" / "1.png").write_text("other")
     again()
@@ -202,7 +210,8 @@ def test_a_source_that_changes_while_it_is_read_is_refused(tmp_path: Path, pile:
     [b"", b"{", b"[]", b"3", b"{}", b'{"source": {}}', b'{"source": {}, "files": [1]}', b"\xff\xfe", b"[" * 10**5],
 )
 def test_a_damaged_inventory_is_told_and_made_anew(tmp_path: Path, pile: Path, again: Refresh, content: bytes) -> None:
-    arguments = ("folder", {"path": str(pile)}, tmp_path / "inventory.json", tmp_path / "hashes.sqlite")
+    choice = {"name": "folder", "path": str(pile)}
+    arguments = (Folder(path=str(pile)), choice, tmp_path / "inventory.json", tmp_path / "hashes.sqlite")
     (tmp_path / "inventory.json").write_bytes(content)
     with pytest.raises(PipelineError, match="is damaged: run `dvc repro --force inventory`"), unchanged(*arguments):
         pytest.fail("the block must not be entered")
@@ -218,7 +227,8 @@ def test_a_folder_in_the_place_of_the_inventory_is_told(tmp_path: Path, again: R
 
 
 def test_names_in_a_message_are_short_and_harmless(tmp_path: Path, pile: Path, again: Refresh) -> None:
-    arguments = ("folder", {"path": str(pile)}, tmp_path / "inventory.json", tmp_path / "hashes.sqlite")
+    choice = {"name": "folder", "path": str(pile)}
+    arguments = (Folder(path=str(pile)), choice, tmp_path / "inventory.json", tmp_path / "hashes.sqlite")
     again()
     (pile / ("\x1b[31m" + "a" * 200 + ".png")).touch()
     with pytest.raises(PipelineError, match=r"\(\\x1b\[31ma+ … a+\.png\)") as caught, unchanged(*arguments):

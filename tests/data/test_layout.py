@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from ssl_pipeline.data.sources import Source, open_source
+from plugins.sources.folder import Folder
+from ssl_pipeline.data.source import Images
 from ssl_pipeline.errors import PipelineError
 
 LIMIT = 10**6
@@ -21,11 +22,11 @@ def write(root: Path, files: Mapping[str, str] | list[str]) -> Path:
     return root
 
 
-def opened(root: Path) -> Source:
-    return open_source("folder", {"path": str(root)})
+def opened(root: Path) -> Images:
+    return Folder(path=str(root)).open()
 
 
-def said(source: Source) -> dict[str, tuple[str | None, str | None, str | None]]:
+def said(source: Images) -> dict[str, tuple[str | None, str | None, str | None]]:
     return {record.path: (record.label, record.split, record.group) for record in source.records}
 
 

@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from plugins.sources.folder import Folder
 from ssl_pipeline.data.litter import no_image
-from ssl_pipeline.data.sources import Source, open_source
+from ssl_pipeline.data.source import Images
 
 
 def write(root: Path, names: Sequence[str]) -> Path:
@@ -17,8 +18,8 @@ def write(root: Path, names: Sequence[str]) -> Path:
     return root
 
 
-def opened(path: Path) -> Source:
-    return open_source("folder", {"path": str(path)})
+def opened(path: Path) -> Images:
+    return Folder(path=str(path)).open()
 
 
 def test_what_is_no_image_is_ignored_by_name(tmp_path: Path) -> None:

@@ -7,9 +7,9 @@ import numpy as np
 from PIL import Image
 from sklearn.datasets import load_digits
 
+from plugins.sources.folder import Folder
 from ssl_pipeline.data.decode import Canvas
 from ssl_pipeline.data.ingest import Shares, ingest
-from ssl_pipeline.data.sources import open_source
 from ssl_pipeline.data.store import read_index, read_labels
 
 CLASSES = ("car\rriage", "=1+1", "\x1b[31mred", 'quo"te', "line\nfeed")
@@ -29,7 +29,7 @@ def test_odd_names_come_through(tmp_path: Path) -> None:
     (root / "=1+1" / "\rbroken.png").touch()
     (root / "=1+1" / "copy.png").write_bytes((root / "=1+1" / "1=1+1.png").read_bytes())
     canvas = Canvas(size=8, resize="squash", background=(255, 255, 255), min_side=6, max_megapixels=1.0)
-    source = open_source("folder", {"path": str(root)})
+    source = Folder(path=str(root)).open()
     manifest = ingest(source, out, canvas, Shares(0, 0.2, 0.2, 0.5), tmp_path / "reports", 1)
     assert {row.path for row in read_index(out / "store")} == expected
     assert read_labels(out / "store", "train").classes == tuple(sorted(CLASSES))

@@ -16,11 +16,12 @@ import psutil
 import pytest
 from PIL import Image
 
+from plugins.sources.digits import Digits
 from ssl_pipeline.data import parallel, workers
 from ssl_pipeline.data.decode import Canvas, Decoded
 from ssl_pipeline.data.layout import Record
 from ssl_pipeline.data.remarks import RejectedError
-from ssl_pipeline.data.sources import Source, open_source
+from ssl_pipeline.data.source import Images
 from ssl_pipeline.errors import PipelineError
 
 CANVAS = Canvas(size=8, resize="squash", background=(255, 255, 255), min_side=6, max_megapixels=1.0)
@@ -29,14 +30,14 @@ CANVAS = Canvas(size=8, resize="squash", background=(255, 255, 255), min_side=6,
 def test_a_killed_process_is_told_of(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(parallel, "SERIAL_SECONDS", 0.0)
     monkeypatch.setattr(parallel, "CHUNK_IMAGES", 1)
-    digits = open_source("digits", {})
+    digits = Digits().open()
 
     def read(path: str, limit: int) -> bytes | Image.Image:
         for process in multiprocessing.active_children():
             process.kill()
         return digits.read(path, limit)
 
-    source = Source(digits.records[:20], read, portable=False)
+    source = Images(digits.records[:20], read, portable=False)
     with pytest.raises(PipelineError, match=r"A decoding process was killed.*ingest.max_megapixels"):
         list(parallel.decode_all(source, CANVAS, 2))
 
@@ -73,7 +74,7 @@ def read_odd(name: str, limit: int) -> bytes:
 
 def outcomes(odd: str, number: int) -> list[parallel.DecodingOutcome]:
     names = ["1", "2", "3", odd, "5", "6", "7", "8", "9", "10"]
-    return list(parallel.decode_all(Source([Record(name) for name in names], read_odd), CANVAS, number))
+    return list(parallel.decode_all(Images([Record(name) for name in names], read_odd), CANVAS, number))
 
 
 @pytest.mark.parametrize("number", [1, 2])
@@ -148,7 +149,7 @@ import sys, time
 from ssl_pipeline.data import parallel
 from ssl_pipeline.data.decode import Canvas
 from ssl_pipeline.data.layout import Record
-from ssl_pipeline.data.sources import Source
+from ssl_pipeline.data.source import Images
 
 def read(name, limit):
     print(name, flush=True)
@@ -158,7 +159,7 @@ if __name__ == "__main__":
     parallel.SERIAL_SECONDS, parallel.CHUNK_IMAGES = 0.0, 1
     records = [Record(str(number)) for number in range(9)]
     try:
-        list(parallel.decode_all(Source(records, read), Canvas(8, "squash", (0, 0, 0), 1, 1.0), 2))
+        list(parallel.decode_all(Images(records, read), Canvas(8, "squash", (0, 0, 0), 1, 1.0), 2))
     except KeyboardInterrupt:
         sys.exit(130)
 """

@@ -14,7 +14,7 @@ from ssl_pipeline.registry import INJECTED, KINDS
 
 REGISTRY = load_registry()
 DEFAULTS = load(Path(__file__).parents[2] / "params.yaml").pretrain
-CHECKS = {kind: getattr(testing, f"check_{kind}") for kind in KINDS if kind != "recipe"}  # data, not code
+CHECKS = {kind: getattr(testing, f"check_{kind}") for kind in KINDS if kind not in ("recipe", "source")}
 JOINT = {"hidden_dim": 32, "out_dim": 16}
 # What neither a recipe nor the defaults would check, or would check in a larger size
 CASES: dict[tuple[str, str], list[dict[str, Any]]] = {
@@ -81,9 +81,8 @@ def cases(kind: str, name: str) -> list[dict[str, Any]]:
 
 def test_options_are_of_built_ins_and_every_kind_is_checked():
     assert set(CASES) <= set(BUILT_IN)
-    assert {kind for kind, _ in BUILT_IN} - set(CHECKS) == {
-        "recipe"
-    }  # tests/plugins/test_pretext_tasks.py has all of them
+    # tests/plugins/test_pretext_tasks.py has all recipes, which are data; test_sources.py all sources, which need some
+    assert {kind for kind, _ in BUILT_IN} - set(CHECKS) == {"recipe", "source"}
 
 
 @pytest.mark.parametrize(

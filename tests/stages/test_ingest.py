@@ -12,8 +12,10 @@ from click.testing import CliRunner, Result
 from PIL import Image
 from sklearn.datasets import load_digits
 
-from ssl_pipeline.data import sources
+from plugins.sources.digits import Digits
+from plugins.sources.torchvision import Torchvision
 from ssl_pipeline.data.inventory import refresh
+from ssl_pipeline.data.source import Images
 from ssl_pipeline.data.store import open_split
 from ssl_pipeline.products import read_json
 from stages.ingest import ingest
@@ -110,15 +112,15 @@ def test_what_torchvision_has_to_download_again_is_there_before_it_is_compared(
 ) -> None:
     """As in a clone that pulled the inventory, and changes the canvas."""
 
-    def download(path: str, dataset: str) -> sources.Source:
-        Path(path).mkdir(exist_ok=True)
-        Path(path, "archive.bin").write_text(dataset)
-        digits = sources.digits()
-        return sources.Source(digits.records[:120], digits.read, portable=False)
+    def download(source: Torchvision) -> Images:
+        Path(source.path).mkdir(exist_ok=True)
+        Path(source.path, "archive.bin").write_text(source.dataset)
+        digits = Digits().open()
+        return Images(digits.records[:120], digits.read, portable=False)
 
-    monkeypatch.setitem(sources.SOURCES, "torchvision", download)
+    monkeypatch.setattr(Torchvision, "open", download)
     source = {"name": "torchvision", "path": "downloads", "dataset": "CIFAR10"}
-    refresh("torchvision", {"path": "downloads", "dataset": "CIFAR10"}, INVENTORY, tmp_path / "hashes")
+    refresh(Torchvision(path="downloads", dataset="CIFAR10"), source, INVENTORY, tmp_path / "hashes")
     shutil.rmtree("downloads")
     result = project(source=source)
     assert result.exit_code == 0, result.output
@@ -128,9 +130,12 @@ def test_what_torchvision_has_to_download_again_is_there_before_it_is_compared(
     ("changes", "message"),
     [
         ({"source": {"name": "folder", "path": "nowhere"}}, "error: ingest.source.path: nowhere does not exist."),
-        ({"source": {"name": "digit"}}, "error: ingest.source.name: unknown source 'digit'. Did you mean 'digits'?"),
+        ({"source": {"name": "digit"}}, "error: ingest.source: unknown name 'digit'. Did you mean 'digits'?"),
         ({"source": {"name": "folder"}}, "error: ingest.source.path: missing"),
-        ({"source": {"name": "digits", "size": 3}}, "error: ingest.source.size: unknown option of 'digits'."),
+        (
+            {"source": {"name": "digits", "size": 3}},
+            "error: ingest.source.size: unknown key. Known keys: path. (source 'digits')",
+        ),
         ({"resize": "stretch"}, "error: params.yaml: ingest.resize: "),
         ({"canvas": 4}, "error: params.yaml: ingest.canvas: "),
         ({"val_fraction": 0.5}, "error: params.yaml: ingest.val_fraction: "),

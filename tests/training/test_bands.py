@@ -6,12 +6,12 @@ from PIL import Image
 from sklearn.datasets import load_sample_images
 
 from plugins import load_registry
+from plugins.sources.folder import Folder
 from ssl_pipeline.artifacts.card import ModelCard
 from ssl_pipeline.data.agreement import PixelsChoice
 from ssl_pipeline.data.decode import Canvas
 from ssl_pipeline.data.framing import Framing
 from ssl_pipeline.data.ingest import Shares, ingest
-from ssl_pipeline.data.sources import open_source
 from ssl_pipeline.data.store import open_split
 from ssl_pipeline.recipes import resolve
 from ssl_pipeline.training.checkpoint import Checkpoints
@@ -45,7 +45,7 @@ def pool(request, tmp_path):
     (tmp_path / "out").mkdir()
     canvas = Canvas(16, "letterbox", (255, 255, 255), 8, 1.0, PixelsChoice(name="as_is"))
     shares = Shares(seed=0, val_fraction=0.1, test_fraction=0.2, max_reject_fraction=0.0)
-    ingest(open_source("folder", {"path": str(folder)}), tmp_path / "out", canvas, shares, tmp_path / "reports", 1)
+    ingest(Folder(path=str(folder)).open(), tmp_path / "out", canvas, shares, tmp_path / "reports", 1)
     return open_split(tmp_path / "out" / "store", "train")
 
 

@@ -1,0 +1,86 @@
+"""A directory or a .zip of images; `ssl_pipeline.data.layout` says how folders and labels.csv are read."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ssl_pipeline import hookimpl
+from ssl_pipeline.data.layout import TABLE, find_root, parse_table, read_layout
+from ssl_pipeline.data.listing import Listing, Reader, list_images
+from ssl_pipeline.data.remarks import RejectedError
+from ssl_pipeline.data.source import PATH, Images, Pile, Source, find_source
+from ssl_pipeline.errors import PipelineError
+from ssl_pipeline.terminal import counted, shown
+
+if TYPE_CHECKING:
+    from ssl_pipeline.types import Register  # imports torch
+
+_TABLE_BYTES = 2**30
+
+
+class Folder(Source):
+    """Images in the folders of a directory or a .zip, which may be classes or splits.
+
+    Args:
+        path: The path of the directory or the .zip, relative to the folder of params.yaml.
+    """
+
+    def __init__(self, *, path: str):
+        self.path = path
+
+    def open(self) -> Images:
+        """List the images, and read the table of labels."""
+        listing, tables = _list_pile(find_source(self.path))
+        root = find_root(listing.names, tables)
+        table, ignored = None, dict(listing.ignored)
+        if root + TABLE in tables:
+            table = parse_table(_read_table(listing.read, root + TABLE, self.path), f"{self.path}: {root}{TABLE}")
+            ignored[root + TABLE] = "the table of labels"
+        records = read_layout(
+            listing.names, root, table, lambda name: name in listing.rejects or name in listing.ignored
+        )
+        return Images(records, listing.read, ignored, listing.rejects, warnings=listing.warnings)
+
+    def files(self) -> Pile:
+        """Return the images and tables of labels in a directory, or a .zip as it is."""
+        place = find_source(self.path)
+        if place.is_file():
+            return Pile(place.parent, [place.name])
+        listing, tables = _list_pile(place)
+        return Pile(place, [*listing.names, *tables], {name: str(reason) for name, reason in listing.rejects.items()})
+
+
+def _list_pile(place: Path) -> tuple[Listing, list[str]]:
+    """Return a directory or a .zip, and the names of its tables of labels.
+
+    Raises:
+        MissingSourceError: There is nothing.
+        PipelineError: It has no images, or is neither a directory nor a .zip.
+    """
+    listing = list_images(place)
+    if not listing.names:
+        left_out = {name: str(reason) for name, reason in listing.rejects.items()} | listing.ignored
+        such = "".join(f", such as {shown(name, 100)} ({reason})" for name, reason in list(left_out.items())[:1])
+        raise PipelineError(
+            f"{PATH}: there are no images in {shown(str(place), 200)} ({counted(len(listing.rejects), 'file')} that "
+            f"cannot be read, {len(listing.ignored):,} that are not images{such}). Put images there, or name another "
+            "path."
+        )
+    return listing, [name for name in listing.ignored if name.rpartition("/")[2] == TABLE]
+
+
+def _read_table(read: Reader, name: str, path: str) -> bytes:
+    try:
+        content = read(name, _TABLE_BYTES)
+    except RejectedError as error:
+        raise PipelineError(
+            f"{shown(path, 200)}: {name} cannot be read ({error.detail or error}). Put the table of labels there, or "
+            "remove it."
+        ) from error
+    assert isinstance(content, bytes)
+    return content
+
+
+@hookimpl
+def register_sources(register: "Register") -> None:
+    """Add `folder`."""
+    register("folder", Folder)

@@ -1,0 +1,65 @@
+"""A factory's signature is the schema of its options: no option is declared twice."""
+
+import inspect
+import typing
+from collections.abc import Collection, Mapping
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+from pydantic import BaseModel, create_model
+
+from ssl_pipeline.errors import ConfigError
+from ssl_pipeline.terminal import shown
+from ssl_pipeline.validation import Checked
+
+if TYPE_CHECKING:  # imports torch, which a built-in source does without
+    from ssl_pipeline.types import Factory
+
+__all__ = ["INJECTED", "schema", "with_defaults"]
+
+INJECTED = {"encoder", "loss", "negatives", "model", "size", "pretrained", "in_channels"}
+"""Parameters that the pipeline fills in, so that they are no options."""
+
+
+def schema(factory: "Factory", injected: Collection[str] = INJECTED) -> type[BaseModel]:
+    """Return the pydantic model of a factory's options, made from its signature.
+
+    Args:
+        factory: The factory.
+        injected: The parameters that are no options.
+
+    Raises:
+        ConfigError: The signature has types that cannot be found, or that pydantic does not know.
+    """
+    function = factory.__init__ if inspect.isclass(factory) else factory
+    function = inspect.unwrap(getattr(function, "func", function))
+    try:
+        parameters = {
+            name: parameter
+            for name, parameter in inspect.signature(factory).parameters.items()
+            if name not in injected and parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
+        }
+        # Types of what the pipeline fills in need not be there: authors import these for type checkers alone
+        written = getattr(function, "__annotations__", {})
+        options = SimpleNamespace(__annotations__={name: written[name] for name in parameters if name in written})
+        hints = typing.get_type_hints(options, getattr(function, "__globals__", {}), include_extras=True)
+        fields: dict[str, Any] = {
+            name: (hints.get(name, Any), ... if parameter.default is parameter.empty else parameter.default)
+            for name, parameter in parameters.items()
+        }
+        return create_model("Options", __base__=Checked, **fields)
+    except Exception as error:  # evaluating a stranger's annotations may raise anything
+        raise ConfigError(
+            f"the options cannot be read from its signature ({shown(f'{type(error).__name__}: {error}', 300)}). Its "
+            "author must use types that pydantic knows, such as float, and import them at run time too."
+        ) from error
+
+
+def with_defaults(factory: "Factory", options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return all options of a factory: those that are given, and the defaults of the others.
+
+    Raises:
+        ConfigError: As `schema` does.
+    """
+    fields = schema(factory).model_fields
+    return {name: field.default for name, field in fields.items() if not field.is_required()} | dict(options)

@@ -1,0 +1,184 @@
+"""Checks of sources: what `Source` promises of records, of reading, of mistakes, and of changes of the data."""
+
+import pickle
+import tempfile
+from collections import Counter
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from PIL import Image
+
+from ssl_pipeline.data.decode import Canvas, decode
+from ssl_pipeline.data.inventory import Inventory, take
+from ssl_pipeline.data.layout import SPLIT_NAMES, Record
+from ssl_pipeline.data.remarks import RejectedError
+from ssl_pipeline.data.source import Images, Pile, Source
+from ssl_pipeline.errors import PipelineError
+from ssl_pipeline.options import schema
+from ssl_pipeline.testing.subject import Subject
+
+__all__ = [
+    "a_change_is_seen",
+    "images_can_be_read",
+    "is_a_source",
+    "mistakes_are_told",
+    "nothing_changes_by_itself",
+    "records_are_as_promised",
+]
+
+_SAMPLE = 8
+_LIMIT = 2**30
+_CANVAS = Canvas(8, "squash", (0, 0, 0), 1, 1e3)
+_NONSENSE = "no such thing"
+Content = bytes | Image.Image
+
+
+def is_a_source(subject: Subject) -> None:
+    """It derives from Source, and is built from options alone."""
+    source = subject.factory(**subject.options)
+    subject.require(
+        isinstance(source, Source),
+        f"{type(source).__name__} is what its factory returns; derive it from ssl_pipeline.data.source.Source.",
+    )
+
+
+def records_are_as_promised(subject: Subject) -> None:
+    """There are images, each with a path of its own, in an order that is the same each time."""
+    images = _open(subject)
+    subject.require(isinstance(images, Images), f"open() returns {type(images).__name__}; it must return Images.")
+    subject.require(
+        len(images.records) > 0, "open() returns no records. Where there are no images, raise PipelineError."
+    )
+    for record in images.records:
+        kind_is_known = isinstance(record, Record) and record.split in (None, *SPLIT_NAMES.values())
+        subject.require(
+            kind_is_known and isinstance(record.path, str) and record.path != "",
+            f"{record!r:.200} must be a Record with a path, and with the split train, val, test or None.",
+        )
+        subject.require(
+            all(isinstance(said, str | None) and said != "" for said in (record.label, record.group)),
+            f"{record!r:.200} must have a text as its label and its group, or None where there is none.",
+        )
+    paths = [record.path for record in images.records]
+    path, times = Counter(paths).most_common(1)[0]
+    subject.require(times == 1, f"{times} records have the path {path!r:.200}; paths are what tells images apart.")
+    subject.require(
+        list(_open(subject).records) == list(images.records),
+        "a second open() returns other records, or another order. Sort them, so that the store is the same each time.",
+    )
+
+
+def images_can_be_read(subject: Subject) -> None:
+    """An image is the same each time it is read, is an image, and costs no more memory than is allowed."""
+    images, again = _open(subject), _open(subject)
+    reasons, sample = [], _sample(images.records)
+    for record in sample:
+        content = _read(subject, images, record.path)
+        if isinstance(content, RejectedError):
+            reasons.append(content)
+            continue
+        for other in (images, again):
+            subject.require(_same(content, _read(subject, other, record.path)), f"{record.path} is not the same twice.")
+        if isinstance(content, bytes) and content:
+            subject.require(
+                isinstance(_read(subject, images, record.path, len(content) - 1), RejectedError),
+                "read(path, limit) returns more bytes than the limit. Raise RejectedError where a file has more.",
+            )
+        try:
+            decode(content, _CANVAS)
+        except RejectedError as reason:
+            reasons.append(reason)
+    if len(reasons) == len(sample):
+        raise subject.fault(f"none of {len(sample)} images can be used; the first: {reasons[0]}.")
+    if images.portable:
+        try:
+            pickle.dumps(images.read)
+        except Exception as error:  # whatever a stranger's object raises
+            raise subject.fault(
+                f"read cannot be sent to other processes ({error!s:.200}). Make it a function of a module, or a "
+                "partial of one, or set portable=False."
+            ) from error
+
+
+def nothing_changes_by_itself(subject: Subject) -> None:
+    """What the images depend on is there, and is the same before and after they are opened."""
+    pile = subject.factory(**subject.options).files()
+    subject.require(isinstance(pile, Pile), f"files() returns {type(pile).__name__}; it must return a Pile.")
+    missing = [name for name in pile.names if not (pile.root / name).is_file()]
+    subject.require(not missing, f"files() names {missing[:1]}, which is no file in {pile.root}.")
+    before = _inventory(subject)
+    _open(subject)
+    subject.require(
+        _inventory(subject) == before,
+        "files() differs from call to call, though the data is the same: sort, and note no time.",
+    )
+
+
+def mistakes_are_told(subject: Subject) -> None:
+    """Of a text that names nothing there is a sentence, which shows the text."""
+    for name, field in schema(subject.factory, ()).model_fields.items():
+        if field.annotation is str:
+            try:
+                source = subject.factory(**{**subject.options, name: _NONSENSE})
+                source.files()
+                if not source.downloads:
+                    source.open()
+            except (PipelineError, ValueError) as error:
+                subject.require(
+                    _NONSENSE in str(error),
+                    f"of {name}='{_NONSENSE}' it says '{error!s:.200}': show the value as well.",
+                )
+            except Exception as error:
+                raise subject.fault(
+                    f"{name}='{_NONSENSE}' ends in {type(error).__name__} ({error!s:.200}). Raise ValueError in the "
+                    "constructor, or PipelineError where the data is read, and say what to do."
+                ) from error
+
+
+def a_change_is_seen(subject: Subject, change: Callable[[], object]) -> None:
+    """After a change of the data, the inventory is another one."""
+    before = _inventory(subject)
+    change()
+    subject.require(
+        _inventory(subject) != before,
+        "the data has changed, but not what files() says: ingest would not run again. Name the files that open() reads "
+        "in Pile.names, or note a version of the data in Pile.others.",
+    )
+
+
+def _open(subject: Subject) -> Images:
+    source: Source = subject.factory(**subject.options)
+    return source.open()
+
+
+def _inventory(subject: Subject) -> Inventory:
+    with tempfile.TemporaryDirectory() as folder:
+        return take(subject.factory(**subject.options), {}, Path(folder, "hashes.sqlite"))
+
+
+def _sample(records: Sequence[Record]) -> Sequence[Record]:
+    """Return some records from the first to the last."""
+    return records[:: max(1, (len(records) - 1) // (_SAMPLE - 1))]
+
+
+def _read(subject: Subject, images: Images, path: str, limit: int = _LIMIT) -> Content | RejectedError:
+    try:
+        content = images.read(path, limit)
+    except RejectedError as reason:
+        return reason
+    except Exception as error:
+        raise subject.fault(
+            f"reading {path!r:.200} ends in {type(error).__name__} ({error!s:.200}). Raise RejectedError where one "
+            "image cannot be read, so that the others are."
+        ) from error
+    subject.require(
+        isinstance(content, bytes | Image.Image),
+        f"read() returns {type(content).__name__}; it must return the bytes of a file, or an image of Pillow.",
+    )
+    return content
+
+
+def _same(one: Content, other: Content | RejectedError) -> bool:
+    if isinstance(one, bytes) or isinstance(other, bytes | RejectedError):
+        return one == other
+    return (one.mode, one.size, one.tobytes()) == (other.mode, other.size, other.tobytes())
