@@ -19,7 +19,7 @@ from torch.nn import functional as F
 
 from ssl_pipeline import hookimpl
 from ssl_pipeline.contrast.similarity import cosines, log_mass, negative_sum, total_weight
-from ssl_pipeline.types import Loss, Negatives, Register, Step, StepOutput, Trait
+from ssl_pipeline.types import Kept, Loss, Negatives, Register, Step, StepOutput, Trait
 
 _NEEDS_KNOWN_NOISE = "its negatives must be drawn from the noise whose log probability it is told, not by similarity"
 
@@ -31,7 +31,7 @@ class NCE(Loss):
         temperature: Temperature of the energies, τ > 0.
         normaliser: The origin of c. learned: a parameter (Gutmann and Hyvärinen); estimated: from the first batch,
             then fixed (instance discrimination); fixed: `constant`.
-        constant: Value of c where it is fixed, and where its learning starts.
+        constant: Value of c where it is fixed, and where its learning starts; one that is estimated has none.
         log_noise: log p_n of every key. The noise is uniform over images: minus the log of their number, 0 where c may
             as well hold it.
     """
@@ -59,6 +59,8 @@ class NCE(Loss):
             raise ValueError(f"temperature must be greater than 0, got {temperature}")
         if log_noise > 0:
             raise ValueError(f"log_noise is the logarithm of a probability, at most 0; got {log_noise}")
+        if normaliser == "estimated" and constant:
+            raise ValueError(f"constant is {constant}, and normaliser is estimated: leave one of them out")
         self.temperature, self.log_noise = temperature, log_noise
         if normaliser == "learned":
             self.constant = nn.Parameter(torch.tensor(float(constant)))
@@ -69,22 +71,28 @@ class NCE(Loss):
     def forward(self, anchors: Tensor, positives: Tensor, negatives: Negatives, step: Step) -> StepOutput:
         """Return the mean loss in nats over anchors (A, D) with positives (A, M, D), all unit-norm."""
         noise = total_weight(anchors, negatives)  # (A,): ν
-        if not self.estimated and noise.any():
-            self._estimate(anchors, negatives, noise)
-        shift = self.constant - noise.clamp(min=1).log() - self.log_noise  # (A,): G is s/τ and this
+        first = not self.estimated and bool(noise.any())
+        constant = self._estimate(anchors, negatives, noise) if first else self.constant
+        shift = constant - noise.clamp(min=1).log() - self.log_noise  # (A,): G is s/τ and this
         cosine = cosines(anchors, positives)
         of_noise = negative_sum(anchors, negatives, lambda s, b: F.softplus(s / self.temperature + b), (shift,))
         of_data = F.softplus(-(cosine / self.temperature + shift[:, None])).mean(dim=1)
-        figures = {"log_normaliser": -self.constant.detach(), "negatives": noise.mean()}
-        return StepOutput((of_data + of_noise).mean(), figures)
+        figures = {"log_normaliser": -constant.detach(), "negatives": noise.mean()}
+        return StepOutput((of_data + of_noise).mean(), figures, {"constant": constant} if first else {})
 
     @torch.no_grad()
-    def _estimate(self, anchors: Tensor, negatives: Negatives, noise: Tensor) -> None:
-        """Return Z = Σ over images exp(s/τ), from the mean over noise keys and 1 / p_n images."""
+    def _estimate(self, anchors: Tensor, negatives: Negatives, noise: Tensor) -> Tensor:
+        """Return c = -log Z, with Z = Σ over images exp(s/τ), from the mean over noise keys and 1 / p_n images."""
         logs = log_mass(anchors, negatives, 1 / self.temperature) - noise.log() - self.log_noise
         logs = logs[noise > 0]
-        self.constant.copy_(-(logs.logsumexp(dim=0) - math.log(len(logs))))
-        self.estimated.fill_(True)
+        return -(logs.logsumexp(dim=0) - math.log(len(logs)))
+
+    @torch.no_grad()
+    def after_step(self, step: Step, kept: Kept) -> None:
+        """Hold on to what was estimated from the first batch."""
+        if kept:
+            self.constant.copy_(kept["constant"])
+            self.estimated.fill_(True)
 
     def energy(self, first: Tensor, second: Tensor) -> Tensor:
         """Return -(cos/τ + c): minus the log density."""

@@ -161,12 +161,19 @@ def test_nce_recovers_a_known_density_and_its_normaliser():
 def test_nce_estimates_its_normaliser_once_from_the_first_batch(pairs, apply):
     first, second = pairs(9)
     loss = NCE(temperature=0.4, normaliser="estimated", log_noise=-3.0)
-    apply(loss, InBatch(), first, second)
     _, negative = dense(first, second)
     expected = -((negative / 0.4).exp().mean().log() + 3.0)
-    assert loss.constant.item() == pytest.approx(expected.item(), rel=1e-5)
-    apply(loss, InBatch(), *pairs(14))
-    assert loss.constant.item() == pytest.approx(expected.item(), rel=1e-5)
+    for count in (9, 14):  # the first batch, and another one
+        anchors = F.normalize(torch.cat(pairs(count)), dim=1).float()
+        samples = torch.arange(count).repeat(2)
+        negatives = Negatives(anchors, samples, samples)
+        output = loss(anchors, anchors.roll(count, 0)[:, None], negatives, make_step(count))
+        assert output.metrics["log_normaliser"].item() == pytest.approx(-expected.item(), rel=1e-5)
+        loss.after_step(make_step(count), output.kept)
+        assert loss.constant.item() == pytest.approx(expected.item(), rel=1e-5)
+    fixed = NCE(temperature=0.4, normaliser="fixed", constant=expected.item(), log_noise=-3.0)
+    first_loss = apply(NCE(temperature=0.4, normaliser="estimated", log_noise=-3.0), InBatch(), first, second)
+    assert first_loss.item() == pytest.approx(apply(fixed, InBatch(), first, second).item(), rel=1e-6)
     again = NCE(temperature=0.4, normaliser="estimated", log_noise=-3.0)
     again.load_state_dict(loss.state_dict())
     assert again.estimated
@@ -192,6 +199,7 @@ def test_nce_estimates_its_normaliser_once_from_the_first_batch(pairs, apply):
         (lambda: MeanSquareExponential(gamma=-1.0), "gamma must be greater than 0, got -1"),
         (lambda: GeneralisedMargin(hidden_dim=8), "hidden_dim belongs to energy: network, and energy is squared_euc"),
         (lambda: NCE(temperature=0.1, log_noise=0.5), "log_noise is the logarithm of a probability"),
+        (lambda: NCE(temperature=0.1, normaliser="estimated", constant=1.0), "constant is 1.0, and normaliser is est"),
         (lambda: Decoupled(temperature=0.0), "temperature must be greater than 0"),
         (lambda: Decoupled(temperature=0.1, sigma=-1.0), "sigma must be at least 0"),
         (lambda: Sigmoid(scale=0.0), "scale must be greater than 0"),
