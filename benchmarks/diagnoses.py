@@ -49,7 +49,7 @@ BROKEN: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "one negative": (ONE_NEGATIVE, "too few negatives"),
     GREY: ({"recipe": "colorization"}, "the images are grey"),
-    "two images a batch": ({"batch_size": 2, "epochs": 1, "warmup": 0.1}, "too few negatives"),
+    "two images per batch": ({"batch_size": 2, "epochs": 1, "warmup": 0.1}, "too few negatives"),
 }
 """What is wrong -> the values of `pretrain` that make it so, and the words by which it must be named."""
 

@@ -69,7 +69,7 @@ def seconds(run: Callable[[], object]) -> float:
 @click.option("--threads", default=1, show_default=True, help="Threads of torch, for both.")
 @click.option("--size", default=32, show_default=True, help="Side of canvases and views, in px.")
 def main(threads: int, size: int) -> None:
-    """Print views a second and ratios."""
+    """Print views per second and ratios."""
     torch.set_num_threads(threads)
     images, ids, ours = canvases(size), np.arange(IMAGES, dtype=np.uint64), policy(size)
     channels_first = list(images.permute(0, 3, 1, 2).contiguous())

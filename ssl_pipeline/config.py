@@ -103,7 +103,7 @@ class Optimizer(Checked):
     weight_decay: Annotated[float, Field(ge=0.0)]
     momentum: Annotated[float, Field(ge=0.0, lt=1.0)]
     trust_coefficient: Positive = 1e-3
-    """Of LARS alone."""
+    """The trust coefficient of LARS; other optimizers pass over it."""
 
 
 class CollapseBounds(Checked):
@@ -115,7 +115,7 @@ class CollapseBounds(Checked):
 
 Size = Literal["small", "paper"]
 SIZES: tuple[Size, ...] = get_args(Size)
-"""Of a recipe."""
+"""The sizes of a recipe."""
 Epochs = Annotated[int, Field(ge=1)]
 BatchSize = Annotated[int, Field(ge=2)]
 Amount = Annotated[float, Field(ge=0.0)]

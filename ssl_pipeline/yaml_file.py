@@ -23,7 +23,7 @@ __all__ = ["read_yaml"]
 MAX_BYTES = 200_000
 MAX_DEPTH = 40
 MAX_VALUES = 20_000
-"""In a file whose aliases are written out; a few nested ones can stand for more values than there is memory."""
+"""Values of a file whose aliases are written out; a few nested ones can stand for more than memory holds."""
 
 _TAG_PREFIX = "tag:yaml.org,2002:"
 

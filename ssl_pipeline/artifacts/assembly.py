@@ -207,7 +207,7 @@ def _check_pair(recipe: Recipe, loss: Loss, negatives: NegativeStrategy) -> None
 def untrained(registry: Registry, card: ModelCard, seed: int, key: str = "pretrain.backbone") -> Encoder:
     """Return the encoder that a card describes, down to its layer, with random weights that depend on the seed alone.
 
-    It sees colours even where the trained one does not: who does not pretrain has no reason to do without them.
+    It sees colours even where the trained one does not: without pretraining there is no reason to leave them out.
     """
     encoder = build_encoder(registry, card.backbone, card.mean, card.std, seed, card.size, key=key, images=card.images)
     return encoder.at(card.layer)

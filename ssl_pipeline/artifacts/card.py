@@ -27,7 +27,7 @@ class ModelCard(BaseModel):
     recipe: Recipe
     embedding_dim: int
     layer: int | None = None
-    """Of the backbone, from 1, whose maps are averaged to embeddings; None: the embeddings are its own."""
+    """The backbone's layer, from 1, whose maps are averaged to embeddings; None: the embeddings are its own."""
     grayscale: bool = False
     """Whether the encoder is shown the luminance of images alone."""
     size: int

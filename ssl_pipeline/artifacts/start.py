@@ -30,7 +30,7 @@ def save_start(folder: Path, weights: Mapping[str, Tensor], card: ModelCard) -> 
 def started(registry: Registry, folder: Path, stage: str = "pretrain") -> Encoder | None:
     """Rebuild the encoder as it was before pretraining, in eval mode, on the CPU; None where its weights were random.
 
-    It sees colours even where the trained one does not: who does not pretrain has no reason to do without them. No
+    It sees colours even where the trained one does not: without pretraining there is no reason to leave them out. No
     network is needed.
 
     Args:

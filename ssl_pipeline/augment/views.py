@@ -254,7 +254,7 @@ def _numbers(maker: ViewMaker, seed: int, epoch: int, ids: npt.NDArray[np.uint64
     uniforms = randomness.uniforms(seed, epoch, ids, view, maker.parameter_count)
     yield torch.from_numpy(uniforms)
     if noisy := maker.policy.gaussian_noise:
-        # Normals are dear: only the views that receive noise get any
+        # Normal numbers take long to draw: only the views that receive noise get any
         chosen = uniforms[:, PARAMETERS.index("gaussian_noise")] < np.float32(noisy.p)
         shape = (maker.spec.channels, maker.policy.size, maker.policy.size)
         normals = np.zeros((len(ids), *shape), dtype=np.float32)

@@ -13,7 +13,7 @@ __all__ = ["MIN_MEASURED", "Fitted", "Values", "fit_bands", "is_measured", "rend
 MIN_MEASURED = 0.5
 """Share of what a pixel is made of that must have been measured; the rest of it then counts for nothing."""
 
-_COARSE_SIDE = 8  # features a side
+_COARSE_SIDE = 8  # features per side
 _GREY_LEVELS_PER_STD = 40  # grey levels for a standard deviation
 
 Mask = npt.NDArray[np.bool_]

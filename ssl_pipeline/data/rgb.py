@@ -24,9 +24,9 @@ _TURN_OF_ORIENTATION = {
 
 _SIXTEEN_BIT_MODE = re.compile(
     "(?<!BGR);16"
-)  # Pillow's raw modes RGB;16L and so on, but not BGR;16, which is 16 bits a pixel
+)  # Pillow's raw modes RGB;16L and so on, but not BGR;16, which is 16 bits per pixel
 MOST_BITS = 12
-"""Of 16: where a file uses no more, at most 17 of 256 grey levels are left."""
+"""Bits of 16: where a file uses no more, at most 17 of 256 grey levels are left."""
 
 
 def upright(image: Image.Image) -> Image.Image:

@@ -19,7 +19,7 @@ __all__ = ["SplitSummary", "canvas_bytes", "rows_per_block", "write_index", "wri
 SHARD_BYTES = 2**28
 BLOCK_BYTES = 2**22
 FLAT_RANGE = 8
-"""Of 255: an image that in no channel spans more of the full scale is one colour, as far as learning goes."""
+"""Levels of 255: an image that spans no more of the full scale in any channel is one colour to a learner."""
 
 
 @dataclass(frozen=True)

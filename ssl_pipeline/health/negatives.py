@@ -22,7 +22,7 @@ __all__ = [
 ]
 
 FEW_NEGATIVES = 4
-"""Fewer of them seldom hold one of a class that an anchor could be mistaken for."""
+"""With fewer negatives than this, seldom is one among them of a class that the anchor could be mistaken for."""
 
 _MAX_ANCHORS = 128  # that are looked at: their mean is all that is wanted
 _MIN_NEGATIVES_SEEN = 1.5  # negatives, below which a single one makes up most of the gradient

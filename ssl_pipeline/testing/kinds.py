@@ -136,7 +136,7 @@ def energy_is_of_pairs(trial: Trial) -> None:
         energy = _fitted(trial).energy(first, second)
         trial.subject.require(
             energy.shape == (5,) and bool(energy.isfinite().all()),
-            f"energy of 5 pairs has shape {tuple(energy.shape)}, or is not finite; return (N,), one number a pair.",
+            f"energy of 5 pairs has shape {tuple(energy.shape)}, or is not finite; return (N,), one number per pair.",
         )
 
 
@@ -218,7 +218,7 @@ def loss_heeds_the_negatives_it_is_given(trial: Trial) -> None:
 
 
 def task_leaves_what_ships(trial: Trial) -> None:
-    """`predict` has a row for each image; an energy head gives one named number a pair."""
+    """`predict` has a row for each image; an energy head gives one named number per pair."""
     task, require = trial.task(0).eval(), trial.subject.require
     images = make_images(5, trial.subject.size)
     found = task.predict(images)

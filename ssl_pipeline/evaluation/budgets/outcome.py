@@ -13,7 +13,7 @@ __all__ = ["ARMS", "Arm", "Outcome"]
 Arm = Literal["probe", "finetune", "random", "scratch", "start"]
 
 ARMS: tuple[Arm, ...] = ("probe", "finetune", "random", "scratch", "start")
-"""In the order in which they are reported; `start` only where pretraining started from given weights."""
+"""All arms in the order in which they are reported; `start` only where pretraining started from given weights."""
 
 
 @dataclass(frozen=True)

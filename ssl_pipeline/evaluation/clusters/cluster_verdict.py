@@ -33,7 +33,7 @@ clusters. Of two networks that were tried, digits that a probe tells at 98 % had
 that it tells at 38 % had 0.11; 0.7 lies between, no more."""
 
 MERGED = 0.5
-"""Of two classes' images: half of either lies among as many of the other."""
+"""The overlap from which two classes are merged: half of either lies among as many images of the other."""
 
 SPLIT = 1.5
 """Effective number of clusters of a class: two parts count as much when the smaller holds a seventh of its images."""

@@ -26,7 +26,7 @@ from ssl_pipeline.types import Encoder
 __all__ = ["EveryLayer", "LayerReport", "study_layers"]
 
 Layer = int | None
-"""From 1; None: the backbone's own embedding."""
+"""The number of a layer, from 1; None: the backbone's own embedding."""
 
 _MAX_IMAGES_PER_SPLIT = (
     10_000  # of each split: the features of all layers are in memory together, and their probes take turns

@@ -14,7 +14,7 @@ from ssl_pipeline.evaluation.statistics.proportions import LEVEL
 __all__ = ["difference", "flip_test"]
 
 _CHANCE_BEYOND_BOUND = 0.0025
-"""Of the 2.5 % on either side: chance that more images than are allowed for tell the two apart."""
+"""The part of the 2.5 % on either side that is kept for more images telling the two apart than are allowed for."""
 _GRID_POINTS = 30  # shares of such images at which the tail is looked at
 
 

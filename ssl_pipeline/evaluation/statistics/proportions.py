@@ -21,7 +21,7 @@ Labels = npt.NDArray[np.int64]
 Float64 = npt.NDArray[np.float64]
 
 LEVEL = 0.95
-"""Of all intervals."""
+"""The confidence level of all intervals."""
 
 
 def wilson(share: float, images: float) -> tuple[float, float]:
