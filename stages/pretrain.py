@@ -10,12 +10,13 @@ def pretrain(config: Config) -> None:
     """Learn an encoder from unlabelled images; a run that was killed goes on from its last checkpoint."""
     from plugins import load_registry
     from ssl_pipeline import recipes
+    from ssl_pipeline.artifacts.card import CARD
     from ssl_pipeline.augment.policy import read_policies
     from ssl_pipeline.data.framing import read_framing
     from ssl_pipeline.data.store import open_split
     from ssl_pipeline.deployment.pretext_graph import write_pretext_graph
     from ssl_pipeline.deployment.rehearsal import rehearse
-    from ssl_pipeline.products import atomic_folder
+    from ssl_pipeline.products import atomic_folder, write_product
     from ssl_pipeline.provenance.fingerprint import fingerprint
     from ssl_pipeline.training import checkpoint, precision, preparation, pretraining, saving
     from stages.code import origins, training_code, used
@@ -35,6 +36,7 @@ def pretrain(config: Config) -> None:
     start = preparation.starting_weights(task, section)
     curves = paths.REPORTS / "pretrain" / "curves"
     with checkpoints.until_done():
+        write_product(checkpoints.folder / CARD, card.model_dump(mode="json"))  # for who watches the run
         history = pretraining.train(task, pool, policies.views, section, numeric_format, checkpoints, curves)
         with atomic_folder(paths.PRETRAIN) as folder:
             card = saving.save(folder, task, card, start)

@@ -7,7 +7,7 @@ import os
 import shutil
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from ssl_pipeline.progress import say
 from ssl_pipeline.training.endings import DivergedError
 from ssl_pipeline.training.precision import Precision
 
-__all__ = ["Checkpoints", "environment"]
+__all__ = ["Checkpoints", "environment", "newest_first", "read_state"]
 
 State = dict[str, Any]
 
@@ -132,13 +132,7 @@ class Checkpoints:
         Raises:
             ValueError: It is not a whole checkpoint of this run.
         """
-        content = path.read_bytes()
-        head, payload = content[: len(_FILE_HEAD)], content[len(_FILE_HEAD) + _DIGEST_SIZE :]
-        if head != _FILE_HEAD:
-            raise ValueError("is no checkpoint of this version")
-        if hashlib.sha256(payload).digest() != content[len(_FILE_HEAD) : len(_FILE_HEAD) + _DIGEST_SIZE]:
-            raise ValueError("is damaged")
-        state: State = torch.load(io.BytesIO(payload), map_location="cpu", weights_only=True)
+        state = read_state(path)
         if state["fingerprint"] != self._fingerprint:
             raise ValueError("belongs to another run")
         return state
@@ -152,6 +146,31 @@ class Checkpoints:
                 f"The checkpoint comes from other surroundings: {'; '.join(changes)}. "
                 "The run goes on; its weights will differ a little from those of an uninterrupted one."
             )
+
+
+def read_state(path: Path) -> State:
+    """Return the state in a file, on the CPU.
+
+    Raises:
+        ValueError: It is not a whole checkpoint; the message goes on from the file's name.
+    """
+    content = path.read_bytes()
+    head, payload = content[: len(_FILE_HEAD)], content[len(_FILE_HEAD) + _DIGEST_SIZE :]
+    if head != _FILE_HEAD:
+        raise ValueError("is no checkpoint of this version")
+    if hashlib.sha256(payload).digest() != content[len(_FILE_HEAD) : len(_FILE_HEAD) + _DIGEST_SIZE]:
+        raise ValueError("is damaged")
+    state: State = torch.load(io.BytesIO(payload), map_location="cpu", weights_only=True)
+    return state
+
+
+def newest_first(work: Path) -> list[tuple[Path, float]]:
+    """Return the checkpoints of all unfinished runs in a folder, and when each was written, the newest first."""
+    found: list[tuple[Path, float]] = []
+    for path in work.glob("*/checkpoint*.pt"):
+        with suppress(FileNotFoundError):  # its run has put another one in its place, or is done
+            found.append((path, path.stat().st_mtime))
+    return sorted(found, key=lambda item: item[1], reverse=True)
 
 
 def environment(precision: Precision) -> dict[str, str]:

@@ -1,0 +1,36 @@
+"""Not a stage: how a pretraining in progress does, beside it and without disturbing it."""
+
+import os
+import sys
+from pathlib import Path
+
+import click
+
+from stages.guarded import guarded
+
+
+@click.command()
+@click.option(
+    "--params", default="params.yaml", type=click.Path(path_type=Path), show_default=True, help="The parameters."
+)
+def watch(params: Path) -> None:
+    """Judge the newest checkpoint by nearest neighbours on validation images, and by what needs no label."""
+    sys.exit(guarded(lambda: _watch(params)))
+
+
+def _watch(params: Path) -> None:
+    from plugins import load_registry
+    from ssl_pipeline.config import load
+    from ssl_pipeline.evaluation.unfinished import describe, latest
+    from stages import paths
+
+    settings = load(params).linear_eval.knn
+    glance = latest(load_registry(), paths.work(), paths.PRETRAIN)
+    for line in describe(glance, paths.STORE, settings):
+        click.echo(line)
+
+
+if __name__ == "__main__":
+    if hasattr(os, "nice"):
+        os.nice(10)  # the training goes first
+    watch()

@@ -1,0 +1,99 @@
+"""A look at a pretraining in progress: what it says, where there is nothing to see, and that nothing is touched."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from benchmarks.project import change, copy_project
+from ssl_pipeline.data.framing import Framing, write_framing
+from ssl_pipeline.deployment import pretext_graph, rehearsal
+from ssl_pipeline.guard import only_run
+from ssl_pipeline.products import sha256, write_product
+from ssl_pipeline.training.run import Run
+from stages.pretrain import pretrain
+from stages.watch import watch
+from tests.factories import as_they_are, digits_store
+
+STORE = Path("data/ingested/store")
+SIZES = {"train": 64, "val": 40, "test": 8}
+VIEW = {"size": 8, "random_resized_crop": {"p": 1.0, "scale": [0.5, 1.0], "ratio": [0.8, 1.25]}}
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """What ingest and augment leave, and a pretraining of twelve steps."""
+    copy_project(tmp_path)
+    small = {"backbone": {"name": "resnet_cifar", "depth": 8, "width": 4}, "batch_size": 16, "epochs": 3}
+    change(tmp_path, pretrain={**small, "checkpoint_minutes": 0.0, "on_collapse": "warn"})
+    monkeypatch.chdir(tmp_path)
+    digits_store(STORE, SIZES, as_they_are)
+    write_framing(STORE, Framing(8, "squash", (0, 0, 0)))
+    views = {"global": VIEW, "plain": VIEW, "local": {**VIEW, "size": 4}}
+    write_product(tmp_path / "data" / "augmented" / "policy.json", {"seed": 0, "views": views})
+    monkeypatch.setattr(pretext_graph, "write_pretext_graph", lambda *_: None)
+    monkeypatch.setattr(rehearsal, "rehearse", lambda *_: None)
+    return tmp_path
+
+
+@pytest.fixture
+def stop_after(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
+    """A function that pretrains until so many steps are done and in a checkpoint."""
+    real = Run.save_if_due
+
+    def go(steps: int) -> None:
+        with monkeypatch.context() as patched:
+            patched.setattr(Run, "save_if_due", lambda run, done, *rest: real(run, done, rest[0], done == steps))
+            assert CliRunner().invoke(pretrain, []).exit_code == 130
+
+    return go
+
+
+def look(status: int = 0) -> list[str]:
+    result = CliRunner().invoke(watch, [], catch_exceptions=False)
+    assert result.exit_code == status, result.output
+    return result.output.splitlines()
+
+
+def files(folder: Path) -> dict[str, str]:
+    return {str(path): sha256(path) for path in folder.rglob("*") if path.is_file() and path.name != "lock"}
+
+
+@pytest.mark.parametrize("recipe", ["dino", "colorization"])  # whose teacher ships; whose encoder sees no colours
+def test_what_is_judged_is_what_would_ship(project, stop_after, recipe):
+    change(project, pretrain={"recipe": recipe})
+    stop_after(12)
+    before = files(project / ".work")
+    with only_run(Path(".work")):  # another stage is at work
+        unfinished = look()
+    assert files(project / ".work") == before
+    assert unfinished[0].startswith(f"{recipe}, after 12 steps (.work/")
+    assert "40 validation images are given their class by the 20 nearest of 64 training images" in unfinished[1]
+    assert unfinished[2].startswith("at step 12: loss ")
+    assert "view recall" in unfinished[2]
+    assert CliRunner().invoke(pretrain, []).exit_code == 0
+    finished = look()
+    assert finished[0].startswith(f"{recipe}, whose training is done (models/pretrain/encoder.safetensors")
+    assert finished[1:] == unfinished[1:2]
+
+
+def test_where_there_is_no_checkpoint_it_says_when_there_will_be(project):
+    (line,) = look(1)
+    assert line.startswith("error: there is no checkpoint in .work, and no model in models/pretrain, that could be")
+    assert line.endswith("after pretrain.checkpoint_minutes.")
+
+
+def test_the_newest_that_can_be_read_is_judged_and_labels_are_not_needed(project, stop_after):
+    digits_store(STORE, SIZES, lambda _, labels: [""] * len(labels))
+    write_framing(STORE, Framing(8, "squash", (0, 0, 0)))
+    stop_after(5)
+    assert look()[0].startswith("simclr, after 5 steps")
+    (newest,) = project.glob(".work/*/checkpoint.pt")
+    newest.write_bytes(newest.read_bytes()[:-100])
+    lines = look()
+    assert lines[0].startswith("simclr, after 4 steps")
+    assert lines[1].startswith("no kNN, which needs labels")
+    assert lines[2].startswith("at step 4: loss ")
+    newest.with_name("checkpoint.previous.pt").unlink()
+    assert "checkpoint.pt is damaged." in look(1)[0]
