@@ -13,7 +13,7 @@ from onnx.external_data_helper import ExternalDataInfo, uses_external_data
 from torch import nn
 
 from ssl_pipeline.artifacts.assembly import build_encoder, with_published
-from ssl_pipeline.artifacts.card import CARD, ModelCard
+from ssl_pipeline.artifacts.card import CARD, ModelCard, read_card
 from ssl_pipeline.artifacts.files import ENCODER, load_encoder
 from ssl_pipeline.config import Choice, Rival
 from ssl_pipeline.data.image_spec import RGB8, ImageSpec, Pixels
@@ -119,11 +119,23 @@ def check_rival(rival: Rival, registry: Registry) -> None:
 
 
 def backbones(rivals: Sequence[Rival], registry: Registry) -> list[Entry]:
-    """Return the registered backbones that rivals name; other runs' files are not opened to look for theirs."""
-    names = [rival.backbone.name if rival.backbone else rival.weights for rival in rivals]
+    """Return the registered backbones that rivals name, themselves or in the card of another run."""
     known = set(registry.names("backbone"))
-    named = [name for name in names if {name, name.partition("/")[0] + "/"} & known]
+    named = [name for name in map(_backbone_name, rivals) if {name, name.partition("/")[0] + "/"} & known]
     return [registry.find("backbone", name, _PARAMS_KEY) for name in named]
+
+
+def _backbone_name(rival: Rival) -> str:
+    """Return the name of a rival's backbone; that of its weights where no other is known."""
+    if rival.backbone:
+        return rival.backbone.name
+    path = find_path(rival.weights, _PARAMS_KEY)
+    if path.name != ENCODER or not (path.parent / CARD).is_file():
+        return rival.weights
+    try:
+        return read_card(path.parent).backbone.name
+    except PipelineError:  # the stage says what is wrong with it
+        return rival.weights
 
 
 def cost(path: Path, images: Images, spec: ImageSpec = RGB8) -> dict[str, Any]:
