@@ -4,12 +4,11 @@ from typing import TYPE_CHECKING
 
 from plugins import OWN, load_source
 from ssl_pipeline.config import RECIPE, Config
-from ssl_pipeline.products import sha256
 from ssl_pipeline.provenance import plugins as provenance
+from ssl_pipeline.provenance.cards import card_digests
 from ssl_pipeline.provenance.modules import folder_digest, installed
 from ssl_pipeline.provenance.notes import note, told
 from ssl_pipeline.provenance.plugins import Used, Uses
-from ssl_pipeline.workspace import find_path
 from stages import STAGES, paths
 
 if TYPE_CHECKING:
@@ -33,16 +32,16 @@ CORE = (
     "workspace",
 )
 SHAPES_NOTHING = {
-    *(f"ssl_pipeline.{name}" for name in (*CORE, "provenance.modules", "provenance.notes", "provenance.plugins")),
+    *(
+        f"ssl_pipeline.{name}"
+        for name in (*CORE, "provenance.cards", "provenance.modules", "provenance.notes", "provenance.plugins")
+    ),
     *("plugins", "stages", *(f"stages.{name}" for name in ("check", "code", "command", "guarded", "paths"))),
 }
 """Modules that say, wait, refuse, or find files and plugins: no number that a stage writes passes through them."""
 
 LEFT_ASIDE = {"ingest": {"ssl_pipeline.augment.policy"}}
 """Stage -> modules that it reaches through params.yaml as a whole: of the sections of other stages, it uses nothing."""
-
-
-_CARD = "model.json"  # that of ssl_pipeline.artifacts.card, whose import takes seconds
 
 
 def used(registry: "Registry", config: Config) -> list[Used]:
@@ -83,7 +82,7 @@ def refresh(config: Config) -> str:
         config.ingest.source.name,
         config.pretrain.model_dump(mode="json"),
         config.linear_eval.model_dump(mode="json"),
-        _cards(config),
+        card_digests(config.linear_eval.rivals),
         _views_are_left(config),
     ]
     uses = provenance.remembered(paths.work() / "plugins.json", state, lambda: _ask(config))
@@ -95,12 +94,6 @@ def refresh(config: Config) -> str:
             digests = provenance.code(PACKAGES, [f"stages.{name}"], uses.get(name, []), without)
             changes[name] = note(paths.CODE / f"{name}.json", digests)
     return told(changes)
-
-
-def _cards(config: Config) -> list[str]:
-    """Return the digests of the cards beside the weights of rivals: a card of another run names its backbone."""
-    beside = (find_path(rival.weights, "linear_eval.rivals").with_name(_CARD) for rival in config.linear_eval.rivals)
-    return [sha256(card) if card.is_file() else "" for card in beside]
 
 
 def _views_are_left(config: Config) -> bool:
