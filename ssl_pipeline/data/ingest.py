@@ -31,7 +31,7 @@ from ssl_pipeline.data.splits import Content, Copy, assign, merge_copies
 from ssl_pipeline.data.spool import Spooled, blocks, channel_means, keep
 from ssl_pipeline.data.store import SPLITS, IndexRow, Original, SplitName
 from ssl_pipeline.data.tables import harmless, write_table
-from ssl_pipeline.data.writer import SplitSummary, write_index, write_originals, write_split
+from ssl_pipeline.data.writer import SplitSummary, canvas_bytes, write_index, write_originals, write_split
 from ssl_pipeline.errors import PipelineError
 from ssl_pipeline.products import write_product
 from ssl_pipeline.progress import track
@@ -86,12 +86,15 @@ def ingest(
     Raises:
         PipelineError: Too many rejects, nothing to learn from, or no space on the disk.
     """
-    _check_space(folder, len(images.records), canvas)
+    # the spool and the shards; of images that are kept as they are, bands and type are known once all are in the spool
+    least = RGB8 if canvas.pixels.name == "rgb8" else ImageSpec(channels=1, dtype="uint8", low=0, high=255)
+    _check_space(folder, len(images.records), canvas, least, copies=2)
     _list(folder / "ignored.csv", ("path", "reason"), sorted(images.ignored.items()))
     with tempfile.TemporaryFile(dir=folder) as spool:
         found, rejects, notes = _decode_into(spool, images, canvas, workers)
         agreement = _agree(found, rejects, canvas)
         spec = agreement.spec
+        _check_space(folder, len(found), canvas, spec, copies=1)
         _report_rejects(folder, reports, rejects, len(found), shares)
         _list(folder / "notes.csv", ("path", "note"), [(path, ": ".join(note)) for path, note in notes])
         files = [record for record in images.records if record.path in found]
@@ -152,14 +155,13 @@ def _fingerprint(files: Iterable[Record], found: Mapping[str, Spooled]) -> str:
     return total.hexdigest()
 
 
-def _check_space(folder: Path, images: int, canvas: Canvas) -> None:
-    needed = (
-        2 * images * canvas.size**2 * 3
-    )  # the spool and the shards, of RGB; how many bands others have is not known
+def _check_space(folder: Path, count: int, canvas: Canvas, spec: ImageSpec, copies: int) -> None:
+    """Refuse to begin what the disk has no room for: so many copies of each canvas."""
+    needed = copies * count * canvas_bytes(canvas.size, spec)
     free = shutil.disk_usage(folder).free
     if needed > free:
         raise PipelineError(
-            f"{images} images on a canvas of {canvas.size} px need {needed / 1e6:,.1f} MB in {folder.parent}, where "
+            f"{count} images on a canvas of {canvas.size} px need {needed / 1e6:,.1f} MB in {folder.parent}, where "
             f"{free / 1e6:,.1f} MB are free. Make room, or lower ingest.canvas."
         )
 

@@ -1,5 +1,7 @@
 """What the images of a pool have in common, decided once for all of them."""
 
+import shutil
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -131,3 +133,21 @@ def test_a_name_alone_chooses_and_rgb8_takes_no_options() -> None:
         PixelsChoice.model_validate({"name": "rgb8", "nodata": 0})
     with pytest.raises(ValidationError, match="lowest, highest"):
         PixelsChoice.model_validate({"name": "as_is", "full_scale": [5, 5]})
+
+
+@pytest.mark.parametrize(("bands", "enough"), [(1, True), (5, False)])
+def test_room_on_the_disk_is_asked_for_by_bands_and_type(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bands: int, enough: bool
+) -> None:
+    """Of 5 bands of floats 20 images take 25,600 bytes, of one band of bytes 1,280, and of RGB 3,840; all of it twice."""
+    (tmp_path / "pile").mkdir()
+    for number in range(20):
+        pixels = np.random.default_rng(number).random((8, 8, bands), dtype=np.float32)
+        np.save(tmp_path / "pile" / f"{number}.npy", pixels if bands > 1 else (255 * pixels).astype(np.uint8))
+    usage = shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=4000))
+    images, canvas = Folder(path=str(tmp_path / "pile")).open(), Canvas(8, "squash", (0, 0, 0), 8, 1.0, AS_IS)
+    (tmp_path / "out").mkdir()
+    with nullcontext() if enough else pytest.raises(PipelineError, match="20 images on a canvas of 8 px need 0.0 MB"):
+        ingest(images, tmp_path / "out", canvas, Shares(0, 0.2, 0.2, 0.5), tmp_path / "out", 1)
+    assert (tmp_path / "out" / "store").exists() == enough
