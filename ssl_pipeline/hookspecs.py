@@ -53,3 +53,8 @@ def register_backbones(register: "Register") -> None:
 @hookspec
 def register_recipes(register: "Register") -> None:
     """Add recipes: factories `() -> dict` with the keys pretext_task, loss and negatives."""
+
+
+@hookspec
+def register_operations(register: "Register") -> None:
+    """Add operations on views: factories `(**options) -> ViewOperation`. Policies name them beside built-in ones."""

@@ -8,7 +8,7 @@ import importlib
 import importlib.metadata as metadata
 import inspect
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
@@ -18,6 +18,7 @@ import pluggy
 from pydantic import BaseModel, ValidationError
 
 from ssl_pipeline import hookspecs
+from ssl_pipeline.augment.policy import Policy
 from ssl_pipeline.config import Choice
 from ssl_pipeline.errors import ConfigError
 from ssl_pipeline.hookspecs import GROUP
@@ -39,6 +40,7 @@ KINDS = {
     "negatives": "register_negatives",
     "backbone": "register_backbones",
     "recipe": "register_recipes",
+    "operation": "register_operations",
 }
 """Kind of thing -> the hook that adds it."""
 
@@ -149,13 +151,14 @@ class Registry:
         """Return the registered names of a kind."""
         return [entry.name for entry in self.entries() if entry.kind == kind]
 
-    def find(self, kind: str, name: str, key: str = "") -> Entry:
+    def find(self, kind: str, name: str, key: str = "", others: Sequence[str] = ()) -> Entry:
         """Return the entry for a name; `torchvision/resnet18` is served by the family `torchvision/`.
 
         Args:
             kind: A key of `KINDS`.
             name: The name, as in params.yaml.
             key: The choice's key in params.yaml, for messages; by default `pretrain.<kind>`.
+            others: Names that may be meant too, and need no plugin.
 
         Raises:
             ConfigError: No such name; the message lists the known ones, the nearest, and plugins that failed to load.
@@ -168,23 +171,22 @@ class Registry:
         if entry:
             return entry
         refuse_former((one.factory for one in self.entries() if one.kind == kind), {name}, key or f"pretrain.{kind}")
-        known, near = self.names(kind), self._nearest(kind, name)
+        near = self._nearest(kind, name, known := [*others, *self.names(kind)])
         hint = " Did you mean " + " or ".join(f"'{other}'" for other in near) + "?" if near else ""
-        lines = [f"{key or f'pretrain.{kind}'}: unknown name '{shown(name, 60)}'.{hint}"]
-        lines.append(f"Known: {', '.join(known)}.")
+        lines = [f"{key or f'pretrain.{kind}'}: unknown name '{shown(name, 60)}'.{hint}", f"Known: {', '.join(known)}."]
         lines += [
             f"This plugin failed to load, and may be the one that is meant: {failure}" for failure in self.failures
         ]
         raise ConfigError("\n".join(lines))
 
-    def _nearest(self, kind: str, name: str) -> list[str]:
+    def _nearest(self, kind: str, name: str, known: Sequence[str]) -> list[str]:
         """Return names that may be meant: members of families under that very name, or else the most similar name."""
         families = [entry for entry in self.entries() if entry.kind == kind and entry.name.endswith("/")]
         members = {family.name: self._members(family) for family in families}
         if full := [prefix + name for prefix, names in members.items() if name in names]:
             return full
-        known = [*self.names(kind), *(prefix + member for prefix, names in members.items() for member in names)]
-        return get_close_matches(name[:100], known, n=1)
+        inside = [prefix + member for prefix, names in members.items() for member in names]
+        return get_close_matches(name[:100], [*known, *inside], n=1)
 
     def _members(self, family: Entry) -> list[str]:
         """Return names in a family; none, and a remark, where a stranger's code fails to list them."""
@@ -249,6 +251,8 @@ def _register(entries: list[Entry], kind: str, *origin: str) -> "Register":
         if not isinstance(name, str) or not re.fullmatch(r"[\w.+-]+/?", name) or len(name) > 100:
             plain = "letters, digits and _ . + -, at most 100, and / at the end of a family's"
             raise TypeError(f"it registers a {kind} under the name {shown(repr(name), 60)}; names are {plain}")
+        if kind == "operation" and name in Policy.model_fields:
+            raise TypeError(f"it registers operation '{name}', which is a key of every policy: give it another name")
         if not callable(factory):
             raise TypeError(f"it registers {kind} '{name}' as {shown(repr(factory), 60)}, which cannot be called")
         entries.append(Entry(kind, name, factory, *origin))

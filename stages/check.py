@@ -9,6 +9,7 @@ from ssl_pipeline.config import Config, refuse_unknown_views
 from ssl_pipeline.data.store import Split
 from ssl_pipeline.errors import ConfigError
 from ssl_pipeline.evaluation.linear.rivals import check_rival
+from ssl_pipeline.operations import build_operations
 from ssl_pipeline.terminal import shown
 from ssl_pipeline.training import preparation
 from ssl_pipeline.workspace import find_path
@@ -22,7 +23,8 @@ def check(config: Config) -> dict[str, Policy]:
     now. Files of other encoders must be there, and their backbones must have the names and options that are asked for.
 
     Returns:
-        The kinds of views of the run: those of `augment.views`, and the recipe's where it says so.
+        The kinds of views of the run: those of `augment.views`, and the recipe's where it says so; operations of
+        plugins are built.
 
     Raises:
         PipelineError: As the later stage would say it.
@@ -38,7 +40,7 @@ def check(config: Config) -> dict[str, Policy]:
                 "models/pretrain."
             )
     method = recipes.method_of(registry, config.pretrain)
-    views = recipes.resolve_views(method, config.augment.views)
+    views = build_operations(registry, recipes.resolve_views(method, config.augment.views))
     refuse_unknown_views(config, views)
     pool = Split("train", config.ingest.canvas, np.empty(0, np.uint64), (0.5,) * 3, (0.25,) * 3, "", ())
     preparation.build(registry, method.recipe, method.pretrain, pool, views)

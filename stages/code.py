@@ -45,13 +45,13 @@ LEFT_ASIDE = {"ingest": {"ssl_pipeline.augment.policy"}}
 
 
 def used(registry: "Registry", config: Config) -> list[Used]:
-    """Return what pretraining uses, and so all that follows it.
+    """Return what pretraining uses, and so all that follows it: its method, and operations of plugins on its views.
 
     Raises:
         ConfigError: Something is not there; the message says with what it came, if plugins.lock knows.
     """
     with provenance.missing_is_told(paths.PLUGINS_LOCK):
-        return provenance.method(registry, config.pretrain)
+        return [*provenance.method(registry, config.pretrain), *provenance.operations(registry, config)]
 
 
 def source(config: Config) -> "Source":
@@ -83,7 +83,7 @@ def refresh(config: Config) -> str:
         config.pretrain.model_dump(mode="json"),
         config.linear_eval.model_dump(mode="json"),
         card_digests(config.linear_eval.rivals),
-        _views_are_left(config),
+        config.augment.model_dump(mode="json"),
     ]
     uses = provenance.remembered(paths.work() / "plugins.json", state, lambda: _ask(config))
     provenance.lock(paths.PLUGINS_LOCK, PACKAGES, [plugin for stage in uses.values() for plugin in stage])
@@ -96,12 +96,6 @@ def refresh(config: Config) -> str:
     return told(changes)
 
 
-def _views_are_left(config: Config) -> bool:
-    """Say whether some views are those of the recipe."""
-    written = config.augment.views
-    return isinstance(written, str) or RECIPE in written.values()
-
-
 def _ask(config: Config) -> Uses:
     from plugins import load_registry
     from ssl_pipeline.evaluation.linear.rivals import backbones
@@ -109,10 +103,12 @@ def _ask(config: Config) -> Uses:
     registry = load_registry()
     method = used(registry, config)
     rivals = [provenance.used_plugin(entry) for entry in backbones(config.linear_eval.rivals, registry)]
-    views = provenance.views(registry, config.pretrain) if _views_are_left(config) else []
+    written = config.augment.views
+    left = isinstance(written, str) or RECIPE in written.values()  # some views are those of the recipe
+    views = provenance.views(registry, config.pretrain) if left else []
     return {
         "ingest": [provenance.used_plugin(registry.find("source", config.ingest.source.name, "ingest.source"))],
-        "augment": views,
+        "augment": [*views, *(plugin for plugin in method if plugin.kind == "operation")],
         "pretrain": method,
         "export": method,
         "linear_eval": [*method, *rivals],

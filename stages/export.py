@@ -11,17 +11,18 @@ def export(config: Config) -> None:
     from plugins import load_registry
     from ssl_pipeline.artifacts.card import read_card
     from ssl_pipeline.artifacts.files import load_task
-    from ssl_pipeline.augment.policy import read_policies
     from ssl_pipeline.data.store import open_split
     from ssl_pipeline.deployment.release import headline, read_evidence, release
     from ssl_pipeline.evaluation.separation import separation
+    from ssl_pipeline.operations import load_policies
     from ssl_pipeline.products import atomic_folder, write_json
     from ssl_pipeline.progress import say
     from stages.reference import command
 
-    policies, evidence = read_policies(AUGMENTED / "policy.json"), read_evidence(STORE)
+    registry = load_registry()
+    policies, evidence = load_policies(registry, AUGMENTED / "policy.json"), read_evidence(STORE)
     held_out = open_split(STORE, "val")
-    task, card = load_task(load_registry(), PRETRAIN), read_card(PRETRAIN)
+    task, card = load_task(registry, PRETRAIN), read_card(PRETRAIN)
     with atomic_folder(EXPORT) as folder:
         report = release(folder, task, card, config.export, evidence, command(PRETRAIN))
         apart = separation(folder / "energy.onnx", held_out, policies, task.views.main, task.energy_head)

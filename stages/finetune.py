@@ -9,20 +9,21 @@ from stages.paths import AUGMENTED, EXPORT, FINETUNE, PRETRAIN, REPORTS, STORE
 def finetune(config: Config) -> None:
     """Fine-tune on label budgets, beside a frozen probe and random weights; write classifier.onnx."""
     from plugins import load_registry
-    from ssl_pipeline.augment.policy import read_policies
     from ssl_pipeline.data.store import read_originals
     from ssl_pipeline.evaluation.budgets.classifier_file import write_tuned
     from ssl_pipeline.evaluation.budgets.inputs import read_inputs
     from ssl_pipeline.evaluation.budgets.study import study_budgets
     from ssl_pipeline.evaluation.report import write_report
+    from ssl_pipeline.operations import load_policies
     from ssl_pipeline.progress import say
     from stages.reference import command
 
     backbone, originals = EXPORT / "backbone.onnx", read_originals(STORE)
+    registry = load_registry()
     inputs = read_inputs(
         config.finetune,
-        load_registry(),
-        read_policies(AUGMENTED / "policy.json"),
+        registry,
+        load_policies(registry, AUGMENTED / "policy.json"),
         store=STORE,
         pretrain=PRETRAIN,
         backbone=backbone,

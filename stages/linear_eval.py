@@ -9,17 +9,18 @@ from stages.paths import AUGMENTED, EXPORT, LINEAR_EVAL, PRETRAIN, REPORTS, STOR
 def linear_eval(config: Config) -> None:
     """Measure the exported file with probes on frozen features, beside its baselines, and judge its clusters."""
     from plugins import load_registry
-    from ssl_pipeline.augment.policy import read_policies
     from ssl_pipeline.evaluation.linear.inputs import read_inputs
     from ssl_pipeline.evaluation.linear.probe_file import write_probe
     from ssl_pipeline.evaluation.linear.study import study_embeddings
     from ssl_pipeline.evaluation.report import write_report
+    from ssl_pipeline.operations import load_policies
     from ssl_pipeline.progress import say
 
+    registry = load_registry()
     inputs = read_inputs(
         config.linear_eval,
-        load_registry(),
-        read_policies(AUGMENTED / "policy.json"),
+        registry,
+        load_policies(registry, AUGMENTED / "policy.json"),
         store=STORE,
         pretrain=PRETRAIN,
         backbone=EXPORT / "backbone.onnx",

@@ -11,11 +11,11 @@ def pretrain(config: Config) -> None:
     from plugins import load_registry
     from ssl_pipeline import recipes
     from ssl_pipeline.artifacts.card import CARD
-    from ssl_pipeline.augment.policy import read_policies
     from ssl_pipeline.data.framing import read_framing
     from ssl_pipeline.data.store import open_split
     from ssl_pipeline.deployment.pretext_graph import write_pretext_graph
     from ssl_pipeline.deployment.rehearsal import rehearse
+    from ssl_pipeline.operations import load_policies
     from ssl_pipeline.products import atomic_folder, write_product
     from ssl_pipeline.provenance.fingerprint import fingerprint
     from ssl_pipeline.training import checkpoint, precision, preparation, pretraining, saving
@@ -24,7 +24,7 @@ def pretrain(config: Config) -> None:
     registry = load_registry()
     plugins, method = used(registry, config), recipes.method_of(registry, config.pretrain)
     recipe, section = method.recipe, method.pretrain
-    policies, pool = read_policies(paths.AUGMENTED / "policy.json"), open_split(paths.STORE, "train")
+    policies, pool = load_policies(registry, paths.AUGMENTED / "policy.json"), open_split(paths.STORE, "train")
     framing = read_framing(paths.STORE)
     task = preparation.build(registry, recipe, section, pool, policies.views)
     numeric_format = precision.resolve_precision(section.precision, precision.best_device())

@@ -1,19 +1,34 @@
 """What a view is: the operations of a policy, in the order in which they are applied, with their ranges.
 
+Operations of plugins stand beside the built-in ones, under the names by which they are registered. They are applied
+after the built-in ones, in the order of their names.
+
 A kind of view (`global`, `local`, `plain`, ...) is a policy and a size. The section `augment.views` of params.yaml is a
 mapping from kinds to policies. This module imports no torch: it is part of the schema of params.yaml.
 """
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import TYPE_CHECKING, Annotated, Any, Self
 
-from pydantic import Field, SerializerFunctionWrapHandler, ValidationError, model_serializer, model_validator
+from pydantic import (
+    ConfigDict,
+    Field,
+    PrivateAttr,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    model_serializer,
+    model_validator,
+)
+from pydantic_core import InitErrorDetails
 
 from ssl_pipeline.data.image_spec import ImageSpec
 from ssl_pipeline.errors import ConfigError, PipelineError
 from ssl_pipeline.products import read_product
-from ssl_pipeline.validation import Checked, explain
+from ssl_pipeline.validation import Checked, explain, hint
+
+if TYPE_CHECKING:
+    from ssl_pipeline.augment.view_operation import ViewOperation
 
 __all__ = ["Policies", "Policy", "check_colours", "read_policies"]
 
@@ -86,6 +101,31 @@ class GaussianNoise(Operation):
     std: Annotated[float, Field(ge=0, le=1)]
 
 
+class PluginOperation(Operation):
+    """An operation that a plugin registers: `p` and its own options, which are checked when it is built."""
+
+    model_config = ConfigDict(extra="allow")
+
+    _built: "ViewOperation | None" = PrivateAttr(None)
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """All but `p`."""
+        return dict(self.model_extra or {})
+
+    @property
+    def built(self) -> "ViewOperation":
+        """What computes it; `ssl_pipeline.operations` builds it."""
+        assert self._built is not None, "a policy with operations of plugins makes views once these are built"
+        return self._built
+
+    def with_built(self, options: Mapping[str, Any], operation: "ViewOperation") -> Self:
+        """Return the same operation with all of its options, and with what computes it."""
+        made = type(self)(p=self.p, **options)
+        made._built = operation
+        return made
+
+
 class Policy(Checked):
     """One kind of view: its size and its operations, in the order of application.
 
@@ -97,6 +137,9 @@ class Policy(Checked):
         >>> policy.active()
         {'horizontal_flip'}
     """
+
+    model_config = ConfigDict(extra="allow")
+    __pydantic_extra__: dict[str, PluginOperation | None]
 
     size: Annotated[int, Field(ge=4, le=1024)]
     random_resized_crop: RandomResizedCrop | None = None
@@ -113,11 +156,29 @@ class Policy(Checked):
     @model_validator(mode="before")
     @classmethod
     def _a_list_has_one_policy_for_each_view(cls, value: Any) -> Any:
-        if not isinstance(value, list):
-            return value
-        if not value or not all(isinstance(policy, dict) for policy in value):
-            raise ValueError("must be a policy, or a list of policies, one for each view")
-        return {**value[0], "further": value[1:]}
+        if isinstance(value, list):
+            if not value or not all(isinstance(policy, dict) for policy in value):
+                raise ValueError("must be a policy, or a list of policies, one for each view")
+            value = {**value[0], "further": value[1:]}
+        if isinstance(value, dict):
+            cls._refuse_what_is_no_operation(value)
+        return value
+
+    @classmethod
+    def _refuse_what_is_no_operation(cls, values: dict[str, Any]) -> None:
+        """Refuse unknown keys that are no operations of plugins; whether one registers these is asked later.
+
+        What has no `p` and is nearly called as a built-in key is taken for that key with a slip of the pen.
+        """
+        unknown = [
+            InitErrorDetails(type="extra_forbidden", loc=(key,), input=value)
+            for key, value in values.items()
+            if key not in cls.model_fields
+            and not isinstance(value, PluginOperation)
+            and not (isinstance(value, dict) and ("p" in value or not hint(str(key), cls.model_fields, 0.8)))
+        ]
+        if unknown:
+            raise ValidationError.from_exception_data(cls.__name__, unknown)
 
     @model_validator(mode="after")
     def _views_of_one_kind_have_one_size(self) -> Self:
@@ -150,19 +211,27 @@ class Policy(Checked):
         own = {name for name, value in self if isinstance(value, Operation) and value.p > 0}
         return own.union(*(policy.active() for policy in self.further))
 
+    @property
+    def of_plugins(self) -> dict[str, PluginOperation]:
+        """Operations of the first view that plugins register, by name, in the order in which they are applied."""
+        return {name: found for name, found in sorted((self.model_extra or {}).items()) if found is not None}
+
     def on_colours(self) -> list[str]:
         """Return names of the operations that some view receives and that need red, green and blue."""
         jitter = self.color_jitter
         strengths = {} if jitter is None or not jitter.p else {"saturation": jitter.saturation, "hue": jitter.hue}
         names = [f"color_jitter.{name}" for name, strength in strengths.items() if strength]
         names += ["grayscale"] if self.grayscale is not None and self.grayscale.p else []
+        names += [name for name, found in self.of_plugins.items() if found.p and "rgb" in found.built.needs]
         return list(dict.fromkeys([*names, *(name for policy in self.further for name in policy.on_colours())]))
 
     def without_colours(self) -> "Policy":
         """Return the same policy, but for the operations that need red, green and blue."""
         jitter = self.color_jitter and self.color_jitter.model_copy(update={"saturation": 0.0, "hue": 0.0})
         further = tuple(policy.without_colours() for policy in self.further)
-        return self.model_copy(update={"color_jitter": jitter, "grayscale": None, "further": further})
+        colours = [(name, found) for name, found in self.of_plugins.items() if "rgb" in found.built.needs]
+        off = {name: found.model_copy(update={"p": 0.0}) for name, found in colours}
+        return self.model_copy(update={**off, "color_jitter": jitter, "grayscale": None, "further": further})
 
     def pruned(self) -> "Policy":
         """Return the same policy, with None for each operation that no view receives."""

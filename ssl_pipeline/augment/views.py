@@ -4,6 +4,7 @@ The order is that of `Policy`, and the same for all views: geometry first, so th
 few pixels; colour before blur, which would otherwise see edges that clamping made; noise last, as a sensor adds it, so
 that nothing smooths or inverts it. Brightness, contrast, saturation and hue follow each other in this order
 (torchvision shuffles them: they nearly commute, and a graph would have to compute all four at each of four places).
+Operations of plugins come after all of these, in the order of their names.
 """
 
 import math
@@ -17,6 +18,7 @@ from torch import Tensor, nn
 from ssl_pipeline import randomness
 from ssl_pipeline.augment import colour, geometry, noise
 from ssl_pipeline.augment.policy import ColorJitter, GaussianBlur, Operation, Policy, RandomResizedCrop, Rotation
+from ssl_pipeline.augment.view_operation import ViewOperation
 from ssl_pipeline.data.image_spec import RGB8, ImageSpec
 
 Draw = Mapping[str, Tensor]
@@ -46,7 +48,11 @@ PARAMETERS = (
     "gaussian_noise",
 )
 """What each column of the uniforms decides. Every policy has all columns, so that turning an operation off changes no
-other's numbers; a bare name is the choice whether a view receives the operation: it does if the number is below p."""
+other's numbers; a bare name is the choice whether a view receives the operation: it does if the number is below p.
+Columns of plugins' operations follow: for each its choice, then its own numbers, hashed under its own name."""
+
+CHOICES = tuple(number for number, name in enumerate(PARAMETERS) if "." not in name)
+"""The columns that are choices."""
 
 _CHUNK_VALUES = 2**18
 """Values of the views that are made at a time: a megabyte, so that they stay in a CPU's cache between operations."""
@@ -69,14 +75,32 @@ class ViewMaker(nn.Module):
         torch.Size([4, 3, 8, 8])
     """
 
-    parameter_count = len(PARAMETERS)
-    """P, how many uniforms a view needs."""
-
     def __init__(self, policy: Policy, spec: ImageSpec = RGB8):
         super().__init__()
         self.policy, self.spec = policy.pruned(), spec
         if spec.rgb is None and (names := policy.each[0].on_colours()):
             raise ValueError(f"{', '.join(names)}: these images have no red, green and blue")
+        self.plugins = self.policy.of_plugins
+        self.operations = nn.ModuleList(operation.built for operation in self.plugins.values())
+        widths = [1 + operation.built.uniforms for operation in self.plugins.values()]
+        starts = [len(PARAMETERS) + sum(widths[:number]) for number in range(len(widths))]
+        self.columns = {name: slice(a, a + n) for name, a, n in zip(self.plugins, starts, widths, strict=True)}
+
+    @property
+    def parameters_of_views(self) -> tuple[str, ...]:
+        """What each of the P columns of the uniforms decides; an operation's own numbers count from 0."""
+        own = {name: range(columns.stop - columns.start - 1) for name, columns in self.columns.items()}
+        return (*PARAMETERS, *(part for name in own for part in (name, *(f"{name}.{i}" for i in own[name]))))
+
+    @property
+    def choices(self) -> list[int]:
+        """The columns that decide whether a view receives an operation."""
+        return [*CHOICES, *(columns.start for columns in self.columns.values())]
+
+    @property
+    def parameter_count(self) -> int:
+        """P, how many uniforms a view needs."""
+        return len(self.parameters_of_views)
 
     @property
     def needs_noise(self) -> bool:
@@ -88,14 +112,14 @@ class ViewMaker(nn.Module):
 
         Args:
             images: (N, S, S, C) canvases of the type that the spec names.
-            uniforms: (N, P) float32 numbers in [0, 1), a column for each of `PARAMETERS`.
+            uniforms: (N, P) float32 numbers in [0, 1), a column for each of `parameters_of_views`.
             normals: (N, C, S, S) float32, standard normal, if `needs_noise`; zeros do for views that receive no noise.
 
         Returns:
             (N, C, S, S) float32 in [0, 1].
         """
         policy = self.policy
-        draw = dict(zip(PARAMETERS, uniforms.unbind(1), strict=True))
+        draw = dict(zip(PARAMETERS, uniforms.unbind(1), strict=False))  # columns of plugins' operations follow
         views = _place(images, policy, draw, self.spec)
         if policy.rotation:
             views = _rotate(views, policy.rotation, draw)
@@ -112,7 +136,16 @@ class ViewMaker(nn.Module):
             assert normals is not None, "a policy with gaussian_noise needs normal numbers"
             std = torch.where(draw["gaussian_noise"] < policy.gaussian_noise.p, policy.gaussian_noise.std, 0.0)
             views = noise.gaussian_noise(views, normals, std)
+        for name, operation in self.plugins.items():
+            own = uniforms[:, self.columns[name]]
+            views = self._on_chosen(operation.built, views, own[:, 0] < operation.p, own[:, 1:])
         return views
+
+    def _on_chosen(self, operation: ViewOperation, views: Tensor, chosen: Tensor, numbers: Tensor) -> Tensor:
+        def on_chosen(images: Tensor) -> Tensor:
+            return torch.where(_each(chosen), operation(images, numbers), images)
+
+        return _on_rgb(views, self.spec, on_chosen) if "rgb" in operation.needs else on_chosen(views)
 
 
 def _place(images: Tensor, policy: Policy, draw: Draw, spec: ImageSpec) -> Tensor:
@@ -236,7 +269,7 @@ def make_views(
     # Mixed precision is for networks: bfloat16 would cost a crop two grey levels
     with torch.autocast(images.device.type, enabled=False):
         for kind, count in counts.items():
-            makers = [ViewMaker(policies[kind].of_view(i), spec) for i in range(count)]
+            makers = [ViewMaker(policies[kind].of_view(i), spec).to(images.device) for i in range(count)]
             size = policies[kind].size
             views = torch.empty(len(ids), count, spec.channels, size, size, device=images.device)
             chunk = max(1, _CHUNK_VALUES // (spec.channels * max(size, images.shape[1]) ** 2))
@@ -251,8 +284,12 @@ def make_views(
 
 def _numbers(maker: ViewMaker, seed: int, epoch: int, ids: npt.NDArray[np.uint64], view: str) -> Iterator[Tensor]:
     """Return what one view of each sample is made from: uniforms (N, P), and normals (N, C, S, S) if there is noise."""
-    uniforms = randomness.uniforms(seed, epoch, ids, view, maker.parameter_count)
-    yield torch.from_numpy(uniforms)
+    uniforms = randomness.uniforms(seed, epoch, ids, view, len(PARAMETERS))
+    own = [
+        randomness.uniforms(seed, epoch, ids, f"{view}/{name}", columns.stop - columns.start)
+        for name, columns in maker.columns.items()
+    ]
+    yield torch.from_numpy(np.concatenate([uniforms, *own], axis=1))
     if noisy := maker.policy.gaussian_noise:
         # Normal numbers take long to draw: only the views that receive noise get any
         chosen = uniforms[:, PARAMETERS.index("gaussian_noise")] < np.float32(noisy.p)

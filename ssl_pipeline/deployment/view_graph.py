@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from ssl_pipeline.augment.policy import Policy
-from ssl_pipeline.augment.views import PARAMETERS, ViewMaker
+from ssl_pipeline.augment.views import ViewMaker
 from ssl_pipeline.data.image_spec import RGB8, ImageSpec
 from ssl_pipeline.deployment.bounds import VIEWS
 from ssl_pipeline.deployment.onnx_file import write_graph
@@ -44,7 +44,7 @@ def export_views(policy: Policy, canvas: int, path: Path, spec: ImageSpec = RGB8
         "inputs": f"images: {spec}, NHWC; uniforms: one number in [0, 1) for each parameter; noise: standard normal",
         "output": "views: float32 NCHW in [0, 1]",
         "images": spec.model_dump_json(),
-        "parameters": json.dumps(PARAMETERS),
+        "parameters": json.dumps(maker.parameters_of_views),
         "policy": policy.model_dump_json(),
     }
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -99,8 +99,7 @@ def _example(maker: ViewMaker, canvas: int, count: int) -> tuple[torch.Tensor, .
     shares = np.clip((128 + 30 * waves) / 255, 0, 1)
     images = (spec.low + shares * (spec.high - spec.low)).astype(spec.numpy_dtype)
     numbers = uniforms(0, 0, ids, "example", maker.parameter_count)
-    choices = [column for column, name in enumerate(PARAMETERS) if "." not in name]
-    numbers[::2, choices] = 0.0
+    numbers[::2, maker.choices] = 0.0
     inputs = [torch.from_numpy(images), torch.from_numpy(numbers)]
     if maker.needs_noise:
         inputs.append(torch.from_numpy(normals(0, 0, ids, "example", (spec.channels, size, size))))

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
-from ssl_pipeline.config import RECIPE, PretrainSection
+from ssl_pipeline.config import RECIPE, Config, PretrainSection
 from ssl_pipeline.errors import ConfigError
 from ssl_pipeline.hookspecs import GROUP
 from ssl_pipeline.products import digest, sha256, write_json
@@ -24,6 +24,7 @@ __all__ = [
     "lock",
     "method",
     "missing_is_told",
+    "operations",
     "remembered",
     "used_plugin",
     "views",
@@ -99,6 +100,19 @@ def views(registry: "Registry", config: PretrainSection) -> list[Used]:
     said = {kind: policy.model_dump(mode="json") for kind, policy in method_of(registry, config).views.items()}
     entry = registry.find("recipe", config.recipe)
     return [used_plugin(entry, digest(said))._replace(kind="views of recipe")]
+
+
+def operations(registry: "Registry", config: Config) -> list[Used]:
+    """Return the operations of plugins that some view of the run receives.
+
+    Raises:
+        ConfigError: One of them is not there.
+    """
+    from ssl_pipeline.operations import operations_used
+    from ssl_pipeline.recipes import method_of, resolve_views
+
+    policies = resolve_views(method_of(registry, config.pretrain), config.augment.views)
+    return [used_plugin(entry) for entry in operations_used(registry, policies)]
 
 
 def code(

@@ -16,14 +16,14 @@ from typing import Any
 
 import torch
 
-from ssl_pipeline.testing import graphs, kinds, memory_use, sources, strategies, training
+from ssl_pipeline.testing import graphs, kinds, memory_use, operations, sources, strategies, training
 from ssl_pipeline.testing.families import FAMILIES
 from ssl_pipeline.testing.material import InBatch, Pairs, Plain, encoder_on, small_encoder
 from ssl_pipeline.testing.subject import Subject, options_are_typed_and_documented
 from ssl_pipeline.testing.training import Trial
 from ssl_pipeline.types import Factory, Loss, ViewLoss
 
-__all__ = ["check_backbone", "check_loss", "check_negatives", "check_pretext_task", "check_source"]
+__all__ = ["check_backbone", "check_loss", "check_negatives", "check_operation", "check_pretext_task", "check_source"]
 
 _Check = Callable[[Trial], None]
 
@@ -91,6 +91,14 @@ _BACKBONE: Sequence[_Check] = (
     graphs.encoder_exports,
 )
 
+_OPERATION: Sequence[Callable[[Subject], None]] = (
+    options_are_typed_and_documented,
+    operations.is_an_operation,
+    operations.images_stay_images,
+    operations.is_pure,
+    operations.samples_are_apart,
+    operations.becomes_a_graph,
+)
 _SOURCE: Sequence[Callable[[Subject], None]] = (
     options_are_typed_and_documented,
     sources.is_a_source,
@@ -161,6 +169,22 @@ def check_backbone(factory: Factory, /, *, size: int = 32, **options: Any) -> No
     subject = Subject(factory, options, size)
     trial = Trial(subject, lambda seed: Pairs(encoder_on(subject.build(seed)), Plain(), InBatch()), images=8)
     _run(_BACKBONE, trial)
+
+
+def check_operation(factory: Factory, /, *, size: int = 16, **options: Any) -> None:
+    """Check an operation on views.
+
+    Args:
+        factory: The factory, as it is registered.
+        size: Side of the images in px.
+        **options: The options, as in params.yaml, without `p`.
+
+    Raises:
+        AssertionError: What is broken, and what to do.
+    """
+    subject = Subject(factory, options, size)
+    for check in _OPERATION:
+        check(subject)
 
 
 def check_source(factory: Factory, /, *, change: Callable[[], object] | None = None, **options: Any) -> None:

@@ -8,6 +8,7 @@ energies of pairs, a negative-sampling strategy says which incompatible pairs co
 from collections.abc import Callable
 from typing import Any, Protocol
 
+from ssl_pipeline.augment.view_operation import ViewOperation
 from ssl_pipeline.types.contrast import Candidates, Negatives, NegativeStrategy, Tile, Trait
 from ssl_pipeline.types.encoder import Encoder
 from ssl_pipeline.types.energy import EnergyHead, ImageEnergyHead
@@ -44,6 +45,7 @@ __all__ = [
     "Trait",
     "ViewLoss",
     "ViewNeeds",
+    "ViewOperation",
     "Views",
 ]
 

@@ -9,8 +9,9 @@ import pytest
 from plugins import load_registry
 from ssl_pipeline import testing
 from ssl_pipeline.config import load
+from ssl_pipeline.options import INJECTED
 from ssl_pipeline.recipes import resolve
-from ssl_pipeline.registry import INJECTED, KINDS
+from ssl_pipeline.registry import KINDS
 
 REGISTRY = load_registry()
 DEFAULTS = load(Path(__file__).parents[2] / "params.yaml").pretrain
@@ -94,7 +95,9 @@ def test_a_built_in_is_as_promised(kind: str, name: str, options: dict[str, Any]
 
 
 def test_options_are_given_by_name():
-    entries = [entry for entry in REGISTRY.entries() if entry.kind in ("pretext_task", "loss", "negatives")]
+    entries = [
+        entry for entry in REGISTRY.entries() if entry.kind in ("pretext_task", "loss", "negatives", "operation")
+    ]
     by_place = [
         f"{entry.kind} {entry.name}: {name}"
         for entry in entries

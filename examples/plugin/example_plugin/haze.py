@@ -1,0 +1,36 @@
+"""Haze: a view is mixed with white, as far away things are with the light of the air.
+
+Source: Narasimhan and Nayar 2002 (Vision and the Atmosphere), equation 4, with one distance for the whole view.
+"""
+
+from torch import Tensor
+
+from ssl_pipeline import hookimpl
+from ssl_pipeline.types import Register, ViewOperation
+
+
+class Haze(ViewOperation):
+    """Between nothing and `strength` of each view is white; how much is drawn for each view.
+
+    Args:
+        strength: The largest share of white, in (0, 1].
+    """
+
+    uniforms = 1
+
+    def __init__(self, *, strength: float = 0.5):
+        super().__init__()
+        if not 0 < strength <= 1:
+            raise ValueError(f"strength must lie in (0, 1], got {strength}")
+        self.strength = strength
+
+    def forward(self, images: Tensor, uniforms: Tensor) -> Tensor:
+        """Mix images (N, C, S, S) with white, each by its own number (N, 1)."""
+        share = self.strength * uniforms[:, :, None, None]
+        return images * (1 - share) + share
+
+
+@hookimpl
+def register_operations(register: Register) -> None:
+    """Add `example_plugin_haze`, for `augment.views` of params.yaml: `example_plugin_haze: {p: 0.5, strength: 0.3}`."""
+    register("example_plugin_haze", Haze)

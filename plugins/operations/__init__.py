@@ -1,0 +1,1 @@
+"""Operations on views beside those of `ssl_pipeline.augment`."""

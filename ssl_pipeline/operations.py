@@ -1,0 +1,74 @@
+"""Operations of plugins: policies name them as data, and the registry builds what computes them."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from ssl_pipeline.augment.policy import Operation, Policies, Policy, read_policies
+from ssl_pipeline.config import Choice
+from ssl_pipeline.errors import ConfigError
+from ssl_pipeline.options import with_defaults
+from ssl_pipeline.registry import Entry, Registry
+from ssl_pipeline.types import ViewOperation
+
+__all__ = ["build_operations", "load_policies", "operations_used"]
+
+BUILT_IN = [name for name in Policy.model_fields if name not in ("size", "further")]
+
+
+def load_policies(registry: Registry, path: Path) -> Policies:
+    """Read policy.json, and build the operations of plugins that its policies name.
+
+    Raises:
+        PipelineError: The file is missing, damaged, or of another version; or as `build_operations` says.
+    """
+    policies = read_policies(path)
+    return policies.model_copy(update={"views": build_operations(registry, policies.views)})
+
+
+def build_operations(registry: Registry, views: Mapping[str, Policy]) -> dict[str, Policy]:
+    """Return the same policies, with all options of the operations of plugins, and with what computes them.
+
+    Args:
+        registry: The registry that knows the operations.
+        views: Each kind of view with its policy.
+
+    Raises:
+        ConfigError: An operation has an unknown name or option, refuses a value, or is no `ViewOperation`.
+    """
+    return {kind: _built(registry, policy, f"augment.views.{kind}") for kind, policy in views.items()}
+
+
+def operations_used(registry: Registry, views: Mapping[str, Policy]) -> list[Entry]:
+    """Return the operations of plugins that some view receives (p > 0), by name.
+
+    Raises:
+        ConfigError: An operation has an unknown name.
+    """
+    found = {
+        name: _find(registry, name, f"augment.views.{kind}")
+        for kind, policy in views.items()
+        for each in policy.each
+        for name, operation in each.of_plugins.items()
+        if operation.p > 0
+    }
+    return [found[name] for name in sorted(found)]
+
+
+def _built(registry: Registry, policy: Policy, where: str) -> Policy:
+    update: dict[str, Operation | tuple[Policy, ...]] = {}
+    for name, written in policy.of_plugins.items():
+        entry, choice, key = _find(registry, name, where), Choice(name=name, **written.options), f"{where}.{name}"
+        operation = registry.build("operation", choice, key)
+        if not isinstance(operation, ViewOperation):
+            raise ConfigError(
+                f"{key}: {entry.distribution} {entry.version} registers what is no operation "
+                f"({type(operation).__name__}): its author must derive it from ssl_pipeline.types.ViewOperation."
+            )
+        options = with_defaults(entry.factory, registry.validate(entry, choice, key))
+        update[name] = written.with_built(options, operation)
+    update["further"] = tuple(_built(registry, other, where) for other in policy.further)
+    return policy.model_copy(update=update)
+
+
+def _find(registry: Registry, name: str, where: str) -> Entry:
+    return registry.find("operation", name, f"{where}.{name}", BUILT_IN)
