@@ -4,17 +4,16 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 import torch
-from sklearn.datasets import load_digits
 
 from plugins import load_registry
 from ssl_pipeline.artifacts.assembly import build_encoder
 from ssl_pipeline.deployment.from_pixels import FromPixels
 from ssl_pipeline.evaluation.features import embedder, extract
 from ssl_pipeline.types import Encoder
-from tests.factories import BACKBONE, MEAN, STD, model_card
+from tests.factories import BACKBONE, MEAN, STD, digit_images, model_card
 
 CPU = torch.device("cpu")
-DIGITS = np.repeat((load_digits().images[:600] * 255 / 16).astype(np.uint8)[..., None], 3, axis=3)
+DIGITS = digit_images()[:600]
 
 
 class Stored:

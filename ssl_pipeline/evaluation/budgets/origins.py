@@ -63,7 +63,7 @@ class Origin:
             encoder = deepcopy(self._make(draw)).to(self._device)
             if any(isinstance(module, _BatchNorm) for module in encoder.modules()):
                 calibrate_on(FromPixels(self._card, encoder), self._pool)
-            # as fine-tuning has them: so they are the faster
+            # channels last, as in fine-tuning: convolutions are faster so
             self._encoders[draw] = encoder.to("cpu", memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
         return deepcopy(self._encoders[draw])
 
