@@ -16,7 +16,7 @@ from stages import STAGES  # noqa: E402
 
 
 def metrics(stage: str) -> dict[str, Any]:
-    return json.loads((root / "reports" / stage / "metrics.json").read_text())
+    return json.loads((root / "reports" / stage / "details.json").read_text())
 
 
 def main() -> None:

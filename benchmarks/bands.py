@@ -80,7 +80,7 @@ def main(images: Path, count: int = 1500) -> None:
             for stage in STAGES:
                 run(folder, stage)
             manifest = json.loads((folder / "data/ingested/manifest.json").read_text(encoding="utf-8"))
-            figures = json.loads((folder / "reports/linear_eval/metrics.json").read_text(encoding="utf-8"))
+            figures = json.loads((folder / "reports/linear_eval/details.json").read_text(encoding="utf-8"))
             print(kind, manifest["images"], f"{time.monotonic() - started:.0f} s", flush=True)
             for name in ("backbone", "random_encoder", "raw_pixels", "colour_histogram"):
                 found = figures if name == "backbone" else figures[name]

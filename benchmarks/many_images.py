@@ -85,7 +85,7 @@ def main(numbers: list[int]) -> None:
             write_images(folder / "images", number)
             change(folder, ingest={"source": {"name": "folder", "path": "images"}})
             facts = watch(folder)
-            stored = json.loads((folder / "reports/ingest/metrics.json").read_text()) if not facts["status"] else {}
+            stored = json.loads((folder / "reports/ingest/details.json").read_text()) if not facts["status"] else {}
         print(json.dumps({"images": number, **facts, "stored": stored}), flush=True)
         found.append(facts["main_mib"])
     if len(numbers) > 1:

@@ -53,7 +53,7 @@ def measured(project: Path, seed: int, values: dict[str, Any]) -> Row:
     for name in ("pretrain", "export", "linear_eval"):
         stage(project, name)
     reports = project / REPORTS / "linear_eval"
-    found = json.loads((reports / "metrics.json").read_text())
+    found = json.loads((reports / "details.json").read_text())
     with (reports / "clusters.csv").open() as table:
         (one_a_class,) = (row for row in csv.DictReader(table) if int(row["k"]) == CLASSES)
     return {

@@ -86,7 +86,7 @@ def main(data: str, folder: Path, overrides: tuple[str, ...]) -> None:
             subprocess.run(["dvc", *words], cwd=project, check=True, env=environment())
         click.echo(f"{data}: the whole pipeline took {time.perf_counter() - start:.0f} s")
         for stage in ("ingest", "pretrain", "export", "linear_eval", "finetune"):
-            report = json.loads((project / "reports" / stage / "metrics.json").read_text())
+            report = json.loads((project / "reports" / stage / "details.json").read_text())
             click.echo(f"{stage}: {json.dumps(report, indent=1)}")
 
 

@@ -107,7 +107,7 @@ def trained(project: Path, store: Path, recipe: str, seed: int, epochs: int, on_
     size = load(project / "params.yaml").pretrain.batch_size
     seen = epochs * (len(open_split(store, "train")) // size * size)
     reports = project / REPORTS / "pretrain"
-    curves = json.loads((reports / "metrics.json").read_text())
+    curves = json.loads((reports / "details.json").read_text())
     encoder, card = load_encoder(load_registry(), project / PRETRAIN)
     return {
         **judge(partial(run, open_session(project / EXPORT / "backbone.onnx")), store),

@@ -36,7 +36,7 @@ STAGES = {
     "ingest": Stage(
         section="ingest",
         inputs=("data/inventory.json",),
-        outputs=("data/ingested", "reports/ingest/metrics.json"),
+        outputs=("data/ingested", "reports/ingest/details.json"),
     ),
     "augment": Stage(
         section="augment",
@@ -53,6 +53,7 @@ STAGES = {
             "models/pretrain",
             "reports/pretrain/pictures",
             "reports/pretrain/warnings.json",
+            "reports/pretrain/details.json",
             "reports/pretrain/metrics.json",
             "reports/pretrain/curves",
         ),
@@ -67,7 +68,7 @@ STAGES = {
             "data/ingested/store/val",
             "models/pretrain",
         ),
-        outputs=("models/export", "reports/export/export.json", "reports/export/metrics.json"),
+        outputs=("models/export", "reports/export/details.json", "reports/export/metrics.json"),
         graphs=("backbone.onnx", "energy.onnx"),
     ),
     "linear_eval": Stage(
@@ -76,6 +77,7 @@ STAGES = {
         outputs=(
             "models/linear_eval",
             "reports/linear_eval/clusters.csv",
+            "reports/linear_eval/details.json",
             "reports/linear_eval/pictures",
             "reports/linear_eval/recalls.csv",
             "reports/linear_eval/metrics.json",
@@ -94,6 +96,7 @@ STAGES = {
         ),
         outputs=(
             "models/finetune",
+            "reports/finetune/details.json",
             "reports/finetune/pictures",
             "reports/finetune/label_budget.csv",
             "reports/finetune/verdict.txt",

@@ -12,7 +12,7 @@ def export(config: Config) -> None:
     from ssl_pipeline.artifacts.card import read_card
     from ssl_pipeline.artifacts.files import load_task
     from ssl_pipeline.data.store import open_split
-    from ssl_pipeline.deployment.release import headline, read_evidence, release
+    from ssl_pipeline.deployment.release import headline, in_short, read_evidence, release
     from ssl_pipeline.evaluation.separation import separation
     from ssl_pipeline.operations import load_policies
     from ssl_pipeline.products import atomic_folder, write_json
@@ -27,10 +27,9 @@ def export(config: Config) -> None:
         report = release(folder, task, card, config.export, evidence, command(PRETRAIN))
         apart = separation(folder / "energy.onnx", held_out, policies, task.views.main, task.energy_head)
     report["energy"] = {**apart, **report["energy"]}
-    figures = headline(report)
-    write_json(REPORTS / "export" / "export.json", report)
-    write_json(REPORTS / "export" / "metrics.json", figures)
-    say("export: " + ", ".join(f"{name} {value:.6g}" for name, value in figures.items()))
+    write_json(REPORTS / "export" / "details.json", report)
+    write_json(REPORTS / "export" / "metrics.json", headline(report))
+    say("export: " + ", ".join(f"{name} {value:.6g}" for name, value in in_short(report).items()))
 
 
 if __name__ == "__main__":

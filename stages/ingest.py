@@ -26,7 +26,7 @@ def ingest(config: Config) -> None:
     images = source.open()  # before anything is compared: what is not there may be downloaded
     with atomic_folder(INGESTED) as folder, unchanged(source, chosen, INVENTORY, hashes()):
         manifest = write_store(images, folder, canvas, shares, reports, source=chosen)
-    write_json(reports / "metrics.json", manifest["counts"])
+    write_json(reports / "details.json", manifest["counts"])
     say("ingest: " + ", ".join(f"{key} {value:,}" for key, value in manifest["counts"].items()))
     for warning in manifest["warnings"]:
         say(f"ingest: {warning}")

@@ -28,8 +28,8 @@ def _print() -> None:
         except (AttributeError, KeyError, TypeError, ValueError, OSError) as error:  # not what the stage wrote
             raise PipelineError(f"{path} is damaged ({brief(error)}): run `dvc repro --force {stage}`.") from error
 
-    cosine = told("export", "metrics.json", lambda path: f"{read_json(path, 'export')['min_cosine']:.6f}")
-    accuracies = told("linear_eval", "metrics.json", lambda path: _accuracies(read_json(path, "linear_eval")))
+    cosine = told("export", "details.json", lambda path: f"{read_json(path, 'export')['parity']['min_cosine']:.6f}")
+    accuracies = told("linear_eval", "details.json", lambda path: _accuracies(read_json(path, "linear_eval")))
     verdict = told("finetune", "verdict.txt", lambda path: path.read_text(encoding="utf-8").strip())
     click.echo(f"\nBackbone: {EXPORT / 'backbone.onnx'}, proved equal to torch (min cosine {cosine})")
     if accuracies:

@@ -19,7 +19,7 @@ from ssl_pipeline.parts.heads import CosineEnergy
 from ssl_pipeline.products import record, sha256
 from ssl_pipeline.types import PretextTask
 
-__all__ = ["Evidence", "headline", "read_evidence", "release"]
+__all__ = ["Evidence", "headline", "in_short", "read_evidence", "release"]
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ def release(
         reference: Starts a new process that rebuilds the encoder; see `parity.verify`.
 
     Returns:
-        All figures, for export.json.
+        All figures, for details.json.
 
     Raises:
         ConfigError: The backbone does not have the layer of the section.
@@ -94,14 +94,18 @@ def release(
 
 
 def headline(report: Mapping[str, Any]) -> dict[str, float]:
-    """Return the few figures of a report that are worth comparing between runs, for metrics.json."""
-    energy = report["energy"]
-    area = {} if energy["auroc"] is None else {"energy_auroc": energy["auroc"]}
+    """Return the figure of a report that is worth comparing between runs, for metrics.json."""
+    area = report["energy"]["auroc"]
+    return {} if area is None else {"energy_auroc": area}
+
+
+def in_short(report: Mapping[str, Any]) -> dict[str, float]:
+    """Return the few figures of a report that a person should see."""
     return {
         "max_difference": report["parity"]["max_difference"],
         "min_cosine": report["parity"]["min_cosine"],
         "canvas_cosine": report["canvas_cosine"]["mean"],
-        **area,
+        **headline(report),
         "embedding_dim": report["embedding_dim"],
         "backbone_bytes": report["files"]["backbone.onnx"]["bytes"],
     }

@@ -37,7 +37,7 @@ _MIN_BATCH_SHARE = (
 def false_negatives(
     registry: Registry, task: PretextTask | None, card: ModelCard, seen: SeenImages, policies: Policies
 ) -> dict[str, Any]:
-    """Return figures for metrics.json; none where the recipe has no negatives, or the images too few labels.
+    """Return figures for details.json; none where the recipe has no negatives, or the images too few labels.
 
     Args:
         registry: The registry that has the strategy, of which a fresh one is built.

@@ -23,7 +23,8 @@ class Report:
     """The findings of a study.
 
     Attributes:
-        figures: What metrics.json holds.
+        figures: All figures, for details.json.
+        headline: The few of them that are worth comparing between runs, for metrics.json.
         tables: Name of a CSV file -> its table.
         pictures: Functions that each draw into a given folder, from data that they carry.
         lines: The findings in words, for people.
@@ -31,6 +32,7 @@ class Report:
     """
 
     figures: Mapping[str, Any]
+    headline: Mapping[str, float]
     tables: Mapping[str, Table]
     pictures: Sequence[Callable[[Path], None]]
     lines: Sequence[str]
@@ -38,7 +40,7 @@ class Report:
 
 
 def write_report(folder: Path, report: Report) -> None:
-    """Write tables, texts, the pictures in pictures/, and last metrics.json, each of them whole or not at all."""
+    """Write tables, texts, the pictures in pictures/, details.json and last metrics.json, each of them whole or not at all."""
     for name, table in report.tables.items():
         write_table(folder / name, table.columns, table.rows)
     for name, lines in report.texts.items():
@@ -47,4 +49,5 @@ def write_report(folder: Path, report: Report) -> None:
     with atomic_folder(folder / "pictures") as pictures:
         for draw in report.pictures:
             draw(pictures)
-    write_json(folder / "metrics.json", report.figures)
+    write_json(folder / "details.json", report.figures)
+    write_json(folder / "metrics.json", report.headline)

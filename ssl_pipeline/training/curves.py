@@ -1,6 +1,7 @@
 """A run's curves and warnings: kept in checkpoints; curves are written as tables that grow, and as a picture."""
 
 import csv
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,9 @@ from ssl_pipeline.types import Finding
 __all__ = ["CurveFiles", "History", "write_curves", "write_picture"]
 
 Row = dict[str, float]
+
+_HEADLINE = ("loss", "effective_rank", "view_recall")
+"""Figures that are worth comparing between runs."""
 
 
 class History:
@@ -91,9 +95,11 @@ class CurveFiles:
 
 
 def write_curves(history: History, folder: Path) -> None:
-    """Write `metrics.json` (the last row) and `curves/<name>.tsv` into a folder."""
+    """Write `details.json` (the last row), `metrics.json` (a few of it) and `curves/<name>.tsv` into a folder."""
     CurveFiles(folder / "curves", history.rows)
-    write_json(folder / "metrics.json", history.rows[-1])
+    last = {name: value if math.isfinite(value) else None for name, value in history.rows[-1].items()}
+    write_json(folder / "details.json", last)
+    write_json(folder / "metrics.json", {name: last[name] for name in _HEADLINE if last.get(name) is not None})
 
 
 def write_picture(history: History, path: Path) -> None:

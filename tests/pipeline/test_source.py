@@ -27,7 +27,7 @@ def test_what_dvc_does_not_see_or_cannot_read_is_in_the_inventory(project: Path,
     os.mkfifo(images / "pipe.png")
     Path(os.fsdecode(os.fsencode(images) + b"/caf\xe9.png")).write_bytes((images / "1" / "0001.png").read_bytes())
     assert ran(run("dvc", "repro", "ingest").stdout) == ["inventory", "ingest"]
-    counts = json.loads((project / "reports/ingest/metrics.json").read_text())
+    counts = json.loads((project / "reports/ingest/details.json").read_text())
     assert (counts["train"] + counts["val"] + counts["test"], counts["rejected"]) == (595, 3)
     (images / "1" / "0001.png").unlink()  # which dvc, left alone, does not see beside images/.dvc
     run("dvc", "repro", "-q", "inventory")

@@ -87,7 +87,7 @@ def test_products_and_figures(made: Path):
         "digests.json",
         "energy.onnx",
     ]
-    report = json.loads((made / "reports/export/export.json").read_text())
+    report = json.loads((made / "reports/export/details.json").read_text())
     assert report["parity"]["max_difference"] < 1e-4
     assert report["parity"]["min_cosine"] > 0.99999
     assert report["parity"]["originals"] == 5
@@ -101,8 +101,7 @@ def test_products_and_figures(made: Path):
         path = made / "models/export" / name
         assert facts == {"bytes": path.stat().st_size, "sha256": sha256(path)}
     metrics = json.loads((made / "reports/export/metrics.json").read_text())
-    assert metrics["energy_auroc"] == report["energy"]["auroc"]
-    assert metrics["min_cosine"] == report["parity"]["min_cosine"]
+    assert metrics == {"energy_auroc": report["energy"]["auroc"]}
 
 
 def test_the_graphs_run_with_onnxruntime_alone(made: Path):
@@ -133,7 +132,7 @@ def export(project: Path) -> Path:
 def test_a_middle_layer_ships_and_the_trained_energy_stays_that_of_the_last(made: Path, project: Path):
     set_layer(project, 2)
     files = export(project)
-    report = json.loads((project / "reports/export/export.json").read_text())
+    report = json.loads((project / "reports/export/details.json").read_text())
     assert (report["layer"], report["embedding_dim"]) == (2, 32)
     assert report["parity"]["max_difference"] < 1e-4
     assert (files / "energy.onnx").read_bytes() == (made / "models/export/energy.onnx").read_bytes()

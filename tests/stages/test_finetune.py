@@ -135,7 +135,7 @@ def test_the_classifier_that_ships_has_the_accuracy_that_is_reported(tuned, monk
         ("1", "10", "0"), ("1", "10", "1"), ("all", "60", "0"), ("all", "60", "1"),
     ]  # fmt: skip
     assert accuracy == pytest.approx(float(rows[2]["finetune"]), abs=1e-6)
-    figures = json.loads((REPORTS / "metrics.json").read_text())
+    figures = json.loads((REPORTS / "details.json").read_text())
     mean = np.mean([float(row["scratch"]) for row in rows[:2]])
     assert figures["budgets"]["1"]["scratch"]["accuracy"] == pytest.approx(mean, abs=1e-6)
     verdict = (REPORTS / "verdict.txt").read_text()
@@ -210,7 +210,7 @@ def test_where_nothing_can_be_compared_one_line_says_why_and_the_pipeline_goes_o
     assert output.startswith("finetune: nothing to compare, and no classifier: ")
     assert reason in output
     assert len(output.splitlines()) == 1
-    assert json.loads((REPORTS / "metrics.json").read_text()) == {"labelled": False}
+    assert json.loads((REPORTS / "details.json").read_text()) == {"labelled": False}
     assert [path.name for path in MODELS.iterdir()] == ["no_classifier.json"]
     assert reason in json.loads((MODELS / "no_classifier.json").read_text())["reason"]
     assert (REPORTS / "verdict.txt").read_text() == output

@@ -76,7 +76,7 @@ def test_products_are_whole_and_the_same_each_time(project: Callable[..., Result
             for name in ("images-0000.npy", "ids.npy", "split.json", "digests.json")
         ),
     }
-    counts = read_json(Path("reports/ingest/metrics.json"), "ingest")
+    counts = read_json(Path("reports/ingest/details.json"), "ingest")
     assert counts["rejected"] == 1
     assert counts["labelled"] == 90
     assert counts["train"] + counts["val"] + counts["test"] == 120

@@ -59,7 +59,7 @@ def relabelled(relabel: Relabel) -> str:
 
 
 def metrics() -> dict:
-    return json.loads((REPORTS / "metrics.json").read_text())
+    return json.loads((REPORTS / "details.json").read_text())
 
 
 @pytest.mark.usefixtures("project")
@@ -256,7 +256,7 @@ def test_a_file_that_changes_meanwhile_is_noticed(monkeypatch: pytest.MonkeyPatc
 
     monkeypatch.setattr(study, "predict", meddle)
     assert "changed while it was evaluated" in evaluate(1).output
-    assert not (REPORTS / "metrics.json").exists()
+    assert not (REPORTS / "details.json").exists()
 
 
 @pytest.mark.usefixtures("project")

@@ -34,7 +34,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def evaluate() -> tuple[dict, str]:
     done = CliRunner().invoke(linear_eval, [], catch_exceptions=False)
     assert done.exit_code == 0, done.output
-    return json.loads(Path("reports/linear_eval/metrics.json").read_text()), done.output
+    return json.loads(Path("reports/linear_eval/details.json").read_text()), done.output
 
 
 def test_all_that_is_measured_is_of_the_layer_that_ships():

@@ -14,7 +14,7 @@ ACCURACY = {"accuracy": 0.9, "accuracy_low": 0.85, "accuracy_high": 0.94}
 
 def told(export: Any, linear: Any, verdict: bytes | None) -> Result:
     for stage, content in (("export", export), ("linear_eval", linear)):
-        path = Path("reports", stage, "metrics.json")
+        path = Path("reports", stage, "details.json")
         path.parent.mkdir(parents=True)
         path.write_text(json.dumps(content))
     Path("reports/finetune").mkdir()
@@ -25,7 +25,7 @@ def told(export: Any, linear: Any, verdict: bytes | None) -> Result:
 
 def test_what_was_found_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    result = told({"min_cosine": 0.9999999}, ACCURACY | {"random_encoder": ACCURACY}, b"It helped.\n")
+    result = told({"parity": {"min_cosine": 0.9999999}}, ACCURACY | {"random_encoder": ACCURACY}, b"It helped.\n")
     assert result.exit_code == 0, result.output
     assert "min cosine 1.000000" in result.output
     assert "Linear probe: 90.0% [85.0%, 94.0%]; the same encoder untrained: 90.0%" in result.output
@@ -34,7 +34,7 @@ def test_what_was_found_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 
 def test_without_labels_there_is_no_accuracy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    result = told({"min_cosine": 1.0}, {"note": "no labels"}, b"Nothing to compare.")
+    result = told({"parity": {"min_cosine": 1.0}}, {"note": "no labels"}, b"Nothing to compare.")
     assert result.exit_code == 0, result.output
     assert "Linear probe" not in result.output
 
@@ -43,13 +43,13 @@ def test_without_labels_there_is_no_accuracy(tmp_path: Path, monkeypatch: pytest
     ("export", "linear", "verdict", "damaged"),
     [
         ([], ACCURACY, b"", "export"),
-        ({"min_cosine": "high"}, ACCURACY, b"", "export"),
-        ({"min_cosine": 1.0}, 3, b"", "linear_eval"),
-        ({"min_cosine": 1.0}, [], b"", "linear_eval"),
-        ({"min_cosine": 1.0}, {"accuracy": 0.5}, b"", "linear_eval"),
-        ({"min_cosine": 1.0}, ACCURACY | {"accuracy": None}, b"", "linear_eval"),
-        ({"min_cosine": 1.0}, ACCURACY | {"start": 4}, b"", "linear_eval"),
-        ({"min_cosine": 1.0}, ACCURACY, b"\xff\xfe", "finetune"),
+        ({"parity": {"min_cosine": "high"}}, ACCURACY, b"", "export"),
+        ({"parity": {"min_cosine": 1.0}}, 3, b"", "linear_eval"),
+        ({"parity": {"min_cosine": 1.0}}, [], b"", "linear_eval"),
+        ({"parity": {"min_cosine": 1.0}}, {"accuracy": 0.5}, b"", "linear_eval"),
+        ({"parity": {"min_cosine": 1.0}}, ACCURACY | {"accuracy": None}, b"", "linear_eval"),
+        ({"parity": {"min_cosine": 1.0}}, ACCURACY | {"start": 4}, b"", "linear_eval"),
+        ({"parity": {"min_cosine": 1.0}}, ACCURACY, b"\xff\xfe", "finetune"),
     ],
 )
 def test_a_damaged_product_is_named(
@@ -64,6 +64,6 @@ def test_a_damaged_product_is_named(
 
 def test_a_product_that_is_missing_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    result = told({"min_cosine": 1.0}, ACCURACY, None)
+    result = told({"parity": {"min_cosine": 1.0}}, ACCURACY, None)
     assert result.exit_code == 1
     assert "verdict.txt does not exist: the stage 'finetune' makes it." in result.output

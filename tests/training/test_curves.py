@@ -2,6 +2,7 @@
 
 import csv
 import json
+import math
 import warnings
 
 import numpy as np
@@ -58,12 +59,13 @@ def test_a_warning_is_said_and_kept_once_whatever_its_figures_and_a_restart_know
 def test_they_are_written_as_dvc_reads_them(history, tmp_path, capfd):
     write_curves(history, tmp_path)
     write_picture(history, tmp_path / "curves.png")
-    assert {path.name for path in tmp_path.iterdir()} == {"metrics.json", "curves", "curves.png"}
+    assert {path.name for path in tmp_path.iterdir()} == {"details.json", "metrics.json", "curves", "curves.png"}
     assert {path.name for path in (tmp_path / "curves").iterdir()} == {"loss.tsv", "task.tsv", "learning_rate.tsv"}
     assert table(tmp_path / "curves") == [
         {"step": str(step), "loss": str(loss)} for step, loss in [(1, 9.5), (3, 7.5), (5, 5.5)]
     ]
-    assert json.loads((tmp_path / "metrics.json").read_text()) == history.rows[-1]
+    assert json.loads((tmp_path / "details.json").read_text()) == history.rows[-1]
+    assert json.loads((tmp_path / "metrics.json").read_text()) == {"loss": history.rows[-1]["loss"]}
     with Image.open(tmp_path / "curves.png") as image:
         assert np.asarray(image).std() > 5  # something is drawn
     assert capfd.readouterr().err == ""
@@ -110,6 +112,16 @@ def test_they_are_written_twice_with_the_same_bytes(history, tmp_path):
         write_picture(history, tmp_path / name / "curves.png")
     for path in (tmp_path / "first").rglob("*.*"):
         assert path.read_bytes() == (tmp_path / "second" / path.relative_to(tmp_path / "first")).read_bytes()
+
+
+def test_a_figure_that_is_no_number_at_the_end_is_told_as_none(tmp_path):
+    history = History()
+    history.close_row(1, {"loss": math.inf, "update_ratio": math.nan, "effective_rank": 2.0})
+    write_curves(history, tmp_path)
+    assert json.loads((tmp_path / "details.json").read_text()) == {
+        "step": 1, "loss": None, "update_ratio": None, "effective_rank": 2.0,
+    }  # fmt: skip
+    assert json.loads((tmp_path / "metrics.json").read_text()) == {"effective_rank": 2.0}
 
 
 def test_a_single_row_is_enough(tmp_path):

@@ -25,7 +25,7 @@ from ssl_pipeline.evaluation.statistics.estimates import Estimate, accuracy, gai
 from ssl_pipeline.evaluation.statistics.intervals import Interval
 from ssl_pipeline.evaluation.statistics.proportions import LEVEL
 
-__all__ = ["CONTROLS", "Verdict", "judge_budgets", "metrics", "overall", "sentence"]
+__all__ = ["CONTROLS", "Verdict", "headline", "judge_budgets", "metrics", "overall", "sentence"]
 
 CONTROLS: dict[Arm, str] = {"random": "random weights", "start": "what it started from"}
 """The arms that may differ from the fine-tuned one in the weights alone, in words."""
@@ -150,8 +150,23 @@ def overall(verdicts: Sequence[Verdict]) -> str:
     return f"{subject} {said}."
 
 
+def headline(verdicts: Sequence[Verdict]) -> dict[str, float]:
+    """Return accuracies after fine-tuning at the first budget and the last, and the gain over random weights at first.
+
+    Args:
+        verdicts: The verdicts of one or more budgets. With one alone there is no last.
+    """
+    first, last = verdicts[0], verdicts[-1]
+    many = {"many_labels": last.accuracy["finetune"].value} if len(verdicts) > 1 else {}
+    return {
+        "few_labels": first.accuracy["finetune"].value,
+        "few_labels_gain": first.gains[first.control].mean,
+        **many,
+    }
+
+
 def metrics(verdicts: Sequence[Verdict]) -> dict[str, Any]:
-    """Return the verdicts as nested figures, for `dvc metrics show`."""
+    """Return the verdicts as nested figures, for details.json."""
     return {
         "labelled": True,
         "budgets": {

@@ -29,7 +29,7 @@ from ssl_pipeline.artifacts.card import ModelCard
 from ssl_pipeline.config import FinetuneConfig
 from ssl_pipeline.evaluation.budgets.budget_picture import draw_budgets
 from ssl_pipeline.evaluation.budgets.budget_report import budget_table, conclusion
-from ssl_pipeline.evaluation.budgets.budget_verdicts import judge_budgets, metrics
+from ssl_pipeline.evaluation.budgets.budget_verdicts import headline, judge_budgets, metrics
 from ssl_pipeline.evaluation.budgets.contest import compete
 from ssl_pipeline.evaluation.budgets.inputs import BudgetInputs
 from ssl_pipeline.evaluation.budgets.label_draws import Budget, obstacle
@@ -86,6 +86,7 @@ def study_budgets(settings: FinetuneConfig, inputs: BudgetInputs) -> BudgetFindi
     card = inputs.card.model_copy(update={"params_sha256": shaped_by})
     return BudgetFindings(
         figures=metrics(verdicts),
+        headline=headline(verdicts),
         tables={"label_budget.csv": budget_table(contest.outcomes, list(verdicts[0].accuracy))},
         texts={"verdict.txt": words},
         pictures=[draw],
@@ -99,6 +100,7 @@ def _without_classifier(reason: str) -> BudgetFindings:
     line = f"finetune: nothing to compare, and no classifier: {reason}."
     return BudgetFindings(
         figures={"labelled": False},
+        headline={},
         tables={"label_budget.csv": budget_table([], [arm for arm in ARMS if arm != "start"])},
         texts={"verdict.txt": [line]},
         pictures=[],

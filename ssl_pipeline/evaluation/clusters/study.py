@@ -39,7 +39,7 @@ class ClusterReport:
     """What was found, and how to show it.
 
     Attributes:
-        figures: Figures for metrics.json.
+        figures: Figures for details.json.
         lines: Sentences for people.
         rows: Rows of a table under `TABLE`.
         picture: What `draw` draws; None if there was nothing to cluster.

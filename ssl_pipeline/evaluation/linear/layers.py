@@ -37,7 +37,7 @@ class LayerReport(NamedTuple):
     """What was found.
 
     Attributes:
-        figures: Figures for metrics.json.
+        figures: Figures for details.json.
         lines: Sentences for people.
     """
 

@@ -47,7 +47,7 @@ class Opened(NamedTuple):
 
     Attributes:
         embed: Makes embeddings of canvases.
-        facts: What it is and costs, for metrics.json: see `cost`.
+        facts: What it is and costs, for details.json: see `cost`.
     """
 
     embed: Embed
@@ -139,7 +139,7 @@ def _backbone_name(rival: Rival) -> str:
 
 
 def cost(path: Path, images: Images, spec: ImageSpec = RGB8) -> dict[str, Any]:
-    """Return what a graph costs, in figures for metrics.json.
+    """Return what a graph costs, in figures for details.json.
 
     Args:
         path: The graph.

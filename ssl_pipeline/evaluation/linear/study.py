@@ -31,6 +31,9 @@ Labels = npt.NDArray[np.int64]
 RANDOM_DRAWS = 3
 """Draws of random weights: one is luck (8 on digits: 83.8 % to 89.8 %), the best of them on validation is fair."""
 
+_HEADLINE = ("knn", "random_encoder")
+"""What stands beside the accuracy of the probe in metrics.json."""
+
 _SPREAD_IMAGES = 2048  # training images for the figures that need no label
 
 
@@ -75,6 +78,7 @@ def study_embeddings(settings: LinearEvalConfig, inputs: LinearInputs) -> Linear
     counts = _confusions(test.labels, predictions[BACKBONE], len(classes))
     return LinearFindings(
         figures=metrics,
+        headline={"accuracy": metrics["accuracy"]} | {name: metrics[name]["accuracy"] for name in _HEADLINE},
         tables=_tables(test.labels, predictions[BACKBONE], counts, classes, clusters),
         pictures=[clusters.draw, partial(_draw_confusions, counts, classes, metrics)],
         lines=lines,
@@ -118,6 +122,7 @@ def _without_probe(inputs: LinearInputs, facts: dict[str, Any], clusters: Cluste
     reason = f"the labels of the training images name {named}, so there is nothing to tell apart"
     return LinearFindings(
         figures=facts | {"no_probe": reason},
+        headline={},
         tables=_tables(nothing, nothing, _confusions(nothing, nothing, len(classes)), classes, clusters),
         pictures=[clusters.draw],
         lines=[no_probe_line(reason, facts["spread"]), *clusters.lines],
