@@ -51,7 +51,7 @@ def test_asking_a_stage_for_help_imports_nothing_heavy(stage: str):
 def test_one_stage_alone_runs_always_and_so_needs_nothing_that_tells_when_to():
     always = [name for name, stage in PIPELINE.items() if stage.get("always_changed")]
     assert always == ["inventory"]
-    assert PIPELINE["inventory"].keys() == {"cmd", "always_changed", "outs"}
+    assert PIPELINE["inventory"].keys() == {"desc", "cmd", "always_changed", "outs"}
 
 
 def test_dvc_hears_of_stages_what_python_does():

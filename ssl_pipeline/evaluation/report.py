@@ -40,7 +40,7 @@ class Report:
 
 
 def write_report(folder: Path, report: Report) -> None:
-    """Write tables, texts, the pictures in pictures/, details.json and last metrics.json, each of them whole or not at all."""
+    """Write tables, texts, pictures/, details.json and last metrics.json, each of them whole or not at all."""
     for name, table in report.tables.items():
         write_table(folder / name, table.columns, table.rows)
     for name, lines in report.texts.items():
