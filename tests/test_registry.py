@@ -170,6 +170,18 @@ def test_options_are_checked_against_the_signature():
             registry.build("pretext_task", Choice(name="task", **options), encoder="e", size=4)
 
 
+def test_a_source_s_options_may_have_any_name_as_nothing_is_filled_in():
+    def factory(size: int, model: str = "a") -> tuple[object, ...]:
+        return size, model
+
+    registry = Registry()
+    registry.add(plugin("register_sources", drawn=factory, **{"hub/": factory}), "someone", "1")
+    assert registry.build("source", Choice(name="drawn", size="3", model="b"), "ingest.source") == (3, "b")
+    assert registry.build("source", Choice(name="hub/cats", size=3), "ingest.source") == (3, "cats")
+    with pytest.raises(ConfigError, match=r"ingest.source.size: missing; add it. \(source 'drawn'\)"):
+        registry.build("source", Choice(name="drawn"), "ingest.source")
+
+
 def test_a_factory_s_own_bug_keeps_its_traceback():
     def factory() -> None:
         raise KeyError("a bug")

@@ -1,0 +1,42 @@
+"""Ingest depends on the module of the source in use, and neither on other sources nor on how views are made."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from ssl_pipeline.config import load
+from stages import code
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def copies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Copies of the pipeline's code, whose digests count, in a project without products."""
+    names = ("ssl_pipeline", "plugins", "stages")
+    for name in names:
+        shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
+    monkeypatch.setattr(code, "PACKAGES", code.PACKAGES | {name: tmp_path / name for name in names})
+    (tmp_path / "project").mkdir()
+    monkeypatch.chdir(tmp_path / "project")
+    return tmp_path
+
+
+def test_an_edit_of_the_source_in_use_runs_ingest_again_and_no_other_edit_does(copies: Path):
+    config = load(ROOT / "params.yaml")
+
+    def edit(file: str) -> str:
+        with (copies / file).open("a") as text:
+            text.write("# edited\n")
+        return code.refresh(config)
+
+    code.refresh(config)
+    assert edit("plugins/sources/digits.py") == "other code in ingest (plugins.sources.digits)"
+    assert edit("plugins/sources/folder.py") == ""
+    views = edit("ssl_pipeline/augment/policy.py")
+    assert "augment" in views
+    assert "ingest" not in views
+    folder = config.ingest.source.model_copy(update={"name": "folder"})
+    chosen = config.model_copy(update={"ingest": config.ingest.model_copy(update={"source": folder})})
+    assert code.refresh(chosen).startswith("other code in ingest (plugins.sources.digits, plugins.sources.folder")
