@@ -1,7 +1,8 @@
-"""Pairs of embeddings, and the way from them to a loss, for the tests of losses and strategies."""
+"""The order of the tests; and pairs of embeddings, and the way from them to a loss, for losses and strategies."""
 
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -12,6 +13,22 @@ from ssl_pipeline.testing.material import make_step
 from ssl_pipeline.types import Candidates, Loss, NegativeStrategy
 
 Pairs = tuple[Tensor, Tensor]
+
+LONGEST_FIRST = ("pipeline/test_dvc.py", "stages", "plugins", "pipeline", "training", "deployment", "evaluation")
+"""Where two processes share the suite, a file at a time, short files come last, so that both end at once.
+
+`test_dvc.py` makes the finished project; the other files of `pipeline`, which would wait for it, come later.
+"""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the files that take longest; within a file the order stays."""
+
+    def rank(item: pytest.Item) -> int:
+        path = item.path.relative_to(Path(__file__).parent).as_posix()
+        return next((n for n, start in enumerate(LONGEST_FIRST) if path.startswith(start)), len(LONGEST_FIRST))
+
+    items.sort(key=rank)
 
 
 @pytest.fixture

@@ -9,8 +9,11 @@ import sys
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
 from benchmarks.project import ROOT, change
+from stages.ingest import ingest
+from stages.inventory import inventory
 from tests.pipeline.conftest import command, git
 from tests.pipeline.test_dvc import changed, ran
 from tests.test_architecture import HEAVY
@@ -71,10 +74,24 @@ def test_a_copy_made_by_dvc_finds_the_images_of_the_workspace(project: Path):
         ("params.yaml", r"ingest.source.path: params.yaml is neither a directory nor a whole .zip"),
     ],
 )
-def test_a_path_that_leads_nowhere_is_told_in_a_sentence(project: Path, path: str | int, message: str):
-    change(project, ingest={"source": {"name": "folder", "path": path}})
-    done = command(project)("dvc", "repro", "ingest", status=255)
+def test_a_path_that_leads_nowhere_is_told_in_a_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, path: str | int, message: str
+):
+    shutil.copy(ROOT / "params.yaml", tmp_path)
+    change(tmp_path, ingest={"source": {"name": "folder", "path": path}})
+    monkeypatch.chdir(tmp_path)
+    done = CliRunner().invoke(inventory, [])
+    if done.exit_code == 0:  # a single file can be listed
+        done = CliRunner().invoke(ingest, [])
+    assert done.exit_code in (1, 2)
+    assert isinstance(done.exception, SystemExit)  # and no traceback
     assert re.search(f"^error: {message}", done.stderr, re.MULTILINE), done.stderr
+
+
+def test_dvc_passes_such_a_sentence_on(project: Path):
+    change(project, ingest={"source": {"name": "folder", "path": "nowhere"}})
+    done = command(project)("dvc", "repro", "ingest", status=255)
+    assert re.search(r"^error: ingest\.source\.path: nowhere does not exist", done.stderr, re.MULTILINE), done.stderr
     assert "Traceback" not in done.stderr
 
 

@@ -1,5 +1,6 @@
 """A pool of 48 real digits, 8 px, and what it takes to pretrain on it in a second or two."""
 
+import signal
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,7 +17,10 @@ from ssl_pipeline.data.writer import write_split
 from ssl_pipeline.products import read_product, write_product
 from ssl_pipeline.randomness import hash64
 from ssl_pipeline.recipes import resolve
+from ssl_pipeline.training.checkpoint import Checkpoints
+from ssl_pipeline.training.precision import Precision
 from ssl_pipeline.training.preparation import build
+from ssl_pipeline.training.pretraining import train
 from ssl_pipeline.types import PretextTask
 from tests.factories import BACKBONE, digit_images
 
@@ -80,3 +84,30 @@ def build_small(pool: Split, policies: dict[str, Policy]) -> Callable[[PretrainC
 @pytest.fixture
 def cpu() -> torch.device:
     return torch.device("cpu")
+
+
+@pytest.fixture
+def run(pool, policies, build_small, cpu, tmp_path):
+    """A function of the configuration that trains a new task and returns it with its curves."""
+
+    def go(config, data=pool, name="run", change=lambda task: task):
+        task = change(build_small(config))
+        checkpoints = Checkpoints(tmp_path / ".work", name, {})
+        with checkpoints.until_done():
+            history = train(task, data, policies, config, Precision(config.precision, cpu), checkpoints)
+        return task, history
+
+    return go
+
+
+def stopping(task, last):
+    """The task, which asks for a stop by Ctrl-C after that many steps."""
+    after_step = task.after_step
+
+    def stop(step, kept):
+        after_step(step, kept)
+        if step.number + 1 == last:
+            signal.raise_signal(signal.SIGINT)
+
+    task.after_step = stop
+    return task

@@ -11,11 +11,11 @@ from benchmarks.diagnoses import BROKEN, COLLAPSED, merged
 from benchmarks.project import needs
 from plugins import load_registry
 from ssl_pipeline.config import PretrainConfig
-from ssl_pipeline.training import run
 from ssl_pipeline.training.checkpoint import Checkpoints
 from ssl_pipeline.training.endings import CollapsedError, DivergedError
 from ssl_pipeline.training.precision import Precision
 from ssl_pipeline.training.pretraining import train
+from tests.training.conftest import stopping
 
 SMALL = {
     "backbone": {"name": "resnet_cifar", "depth": 8, "width": 4},
@@ -49,20 +49,16 @@ def said(make_pool, policies, build_small, cpu, tmp_path):
 
 
 @pytest.fixture
-def begun(policies, build_small, cpu, tmp_path, monkeypatch):
+def begun(policies, build_small, cpu, tmp_path):
     """A function of values of `pretrain` that begins a run of 160 steps, and returns how it ended in the first of them."""
 
     def go(values, pool, last=24):
         section = yaml.safe_load((Path(__file__).parents[2] / "params.yaml").read_text(encoding="utf-8"))["pretrain"]
         long = {**section, **SMALL, "epochs": 80, "warmup": 0.1}
         config = PretrainConfig.model_validate(merged(long, values))
-        stop = run.Run.save_if_due
-        monkeypatch.setattr(
-            run.Run, "save_if_due", lambda self, steps, total, asked: stop(self, steps, total, steps >= last)
-        )
-        checkpoints = Checkpoints(tmp_path / ".work", "run", {})
+        checkpoints, task = Checkpoints(tmp_path / ".work", "run", {}), build_small(config)
         try:
-            train(build_small(config), pool, policies, config, Precision("fp32", cpu), checkpoints)
+            train(stopping(task, last), pool, policies, config, Precision("fp32", cpu), checkpoints)
         except CollapsedError as error:
             return str(error)
         except KeyboardInterrupt:

@@ -8,28 +8,10 @@ import pytest
 import torch
 
 from ssl_pipeline.errors import PipelineError
-from ssl_pipeline.training import pretraining
-from ssl_pipeline.training.checkpoint import Checkpoints
-from ssl_pipeline.training.endings import CollapsedError, DivergedError
-from ssl_pipeline.training.precision import Precision
-from ssl_pipeline.training.pretraining import Plan, train
-from ssl_pipeline.training.run import Run
+from ssl_pipeline.training.endings import DivergedError
+from ssl_pipeline.training.pretraining import Plan
 
 OPTIMIZER = {"weight_decay": 1e-4, "momentum": 0.9, "trust_coefficient": 1e-2}
-
-
-@pytest.fixture
-def run(pool, policies, build_small, cpu, tmp_path):
-    """A function of the configuration that trains a new task and returns it with its curves."""
-
-    def go(config, data=pool, name="run", change=lambda task: task):
-        task = change(build_small(config))
-        checkpoints = Checkpoints(tmp_path / ".work", name, {})
-        with checkpoints.until_done():
-            history = train(task, data, policies, config, Precision(config.precision, cpu), checkpoints)
-        return task, history
-
-    return go
 
 
 def same_bits(first, second):
@@ -193,78 +175,3 @@ def test_nan_ends_the_run_with_a_diagnosis_and_leaves_nothing_to_resume(run, con
     with pytest.raises(DivergedError, match=r"(?s)the loss is (nan|inf).*pretrain\.optimizer\.learning_rate"):
         run(config)
     assert not list((tmp_path / ".work").iterdir())
-
-
-COLLAPSED = {"embedding_std": 0.001, "effective_rank": 9.0, "alignment": 0.0, "uniformity": 0.0}
-BOUNDS = {"min_embedding_std": 0.02, "min_effective_rank": 1.5}
-
-
-def test_collapse_ends_the_run_and_warn_goes_on_from_there(run, configure, monkeypatch):
-    """After an epoch of warm-up of three steps, and eight steps in which anything may pass, in the second row."""
-    monkeypatch.setattr(pretraining.EmbeddingWatch, "measure", lambda watch, encoder: dict(COLLAPSED))
-    with pytest.raises(
-        CollapsedError, match=r"(?s)step 9: complete collapse.*embedding std 0\.001, bound 0\.02.*pretrain\.batch_size"
-    ):
-        run(configure(collapse=BOUNDS))
-    with pytest.raises(CollapsedError, match=r"^step 9: complete collapse"):
-        run(configure(collapse=BOUNDS))  # nothing was changed
-    task, history = run(configure(collapse=BOUNDS, on_collapse="warn"))
-    assert [row["step"] for row in history.rows] == list(range(1, 13))
-    assert [(found["step"], found["warning"][:17]) for found in history.warnings] == [(9, "complete collapse")]
-    whole, _ = run(configure(collapse=BOUNDS, on_collapse="warn"), name="another")
-    assert all(torch.equal(a, b) for a, b in zip(task.parameters(), whole.parameters(), strict=True))
-
-
-@pytest.mark.parametrize("last", [True, False])
-def test_a_run_that_collapsed_is_not_one_that_is_done(run, configure, monkeypatch, last):
-    """In its last row, or before the steps that it went on for while it was let."""
-    good = {**COLLAPSED, "embedding_std": 0.5}
-    steps = []
-
-    def measure(probe, encoder):
-        steps.append(len(steps) + 1)
-        return dict(COLLAPSED if steps[-1] >= (11 if last else 8) else good)
-
-    monkeypatch.setattr(pretraining.EmbeddingWatch, "measure", measure)
-    if not last:
-        save = Run.save_if_due
-        monkeypatch.setattr(Run, "save_if_due", lambda self, done, total, stop: save(self, done, total, done == 10))
-        monkeypatch.setattr(Plan, "logs", lambda plan, done: done != 10)  # so that its last row is of step 9
-        with pytest.raises(KeyboardInterrupt):
-            run(configure(collapse=BOUNDS, on_collapse="warn"))
-        monkeypatch.setattr(Run, "save_if_due", save)
-    step = 12 if last else 9
-    for _ in range(3):
-        with pytest.raises(CollapsedError, match=rf"^step {step}: complete collapse"):
-            run(configure(collapse=BOUNDS))
-    _, history = run(configure(collapse=BOUNDS, on_collapse="warn"))
-    assert len(steps) == len(history.rows) == (12 if last else 11)  # no step was taken twice
-    assert [(found["step"], found["warning"][:17]) for found in history.warnings] == [(step, "complete collapse")]
-
-
-def test_a_warning_of_collapse_outlives_the_process(run, configure, monkeypatch, tmp_path):
-    monkeypatch.setattr(pretraining.EmbeddingWatch, "measure", lambda watch, encoder: dict(COLLAPSED))
-    config = configure(collapse=BOUNDS, on_collapse="warn", checkpoint_minutes=0.0)
-    steps = []
-
-    def killed(self, steps_done, total, stop):
-        save(self, steps_done, total, stop)
-        steps.append(steps_done)
-        if steps_done == 10:
-            raise RuntimeError("killed")
-
-    save = Run.save_if_due
-    monkeypatch.setattr(Run, "save_if_due", killed)
-    with pytest.raises(RuntimeError, match="killed"):
-        run(config)
-    monkeypatch.setattr(Run, "save_if_due", save)
-    _, history = run(config)
-    assert steps == list(range(1, 11))
-    assert len(history.rows) == 12
-    assert [found["step"] for found in history.warnings] == [9]
-
-
-def test_images_all_alike_are_noticed(run, configure, pool, monkeypatch):
-    monkeypatch.setattr(type(pool), "images", lambda self, positions: np.full((len(positions), 8, 8, 3), 99, np.uint8))
-    with pytest.raises(CollapsedError, match="images that hardly differ"):
-        run(configure(epochs=6, collapse=BOUNDS))

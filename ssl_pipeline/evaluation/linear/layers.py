@@ -23,7 +23,7 @@ from ssl_pipeline.evaluation.statistics.paired import flip_test
 from ssl_pipeline.evaluation.statistics.proportions import LEVEL
 from ssl_pipeline.types import Encoder
 
-__all__ = ["EveryLayer", "LayerReport", "study_layers"]
+__all__ = ["EveryLayer", "LayerReport", "compare_layers", "study_layers"]
 
 Layer = int | None
 """The number of a layer, from 1; None: the backbone's own embedding."""
@@ -105,13 +105,20 @@ def study_layers(
     for layer, features, held_out in zip(network.layers, learned, judged, strict=True):
         probe = fit(features, train.labels, strengths, held_out, val.labels, class_count=classes)
         right[layer] = probe.predict(held_out) == val.labels
-    return _report(right, val.groups, dict(zip(network.layers, network.dims, strict=True)), exported)
+    return compare_layers(right, val.groups, dict(zip(network.layers, network.dims, strict=True)), exported)
 
 
-def _report(
+def compare_layers(
     right: dict[Layer, npt.NDArray[np.bool_]], groups: npt.NDArray[np.int64], dims: dict[Layer, int], exported: Layer
 ) -> LayerReport:
-    """Return figures and a line, given which validation images, of which groups, each layer's probe has right."""
+    """Say which layer does best on validation, and whether by more than luck.
+
+    Args:
+        right: For each layer the images (N,) of the validation split that its probe has right; None is the last layer.
+        groups: The groups (N,) of these images; images of one group count as one.
+        dims: The length of each layer's embeddings.
+        exported: The layer that ships, one of `right`.
+    """
     accuracies = {layer: float(answers.mean()) for layer, answers in right.items()}
     best = max(right, key=lambda layer: (accuracies[layer], layer == exported, layer is None))
     figures = {

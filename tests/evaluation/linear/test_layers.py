@@ -132,7 +132,7 @@ def test_what_is_luck_is_not_taken_for_a_better_layer(alone: int, told: bool):
     shipped = np.arange(100) < 60
     better = np.arange(100) < 60 + alone  # p = 2 / 2**alone: 0.063, 0.031, 0.016, 0.008; the bound is 0.05 / 3
     right = {1: shipped, 2: better, 3: shipped, None: shipped}
-    figures, (line,) = layers._report(right, np.arange(100), {1: 4, 2: 8, 3: 16, None: 16}, None)
+    figures, (line,) = layers.compare_layers(right, np.arange(100), {1: 4, 2: 8, 3: 16, None: 16}, None)
     assert figures["best_layer"] == 2
     assert ("export.layer: 2" in line) == told
     share = f"{60 + alone}.0 %"
@@ -151,15 +151,15 @@ def test_one_track_that_a_layer_has_right_is_no_finding():
     tracks = np.arange(100) // 8
     tracks[60:68] = 99
     for groups, told in ((np.arange(100), True), (tracks, False)):
-        _, (line,) = layers._report(right, groups, {1: 4, None: 8}, None)
+        _, (line,) = layers.compare_layers(right, groups, {1: 4, None: 8}, None)
         assert ("export.layer: 1" in line) == told
 
 
 def test_of_layers_that_do_equally_well_the_one_that_ships_is_the_best_and_then_the_last():
     half, most = np.arange(20) < 10, np.arange(20) < 19
     dims = {1: 4, 2: 8, None: 8}
-    assert layers._report({1: half, 2: half, None: half}, np.arange(20), dims, 1)[0]["best_layer"] == 1
-    figures, (line,) = layers._report({1: half, 2: most, None: most}, np.arange(20), dims, 1)
+    assert layers.compare_layers({1: half, 2: half, None: half}, np.arange(20), dims, 1)[0]["best_layer"] == 1
+    figures, (line,) = layers.compare_layers({1: half, 2: most, None: most}, np.arange(20), dims, 1)
     assert figures["best_layer"] == "last"
     assert line.endswith(
         "last is the best on validation (95.0 %; the exported one, layer 1 of 2, 50.0 %): export.layer: last"

@@ -1,0 +1,113 @@
+"""A run that collapses ends, goes on where it is let, and is never taken for one that is done."""
+
+import numpy as np
+import pytest
+import torch
+
+from ssl_pipeline.training import pretraining
+from ssl_pipeline.training.endings import CollapsedError
+from tests.training.conftest import stopping
+
+BOUNDS = {"min_embedding_std": 0.02, "min_effective_rank": 1.5}
+
+
+class Collapsing(torch.nn.Module):
+    """An encoder that is looked at in eval mode, where from a step of training on all images are nearly one to it."""
+
+    def __init__(self, backbone, start):
+        super().__init__()
+        self.backbone, self.embedding_dim, self.start = backbone, backbone.embedding_dim, start
+        self.register_buffer("step", torch.tensor(0))
+
+    def forward(self, images):
+        embeddings = self.backbone(images)
+        if self.training:
+            self.step += 1
+            return embeddings
+        near = torch.ones_like(embeddings) + 1e-3 * embeddings
+        return near if self.step >= self.start else embeddings
+
+
+def collapsing(start=0):
+    """A function that lets a task's encoder collapse at a step."""
+
+    def change(task):
+        task.encoder.backbone = Collapsing(task.encoder.backbone, start)
+        return task
+
+    return change
+
+
+def counting(steps, change):
+    """A change of a task which notes the steps that it takes, too."""
+
+    def changed(task):
+        task, compare = change(task), task.compare
+        task.compare = lambda encoded, step: (steps.append(step.number + 1), compare(encoded, step))[1]
+        return task
+
+    return changed
+
+
+def test_collapse_ends_the_run_and_warn_goes_on_from_there(run, configure):
+    """After an epoch of warm-up of three steps, and eight steps in which anything may pass, in the second row."""
+    with pytest.raises(
+        CollapsedError, match=r"(?s)step 9: complete collapse.*embedding std \S+, bound 0\.02.*pretrain\.batch_size"
+    ):
+        run(configure(collapse=BOUNDS), change=collapsing())
+    with pytest.raises(CollapsedError, match=r"^step 9: complete collapse"):
+        run(configure(collapse=BOUNDS), change=collapsing())  # nothing was changed
+    task, history = run(configure(collapse=BOUNDS, on_collapse="warn"), change=collapsing())
+    assert [row["step"] for row in history.rows] == list(range(1, 13))
+    assert [(found["step"], found["warning"][:17]) for found in history.warnings] == [(9, "complete collapse")]
+    whole, _ = run(configure(collapse=BOUNDS, on_collapse="warn"), name="another", change=collapsing())
+    assert all(torch.equal(a, b) for a, b in zip(task.parameters(), whole.parameters(), strict=True))
+
+
+@pytest.mark.parametrize("last", [True, False])
+def test_a_run_that_collapsed_is_not_one_that_is_done(run, configure, monkeypatch, last):
+    """In its last row, or before the steps that it went on for while it was let."""
+    steps, change = [], collapsing(11 if last else 9)
+    bounds = {"collapse": BOUNDS, "epochs": 4 if last else 8}
+    if not last:
+        monkeypatch.setattr(pretraining, "LOGGED_ROWS", 8)  # of every third step: the twelfth, and not the last taken
+        with pytest.raises(KeyboardInterrupt):
+            run(
+                configure(**bounds, on_collapse="warn"), change=lambda task: stopping(counting(steps, change)(task), 13)
+            )
+    for _ in range(3):
+        with pytest.raises(CollapsedError, match=r"^step 12: complete collapse"):
+            run(configure(**bounds), change=counting(steps, change))
+    _, history = run(configure(**bounds, on_collapse="warn"), change=counting(steps, change))
+    assert steps == list(range(1, 13 if last else 25))  # no step was taken twice
+    assert len(history.rows) == (12 if last else 8)
+    assert [(found["step"], found["warning"][:17]) for found in history.warnings] == [(12, "complete collapse")]
+
+
+def test_a_warning_of_collapse_outlives_the_process(run, configure):
+    config = configure(collapse=BOUNDS, on_collapse="warn", checkpoint_minutes=0.0)
+    steps = []
+
+    def killed(task):
+        task, after_step = collapsing()(task), task.after_step
+
+        def after(step, kept):
+            if step.number == 10:
+                raise RuntimeError("killed")
+            after_step(step, kept)
+
+        task.after_step = after
+        return task
+
+    with pytest.raises(RuntimeError, match="killed"):
+        run(config, change=killed)
+    _, history = run(config, change=counting(steps, collapsing()))
+    assert steps == [11, 12]  # it goes on from a checkpoint after the tenth
+    assert len(history.rows) == 12
+    assert [found["step"] for found in history.warnings] == [9]
+
+
+def test_images_all_alike_are_noticed(run, configure, pool, monkeypatch):
+    monkeypatch.setattr(type(pool), "images", lambda self, positions: np.full((len(positions), 8, 8, 3), 99, np.uint8))
+    with pytest.raises(CollapsedError, match="images that hardly differ"):
+        run(configure(epochs=6, collapse=BOUNDS))
