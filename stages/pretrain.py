@@ -41,7 +41,7 @@ def pretrain(config: Config) -> None:
         with atomic_folder(paths.PRETRAIN) as folder:
             card = saving.save(folder, task, card, start)
             write_pretext_graph(task, card, pool, folder / "pretext.onnx")
-        saving.write_report(paths.REPORTS / "pretrain", task, card.seed, history, pool, policies.views)
+        saving.write_report(paths.REPORTS / "pretrain", task, section, history, pool, policies.views)
 
 
 if __name__ == "__main__":

@@ -19,13 +19,13 @@ __all__ = ["write_preview"]
 
 IMAGES, VIEWS = 12, 6
 CELL, GAP, TITLE = 96, 4, 16
-"""Least side of a cell, the gaps between cells and the height of the line of titles, in px."""
+"""Least side of a picture, the gaps between cells and the height of the line of titles, in px."""
 PAPER = "#9fb4c7"
 """Blueish, so that white, grey and black borders of views stand out."""
 
 
 def write_preview(store: Path, policies: Mapping[str, Policy], seed: int, path: Path) -> None:
-    """Draw a PNG with a row for each of some training images: the image first, then views of each kind.
+    """Draw a PNG with a row for each of some training images: the image first, then views of each kind, all as large.
 
     Args:
         store: The store, with a split `train`.
@@ -38,8 +38,8 @@ def write_preview(store: Path, policies: Mapping[str, Policy], seed: int, path: 
     images = pool.images(rows)
     counts = dict.fromkeys(policies, VIEWS)
     views = make_views(policies, counts, torch.from_numpy(images), pool.ids[rows], seed, 0, pool.spec)
-    cell = max(CELL, pool.canvas, *(policy.size for policy in policies.values()))
-    step = cell + GAP
+    largest = max(policy.size for policy in policies.values())
+    step = largest * -(-CELL // largest) + GAP
     width = (1 + VIEWS * len(policies)) * step + GAP * (1 + len(policies))
     sheet = Image.new("RGB", (width, TITLE + len(rows) * step), PAPER)
     _column(sheet, GAP, shown_bands(pool.spec) or "image", displayed(images, pool.spec)[:, None], step)
@@ -56,7 +56,6 @@ def _column(sheet: Image.Image, left: int, title: str, pixels: npt.NDArray[np.ui
     ImageDraw.Draw(sheet).text((left, 2), title, fill="black")
     for row, pictures in enumerate(pixels):
         for column, picture in enumerate(pictures):
-            # Enlarged pixel by pixel, a whole number of times: smoothing would hide what a network sees
-            factor = (step - GAP) // len(picture)
-            tile = Image.fromarray(picture.repeat(factor, 0).repeat(factor, 1))
+            # Enlarged pixel by pixel: smoothing would hide what a network sees
+            tile = Image.fromarray(picture).resize((step - GAP, step - GAP), Image.Resampling.BOX)
             sheet.paste(tile, (left + column * step, TITLE + row * step))

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from ssl_pipeline.config import CollapseBounds
 from ssl_pipeline.types import Diagnosed, Finding
 
-__all__ = ["find"]
+__all__ = ["USUAL_UPDATE_RATIOS", "find"]
 
 Row = Mapping[str, float]
 
@@ -17,7 +17,8 @@ _FATAL_FROM_SHARE = 0.05  # of the training, before which anything may pass
 _FATAL_FROM_STEP = 8  # before which anything may pass in very short runs
 _EARLY_SHARE = 0.1  # of the training, in which nothing worth learning is learned to the end
 _SOLVED_ACCURACY = 0.98  # share of right answers
-_MAX_UPDATE_RATIO = 0.2
+USUAL_UPDATE_RATIOS = (1e-4, 0.2)
+"""The length of a step as a share of the length of the weights, where a run learns; at its end it falls to 0."""
 _MIN_UPDATE_RATIO = 1e-6
 _MAX_ZERO_LOSS = 1e-9
 
@@ -63,7 +64,7 @@ def _large_update(row: Row) -> list[Finding]:
     100 times.
     """
     ratio = row["update_ratio"]
-    if not ratio > _MAX_UPDATE_RATIO:  # NaN where the step was skipped
+    if not ratio > USUAL_UPDATE_RATIOS[1]:  # NaN where the step was skipped
         return []
     return [
         Finding(

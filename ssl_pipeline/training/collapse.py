@@ -1,9 +1,9 @@
 """Whether a run that has collapsed goes on: it ends with a checkpoint and a picture, or is warned of."""
 
 from collections.abc import Sequence
-from typing import Literal
 
-from ssl_pipeline.training.curves import write_picture
+from ssl_pipeline.config import PretrainConfig
+from ssl_pipeline.training.curve_picture import draw_curves
 from ssl_pipeline.training.endings import CollapsedError
 from ssl_pipeline.training.run import Run
 from ssl_pipeline.types import Finding
@@ -11,7 +11,7 @@ from ssl_pipeline.types import Finding
 __all__ = ["warn_or_end"]
 
 
-def warn_or_end(run: Run, done: int, findings: Sequence[Finding], on_collapse: Literal["stop", "warn"]) -> None:
+def warn_or_end(run: Run, done: int, findings: Sequence[Finding], config: PretrainConfig) -> None:
     """Say what the last row of the curves shows, and keep it; end the run if that is fatal.
 
     A run that is ended leaves a checkpoint, and beside it a picture of the curves.
@@ -20,18 +20,18 @@ def warn_or_end(run: Run, done: int, findings: Sequence[Finding], on_collapse: L
         run: The run, with its curves.
         done: Number of steps behind it; more than the last row's, where it was taken up from a later checkpoint.
         findings: What is wrong in the last row.
-        on_collapse: The value of `pretrain.on_collapse`.
+        config: The section `pretrain`.
 
     Raises:
-        CollapsedError: One of the findings is fatal, and `on_collapse` is "stop".
+        CollapsedError: One of the findings is fatal, and `pretrain.on_collapse` is "stop".
     """
-    ends = [finding for finding in findings if finding.fatal and on_collapse == "stop"]
+    ends = [finding for finding in findings if finding.fatal and config.on_collapse == "stop"]
     step = int(run.history.rows[-1]["step"])
     run.history.warn(step, [finding for finding in findings if finding not in ends])
     if ends:
         run.save(done)
         picture = run.folder / "curves.png"
-        write_picture(run.history, picture)
+        draw_curves(run.history.rows, picture, config.collapse)
         found = "\n".join(finding.message for finding in ends)
         raise CollapsedError(
             f"step {step}: {found}\n"

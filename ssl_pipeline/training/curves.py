@@ -1,4 +1,4 @@
-"""A run's curves and warnings: kept in checkpoints; curves are written as tables that grow, and as a picture."""
+"""A run's curves and warnings: kept in checkpoints; curves are written as tables that grow."""
 
 import csv
 import math
@@ -10,7 +10,7 @@ from ssl_pipeline import progress
 from ssl_pipeline.products import write_json
 from ssl_pipeline.types import Finding
 
-__all__ = ["CurveFiles", "History", "write_curves", "write_picture"]
+__all__ = ["CurveFiles", "History", "write_curves"]
 
 Row = dict[str, float]
 
@@ -100,24 +100,3 @@ def write_curves(history: History, folder: Path) -> None:
     last = {name: value if math.isfinite(value) else None for name, value in history.rows[-1].items()}
     write_json(folder / "details.json", last)
     write_json(folder / "metrics.json", {name: last[name] for name in _HEADLINE if last.get(name) is not None})
-
-
-def write_picture(history: History, path: Path) -> None:
-    """Draw every curve in a panel of its own, over the steps."""
-    from matplotlib.figure import Figure
-
-    names = [name for name in history.rows[-1] if name != "step"]
-    columns = 3
-    lines = -(-len(names) // columns)
-    figure = Figure(figsize=(4 * columns, 2.6 * lines), layout="constrained")
-    panels = figure.subplots(lines, columns, squeeze=False).flat
-    steps = [row["step"] for row in history.rows]
-    for panel, name in zip(panels, names, strict=False):
-        panel.plot(steps, [row[name] for row in history.rows])
-        panel.set_title(name.replace("_", " "), fontsize=10)
-        panel.grid(alpha=0.3)
-    for panel in list(figure.axes)[len(names) :]:
-        panel.set_axis_off()
-    for panel in figure.axes[max(0, len(names) - columns) : len(names)]:
-        panel.set_xlabel("step")
-    figure.savefig(path, dpi=110)

@@ -132,7 +132,7 @@ def train(
 
     def judge(done: int) -> None:
         findings = find(task, run.history.rows, plan.total, plan.warmup, config.collapse)
-        warn_or_end(run, done, findings, config.on_collapse)
+        warn_or_end(run, done, findings, config)
 
     if run.history.rows:
         judge(start)  # what ended a run ends it again, unless on_collapse or the bounds were changed

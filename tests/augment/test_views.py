@@ -184,6 +184,16 @@ def test_the_preview_shows_the_image_first_and_then_its_views(canvases: Tensor, 
     assert np.array_equal(sheet[16:112, left : left + 96], first)  # a view that changes nothing
 
 
+def test_pictures_of_the_preview_fill_their_cells_whatever_their_sizes(tmp_path: Path):
+    white = np.full((12, 72, 72, 3), 255, np.uint8)
+    write_split(tmp_path / "store" / "train", IDS[:12], [white], 72)
+    kinds = {"global": Policy(size=64), "local": Policy(size=28)}
+    write_preview(tmp_path / "store", kinds, 0, tmp_path / "preview.png")
+    sheet = np.asarray(Image.open(tmp_path / "preview.png"))[16:]
+    filled = (sheet == 255).all(axis=2)
+    assert filled.mean() == pytest.approx((128 / 132) ** 2, abs=0.01)  # 64 px twice as large, and gaps of 4 px
+
+
 def test_policies_come_back_and_damage_is_told(tmp_path: Path):
     policies = Policies(seed=4, views={"global": EVERYTHING})
     path = tmp_path / "policy.json"

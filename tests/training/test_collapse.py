@@ -25,20 +25,20 @@ class Started:
         self.saved.append(steps)
 
 
-def test_stop_ends_the_run_with_a_checkpoint_a_picture_and_all_that_was_found(tmp_path):
+def test_stop_ends_the_run_with_a_checkpoint_a_picture_and_all_that_was_found(tmp_path, configure):
     run = Started(tmp_path)
     findings = [SMALL, ALIKE, STUCK]
     words = r"(?s)^step 7: complete.*\nloss stuck.*curves\.png shows.*pretrain\.on_collapse: warn"
     with pytest.raises(CollapsedError, match=words):
-        warn_or_end(run, 9, findings, "stop")  # from a checkpoint of two steps later
+        warn_or_end(run, 9, findings, configure(on_collapse="stop"))  # from a checkpoint of two steps later
     assert [found["warning"] for found in run.history.warnings] == ["a small thing"]
     assert run.saved == [9]
     assert matplotlib.image.imread(tmp_path / "curves.png").std() > 0.01
 
 
-def test_warn_lets_it_go_on(capsys, tmp_path):
+def test_warn_lets_it_go_on(capsys, tmp_path, configure):
     run = Started(tmp_path)
-    warn_or_end(run, 7, [SMALL, ALIKE], "warn")
+    warn_or_end(run, 7, [SMALL, ALIKE], configure(on_collapse="warn"))
     assert [found["warning"] for found in run.history.warnings] == ["a small thing", "complete collapse: all alike."]
     assert [found["kind"] for found in run.history.warnings] == ["small", "complete collapse"]
     assert "step 7: warning: complete collapse" in capsys.readouterr().err

@@ -9,8 +9,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ssl_pipeline.training.curves import CurveFiles, History, write_curves, write_picture
+from ssl_pipeline.config import CollapseBounds
+from ssl_pipeline.training.curve_picture import draw_curves
+from ssl_pipeline.training.curves import CurveFiles, History, write_curves
 from ssl_pipeline.types import Finding
+
+BOUNDS = CollapseBounds(min_embedding_std=0.02, min_effective_rank=1.5)
 
 
 def fill(history, steps):
@@ -58,7 +62,7 @@ def test_a_warning_is_said_and_kept_once_whatever_its_figures_and_a_restart_know
 
 def test_they_are_written_as_dvc_reads_them(history, tmp_path, capfd):
     write_curves(history, tmp_path)
-    write_picture(history, tmp_path / "curves.png")
+    draw_curves(history.rows, tmp_path / "curves.png", BOUNDS)
     assert {path.name for path in tmp_path.iterdir()} == {"details.json", "metrics.json", "curves", "curves.png"}
     assert {path.name for path in (tmp_path / "curves").iterdir()} == {"loss.tsv", "task.tsv", "learning_rate.tsv"}
     assert table(tmp_path / "curves") == [
@@ -109,7 +113,7 @@ def test_they_are_written_twice_with_the_same_bytes(history, tmp_path):
     for name in ("first", "second"):
         (tmp_path / name).mkdir()
         write_curves(history, tmp_path / name)
-        write_picture(history, tmp_path / name / "curves.png")
+        draw_curves(history.rows, tmp_path / name / "curves.png", BOUNDS)
     for path in (tmp_path / "first").rglob("*.*"):
         assert path.read_bytes() == (tmp_path / "second" / path.relative_to(tmp_path / "first")).read_bytes()
 
@@ -130,5 +134,5 @@ def test_a_single_row_is_enough(tmp_path):
     single.close_row(1, {})
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        write_picture(single, tmp_path / "curves.png")
+        draw_curves(single.rows, tmp_path / "curves.png", BOUNDS)
     assert (tmp_path / "curves.png").exists()

@@ -19,6 +19,13 @@ Labels = npt.NDArray[np.int64]
 _MAX_DRAWN_SIDE = 64  # px; larger images are thinned to this, smaller ones are drawn as they are
 _COLOUR_OF_MEASURE = {"homogeneity": "#0072B2", "completeness": "#E69F00", "v_measure": "#009E73"}
 """Colours of Okabe and Ito, which colour-blind readers tell apart."""
+_SAID = {
+    "stability": "stability: 1 where every run finds the same clusters; a peak is a number that suits the images",
+    "homogeneity": "homogeneity: below 1, clusters hold images of several classes",
+    "completeness": "completeness: below 1, classes are spread over several clusters",
+    "v_measure": "V-measure: the harmonic mean of these two",
+}
+"""What to see in a curve."""
 
 
 def curves(
@@ -33,14 +40,16 @@ def curves(
         judgement: The judgement, with k* and whether it is a preferred number.
         path: Path of the PNG.
     """
-    figure = Figure(figsize=(6.4, 4.2), layout="constrained")
+    figure = Figure(figsize=(7.2, 5.2), layout="constrained")
     axes = figure.subplots()
-    axes.plot(list(found.stability), list(found.stability.values()), color="black", marker="o", label="stability")
+    axes.plot(
+        list(found.stability), list(found.stability.values()), color="black", marker="o", label=_SAID["stability"]
+    )
     for measure, colour in _COLOUR_OF_MEASURE.items():
         if agreements:
             values = [getattr(one, measure) for one in agreements.values()]
-            axes.plot(list(agreements), values, color=colour, label=measure.replace("v_measure", "V-measure"))
-    label = f"k* = {judgement.k}" + (", no preferred number" if judgement.doubt else "")
+            axes.plot(list(agreements), values, color=colour, label=_SAID[measure])
+    label = f"k* = {judgement.k}, " + ("no preferred number" if judgement.doubt else "the most stable")
     axes.axvline(judgement.k, color="black", linestyle=":", label=label)
     if agreements:
         axes.axvline(classes, color="#CC79A7", linestyle="--", label=f"{classes} classes")
@@ -48,11 +57,13 @@ def curves(
     ticks = [k for k in (2, 3, 5, 10, 20, 40, 100, 200, 400, 1000) if k <= max(found.stability)]
     axes.set_xticks(ticks, [str(tick) for tick in ticks])
     axes.minorticks_off()
-    axes.set(xlabel="k, clusters", ylabel="mean over runs", title="k-means of the exported embeddings")
+    axes.set(xlabel="k, the number of clusters", ylabel="mean over runs")
+    verdict = "" if judgement.word == "unknown" else f": {judgement.word}"
+    axes.set_title(f"Clusters of the exported embeddings{verdict}", loc="left")
     axes.set_ylim(min(0.0, *found.stability.values()), 1.02)
     axes.grid(alpha=0.3)
     axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(frameon=False, fontsize="small")
+    figure.legend(loc="outside lower left", frameon=False, fontsize="small")
     save_picture(figure, path)
 
 

@@ -1,0 +1,133 @@
+"""A run's curves as one picture: what it learns, whether it collapses, how its energies part."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from ssl_pipeline.config import CollapseBounds
+from ssl_pipeline.health.findings import USUAL_UPDATE_RATIOS
+from ssl_pipeline.terminal import shown
+
+__all__ = ["draw_curves"]
+
+Row = Mapping[str, float]
+
+_COLUMNS = 3
+_COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00")
+"""Colours of Okabe and Ito, which colour-blind readers tell apart."""
+_HEALTHY = "#009E73"
+_COLLAPSE = ("embedding_std", "effective_rank", "view_recall", "alignment", "uniformity")
+_ENERGY = "energy_"
+_LABELS = {
+    "loss": "loss",
+    "gradient_norm": "length of the gradient",
+    "learning_rate": "learning rate",
+    "update_ratio": "step / length of weights",
+    "embedding_std": "0: all alike, 1: even",
+    "effective_rank": "dimensions in use",
+    "view_recall": "share of images found",
+    "alignment": "squared distance",
+    "uniformity": "0: all alike, low: even",
+    "projection_std": "0: all alike, 1: even",
+    "projection_rank": "dimensions in use",
+    "energy_compatible": "two views of an image",
+    "energy_incompatible": "views of two images",
+    "energy_gap": "gap between the two",
+    "pretext_accuracy": "share of right answers",
+    "positive_probability": "probability",
+    "negatives": "negatives per anchor",
+    "negatives_seen": "negatives that count",
+}
+"""What the axis of a figure says; others have their name."""
+
+
+class _Panel(NamedTuple):
+    """Some figures that share an axis."""
+
+    title: str
+    label: str
+    names: Sequence[str]
+
+
+def draw_curves(rows: Sequence[Row], path: Path, bounds: CollapseBounds) -> None:
+    """Draw the curves over the steps in groups, with the healthy range where there is one.
+
+    A figure that is the same in all rows gets no panel; its value is written at the bottom.
+
+    Args:
+        rows: The rows of the curves, one or more.
+        path: Path of the PNG.
+        bounds: The bounds past which embeddings have collapsed.
+    """
+    names = [name for name in rows[-1] if name != "step"]
+    constant = [name for name in names if len(rows) > 1 and len({repr(row.get(name)) for row in rows}) == 1]
+    groups = [group for group in _groups([name for name in names if name not in constant]) if group[1]]
+    lines = [-(-len(panels) // _COLUMNS) for _, panels in groups]
+    figure = Figure(figsize=(4.2 * _COLUMNS, 0.4 + sum(0.5 + 2.5 * line for line in lines)), layout="constrained")
+    if constant:
+        figure.supxlabel("The same at every step: " + ", ".join(_value(name, rows[-1][name]) for name in constant))
+    parts = figure.subfigures(len(groups), 1, squeeze=False, height_ratios=[0.5 + 2.5 * line for line in lines])
+    healthy = {
+        "embedding_std": (bounds.min_embedding_std, 1.0),
+        "effective_rank": (bounds.min_effective_rank, np.inf),
+        "update_ratio": USUAL_UPDATE_RATIOS,
+    }
+    for part, line, (title, panels) in zip(parts[:, 0], lines, groups, strict=True):
+        part.suptitle(title, x=0.01, ha="left", weight="bold")
+        places = part.subplots(line, _COLUMNS, squeeze=False).flat
+        for place, panel in zip(places, panels, strict=False):
+            _draw(place, panel, rows, healthy.get(panel.names[0]))
+        for place in list(part.axes)[len(panels) :]:
+            place.set_axis_off()
+    figure.savefig(path, dpi=110)
+
+
+def _groups(names: Sequence[str]) -> Iterator[tuple[str, list[_Panel]]]:
+    """Yield the title of each group and its panels."""
+    energies = [name for name in names if name.startswith(_ENERGY)]
+    spread = [name for name in _COLLAPSE if name in names]
+    spread += [name for name in names if name.startswith("projection_")]
+    learning = [name for name in names if name not in energies and name not in spread]
+    yield "Learning", [_alone(name) for name in learning]
+    yield "Collapse: are embeddings of different images still different?", [_alone(name) for name in spread]
+    yield (
+        "Energy: are compatible pairs told from others?",
+        [_Panel("energies", "energy", energies)] if energies else [],
+    )
+
+
+def _alone(name: str) -> _Panel:
+    return _Panel(name.replace("_", " "), _LABELS.get(name, name.replace("_", " ")), [name])
+
+
+def _value(name: str, value: float) -> str:
+    return shown(f"{name.replace('_', ' ')} {value:.4g}", 60)
+
+
+def _draw(place: Axes, panel: _Panel, rows: Sequence[Row], healthy: tuple[float, float] | None) -> None:
+    for colour, name in zip(_COLOURS, panel.names, strict=False):
+        told = [(row["step"], row[name]) for row in rows if name in row]
+        label = _LABELS.get(name, name.removeprefix(_ENERGY).replace("_", " "))
+        place.plot(*zip(*told, strict=True), color=colour, marker="." if len(told) == 1 else "", label=label)
+    if panel.names == ["update_ratio"] and any(row["update_ratio"] > 0 for row in rows):
+        place.set_yscale("log")
+    if healthy:
+        low, high = place.get_ylim()  # also where a curve that has left the range is far from it
+        low, high = min(low, healthy[0]), max(high, healthy[1] if np.isfinite(healthy[1]) else healthy[0])
+        place.axhspan(healthy[0], min(healthy[1], high), color=_HEALTHY, alpha=0.12, lw=0, label="healthy")
+        place.set_ylim(low, high)
+    handles, labels = place.get_legend_handles_labels()
+    first = len(panel.names) == 1  # the axis says what its curve is
+    if first and labels[1:]:
+        place.legend(handles[1:], labels[1:], edgecolor="none", fontsize="small")
+    elif not first:  # beside it, where the row has room
+        legend = place.legend(loc="upper left", bbox_to_anchor=(1.02, 1.0), frameon=False)
+        legend.set_in_layout(False)
+    place.set_title(shown(panel.title, 40), fontsize=10)
+    place.set(xlabel="step", ylabel=shown(panel.label, 40))
+    place.grid(alpha=0.3)
+    place.spines[["top", "right"]].set_visible(False)
