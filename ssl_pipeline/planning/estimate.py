@@ -1,0 +1,163 @@
+"""Minutes and memory of each stage, before anything runs.
+
+A stage costs the time of images that pass the network, in training or forwards, at the speed of a trial; of what grows
+with the number of images but not with the network; and of what depends on neither: starting, writing graphs and proving
+them. The constants of the latter two were measured on two cores of a server's processor with bf16, `dvc repro` of the
+digits and of clothing photographs; other machines differ, mostly by a constant factor.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from math import ceil
+
+from ssl_pipeline.config import Config
+from ssl_pipeline.planning.evidence import Evidence, Labelling
+from ssl_pipeline.planning.machine import Machine, Speed
+
+__all__ = ["StageEstimate", "Workload", "estimate", "pool_size", "workload_of"]
+
+FIXED = {"ingest": 10.0, "augment": 20.0, "pretrain": 25.0, "export": 25.0, "linear_eval": 25.0, "finetune": 15.0}
+"""Seconds of a stage of which nothing depends on the images, on one core."""
+FORWARDS = 3.0
+"""Forward passes that take as long as a step of training on one view."""
+LABELLED_PASSES = 4
+"""Times that linear_eval embeds each labelled image: the encoder, two random ones, and all layers at once."""
+PROBE_SECONDS = 4e-3
+"""Seconds that the probes take for each labelled image: features, pixels, colours and layers, of all strengths."""
+ARMS = 3
+CHOOSING = 2
+LIBRARIES = 1.0e9
+"""Bytes that a stage takes for its libraries."""
+TRANSIENT = 1.5
+"""What a training step takes at its peak, as a multiple of what it keeps for the backward pass."""
+
+
+@dataclass(frozen=True)
+class StageEstimate:
+    """What a stage is expected to take.
+
+    Attributes:
+        stage: Its name.
+        minutes: Time by the clock.
+        memory: Main memory, bytes.
+        device_memory: Memory of the GPU, bytes; 0 without one.
+    """
+
+    stage: str
+    minutes: float
+    memory: int
+    device_memory: int = 0
+
+
+@dataclass(frozen=True)
+class Workload:
+    """What estimates depend on.
+
+    Attributes:
+        files: Number of images to decode.
+        images_per_second: How fast they are decoded.
+        pool: Number of images to pretrain on.
+        labels: Split -> number of labelled images.
+        classes: Number of classes.
+        views: Number of views that pretraining encodes of each image.
+        speed: What a trial of pretraining has measured.
+    """
+
+    files: int
+    images_per_second: float
+    pool: int
+    labels: Mapping[str, int]
+    classes: int
+    views: int
+    speed: Speed
+
+
+def pool_size(labelling: Labelling, usable: int, val_fraction: float, test_fraction: float) -> int:
+    """Return how many images are left to pretrain on, of those that can be used.
+
+    Args:
+        labelling: What the source says of its images.
+        usable: Number of images that are expected to be of use.
+        val_fraction: Share of the training images that validation takes, unless the source says which.
+        test_fraction: Share of the labelled images that the test takes, unless the source says which.
+    """
+    share, splits = usable / max(labelling.images, 1), labelling.splits
+    test = splits["test"] if "test" in splits else test_fraction * labelling.labelled
+    rest = labelling.images - test
+    val = splits["val"] if "val" in splits else val_fraction * rest
+    return max(2, round(share * (rest - val)))
+
+
+def workload_of(config: Config, evidence: Evidence, views: int, speed: Speed) -> Workload:
+    """Return what the settings ask for, of the images that the evidence is of."""
+    section, labelling = config.ingest, evidence.labelling
+    pool = pool_size(labelling, evidence.usable, section.val_fraction, section.test_fraction)
+    labelled = labelling.labelled / max(labelling.images, 1)
+    test = labelling.splits.get("test", round(section.test_fraction * labelling.labelled))
+    labels = {
+        "train": round(pool * labelled),
+        "val": round(pool * labelled * section.val_fraction / (1 - section.val_fraction)),
+        "test": test if labelling.labelled else 0,
+    }
+    return Workload(labelling.images, evidence.images_per_second, pool, labels, labelling.classes, views, speed)
+
+
+def estimate(config: Config, epochs: int, batch_size: int, work: Workload, machine: Machine) -> list[StageEstimate]:
+    """Estimate all stages that take time, in the order in which they run.
+
+    Args:
+        config: The parameters.
+        epochs: Number of passes over the images.
+        batch_size: Number of images per step.
+        work: What is to be done.
+        machine: What it is done with.
+    """
+    batch = min(batch_size, work.pool)
+    seen = epochs * (work.pool // batch) * batch
+    training = work.views * work.speed.images_per_second  # views per second
+    forward = FORWARDS * training
+    labelled = sum(work.labels.values())
+    seconds = {
+        "ingest": work.files / work.images_per_second,
+        "augment": 0.0,
+        "pretrain": seen / work.speed.images_per_second,
+        "export": 0.0,
+        "linear_eval": (LABELLED_PASSES * labelled + 4 * config.linear_eval.clusters.images) / forward
+        + PROBE_SECONDS * labelled,
+        "finetune": _finetune_views(config, work) / training + _finetune_tests(config, work) / forward,
+    }
+    step = int(TRANSIENT * work.speed.bytes_per_image * batch)
+    pixels = work.pool * config.ingest.canvas**2 * 3
+    found = []
+    for stage, time in seconds.items():
+        trains = stage in ("pretrain", "finetune")
+        memory = LIBRARIES + (step if trains and machine.device == "cpu" else 0) + (pixels if stage != "ingest" else 0)
+        on_device = step if trains and machine.device != "cpu" else 0
+        found.append(StageEstimate(stage, (FIXED[stage] + time) / 60, int(memory), on_device))
+    return found
+
+
+def _models(config: Config, budget: int | str) -> int:
+    """Models that fine-tuning trains at a budget, of all arms."""
+    section = config.finetune
+    choosing = 1 if budget == "all" else min(CHOOSING, section.draws)
+    return ARMS * (section.draws + choosing * (len(section.learning_rates) - 1))
+
+
+def _finetune_views(config: Config, work: Workload) -> int:
+    """Images that fine-tuning trains on, as often as it does."""
+    section, known = config.finetune, work.labels["train"]
+    if not known or work.classes < 2:
+        return 0
+    total = 0
+    for budget in section.budgets:
+        images = known if budget == "all" else min(known, int(budget) * work.classes)
+        steps = max(section.steps, section.epochs * ceil(images / section.batch_size))
+        total += _models(config, budget) * steps * min(section.batch_size, images)
+    return total
+
+
+def _finetune_tests(config: Config, work: Workload) -> int:
+    """Images that fine-tuning classifies: test images by every final model, probes' among them."""
+    tested = (ARMS + 2) * config.finetune.draws * len(config.finetune.budgets) * work.labels["test"]
+    return tested if work.labels["train"] and work.classes > 1 else 0

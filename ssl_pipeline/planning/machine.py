@@ -1,0 +1,163 @@
+"""What there is to compute with, and a trial of how fast it trains."""
+
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import psutil
+import torch
+from torch import Tensor, nn
+
+from ssl_pipeline.augment.policy import Policy
+from ssl_pipeline.config import PretrainConfig
+from ssl_pipeline.data.image_spec import ImageSpec
+from ssl_pipeline.data.parallel import available_cores
+from ssl_pipeline.data.store import Split
+from ssl_pipeline.randomness import hash64
+from ssl_pipeline.recipes import Recipe
+from ssl_pipeline.registry import Registry
+from ssl_pipeline.training.inputs import inputs
+from ssl_pipeline.training.memory_format import memory_format
+from ssl_pipeline.training.optimization import build_optimizer
+from ssl_pipeline.training.precision import best_device, resolve
+from ssl_pipeline.training.preparation import build
+from ssl_pipeline.training.pretraining import in_float32
+from ssl_pipeline.types import Step
+
+__all__ = ["Machine", "Speed", "look_around", "trial"]
+
+FEW = {"cpu": 32, "cuda": 256}
+"""Images per step of a trial: those of a whole batch take a CPU seconds, and a GPU is fast with many only."""
+CGROUP = Path("/sys/fs/cgroup/memory.max")
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What there is to compute with.
+
+    Attributes:
+        cores: Number of cores that this process may use.
+        memory: Main memory that this process may use, bytes.
+        device: cpu or cuda.
+        name: The GPU's name; "" without one.
+        device_memory: Memory of the GPU, bytes; 0 without one.
+        precision: What `pretrain.precision: auto` means here: bf16, fp16 or fp32.
+    """
+
+    cores: int
+    memory: int
+    device: str
+    name: str
+    device_memory: int
+    precision: str
+
+
+@dataclass(frozen=True)
+class Speed:
+    """What a trial has measured.
+
+    Attributes:
+        images_per_second: Number of images per second, all views of each included.
+        bytes_per_image: What a training step keeps of each image for its backward pass, bytes.
+    """
+
+    images_per_second: float
+    bytes_per_image: float
+
+
+def look_around() -> Machine:
+    """Find out what there is to compute with."""
+    device = best_device()
+    memory = psutil.virtual_memory().total
+    with suppress(OSError, ValueError):  # "max", or no such file
+        memory = min(memory, int(CGROUP.read_text()))
+    name, device_memory = "", 0
+    if device.type == "cuda":
+        properties = torch.cuda.get_device_properties(device)
+        name, device_memory = properties.name, properties.total_memory
+    return Machine(available_cores(), memory, device.type, name, device_memory, resolve("auto", device).name)
+
+
+def trial(
+    registry: Registry,
+    recipe: Recipe,
+    config: PretrainConfig,
+    policies: Mapping[str, Policy],
+    canvas: int,
+    spec: ImageSpec,
+    seconds: float,
+) -> Speed:
+    """Train on random images for a moment, step by step as `ssl_pipeline.training.pretraining` does.
+
+    Args:
+        registry: The registry.
+        recipe: The recipe, resolved.
+        config: The parameters of pretraining.
+        policies: Kind of view -> policy.
+        canvas: Side of the stored images, px.
+        spec: What the images' values mean.
+        seconds: Time after which no further step begins, s; there are at least two, of which the first does not count.
+
+    Raises:
+        ConfigError: The parameters do not go together, as pretrain would say it.
+    """
+    floats = resolve(config.precision, best_device())
+    few = min(FEW[floats.device.type], config.batch_size)
+    pool = _noise(canvas, spec, few)
+    task = build(registry, recipe, config, pool, policies)
+    order = memory_format(task, floats.device)
+    task.to(floats.device, memory_format=order).train()  # type: ignore[call-overload]
+    optimizer = build_optimizer(task, config.optimizer)
+
+    def step(number: int) -> None:
+        images = torch.from_numpy(pool.images(np.arange(few))).to(floats.device)
+        views = inputs(task, policies, images, pool.ids, config.seed, number, spec)
+        moment = Step(number, 100, number, config.seed, torch.from_numpy(pool.ids.view(np.int64)).to(floats.device))
+        with floats.autocast():
+            encoded = task(views)
+        loss, _, kept = task.compare(in_float32(encoded), moment)
+        optimizer.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+        task.after_step(moment, kept)
+        if floats.device.type == "cuda":
+            torch.cuda.synchronize()
+
+    began = time.perf_counter()
+    with _kept_for_backward(task) as kept:
+        step(0)  # which also prepares what later steps find prepared
+    times: list[float] = []
+    while not times or time.perf_counter() - began < seconds:
+        start = time.perf_counter()
+        step(len(times) + 1)
+        times.append(time.perf_counter() - start)
+    return Speed(few / float(np.median(times)), sum(kept) / few)
+
+
+def _noise(canvas: int, spec: ImageSpec, count: int) -> Split:
+    """Random images as if they lay in a store."""
+    shares = np.random.default_rng(0).random((count, canvas, canvas, spec.channels), np.float32)
+    values = (spec.low + shares * (spec.high - spec.low)).astype(spec.numpy_dtype)
+    ids = np.array([hash64(0, "trial", number) for number in range(count)], np.uint64)
+    half, quarter = (0.5,) * spec.channels, (0.25,) * spec.channels
+    return Split("train", canvas, np.sort(ids), half, quarter, "", (values,), spec=spec)
+
+
+@contextmanager
+def _kept_for_backward(task: nn.Module) -> Iterator[list[int]]:
+    """Note the bytes of all that a forward pass keeps for the backward pass, but for weights."""
+    seen = {parameter.untyped_storage().data_ptr() for parameter in task.parameters()}
+    sizes: list[int] = []
+
+    def note(kept: Tensor) -> Tensor:
+        storage = kept.untyped_storage()
+        if storage.data_ptr() not in seen:
+            seen.add(storage.data_ptr())
+            sizes.append(storage.nbytes())
+        return kept
+
+    with torch.autograd.graph.saved_tensors_hooks(note, lambda kept: kept):
+        yield sizes
