@@ -47,11 +47,14 @@ class Draft:
 
     def put(self, key: str, value: Any, reason: str) -> Any:
         """Propose a value, and return the one that counts: this one, or that of the person."""
-        present = value_at(self.content, key)
-        left = key in self.left
-        self.settings[key] = Setting(key, value, reason, left and present != value)
-        if left:
-            return present
+        left = key in self.left and value_at(self.content, key) != value
+        self.settings[key] = Setting(key, value, reason, left)
+        return self.set(key, value)
+
+    def set(self, key: str, value: Any) -> Any:
+        """Put in a value without proposing it, unless a person has set another; return the one that counts."""
+        if key in self.left:
+            return value_at(self.content, key)
         section, _, name = key.partition(".")
-        self.content[section][name] = value
+        self.content[section][name] = copy.deepcopy(value)
         return value

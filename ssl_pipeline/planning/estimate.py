@@ -14,7 +14,7 @@ from ssl_pipeline.config import Config
 from ssl_pipeline.planning.evidence import Evidence, Labelling
 from ssl_pipeline.planning.machine import Machine, Speed
 
-__all__ = ["StageEstimate", "Workload", "estimate", "pool_size", "workload_of"]
+__all__ = ["FIXED", "StageEstimate", "Workload", "estimate", "pool_size", "workload_of"]
 
 FIXED = {"ingest": 10.0, "augment": 20.0, "pretrain": 25.0, "export": 25.0, "linear_eval": 25.0, "finetune": 15.0}
 """Seconds of a stage of which nothing depends on the images, on one core."""

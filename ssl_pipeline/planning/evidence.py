@@ -127,7 +127,11 @@ def examine(sample: Sample) -> Evidence:
         spec=sample.spec,
         grey=float(np.concatenate([look.grey for look in looks]).mean()),
         saturation=float(np.concatenate([look.saturation for look in looks]).mean()),
-        detail={side: float(share) for side, share in zip(SIDES, kept / max(kept[-1], 1e-12), strict=True) if side <= np.median(short)},
+        detail={
+            side: float(share)
+            for side, share in zip(SIDES, kept / max(kept[-1], 1e-12), strict=True)
+            if side <= np.median(short)
+        },
         plain=float(np.concatenate([look.plain for look in looks]).mean()),
         copies=copies,
         told=tell_apart(thumbnails, groups[:TOLD_APART]),
@@ -173,7 +177,7 @@ def _halved(images: Float) -> Float:
     return (rows[:, :, ::2] + rows[:, :, 1::2]) * np.float32(0.25)
 
 
-def _spread(values: npt.NDArray[np.generic]) -> Spread:
+def _spread(values: npt.NDArray[np.int64] | npt.NDArray[np.float64]) -> Spread:
     return Spread(*(float(value) for value in np.percentile(values, (5, 50, 95))))
 
 

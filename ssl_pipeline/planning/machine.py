@@ -29,8 +29,11 @@ from ssl_pipeline.types import Step
 
 __all__ = ["Machine", "Speed", "look_around", "trial"]
 
-FEW = {"cpu": 32, "cuda": 256}
-"""Images per step of a trial: those of a whole batch take a CPU seconds, and a GPU is fast with many only."""
+FEW = 4
+"""Images of the first steps of a trial, from which it is seen how many the others can have."""
+MOST = {"cpu": 64, "cuda": 512}
+"""Images per step of a trial, at most: a GPU is fast with many only."""
+STEPS = 4
 CGROUP = Path("/sys/fs/cgroup/memory.max")
 
 
@@ -99,23 +102,25 @@ def trial(
         policies: Kind of view -> policy.
         canvas: Side of the stored images, px.
         spec: What the images' values mean.
-        seconds: Time after which no further step begins, s; there are at least two, of which the first does not count.
+        seconds: Time that the steps which count should take, s.
 
     Raises:
         ConfigError: The parameters do not go together, as pretrain would say it.
     """
     floats = resolve(config.precision, best_device())
-    few = min(FEW[floats.device.type], config.batch_size)
-    pool = _noise(canvas, spec, few)
+    most = min(MOST[floats.device.type], config.batch_size)
+    pool = _noise(canvas, spec, most)
     task = build(registry, recipe, config, pool, policies)
     order = memory_format(task, floats.device)
     task.to(floats.device, memory_format=order).train()  # type: ignore[call-overload]
     optimizer = build_optimizer(task, config.optimizer)
 
-    def step(number: int) -> None:
-        images = torch.from_numpy(pool.images(np.arange(few))).to(floats.device)
-        views = inputs(task, policies, images, pool.ids, config.seed, number, spec)
-        moment = Step(number, 100, number, config.seed, torch.from_numpy(pool.ids.view(np.int64)).to(floats.device))
+    def step(number: int, count: int) -> float:
+        began = time.perf_counter()
+        ids = pool.ids[:count]
+        images = torch.from_numpy(pool.images(np.arange(count))).to(floats.device)
+        views = inputs(task, policies, images, ids, config.seed, number, spec)
+        moment = Step(number, 100, number, config.seed, torch.from_numpy(ids.view(np.int64)).to(floats.device))
         with floats.autocast():
             encoded = task(views)
         loss, _, kept = task.compare(in_float32(encoded), moment)
@@ -125,16 +130,18 @@ def trial(
         task.after_step(moment, kept)
         if floats.device.type == "cuda":
             torch.cuda.synchronize()
+        return time.perf_counter() - began
 
-    began = time.perf_counter()
+    few = min(FEW, most)
     with _kept_for_backward(task) as kept:
-        step(0)  # which also prepares what later steps find prepared
-    times: list[float] = []
-    while not times or time.perf_counter() - began < seconds:
-        start = time.perf_counter()
-        step(len(times) + 1)
-        times.append(time.perf_counter() - start)
-    return Speed(few / float(np.median(times)), sum(kept) / few)
+        step(0, few)  # which also prepares what later steps find prepared
+    bytes_per_image = sum(kept) / few
+    affordable = seconds / STEPS / (step(1, few) / few)
+    if floats.device.type == "cuda":
+        affordable = min(affordable, torch.cuda.mem_get_info()[0] / 2 / max(bytes_per_image, 1))
+    count = int(max(few, min(most, affordable)))
+    times = [step(number, count) for number in range(2, 3 + STEPS)]
+    return Speed(count / min(times[1:]), bytes_per_image)  # the others may have waited for other programs
 
 
 def _noise(canvas: int, spec: ImageSpec, count: int) -> Split:

@@ -16,6 +16,7 @@ from ssl_pipeline.data.layout import Record
 from ssl_pipeline.data.parallel import Outcome, decode_all
 from ssl_pipeline.data.remarks import RejectedError
 from ssl_pipeline.data.sources import Source
+from ssl_pipeline.errors import PipelineError
 
 __all__ = ["SIDE", "Sample", "take"]
 
@@ -84,6 +85,9 @@ def take(
         images: The most images to decode.
         seconds: Time after which no further image is waited for, s.
         now: A clock, s.
+
+    Raises:
+        PipelineError: None of them can be used.
     """
     order = np.random.default_rng(0).permutation(len(source.records))[:images]
     records = [source.records[place] for place in order]
@@ -112,6 +116,12 @@ def take(
                 break
     tried = len(found) + sum(rejects.values()) - len(source.rejects)
     rate = max(tried - 1, 1) / max(now() - started, 1e-3)
+    if not found:
+        such = ", ".join(f"{kind} {count:,}" for kind, count in rejects.most_common(3))
+        raise PipelineError(
+            f"ingest.source: none of the {tried:,} images that were tried can be used ({such}). Look whether these are "
+            "the right files; data/ingested/rejects.csv names each reason after `dvc repro ingest`."
+        )
     spec = RGB8
     if choice.name == "as_is":
         agreement = agree({record.path: one.values for record, one in found.items() if one.values}, choice)

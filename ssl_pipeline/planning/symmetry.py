@@ -104,7 +104,7 @@ def _describer(thumbnails: Float) -> Callable[[Float], Float]:
 
 
 def _edges_and_pixels(images: Float) -> Float:
-    """(n, F): grey values of 8 x 8 blocks, their colours at 4 x 4, and how much edge has which direction in each cell."""
+    """(n, F): grey values of 8 x 8 blocks, colours of 4 x 4, and how much edge has which direction in these."""
     images = np.ascontiguousarray(images, np.float32)
     count, side = images.shape[:2]
     grey = images.mean(axis=3)

@@ -1,0 +1,89 @@
+"""The evidence, the settings and the estimates as lines for people."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+from ssl_pipeline.planning.draft import Setting
+from ssl_pipeline.planning.estimate import StageEstimate
+from ssl_pipeline.planning.evidence import Evidence, Spread
+from ssl_pipeline.planning.machine import Machine
+from ssl_pipeline.terminal import counted, shown
+
+__all__ = ["evidence_lines", "machine_line", "minutes_lines", "setting_lines"]
+
+_TURNED = {
+    "horizontal_flip": "mirrored left to right",
+    "vertical_flip": "mirrored top to bottom",
+    "quarter_turn": "turned by 90 degrees",
+}
+
+
+def evidence_lines(evidence: Evidence) -> Iterator[str]:
+    """Tell what a sample has shown."""
+    labels = evidence.labelling
+    yield f"Images: {labels.images:,}, of which {evidence.sampled:,} were looked at."
+    for kind, count in sorted(evidence.rejects.items()):
+        yield f"  {counted(count, 'image')} cannot be used: {shown(kind, 100)}."
+    if labels.classes:
+        yield (
+            f"Labels: {labels.labelled:,} images of {counted(labels.classes, 'class', 'classes')}, of "
+            f"{labels.smallest:,} to {labels.largest:,} images each."
+        )
+    if labels.groups:
+        yield f"Groups: {labels.groups:,}."
+    if labels.splits:
+        yield "Splits of the source: " + ", ".join(f"{name} {count:,}" for name, count in labels.splits.items()) + "."
+    yield f"Shorter side: {_spread(evidence.short_side, '.0f')} px; width / height: {_spread(evidence.aspect, '.2f')}."
+    yield f"Pixels: {evidence.spec}, read as {evidence.pixels.name}; {evidence.grey:.0%} of the images are grey."
+    yield f"Saturation: {evidence.saturation:.2f} on average, of 1."
+    detail = ", ".join(f"{share:.0%} at {side} px" for side, share in evidence.detail.items())
+    yield f"Sharpness: of the contrast there is left {detail}." if detail else "Sharpness: the images are tiny."
+    yield f"Plain background: {evidence.plain:.0%} of the images; near copies: {evidence.copies:.0%}."
+    for turn, told in evidence.told.items():
+        yield (
+            f"A classifier tells images from themselves {_TURNED[turn]} in {told.share:.0%} [{told.low:.0%}, "
+            f"{told.high:.0%}] of the cases; guessing, in 50%."
+        )
+    yield f"Decoding: {evidence.images_per_second:,.0f} images/s."
+
+
+def machine_line(machine: Machine) -> str:
+    """Tell what there is to compute with."""
+    gpu = f", {machine.name} with {machine.device_memory / 2**30:,.0f} GiB" if machine.name else ", no GPU"
+    return f"Machine: {counted(machine.cores, 'core')}, {machine.memory / 2**30:,.0f} GiB{gpu}, {machine.precision}."
+
+
+def setting_lines(settings: Sequence[Setting]) -> Iterator[str]:
+    """Tell each setting with its reason, and which were left as a person has set them."""
+    for setting in settings:
+        if not setting.left:
+            yield f"{setting.key}: {_value(setting.value)}"
+            yield f"    {setting.reason}"
+    for number, setting in enumerate(one for one in settings if one.left):
+        if not number:
+            yield "Left as you have set them (--overwrite replaces them):"
+        yield f"{setting.key}: would be {_value(setting.value)}"
+        yield f"    {setting.reason}"
+
+
+def minutes_lines(estimates: Iterable[StageEstimate]) -> Iterator[str]:
+    """Tell what each stage will take."""
+    total = 0.0
+    for stage in estimates:
+        gpu = f", {stage.device_memory / 2**30:.1f} GiB of the GPU" if stage.device_memory else ""
+        yield f"{stage.stage:12} {stage.minutes:6.1f} minutes, {stage.memory / 2**30:.1f} GiB{gpu}"
+        total += stage.minutes
+    yield f"{'all':12} {total:6.1f} minutes"
+
+
+def _spread(spread: Spread, form: str) -> str:
+    return f"{spread.median:{form}} ({spread.low:{form}} to {spread.high:{form}})"
+
+
+def _value(value: Any) -> str:
+    """Return a value as YAML has it on one line."""
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{key}: {_value(inner)}" for key, inner in value.items()) + "}"
+    if isinstance(value, (list, tuple)):
+        return "[" + ", ".join(map(_value, value)) + "]"
+    return f"{value:g}" if isinstance(value, float) else str(value)

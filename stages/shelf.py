@@ -1,0 +1,61 @@
+"""What `plan` chooses from by name, and the values that it may replace before anybody has planned."""
+
+from typing import Any
+
+from ssl_pipeline.planning.proposal import Shelf
+
+SHELF = Shelf(
+    recipe="dcl",
+    networks=(
+        {"name": "resnet_cifar", "depth": 8, "width": 16},
+        {"name": "resnet_cifar", "depth": 8, "width": 32},
+        {"name": "resnet_cifar", "depth": 14, "width": 32},
+        {"name": "resnet_cifar", "depth": 14, "width": 64},
+        {"name": "torchvision/resnet18", "stem": "small"},
+    ),
+    photo_networks=(
+        {"name": "torchvision/resnet18"},
+        {"name": "torchvision/resnet34"},
+        {"name": "torchvision/resnet50"},
+    ),
+    photo_side=96,
+)
+
+SHIPPED: dict[str, Any] = {
+    "ingest.canvas": 16,
+    "ingest.resize": "squash",
+    "ingest.pixels": "rgb8",
+    "ingest.min_side": 8,
+    "augment.views": {
+        "global": {
+            "size": 16,
+            "random_resized_crop": {"p": 1.0, "scale": [0.35, 1.0], "ratio": [0.75, 1.333]},
+            "horizontal_flip": {"p": 0.0},
+            "rotation": {"p": 0.8, "degrees": 15},
+            "color_jitter": {"p": 0.8, "brightness": 0.4, "contrast": 0.4, "saturation": 0.0, "hue": 0.0},
+            "gaussian_blur": {"p": 0.2, "sigma": [0.1, 1.0]},
+            "gaussian_noise": {"p": 0.2, "std": 0.05},
+        },
+        "plain": {
+            "size": 16,
+            "random_resized_crop": {"p": 1.0, "scale": [0.7, 1.0], "ratio": [0.85, 1.18]},
+            "rotation": {"p": 0.5, "degrees": 10},
+        },
+    },
+    "pretrain.recipe": "simclr",
+    "pretrain.recipe_size": "small",
+    "pretrain.backbone": {"name": "resnet_cifar", "depth": 8, "width": 16},
+    "pretrain.epochs": 40,
+    "pretrain.batch_size": 256,
+    "pretrain.optimizer": {
+        "name": "adamw",
+        "learning_rate": 2e-3,
+        "weight_decay": 1e-4,
+        "momentum": 0.9,
+        "trust_coefficient": 1e-3,
+    },
+    "pretrain.precision": "auto",
+    "finetune.draws": 5,
+    "finetune.epochs": 5,
+}
+"""Key -> the value in the params.yaml that ships: one that differs has been set by a person."""
