@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from ssl_pipeline.planning.proposal import Shelf
+from ssl_pipeline.planning.planner import Shelf
 
 SHELF = Shelf(
     recipe="dcl",

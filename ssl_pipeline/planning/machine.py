@@ -19,10 +19,10 @@ from ssl_pipeline.data.store import Split
 from ssl_pipeline.randomness import hash64
 from ssl_pipeline.recipes import Recipe
 from ssl_pipeline.registry import Registry
-from ssl_pipeline.training.inputs import inputs
+from ssl_pipeline.training.batch_inputs import inputs
 from ssl_pipeline.training.memory_format import memory_format
 from ssl_pipeline.training.optimization import build_optimizer
-from ssl_pipeline.training.precision import best_device, resolve
+from ssl_pipeline.training.precision import best_device, resolve_precision
 from ssl_pipeline.training.preparation import build
 from ssl_pipeline.training.pretraining import in_float32
 from ssl_pipeline.types import Step
@@ -81,7 +81,7 @@ def look_around() -> Machine:
     if device.type == "cuda":
         properties = torch.cuda.get_device_properties(device)
         name, device_memory = properties.name, properties.total_memory
-    return Machine(available_cores(), memory, device.type, name, device_memory, resolve("auto", device).name)
+    return Machine(available_cores(), memory, device.type, name, device_memory, resolve_precision("auto", device).name)
 
 
 def trial(
@@ -107,7 +107,7 @@ def trial(
     Raises:
         ConfigError: The parameters do not go together, as pretrain would say it.
     """
-    floats = resolve(config.precision, best_device())
+    floats = resolve_precision(config.precision, best_device())
     most = min(MOST[floats.device.type], config.batch_size)
     pool = _noise(canvas, spec, most)
     task = build(registry, recipe, config, pool, policies)

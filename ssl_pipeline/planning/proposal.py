@@ -3,62 +3,20 @@
 What a person has set counts as given: the other settings are chosen to fit it.
 """
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from pydantic import ValidationError
-
-from ssl_pipeline.artifacts.assembly import needed_views
-from ssl_pipeline.augment.policy import Policy
 from ssl_pipeline.config import Config
-from ssl_pipeline.errors import ConfigError
 from ssl_pipeline.planning.draft import Draft, Setting
-from ssl_pipeline.planning.estimate import FIXED, StageEstimate, Workload, estimate, workload_of
+from ssl_pipeline.planning.estimate import StageEstimate
 from ssl_pipeline.planning.evidence import Evidence
-from ssl_pipeline.planning.framing import SIDES, frame, largest_side, put_canvas
+from ssl_pipeline.planning.framing import frame
 from ssl_pipeline.planning.machine import Machine, Speed, trial
-from ssl_pipeline.planning.planned_views import plan_views
-from ssl_pipeline.planning.schedule import batch_size, epochs_within, learning_rate
-from ssl_pipeline.recipes import Method, method_of, resolve_views
+from ssl_pipeline.planning.planner import Measure, Planner, Shelf
 from ssl_pipeline.registry import Registry
-from ssl_pipeline.validation import explain
 
-__all__ = ["Measure", "Proposal", "Shelf", "estimate_all", "propose"]
-
-PASSES = 100
-"""Times that a network should see each image: with fewer, a leaner network or smaller views are better."""
-TRIAL_SECONDS = 1.0
-PRETRAINING = 0.6
-"""Share of the hours that pretraining is thought to have, before the costs of the other stages are known."""
-FINETUNING = 0.3
-"""Share of the hours that finetune may take."""
-CHEAPER = ((5, 5), (3, 5), (2, 4), (1, 3), (1, 2))
-"""Epochs and draws of finetune, one of which is taken where the usual ones take too long."""
-
-Measure = Callable[..., Speed]
-"""`ssl_pipeline.planning.machine.trial`, or what stands for it in tests."""
-
-
-@dataclass(frozen=True)
-class Shelf:
-    """What can be chosen by name.
-
-    Attributes:
-        recipe: A recipe that does well with few images and steps.
-        networks: Backbones for views of few px, from lean to large.
-        photo_networks: Backbones for larger views, which they reduce early, from lean to large.
-        photo_side: Side of a view in px from which on the latter are taken.
-    """
-
-    recipe: str
-    networks: Sequence[Mapping[str, Any]]
-    photo_networks: Sequence[Mapping[str, Any]]
-    photo_side: int
-
-    def for_side(self, side: int) -> Sequence[Mapping[str, Any]]:
-        """Return the backbones for views of a side in px."""
-        return self.photo_networks if side >= self.photo_side else self.networks
+__all__ = ["Proposal", "estimate_all", "propose"]
 
 
 @dataclass(frozen=True)
@@ -113,7 +71,7 @@ def propose(
         ConfigError: The content is not valid, or what a person has set does not go together.
     """
     draft = Draft(content, left)
-    planner = _Planner(registry, shelf, evidence, machine, 3600 * hours, draft, measure)
+    planner = Planner(registry, shelf, evidence, machine, 3600 * hours, draft, measure)
     planner.config()  # mistakes are told before anything is measured
     frame(draft, evidence)
     draft.put("pretrain.recipe", shelf.recipe, "It is among the best with few images and steps (docs/recipes.md).")
@@ -143,169 +101,5 @@ def estimate_all(
     Raises:
         ConfigError: The parameters do not go together.
     """
-    planner = _Planner(registry, None, evidence, machine, 0.0, Draft(config.model_dump(mode="json"), ()), measure)
+    planner = Planner(registry, None, evidence, machine, 0.0, Draft(config.model_dump(mode="json"), ()), measure)
     return planner.estimates(planner.speed())[1]
-
-
-class _Planner:
-    """Puts settings into a draft, one after another; later ones depend on earlier ones."""
-
-    def __init__(
-        self,
-        registry: Registry,
-        shelf: Shelf | None,
-        evidence: Evidence,
-        machine: Machine,
-        seconds: float,
-        draft: Draft,
-        measure: Measure,
-    ):
-        self.registry, self._shelf, self.evidence, self.machine = registry, shelf, evidence, machine
-        self.seconds, self.draft, self.measure = seconds, draft, measure
-
-    @property
-    def shelf(self) -> Shelf:
-        assert self._shelf is not None
-        return self._shelf
-
-    def config(self) -> Config:
-        """Return the draft, checked."""
-        try:
-            return Config.model_validate(self.draft.content)
-        except ValidationError as error:
-            raise ConfigError("\n".join(explain(error, Config))) from error
-
-    def method(self) -> tuple[Method, dict[str, Policy]]:
-        """Return the method of the draft, and the kinds of views that there are."""
-        config = self.config()
-        method = method_of(self.registry, config.pretrain)
-        return method, resolve_views(method, config.augment.views)
-
-    def speed(self) -> Speed:
-        """Measure how fast the draft trains."""
-        method, views = self.method()
-        canvas, spec = self.config().ingest.canvas, self.evidence.spec
-        return self.measure(self.registry, method.recipe, method.pretrain, views, canvas, spec, TRIAL_SECONDS)
-
-    def passes(self, speed: Speed) -> float:
-        """Return how many times each image can be seen at a speed, in about the time that pretraining has."""
-        return PRETRAINING * self.seconds * speed.images_per_second / self.work(speed).pool
-
-    def work(self, speed: Speed) -> Workload:
-        """Return what the draft asks for."""
-        method, _ = self.method()
-        views = sum(needed_views(self.registry, method.recipe.pretext_task).counts.values())
-        return workload_of(self.config(), self.evidence, views, speed)
-
-    def estimates(self, speed: Speed) -> tuple[Workload, list[StageEstimate]]:
-        """Estimate all stages of the draft."""
-        method, _ = self.method()
-        work = self.work(speed)
-        section = method.pretrain
-        return work, estimate(self.config(), section.epochs, section.batch_size, work, self.machine)
-
-    def put_views(self) -> None:
-        """Propose views, as large as images are and time allows, and a canvas for them."""
-        sizes = largest_side(self.evidence, self.machine)
-        size = sizes.least
-        if "augment.views" not in self.draft.left:
-            size = self._largest_in_time([side for side in SIDES if sizes.least <= side <= sizes.most])
-        reason = plan_views(self.evidence, size).reason
-        self.draft.put("augment.views", self._views(size), f"{size} px, {reason}")
-        method, views = self.method()
-        put_canvas(self.draft, self.evidence, views[needed_views(self.registry, method.recipe.pretext_task).main].size)
-
-    def _largest_in_time(self, sides: Sequence[int]) -> int:
-        """Return the largest of some sides at which the leanest network sees each image often enough."""
-
-        def passes(side: int) -> float:
-            self.draft.set("augment.views", self._views(side))
-            self.draft.set("pretrain.backbone", self.shelf.for_side(side)[0])
-            return self.passes(self.speed())
-
-        if len(sides) == 1:
-            return sides[0]
-        if self.machine.device == "cpu":  # where time goes with the number of pixels; larger ones take long to try
-            least = passes(sides[0])
-            return max((side for side in sides if least * (sides[0] / side) ** 2 >= PASSES), default=sides[0])
-        return next((side for side in reversed(sides) if passes(side) >= PASSES), sides[0])
-
-    def _views(self, size: int) -> dict[str, Any]:
-        """Return planned views without what the pretext task refuses, and with the kinds that it needs."""
-        views = plan_views(self.evidence, size).views
-        method, _ = self.method()
-        task = method.recipe.pretext_task
-        forbidden: frozenset[str] = getattr(
-            self.registry.find("pretext_task", task.name).factory, "forbidden", frozenset()
-        )
-        kinds = {kind: {"global": views["global"]}.get(kind, views["plain"]) for kind in self._kinds(method)}
-        return {
-            kind: {name: value for name, value in policy.items() if name not in forbidden}
-            for kind, policy in (views | kinds).items()
-        }
-
-    def _kinds(self, method: Method) -> Collection[str]:
-        return needed_views(self.registry, method.recipe.pretext_task).counts
-
-    def put_network(self) -> Speed:
-        """Propose the largest network that sees each image often enough; return how fast it trains."""
-        method, views = self.method()
-        side = views[needed_views(self.registry, method.recipe.pretext_task).main].size
-        lean, *larger = self.shelf.for_side(side)
-        if "pretrain.backbone" in self.draft.left:
-            self.draft.put("pretrain.backbone", lean, "It is the leanest for views of this size.")
-            return self.speed()
-        self.draft.set("pretrain.backbone", lean)
-        chosen, speed = lean, self.speed()
-        for network in larger:
-            self.draft.set("pretrain.backbone", network)
-            slower = self.speed()
-            if self.passes(slower) < PASSES:
-                break
-            chosen, speed = network, slower
-        passes = self.passes(speed)
-        reason = (
-            f"It trains on {speed.images_per_second:,.0f} images/s here, so that time allows some {passes:,.0f} epochs"
-        )
-        reason += "." if passes >= PASSES else ", which is few: with more hours it would learn more."
-        self.draft.put("pretrain.backbone", dict(chosen), reason)
-        return speed
-
-    def put_finetuning(self, speed: Speed) -> None:
-        """Propose a cheaper study of label budgets where the usual one would take too much of the time."""
-        section = self.config().finetune
-        for epochs, draws in CHEAPER:
-            if epochs > section.epochs or draws > section.draws:
-                continue
-            self.draft.set("finetune.epochs", epochs)
-            self.draft.set("finetune.draws", draws)
-            minutes = {stage.stage: stage.minutes for stage in self.estimates(speed)[1]}["finetune"]
-            if 60 * minutes <= FINETUNING * self.seconds:
-                break
-        if (epochs, draws) != (section.epochs, section.draws):
-            reason = f"With more, finetune would take more than {FINETUNING:.0%} of the time."
-            self.draft.put("finetune.epochs", epochs, reason)
-            self.draft.put("finetune.draws", draws, reason)
-
-    def put_schedule(self, speed: Speed) -> None:
-        """Propose how many images a step has, and how many epochs fit into what the other stages leave."""
-        work, stages = self.estimates(speed)
-        others = 60 * sum(stage.minutes for stage in stages if stage.stage != "pretrain")
-        seconds = max(self.seconds - others - FIXED["pretrain"], 0.1 * self.seconds)
-        batch = batch_size(work.pool, seconds * speed.images_per_second, speed, self.machine)
-        steps = work.pool // min(batch, work.pool)
-        reason = f"An epoch of {work.pool:,} images then has {steps:,} steps, and a step needs little memory."
-        batch = self.draft.put("pretrain.batch_size", batch, reason)
-        self._put_optimizer(batch)
-        batch = self.method()[0].pretrain.batch_size
-        epochs = epochs_within(seconds, work.pool, batch, speed)
-        own, all_of_it = epochs * work.pool / speed.images_per_second / 60, self.seconds / 60
-        reason = f"They take {own:,.0f} of the {all_of_it:,.0f} minutes; the other stages take {others / 60:,.0f}."
-        self.draft.put("pretrain.epochs", epochs, reason)
-
-    def _put_optimizer(self, batch: Any) -> None:
-        if not isinstance(batch, int):
-            batch = self.method()[0].pretrain.batch_size
-        rate = learning_rate(batch)
-        optimizer = {"name": "adamw", "learning_rate": rate, "weight_decay": 1e-4, "momentum": 0.9}
-        self.draft.put("pretrain.optimizer", optimizer, f"Its rate goes with the root of the {batch} images per step.")

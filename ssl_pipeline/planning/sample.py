@@ -13,7 +13,7 @@ from ssl_pipeline.data.agreement import RGB8_PIXELS, PixelsChoice, agree
 from ssl_pipeline.data.decode import Canvas, Decoded
 from ssl_pipeline.data.image_spec import RGB8, ImageSpec
 from ssl_pipeline.data.layout import Record
-from ssl_pipeline.data.parallel import Outcome, decode_all
+from ssl_pipeline.data.parallel import DecodingOutcome, decode_all
 from ssl_pipeline.data.remarks import RejectedError
 from ssl_pipeline.data.sources import Source
 from ssl_pipeline.errors import PipelineError
@@ -142,11 +142,11 @@ def take(
     )
 
 
-def _decoded(source: Source, records: Sequence[Record], canvas: Canvas) -> Generator[Outcome, None, None]:
+def _decoded(source: Source, records: Sequence[Record], canvas: Canvas) -> Generator[DecodingOutcome, None, None]:
     yield from decode_all(replace(source, records=records), canvas)
 
 
-def _choose(probe: Sequence[Outcome]) -> PixelsChoice:
+def _choose(probe: Sequence[DecodingOutcome]) -> PixelsChoice:
     """Keep pixels as they are where RGB of 8 bits would lose something of nearly all images."""
     values = [one.values for one in probe if isinstance(one, Decoded) and one.values]
     kinds = Counter((value.channels, value.dtype) for value in values)
