@@ -1,15 +1,10 @@
 """Propose settings that fit the images, the machine and the time, and write them into params.yaml."""
 
-from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
 from stages.guarded import guarded
-
-if TYPE_CHECKING:
-    from ssl_pipeline.planning.proposal import Proposal
 
 
 @click.command()
@@ -32,40 +27,35 @@ def plan(path: str | None, hours: float, explain: bool, dry_run: bool, overwrite
 
 def _plan(path: str | None, hours: float, explain: bool, dry_run: bool, overwrite: bool, params: Path) -> None:
     from plugins import load_registry
-    from ssl_pipeline.config import load
-    from ssl_pipeline.data.sources import open_source
+    from ssl_pipeline.config import Choice, load
     from ssl_pipeline.planning import params_file
     from ssl_pipeline.planning.evidence import examine
     from ssl_pipeline.planning.machine import look_around
     from ssl_pipeline.planning.proposal import propose
     from ssl_pipeline.planning.sample import take
-    from ssl_pipeline.planning.words import evidence_lines, machine_line
+    from ssl_pipeline.planning.words import told_evidence, told_proposal
     from ssl_pipeline.yaml_file import read_yaml
+    from stages import code
     from stages.shelf import SHELF, SHIPPED
 
     config, content = load(params), read_yaml(params)
-    source = {"name": "folder", "path": path} if path else None
-    if source:
-        content["ingest"]["source"] = source
+    chosen = {"name": "folder", "path": path} if path else None
+    if chosen:
+        content["ingest"]["source"] = chosen
+        ingest = config.ingest.model_copy(update={"source": Choice.model_validate(chosen)})
+        config = config.model_copy(update={"ingest": ingest})
     record = params_file.read_record(params.parent)
     left = set() if overwrite else params_file.set_by_a_person(content, record, SHIPPED, SHIPPED)
-    chosen = source or {"name": config.ingest.source.name, **config.ingest.source.options}
-    opened = open_source(chosen["name"], {key: value for key, value in chosen.items() if key != "name"})
     pixels = config.ingest.pixels if "ingest.pixels" in left else None
-    evidence, machine = examine(take(opened, pixels, config.ingest.background)), look_around()
+    evidence = examine(take(code.source(config).open(), pixels, config.ingest.background))
+    machine = look_around()
     if explain:
-        click.echo("\n".join([*evidence_lines(evidence), machine_line(machine), ""]))
+        click.echo(told_evidence(evidence, machine) + "\n")
     proposal = propose(load_registry(), SHELF, evidence, machine, hours, content, left)
-    click.echo("\n".join(_told(proposal)))
+    click.echo(told_proposal(proposal))
     if not dry_run:
-        params_file.write_settings(params, proposal.settings, source)
-        click.echo(f"\nWrote {params} and {params_file.RECORD}, by which the next plan knows what you have changed.")
-
-
-def _told(proposal: "Proposal") -> Sequence[str]:
-    from ssl_pipeline.planning.words import minutes_lines, setting_lines
-
-    return [*setting_lines(proposal.settings), "", *minutes_lines(proposal.estimates)]
+        params_file.write_settings(params, proposal.settings, chosen)
+        click.echo(f"\nWrote {params}, and {params_file.RECORD}, by which the next plan knows what you have changed.")
 
 
 if __name__ == "__main__":

@@ -122,7 +122,7 @@ def estimate(config: Config, epochs: int, batch_size: int, work: Workload, machi
         "augment": 0.0,
         "pretrain": seen / work.speed.images_per_second,
         "export": 0.0,
-        "linear_eval": (LABELLED_PASSES * labelled + 4 * config.linear_eval.clusters.images) / forward
+        "linear_eval": (LABELLED_PASSES * labelled + 4 * min(config.linear_eval.clusters.images, work.pool)) / forward
         + PROBE_SECONDS * labelled,
         "finetune": _finetune_views(config, work) / training + _finetune_tests(config, work) / forward,
     }

@@ -15,7 +15,7 @@ from ssl_pipeline.data.image_spec import RGB8, ImageSpec
 from ssl_pipeline.data.layout import Record
 from ssl_pipeline.data.parallel import DecodingOutcome, decode_all
 from ssl_pipeline.data.remarks import RejectedError
-from ssl_pipeline.data.sources import Source
+from ssl_pipeline.data.source import Images
 from ssl_pipeline.errors import PipelineError
 
 __all__ = ["SIDE", "Sample", "take"]
@@ -68,7 +68,7 @@ class Sample:
 
 
 def take(
-    source: Source,
+    source: Images,
     pixels: PixelsChoice | None = None,
     background: tuple[int, int, int] = (255, 255, 255),
     images: int = IMAGES,
@@ -78,7 +78,7 @@ def take(
     """Decode images of a source until there are enough of them, or the time is up.
 
     Args:
-        source: The source.
+        source: The images of a source.
         pixels: How to read them; None: as they are where they have more than 8 bits or other bands than colours, and
             as 8-bit RGB otherwise.
         background: RGB, 0 to 255, under transparent pixels.
@@ -142,7 +142,7 @@ def take(
     )
 
 
-def _decoded(source: Source, records: Sequence[Record], canvas: Canvas) -> Generator[DecodingOutcome, None, None]:
+def _decoded(source: Images, records: Sequence[Record], canvas: Canvas) -> Generator[DecodingOutcome, None, None]:
     yield from decode_all(replace(source, records=records), canvas)
 
 

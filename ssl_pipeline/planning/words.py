@@ -7,9 +7,10 @@ from ssl_pipeline.planning.draft import Setting
 from ssl_pipeline.planning.estimate import StageEstimate
 from ssl_pipeline.planning.evidence import Evidence, Spread
 from ssl_pipeline.planning.machine import Machine
+from ssl_pipeline.planning.proposal import Proposal
 from ssl_pipeline.terminal import counted, shown
 
-__all__ = ["evidence_lines", "machine_line", "minutes_lines", "setting_lines"]
+__all__ = ["told_evidence", "told_proposal"]
 
 _TURNED = {
     "horizontal_flip": "mirrored left to right",
@@ -18,8 +19,17 @@ _TURNED = {
 }
 
 
-def evidence_lines(evidence: Evidence) -> Iterator[str]:
-    """Tell what a sample has shown."""
+def told_evidence(evidence: Evidence, machine: Machine) -> str:
+    """Return what a sample has shown, and what there is to compute with, in lines."""
+    return "\n".join([*_evidence_lines(evidence), _machine_line(machine)])
+
+
+def told_proposal(proposal: Proposal) -> str:
+    """Return settings with their reasons, and what each stage will take, in lines."""
+    return "\n".join([*_setting_lines(proposal.settings), "", *_minutes_lines(proposal.estimates)])
+
+
+def _evidence_lines(evidence: Evidence) -> Iterator[str]:
     labels = evidence.labelling
     yield f"Images: {labels.images:,}, of which {evidence.sampled:,} were looked at."
     for kind, count in sorted(evidence.rejects.items()):
@@ -47,14 +57,12 @@ def evidence_lines(evidence: Evidence) -> Iterator[str]:
     yield f"Decoding: {evidence.images_per_second:,.0f} images/s."
 
 
-def machine_line(machine: Machine) -> str:
-    """Tell what there is to compute with."""
+def _machine_line(machine: Machine) -> str:
     gpu = f", {machine.name} with {machine.device_memory / 2**30:,.0f} GiB" if machine.name else ", no GPU"
     return f"Machine: {counted(machine.cores, 'core')}, {machine.memory / 2**30:,.0f} GiB{gpu}, {machine.precision}."
 
 
-def setting_lines(settings: Sequence[Setting]) -> Iterator[str]:
-    """Tell each setting with its reason, and which were left as a person has set them."""
+def _setting_lines(settings: Sequence[Setting]) -> Iterator[str]:
     for setting in settings:
         if not setting.left:
             yield f"{setting.key}: {_value(setting.value)}"
@@ -66,8 +74,7 @@ def setting_lines(settings: Sequence[Setting]) -> Iterator[str]:
         yield f"    {setting.reason}"
 
 
-def minutes_lines(estimates: Iterable[StageEstimate]) -> Iterator[str]:
-    """Tell what each stage will take."""
+def _minutes_lines(estimates: Iterable[StageEstimate]) -> Iterator[str]:
     total = 0.0
     for stage in estimates:
         gpu = f", {stage.device_memory / 2**30:.1f} GiB of the GPU" if stage.device_memory else ""
