@@ -13,7 +13,7 @@ class Setting:
     """A value that is proposed.
 
     Attributes:
-        key: Where it stands in params.yaml, such as pretrain.epochs.
+        key: The place of the value in params.yaml, such as pretrain.epochs.
         value: The value, as YAML has it.
         reason: One sentence.
         left: Whether a person has set another value, which stays.

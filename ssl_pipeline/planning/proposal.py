@@ -24,7 +24,8 @@ class Proposal:
     """What is proposed.
 
     Attributes:
-        settings: In the order in which they depend on each other, with those that a person has set otherwise.
+        settings: The settings in the order in which they depend on each other, also those that a person has set
+            otherwise.
         content: The content of params.yaml with all settings but the latter.
         config: The same, checked.
         speed: What a trial of these settings has measured.

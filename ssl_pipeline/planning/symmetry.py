@@ -53,8 +53,9 @@ def tell_apart(thumbnails: Float, groups: Whole) -> dict[str, Told]:
     """Try to tell images from what each turn makes of them.
 
     Args:
-        thumbnails: (n, S, S, C) in [0, 1]; S is a multiple of 8.
-        groups: (n,) equal for images of which some cannot be learned from while others are asked for.
+        thumbnails: Images (n, S, S, C) in [0, 1]; S is a multiple of 8.
+        groups: Numbers (n,) that are equal for images of which some must not be learned from while others are asked
+            for.
 
     Returns:
         Turn -> what came of it; nothing where there are fewer groups than folds.
