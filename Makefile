@@ -13,7 +13,7 @@ help:
 repro: $(BIN)/.installed
 	@git rev-parse --is-inside-work-tree >/dev/null 2>&1 || $(BIN)/dvc config --local core.no_scm true
 	@$(RUN) dvc repro
-	@$(BIN)/python -m stages.summary
+	@$(BIN)/ssl-pipeline summary
 
 test: $(BIN)/.installed-test
 	$(BIN)/ruff check .

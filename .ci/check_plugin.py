@@ -29,7 +29,7 @@ def main() -> None:
     assert "example_plugin_circle" in (root / "models/pretrain/model.json").read_text()
 
     python("-m", "pip", "uninstall", "--quiet", "--yes", "example-plugin")
-    for words in (["make", "-C", root, "repro"], [root / ".venv/bin/python", "-m", "stages.pretrain"]):
+    for words in (["make", "-C", root, "repro"], [root / ".venv/bin/python", "-m", "ssl_pipeline", "pretrain"]):
         gone = subprocess.run(words, cwd=root, capture_output=True, text=True, check=False)
         assert gone.returncode == 2, gone
         assert GONE in gone.stderr, gone.stderr

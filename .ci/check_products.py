@@ -12,7 +12,7 @@ import onnxruntime
 root = Path(sys.argv[1])
 sys.path.insert(0, str(root))  # the project's own stages
 
-from stages import STAGES  # noqa: E402
+from ssl_pipeline_stages import STAGES  # noqa: E402
 
 
 def metrics(stage: str) -> dict[str, Any]:

@@ -24,7 +24,7 @@ import yaml
 from benchmarks.project import ROOT, change, copy_project, environment, needs
 from benchmarks.real_images import UPRIGHT, prepare
 from ssl_pipeline.data.store import open_split
-from stages.paths import STORE
+from ssl_pipeline_stages.paths import STORE
 
 __all__ = ["BROKEN", "COLLAPSED", "merged"]
 
@@ -90,7 +90,7 @@ def merged(section: dict[str, Any], values: dict[str, Any]) -> dict[str, Any]:
 def said(project: Path, section: dict[str, Any], values: dict[str, Any]) -> list[str]:
     change(project, pretrain=merged(section, values))
     shutil.rmtree(project / ".work", ignore_errors=True)  # checkpoints of what ended before
-    words = [sys.executable, "-m", "stages.pretrain"]
+    words = [sys.executable, "-m", "ssl_pipeline", "pretrain"]
     done = subprocess.run(words, cwd=project, env=environment(), capture_output=True, text=True, check=False)
     if done.returncode:
         return ["ended: " + " ".join(done.stderr.strip().splitlines()[-3:])]  # the message has three lines
@@ -126,7 +126,7 @@ def main(cifar10: Path | None, only_collapse: bool) -> None:
             views = yaml.safe_load((project / "params.yaml").read_text(encoding="utf-8"))["augment"]["views"]
             change(project, augment={"views": views | {"upright": UPRIGHT | {"size": 16}}})
         for stage in ("ingest", "augment"):
-            subprocess.run([sys.executable, "-m", f"stages.{stage}"], cwd=project, env=environment(), check=True)
+            subprocess.run([sys.executable, "-m", "ssl_pipeline", stage], cwd=project, env=environment(), check=True)
         section = yaml.safe_load((project / "params.yaml").read_text(encoding="utf-8"))["pretrain"]
         tenth = 0.1 * section["epochs"] * (len(open_split(project / STORE, "train")) // section["batch_size"])
         for name, (values, words) in configurations.items():

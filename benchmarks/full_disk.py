@@ -39,7 +39,7 @@ SEEDS = ("ingest", "augment", "pretrain", "linear_eval", "finetune")  # sections
 
 
 def run(folder: Path, stage: str) -> "subprocess.CompletedProcess[str]":
-    words = (sys.executable, "-m", f"stages.{stage}")
+    words = (sys.executable, "-m", "ssl_pipeline", stage)
     return subprocess.run(words, cwd=folder, env=environment(), capture_output=True, text=True, check=False)
 
 

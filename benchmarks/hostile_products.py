@@ -71,7 +71,7 @@ def try_product(path: Path) -> str:
                 return "whole"
         before = outs(project, facts["stage"])
         done = subprocess.run(
-            (sys.executable, "-m", f"stages.{facts['stage']}"),
+            (sys.executable, "-m", "ssl_pipeline", facts["stage"]),
             cwd=project,
             env=environment() | {"PYTHONPATH": str(project)},
             capture_output=True,

@@ -14,8 +14,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from plugins.sources.folder import Folder
 from ssl_pipeline.data.inventory import refresh
+from ssl_pipeline_plugins.sources.folder import Folder
 
 LIMIT = 20  # microseconds for each unchanged file
 

@@ -51,7 +51,7 @@ def watch(folder: Path) -> dict[str, Any]:
     """Run the stage to its end, and say what it took."""
     began = time.monotonic()
     stage = subprocess.Popen(
-        (sys.executable, "-m", "stages.ingest"),
+        (sys.executable, "-m", "ssl_pipeline", "ingest"),
         cwd=folder,
         env=environment(),
         preexec_fn=limited,

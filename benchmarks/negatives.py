@@ -18,7 +18,7 @@ import click
 
 from benchmarks.project import change, copy_project
 from benchmarks.recipes import stage
-from stages.paths import REPORTS
+from ssl_pipeline_stages.paths import REPORTS
 
 CLASSES = 10
 TRUNCATED = {"name": "truncated_triplet", "margin": 0.5, "classes": CLASSES, "false_negative_probability": 0.05}

@@ -18,10 +18,10 @@ import click
 import numpy as np
 import torch
 import yaml
+from ssl_pipeline.loading import load_registry
 
 from benchmarks.project import ROOT, copy_project, environment
 from benchmarks.real_images import prepare
-from plugins import load_registry
 from ssl_pipeline.artifacts.assembly import build_encoder
 from ssl_pipeline.artifacts.card import ModelCard, versions
 from ssl_pipeline.augment.policy import Policies, read_policies
@@ -92,7 +92,7 @@ def make_store(name: str, project: Path, folder: Path | None) -> None:
     else:
         prepare(name, folder, project, ())
     for stage in ("ingest", "augment"):
-        subprocess.run([sys.executable, "-m", f"stages.{stage}"], cwd=project, check=True, env=environment())
+        subprocess.run([sys.executable, "-m", "ssl_pipeline", stage], cwd=project, check=True, env=environment())
 
 
 def row_of(seed: int, outcomes: list[Outcome], data: LabelledSplits) -> dict[str, Any]:

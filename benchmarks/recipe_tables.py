@@ -6,9 +6,10 @@ from collections.abc import Callable, Sequence
 from functools import cache
 from typing import Literal
 
+from ssl_pipeline.loading import load_registry
+
 from benchmarks.judgement import Row
 from benchmarks.project import BACKBONES
-from plugins import load_registry
 from ssl_pipeline.config import Choice
 
 __all__ = [

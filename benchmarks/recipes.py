@@ -25,13 +25,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import click
+from ssl_pipeline.loading import load_registry
 
 from benchmarks.judgement import Row, judge, judge_layers
 from benchmarks.project import BACKBONES, ROOT, change, environment
 from benchmarks.real_images import prepare
 from benchmarks.recipe_page import write_page
 from benchmarks.recipe_tables import RANDOM, not_above, random_of
-from plugins import load_registry
 from ssl_pipeline.artifacts.assembly import untrained
 from ssl_pipeline.artifacts.files import load_encoder
 from ssl_pipeline.config import load
@@ -40,7 +40,7 @@ from ssl_pipeline.deployment.runtime import open_session, run
 from ssl_pipeline.errors import ConfigError, PipelineError
 from ssl_pipeline.evaluation.calibration import calibrate_on
 from ssl_pipeline.evaluation.linear.baselines import random_encoder
-from stages.paths import EXPORT, PRETRAIN, REPORTS, STORE
+from ssl_pipeline_stages.paths import EXPORT, PRETRAIN, REPORTS, STORE
 
 RECIPES = load_registry().names("recipe")
 
@@ -87,7 +87,7 @@ def stage(project: Path, name: str) -> Row:
     """
     surroundings = environment() | {"OMP_NUM_THREADS": "1"}
     with tempfile.NamedTemporaryFile("r") as figures:
-        words = [sys.executable, "-c", MEASURED, figures.name, sys.executable, "-m", f"stages.{name}"]
+        words = [sys.executable, "-c", MEASURED, figures.name, sys.executable, "-m", "ssl_pipeline", name]
         done = subprocess.run(words, cwd=project, env=surroundings, stderr=subprocess.PIPE, text=True, check=False)
         if done.returncode in (1, 2) and "Traceback" not in done.stderr:
             message = done.stderr[done.stderr.rfind("error: ") :].removeprefix("error: ").strip()

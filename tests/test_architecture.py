@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from stages import STAGES
+from ssl_pipeline_stages import STAGES
 
 ROOT = Path(__file__).parents[1]
 PIPELINE = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
@@ -33,7 +33,7 @@ def test_the_files_of_a_built_in_source_are_listed_without_anything_heavy(
 ):
     (tmp_path / "1.png").touch()
     choice = f"Choice(name={name!r}, path={str(tmp_path)!r}, **{options!r})"
-    code = f"from plugins import load_source\nfrom ssl_pipeline.config import Choice\nload_source({choice}).files()"
+    code = f"from ssl_pipeline.loading import load_source\nfrom ssl_pipeline.config import Choice\nload_source({choice}).files()"
     assert loaded_by(code) == []
 
 
@@ -41,8 +41,8 @@ def test_the_files_of_a_built_in_source_are_listed_without_anything_heavy(
 def test_asking_a_stage_for_help_imports_nothing_heavy(stage: str):
     code = (
         "import runpy\n"
-        f"sys.argv = ['stages.{stage}', '--help']\n"
-        f"try: runpy.run_module('stages.{stage}', run_name='__main__')\n"
+        f"sys.argv = ['ssl_pipeline_stages.{stage}', '--help']\n"
+        f"try: runpy.run_module('ssl_pipeline_stages.{stage}', run_name='__main__')\n"
         "except SystemExit as done: assert done.code in (0, None), done.code\n"
     )
     assert loaded_by(code) == []
@@ -59,7 +59,7 @@ def test_dvc_hears_of_stages_what_python_does():
     for name, stage in STAGES.items():
         told = PIPELINE[name]
         own = [] if name == "inventory" else [f"data/code/{name}.json"]
-        assert told["cmd"] == f"python -m stages.{name}"
+        assert told["cmd"] == f"python -m ssl_pipeline_stages.{name}"
         assert told.get("params", []) == [*([stage.section] if stage.section else []), *stage.elsewhere]
         assert told.get("deps", []) == [*own, *stage.inputs], name
         listed = [item for key in ("outs", "metrics", "plots") for item in told.get(key, [])]

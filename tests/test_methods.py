@@ -5,9 +5,8 @@ from typing import Any, ClassVar
 
 import pytest
 from click.testing import CliRunner
+from ssl_pipeline.loading import load_registry
 
-from plugins import load_registry
-from plugins.backbones.resnet_cifar import ResNetCifar
 from ssl_pipeline import hookimpl
 from ssl_pipeline.artifacts.assembly import needed_views
 from ssl_pipeline.augment.policy import Policy
@@ -18,7 +17,8 @@ from ssl_pipeline.registry import Registry
 from ssl_pipeline.training.preparation import check_kinds
 from ssl_pipeline.types import Register
 from ssl_pipeline.yaml_file import read_yaml
-from stages.plugins import plugins
+from ssl_pipeline_plugins.backbones.resnet_cifar import ResNetCifar
+from ssl_pipeline_stages.plugins import plugins
 
 DEFAULTS = load(Path(__file__).parents[1] / "params.yaml").pretrain
 LEFT_TO_THE_RECIPE = dict.fromkeys(("backbone", "optimizer", "batch_size", "epochs", "warmup", "clip_norm"), "recipe")

@@ -6,13 +6,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from ssl_pipeline.loading import load_registry
 
-from plugins import OWN, load_registry
 from ssl_pipeline.config import Choice, load
 from ssl_pipeline.errors import ConfigError
+from ssl_pipeline.plugin_sources import OWN
 from ssl_pipeline.products import sha256
 from ssl_pipeline.provenance import plugins as provenance
-from stages import code
+from ssl_pipeline_stages import code
 from tests.test_registry import LOSS
 
 PARAMS = load(Path(__file__).parents[1] / "params.yaml")

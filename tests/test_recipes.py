@@ -4,9 +4,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ssl_pipeline.loading import load_registry
 
 from benchmarks.project import BACKBONES
-from plugins import load_registry
 from ssl_pipeline import hookimpl
 from ssl_pipeline.artifacts.assembly import build_encoder, build_task
 from ssl_pipeline.config import Choice, PretrainSection, load

@@ -6,12 +6,13 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+from ssl_pipeline.loading import load_registry
 
-from plugins import builtin, load_registry
 from ssl_pipeline import hookimpl, hookspecs
 from ssl_pipeline.config import Choice
 from ssl_pipeline.errors import ConfigError
 from ssl_pipeline.options import schema
+from ssl_pipeline.plugin_sources import built_in
 from ssl_pipeline.registry import KINDS, Registry
 from ssl_pipeline.types import Factory, Register
 
@@ -199,7 +200,7 @@ def test_registries_are_independent():
 
 
 def test_every_built_in_module_registers_something():
-    for module in builtin():
+    for module in built_in():
         registry = Registry()
         registry.add(sys.modules[module], "ssl-pipeline", "1")
         assert registry.entries(), module

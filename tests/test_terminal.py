@@ -4,7 +4,7 @@ import pytest
 
 from ssl_pipeline import progress, terminal
 from ssl_pipeline.errors import PipelineError
-from stages.guarded import guarded
+from ssl_pipeline_stages.guarded import guarded
 
 HOSTILE = "a\x1b]0;owned\x07\x1b[2J\rb\x9b1m\u202e\u061cgnp.exe\udce9"
 HARMLESS = r"a\x1b]0;owned\x07\x1b[2J\rb\x9b1m\u202e\u061cgnp.exe\udce9"

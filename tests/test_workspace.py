@@ -6,7 +6,7 @@ import pytest
 
 from ssl_pipeline.errors import ConfigError
 from ssl_pipeline.workspace import PRODUCTS, find_path, workspace
-from stages import paths
+from ssl_pipeline_stages import paths
 
 
 @pytest.fixture(params=["", "sub"])

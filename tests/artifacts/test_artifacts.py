@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 import torch
+from ssl_pipeline.loading import load_registry
 
-from plugins import load_registry
 from ssl_pipeline.artifacts.assembly import build_encoder, build_task, cut, untrained
 from ssl_pipeline.artifacts.card import ModelCard, read_card
 from ssl_pipeline.artifacts.files import load_encoder, load_task, save_model

@@ -3,8 +3,8 @@
 import pytest
 import safetensors.torch
 import torch
+from ssl_pipeline.loading import load_registry
 
-from plugins import load_registry
 from ssl_pipeline.artifacts.assembly import build_encoder
 from ssl_pipeline.artifacts.card import read_card
 from ssl_pipeline.artifacts.files import save_model

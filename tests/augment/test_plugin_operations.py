@@ -9,10 +9,9 @@ import numpy as np
 import onnx
 import pytest
 import torch
+from ssl_pipeline.loading import load_registry
 from torch import Tensor
 
-from plugins import load_registry
-from plugins.operations.random_erasing import RandomErasing
 from ssl_pipeline.augment.policy import Policies, Policy, check_colours
 from ssl_pipeline.augment.views import PARAMETERS, make_views
 from ssl_pipeline.data.image_spec import RGB8, ImageSpec
@@ -25,6 +24,7 @@ from ssl_pipeline.recipes import said_by
 from ssl_pipeline.registry import Registry
 from ssl_pipeline.training.preparation import check_operations
 from ssl_pipeline.types import ViewNeeds, ViewOperation
+from ssl_pipeline_plugins.operations.random_erasing import RandomErasing
 from tests.test_registry import plugin
 
 IDS = np.arange(12, dtype=np.uint64) * np.uint64(977)

@@ -6,15 +6,15 @@ from scipy.stats import binom
 from torch import Tensor
 from torch.nn import functional as F
 
-from plugins.losses.truncated_triplet import TruncatedTriplet
-from plugins.negatives.cross_batch import CrossBatch
-from plugins.negatives.in_batch import InBatch
-from plugins.negatives.queue import Queue
-from plugins.negatives.truncated import Truncated
 from ssl_pipeline.contrast.false_negatives import key_counts, rank_for
 from ssl_pipeline.contrast.ranking import nearest
 from ssl_pipeline.testing.material import make_step
 from ssl_pipeline.types import Candidates, Negatives, NegativeStrategy
+from ssl_pipeline_plugins.losses.truncated_triplet import TruncatedTriplet
+from ssl_pipeline_plugins.negatives.cross_batch import CrossBatch
+from ssl_pipeline_plugins.negatives.in_batch import InBatch
+from ssl_pipeline_plugins.negatives.queue import Queue
+from ssl_pipeline_plugins.negatives.truncated import Truncated
 
 ASKED, CLASSES = 0.05, 10
 

@@ -11,7 +11,6 @@ import tifffile
 import torch
 from pydantic import ValidationError
 
-from plugins.sources.folder import Folder
 from ssl_pipeline.augment.geometry import fit
 from ssl_pipeline.data.agreement import PixelsChoice, agree
 from ssl_pipeline.data.decode import Canvas
@@ -21,6 +20,7 @@ from ssl_pipeline.data.ingest import Shares, ingest
 from ssl_pipeline.data.measured import Values
 from ssl_pipeline.data.store import open_split, read_originals
 from ssl_pipeline.errors import PipelineError
+from ssl_pipeline_plugins.sources.folder import Folder
 
 AS_IS = PixelsChoice(name="as_is")
 

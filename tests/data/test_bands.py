@@ -13,7 +13,6 @@ import torch
 from PIL import Image
 from sklearn.datasets import load_sample_images
 
-from plugins.sources.folder import Folder
 from ssl_pipeline.augment.geometry import fit
 from ssl_pipeline.data.agreement import PixelsChoice
 from ssl_pipeline.data.decode import Canvas, decode, read_pixels
@@ -22,6 +21,7 @@ from ssl_pipeline.data.ingest import Shares, ingest
 from ssl_pipeline.data.measured import Values
 from ssl_pipeline.data.remarks import RejectedError
 from ssl_pipeline.data.store import open_split, read_originals
+from ssl_pipeline_plugins.sources.folder import Folder
 
 AS_IS = PixelsChoice(name="as_is")
 CANVAS = Canvas(16, "squash", (255, 255, 255), 8, 1.0, AS_IS)

@@ -14,8 +14,6 @@ import pytest
 from PIL import Image
 from sklearn.datasets import load_digits
 
-from plugins.sources.digits import Digits
-from plugins.sources.folder import Folder
 from ssl_pipeline.data import audit, parallel
 from ssl_pipeline.data import ingest as ingestion
 from ssl_pipeline.data.decode import Canvas, content_hash, read_pixels, to_canvas
@@ -23,6 +21,8 @@ from ssl_pipeline.data.ingest import Shares, ingest
 from ssl_pipeline.data.source import Images
 from ssl_pipeline.data.store import open_split, read_index, read_labels, read_originals
 from ssl_pipeline.errors import PipelineError
+from ssl_pipeline_plugins.sources.digits import Digits
+from ssl_pipeline_plugins.sources.folder import Folder
 
 CANVAS = Canvas(size=8, resize="squash", background=(255, 255, 255), min_side=6, max_megapixels=1.0)
 SHARES = Shares(seed=0, val_fraction=0.15, test_fraction=0.25, max_reject_fraction=0.5)

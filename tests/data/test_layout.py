@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from plugins.sources.folder import Folder
 from ssl_pipeline.data.source import Images
 from ssl_pipeline.errors import PipelineError
+from ssl_pipeline_plugins.sources.folder import Folder
 
 LIMIT = 10**6
 

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from plugins.sources.folder import Folder
 from ssl_pipeline.data.remarks import RejectedError
 from ssl_pipeline.data.source import Images
 from ssl_pipeline.errors import ConfigError, PipelineError
+from ssl_pipeline_plugins.sources.folder import Folder
 
 LIMIT = 10**6
 

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from plugins.sources.folder import Folder
 from ssl_pipeline.data.litter import no_image
 from ssl_pipeline.data.source import Images
+from ssl_pipeline_plugins.sources.folder import Folder
 
 
 def write(root: Path, names: Sequence[str]) -> Path:

@@ -7,10 +7,10 @@ import numpy as np
 from PIL import Image
 from sklearn.datasets import load_digits
 
-from plugins.sources.folder import Folder
 from ssl_pipeline.data.decode import Canvas
 from ssl_pipeline.data.ingest import Shares, ingest
 from ssl_pipeline.data.store import read_index, read_labels
+from ssl_pipeline_plugins.sources.folder import Folder
 
 CLASSES = ("car\rriage", "=1+1", "\x1b[31mred", 'quo"te', "line\nfeed")
 

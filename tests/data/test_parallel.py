@@ -16,13 +16,13 @@ import psutil
 import pytest
 from PIL import Image
 
-from plugins.sources.digits import Digits
 from ssl_pipeline.data import parallel, workers
 from ssl_pipeline.data.decode import Canvas, Decoded
 from ssl_pipeline.data.layout import Record
 from ssl_pipeline.data.remarks import RejectedError
 from ssl_pipeline.data.source import Images
 from ssl_pipeline.errors import PipelineError
+from ssl_pipeline_plugins.sources.digits import Digits
 
 CANVAS = Canvas(size=8, resize="squash", background=(255, 255, 255), min_side=6, max_megapixels=1.0)
 

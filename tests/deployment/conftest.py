@@ -9,8 +9,8 @@ import numpy.typing as npt
 import pytest
 import torch
 from sklearn.datasets import load_sample_image
+from ssl_pipeline.loading import load_registry
 
-from plugins import load_registry
 from ssl_pipeline.artifacts.assembly import build_encoder
 from ssl_pipeline.artifacts.card import ModelCard
 from ssl_pipeline.artifacts.files import save_model
@@ -65,4 +65,4 @@ def originals() -> list[Images]:
 
 @pytest.fixture(scope="session")
 def command(model: Model) -> list[str]:
-    return [sys.executable, "-m", "stages.reference", str(model.folder)]
+    return [sys.executable, "-m", "ssl_pipeline", "reference", str(model.folder)]

@@ -4,8 +4,8 @@ import sys
 from pathlib import Path
 
 import pytest
+from ssl_pipeline.loading import load_registry
 
-from plugins import load_registry
 from ssl_pipeline.artifacts.assembly import build_encoder
 from ssl_pipeline.artifacts.files import save_model
 from ssl_pipeline.config import Choice
@@ -28,6 +28,6 @@ def test_a_backbone_exports(backbone: dict[str, object], resize: str, originals:
     card = describe(encoder, size, resize).model_copy(update={"backbone": choice})
     card = save_model(tmp_path, encoder, None, card)
     export_backbone(encoder, card, tmp_path / "backbone.onnx", l2_normalize=False, opset=18)
-    command = [sys.executable, "-m", "stages.reference", str(tmp_path)]
+    command = [sys.executable, "-m", "ssl_pipeline", "reference", str(tmp_path)]
     figures = parity.verify(tmp_path / "backbone.onnx", originals, command)
     assert figures["max_difference"] < 1e-4

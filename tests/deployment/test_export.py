@@ -25,7 +25,7 @@ SHAPES = [(1, 1), (1, 9), (8, 8), (16, 16), (5, 100), (427, 640)]
 AGAIN = """
 import sys
 from pathlib import Path
-from plugins import load_registry
+from ssl_pipeline.loading import load_registry
 from ssl_pipeline.deployment.backbone_graph import export_backbone
 from ssl_pipeline.artifacts.files import load_encoder
 encoder, card = load_encoder(load_registry(), Path(sys.argv[1]))

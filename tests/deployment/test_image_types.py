@@ -9,8 +9,8 @@ import numpy as np
 import onnxruntime
 import pytest
 import torch
+from ssl_pipeline.loading import load_registry
 
-from plugins import load_registry
 from ssl_pipeline.artifacts.assembly import build_encoder, build_task
 from ssl_pipeline.artifacts.card import ModelCard
 from ssl_pipeline.artifacts.files import save_model
@@ -65,7 +65,7 @@ def exported(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
 
 
 def test_the_graph_is_proved_by_another_process_gaps_and_all(exported: Exported):
-    command = [sys.executable, "-m", "stages.reference", str(exported.folder)]
+    command = [sys.executable, "-m", "ssl_pipeline", "reference", str(exported.folder)]
     figures = verify(exported.backbone, exported.originals, command)
     assert figures["max_difference"] < 1e-4
     assert figures["variation"] > 1e-3

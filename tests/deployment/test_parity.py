@@ -12,8 +12,8 @@ import pytest
 import safetensors.torch
 import torch
 from onnx import helper, numpy_helper
+from ssl_pipeline.loading import load_registry
 
-from plugins import load_registry
 from ssl_pipeline.deployment import parity
 from ssl_pipeline.deployment.classifier_graph import append_classifier
 from ssl_pipeline.deployment.rebuilt import answer

@@ -5,10 +5,10 @@ import copy
 import pytest
 import torch
 
-from plugins.backbones.resnet_cifar import ResNetCifar
 from ssl_pipeline.deployment.rehearsal import rehearse
 from ssl_pipeline.errors import ConfigError
 from ssl_pipeline.types import Encoder
+from ssl_pipeline_plugins.backbones.resnet_cifar import ResNetCifar
 from tests.deployment.conftest import Model, describe
 
 

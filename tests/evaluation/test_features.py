@@ -4,8 +4,8 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 import torch
+from ssl_pipeline.loading import load_registry
 
-from plugins import load_registry
 from ssl_pipeline.artifacts.assembly import build_encoder
 from ssl_pipeline.deployment.from_pixels import FromPixels
 from ssl_pipeline.evaluation.features import embedder, extract

@@ -4,19 +4,10 @@ import math
 
 import pytest
 import torch
+from ssl_pipeline.loading import load_registry
 from torch import Tensor
 from torch.nn import functional as F
 
-from plugins import load_registry
-from plugins.negatives.cross_batch import CrossBatch
-from plugins.negatives.debiased import Debiased
-from plugins.negatives.false_negative import FalseNegative
-from plugins.negatives.hard import Hard, HardDebiased
-from plugins.negatives.in_batch import InBatch
-from plugins.negatives.queue import Queue
-from plugins.negatives.ring import Ring
-from plugins.negatives.semi_hard import SemiHard
-from plugins.negatives.truncated import Truncated
 from ssl_pipeline.artifacts.assembly import build_task
 from ssl_pipeline.artifacts.files import load_encoder, load_task, save_model
 from ssl_pipeline.augment.policy import Policies, Policy
@@ -26,6 +17,15 @@ from ssl_pipeline.evaluation.replayed_negatives import Batch, false_negatives, r
 from ssl_pipeline.evaluation.seen_images import choose_seen
 from ssl_pipeline.recipes import Recipe
 from ssl_pipeline.types import Candidates, Negatives, NegativeStrategy
+from ssl_pipeline_plugins.negatives.cross_batch import CrossBatch
+from ssl_pipeline_plugins.negatives.debiased import Debiased
+from ssl_pipeline_plugins.negatives.false_negative import FalseNegative
+from ssl_pipeline_plugins.negatives.hard import Hard, HardDebiased
+from ssl_pipeline_plugins.negatives.in_batch import InBatch
+from ssl_pipeline_plugins.negatives.queue import Queue
+from ssl_pipeline_plugins.negatives.ring import Ring
+from ssl_pipeline_plugins.negatives.semi_hard import SemiHard
+from ssl_pipeline_plugins.negatives.truncated import Truncated
 from tests.stages.small_project import as_they_are, write_models, write_store
 
 CLASSES = 3

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from ssl_pipeline.loading import load_registry
 
-from plugins import load_registry
 from ssl_pipeline.artifacts.assembly import build_encoder
 from ssl_pipeline.augment.policy import Policies, Policy
 from ssl_pipeline.data.store import Split, open_split

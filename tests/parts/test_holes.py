@@ -5,10 +5,9 @@ import math
 import numpy as np
 import pytest
 import torch
+from ssl_pipeline.loading import load_registry
 from torch import Tensor
 
-from plugins import load_registry
-from plugins.pretext.mae import sinusoids
 from ssl_pipeline.artifacts.assembly import build_encoder, build_task
 from ssl_pipeline.config import Choice
 from ssl_pipeline.errors import ConfigError
@@ -16,6 +15,7 @@ from ssl_pipeline.parts.holes import Holes, hide, join, patches
 from ssl_pipeline.recipes import Recipe
 from ssl_pipeline.testing.material import make_step
 from ssl_pipeline.types import UNIFORMS, PretextTask
+from ssl_pipeline_plugins.pretext.mae import sinusoids
 
 REGISTRY = load_registry()
 RESNET = Choice(name="resnet_cifar", depth=8, width=8)

@@ -4,11 +4,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from ssl_pipeline.loading import load_registry
 from torch import Tensor
 from torch.nn import functional as F
 
-from plugins import load_registry
-from plugins.pretext.joint_embedding import JointEmbedding
 from ssl_pipeline.artifacts.assembly import build_encoder, build_task
 from ssl_pipeline.config import Choice, PretrainConfig, load
 from ssl_pipeline.parts.embedded_views import EmbeddedViews
@@ -16,6 +15,7 @@ from ssl_pipeline.parts.multi_crop import add_local_pairs
 from ssl_pipeline.recipes import resolve
 from ssl_pipeline.testing.material import make_step
 from ssl_pipeline.types import ViewNeeds
+from ssl_pipeline_plugins.pretext.joint_embedding import JointEmbedding
 
 REGISTRY = load_registry()
 CONFIG = load(Path(__file__).parents[2] / "params.yaml").pretrain

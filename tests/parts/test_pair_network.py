@@ -2,15 +2,9 @@
 
 import pytest
 import torch
+from ssl_pipeline.loading import load_registry
 from torch.nn import functional as F
 
-from plugins import load_registry
-from plugins.losses.contrastive import Contrastive
-from plugins.losses.negative_log_likelihood import NegativeLogLikelihood
-from plugins.negatives.debiased import Debiased
-from plugins.negatives.false_negative import FalseNegative
-from plugins.negatives.in_batch import InBatch
-from plugins.negatives.semi_hard import SemiHard
 from ssl_pipeline.artifacts.assembly import build_task
 from ssl_pipeline.config import Choice
 from ssl_pipeline.contrast.fold import tiles_of
@@ -18,6 +12,12 @@ from ssl_pipeline.errors import ConfigError
 from ssl_pipeline.recipes import Recipe
 from ssl_pipeline.testing.material import small_encoder, unit_vectors
 from ssl_pipeline.types import Encoder
+from ssl_pipeline_plugins.losses.contrastive import Contrastive
+from ssl_pipeline_plugins.losses.negative_log_likelihood import NegativeLogLikelihood
+from ssl_pipeline_plugins.negatives.debiased import Debiased
+from ssl_pipeline_plugins.negatives.false_negative import FalseNegative
+from ssl_pipeline_plugins.negatives.in_batch import InBatch
+from ssl_pipeline_plugins.negatives.semi_hard import SemiHard
 
 
 @pytest.fixture

@@ -7,10 +7,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from plugins.losses.dino import DINO
-from plugins.losses.swav import SwAV, sinkhorn
 from ssl_pipeline.parts.prototypes import prototype_figures, unused_prototypes
 from ssl_pipeline.testing.material import make_step
+from ssl_pipeline_plugins.losses.dino import DINO
+from ssl_pipeline_plugins.losses.swav import SwAV, sinkhorn
 
 HALFWAY = make_step(number=5, total=10)
 

@@ -4,10 +4,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from plugins.pretext.masked_tokens import MaskedTokens
 from ssl_pipeline.parts.vocabulary import Vocabulary
 from ssl_pipeline.testing.material import make_step, small_encoder
 from ssl_pipeline.types import UNIFORMS
+from ssl_pipeline_plugins.pretext.masked_tokens import MaskedTokens
 
 
 def of_clusters(seed: int, count: int = 400) -> tuple[Tensor, Tensor]:

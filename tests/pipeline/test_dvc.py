@@ -15,7 +15,7 @@ import yaml
 from click.testing import CliRunner
 
 from benchmarks.project import ROOT, change, copy_project
-from stages import STAGES
+from ssl_pipeline_stages import STAGES
 from tests.pipeline.conftest import NETWORK_LOG, WATCH, command
 
 PRODUCTS = [
@@ -102,7 +102,7 @@ def test_a_change_of_recipe_or_views_opens_no_image(project: Path, finished: Pat
     log = tmp_path / NETWORK_LOG
     run = command(project, PYTHONPATH=str(WATCH), NETWORK_LOG=str(log))
     assert ran(run("dvc", "repro", "augment", "pretrain").stdout) == ["inventory", "augment", "pretrain"]
-    assert "-m stages.augment" in log.read_text()
+    assert "-m ssl_pipeline_stages.augment" in log.read_text()
     assert opened(log) == []
 
 
@@ -121,12 +121,16 @@ def test_an_edit_runs_the_stages_that_reach_it(project: Path):
 
     run = command(project)
     # a loss and a recipe's comment that the run does not use, and what only says something
-    edit("plugins/losses/vicreg.py", "plugins/recipes/simclr.yaml", "ssl_pipeline/terminal.py")
+    edit(
+        "plugins/ssl_pipeline_plugins/losses/vicreg.py",
+        "plugins/ssl_pipeline_plugins/recipes/simclr.yaml",
+        "ssl_pipeline/terminal.py",
+    )
     assert ran(run("dvc", "repro").stdout) == ["inventory"]
     edit("ssl_pipeline/evaluation/linear_probe.py")
     assert ran(run("dvc", "repro", "export").stdout) == ["inventory"]
     assert changed(project) == {"linear_eval", "finetune"}
-    edit("plugins/losses/info_nce.py")
+    edit("plugins/ssl_pipeline_plugins/losses/info_nce.py")
     run("dvc", "repro", "-q", "inventory")
     assert changed(project) == {"pretrain", "export", "linear_eval", "finetune"}
 
@@ -135,7 +139,7 @@ def test_a_file_in_my_plugins_is_used_in_the_copies_that_dvc_makes_of_what_git_k
     run = command(project)
     (project / "my_plugins").mkdir()
     (project / "my_plugins" / "margin.py").write_text(
-        "from plugins.losses.info_nce import InfoNCE\nfrom ssl_pipeline import hookimpl\n\n"
+        "from ssl_pipeline_plugins.losses.info_nce import InfoNCE\nfrom ssl_pipeline import hookimpl\n\n"
         "@hookimpl\ndef register_losses(register):\n    register('margin', InfoNCE)\n"
     )
     change(project, pretrain={"loss": {"name": "margin", "temperature": 0.3}})
@@ -174,7 +178,7 @@ def test_it_runs_in_an_unpacked_archive_without_git(tmp_path: Path):
 def test_a_stage_out_of_order_says_which_comes_first(stage: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     shutil.copy(ROOT / "params.yaml", tmp_path)
     monkeypatch.chdir(tmp_path)
-    done = CliRunner().invoke(getattr(importlib.import_module(f"stages.{stage}"), stage), [])
+    done = CliRunner().invoke(getattr(importlib.import_module(f"ssl_pipeline_stages.{stage}"), stage), [])
     assert done.exit_code == 1
     assert isinstance(done.exception, SystemExit)  # and no traceback
     earlier = list(STAGES)[1 : list(STAGES).index(stage)]
@@ -186,5 +190,5 @@ def test_a_mistake_in_params_is_one_message_without_traceback(tmp_path: Path):
     copy_project(folder)
     change(folder, pretrain={"epoch": 3})
     for stage in STAGES:
-        done = command(folder)("python", "-m", f"stages.{stage}", status=2)
+        done = command(folder)("python", "-m", "ssl_pipeline", stage, status=2)
         assert done.stderr.strip() == "error: params.yaml: pretrain.epoch: unknown key. Did you mean 'epochs'?"

@@ -10,13 +10,13 @@ import pytest
 import yaml
 from PIL import Image
 from sklearn.datasets import load_digits
+from ssl_pipeline.loading import load_source
 
 from benchmarks.project import ROOT
-from plugins import load_source
 from ssl_pipeline.config import Choice, load
 from ssl_pipeline.errors import ConfigError
 from ssl_pipeline.testing import check_source
-from stages import code
+from ssl_pipeline_stages import code
 from tests.pipeline.conftest import command
 
 GONE = '{"gone-plugin": {"version": "1.2", "provides": ["source hub"]}}'
@@ -45,9 +45,9 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_one_file_in_a_project_adds_a_source(project: Path):
     run = command(project)
-    assert "61 files" in run("python", "-m", "stages.inventory").stderr
+    assert "61 files" in run("python", "-m", "ssl_pipeline", "inventory").stderr
     assert "my_plugins.table_of_images" in json.loads((project / "data/code/ingest.json").read_text())
-    run("python", "-m", "stages.ingest")
+    run("python", "-m", "ssl_pipeline", "ingest")
     manifest = json.loads((project / "data/ingested/manifest.json").read_text())
     assert manifest["classes"] == ["even", "odd"]
     assert manifest["source"].items() >= {"name": "table_of_images", "path": "images/table.csv"}.items()

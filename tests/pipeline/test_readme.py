@@ -94,21 +94,22 @@ def test_the_plugin_trains(project: Path, tmp_path: Path):
     (info / "entry_points.txt").write_text("[ssl_pipeline]\nmy_losses = my_losses\n")
     change(project, pretrain={"loss": {"name": "margin", "margin": 0.3}, "epochs": 2})
     run = command(project, PYTHONPATH=str(site))
-    assert "my-losses 0.1" in run("python", "-m", "stages.plugins").stdout
+    assert "my-losses 0.1" in run("python", "-m", "ssl_pipeline", "plugins").stdout
     run("dvc", "repro", "-q", "pretrain")
     assert '"my-losses": "0.1"' in (project / "models/pretrain/model.json").read_text()
     (site / "my_losses.py").write_text(code + "# an upgrade\n")
     assert "(my-losses 0.1)" in run("dvc", "repro", "inventory").stderr
     assert {"pretrain", "export"} <= changed(project)
     without = command(project)
-    for words, status in ((["python", "-m", "stages.pretrain"], 2), (["dvc", "repro"], 255)):
+    for words, status in ((["python", "-m", "ssl_pipeline", "pretrain"], 2), (["dvc", "repro"], 255)):
         gone = without(*words, status=status)
         assert "came with my-losses 0.1: pip install it again" in gone.stderr
     assert (project / "models/pretrain/model.json").is_file()  # dvc removes the products of a stage that it runs
 
 
 def test_every_hook_stands_in_the_table_with_names_that_it_added_and_where_the_others_are():
-    from plugins import load_registry
+    from ssl_pipeline.loading import load_registry
+
     from ssl_pipeline.registry import KINDS
 
     registry = load_registry()

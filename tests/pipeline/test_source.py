@@ -12,8 +12,8 @@ import pytest
 from click.testing import CliRunner
 
 from benchmarks.project import ROOT, change
-from stages.ingest import ingest
-from stages.inventory import inventory
+from ssl_pipeline_stages.ingest import ingest
+from ssl_pipeline_stages.inventory import inventory
 from tests.pipeline.conftest import command, git
 from tests.pipeline.test_dvc import changed, ran
 from tests.test_architecture import HEAVY
@@ -103,7 +103,7 @@ def test_ingest_can_be_frozen(project: Path):
 
 
 def test_a_run_that_changes_nothing_imports_nothing_heavy(project: Path):
-    probe = f"import runpy, sys\nsys.argv = ['inventory']\ntry: runpy.run_module('stages.inventory', run_name='__main__')\nexcept SystemExit as end: print(end.code, *({set(HEAVY)!r} & sys.modules.keys()))"
+    probe = f"import runpy, sys\nsys.argv = ['inventory']\ntry: runpy.run_module('ssl_pipeline_stages.inventory', run_name='__main__')\nexcept SystemExit as end: print(end.code, *({set(HEAVY)!r} & sys.modules.keys()))"
     done = subprocess.run(
         [sys.executable, "-c", probe],
         cwd=project,

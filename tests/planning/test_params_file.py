@@ -12,7 +12,7 @@ from ssl_pipeline.errors import PipelineError
 from ssl_pipeline.planning.draft import Setting, value_at
 from ssl_pipeline.planning.params_file import RECORD, read_record, set_by_a_person, write_settings
 from ssl_pipeline.yaml_file import read_yaml
-from stages.shelf import SHIPPED
+from ssl_pipeline_stages.shelf import SHIPPED
 
 ROOT = Path(__file__).parents[2]
 VIEWS = {

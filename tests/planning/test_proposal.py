@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ssl_pipeline.loading import load_registry
 
-from plugins import load_registry
 from ssl_pipeline.config import load
 from ssl_pipeline.data.agreement import PixelsChoice
 from ssl_pipeline.data.image_spec import RGB8, ImageSpec
@@ -17,7 +17,7 @@ from ssl_pipeline.planning.machine import Machine, Speed
 from ssl_pipeline.planning.proposal import Proposal, estimate_all, propose
 from ssl_pipeline.planning.symmetry import Told
 from ssl_pipeline.yaml_file import read_yaml
-from stages.shelf import SHELF, SHIPPED
+from ssl_pipeline_stages.shelf import SHELF, SHIPPED
 
 ROOT = Path(__file__).parents[2]
 LAPTOP = Machine(2, 16 * 2**30, "cpu", "", 0, "fp32")

@@ -2,8 +2,8 @@
 
 import pytest
 import torch
+from ssl_pipeline.loading import load_registry
 
-from plugins import load_registry
 from ssl_pipeline.artifacts.assembly import build_encoder, build_task
 from ssl_pipeline.config import Choice
 from ssl_pipeline.errors import ConfigError, PipelineError

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 import torch
 from PIL import Image
+from ssl_pipeline.loading import load_registry
 
-from plugins import load_registry
 from ssl_pipeline import hookimpl
 from ssl_pipeline.artifacts.assembly import build_encoder, build_task
 from ssl_pipeline.config import Choice

@@ -7,10 +7,9 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from ssl_pipeline.loading import load_registry
 from torch import Tensor
 
-from plugins import load_registry
-from plugins.pretext.colorization import Colorization
 from ssl_pipeline.artifacts.assembly import build_encoder
 from ssl_pipeline.augment.policy import Policy
 from ssl_pipeline.augment.srgb import luminance
@@ -20,6 +19,7 @@ from ssl_pipeline.parts.lab import gamut_bins, lab_to_rgb, to_lab
 from ssl_pipeline.testing.material import make_images, make_step
 from ssl_pipeline.training.preparation import check_operations
 from ssl_pipeline.types import encoder
+from ssl_pipeline_plugins.pretext.colorization import Colorization
 
 REGISTRY = load_registry()
 BINS = gamut_bins(10)

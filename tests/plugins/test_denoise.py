@@ -9,8 +9,6 @@ from sklearn.datasets import load_digits
 from torch import Tensor
 from torch.nn import functional as F
 
-from plugins.backbones.resnet_cifar import ResNetCifar
-from plugins.pretext.denoise import Denoise
 from ssl_pipeline.augment.policy import Policies, Policy
 from ssl_pipeline.data.store import open_split
 from ssl_pipeline.data.writer import write_split
@@ -20,6 +18,8 @@ from ssl_pipeline.errors import PipelineError
 from ssl_pipeline.evaluation.separation import separation
 from ssl_pipeline.testing.material import make_step, small_encoder
 from ssl_pipeline.types import UNIFORMS, Encoder
+from ssl_pipeline_plugins.backbones.resnet_cifar import ResNetCifar
+from ssl_pipeline_plugins.pretext.denoise import Denoise
 from tests.factories import model_card
 
 SIZE = 16

@@ -7,14 +7,14 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from plugins.losses.info_nce import InfoNCE
-from plugins.losses.negative_log_likelihood import NegativeLogLikelihood
-from plugins.losses.triplet import Triplet
-from plugins.negatives.false_negative import FalseNegative
 from ssl_pipeline.contrast import ranking, similarity
 from ssl_pipeline.contrast.similarity import total_weight
 from ssl_pipeline.testing.material import make_step
 from ssl_pipeline.types import Candidates, Loss
+from ssl_pipeline_plugins.losses.info_nce import InfoNCE
+from ssl_pipeline_plugins.losses.negative_log_likelihood import NegativeLogLikelihood
+from ssl_pipeline_plugins.losses.triplet import Triplet
+from ssl_pipeline_plugins.negatives.false_negative import FalseNegative
 
 Formula = Callable[[Tensor, Tensor], Tensor]
 """Of the cosines of an anchor's positives (M,) and of its negatives (K,)."""

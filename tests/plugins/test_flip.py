@@ -7,11 +7,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from plugins.pretext.flip import Flip
 from ssl_pipeline.augment import views as augmentation
 from ssl_pipeline.augment.policy import Policy
 from ssl_pipeline.augment.views import ViewMaker
 from ssl_pipeline.testing.material import make_images, make_step, small_encoder
+from ssl_pipeline_plugins.pretext.flip import Flip
 from tests.plugins.shortcuts import accuracy, deviation
 
 POLICY = {

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 import yaml
+from ssl_pipeline.loading import load_registry
 
-from plugins import load_registry
 from ssl_pipeline import hookimpl
 from ssl_pipeline.config import Choice, load
 from ssl_pipeline.errors import ConfigError

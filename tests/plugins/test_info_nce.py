@@ -5,10 +5,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from plugins.losses.info_nce import InfoNCE
-from plugins.negatives.in_batch import InBatch
 from ssl_pipeline.testing.material import make_step
 from ssl_pipeline.types import Candidates, Negatives
+from ssl_pipeline_plugins.losses.info_nce import InfoNCE
+from ssl_pipeline_plugins.negatives.in_batch import InBatch
 
 
 def pairs(n: int, dim: int, dtype: torch.dtype = torch.float32) -> tuple[Tensor, Tensor]:

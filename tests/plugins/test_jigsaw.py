@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 import torch
 
-from plugins.pretext.jigsaw import Jigsaw, distant
 from ssl_pipeline.testing.material import make_views, small_encoder
 from ssl_pipeline.types import UNIFORMS
+from ssl_pipeline_plugins.pretext.jigsaw import Jigsaw, distant
 
 
 def hamming(first: tuple[int, ...], second: tuple[int, ...]) -> int:

@@ -8,22 +8,22 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from plugins.losses.alignment_uniformity import AlignmentUniformity
-from plugins.losses.contrastive import Contrastive
-from plugins.losses.decoupled import Decoupled
-from plugins.losses.generalised_margin import GeneralisedMargin
-from plugins.losses.mean_square_exponential import MeanSquareExponential
-from plugins.losses.nce import NCE
-from plugins.losses.negative_log_likelihood import NegativeLogLikelihood
-from plugins.losses.sigmoid import Sigmoid
-from plugins.losses.spectral import Spectral
-from plugins.losses.square_exponential import SquareExponential
-from plugins.losses.triplet import Triplet
-from plugins.losses.truncated_triplet import TruncatedTriplet
-from plugins.negatives.in_batch import InBatch
-from plugins.negatives.semi_hard import SemiHard
 from ssl_pipeline.testing.material import make_step
 from ssl_pipeline.types import Candidates, Negatives
+from ssl_pipeline_plugins.losses.alignment_uniformity import AlignmentUniformity
+from ssl_pipeline_plugins.losses.contrastive import Contrastive
+from ssl_pipeline_plugins.losses.decoupled import Decoupled
+from ssl_pipeline_plugins.losses.generalised_margin import GeneralisedMargin
+from ssl_pipeline_plugins.losses.mean_square_exponential import MeanSquareExponential
+from ssl_pipeline_plugins.losses.nce import NCE
+from ssl_pipeline_plugins.losses.negative_log_likelihood import NegativeLogLikelihood
+from ssl_pipeline_plugins.losses.sigmoid import Sigmoid
+from ssl_pipeline_plugins.losses.spectral import Spectral
+from ssl_pipeline_plugins.losses.square_exponential import SquareExponential
+from ssl_pipeline_plugins.losses.triplet import Triplet
+from ssl_pipeline_plugins.losses.truncated_triplet import TruncatedTriplet
+from ssl_pipeline_plugins.negatives.in_batch import InBatch
+from ssl_pipeline_plugins.negatives.semi_hard import SemiHard
 
 
 def dense(first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:

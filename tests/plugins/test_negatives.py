@@ -5,21 +5,10 @@ from dataclasses import replace
 
 import pytest
 import torch
+from ssl_pipeline.loading import load_registry
 from torch import Tensor
 from torch.nn import functional as F
 
-from plugins import load_registry
-from plugins.losses.info_nce import InfoNCE
-from plugins.losses.triplet import Triplet
-from plugins.negatives.cross_batch import CrossBatch
-from plugins.negatives.debiased import Debiased
-from plugins.negatives.false_negative import FalseNegative
-from plugins.negatives.hard import Hard, HardDebiased
-from plugins.negatives.in_batch import InBatch
-from plugins.negatives.queue import Queue
-from plugins.negatives.ring import Ring
-from plugins.negatives.semi_hard import SemiHard
-from plugins.negatives.truncated import Truncated
 from ssl_pipeline.artifacts.assembly import build_task
 from ssl_pipeline.config import Choice
 from ssl_pipeline.contrast.similarity import total_weight
@@ -28,6 +17,17 @@ from ssl_pipeline.health.negatives import few_negatives
 from ssl_pipeline.recipes import Recipe
 from ssl_pipeline.testing.material import make_step
 from ssl_pipeline.types import Backbone, Candidates, Encoder, NegativeStrategy, ViewLoss
+from ssl_pipeline_plugins.losses.info_nce import InfoNCE
+from ssl_pipeline_plugins.losses.triplet import Triplet
+from ssl_pipeline_plugins.negatives.cross_batch import CrossBatch
+from ssl_pipeline_plugins.negatives.debiased import Debiased
+from ssl_pipeline_plugins.negatives.false_negative import FalseNegative
+from ssl_pipeline_plugins.negatives.hard import Hard, HardDebiased
+from ssl_pipeline_plugins.negatives.in_batch import InBatch
+from ssl_pipeline_plugins.negatives.queue import Queue
+from ssl_pipeline_plugins.negatives.ring import Ring
+from ssl_pipeline_plugins.negatives.semi_hard import SemiHard
+from ssl_pipeline_plugins.negatives.truncated import Truncated
 
 
 def hcl(first: Tensor, second: Tensor, tau: float, prior: float, beta: float) -> Tensor:

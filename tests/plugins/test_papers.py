@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ssl_pipeline.loading import load_registry
 
-from plugins import load_registry, recipes
 from ssl_pipeline.config import Choice
 from ssl_pipeline.parts.tiles import Tiling
+from ssl_pipeline_plugins import recipes
 from tests.plugins.papers import PAPERS, Ours
 
 REGISTRY = load_registry()

@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 import torch
 from sklearn.datasets import load_digits
+from ssl_pipeline.loading import load_registry
 from torch import Tensor
 
 from benchmarks.project import BACKBONES
-from plugins import load_registry
 from ssl_pipeline.artifacts.assembly import build_encoder, build_task
 from ssl_pipeline.config import Choice, load
 from ssl_pipeline.errors import ConfigError

@@ -3,9 +3,9 @@
 import pytest
 import torch
 
-from plugins.pretext.relative_patch import RelativePatch
 from ssl_pipeline.testing.material import make_step, make_views, small_encoder
 from ssl_pipeline.types import UNIFORMS
+from ssl_pipeline_plugins.pretext.relative_patch import RelativePatch
 
 
 def test_eight_questions_of_each_image_pair_the_middle_tile_with_each_other_one():

@@ -15,14 +15,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from plugins.pretext.jigsaw import Jigsaw
-from plugins.pretext.relative_patch import RelativePatch
 from ssl_pipeline.augment.policy import Policy
 from ssl_pipeline.augment.views import ViewMaker
 from ssl_pipeline.parts import tiles
 from ssl_pipeline.parts.tiles import Tiling
 from ssl_pipeline.testing.material import encoder_on, small_encoder
 from ssl_pipeline.types import PretextTask
+from ssl_pipeline_plugins.pretext.jigsaw import Jigsaw
+from ssl_pipeline_plugins.pretext.relative_patch import RelativePatch
 from tests.plugins.shortcuts import Pixels, accuracy, deviation
 
 Name = Literal["jigsaw", "relative_patch"]

@@ -9,11 +9,11 @@ from sklearn.datasets import load_digits
 from torch import Tensor
 from torch.nn import functional as F
 
-from plugins.pretext.flip import Flip
-from plugins.pretext.jigsaw import Jigsaw
-from plugins.pretext.relative_patch import RelativePatch
 from ssl_pipeline.testing.material import small_encoder
 from ssl_pipeline.types import Encoder, PretextTask
+from ssl_pipeline_plugins.pretext.flip import Flip
+from ssl_pipeline_plugins.pretext.jigsaw import Jigsaw
+from ssl_pipeline_plugins.pretext.relative_patch import RelativePatch
 from tests.plugins.shortcuts import accuracy, deviation
 
 DIGITS = torch.tensor(load_digits().images, dtype=torch.float32)[:, None].expand(-1, 3, -1, -1) / 16

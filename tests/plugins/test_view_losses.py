@@ -2,20 +2,20 @@
 
 import pytest
 import torch
+from ssl_pipeline.loading import load_registry
 from torch import Tensor
 from torch.nn import functional as F
 
-from plugins import load_registry
-from plugins.losses.barlow_twins import BarlowTwins
-from plugins.losses.coding_rate import CodingRate
-from plugins.losses.negative_cosine import NegativeCosine
-from plugins.losses.vicreg import VICReg
-from plugins.losses.w_mse import WMSE
 from ssl_pipeline.artifacts.assembly import build_task
 from ssl_pipeline.config import Choice
 from ssl_pipeline.errors import ConfigError
 from ssl_pipeline.recipes import Recipe
 from ssl_pipeline.testing.material import make_step, make_views, small_encoder
+from ssl_pipeline_plugins.losses.barlow_twins import BarlowTwins
+from ssl_pipeline_plugins.losses.coding_rate import CodingRate
+from ssl_pipeline_plugins.losses.negative_cosine import NegativeCosine
+from ssl_pipeline_plugins.losses.vicreg import VICReg
+from ssl_pipeline_plugins.losses.w_mse import WMSE
 
 
 def both(first: Tensor, second: Tensor) -> Tensor:

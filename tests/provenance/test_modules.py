@@ -6,7 +6,7 @@ import grimp  # what import-linter is made of
 import pytest
 
 from ssl_pipeline.provenance.modules import closure, installed
-from stages import STAGES, code
+from ssl_pipeline_stages import STAGES, code
 
 
 def around(modules: set[str]) -> set[str]:
@@ -22,8 +22,8 @@ def prefixes(module: str) -> list[str]:
 @pytest.mark.parametrize("stage", STAGES)
 def test_a_stage_reaches_what_another_library_finds(stage: str):
     graph = grimp.build_graph("stages", "plugins", "ssl_pipeline", exclude_type_checking_imports=True)
-    expected = around({f"stages.{stage}", *graph.find_upstream_modules(f"stages.{stage}")})
-    assert set(closure(code.PACKAGES, [f"stages.{stage}"])) == expected
+    expected = around({f"ssl_pipeline_stages.{stage}", *graph.find_upstream_modules(f"ssl_pipeline_stages.{stage}")})
+    assert set(closure(code.PACKAGES, [f"ssl_pipeline_stages.{stage}"])) == expected
 
 
 @pytest.fixture

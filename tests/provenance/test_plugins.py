@@ -4,15 +4,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ssl_pipeline.loading import load_registry
 
 from benchmarks.project import copy_project
-from plugins import load_registry
 from ssl_pipeline import hookimpl
 from ssl_pipeline.config import PretrainSection, load
 from ssl_pipeline.errors import ConfigError
 from ssl_pipeline.provenance import plugins as provenance
 from ssl_pipeline.types import Register
-from stages.code import PACKAGES, SHAPES_NOTHING, TRAINING, origins
+from ssl_pipeline_stages.code import PACKAGES, SHAPES_NOTHING, TRAINING, origins
 from tests.test_registry import LOSS, install, site
 
 __all__ = ["site"]
@@ -35,16 +35,20 @@ def plugins_code(config: PretrainSection) -> dict[str, str]:
 
 def test_a_run_depends_on_the_plugins_that_it_uses_and_on_what_they_are_made_of():
     names = set(plugins_code(configured(recipe="jigsaw")))
-    assert {"recipe jigsaw", "plugins.pretext.jigsaw", "plugins.backbones.resnet_cifar"} <= names
+    assert {
+        "recipe jigsaw",
+        "ssl_pipeline_plugins.pretext.jigsaw",
+        "ssl_pipeline_plugins.backbones.resnet_cifar",
+    } <= names
     assert "ssl_pipeline.parts.tiles" in names
-    assert not {"plugins.losses.info_nce", "plugins.pretext.rotation"} & names
+    assert not {"ssl_pipeline_plugins.losses.info_nce", "ssl_pipeline_plugins.pretext.rotation"} & names
 
 
 def test_a_recipe_counts_by_what_it_says():
     simclr, dcl = (plugins_code(configured(recipe=name)) for name in ("simclr", "dcl"))
     assert len(simclr["recipe simclr"]) == 64
     assert simclr["recipe simclr"] != dcl["recipe dcl"]
-    assert simclr["plugins.recipes"] == dcl["plugins.recipes"]
+    assert simclr["ssl_pipeline_plugins.recipes"] == dcl["ssl_pipeline_plugins.recipes"]
 
 
 def test_third_party_code_counts_by_its_distribution_and_by_what_it_imports(site: Path):
@@ -158,10 +162,10 @@ def test_of_a_recipe_counts_what_a_run_takes_from_it():
 @pytest.mark.parametrize(
     ("edited", "in_force"),
     [
-        ("plugins/losses/vicreg.py", True),  # another loss
+        ("plugins/ssl_pipeline_plugins/losses/vicreg.py", True),  # another loss
         ("ssl_pipeline/evaluation/linear/knn.py", True),
         ("ssl_pipeline/deployment/rehearsal.py", True),
-        ("plugins/losses/info_nce.py", False),
+        ("plugins/ssl_pipeline_plugins/losses/info_nce.py", False),
         ("ssl_pipeline/training/optimization.py", False),
         ("ssl_pipeline/parts/heads.py", False),  # what the task is made of
     ],

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from ssl_pipeline.config import load
-from stages import code
+from ssl_pipeline_stages import code
 
 ROOT = Path(__file__).parents[2]
 
@@ -32,11 +32,16 @@ def test_an_edit_of_the_source_in_use_runs_ingest_again_and_no_other_edit_does(c
         return code.refresh(config)
 
     code.refresh(config)
-    assert edit("plugins/sources/digits.py") == "other code in ingest (plugins.sources.digits)"
-    assert edit("plugins/sources/folder.py") == ""
+    assert (
+        edit("plugins/ssl_pipeline_plugins/sources/digits.py")
+        == "other code in ingest (ssl_pipeline_plugins.sources.digits)"
+    )
+    assert edit("plugins/ssl_pipeline_plugins/sources/folder.py") == ""
     views = edit("ssl_pipeline/augment/policy.py")
     assert "augment" in views
     assert "ingest" not in views
     folder = config.ingest.source.model_copy(update={"name": "folder"})
     chosen = config.model_copy(update={"ingest": config.ingest.model_copy(update={"source": folder})})
-    assert code.refresh(chosen).startswith("other code in ingest (plugins.sources.digits, plugins.sources.folder")
+    assert code.refresh(chosen).startswith(
+        "other code in ingest (ssl_pipeline_plugins.sources.digits, ssl_pipeline_plugins.sources.folder"
+    )

@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-from plugins import load_registry
+from ssl_pipeline.loading import load_registry
+
 from ssl_pipeline.artifacts.assembly import build_encoder, cut
 from ssl_pipeline.artifacts.files import save_model
 from ssl_pipeline.deployment.backbone_graph import export_backbone

@@ -18,8 +18,8 @@ from ssl_pipeline.data.writer import write_split
 from ssl_pipeline.deployment import view_graph
 from ssl_pipeline.errors import PipelineError
 from ssl_pipeline.products import write_product
-from stages.augment import augment
-from stages.paths import AUGMENTED, STORE
+from ssl_pipeline_stages.augment import augment
+from ssl_pipeline_stages.paths import AUGMENTED, STORE
 
 PARAMS = Path(__file__).parents[2] / "params.yaml"
 

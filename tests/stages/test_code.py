@@ -9,8 +9,8 @@ from ssl_pipeline.artifacts.files import ENCODER, save_model
 from ssl_pipeline.config import Choice, Config, load
 from ssl_pipeline.products import write_product
 from ssl_pipeline.testing.material import small_encoder
-from stages import paths
-from stages.code import refresh
+from ssl_pipeline_stages import paths
+from ssl_pipeline_stages.code import refresh
 from tests.factories import model_card
 
 ROOT = Path(__file__).parents[2]
@@ -37,14 +37,14 @@ def test_the_backbone_that_another_run_s_card_names_is_code_of_linear_eval(
     card = save_model(other, small_encoder(0), None, model_card(backbone=Choice(name="torchvision/resnet18")))
     config = compared_with(other / ENCODER)
     refresh(config)
-    assert "plugins.backbones.torchvision" in code_of("linear_eval")
-    assert "plugins.backbones.torchvision" not in code_of("pretrain") | code_of("finetune")
+    assert "ssl_pipeline_plugins.backbones.torchvision" in code_of("linear_eval")
+    assert "ssl_pipeline_plugins.backbones.torchvision" not in code_of("pretrain") | code_of("finetune")
 
     renamed = card.model_copy(update={"backbone": Choice(name="timm/test_vit")})
     write_product(other / "model.json", renamed.model_dump(mode="json"))
     assert "other code in linear_eval (" in refresh(config)  # though params.yaml is as it was
-    assert "plugins.backbones.timm" in code_of("linear_eval")
-    assert "plugins.backbones.torchvision" not in code_of("linear_eval")
+    assert "ssl_pipeline_plugins.backbones.timm" in code_of("linear_eval")
+    assert "ssl_pipeline_plugins.backbones.torchvision" not in code_of("linear_eval")
 
 
 def test_a_card_that_cannot_be_read_is_left_to_the_stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -52,4 +52,4 @@ def test_a_card_that_cannot_be_read_is_left_to_the_stage(tmp_path: Path, monkeyp
     (tmp_path / ENCODER).write_bytes(b"")
     (tmp_path / "model.json").write_text("{")
     refresh(compared_with(tmp_path / ENCODER))
-    assert "plugins.backbones.timm" not in code_of("linear_eval")
+    assert "ssl_pipeline_plugins.backbones.timm" not in code_of("linear_eval")

@@ -14,9 +14,9 @@ from ssl_pipeline.augment.policy import Policies, Policy
 from ssl_pipeline.data.store import Original
 from ssl_pipeline.data.writer import write_originals
 from ssl_pipeline.products import write_product
-from stages.export import export
-from stages.finetune import finetune
-from stages.linear_eval import linear_eval
+from ssl_pipeline_stages.export import export
+from ssl_pipeline_stages.finetune import finetune
+from ssl_pipeline_stages.linear_eval import linear_eval
 from tests.stages.small_project import as_they_are, write_models, write_store
 
 PARAMS = Path(__file__).parents[2] / "params.yaml"

@@ -16,9 +16,9 @@ import torch
 import yaml
 from click.testing import CliRunner
 from sklearn.datasets import load_sample_image
+from ssl_pipeline.loading import load_registry
 
-import stages.export
-from plugins import load_registry
+import ssl_pipeline_stages.export
 from ssl_pipeline.artifacts.assembly import build_encoder, build_task
 from ssl_pipeline.artifacts.files import load_encoder, save_model
 from ssl_pipeline.augment.srgb import luminance
@@ -62,7 +62,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for _ in range(20):
             task({"global": seen})
     save_model(folder / "models/pretrain", encoder, task.energy_head, card)
-    command = [sys.executable, "-m", "stages.export"]
+    command = [sys.executable, "-m", "ssl_pipeline", "export"]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False, env=environment)
     assert done.returncode == 0, done.stderr
@@ -124,7 +124,7 @@ def set_layer(project: Path, layer: int) -> None:
 
 def export(project: Path) -> Path:
     with contextlib.chdir(project):
-        done = CliRunner().invoke(stages.export.export, [], catch_exceptions=False)
+        done = CliRunner().invoke(ssl_pipeline_stages.export.export, [], catch_exceptions=False)
     assert done.exit_code == 0, done.output
     return project / "models/export"
 
@@ -221,7 +221,7 @@ def test_a_stage_that_has_not_run_is_named(project: Path, missing: str, stage: s
 def refused(project: Path, *words: str, status: int = 1) -> None:
     """The stage fails in one message, and leaves no product."""
     with contextlib.chdir(project):
-        done = CliRunner().invoke(stages.export.export, [])
+        done = CliRunner().invoke(ssl_pipeline_stages.export.export, [])
     assert done.exit_code == status
     assert done.stderr.startswith("error: ")
     for word in words:

@@ -5,7 +5,7 @@ import errno
 import pytest
 
 from ssl_pipeline.errors import ConfigError, PipelineError
-from stages.guarded import guarded
+from ssl_pipeline_stages.guarded import guarded
 
 
 def raising(error: BaseException) -> int:

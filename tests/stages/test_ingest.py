@@ -12,14 +12,14 @@ from click.testing import CliRunner, Result
 from PIL import Image
 from sklearn.datasets import load_digits
 
-from plugins.sources.digits import Digits
-from plugins.sources.torchvision import Torchvision
 from ssl_pipeline.data.inventory import refresh
 from ssl_pipeline.data.source import Images
 from ssl_pipeline.data.store import open_split
 from ssl_pipeline.products import read_json
-from stages.ingest import ingest
-from stages.paths import INVENTORY
+from ssl_pipeline_plugins.sources.digits import Digits
+from ssl_pipeline_plugins.sources.torchvision import Torchvision
+from ssl_pipeline_stages.ingest import ingest
+from ssl_pipeline_stages.paths import INVENTORY
 
 PARAMS = Path(__file__).parents[2] / "params.yaml"
 

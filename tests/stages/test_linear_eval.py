@@ -19,7 +19,7 @@ from ssl_pipeline.data.store import read_labels
 from ssl_pipeline.deployment.runtime import open_session, run
 from ssl_pipeline.evaluation.linear import probe_file, study
 from ssl_pipeline.products import sha256, write_product
-from stages.linear_eval import linear_eval
+from ssl_pipeline_stages.linear_eval import linear_eval
 from tests.stages.small_project import Relabel, as_they_are, write_models, write_store
 
 POLICIES = Policies(seed=0, views={"plain": Policy(size=8)})

@@ -12,7 +12,7 @@ from ssl_pipeline.augment.policy import Policies, Policy
 from ssl_pipeline.data.store import Split
 from ssl_pipeline.evaluation.linear import study
 from ssl_pipeline.products import write_product
-from stages.linear_eval import linear_eval
+from ssl_pipeline_stages.linear_eval import linear_eval
 from tests.stages.small_project import as_they_are, write_models, write_store
 
 POLICIES = Policies(seed=0, views={"plain": Policy(size=8)})

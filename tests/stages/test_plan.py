@@ -9,7 +9,7 @@ from PIL import Image
 
 from ssl_pipeline.config import load
 from ssl_pipeline.planning import planner
-from stages.plan import plan
+from ssl_pipeline_stages.plan import plan
 from tests.factories import digit_images
 
 PARAMS = Path(__file__).parents[2] / "params.yaml"

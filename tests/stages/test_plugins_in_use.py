@@ -9,8 +9,8 @@ import yaml
 from ssl_pipeline.config import Config, load
 from ssl_pipeline.errors import ConfigError
 from ssl_pipeline.provenance import plugins as provenance
-from stages import STAGES
-from stages.code import PACKAGES, SHAPES_NOTHING, _ask, used
+from ssl_pipeline_stages import STAGES
+from ssl_pipeline_stages.code import PACKAGES, SHAPES_NOTHING, _ask, used
 from tests.test_registry import install, site
 
 __all__ = ["site"]
@@ -50,7 +50,7 @@ def with_operations(**operations: dict[str, Any]) -> dict[str, Any]:
 def digests(config: Config) -> dict[str, dict[str, str]]:
     uses = _ask(config)
     return {
-        name: provenance.code(PACKAGES, [f"stages.{name}"], uses.get(name, []), SHAPES_NOTHING)
+        name: provenance.code(PACKAGES, [f"ssl_pipeline_stages.{name}"], uses.get(name, []), SHAPES_NOTHING)
         for name in STAGES
         if name != "inventory"
     }
@@ -98,14 +98,14 @@ def test_an_edit_of_an_operation_in_use_reaches_augment_and_what_follows_and_of_
 
 
 def test_a_built_in_operation_counts_where_it_is_in_use(tmp_path: Path):
-    module = "plugins.operations.random_erasing"
+    module = "ssl_pipeline_plugins.operations.random_erasing"
     without, found = (digests(configured(tmp_path, with_operations(random_erasing={"p": p}))) for p in (0.0, 0.1))
     assert [stage for stage in found if module in found[stage]] == [stage for stage in found if stage != "ingest"]
     assert not any(module in stage for stage in without.values())
 
 
 def test_an_operation_of_a_plugin_that_is_gone_is_told_with_what_it_came(tmp_path: Path):
-    from plugins import load_registry
+    from ssl_pipeline.loading import load_registry
 
     lock = '{"gone-plugin": {"version": "1.2", "provides": ["operation fade"]}}'
     (tmp_path / "plugins.lock").write_text(lock)

@@ -22,8 +22,8 @@ from ssl_pipeline.data.writer import write_originals, write_split
 from ssl_pipeline.deployment import pretext_graph, rehearsal
 from ssl_pipeline.products import read_json, read_product, sha256, write_product
 from ssl_pipeline.randomness import hash64
-from stages.export import export
-from stages.pretrain import pretrain
+from ssl_pipeline_stages.export import export
+from ssl_pipeline_stages.pretrain import pretrain
 from tests.factories import digit_images
 
 DIE = "os.kill(os.getpid(), signal.SIGKILL)"
@@ -90,7 +90,11 @@ def without_graphs(monkeypatch):
 def run(folder, patch=NO_GRAPH, status=0):
     """Run the stage in a process of its own, under a patch that may kill it; return what it said."""
     done = subprocess.run(
-        [sys.executable, "-c", f"import os, signal\n{patch}\nfrom stages.pretrain import pretrain; pretrain()"],
+        [
+            sys.executable,
+            "-c",
+            f"import os, signal\n{patch}\nfrom ssl_pipeline_stages.pretrain import pretrain; pretrain()",
+        ],
         cwd=folder,
         env=environment(),
         capture_output=True,

@@ -12,8 +12,8 @@ import torch
 import yaml
 from onnx import TensorProto, helper
 from pydantic import ValidationError
+from ssl_pipeline.loading import load_registry
 
-from plugins import load_registry
 from ssl_pipeline.artifacts.assembly import build_encoder
 from ssl_pipeline.artifacts.card import read_card
 from ssl_pipeline.artifacts.files import load_encoder, save_model, save_weights

@@ -9,7 +9,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from benchmarks.project import ROOT
-from stages.skeleton import skeleton
+from ssl_pipeline_stages.skeleton import skeleton
 
 
 def written(*words: object) -> Result:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
-from stages.summary import summary
+from ssl_pipeline_stages.summary import summary
 
 ACCURACY = {"accuracy": 0.9, "accuracy_low": 0.85, "accuracy_high": 0.94}
 

@@ -12,8 +12,8 @@ from ssl_pipeline.deployment import pretext_graph, rehearsal
 from ssl_pipeline.guard import only_run
 from ssl_pipeline.products import sha256, write_product
 from ssl_pipeline.training.run import Run
-from stages.pretrain import pretrain
-from stages.watch import watch
+from ssl_pipeline_stages.pretrain import pretrain
+from ssl_pipeline_stages.watch import watch
 from tests.factories import as_they_are, digits_store
 
 STORE = Path("data/ingested/store")

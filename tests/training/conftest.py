@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from ssl_pipeline.loading import load_registry
 
-from plugins import load_registry
 from ssl_pipeline.augment.policy import Policy
 from ssl_pipeline.config import PretrainConfig
 from ssl_pipeline.data.store import Split, open_split

@@ -4,9 +4,8 @@ import numpy as np
 import pytest
 from PIL import Image
 from sklearn.datasets import load_sample_images
+from ssl_pipeline.loading import load_registry
 
-from plugins import load_registry
-from plugins.sources.folder import Folder
 from ssl_pipeline.artifacts.card import ModelCard
 from ssl_pipeline.data.agreement import PixelsChoice
 from ssl_pipeline.data.decode import Canvas
@@ -18,6 +17,7 @@ from ssl_pipeline.training.checkpoint import Checkpoints
 from ssl_pipeline.training.precision import Precision
 from ssl_pipeline.training.preparation import describe_run
 from ssl_pipeline.training.pretraining import train
+from ssl_pipeline_plugins.sources.folder import Folder
 
 PHOTOGRAPHS = [picture.astype(np.float32) / 255 for picture in load_sample_images().images]
 WEIGHTS = np.exp(-((np.linspace(-0.5, 2.5, 13)[None] - np.arange(3)[:, None]) ** 2)).astype(np.float32)

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import torch
 from sklearn.datasets import load_digits
+from ssl_pipeline.loading import load_registry
 from torch import nn
 from torch.nn import functional as F
 
-from plugins import load_registry
 from ssl_pipeline.artifacts.assembly import build_encoder
 from ssl_pipeline.augment.policy import Policy
 from ssl_pipeline.augment.views import make_views

@@ -16,7 +16,7 @@ TRAINED = """
 import sys
 from pathlib import Path
 import numpy as np, torch
-from plugins import load_registry
+from ssl_pipeline.loading import load_registry
 from ssl_pipeline.augment.policy import Policy
 from ssl_pipeline.config import PretrainConfig
 from ssl_pipeline.data.store import open_split

@@ -1,8 +1,8 @@
 """What does not fit a task is refused before training: its views' size, what it cuts from them, their operations."""
 
 import pytest
+from ssl_pipeline.loading import load_registry
 
-from plugins import load_registry
 from ssl_pipeline import hookimpl
 from ssl_pipeline.artifacts.files import save_weights
 from ssl_pipeline.augment.policy import Policy

@@ -3,10 +3,10 @@
 import pytest
 import torch
 
-from plugins.negatives.queue import Queue
 from ssl_pipeline.randomness import uniforms
 from ssl_pipeline.testing.material import make_step, unit_vectors
 from ssl_pipeline.types import Candidates, Step
+from ssl_pipeline_plugins.negatives.queue import Queue
 
 
 def test_the_share_done_is_that_of_before_and_after_the_step():

@@ -8,8 +8,6 @@ import pytest
 import torch
 from torch import Tensor
 
-from plugins.negatives.in_batch import InBatch
-from plugins.pretext.joint_embedding import JointEmbedding
 from ssl_pipeline import hookimpl
 from ssl_pipeline.artifacts.assembly import build_task
 from ssl_pipeline.config import Choice
@@ -19,6 +17,8 @@ from ssl_pipeline.registry import Registry
 from ssl_pipeline.testing import check_loss, check_pretext_task
 from ssl_pipeline.testing.material import Agreement, Plain, make_step, make_views, small_encoder
 from ssl_pipeline.types import Encoder, Kept, Negatives, Objective, Step, StepOutput
+from ssl_pipeline_plugins.negatives.in_batch import InBatch
+from ssl_pipeline_plugins.pretext.joint_embedding import JointEmbedding
 
 
 class TextLoss(Objective):

@@ -5,8 +5,8 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 import torch
+from ssl_pipeline.loading import load_registry
 
-from plugins import load_registry
 from ssl_pipeline.artifacts.assembly import build_encoder, untrained
 from ssl_pipeline.data.labelled import LabelledSplits
 from ssl_pipeline.evaluation.budgets.arms import Learner

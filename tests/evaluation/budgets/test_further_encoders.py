@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 import torch
+from ssl_pipeline.loading import load_registry
 
-from plugins import load_registry
 from ssl_pipeline.artifacts.assembly import build_encoder
 from ssl_pipeline.artifacts.card import ModelCard
 from ssl_pipeline.artifacts.files import save_model

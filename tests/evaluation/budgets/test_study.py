@@ -9,8 +9,8 @@ import pytest
 import torch
 import yaml
 from sklearn.datasets import load_digits
+from ssl_pipeline.loading import load_registry
 
-from plugins import load_registry
 from ssl_pipeline.artifacts.assembly import build_encoder, cut
 from ssl_pipeline.augment.policy import Policy
 from ssl_pipeline.config import Choice, FinetuneConfig

@@ -3,9 +3,9 @@ import pytest
 import torch
 from PIL import Image
 from sklearn.datasets import load_digits, load_sample_image
+from ssl_pipeline.loading import load_registry
 from torch import nn
 
-from plugins import load_registry
 from ssl_pipeline.artifacts.assembly import build_encoder
 from ssl_pipeline.artifacts.card import ModelCard
 from ssl_pipeline.config import Choice

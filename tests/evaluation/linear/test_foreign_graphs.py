@@ -6,8 +6,8 @@ import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper
+from ssl_pipeline.loading import load_registry
 
-from plugins import load_registry
 from ssl_pipeline.artifacts.assembly import build_encoder
 from ssl_pipeline.artifacts.files import save_weights
 from ssl_pipeline.config import Rival

@@ -5,9 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from ssl_pipeline.loading import load_registry
 from torch import Tensor
 
-from plugins import load_registry
 from ssl_pipeline.artifacts.assembly import build_encoder, cut
 from ssl_pipeline.data.labelled import Labelled
 from ssl_pipeline.data.store import open_split

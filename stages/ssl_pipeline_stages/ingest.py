@@ -1,8 +1,8 @@
 """From any pile of images to a store of equal canvases, which depends on no view and no method."""
 
 from ssl_pipeline.config import Config
-from stages.command import stage
-from stages.paths import INGESTED, INVENTORY, REPORTS, hashes
+from ssl_pipeline_stages.command import stage
+from ssl_pipeline_stages.paths import INGESTED, INVENTORY, REPORTS, hashes
 
 
 @stage
@@ -14,8 +14,8 @@ def ingest(config: Config) -> None:
     from ssl_pipeline.data.inventory import unchanged
     from ssl_pipeline.products import atomic_folder, write_json
     from ssl_pipeline.progress import say
-    from stages import code
-    from stages.check import check
+    from ssl_pipeline_stages import code
+    from ssl_pipeline_stages.check import check
 
     check(config)
     section, reports = config.ingest, REPORTS / "ingest"
@@ -30,7 +30,3 @@ def ingest(config: Config) -> None:
     say("ingest: " + ", ".join(f"{key} {value:,}" for key, value in manifest["counts"].items()))
     for warning in manifest["warnings"]:
         say(f"ingest: {warning}")
-
-
-if __name__ == "__main__":
-    ingest()

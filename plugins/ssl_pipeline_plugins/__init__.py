@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from ssl_pipeline.registry import Registry
 
 
-def builtin() -> list[str]:
+def built_in() -> list[str]:
     """Return the modules of the built-in plugins: each module in a folder of this one, or the folder if it has none."""
     found = []
     for package in pkgutil.iter_modules(__path__, f"{__name__}."):
@@ -29,7 +29,7 @@ def load_registry() -> "Registry":
     from ssl_pipeline.registry import Registry
 
     registry = Registry()
-    registry.load_builtin(builtin())
+    registry.load_builtin(built_in())
     registry.load_others(OWN)
     return registry
 
@@ -43,7 +43,7 @@ def load_source(choice: "Choice") -> "Source":
     from ssl_pipeline.registry import Registry
 
     registry = Registry()
-    registry.load_builtin(name for name in builtin() if name.startswith(f"{__name__}.sources."))
+    registry.load_builtin(name for name in built_in() if name.startswith(f"{__name__}.sources."))
     if choice.name not in registry.names("source"):
         registry = load_registry()
     source: Source = registry.build("source", choice, "ingest.source")

@@ -1,14 +1,15 @@
 """How much of what the labels say is already in the exported backbone's embeddings."""
 
 from ssl_pipeline.config import Config
-from stages.command import stage
-from stages.paths import AUGMENTED, EXPORT, LINEAR_EVAL, PRETRAIN, REPORTS, STORE
+from ssl_pipeline_stages.command import stage
+from ssl_pipeline_stages.paths import AUGMENTED, EXPORT, LINEAR_EVAL, PRETRAIN, REPORTS, STORE
 
 
 @stage
 def linear_eval(config: Config) -> None:
     """Measure the exported file with probes on frozen features, beside its baselines, and judge its clusters."""
-    from plugins import load_registry
+    from ssl_pipeline.loading import load_registry
+
     from ssl_pipeline.evaluation.linear.inputs import read_inputs
     from ssl_pipeline.evaluation.linear.probe_file import write_probe
     from ssl_pipeline.evaluation.linear.study import study_embeddings
@@ -30,7 +31,3 @@ def linear_eval(config: Config) -> None:
     write_report(REPORTS / "linear_eval", found)
     for line in found.lines:
         say(line)
-
-
-if __name__ == "__main__":
-    linear_eval()

@@ -10,8 +10,8 @@ import click
 from ssl_pipeline import guard
 from ssl_pipeline.config import Config, load
 from ssl_pipeline.products import remove_leftovers
-from stages.guarded import guarded
-from stages.paths import LOCK_FOLDER, PLUGINS_LOCK, products
+from ssl_pipeline_stages.guarded import guarded
+from ssl_pipeline_stages.paths import LOCK_FOLDER, PLUGINS_LOCK, products
 
 __all__ = ["stage"]
 

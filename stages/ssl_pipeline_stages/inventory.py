@@ -1,8 +1,8 @@
 """In each run, before all else: which files and which code there are, so that dvc sees what each stage depends on."""
 
 from ssl_pipeline.config import Config
-from stages import paths
-from stages.command import stage
+from ssl_pipeline_stages import paths
+from ssl_pipeline_stages.command import stage
 
 
 @stage
@@ -10,13 +10,9 @@ def inventory(config: Config) -> None:
     """List the source's files by hash, and the code of each stage; what depends on a change runs again."""
     from ssl_pipeline.data.inventory import refresh
     from ssl_pipeline.progress import say
-    from stages import code
+    from ssl_pipeline_stages import code
 
     chosen = config.ingest.source.model_dump(mode="json")
     say(f"inventory: {refresh(code.source(config), chosen, paths.INVENTORY, paths.hashes())}")
     if changed := code.refresh(config):
         say(f"inventory: {changed}")
-
-
-if __name__ == "__main__":
-    inventory()

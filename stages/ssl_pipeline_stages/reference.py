@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 
 from ssl_pipeline.guard import end_with_dvc
-from stages.guarded import guarded
+from ssl_pipeline_stages.guarded import guarded
 
 FOLDER = click.Path(path_type=Path, exists=True, file_okay=False)
 FILE = click.Path(path_type=Path, dir_okay=False)
@@ -14,7 +14,7 @@ FILE = click.Path(path_type=Path, dir_okay=False)
 
 def command(folder: Path) -> list[str]:
     """Say what `parity.verify` starts to rebuild the model in a folder."""
-    return [sys.executable, "-m", "stages.reference", str(folder)]
+    return [sys.executable, "-m", "ssl_pipeline", "reference", str(folder)]
 
 
 @click.command()
@@ -28,14 +28,11 @@ def reference(folder: Path, inputs: Path, outputs: Path, layer: str, l2_normaliz
 
     def run() -> None:
         end_with_dvc()
-        from plugins import load_registry
+        from ssl_pipeline.loading import load_registry
+
         from ssl_pipeline.deployment.rebuilt import answer
         from ssl_pipeline.deployment.runtime import layer_of
 
         answer(load_registry(), folder, inputs, outputs, layer=layer_of(layer), l2_normalize=l2_normalize)
 
     sys.exit(guarded(run))
-
-
-if __name__ == "__main__":
-    reference()

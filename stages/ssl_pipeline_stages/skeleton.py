@@ -10,7 +10,7 @@ from pathlib import Path
 import click
 
 from ssl_pipeline.errors import PipelineError
-from stages.guarded import guarded
+from ssl_pipeline_stages.guarded import guarded
 
 EXAMPLE = Path(__file__).parents[1] / "examples" / "plugin"
 LITTER = shutil.ignore_patterns("__pycache__", ".*", "*.egg-info", "dist", "build")
@@ -45,7 +45,3 @@ def _write(name: str, folder: Path) -> None:
                 path.write_text(text.replace("example_plugin", package).replace("example-plugin", name), "utf-8")
         whole.replace(folder)  # takes the place of an empty folder, too
     click.echo(f"Wrote {folder}: its README.md says how to install it, test it and name it in params.yaml.")
-
-
-if __name__ == "__main__":
-    skeleton()

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from ssl_pipeline.workspace import workspace
-from stages import STAGES
+from ssl_pipeline_stages import STAGES
 
 INVENTORY, CODE, PLUGINS_LOCK = map(Path, STAGES["inventory"].outputs)
 INGESTED, AUGMENTED, PRETRAIN, EXPORT, LINEAR_EVAL, FINETUNE = (

@@ -1,14 +1,15 @@
 """An encoder, learned from images without their labels."""
 
 from ssl_pipeline.config import Config
-from stages import paths
-from stages.command import stage
+from ssl_pipeline_stages import paths
+from ssl_pipeline_stages.command import stage
 
 
 @stage
 def pretrain(config: Config) -> None:
     """Learn an encoder from unlabelled images; a run that was killed goes on from its last checkpoint."""
-    from plugins import load_registry
+    from ssl_pipeline.loading import load_registry
+
     from ssl_pipeline import recipes
     from ssl_pipeline.artifacts.card import CARD
     from ssl_pipeline.data.framing import read_framing
@@ -19,7 +20,7 @@ def pretrain(config: Config) -> None:
     from ssl_pipeline.products import atomic_folder, write_product
     from ssl_pipeline.provenance.fingerprint import fingerprint
     from ssl_pipeline.training import checkpoint, precision, preparation, pretraining, saving
-    from stages.code import origins, training_code, used
+    from ssl_pipeline_stages.code import origins, training_code, used
 
     registry = load_registry()
     plugins, method = used(registry, config), recipes.method_of(registry, config.pretrain)
@@ -42,7 +43,3 @@ def pretrain(config: Config) -> None:
             card = saving.save(folder, task, card, start)
             write_pretext_graph(task, card, pool, folder / "pretext.onnx")
         saving.write_report(paths.REPORTS / "pretrain", task, section, history, pool, policies.views)
-
-
-if __name__ == "__main__":
-    pretrain()

@@ -6,7 +6,7 @@ import click
 
 from ssl_pipeline.errors import ConfigError
 from ssl_pipeline.terminal import shown
-from stages.guarded import guarded
+from ssl_pipeline_stages.guarded import guarded
 
 
 @click.command()
@@ -18,8 +18,8 @@ def plugins(recipe: str | None) -> None:
 
 def _show(name: str) -> None:
     from ruamel.yaml import YAML
+    from ssl_pipeline.loading import load_registry
 
-    from plugins import load_registry
     from ssl_pipeline.config import SIZES
     from ssl_pipeline.recipes import said_by
 
@@ -34,7 +34,7 @@ def _show(name: str) -> None:
 
 
 def _list() -> None:
-    from plugins import load_registry
+    from ssl_pipeline.loading import load_registry
 
     registry = load_registry()
     for entry in registry.entries():
@@ -51,7 +51,3 @@ def _list() -> None:
             click.echo(f"{'':13}   {name}: {kind}, {default}")
     for line in [f"failed to load: {failure}" for failure in registry.failures] + registry.remarks:
         click.echo(line, err=True)
-
-
-if __name__ == "__main__":
-    plugins()

@@ -8,8 +8,8 @@ import click
 
 from ssl_pipeline.errors import PipelineError
 from ssl_pipeline.terminal import brief
-from stages.guarded import guarded
-from stages.paths import AUGMENTED, EXPORT, FINETUNE, REPORTS
+from ssl_pipeline_stages.guarded import guarded
+from ssl_pipeline_stages.paths import AUGMENTED, EXPORT, FINETUNE, REPORTS
 
 
 @click.command()
@@ -53,7 +53,3 @@ def _accuracies(linear: Any) -> str:
         f"{word}: {found['accuracy']:.1%} [{found['accuracy_low']:.1%}, {found['accuracy_high']:.1%}]"
         for word, found in figures.items()
     )
-
-
-if __name__ == "__main__":
-    summary()

@@ -1,4 +1,4 @@
-"""The pipeline's stages: one thin command each, `python -m stages.<name>`, and the one table of what they are.
+"""The pipeline's stages: one thin command each, `ssl-pipeline <name>`, and the one table of what they are.
 
 dvc.yaml says the same to DVC, and a test holds the two together; paths, tests and checks read this table.
 """

@@ -1,8 +1,8 @@
 """What views are made of the stored images, as data, as graphs and as a picture. No image is decoded for it."""
 
 from ssl_pipeline.config import RECIPE, Config
-from stages.command import stage
-from stages.paths import AUGMENTED, STORE
+from ssl_pipeline_stages.command import stage
+from ssl_pipeline_stages.paths import AUGMENTED, STORE
 
 
 @stage
@@ -14,7 +14,7 @@ def augment(config: Config) -> None:
     from ssl_pipeline.deployment.view_graph import export_views
     from ssl_pipeline.products import atomic_folder, write_product
     from ssl_pipeline.progress import say
-    from stages.check import check
+    from ssl_pipeline_stages.check import check
 
     pool = open_split(STORE, "train")
     section, views = config.augment, check(config)
@@ -30,7 +30,3 @@ def augment(config: Config) -> None:
                 name = f"augment_{kind}.onnx" if number == 1 else f"augment_{kind}_{number}.onnx"
                 export_views(each, pool.canvas, folder / name, pool.spec)
     say(f"augment: views {', '.join(views)}; {AUGMENTED / 'preview.png'} shows some")
-
-
-if __name__ == "__main__":
-    augment()

@@ -1,8 +1,8 @@
 """Not a stage of its own: what pretrain would refuse is refused before images are decoded for an hour."""
 
 import numpy as np
+from ssl_pipeline.loading import load_registry
 
-from plugins import load_registry
 from ssl_pipeline import recipes
 from ssl_pipeline.augment.policy import Policy
 from ssl_pipeline.config import Config, refuse_unknown_views
@@ -13,7 +13,7 @@ from ssl_pipeline.operations import build_operations
 from ssl_pipeline.terminal import shown
 from ssl_pipeline.training import preparation
 from ssl_pipeline.workspace import find_path
-from stages.code import used
+from ssl_pipeline_stages.code import used
 
 
 def check(config: Config) -> dict[str, Policy]:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from stages.guarded import guarded
+from ssl_pipeline_stages.guarded import guarded
 
 
 @click.command()
@@ -26,7 +26,8 @@ def plan(path: str | None, hours: float, explain: bool, dry_run: bool, overwrite
 
 
 def _plan(path: str | None, hours: float, explain: bool, dry_run: bool, overwrite: bool, params: Path) -> None:
-    from plugins import load_registry
+    from ssl_pipeline.loading import load_registry
+
     from ssl_pipeline.config import Choice, load
     from ssl_pipeline.planning import params_file
     from ssl_pipeline.planning.evidence import examine
@@ -35,8 +36,8 @@ def _plan(path: str | None, hours: float, explain: bool, dry_run: bool, overwrit
     from ssl_pipeline.planning.sample import take
     from ssl_pipeline.planning.words import told_evidence, told_proposal
     from ssl_pipeline.yaml_file import read_yaml
-    from stages import code
-    from stages.shelf import SHELF, SHIPPED
+    from ssl_pipeline_stages import code
+    from ssl_pipeline_stages.shelf import SHELF, SHIPPED
 
     config, content = load(params), read_yaml(params)
     chosen = {"name": "folder", "path": path} if path else None
@@ -56,7 +57,3 @@ def _plan(path: str | None, hours: float, explain: bool, dry_run: bool, overwrit
     if not dry_run:
         params_file.write_settings(params, proposal.settings, chosen)
         click.echo(f"\nWrote {params}, and {params_file.RECORD}, by which the next plan knows what you have changed.")
-
-
-if __name__ == "__main__":
-    plan()

@@ -2,14 +2,16 @@
 
 from typing import TYPE_CHECKING
 
-from plugins import OWN, load_source
+from ssl_pipeline.loading import load_source
+
 from ssl_pipeline.config import RECIPE, Config
+from ssl_pipeline.plugin_sources import OWN
 from ssl_pipeline.provenance import plugins as provenance
 from ssl_pipeline.provenance.cards import card_digests
 from ssl_pipeline.provenance.modules import folder_digest, installed
 from ssl_pipeline.provenance.notes import note, told
 from ssl_pipeline.provenance.plugins import Used, Uses
-from stages import STAGES, paths
+from ssl_pipeline_stages import STAGES, paths
 
 if TYPE_CHECKING:
     from ssl_pipeline.data.source import Source
@@ -36,7 +38,11 @@ SHAPES_NOTHING = {
         f"ssl_pipeline.{name}"
         for name in (*CORE, "provenance.cards", "provenance.modules", "provenance.notes", "provenance.plugins")
     ),
-    *("plugins", "stages", *(f"stages.{name}" for name in ("check", "code", "command", "guarded", "paths"))),
+    *(
+        "plugins",
+        "stages",
+        *(f"ssl_pipeline_stages.{name}" for name in ("check", "code", "command", "guarded", "paths")),
+    ),
 }
 """Modules that say, wait, refuse, or find files and plugins: no number that a stage writes passes through them."""
 
@@ -91,13 +97,14 @@ def refresh(config: Config) -> str:
     for name in STAGES:
         if name != "inventory":
             without = SHAPES_NOTHING | LEFT_ASIDE.get(name, set())
-            digests = provenance.code(PACKAGES, [f"stages.{name}"], uses.get(name, []), without)
+            digests = provenance.code(PACKAGES, [f"ssl_pipeline_stages.{name}"], uses.get(name, []), without)
             changes[name] = note(paths.CODE / f"{name}.json", digests)
     return told(changes)
 
 
 def _ask(config: Config) -> Uses:
-    from plugins import load_registry
+    from ssl_pipeline.loading import load_registry
+
     from ssl_pipeline.evaluation.linear.rivals import backbones
 
     registry = load_registry()

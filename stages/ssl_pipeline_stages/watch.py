@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from stages.guarded import guarded
+from ssl_pipeline_stages.guarded import guarded
 
 
 @click.command()
@@ -19,10 +19,11 @@ def watch(params: Path) -> None:
 
 
 def _watch(params: Path) -> None:
-    from plugins import load_registry
+    from ssl_pipeline.loading import load_registry
+
     from ssl_pipeline.config import load
     from ssl_pipeline.evaluation.unfinished import describe, latest
-    from stages import paths
+    from ssl_pipeline_stages import paths
 
     settings = load(params).linear_eval.knn
     glance = latest(load_registry(), paths.work(), paths.PRETRAIN)

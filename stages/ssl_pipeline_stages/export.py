@@ -1,14 +1,15 @@
 """The trained encoder as one verified ONNX file, from pixels to embedding."""
 
 from ssl_pipeline.config import Config
-from stages.command import stage
-from stages.paths import AUGMENTED, EXPORT, PRETRAIN, REPORTS, STORE
+from ssl_pipeline_stages.command import stage
+from ssl_pipeline_stages.paths import AUGMENTED, EXPORT, PRETRAIN, REPORTS, STORE
 
 
 @stage
 def export(config: Config) -> None:
     """Write backbone.onnx and energy.onnx, and prove that they compute what was trained."""
-    from plugins import load_registry
+    from ssl_pipeline.loading import load_registry
+
     from ssl_pipeline.artifacts.card import read_card
     from ssl_pipeline.artifacts.files import load_task
     from ssl_pipeline.data.store import open_split
@@ -17,7 +18,7 @@ def export(config: Config) -> None:
     from ssl_pipeline.operations import load_policies
     from ssl_pipeline.products import atomic_folder, write_json
     from ssl_pipeline.progress import say
-    from stages.reference import command
+    from ssl_pipeline_stages.reference import command
 
     registry = load_registry()
     policies, evidence = load_policies(registry, AUGMENTED / "policy.json"), read_evidence(STORE)
@@ -30,7 +31,3 @@ def export(config: Config) -> None:
     write_json(REPORTS / "export" / "details.json", report)
     write_json(REPORTS / "export" / "metrics.json", headline(report))
     say("export: " + ", ".join(f"{name} {value:.6g}" for name, value in in_short(report).items()))
-
-
-if __name__ == "__main__":
-    export()
