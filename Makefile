@@ -2,7 +2,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-# A stage's own libraries, not the shell's: dvc runs `python -m stages...` with the environment's python.
+# dvc runs `ssl-pipeline ...`, which has to be the environment's own.
 RUN := PATH="$(CURDIR)/$(BIN):$$PATH"
 
 .PHONY: repro test lint clean help

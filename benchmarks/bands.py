@@ -52,9 +52,8 @@ def write(kind: str, pixels: np.ndarray, number: int, path: Path) -> None:
 
 def run(folder: Path, stage: str) -> None:
     """Run a stage; end with what it said where it fails."""
-    surroundings = {**environment(), "PYTHONPATH": str(folder)}
     command = (sys.executable, "-m", "ssl_pipeline", stage)
-    done = subprocess.run(command, cwd=folder, env=surroundings, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, cwd=folder, env=environment(), capture_output=True, text=True, check=False)
     if done.returncode:
         sys.exit(f"{stage} failed:\n{done.stdout[-2000:]}{done.stderr[-4000:]}")
 

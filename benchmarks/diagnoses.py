@@ -110,7 +110,7 @@ def wrong(found: list[str], words: str, last: float) -> bool:
 @click.option("--cifar10", type=click.Path(exists=True, path_type=Path), help="A folder with train.zip and test.zip.")
 @click.option("--collapse", "only_collapse", is_flag=True, help="Only what should end early.")
 def main(cifar10: Path | None, only_collapse: bool) -> None:
-    recipes = sorted(path.stem for path in (ROOT / "plugins" / "recipes").glob("*.yaml"))
+    recipes = sorted(path.stem for path in (ROOT / "plugins" / "ssl_pipeline_plugins" / "recipes").glob("*.yaml"))
     configurations = dict(COLLAPSED)
     if not only_collapse:
         configurations |= {name: case for name, case in BROKEN.items() if not (cifar10 and name == GREY)}

@@ -34,7 +34,6 @@ import click
 import numpy as np
 from PIL import Image
 from sklearn.datasets import load_digits, load_sample_images
-from ssl_pipeline.loading import load_source
 
 from benchmarks.hostile_products import make_products, try_product
 from benchmarks.mutations import damage, garble
@@ -43,6 +42,7 @@ from ssl_pipeline.config import load
 from ssl_pipeline.data.decode import Canvas
 from ssl_pipeline.data.ingest import Shares, ingest
 from ssl_pipeline.errors import PipelineError
+from ssl_pipeline.loading import load_source
 from ssl_pipeline_plugins.sources.folder import Folder
 
 NUMBERS = {"images": 10_000, "archives": 2000, "params": 700, "products": 400}

@@ -73,7 +73,7 @@ def try_product(path: Path) -> str:
         done = subprocess.run(
             (sys.executable, "-m", "ssl_pipeline", facts["stage"]),
             cwd=project,
-            env=environment() | {"PYTHONPATH": str(project)},
+            env=environment(),
             capture_output=True,
             text=True,
             check=False,

@@ -87,8 +87,9 @@ def kill(folder: Path, delay: float, victim: str, number: signal.Signals) -> str
     stage, name = None, "between stages"
     for child in psutil.Process(dvc.pid).children(recursive=True):
         words = child.cmdline() if child.is_running() else []
-        if "-m" in words and words[words.index("-m") + 1].startswith("stages."):
-            stage, name = child, words[words.index("-m") + 1].removeprefix("stages.")
+        command = next((place for place, word in enumerate(words) if Path(word).name == "ssl-pipeline"), None)
+        if command is not None:
+            stage, name = child, words[command + 1]
             break
     if victim == "stage" and stage:
         stage.send_signal(number)

@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from ssl_pipeline.loading import load_registry
 
 from benchmarks.project import change, copy_project, environment, needs
+from ssl_pipeline.loading import load_registry
 from ssl_pipeline.products import sha256
 
 STEPS = {"epochs": 6, "warmup": 1 / 6, "batch_size": 192, "on_collapse": "warn", "precision": "fp32"}
@@ -28,7 +28,7 @@ BACKBONE = {"name": "resnet_cifar", "depth": 8, "width": 8}
 
 def run(folder: Path, stage: str, *options: str) -> None:
     command = (sys.executable, "-m", "ssl_pipeline", stage, *options)
-    surroundings = {**environment(), "PYTHONPATH": str(folder), "OMP_NUM_THREADS": "1"}
+    surroundings = {**environment(), "OMP_NUM_THREADS": "1"}
     done = subprocess.run(command, cwd=folder, env=surroundings, capture_output=True, text=True, check=False)
     if done.returncode:
         sys.exit(f"{stage} failed:\n{done.stdout}{done.stderr}")

@@ -18,7 +18,6 @@ import click
 import numpy as np
 import torch
 import yaml
-from ssl_pipeline.loading import load_registry
 
 from benchmarks.project import ROOT, copy_project, environment
 from benchmarks.real_images import prepare
@@ -32,6 +31,7 @@ from ssl_pipeline.evaluation.budgets.budget_verdicts import judge_budgets, overa
 from ssl_pipeline.evaluation.budgets.contest import compete
 from ssl_pipeline.evaluation.budgets.inputs import BudgetInputs
 from ssl_pipeline.evaluation.budgets.outcome import Outcome
+from ssl_pipeline.loading import load_registry
 from ssl_pipeline.randomness import hash64
 from ssl_pipeline.recipes import Recipe
 from ssl_pipeline.training.precision import Precision

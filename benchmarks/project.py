@@ -8,36 +8,30 @@ from typing import Any
 
 import yaml
 
-__all__ = ["BACKBONES", "ROOT", "change", "copy_project", "environment", "needs"]
+__all__ = ["BACKBONES", "ROOT", "change", "copy_code", "copy_project", "environment", "needs"]
 
 ROOT = Path(__file__).parents[1]
 BACKBONES: dict[str, dict[str, Any]] = {"mae": {"name": "timm/test_vit", "patch_size": 4}}
 """Recipe -> a small backbone, where one of residual layers cannot serve it."""
 UPRIGHT_ONLY = ("flip", "jigsaw", "relative_patch")
-PARTS = (
-    "stages",
-    "plugins",
-    "ssl_pipeline",
-    "examples",
-    "dvc.yaml",
-    "params.yaml",
-    "plugins.lock",
-    ".dvc/config",
-    ".dvcignore",
-    ".gitignore",
-)
+CODE = ("ssl_pipeline", "plugins/ssl_pipeline_plugins", "stages/ssl_pipeline_stages")
+PARTS = ("dvc.yaml", "params.yaml", "plugins.lock", ".dvc/config", ".dvcignore", ".gitignore")
 
 
 def copy_project(folder: Path) -> None:
-    """Copy what the pipeline needs: no products, caches or git."""
+    """Copy what the pipeline needs: no products, caches or git. Its code is the installed one."""
     for part in PARTS:
-        source, target = ROOT / part, folder / part
+        target = folder / part
         target.parent.mkdir(parents=True, exist_ok=True)
-        if source.is_dir():
-            # __pycache__ too, but for what is being written: nothing is compiled anew but what is edited
-            shutil.copytree(source, target, ignore=shutil.ignore_patterns("*.pyc.*"))
-        else:
-            shutil.copy(source, target)
+        shutil.copy(ROOT / part, target)
+
+
+def copy_code(folder: Path) -> str:
+    """Copy the code of the pipeline, to be edited; return the PYTHONPATH by which it comes before the installed one."""
+    for part in CODE:
+        # __pycache__ too, but for what is being written: nothing is compiled anew but what is edited
+        shutil.copytree(ROOT / part, folder / Path(part).name, ignore=shutil.ignore_patterns("*.pyc.*"))
+    return str(folder)
 
 
 def needs(view: str) -> dict[str, dict[str, Any]]:

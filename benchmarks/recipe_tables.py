@@ -6,11 +6,10 @@ from collections.abc import Callable, Sequence
 from functools import cache
 from typing import Literal
 
-from ssl_pipeline.loading import load_registry
-
 from benchmarks.judgement import Row
 from benchmarks.project import BACKBONES
 from ssl_pipeline.config import Choice
+from ssl_pipeline.loading import load_registry
 
 __all__ = [
     "FAMILIES",

@@ -25,7 +25,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import click
-from ssl_pipeline.loading import load_registry
 
 from benchmarks.judgement import Row, judge, judge_layers
 from benchmarks.project import BACKBONES, ROOT, change, environment
@@ -40,6 +39,7 @@ from ssl_pipeline.deployment.runtime import open_session, run
 from ssl_pipeline.errors import ConfigError, PipelineError
 from ssl_pipeline.evaluation.calibration import calibrate_on
 from ssl_pipeline.evaluation.linear.baselines import random_encoder
+from ssl_pipeline.loading import load_registry
 from ssl_pipeline_stages.paths import EXPORT, PRETRAIN, REPORTS, STORE
 
 RECIPES = load_registry().names("recipe")

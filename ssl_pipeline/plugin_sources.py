@@ -2,6 +2,8 @@
 
 import importlib
 import importlib.metadata as metadata
+import importlib.util
+import pkgutil
 import sys
 from collections.abc import Callable
 from functools import partial
@@ -12,7 +14,13 @@ from typing import NamedTuple
 from ssl_pipeline.hookspecs import GROUP
 from ssl_pipeline.products import sha256
 
-__all__ = ["PluginSource", "in_folder", "installed"]
+__all__ = ["OWN", "PluginSource", "built_in", "in_folder", "installed"]
+
+HOME = "ssl-pipeline"
+"""The distribution that brings the built-in plugins."""
+
+OWN = Path("my_plugins")
+"""The folder of a project's own plugins, beside params.yaml."""
 
 
 class PluginSource(NamedTuple):
@@ -31,8 +39,28 @@ class PluginSource(NamedTuple):
     load: Callable[[], object]
 
 
+def built_in(kind: str = "") -> list[str]:
+    """Return the modules of the built-in plugins, none of which is imported.
+
+    The entry point of this distribution names a package, with a folder for each kind. Every module in such a folder is
+    a plugin, or the folder itself if it has none.
+
+    Args:
+        kind: The only folder that is looked into, such as `sources`; "": all are.
+    """
+    found = []
+    for point in metadata.entry_points(group=GROUP):
+        spec = importlib.util.find_spec(point.value) if point.dist and point.dist.name == HOME else None
+        for place in (spec and spec.submodule_search_locations) or ():
+            for folder in pkgutil.iter_modules([place], f"{point.value}."):
+                name = folder.name.rpartition(".")[2]
+                modules = [module.name for module in pkgutil.iter_modules([str(Path(place, name))], f"{folder.name}.")]
+                found += (modules or [folder.name]) if kind in ("", name) else []
+    return found
+
+
 def installed() -> list[PluginSource]:
-    """Return the plugins of all installed distributions, by the names of their entry points."""
+    """Return the plugins of all other installed distributions, by the names of their entry points."""
     points = sorted(metadata.entry_points(group=GROUP), key=lambda point: (point.name, point.value))
     return [
         PluginSource(
@@ -42,6 +70,7 @@ def installed() -> list[PluginSource]:
             point.load,
         )
         for point in points
+        if point.dist is None or point.dist.name != HOME
     ]
 
 

@@ -9,10 +9,10 @@ import pytest
 import yaml
 
 from ssl_pipeline_stages import STAGES
+from ssl_pipeline_stages.main import COMMANDS
 
 ROOT = Path(__file__).parents[1]
 PIPELINE = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
-COMMANDS = (*PIPELINE, "plugins", "summary")
 HEAVY = ("torch", "torchvision", "timm", "sklearn", "matplotlib", "onnx", "onnxruntime", "scipy")
 
 
@@ -24,7 +24,7 @@ def loaded_by(code: str) -> list[str]:
 
 
 def test_importing_the_package_imports_nothing_heavy():
-    assert loaded_by("import ssl_pipeline, ssl_pipeline.config, ssl_pipeline.hookspecs, plugins") == []
+    assert loaded_by("import ssl_pipeline, ssl_pipeline.config, ssl_pipeline.hookspecs, ssl_pipeline_stages.main") == []
 
 
 @pytest.mark.parametrize(("name", "options"), [("digits", {}), ("folder", {}), ("torchvision", {"dataset": "SVHN"})])
@@ -37,12 +37,11 @@ def test_the_files_of_a_built_in_source_are_listed_without_anything_heavy(
     assert loaded_by(code) == []
 
 
-@pytest.mark.parametrize("stage", COMMANDS)
+@pytest.mark.parametrize("stage", [*STAGES, *COMMANDS])
 def test_asking_a_stage_for_help_imports_nothing_heavy(stage: str):
     code = (
-        "import runpy\n"
-        f"sys.argv = ['ssl_pipeline_stages.{stage}', '--help']\n"
-        f"try: runpy.run_module('ssl_pipeline_stages.{stage}', run_name='__main__')\n"
+        "from ssl_pipeline_stages.main import main\n"
+        f"try: main(['{stage}', '--help'])\n"
         "except SystemExit as done: assert done.code in (0, None), done.code\n"
     )
     assert loaded_by(code) == []
@@ -59,7 +58,7 @@ def test_dvc_hears_of_stages_what_python_does():
     for name, stage in STAGES.items():
         told = PIPELINE[name]
         own = [] if name == "inventory" else [f"data/code/{name}.json"]
-        assert told["cmd"] == f"python -m ssl_pipeline_stages.{name}"
+        assert told["cmd"] == f"ssl-pipeline {name}"
         assert told.get("params", []) == [*([stage.section] if stage.section else []), *stage.elsewhere]
         assert told.get("deps", []) == [*own, *stage.inputs], name
         listed = [item for key in ("outs", "metrics", "plots") for item in told.get(key, [])]
@@ -79,11 +78,11 @@ def test_the_runtime_needs_no_torch():
 
 
 def test_files_are_short_and_stages_thin():
-    for folder, limit in [("ssl_pipeline", 300), ("plugins", 300), ("stages", 120), ("tests", 300)]:
+    for folder, limit in [("ssl_pipeline", 300), ("plugins", 300), ("stages", 150), ("tests", 300)]:
         for path in (ROOT / folder).rglob("*.py"):
             assert len(path.read_text().splitlines()) <= limit, path
     for name in STAGES:
-        assert len((ROOT / "stages" / f"{name}.py").read_text().splitlines()) <= 60, name
+        assert len((ROOT / "stages" / "ssl_pipeline_stages" / f"{name}.py").read_text().splitlines()) <= 60, name
 
 
 def test_the_wheel_holds_the_package_and_no_generic_names(tmp_path: Path):
@@ -97,7 +96,11 @@ def test_the_wheel_holds_the_package_and_no_generic_names(tmp_path: Path):
     assert done.returncode == 0, done.stderr
     (wheel,) = tmp_path.glob("*.whl")
     tops = {name.split("/")[0] for name in zipfile.ZipFile(wheel).namelist()}
-    assert {top for top in tops if not top.endswith(".dist-info")} == {"ssl_pipeline"}
+    assert {top for top in tops if not top.endswith(".dist-info")} == {
+        "ssl_pipeline",
+        "ssl_pipeline_plugins",
+        "ssl_pipeline_stages",
+    }
 
 
 def test_the_public_names_are_pinned():

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from ssl_pipeline.loading import load_registry
 
+from ssl_pipeline.loading import load_registry
 from ssl_pipeline.registry import KINDS
 
 ROOT = Path(__file__).parents[1]

@@ -5,13 +5,13 @@ from typing import Any, ClassVar
 
 import pytest
 from click.testing import CliRunner
-from ssl_pipeline.loading import load_registry
 
 from ssl_pipeline import hookimpl
 from ssl_pipeline.artifacts.assembly import needed_views
 from ssl_pipeline.augment.policy import Policy
 from ssl_pipeline.config import SIZES, Choice, Optimizer, PretrainConfig, PretrainSection, load
 from ssl_pipeline.errors import ConfigError
+from ssl_pipeline.loading import load_registry
 from ssl_pipeline.recipes import SMALL, method_of, resolve_views
 from ssl_pipeline.registry import Registry
 from ssl_pipeline.training.preparation import check_kinds

@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from ssl_pipeline.loading import load_registry
 
 from ssl_pipeline.config import Choice, load
 from ssl_pipeline.errors import ConfigError
+from ssl_pipeline.loading import load_registry
 from ssl_pipeline.plugin_sources import OWN
 from ssl_pipeline.products import sha256
 from ssl_pipeline.provenance import plugins as provenance

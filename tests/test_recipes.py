@@ -4,13 +4,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ssl_pipeline.loading import load_registry
 
 from benchmarks.project import BACKBONES
 from ssl_pipeline import hookimpl
 from ssl_pipeline.artifacts.assembly import build_encoder, build_task
 from ssl_pipeline.config import Choice, PretrainSection, load
 from ssl_pipeline.errors import ConfigError
+from ssl_pipeline.loading import load_registry
 from ssl_pipeline.recipes import resolve
 from ssl_pipeline.types import Register
 

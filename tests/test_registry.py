@@ -6,11 +6,11 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
-from ssl_pipeline.loading import load_registry
 
 from ssl_pipeline import hookimpl, hookspecs
 from ssl_pipeline.config import Choice
 from ssl_pipeline.errors import ConfigError
+from ssl_pipeline.loading import load_registry
 from ssl_pipeline.options import schema
 from ssl_pipeline.plugin_sources import built_in
 from ssl_pipeline.registry import KINDS, Registry

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
-from ssl_pipeline.loading import load_registry
 
 from ssl_pipeline.config import Choice
 from ssl_pipeline.errors import ConfigError
+from ssl_pipeline.loading import load_registry
 from ssl_pipeline_stages.plugins import plugins
 from tests.test_registry import LOSS, install, site
 

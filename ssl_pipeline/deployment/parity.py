@@ -30,8 +30,8 @@ def verify(path: Path, originals: Sequence[Pixels], command: Sequence[str]) -> d
             which size to try shapes.
         originals: Real images (H, W, C), of any shapes.
         command: Starts a new process that rebuilds the torch model from its files, such as
-            `[sys.executable, "-m", "ssl_pipeline", "reference", folder]`; given further the paths of two .npz files, it reads
-            batches of images from one and writes what torch makes of each to the other.
+            `[sys.executable, "-m", "ssl_pipeline", "reference", folder]`; given further the paths of two .npz files, it
+            reads batches of images from one and writes what torch makes of each to the other.
 
     Returns:
         The figures of the proof, the shapes tried, and the execution providers that onnxruntime used.

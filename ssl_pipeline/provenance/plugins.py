@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 from ssl_pipeline.config import RECIPE, Config, PretrainSection
 from ssl_pipeline.errors import ConfigError
 from ssl_pipeline.hookspecs import GROUP
+from ssl_pipeline.plugin_sources import HOME
 from ssl_pipeline.products import digest, sha256, write_json
 from ssl_pipeline.provenance.modules import Packages, closure, folder_digest, imported
 
@@ -143,9 +144,9 @@ def code(
 
 
 def distributions() -> dict[str, str]:
-    """Return every installed distribution that brings plugins, with its version -> digest of its code."""
+    """Return every other installed distribution that brings plugins, with its version -> digest of its code."""
     found = {point.dist.name: point.dist for point in metadata.entry_points(group=GROUP) if point.dist}
-    return {f"{name} {found[name].version}": distribution_digest(name) for name in sorted(found)}
+    return {f"{name} {found[name].version}": distribution_digest(name) for name in sorted(found) if name != HOME}
 
 
 def remembered(path: Path, state: Any, ask: Callable[[], Uses]) -> Uses:

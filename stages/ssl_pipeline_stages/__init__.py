@@ -13,6 +13,7 @@ class Stage:
     """A stage: what it needs and what it leaves.
 
     Attributes:
+        does: What it does, for help and for dvc.yaml's `desc`.
         section: Its section of params.yaml; None for a stage without parameters.
         inputs: Products of earlier stages that it reads. Each stage also depends on the digest of its own code.
         outputs: What it writes; the first one is the folder of its product.
@@ -20,6 +21,7 @@ class Stage:
         elsewhere: Parameters of other sections that it reads as well.
     """
 
+    does: str
     section: str | None
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
@@ -29,16 +31,19 @@ class Stage:
 
 STAGES = {
     "inventory": Stage(
+        does="List the files of the source and the code of each stage, so that what depends on a change runs again.",
         section=None,
         inputs=(),
         outputs=("data/inventory.json", "data/code", "plugins.lock"),
     ),
     "ingest": Stage(
+        does="Decode the images once, look for copies, and split them.",
         section="ingest",
         inputs=("data/inventory.json",),
         outputs=("data/ingested", "reports/ingest/details.json"),
     ),
     "augment": Stage(
+        does="Write the policy of views, its ONNX graphs and a preview.",
         section="augment",
         inputs=("data/ingested/store/train",),
         outputs=("data/augmented",),
@@ -46,6 +51,7 @@ STAGES = {
         elsewhere=("pretrain.recipe", "pretrain.recipe_size"),  # whose views may stand for its own
     ),
     "pretrain": Stage(
+        does="Learn an encoder from the images, without labels.",
         section="pretrain",
         # no label and no test image: those lie beside store/train, not in it
         inputs=("data/ingested/store/framing.json", "data/ingested/store/train", "data/augmented/policy.json"),
@@ -60,6 +66,7 @@ STAGES = {
         graphs=("pretext.onnx",),
     ),
     "export": Stage(
+        does="Write the encoder as one ONNX file from pixels to embeddings, and prove it equal.",
         section="export",
         inputs=(
             "data/augmented/policy.json",
@@ -72,6 +79,7 @@ STAGES = {
         graphs=("backbone.onnx", "energy.onnx"),
     ),
     "linear_eval": Stage(
+        does="Measure the exported file: linear probe, neighbours, clusters, baselines.",
         section="linear_eval",
         inputs=("data/augmented/policy.json", "data/ingested/store", "models/export", "models/pretrain"),
         outputs=(
@@ -86,6 +94,7 @@ STAGES = {
         graphs=("linear_probe.onnx",),
     ),
     "finetune": Stage(
+        does="Train with few labels, against encoders that were not pretrained.",
         section="finetune",
         inputs=(
             "data/augmented/policy.json",

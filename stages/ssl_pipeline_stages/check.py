@@ -1,7 +1,6 @@
 """Not a stage of its own: what pretrain would refuse is refused before images are decoded for an hour."""
 
 import numpy as np
-from ssl_pipeline.loading import load_registry
 
 from ssl_pipeline import recipes
 from ssl_pipeline.augment.policy import Policy
@@ -9,6 +8,7 @@ from ssl_pipeline.config import Config, refuse_unknown_views
 from ssl_pipeline.data.store import Split
 from ssl_pipeline.errors import ConfigError
 from ssl_pipeline.evaluation.linear.rivals import check_rival
+from ssl_pipeline.loading import load_registry
 from ssl_pipeline.operations import build_operations
 from ssl_pipeline.terminal import shown
 from ssl_pipeline.training import preparation

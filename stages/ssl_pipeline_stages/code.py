@@ -2,9 +2,8 @@
 
 from typing import TYPE_CHECKING
 
-from ssl_pipeline.loading import load_source
-
 from ssl_pipeline.config import RECIPE, Config
+from ssl_pipeline.loading import load_source
 from ssl_pipeline.plugin_sources import OWN
 from ssl_pipeline.provenance import plugins as provenance
 from ssl_pipeline.provenance.cards import card_digests
@@ -17,7 +16,7 @@ if TYPE_CHECKING:
     from ssl_pipeline.data.source import Source
     from ssl_pipeline.registry import Registry
 
-PACKAGES = installed("ssl_pipeline", "plugins", "stages") | {OWN.name: OWN}
+PACKAGES = installed("ssl_pipeline", "ssl_pipeline_plugins", "ssl_pipeline_stages") | {OWN.name: OWN}
 
 TRAINING = ("ssl_pipeline.training.preparation", "ssl_pipeline.training.pretraining")
 """What shapes a run of pretraining, from its parameters to its weights; a checkpoint belongs to this code."""
@@ -28,6 +27,7 @@ CORE = (
     "errors",
     "guard",
     "isolation",
+    "loading",
     "progress",
     "provenance",
     "terminal",
@@ -39,8 +39,8 @@ SHAPES_NOTHING = {
         for name in (*CORE, "provenance.cards", "provenance.modules", "provenance.notes", "provenance.plugins")
     ),
     *(
-        "plugins",
-        "stages",
+        "ssl_pipeline_plugins",
+        "ssl_pipeline_stages",
         *(f"ssl_pipeline_stages.{name}" for name in ("check", "code", "command", "guarded", "paths")),
     ),
 }
@@ -103,9 +103,8 @@ def refresh(config: Config) -> str:
 
 
 def _ask(config: Config) -> Uses:
-    from ssl_pipeline.loading import load_registry
-
     from ssl_pipeline.evaluation.linear.rivals import backbones
+    from ssl_pipeline.loading import load_registry
 
     registry = load_registry()
     method = used(registry, config)

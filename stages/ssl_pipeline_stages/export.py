@@ -8,13 +8,12 @@ from ssl_pipeline_stages.paths import AUGMENTED, EXPORT, PRETRAIN, REPORTS, STOR
 @stage
 def export(config: Config) -> None:
     """Write backbone.onnx and energy.onnx, and prove that they compute what was trained."""
-    from ssl_pipeline.loading import load_registry
-
     from ssl_pipeline.artifacts.card import read_card
     from ssl_pipeline.artifacts.files import load_task
     from ssl_pipeline.data.store import open_split
     from ssl_pipeline.deployment.release import headline, in_short, read_evidence, release
     from ssl_pipeline.evaluation.separation import separation
+    from ssl_pipeline.loading import load_registry
     from ssl_pipeline.operations import load_policies
     from ssl_pipeline.products import atomic_folder, write_json
     from ssl_pipeline.progress import say

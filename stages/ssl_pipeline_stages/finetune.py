@@ -8,13 +8,12 @@ from ssl_pipeline_stages.paths import AUGMENTED, EXPORT, FINETUNE, PRETRAIN, REP
 @stage
 def finetune(config: Config) -> None:
     """Fine-tune on label budgets, beside a frozen probe and random weights; write classifier.onnx."""
-    from ssl_pipeline.loading import load_registry
-
     from ssl_pipeline.data.store import read_originals
     from ssl_pipeline.evaluation.budgets.classifier_file import write_tuned
     from ssl_pipeline.evaluation.budgets.inputs import read_inputs
     from ssl_pipeline.evaluation.budgets.study import study_budgets
     from ssl_pipeline.evaluation.report import write_report
+    from ssl_pipeline.loading import load_registry
     from ssl_pipeline.operations import load_policies
     from ssl_pipeline.progress import say
     from ssl_pipeline_stages.reference import command

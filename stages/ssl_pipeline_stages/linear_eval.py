@@ -8,12 +8,11 @@ from ssl_pipeline_stages.paths import AUGMENTED, EXPORT, LINEAR_EVAL, PRETRAIN, 
 @stage
 def linear_eval(config: Config) -> None:
     """Measure the exported file with probes on frozen features, beside its baselines, and judge its clusters."""
-    from ssl_pipeline.loading import load_registry
-
     from ssl_pipeline.evaluation.linear.inputs import read_inputs
     from ssl_pipeline.evaluation.linear.probe_file import write_probe
     from ssl_pipeline.evaluation.linear.study import study_embeddings
     from ssl_pipeline.evaluation.report import write_report
+    from ssl_pipeline.loading import load_registry
     from ssl_pipeline.operations import load_policies
     from ssl_pipeline.progress import say
 

@@ -26,9 +26,8 @@ def plan(path: str | None, hours: float, explain: bool, dry_run: bool, overwrite
 
 
 def _plan(path: str | None, hours: float, explain: bool, dry_run: bool, overwrite: bool, params: Path) -> None:
-    from ssl_pipeline.loading import load_registry
-
     from ssl_pipeline.config import Choice, load
+    from ssl_pipeline.loading import load_registry
     from ssl_pipeline.planning import params_file
     from ssl_pipeline.planning.evidence import examine
     from ssl_pipeline.planning.machine import look_around

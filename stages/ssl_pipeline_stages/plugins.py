@@ -18,9 +18,9 @@ def plugins(recipe: str | None) -> None:
 
 def _show(name: str) -> None:
     from ruamel.yaml import YAML
-    from ssl_pipeline.loading import load_registry
 
     from ssl_pipeline.config import SIZES
+    from ssl_pipeline.loading import load_registry
     from ssl_pipeline.recipes import said_by
 
     registry, yaml, text = load_registry(), YAML(), StringIO()

@@ -8,14 +8,13 @@ from ssl_pipeline_stages.command import stage
 @stage
 def pretrain(config: Config) -> None:
     """Learn an encoder from unlabelled images; a run that was killed goes on from its last checkpoint."""
-    from ssl_pipeline.loading import load_registry
-
     from ssl_pipeline import recipes
     from ssl_pipeline.artifacts.card import CARD
     from ssl_pipeline.data.framing import read_framing
     from ssl_pipeline.data.store import open_split
     from ssl_pipeline.deployment.pretext_graph import write_pretext_graph
     from ssl_pipeline.deployment.rehearsal import rehearse
+    from ssl_pipeline.loading import load_registry
     from ssl_pipeline.operations import load_policies
     from ssl_pipeline.products import atomic_folder, write_product
     from ssl_pipeline.provenance.fingerprint import fingerprint

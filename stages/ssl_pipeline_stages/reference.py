@@ -28,10 +28,9 @@ def reference(folder: Path, inputs: Path, outputs: Path, layer: str, l2_normaliz
 
     def run() -> None:
         end_with_dvc()
-        from ssl_pipeline.loading import load_registry
-
         from ssl_pipeline.deployment.rebuilt import answer
         from ssl_pipeline.deployment.runtime import layer_of
+        from ssl_pipeline.loading import load_registry
 
         answer(load_registry(), folder, inputs, outputs, layer=layer_of(layer), l2_normalize=l2_normalize)
 

@@ -12,7 +12,7 @@ import click
 from ssl_pipeline.errors import PipelineError
 from ssl_pipeline_stages.guarded import guarded
 
-EXAMPLE = Path(__file__).parents[1] / "examples" / "plugin"
+EXAMPLE = Path(__file__).parent / "project" / "plugin"
 LITTER = shutil.ignore_patterns("__pycache__", ".*", "*.egg-info", "dist", "build")
 
 

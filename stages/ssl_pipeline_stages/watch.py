@@ -15,23 +15,18 @@ from ssl_pipeline_stages.guarded import guarded
 )
 def watch(params: Path) -> None:
     """Judge the newest checkpoint by nearest neighbours on validation images, and by what needs no label."""
+    if hasattr(os, "nice"):
+        os.nice(10)  # the training goes first
     sys.exit(guarded(lambda: _watch(params)))
 
 
 def _watch(params: Path) -> None:
-    from ssl_pipeline.loading import load_registry
-
     from ssl_pipeline.config import load
     from ssl_pipeline.evaluation.unfinished import describe, latest
+    from ssl_pipeline.loading import load_registry
     from ssl_pipeline_stages import paths
 
     settings = load(params).linear_eval.knn
     glance = latest(load_registry(), paths.work(), paths.PRETRAIN)
     for line in describe(glance, paths.STORE, settings):
         click.echo(line)
-
-
-if __name__ == "__main__":
-    if hasattr(os, "nice"):
-        os.nice(10)  # the training goes first
-    watch()

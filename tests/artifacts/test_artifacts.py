@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from ssl_pipeline.loading import load_registry
 
 from ssl_pipeline.artifacts.assembly import build_encoder, build_task, cut, untrained
 from ssl_pipeline.artifacts.card import ModelCard, read_card
@@ -13,6 +12,7 @@ from ssl_pipeline.artifacts.files import load_encoder, load_task, save_model
 from ssl_pipeline.augment.srgb import luminance
 from ssl_pipeline.config import Choice, load
 from ssl_pipeline.errors import ConfigError, PipelineError
+from ssl_pipeline.loading import load_registry
 from ssl_pipeline.products import record, write_product
 from ssl_pipeline.recipes import Recipe, resolve
 from tests.factories import model_card

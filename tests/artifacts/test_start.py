@@ -3,13 +3,13 @@
 import pytest
 import safetensors.torch
 import torch
-from ssl_pipeline.loading import load_registry
 
 from ssl_pipeline.artifacts.assembly import build_encoder
 from ssl_pipeline.artifacts.card import read_card
 from ssl_pipeline.artifacts.files import save_model
 from ssl_pipeline.artifacts.start import START, save_start, started
 from ssl_pipeline.errors import PipelineError
+from ssl_pipeline.loading import load_registry
 from tests.artifacts.test_artifacts import CONFIG, MEAN, REGISTRY, STD, saved
 
 

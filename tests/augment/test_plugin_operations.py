@@ -9,7 +9,6 @@ import numpy as np
 import onnx
 import pytest
 import torch
-from ssl_pipeline.loading import load_registry
 from torch import Tensor
 
 from ssl_pipeline.augment.policy import Policies, Policy, check_colours
@@ -17,6 +16,7 @@ from ssl_pipeline.augment.views import PARAMETERS, make_views
 from ssl_pipeline.data.image_spec import RGB8, ImageSpec
 from ssl_pipeline.deployment.view_graph import export_views
 from ssl_pipeline.errors import ConfigError
+from ssl_pipeline.loading import load_registry
 from ssl_pipeline.operations import build_operations, load_policies, operations_used
 from ssl_pipeline.products import write_product
 from ssl_pipeline.randomness import uniforms

@@ -99,15 +99,16 @@ def test_a_budget_that_there_is_not_is_refused(started):
     [(2, ConfigError, "no such recipe"), (1, PipelineError, "step 9: collapse\nChange it.")],
 )
 def test_a_stage_that_ends_with_a_message_raises_it(tmp_path, status, error, message):
-    (tmp_path / "stages").mkdir()
-    (tmp_path / "stages" / "__init__.py").touch()
+    program = tmp_path / "ssl_pipeline" / "__main__.py"  # which comes before the installed one
+    program.parent.mkdir()
+    program.with_name("__init__.py").touch()
     code = f"import sys; print('going on\\nerror: ' + {message!r}, file=sys.stderr); sys.exit({status})"
-    (tmp_path / "stages" / "pretrain.py").write_text(code)
+    program.write_text(code)
     with pytest.raises(PipelineError) as raised:
         recipes.stage(tmp_path, "pretrain")
     assert (type(raised.value), str(raised.value)) == (error, message)
-    (tmp_path / "stages" / "pretrain.py").write_text("raise RuntimeError('a bug')")
+    program.write_text("raise RuntimeError('a bug')")
     with pytest.raises(SystemExit, match="(?s)pretrain failed:.*RuntimeError: a bug"):
         recipes.stage(tmp_path, "pretrain")
-    (tmp_path / "stages" / "pretrain.py").write_text("held = b'1' * 200_000_000")
+    program.write_text("held = b'1' * 200_000_000")
     assert 200 < recipes.stage(tmp_path, "pretrain")["megabytes"] < 400

@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ssl_pipeline.loading import load_source
 
 from ssl_pipeline.config import Choice
 from ssl_pipeline.data.inventory import refresh, unchanged
 from ssl_pipeline.data.source import Images
 from ssl_pipeline.errors import ConfigError, PipelineError
+from ssl_pipeline.loading import load_source
 from ssl_pipeline.products import read_json
 from ssl_pipeline_plugins.sources.folder import Folder
 from ssl_pipeline_plugins.sources.torchvision import Torchvision

@@ -9,12 +9,12 @@ import numpy.typing as npt
 import pytest
 import torch
 from sklearn.datasets import load_sample_image
-from ssl_pipeline.loading import load_registry
 
 from ssl_pipeline.artifacts.assembly import build_encoder
 from ssl_pipeline.artifacts.card import ModelCard
 from ssl_pipeline.artifacts.files import save_model
 from ssl_pipeline.deployment.backbone_graph import export_backbone
+from ssl_pipeline.loading import load_registry
 from ssl_pipeline.types import Encoder
 from tests.factories import BACKBONE, MEAN, STD, digit_images, model_card
 

@@ -4,13 +4,13 @@ import sys
 from pathlib import Path
 
 import pytest
-from ssl_pipeline.loading import load_registry
 
 from ssl_pipeline.artifacts.assembly import build_encoder
 from ssl_pipeline.artifacts.files import save_model
 from ssl_pipeline.config import Choice
 from ssl_pipeline.deployment import parity
 from ssl_pipeline.deployment.backbone_graph import export_backbone
+from ssl_pipeline.loading import load_registry
 from tests.deployment.conftest import Images, describe, settle
 from tests.factories import MEAN, STD
 

@@ -9,7 +9,6 @@ import numpy as np
 import onnxruntime
 import pytest
 import torch
-from ssl_pipeline.loading import load_registry
 
 from ssl_pipeline.artifacts.assembly import build_encoder, build_task
 from ssl_pipeline.artifacts.card import ModelCard
@@ -26,6 +25,7 @@ from ssl_pipeline.deployment.parity import probes, verify
 from ssl_pipeline.deployment.pretext_graph import write_pretext_graph
 from ssl_pipeline.deployment.rehearsal import rehearse
 from ssl_pipeline.deployment.runtime import open_session, read_metadata, run
+from ssl_pipeline.loading import load_registry
 from ssl_pipeline.parts.heads import CosineEnergy
 from ssl_pipeline.types import Encoder
 from tests.deployment.conftest import Images, describe

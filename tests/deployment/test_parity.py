@@ -12,12 +12,12 @@ import pytest
 import safetensors.torch
 import torch
 from onnx import helper, numpy_helper
-from ssl_pipeline.loading import load_registry
 
 from ssl_pipeline.deployment import parity
 from ssl_pipeline.deployment.classifier_graph import append_classifier
 from ssl_pipeline.deployment.rebuilt import answer
 from ssl_pipeline.errors import PipelineError
+from ssl_pipeline.loading import load_registry
 from tests.deployment.conftest import Images, Model
 
 REPLAY = "import shutil, sys; shutil.copy(sys.argv[1], sys.argv[3])"

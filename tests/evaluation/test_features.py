@@ -4,11 +4,11 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 import torch
-from ssl_pipeline.loading import load_registry
 
 from ssl_pipeline.artifacts.assembly import build_encoder
 from ssl_pipeline.deployment.from_pixels import FromPixels
 from ssl_pipeline.evaluation.features import embedder, extract
+from ssl_pipeline.loading import load_registry
 from ssl_pipeline.types import Encoder
 from tests.factories import BACKBONE, MEAN, STD, digit_images, model_card
 

@@ -4,7 +4,6 @@ import math
 
 import pytest
 import torch
-from ssl_pipeline.loading import load_registry
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -15,6 +14,7 @@ from ssl_pipeline.contrast import similarity
 from ssl_pipeline.data.store import open_split, read_index
 from ssl_pipeline.evaluation.replayed_negatives import Batch, false_negatives, replay
 from ssl_pipeline.evaluation.seen_images import choose_seen
+from ssl_pipeline.loading import load_registry
 from ssl_pipeline.recipes import Recipe
 from ssl_pipeline.types import Candidates, Negatives, NegativeStrategy
 from ssl_pipeline_plugins.negatives.cross_batch import CrossBatch

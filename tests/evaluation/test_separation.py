@@ -4,7 +4,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from ssl_pipeline.loading import load_registry
 
 from ssl_pipeline.artifacts.assembly import build_encoder
 from ssl_pipeline.augment.policy import Policies, Policy
@@ -12,6 +11,7 @@ from ssl_pipeline.data.store import Split, open_split
 from ssl_pipeline.data.writer import write_split
 from ssl_pipeline.deployment.energy_graph import export_energy
 from ssl_pipeline.evaluation.separation import separation
+from ssl_pipeline.loading import load_registry
 from ssl_pipeline.parts.heads import CosineEnergy
 from tests.deployment.conftest import describe, settle
 from tests.factories import BACKBONE, MEAN, STD, digit_images

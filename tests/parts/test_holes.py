@@ -5,12 +5,12 @@ import math
 import numpy as np
 import pytest
 import torch
-from ssl_pipeline.loading import load_registry
 from torch import Tensor
 
 from ssl_pipeline.artifacts.assembly import build_encoder, build_task
 from ssl_pipeline.config import Choice
 from ssl_pipeline.errors import ConfigError
+from ssl_pipeline.loading import load_registry
 from ssl_pipeline.parts.holes import Holes, hide, join, patches
 from ssl_pipeline.recipes import Recipe
 from ssl_pipeline.testing.material import make_step

@@ -4,12 +4,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from ssl_pipeline.loading import load_registry
 from torch import Tensor
 from torch.nn import functional as F
 
 from ssl_pipeline.artifacts.assembly import build_encoder, build_task
 from ssl_pipeline.config import Choice, PretrainConfig, load
+from ssl_pipeline.loading import load_registry
 from ssl_pipeline.parts.embedded_views import EmbeddedViews
 from ssl_pipeline.parts.multi_crop import add_local_pairs
 from ssl_pipeline.recipes import resolve

@@ -2,13 +2,13 @@
 
 import pytest
 import torch
-from ssl_pipeline.loading import load_registry
 from torch.nn import functional as F
 
 from ssl_pipeline.artifacts.assembly import build_task
 from ssl_pipeline.config import Choice
 from ssl_pipeline.contrast.fold import tiles_of
 from ssl_pipeline.errors import ConfigError
+from ssl_pipeline.loading import load_registry
 from ssl_pipeline.recipes import Recipe
 from ssl_pipeline.testing.material import small_encoder, unit_vectors
 from ssl_pipeline.types import Encoder

@@ -12,8 +12,8 @@ from tests.pipeline.conftest import NETWORK_LOG, WATCH
 def test_a_run_of_the_pipeline_tries_no_connection(finished: Path):
     watched, tried = split(finished.parent / NETWORK_LOG)
     for stage in STAGES:
-        assert any(f"-m ssl_pipeline_stages.{stage}" in line for line in watched)
-    assert any("ssl_pipeline_stages.reference" in line for line in watched)
+        assert any(f"ssl-pipeline {stage}" in line for line in watched)
+    assert any("ssl_pipeline reference" in line for line in watched)
     assert tried == []
 
 

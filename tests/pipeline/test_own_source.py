@@ -10,11 +10,11 @@ import pytest
 import yaml
 from PIL import Image
 from sklearn.datasets import load_digits
-from ssl_pipeline.loading import load_source
 
 from benchmarks.project import ROOT
 from ssl_pipeline.config import Choice, load
 from ssl_pipeline.errors import ConfigError
+from ssl_pipeline.loading import load_source
 from ssl_pipeline.testing import check_source
 from ssl_pipeline_stages import code
 from tests.pipeline.conftest import command

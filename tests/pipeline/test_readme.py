@@ -109,7 +109,6 @@ def test_the_plugin_trains(project: Path, tmp_path: Path):
 
 def test_every_hook_stands_in_the_table_with_names_that_it_added_and_where_the_others_are():
     from ssl_pipeline.loading import load_registry
-
     from ssl_pipeline.registry import KINDS
 
     registry = load_registry()

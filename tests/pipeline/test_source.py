@@ -103,11 +103,10 @@ def test_ingest_can_be_frozen(project: Path):
 
 
 def test_a_run_that_changes_nothing_imports_nothing_heavy(project: Path):
-    probe = f"import runpy, sys\nsys.argv = ['inventory']\ntry: runpy.run_module('ssl_pipeline_stages.inventory', run_name='__main__')\nexcept SystemExit as end: print(end.code, *({set(HEAVY)!r} & sys.modules.keys()))"
+    probe = f"import sys\nfrom ssl_pipeline_stages.main import main\ntry: main(['inventory'])\nexcept SystemExit as end: print(end.code, *({set(HEAVY)!r} & sys.modules.keys()))"
     done = subprocess.run(
         [sys.executable, "-c", probe],
         cwd=project,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
         check=True,

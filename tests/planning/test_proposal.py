@@ -5,12 +5,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ssl_pipeline.loading import load_registry
 
 from ssl_pipeline.config import load
 from ssl_pipeline.data.agreement import PixelsChoice
 from ssl_pipeline.data.image_spec import RGB8, ImageSpec
 from ssl_pipeline.errors import ConfigError
+from ssl_pipeline.loading import load_registry
 from ssl_pipeline.planning.draft import value_at
 from ssl_pipeline.planning.evidence import Evidence, Labelling, Spread
 from ssl_pipeline.planning.machine import Machine, Speed

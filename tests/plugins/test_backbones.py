@@ -2,11 +2,11 @@
 
 import pytest
 import torch
-from ssl_pipeline.loading import load_registry
 
 from ssl_pipeline.artifacts.assembly import build_encoder, build_task
 from ssl_pipeline.config import Choice
 from ssl_pipeline.errors import ConfigError, PipelineError
+from ssl_pipeline.loading import load_registry
 from ssl_pipeline.recipes import Recipe
 from ssl_pipeline.types import Encoder
 

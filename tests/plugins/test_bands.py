@@ -5,13 +5,13 @@ from pathlib import Path
 import pytest
 import torch
 from PIL import Image
-from ssl_pipeline.loading import load_registry
 
 from ssl_pipeline import hookimpl
 from ssl_pipeline.artifacts.assembly import build_encoder, build_task
 from ssl_pipeline.config import Choice
 from ssl_pipeline.data.image_spec import ImageSpec
 from ssl_pipeline.errors import ConfigError
+from ssl_pipeline.loading import load_registry
 from ssl_pipeline.recipes import Recipe
 from ssl_pipeline.testing.material import make_step
 from ssl_pipeline.types import UNIFORMS, Backbone, Encoder, Register

@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from ssl_pipeline.loading import load_registry
 from torch import Tensor
 
 from ssl_pipeline.artifacts.assembly import build_encoder
@@ -15,6 +14,7 @@ from ssl_pipeline.augment.policy import Policy
 from ssl_pipeline.augment.srgb import luminance
 from ssl_pipeline.config import Choice
 from ssl_pipeline.errors import ConfigError
+from ssl_pipeline.loading import load_registry
 from ssl_pipeline.parts.lab import gamut_bins, lab_to_rgb, to_lab
 from ssl_pipeline.testing.material import make_images, make_step
 from ssl_pipeline.training.preparation import check_operations

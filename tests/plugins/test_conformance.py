@@ -5,10 +5,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ssl_pipeline.loading import load_registry
 
 from ssl_pipeline import testing
 from ssl_pipeline.config import load
+from ssl_pipeline.loading import load_registry
 from ssl_pipeline.options import INJECTED
 from ssl_pipeline.recipes import resolve
 from ssl_pipeline.registry import KINDS

@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 import yaml
-from ssl_pipeline.loading import load_registry
 
 from ssl_pipeline import hookimpl
 from ssl_pipeline.config import Choice, load
 from ssl_pipeline.errors import ConfigError
+from ssl_pipeline.loading import load_registry
 from ssl_pipeline.recipes import resolve
 from ssl_pipeline.registry import Registry
 from ssl_pipeline.testing.material import Plain

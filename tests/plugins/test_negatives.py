@@ -5,7 +5,6 @@ from dataclasses import replace
 
 import pytest
 import torch
-from ssl_pipeline.loading import load_registry
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -14,6 +13,7 @@ from ssl_pipeline.config import Choice
 from ssl_pipeline.contrast.similarity import total_weight
 from ssl_pipeline.errors import ConfigError
 from ssl_pipeline.health.negatives import few_negatives
+from ssl_pipeline.loading import load_registry
 from ssl_pipeline.recipes import Recipe
 from ssl_pipeline.testing.material import make_step
 from ssl_pipeline.types import Backbone, Candidates, Encoder, NegativeStrategy, ViewLoss

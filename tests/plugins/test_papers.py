@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ssl_pipeline.loading import load_registry
 
 from ssl_pipeline.config import Choice
+from ssl_pipeline.loading import load_registry
 from ssl_pipeline.parts.tiles import Tiling
 from ssl_pipeline_plugins import recipes
 from tests.plugins.papers import PAPERS, Ours

@@ -6,13 +6,13 @@ from pathlib import Path
 import pytest
 import torch
 from sklearn.datasets import load_digits
-from ssl_pipeline.loading import load_registry
 from torch import Tensor
 
 from benchmarks.project import BACKBONES
 from ssl_pipeline.artifacts.assembly import build_encoder, build_task
 from ssl_pipeline.config import Choice, load
 from ssl_pipeline.errors import ConfigError
+from ssl_pipeline.loading import load_registry
 from ssl_pipeline.recipes import resolve
 from ssl_pipeline.testing.material import make_step
 from ssl_pipeline.types import UNIFORMS, PretextTask

@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 from PIL import Image
 from sklearn.datasets import load_digits
-from ssl_pipeline.loading import load_registry, load_source
 
 from ssl_pipeline.config import Choice
 from ssl_pipeline.data.layout import Record
 from ssl_pipeline.data.remarks import RejectedError
 from ssl_pipeline.data.source import Images
 from ssl_pipeline.errors import ConfigError, PipelineError
+from ssl_pipeline.loading import load_registry, load_source
 from ssl_pipeline.testing import check_source
 from ssl_pipeline_plugins.sources.digits import Digits
 from ssl_pipeline_plugins.sources.folder import Folder

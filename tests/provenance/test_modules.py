@@ -21,7 +21,9 @@ def prefixes(module: str) -> list[str]:
 
 @pytest.mark.parametrize("stage", STAGES)
 def test_a_stage_reaches_what_another_library_finds(stage: str):
-    graph = grimp.build_graph("stages", "plugins", "ssl_pipeline", exclude_type_checking_imports=True)
+    graph = grimp.build_graph(
+        "ssl_pipeline_stages", "ssl_pipeline_plugins", "ssl_pipeline", exclude_type_checking_imports=True
+    )
     expected = around({f"ssl_pipeline_stages.{stage}", *graph.find_upstream_modules(f"ssl_pipeline_stages.{stage}")})
     assert set(closure(code.PACKAGES, [f"ssl_pipeline_stages.{stage}"])) == expected
 
@@ -65,11 +67,20 @@ def test_an_edit_changes_one_digest(package: dict[str, Path]):
 
 
 def test_every_module_that_is_said_to_shape_nothing_is_there():
-    assert set(closure(installed("ssl_pipeline", "plugins", "stages"), code.SHAPES_NOTHING)) >= code.SHAPES_NOTHING
+    assert (
+        set(closure(installed("ssl_pipeline", "ssl_pipeline_plugins", "ssl_pipeline_stages"), code.SHAPES_NOTHING))
+        >= code.SHAPES_NOTHING
+    )
 
 
 def test_training_depends_on_no_code_that_comes_after_it():
     trained = closure(code.PACKAGES, code.TRAINING, code.SHAPES_NOTHING)
     assert "ssl_pipeline.training.optimization" in trained
-    later = ("ssl_pipeline.evaluation", "ssl_pipeline.testing", "ssl_pipeline.deployment", "stages", "plugins")
+    later = (
+        "ssl_pipeline.evaluation",
+        "ssl_pipeline.testing",
+        "ssl_pipeline.deployment",
+        "ssl_pipeline_stages",
+        "ssl_pipeline_plugins",
+    )
     assert [name for name in trained if name.startswith(later)] == []

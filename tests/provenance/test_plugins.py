@@ -4,12 +4,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ssl_pipeline.loading import load_registry
 
-from benchmarks.project import copy_project
+from benchmarks.project import copy_code
 from ssl_pipeline import hookimpl
 from ssl_pipeline.config import PretrainSection, load
 from ssl_pipeline.errors import ConfigError
+from ssl_pipeline.loading import load_registry
 from ssl_pipeline.provenance import plugins as provenance
 from ssl_pipeline.types import Register
 from ssl_pipeline_stages.code import PACKAGES, SHAPES_NOTHING, TRAINING, origins
@@ -162,16 +162,16 @@ def test_of_a_recipe_counts_what_a_run_takes_from_it():
 @pytest.mark.parametrize(
     ("edited", "in_force"),
     [
-        ("plugins/ssl_pipeline_plugins/losses/vicreg.py", True),  # another loss
+        ("ssl_pipeline_plugins/losses/vicreg.py", True),  # another loss
         ("ssl_pipeline/evaluation/linear/knn.py", True),
         ("ssl_pipeline/deployment/rehearsal.py", True),
-        ("plugins/ssl_pipeline_plugins/losses/info_nce.py", False),
+        ("ssl_pipeline_plugins/losses/info_nce.py", False),
         ("ssl_pipeline/training/optimization.py", False),
         ("ssl_pipeline/parts/heads.py", False),  # what the task is made of
     ],
 )
 def test_a_checkpoint_stays_in_force_unless_code_that_shapes_the_run_is_edited(copy: Path, edited: str, in_force: bool):
-    packages = {name: copy / name for name in ("ssl_pipeline", "plugins", "stages")}
+    packages = {name: copy / name for name in ("ssl_pipeline", "ssl_pipeline_plugins", "ssl_pipeline_stages")}
     plugins = used(DEFAULTS)
     before = provenance.code(packages, TRAINING, plugins, SHAPES_NOTHING)
     original = (copy / edited).read_text()
@@ -185,5 +185,5 @@ def test_a_checkpoint_stays_in_force_unless_code_that_shapes_the_run_is_edited(c
 def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy of the project's code; tests leave it as it was."""
     folder = tmp_path_factory.mktemp("copy") / "project"
-    copy_project(folder)
+    copy_code(folder)
     return folder

@@ -1,10 +1,10 @@
 """Ingest depends on the module of the source in use, and neither on other sources nor on how views are made."""
 
-import shutil
 from pathlib import Path
 
 import pytest
 
+from benchmarks.project import copy_code
 from ssl_pipeline.config import load
 from ssl_pipeline_stages import code
 
@@ -14,9 +14,8 @@ ROOT = Path(__file__).parents[2]
 @pytest.fixture
 def copies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Copies of the pipeline's code, whose digests count, in a project without products."""
-    names = ("ssl_pipeline", "plugins", "stages")
-    for name in names:
-        shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
+    copy_code(tmp_path)
+    names = ("ssl_pipeline", "ssl_pipeline_plugins", "ssl_pipeline_stages")
     monkeypatch.setattr(code, "PACKAGES", code.PACKAGES | {name: tmp_path / name for name in names})
     (tmp_path / "project").mkdir()
     monkeypatch.chdir(tmp_path / "project")
@@ -33,10 +32,9 @@ def test_an_edit_of_the_source_in_use_runs_ingest_again_and_no_other_edit_does(c
 
     code.refresh(config)
     assert (
-        edit("plugins/ssl_pipeline_plugins/sources/digits.py")
-        == "other code in ingest (ssl_pipeline_plugins.sources.digits)"
+        edit("ssl_pipeline_plugins/sources/digits.py") == "other code in ingest (ssl_pipeline_plugins.sources.digits)"
     )
-    assert edit("plugins/ssl_pipeline_plugins/sources/folder.py") == ""
+    assert edit("ssl_pipeline_plugins/sources/folder.py") == ""
     views = edit("ssl_pipeline/augment/policy.py")
     assert "augment" in views
     assert "ingest" not in views

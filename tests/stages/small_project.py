@@ -2,11 +2,10 @@
 
 from pathlib import Path
 
-from ssl_pipeline.loading import load_registry
-
 from ssl_pipeline.artifacts.assembly import build_encoder, cut
 from ssl_pipeline.artifacts.files import save_model
 from ssl_pipeline.deployment.backbone_graph import export_backbone
+from ssl_pipeline.loading import load_registry
 from ssl_pipeline.products import record
 from tests.factories import BACKBONE, MEAN, STD, Relabel, as_they_are, digits_store, model_card
 

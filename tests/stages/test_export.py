@@ -16,7 +16,6 @@ import torch
 import yaml
 from click.testing import CliRunner
 from sklearn.datasets import load_sample_image
-from ssl_pipeline.loading import load_registry
 
 import ssl_pipeline_stages.export
 from ssl_pipeline.artifacts.assembly import build_encoder, build_task
@@ -26,6 +25,7 @@ from ssl_pipeline.config import load
 from ssl_pipeline.data.store import Original, open_split
 from ssl_pipeline.data.writer import write_originals, write_split
 from ssl_pipeline.deployment.runtime import open_session, read_metadata, run
+from ssl_pipeline.loading import load_registry
 from ssl_pipeline.products import record, sha256, write_product
 from ssl_pipeline.recipes import resolve
 from tests.factories import MEAN, STD, digit_images, model_card

@@ -15,7 +15,6 @@ import yaml
 from click.testing import CliRunner, Result
 from safetensors.torch import load_file
 from sklearn.datasets import load_digits
-from ssl_pipeline.loading import load_registry
 
 from ssl_pipeline.artifacts.assembly import build_encoder, cut
 from ssl_pipeline.artifacts.files import load_encoder, save_model
@@ -26,6 +25,7 @@ from ssl_pipeline.deployment.backbone_graph import export_backbone
 from ssl_pipeline.deployment.runtime import open_session, read_metadata, run
 from ssl_pipeline.errors import PipelineError
 from ssl_pipeline.evaluation.budgets import classifier_file
+from ssl_pipeline.loading import load_registry
 from ssl_pipeline.products import record, write_product
 from ssl_pipeline_stages.finetune import finetune
 from tests.factories import model_card

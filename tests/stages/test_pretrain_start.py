@@ -3,12 +3,12 @@
 import pytest
 import safetensors.torch
 import torch
-from ssl_pipeline.loading import load_registry
 
 from benchmarks.project import change
 from ssl_pipeline.artifacts.card import read_card
 from ssl_pipeline.artifacts.start import started
 from ssl_pipeline.deployment import rehearsal
+from ssl_pipeline.loading import load_registry
 from ssl_pipeline.products import sha256
 from ssl_pipeline.training.checkpoint import Checkpoints
 from ssl_pipeline_plugins.backbones.resnet_cifar import ResNetCifar

@@ -12,7 +12,6 @@ import torch
 import yaml
 from onnx import TensorProto, helper
 from pydantic import ValidationError
-from ssl_pipeline.loading import load_registry
 
 from ssl_pipeline.artifacts.assembly import build_encoder
 from ssl_pipeline.artifacts.card import read_card
@@ -24,6 +23,7 @@ from ssl_pipeline.deployment.backbone_graph import export_backbone
 from ssl_pipeline.deployment.runtime import open_session
 from ssl_pipeline.evaluation.linear.foreign_graphs import embed_with
 from ssl_pipeline.evaluation.linear.rivals import IMAGENET, open_rivals
+from ssl_pipeline.loading import load_registry
 from tests.stages.small_project import BACKBONE, MEAN, STD
 from tests.stages.test_linear_eval import evaluate, exported, metrics, project
 

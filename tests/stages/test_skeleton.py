@@ -1,6 +1,7 @@
 """The skeleton of a plugin: whole, under its own name, and nothing where it cannot be."""
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -36,7 +37,7 @@ def test_a_skeleton_is_a_plugin_whose_tests_pass(tmp_path: Path):
         check=False,
     )
     assert done.returncode == 0, done.stdout
-    assert "10 passed" in done.stdout
+    assert re.search(r"\d\d passed in", done.stdout)
 
 
 @pytest.mark.parametrize("name", ["My-Plugin", "my_plugin", "1-plugin", "my plugin", "../my-plugin", "lambda"])

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from ssl_pipeline.loading import load_registry
 
 from ssl_pipeline.augment.policy import Policy
 from ssl_pipeline.config import PretrainConfig
 from ssl_pipeline.data.store import Split, open_split
 from ssl_pipeline.data.writer import write_split
+from ssl_pipeline.loading import load_registry
 from ssl_pipeline.products import read_product, write_product
 from ssl_pipeline.randomness import hash64
 from ssl_pipeline.recipes import resolve

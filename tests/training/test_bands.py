@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 from PIL import Image
 from sklearn.datasets import load_sample_images
-from ssl_pipeline.loading import load_registry
 
 from ssl_pipeline.artifacts.card import ModelCard
 from ssl_pipeline.data.agreement import PixelsChoice
@@ -12,6 +11,7 @@ from ssl_pipeline.data.decode import Canvas
 from ssl_pipeline.data.framing import Framing
 from ssl_pipeline.data.ingest import Shares, ingest
 from ssl_pipeline.data.store import open_split
+from ssl_pipeline.loading import load_registry
 from ssl_pipeline.recipes import resolve
 from ssl_pipeline.training.checkpoint import Checkpoints
 from ssl_pipeline.training.precision import Precision

@@ -6,11 +6,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
-from ssl_pipeline.loading import load_registry
 
 from benchmarks.diagnoses import BROKEN, COLLAPSED, merged
 from benchmarks.project import needs
 from ssl_pipeline.config import PretrainConfig
+from ssl_pipeline.loading import load_registry
 from ssl_pipeline.training.checkpoint import Checkpoints
 from ssl_pipeline.training.endings import CollapsedError, DivergedError
 from ssl_pipeline.training.precision import Precision

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 import torch
 from sklearn.datasets import load_digits
-from ssl_pipeline.loading import load_registry
 from torch import nn
 from torch.nn import functional as F
 
@@ -19,6 +18,7 @@ from ssl_pipeline.data.labelled import Labelled
 from ssl_pipeline.data.store import Split
 from ssl_pipeline.deployment.from_pixels import FromPixels
 from ssl_pipeline.evaluation.features import embedder, extract
+from ssl_pipeline.loading import load_registry
 from ssl_pipeline.randomness import hash64, permutation
 from ssl_pipeline.training.finetuning import Classifier, Schedule, finetune
 from ssl_pipeline.training.optimization import learning_rate, parameter_groups

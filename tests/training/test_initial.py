@@ -6,10 +6,10 @@ import pytest
 import safetensors.torch
 import timm
 import torch
-from ssl_pipeline.loading import load_registry
 
 from ssl_pipeline.config import Choice
 from ssl_pipeline.errors import ConfigError
+from ssl_pipeline.loading import load_registry
 from ssl_pipeline.training.initial import load_weights
 
 

@@ -1,13 +1,13 @@
 """What does not fit a task is refused before training: its views' size, what it cuts from them, their operations."""
 
 import pytest
-from ssl_pipeline.loading import load_registry
 
 from ssl_pipeline import hookimpl
 from ssl_pipeline.artifacts.files import save_weights
 from ssl_pipeline.augment.policy import Policy
 from ssl_pipeline.data.framing import Framing
 from ssl_pipeline.errors import ConfigError
+from ssl_pipeline.loading import load_registry
 from ssl_pipeline.provenance.fingerprint import fingerprint
 from ssl_pipeline.recipes import resolve
 from ssl_pipeline.testing.material import SmallBackbone

@@ -114,7 +114,7 @@ def compare_layers(
     """Say which layer does best on validation, and whether by more than luck.
 
     Args:
-        right: For each layer the images (N,) of the validation split that its probe has right; None is the last layer.
+        right: The images (N,) of the validation split that its probe has right, by layer; None is the last layer.
         groups: The groups (N,) of these images; images of one group count as one.
         dims: The length of each layer's embeddings.
         exported: The layer that ships, one of `right`.

@@ -5,13 +5,13 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 import torch
-from ssl_pipeline.loading import load_registry
 
 from ssl_pipeline.artifacts.assembly import build_encoder, untrained
 from ssl_pipeline.data.labelled import LabelledSplits
 from ssl_pipeline.evaluation.budgets.arms import Learner
 from ssl_pipeline.evaluation.budgets.budget_verdicts import judge_budgets
 from ssl_pipeline.evaluation.budgets.outcome import ARMS
+from ssl_pipeline.loading import load_registry
 from ssl_pipeline.training.finetuning import Classifier, Schedule, finetune
 from ssl_pipeline.types import Encoder
 from tests.evaluation.budgets.test_study import (

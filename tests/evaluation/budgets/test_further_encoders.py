@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from ssl_pipeline.loading import load_registry
 
 from ssl_pipeline.artifacts.assembly import build_encoder
 from ssl_pipeline.artifacts.card import ModelCard
@@ -14,6 +13,7 @@ from ssl_pipeline.artifacts.files import save_model
 from ssl_pipeline.config import Choice
 from ssl_pipeline.errors import ConfigError
 from ssl_pipeline.evaluation.budgets.further_encoders import read_encoders
+from ssl_pipeline.loading import load_registry
 from ssl_pipeline.products import write_product
 from tests.factories import model_card
 

@@ -9,7 +9,6 @@ import pytest
 import torch
 import yaml
 from sklearn.datasets import load_digits
-from ssl_pipeline.loading import load_registry
 
 from ssl_pipeline.artifacts.assembly import build_encoder, cut
 from ssl_pipeline.augment.policy import Policy
@@ -24,6 +23,7 @@ from ssl_pipeline.evaluation.budgets.contest import Contest, compete
 from ssl_pipeline.evaluation.budgets.inputs import BudgetInputs, view_policy
 from ssl_pipeline.evaluation.budgets.label_draws import draw_labels
 from ssl_pipeline.evaluation.budgets.outcome import ARMS, Outcome
+from ssl_pipeline.loading import load_registry
 from ssl_pipeline.randomness import hash64
 from ssl_pipeline.training.finetuning import Classifier, Schedule, finetune
 from ssl_pipeline.training.precision import Precision

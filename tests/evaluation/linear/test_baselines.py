@@ -3,7 +3,6 @@ import pytest
 import torch
 from PIL import Image
 from sklearn.datasets import load_digits, load_sample_image
-from ssl_pipeline.loading import load_registry
 from torch import nn
 
 from ssl_pipeline.artifacts.assembly import build_encoder
@@ -15,6 +14,7 @@ from ssl_pipeline.data.writer import write_split
 from ssl_pipeline.evaluation.calibration import calibrate
 from ssl_pipeline.evaluation.features import extract, sample
 from ssl_pipeline.evaluation.linear.baselines import colour_histogram, random_encoder, raw_pixels
+from ssl_pipeline.loading import load_registry
 from tests.factories import model_card
 
 MEAN, STD = (0.3, 0.3, 0.3), (0.37, 0.37, 0.37)

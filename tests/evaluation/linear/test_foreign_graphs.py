@@ -6,7 +6,6 @@ import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper
-from ssl_pipeline.loading import load_registry
 
 from ssl_pipeline.artifacts.assembly import build_encoder
 from ssl_pipeline.artifacts.files import save_weights
@@ -16,6 +15,7 @@ from ssl_pipeline.deployment.runtime import open_session
 from ssl_pipeline.errors import ConfigError, PipelineError
 from ssl_pipeline.evaluation.linear.foreign_graphs import embed_with
 from ssl_pipeline.evaluation.linear.rivals import open_rivals
+from ssl_pipeline.loading import load_registry
 from ssl_pipeline.types import Inputs
 from tests.factories import BACKBONE, MEAN, STD, digit_images, model_card
 

@@ -5,7 +5,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from ssl_pipeline.loading import load_registry
 from torch import Tensor
 
 from ssl_pipeline.artifacts.assembly import build_encoder, cut
@@ -16,6 +15,7 @@ from ssl_pipeline.deployment.from_pixels import FromPixels, embedding
 from ssl_pipeline.evaluation.linear import layers
 from ssl_pipeline.evaluation.linear.layers import EveryLayer, study_layers
 from ssl_pipeline.evaluation.linear_probe import fit
+from ssl_pipeline.loading import load_registry
 from ssl_pipeline.types import Backbone, Encoder
 from tests.deployment.conftest import describe, settle
 from tests.factories import BACKBONE, MEAN, STD, digit_images

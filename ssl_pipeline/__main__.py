@@ -1,0 +1,7 @@
+"""`python -m ssl_pipeline` is the command `ssl-pipeline`, for launchers that start modules."""
+
+from importlib.metadata import entry_points
+
+if __name__ == "__main__":
+    (command,) = entry_points(group="console_scripts", name="ssl-pipeline")
+    command.load()()

@@ -1,0 +1,109 @@
+"""The command `ssl-pipeline`: all stages and tools, and the commands of plugins, imported when they are run."""
+
+import importlib
+import sys
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+import click
+
+from ssl_pipeline_stages import STAGES
+
+COMMANDS = {
+    "init": "Begin a project of your own, with settings fitted to your images.",
+    "plan": "Fit params.yaml to images, machine and time, and say why.",
+    "plugins": "List all names that params.yaml can hold, with their options.",
+    "watch": "Judge the newest checkpoint of a pretraining in progress.",
+    "summary": "Say in a few lines what the last run found, and where to look.",
+    "skeleton": "Write a new plugin: a package with tests.",
+    "reference": "",
+}
+"""Name -> what it does, of the commands that are no stages; "" where only the pipeline itself calls it."""
+
+GROUP = "ssl_pipeline.commands"
+"""The entry-point group in which plugins bring commands: name -> a click command."""
+
+
+class Commands(click.Group):
+    """Commands that are listed without being imported, so that help is there at once."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return all names: stages in their order, tools, and what plugins bring."""
+        return [*STAGES, *COMMANDS, *(name for name in _brought() if name not in {*STAGES, *COMMANDS})]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import a command; built-in ones come before others of their name. None: there is none."""
+        if cmd_name in STAGES or cmd_name in COMMANDS:
+            module = importlib.import_module(f"ssl_pipeline_stages.{cmd_name}")
+            command: click.Command = getattr(module, cmd_name)
+            return command
+        point = _brought().get(cmd_name)
+        return None if point is None else _loaded(point)
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the command that the first word names.
+
+        Raises:
+            click.UsageError: There is none; the message names the nearest ones.
+        """
+        names = self.list_commands(ctx) if args and args[0] not in (*STAGES, *COMMANDS) else []
+        if names and args[0] not in names and not args[0].startswith("-"):
+            near = get_close_matches(args[0], names, n=3)
+            hint = f"did you mean {', '.join(near)}?" if near else "`ssl-pipeline --help` lists all"
+            ctx.fail(f"no such command '{args[0]}': {hint}")
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write what each command does, in three sections."""
+        own = {*STAGES, *COMMANDS}
+        brought = {
+            name: f"from {point.dist.name} {point.dist.version}" if point.dist else "from a plugin"
+            for name, point in _brought().items()
+            if name not in own
+        }
+        sections = {
+            "Stages, in the order in which `dvc repro` runs them": {name: stage.does for name, stage in STAGES.items()},
+            "Tools": {name: does for name, does in COMMANDS.items() if does},
+            "Commands of plugins": brought,
+        }
+        for title, rows in sections.items():
+            if rows:
+                with formatter.section(click.style(title, bold=True)):
+                    formatter.write_dl([(click.style(name, fg="cyan"), does) for name, does in rows.items()])
+
+
+def _brought() -> dict[str, Any]:
+    """Return the entry points of plugins' commands by name."""
+    from importlib.metadata import entry_points  # takes as long as all of click
+
+    return {point.name: point for point in entry_points(group=GROUP)}
+
+
+def _loaded(point: Any) -> click.Command:
+    """Import the command of a plugin.
+
+    Raises:
+        click.ClickException: It cannot be imported, or is no click command.
+    """
+    whose = f"{point.dist.name} {point.dist.version}" if point.dist else "a plugin"
+    try:
+        command = point.load()
+    except Exception as error:  # whatever a stranger's module raises at import is its failure, not ours
+        raise click.ClickException(f"'{point.name}' of {whose} cannot be loaded: {error}") from error
+    if not isinstance(command, click.Command):
+        raise click.ClickException(f"'{point.name}' of {whose} is no click command: {point.value}")
+    return command
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(package_name="ssl-pipeline")
+def main() -> None:
+    """Learn an image backbone without labels, and ship it as one verified ONNX file.
+
+    `ssl-pipeline COMMAND --help` says more of a command. For completion in bash, add
+    `eval "$(_SSL_PIPELINE_COMPLETE=bash_source ssl-pipeline)"` to ~/.bashrc; zsh and fish work alike.
+    """
+    sys.path.append(str(Path.cwd()))  # processes that decode images import a source in my_plugins by its name
