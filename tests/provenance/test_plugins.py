@@ -1,5 +1,6 @@
 """The code of the plugins that a run uses, and the lock that says where they came from."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -90,7 +91,7 @@ def test_the_lock_names_third_party_plugins_and_is_written_where_it_differs(site
     install(site, "aplugin", LOSS.replace("NAME", "mine"))
     config = configured(loss={"name": "mine"})
     provenance.lock(path, PACKAGES, used(config))
-    assert provenance._read(path) == {"aplugin": {"version": "0.3", "provides": ["loss mine"]}}
+    assert json.loads(path.read_text()) == {"aplugin": {"version": "0.3", "provides": ["loss mine"]}}
     assert origins(used(config)) == {"aplugin": "0.3"}
 
 
