@@ -16,13 +16,13 @@ from ssl_pipeline.planning.machine import Machine, Speed
 
 __all__ = ["FIXED", "StageEstimate", "Workload", "estimate", "pool_size", "workload_of"]
 
-FIXED = {"ingest": 10.0, "augment": 20.0, "pretrain": 25.0, "export": 25.0, "linear_eval": 25.0, "finetune": 15.0}
+FIXED = {"ingest": 5.0, "augment": 15.0, "pretrain": 20.0, "export": 18.0, "linear_eval": 25.0, "finetune": 12.0}
 """Seconds of a stage of which nothing depends on the images, on one core."""
 FORWARDS = 3.0
 """Forward passes that take as long as a step of training on one view."""
 LABELLED_PASSES = 4
 """Times that linear_eval embeds each labelled image: the encoder, two random ones, and all layers at once."""
-PROBE_SECONDS = 4e-3
+PROBE_SECONDS = 15e-3
 """Seconds that the probes take for each labelled image: features, pixels, colours and layers, of all strengths."""
 ARMS = 3
 CHOOSING = 2

@@ -57,6 +57,11 @@ class Shelf:
         """Return the backbones for views of a side in px."""
         return self.photo_networks if side >= self.photo_side else self.networks
 
+    def middling(self, side: int) -> Mapping[str, Any]:
+        """Return the backbone by which it is decided whether views may be larger: a lean one would not see the more."""
+        networks = self.for_side(side)
+        return networks[(len(networks) - 1) // 2]
+
 
 class Planner:
     """Puts settings into a draft, one after another; later ones depend on earlier ones."""
@@ -128,11 +133,11 @@ class Planner:
         put_canvas(self.draft, self.evidence, views[needed_views(self.registry, method.recipe.pretext_task).main].size)
 
     def _largest_in_time(self, sides: Sequence[int]) -> int:
-        """Return the largest of some sides at which the leanest network sees each image often enough."""
+        """Return the largest of some sides at which a middling network sees each image often enough."""
 
         def passes(side: int) -> float:
             self.draft.set("augment.views", self._views(side))
-            self.draft.set("pretrain.backbone", self.shelf.for_side(side)[0])
+            self.draft.set("pretrain.backbone", self.shelf.middling(side))
             return self.passes(self.speed())
 
         if len(sides) == 1:

@@ -15,7 +15,6 @@ SHELF = Shelf(
     ),
     photo_networks=(
         {"name": "torchvision/resnet18"},
-        {"name": "torchvision/resnet34"},
         {"name": "torchvision/resnet50"},
     ),
     photo_side=96,

@@ -1,0 +1,130 @@
+"""Planned settings against the README's for photographs: `python -m benchmarks.plans digits cifar10 --folder DATA`.
+
+DATA holds cifar10/, clothing/, emoji/ and tracks/ with their zip files; `--images` adds images that no code names. For
+each data set and seed, `plan` proposes settings for `--hours`, and the README's settings for photographs are given as
+much processor time for pretraining: as many epochs as a trial of them says. Both are judged by nearest neighbours on
+the test images, by the exported file. Each run is a line of JSON: accuracy with its 95 % interval, the seconds of
+processor time that pretraining took, and those that were estimated. All runs are in one thread, so that other programs
+disturb the comparison little.
+"""
+
+import json
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import click
+
+from benchmarks.judgement import judge
+from benchmarks.project import change, copy_project, environment
+from benchmarks.real_images import cifar10
+from benchmarks.recipes import stage
+from plugins import load_registry
+from ssl_pipeline.config import load
+from ssl_pipeline.data.store import open_split
+from ssl_pipeline.deployment.runtime import open_session, run
+from ssl_pipeline.planning.machine import trial
+from ssl_pipeline.recipes import method_of, resolve_views
+from stages.paths import EXPORT, STORE
+
+README: dict[str, dict[str, Any]] = {
+    "ingest": {"canvas": 72, "resize": "crop"},
+    "augment": {"views": "recipe"},
+    "pretrain": {"backbone": {"name": "torchvision/resnet18", "stem": "small"}},
+}
+"""What the README says of photographs."""
+ZIPS = {"clothing": "clothing/clothing.zip", "emoji": "emoji/emoji.zip", "tracks": "tracks/tracks.zip"}
+DATA = ("digits", "cifar10", *ZIPS)
+MORE = 4.0
+"""Seconds of the trial of the README's settings."""
+
+
+def source(data: str, folder: Path, project: Path) -> str | None:
+    """Return the path of the images; None: the digits, which params.yaml names."""
+    if data == "cifar10":
+        cifar10(folder / "cifar10", project / "images.zip")
+        return "images.zip"
+    return str((folder / ZIPS[data]).resolve()) if data in ZIPS else None if data == "digits" else data
+
+
+def plan(project: Path, images: str | None, hours: float) -> float:
+    """Plan; return the seconds that pretraining is expected to take."""
+    words = [sys.executable, "-m", "stages.plan", *([images] if images else []), "--hours", str(hours)]
+    surroundings = environment() | {"OMP_NUM_THREADS": "1"}
+    done = subprocess.run(words, cwd=project, env=surroundings, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise SystemExit(f"plan failed:\n{done.stderr}")
+    click.echo(done.stdout, err=True)
+    return 60 * next(float(line.split()[1]) for line in done.stdout.splitlines() if line.startswith("pretrain   "))
+
+
+def readme(project: Path, seconds: float) -> None:
+    """Write the README's settings, with the epochs that so much processor time allows; the store is there."""
+    params = project / "params.yaml"
+    config, registry, pool = load(params), load_registry(), open_split(project / STORE, "train")
+    method = method_of(registry, config.pretrain)
+    views = resolve_views(method, config.augment.views)
+    speed = trial(registry, method.recipe, method.pretrain, views, config.ingest.canvas, pool.spec, MORE)
+    change(project, pretrain={"epochs": max(1, round(seconds * speed.images_per_second / len(pool)))})
+
+
+def judged(project: Path, seed: int) -> dict[str, Any]:
+    """Train, export and judge."""
+    change(project, pretrain={"seed": seed})
+    used = stage(project, "pretrain")
+    stage(project, "export")
+    found = judge(partial(run, open_session(project / EXPORT / "backbone.onnx")), project / STORE)
+    figures = {name: found[name] for name in ("knn", "knn_low", "knn_high", "linear")}
+    return {
+        "seed": seed,
+        "epochs": load(project / "params.yaml").pretrain.epochs,
+        "seconds": used["seconds"],
+        **figures,
+    }
+
+
+def compare(data: str, folder: Path, hours: float, seeds: int, epochs: int | None) -> Iterator[dict[str, Any]]:
+    with tempfile.TemporaryDirectory() as temporary:
+        planned, rival = Path(temporary) / "planned", Path(temporary) / "rival"
+        for project in (planned, rival):
+            copy_project(project)
+            images = source(data, folder, project)
+            if images:
+                change(project, ingest={"source": {"name": "folder", "path": images}})
+        estimated = plan(planned, images, hours)
+        change(rival, **README)
+        for project in (planned, rival):
+            if epochs:
+                change(project, pretrain={"epochs": epochs})
+            for name in ("inventory", "ingest", "augment"):
+                stage(project, name)
+        for seed in range(seeds):
+            ours = judged(planned, seed)
+            yield {"data": data, "settings": "plan", "estimated": estimated, **ours}
+            if not epochs and seed == 0:
+                readme(rival, ours["seconds"])
+            yield {"data": data, "settings": "readme", **judged(rival, seed)}
+
+
+@click.command()
+@click.argument("data", nargs=-1, type=click.Choice(DATA))
+@click.option("--folder", type=click.Path(path_type=Path), default=Path("."), help="Where the data sets lie.")
+@click.option("--images", multiple=True, help="Other images, labelled by their folders.")
+@click.option("--hours", type=float, default=1.0, show_default=True)
+@click.option("--seeds", type=int, default=3, show_default=True)
+@click.option("--epochs", type=int, help="As many for both, to try this script.")
+def main(
+    data: tuple[str, ...], folder: Path, images: tuple[str, ...], hours: float, seeds: int, epochs: int | None
+) -> None:
+    """Compare planned settings with the README's on DATA."""
+    for name in (*data, *images):
+        for row in compare(name, folder, hours, seeds, epochs):
+            click.echo(json.dumps(row))
+
+
+if __name__ == "__main__":
+    main()
