@@ -23,13 +23,13 @@ from benchmarks.judgement import judge
 from benchmarks.project import change, copy_project, environment
 from benchmarks.real_images import cifar10
 from benchmarks.recipes import stage
-from plugins import load_registry
 from ssl_pipeline.config import load
 from ssl_pipeline.data.store import open_split
 from ssl_pipeline.deployment.runtime import open_session, run
+from ssl_pipeline.loading import load_registry
 from ssl_pipeline.planning.machine import trial
 from ssl_pipeline.recipes import method_of, resolve_views
-from stages.paths import EXPORT, STORE
+from ssl_pipeline_stages.paths import EXPORT, STORE
 
 README: dict[str, dict[str, Any]] = {
     "ingest": {"canvas": 72, "resize": "crop"},
@@ -53,7 +53,7 @@ def source(data: str, folder: Path, project: Path) -> str | None:
 
 def plan(project: Path, images: str | None, hours: float) -> float:
     """Plan; return the seconds that pretraining is expected to take."""
-    words = [sys.executable, "-m", "stages.plan", *([images] if images else []), "--hours", str(hours)]
+    words = [sys.executable, "-m", "ssl_pipeline_stages.plan", *([images] if images else []), "--hours", str(hours)]
     surroundings = environment() | {"OMP_NUM_THREADS": "1"}
     done = subprocess.run(words, cwd=project, env=surroundings, capture_output=True, text=True, check=False)
     if done.returncode:

@@ -31,9 +31,8 @@ __all__ = ["Machine", "Speed", "look_around", "trial"]
 
 FEW = 4
 """Images of the first steps of a trial, from which it is seen how many the others can have."""
-MOST = {"cpu": 64, "cuda": 512}
+MOST = {"cpu": 64, "cuda": 1024}
 """Images per step of a trial, at most: a GPU is fast with many only."""
-STEPS = 4
 CGROUP = Path("/sys/fs/cgroup/memory.max")
 
 
@@ -102,7 +101,7 @@ def trial(
         policies: Kind of view -> policy.
         canvas: Side of the stored images, px.
         spec: What the images' values mean.
-        seconds: Time that the steps which count should take, s.
+        seconds: Time that the steps which count should take, s; there are at least three.
 
     Raises:
         ConfigError: The parameters do not go together, as pretrain would say it.
@@ -132,16 +131,23 @@ def trial(
             torch.cuda.synchronize()
         return time.perf_counter() - began
 
-    few = min(FEW, most)
+    count = min(FEW, most)
     with _kept_for_backward(task) as kept:
-        step(0, few)  # which also prepares what later steps find prepared
-    bytes_per_image = sum(kept) / few
-    affordable = seconds / STEPS / (step(1, few) / few)
-    if floats.device.type == "cuda":
-        affordable = min(affordable, torch.cuda.mem_get_info()[0] / 2 / max(bytes_per_image, 1))
-    count = int(max(few, min(most, affordable)))
-    times = [step(number, count) for number in range(2, 3 + STEPS)]
-    return Speed(count / min(times[1:]), bytes_per_image)  # the others may have waited for other programs
+        step(0, count)  # which also prepares what later steps find prepared
+    bytes_per_image = sum(kept) / count
+    most = min(most, int(_free_memory(floats.device) / 2 / max(bytes_per_image, 1)))
+    began, number, taken = time.perf_counter(), 1, step(1, count)
+    while 4 * count <= most and time.perf_counter() - began + 4 * taken < seconds:
+        count, number = 4 * count, number + 1
+        taken = step(number, count)
+    while time.perf_counter() - began + taken < seconds or number < 3:
+        number += 1
+        taken = min(taken, step(number, count))  # the others may have waited for other programs
+    return Speed(count / taken, bytes_per_image)
+
+
+def _free_memory(device: torch.device) -> int:
+    return int(torch.cuda.mem_get_info()[0]) if device.type == "cuda" else psutil.virtual_memory().available
 
 
 def _noise(canvas: int, spec: ImageSpec, count: int) -> Split:

@@ -217,7 +217,7 @@ class Planner:
         batch = self.method()[0].pretrain.batch_size
         epochs = epochs_within(seconds, work.pool, batch, speed)
         own, all_of_it = epochs * work.pool / speed.images_per_second / 60, self.seconds / 60
-        reason = f"They take {own:,.0f} of the {all_of_it:,.0f} minutes; the other stages take {others / 60:,.0f}."
+        reason = f"They take about {own:,.1f} of {all_of_it:,.0f} minutes, and the other stages {others / 60:,.1f}."
         self.draft.put("pretrain.epochs", epochs, reason)
 
     def _put_optimizer(self, batch: Any) -> None:

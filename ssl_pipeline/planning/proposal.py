@@ -31,6 +31,7 @@ class Proposal:
         speed: What a trial of these settings has measured.
         pool: Number of images to pretrain on.
         estimates: What each stage will take.
+        hours: The time that all stages together may take.
     """
 
     settings: tuple[Setting, ...]
@@ -39,6 +40,7 @@ class Proposal:
     speed: Speed
     pool: int
     estimates: tuple[StageEstimate, ...]
+    hours: float
 
     @property
     def minutes(self) -> float:
@@ -84,7 +86,9 @@ def propose(
     words = {"bf16": "bf16, in which this hardware computes", "fp16": "fp16, as there is no bf16", "fp32": "fp32"}
     draft.put("pretrain.precision", "auto", f"Here that is {words[machine.precision]}.")
     work, stages = planner.estimates(speed)
-    return Proposal(tuple(draft.settings.values()), draft.content, planner.config(), speed, work.pool, tuple(stages))
+    return Proposal(
+        tuple(draft.settings.values()), draft.content, planner.config(), speed, work.pool, tuple(stages), hours
+    )
 
 
 def estimate_all(

@@ -12,6 +12,8 @@ from ssl_pipeline.terminal import counted, shown
 
 __all__ = ["told_evidence", "told_proposal"]
 
+LATE = 1.1
+"""Multiple of the time asked for from which on it is said that the stages take longer."""
 _TURNED = {
     "horizontal_flip": "mirrored left to right",
     "vertical_flip": "mirrored top to bottom",
@@ -26,7 +28,14 @@ def told_evidence(evidence: Evidence, machine: Machine) -> str:
 
 def told_proposal(proposal: Proposal) -> str:
     """Return settings with their reasons, and what each stage will take, in lines."""
-    return "\n".join([*_setting_lines(proposal.settings), "", *_minutes_lines(proposal.estimates)])
+    lines = [*_setting_lines(proposal.settings), "", *_minutes_lines(proposal.estimates)]
+    if proposal.minutes > LATE * 60 * proposal.hours:
+        longest = max(proposal.estimates, key=lambda stage: stage.minutes)
+        lines.append(
+            f"That is more than the {60 * proposal.hours:,.0f} minutes asked for; {longest.stage} takes the most. Give "
+            "it more --hours, or run the stages before it alone."
+        )
+    return "\n".join(lines)
 
 
 def _evidence_lines(evidence: Evidence) -> Iterator[str]:
