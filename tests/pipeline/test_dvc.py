@@ -165,6 +165,32 @@ def test_metrics_plots_and_params_are_worth_reading(project: Path):
     assert re.search(r"pretrain.epochs\s+6\s+7", run("dvc", "params", "diff").stdout)
 
 
+def test_the_metrics_are_few_and_git_keeps_them_and_nothing_else_of_the_reports(project: Path):
+    run = command(project)
+    shown = json.loads(run("dvc", "metrics", "show", "--json").stdout)
+    figures = [name for told in shown[""]["data"].values() for name in told["data"]]
+    assert 8 <= len(set(figures)) == len(figures) <= 12
+    run("git", "add", ".")
+    kept = run("git", "ls-files", "reports", "models", "data").stdout.split()
+    assert kept == [f"reports/{stage}/metrics.json" for stage in ("export", "finetune", "linear_eval", "pretrain")]
+
+
+def test_the_example_of_ci_runs_nothing_that_is_unchanged_and_downloads_no_model(project: Path, tmp_path: Path):
+    run = command(project)
+    run("dvc", "remote", "add", "-d", "store", str(tmp_path / "remote"))
+    run("dvc", "push", "-q")
+    run("git", "add", ".")
+    run("git", "commit", "-qm", "ran")
+    run("git", "clone", "-q", str(project), str(tmp_path / "clone"))
+    run = command(tmp_path / "clone")
+    steps = yaml.safe_load((ROOT / "examples/ci/pipeline.yml").read_text())["jobs"]["repro"]["steps"]
+    lines = [line for step in steps if (line := step.get("run", "")).startswith("dvc")]
+    assert len(lines) == 3
+    outputs = [run(*line.partition(" >>")[0].split()).stdout for line in lines]
+    assert ran(outputs[1]) == ["inventory"]
+    assert not (tmp_path / "clone" / "models").exists()
+
+
 def test_it_runs_in_an_unpacked_archive_without_git(tmp_path: Path):
     folder = tmp_path / "archive"
     copy_project(folder)

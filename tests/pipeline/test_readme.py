@@ -3,6 +3,7 @@
 import csv
 import re
 import shlex
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -49,9 +50,21 @@ def test_every_other_command_runs(project: Path):
     assert len(skipped) == len(IN_CI) + len(INSTALLS)
     experiments = list(csv.DictReader(run("dvc", "exp", "show", "--csv").stdout.splitlines()))
     assert any(row["Experiment"] and row["pretrain.epochs"] == "2" for row in experiments)
-    swept = {row["pretrain.recipe"]: row["accuracy"] for row in experiments if row["State"] == "Success"}
+    done = [row for row in experiments if row["State"] == "Success"]
+    assert {row["pretrain.loss.temperature"] for row in done} >= {"0.1", "0.5"}
+    swept = {row["pretrain.recipe"]: row["accuracy"] for row in done if row["pretrain.recipe"] != "simclr"}
     assert set(swept) == {"triplet", "mocov2"}
     assert len(set(swept.values())) == 2  # each has a probe of its own
+    (show,) = [line for line in commands() if line.startswith("dvc exp show")]
+    table = command(project, COLUMNS="160")(*shlex.split(show)).stdout
+    assert "…" not in table
+    assert all(name in table for name in ("accuracy", "pretrain.recipe", "pretrain.loss.temperature"))
+
+
+def test_make_says_what_there_is_to_make():
+    said = subprocess.run(["make", "-C", str(ROOT)], capture_output=True, text=True, check=True).stdout
+    targets = re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    assert re.findall(r"^(\w+)\t", said, re.MULTILINE) == targets
 
 
 def test_the_plain_pip_lines_are_those_of_the_makefile():
