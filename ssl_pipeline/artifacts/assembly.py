@@ -28,6 +28,7 @@ from ssl_pipeline.types import (
 __all__ = [
     "build_encoder",
     "build_task",
+    "check_pair",
     "class_of",
     "cut",
     "declared_views",
@@ -157,7 +158,9 @@ def build_task(registry: Registry, recipe: Recipe, encoder: Encoder, seed: int, 
         if "loss" in built:
             _check_loss(recipe, built["loss"], getattr(class_of(factory), "objective", PretextTask.objective))
         if "loss" in built and "negatives" in built:
-            _check_pair(recipe, built["loss"], built["negatives"])
+            assert recipe.loss is not None
+            assert recipe.negatives is not None
+            check_pair(recipe.loss.name, built["loss"], recipe.negatives.name, built["negatives"])
         task: PretextTask = registry.build("pretext_task", task_choice, encoder=encoder, size=size, **built)
     return task
 
@@ -193,13 +196,15 @@ def _check_loss(recipe: Recipe, loss: Objective, wanted: type[Objective]) -> Non
         )
 
 
-def _check_pair(recipe: Recipe, loss: Loss, negatives: NegativeStrategy) -> None:
-    """Refuse a loss with a strategy that it makes no sense with."""
-    assert recipe.loss is not None
-    assert recipe.negatives is not None
+def check_pair(loss_name: str, loss: Loss, negatives_name: str, negatives: NegativeStrategy) -> None:
+    """Refuse a loss with a strategy that it makes no sense with.
+
+    Raises:
+        ConfigError: The message names both.
+    """
     for trait in sorted(negatives.traits & loss.refuses.keys()):
         raise ConfigError(
-            f"pretrain.loss '{recipe.loss.name}' makes no sense with pretrain.negatives '{recipe.negatives.name}': "
+            f"pretrain.loss '{loss_name}' makes no sense with pretrain.negatives '{negatives_name}': "
             f"{loss.refuses[trait]}. Choose another loss or another strategy."
         )
 

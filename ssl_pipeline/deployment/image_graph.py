@@ -14,7 +14,7 @@ from ssl_pipeline.deployment.from_pixels import FromPixels
 from ssl_pipeline.deployment.onnx_file import write_graph
 from ssl_pipeline.terminal import counted
 
-__all__ = ["convention", "graph_metadata", "image_metadata", "images_of", "write_image_graph"]
+__all__ = ["convention", "graph_metadata", "image_metadata", "write_image_graph"]
 
 
 def convention(spec: ImageSpec) -> str:
@@ -29,17 +29,8 @@ def convention(spec: ImageSpec) -> str:
     return f"{array}, {bands}, {spec.low:g} to {spec.high:g}{filled}; any N, H and W: the graph resizes and normalises"
 
 
-def images_of(metadata: Mapping[str, str]) -> ImageSpec:
-    """Return what values of images mean to a graph, by its metadata; to one that does not say, 8-bit RGB."""
-    if "dtype" not in metadata:
-        return RGB8
-    low, high = json.loads(metadata["scale"])
-    read = {name: json.loads(metadata[name]) for name in ("channels", "rgb", "nodata")}
-    return ImageSpec.model_validate({**read, "dtype": metadata["dtype"], "low": low, "high": high})
-
-
 def image_metadata(spec: ImageSpec) -> dict[str, str]:
-    """Return what a graph's metadata says about values of images; `images_of` reads it."""
+    """Return what a graph's metadata says about values of images; `runtime.images_of` reads it."""
     return {
         "channels": json.dumps(spec.channels),
         "dtype": spec.dtype,

@@ -12,9 +12,8 @@ import numpy.typing as npt
 
 from ssl_pipeline.data.image_spec import RGB8, ImageSpec, Pixels
 from ssl_pipeline.deployment.bounds import BACKBONE, CLASSIFIER
-from ssl_pipeline.deployment.image_graph import images_of
 from ssl_pipeline.deployment.proof import Batches, Reference, prove, row_cosines
-from ssl_pipeline.deployment.runtime import open_session, read_metadata, run
+from ssl_pipeline.deployment.runtime import images_of, open_session, read_metadata, run
 
 __all__ = ["canvas_agreement", "probes", "verify"]
 

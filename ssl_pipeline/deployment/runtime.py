@@ -1,7 +1,8 @@
 """Running exported graphs. Imports no torch: this is all that a deployment needs."""
 
 import ctypes
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,10 +10,11 @@ import numpy as np
 import numpy.typing as npt
 import onnxruntime
 
+from ssl_pipeline.data.image_spec import RGB8, ImageSpec
 from ssl_pipeline.errors import PipelineError
 from ssl_pipeline.terminal import shown
 
-__all__ = ["layer_of", "open_session", "providers", "read_metadata", "run"]
+__all__ = ["images_of", "layer_of", "open_session", "providers", "read_metadata", "run"]
 
 _ERRORS_ONLY = 3
 _NUMPY_TYPES = {"tensor(uint8)": "uint8", "tensor(uint16)": "uint16", "tensor(float)": "float32"}
@@ -67,6 +69,15 @@ def open_session(path: Path, threads: int | None = None) -> onnxruntime.Inferenc
 def read_metadata(session: onnxruntime.InferenceSession) -> dict[str, str]:
     """Return what the graph says about itself; text as it is, all else as JSON."""
     return dict(session.get_modelmeta().custom_metadata_map)
+
+
+def images_of(metadata: Mapping[str, str]) -> ImageSpec:
+    """Return what values of images mean to a graph, by its metadata; to one that does not say, 8-bit RGB."""
+    if "dtype" not in metadata:
+        return RGB8
+    low, high = json.loads(metadata["scale"])
+    read = {name: json.loads(metadata[name]) for name in ("channels", "rgb", "nodata")}
+    return ImageSpec.model_validate({**read, "dtype": metadata["dtype"], "low": low, "high": high})
 
 
 def layer_of(entry: str) -> int | None:

@@ -58,8 +58,11 @@ def _replace(network: nn.Module, name: str, new: nn.Module) -> None:
     setattr(network.get_submodule(parent), child, new)
 
 
-def drop_classifier(network: nn.Module) -> int:
-    """Replace the last linear layer, which is the classifier, by an identity; return the length of what enters it.
+def drop_classifier(network: nn.Module) -> tuple[str, int]:
+    """Replace the last linear layer, which is the classifier, by an identity.
+
+    Returns:
+        The name of the layer within the network, and the length of what enters it.
 
     Raises:
         ValueError: There is no linear layer.
@@ -69,4 +72,4 @@ def drop_classifier(network: nn.Module) -> int:
         raise ValueError("this network has no linear classifier to take off")
     name, classifier = linears[-1]
     _replace(network, name, nn.Identity())
-    return classifier.in_features
+    return name, classifier.in_features

@@ -81,3 +81,16 @@ class Backbone(nn.Module, ABC):
             shown: (N, k) int64, the numbers of the patches that are shown, row by row from the top left.
         """
         raise NotImplementedError(f"{type(self).__name__} has no patches")
+
+    def library_state_dict(self, classes: int = 0) -> dict[str, Tensor]:
+        """Return the weights under the names of the library that the network comes from; here: its own names.
+
+        Args:
+            classes: The number of outputs of a new classifier, whose weights are 0; 0: without a classifier.
+
+        Raises:
+            ValueError: The network has no place for a classifier.
+        """
+        if classes:
+            raise ValueError("this backbone has no classifier of its own: leave num_classes out")
+        return self.state_dict()

@@ -20,11 +20,11 @@ from ssl_pipeline.data.writer import write_split
 from ssl_pipeline.deployment.backbone_graph import export_backbone
 from ssl_pipeline.deployment.classifier_graph import append_classifier
 from ssl_pipeline.deployment.energy_graph import export_energy, prove_energy
-from ssl_pipeline.deployment.image_graph import image_metadata, images_of
+from ssl_pipeline.deployment.image_graph import image_metadata
 from ssl_pipeline.deployment.parity import probes, verify
 from ssl_pipeline.deployment.pretext_graph import write_pretext_graph
 from ssl_pipeline.deployment.rehearsal import rehearse
-from ssl_pipeline.deployment.runtime import open_session, read_metadata, run
+from ssl_pipeline.deployment.runtime import images_of, open_session, read_metadata, run
 from ssl_pipeline.loading import load_registry
 from ssl_pipeline.parts.heads import CosineEnergy
 from ssl_pipeline.types import Encoder

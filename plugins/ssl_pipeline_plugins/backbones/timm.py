@@ -1,5 +1,6 @@
 """timm's models as feature extractors, by name: `timm/resnet18`, `timm/vit_tiny_patch16_224`."""
 
+import copy
 from collections.abc import Mapping
 from difflib import get_close_matches
 from typing import Any, cast
@@ -99,6 +100,17 @@ class TimmBackbone(Backbone):
         with self.network.patch_drop.register_forward_hook(keep_shown):  # where timm drops patches at random
             tokens: Tensor = self.network.forward_features(images)
         return tokens[:, prefix:]
+
+    def library_state_dict(self, classes: int = 0) -> dict[str, Tensor]:
+        """Return the weights as timm names them, where it is given `num_classes=classes`."""
+        bare: dict[str, Tensor] = self.network.state_dict()
+        if not classes:
+            return bare
+        whole = copy.deepcopy(self.network)
+        whole.reset_classifier(classes)
+        return {
+            name: bare[name] if name in bare else torch.zeros_like(value) for name, value in whole.state_dict().items()
+        }
 
 
 def is_transformer(network: Any) -> bool:

@@ -38,7 +38,7 @@ class TorchvisionBackbone(Backbone):
         self.network = models.get_model(model, weights=None, **fixed)
         accept_channels(self.network, in_channels)
         apply(self.network, stem)
-        self.embedding_dim = drop_classifier(self.network)
+        self.classifier, self.embedding_dim = drop_classifier(self.network)
         if isinstance(self.network, models.ResNet):
             self.map_channels = tuple(self.embedding_dim >> shift for shift in (3, 2, 1, 0))
 
@@ -62,6 +62,14 @@ class TorchvisionBackbone(Backbone):
             maps = stage(maps)
             found.append(maps)
         return found
+
+    def library_state_dict(self, classes: int = 0) -> dict[str, Tensor]:
+        """Return the weights as `torchvision.models` names them."""
+        weights: dict[str, Tensor] = self.network.state_dict()
+        if classes:
+            weights[f"{self.classifier}.weight"] = torch.zeros(classes, self.embedding_dim)
+            weights[f"{self.classifier}.bias"] = torch.zeros(classes)
+        return weights
 
 
 @hookimpl

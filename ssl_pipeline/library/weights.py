@@ -1,0 +1,51 @@
+"""The weights of a trained backbone as another library's own network has them."""
+
+import os
+from pathlib import Path
+
+from torch import Tensor
+
+from ssl_pipeline.artifacts.files import load_encoder
+from ssl_pipeline.errors import ConfigError
+from ssl_pipeline.loading import load_registry
+
+__all__ = ["state_dict"]
+
+
+def state_dict(model: str | os.PathLike[str], *, num_classes: int = 0) -> dict[str, Tensor]:
+    """Return the weights of a trained backbone under the names of timm's, torchvision's or its own network.
+
+    The network that takes them is built with the options that `backbone` in model.json has, such as timm's `img_size`,
+    `patch_size` and `in_chans`. With `stem: small`, replace its first convolution by one of 3x3, stride 1 and padding 1,
+    and the `maxpool` after it, if there is one, by `torch.nn.Identity()`. Give it images (N, C, S, S) as you give them
+    to any network of these libraries, normalised by the `mean` and `std` of model.json.
+
+    Args:
+        model: The folder of a trained model, with encoder.safetensors and model.json: `models/pretrain`, or what
+            `ssl_pipeline.pretrain` was given as `out`.
+        num_classes: The number of outputs of a new classifier, all of whose weights are 0, for a network that is built
+            with one; 0: no classifier, as in `timm.create_model(..., num_classes=0)`.
+
+    Returns:
+        Name -> a tensor on the CPU.
+
+    Raises:
+        PipelineError: There is no such model, or it is damaged.
+        ConfigError: The backbone has no classifier of its own to give.
+
+    Examples:
+        >>> import timm, torchvision
+        >>> network = torchvision.models.resnet18(num_classes=10)
+        >>> network.load_state_dict(state_dict("models/pretrain", num_classes=10), strict=True)  # doctest: +SKIP
+        <All keys matched successfully>
+        >>> network = timm.create_model("resnet18", num_classes=0)
+        >>> network.load_state_dict(state_dict("models/pretrain"), strict=True)  # doctest: +SKIP
+        <All keys matched successfully>
+    """
+    encoder, card = load_encoder(load_registry(), Path(model))
+    if num_classes < 0:
+        raise ConfigError(f"num_classes must be at least 0, got {num_classes}.")
+    try:
+        return encoder.backbone.library_state_dict(num_classes)
+    except ValueError as error:
+        raise ConfigError(f"backbone '{card.backbone.name}': {error}.") from error
