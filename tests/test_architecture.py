@@ -106,4 +106,10 @@ def test_the_wheel_holds_the_package_and_no_generic_names(tmp_path: Path):
 def test_the_public_names_are_pinned():
     import ssl_pipeline
 
-    assert ssl_pipeline.__all__ == ["__version__", "hookimpl"]
+    assert ssl_pipeline.__all__ == ["Criterion", "Views", "__version__", "embed", "hookimpl", "loss", "state_dict"]
+    assert all(hasattr(ssl_pipeline, name) for name in ssl_pipeline.__all__)
+    assert set(ssl_pipeline.__all__) <= set(dir(ssl_pipeline))
+
+
+def test_embedding_and_the_names_of_the_library_need_no_torch():
+    assert "torch" not in loaded_by("import ssl_pipeline; dir(ssl_pipeline); ssl_pipeline.embed")

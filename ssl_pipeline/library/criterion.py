@@ -140,7 +140,8 @@ class Criterion(nn.Module):
         self._pending: tuple[Step, Kept] | None = None
         self.register_buffer("step_count", torch.tensor(0))
         self.register_buffer("images_seen", torch.tensor(0))
-        self.register_state_dict_pre_hook(lambda module, *_: module.after_step())
+        self._own_weights = sum(1 for _ in objective.parameters())  # before the length of projections is known
+        self.register_state_dict_pre_hook(lambda module, *_: module.after_step())  # type: ignore[no-untyped-call]
 
     def fit_to(self, dim: int) -> None:
         """Make what depends on the length D of projections; the first call does it where nobody has."""
@@ -212,9 +213,9 @@ class Criterion(nn.Module):
         if self.dim is None:
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(self.seed)
-                before = sum(1 for _ in self.objective.parameters())
                 self.fit_to(view.shape[1])
-            if sum(1 for _ in self.objective.parameters()) > before:
+            if sum(1 for _ in self.objective.parameters()) > self._own_weights:
+                self.dim = None
                 raise ConfigError(
                     f"this loss has weights of its own, which an optimizer must know: say dim={view.shape[1]}, the "
                     "length of projections, and give criterion.parameters() to the optimizer."

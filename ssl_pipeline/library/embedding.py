@@ -76,7 +76,7 @@ def _canvas(metadata: dict[str, str]) -> Canvas:
     """Return how images of a model are read."""
     kept = PixelsChoice(name="rgb8" if images_of(metadata) == RGB8 else "as_is")
     background = tuple(json.loads(metadata["background"])) if kept.name == "rgb8" else (0, 0, 0)  # of RGB alone
-    return Canvas(int(metadata["size"]), "squash", background, 1, _MAX_MEGAPIXELS, kept)  # type: ignore[arg-type]
+    return Canvas(int(metadata["size"]), "squash", background, 1, _MAX_MEGAPIXELS, kept)
 
 
 def _each(images: ImageLike | Iterable[ImageLike]) -> Iterator[ImageLike]:

@@ -165,7 +165,7 @@ def _as_batch(images: Tensor | Pixels | Image.Image) -> tuple[Tensor, bool]:
     if not isinstance(images, Tensor) or images.dtype != torch.uint8 or images.ndim not in (3, 4) or 0 in images.shape:
         found = f"{images.dtype} {tuple(images.shape)}" if isinstance(images, Tensor) else type(images).__name__
         raise ValueError(f"images must be uint8 (N, H, W, C), or (H, W, C) for one image, got {found}")
-    if images.shape[-1] > 16 >= images.shape[-3]:
+    if images.shape[-3] in (1, 3, 4) and images.shape[-1] not in (1, 3, 4):
         raise ValueError(f"images must have their channels last, (N, H, W, C), got {tuple(images.shape)}")
     return (images[None], True) if images.ndim == 3 else (images, False)
 
