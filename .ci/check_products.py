@@ -15,7 +15,7 @@ sys.path.insert(0, str(root))  # the project's own stages
 from ssl_pipeline_stages import STAGES  # noqa: E402
 
 
-def metrics(stage: str) -> dict[str, Any]:
+def details(stage: str) -> dict[str, Any]:
     return json.loads((root / "reports" / stage / "details.json").read_text())
 
 
@@ -31,7 +31,7 @@ def main() -> None:
     (embedding,) = session.run(["embedding"], {"images": images})
     assert np.allclose(np.linalg.norm(embedding, axis=1), 1, atol=1e-5)
 
-    linear = metrics("linear_eval")
+    linear = details("linear_eval")
     assert linear["accuracy_low"] > linear["random_encoder"]["accuracy_high"], "no clear gain over the random encoder"
     print("verdict:", (root / "reports/finetune/verdict.txt").read_text())
     print(

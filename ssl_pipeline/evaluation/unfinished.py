@@ -17,6 +17,7 @@ from ssl_pipeline.deployment.from_pixels import FromPixels
 from ssl_pipeline.errors import PipelineError
 from ssl_pipeline.evaluation.features import embedder, extract, sample
 from ssl_pipeline.evaluation.linear.knn import predict
+from ssl_pipeline.products import read_json
 from ssl_pipeline.registry import Registry
 from ssl_pipeline.terminal import brief, counted
 from ssl_pipeline.training.checkpoint import newest_first, read_state
@@ -40,7 +41,7 @@ class Glance:
         place: The file that it was read from.
         written: When that file was written, in seconds since the epoch.
         progress: How far its training is, in words.
-        figures: The last row of its curves; empty for one whose training is done.
+        figures: The last row of its curves, None for a figure that is no number; empty where it is not known.
     """
 
     encoder: Encoder
@@ -48,10 +49,10 @@ class Glance:
     place: Path
     written: float
     progress: str
-    figures: Mapping[str, float]
+    figures: Mapping[str, float | None]
 
 
-def latest(registry: Registry, work: Path, pretrain: Path) -> Glance:
+def latest(registry: Registry, work: Path, pretrain: Path, details: Path) -> Glance:
     """Read the newest of the checkpoints of unfinished runs and of the model of the last finished one.
 
     No lock is taken: a checkpoint has its name only when it is whole, and it is only read.
@@ -60,6 +61,7 @@ def latest(registry: Registry, work: Path, pretrain: Path) -> Glance:
         registry: The registry that has the backbone and the parts of the method.
         work: The folder of unfinished runs.
         pretrain: The folder of the pretrained model.
+        details: The file of the figures with which its training ended; it need not be there.
 
     Raises:
         PipelineError: There is neither, or none that can be read.
@@ -80,7 +82,8 @@ def latest(registry: Registry, work: Path, pretrain: Path) -> Glance:
             "Start `dvc repro`; pretrain writes the first one after pretrain.checkpoint_minutes."
         )
     encoder, card = load_encoder(registry, pretrain)
-    return Glance(encoder, card, model, finished, "whose training is done", {})
+    last = read_json(details, "pretrain") if details.exists() else {}
+    return Glance(encoder, card, model, finished, "whose training is done", last)
 
 
 def _unfinished(registry: Registry, path: Path, written: float) -> Glance:
@@ -116,9 +119,10 @@ def describe(glance: Glance, store: Path, knn: Knn) -> list[str]:
         lines.append(_neighbours(glance, data.train, data.val, knn))
     else:
         lines.append("no kNN, which needs labels of two classes in the training images, and labels in validation")
-    shown = [f"{name.replace('_', ' ')} {glance.figures[name]:.3g}" for name in _SHOWN if name in glance.figures]
-    if shown:
-        lines.append(f"at step {glance.figures['step']:,.0f}: {', '.join(shown)}")
+    known = {name: glance.figures[name] for name in _SHOWN if glance.figures.get(name) is not None}
+    if known:
+        shown = ", ".join(f"{name.replace('_', ' ')} {value:.3g}" for name, value in known.items())
+        lines.append(f"at step {glance.figures['step']:,.0f}: {shown}")
     return lines
 
 

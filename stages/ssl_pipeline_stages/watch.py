@@ -27,6 +27,6 @@ def _watch(params: Path) -> None:
     from ssl_pipeline_stages import paths
 
     settings = load(params).linear_eval.knn
-    glance = latest(load_registry(), paths.work(), paths.PRETRAIN)
+    glance = latest(load_registry(), paths.work(), paths.PRETRAIN, paths.REPORTS / "pretrain" / "details.json")
     for line in describe(glance, paths.STORE, settings):
         click.echo(line)
