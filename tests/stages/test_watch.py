@@ -1,5 +1,6 @@
 """A look at a pretraining in progress: what it says, where there is nothing to see, and that nothing is touched."""
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -78,6 +79,8 @@ def test_what_is_judged_is_what_would_ship(project, stop_after, recipe):
     assert "40 validation images are given their class by the 20 nearest of 64 training images" in unfinished[1]
     assert unfinished[2].startswith("at step 12: loss ")
     assert "view recall" in unfinished[2]
+    (work,) = project.glob(".work/*/")
+    shutil.copytree(work, work.with_name("of_another_run"))  # older than the model to come
     assert CliRunner().invoke(pretrain, []).exit_code == 0
     finished = look()
     assert finished[0].startswith(f"{recipe}, whose training is done (models/pretrain/encoder.safetensors")
