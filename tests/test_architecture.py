@@ -59,6 +59,7 @@ def test_dvc_hears_of_stages_what_python_does():
         told = PIPELINE[name]
         own = [] if name == "inventory" else [f"data/code/{name}.json"]
         assert told["cmd"] == f"ssl-pipeline {name}"
+        assert told["desc"] == stage.does
         assert told.get("params", []) == [*([stage.section] if stage.section else []), *stage.elsewhere]
         assert told.get("deps", []) == [*own, *stage.inputs], name
         listed = [item for key in ("outs", "metrics", "plots") for item in told.get(key, [])]
