@@ -16,8 +16,9 @@ ENOUGH_DETAIL = 0.97
 """Share of the variance of pixels that a view should be able to show."""
 NEARLY_SQUARE = 1.15
 """Of 9 in 10 images: ratio of the sides up to which squashing is hardly seen."""
-ELONGATED = 1.25
-"""Ratio of the sides from which on a centred square leaves out a fifth of the image or more."""
+ELONGATED = 2.0
+"""Ratio of the sides from which on a centred square leaves out half of the image. Up to there it is taken, as borders make
+all that matters smaller, and give away by their place which image a view is of."""
 MARGIN = 1.25
 """Of the canvas around a view, so that crops are not enlarged as much."""
 
@@ -57,9 +58,9 @@ def frame(draft: Draft, evidence: Evidence) -> None:
     if longest <= NEARLY_SQUARE:
         draft.put("ingest.resize", "squash", f"All of an image is kept, and hardly distorted: {shape}.")
     elif longest >= ELONGATED:
-        draft.put("ingest.resize", "letterbox", f"A centred square would cut off a lot: {shape}.")
+        draft.put("ingest.resize", "letterbox", f"A centred square would cut off half of an image: {shape}.")
     else:
-        draft.put("ingest.resize", "crop", f"A centred square leaves out little: {shape}.")
+        draft.put("ingest.resize", "crop", f"A centred square shows what matters larger than with borders: {shape}.")
     side = 1 if short.low < 1 else min(8, int(short.low))
     draft.put("ingest.min_side", side, f"The shorter side of 19 in 20 images has {short.low:.0f} px or more.")
 

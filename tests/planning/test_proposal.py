@@ -135,8 +135,8 @@ def test_images_without_colours_keep_them_out_of_views(evidence: Evidence):
     [
         (Spread(1, 1, 1), "squash"),
         (Spread(0.9, 1, 1.1), "squash"),
-        (Spread(0.6, 0.75, 1.3), "letterbox"),
-        (Spread(1, 1, 1.2), "crop"),
+        (Spread(0.6, 0.75, 1.3), "crop"),
+        (Spread(0.4, 1, 1.2), "letterbox"),
     ],
 )
 def test_how_images_become_squares_depends_on_their_shapes(aspect: Spread, resize: str):
