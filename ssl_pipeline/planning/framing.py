@@ -17,8 +17,8 @@ ENOUGH_DETAIL = 0.97
 NEARLY_SQUARE = 1.15
 """Of 9 in 10 images: ratio of the sides up to which squashing is hardly seen."""
 ELONGATED = 2.0
-"""Ratio of the sides from which on a centred square leaves out half of the image. Up to there it is taken, as borders make
-all that matters smaller, and give away by their place which image a view is of."""
+"""Ratio of the sides from which on a centred square leaves out half of the image. Up to there it is taken: borders
+make all that matters smaller, and give away by their place which image a view is of."""
 MARGIN = 1.25
 """Of the canvas around a view, so that crops are not enlarged as much."""
 
