@@ -27,6 +27,7 @@ __all__ = [
     "FinetuneConfig",
     "IngestConfig",
     "LinearEvalConfig",
+    "Optimizer",
     "PretrainConfig",
     "PretrainSection",
     "Rival",
@@ -96,14 +97,18 @@ class AugmentConfig(Checked):
 
 
 class Optimizer(Checked):
-    """How weights move."""
+    """How weights move: what all optimizers have, and the options of the one that is named."""
 
-    name: Literal["adamw", "sgd", "lars"]
+    model_config = ConfigDict(extra="allow")
+
+    name: str
     learning_rate: Positive
     weight_decay: Annotated[float, Field(ge=0.0)]
-    momentum: Annotated[float, Field(ge=0.0, lt=1.0)]
-    trust_coefficient: Positive = 1e-3
-    """The trust coefficient of LARS; other optimizers pass over it."""
+
+    @property
+    def choice(self) -> Choice:
+        """The optimizer with its own options."""
+        return Choice(name=self.name, **(self.model_extra or {}))
 
 
 class CollapseBounds(Checked):

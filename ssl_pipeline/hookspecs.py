@@ -58,3 +58,13 @@ def register_recipes(register: "Register") -> None:
 @hookspec
 def register_operations(register: "Register") -> None:
     """Add operations on views: factories `(**options) -> ViewOperation`. Policies name them beside built-in ones."""
+
+
+@hookspec
+def register_optimizers(register: "Register") -> None:
+    """Add optimizers: factories `(groups, learning_rate, **options) -> torch.optim.Optimizer`.
+
+    `groups` are `ssl_pipeline.types.ParameterGroups`. A factory may have an attribute `small_options`: the
+    `learning_rate`, `weight_decay` and options with which it is the optimizer of recipes in the size `small` that name
+    none.
+    """

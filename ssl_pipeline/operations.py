@@ -64,7 +64,7 @@ def _built(registry: Registry, policy: Policy, where: str) -> Policy:
                 f"{key}: {entry.distribution} {entry.version} registers what is no operation "
                 f"({type(operation).__name__}): its author must derive it from ssl_pipeline.types.ViewOperation."
             )
-        options = with_defaults(entry.factory, registry.validate(entry, choice, key))
+        options = with_defaults(entry.factory, "operation", registry.validate(entry, choice, key))
         update[name] = written.with_built(options, operation)
     update["further"] = tuple(_built(registry, other, where) for other in policy.further)
     return policy.model_copy(update=update)

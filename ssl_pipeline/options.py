@@ -2,7 +2,7 @@
 
 import inspect
 import typing
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
@@ -15,18 +15,28 @@ from ssl_pipeline.validation import Checked
 if TYPE_CHECKING:  # imports torch, which a built-in source does without
     from ssl_pipeline.types import Factory
 
-__all__ = ["INJECTED", "schema", "with_defaults"]
+__all__ = ["injected", "schema", "with_defaults"]
 
-INJECTED = {"encoder", "loss", "negatives", "model", "size", "pretrained", "in_channels"}
-"""Parameters that the pipeline fills in, so that they are no options."""
+_INJECTED: Mapping[str, frozenset[str]] = {
+    "pretext_task": frozenset({"encoder", "loss", "negatives", "size"}),
+    "backbone": frozenset({"size", "pretrained", "in_channels"}),
+    "optimizer": frozenset({"groups", "learning_rate"}),
+}
+"""Kind of plugin -> parameters that the pipeline fills in, so that they are no options; other kinds have none."""
 
 
-def schema(factory: "Factory", injected: Collection[str] = INJECTED) -> type[BaseModel]:
+def injected(kind: str, family: bool = False) -> frozenset[str]:
+    """Return the parameters that are no options: those that the pipeline fills in, and of a family its `model`."""
+    return _INJECTED.get(kind, frozenset()) | ({"model"} if family else set())
+
+
+def schema(factory: "Factory", kind: str, family: bool = False) -> type[BaseModel]:
     """Return the pydantic model of a factory's options, made from its signature.
 
     Args:
         factory: The factory.
-        injected: The parameters that are no options.
+        kind: The kind of plugin, which says what the pipeline fills in.
+        family: Whether the factory serves a family of names, and so is given a `model`.
 
     Raises:
         ConfigError: The signature has types that cannot be found, or that pydantic does not know.
@@ -37,7 +47,8 @@ def schema(factory: "Factory", injected: Collection[str] = INJECTED) -> type[Bas
         parameters = {
             name: parameter
             for name, parameter in inspect.signature(factory).parameters.items()
-            if name not in injected and parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
+            if name not in injected(kind, family)
+            and parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
         }
         # Types of what the pipeline fills in need not be there: authors import these for type checkers alone
         written = getattr(function, "__annotations__", {})
@@ -55,11 +66,11 @@ def schema(factory: "Factory", injected: Collection[str] = INJECTED) -> type[Bas
         ) from error
 
 
-def with_defaults(factory: "Factory", options: Mapping[str, Any]) -> dict[str, Any]:
-    """Return all options of a factory: those that are given, and the defaults of the others.
+def with_defaults(factory: "Factory", kind: str, options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return all options of a factory of some kind: those that are given, and the defaults of the others.
 
     Raises:
         ConfigError: As `schema` does.
     """
-    fields = schema(factory).model_fields
+    fields = schema(factory, kind).model_fields
     return {name: field.default for name, field in fields.items() if not field.is_required()} | dict(options)

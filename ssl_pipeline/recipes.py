@@ -125,7 +125,6 @@ SMALL = Settings.model_validate(
                 "horizontal_flip": {"p": 0.5},
             },
         },
-        "optimizer": {"name": "adamw", "learning_rate": 2e-3, "weight_decay": 1e-4, "momentum": 0.9},
         "batch_size": 256,
         "epochs": 40,
         "warmup": 0.1,
@@ -133,7 +132,7 @@ SMALL = Settings.model_validate(
     }
 )
 """What any method learns small photographs with on a laptop, where its recipe's `small` says nothing else. Its backbone
-is the one that offers itself."""
+and its optimizer are those that offer themselves."""
 
 
 @dataclass(frozen=True)
@@ -182,7 +181,7 @@ def said_by(registry: Registry, name: str, size: Size) -> tuple[dict[str, Choice
     if size == "paper":
         return registered.parts(), _settings(registered)
     parts = _merged(registered.parts(), registered.small, f"{where}: small")
-    return parts, _settings(registered.small).over(SMALL.model_copy(update={"backbone": _small_backbone(registry)}))
+    return parts, _settings(registered.small).over(SMALL.model_copy(update=_offered(registry)))
 
 
 def resolve(registry: Registry, section: PretrainSection) -> Recipe:
@@ -214,13 +213,18 @@ def resolve_views(method: Method, written: Mapping[str, Policy | str] | str) -> 
     return {kind: method.views[kind] if isinstance(policy, str) else policy for kind, policy in written.items()}
 
 
-def _small_backbone(registry: Registry) -> Choice | None:
-    """Return the first backbone, by name, that offers itself to recipes in the size `small`; None if there is none."""
+def _offered(registry: Registry) -> dict[str, Choice | Optimizer | None]:
+    """Return the backbone and the optimizer, the first by name, that offer themselves to recipes in the size `small`.
+
+    None stands for one that does not.
+    """
+    models: dict[str, type[Choice | Optimizer]] = {"backbone": Choice, "optimizer": Optimizer}
+    found: dict[str, Choice | Optimizer | None] = dict.fromkeys(models)
     for entry in registry.entries():
         options = getattr(entry.factory, "small_options", None)
-        if entry.kind == "backbone" and options is not None:
-            return Choice.model_validate({"name": entry.name, **options})
-    return None
+        if entry.kind in models and found[entry.kind] is None and options is not None:
+            found[entry.kind] = models[entry.kind].model_validate({"name": entry.name, **options})
+    return found
 
 
 def _settings(registered: Settings) -> Settings:

@@ -23,7 +23,7 @@ from ssl_pipeline.config import Choice
 from ssl_pipeline.errors import ConfigError
 from ssl_pipeline.hookspecs import GROUP
 from ssl_pipeline.moved_keys import refuse_former
-from ssl_pipeline.options import INJECTED, schema
+from ssl_pipeline.options import injected, schema
 from ssl_pipeline.plugin_sources import in_folder, installed
 from ssl_pipeline.terminal import brief, shown
 from ssl_pipeline.validation import explain
@@ -41,6 +41,7 @@ KINDS = {
     "backbone": "register_backbones",
     "recipe": "register_recipes",
     "operation": "register_operations",
+    "optimizer": "register_optimizers",
 }
 """Kind of thing -> the hook that adds it."""
 
@@ -56,10 +57,14 @@ class Entry:
     distribution: str
     version: str
 
+    @property
+    def family(self) -> bool:
+        """Whether it serves all names that begin with its own."""
+        return self.name.endswith("/")
+
     def schema(self) -> type[BaseModel]:
         """Return the pydantic model of the options; see `schema`."""
-        injected = INJECTED if self.kind != "source" else {"model"} if self.name.endswith("/") else ()
-        return schema(self.factory, injected)
+        return schema(self.factory, self.kind, self.family)
 
 
 @dataclass(frozen=True)
@@ -181,7 +186,7 @@ class Registry:
 
     def _nearest(self, kind: str, name: str, known: Sequence[str]) -> list[str]:
         """Return names that may be meant: members of families under that very name, or else the most similar name."""
-        families = [entry for entry in self.entries() if entry.kind == kind and entry.name.endswith("/")]
+        families = [entry for entry in self.entries() if entry.kind == kind and entry.family]
         members = {family.name: self._members(family) for family in families}
         if full := [prefix + name for prefix, names in members.items() if name in names]:
             return full
@@ -204,26 +209,26 @@ class Registry:
             self.remarks.append(remark)
         return []
 
-    def build(self, kind: str, choice: Choice, key: str = "", **injected: Any) -> Any:
+    def build(self, kind: str, choice: Choice, key: str = "", **provided: Any) -> Any:
         """Build what was chosen.
 
         Args:
             kind: A key of `KINDS`.
             choice: Name and options, as in params.yaml.
             key: The choice's key in params.yaml, for messages; by default `pretrain.<kind>`.
-            **injected: What the pipeline provides, given to the factory where its signature names it.
+            **provided: What the pipeline provides, given to the factory where its signature names it.
 
         Raises:
             ConfigError: Unknown name or option, wrong type, or a value that the factory refuses (ValueError).
         """
         key = key or f"pretrain.{kind}"
         entry = self.find(kind, choice.name, key)
-        if entry.name.endswith("/"):
-            injected["model"] = choice.name.removeprefix(entry.name)
+        if entry.family:
+            provided["model"] = choice.name.removeprefix(entry.name)
         options = self.validate(entry, choice, key)
-        accepted = inspect.signature(entry.factory).parameters
+        accepted = inspect.signature(entry.factory).parameters.keys() & injected(kind, entry.family)
         try:
-            return entry.factory(**options, **{name: value for name, value in injected.items() if name in accepted})
+            return entry.factory(**options, **{name: value for name, value in provided.items() if name in accepted})
         except ValueError as error:
             raise ConfigError(f"{key} {choice.name}: {error}") from error
 

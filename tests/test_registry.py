@@ -160,7 +160,7 @@ def test_options_are_checked_against_the_signature():
 
     registry = Registry()
     registry.add(plugin("register_pretext_tasks", task=factory), "someone", "1")
-    assert list(schema(factory).model_fields) == ["low"]
+    assert list(schema(factory, "pretext_task").model_fields) == ["low"]
     assert registry.build("pretext_task", Choice(name="task", low="2"), encoder="e", size=4, loss=None) == ("e", 4, 2.0)
     for options, message in [
         ({"lo": 1}, "pretrain.pretext_task.lo: unknown key. Did you mean 'low'"),

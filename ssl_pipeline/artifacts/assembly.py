@@ -120,7 +120,7 @@ def declared_views(factory: Factory, options: Mapping[str, Any]) -> ViewNeeds | 
         ValueError: An option is out of range.
     """
     views_for = getattr(class_of(factory), "views_for", None)
-    return views_for(with_defaults(factory, options)) if views_for else None
+    return views_for(with_defaults(factory, "pretext_task", options)) if views_for else None
 
 
 def class_of(factory: Factory) -> Any:

@@ -112,7 +112,7 @@ def trial(
     task = build(registry, recipe, config, pool, policies)
     order = memory_format(task, floats.device)
     task.to(floats.device, memory_format=order).train()  # type: ignore[call-overload]
-    optimizer = build_optimizer(task, config.optimizer)
+    optimizer = build_optimizer(registry, config.optimizer, task)
 
     def step(number: int, count: int) -> float:
         began, worked = time.perf_counter(), time.process_time()

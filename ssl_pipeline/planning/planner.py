@@ -46,12 +46,14 @@ class Shelf:
         networks: Backbones for views of few px, from lean to large.
         photo_networks: Backbones for larger views, which they reduce early, from lean to large.
         photo_side: Side of a view in px from which on the latter are taken.
+        optimizer: An optimizer, all but its learning rate.
     """
 
     recipe: str
     networks: Sequence[Mapping[str, Any]]
     photo_networks: Sequence[Mapping[str, Any]]
     photo_side: int
+    optimizer: Mapping[str, Any]
 
     def for_side(self, side: int) -> Sequence[Mapping[str, Any]]:
         """Return the backbones for views of a side in px."""
@@ -224,5 +226,5 @@ class Planner:
         if not isinstance(batch, int):
             batch = self.method()[0].pretrain.batch_size
         rate = learning_rate(batch)
-        optimizer = {"name": "adamw", "learning_rate": rate, "weight_decay": 1e-4, "momentum": 0.9}
+        optimizer = {"name": self.shelf.optimizer["name"], "learning_rate": rate, **self.shelf.optimizer}
         self.draft.put("pretrain.optimizer", optimizer, f"Its rate goes with the root of the {batch} images per step.")

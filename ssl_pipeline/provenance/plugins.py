@@ -74,7 +74,7 @@ def used_plugin(entry: "Entry", content: str = "") -> Used:
 
 
 def method(registry: "Registry", config: PretrainSection) -> list[Used]:
-    """Return what pretraining uses: its recipe, task, loss, negatives and backbone.
+    """Return what pretraining uses: its recipe, task, loss, negatives, backbone and optimizer.
 
     Raises:
         ConfigError: One of them is not there.
@@ -82,7 +82,7 @@ def method(registry: "Registry", config: PretrainSection) -> list[Used]:
     from ssl_pipeline.recipes import method_of
 
     found = method_of(registry, config)
-    chosen = {**found.recipe.parts(), "backbone": found.pretrain.backbone}
+    chosen = {**found.recipe.parts(), "backbone": found.pretrain.backbone, "optimizer": found.pretrain.optimizer.choice}
     # A recipe is data: what is taken from it counts, and not how it was written down
     left = {name for name, value in config if isinstance(value, str) and value == RECIPE}
     said = [found.recipe.model_dump(mode="json"), found.pretrain.model_dump(mode="json", include=left)]

@@ -16,14 +16,22 @@ from typing import Any
 
 import torch
 
-from ssl_pipeline.testing import graphs, kinds, memory_use, operations, sources, strategies, training
+from ssl_pipeline.testing import graphs, kinds, memory_use, operations, optimizers, sources, strategies, training
 from ssl_pipeline.testing.families import FAMILIES
 from ssl_pipeline.testing.material import InBatch, Pairs, Plain, encoder_on, small_encoder
 from ssl_pipeline.testing.subject import Subject, options_are_typed_and_documented
 from ssl_pipeline.testing.training import Trial
 from ssl_pipeline.types import Factory, Loss, ViewLoss
 
-__all__ = ["check_backbone", "check_loss", "check_negatives", "check_operation", "check_pretext_task", "check_source"]
+__all__ = [
+    "check_backbone",
+    "check_loss",
+    "check_negatives",
+    "check_operation",
+    "check_optimizer",
+    "check_pretext_task",
+    "check_source",
+]
 
 _Check = Callable[[Trial], None]
 
@@ -99,6 +107,15 @@ _OPERATION: Sequence[Callable[[Subject], None]] = (
     operations.samples_are_apart,
     operations.becomes_a_graph,
 )
+_OPTIMIZER: Sequence[Callable[[Subject], None]] = (
+    options_are_typed_and_documented,
+    optimizers.is_an_optimizer,
+    optimizers.lowers_a_loss,
+    optimizers.heeds_the_learning_rate,
+    optimizers.heeds_the_weight_decay,
+    optimizers.goes_on_to_the_bit,
+    optimizers.mistakes_are_told,
+)
 _SOURCE: Sequence[Callable[[Subject], None]] = (
     options_are_typed_and_documented,
     sources.is_a_source,
@@ -119,7 +136,7 @@ def check_loss(factory: Factory, /, **options: Any) -> None:
     Raises:
         AssertionError: What is broken, and what to do.
     """
-    subject = Subject(factory, options, size=16)
+    subject = Subject(factory, "loss", options, size=16)
     family = kinds.family(subject)
     _run(_LOSSES[family], Trial(subject, lambda seed: FAMILIES[family].task(small_encoder(seed), subject.build(seed))))
 
@@ -134,7 +151,7 @@ def check_negatives(factory: Factory, /, **options: Any) -> None:
     Raises:
         AssertionError: What is broken, and what to do.
     """
-    subject = Subject(factory, options, size=16)
+    subject = Subject(factory, "negatives", options, size=16)
     # a slow encoder, so that keys of past steps remain comparable with new ones
     trial = Trial(subject, lambda seed: Pairs(small_encoder(seed), Plain(), subject.build(seed)), rate=5e-4)
     _run(_NEGATIVES, trial)
@@ -151,7 +168,7 @@ def check_pretext_task(factory: Factory, /, *, size: int = 16, **options: Any) -
     Raises:
         AssertionError: What is broken, and what to do.
     """
-    subject = Subject(factory, options, size)
+    subject = Subject(factory, "pretext_task", options, size)
     _run(_PRETEXT_TASK, Trial(subject, subject.build))
 
 
@@ -166,7 +183,7 @@ def check_backbone(factory: Factory, /, *, size: int = 32, **options: Any) -> No
     Raises:
         AssertionError: What is broken, and what to do.
     """
-    subject = Subject(factory, options, size)
+    subject = Subject(factory, "backbone", options, size)
     trial = Trial(subject, lambda seed: Pairs(encoder_on(subject.build(seed)), Plain(), InBatch()), images=8)
     _run(_BACKBONE, trial)
 
@@ -182,8 +199,23 @@ def check_operation(factory: Factory, /, *, size: int = 16, **options: Any) -> N
     Raises:
         AssertionError: What is broken, and what to do.
     """
-    subject = Subject(factory, options, size)
+    subject = Subject(factory, "operation", options, size)
     for check in _OPERATION:
+        check(subject)
+
+
+def check_optimizer(factory: Factory, /, **options: Any) -> None:
+    """Check an optimizer, on a sum of squares.
+
+    Args:
+        factory: The factory, as it is registered.
+        **options: The options, as in params.yaml, without those of all optimizers (`learning_rate`, `weight_decay`).
+
+    Raises:
+        AssertionError: What is broken, and what to do.
+    """
+    subject = Subject(factory, "optimizer", options, size=16)
+    for check in _OPTIMIZER:
         check(subject)
 
 
@@ -198,7 +230,7 @@ def check_source(factory: Factory, /, *, change: Callable[[], object] | None = N
     Raises:
         AssertionError: What is broken, and what to do.
     """
-    subject = Subject(factory, options, size=16)
+    subject = Subject(factory, "source", options, size=16)
     for check in _SOURCE:
         check(subject)
     if change is not None:

@@ -14,7 +14,6 @@ from ssl_pipeline.data.layout import SPLIT_NAMES, Record
 from ssl_pipeline.data.remarks import RejectedError
 from ssl_pipeline.data.source import Images, Pile, Source
 from ssl_pipeline.errors import PipelineError
-from ssl_pipeline.options import schema
 from ssl_pipeline.testing.subject import Subject
 
 __all__ = [
@@ -116,7 +115,7 @@ def nothing_changes_by_itself(subject: Subject) -> None:
 
 def mistakes_are_told(subject: Subject) -> None:
     """Of a text that names nothing there is a sentence, which shows the text."""
-    for name, field in schema(subject.factory, ()).model_fields.items():
+    for name, field in subject.schema().model_fields.items():
         if field.annotation is str:
             try:
                 source = subject.factory(**{**subject.options, name: _NONSENSE})

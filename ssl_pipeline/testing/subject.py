@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from pydantic import BaseModel
 
 from ssl_pipeline.artifacts.assembly import class_of
 from ssl_pipeline.errors import ConfigError
-from ssl_pipeline.options import schema
+from ssl_pipeline.options import injected, schema
 from ssl_pipeline.testing.families import FAMILIES, family_of
 from ssl_pipeline.testing.material import InBatch, SmallBackbone, SmallPatchBackbone, encoder_on
 from ssl_pipeline.types import Factory, Objective, PretextTask
@@ -32,19 +33,29 @@ class Subject:
 
     Attributes:
         factory: The factory, as it is registered.
+        kind: The kind of plugin, as the registry has it.
         options: The options, as params.yaml would have them; of a family also `model`.
         size: Side in px of the images that it is tried on.
     """
 
     factory: Factory
+    kind: str
     options: Mapping[str, Any]
     size: int
+
+    def schema(self) -> type[BaseModel]:
+        """Return the pydantic model of the options.
+
+        Raises:
+            ConfigError: The signature cannot be read.
+        """
+        return schema(self.factory, self.kind)
 
     def build(self, seed: int = 0) -> Any:
         """Return a new object whose weights depend on the seed alone; torch's own generator stays as it was."""
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            accepted = inspect.signature(self.factory).parameters
+            accepted = inspect.signature(self.factory).parameters.keys() & injected(self.kind)
             given = {name: make(self.size) for name, make in _MAKERS_OF_INJECTED.items() if name in accepted}
             if "patches" in getattr(class_of(self.factory), "needs", ()):
                 given["encoder"] = encoder_on(SmallPatchBackbone(self.size))
@@ -93,7 +104,7 @@ def options_are_typed_and_documented(subject: Subject) -> None:
             "docstring of what is registered.",
         )
     try:
-        schema(subject.factory)
+        subject.schema()
     except ConfigError as error:
         subject.require(False, str(error))
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor, nn
+from torch import Tensor, nn, optim
 from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm
 
@@ -20,7 +20,7 @@ from ssl_pipeline.augment.views import make_views
 from ssl_pipeline.data.labelled import Labelled
 from ssl_pipeline.randomness import hash64, permutation
 from ssl_pipeline.training.memory_format import memory_format
-from ssl_pipeline.training.optimization import adamw, learning_rate
+from ssl_pipeline.training.optimization import learning_rate, parameter_groups
 from ssl_pipeline.training.precision import Precision
 from ssl_pipeline.types import Encoder
 
@@ -99,7 +99,8 @@ def finetune(
     for module in classifier.modules():
         if keep_statistics and isinstance(module, _BatchNorm):
             module.eval()
-    optimizer = adamw(classifier, schedule.learning_rate, schedule.weight_decay)
+    groups = parameter_groups(classifier, schedule.weight_decay)
+    optimizer = optim.AdamW(groups, lr=schedule.learning_rate, fused=True)
     scaler, device = precision.scaler(), precision.device
     targets = torch.from_numpy(data.labels).to(device)
     with torch.random.fork_rng():

@@ -5,13 +5,14 @@ own generator is seeded anew at every step. So a checkpoint needs to hold no sta
 killed and resumed ends with the same bits as one that was not.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch import nn, optim
 
 from ssl_pipeline import progress
 from ssl_pipeline.augment.policy import Policy
@@ -28,7 +29,7 @@ from ssl_pipeline.training.curves import CurveFiles, History
 from ssl_pipeline.training.embedding_watch import EmbeddingWatch
 from ssl_pipeline.training.endings import refuse_non_finite
 from ssl_pipeline.training.memory_format import memory_format
-from ssl_pipeline.training.optimization import build_optimizer, learning_rate
+from ssl_pipeline.training.optimization import learning_rate
 from ssl_pipeline.training.precision import Precision
 from ssl_pipeline.training.run import Run, deterministic, metered
 from ssl_pipeline.types import Encoded, PretextTask, Step
@@ -99,6 +100,7 @@ def train(
     pool: Split,
     policies: Mapping[str, Policy],
     config: PretrainConfig,
+    make_optimizer: Callable[[nn.Module], optim.Optimizer],
     precision: Precision,
     checkpoints: Checkpoints,
     curves: Path | None = None,
@@ -110,6 +112,7 @@ def train(
         pool: The training images.
         policies: Kind of view -> policy.
         config: The section `pretrain`.
+        make_optimizer: A function that returns the optimizer of a module's parameters.
         precision: The device and the precision of the forward pass.
         checkpoints: The place where the state is kept.
         curves: The folder of tables that show the curves while they grow; None: they are not shown.
@@ -123,7 +126,7 @@ def train(
     plan = Plan.of(len(pool), config)
     order = memory_format(task, precision.device)
     task.to(precision.device, memory_format=order).train()  # type: ignore[call-overload]
-    optimizer = build_optimizer(task, config.optimizer)
+    optimizer = make_optimizer(task)
     run = Run(task, optimizer, precision.scaler(), checkpoints, 60 * config.checkpoint_minutes)
     main = task.views.main
     watch = EmbeddingWatch(pool, main, policies[main], config.seed, precision, plan.batch_size)

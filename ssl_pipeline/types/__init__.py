@@ -37,6 +37,7 @@ __all__ = [
     "Negatives",
     "Objective",
     "Offer",
+    "ParameterGroups",
     "PretextTask",
     "Register",
     "Step",
@@ -48,6 +49,13 @@ __all__ = [
     "ViewOperation",
     "Views",
 ]
+
+ParameterGroups = list[dict[str, Any]]
+"""What an optimizer moves, as torch's optimizers take it: one or two groups, of which each says
+
+- `params`: its parameters;
+- `weight_decay`: their weight decay, 0 or more;
+- `exempt`: whether these are the biases and the scales and shifts of norms, which never decay."""
 
 Factory = Callable[..., Any]
 """Builds a plugin's object; its signature is the schema of its options in params.yaml.

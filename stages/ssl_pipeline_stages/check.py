@@ -12,6 +12,7 @@ from ssl_pipeline.loading import load_registry
 from ssl_pipeline.operations import build_operations
 from ssl_pipeline.terminal import shown
 from ssl_pipeline.training import preparation
+from ssl_pipeline.training.optimization import build_optimizer
 from ssl_pipeline.workspace import find_path
 from ssl_pipeline_stages.code import used
 
@@ -43,5 +44,6 @@ def check(config: Config) -> dict[str, Policy]:
     views = build_operations(registry, recipes.resolve_views(method, config.augment.views))
     refuse_unknown_views(config, views)
     pool = Split("train", config.ingest.canvas, np.empty(0, np.uint64), (0.5,) * 3, (0.25,) * 3, "", ())
-    preparation.build(registry, method.recipe, method.pretrain, pool, views)
+    task = preparation.build(registry, method.recipe, method.pretrain, pool, views)
+    build_optimizer(registry, method.pretrain.optimizer, task)
     return views

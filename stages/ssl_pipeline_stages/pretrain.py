@@ -8,6 +8,8 @@ from ssl_pipeline_stages.command import stage
 @stage
 def pretrain(config: Config) -> None:
     """Learn an encoder from unlabelled images; a run that was killed goes on from its last checkpoint."""
+    from functools import partial
+
     from ssl_pipeline import recipes
     from ssl_pipeline.artifacts.card import CARD
     from ssl_pipeline.data.framing import read_framing
@@ -18,7 +20,7 @@ def pretrain(config: Config) -> None:
     from ssl_pipeline.operations import load_policies
     from ssl_pipeline.products import atomic_folder, write_product
     from ssl_pipeline.provenance.fingerprint import fingerprint
-    from ssl_pipeline.training import checkpoint, precision, preparation, pretraining, saving
+    from ssl_pipeline.training import checkpoint, optimization, precision, preparation, pretraining, saving
     from ssl_pipeline_stages.code import origins, training_code, used
 
     registry = load_registry()
@@ -37,7 +39,10 @@ def pretrain(config: Config) -> None:
     curves = paths.REPORTS / "pretrain" / "curves"
     with checkpoints.until_done():
         write_product(checkpoints.folder / CARD, card.model_dump(mode="json"))  # for who watches the run
-        history = pretraining.train(task, pool, policies.views, section, numeric_format, checkpoints, curves)
+        make_optimizer = partial(optimization.build_optimizer, registry, section.optimizer)
+        history = pretraining.train(
+            task, pool, policies.views, section, make_optimizer, numeric_format, checkpoints, curves
+        )
         with atomic_folder(paths.PRETRAIN) as folder:
             card = saving.save(folder, task, card, start)
             write_pretext_graph(task, card, pool, folder / "pretext.onnx")

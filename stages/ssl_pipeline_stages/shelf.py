@@ -18,6 +18,7 @@ SHELF = Shelf(
         {"name": "torchvision/resnet50"},
     ),
     photo_side=96,
+    optimizer={"name": "adamw", "weight_decay": 1e-4, "momentum": 0.9},
 )
 
 SHIPPED: dict[str, Any] = {
@@ -51,7 +52,6 @@ SHIPPED: dict[str, Any] = {
         "learning_rate": 2e-3,
         "weight_decay": 1e-4,
         "momentum": 0.9,
-        "trust_coefficient": 1e-3,
     },
     "pretrain.precision": "auto",
     "finetune.draws": 5,

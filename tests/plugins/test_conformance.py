@@ -9,7 +9,7 @@ import pytest
 from ssl_pipeline import testing
 from ssl_pipeline.config import load
 from ssl_pipeline.loading import load_registry
-from ssl_pipeline.options import INJECTED
+from ssl_pipeline.options import injected
 from ssl_pipeline.recipes import resolve
 from ssl_pipeline.registry import KINDS
 
@@ -60,6 +60,9 @@ CASES: dict[tuple[str, str], list[dict[str, Any]]] = {
     ("negatives", "ring"): [{"lower": 0.2, "upper": 0.9}],
     ("negatives", "semi_hard"): [{"margin": 0.3}],
     ("negatives", "truncated"): [{"drop": 2}],
+    ("optimizer", "adamw"): [{}, {"momentum": 0.0, "second_beta": 0.95}],
+    ("optimizer", "sgd"): [{}, {"nesterov": False}, {"momentum": 0.0}],
+    ("optimizer", "lars"): [{}, {"trust_coefficient": 0.02, "clip": True}],
     ("backbone", "resnet_cifar"): [{"depth": 8, "width": 4}],
     ("backbone", "timm/"): [{"model": "test_resnet"}, {"model": "test_vit", "size": 32, "patch_size": 8}],
     ("backbone", "torchvision/"): [{"model": "shufflenet_v2_x0_5", "size": 16}],
@@ -96,13 +99,15 @@ def test_a_built_in_is_as_promised(kind: str, name: str, options: dict[str, Any]
 
 def test_options_are_given_by_name():
     entries = [
-        entry for entry in REGISTRY.entries() if entry.kind in ("pretext_task", "loss", "negatives", "operation")
+        entry
+        for entry in REGISTRY.entries()
+        if entry.kind in ("pretext_task", "loss", "negatives", "operation", "optimizer")
     ]
     by_place = [
         f"{entry.kind} {entry.name}: {name}"
         for entry in entries
         for name, parameter in signature(entry.factory).parameters.items()
-        if name not in INJECTED and parameter.kind is parameter.POSITIONAL_OR_KEYWORD
+        if name not in injected(entry.kind) and parameter.kind is parameter.POSITIONAL_OR_KEYWORD
     ]
     assert entries
     assert not by_place, f"put a * before these options, so that no call leaves open what a number is: {by_place}"

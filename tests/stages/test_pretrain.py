@@ -260,7 +260,6 @@ def test_values_left_to_the_recipe_are_written_out(project, monkeypatch, without
                     "learning_rate": 1e30,
                     "weight_decay": 0.0,
                     "momentum": 0.9,
-                    "trust_coefficient": 1e-3,
                 }
             },
             1,

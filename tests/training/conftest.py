@@ -2,6 +2,7 @@
 
 import signal
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ from ssl_pipeline.products import read_product, write_product
 from ssl_pipeline.randomness import hash64
 from ssl_pipeline.recipes import resolve
 from ssl_pipeline.training.checkpoint import Checkpoints
+from ssl_pipeline.training.optimization import build_optimizer
 from ssl_pipeline.training.precision import Precision
 from ssl_pipeline.training.preparation import build
 from ssl_pipeline.training.pretraining import train
@@ -81,6 +83,11 @@ def build_small(pool: Split, policies: dict[str, Policy]) -> Callable[[PretrainC
     return lambda config: build(registry, resolve(registry, config), config, pool, policies)
 
 
+def optimizer_of(config: PretrainConfig) -> Callable[[torch.nn.Module], torch.optim.Optimizer]:
+    """What `train` makes its optimizer with."""
+    return partial(build_optimizer, load_registry(), config.optimizer)
+
+
 @pytest.fixture
 def cpu() -> torch.device:
     return torch.device("cpu")
@@ -94,7 +101,9 @@ def run(pool, policies, build_small, cpu, tmp_path):
         task = change(build_small(config))
         checkpoints = Checkpoints(tmp_path / ".work", name, {})
         with checkpoints.until_done():
-            history = train(task, data, policies, config, Precision(config.precision, cpu), checkpoints)
+            history = train(
+                task, data, policies, config, optimizer_of(config), Precision(config.precision, cpu), checkpoints
+            )
         return task, history
 
     return go

@@ -18,6 +18,7 @@ from ssl_pipeline.training.precision import Precision
 from ssl_pipeline.training.preparation import describe_run
 from ssl_pipeline.training.pretraining import train
 from ssl_pipeline_plugins.sources.folder import Folder
+from tests.training.conftest import optimizer_of
 
 PHOTOGRAPHS = [picture.astype(np.float32) / 255 for picture in load_sample_images().images]
 WEIGHTS = np.exp(-((np.linspace(-0.5, 2.5, 13)[None] - np.arange(3)[:, None]) ** 2)).astype(np.float32)
@@ -56,7 +57,7 @@ def test_a_pool_of_other_bands_is_learned_from(pool, build_small, configure, pol
     assert task.encoder.images == pool.spec
     checkpoints = Checkpoints(tmp_path / ".work", "run", {})
     with checkpoints.until_done():
-        history = train(task, pool, policies, config, Precision("fp32", cpu), checkpoints)
+        history = train(task, pool, policies, config, optimizer_of(config), Precision("fp32", cpu), checkpoints)
     losses = [row["loss"] for row in history.rows]
     assert np.isfinite(losses).all()
     assert losses[-1] < losses[0]

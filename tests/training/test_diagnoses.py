@@ -15,7 +15,7 @@ from ssl_pipeline.training.checkpoint import Checkpoints
 from ssl_pipeline.training.endings import CollapsedError, DivergedError
 from ssl_pipeline.training.precision import Precision
 from ssl_pipeline.training.pretraining import train
-from tests.training.conftest import stopping
+from tests.training.conftest import optimizer_of, stopping
 
 SMALL = {
     "backbone": {"name": "resnet_cifar", "depth": 8, "width": 4},
@@ -40,7 +40,9 @@ def said(make_pool, policies, build_small, cpu, tmp_path):
         pool = make_pool(128 if config.batch_size > 2 else 24, coloured)
         checkpoints = Checkpoints(tmp_path / ".work", "run", {})
         try:
-            history = train(build_small(config), pool, policies, config, Precision("fp32", cpu), checkpoints)
+            history = train(
+                build_small(config), pool, policies, config, optimizer_of(config), Precision("fp32", cpu), checkpoints
+            )
         except (CollapsedError, DivergedError) as error:
             return [str(error)]
         return [found["warning"] for found in history.warnings]
@@ -58,7 +60,9 @@ def begun(policies, build_small, cpu, tmp_path):
         config = PretrainConfig.model_validate(merged(long, values))
         checkpoints, task = Checkpoints(tmp_path / ".work", "run", {}), build_small(config)
         try:
-            train(stopping(task, last), pool, policies, config, Precision("fp32", cpu), checkpoints)
+            train(
+                stopping(task, last), pool, policies, config, optimizer_of(config), Precision("fp32", cpu), checkpoints
+            )
         except CollapsedError as error:
             return str(error)
         except KeyboardInterrupt:

@@ -11,7 +11,7 @@ from ssl_pipeline.errors import PipelineError
 from ssl_pipeline.training.endings import DivergedError
 from ssl_pipeline.training.pretraining import Plan
 
-OPTIMIZER = {"weight_decay": 1e-4, "momentum": 0.9, "trust_coefficient": 1e-2}
+OPTIMIZER = {"weight_decay": 1e-4, "momentum": 0.9}
 
 
 def same_bits(first, second):
@@ -59,7 +59,10 @@ def add_dropout(task):
             {"optimizer": {**OPTIMIZER, "name": "sgd", "learning_rate": 0.05}},
             lambda task: task,
         ),
-        ({"optimizer": {**OPTIMIZER, "name": "lars", "learning_rate": 1.0}}, lambda task: task),
+        (
+            {"optimizer": {**OPTIMIZER, "name": "lars", "learning_rate": 1.0, "trust_coefficient": 1e-2}},
+            lambda task: task,
+        ),
     ],
     ids=[
         "simclr",
