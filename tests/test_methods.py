@@ -18,6 +18,7 @@ from ssl_pipeline.training.preparation import check_kinds
 from ssl_pipeline.types import Register
 from ssl_pipeline.yaml_file import read_yaml
 from ssl_pipeline_plugins.backbones.resnet_cifar import ResNetCifar
+from ssl_pipeline_plugins.optimizers.sgd import SGD
 from ssl_pipeline_stages.plugins import plugins
 
 DEFAULTS = load(Path(__file__).parents[1] / "params.yaml").pretrain
@@ -102,9 +103,17 @@ def test_a_recipe_that_names_parts_alone_is_learned_as_all_small_ones_are():
     assert method.views == SMALL.views
 
 
-def test_a_small_recipe_has_the_backbone_that_offers_itself_or_one_has_to_be_written():
+def test_a_small_recipe_has_the_backbone_and_the_optimizer_that_offer_themselves_or_they_have_to_be_written():
     class Offered(ResNetCifar):
         small_options: ClassVar = {"depth": 14}
+
+    class Slow(SGD):
+        small_options: ClassVar = {"learning_rate": 1e-4, "weight_decay": 0.0, "nesterov": False}
+
+    class Optimizers:
+        @hookimpl
+        def register_optimizers(self, register: Register) -> None:
+            register("slow", Slow)
 
     class Backbones:
         @hookimpl
@@ -117,6 +126,11 @@ def test_a_small_recipe_has_the_backbone_that_offers_itself_or_one_has_to_be_wri
     ):
         method_of(registry, section)
     registry.add(Backbones(), "another-plugin", "1")
+    with pytest.raises(ConfigError, match=r"pretrain.optimizer: recipe 'bare' has no value for it in the size 'small'"):
+        method_of(registry, section)
+    registry.add(Optimizers(), "a-third-plugin", "1")
+    found = method_of(registry, section).pretrain.optimizer.model_dump()
+    assert found == {"name": "slow", **Slow.small_options}
     assert method_of(registry, section).pretrain.backbone == Choice(name="offered", depth=14)
 
 

@@ -171,6 +171,17 @@ def test_options_are_checked_against_the_signature():
             registry.build("pretext_task", Choice(name="task", **options), encoder="e", size=4)
 
 
+@pytest.mark.parametrize("kind", ["loss", "operation", "optimizer", "recipe"])
+def test_an_option_may_be_named_like_what_is_filled_in_for_another_kind(kind: str):
+    def factory(size: int = 3) -> int:
+        return size
+
+    registry = Registry()
+    registry.add(plugin(KINDS[kind], sized=factory), "someone", "1")
+    assert registry.build(kind, Choice(name="sized", size="5"), size=7) == 5
+    assert list(registry.find(kind, "sized").schema().model_fields) == ["size"]
+
+
 def test_a_source_s_options_may_have_any_name_as_nothing_is_filled_in():
     def factory(size: int, model: str = "a") -> tuple[object, ...]:
         return size, model
