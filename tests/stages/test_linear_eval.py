@@ -231,6 +231,7 @@ def test_a_split_without_labels(empty):
     if empty == "test":
         assert "no test image has a label" in output
         assert "accuracy" not in found
+        assert json.loads(Path("reports/linear_eval/metrics.json").read_text()) == {}
         assert found["validation_accuracy"] > 0.3
     else:
         assert found["strength"] == 0.01

@@ -78,12 +78,18 @@ def study_embeddings(settings: LinearEvalConfig, inputs: LinearInputs) -> Linear
     counts = _confusions(test.labels, predictions[BACKBONE], len(classes))
     return LinearFindings(
         figures=metrics,
-        headline={"accuracy": metrics["accuracy"]} | {name: metrics[name]["accuracy"] for name in _HEADLINE},
+        headline=_headline(metrics),
         tables=_tables(test.labels, predictions[BACKBONE], counts, classes, clusters),
         pictures=[clusters.draw, partial(_draw_confusions, counts, classes, metrics)],
         lines=lines,
         backbone=settled.contestants[BACKBONE],
     )
+
+
+def _headline(metrics: dict[str, Any]) -> dict[str, float]:
+    """Return what of the figures is worth comparing between runs: nothing where no test image has a label."""
+    accuracies = {"accuracy": metrics} | {name: metrics[name] for name in _HEADLINE}
+    return {name: figures["accuracy"] for name, figures in accuracies.items() if "accuracy" in figures}
 
 
 def _contestants(settings: LinearEvalConfig, inputs: LinearInputs) -> dict[str, Sequence[Embed]]:
