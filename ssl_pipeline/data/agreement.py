@@ -1,4 +1,4 @@
-"""What the images of a pool have in common, decided once for all of them; those that are unlike the others are told."""
+"""What the images of a data set have in common, decided once for all of them; those that are unlike the others are told."""
 
 from collections import Counter
 from collections.abc import Mapping
@@ -54,11 +54,11 @@ RGB8_PIXELS = PixelsChoice(name="rgb8")
 
 
 class Agreement(NamedTuple):
-    """What was decided for a pool.
+    """What was decided for a data set.
 
     Attributes:
         spec: What the values of images mean.
-        odd: Path -> why an image cannot be in the pool.
+        odd: Path -> why an image cannot be in the data set.
         remarks: What a person should know, one sentence each.
     """
 
@@ -68,7 +68,7 @@ class Agreement(NamedTuple):
 
 
 def agree(images: Mapping[str, Values], choice: PixelsChoice) -> Agreement:
-    """Decide what the images of a pool have in common: what most of them have.
+    """Decide what the images of a data set have in common: what most of them have.
 
     Args:
         images: Path -> what is known of its values.
@@ -111,7 +111,7 @@ def agree(images: Mapping[str, Values], choice: PixelsChoice) -> Agreement:
 
 
 def _full_scale(images: list[Values]) -> tuple[float, float]:
-    """Return the scale of the pool, of which twelve bits in sixteen are twelve."""
+    """Return the scale of the data set, of which twelve bits in sixteen are twelve."""
     low, high = min(values.low for values in images), max(values.high for values in images)
     if images[0].dtype == "uint8":
         return 0.0, 255.0

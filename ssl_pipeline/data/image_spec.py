@@ -1,4 +1,4 @@
-"""What the numbers of a pool's images mean: one record, from the store to the metadata of graphs.
+"""What the numbers of a data set's images mean: one record, from the store to the metadata of graphs.
 
 This module imports neither torch nor Pillow.
 """
@@ -25,13 +25,13 @@ Band = Annotated[int, Field(ge=0, lt=MAX_CHANNELS)]
 
 
 class ImageSpec(Checked):
-    """What is common to all images of a pool.
+    """What is common to all images of a data set.
 
     Attributes:
         channels: C, the number of bands of an image.
         dtype: The type of a value.
         low: The value that counts as 0, in the units of the files.
-        high: The value that counts as 1. The scale is that of the whole pool: 12 bits in 16 have high = 4095.
+        high: The value that counts as 1. The scale is that of the data set: 12 bits in 16 have high = 4095.
         rgb: The channels that show red, green and blue in sRGB; None where there are none, or nobody knows which.
         nodata: The value of a pixel that was not measured; None where there is no such value. Floats that are not
             finite were not measured either.

@@ -254,11 +254,11 @@ def _write_originals(
     spec: ImageSpec,
 ) -> None:
     """Keep some images of train and val at their own shapes: one of each mode, then of each shape, then by hash."""
-    pool = sorted((row for row in rows if row.split != "test"), key=lambda row: row.id)
+    kept = sorted((row for row in rows if row.split != "test"), key=lambda row: row.id)
     pixel = spec.channels * spec.numpy_dtype.itemsize
     seen: set[object] = set()
     ranked = []
-    for row in pool:
+    for row in kept:
         mode, shape = found[row.path].mode, (row.width, row.height)
         ranked.append((mode in seen, shape in seen, row))
         seen |= {mode, shape}

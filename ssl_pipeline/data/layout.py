@@ -5,7 +5,7 @@ Read as follows, with the names of splits and of unlabelled/ in upper or lower c
     labels.csv beside flat images              path, and any of label, split, group
     train/<class>/..., val/<class>/..., test/  splits, with classes in them or without
     <class>/...                                classes; deeper folders belong to their class
-    unlabelled/..., or images beside folders   the unlabelled pool
+    unlabelled/..., or images beside folders   images without labels
 
 A folder that holds all there is says nothing, and is looked into. What could be read in two ways is refused.
 """

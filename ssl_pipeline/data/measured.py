@@ -21,7 +21,7 @@ Box = tuple[int, int, int, int]
 
 
 class Values(NamedTuple):
-    """What an image tells of its values, by which a pool agrees on one record.
+    """What an image tells of its values, by which a data set agrees on one record.
 
     Attributes:
         channels: The number of its bands.

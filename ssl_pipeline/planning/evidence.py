@@ -1,4 +1,4 @@
-"""What a sample of images says of the whole pool: the fingerprint that settings are proposed by."""
+"""What a sample of images says of all of them: the fingerprint that settings are proposed by."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -65,7 +65,7 @@ class Labelling:
 
 @dataclass(frozen=True)
 class Evidence:
-    """The fingerprint of a pool.
+    """The fingerprint of a data set.
 
     Attributes:
         labelling: What the source says of all images.
@@ -103,7 +103,7 @@ class Evidence:
 
     @property
     def usable(self) -> int:
-        """Images of the whole pool that can be expected to be of use."""
+        """Images of the whole data set that can be expected to be of use."""
         tried = self.sampled + sum(self.rejects.values())
         return round(self.labelling.images * self.sampled / tried)
 

@@ -11,7 +11,7 @@ TOLD_APART = 0.65
 TOO_ALIKE = 0.6
 """Up to an upper bound of this share, images have no upper side."""
 GREY = 0.9
-"""Share of grey images from which on a pool counts as grey."""
+"""Share of grey images from which on a data set counts as grey."""
 BLURRED = 64
 """px from which on views are blurred: SimCLR (2002.05709, appendix B.9) leaves it out at 32."""
 

@@ -1,4 +1,4 @@
-"""What the images of a pool have in common, decided once for all of them."""
+"""What the images of a data set have in common, decided once for all of them."""
 
 import shutil
 from contextlib import nullcontext
@@ -41,7 +41,7 @@ def values(channels: int = 1, dtype: Any = "uint16", low: float = 0, high: float
         ([values(dtype="float32", low=250.5, high=290), values(dtype="float32", low=260, high=310)], (250.5, 310)),
     ],
 )
-def test_the_full_scale_is_that_of_the_pool(images: list[Values], scale: tuple[float, float]) -> None:
+def test_the_full_scale_is_that_of_the_data_set(images: list[Values], scale: tuple[float, float]) -> None:
     spec = agree({str(number): image for number, image in enumerate(images)}, AS_IS).spec
     assert (spec.low, spec.high) == scale
 

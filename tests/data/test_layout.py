@@ -33,8 +33,11 @@ def said(source: Images) -> dict[str, tuple[str | None, str | None, str | None]]
 LAYOUTS: dict[str, tuple[list[str], dict[str, tuple[str | None, str | None]]]] = {
     "classes": (["cat/1.png", "dog/2.png"], {"cat/1.png": ("cat", None), "dog/2.png": ("dog", None)}),
     "flat": (["1.png", "2.png"], {"1.png": (None, None), "2.png": (None, None)}),
-    "classes beside a flat pool": (["cat/1.png", "2.png"], {"cat/1.png": ("cat", None), "2.png": (None, None)}),
-    "classes beside a pool": (
+    "classes beside images without labels": (
+        ["cat/1.png", "2.png"],
+        {"cat/1.png": ("cat", None), "2.png": (None, None)},
+    ),
+    "classes beside a folder without labels": (
         ["cat/1.png", "dog/2.png", "Unlabeled/3.png", "unlabelled/x/4.png"],
         {
             "cat/1.png": ("cat", None),
@@ -75,7 +78,7 @@ LAYOUTS: dict[str, tuple[list[str], dict[str, tuple[str | None, str | None]]]] =
         ["photos/1.png", "photos/2.png"],
         {"photos/1.png": (None, None), "photos/2.png": (None, None)},
     ),
-    "only a pool": (["unlabelled/a/1.png"], {"unlabelled/a/1.png": (None, None)}),
+    "only images without labels": (["unlabelled/a/1.png"], {"unlabelled/a/1.png": (None, None)}),
 }
 
 

@@ -41,7 +41,7 @@ def test_each_class_is_shared_out_by_the_fractions() -> None:
         assert [found[label, side] for side in ("train", "val", "test")] == [64, 11, 25]
 
 
-def test_unlabelled_images_are_the_pools_and_move_nothing() -> None:
+def test_unlabelled_images_are_split_last_and_move_nothing() -> None:
     found = sides(MANY + POOL)
     assert all(found[item.record.path] == "train" for item in POOL)
     assert {name: side for name, side in found.items() if not name.startswith("pool")} == sides(MANY)

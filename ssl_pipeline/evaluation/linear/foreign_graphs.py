@@ -82,7 +82,7 @@ class ShownAsRgb(nn.Module):
         super().__init__()
         if spec.rgb is None and spec.channels > 1:
             raise PipelineError(
-                f"it takes RGB images, and the pool has {spec}; nothing says which are red, green and blue: "
+                f"it takes RGB images, and these are {spec}; nothing says which are red, green and blue: "
                 "name them in ingest.pixels, as `rgb: [3, 2, 1]`, or leave this rival out."
             )
         self.bands = list(spec.rgb or (0, 0, 0))

@@ -188,7 +188,7 @@ def _as_graph(rival: Rival, registry: Registry, card: ModelCard, folder: Path) -
         encoder, described = _built(registry, Choice(name=rival.weights), card, _PARAMS_KEY, pretrained=True)
     graph = folder / "rival.onnx"
     network: nn.Module = encoder
-    if encoder.images != described.images:  # a network for RGB images, behind a pool of others
+    if encoder.images != described.images:  # a network for RGB images, for images of other bands
         network = nn.Sequential(ShownAsRgb(described.images), encoder)
     try:
         export_backbone(network.eval(), described, graph, l2_normalize=False, opset=18)

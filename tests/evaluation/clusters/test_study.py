@@ -1,4 +1,4 @@
-"""From a pool of images to figures, lines and pictures, whatever the pool."""
+"""From a store of images to figures, lines and pictures, whatever the images."""
 
 from pathlib import Path
 
