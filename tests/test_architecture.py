@@ -66,6 +66,18 @@ def test_dvc_hears_of_stages_what_python_does():
         assert {next(iter(item)) if isinstance(item, dict) else item for item in listed} == set(stage.outputs), name
 
 
+def test_every_stage_has_a_row_in_the_table():
+    folder = ROOT / "stages" / "ssl_pipeline_stages"
+    written = {path.stem for path in folder.glob("*.py") if "\n@stage\n" in path.read_text()}
+    assert written == set(STAGES), "add a row to STAGES in stages/ssl_pipeline_stages/__init__.py"
+
+
+def test_every_stage_has_tests():
+    found = {path.name for folder in ("stages", "data") for path in (ROOT / "tests" / folder).glob("test_*.py")}
+    without = [name for name in STAGES if f"test_{name}.py" not in found]
+    assert without == [], "add tests/stages/test_<name>.py"
+
+
 def test_a_stage_reads_what_earlier_ones_write():
     written: tuple[str, ...] = ()
     for stage in STAGES.values():

@@ -1,4 +1,4 @@
-"""What the images of a data set have in common, decided once for all of them; those that are unlike the others are told."""
+"""What the images of a data set have in common, decided once for all; those that are unlike the others are told."""
 
 from collections import Counter
 from collections.abc import Mapping
