@@ -11,14 +11,19 @@ seconds; it needs no test framework, and leaves torch's generator as it was.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
+from inspect import signature
 from typing import Any
 
 import torch
 
+from ssl_pipeline.data.image_spec import RGB8
+from ssl_pipeline.terminal import shown
 from ssl_pipeline.testing import graphs, kinds, memory_use, operations, optimizers, sources, strategies, training
 from ssl_pipeline.testing.families import FAMILIES
-from ssl_pipeline.testing.material import InBatch, Pairs, Plain, encoder_on, small_encoder
+from ssl_pipeline.testing.material import BANDS, InBatch, Plain, encoder_on, small_encoder
+from ssl_pipeline.testing.plain_tasks import Pairs
 from ssl_pipeline.testing.subject import Subject, options_are_typed_and_documented
 from ssl_pipeline.testing.training import Trial
 from ssl_pipeline.types import Factory, Loss, ViewLoss
@@ -82,7 +87,6 @@ _PRETEXT_TASK: Sequence[_Check] = (
     training.notes_nothing_in_itself,
     training.learns_in_twenty_steps,
     memory_use.needs_no_square_of_the_batch,
-    graphs.prediction_exports,
     graphs.energy_exports,
 )
 _BACKBONE: Sequence[_Check] = (
@@ -96,9 +100,17 @@ _BACKBONE: Sequence[_Check] = (
     training.state_survives_save_and_load,
     training.notes_nothing_in_itself,
     training.learns_in_twenty_steps,
+)
+_PRETEXT_TASK_ON_OTHERS: Sequence[_Check] = (
+    training.steps_are_finite_scalars,
+    kinds.task_leaves_what_ships,
+    graphs.prediction_exports,
+)
+_BACKBONE_ON_OTHERS: Sequence[_Check] = (
+    kinds.is_a_backbone,
+    training.steps_are_finite_scalars,
     graphs.encoder_exports,
 )
-
 _OPERATION: Sequence[Callable[[Subject], None]] = (
     options_are_typed_and_documented,
     operations.is_an_operation,
@@ -170,6 +182,8 @@ def check_pretext_task(factory: Factory, /, *, size: int = 16, **options: Any) -
     """
     subject = Subject(factory, "pretext_task", options, size)
     _run(_PRETEXT_TASK, Trial(subject, subject.build))
+    others = replace(subject, images=RGB8 if "rgb" in subject.needs else BANDS)
+    _run_on_others(_PRETEXT_TASK_ON_OTHERS, Trial(others, others.build))
 
 
 def check_backbone(factory: Factory, /, *, size: int = 32, **options: Any) -> None:
@@ -184,8 +198,9 @@ def check_backbone(factory: Factory, /, *, size: int = 32, **options: Any) -> No
         AssertionError: What is broken, and what to do.
     """
     subject = Subject(factory, "backbone", options, size)
-    trial = Trial(subject, lambda seed: Pairs(encoder_on(subject.build(seed)), Plain(), InBatch()), images=8)
-    _run(_BACKBONE, trial)
+    _run(_BACKBONE, _of_backbone(subject))
+    others = BANDS if "in_channels" in signature(factory).parameters else RGB8
+    _run_on_others(_BACKBONE_ON_OTHERS, _of_backbone(replace(subject, images=others)))
 
 
 def check_operation(factory: Factory, /, *, size: int = 16, **options: Any) -> None:
@@ -243,3 +258,27 @@ def _run(checks: Sequence[_Check], trial: Trial) -> None:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
             check(trial)
+
+
+def _of_backbone(subject: Subject) -> Trial:
+    return Trial(
+        subject,
+        lambda seed: Pairs(encoder_on(subject.build(seed), subject.images), Plain(), InBatch()),
+        images=8,
+    )
+
+
+def _run_on_others(checks: Sequence[_Check], trial: Trial) -> None:
+    """Run checks on images that are not RGB, where the plugin claims to take them; say what torch would say of shapes.
+
+    The graph is written of these alone: an export takes seconds, and theirs is the more general one.
+    """
+    try:
+        _run(checks, trial)
+    except (RuntimeError, ValueError) as error:
+        if trial.subject.images == RGB8:
+            raise
+        raise trial.subject.fault(
+            f"it fails ({shown(str(error), 200)}). Take the number of channels from encoder.images or in_channels; a "
+            'task that learns from colours says so, needs = frozenset({"rgb"}), and is refused for such images.'
+        ) from error

@@ -10,7 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ssl_pipeline.testing.material import Agreement, InBatch, Pairs, Plain, PlainViews, make_step, unit_vectors
+from ssl_pipeline.testing.material import InBatch, Plain, PlainViews, make_step, unit_vectors
+from ssl_pipeline.testing.plain_tasks import Agreement, Pairs
 from ssl_pipeline.types import Encoder, Loss, Negatives, Objective, PretextTask, ViewLoss
 
 __all__ = ["DIM", "FAMILIES", "Family", "family_of"]

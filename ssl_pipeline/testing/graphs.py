@@ -9,6 +9,7 @@ from torch import nn
 
 from ssl_pipeline.artifacts.card import ModelCard, versions
 from ssl_pipeline.config import Choice
+from ssl_pipeline.data.image_spec import ImageSpec, Pixels
 from ssl_pipeline.deployment.bounds import BACKBONE, ENERGY, PRETEXT, Bounds
 from ssl_pipeline.deployment.from_pixels import Energies, FromPixels, Prediction
 from ssl_pipeline.deployment.image_graph import write_image_graph
@@ -39,16 +40,17 @@ def prediction_exports(trial: Trial) -> None:
 
 def _card(trial: Trial) -> ModelCard:
     """Return a card that says how images are brought to the size of the trial; the rest is not looked at."""
-    nobody = Choice(name="conformance")
+    nobody, channels = Choice(name="conformance"), trial.subject.images.channels
     return ModelCard(
         backbone=nobody,
         recipe=Recipe(name="conformance", pretext_task=nobody),
         embedding_dim=0,
         size=trial.subject.size,
         resize="squash",
-        background=(0, 0, 0),
-        mean=(0.5, 0.5, 0.5),
-        std=(0.5, 0.5, 0.5),
+        background=(0,) * channels,
+        images=trial.subject.images,
+        mean=(0.5,) * channels,
+        std=(0.5,) * channels,
         seed=0,
         batch_size=1,
         weights_sha256="",
@@ -58,15 +60,21 @@ def _card(trial: Trial) -> ModelCard:
     )
 
 
+def _noise(images: ImageSpec, shape: tuple[int, ...], seed: int) -> Pixels:
+    """Return values from the whole scale of some images, and beyond the end of it where their type has such values."""
+    drawn = np.random.default_rng(seed).uniform(images.low, images.high + 1, shape)
+    return drawn.astype(images.numpy_dtype)
+
+
 def _same(
     trial: Trial, what: str, network: nn.Module, output: str, bounds: Bounds, inputs: Sequence[str] = ("images",)
 ) -> None:
     """Write a graph, and hold it against the network that it comes from, on images of three shapes."""
-    subject, side, random = trial.subject, trial.subject.size, np.random.default_rng(0)
+    subject, side, channels = trial.subject, trial.subject.size, trial.subject.images.channels
     module = FromPixels(_card(trial), network).eval()
     batches = {
-        str(shape): tuple(random.integers(0, 256, shape, dtype=np.uint8) for _ in inputs)
-        for shape in ((3, side, side, 3), (1, side + 9, side // 2, 3), (5, side + 1, side, 3))
+        str(shape): tuple(_noise(subject.images, shape, seed) for seed, _ in enumerate(inputs))
+        for shape in ((3, side, side, channels), (1, side + 9, side // 2, channels), (5, side + 1, side, channels))
     }
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "graph.onnx"

@@ -8,7 +8,8 @@ from torch import Tensor
 from ssl_pipeline.artifacts.assembly import declared_views
 from ssl_pipeline.errors import PipelineError
 from ssl_pipeline.testing.families import DIM, FAMILIES, family_of
-from ssl_pipeline.testing.material import InBatch, Plain, compare_pairs, make_images, make_step, unit_vectors
+from ssl_pipeline.testing.material import InBatch, Plain, make_step, unit_vectors
+from ssl_pipeline.testing.plain_tasks import compare_pairs
 from ssl_pipeline.testing.subject import Subject
 from ssl_pipeline.testing.training import Trial
 from ssl_pipeline.types import (
@@ -91,7 +92,7 @@ def is_a_backbone(trial: Trial) -> None:
     _is(trial.subject, Backbone)
     backbone, require = trial.subject.build().eval(), trial.subject.require
     for count in (2, 1):
-        found = backbone(make_images(count, trial.subject.size))
+        found = backbone(trial.subject.some_images(count))
         wanted = (count, getattr(backbone, "embedding_dim", None))
         require(
             tuple(found.shape) == wanted and found.dtype == torch.float32,
@@ -103,7 +104,7 @@ def is_a_backbone(trial: Trial) -> None:
 def backbone_gives_what_it_offers(trial: Trial) -> None:
     """Maps have the channels that it states; features of patches have a row each, and depend on no other patch."""
     backbone, require = trial.subject.build().eval(), trial.subject.require
-    images = make_images(2, trial.subject.size)
+    images = trial.subject.some_images(2)
     if backbone.has("maps"):
         channels = tuple(maps.shape[1] for maps in backbone.maps(images))
         stated = tuple(backbone.map_channels)
@@ -220,7 +221,7 @@ def loss_heeds_the_negatives_it_is_given(trial: Trial) -> None:
 def task_leaves_what_ships(trial: Trial) -> None:
     """`predict` has a row for each image; an energy head gives one named number per pair."""
     task, require = trial.task(0).eval(), trial.subject.require
-    images = make_images(5, trial.subject.size)
+    images = trial.subject.some_images(5)
     found = task.predict(images)
     require(
         len(found) == 5 and bool(found.isfinite().all()),

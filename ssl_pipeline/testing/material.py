@@ -1,43 +1,35 @@
 """What plugins are tried on: images made from a seed, and the plainest of everything that goes with a plugin."""
 
-from collections.abc import Mapping
-from typing import Any
-
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ssl_pipeline.contrast.similarity import cosines, log_mass, total_weight, widened
+from ssl_pipeline.data.image_spec import RGB8, ImageSpec
 from ssl_pipeline.randomness import hash64
 from ssl_pipeline.types import (
     UNIFORMS,
     Backbone,
     Candidates,
-    Encoded,
     Encoder,
-    Kept,
     Loss,
     Negatives,
     NegativeStrategy,
-    Objective,
     PretextTask,
     Step,
     StepOutput,
     ViewLoss,
-    ViewNeeds,
     Views,
 )
 
 __all__ = [
-    "Agreement",
+    "BANDS",
     "InBatch",
-    "Pairs",
     "Plain",
     "PlainViews",
     "SmallBackbone",
     "SmallPatchBackbone",
-    "compare_pairs",
     "encoder_on",
     "make_ids",
     "make_images",
@@ -48,25 +40,29 @@ __all__ = [
 ]
 
 _TEMPERATURE = 0.2
-_MEAN_AND_STD = (0.5, 0.5, 0.5)
+_MEAN_AND_STD = 0.5
+
+BANDS = ImageSpec(channels=5, dtype="float32", low=-20.0, high=60.0)
+"""Images that are not RGB: what needs no colours is tried on them as well."""
 
 
-def make_images(count: int, size: int, seed: int = 0) -> Tensor:
-    """Return blurred random patches (count, 3, S, S) in [0, 1], lighter at the top, so that they have an upright.
+def make_images(count: int, size: int, seed: int = 0, channels: int = 3) -> Tensor:
+    """Return blurred random patches (count, C, S, S) in [0, 1], lighter at the top, so that they have an upright.
 
     Args:
         count: Number of images.
         size: Side of an image, S, in px.
-        seed: Equal seeds give equal images.
+        seed: The seed of the images; equal seeds give equal images.
+        channels: Number of bands, C.
     """
-    patches = torch.rand(count, 3, 4, 4, generator=torch.Generator().manual_seed(seed))
+    patches = torch.rand(count, channels, 4, 4, generator=torch.Generator().manual_seed(seed))
     blurred = F.interpolate(patches, size=size, mode="bilinear", align_corners=False)
     return 0.7 * blurred + torch.linspace(0.3, 0.0, size)[:, None]
 
 
 def make_views(task: PretextTask, count: int, size: int, seed: int = 0) -> Views:
-    """Return what a task is given: views (count, V, 3, S, S), images under noise of their own, and random numbers."""
-    images = make_images(count, size, seed)[:, None]
+    """Return what a task is given: views (count, V, C, S, S), images under noise of their own, and random numbers."""
+    images = make_images(count, size, seed, task.encoder.images.channels)[:, None]
     generator = torch.Generator().manual_seed(seed + 1)
     views = {
         kind: (images + 0.1 * torch.randn(count, wanted, *images.shape[2:], generator=generator)).clamp(0, 1)
@@ -103,13 +99,13 @@ class SmallBackbone(Backbone):
     embedding_dim = 16
     map_channels = (8, 16)
 
-    def __init__(self) -> None:
+    def __init__(self, in_channels: int = 3):
         super().__init__()
-        self.first, self.second = nn.Conv2d(3, 8, 3, 2, 1), nn.Conv2d(8, 16, 3, 2, 1)
+        self.first, self.second = nn.Conv2d(in_channels, 8, 3, 2, 1), nn.Conv2d(8, 16, 3, 2, 1)
         self.head = nn.Sequential(nn.AdaptiveAvgPool2d(4), nn.Flatten(), nn.Linear(256, self.embedding_dim))
 
     def forward(self, images: Tensor) -> Tensor:
-        """Map normalised images (N, 3, S, S) to embeddings (N, 16)."""
+        """Map normalised images (N, C, S, S) to embeddings (N, 16)."""
         embeddings: Tensor = self.head(self.maps(images)[-1])
         return embeddings
 
@@ -124,14 +120,14 @@ class SmallPatchBackbone(Backbone):
 
     embedding_dim, patch_size = 16, 4
 
-    def __init__(self, size: int):
+    def __init__(self, size: int, in_channels: int = 3):
         super().__init__()
-        self.embed = nn.Conv2d(3, self.embedding_dim, self.patch_size, self.patch_size)
+        self.embed = nn.Conv2d(in_channels, self.embedding_dim, self.patch_size, self.patch_size)
         self.places = nn.Parameter(0.1 * torch.randn(1, (size // self.patch_size) ** 2, self.embedding_dim))
         self.mix = nn.Linear(2 * self.embedding_dim, self.embedding_dim)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Map normalised images (N, 3, S, S) to embeddings (N, 16)."""
+        """Map normalised images (N, C, S, S) to embeddings (N, 16)."""
         return self._mixed(self._tokens(images)).mean(dim=1)
 
     def visible(self, images: Tensor, shown: Tensor) -> Tensor:
@@ -147,9 +143,10 @@ class SmallPatchBackbone(Backbone):
         return F.relu(self.mix(torch.cat([tokens, mean], dim=2)))
 
 
-def encoder_on(backbone: Backbone) -> Encoder:
+def encoder_on(backbone: Backbone, images: ImageSpec = RGB8) -> Encoder:
     """Return an encoder of images whose channels have mean and standard deviation 0.5."""
-    return Encoder(backbone, _MEAN_AND_STD, _MEAN_AND_STD)
+    each = (_MEAN_AND_STD,) * images.channels
+    return Encoder(backbone, each, each, images)
 
 
 def small_encoder(seed: int) -> Encoder:
@@ -192,98 +189,3 @@ class InBatch(NegativeStrategy):
     def select(self, candidates: Candidates) -> Negatives:
         """Return every key of another sample than the anchor's."""
         return Negatives(candidates.keys, candidates.anchor_samples, candidates.key_samples)
-
-
-def compare_pairs(embeddings: Tensor, step: Step, loss: Loss, strategy: NegativeStrategy) -> StepOutput:
-    """Return the loss of unit-norm embeddings (N, 2, D) of two views per image, each an anchor to the other one."""
-    count = len(embeddings)
-    anchors = embeddings.transpose(0, 1).flatten(0, 1)  # (2N, D)
-    positives = anchors.roll(count, dims=0)
-    samples = step.ids.repeat(2)
-    negatives = strategy.select(Candidates(anchors, positives, samples, anchors, samples, step))
-    value, metrics, kept = loss(anchors, negatives.compatible(positives), negatives, step)
-    return StepOutput(value, {**metrics, **negatives.figures}, {"loss": kept, "negatives": negatives.kept})
-
-
-class _TwoViews(PretextTask):
-    """Two views of each image, under a loss of the encoder's own embeddings."""
-
-    def __init__(self, encoder: Encoder, loss: Objective):
-        super().__init__()
-        self.views = self.views_for({})
-        self.encoder = encoder
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(0)
-            loss.fit_to(encoder.backbone.embedding_dim)
-
-    @classmethod
-    def views_for(cls, options: Mapping[str, Any]) -> ViewNeeds:
-        """Return two `global` views."""
-        del options
-        return ViewNeeds("global", 2)
-
-    def _embedded(self, views: Views) -> Tensor:
-        """Return embeddings (N, 2, D)."""
-        images = views["global"]
-        embeddings: Tensor = self.encoder(images.flatten(0, 1)).reshape(len(images), 2, -1)
-        return embeddings
-
-    def predict(self, images: Tensor) -> Tensor:
-        """Return unit-norm embeddings (N, D)."""
-        return F.normalize(self.encoder(images), dim=1)
-
-
-class Pairs(_TwoViews):
-    """Embeddings compared in pairs: losses with negatives, strategies and backbones are tried in it.
-
-    Args:
-        encoder: The encoder of the images.
-        loss: The loss of pairs.
-        negatives: The strategy that chooses what they are held against.
-    """
-
-    def __init__(self, encoder: Encoder, loss: Loss, negatives: NegativeStrategy):
-        super().__init__(encoder, loss)
-        self.loss, self.negatives = loss, negatives
-
-    def forward(self, views: Views) -> Encoded:
-        """Return unit-norm embeddings (N, 2, D)."""
-        return {"embeddings": F.normalize(self._embedded(views), dim=2)}
-
-    def compare(self, encoded: Encoded, step: Step) -> StepOutput:
-        """Each view is an anchor to the other one of its image."""
-        return compare_pairs(encoded["embeddings"], step, self.loss, self.negatives)
-
-    def after_step(self, step: Step, kept: Kept) -> None:
-        """Let the loss and the strategy follow."""
-        self.loss.after_step(step, kept["loss"])
-        self.negatives.after_step(step, kept["negatives"])
-
-
-class Agreement(_TwoViews):
-    """Embeddings held together by a loss without negatives.
-
-    Args:
-        encoder: The encoder of the images.
-        loss: The loss of views.
-    """
-
-    objective = ViewLoss
-
-    def __init__(self, encoder: Encoder, loss: ViewLoss):
-        super().__init__(encoder, loss)
-        self.loss = loss
-
-    def forward(self, views: Views) -> Encoded:
-        """Return embeddings (N, 2, D)."""
-        return {"embeddings": self._embedded(views)}
-
-    def compare(self, encoded: Encoded, step: Step) -> StepOutput:
-        """Each view is the other one's target."""
-        views = encoded["embeddings"].transpose(0, 1)
-        found: StepOutput = self.loss(views, views, step)
-        return found
-
-    def after_step(self, step: Step, kept: Kept) -> None:
-        """Let the loss follow."""
-        self.loss.after_step(step, kept)

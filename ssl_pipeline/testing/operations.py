@@ -3,14 +3,16 @@
 import inspect
 import json
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from ssl_pipeline.augment.policy import Policy
+from ssl_pipeline.data.image_spec import RGB8
 from ssl_pipeline.deployment.view_graph import export_views
-from ssl_pipeline.testing.material import make_images
+from ssl_pipeline.testing.material import BANDS, make_images
 from ssl_pipeline.testing.subject import Subject
 from ssl_pipeline.types import ViewOperation
 
@@ -95,21 +97,22 @@ def becomes_a_graph(subject: Subject) -> None:
     policy = Policy.model_validate({"size": subject.size, "operation": {"p": 0.5}})
     built = policy.of_plugins["operation"].with_built({}, operation)
     policy = policy.model_copy(update={"operation": built})
-    with tempfile.TemporaryDirectory() as folder:
-        try:
-            export_views(policy, subject.size + 4, Path(folder, "augment.onnx"))
-        except Exception as error:  # the exporter raises all kinds of things, whatever it cannot do
-            cause = error.__cause__ or error
-            first = str(cause).strip().partition("\n")[0]
-            raise subject.fault(
-                f"it does not become an ONNX graph that makes the same views ({type(cause).__name__}: {first}). Use "
-                "operations that torch.export can trace: no branches on values of tensors, no numpy, no Python loops "
-                "over the batch."
-            ) from error
+    for images in (RGB8,) if "rgb" in operation.needs else (RGB8, BANDS):
+        with tempfile.TemporaryDirectory() as folder:
+            try:
+                export_views(policy, subject.size + 4, Path(folder, "augment.onnx"), images)
+            except Exception as error:  # the exporter raises all kinds of things, whatever it cannot do
+                cause = error.__cause__ or error
+                first = str(cause).strip().partition("\n")[0]
+                raise replace(subject, images=images).fault(
+                    f"it does not become an ONNX graph that makes the same views ({type(cause).__name__}: {first}). "
+                    "Use operations that torch.export can trace: no branches on values of tensors, no numpy, no Python "
+                    "loops over the batch."
+                ) from error
 
 
 def _images(channels: int, size: int) -> Tensor:
-    return make_images(_IMAGES, size).repeat(1, 2, 1, 1)[:, :channels].clamp(0, 1)
+    return make_images(_IMAGES, size, channels=channels).clamp(0, 1)
 
 
 def _numbers(operation: ViewOperation, count: int) -> Tensor:

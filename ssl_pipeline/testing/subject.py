@@ -8,23 +8,27 @@ from typing import Any
 
 import torch
 from pydantic import BaseModel
+from torch import Tensor
 
 from ssl_pipeline.artifacts.assembly import class_of
+from ssl_pipeline.data.image_spec import RGB8, ImageSpec
 from ssl_pipeline.errors import ConfigError
 from ssl_pipeline.options import injected, schema
 from ssl_pipeline.testing.families import FAMILIES, family_of
-from ssl_pipeline.testing.material import InBatch, SmallBackbone, SmallPatchBackbone, encoder_on
-from ssl_pipeline.types import Factory, Objective, PretextTask
+from ssl_pipeline.testing.material import InBatch, SmallBackbone, SmallPatchBackbone, encoder_on, make_images
+from ssl_pipeline.types import Factory, Need, Objective, PretextTask
 
 __all__ = ["Subject", "options_are_typed_and_documented"]
 
-_MAKERS_OF_INJECTED: Mapping[str, Callable[[int], Any]] = {
-    "encoder": lambda size: encoder_on(SmallBackbone()),
-    "negatives": lambda size: InBatch(),
-    "size": lambda size: size,
-    "pretrained": lambda size: False,
+_MAKERS_OF_INJECTED: Mapping[str, Callable[[int, ImageSpec], Any]] = {
+    "encoder": lambda size, images: encoder_on(SmallBackbone(images.channels), images),
+    "negatives": lambda size, images: InBatch(),
+    "size": lambda size, images: size,
+    "pretrained": lambda size, images: False,
+    "in_channels": lambda size, images: images.channels,
 }
-"""What the pipeline fills in, each from the side of images in px; which `model` of a family only the author can say."""
+"""What the pipeline fills in, each from the side of images in px and from what they are; which `model` of a family only
+the author can say."""
 
 
 @dataclass(frozen=True)
@@ -36,12 +40,23 @@ class Subject:
         kind: The kind of plugin, as the registry has it.
         options: The options, as params.yaml would have them; of a family also `model`.
         size: Side in px of the images that it is tried on.
+        images: What the values of these images mean.
     """
 
     factory: Factory
     kind: str
     options: Mapping[str, Any]
     size: int
+    images: ImageSpec = RGB8
+
+    @property
+    def needs(self) -> frozenset[Need]:
+        """What its class says that it needs."""
+        return frozenset(getattr(class_of(self.factory), "needs", ()))
+
+    def some_images(self, count: int) -> Tensor:
+        """Return images (count, C, S, S) in [0, 1] of the kind that it is tried on."""
+        return make_images(count, self.size, channels=self.images.channels)
 
     def schema(self) -> type[BaseModel]:
         """Return the pydantic model of the options.
@@ -56,9 +71,11 @@ class Subject:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             accepted = inspect.signature(self.factory).parameters.keys() & injected(self.kind)
-            given = {name: make(self.size) for name, make in _MAKERS_OF_INJECTED.items() if name in accepted}
-            if "patches" in getattr(class_of(self.factory), "needs", ()):
-                given["encoder"] = encoder_on(SmallPatchBackbone(self.size))
+            given = {
+                name: make(self.size, self.images) for name, make in _MAKERS_OF_INJECTED.items() if name in accepted
+            }
+            if "patches" in self.needs:
+                given["encoder"] = encoder_on(SmallPatchBackbone(self.size, self.images.channels), self.images)
             if "loss" in accepted:
                 given["loss"] = self._plain_loss()
             return self.factory(**given, **self.options)
@@ -76,7 +93,8 @@ class Subject:
 
     def fault(self, sentence: str) -> AssertionError:
         """Return what is raised: whose fault, what is broken, and what to do."""
-        return AssertionError(f"{getattr(self.factory, '__name__', self.factory)}: {sentence}")
+        where = "" if self.images == RGB8 else f", on images of {self.images}"
+        return AssertionError(f"{getattr(self.factory, '__name__', self.factory)}{where}: {sentence}")
 
     def require(self, holds: bool, sentence: str) -> None:
         """Say what is broken and what to do.

@@ -10,7 +10,8 @@ from torch.nn import functional as F
 
 from ssl_pipeline.parts.heads import ProjectedEnergy
 from ssl_pipeline.testing import check_backbone, check_loss, check_negatives, check_pretext_task
-from ssl_pipeline.testing.material import InBatch, Plain, PlainViews, SmallBackbone, compare_pairs
+from ssl_pipeline.testing.material import InBatch, Plain, PlainViews, SmallBackbone
+from ssl_pipeline.testing.plain_tasks import compare_pairs
 from ssl_pipeline.types import (
     Candidates,
     Encoded,
@@ -111,11 +112,12 @@ class SoundBackbone(SmallBackbone):
     """The small one, with dropout.
 
     Args:
+        in_channels: Of the images.
         share: That is dropped, in [0, 1).
     """
 
-    def __init__(self, share: float = 0.1):
-        super().__init__()
+    def __init__(self, in_channels: int = 3, share: float = 0.1):
+        super().__init__(in_channels)
         self.dropout = nn.Dropout(share)
 
     def forward(self, images: Tensor) -> Tensor:

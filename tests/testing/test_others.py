@@ -225,6 +225,12 @@ TASKS = [
         "two faces",
         predict=other_when_exported(SoundTask.predict),
     ),
+    broken(
+        SoundTask,
+        "Take the number of channels",
+        "three bands",
+        predict=lambda self, images: SoundTask.predict(self, images[:, :3]),
+    ),
     broken(SoundTask, "its energy does not export to ONNX", "energy", __init__=changed(branch_in_energy)),
 ]
 
@@ -241,6 +247,10 @@ def stale(self: Any, images: Tensor) -> Tensor:
 
 def peep(images: Tensor, shown: Tensor) -> Tensor:
     return shown[..., None].float() + images.mean(dim=(1, 2, 3), keepdim=True)[..., 0]
+
+
+def for_three(self: Any, in_channels: int = 3, share: float = 0.1) -> None:
+    SoundBackbone.__init__(self, 3, share)
 
 
 BACKBONES = [
@@ -280,10 +290,11 @@ BACKBONES = [
         "two faces",
         forward=other_when_exported(SoundBackbone.forward),
     ),
+    broken(SoundBackbone, "Take the number of channels", "three bands", __init__=for_three),
 ]
 
 
 @pytest.mark.parametrize(("check", "plugin", "words"), [*NEGATIVES, *TASKS, *BACKBONES])
 def test_a_broken_plugin_is_caught(check: Callable[[Any], None], plugin: type, words: str):
-    with pytest.raises(AssertionError, match=f"(?s)Broken: .*{words}"):
+    with pytest.raises(AssertionError, match=f"(?s)Broken(, on images of [^:]+)?: .*{words}"):
         check(plugin)

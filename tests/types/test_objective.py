@@ -15,7 +15,8 @@ from ssl_pipeline.errors import ConfigError
 from ssl_pipeline.recipes import Recipe
 from ssl_pipeline.registry import Registry
 from ssl_pipeline.testing import check_loss, check_pretext_task
-from ssl_pipeline.testing.material import Agreement, Plain, make_step, make_views, small_encoder
+from ssl_pipeline.testing.material import Plain, make_step, make_views, small_encoder
+from ssl_pipeline.testing.plain_tasks import Agreement
 from ssl_pipeline.types import Encoder, Kept, Negatives, Objective, Step, StepOutput
 from ssl_pipeline_plugins.negatives.in_batch import InBatch
 from ssl_pipeline_plugins.pretext.joint_embedding import JointEmbedding

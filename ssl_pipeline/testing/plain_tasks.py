@@ -1,0 +1,121 @@
+"""The plainest pretext tasks, in which losses, strategies and backbones are tried."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from ssl_pipeline.types import (
+    Candidates,
+    Encoded,
+    Encoder,
+    Kept,
+    Loss,
+    NegativeStrategy,
+    Objective,
+    PretextTask,
+    Step,
+    StepOutput,
+    ViewLoss,
+    ViewNeeds,
+    Views,
+)
+
+__all__ = ["Agreement", "Pairs", "compare_pairs"]
+
+
+def compare_pairs(embeddings: Tensor, step: Step, loss: Loss, strategy: NegativeStrategy) -> StepOutput:
+    """Return the loss of unit-norm embeddings (N, 2, D) of two views per image, each an anchor to the other one."""
+    count = len(embeddings)
+    anchors = embeddings.transpose(0, 1).flatten(0, 1)  # (2N, D)
+    positives = anchors.roll(count, dims=0)
+    samples = step.ids.repeat(2)
+    negatives = strategy.select(Candidates(anchors, positives, samples, anchors, samples, step))
+    value, metrics, kept = loss(anchors, negatives.compatible(positives), negatives, step)
+    return StepOutput(value, {**metrics, **negatives.figures}, {"loss": kept, "negatives": negatives.kept})
+
+
+class _TwoViews(PretextTask):
+    """Two views of each image, under a loss of the encoder's own embeddings."""
+
+    def __init__(self, encoder: Encoder, loss: Objective):
+        super().__init__()
+        self.views = self.views_for({})
+        self.encoder = encoder
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            loss.fit_to(encoder.backbone.embedding_dim)
+
+    @classmethod
+    def views_for(cls, options: Mapping[str, Any]) -> ViewNeeds:
+        """Return two `global` views."""
+        del options
+        return ViewNeeds("global", 2)
+
+    def _embedded(self, views: Views) -> Tensor:
+        """Return embeddings (N, 2, D)."""
+        images = views["global"]
+        embeddings: Tensor = self.encoder(images.flatten(0, 1)).reshape(len(images), 2, -1)
+        return embeddings
+
+    def predict(self, images: Tensor) -> Tensor:
+        """Return unit-norm embeddings (N, D)."""
+        return F.normalize(self.encoder(images), dim=1)
+
+
+class Pairs(_TwoViews):
+    """Embeddings compared in pairs: losses with negatives, strategies and backbones are tried in it.
+
+    Args:
+        encoder: The encoder of the images.
+        loss: The loss of pairs.
+        negatives: The strategy that chooses what they are held against.
+    """
+
+    def __init__(self, encoder: Encoder, loss: Loss, negatives: NegativeStrategy):
+        super().__init__(encoder, loss)
+        self.loss, self.negatives = loss, negatives
+
+    def forward(self, views: Views) -> Encoded:
+        """Return unit-norm embeddings (N, 2, D)."""
+        return {"embeddings": F.normalize(self._embedded(views), dim=2)}
+
+    def compare(self, encoded: Encoded, step: Step) -> StepOutput:
+        """Each view is an anchor to the other one of its image."""
+        return compare_pairs(encoded["embeddings"], step, self.loss, self.negatives)
+
+    def after_step(self, step: Step, kept: Kept) -> None:
+        """Let the loss and the strategy follow."""
+        self.loss.after_step(step, kept["loss"])
+        self.negatives.after_step(step, kept["negatives"])
+
+
+class Agreement(_TwoViews):
+    """Embeddings held together by a loss without negatives.
+
+    Args:
+        encoder: The encoder of the images.
+        loss: The loss of views.
+    """
+
+    objective = ViewLoss
+
+    def __init__(self, encoder: Encoder, loss: ViewLoss):
+        super().__init__(encoder, loss)
+        self.loss = loss
+
+    def forward(self, views: Views) -> Encoded:
+        """Return embeddings (N, 2, D)."""
+        return {"embeddings": self._embedded(views)}
+
+    def compare(self, encoded: Encoded, step: Step) -> StepOutput:
+        """Each view is the other one's target."""
+        views = encoded["embeddings"].transpose(0, 1)
+        found: StepOutput = self.loss(views, views, step)
+        return found
+
+    def after_step(self, step: Step, kept: Kept) -> None:
+        """Let the loss follow."""
+        self.loss.after_step(step, kept)
