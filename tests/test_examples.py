@@ -10,6 +10,7 @@ import pytest
 import torch
 
 import ssl_pipeline.contrast
+import ssl_pipeline.data.source
 import ssl_pipeline.parts
 import ssl_pipeline.types
 
@@ -35,6 +36,7 @@ def public_classes() -> list[type]:
         importlib.import_module(f"ssl_pipeline.parts.{module.name}")
         for module in pkgutil.iter_modules(ssl_pipeline.parts.__path__)
     ]
+    rooms.append(ssl_pipeline.data.source)
     public = {getattr(room, name) for room in rooms for name in getattr(room, "__all__", ())}
     return sorted(filter(inspect.isclass, public), key=lambda kind: kind.__qualname__)
 

@@ -33,11 +33,16 @@ SPLIT_NAMES: dict[str, SplitName] = {
     "validation": "val",
     "test": "test",
 }
-POOL_NAMES = {"unlabelled", "unlabeled"}
+UNLABELLED_NAMES = {"unlabelled", "unlabeled"}
 
 
 class Record(NamedTuple):
-    """What a source says of one image. `split` is train, val or test; None: ours to choose."""
+    """What a source says of one image. `split` is train, val or test; None: ours to choose.
+
+    Examples:
+        >>> Record("cat/1.png", label="cat").split is None
+        True
+    """
 
     path: str
     label: str | None = None
@@ -79,7 +84,7 @@ def find_root(names: Sequence[str], tables: Iterable[str]) -> str:
     first, last = (name.split("/")[:-1] for name in (min(names), max(names)))
     root = ""
     for top, other in zip(first, last, strict=False):
-        if root + TABLE in tables or top != other or top.lower() in SPLIT_NAMES or top.lower() in POOL_NAMES:
+        if root + TABLE in tables or top != other or top.lower() in SPLIT_NAMES or top.lower() in UNLABELLED_NAMES:
             break
         root += top + "/"
     return root
@@ -184,7 +189,7 @@ def _split_folders(inner: Sequence[str], root: str) -> dict[str, SplitName]:
     """Return the top folders that are splits, and which; nothing where the top folders are classes."""
     tops = {name.partition("/")[0] for name in inner if "/" in name}
     splits = {top: SPLIT_NAMES[top.lower()] for top in tops if top.lower() in SPLIT_NAMES}
-    others = sorted(top for top in tops - splits.keys() if top.lower() not in POOL_NAMES)
+    others = sorted(top for top in tops - splits.keys() if top.lower() not in UNLABELLED_NAMES)
     if not splits or not others:
         return splits
     nested = any(name.partition("/")[0] in splits and name.count("/") > 1 for name in inner)
@@ -203,5 +208,5 @@ def _by_folder(short: str, splits: dict[str, SplitName]) -> tuple[SplitName | No
     split = splits.get(folders[0]) if folders else None
     if split:
         folders = folders[1:]
-    label = _key(folders[0]) if folders and folders[0].lower() not in POOL_NAMES else None
+    label = _key(folders[0]) if folders and folders[0].lower() not in UNLABELLED_NAMES else None
     return split, label

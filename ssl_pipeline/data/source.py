@@ -32,6 +32,12 @@ class Images:
         rejects: Path -> why it cannot be read.
         portable: Whether other processes can call `read`, at little cost.
         warnings: What a person should know of it, one sentence each.
+
+    Examples:
+        >>> files = {"a.png": b"...", "b.png": b"..."}
+        >>> images = Images([Record("a.png", label="cat"), Record("b.png")], lambda path, limit: files[path])
+        >>> [record.label for record in images.records], images.read("a.png", 1000)
+        (['cat', None], b'...')
     """
 
     records: Sequence[Record]
@@ -50,6 +56,10 @@ class Pile:
         root: The folder that names are relative to.
         names: Names of the files whose content counts.
         others: Name of what else is noted -> what is noted of it: why a file cannot be read, the version of a table.
+
+    Examples:
+        >>> Pile(Path("images"), ["labels.csv", "a.png"], others={"table": "version 3"}).names
+        ['labels.csv', 'a.png']
     """
 
     root: Path = Path()
