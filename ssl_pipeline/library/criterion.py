@@ -59,7 +59,7 @@ def loss(
         >>> first, second = torch.eye(8, requires_grad=True), torch.eye(8)  # projections of two views of 8 images
         >>> value = criterion(first, second)
         >>> print(f"{value.item():.4f}")  # log(exp(5) + 14) - 5
-        0.0902
+        0.0901
     """
     if (dim is not None and dim < 1) or (steps is not None and steps < 1):
         raise ConfigError(f"dim and steps must be at least 1, got {dim} and {steps}.")
