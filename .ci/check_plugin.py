@@ -10,6 +10,8 @@ root = Path(sys.argv[1])
 plugin = root / "examples" / "plugin"
 LOSS = {"name": "example_plugin_circle", "margin": 0.4}
 NEGATIVES = {"name": "example_plugin_curriculum", "start": 0.5}
+BACKBONE = {"name": "example_plugin_mixer", "width": 16, "depth": 2}
+OPTIMIZER = {"name": "example_plugin_lion", "learning_rate": 3e-4, "weight_decay": 1e-3}
 GONE = "came with example-plugin 0.1.0: pip install it again"
 
 
@@ -22,7 +24,7 @@ def main() -> None:
     python("-m", "pytest", "-q", folder=plugin)
 
     content = yaml.safe_load((root / "params.yaml").read_text())
-    content["pretrain"].update(loss=LOSS, negatives=NEGATIVES, epochs=5)
+    content["pretrain"].update(loss=LOSS, negatives=NEGATIVES, backbone=BACKBONE, optimizer=OPTIMIZER, epochs=5)
     (root / "params.yaml").write_text(yaml.safe_dump(content, sort_keys=False))
     subprocess.run(["make", "-C", root, "repro"], check=True)
     assert '"example-plugin": "0.1.0"' in (root / "models/pretrain/model.json").read_text()

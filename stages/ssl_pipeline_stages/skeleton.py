@@ -20,7 +20,7 @@ LITTER = shutil.ignore_patterns("__pycache__", ".*", "*.egg-info", "dist", "buil
 @click.argument("name")
 @click.argument("folder", type=click.Path(path_type=Path), required=False)
 def skeleton(name: str, folder: Path | None) -> None:
-    """Write a plugin called NAME, such as my-plugin, into FOLDER, by default ./NAME: a loss, a strategy, a task."""
+    """Write a plugin called NAME, such as my-plugin, into FOLDER, by default ./NAME: an example of each kind."""
     raise SystemExit(guarded(lambda: _write(name, folder or Path(name))))
 
 

@@ -101,13 +101,13 @@ def test_options_are_given_by_name():
     entries = [
         entry
         for entry in REGISTRY.entries()
-        if entry.kind in ("pretext_task", "loss", "negatives", "operation", "optimizer")
+        if entry.kind in ("pretext_task", "loss", "negatives", "backbone", "operation", "optimizer")
     ]
     by_place = [
         f"{entry.kind} {entry.name}: {name}"
         for entry in entries
         for name, parameter in signature(entry.factory).parameters.items()
-        if name not in injected(entry.kind) and parameter.kind is parameter.POSITIONAL_OR_KEYWORD
+        if name not in injected(entry.kind, entry.family) and parameter.kind is parameter.POSITIONAL_OR_KEYWORD
     ]
     assert entries
     assert not by_place, f"put a * before these options, so that no call leaves open what a number is: {by_place}"

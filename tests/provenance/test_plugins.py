@@ -164,6 +164,8 @@ def test_of_a_recipe_counts_what_a_run_takes_from_it():
     ("edited", "in_force"),
     [
         ("ssl_pipeline_plugins/losses/vicreg.py", True),  # another loss
+        ("ssl_pipeline_plugins/optimizers/lars.py", True),  # another optimizer
+        ("ssl_pipeline_plugins/optimizers/adamw.py", False),
         ("ssl_pipeline/evaluation/linear/knn.py", True),
         ("ssl_pipeline/deployment/rehearsal.py", True),
         ("ssl_pipeline_plugins/losses/info_nce.py", False),

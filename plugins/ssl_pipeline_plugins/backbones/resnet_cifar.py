@@ -44,7 +44,7 @@ class ResNetCifar(Backbone):
     offers: Mapping[Offer, str] = {"maps": "resnet_cifar"}
     small_options: Mapping[str, Any] | None = {"depth": 8, "width": 16}
 
-    def __init__(self, depth: int = 20, width: int = 16, in_channels: int = 3):
+    def __init__(self, *, depth: int = 20, width: int = 16, in_channels: int = 3):
         super().__init__()
         if depth < 8 or (depth - 2) % 6:
             raise ValueError(f"depth must be 6n + 2 (8, 14, 20, 32, ...), got {depth}")

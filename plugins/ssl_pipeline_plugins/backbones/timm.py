@@ -37,6 +37,7 @@ class TimmBackbone(Backbone):
 
     def __init__(
         self,
+        *,
         model: str,
         size: int,
         pretrained: bool = False,

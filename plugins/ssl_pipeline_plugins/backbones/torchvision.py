@@ -24,7 +24,7 @@ class TorchvisionBackbone(Backbone):
 
     offers: Mapping[Offer, str] = {"maps": "torchvision/resnet18 and other residual networks"}
 
-    def __init__(self, model: str, size: int, stem: Stem = "imagenet", in_channels: int = 3):
+    def __init__(self, *, model: str, size: int, stem: Stem = "imagenet", in_channels: int = 3):
         super().__init__()
         from torchvision import models  # 1 s: only when asked for
 

@@ -5,8 +5,7 @@
 A comment at the head of each file names the places of its paper that the paper's size is of, what it was checked
 against, and where it differs. What differs in all of them is said here once: the learning rate ends at 0 where some
 papers end at a thousandth of the peak; biases and norms do not decay, as in SimCLR, BYOL or Barlow Twins, but not in
-MoCo or SimSiam; SGD's momentum is Nesterov's, as in RotNet, but not in MoCo or SimSiam; a batch norm sees the whole
-batch.
+MoCo or SimSiam; a batch norm sees the whole batch.
 """
 
 from functools import partial
