@@ -24,6 +24,8 @@ LABELLED_PASSES = 4
 """Times that linear_eval embeds each labelled image: the encoder, two random ones, and all layers at once."""
 PROBE_SECONDS = 15e-3
 """Seconds that the probes take for each labelled image: features, pixels, colours and layers, of all strengths."""
+STEP_SECONDS = 0.03
+"""Seconds of a step of fine-tuning that do not depend on its images, which are few."""
 ARMS = 3
 CHOOSING = 2
 LIBRARIES = 1.0e9
@@ -117,6 +119,7 @@ def estimate(config: Config, epochs: int, batch_size: int, work: Workload, machi
     training = work.views * work.speed.images_per_second  # views per second
     forward = FORWARDS * training
     labelled = sum(work.labels.values())
+    views, steps = _finetune_work(config, work)
     seconds = {
         "ingest": work.files / work.images_per_second,
         "augment": 0.0,
@@ -124,7 +127,7 @@ def estimate(config: Config, epochs: int, batch_size: int, work: Workload, machi
         "export": 0.0,
         "linear_eval": (LABELLED_PASSES * labelled + 4 * min(config.linear_eval.clusters.images, work.pool)) / forward
         + PROBE_SECONDS * labelled,
-        "finetune": _finetune_views(config, work) / training + _finetune_tests(config, work) / forward,
+        "finetune": views / training + STEP_SECONDS * steps + _finetune_tests(config, work) / forward,
     }
     step = int(TRANSIENT * work.speed.bytes_per_image * batch)
     pixels = work.pool * config.ingest.canvas**2 * 3
@@ -144,17 +147,18 @@ def _models(config: Config, budget: int | str) -> int:
     return ARMS * (section.draws + choosing * (len(section.learning_rates) - 1))
 
 
-def _finetune_views(config: Config, work: Workload) -> int:
-    """Images that fine-tuning trains on, as often as it does."""
+def _finetune_work(config: Config, work: Workload) -> tuple[int, int]:
+    """Return how many images fine-tuning trains on, as often as it does, and how many steps it takes."""
     section, known = config.finetune, work.labels["train"]
+    views = total = 0
     if not known or work.classes < 2:
-        return 0
-    total = 0
+        return views, total
     for budget in section.budgets:
         images = known if budget == "all" else min(known, int(budget) * work.classes)
         steps = max(section.steps, section.epochs * ceil(images / section.batch_size))
-        total += _models(config, budget) * steps * min(section.batch_size, images)
-    return total
+        total += _models(config, budget) * steps
+        views += _models(config, budget) * steps * min(section.batch_size, images)
+    return views, total
 
 
 def _finetune_tests(config: Config, work: Workload) -> int:
