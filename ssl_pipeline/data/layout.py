@@ -181,7 +181,7 @@ def _check_all_there(table: Table, there: set[str], known: Callable[[str], bool]
     for path, row in table.rows.items():
         if path not in there and not known(path):
             meant = hint(path, there) if len(there) <= 10_000 else ""
-            more = meant or " Paths are relative to the folder of labels.csv."
+            more = meant or " Paths are relative to the folder of the images."
             raise PipelineError(f"{table.where}, line {row.line}: there is no image '{shown(path, 200)}'.{more}")
 
 

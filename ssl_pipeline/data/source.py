@@ -5,7 +5,7 @@ It lies here and not in `ssl_pipeline.types`, as it needs no torch: the inventor
 
 import os.path
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from ssl_pipeline.errors import ConfigError
 from ssl_pipeline.terminal import shown
 from ssl_pipeline.workspace import PRODUCTS, find_path, workspace
 
-__all__ = ["PATH", "Images", "Pile", "Source", "find_source"]
+__all__ = ["PATH", "Images", "Pile", "Source", "find_source", "refuse_products"]
 
 PATH = "ingest.source.path"
 
@@ -119,12 +119,26 @@ def find_source(path: str) -> Path:
         ConfigError: Products of the stages lie there, or would: they would be read as images.
     """
     place = find_path(path, PATH)
+    refuse_products(path, place, (Path.cwd(), workspace().resolve()))
+    return place
+
+
+def refuse_products(path: str, place: Path, projects: Iterable[Path]) -> None:
+    """Refuse a source that holds products of a project, or lies in them.
+
+    Args:
+        path: The path as a person has written it, for the message.
+        place: Where it leads.
+        projects: Folders of projects, with their links resolved.
+
+    Raises:
+        ConfigError: Products of the stages lie there, or would: they would be read as images.
+    """
     found = Path(os.path.realpath(place))  # never mind links to themselves
-    for folder in (Path.cwd(), workspace().resolve()):
+    for folder in projects:
         for product in ((folder / name).resolve() for name in PRODUCTS):
             if product.is_relative_to(found) or found.is_relative_to(product):
                 raise ConfigError(
                     f"{PATH}: {shown(path, 200)} holds products of this project ({shown(str(product), 200)}), which "
                     "would be read as images. Give the images a directory of their own, such as 'images'."
                 )
-    return place

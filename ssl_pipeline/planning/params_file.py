@@ -93,7 +93,7 @@ def write_settings(path: Path, settings: Collection[Setting], source: Mapping[st
 
 
 def _put(mapping: CommentedMap, name: str, value: Any) -> None:
-    """Put a value into a section; of views and of an optimizer one line after another, as each has a comment."""
+    """Put a value into a section; of what has several lines one after another, as each has a comment."""
     present = mapping.get(name)
     if name == "views" and isinstance(present, CommentedMap):
         for kind, policy in value.items():
@@ -102,7 +102,10 @@ def _put(mapping: CommentedMap, name: str, value: Any) -> None:
                 _turn_off(present[kind], policy)
             else:
                 _insert(present, kind, CommentedMap({key: _flow(inner) for key, inner in policy.items()}))
-    elif name == "optimizer" and isinstance(present, CommentedMap):
+    elif name in ("optimizer", "source") and isinstance(present, CommentedMap):
+        if name == "source":  # options of another source
+            for key in present.keys() - value.keys():
+                del present[key]
         _merge(present, value)
     elif present != value:
         mapping[name] = _flow(value)

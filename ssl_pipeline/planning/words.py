@@ -10,7 +10,7 @@ from ssl_pipeline.planning.machine import Machine
 from ssl_pipeline.planning.proposal import Proposal
 from ssl_pipeline.terminal import counted, shown
 
-__all__ = ["told_evidence", "told_proposal"]
+__all__ = ["told_evidence", "told_proposal", "told_shortly"]
 
 LATE = 1.1
 """Multiple of the time asked for from which on it is said that the stages take longer."""
@@ -36,6 +36,25 @@ def told_proposal(proposal: Proposal) -> str:
             "it more --hours, or run the stages before it alone."
         )
     return "\n".join(lines)
+
+
+def told_shortly(evidence: Evidence, machine: Machine, proposal: Proposal) -> list[str]:
+    """Return what was found and decided, in three lines."""
+    labels, config = evidence.labelling, proposal.config
+    found = f"{labels.images:,}"
+    if labels.classes:
+        found += f", of which {labels.labelled:,} are labelled, in {counted(labels.classes, 'class', 'classes')}"
+    planned = {setting.key: setting.value for setting in proposal.settings}
+    network = _value(planned["pretrain.backbone"])
+    size = planned["augment.views"]["global"]["size"]
+    ingest, pretrain = config.ingest, config.pretrain
+    return [
+        f"  Images: {found}.",
+        f"  Settings: {ingest.pixels.name}, {ingest.resize} to {ingest.canvas} px, views of {size} px, "
+        f"{network}, {pretrain.recipe}, {pretrain.epochs} epochs, {pretrain.batch_size} images per step.",
+        f"  Time: about {proposal.minutes:,.0f} minutes on {counted(machine.cores, 'core')}"
+        f"{' and ' + machine.name if machine.name else ''}. `ssl-pipeline plan --explain` says why.",
+    ]
 
 
 def _evidence_lines(evidence: Evidence) -> Iterator[str]:

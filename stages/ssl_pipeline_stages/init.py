@@ -1,11 +1,14 @@
 """Begin a project: a folder in which `dvc repro` runs the pipeline on one's own images."""
 
 import os
+import shlex
 import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -13,84 +16,134 @@ from ssl_pipeline.errors import PipelineError
 from ssl_pipeline.terminal import shown
 from ssl_pipeline_stages.guarded import guarded
 
+if TYPE_CHECKING:  # imports torch
+    from ssl_pipeline.planning.evidence import Evidence
+    from ssl_pipeline.planning.machine import Machine
+
 TEMPLATES = Path(__file__).parent / "project"
-FILES = {"dvc.yaml": "dvc.yaml", "gitignore": ".gitignore", "dvcignore": ".dvcignore"}
+FILES = {"dvc.yaml": "dvc.yaml", "params.yaml": "params.yaml", "gitignore": ".gitignore", "dvcignore": ".dvcignore"}
 """Template -> its name in a project."""
-DVC = {
-    "core.analytics": "false",
-    "core.check_update": "false",
-    "core.autostage": "false",
+WRITTEN = (*FILES.values(), "README.md", "plan.json", "plugins.lock", ".dvc", "my_plugins")
+"""All that a project begins with."""
+IMAGES = "images"
+DVC_CONFIG = """\
+[core]
+    analytics = false
+    check_update = false
+{scm}[cache]
     # a product lies once on the disk, though in the project and in DVC's cache
-    "cache.type": "hardlink,copy",
-}
+    type = "hardlink,copy"
+"""
 
 
 @click.command()
 @click.argument("project", type=click.Path(path_type=Path))
-@click.option(
-    "--images", type=click.Path(path_type=Path), help="A folder or an archive of images; by default PROJECT/images."
-)
-def init(project: Path, images: Path | None) -> None:
-    """Begin a project of your own in PROJECT, a new or an empty folder: settings fitted to your images, git and DVC."""
-    raise SystemExit(guarded(lambda: _begin(project, images)))
+@click.option("--images", type=click.Path(path_type=Path), help="A folder or a .zip; by default PROJECT/images.")
+@click.option("--labels", type=click.Path(path_type=Path), help="A CSV with the columns path, label, split, group.")
+@click.option("--hours", type=click.FloatRange(0.05, 1e4), default=1.0, show_default=True, help="Time for all stages.")
+def init(project: Path, images: Path | None, labels: Path | None, hours: float) -> None:
+    """Begin a project of your own in the folder PROJECT: settings fitted to your images, git and DVC.
+
+    The images stay where they are, and so do labels. Of the columns of the labels only the path is needed, relative to
+    the folder of the images.
+    """
+    raise SystemExit(guarded(lambda: _begin(project, images, labels, hours)))
 
 
-def _begin(project: Path, images: Path | None) -> None:
-    if images is not None and not images.exists():
-        raise PipelineError(
-            f"--images: there is no '{shown(str(images), 200)}'. Name a folder or an archive of images."
-        )
-    if project.exists() and (not project.is_dir() or any(project.iterdir())):
-        raise PipelineError(
-            f"'{shown(str(project), 200)}' exists and is not empty: name a folder that is new or empty."
-        )
-    place = project.absolute()
-    place.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=place.parent, prefix=f".{place.name}.") as beside:
-        whole = Path(beside) / place.name
+def _begin(project: Path, images: Path | None, labels: Path | None, hours: float) -> None:
+    place = Path(os.path.abspath(project))
+    _refuse_taken(place)
+    if images is None and (place / IMAGES).is_dir() and any((place / IMAGES).iterdir()):
+        images = place / IMAGES
+    source = _source(place, images, labels)
+    anchor = next(folder for folder in (place, *place.parents) if folder.exists())
+    with tempfile.TemporaryDirectory(dir=anchor, prefix=".ssl-pipeline.") as beside:
+        whole = Path(beside) / "project"
         whole.mkdir()
-        _write(whole, place, images)
-        _initialise(whole, place.parent)
-        place.mkdir(exist_ok=True)
+        _write(whole, place, source)
+        said = _fit(whole, place, source, hours)
+        _initialise(whole, anchor)
+        place.mkdir(parents=True, exist_ok=True)
         for path in whole.iterdir():
             path.rename(place / path.name)  # into the folder itself, in which a shell may stand
-    click.echo(f"Began {project}. Next: cd {project} && dvc repro")
+    click.echo("\n".join(said))
+    goes = "" if place == Path.cwd() else f"cd {shlex.quote(str(project))} && "
+    if not source:
+        click.echo(f"Next: put images into {project / IMAGES}, then {goes}ssl-pipeline plan && dvc repro")
+    else:
+        click.echo(f"Next: {goes}dvc repro")
 
 
-def _write(folder: Path, place: Path, images: Path | None) -> None:
-    """Write a project's files, to lie at a place."""
+def _refuse_taken(place: Path) -> None:
+    """Refuse a folder in which something would be overwritten.
+
+    Raises:
+        PipelineError: There is such a thing, or the place is not a folder.
+    """
+    name = shown(str(place), 200)
+    if place.exists() and not place.is_dir():
+        raise PipelineError(f"'{name}' is a file: name a folder that is new or empty.")
+    if taken := [file for file in WRITTEN if (place / file).exists()]:
+        raise PipelineError(f"'{name}' has {', '.join(taken)} already: name a folder that is new or empty.")
+
+
+def _source(place: Path, images: Path | None, labels: Path | None) -> dict[str, str]:
+    """Return `ingest.source` with absolute paths; nothing where there are no images yet.
+
+    Raises:
+        PipelineError: A path leads nowhere, or to where products would lie.
+    """
+    from ssl_pipeline.data.source import refuse_products
+
+    if labels is not None and images is None:
+        raise PipelineError("--labels says something of images: name these, too, by --images.")
+    if images is None:
+        return {}
+    for option, path in (("--images", images), ("--labels", labels)):
+        if path is not None and not path.exists():
+            wanted = "a folder or a .zip of images" if option == "--images" else "a CSV file"
+            raise PipelineError(f"{option}: there is no '{shown(str(path), 200)}'. Name {wanted}.")
+    refuse_products(str(images), images, [Path(os.path.realpath(place))])
+    found = {"name": "folder", "path": os.path.abspath(images)}
+    return found if labels is None else {**found, "labels": os.path.abspath(labels)}
+
+
+def _write(folder: Path, place: Path, source: dict[str, str]) -> None:
+    """Write the files of a project, to lie at a place, that are the same for all images."""
     for template, name in FILES.items():
         shutil.copyfile(TEMPLATES / template, folder / name)
-    path = "images" if images is None else _seen_from(place, images)
+    path = _seen_from(place, source["path"]) if source else IMAGES
+    if path != IMAGES and Path(place, path).is_relative_to(place) and ".." not in Path(path).parts:
+        with (folder / ".gitignore").open("a", encoding="utf-8") as ignored:
+            ignored.write(f"/{path}\n")
     readme = (TEMPLATES / "README.md").read_text(encoding="utf-8")
     readme = readme.replace("PROJECT", place.name).replace("IMAGES", f"`{path}`")
     (folder / "README.md").write_text(readme, encoding="utf-8")
     (folder / "my_plugins").mkdir()
     (folder / "my_plugins" / ".gitkeep").touch()
-    if images is None:
-        (folder / "images").mkdir()
+    if not (place / IMAGES).exists() and not source:
+        (folder / IMAGES).mkdir()
 
 
-def _seen_from(place: Path, images: Path) -> str:
-    """Return a path that finds the images from a project: relative where they lie in or beside it."""
-    absolute = images.absolute()
-    return os.path.relpath(absolute, place) if absolute.is_relative_to(place.parent) else str(absolute)
+def _seen_from(place: Path, path: str) -> str:
+    """Return a path that finds something from a project: relative where that lies in the project or beside it."""
+    return os.path.relpath(path, place) if Path(path).is_relative_to(place.parent) else path
 
 
-def _initialise(folder: Path, parent: Path) -> None:
-    """Make a folder a git repository, unless one is around it, and a DVC project."""
+def _initialise(folder: Path, anchor: Path) -> None:
+    """Make a folder a DVC project, and a git repository unless one is around it or there is no git."""
     git = shutil.which("git")
-    around = git and _run([git, "rev-parse", "--is-inside-work-tree"], parent, needed=False)
-    if git and not around:
+    if git and not _run([git, "rev-parse", "--is-inside-work-tree"], anchor, needed=False):
         _run([git, "init", "--quiet"], folder)
-    how = ["--subdir"] if around else [] if git else ["--no-scm"]
-    dvc = [sys.executable, "-m", "dvc"]
-    _run([*dvc, "init", "--quiet", *how], folder)
-    for key, value in DVC.items():
-        _run([*dvc, "config", key, value], folder)
+    ignored = (folder / ".dvcignore").read_text(encoding="utf-8")
+    # with git, DVC would add the files to the index of a repository around the folder, though they are yet to move
+    _run([sys.executable, "-m", "dvc", "init", "--quiet", "--no-scm", "--force"], folder)
+    (folder / ".dvcignore").write_text(ignored, encoding="utf-8")
+    config = DVC_CONFIG.format(scm="" if git else "    no_scm = true\n")
+    (folder / ".dvc" / "config").write_text(config, encoding="utf-8")
 
 
-def _run(words: list[str], folder: Path, needed: bool = True) -> bool:
+def _run(words: Sequence[str], folder: Path, needed: bool = True) -> bool:
     """Run a command; say whether it succeeded.
 
     Raises:
@@ -101,3 +154,35 @@ def _run(words: list[str], folder: Path, needed: bool = True) -> bool:
     if done.returncode and needed:
         raise PipelineError(f"`{' '.join(words[-3:])}` failed: {shown(done.stderr.strip(), 500)}")
     return not done.returncode
+
+
+def _fit(folder: Path, place: Path, source: dict[str, str], hours: float) -> list[str]:
+    """Fit params.yaml to the images, or to photographs where there are none yet; say in a few lines what was decided.
+
+    Raises:
+        PipelineError: The source has no images that can be used.
+    """
+    from ssl_pipeline import config
+    from ssl_pipeline.loading import load_registry
+    from ssl_pipeline.planning import params_file
+    from ssl_pipeline.planning.draft import Setting
+    from ssl_pipeline.planning.words import told_shortly
+    from ssl_pipeline.provenance import plugins as provenance
+    from ssl_pipeline_stages import code
+    from ssl_pipeline_stages.fitting import fit
+    from ssl_pipeline_stages.shelf import PHOTOGRAPHS
+
+    params = folder / "params.yaml"
+    if source:
+        looked: list[tuple[Evidence, Machine]] = []
+        proposal = fit(params, source, hours, tell=lambda *found: looked.append(found))
+        settings = list(proposal.settings)
+        said = [f"Began '{place.name}'.", *told_shortly(*looked[0], proposal)]
+    else:
+        settings = [Setting(key, value, "", left=False) for key, value in PHOTOGRAPHS.items()]
+        said = [f"Began '{place.name}', with settings for photographs; `ssl-pipeline plan` fits them to your images."]
+    seen = {key: _seen_from(place, value) if key != "name" else value for key, value in source.items()}
+    params_file.write_settings(params, settings, seen or {"name": "folder", "path": IMAGES})
+    used = code.used(load_registry(), config.load(params))
+    provenance.lock(folder / "plugins.lock", code.PACKAGES, used)
+    return said

@@ -58,3 +58,27 @@ SHIPPED: dict[str, Any] = {
     "finetune.epochs": 5,
 }
 """Key -> the value in the params.yaml that ships: one that differs has been set by a person."""
+
+PHOTOGRAPHS: dict[str, Any] = {
+    "ingest.canvas": 80,
+    "ingest.resize": "crop",
+    "augment.views": {
+        "global": {
+            "size": 64,
+            "random_resized_crop": {"p": 1.0, "scale": [0.2, 1.0], "ratio": [0.75, 1.333]},
+            "horizontal_flip": {"p": 0.5},
+            "color_jitter": {"p": 0.8, "brightness": 0.4, "contrast": 0.4, "saturation": 0.4, "hue": 0.1},
+            "grayscale": {"p": 0.2},
+            "gaussian_blur": {"p": 0.5, "sigma": [0.1, 0.57]},
+        },
+        "plain": {
+            "size": 64,
+            "random_resized_crop": {"p": 1.0, "scale": [0.6, 1.0], "ratio": [0.85, 1.18]},
+            "horizontal_flip": {"p": 0.5},
+        },
+    },
+    "pretrain.recipe": SHELF.recipe,
+    "pretrain.backbone": dict(SHELF.networks[-1]),
+    "pretrain.epochs": 100,
+}
+"""Key -> the value for photographs that nobody has seen yet: what `init` writes where there are no images."""

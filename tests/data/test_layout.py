@@ -172,7 +172,7 @@ def test_accents_are_the_same_in_the_table_and_in_names(tmp_path: Path) -> None:
     ("table", "message"),
     [
         ("path,label\n1.png,cat\n7.png,cat\n", r"labels.csv, line 3: there is no image '7.png'. Did you mean '1.png'"),
-        ("path,label\n/somewhere/else,cat\n", r"line 2: .* relative to the folder of labels.csv"),
+        ("path,label\n/somewhere/else,cat\n", r"line 2: .* relative to the folder of the images"),
         ("path,label\n1.png,cat\n1.png,dog\n", r"line 3: '1.png' is in line 2 already"),
         ("path,split\n1.png,exam\n", r"line 2: 'exam' is no split"),
         ("path,label\n,cat\n", r"line 2: the path is empty"),

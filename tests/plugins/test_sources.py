@@ -54,6 +54,35 @@ def test_a_folder_is_as_promised(pile: Path) -> None:
     check_source(Folder, path=str(pile), change=lambda: (pile / "labels.csv").write_text("path,label\n"))
 
 
+def test_a_table_of_labels_may_lie_elsewhere(pile: Path, tmp_path: Path) -> None:
+    plain = Folder(path=str(pile)).open()
+    names = [record.path for record in plain.records]
+    table = tmp_path / "elsewhere.csv"
+    table.write_text(f"path,label,group\n{names[0]},ours,g\n")
+
+    def change() -> None:
+        table.write_text(f"path,label\n{names[0]},other\n")
+
+    source = Folder(path=str(pile), labels=str(table))
+    assert [(record.label, record.group) for record in source.open().records] == [("ours", "g")] + [(None, None)] * 3
+    check_source(Folder, path=str(pile), labels=str(table), change=change)
+    assert "ingest.source.labels" in source.files().others
+    table.unlink()
+    for look in (source.open, source.files):
+        with pytest.raises(ConfigError, match=r"ingest\.source\.labels: .* cannot be read \(No such file"):
+            look()
+
+
+def test_paths_of_a_table_elsewhere_may_begin_in_the_one_folder_that_holds_all(pile: Path, tmp_path: Path) -> None:
+    (tmp_path / "around").mkdir()
+    pile.rename(tmp_path / "around" / "pile")
+    names = [record.path for record in Folder(path=str(tmp_path / "around")).open().records]
+    for name in (names[0], names[0].removeprefix("pile/")):
+        (tmp_path / "table.csv").write_text(f"path,label\n{name},ours\n")
+        found = Folder(path=str(tmp_path / "around"), labels=str(tmp_path / "table.csv")).open().records
+        assert [record.label for record in found] == ["ours", None, None, None]
+
+
 def test_an_archive_is_as_promised(pile: Path, tmp_path: Path) -> None:
     path = shutil.make_archive(str(tmp_path / "pile"), "zip", pile)
     (pile / "a" / "0.png").unlink()

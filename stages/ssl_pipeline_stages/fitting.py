@@ -1,0 +1,52 @@
+"""Settings fitted to the images of a source, as `plan` and `init` write them."""
+
+from collections.abc import Callable, Collection, Mapping
+from pathlib import Path
+from typing import Any
+
+from ssl_pipeline.config import Choice, load
+from ssl_pipeline.loading import load_registry
+from ssl_pipeline.planning.evidence import Evidence, examine
+from ssl_pipeline.planning.machine import Machine, look_around
+from ssl_pipeline.planning.params_file import read_record, set_by_a_person
+from ssl_pipeline.planning.proposal import Proposal, propose
+from ssl_pipeline.planning.sample import take
+from ssl_pipeline.yaml_file import read_yaml
+from ssl_pipeline_stages import code
+from ssl_pipeline_stages.shelf import SHELF, SHIPPED
+
+__all__ = ["fit"]
+
+
+def fit(
+    params: Path,
+    source: Mapping[str, Any] | None,
+    hours: float,
+    overwrite: bool = False,
+    tell: Callable[[Evidence, Machine], None] = lambda evidence, machine: None,
+) -> Proposal:
+    """Propose settings for params.yaml, in which nothing is written.
+
+    Args:
+        params: The path of params.yaml.
+        source: `ingest.source`, where it is another one than in the file.
+        hours: Time that all stages together may take.
+        overwrite: Whether what a person has set is given up.
+        tell: A function that is given what the proposal is made from, some seconds before it is made.
+
+    Raises:
+        PipelineError: The file is not valid, or the source has no images that can be used.
+    """
+    config, content = load(params), read_yaml(params)
+    if source:
+        content["ingest"]["source"] = source
+        ingest = config.ingest.model_copy(update={"source": Choice.model_validate(source)})
+        config = config.model_copy(update={"ingest": ingest})
+    left: Collection[str] = ()
+    if not overwrite:
+        left = set_by_a_person(content, read_record(params.parent), SHIPPED, SHIPPED)
+    pixels = config.ingest.pixels if "ingest.pixels" in left else None
+    evidence = examine(take(code.source(config).open(), pixels, config.ingest.background))
+    machine = look_around()
+    tell(evidence, machine)
+    return propose(load_registry(), SHELF, evidence, machine, hours, content, left)
