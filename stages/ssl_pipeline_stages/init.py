@@ -3,10 +3,7 @@
 import os
 import shlex
 import shutil
-import subprocess
-import sys
 import tempfile
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +12,7 @@ import click
 from ssl_pipeline.errors import PipelineError
 from ssl_pipeline.terminal import shown
 from ssl_pipeline_stages.guarded import guarded
+from ssl_pipeline_stages.repository import initialise
 
 if TYPE_CHECKING:  # imports torch
     from ssl_pipeline.planning.evidence import Evidence
@@ -26,14 +24,6 @@ FILES = {"dvc.yaml": "dvc.yaml", "params.yaml": "params.yaml", "gitignore": ".gi
 WRITTEN = (*FILES.values(), "README.md", "plan.json", "plugins.lock", ".dvc", "my_plugins")
 """All that a project begins with."""
 IMAGES = "images"
-DVC_CONFIG = """\
-[core]
-    analytics = false
-    check_update = false
-{scm}[cache]
-    # a product lies once on the disk, though in the project and in DVC's cache
-    type = "hardlink,copy"
-"""
 
 
 @click.command()
@@ -62,16 +52,14 @@ def _begin(project: Path, images: Path | None, labels: Path | None, hours: float
         whole.mkdir()
         _write(whole, place, source)
         said = _fit(whole, place, source, hours)
-        _initialise(whole, anchor)
+        initialise(whole, anchor)
         place.mkdir(parents=True, exist_ok=True)
         for path in whole.iterdir():
             path.rename(place / path.name)  # into the folder itself, in which a shell may stand
     click.echo("\n".join(said))
     goes = "" if place == Path.cwd() else f"cd {shlex.quote(str(project))} && "
-    if not source:
-        click.echo(f"Next: put images into {project / IMAGES}, then {goes}ssl-pipeline plan && dvc repro")
-    else:
-        click.echo(f"Next: {goes}dvc repro")
+    missing = "" if source else f"put images into {project / IMAGES}, then "
+    click.echo(f"Next: {missing}{goes}{'' if source else 'ssl-pipeline plan && '}dvc repro")
 
 
 def _refuse_taken(place: Path) -> None:
@@ -104,8 +92,8 @@ def _source(place: Path, images: Path | None, labels: Path | None) -> dict[str, 
             wanted = "a folder or a .zip of images" if option == "--images" else "a CSV file"
             raise PipelineError(f"{option}: there is no '{shown(str(path), 200)}'. Name {wanted}.")
     refuse_products(str(images), images, [Path(os.path.realpath(place))])
-    found = {"name": "folder", "path": os.path.abspath(images)}
-    return found if labels is None else {**found, "labels": os.path.abspath(labels)}
+    table = {} if labels is None else {"labels": os.path.abspath(labels)}
+    return {"name": "folder", "path": os.path.abspath(images), **table}
 
 
 def _write(folder: Path, place: Path, source: dict[str, str]) -> None:
@@ -130,32 +118,6 @@ def _seen_from(place: Path, path: str) -> str:
     return os.path.relpath(path, place) if Path(path).is_relative_to(place.parent) else path
 
 
-def _initialise(folder: Path, anchor: Path) -> None:
-    """Make a folder a DVC project, and a git repository unless one is around it or there is no git."""
-    git = shutil.which("git")
-    if git and not _run([git, "rev-parse", "--is-inside-work-tree"], anchor, needed=False):
-        _run([git, "init", "--quiet"], folder)
-    ignored = (folder / ".dvcignore").read_text(encoding="utf-8")
-    # with git, DVC would add the files to the index of a repository around the folder, though they are yet to move
-    _run([sys.executable, "-m", "dvc", "init", "--quiet", "--no-scm", "--force"], folder)
-    (folder / ".dvcignore").write_text(ignored, encoding="utf-8")
-    config = DVC_CONFIG.format(scm="" if git else "    no_scm = true\n")
-    (folder / ".dvc" / "config").write_text(config, encoding="utf-8")
-
-
-def _run(words: Sequence[str], folder: Path, needed: bool = True) -> bool:
-    """Run a command; say whether it succeeded.
-
-    Raises:
-        PipelineError: It failed, and was needed.
-    """
-    variables = {**os.environ, "DVC_NO_ANALYTICS": "1"}
-    done = subprocess.run(words, cwd=folder, env=variables, capture_output=True, text=True, check=False)
-    if done.returncode and needed:
-        raise PipelineError(f"`{' '.join(words[-3:])}` failed: {shown(done.stderr.strip(), 500)}")
-    return not done.returncode
-
-
 def _fit(folder: Path, place: Path, source: dict[str, str], hours: float) -> list[str]:
     """Fit params.yaml to the images, or to photographs where there are none yet; say in a few lines what was decided.
 
@@ -176,8 +138,7 @@ def _fit(folder: Path, place: Path, source: dict[str, str], hours: float) -> lis
     if source:
         looked: list[tuple[Evidence, Machine]] = []
         proposal = fit(params, source, hours, tell=lambda *found: looked.append(found))
-        settings = list(proposal.settings)
-        said = [f"Began '{place.name}'.", *told_shortly(*looked[0], proposal)]
+        settings, said = list(proposal.settings), [f"Began '{place.name}'.", *told_shortly(*looked[0], proposal)]
     else:
         settings = [Setting(key, value, "", left=False) for key, value in PHOTOGRAPHS.items()]
         said = [f"Began '{place.name}', with settings for photographs; `ssl-pipeline plan` fits them to your images."]
