@@ -108,7 +108,12 @@ def test_the_wheel_holds_the_package_and_no_generic_names(tmp_path: Path):
     )
     assert done.returncode == 0, done.stderr
     (wheel,) = tmp_path.glob("*.whl")
-    tops = {name.split("/")[0] for name in zipfile.ZipFile(wheel).namelist()}
+    names = set(zipfile.ZipFile(wheel).namelist())
+    project = "ssl_pipeline_stages/project/"
+    templates = {name.removeprefix(project).split("/")[0] for name in names if name.startswith(project)}
+    assert templates == {"README.md", "dvc.yaml", "dvcignore", "gitignore", "params.yaml", "plugin"}
+    assert f"{project}plugin/pyproject.toml" in names
+    tops = {name.split("/")[0] for name in names}
     assert {top for top in tops if not top.endswith(".dist-info")} == {
         "ssl_pipeline",
         "ssl_pipeline_plugins",

@@ -17,7 +17,7 @@ from ssl_pipeline.errors import ConfigError, PipelineError
 from ssl_pipeline.progress import say
 from ssl_pipeline.terminal import brief
 
-__all__ = ["rehearse"]
+__all__ = ["rehearse", "tried"]
 
 OPSET = 18
 """Any will do: pretraining does not know export.opset, and a network that exports with one operator set almost always
@@ -25,15 +25,24 @@ exports with the others."""
 
 
 def rehearse(encoder: nn.Module, card: ModelCard) -> None:
+    """Try the export as `tried` does, and say how long it took."""
+    seconds = tried(encoder, card)
+    say(f"pretrain: '{card.backbone.name}' exports to ONNX, as was tried in {seconds:.1f} s")
+
+
+def tried(encoder: nn.Module, card: ModelCard) -> float:
     """Write backbone.onnx of an encoder as it starts, as the stage `export` does, and compare the graph with torch.
 
-    It takes 5 to 7 s of one core, of a ResNet-20 as of a ResNet-50, and says how long it took. energy.onnx and
+    It takes 5 to 7 s of one core, of a ResNet-20 as of a ResNet-50. energy.onnx and
     pretext.onnx, which would take twice as long together, are not tried: the conformance checks of plugins
     (`ssl_pipeline.testing`) hold the heads of a pretext task to them.
 
     Args:
         encoder: The encoder before its training, on the CPU; it is left as it was.
         card: Description of the encoder.
+
+    Returns:
+        How long it took, s.
 
     Raises:
         ConfigError: The exporter or onnxruntime refuses the network, or the graph computes something else than torch.
@@ -65,7 +74,7 @@ def rehearse(encoder: nn.Module, card: ModelCard) -> None:
             f"{proof.max_difference:.1e} of the largest component (bound {REHEARSAL.max_difference:.0e}). Choose "
             "another backbone."
         )
-    say(f"pretrain: '{name}' exports to ONNX, as was tried in {time.monotonic() - started:.1f} s")
+    return time.monotonic() - started
 
 
 def _reason(error: BaseException) -> str:

@@ -10,7 +10,7 @@ from ssl_pipeline.planning.machine import Machine
 from ssl_pipeline.planning.proposal import Proposal
 from ssl_pipeline.terminal import counted, shown
 
-__all__ = ["told_evidence", "told_proposal", "told_shortly"]
+__all__ = ["told_estimates", "told_evidence", "told_proposal", "told_shortly"]
 
 LATE = 1.1
 """Multiple of the time asked for from which on it is said that the stages take longer."""
@@ -36,6 +36,11 @@ def told_proposal(proposal: Proposal) -> str:
             "it more --hours, or run the stages before it alone."
         )
     return "\n".join(lines)
+
+
+def told_estimates(estimates: Iterable[StageEstimate]) -> str:
+    """Return what each stage will take, in lines."""
+    return "\n".join(_minutes_lines(estimates))
 
 
 def told_shortly(evidence: Evidence, machine: Machine, proposal: Proposal) -> list[str]:

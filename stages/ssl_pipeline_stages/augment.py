@@ -14,10 +14,10 @@ def augment(config: Config) -> None:
     from ssl_pipeline.deployment.view_graph import export_views
     from ssl_pipeline.products import atomic_folder, write_product
     from ssl_pipeline.progress import say
-    from ssl_pipeline_stages.check import check
+    from ssl_pipeline_stages.checks import check
 
     pool = open_split(STORE, "train")
-    section, views = config.augment, check(config)
+    section, views = config.augment, check(config).views
     if pool.spec.rgb is None:  # what a recipe does to colours is left out, what params.yaml asks for is refused
         left = [kind for kind in views if isinstance(section.views, str) or section.views[kind] == RECIPE]
         views |= {kind: views[kind].without_colours() for kind in left}

@@ -1,49 +1,105 @@
-"""Not a stage of its own: what pretrain would refuse is refused before images are decoded for an hour."""
+"""Try everything that a run needs, in seconds, before anything runs."""
 
-import numpy as np
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
 
-from ssl_pipeline import recipes
-from ssl_pipeline.augment.policy import Policy
-from ssl_pipeline.config import Config, refuse_unknown_views
-from ssl_pipeline.data.store import Split
-from ssl_pipeline.errors import ConfigError
-from ssl_pipeline.evaluation.linear.rivals import check_rival
-from ssl_pipeline.loading import load_registry
-from ssl_pipeline.operations import build_operations
-from ssl_pipeline.terminal import shown
-from ssl_pipeline.training import preparation
-from ssl_pipeline.training.optimization import build_optimizer
-from ssl_pipeline.workspace import find_path
-from ssl_pipeline_stages.code import used
+import click
+
+from ssl_pipeline.errors import PipelineError
+from ssl_pipeline.terminal import counted, shown
+from ssl_pipeline_stages.guarded import guarded
+
+if TYPE_CHECKING:  # imports torch
+    from ssl_pipeline.config import Config
+    from ssl_pipeline.planning.evidence import Evidence
+    from ssl_pipeline.registry import Registry
+
+IMAGES, SECONDS = 500, 3.0
+"""As many images are looked at, in about that time."""
 
 
-def check(config: Config) -> dict[str, Policy]:
-    """Build what pretrain will train, with placeholder statistics, and discard it.
+@click.command()
+@click.option(
+    "--params", default="params.yaml", type=click.Path(path_type=Path), show_default=True, help="The parameters."
+)
+def check(params: Path) -> None:
+    """Check images, names, options, sizes, plugins, a trial export and the disk, and estimate time and memory.
 
-    Initial weights are read as well: a file that does not fit, or published ones that cannot be downloaded, are told
-    now. Files of other encoders must be there, and their backbones must have the names and options that are asked for.
-
-    Returns:
-        The kinds of views of the run: those of `augment.views`, and the recipe's where it says so; operations of
-        plugins are built.
-
-    Raises:
-        PipelineError: As the later stage would say it.
+    Nothing is written. All mistakes are told at once; the exit status is 0 where there is none.
     """
-    registry = load_registry()
-    used(registry, config)  # of a plugin that is missing it says with what it came
-    for rival in config.linear_eval.rivals:
-        check_rival(rival, registry)
-    for folder in config.finetune.encoders:
-        if not find_path(folder, "finetune.encoders").is_dir():
-            raise ConfigError(
-                f"finetune.encoders: '{shown(folder, 200)}' is not a directory. Name copies of the folder "
-                "models/pretrain."
-            )
-    method = recipes.method_of(registry, config.pretrain)
-    views = build_operations(registry, recipes.resolve_views(method, config.augment.views))
-    refuse_unknown_views(config, views)
-    pool = Split("train", config.ingest.canvas, np.empty(0, np.uint64), (0.5,) * 3, (0.25,) * 3, "", ())
-    task = preparation.build(registry, method.recipe, method.pretrain, pool, views)
-    build_optimizer(registry, method.pretrain.optimizer, task)
-    return views
+    raise SystemExit(guarded(lambda: _check(params)))
+
+
+class _Report:
+    """Lines, one for each check, and what they amount to."""
+
+    def __init__(self) -> None:
+        self.status = 0
+
+    @contextmanager
+    def part(self, name: str) -> Iterator[None]:
+        """Tell what is refused in a block, and go on."""
+        try:
+            yield
+        except PipelineError as error:
+            self.status = max(self.status, error.exit_code)
+            lines = [shown(line, 2000) for line in str(error).split("\n")]
+            click.echo(click.style(f"{name:8} refused: ", fg="red") + "\n         ".join(lines))
+
+    def passed(self, name: str, said: str) -> None:
+        """Tell that a check is passed."""
+        click.echo(click.style(f"{name:8} ok: ", fg="green") + said)
+
+
+def _check(params: Path) -> None:
+    from ssl_pipeline.config import load
+    from ssl_pipeline.loading import load_registry
+    from ssl_pipeline.planning.evidence import examine
+    from ssl_pipeline.planning.sample import take
+    from ssl_pipeline_stages import checks, code
+    from ssl_pipeline_stages.room import room
+
+    config, registry, report = load(params), load_registry(), _Report()
+    report.passed("params", f"{params} has all keys, with values that they can have")
+    with report.part("plugins"):
+        report.passed("plugins", ", ".join(f"{one.kind} {one.name}" for one in code.used(registry, config)))
+    for look in checks.encoders(config, registry):
+        with report.part("encoders"):
+            look()
+    evidence = built = None
+    with report.part("images"):
+        section = config.ingest
+        sample = take(code.source(config).open(), section.pixels, section.background, IMAGES, SECONDS)
+        evidence = examine(sample)
+        bad = sum(evidence.rejects.values())
+        said = f"{evidence.labelling.images:,}; {bad:,} of {evidence.sampled + bad:,} tried ones cannot be used"
+        report.passed("images", f"{said}; {counted(evidence.labelling.classes, 'class', 'classes')}; {evidence.spec}")
+    with report.part("method"):
+        built = checks.build(config, registry, *([evidence.spec] if evidence else []))
+        size = built.card.size
+        report.passed("method", f"{config.pretrain.recipe} on views of {size} px of canvases of {config.ingest.canvas}")
+    if built:
+        with report.part("export"):
+            report.passed("export", f"{built.card.backbone.name}, as tried in {checks.check_export(built):.0f} s")
+    if built and evidence:
+        with report.part("disk"):
+            needed, free = room(config, built.task, evidence.labelling.images, evidence.spec)
+            report.passed("disk", f"about {needed / 1e6:,.0f} MB are needed, of {free / 1e9:,.1f} GB that are free")
+        with report.part("time"):
+            _estimate(config, registry, evidence)
+    raise SystemExit(report.status)
+
+
+def _estimate(config: "Config", registry: "Registry", evidence: "Evidence") -> None:
+    from ssl_pipeline.planning.machine import look_around
+    from ssl_pipeline.planning.proposal import estimate_all
+    from ssl_pipeline.planning.words import told_estimates
+
+    machine = look_around()
+    estimates = estimate_all(registry, config, evidence, machine)
+    click.echo("\n" + told_estimates(estimates))
+    for stage in estimates:
+        if stage.memory > machine.memory or stage.device_memory > (machine.device_memory or float("inf")):
+            click.echo(f"{stage.stage} may need more memory than there is: take a smaller batch_size or smaller views.")

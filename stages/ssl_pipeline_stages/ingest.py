@@ -15,15 +15,16 @@ def ingest(config: Config) -> None:
     from ssl_pipeline.products import atomic_folder, write_json
     from ssl_pipeline.progress import say
     from ssl_pipeline_stages import code
-    from ssl_pipeline_stages.check import check
+    from ssl_pipeline_stages.checks import check, check_pile
 
-    check(config)
+    built = check(config)
     section, reports = config.ingest, REPORTS / "ingest"
     shape = section.canvas, section.resize, section.background, section.min_side, section.max_megapixels
     canvas = Canvas(*shape, section.pixels)
     shares = Shares(section.seed, section.val_fraction, section.test_fraction, section.max_reject_fraction)
     source, chosen = code.source(config), section.source.model_dump(mode="json")
     images = source.open()  # before anything is compared: what is not there may be downloaded
+    check_pile(config, built, len(images.records))
     with atomic_folder(INGESTED) as folder, unchanged(source, chosen, INVENTORY, hashes()):
         manifest = write_store(images, folder, canvas, shares, reports, source=chosen)
     write_json(reports / "details.json", manifest["counts"])

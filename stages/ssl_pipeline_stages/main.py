@@ -7,12 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import click
+from click.shell_completion import CompletionItem
 
 from ssl_pipeline_stages import STAGES
 
 COMMANDS = {
     "init": "Begin a project of your own, with settings fitted to your images.",
     "plan": "Fit params.yaml to images, machine and time, and say why.",
+    "check": "Try images, settings, export and disk in seconds; estimate time and memory.",
     "plugins": "List all names that params.yaml can hold, with their options.",
     "watch": "Judge the newest checkpoint of a pretraining in progress.",
     "summary": "Say in a few lines what the last run found, and where to look.",
@@ -55,6 +57,12 @@ class Commands(click.Group):
             hint = f"did you mean {', '.join(near)}?" if near else "`ssl-pipeline --help` lists all"
             ctx.fail(f"no such command '{args[0]}': {hint}")
         return super().resolve_command(ctx, args)
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """Return names and options that begin as a word does, with no command imported."""
+        hidden = {name for name, does in COMMANDS.items() if not does}
+        names = [name for name in self.list_commands(ctx) if name.startswith(incomplete) and name not in hidden]
+        return [*map(CompletionItem, names), *click.Command.shell_complete(self, ctx, incomplete)]
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write what each command does, in three sections."""

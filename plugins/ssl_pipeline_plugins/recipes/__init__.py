@@ -9,6 +9,7 @@ MoCo or SimSiam; a batch norm sees the whole batch.
 """
 
 from functools import partial
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +26,16 @@ def read(path: Path) -> dict[str, Any]:
     return content
 
 
+def head(path: Path) -> str:
+    """Return the comment at the head of a file, which says what the method is."""
+    lines = takewhile(lambda line: line.startswith("#"), path.read_text(encoding="utf-8").splitlines())
+    return "\n".join(line.removeprefix("#").strip() for line in lines)
+
+
 @hookimpl
 def register_recipes(register: Register) -> None:
     """Add every YAML file of this folder under its name."""
     for path in sorted(Path(__file__).parent.glob("*.yaml")):
-        register(path.stem, partial(read, path))
+        recipe = partial(read, path)
+        recipe.__doc__ = head(path)
+        register(path.stem, recipe)

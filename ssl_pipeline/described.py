@@ -1,0 +1,43 @@
+"""What a factory's docstring says: what it does in a line, and what its options mean."""
+
+import inspect
+import re
+from typing import TYPE_CHECKING
+
+from ssl_pipeline.terminal import shown
+
+if TYPE_CHECKING:  # imports torch
+    from ssl_pipeline.types import Factory
+
+__all__ = ["does", "option_texts"]
+
+MOST = 300
+"""Characters of a text."""
+
+
+def does(factory: "Factory") -> str:
+    """Return the first sentence of a factory's docstring, on one line; "" where there is none."""
+    paragraph = " ".join(_docstring(factory).partition("\n\n")[0].split())
+    return shown(re.split(r"(?<=[.!?])\s+(?=[A-Z])", paragraph, maxsplit=1)[0], MOST)
+
+
+def option_texts(factory: "Factory") -> dict[str, str]:
+    """Return parameter -> what the section Args of a Google-style docstring says of it, on one line."""
+    texts: dict[str, list[str]] = {}
+    for docstring in (_docstring(factory), _docstring(getattr(factory, "__init__", None))):
+        _, found, section = docstring.partition("Args:\n")
+        for line in section.splitlines() if found else ():
+            if line and not line.startswith(" "):
+                break  # the next section
+            begins = re.match(r" {4}\*{0,2}(\w+)(?: \([^)]*\))?: *(.*)", line)
+            if begins:
+                texts[begins[1]] = [begins[2]]
+            elif texts and line.strip():
+                list(texts.values())[-1].append(line.strip())
+    return {name: shown(" ".join(lines), MOST) for name, lines in texts.items()}
+
+
+def _docstring(thing: object) -> str:
+    """Return a thing's own docstring, and not the one of its class."""
+    text = getattr(thing, "__doc__", None)
+    return inspect.cleandoc(text) if isinstance(text, str) and text is not type(thing).__doc__ else ""

@@ -1,0 +1,130 @@
+"""Not a stage of its own: what later stages would refuse is refused before images are decoded for an hour."""
+
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import NamedTuple
+
+import numpy as np
+
+from ssl_pipeline import recipes
+from ssl_pipeline.artifacts.card import ModelCard
+from ssl_pipeline.augment.policy import Policy, check_colours
+from ssl_pipeline.config import RECIPE, Config, refuse_unknown_views
+from ssl_pipeline.data.framing import Framing
+from ssl_pipeline.data.image_spec import RGB8, ImageSpec
+from ssl_pipeline.data.store import Split
+from ssl_pipeline.deployment.rehearsal import tried
+from ssl_pipeline.errors import ConfigError
+from ssl_pipeline.evaluation.linear.rivals import check_rival
+from ssl_pipeline.loading import load_registry
+from ssl_pipeline.operations import build_operations
+from ssl_pipeline.registry import Registry
+from ssl_pipeline.terminal import shown
+from ssl_pipeline.training import preparation
+from ssl_pipeline.training.optimization import build_optimizer
+from ssl_pipeline.types import PretextTask
+from ssl_pipeline.workspace import find_path
+from ssl_pipeline_stages.code import used
+from ssl_pipeline_stages.room import room
+
+__all__ = ["Built", "build", "check", "check_export", "check_pile", "encoders"]
+
+MANY = 20_000
+"""Images from which on ingest tries the export itself: decoding them takes longer than the trial."""
+
+
+class Built(NamedTuple):
+    """What pretrain would train, with placeholder statistics.
+
+    Attributes:
+        task: The task.
+        card: Its card.
+        views: The kinds of views of the run: those of `augment.views`, and the recipe's where it says so; operations of
+            plugins are built.
+    """
+
+    task: PretextTask
+    card: ModelCard
+    views: dict[str, Policy]
+
+
+def check(config: Config) -> Built:
+    """Check all that is known before an image is decoded.
+
+    Initial weights are read as well: a file that does not fit, or published ones that cannot be downloaded, are told
+    now. Files of other encoders must be there, and their backbones must have the names and options that are asked for.
+
+    Args:
+        config: The parameters.
+
+    Raises:
+        PipelineError: As the later stage would say it.
+    """
+    registry = load_registry()
+    used(registry, config)  # of a plugin that is missing it says with what it came
+    for look in encoders(config, registry):
+        look()
+    return build(config, registry)
+
+
+def check_pile(config: Config, built: Built, images: int) -> None:
+    """Check what a number of images asks for, before they are decoded.
+
+    Raises:
+        PipelineError: The disk is too small, or the network of a long run cannot be exported.
+    """
+    room(config, built.task, images, RGB8)
+    if images >= MANY:
+        check_export(built)
+
+
+def encoders(config: Config, registry: Registry) -> Iterator[Callable[[], object]]:
+    """Yield a check of each other encoder that params.yaml names."""
+    for rival in config.linear_eval.rivals:
+        yield partial(check_rival, rival, registry)
+    for folder in config.finetune.encoders:
+        yield partial(_check_encoder, folder)
+
+
+def _check_encoder(folder: str) -> None:
+    if not find_path(folder, "finetune.encoders").is_dir():
+        raise ConfigError(
+            f"finetune.encoders: '{shown(folder, 200)}' is not a directory. Name copies of the folder models/pretrain."
+        )
+
+
+def build(config: Config, registry: Registry, spec: ImageSpec = RGB8) -> Built:
+    """Build what pretrain will train.
+
+    Args:
+        config: The parameters.
+        registry: The registry.
+        spec: What the images' values mean.
+
+    Raises:
+        PipelineError: The parameters do not go together, or not with such images.
+    """
+    method = recipes.method_of(registry, config.pretrain)
+    views = build_operations(registry, recipes.resolve_views(method, config.augment.views))
+    refuse_unknown_views(config, views)
+    section = config.augment.views
+    if spec.rgb is None:  # as augment does: what a recipe does to colours is left out
+        left = [kind for kind in views if isinstance(section, str) or section[kind] == RECIPE]
+        views |= {kind: views[kind].without_colours() for kind in left}
+        check_colours(views, spec)
+    half, quarter = (0.5,) * spec.channels, (0.25,) * spec.channels
+    pool = Split("train", config.ingest.canvas, np.empty(0, np.uint64), half, quarter, "", (), spec=spec)
+    task = preparation.build(registry, method.recipe, method.pretrain, pool, views)
+    build_optimizer(registry, method.pretrain.optimizer, task)
+    framing = Framing(config.ingest.canvas, config.ingest.resize, (0,) * spec.channels)
+    card = preparation.describe_run(method.pretrain, method.recipe, task, pool, framing, views, {})
+    return Built(task, card, views)
+
+
+def check_export(built: Built) -> float:
+    """Try the export; return how many seconds it took.
+
+    Raises:
+        PipelineError: The network cannot be exported, or not exactly.
+    """
+    return tried(built.task.encoder, built.card)

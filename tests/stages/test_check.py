@@ -1,0 +1,118 @@
+"""`check`: one line for each check, all mistakes at once, and nothing written; ingest refuses the same."""
+
+import functools
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from click.testing import CliRunner, Result
+
+from ssl_pipeline.errors import ConfigError
+from ssl_pipeline.planning import proposal
+from ssl_pipeline.planning.machine import Speed
+from ssl_pipeline_stages import checks
+from ssl_pipeline_stages.check import check
+from ssl_pipeline_stages.ingest import ingest
+
+PARAMS = Path(__file__).parents[2] / "params.yaml"
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
+    """A folder with params.yaml; calling it runs a command with changes. Nothing is exported or timed."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(checks, "tried", lambda encoder, card: 6.0)
+    measured = functools.partial(proposal.estimate_all, measure=lambda *_: Speed(1000.0, 1e5))
+    monkeypatch.setattr(proposal, "estimate_all", measured)
+    params = yaml.safe_load(PARAMS.read_text(encoding="utf-8"))
+
+    def run(command: Any = check, **changes: dict[str, Any]) -> Result:
+        changed = {name: params[name] | values for name, values in changes.items()}
+        Path("params.yaml").write_text(yaml.safe_dump(params | changed))
+        return CliRunner().invoke(command, [])
+
+    return run
+
+
+def test_each_check_has_a_line_and_nothing_is_written(project: Callable[..., Result]) -> None:
+    done = project()
+    assert done.exit_code == 0, done.output
+    checked, _, estimated = done.output.partition("\n\n")
+    assert [line.split()[0] for line in checked.splitlines()] == [
+        "params",
+        "plugins",
+        "images",
+        "method",
+        "export",
+        "disk",
+    ]
+    assert "images   ok: 1,797; 0 of 500 tried ones cannot be used; 10 classes" in checked
+    assert "loss info_nce" in checked
+    assert "export   ok: resnet_cifar, as tried in 6 s" in checked
+    stages = ["ingest", "augment", "pretrain", "export", "linear_eval", "finetune", "all"]
+    assert [line.split()[0] for line in estimated.splitlines()] == stages
+    assert [path.name for path in Path().iterdir()] == ["params.yaml"]
+
+
+def test_all_mistakes_are_told_at_once(project: Callable[..., Result]) -> None:
+    done = project(
+        ingest={"source": {"name": "folder", "path": "nowhere"}},
+        pretrain={"backbone": {"name": "resnet_cifar", "depth": 7}},
+        linear_eval={"rivals": ["a.onnx", "b.onnx"]},
+        finetune={"encoders": ["c"]},
+    )
+    assert done.exit_code == 2
+    refused = [line for line in done.output.splitlines() if " refused: " in line]
+    for words in ("nowhere does not exist", "depth must be 6n", "'a.onnx'", "'b.onnx'", "'c' is not a directory"):
+        assert sum(words in line for line in refused) == 1, words
+    assert len(refused) == 5
+
+
+def test_an_unknown_name_is_refused_as_a_stage_refuses_it(project: Callable[..., Result]) -> None:
+    done = project(pretrain={"loss": {"name": "info_nec"}})
+    assert done.exit_code == 2
+    assert "plugins  refused: pretrain.loss: unknown name 'info_nec'. Did you mean 'info_nce'?" in done.output
+
+
+def refuse(encoder: object, card: object) -> float:
+    raise ConfigError("pretrain.backbone: it cannot be exported")
+
+
+def test_a_network_that_cannot_ship_is_refused_by_check_and_before_many_images_are_decoded(
+    project: Callable[..., Result], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(checks, "tried", refuse)
+    done = project()
+    assert done.exit_code == 2
+    assert "export   refused: pretrain.backbone: it cannot be exported" in done.output
+    monkeypatch.setattr(checks, "MANY", 1000)
+    done = project(ingest)
+    assert done.exit_code == 2
+    assert "pretrain.backbone: it cannot be exported" in done.stderr
+    assert not Path("data/ingested").exists()
+
+
+def test_a_disk_that_is_too_small_is_refused_by_check_and_by_ingest(
+    project: Callable[..., Result], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    free = type("Usage", (), {"free": 1_000_000})
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: free)
+    for command in (check, ingest):
+        done = project(command)
+        assert done.exit_code == 1
+        assert "and 0.0 GB are free: make room, or take a smaller ingest.canvas" in done.output
+    assert not Path("data/ingested").exists()
+
+
+def test_a_cache_that_links_takes_no_room_of_its_own(project: Callable[..., Result]) -> None:
+    def needed() -> int:
+        (line,) = [line for line in project().output.splitlines() if line.startswith("disk")]
+        return int(line.split()[3])
+
+    twice = needed()
+    Path(".dvc").mkdir()
+    Path(".dvc/config").write_text('[cache]\n    type = "hardlink,copy"\n')
+    assert needed() == pytest.approx(twice / 2, abs=1)
