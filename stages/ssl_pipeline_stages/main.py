@@ -107,7 +107,7 @@ def _loaded(point: Any) -> click.Command:
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
-@click.version_option(package_name="ssl-pipeline")
+@click.version_option(package_name="ssl-pipeline", prog_name="ssl-pipeline")
 def main() -> None:
     """Learn an image backbone without labels, and ship it as one verified ONNX file.
 
