@@ -127,8 +127,8 @@ def refuse_products(path: str, place: Path, projects: Iterable[Path]) -> None:
     """Refuse a source that holds products of a project, or lies in them.
 
     Args:
-        path: The path as a person has written it, for the message.
-        place: Where it leads.
+        path: The path as a person has written it, for messages.
+        place: The place that it leads to.
         projects: Folders of projects, with their links resolved.
 
     Raises:

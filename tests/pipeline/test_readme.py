@@ -18,6 +18,8 @@ from tests.pipeline.test_dvc import changed
 README = (ROOT / "README.md").read_text()
 IN_CI = {"make repro", "make test"}
 INSTALLS = ("python3 -m venv", "pip install", "python -m pytest")
+BEGINS = ("ssl-pipeline init shop --images", "cd shop && dvc repro")
+"""What .ci/check_wheel.py runs."""
 
 
 def blocks(language: str) -> list[str]:
@@ -36,6 +38,13 @@ def test_the_two_make_commands_are_run_by_ci():
     assert 'make -C "$copy" repro' in script
 
 
+def test_a_project_of_its_own_is_begun_by_ci_from_the_wheel():
+    script = (ROOT / ".ci" / "check_wheel.py").read_text()
+    assert "check_wheel.py" in (ROOT / ".ci" / "run").read_text()
+    assert 'run("ssl-pipeline", "init", "shop", "--images", ' in script
+    assert 'run("dvc", "repro", folder=shop)' in script
+
+
 @pytest.mark.slow
 def test_every_other_command_runs(project: Path):
     run = command(project)
@@ -43,11 +52,11 @@ def test_every_other_command_runs(project: Path):
     run("git", "commit", "-qm", "ran", status=None)
     skipped = []
     for line in commands():
-        if line in IN_CI or line.startswith(INSTALLS):
+        if line in IN_CI or line.startswith((*INSTALLS, *BEGINS)):
             skipped.append(line)
             continue
         run(*shlex.split(line.replace("pretrain.epochs=5", "pretrain.epochs=2")))
-    assert len(skipped) == len(IN_CI) + len(INSTALLS)
+    assert len(skipped) == len(IN_CI) + len(INSTALLS) + 1 + len(BEGINS)  # pip installs a clone and a wheel
     experiments = list(csv.DictReader(run("dvc", "exp", "show", "--csv").stdout.splitlines()))
     assert any(row["Experiment"] and row["pretrain.epochs"] == "2" for row in experiments)
     done = [row for row in experiments if row["State"] == "Success"]
