@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import tarfile
 import zipfile
 from pathlib import Path
 
@@ -98,17 +99,20 @@ def test_files_are_short_and_stages_thin():
         assert len((ROOT / "stages" / "ssl_pipeline_stages" / f"{name}.py").read_text().splitlines()) <= 60, name
 
 
-def test_the_wheel_holds_the_package_and_no_generic_names(tmp_path: Path):
-    done = subprocess.run(
-        [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path)],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+def build(target: str, sources: Path, folder: Path) -> Path:
+    words = [sys.executable, "-m", "hatchling", "build", "-t", target, "-d", str(folder)]
+    done = subprocess.run(words, cwd=sources, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    (wheel,) = tmp_path.glob("*.whl")
-    names = set(zipfile.ZipFile(wheel).namelist())
+    (built,) = folder.iterdir()
+    return built
+
+
+def test_the_wheel_holds_all_packages_and_templates_and_no_generic_names(tmp_path: Path):
+    names = set(zipfile.ZipFile(build("wheel", ROOT, tmp_path / "wheel")).namelist())
+    with tarfile.open(build("sdist", ROOT, tmp_path / "archive")) as archive:
+        archive.extractall(tmp_path / "sources", filter="data")
+    (sources,) = (tmp_path / "sources").iterdir()
+    assert set(zipfile.ZipFile(build("wheel", sources, tmp_path / "again")).namelist()) == names
     project = "ssl_pipeline_stages/project/"
     templates = {name.removeprefix(project).split("/")[0] for name in names if name.startswith(project)}
     assert templates == {"README.md", "dvc.yaml", "dvcignore", "gitignore", "params.yaml", "plugin"}
