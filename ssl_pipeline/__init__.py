@@ -13,10 +13,11 @@ import pluggy
 if TYPE_CHECKING:
     from ssl_pipeline.library.criterion import Criterion, loss
     from ssl_pipeline.library.embedding import embed
+    from ssl_pipeline.library.pretraining import Pretrained, pretrain
     from ssl_pipeline.library.views import Views
     from ssl_pipeline.library.weights import state_dict
 
-__all__ = ["Criterion", "Views", "__version__", "embed", "hookimpl", "loss", "state_dict"]
+__all__ = ["Criterion", "Pretrained", "Views", "__version__", "embed", "hookimpl", "loss", "pretrain", "state_dict"]
 
 __version__ = version("ssl-pipeline")
 
@@ -25,9 +26,11 @@ hookimpl = pluggy.HookimplMarker("ssl_pipeline")
 
 _HOMES = {
     "Criterion": "criterion",
+    "Pretrained": "pretraining",
     "Views": "views",
     "embed": "embedding",
     "loss": "criterion",
+    "pretrain": "pretraining",
     "state_dict": "weights",
 }
 """Name -> the module of `ssl_pipeline.library` that has it."""

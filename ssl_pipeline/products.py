@@ -20,6 +20,7 @@ from ssl_pipeline.errors import PipelineError
 from ssl_pipeline.guard import end_if_orphaned
 
 __all__ = [
+    "DIGESTS",
     "atomic_file",
     "atomic_folder",
     "digest",

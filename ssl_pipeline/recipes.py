@@ -23,12 +23,13 @@ from ssl_pipeline.config import (
     Share,
     Size,
 )
+from ssl_pipeline.data.image_spec import ImageSpec
 from ssl_pipeline.errors import ConfigError
 from ssl_pipeline.moved_keys import WARMUP_EPOCHS
 from ssl_pipeline.registry import Registry
 from ssl_pipeline.validation import Checked, explain
 
-__all__ = ["SMALL", "Method", "Recipe", "Settings", "method_of", "resolve", "resolve_views", "said_by"]
+__all__ = ["SMALL", "Method", "Recipe", "Settings", "method_of", "resolve", "resolve_views", "said_by", "suited"]
 
 
 class Parts(BaseModel):
@@ -211,6 +212,22 @@ def resolve_views(method: Method, written: Mapping[str, Policy | str] | str) -> 
                 f"augment.views.{kind}: {where} has no views of this kind (it has: {known}): write it out."
             )
     return {kind: method.views[kind] if isinstance(policy, str) else policy for kind, policy in written.items()}
+
+
+def suited(
+    views: Mapping[str, Policy], written: Mapping[str, Policy | str] | str, images: ImageSpec
+) -> dict[str, Policy]:
+    """Return policies for some images: where colours are not known, what a recipe does to them is left out.
+
+    Args:
+        views: Kind of view -> policy, as `resolve_views` returns them, with operations of plugins built.
+        written: The value of `augment.views`. What it says of colours itself is left to be refused.
+        images: What the images' values mean.
+    """
+    if images.rgb is not None:
+        return dict(views)
+    left = {kind for kind in views if isinstance(written, str) or written[kind] == RECIPE}
+    return {kind: policy.without_colours() if kind in left else policy for kind, policy in views.items()}
 
 
 def _offered(registry: Registry) -> dict[str, Choice | Optimizer | None]:

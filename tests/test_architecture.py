@@ -128,7 +128,17 @@ def test_the_wheel_holds_all_packages_and_templates_and_no_generic_names(tmp_pat
 def test_the_public_names_are_pinned():
     import ssl_pipeline
 
-    assert ssl_pipeline.__all__ == ["Criterion", "Views", "__version__", "embed", "hookimpl", "loss", "state_dict"]
+    assert ssl_pipeline.__all__ == [
+        "Criterion",
+        "Pretrained",
+        "Views",
+        "__version__",
+        "embed",
+        "hookimpl",
+        "loss",
+        "pretrain",
+        "state_dict",
+    ]
     assert all(hasattr(ssl_pipeline, name) for name in ssl_pipeline.__all__)
     assert set(ssl_pipeline.__all__) <= set(dir(ssl_pipeline))
 

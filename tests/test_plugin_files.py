@@ -102,4 +102,4 @@ def test_an_edit_changes_the_digest_and_git_keeps_the_file_and_not_the_lock(own:
     assert {name for name in after if after[name] != before[name]} == {"my_plugins.margin"}
     provenance.lock(Path("plugins.lock"), code.PACKAGES, used)
     assert Path("plugins.lock").read_text() == "{}\n"
-    assert list(code.origins(used)) == ["my_plugins/margin.py"]
+    assert list(provenance.origins(used)) == ["my_plugins/margin.py"]

@@ -76,6 +76,7 @@ class Source(ABC):
 
     Attributes:
         downloads: Whether `open` fetches what is not there yet. It then runs before `files`.
+        reads_paths: Whether it is the source of a program that names nothing but a path: it is built from `path` alone.
 
     Examples:
         >>> from PIL import Image
@@ -91,6 +92,7 @@ class Source(ABC):
     """
 
     downloads: bool = False
+    reads_paths: bool = False
 
     @abstractmethod
     def open(self) -> Images:

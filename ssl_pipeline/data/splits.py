@@ -107,8 +107,8 @@ def assign(
     Args:
         contents: The contents, as `merge_copies` returns them.
         seed: Another seed, other splits.
-        val_fraction: Share of the training images that val takes.
-        test_fraction: Share of the labelled images that test takes.
+        val_fraction: Share of the training images that val takes; 0: none.
+        test_fraction: Share of the labelled images that test takes; 0: none.
 
     Returns:
         The split of each content, and what a person should know, in words.
@@ -178,6 +178,8 @@ def _take(
     Returns:
         The units that stay.
     """
+    if not fraction:
+        return list(units)
     ledger = _Ledger(units)
     for label in ledger.rare_first():
         mine = ledger.holders[label]

@@ -18,6 +18,7 @@ from ssl_pipeline.products import digest, sha256, write_json
 from ssl_pipeline.provenance.modules import Packages, closure, folder_digest, imported
 
 __all__ = [
+    "TRAINING",
     "Used",
     "Uses",
     "code",
@@ -26,6 +27,7 @@ __all__ = [
     "method",
     "missing_is_told",
     "operations",
+    "origins",
     "remembered",
     "used_plugin",
     "views",
@@ -33,6 +35,10 @@ __all__ = [
 
 if TYPE_CHECKING:
     from ssl_pipeline.registry import Entry, Registry
+
+
+TRAINING = ("ssl_pipeline.training.preparation", "ssl_pipeline.training.pretraining")
+"""What shapes a run of pretraining, from its parameters to its weights; a checkpoint belongs to this code."""
 
 
 class Used(NamedTuple):
@@ -114,6 +120,11 @@ def operations(registry: "Registry", config: Config) -> list[Used]:
 
     policies = resolve_views(method_of(registry, config.pretrain), config.augment.views)
     return [used_plugin(entry) for entry in operations_used(registry, policies)]
+
+
+def origins(used: Iterable[Used]) -> dict[str, str]:
+    """Return plugins that are not built in: distribution or file -> version."""
+    return {plugin.distribution: plugin.version for plugin in used if plugin.distribution != "ssl-pipeline"}
 
 
 def code(

@@ -1,6 +1,6 @@
 """What views are made of the stored images, as data, as graphs and as a picture. No image is decoded for it."""
 
-from ssl_pipeline.config import RECIPE, Config
+from ssl_pipeline.config import Config
 from ssl_pipeline_stages.command import stage
 from ssl_pipeline_stages.paths import AUGMENTED, STORE
 
@@ -14,13 +14,12 @@ def augment(config: Config) -> None:
     from ssl_pipeline.deployment.view_graph import export_views
     from ssl_pipeline.products import atomic_folder, write_product
     from ssl_pipeline.progress import say
+    from ssl_pipeline.recipes import suited
     from ssl_pipeline_stages.checks import check
 
     pool = open_split(STORE, "train")
-    section, views = config.augment, check(config).views
-    if pool.spec.rgb is None:  # what a recipe does to colours is left out, what params.yaml asks for is refused
-        left = [kind for kind in views if isinstance(section.views, str) or section.views[kind] == RECIPE]
-        views |= {kind: views[kind].without_colours() for kind in left}
+    section = config.augment
+    views = suited(check(config).views, section.views, pool.spec)
     check_colours(views, pool.spec)
     with atomic_folder(AUGMENTED) as folder:
         write_product(folder / "policy.json", Policies(seed=section.seed, views=views).model_dump(mode="json"))

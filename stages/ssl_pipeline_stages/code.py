@@ -9,7 +9,7 @@ from ssl_pipeline.provenance import plugins as provenance
 from ssl_pipeline.provenance.cards import card_digests
 from ssl_pipeline.provenance.modules import folder_digest, installed
 from ssl_pipeline.provenance.notes import note, told
-from ssl_pipeline.provenance.plugins import Used, Uses
+from ssl_pipeline.provenance.plugins import TRAINING, Used, Uses
 from ssl_pipeline_stages import STAGES, paths
 
 if TYPE_CHECKING:
@@ -17,9 +17,6 @@ if TYPE_CHECKING:
     from ssl_pipeline.registry import Registry
 
 PACKAGES = installed("ssl_pipeline", "ssl_pipeline_plugins", "ssl_pipeline_stages") | {OWN.name: OWN}
-
-TRAINING = ("ssl_pipeline.training.preparation", "ssl_pipeline.training.pretraining")
-"""What shapes a run of pretraining, from its parameters to its weights; a checkpoint belongs to this code."""
 
 CORE = (
     "deployment.rehearsal",
@@ -68,11 +65,6 @@ def source(config: Config) -> "Source":
     """
     with provenance.missing_is_told(paths.PLUGINS_LOCK):
         return load_source(config.ingest.source)
-
-
-def origins(used: list[Used]) -> dict[str, str]:
-    """Return plugins that are not built in: distribution or file -> version."""
-    return {plugin.distribution: plugin.version for plugin in used if plugin.distribution != "ssl-pipeline"}
 
 
 def training_code(used: list[Used]) -> dict[str, str]:

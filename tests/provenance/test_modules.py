@@ -5,6 +5,7 @@ from pathlib import Path
 import grimp  # what import-linter is made of
 import pytest
 
+from ssl_pipeline.provenance import plugins as provenance
 from ssl_pipeline.provenance.modules import closure, installed
 from ssl_pipeline_stages import STAGES, code
 
@@ -74,7 +75,7 @@ def test_every_module_that_is_said_to_shape_nothing_is_there():
 
 
 def test_training_depends_on_no_code_that_comes_after_it():
-    trained = closure(code.PACKAGES, code.TRAINING, code.SHAPES_NOTHING)
+    trained = closure(code.PACKAGES, provenance.TRAINING, code.SHAPES_NOTHING)
     assert "ssl_pipeline.training.optimization" in trained
     later = (
         "ssl_pipeline.evaluation",

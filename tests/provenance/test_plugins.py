@@ -13,7 +13,7 @@ from ssl_pipeline.errors import ConfigError
 from ssl_pipeline.loading import load_registry
 from ssl_pipeline.provenance import plugins as provenance
 from ssl_pipeline.types import Register
-from ssl_pipeline_stages.code import PACKAGES, SHAPES_NOTHING, TRAINING, origins
+from ssl_pipeline_stages.code import PACKAGES, SHAPES_NOTHING
 from tests.test_registry import LOSS, install, site
 
 __all__ = ["site"]
@@ -92,7 +92,7 @@ def test_the_lock_names_third_party_plugins_and_is_written_where_it_differs(site
     config = configured(loss={"name": "mine"})
     provenance.lock(path, PACKAGES, used(config))
     assert json.loads(path.read_text()) == {"aplugin": {"version": "0.3", "provides": ["loss mine"]}}
-    assert origins(used(config)) == {"aplugin": "0.3"}
+    assert provenance.origins(used(config)) == {"aplugin": "0.3"}
 
 
 @pytest.mark.parametrize("lock", [GONE, GONE.replace('"1.2"', '"1.2", "code": "0"')])
@@ -176,10 +176,10 @@ def test_of_a_recipe_counts_what_a_run_takes_from_it():
 def test_a_checkpoint_stays_in_force_unless_code_that_shapes_the_run_is_edited(copy: Path, edited: str, in_force: bool):
     packages = {name: copy / name for name in ("ssl_pipeline", "ssl_pipeline_plugins", "ssl_pipeline_stages")}
     plugins = used(DEFAULTS)
-    before = provenance.code(packages, TRAINING, plugins, SHAPES_NOTHING)
+    before = provenance.code(packages, provenance.TRAINING, plugins, SHAPES_NOTHING)
     original = (copy / edited).read_text()
     (copy / edited).write_text(original + "# a comment\n")
-    after = provenance.code(packages, TRAINING, plugins, SHAPES_NOTHING)
+    after = provenance.code(packages, provenance.TRAINING, plugins, SHAPES_NOTHING)
     (copy / edited).write_text(original)
     assert (after == before) is in_force
 

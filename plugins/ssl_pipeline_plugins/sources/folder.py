@@ -29,6 +29,8 @@ class Folder(Source):
             paths relative to the folder of the images. None: labels.csv beside the images, where there is one.
     """
 
+    reads_paths = True
+
     def __init__(self, *, path: str, labels: str | None = None):
         self.path = path
         self.labels = labels

@@ -1,0 +1,87 @@
+"""A run of pretraining from its method and its images to the files of a trained model."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from ssl_pipeline.artifacts.card import CARD, ModelCard
+from ssl_pipeline.augment.policy import Policy
+from ssl_pipeline.data.framing import read_framing
+from ssl_pipeline.data.store import open_split
+from ssl_pipeline.deployment.pretext_graph import write_pretext_graph
+from ssl_pipeline.deployment.rehearsal import rehearse
+from ssl_pipeline.products import atomic_folder, write_product
+from ssl_pipeline.provenance.fingerprint import fingerprint
+from ssl_pipeline.recipes import Method
+from ssl_pipeline.registry import Registry
+from ssl_pipeline.training import checkpoint, optimization, precision, preparation, pretraining, saving
+
+__all__ = ["Places", "learn"]
+
+
+@dataclass(frozen=True)
+class Places:
+    """The folders of a run.
+
+    Attributes:
+        store: The store of images, of which `train` is read.
+        work: The folder of the checkpoints of unfinished runs.
+        model: The folder of the trained model, which is replaced.
+        report: The folder of curves, pictures and warnings, which is replaced.
+    """
+
+    store: Path
+    work: Path
+    model: Path
+    report: Path
+
+
+def learn(
+    registry: Registry,
+    method: Method,
+    policies: Mapping[str, Policy],
+    places: Places,
+    code: Mapping[str, str],
+    plugins: Mapping[str, str],
+    *,
+    rehearsed: bool = True,
+) -> ModelCard:
+    """Learn an encoder by a method, going on from the run's checkpoint if there is one, and write what is left of it.
+
+    Args:
+        registry: The registry that has the method's parts.
+        method: The method.
+        policies: Kind of view -> policy; operations of plugins are built.
+        places: The folders that are read and written.
+        code: The code that shapes the weights: module or plugin -> digest. A checkpoint belongs to it.
+        plugins: Third-party distribution -> version, for the card.
+        rehearsed: Whether the export is tried before training, which takes some seconds.
+
+    Returns:
+        The card of the model.
+
+    Raises:
+        PipelineError: The store, the method or its weights are refused, or a graph is not what was trained.
+        KeyboardInterrupt: A stop was requested; a checkpoint is saved.
+    """
+    recipe, section = method.recipe, method.pretrain
+    pool, framing = open_split(places.store, "train"), read_framing(places.store)
+    task = preparation.build(registry, recipe, section, pool, policies)
+    numeric_format = precision.resolve_precision(section.precision, precision.best_device())
+    run = fingerprint(section, task, policies, pool, code)
+    checkpoints = checkpoint.Checkpoints(places.work, run, checkpoint.environment(numeric_format))
+    card = preparation.describe_run(section, recipe, task, pool, framing, policies, plugins)
+    if rehearsed and not checkpoints.exist():  # whoever wrote one has passed the trial
+        rehearse(task.encoder, card)
+    start = preparation.starting_weights(task, section)
+    with checkpoints.until_done():
+        write_product(checkpoints.folder / CARD, card.model_dump(mode="json"))  # for who watches the run
+        make_optimizer = partial(optimization.build_optimizer, registry, section.optimizer)
+        curves = places.report / "curves"
+        history = pretraining.train(task, pool, policies, section, make_optimizer, numeric_format, checkpoints, curves)
+        with atomic_folder(places.model) as folder:
+            card = saving.save(folder, task, card, start)
+            write_pretext_graph(task, card, pool, folder / "pretext.onnx")
+        saving.write_report(places.report, task, section, history, pool, policies)
+    return card
