@@ -14,6 +14,7 @@ CPU = torch.device("cpu")
 
 TRAINED = """
 import sys
+from functools import partial
 from pathlib import Path
 import numpy as np, torch
 from ssl_pipeline.loading import load_registry
@@ -24,6 +25,7 @@ from ssl_pipeline.recipes import resolve
 from ssl_pipeline.training import checkpoint, preparation, pretraining
 from ssl_pipeline.data.labelled import Labelled
 from ssl_pipeline.training.finetuning import Classifier, Schedule, finetune
+from ssl_pipeline.training.optimization import build_optimizer
 from ssl_pipeline.training.precision import Precision
 
 store, work, section = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3]
@@ -31,7 +33,8 @@ config, registry = PretrainConfig.model_validate_json(section), load_registry()
 floats, policies = Precision("fp32", torch.device("cpu")), {"global": Policy(size=16)}
 pool = open_split(store, "train")
 task = preparation.build(registry, resolve(registry, config), config, pool, policies)
-pretraining.train(task, pool, policies, config, floats, checkpoint.Checkpoints(work, "0" * 16, {}))
+make_optimizer = partial(build_optimizer, registry, config.optimizer)
+pretraining.train(task, pool, policies, config, make_optimizer, floats, checkpoint.Checkpoints(work, "0" * 16, {}))
 classifier = Classifier(task.encoder, torch.zeros(2, task.encoder.embedding_dim), torch.zeros(2))
 rows = np.arange(len(pool))
 data = Labelled(pool, rows, rows % 2, rows)

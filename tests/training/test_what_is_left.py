@@ -9,6 +9,7 @@ from scipy.stats import binom
 from ssl_pipeline.training.checkpoint import Checkpoints
 from ssl_pipeline.training.precision import Precision
 from ssl_pipeline.training.pretraining import train
+from tests.training.conftest import optimizer_of
 from tests.training.test_pretraining import same_bits
 
 
@@ -28,7 +29,8 @@ def test_what_ships_is_who_should_after_a_resumed_run_too(
             finish()
 
         task.finish = finish_and_look
-        train(task, pool, policies, config, Precision(config.precision, cpu), checkpoints)
+        floats = Precision(config.precision, cpu)
+        train(task, pool, policies, config, optimizer_of(config), floats, checkpoints)
         left = {"encoder": task.encoder, "projector": task.energy_head.projector}
         for name, module in left.items():
             assert same_bits(module, before[ships][name])
@@ -45,7 +47,7 @@ def test_a_queue_knows_how_many_keys_of_each_image_it_holds(pool, policies, conf
     options = {"name": "truncated_triplet", "margin": 1.0, "classes": 10, "false_negative_probability": 0.05}
     config = configure(recipe="mocov2", negatives={"queue_size": 96}, loss=options, epochs=3, batch_size=16)
     task, checkpoints = build_small(config), Checkpoints(tmp_path / ".work", "run", {})
-    history = train(task, pool, policies, config, Precision("fp32", cpu), checkpoints)
+    history = train(task, pool, policies, config, optimizer_of(config), Precision("fp32", cpu), checkpoints)
     held = task.negatives.memory.recall()[1].unique(return_counts=True)[1]
     assert held.tolist() == [2] * 48
     assert history.rows[-1]["deputy_rank"] > binom.isf(0.05, 96, 0.1) + 1  # which would do for keys of 96 images
