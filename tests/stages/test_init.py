@@ -125,9 +125,9 @@ def test_inside_a_repository_there_is_no_second_one_and_its_index_stays_as_it_is
 
 def test_without_git_dvc_works_alone(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(shutil, "which", lambda name: None)
-    begun("shop")
-    assert not Path("shop/.git").exists()
-    assert "no_scm = true" in Path("shop/.dvc/config").read_text()
+    begun("deep/shop")
+    assert not Path("deep/shop/.git").exists()
+    assert "no_scm = true" in Path("deep/shop/.dvc/config").read_text()
 
 
 def broken() -> list[str]:
@@ -149,6 +149,11 @@ def no_zip() -> list[str]:
 def empty_zip() -> list[str]:
     zipfile.ZipFile("pile.zip", "w").close()
     return ["--images", "pile.zip"]
+
+
+def around() -> list[str]:
+    digits("deep")
+    return ["--images", "deep"]
 
 
 def wrong_label() -> list[str]:
@@ -174,6 +179,7 @@ def folder_of_labels() -> list[str]:
         (wrong_label, "labels.csv, line 2: there is no image 'nowhere.png'. Paths are relative to the folder of the"),
         (folder_of_labels, "is not a file: name a CSV file"),
         (lambda: ["--images", "."], "holds products of this project"),
+        (around, "holds products of this project"),
     ],
 )
 def test_a_mistake_has_its_sentence_and_leaves_nothing(prepare: Callable[[], list[str]], message: str):

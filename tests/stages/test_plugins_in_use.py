@@ -63,7 +63,7 @@ def named(plugins: list[provenance.Used]) -> set[str]:
 def test_each_stage_uses_the_method_and_augment_only_what_makes_views(tmp_path: Path):
     uses = _ask(configured(tmp_path, linear_eval={"rivals": ["timm/resnet18"]}))
     method = {"recipe simclr", "pretext_task joint_embedding", "loss info_nce", "negatives in_batch"}
-    method |= {"backbone resnet_cifar"}
+    method |= {"backbone resnet_cifar", "optimizer adamw"}
     assert {stage: named(plugins) for stage, plugins in uses.items()} == {
         "ingest": {"source digits"},
         "augment": set(),
