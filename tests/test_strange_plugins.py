@@ -56,7 +56,7 @@ def test_a_plugin_that_misbehaves_is_named_and_takes_nobody_down(site: Path, cod
     listed = CliRunner().invoke(plugins, [])
     assert listed.exit_code == 0
     assert f"failed to load: {failure}" in listed.stderr
-    assert "recipe        w_mse" in listed.stdout  # the last one
+    assert "\n  w_mse " in listed.stdout  # the last one
 
 
 def test_the_user_s_ctrl_c_at_import_stops(site: Path):
@@ -125,6 +125,8 @@ def filled_in(encoder: Encoder, weight: float = 1.0): return weight
 @hookimpl
 def register_losses(register):
     register("a_unknown", unknown)
+@hookimpl
+def register_pretext_tasks(register):
     register("b_filled_in", filled_in)
 """
 
@@ -137,8 +139,10 @@ def test_types_that_are_not_there_at_run_time_are_told_by_who_uses_them_and_end_
     )
     with pytest.raises(ConfigError, match=message):
         registry.build("loss", Choice(name="a_unknown", weight=2))
-    assert registry.build("loss", Choice(name="b_filled_in", weight=2), encoder=None) == 2.0
+    assert registry.build("pretext_task", Choice(name="b_filled_in", weight=2), encoder=None) == 2.0
     listed = CliRunner().invoke(plugins, [])
     assert listed.exit_code == 0
-    assert "the options cannot be read from its signature (NameError: name 'Fraction' is not defined)" in listed.stdout
-    assert "recipe        w_mse" in listed.stdout
+    assert "\n  w_mse " in listed.stdout
+    told = CliRunner().invoke(plugins, ["a_unknown"])
+    assert told.exit_code == 0
+    assert "the options cannot be read from its signature (NameError: name 'Fraction' is not defined)" in told.stdout

@@ -55,12 +55,15 @@ def test_every_other_command_runs(project: Path):
         if line in IN_CI or line.startswith((*INSTALLS, *BEGINS)):
             skipped.append(line)
             continue
-        run(*shlex.split(line.replace("pretrain.epochs=5", "pretrain.epochs=2")))
+        shorter = line.replace("pretrain.epochs=5", "pretrain.epochs=2").replace(
+            "temperature=0.1,0.5", "temperature=0.1"
+        )
+        run(*shlex.split(shorter))
     assert len(skipped) == len(IN_CI) + len(INSTALLS) + 1 + len(BEGINS)  # pip installs a clone and a wheel
     experiments = list(csv.DictReader(run("dvc", "exp", "show", "--csv").stdout.splitlines()))
     assert any(row["Experiment"] and row["pretrain.epochs"] == "2" for row in experiments)
     done = [row for row in experiments if row["State"] == "Success"]
-    assert {row["pretrain.loss.temperature"] for row in done} >= {"0.1", "0.5"}
+    assert "0.1" in {row["pretrain.loss.temperature"] for row in done}
     swept = {row["pretrain.recipe"]: row["accuracy"] for row in done if row["pretrain.recipe"] != "simclr"}
     assert set(swept) == {"triplet", "mocov2"}
     assert len(set(swept.values())) == 2  # each has a probe of its own
