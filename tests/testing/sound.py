@@ -112,7 +112,7 @@ class SoundBackbone(SmallBackbone):
     """The small one, with dropout.
 
     Args:
-        in_channels: Of the images.
+        in_channels: The number of channels of the images.
         share: That is dropped, in [0, 1).
     """
 
