@@ -1,38 +1,28 @@
 """A product that is damaged between stages is told by its name and stage; nothing is computed from it."""
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import click
 import numpy as np
 import pytest
-import yaml
 from click.testing import CliRunner
 
-from ssl_pipeline.augment.policy import Policies, Policy
 from ssl_pipeline.data.store import Original
 from ssl_pipeline.data.writer import write_originals
-from ssl_pipeline.products import write_product
 from ssl_pipeline_stages.export import export
 from ssl_pipeline_stages.finetune import finetune
 from ssl_pipeline_stages.linear_eval import linear_eval
-from tests.stages.small_project import as_they_are, write_models, write_store
-
-PARAMS = Path(__file__).parents[2] / "params.yaml"
-POLICIES = Policies(seed=0, views={"plain": Policy(size=8)})
+from tests.stages.small_project import STORE, write_project
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def whole(models: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("whole")
-    write_models(root)
-    write_store(root / "data/ingested/store", as_they_are)
-    write_originals(root / "data/ingested/store", [Original(np.zeros((9, 7, 3), np.uint8), "val", 0)])
-    write_product(root / "data/augmented/policy.json", POLICIES.model_dump(mode="json"))
-    params = yaml.safe_load(PARAMS.read_text())
-    params["linear_eval"]["clusters"] |= {"images": 20, "runs": 2}
-    (root / "params.yaml").write_text(yaml.safe_dump(params))
+    shutil.copytree(models(), root, dirs_exist_ok=True)
+    write_project(root, clusters={"images": 20, "runs": 2, "view": "plain"})
+    write_originals(root / STORE, [Original(np.zeros((9, 7, 3), np.uint8), "val", 0)])
     return root
 
 

@@ -1,5 +1,6 @@
 """The stage as a command, on a small store of real digits and an encoder that has learned nothing."""
 
+import contextlib
 import csv
 import json
 import shutil
@@ -7,89 +8,57 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import onnx
 import pytest
 import torch
 import yaml
-from click.testing import CliRunner, Result
+from click.testing import Result
 from safetensors.torch import load_file
-from sklearn.datasets import load_digits
 
-from ssl_pipeline.artifacts.assembly import build_encoder, cut
+from ssl_pipeline.artifacts.assembly import build_encoder
 from ssl_pipeline.artifacts.files import load_encoder, save_model
-from ssl_pipeline.config import Choice
-from ssl_pipeline.data.store import IndexRow, Original, open_split, read_labels
-from ssl_pipeline.data.writer import write_index, write_originals, write_split
-from ssl_pipeline.deployment.backbone_graph import export_backbone
+from ssl_pipeline.data.store import open_split, read_labels
 from ssl_pipeline.deployment.runtime import open_session, read_metadata, run
 from ssl_pipeline.errors import PipelineError
 from ssl_pipeline.evaluation.budgets import classifier_file
 from ssl_pipeline.loading import load_registry
-from ssl_pipeline.products import record, write_product
+from ssl_pipeline.products import write_product
 from ssl_pipeline_stages.finetune import finetune
-from tests.factories import model_card
+from tests.factories import BACKBONE, MEAN, STD, Relabel, as_they_are, digits_store
+from tests.stages.small_project import OPSET, run_stage
 
 REPOSITORY = Path(__file__).parents[2]
-BACKBONE = Choice.model_validate({"name": "resnet_cifar", "depth": 8, "width": 4})
-MEAN, STD = (0.3, 0.3, 0.3), (0.37, 0.37, 0.37)
 SIZES = {"train": 60, "val": 40, "test": 80}
 STORE, MODELS, REPORTS = Path("data/ingested/store"), Path("models/finetune"), Path("reports/finetune")
 QUICK = {"budgets": [1, "all"], "draws": 2, "learning_rates": [1e-3], "strengths": [1.0], "steps": 2, "epochs": 1}
 VIEW = {"size": 8, "random_resized_crop": {"p": 1.0, "scale": [0.7, 1.0], "ratio": [0.85, 1.18]}}
 
-Relabel = Callable[[str, npt.NDArray[np.int64]], list[str]]
-
 
 def write_store(relabel: Relabel) -> None:
-    """Digits in three splits; `relabel` gives the names of a split's classes, "" for none."""
-    x, y = load_digits(return_X_y=True)
-    images = np.repeat((x * 15.9).astype(np.uint8).reshape(-1, 8, 8, 1), 3, axis=3)
-    rows, start = [], 0
-    shutil.rmtree(STORE, ignore_errors=True)
-    for split, size in SIZES.items():
-        part = slice(start, start + size)
-        write_split(STORE / split, np.arange(start, start + size, dtype=np.uint64), [images[part]], 8)
-        for row, label in enumerate(relabel(split, y[part])):
-            rows.append(IndexRow(f"{start + row:016x}", f"{start + row}.png", label, split, "", 8, 8, row))
-        start += size
-    write_index(STORE, rows)
-    write_originals(STORE, [Original(images[row], "train", row) for row in range(8)])
+    digits_store(STORE, SIZES, relabel, originals=8)
 
 
-def as_they_are(split: str, labels: npt.NDArray[np.int64]) -> list[str]:
-    return [f"digit {label}" for label in labels]
-
-
-@pytest.fixture(scope="module")
-def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = tmp_path_factory.mktemp("exported")
-    encoder = build_encoder(load_registry(), BACKBONE, MEAN, STD, 0, 8).eval()
-    card = model_card(embedding_dim=encoder.embedding_dim, params_sha256="0123", seedless_sha256="4567")
-    (root / "models/pretrain").mkdir(parents=True)
-    card = save_model(root / "models/pretrain", encoder, None, card)
-    export_backbone(encoder, card, root / "models/export/backbone.onnx", l2_normalize=True, opset=19)
-    record(root / "models/export/backbone.onnx")
-    return root
-
-
-@pytest.fixture(scope="module")
-def prepared(exported: Path) -> Path:
-    """The project before the stage."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(exported)
+def prepare(folder: Path, models: Path) -> None:
+    """Make a folder the project before the stage."""
+    shutil.copytree(models, folder, dirs_exist_ok=True)
+    with contextlib.chdir(folder):
         configure()
         write_store(as_they_are)
-    policies = {"seed": 0, "views": {"plain": VIEW}}
-    write_product(exported / "data/augmented/policy.json", policies)
-    return exported
+        write_product(Path("data/augmented/policy.json"), {"seed": 0, "views": {"plain": VIEW}})
+
+
+@pytest.fixture(scope="module")
+def prepared(models: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The project before the stage."""
+    folder = tmp_path_factory.mktemp("prepared")
+    prepare(folder, models())
+    return folder
 
 
 @pytest.fixture
 def project(prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     shutil.copytree(prepared, tmp_path, dirs_exist_ok=True)
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("PYTHONPATH", str(REPOSITORY))  # for the other process of the parity proof
     return tmp_path
 
 
@@ -98,10 +67,22 @@ def tuned(prepared: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Pat
     """The project after the stage, and what the stage printed; to be looked at."""
     folder = tmp_path_factory.mktemp("tuned")
     shutil.copytree(prepared, folder, dirs_exist_ok=True)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(folder)
-        patch.setenv("PYTHONPATH", str(REPOSITORY))
+    with contextlib.chdir(folder):
         return folder, tune().output
+
+
+@pytest.fixture(scope="module")
+def varied(models: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """The same where layer 2 ships, with an encoder of another seed; to be looked at."""
+    folder = tmp_path_factory.mktemp("varied")
+    prepare(folder, models(2))
+    with contextlib.chdir(folder):
+        _, card = load_encoder(load_registry(), Path("models/pretrain"))
+        other = build_encoder(load_registry(), BACKBONE, MEAN, STD, 1, 8)
+        Path("encoders/seed1").mkdir(parents=True)
+        save_model(Path("encoders/seed1"), other, None, card.model_copy(update={"seed": 1}))
+        configure(encoders=["encoders/seed1"], budgets=[1])
+        return folder, tune().output  # the proof of the classifier included
 
 
 def configure(**changes: object) -> None:
@@ -111,9 +92,7 @@ def configure(**changes: object) -> None:
 
 
 def tune(status: int = 0) -> Result:
-    result = CliRunner().invoke(finetune, [], catch_exceptions=False)
-    assert result.exit_code == status, result.output
-    return result
+    return run_stage(finetune, status)
 
 
 def test_the_classifier_that_ships_has_the_accuracy_that_is_reported(tuned, monkeypatch):
@@ -124,7 +103,7 @@ def test_the_classifier_that_ships_has_the_accuracy_that_is_reported(tuned, monk
     classes = json.loads(metadata["classes"])
     assert classes == [f"digit {label}" for label in range(10)]
     assert metadata["labels_per_class"] == "all"
-    assert onnx.load(MODELS / "classifier.onnx").opset_import[0].version == 19
+    assert onnx.load(MODELS / "classifier.onnx").opset_import[0].version == OPSET
     test = open_split(STORE, "test")
     found = run(session, test.images(np.arange(len(test))))
     np.testing.assert_allclose(found.sum(axis=1), 1, rtol=1e-5)
@@ -161,12 +140,8 @@ def test_the_product_can_be_rebuilt_and_another_run_writes_the_same_bytes(tuned)
     assert files(Path()) == files(folder)
 
 
-@pytest.mark.usefixtures("project")
-def test_what_is_fine_tuned_is_the_layer_that_ships():
-    whole = load_encoder(load_registry(), Path("models/pretrain"))
-    export_backbone(*cut(*whole, 2), Path("models/export/backbone.onnx"), l2_normalize=True, opset=19)
-    record(Path("models/export/backbone.onnx"))
-    tune()  # the proof of the classifier included
+def test_what_is_fine_tuned_is_the_layer_that_ships(varied, monkeypatch):
+    monkeypatch.chdir(varied[0])
     encoder, card = load_encoder(load_registry(), MODELS)
     assert (card.layer, card.embedding_dim) == (2, 8)
     session = open_session(MODELS / "classifier.onnx")
@@ -234,14 +209,10 @@ def test_what_is_missing_is_said_with_the_stage_that_makes_it(project: Path, mis
     assert f"dvc repro {stage}" in tune(status=1).output
 
 
-@pytest.mark.usefixtures("project")
-def test_encoders_of_other_seeds_are_tuned_beside_the_one_that_ships():
-    _, card = load_encoder(load_registry(), Path("models/pretrain"))
-    other = build_encoder(load_registry(), BACKBONE, MEAN, STD, 1, 8)
-    Path("encoders/seed1").mkdir(parents=True)
-    save_model(Path("encoders/seed1"), other, None, card.model_copy(update={"seed": 1}))
-    configure(encoders=["encoders/seed1"], budgets=[1])
-    assert "means of 2 encoders" in tune().output
+def test_encoders_of_other_seeds_are_tuned_beside_the_one_that_ships(varied, monkeypatch):
+    folder, output = varied
+    monkeypatch.chdir(folder)
+    assert "means of 2 encoders" in output
     with (REPORTS / "label_budget.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert [(row["encoder"], row["draw"]) for row in rows] == [("0", "0"), ("0", "1"), ("1", "0"), ("1", "1")]

@@ -3,6 +3,7 @@
 import csv
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -10,67 +11,39 @@ import numpy.typing as npt
 import onnx
 import pytest
 import yaml
-from click.testing import CliRunner, Result
 from sklearn.datasets import load_digits
 from sklearn.metrics import accuracy_score, balanced_accuracy_score, recall_score
 
-from ssl_pipeline.augment.policy import Policies, Policy
 from ssl_pipeline.data.store import read_labels
 from ssl_pipeline.deployment.runtime import open_session, run
 from ssl_pipeline.evaluation.linear import probe_file, study
-from ssl_pipeline.products import sha256, write_product
-from ssl_pipeline_stages.linear_eval import linear_eval
-from tests.stages.small_project import Relabel, as_they_are, write_models, write_store
+from ssl_pipeline.products import sha256
+from tests.stages.small_project import REPORTS, STORE, Relabel, as_they_are, evaluate, metrics, write_store
 
-POLICIES = Policies(seed=0, views={"plain": Policy(size=8)})
-PROBE, REPORTS = Path("models/linear_eval/linear_probe.onnx"), Path("reports/linear_eval")
-REPOSITORY = Path(__file__).parents[2]
-
-
-@pytest.fixture(scope="module")
-def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = tmp_path_factory.mktemp("exported")
-    write_models(root)
-    return root
-
-
-@pytest.fixture
-def project(exported: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    shutil.copytree(exported, tmp_path, dirs_exist_ok=True)
-    params = yaml.safe_load((REPOSITORY / "params.yaml").read_text())
-    params["linear_eval"] |= {"strengths": [0.01, 1.0], "bootstrap": 100}
-    (tmp_path / "params.yaml").write_text(yaml.safe_dump(params))
-    write_store(tmp_path / "data/ingested/store", as_they_are)
-    write_product(tmp_path / "data/augmented/policy.json", POLICIES.model_dump(mode="json"))
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(study, "RANDOM_DRAWS", 2)
-    return tmp_path
-
-
-def evaluate(status: int = 0) -> Result:
-    result = CliRunner().invoke(linear_eval, [], catch_exceptions=False)
-    assert result.exit_code == status, result.output
-    return result
+PROBE = Path("models/linear_eval/linear_probe.onnx")
 
 
 def relabelled(relabel: Relabel) -> str:
-    write_store(Path("data/ingested/store"), relabel)
+    write_store(STORE, relabel)
     return evaluate().output
 
 
-def metrics() -> dict:
-    return json.loads((REPORTS / "details.json").read_text())
+@pytest.fixture
+def output(judged: tuple[Path, str], monkeypatch: pytest.MonkeyPatch) -> str:
+    """What the stage printed in the finished project, where the test runs; to be looked at."""
+    monkeypatch.chdir(judged[0])
+    return judged[1]
 
 
-@pytest.mark.usefixtures("project")
-def test_the_figures_are_those_of_the_predictions_and_the_shipped_file_makes_them():
-    before = sha256(Path("models/export/backbone.onnx"))
-    output = evaluate().output
+def test_the_figures_are_those_of_the_predictions_and_the_shipped_file_makes_them(
+    output: str, models: Callable[..., Path]
+):
+    before = sha256(models() / "models/export/backbone.onnx")
     found = metrics()
     with (REPORTS / "confusion.csv").open() as file:
         rows = list(csv.DictReader(file))
     actual, predicted = [row["actual"] for row in rows], [row["predicted"] for row in rows]
-    classes, labels, _ = read_labels(Path("data/ingested/store"), "test")
+    classes, labels, _ = read_labels(STORE, "test")
     assert actual == [classes[label] for label in labels]
     assert found["accuracy"] == pytest.approx(accuracy_score(actual, predicted))
     assert found["negatives"] == {}  # the recipe has none
@@ -96,9 +69,7 @@ def test_the_figures_are_those_of_the_predictions_and_the_shipped_file_makes_the
     assert "120 test images" in output
 
 
-@pytest.mark.usefixtures("project")
-def test_everything_stands_beside_the_probe():
-    output = evaluate().output
+def test_everything_stands_beside_the_probe(output: str):
     found = metrics()
     baselines = ("random_encoder", "random_encoder_uncalibrated", "raw_pixels", "colour_histogram")
     for name in (*baselines, "knn"):
@@ -121,9 +92,7 @@ def test_everything_stands_beside_the_probe():
     assert found["spread"]["images"] == 200
 
 
-@pytest.mark.usefixtures("project")
-def test_clusters_are_told_drawn_and_tabled():
-    output = evaluate().output
+def test_clusters_are_told_drawn_and_tabled(output: str):
     found = metrics()["clusters"]
     assert (found["images"], found["labelled"], found["view"]) == (260, 260, "plain")  # train and validation, no more
     with (REPORTS / "clusters.csv").open() as file:
@@ -149,14 +118,14 @@ def test_an_unknown_kind_of_view_is_named():
     )
 
 
-@pytest.mark.usefixtures("project")
+@pytest.mark.usefixtures("once_more")
 def test_shuffled_test_labels_change_neither_the_choice_nor_the_product():
-    evaluate()
     honest, product = metrics(), PROBE.read_bytes()
 
     def shuffled(split: str, labels: npt.NDArray[np.int64]) -> list[str]:
         return as_they_are(split, np.random.default_rng(0).permutation(labels) if split == "test" else labels)
 
+    PROBE.unlink()
     relabelled(shuffled)
     found = metrics()
     assert PROBE.read_bytes() == product
@@ -167,10 +136,11 @@ def test_shuffled_test_labels_change_neither_the_choice_nor_the_product():
             assert (found[part] if part else found)[choice] == (honest[part] if part else honest)[choice]
 
 
-@pytest.mark.usefixtures("project")
+@pytest.mark.usefixtures("once_more")
 def test_twice_the_same_bytes():
-    evaluate()
     first = {path: path.read_bytes() for path in [PROBE, *REPORTS.rglob("*.*")] if path.is_file()}
+    for path in first:
+        path.unlink()
     evaluate()
     assert {path: path.read_bytes() for path in first} == first
 
@@ -179,8 +149,8 @@ def test_twice_the_same_bytes():
 @pytest.mark.parametrize(
     ("label", "classes", "reason"), [("", 0, "name no class"), ("digit 3", 1, "name only 'digit 3'")]
 )
-def test_without_labels_to_tell_apart_the_pipeline_goes_on(label, classes, reason):
-    evaluate()  # a probe from before must not stay
+def test_without_labels_to_tell_apart_the_pipeline_goes_on(judged, label, classes, reason):
+    shutil.copytree(judged[0] / "models", "models", dirs_exist_ok=True)  # a probe from before must not stay
     output = relabelled(lambda split, labels: [label] * len(labels))
     assert output.count("\n") == 2
     assert "no verdict: no labels of two classes" in output

@@ -24,10 +24,7 @@ from ssl_pipeline.deployment.runtime import open_session
 from ssl_pipeline.evaluation.linear.foreign_graphs import embed_with
 from ssl_pipeline.evaluation.linear.rivals import IMAGENET, open_rivals
 from ssl_pipeline.loading import load_registry
-from tests.stages.small_project import BACKBONE, MEAN, STD
-from tests.stages.test_linear_eval import evaluate, exported, metrics, project
-
-__all__ = ["exported", "project"]
+from tests.stages.small_project import BACKBONE, MEAN, STD, evaluate, metrics
 
 PRETRAIN, OURS = Path("models/pretrain"), Path("models/export/backbone.onnx")
 
@@ -58,9 +55,9 @@ def test_what_pretraining_started_from_is_a_contestant_and_the_verdict_is_agains
     assert set(found["start"]) - set(found["raw_pixels"]) == {"best_of", "knn"}
 
 
-@pytest.mark.usefixtures("project")
-def test_without_given_weights_or_rivals_there_is_no_word_of_either():
-    assert "started from" not in evaluate().output
+@pytest.mark.usefixtures("once_more")
+def test_without_given_weights_or_rivals_there_is_no_word_of_either(judged: tuple[Path, str]):
+    assert "started from" not in judged[1]
     assert not {"start", "gain_over_start", "rivals", "cost"} & metrics().keys()
 
 
@@ -103,29 +100,37 @@ class Normalised(torch.nn.Module):
 
 
 @pytest.mark.usefixtures("project")
-@pytest.mark.parametrize("batch", ["any", 1])
-def test_a_graph_of_normalised_images_is_given_imagenet_s(batch: object):
-    """Exported by torch alone, as others do; the same network as one of our graphs with that normalisation is its equal."""
+def test_a_graph_of_normalised_images_is_given_imagenet_s():
+    """Exported by torch alone, as others do; the same network as one of our graphs with that normalisation is its equal.
+
+    One takes any number of images, the other one image at a time, and has its weights in a file beside it.
+    """
     mean, std = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
     encoder = build_encoder(load_registry(), BACKBONE, mean, std, 0, 8).eval()
     card = read_card(PRETRAIN).model_copy(update={"mean": mean, "std": std})
     export_backbone(encoder, card, Path("ours.onnx"), l2_normalize=False, opset=18)
-    shapes = {"images": {0: torch.export.Dim("batch")}} if batch == "any" else None
-    example = torch.rand(2 if batch == "any" else 1, 3, 8, 8)
     module = Normalised(encoder.backbone).eval()
-    torch.onnx.export(
-        module, (example,), "theirs.onnx", dynamic_shapes=shapes, dynamo=True, verbose=False, external_data=batch == 1
-    )
-    assert Path("theirs.onnx.data").exists() == (batch == 1)
+    for name, length, shapes in (
+        ("many.onnx", 2, {"images": {0: torch.export.Dim("batch")}}),
+        ("single.onnx", 1, None),
+    ):
+        example = torch.rand(length, 3, 8, 8)
+        torch.onnx.export(
+            module, (example,), name, dynamic_shapes=shapes, dynamo=True, verbose=False, external_data=length == 1
+        )
+        assert Path(f"{name}.data").exists() == (length == 1)
     canvases = np.random.default_rng(0).integers(0, 256, (3, 8, 8, 3), dtype=np.uint8)
-    rows = [embed_with(open_session(Path(name)), IMAGENET)(canvases) for name in ("ours.onnx", "theirs.onnx")]
-    np.testing.assert_allclose(*rows, rtol=1e-3, atol=1e-5)
-    name_rivals("ours.onnx", "theirs.onnx")
+    names = ("ours.onnx", "many.onnx", "single.onnx")
+    rows = [embed_with(open_session(Path(name)), IMAGENET)(canvases) for name in names]
+    for theirs in rows[1:]:
+        np.testing.assert_allclose(rows[0], theirs, rtol=1e-3, atol=1e-5)
+    name_rivals(*names)
     evaluate()
-    ours, theirs = metrics()["rivals"].values()
-    assert theirs["megabytes"] == sum(file.stat().st_size for file in Path().glob("theirs.onnx*")) / 1e6
-    assert theirs["accuracy"] == pytest.approx(ours["accuracy"], abs=1 / 120)
-    assert theirs["knn"]["accuracy"] == pytest.approx(ours["knn"]["accuracy"], abs=1 / 120)
+    ours, *others = metrics()["rivals"].values()
+    for name, theirs in zip(names[1:], others, strict=True):
+        assert theirs["megabytes"] == sum(file.stat().st_size for file in Path().glob(f"{name}*")) / 1e6
+        assert theirs["accuracy"] == pytest.approx(ours["accuracy"], abs=1 / 120)
+        assert theirs["knn"]["accuracy"] == pytest.approx(ours["knn"]["accuracy"], abs=1 / 120)
 
 
 @pytest.mark.usefixtures("project")

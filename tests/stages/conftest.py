@@ -1,0 +1,57 @@
+"""Models and projects that several files of tests begin with: each is made once, and each test has its own copy."""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from ssl_pipeline.evaluation.linear import study
+from tests.stages.small_project import QUICK_CLUSTERS, evaluate, write_models, write_project
+
+Models = Callable[..., Path]
+
+
+@pytest.fixture(scope="session")
+def models(tmp_path_factory: pytest.TempPathFactory) -> Models:
+    """A function of the layer that ships; gives a folder with `models/pretrain` and `models/export`, to be copied."""
+    made: dict[int | None, Path] = {}
+
+    def of(layer: int | None = None) -> Path:
+        if layer not in made:
+            made[layer] = tmp_path_factory.mktemp("models")
+            write_models(made[layer], layer)
+        return made[layer]
+
+    return of
+
+
+@pytest.fixture
+def project(models: Models, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The project before linear_eval, where the test runs."""
+    shutil.copytree(models(), tmp_path, dirs_exist_ok=True)
+    write_project(tmp_path, clusters=QUICK_CLUSTERS)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(study, "RANDOM_DRAWS", 2)
+    return tmp_path
+
+
+@pytest.fixture(scope="session")
+def judged(models: Models, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """The project after linear_eval, and what the stage printed; to be looked at."""
+    folder = tmp_path_factory.mktemp("judged")
+    shutil.copytree(models(), folder, dirs_exist_ok=True)
+    write_project(folder)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        patch.setattr(study, "RANDOM_DRAWS", 2)
+        return folder, evaluate().output
+
+
+@pytest.fixture
+def once_more(judged: tuple[Path, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of the project after linear_eval, where the test runs."""
+    shutil.copytree(judged[0], tmp_path, dirs_exist_ok=True)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(study, "RANDOM_DRAWS", 2)
+    return tmp_path
