@@ -18,6 +18,7 @@ from typing import Any
 from ssl_pipeline.disk import disk_trouble_is_told
 from ssl_pipeline.errors import PipelineError
 from ssl_pipeline.guard import end_if_orphaned
+from ssl_pipeline.remedies import make, remake
 
 __all__ = [
     "DIGESTS",
@@ -124,7 +125,7 @@ def write_json(path: Path, content: Any) -> None:
 def require(path: Path, stage: str) -> Path:
     """Return `path`, or say which stage makes it when it is not there."""
     if not path.exists():
-        raise PipelineError(f"{path} does not exist: the stage '{stage}' makes it. Run `dvc repro {stage}` first.")
+        raise PipelineError(f"{path} does not exist: {make(stage)}.")
     return path
 
 
@@ -137,7 +138,7 @@ def read_json(path: Path, stage: str) -> Any:
     try:
         return json.loads(require(path, stage).read_text(encoding="utf-8"))
     except (ValueError, OSError, RecursionError) as error:  # of UTF-8 and of JSON: both are ValueErrors
-        raise PipelineError(f"{path} is damaged ({error}): run `dvc repro --force {stage}`.") from error
+        raise PipelineError(f"{path} is damaged ({error}): {remake(stage)}.") from error
 
 
 def record(path: Path) -> None:
@@ -162,11 +163,11 @@ def verified(path: Path, stage: str) -> Path:
     try:
         found = sha256_once(path)
     except OSError as error:
-        raise PipelineError(f"{path} cannot be read ({error}): run `dvc repro --force {stage}`.") from error
+        raise PipelineError(f"{path} cannot be read ({error}): {remake(stage)}.") from error
     if not isinstance(known, dict) or known.get(path.name) != found:
         raise PipelineError(
             f"{path} is damaged (it is not what the stage '{stage}' wrote: {DIGESTS} beside it has another digest): "
-            f"run `dvc repro --force {stage}`."
+            f"{remake(stage)}."
         )
     return path
 

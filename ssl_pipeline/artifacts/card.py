@@ -11,6 +11,7 @@ from ssl_pipeline.data.image_spec import RGB8, ImageSpec
 from ssl_pipeline.errors import PipelineError
 from ssl_pipeline.products import read_product
 from ssl_pipeline.recipes import Recipe
+from ssl_pipeline.remedies import remake
 from ssl_pipeline.validation import explain
 
 __all__ = ["CARD", "ModelCard", "read_card", "versions"]
@@ -77,6 +78,4 @@ def read_card(folder: Path, stage: str = "pretrain") -> ModelCard:
         return ModelCard.model_validate(read_product(folder / CARD, stage))
     except ValidationError as error:
         reasons = "; ".join(explain(error, ModelCard))
-        raise PipelineError(
-            f"{folder / CARD} is of another version ({reasons}): run `dvc repro --force {stage}`."
-        ) from error
+        raise PipelineError(f"{folder / CARD} is of another version ({reasons}): {remake(stage)}.") from error

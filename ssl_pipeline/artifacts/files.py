@@ -12,6 +12,7 @@ from ssl_pipeline.artifacts.card import CARD, ModelCard, read_card
 from ssl_pipeline.errors import PipelineError
 from ssl_pipeline.products import atomic_file, record, sha256, sha256_once, verified, write_product
 from ssl_pipeline.registry import Registry
+from ssl_pipeline.remedies import remake
 from ssl_pipeline.terminal import shown
 from ssl_pipeline.types import Encoder, PretextTask
 
@@ -49,7 +50,7 @@ def load_encoder(
     card = read_card(folder, stage)
     path = verified(folder / ENCODER, stage)
     if sha256_once(path) != card.weights_sha256:
-        raise PipelineError(f"{path} is not the file that {folder / CARD} describes: run `dvc repro --force {stage}`.")
+        raise PipelineError(f"{path} is not the file that {folder / CARD} describes: {remake(stage)}.")
     encoder = untrained(registry, card, card.seed, key)
     if card.grayscale:
         encoder = encoder.in_grayscale()
@@ -81,6 +82,5 @@ def restore(module: nn.Module, path: Path, stage: str) -> None:
         module.load_state_dict(safetensors.torch.load_file(path))
     except (RuntimeError, safetensors.SafetensorError) as error:
         raise PipelineError(
-            f"{path} does not fit the network that the code now builds: run `dvc repro --force {stage}`.\n"
-            f"{shown(str(error), 500)}"
+            f"{path} does not fit the network that the code now builds: {remake(stage)}.\n{shown(str(error), 500)}"
         ) from error

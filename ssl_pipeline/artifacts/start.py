@@ -11,6 +11,7 @@ from ssl_pipeline.artifacts.files import restore, save_weights
 from ssl_pipeline.errors import PipelineError
 from ssl_pipeline.products import sha256, sha256_once, verified
 from ssl_pipeline.registry import Registry
+from ssl_pipeline.remedies import remake
 from ssl_pipeline.types import Encoder
 
 __all__ = ["START", "save_start", "started"]
@@ -47,7 +48,7 @@ def started(registry: Registry, folder: Path, stage: str = "pretrain") -> Encode
         return None
     path = verified(folder / START, stage)
     if sha256_once(path) != card.start_sha256:
-        raise PipelineError(f"{path} is not the file that {folder / CARD} describes: run `dvc repro --force {stage}`.")
+        raise PipelineError(f"{path} is not the file that {folder / CARD} describes: {remake(stage)}.")
     encoder = untrained(registry, card, card.seed)
     restore(encoder, path, stage)
     return encoder.eval()

@@ -25,6 +25,7 @@ from pydantic_core import InitErrorDetails
 from ssl_pipeline.data.image_spec import ImageSpec
 from ssl_pipeline.errors import ConfigError, PipelineError
 from ssl_pipeline.products import read_product
+from ssl_pipeline.remedies import remake
 from ssl_pipeline.validation import Checked, explain, hint
 
 if TYPE_CHECKING:
@@ -272,6 +273,4 @@ def read_policies(path: Path) -> Policies:
         return Policies.model_validate(read_product(path, "augment"))
     except ValidationError as error:
         reasons = "; ".join(explain(error, Policies))
-        raise PipelineError(
-            f"{path} is damaged, or of another version ({reasons}): run `dvc repro --force augment`."
-        ) from error
+        raise PipelineError(f"{path} is damaged, or of another version ({reasons}): {remake('augment')}.") from error

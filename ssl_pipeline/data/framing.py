@@ -8,6 +8,7 @@ from pydantic import TypeAdapter, ValidationError
 from ssl_pipeline.data.decode import Resize
 from ssl_pipeline.errors import PipelineError
 from ssl_pipeline.products import read_product, write_product
+from ssl_pipeline.remedies import remake
 from ssl_pipeline.terminal import brief
 
 __all__ = ["Framing", "read_framing", "write_framing"]
@@ -46,4 +47,4 @@ def read_framing(store: Path) -> Framing:
     try:
         return TypeAdapter(Framing).validate_python(read_product(path, "ingest"))
     except ValidationError as error:
-        raise PipelineError(f"{path} is damaged ({brief(error)}): run `dvc repro --force ingest`.") from error
+        raise PipelineError(f"{path} is damaged ({brief(error)}): {remake('ingest')}.") from error

@@ -28,6 +28,7 @@ from pydantic import ValidationError
 from ssl_pipeline.data.image_spec import RGB8, ImageSpec, Pixels
 from ssl_pipeline.errors import PipelineError
 from ssl_pipeline.products import read_product, verified
+from ssl_pipeline.remedies import remake
 
 __all__ = [
     "SPLITS",
@@ -147,8 +148,7 @@ def open_split(store: Path, name: SplitName) -> Split:
     facts = read_product(folder / "split.json", "ingest")
     if "n" in facts and "images" not in facts:
         raise PipelineError(
-            f"{folder} is of an earlier version, which did not say what values of images mean: run "
-            "`dvc repro --force ingest`."
+            f"{folder} is of an earlier version, which did not say what values of images mean: {remake('ingest')}."
         )
     files = tuple(sorted(folder.glob("images-*.npy")))
     try:
@@ -161,9 +161,9 @@ def open_split(store: Path, name: SplitName) -> Split:
         shape = canvas, canvas, spec.channels
         fits &= all(shard.dtype == spec.numpy_dtype and shard.shape[1:] == shape for shard in shards)
     except (OSError, ValueError, EOFError, KeyError, TypeError, ValidationError, TokenError) as error:
-        raise PipelineError(f"{folder} is damaged ({error}): run `dvc repro --force ingest`.") from error
+        raise PipelineError(f"{folder} is damaged ({error}): {remake('ingest')}.") from error
     if not fits:
-        raise PipelineError(f"{folder} is damaged (its files do not fit together): run `dvc repro --force ingest`.")
+        raise PipelineError(f"{folder} is damaged (its files do not fit together): {remake('ingest')}.")
     return split
 
 
@@ -182,7 +182,7 @@ def read_index(store: Path) -> list[IndexRow]:
             rows = [_index_row(*line) for line in lines]
         return sorted(rows, key=lambda row: (SPLITS.index(row.split), row.row))
     except (ValueError, TypeError, csv.Error) as error:
-        raise PipelineError(f"{path} is damaged ({error}): run `dvc repro --force ingest`.") from error
+        raise PipelineError(f"{path} is damaged ({error}): {remake('ingest')}.") from error
 
 
 def _index_row(name: str, path: str, label: str, split: str, group: str, width: str, height: str, row: str) -> IndexRow:
@@ -212,4 +212,4 @@ def read_originals(store: Path) -> list[Original]:
             places = list(zip(file["splits"].tolist(), file["rows"].tolist(), strict=True))
             return [Original(file[f"{number:04}"], *place) for number, place in enumerate(places)]
     except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile) as error:
-        raise PipelineError(f"{path} is damaged ({error}): run `dvc repro --force ingest`.") from error
+        raise PipelineError(f"{path} is damaged ({error}): {remake('ingest')}.") from error

@@ -57,7 +57,8 @@ def open_session(path: Path, threads: int | None = None) -> onnxruntime.Inferenc
     if threads is not None:
         options.intra_op_num_threads = threads
     if not path.is_file():
-        raise PipelineError(f"{path} does not exist: run the stage that makes it (`dvc repro`).")
+        what = "is not a file" if path.exists() else "does not exist"
+        raise PipelineError(f"{path} {what}. Name an exported file, such as models/export/backbone.onnx.")
     try:
         return onnxruntime.InferenceSession(path, options, providers=providers())
     except Exception as error:  # onnxruntime's exceptions share no narrower base

@@ -80,9 +80,12 @@ def _source_of(images: str | os.PathLike[str] | Mapping[str, Any], registry: Reg
     if isinstance(images, Mapping):
         return Choice.model_validate(dict(images))
     names = [entry.name for entry in registry.entries() if getattr(entry.factory, "reads_paths", False)]
+    path, name = Path(images).expanduser(), shown(str(images), 200)
     if not names:
-        raise ConfigError(f"images: no source reads the path '{shown(str(images), 200)}'. {_GIVE}")
-    return Choice.model_validate({"name": names[0], "path": str(Path(images).expanduser())})
+        raise ConfigError(f"images: no source reads the path '{name}'. {_GIVE}")
+    if not path.exists():
+        raise PipelineError(f"images: there is no '{name}'. Give the path of a directory or of a .zip with images.")
+    return Choice.model_validate({"name": names[0], "path": str(path)})
 
 
 def _without_labels(images: Images) -> Images:
@@ -112,6 +115,10 @@ def _read_item(items: Sequence[Any] | npt.NDArray[Any], as_is: bool, name: str, 
             "(C, H, W)), or tuples that begin with one."
         )
     if not as_is:
+        if array.dtype in (np.uint16, np.float32):
+            raise PipelineError(
+                f'{where} is an array of {array.dtype}. Give pixels="as_is", which keeps images as they are, or 8 bits.'
+            )
         return as_pillow(array, where)
     if array.ndim not in (2, 3) or 0 in array.shape:
         raise RejectedError("not supported", f"an array {array.shape}; it must be (H, W, C)")

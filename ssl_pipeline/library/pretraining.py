@@ -43,6 +43,7 @@ from ssl_pipeline.provenance import plugins as provenance
 from ssl_pipeline.provenance.modules import installed
 from ssl_pipeline.recipes import Method, method_of, resolve_views, suited
 from ssl_pipeline.registry import Registry
+from ssl_pipeline.remedies import within_call
 from ssl_pipeline.types import Encoder
 
 if TYPE_CHECKING:
@@ -141,7 +142,8 @@ def pretrain(
     views = build_operations(registry, resolve_views(method, chosen.augment.views))
     folder = Path(out)
     work = folder / ".work"
-    with only_run(work):
+    remedies = "Call ssl_pipeline.pretrain again", f"remove {folder / 'ingested'}, and call ssl_pipeline.pretrain again"
+    with only_run(work), within_call(*remedies):
         remove_leftovers([folder, work])
         as_is = chosen.ingest.pixels.name == "as_is"
         found = find_images(images, registry, as_is, work / "hashes.sqlite")

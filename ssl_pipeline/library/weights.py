@@ -5,9 +5,12 @@ from pathlib import Path
 
 from torch import Tensor
 
+from ssl_pipeline.artifacts.card import CARD
 from ssl_pipeline.artifacts.files import load_encoder
-from ssl_pipeline.errors import ConfigError
+from ssl_pipeline.errors import ConfigError, PipelineError
 from ssl_pipeline.loading import load_registry
+from ssl_pipeline.remedies import within_call
+from ssl_pipeline.terminal import shown
 
 __all__ = ["state_dict"]
 
@@ -42,9 +45,16 @@ def state_dict(model: str | os.PathLike[str], *, num_classes: int = 0) -> dict[s
         >>> network.load_state_dict(state_dict("models/pretrain"), strict=True)  # doctest: +SKIP
         <All keys matched successfully>
     """
-    encoder, card = load_encoder(load_registry(), Path(model))
     if num_classes < 0:
         raise ConfigError(f"num_classes must be at least 0, got {num_classes}.")
+    folder = Path(model)
+    if not (folder / CARD).is_file():
+        raise PipelineError(
+            f"there is no {CARD} in '{shown(str(folder), 200)}'. Name the folder of a trained model: models/pretrain "
+            "of a project, or what ssl_pipeline.pretrain was given as out."
+        )
+    with within_call("Train again", "train it again, by `dvc repro --force pretrain` or by ssl_pipeline.pretrain"):
+        encoder, card = load_encoder(load_registry(), folder)
     try:
         return encoder.backbone.library_state_dict(num_classes)
     except ValueError as error:

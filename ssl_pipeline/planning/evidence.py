@@ -25,8 +25,6 @@ TOLD_APART = 1000
 """Images that mirrors are tried on: with so many, a share of one half is known to three points."""
 GREY = 4 / 255
 """Mean difference of channels up to which an image counts as grey: JPEG leaves some."""
-PLAIN = 0.04
-"""Standard deviation of the outermost pixels up to which an image counts as one on a plain background."""
 FOLDERS = 20
 """Folders below the classes from which on they count as tracks, patients and the like."""
 
@@ -81,7 +79,6 @@ class Evidence:
             whose bands are no colours.
         detail: Side in px -> share of the variance of an image's pixels that is left at that side; sides up to the
             median of the shorter sides.
-        plain: Share of the images whose outermost pixels are all alike.
         copies: Share of the images that are near copies of other ones in the sample, or the same.
         told: Turn -> how often a classifier told images from what the turn makes of them; empty for too few images.
     """
@@ -97,7 +94,6 @@ class Evidence:
     grey: float
     saturation: float
     detail: Mapping[int, float]
-    plain: float
     copies: float
     told: Mapping[str, Told]
 
@@ -132,7 +128,6 @@ def examine(sample: Sample) -> Evidence:
             for side, share in zip(SIDES, kept / max(kept[-1], 1e-12), strict=True)
             if side <= np.median(short)
         },
-        plain=float(np.concatenate([look.plain for look in looks]).mean()),
         copies=copies,
         told=tell_apart(thumbnails, groups[:TOLD_APART]),
     )
@@ -148,7 +143,6 @@ class _Look:
     thumbnails: Float
     grey: npt.NDArray[np.bool_]
     saturation: Float
-    plain: npt.NDArray[np.bool_]
     kept: npt.NDArray[np.float64]
 
 
@@ -163,12 +157,11 @@ def _look(images: Float, spec: ImageSpec) -> _Look:
     levels = {SIDE: images}
     for side in reversed(SIDES[:-1]):
         levels[side] = _halved(levels[2 * side])
-    small, ring = levels[THUMBNAIL], levels[2 * THUMBNAIL]
+    small = levels[THUMBNAIL]
     colours = small[..., list(spec.rgb)] if spec.rgb else small[..., :1]
     saturation = (colours.max(axis=3) - colours.min(axis=3)).mean(axis=(1, 2))
-    edge = np.concatenate([ring[:, 0], ring[:, -1], ring[:, :, 0], ring[:, :, -1]], axis=1)
     kept = np.array([levels[side].var(axis=(1, 2)).sum() for side in SIDES], np.float64)
-    return _Look(small, saturation <= GREY, saturation, edge.std(axis=1).max(axis=1) <= PLAIN, kept)
+    return _Look(small, saturation <= GREY, saturation, kept)
 
 
 def _halved(images: Float) -> Float:

@@ -12,6 +12,8 @@ TOO_ALIKE = 0.6
 """Up to an upper bound of this share, images have no upper side."""
 GREY = 0.9
 """Share of grey images from which on a data set counts as grey."""
+PALE = 0.03
+"""Mean saturation up to which it does so as well: the usual jitter changes such colours by less than 2 %."""
 BLURRED = 64
 """px from which on views are blurred: SimCLR (2002.05709, appendix B.9) leaves it out at 32."""
 
@@ -89,8 +91,9 @@ def _colours(evidence: Evidence, reasons: list[str]) -> dict[str, Any]:
     if evidence.spec.rgb is None:
         reasons.append("no changes of hue, as the bands are no colours")
         return {"color_jitter": jitter}
-    if evidence.grey >= GREY:
-        reasons.append("no changes of colour, as the images are grey")
+    if evidence.grey >= GREY or evidence.saturation <= PALE:
+        pale = f"of saturation {evidence.saturation:.2f}, which is hardly seen"
+        reasons.append(f"no changes of colour, as the images are {'grey' if evidence.grey >= GREY else pale}")
         return {"color_jitter": jitter, "gaussian_noise": {"p": 0.2, "std": 0.05}}
     reasons.append("colours changed as for photographs")
     return {"color_jitter": {**jitter, "saturation": 0.4, "hue": 0.1}, "grayscale": {"p": 0.2}}

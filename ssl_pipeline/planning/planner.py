@@ -184,9 +184,10 @@ class Planner:
             chosen, speed = network, slower
         passes = self.passes(speed)
         reason = (
-            f"It trains on {speed.images_per_second:,.0f} images/s here, so that time allows some {passes:,.0f} epochs"
+            f"It trains on {speed.images_per_second:,.0f} images/s here, which makes some {passes:,.0f} epochs in "
+            f"{PRETRAINING:.0%} of the time"
         )
-        reason += "." if passes >= PASSES else ", which is few: with more hours it would learn more."
+        reason += "." if passes >= PASSES else ". That is few: with more hours it would learn more."
         self.draft.put("pretrain.backbone", dict(chosen), reason)
         return speed
 
@@ -203,6 +204,11 @@ class Planner:
                 break
         if (epochs, draws) != (section.epochs, section.draws):
             reason = f"With more, finetune would take more than {FINETUNING:.0%} of the time."
+            if 60 * minutes > FINETUNING * self.seconds:
+                reason = (
+                    f"Even so, finetune takes more than {FINETUNING:.0%} of the time: shorten finetune.budgets, or "
+                    "give more --hours."
+                )
             self.draft.put("finetune.epochs", epochs, reason)
             self.draft.put("finetune.draws", draws, reason)
 
@@ -220,6 +226,8 @@ class Planner:
         epochs = epochs_within(seconds, work.pool, batch, speed)
         own, all_of_it = epochs * work.pool / speed.images_per_second / 60, self.seconds / 60
         reason = f"They take about {own:,.1f} of {all_of_it:,.0f} minutes, and the other stages {others / 60:,.1f}."
+        if others > self.seconds:
+            reason = f"They are few, as the other stages alone take {others / 60:,.1f} of {all_of_it:,.0f} minutes."
         self.draft.put("pretrain.epochs", epochs, reason)
 
     def _put_optimizer(self, batch: Any) -> None:

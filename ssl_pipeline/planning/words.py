@@ -29,11 +29,10 @@ def told_evidence(evidence: Evidence, machine: Machine) -> str:
 def told_proposal(proposal: Proposal) -> str:
     """Return settings with their reasons, and what each stage will take, in lines."""
     lines = [*_setting_lines(proposal.settings), "", *_minutes_lines(proposal.estimates)]
-    if proposal.minutes > LATE * 60 * proposal.hours:
-        longest = max(proposal.estimates, key=lambda stage: stage.minutes)
+    if _is_late(proposal):
         lines.append(
-            f"That is more than the {60 * proposal.hours:,.0f} minutes asked for; {longest.stage} takes the most. Give "
-            "it more --hours, or run the stages before it alone."
+            f"That is more than the {60 * proposal.hours:,.0f} minutes asked for; {_longest(proposal)} takes the most. "
+            "Give more --hours, or run the stages before it alone."
         )
     return "\n".join(lines)
 
@@ -46,9 +45,12 @@ def told_estimates(estimates: Iterable[StageEstimate]) -> str:
 def told_shortly(evidence: Evidence, machine: Machine, proposal: Proposal) -> list[str]:
     """Return what was found and decided, in three lines."""
     labels, config = evidence.labelling, proposal.config
-    found = f"{labels.images:,}"
+    found, bad = f"{labels.images:,}", sum(evidence.rejects.values())
     if labels.classes:
         found += f", of which {labels.labelled:,} are labelled, in {counted(labels.classes, 'class', 'classes')}"
+    if bad:
+        found += f"; {bad:,} of {evidence.sampled + bad:,} that were tried cannot be used"
+    late = f", more than the {60 * proposal.hours:,.0f} asked for: {_longest(proposal)} takes the most"
     planned = {setting.key: setting.value for setting in proposal.settings}
     network = _value(planned["pretrain.backbone"])
     size = planned["augment.views"]["global"]["size"]
@@ -58,8 +60,17 @@ def told_shortly(evidence: Evidence, machine: Machine, proposal: Proposal) -> li
         f"  Settings: {ingest.pixels.name}, {ingest.resize} to {ingest.canvas} px, views of {size} px, "
         f"{network}, {pretrain.recipe}, {pretrain.epochs} epochs, {pretrain.batch_size} images per step.",
         f"  Time: about {proposal.minutes:,.0f} minutes on {counted(machine.cores, 'core')}"
-        f"{' and ' + machine.name if machine.name else ''}. `ssl-pipeline plan --explain` says why.",
+        f"{' and ' + machine.name if machine.name else ''}{late if _is_late(proposal) else ''}. "
+        "`ssl-pipeline plan --explain` says why.",
     ]
+
+
+def _is_late(proposal: Proposal) -> bool:
+    return proposal.minutes > LATE * 60 * proposal.hours
+
+
+def _longest(proposal: Proposal) -> str:
+    return max(proposal.estimates, key=lambda stage: stage.minutes).stage
 
 
 def _evidence_lines(evidence: Evidence) -> Iterator[str]:
@@ -81,12 +92,16 @@ def _evidence_lines(evidence: Evidence) -> Iterator[str]:
     yield f"Saturation: {evidence.saturation:.2f} on average, of 1."
     detail = ", ".join(f"{share:.0%} at {side} px" for side, share in evidence.detail.items())
     yield f"Sharpness: of the contrast there is left {detail}." if detail else "Sharpness: the images are tiny."
-    yield f"Plain background: {evidence.plain:.0%} of the images; near copies: {evidence.copies:.0%}."
+    yield f"Near copies: {evidence.copies:.0%} of the images."
     for turn, told in evidence.told.items():
         yield (
             f"A classifier tells images from themselves {_TURNED[turn]} in {told.share:.0%} [{told.low:.0%}, "
             f"{told.high:.0%}] of the cases; guessing, in 50%."
         )
+    yield (
+        "Groups, near copies and the balance of classes change no setting: ingest keeps groups and near copies within "
+        "one split, and linear_eval reports the balanced accuracy."
+    )
     yield f"Decoding: {evidence.images_per_second:,.0f} images/s."
 
 

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn, optim
 
 from ssl_pipeline import progress
+from ssl_pipeline.remedies import again
 from ssl_pipeline.training.checkpoint import Checkpoints
 from ssl_pipeline.training.curves import History
 
@@ -106,7 +107,7 @@ class Run:
         if stop:
             raise KeyboardInterrupt(
                 f"stopped after step {steps} of {total}, with a checkpoint in {self.folder}. "
-                "Run `dvc repro` again to go on from there."
+                f"{again()} to go on from there."
             )
 
 

@@ -37,6 +37,7 @@ class _Report:
 
     def __init__(self) -> None:
         self.status = 0
+        self._told: set[str] = set()
 
     @contextmanager
     def part(self, name: str) -> Iterator[None]:
@@ -45,6 +46,9 @@ class _Report:
             yield
         except PipelineError as error:
             self.status = max(self.status, error.exit_code)
+            if str(error) in self._told:  # a later check has come to the same mistake
+                return
+            self._told.add(str(error))
             lines = [shown(line, 2000) for line in str(error).split("\n")]
             click.echo(click.style(f"{name:8} refused: ", fg="red") + "\n         ".join(lines))
 
@@ -74,7 +78,8 @@ def _check(params: Path) -> None:
         sample = take(code.source(config).open(), section.pixels, section.background, IMAGES, SECONDS)
         evidence = examine(sample)
         bad = sum(evidence.rejects.values())
-        said = f"{evidence.labelling.images:,}; {bad:,} of {evidence.sampled + bad:,} tried ones cannot be used"
+        said = f"{evidence.labelling.images:,}, of which {evidence.sampled + bad:,} were tried"
+        said += f" and {bad:,} cannot be used" if bad else ""
         report.passed("images", f"{said}; {counted(evidence.labelling.classes, 'class', 'classes')}; {evidence.spec}")
     with report.part("method"):
         built = checks.build(config, registry, *([evidence.spec] if evidence else []))
@@ -82,7 +87,8 @@ def _check(params: Path) -> None:
         report.passed("method", f"{config.pretrain.recipe} on views of {size} px of canvases of {config.ingest.canvas}")
     if built:
         with report.part("export"):
-            report.passed("export", f"{built.card.backbone.name}, as tried in {checks.check_export(built):.0f} s")
+            seconds = checks.check_export(built)
+            report.passed("export", f"{built.card.backbone.name}, which was tried in {seconds:.0f} s")
     if built and evidence:
         with report.part("disk"):
             needed, free = room(config, built.task, evidence.labelling.images, evidence.spec)

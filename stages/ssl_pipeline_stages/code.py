@@ -27,6 +27,7 @@ CORE = (
     "loading",
     "progress",
     "provenance",
+    "remedies",
     "terminal",
     "workspace",
 )

@@ -57,7 +57,9 @@ SHIPPED: dict[str, Any] = {
     "finetune.draws": 5,
     "finetune.epochs": 5,
 }
-"""Key -> the value in the params.yaml that ships: one that differs has been set by a person."""
+"""Key -> the value in the params.yaml that ships: one that differs has been set by a person.
+
+They are written out, not read from that file: in a clone it is the very one that a person edits."""
 
 PHOTOGRAPHS: dict[str, Any] = {
     "ingest.canvas": 80,

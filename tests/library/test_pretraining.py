@@ -1,6 +1,9 @@
 """pretrain learns in one call what the stages learn, of whatever holds images, and goes on where it was killed."""
 
 import json
+import os
+import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -23,6 +26,7 @@ from ssl_pipeline.library import pretraining
 from ssl_pipeline.library.collections import find_images
 from ssl_pipeline.library.settings import CHOSEN, read_settings
 from ssl_pipeline.loading import load_registry
+from ssl_pipeline.training.run import Run
 from tests.factories import digit_images
 
 ROOT = Path(__file__).parents[2]
@@ -71,6 +75,21 @@ def test_a_finished_run_is_returned_as_it_is(run: ssl_pipeline.Pretrained, monke
         monkeypatch.setattr(pretraining, name, nobody)
     again = ssl_pipeline.pretrain(digit_images(48), "simclr", str(run.folder), **SMALL)
     assert again.card == run.card
+
+
+def test_damaged_images_are_told_without_a_word_of_stages(run: ssl_pipeline.Pretrained, tmp_path: Path):
+    shutil.copytree(run.folder, tmp_path / "copy")
+    with (tmp_path / "copy/ingested/store/train/ids.npy").open("ab") as file:
+        file.write(b"0")
+    with pytest.raises(PipelineError, match=r"ids.npy is damaged .*remove .*ingested, and call ssl_pipeline.pretrain"):
+        ssl_pipeline.pretrain(digit_images(48), "simclr", tmp_path / "copy", **SMALL)
+
+
+def test_a_stopped_run_says_which_call_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    step = Run.step
+    monkeypatch.setattr(Run, "step", lambda *args, **how: (os.kill(os.getpid(), signal.SIGINT), step(*args, **how))[1])
+    with pytest.raises(KeyboardInterrupt, match=r"after step 1 of 12.* Call ssl_pipeline.pretrain again to go on"):
+        ssl_pipeline.pretrain(digit_images(48), "simclr", tmp_path / "out", **SMALL)
 
 
 def test_a_run_that_was_killed_goes_on_to_the_same_bits(run: ssl_pipeline.Pretrained, tmp_path: Path):
@@ -150,12 +169,13 @@ def test_arrays_keep_their_channels_where_that_is_asked_for(tmp_path: Path):
 @pytest.mark.parametrize(
     ("images", "message"),
     [
-        ("nowhere", "nowhere"),
+        ("nowhere", "^images: there is no 'nowhere'. Give the path of a directory or of a .zip with images.$"),
         (np.zeros((8, 8, 3), np.uint8), r"images is an array of uint8 \(8, 8, 3\). Give \(N, H, W, C\)"),
         (iter([]), "without a length and places. Give the path of a directory"),
         ([], "images is empty"),
         ([{"image": 1}, {"image": 2}], r"images\[0\] is of type dict. Items must be images"),
         (np.zeros((2, 8, 8, 3)), r"images\[0\] is an array of float64"),
+        (np.zeros((2, 8, 8, 1), np.uint16), r'images\[0\] is an array of uint16. Give pixels="as_is"'),
         (
             TensorDataset(torch.full((2, 3, 8, 8), 1.5)),
             r"images\[0\] has values from 1.5 to 1.5. Give floats in \[0, 1\]",

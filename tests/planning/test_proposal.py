@@ -16,6 +16,7 @@ from ssl_pipeline.planning.evidence import Evidence, Labelling, Spread
 from ssl_pipeline.planning.machine import Machine, Speed
 from ssl_pipeline.planning.proposal import Proposal, estimate_all, propose
 from ssl_pipeline.planning.symmetry import Told
+from ssl_pipeline.planning.words import told_proposal, told_shortly
 from ssl_pipeline.yaml_file import read_yaml
 from ssl_pipeline_stages.shelf import SHELF, SHIPPED
 
@@ -35,7 +36,6 @@ PHOTOS = Evidence(
     grey=0.0,
     saturation=0.15,
     detail={8: 0.7, 16: 0.82, 32: 0.9, 64: 0.96, 128: 1.0},
-    plain=0.0,
     copies=0.0,
     told={"horizontal_flip": UNLIKELY, "vertical_flip": LIKELY, "quarter_turn": LIKELY},
 )
@@ -118,12 +118,13 @@ def test_signs_are_cropped_more_gently_than_photographs():
     "evidence",
     [
         replace(PHOTOS, grey=1.0),
+        replace(PHOTOS, saturation=0.02),
         replace(
             PHOTOS, spec=ImageSpec(channels=1, dtype="uint16", low=0, high=4095), pixels=PixelsChoice(name="as_is")
         ),
         replace(PHOTOS, spec=ImageSpec(channels=5, dtype="uint8", low=0, high=255), pixels=PixelsChoice(name="as_is")),
     ],
-    ids=["grey", "16 bits", "five bands"],
+    ids=["grey", "pale", "16 bits", "five bands"],
 )
 def test_images_without_colours_keep_them_out_of_views(evidence: Evidence):
     assert plan(evidence).config.augment.views["global"].on_colours() == []
@@ -188,6 +189,16 @@ def test_few_images_get_small_batches(images: int):
     found = plan(few)
     assert 2 <= at(found, "pretrain.batch_size") <= max(2, images / 10)
     assert at(found, "pretrain.epochs") >= 100
+
+
+def test_stages_that_take_longer_than_the_time_are_told_with_what_shortens_them():
+    hurried, usual = told_proposal(plan(hours=0.05)), told_proposal(plan())
+    assert "Even so, finetune takes more than 30% of the time: shorten finetune.budgets" in hurried
+    assert "as the other stages alone take" in hurried
+    assert "That is more than the 3 minutes asked for; finetune takes the most." in hurried
+    assert "minutes asked for" not in usual
+    (time,) = [line for line in told_shortly(PHOTOS, LAPTOP, plan(hours=0.05)) if "Time" in line]
+    assert "more than the 3 asked for" in time
 
 
 def test_what_a_person_has_set_stays_and_the_rest_fits_it():
