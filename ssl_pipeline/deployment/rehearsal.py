@@ -27,7 +27,7 @@ exports with the others."""
 def rehearse(encoder: nn.Module, card: ModelCard) -> None:
     """Try the export as `tried` does, and say how long it took."""
     seconds = tried(encoder, card)
-    say(f"pretrain: '{card.backbone.name}' exports to ONNX, as was tried in {seconds:.1f} s")
+    say(f"pretrain: '{card.backbone.name}' exports to ONNX: a trial took {seconds:.1f} s")
 
 
 def tried(encoder: nn.Module, card: ModelCard) -> float:

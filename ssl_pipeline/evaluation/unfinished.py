@@ -79,7 +79,7 @@ def latest(registry: Registry, work: Path, pretrain: Path, details: Path) -> Gla
     if not finished:
         raise PipelineError(
             f"there is no checkpoint in {work}, and no model in {pretrain}, that could be watched.{''.join(refused)} "
-            "Start `dvc repro`; pretrain writes the first one after pretrain.checkpoint_minutes."
+            "Run `dvc repro`, or wait: pretrain writes its first checkpoint after pretrain.checkpoint_minutes."
         )
     encoder, card = load_encoder(registry, pretrain)
     last = read_json(details, "pretrain") if details.exists() else {}

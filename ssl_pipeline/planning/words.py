@@ -48,6 +48,8 @@ def told_shortly(evidence: Evidence, machine: Machine, proposal: Proposal) -> li
     found, bad = f"{labels.images:,}", sum(evidence.rejects.values())
     if labels.classes:
         found += f", of which {labels.labelled:,} are labelled, in {counted(labels.classes, 'class', 'classes')}"
+    else:
+        found += ", without labels"
     if bad:
         found += f"; {bad:,} of {evidence.sampled + bad:,} that were tried cannot be used"
     late = f", more than the {60 * proposal.hours:,.0f} asked for: {_longest(proposal)} takes the most"
@@ -55,9 +57,10 @@ def told_shortly(evidence: Evidence, machine: Machine, proposal: Proposal) -> li
     network = _value(planned["pretrain.backbone"])
     size = planned["augment.views"]["global"]["size"]
     ingest, pretrain = config.ingest, config.pretrain
+    pixels = evidence.spec if ingest.pixels.name == "as_is" else "8-bit RGB"
     return [
         f"  Images: {found}.",
-        f"  Settings: {ingest.pixels.name}, {ingest.resize} to {ingest.canvas} px, views of {size} px, "
+        f"  Settings: {pixels}, {ingest.resize} to {ingest.canvas} px, views of {size} px, "
         f"{network}, {pretrain.recipe}, {pretrain.epochs} epochs, {pretrain.batch_size} images per step.",
         f"  Time: about {proposal.minutes:,.0f} minutes on {counted(machine.cores, 'core')}"
         f"{' and ' + machine.name if machine.name else ''}{late if _is_late(proposal) else ''}. "

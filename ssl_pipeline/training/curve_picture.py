@@ -118,7 +118,8 @@ def _draw(place: Axes, panel: _Panel, rows: Sequence[Row], healthy: tuple[float,
     if healthy:
         low, high = place.get_ylim()  # also where a curve that has left the range is far from it
         low, high = min(low, healthy[0]), max(high, healthy[1] if np.isfinite(healthy[1]) else healthy[0])
-        place.axhspan(healthy[0], min(healthy[1], high), color=_HEALTHY, alpha=0.12, lw=0, label="healthy")
+        said = "usual, before the end" if panel.names == ["update_ratio"] else "healthy"
+        place.axhspan(healthy[0], min(healthy[1], high), color=_HEALTHY, alpha=0.12, lw=0, label=said)
         place.set_ylim(low, high)
     handles, labels = place.get_legend_handles_labels()
     first = len(panel.names) == 1  # the axis says what its curve is

@@ -66,7 +66,7 @@ def _check(params: Path) -> None:
     from ssl_pipeline_stages.room import room
 
     config, registry, report = load(params), load_registry(), _Report()
-    report.passed("params", f"{params} has all keys, with values that they can have")
+    report.passed("params", f"{params} has every key, each with a valid value")
     with report.part("plugins"):
         report.passed("plugins", ", ".join(f"{one.kind} {one.name}" for one in code.used(registry, config)))
     for look in checks.encoders(config, registry):
@@ -80,7 +80,9 @@ def _check(params: Path) -> None:
         bad = sum(evidence.rejects.values())
         said = f"{evidence.labelling.images:,}, of which {evidence.sampled + bad:,} were tried"
         said += f" and {bad:,} cannot be used" if bad else ""
-        report.passed("images", f"{said}; {counted(evidence.labelling.classes, 'class', 'classes')}; {evidence.spec}")
+        classes = evidence.labelling.classes
+        labels = counted(classes, "class", "classes") if classes else "no labels"
+        report.passed("images", f"{said}; {labels}; {evidence.spec}")
     with report.part("method"):
         built = checks.build(config, registry, *([evidence.spec] if evidence else []))
         size = built.card.size
@@ -88,7 +90,7 @@ def _check(params: Path) -> None:
     if built:
         with report.part("export"):
             seconds = checks.check_export(built)
-            report.passed("export", f"{built.card.backbone.name}, which was tried in {seconds:.0f} s")
+            report.passed("export", f"{built.card.backbone.name}, whose trial took {seconds:.0f} s")
     if built and evidence:
         with report.part("disk"):
             needed, free = room(config, built.task, evidence.labelling.images, evidence.spec)

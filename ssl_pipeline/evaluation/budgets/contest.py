@@ -46,7 +46,9 @@ def compete(settings: FinetuneConfig, inputs: BudgetInputs) -> Contest:
         task = progress.add_task("finetune", total=total, info="")
         for budget in budgets:
             for entry in entries:
-                progress.update(task, info=f"{entry.arm or 'probe'}, {budget} labels per class")
+                progress.update(
+                    task, info=f"{entry.arm or 'probe'}, {budget} label{'' if budget == 1 else 's'} per class"
+                )
                 for final in final_models(learner, budget, entry, lambda: progress.advance(task)):
                     if isinstance(final.model, Frozen):
                         entry.origins[final.encoder].probes[final.draw] = final.model.probe
