@@ -18,9 +18,11 @@ from PIL import Image
 from torch.utils.data import Dataset, TensorDataset
 
 import ssl_pipeline
+from ssl_pipeline.artifacts.card import ModelCard
 from ssl_pipeline.config import Config
 from ssl_pipeline.data.source import Images
 from ssl_pipeline.data.store import open_split
+from ssl_pipeline.deployment import learning
 from ssl_pipeline.errors import ConfigError, PipelineError
 from ssl_pipeline.library import pretraining
 from ssl_pipeline.library.collections import find_images
@@ -43,7 +45,24 @@ SMALL: dict[str, Any] = {
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> ssl_pipeline.Pretrained:
-    return ssl_pipeline.pretrain(digit_images(48), "simclr", tmp_path_factory.mktemp("of") / "digits", **SMALL)
+    """A run that was killed after five steps, and went on when it was called again."""
+    place = tmp_path_factory.mktemp("of")
+    np.save(place / "digits.npy", digit_images(48))
+    code = (
+        "import json, os, sys, numpy as np, ssl_pipeline\n"
+        "from ssl_pipeline.training.run import Run\n"
+        "save = Run.save\n"
+        "def dying(self, steps):\n"
+        "    save(self, steps)\n"
+        "    if steps == 5: os._exit(9)\n"
+        "Run.save = dying\n"
+        "ssl_pipeline.pretrain(np.load('digits.npy'), 'simclr', 'digits', **json.loads(sys.argv[1]))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code, json.dumps(SMALL)], cwd=place, check=False)
+    assert done.returncode == 9
+    assert not (place / "digits" / "encoder.safetensors").exists()
+    assert len(list((place / "digits" / ".work").glob("*/checkpoint.pt"))) == 1
+    return ssl_pipeline.pretrain(digit_images(48), "simclr", place / "digits", **SMALL)
 
 
 def test_it_leaves_what_the_stages_leave(run: ssl_pipeline.Pretrained):
@@ -92,24 +111,15 @@ def test_a_stopped_run_says_which_call_goes_on(tmp_path: Path, monkeypatch: pyte
         ssl_pipeline.pretrain(digit_images(48), "simclr", tmp_path / "out", **SMALL)
 
 
-def test_a_run_that_was_killed_goes_on_to_the_same_bits(run: ssl_pipeline.Pretrained, tmp_path: Path):
-    np.save(tmp_path / "digits.npy", digit_images(48))
-    code = (
-        "import json, os, sys, numpy as np, ssl_pipeline\n"
-        "from ssl_pipeline.training.run import Run\n"
-        "save = Run.save\n"
-        "def dying(self, steps):\n"
-        "    save(self, steps)\n"
-        "    if steps == 5: os._exit(9)\n"
-        "Run.save = dying\n"
-        "ssl_pipeline.pretrain(np.load('digits.npy'), 'simclr', 'killed', **json.loads(sys.argv[1]))\n"
-    )
-    done = subprocess.run([sys.executable, "-c", code, json.dumps(SMALL)], cwd=tmp_path, check=False)
-    assert done.returncode == 9
-    assert not (tmp_path / "killed" / "encoder.safetensors").exists()
-    assert len(list((tmp_path / "killed" / ".work").glob("*/checkpoint.pt"))) == 1
-    resumed = ssl_pipeline.pretrain(digit_images(48), "simclr", tmp_path / "killed", **SMALL)
-    assert resumed.card.weights_sha256 == run.card.weights_sha256
+def test_a_run_that_was_killed_ends_with_the_bits_of_one_that_was_not(
+    run: ssl_pipeline.Pretrained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    def trained(_: object, card: ModelCard, *__: object) -> None:
+        raise PipelineError(card.weights_sha256)  # what would follow is to write the files
+
+    monkeypatch.setattr(learning, "write_pretext_graph", trained)
+    with pytest.raises(PipelineError, match=f"^{run.card.weights_sha256}$"):
+        ssl_pipeline.pretrain(digit_images(48), "simclr", tmp_path / "digits", **SMALL)
 
 
 class Pictures(Dataset[Any]):

@@ -8,7 +8,8 @@ papers end at a thousandth of the peak; biases and norms do not decay, as in Sim
 MoCo or SimSiam; a batch norm sees the whole batch.
 """
 
-from functools import partial
+from copy import deepcopy
+from functools import cache, partial
 from itertools import takewhile
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,12 @@ from ssl_pipeline.yaml_file import read_yaml
 
 
 def read(path: Path) -> dict[str, Any]:
-    """Return all that a recipe says."""
+    """Return all that a recipe says, as a copy of one's own."""
+    return deepcopy(_content(path))
+
+
+@cache  # a plan asks for the same recipes dozens of times
+def _content(path: Path) -> dict[str, Any]:
     content: dict[str, Any] = read_yaml(path)
     if isinstance(content.get("views"), str):
         content["views"] = read_yaml(path.parent / "views" / f"{content['views']}.yaml")
