@@ -159,8 +159,7 @@ def _about_pool(rows: Sequence[IndexRow], counts: Counts, train: SplitSummary) -
     images = counts["train"]["images"]
     if images < FEW_IMAGES:
         warnings.append(
-            f"There are only {images} images to pretrain on. Expect little: self-supervision needs hundreds at least, "
-            "and pretrain.batch_size must not exceed them."
+            f"There are only {images} images to pretrain on. Expect little: self-supervision needs hundreds at least."
         )
     if train.spread < SIMILAR_SPREAD:
         warnings.append(f"The images hardly differ from each other (by {train.spread:.1f} grey levels of 255).")
@@ -194,7 +193,7 @@ def _about_classes(counts: Counts) -> list[str]:
         most, least = max(train, key=lambda name: train[name]), min(train, key=lambda name: train[name])
         warnings.append(
             f"The classes are unbalanced: {train[most]} training images of '{most}', {train[least]} of '{least}'. "
-            "Read the balanced accuracy."
+            "Read balanced_accuracy in reports/linear_eval/details.json."
         )
     return warnings
 

@@ -87,8 +87,8 @@ class Proof:
             return []
         return [
             f"- outputs do not vary: std over different images {self.variation:.1e} of the largest component, "
-            f"bound {least:.0e}: the encoder has collapsed, or pretraining was too short for its batch "
-            "statistics; see the curves in reports/pretrain, or raise pretrain.epochs."
+            f"bound {least:.0e}: the network has collapsed, or its training was too short for its batch statistics. "
+            "Look at the curves in reports/pretrain; raise pretrain.epochs, or, for a classifier, finetune.steps."
         ]
 
     def _mixes_rows(self) -> list[str]:

@@ -103,7 +103,7 @@ def _evidence_lines(evidence: Evidence) -> Iterator[str]:
         )
     yield (
         "Groups, near copies and the balance of classes change no setting: ingest keeps groups and near copies within "
-        "one split, and linear_eval reports the balanced accuracy."
+        "one split, and reports/linear_eval/details.json has the balanced accuracy."
     )
     yield f"Decoding: {evidence.images_per_second:,.0f} images/s."
 

@@ -35,10 +35,10 @@ def _print() -> None:
     if accuracies:
         click.echo(accuracies)
     click.echo(verdict)
-    click.echo(
-        f"Look at {AUGMENTED / 'preview.png'} (the views), {REPORTS}/ (curves, confusion, label budgets), "
-        f"{FINETUNE / 'classifier.onnx'}; `dvc metrics show`, `dvc plots show`."
-    )
+    classifier = FINETUNE / "classifier.onnx"
+    if classifier.exists():
+        click.echo(f"Classifier: {classifier}, fine-tuned with the most labels")
+    click.echo(f"Look at {AUGMENTED / 'preview.png'} (the views) and {REPORTS}/*/pictures; type `dvc metrics show`.")
 
 
 def _accuracies(linear: Any) -> str:

@@ -37,6 +37,7 @@ def test_without_labels_there_is_no_accuracy(tmp_path: Path, monkeypatch: pytest
     result = told({"parity": {"min_cosine": 1.0}}, {"note": "no labels"}, b"Nothing to compare.")
     assert result.exit_code == 0, result.output
     assert "Linear probe" not in result.output
+    assert "classifier" not in result.output
 
 
 @pytest.mark.parametrize(
