@@ -30,8 +30,6 @@ ARMS = 3
 CHOOSING = 2
 LIBRARIES = 1.0e9
 """Bytes that a stage takes for its libraries."""
-TRANSIENT = 1.5
-"""What a training step takes at its peak, as a multiple of what it keeps for the backward pass."""
 
 
 @dataclass(frozen=True)
@@ -129,7 +127,7 @@ def estimate(config: Config, epochs: int, batch_size: int, work: Workload, machi
         + PROBE_SECONDS * labelled,
         "finetune": views / training + STEP_SECONDS * steps + _finetune_tests(config, work) / forward,
     }
-    step = int(TRANSIENT * work.speed.bytes_per_image * batch)
+    step = work.speed.step_bytes(batch)
     pixels = work.pool * config.ingest.canvas**2 * 3
     found = []
     for stage, time in seconds.items():

@@ -33,6 +33,8 @@ FEW = 4
 """Images of the first steps of a trial, from which it is seen how many the others can have."""
 MOST = {"cpu": 64, "cuda": 1024}
 """Images per step of a trial, at most: a GPU is fast with many only."""
+TRANSIENT = 1.5
+"""What a training step takes at its peak, as a multiple of what it keeps for the backward pass."""
 CGROUP = Path("/sys/fs/cgroup/memory.max")
 
 
@@ -68,6 +70,10 @@ class Speed:
 
     images_per_second: float
     bytes_per_image: float
+
+    def step_bytes(self, images: int) -> int:
+        """Return what a training step over a number of images takes at its peak."""
+        return int(TRANSIENT * self.bytes_per_image * images)
 
 
 def look_around() -> Machine:

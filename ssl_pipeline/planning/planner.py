@@ -219,7 +219,10 @@ class Planner:
         seconds = max(self.seconds - others - FIXED["pretrain"], 0.1 * self.seconds)
         batch = batch_size(work.pool, seconds * speed.images_per_second, speed, self.machine)
         steps = work.pool // min(batch, work.pool)
-        reason = f"An epoch of {work.pool:,} images then has {steps:,} steps, and a step needs little memory."
+        needed = speed.step_bytes(batch) / 2**20
+        reason = (
+            f"An epoch of {work.pool:,} images then has {steps:,} steps, which need {needed:,.0f} MiB of memory each."
+        )
         batch = self.draft.put("pretrain.batch_size", batch, reason)
         self._put_optimizer(batch)
         batch = self.method()[0].pretrain.batch_size

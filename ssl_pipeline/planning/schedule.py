@@ -12,8 +12,6 @@ FEWEST_STEPS = 3000
 LEAST_BATCH, GPU_LEAST_BATCH = 32, 128
 MOST_BATCH, GPU_MOST_BATCH = 256, 512
 SHARE_OF_MEMORY = 0.5
-TRANSIENT = 1.5
-"""What a training step takes at its peak, as a multiple of what it keeps for the backward pass."""
 RATE, RATE_BATCH = 2e-3, 256
 """Peak learning rate of AdamW at a number of images per step; it goes with the root of that number."""
 MOST_EPOCHS = 800
@@ -32,7 +30,7 @@ def batch_size(pool: int, seen: float, speed: Speed, machine: Machine) -> int:
     on_cpu = machine.device == "cpu"
     least, most = (LEAST_BATCH, MOST_BATCH) if on_cpu else (GPU_LEAST_BATCH, GPU_MOST_BATCH)
     memory = (machine.memory if on_cpu else machine.device_memory) * SHARE_OF_MEMORY
-    fits = memory / max(TRANSIENT * speed.bytes_per_image, 1)
+    fits = memory / max(speed.step_bytes(1), 1)
     wanted = min(max(seen / FEWEST_STEPS, least), most, pool / STEPS_PER_EPOCH, fits)
     return int(2 ** math.floor(math.log2(max(wanted, 2))))
 

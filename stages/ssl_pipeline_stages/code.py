@@ -27,15 +27,16 @@ CORE = (
     "loading",
     "progress",
     "provenance",
+    "provenance.cards",
+    "provenance.modules",
+    "provenance.notes",
+    "provenance.plugins",
     "remedies",
     "terminal",
     "workspace",
 )
 SHAPES_NOTHING = {
-    *(
-        f"ssl_pipeline.{name}"
-        for name in (*CORE, "provenance.cards", "provenance.modules", "provenance.notes", "provenance.plugins")
-    ),
+    *(f"ssl_pipeline.{name}" for name in CORE),
     *(
         "ssl_pipeline_plugins",
         "ssl_pipeline_stages",
