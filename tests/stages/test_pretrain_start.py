@@ -12,7 +12,7 @@ from ssl_pipeline.loading import load_registry
 from ssl_pipeline.products import sha256
 from ssl_pipeline.training.checkpoint import Checkpoints
 from ssl_pipeline_plugins.backbones.resnet_cifar import ResNetCifar
-from tests.stages.test_pretrain import NO_GRAPH, SMALL, in_process, prepare, run
+from tests.stages.small_pretraining import INTERRUPT, SMALL, in_process, prepare, run
 
 
 @pytest.fixture
@@ -27,9 +27,7 @@ def test_what_it_started_from_is_kept_though_the_run_was_killed_and_the_file_is_
     first = project / "models" / "pretrain" / "encoder.safetensors"
     given = first.replace(project / "given.safetensors")
     change(project, pretrain=SMALL | {"init": "given.safetensors", "seed": 1, "epochs": 2})
-    interrupt = f"{NO_GRAPH}\nfrom ssl_pipeline.training.run import Run\nreal = Run.step\n"
-    interrupt += "Run.step = lambda *a, **k: (os.kill(os.getpid(), signal.SIGINT), real(*a, **k))[1]"
-    run(project, interrupt, 130)
+    run(project, INTERRUPT, 130)
     assert "after step 1 of 6" in run(project)
     digest = sha256(given)
     given.unlink()

@@ -9,13 +9,13 @@ from click.testing import CliRunner
 
 from benchmarks.project import change, copy_project
 from ssl_pipeline.data.framing import Framing, write_framing
-from ssl_pipeline.deployment import pretext_graph, rehearsal
 from ssl_pipeline.guard import only_run
 from ssl_pipeline.products import sha256, write_product
 from ssl_pipeline.training.run import Run
 from ssl_pipeline_stages.pretrain import pretrain
 from ssl_pipeline_stages.watch import watch
 from tests.factories import as_they_are, digits_store
+from tests.stages.small_pretraining import leave_out_graphs
 
 STORE = Path("data/ingested/store")
 SIZES = {"train": 64, "val": 40, "test": 8}
@@ -39,8 +39,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     write_framing(STORE, Framing(8, "squash", (0, 0, 0)))
     views = {"global": VIEW, "plain": VIEW, "local": {**VIEW, "size": 4}}
     write_product(tmp_path / "data" / "augmented" / "policy.json", {"seed": 0, "views": views})
-    monkeypatch.setattr(pretext_graph, "write_pretext_graph", lambda *_: None)
-    monkeypatch.setattr(rehearsal, "rehearse", lambda *_: None)
+    leave_out_graphs(monkeypatch)
     return tmp_path
 
 

@@ -1,0 +1,114 @@
+"""A project that is ready for pretrain, on a few real digits, and the stage in this process or in one of its own."""
+
+import multiprocessing
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from sklearn.datasets import load_digits
+
+from benchmarks.project import change, copy_project
+from ssl_pipeline.data.framing import Framing, write_framing
+from ssl_pipeline.data.writer import write_split
+from ssl_pipeline.deployment import learning
+from ssl_pipeline.products import read_product, sha256, write_product
+from ssl_pipeline.randomness import hash64
+from ssl_pipeline_stages.pretrain import pretrain
+from tests.factories import digit_images
+
+__all__ = ["INTERRUPT", "NO_GRAPH", "SMALL", "in_process", "leave_out_graphs", "prepare", "products", "run"]
+
+SMALL: dict[str, Any] = {
+    "backbone": {"name": "resnet_cifar", "depth": 8, "width": 4},
+    "epochs": 10,
+    "warmup": 0.1,
+    "batch_size": 16,
+    "checkpoint_minutes": 0.0,
+    "collapse": {"min_embedding_std": 0.0, "min_effective_rank": 0.0},
+}
+VIEW = {"size": 8, "random_resized_crop": {"p": 1.0, "scale": [0.5, 1.0], "ratio": [0.8, 1.25]}}
+
+NO_GRAPH = (
+    "import os, signal\n"
+    "from ssl_pipeline.deployment import learning\n"
+    "learning.rehearse = learning.write_pretext_graph = lambda *_: None\n"
+)
+"""A patch that saves the seconds of each export where graphs are not what is looked at."""
+
+INTERRUPT = (
+    f"{NO_GRAPH}from ssl_pipeline.training.run import Run\nreal = Run.step\n"
+    "Run.step = lambda *a, **k: (os.kill(os.getpid(), signal.SIGINT), real(*a, **k))[1]"
+)
+"""A patch under which Ctrl-C comes during the first step."""
+
+_PROCESSES = multiprocessing.get_context("forkserver")
+_PROCESSES.set_forkserver_preload(["torch._dynamo", "ssl_pipeline.deployment.learning", "ssl_pipeline_stages.code"])
+
+
+def leave_out_graphs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same within this process."""
+    monkeypatch.setattr(learning, "write_pretext_graph", lambda *_: None)
+    monkeypatch.setattr(learning, "rehearse", lambda *_: None)
+
+
+def prepare(folder: Path) -> Path:
+    """The project with the products of `ingest` and `augment`, ready for `pretrain`."""
+    copy_project(folder)
+    change(folder, pretrain=SMALL)
+    store = folder / "data" / "ingested" / "store"
+    _write_store(store)
+    write_framing(store, Framing(8, "squash", (0, 0, 0)))
+    write_product(folder / "data" / "augmented" / "policy.json", {"seed": 0, "views": {"global": VIEW}})
+    return folder
+
+
+def _write_store(store: Path) -> None:
+    """48 digits to learn from, 16 for either other split, and an index with their labels."""
+    images, labels = digit_images(80), load_digits().target
+    for name, rows in {"train": range(48), "val": range(48, 64), "test": range(64, 80)}.items():
+        ids = np.sort(hash64("digit", np.array(rows)))
+        write_split(store / name, ids, [images[list(rows)]], 8)
+        facts = read_product(store / name / "split.json", "ingest")
+        write_product(store / name / "split.json", facts | {"sha256": f"digits {rows}"})
+    (store / "index.csv").write_text("id,label\n" + "".join(f"{n},{labels[n]}\n" for n in range(80)))
+
+
+def run(folder: Path, patch: str = NO_GRAPH, status: int = 0) -> str:
+    """Run the stage in a process of its own, under a patch that may kill it; return what it said.
+
+    The process is forked from one that has imported torch, which takes longer than all else that it does.
+    """
+    said = folder.with_name("said.txt")
+    process = _PROCESSES.Process(target=_patched, args=(folder, patch, said))
+    process.start()
+    process.join()
+    assert process.exitcode == status, said.read_text()
+    process.close()
+    return said.read_text()
+
+
+def _patched(folder: Path, patch: str, said: Path) -> None:
+    file = os.open(said, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+    os.dup2(file, 1)
+    os.dup2(file, 2)
+    os.chdir(folder)
+    exec(patch, {})
+    pretrain([])
+
+
+def in_process(folder: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[int, str]:
+    """The command within this process: its exit status and what it said."""
+    monkeypatch.chdir(folder)
+    result = CliRunner().invoke(pretrain, [])
+    assert result.exception is None or isinstance(result.exception, SystemExit), result.exc_info
+    return result.exit_code, result.output
+
+
+def products(folder: Path) -> dict[str, str]:
+    """Relative path -> SHA-256 of every file that the stage makes, but for the graph."""
+    roots = (folder / "models" / "pretrain", folder / "reports" / "pretrain")
+    files = (path for root in roots for path in root.rglob("*") if path.is_file() and path.suffix != ".onnx")
+    return {str(path.relative_to(folder)): sha256(path) for path in files}
