@@ -89,30 +89,26 @@ def test_fit_exports_with_any_batch_height_and_width(photographs: Tensor, tmp_pa
 
     from ssl_pipeline.deployment.onnx_file import write_graph
 
-    class Fit(torch.nn.Module):
-        def __init__(self, mode: str):
-            super().__init__()
-            self.mode = mode
+    modes = ("squash", "crop", "letterbox")
 
-        def forward(self, images: Tensor) -> Tensor:
-            return fit(images, 24, self.mode, BACKGROUND)
+    class Fit(torch.nn.Module):
+        def forward(self, images: Tensor) -> tuple[Tensor, ...]:
+            return tuple(fit(images, 24, mode, BACKGROUND) for mode in modes)
 
     dims = {0: torch.export.Dim("batch"), 1: torch.export.Dim("height"), 2: torch.export.Dim("width")}
-    for mode in ("squash", "crop", "letterbox"):
-        path = tmp_path / f"{mode}.onnx"
-        example = (torch.zeros(2, 30, 40, 3, dtype=torch.uint8),)
-        write_graph(
-            Fit(mode).eval(),
-            example,
-            path,
-            input_names=["images"],
-            output_names=["fitted"],
-            dynamic_shapes=(dims,),
-            metadata={},
-        )
-        session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
-        for images in (photographs, photographs[:1, :50, :13], photographs[:, :24, :24], photographs[:1, :1, :1]):
-            (found,) = session.run(None, {"images": images.numpy()})
+    path = tmp_path / "fit.onnx"
+    write_graph(
+        Fit().eval(),
+        (torch.zeros(2, 30, 40, 3, dtype=torch.uint8),),
+        path,
+        input_names=["images"],
+        output_names=list(modes),
+        dynamic_shapes=(dims,),
+        metadata={},
+    )
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    for images in (photographs, photographs[:1, :50, :13], photographs[:, :24, :24], photographs[:1, :1, :1]):
+        for mode, found in zip(modes, session.run(list(modes), {"images": images.numpy()}), strict=True):
             assert np.abs(found - fit(images, 24, mode, BACKGROUND).numpy()).max() < 1e-5
 
 

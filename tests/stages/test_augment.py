@@ -31,7 +31,9 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Re
     images = np.random.default_rng(0).integers(0, 256, (20, 16, 16, 3), dtype=np.uint8)
     write_split(STORE / "train", np.arange(20, dtype=np.uint64), [images], 16)
     params = yaml.safe_load(PARAMS.read_text(encoding="utf-8"))
-    params["augment"]["views"] = {"global": params["augment"]["views"]["plain"]}  # one graph to export, not two
+    params["augment"]["views"] = {
+        "global": {"size": 12, "horizontal_flip": {"p": 0.5}}
+    }  # one graph to export, a small one
     params["linear_eval"]["clusters"]["view"] = params["finetune"]["view"] = "global"
 
     def run(later: dict[str, dict[str, Any]] | None = None, **changes: Any) -> Result:
@@ -83,6 +85,7 @@ def test_views_left_to_the_recipe_are_written_out(project: Callable[..., Result]
     assert "finetune.view: no such kind in augment.views: 'plane'. Did you mean 'plain'?" in result.stderr
 
 
+@pytest.mark.usefixtures("without_graphs")
 def test_of_a_recipe_s_views_colours_are_left_alone_where_images_have_none(project: Callable[..., Result]) -> None:
     shutil.rmtree(STORE)
     grey = np.random.default_rng(0).integers(0, 256, (20, 16, 16, 1), dtype=np.uint8)
