@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from ssl_pipeline.contrast.fold import tiles_of
 from ssl_pipeline.testing.material import make_step
 from ssl_pipeline.types import Candidates, Loss, NegativeStrategy
 
@@ -46,7 +47,10 @@ def pairs() -> Callable[..., Pairs]:
 
 @pytest.fixture
 def apply() -> Callable[..., Tensor]:
-    """A function of (loss, strategy, first, second), and of a metric, and of the first image's id: both views ask."""
+    """A function of (loss, strategy, first, second), and of a metric, and of the first image's id: both views ask.
+
+    Of more than ten views, several tiles are made.
+    """
 
     def run(
         loss: Loss, strategy: NegativeStrategy, first: Tensor, second: Tensor, wanted: str = "loss", start: int = 0
@@ -55,8 +59,9 @@ def apply() -> Callable[..., Tensor]:
         positives = anchors.roll(len(first), 0)
         step = replace(make_step(), ids=torch.arange(start, start + len(first)))
         samples = step.ids.repeat(2)
-        negatives = strategy.select(Candidates(anchors, positives, samples, anchors, samples, step))
-        value, metrics, _ = loss.to(first.dtype)(anchors, negatives.compatible(positives), negatives, step)
+        with tiles_of(10):
+            negatives = strategy.select(Candidates(anchors, positives, samples, anchors, samples, step))
+            value, metrics, _ = loss.to(first.dtype)(anchors, negatives.compatible(positives), negatives, step)
         return value if wanted == "loss" else metrics[wanted]
 
     return run

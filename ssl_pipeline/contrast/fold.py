@@ -1,7 +1,10 @@
 """Sums over anchors x keys, tile by tile, with a backward pass of its own.
 
-The forward pass keeps one number an anchor; the backward pass computes each tile anew. Nothing of size anchors x keys
-exists at any time, so memory grows with the number of embeddings, not with its square.
+The forward pass keeps one number for each anchor; the backward pass computes each tile anew. Nothing of size
+anchors x keys exists at any time, so memory grows with the number of embeddings, not with its square.
+
+Where a batch is held against itself, a tile and its mirror image across the diagonal hold the same values: one of the
+two is computed and counts twice, as a sum over its rows and as one over its columns.
 
 Source of the idea: gradient checkpointing, as in Inf-CL (2410.17243) for the softmax over a batch.
 """
@@ -18,7 +21,7 @@ from ssl_pipeline.types import Tile
 
 __all__ = ["Fold", "edge", "fold", "numbers", "spans", "tiles_of"]
 
-_TILE_SIDE = {"cpu": 1024}  # px of a tile's side: 4 MB of float32 fit a processor's cache
+_TILE_SIDE = {"cpu": 512}  # rows of a tile: two of 1 MB of float32 fit a processor's own cache
 _TILE_SIDE_ELSEWHERE = 4096  # a GPU wants fewer and larger kernels
 
 
@@ -63,46 +66,67 @@ class Fold:
     Attributes:
         anchor_samples: (A,) int64 ids of the anchors' samples. A pair of equal samples is left out.
         key_samples: (K,) int64 ids of the keys' samples.
-        values: A function from a tile to its values (a, k): terms, or their logarithms. None: `scale` times the
-            similarities.
+        values: A function from a tile to its values (a, k): terms, or their logarithms. None: the terms are
+            exp(`scale` times the similarity), which must be finite.
         logarithmic: Whether values are logarithms, and the log of the sum is wanted.
         scale: See `values`.
+        mirrored: Whether anchors are the keys, with the same samples, and values depend on similarities alone.
         edge: Side of a tile.
     """
 
     anchor_samples: Tensor
     key_samples: Tensor
     values: Callable[[Tile], Tensor] | None
-    logarithmic: bool
+    logarithmic: bool = False
     scale: float = 1.0
-    edge: int = 1024
+    mirrored: bool = False
+    edge: int = 512
 
-    def same(self, tile: "Place") -> Tensor | None:
-        """Return which pairs are of one sample, (a, k) bool; None if there cannot be any, which is so in most tiles."""
-        (low, high), (first, last) = tile.anchor_range, tile.key_range
-        if low > last or first > high:
-            return None
-        return self.anchor_samples[tile.anchors, None] == self.key_samples[None, tile.keys]
+    def places(self) -> Iterator["Place"]:
+        """Return where tiles lie; of two that mirror each other, the one above the diagonal."""
+        of_anchors, of_keys = (list(_ranges(ids, self.edge)) for ids in (self.anchor_samples, self.key_samples))
+        for anchors, (low, high) in of_anchors:
+            for keys, (first, last) in of_keys:
+                if not self.mirrored or keys.start >= anchors.start:
+                    above = self.mirrored and keys.start > anchors.start
+                    yield Place(anchors, keys, above, low > last or first > high)
 
-    def places(self) -> Iterator[list["Place"]]:
-        """Return the tiles, a list for each run of anchors."""
-        of_keys = [(span, _range(self.key_samples[span])) for span in spans(len(self.key_samples), self.edge)]
-        for anchors in spans(len(self.anchor_samples), self.edge):
-            anchor_range = _range(self.anchor_samples[anchors])
-            yield [Place(anchors, keys, anchor_range, key_range) for keys, key_range in of_keys]
+    def left_out(self, values: Tensor, place: "Place", nothing: float) -> Tensor:
+        """Return values (a, k) with `nothing` for pairs of one sample."""
+        return values if place.strangers else values.masked_fill(self._same(place), nothing)
+
+    def exponentials(self, place: "Place", anchors: Tensor, keys: Tensor) -> Tensor:
+        """Return the terms (a, k) of a tile where these are exponentials, with 0 for pairs of one sample."""
+        terms = (anchors[place.anchors] * self.scale @ keys[place.keys].T).exp_()
+        return terms if place.strangers else terms.masked_fill_(self._same(place), 0.0)
+
+    def _same(self, place: "Place") -> Tensor:
+        return self.anchor_samples[place.anchors, None] == self.key_samples[None, place.keys]
 
 
 class Place(NamedTuple):
-    """Where a tile lies, and between which numbers the samples of its anchors and of its keys are."""
+    """Where a tile lies.
+
+    Attributes:
+        anchors: The place of its anchors.
+        keys: The place of its keys.
+        twice: Whether it stands for its mirror image, too.
+        strangers: Whether it is known to hold no pair of one sample, which is so in most tiles.
+    """
 
     anchors: slice
     keys: slice
-    anchor_range: tuple[int, int]
-    key_range: tuple[int, int]
+    twice: bool
+    strangers: bool
 
 
-def _range(samples: Tensor) -> tuple[int, int]:
-    return int(samples.min()), int(samples.max())
+def _ranges(samples: Tensor, size: int) -> Iterator[tuple[slice, tuple[float, float]]]:
+    """Return runs of samples, and between which numbers each lies; any, where a device would have to be waited for."""
+    for span in spans(len(samples), size):
+        low, high = (-torch.inf, torch.inf)
+        if samples.device.type == "cpu":
+            low, high = (int(bound) for bound in samples[span].aminmax())
+        yield span, (low, high)
 
 
 def fold(plan: Fold, anchors: Tensor, keys: Tensor, rows: Mapping[str, Tensor]) -> Tensor:
@@ -111,7 +135,7 @@ def fold(plan: Fold, anchors: Tensor, keys: Tensor, rows: Mapping[str, Tensor]) 
     Args:
         plan: What is summed.
         anchors: (A, D) anchors, float32 or wider.
-        keys: Keys (K, D) of the same kind.
+        keys: Keys (K, D) of the same kind; the anchors themselves, where the plan is mirrored.
         rows: Name -> (A,), handed to `plan.values` a tile's worth at a time. Gradients reach them.
 
     Returns:
@@ -119,13 +143,6 @@ def fold(plan: Fold, anchors: Tensor, keys: Tensor, rows: Mapping[str, Tensor]) 
     """
     found: Tensor = _Fold.apply(plan, tuple(rows), anchors, keys, *rows.values())
     return found
-
-
-def _values(plan: Fold, place: Place, similarities: Tensor, rows: Mapping[str, Tensor]) -> Tensor:
-    """Return the values of a tile, before pairs of one sample are left out."""
-    if plan.values is None:
-        return similarities * plan.scale
-    return plan.values(Tile(similarities, place.anchors, place.keys, rows))
 
 
 def _columns(names: Sequence[str], rows: Sequence[Tensor]) -> dict[str, Tensor]:
@@ -138,37 +155,46 @@ class _Fold(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, plan: Fold, names: tuple[str, ...], anchors: Tensor, keys: Tensor, *rows: Tensor) -> Tensor:
         nothing = -torch.inf if plan.logarithmic else 0.0
-        sums = anchors.new_full((len(anchors),), nothing)
-        for places in plan.places():
-            for place in places:
+        sums, terms = anchors.new_full((len(anchors),), nothing), None
+        for place in plan.places():
+            if plan.values is None:
+                values = terms = plan.exponentials(place, anchors, keys)
+            else:
+                a, k = anchors[place.anchors], keys[place.keys]
                 columns = _columns(names, [row[place.anchors] for row in rows])
-                values = _values(plan, place, anchors[place.anchors] @ keys[place.keys].T, columns)
-                same = plan.same(place)
-                if same is not None:
-                    values = values.masked_fill(same, nothing)
-                total = sums[place.anchors]  # a view
-                if plan.logarithmic:
-                    torch.logaddexp(total, values.logsumexp(dim=1), out=total)
-                else:
-                    total += values.sum(dim=1)
+                values = plan.values(Tile(a @ k.T, place.anchors, place.keys, columns))
+                values = plan.left_out(values, place, nothing)
+            _add(plan, sums[place.anchors], values, dim=1)
+            if place.twice:
+                _add(plan, sums[place.keys], values, dim=0)
         ctx.plan, ctx.names = plan, names
-        ctx.save_for_backward(anchors, keys, sums if plan.logarithmic else None, *rows)
+        single = max(len(anchors), len(keys)) <= plan.edge  # a single tile is kept
+        ctx.save_for_backward(anchors, keys, sums if plan.logarithmic else None, terms if single else None, *rows)
         return sums
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        anchors, keys, sums, *rows = ctx.saved_tensors
+        anchors, keys, sums, terms, *rows = ctx.saved_tensors
         needed = ctx.needs_input_grad[2:]
         inputs = [anchors, keys, *rows]
         gradients = [torch.zeros_like(one) if need else None for one, need in zip(inputs, needed, strict=True)]
+        if ctx.plan.mirrored:
+            gradients[1] = None  # they are the anchors
         if sums is not None:
             sums = sums.masked_fill(sums == -torch.inf, 0.0)  # no key, no gradient: exp(-inf - 0) is 0
-        backward = _Backward(ctx.plan, ctx.names, inputs, gradients)
-        for places in ctx.plan.places():
-            for place in places:
-                backward.tile(place, gradient[place.anchors, None], None if sums is None else sums[place.anchors, None])
+        backward = _Backward(ctx.plan, ctx.names, inputs, gradients, gradient, sums)
+        for place in ctx.plan.places():
+            backward.tile(place, terms)
         return (None, None, *gradients)
+
+
+def _add(plan: Fold, sums: Tensor, values: Tensor, dim: int) -> None:
+    """Add values (a, k), summed over a dimension, to a view of the sums."""
+    if plan.logarithmic:
+        torch.logaddexp(sums, values.logsumexp(dim), out=sums)
+    else:
+        sums += values.sum(dim)
 
 
 class _Backward:
@@ -179,50 +205,69 @@ class _Backward:
         names: The names of the rows.
         inputs: Anchors, keys, rows.
         gradients: A sum for each input, None where none is wanted.
+        gradient: (A,) gradients of the sums.
+        sums: (A,) logs of the sums, if values are logarithms.
     """
 
-    def __init__(self, plan: Fold, names: Sequence[str], inputs: Sequence[Tensor], gradients: Sequence[Tensor | None]):
+    def __init__(
+        self,
+        plan: Fold,
+        names: Sequence[str],
+        inputs: Sequence[Tensor],
+        gradients: Sequence[Tensor | None],
+        gradient: Tensor,
+        sums: Tensor | None,
+    ):
         self._plan, self._names = plan, names
         self._anchors, self._keys = inputs[:2]
         self._rows = inputs[2:]
         self._of_anchors, self._of_keys = gradients[:2]
         self._of_rows = gradients[2:]
+        self._gradient, self._sums = gradient, sums
 
-    def tile(self, place: Place, gradient: Tensor, sums: Tensor | None) -> None:
-        """Add a tile's share.
-
-        Args:
-            place: The place of the tile.
-            gradient: (a, 1) gradients of the sums.
-            sums: (a, 1) logs of sums, if values are logarithms.
-        """
+    def tile(self, place: Place, terms: Tensor | None) -> None:
+        """Add a tile's share; its terms, where they are exponentials, may be known."""
         a, k = self._anchors[place.anchors], self._keys[place.keys]
-        similarities = a @ k.T
         if self._plan.values is None:
-            change = self._of_values(place, similarities.mul_(self._plan.scale), gradient, sums) * self._plan.scale
+            if terms is None:
+                terms = self._plan.exponentials(place, self._anchors, self._keys)
+            change = self._of_values(place, terms) * self._plan.scale * terms
         else:
-            change = self._chain(place, similarities.requires_grad_(), gradient, sums)
+            change = self._chain(place, (a @ k.T).requires_grad_())
         if self._of_anchors is not None:
             self._of_anchors[place.anchors].addmm_(change, k)
+            if place.twice:
+                self._of_anchors[place.keys].addmm_(change.T, a)
         if self._of_keys is not None:
             self._of_keys[place.keys].addmm_(change.T, a)
 
-    def _chain(self, place: Place, similarities: Tensor, gradient: Tensor, sums: Tensor | None) -> Tensor:
+    def _chain(self, place: Place, similarities: Tensor) -> Tensor:
         """Return the gradient of a tile's similarities through its values; those of rows are added on the way."""
+        assert self._plan.values is not None
         rows = [row[place.anchors].detach().requires_grad_() for row in self._rows]
         with torch.enable_grad():
-            values = _values(self._plan, place, similarities, _columns(self._names, rows))
-        change = self._of_values(place, values.detach(), gradient, sums)
+            values = self._plan.values(Tile(similarities, place.anchors, place.keys, _columns(self._names, rows)))
+        change = self._of_values(place, values.detach()).expand_as(values)
         of_similarities, *of_rows = torch.autograd.grad(
-            values, [similarities, *rows], change, allow_unused=True, materialize_grads=True
+            values,
+            [similarities, *rows],
+            self._plan.left_out(change, place, 0.0),
+            allow_unused=True,
+            materialize_grads=True,
         )
         for total, part in zip(self._of_rows, of_rows, strict=True):
             if total is not None:
                 total[place.anchors] += part
         return of_similarities
 
-    def _of_values(self, place: Place, values: Tensor, gradient: Tensor, sums: Tensor | None) -> Tensor:
-        """Return the gradient of a tile's values (a, k): 0 where a pair is of one sample."""
-        change = gradient.expand_as(values) if sums is None else values.sub(sums).exp_().mul_(gradient)
-        same = self._plan.same(place)
-        return change if same is None else change.masked_fill(same, 0.0)
+    def _of_values(self, place: Place, values: Tensor) -> Tensor:
+        """Return the gradient of a tile's values, (a, k) or what expands to it: in sums of rows, and of columns."""
+        change = self._in_sums(values, place.anchors, dim=1)
+        return change + self._in_sums(values, place.keys, dim=0) if self._plan.mirrored else change
+
+    def _in_sums(self, values: Tensor, place: slice, dim: int) -> Tensor:
+        """Return the gradient of a tile's values in its sums over a dimension, which lie at a place."""
+        gradient = self._gradient[place].unsqueeze(dim)
+        if self._sums is None:
+            return gradient
+        return (values - self._sums[place].unsqueeze(dim)).exp_().mul_(gradient)

@@ -14,6 +14,8 @@ from ssl_pipeline.types import Negatives, Tile
 
 __all__ = ["cosines", "log_mass", "negative_sum", "total_weight", "widened"]
 
+_SAFE_EXPONENT = 40.0  # e^±40, and sums of 10¹⁰ of them, are far within float32's range: no maximum need be taken off
+
 Values = Callable[..., Tensor]
 """From similarities (a, k), and columns (a, 1), to as many values, element by element."""
 
@@ -61,15 +63,17 @@ def log_mass(
         tensor([2., 2., 2., 2.])
     """
     weight = negatives.log_weight
-    if weight is None and not callable(logits):
-        mass = _fold(anchors, negatives, None, logarithmic=True, scale=logits)
+    if weight is None and not callable(logits) and abs(logits) <= _SAFE_EXPONENT:
+        total = _fold(anchors, negatives, None, scale=logits, mirrored=True)
+        none = total == 0
+        mass = total.masked_fill(none, 1.0).log().masked_fill(none, -torch.inf)  # no key, no gradient
     else:
         function: Values = logits if callable(logits) else lambda similarities: similarities * logits
 
         def weighted(tile: Tile) -> Tensor:
             return function(tile.similarities) + (0.0 if weight is None else weight(tile))
 
-        mass = _fold(anchors, negatives, weighted, logarithmic=True)
+        mass = _fold(anchors, negatives, weighted, logarithmic=True, mirrored=weight is None)
     if not negatives.class_prior:
         return mass
     assert positives is not None, "a class prior takes positives to subtract"
@@ -115,7 +119,8 @@ def negative_sum(
         found = terms(tile.similarities, *(tile.rows[name] for name in names))
         return found if weight is None else found * weight(tile).exp()
 
-    total = _fold(anchors, negatives, weighted, dict(zip(names, columns, strict=True)))
+    mirrored = weight is None and not columns
+    total = _fold(anchors, negatives, weighted, dict(zip(names, columns, strict=True)), mirrored=mirrored)
     if not negatives.class_prior:
         return total
     assert positives is not None, "a class prior takes positives to subtract"
@@ -144,7 +149,14 @@ def _fold(
     *,
     logarithmic: bool = False,
     scale: float = 1.0,
+    mirrored: bool = False,
 ) -> Tensor:
-    numbered = numbers(negatives.anchor_samples, negatives.key_samples)
-    plan = Fold(*numbered, values, logarithmic, scale, edge(anchors.device))
-    return fold(plan, widened(anchors), widened(negatives.keys), {**negatives.rows, **(columns or {})})
+    """Sum over an anchor's negatives; `mirrored`: values depend on similarities alone."""
+    mirrored = mirrored and anchors is negatives.keys and negatives.anchor_samples is negatives.key_samples
+    samples = negatives.anchor_samples, negatives.key_samples
+    if anchors.device.type == "cpu":  # elsewhere there are few tiles, and numbers would have to be waited for
+        samples = numbers(*samples)
+    plan = Fold(*samples, values, logarithmic, scale, mirrored, edge(anchors.device))
+    wide = widened(anchors)
+    keys = wide if mirrored else widened(negatives.keys)
+    return fold(plan, wide, keys, {**negatives.rows, **(columns or {})})

@@ -75,6 +75,45 @@ def test_log_mass_and_sums_with_weights_rows_and_columns(dtype: torch.dtype, tol
     )
 
 
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-12), (torch.float32, 2e-6)])
+@pytest.mark.parametrize("rows", [12, 32, 53])  # a single tile, whole tiles, and narrower ones
+def test_a_batch_against_itself_is_summed_by_half_its_tiles(rows: int, dtype: torch.dtype, tolerance: float):
+    batch, samples = unit(rows, 1, dtype), torch.arange(rows) % 9
+    own = Negatives(batch, samples, samples)
+    cosine = batch.double() @ batch.double().T
+    others = samples[:, None] != samples[None]
+    computed = []
+
+    def seen(similarity: Tensor) -> Tensor:
+        computed.append(similarity.shape)
+        return 3 * similarity
+
+    for logits, scale, loss in ((7.0, 7, 1), (60.0, 60, 10), (seen, 3, 1)):  # digits are lost as the scale grows
+        exact = (scale * cosine).masked_fill(~others, -torch.inf).logsumexp(1)
+        check(log_mass(batch, own, logits), exact, [batch], loss * tolerance)
+    tiles = -(-rows // 16)
+    assert len(computed) == 2 * tiles * (tiles + 1) // 2  # each of them in the forward and in the backward pass
+    check(negative_sum(batch, own, torch.exp), (cosine.exp() * others).sum(1), [batch], tolerance)
+
+
+def test_what_only_looks_symmetric_is_summed_over_all_tiles():
+    """Weights that depend on the place, other samples on the keys' side, and columns: no tile stands for another."""
+    batch, samples = unit(40, 1), torch.arange(20).repeat(2)
+    cosine, others = batch @ batch.T, samples[:, None] != samples[None]
+    place = torch.linspace(0, 1, 40, dtype=torch.float64)
+
+    def by_place(tile: Tile) -> Tensor:
+        return place[tile.keys] + 0 * tile.similarities
+
+    weighted = log_mass(batch, Negatives(batch, samples, samples, by_place), 5.0)
+    check(weighted, (5 * cosine + place).masked_fill(~others, -torch.inf).logsumexp(1), [batch], 1e-12)
+    strangers = log_mass(batch, Negatives(batch, samples, samples + 3), 5.0)
+    apart = samples[:, None] != samples[None] + 3
+    check(strangers, (5 * cosine).masked_fill(~apart, -torch.inf).logsumexp(1), [batch], 1e-12)
+    columned = negative_sum(batch, Negatives(batch, samples, samples), torch.mul, [place])
+    check(columned, (cosine * place[:, None] * others).sum(1), [batch], 1e-12)
+
+
 def test_the_gradient_is_that_of_finite_differences():
     anchors, keys, own, owners = parts()
     negatives = Negatives(keys, own, owners)
@@ -82,6 +121,7 @@ def test_the_gradient_is_that_of_finite_differences():
         lambda a, k: log_mass(a, Negatives(k, own, owners), 3.0), (anchors, keys), fast_mode=True
     )
     assert torch.autograd.gradcheck(lambda a: negative_sum(a, negatives, torch.square), (anchors,), fast_mode=True)
+    assert torch.autograd.gradcheck(lambda a: log_mass(a, Negatives(a, own, own), 3.0), (anchors,), fast_mode=True)
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])

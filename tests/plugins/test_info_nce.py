@@ -5,6 +5,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from ssl_pipeline.contrast.fold import tiles_of
 from ssl_pipeline.testing.material import make_step
 from ssl_pipeline.types import Candidates, Negatives
 from ssl_pipeline_plugins.losses.info_nce import InfoNCE
@@ -23,7 +24,8 @@ def ours(first: Tensor, second: Tensor, temperature: float) -> Tensor:
     samples = torch.arange(len(first)).repeat(2)
     positives = anchors.roll(len(first), 0)
     negatives = InBatch().select(Candidates(anchors, positives, samples, anchors, samples, make_step()))
-    return InfoNCE(temperature=temperature)(anchors, positives[:, None], negatives, make_step()).loss
+    with tiles_of(10):  # several of them, but for the fewest images
+        return InfoNCE(temperature=temperature)(anchors, positives[:, None], negatives, make_step()).loss
 
 
 def nt_xent(first: Tensor, second: Tensor, temperature: float) -> Tensor:

@@ -148,7 +148,8 @@ class JointEmbedding(EmbeddedViews):
         made = []
         for asking, answers, asked in parts if self.symmetric else parts[:1]:
             pairs = add_local_pairs(asking, answers, local, images, as_anchors=self.support is None)
-            of_anchors, of_keys = (step.ids.repeat(len(rows) // images) for rows in (pairs[0], asked))
+            of_anchors = step.ids.repeat(len(pairs[0]) // images)
+            of_keys = of_anchors if pairs[0] is asked else step.ids.repeat(len(asked) // images)  # known as the same
             made.append(Candidates(*pairs, of_anchors, asked, of_keys, step))
         return made
 
