@@ -51,7 +51,7 @@ def frame(draft: Draft, evidence: Evidence) -> None:
     if evidence.pixels.name == "as_is":
         reason = f"The images are {spec}, of which 8-bit RGB would lose a part."
     else:
-        reason = "The images are grey or colours of 8 bits."
+        reason = "The images are 8-bit grey or RGB."
     draft.put("ingest.pixels", evidence.pixels.name, reason)
     longest = max(aspect.high, 1 / aspect.low)
     shape = f"9 in 10 images are between {aspect.low:.2f} and {aspect.high:.2f} times as wide as high"
@@ -60,7 +60,8 @@ def frame(draft: Draft, evidence: Evidence) -> None:
     elif longest >= ELONGATED:
         draft.put("ingest.resize", "letterbox", f"A centred square would cut off half of an image: {shape}.")
     else:
-        draft.put("ingest.resize", "crop", f"A centred square shows what matters larger than with borders: {shape}.")
+        reason = "In a centred square, what matters is larger than it would be with borders"
+        draft.put("ingest.resize", "crop", f"{reason}: {shape}.")
     side = 1 if short.low < 1 else min(8, int(short.low))
     draft.put("ingest.min_side", side, f"The shorter side of 19 in 20 images has {short.low:.0f} px or more.")
 

@@ -63,13 +63,14 @@ def _turns(evidence: Evidence, reasons: list[str]) -> dict[str, Any]:
     if has_one_way_up(evidence, "horizontal_flip"):
         assert sideways is not None
         reasons.append(
-            f"no flips, as a classifier tells images from their mirrors ({sideways.share:.0%} right, where guessing is "
-            "50%), but small rotations"
+            "small rotations but no flips, as a classifier tells images from their mirror images "
+            f"({sideways.share:.0%} right; 50% by guessing)"
         )
         return {"rotation": {"p": 0.8, "degrees": 15}}
     found["horizontal_flip"] = {"p": 0.5}
     reasons.append(
-        f"horizontal flips, as a classifier hardly tells mirrors ({sideways.share:.0%} right, where guessing is 50%)"
+        "horizontal flips, as a classifier hardly tells images from their mirror images "
+        f"({sideways.share:.0%} right; 50% by guessing)"
         if sideways
         else "horizontal flips, as for photographs: the images are too few to try a classifier of mirrors"
     )

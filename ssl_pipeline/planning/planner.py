@@ -130,7 +130,7 @@ class Planner:
         if "augment.views" not in self.draft.left:
             size = self._largest_in_time([side for side in SIDES if sizes.least <= side <= sizes.most])
         reason = plan_views(self.evidence, size).reason
-        self.draft.put("augment.views", self._views(size), f"{size} px, {reason}")
+        self.draft.put("augment.views", self._views(size), f"{size} px; {reason}")
         method, views = self.method()
         put_canvas(self.draft, self.evidence, views[needed_views(self.registry, method.recipe.pretext_task).main].size)
 
@@ -238,4 +238,5 @@ class Planner:
             batch = self.method()[0].pretrain.batch_size
         rate = learning_rate(batch)
         optimizer = {"name": self.shelf.optimizer["name"], "learning_rate": rate, **self.shelf.optimizer}
-        self.draft.put("pretrain.optimizer", optimizer, f"Its rate goes with the root of the {batch} images per step.")
+        reason = f"The learning rate grows with the square root of the {batch} images per step."
+        self.draft.put("pretrain.optimizer", optimizer, reason)

@@ -78,7 +78,7 @@ def propose(
     planner.config()  # mistakes are told before anything is measured
     frame(draft, evidence)
     draft.put("pretrain.recipe", shelf.recipe, "It is among the best with few images and steps (docs/recipes.md).")
-    draft.put("pretrain.recipe_size", "small", "The sizes of papers are for large runs.")
+    draft.put("pretrain.recipe_size", "small", "The papers' sizes are for large runs.")
     planner.put_views()
     speed = planner.put_network()
     planner.put_finetuning(speed)

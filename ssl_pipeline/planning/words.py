@@ -82,10 +82,9 @@ def _evidence_lines(evidence: Evidence) -> Iterator[str]:
     for kind, count in sorted(evidence.rejects.items()):
         yield f"  {counted(count, 'image')} cannot be used: {shown(kind, 100)}."
     if labels.classes:
-        yield (
-            f"Labels: {labels.labelled:,} images of {counted(labels.classes, 'class', 'classes')}, of "
-            f"{labels.smallest:,} to {labels.largest:,} images each."
-        )
+        classes = counted(labels.classes, "class", "classes")
+        each = f"{labels.smallest:,} to {labels.largest:,} images in each"
+        yield f"Labels: {labels.labelled:,} images of {classes}, {each}."
     if labels.groups:
         yield f"Groups: {labels.groups:,}."
     if labels.splits:
@@ -98,8 +97,8 @@ def _evidence_lines(evidence: Evidence) -> Iterator[str]:
     yield f"Near copies: {evidence.copies:.0%} of the images."
     for turn, told in evidence.told.items():
         yield (
-            f"A classifier tells images from themselves {_TURNED[turn]} in {told.share:.0%} [{told.low:.0%}, "
-            f"{told.high:.0%}] of the cases; guessing, in 50%."
+            f"A classifier tells images from their copies {_TURNED[turn]} in {told.share:.0%} [{told.low:.0%}, "
+            f"{told.high:.0%}] of the cases; by guessing, it would in 50%."
         )
     yield (
         "Groups, near copies and the balance of classes change no setting: ingest keeps groups and near copies within "
