@@ -1,32 +1,48 @@
-"""Views a second, ours to torchvision's: `python -m benchmarks.views [--threads N] [--size PX]`.
+"""How fast views are made, against other libraries: `python -m benchmarks.views [--threads N] [--size PX] ...`.
 
-The same SimCLR policy twice: as `make_views` computes it, hashing and all, on whole batches; and as torchvision's v2
-transforms, one sample at a time, as a worker of a data loader runs them. They take turns in one process; the fastest of
-their turns are compared, because whatever else the machine does only adds time. Stacking torchvision's views into a
-batch is not counted, nor are worker processes: compare a thread with a thread.
+The same SimCLR policy as `make_views` computes it, hashing and all, on whole batches, and as others do: torchvision's
+v2 transforms, one sample at a time, as a worker of a data loader runs them; kornia's on whole batches;
+albumentationsX's, one sample at a time on uint8. All are bilinear. What comes out is float32 in [0, 1], channels first;
+stacking single views into a batch is not counted, nor are worker processes: compare a thread with a thread.
+
+torchvision's crop antialiases, as ours does. albumentationsX's does not (cv2.INTER_LINEAR on uint8), nor does kornia's:
+both do less. Neither is a dependency. albumentationsX is under the AGPL and reports its use: install it into an
+environment for benchmarks alone. Its telemetry is turned off here, before it is imported.
+
+It prints a JSON line for each reference.
 """
 
-import time
-from collections.abc import Callable
+import importlib
+import json
+import os
+from collections.abc import Callable, Iterator
+from functools import partial
 
 import click
 import numpy as np
 import torch
 from sklearn.datasets import load_sample_images
+from torch import Tensor, nn
 from torchvision.transforms import v2
 
+from benchmarks.interleaved import faster, machine
+from ssl_pipeline.augment.maker import CHUNK_VALUES
+from ssl_pipeline.augment.plain import PlainViewMaker
 from ssl_pipeline.augment.policy import Policy
-from ssl_pipeline.augment.views import make_views
+from ssl_pipeline.augment.views import PARAMETERS, make_views
+from ssl_pipeline.randomness import uniforms
 
-IMAGES, TURNS = 256, 9
+Run = Callable[[], object]
+
+AREA, RATIO, JITTER, HUE, SIGMA = (0.2, 1.0), (0.75, 1.333), 0.4, 0.1, (0.1, 1.0)
 
 
-def canvases(size: int) -> torch.Tensor:
-    """Patches of two photographs: (IMAGES, size, size, 3) uint8."""
+def canvases(size: int, count: int) -> Tensor:
+    """Patches of two photographs: (count, size, size, 3) uint8."""
     photographs = load_sample_images().images
     height, width = photographs[0].shape[:2]
     patches = []
-    for i in range(IMAGES):
+    for i in range(count):
         top, left = i * 37 % (height - size), i * 53 % (width - size)
         patches.append(photographs[i % 2][top : top + size, left : left + size])
     return torch.from_numpy(np.stack(patches))
@@ -36,60 +52,108 @@ def policy(size: int) -> Policy:
     return Policy.model_validate(
         {
             "size": size,
-            "random_resized_crop": {"p": 1.0, "scale": [0.2, 1.0], "ratio": [0.75, 1.333]},
+            "random_resized_crop": {"p": 1.0, "scale": AREA, "ratio": RATIO},
             "horizontal_flip": {"p": 0.5},
-            "color_jitter": {"p": 0.8, "brightness": 0.4, "contrast": 0.4, "saturation": 0.4, "hue": 0.1},
+            "color_jitter": {"p": 0.8, "brightness": JITTER, "contrast": JITTER, "saturation": JITTER, "hue": HUE},
             "grayscale": {"p": 0.2},
-            "gaussian_blur": {"p": 0.5, "sigma": [0.1, 1.0]},
+            "gaussian_blur": {"p": 0.5, "sigma": SIGMA},
         }
     )
 
 
-def torchvision_policy(size: int, first: v2.Transform) -> v2.Compose:
+def torchvision_steps(size: int, first: v2.Transform) -> v2.Compose:
     return v2.Compose(
         [
             first,
-            v2.RandomResizedCrop(size, scale=(0.2, 1.0), ratio=(0.75, 1.333), antialias=True),
+            v2.RandomResizedCrop(size, scale=AREA, ratio=RATIO, antialias=True),
             v2.RandomHorizontalFlip(0.5),
-            v2.RandomApply([v2.ColorJitter(0.4, 0.4, 0.4, 0.1)], 0.8),
+            v2.RandomApply([v2.ColorJitter(JITTER, JITTER, JITTER, HUE)], 0.8),
             v2.RandomGrayscale(0.2),
-            v2.RandomApply([v2.GaussianBlur(7, (0.1, 1.0))], 0.5),
+            v2.RandomApply([v2.GaussianBlur(7, SIGMA)], 0.5),
             v2.ToDtype(torch.float32, scale=True),
         ]
     )
 
 
-def seconds(run: Callable[[], object]) -> float:
-    start = time.perf_counter()
-    run()
-    return time.perf_counter() - start
+def torchvision(images: Tensor, first: v2.Transform) -> Run:
+    samples, steps = list(images.permute(0, 3, 1, 2).contiguous()), torchvision_steps(images.shape[1], first)
+    return lambda: [steps(sample) for sample in samples]
+
+
+def kornia(images: Tensor) -> Run:
+    kornia = importlib.import_module("kornia.augmentation")
+    size = images.shape[1]
+    steps = nn.Sequential(
+        kornia.RandomResizedCrop((size, size), AREA, RATIO, align_corners=False, cropping_mode="resample"),
+        kornia.RandomHorizontalFlip(p=0.5),
+        kornia.ColorJitter(JITTER, JITTER, JITTER, HUE, p=0.8),
+        kornia.RandomGrayscale(p=0.2),
+        kornia.RandomGaussianBlur((7, 7), SIGMA, p=0.5),
+    )
+    return lambda: steps(images.permute(0, 3, 1, 2).float() / 255)
+
+
+def albumentations(images: Tensor) -> Run:
+    os.environ["NO_ALBUMENTATIONS_UPDATE"] = os.environ["ALBUMENTATIONS_NO_TELEMETRY"] = "1"
+    library, cv2 = importlib.import_module("albumentations"), importlib.import_module("cv2")
+    cv2.setNumThreads(torch.get_num_threads())
+    size, factors = images.shape[1], (1 - JITTER, 1 + JITTER)
+    steps = library.Compose(
+        [
+            library.RandomResizedCrop((size, size), AREA, RATIO),
+            library.HorizontalFlip(p=0.5),
+            library.ColorJitter(factors, factors, factors, (-HUE, HUE), p=0.8),
+            library.ToGray(p=0.2),
+            library.GaussianBlur((7, 7), SIGMA, p=0.5),
+            library.ToFloat(255),
+        ],
+        telemetry=False,
+    )
+    samples = list(images.numpy())
+    return lambda: [np.ascontiguousarray(steps(image=sample)["image"].transpose(2, 0, 1)) for sample in samples]
+
+
+def plain(images: Tensor) -> Run:
+    """The same views, but for last bits: every operation on every image, as many at a time."""
+    maker = PlainViewMaker(policy(images.shape[1]))
+
+    def run() -> None:
+        numbers = torch.from_numpy(uniforms(0, 0, np.arange(len(images), dtype=np.uint64), "global/0", len(PARAMETERS)))
+        for part in range(0, len(images), chunk):
+            maker(images[part : part + chunk], numbers[part : part + chunk])
+
+    chunk = max(1, CHUNK_VALUES // images[0].numel())
+    return run
+
+
+def references(images: Tensor) -> Iterator[tuple[str, Run | str]]:
+    """Yield what is compared with, or the name of the package that is missing."""
+    yield "our plain form, as graphs compute it", plain(images)
+    yield "torchvision v2 per sample, float32", torchvision(images, v2.ToDtype(torch.float32, scale=True))
+    yield "torchvision v2 per sample, uint8", torchvision(images, v2.Identity())  # its advice; rounds after each step
+    for name, build in (("kornia, batched", kornia), ("albumentationsX per sample, uint8", albumentations)):
+        try:
+            yield name, build(images)
+        except ModuleNotFoundError as error:
+            yield name, f"{error.name} is not installed"
 
 
 @click.command()
-@click.option("--threads", default=1, show_default=True, help="Threads of torch, for both.")
-@click.option("--size", default=32, show_default=True, help="Side of canvases and views, in px.")
-def main(threads: int, size: int) -> None:
-    """Print views per second and ratios."""
+@click.option("--threads", default=1, show_default=True, help="Threads of torch and OpenCV, for all.")
+@click.option("--size", "sizes", multiple=True, default=(32, 96, 224), show_default=True, help="Side of images, px.")
+@click.option("--rounds", default=9, show_default=True, help="Rounds of ABBA.")
+def main(threads: int, sizes: tuple[int, ...], rounds: int) -> None:
+    """Print the ratio of our views per second to others', one JSON line each."""
     torch.set_num_threads(threads)
-    images, ids, ours = canvases(size), np.arange(IMAGES, dtype=np.uint64), policy(size)
-    channels_first = list(images.permute(0, 3, 1, 2).contiguous())
-    float_steps = torchvision_policy(size, v2.ToDtype(torch.float32, scale=True))
-    uint8_steps = torchvision_policy(size, v2.Identity())  # torchvision's own advice; rounds after each transform
-    runs: dict[str, Callable[[], object]] = {
-        "make_views": lambda: make_views({"global": ours}, {"global": 1}, images, ids, 0, 0),
-        "torchvision v2, float32": lambda: [float_steps(image) for image in channels_first],
-        "torchvision v2, uint8": lambda: [uint8_steps(image) for image in channels_first],
-    }
-    times = {name: [] for name in runs}
-    for turn in range(TURNS + 1):
-        for name, run in runs.items():
-            elapsed = seconds(run)
-            if turn:  # the first turn warms up
-                times[name].append(elapsed)
-    mine = min(times["make_views"])
-    for name, values in times.items():
-        best = min(values)
-        print(f"{name:24} {IMAGES / best:8,.0f} views/s   make_views is {best / mine:4.1f} times as fast")
+    facts = {"threads": threads, "machine": machine()}
+    for size in sizes:
+        images = canvases(size, max(64, min(256, 2**20 // size**2)))
+        ids, ours = np.arange(len(images), dtype=np.uint64), policy(size)
+        run = partial(make_views, {"global": ours}, {"global": 1}, images, ids, 0, 0)
+        for name, reference in references(images):
+            line = {"benchmark": "views", "size": size, "images": len(images), "reference": name}
+            measured = {"skipped": reference} if isinstance(reference, str) else faster(run, reference, rounds)
+            print(json.dumps({**line, **measured, **facts}), flush=True)
 
 
 if __name__ == "__main__":

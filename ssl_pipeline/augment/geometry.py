@@ -15,7 +15,7 @@ from torch import Tensor
 
 from ssl_pipeline.data.image_spec import RGB8, ImageSpec
 
-__all__ = ["fit", "resample", "rotate", "scaled", "triangle_filter"]
+__all__ = ["combine_rows", "fit", "resample", "rotate", "scaled", "triangle_filter", "triangle_taps"]
 
 MIN_MEASURED = 0.5
 """Share of what a pixel is made of that must have been measured; the rest of it then counts for nothing."""
@@ -40,12 +40,66 @@ def triangle_filter(pixels: int, start: Tensor, length: Tensor, positions: Tenso
         (..., out, pixels) float32; rows sum to 1.
     """
     left = torch.arange(pixels, device=start.device, dtype=torch.float32)
-    start, length, scale = start[..., None], length[..., None], (length / target)[..., None]
+    start, length, target = (value[..., None] for value in (start, length, target))
+    scale = length / target
+    return _triangle(left, start + (positions + 0.5) * scale, scale, start, length)
+
+
+def triangle_taps(
+    pixels: int, start: Tensor, length: Tensor, positions: Tensor, target: Tensor, widest: float
+) -> tuple[Tensor, Tensor]:
+    """Return the same filter as `triangle_filter` does, as the few pixels that each output pixel sees.
+
+    Args:
+        pixels: The length of the axis.
+        start: The interval's beginning, (...,) float, in pixels.
+        length: The interval's length, (...,) float, in pixels, at least 1.
+        positions: The numbers of the output pixels that are wanted, (..., out) float.
+        target: The number of output pixels that the interval is resampled to, (...,) float.
+        widest: The largest `length / target` that occurs.
+
+    Returns:
+        The numbers of pixels (..., out, K) int32, of which no two are equal, and their weights (..., out, K) float32;
+        K is the same for all, so that some have the weight 0.
+    """
+    count = min(math.ceil(2 * max(widest, 1.0)) + 1, pixels)
+    start, length, target = (value[..., None] for value in (start, length, target))
+    scale = length / target
     centres = start + (positions + 0.5) * scale
-    covered = torch.minimum(left + 1, start + length) - torch.maximum(left, start)  # (..., pixels)
+    first = (centres - count / 2).round().clamp(0, pixels - count)  # at least half a pixel to spare on either side
+    seen = first[..., None] + torch.arange(count, device=start.device, dtype=torch.float32)
+    return seen.to(torch.int32), _triangle(seen, centres, scale, start, length)
+
+
+def _triangle(left: Tensor, centres: Tensor, scale: Tensor, start: Tensor, length: Tensor) -> Tensor:
+    """Return weights (..., out, K) of pixels by their left edges, (K,) or (..., out, K), for centres (..., out)."""
+    start, end = start[..., None], (start + length)[..., None]
+    covered = torch.minimum(left + 1, end) - torch.maximum(left, start)
     distance = (left + 0.5 - centres[..., None]).abs() / scale.clamp(min=1.0)[..., None]
-    weights = (1 - distance).clamp(min=0) * covered.clamp(0, 1)[..., None, :]
+    weights = (1 - distance).clamp(min=0) * covered.clamp(0, 1)
     return weights / weights.sum(-1, keepdim=True)
+
+
+def combine_rows(images: Tensor, rows: Tensor, weights: Tensor) -> Tensor:
+    """Make each row of an image of a few of its rows: the product with a matrix that is nearly all zeros.
+
+    Each sum has its own order, so that neither the batch nor threads reach its last bit.
+
+    Args:
+        images: The images (N, C, H, W), float32.
+        rows: The numbers of the rows that each is made of, in [0, H): (N, S, K) int32.
+        weights: Their weights (N, S, K), float32.
+
+    Returns:
+        (N, C, S, W) float32, with the values of `weights @ images`.
+    """
+    n, channels, height, width = images.shape
+    tables = torch.arange(0, n * channels * height, height, device=images.device, dtype=torch.int32)
+    bags = (rows[:, None] + tables.view(n, channels, 1, 1)).flatten(0, 2)
+    shares = weights[:, None].expand(-1, channels, -1, -1).flatten(0, 2)
+    table = images.reshape(-1, width).contiguous()  # of others, the sums have another order
+    made = F.embedding_bag(bags, table, mode="sum", per_sample_weights=shares)
+    return made.view(n, channels, rows.shape[1], width)
 
 
 def resample(images: Tensor, rows: Tensor, columns: Tensor) -> Tensor:

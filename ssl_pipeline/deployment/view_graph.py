@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from ssl_pipeline.augment.plain import PlainViewMaker
 from ssl_pipeline.augment.policy import Policy
 from ssl_pipeline.augment.views import ViewMaker
 from ssl_pipeline.data.image_spec import RGB8, ImageSpec
@@ -37,7 +38,7 @@ def export_views(policy: Policy, canvas: int, path: Path, spec: ImageSpec = RGB8
     Raises:
         PipelineError: The graph makes other views than torch; no file is left.
     """
-    maker = ViewMaker(policy, spec).eval()
+    maker = PlainViewMaker(policy, spec).eval()
     inputs = _example(maker, canvas, count=7)
     batch = torch.export.Dim("batch")
     metadata = {

@@ -1,15 +1,27 @@
 """Each operation, image by image, against torchvision's functional transform with the same parameters."""
 
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 import pytest
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 from torchvision.transforms.v2 import functional as reference
 
-from ssl_pipeline.augment import colour
+from ssl_pipeline.augment import colour, in_place
 from ssl_pipeline.augment.noise import blur_radius, gaussian_blur, gaussian_noise
+
+
+def changed(change: Callable[..., object]) -> Callable[..., Tensor]:
+    """An operation in place as a function of images, which keeps these."""
+
+    def function(images: Tensor, *arguments: object) -> Tensor:
+        change(found := images.clone(), *arguments)
+        return found
+
+    return function
 
 
 @pytest.fixture(scope="module")
@@ -28,6 +40,10 @@ def numbers(low: float, high: float) -> Tensor:
         (colour.contrast, reference.adjust_contrast, numbers(0.0, 2.0)),
         (colour.saturation, reference.adjust_saturation, numbers(0.0, 2.0)),
         (colour.hue, reference.adjust_hue, numbers(-0.5, 0.5)),
+        (changed(in_place.brightness), reference.adjust_brightness, numbers(0.0, 2.0)),
+        (changed(in_place.contrast), reference.adjust_contrast, numbers(0.0, 2.0)),
+        (changed(in_place.saturation), reference.adjust_saturation, numbers(0.0, 2.0)),
+        (changed(in_place.hue), reference.adjust_hue, numbers(-0.5, 0.5)),
     ],
 )
 def test_colour_is_torchvision_s(
@@ -77,3 +93,40 @@ def test_noise_has_its_std_and_stays_in_range(images: Tensor):
     assert (noisy - grey).std().item() == pytest.approx(0.1, rel=0.02)
     extreme = gaussian_noise(images, 100 * noise, torch.ones(12))
     assert 0 <= extreme.min() <= extreme.max() <= 1
+
+
+@pytest.mark.parametrize(
+    ("plain", "change", "values"),
+    [
+        (colour.brightness, in_place.brightness, numbers(0.0, 2.0)),
+        (colour.contrast, in_place.contrast, numbers(0.0, 2.0)),
+        (partial(colour.contrast, is_rgb=False), partial(in_place.contrast, is_rgb=False), numbers(0.0, 2.0)),
+        (colour.saturation, in_place.saturation, numbers(0.0, 2.0)),
+        (colour.hue, in_place.hue, numbers(-0.5, 0.5)),
+        (
+            lambda images, sigmas: gaussian_blur(images, sigmas, sigmas > 0, 6),
+            partial(in_place.blur, radius=6),
+            numbers(0.1, 2.0),
+        ),
+    ],
+    ids=["brightness", "contrast", "contrast of bands", "saturation", "hue", "blur"],
+)
+def test_in_place_is_the_plain_form_in_float64_but_for_last_bits(
+    images: Tensor, plain: Callable[..., Tensor], change: Callable[..., object], values: Tensor
+):
+    """Also of greys, of equal colours, and of 0 and 1."""
+    steps = torch.tensor([0.0, 1e-6, 0.25, 0.5, 1.0])
+    corners = torch.cartesian_prod(steps, steps, steps).T.reshape(1, 3, 5, 25).repeat(1, 1, 3, 1)
+    for pixels in (images, F.pad(corners, (0, 0, 0, 10), mode="reflect").expand(12, -1, -1, -1).contiguous()):
+        expected = plain(pixels.double(), values.double())
+        found = changed(change)(pixels, values)
+        assert (found - expected).abs().max() < 1e-6
+        assert 0 <= found.min() <= found.max() <= 1
+        for i in range(12):
+            assert torch.equal(changed(change)(pixels[i : i + 1], values[i : i + 1])[0], found[i])
+
+
+def test_grayscale_and_solarize_in_place_are_the_plain_forms(images: Tensor):
+    assert (changed(in_place.grayscale)(images) - colour.grey(images.double())).abs().max() < 3e-7
+    everyone = torch.ones(12, dtype=torch.bool)
+    assert torch.equal(changed(in_place.solarize)(images, 0.3), colour.solarize(images, 0.3, everyone))

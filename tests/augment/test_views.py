@@ -68,7 +68,7 @@ def test_a_sample_s_views_depend_neither_on_its_batch_nor_on_threads(canvases: T
 
 def test_views_do_not_depend_on_chunks(canvases: Tensor, monkeypatch: pytest.MonkeyPatch):
     whole = views(canvases)
-    monkeypatch.setattr("ssl_pipeline.augment.views._CHUNK_VALUES", 5 * 3 * 48**2)  # chunks of 5, 5 and 2
+    monkeypatch.setattr("ssl_pipeline.augment.maker.CHUNK_VALUES", 5 * 3 * 48**2)  # chunks of 5, 5 and 2
     assert torch.equal(views(canvases), whole)
 
 

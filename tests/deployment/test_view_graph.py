@@ -10,6 +10,7 @@ import onnxruntime
 import pytest
 import torch
 
+from ssl_pipeline.augment.plain import PlainViewMaker
 from ssl_pipeline.augment.policy import Policy
 from ssl_pipeline.augment.views import PARAMETERS, ViewMaker
 from ssl_pipeline.deployment import view_graph
@@ -56,7 +57,7 @@ def test_the_graph_makes_torch_s_views(originals: list[Images], tmp_path: Path, 
 
 def test_a_graph_that_is_wrong_is_not_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     def upside_down(maker: ViewMaker, *arguments: Any, **options: Any) -> None:
-        write_graph(ViewMaker(policy(16, vertical_flip={"p": 1.0})).eval(), *arguments, **options)
+        write_graph(PlainViewMaker(policy(16, vertical_flip={"p": 1.0})).eval(), *arguments, **options)
 
     monkeypatch.setattr(view_graph, "write_graph", upside_down)
     with pytest.raises(PipelineError, match=r"^augment\.onnx does not compute what torch computes, and is not kept"):

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ssl_pipeline.augment import views as augmentation
+from ssl_pipeline.augment import geometry
 from ssl_pipeline.augment.policy import Policy
 from ssl_pipeline.augment.views import ViewMaker
 from ssl_pipeline.testing.material import make_images, make_step, small_encoder
@@ -52,10 +52,10 @@ def test_views_of_white_noise_show_no_trace_of_resampling(monkeypatch: pytest.Mo
     found = partial(accuracy, training=views, steps=100, count=2000)
     assert found(Flip(small_encoder(0))) == pytest.approx(0.25, abs=4 * sigma)
 
-    def beside(images: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
-        """As of a resampling that takes the corners of pixels for their centres, and repeats the first row and column."""
-        return F.pad(honest(images, rows, columns)[..., :-1, :-1], (1, 0, 1, 0), mode="replicate")
+    def beside(images: Tensor, rows: Tensor, weights: Tensor) -> Tensor:
+        """As of a resampling that takes the edges of pixels for their centres, and repeats the first row or column."""
+        return F.pad(honest(images, rows, weights)[..., :-1, :], (0, 0, 1, 0), mode="replicate")
 
-    honest = augmentation.geometry.resample
-    monkeypatch.setattr(augmentation.geometry, "resample", beside)
+    honest = geometry.combine_rows
+    monkeypatch.setattr(geometry, "combine_rows", beside)
     assert found(Flip(small_encoder(0))) > 0.25 + 10 * sigma

@@ -1,0 +1,243 @@
+"""Makes the views of one policy: each operation in place, on those images alone that drew it.
+
+What is drawn is decided once for all images, on the CPU, so that no device is waited for. Then some images at a time
+go through all operations, so that they stay in a CPU's cache.
+"""
+
+from collections.abc import Callable, Iterator
+
+import torch
+from torch import Tensor, nn
+
+from ssl_pipeline.augment import geometry, in_place, noise
+from ssl_pipeline.augment.draws import CHOICES, PARAMETERS, Draw, between, box, plugin_columns
+from ssl_pipeline.augment.policy import ColorJitter, Operation, Policy
+from ssl_pipeline.augment.view_operation import ViewOperation
+from ssl_pipeline.data.image_spec import RGB8, ImageSpec
+
+__all__ = ["ViewMaker"]
+
+Change = Callable[[Tensor, Tensor], object]
+"""Changes images (n, C, S, S) in place, given their numbers in the batch (n,), on the CPU."""
+
+Normals = Callable[[Tensor], Tensor]
+"""From numbers of images in the batch (n,), on the CPU, to standard normal numbers (n, C, S, S)."""
+
+CHUNK_VALUES = 2**18
+"""Values of the views that each thread of a CPU makes at a time: a megabyte, so that they stay in its cache."""
+
+CHUNK_VALUES_OF_DEVICES = 2**26
+"""The same for a GPU: enough to fill it."""
+
+
+class ViewMaker(nn.Module):
+    """Makes one view. The policy's values are constants of the module, and what it leaves out costs nothing.
+
+    Args:
+        policy: The view's policy; those of further views are not looked at.
+        spec: What the images' values mean; operations that need colours act on red, green and blue alone.
+
+    Raises:
+        ValueError: The policy has operations on colours, and nobody knows which channels are red, green and blue.
+
+    Examples:
+        >>> maker = ViewMaker(Policy.model_validate({"size": 8, "horizontal_flip": {"p": 0.5}}))
+        >>> canvases = torch.randint(256, (4, 16, 16, 3), dtype=torch.uint8)
+        >>> maker(canvases, torch.rand(4, maker.parameter_count)).shape
+        torch.Size([4, 3, 8, 8])
+    """
+
+    def __init__(self, policy: Policy, spec: ImageSpec = RGB8):
+        super().__init__()
+        self.policy, self.spec = policy.pruned(), spec
+        if spec.rgb is None and (names := policy.each[0].on_colours()):
+            raise ValueError(f"{', '.join(names)}: these images have no red, green and blue")
+        self.plugins = self.policy.of_plugins
+        self.operations = nn.ModuleList(operation.built for operation in self.plugins.values())
+        self.columns = plugin_columns(self.policy)
+
+    @property
+    def parameters_of_views(self) -> tuple[str, ...]:
+        """What each of the P columns of the uniforms decides; an operation's own numbers count from 0."""
+        own = {name: range(columns.stop - columns.start - 1) for name, columns in self.columns.items()}
+        return (*PARAMETERS, *(part for name in own for part in (name, *(f"{name}.{i}" for i in own[name]))))
+
+    @property
+    def choices(self) -> list[int]:
+        """The columns that decide whether a view receives an operation."""
+        return [*CHOICES, *(columns.start for columns in self.columns.values())]
+
+    @property
+    def parameter_count(self) -> int:
+        """P, how many uniforms a view needs."""
+        return len(self.parameters_of_views)
+
+    @property
+    def needs_noise(self) -> bool:
+        """Whether `forward` wants normal numbers."""
+        return self.policy.gaussian_noise is not None
+
+    def forward(self, images: Tensor, uniforms: Tensor, normals: Tensor | None = None) -> Tensor:
+        """Make one view of each image.
+
+        Args:
+            images: (N, S, S, C) canvases of the type that the spec names.
+            uniforms: (N, P) float32 numbers in [0, 1), a column for each of `parameters_of_views`.
+            normals: (N, C, S, S) float32, standard normal, if `needs_noise`; those of views that receive no noise are
+                not looked at.
+
+        Returns:
+            (N, C, S, S) float32 in [0, 1].
+        """
+        size = self.policy.size
+        views = torch.empty(len(images), self.spec.channels, size, size, device=images.device)
+        self.write(views, images, uniforms, None if normals is None else lambda numbers: normals[numbers])
+        return views
+
+    def write(self, views: Tensor, images: Tensor, uniforms: Tensor, normals: Normals | None = None) -> None:
+        """Make one view of each image, in memory that is there; a GPU is waited for only if the uniforms are on it.
+
+        Args:
+            views: The memory to write to, (N, C, S, S) float32.
+            images: Canvases (N, S, S, C) of the type that the spec names, on the same device.
+            uniforms: (N, P) float32 numbers in [0, 1), a column for each of `parameters_of_views`.
+            normals: A function that gives standard normal numbers to the images that receive noise, if `needs_noise`.
+        """
+        uniforms, device = uniforms.cpu(), images.device
+        draw = dict(zip(PARAMETERS, uniforms.unbind(1), strict=False))  # columns of plugins' operations follow
+        taps = [part.to(device) for part in _taps(images.shape[1], self.policy, draw)]
+        steps = [(chosen.tolist(), change) for chosen, change in self._steps(draw, uniforms, normals)]
+        values = CHUNK_VALUES * torch.get_num_threads() if device.type == "cpu" else CHUNK_VALUES_OF_DEVICES
+        chunk = max(1, values // (self.spec.channels * max(self.policy.size, images.shape[1]) ** 2))
+        for start in range(0, len(images), chunk):
+            part = slice(start, start + chunk)
+            made = views[part]
+            _place(made, images[part], self.spec, *(tap[part] for tap in taps))
+            for chosen, change in steps:
+                own = [number for number, receives in enumerate(chosen[part]) if receives]
+                _change(made, own, start, change)
+
+    def _steps(self, draw: Draw, uniforms: Tensor, normals: Normals | None) -> Iterator[tuple[Tensor, Change]]:
+        """Yield which images (N,) receive an operation, and the operation, in the order of `Policy`."""
+        policy = self.policy
+        if rotation := policy.rotation:
+            angles = between(draw["rotation.angle"], -rotation.degrees, rotation.degrees)
+            yield (
+                draw["rotation"] < rotation.p,
+                lambda views, numbers: views.copy_(geometry.rotate(views, _of(angles, numbers, views))),
+            )
+        if jitter := policy.color_jitter:
+            yield draw["color_jitter"] < jitter.p, self._jitter(jitter, draw)
+        if grayscale := policy.grayscale:
+            yield draw["grayscale"] < grayscale.p, lambda views, _: self._on_rgb(views, in_place.grayscale)
+        if blur := policy.gaussian_blur:
+            sigmas = between(draw["gaussian_blur.sigma"], *blur.sigma)
+            radius = noise.blur_radius(blur.sigma[1], policy.size)
+            yield (
+                draw["gaussian_blur"] < blur.p,
+                lambda views, numbers: in_place.blur(views, _of(sigmas, numbers, views), radius),
+            )
+        if solarize := policy.solarize:
+            threshold = solarize.threshold
+            yield draw["solarize"] < solarize.p, lambda views, _: in_place.solarize(views, threshold)
+        if noisy := policy.gaussian_noise:
+            assert normals is not None, "a policy with gaussian_noise needs normal numbers"
+            std = noisy.std
+            yield (
+                draw["gaussian_noise"] < noisy.p,
+                lambda views, numbers: in_place.gaussian_noise(views, normals(numbers).to(views.device), std),
+            )
+        for name, operation in self.plugins.items():
+            own = uniforms[:, self.columns[name]]
+            yield own[:, 0] < operation.p, self._of_plugin(operation.built, own[:, 1:])
+
+    def _jitter(self, jitter: ColorJitter, draw: Draw) -> Change:
+        strengths = {name: getattr(jitter, name) for name in ("brightness", "contrast", "saturation")}
+        factors = {
+            name: between(draw[f"color_jitter.{name}"], 1 - strength, 1 + strength)
+            for name, strength in strengths.items()
+        }
+        shifts = between(draw["color_jitter.hue"], -jitter.hue, jitter.hue)
+
+        def change(views: Tensor, numbers: Tensor) -> None:
+            if jitter.brightness:
+                in_place.brightness(views, _of(factors["brightness"], numbers, views))
+            if jitter.contrast:
+                in_place.contrast(views, _of(factors["contrast"], numbers, views), self.spec.is_rgb)
+            if jitter.saturation:
+                strengths = _of(factors["saturation"], numbers, views)
+                self._on_rgb(views, lambda colours: in_place.saturation(colours, strengths))
+            if jitter.hue:
+                self._on_rgb(views, lambda colours: in_place.hue(colours, _of(shifts, numbers, views)))
+
+        return change
+
+    def _of_plugin(self, operation: ViewOperation, uniforms: Tensor) -> Change:
+        def change(views: Tensor, numbers: Tensor) -> None:
+            own = _of(uniforms, numbers, views)
+
+            def on_all(images: Tensor) -> object:
+                return images.copy_(operation(images.clone(), own))
+
+            if "rgb" in operation.needs:
+                self._on_rgb(views, on_all)
+            else:
+                on_all(views)
+
+        return change
+
+    def _on_rgb(self, views: Tensor, change: Callable[[Tensor], object]) -> None:
+        """Change the channels of views (n, C, S, S) that are red, green and blue, in this order."""
+        if self.spec.is_rgb:
+            change(views)
+            return
+        assert self.spec.rgb is not None, "refused when the maker was built"
+        colours = torch.stack([views[:, number] for number in self.spec.rgb], 1)
+        change(colours)
+        for number, channel in zip(self.spec.rgb, colours.unbind(1), strict=True):
+            views[:, number] = channel
+
+
+def _change(views: Tensor, own: list[int], start: int, change: Change) -> None:
+    """Change those of the views (n, C, S, S) that are named by their places; the first has the number `start`."""
+    if not own:
+        return
+    places = torch.tensor(own)
+    if len(own) == len(views):
+        change(views, places + start)
+        return
+    on_device = places.to(views.device)
+    chosen = views[on_device]
+    change(chosen, places + start)
+    views.index_copy_(0, on_device, chosen)
+
+
+def _of(values: Tensor, numbers: Tensor, views: Tensor) -> Tensor:
+    """Return the values of the images with these numbers, on the device of the views."""
+    return values[numbers].to(views.device)
+
+
+def _taps(canvas: int, policy: Policy, draw: Draw) -> Iterator[Tensor]:
+    """Yield which rows each row of a view is made of, and their weights, and the same of columns: each (N, S, K)."""
+    across = zip(box(canvas, policy.random_resized_crop, draw), ("vertical_flip", "horizontal_flip"), strict=True)
+    for (start, length), name in across:
+        flip: Operation | None = getattr(policy, name)
+        positions = torch.arange(policy.size, dtype=torch.float32).expand(len(start), -1)
+        if flip:
+            positions = torch.where((draw[name] < flip.p)[:, None], policy.size - 1 - positions, positions)
+        target = torch.full_like(start, float(policy.size))
+        yield from geometry.triangle_taps(canvas, start, length, positions, target, canvas / policy.size)
+
+
+def _place(
+    views: Tensor, images: Tensor, spec: ImageSpec, rows: Tensor, row_weights: Tensor, columns: Tensor, weights: Tensor
+) -> None:
+    """Crop, resize and flip in one resampling."""
+    n, height, width, channels = images.shape
+    flat = images.to(torch.float32).view(n, 1, height, width * channels)
+    short = geometry.combine_rows(flat, rows, row_weights).view(n, -1, width, channels)
+    small = geometry.combine_rows(short.permute(0, 3, 2, 1), columns, weights)
+    if spec.low:
+        small.sub_(spec.low)
+    torch.div(small.transpose(2, 3), spec.high - spec.low, out=views)
+    views.clamp_(0, 1)  # weights sum to 1 but for a last bit
