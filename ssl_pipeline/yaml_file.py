@@ -60,7 +60,10 @@ def _text(path: Path) -> str:
         with path.open("rb") as file:
             content = file.read(MAX_BYTES + 1)
     except FileNotFoundError as error:
-        raise ConfigError(f"{path} does not exist: run this in the folder that holds {path.name}.") from error
+        raise ConfigError(
+            f"{path} does not exist: run this in the folder that holds {path.name}, or begin a project by "
+            "`ssl-pipeline init`."
+        ) from error
     except OSError as error:
         raise ConfigError(f"{path} cannot be read: {error.strerror}.") from error
     if len(content) > MAX_BYTES:

@@ -79,14 +79,17 @@ def _check(params: Path) -> None:
         evidence = examine(sample)
         bad = sum(evidence.rejects.values())
         said = f"{evidence.labelling.images:,}, of which {evidence.sampled + bad:,} were tried"
-        said += f" and {bad:,} cannot be used" if bad else ""
+        kinds = ", ".join(f"{count:,} {shown(kind, 100)}" for kind, count in sorted(evidence.rejects.items()))
+        said += f" and {bad:,} cannot be used ({kinds})" if bad else ""
         classes = evidence.labelling.classes
         labels = counted(classes, "class", "classes") if classes else "no labels"
         report.passed("images", f"{said}; {labels}; {evidence.spec}")
     with report.part("method"):
         built = checks.build(config, registry, *([evidence.spec] if evidence else []))
         size = built.card.size
-        report.passed("method", f"{config.pretrain.recipe} on views of {size} px of canvases of {config.ingest.canvas}")
+        report.passed(
+            "method", f"{config.pretrain.recipe} on views of {size} px, from canvases of {config.ingest.canvas}"
+        )
     if built:
         with report.part("export"):
             seconds = checks.check_export(built)

@@ -99,10 +99,12 @@ def _list_pile(place: Path) -> tuple[Listing, list[str]]:
     if not listing.names:
         left_out = {name: str(reason) for name, reason in listing.rejects.items()} | listing.ignored
         such = "".join(f", such as {shown(name, 100)} ({reason})" for name, reason in list(left_out.items())[:1])
+        found = (
+            f"{counted(len(listing.rejects), 'file')} that cannot be read, {len(listing.ignored):,} that are not images"
+        )
         raise PipelineError(
-            f"{PATH}: there are no images in {shown(str(place), 200)} ({counted(len(listing.rejects), 'file')} that "
-            f"cannot be read, {len(listing.ignored):,} that are not images{such}). Put images there, or name another "
-            "path."
+            f"{PATH}: there are no images in {shown(str(place), 200)} ({found + such if left_out else 'it is empty'}). "
+            "Put images there, or name another path."
         )
     return listing, [name for name in listing.ignored if name.rpartition("/")[2] == TABLE]
 
