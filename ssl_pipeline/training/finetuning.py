@@ -1,12 +1,12 @@
 """Fine-tuning: training a network on labelled images for a fixed number of steps, and nothing else.
 
 Which images, which network and which learning rate are the caller's to say. Everything that is random is a hash of the
-caller's seed, so that two networks which are given the same images and seed see the same views in the same order.
+seed of the lessons, so that all networks which are given the same lessons see the same views in the same order.
 """
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
@@ -24,29 +24,59 @@ from ssl_pipeline.training.optimization import learning_rate, parameter_groups
 from ssl_pipeline.training.precision import Precision
 from ssl_pipeline.types import Encoder
 
-__all__ = ["Classifier", "Schedule", "finetune"]
+__all__ = ["Classifier", "Lessons", "finetune"]
 
 Array = npt.NDArray[np.int64]
 
 _WARMUP_SHARE = 0.1
 """Share of the steps in which the learning rate rises."""
 
+_MAX_KEPT_BYTES = 2**25
+"""Bytes of the views that lessons keep: 32 MiB. Small images, whose views take long beside their step, fit."""
+
 
 @dataclass(frozen=True)
-class Schedule:
-    """How long and how fast a network learns.
+class Lessons:
+    """What is learned from, batch by batch: views of labelled images.
+
+    A batch holds `batch_size` views, however few the images: passes over the images, each in a new order and with new
+    views, follow each other without regard to where a batch ends. So every label budget gets the same compute.
+
+    The views are made when they are asked for. Where they are few bytes they are kept, as another network that learns
+    from the same lessons asks for them again.
 
     Attributes:
-        steps: Number of optimizer steps; the last one's weights are the result.
-        batch_size: Number of views per step.
-        learning_rate: The learning rate at its peak, after a warm-up over a tenth of the steps; then a cosine to 0.
-        weight_decay: The weight decay, which spares biases and norms.
+        data: n >= 1 images.
+        policy: The policy of the views to train on.
+        steps: Number of batches, one for each optimizer step.
+        batch_size: Number of views per batch.
+        seed: The seed of the order of images, of the views, and of dropout.
     """
 
+    data: Labelled
+    policy: Policy
     steps: int
     batch_size: int
-    learning_rate: float
-    weight_decay: float
+    seed: int
+    _kept: dict[int, tuple[Tensor, Tensor]] = field(default_factory=dict, init=False, repr=False, compare=False)
+
+    def batches(self, device: torch.device) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield views (B, C, S, S) in [0, 1] and the class numbers (B,) of their images, on a device."""
+        values = self.steps * self.batch_size * self.data.spec.channels * self.policy.size**2
+        keep = values * torch.float32.itemsize <= _MAX_KEPT_BYTES
+        for step, (positions, samples) in enumerate(_batches(self.data.ids, self.steps, self.batch_size, self.seed)):
+            if step in self._kept:
+                views, targets = self._kept[step]
+            else:
+                views, targets = self._made(positions, samples, device)
+                if keep:
+                    self._kept[step] = views, targets
+            yield views.to(device), targets.to(device)
+
+    def _made(self, positions: Array, samples: npt.NDArray[np.uint64], device: torch.device) -> tuple[Tensor, Tensor]:
+        images = torch.from_numpy(self.data.images(positions)).to(device)
+        made = make_views({"view": self.policy}, {"view": 1}, images, samples, self.seed, 0, self.data.spec)
+        return made["view"][:, 0], torch.from_numpy(self.data.labels[positions]).to(device)
 
 
 class Classifier(nn.Module):
@@ -72,25 +102,20 @@ class Classifier(nn.Module):
 
 def finetune(
     classifier: Classifier,
-    data: Labelled,
-    policy: Policy,
-    schedule: Schedule,
+    lessons: Lessons,
+    peak_rate: float,
+    weight_decay: float,
     *,
-    seed: int,
     keep_statistics: bool,
     precision: Precision,
 ) -> None:
     """Train a classifier in place, all of it, and leave it in eval mode on the device of `precision`.
 
-    A batch holds `batch_size` views, however few the images: passes over the images, each in a new order and with new
-    views, follow each other without regard to where a batch ends. So every label budget gets the same compute.
-
     Args:
         classifier: The weights where it starts from.
-        data: n >= 1 images.
-        policy: The policy of the views to train on.
-        schedule: How long and how fast.
-        seed: The seed of the order of images, of the views, and of dropout.
+        lessons: What it learns from; the weights after the last step are the result.
+        peak_rate: The learning rate at its peak, after a warm-up over a tenth of the steps; then a cosine to 0.
+        weight_decay: The weight decay, which spares biases and norms.
         keep_statistics: Whether BatchNorm goes on normalising by the statistics that it has, instead of the batch's.
         precision: The precision of the forward pass, and where to train.
     """
@@ -99,21 +124,16 @@ def finetune(
     for module in classifier.modules():
         if keep_statistics and isinstance(module, _BatchNorm):
             module.eval()
-    groups = parameter_groups(classifier, schedule.weight_decay)
-    optimizer = optim.AdamW(groups, lr=schedule.learning_rate, fused=True)
-    scaler, device = precision.scaler(), precision.device
-    targets = torch.from_numpy(data.labels).to(device)
+    optimizer = optim.AdamW(parameter_groups(classifier, weight_decay), lr=peak_rate, fused=True)
+    scaler, steps = precision.scaler(), lessons.steps
     with torch.random.fork_rng():
-        torch.manual_seed(seed)
-        for step, (positions, samples) in enumerate(_batches(data.ids, schedule, seed)):
-            rate = learning_rate(step, schedule.steps, _WARMUP_SHARE * schedule.steps, schedule.learning_rate)
+        torch.manual_seed(lessons.seed)
+        for step, (views, targets) in enumerate(lessons.batches(precision.device)):
             for group in optimizer.param_groups:
-                group["lr"] = rate
-            images = torch.from_numpy(data.images(positions)).to(device)
-            views = make_views({"view": policy}, {"view": 1}, images, samples, seed, 0, data.spec)["view"][:, 0]
+                group["lr"] = learning_rate(step, steps, _WARMUP_SHARE * steps, peak_rate)
             with precision.autocast():
                 logits = classifier(views.contiguous(memory_format=order))
-            loss = F.cross_entropy(logits.float(), targets[positions])
+            loss = F.cross_entropy(logits.float(), targets)
             optimizer.zero_grad()
             scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
             scaler.step(optimizer)
@@ -122,12 +142,12 @@ def finetune(
 
 
 def _batches(
-    ids: npt.NDArray[np.uint64], schedule: Schedule, seed: int
+    ids: npt.NDArray[np.uint64], steps: int, batch_size: int, seed: int
 ) -> Iterator[tuple[Array, npt.NDArray[np.uint64]]]:
     """Yield positions (B,) of each step's images, and identities (B,) of its views: each pass brings other views."""
-    passes = math.ceil(schedule.steps * schedule.batch_size / len(ids))
+    passes = math.ceil(steps * batch_size / len(ids))
     order = np.concatenate([permutation(seed, number, ids) for number in range(passes)])
     samples = hash64(ids[order], np.repeat(np.arange(passes), len(ids)))
-    for step in range(schedule.steps):
-        batch = slice(step * schedule.batch_size, (step + 1) * schedule.batch_size)
+    for step in range(steps):
+        batch = slice(step * batch_size, (step + 1) * batch_size)
         yield order[batch], samples[batch]

@@ -20,7 +20,8 @@ from ssl_pipeline.deployment.from_pixels import FromPixels
 from ssl_pipeline.evaluation.features import embedder, extract
 from ssl_pipeline.loading import load_registry
 from ssl_pipeline.randomness import hash64, permutation
-from ssl_pipeline.training.finetuning import Classifier, Schedule, finetune
+from ssl_pipeline.training import finetuning
+from ssl_pipeline.training.finetuning import Classifier, Lessons, finetune
 from ssl_pipeline.training.optimization import learning_rate, parameter_groups
 from ssl_pipeline.training.precision import Precision
 from tests.factories import BACKBONE, MEAN, STD, model_card
@@ -52,8 +53,9 @@ def untrained(classes: int = 3, seed: int = 0) -> Classifier:
 
 
 def train(classifier: Classifier, data: Labelled, steps: int = 4, **changes: Any) -> Classifier:
-    options = {"seed": 5, "keep_statistics": False, "precision": FP32} | changes
-    finetune(classifier, data, POLICY, Schedule(steps, options.pop("batch_size", 16), 3e-3, 1e-2), **options)
+    options = {"keep_statistics": False, "precision": FP32} | changes
+    lessons = Lessons(data, POLICY, steps, options.pop("batch_size", 16), options.pop("seed", 5))
+    finetune(classifier, lessons, 3e-3, 1e-2, **options)
     return classifier
 
 
@@ -160,8 +162,6 @@ def test_statistics_are_kept_or_followed(digits, keep):
 
 
 def test_one_image_fills_a_batch_with_different_views(digits, monkeypatch):
-    from ssl_pipeline.training import finetuning
-
     seen = []
 
     def spy(*arguments):
@@ -174,6 +174,21 @@ def test_one_image_fills_a_batch_with_different_views(digits, monkeypatch):
     views = torch.cat(seen).flatten(1)
     assert len(views) == 32
     assert len(torch.unique(views, dim=0)) == 32
+
+
+@pytest.mark.parametrize(("most_bytes", "made"), [(2**25, 2), (0, 4)])
+def test_networks_that_learn_from_the_same_lessons_share_the_views_that_are_few_bytes(
+    digits, monkeypatch, most_bytes, made
+):
+    calls = []
+    monkeypatch.setattr(finetuning, "_MAX_KEPT_BYTES", most_bytes)
+    monkeypatch.setattr(finetuning, "make_views", lambda *given: calls.append(given) or make_views(*given))
+    lessons = Lessons(digits(), POLICY, 2, 16, 5)
+    first, second = untrained(), untrained()
+    for network in (first, second):
+        finetune(network, lessons, 3e-3, 1e-2, keep_statistics=False, precision=FP32)
+    assert len(calls) == made
+    assert same(first, second)  # nothing that it learned from was changed
 
 
 def test_a_subset_keeps_images_labels_and_identities_together(digits):

@@ -24,7 +24,7 @@ from ssl_pipeline.data.store import open_split
 from ssl_pipeline.recipes import resolve
 from ssl_pipeline.training import checkpoint, preparation, pretraining
 from ssl_pipeline.data.labelled import Labelled
-from ssl_pipeline.training.finetuning import Classifier, Schedule, finetune
+from ssl_pipeline.training.finetuning import Classifier, Lessons, finetune
 from ssl_pipeline.training.optimization import build_optimizer
 from ssl_pipeline.training.precision import Precision
 
@@ -38,7 +38,8 @@ pretraining.train(task, pool, policies, config, make_optimizer, floats, checkpoi
 classifier = Classifier(task.encoder, torch.zeros(2, task.encoder.embedding_dim), torch.zeros(2))
 rows = np.arange(len(pool))
 data = Labelled(pool, rows, rows % 2, rows)
-finetune(classifier, data, policies["global"], Schedule(60, 16, 1e-3, 0.0), seed=0, keep_statistics=False, precision=floats)
+lessons = Lessons(data, policies["global"], 60, 16, 0)
+finetune(classifier, lessons, 1e-3, 0.0, keep_statistics=False, precision=floats)
 print("done")
 """
 

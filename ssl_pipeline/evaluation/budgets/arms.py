@@ -17,7 +17,7 @@ from ssl_pipeline.evaluation.budgets.origins import Frozen, Origin
 from ssl_pipeline.evaluation.features import embedder, extract
 from ssl_pipeline.evaluation.linear_probe import fit_at
 from ssl_pipeline.randomness import hash64
-from ssl_pipeline.training.finetuning import Classifier, Schedule, finetune
+from ssl_pipeline.training.finetuning import Classifier, Lessons, finetune
 from ssl_pipeline.types import Encoder
 
 __all__ = ["Learner", "Model"]
@@ -37,6 +37,7 @@ class Learner:
     def __init__(self, settings: FinetuneConfig, inputs: BudgetInputs):
         self.config, self.data, self.card = settings, inputs.data, inputs.card
         self.registry, self.policy, self.precision = inputs.registry, inputs.policy, inputs.precision
+        self._lessons: tuple[Budget | None, dict[int, Lessons]] = None, {}  # of one budget, by draw
 
     def given(self, encoder: Encoder) -> Origin:
         """Start from an encoder, the same in every draw."""
@@ -93,18 +94,27 @@ class Learner:
         self, classifier: Classifier, budget: Budget, draw: int, rate: float, *, keep_statistics: bool
     ) -> Classifier:
         """Train a classifier on the labels of a draw: the same views and steps for every arm."""
-        config, chosen = self.config, self.drawn(budget, draw)
-        steps = max(config.steps, config.epochs * ceil(len(chosen) / config.batch_size))
         finetune(
             classifier,
-            self.data.train.subset(chosen),
-            self.policy,
-            Schedule(steps, config.batch_size, rate, config.weight_decay),
-            seed=self.seed(draw),
+            self.lessons(budget, draw),
+            rate,
+            self.config.weight_decay,
             keep_statistics=keep_statistics,
             precision=self.precision,
         )
         return classifier
+
+    def lessons(self, budget: Budget, draw: int) -> Lessons:
+        """Return what every arm learns from in a draw of a budget; those of another budget are forgotten."""
+        if self._lessons[0] != budget:
+            self._lessons = budget, {}
+        known = self._lessons[1]
+        if draw not in known:
+            config, chosen = self.config, self.drawn(budget, draw)
+            steps = max(config.steps, config.epochs * ceil(len(chosen) / config.batch_size))
+            data = self.data.train.subset(chosen)
+            known[draw] = Lessons(data, self.policy, steps, config.batch_size, self.seed(draw))
+        return known[draw]
 
     def seed(self, draw: int) -> int:
         """Return the seed of a draw's random weights, views and order of images."""

@@ -12,7 +12,7 @@ from ssl_pipeline.evaluation.budgets.arms import Learner
 from ssl_pipeline.evaluation.budgets.budget_verdicts import judge_budgets
 from ssl_pipeline.evaluation.budgets.outcome import ARMS
 from ssl_pipeline.loading import load_registry
-from ssl_pipeline.training.finetuning import Classifier, Schedule, finetune
+from ssl_pipeline.training.finetuning import Classifier, Lessons, finetune
 from ssl_pipeline.types import Encoder
 from tests.evaluation.budgets.test_study import (
     BACKBONE,
@@ -97,8 +97,8 @@ def untaught(_: LabelledSplits, seed: int) -> Encoder:
 def supervised(data: LabelledSplits, seed: int) -> Encoder:
     """An encoder worth having: it has learned from more labels than any budget has."""
     classifier = Classifier(untaught(data, seed), torch.zeros(3, 16), torch.zeros(3))
-    schedule = Schedule(60, 32, 1e-2, 1e-4)
-    finetune(classifier, data.train, POLICY, schedule, seed=seed, keep_statistics=False, precision=FP32)
+    lessons = Lessons(data.train, POLICY, 60, 32, seed)
+    finetune(classifier, lessons, 1e-2, 1e-4, keep_statistics=False, precision=FP32)
     return classifier.encoder
 
 

@@ -25,7 +25,7 @@ from ssl_pipeline.evaluation.budgets.label_draws import draw_labels
 from ssl_pipeline.evaluation.budgets.outcome import ARMS, Outcome
 from ssl_pipeline.loading import load_registry
 from ssl_pipeline.randomness import hash64
-from ssl_pipeline.training.finetuning import Classifier, Schedule, finetune
+from ssl_pipeline.training.finetuning import Classifier, finetune
 from ssl_pipeline.training.precision import Precision
 from ssl_pipeline.types import Encoder
 from tests.factories import model_card
@@ -185,12 +185,11 @@ def test_of_an_encoder_cut_at_a_layer_only_what_is_before_the_cut_learns(data):
 def test_all_that_is_trained_sees_the_same_labels_steps_and_seeds(data, monkeypatch):
     calls = []
 
-    def spy(classifier, labelled, policy, schedule, *, seed, keep_statistics, precision):
-        calls.append((labelled.rows.tolist(), schedule, seed))
+    def spy(classifier, lessons, peak_rate, weight_decay, *, keep_statistics, precision):
+        shown = (lessons.data.rows.tolist(), lessons.policy, lessons.steps, lessons.batch_size, lessons.seed)
+        calls.append((shown, peak_rate, weight_decay))
         statistics.append(keep_statistics)
-        finetune(
-            classifier, labelled, policy, schedule, seed=seed, keep_statistics=keep_statistics, precision=precision
-        )
+        finetune(classifier, lessons, peak_rate, weight_decay, keep_statistics=keep_statistics, precision=precision)
 
     statistics: list[bool] = []
     monkeypatch.setattr(arms, "finetune", spy)
@@ -198,11 +197,12 @@ def test_all_that_is_trained_sees_the_same_labels_steps_and_seeds(data, monkeypa
     few, everything = calls[:9], calls[9:]  # of fine-tuned, random and scratch, three draws each
     for group in (few, everything):
         assert group[:3] == group[3:6] == group[6:]
-    assert {schedule for _, schedule, _ in few} == {Schedule(3, 16, 1e-3, 1e-4)}
-    assert {schedule.steps for _, schedule, _ in everything} == {6}  # two passes of 40 images in batches of 16
+    assert {(rate, decay) for _, rate, decay in few} == {(1e-3, 1e-4)}
+    assert {(steps, size) for (_, _, steps, size, _), *_ in few} == {(3, 16)}
+    assert {steps for (_, _, steps, _, _), *_ in everything} == {6}  # two passes of 40 images in batches of 16
     # kept where the images are fewer than a batch, by whatever is like the pretrained encoder
     assert statistics == [True] * 6 + [False] * 12
-    assert len({seed for *_, seed in few}) == 3
+    assert len({seed for (*_, seed), *_ in few}) == 3
 
 
 def test_without_validation_images_the_middle_of_each_grid_is_taken(data):
