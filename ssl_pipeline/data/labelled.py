@@ -41,6 +41,11 @@ class Labelled:
         return self.split.ids[self.rows]
 
     @property
+    def places(self) -> tuple[tuple[Split, ...], Array, Array]:
+        """The split, and for each image the number (n,) of its split, 0, and its row (n,) there."""
+        return (self.split,), np.zeros(len(self), np.int64), self.rows
+
+    @property
     def spec(self) -> ImageSpec:
         """What the images' values mean."""
         return self.split.spec

@@ -114,6 +114,11 @@ class Split:
     def __len__(self) -> int:
         return len(self.ids)
 
+    @property
+    def places(self) -> "tuple[tuple[Split, ...], npt.NDArray[np.int64], npt.NDArray[np.int64]]":
+        """This split, and for each image the number (n,) of its split, 0, and its row (n,)."""
+        return (self,), np.zeros(len(self), np.int64), np.arange(len(self))
+
     def images(self, positions: npt.NDArray[np.integer]) -> Pixels:
         """Gather images by their rows: positions (m,) -> (m, canvas, canvas, C).
 

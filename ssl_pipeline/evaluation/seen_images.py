@@ -43,6 +43,11 @@ class SeenImages:
         return len(self.rows)
 
     @property
+    def places(self) -> tuple[tuple[Split, ...], Labels, Labels]:
+        """The splits, and for each image the number (n,) of its split, and its row (n,) there."""
+        return self.splits, self.owners, self.rows
+
+    @property
     def classes(self) -> int:
         """How many classes the labels name."""
         return len(np.unique(self.labels[self.labels >= 0]))

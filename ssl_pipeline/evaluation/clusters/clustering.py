@@ -15,6 +15,7 @@ Source: stability under resampling, Lange et al. 2004, "Stability-based validati
 adjusted Rand index of Hubert and Arabie 1985; von Luxburg 2010 (1007.1075) on what it can show and what it cannot.
 """
 
+import hashlib
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -50,6 +51,7 @@ _MAX_K_WITHOUT_CLASSES = 40  # the largest k where no class says how many there 
 _STABILITY_TIE = 0.01  # k whose stability is this close to the highest are as stable
 _K_RATIO = 1.15  # ratio between one k and the next, where they are not next to each other anyway
 _KMEANS_STARTS = 3  # of k-means++ in a run, of which the best counts: one alone often splits one blob and merges two
+_ROWS_PER_TILE = 1024  # embeddings that are rounded at a time
 _MAX_KMEANS_ITERATIONS = 50  # at most; Lloyd's later ones move next to nothing
 
 
@@ -112,7 +114,11 @@ class LabelAgreement:
 
 def distinct(embeddings: Features) -> int:
     """Return how many embeddings differ by more than rounding; (n, D) unit-norm."""
-    return len(np.unique((embeddings - embeddings[:1]).round(5), axis=0))
+    found: set[bytes] = set()
+    for start in range(0, len(embeddings), _ROWS_PER_TILE):
+        rounded = (embeddings[start : start + _ROWS_PER_TILE] - embeddings[:1]).round(5) + np.float32(0)  # no -0
+        found.update(hashlib.blake2b(row.tobytes(), digest_size=16).digest() for row in rounded)
+    return len(found)
 
 
 def grid(images: int, classes: int) -> list[int]:

@@ -18,7 +18,7 @@ from ssl_pipeline.data.labelled import LabelledSplits, labelled_splits
 from ssl_pipeline.data.store import read_index
 from ssl_pipeline.deployment.runtime import layer_of, open_session, read_metadata, run
 from ssl_pipeline.errors import PipelineError
-from ssl_pipeline.evaluation.features import Embed, sample
+from ssl_pipeline.evaluation.features import Kept, sample
 from ssl_pipeline.evaluation.linear.rivals import Opened, cost, open_rivals
 from ssl_pipeline.evaluation.seen_images import SeenImages, choose_seen
 from ssl_pipeline.products import sha256, verified
@@ -46,7 +46,7 @@ class LinearInputs:
         task: The trained pretext task; None where its recipe has no negatives.
         backbone: The exported file.
         backbone_sha256: Digest of the exported file when it was opened.
-        embed: The exported file, from canvases to embeddings.
+        embed: The exported file, from canvases to embeddings, which all studies share.
         layer: The layer that ships; None: the backbone's own embedding.
         l2_normalize: Whether the exported embeddings have unit length.
         rivals: Name -> rival that is ready to embed.
@@ -63,7 +63,7 @@ class LinearInputs:
     task: PretextTask | None
     backbone: Path
     backbone_sha256: str
-    embed: Embed
+    embed: Kept
     layer: int | None
     l2_normalize: bool
     rivals: Mapping[str, Opened]
@@ -125,7 +125,7 @@ def read_inputs(
         task=load_task(registry, pretrain) if card.recipe.negatives else None,
         backbone=backbone,
         backbone_sha256=evaluated,
-        embed=partial(run, session),
+        embed=Kept(partial(run, session)),
         layer=layer_of(metadata["layer"]),
         l2_normalize=json.loads(metadata["l2_normalized"]),
         rivals=rivals,

@@ -5,7 +5,7 @@ The last layers of a network may serve its pretext task alone, so that what othe
 images that chose its strength, as those of the contest are. No test image has a part in it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -17,7 +17,7 @@ from torch.nn import functional as F
 from ssl_pipeline.artifacts.card import ModelCard
 from ssl_pipeline.data.labelled import Labelled
 from ssl_pipeline.deployment.from_pixels import FromPixels
-from ssl_pipeline.evaluation.features import embedder, extract, sample
+from ssl_pipeline.evaluation.features import Embed, embedder, extract, sample
 from ssl_pipeline.evaluation.linear_probe import fit
 from ssl_pipeline.evaluation.statistics.paired import flip_test
 from ssl_pipeline.evaluation.statistics.proportions import LEVEL
@@ -51,28 +51,32 @@ class EveryLayer(nn.Module):
     Args:
         encoder: Its backbone offers maps.
         l2_normalize: Whether the embeddings of each layer get unit length.
+        known: Layers that are left out. Without the last, the images pass the network once instead of twice.
 
     Attributes:
         layers: The numbers of the layers, in their order.
         dims: The length of each one's embeddings.
     """
 
-    def __init__(self, encoder: Encoder, l2_normalize: bool):
+    def __init__(self, encoder: Encoder, l2_normalize: bool, known: Collection[Layer] = ()):
         super().__init__()
         self.encoder, self.l2_normalize = encoder.at(None), l2_normalize
         channels = encoder.backbone.map_channels
-        self.layers: list[Layer] = [*range(1, len(channels) + 1), None]
-        self.dims = [*channels, self.encoder.embedding_dim]
+        dims: dict[Layer, int] = {**dict(enumerate(channels, 1)), None: self.encoder.embedding_dim}
+        self.layers = [layer for layer in dims if layer not in known]
+        self.dims = [dims[layer] for layer in self.layers]
 
     def forward(self, images: Tensor) -> Tensor:
         """Embed images (N, C, S, S) in [0, 1]: (N, sum of `dims`)."""
-        embeddings = [maps.mean(dim=(2, 3)) for maps in self.encoder.maps(images)] + [self.encoder(images)]
+        maps = self.encoder.maps(images) if self.layers != [None] else []
+        embeddings = [self.encoder(images) if layer is None else maps[layer - 1].mean((2, 3)) for layer in self.layers]
         return torch.cat([F.normalize(one, dim=1) if self.l2_normalize else one for one in embeddings], dim=1)
 
 
 def study_layers(
     encoder: Encoder,
     card: ModelCard,
+    embed: Embed,
     exported: Layer,
     l2_normalize: bool,
     train: Labelled,
@@ -85,6 +89,7 @@ def study_layers(
     Args:
         encoder: Pretrained; is left on the fastest device.
         card: Card of the encoder.
+        embed: The exported file, whose embeddings are those of the layer that ships.
         exported: The layer that ships.
         l2_normalize: Whether what ships has unit length.
         train: Labelled training images; of many, 10,000 spread evenly.
@@ -98,14 +103,22 @@ def study_layers(
     train, val = (part.subset(sample(part, _MAX_IMAGES_PER_SPLIT)) for part in (train, val))
     if not encoder.backbone.has("maps") or not len(val) or len(np.unique(train.labels)) < 2:
         return LayerReport({}, [])
-    network = EveryLayer(encoder, l2_normalize)
-    embed = embedder(FromPixels(card, network))
-    learned, judged = (np.split(extract(embed, part), np.cumsum(network.dims)[:-1], axis=1) for part in (train, val))
+    learned, judged = (_by_layer(encoder, card, embed, exported, l2_normalize, part) for part in (train, val))
     right: dict[Layer, npt.NDArray[np.bool_]] = {}
-    for layer, features, held_out in zip(network.layers, learned, judged, strict=True):
-        probe = fit(features, train.labels, strengths, held_out, val.labels, class_count=classes)
-        right[layer] = probe.predict(held_out) == val.labels
-    return compare_layers(right, val.groups, dict(zip(network.layers, network.dims, strict=True)), exported)
+    for layer, features in learned.items():
+        probe = fit(features, train.labels, strengths, judged[layer], val.labels, class_count=classes)
+        right[layer] = probe.predict(judged[layer]) == val.labels
+    return compare_layers(right, val.groups, {layer: one.shape[1] for layer, one in learned.items()}, exported)
+
+
+def _by_layer(
+    encoder: Encoder, card: ModelCard, embed: Embed, exported: Layer, l2_normalize: bool, part: Labelled
+) -> dict[Layer, npt.NDArray[np.float32]]:
+    """Return features (n, D) of each layer; those of the one that ships are its own, which other studies share."""
+    network = EveryLayer(encoder, l2_normalize, {exported})
+    others = np.split(extract(embedder(FromPixels(card, network)), part), np.cumsum(network.dims)[:-1], axis=1)
+    found = dict(zip(network.layers, others, strict=True)) | {exported: extract(embed, part)}
+    return {layer: found[layer] for layer in [*range(1, len(found)), None]}
 
 
 def compare_layers(

@@ -66,7 +66,15 @@ def study_embeddings(settings: LinearEvalConfig, inputs: LinearInputs) -> Linear
     if not inputs.learnable:
         return _without_probe(inputs, facts, clusters)
     layers = study_layers(
-        inputs.encoder, inputs.card, inputs.layer, inputs.l2_normalize, train, val, settings.strengths, len(classes)
+        inputs.encoder,
+        inputs.card,
+        inputs.embed,
+        inputs.layer,
+        inputs.l2_normalize,
+        train,
+        val,
+        settings.strengths,
+        len(classes),
     )
     entered = _contestants(settings, inputs)
     settled = settle(entered, train, val, settings.strengths, len(classes), {START, *inputs.rivals})

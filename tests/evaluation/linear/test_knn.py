@@ -28,6 +28,14 @@ def test_every_query_as_by_hand(k, temperature):
     assert predicted.tolist() == [by_hand(X[:300], Y[:300], query, k, temperature) for query in queries]
 
 
+@pytest.mark.parametrize("k", [1, 20, 130, 299])
+def test_however_many_are_compared_at_a_time_the_classes_are_the_same(monkeypatch, k):
+    whole = knn.predict(X[:300], Y[:300], X[300:400], k, 0.07)
+    monkeypatch.setattr(knn, "_STORED", 64)
+    monkeypatch.setattr(knn, "_QUERIES", 32)
+    assert np.array_equal(knn.predict(X[:300], Y[:300], X[300:400], k, 0.07), whole)
+
+
 def test_the_temperature_decides_whether_near_or_many_win():
     bank = np.array([[1.0, 0.0], [0.9, 0.4], [0.9, -0.4]], np.float32)
     query = np.array([[5.0, 0.0]], np.float32)

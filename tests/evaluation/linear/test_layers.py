@@ -1,6 +1,7 @@
 """Which layer a probe reads best: what is compared is what would ship, and luck is not taken for a finding."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -8,10 +9,12 @@ import torch
 from torch import Tensor
 
 from ssl_pipeline.artifacts.assembly import build_encoder, cut
+from ssl_pipeline.artifacts.card import ModelCard
 from ssl_pipeline.data.labelled import Labelled
 from ssl_pipeline.data.store import open_split
 from ssl_pipeline.data.writer import write_split
 from ssl_pipeline.deployment.from_pixels import FromPixels, embedding
+from ssl_pipeline.evaluation.features import embedder
 from ssl_pipeline.evaluation.linear import layers
 from ssl_pipeline.evaluation.linear.layers import EveryLayer, study_layers
 from ssl_pipeline.evaluation.linear_probe import fit
@@ -51,6 +54,12 @@ def bright_or_dark(store: Path, name: str, count: int) -> Labelled:
     return part(store, name, images, labels)
 
 
+def judge(encoder: Encoder, card: ModelCard, exported: int | None, *rest: Any) -> layers.LayerReport:
+    """study_layers, of an exported file that computes what torch does; embeddings are of unit length."""
+    embed = embedder(FromPixels(card, embedding(encoder.at(exported), True)))
+    return study_layers(encoder, card, embed, exported, True, *rest)
+
+
 def forgetful() -> Encoder:
     return Encoder(Forgetful(), MEAN, STD).eval()
 
@@ -58,7 +67,7 @@ def forgetful() -> Encoder:
 def test_the_layer_that_has_the_label_in_it_is_found(tmp_path: Path):
     train, val = bright_or_dark(tmp_path, "train", 80), bright_or_dark(tmp_path, "val", 50)
     card = describe(forgetful(), size=8)
-    figures, lines = study_layers(forgetful(), card, None, True, train, val, STRENGTHS, 2)
+    figures, lines = judge(forgetful(), card, None, train, val, STRENGTHS, 2)
     assert [(one["layer"], one["dim"]) for one in figures["layers"]] == [(1, 3), (2, 2), ("last", 2)]
     first, second, last = (one["validation_accuracy"] for one in figures["layers"])
     assert first == 1.0
@@ -68,7 +77,7 @@ def test_the_layer_that_has_the_label_in_it_is_found(tmp_path: Path):
         f"linear_eval: layer 1 of 2 is the best on validation (100.0 %; the exported one, last, {100 * last:.1f} %): "
         "export.layer: 1"
     ]
-    same, lines = study_layers(forgetful(), card, 1, True, train, val, STRENGTHS, 2)
+    same, lines = judge(forgetful(), card, 1, train, val, STRENGTHS, 2)
     assert same == figures
     assert lines == ["linear_eval: the exported layer, layer 1 of 2, is as good as any on validation (100.0 %)"]
 
@@ -85,6 +94,14 @@ def test_features_are_those_that_an_export_of_the_layer_gives(l2_normalize: bool
         for layer, features in zip(network.layers, found, strict=True):
             part, _ = cut(encoder, card, layer)
             assert torch.equal(features, FromPixels(card, embedding(part, l2_normalize))(images))
+        for known, passes in ((None, 1), (2, 2)):  # where the last layer ships, the images pass the network once
+            some, stems = EveryLayer(encoder, l2_normalize, {known}), []
+            with encoder.backbone.stem.register_forward_hook(lambda *_, stems=stems: stems.append(1)):
+                others = FromPixels(card, some)(images).split(some.dims, dim=1)
+            assert len(stems) == passes
+            expected = {layer: part for layer, part in zip(network.layers, found, strict=True) if layer != known}
+            assert some.layers == list(expected)
+            assert all(map(torch.equal, others, expected.values()))
 
 
 def test_an_accuracy_is_that_of_the_probe_whose_strength_does_best_on_validation(tmp_path: Path):
@@ -93,7 +110,7 @@ def test_an_accuracy_is_that_of_the_probe_whose_strength_does_best_on_validation
     val = part(tmp_path, "val", digit_images()[200:300], labels[200:])
     encoder = settle(build_encoder(load_registry(), BACKBONE, MEAN, STD, 0, 8), 8)
     card, path = describe(encoder, size=8), [1e-3, 0.1, 10.0]
-    figures, _ = study_layers(encoder, card, None, True, train, val, path, 3)
+    figures, _ = judge(encoder, card, None, train, val, path, 3)
     with torch.inference_mode():
         module = FromPixels(card, embedding(encoder.at(2), True))
         features = module(torch.from_numpy(digit_images(300))).numpy()
@@ -111,7 +128,7 @@ def test_of_many_images_some_are_taken_evenly(tmp_path: Path, monkeypatch: pytes
 
     monkeypatch.setattr(layers, "fit", spy)
     monkeypatch.setattr(layers, "_MAX_IMAGES_PER_SPLIT", 40)
-    study_layers(forgetful(), describe(forgetful(), size=8), None, True, train, val, STRENGTHS, 2)
+    judge(forgetful(), describe(forgetful(), size=8), None, train, val, STRENGTHS, 2)
     rows = [np.linspace(0, last, 40).round().astype(int) for last in (79, 49)]
     assert learned == [(train.labels[rows[0]].tolist(), val.labels[rows[1]].tolist())] * 3
 
@@ -121,9 +138,9 @@ def test_nothing_is_said_where_nothing_can_be_compared(tmp_path: Path):
     nobody, dark = np.arange(0), np.flatnonzero(train.labels == 0)
     card, encoder = describe(forgetful(), size=8), forgetful()
     for learned, judged in ((train, val.subset(nobody)), (train.subset(nobody), val), (train.subset(dark), val)):
-        assert study_layers(encoder, card, None, True, learned, judged, STRENGTHS, 2) == ({}, [])
+        assert judge(encoder, card, None, learned, judged, STRENGTHS, 2) == ({}, [])
     encoder.backbone.map_channels = ()
-    assert study_layers(encoder, card, None, True, train, val, STRENGTHS, 2) == ({}, [])
+    assert judge(encoder, card, None, train, val, STRENGTHS, 2) == ({}, [])
 
 
 @pytest.mark.parametrize(("alone", "told"), [(5, False), (6, False), (7, True), (8, True)])

@@ -1,0 +1,219 @@
+"""The linear evaluation against the bare passes that it cannot do without: `python -m benchmarks.evaluation`.
+
+The images are views of the bundled digits, as many for training as for validation, and half as many for the test; the
+encoder is a ResNet-18 with random weights. What is compared takes turns in one process (ours, bare, bare, ours), and
+time is the processor's with one thread, the clock's with more. Each line of the output is a JSON object.
+
+A bare pass reads the images of a split in batches, gives them to a network, and keeps its features. There is one of
+the exported file over all images; one of the encoder with all its layers over training and validation; one of the file
+over other views; and for each random encoder one over training and validation, those of BatchNorm's statistics before
+it, and one over the test images for the one that is chosen. Pixels and colours are read once, too.
+"""
+
+import argparse
+import json
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import yaml
+from sklearn.datasets import load_digits
+
+from benchmarks.project import ROOT
+from ssl_pipeline.artifacts.assembly import build_encoder, untrained
+from ssl_pipeline.artifacts.card import ModelCard, versions
+from ssl_pipeline.augment.display import stored
+from ssl_pipeline.augment.policy import Policies, Policy
+from ssl_pipeline.augment.views import make_views
+from ssl_pipeline.config import Choice, LinearEvalConfig
+from ssl_pipeline.data.image_spec import RGB8
+from ssl_pipeline.data.labelled import Labelled, LabelledSplits
+from ssl_pipeline.data.store import Split
+from ssl_pipeline.deployment.backbone_graph import export_backbone
+from ssl_pipeline.deployment.from_pixels import FromPixels, embedding
+from ssl_pipeline.deployment.runtime import open_session, run
+from ssl_pipeline.evaluation import linear_probe
+from ssl_pipeline.evaluation.calibration import calibrate_on
+from ssl_pipeline.evaluation.features import Embed, Kept, embedder, sample
+from ssl_pipeline.evaluation.linear.baselines import colour_histogram, raw_pixels
+from ssl_pipeline.evaluation.linear.inputs import LinearInputs
+from ssl_pipeline.evaluation.linear.layers import EveryLayer
+from ssl_pipeline.evaluation.linear.study import RANDOM_DRAWS, study_embeddings
+from ssl_pipeline.evaluation.seen_images import SeenImages, SeenViews
+from ssl_pipeline.loading import load_registry
+from ssl_pipeline.recipes import Recipe
+
+TARGET = 1.15
+BATCH = 256
+MEAN, STD = (0.3, 0.3, 0.3), (0.37, 0.37, 0.37)
+
+
+def split(name: str, count: int, side: int) -> Labelled:
+    """Views of digits, each of its own: of one digit there are many."""
+    digits, classes = load_digits(return_X_y=True)
+    seed = {"train": 0, "val": 1, "test": 2}[name]
+    chosen = np.random.default_rng(seed).integers(0, len(digits), count)
+    grey = (digits.reshape(-1, 8, 8, 1) * 15.9375).round().astype(np.uint8)
+    policy = Policy.model_validate({"size": side, "random_resized_crop": {"p": 1.0, "scale": [0.7, 1.0]}})
+    ids = np.arange(count, dtype=np.uint64)
+    blocks = []
+    for part in np.array_split(np.arange(count), -(-count // 1024)):
+        canvases = torch.from_numpy(np.repeat(grey[chosen[part]], 3, axis=3))
+        blocks.append(stored(make_views({"v": policy}, {"v": 1}, canvases, ids[part], seed, 0)["v"][:, 0], RGB8))
+    rows = np.arange(count)
+    pool = Split(name, side, ids, MEAN, STD, f"{name} of {count}", (np.concatenate(blocks),))
+    return Labelled(pool, rows, classes[chosen], rows)
+
+
+def prepare(folder: Path, count: int, side: int, backbone: Choice) -> tuple[LinearEvalConfig, LinearInputs]:
+    """Write an exported file, and open all that the linear evaluation reads."""
+    data = LabelledSplits(
+        split("train", count, side), split("val", count, side), split("test", count // 2, side), tuple("0123456789")
+    )
+    registry = load_registry()
+    encoder = build_encoder(registry, backbone, MEAN, STD, 0, side).eval()
+    card = ModelCard(
+        backbone=backbone,
+        recipe=Recipe(name="rotation", pretext_task=Choice(name="rotation")),
+        embedding_dim=encoder.embedding_dim,
+        size=side,
+        resize="squash",
+        background=(255, 255, 255),
+        mean=MEAN,
+        std=STD,
+        seed=0,
+        batch_size=BATCH,
+        weights_sha256="",
+        params_sha256="",
+        plugins={},
+        versions=versions(),
+    )
+    calibrate_on(FromPixels(card, encoder), data.train.split)
+    path = folder / "backbone.onnx"
+    export_backbone(encoder, card, path, l2_normalize=True, opset=18)
+    settings = LinearEvalConfig.model_validate(yaml.safe_load((ROOT / "params.yaml").read_text())["linear_eval"])
+    views = {"plain": Policy.model_validate({"size": side, "random_resized_crop": {"p": 1.0, "scale": [0.7, 1.0]}})}
+    positions = sample(range(2 * count), settings.clusters.images)
+    labels = np.concatenate([data.train.labels, data.val.labels])[positions]
+    seen = SeenImages(
+        (data.train.split, data.val.split), positions // count, positions % count, labels, np.arange(len(positions))
+    )
+    inputs = LinearInputs(
+        data=data,
+        seen=seen,
+        policies=Policies(seed=0, views=views),
+        registry=registry,
+        encoder=encoder,
+        card=card,
+        start=None,
+        task=None,
+        backbone=path,
+        backbone_sha256="",
+        embed=Kept(partial(run, open_session(path, torch.get_num_threads()))),
+        layer=None,
+        l2_normalize=True,
+        rivals={},
+        cost={},
+    )
+    return settings, inputs
+
+
+def passes(settings: LinearEvalConfig, inputs: LinearInputs) -> None:
+    """Do the passes, and nothing else."""
+    train, val, test = (part.split for part in inputs.data[:3])
+    file = inputs.embed
+    for part in (train, val, test):
+        one_pass(file, part, len(part))
+    every = embedder(FromPixels(inputs.card, EveryLayer(inputs.encoder, True, {None})))
+    for part in (train, val):
+        one_pass(every, part, len(part))
+    views = SeenViews(inputs.seen, inputs.policies, settings.clusters.view)
+    one_pass(file, views, len(views))
+    for calibrated in (True, False):
+        for seed in range(RANDOM_DRAWS):
+            network = FromPixels(inputs.card, embedding(untrained(inputs.registry, inputs.card, seed), True))
+            if calibrated:
+                calibrate_on(network, train)
+            for part in (train, val) if seed else (train, val, test):  # any one of them meets the test images
+                one_pass(embedder(network), part, len(part))
+    for features in (raw_pixels, colour_histogram):
+        for part in (train, val, test):
+            one_pass(features, part, len(part))
+
+
+def one_pass(embed: Embed, images: Any, count: int) -> None:
+    np.concatenate([embed(images.images(np.arange(a, min(a + BATCH, count)))) for a in range(0, count, BATCH)])
+
+
+def timed(action: Callable[[], object]) -> float:
+    clock = time.process_time if torch.get_num_threads() == 1 else time.perf_counter
+    began = clock()
+    action()
+    return clock() - began
+
+
+def main(count: int, side: int, backbone: Choice, rounds: int) -> None:
+    tell(machine=processor(), threads=torch.get_num_threads(), torch=torch.__version__, date=time.strftime("%Y-%m-%d"))
+    solving = 0.0
+
+    def evaluate(settings: LinearEvalConfig, inputs: LinearInputs) -> None:
+        study_embeddings(settings, replace(inputs, embed=Kept(inputs.embed)))  # nothing is kept from a round before
+
+    def solve(*arguments: Any) -> bool:
+        nonlocal solving
+        results: list[bool] = []
+        solving += timed(lambda: results.append(original(*arguments)))
+        return results[0]
+
+    original, linear_probe._solve = linear_probe._solve, solve
+    ratios, seconds = [], {"ours": 0.0, "bare": 0.0}
+    with tempfile.TemporaryDirectory() as folder:
+        given = prepare(Path(folder), count, side, backbone)
+        for _ in range(rounds):
+            ours, bare = partial(evaluate, *given), partial(passes, *given)
+            first, second, third, fourth = map(timed, (ours, bare, bare, ours))
+            ratios.append((first + fourth) / (second + third))
+            seconds["ours"] += (first + fourth) / 2 / rounds
+            seconds["bare"] += (second + third) / 2 / rounds
+    tell(
+        what="linear evaluation, to the sum of its passes",
+        images=[count, count],
+        side=side,
+        backbone=backbone.model_dump(),
+        ratio=round(statistics.median(ratios), 3),
+        spread=[round(min(ratios), 3), round(max(ratios), 3)],
+        target=TARGET,
+        seconds={name: round(value, 2) for name, value in seconds.items()},
+        of_which_probes=round(solving / 2 / rounds, 2),
+    )
+
+
+def processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return "unknown"
+    return next((line.partition(": ")[2] for line in lines if line.startswith("model name")), "unknown")
+
+
+def tell(**line: object) -> None:
+    print(json.dumps(line), flush=True)
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--images", type=int, default=10_000, help="images for training, and as many for validation")
+    parser.add_argument("--side", type=int, default=32, help="px")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--small", action="store_true", help="a ResNet-8 in place of the ResNet-18")
+    given = parser.parse_args()
+    small = {"name": "resnet_cifar", "depth": 8, "width": 16}
+    chosen = small if given.small else {"name": "torchvision/resnet18", "stem": "small"}
+    main(given.images, given.side, Choice.model_validate(chosen), given.rounds)
