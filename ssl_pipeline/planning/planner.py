@@ -1,40 +1,31 @@
 """Settings one after another: later ones depend on earlier ones, and all of them on what a person has set."""
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pydantic import ValidationError
-
 from ssl_pipeline.artifacts.assembly import needed_views
-from ssl_pipeline.augment.policy import Policy
-from ssl_pipeline.config import Config
-from ssl_pipeline.errors import ConfigError
+from ssl_pipeline.planning.costs import Costs, Measure
 from ssl_pipeline.planning.draft import Draft
-from ssl_pipeline.planning.estimate import FIXED, StageEstimate, Workload, estimate, workload_of
+from ssl_pipeline.planning.estimate import FIXED
 from ssl_pipeline.planning.evidence import Evidence
 from ssl_pipeline.planning.framing import SIDES, largest_side, put_canvas
 from ssl_pipeline.planning.machine import Machine, Speed
 from ssl_pipeline.planning.planned_views import plan_views
 from ssl_pipeline.planning.schedule import batch_size, epochs_within, learning_rate
-from ssl_pipeline.recipes import Method, method_of, resolve_views
+from ssl_pipeline.recipes import Method
 from ssl_pipeline.registry import Registry
-from ssl_pipeline.validation import explain
 
-__all__ = ["Measure", "Planner", "Shelf"]
+__all__ = ["Planner", "Shelf"]
 
 PASSES = 100
 """Times that a network should see each image: with fewer, a leaner network or smaller views are better."""
-TRIAL_SECONDS = 1.0
 PRETRAINING = 0.6
 """Share of the hours that pretraining is thought to have, before the costs of the other stages are known."""
 FINETUNING = 0.3
 """Share of the hours that finetune may take."""
 CHEAPER = ((5, 5), (3, 5), (2, 4), (1, 3), (1, 2))
 """Epochs and draws of finetune, one of which is taken where the usual ones take too long."""
-
-Measure = Callable[..., Speed]
-"""`ssl_pipeline.planning.machine.trial`, or what stands for it in tests."""
 
 
 @dataclass(frozen=True)
@@ -65,63 +56,35 @@ class Shelf:
         return networks[(len(networks) - 1) // 2]
 
 
-class Planner:
-    """Puts settings into a draft, one after another; later ones depend on earlier ones."""
+class Planner(Costs):
+    """Puts settings into a draft, one after another; later ones depend on earlier ones.
+
+    Args:
+        shelf: What can be chosen by name.
+        seconds: Time that all stages together may take, s.
+        registry: The registry.
+        evidence: The fingerprint of the images.
+        machine: What there is to compute with.
+        draft: The parameters, into which settings are put.
+        measure: Function that tries how fast some parameters train.
+    """
 
     def __init__(
         self,
+        shelf: Shelf,
+        seconds: float,
         registry: Registry,
-        shelf: Shelf | None,
         evidence: Evidence,
         machine: Machine,
-        seconds: float,
         draft: Draft,
         measure: Measure,
     ):
-        self.registry, self._shelf, self.evidence, self.machine = registry, shelf, evidence, machine
-        self.seconds, self.draft, self.measure = seconds, draft, measure
-
-    @property
-    def shelf(self) -> Shelf:
-        """What can be chosen by name."""
-        assert self._shelf is not None
-        return self._shelf
-
-    def config(self) -> Config:
-        """Return the draft, checked."""
-        try:
-            return Config.model_validate(self.draft.content)
-        except ValidationError as error:
-            raise ConfigError("\n".join(explain(error, Config))) from error
-
-    def method(self) -> tuple[Method, dict[str, Policy]]:
-        """Return the method of the draft, and the kinds of views that there are."""
-        config = self.config()
-        method = method_of(self.registry, config.pretrain)
-        return method, resolve_views(method, config.augment.views)
-
-    def speed(self) -> Speed:
-        """Measure how fast the draft trains."""
-        method, views = self.method()
-        canvas, spec = self.config().ingest.canvas, self.evidence.spec
-        return self.measure(self.registry, method.recipe, method.pretrain, views, canvas, spec, TRIAL_SECONDS)
+        super().__init__(registry, evidence, machine, draft, measure)
+        self.shelf, self.seconds = shelf, seconds
 
     def passes(self, speed: Speed) -> float:
         """Return how many times each image can be seen at a speed, in about the time that pretraining has."""
         return PRETRAINING * self.seconds * speed.images_per_second / self.work(speed).pool
-
-    def work(self, speed: Speed) -> Workload:
-        """Return what the draft asks for."""
-        method, _ = self.method()
-        views = sum(needed_views(self.registry, method.recipe.pretext_task).counts.values())
-        return workload_of(self.config(), self.evidence, views, speed)
-
-    def estimates(self, speed: Speed) -> tuple[Workload, list[StageEstimate]]:
-        """Estimate all stages of the draft."""
-        method, _ = self.method()
-        work = self.work(speed)
-        section = method.pretrain
-        return work, estimate(self.config(), section.epochs, section.batch_size, work, self.machine)
 
     def put_views(self) -> None:
         """Propose views, as large as images are and time allows, and a canvas for them."""

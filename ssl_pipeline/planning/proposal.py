@@ -8,12 +8,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from ssl_pipeline.config import Config
+from ssl_pipeline.planning.costs import Costs, Measure
 from ssl_pipeline.planning.draft import Draft, Setting
 from ssl_pipeline.planning.estimate import StageEstimate
 from ssl_pipeline.planning.evidence import Evidence
 from ssl_pipeline.planning.framing import frame
 from ssl_pipeline.planning.machine import Machine, Speed, trial
-from ssl_pipeline.planning.planner import Measure, Planner, Shelf
+from ssl_pipeline.planning.planner import Planner, Shelf
 from ssl_pipeline.registry import Registry
 
 __all__ = ["Proposal", "estimate_all", "propose"]
@@ -74,7 +75,7 @@ def propose(
         ConfigError: The content is not valid, or what a person has set does not go together.
     """
     draft = Draft(content, left)
-    planner = Planner(registry, shelf, evidence, machine, 3600 * hours, draft, measure)
+    planner = Planner(shelf, 3600 * hours, registry, evidence, machine, draft, measure)
     planner.config()  # mistakes are told before anything is measured
     frame(draft, evidence)
     draft.put("pretrain.recipe", shelf.recipe, "It is among the best with few images and steps (docs/recipes.md).")
@@ -106,5 +107,5 @@ def estimate_all(
     Raises:
         ConfigError: The parameters do not go together.
     """
-    planner = Planner(registry, None, evidence, machine, 0.0, Draft(config.model_dump(mode="json"), ()), measure)
-    return planner.estimates(planner.speed())[1]
+    costs = Costs(registry, evidence, machine, Draft(config.model_dump(mode="json"), ()), measure)
+    return costs.estimates(costs.speed())[1]

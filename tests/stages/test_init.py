@@ -13,7 +13,7 @@ from click.testing import CliRunner, Result
 from PIL import Image
 
 from ssl_pipeline.config import load
-from ssl_pipeline.planning import planner
+from ssl_pipeline.planning import costs
 from ssl_pipeline.planning.machine import Speed
 from ssl_pipeline.planning.params_file import read_record
 from ssl_pipeline_stages import code, fitting
@@ -27,7 +27,7 @@ PROJECT |= {"plan.json", "plugins.lock"}
 @pytest.fixture(autouse=True)
 def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(planner, "TRIAL_SECONDS", 0.01)
+    monkeypatch.setattr(costs, "TRIAL_SECONDS", 0.01)
 
 
 @pytest.fixture
@@ -110,7 +110,7 @@ def test_a_folder_is_begun_from_inside_with_images_that_lie_in_it():
 def test_images_in_the_usual_place_need_no_word():
     digits("shop/images")
     said = begun("shop")
-    assert "Images: 8." in said
+    assert "Images: 8, without labels." in said
     assert load(Path("shop/params.yaml")).ingest.source.options == {"path": "images"}
 
 

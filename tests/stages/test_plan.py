@@ -8,7 +8,7 @@ from click.testing import CliRunner, Result
 from PIL import Image
 
 from ssl_pipeline.config import load
-from ssl_pipeline.planning import planner
+from ssl_pipeline.planning import costs
 from ssl_pipeline_stages.plan import plan
 from tests.factories import digit_images
 
@@ -20,7 +20,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with params.yaml, in which the test runs."""
     (tmp_path / "params.yaml").write_text(PARAMS.read_text())
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(planner, "TRIAL_SECONDS", 0.01)
+    monkeypatch.setattr(costs, "TRIAL_SECONDS", 0.01)
     return tmp_path
 
 

@@ -1,0 +1,72 @@
+"""What parameters cost while they are being planned: how fast they train, and how long all stages take."""
+
+from collections.abc import Callable
+
+from pydantic import ValidationError
+
+from ssl_pipeline.artifacts.assembly import needed_views
+from ssl_pipeline.augment.policy import Policy
+from ssl_pipeline.config import Config
+from ssl_pipeline.errors import ConfigError
+from ssl_pipeline.planning.draft import Draft
+from ssl_pipeline.planning.estimate import StageEstimate, Workload, estimate, workload_of
+from ssl_pipeline.planning.evidence import Evidence
+from ssl_pipeline.planning.machine import Machine, Speed
+from ssl_pipeline.recipes import Method, method_of, resolve_views
+from ssl_pipeline.registry import Registry
+from ssl_pipeline.validation import explain
+
+__all__ = ["Costs", "Measure"]
+
+TRIAL_SECONDS = 1.0
+
+Measure = Callable[..., Speed]
+"""`ssl_pipeline.planning.machine.trial`, or what stands for it in tests."""
+
+
+class Costs:
+    """Measures and estimates what a draft costs, as it is at the moment.
+
+    Args:
+        registry: The registry.
+        evidence: The fingerprint of the images.
+        machine: What there is to compute with.
+        draft: The parameters.
+        measure: Function that tries how fast some parameters train.
+    """
+
+    def __init__(self, registry: Registry, evidence: Evidence, machine: Machine, draft: Draft, measure: Measure):
+        self.registry, self.evidence, self.machine, self.draft = registry, evidence, machine, draft
+        self.measure = measure
+
+    def config(self) -> Config:
+        """Return the draft, checked."""
+        try:
+            return Config.model_validate(self.draft.content)
+        except ValidationError as error:
+            raise ConfigError("\n".join(explain(error, Config))) from error
+
+    def method(self) -> tuple[Method, dict[str, Policy]]:
+        """Return the method of the draft, and the kinds of views that there are."""
+        config = self.config()
+        method = method_of(self.registry, config.pretrain)
+        return method, resolve_views(method, config.augment.views)
+
+    def speed(self) -> Speed:
+        """Measure how fast the draft trains."""
+        method, views = self.method()
+        canvas, spec = self.config().ingest.canvas, self.evidence.spec
+        return self.measure(self.registry, method.recipe, method.pretrain, views, canvas, spec, TRIAL_SECONDS)
+
+    def work(self, speed: Speed) -> Workload:
+        """Return what the draft asks for."""
+        method, _ = self.method()
+        views = sum(needed_views(self.registry, method.recipe.pretext_task).counts.values())
+        return workload_of(self.config(), self.evidence, views, speed)
+
+    def estimates(self, speed: Speed) -> tuple[Workload, list[StageEstimate]]:
+        """Estimate all stages of the draft."""
+        method, _ = self.method()
+        work = self.work(speed)
+        section = method.pretrain
+        return work, estimate(self.config(), section.epochs, section.batch_size, work, self.machine)
