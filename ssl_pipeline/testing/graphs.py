@@ -1,23 +1,27 @@
-"""Checks that what leaves training becomes ONNX graphs that compute the same, at other sizes and numbers of images."""
+"""Checks that what leaves training becomes ONNX graphs that compute the same, whatever the number of images.
+
+What is exported here begins where a plugin's own begins: with images at the trained size. What the pipeline puts before
+it, from pixels of any size and type, is the same for every plugin and none of a plugin's business.
+"""
 
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
+import torch
 from torch import nn
+from torch.export import Dim
 
-from ssl_pipeline.artifacts.card import ModelCard, versions
-from ssl_pipeline.config import Choice
-from ssl_pipeline.data.image_spec import ImageSpec, Pixels
 from ssl_pipeline.deployment.bounds import BACKBONE, ENERGY, PRETEXT, Bounds
-from ssl_pipeline.deployment.from_pixels import Energies, FromPixels, Prediction
-from ssl_pipeline.deployment.image_graph import write_image_graph
+from ssl_pipeline.deployment.from_pixels import Energies, Prediction
+from ssl_pipeline.deployment.onnx_file import write_graph
 from ssl_pipeline.deployment.proof import compare, in_torch
-from ssl_pipeline.recipes import Recipe
 from ssl_pipeline.testing.training import Trial
 
 __all__ = ["encoder_exports", "energy_exports", "prediction_exports"]
+
+_COUNTS = (3, 1, 5)
+"""Numbers of images on which a graph is tried; it is traced with two."""
 
 
 def encoder_exports(trial: Trial) -> None:
@@ -38,48 +42,40 @@ def prediction_exports(trial: Trial) -> None:
     _same(trial, "what it predicts", Prediction(trial.task(0)), "prediction", PRETEXT)
 
 
-def _card(trial: Trial) -> ModelCard:
-    """Return a card that says how images are brought to the size of the trial; the rest is not looked at."""
-    nobody, channels = Choice(name="conformance"), trial.subject.images.channels
-    return ModelCard(
-        backbone=nobody,
-        recipe=Recipe(name="conformance", pretext_task=nobody),
-        embedding_dim=0,
-        size=trial.subject.size,
-        resize="squash",
-        background=(0,) * channels,
-        images=trial.subject.images,
-        mean=(0.5,) * channels,
-        std=(0.5,) * channels,
-        seed=0,
-        batch_size=1,
-        weights_sha256="",
-        params_sha256="",
-        plugins={},
-        versions=versions(),
-    )
+class _OfBatches(nn.Module):
+    """A network, as a function of as many batches as it is given."""
 
+    def __init__(self, network: nn.Module):
+        super().__init__()
+        self.network = network
 
-def _noise(images: ImageSpec, shape: tuple[int, ...], seed: int) -> Pixels:
-    """Return values from the whole scale of some images, and beyond the end of it where their type has such values."""
-    drawn = np.random.default_rng(seed).uniform(images.low, images.high + 1, shape)
-    return drawn.astype(images.numpy_dtype)
+    def forward(self, *images: torch.Tensor) -> torch.Tensor:
+        result: torch.Tensor = self.network(*images)
+        return result
 
 
 def _same(
     trial: Trial, what: str, network: nn.Module, output: str, bounds: Bounds, inputs: Sequence[str] = ("images",)
 ) -> None:
-    """Write a graph, and hold it against the network that it comes from, on images of three shapes."""
-    subject, side, channels = trial.subject, trial.subject.size, trial.subject.images.channels
-    module = FromPixels(_card(trial), network).eval()
+    """Write a graph, and hold it against the network that it comes from, on batches (N, C, S, S) of several lengths."""
+    subject, generator = trial.subject, torch.Generator().manual_seed(0)
+    shape = (subject.images.channels, subject.size, subject.size)
     batches = {
-        str(shape): tuple(_noise(subject.images, shape, seed) for seed, _ in enumerate(inputs))
-        for shape in ((3, side, side, channels), (1, side + 9, side // 2, channels), (5, side + 1, side, channels))
+        f"{count}": tuple(torch.rand(count, *shape, generator=generator).numpy() for _ in inputs) for count in _COUNTS
     }
+    module, lengths = _OfBatches(network).eval(), f"{', '.join(batches)} images"
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "graph.onnx"
         try:
-            write_image_graph(module, path, inputs=inputs, output=output, metadata={})
+            write_graph(
+                module,
+                tuple(torch.zeros(2, *shape) for _ in inputs),  # one tensor given twice would become one input
+                path,
+                input_names=inputs,
+                output_names=[output],
+                dynamic_shapes=(tuple({0: Dim("batch")} for _ in inputs),),
+                metadata={},
+            )
         except Exception as error:  # the exporter raises all kinds of things, whatever it cannot do
             cause = error.__cause__ or error  # the exporter's own words are about itself
             first = str(cause).strip().partition("\n")[0]
@@ -90,11 +86,9 @@ def _same(
         try:
             proof = compare(path, in_torch(module), batches, bounds)
         except Exception as error:  # onnxruntime's exceptions share no narrower base
-            raise subject.fault(
-                f"{what}, as an ONNX graph, does not run on images of the shapes {', '.join(batches)}: {error}"
-            ) from error
+            raise subject.fault(f"{what}, as an ONNX graph, does not run on batches of {lengths}: {error}") from error
     subject.require(
         not any(proof.non_finite) and proof.max_difference <= bounds.max_difference,
-        f"{what} is another one as an ONNX graph than in torch, on images of the shapes {', '.join(batches)}: an "
-        "operation does not export exactly, or a number of the example images was taken for a constant.",
+        f"{what} is another one as an ONNX graph than in torch, on batches of {lengths}: an operation does not export "
+        "exactly, or a number of the example images was taken for a constant.",
     )

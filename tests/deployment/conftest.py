@@ -1,6 +1,7 @@
 """A small trained model, so to speak, its exported graph, and real images of several shapes."""
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,12 +14,16 @@ from sklearn.datasets import load_sample_image
 from ssl_pipeline.artifacts.assembly import build_encoder
 from ssl_pipeline.artifacts.card import ModelCard
 from ssl_pipeline.artifacts.files import save_model
+from ssl_pipeline.data.image_spec import Pixels
 from ssl_pipeline.deployment.backbone_graph import export_backbone
+from ssl_pipeline.deployment.parity import probes
+from ssl_pipeline.deployment.rebuilt import answer
 from ssl_pipeline.loading import load_registry
 from ssl_pipeline.types import Encoder
 from tests.factories import BACKBONE, MEAN, STD, digit_images, model_card
 
 Images = npt.NDArray[np.uint8]
+REPLAY = "import shutil, sys; shutil.copy(sys.argv[1], sys.argv[3])"
 
 
 class Model(NamedTuple):
@@ -66,3 +71,21 @@ def originals() -> list[Images]:
 @pytest.fixture(scope="session")
 def command(model: Model) -> list[str]:
     return [sys.executable, "-m", "ssl_pipeline", "reference", str(model.folder)]
+
+
+@pytest.fixture(scope="session")
+def make_replay(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., list[str]]:
+    """A function that makes a command which answers as the reference does, from a file.
+
+    The file is written by the reference's own function, from the model's files: a torch process for each test would
+    take too long. `command` is the real one.
+    """
+
+    def make(folder: Path, card: ModelCard, originals: list[Pixels], l2_normalize: bool) -> list[str]:
+        answers = tmp_path_factory.mktemp("answers")
+        inputs, outputs = answers / "inputs.npz", answers / "answers.npz"
+        np.savez(inputs, **probes(originals, card.size, card.images))
+        answer(load_registry(), folder, inputs, outputs, layer=None, l2_normalize=l2_normalize)
+        return [sys.executable, "-c", REPLAY, str(outputs)]
+
+    return make

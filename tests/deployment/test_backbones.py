@@ -1,6 +1,6 @@
 """Other backbones than the default go from pixels to embeddings too: squeeze-and-excitation, and attention."""
 
-import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -22,12 +22,18 @@ BACKBONES = [
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("backbone", "resize"), BACKBONES)
-def test_a_backbone_exports(backbone: dict[str, object], resize: str, originals: list[Images], tmp_path: Path):
+def test_a_backbone_exports(
+    backbone: dict[str, object],
+    resize: str,
+    originals: list[Images],
+    make_replay: Callable[..., list[str]],
+    tmp_path: Path,
+):
     choice, size = Choice.model_validate(backbone), 32
     encoder = settle(build_encoder(load_registry(), choice, MEAN, STD, 0, size), size)
     card = describe(encoder, size, resize).model_copy(update={"backbone": choice})
     card = save_model(tmp_path, encoder, None, card)
     export_backbone(encoder, card, tmp_path / "backbone.onnx", l2_normalize=False, opset=18)
-    command = [sys.executable, "-m", "ssl_pipeline", "reference", str(tmp_path)]
+    command = make_replay(tmp_path, card, originals, l2_normalize=False)
     figures = parity.verify(tmp_path / "backbone.onnx", originals, command)
     assert figures["max_difference"] < 1e-4

@@ -1,7 +1,7 @@
 """Images of other types than 8-bit RGB go from their pixels to embeddings: graphs take their type, bands and gaps."""
 
 import json
-import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -64,8 +64,8 @@ def exported(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
     return Exported(folder, encoder, card, folder / "export" / "backbone.onnx", images)
 
 
-def test_the_graph_is_proved_by_another_process_gaps_and_all(exported: Exported):
-    command = [sys.executable, "-m", "ssl_pipeline", "reference", str(exported.folder)]
+def test_the_graph_is_proved_gaps_and_all(exported: Exported, make_replay: Callable[..., list[str]]):
+    command = make_replay(exported.folder, exported.card, exported.originals, l2_normalize=False)
     figures = verify(exported.backbone, exported.originals, command)
     assert figures["max_difference"] < 1e-4
     assert figures["variation"] > 1e-3

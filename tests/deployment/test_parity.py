@@ -18,18 +18,12 @@ from ssl_pipeline.deployment.classifier_graph import append_classifier
 from ssl_pipeline.deployment.rebuilt import answer
 from ssl_pipeline.errors import PipelineError
 from ssl_pipeline.loading import load_registry
-from tests.deployment.conftest import Images, Model
-
-REPLAY = "import shutil, sys; shutil.copy(sys.argv[1], sys.argv[3])"
+from tests.deployment.conftest import REPLAY, Images, Model
 
 
 @pytest.fixture(scope="module")
-def replay(model: Model, originals: list[Images], tmp_path_factory: pytest.TempPathFactory) -> list[str]:
-    """A command that answers as the reference does, from a file: a torch process for each test would take too long."""
-    folder = tmp_path_factory.mktemp("answers")
-    np.savez(folder / "inputs.npz", **parity.probes(originals, 16))
-    answer(load_registry(), model.folder, folder / "inputs.npz", folder / "answers.npz", layer=None, l2_normalize=True)
-    return [sys.executable, "-c", REPLAY, str(folder / "answers.npz")]
+def replay(model: Model, originals: list[Images], make_replay: Callable[..., list[str]]) -> list[str]:
+    return make_replay(model.folder, model.card, originals, l2_normalize=True)
 
 
 def changed(model: Model, path: Path, change: Callable[[onnx.ModelProto], None]) -> Path:
