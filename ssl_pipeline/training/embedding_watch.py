@@ -1,6 +1,6 @@
 """How the embeddings of a fixed batch of training images spread, now and then."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 import numpy as np
@@ -17,6 +17,8 @@ from ssl_pipeline.training.precision import Precision
 __all__ = ["EmbeddingWatch"]
 
 WATCHED_IMAGES = 256
+_MAX_KEPT_VALUES = 2**24
+"""Values of views, 64 MB of them, up to which views are kept for the next look; larger ones are made anew."""
 
 
 class EmbeddingWatch:
@@ -36,12 +38,13 @@ class EmbeddingWatch:
         self._precision = precision
         self._positions = np.argsort(hash64(seed, pool.ids, "probe"), kind="stable")[:WATCHED_IMAGES]
         self._batch_size = batch_size
+        self._kept: list[Tensor] = []
 
     @torch.no_grad()
     def measure(self, encoder: nn.Module) -> dict[str, float]:
         """Return figures of `ssl_pipeline.health.embeddings` of the encoder's embeddings, made in eval mode."""
         with _evaluating(encoder):
-            pairs = torch.cat([self._embed(encoder, part) for part in self._parts()])  # (n, 2, D)
+            pairs = torch.cat([self._embed(encoder, views) for views in self._views()])  # (n, 2, D)
         first, second = pairs.float().cpu().numpy().swapaxes(0, 1)
         both = np.concatenate([first, second])
         return {
@@ -56,13 +59,24 @@ class EmbeddingWatch:
         size = max(1, self._batch_size // 2)
         return [self._positions[start : start + size] for start in range(0, len(self._positions), size)]
 
-    def _embed(self, encoder: nn.Module, positions: np.ndarray) -> Tensor:
+    def _views(self) -> Iterable[Tensor]:
+        """Return views (n, 2, C, S, S) of each part; they are fixed, so that small ones are made once."""
+        values = 2 * len(self._positions) * self._pool.spec.channels * self._policy.size**2
+        if values > _MAX_KEPT_VALUES:
+            return map(self._made, self._parts())
+        self._kept = self._kept or [self._made(part) for part in self._parts()]
+        return self._kept
+
+    def _made(self, positions: np.ndarray) -> Tensor:
         images = torch.from_numpy(self._pool.images(positions)).to(self._precision.device)
         ids = self._pool.ids[positions]
-        made = make_views({self._kind: self._policy}, {self._kind: 2}, images, ids, self._seed, 0, self._pool.spec)
+        views = make_views({self._kind: self._policy}, {self._kind: 2}, images, ids, self._seed, 0, self._pool.spec)
+        return views[self._kind]
+
+    def _embed(self, encoder: nn.Module, views: Tensor) -> Tensor:
         with self._precision.autocast():
-            embeddings: Tensor = encoder(made[self._kind].flatten(0, 1))
-        return embeddings.reshape(len(positions), 2, -1)
+            embeddings: Tensor = encoder(views.flatten(0, 1))
+        return embeddings.reshape(len(views), 2, -1)
 
 
 @contextmanager

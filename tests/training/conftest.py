@@ -2,7 +2,7 @@
 
 import signal
 from collections.abc import Callable
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 
 import numpy as np
@@ -26,16 +26,19 @@ from ssl_pipeline.training.pretraining import train
 from ssl_pipeline.types import PretextTask
 from tests.factories import BACKBONE, digit_images
 
-ROOT = Path(__file__).parents[2]
+REGISTRY = load_registry()
+SECTION = yaml.safe_load((Path(__file__).parents[2] / "params.yaml").read_text(encoding="utf-8"))["pretrain"]
+"""The section `pretrain` of params.yaml."""
 
 
-@pytest.fixture
-def make_pool(tmp_path: Path) -> Callable[..., Split]:
-    """A function of how many images, and of whether they have colours, that writes and opens a pool."""
+@pytest.fixture(scope="session")
+def make_pool(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Split]:
+    """A function of how many images, and of whether they have colours, that opens a pool, which it writes once."""
 
+    @cache
     def make(count: int = 48, coloured: bool = False) -> Split:
         images = (digit_images(count) * np.array([1.0, 0.6, 0.2] if coloured else 1.0)).round().astype(np.uint8)
-        folder = tmp_path / f"store{count}" / "train"
+        folder = tmp_path_factory.mktemp("store") / "train"
         write_split(folder, np.sort(hash64("digit", np.arange(count))), [images], 8)
         facts = read_product(folder / "split.json", "ingest")
         write_product(folder / "split.json", facts | {"sha256": f"digits {count}"})
@@ -65,7 +68,6 @@ def policies() -> dict[str, Policy]:
 @pytest.fixture
 def configure() -> Callable[..., PretrainConfig]:
     """The section `pretrain` of params.yaml, made small; arguments replace values."""
-    section = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))["pretrain"]
     small = {
         "backbone": BACKBONE,
         "epochs": 4,
@@ -74,18 +76,17 @@ def configure() -> Callable[..., PretrainConfig]:
         "precision": "fp32",
         "collapse": {"min_embedding_std": 0.0, "min_effective_rank": 0.0},
     }
-    return lambda **values: PretrainConfig.model_validate({**section, **small, **values})
+    return lambda **values: PretrainConfig.model_validate({**SECTION, **small, **values})
 
 
 @pytest.fixture
 def build_small(pool: Split, policies: dict[str, Policy]) -> Callable[[PretrainConfig], PretextTask]:
-    registry = load_registry()
-    return lambda config: build(registry, resolve(registry, config), config, pool, policies)
+    return lambda config: build(REGISTRY, resolve(REGISTRY, config), config, pool, policies)
 
 
 def optimizer_of(config: PretrainConfig) -> Callable[[torch.nn.Module], torch.optim.Optimizer]:
     """What `train` makes its optimizer with."""
-    return partial(build_optimizer, load_registry(), config.optimizer)
+    return partial(build_optimizer, REGISTRY, config.optimizer)
 
 
 @pytest.fixture

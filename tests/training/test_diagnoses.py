@@ -1,21 +1,18 @@
 """What is wrong with a run is said by name, and of a run with which nothing is wrong nothing is said."""
 
 import re
-from pathlib import Path
 
 import numpy as np
 import pytest
-import yaml
 
 from benchmarks.diagnoses import BROKEN, COLLAPSED, merged
 from benchmarks.project import needs
 from ssl_pipeline.config import PretrainConfig
-from ssl_pipeline.loading import load_registry
 from ssl_pipeline.training.checkpoint import Checkpoints
 from ssl_pipeline.training.endings import CollapsedError, DivergedError
 from ssl_pipeline.training.precision import Precision
 from ssl_pipeline.training.pretraining import train
-from tests.training.conftest import optimizer_of, stopping
+from tests.training.conftest import REGISTRY, SECTION, optimizer_of, stopping
 
 SMALL = {
     "backbone": {"name": "resnet_cifar", "depth": 8, "width": 4},
@@ -35,8 +32,7 @@ def said(make_pool, policies, build_small, cpu, tmp_path):
     """A function of values of `pretrain` that trains on digits and returns what was said."""
 
     def go(values, coloured=False):
-        section = yaml.safe_load((Path(__file__).parents[2] / "params.yaml").read_text(encoding="utf-8"))["pretrain"]
-        config = PretrainConfig.model_validate(merged({**section, **SMALL}, values))
+        config = PretrainConfig.model_validate(merged({**SECTION, **SMALL}, values))
         pool = make_pool(128 if config.batch_size > 2 else 24, coloured)
         checkpoints = Checkpoints(tmp_path / ".work", "run", {})
         try:
@@ -55,8 +51,7 @@ def begun(policies, build_small, cpu, tmp_path):
     """A function of values of `pretrain` that begins a run of 160 steps, and returns how it ended in the first of them."""
 
     def go(values, pool, last=24):
-        section = yaml.safe_load((Path(__file__).parents[2] / "params.yaml").read_text(encoding="utf-8"))["pretrain"]
-        long = {**section, **SMALL, "epochs": 80, "warmup": 0.1}
+        long = {**SECTION, **SMALL, "epochs": 80, "warmup": 0.1}
         config = PretrainConfig.model_validate(merged(long, values))
         checkpoints, task = Checkpoints(tmp_path / ".work", "run", {}), build_small(config)
         try:
@@ -94,7 +89,7 @@ def test_a_turn_that_a_tint_gives_away_is_named_in_the_first_tenth(begun, make_p
     assert re.search(r"step [1-6]\d: warning: trivial pretext solution", capsys.readouterr().err)
 
 
-@pytest.mark.parametrize("recipe", load_registry().names("recipe"))
+@pytest.mark.parametrize("recipe", REGISTRY.names("recipe"))
 def test_a_sound_recipe_does_not_end_early(recipe, begun, make_pool):
     assert begun({"recipe": recipe, **OWN.get(recipe, {})}, make_pool(128, True)) == ""
 
@@ -116,6 +111,6 @@ def test_a_broken_configuration_is_diagnosed_by_name(trouble, said):
     assert "pretrain." in found  # what to change
 
 
-@pytest.mark.parametrize("recipe", load_registry().names("recipe"))
+@pytest.mark.parametrize("recipe", REGISTRY.names("recipe"))
 def test_nothing_is_said_of_a_recipe(recipe, said):
     assert said({"recipe": recipe, **OWN.get(recipe, {})}, coloured=True) == []

@@ -36,7 +36,9 @@ def test_what_is_seen_depends_on_the_encoder_alone(probe, build_small, configure
     first = probe().measure(encoder)
     assert probe().measure(encoder) == first
     assert probe(batch_size=7).measure(encoder) == pytest.approx(first, rel=1e-5)
-    assert probe().measure(build_small(configure(seed=1)).encoder) != first
+    watch, other = probe(), build_small(configure(seed=1)).encoder
+    assert watch.measure(other) != first
+    assert watch.measure(encoder) == first  # whatever it looked at before
 
 
 def test_extremes_are_told_apart(probe):

@@ -47,7 +47,7 @@ print("done")
 def test_a_narrow_network_is_pretrained_and_fine_tuned_to_the_end(pool, configure, tmp_path):
     """In a process of its own, as memory that is overwritten ends it, and with AVX2, where that happens."""
     config = configure(epochs=24, backbone={"name": "resnet_cifar", "depth": 8, "width": 4})  # 72 steps
-    store = tmp_path / f"store{len(pool)}"
+    store = pool.files[0].parents[1]
     command = [sys.executable, "-c", TRAINED, store, tmp_path / "work", config.model_dump_json()]
     environment = os.environ | {"ONEDNN_MAX_CPU_ISA": "AVX2"}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
