@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ssl_pipeline.evaluation.budgets.label_draws import Budget
+from ssl_pipeline.evaluation.budgets.label_draws import Budget, in_words
 from ssl_pipeline.evaluation.budgets.outcome import ARMS, Arm, Outcome
 from ssl_pipeline.evaluation.statistics.estimates import Estimate, accuracy, gain, holm
 from ssl_pipeline.evaluation.statistics.intervals import Interval
@@ -130,7 +130,7 @@ def sentence(verdict: Verdict) -> str:
     finding = f"pretraining {_FINDING_WORDS[verdict.finding]}" if verdict.finding else _FINDING_WORDS[0]
     control = verdict.control
     return (
-        f"With {_labels(verdict.budget)}: {means['finetune']} against {means[control]} from {CONTROLS[control]} "
+        f"With {in_words(verdict.budget)}: {means['finetune']} against {means[control]} from {CONTROLS[control]} "
         f"({_difference(gains[control])}) and {means['scratch']} from ordinary training from scratch "
         f"({_difference(gains['scratch'])}): {finding} ({_p(verdict.p)}). "
         f"Frozen probe: {means['probe']}."
@@ -200,10 +200,6 @@ def _difference(gain: Estimate) -> str:
 
 def _p(value: float) -> str:
     return f"p = {value:.2g}" if value >= 1e-4 else "p < 0.0001"
-
-
-def _labels(budget: Budget) -> str:
-    return "all labels" if budget == "all" else f"{budget} label{'s' * (budget > 1)} per class"
 
 
 def _at(verdicts: Sequence[Verdict]) -> str:

@@ -8,7 +8,7 @@ from ssl_pipeline.config import FinetuneConfig
 from ssl_pipeline.evaluation.budgets.arms import Learner
 from ssl_pipeline.evaluation.budgets.choice import Contestant, Final, final_models, model_count
 from ssl_pipeline.evaluation.budgets.inputs import BudgetInputs
-from ssl_pipeline.evaluation.budgets.label_draws import Budget, affordable
+from ssl_pipeline.evaluation.budgets.label_draws import Budget, affordable, in_words
 from ssl_pipeline.evaluation.budgets.origins import Frozen
 from ssl_pipeline.evaluation.budgets.outcome import Arm, Outcome
 from ssl_pipeline.evaluation.statistics.intervals import mean_of_strata
@@ -46,9 +46,7 @@ def compete(settings: FinetuneConfig, inputs: BudgetInputs) -> Contest:
         task = progress.add_task("finetune", total=total, info="")
         for budget in budgets:
             for entry in entries:
-                progress.update(
-                    task, info=f"{entry.arm or 'probe'}, {budget} label{'' if budget == 1 else 's'} per class"
-                )
+                progress.update(task, info=f"{entry.arm or 'probe'}, {in_words(budget)}")
                 for final in final_models(learner, budget, entry, lambda: progress.advance(task)):
                     if isinstance(final.model, Frozen):
                         entry.origins[final.encoder].probes[final.draw] = final.model.probe

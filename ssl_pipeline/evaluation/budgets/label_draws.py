@@ -9,10 +9,15 @@ import numpy.typing as npt
 from ssl_pipeline.data.labelled import LabelledSplits
 from ssl_pipeline.randomness import hash64
 
-__all__ = ["Budget", "affordable", "draw_labels", "obstacle"]
+__all__ = ["Budget", "affordable", "draw_labels", "in_words", "obstacle"]
 
 Budget = int | Literal["all"]
 Array = npt.NDArray[np.int64]
+
+
+def in_words(budget: Budget) -> str:
+    """Return a budget in words: "1 label per class", "20 labels per class", "all labels"."""
+    return "all labels" if budget == "all" else f"{budget} label{'s' * (budget > 1)} per class"
 
 
 def obstacle(data: LabelledSplits) -> str | None:
