@@ -49,7 +49,8 @@ def _accuracies(linear: Any) -> str:
         return ""
     words = {"start": "the weights it started from", "random_encoder": "the same encoder untrained"}
     figures = {"Linear probe": linear} | {word: linear[name] for name, word in words.items() if name in linear}
-    return "; ".join(
-        f"{word}: {found['accuracy']:.1%} [{found['accuracy_low']:.1%}, {found['accuracy_high']:.1%}]"
-        for word, found in figures.items()
-    )
+    return "; ".join(f"{word}: {_percent(found)}" for word, found in figures.items())
+
+
+def _percent(found: Any) -> str:
+    return f"{100 * found['accuracy']:.1f} % [{100 * found['accuracy_low']:.1f}, {100 * found['accuracy_high']:.1f}]"

@@ -27,16 +27,15 @@ def draw_budgets(verdicts: Sequence[Verdict], classes: int, path: Path) -> None:
     """
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(6.4, 4.2), dpi=150, layout="constrained")
+    figure = Figure(figsize=(6.4, 4.6), dpi=150, layout="constrained")
     axes = figure.subplots()
     counts = [verdict.images / classes for verdict in verdicts]
     shown = [(arm, style) for arm, style in _STYLE_OF_ARM.items() if arm in verdicts[0].accuracy]
     for number, (arm, (label, colour, marker)) in enumerate(shown):
         estimates = [verdict.accuracy[arm] for verdict in verdicts]
+        aside = 1.04 ** (number - (len(shown) - 1) / 2)  # intervals would hide each other
         axes.errorbar(
-            [
-                count * 1.04 ** (number - (len(shown) - 1) / 2) for count in counts
-            ],  # side by side: intervals would hide each other
+            [count * aside for count in counts],
             [100 * found.value for found in estimates],
             [
                 [100 * (found.value - found.low) for found in estimates],
@@ -55,10 +54,8 @@ def draw_budgets(verdicts: Sequence[Verdict], classes: int, path: Path) -> None:
     axes.set_title(f"Mean of {verdicts[0].draws} draws of labels, 95 % intervals", fontsize="medium")
     axes.grid(alpha=0.3)
     axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(frameon=False, loc="lower right")
-    figure.savefig(
-        path, metadata={"Software": None}
-    )  # without matplotlib's version the bytes depend on the figures alone
+    figure.legend(frameon=False, loc="outside lower center", ncols=2)  # where it hides no interval
+    figure.savefig(path, metadata={"Software": None})  # so that the bytes depend on the figures alone
 
 
 def _tick(verdict: Verdict, count: float) -> str:
