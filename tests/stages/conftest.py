@@ -1,12 +1,17 @@
 """Models and projects that several files of tests begin with: each is made once, and each test has its own copy."""
 
+import json
 import shutil
-from collections.abc import Callable
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from benchmarks.project import environment
 from ssl_pipeline.evaluation.linear import study
+from tests.stages.small_pretraining import NO_GRAPH
 from tests.stages.small_project import QUICK_CLUSTERS, evaluate, write_models, write_project
 
 Models = Callable[..., Path]
@@ -55,3 +60,22 @@ def once_more(judged: tuple[Path, str], tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(study, "RANDOM_DRAWS", 2)
     return tmp_path
+
+
+@pytest.fixture(scope="session")
+def run() -> Iterator[Callable[..., str]]:
+    """A function that runs pretrain in a process of its own, under a patch that may kill it; gives what it said."""
+    forking = [sys.executable, Path(__file__).with_name("forking.py")]
+    with subprocess.Popen(
+        forking, env=environment(), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+
+        def go(folder: Path, patch: str = NO_GRAPH, status: int = 0) -> str:
+            said = folder.with_name("said.txt")
+            assert process.stdin
+            assert process.stdout
+            print(json.dumps([str(folder), patch, str(said)]), file=process.stdin, flush=True)
+            assert int(process.stdout.readline()) == status, said.read_text()
+            return said.read_text()
+
+        yield go

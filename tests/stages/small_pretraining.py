@@ -1,7 +1,5 @@
-"""A project that is ready for pretrain, on a few real digits, and the stage in this process or in one of its own."""
+"""A project that is ready for pretrain, on a few real digits, patches for the stage, and what it makes."""
 
-import multiprocessing
-import os
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +17,7 @@ from ssl_pipeline.randomness import hash64
 from ssl_pipeline_stages.pretrain import pretrain
 from tests.factories import digit_images
 
-__all__ = ["INTERRUPT", "NO_GRAPH", "SMALL", "in_process", "leave_out_graphs", "prepare", "products", "run"]
+__all__ = ["INTERRUPT", "NO_GRAPH", "SMALL", "in_process", "leave_out_graphs", "prepare", "products"]
 
 SMALL: dict[str, Any] = {
     "backbone": {"name": "resnet_cifar", "depth": 8, "width": 4},
@@ -43,9 +41,6 @@ INTERRUPT = (
     "Run.step = lambda *a, **k: (os.kill(os.getpid(), signal.SIGINT), real(*a, **k))[1]"
 )
 """A patch under which Ctrl-C comes during the first step."""
-
-_PROCESSES = multiprocessing.get_context("forkserver")
-_PROCESSES.set_forkserver_preload(["torch._dynamo", "ssl_pipeline.deployment.learning", "ssl_pipeline_stages.code"])
 
 
 def leave_out_graphs(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -74,29 +69,6 @@ def _write_store(store: Path) -> None:
         facts = read_product(store / name / "split.json", "ingest")
         write_product(store / name / "split.json", facts | {"sha256": f"digits {rows}"})
     (store / "index.csv").write_text("id,label\n" + "".join(f"{n},{labels[n]}\n" for n in range(80)))
-
-
-def run(folder: Path, patch: str = NO_GRAPH, status: int = 0) -> str:
-    """Run the stage in a process of its own, under a patch that may kill it; return what it said.
-
-    The process is forked from one that has imported torch, which takes longer than all else that it does.
-    """
-    said = folder.with_name("said.txt")
-    process = _PROCESSES.Process(target=_patched, args=(folder, patch, said))
-    process.start()
-    process.join()
-    assert process.exitcode == status, said.read_text()
-    process.close()
-    return said.read_text()
-
-
-def _patched(folder: Path, patch: str, said: Path) -> None:
-    file = os.open(said, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
-    os.dup2(file, 1)
-    os.dup2(file, 2)
-    os.chdir(folder)
-    exec(patch, {})
-    pretrain([])
 
 
 def in_process(folder: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[int, str]:

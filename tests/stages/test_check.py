@@ -25,6 +25,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Re
     """A folder with params.yaml; calling it runs a command with changes. Nothing is exported or timed."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(checks, "tried", lambda encoder, card: 6.0)
+    monkeypatch.setattr("ssl_pipeline_stages.check.IMAGES", 60)
     measured = functools.partial(proposal.estimate_all, measure=lambda *_: Speed(1000.0, 1e5))
     monkeypatch.setattr(proposal, "estimate_all", measured)
     params = yaml.safe_load(PARAMS.read_text(encoding="utf-8"))

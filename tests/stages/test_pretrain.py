@@ -27,7 +27,6 @@ from tests.stages.small_pretraining import (
     leave_out_graphs,
     prepare,
     products,
-    run,
 )
 from tests.stages.small_project import run_stage
 
@@ -40,7 +39,7 @@ def project(tmp_path):
 
 
 @pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory):
+def undisturbed(run, tmp_path_factory):
     """What a run leaves that nobody disturbed."""
     folder = prepare(tmp_path_factory.mktemp("undisturbed") / "project")
     run(folder)
@@ -61,7 +60,7 @@ def until(condition, within=60.0):
     return found
 
 
-def test_killed_at_the_worst_moments_it_ends_with_the_same_bytes(project, undisturbed):
+def test_killed_at_the_worst_moments_it_ends_with_the_same_bytes(run, project, undisturbed):
     """While a checkpoint is written; by Ctrl-C; between a checkpoint's two renames; when half of the products are there."""
     fsync = f"{NO_GRAPH}real, calls = os.fsync, []\n"
     fsync += "mine = lambda file: os.readlink(f'/proc/self/fd/{file}').endswith('checkpoint.tmp')\n"
@@ -92,7 +91,7 @@ def test_killed_at_the_worst_moments_it_ends_with_the_same_bytes(project, undist
     assert not list(project.glob(".work/*/"))
 
 
-def test_killed_under_dvc_it_ends_with_the_same_bytes(project, undisturbed):
+def test_killed_under_dvc_it_ends_with_the_same_bytes(run, project, undisturbed):
     """The stage alone, dvc alone, the whole group, and each time `dvc repro` is run again at once."""
     subprocess.run(["git", "init", "-q"], cwd=project, check=True)
     with contextlib.chdir(project):

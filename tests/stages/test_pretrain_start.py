@@ -12,7 +12,7 @@ from ssl_pipeline.loading import load_registry
 from ssl_pipeline.products import sha256
 from ssl_pipeline.training.checkpoint import Checkpoints
 from ssl_pipeline_plugins.backbones.resnet_cifar import ResNetCifar
-from tests.stages.small_pretraining import INTERRUPT, SMALL, in_process, prepare, run
+from tests.stages.small_pretraining import INTERRUPT, SMALL, in_process, prepare
 
 
 @pytest.fixture
@@ -20,7 +20,7 @@ def project(tmp_path):
     return prepare(tmp_path / "project")
 
 
-def test_what_it_started_from_is_kept_though_the_run_was_killed_and_the_file_is_gone(project):
+def test_what_it_started_from_is_kept_though_the_run_was_killed_and_the_file_is_gone(run, project):
     """The encoder of another run serves as the file; what a run from chance started from is not kept."""
     run(project)
     assert not (project / "models" / "pretrain" / "start.safetensors").exists()
