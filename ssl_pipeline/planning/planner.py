@@ -25,7 +25,7 @@ PRETRAINING = 0.6
 FINETUNING = 0.3
 """Share of the hours that finetune may take."""
 CHEAPER = ((5, 5), (3, 5), (2, 4), (1, 3), (1, 2))
-"""Epochs and draws of finetune, one of which is taken where the usual ones take too long."""
+"""Epochs and draws of finetune: the usual ones, and what takes their place where these take too long."""
 
 
 @dataclass(frozen=True)
@@ -156,22 +156,20 @@ class Planner(Costs):
 
     def put_finetuning(self, speed: Speed) -> None:
         """Propose a cheaper study of label budgets where the usual one would take too much of the time."""
-        section = self.config().finetune
+        before = self.config().finetune
         for epochs, draws in CHEAPER:
-            if epochs > section.epochs or draws > section.draws:
-                continue
             self.draft.set("finetune.epochs", epochs)
             self.draft.set("finetune.draws", draws)
             minutes = {stage.stage: stage.minutes for stage in self.estimates(speed)[1]}["finetune"]
-            if 60 * minutes <= FINETUNING * self.seconds:
+            if fits := 60 * minutes <= FINETUNING * self.seconds:
                 break
-        if (epochs, draws) != (section.epochs, section.draws):
-            reason = f"With more, finetune would take more than {FINETUNING:.0%} of the time."
-            if 60 * minutes > FINETUNING * self.seconds:
-                reason = (
-                    f"Even so, finetune takes more than {FINETUNING:.0%} of the time: shorten finetune.budgets, or "
-                    "give more --hours."
-                )
+        reason = f"With more, finetune would take more than {FINETUNING:.0%} of the time."
+        if not fits:
+            advice = "shorten finetune.budgets, or give more --hours"
+            reason = f"Even so, finetune takes more than {FINETUNING:.0%} of the time: {advice}."
+        elif (epochs, draws) == CHEAPER[0]:
+            reason = "There is time for the usual study of label budgets."
+        if (epochs, draws) != CHEAPER[0] or self.config().finetune != before:  # an earlier plan may have had less time
             self.draft.put("finetune.epochs", epochs, reason)
             self.draft.put("finetune.draws", draws, reason)
 

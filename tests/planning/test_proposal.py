@@ -183,6 +183,16 @@ def test_of_many_labels_finetune_sees_each_less_often():
     }
 
 
+def test_a_plan_with_more_hours_takes_back_what_one_with_few_has_cut():
+    def study(proposal: Proposal) -> tuple[int, int]:
+        return at(proposal, "finetune.epochs"), at(proposal, "finetune.draws")
+
+    hurried = plan(hours=0.05)
+    again = propose(REGISTRY, SHELF, PHOTOS, LAPTOP, 1.0, hurried.content, measure=measure(500.0))
+    assert study(hurried) == (1, 2)
+    assert study(again) == study(plan()) > (1, 2)
+
+
 @pytest.mark.parametrize("images", [1, 2, 30, 300])
 def test_few_images_get_small_batches(images: int):
     few = replace(PHOTOS, labelling=Labelling(images, 0, 0, 0, 0, 0, {}), sampled=images, told={})
