@@ -15,10 +15,19 @@ from ssl_pipeline.types import Candidates, Loss, NegativeStrategy
 
 Pairs = tuple[Tensor, Tensor]
 
-LONGEST_FIRST = ("pipeline/test_dvc.py", "stages", "plugins", "pipeline", "training", "deployment", "evaluation")
+LONGEST_FIRST = (
+    "pipeline/test_experiments.py",
+    "stages",
+    "plugins",
+    "pipeline",
+    "training",
+    "deployment",
+    "evaluation",
+)
 """Where two processes share the suite, a file at a time, short files come last, so that both end at once.
 
-`test_dvc.py` makes the finished project; the other files of `pipeline`, which would wait for it, come later.
+`test_experiments.py` is the longest file, and makes the finished project; the other files of `pipeline`, which would
+wait for it, come later.
 """
 
 

@@ -14,10 +14,17 @@ from sklearn.datasets import load_digits
 
 from benchmarks.project import change, copy_project, environment
 
+CROP = {"random_resized_crop": {"p": 1.0, "scale": [0.5, 1.0], "ratio": [0.75, 1.333]}}
+JITTER = {"p": 0.8, "brightness": 0.4, "contrast": 0.4, "saturation": 0.0, "hue": 0.0}
 QUICK = {
     "ingest": {"source": {"name": "folder", "path": "images"}},
+    "augment": {"views": {"global": {"size": 16, **CROP, "color_jitter": JITTER}, "plain": {"size": 16, **CROP}}},
     "pretrain": {"epochs": 6, "collapse": {"min_embedding_std": 0.0, "min_effective_rank": 0.0}},
-    "linear_eval": {"strengths": [0.01, 1.0], "bootstrap": 100},
+    "linear_eval": {
+        "strengths": [0.01, 1.0],
+        "bootstrap": 100,
+        "clusters": {"images": 300, "runs": 2, "view": "plain"},
+    },
     "finetune": {"budgets": [1, 5], "draws": 2, "steps": 8, "learning_rates": [1e-3], "epochs": 1},
 }
 
@@ -93,15 +100,22 @@ def run_once(folder: Path) -> None:
     change(folder, **QUICK)
     write_digits(folder, 600)
     git(command(folder))
-    watched = os.pathsep.join([str(WATCH), *filter(None, [os.environ.get("PYTHONPATH")])])
-    run = command(folder, PYTHONPATH=watched, NETWORK_LOG=str(folder.parent / NETWORK_LOG))
-    run("dvc", "repro", "-q")
+    command(folder, **watched(folder.parent / NETWORK_LOG))("dvc", "repro", "-q")
+
+
+def watched(log: Path, *places: Path) -> dict[str, str]:
+    """Variables with which Python processes note what they do, and import from some more folders."""
+    known = filter(None, [os.environ.get("PYTHONPATH")])
+    return {"PYTHONPATH": os.pathsep.join([str(WATCH), *map(str, places), *known]), "NETWORK_LOG": str(log)}
 
 
 @pytest.fixture
 def project(tmp_path: Path, finished: Path) -> Path:
     """A copy of the finished project, to be changed at will."""
-    folder = tmp_path / "project"
-    shutil.copytree(finished, folder, symlinks=True)
-    shutil.copytree(finished.parent / "elsewhere", tmp_path / "elsewhere")
-    return folder
+    return copy_of(finished, tmp_path)
+
+
+def copy_of(project: Path, place: Path) -> Path:
+    """Copy a project, and what its link leads to, to a place; return the copy."""
+    shutil.copytree(project.parent / "elsewhere", place / "elsewhere")
+    return shutil.copytree(project, place / "project", symlinks=True)

@@ -1,0 +1,146 @@
+"""Every command in the README runs, its experiments with other views and recipes, and with its plugin."""
+
+import csv
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+import yaml
+from click.testing import CliRunner
+
+from benchmarks.project import change
+from ssl_pipeline_stages.main import main
+from tests.pipeline.conftest import NETWORK_LOG, command, copy_of, watched
+from tests.pipeline.test_dvc import changed, ran
+from tests.pipeline.test_readme import BEGINS, IN_CI, INSTALLS, blocks, commands
+
+SKIPPED = [line for line in commands() if line in IN_CI or line.startswith((*INSTALLS, *BEGINS))]
+RUN = [line for line in commands() if line not in SKIPPED]
+EXPERIMENT = "dvc exp run -S pretrain.epochs=5"
+QUEUED = [line for line in RUN if line.startswith("dvc exp run --queue")]
+
+
+class Experiment(NamedTuple):
+    """The finished project after README's first experiment, in which other things were changed as well.
+
+    Attributes:
+        project: Its folder; tests must leave it as it was.
+        site: Where README's plugin is installed.
+        said: What the experiment printed.
+        log: What its processes did.
+    """
+
+    project: Path
+    site: Path
+    said: str
+    log: Path
+
+
+@pytest.fixture(scope="module")
+def experiment(finished: Path, tmp_path_factory: pytest.TempPathFactory) -> Experiment:
+    place = tmp_path_factory.mktemp("experiment")
+    project, site, log = copy_of(finished, place), place / "site", place / NETWORK_LOG
+    install_plugin(site)
+    run = command(project)
+    run("git", "add", ".")
+    run("git", "commit", "-qm", "ran")
+    for line in RUN[: RUN.index(EXPERIMENT)]:
+        run(*shlex.split(line))
+    views = yaml.safe_load((project / "params.yaml").read_text())["augment"]["views"]
+    noise = {"gaussian_noise": {"p": 0.5, "std": 0.1}}
+    change(project, augment={"views": {kind: {**view, **noise} for kind, view in views.items()}})
+    change(project, pretrain={"recipe": "triplet", "loss": {"name": "margin", "margin": 0.3}})
+    assert "ingest" not in changed(project)
+    shorter = EXPERIMENT.replace("5", "2")
+    said = command(project, **watched(log, site))(*shlex.split(shorter), "pretrain").stdout
+    return Experiment(project, site, said, log)
+
+
+def install_plugin(site: Path) -> None:
+    """Install the loss of the README as a distribution."""
+    code = next(block for block in blocks("python") if "hookimpl" in block)
+    info = site / "my_losses-0.1.dist-info"
+    info.mkdir(parents=True)
+    (site / "my_losses.py").write_text(code)
+    (toml,) = blocks("toml")
+    assert 'my_losses = "my_losses"' in toml
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: my-losses\nVersion: 0.1\n")
+    (info / "entry_points.txt").write_text("[ssl_pipeline]\nmy_losses = my_losses\n")
+
+
+def opened(log: Path) -> list[str]:
+    """The images that a run opened."""
+    lines = log.read_text().splitlines()
+    paths = [line.removeprefix("opened ") for line in lines if line.startswith("opened ")]
+    return [path for path in paths if "images" in Path(path).parts]
+
+
+def test_a_change_of_recipe_or_views_opens_no_image(experiment: Experiment, finished: Path):
+    first = opened(finished.parent / NETWORK_LOG)
+    assert len(set(first)) == 600  # so the watch sees them; the inventory opens each too
+    assert ran(experiment.said) == ["inventory", "augment", "pretrain"]
+    assert "ssl-pipeline augment" in experiment.log.read_text()
+    assert opened(experiment.log) == []
+
+
+def test_the_plugin_trains(experiment: Experiment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    project = copy_of(experiment.project, tmp_path)
+    model, codes = (
+        project / "models/pretrain/model.json",
+        [project / f"data/code/{name}.json" for name in ("pretrain", "export")],
+    )
+    assert '"my-losses": "0.1"' in model.read_text()
+    before = [path.read_bytes() for path in codes]
+    assert "pretrain" not in changed(project)
+    install_plugin(tmp_path / "site")
+    with (tmp_path / "site" / "my_losses.py").open("a") as file:
+        file.write("# an upgrade\n")
+    run = command(project, **watched(tmp_path / NETWORK_LOG, tmp_path / "site"))
+    assert "(my-losses 0.1)" in run("dvc", "repro", "inventory").stderr
+    assert [path for path, old in zip(codes, before, strict=True) if path.read_bytes() == old] == []
+    assert "pretrain" in changed(project)
+    gone = "came with my-losses 0.1: pip install it again"
+    assert gone in command(project)("dvc", "repro", status=255).stderr
+    monkeypatch.chdir(project)
+    alone = CliRunner().invoke(main, ["pretrain"])
+    assert alone.exit_code == 2
+    assert gone in alone.stderr
+    assert model.is_file()  # dvc removes the products of a stage that it runs
+
+
+def test_every_command_runs(experiment: Experiment, tmp_path: Path):
+    assert len(SKIPPED) == len(IN_CI) + len(INSTALLS) + 1 + len(BEGINS)  # pip installs a clone and a wheel
+    project = copy_of(experiment.project, tmp_path)
+    change(project, pretrain={"recipe": "simclr", "loss": {}})
+    run = command(project, **watched(tmp_path / NETWORK_LOG, experiment.site))
+    printed = {}
+    for line in RUN[RUN.index(EXPERIMENT) + 1 :]:
+        printed[line] = run(*shlex.split(line)).stdout
+        if line == QUEUED[-1]:
+            waiting = {told(row): row["Experiment"] for row in experiments(project) if row["State"] == "Queued"}
+            assert set(waiting) == {("triplet", ""), ("mocov2", ""), ("simclr", "0.1"), ("simclr", "0.5")}
+            run("dvc", "queue", "remove", waiting["triplet", ""], waiting["simclr", "0.5"])
+    assert "my-losses 0.1" in printed["ssl-pipeline plugins"]
+    rows = list(experiments(project))
+    assert any(row["Experiment"] and row["pretrain.epochs"] == "2" for row in rows)
+    swept = {
+        told(row): (row["accuracy"], row["knn"]) for row in rows if row["State"] == "Success" and row["Experiment"]
+    }
+    assert {("mocov2", ""), ("simclr", "0.1")} <= set(swept)
+    assert swept["mocov2", ""] != swept["simclr", "0.1"]  # each has a probe of its own
+    (show,) = [line for line in RUN if line.startswith("dvc exp show")]
+    table = command(project, COLUMNS="160")(*shlex.split(show)).stdout
+    assert "…" not in table
+    assert all(name in table for name in ("accuracy", "pretrain.recipe", "pretrain.loss.temperature"))
+
+
+def experiments(project: Path) -> Iterator[dict[str, str]]:
+    """The rows of `dvc exp show`."""
+    return iter(csv.DictReader(command(project)("dvc", "exp", "show", "--csv").stdout.splitlines()))
+
+
+def told(row: dict[str, str]) -> tuple[str, str]:
+    """The recipe and the temperature of an experiment."""
+    return row["pretrain.recipe"], row["pretrain.loss.temperature"]
