@@ -97,8 +97,8 @@ def combine_rows(images: Tensor, rows: Tensor, weights: Tensor) -> Tensor:
     tables = torch.arange(0, n * channels * height, height, device=images.device, dtype=torch.int32)
     bags = (rows[:, None] + tables.view(n, channels, 1, 1)).flatten(0, 2)
     shares = weights[:, None].expand(-1, channels, -1, -1).flatten(0, 2)
-    table = images.reshape(-1, width).contiguous()  # of others, the sums have another order
-    made = F.embedding_bag(bags, table, mode="sum", per_sample_weights=shares)
+    images = images.reshape(-1, width).contiguous()  # of others, the sums have another order
+    made = F.embedding_bag(bags, images, mode="sum", per_sample_weights=shares)
     return made.view(n, channels, rows.shape[1], width)
 
 

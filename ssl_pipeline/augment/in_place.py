@@ -4,7 +4,7 @@ The values are the same but for last bits. No operation's last bit depends on wh
 threads: each is a sum in an order of its own, or rounds each value by itself. Hence no `addcmul` and no `alpha`, which
 round once for most values and twice for those at the end of a piece of memory.
 
-All change images (N, C, S, S) in [0, 1] by numbers (N,) on the same device.
+All change images (N, C, S, S) in [0, 1] by numbers (N,), or by what is made of these for all images of a batch at once.
 """
 
 import torch
@@ -12,7 +12,19 @@ from torch import Tensor
 
 from ssl_pipeline.augment.geometry import combine_rows
 
-__all__ = ["blur", "brightness", "contrast", "gaussian_noise", "grayscale", "hue", "saturation", "solarize"]
+__all__ = [
+    "blur",
+    "blur_taps",
+    "brightness",
+    "contrast",
+    "gaussian_noise",
+    "grayscale",
+    "hue",
+    "hue_opposites",
+    "saturation",
+    "saturation_mixtures",
+    "solarize",
+]
 
 LUMA = (0.2989, 0.587, 0.114)
 """ITU-R 601, as `colour.grey` has it."""
@@ -36,20 +48,25 @@ def contrast(images: Tensor, factor: Tensor, is_rgb: bool = True) -> None:
     images.mul_(factor).add_((1 - factor) * mean).clamp_(0, 1)
 
 
-def saturation(images: Tensor, factor: Tensor) -> None:
-    """Scale differences from each pixel's luma by the factor, in RGB: a mixture of the three colours."""
-    own = factor[:, None, None] * torch.eye(3, device=images.device)
-    mixtures = own + (1 - factor[:, None, None]) * torch.tensor(LUMA, device=images.device)
+def saturation(images: Tensor, mixtures: Tensor) -> None:
+    """Mix the three colours of RGB, by `saturation_mixtures` (N, 3, 3)."""
     torch.clamp(_mix(images, mixtures), 0, 1, out=images)
+
+
+def saturation_mixtures(factor: Tensor) -> Tensor:
+    """Return of which shares of all colours each is made, (N, 3, 3), to scale differences from a pixel's luma."""
+    factor = factor[:, None, None]
+    return factor * torch.eye(3) + (1 - factor) * torch.tensor(LUMA)
 
 
 def grayscale(images: Tensor) -> None:
     """Give each pixel its luma, in RGB."""
-    images.copy_(_mix(images, torch.tensor(LUMA, device=images.device).expand(len(images), 1, 3)))
+    luma = torch.tensor(LUMA).to(images.device, non_blocking=True)
+    images.copy_(_mix(images, luma.expand(len(images), 1, 3)))
 
 
-def hue(images: Tensor, shift: Tensor) -> None:
-    """Turn the hue of HSV by the shift, in turns, in RGB.
+def hue(images: Tensor, opposites: Tensor) -> None:
+    """Turn the hue of HSV, in RGB, by `hue_opposites` (N, 3).
 
     Hues are places on a circle of length 6, with red at 0, green at 2 and blue at 4. A pixel's distance from red is
     2 + (green + blue - red - value) / chroma, whichever of the three is the largest; the sign is that of green - blue.
@@ -65,22 +82,38 @@ def hue(images: Tensor, shift: Tensor) -> None:
     place = green + blue
     place.sub_(red).sub_(value).div_(chroma.clamp(min=1e-12)).add_(2)  # greys have no hue; any will do
     place.copysign_(green - blue)
-    turned = torch.remainder(6 * shift[:, None] - torch.tensor([0.0, 2.0, 4.0], device=images.device), 6) - 3
-    missing = place[:, None] + _each(turned)  # from the opposite of each colour, in [-6, 6]
+    missing = place[:, None] + opposites[..., None, None]
     missing.abs_().sub_(3).abs_().sub_(1).clamp_(0, 1).mul_(chroma[:, None])
     torch.sub(value[:, None], missing, out=images)
 
 
-def blur(images: Tensor, sigma: Tensor, radius: int) -> None:
-    """Blur by a Gaussian kernel of that radius in px, less than S, reflecting at borders."""
-    size, device = images.shape[-1], images.device
-    offsets = torch.arange(-radius, radius + 1, device=device)
-    kernel = (-0.5 * (offsets / sigma[:, None]).square()).exp()
-    kernel = (kernel / kernel.sum(-1, keepdim=True))[:, None].expand(-1, size, -1)
-    rows = (torch.arange(size, device=device)[:, None] + offsets).abs()
-    rows = (size - 1 - (size - 1 - rows).abs()).to(torch.int32).expand(len(images), -1, -1)
-    blurred = combine_rows(images, rows, kernel).transpose(2, 3)
-    images.copy_(combine_rows(blurred, rows, kernel).transpose(2, 3))
+def hue_opposites(shift: Tensor) -> Tensor:
+    """Return how far each colour's opposite lies behind red, (N, 3) in [-3, 3), for a shift (N,) in turns.
+
+    Added to places in [-3, 3] they give distances in [-6, 6], of which each is once around the circle at most.
+    """
+    return torch.remainder(6 * shift[:, None] - torch.tensor([0.0, 2.0, 4.0]), 6) - 3
+
+
+def blur(images: Tensor, rows: Tensor, kernels: Tensor) -> None:
+    """Blur by the kernels (N, S, K) of the `blur_taps`, and their rows (S, K)."""
+    rows = rows.expand(len(images), -1, -1)
+    images.copy_(combine_rows(combine_rows(images, rows, kernels).transpose(2, 3), rows, kernels).transpose(2, 3))
+
+
+def blur_taps(sigma: Tensor, radius: int, size: int) -> tuple[Tensor, Tensor]:
+    """Return which rows (S, K) each row of a blurred image sees, reflected at borders, and Gaussian kernels (N, S, K).
+
+    Args:
+        sigma: The standard deviations of the kernels, (N,), px.
+        radius: The radius of the kernels, px, less than S.
+        size: S, the side of the images, px.
+    """
+    offsets = torch.arange(-radius, radius + 1)
+    kernels = (-0.5 * (offsets / sigma[:, None]).square()).exp()
+    kernels = (kernels / kernels.sum(-1, keepdim=True))[:, None].expand(-1, size, -1)
+    rows = (torch.arange(size)[:, None] + offsets).abs()
+    return (size - 1 - (size - 1 - rows).abs()).to(torch.int32), kernels
 
 
 def solarize(images: Tensor, threshold: float) -> None:
@@ -101,4 +134,4 @@ def _mix(images: Tensor, mixtures: Tensor) -> Tensor:
 
 
 def _each(numbers: Tensor) -> Tensor:
-    return numbers[..., None, None] if numbers.dim() == 2 else numbers[:, None, None, None]
+    return numbers[:, None, None, None]

@@ -105,7 +105,7 @@ class ViewMaker(nn.Module):
         """
         uniforms, device = uniforms.cpu(), images.device
         draw = dict(zip(PARAMETERS, uniforms.unbind(1), strict=False))  # columns of plugins' operations follow
-        taps = [part.to(device) for part in _taps(images.shape[1], self.policy, draw)]
+        taps = [_beside(part, views) for part in _taps(images.shape[1], self.policy, draw)]
         steps = [(chosen.tolist(), change) for chosen, change in self._steps(draw, uniforms, normals)]
         values = CHUNK_VALUES * torch.get_num_threads() if device.type == "cpu" else CHUNK_VALUES_OF_DEVICES
         chunk = max(1, values // (self.spec.channels * max(self.policy.size, images.shape[1]) ** 2))
@@ -132,10 +132,10 @@ class ViewMaker(nn.Module):
             yield draw["grayscale"] < grayscale.p, lambda views, _: self._on_rgb(views, in_place.grayscale)
         if blur := policy.gaussian_blur:
             sigmas = between(draw["gaussian_blur.sigma"], *blur.sigma)
-            radius = noise.blur_radius(blur.sigma[1], policy.size)
+            rows, kernels = in_place.blur_taps(sigmas, noise.blur_radius(blur.sigma[1], policy.size), policy.size)
             yield (
                 draw["gaussian_blur"] < blur.p,
-                lambda views, numbers: in_place.blur(views, _of(sigmas, numbers, views), radius),
+                lambda views, numbers: in_place.blur(views, _beside(rows, views), _of(kernels, numbers, views)),
             )
         if solarize := policy.solarize:
             threshold = solarize.threshold
@@ -145,30 +145,35 @@ class ViewMaker(nn.Module):
             std = noisy.std
             yield (
                 draw["gaussian_noise"] < noisy.p,
-                lambda views, numbers: in_place.gaussian_noise(views, normals(numbers).to(views.device), std),
+                lambda views, numbers: in_place.gaussian_noise(views, _beside(normals(numbers), views), std),
             )
         for name, operation in self.plugins.items():
             own = uniforms[:, self.columns[name]]
             yield own[:, 0] < operation.p, self._of_plugin(operation.built, own[:, 1:])
 
     def _jitter(self, jitter: ColorJitter, draw: Draw) -> Change:
-        strengths = {name: getattr(jitter, name) for name in ("brightness", "contrast", "saturation")}
-        factors = {
-            name: between(draw[f"color_jitter.{name}"], 1 - strength, 1 + strength)
-            for name, strength in strengths.items()
-        }
-        shifts = between(draw["color_jitter.hue"], -jitter.hue, jitter.hue)
+        brightness, contrast, saturation = (
+            between(draw[f"color_jitter.{name}"], 1 - strength, 1 + strength)
+            for name, strength in (
+                ("brightness", jitter.brightness),
+                ("contrast", jitter.contrast),
+                ("saturation", jitter.saturation),
+            )
+        )
+        mixtures = in_place.saturation_mixtures(saturation)
+        opposites = in_place.hue_opposites(between(draw["color_jitter.hue"], -jitter.hue, jitter.hue))
 
         def change(views: Tensor, numbers: Tensor) -> None:
             if jitter.brightness:
-                in_place.brightness(views, _of(factors["brightness"], numbers, views))
+                in_place.brightness(views, _of(brightness, numbers, views))
             if jitter.contrast:
-                in_place.contrast(views, _of(factors["contrast"], numbers, views), self.spec.is_rgb)
+                in_place.contrast(views, _of(contrast, numbers, views), self.spec.is_rgb)
             if jitter.saturation:
-                strengths = _of(factors["saturation"], numbers, views)
-                self._on_rgb(views, lambda colours: in_place.saturation(colours, strengths))
+                mixed = _of(mixtures, numbers, views)
+                self._on_rgb(views, lambda colours: in_place.saturation(colours, mixed))
             if jitter.hue:
-                self._on_rgb(views, lambda colours: in_place.hue(colours, _of(shifts, numbers, views)))
+                turned = _of(opposites, numbers, views)
+                self._on_rgb(views, lambda colours: in_place.hue(colours, turned))
 
         return change
 
@@ -206,15 +211,20 @@ def _change(views: Tensor, own: list[int], start: int, change: Change) -> None:
     if len(own) == len(views):
         change(views, places + start)
         return
-    on_device = places.to(views.device)
-    chosen = views[on_device]
+    on_device = _beside(places, views)
+    chosen = views.index_select(0, on_device)
     change(chosen, places + start)
     views.index_copy_(0, on_device, chosen)
 
 
 def _of(values: Tensor, numbers: Tensor, views: Tensor) -> Tensor:
     """Return the values of the images with these numbers, on the device of the views."""
-    return values[numbers].to(views.device)
+    return _beside(values[numbers], views)
+
+
+def _beside(values: Tensor, views: Tensor) -> Tensor:
+    """Return the values on the device of the views, without waiting for it."""
+    return values.to(views.device, non_blocking=True)
 
 
 def _taps(canvas: int, policy: Policy, draw: Draw) -> Iterator[Tensor]:
@@ -234,9 +244,14 @@ def _place(
 ) -> None:
     """Crop, resize and flip in one resampling."""
     n, height, width, channels = images.shape
-    flat = images.to(torch.float32).view(n, 1, height, width * channels)
-    short = geometry.combine_rows(flat, rows, row_weights).view(n, -1, width, channels)
-    small = geometry.combine_rows(short.permute(0, 3, 2, 1), columns, weights)
+    # No name is given to what lies between, so that its memory, which is in the cache, is used again at once
+    small = geometry.combine_rows(
+        geometry.combine_rows(images.to(torch.float32).view(n, 1, height, width * channels), rows, row_weights)
+        .view(n, -1, width, channels)
+        .permute(0, 3, 2, 1),
+        columns,
+        weights,
+    )
     if spec.low:
         small.sub_(spec.low)
     torch.div(small.transpose(2, 3), spec.high - spec.low, out=views)
