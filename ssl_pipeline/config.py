@@ -14,6 +14,7 @@ from ssl_pipeline.augment.policy import Policy
 from ssl_pipeline.data.agreement import PixelsChoice
 from ssl_pipeline.errors import ConfigError
 from ssl_pipeline.moved_keys import move_keys, rename_keys
+from ssl_pipeline.resolution import FULL_SIZE, Resolution
 from ssl_pipeline.terminal import shown
 from ssl_pipeline.validation import Checked, OrWord, explain, hint, number_or, renamed
 from ssl_pipeline.yaml_file import read_yaml
@@ -119,8 +120,7 @@ class CollapseBounds(Checked):
 
 
 Size = Literal["small", "paper"]
-SIZES: tuple[Size, ...] = get_args(Size)
-"""The sizes of a recipe."""
+SIZES: tuple[Size, ...] = get_args(Size)  # of a recipe
 Epochs = Annotated[int, Field(ge=1)]
 BatchSize = Annotated[int, Field(ge=2)]
 Amount = Annotated[float, Field(ge=0.0)]
@@ -143,6 +143,7 @@ class PretrainSection(Checked):
     optimizer: Annotated[Optimizer | Recipes, AS_THE_RECIPE_SAYS]
     warmup: Annotated[Share | Recipes, AS_THE_RECIPE_SAYS]
     clip_norm: Annotated[Amount | Recipes, AS_THE_RECIPE_SAYS]
+    resolution: Resolution
     precision: Literal["auto", "fp32", "bf16", "fp16"]
     checkpoint_minutes: Annotated[float, Field(ge=0.0)]
     on_collapse: Literal["stop", "warn"]
@@ -158,6 +159,7 @@ class PretrainConfig(PretrainSection):
     optimizer: Optimizer
     warmup: Share
     clip_norm: Amount
+    resolution: Resolution = FULL_SIZE  # cards of earlier versions say nothing of it
 
 
 class ExportConfig(Checked):

@@ -1,4 +1,4 @@
-"""Keys and names of params.yaml that have another place, or are written otherwise, than in an earlier version."""
+"""Keys and names of params.yaml that are new, or have another place or another form than in an earlier version."""
 
 from collections.abc import Callable, Collection, Iterable
 from typing import Any
@@ -39,7 +39,7 @@ def move_keys(content: dict[str, Any], moved: Collection[str]) -> tuple[dict[str
 
 
 def rename_keys(content: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
-    """Find keys of an earlier version that have another name and unit now.
+    """Find keys of an earlier version that have another name and unit now, and those that it did not have.
 
     Args:
         content: The content of params.yaml.
@@ -48,13 +48,19 @@ def rename_keys(content: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
         The content with the new keys in their places, only to look for further mistakes in it, and one line for each.
     """
     pretrain = content.get("pretrain")
-    if not isinstance(pretrain, dict) or WARMUP_EPOCHS not in pretrain:
+    if not isinstance(pretrain, dict):
         return content, []
+    lines = []
+    if "resolution" not in pretrain:
+        lines.append("pretrain.resolution: is new: write resolution: [[0, 1.0]] for views of full size, as before.")
+        content = content | {"pretrain": (pretrain := {"resolution": [[0, 1.0]]} | pretrain)}
+    if WARMUP_EPOCHS not in pretrain:
+        return content, lines
     left = {key: value for key, value in pretrain.items() if key != WARMUP_EPOCHS}
     share = _share(pretrain[WARMUP_EPOCHS], pretrain.get("epochs"))
     meant = f"warmup: {share}" if share is not None else "warmup, the share of the steps in [0, 1),"
     line = f"pretrain.{WARMUP_EPOCHS}: is a share of the run now: write {meant} in its place."
-    return content | {"pretrain": {"warmup": share or 0.0} | left}, [line]
+    return content | {"pretrain": {"warmup": share or 0.0} | left}, [*lines, line]
 
 
 def refuse_former(factories: Iterable[Callable[..., Any]], words: Collection[str], key: str) -> None:

@@ -32,7 +32,9 @@ class ModelCard(BaseModel):
     grayscale: bool = False
     """Whether the encoder is shown the luminance of images alone."""
     size: int
-    """Side in px of the images that the encoder was trained on."""
+    """Side in px of the images that the encoder was trained on, at the end of the run at least."""
+    view_sizes: tuple[tuple[float, int], ...] = ()
+    """Where it was trained on smaller ones before: shares of the run at which a size begins, and that side in px."""
     resize: Literal["squash", "crop", "letterbox"]
     background: tuple[int | float, ...]
     """The value of each channel, in the units of the images, where an image has no pixels."""

@@ -31,7 +31,10 @@ from ssl_pipeline.validation import Checked, explain, hint
 if TYPE_CHECKING:
     from ssl_pipeline.augment.view_operation import ViewOperation
 
-__all__ = ["Policies", "Policy", "check_colours", "read_policies"]
+__all__ = ["LEAST_SIZE", "Policies", "Policy", "check_colours", "read_policies"]
+
+LEAST_SIZE = 4
+"""The least side of a view, px."""
 
 Probability = Annotated[float, Field(ge=0.0, le=1.0)]
 Strength = Annotated[float, Field(ge=0.0, le=1.0)]
@@ -142,7 +145,7 @@ class Policy(Checked):
     model_config = ConfigDict(extra="allow")
     __pydantic_extra__: dict[str, PluginOperation | None]
 
-    size: Annotated[int, Field(ge=4, le=1024)]
+    size: Annotated[int, Field(ge=LEAST_SIZE, le=1024)]
     random_resized_crop: RandomResizedCrop | None = None
     horizontal_flip: Operation | None = None
     vertical_flip: Operation | None = None
@@ -233,6 +236,14 @@ class Policy(Checked):
         colours = [(name, found) for name, found in self.of_plugins.items() if "rgb" in found.built.needs]
         off = {name: found.model_copy(update={"p": 0.0}) for name, found in colours}
         return self.model_copy(update={**off, "color_jitter": jitter, "grayscale": None, "further": further})
+
+    def at(self, size: int) -> "Policy":
+        """Return the policy of the same views at another size in px; lengths in pixels of the view go with it."""
+        blur, scale = self.gaussian_blur, size / self.size
+        if blur:
+            blur = blur.model_copy(update={"sigma": (scale * blur.sigma[0], scale * blur.sigma[1])})
+        further = tuple(policy.at(size) for policy in self.further)
+        return self.model_copy(update={"size": size, "gaussian_blur": blur, "further": further})
 
     def pruned(self) -> "Policy":
         """Return the same policy, with None for each operation that no view receives."""

@@ -12,9 +12,11 @@ from ssl_pipeline.data.store import open_split
 from ssl_pipeline.deployment.pretext_graph import write_pretext_graph
 from ssl_pipeline.deployment.rehearsal import rehearse
 from ssl_pipeline.products import atomic_folder, write_product
+from ssl_pipeline.progress import say
 from ssl_pipeline.provenance.fingerprint import fingerprint
 from ssl_pipeline.recipes import Method
 from ssl_pipeline.registry import Registry
+from ssl_pipeline.resolution import in_words
 from ssl_pipeline.training import checkpoint, optimization, precision, preparation, pretraining, saving
 
 __all__ = ["Places", "learn"]
@@ -72,6 +74,8 @@ def learn(
     run = fingerprint(section, task, policies, pool, code)
     checkpoints = checkpoint.Checkpoints(places.work, run, checkpoint.environment(numeric_format))
     card = preparation.describe_run(section, recipe, task, pool, framing, policies, plugins)
+    if card.view_sizes:
+        say(f"pretrain: {in_words(card.view_sizes)}")
     if rehearsed and not checkpoints.exist():  # whoever wrote one has passed the trial
         rehearse(task.encoder, card)
     start = preparation.starting_weights(task, section)

@@ -89,6 +89,7 @@ def release(
         "energy": {"max_difference": energies.max_difference},
         "layer": section.layer,
         "embedding_dim": shipped[1].embedding_dim,
+        **({"view_sizes": card.view_sizes} if card.view_sizes else {}),
         "files": {path.name: {"bytes": path.stat().st_size, "sha256": sha256(path)} for path in (backbone, energy)},
     }
 

@@ -27,7 +27,7 @@ __all__ = ["Glance", "describe", "latest"]
 
 _BANK_IMAGES = 2000  # labelled training images that vote
 _ASKED_IMAGES = 1000  # validation images that are asked about
-_SHOWN = ("loss", "effective_rank", "embedding_std", "alignment", "uniformity", "view_recall")
+_SHOWN = ("loss", "effective_rank", "embedding_std", "alignment", "uniformity", "view_recall", "view_size")
 """Figures of the last row of the curves that need no label."""
 
 

@@ -33,6 +33,7 @@ CHOSEN: dict[str, Any] = {
     "optimizer": RECIPE,
     "warmup": RECIPE,
     "clip_norm": RECIPE,
+    "resolution": [[0, 1.0]],
     "precision": "auto",
     "checkpoint_minutes": 1.0,
     "on_collapse": "stop",

@@ -1,6 +1,7 @@
 """What parameters cost while they are being planned: how fast they train, and how long all stages take."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from pydantic import ValidationError
 
@@ -14,6 +15,7 @@ from ssl_pipeline.planning.evidence import Evidence
 from ssl_pipeline.planning.machine import Machine, Speed
 from ssl_pipeline.recipes import Method, method_of, resolve_views
 from ssl_pipeline.registry import Registry
+from ssl_pipeline.resolution import relative_cost
 from ssl_pipeline.validation import explain
 
 __all__ = ["Costs", "Measure"]
@@ -57,6 +59,11 @@ class Costs:
         method, views = self.method()
         canvas, spec = self.config().ingest.canvas, self.evidence.spec
         return self.measure(self.registry, method.recipe, method.pretrain, views, canvas, spec, TRIAL_SECONDS)
+
+    def whole_run(self, speed: Speed) -> Speed:
+        """Return how fast a whole run is, of which a part may learn from smaller views than a trial."""
+        cost = relative_cost(self.config().pretrain.resolution)
+        return replace(speed, images_per_second=speed.images_per_second / cost)
 
     def work(self, speed: Speed) -> Workload:
         """Return what the draft asks for."""

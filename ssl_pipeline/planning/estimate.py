@@ -13,6 +13,7 @@ from math import ceil
 from ssl_pipeline.config import Config
 from ssl_pipeline.planning.evidence import Evidence, Labelling
 from ssl_pipeline.planning.machine import Machine, Speed
+from ssl_pipeline.resolution import relative_cost
 
 __all__ = ["FIXED", "StageEstimate", "Workload", "estimate", "pool_size", "workload_of"]
 
@@ -121,7 +122,7 @@ def estimate(config: Config, epochs: int, batch_size: int, work: Workload, machi
     seconds = {
         "ingest": work.files / work.images_per_second,
         "augment": 0.0,
-        "pretrain": seen / work.speed.images_per_second,
+        "pretrain": seen * relative_cost(config.pretrain.resolution) / work.speed.images_per_second,
         "export": 0.0,
         "linear_eval": (LABELLED_PASSES * labelled + 4 * min(config.linear_eval.clusters.images, work.pool)) / forward
         + PROBE_SECONDS * labelled,

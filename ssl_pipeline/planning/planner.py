@@ -84,7 +84,7 @@ class Planner(Costs):
 
     def passes(self, speed: Speed) -> float:
         """Return how many times each image can be seen at a speed, in about the time that pretraining has."""
-        return PRETRAINING * self.seconds * speed.images_per_second / self.work(speed).pool
+        return PRETRAINING * self.seconds * self.whole_run(speed).images_per_second / self.work(speed).pool
 
     def put_views(self) -> None:
         """Propose views, as large as images are and time allows, and a canvas for them."""
@@ -178,6 +178,7 @@ class Planner(Costs):
         work, stages = self.estimates(speed)
         others = 60 * sum(stage.minutes for stage in stages if stage.stage != "pretrain")
         seconds = max(self.seconds - others - FIXED["pretrain"], 0.1 * self.seconds)
+        speed = self.whole_run(speed)
         batch = batch_size(work.pool, seconds * speed.images_per_second, speed, self.machine)
         steps = work.pool // min(batch, work.pool)
         needed = speed.step_bytes(batch) / 2**20

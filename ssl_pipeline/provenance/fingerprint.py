@@ -7,6 +7,7 @@ from ssl_pipeline.augment.policy import Policy
 from ssl_pipeline.config import PretrainConfig
 from ssl_pipeline.data.store import Split
 from ssl_pipeline.products import digest, sha256
+from ssl_pipeline.resolution import is_full_size
 from ssl_pipeline.types import PretextTask
 from ssl_pipeline.workspace import find_path
 
@@ -50,4 +51,7 @@ def initial_digest(config: PretrainConfig) -> str | None:
 
 def shaping(config: PretrainConfig, *but: str) -> dict[str, Any]:
     """Return the parameters that the weights depend on, but for some."""
-    return config.model_dump(mode="json", exclude={"checkpoint_minutes", "on_collapse", "collapse", *but})
+    shapes_nothing = {"checkpoint_minutes", "on_collapse", "collapse", *but}
+    if is_full_size(config.resolution):  # full size throughout, as in cards of earlier versions
+        shapes_nothing.add("resolution")
+    return config.model_dump(mode="json", exclude=shapes_nothing)

@@ -1,6 +1,7 @@
 """A run's curves as one picture: what it learns, whether it collapses, how its energies part."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
@@ -22,6 +23,7 @@ _COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00")
 _HEALTHY = "#009E73"
 _COLLAPSE = ("embedding_std", "effective_rank", "view_recall", "alignment", "uniformity")
 _ENERGY = "energy_"
+_SIZE = "view_size"
 _LABELS = {
     "loss": "loss",
     "gradient_norm": "length of the gradient",
@@ -56,20 +58,28 @@ class _Panel(NamedTuple):
 def draw_curves(rows: Sequence[Row], path: Path, bounds: CollapseBounds) -> None:
     """Draw the curves over the steps in groups, with the healthy range where there is one.
 
-    A figure that is the same in all rows gets no panel; its value is written at the bottom.
+    A figure that is the same in all rows gets no panel; its value is written at the bottom. `view_size` gets none
+    either: where the size of views changes, each panel has a dotted line.
 
     Args:
         rows: The rows of the curves, one or more.
         path: Path of the PNG.
         bounds: The bounds past which embeddings have collapsed.
     """
-    names = [name for name in rows[-1] if name != "step"]
+    names = [name for name in rows[-1] if name not in ("step", _SIZE)]
     constant = [name for name in names if len(rows) > 1 and len({repr(row.get(name)) for row in rows}) == 1]
     groups = [group for group in _groups([name for name in names if name not in constant]) if group[1]]
     lines = [-(-len(panels) // _COLUMNS) for _, panels in groups]
     figure = Figure(figsize=(4.2 * _COLUMNS, 0.4 + sum(0.5 + 2.5 * line for line in lines)), layout="constrained")
+    changes = [before for before, row in pairwise(rows) if before.get(_SIZE) != row.get(_SIZE)]
+    notes = []
     if constant:
-        figure.supxlabel("The same at every step: " + ", ".join(_value(name, rows[-1][name]) for name in constant))
+        notes.append("The same at every step: " + ", ".join(_value(name, rows[-1][name]) for name in constant))
+    if changes:
+        sides = ", ".join(f"{row[_SIZE]:.0f}" for row in [*changes, rows[-1]])
+        notes.append(f"Dotted lines: the size of views changes ({shown(sides, 60)} px)")
+    if notes:
+        figure.supxlabel("\n".join(notes))
     parts = figure.subfigures(len(groups), 1, squeeze=False, height_ratios=[0.5 + 2.5 * line for line in lines])
     healthy = {
         "embedding_std": (bounds.min_embedding_std, 1.0),
@@ -81,6 +91,8 @@ def draw_curves(rows: Sequence[Row], path: Path, bounds: CollapseBounds) -> None
         places = part.subplots(line, _COLUMNS, squeeze=False).flat
         for place, panel in zip(places, panels, strict=False):
             _draw(place, panel, rows, healthy.get(panel.names[0]))
+            for row in changes:
+                place.axvline(row["step"], color="0.4", linestyle=":", linewidth=1)
         for place in list(part.axes)[len(panels) :]:
             place.set_axis_off()
     figure.savefig(path, dpi=110)

@@ -27,24 +27,28 @@ class EmbeddingWatch:
     Args:
         pool: The training images; 256 of them are taken, or all where there are fewer.
         kind: The kind of view.
-        policy: The policy of that kind.
         seed: The seed of the run.
         precision: The precision in which the encoder computes.
         batch_size: Number of views that are encoded at once, so that looking needs no more memory than training.
     """
 
-    def __init__(self, pool: Split, kind: str, policy: Policy, seed: int, precision: Precision, batch_size: int):
-        self._pool, self._kind, self._policy, self._seed = pool, kind, policy, seed
+    def __init__(self, pool: Split, kind: str, seed: int, precision: Precision, batch_size: int):
+        self._pool, self._kind, self._seed = pool, kind, seed
         self._precision = precision
         self._positions = np.argsort(hash64(seed, pool.ids, "probe"), kind="stable")[:WATCHED_IMAGES]
         self._batch_size = batch_size
-        self._kept: list[Tensor] = []
+        self._kept_size, self._kept = 0, list[Tensor]()
 
     @torch.no_grad()
-    def measure(self, encoder: nn.Module) -> dict[str, float]:
-        """Return figures of `ssl_pipeline.health.embeddings` of the encoder's embeddings, made in eval mode."""
+    def measure(self, encoder: nn.Module, policy: Policy) -> dict[str, float]:
+        """Return figures of `ssl_pipeline.health.embeddings` of the encoder's embeddings, made in eval mode.
+
+        Args:
+            encoder: The encoder.
+            policy: The policy of the views, at the size that is trained on: batch norms know the statistics of that.
+        """
         with _evaluating(encoder):
-            pairs = torch.cat([self._embed(encoder, views) for views in self._views()])  # (n, 2, D)
+            pairs = torch.cat([self._embed(encoder, views) for views in self._views(policy)])  # (n, 2, D)
         first, second = pairs.float().cpu().numpy().swapaxes(0, 1)
         both = np.concatenate([first, second])
         return {
@@ -59,18 +63,20 @@ class EmbeddingWatch:
         size = max(1, self._batch_size // 2)
         return [self._positions[start : start + size] for start in range(0, len(self._positions), size)]
 
-    def _views(self) -> Iterable[Tensor]:
-        """Return views (n, 2, C, S, S) of each part; they are fixed, so that small ones are made once."""
-        values = 2 * len(self._positions) * self._pool.spec.channels * self._policy.size**2
+    def _views(self, policy: Policy) -> Iterable[Tensor]:
+        """Return views (n, 2, C, S, S) of each part; those of a size are fixed, so that small ones are made once."""
+        values = 2 * len(self._positions) * self._pool.spec.channels * policy.size**2
+        made = (self._made(part, policy) for part in self._parts())
         if values > _MAX_KEPT_VALUES:
-            return map(self._made, self._parts())
-        self._kept = self._kept or [self._made(part) for part in self._parts()]
+            return made
+        if self._kept_size != policy.size:
+            self._kept_size, self._kept = policy.size, list(made)
         return self._kept
 
-    def _made(self, positions: np.ndarray) -> Tensor:
+    def _made(self, positions: np.ndarray, policy: Policy) -> Tensor:
         images = torch.from_numpy(self._pool.images(positions)).to(self._precision.device)
         ids = self._pool.ids[positions]
-        views = make_views({self._kind: self._policy}, {self._kind: 2}, images, ids, self._seed, 0, self._pool.spec)
+        views = make_views({self._kind: policy}, {self._kind: 2}, images, ids, self._seed, 0, self._pool.spec)
         return views[self._kind]
 
     def _embed(self, encoder: nn.Module, views: Tensor) -> Tensor:

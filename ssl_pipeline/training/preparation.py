@@ -18,6 +18,7 @@ from ssl_pipeline.recipes import Recipe
 from ssl_pipeline.registry import Registry
 from ssl_pipeline.training.initial import load_weights
 from ssl_pipeline.training.sizes import nearest_size, refusal
+from ssl_pipeline.training.view_sizes import check_resolution, sides_over_time
 from ssl_pipeline.types import Encoder, PretextTask, ViewNeeds
 from ssl_pipeline.workspace import find_path
 
@@ -104,6 +105,7 @@ def build(
     check_operations(task, name, policies)
     _check_main(registry, config, pool, task.encoder, needs.main, sizes[needs.main])
     check_sizes(task.encoder, config.backbone.name, needs.main, sizes, task.parts)
+    check_resolution(registry, recipe, task, policies, config)
     return task
 
 
@@ -178,6 +180,7 @@ def describe_run(
         embedding_dim=task.encoder.embedding_dim,
         grayscale=task.encoder.grayscale,
         size=policies[task.views.main].size,
+        view_sizes=sides_over_time(task, policies, config),
         resize=framing.resize,
         background=framing.background,
         images=pool.spec,

@@ -32,6 +32,7 @@ from ssl_pipeline.training.memory_format import memory_format
 from ssl_pipeline.training.optimization import learning_rate
 from ssl_pipeline.training.precision import Precision
 from ssl_pipeline.training.run import Run, deterministic, metered
+from ssl_pipeline.training.view_sizes import ViewSizes
 from ssl_pipeline.types import Encoded, PretextTask, Step
 
 __all__ = ["Plan", "train"]
@@ -124,12 +125,12 @@ def train(
         KeyboardInterrupt: A stop was requested; a checkpoint is saved.
     """
     plan = Plan.of(len(pool), config)
+    sizes = ViewSizes.of(task, policies, config, plan.total)
     order = memory_format(task, precision.device)
     task.to(precision.device, memory_format=order).train()  # type: ignore[call-overload]
     optimizer = make_optimizer(task)
     run = Run(task, optimizer, precision.scaler(), checkpoints, 60 * config.checkpoint_minutes)
-    main = task.views.main
-    watch = EmbeddingWatch(pool, main, policies[main], config.seed, precision, plan.batch_size)
+    watch = EmbeddingWatch(pool, task.views.main, config.seed, precision, plan.batch_size)
     start = run.resume()
     tables = CurveFiles(curves, run.history.rows)
 
@@ -144,7 +145,7 @@ def train(
             # positions: (N,) rows of the pool; S the side of a canvas, s that of a view, C channels
             torch.manual_seed(int(hash64(config.seed, "step", number)))  # for dropout and the like
             images = torch.from_numpy(pool.images(positions)).to(precision.device, non_blocking=True)  # (N, S, S, C)
-            views = inputs(task, policies, images, pool.ids[positions], config.seed, epoch, pool.spec)
+            views = inputs(task, sizes.at(number), images, pool.ids[positions], config.seed, epoch, pool.spec)
             ids = torch.from_numpy(pool.ids[positions].view(np.int64))  # torch has few operations on uint64
             step = Step(number, plan.total, epoch, config.seed, ids.to(precision.device))
             with precision.autocast():  # views: kind -> (N, V, C, s, s) in [0, 1]
@@ -155,12 +156,13 @@ def train(
             figures = {"loss": loss.item(), "gradient_norm": norm.item()}
             refuse_non_finite(number, **figures, fp16=precision.name == "fp16")
             rate = learning_rate(number, plan.total, plan.warmup, config.optimizer.learning_rate)
-            update = run.step(rate, measured=plan.logs(number + 1))
+            ends_row = plan.logs(number + 1) or sizes.end(number + 1)  # no row is of views of two sizes
+            update = run.step(rate, measured=ends_row)
             task.after_step(step, kept)  # teachers and queues follow
             run.history.note(figures | {name: value.item() for name, value in metrics.items()})
-            if plan.logs(number + 1):
-                spread = watch.measure(task.encoder)  # on 256 fixed images
-                run.history.close_row(number + 1, {"learning_rate": rate, **update, **spread})
+            if ends_row:
+                spread = watch.measure(task.encoder, sizes.at(number)[task.views.main])  # on 256 fixed images
+                run.history.close_row(number + 1, {"learning_rate": rate, **update, **spread, **sizes.figures(number)})
                 tables.add(run.history.rows[-1:])
                 judge(number + 1)
             advance(figures["loss"])

@@ -9,8 +9,10 @@ from torch import nn
 from ssl_pipeline.errors import ConfigError
 from ssl_pipeline.types import Encoder
 
-__all__ = ["nearest_size", "refusal"]
+__all__ = ["NOT_TAKEN", "multiples_near", "nearest_size", "refusal"]
 
+NOT_TAKEN = (ArithmeticError, AssertionError, LookupError, RuntimeError, ValueError)
+"""What networks raise of images of a size that they are not made for."""
 _USUAL_SIDES = (16, 32, 48, 64, 96, 128, 160, 192, 224, 240, 256, 288, 384)
 """Sides in px that networks are made for."""
 
@@ -24,7 +26,7 @@ def refusal(encoder: Encoder, size: int) -> str:
                 tuple(trial.train(mode)(torch.rand(2, encoder.images.channels, size, size)).shape)
                 for mode in (True, False)
             }
-    except (ArithmeticError, AssertionError, LookupError, RuntimeError, ValueError):
+    except NOT_TAKEN:
         return "it is not made for this size"  # in the network's own words that would be a matter of some tensor
     if shapes != {(2, encoder.embedding_dim)}:
         return f"embeddings of shape {min(shapes)[1:]} instead of ({encoder.embedding_dim},)"
@@ -55,6 +57,15 @@ def nearest_size(build: Callable[[int], Encoder], encoder: Encoder, size: int) -
         except ConfigError:
             continue
     return None
+
+
+def multiples_near(encoder: Encoder, side: float) -> list[int]:
+    """Return whole sides in px near another one, first the nearest multiple of the patch, then those of its doubles.
+
+    Some networks take multiples of their stride alone, which is a power of two times the side of a patch.
+    """
+    units = [_patch(encoder) * 2**power for power in range(6)]
+    return list(dict.fromkeys(unit * round(side / unit) for unit in units))
 
 
 def _patch(encoder: Encoder) -> int:

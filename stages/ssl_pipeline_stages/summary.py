@@ -30,8 +30,11 @@ def _print() -> None:
 
     cosine = told("export", "details.json", lambda path: f"{read_json(path, 'export')['parity']['min_cosine']:.6f}")
     accuracies = told("linear_eval", "details.json", lambda path: _accuracies(read_json(path, "linear_eval")))
+    sizes = told("export", "details.json", lambda path: _sizes(read_json(path, "export").get("view_sizes")))
     verdict = told("finetune", "verdict.txt", lambda path: path.read_text(encoding="utf-8").strip())
     click.echo(f"\nBackbone: {EXPORT / 'backbone.onnx'}, proved equal to torch (min cosine {cosine})")
+    if sizes:
+        click.echo(sizes)
     if accuracies:
         click.echo(accuracies)
     click.echo(verdict)
@@ -39,6 +42,13 @@ def _print() -> None:
     if classifier.exists():
         click.echo(f"Classifier: {classifier}, fine-tuned with the most labels")
     click.echo(f"Look at {AUGMENTED / 'preview.png'} (the views) and {REPORTS}/*/pictures; type `dvc metrics show`.")
+
+
+def _sizes(sizes: Any) -> str:
+    """Return how large the views were that it was trained on; "" where they were of one size."""
+    from ssl_pipeline.resolution import in_words
+
+    return f"Pretrained on {in_words([(begin, side) for begin, side in sizes])}" if sizes else ""
 
 
 def _accuracies(linear: Any) -> str:

@@ -1,6 +1,7 @@
 """The probe leaves training as it was, and the bounds say what to change."""
 
 import math
+from functools import partial
 
 import pytest
 import torch
@@ -14,9 +15,13 @@ from ssl_pipeline.training.run import Run
 
 @pytest.fixture
 def probe(pool, policies, cpu):
-    return lambda batch_size=16: EmbeddingWatch(
-        pool, "global", policies["global"], 0, Precision("fp32", cpu), batch_size
-    )
+    """A function of a batch size that makes a watch, a function of an encoder."""
+
+    def make(batch_size=16):
+        watch = EmbeddingWatch(pool, "global", 0, Precision("fp32", cpu), batch_size)
+        return partial(watch.measure, policy=policies["global"])
+
+    return make
 
 
 def test_looking_changes_nothing(probe, build_small, configure):
@@ -24,7 +29,7 @@ def test_looking_changes_nothing(probe, build_small, configure):
     frozen = next(module for module in encoder.modules() if isinstance(module, torch.nn.BatchNorm2d)).eval()
     before = {name: value.clone() for name, value in encoder.state_dict().items()}
     generator = torch.get_rng_state()
-    probe().measure(encoder)
+    probe()(encoder)
     assert all(torch.equal(value, before[name]) for name, value in encoder.state_dict().items())
     assert torch.equal(torch.get_rng_state(), generator)
     assert encoder.training
@@ -33,12 +38,12 @@ def test_looking_changes_nothing(probe, build_small, configure):
 
 def test_what_is_seen_depends_on_the_encoder_alone(probe, build_small, configure):
     encoder = build_small(configure()).encoder
-    first = probe().measure(encoder)
-    assert probe().measure(encoder) == first
-    assert probe(batch_size=7).measure(encoder) == pytest.approx(first, rel=1e-5)
+    first = probe()(encoder)
+    assert probe()(encoder) == first
+    assert probe(batch_size=7)(encoder) == pytest.approx(first, rel=1e-5)
     watch, other = probe(), build_small(configure(seed=1)).encoder
-    assert watch.measure(other) != first
-    assert watch.measure(encoder) == first  # whatever it looked at before
+    assert watch(other) != first
+    assert watch(encoder) == first  # whatever it looked at before
 
 
 def test_extremes_are_told_apart(probe):
@@ -50,7 +55,7 @@ def test_extremes_are_told_apart(probe):
         def forward(self, images):
             return torch.ones(len(images), 8)
 
-    pixels, constant = probe().measure(Pixels()), probe().measure(Constant())
+    pixels, constant = probe()(Pixels()), probe()(Constant())
     assert constant["embedding_std"] == pytest.approx(0.0, abs=1e-6)
     assert constant["alignment"] == pytest.approx(0.0, abs=1e-6)
     assert constant["effective_rank"] == pytest.approx(1.0, abs=1e-3)
