@@ -12,6 +12,7 @@ from ssl_pipeline.data.image_spec import RGB8, ImageSpec
 from ssl_pipeline.errors import ConfigError
 from ssl_pipeline.loading import load_registry
 from ssl_pipeline.planning.draft import value_at
+from ssl_pipeline.planning.estimate import FIXED
 from ssl_pipeline.planning.evidence import Evidence, Labelling, Spread
 from ssl_pipeline.planning.machine import Machine, Speed
 from ssl_pipeline.planning.proposal import Proposal, estimate_all, propose
@@ -40,6 +41,7 @@ PHOTOS = Evidence(
     told={"horizontal_flip": UNLIKELY, "vertical_flip": LIKELY, "quarter_turn": LIKELY},
 )
 REGISTRY = load_registry()
+BACKBONE = {"name": "resnet_cifar", "depth": 14, "width": 32}
 
 
 def measure(fast: float) -> Any:
@@ -253,3 +255,20 @@ def test_estimates_of_parameters_as_they_are():
     twice = {stage.stage: stage for stage in estimate_all(REGISTRY, more, PHOTOS, LAPTOP, measure(500.0))}
     assert twice["pretrain"].minutes - stages["pretrain"].minutes == pytest.approx(seconds / 60)
     assert twice["finetune"] == stages["finetune"]
+
+
+def test_small_views_save_the_time_that_their_area_saves():
+    schedule = ((0.0, 0.5), (0.6, 0.75), (0.85, 1.0))
+    config = load(ROOT / "params.yaml")
+    smaller = config.model_copy(update={"pretrain": config.pretrain.model_copy(update={"resolution": schedule})})
+    full, less = (
+        {stage.stage: stage.minutes for stage in estimate_all(REGISTRY, one, PHOTOS, LAPTOP, measure(500.0))}
+        for one in (config, smaller)
+    )
+    fixed = FIXED["pretrain"] / 60
+    assert less["pretrain"] - fixed == pytest.approx(0.440625 * (full["pretrain"] - fixed))
+    assert {**less, "pretrain": 0} == {**full, "pretrain": 0}
+    set_by_hand = {"augment__views": {"global": {"size": 32}, "plain": {"size": 32}}, "pretrain__backbone": BACKBONE}
+    plain, faster = (plan(**set_by_hand, pretrain__resolution=one) for one in ([[0, 1.0]], schedule))
+    assert faster.config.pretrain.epochs > 2 * plain.config.pretrain.epochs
+    assert faster.minutes == pytest.approx(plain.minutes, rel=0.1)

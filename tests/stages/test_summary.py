@@ -32,6 +32,14 @@ def test_what_was_found_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     assert "\nIt helped.\n" in result.output
 
 
+def test_the_sizes_of_views_are_said_where_they_changed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    sizes = {"view_sizes": [[0.0, 8], [0.625, 12], [0.85, 16]]}
+    result = told({"parity": {"min_cosine": 1.0}, **sizes}, ACCURACY, b"It helped.")
+    words = "Pretrained on views of 8 px, from 62.5% of the run on 12 px, from 85% of the run on 16 px"
+    assert f"\n{words}\n" in result.output, result.output
+
+
 def test_without_labels_there_is_no_accuracy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     result = told({"parity": {"min_cosine": 1.0}}, {"note": "no labels"}, b"Nothing to compare.")
@@ -45,6 +53,7 @@ def test_without_labels_there_is_no_accuracy(tmp_path: Path, monkeypatch: pytest
     [
         ([], ACCURACY, b"", "export"),
         ({"parity": {"min_cosine": "high"}}, ACCURACY, b"", "export"),
+        ({"parity": {"min_cosine": 1.0}, "view_sizes": [8]}, ACCURACY, b"", "export"),
         ({"parity": {"min_cosine": 1.0}}, 3, b"", "linear_eval"),
         ({"parity": {"min_cosine": 1.0}}, [], b"", "linear_eval"),
         ({"parity": {"min_cosine": 1.0}}, {"accuracy": 0.5}, b"", "linear_eval"),

@@ -70,3 +70,16 @@ def test_a_method_without_energies_and_a_figure_that_is_no_number_are_drawn(draw
     assert list(panels(drawn(*rows)).values()) == [["loss"]]
     assert drawn(*rows).get_supxlabel() == "The same at every step: embedding std nan, update ratio 0"
     assert list(panels(drawn(rows[0])).values()) == [["loss", "update ratio"], ["embedding std"]]
+
+
+def test_a_change_of_the_size_of_views_is_a_dotted_line_in_each_panel(drawn):
+    sizes = {1: 8, 2: 8, 3: 12, 4: 16}
+    figure = drawn(*(row(step, view_size=size) for step, size in sizes.items()))
+    assert "view size" not in [title for titles in panels(figure).values() for title in titles]
+    places = [place for part in figure.subfigs for place in part.axes if place.lines]
+    dotted = [[line.get_xdata()[0] for line in place.lines if line.get_linestyle() == ":"] for place in places]
+    assert dotted == [[2, 3]] * len(places)
+    assert figure.get_supxlabel().splitlines() == [
+        "The same at every step: negatives 510",
+        "Dotted lines: the size of views changes (8, 12, 16 px)",
+    ]
