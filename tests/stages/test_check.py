@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import yaml
 from click.testing import CliRunner, Result
+from PIL import Image
 
 from ssl_pipeline.errors import ConfigError
 from ssl_pipeline.planning import proposal
@@ -16,6 +17,7 @@ from ssl_pipeline.planning.machine import Speed
 from ssl_pipeline_stages import checks
 from ssl_pipeline_stages.check import check
 from ssl_pipeline_stages.ingest import ingest
+from tests.factories import digit_images
 
 PARAMS = Path(__file__).parents[2] / "params.yaml"
 
@@ -56,6 +58,15 @@ def test_each_check_has_a_line_and_nothing_is_written(project: Callable[..., Res
     stages = ["ingest", "augment", "pretrain", "export", "linear_eval", "finetune", "all"]
     assert [line.split()[0] for line in estimated.splitlines()] == stages
     assert [path.name for path in Path().iterdir()] == ["params.yaml"]
+
+
+def test_images_that_cannot_be_used_are_counted_by_kind(project: Callable[..., Result]) -> None:
+    Path("scans").mkdir()
+    for number, image in enumerate(digit_images(2)):
+        Image.fromarray(image).save(f"scans/{number}.png")
+    Path("scans/text.png").write_text("no picture")
+    done = project(ingest={"source": {"name": "folder", "path": "scans"}})
+    assert "images   ok: 3, of which 3 were tried and 1 cannot be used (1 not an image); no labels; RGB" in done.output
 
 
 def test_all_mistakes_are_told_at_once(project: Callable[..., Result]) -> None:
