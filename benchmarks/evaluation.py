@@ -61,7 +61,9 @@ def split(name: str, count: int, side: int) -> Labelled:
     seed = {"train": 0, "val": 1, "test": 2}[name]
     chosen = np.random.default_rng(seed).integers(0, len(digits), count)
     grey = (digits.reshape(-1, 8, 8, 1) * 15.9375).round().astype(np.uint8)
-    policy = Policy.model_validate({"size": side, "random_resized_crop": {"p": 1.0, "scale": [0.7, 1.0]}})
+    policy = Policy.model_validate(
+        {"size": side, "random_resized_crop": {"p": 1.0, "scale": [0.7, 1.0], "ratio": [0.85, 1.18]}}
+    )
     ids = np.arange(count, dtype=np.uint64)
     blocks = []
     for part in np.array_split(np.arange(count), -(-count // 1024)):
@@ -99,7 +101,11 @@ def prepare(folder: Path, count: int, side: int, backbone: Choice) -> tuple[Line
     path = folder / "backbone.onnx"
     export_backbone(encoder, card, path, l2_normalize=True, opset=18)
     settings = LinearEvalConfig.model_validate(yaml.safe_load((ROOT / "params.yaml").read_text())["linear_eval"])
-    views = {"plain": Policy.model_validate({"size": side, "random_resized_crop": {"p": 1.0, "scale": [0.7, 1.0]}})}
+    views = {
+        "plain": Policy.model_validate(
+            {"size": side, "random_resized_crop": {"p": 1.0, "scale": [0.7, 1.0], "ratio": [0.85, 1.18]}}
+        )
+    }
     positions = sample(range(2 * count), settings.clusters.images)
     labels = np.concatenate([data.train.labels, data.val.labels])[positions]
     seen = SeenImages(

@@ -1,5 +1,6 @@
 """The command `ssl-pipeline`: all stages and tools, and the commands of plugins, imported when they are run."""
 
+import gc
 import importlib
 import sys
 from difflib import get_close_matches
@@ -25,6 +26,10 @@ COMMANDS = {
 
 GROUP = "ssl_pipeline.commands"
 """The entry-point group in which plugins bring commands: name -> a click command."""
+
+_OBJECTS_PER_COLLECTION = 100_000
+"""New objects until Python looks for garbage. It would after each 700, and imports and exporters, whose hundreds of
+thousands of objects stay in use, would take a fifth longer."""
 
 
 class Commands(click.Group):
@@ -114,4 +119,5 @@ def main() -> None:
     `ssl-pipeline COMMAND --help` says more of a command. For completion in bash, add
     `eval "$(_SSL_PIPELINE_COMPLETE=bash_source ssl-pipeline)"` to ~/.bashrc; zsh and fish work alike.
     """
+    gc.set_threshold(_OBJECTS_PER_COLLECTION)
     sys.path.append(str(Path.cwd()))  # processes that decode images import a source in my_plugins by its name
