@@ -6,6 +6,7 @@ from typing import Literal
 
 import torch
 
+from ssl_pipeline import progress
 from ssl_pipeline.errors import ConfigError
 
 __all__ = ["Precision", "best_device", "resolve_precision"]
@@ -36,7 +37,7 @@ def best_device() -> torch.device:
 
 
 def resolve_precision(choice: PrecisionName, device: torch.device) -> Precision:
-    """Choose a precision that the device is fast in.
+    """Choose a precision that the device is fast in, or take the one that is asked for; say so where that is slow.
 
     Args:
         choice: `auto`: bf16 where the hardware has it, else fp16 on CUDA and fp32 on a CPU.
@@ -45,11 +46,18 @@ def resolve_precision(choice: PrecisionName, device: torch.device) -> Precision:
     Raises:
         ConfigError: fp16 is asked for where there is no CUDA: a CPU has no fast fp16, and no need for its narrow range.
     """
+    fast: Literal["bf16", "fp16", "fp32"] = "fp16" if device.type == "cuda" else "fp32"
+    if _has_bf16(device):
+        fast = "bf16"
     if choice == "auto":
-        fallback: Literal["fp16", "fp32"] = "fp16" if device.type == "cuda" else "fp32"
-        return Precision("bf16" if _has_bf16(device) else fallback, device)
+        return Precision(fast, device)
     if choice == "fp16" and device.type != "cuda":
         raise ConfigError("pretrain.precision: fp16 needs CUDA, and there is none here; use auto, bf16 or fp32.")
+    if choice == "bf16" and fast != "bf16":
+        progress.say(
+            f"pretrain.precision is bf16, which this {device.type.upper()} does not compute in itself: a step takes "
+            f"several times as long as in fp32. Set pretrain.precision: auto, which is {fast} here."
+        )
     return Precision(choice, device)
 
 

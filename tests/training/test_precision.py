@@ -38,3 +38,13 @@ def test_autocast_computes_in_the_named_format(name, dtype):
     with resolved.autocast():
         assert torch.nn.functional.linear(torch.ones(2, 3), torch.ones(4, 3)).dtype == dtype
     assert not resolved.scaler().is_enabled()
+
+
+@pytest.mark.parametrize(("flags", "told"), [({"avx2": True}, True), ({"amx_bf16": True}, False)])
+def test_bf16_without_hardware_is_taken_and_said_to_be_slow(monkeypatch, capsys, flags, told):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: flags)
+    assert precision.resolve_precision("bf16", CPU).name == "bf16"
+    output = capsys.readouterr()
+    assert ("several times as long as in fp32. Set pretrain.precision: auto" in output.out + output.err) == told
+    assert precision.resolve_precision("fp32", CPU).name == "fp32"
+    assert capsys.readouterr() == ("", "")
