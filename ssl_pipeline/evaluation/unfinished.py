@@ -17,6 +17,7 @@ from ssl_pipeline.deployment.from_pixels import FromPixels
 from ssl_pipeline.errors import PipelineError
 from ssl_pipeline.evaluation.features import embedder, extract, sample
 from ssl_pipeline.evaluation.linear.knn import predict
+from ssl_pipeline.health.findings import looked_at
 from ssl_pipeline.products import read_json
 from ssl_pipeline.registry import Registry
 from ssl_pipeline.terminal import brief, counted
@@ -41,7 +42,8 @@ class Glance:
         place: The file that it was read from.
         written: When that file was written, in seconds since the epoch.
         progress: How far its training is, in words.
-        figures: The last row of its curves, None for a figure that is no number; empty where it is not known.
+        figures: The last row of its curves for which it was looked at, None for a figure that is no number; empty
+            where there is none.
     """
 
     encoder: Encoder
@@ -93,7 +95,8 @@ def _unfinished(registry: Registry, path: Path, written: float) -> Glance:
     task.finish()
     rows = state["history"]["rows"]
     progress = f"after {counted(state['steps'], 'step')}"
-    return Glance(task.encoder, card, path, written, progress, rows[-1] if rows else {})
+    looks = [row for row in rows if looked_at(row)] or rows[-1:]
+    return Glance(task.encoder, card, path, written, progress, looks[-1] if looks else {})
 
 
 def describe(glance: Glance, store: Path, knn: Knn) -> list[str]:

@@ -1,7 +1,8 @@
 """Telling trouble from learning: what the curves of a run say, by name.
 
 A fatal finding is looked for from a twentieth of the training on, and has to show in two rows of the curves in
-succession: a run may pass through what would be an end if it stayed.
+succession: a run may pass through what would be an end if it stayed. The encoder is not looked at in every row; what
+its embeddings say has to show in two looks in succession.
 """
 
 from collections.abc import Mapping, Sequence
@@ -9,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from ssl_pipeline.config import CollapseBounds
 from ssl_pipeline.types import Diagnosed, Finding
 
-__all__ = ["USUAL_UPDATE_RATIOS", "find"]
+__all__ = ["USUAL_UPDATE_RATIOS", "find", "looked_at"]
 
 Row = Mapping[str, float]
 
@@ -37,22 +38,30 @@ def find(task: Diagnosed, rows: Sequence[Row], total: int, warmup: float, bounds
         bounds: The bounds of `pretrain.collapse`.
     """
     now, progress = rows[-1], rows[-1]["step"] / total
+    looks = [row for row in rows if looked_at(row)]
     own = task.diagnose({**now, "progress": progress})
     found = _large_update(now) + ([] if own else _solved(now, progress))  # the task knows better why
     if now["step"] > warmup:
         found += [finding for finding in own if not finding.fatal]
-    judged = [row for row in rows[-2:] if row["step"] >= max(_FATAL_FROM_SHARE * total, _FATAL_FROM_STEP)]
-    if len(judged) == 2 and _fatal(
-        task.diagnose({**judged[0], "progress": progress}), judged[0], progress, warmup, bounds
-    ):
-        found += _fatal(own, now, progress, warmup, bounds)
+
+    def fatal(row: Row) -> list[Finding]:
+        return [finding for finding in task.diagnose({**row, "progress": progress}) if finding.fatal] + _stuck(
+            row, progress
+        )
+
+    def collapsed(row: Row) -> list[Finding]:
+        return _collapsed_encoder(row, bounds) if looked_at(row) and row["step"] > warmup else []
+
+    first = max(_FATAL_FROM_SHARE * total, _FATAL_FROM_STEP)
+    for said, judged in ((fatal, rows), (collapsed, looks)):
+        if len(judged) > 1 and (before := judged[-2])["step"] >= first and fatal(before) + collapsed(before):
+            found += said(judged[-1])
     return found
 
 
-def _fatal(own: Sequence[Finding], row: Row, progress: float, warmup: float, bounds: CollapseBounds) -> list[Finding]:
-    """Return the fatal findings of a row; `own` is what the task finds."""
-    found = [finding for finding in own if finding.fatal] + _stuck(row, progress)
-    return found + (_collapsed_encoder(row, bounds) if row["step"] > warmup else [])
+def looked_at(row: Row) -> bool:
+    """Say whether a row of the curves has the figures of the encoder's embeddings."""
+    return "embedding_std" in row
 
 
 def _large_update(row: Row) -> list[Finding]:

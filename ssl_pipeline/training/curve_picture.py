@@ -66,15 +66,17 @@ def draw_curves(rows: Sequence[Row], path: Path, bounds: CollapseBounds) -> None
         path: Path of the PNG.
         bounds: The bounds past which embeddings have collapsed.
     """
-    names = [name for name in rows[-1] if name not in ("step", _SIZE)]
-    constant = [name for name in names if len(rows) > 1 and len({repr(row.get(name)) for row in rows}) == 1]
+    last = {name: value for row in rows for name, value in row.items()}  # some rows lack some
+    names = [name for name in last if name not in ("step", _SIZE)]
+    told = {name: [repr(row[name]) for row in rows if name in row] for name in names}
+    constant = [name for name in names if len(told[name]) > 1 and len(set(told[name])) == 1]
     groups = [group for group in _groups([name for name in names if name not in constant]) if group[1]]
     lines = [-(-len(panels) // _COLUMNS) for _, panels in groups]
     figure = Figure(figsize=(4.2 * _COLUMNS, 0.4 + sum(0.5 + 2.5 * line for line in lines)), layout="constrained")
     changes = [before for before, row in pairwise(rows) if before.get(_SIZE) != row.get(_SIZE)]
     notes = []
     if constant:
-        notes.append("The same at every step: " + ", ".join(_value(name, rows[-1][name]) for name in constant))
+        notes.append("The same at every step: " + ", ".join(_value(name, last[name]) for name in constant))
     if changes:
         sides = ", ".join(f"{row[_SIZE]:.0f}" for row in [*changes, rows[-1]])
         notes.append(f"Dotted lines: the size of views changes ({shown(sides, 60)} px)")

@@ -14,7 +14,7 @@ from ssl_pipeline.health.embeddings import alignment, effective_rank, embedding_
 from ssl_pipeline.randomness import hash64
 from ssl_pipeline.training.precision import Precision
 
-__all__ = ["EmbeddingWatch"]
+__all__ = ["WATCHED_IMAGES", "EmbeddingWatch"]
 
 WATCHED_IMAGES = 256
 _MAX_KEPT_VALUES = 2**24

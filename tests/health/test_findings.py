@@ -84,6 +84,26 @@ def test_collapse_that_changes_its_kind_has_not_passed(before, now, said_now):
     assert [finding.kind for finding in said((200, before), (220, now))] == said_now
 
 
+def looks(*rows):
+    """What is said at the last of some rows (step, figures), in which the encoder was looked at only where one says."""
+    unseen = {name: value for name, value in HEALTHY.items() if name not in ("embedding_std", "effective_rank")}
+    return find(Task(), [{"step": step, **unseen, **figures} for step, figures in rows], TOTAL, WARMUP, BOUNDS)
+
+
+def test_an_encoder_that_is_looked_at_now_and_then_has_to_be_collapsed_in_two_looks():
+    alike, fine = {"embedding_std": 0.01, "effective_rank": 9.0}, {"embedding_std": 0.5, "effective_rank": 9.0}
+    narrow = {"narrow": 0.1}
+    assert looks((200, {}), (220, {})) == []
+    assert looks((200, alike), (220, {})) == []  # a single look
+    assert looks((200, fine), (220, {}), (240, alike)) == []
+    assert looks((200, alike), (220, {}), (240, fine)) == []  # it passed
+    for later in ([], [(260, {})]):  # what it was, it is until the next look
+        (found,) = looks((200, alike), (220, {}), (240, alike), *later)
+        assert found.kind == "complete collapse"
+    assert looks((200, alike), (220, narrow)) == [Finding("narrow", "narrow: 0.1", fatal=True)]
+    assert looks((200, narrow), (220, {}), (240, narrow)) == []  # what every row shows has passed in one
+
+
 @pytest.mark.parametrize(("total", "first"), [(1000, 50), (40, 8)])
 def test_collapse_is_looked_for_from_a_twentieth_of_the_training_on(total, first):
     rows = [{"step": step, **HEALTHY, "narrow": 0.1} for step in (first - 1, first, first + 1)]

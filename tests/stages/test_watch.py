@@ -105,3 +105,12 @@ def test_the_newest_that_can_be_read_is_judged_and_labels_are_not_needed(project
     assert lines[2].startswith("at step 4: loss ")
     newest.with_name("checkpoint.previous.pt").unlink()
     assert "checkpoint.pt is damaged." in look(1)[0]
+
+
+def test_figures_are_those_of_the_last_look(project, stop_after):
+    change(project, pretrain={"epochs": 6})  # of 24 steps the encoder is looked at after every other one
+    stop_after(3)
+    lines = look()
+    assert "after 3 steps" in lines[0]
+    assert lines[-1].startswith("at step 2: loss ")
+    assert "view recall" in lines[-1]

@@ -55,6 +55,14 @@ def test_figures_stand_in_groups_and_constant_ones_below(drawn):
     ]  # fmt: skip
 
 
+def test_figures_that_some_rows_lack_are_drawn_where_they_are_told(drawn):
+    unseen = {name: value for name, value in row(3).items() if name not in ("embedding_std", "effective_rank")}
+    figure = drawn(row(1, effective_rank=4.0), unseen, row(2, effective_rank=4.0), unseen | {"step": 4})
+    std = figure.subfigs[1].axes[0].lines[0]
+    assert [*zip(*std.get_data(), strict=True)] == [(1, 0.5), (2, 0.25)]
+    assert figure.get_supxlabel() == "The same at every step: negatives 510, effective rank 4"
+
+
 def test_the_healthy_range_is_in_sight_also_where_the_curve_is_far_below_it(drawn):
     figure = drawn(row(1, embedding_std=0.001), row(2, embedding_std=0.002))
     (std, *_) = figure.subfigs[1].axes

@@ -2,6 +2,7 @@
 
 import os
 import signal
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -164,6 +165,18 @@ def test_what_remains_of_an_epoch_is_dropped(configure):
     plan = Plan.of(50, configure(batch_size=16))
     assert (plan.steps, plan.total) == (3, 12)
     assert all(len(positions) == 16 for _, _, positions in plan.batches(0, np.arange(50, dtype=np.uint64), 0))
+
+
+@pytest.mark.parametrize(
+    ("total", "batch_size", "looks"), [(1, 256, 1), (12, 16, 12), (30, 192, 10), (160, 256, 11), (2000, 256, 50)]
+)
+def test_the_encoder_is_looked_at_in_all_rows_of_a_long_run_and_some_of_a_short_one(total, batch_size, looks):
+    plan = Plan(batch_size, total, 1, 0)
+    seen = [done for done in range(1, total + 1) if plan.logs(done) and plan.looks(done)]
+    assert len(seen) == looks
+    assert seen[-1] == total
+    if total > 12:
+        assert max(later - sooner for sooner, later in pairwise([0, *seen])) <= total / 10  # evenly
 
 
 @pytest.mark.parametrize(("total", "rows"), [(1, 1), (12, 12), (160, 54), (1000, 50), (1003, 51)])
