@@ -1,7 +1,6 @@
 """Checkpoints: found only by the run that they belong to, whole or not there, and checked when they are read."""
 
 import hashlib
-import io
 import itertools
 import os
 import shutil
@@ -9,7 +8,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO, cast
 
 import torch
 
@@ -58,13 +57,16 @@ class Checkpoints:
         """Write a checkpoint; the last one stays beside it, in case this one should be damaged on its disk."""
         self.folder.mkdir(parents=True, exist_ok=True)
         content = {**state, "fingerprint": self._fingerprint, "environment": self._surroundings}
-        buffer = io.BytesIO()
-        torch.save(content, buffer)
         temporary = self.folder / "checkpoint.tmp"
         try:
             with disk_trouble_is_told(self.path), temporary.open("wb") as file:
-                file.write(_FILE_HEAD + hashlib.sha256(buffer.getbuffer()).digest())
-                file.write(buffer.getbuffer())
+                file.write(_FILE_HEAD + bytes(_DIGEST_SIZE))
+                payload = _Digested(file)
+                torch.save(content, cast("BinaryIO", payload))  # of which it asks no more than write and flush
+                if payload.trouble:
+                    raise payload.trouble
+                file.seek(len(_FILE_HEAD))
+                file.write(payload.digest.digest())
                 file.flush()
                 os.fsync(file.fileno())
             if self.path.exists():
@@ -154,14 +156,40 @@ def read_state(path: Path) -> State:
     Raises:
         ValueError: It is not a whole checkpoint; the message goes on from the file's name.
     """
-    content = path.read_bytes()
-    head, payload = content[: len(_FILE_HEAD)], content[len(_FILE_HEAD) + _DIGEST_SIZE :]
-    if head != _FILE_HEAD:
-        raise ValueError("is no checkpoint of this version")
-    if hashlib.sha256(payload).digest() != content[len(_FILE_HEAD) : len(_FILE_HEAD) + _DIGEST_SIZE]:
-        raise ValueError("is damaged")
-    state: State = torch.load(io.BytesIO(payload), map_location="cpu", weights_only=True)
+    with path.open("rb") as file:
+        if file.read(len(_FILE_HEAD)) != _FILE_HEAD:
+            raise ValueError("is no checkpoint of this version")
+        digest = file.read(_DIGEST_SIZE)
+        if hashlib.file_digest(file, "sha256").digest() != digest:
+            raise ValueError("is damaged")
+        file.seek(len(_FILE_HEAD) + _DIGEST_SIZE)
+        state: State = torch.load(file, map_location="cpu", weights_only=True)
     return state
+
+
+class _Digested:
+    """A file that is written to, and the digest of what is written, of which no copy is held for that.
+
+    Trouble with the disk is kept until all is said: torch ends its file whatever happens, and would raise an error of
+    its own that hides this one.
+    """
+
+    def __init__(self, file: BinaryIO):
+        self._file, self.digest = file, hashlib.sha256()
+        self.trouble: OSError | None = None
+
+    def write(self, data: Any) -> int:
+        """Write bytes, or a view of them; nothing more where there was trouble."""
+        self.digest.update(data)
+        if not self.trouble:
+            try:
+                self._file.write(data)
+            except OSError as error:
+                self.trouble = error
+        return len(data)
+
+    def flush(self) -> None:
+        """Do nothing: the file is flushed by whoever opened it."""
 
 
 def newest_first(work: Path) -> list[tuple[Path, float]]:

@@ -3,6 +3,8 @@
 import errno
 import os
 import pickle
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -164,6 +166,26 @@ def test_a_full_disk_keeps_the_last_one_and_leaves_no_litter(checkpoints, monkey
     assert [path.name for path in checkpoints.folder.iterdir()] == ["checkpoint.pt"]
 
 
+def test_a_disk_that_fills_up_amid_the_weights_is_told_and_the_one_before_is_kept(checkpoints, monkeypatch):
+    checkpoints.save(state(1))
+
+    class Full:
+        def __init__(self, file):
+            self.file = file
+
+        def write(self, data):
+            if len(data) > 1000:
+                raise OSError(errno.ENOSPC, "No space left on device")
+            return self.file.write(data)
+
+    digested = checkpoint._Digested
+    monkeypatch.setattr(checkpoint, "_Digested", lambda file: digested(Full(file)))
+    with pytest.raises(PipelineError, match=r"checkpoint.pt could not be written, because the disk is full"):
+        checkpoints.save({"steps": 2, "module": {"weight": torch.ones(1000)}})
+    assert checkpoints.load()["steps"] == 1
+    assert [path.name for path in checkpoints.folder.iterdir()] == ["checkpoint.pt"]
+
+
 def test_equal_runs_at_the_same_time_have_a_folder_each_and_a_killed_one_is_found_again(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(checkpoint, "LOCK_PATIENCE_SECONDS", 0.0)
     first, second, third = (Checkpoints(tmp_path, "f" * 64, HERE) for _ in range(3))
@@ -179,3 +201,32 @@ def test_equal_runs_at_the_same_time_have_a_folder_each_and_a_killed_one_is_foun
         assert third.load()["steps"] == 1
     assert list(tmp_path.iterdir()) == []
     assert "Not used" not in capsys.readouterr().err
+
+
+_PEAK = """
+import sys
+from pathlib import Path
+import torch
+from ssl_pipeline.training.checkpoint import Checkpoints
+def high_water():  # in MiB; getrusage would count what the parent held too
+    return int(Path("/proc/self/status").read_text().partition("VmHWM:")[2].split()[0]) / 1024
+checkpoints = Checkpoints(Path(sys.argv[1]), "f" * 64, {})
+checkpoints.save({"weights": [torch.ones(8)]})
+checkpoints.load()
+held = [torch.ones(2**20) for _ in range(32)]  # 4 MiB each
+before = high_water()
+checkpoints.save({"weights": held})
+saved = high_water()
+del held
+checkpoints.load()
+print(saved - before, high_water() - before)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_it_is_written_and_read_without_a_second_copy_in_memory(tmp_path):
+    """Of 128 MiB."""
+    done = subprocess.run([sys.executable, "-c", _PEAK, tmp_path], capture_output=True, text=True, check=True)
+    saving, loading = map(float, done.stdout.split())
+    assert saving < 24
+    assert loading < 24
