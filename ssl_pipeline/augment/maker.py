@@ -246,7 +246,7 @@ def _place(
     n, height, width, channels = images.shape
     # No name is given to what lies between, so that its memory, which is in the cache, is used again at once
     small = geometry.combine_rows(
-        geometry.combine_rows(images.to(torch.float32).view(n, 1, height, width * channels), rows, row_weights)
+        geometry.combine_rows(images.to(torch.float32).reshape(n, 1, height, width * channels), rows, row_weights)
         .view(n, -1, width, channels)
         .permute(0, 3, 2, 1),
         columns,

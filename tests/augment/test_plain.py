@@ -60,6 +60,17 @@ def test_views_of_one_channel_are_the_same_alone_as_in_a_batch(canvases: Tensor)
         assert torch.equal(maker(canvases[i : i + 1, ..., :1], uniforms[i : i + 1])[0], whole[i])
 
 
+def test_images_may_lie_in_memory_in_any_order(canvases: Tensor):
+    maker = ViewMaker(Policy.model_validate({"size": 20, "random_resized_crop": CROP}))
+    uniforms = torch.rand(12, maker.parameter_count, generator=torch.Generator().manual_seed(0))
+    expected = maker(canvases, uniforms)
+    planar = canvases.permute(0, 3, 1, 2).contiguous().permute(0, 2, 3, 1)
+    assert torch.equal(maker(planar, uniforms), expected)
+    part = torch.cat([canvases.float(), canvases.float()], 3)[..., :3]
+    floats = ViewMaker(maker.policy, ImageSpec(channels=3, dtype="float32", low=0, high=255))
+    assert torch.equal(floats(part, uniforms), expected)
+
+
 @pytest.mark.parametrize("size", [7, 48, 100])
 def test_a_crop_of_few_taps_is_the_product_with_the_whole_filter_in_float64(canvases: Tensor, size: int):
     generator = torch.Generator().manual_seed(size)
