@@ -1,8 +1,8 @@
 """The linear evaluation against the bare passes that it cannot do without: `python -m benchmarks.evaluation`.
 
 The images are views of the bundled digits, as many for training as for validation, and half as many for the test; the
-encoder is a ResNet-18 with random weights. What is compared takes turns in one process (ours, bare, bare, ours), and
-time is the processor's with one thread, the clock's with more. Each line of the output is a JSON object.
+encoder is a ResNet-8 with random weights, or a ResNet-18 (`--large`), which takes hours. The two take turns in one
+process, as `benchmarks.interleaved` says. Each line of the output is a JSON object.
 
 A bare pass reads the images of a split in batches, gives them to a network, and keeps its features. There is one of
 the exported file over all images; one of the encoder with all its layers over training and validation; one of the file
@@ -12,10 +12,8 @@ it, and one over the test images for the one that is chosen. Pixels and colours 
 
 import argparse
 import json
-import statistics
 import tempfile
 import time
-from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -26,6 +24,7 @@ import torch
 import yaml
 from sklearn.datasets import load_digits
 
+from benchmarks.interleaved import faster, machine
 from benchmarks.project import ROOT
 from ssl_pipeline.artifacts.assembly import build_encoder, untrained
 from ssl_pipeline.artifacts.card import ModelCard, versions
@@ -39,7 +38,6 @@ from ssl_pipeline.data.store import Split
 from ssl_pipeline.deployment.backbone_graph import export_backbone
 from ssl_pipeline.deployment.from_pixels import FromPixels, embedding
 from ssl_pipeline.deployment.runtime import open_session, run
-from ssl_pipeline.evaluation import linear_probe
 from ssl_pipeline.evaluation.calibration import calibrate_on
 from ssl_pipeline.evaluation.features import Embed, Kept, embedder, sample
 from ssl_pipeline.evaluation.linear.baselines import colour_histogram, raw_pixels
@@ -158,68 +156,36 @@ def one_pass(embed: Embed, images: Any, count: int) -> None:
     np.concatenate([embed(images.images(np.arange(a, min(a + BATCH, count)))) for a in range(0, count, BATCH)])
 
 
-def timed(action: Callable[[], object]) -> float:
-    clock = time.process_time if torch.get_num_threads() == 1 else time.perf_counter
-    began = clock()
-    action()
-    return clock() - began
-
-
 def main(count: int, side: int, backbone: Choice, rounds: int) -> None:
-    tell(machine=processor(), threads=torch.get_num_threads(), torch=torch.__version__, date=time.strftime("%Y-%m-%d"))
-    solving = 0.0
-
-    def evaluate(settings: LinearEvalConfig, inputs: LinearInputs) -> None:
-        study_embeddings(settings, replace(inputs, embed=Kept(inputs.embed)))  # nothing is kept from a round before
-
-    def solve(*arguments: Any) -> bool:
-        nonlocal solving
-        results: list[bool] = []
-        solving += timed(lambda: results.append(original(*arguments)))
-        return results[0]
-
-    original, linear_probe._solve = linear_probe._solve, solve
-    ratios, seconds = [], {"ours": 0.0, "bare": 0.0}
+    print(json.dumps(machine() | {"threads": torch.get_num_threads(), "date": time.strftime("%Y-%m-%d")}), flush=True)
     with tempfile.TemporaryDirectory() as folder:
-        given = prepare(Path(folder), count, side, backbone)
-        for _ in range(rounds):
-            ours, bare = partial(evaluate, *given), partial(passes, *given)
-            first, second, third, fourth = map(timed, (ours, bare, bare, ours))
-            ratios.append((first + fourth) / (second + third))
-            seconds["ours"] += (first + fourth) / 2 / rounds
-            seconds["bare"] += (second + third) / 2 / rounds
-    tell(
-        what="linear evaluation, to the sum of its passes",
-        images=[count, count],
-        side=side,
-        backbone=backbone.model_dump(),
-        ratio=round(statistics.median(ratios), 3),
-        spread=[round(min(ratios), 3), round(max(ratios), 3)],
-        target=TARGET,
-        seconds={name: round(value, 2) for name, value in seconds.items()},
-        of_which_probes=round(solving / 2 / rounds, 2),
-    )
+        settings, inputs = prepare(Path(folder), count, side, backbone)
 
+        def evaluate() -> None:
+            study_embeddings(settings, replace(inputs, embed=Kept(inputs.embed)))  # nothing is kept from before
 
-def processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return "unknown"
-    return next((line.partition(": ")[2] for line in lines if line.startswith("model name")), "unknown")
-
-
-def tell(**line: object) -> None:
+        found = faster(partial(passes, settings, inputs), evaluate, rounds)
+    line = {
+        "what": "linear evaluation, to the sum of its passes",
+        "images": [count, count],
+        "side": side,
+        "backbone": backbone.model_dump(),
+        "target": TARGET,
+        "ratio": found["median"],
+        "quartiles": found["quartiles"],
+        "rounds": rounds,
+        "seconds": {"evaluation": round(found["s"]["theirs"], 2), "passes": round(found["s"]["ours"], 2)},
+    }
     print(json.dumps(line), flush=True)
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--images", type=int, default=10_000, help="images for training, and as many for validation")
-    parser.add_argument("--side", type=int, default=32, help="px")
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--small", action="store_true", help="a ResNet-8 in place of the ResNet-18")
+    parser.add_argument("--side", type=int, default=16, help="px")
+    parser.add_argument("--rounds", type=int, default=2, help="of four runs each, after one of two")
+    parser.add_argument("--large", action="store_true", help="a ResNet-18 in place of the ResNet-8")
     given = parser.parse_args()
     small = {"name": "resnet_cifar", "depth": 8, "width": 16}
-    chosen = small if given.small else {"name": "torchvision/resnet18", "stem": "small"}
+    chosen = {"name": "torchvision/resnet18", "stem": "small"} if given.large else small
     main(given.images, given.side, Choice.model_validate(chosen), given.rounds)
