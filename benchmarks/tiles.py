@@ -10,7 +10,6 @@ power of the number of rows with which it grows: 1 for a row's worth each, 2 for
 """
 
 import json
-import os
 import statistics
 import subprocess
 import sys
@@ -23,6 +22,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from benchmarks.interleaved import machine
 from ssl_pipeline.contrast.similarity import log_mass
 from ssl_pipeline.types import Negatives
 
@@ -103,15 +103,7 @@ def tell(**line: object) -> None:
 
 def main() -> None:
     torch.set_num_threads(1)
-    model = [line for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines() if "model name" in line]
-    tell(
-        machine=model[0].partition(": ")[2] if model else "unknown",
-        cores=len(os.sched_getaffinity(0)),
-        threads=torch.get_num_threads(),
-        simd=torch.backends.cpu.get_cpu_capability(),
-        torch=torch.__version__,
-        date=time.strftime("%Y-%m-%d"),
-    )
+    tell(**machine(), threads=torch.get_num_threads(), date=time.strftime("%Y-%m-%d"))
     for rows, target in TARGETS.items():
         found = ratios(rows)
         lower, median, upper = statistics.quantiles(found, n=4)
