@@ -31,7 +31,7 @@ from ssl_pipeline.training.endings import refuse_non_finite
 from ssl_pipeline.training.memory_format import memory_format
 from ssl_pipeline.training.optimization import learning_rate
 from ssl_pipeline.training.precision import Precision
-from ssl_pipeline.training.run import Run, deterministic, metered
+from ssl_pipeline.training.run import Run, deterministic, metered, seed_torch
 from ssl_pipeline.training.view_sizes import ViewSizes
 from ssl_pipeline.types import Encoded, PretextTask, Step
 
@@ -157,7 +157,7 @@ def train(
     with deterministic(), stop_requests() as stop_requested, metered(start, plan.total, plan.batch_size) as advance:
         for number, epoch, positions in plan.batches(config.seed, pool.ids, start):
             # positions: (N,) rows of the pool; S the side of a canvas, s that of a view, C channels
-            torch.manual_seed(int(hash64(config.seed, "step", number)))  # for dropout and the like
+            seed_torch(int(hash64(config.seed, "step", number)), precision.device)  # for dropout and the like
             images = torch.from_numpy(pool.images(positions)).to(precision.device, non_blocking=True)  # (N, S, S, C)
             views = inputs(task, sizes.at(number), images, pool.ids[positions], config.seed, epoch, pool.spec)
             ids = torch.from_numpy(pool.ids[positions].view(np.int64))  # torch has few operations on uint64
