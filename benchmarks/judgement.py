@@ -24,11 +24,12 @@ from ssl_pipeline.evaluation.statistics.intervals import score
 from ssl_pipeline.health.embeddings import effective_rank, uniformity
 from ssl_pipeline.types import Encoder
 
-__all__ = ["FEW", "Row", "judge", "judge_layers"]
+__all__ = ["FEW", "Row", "judge", "judge_layers", "judge_neighbours"]
 
 FEW, DRAWS = 10, 5
 """Labels per class of the few-label probe, and draws of them."""
 CLUSTERED = 2000  # test images
+NEIGHBOURS = 2000
 Row = dict[str, Any]
 
 
@@ -55,6 +56,17 @@ def judge(embed: Embed, store: Path) -> Row:
         "effective_rank": effective_rank(asked),
         "uniformity": uniformity(asked[sample(test, CLUSTERED)]),
     }
+
+
+def judge_neighbours(embed: Embed, store: Path) -> Row:
+    """Quick judgement: kNN accuracy on at most NEIGHBOURS test images, with as many labelled ones."""
+    settings = _settings()
+    train, _, test, _ = read_labelled(store)
+    known, asked = (part.subset(sample(part, NEIGHBOURS)) for part in (train, test))
+    nearest = knn.predict(
+        extract(embed, known), known.labels, extract(embed, asked), settings.knn.k, settings.knn.temperature
+    )
+    return _intervals(asked, {"knn": nearest})
 
 
 def judge_layers(
