@@ -1,5 +1,6 @@
 """The order of the tests; and pairs of embeddings, and the way from them to a loss, for losses and strategies."""
 
+import signal
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -29,6 +30,11 @@ LONGEST_FIRST = (
 `test_experiments.py` is the longest file, and makes the finished project; the other files of `pipeline`, which would
 wait for it, come later.
 """
+
+
+def pytest_configure() -> None:
+    """Let Ctrl-C be heard: a shell starts what it puts behind `&` with SIGINT ignored, and so do its children."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
