@@ -5,10 +5,14 @@ BIN := $(VENV)/bin
 # dvc runs `ssl-pipeline ...`, which has to be the environment's own.
 RUN := PATH="$(CURDIR)/$(BIN):$$PATH"
 
-.PHONY: help repro watch test clean
+# What benchmarks compare with has an environment of its own.
+PEERS := $(VENV)/peers
+BENCH := $(PEERS)/bin/python -m benchmarks run $(if $(DATA),--data "$(DATA)")
+
+.PHONY: help repro watch test bench bench-long clean
 
 help: ## list the targets
-	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 12
 
 repro: $(BIN)/.installed ## run the whole pipeline, or what of it has changed, and say what it found
 	@git rev-parse --is-inside-work-tree >/dev/null 2>&1 || $(BIN)/dvc config --local core.no_scm true
@@ -25,6 +29,12 @@ test: $(BIN)/.installed-test ## run every check: ruff, mypy, layers, pytest
 	$(BIN)/lint-imports
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
+bench: $(PEERS)/.installed ## measure ratios on an idle machine, in less than half an hour: docs/benchmarks.md
+	@$(BENCH)
+
+bench-long: $(PEERS)/.installed ## measure races and seeds, in hours; DATA=FOLDER names the folder of cifar10/ and clothing/
+	@$(BENCH) --long
+
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
 
@@ -35,6 +45,11 @@ $(BIN)/.installed: pyproject.toml constraints.txt | $(BIN)/python
 $(BIN)/.installed-test: pyproject.toml constraints.txt | $(BIN)/python
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[test]'
 	@touch $@ $(BIN)/.installed
+
+$(PEERS)/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(PEERS)
+	$(PEERS)/bin/python -m pip install --quiet --constraint constraints.txt --editable '.[benchmarks]'
+	@touch $@
 
 clean: ## remove all products, checkpoints of unfinished runs among them
 	rm -rf .work data models reports dvc.lock

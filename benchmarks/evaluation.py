@@ -10,21 +10,20 @@ over other views; and for each random encoder one over training and validation, 
 it, and one over the test images for the one that is chosen. Pixels and colours are read once, too.
 """
 
-import argparse
 import json
 import tempfile
-import time
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import click
 import numpy as np
 import torch
 import yaml
 from sklearn.datasets import load_digits
 
-from benchmarks.interleaved import faster, machine
+from benchmarks.interleaved import faster
 from benchmarks.project import ROOT
 from ssl_pipeline.artifacts.assembly import build_encoder, untrained
 from ssl_pipeline.artifacts.card import ModelCard, versions
@@ -50,6 +49,8 @@ from ssl_pipeline.recipes import Recipe
 
 TARGET = 1.15
 BATCH = 256
+SMALL: dict[str, Any] = {"name": "resnet_cifar", "depth": 8, "width": 16}
+LARGE: dict[str, Any] = {"name": "torchvision/resnet18", "stem": "small"}
 MEAN, STD = (0.3, 0.3, 0.3), (0.37, 0.37, 0.37)
 
 
@@ -156,8 +157,14 @@ def one_pass(embed: Embed, images: Any, count: int) -> None:
     np.concatenate([embed(images.images(np.arange(a, min(a + BATCH, count)))) for a in range(0, count, BATCH)])
 
 
-def main(count: int, side: int, backbone: Choice, rounds: int) -> None:
-    print(json.dumps(machine() | {"threads": torch.get_num_threads(), "date": time.strftime("%Y-%m-%d")}), flush=True)
+@click.command()
+@click.option("--images", "count", default=10_000, show_default=True, help="Images, twice: to train and validate.")
+@click.option("--side", default=16, show_default=True, help="Side of the images, px.")
+@click.option("--rounds", default=2, show_default=True, help="Rounds of four runs each, after one of two.")
+@click.option("--large", is_flag=True, help="A ResNet-18 in place of the ResNet-8.")
+def main(count: int, side: int, rounds: int, large: bool) -> None:
+    """Print the ratio of the time of the linear evaluation to that of its passes."""
+    backbone = Choice.model_validate(LARGE if large else SMALL)
     with tempfile.TemporaryDirectory() as folder:
         settings, inputs = prepare(Path(folder), count, side, backbone)
 
@@ -180,12 +187,4 @@ def main(count: int, side: int, backbone: Choice, rounds: int) -> None:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--images", type=int, default=10_000, help="images for training, and as many for validation")
-    parser.add_argument("--side", type=int, default=16, help="px")
-    parser.add_argument("--rounds", type=int, default=2, help="of four runs each, after one of two")
-    parser.add_argument("--large", action="store_true", help="a ResNet-18 in place of the ResNet-8")
-    given = parser.parse_args()
-    small = {"name": "resnet_cifar", "depth": 8, "width": 16}
-    chosen = {"name": "torchvision/resnet18", "stem": "small"} if given.large else small
-    main(given.images, given.side, Choice.model_validate(chosen), given.rounds)
+    main()

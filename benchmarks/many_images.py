@@ -1,4 +1,4 @@
-"""Augment many images under a limit of memory: `python -m benchmarks.many_images [IMAGES ...]`.
+"""Ingest many images under a limit of memory: `python -m benchmarks.many_images [IMAGES ...]`.
 
 For each number of images (10,000 and 100,000 by default), a folder of that many different JPEG files of 40 px is made,
 in classes of a thousand, and the stage runs on it, with `RLIMIT_DATA` at 2 GiB for each of its processes. Each number
@@ -15,6 +15,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import click
 import numpy as np
 import psutil
 from PIL import Image
@@ -76,7 +77,11 @@ def watch(folder: Path) -> dict[str, Any]:
     }
 
 
-def main(numbers: list[int]) -> None:
+@click.command()
+@click.argument("numbers", type=int, nargs=-1)
+def main(numbers: tuple[int, ...]) -> None:
+    """Print what ingest takes for NUMBERS of images, 10,000 and 100,000 by default."""
+    numbers = numbers or (10_000, 100_000)
     found = []
     for number in numbers:
         with tempfile.TemporaryDirectory() as scratch:
@@ -94,4 +99,4 @@ def main(numbers: list[int]) -> None:
 
 
 if __name__ == "__main__":
-    main([int(word) for word in sys.argv[1:]] or [10_000, 100_000])
+    main()

@@ -2,13 +2,14 @@
 
 import os
 import shutil
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-__all__ = ["BACKBONES", "ROOT", "change", "copy_code", "copy_project", "environment", "needs"]
+__all__ = ["BACKBONES", "ROOT", "change", "commit", "copy_code", "copy_project", "environment", "needs"]
 
 ROOT = Path(__file__).parents[1]
 BACKBONES: dict[str, dict[str, Any]] = {"mae": {"name": "timm/test_vit", "patch_size": 4}}
@@ -53,3 +54,12 @@ def environment() -> dict[str, str]:
     """The environment in which `dvc` and `python` are those of this interpreter."""
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
     return {**os.environ, "PATH": path, "COLUMNS": "200", "DVC_NO_ANALYTICS": "1"}
+
+
+def commit() -> str:
+    """Of which the code is; with a plus if it has been changed since, other than by rows and pages in docs/."""
+
+    def git(*words: str) -> str:
+        return subprocess.run(["git", *words], cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()
+
+    return git("rev-parse", "--short", "HEAD") + ("+" if git("status", "--porcelain", "--", ".", ":!docs") else "")

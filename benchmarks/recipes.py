@@ -16,8 +16,6 @@ included. Layers are compared for recipes without an embedding of their own to c
 """
 
 import json
-import subprocess
-import sys
 import tempfile
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -27,10 +25,11 @@ from typing import Any, NamedTuple
 import click
 
 from benchmarks.judgement import Row, judge, judge_layers
-from benchmarks.project import BACKBONES, ROOT, change, environment
+from benchmarks.project import BACKBONES, ROOT, change, commit
 from benchmarks.real_images import prepare
 from benchmarks.recipe_page import write_page
 from benchmarks.recipe_tables import RANDOM, not_above, random_of
+from benchmarks.stage import stage
 from ssl_pipeline.artifacts.assembly import untrained
 from ssl_pipeline.artifacts.files import load_encoder
 from ssl_pipeline.config import load
@@ -65,37 +64,6 @@ OWN: dict[str, dict[str, Any]] = {
     "flip": {"pretext_task": {"view": "upright"}},
 }
 """Recipe -> what of `pretrain` it has to have otherwise than the others."""
-
-
-MEASURED = """
-import json, resource, subprocess, sys
-status = subprocess.call(sys.argv[2:])
-used = resource.getrusage(resource.RUSAGE_CHILDREN)
-with open(sys.argv[1], "w") as out:
-    json.dump({"seconds": used.ru_utime + used.ru_stime, "megabytes": used.ru_maxrss / 1e3}, out)
-sys.exit(status)
-"""
-"""A program as small as that stands between: a process counts as its own what its parent had in memory at the start."""
-
-
-def stage(project: Path, name: str) -> Row:
-    """Run a stage in one thread; return its seconds of processor time and its peak memory in megabytes.
-
-    Raises:
-        ConfigError: It refused its parameters.
-        PipelineError: It ended with another message, as of a run that collapsed.
-    """
-    surroundings = environment() | {"OMP_NUM_THREADS": "1"}
-    with tempfile.NamedTemporaryFile("r") as figures:
-        words = [sys.executable, "-c", MEASURED, figures.name, sys.executable, "-m", "ssl_pipeline", name]
-        done = subprocess.run(words, cwd=project, env=surroundings, stderr=subprocess.PIPE, text=True, check=False)
-        if done.returncode in (1, 2) and "Traceback" not in done.stderr:
-            message = done.stderr[done.stderr.rfind("error: ") :].removeprefix("error: ").strip()
-            raise (ConfigError if done.returncode == ConfigError.exit_code else PipelineError)(message)
-        if done.returncode:
-            raise SystemExit(f"{name} failed:\n{done.stderr}")
-        used: Row = json.load(figures)
-    return used
 
 
 def trained(project: Path, store: Path, recipe: str, seed: int, epochs: int, on_collapse: str = "stop") -> Row:
@@ -176,15 +144,6 @@ def measure(
             except PipelineError as ended:
                 found = {"ended": str(ended).partition("\nThe run ends here")[0]}
             keep({**of, "commit": made_by, **found})
-
-
-def commit() -> str:
-    """Of which the code is; with a plus if it has been changed since, other than by rows and pages in docs/."""
-
-    def git(*words: str) -> str:
-        return subprocess.run(["git", *words], cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()
-
-    return git("rev-parse", "--short", "HEAD") + ("+" if git("status", "--porcelain", "--", ".", ":!docs") else "")
 
 
 def given(rows: Sequence[Row], data: str, budget: Budget) -> list[Row]:

@@ -12,8 +12,6 @@ Each line of the output is a JSON object.
 """
 
 import json
-import subprocess
-import sys
 import tempfile
 from functools import partial
 from pathlib import Path
@@ -26,8 +24,9 @@ import torch
 import yaml
 
 from benchmarks.interleaved import faster, machine
-from benchmarks.project import ROOT, change, environment
+from benchmarks.project import ROOT, change
 from benchmarks.real_images import VIEWS, prepare
+from benchmarks.stage import stage
 from ssl_pipeline.augment.policy import Policy
 from ssl_pipeline.config import LinearEvalConfig, PretrainConfig, load
 from ssl_pipeline.data.labelled import read_labelled
@@ -144,7 +143,7 @@ def compare(folder: Path, data: str, seeds: int, side: int, epochs: int, overrid
         views = {kind: {**policy, "size": side} for kind, policy in VIEWS.items()}
         change(project, ingest={"canvas": side + side // 8}, augment={"views": views}, pretrain={"epochs": epochs})
         for name in ("inventory", "ingest", "augment"):
-            stage(project, name)
+            stage(project, name, torch.get_num_threads())
         right = {name: [] for name in ("ours", "theirs")}
         for seed in range(seeds):
             for name, schedule in (("ours", SCHEDULE), ("theirs", FULL)):
@@ -156,8 +155,8 @@ def compare(folder: Path, data: str, seeds: int, side: int, epochs: int, overrid
 def judged(project: Path, seed: int, schedule: list[list[float]]) -> npt.NDArray[np.float64]:
     """Train and export with a seed; return 1 for each test image whose neighbours give it its class, 0 for others."""
     change(project, pretrain={"seed": seed, "resolution": schedule})
-    stage(project, "pretrain")
-    stage(project, "export")
+    for name in ("pretrain", "export"):
+        stage(project, name, torch.get_num_threads())
     content = yaml.safe_load((project / "params.yaml").read_text(encoding="utf-8"))["linear_eval"]
     settings = LinearEvalConfig.model_validate(content).knn
     data = read_labelled(project / STORE)
@@ -173,21 +172,15 @@ def difference(ours: npt.NDArray[np.float64], theirs: npt.NDArray[np.float64]) -
     drawn = np.random.default_rng(0).multinomial(len(paired), np.full(len(paired), 1 / len(paired)), size=RESAMPLES)
     low, high = np.percentile(drawn @ paired / len(paired), [2.5, 97.5])
     return {
+        "what": "difference",
         "seeds": len(ours),
         "images": len(paired),
         "difference": round(float(paired.mean()), 4),
+        "low": round(float(low), 4),
         "interval": [round(float(low), 4), round(float(high), 4)],
         "of_seeds": [round(float(value), 4) for value in (ours - theirs).mean(axis=1)],
         "target": KNN_TARGET,
     }
-
-
-def stage(project: Path, name: str) -> None:
-    """Run a stage of a project."""
-    words = [sys.executable, "-m", "ssl_pipeline", name]
-    done = subprocess.run(words, cwd=project, env=environment(), capture_output=True, text=True, check=False)
-    if done.returncode:
-        sys.exit(f"{name} failed:\n{done.stdout}{done.stderr}")
 
 
 def tell(found: dict[str, Any]) -> None:

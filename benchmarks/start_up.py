@@ -3,11 +3,14 @@
 python -m benchmarks.start_up
 """
 
+import json
 import statistics
 import subprocess
 import sys
 import time
 from pathlib import Path
+
+import click
 
 RUNS = 20
 
@@ -19,12 +22,14 @@ def seconds(*words: str) -> float:
     return time.perf_counter() - began
 
 
+@click.command()
 def main() -> None:
+    """Print the ratio of the medians, as JSON."""
     command = str(Path(sys.executable).parent / "ssl-pipeline")
     pairs = [(seconds(sys.executable, "-c", "pass"), seconds(command, "--help")) for _ in range(RUNS)]
     nothing, help_text = (statistics.median(times) for times in zip(*pairs, strict=True))
-    print(f"python -c pass: {1000 * nothing:.0f} ms; ssl-pipeline --help: {1000 * help_text:.0f} ms")
-    print(f"ratio of the medians of {RUNS}: {help_text / nothing:.1f}")
+    line = {"what": "ssl-pipeline --help, to python -c pass", "ratio": round(help_text / nothing, 2), "runs": RUNS}
+    print(json.dumps(line | {"s": {"help": round(help_text, 4), "nothing": round(nothing, 4)}}))
 
 
 if __name__ == "__main__":

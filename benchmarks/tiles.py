@@ -3,26 +3,25 @@
     python -m benchmarks.tiles
 
 The loss is NT-Xent's denominator over two views (SimCLR): the log mass of all negatives of a batch that is held against
-itself, forward and backward. Each line of the output is a JSON object. Times are a process's own, since one thread is
-compared with one; in each round the two take turns (tiled, dense, dense, tiled), so that what slows the machine slows
-both. Memory is the peak of a process of its own for each size, above what it held after its imports; `slope` is the
-power of the number of rows with which it grows: 1 for a row's worth each, 2 for a square.
+itself, forward and backward. Each line of the output is a JSON object. The two take turns in one thread, as
+`benchmarks.interleaved` says. Memory is the peak of a process of its own for each size, above what it held after its
+imports; `slope` is the power of the number of rows with which it grows: 1 for a row's worth each, 2 for a square.
 """
 
 import json
-import statistics
 import subprocess
 import sys
-import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
+import click
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from benchmarks.interleaved import machine
+from benchmarks.interleaved import faster
 from ssl_pipeline.contrast.similarity import log_mass
 from ssl_pipeline.types import Negatives
 
@@ -52,21 +51,9 @@ def tiled(anchors: Tensor, samples: Tensor) -> Tensor:
     return log_mass(anchors, Negatives(anchors, samples, samples), SCALE).mean()
 
 
-def seconds(loss: Loss, anchors: Tensor, samples: Tensor) -> float:
-    """Return the processor's time for a forward and a backward pass."""
-    began = time.process_time()
+def step(loss: Loss, anchors: Tensor, samples: Tensor) -> None:
+    """Do a forward and a backward pass."""
     torch.autograd.grad(loss(anchors, samples), anchors)
-    return time.process_time() - began
-
-
-def ratios(rows: int) -> list[float]:
-    """Return tiled to dense, a number for each round."""
-    data = embeddings(rows)
-    found = []
-    for _ in range(ROUNDS[rows] + 1):
-        first, second, third, fourth = (seconds(loss, *data) for loss in (tiled, dense, dense, tiled))
-        found.append((first + fourth) / (second + third))
-    return found[1:]  # the first one warms up
 
 
 def gradient_error(loss: Loss) -> float:
@@ -78,16 +65,16 @@ def gradient_error(loss: Loss) -> float:
     return float((found - wanted).norm() / wanted.norm())
 
 
-def peak(rows: int) -> float:
+def added_memory(rows: int) -> float:
     """MiB that a forward and a backward pass in tiles add to a process."""
-    command = [sys.executable, "-m", "benchmarks.tiles", str(rows)]
+    command = [sys.executable, "-m", "benchmarks.tiles", "--peak", str(rows)]
     return float(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
 
 
 def print_own_peak(rows: int) -> None:
-    seconds(tiled, *embeddings(64))  # what the first pass of a process sets up
+    step(tiled, *embeddings(64))  # what the first pass of a process sets up
     before = high_water()
-    seconds(tiled, *embeddings(rows))
+    step(tiled, *embeddings(rows))
     print(high_water() - before)
 
 
@@ -101,23 +88,28 @@ def tell(**line: object) -> None:
     print(json.dumps(line), flush=True)
 
 
-def main() -> None:
+@click.command()
+@click.option("--peak", type=int, hidden=True, help="Print the memory that a pass over so many rows adds.")
+def main(peak: int | None) -> None:
+    """Print ratios of times, the error of the gradient, and how memory grows."""
     torch.set_num_threads(1)
-    tell(**machine(), threads=torch.get_num_threads(), date=time.strftime("%Y-%m-%d"))
+    if peak is not None:
+        print_own_peak(peak)
+        return
     for rows, target in TARGETS.items():
-        found = ratios(rows)
-        lower, median, upper = statistics.quantiles(found, n=4)
+        data = embeddings(rows)
+        found = faster(partial(step, dense, *data), partial(step, tiled, *data), ROUNDS[rows])
         tell(
             what="time, tiled to dense",
             rows=rows,
-            ratio=round(median, 3),
-            quartiles=[round(lower, 3), round(upper, 3)],
-            rounds=len(found),
+            ratio=found["median"],
+            quartiles=found["quartiles"],
+            rounds=found["rounds"],
             at_most=target,
         )
     of_tiles, of_dense = gradient_error(tiled), gradient_error(dense)
-    tell(what="error of the float32 gradient", rows=ERROR_ROWS, tiled=f"{of_tiles:.1e}", dense=f"{of_dense:.1e}")
-    peaks = [peak(rows) for rows in MEMORY_ROWS]
+    tell(what="error of the float32 gradient", rows=ERROR_ROWS, tiled=of_tiles, dense=of_dense)
+    peaks = [added_memory(rows) for rows in MEMORY_ROWS]
     for rows, mebibytes in zip(MEMORY_ROWS, peaks, strict=True):
         matrix = rows**2 * 4 / 2**20
         tell(what="peak memory, MiB", rows=rows, tiled=round(mebibytes, 1), one_dense_matrix=round(matrix, 1))
@@ -126,4 +118,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    print_own_peak(int(sys.argv[1])) if len(sys.argv) > 1 else main()
+    main()

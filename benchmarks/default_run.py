@@ -1,0 +1,77 @@
+"""The default run, as `make repro` makes it of the bundled digits: `python -m benchmarks.default_run`.
+
+A copy of the project is run by `dvc repro`, in as many threads as a user has, and timed by the clock. Then augment, on
+which the number of images has little influence, runs once more in one thread, for its processor time and its memory.
+At last a `dvc repro` that has nothing to do takes turns with `dvc version`.
+
+Each line of the output is a JSON object.
+"""
+
+import json
+import subprocess
+import tempfile
+import time
+from functools import partial
+from pathlib import Path
+
+import click
+
+from benchmarks.interleaved import faster
+from benchmarks.project import change, copy_project, environment
+from benchmarks.stage import stage
+
+STAGES = "Running stage '"
+
+
+def dvc(project: Path, *words: str) -> str:
+    """Run dvc; return what it said."""
+    done = subprocess.run(["dvc", *words], cwd=project, env=environment(), capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise SystemExit(f"dvc {' '.join(words)} failed:\n{done.stdout}{done.stderr}")
+    return done.stdout
+
+
+def timed(project: Path) -> dict[str, float]:
+    """Run the pipeline; return how long each stage takes, s, by when dvc says that it begins."""
+    unbuffered = environment() | {"PYTHONUNBUFFERED": "1"}
+    process = subprocess.Popen(
+        ["dvc", "repro"], cwd=project, env=unbuffered, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    )
+    assert process.stdout is not None
+    starts: dict[str, float] = {}
+    for line in process.stdout:
+        if line.startswith(STAGES):
+            starts[line.removeprefix(STAGES).partition("'")[0]] = time.monotonic()
+    if process.wait():
+        raise SystemExit(f"dvc repro ended with status {process.returncode}")
+    ends = [*list(starts.values())[1:], time.monotonic()]
+    return {name: round(end - begin, 1) for (name, begin), end in zip(starts.items(), ends, strict=True)}
+
+
+@click.command()
+@click.option("--rounds", default=5, show_default=True, help="Rounds of a dvc repro without work.")
+@click.option("--epochs", type=int, help="Other than those of params.yaml, to try this benchmark.")
+def main(rounds: int, epochs: int | None) -> None:
+    """Print how long the default run takes, what augment costs, and what a run without work costs."""
+    with tempfile.TemporaryDirectory() as scratch:
+        project = Path(scratch) / "project"
+        copy_project(project)
+        if epochs is not None:
+            change(project, pretrain={"epochs": epochs})
+        dvc(project, "config", "--local", "core.no_scm", "true")
+        stages = timed(project)
+        tell(what="the default run", seconds=round(sum(stages.values()), 1), stages=stages)
+        tell(what="a dvc repro without work, to dvc version", **idle(project, rounds))
+        tell(what="augment alone", **stage(project, "augment"))
+
+
+def idle(project: Path, rounds: int) -> dict[str, object]:
+    return faster(partial(dvc, project, "version"), partial(dvc, project, "repro"), rounds, time.perf_counter)
+
+
+def tell(**line: object) -> None:
+    print(json.dumps(line), flush=True)
+
+
+if __name__ == "__main__":
+    main()

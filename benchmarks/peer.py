@@ -1,0 +1,245 @@
+"""Our SimCLR and lightly's, as its documentation builds it, on the same files.
+
+Both train a ResNet-18 (below 64 px with a stem of 3 x 3 and no pooling), or a smaller network, in batches of the same
+size, with crops, flips, jitter and greys of the same strengths; at 32 px neither blurs.
+
+lightly's is `examples/pytorch/simclr.py`: `SimCLRTransform` on a `LightlyDataset`, a `DataLoader` that shuffles and
+drops what does not fill a batch, `SimCLRProjectionHead`, `NTXentLoss`, and SGD at 0.06, each view through the network
+by itself. The documentation takes eight workers; here they are as many as torch's threads.
+
+Ours is `pretraining.train`, the loop of the stage, on a store that ingest has made of the files. It neither looks at
+the encoder nor writes a checkpoint, which a run of few steps would do as often as one of some minutes:
+`benchmarks.epoch` counts both.
+"""
+
+import tempfile
+import zipfile
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+import numpy as np
+import torch
+import torchvision
+from PIL import Image
+from torch import Tensor, nn, optim
+from torch.utils.data import DataLoader, Subset
+
+from benchmarks.project import ROOT, change, copy_project
+from benchmarks.stage import stage
+from benchmarks.views import canvases
+from ssl_pipeline.artifacts.assembly import build_encoder
+from ssl_pipeline.augment.policy import Policy
+from ssl_pipeline.config import Choice, PretrainConfig, load
+from ssl_pipeline.data.store import Split, open_split
+from ssl_pipeline.loading import load_registry
+from ssl_pipeline.recipes import method_of
+from ssl_pipeline.training import optimization, preparation, pretraining
+from ssl_pipeline.training.batch_inputs import inputs
+from ssl_pipeline.training.checkpoint import Checkpoints
+from ssl_pipeline.training.precision import best_device, resolve_precision
+from ssl_pipeline.training.run import Run
+from ssl_pipeline.types import Step
+from ssl_pipeline_stages.paths import STORE
+
+__all__ = ["Ours", "Theirs", "photographs", "store_of"]
+
+PHOTO_SIDE = 64
+"""px from which on a network reduces images early, as for ImageNet."""
+NO_BLUR = 32  # px
+RESNET18 = {"name": "torchvision/resnet18"}
+VAL = 0.05
+"""Share of the images that ingest holds back."""
+
+
+def photographs(folder: Path, side: int, count: int, archive: Path | None) -> None:
+    """Write JPEG files: of an archive the first ones, else patches of two photographs, a third longer than wide."""
+    folder.mkdir(parents=True)
+    if archive is not None:
+        with zipfile.ZipFile(archive) as source:
+            names = [name for name in source.namelist() if name.lower().endswith((".jpg", ".jpeg"))]
+            if len(names) < count:
+                raise SystemExit(f"{archive} has {len(names)} JPEG files, and {count} are needed: lower --steps")
+            every = len(names) // count
+            for number, name in enumerate(names[::every][:count]):
+                (folder / f"{number:05}.jpg").write_bytes(source.read(name))
+        return
+    long = side if side < PHOTO_SIDE else side * 4 // 3
+    for number, patch_of in enumerate(canvases(long, count).numpy()):
+        Image.fromarray(patch_of[:, :side]).save(folder / f"{number:05}.jpg", quality=90)
+
+
+def store_of(project: Path, images: Path, canvas: int) -> Path:
+    """Ingest a folder of images; return the store."""
+    copy_project(project)
+    change(project, ingest={"source": {"name": "folder", "path": str(images)}, "canvas": canvas, "val_fraction": VAL})
+    stage(project, "ingest", torch.get_num_threads())
+    return project / STORE
+
+
+def policy(side: int) -> Policy:
+    """What lightly's transform does, in our words."""
+    strength = 1.0 if side > NO_BLUR else 0.5
+    jitter: dict[str, Any] = {key: 0.8 * strength for key in ("brightness", "contrast", "saturation")}
+    blur = {"gaussian_blur": {"p": 0.5, "sigma": [0.1, 2.0]}} if side > NO_BLUR else {}
+    return Policy.model_validate(
+        {
+            "size": side,
+            "random_resized_crop": {"p": 1.0, "scale": [0.08, 1.0], "ratio": [0.75, 4 / 3]},
+            "horizontal_flip": {"p": 0.5},
+            "color_jitter": {"p": 0.8, **jitter, "hue": 0.2 * strength},
+            "grayscale": {"p": 0.2},
+            **blur,
+        }
+    )
+
+
+class Ours:
+    """The loop of the stage pretrain.
+
+    Args:
+        store: A store of images.
+        side: Side of the views, px.
+        batch: Number of images per step.
+        steps: Number of steps per pass.
+        precision: A name as in `pretrain.precision`.
+        values: Other values of `pretrain`.
+    """
+
+    def __init__(self, store: Path, side: int, batch: int, steps: int, precision: str = "fp32", **values: Any):
+        registry, pool = load_registry(), open_split(store, "train")
+        self.pool = first(pool, batch * steps)
+        self.policies = {"global": policy(side)}
+        backbone = {**RESNET18, "stem": "small" if side < PHOTO_SIDE else "imagenet"}
+        section = load(ROOT / "params.yaml").pretrain.model_dump() | {"backbone": backbone, "epochs": 1, **values}
+        method = method_of(registry, PretrainConfig.model_validate(section | {"batch_size": batch}))
+        self.section = method.pretrain
+        self.precision = resolve_precision(precision, best_device())  # type: ignore[arg-type]
+        self.task = preparation.build(registry, method.recipe, self.section, self.pool, self.policies)
+        self.optimizer = partial(optimization.build_optimizer, registry, self.section.optimizer)
+
+    def go(self, make_optimizer: Callable[[nn.Module], optim.Optimizer] | None = None) -> None:
+        """Train for all epochs."""
+        no_looks = patch.object(pretraining.Plan, "looks", lambda plan, done: False)
+        no_checkpoints = patch.object(Run, "save", lambda run, steps: None)
+        with tempfile.TemporaryDirectory() as scratch, no_looks, no_checkpoints:
+            checkpoints = Checkpoints(Path(scratch), "f" * 64, {})
+            pretraining.train(
+                self.task, self.pool, self.policies, self.section, make_optimizer or self.optimizer, self.precision,
+                checkpoints,
+            )  # fmt: skip
+
+    def bare(self, steps: int) -> Callable[[], None]:
+        """Return a function that takes steps on views that lie ready: what no pipeline can do without."""
+        ids = self.pool.ids[: self.section.batch_size]
+        images = torch.from_numpy(self.pool.images(np.arange(len(ids)))).to(self.precision.device)
+        views = inputs(self.task, self.policies, images, ids, 0, 0, self.pool.spec)
+        optimizer = self.optimizer(self.task)
+        step = Step(0, steps, 0, 0, torch.from_numpy(ids.view(np.int64)))
+
+        def take() -> None:
+            for _ in range(steps):
+                with self.precision.autocast():
+                    encoded = self.task(views)
+                loss = self.task.compare(pretraining.in_float32(encoded), step).loss
+                optimizer.zero_grad()
+                loss.backward()  # type: ignore[no-untyped-call]
+                optimizer.step()
+
+        return take
+
+
+def first(pool: Split, count: int) -> Split:
+    """The first images of a pool, in memory."""
+    if len(pool) < count:
+        raise SystemExit(f"the store has {len(pool)} images to learn from, and {count} are needed")
+    images = pool.images(np.arange(count))
+    return Split(pool.name, pool.canvas, pool.ids[:count], pool.mean, pool.std, pool.sha256, (images,))
+
+
+class Theirs:
+    """lightly's SimCLR.
+
+    Args:
+        images: A folder of images.
+        side: Side of the views, px.
+        batch: Number of images per step.
+        steps: Number of steps per pass.
+        workers: Number of the loader's processes.
+        backbone: A backbone of ours to train in its place, such as a smaller one.
+        seed: Seed of the weights and of the views.
+    """
+
+    def __init__(
+        self,
+        images: Path,
+        side: int,
+        batch: int,
+        steps: int,
+        workers: int,
+        backbone: Choice | None = None,
+        seed: int = 0,
+    ):
+        from lightly.data import LightlyDataset
+        from lightly.loss import NTXentLoss
+        from lightly.transforms import SimCLRTransform
+
+        torch.manual_seed(seed)
+        small: dict[str, float] = {"gaussian_blur": 0.0, "cj_strength": 0.5} if side <= NO_BLUR else {}
+        dataset = LightlyDataset(str(images), transform=SimCLRTransform(input_size=side, **small))  # type: ignore[arg-type]
+        self.device = best_device()
+        self.backbone, dim = resnet18(side) if backbone is None else ours_of(backbone, side, seed)
+        self.model = SimCLR(self.backbone, dim).to(self.device)
+        self.loader = DataLoader(
+            Subset(dataset, range(batch * steps)),
+            batch_size=batch,
+            shuffle=True,
+            drop_last=True,
+            num_workers=workers,
+        )
+        self.criterion = NTXentLoss()
+        self.optimizer: optim.Optimizer = optim.SGD(self.model.parameters(), lr=0.06)
+        self.after_step: Callable[[], None] = lambda: None
+
+    def go(self) -> None:
+        """Train for an epoch."""
+        self.model.train()
+        for batch in self.loader:
+            first_views, second_views = batch[0]
+            z0 = self.model(first_views.to(self.device))
+            z1 = self.model(second_views.to(self.device))
+            loss = self.criterion(z0, z1)
+            loss.backward()
+            self.optimizer.step()
+            self.optimizer.zero_grad()
+            self.after_step()
+
+
+class SimCLR(nn.Module):
+    """A backbone and lightly's head."""
+
+    def __init__(self, backbone: nn.Module, dim: int):
+        from lightly.models.modules import SimCLRProjectionHead
+
+        super().__init__()
+        self.backbone, self.head = backbone, SimCLRProjectionHead(dim, dim, 128)
+
+    def forward(self, images: Tensor) -> Tensor:
+        projected: Tensor = self.head(self.backbone(images).flatten(start_dim=1))
+        return projected
+
+
+def resnet18(side: int) -> tuple[nn.Module, int]:
+    """The network of the documentation, with the stem that suits the side, and its length of embeddings."""
+    network = torchvision.models.resnet18()
+    if side < PHOTO_SIDE:
+        network.conv1, network.maxpool = nn.Conv2d(3, 64, 3, 1, 1, bias=False), nn.Identity()
+    return nn.Sequential(*list(network.children())[:-1]), 512
+
+
+def ours_of(backbone: Choice, side: int, seed: int) -> tuple[nn.Module, int]:
+    """A backbone of ours without what normalises images, and its length of embeddings."""
+    encoder = build_encoder(load_registry(), backbone, (0.5,) * 3, (0.5,) * 3, seed, side)
+    return encoder.backbone, encoder.embedding_dim

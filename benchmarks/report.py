@@ -1,0 +1,190 @@
+"""docs/benchmarks.md: what was measured beside what was asked for, written from the lines that benchmarks printed.
+
+The lines are kept in docs/benchmarks.jsonl, one row for the last run of each benchmark, so that one of them can be run
+again alone. What is compared, and with which goal, stands in `benchmarks.table`.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from ssl_pipeline.products import atomic_file
+
+__all__ = ["Benchmark", "Figure", "Row", "read_rows", "replace_row", "write_page"]
+
+Row = dict[str, Any]
+"""A run: `benchmark`, `command`, `date`, `commit`, `machine`, `seconds`, `lines` (JSON objects as they were printed),
+and `ended`, where it did not come to its end: why."""
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A number among the lines of a benchmark, and its goal.
+
+    Attributes:
+        what: The name of the figure: what is compared with what.
+        where: Keys and values by which its line is told from others.
+        key: The key of the number in that line; dots lead into objects.
+        goal: The sign and the bound, such as ("≥", 1.4); None: it is shown for itself.
+        missed: The reason, where the goal is missed: what profiling has found. It is shown only then.
+        spread: The key of the two numbers between which repetitions lie, if the line has them.
+    """
+
+    what: str
+    where: Mapping[str, Any]
+    key: str = "median"
+    goal: tuple[Literal["≥", "≤"], float] | None = None
+    missed: str = ""
+    spread: str = "quartiles"
+
+    def line(self, lines: Sequence[Row]) -> Row | None:
+        """Return the line that has the number, or would have it; None: there is none."""
+        return next((line for line in lines if all(line.get(key) == at for key, at in self.where.items())), None)
+
+    def value(self, lines: Sequence[Row]) -> float | None:
+        """Return the number; None: it was not measured."""
+        found: Any = self.line(lines)
+        for part in self.key.split("."):
+            found = found.get(part) if isinstance(found, dict) else None
+        return None if found is None else float(found)
+
+    def met(self, value: float) -> bool:
+        """Say whether a value reaches the goal, if there is one."""
+        if self.goal is None:
+            return True
+        sign, bound = self.goal
+        return value >= bound if sign == "≥" else value <= bound
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """A command that prints JSON lines, and what is read from them.
+
+    Attributes:
+        name: A short name.
+        words: The module after `python -m`, and its options.
+        about: A sentence: what is compared, and how.
+        minutes: What it takes on two idle cores, about.
+        figures: The numbers of the page.
+        long: Whether it belongs to `make bench-long`.
+        threads: Number of threads of torch and of libraries for arrays.
+        data: The folder in DATA that it needs, such as cifar10; its path follows `words`. "" if it needs none.
+        archive: The file in DATA that it takes, where DATA is given, in place of bundled images; it follows, too.
+    """
+
+    name: str
+    words: tuple[str, ...]
+    about: str
+    minutes: float
+    figures: tuple[Figure, ...]
+    long: bool = False
+    threads: int = 1
+    data: str = ""
+    archive: str = ""
+
+    def arguments(self, data: str | None) -> list[str]:
+        """Return the module and its options, with what it takes of a folder of images."""
+        own = [f"{data}/{part}" for part in (self.data, self.archive) if part] if data is not None else []
+        return [*self.words, *own]
+
+    def command(self, with_data: bool) -> str:
+        """Return the command line, in which $DATA stands for the folder of images."""
+        words = self.arguments("$DATA" if with_data else None)
+        return " ".join([f"OMP_NUM_THREADS={self.threads}", "python", "-m", *words])
+
+
+def read_rows(path: Path) -> dict[str, Row]:
+    """Return the last run of each benchmark, by its name."""
+    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+    return {row["benchmark"]: row for row in map(json.loads, lines)}
+
+
+def replace_row(path: Path, row: Row) -> bool:
+    """Put a run in place of the one before; return False where that came to its end, and this one did not."""
+    rows = read_rows(path)
+    before = rows.get(row["benchmark"])
+    if before is not None and "ended" in row and "ended" not in before:
+        return False
+    rows[row["benchmark"]] = row
+    with atomic_file(path) as temporary:
+        text = "".join(f"{json.dumps(each, ensure_ascii=False)}\n" for each in rows.values())
+        temporary.write_text(text, encoding="utf-8")
+    return True
+
+
+HEAD = """# Benchmarks
+
+How fast it is, as ratios of two things that were measured in turns on the same machine, each beside its goal. `make
+bench` measures the first part in less than half an hour, `make bench-long` the second in some hours; both write this
+page from docs/benchmarks.jsonl, which holds what was printed. `python -m benchmarks run NAME` measures one of them
+again. The reference stays in each benchmark as the denominator: its module says how it is built.
+
+Spread is from the lower to the upper quartile of the rounds, or the range that the benchmark names.
+"""
+
+
+@dataclass
+class _Page:
+    parts: list[str] = field(default_factory=lambda: [HEAD])
+    met: int = 0
+    judged: int = 0
+
+    def add(self, benchmark: Benchmark, row: Row | None) -> None:
+        if row is None:
+            command = benchmark.command(with_data=True)
+            self.parts.append(f"### {benchmark.name}\n\n{benchmark.about}\n\nNot measured yet: `{command}`\n")
+            return
+        table = ["| what | measured | spread | goal | |", "|---|---|---|---|---|"]
+        reasons = []
+        for figure in benchmark.figures:
+            value = figure.value(row["lines"])
+            table.append(_table_line(figure, value, row["lines"]))
+            if figure.goal is not None:
+                self.judged += 1
+                self.met += value is not None and figure.met(value)
+            if value is not None and not figure.met(value):
+                reasons.append(f"- {figure.what}: {figure.missed or 'the reason has not been found yet.'}")
+        told = [benchmark.about, _origin(row), "\n".join(table), "\n".join(reasons)]
+        self.parts.append(f"### {benchmark.name}\n\n" + "\n\n".join(filter(None, told)) + "\n")
+
+
+def write_page(path: Path, benchmarks: Sequence[Benchmark], rows: Mapping[str, Row]) -> tuple[int, int]:
+    """Write the page; return how many goals were met, and of how many.
+
+    Args:
+        path: The path of the page.
+        benchmarks: The table of benchmarks.
+        rows: The last run of each, by its name.
+    """
+    page = _Page()
+    for title, long in (("Ratios: `make bench`", False), ("Races and seeds: `make bench-long`", True)):
+        page.parts.append(f"## {title}\n")
+        for benchmark in benchmarks:
+            if benchmark.long == long:
+                page.add(benchmark, rows.get(benchmark.name))
+    page.parts.insert(1, f"{page.met} of {page.judged} goals are met, of benchmarks that have run.\n")
+    with atomic_file(path) as temporary:
+        temporary.write_text("\n".join(page.parts), encoding="utf-8")
+    return page.met, page.judged
+
+
+def _table_line(figure: Figure, value: float | None, lines: Sequence[Row]) -> str:
+    line = figure.line(lines) or {}
+    goal = "" if figure.goal is None else f"{figure.goal[0]} {figure.goal[1]:g}"
+    if value is None:
+        why = str(line.get("skipped", "not measured")).replace("|", "/")
+        return f"| {figure.what} | {why} | | {goal} | |"
+    spread = line.get(figure.spread) if figure.key in ("median", "ratio", "difference") else None
+    between = f"{spread[0]:.4g} to {spread[1]:.4g}" if spread else ""
+    judged = "" if figure.goal is None else "met" if figure.met(value) else "**missed**"
+    return f"| {figure.what} | {value:.4g} | {between} | {goal} | {judged} |"
+
+
+def _origin(row: Row) -> str:
+    machine = row["machine"]
+    where = f"{machine['processor']} ({machine['simd']}), {machine['cores']} cores, torch {machine['torch']}"
+    took = f"{row['seconds'] / 60:.1f} minutes"
+    ended = f" It did not come to its end: {row['ended']}." if "ended" in row else ""
+    return f"`{row['command']}`: {row['date']}, commit {row['commit']}, {took}, on {where}.{ended}"
