@@ -64,7 +64,7 @@ def main(piles: tuple[Path, ...], images: int, copies: int) -> None:
     for pile in piles:
         names, pictures = read(pile, images)
         click.echo(f"{pile}: {len(pictures):,} images of at least 32 px")
-        sketches = [sketch(np.asarray(picture)) for picture in pictures]
+        sketches = [sketch(picture) for picture in pictures]
         false = false_pairs(names, pictures, sketches)
         pairs = len(pictures) * (len(pictures) - 1) // 2
         click.echo(f"  false: {len(false)} of {pairs:,} pairs, {1e6 * len(false) / pairs:.2f} in a million")
@@ -72,7 +72,7 @@ def main(piles: tuple[Path, ...], images: int, copies: int) -> None:
             click.echo(f"    {names[one]}  {names[other]}")
         some = range(0, len(pictures), max(1, len(pictures) // copies))
         for kind, change in CHANGES.items():
-            made = [(sketches[place], sketch(np.asarray(change(pictures[place])))) for place in some]
+            made = [(sketches[place], sketch(change(pictures[place]))) for place in some]
             kept = [len(alike([own, copy])) == 1 for own, copy in made if copy]
             if kept:
                 click.echo(f"  {kind:20} {np.mean(kept):.1%} of {len(kept)} found")

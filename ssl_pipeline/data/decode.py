@@ -104,10 +104,11 @@ def decode(content: bytes | Image.Image, canvas: Canvas) -> Decoded:
     """
     if canvas.pixels.name == "as_is":
         return _decode_as_is(content, canvas)
-    (pixels, mode), notes = _read(content, canvas, _to_rgb)
-    height, width = pixels.shape[:2]
-    fitted = to_canvas(pixels, canvas.size, canvas.resize, canvas.background)
-    return Decoded(content_hash(pixels), width, height, mode, fitted.tobytes(), sketch(pixels), tuple(notes))
+    (image, mode), notes = _read(content, canvas, _to_rgb)
+    width, height = image.size
+    digest = _digest(f"{height}x{width}:", image.tobytes())
+    fitted = to_canvas(image, canvas.size, canvas.resize, canvas.background)
+    return Decoded(digest, width, height, mode, fitted.tobytes(), sketch(image), tuple(notes))
 
 
 def _decode_as_is(content: bytes | Image.Image, canvas: Canvas) -> Decoded:
@@ -125,7 +126,7 @@ def _decode_as_is(content: bytes | Image.Image, canvas: Canvas) -> Decoded:
         height,
         bands.mode,
         fitted.canvas.tobytes(),
-        sketch(rendition(pixels, measured)),
+        sketch(Image.fromarray(rendition(pixels, measured))),
         tuple(notes),
         values_of(pixels, measured, bands.is_rgb, nodata),
         np.packbits(fitted.gaps).tobytes() if fitted.gaps.any() else b"",
@@ -136,8 +137,12 @@ def content_hash(pixels: Pixels) -> bytes:
     """Return the SHA-256 of pixels (H, W, C), of their shape, and of their type if it is not RGB of 8 bits."""
     height, width, channels = pixels.shape
     kind = "" if channels == 3 and pixels.dtype == np.uint8 else f"{channels}x{pixels.dtype}:"
-    digest = hashlib.sha256(f"{height}x{width}:{kind}".encode())
-    digest.update(np.ascontiguousarray(pixels).data)
+    return _digest(f"{height}x{width}:{kind}", np.ascontiguousarray(pixels).data)
+
+
+def _digest(described: str, pixels: bytes | memoryview) -> bytes:
+    digest = hashlib.sha256(described.encode())
+    digest.update(pixels)
     return digest.digest()
 
 
@@ -150,7 +155,8 @@ def read_pixels(content: bytes | Image.Image, canvas: Canvas) -> tuple[Pixels, s
     if canvas.pixels.name == "as_is":
         bands, _ = _read(content, canvas, _to_bands)
         return bands.pixels, bands.mode
-    return _read(content, canvas, _to_rgb)[0]
+    (image, mode), _ = _read(content, canvas, _to_rgb)
+    return np.asarray(image), mode
 
 
 Result = TypeVar("Result")
@@ -178,7 +184,7 @@ def _read(
             return result, [note, *notes]
 
 
-def _to_rgb(content: bytes | Image.Image, canvas: Canvas) -> tuple[tuple[Pixels, str], list[Note]]:
+def _to_rgb(content: bytes | Image.Image, canvas: Canvas) -> tuple[tuple[Image.Image, str], list[Note]]:
     image = open_image(content) if isinstance(content, bytes) else content
     _check_size(image.size, canvas)
     mode, deep = image.mode, is_deep(image)
@@ -187,7 +193,7 @@ def _to_rgb(content: bytes | Image.Image, canvas: Canvas) -> tuple[tuple[Pixels,
         image.load()
     _check_size(image.size, canvas)  # some formats know their size only now
     rgb, remarks = to_rgb(upright(image), canvas.background, deep)
-    return (np.asarray(rgb), mode), [*notes, *remarks]
+    return (rgb, mode), [*notes, *remarks]
 
 
 def _to_bands(content: bytes | Image.Image, canvas: Canvas) -> tuple[Bands, list[Note]]:
@@ -225,17 +231,17 @@ def fit_boxes(width: int, height: int, size: int, resize: Resize) -> tuple[Box, 
     return whole, (left, top, left + inner_width, top + inner_height)
 
 
-def to_canvas(pixels: Pixels, size: int, resize: Resize, background: tuple[int, int, int]) -> Pixels:
-    """Fit pixels (H, W, 3) to a canvas (size, size, 3), antialiased by a triangle filter (Pillow's BILINEAR)."""
-    height, width = pixels.shape[:2]
-    source, target = fit_boxes(width, height, size, resize)
-    image = Image.fromarray(pixels).crop(source)  # cropped first, so that no pixel from outside the box bleeds in
-    image = image.resize((target[2] - target[0], target[3] - target[1]), Image.Resampling.BILINEAR)
-    if image.size == (size, size):
-        return np.asarray(image)
+def to_canvas(image: Image.Image, size: int, resize: Resize, background: tuple[int, int, int]) -> Image.Image:
+    """Fit an RGB image to a canvas of size x size px, antialiased by a triangle filter (Pillow's BILINEAR)."""
+    source, target = fit_boxes(*image.size, size, resize)
+    if source != (0, 0, *image.size):
+        image = image.crop(source)  # before it is resized, so that no pixel from outside the box bleeds in
+    fitted = image.resize((target[2] - target[0], target[3] - target[1]), Image.Resampling.BILINEAR)
+    if fitted.size == (size, size):
+        return fitted
     canvas = Image.new("RGB", (size, size), background)
-    canvas.paste(image, target[:2])
-    return np.asarray(canvas)
+    canvas.paste(fitted, target[:2])
+    return canvas
 
 
 def _check_size(size: tuple[int, int], canvas: Canvas) -> None:

@@ -5,13 +5,15 @@ hashes: in which order a split lies is a function of its pictures alone. Memory 
 few blocks of pixels, however many images there are.
 """
 
+import contextlib
 import hashlib
 import json
 import shutil
 import tempfile
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from itertools import chain
 from pathlib import Path
 from typing import IO, Any
 
@@ -28,13 +30,14 @@ from ssl_pipeline.data.parallel import decode_all, read_again
 from ssl_pipeline.data.remarks import Note, RejectedError
 from ssl_pipeline.data.source import Images
 from ssl_pipeline.data.splits import Content, Copy, assign, merge_copies
-from ssl_pipeline.data.spool import Spooled, blocks, channel_means, keep
+from ssl_pipeline.data.spool import Spool, Spooled, blocks, channel_means
 from ssl_pipeline.data.store import SPLITS, IndexRow, Original, SplitName
 from ssl_pipeline.data.tables import harmless, write_table
 from ssl_pipeline.data.writer import SplitSummary, canvas_bytes, write_index, write_originals, write_split
 from ssl_pipeline.errors import PipelineError
 from ssl_pipeline.products import write_product
-from ssl_pipeline.progress import track
+from ssl_pipeline.progress import say, track
+from ssl_pipeline.terminal import counted
 
 __all__ = ["Shares", "ingest"]
 
@@ -67,6 +70,7 @@ def ingest(
     reports: Path,
     workers: int | None = None,
     source: Mapping[str, Any] | None = None,
+    begun: Path | None = None,
 ) -> dict[str, Any]:
     """Make the store of a source's images, with lists of all that is not in it.
 
@@ -79,6 +83,8 @@ def ingest(
         reports: Receives rejects.csv if the data is refused, in which case nobody keeps `folder`.
         workers: Processes; None: all cores. The bytes do not depend on it.
         source: The source's name and options, for the manifest.
+        begun: Keeps what was decoded until somebody removes it: a run that finds it there decodes the rest. It belongs
+            to these images and this canvas alone. None: nothing is kept.
 
     Returns:
         The manifest.
@@ -90,7 +96,9 @@ def ingest(
     least = RGB8 if canvas.pixels.name == "rgb8" else ImageSpec(channels=1, dtype="uint8", low=0, high=255)
     _check_space(folder, len(images.records), canvas, least, copies=2)
     _list(folder / "ignored.csv", ("path", "reason"), sorted(images.ignored.items()))
-    with tempfile.TemporaryFile(dir=folder) as spool:
+    with contextlib.ExitStack() as stack:
+        place = begun or Path(stack.enter_context(tempfile.TemporaryDirectory(dir=folder, prefix="spool.")))
+        spool = stack.enter_context(Spool(place, (record.path for record in images.records)))
         found, rejects, notes = _decode_into(spool, images, canvas, workers)
         agreement = _agree(found, rejects, canvas)
         spec = agreement.spec
@@ -108,8 +116,8 @@ def ingest(
         rows = _index_rows(near.contents, sides, found)
         training = [found[row.path] for row in rows if row.split == "train"]
         kept_as_is = canvas.pixels.name == "as_is"
-        background = channel_means(spool, training, canvas.size, spec) if kept_as_is else canvas.background
-        summaries = _write_splits(folder / "store", spool, rows, found, canvas, spec, background)
+        background = channel_means(spool.canvases, training, canvas.size, spec) if kept_as_is else canvas.background
+        summaries = _write_splits(folder / "store", spool.canvases, rows, found, canvas, spec, background)
     write_index(folder / "store", rows)
     write_framing(folder / "store", Framing(canvas.size, canvas.resize, background))
     counts = audit.count_splits(rows)
@@ -174,17 +182,22 @@ def _list(path: Path, header: Sequence[str], lines: Iterable[Sequence[str]]) -> 
 
 
 def _decode_into(
-    spool: IO[bytes], images: Images, canvas: Canvas, workers: int | None
+    spool: Spool, images: Images, canvas: Canvas, workers: int | None
 ) -> tuple[dict[str, Spooled], dict[str, RejectedError], list[tuple[str, Note]]]:
-    """Decode all images; their canvases go to the spool."""
+    """Decode all images that are not in the spool; their canvases go there."""
     found: dict[str, Spooled] = {}
     rejects, notes = dict(images.rejects), []
-    outcomes = track(decode_all(images, canvas, workers), "decoding images", total=len(images.records))
+    if spool.known:
+        say(f"ingest: {counted(len(spool.known), 'file')} of {len(images.records):,} were decoded by a run before")
+    rest = images.records[len(spool.known) :]
+    decoded = decode_all(replace(images, records=rest), canvas, workers)
+    kept = (spool.keep(record.path, outcome) for record, outcome in zip(rest, decoded, strict=True))
+    outcomes = track(chain(spool.known, kept), "decoding images", total=len(images.records))
     for record, outcome in zip(images.records, outcomes, strict=True):
         if isinstance(outcome, RejectedError):
             rejects[record.path] = outcome
         else:
-            found[record.path] = keep(spool, outcome)
+            found[record.path] = outcome
             notes += [(record.path, note) for note in outcome.notes]
     return found, dict(sorted(rejects.items())), notes
 

@@ -19,7 +19,7 @@ MIN_SIDE = 32
 """Pixels: the hash of a smaller picture is made of what interpolation invents."""
 HASH_SIDE = 16
 COLOUR_SIDE = 8
-REDUCED_SIDE = 128
+REDUCED_SIDE = 64
 """Pixels: a large picture is first reduced by a whole number to about this side, which takes a fraction of the time."""
 
 MAX_BITS = 30
@@ -33,15 +33,13 @@ BLOCK = 2**15
 Whole = npt.NDArray[np.int64]
 
 
-def sketch(pixels: npt.NDArray[np.uint8]) -> bytes:
-    """Return the sketch of a picture, uint8 (H, W, 3): 32 bytes of hash, 192 of colours; b"" where it is too small."""
-    height, width = pixels.shape[:2]
-    shorter = min(height, width)
+def sketch(image: Image.Image) -> bytes:
+    """Return the sketch of an RGB picture: 32 bytes of hash, 192 of colours; b"" where it is too small."""
+    shorter = min(image.size)
     if shorter < MIN_SIDE:
         return b""
     import imagehash
 
-    image = Image.fromarray(pixels)
     if shorter >= 2 * REDUCED_SIDE:
         image = image.reduce(shorter // REDUCED_SIDE)
     bits = imagehash.phash(image, HASH_SIDE).hash

@@ -71,7 +71,7 @@ def to_rgb(image: Image.Image, background: tuple[int, int, int], deep: bool) -> 
         layer = image.convert("RGBA")
         rgb = Image.alpha_composite(Image.new("RGBA", layer.size, (*background, 255)), layer).convert("RGB")
         return rgb, _about_depth(int(np.asarray(layer)[..., :3].max()) * 257 if deep else 65535)
-    rgb = image.convert("RGB")
+    rgb = image if image.mode == "RGB" else image.convert("RGB")  # which would copy it
     return rgb, _about_depth(int(np.asarray(rgb).max()) * 257 if deep else 65535)
 
 

@@ -1,7 +1,20 @@
-"""Decoded canvases on their way to the store: a temporary file in the order of the source."""
+"""What decoding found, on its way to the store: files in the order of the source, in a folder that outlives the run.
 
-from collections.abc import Iterator, Sequence
-from typing import IO, NamedTuple
+    canvases   the canvases, one after the other, each with a bit for each of its values that may be a gap
+    outcomes   a line of JSON for each file: what is known of its picture besides, or why it is rejected
+
+A run that was killed left a whole number of files, and perhaps a torn one behind them: the next run goes on there.
+"""
+
+import json
+import shutil
+import time
+import zlib
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -9,9 +22,39 @@ import numpy.typing as npt
 from ssl_pipeline.data.decode import Decoded
 from ssl_pipeline.data.image_spec import ImageSpec, Pixels
 from ssl_pipeline.data.measured import Values
+from ssl_pipeline.data.remarks import Note, RejectedError
 from ssl_pipeline.data.writer import rows_per_block
+from ssl_pipeline.guard import hold
+from ssl_pipeline.products import digest
 
-__all__ = ["Spooled", "blocks", "channel_means", "keep"]
+__all__ = ["Spool", "Spooled", "blocks", "channel_means", "resumable"]
+
+_FLUSH_SECONDS = 1.0  # what a run that is killed has decoded in vain, s
+
+
+@contextmanager
+def resumable(folder: Path, content: Any) -> Iterator[Path | None]:
+    """Yield a folder for a spool, which stays for a later run where the block fails.
+
+    Args:
+        folder: What is left of failed runs. Here lies the spool of one run; those of others are removed.
+        content: All that decoding depends on, as JSON has it: where it differs, nothing is taken over.
+
+    Returns:
+        The folder; None where another run is at work in it.
+    """
+    place = folder / digest(content)[:16]
+    with hold(place / "lock", patience=0) as mine:
+        if not mine:
+            yield None
+            return
+        for other in folder.iterdir():
+            if other != place:
+                with hold(other / "lock", patience=0) as idle:
+                    if idle:
+                        shutil.rmtree(other, ignore_errors=True)
+        yield place
+        shutil.rmtree(place, ignore_errors=True)  # what cannot be removed now is removed by the next run
 
 
 class Spooled(NamedTuple):
@@ -26,14 +69,99 @@ class Spooled(NamedTuple):
     mode: str
     sketch: bytes
     values: Values | None
+    notes: tuple[Note, ...]
 
 
-def keep(spool: IO[bytes], image: Decoded) -> Spooled:
-    """Write an image to the end of the spool."""
-    place = spool.tell()
-    spool.write(image.canvas + image.gaps)
-    described = image.digest, image.width, image.height, image.mode, image.sketch, image.values
-    return Spooled(place, len(image.canvas), bool(image.gaps), *described)
+class Spool(AbstractContextManager["Spool"]):
+    """The two files, open to be read and to be added to.
+
+    Args:
+        folder: The folder, which is made. What an earlier run left there is kept as far as it is whole.
+        paths: The paths of the source's files, in their order.
+
+    Attributes:
+        canvases: The file of canvases.
+        known: What is there already of the first files.
+    """
+
+    def __init__(self, folder: Path, paths: Iterable[str]):
+        folder.mkdir(parents=True, exist_ok=True)
+        self.canvases: IO[bytes] = (folder / "canvases").open("a+b")
+        self._outcomes: IO[bytes] = (folder / "outcomes").open("a+b")
+        self._end = 0
+        self._flushed = time.monotonic()
+        self.known = self._whole(paths)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.canvases.close()
+        self._outcomes.close()
+
+    def keep(self, path: str, outcome: Decoded | RejectedError) -> Spooled | RejectedError:
+        """Add what was found of the next file."""
+        if isinstance(outcome, RejectedError):
+            self._write({"path": path, "rejected": [outcome.kind, outcome.detail]})
+            return outcome
+        content = outcome.canvas + outcome.gaps
+        self.canvases.write(content)
+        found = Spooled(
+            place=self._end,
+            length=len(outcome.canvas),
+            has_gaps=bool(outcome.gaps),
+            digest=outcome.digest,
+            width=outcome.width,
+            height=outcome.height,
+            mode=outcome.mode,
+            sketch=outcome.sketch,
+            values=outcome.values,
+            notes=outcome.notes,
+        )
+        self._end += len(content)
+        described = found._asdict() | {"digest": found.digest.hex(), "sketch": found.sketch.hex()}
+        self._write({"path": path, "bytes": len(content), "crc32": zlib.crc32(content), **described})
+        return found
+
+    def _write(self, line: dict[str, Any]) -> None:
+        self._outcomes.write(json.dumps(line).encode() + b"\n")
+        if time.monotonic() - self._flushed >= _FLUSH_SECONDS:
+            self.canvases.flush()  # first, so that what a line tells of is there
+            self._outcomes.flush()
+            self._flushed = time.monotonic()
+
+    def _whole(self, paths: Iterable[str]) -> list[Spooled | RejectedError]:
+        """Return what is there of the first files, and cut off what is torn or belongs to other files."""
+        known: list[Spooled | RejectedError] = []
+        end = 0
+        self.canvases.seek(0)
+        self._outcomes.seek(0)
+        for path, line in zip(paths, self._outcomes, strict=False):
+            found = self._read(path, line)
+            if found is None:
+                break
+            known.append(found)
+            end += len(line)
+        self._outcomes.truncate(end)
+        self.canvases.truncate(self._end)
+        return known
+
+    def _read(self, path: str, line: bytes) -> Spooled | RejectedError | None:
+        try:
+            told = json.loads(line)
+            if not line.endswith(b"\n") or told.pop("path") != path:
+                return None
+            if "rejected" in told:
+                return RejectedError(*told["rejected"])
+            content = self.canvases.read(told.pop("bytes"))
+            if zlib.crc32(content) != told.pop("crc32") or told["place"] != self._end:
+                return None
+            values, notes = told["values"], tuple(Note(*note) for note in told["notes"])
+            binary = {name: bytes.fromhex(told[name]) for name in ("digest", "sketch")}
+            found = Spooled(**told | binary | {"values": Values(*values) if values else None, "notes": notes})
+        except (ValueError, TypeError, LookupError, AttributeError):  # what lies there is no line of ours
+            return None
+        self._end += len(content)
+        return found
 
 
 def blocks(

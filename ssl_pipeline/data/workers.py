@@ -220,7 +220,8 @@ def _context() -> BaseContext:
     if "forkserver" not in multiprocessing.get_all_start_methods():
         return multiprocessing.get_context("spawn")
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([__name__, "ssl_pipeline.data.parallel"])
+    # the last two, which each process would import when it meets its first picture
+    context.set_forkserver_preload([__name__, "ssl_pipeline.data.parallel", "imagehash", "scipy.fftpack"])
     return context
 
 

@@ -1,10 +1,14 @@
 """Which code each stage depends on: a file for each stage, whose content changes only where that code does."""
 
+from dataclasses import asdict
+from importlib.metadata import version
+from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from ssl_pipeline.config import RECIPE, Config
 from ssl_pipeline.loading import load_source
 from ssl_pipeline.plugin_sources import OWN
+from ssl_pipeline.products import sha256
 from ssl_pipeline.provenance import plugins as provenance
 from ssl_pipeline.provenance.cards import card_digests
 from ssl_pipeline.provenance.modules import folder_digest, installed
@@ -13,6 +17,7 @@ from ssl_pipeline.provenance.plugins import TRAINING, Used, Uses
 from ssl_pipeline_stages import STAGES, paths
 
 if TYPE_CHECKING:
+    from ssl_pipeline.data.decode import Canvas
     from ssl_pipeline.data.source import Source
     from ssl_pipeline.registry import Registry
 
@@ -45,6 +50,15 @@ SHAPES_NOTHING = {
 }
 """Modules that say, wait, refuse, or find files and plugins: no number that a stage writes passes through them."""
 
+DECODERS = {
+    "imagehash": "imagehash",
+    "numpy": "numpy",
+    "pillow": "PIL",
+    "pillow-heif": "pillow_heif",
+    "tifffile": "tifffile",
+}
+"""Distribution -> module, of the libraries that decode."""
+
 LEFT_ASIDE = {"ingest": {"ssl_pipeline.augment.policy"}}
 """Stage -> modules that it reaches through params.yaml as a whole: of the sections of other stages, it uses nothing."""
 
@@ -72,6 +86,14 @@ def source(config: Config) -> "Source":
 def training_code(used: list[Used]) -> dict[str, str]:
     """Return the code that shapes the weights: module or plugin -> digest."""
     return provenance.code(PACKAGES, TRAINING, used, SHAPES_NOTHING)
+
+
+def decoding(canvas: "Canvas") -> dict[str, object]:
+    """Return what decoded images depend on, besides a source's files that have an inventory."""
+    files = {str(path): sha256(path) for path in (paths.INVENTORY, paths.CODE / "ingest.json") if path.exists()}
+    installed = {name: version(name) for name in DECODERS if find_spec(DECODERS[name])}
+    shape = asdict(canvas) | {"pixels": canvas.pixels.model_dump(mode="json")}
+    return {"files": files, "libraries": installed, "canvas": shape}
 
 
 def refresh(config: Config) -> str:

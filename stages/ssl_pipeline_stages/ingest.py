@@ -1,8 +1,10 @@
 """From any pile of images to a store of equal canvases, which depends on no view and no method."""
 
+from contextlib import nullcontext
+
 from ssl_pipeline.config import Config
 from ssl_pipeline_stages.command import stage
-from ssl_pipeline_stages.paths import INGESTED, INVENTORY, REPORTS, hashes
+from ssl_pipeline_stages.paths import INGESTED, INVENTORY, REPORTS, hashes, work
 
 
 @stage
@@ -12,6 +14,7 @@ def ingest(config: Config) -> None:
     from ssl_pipeline.data.ingest import Shares
     from ssl_pipeline.data.ingest import ingest as write_store
     from ssl_pipeline.data.inventory import unchanged
+    from ssl_pipeline.data.spool import resumable
     from ssl_pipeline.products import atomic_folder, write_json
     from ssl_pipeline.progress import say
     from ssl_pipeline_stages import code
@@ -25,8 +28,10 @@ def ingest(config: Config) -> None:
     source, chosen = code.source(config), section.source.model_dump(mode="json")
     images = source.open()  # before anything is compared: what is not there may be downloaded
     check_pile(config, built, len(images.records))
-    with atomic_folder(INGESTED) as folder, unchanged(source, chosen, INVENTORY, hashes()):
-        manifest = write_store(images, folder, canvas, shares, reports, source=chosen)
+    # run by hand, without an inventory, nothing says whether files are still what they were
+    decoded = resumable(work() / "ingest", code.decoding(canvas)) if INVENTORY.exists() else nullcontext()
+    with decoded as begun, atomic_folder(INGESTED) as folder, unchanged(source, chosen, INVENTORY, hashes()):
+        manifest = write_store(images, folder, canvas, shares, reports, source=chosen, begun=begun)
     write_json(reports / "details.json", manifest["counts"])
     say("ingest: " + ", ".join(f"{key} {value:,}" for key, value in manifest["counts"].items()))
     for warning in manifest["warnings"]:

@@ -3,6 +3,7 @@
 import numpy as np
 import numpy.typing as npt
 import pytest
+from PIL import Image
 from sklearn.datasets import load_sample_image
 
 from ssl_pipeline.data.decode import fit_boxes, to_canvas
@@ -37,12 +38,13 @@ def triangle(pixels: npt.NDArray[np.uint8], height: int, width: int) -> npt.NDAr
 @pytest.mark.parametrize("upright", [True, False])
 def test_resizing_against_a_reference(size: int, upright: bool) -> None:
     picture = PHOTO if upright else np.ascontiguousarray(PHOTO.transpose(1, 0, 2))
-    squashed = to_canvas(picture, size, "squash", (1, 2, 3))
+    image = Image.fromarray(picture)
+    squashed = to_canvas(image, size, "squash", (1, 2, 3))
     np.testing.assert_allclose(squashed, triangle(picture, size, size), atol=1)
-    cropped = to_canvas(picture, size, "crop", (1, 2, 3))
+    cropped = to_canvas(image, size, "crop", (1, 2, 3))
     square = picture[5:35] if upright else picture[:, 5:35]
     np.testing.assert_allclose(cropped, triangle(square, size, size), atol=1)
-    boxed = to_canvas(picture, size, "letterbox", (1, 2, 3))
+    boxed = to_canvas(image, size, "letterbox", (1, 2, 3))
     short, border = round(size * 30 / 40), (size - round(size * 30 / 40)) // 2
     expected = np.tile(np.array([1.0, 2.0, 3.0]), (size, size, 1))
     inside = slice(border, border + short)

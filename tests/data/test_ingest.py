@@ -157,7 +157,8 @@ def test_the_store_holds_the_pictures(tmp_path: Path) -> None:
         found = read_labels(out / "store", name)  # type: ignore[arg-type]
         for row, canvas, label, number in zip(rows, canvases, found.labels, split.ids, strict=True):
             pixels, _ = read_pixels((root / row.path).read_bytes(), CANVAS)
-            np.testing.assert_array_equal(canvas, to_canvas(pixels, 8, "squash", CANVAS.background))
+            expected = to_canvas(Image.fromarray(pixels), 8, "squash", CANVAS.background)
+            np.testing.assert_array_equal(canvas, np.asarray(expected))
             assert row.id == content_hash(pixels).hex()
             assert int(row.id[:16], 16) == number
             assert found.classes[label] == row.path.split("/")[0]
@@ -175,10 +176,12 @@ def test_the_bytes_depend_on_neither_workers_nor_the_order_of_files(
     monkeypatch.setattr(parallel, "CHUNK_IMAGES", 4)
     run(root, tmp_path / "three", workers=3)
     assert contents(tmp_path / "three") == expected
-    scan = os.scandir
+    scan, listing = os.scandir, Folder(path=str(root))
     with monkeypatch.context() as patch:
         patch.setattr(os, "scandir", lambda path: list(scan(path))[::-1])
-        run(root, tmp_path / "reversed")
+        images = listing.open()
+    (tmp_path / "reversed").mkdir()
+    ingest(images, tmp_path / "reversed", CANVAS, SHARES, tmp_path / "reports", 1)
     assert contents(tmp_path / "reversed") == expected
 
 

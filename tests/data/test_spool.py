@@ -1,0 +1,150 @@
+"""What was decoded before a run was killed is not decoded again, and nothing else is taken for it."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ssl_pipeline.data import ingest as ingestion
+from ssl_pipeline.data.decode import Canvas, Decoded
+from ssl_pipeline.data.ingest import Shares, ingest
+from ssl_pipeline.data.layout import Record
+from ssl_pipeline.data.measured import Values
+from ssl_pipeline.data.parallel import DecodingOutcome, decode_all
+from ssl_pipeline.data.remarks import Note, RejectedError
+from ssl_pipeline.data.source import Images
+from ssl_pipeline.data.spool import Spool, resumable
+from ssl_pipeline_plugins.sources.digits import Digits
+
+PATHS = ["a\udce9.png", 'b "2".tif', "c.png", "d.png"]
+VALUES = Values(2, "float32", False, float("-inf"), 0.1, -9999.0, 0.25)
+OUTCOMES = [
+    Decoded(b"1" * 32, 3, 4, "RGB", b"canvas", b""),
+    Decoded(b"2" * 32, 5, 6, "F", b"other", b"\x00\xff", (Note("are odd", "say: \udce9"),), VALUES, b"\x01"),
+    RejectedError("broken", "its header"),
+    Decoded(b"4" * 32, 3, 4, "L", b"last", b""),
+]
+
+
+def filled(folder: Path) -> list[Any]:
+    with Spool(folder, PATHS) as spool:
+        assert spool.known == []
+        return [spool.keep(path, outcome) for path, outcome in zip(PATHS, OUTCOMES, strict=True)]
+
+
+def seen(outcomes: list[Any]) -> list[Any]:
+    return [str(one) if isinstance(one, RejectedError) else one for one in outcomes]
+
+
+def test_the_next_run_finds_what_the_last_one_has_found(tmp_path: Path) -> None:
+    kept = filled(tmp_path)
+    for _ in range(2):
+        with Spool(tmp_path, PATHS) as spool:
+            assert seen(spool.known) == seen(kept)
+            assert spool.known[1].values == VALUES
+            spool.canvases.seek(kept[1].place)
+            assert spool.canvases.read(kept[1].length + 1) == b"other\x01"
+
+
+def tear(folder: Path) -> None:
+    (folder / "outcomes").write_bytes((folder / "outcomes").read_bytes()[:-3])
+
+
+def lose(folder: Path) -> None:
+    (folder / "canvases").write_bytes((folder / "canvases").read_bytes()[:-3])
+
+
+def flip(folder: Path) -> None:
+    content = bytearray((folder / "canvases").read_bytes())
+    content[-1] ^= 1
+    (folder / "canvases").write_bytes(content)
+
+
+def scribble(folder: Path) -> None:
+    lines = (folder / "outcomes").read_bytes().splitlines(keepends=True)
+    (folder / "outcomes").write_bytes(b"".join(lines[:-1]) + b'[1, {"path": 3}]\n\xff\x00\n')
+
+
+@pytest.mark.parametrize("damage", [tear, lose, flip, scribble])
+def test_a_torn_end_is_cut_off_and_made_again(damage: Callable[[Path], None], tmp_path: Path) -> None:
+    kept = filled(tmp_path)
+    whole = [(tmp_path / name).read_bytes() for name in ("canvases", "outcomes")]
+    damage(tmp_path)
+    with Spool(tmp_path, PATHS) as spool:
+        assert seen(spool.known) == seen(kept[:3])
+        assert spool.keep(PATHS[3], OUTCOMES[3]) == kept[3]
+    assert [(tmp_path / name).read_bytes() for name in ("canvases", "outcomes")] == whole
+
+
+def test_other_files_take_nothing_over(tmp_path: Path) -> None:
+    filled(tmp_path)
+    with Spool(tmp_path, [PATHS[0], "another.png", *PATHS[2:]]) as spool:
+        assert len(spool.known) == 1
+    assert (tmp_path / "canvases").read_bytes() == b"canvas"
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+def test_a_run_that_was_stopped_goes_on_and_writes_the_same_bytes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = Digits().open()
+    records = [*source.records[:40], Record("odd")]
+
+    def read(path: str, limit: int) -> Any:
+        return b"no image" if path == "odd" else source.read(path, limit)
+
+    images = Images(records, read, portable=False)
+    canvas, shares = Canvas(8, "squash", (0, 0, 0), 6, 1.0), Shares(0, 0.2, 0.2, 0.5)
+
+    def run(name: str, begun: Path | None) -> dict[str, bytes]:
+        (tmp_path / name).mkdir()
+        ingest(images, tmp_path / name, canvas, shares, tmp_path / "reports", 1, begun=begun)
+        return contents(tmp_path / name)
+
+    decoded: list[int] = []
+
+    def stopping_at(place: int) -> Callable[..., Iterator[DecodingOutcome]]:
+        def decode(images: Images, canvas: Canvas, workers: int | None) -> Iterator[DecodingOutcome]:
+            decoded.append(0)
+            for outcome in decode_all(images, canvas, workers):
+                if decoded[-1] == place:
+                    raise KeyboardInterrupt
+                decoded[-1] += 1
+                yield outcome
+
+        return decode
+
+    expected = run("whole", None)
+    for number, place in enumerate((17, 5)):
+        monkeypatch.setattr(ingestion, "decode_all", stopping_at(place))
+        with pytest.raises(KeyboardInterrupt):
+            run(f"stopped {number}", tmp_path / "begun")
+    monkeypatch.setattr(ingestion, "decode_all", stopping_at(99))
+    assert run("resumed", tmp_path / "begun") == expected
+    assert run("once more", tmp_path / "begun") == expected
+    assert decoded == [17, 5, 41 - 22, 0]
+
+
+def test_only_the_spool_of_a_run_that_failed_stays(tmp_path: Path) -> None:
+    canvas = 8
+    with pytest.raises(ValueError, match="stop"), resumable(tmp_path, {"canvas": canvas}) as first:
+        assert first
+        (first / "canvases").write_bytes(b"1")
+        raise ValueError("stop")
+    with resumable(tmp_path, {"canvas": canvas}) as again, resumable(tmp_path, {"canvas": canvas}) as busy:
+        assert (again, busy) == (first, None)
+        assert again
+        assert (again / "canvases").read_bytes() == b"1"
+        with pytest.raises(ValueError, match="stop"), resumable(tmp_path, {"canvas": 9}) as other:
+            assert other != again
+            assert (again / "canvases").exists()
+            raise ValueError("stop")
+    assert [path.name for path in tmp_path.iterdir()] == [other.name if other else ""]
+    with resumable(tmp_path, {"canvas": canvas}):
+        assert other
+        assert not other.exists()
+    assert list(tmp_path.iterdir()) == []
