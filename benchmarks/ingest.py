@@ -8,10 +8,10 @@ memory or in a folder. Two things are measured in turns:
 - `decode`: what ingest does with a file (decode, hash of all pixels, canvas, sketch for near copies) in one process;
 - `stage`: all of ingest, to the finished store, with all of its processes: processor time of all of them.
 
-Each stands beside two bare loops: `full` opens, decodes and resizes each file, which gives the same canvas; `draft` lets
+Each stands beside two bare loops: `full` opens, decodes and resizes each file, which gives the same canvas; `draft` has
 libjpeg decode at a half, a quarter or an eighth of the size, whichever is still as large as the canvas. `levels` says
-how far its canvases are from those of `full`, in grey levels of 255: largest, and mean. A ratio is that of the times,
-bare / ours.
+how far its canvases are from those of `full`, in grey levels of 255: the largest difference, and the mean. A ratio is
+that of the times, bare / ours.
 """
 
 import io
