@@ -46,9 +46,10 @@ def classes(root: Path, number: int = 40) -> Path:
     return root
 
 
-def run(root: Path, out: Path, shares: Shares = SHARES, workers: int | None = 1) -> dict[str, Any]:
+def run(root: Path | Images, out: Path, shares: Shares = SHARES, workers: int | None = 1) -> dict[str, Any]:
     out.mkdir(parents=True)
-    return ingest(Folder(path=str(root)).open(), out, CANVAS, shares, out / "reports", workers)
+    images = root if isinstance(root, Images) else Folder(path=str(root)).open()
+    return ingest(images, out, CANVAS, shares, out / "reports", workers)
 
 
 def table(path: Path) -> dict[str, dict[str, str]]:
@@ -157,8 +158,8 @@ def test_the_store_holds_the_pictures(tmp_path: Path) -> None:
         found = read_labels(out / "store", name)  # type: ignore[arg-type]
         for row, canvas, label, number in zip(rows, canvases, found.labels, split.ids, strict=True):
             pixels, _ = read_pixels((root / row.path).read_bytes(), CANVAS)
-            expected = to_canvas(Image.fromarray(pixels), 8, "squash", CANVAS.background)
-            np.testing.assert_array_equal(canvas, np.asarray(expected))
+            fitted = to_canvas(Image.fromarray(pixels), 8, "squash", CANVAS.background)
+            np.testing.assert_array_equal(canvas, fitted)
             assert row.id == content_hash(pixels).hex()
             assert int(row.id[:16], 16) == number
             assert found.classes[label] == row.path.split("/")[0]
@@ -176,20 +177,17 @@ def test_the_bytes_depend_on_neither_workers_nor_the_order_of_files(
     monkeypatch.setattr(parallel, "CHUNK_IMAGES", 4)
     run(root, tmp_path / "three", workers=3)
     assert contents(tmp_path / "three") == expected
-    scan, listing = os.scandir, Folder(path=str(root))
+    scan = os.scandir
     with monkeypatch.context() as patch:
         patch.setattr(os, "scandir", lambda path: list(scan(path))[::-1])
-        images = listing.open()
-    (tmp_path / "reversed").mkdir()
-    ingest(images, tmp_path / "reversed", CANVAS, SHARES, tmp_path / "reports", 1)
+        images = Folder(path=str(root)).open()
+    run(images, tmp_path / "reversed")
     assert contents(tmp_path / "reversed") == expected
 
 
 def test_a_source_that_cannot_travel_is_read_here_and_decoded_there(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name in ("one", "two"):
-        (tmp_path / name).mkdir()
     source = Digits().open()
     records = source.records[:100]
 
@@ -197,9 +195,9 @@ def test_a_source_that_cannot_travel_is_read_here_and_decoded_there(
         return b"" if path == records[3].path else source.read(path, limit)
 
     few = Images(records, read, portable=False)
-    ingest(few, tmp_path / "one", CANVAS, SHARES, tmp_path / "reports", workers=1)
+    run(few, tmp_path / "one", workers=1)
     monkeypatch.setattr(parallel, "SERIAL_SECONDS", 0.0)
-    ingest(few, tmp_path / "two", CANVAS, SHARES, tmp_path / "reports", workers=2)
+    run(few, tmp_path / "two", workers=2)
     assert contents(tmp_path / "one") == contents(tmp_path / "two")
     assert [line["reason"] for line in table(tmp_path / "one" / "rejects.csv").values()] == ["empty file"]
 
