@@ -8,10 +8,8 @@ is heard.
 import contextlib
 import functools
 import multiprocessing
-import os
 import signal
 import sys
-import threading
 import time
 import traceback
 from collections import deque
@@ -25,6 +23,7 @@ import psutil
 
 from ssl_pipeline.data.remarks import RejectedError
 from ssl_pipeline.errors import PipelineError
+from ssl_pipeline.processes import follow_parent
 
 if sys.platform != "win32":
     import resource
@@ -227,7 +226,7 @@ def _context() -> BaseContext:
 
 def _serve(pipe: "Connection[Any, Any]", limits: Limits) -> None:
     """Work in a process of its own until the parent ends it."""
-    _follow_parent()
+    follow_parent()
     _bound_memory(limits.memory)
     pipe.send(_Ready())
     while True:
@@ -270,16 +269,3 @@ def _bound_memory(more: int) -> None:
         hard = resource.getrlimit(resource.RLIMIT_DATA)[1]
         limit = taken + more if hard == resource.RLIM_INFINITY else min(hard, taken + more)
         resource.setrlimit(resource.RLIMIT_DATA, (limit, hard))
-
-
-def _follow_parent() -> None:
-    """Leave Ctrl-C to the parent, and end when it does, however it ends."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-
-    def wait_for_it() -> None:
-        parent.join()
-        os._exit(1)
-
-    threading.Thread(target=wait_for_it, daemon=True).start()

@@ -30,6 +30,7 @@ CORE = (
     "guard",
     "isolation",
     "loading",
+    "processes",
     "progress",
     "provenance",
     "provenance.cards",

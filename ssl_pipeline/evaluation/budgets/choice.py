@@ -56,7 +56,7 @@ def model_count(learner: Learner, budget: Budget, entry: Contestant) -> int:
     return learner.config.draws * len(entry.origins) + _choosing_draws(learner, budget) * (len(entry.values) - 1)
 
 
-def final_models(learner: Learner, budget: Budget, entry: Contestant, advance: Callable[[], None]) -> Iterator[Final]:
+def final_models(learner: Learner, budget: Budget, entry: Contestant, advance: Callable[[], object]) -> Iterator[Final]:
     """Return the final model of each encoder and draw, with the value that was chosen on the first encoder.
 
     Those of the choice are not trained again.

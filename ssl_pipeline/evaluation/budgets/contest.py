@@ -1,8 +1,12 @@
 """The contest of the arms: every one of them at every budget, on the same draws of labels."""
 
+from collections.abc import Callable
+from functools import partial
+from itertools import chain
 from typing import NamedTuple
 
 import numpy as np
+import torch
 
 from ssl_pipeline.config import FinetuneConfig
 from ssl_pipeline.evaluation.budgets.arms import Learner
@@ -10,13 +14,17 @@ from ssl_pipeline.evaluation.budgets.choice import Contestant, Final, final_mode
 from ssl_pipeline.evaluation.budgets.inputs import BudgetInputs
 from ssl_pipeline.evaluation.budgets.label_draws import Budget, affordable, in_words
 from ssl_pipeline.evaluation.budgets.origins import Frozen
-from ssl_pipeline.evaluation.budgets.outcome import Arm, Outcome
+from ssl_pipeline.evaluation.budgets.outcome import ARMS, Arm, Outcome
 from ssl_pipeline.evaluation.statistics.intervals import mean_of_strata
+from ssl_pipeline.processes import Crew
 from ssl_pipeline.progress import bar
 from ssl_pipeline.training.finetuning import Classifier
 from ssl_pipeline.training.run import deterministic
 
 __all__ = ["Contest", "compete"]
+
+_MAX_PROCESSES = 4
+"""Processes that learn at a time: each takes as much memory as the first one."""
 
 
 class Contest(NamedTuple):
@@ -31,49 +39,107 @@ class Contest(NamedTuple):
     classifier: Classifier
 
 
-def compete(settings: FinetuneConfig, inputs: BudgetInputs) -> Contest:
+def compete(
+    settings: FinetuneConfig, inputs: BudgetInputs, reopen: Callable[[], BudgetInputs] | None = None
+) -> Contest:
     """Run every arm at every budget and draw.
 
     Args:
         settings: The section `finetune`.
         inputs: What is compared, and on what; `obstacle` finds nothing on its data.
+        reopen: Function that opens the same inputs in another process, to which it is sent: small networks keep
+            several cores busy only where each trains one of its own. None: this process does it all.
     """
-    learner = Learner(settings, inputs)
-    entries, budgets = _entries(settings, inputs, learner), affordable(settings.budgets, inputs.data.train.labels)
-    outcomes, classifier = [], None
-    with deterministic(), bar() as progress:
-        total = sum(model_count(learner, budget, entry) for budget in budgets for entry in entries)
-        task = progress.add_task("finetune", total=total, info="")
-        for budget in budgets:
-            for entry in entries:
-                progress.update(task, info=f"{entry.arm or 'probe'}, {in_words(budget)}")
-                for final in final_models(learner, budget, entry, lambda: progress.advance(task)):
+    contest, threads = _Jobs(settings, inputs), torch.get_num_threads()
+    processes = 1
+    if reopen is not None and inputs.precision.device.type == "cpu":
+        processes = min(threads, len(contest.jobs), _MAX_PROCESSES)
+    with bar() as progress:
+        task = progress.add_task("finetune", total=sum(contest.parts), info="")
+
+        def work(number: int, advance: Callable[[], object]) -> list[Outcome]:
+            return contest.run(number, advance, lambda info: progress.update(task, info=info))
+
+        crew = Crew(
+            contest.parts,
+            work,
+            partial(_prepare, settings, reopen or (lambda: inputs), threads // processes),
+            processes - 1,
+            lambda done: progress.update(task, completed=done),
+        )
+        try:
+            torch.set_num_threads(threads // processes)  # as many whether helpers come or not: the figures depend on it
+            found = crew.run()
+        finally:
+            torch.set_num_threads(threads)
+    assert contest.classifier is not None  # it comes of the first job
+    order = [(budget, arm) for budget in contest.budgets for arm in ARMS]
+    outcomes = sorted(chain.from_iterable(found), key=lambda one: order.index((one.budget, one.arm)))
+    return Contest(outcomes, contest.classifier)
+
+
+class _Jobs:
+    """The jobs of a contest: each is one budget of the models that start from the same encoders.
+
+    The largest budget comes first, and in it the pretrained encoder: of it comes the classifier.
+    """
+
+    def __init__(self, settings: FinetuneConfig, inputs: BudgetInputs):
+        self._learner = Learner(settings, inputs)
+        self.budgets = affordable(settings.budgets, inputs.data.train.labels)
+        families = _families(settings, inputs, self._learner)
+        self.jobs = [(budget, family) for budget in reversed(self.budgets) for family in families]
+        self.classifier: Classifier | None = None
+
+    @property
+    def parts(self) -> list[int]:
+        """How many models each job learns."""
+        return [sum(model_count(self._learner, budget, entry) for entry in family) for budget, family in self.jobs]
+
+    def run(self, number: int, advance: Callable[[], object], tell: Callable[[str], None]) -> list[Outcome]:
+        """Do a job; return the outcomes of its models."""
+        (budget, family), outcomes = self.jobs[number], []
+        with deterministic():
+            for entry in family:
+                tell(f"{entry.arm or 'probe'}, {in_words(budget)}")
+                for final in final_models(self._learner, budget, entry, advance):
                     if isinstance(final.model, Frozen):
                         entry.origins[final.encoder].probes[final.draw] = final.model.probe
-                    elif (entry.arm, final.encoder, final.draw) == ("finetune", 0, 0):
-                        classifier = final.model
+                    elif number == final.encoder == final.draw == 0:
+                        self.classifier = final.model
                     if entry.arm is not None:
-                        outcomes.append(_outcome(learner, budget, entry.arm, final))
-    assert classifier is not None  # there is a budget, and every budget fine-tunes
-    return Contest(outcomes, classifier)
+                        outcomes.append(_outcome(self._learner, budget, entry.arm, final))
+        return outcomes
 
 
-def _entries(settings: FinetuneConfig, inputs: BudgetInputs, learner: Learner) -> list[Contestant]:
-    """Return all that learns at a budget, in order: a probe comes before the arms whose heads start from it."""
+def _prepare(
+    settings: FinetuneConfig, reopen: Callable[[], BudgetInputs], threads: int
+) -> Callable[[int, Callable[[], object]], list[Outcome]]:
+    """Return what does jobs in another process."""
+    torch.set_num_threads(threads)
+    contest = _Jobs(settings, reopen())
+    return lambda number, advance: contest.run(number, advance, lambda _: None)
+
+
+def _families(settings: FinetuneConfig, inputs: BudgetInputs, learner: Learner) -> list[list[Contestant]]:
+    """Return all that learns at a budget, by what it starts from: a probe comes before the arm whose heads do."""
     strengths, rates = settings.strengths, settings.learning_rates
     pretrained = [learner.given(one) for one in (inputs.encoder, *inputs.further)]
     random = [learner.random()]
-    entries = [
-        Contestant("probe", pretrained, strengths, learner.fit),
-        Contestant("finetune", pretrained, rates, learner.tune),
-        Contestant(None, random, strengths, learner.fit),
-        Contestant("random", random, rates, learner.tune),
-        Contestant("scratch", random, rates, learner.train_from_scratch),
+    families = [
+        [
+            Contestant("probe", pretrained, strengths, learner.fit),
+            Contestant("finetune", pretrained, rates, learner.tune),
+        ],
+        [Contestant(None, random, strengths, learner.fit), Contestant("random", random, rates, learner.tune)],
+        [Contestant("scratch", random, rates, learner.train_from_scratch)],
     ]
-    if inputs.start is None:
-        return entries
-    start = [learner.given(inputs.start.in_grayscale() if inputs.card.grayscale else inputs.start)]
-    return [*entries, Contestant(None, start, strengths, learner.fit), Contestant("start", start, rates, learner.tune)]
+    if inputs.start is not None:
+        start = [learner.given(inputs.start.in_grayscale() if inputs.card.grayscale else inputs.start)]
+        families.append(
+            [Contestant(None, start, strengths, learner.fit), Contestant("start", start, rates, learner.tune)]
+        )
+    return families
 
 
 def _outcome(learner: Learner, budget: Budget, arm: Arm, final: Final) -> Outcome:

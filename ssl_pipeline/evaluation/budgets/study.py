@@ -21,6 +21,7 @@ draws that choose (Oliver et al. 2018, 1804.09170, on realistic validation sets)
 early stopping. Test images are looked at once for each final model.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -65,17 +66,20 @@ class BudgetFindings(Report):
     obstacle: str = ""
 
 
-def study_budgets(settings: FinetuneConfig, inputs: BudgetInputs) -> BudgetFindings:
+def study_budgets(
+    settings: FinetuneConfig, inputs: BudgetInputs, reopen: Callable[[], BudgetInputs] | None = None
+) -> BudgetFindings:
     """Run every arm at every budget and draw, and judge what pretraining was worth.
 
     Args:
         settings: The section `finetune`.
         inputs: What is compared, and on what.
+        reopen: Function that opens the same inputs in another process; see `compete`.
     """
     data = inputs.data
     if reason := obstacle(data):
         return _without_classifier(reason)
-    contest = compete(settings, inputs)
+    contest = compete(settings, inputs, reopen)
     verdicts = judge_budgets(contest.outcomes, data.test.groups)
     words = conclusion(verdicts, data.test.groups)
 

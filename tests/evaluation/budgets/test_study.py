@@ -1,6 +1,8 @@
 """The protocol of label budgets, on real digits of three classes, 8 px."""
 
+import time
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,7 @@ import torch
 import yaml
 from sklearn.datasets import load_digits
 
+from ssl_pipeline import processes
 from ssl_pipeline.artifacts.assembly import build_encoder, cut
 from ssl_pipeline.augment.policy import Policy
 from ssl_pipeline.config import Choice, FinetuneConfig
@@ -24,6 +27,7 @@ from ssl_pipeline.evaluation.budgets.inputs import BudgetInputs, view_policy
 from ssl_pipeline.evaluation.budgets.label_draws import draw_labels
 from ssl_pipeline.evaluation.budgets.outcome import ARMS, Outcome
 from ssl_pipeline.loading import load_registry
+from ssl_pipeline.processes import Crew
 from ssl_pipeline.randomness import hash64
 from ssl_pipeline.training.finetuning import Classifier, finetune
 from ssl_pipeline.training.precision import Precision
@@ -117,6 +121,36 @@ def test_two_runs_are_the_same_and_another_seed_is_not(data, reference):
     assert figures(study(data, seed=1).outcomes) != figures(outcomes)
 
 
+def test_another_process_that_helps_leaves_the_figures_as_they_are(data, monkeypatch):
+    monkeypatch.setattr(processes, "SERIAL_SECONDS", -1.0)
+    monkeypatch.setattr(processes, "WORTHWHILE_SECONDS", 0.0)
+    threads, start, here = torch.get_num_threads(), Crew._start, []
+
+    def start_and_wait(crew: Crew[Any]) -> None:
+        start(crew)
+        ends = time.monotonic() + 60
+        while not crew._ledger._numbers[1] and time.monotonic() < ends:  # until it has taken a job
+            time.sleep(0.05)
+
+    monkeypatch.setattr(Crew, "_start", start_and_wait)
+    original = Learner._train
+    monkeypatch.setattr(
+        Learner, "_train", lambda *given, **options: (here.append(given[1]), original(*given, **options))[1]
+    )
+    try:
+        torch.set_num_threads(1)
+        alone, models = study(data, budgets=["all"]), len(here)
+        here.clear()
+        torch.set_num_threads(2)
+        shared = compete(configure(budgets=["all"]), given(data), partial(given, data))
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(threads)
+    assert figures(shared.outcomes) == figures(alone.outcomes)
+    assert weights(shared.classifier) == weights(alone.classifier)
+    assert 0 < len(here) < models  # the helper trained the others
+
+
 def test_test_labels_change_nothing_but_the_figures(data, reference):
     outcomes, classifier = reference
     blind = study(data._replace(test=relabelled(data.test, np.arange(0))))
@@ -194,14 +228,14 @@ def test_all_that_is_trained_sees_the_same_labels_steps_and_seeds(data, monkeypa
     statistics: list[bool] = []
     monkeypatch.setattr(arms, "finetune", spy)
     study(data, learning_rates=[1e-3], epochs=2)
-    few, everything = calls[:9], calls[9:]  # of fine-tuned, random and scratch, three draws each
+    everything, few = calls[:9], calls[9:]  # of fine-tuned, random and scratch, three draws each
     for group in (few, everything):
         assert group[:3] == group[3:6] == group[6:]
     assert {(rate, decay) for _, rate, decay in few} == {(1e-3, 1e-4)}
     assert {(steps, size) for (_, _, steps, size, _), *_ in few} == {(3, 16)}
     assert {steps for (_, _, steps, _, _), *_ in everything} == {6}  # two passes of 40 images in batches of 16
     # kept where the images are fewer than a batch, by whatever is like the pretrained encoder
-    assert statistics == [True] * 6 + [False] * 12
+    assert statistics == [False] * 9 + [True] * 6 + [False] * 3
     assert len({seed for (*_, seed), *_ in few}) == 3
 
 

@@ -1,0 +1,175 @@
+"""Jobs that several processes share: this one, and helpers that it starts where there is much to do.
+
+Jobs are numbered, and what comes of one depends on its number alone. This process takes them from the first on, helpers
+from the last on, until they meet: neighbours, which have much in common, are mostly done in one place.
+"""
+
+import multiprocessing
+import os
+import signal
+import threading
+import time
+import traceback
+from collections.abc import Callable
+from multiprocessing.connection import Connection, wait
+from typing import Any, Generic, NamedTuple, TypeVar
+
+import psutil
+
+__all__ = ["Crew", "follow_parent"]
+
+T = TypeVar("T")
+Work = Callable[[int, Callable[[], object]], T]
+"""Does a job, given its number and a function to call after each of its parts."""
+
+SERIAL_SECONDS = 2.0
+"""Seconds of work before helpers are started."""
+WORTHWHILE_SECONDS = 10.0
+"""Seconds of work that have to be left for it: a helper needs some three to start."""
+_LOOK_SECONDS = 0.5
+
+
+class _Failure(NamedTuple):
+    """An error in a helper, on its way to the parent."""
+
+    error: Exception
+    trace: str
+
+
+class Crew(Generic[T]):
+    """Does numbered jobs, with the help of other processes where that is worth it.
+
+    A helper that dies, as where memory runs out, is replaced by this process: its jobs are done again here.
+
+    Args:
+        parts: The number of parts that each job has.
+        work: What does a job in this process.
+        prepare: What makes the same in another process; it has to be picklable.
+        helpers: The number of helpers, at most. Fewer are started where memory is short.
+        report: Function that is called with the number of parts that are done, in all processes together.
+    """
+
+    def __init__(
+        self,
+        parts: list[int],
+        work: Work[T],
+        prepare: Callable[[], Work[T]],
+        helpers: int,
+        report: Callable[[int], None],
+    ):
+        self._parts, self._work, self._prepare, self._most, self._report = parts, work, prepare, helpers, report
+        self._context = multiprocessing.get_context("spawn")  # torch and its threads do not survive a fork
+        self._ledger = _Ledger(len(parts), self._context.Array("i", 3))
+        self._crew: dict[Connection[Any, Any], Any] = {}
+        self._outcomes: dict[int, T] = {}
+
+    def run(self) -> list[T]:
+        """Do all jobs; return what came of them, in their order. Errors of a helper are raised here."""
+        self._began = time.monotonic()
+        try:
+            while (job := self._ledger.first()) is not None:
+                self._outcomes[job] = self._work(job, self._advance)
+            while missing := [job for job in range(len(self._parts)) if job not in self._outcomes]:
+                if self._crew:
+                    self._listen(_LOOK_SECONDS)
+                else:
+                    self._outcomes[missing[0]] = self._work(missing[0], lambda: None)
+            return [self._outcomes[job] for job in range(len(self._parts))]
+        finally:
+            for process in self._crew.values():
+                process.kill()
+            for pipe, process in self._crew.items():
+                process.join()
+                pipe.close()
+
+    def _advance(self) -> None:
+        done, worked = self._ledger.tick(), time.monotonic() - self._began
+        self._listen(0.0)  # a helper waits where what it sends is more than a pipe holds
+        left = worked / done * (sum(self._parts) - done)
+        if self._most and worked > SERIAL_SECONDS and left > WORTHWHILE_SECONDS:
+            affordable = psutil.virtual_memory().available // (2 * psutil.Process().memory_info().rss)
+            for _ in range(min(self._most, affordable)):
+                self._start()
+            self._most = 0
+
+    def _start(self) -> None:
+        pipe, theirs = self._context.Pipe(duplex=False)
+        process = self._context.Process(target=_help, args=(theirs, self._ledger, self._prepare), daemon=True)
+        process.start()
+        theirs.close()
+        self._crew[pipe] = process
+
+    def _listen(self, seconds: float) -> None:
+        """Wait so long for what comes from helpers, and let go those from whom nothing comes any more."""
+        for pipe in wait(list(self._crew), seconds):
+            assert isinstance(pipe, Connection)
+            try:
+                came = pipe.recv()
+            except (EOFError, ConnectionResetError):
+                self._crew.pop(pipe).join()
+                pipe.close()
+                continue
+            if isinstance(came, _Failure):
+                came.error.add_note(came.trace)
+                raise came.error
+            job, outcome = came
+            self._outcomes[job] = outcome
+        self._report(self._ledger.done)
+
+
+class _Ledger:
+    """Says, in memory that all processes share, which jobs are taken and how many parts are done."""
+
+    def __init__(self, jobs: int, numbers: Any):
+        self._jobs, self._numbers = jobs, numbers
+
+    def first(self) -> int | None:
+        """Take the first job that is left; None: there is none."""
+        return self._take(0)
+
+    def last(self) -> int | None:
+        """Take the last job that is left; None: there is none."""
+        return self._take(1)
+
+    def _take(self, end: int) -> int | None:
+        with self._numbers.get_lock():
+            if self._numbers[0] + self._numbers[1] == self._jobs:
+                return None
+            taken: int = self._numbers[end]
+            self._numbers[end] += 1
+        return self._jobs - 1 - taken if end else taken
+
+    def tick(self) -> int:
+        """Count a part; return how many are done."""
+        with self._numbers.get_lock():
+            self._numbers[2] += 1
+            return int(self._numbers[2])
+
+    @property
+    def done(self) -> int:
+        """The number of parts that are done."""
+        return int(self._numbers[2])
+
+
+def _help(pipe: "Connection[Any, Any]", ledger: _Ledger, prepare: Callable[[], Work[Any]]) -> None:
+    """Do jobs in a process of its own until there are none left, or the parent ends it."""
+    follow_parent()
+    try:
+        work = prepare()
+        while (job := ledger.last()) is not None:
+            pipe.send((job, work(job, ledger.tick)))
+    except Exception as error:  # the parent raises it
+        pipe.send(_Failure(error, traceback.format_exc()))
+
+
+def follow_parent() -> None:
+    """Leave Ctrl-C to the parent of this process, and end when it does, however it ends."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+
+    def wait_for_it() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=wait_for_it, daemon=True).start()
