@@ -84,7 +84,8 @@ class Fold:
 
     def places(self) -> Iterator["Place"]:
         """Return where tiles lie; of two that mirror each other, the one above the diagonal."""
-        of_anchors, of_keys = (list(_ranges(ids, self.edge)) for ids in (self.anchor_samples, self.key_samples))
+        many = max(len(self.anchor_samples), len(self.key_samples)) > self.edge
+        of_anchors, of_keys = (list(_ranges(ids, self.edge, many)) for ids in (self.anchor_samples, self.key_samples))
         for anchors, (low, high) in of_anchors:
             for keys, (first, last) in of_keys:
                 if not self.mirrored or keys.start >= anchors.start:
@@ -120,11 +121,11 @@ class Place(NamedTuple):
     strangers: bool
 
 
-def _ranges(samples: Tensor, size: int) -> Iterator[tuple[slice, tuple[float, float]]]:
+def _ranges(samples: Tensor, size: int, wanted: bool) -> Iterator[tuple[slice, tuple[float, float]]]:
     """Return runs of samples, and between which numbers each lies; any, where a device would have to be waited for."""
     for span in spans(len(samples), size):
         low, high = (-torch.inf, torch.inf)
-        if samples.device.type == "cpu":
+        if wanted and samples.device.type == "cpu":
             low, high = (int(bound) for bound in samples[span].aminmax())
         yield span, (low, high)
 

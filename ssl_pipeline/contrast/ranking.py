@@ -14,7 +14,7 @@ from ssl_pipeline.contrast.fold import edge, spans
 from ssl_pipeline.contrast.similarity import total_weight, widened
 from ssl_pipeline.types import Negatives, Tile
 
-__all__ = ["Nearest", "RankRule", "mean_of_ranks", "nearest", "quantiles", "rank_threshold"]
+__all__ = ["Nearest", "RankRule", "masked_tiles", "mean_of_ranks", "nearest", "quantiles", "rank_threshold"]
 
 _BINS_PER_PASS, _PASSES_OVER_KEYS = (
     256,
@@ -46,7 +46,7 @@ def nearest(anchors: Tensor, negatives: Negatives, k: int) -> Nearest:
     """
     k = min(k, len(negatives.keys))
     parts = []
-    for span, tiles in _tiles(anchors, negatives):
+    for span, tiles in masked_tiles(anchors, negatives):
         values = widened(anchors.detach()[span, :0])  # none yet
         positions = negatives.key_samples.new_empty(values.shape)
         for tile, similarities in tiles:
@@ -106,7 +106,8 @@ def quantiles(anchors: Tensor, negatives: Negatives, shares: Sequence[float]) ->
         width /= _BINS_PER_PASS
         cumulated = _histogram(anchors, negatives, low, width).cumsum(dim=2).to(wide.dtype)  # (A, S, bins)
         if wanted is None:
-            wanted = (cumulated[..., -1] * wide.new_tensor(shares)).clamp(min=1e-6)
+            sought = torch.stack([wide.new_full((), share) for share in shares])  # no copy to a device
+            wanted = (cumulated[..., -1] * sought).clamp(min=1e-6)
         rest = (wanted - below)[..., None]
         place = torch.searchsorted(cumulated, rest).clamp(max=_BINS_PER_PASS - 1)  # the first bin that reaches it
         before = torch.where(place > 0, cumulated.gather(2, (place - 1).clamp(min=0)), 0.0)
@@ -121,7 +122,7 @@ def _histogram(anchors: Tensor, negatives: Negatives, low: Tensor, width: float)
         *low.shape, _BINS_PER_PASS + 1, dtype=torch.int64, device=low.device
     )  # the last holds all others
     one = histogram.new_ones(())
-    for span, tiles in _tiles(anchors, negatives):
+    for span, tiles in masked_tiles(anchors, negatives):
         for _, similarities in tiles:
             left_out = similarities == -torch.inf
             similarities = similarities.clamp(-1, _LARGEST_FLOAT32_BELOW_1)
@@ -133,8 +134,11 @@ def _histogram(anchors: Tensor, negatives: Negatives, low: Tensor, width: float)
     return histogram[..., :_BINS_PER_PASS]
 
 
-def _tiles(anchors: Tensor, negatives: Negatives) -> Iterator[tuple[slice, Iterator[tuple[Tile, Tensor]]]]:
-    """Yield the tiles of each run of anchors, with similarities (a, k) that are -inf where a pair is left out."""
+def masked_tiles(anchors: Tensor, negatives: Negatives) -> Iterator[tuple[slice, Iterator[tuple[Tile, Tensor]]]]:
+    """Yield the tiles of each run of anchors (A, D), with similarities (a, k) that are -inf where a pair is left out.
+
+    Gradients reach nothing.
+    """
     size = edge(anchors.device)
     wide, keys = widened(anchors.detach()), widened(negatives.keys.detach())
 

@@ -77,7 +77,7 @@ def log_mass(
     if not negatives.class_prior:
         return mass
     assert positives is not None, "a class prior takes positives to subtract"
-    least = logits(mass.new_tensor(-1.0)) if callable(logits) else mass.new_tensor(-logits)
+    least = logits(mass.new_full((), -1.0)) if callable(logits) else mass.new_full((), -logits)
     total = total_weight(anchors, negatives).log()
     share = positives.logsumexp(dim=1) - math.log(positives.shape[1]) + total + math.log(negatives.class_prior)
     left = mass + torch.log1p(-torch.exp((share - mass).clamp(max=-1e-6)))  # the clamp keeps gradients finite
@@ -154,9 +154,10 @@ def _fold(
     """Sum over an anchor's negatives; `mirrored`: values depend on similarities alone."""
     mirrored = mirrored and anchors is negatives.keys and negatives.anchor_samples is negatives.key_samples
     samples = negatives.anchor_samples, negatives.key_samples
-    if anchors.device.type == "cpu":  # elsewhere there are few tiles, and numbers would have to be waited for
+    side, longest = edge(anchors.device), max(len(negatives.anchor_samples), len(negatives.key_samples))
+    if anchors.device.type == "cpu" and longest > side:  # elsewhere there are few tiles, and a device waits for numbers
         samples = numbers(*samples)
-    plan = Fold(*samples, values, logarithmic, scale, mirrored, edge(anchors.device))
+    plan = Fold(*samples, values, logarithmic, scale, mirrored, side)
     wide = widened(anchors)
     keys = wide if mirrored else widened(negatives.keys)
     return fold(plan, wide, keys, {**negatives.rows, **(columns or {})})

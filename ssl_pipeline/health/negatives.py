@@ -7,8 +7,8 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from ssl_pipeline.contrast.ranking import nearest
-from ssl_pipeline.contrast.similarity import log_mass, total_weight
+from ssl_pipeline.contrast.ranking import masked_tiles, nearest
+from ssl_pipeline.contrast.similarity import total_weight, widened
 from ssl_pipeline.types import Finding, Negatives
 
 __all__ = [
@@ -46,9 +46,16 @@ def softmax_figures(anchors: Tensor, negatives: Negatives, temperature: float) -
     anchor_count = min(_MAX_ANCHORS, len(anchors))
     rows = {name: row[:anchor_count] for name, row in negatives.rows.items()}
     negatives = replace(negatives, anchor_samples=negatives.anchor_samples[:anchor_count], rows=rows, class_prior=0.0)
-    first, second = (log_mass(anchors[:anchor_count], negatives, scale / temperature) for scale in (1, 2))
+    anchors = anchors[:anchor_count]
+    first, second = widened(anchors).new_full((2, anchor_count), -torch.inf)
+    for span, tiles in masked_tiles(anchors, negatives):
+        for tile, similarities in tiles:
+            weight = 0.0 if negatives.log_weight is None else negatives.log_weight(tile)
+            for total, scale in ((first, 1 / temperature), (second, 2 / temperature)):
+                mass = (scale * similarities + weight).logsumexp(dim=1)
+                torch.logaddexp(total[span], mass, out=total[span])
     seen = (2 * first - second).exp().nan_to_num(0.0)
-    return {"negatives": total_weight(anchors[:anchor_count], negatives).mean(), "negatives_seen": seen.mean()}
+    return {"negatives": total_weight(anchors, negatives).mean(), "negatives_seen": seen.mean()}
 
 
 def softmax_troubles(figures: Mapping[str, float], temperature: float) -> list[Finding]:

@@ -34,16 +34,16 @@ class Memory(nn.Module):
         self.register_buffer("vectors", torch.empty(0, 0))  # (size, D) from the first push on, which says what D is
         self.register_buffer("position", torch.tensor(0))
         self.register_buffer("count", torch.tensor(0))
+        self._position = self._count = 0  # the same, for which no device need be waited for
 
     def held(self) -> Tensor:
         """Return what is held (n, D), n <= size, in no particular order; (0, 0) at first."""
-        return self.vectors[: int(self.count)]
+        return self.vectors[: self._count]
 
     def oldest_places(self, count: int) -> Tensor:
         """Return the places (n,) of the `count` held vectors that were pushed first, or of all if there are fewer."""
-        held = int(self.count)
-        first = self.position if held == self.size else 0
-        return (first + torch.arange(min(count, held), device=self.vectors.device)) % self.size
+        first = self._position if self._count == self.size else 0
+        return (first + torch.arange(min(count, self._count), device=self.vectors.device)) % self.size
 
     @torch.no_grad()
     def push(self, vectors: Tensor) -> Tensor:
@@ -51,10 +51,12 @@ class Memory(nn.Module):
         vectors = vectors.detach()[-self.size :]
         if not len(self.vectors):
             self.vectors = vectors.new_zeros(self.size, vectors.shape[1])
-        places = (self.position + torch.arange(len(vectors), device=vectors.device)) % self.size
+        places = (self._position + torch.arange(len(vectors), device=vectors.device)) % self.size
         self.vectors[places] = vectors.to(self.vectors.dtype)
-        self.position = (self.position + len(vectors)) % self.size
-        self.count = (self.count + len(vectors)).clamp(max=self.size)
+        self._position = (self._position + len(vectors)) % self.size
+        self._count = min(self._count + len(vectors), self.size)
+        self.position.fill_(self._position)
+        self.count.fill_(self._count)
         return places
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *rest: Any) -> None:
@@ -62,6 +64,7 @@ class Memory(nn.Module):
         if saved is not None:
             self.vectors = torch.empty_like(saved, device=self.vectors.device)
         super()._load_from_state_dict(state_dict, prefix, *rest)
+        self._position, self._count = int(self.position), int(self.count)
 
 
 class KeyMemory(Memory):

@@ -11,12 +11,27 @@ from torch import Tensor
 
 from ssl_pipeline.contrast.similarity import widened
 
-__all__ = ["add_local_pairs", "stacked"]
+__all__ = ["add_local_pairs", "of_others", "stacked"]
 
 
 def stacked(embeddings: list[Tensor]) -> Tensor:
     """Stack crops of N images, (N, V, D) of each kind, as (sum of V x N, D), at least float32: view after view."""
     return torch.cat([widened(kind).transpose(0, 1) for kind in embeddings]).flatten(0, 1)
+
+
+def of_others(values: Tensor) -> Tensor:
+    """Return the values (A, B) of pairs of crops without those of a crop with itself, row by row, as one vector.
+
+    Cut out between the places of the diagonal: a mask would have a device count what it holds.
+
+    Examples:
+        >>> of_others(torch.arange(6).reshape(2, 3))  # 0 and 4 are of crops with themselves
+        tensor([1, 2, 3, 5])
+    """
+    flat, stride = values.flatten(), values.shape[1] + 1
+    starts = [place * stride + 1 for place in range(min(values.shape))]
+    ends = [start + stride - 1 for start in starts[:-1]] + [len(flat)]
+    return torch.cat([flat[start:end] for start, end in zip(starts, ends, strict=True)])
 
 
 def add_local_pairs(

@@ -73,8 +73,8 @@ class PairEnergy(Loss):
     def forward(self, anchors: Tensor, positives: Tensor, negatives: Negatives, step: Step) -> StepOutput:
         """Return the mean loss over anchors (A, D) with positives (A, M, D), all unit-norm."""
         if self.network is not None:
-            negatives = self.network.move(anchors, negatives)
-            anchors, positives = self.network(anchors), self.network(positives)
+            anchors, negatives = self.network.move(anchors, negatives)
+            positives = self.network(positives)
         cosine = cosines(anchors, positives)  # (A, M)
         loss = self.functional(anchors, cosine, negatives).mean()
         return StepOutput(loss, {"negatives": total_weight(anchors, negatives).mean()})

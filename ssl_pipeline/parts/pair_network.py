@@ -41,18 +41,20 @@ class PairNetwork(nn.Module):
         wide = widened(vectors)
         return F.normalize(wide + self.layers(wide), dim=-1)
 
-    def move(self, anchors: Tensor, negatives: Negatives) -> Negatives:
-        """Return negatives whose keys have gone through the network.
+    def move(self, anchors: Tensor, negatives: Negatives) -> tuple[Tensor, Negatives]:
+        """Return anchors (A, D), and negatives whose keys have gone through the network as well.
 
-        A strategy has chosen by the cosines of projections, and still sees these: each tile of them is computed again.
+        Keys that are the anchors go through it once, with these. A strategy has chosen by the cosines of projections,
+        and still sees these: each tile of them is computed again.
         """
-        moved = replace(negatives, keys=self(negatives.keys))
+        asking = self(anchors)
+        moved = replace(negatives, keys=asking if negatives.keys is anchors else self(negatives.keys))
         choose = negatives.log_weight
         if choose is None:
-            return moved
+            return asking, moved
         before, keys = widened(anchors.detach()), widened(negatives.keys.detach())
 
         def log_weight(tile: Tile) -> Tensor:
             return choose(tile._replace(similarities=before[tile.anchors] @ keys[tile.keys].T))
 
-        return replace(moved, log_weight=log_weight)
+        return asking, replace(moved, log_weight=log_weight)

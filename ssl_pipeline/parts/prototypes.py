@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ssl_pipeline.contrast.similarity import widened
+from ssl_pipeline.parts.multi_crop import of_others
 from ssl_pipeline.types import Finding
 
 __all__ = ["Prototypes", "cross_entropy", "prototype_figures", "unused_prototypes"]
@@ -44,7 +45,7 @@ class Prototypes(nn.Module):
 def cross_entropy(assigned: Tensor, log_probability: Tensor) -> Tensor:
     """Return the mean of -Σ q log p over images and over pairs of a target (T, N, K) and another view (V, N, K)."""
     found = -torch.einsum("tnk,vnk->tv", assigned, log_probability) / assigned.shape[1]
-    return found[~torch.eye(*found.shape, dtype=torch.bool, device=found.device)].mean()
+    return of_others(found).mean()
 
 
 @torch.no_grad()

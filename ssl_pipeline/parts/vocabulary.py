@@ -12,7 +12,6 @@ from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 __all__ = ["Vocabulary"]
 
@@ -68,7 +67,8 @@ class Vocabulary(nn.Module):
     def note(self, features: Tensor) -> dict[str, Tensor]:
         """Return what `follow` learns from a batch of features (M, F): nothing is changed yet."""
         closeness, nearest = self._closeness(features).max(dim=1)
-        belongs = F.one_hot(nearest, len(self.entries)).to(features.dtype)  # (M, K)
+        words = torch.arange(len(self.entries), device=nearest.device)
+        belongs = (nearest[:, None] == words).to(features.dtype)  # (M, K)
         idle = (self.shares < _IDLE_SHARE / len(self.entries)).nonzero()[:_MAX_MOVES_PER_STEP, 0]
         places = self._places(features, features.square().sum(dim=1) - 2 * closeness, len(idle))
         return {

@@ -4,13 +4,13 @@ from collections.abc import Mapping
 
 import numpy as np
 import numpy.typing as npt
-import torch
 from torch import Tensor
 
 from ssl_pipeline import randomness
 from ssl_pipeline.augment.policy import Policy
 from ssl_pipeline.augment.views import make_views
 from ssl_pipeline.data.image_spec import RGB8, ImageSpec
+from ssl_pipeline.training.batches import on_device
 from ssl_pipeline.types import UNIFORMS, PretextTask, Views
 
 __all__ = ["inputs"]
@@ -39,5 +39,5 @@ def inputs(
     views = make_views(policies, task.views.counts, images, ids, seed, epoch, spec)
     if task.uniforms:
         numbers = randomness.uniforms(seed, epoch, ids, UNIFORMS, task.uniforms)
-        views[UNIFORMS] = torch.from_numpy(numbers).to(images.device)
+        views[UNIFORMS] = on_device(numbers, images.device)
     return views

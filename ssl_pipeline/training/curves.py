@@ -2,12 +2,17 @@
 
 import csv
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import torch
+from torch import Tensor
+
 from ssl_pipeline import progress
 from ssl_pipeline.products import write_json
+from ssl_pipeline.training.endings import DivergedError, refuse_non_finite
 from ssl_pipeline.types import Finding
 
 __all__ = ["CurveFiles", "History", "write_curves"]
@@ -16,31 +21,68 @@ Row = dict[str, float]
 
 _HEADLINE = ("loss", "effective_rank", "view_recall")
 """Figures that are worth comparing between runs."""
+_MAX_MESSAGE = 2000  # characters
 
 
 class History:
     """What a run has to tell.
 
     Attributes:
-        rows: Figures, a row for each logged step; what was noted since the last row is averaged.
+        rows: Figures, a row for each logged step: losses and norms of gradients are averaged over the steps since the
+            last row, all else is of the row's own step.
         warnings: What went wrong, each kind once: {"step": when it was first seen, "kind": its name, "warning": the
             message}.
+        loss: The last loss that was read; NaN before.
+
+    Args:
+        fp16: Whether a `GradScaler` is at work, which skips steps with infinite gradients and may go on.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, fp16: bool = False) -> None:
         self.rows: list[Row] = []
         self.warnings: list[dict[str, Any]] = []
+        self.loss = math.nan
+        self._fp16 = fp16
+        self._waiting: list[tuple[int, Tensor, Tensor]] = []  # not yet read: a device would have to be waited for
         self._sums: Row = {}
         self._steps = 0
 
-    def note(self, figures: Mapping[str, float]) -> None:
-        """Add one step's figures to the row to come."""
-        self._steps += 1
-        for name, value in figures.items():
-            self._sums[name] = self._sums.get(name, 0.0) + value
+    def note(self, step: int, loss: Tensor, gradient_norm: Tensor) -> None:
+        """Take in a step's loss and the norm of its gradients, which stay on their device until they are read."""
+        self._waiting.append((step, loss.detach(), gradient_norm))
+
+    def read(self) -> None:
+        """Add what was noted to the row to come.
+
+        Raises:
+            DivergedError: A step's loss or norm is not finite; it names the first such step.
+        """
+        waiting, self._waiting = self._waiting, []
+        if not waiting:
+            return
+        noted = torch.stack([value.double() for _, *values in waiting for value in values]).reshape(-1, 2).tolist()
+        for (step, *_), (loss, norm) in zip(waiting, noted, strict=True):
+            refuse_non_finite(step, loss, norm, self._fp16)
+            self._steps += 1
+            for name, value in {"loss": loss, "gradient_norm": norm}.items():
+                self._sums[name] = self._sums.get(name, 0.0) + value
+            self.loss = loss
+
+    @contextmanager
+    def divergence_comes_first(self) -> Iterator[None]:
+        """Let what fails over numbers that are not finite be reported as what it is: a run that had diverged before."""
+        try:
+            yield
+        except Exception as error:
+            try:
+                self.read()
+            except DivergedError as diverged:
+                raise DivergedError(f"{diverged}\nWhat came of it: {error}"[:_MAX_MESSAGE]) from error
+            raise
 
     def close_row(self, step: int, figures: Mapping[str, float]) -> None:
         """End the row: the means of what was noted, and figures that are of this step alone."""
+        self.read()
         self.rows.append(
             {"step": step} | {name: total / self._steps for name, total in self._sums.items()} | {**figures}
         )
@@ -54,7 +96,12 @@ class History:
                 progress.say(f"pretrain, step {step}: warning: {finding.message}")
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the state for a checkpoint."""
+        """Return the state for a checkpoint.
+
+        Raises:
+            DivergedError: A loss that was not yet read is not finite: there is no state to go on from.
+        """
+        self.read()
         return {"rows": self.rows, "warnings": self.warnings, "sums": self._sums, "steps": self._steps}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:

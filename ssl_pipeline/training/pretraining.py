@@ -11,7 +11,6 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-import torch
 from torch import nn, optim
 
 from ssl_pipeline import progress
@@ -23,11 +22,11 @@ from ssl_pipeline.guard import stop_requests
 from ssl_pipeline.health.findings import find
 from ssl_pipeline.randomness import hash64, permutation
 from ssl_pipeline.training.batch_inputs import inputs
+from ssl_pipeline.training.batches import Batch, Place, made_ahead, on_device
 from ssl_pipeline.training.checkpoint import Checkpoints
 from ssl_pipeline.training.collapse import warn_or_end
 from ssl_pipeline.training.curves import CurveFiles, History
 from ssl_pipeline.training.embedding_watch import WATCHED_IMAGES, EmbeddingWatch
-from ssl_pipeline.training.endings import refuse_non_finite
 from ssl_pipeline.training.memory_format import memory_format
 from ssl_pipeline.training.optimization import learning_rate
 from ssl_pipeline.training.precision import Precision
@@ -99,15 +98,13 @@ class Plan:
     def _steps_per_row(self) -> int:
         return max(1, self.total // LOGGED_ROWS)
 
-    def batches(
-        self, seed: int, ids: npt.NDArray[np.uint64], start: int
-    ) -> Iterator[tuple[int, int, npt.NDArray[np.int64]]]:
-        """Yield from step `start` on: the step, the epoch, and the positions (N,) of the batch's images in the pool."""
+    def batches(self, seed: int, ids: npt.NDArray[np.uint64], start: int) -> Iterator[Place]:
+        """Yield the places of batches from step `start` on."""
         for epoch in range(start // self.steps, self.epochs):
             order = permutation(seed, epoch, ids)
             for step in range(max(start, epoch * self.steps), (epoch + 1) * self.steps):
                 place = (step - epoch * self.steps) * self.batch_size
-                yield step, epoch, order[place : place + self.batch_size]
+                yield Place(step, epoch, order[place : place + self.batch_size])
 
 
 def train(
@@ -152,35 +149,43 @@ def train(
         findings = find(task, run.history.rows, plan.total, plan.warmup, config.collapse)
         warn_or_end(run, done, findings, config)
 
+    def make(place: Place) -> Batch:
+        images = on_device(pool.images(place.positions), precision.device)  # (N, S, S, C), S the side of a canvas
+        ids = pool.ids[place.positions]
+        views = inputs(task, sizes.at(place.step), images, ids, config.seed, place.epoch, pool.spec)
+        return Batch(views, on_device(ids.view(np.int64), precision.device))  # torch has few operations on uint64
+
     if run.history.rows:
         judge(start)  # what ended a run ends it again, unless on_collapse or the bounds were changed
-    with deterministic(), stop_requests() as stop_requested, metered(start, plan.total, plan.batch_size) as advance:
-        for number, epoch, positions in plan.batches(config.seed, pool.ids, start):
-            # positions: (N,) rows of the pool; S the side of a canvas, s that of a view, C channels
+    with (
+        deterministic(),
+        stop_requests() as stop_requested,
+        metered(start, plan.total, plan.batch_size) as advance,
+        run.history.divergence_comes_first(),
+        made_ahead(make, plan.batches(config.seed, pool.ids, start), precision.device) as batches,
+    ):
+        for (number, epoch, _), batch in batches:
             seed_torch(int(hash64(config.seed, "step", number)), precision.device)  # for dropout and the like
-            images = torch.from_numpy(pool.images(positions)).to(precision.device, non_blocking=True)  # (N, S, S, C)
-            views = inputs(task, sizes.at(number), images, pool.ids[positions], config.seed, epoch, pool.spec)
-            ids = torch.from_numpy(pool.ids[positions].view(np.int64))  # torch has few operations on uint64
-            step = Step(number, plan.total, epoch, config.seed, ids.to(precision.device))
-            with precision.autocast():  # views: kind -> (N, V, C, s, s) in [0, 1]
-                encoded = task(views)  # name -> (N, ...), still one row per image
+            ends_row = plan.logs(number + 1) or sizes.end(number + 1)  # no row is of views of two sizes
+            step = Step(number, plan.total, epoch, config.seed, batch.ids, measured=ends_row)
+            with precision.autocast():
+                encoded = task(batch.views)  # name -> (N, ...), still one row per image
             # only here do images meet each other; the loss and metrics are scalars
             loss, metrics, kept = task.compare(in_float32(encoded), step)
             norm = run.backward(loss, config.clip_norm)
-            figures = {"loss": loss.item(), "gradient_norm": norm.item()}
-            refuse_non_finite(number, **figures, fp16=precision.name == "fp16")
+            run.history.note(number, loss, norm)  # which nobody waits for but where a row ends
             rate = learning_rate(number, plan.total, plan.warmup, config.optimizer.learning_rate)
-            ends_row = plan.logs(number + 1) or sizes.end(number + 1)  # no row is of views of two sizes
             update = run.step(rate, measured=ends_row)
             task.after_step(step, kept)  # teachers and queues follow
-            run.history.note(figures | {name: value.item() for name, value in metrics.items()})
             if ends_row:
+                run.history.read()  # first of all, whether the run has diverged
+                figures = {name: value.item() for name, value in metrics.items()} | {"learning_rate": rate, **update}
                 size = sizes.at(number)[task.views.main]
                 spread = watch.measure(task.encoder, size) if plan.looks(number + 1) else {}  # on 256 fixed images
-                run.history.close_row(number + 1, {"learning_rate": rate, **update, **spread, **sizes.figures(number)})
+                run.history.close_row(number + 1, {**figures, **spread, **sizes.figures(number)})
                 tables.add(run.history.rows[-1:])
                 judge(number + 1)
-            advance(figures["loss"])
+            advance(run.history.loss)
             run.save_if_due(number + 1, plan.total, stop_requested())
     task.finish()  # after the last checkpoint, which a run that goes on starts from
     return run.history

@@ -39,7 +39,7 @@ class Run:
         save_every: float,
     ):
         self.module, self.optimizer, self.scaler = module, optimizer, scaler
-        self.history = History()
+        self.history = History(fp16=scaler.is_enabled())
         self._checkpoints, self._save_every = checkpoints, save_every
         self._saved_at = time.monotonic()
 
@@ -90,11 +90,13 @@ class Run:
             weight for weight in self.module.parameters() if measured and weight.grad is not None and weight.ndim > 1
         ]
         before = [weight.detach().clone() for weight in weights]
-        scale = self.scaler.get_scale()
+        scale = self.scaler.get_scale() if measured else 0.0
         self.scaler.step(self.optimizer)
         self.scaler.update()
+        if not measured:
+            return {}
         skipped = self.scaler.get_scale() < scale
-        return {"update_ratio": math.nan if skipped else _moved(before, weights)} if measured else {}
+        return {"update_ratio": math.nan if skipped else _moved(before, weights)}
 
     def save_if_due(self, steps: int, total: int, stop: bool) -> None:
         """Write a checkpoint if the time has come, at the end, and where a stop was requested.
@@ -114,10 +116,11 @@ class Run:
 @torch.no_grad()
 def _moved(before: Sequence[Tensor], after: Sequence[Tensor]) -> float:
     """Return the length of the difference, as a share of the length before."""
-    squares = [((new - old).square().sum(), old.square().sum()) for old, new in zip(before, after, strict=True)]
+    pairs = zip(before, after, strict=True)
+    squares = [part for old, new in pairs for part in ((new - old).square().sum(), old.square().sum())]
     if not squares:
         return 0.0
-    moved, length = torch.tensor(squares, dtype=torch.float64).sum(dim=0).sqrt().tolist()
+    moved, length = torch.stack(squares).double().reshape(-1, 2).sum(dim=0).sqrt().tolist()
     return float(moved / max(length, 1e-12))
 
 
@@ -131,7 +134,7 @@ def metered(start: int, total: int, batch_size: int) -> Iterator[Callable[[float
         batch_size: Number of images per step.
 
     Yields:
-        A function to call with the loss after each step.
+        A function to call after each step, with the last loss that is known.
     """
     done, began = start, time.monotonic()
     if start:

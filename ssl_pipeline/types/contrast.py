@@ -81,7 +81,7 @@ class Negatives:
         class_prior: Share of the negatives that are, unseen, positives: the expectation over true negatives is
             estimated by taking that share of the positives' away (Chuang et al. 2020, 2007.00224). In [0, 1).
         attracted: None, or (A, M, D) unit-norm: keys that the strategy takes for compatible after all.
-        figures: Name -> detached scalar worth a curve, the same names in every step.
+        figures: Name -> detached scalar worth a curve, the same names in every step that is measured.
         kept: What the strategy's `after_step` is given, detached, such as the keys that a memory takes in.
 
     Examples:

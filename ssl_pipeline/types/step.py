@@ -27,6 +27,7 @@ class Step:
         seed: The run's seed.
         ids: (N,) int64, the ids of the images of the data that the samples are views of, on the device of the views.
             They are the same in all steps, and equal for equal images. Any int64 can be an id.
+        measured: Whether the figures of this step are looked at. Those of other steps need not be computed.
 
     Examples:
         >>> step = Step(number=2, total=8, epoch=0, seed=0, ids=torch.tensor([7, 9, 11]))
@@ -42,6 +43,7 @@ class Step:
     epoch: int
     seed: int
     ids: Tensor
+    measured: bool = True
 
     @property
     def progress(self) -> float:
@@ -73,7 +75,7 @@ class StepOutput(NamedTuple):
 
     Attributes:
         loss: A scalar with a graph.
-        metrics: Name -> a detached scalar worth a curve, the same names in every step.
+        metrics: Name -> a detached scalar worth a curve, the same names in every step that is measured.
         kept: What `after_step` is given once the optimizer has moved the weights, detached.
 
     Examples:

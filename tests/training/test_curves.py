@@ -7,6 +7,7 @@ import warnings
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from ssl_pipeline.config import CollapseBounds
@@ -19,7 +20,7 @@ BOUNDS = CollapseBounds(min_embedding_std=0.02, min_effective_rank=1.5)
 
 def fill(history, steps):
     for step in steps:
-        history.note({"loss": 10.0 - step, "task": 0.25 * step})
+        history.note(step, torch.tensor(10.0 - step), torch.tensor(0.25 * step))
         if step % 2:
             history.close_row(step, {"learning_rate": 0.1 * step})
 
@@ -32,7 +33,7 @@ def history():
 
 
 def test_a_row_holds_means_since_the_last_one(history):
-    assert history.rows[1] == {"step": 3, "loss": 7.5, "task": 0.625, "learning_rate": pytest.approx(0.3)}
+    assert history.rows[1] == {"step": 3, "loss": 7.5, "gradient_norm": 0.625, "learning_rate": pytest.approx(0.3)}
     assert [row["step"] for row in history.rows] == [1, 3, 5]
 
 
@@ -64,7 +65,11 @@ def test_they_are_written_as_dvc_reads_them(history, tmp_path, capfd):
     write_curves(history, tmp_path)
     draw_curves(history.rows, tmp_path / "curves.png", BOUNDS)
     assert {path.name for path in tmp_path.iterdir()} == {"details.json", "metrics.json", "curves", "curves.png"}
-    assert {path.name for path in (tmp_path / "curves").iterdir()} == {"loss.tsv", "task.tsv", "learning_rate.tsv"}
+    assert {path.name for path in (tmp_path / "curves").iterdir()} == {
+        "loss.tsv",
+        "gradient_norm.tsv",
+        "learning_rate.tsv",
+    }
     assert table(tmp_path / "curves") == [
         {"step": str(step), "loss": str(loss)} for step, loss in [(1, 9.5), (3, 7.5), (5, 5.5)]
     ]
@@ -130,7 +135,7 @@ def test_a_figure_that_is_no_number_at_the_end_is_told_as_none(tmp_path):
 
 def test_a_single_row_is_enough(tmp_path):
     single = History()
-    single.note({"loss": 1.0})
+    single.note(0, torch.tensor(1.0), torch.tensor(1.0))
     single.close_row(1, {})
     with warnings.catch_warnings():
         warnings.simplefilter("error")

@@ -9,8 +9,10 @@ import pytest
 import torch
 
 from ssl_pipeline.errors import PipelineError
+from ssl_pipeline.training import pretraining
 from ssl_pipeline.training.endings import DivergedError
 from ssl_pipeline.training.pretraining import Plan
+from tests.training.conftest import stopping
 
 OPTIMIZER = {"weight_decay": 1e-4, "momentum": 0.9}
 
@@ -184,6 +186,28 @@ def test_a_run_logs_about_fifty_rows_and_its_last_step(configure, total, rows):
     plan = Plan(2, total, 1, 0.0)
     assert sum(plan.logs(done) for done in range(1, total + 1)) == rows
     assert plan.logs(total)
+
+
+@pytest.mark.parametrize("then", ["a row ends", "a stop is requested", "an error is raised"])
+def test_nan_between_two_rows_is_named_by_its_step_and_never_saved(run, configure, tmp_path, monkeypatch, then):
+    monkeypatch.setattr(pretraining, "LOGGED_ROWS", 1)  # the only row ends with step 11
+
+    def broken(task):
+        compare = task.compare
+
+        def diverging(encoded, step):
+            output = compare(encoded, step)
+            if step.number == 7 and then == "an error is raised":
+                raise ValueError("of NaN no order can be made")
+            return output._replace(loss=output.loss * float("nan")) if step.number == 4 else output
+
+        task.compare = diverging
+        return stopping(task, last=8) if then == "a stop is requested" else task
+
+    message = r"(?s)^step 4: the loss is nan" + ".*of NaN no order can be made" * (then == "an error is raised")
+    with pytest.raises(DivergedError, match=message):
+        run(configure(), change=broken)
+    assert not list((tmp_path / ".work").iterdir())
 
 
 def test_nan_ends_the_run_with_a_diagnosis_and_leaves_nothing_to_resume(run, configure, tmp_path):

@@ -37,9 +37,9 @@ class AlignmentUniformity(Loss):
         count = total_weight(anchors, negatives)
         scale = 2 * self.t  # -t |x - y|² = 2 t cos - 2 t
         mass = log_mass(anchors, negatives, scale, positives=scale * cosine)
-        uniform = align.new_tensor(0.0)
-        if count.any():
-            uniform = mass.logsumexp(dim=0) - count.sum().log() - scale
+        none = count.sum() == 0
+        mean = mass.masked_fill(none, 0.0).logsumexp(dim=0) - count.sum().masked_fill(none, 1.0).log()
+        uniform = (mean - scale).masked_fill(none, 0.0)
         figures = {"align": align.detach(), "uniform": uniform.detach(), "negatives": count.mean()}
         return StepOutput(align + self.weight * uniform, figures)
 

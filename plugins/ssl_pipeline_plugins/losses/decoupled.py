@@ -36,7 +36,7 @@ class Decoupled(SoftmaxLoss):
         mass = mass.masked_fill(mass == -torch.inf, 0.0)
         weight = 2 - len(cosine) * torch.softmax(cosine / self.sigma, dim=0) if self.sigma else 1.0
         loss = (mass[:, None] - weight * cosine / self.temperature).mean()
-        return StepOutput(loss, softmax_figures(anchors, negatives, self.temperature))
+        return StepOutput(loss, softmax_figures(anchors, negatives, self.temperature) if step.measured else {})
 
 
 @hookimpl

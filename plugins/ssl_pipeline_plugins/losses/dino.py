@@ -71,7 +71,8 @@ class DINO(ViewLoss):
         taught = self.teacher(targets)
         seen = torch.softmax((taught - self.center) / self.teacher_temperature, dim=2)
         loss = cross_entropy(seen, torch.log_softmax(scores / self.temperature, dim=2))
-        return StepOutput(loss, prototype_figures(seen), {"mean_scores": taught.mean(dim=(0, 1))})
+        figures = prototype_figures(seen) if step.measured else {}
+        return StepOutput(loss, figures, {"mean_scores": taught.mean(dim=(0, 1))})
 
     @torch.no_grad()
     def after_step(self, step: Step, kept: Kept) -> None:

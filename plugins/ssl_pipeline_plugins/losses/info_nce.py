@@ -26,6 +26,8 @@ class InfoNCE(SoftmaxLoss):
         mass = log_mass(anchors, negatives, 1 / self.temperature, positives=positive)  # (A,)
         total = torch.logaddexp(positive.logsumexp(dim=1), mass)
         loss = (total[:, None] - positive).mean()
+        if not step.measured:
+            return StepOutput(loss, {})
         probability = (positive - total[:, None]).exp().mean().detach()
         figures = softmax_figures(anchors, negatives, self.temperature)
         return StepOutput(loss, {"positive_probability": probability, **figures})

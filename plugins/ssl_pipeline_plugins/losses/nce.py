@@ -11,7 +11,7 @@ section 3.2.
 
 import math
 from collections.abc import Mapping
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -67,11 +67,12 @@ class NCE(Loss):
         else:
             self.register_buffer("constant", torch.tensor(float(constant)))
         self.register_buffer("estimated", torch.tensor(normaliser != "estimated"))
+        self._estimated = normaliser != "estimated"  # the same, for which no device need be waited for
 
     def forward(self, anchors: Tensor, positives: Tensor, negatives: Negatives, step: Step) -> StepOutput:
         """Return the mean loss in nats over anchors (A, D) with positives (A, M, D), all unit-norm."""
         noise = total_weight(anchors, negatives)  # (A,): ν
-        first = not self.estimated and bool(noise.any())
+        first = not self._estimated and bool(noise.any())
         constant = self._estimate(anchors, negatives, noise) if first else self.constant
         shift = constant - noise.clamp(min=1).log() - self.log_noise  # (A,): G is s/τ and this
         cosine = cosines(anchors, positives)
@@ -93,6 +94,11 @@ class NCE(Loss):
         if kept:
             self.constant.copy_(kept["constant"])
             self.estimated.fill_(True)
+            self._estimated = True
+
+    def _load_from_state_dict(self, *args: Any) -> None:
+        super()._load_from_state_dict(*args)
+        self._estimated = bool(self.estimated)
 
     def energy(self, first: Tensor, second: Tensor) -> Tensor:
         """Return -(cos/τ + c): minus the log density."""

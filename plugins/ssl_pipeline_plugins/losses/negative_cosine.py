@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from ssl_pipeline import hookimpl
 from ssl_pipeline.contrast.similarity import widened
+from ssl_pipeline.parts.multi_crop import of_others
 from ssl_pipeline.types import Register, Step, StepOutput, ViewLoss
 
 
@@ -37,8 +38,7 @@ class NegativeCosine(ViewLoss):
         towards = targets.detach() if self.stop_gradient else targets
         first, second = F.normalize(widened(predictions), dim=2), F.normalize(widened(towards), dim=2)
         cosine = torch.einsum("vnd,tnd->vtn", first, second).mean(dim=2)  # (V, T)
-        others = ~torch.eye(*cosine.shape, dtype=torch.bool, device=cosine.device)
-        return StepOutput(-cosine[others].mean(), {})
+        return StepOutput(-of_others(cosine).mean(), {})
 
 
 @hookimpl

@@ -66,10 +66,9 @@ class SwAV(ViewLoss):
         """Return the loss of views (V, N, D) and of those that are assigned (T, N, D)."""
         scores = self.prototypes(predictions, learns=step.progress >= self.frozen)
         assigned = torch.stack([self._assign(view, past) for view, past in self._with_past(targets.detach())])
+        figures = prototype_figures(assigned) if step.measured else {}
         loss = cross_entropy(assigned, torch.log_softmax(scores / self.temperature, dim=2))
-        return StepOutput(
-            loss, prototype_figures(assigned), {} if self.queue is None else {"targets": targets.detach()}
-        )
+        return StepOutput(loss, figures, {} if self.queue is None else {"targets": targets.detach()})
 
     def _with_past(self, targets: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
         """Return each target (N, D), and what the queue holds of its view (n, D), once the queue is full."""

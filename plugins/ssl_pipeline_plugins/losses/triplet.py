@@ -64,13 +64,15 @@ class Triplet(Loss):
             sums = negative_sum(
                 anchors, negatives, lambda s, p: hinge(violation(s, p)), (positive,), positives=positive[:, None]
             )
-            of_anchors.append((sums / weight.clamp(min=1e-12))[kept])
-        loss = torch.cat(of_anchors).sum() / max(1, len(of_anchors) * int(kept.sum()))
+            of_anchors.append((sums / weight.clamp(min=1e-12)).where(kept, 0.0))
+        loss = torch.cat(of_anchors).sum() / (len(of_anchors) * kept.sum()).clamp(min=1)
+        if not step.measured:
+            return StepOutput(loss, {})
         everyone = Negatives(negatives.keys, negatives.anchor_samples, negatives.key_samples)
         figures = {
             "active_share": self._violating(anchors, cosine[:, 0], replace(negatives, class_prior=0.0), violation),
             "violating_share": self._violating(anchors, cosine[:, 0], everyone, violation),
-            "loss_over_margin": loss.detach() / self.margin if not self.soft else loss.new_tensor(0.0),
+            "loss_over_margin": loss.detach() / self.margin if not self.soft else torch.zeros_like(loss.detach()),
             "negatives": weight.mean(),
         }
         return StepOutput(loss, figures)

@@ -78,7 +78,7 @@ class TruncatedTriplet(Loss):
         figures = {
             "active_share": (violation > 0).to(violation.dtype).mean(),
             "too_near_share": (distance(negative) < self.margin).to(violation.dtype).mean(),  # whatever the positive
-            "deputy_rank": violation.new_tensor(float(rank)),
+            "deputy_rank": violation.new_full((), rank),
             "deputy_cosine": negative.mean(),
             "negatives": weight.mean(),
         }

@@ -41,12 +41,12 @@ class WMSE(ViewLoss):
         Raises:
             ConfigError: No covariance can be inverted: there are no more images than dimensions, or all are alike.
         """
-        first, second = (F.normalize(self._whitened(views), dim=2) for views in (targets, predictions))
+        first, second = (F.normalize(self._whitened(views, step), dim=2) for views in (targets, predictions))
         cosine = torch.einsum("tnd,vnd->tv", first, second) / first.shape[1]
-        later = torch.ones_like(cosine, dtype=torch.bool).triu(diagonal=1)
-        return StepOutput(2 - 2 * cosine[later].mean(), {})
+        later = torch.cat([row[target + 1 :] for target, row in enumerate(cosine)])
+        return StepOutput(2 - 2 * later.mean(), {})
 
-    def _whitened(self, views: Tensor) -> Tensor:
+    def _whitened(self, views: Tensor, step: Step) -> Tensor:
         """Return whitened views (V, M, D) of (V, N, D), for the M images that fill sub-batches."""
         images, dim = views.shape[1:]
         size = min(self.sub_batch or images, images)
@@ -61,12 +61,13 @@ class WMSE(ViewLoss):
         covariance = centred.mT @ centred / (size - 1)
         identity = torch.eye(dim, dtype=covariance.dtype, device=covariance.device)
         root, failed = torch.linalg.cholesky_ex((1 - self.shrinkage) * covariance + self.shrinkage * identity)
-        if failed.any():
+        if step.measured and failed.any():  # in other steps a device is not waited for, and the loss is NaN
             raise ConfigError(
                 "pretrain.loss 'w_mse': projections of a batch vary in fewer directions than they have dimensions, so "
                 "that they cannot be whitened. Set the loss's shrinkage, such as 0.1, lower pretrain.pretext_task: "
                 "{out_dim: ...}, or lower pretrain.optimizer.learning_rate."
             )
+        root = root.masked_fill((failed > 0)[..., None, None], torch.nan)
         whitened: Tensor = torch.linalg.solve_triangular(root, centred.mT, upper=False)
         return whitened.mT.flatten(1, 2)
 

@@ -34,7 +34,9 @@ class CrossBatch(NegativeStrategy):
         """Return the batch's keys, and remembered ones, each with the image that it is of."""
         keys, samples = candidates.keys, candidates.key_samples
         kept = {"keys": keys.detach(), "samples": samples}
-        figures = {"key_staleness": staleness(keys, samples, *self.memory.recall_oldest(len(keys)))}
+        figures = {}
+        if candidates.step.measured:
+            figures["key_staleness"] = staleness(keys, samples, *self.memory.recall_oldest(len(keys)))
         remembered, remembered_samples = self.memory.recall()
         if len(remembered):
             keys = torch.cat([keys, remembered.to(keys.dtype)])

@@ -46,9 +46,10 @@ class FalseNegative(NegativeStrategy):
     def select(self, candidates: Candidates) -> Negatives:
         """Return every key of another sample that is not taken for a false negative."""
         plain = Negatives(candidates.keys, candidates.anchor_samples, candidates.key_samples)
-        fewest = int(total_weight(candidates.anchors, plain).min())
-        found = nearest(candidates.positives, plain, min(self.count, max(0, fewest - 1)))
-        false = found.similarities > self.threshold  # (A, count)
+        fewest = total_weight(candidates.anchors, plain).min()
+        found = nearest(candidates.positives, plain, self.count)
+        ranks = torch.arange(1, found.keys.shape[1] + 1, device=fewest.device)
+        false = (found.similarities > self.threshold) & (ranks < fewest)  # (A, count)
 
         def log_weight(tile: Tile) -> Tensor:
             width = tile.keys.stop - tile.keys.start

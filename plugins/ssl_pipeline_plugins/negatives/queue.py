@@ -31,7 +31,9 @@ class Queue(NegativeStrategy):
         """Return queued keys, each with the image that it is of."""
         keys, samples = candidates.keys, candidates.key_samples
         kept = {"keys": keys.detach(), "samples": samples}
-        figures = {"key_staleness": staleness(keys, samples, *self.memory.recall_oldest(len(keys)))}
+        figures = {}
+        if candidates.step.measured:
+            figures["key_staleness"] = staleness(keys, samples, *self.memory.recall_oldest(len(keys)))
         queued, queued_samples = self.memory.recall()
         if len(queued):
             keys, samples = queued, queued_samples

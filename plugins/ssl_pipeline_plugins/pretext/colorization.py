@@ -76,7 +76,8 @@ class Colorization(PretextTask):
         """
         logits, wanted = encoded["logits"], self.encode(encoded["ab"])
         nearest = wanted.argmax(dim=1)  # (N, h, w)
-        counted = torch.bincount(nearest.flatten(), minlength=len(self.bins))
+        flat = nearest.flatten()
+        counted = torch.zeros_like(self.counts).scatter_add_(0, flat, torch.ones_like(flat))
         weights = self.rebalancing(self.counts + counted)[nearest]
         loss = (weights * F.cross_entropy(logits, wanted, reduction="none")).mean()
         right = (logits.argmax(dim=1) == nearest).float()

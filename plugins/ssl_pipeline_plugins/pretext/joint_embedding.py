@@ -109,14 +109,17 @@ class JointEmbedding(EmbeddedViews):
         parts = self._candidates(encoded, own, step)
         outputs = [self._held_against(candidates) for candidates in parts]
         loss = _mean([output.loss for output in outputs])
+        own_keys = {} if self.support is None else {"support": self._asking(encoded, own)}
+        kept = {**own_keys, **outputs[-1].kept}
+        if not step.measured:
+            return StepOutput(loss, {}, kept)
         metrics = {name: _mean([output.metrics[name] for output in outputs]) for name in outputs[0].metrics}
         anchors, positives = (
             torch.cat(rows) for rows in zip(*((part.anchors, part.positives) for part in parts), strict=True)
         )
         spread = spread_figures(own[: len(encoded["embeddings"])])
         metrics = {**metrics, **self.energies(anchors, positives), **spread}
-        own_keys = {} if self.support is None else {"support": self._asking(encoded, own)}
-        return StepOutput(loss, metrics, {**own_keys, **outputs[-1].kept})
+        return StepOutput(loss, metrics, kept)
 
     def _held_against(self, candidates: Candidates) -> StepOutput:
         """Return the loss of some anchors, the figures of their negatives, and what the loss and the strategy keep."""

@@ -77,6 +77,7 @@ class MaskedTokens(PretextTask):
         self.vocabulary = Vocabulary(words, encoder.images.channels * patch_size**2, momentum)
         self.head = ToGrid(encoder, size, words, size // patch_size)
         self.uniforms = self.holes.count
+        self._hidden_count = int(self._hidden(self.holes.fixed).sum())  # patches, the same number in each image
 
     def forward(self, views: Views) -> Encoded:
         """Return scores (N, L, K) at all patches, features (N, L, F) of these, and which are hidden, (N, L) bool."""
@@ -96,15 +97,20 @@ class MaskedTokens(PretextTask):
 
     def compare(self, encoded: Encoded, step: Step) -> StepOutput:
         """Hold scores of hidden patches against the entries that these belong to."""
-        features, hidden = encoded["features"].float(), encoded["hidden"]
-        words = self.vocabulary(features)
-        scores, wanted = encoded["scores"].float()[hidden], words[hidden]
+        features = encoded["features"].float()
+        places = encoded["hidden"].byte().argsort(dim=1, descending=True, stable=True)[:, : self._hidden_count]
+        images = torch.arange(len(places), device=places.device)[:, None]
+        scores = encoded["scores"].float()[images, places].flatten(0, 1)
+        wanted = self.vocabulary(features)[images, places].flatten()
+        loss, kept = F.cross_entropy(scores, wanted), self.vocabulary.note(features.flatten(0, 1))
+        if not step.measured:
+            return StepOutput(loss, {}, kept)
         shares = torch.bincount(wanted, minlength=len(self.vocabulary.entries)) / len(wanted)
         metrics = {
             "pretext_accuracy": (scores.argmax(dim=1) == wanted).float().mean(),
             "words_used": torch.special.entr(shares).sum().exp(),
         }
-        return StepOutput(F.cross_entropy(scores, wanted), metrics, self.vocabulary.note(features.flatten(0, 1)))
+        return StepOutput(loss, metrics, kept)
 
     def after_step(self, step: Step, kept: Kept) -> None:
         """Let the vocabulary follow."""

@@ -80,6 +80,8 @@ class NonContrastive(EmbeddedViews):
         own = self.projected(encoded)
         targets = of_views(self.taught(encoded) if self.teacher else own[: self.views.count * count])
         loss, metrics, kept = self.loss(of_views(self.predictor(own)), targets, step)
+        if not step.measured:
+            return StepOutput(loss, {}, kept)
         first, second = F.normalize(of_views(own.detach())[:2], dim=2)
         return StepOutput(loss, {**metrics, **self.energies(first, second), **spread_figures(own[:count])}, kept)
 

@@ -16,7 +16,7 @@ from ssl_pipeline.parts.tiles import Channels, Tiling
 from ssl_pipeline.types import UNIFORMS, Encoded, Encoder, PretextTask, Register, Step, StepOutput, Views
 
 _MIDDLE_TILE = 4
-_OUTER_TILES = [0, 1, 2, 3, 5, 6, 7, 8]  # of 3 x 3 tiles, row by row
+_OUTER_TILES = 8  # of 3 x 3 tiles
 
 
 class RelativePatch(PretextTask):
@@ -55,7 +55,7 @@ class RelativePatch(PretextTask):
             self.tiling.uniforms,
         )
         self.view, self.encoder = view, encoder
-        self.head = mlp([2 * encoder.embedding_dim, hidden_dim, len(_OUTER_TILES)])
+        self.head = mlp([2 * encoder.embedding_dim, hidden_dim, _OUTER_TILES])
 
     def forward(self, views: Views) -> Encoded:
         """Return embeddings (N, 9, D) of the tiles."""
@@ -64,7 +64,7 @@ class RelativePatch(PretextTask):
     def compare(self, encoded: Encoded, step: Step) -> StepOutput:
         """Return the mean cross-entropy in nats of eight questions per image; chance is log 8."""
         logits = self._asked(encoded["embeddings"])
-        return graded(logits, torch.arange(len(_OUTER_TILES), device=logits.device).expand(len(logits), -1))
+        return graded(logits, torch.arange(_OUTER_TILES, device=logits.device).expand(len(logits), -1))
 
     def predict(self, images: Tensor) -> Tensor:
         """Return probabilities (N, 8 tiles around the middle one, row by row, 8 answers)."""
@@ -72,7 +72,7 @@ class RelativePatch(PretextTask):
 
     def _asked(self, embeddings: Tensor) -> Tensor:
         """Return logits (N, 8, 8) for embeddings (N, 9, D)."""
-        around = embeddings[:, _OUTER_TILES]
+        around = torch.cat([embeddings[:, :_MIDDLE_TILE], embeddings[:, _MIDDLE_TILE + 1 :]], dim=1)
         pairs = torch.cat([embeddings[:, _MIDDLE_TILE, None].expand_as(around), around], dim=2)
         logits: Tensor = self.head(pairs.flatten(0, 1)).unflatten(0, pairs.shape[:2])
         return logits

@@ -1,0 +1,106 @@
+"""A step whose figures nobody looks at waits for no device: it reads no value, and hands over none."""
+
+from collections import Counter
+
+import pytest
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from ssl_pipeline.training import pretraining
+from ssl_pipeline.training.run import Run
+from tests.training.conftest import REGISTRY
+from tests.training.test_diagnoses import OWN
+
+aten = torch.ops.aten
+COUNTED = {aten._local_scalar_dense, aten.nonzero, aten.masked_select, aten.bincount, aten._unique2, aten.equal}
+"""Operations whose result, or its size, a device has to be waited for."""
+IN_MEMORY = ("tolist", "numpy", "cpu", "new_tensor")
+"""Methods that on a CPU are none of these, but copy from a device, or to it."""
+KNOWN = {
+    "masked_tokens": {"nonzero", "_local_scalar_dense", "cpu"},  # which entries of a vocabulary are idle
+    "truncated_triplet": {"_local_scalar_dense", "cpu", "tolist", "_unique2"},  # how many keys each image has
+}
+"""What is left: the shape of what follows depends on it."""
+STEPS = 4
+SHORT = {"w_mse": {"pretext_task": {"out_dim": 8}}}  # fewer dimensions than images
+
+
+class Waits(TorchDispatchMode):
+    """Counts what waits for a device in steps that are not measured, from the second on."""
+
+    def __init__(self):
+        super().__init__()
+        self.found, self.since = Counter(), None
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        indices = args[1] if func.overloadpacket in {aten.index, aten.index_put, aten.index_put_} else []
+        masked = any(index is not None and index.dtype == torch.bool for index in indices)
+        if func.overloadpacket in COUNTED or masked:
+            self.note(func.overloadpacket.__name__ + masked * " of a mask")
+        return func(*args, **(kwargs or {}))
+
+    def note(self, name):
+        if self.since is not None:
+            self.since[name] += 1
+
+
+@pytest.fixture
+def waits(monkeypatch):
+    """A function of a run that counts; its last step makes the only row."""
+    monkeypatch.setattr(pretraining, "LOGGED_ROWS", 1)
+    counter = Waits()
+    for name in IN_MEMORY:
+        method = getattr(torch.Tensor, name)
+        monkeypatch.setattr(
+            torch.Tensor,
+            name,
+            lambda *args, method=method, name=name, **more: (counter.note(name), method(*args, **more))[1],
+        )
+    due = Run.save_if_due
+
+    def save_if_due(run, steps, *rest):
+        if 1 < steps < STEPS:
+            counter.found += counter.since
+        counter.since = None
+        return due(run, steps, *rest)
+
+    monkeypatch.setattr(Run, "save_if_due", save_if_due)
+
+    def counting(task):
+        forward = task.forward
+
+        def begin(views):
+            counter.since = Counter()
+            return forward(views)
+
+        task.forward = begin
+        return task
+
+    def count(train):
+        with counter:
+            train(counting)
+        return set(counter.found)
+
+    return count
+
+
+def small(configure, recipe, **values):
+    return configure(recipe=recipe, on_collapse="warn", **values, **OWN.get(recipe, {}), **SHORT.get(recipe, {}))
+
+
+@pytest.mark.parametrize("recipe", REGISTRY.names("recipe"))
+def test_a_step_between_two_rows_waits_for_nothing(recipe, waits, run, configure, make_pool):
+    config = small(configure, recipe, epochs=1)
+    assert waits(lambda change: run(config, make_pool(16 * STEPS, True), change=change)) <= KNOWN.get(recipe, set())
+
+
+@pytest.mark.parametrize("recipe", ["simclr", "dcl", "triplet", "mocov2", "byol", "swav", "w_mse", "masked_tokens"])
+def test_whether_figures_are_looked_at_changes_no_weight(recipe, run, configure, make_pool, monkeypatch):
+    config, weights, losses = small(configure, recipe, epochs=2), [], []
+    for rows in (50, 2):  # of single steps, and of as many as an epoch has
+        monkeypatch.setattr(pretraining, "LOGGED_ROWS", rows)
+        task, history = run(config, make_pool(16 * STEPS, True), name=f"{rows} rows")
+        weights.append(torch.cat([value.double().flatten() for value in task.state_dict().values()]))
+        losses.append([row["loss"] for row in history.rows])
+    assert torch.equal(*weights)
+    assert losses[1] == [sum(losses[0][start : start + STEPS]) / STEPS for start in (0, STEPS)]
