@@ -24,7 +24,7 @@ from ssl_pipeline.data.store import open_split
 from ssl_pipeline.loading import load_registry
 from ssl_pipeline.operations import load_policies
 from ssl_pipeline.recipes import method_of
-from ssl_pipeline.training import optimization, preparation, pretraining
+from ssl_pipeline.training import batch_encoder, optimization, preparation, pretraining
 from ssl_pipeline.training.batch_inputs import inputs
 from ssl_pipeline.training.checkpoint import Checkpoints
 from ssl_pipeline.training.embedding_watch import EmbeddingWatch
@@ -36,7 +36,7 @@ from ssl_pipeline.types import Step
 READY_BATCHES = 4
 BARE_SHARE = 4  # a round takes this part of the run's steps bare
 PARTS = {
-    "views": (pretraining, "inputs"),
+    "views": (batch_encoder, "inputs"),
     "looks": (EmbeddingWatch, "measure"),
     "checkpoints": (Run, "save"),
     "curves": (pretraining.CurveFiles, "add"),
@@ -117,7 +117,7 @@ class Project:
                 views, step = ready[number % len(ready)]
                 with self.precision.autocast():
                     encoded = task(views)
-                loss, _, kept = task.compare(pretraining.in_float32(encoded), step)
+                loss, _, kept = task.compare(batch_encoder.in_float32(encoded), step)
                 optimizer.zero_grad()
                 loss.backward()
                 optimizer.step()

@@ -37,6 +37,7 @@ from ssl_pipeline.data.store import Split, open_split
 from ssl_pipeline.loading import load_registry
 from ssl_pipeline.recipes import method_of
 from ssl_pipeline.training import optimization, preparation, pretraining
+from ssl_pipeline.training.batch_encoder import in_float32
 from ssl_pipeline.training.batch_inputs import inputs
 from ssl_pipeline.training.checkpoint import Checkpoints
 from ssl_pipeline.training.precision import best_device, resolve_precision
@@ -143,7 +144,7 @@ class Ours:
             for _ in range(steps):
                 with self.precision.autocast():
                     encoded = self.task(views)
-                loss = self.task.compare(pretraining.in_float32(encoded), step).loss
+                loss = self.task.compare(in_float32(encoded), step).loss
                 optimizer.zero_grad()
                 loss.backward()  # type: ignore[no-untyped-call]
                 optimizer.step()

@@ -40,8 +40,9 @@ RECIPE = "recipe"
 """The word of params.yaml that stands for "as the recipe says"."""
 Recipes = Literal["recipe"]
 AS_THE_RECIPE_SAYS = OrWord(RECIPE)
-
 Positive = Annotated[float, Field(gt=0.0)]
+Amount = Annotated[float, Field(ge=0.0)]
+Count = Annotated[int, Field(ge=1)]
 Seed = Annotated[int, Field(ge=0, lt=2**31)]
 Channel = Annotated[int, Field(ge=0, le=255)]
 
@@ -73,7 +74,7 @@ class IngestConfig(Checked):
     resize: Literal["squash", "crop", "letterbox"]
     background: tuple[Channel, Channel, Channel]
     pixels: PixelsChoice
-    min_side: Annotated[int, Field(ge=1)]
+    min_side: Count
     max_megapixels: Positive
     max_reject_fraction: Annotated[float, Field(ge=0.0, le=1.0)]
     val_fraction: Annotated[float, Field(gt=0.0, lt=0.5)]
@@ -104,7 +105,7 @@ class Optimizer(Checked):
 
     name: str
     learning_rate: Positive
-    weight_decay: Annotated[float, Field(ge=0.0)]
+    weight_decay: Amount
 
     @property
     def choice(self) -> Choice:
@@ -115,15 +116,13 @@ class Optimizer(Checked):
 class CollapseBounds(Checked):
     """Bounds of embeddings past which a run has collapsed; see `ssl_pipeline.health.findings`."""
 
-    min_embedding_std: Annotated[float, Field(ge=0.0)]
-    min_effective_rank: Annotated[float, Field(ge=0.0)]
+    min_embedding_std: Amount
+    min_effective_rank: Amount
 
 
-Size = Literal["small", "paper"]
-SIZES: tuple[Size, ...] = get_args(Size)  # of a recipe
-Epochs = Annotated[int, Field(ge=1)]
+Size = Literal["small", "paper"]  # of a recipe
+SIZES: tuple[Size, ...] = get_args(Size)
 BatchSize = Annotated[int, Field(ge=2)]
-Amount = Annotated[float, Field(ge=0.0)]
 Share = Annotated[float, Field(ge=0.0, lt=1.0)]
 
 
@@ -138,14 +137,15 @@ class PretrainSection(Checked):
     backbone: Annotated[Choice | Recipes, AS_THE_RECIPE_SAYS]
     init: Annotated[str, Field(min_length=1)]
     seed: Seed
-    epochs: Annotated[Epochs | Recipes, AS_THE_RECIPE_SAYS]
+    epochs: Annotated[Count | Recipes, AS_THE_RECIPE_SAYS]
     batch_size: Annotated[BatchSize | Recipes, AS_THE_RECIPE_SAYS]
     optimizer: Annotated[Optimizer | Recipes, AS_THE_RECIPE_SAYS]
     warmup: Annotated[Share | Recipes, AS_THE_RECIPE_SAYS]
     clip_norm: Annotated[Amount | Recipes, AS_THE_RECIPE_SAYS]
+    micro_batch: Count | None
     resolution: Resolution
     precision: Literal["auto", "fp32", "bf16", "fp16"]
-    checkpoint_minutes: Annotated[float, Field(ge=0.0)]
+    checkpoint_minutes: Amount
     on_collapse: Literal["stop", "warn"]
     collapse: CollapseBounds
 
@@ -154,12 +154,13 @@ class PretrainConfig(PretrainSection):
     """Learning without labels, with all values as they are used."""
 
     backbone: Choice
-    epochs: Epochs
+    epochs: Count
     batch_size: BatchSize
     optimizer: Optimizer
     warmup: Share
     clip_norm: Amount
-    resolution: Resolution = FULL_SIZE  # cards of earlier versions say nothing of it
+    micro_batch: Count | None = None  # cards of earlier versions lack this and the next
+    resolution: Resolution = FULL_SIZE
 
 
 class ExportConfig(Checked):
@@ -173,7 +174,7 @@ class ExportConfig(Checked):
 class Knn(Checked):
     """Weighted nearest neighbours (Wu et al. 2018, 1805.01978, section 3.4)."""
 
-    k: Annotated[int, Field(ge=1)]
+    k: Count
     temperature: Positive
 
 
@@ -222,8 +223,7 @@ class LinearEvalConfig(Checked):
     @model_validator(mode="after")
     def _rivals_differ(self) -> Self:
         names = [rival.weights for rival in self.rivals]
-        twice = sorted({name for name in names if names.count(name) > 1})
-        if twice:
+        if twice := sorted({name for name in names if names.count(name) > 1}):
             raise ValueError(f"rivals: named twice: {', '.join(twice)}")
         return self
 
@@ -237,10 +237,10 @@ class FinetuneConfig(Checked):
     view: str
     learning_rates: Annotated[list[Positive], Field(min_length=1)]
     strengths: Annotated[list[Positive], Field(min_length=1)]
-    weight_decay: Annotated[float, Field(ge=0.0)]
-    batch_size: Annotated[int, Field(ge=2)]
-    steps: Annotated[int, Field(ge=1)]
-    epochs: Annotated[int, Field(ge=1)]
+    weight_decay: Amount
+    batch_size: BatchSize
+    steps: Count
+    epochs: Count
     encoders: list[Annotated[str, Field(min_length=1)]]
 
 
@@ -288,9 +288,9 @@ def load(path: Path) -> Config:
     content = read_yaml(path)
     if not isinstance(content, dict):
         raise ConfigError(f"{path} must hold the sections {', '.join(Config.model_fields)}.")
-    content, lines = move_keys(content, IngestConfig.model_fields.keys() - AugmentConfig.model_fields.keys())
-    content, more = rename_keys(content)
-    lines += more
+    content, moved = move_keys(content, IngestConfig.model_fields.keys() - AugmentConfig.model_fields.keys())
+    content, renamed_keys = rename_keys(content)
+    lines = moved + renamed_keys
     try:
         config = Config.model_validate(content)
     except ValidationError as error:

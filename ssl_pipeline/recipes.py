@@ -16,7 +16,7 @@ from ssl_pipeline.config import (
     Amount,
     BatchSize,
     Choice,
-    Epochs,
+    Count,
     Optimizer,
     PretrainConfig,
     PretrainSection,
@@ -70,7 +70,7 @@ class Settings(Checked):
     backbone: Choice | None = None
     optimizer: Optimizer | None = None
     batch_size: BatchSize | None = None
-    epochs: Epochs | None = None
+    epochs: Count | None = None
     warmup: Share | None = None
     clip_norm: Amount | None = None
 

@@ -10,12 +10,11 @@ from ssl_pipeline.augment.policy import Policy
 from ssl_pipeline.config import Config
 from ssl_pipeline.errors import ConfigError
 from ssl_pipeline.planning.draft import Draft
-from ssl_pipeline.planning.estimate import StageEstimate, Workload, estimate, workload_of
+from ssl_pipeline.planning.estimate import StageEstimate, Workload, estimate, relative_time, workload_of
 from ssl_pipeline.planning.evidence import Evidence
 from ssl_pipeline.planning.machine import Machine, Speed
 from ssl_pipeline.recipes import Method, method_of, resolve_views
 from ssl_pipeline.registry import Registry
-from ssl_pipeline.resolution import relative_cost
 from ssl_pipeline.validation import explain
 
 __all__ = ["Costs", "Measure"]
@@ -61,8 +60,9 @@ class Costs:
         return self.measure(self.registry, method.recipe, method.pretrain, views, canvas, spec, TRIAL_SECONDS)
 
     def whole_run(self, speed: Speed) -> Speed:
-        """Return how fast a whole run is, of which a part may learn from smaller views than a trial."""
-        cost = relative_cost(self.config().pretrain.resolution)
+        """Return how fast a whole run is, which may learn from smaller views, or encode its batches in parts."""
+        section = self.method()[0].pretrain
+        cost = relative_time(section, section.batch_size)
         return replace(speed, images_per_second=speed.images_per_second / cost)
 
     def work(self, speed: Speed) -> Workload:

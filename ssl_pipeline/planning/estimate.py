@@ -10,12 +10,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from math import ceil
 
-from ssl_pipeline.config import Config
+from ssl_pipeline.config import Config, PretrainSection
 from ssl_pipeline.planning.evidence import Evidence, Labelling
 from ssl_pipeline.planning.machine import Machine, Speed
+from ssl_pipeline.planning.schedule import micro_batch
 from ssl_pipeline.resolution import relative_cost
 
-__all__ = ["FIXED", "StageEstimate", "Workload", "estimate", "pool_size", "workload_of"]
+__all__ = ["FIXED", "StageEstimate", "Workload", "estimate", "pool_size", "relative_time", "workload_of"]
 
 FIXED = {"ingest": 5.0, "augment": 15.0, "pretrain": 20.0, "export": 18.0, "linear_eval": 25.0, "finetune": 12.0}
 """Seconds of a stage of which nothing depends on the images, on one core."""
@@ -25,6 +26,8 @@ LABELLED_PASSES = 4
 """Times that linear_eval embeds each labelled image: the encoder, two random ones, and all layers at once."""
 PROBE_SECONDS = 15e-3
 """Seconds that the probes take for each labelled image: features, pixels, colours and layers, of all strengths."""
+TWICE = 1.35
+"""Time of a step whose images are encoded in parts, as a multiple of that of one pass, at most."""
 STEP_SECONDS = 0.03
 """Seconds of a step of fine-tuning that do not depend on its images, which are few."""
 ARMS = 3
@@ -42,12 +45,14 @@ class StageEstimate:
         minutes: Time by the clock.
         memory: Main memory, bytes.
         device_memory: Memory of the GPU, bytes; 0 without one.
+        fitting: `pretrain.micro_batch` with which its steps would take half of the memory; None: as they are, they do.
     """
 
     stage: str
     minutes: float
     memory: int
     device_memory: int = 0
+    fitting: int | None = None
 
 
 @dataclass(frozen=True)
@@ -122,21 +127,27 @@ def estimate(config: Config, epochs: int, batch_size: int, work: Workload, machi
     seconds = {
         "ingest": work.files / work.images_per_second,
         "augment": 0.0,
-        "pretrain": seen * relative_cost(config.pretrain.resolution) / work.speed.images_per_second,
+        "pretrain": seen * relative_time(config.pretrain, batch) / work.speed.images_per_second,
         "export": 0.0,
         "linear_eval": (LABELLED_PASSES * labelled + 4 * min(config.linear_eval.clusters.images, work.pool)) / forward
         + PROBE_SECONDS * labelled,
         "finetune": views / training + STEP_SECONDS * steps + _finetune_tests(config, work) / forward,
     }
-    step = work.speed.step_bytes(batch)
+    step = work.speed.step_bytes(min(batch, config.pretrain.micro_batch or batch))
     pixels = work.pool * config.ingest.canvas**2 * 3
     found = []
     for stage, time in seconds.items():
         trains = stage in ("pretrain", "finetune")
         memory = LIBRARIES + (step if trains and machine.device == "cpu" else 0) + (pixels if stage != "ingest" else 0)
         on_device = step if trains and machine.device != "cpu" else 0
-        found.append(StageEstimate(stage, (FIXED[stage] + time) / 60, int(memory), on_device))
+        fitting = micro_batch(batch, work.speed, machine) if stage == "pretrain" else None
+        found.append(StageEstimate(stage, (FIXED[stage] + time) / 60, int(memory), on_device, fitting))
     return found
+
+
+def relative_time(section: PretrainSection, batch: int) -> float:
+    """Return the time that a run takes, as a multiple of one whose steps are all of full size and in one pass."""
+    return relative_cost(section.resolution) * (TWICE if section.micro_batch and section.micro_batch < batch else 1.0)
 
 
 def _models(config: Config, budget: int | str) -> int:

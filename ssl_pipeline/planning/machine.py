@@ -1,15 +1,11 @@
 """What there is to compute with, and a trial of how fast it trains."""
 
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
-import psutil
 import torch
-from torch import Tensor, nn
 
 from ssl_pipeline.augment.policy import Policy
 from ssl_pipeline.config import PretrainConfig
@@ -19,12 +15,13 @@ from ssl_pipeline.data.store import Split
 from ssl_pipeline.randomness import hash64
 from ssl_pipeline.recipes import Recipe
 from ssl_pipeline.registry import Registry
+from ssl_pipeline.training.batch_encoder import in_float32
 from ssl_pipeline.training.batch_inputs import inputs
 from ssl_pipeline.training.memory_format import memory_format
 from ssl_pipeline.training.optimization import build_optimizer
 from ssl_pipeline.training.precision import best_device, resolve_precision
 from ssl_pipeline.training.preparation import build
-from ssl_pipeline.training.pretraining import in_float32
+from ssl_pipeline.training.step_memory import free_memory, kept_for_backward, main_memory
 from ssl_pipeline.types import Step
 
 __all__ = ["Machine", "Speed", "look_around", "trial"]
@@ -35,7 +32,6 @@ MOST = {"cpu": 64, "cuda": 1024}
 """Images per step of a trial, at most: a GPU is fast with many only."""
 TRANSIENT = 1.5
 """What a training step takes at its peak, as a multiple of what it keeps for the backward pass."""
-CGROUP = Path("/sys/fs/cgroup/memory.max")
 
 
 @dataclass(frozen=True)
@@ -79,14 +75,12 @@ class Speed:
 def look_around() -> Machine:
     """Find out what there is to compute with."""
     device = best_device()
-    memory = psutil.virtual_memory().total
-    with suppress(OSError, ValueError):  # "max", or no such file
-        memory = min(memory, int(CGROUP.read_text()))
     name, device_memory = "", 0
     if device.type == "cuda":
         properties = torch.cuda.get_device_properties(device)
         name, device_memory = properties.name, properties.total_memory
-    return Machine(available_cores(), memory, device.type, name, device_memory, resolve_precision("auto", device).name)
+    precision = resolve_precision("auto", device).name
+    return Machine(available_cores(), main_memory(), device.type, name, device_memory, precision)
 
 
 def trial(
@@ -140,10 +134,10 @@ def trial(
         return min(time.perf_counter() - began, time.process_time() - worked)
 
     count = min(FEW, most)
-    with _kept_for_backward(task) as kept:
+    with kept_for_backward(task) as kept:
         step(0, count)  # which also prepares what later steps find prepared
     bytes_per_image = sum(kept) / count
-    most = min(most, int(_free_memory(floats.device) / 2 / max(bytes_per_image, 1)))
+    most = min(most, int(free_memory(floats.device) / 2 / max(bytes_per_image, 1)))
     began, number, taken = time.perf_counter(), 1, step(1, count)
     while 4 * count <= most and time.perf_counter() - began + 4 * taken < seconds:
         count, number = 4 * count, number + 1
@@ -154,10 +148,6 @@ def trial(
     return Speed(count / taken, bytes_per_image)
 
 
-def _free_memory(device: torch.device) -> int:
-    return int(torch.cuda.mem_get_info()[0]) if device.type == "cuda" else psutil.virtual_memory().available
-
-
 def _noise(canvas: int, spec: ImageSpec, count: int) -> Split:
     """Random images as if they lay in a store."""
     shares = np.random.default_rng(0).random((count, canvas, canvas, spec.channels), np.float32)
@@ -165,20 +155,3 @@ def _noise(canvas: int, spec: ImageSpec, count: int) -> Split:
     ids = np.array([hash64(0, "trial", number) for number in range(count)], np.uint64)
     half, quarter = (0.5,) * spec.channels, (0.25,) * spec.channels
     return Split("train", canvas, np.sort(ids), half, quarter, "", (values,), spec=spec)
-
-
-@contextmanager
-def _kept_for_backward(task: nn.Module) -> Iterator[list[int]]:
-    """Note the bytes of all that a forward pass keeps for the backward pass, but for weights."""
-    seen = {parameter.untyped_storage().data_ptr() for parameter in task.parameters()}
-    sizes: list[int] = []
-
-    def note(kept: Tensor) -> Tensor:
-        storage = kept.untyped_storage()
-        if storage.data_ptr() not in seen:
-            seen.add(storage.data_ptr())
-            sizes.append(storage.nbytes())
-        return kept
-
-    with torch.autograd.graph.saved_tensors_hooks(note, lambda kept: kept):
-        yield sizes

@@ -12,7 +12,7 @@ from ssl_pipeline.planning.evidence import Evidence
 from ssl_pipeline.planning.framing import SIDES, largest_side, put_canvas
 from ssl_pipeline.planning.machine import Machine, Speed
 from ssl_pipeline.planning.planned_views import plan_views
-from ssl_pipeline.planning.schedule import batch_size, epochs_within, learning_rate
+from ssl_pipeline.planning.schedule import batch_size, epochs_within, learning_rate, micro_batch
 from ssl_pipeline.recipes import Method
 from ssl_pipeline.registry import Registry
 
@@ -178,16 +178,13 @@ class Planner(Costs):
         work, stages = self.estimates(speed)
         others = 60 * sum(stage.minutes for stage in stages if stage.stage != "pretrain")
         seconds = max(self.seconds - others - FIXED["pretrain"], 0.1 * self.seconds)
-        speed = self.whole_run(speed)
-        batch = batch_size(work.pool, seconds * speed.images_per_second, speed, self.machine)
+        batch = batch_size(work.pool, seconds * self.whole_run(speed).images_per_second, self.machine)
         steps = work.pool // min(batch, work.pool)
-        needed = speed.step_bytes(batch) / 2**20
-        reason = (
-            f"An epoch of {work.pool:,} images then has {steps:,} steps, which need {needed:,.0f} MiB of memory each."
-        )
-        batch = self.draft.put("pretrain.batch_size", batch, reason)
+        self.draft.put("pretrain.batch_size", batch, f"An epoch of {work.pool:,} images then has {steps:,} steps.")
+        batch = min(self.method()[0].pretrain.batch_size, work.pool)
         self._put_optimizer(batch)
-        batch = self.method()[0].pretrain.batch_size
+        self._put_micro_batch(batch, speed)
+        speed = self.whole_run(speed)
         epochs = epochs_within(seconds, work.pool, batch, speed)
         own, all_of_it = epochs * work.pool / speed.images_per_second / 60, self.seconds / 60
         reason = f"They take about {own:,.1f} of {all_of_it:,.0f} minutes, and the other stages {others / 60:,.1f}."
@@ -195,9 +192,16 @@ class Planner(Costs):
             reason = f"They are few, as the other stages alone take {others / 60:,.1f} of {all_of_it:,.0f} minutes."
         self.draft.put("pretrain.epochs", epochs, reason)
 
-    def _put_optimizer(self, batch: Any) -> None:
-        if not isinstance(batch, int):
-            batch = self.method()[0].pretrain.batch_size
+    def _put_micro_batch(self, batch: int, speed: Speed) -> None:
+        """Propose how many images are encoded at once, where a step does not fit."""
+        at_once, needed = micro_batch(batch, speed, self.machine), speed.step_bytes(batch) / 2**20
+        reason = f"A step needs {needed:,.0f} MiB of memory, which is there."
+        if at_once:
+            reason = f"A step would need {needed:,.0f} MiB of memory: its images are encoded in parts, twice."
+        if at_once or self.config().pretrain.micro_batch:  # an earlier plan may have proposed one
+            self.draft.put("pretrain.micro_batch", at_once, reason)
+
+    def _put_optimizer(self, batch: int) -> None:
         rate = learning_rate(batch)
         optimizer = {"name": self.shelf.optimizer["name"], "learning_rate": rate, **self.shelf.optimizer}
         reason = f"The learning rate grows with the square root of the {batch} images per step."

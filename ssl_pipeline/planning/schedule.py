@@ -4,7 +4,7 @@ import math
 
 from ssl_pipeline.planning.machine import Machine, Speed
 
-__all__ = ["FEWEST_STEPS", "batch_size", "epochs_within", "learning_rate"]
+__all__ = ["FEWEST_STEPS", "batch_size", "epochs_within", "learning_rate", "micro_batch"]
 
 STEPS_PER_EPOCH = 10
 FEWEST_STEPS = 3000
@@ -18,21 +18,34 @@ MOST_EPOCHS = 800
 """With more passes over the images, nothing more was learned of few of them."""
 
 
-def batch_size(pool: int, seen: float, speed: Speed, machine: Machine) -> int:
+def batch_size(pool: int, seen: float, machine: Machine) -> int:
     """Return how many images a step should have, a power of two.
 
     Args:
         pool: Number of images to pretrain on.
         seen: Number of images that are seen in all, each as often as it is seen.
+        machine: What there is to compute with.
+    """
+    least, most = (LEAST_BATCH, MOST_BATCH) if machine.device == "cpu" else (GPU_LEAST_BATCH, GPU_MOST_BATCH)
+    return _power_of_two(max(2, min(max(seen / FEWEST_STEPS, least), most, pool / STEPS_PER_EPOCH)))
+
+
+def micro_batch(batch: int, speed: Speed, machine: Machine) -> int | None:
+    """Return how many images of a step can be encoded at once, a power of two; None: all of them.
+
+    Args:
+        batch: Number of images per step.
         speed: What a trial has measured.
         machine: What there is to compute with.
     """
-    on_cpu = machine.device == "cpu"
-    least, most = (LEAST_BATCH, MOST_BATCH) if on_cpu else (GPU_LEAST_BATCH, GPU_MOST_BATCH)
-    memory = (machine.memory if on_cpu else machine.device_memory) * SHARE_OF_MEMORY
-    fits = memory / max(speed.step_bytes(1), 1)
-    wanted = min(max(seen / FEWEST_STEPS, least), most, pool / STEPS_PER_EPOCH, fits)
-    return int(2 ** math.floor(math.log2(max(wanted, 2))))
+    memory = SHARE_OF_MEMORY * (machine.memory if machine.device == "cpu" else machine.device_memory)
+    fitting = memory / max(speed.step_bytes(1), 1)
+    return None if fitting >= batch else _power_of_two(max(1, fitting))
+
+
+def _power_of_two(number: float) -> int:
+    """Return the largest power of two up to a number, at least 1."""
+    return int(2 ** math.floor(math.log2(number)))
 
 
 def learning_rate(batch: int) -> float:

@@ -13,7 +13,7 @@ from torch.utils._pytree import tree_leaves
 
 from ssl_pipeline.testing.material import make_step, make_views
 from ssl_pipeline.testing.subject import Subject
-from ssl_pipeline.training.pretraining import in_float32
+from ssl_pipeline.training.batch_encoder import in_float32
 from ssl_pipeline.types import Encoded, PretextTask, Step, StepOutput, Views
 
 __all__ = [

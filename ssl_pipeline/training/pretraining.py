@@ -20,9 +20,9 @@ from ssl_pipeline.data.store import Split
 from ssl_pipeline.errors import PipelineError
 from ssl_pipeline.guard import stop_requests
 from ssl_pipeline.health.findings import find
-from ssl_pipeline.randomness import hash64, permutation
-from ssl_pipeline.training.batch_inputs import inputs
-from ssl_pipeline.training.batches import Batch, Place, made_ahead, on_device
+from ssl_pipeline.randomness import permutation
+from ssl_pipeline.training.batch_encoder import BatchEncoder
+from ssl_pipeline.training.batches import Place, made_ahead
 from ssl_pipeline.training.checkpoint import Checkpoints
 from ssl_pipeline.training.collapse import warn_or_end
 from ssl_pipeline.training.curves import CurveFiles, History
@@ -30,9 +30,9 @@ from ssl_pipeline.training.embedding_watch import WATCHED_IMAGES, EmbeddingWatch
 from ssl_pipeline.training.memory_format import memory_format
 from ssl_pipeline.training.optimization import learning_rate
 from ssl_pipeline.training.precision import Precision
-from ssl_pipeline.training.run import Run, deterministic, metered, seed_torch
+from ssl_pipeline.training.run import Run, deterministic, metered
 from ssl_pipeline.training.view_sizes import ViewSizes
-from ssl_pipeline.types import Encoded, PretextTask, Step
+from ssl_pipeline.types import PretextTask, Step
 
 __all__ = ["Plan", "train"]
 
@@ -141,19 +141,15 @@ def train(
     task.to(precision.device, memory_format=order).train()  # type: ignore[call-overload]
     optimizer = make_optimizer(task)
     run = Run(task, optimizer, precision.scaler(), checkpoints, 60 * config.checkpoint_minutes)
-    watch = EmbeddingWatch(pool, task.views.main, config.seed, precision, plan.batch_size)
+    at_once = min(config.micro_batch or plan.batch_size, plan.batch_size)
+    encoder = BatchEncoder(task, pool, sizes, config.seed, precision, at_once)
+    watch = EmbeddingWatch(pool, task.views.main, config.seed, precision, at_once)
     start = run.resume()
     tables = CurveFiles(curves, run.history.rows)
 
     def judge(done: int) -> None:
         findings = find(task, run.history.rows, plan.total, plan.warmup, config.collapse)
         warn_or_end(run, done, findings, config)
-
-    def make(place: Place) -> Batch:
-        images = on_device(pool.images(place.positions), precision.device)  # (N, S, S, C), S the side of a canvas
-        ids = pool.ids[place.positions]
-        views = inputs(task, sizes.at(place.step), images, ids, config.seed, place.epoch, pool.spec)
-        return Batch(views, on_device(ids.view(np.int64), precision.device))  # torch has few operations on uint64
 
     if run.history.rows:
         judge(start)  # what ended a run ends it again, unless on_collapse or the bounds were changed
@@ -162,17 +158,17 @@ def train(
         stop_requests() as stop_requested,
         metered(start, plan.total, plan.batch_size) as advance,
         run.history.divergence_comes_first(),
-        made_ahead(make, plan.batches(config.seed, pool.ids, start), precision.device) as batches,
+        made_ahead(encoder.make, plan.batches(config.seed, pool.ids, start), precision.device) as batches,
     ):
-        for (number, epoch, _), batch in batches:
-            seed_torch(int(hash64(config.seed, "step", number)), precision.device)  # for dropout and the like
+        for place, batch in batches:
+            number = place.step
             ends_row = plan.logs(number + 1) or sizes.end(number + 1)  # no row is of views of two sizes
-            step = Step(number, plan.total, epoch, config.seed, batch.ids, measured=ends_row)
-            with precision.autocast():
-                encoded = task(batch.views)  # name -> (N, ...), still one row per image
+            step = Step(number, plan.total, place.epoch, config.seed, batch.ids, measured=ends_row)
+            encoded = encoder.encode(place, batch, step)  # name -> (N, ...), still one row per image
             # only here do images meet each other; the loss and metrics are scalars
-            loss, metrics, kept = task.compare(in_float32(encoded), step)
-            norm = run.backward(loss, config.clip_norm)
+            loss, metrics, kept = task.compare(encoded, step)
+            with encoder.unchanged_buffers():
+                norm = run.backward(loss, config.clip_norm)
             run.history.note(number, loss, norm)  # which nobody waits for but where a row ends
             rate = learning_rate(number, plan.total, plan.warmup, config.optimizer.learning_rate)
             update = run.step(rate, measured=ends_row)
@@ -189,8 +185,3 @@ def train(
             run.save_if_due(number + 1, plan.total, stop_requested())
     task.finish()  # after the last checkpoint, which a run that goes on starts from
     return run.history
-
-
-def in_float32(encoded: Encoded) -> Encoded:
-    """Return what an autocast forward pass gave, in the precision in which samples are compared."""
-    return {name: value.float() if value.is_floating_point() else value for name, value in encoded.items()}

@@ -113,4 +113,5 @@ def _estimate(config: "Config", registry: "Registry", evidence: "Evidence") -> N
     click.echo("\n" + told_estimates(estimates))
     for stage in estimates:
         if stage.memory > machine.memory or stage.device_memory > (machine.device_memory or float("inf")):
-            click.echo(f"{stage.stage} may need more memory than there is: take a smaller batch_size or smaller views.")
+            smaller = f"set pretrain.micro_batch: {stage.fitting}" if stage.fitting else "take smaller views"
+            click.echo(f"{stage.stage} may need more memory than there is: {smaller}.")

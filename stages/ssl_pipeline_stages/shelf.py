@@ -47,6 +47,7 @@ SHIPPED: dict[str, Any] = {
     "pretrain.backbone": {"name": "resnet_cifar", "depth": 8, "width": 16},
     "pretrain.epochs": 40,
     "pretrain.batch_size": 256,
+    "pretrain.micro_batch": None,
     "pretrain.optimizer": {
         "name": "adamw",
         "learning_rate": 2e-3,

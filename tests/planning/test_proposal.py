@@ -64,7 +64,7 @@ def plan(evidence: Evidence = PHOTOS, machine: Machine = LAPTOP, hours: float = 
         content[section][name] = value
     left = [key.replace("__", ".") for key in changes]
     return propose(
-        REGISTRY, SHELF, evidence, machine, hours, content, left, measure(500.0 if machine is LAPTOP else 2e4)
+        REGISTRY, SHELF, evidence, machine, hours, content, left, measure(500.0 if machine.device == "cpu" else 2e4)
     )
 
 
@@ -272,3 +272,14 @@ def test_small_views_save_the_time_that_their_area_saves():
     plain, faster = (plan(**set_by_hand, pretrain__resolution=one) for one in ([[0, 1.0]], schedule))
     assert faster.config.pretrain.epochs > 2 * plain.config.pretrain.epochs
     assert faster.minutes == pytest.approx(plain.minutes, rel=0.1)
+
+
+def test_a_batch_that_does_not_fit_is_encoded_in_parts_and_takes_longer():
+    by_hand = {"augment__views": {"global": {"size": 32}, "plain": {"size": 32}}, "pretrain__backbone": BACKBONE}
+    roomy, tight = (plan(machine=replace(LAPTOP, memory=memory), **by_hand) for memory in (2**36, 2**30))
+    assert "pretrain.micro_batch" not in {setting.key for setting in roomy.settings}
+    micro_batch, batch = at(tight, "pretrain.micro_batch"), at(tight, "pretrain.batch_size")
+    assert 1 <= micro_batch < batch == at(roomy, "pretrain.batch_size")
+    assert tight.config.pretrain.epochs < roomy.config.pretrain.epochs
+    again = propose(REGISTRY, SHELF, PHOTOS, SERVER, 1.0, tight.content, measure=measure(500.0))
+    assert at(again, "pretrain.micro_batch") is None

@@ -1,5 +1,6 @@
 """`check`: one line for each check, all mistakes at once, and nothing written; ingest refuses the same."""
 
+import dataclasses
 import functools
 import shutil
 from collections.abc import Callable
@@ -13,7 +14,7 @@ from PIL import Image
 
 from ssl_pipeline.errors import ConfigError
 from ssl_pipeline.planning import proposal
-from ssl_pipeline.planning.machine import Speed
+from ssl_pipeline.planning.machine import Speed, look_around
 from ssl_pipeline_stages import checks
 from ssl_pipeline_stages.check import check
 from ssl_pipeline_stages.ingest import ingest
@@ -129,3 +130,16 @@ def test_a_cache_that_links_takes_no_room_of_its_own(project: Callable[..., Resu
     Path(".dvc").mkdir()
     Path(".dvc/config").write_text('[cache]\n    type = "hardlink,copy"\n')
     assert needed() == pytest.approx(twice / 2, abs=1)
+
+
+def test_a_batch_that_does_not_fit_is_told_with_the_micro_batch_that_does(
+    project: Callable[..., Result], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small = dataclasses.replace(look_around(), device="cpu", memory=1_050_000_000)
+    monkeypatch.setattr("ssl_pipeline.planning.machine.look_around", lambda: small)
+    heavy = functools.partial(proposal.estimate_all, measure=lambda *_: Speed(1000.0, 4e6))  # 6 MB at the peak
+    monkeypatch.setattr(proposal, "estimate_all", heavy)
+    assert "pretrain may need more memory than there is: set pretrain.micro_batch: 64." in project().output
+    told = project(pretrain={"micro_batch": 4}).output
+    assert "may need more memory" not in told
+    assert "all            " in told

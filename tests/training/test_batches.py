@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from ssl_pipeline.errors import PipelineError
-from ssl_pipeline.training import batches, pretraining
+from ssl_pipeline.training import batch_encoder, batches
 from ssl_pipeline.training.batches import Batch, Place, made_ahead
 from ssl_pipeline.training.endings import CollapsedError
 from tests.training.conftest import stopping
@@ -80,14 +80,14 @@ def test_what_fails_in_the_thread_fails_in_the_loop_where_it_belongs(cpu):
 
 @pytest.mark.usefixtures("beside")
 def test_a_damaged_store_ends_the_run_with_its_own_words_after_the_steps_before(run, configure, monkeypatch):
-    made = pretraining.inputs
+    made = batch_encoder.inputs
 
     def inputs(task, policies, images, ids, seed, epoch, spec):
         if epoch == 1:
             raise PipelineError("images-000.npy is damaged")
         return made(task, policies, images, ids, seed, epoch, spec)
 
-    monkeypatch.setattr(pretraining, "inputs", inputs)
+    monkeypatch.setattr(batch_encoder, "inputs", inputs)
     done = []
 
     def noted(task):

@@ -1,0 +1,152 @@
+"""Batches in parts: the gradient of the whole batch, whatever is compared in it."""
+
+import copy
+from contextlib import nullcontext
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from ssl_pipeline.artifacts.assembly import build_task
+from ssl_pipeline.config import PretrainSection
+from ssl_pipeline.recipes import resolve
+from ssl_pipeline.testing.material import SmallPatchBackbone, encoder_on, make_step, make_views, small_encoder
+from ssl_pipeline.training import micro_batches
+from ssl_pipeline.training.micro_batches import MicroBatches
+from tests.training.conftest import REGISTRY, SECTION, stopping
+from tests.training.test_pretraining import add_dropout, same_bits
+
+SIZE, IMAGES, MICRO_BATCH = 24, 36, 16
+"""The last micro-batch, of 4 images, keeps what its gradient needs whatever the memory."""
+ON_PATCHES = {"mae"}
+IN_FLOAT32 = {"colorization", "masked_tokens"}
+"""Tasks that make targets, or compute distances, in float32."""
+
+
+def task_of(recipe, encoder=None):
+    """The recipe's task, around an encoder without batch norms unless another one is given."""
+    section = PretrainSection.model_validate({**SECTION, "recipe": recipe})
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        encoder = encoder or (encoder_on(SmallPatchBackbone(SIZE)) if recipe in ON_PATCHES else small_encoder(seed=0))
+    task = build_task(REGISTRY, resolve(REGISTRY, section), encoder, 0, SIZE).train()
+    return task if recipe in IN_FLOAT32 else task.double()
+
+
+def gradients(task, in_parts, around=nullcontext):
+    """Loss and gradients of a step over 36 images, which `in_parts` encodes with a function that encodes some."""
+    dtype = next(task.parameters()).dtype
+    views = {kind: value.to(dtype) for kind, value in make_views(task, IMAGES, SIZE).items()}
+
+    def encode(positions, place):
+        torch.manual_seed(place)
+        return task({kind: value[torch.from_numpy(positions)] for kind, value in views.items()})
+
+    task.zero_grad()
+    loss = task.compare(in_parts(encode), make_step(count=IMAGES)).loss
+    with around():
+        loss.backward()
+    return loss.item(), {name: weight.grad for name, weight in task.named_parameters() if weight.grad is not None}
+
+
+def in_one_pass(encode):
+    return encode(np.arange(IMAGES), 0)
+
+
+def in_plain_parts(encode):
+    """Encode micro-batches with all that their gradients need: what ghost batch norm is."""
+    parts = [
+        encode(np.arange(start, min(start + MICRO_BATCH, IMAGES)), start) for start in range(0, IMAGES, MICRO_BATCH)
+    ]
+    return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+
+
+def in_micro_batches(batches, seen):
+    """Encode them as training does; note the positions that are encoded."""
+
+    def go(encode):
+        def noting(positions, place):
+            seen.extend(positions.tolist())
+            return encode(positions, place)
+
+        return batches.encode(noting, np.arange(IMAGES), SIZE)
+
+    return go
+
+
+def begin(task):
+    return MicroBatches(task, MICRO_BATCH, torch.device("cpu"))
+
+
+@pytest.fixture
+def no_memory(monkeypatch):
+    """Nothing more is kept than what must be."""
+    monkeypatch.setattr(micro_batches, "free_memory", lambda device: 0)
+
+
+@pytest.mark.usefixtures("no_memory")
+@pytest.mark.parametrize("recipe", REGISTRY.names("recipe"))
+def test_the_gradient_is_that_of_one_pass(recipe):
+    task, seen = task_of(recipe), []
+    other = copy.deepcopy(task)
+    loss, whole = gradients(task, in_one_pass)
+    same_loss, parts = gradients(other, in_micro_batches(begin(other), seen))
+
+    assert sorted(seen) == sorted([*range(IMAGES), *range(32)])  # all but the last four images twice
+    bound = 2e-6 if recipe in IN_FLOAT32 else 1e-12
+    assert same_loss == pytest.approx(loss, rel=bound)
+    assert whole.keys() == parts.keys()
+    largest = max(float(gradient.abs().max()) for gradient in whole.values())
+    assert largest > 0
+    assert max(float((whole[name] - parts[name]).abs().max()) for name in whole) <= bound * largest
+
+
+class Normed(nn.Module):
+    """A batch norm and dropout before a small backbone."""
+
+    def __init__(self, backbone):
+        super().__init__()
+        self.norm, self.backbone, self.embedding_dim = nn.BatchNorm2d(3), backbone, backbone.embedding_dim
+
+    def forward(self, images):
+        return F.dropout(self.backbone(self.norm(images)), 0.3, self.training)
+
+
+@pytest.mark.parametrize("recipe", ["simclr", "byol"])
+@pytest.mark.parametrize("memory", [0, 2**30])
+def test_batch_norms_are_ghost_batch_norms_and_dropout_is_drawn_once(recipe, memory, monkeypatch):
+    """To the bit, running statistics among it, whether micro-batches are encoded again or keep what they need."""
+    monkeypatch.setattr(micro_batches, "free_memory", lambda device: memory)
+    encoder = small_encoder(seed=0)
+    encoder.backbone = Normed(encoder.backbone)
+    task = task_of(recipe, encoder)
+    other = copy.deepcopy(task)
+    seen, batches = [], begin(other)
+    for _ in range(2):  # what fits is known after the first step
+        seen.clear()
+        loss, plain = gradients(task, in_plain_parts)
+        same_loss, parts = gradients(other, in_micro_batches(batches, seen), batches.unchanged_buffers)
+        assert loss == same_loss
+        assert all(torch.equal(plain[name], parts[name]) for name in plain)
+        assert same_bits(task, other)
+    assert len(seen) == (IMAGES if memory else IMAGES + 32)
+
+
+def test_a_run_in_micro_batches_is_resumed_to_the_bit(run, configure):
+    config = configure(recipe="byol", micro_batch=6)
+    whole, curves = run(config, name="whole", change=add_dropout)
+    with pytest.raises(KeyboardInterrupt):
+        run(config, change=lambda task: stopping(add_dropout(task), 5))
+    pieced, pieced_curves = run(config, change=add_dropout)
+    assert same_bits(whole, pieced)
+    assert curves.rows == pieced_curves.rows
+
+
+def test_a_micro_batch_that_holds_the_batch_changes_no_bit(run, configure):
+    whole, _ = run(configure(), name="whole", change=add_dropout)
+    same, _ = run(configure(micro_batch=16), change=add_dropout)
+    other, _ = run(configure(micro_batch=8), name="other", change=add_dropout)
+    assert same_bits(whole, same)
+    assert not same_bits(whole, other)
