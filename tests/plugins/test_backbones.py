@@ -8,6 +8,7 @@ from ssl_pipeline.config import Choice
 from ssl_pipeline.errors import ConfigError, PipelineError
 from ssl_pipeline.loading import load_registry
 from ssl_pipeline.recipes import Recipe
+from ssl_pipeline.training.step_memory import kept_for_backward
 from ssl_pipeline.types import Encoder
 
 REGISTRY = load_registry()
@@ -170,3 +171,22 @@ def test_weights_depend_on_the_seed_alone():
         states.append(encoder.state_dict()["backbone.stem.0.weight"])
     assert torch.equal(states[0], states[1])
     assert not torch.equal(states[0], states[2])
+
+
+def test_blocks_that_are_computed_again_have_the_same_gradients_and_keep_less():
+    images, found = torch.rand(4, 3, 32, 32), []
+    for checkpoint_blocks in (False, True):
+        encoder = build("timm/test_vit", patch_size=8, checkpoint_blocks=checkpoint_blocks).train()
+        with kept_for_backward(encoder) as kept:
+            embeddings = encoder(images)
+        embeddings.square().sum().backward()
+        found.append((sum(kept), [weight.grad for weight in encoder.parameters()]))
+        assert encoder.eval().backbone.network.grad_checkpointing is False
+    (all_of_it, gradients), (less, same) = found
+    assert less < 0.5 * all_of_it
+    assert all(one is two is None or torch.equal(one, two) for one, two in zip(gradients, same, strict=True))
+
+
+def test_blocks_that_cannot_be_computed_again_are_refused():
+    with pytest.raises(ConfigError, match="dla46_c cannot compute its blocks again: leave checkpoint_blocks out"):
+        build("timm/dla46_c", checkpoint_blocks=True)
