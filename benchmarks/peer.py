@@ -34,6 +34,7 @@ from ssl_pipeline.artifacts.assembly import build_encoder
 from ssl_pipeline.augment.policy import Policy
 from ssl_pipeline.config import Choice, PretrainConfig, load
 from ssl_pipeline.data.store import Split, open_split
+from ssl_pipeline.evaluation.features import sample
 from ssl_pipeline.loading import load_registry
 from ssl_pipeline.recipes import method_of
 from ssl_pipeline.training import optimization, preparation, pretraining
@@ -194,7 +195,7 @@ class Theirs:
         self.backbone, dim = resnet18(side) if backbone is None else ours_of(backbone, side, seed)
         self.model = SimCLR(self.backbone, dim).to(self.device)
         self.loader = DataLoader(
-            Subset(dataset, range(batch * steps)),
+            Subset(dataset, sample(dataset, batch * steps).tolist()),
             batch_size=batch,
             shuffle=True,
             drop_last=True,

@@ -1,0 +1,212 @@
+"""What is learned in how much time, against lightly's SimCLR: `python -m benchmarks.race FOLDER`.
+
+FOLDER holds train.zip and test.zip of CIFAR-10 as JPEG files in class folders. Both sides of `benchmarks.peer` train a
+ResNet-8 on as many of the same files, for as many epochs, in batches of the same size. After each epoch the clock
+stops, and the encoder is judged by nearest neighbours on test images, both in the same way. lightly's runs twice: as
+its documentation has it, with SGD at a constant rate, and with the optimizer and the schedule of our default run, so
+that what differs in accuracy is not the optimizer alone.
+
+Differences are paired by seed and image, with their 95 % intervals. Time is told for the better of lightly's two: until
+ours has its last accuracy, as a share of its whole time.
+
+Each line of the output is a JSON object.
+"""
+
+import json
+import os
+import statistics
+import tempfile
+import time
+import zipfile
+from collections.abc import Callable, Iterator
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import click
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn, optim
+from torchvision.transforms import v2
+
+from benchmarks.peer import Ours, Theirs, store_of
+from benchmarks.resolution import difference
+from ssl_pipeline.config import Choice
+from ssl_pipeline.data.labelled import Labelled, read_labelled
+from ssl_pipeline.evaluation.features import extract
+from ssl_pipeline.evaluation.linear import knn
+from ssl_pipeline.training.optimization import learning_rate
+
+os.environ["LIGHTLY_DID_VERSION_CHECK"] = "True"  # nothing asks the network for a newer one
+
+SIDE = 32  # px
+BACKBONE: dict[str, Any] = {"name": "resnet_cifar", "depth": 8, "width": 16}
+K, TEMPERATURE = 20, 0.07  # of the neighbours' votes
+DOCUMENTED, SAME, OURS = "lightly, as documented", "lightly, our optimizer", "ours"
+
+Right = npt.NDArray[np.float64]
+"""1 for each test image whose neighbours give it its class, 0 for others."""
+
+
+def unpack(folder: Path, images: Path, per_class: int) -> None:
+    """Unpack the first images of each class: so many to learn from, and two fifths of that to test on."""
+    for split, limit in (("train", per_class), ("test", 2 * per_class // 5)):
+        with zipfile.ZipFile(folder / f"{split}.zip") as source:
+            for name in source.namelist():
+                if int(PurePosixPath(name).stem) < limit:
+                    source.extract(name, images / split)
+
+
+class Watch:
+    """A clock that runs while there is training, and what was learned after each epoch.
+
+    Args:
+        steps: Number of steps per epoch.
+        judge: What says which test images are right.
+    """
+
+    def __init__(self, steps: int, judge: Callable[[], Right]):
+        self.seconds: list[float] = []
+        self.accuracies: list[float] = []
+        self.right: Right = np.zeros(0)
+        self._steps, self._judge, self._done, self._began = steps, judge, 0, time.perf_counter()
+
+    def step(self, *_: object) -> None:
+        """Note that a step is done."""
+        self._done += 1
+        if self._done % self._steps:
+            return
+        now = time.perf_counter()
+        self.seconds.append(round(now - self._began, 2))
+        self.right = self._judge()
+        self.accuracies.append(round(float(self.right.mean()), 4))
+        self._began += time.perf_counter() - now  # judging takes no time
+
+
+def judged(network: nn.Module, bank: Labelled, asked: Labelled) -> Right:
+    """Judge a network of images (N, C, S, S) in [0, 1], and leave it in training."""
+    network.eval()
+
+    def embed(images: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
+        with torch.no_grad():
+            pixels = torch.from_numpy(images).to(next(network.parameters()).device).permute(0, 3, 1, 2) / 255
+            features: npt.NDArray[np.float32] = network(pixels).flatten(start_dim=1).cpu().numpy()
+        return features
+
+    given = knn.predict(extract(embed, bank), bank.labels, extract(embed, asked), K, TEMPERATURE)
+    network.train()
+    return (given == asked.labels).astype(np.float64)
+
+
+class Normalized(nn.Module):
+    """lightly's backbone with the normalisation of its transform before it."""
+
+    def __init__(self, backbone: nn.Module):
+        from lightly.transforms.utils import IMAGENET_NORMALIZE
+
+        super().__init__()
+        self.backbone, self.normalize = backbone, v2.Normalize(**IMAGENET_NORMALIZE)
+
+    def forward(self, images: Tensor) -> Tensor:
+        features: Tensor = self.backbone(self.normalize(images))
+        return features
+
+
+@click.command()
+@click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.option("--seeds", default=3, show_default=True, help="Number of seeds.")
+@click.option("--epochs", default=10, show_default=True, help="Number of epochs.")
+@click.option("--batch", default=128, show_default=True, help="Number of images per step.")
+@click.option("--per-class", default=500, show_default=True, help="Images of each class to learn from.")
+@click.option("--threads", default=2, show_default=True, help="Threads of torch, and lightly's workers.")
+def main(folder: Path, seeds: int, epochs: int, batch: int, per_class: int, threads: int) -> None:
+    """Train both on CIFAR-10 of FOLDER, and say who knows what when."""
+    torch.set_num_threads(threads)
+    runs: dict[str, list[Watch]] = {}
+    with tempfile.TemporaryDirectory() as scratch:
+        images = Path(scratch) / "images"
+        unpack(folder, images, per_class)
+        store = store_of(Path(scratch) / "project", images, SIDE)
+        data = read_labelled(store)
+        steps = len(data.train) // batch
+        for seed in range(seeds):
+            for name, watch in trained(store, images / "train", data.train, data.test, seed, epochs, batch, steps):
+                runs.setdefault(name, []).append(watch)
+                tell(what=name, seed=seed, knn=watch.accuracies, seconds=watch.seconds)
+    of = {"epochs": epochs, "batch": batch, "trained_on": steps * batch, "threads": threads}
+    for line in verdicts(runs):
+        tell(**line, **of)
+
+
+def trained(
+    store: Path, files: Path, bank: Labelled, asked: Labelled, seed: int, epochs: int, batch: int, steps: int
+) -> Iterator[tuple[str, Watch]]:
+    """Train each side with a seed."""
+    ours = Ours(store, SIDE, batch, steps, backbone=BACKBONE, epochs=epochs, seed=seed)
+    watch = Watch(steps, lambda: judged(ours.task.encoder, bank, asked))
+
+    def watched(task: nn.Module) -> optim.Optimizer:
+        optimizer = ours.optimizer(task)
+        optimizer.register_step_post_hook(watch.step)
+        return optimizer
+
+    ours.go(watched)
+    yield OURS, watch
+    for name in (DOCUMENTED, SAME):
+        theirs = Theirs(files, SIDE, batch, steps, torch.get_num_threads(), Choice.model_validate(BACKBONE), seed)
+        network = Normalized(theirs.backbone)
+        watch = Watch(steps, lambda network=network: judged(network, bank, asked))  # type: ignore[misc]
+        theirs.after_step = watch.step
+        if name == SAME:
+            theirs.optimizer = ours.optimizer(theirs.model)
+            schedule(theirs.optimizer, steps * epochs, ours.section.warmup, ours.section.optimizer.learning_rate)
+        for _ in range(epochs):
+            theirs.go()
+        yield name, watch
+
+
+def schedule(optimizer: optim.Optimizer, total: int, warmup: float, peak: float) -> None:
+    """Let the rate of an optimizer follow our schedule."""
+    done = 0
+
+    def before(*_: object) -> None:
+        nonlocal done
+        for group in optimizer.param_groups:
+            group["lr"] = learning_rate(done, total, round(warmup * total), peak)
+        done += 1
+
+    optimizer.register_step_pre_hook(before)
+
+
+def verdicts(runs: dict[str, list[Watch]]) -> Iterator[dict[str, Any]]:
+    """Yield the lines that compare ours with both of lightly's."""
+    ours = runs[OURS]
+    for name in (DOCUMENTED, SAME):
+        paired = difference(*(np.array([run.right for run in side]) for side in (ours, runs[name])))
+        yield {key: value for key, value in paired.items() if key != "target"} | {"what": f"kNN, ours less {name}"}
+    better = max((runs[DOCUMENTED], runs[SAME]), key=lambda side: sum(run.accuracies[-1] for run in side))
+    shares = [share(own, other) for own, other in zip(ours, better, strict=True)]
+    yield {
+        "what": "time to lightly's kNN",
+        "of": DOCUMENTED if better is runs[DOCUMENTED] else SAME,
+        "ratio": None if None in shares else round(statistics.median(filter(None, shares)), 3),
+        "of_seeds": shares,
+    }
+    whole = [own.seconds[-1] / other.seconds[-1] for own, other in zip(ours, better, strict=True)]
+    yield {"what": "time of all epochs", "ratio": round(statistics.median(whole), 3)}
+
+
+def share(own: Watch, other: Watch) -> float | None:
+    """The time until one has what the other has at its end, to the other's whole time; None: it never has it."""
+    for seconds, accuracy in zip(own.seconds, own.accuracies, strict=True):
+        if accuracy >= other.accuracies[-1]:
+            return round(seconds / other.seconds[-1], 3)
+    return None
+
+
+def tell(**line: object) -> None:
+    print(json.dumps(line), flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,65 @@
+"""Recipes trained again, against their rows in docs/recipes.jsonl: `python -m benchmarks.recipes_again FOLDER`.
+
+FOLDER holds train.zip and test.zip of CIFAR-10, and is called cifar10, as benchmarks.recipes has it. Eight recipes of
+all families train with the usual budget, and their accuracies are held against those that were recorded for the same
+seeds: what is faster now must not have lost any. A recipe's own interval is a point to either side; the mean over the
+recipes is what is judged.
+
+Each line of the output is a JSON object.
+"""
+
+import json
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import click
+
+from benchmarks.project import ROOT, environment
+from benchmarks.recipe_tables import judged
+from benchmarks.recipes import RECIPES, USUAL, given
+
+CHOSEN = ("simclr", "emp", "mocov2", "byol", "barlow_twins", "swav", "rotation", "mae")
+"""Two that compare with the batch, one with a queue, two without negatives, one of prototypes, two pretext tasks."""
+
+
+@click.command()
+@click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.option("--seeds", default=1, show_default=True, help="Number of seeds.")
+@click.option("--recipe", "names", multiple=True, type=click.Choice(RECIPES), default=CHOSEN, show_default=True)
+def main(folder: Path, seeds: int, names: Sequence[str]) -> None:
+    """Print the differences of accuracies, and their mean."""
+    before = recorded(ROOT / "docs" / "recipes.jsonl")
+    differences = []
+    with tempfile.TemporaryDirectory() as scratch:
+        rows, page = Path(scratch) / "rows.jsonl", Path(scratch) / "page.md"
+        for name in names:
+            words = ["--rows", str(rows), "--page", str(page), "--data", "cifar10", "--seeds", str(seeds)]
+            words += ["--batch-size", str(USUAL["cifar10"].batch_size), "--recipe", name]
+            program = [sys.executable, "-m", "benchmarks.recipes", str(folder.parent), *words]
+            subprocess.run(program, cwd=ROOT, env=environment(), stdout=subprocess.DEVNULL, check=True)
+            now = recorded(rows)
+            for number in range(seeds):
+                key = judged(name)
+                accuracies = before[name, number][key], now[name, number][key]
+                differences.append(accuracies[1] - accuracies[0])
+                tell(what="recipe", recipe=name, seed=number, by=key, before=accuracies[0], now=accuracies[1])
+    mean = sum(differences) / len(differences)
+    span = [round(min(differences), 4), round(max(differences), 4)]
+    tell(what="mean difference of accuracies", difference=round(mean, 4), span=span, runs=len(differences))
+
+
+def recorded(path: Path) -> dict[tuple[str, int], dict[str, float]]:
+    """Recipe and seed -> the row of the usual budget."""
+    rows = map(json.loads, path.read_text(encoding="utf-8").splitlines())
+    return {(row["recipe"], row["seed"]): row for row in given(list(rows), "cifar10", USUAL["cifar10"])}
+
+
+def tell(**line: object) -> None:
+    print(json.dumps(line), flush=True)
+
+
+if __name__ == "__main__":
+    main()
