@@ -14,8 +14,8 @@ SHORT_MINUTES = 30
 """The most that `make bench` takes; what does not fit in is left out."""
 
 NO_ANTIALIASING = (
-    "it works on uint8, a quarter of the memory that each pass over the pixels reads and writes, and its crop (OpenCV's, "
-    "bilinear) does not antialias. Of our time, in float32, colours and blur take a half at 96 and 224 px, the taps of "
+    "it works on uint8, a quarter of the memory that each pass over the pixels reads and writes, and its crop does not "
+    "antialias. Of our time, in float32, colours and blur take a half at 96 and 224 px, the taps of "
     "the crop a quarter; at 224 px another fifth goes to the first write to a batch's fresh memory."
 )
 NETWORK = "the network alone takes so much of a step that nothing else can make up for it: see the bound below."
