@@ -59,7 +59,7 @@ def run(names: tuple[str, ...], long: bool, data: Path | None) -> None:
     for number, each in enumerate(chosen, 1):
         if lacking := lacks(each, data):
             click.echo(f"[{number}/{len(chosen)}] {each.name}: left out. {lacking}")
-            failed.append(each.name)
+            failed += [each.name] if each.name in names else []
             continue
         limit = min(LENIENCY * 60 * each.minutes, end - time.monotonic())
         if limit <= 0:
@@ -80,11 +80,11 @@ def run(names: tuple[str, ...], long: bool, data: Path | None) -> None:
 
 def lacks(benchmark: Benchmark, data: Path | None) -> str:
     """Say what to give where the images of a benchmark are not there; "" if they are, or it needs none."""
-    if not benchmark.data or (data is not None and (data / benchmark.data).is_dir()):
+    if not benchmark.data or (data is not None and (data / benchmark.data).exists()):
         return ""
     found = f"there is no {data / benchmark.data}" if data is not None else "no folder was named"
     return (
-        f"It needs images of ours, and {found}: give DATA=FOLDER (or --data FOLDER), in which {benchmark.data}/ lies "
+        f"It needs images of ours, and {found}: give DATA=FOLDER (or --data FOLDER), in which {benchmark.data} lies "
         "as benchmarks/real_images.py says."
     )
 

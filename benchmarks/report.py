@@ -70,7 +70,7 @@ class Benchmark:
         figures: The numbers of the page.
         long: Whether it belongs to `make bench-long`.
         threads: Number of threads of torch and of libraries for arrays.
-        data: The folder in DATA that it needs, such as cifar10; its path follows `words`. "" if it needs none.
+        data: The folder or file in DATA that it needs, such as cifar10; its path follows `words`. "" if it needs none.
         archive: The file in DATA that it takes, where DATA is given, in place of bundled images; it follows, too.
     """
 
