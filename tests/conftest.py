@@ -1,5 +1,7 @@
 """The order of the tests; and pairs of embeddings, and the way from them to a loss, for losses and strategies."""
 
+import atexit
+import gc
 import signal
 from collections.abc import Callable
 from dataclasses import replace
@@ -33,8 +35,13 @@ wait for it, come later.
 
 
 def pytest_configure() -> None:
-    """Let Ctrl-C be heard: a shell starts what it puts behind `&` with SIGINT ignored, and so do its children."""
+    """Let Ctrl-C be heard: a shell starts what it puts behind `&` with SIGINT ignored, and so do its children.
+
+    Garbage is looked for as seldom as under the command `ssl-pipeline`.
+    """
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    gc.set_threshold(100_000)
+    atexit.register(gc.freeze)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

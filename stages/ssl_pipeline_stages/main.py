@@ -1,5 +1,6 @@
 """The command `ssl-pipeline`: all stages and tools, and the commands of plugins, imported when they are run."""
 
+import atexit
 import gc
 import importlib
 import sys
@@ -120,4 +121,6 @@ def main() -> None:
     `eval "$(_SSL_PIPELINE_COMPLETE=bash_source ssl-pipeline)"` to ~/.bashrc; zsh and fish work alike.
     """
     gc.set_threshold(_OBJECTS_PER_COLLECTION)
+    # the interpreter looks through all objects several times as it ends, for a second: whoever waits wants none of it
+    atexit.register(gc.freeze)
     sys.path.append(str(Path.cwd()))  # processes that decode images import a source in my_plugins by its name

@@ -16,14 +16,15 @@ from benchmarks.project import change, copy_project, environment
 
 CROP = {"random_resized_crop": {"p": 1.0, "scale": [0.5, 1.0], "ratio": [0.75, 1.333]}}
 JITTER = {"p": 0.8, "brightness": 0.4, "contrast": 0.4, "saturation": 0.0, "hue": 0.0}
+IMAGES = 300
 QUICK = {
     "ingest": {"source": {"name": "folder", "path": "images"}},
     "augment": {"views": {"global": {"size": 16, **CROP, "color_jitter": JITTER}, "plain": {"size": 16, **CROP}}},
-    "pretrain": {"epochs": 6, "collapse": {"min_embedding_std": 0.0, "min_effective_rank": 0.0}},
+    "pretrain": {"epochs": 3, "collapse": {"min_embedding_std": 0.0, "min_effective_rank": 0.0}},
     "linear_eval": {
         "strengths": [0.01, 1.0],
         "bootstrap": 100,
-        "clusters": {"images": 300, "runs": 2, "view": "plain"},
+        "clusters": {"images": IMAGES // 2, "runs": 2, "view": "plain"},
     },
     "finetune": {"budgets": [1, 5], "draws": 2, "steps": 8, "learning_rates": [1e-3], "epochs": 1},
 }
@@ -98,7 +99,7 @@ def run_once(folder: Path) -> None:
     """Run the pipeline in a new folder, and note what its processes do."""
     copy_project(folder)
     change(folder, **QUICK)
-    write_digits(folder, 600)
+    write_digits(folder, IMAGES)
     git(command(folder))
     command(folder, **watched(folder.parent / NETWORK_LOG))("dvc", "repro", "-q")
 

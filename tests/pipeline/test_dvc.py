@@ -138,7 +138,7 @@ def test_metrics_plots_and_params_are_worth_reading(project: Path):
     page = (project / "dvc_plots" / "index.html").read_text()
     assert "reports/pretrain/curves" in page
     change(project, pretrain={"epochs": 7})
-    assert re.search(r"pretrain.epochs\s+6\s+7", run("dvc", "params", "diff").stdout)
+    assert re.search(r"pretrain.epochs\s+3\s+7", run("dvc", "params", "diff").stdout)
 
 
 def test_the_metrics_are_few_and_git_keeps_them_and_nothing_else_of_the_reports(project: Path):

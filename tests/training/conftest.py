@@ -18,6 +18,7 @@ from ssl_pipeline.loading import load_registry
 from ssl_pipeline.products import read_product, write_product
 from ssl_pipeline.randomness import hash64
 from ssl_pipeline.recipes import resolve
+from ssl_pipeline.training import collapse
 from ssl_pipeline.training.checkpoint import Checkpoints
 from ssl_pipeline.training.optimization import build_optimizer
 from ssl_pipeline.training.precision import Precision
@@ -108,6 +109,12 @@ def run(pool, policies, build_small, cpu, tmp_path):
         return task, history
 
     return go
+
+
+@pytest.fixture
+def without_pictures(monkeypatch):
+    """Leaves out the picture of each run that collapsed, a second of drawing, where it is not looked at."""
+    monkeypatch.setattr(collapse, "draw_curves", lambda *_: None)
 
 
 def stopping(task, last):

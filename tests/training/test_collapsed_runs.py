@@ -49,12 +49,13 @@ def counting(steps, change):
     return changed
 
 
-def test_collapse_ends_the_run_and_warn_goes_on_from_there(run, configure):
+def test_collapse_ends_the_run_and_warn_goes_on_from_there(run, configure, tmp_path):
     """After an epoch of warm-up of three steps, and eight steps in which anything may pass, in the second row."""
     with pytest.raises(
         CollapsedError, match=r"(?s)step 9: complete collapse.*embedding std \S+, bound 0\.02.*pretrain\.batch_size"
     ):
         run(configure(collapse=BOUNDS), change=collapsing())
+    assert [path.name for path in tmp_path.glob(".work/*/*.png")] == ["curves.png"]
     with pytest.raises(CollapsedError, match=r"^step 9: complete collapse"):
         run(configure(collapse=BOUNDS), change=collapsing())  # nothing was changed
     task, history = run(configure(collapse=BOUNDS, on_collapse="warn"), change=collapsing())
@@ -64,6 +65,7 @@ def test_collapse_ends_the_run_and_warn_goes_on_from_there(run, configure):
     assert all(torch.equal(a, b) for a, b in zip(task.parameters(), whole.parameters(), strict=True))
 
 
+@pytest.mark.usefixtures("without_pictures")
 @pytest.mark.parametrize("last", [True, False])
 def test_a_run_that_collapsed_is_not_one_that_is_done(run, configure, monkeypatch, last):
     """In its last row, or before the steps that it went on for while it was let."""

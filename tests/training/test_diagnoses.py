@@ -28,7 +28,7 @@ OWN = needs("large")
 
 
 @pytest.fixture
-def said(make_pool, policies, build_small, cpu, tmp_path):
+def said(make_pool, policies, build_small, cpu, tmp_path, without_pictures):
     """A function of values of `pretrain` that trains on digits and returns what was said."""
 
     def go(values, coloured=False):
@@ -47,7 +47,7 @@ def said(make_pool, policies, build_small, cpu, tmp_path):
 
 
 @pytest.fixture
-def begun(policies, build_small, cpu, tmp_path):
+def begun(policies, build_small, cpu, tmp_path, without_pictures):
     """A function of values of `pretrain` that begins a run of 160 steps, and returns how it ended in the first of them."""
 
     def go(values, pool, last=24):
