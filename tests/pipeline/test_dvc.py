@@ -50,7 +50,9 @@ def ran(output: str) -> list[str]:
 
 def test_every_product_lies_where_people_look_for_it(finished: Path):
     assert [name for name in PRODUCTS if not (finished / name).is_file()] == []
-    assert {path.name for path in (finished / ".work").iterdir()} == {"hashes.sqlite", "lock", "plugins.json"}
+    work = finished / ".work"
+    assert {path.name for path in work.iterdir()} == {"hashes.sqlite", "ingest", "lock", "plugins.json"}
+    assert not list((work / "ingest").iterdir())  # what only a run that was killed leaves
 
 
 @pytest.mark.parametrize("path", [name for name in PRODUCTS if name.endswith(".onnx")])
