@@ -1,5 +1,6 @@
-"""What many tests begin with: the card of a small model, and stores of real digits."""
+"""What many tests begin with: the card of a small model, stores of real digits, and what a store says of itself."""
 
+import csv
 import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -11,8 +12,9 @@ from sklearn.datasets import load_digits
 
 from ssl_pipeline.artifacts.card import ModelCard, versions
 from ssl_pipeline.config import Choice
+from ssl_pipeline.data.labels import write_labels
 from ssl_pipeline.data.store import IndexRow, Original
-from ssl_pipeline.data.writer import write_index, write_originals, write_split
+from ssl_pipeline.data.writer import write_originals, write_split
 from ssl_pipeline.recipes import Recipe
 
 BACKBONE = Choice.model_validate({"name": "resnet_cifar", "depth": 8, "width": 4})
@@ -76,6 +78,14 @@ def digits_store(store: Path, sizes: Mapping[str, int], relabel: Relabel = as_th
         for row, label in enumerate(relabel(split, labels[part])):
             rows.append(IndexRow(f"{start + row:016x}", f"{start + row}.png", label, split, "", 8, 8, row))
         start += size
-    write_index(store, rows)
+    write_labels(store, rows)
     if originals:
         write_originals(store, [Original(images[row], "train", row) for row in range(originals)])
+
+
+def read_index(store: Path) -> list[IndexRow]:
+    """The rows of a store's index.csv."""
+    with (store / "index.csv").open(newline="", encoding="utf-8") as file:
+        header, *rows = csv.reader(file, strict=True)
+    assert tuple(header) == IndexRow._fields
+    return [IndexRow(*row[:5], *map(int, row[5:])) for row in rows]  # type: ignore[arg-type]

@@ -24,6 +24,7 @@ from ssl_pipeline.data.agreement import Agreement, agree
 from ssl_pipeline.data.decode import Canvas, content_hash
 from ssl_pipeline.data.framing import Framing, write_framing
 from ssl_pipeline.data.image_spec import RGB8, ImageSpec
+from ssl_pipeline.data.labels import write_labels
 from ssl_pipeline.data.layout import Record
 from ssl_pipeline.data.near_copies import NearCopy, Picture, join_near_copies, name_groups
 from ssl_pipeline.data.parallel import decode_all, read_again
@@ -119,6 +120,7 @@ def ingest(
         background = channel_means(spool.canvases, training, canvas.size, spec) if kept_as_is else canvas.background
         summaries = _write_splits(folder / "store", spool.canvases, rows, found, canvas, spec, background)
     write_index(folder / "store", rows)
+    write_labels(folder / "store", rows)
     write_framing(folder / "store", Framing(canvas.size, canvas.resize, background))
     counts = audit.count_splits(rows)
     audit.check_pool(counts, summaries["train"])

@@ -1,6 +1,5 @@
 """The labelled images of a store: what is learned from, chosen on and measured on where labels are allowed."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -9,9 +8,10 @@ import numpy as np
 import numpy.typing as npt
 
 from ssl_pipeline.data.image_spec import ImageSpec, Pixels
-from ssl_pipeline.data.store import SPLITS, IndexRow, Labels, Split, labels_of, open_split, read_index
+from ssl_pipeline.data.labels import Labels, read_labels
+from ssl_pipeline.data.store import SPLITS, Split, open_split
 
-__all__ = ["Labelled", "LabelledSplits", "labelled_splits", "read_labelled"]
+__all__ = ["Labelled", "LabelledSplits", "read_labelled"]
 
 Array = npt.NDArray[np.int64]
 
@@ -72,22 +72,9 @@ def read_labelled(store: Path) -> LabelledSplits:
     """Read the labelled images of a store; empty splits and no classes are possible.
 
     Raises:
-        PipelineError: A split or the index is missing or damaged.
+        PipelineError: A split or the labels are missing or damaged.
     """
-    return labelled_splits(store, read_index(store))
-
-
-def labelled_splits(store: Path, rows: Sequence[IndexRow]) -> LabelledSplits:
-    """Return the labelled images of a store whose index was read, for those who need more of the index than its labels.
-
-    Args:
-        store: The folder of the images.
-        rows: All rows of its index, as `read_index` returns them.
-
-    Raises:
-        PipelineError: A split is missing or damaged.
-    """
-    known = {name: labels_of(rows, name) for name in SPLITS}
+    known = {name: read_labels(store, name) for name in SPLITS}
     parts = {name: _labelled(open_split(store, name), labels) for name, labels in known.items()}
     return LabelledSplits(**parts, classes=known["train"].classes)
 

@@ -28,7 +28,7 @@ BANDS = 16
 """Pieces of 16 bits: of two hashes that differ in at most 31 bits, one piece differs in at most one bit."""
 CROWD = 64
 """Where more hashes share a piece, each is compared with the first so many of them: they make up one group anyway."""
-BLOCK = 2**15
+BLOCK = 2**12
 
 Whole = npt.NDArray[np.int64]
 
@@ -51,8 +51,8 @@ def alike(sketches: Sequence[bytes]) -> list[list[int]]:
     """Group pictures that are alike, directly or through others.
 
     By Norouzi, Punjani and Fleet (2012), "Fast search in Hamming space with multi-index hashing": candidates are looked
-    up by each of 16 pieces of the hash, with none or one of its bits turned. So a picture is compared with one in some
-    240 others, and none that is near enough is missed.
+    up by each of 16 pieces of the hash, with none or one of its bits turned, and by their brightness. So a picture is
+    compared with few others, and none that is near enough is missed.
 
     Args:
         sketches: The sketches, as `sketch` returns them.
@@ -81,22 +81,30 @@ class _Search:
         self.pieces = hashes.view(np.uint16)  # (n, 16)
         self.words = hashes.view(np.uint64)  # (n, 4)
         self.colours = colours  # (n, 192)
+        self.brightness = colours.sum(axis=1, dtype=np.int64)  # (n,), up to 192 x 255 < 2**16
         self.groups: Whole = np.arange(len(hashes))
 
     def join_by(self, band: int) -> None:
-        """Join pictures that are alike and whose hashes differ in at most one bit of a piece."""
-        pieces = self.pieces[:, band]
-        order = np.argsort(pieces, kind="stable")
-        starts = np.searchsorted(pieces[order], np.arange(2**16 + 1))
+        """Join pictures that are alike and whose hashes differ in at most one bit of a piece.
+
+        Pictures with a piece in common lie in the order of their brightness. It differs by no more than colours may,
+        root mean square, so that a picture is compared with a short stretch of them.
+        """
+        pieces = self.pieces[:, band].astype(np.int64)
+        keys = pieces << 16 | self.brightness
+        order = np.argsort(keys, kind="stable")
+        keys, pieces, brightness = keys[order], pieces[order], self.brightness[order]
+        least = np.maximum(brightness - MAX_LEVELS * self.colours.shape[1], 0).astype(np.int64)
+        most = np.minimum(brightness + MAX_LEVELS * self.colours.shape[1], 2**16 - 1).astype(np.int64)
         for turned in (0, *(1 << bit for bit in range(16))):
-            others = pieces ^ np.uint16(turned)
-            first = starts[others]
-            counts = np.minimum(starts[others.astype(np.int64) + 1] - first, CROWD)
+            others = (pieces ^ turned) << 16
+            first = np.searchsorted(keys, others | least)
+            counts = np.minimum(np.searchsorted(keys, others | most, side="right") - first, CROWD)
             for begin in range(0, len(pieces), BLOCK):
                 block = slice(begin, begin + BLOCK)
                 one = np.repeat(np.arange(len(pieces))[block], counts[block])
                 place = np.arange(len(one)) - np.repeat(np.cumsum(counts[block]) - counts[block], counts[block])
-                self._join(one, order[np.repeat(first[block], counts[block]) + place])
+                self._join(order[one], order[np.repeat(first[block], counts[block]) + place])
 
     def _join(self, left: Whole, right: Whole) -> None:
         apart = self.groups[left] != self.groups[right]

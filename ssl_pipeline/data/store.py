@@ -5,17 +5,16 @@
                   split.json           n, canvas, images (what their values mean), mean, std, sha256
                   digests.json         SHA-256 of each of these files
     store/val/, store/test/            the same; a split may be empty
-    store/index.csv                    id, path, label, split, group, width, height, row
+    store/labels.npz                   labels and groups as arrays; see `ssl_pipeline.data.labels`
+    store/index.csv                    id, path, label, split, group, width, height, row: for people
     store/framing.json                 how images became canvases; see `ssl_pipeline.data.framing`
     store/originals.npz                some images at their own shapes, to check a deployed graph with
-    store/digests.json                 SHA-256 of these three files
+    store/digests.json                 SHA-256 of these four files
 
 Pretraining opens `store/train` and `store/framing.json`, and nothing else: labels and test images are in other files.
 """
 
-import csv
 import zipfile
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from tokenize import TokenError  # numpy reads the header of a file as Python
@@ -33,14 +32,10 @@ from ssl_pipeline.remedies import remake
 __all__ = [
     "SPLITS",
     "IndexRow",
-    "Labels",
     "Original",
     "Split",
     "SplitName",
-    "labels_of",
     "open_split",
-    "read_index",
-    "read_labels",
     "read_originals",
 ]
 
@@ -59,20 +54,6 @@ class IndexRow(NamedTuple):
     width: int
     height: int
     row: int
-
-
-class Labels(NamedTuple):
-    """What is known of the images of a split besides their pixels.
-
-    Attributes:
-        classes: Names of the classes of the whole store, sorted.
-        labels: (n,) int64, each an index of `classes`, or -1 for an image without a label.
-        groups: (n,) int64 numbers, equal for images of one group; an image without a group is a group of its own.
-    """
-
-    classes: tuple[str, ...]
-    labels: npt.NDArray[np.int64]
-    groups: npt.NDArray[np.int64]
 
 
 class Original(NamedTuple):
@@ -170,43 +151,6 @@ def open_split(store: Path, name: SplitName) -> Split:
     if not fits:
         raise PipelineError(f"{folder} is damaged (its files do not fit together): {remake('ingest')}.")
     return split
-
-
-def read_index(store: Path) -> list[IndexRow]:
-    """Read the index, sorted by split and row.
-
-    Raises:
-        PipelineError: It is missing or damaged.
-    """
-    path = verified(store / "index.csv", "ingest")
-    try:
-        with path.open(newline="", encoding="utf-8") as file:
-            lines = csv.reader(file, strict=True)
-            if tuple(next(lines, ())) != IndexRow._fields:
-                raise ValueError("its header is not the expected one")
-            rows = [_index_row(*line) for line in lines]
-        return sorted(rows, key=lambda row: (SPLITS.index(row.split), row.row))
-    except (ValueError, TypeError, csv.Error) as error:
-        raise PipelineError(f"{path} is damaged ({error}): {remake('ingest')}.") from error
-
-
-def _index_row(name: str, path: str, label: str, split: str, group: str, width: str, height: str, row: str) -> IndexRow:
-    return IndexRow(name, path, label, split, group, int(width), int(height), int(row))
-
-
-def read_labels(store: Path, name: SplitName) -> Labels:
-    """Read the labels of a split; `classes` are those of the whole store, so that they mean the same in every split."""
-    return labels_of(read_index(store), name)
-
-
-def labels_of(rows: Sequence[IndexRow], name: SplitName) -> Labels:
-    """Return the labels of a split, given all rows of the index as `read_index` returns them."""
-    classes = tuple(sorted({row.label for row in rows} - {""}))
-    numbers = {label: number for number, label in enumerate(classes)} | {"": -1}
-    mine = [row for row in rows if row.split == name]
-    named: dict[str, int] = {}
-    groups = [named.setdefault(row.group, number) if row.group else number for number, row in enumerate(mine)]
-    return Labels(classes, np.array([numbers[row.label] for row in mine], np.int64), np.array(groups, np.int64))
 
 
 def read_originals(store: Path) -> list[Original]:

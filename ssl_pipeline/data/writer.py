@@ -101,7 +101,7 @@ def write_split(
 
 
 def write_index(store: Path, rows: Iterable[IndexRow]) -> None:
-    """Write the index."""
+    """Write the index, which says where each image came from, to people: programs read `ssl_pipeline.data.labels`."""
     with (store / "index.csv").open("w", newline="", encoding="utf-8") as file:
         file.writelines(csv_line(row) for row in (IndexRow._fields, *rows))
     record(store / "index.csv")

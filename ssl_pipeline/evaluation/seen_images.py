@@ -1,6 +1,5 @@
 """Training and validation images together, and other views of them: what may be looked at as often as one likes."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,7 +10,8 @@ from ssl_pipeline.augment.display import stored
 from ssl_pipeline.augment.policy import Policies
 from ssl_pipeline.augment.views import make_views
 from ssl_pipeline.data.image_spec import ImageSpec, Pixels
-from ssl_pipeline.data.store import IndexRow, Split, labels_of
+from ssl_pipeline.data.labels import Labels as StoredLabels
+from ssl_pipeline.data.store import Split
 from ssl_pipeline.errors import ConfigError
 from ssl_pipeline.evaluation.features import sample
 
@@ -76,22 +76,22 @@ class SeenImages:
         return gathered
 
 
-def choose_seen(splits: tuple[Split, Split], rows: Sequence[IndexRow], count: int) -> SeenImages:
+def choose_seen(splits: tuple[Split, Split], known: tuple[StoredLabels, StoredLabels], count: int) -> SeenImages:
     """Choose images of train and validation, spread evenly: labelled ones first, others where those are few.
 
     Args:
         splits: The splits train and val.
-        rows: All rows of the store's index, as `read_index` returns them.
+        known: What is known of the images of either.
         count: The largest number of images.
     """
-    train, val = labels_of(rows, "train"), labels_of(rows, "val")
+    train, val = known
     labels = np.concatenate([train.labels, val.labels])
     groups = np.concatenate([train.groups, len(train.groups) + val.groups])  # no group is in both
     owners = np.repeat([0, 1], [len(split) for split in splits])
     places = np.concatenate([np.arange(len(split)) for split in splits])
-    known, unknown = np.flatnonzero(labels >= 0), np.flatnonzero(labels < 0)
-    known = known[sample(known, count)]
-    chosen = np.sort(np.concatenate([known, unknown[sample(unknown, count - len(known))]]))
+    named, nameless = np.flatnonzero(labels >= 0), np.flatnonzero(labels < 0)
+    named = named[sample(named, count)]
+    chosen = np.sort(np.concatenate([named, nameless[sample(nameless, count - len(named))]]))
     return SeenImages(splits, owners[chosen], places[chosen], labels[chosen], groups[chosen])
 
 

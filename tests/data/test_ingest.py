@@ -18,11 +18,13 @@ from ssl_pipeline.data import audit, parallel
 from ssl_pipeline.data import ingest as ingestion
 from ssl_pipeline.data.decode import Canvas, content_hash, read_pixels, to_canvas
 from ssl_pipeline.data.ingest import Shares, ingest
+from ssl_pipeline.data.labels import read_labels
 from ssl_pipeline.data.source import Images
-from ssl_pipeline.data.store import open_split, read_index, read_labels, read_originals
+from ssl_pipeline.data.store import open_split, read_originals
 from ssl_pipeline.errors import PipelineError
 from ssl_pipeline_plugins.sources.digits import Digits
 from ssl_pipeline_plugins.sources.folder import Folder
+from tests.factories import read_index
 
 CANVAS = Canvas(size=8, resize="squash", background=(255, 255, 255), min_side=6, max_megapixels=1.0)
 SHARES = Shares(seed=0, val_fraction=0.15, test_fraction=0.25, max_reject_fraction=0.5)
@@ -171,7 +173,7 @@ def test_the_bytes_depend_on_neither_workers_nor_the_order_of_files(
     root = plant(tmp_path / "pile")
     run(root, tmp_path / "one")
     expected = contents(tmp_path / "one")
-    assert len(expected) == 23
+    assert len(expected) == 24
     monkeypatch.setattr(parallel, "SERIAL_SECONDS", 0.0)
     monkeypatch.setattr(parallel, "CHUNK_IMAGES", 4)
     run(root, tmp_path / "three", workers=3)
@@ -286,12 +288,10 @@ def test_originals_show_every_mode_and_many_shapes(tmp_path: Path, monkeypatch: 
         paths.add(row.path)
         assert content_hash(original.image).hex() == row.id
         assert original.image.shape == (row.height, row.width, 3)
-    pool_paths = {row.path for row in index.values() if row.split != "test"}
-    odd = {"odd/inks.jpg", "odd/palette.gif", "odd/glass.png", "odd/deep.png", "odd/bits.png", "odd/float.tif"}
-    assert odd & pool_paths <= paths  # one of each mode
-    assert len({original.image.shape for original in originals}) == len(
-        {(row.height, row.width) for row in index.values() if row.split != "test"}
-    )
+    kept = [row for row in index.values() if row.split != "test"]
+    odd = ("inks.jpg", "palette.gif", "glass.png", "deep.png", "bits.png", "float.tif")
+    assert {f"odd/{name}" for name in odd} & {row.path for row in kept} <= paths  # one of each mode
+    assert {original.image.shape for original in originals} == {(row.height, row.width, 3) for row in kept}
 
 
 def test_originals_are_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

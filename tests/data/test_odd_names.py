@@ -9,8 +9,9 @@ from sklearn.datasets import load_digits
 
 from ssl_pipeline.data.decode import Canvas
 from ssl_pipeline.data.ingest import Shares, ingest
-from ssl_pipeline.data.store import read_index, read_labels
+from ssl_pipeline.data.labels import read_labels
 from ssl_pipeline_plugins.sources.folder import Folder
+from tests.factories import read_index
 
 CLASSES = ("car\rriage", "=1+1", "\x1b[31mred", 'quo"te', "line\nfeed")
 

@@ -8,15 +8,14 @@ import pytest
 
 from ssl_pipeline import products
 from ssl_pipeline.data import writer
+from ssl_pipeline.data.labels import read_labels, write_labels
 from ssl_pipeline.data.store import (
     IndexRow,
     Original,
     open_split,
-    read_index,
-    read_labels,
     read_originals,
 )
-from ssl_pipeline.data.writer import write_index, write_originals, write_split
+from ssl_pipeline.data.writer import write_originals, write_split
 from ssl_pipeline.errors import PipelineError
 from ssl_pipeline.products import record
 
@@ -155,38 +154,53 @@ def test_another_shape_or_type_is_noticed(tmp_path: Path) -> None:
         open_split(tmp_path, "train")
 
 
-HEADER = "id,path,label,split,group,width,height,row\n"
 ROWS = [
     IndexRow("aa", 'odd, "name"\nof a file.png', "dog", "train", "", 30, 40, 0),
     IndexRow("bb", "2.png", "", "train", "g", 30, 40, 1),
-    IndexRow("cc", "3.png", "ant", "test", "", 30, 40, 0),
+    IndexRow("cc", "3.png", "an\udce9t\x00", "test", "", 30, 40, 0),
 ]
 
 
 def test_classes_mean_the_same_in_every_split(tmp_path: Path) -> None:
-    write_index(tmp_path, reversed(ROWS))
-    assert sorted(read_index(tmp_path)) == sorted(ROWS)
+    write_labels(tmp_path, reversed(ROWS))
     for split, expected in (("train", [1, -1]), ("val", []), ("test", [0])):
-        classes, labels, _ = read_labels(tmp_path, split)  # type: ignore[arg-type]
-        assert classes == ("ant", "dog")
-        assert labels.dtype == np.int64
+        classes, labels, groups = read_labels(tmp_path, split)  # type: ignore[arg-type]
+        assert classes == ("an\udce9t\x00", "dog")
+        assert labels.dtype == groups.dtype == np.int64
         assert labels.tolist() == expected
+        assert len(groups) == len(expected)
 
 
 def test_groups_are_numbered_and_an_image_without_one_is_alone(tmp_path: Path) -> None:
     groups = ["g", "", "h", "g", ""]
-    write_index(tmp_path, [IndexRow(f"{n}", f"{n}.png", "", "train", group, 8, 8, n) for n, group in enumerate(groups)])
+    write_labels(
+        tmp_path, [IndexRow(f"{n}", f"{n}.png", "", "train", group, 8, 8, n) for n, group in enumerate(groups)]
+    )
     first, alone, second, again, alone_too = read_labels(tmp_path, "train").groups
     assert first == again
     assert len({first, alone, second, alone_too}) == 4
 
 
-@pytest.mark.parametrize("text", ["", "id,path\n", HEADER + "a,b,c,train,e,f,g,h\n", HEADER + "a,b,c,x,e,1,1,1\n"])
-def test_a_damaged_index_is_noticed(text: str, tmp_path: Path) -> None:
-    (tmp_path / "index.csv").write_text(text)
-    record(tmp_path / "index.csv")
-    with pytest.raises(PipelineError, match="index.csv is damaged"):
-        read_index(tmp_path)
+@pytest.mark.parametrize("missing", ["classes", "val_labels", "val_groups", "all"])
+def test_damaged_labels_are_noticed(missing: str, tmp_path: Path) -> None:
+    write_labels(tmp_path, ROWS)
+    path = tmp_path / "labels.npz"
+    with np.load(path) as file:
+        arrays = {name: file[name] for name in file.files if name != missing}
+    np.savez(path, **arrays)
+    if missing == "all":
+        path.write_bytes(path.read_bytes()[:-9])
+    with pytest.raises(PipelineError, match="labels.npz is damaged .it is not what the stage 'ingest' wrote"):
+        read_labels(tmp_path, "val")
+    record(path)
+    with pytest.raises(PipelineError, match=r"labels.npz is damaged .*dvc repro --force ingest"):
+        read_labels(tmp_path, "val")
+
+
+def test_a_store_of_an_earlier_version_is_named_as_one(tmp_path: Path) -> None:
+    (tmp_path / "index.csv").write_text("id,path,label,split,group,width,height,row\n")
+    with pytest.raises(PipelineError, match=r"earlier version, which had its labels in index.csv .*force ingest"):
+        read_labels(tmp_path, "train")
 
 
 def test_originals_keep_their_shapes_and_places(tmp_path: Path) -> None:

@@ -5,9 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from ssl_pipeline.data.store import IndexRow, read_index
+from ssl_pipeline.data.store import IndexRow
 from ssl_pipeline.data.tables import harmless, write_table
 from ssl_pipeline.data.writer import write_index
+from tests.factories import read_index
 
 ODD = ["a\rb", "a\r\nb", "a\nb", 'a"b', "a,b", "\x1b[2Jé", "\r", "=1+1", " a ", "\x00", "'", "日本"]
 

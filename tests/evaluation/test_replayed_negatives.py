@@ -11,7 +11,8 @@ from ssl_pipeline.artifacts.assembly import build_task
 from ssl_pipeline.artifacts.files import load_encoder, load_task, save_model
 from ssl_pipeline.augment.policy import Policies, Policy
 from ssl_pipeline.contrast import similarity
-from ssl_pipeline.data.store import open_split, read_index
+from ssl_pipeline.data.labels import read_labels
+from ssl_pipeline.data.store import open_split
 from ssl_pipeline.evaluation.replayed_negatives import Batch, false_negatives, replay
 from ssl_pipeline.evaluation.seen_images import choose_seen
 from ssl_pipeline.loading import load_registry
@@ -118,7 +119,8 @@ def test_the_recipe_of_a_trained_model_is_replayed_on_its_own_batches(tmp_path):
     write_models(tmp_path)
     write_store(tmp_path / "store", as_they_are)
     folder, registry, store = tmp_path / "models/pretrain", load_registry(), tmp_path / "store"
-    seen = choose_seen((open_split(store, "train"), open_split(store, "val")), read_index(store), 260)
+    known = read_labels(store, "train"), read_labels(store, "val")
+    seen = choose_seen((open_split(store, "train"), open_split(store, "val")), known, 260)
     views = {"global": Policy(size=8)}
     policies = Policies(seed=0, views=views)
     encoder, card = load_encoder(registry, folder)

@@ -26,6 +26,7 @@ PRODUCTS = [
     "data/augmented/policy.json",
     "data/augmented/preview.png",
     "data/ingested/store/index.csv",
+    "data/ingested/store/labels.npz",
     "models/pretrain/encoder.safetensors",
     "models/pretrain/model.json",
     "reports/ingest/details.json",

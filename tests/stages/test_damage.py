@@ -44,7 +44,7 @@ def project(whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ite
         (export, "models/pretrain/model.json", "pretrain"),
         (export, "models/pretrain/encoder.safetensors", "pretrain"),
         (linear_eval, "data/augmented/policy.json", "augment"),
-        (linear_eval, "data/ingested/store/index.csv", "ingest"),
+        (linear_eval, "data/ingested/store/labels.npz", "ingest"),
         (linear_eval, "data/ingested/store/train/split.json", "ingest"),
         (linear_eval, "data/ingested/store/train/ids.npy", "ingest"),
         (linear_eval, "data/ingested/store/train/images-0000.npy", "ingest"),

@@ -17,7 +17,8 @@ from safetensors.torch import load_file
 
 from ssl_pipeline.artifacts.assembly import build_encoder
 from ssl_pipeline.artifacts.files import load_encoder, save_model
-from ssl_pipeline.data.store import open_split, read_labels
+from ssl_pipeline.data.labels import read_labels
+from ssl_pipeline.data.store import open_split
 from ssl_pipeline.deployment.runtime import open_session, read_metadata, run
 from ssl_pipeline.errors import PipelineError
 from ssl_pipeline.evaluation.budgets import classifier_file

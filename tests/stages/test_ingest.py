@@ -69,6 +69,7 @@ def test_products_are_whole_and_the_same_each_time(project: Callable[..., Result
         "store/digests.json",
         "store/framing.json",
         "store/index.csv",
+        "store/labels.npz",
         "store/originals.npz",
         *(
             f"store/{split}/{name}"

@@ -14,7 +14,7 @@ import yaml
 from sklearn.datasets import load_digits
 from sklearn.metrics import accuracy_score, balanced_accuracy_score, recall_score
 
-from ssl_pipeline.data.store import read_labels
+from ssl_pipeline.data.labels import read_labels
 from ssl_pipeline.deployment.runtime import open_session, run
 from ssl_pipeline.evaluation.linear import probe_file, study
 from ssl_pipeline.products import sha256

@@ -138,7 +138,7 @@ def test_garbage_labels_and_garbage_test_images_leave_the_encoder_as_it_is(
             path.write_bytes(noise.bytes(999))
             garbage += 1
         (store / split / "split.json").write_text("{")
-    (store / "index.csv").write_bytes(noise.bytes(999))
+    (store / "labels.npz").write_bytes(noise.bytes(999))
     assert garbage == 4
     status, said = in_process(project, monkeypatch)
     assert status == 0, said

@@ -14,8 +14,8 @@ from ssl_pipeline.artifacts.files import load_encoder, load_task
 from ssl_pipeline.artifacts.start import started
 from ssl_pipeline.augment.policy import Policies
 from ssl_pipeline.config import LinearEvalConfig
-from ssl_pipeline.data.labelled import LabelledSplits, labelled_splits
-from ssl_pipeline.data.store import read_index
+from ssl_pipeline.data.labelled import LabelledSplits, read_labelled
+from ssl_pipeline.data.labels import read_labels
 from ssl_pipeline.deployment.runtime import layer_of, open_session, read_metadata, run
 from ssl_pipeline.errors import PipelineError
 from ssl_pipeline.evaluation.features import Kept, sample
@@ -105,8 +105,8 @@ def read_inputs(
     session = open_session(backbone)
     metadata = read_metadata(session)
     encoder, card = load_encoder(registry, pretrain)
-    rows = read_index(store)
-    data = labelled_splits(store, rows)
+    data = read_labelled(store)
+    known = read_labels(store, "train"), read_labels(store, "val")
     rivals: dict[str, Opened] = {}
     own: dict[str, Any] = {}
     if settings.rivals and len(np.unique(data.train.labels)) > 1:
@@ -116,7 +116,7 @@ def read_inputs(
         say("linear_eval: rivals are not judged, because there are no labels to judge by")
     return LinearInputs(
         data=data,
-        seen=choose_seen((data.train.split, data.val.split), rows, settings.clusters.images),
+        seen=choose_seen((data.train.split, data.val.split), known, settings.clusters.images),
         policies=policies,
         registry=registry,
         encoder=encoder,

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 from ssl_pipeline.data.labelled import Labelled, LabelledSplits, read_labelled
+from ssl_pipeline.data.labels import write_labels
 from ssl_pipeline.data.store import IndexRow, Split
-from ssl_pipeline.data.writer import write_index, write_split
+from ssl_pipeline.data.writer import write_split
 from ssl_pipeline.evaluation.budgets.label_draws import affordable, draw_labels, obstacle
 from ssl_pipeline.randomness import hash64
 
@@ -94,7 +95,7 @@ def test_unlabelled_images_are_left_out_and_classes_are_those_of_all_splits(tmp_
         images = np.zeros((len(labels), 8, 8, 3), np.uint8)
         write_split(tmp_path / split, np.arange(len(labels), dtype=np.uint64), [images] if labels else [], 8)
         rows += [IndexRow("0", "", label, split, "", 8, 8, row) for row, label in enumerate(labels)]
-    write_index(tmp_path, rows)
+    write_labels(tmp_path, rows)
     found = read_labelled(tmp_path)
     assert found.classes == ("a", "b", "c")
     assert (found.train.rows.tolist(), found.train.labels.tolist()) == ([0, 2], [1, 0])

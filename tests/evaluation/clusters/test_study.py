@@ -8,8 +8,9 @@ from PIL import Image
 
 from ssl_pipeline.augment.policy import Operation, Policies, Policy
 from ssl_pipeline.config import Clusters
-from ssl_pipeline.data.store import IndexRow, open_split, read_index
-from ssl_pipeline.data.writer import write_index, write_split
+from ssl_pipeline.data.labels import read_labels, write_labels
+from ssl_pipeline.data.store import IndexRow, open_split
+from ssl_pipeline.data.writer import write_split
 from ssl_pipeline.evaluation.clusters.study import TABLE, study_clusters
 from ssl_pipeline.evaluation.seen_images import SeenImages, SeenViews, choose_seen
 
@@ -31,7 +32,7 @@ def write(store: Path, kinds: list[int], labels: list[int], val: int = 20, group
             rows.append(
                 IndexRow(f"{split}{row:04}", f"{split}{row}.png", name, split, group and split + group, 8, 8, row)
             )
-    write_index(store, rows)
+    write_labels(store, rows)
     return store
 
 
@@ -40,7 +41,8 @@ def embed(images):
 
 
 def seen(store: Path, count: int) -> SeenImages:
-    return choose_seen((open_split(store, "train"), open_split(store, "val")), read_index(store), count)
+    known = read_labels(store, "train"), read_labels(store, "val")
+    return choose_seen((open_split(store, "train"), open_split(store, "val")), known, count)
 
 
 def study(store: Path, embed=embed, policies=POLICIES):
