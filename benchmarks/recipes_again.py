@@ -17,8 +17,9 @@ from pathlib import Path
 
 import click
 
+from benchmarks.judgement import Row
 from benchmarks.project import ROOT, environment
-from benchmarks.recipe_tables import judged
+from benchmarks.recipe_tables import ENDS, judged
 from benchmarks.recipes import RECIPES, USUAL, given
 
 CHOSEN = ("simclr", "emp", "mocov2", "byol", "barlow_twins", "swav", "rotation", "mae")
@@ -42,16 +43,17 @@ def main(folder: Path, seeds: int, names: Sequence[str]) -> None:
             subprocess.run(program, cwd=ROOT, env=environment(), stdout=subprocess.DEVNULL, check=True)
             now = recorded(rows)
             for number in range(seeds):
-                key = judged(name)
-                accuracies = before[name, number][key], now[name, number][key]
-                differences.append(accuracies[1] - accuracies[0])
-                tell(what="recipe", recipe=name, seed=number, by=key, before=accuracies[0], now=accuracies[1])
+                key, row = judged(name), now[name, number]
+                if any(end in row for end in ENDS):
+                    sys.exit(f"{name}, seed {number}, gave no accuracy: {row}")
+                differences.append(row[key] - before[name, number][key])
+                tell(what="recipe", recipe=name, seed=number, by=key, before=before[name, number][key], now=row[key])
     mean = sum(differences) / len(differences)
     span = [round(min(differences), 4), round(max(differences), 4)]
     tell(what="mean difference of accuracies", difference=round(mean, 4), span=span, runs=len(differences))
 
 
-def recorded(path: Path) -> dict[tuple[str, int], dict[str, float]]:
+def recorded(path: Path) -> dict[tuple[str, int], Row]:
     """Recipe and seed -> the row of the usual budget."""
     rows = map(json.loads, path.read_text(encoding="utf-8").splitlines())
     return {(row["recipe"], row["seed"]): row for row in given(list(rows), "cifar10", USUAL["cifar10"])}

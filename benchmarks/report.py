@@ -29,7 +29,7 @@ class Figure:
         key: The key of the number in that line; dots lead into objects.
         goal: The sign and the bound, such as ("≥", 1.4); None: it is shown for itself.
         missed: The reason, where the goal is missed: what profiling has found. It is shown only then.
-        spread: The key of the two numbers between which repetitions lie, if the line has them.
+        spread: The key of the numbers between which repetitions lie, if the line has them.
     """
 
     what: str
@@ -177,7 +177,7 @@ def _table_line(figure: Figure, value: float | None, lines: Sequence[Row]) -> st
         why = str(line.get("skipped", "not measured")).replace("|", "/")
         return f"| {figure.what} | {why} | | {goal} | |"
     spread = line.get(figure.spread) if figure.key in ("median", "ratio", "difference") else None
-    between = f"{spread[0]:.4g} to {spread[1]:.4g}" if spread else ""
+    between = f"{min(spread):.4g} to {max(spread):.4g}" if spread else ""
     judged = "" if figure.goal is None else "met" if figure.met(value) else "**missed**"
     return f"| {figure.what} | {value:.4g} | {between} | {goal} | {judged} |"
 

@@ -1,0 +1,28 @@
+"""`benchmarks.epoch` on the default run: `python -m benchmarks.default_epoch`, in a copy of the project."""
+
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import click
+
+from benchmarks.project import copy_project, environment
+from benchmarks.stage import stage
+
+
+@click.command()
+@click.option("--rounds", default=2, show_default=True, help="Rounds, each with a whole run.")
+def main(rounds: int) -> None:
+    """Ingest the bundled digits, and print the ratio of the time of a run's step, all included, to that of a bare one."""
+    with tempfile.TemporaryDirectory() as scratch:
+        project = Path(scratch) / "project"
+        copy_project(project)
+        for name in ("ingest", "augment"):
+            stage(project, name)
+        words = [sys.executable, "-m", "benchmarks.epoch", "--rounds", str(rounds)]
+        subprocess.run(words, cwd=project, env=environment(), check=True)
+
+
+if __name__ == "__main__":
+    main()
