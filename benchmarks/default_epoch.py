@@ -14,7 +14,7 @@ from benchmarks.stage import stage
 @click.command()
 @click.option("--rounds", default=2, show_default=True, help="Rounds, each with a whole run.")
 def main(rounds: int) -> None:
-    """Ingest the bundled digits, and print the ratio of the time of a run's step, all included, to that of a bare one."""
+    """Print the ratio of the time of a step of the default run, all included, to that of a bare one."""
     with tempfile.TemporaryDirectory() as scratch:
         project = Path(scratch) / "project"
         copy_project(project)

@@ -1,113 +1,17 @@
-"""The benchmarks of docs/benchmarks.md, with their goals, and the reason of each goal that is missed.
+"""The benchmarks of docs/benchmarks.md.
 
-To add one: a module that prints JSON lines, and a row here. `minutes` is what it takes on two idle cores; it is ended
+To add one: a module that prints JSON lines as a click command `main`, a row here, and its goals, here or in
+`benchmarks.goals`. `minutes` is what it takes on two idle cores; it is ended
 after twice as long. All that `make bench` runs has to fit into half an hour.
 """
 
-from collections.abc import Iterator
-
+from benchmarks import goals
 from benchmarks.report import Benchmark, Figure
 
 __all__ = ["BENCHMARKS", "SHORT_MINUTES"]
 
 SHORT_MINUTES = 30
 """The most that `make bench` takes; what does not fit in is left out."""
-
-NO_ANTIALIASING = (
-    "it works on uint8, a quarter of the memory that each pass over the pixels reads and writes, and its crop does not "
-    "antialias. Of our time, in float32, colours and blur take a half at 96 and 224 px, the taps of "
-    "the crop a quarter; at 224 px another fifth goes to the first write to a batch's fresh memory."
-)
-NETWORK = "the network alone takes so much of a step that nothing else can make up for it: see the bound below."
-
-
-def views() -> Iterator[Figure]:
-    torchvision = {32: 12.0, 96: 3.0, 224: 2.0}
-    albumentations = {32: 1.0, 96: 1.0, 224: 0.7}
-    for size in (32, 96, 224):
-        of = {"size": size}
-        for kind in ("float32", "uint8"):
-            where = {**of, "reference": f"torchvision v2 per sample, {kind}"}
-            yield Figure(f"{size} px, to torchvision v2 per sample, {kind}", where, goal=("≥", torchvision[size]))
-        yield Figure(f"{size} px, to kornia, batched", {**of, "reference": "kornia, batched"}, goal=("≥", 2.0))
-        yield Figure(
-            f"{size} px, to albumentationsX per sample, uint8",
-            {**of, "reference": "albumentationsX per sample, uint8"},
-            goal=("≥", albumentations[size]),
-            missed=NO_ANTIALIASING,
-        )
-
-
-def tiles() -> Iterator[Figure]:
-    for rows, bound in {512: 1.2, 2048: 0.6, 8192: 0.3}.items():
-        where = {"what": "time, tiled to dense", "rows": rows}
-        yield Figure(f"time of {rows} rows, tiled to dense", where, "ratio", ("≤", bound))
-    slope = {"what": "memory, slope over rows"}
-    yield Figure("power of the number of rows with which memory grows", slope, "slope", ("≤", 1.05))
-    error = {"what": "error of the float32 gradient"}
-    yield Figure("error of the tiled gradient, relative", error, "tiled")
-    yield Figure("error of the dense gradient, relative", error, "dense")
-
-
-def lightly(side: int, goal: float) -> Iterator[Figure]:
-    of = {"what": "images/s", "side": side}
-    single = {**of, "precision": "fp32"}
-    yield Figure("images/s in fp32", single, goal=("≥", goal), missed=NETWORK)
-    yield Figure("the bound: images/s if all but the network cost nothing", single, "bound")
-    yield Figure("the network's share of a step of ours", single, "bare_share")
-    yield Figure("images/s of ours", single, "images_per_second.ours")
-    yield Figure("images/s of lightly's", single, "images_per_second.theirs")
-    yield Figure("images/s, ours in bf16", {**of, "precision": "auto"}, goal=("≥", 2.2))
-    yield Figure("peak memory", {"what": "peak memory", "side": side}, "ratio", ("≤", 0.8))
-
-
-def default_epoch() -> Iterator[Figure]:
-    whole = {"what": "whole run, to bare steps"}
-    yield Figure("the whole run, to its bare steps", whole, goal=("≤", 1.10), spread="all")
-    yield Figure("share of looks at the encoder", whole, "shares.looks", ("≤", 0.02))
-    yield Figure("share of views", whole, "shares.views")
-    yield Figure("share of checkpoints", whole, "shares.checkpoints")
-
-
-def epoch() -> Iterator[Figure]:
-    for side in (32, 96, 224):
-        of = {"what": "whole run of a ResNet-18, to bare steps", "side": side}
-        yield Figure(f"{side} px, the whole run, to its bare steps", of, goal=("≤", 1.05))
-        yield Figure(f"{side} px, peak memory, to that of bare steps", of, "memory", ("≤", 1.05))
-
-
-def ingest() -> Iterator[Figure]:
-    for side in (128, 500, 2000):
-        for what in ("decode", "stage"):
-            yield Figure(
-                f"{what}, photographs of {side} px", {"side": side}, f"{what} against draft.median", ("≥", 0.9)
-            )
-
-
-def race() -> Iterator[Figure]:
-    for of in ("lightly, as documented", "lightly, our optimizer"):
-        yield Figure(
-            f"kNN after equal epochs, ours less {of}",
-            {"what": f"kNN, ours less {of}"},
-            "difference",
-            ("≥", 0.0),
-            missed="where the interval holds 0, three seeds do not tell the two apart.",
-            spread="interval",
-        )
-    yield Figure("time to lightly's kNN, to lightly's", {"what": "time to lightly's kNN"}, "ratio", ("≤", 0.6))
-    yield Figure("time of all epochs, to lightly's", {"what": "time of all epochs"}, "ratio")
-
-
-def default_run() -> Iterator[Figure]:
-    whole = {"what": "the default run"}
-    yield Figure("seconds of all stages", whole, "seconds", ("≤", 90.0))
-    for stage in ("ingest", "augment", "pretrain", "export", "linear_eval", "finetune"):
-        yield Figure(f"seconds of {stage}", whole, f"stages.{stage}")
-    yield Figure("augment alone, seconds of processor time", {"what": "augment alone"}, "seconds", ("≤", 5.0))
-    yield Figure("augment alone, peak memory in MB", {"what": "augment alone"}, "megabytes", ("≤", 500.0))
-    idle = {"what": "a dvc repro without work, to dvc version"}
-    yield Figure("a `dvc repro` without work, to `dvc version`", idle, goal=("≤", 1.5))
-
 
 BENCHMARKS = (
     Benchmark(
@@ -116,14 +20,14 @@ BENCHMARKS = (
         "Views per second of SimCLR's policy on photographs, ours to those of other libraries, one thread each, all "
         "bilinear; ours and torchvision's antialias.",
         1.5,
-        tuple(views()),
+        tuple(goals.views()),
     ),
     Benchmark(
         "tiles",
         ("benchmarks.tiles",),
         "NT-Xent's sums over anchors x keys, forward and backward, in tiles against a dense matrix, in one thread.",
         1.5,
-        tuple(tiles()),
+        tuple(goals.tiles()),
     ),
     Benchmark(
         "lightly-32",
@@ -131,7 +35,7 @@ BENCHMARKS = (
         "Pretraining a ResNet-18 by SimCLR on JPEG files, ours to lightly's as its documentation builds it, in batches "
         "of 128 at 32 px, two threads.",
         3,
-        tuple(lightly(32, 1.4)),
+        tuple(goals.lightly(32, 1.4)),
         threads=2,
         archive="cifar10/train.zip",
     ),
@@ -140,26 +44,17 @@ BENCHMARKS = (
         ("benchmarks.against_lightly", "--side", "96", "--steps", "4", "--rounds", "2"),
         "The same at 96 px, of larger files.",
         3,
-        tuple(lightly(96, 1.1)),
+        tuple(goals.lightly(96, 1.1)),
         threads=2,
         archive="clothing/clothing.zip",
     ),
     Benchmark(
         "epoch-default",
         ("benchmarks.default_epoch",),
-        "The default run's pretraining of the bundled digits, all included, to its bare steps (forward, loss, backward, "
-        "optimizer) on views that lie ready, one thread.",
+        "The default run's pretraining of the bundled digits, all included, to its bare steps (forward, loss, "
+        "backward, optimizer) on views that lie ready, one thread.",
         1.5,
-        tuple(default_epoch()),
-    ),
-    Benchmark(
-        "epoch-resnet18",
-        ("benchmarks.epoch", "--side", "32", "--side", "96", "--side", "224", "--rounds", "2", "--threads", "2"),
-        "The same of SimCLR with a ResNet-18 on photographs, two threads; looks at the encoder and checkpoints are "
-        "added by their shares of a long run.",
-        4,
-        tuple(epoch()),
-        threads=2,
+        tuple(goals.default_epoch()),
     ),
     Benchmark(
         "resolution",
@@ -179,7 +74,7 @@ BENCHMARKS = (
         ("benchmarks.default_run",),
         "The default run of the bundled digits by `dvc repro`, two threads; then augment alone, in one.",
         3.5,
-        tuple(default_run()),
+        tuple(goals.default_run()),
         threads=2,
     ),
     Benchmark(
@@ -188,7 +83,7 @@ BENCHMARKS = (
         "Decoding photographs and all of ingest, against a bare loop of Pillow (draft, decode, resize), in processor "
         "time of all processes.",
         1.5,
-        tuple(ingest()),
+        tuple(goals.ingest()),
         data="clothing/clothing.zip",
     ),
     Benchmark(
@@ -263,7 +158,7 @@ BENCHMARKS = (
         "of the same images, ten epochs, three seeds, two threads. lightly's runs with the optimizer of its "
         "documentation, and once more with ours.",
         25,
-        tuple(race()),
+        tuple(goals.race()),
         long=True,
         threads=2,
         data="cifar10",

@@ -1,0 +1,102 @@
+"""Goals of the benchmarks in `benchmarks.table`: which numbers of their lines, and why a goal is missed."""
+
+from collections.abc import Iterator
+
+from benchmarks.report import Figure
+
+__all__ = ["default_epoch", "default_run", "epoch", "ingest", "lightly", "race", "tiles", "views"]
+
+NO_ANTIALIASING = (
+    "it works on uint8, a quarter of the memory that each pass over the pixels reads and writes, and its crop does not "
+    "antialias. Of our time, in float32, colours and blur take a half at 96 and 224 px, the taps of "
+    "the crop a quarter; at 224 px another fifth goes to the first write to a batch's fresh memory."
+)
+NETWORK = "the network alone takes so much of a step that nothing else can make up for it: see the bound below."
+
+
+def views() -> Iterator[Figure]:
+    torchvision = {32: 12.0, 96: 3.0, 224: 2.0}
+    albumentations = {32: 1.0, 96: 1.0, 224: 0.7}
+    for size in (32, 96, 224):
+        of = {"size": size}
+        for kind in ("float32", "uint8"):
+            where = {**of, "reference": f"torchvision v2 per sample, {kind}"}
+            yield Figure(f"{size} px, to torchvision v2 per sample, {kind}", where, goal=("≥", torchvision[size]))
+        yield Figure(f"{size} px, to kornia, batched", {**of, "reference": "kornia, batched"}, goal=("≥", 2.0))
+        yield Figure(
+            f"{size} px, to albumentationsX per sample, uint8",
+            {**of, "reference": "albumentationsX per sample, uint8"},
+            goal=("≥", albumentations[size]),
+            missed=NO_ANTIALIASING,
+        )
+
+
+def tiles() -> Iterator[Figure]:
+    for rows, bound in {512: 1.2, 2048: 0.6, 8192: 0.3}.items():
+        where = {"what": "time, tiled to dense", "rows": rows}
+        yield Figure(f"time of {rows} rows, tiled to dense", where, "ratio", ("≤", bound))
+    slope = {"what": "memory, slope over rows"}
+    yield Figure("power of the number of rows with which memory grows", slope, "slope", ("≤", 1.05))
+    error = {"what": "error of the float32 gradient"}
+    yield Figure("error of the tiled gradient, relative", error, "tiled")
+    yield Figure("error of the dense gradient, relative", error, "dense")
+
+
+def lightly(side: int, goal: float) -> Iterator[Figure]:
+    of = {"what": "images/s", "side": side}
+    single = {**of, "precision": "fp32"}
+    yield Figure("images/s in fp32", single, goal=("≥", goal), missed=NETWORK)
+    yield Figure("the bound: images/s if all but the network cost nothing", single, "bound")
+    yield Figure("the network's share of a step of ours", single, "bare_share")
+    yield Figure("images/s of ours", single, "images_per_second.ours")
+    yield Figure("images/s of lightly's", single, "images_per_second.theirs")
+    yield Figure("images/s, ours in bf16", {**of, "precision": "auto"}, goal=("≥", 2.2))
+    yield Figure("peak memory", {"what": "peak memory", "side": side}, "ratio", ("≤", 0.8))
+
+
+def default_epoch() -> Iterator[Figure]:
+    whole = {"what": "whole run, to bare steps"}
+    yield Figure("the whole run, to its bare steps", whole, goal=("≤", 1.10), spread="all")
+    yield Figure("share of looks at the encoder", whole, "shares.looks", ("≤", 0.02))
+    yield Figure("share of views", whole, "shares.views")
+    yield Figure("share of checkpoints", whole, "shares.checkpoints")
+
+
+def epoch() -> Iterator[Figure]:
+    for side in (32, 96, 224):
+        of = {"what": "whole run of a ResNet-18, to bare steps", "side": side}
+        yield Figure(f"{side} px, the whole run, to its bare steps", of, goal=("≤", 1.05))
+        yield Figure(f"{side} px, peak memory, to that of bare steps", of, "memory", ("≤", 1.05))
+
+
+def ingest() -> Iterator[Figure]:
+    for side in (128, 500, 2000):
+        for what in ("decode", "stage"):
+            yield Figure(
+                f"{what}, photographs of {side} px", {"side": side}, f"{what} against draft.median", ("≥", 0.9)
+            )
+
+
+def race() -> Iterator[Figure]:
+    for of in ("lightly, as documented", "lightly, our optimizer"):
+        yield Figure(
+            f"kNN after equal epochs, ours less {of}",
+            {"what": f"kNN, ours less {of}"},
+            "difference",
+            ("≥", 0.0),
+            missed="where the interval holds 0, three seeds do not tell the two apart.",
+            spread="interval",
+        )
+    yield Figure("time to lightly's kNN, to lightly's", {"what": "time to lightly's kNN"}, "ratio", ("≤", 0.6))
+    yield Figure("time of all epochs, to lightly's", {"what": "time of all epochs"}, "ratio")
+
+
+def default_run() -> Iterator[Figure]:
+    whole = {"what": "the default run"}
+    yield Figure("seconds of all stages", whole, "seconds", ("≤", 90.0))
+    for stage in ("ingest", "augment", "pretrain", "export", "linear_eval", "finetune"):
+        yield Figure(f"seconds of {stage}", whole, f"stages.{stage}")
+    yield Figure("augment alone, seconds of processor time", {"what": "augment alone"}, "seconds", ("≤", 5.0))
+    yield Figure("augment alone, peak memory in MB", {"what": "augment alone"}, "megabytes", ("≤", 500.0))
+    idle = {"what": "a dvc repro without work, to dvc version"}
+    yield Figure("a `dvc repro` without work, to `dvc version`", idle, goal=("≤", 1.5))
