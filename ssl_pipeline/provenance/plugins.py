@@ -19,6 +19,7 @@ from ssl_pipeline.provenance.modules import Packages, closure, folder_digest, im
 
 __all__ = [
     "TRAINING",
+    "Found",
     "Used",
     "Uses",
     "code",
@@ -77,6 +78,18 @@ class _Locked(BaseModel):
 def used_plugin(entry: "Entry", content: str = "") -> Used:
     """Return an entry without its code; of what is data with the digest of what it says."""
     return Used(entry.kind, entry.name, entry.module, entry.distribution, entry.version, content)
+
+
+class Found(NamedTuple):
+    """What inventory found out.
+
+    Attributes:
+        uses: Stage -> the plugins that it uses.
+        code: Stage -> all that it can run, as `code` returns it.
+    """
+
+    uses: Uses
+    code: dict[str, dict[str, str]]
 
 
 def method(registry: "Registry", config: PretrainSection) -> list[Used]:
@@ -160,23 +173,23 @@ def distributions() -> dict[str, str]:
     return {f"{name} {found[name].version}": distribution_digest(name) for name in sorted(found) if name != HOME}
 
 
-def remembered(path: Path, state: Any, ask: Callable[[], Uses]) -> Uses:
+def remembered(path: Path, state: Any, ask: Callable[[], Found]) -> Found:
     """Return what `ask` answers, or answered last time if the state is the same: asking loads every plugin, and torch.
 
     Args:
         path: The file that remembers; what is damaged counts as nothing.
         state: All that the answer depends on; anything that becomes JSON.
-        ask: Finds the plugins that each stage uses.
+        ask: Finds the plugins and the code of each stage.
     """
     now = digest(state)
     try:
-        known, uses = TypeAdapter(tuple[str, Uses]).validate_json(path.read_bytes())
+        known, found = TypeAdapter(tuple[str, Found]).validate_json(path.read_bytes())
     except (OSError, ValidationError):
-        known, uses = "", {}
+        known, found = "", Found({}, {})
     if known != now:
-        uses = ask()
-        write_json(path, [now, uses])
-    return uses
+        found = ask()
+        write_json(path, [now, found])
+    return found
 
 
 def lock(path: Path, packages: Packages, used: Iterable[Used]) -> None:

@@ -13,7 +13,7 @@ from ssl_pipeline.provenance import plugins as provenance
 from ssl_pipeline.provenance.cards import card_digests
 from ssl_pipeline.provenance.modules import folder_digest, installed
 from ssl_pipeline.provenance.notes import note, told
-from ssl_pipeline.provenance.plugins import TRAINING, Used, Uses
+from ssl_pipeline.provenance.plugins import TRAINING, Found, Used, Uses
 from ssl_pipeline_stages import STAGES, paths
 
 if TYPE_CHECKING:
@@ -108,18 +108,22 @@ def refresh(config: Config) -> str:
         card_digests(config.linear_eval.rivals),
         config.augment.model_dump(mode="json"),
     ]
-    uses = provenance.remembered(paths.work() / "plugins.json", state, lambda: _ask(config))
+    uses, code = provenance.remembered(paths.work() / "plugins.json", state, lambda: _ask(config))
     provenance.lock(paths.PLUGINS_LOCK, PACKAGES, [plugin for stage in uses.values() for plugin in stage])
-    changes = {}
-    for name in STAGES:
-        if name != "inventory":
-            without = SHAPES_NOTHING | LEFT_ASIDE.get(name, set())
-            digests = provenance.code(PACKAGES, [f"ssl_pipeline_stages.{name}"], uses.get(name, []), without)
-            changes[name] = note(paths.CODE / f"{name}.json", digests)
-    return told(changes)
+    return told({name: note(paths.CODE / f"{name}.json", digests) for name, digests in code.items()})
 
 
-def _ask(config: Config) -> Uses:
+def _ask(config: Config) -> Found:
+    uses = _uses(config)
+    return Found(uses, {name: _code(name, uses.get(name, [])) for name in STAGES if name != "inventory"})
+
+
+def _code(stage: str, used: list[Used]) -> dict[str, str]:
+    without = SHAPES_NOTHING | LEFT_ASIDE.get(stage, set())
+    return provenance.code(PACKAGES, [f"ssl_pipeline_stages.{stage}"], used, without)
+
+
+def _uses(config: Config) -> Uses:
     from ssl_pipeline.evaluation.linear.rivals import backbones
     from ssl_pipeline.loading import load_registry
 

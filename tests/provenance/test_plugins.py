@@ -122,9 +122,10 @@ def test_a_folder_in_the_place_of_the_lock_is_told(tmp_path: Path):
 
 def test_what_was_found_is_remembered_until_something_changes(tmp_path: Path):
     path, asked = tmp_path / "plugins.json", []
-    answer = {"pretrain": [provenance.Used("loss", "mine", "aplugin", "aplugin", "0.3")]}
+    uses = {"pretrain": [provenance.Used("loss", "mine", "aplugin", "aplugin", "0.3")]}
+    answer = provenance.Found(uses, {"pretrain": {"aplugin": "digest"}})
 
-    def ask() -> provenance.Uses:
+    def ask() -> provenance.Found:
         asked.append(1)
         return answer
 

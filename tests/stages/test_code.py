@@ -8,6 +8,7 @@ import pytest
 from ssl_pipeline.artifacts.files import ENCODER, save_model
 from ssl_pipeline.config import Choice, Config, load
 from ssl_pipeline.products import write_product
+from ssl_pipeline.provenance import plugins as provenance
 from ssl_pipeline.testing.material import small_encoder
 from ssl_pipeline_stages import paths
 from ssl_pipeline_stages.code import refresh
@@ -53,3 +54,15 @@ def test_a_card_that_cannot_be_read_is_left_to_the_stage(tmp_path: Path, monkeyp
     (tmp_path / "model.json").write_text("{")
     refresh(compared_with(tmp_path / ENCODER))
     assert "ssl_pipeline_plugins.backbones.timm" not in code_of("linear_eval")
+
+
+def test_where_nothing_has_changed_no_source_is_read_for_its_imports(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)
+    config = load(ROOT / "params.yaml")
+    refresh(config)
+    found = {name: code_of(name) for name in ("ingest", "pretrain")}
+    monkeypatch.setattr(provenance, "closure", None)
+    for name in found:
+        (paths.CODE / f"{name}.json").unlink()
+    assert refresh(config) == ""
+    assert {name: code_of(name) for name in found} == found
