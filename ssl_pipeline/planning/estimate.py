@@ -2,7 +2,7 @@
 
 A stage costs the time of images that pass the network, in training or forwards, at the speed of a trial; of what grows
 with the number of images but not with the network; and of what depends on neither: starting, writing graphs and proving
-them. The constants of the latter two were measured on two cores of a server's processor with bf16, `dvc repro` of the
+them. The constants of the latter two were measured on one core of a server's processor with bf16, `dvc repro` of the
 digits and of clothing photographs; other machines differ, mostly by a constant factor.
 """
 
@@ -18,18 +18,18 @@ from ssl_pipeline.resolution import relative_cost
 
 __all__ = ["FIXED", "StageEstimate", "Workload", "estimate", "pool_size", "relative_time", "workload_of"]
 
-FIXED = {"ingest": 5.0, "augment": 15.0, "pretrain": 20.0, "export": 18.0, "linear_eval": 25.0, "finetune": 12.0}
+FIXED = {"ingest": 4.0, "augment": 9.0, "pretrain": 9.0, "export": 12.0, "linear_eval": 5.0, "finetune": 9.0}
 """Seconds of a stage of which nothing depends on the images, on one core."""
-FORWARDS = 3.0
-"""Forward passes that take as long as a step of training on one view."""
-LABELLED_PASSES = 4
-"""Times that linear_eval embeds each labelled image: the encoder, two random ones, and all layers at once."""
-PROBE_SECONDS = 15e-3
+FORWARDS = {"fp32": 3.0, "bf16": 1.5, "fp16": 1.5}
+"""Forward passes, which are in fp32, that take as long as a network's step of training on one view, by precision."""
+LABELLED_PASSES = 9
+"""Times that linear_eval embeds each labelled image: the encoder, all layers, six random ones, and batch norms' own."""
+PROBE_SECONDS = 1.5e-3
 """Seconds that the probes take for each labelled image: features, pixels, colours and layers, of all strengths."""
 TWICE = 1.35
 """Time of a step whose images are encoded in parts, as a multiple of that of one pass, at most."""
-STEP_SECONDS = 0.03
-"""Seconds of a step of fine-tuning that do not depend on its images, which are few."""
+STEP_SECONDS = 2e-3
+"""Seconds of a step of fine-tuning that do not depend on its images: the optimizer's."""
 ARMS = 3
 CHOOSING = 2
 LIBRARIES = 1.0e9
@@ -121,7 +121,8 @@ def estimate(config: Config, epochs: int, batch_size: int, work: Workload, machi
     batch = min(batch_size, work.pool)
     seen = epochs * (work.pool // batch) * batch
     training = work.views * work.speed.images_per_second  # views per second
-    forward = FORWARDS * training
+    network = training / (1 - work.speed.making)  # fine-tuning makes its views once for all arms
+    forward = FORWARDS[machine.precision] * network
     labelled = sum(work.labels.values())
     views, steps = _finetune_work(config, work)
     seconds = {
@@ -131,7 +132,7 @@ def estimate(config: Config, epochs: int, batch_size: int, work: Workload, machi
         "export": 0.0,
         "linear_eval": (LABELLED_PASSES * labelled + 4 * min(config.linear_eval.clusters.images, work.pool)) / forward
         + PROBE_SECONDS * labelled,
-        "finetune": views / training + STEP_SECONDS * steps + _finetune_tests(config, work) / forward,
+        "finetune": views / network + STEP_SECONDS * steps + _finetune_tests(config, work) / forward,
     }
     step = work.speed.step_bytes(min(batch, config.pretrain.micro_batch or batch))
     pixels = work.pool * config.ingest.canvas**2 * 3
@@ -167,7 +168,7 @@ def _finetune_work(config: Config, work: Workload) -> tuple[int, int]:
         images = known if budget == "all" else min(known, int(budget) * work.classes)
         steps = max(section.steps, section.epochs * ceil(images / section.batch_size))
         total += _models(config, budget) * steps
-        views += _models(config, budget) * steps * min(section.batch_size, images)
+        views += _models(config, budget) * steps * section.batch_size  # also where images are fewer
     return views, total
 
 

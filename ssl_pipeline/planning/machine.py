@@ -62,10 +62,12 @@ class Speed:
     Attributes:
         images_per_second: Number of images per second, all views of each included.
         bytes_per_image: What a training step keeps of each image for its backward pass, bytes.
+        making: Share of the time in which views are made, in [0, 1); the rest is the network's.
     """
 
     images_per_second: float
     bytes_per_image: float
+    making: float = 0.0
 
     def step_bytes(self, images: int) -> int:
         """Return what a training step over a number of images takes at its peak."""
@@ -114,11 +116,17 @@ def trial(
     task.to(floats.device, memory_format=order).train()  # type: ignore[call-overload]
     optimizer = build_optimizer(registry, config.optimizer, task)
 
-    def step(number: int, count: int) -> float:
-        began, worked = time.perf_counter(), time.process_time()
+    def synchronized() -> tuple[float, float]:
+        if floats.device.type == "cuda":
+            torch.cuda.synchronize()
+        return time.perf_counter(), time.process_time()
+
+    def step(number: int, count: int) -> tuple[float, float]:
+        began, worked = synchronized()
         ids = pool.ids[:count]
         images = torch.from_numpy(pool.images(np.arange(count))).to(floats.device)
         views = inputs(task, policies, images, ids, config.seed, number, spec)
+        made = synchronized()[0]
         moment = Step(number, 100, number, config.seed, torch.from_numpy(ids.view(np.int64)).to(floats.device))
         with floats.autocast():
             encoded = task(views)
@@ -127,25 +135,24 @@ def trial(
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
         task.after_step(moment, kept)
-        if floats.device.type == "cuda":
-            torch.cuda.synchronize()
-            return time.perf_counter() - began
+        ended, done = synchronized()
         # alone on the machine, some thread would always be at work; what is more has been waiting for other programs
-        return min(time.perf_counter() - began, time.process_time() - worked)
+        taken = ended - began if floats.device.type == "cuda" else min(ended - began, done - worked)
+        return taken, (made - began) / (ended - began)
 
     count = min(FEW, most)
     with kept_for_backward(task) as kept:
         step(0, count)  # which also prepares what later steps find prepared
     bytes_per_image = sum(kept) / count
     most = min(most, int(free_memory(floats.device) / 2 / max(bytes_per_image, 1)))
-    began, number, taken = time.perf_counter(), 1, step(1, count)
+    began, number, (taken, making) = time.perf_counter(), 1, step(1, count)
     while 4 * count <= most and time.perf_counter() - began + 4 * taken < seconds:
         count, number = 4 * count, number + 1
-        taken = step(number, count)
+        taken, making = step(number, count)
     while time.perf_counter() - began + taken < seconds or number < 3:
         number += 1
-        taken = min(taken, step(number, count))
-    return Speed(count / taken, bytes_per_image)
+        taken, making = min((taken, making), step(number, count))
+    return Speed(count / taken, bytes_per_image, making)
 
 
 def _noise(canvas: int, spec: ImageSpec, count: int) -> Split:

@@ -244,19 +244,6 @@ def test_a_mistake_in_params_is_told_by_its_key():
         plan(pretrain__seed=-1)
 
 
-def test_estimates_of_parameters_as_they_are():
-    config = load(ROOT / "params.yaml")
-    stages = {stage.stage: stage for stage in estimate_all(REGISTRY, config, PHOTOS, LAPTOP, measure(500.0))}
-    assert list(stages) == ["ingest", "augment", "pretrain", "export", "linear_eval", "finetune"]
-    pool = 10_000 * 0.75 * 0.85
-    seconds = 40 * (pool // 256 * 256) / (500 * 4)  # at 16 px
-    assert stages["pretrain"].minutes == pytest.approx(seconds / 60, rel=0.3)
-    more = config.model_copy(update={"pretrain": config.pretrain.model_copy(update={"epochs": 80})})
-    twice = {stage.stage: stage for stage in estimate_all(REGISTRY, more, PHOTOS, LAPTOP, measure(500.0))}
-    assert twice["pretrain"].minutes - stages["pretrain"].minutes == pytest.approx(seconds / 60)
-    assert twice["finetune"] == stages["finetune"]
-
-
 def test_small_views_save_the_time_that_their_area_saves():
     schedule = ((0.0, 0.5), (0.6, 0.75), (0.85, 1.0))
     config = load(ROOT / "params.yaml")

@@ -46,12 +46,14 @@ class Settled(NamedTuple):
         bank: The backbone's features of all labelled images of train and validation, (n, D).
         labels: Their labels, (n,).
         banks: Contestant -> features of the same images, for those beside the backbone whose neighbours vote too.
+        fitted: The backbone's probe of the training images alone, by which its strength was chosen.
     """
 
     contestants: Mapping[str, Contestant]
     bank: Features
     labels: Labels
     banks: Mapping[str, Features]
+    fitted: Probe
 
 
 def settle(
@@ -72,7 +74,7 @@ def settle(
         classes: How many there are.
         neighbours: Contestants, beside the backbone, whose nearest neighbours vote too.
     """
-    contestants, bank, banks = {}, np.empty((0, 0), np.float32), {}
+    contestants, bank, banks, fitted = {}, np.empty((0, 0), np.float32), {}, None
     labels = np.concatenate([train.labels, val.labels])
     for name, embeds in candidates.items():
         best, best_accuracy = None, -1.0
@@ -87,10 +89,11 @@ def settle(
         refitted = fit_at(everything, labels, chosen.strength, class_count=classes)
         contestants[name] = Contestant(embed, replace(refitted, validation=chosen.validation), len(embeds))
         if name == BACKBONE:
-            bank = everything
+            bank, fitted = everything, chosen
         elif name in neighbours:
             banks[name] = everything
-    return Settled(contestants, bank, labels, banks)
+    assert fitted is not None  # the backbone is a candidate
+    return Settled(contestants, bank, labels, banks, fitted)
 
 
 def predict(settled: Settled, test: Labelled, neighbours: Knn) -> dict[str, Labels]:

@@ -65,6 +65,8 @@ def study_embeddings(settings: LinearEvalConfig, inputs: LinearInputs) -> Linear
     }
     if not inputs.learnable:
         return _without_probe(inputs, facts, clusters)
+    entered = _contestants(settings, inputs)
+    settled = settle(entered, train, val, settings.strengths, len(classes), {START, *inputs.rivals})
     layers = study_layers(
         inputs.encoder,
         inputs.card,
@@ -75,9 +77,8 @@ def study_embeddings(settings: LinearEvalConfig, inputs: LinearInputs) -> Linear
         val,
         settings.strengths,
         len(classes),
+        settled.fitted,
     )
-    entered = _contestants(settings, inputs)
-    settled = settle(entered, train, val, settings.strengths, len(classes), {START, *inputs.rivals})
     predictions = predict(settled, test, settings.knn)  # the first look at a test image
     facts["labels"] |= {"test": len(test), "test_groups": len(np.unique(test.groups))}
     measured = nested(figures(settled, predictions, test, settings), inputs.rivals, inputs.cost)

@@ -181,3 +181,24 @@ def test_of_layers_that_do_equally_well_the_one_that_ships_is_the_best_and_then_
     assert line.endswith(
         "last is the best on validation (95.0 %; the exported one, layer 1 of 2, 50.0 %): export.layer: last"
     )
+
+
+def test_a_probe_that_was_fitted_elsewhere_is_not_fitted_again_unless_images_are_left_out(tmp_path, monkeypatch):
+    train, val = bright_or_dark(tmp_path, "train", 40), bright_or_dark(tmp_path, "val", 30)
+    card, dims = describe(forgetful(), size=8), []
+
+    def spy(features, *others, class_count):
+        dims.append(features.shape[1])
+        return fit(features, *others, class_count=class_count)
+
+    monkeypatch.setattr(layers, "fit", spy)
+    given = card, 1, train, val, STRENGTHS, 2
+    usual = judge(forgetful(), *given)
+    features = embedder(FromPixels(card, embedding(forgetful().at(1), True)))
+    learned, judged = (features(one.images(np.arange(len(one)))) for one in (train, val))
+    fitted = fit(learned, train.labels, STRENGTHS, judged, val.labels, class_count=2)
+    assert judge(forgetful(), *given, fitted) == usual
+    assert dims == [3, 2, 2, 2, 2]
+    monkeypatch.setattr(layers, "_MAX_IMAGES_PER_SPLIT", 39)
+    judge(forgetful(), *given, fitted)
+    assert dims[5:] == [3, 2, 2]
