@@ -1,39 +1,58 @@
-"""A whole run of pretraining against its bare steps: `python -m benchmarks.epoch`, in a project after augment has run.
+"""A whole run of pretraining against its bare steps: `python -m benchmarks.epoch [--side 32 --side 96 --side 224]`.
+
+Without a side it is the run of the project in this folder, after augment has run; with sides it is SimCLR with a
+ResNet-18 on patches of photographs.
 
 A bare step is forward, loss, backward and the optimizer's step on views that lie ready; the whole run has what else
 there is to it: reading images, making views, looks at the encoder, checkpoints, curves. In each round half of the bare
 steps come before the whole run and half after it, so that what slows the machine slows both. Times are the process's
 own with one thread, else those of a clock. The output is JSON; `shares` says where the run's time goes.
+
+On photographs a few steps stand for a long run, in which the encoder is looked at once in 5,120 images, and a
+checkpoint is written once a minute: looks and checkpoints are timed by themselves, and added by their shares. Memory is
+that of processes that do nothing else, one of a run with a look and a checkpoint, and one of bare steps.
 """
 
 import json
+import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
+from itertools import islice
 from pathlib import Path
+from typing import Any
 from unittest.mock import patch
 
 import click
 import numpy as np
 import torch
 
-from benchmarks.interleaved import machine
+from benchmarks.interleaved import faster, machine
+from benchmarks.memory import peak
+from benchmarks.peer import Ours
+from benchmarks.views import canvases
 from ssl_pipeline import config
-from ssl_pipeline.data.store import open_split
+from ssl_pipeline.data.store import Split, open_split
 from ssl_pipeline.loading import load_registry
 from ssl_pipeline.operations import load_policies
+from ssl_pipeline.randomness import hash64
 from ssl_pipeline.recipes import method_of
 from ssl_pipeline.training import batch_encoder, optimization, preparation, pretraining
 from ssl_pipeline.training.batch_inputs import inputs
+from ssl_pipeline.training.batches import on_device
 from ssl_pipeline.training.checkpoint import Checkpoints
-from ssl_pipeline.training.embedding_watch import EmbeddingWatch
+from ssl_pipeline.training.embedding_watch import WATCHED_IMAGES, EmbeddingWatch
 from ssl_pipeline.training.memory_format import memory_format
 from ssl_pipeline.training.precision import best_device, resolve_precision
 from ssl_pipeline.training.run import Run
 from ssl_pipeline.types import Step
 
 READY_BATCHES = 4
+STEPS_FOR_MEMORY = 4
+BATCHES = {32: 128, 96: 64, 224: 32}
+"""Side of the views in px -> images per step."""
+CANVAS = 8 / 7  # of the side of a view, as 256 px for views of 224
 BARE_SHARE = 4  # a round takes this part of the run's steps bare
 PARTS = {
     "views": (batch_encoder, "inputs"),
@@ -103,13 +122,12 @@ class Project:
         task.to(device, memory_format=memory_format(task, device)).train()
         optimizer = self.optimizer(task)
         ready = []
-        for number, epoch, positions in self.plan.batches(self.section.seed, self.pool.ids, 0):
-            if number == READY_BATCHES:
-                break
-            images, ids = torch.from_numpy(self.pool.images(positions)).to(device), self.pool.ids[positions]
-            views = inputs(task, self.policies, images, ids, self.section.seed, epoch, self.pool.spec)
-            step = Step(number, self.plan.total, epoch, self.section.seed, torch.from_numpy(ids.view(np.int64)))
-            ready.append((views, step))
+        seed = self.section.seed
+        for number, epoch, positions in islice(self.plan.batches(seed, self.pool.ids, 0), READY_BATCHES):
+            images, ids = on_device(self.pool.images(positions), device), self.pool.ids[positions]
+            views = inputs(task, self.policies, images, ids, seed, epoch, self.pool.spec)
+            of_images = on_device(ids.view(np.int64), device)
+            ready.append((views, Step(number, self.plan.total, epoch, seed, of_images, measured=False)))
 
         def take(steps: int) -> float:
             began = clock()
@@ -127,12 +145,87 @@ class Project:
         return take
 
 
+def on_photographs(side: int, precision: str, steps: int) -> Ours:
+    """A run of a ResNet-18 on photographs, as yet without looks and checkpoints."""
+    canvas, count = round(side * CANVAS), BATCHES[side] * steps
+    images = canvases(canvas, count).numpy()
+    mean, std = (tuple(found(images / 255.0, axis=(0, 1, 2)).tolist()) for found in (np.mean, np.std))
+    pool = Split("train", canvas, np.sort(hash64("photograph", np.arange(count))), mean, std, "", (images,))
+    return Ours(pool, side, BATCHES[side], steps, precision)
+
+
+def photographs(side: int, precision: str, rounds: int, steps: int) -> dict[str, Any]:
+    """Return the ratios of time and memory of a run of a ResNet-18 to those of its bare steps."""
+    run = on_photographs(side, precision, steps)
+    found = faster(run.bare(steps), run.go, rounds)
+    bare = found["s"]["ours"] / steps
+    batch, watch = BATCHES[side], EmbeddingWatch(run.pool, "global", 0, run.precision, BATCHES[side])
+    watched = min(len(run.pool), WATCHED_IMAGES)
+    look = min(timed(watch.measure, run.task.encoder, run.policies["global"]) for _ in range(2))
+    save = timed(saved, run)
+    added = {
+        "looks": look * pretraining.LOOKING_SHARE * batch / watched / bare,
+        "checkpoints": save / 60,
+    }
+    words = [sys.executable, "-m", "benchmarks.epoch", "--side", str(side), "--precision", precision, "--only"]
+    memory = {kind: peak([*words, kind]) for kind in ("whole", "bare")}
+    return {
+        "side": side,
+        "batch": batch,
+        "precision": run.precision.name,
+        "step_s": round(bare, 3),
+        "median": round(found["median"] + sum(added.values()), 3),
+        "steps": found["median"],
+        "quartiles": found["quartiles"],
+        **{name: round(share, 4) for name, share in added.items()},
+        "MiB": {kind: round(most) for kind, most in memory.items()},
+        "memory": round(memory["whole"] / memory["bare"], 3),
+    }
+
+
+def timed(call: Callable[..., object], *args: object) -> float:
+    began = clock()
+    call(*args)
+    return clock() - began
+
+
+def saved(run: Ours) -> None:
+    """Write a checkpoint of a run."""
+    with tempfile.TemporaryDirectory() as scratch:
+        checkpoints = Checkpoints(Path(scratch), "f" * 64, {})
+        Run(run.task, run.optimizer(run.task), run.precision.scaler(), checkpoints, 60).save(0)
+
+
+def only(kind: str, side: int, precision: str) -> None:
+    """Do what is to be looked at for its memory."""
+    run = on_photographs(side, precision, STEPS_FOR_MEMORY)
+    if kind == "bare":
+        run.bare(STEPS_FOR_MEMORY)()
+        return
+    with tempfile.TemporaryDirectory() as scratch:
+        checkpoints = Checkpoints(Path(scratch), "f" * 64, {})
+        pretraining.train(run.task, run.pool, run.policies, run.section, run.optimizer, run.precision, checkpoints)
+
+
 @click.command()
 @click.option("--rounds", default=3, show_default=True, help="Rounds, each with a whole run.")
 @click.option("--threads", default=1, show_default=True, help="Threads of torch, for both.")
-def main(rounds: int, threads: int) -> None:
+@click.option("--side", "sides", type=click.Choice([*BATCHES]), multiple=True, help="Views of photographs, px.")
+@click.option("--steps", default=6, show_default=True, help="Steps of a run on photographs.")
+@click.option("--precision", default="auto", show_default=True, help="Precision on photographs.")
+@click.option("--only", "kind", type=click.Choice(["whole", "bare"]), help="Do this alone, for its memory.")
+def main(rounds: int, threads: int, sides: Sequence[int], steps: int, precision: str, kind: str | None) -> None:
     """Print the ratio of the time of a run's step, all included, to that of a bare one."""
     torch.set_num_threads(threads)
+    if kind:
+        only(kind, sides[0], precision)
+        return
+    if sides:
+        print(json.dumps(machine()))
+        for side in sides:
+            said = {"what": "whole run of a ResNet-18, to bare steps", "threads": threads}
+            print(json.dumps(said | photographs(side, precision, rounds, steps)), flush=True)
+        return
     project = Project()
     bare, total = project.bare(), project.plan.total
     half = max(1, total // BARE_SHARE // 2)

@@ -102,7 +102,7 @@ class Ours:
     """The loop of the stage pretrain.
 
     Args:
-        store: A store of images.
+        pool: A store of images, or a split of one.
         side: Side of the views, px.
         batch: Number of images per step.
         steps: Number of steps per pass.
@@ -110,9 +110,9 @@ class Ours:
         values: Other values of `pretrain`.
     """
 
-    def __init__(self, store: Path, side: int, batch: int, steps: int, precision: str = "fp32", **values: Any):
-        registry, pool = load_registry(), open_split(store, "train")
-        self.pool = first(pool, batch * steps)
+    def __init__(self, pool: Path | Split, side: int, batch: int, steps: int, precision: str = "fp32", **values: Any):
+        registry = load_registry()
+        self.pool = first(open_split(pool, "train") if isinstance(pool, Path) else pool, batch * steps)
         self.policies = {"global": policy(side)}
         backbone = {**RESNET18, "stem": "small" if side < PHOTO_SIDE else "imagenet"}
         section = load(ROOT / "params.yaml").pretrain.model_dump() | {"backbone": backbone, "epochs": 1, **values}
@@ -139,7 +139,7 @@ class Ours:
         images = torch.from_numpy(self.pool.images(np.arange(len(ids)))).to(self.precision.device)
         views = inputs(self.task, self.policies, images, ids, 0, 0, self.pool.spec)
         optimizer = self.optimizer(self.task)
-        step = Step(0, steps, 0, 0, torch.from_numpy(ids.view(np.int64)))
+        step = Step(0, steps, 0, 0, torch.from_numpy(ids.view(np.int64)).to(images.device), measured=False)
 
         def take() -> None:
             for _ in range(steps):

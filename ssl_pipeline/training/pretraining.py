@@ -38,7 +38,7 @@ __all__ = ["Plan", "train"]
 
 LOGGED_ROWS = 50
 _LEAST_LOOKS = 12
-_LOOKING_SHARE = 0.05
+LOOKING_SHARE = 0.05
 """Watched images as a share of those trained on, each of which costs some three times as much: 2 % of the time."""
 
 
@@ -89,7 +89,7 @@ class Plan:
 
     def looks(self, done: int) -> bool:
         """Say whether the encoder is looked at for that row: always in long runs, twelve times or so in short ones."""
-        looks = max(_LEAST_LOOKS, int(_LOOKING_SHARE * self.total * self.batch_size / WATCHED_IMAGES))
+        looks = max(_LEAST_LOOKS, int(LOOKING_SHARE * self.total * self.batch_size / WATCHED_IMAGES))
         rows = -(-self.total // self._steps_per_row)
         every = -(-rows // looks) * self._steps_per_row
         return done % every == 0 or done == self.total
