@@ -9,8 +9,9 @@ steps come before the whole run and half after it, so that what slows the machin
 own with one thread, else those of a clock. The output is JSON; `shares` says where the run's time goes.
 
 On photographs a few steps stand for a long run, in which the encoder is looked at once in 5,120 images, and a
-checkpoint is written once a minute: looks and checkpoints are timed by themselves, and added by their shares; rows of
-the curves, of which there are 50, are left out. Memory is that of processes that do nothing else, one of a run with a look and a checkpoint, and one of bare steps.
+checkpoint is written once a minute: looks and checkpoints are timed by themselves, and added by their shares. Rows of
+the curves, of which a run has 50, are left out. Memory is that of processes that do nothing else, one of a run with a
+look and a checkpoint, and one of bare steps.
 """
 
 import json

@@ -88,7 +88,7 @@ def few_negatives(figures: Mapping[str, float], remedy: str) -> list[Finding]:
     """Say whether anchors have hardly any negatives.
 
     Args:
-        figures: The means of a row of the curves; without `negatives`, nothing is said.
+        figures: The figures of a row of the curves; without `negatives`, nothing is said.
         remedy: What to change, as a sentence, from the strategy whose negatives these are.
     """
     count = figures.get("negatives", math.inf)

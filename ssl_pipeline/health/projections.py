@@ -55,7 +55,7 @@ def spread_troubles(figures: Mapping[str, float], least_std: float, remedy: str)
     """Say what the figures of `spread_figures` say, as findings; empty if all is well.
 
     Args:
-        figures: The means of a row of the curves.
+        figures: The figures of a row of the curves.
         least_std: The least `projection_std` of a healthy run.
         remedy: What to change, as a sentence.
     """
@@ -68,7 +68,7 @@ def outweighed(figures: Mapping[str, float], part: float, whole: float, dim: int
     A healthy run may have near projections, or few directions, for a while, but then pays for it in this part.
 
     Args:
-        figures: The means of a row of the curves, with those of `spread_figures`.
+        figures: The figures of a row of the curves, with those of `spread_figures`.
         part: The part of the loss, or of what else it is weighed against.
         whole: The whole that it is weighed against; only sizes count.
         dim: P, of projections, which have no more directions than that.

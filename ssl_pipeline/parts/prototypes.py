@@ -73,7 +73,7 @@ def unused_prototypes(
     """Say whether all images get the same few prototypes, or each of them all alike.
 
     Args:
-        figures: The means of a row of the curves, with those of `prototype_figures`.
+        figures: The figures of a row of the curves, with those of `prototype_figures`.
         count: K, the number of prototypes.
         progress: Share of the training done.
         even: The option of the loss that spreads assignments more evenly, with a value.

@@ -40,7 +40,7 @@ class Diagnosed:
     """
 
     def diagnose(self, figures: Mapping[str, float]) -> list[Finding]:
-        """Say what is wrong and what to change, given the means of a row of the curves; empty if all is well.
+        """Say what is wrong and what to change, given a row of the curves; empty if all is well.
 
         Fatal findings count from a twentieth of the training on, if two rows in succession have one, of whatever kind:
         embeddings that are the same in one row and not a number in the next have not recovered. All other findings
