@@ -176,7 +176,7 @@ def _table_line(figure: Figure, value: float | None, lines: Sequence[Row]) -> st
     if value is None:
         why = str(line.get("skipped", "not measured")).replace("|", "/")
         return f"| {figure.what} | {why} | | {goal} | |"
-    spread = line.get(figure.spread) if figure.key in ("median", "ratio", "difference") else None
+    spread = line.get(figure.spread) if figure.key in ("median", "ratio", "difference", "ms") else None
     between = f"{min(spread):.4g} to {max(spread):.4g}" if spread else ""
     judged = "" if figure.goal is None else "met" if figure.met(value) else "**missed**"
     return f"| {figure.what} | {value:.4g} | {between} | {goal} | {judged} |"

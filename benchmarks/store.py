@@ -15,6 +15,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+import click
 import numpy as np
 
 from ssl_pipeline.data.labels import write_labels
@@ -69,7 +70,10 @@ def milliseconds(store: Path, work: str) -> float:
     return 1000 * float(done.stdout)
 
 
+@click.command()
+@click.argument("images", type=int, default=1_000_000)
 def main(images: int) -> None:
+    """Print the times of a store of IMAGES images."""
     with tempfile.TemporaryDirectory() as scratch:
         store = Path(scratch)
         write_store(store, images)
@@ -84,4 +88,4 @@ def main(images: int) -> None:
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]) if len(sys.argv) > 1 else 1_000_000)
+    main()

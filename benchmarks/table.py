@@ -87,6 +87,17 @@ BENCHMARKS = (
         data="clothing/clothing.zip",
     ),
     Benchmark(
+        "store",
+        ("benchmarks.store",),
+        "Opening a store of a million images, and reading its labels, in processor time.",
+        1,
+        (
+            Figure("milliseconds to open it", {"what": "open"}, "ms", ("≤", 50.0)),
+            Figure("milliseconds to read its labels", {"what": "labels"}, "ms", ("≤", 200.0)),
+            Figure("milliseconds to read its index.csv", {"what": "index.csv"}, "ms"),
+        ),
+    ),
+    Benchmark(
         "inventory",
         ("benchmarks.inventory", "20000"),
         "What a run without work pays for each file of its source, in processor time.",
