@@ -98,6 +98,22 @@ BENCHMARKS = (
         ),
     ),
     Benchmark(
+        "embeddings",
+        ("benchmarks.embeddings",),
+        "Memory that kNN and k-means take beside embeddings of 512 numbers, as their number grows: a process a point.",
+        1.5,
+        (
+            Figure(
+                "kNN, GB beside a million", {"what": "memory of knn beside the embeddings"}, "gigabytes_at_a_million"
+            ),
+            Figure(
+                "k-means, GB beside a million",
+                {"what": "memory of clusters beside the embeddings"},
+                "gigabytes_at_a_million",
+            ),
+        ),
+    ),
+    Benchmark(
         "inventory",
         ("benchmarks.inventory", "20000"),
         "What a run without work pays for each file of its source, in processor time.",

@@ -172,7 +172,8 @@ def _run(embeddings: Features, views: Features, groups: Labels, k: int, seed: in
     from sklearn.exceptions import ConvergenceWarning
 
     half = _half(groups, k, seed)
-    means = KMeans(k, n_init=_KMEANS_STARTS, max_iter=_MAX_KMEANS_ITERATIONS, random_state=seed)
+    # the half is a copy that nobody else sees: k-means may centre it in place
+    means = KMeans(k, n_init=_KMEANS_STARTS, max_iter=_MAX_KMEANS_ITERATIONS, random_state=seed, copy_x=False)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # fewer different embeddings than k: some stay empty
         means.fit(embeddings[half])
