@@ -1,36 +1,64 @@
-"""How long `ssl-pipeline --help` takes, as a multiple of `python -c pass`: the two are measured in turns.
+"""What runs that do nothing cost, in processor time, each as a multiple of another thing that does nothing.
 
-python -m benchmarks.start_up
+    python -m benchmarks.start_up [RUNS]
+
+`ssl-pipeline --help` stands beside `python -c pass`. `dvc repro` in a project where nothing has changed, whose
+inventory looks at its source and its code all the same, stands beside `dvc version`; and so does `floor`, a `dvc repro`
+of the same stages in which the inventory runs `cd .`: what is above that is ours. All take turns; a line of JSON for
+each ratio has the median over the runs and the quartiles.
 """
 
 import json
+import resource
 import statistics
 import subprocess
 import sys
-import time
+import tempfile
 from pathlib import Path
 
-import click
+from benchmarks.project import copy_project, environment
 
-RUNS = 20
-
-
-def seconds(*words: str) -> float:
-    """Return how long a command takes, s."""
-    began = time.perf_counter()
-    subprocess.run(words, stdout=subprocess.DEVNULL, check=True)
-    return time.perf_counter() - began
+RUNS = 11
+Command = tuple[str, ...]
 
 
-@click.command()
-def main() -> None:
-    """Print the ratio of the medians, as JSON."""
-    command = str(Path(sys.executable).parent / "ssl-pipeline")
-    pairs = [(seconds(sys.executable, "-c", "pass"), seconds(command, "--help")) for _ in range(RUNS)]
-    nothing, help_text = (statistics.median(times) for times in zip(*pairs, strict=True))
-    line = {"what": "ssl-pipeline --help, to python -c pass", "ratio": round(help_text / nothing, 2), "runs": RUNS}
-    print(json.dumps(line | {"s": {"help": round(help_text, 4), "nothing": round(nothing, 4)}}))
+def seconds(command: Command, folder: Path) -> float:
+    """Return the processor time of a command and of all that it starts, s."""
+
+    def spent() -> float:
+        usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+        return usage.ru_utime + usage.ru_stime
+
+    began = spent()
+    subprocess.run(
+        command, cwd=folder, env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=True
+    )
+    return spent() - began
+
+
+def compare(what: str, ours: Command, theirs: Command, folder: Path, runs: int) -> None:
+    pairs = [(seconds(ours, folder), seconds(theirs, folder)) for _ in range(runs)]
+    lower, median, upper = (round(value, 2) for value in statistics.quantiles([a / b for a, b in pairs], n=4))
+    best = [round(min(times), 3) for times in zip(*pairs, strict=True)]
+    print(json.dumps({"what": what, "ratio": median, "quartiles": [lower, upper], "s": best}), flush=True)
+
+
+def main(runs: int) -> None:
+    tools = Path(sys.executable).parent
+    command, dvc = str(tools / "ssl-pipeline"), str(tools / "dvc")
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch)
+        compare("--help / python -c pass", (command, "--help"), (sys.executable, "-c", "pass"), folder, runs)
+        copy_project(folder)
+        seconds((dvc, "config", "--local", "core.no_scm", "true"), folder)
+        seconds((dvc, "repro", "ingest"), folder)
+        repro, version = (dvc, "repro", "ingest"), (dvc, "version")
+        compare("dvc repro / dvc version", repro, version, folder, runs)
+        stages = folder / "dvc.yaml"
+        stages.write_text(stages.read_text(encoding="utf-8").replace("ssl-pipeline inventory", "cd ."))
+        seconds(repro, folder)
+        compare("floor: dvc repro / dvc version", repro, version, folder, runs)
 
 
 if __name__ == "__main__":
-    main()
+    main(int(sys.argv[1]) if len(sys.argv) > 1 else RUNS)

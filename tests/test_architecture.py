@@ -49,6 +49,23 @@ def test_asking_a_stage_or_a_tool_for_help_imports_nothing_heavy():
     assert loaded_by(code) == []
 
 
+def test_stages_import_only_what_they_use():
+    """What a stage imports when it runs, but for what it calls only now and then."""
+    code = """
+import ast, pathlib
+for name in {names!r}:
+    tree = ast.parse(pathlib.Path('stages/ssl_pipeline_stages', name + '.py').read_text())
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            exec(ast.unparse(node))
+"""
+    seldom = {"torchvision", "timm", "sklearn", "scipy"}
+    drawing = ["pretrain", "linear_eval"]
+    others = [name for name in STAGES if name not in drawing]
+    assert not {"matplotlib", *seldom} & set(loaded_by(code.format(names=others)))
+    assert not seldom & set(loaded_by(code.format(names=drawing)))
+
+
 def test_one_stage_alone_runs_always_and_so_needs_nothing_that_tells_when_to():
     always = [name for name, stage in PIPELINE.items() if stage.get("always_changed")]
     assert always == ["inventory"]
