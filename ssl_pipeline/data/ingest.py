@@ -1,8 +1,8 @@
 """From a source to the store: decode all, merge copies, choose sides, write.
 
-Decoded canvases go to a temporary file in the order of the source, and from there to the shards in the order of their
-hashes: in which order a split lies is a function of its pictures alone. Memory holds an index line for each image and a
-few blocks of pixels, however many images there are.
+Decoded canvases go to a spool in the order of the source, and from there to the shards in the order of their hashes: in
+which order a split lies is a function of its pictures alone. Memory holds an index line and a sketch of each image, and
+a few blocks of pixels, however many images there are.
 """
 
 import contextlib

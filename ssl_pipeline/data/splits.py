@@ -17,7 +17,7 @@ from ssl_pipeline.errors import PipelineError
 __all__ = ["Content", "Copy", "assign", "merge_copies"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Content:
     """One picture, however many files hold it.
 
@@ -85,7 +85,7 @@ def _copy(record: Record, kept: Record) -> Copy:
     return Copy(record.path, kept.path, *labels, *splits, conflict)
 
 
-@dataclass
+@dataclass(slots=True)
 class _Unit:
     """Contents that must be on one side: a group, groups that share a picture, or a single picture."""
 

@@ -8,6 +8,7 @@ A run that was killed left a whole number of files, and perhaps a torn one behin
 
 import json
 import shutil
+import sys
 import time
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
@@ -112,7 +113,7 @@ class Spool(AbstractContextManager["Spool"]):
             digest=outcome.digest,
             width=outcome.width,
             height=outcome.height,
-            mode=outcome.mode,
+            mode=sys.intern(outcome.mode),  # one string, not one for each file
             sketch=outcome.sketch,
             values=outcome.values,
             notes=outcome.notes,
