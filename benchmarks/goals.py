@@ -11,6 +11,16 @@ NO_ANTIALIASING = (
     "antialias. Of our time, in float32, colours and blur take a half at 96 and 224 px, the taps of "
     "the crop a quarter; at 224 px another fifth goes to the first write to a batch's fresh memory."
 )
+ALL_PIXELS = (
+    "the bare loop lets libjpeg decode at a half, a quarter or an eighth of the size: other canvases, by up "
+    "to a third of the range at an edge (`levels` in the rows). Ours decodes all pixels, and hashes them; the stage "
+    "starts processes, too."
+)
+TWO_PROCESSES = (
+    "dvc starts the inventory, the one stage that always runs, as it sees whether images or code have changed: a "
+    "second Python."
+)
+EXPORTER = "by profile 85 % of it is torch.onnx.export, which traces and decomposes the graphs of two kinds of views."
 NETWORK = "the network alone takes so much of a step that nothing else can make up for it: see the bound below."
 
 
@@ -72,9 +82,10 @@ def epoch() -> Iterator[Figure]:
 def ingest() -> Iterator[Figure]:
     for side in (128, 500, 2000):
         for what in ("decode", "stage"):
-            yield Figure(
-                f"{what}, photographs of {side} px", {"side": side}, f"{what} against draft.median", ("≥", 0.9)
-            )
+            to_draft, to_full = (f"{what} against {loop}.median" for loop in ("draft", "full"))
+            name = f"{what}, photographs of {side} px"
+            yield Figure(f"{name}, to draft", {"side": side}, to_draft, ("≥", 0.9), missed=ALL_PIXELS)
+            yield Figure(f"{name}, to a loop that decodes all pixels", {"side": side}, to_full)
 
 
 def race() -> Iterator[Figure]:
@@ -96,7 +107,11 @@ def default_run() -> Iterator[Figure]:
     yield Figure("seconds of all stages", whole, "seconds", ("≤", 90.0))
     for stage in ("ingest", "augment", "pretrain", "export", "linear_eval", "finetune"):
         yield Figure(f"seconds of {stage}", whole, f"stages.{stage}")
-    yield Figure("augment alone, seconds of processor time", {"what": "augment alone"}, "seconds", ("≤", 5.0))
-    yield Figure("augment alone, peak memory in MB", {"what": "augment alone"}, "megabytes", ("≤", 500.0))
+    yield Figure(
+        "augment alone, seconds of processor time", {"what": "augment alone"}, "seconds", ("≤", 5.0), missed=EXPORTER
+    )
+    yield Figure(
+        "augment alone, peak memory in MB", {"what": "augment alone"}, "megabytes", ("≤", 500.0), missed=EXPORTER
+    )
     idle = {"what": "a dvc repro without work, to dvc version"}
-    yield Figure("a `dvc repro` without work, to `dvc version`", idle, goal=("≤", 1.5))
+    yield Figure("a `dvc repro` without work, to `dvc version`", idle, goal=("≤", 1.5), missed=TWO_PROCESSES)

@@ -145,6 +145,15 @@ BENCHMARKS = (
         ),
     ),
     Benchmark(
+        "epoch-resnet18",
+        ("benchmarks.epoch", "--side", "32", "--side", "96", "--side", "224", "--rounds", "2", "--threads", "2"),
+        "Pretraining a ResNet-18 by SimCLR on photographs, all included, to its bare steps, two threads; looks at the "
+        "encoder and checkpoints are added by their shares of a long run.",
+        4,
+        tuple(goals.epoch()),
+        threads=2,
+    ),
+    Benchmark(
         "resolution-sides",
         ("benchmarks.resolution", "speed", "--side", "32", "--side", "64", "--side", "224"),
         "The same as resolution, in batches of 64, at other sizes. Below 64 px a network hardly reduces images, and "
