@@ -2,7 +2,6 @@
 
 A copy of the project is run by `dvc repro`, in as many threads as a user has, and timed by the clock. Then augment, on
 which the number of images has little influence, runs once more in one thread, for its processor time and its memory.
-At last a `dvc repro` that has nothing to do takes turns with `dvc version`.
 
 Each line of the output is a JSON object.
 """
@@ -11,12 +10,10 @@ import json
 import subprocess
 import tempfile
 import time
-from functools import partial
 from pathlib import Path
 
 import click
 
-from benchmarks.interleaved import faster
 from benchmarks.project import change, copy_project, environment
 from benchmarks.stage import stage
 
@@ -49,10 +46,9 @@ def timed(project: Path) -> dict[str, float]:
 
 
 @click.command()
-@click.option("--rounds", default=5, show_default=True, help="Rounds of a dvc repro without work.")
 @click.option("--epochs", type=int, help="Other than those of params.yaml, to try this benchmark.")
-def main(rounds: int, epochs: int | None) -> None:
-    """Print how long the default run takes, what augment costs, and what a run without work costs."""
+def main(epochs: int | None) -> None:
+    """Print how long the default run takes, and what augment costs."""
     with tempfile.TemporaryDirectory() as scratch:
         project = Path(scratch) / "project"
         copy_project(project)
@@ -61,12 +57,7 @@ def main(rounds: int, epochs: int | None) -> None:
         dvc(project, "config", "--local", "core.no_scm", "true")
         stages = timed(project)
         tell(what="the default run", seconds=round(sum(stages.values()), 1), stages=stages)
-        tell(what="a dvc repro without work, to dvc version", **idle(project, rounds))
         tell(what="augment alone", **stage(project, "augment"))
-
-
-def idle(project: Path, rounds: int) -> dict[str, object]:
-    return faster(partial(dvc, project, "version"), partial(dvc, project, "repro"), rounds, time.perf_counter)
 
 
 def tell(**line: object) -> None:

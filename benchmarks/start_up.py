@@ -16,6 +16,8 @@ import sys
 import tempfile
 from pathlib import Path
 
+import click
+
 from benchmarks.project import copy_project, environment
 
 RUNS = 11
@@ -43,7 +45,10 @@ def compare(what: str, ours: Command, theirs: Command, folder: Path, runs: int) 
     print(json.dumps({"what": what, "ratio": median, "quartiles": [lower, upper], "s": best}), flush=True)
 
 
+@click.command()
+@click.argument("runs", type=int, default=RUNS)
 def main(runs: int) -> None:
+    """Print the ratios, each of RUNS runs."""
     tools = Path(sys.executable).parent
     command, dvc = str(tools / "ssl-pipeline"), str(tools / "dvc")
     with tempfile.TemporaryDirectory() as scratch:
@@ -61,4 +66,4 @@ def main(runs: int) -> None:
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]) if len(sys.argv) > 1 else RUNS)
+    main()
