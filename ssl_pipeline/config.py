@@ -17,6 +17,7 @@ from ssl_pipeline.moved_keys import move_keys, rename_keys
 from ssl_pipeline.resolution import FULL_SIZE, Resolution
 from ssl_pipeline.terminal import shown
 from ssl_pipeline.validation import Checked, OrWord, explain, hint, number_or, renamed
+from ssl_pipeline.value_types import Amount, BatchSize, Channel, Count, Devices, Positive, Seed, Share
 from ssl_pipeline.yaml_file import read_yaml
 
 __all__ = [
@@ -40,11 +41,6 @@ RECIPE = "recipe"
 """The word of params.yaml that stands for "as the recipe says"."""
 Recipes = Literal["recipe"]
 AS_THE_RECIPE_SAYS = OrWord(RECIPE)
-Positive = Annotated[float, Field(gt=0.0)]
-Amount = Annotated[float, Field(ge=0.0)]
-Count = Annotated[int, Field(ge=1)]
-Seed = Annotated[int, Field(ge=0, lt=2**31)]
-Channel = Annotated[int, Field(ge=0, le=255)]
 
 
 class Choice(BaseModel):
@@ -122,8 +118,6 @@ class CollapseBounds(Checked):
 
 Size = Literal["small", "paper"]  # of a recipe
 SIZES: tuple[Size, ...] = get_args(Size)
-BatchSize = Annotated[int, Field(ge=2)]
-Share = Annotated[float, Field(ge=0.0, lt=1.0)]
 
 
 class PretrainSection(Checked):
@@ -145,6 +139,7 @@ class PretrainSection(Checked):
     micro_batch: Count | None
     resolution: Resolution
     precision: Literal["auto", "fp32", "bf16", "fp16"]
+    devices: Devices
     checkpoint_minutes: Amount
     on_collapse: Literal["stop", "warn"]
     collapse: CollapseBounds
@@ -160,6 +155,7 @@ class PretrainConfig(PretrainSection):
     warmup: Share
     clip_norm: Amount
     micro_batch: Count | None = None  # cards of earlier versions lack this and the next
+    devices: Devices = 1
     resolution: Resolution = FULL_SIZE
 
 

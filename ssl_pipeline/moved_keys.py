@@ -10,6 +10,13 @@ __all__ = ["WARMUP_EPOCHS", "move_keys", "refuse_former", "rename_keys"]
 WARMUP_EPOCHS = "warmup_epochs"
 """What was the number of epochs, where `warmup` is the share of the steps."""
 
+NEW: dict[str, tuple[Any, str]] = {
+    "micro_batch": (None, "null for batches in one pass"),
+    "resolution": ([[0, 1.0]], "[[0, 1.0]] for views of full size"),
+    "devices": (1, "1 for one process"),
+}
+"""Keys of `pretrain` that an earlier version did not have: what stands for its behaviour, and how that is written."""
+
 
 def move_keys(content: dict[str, Any], moved: Collection[str]) -> tuple[dict[str, Any], list[str]]:
     """Find keys of an earlier version that have another place now.
@@ -51,9 +58,10 @@ def rename_keys(content: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
     if not isinstance(pretrain, dict):
         return content, []
     lines = []
-    if "resolution" not in pretrain:
-        lines.append("pretrain.resolution: is new: write resolution: [[0, 1.0]] for views of full size, as before.")
-        content = content | {"pretrain": (pretrain := {"resolution": [[0, 1.0]]} | pretrain)}
+    for key, (value, meaning) in NEW.items():
+        if key not in pretrain:
+            lines.append(f"pretrain.{key}: is new: write {key}: {meaning}, as before.")
+            content = content | {"pretrain": (pretrain := {key: value} | pretrain)}
     if WARMUP_EPOCHS not in pretrain:
         return content, lines
     left = {key: value for key, value in pretrain.items() if key != WARMUP_EPOCHS}

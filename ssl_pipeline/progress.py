@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
+from ssl_pipeline import ranks
 from ssl_pipeline.terminal import printable
 
 __all__ = ["bar", "say", "track"]
@@ -23,8 +24,9 @@ console = Console(stderr=True, highlight=False, soft_wrap=True)
 
 
 def say(message: str) -> None:
-    """Print one line to stderr, also when it is not a terminal."""
-    console.print(printable(message), markup=False)
+    """Print one line to stderr, also when it is not a terminal; of several ranks, the first one alone does."""
+    if ranks.leads():
+        console.print(printable(message), markup=False)
 
 
 class _Lines(Progress):
@@ -57,7 +59,7 @@ class _Lines(Progress):
 @contextmanager
 def bar() -> Iterator[Progress]:
     """Return a progress bar with a field `info` for figures; lines in its place where stderr is not a terminal."""
-    if not console.is_terminal:
+    if not console.is_terminal or not ranks.leads():
         yield _Lines(disable=True)
         return
     columns = (

@@ -13,14 +13,10 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from ssl_pipeline.augment.policy import Policy
 from ssl_pipeline.config import (
     RECIPE,
-    Amount,
-    BatchSize,
     Choice,
-    Count,
     Optimizer,
     PretrainConfig,
     PretrainSection,
-    Share,
     Size,
 )
 from ssl_pipeline.data.image_spec import ImageSpec
@@ -28,6 +24,7 @@ from ssl_pipeline.errors import ConfigError
 from ssl_pipeline.moved_keys import WARMUP_EPOCHS
 from ssl_pipeline.registry import Registry
 from ssl_pipeline.validation import Checked, explain
+from ssl_pipeline.value_types import Amount, BatchSize, Count, Share
 
 __all__ = ["SMALL", "Method", "Recipe", "Settings", "method_of", "resolve", "resolve_views", "said_by", "suited"]
 

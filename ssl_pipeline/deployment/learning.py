@@ -1,6 +1,7 @@
 """A run of pretraining from its method and its images to the files of a trained model."""
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -18,6 +19,8 @@ from ssl_pipeline.recipes import Method
 from ssl_pipeline.registry import Registry
 from ssl_pipeline.resolution import in_words
 from ssl_pipeline.training import checkpoint, optimization, precision, preparation, pretraining, saving
+from ssl_pipeline.training.endings import CollapsedError, DivergedError
+from ssl_pipeline.training.together import joined
 
 __all__ = ["Places", "learn"]
 
@@ -51,6 +54,8 @@ def learn(
 ) -> ModelCard:
     """Learn an encoder by a method, going on from the run's checkpoint if there is one, and write what is left of it.
 
+    The processes that `torchrun` has started learn together, and the first of them writes.
+
     Args:
         registry: The registry that has the method's parts.
         method: The method.
@@ -72,20 +77,28 @@ def learn(
     task = preparation.build(registry, recipe, section, pool, policies)
     numeric_format = precision.resolve_precision(section.precision, precision.best_device())
     run = fingerprint(section, task, policies, pool, code)
-    checkpoints = checkpoint.Checkpoints(places.work, run, checkpoint.environment(numeric_format))
     card = preparation.describe_run(section, recipe, task, pool, framing, policies, plugins)
-    if card.view_sizes:
-        say(f"pretrain: {in_words(card.view_sizes)}")
-    if rehearsed and not checkpoints.exist():  # whoever wrote one has passed the trial
-        rehearse(task.encoder, card)
-    start = preparation.starting_weights(task, section)
-    with checkpoints.until_done():
-        write_product(checkpoints.folder / CARD, card.model_dump(mode="json"))  # for who watches the run
-        make_optimizer = partial(optimization.build_optimizer, registry, section.optimizer)
-        curves = places.report / "curves"
-        history = pretraining.train(task, pool, policies, section, make_optimizer, numeric_format, checkpoints, curves)
-        with atomic_folder(places.model) as folder:
-            card = saving.save(folder, task, card, start)
-            write_pretext_graph(task, card, pool, folder / "pretext.onnx")
-        saving.write_report(places.report, task, section, history, pool, policies)
+    make_optimizer = partial(optimization.build_optimizer, registry, section.optimizer)
+    with joined(numeric_format.device) as ranks:
+        surroundings = checkpoint.environment(numeric_format, ranks.count)
+        checkpoints = checkpoint.Checkpoints(places.work, run, surroundings)
+        train = partial(pretraining.train, task, pool, policies, section, make_optimizer, numeric_format, checkpoints)
+        if not ranks.leads:
+            checkpoints.folder = Path(ranks.told(""))
+            with suppress(CollapsedError, DivergedError, KeyboardInterrupt):  # which the first rank tells
+                train(ranks=ranks)
+            return card
+        if card.view_sizes:
+            say(f"pretrain: {in_words(card.view_sizes)}")
+        if rehearsed and not checkpoints.exist():  # whoever wrote one has passed the trial
+            rehearse(task.encoder, card)
+        start = preparation.starting_weights(task, section)
+        with checkpoints.until_done():
+            write_product(checkpoints.folder / CARD, card.model_dump(mode="json"))  # for who watches the run
+            ranks.told(str(checkpoints.folder))
+            history = train(curves=places.report / "curves", ranks=ranks)
+            with atomic_folder(places.model) as folder:
+                card = saving.save(folder, task, card, start)
+                write_pretext_graph(task, card, pool, folder / "pretext.onnx")
+            saving.write_report(places.report, task, section, history, pool, policies)
     return card

@@ -201,8 +201,13 @@ def newest_first(work: Path) -> list[tuple[Path, float]]:
     return sorted(found, key=lambda item: item[1], reverse=True)
 
 
-def environment(precision: Precision) -> dict[str, str]:
-    """Return what the bits of a result depend on, besides parameters, data and code."""
+def environment(precision: Precision, ranks: int = 1) -> dict[str, str]:
+    """Return what the bits of a result depend on, besides parameters, data and code.
+
+    Args:
+        precision: The device and the precision.
+        ranks: The number of processes that train together.
+    """
     cuda = precision.device.type == "cuda"
     return {
         "torch": str(torch.__version__),  # its own class would not be read back: it is code
@@ -211,6 +216,7 @@ def environment(precision: Precision) -> dict[str, str]:
         else f"CPU with {torch.backends.cpu.get_cpu_capability()}",
         "threads": str(torch.get_num_threads()),
         "precision": precision.name,
+        "ranks": str(ranks),
     }
 
 

@@ -31,7 +31,8 @@ def warn_or_end(run: Run, done: int, findings: Sequence[Finding], config: Pretra
     if ends:
         run.save(done)
         picture = run.folder / "curves.png"
-        draw_curves(run.history.rows, picture, config.collapse)
+        if run.leads:
+            draw_curves(run.history.rows, picture, config.collapse)
         found = "\n".join(finding.message for finding in ends)
         raise CollapsedError(
             f"step {step}: {found}\n"

@@ -6,7 +6,7 @@ from typing import Literal
 
 import torch
 
-from ssl_pipeline import progress
+from ssl_pipeline import progress, ranks
 from ssl_pipeline.errors import ConfigError
 
 __all__ = ["Precision", "best_device", "resolve_precision"]
@@ -32,8 +32,8 @@ class Precision:
 
 
 def best_device() -> torch.device:
-    """Return CUDA where there is one, the CPU elsewhere."""
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    """Return CUDA where there is one, each rank its own device of it, the CPU elsewhere."""
+    return torch.device("cuda", ranks.local_number()) if torch.cuda.is_available() else torch.device("cpu")
 
 
 def resolve_precision(choice: PrecisionName, device: torch.device) -> Precision:

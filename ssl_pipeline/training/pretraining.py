@@ -31,6 +31,7 @@ from ssl_pipeline.training.memory_format import memory_format
 from ssl_pipeline.training.optimization import learning_rate
 from ssl_pipeline.training.precision import Precision
 from ssl_pipeline.training.run import Run, deterministic, metered
+from ssl_pipeline.training.together import ALONE, Ranks
 from ssl_pipeline.training.view_sizes import ViewSizes
 from ssl_pipeline.types import PretextTask, Step
 
@@ -116,6 +117,7 @@ def train(
     precision: Precision,
     checkpoints: Checkpoints,
     curves: Path | None = None,
+    ranks: Ranks = ALONE,
 ) -> History:
     """Train a task in place, going on from its checkpoint if there is one, and return the curves.
 
@@ -128,6 +130,7 @@ def train(
         precision: The device and the precision of the forward pass.
         checkpoints: The place where the state is kept.
         curves: The folder of tables that show the curves while they grow; None: they are not shown.
+        ranks: The processes that train together; each of them calls this with the same values.
 
     Raises:
         PipelineError: Too few images.
@@ -140,9 +143,9 @@ def train(
     order = memory_format(task, precision.device)
     task.to(precision.device, memory_format=order).train()  # type: ignore[call-overload]
     optimizer = make_optimizer(task)
-    run = Run(task, optimizer, precision.scaler(), checkpoints, 60 * config.checkpoint_minutes)
-    at_once = min(config.micro_batch or plan.batch_size, plan.batch_size)
-    encoder = BatchEncoder(task, pool, sizes, config.seed, precision, at_once)
+    run = Run(task, optimizer, precision.scaler(), checkpoints, 60 * config.checkpoint_minutes, ranks)
+    at_once = min(config.micro_batch or plan.batch_size, max(ranks.rows(plan.batch_size)))
+    encoder = BatchEncoder(task, pool, sizes, config.seed, precision, at_once, ranks)
     watch = EmbeddingWatch(pool, task.views.main, config.seed, precision, at_once)
     start = run.resume()
     tables = CurveFiles(curves, run.history.rows)
@@ -169,6 +172,7 @@ def train(
             loss, metrics, kept = task.compare(encoded, step)
             with encoder.unchanged_buffers():
                 norm = run.backward(loss, config.clip_norm)
+            ranks.average_statistics(task)
             run.history.note(number, loss, norm)  # which nobody waits for but where a row ends
             rate = learning_rate(number, plan.total, plan.warmup, config.optimizer.learning_rate)
             update = run.step(rate, measured=ends_row)

@@ -15,6 +15,7 @@ from ssl_pipeline import progress
 from ssl_pipeline.remedies import again
 from ssl_pipeline.training.checkpoint import Checkpoints
 from ssl_pipeline.training.curves import History
+from ssl_pipeline.training.together import ALONE, Ranks
 
 __all__ = ["Run", "deterministic", "metered", "seed_torch"]
 
@@ -28,6 +29,7 @@ class Run:
         scaler: The scaler of its gradients; it may be disabled.
         checkpoints: The place where the state is kept.
         save_every: Seconds between checkpoints; 0: after every step.
+        ranks: The processes that train together.
     """
 
     def __init__(
@@ -37,11 +39,18 @@ class Run:
         scaler: torch.amp.GradScaler,
         checkpoints: Checkpoints,
         save_every: float,
+        ranks: Ranks = ALONE,
     ):
+        self._ranks = ranks
         self.module, self.optimizer, self.scaler = module, optimizer, scaler
         self.history = History(fp16=scaler.is_enabled())
         self._checkpoints, self._save_every = checkpoints, save_every
         self._saved_at = time.monotonic()
+
+    @property
+    def leads(self) -> bool:
+        """Whether this process is the one that writes."""
+        return self._ranks.leads
 
     @property
     def folder(self) -> Path:
@@ -60,20 +69,23 @@ class Run:
         return int(state["steps"])
 
     def save(self, steps: int) -> None:
-        """Write a checkpoint with that many steps behind it."""
+        """Write a checkpoint with that many steps behind it; of several ranks, the first one alone does."""
         parts: dict[str, Any] = {
             "module": self.module,
             "optimizer": self.optimizer,
             "scaler": self.scaler,
             "history": self.history,
         }
-        self._checkpoints.save({"steps": steps} | {name: part.state_dict() for name, part in parts.items()})
+        state = {name: part.state_dict() for name, part in parts.items()}  # on all ranks, as a run may have diverged
+        if self.leads:
+            self._checkpoints.save({"steps": steps} | state)
         self._saved_at = time.monotonic()
 
     def backward(self, loss: Tensor, clip_norm: float) -> Tensor:
-        """Compute gradients and clip them to a norm (0: not at all); return the norm that they had."""
+        """Compute gradients, of all ranks, and clip them to a norm (0: not at all); return the norm that they had."""
         self.optimizer.zero_grad()
         self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+        self._ranks.average_gradients(self.module)
         self.scaler.unscale_(self.optimizer)
         return nn.utils.clip_grad_norm_(self.module.parameters(), clip_norm or math.inf)
 
@@ -99,12 +111,13 @@ class Run:
         return {"update_ratio": math.nan if skipped else _moved(before, weights)}
 
     def save_if_due(self, steps: int, total: int, stop: bool) -> None:
-        """Write a checkpoint if the time has come, at the end, and where a stop was requested.
+        """Write a checkpoint if the time has come, at the end, and where a stop was requested of any rank.
 
         Raises:
             KeyboardInterrupt: A stop was requested.
         """
-        if stop or steps == total or time.monotonic() - self._saved_at >= self._save_every:
+        stop, due = self._ranks.any_of(stop, time.monotonic() - self._saved_at >= self._save_every)
+        if stop or due or steps == total:
             self.save(steps)
         if stop:
             raise KeyboardInterrupt(

@@ -7,10 +7,11 @@ from pathlib import Path
 
 import click
 
-from ssl_pipeline import guard
+from ssl_pipeline import guard, ranks
 from ssl_pipeline.config import Config, load
 from ssl_pipeline.products import remove_leftovers
 from ssl_pipeline_stages.guarded import guarded
+from ssl_pipeline_stages.launch import SHARED, launch, wanted
 from ssl_pipeline_stages.paths import LOCK_FOLDER, PLUGINS_LOCK, products
 
 __all__ = ["stage"]
@@ -30,13 +31,29 @@ def stage(run: Callable[[Config], None]) -> click.Command:
     @functools.wraps(run)
     def command(params: Path) -> None:
         guard.end_with_dvc()  # before the imports that take seconds
-        sys.exit(guarded(lambda: alone(run, load(params))))
+        sys.exit(guarded(lambda: _begin(run, params)))
 
     return command
 
 
+def _begin(run: Callable[[Config], None], params: Path) -> None:
+    config = load(params)
+    count = wanted(run.__name__, config)
+    if count > 1:
+        raise SystemExit(launch(run.__name__, params, count))
+    alone(run, config)
+
+
 def alone(run: Callable[[Config], None], config: Config) -> None:
-    """Run a stage while no other runs in this folder, rid of what killed ones left."""
+    """Run a stage while no other runs in this folder, rid of what killed ones left.
+
+    Of the processes that `torchrun` starts, the first does all this. The others help it to pretrain, and do nothing
+    where there is nothing to be shared.
+    """
+    if not ranks.leads():
+        if run.__name__ in SHARED:
+            run(config)
+        return
     with guard.only_run(LOCK_FOLDER):
         remove_leftovers(products(), [PLUGINS_LOCK])
         run(config)

@@ -1,14 +1,19 @@
 """How errors look to a person: one message and an exit status, or, where they are ours, a traceback."""
 
+import time
 from collections.abc import Callable
 
 import click
 
+from ssl_pipeline import ranks
 from ssl_pipeline.disk import disk_trouble
 from ssl_pipeline.errors import PipelineError
 from ssl_pipeline.terminal import printable, shown
 
 __all__ = ["guarded"]
+
+_PATIENCE_SECONDS = 10.0
+"""What all ranks fail over is told by the first one, whose end ends the others before this time is over."""
 
 
 def guarded(action: Callable[[], None]) -> int:
@@ -29,6 +34,8 @@ def guarded(action: Callable[[], None]) -> int:
 
 
 def _tell(error: PipelineError) -> int:
+    if not ranks.leads():
+        time.sleep(_PATIENCE_SECONDS)
     lines = str(error).split("\n")  # with strangers' text in them, of any length
     click.echo("error: " + "\n".join(shown(line, 2000) for line in lines), err=True)
     return error.exit_code

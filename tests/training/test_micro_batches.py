@@ -35,17 +35,17 @@ def task_of(recipe, encoder=None):
     return task if recipe in IN_FLOAT32 else task.double()
 
 
-def gradients(task, in_parts, around=nullcontext):
+def gradients(task, in_parts, images=IMAGES, around=nullcontext):
     """Loss and gradients of a step over 36 images, which `in_parts` encodes with a function that encodes some."""
     dtype = next(task.parameters()).dtype
-    views = {kind: value.to(dtype) for kind, value in make_views(task, IMAGES, SIZE).items()}
+    views = {kind: value.to(dtype) for kind, value in make_views(task, images, SIZE).items()}
 
     def encode(positions, place):
         torch.manual_seed(place)
         return task({kind: value[torch.from_numpy(positions)] for kind, value in views.items()})
 
     task.zero_grad()
-    loss = task.compare(in_parts(encode), make_step(count=IMAGES)).loss
+    loss = task.compare(in_parts(encode), make_step(count=images)).loss
     with around():
         loss.backward()
     return loss.item(), {name: weight.grad for name, weight in task.named_parameters() if weight.grad is not None}
@@ -127,7 +127,7 @@ def test_batch_norms_are_ghost_batch_norms_and_dropout_is_drawn_once(recipe, mem
     for _ in range(2):  # what fits is known after the first step
         seen.clear()
         loss, plain = gradients(task, in_plain_parts)
-        same_loss, parts = gradients(other, in_micro_batches(batches, seen), batches.unchanged_buffers)
+        same_loss, parts = gradients(other, in_micro_batches(batches, seen), around=batches.unchanged_buffers)
         assert loss == same_loss
         assert all(torch.equal(plain[name], parts[name]) for name in plain)
         assert same_bits(task, other)

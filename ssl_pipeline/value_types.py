@@ -1,0 +1,18 @@
+"""The numbers that params.yaml holds, with their ranges."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from ssl_pipeline.validation import number_or
+
+__all__ = ["Amount", "BatchSize", "Channel", "Count", "Devices", "Positive", "Seed", "Share"]
+
+Positive = Annotated[float, Field(gt=0.0)]
+Amount = Annotated[float, Field(ge=0.0)]
+Count = Annotated[int, Field(ge=1)]
+Devices = Annotated[Literal["auto"] | Count, number_or("auto")]
+Seed = Annotated[int, Field(ge=0, lt=2**31)]
+Channel = Annotated[int, Field(ge=0, le=255)]
+BatchSize = Annotated[int, Field(ge=2)]
+Share = Annotated[float, Field(ge=0.0, lt=1.0)]
