@@ -35,7 +35,6 @@ CHOSEN: dict[str, Any] = {
     "clip_norm": RECIPE,
     "micro_batch": None,
     "resolution": [[0, 1.0]],
-    "devices": 1,
     "precision": "auto",
     "checkpoint_minutes": 1.0,
     "on_collapse": "stop",
@@ -46,8 +45,8 @@ CHOSEN: dict[str, Any] = {
 NAMES = ("canvas", *CHOSEN)
 """The names of all settings; where no canvas is given, it is chosen by the size of the views."""
 
-_OF_SPLITS = {"source": "images", "val_fraction": 0.1, "test_fraction": 0.1}
-"""What the section `ingest` has beside them, and pretraining in one call does without."""
+_OF_STAGES = {"source": "images", "val_fraction": 0.1, "test_fraction": 0.1, "devices": 1}
+"""What stages have beside them, and pretraining in one call does without: splits, and further processes."""
 
 Section = TypeVar("Section", bound=BaseModel)
 
@@ -86,7 +85,7 @@ def read_settings(recipe: str, given: Mapping[str, Any]) -> Settings:
         ConfigError: One line for each mistake, each naming its setting.
     """
     lines = [f"{shown(name, 60)}: unknown setting.{hint(name, NAMES)}" for name in given if name not in NAMES]
-    values = {**CHOSEN, "canvas": 8, **_OF_SPLITS, "recipe": recipe, **given}
+    values = {**CHOSEN, "canvas": 8, **_OF_STAGES, "recipe": recipe, **given}
     sections: dict[type[BaseModel], Any] = {}
     for model in (PretrainSection, AugmentConfig, IngestConfig):
         try:
