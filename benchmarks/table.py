@@ -57,6 +57,14 @@ BENCHMARKS = (
         tuple(goals.default_epoch()),
     ),
     Benchmark(
+        "micro-batches",
+        ("benchmarks.virtual_batches",),
+        "Steps over 512 digits in micro-batches of 64, to steps in one pass, and memory as micro-batches grow in "
+        "number; one thread.",
+        1,
+        tuple(goals.micro_batches()),
+    ),
+    Benchmark(
         "resolution",
         ("benchmarks.resolution", "speed", "--side", "96", "--batch", "32", "--rounds", "2"),
         "Whole steps of a ResNet-18 by a schedule of sizes (half a side, three quarters, all of it), against full size "

@@ -1,19 +1,23 @@
-"""Batches in micro-batches against one pass: `python -m benchmarks.virtual_batches`, in a project after augment.
+"""Batches in micro-batches against one pass: `python -m benchmarks.virtual_batches`, in a copy of the project.
 
-A step is views, forward, loss, backward and the optimizer's, of the project's recipe and backbone. `time` is that of a
-batch in micro-batches to that of one pass, once with all but the last of them encoded twice, as where no memory is
-free, and once with as many kept as fit. Memory is the peak of a process of its own for each number of micro-batches,
-above what it held after its imports; `slope` is the power of their number with which it grows. On the CPU, glibc's heap
-is left with gaps as micro-batches come and go; memory is measured once as it is, and once with a threshold from which
-blocks are given back to the system (MALLOC_MMAP_THRESHOLD_), which is what tensors need. The output is JSON.
+A step is views, forward, loss, backward and the optimizer's, of the project's recipe and backbone, on digits. `time` is
+that of a batch in micro-batches to that of one pass, once with all but the last of them encoded twice, as where no
+memory is free, and once with as many kept as fit. Memory is the peak of a process of its own for each number of
+micro-batches, above what it held after its imports; `slope` is the power of their number with which it grows. On the
+CPU, glibc's heap is left with gaps as micro-batches come and go; memory is measured once as it is, and once with a
+threshold from which blocks are given back to the system (MALLOC_MMAP_THRESHOLD_), which is what tensors need. The
+output is JSON.
 """
 
+import contextlib
 import json
 import os
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from unittest.mock import patch
 
 import click
@@ -22,6 +26,8 @@ import torch
 
 from benchmarks.epoch import Project
 from benchmarks.interleaved import faster, machine
+from benchmarks.project import copy_project
+from benchmarks.stage import stage
 from benchmarks.tiles import high_water
 from ssl_pipeline.training import micro_batches
 from ssl_pipeline.training.batch_encoder import BatchEncoder
@@ -80,13 +86,22 @@ def peak(count: int, size: int, variables: Mapping[str, str]) -> float:
 def main(size: int, count: int, own: int) -> None:
     """Print ratios of time and the slope of memory."""
     torch.set_num_threads(1)
-    project = Project()
     if own:
-        before = high_water()
+        project, before = Project(), high_water()
         for take in [stepping(project, own * size, size, free=0)] * 2:
             take()
         print(high_water() - before)
         return
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch) / "project"
+        copy_project(folder)
+        for name in ("ingest", "augment"):
+            stage(folder, name)
+        with contextlib.chdir(folder):
+            _measure(Project(), size, count)
+
+
+def _measure(project: Project, size: int, count: int) -> None:
     about = {"recipe": project.section.recipe, "backbone": project.section.backbone.name, "micro_batch": size}
     print(json.dumps(machine() | {"threads": 1, "date": time.strftime("%Y-%m-%d")}))
     whole = stepping(project, count * size, count * size, None)

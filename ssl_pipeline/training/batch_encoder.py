@@ -57,8 +57,8 @@ class BatchEncoder:
         """Encode a batch, each rank its share: name -> (N, ...) at least float32, with a graph.
 
         Args:
-            place: Which batch it is.
-            batch: What `make` has made of it.
+            place: The place of the batch in the run.
+            batch: The batch, as `make` has made it.
             step: The step that it is for.
         """
         share = self._ranks.share(len(place.positions))
