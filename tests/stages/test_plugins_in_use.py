@@ -48,7 +48,7 @@ def with_operations(**operations: dict[str, Any]) -> dict[str, Any]:
 
 
 def digests(config: Config) -> dict[str, dict[str, str]]:
-    uses = _ask(config)
+    uses, _ = _ask(config)
     return {
         name: provenance.code(PACKAGES, [f"ssl_pipeline_stages.{name}"], uses.get(name, []), SHAPES_NOTHING)
         for name in STAGES
@@ -61,7 +61,7 @@ def named(plugins: list[provenance.Used]) -> set[str]:
 
 
 def test_each_stage_uses_the_method_and_augment_only_what_makes_views(tmp_path: Path):
-    uses = _ask(configured(tmp_path, linear_eval={"rivals": ["timm/resnet18"]}))
+    uses, _ = _ask(configured(tmp_path, linear_eval={"rivals": ["timm/resnet18"]}))
     method = {"recipe simclr", "pretext_task joint_embedding", "loss info_nce", "negatives in_batch"}
     method |= {"backbone resnet_cifar", "optimizer adamw"}
     assert {stage: named(plugins) for stage, plugins in uses.items()} == {
@@ -77,8 +77,8 @@ def test_each_stage_uses_the_method_and_augment_only_what_makes_views(tmp_path: 
 def test_views_that_are_left_to_the_recipe_make_augment_depend_on_it(tmp_path: Path):
     plain = {"plain": {"size": 16}}
     for views in ("recipe", {"global": "recipe", **plain}):
-        assert named(_ask(configured(tmp_path, views))["augment"]) == {"views of recipe simclr"}
-    assert named(_ask(configured(tmp_path, {"global": {"size": 16}, **plain}))["augment"]) == set()
+        assert named(_ask(configured(tmp_path, views))[0]["augment"]) == {"views of recipe simclr"}
+    assert named(_ask(configured(tmp_path, {"global": {"size": 16}, **plain}))[0]["augment"]) == set()
 
 
 def test_an_edit_of_an_operation_in_use_reaches_augment_and_what_follows_and_of_another_none(

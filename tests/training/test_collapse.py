@@ -17,6 +17,8 @@ STUCK = Finding("loss stuck", "loss stuck: it is.", fatal=True)
 class Started:
     """What of a run is needed."""
 
+    leads = True
+
     def __init__(self, folder):
         self.history, self.saved, self.folder = History(), [], folder
         self.history.close_row(7, HEALTHY)

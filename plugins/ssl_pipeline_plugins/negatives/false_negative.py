@@ -47,7 +47,10 @@ class FalseNegative(NegativeStrategy):
         """Return every key of another sample that is not taken for a false negative."""
         plain = Negatives(candidates.keys, candidates.anchor_samples, candidates.key_samples)
         fewest = total_weight(candidates.anchors, plain).min()
-        found = nearest(candidates.positives, plain, self.count)
+        count = self.count
+        if 2 * count > len(candidates.keys):  # there may be fewer; a device is waited for in such small batches alone
+            count = min(count, max(0, int(fewest) - 1))
+        found = nearest(candidates.positives, plain, count)
         ranks = torch.arange(1, found.keys.shape[1] + 1, device=fewest.device)
         false = (found.similarities > self.threshold) & (ranks < fewest)  # (A, count)
 
