@@ -3,7 +3,7 @@
 A bug in our own code raises anything else and keeps its traceback.
 """
 
-__all__ = ["ConfigError", "PipelineError"]
+__all__ = ["ChangedError", "ConfigError", "PipelineError"]
 
 
 class PipelineError(Exception):
@@ -16,3 +16,7 @@ class ConfigError(PipelineError):
     """Something in params.yaml (or in a plugin it names) is wrong; the message names the key."""
 
     exit_code = 2
+
+
+class ChangedError(PipelineError):
+    """Files changed while they were read."""

@@ -16,6 +16,8 @@ from typing import Any, Generic, NamedTuple, TypeVar
 
 import psutil
 
+from ssl_pipeline.progress import say
+
 __all__ = ["Crew", "follow_parent"]
 
 T = TypeVar("T")
@@ -106,7 +108,10 @@ class Crew(Generic[T]):
             try:
                 came = pipe.recv()
             except (EOFError, ConnectionResetError):
-                self._crew.pop(pipe).join()
+                process = self._crew.pop(pipe)
+                process.join()
+                if process.exitcode:
+                    say("A helping process has ended, as where memory runs out; its work is done again here.")
                 pipe.close()
                 continue
             if isinstance(came, _Failure):

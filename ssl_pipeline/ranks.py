@@ -2,12 +2,22 @@
 
 import os
 
-__all__ = ["count", "leads", "local_number", "number"]
+__all__ = ["count", "launched", "leads", "local_count", "local_number", "number"]
 
 
 def count() -> int:
     """Return the number of processes, its ranks; 1 for a process that was started by itself."""
     return int(os.environ.get("WORLD_SIZE", "1"))
+
+
+def launched() -> bool:
+    """Say whether a launcher has started this process as one of its ranks, if only of one."""
+    return "RANK" in os.environ
+
+
+def local_count() -> int:
+    """Return the number of ranks on this machine."""
+    return int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
 
 
 def number() -> int:

@@ -46,6 +46,8 @@ class ModelCard(BaseModel):
     seed: int
     batch_size: int
     """Images per step of pretraining."""
+    ranks: int = 1
+    """Processes that pretrained together; batch norms of the backbone saw the share of each."""
     pretrain: PretrainConfig | None = None
     """The section `pretrain` of params.yaml, with the values that were left to the recipe filled in."""
     init: str = "random"

@@ -35,7 +35,7 @@ from ssl_pipeline.data.spool import Spool, Spooled, blocks, channel_means
 from ssl_pipeline.data.store import SPLITS, IndexRow, Original, SplitName
 from ssl_pipeline.data.tables import harmless, write_table
 from ssl_pipeline.data.writer import SplitSummary, canvas_bytes, write_index, write_originals, write_split
-from ssl_pipeline.errors import PipelineError
+from ssl_pipeline.errors import ChangedError, PipelineError
 from ssl_pipeline.products import write_product
 from ssl_pipeline.progress import say, track
 from ssl_pipeline.terminal import counted
@@ -287,8 +287,6 @@ def _write_originals(
     originals: list[Original] = []
     for row, pixels in zip(chosen, read_again(images, [row.path for row in chosen], canvas), strict=True):
         if isinstance(pixels, RejectedError) or content_hash(pixels).hex() != row.id:
-            raise PipelineError(
-                f"{row.path} changed while it was read: run the stage again when the files are at rest."
-            )
+            raise ChangedError(f"{row.path} changed while it was read: run the stage again when the files are at rest.")
         originals.append(Original(pixels, row.split, row.row))
     write_originals(store, originals)

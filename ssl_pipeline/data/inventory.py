@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from ssl_pipeline.data.hashes import Hashed, hash_files
 from ssl_pipeline.data.listing import MissingSourceError
 from ssl_pipeline.data.source import Source
-from ssl_pipeline.errors import PipelineError
+from ssl_pipeline.errors import ChangedError, PipelineError
 from ssl_pipeline.products import write_json
 from ssl_pipeline.terminal import counted, shown
 
@@ -80,7 +80,7 @@ def unchanged(source: Source, choice: Mapping[str, Any], path: Path, cache: Path
     """Hold a source against its inventory before and after a block that reads it; nothing is compared without one.
 
     Raises:
-        PipelineError: They differ; the message names some files.
+        ChangedError: They differ; the message names some files.
     """
     _compare(path, lambda: take(source, choice, cache), "The source no longer matches {path}{which}.")
     yield
@@ -131,7 +131,7 @@ def _compare(path: Path, look: Callable[[], Inventory], message: str) -> None:
         more = f" and {len(names) - _MAX_SHOWN_NAMES:,} more" if len(names) > _MAX_SHOWN_NAMES else ""
         named = ", ".join(shown(name, 100) for name in names[:_MAX_SHOWN_NAMES])
         what = message.format(path=path, which=f" ({named}{more})" if names else "")
-        raise PipelineError(f"{what} Run `dvc repro` once its files no longer change.")
+        raise ChangedError(f"{what} Run `dvc repro` once its files no longer change.")
 
 
 def _describe(old: dict[str, str] | None, new: dict[str, str]) -> str:

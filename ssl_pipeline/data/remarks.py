@@ -13,6 +13,11 @@ class RejectedError(Exception):
         self.kind = kind
         self.detail = detail
 
+    @property
+    def depends_on_machine(self) -> bool:
+        """Whether the same file may be read another time, when the machine is less busy or a disk answers."""
+        return self.kind in ("too slow", "unreadable") or self.detail.startswith(("it does not fit", "its decoder"))
+
     def __str__(self) -> str:
         return f"{self.kind}: {self.detail}" if self.detail else self.kind
 

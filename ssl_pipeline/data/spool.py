@@ -3,7 +3,8 @@
     canvases   the canvases, one after the other, each with a bit for each of its values that may be a gap
     outcomes   a line of JSON for each file: what is known of its picture besides, or why it is rejected
 
-A run that was killed left a whole number of files, and perhaps a torn one behind them: the next run goes on there.
+A run that was killed left a whole number of files, and perhaps a torn one behind them: the next run goes on there, or
+at the first file that was rejected for want of time or memory, which may be read now.
 """
 
 import json
@@ -25,6 +26,7 @@ from ssl_pipeline.data.image_spec import ImageSpec, Pixels
 from ssl_pipeline.data.measured import Values
 from ssl_pipeline.data.remarks import Note, RejectedError
 from ssl_pipeline.data.writer import rows_per_block
+from ssl_pipeline.errors import ChangedError
 from ssl_pipeline.guard import hold
 from ssl_pipeline.products import digest
 
@@ -35,13 +37,13 @@ _FLUSH_SECONDS = 1.0  # what a run that is killed has decoded in vain, s
 
 @contextmanager
 def resumable(folder: Path, content: Any) -> Iterator[Path | None]:
-    """Yield a folder for a spool, which stays for a later run where the block fails.
+    """Yield a folder for a spool, which stays for a later run where the block fails, unless its files have changed.
 
     Args:
         folder: What is left of failed runs. Here lies the spool of one run; those of others are removed.
         content: All that decoding depends on, as JSON has it: where it differs, nothing is taken over.
 
-    Returns:
+    Yields:
         The folder; None where another run is at work in it.
     """
     place = folder / digest(content)[:16]
@@ -54,7 +56,11 @@ def resumable(folder: Path, content: Any) -> Iterator[Path | None]:
                 with hold(other / "lock", patience=0) as idle:
                     if idle:
                         shutil.rmtree(other, ignore_errors=True)
-        yield place
+        try:
+            yield place
+        except ChangedError:  # what lies there may be of pictures that are there no more
+            shutil.rmtree(place, ignore_errors=True)
+            raise
         shutil.rmtree(place, ignore_errors=True)  # what cannot be removed now is removed by the next run
 
 
@@ -152,7 +158,8 @@ class Spool(AbstractContextManager["Spool"]):
             if not line.endswith(b"\n") or told.pop("path") != path:
                 return None
             if "rejected" in told:
-                return RejectedError(*told["rejected"])
+                rejected = RejectedError(*told["rejected"])
+                return None if rejected.depends_on_machine else rejected
             content = self.canvases.read(told.pop("bytes"))
             if zlib.crc32(content) != told.pop("crc32") or told["place"] != self._end:
                 return None

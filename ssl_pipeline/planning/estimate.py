@@ -45,7 +45,8 @@ class StageEstimate:
         minutes: Time by the clock.
         memory: Main memory, bytes.
         device_memory: Memory of the GPU, bytes; 0 without one.
-        fitting: `pretrain.micro_batch` with which its steps would take half of the memory; None: as they are, they do.
+        fitting: `pretrain.micro_batch` with which its steps would take half of the memory; None: they already
+            do.
     """
 
     stage: str
@@ -134,13 +135,13 @@ def estimate(config: Config, epochs: int, batch_size: int, work: Workload, machi
         + PROBE_SECONDS * labelled,
         "finetune": views / network + STEP_SECONDS * steps + _finetune_tests(config, work) / forward,
     }
-    step = work.speed.step_bytes(min(batch, config.pretrain.micro_batch or batch))
+    steps_of = {"pretrain": min(batch, config.pretrain.micro_batch or batch), "finetune": config.finetune.batch_size}
     pixels = work.pool * config.ingest.canvas**2 * 3
     found = []
     for stage, time in seconds.items():
-        trains = stage in ("pretrain", "finetune")
-        memory = LIBRARIES + (step if trains and machine.device == "cpu" else 0) + (pixels if stage != "ingest" else 0)
-        on_device = step if trains and machine.device != "cpu" else 0
+        step = work.speed.step_bytes(steps_of.get(stage, 0))
+        memory = LIBRARIES + (step if machine.device == "cpu" else 0) + (pixels if stage != "ingest" else 0)
+        on_device = step if machine.device != "cpu" else 0
         fitting = micro_batch(batch, work.speed, machine) if stage == "pretrain" else None
         found.append(StageEstimate(stage, (FIXED[stage] + time) / 60, int(memory), on_device, fitting))
     return found

@@ -197,7 +197,7 @@ class Planner(Costs):
         at_once, needed = micro_batch(batch, speed, self.machine), speed.step_bytes(batch) / 2**20
         reason = f"A step needs {needed:,.0f} MiB of memory, which is there."
         if at_once:
-            reason = f"A step would need {needed:,.0f} MiB of memory: its images are encoded in parts, twice."
+            reason = f"A step would need {needed:,.0f} MiB of memory: its images are encoded in parts."
         if at_once or self.config().pretrain.micro_batch:  # an earlier plan may have proposed one
             self.draft.put("pretrain.micro_batch", at_once, reason)
 

@@ -93,5 +93,5 @@ def _evaluating(module: nn.Module) -> Iterator[None]:
     try:
         yield
     finally:
-        for child, mode in modes:
-            child.training = mode
+        for child, mode in modes:  # parents come first, and what they switch is put right after them
+            child.train(mode)

@@ -10,6 +10,7 @@ Sources: gradient caching: Gao et al. 2021 (2101.06983), section 3; activation c
 (1604.06174), section 4; ghost batch norm: Hoffer et al. 2017 (1705.08741), section 3.
 """
 
+import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -20,7 +21,7 @@ from torch import nn
 from torch.utils.checkpoint import checkpoint
 
 from ssl_pipeline.training.step_memory import free_memory, kept_for_backward
-from ssl_pipeline.types import Encoded
+from ssl_pipeline.types import Backbone, Encoded
 
 __all__ = ["MicroBatches"]
 
@@ -28,7 +29,7 @@ _SHARE_OF_FREE_MEMORY = 0.5
 
 
 class MicroBatches:
-    """Encodes the batches of a run, some images at a time.
+    """Encodes the batches of a run in micro-batches of equal sizes, or nearly so.
 
     As many micro-batches as fit into half of the free memory keep what their gradients need, and are not encoded a
     second time. That saves time and changes no bit: gradients are added up in the same order.
@@ -41,7 +42,8 @@ class MicroBatches:
 
     def __init__(self, network: nn.Module, size: int, device: torch.device):
         self._network, self._size = network, size
-        self._memory = _SHARE_OF_FREE_MEMORY * free_memory(device)
+        known = not any(isinstance(part, Backbone) and part.recomputes for part in network.modules())
+        self._memory = _SHARE_OF_FREE_MEMORY * free_memory(device) if known else 0.0
         self._bytes: dict[int, float] = {}  # side of the views -> what is kept of an image for its gradient
         self._again = False  # whether some micro-batches of this step are encoded again
 
@@ -56,20 +58,20 @@ class MicroBatches:
             positions: (N,) positions of the batch's images in the pool.
             side: The side of the main views in px, on which depends what is kept for gradients.
         """
-        starts = range(0, len(positions), self._size)
-        if len(starts) == 1:
+        count = math.ceil(len(positions) / self._size)
+        if count == 1:
             return encode(positions, 0)
         fitting = int(self._memory / (self._bytes[side] * self._size)) if side in self._bytes else 1
-        first_kept = len(starts) - max(1, min(fitting, len(starts)))  # the last ones, whose gradients are due first
-        self._again, parts = first_kept > 0, []
-        for number, start in enumerate(starts):
-            part = positions[start : start + self._size]
+        first_kept = count - max(1, min(fitting, count))  # the last ones, whose gradients are due first
+        self._again, parts, start = first_kept > 0, [], 0
+        for number, part in enumerate(np.array_split(positions, count)):  # no small rest, whose statistics are poor
             if number < first_kept:  # `encode` seeds the generators itself
                 parts.append(checkpoint(encode, part, start, use_reentrant=False, preserve_rng_state=False))
             else:
                 with kept_for_backward(self._network) as kept:
                     parts.append(encode(part, start))
                 self._bytes[side] = max(1.0, sum(kept) / len(part))
+            start += len(part)
         return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
 
     @contextmanager

@@ -5,6 +5,7 @@ from functools import partial
 
 from torch import Tensor
 
+from ssl_pipeline import ranks
 from ssl_pipeline.artifacts.assembly import build_encoder, build_task, has_published, needed_views, with_published
 from ssl_pipeline.artifacts.card import ModelCard, versions
 from ssl_pipeline.augment.policy import Policy
@@ -188,6 +189,7 @@ def describe_run(
         std=pool.std,
         seed=config.seed,
         batch_size=config.batch_size,
+        ranks=ranks.count(),
         pretrain=config,
         init=config.init,
         init_sha256=initial_digest(config) or "",

@@ -133,12 +133,17 @@ def train(
         ranks: The processes that train together; each of them calls this with the same values.
 
     Raises:
-        PipelineError: Too few images.
+        PipelineError: Too few images, or too few per rank.
         DivergedError: The loss is not finite.
         CollapsedError: The run has collapsed, and `pretrain.on_collapse` is `stop`; a checkpoint is saved.
         KeyboardInterrupt: A stop was requested; a checkpoint is saved.
     """
     plan = Plan.of(len(pool), config)
+    if plan.batch_size < 2 * ranks.count:
+        raise PipelineError(
+            f"pretrain.devices: {ranks.count} processes share a batch of {plan.batch_size} images, and each needs 2 at "
+            "least. Take fewer processes, or raise pretrain.batch_size."
+        )
     sizes = ViewSizes.of(task, policies, config, plan.total)
     order = memory_format(task, precision.device)
     task.to(precision.device, memory_format=order).train()  # type: ignore[call-overload]

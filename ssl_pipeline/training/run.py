@@ -162,7 +162,7 @@ def metered(start: int, total: int, batch_size: int) -> Iterator[Callable[[float
         def advance(loss: float) -> None:
             nonlocal done
             done += 1
-            bars.update(task, completed=done, info=f"loss {loss:.3f}, {rate()}")
+            bars.update(task, completed=done, info=rate() if math.isnan(loss) else f"loss {loss:.3f}, {rate()}")
 
         yield advance
     if done > start:

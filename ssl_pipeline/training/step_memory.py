@@ -8,6 +8,8 @@ import psutil
 import torch
 from torch import Tensor, nn
 
+from ssl_pipeline import ranks
+
 __all__ = ["free_memory", "kept_for_backward", "main_memory"]
 
 _CGROUP = Path("/sys/fs/cgroup")
@@ -22,7 +24,10 @@ def main_memory() -> int:
 
 
 def free_memory(device: torch.device) -> int:
-    """Return the memory of a device that could still be taken, bytes; that of the CPU is main memory."""
+    """Return the memory of a device that this process could still take, bytes.
+
+    That of the CPU is main memory, of which each rank on this machine has its share.
+    """
     if device.type == "cuda":
         cached = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
         return int(torch.cuda.mem_get_info(device)[0]) + cached
@@ -30,7 +35,7 @@ def free_memory(device: torch.device) -> int:
     with suppress(OSError, ValueError):
         taken = int((_CGROUP / "memory.current").read_text())
         free = min(free, int((_CGROUP / "memory.max").read_text()) - taken)
-    return max(free, 0)
+    return max(free, 0) // ranks.local_count()
 
 
 @contextmanager
@@ -44,7 +49,7 @@ def kept_for_backward(task: nn.Module) -> Iterator[list[int]]:
         if storage.data_ptr() not in seen:
             seen.add(storage.data_ptr())
             sizes.append(storage.nbytes())
-        return kept
+        return kept.detach()  # not the tensor itself, which would hold the graph that holds it
 
     with torch.autograd.graph.saved_tensors_hooks(note, lambda kept: kept):
         yield sizes

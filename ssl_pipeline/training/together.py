@@ -114,6 +114,8 @@ def joined(device: torch.device) -> Iterator[Ranks]:
     if ranks.count() == 1:
         yield ALONE
         return
+    if device.type == "cuda":
+        torch.cuda.set_device(device)  # what names no device is on this rank's own
     dist.init_process_group("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo")
     try:
         yield Ranks(ranks.number(), ranks.count())

@@ -56,6 +56,9 @@ class Backbone(nn.Module, ABC):
     patch_size: int = 0
     """Side in px of a patch, if it offers patches."""
 
+    recomputes: bool = False
+    """Whether it computes parts of itself again for their gradients: what it keeps for them is then not known."""
+
     published_for: Inputs | None = None
     """What its published weights expect, whether this one holds them or not; None where there are none."""
 

@@ -113,5 +113,6 @@ def _estimate(config: "Config", registry: "Registry", evidence: "Evidence") -> N
     click.echo("\n" + told_estimates(estimates))
     for stage in estimates:
         if stage.memory > machine.memory or stage.device_memory > (machine.device_memory or float("inf")):
-            smaller = f"set pretrain.micro_batch: {stage.fitting}" if stage.fitting else "take smaller views"
+            lower = "lower finetune.batch_size" if stage.stage == "finetune" else "take smaller views"
+            smaller = f"set pretrain.micro_batch: {stage.fitting}" if stage.fitting else lower
             click.echo(f"{stage.stage} may need more memory than there is: {smaller}.")

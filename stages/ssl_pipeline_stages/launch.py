@@ -1,49 +1,76 @@
 """Several processes for one stage, each on a device of its own: torch's launcher, with `pretrain.devices`."""
 
+import logging
+import os
 import signal
-import subprocess
 import sys
 from pathlib import Path
-from types import FrameType
 
 from ssl_pipeline import ranks
 from ssl_pipeline.config import Config
+from ssl_pipeline.data.parallel import available_cores
+from ssl_pipeline.errors import ConfigError
 
 __all__ = ["SHARED", "launch", "wanted"]
 
 SHARED = {"pretrain"}
 """Stages whose work several processes share."""
 
+_SHUTDOWN_SECONDS = 600
+"""Until processes that were asked to stop are killed: a step in many parts, and its checkpoint, may take that long."""
+
 
 def wanted(stage: str, config: Config) -> int:
-    """Return how many processes are to be started for a stage; 1: none, as one is enough or they have been started."""
-    if stage not in SHARED or ranks.count() > 1:
+    """Return how many processes are to be started for a stage; 1: none, as one is enough or they have been started.
+
+    Raises:
+        ConfigError: There are fewer GPUs than `pretrain.devices`.
+    """
+    if stage not in SHARED or ranks.launched():
         return 1
-    if config.pretrain.devices != "auto":
-        return config.pretrain.devices
     import torch
 
-    return max(1, torch.cuda.device_count())
+    found, devices = torch.cuda.device_count(), config.pretrain.devices
+    if devices == "auto":
+        return max(1, found)
+    if found and devices > found:
+        raise ConfigError(
+            f"pretrain.devices: {devices} processes take a GPU each, and this machine has {found}. Write devices: "
+            "auto for all of them."
+        )
+    return devices
 
 
 def launch(stage: str, params: Path, count: int) -> int:
-    """Run a stage as as many processes of this machine; return their exit status, 130 after Ctrl-C.
+    """Run a stage in several processes on this machine; return the exit status of the first that failed.
 
-    Ctrl-C reaches all processes of a terminal, so that it is waited for here until they have saved a checkpoint.
+    They are told to stop by whatever asks this process to, and have the time to save a checkpoint.
+
+    Args:
+        stage: The stage.
+        params: The path of params.yaml.
+        count: The number of processes.
     """
-    command = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={count}", "-m", "ssl_pipeline", stage]
-    interrupted = []
-    with subprocess.Popen([sys.executable, *command, "--params", str(params)]) as launcher:
+    from torch.distributed.elastic.multiprocessing.api import SignalException
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+    from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
-        def end(number: int, frame: FrameType | None) -> None:
-            interrupted.append(number)
-            if number == signal.SIGTERM:
-                launcher.send_signal(number)
-
-        before = {number: signal.signal(number, end) for number in (signal.SIGINT, signal.SIGTERM)}
-        try:
-            status = launcher.wait()
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
-    return 130 if interrupted else status
+    logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)  # the first rank says what went wrong
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, available_cores() // count)))
+    launcher = LaunchConfig(
+        min_nodes=1,
+        max_nodes=1,
+        nproc_per_node=count,
+        rdzv_backend="c10d",
+        rdzv_endpoint="localhost:0",
+        max_restarts=0,
+        shutdown_timeout=_SHUTDOWN_SECONDS,
+    )
+    words = ["-m", "ssl_pipeline", stage, "--params", str(params)]
+    try:
+        elastic_launch(launcher, sys.executable)(*words)
+    except ChildFailedError as error:
+        return max(1, error.failures.get(0, error.get_first_failure()[1]).exitcode)
+    except SignalException as stop:
+        return 130 if stop.sigval == signal.SIGINT else 128 + stop.sigval
+    return 0

@@ -15,6 +15,7 @@ from ssl_pipeline.data.parallel import DecodingOutcome, decode_all
 from ssl_pipeline.data.remarks import Note, RejectedError
 from ssl_pipeline.data.source import Images
 from ssl_pipeline.data.spool import Spool, resumable
+from ssl_pipeline.errors import ChangedError, PipelineError
 from ssl_pipeline_plugins.sources.digits import Digits
 
 PATHS = ["a\udce9.png", 'b "2".tif', "c.png", "d.png"]
@@ -148,3 +149,23 @@ def test_only_the_spool_of_a_run_that_failed_stays(tmp_path: Path) -> None:
         assert other
         assert not other.exists()
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "rejected", [RejectedError("too slow", "10 s"), RejectedError("broken", "its decoder crashed")]
+)
+def test_what_a_busy_machine_has_rejected_is_tried_again(tmp_path: Path, rejected: RejectedError) -> None:
+    with Spool(tmp_path, PATHS) as spool:
+        for path, outcome in zip(PATHS, [OUTCOMES[0], rejected, OUTCOMES[1]], strict=False):
+            spool.keep(path, outcome)
+    with Spool(tmp_path, PATHS) as spool:
+        assert len(spool.known) == 1
+
+
+def test_nothing_is_left_of_files_that_changed_while_they_were_read(tmp_path: Path) -> None:
+    for error, left in ((ChangedError("a.png changed"), False), (PipelineError("too many rejects"), True)):
+        with pytest.raises(PipelineError), resumable(tmp_path, "a run") as place:
+            assert place
+            filled(place)
+            raise error
+        assert (place / "outcomes").exists() == left

@@ -96,3 +96,10 @@ def test_a_step_is_measured_against_the_length_of_the_matrices(rate, ratio, cpu,
     assert run.step(rate, measured=True) == {"update_ratio": pytest.approx(ratio)}
     assert layer.weight.tolist() == [[pytest.approx(1 - 6 * rate), pytest.approx(4 - 8 * rate)]]
     assert run.step(rate) == {}
+
+
+def test_a_backbone_that_computes_blocks_again_goes_on_doing_so_after_a_look(probe, build_small, configure):
+    task = build_small(configure(backbone={"name": "timm/test_vit", "patch_size": 4, "checkpoint_blocks": True}))
+    encoder = task.encoder.train()
+    probe()(encoder)
+    assert encoder.backbone.network.grad_checkpointing

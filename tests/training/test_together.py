@@ -1,4 +1,4 @@
-"""Several processes: the gradients of one, for all recipes; runs that stop, go on and collapse together."""
+"""Several processes: for all recipes, the gradients of one; whole runs are in tests/stages/test_pretrain_together.py."""
 
 import os
 import subprocess

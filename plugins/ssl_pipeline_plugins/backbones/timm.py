@@ -63,7 +63,7 @@ class TimmBackbone(Backbone):
         options = {"patch_size": patch_size} if patch_size else {}
         options |= {"in_chans": in_channels} if in_channels != 3 else {}
         self.network = create(model, size, pretrained, options)
-        self.checkpoint_blocks = checkpoint_blocks
+        self.recomputes = checkpoint_blocks
         if checkpoint_blocks:
             try:
                 self.network.set_grad_checkpointing()
@@ -84,7 +84,7 @@ class TimmBackbone(Backbone):
 
     def train(self, mode: bool = True) -> Self:
         """Compute blocks again in training alone: a graph that is exported has each of them once."""
-        if self.checkpoint_blocks:
+        if self.recomputes:
             self.network.set_grad_checkpointing(mode)
         return super().train(mode)
 
