@@ -141,5 +141,5 @@ def test_a_batch_that_does_not_fit_is_told_with_the_micro_batch_that_does(
     monkeypatch.setattr(proposal, "estimate_all", heavy)
     assert "pretrain may need more memory than there is: set pretrain.micro_batch: 64." in project().output
     told = project(pretrain={"micro_batch": 4}).output
-    assert "may need more memory" not in told
-    assert "all            " in told
+    assert "pretrain may need more memory" not in told
+    assert "finetune may need more memory than there is: lower finetune.batch_size." in told
