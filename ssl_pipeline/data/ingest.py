@@ -95,7 +95,7 @@ def ingest(
     """
     # the spool and the shards; of images that are kept as they are, bands and type are known once all are in the spool
     least = RGB8 if canvas.pixels.name == "rgb8" else ImageSpec(channels=1, dtype="uint8", low=0, high=255)
-    _check_space(folder, len(images.records), canvas, least, copies=2)
+    _check_space(folder, len(images.records), canvas, least, copies=2, held=_held(begun))
     _list(folder / "ignored.csv", ("path", "reason"), sorted(images.ignored.items()))
     with contextlib.ExitStack() as stack:
         place = begun or Path(stack.enter_context(tempfile.TemporaryDirectory(dir=folder, prefix="spool.")))
@@ -165,9 +165,15 @@ def _fingerprint(files: Iterable[Record], found: Mapping[str, Spooled]) -> str:
     return total.hexdigest()
 
 
-def _check_space(folder: Path, count: int, canvas: Canvas, spec: ImageSpec, copies: int) -> None:
-    """Refuse to begin what the disk has no room for: so many copies of each canvas."""
-    needed = copies * count * canvas_bytes(canvas.size, spec)
+def _held(begun: Path | None) -> int:
+    """Return the bytes of canvases that a run which was killed has left."""
+    left = begun / "canvases" if begun else None
+    return left.stat().st_size if left and left.exists() else 0
+
+
+def _check_space(folder: Path, count: int, canvas: Canvas, spec: ImageSpec, copies: int, held: int = 0) -> None:
+    """Refuse to begin what the disk has no room for: so many copies of each canvas, less what it holds already."""
+    needed = copies * count * canvas_bytes(canvas.size, spec) - held
     free = shutil.disk_usage(folder).free
     if needed > free:
         raise PipelineError(
