@@ -35,10 +35,7 @@ EXPORTER = "by profile 85 % of it is torch.onnx.export, which traces and decompo
 NETWORK = "the network alone takes so much of a step that nothing else can make up for it: see the bound below."
 
 
-VIEWS_TWICE = (
-    "views are made twice as well, and take a tenth of a step of this small network; beside a larger one they do not "
-    "show."
-)
+VIEWS_TWICE = "views are made twice as well, and take a tenth of a step of this small network."
 WHOLE_BATCH = (
     "embeddings, heads and the loss of the whole batch take 10 KiB per image here, which shows beside a network this "
     "small."
