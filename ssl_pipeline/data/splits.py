@@ -25,7 +25,7 @@ class Content:
         digest: SHA-256 of its pixels.
         record: The file that is kept.
         label: The class; None also where copies contradict each other.
-        groups: The groups of all copies.
+        groups: The groups of all copies, but of those that the source puts in another split than the one kept.
     """
 
     digest: bytes
@@ -65,7 +65,9 @@ def merge_copies(files: Iterable[tuple[bytes, Record]]) -> tuple[list[Content], 
     for digest, records in sorted(holders.items()):
         kept, *others = sorted(records, key=_preference)
         labels = {record.label for record in records} - {None}
-        groups = frozenset(record.group for record in records if record.group)
+        # a copy on another side is left out, and does not tie the rest of its group to the one that is kept
+        tied = [record for record in records if None in (record.split, kept.split) or record.split == kept.split]
+        groups = frozenset(record.group for record in tied if record.group)
         contents.append(Content(digest, kept, labels.pop() if len(labels) == 1 else None, groups))
         copies += [_copy(record, kept) for record in others]
     return contents, sorted(copies)

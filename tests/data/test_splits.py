@@ -228,3 +228,20 @@ def test_groups_that_share_a_picture_are_on_one_side() -> None:
     for seed in range(8):
         chosen, _ = assign(contents + [item for item in MANY if item.label == "a"], seed, 0.15, 0.25)
         assert len(set(chosen[: len(contents)])) == 1
+
+
+def test_a_copy_in_another_split_does_not_tie_its_group_to_the_test() -> None:
+    files = [
+        (sha("shared"), Record("a1", "x", "train", "a")),
+        (sha("a"), Record("a2", "x", "train", "a")),
+        (sha("shared"), Record("b1", "x", "test", "b")),
+        (sha("b"), Record("b2", "x", "test", "b")),
+    ]
+    contents, copies = merge_copies(files)
+    assert [(copy.path, copy.kept, copy.conflict) for copy in copies] == [("a1", "b1", "split")]
+    sides, _ = assign(contents, 0, 0.0, 0.0)
+    assert {content.record.path: (side, *content.groups) for content, side in zip(contents, sides, strict=True)} == {
+        "a2": ("train", "a"),
+        "b1": ("test", "b"),
+        "b2": ("test", "b"),
+    }
