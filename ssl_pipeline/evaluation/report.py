@@ -40,7 +40,10 @@ class Report:
 
 
 def write_report(folder: Path, report: Report) -> None:
-    """Write tables, texts, pictures/, details.json and last metrics.json, each of them whole or not at all."""
+    """Write tables, texts, pictures/, details.json and last metrics.json, each of them whole or not at all.
+
+    Without a picture, pictures/no_pictures.txt holds the findings in words, which say why.
+    """
     for name, table in report.tables.items():
         write_table(folder / name, table.columns, table.rows)
     for name, lines in report.texts.items():
@@ -49,5 +52,7 @@ def write_report(folder: Path, report: Report) -> None:
     with atomic_folder(folder / "pictures") as pictures:
         for draw in report.pictures:
             draw(pictures)
+        if not report.pictures:  # dvc warns of an empty folder at every run
+            (pictures / "no_pictures.txt").write_text("\n".join(report.lines) + "\n", encoding="utf-8")
     write_json(folder / "details.json", report.figures)
     write_json(folder / "metrics.json", report.headline)
