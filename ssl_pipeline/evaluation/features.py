@@ -10,6 +10,7 @@ from torch import nn
 
 from ssl_pipeline.data.image_spec import Pixels
 from ssl_pipeline.data.store import Split
+from ssl_pipeline.neighbours import unit
 from ssl_pipeline.progress import track
 from ssl_pipeline.training.precision import best_device
 
@@ -84,12 +85,6 @@ def _extract(embed: Embed, images: Stored, positions: Positions) -> Features:
     starts = range(0, max(len(positions), 1), _BATCH_SIZE)
     batches = (embed(images.images(positions[start : start + _BATCH_SIZE])) for start in starts)
     return np.concatenate(list(track(batches, "features", total=len(starts))))
-
-
-def unit(features: Features) -> Features:
-    """Return features (n, D) scaled to length 1; a row of zeros stays."""
-    lengths = np.linalg.norm(features, axis=1, keepdims=True)
-    return np.asarray(features / np.maximum(lengths, np.finfo(np.float32).tiny))
 
 
 class Kept:

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from sklearn.datasets import load_digits
 
+from ssl_pipeline import neighbours
 from ssl_pipeline.evaluation.linear import knn
 
 X, Y = load_digits(return_X_y=True)
@@ -31,8 +32,9 @@ def test_every_query_as_by_hand(k, temperature):
 @pytest.mark.parametrize("k", [1, 20, 130, 299])
 def test_however_many_are_compared_at_a_time_the_classes_are_the_same(monkeypatch, k):
     whole = knn.predict(X[:300], Y[:300], X[300:400], k, 0.07)
-    monkeypatch.setattr(knn, "_STORED", 64)
-    monkeypatch.setattr(knn, "_QUERIES", 32)
+    monkeypatch.setattr(neighbours, "_STORED", 64)
+    for module in (neighbours, knn):
+        monkeypatch.setattr(module, "_QUERIES", 32)
     assert np.array_equal(knn.predict(X[:300], Y[:300], X[300:400], k, 0.07), whole)
 
 
