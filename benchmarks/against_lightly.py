@@ -56,6 +56,11 @@ def main(
         images = Path(scratch) / "images"
         photographs(images, side, int(batch * steps / (1 - VAL)) + batch, archive)
         store = store_of(Path(scratch) / "project", images, side if side < PHOTO_SIDE else side + side // 8)
+        words = [sys.executable, "-m", "benchmarks.against_lightly", "--steps", str(min(steps, 3))]
+        words += ["--side", str(side), "--batch", str(batch), "--threads", str(threads), "--alone"]
+        held = {name: peak([*words, name, str(path)]) for name, path in (("ours", store), ("theirs", images))}
+        ratio = round(held["ours"] / held["theirs"], 3)
+        tell(what="peak memory", **of, ratio=ratio, MiB={name: round(most) for name, most in held.items()})
         theirs = Theirs(images, side, batch, steps, threads)
         compare({**of, "precision": "fp32"}, Ours(store, side, batch, steps), theirs, rounds)
         best = resolve_precision("auto", best_device()).name
@@ -63,11 +68,6 @@ def main(
             tell(what="images/s", precision="auto", side=side, skipped="no hardware for bf16")
         else:
             compare({**of, "precision": "auto", "is": best}, Ours(store, side, batch, steps, "auto"), theirs, rounds)
-        words = [sys.executable, "-m", "benchmarks.against_lightly", "--steps", str(min(steps, 3))]
-        words += ["--side", str(side), "--batch", str(batch), "--threads", str(threads), "--alone"]
-        held = {name: peak([*words, name, str(path)]) for name, path in (("ours", store), ("theirs", images))}
-    ratio = round(held["ours"] / held["theirs"], 3)
-    tell(what="peak memory", **of, ratio=ratio, MiB={name: round(most) for name, most in held.items()})
 
 
 def compare(of: dict[str, object], ours: Ours, theirs: Theirs, rounds: int) -> None:

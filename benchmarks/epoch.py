@@ -51,7 +51,7 @@ from ssl_pipeline.types import Step
 
 READY_BATCHES = 4
 STEPS_FOR_MEMORY = 4
-BATCHES = {32: 128, 96: 64, 224: 32}
+BATCHES = {32: 64, 96: 32, 224: 16}
 """Side of the views in px -> images per step."""
 CANVAS = 8 / 7  # of the side of a view, as 256 px for views of 224
 BARE_SHARE = 4  # a round takes this part of the run's steps bare

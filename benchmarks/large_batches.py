@@ -1,10 +1,10 @@
 """What large batches buy: `python -m benchmarks.large_batches FOLDER` makes docs/large_batches.md's tables and picture.
 
-FOLDER holds cifar10/ and emoji/. A small ResNet learns from the same images, 24 px wide, in batches of 128 to 8,192, by a loss with
-negatives (InfoNCE), by one that takes false negatives off (debiased), and by one without any (VICReg). Batches are
-compared at equal images (each image is seen as often, so that large batches take few steps) and at equal steps (as many
-as the middle batch takes, so that large batches see more). The learning rate goes with the root of the size, as suits
-AdamW.
+FOLDER holds cifar10/ and emoji/. A small ResNet learns from the same images, 24 px wide, in batches of 128 to 8,192, by
+a loss with negatives (InfoNCE), by one that takes false negatives off (debiased), and by one without any (VICReg).
+Batches are compared at equal images (each image is seen as often, so that large batches take few steps) and at equal
+steps (as many as the middle batch takes, so that large batches see more). The learning rate goes with the root of the
+size, as suits AdamW.
 
 All encode 128 images at once (`pretrain.micro_batch`): batch norms of the backbone then take their statistics from as
 many images whatever the batch, and batches differ only in what meets in the loss. Up to half a GiB of micro-batches is

@@ -169,7 +169,7 @@ class Theirs:
         side: Side of the views, px.
         batch: Number of images per step.
         steps: Number of steps per pass.
-        workers: Number of the loader's processes.
+        workers: Number of the loader's processes; 0: this one makes the views.
         backbone: A backbone of ours to train in its place, such as a smaller one.
         seed: Seed of the weights and of the views.
     """

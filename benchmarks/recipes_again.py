@@ -30,24 +30,26 @@ CHOSEN = ("simclr", "emp", "mocov2", "byol", "barlow_twins", "swav", "rotation",
 @click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.option("--seeds", default=1, show_default=True, help="Number of seeds.")
 @click.option("--recipe", "names", multiple=True, type=click.Choice(RECIPES), default=CHOSEN, show_default=True)
-def main(folder: Path, seeds: int, names: Sequence[str]) -> None:
+@click.option("--rows", type=click.Path(path_type=Path), help="Runs are kept here, and not run again.")
+def main(folder: Path, seeds: int, names: Sequence[str], rows: Path | None) -> None:
     """Print the differences of accuracies, and their mean."""
     before = recorded(ROOT / "docs" / "recipes.jsonl")
     differences = []
     with tempfile.TemporaryDirectory() as scratch:
-        rows, page = Path(scratch) / "rows.jsonl", Path(scratch) / "page.md"
-        for name in names:
-            words = ["--rows", str(rows), "--page", str(page), "--data", "cifar10", "--seeds", str(seeds)]
-            words += ["--batch-size", str(USUAL["cifar10"].batch_size), "--recipe", name]
-            program = [sys.executable, "-m", "benchmarks.recipes", str(folder.parent), *words]
-            subprocess.run(program, cwd=ROOT, env=environment(), stdout=subprocess.DEVNULL, check=True)
-            now = recorded(rows)
-            for number in range(seeds):
-                key, row = judged(name), now[name, number]
-                if any(end in row for end in ENDS):
-                    sys.exit(f"{name}, seed {number}, gave no accuracy: {row}")
-                differences.append(row[key] - before[name, number][key])
-                tell(what="recipe", recipe=name, seed=number, by=key, before=before[name, number][key], now=row[key])
+        kept = rows or Path(scratch) / "rows.jsonl"
+        words = ["--rows", str(kept.resolve()), "--page", str(Path(scratch) / "page.md"), "--data", "cifar10"]
+        words += ["--seeds", str(seeds), "--batch-size", str(USUAL["cifar10"].batch_size)]
+        words += [word for name in names for word in ("--recipe", name)]
+        program = [sys.executable, "-m", "benchmarks.recipes", str(folder.parent), *words]
+        subprocess.run(program, cwd=ROOT, env=environment(), stdout=subprocess.DEVNULL, check=True)
+        again = recorded(kept)
+    for name in names:
+        for number in range(seeds):
+            key, row = judged(name), again[name, number]
+            if any(end in row for end in ENDS):
+                sys.exit(f"{name}, seed {number}, gave no accuracy: {row}")
+            differences.append(row[key] - before[name, number][key])
+            tell(what="recipe", recipe=name, seed=number, by=key, before=before[name, number][key], now=row[key])
     mean = sum(differences) / len(differences)
     span = [round(min(differences), 4), round(max(differences), 4)]
     tell(what="mean difference of accuracies", difference=round(mean, 4), span=span, runs=len(differences))
