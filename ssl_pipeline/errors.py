@@ -3,7 +3,7 @@
 A bug in our own code raises anything else and keeps its traceback.
 """
 
-__all__ = ["ChangedError", "ConfigError", "PipelineError"]
+__all__ = ["ChangedError", "ConfigError", "LostRankError", "PipelineError"]
 
 
 class PipelineError(Exception):
@@ -20,3 +20,7 @@ class ConfigError(PipelineError):
 
 class ChangedError(PipelineError):
     """Files changed while they were read."""
+
+
+class LostRankError(PipelineError):
+    """Another of the processes that work together has ended: its error is the one to be told."""

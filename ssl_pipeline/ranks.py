@@ -1,8 +1,46 @@
-"""Which of the processes that work on one thing this one is, as `torchrun` tells each of them."""
+"""Which of the processes that work on one thing this one is, as `torchrun` tells each of them, and what they share.
+
+A stage that shares its work has all of its ranks run it:
+
+    with ranks.joined():
+        own = [embed(files[number]) for number in ranks.share(len(files))]
+        whole = [row for part in ranks.gathered(own) for row in part]
+        if ranks.leads():
+            write(whole)
+
+A process that was started by itself has all of the work, and gathers what it has. `ssl_pipeline.training.together` does
+the same for training, whose ranks exchange tensors on their devices.
+"""
 
 import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import TypeVar, cast
 
-__all__ = ["count", "launched", "leads", "local_count", "local_number", "number"]
+from ssl_pipeline.errors import LostRankError
+
+__all__ = [
+    "count",
+    "gathered",
+    "joined",
+    "launched",
+    "leads",
+    "local_count",
+    "local_number",
+    "number",
+    "share",
+    "told",
+]
+
+T = TypeVar("T")
+
+_PATIENCE = timedelta(days=30)
+"""Time to wait for a rank whose share takes longer: one that has died is noticed by its closed connections."""
+_LOOK_SECONDS = 0.01
+
+_together = False  # whether this process is in a block of `joined`
 
 
 def count() -> int:
@@ -33,3 +71,70 @@ def local_number() -> int:
 def leads() -> bool:
     """Say whether this is the rank that speaks and writes."""
     return number() == 0
+
+
+@contextmanager
+def joined() -> Iterator[None]:
+    """Work with the other ranks, if there are any, until the block ends; a block that succeeds ends on all at once.
+
+    Raises:
+        LostRankError: Another rank has ended before its time.
+    """
+    global _together
+    if count() == 1:
+        yield
+        return
+    import torch.distributed as dist
+
+    dist.init_process_group("gloo", timeout=_PATIENCE)
+    _together = True
+    try:
+        yield
+        gathered(None)  # a launcher takes ranks that end minutes before the others for lost
+    finally:
+        _together = False
+        dist.destroy_process_group()
+
+
+def share(size: int) -> range:
+    """Return which of so many numbered things are this rank's: as many as the others', or one more or less.
+
+    In the order of the ranks, shares are all of them in their order. Outside of `joined` a process has them all.
+    """
+    if not _together:
+        return range(size)
+    return range(size * number() // count(), size * (number() + 1) // count())
+
+
+def gathered(part: T) -> list[T]:
+    """Return what each rank hands in, in the order of the ranks, to all of them; outside of `joined`, its own part.
+
+    All ranks call it, as often and in the same order. It waits for the slowest.
+
+    Args:
+        part: The part of this rank, which pickle takes.
+
+    Raises:
+        LostRankError: Another rank has ended before its time.
+    """
+    if not _together:
+        return [part]
+    import torch.distributed as dist
+
+    try:
+        meeting = dist.barrier(async_op=True)
+        while not meeting.is_completed():  # in Python, which hears Ctrl-C meanwhile
+            time.sleep(_LOOK_SECONDS)
+        meeting.wait()
+        parts: list[T | None] = [None] * count()
+        dist.all_gather_object(parts, part)
+    except RuntimeError as error:
+        raise LostRankError(
+            "Another process of this run has ended before its time: what it has written, or torchrun, says why."
+        ) from error
+    return cast("list[T]", parts)
+
+
+def told(value: T) -> T:
+    """Return what the first rank hands in; see `gathered`."""
+    return gathered(value if leads() else None)[0]  # type: ignore[return-value]

@@ -1,7 +1,7 @@
 """From a source to the store: decode all, merge copies, choose sides, write.
 
-Decoded canvases go to a spool in the order of the source, and from there to the shards in the order of their hashes: in
-which order a split lies is a function of its pictures alone. Memory holds an index line and a sketch of each image, and
+Decoded canvases go to a spool, and from there to the shards in the order of their hashes: in which order a split lies
+is a function of its pictures alone. Memory holds an index line and a sketch of each image, and
 a few blocks of pixels, however many images there are.
 """
 
@@ -12,33 +12,31 @@ import shutil
 import tempfile
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
-from itertools import chain
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 
 from ssl_pipeline.data import audit
 from ssl_pipeline.data.agreement import Agreement, agree
 from ssl_pipeline.data.decode import Canvas, content_hash
+from ssl_pipeline.data.filling import fill
 from ssl_pipeline.data.framing import Framing, write_framing
 from ssl_pipeline.data.image_spec import RGB8, ImageSpec
 from ssl_pipeline.data.labels import write_labels
 from ssl_pipeline.data.layout import Record
 from ssl_pipeline.data.near_copies import NearCopy, Picture, join_near_copies, name_groups
-from ssl_pipeline.data.parallel import decode_all, read_again
-from ssl_pipeline.data.remarks import Note, RejectedError
+from ssl_pipeline.data.parallel import read_again
+from ssl_pipeline.data.remarks import RejectedError
 from ssl_pipeline.data.source import Images
 from ssl_pipeline.data.splits import Content, Copy, assign, merge_copies
-from ssl_pipeline.data.spool import Spool, Spooled, blocks, channel_means
+from ssl_pipeline.data.spool import Spool, Spooled, blocks, channel_means, held
 from ssl_pipeline.data.store import SPLITS, IndexRow, Original, SplitName
 from ssl_pipeline.data.tables import harmless, write_table
 from ssl_pipeline.data.writer import SplitSummary, canvas_bytes, write_index, write_originals, write_split
 from ssl_pipeline.errors import ChangedError, PipelineError
 from ssl_pipeline.products import write_product
-from ssl_pipeline.progress import say, track
-from ssl_pipeline.terminal import counted
 
 __all__ = ["Shares", "ingest"]
 
@@ -95,12 +93,12 @@ def ingest(
     """
     # the spool and the shards; of images that are kept as they are, bands and type are known once all are in the spool
     least = RGB8 if canvas.pixels.name == "rgb8" else ImageSpec(channels=1, dtype="uint8", low=0, high=255)
-    _check_space(folder, len(images.records), canvas, least, copies=2, held=_held(begun))
+    _check_space(folder, len(images.records), canvas, least, copies=2, held=held(begun) if begun else 0)
     _list(folder / "ignored.csv", ("path", "reason"), sorted(images.ignored.items()))
     with contextlib.ExitStack() as stack:
         place = begun or Path(stack.enter_context(tempfile.TemporaryDirectory(dir=folder, prefix="spool.")))
-        spool = stack.enter_context(Spool(place, (record.path for record in images.records)))
-        found, rejects, notes = _decode_into(spool, images, canvas, workers)
+        spool = stack.enter_context(Spool(place))
+        found, rejects, notes = fill(spool, images, canvas, workers)
         agreement = _agree(found, rejects, canvas)
         spec = agreement.spec
         _check_space(folder, len(found), canvas, spec, copies=1)
@@ -117,8 +115,8 @@ def ingest(
         rows = _index_rows(near.contents, sides, found)
         training = [found[row.path] for row in rows if row.split == "train"]
         kept_as_is = canvas.pixels.name == "as_is"
-        background = channel_means(spool.canvases, training, canvas.size, spec) if kept_as_is else canvas.background
-        summaries = _write_splits(folder / "store", spool.canvases, rows, found, canvas, spec, background)
+        background = channel_means(spool, training, canvas.size, spec) if kept_as_is else canvas.background
+        summaries = _write_splits(folder / "store", spool, rows, found, canvas, spec, background)
     write_index(folder / "store", rows)
     write_labels(folder / "store", rows)
     write_framing(folder / "store", Framing(canvas.size, canvas.resize, background))
@@ -165,12 +163,6 @@ def _fingerprint(files: Iterable[Record], found: Mapping[str, Spooled]) -> str:
     return total.hexdigest()
 
 
-def _held(begun: Path | None) -> int:
-    """Return the bytes of canvases that a run which was killed has left."""
-    left = begun / "canvases" if begun else None
-    return left.stat().st_size if left and left.exists() else 0
-
-
 def _check_space(folder: Path, count: int, canvas: Canvas, spec: ImageSpec, copies: int, held: int = 0) -> None:
     """Refuse to begin what the disk has no room for: so many copies of each canvas, less what it holds already."""
     needed = copies * count * canvas_bytes(canvas.size, spec) - held
@@ -187,27 +179,6 @@ def _list(path: Path, header: Sequence[str], lines: Iterable[Sequence[str]]) -> 
     paths = [name in ("path", "kept", "like") for name in header]
     safe = ([harmless(cell, is_path) for cell, is_path in zip(line, paths, strict=True)] for line in lines)
     write_table(path, header, safe)
-
-
-def _decode_into(
-    spool: Spool, images: Images, canvas: Canvas, workers: int | None
-) -> tuple[dict[str, Spooled], dict[str, RejectedError], list[tuple[str, Note]]]:
-    """Decode all images that are not in the spool; their canvases go there."""
-    found: dict[str, Spooled] = {}
-    rejects, notes = dict(images.rejects), []
-    if spool.known:
-        say(f"ingest: {counted(len(spool.known), 'file')} of {len(images.records):,} were decoded by a run before")
-    rest = images.records[len(spool.known) :]
-    decoded = decode_all(replace(images, records=rest), canvas, workers)
-    kept = (spool.keep(record.path, outcome) for record, outcome in zip(rest, decoded, strict=True))
-    outcomes = track(chain(spool.known, kept), "decoding images", total=len(images.records))
-    for record, outcome in zip(images.records, outcomes, strict=True):
-        if isinstance(outcome, RejectedError):
-            rejects[record.path] = outcome
-        else:
-            found[record.path] = outcome
-            notes += [(record.path, note) for note in outcome.notes]
-    return found, dict(sorted(rejects.items())), notes
 
 
 def _agree(found: dict[str, Spooled], rejects: dict[str, RejectedError], canvas: Canvas) -> Agreement:
@@ -248,7 +219,7 @@ def _index_rows(
 
 def _write_splits(
     store: Path,
-    spool: IO[bytes],
+    spool: Spool,
     rows: Sequence[IndexRow],
     found: Mapping[str, Spooled],
     canvas: Canvas,

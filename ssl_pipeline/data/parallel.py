@@ -8,6 +8,7 @@ from typing import Any
 
 from PIL import Image
 
+from ssl_pipeline import ranks
 from ssl_pipeline.data.decode import Canvas, Decoded, decode, read_pixels
 from ssl_pipeline.data.image_spec import Pixels
 from ssl_pipeline.data.listing import Reader
@@ -48,12 +49,13 @@ def decode_all(images: Images, canvas: Canvas, workers: int | None = None) -> It
     Args:
         images: The images to decode.
         canvas: The canvases to fit them to, and what is refused.
-        workers: Processes; None: one for each core that this process may use. The outcome does not depend on it.
+        workers: Processes; None: one for each core that this process may use, which it shares with other ranks on this
+            machine. The outcome does not depend on it.
 
     Raises:
         PipelineError: A decoding process was killed.
     """
-    workers = workers or available_cores()
+    workers = workers or max(1, available_cores() // ranks.local_count())
     names = [record.path for record in images.records]
     work = functools.partial(decode, canvas=canvas)
     started, done = time.monotonic(), 0

@@ -1,10 +1,11 @@
-"""What decoding found, on its way to the store: files in the order of the source, in a folder that outlives the run.
+"""What decoding found, on its way to the store: a piece from each process, in a folder that outlives the run.
 
-    canvases   the canvases, one after the other, each with a bit for each of its values that may be a gap
-    outcomes   a line of JSON for each file: what is known of its picture besides, or why it is rejected
+    canvases-0000   the canvases, one after the other, each with a bit for each of its values that may be a gap
+    outcomes-0000   a line of JSON for each file: what is known of its picture besides, or why it is rejected
 
-A run that was killed left a whole number of files, and perhaps a torn one behind them: the next run goes on there, or
-at the first file that was rejected for want of time or memory, which may be read now.
+A run that was killed left a whole number of files in each piece, and perhaps a torn one behind them: the next run goes
+on with the rest, however many processes share it. Files that were rejected for want of time or memory belong to the
+rest, since they may be read now.
 """
 
 import json
@@ -12,7 +13,7 @@ import shutil
 import sys
 import time
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from types import TracebackType
@@ -30,7 +31,7 @@ from ssl_pipeline.errors import ChangedError
 from ssl_pipeline.guard import hold
 from ssl_pipeline.products import digest
 
-__all__ = ["Spool", "Spooled", "blocks", "channel_means", "resumable"]
+__all__ = ["Outcome", "Spool", "Spooled", "blocks", "channel_means", "held", "resumable"]
 
 _FLUSH_SECONDS = 1.0  # what a run that is killed has decoded in vain, s
 
@@ -64,9 +65,15 @@ def resumable(folder: Path, content: Any) -> Iterator[Path | None]:
         shutil.rmtree(place, ignore_errors=True)  # what cannot be removed now is removed by the next run
 
 
-class Spooled(NamedTuple):
-    """A decoded file; its canvas, and a bit for each value of it that may be a gap, are in the spool."""
+def held(folder: Path) -> int:
+    """Return the bytes of canvases that a run which was killed has left."""
+    return sum(piece.stat().st_size for piece in folder.glob("canvases-*"))
 
+
+class Spooled(NamedTuple):
+    """A decoded file; its canvas, and a bit for each value of it that may be a gap, are in a piece of the spool."""
+
+    piece: int
     place: int
     length: int
     has_gaps: bool
@@ -79,40 +86,56 @@ class Spooled(NamedTuple):
     notes: tuple[Note, ...]
 
 
+Outcome = Spooled | RejectedError
+
+
 class Spool(AbstractContextManager["Spool"]):
-    """The two files, open to be read and to be added to.
+    """The pieces of all processes, open to be read; to its own one, each process adds.
 
     Args:
         folder: The folder, which is made. What an earlier run left there is kept as far as it is whole.
-        paths: The paths of the source's files, in their order.
+        number: The number of the piece that this process adds to.
 
     Attributes:
-        canvases: The file of canvases.
-        known: What is there already of the first files.
+        folder: The folder.
+        canvases: The files of canvases, by the number of the piece.
+        known: What is there, by the path of the file: of the own piece, and of all pieces after `look`.
     """
 
-    def __init__(self, folder: Path, paths: Iterable[str]):
+    def __init__(self, folder: Path, number: int = 0):
         folder.mkdir(parents=True, exist_ok=True)
-        self.canvases: IO[bytes] = (folder / "canvases").open("a+b")
-        self._outcomes: IO[bytes] = (folder / "outcomes").open("a+b")
-        self._end = 0
+        self.folder, self._number = folder, number
+        self.canvases: dict[int, IO[bytes]] = {}
+        self._outcomes: dict[int, IO[bytes]] = {}
+        self.known: dict[str, Outcome] = {}
         self._flushed = time.monotonic()
-        self.known = self._whole(paths)
+        self._end, length = self._open(number, "a+b")
+        self.canvases[number].truncate(self._end)  # what is torn
+        self._outcomes[number].truncate(length)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.canvases.close()
-        self._outcomes.close()
+        for file in (*self.canvases.values(), *self._outcomes.values()):
+            file.close()
 
-    def keep(self, path: str, outcome: Decoded | RejectedError) -> Spooled | RejectedError:
-        """Add what was found of the next file."""
+    def look(self) -> None:
+        """Read the pieces of other processes, none of which may be at work."""
+        for path in sorted(self.folder.glob("outcomes-*")):
+            number = int(path.name.removeprefix("outcomes-"))
+            if number != self._number:
+                self._open(number, "rb")
+
+    def keep(self, path: str, outcome: Decoded | RejectedError) -> None:
+        """Add what was found of a file."""
         if isinstance(outcome, RejectedError):
+            self.known[path] = outcome
             self._write({"path": path, "rejected": [outcome.kind, outcome.detail]})
-            return outcome
+            return
         content = outcome.canvas + outcome.gaps
-        self.canvases.write(content)
-        found = Spooled(
+        self.canvases[self._number].write(content)
+        found = self.known[path] = Spooled(
+            piece=self._number,
             place=self._end,
             length=len(outcome.canvas),
             has_gaps=bool(outcome.gaps),
@@ -127,53 +150,60 @@ class Spool(AbstractContextManager["Spool"]):
         self._end += len(content)
         described = found._asdict() | {"digest": found.digest.hex(), "sketch": found.sketch.hex()}
         self._write({"path": path, "bytes": len(content), "crc32": zlib.crc32(content), **described})
-        return found
+
+    def flush(self) -> None:
+        """Hand all that was kept to the system, where other processes find it."""
+        self.canvases[self._number].flush()  # first, so that what a line tells of is there
+        self._outcomes[self._number].flush()
+        self._flushed = time.monotonic()
 
     def _write(self, line: dict[str, Any]) -> None:
-        self._outcomes.write(json.dumps(line).encode() + b"\n")
+        self._outcomes[self._number].write(json.dumps(line).encode() + b"\n")
         if time.monotonic() - self._flushed >= _FLUSH_SECONDS:
-            self.canvases.flush()  # first, so that what a line tells of is there
-            self._outcomes.flush()
-            self._flushed = time.monotonic()
+            self.flush()
 
-    def _whole(self, paths: Iterable[str]) -> list[Spooled | RejectedError]:
-        """Return what is there of the first files, and cut off what is torn or belongs to other files."""
-        known: list[Spooled | RejectedError] = []
-        end = 0
-        self.canvases.seek(0)
-        self._outcomes.seek(0)
-        for path, line in zip(paths, self._outcomes, strict=False):
-            found = self._read(path, line)
-            if found is None:
+    def _open(self, number: int, mode: str) -> tuple[int, int]:
+        """Open a piece anew and read what is whole of it; return how many bytes of canvases and outcomes that is."""
+        for files, name in ((self.canvases, "canvases"), (self._outcomes, "outcomes")):
+            if number in files:
+                files[number].close()
+            files[number] = (self.folder / f"{name}-{number:04}").open(mode)
+            files[number].seek(0)
+        place = length = 0
+        for line in self._outcomes[number]:
+            read = _read(line, self.canvases[number], number, place)
+            if read is None:
                 break
-            known.append(found)
-            end += len(line)
-        self._outcomes.truncate(end)
-        self.canvases.truncate(self._end)
-        return known
+            path, outcome, size = read
+            if isinstance(outcome, Spooled) or not outcome.depends_on_machine:
+                self.known[path] = outcome
+            place += size
+            length += len(line)
+        return place, length
 
-    def _read(self, path: str, line: bytes) -> Spooled | RejectedError | None:
-        try:
-            told = json.loads(line)
-            if not line.endswith(b"\n") or told.pop("path") != path:
-                return None
-            if "rejected" in told:
-                rejected = RejectedError(*told["rejected"])
-                return None if rejected.depends_on_machine else rejected
-            content = self.canvases.read(told.pop("bytes"))
-            if zlib.crc32(content) != told.pop("crc32") or told["place"] != self._end:
-                return None
-            values, notes = told["values"], tuple(Note(*note) for note in told["notes"])
-            binary = {name: bytes.fromhex(told[name]) for name in ("digest", "sketch")}
-            found = Spooled(**told | binary | {"values": Values(*values) if values else None, "notes": notes})
-        except (ValueError, TypeError, LookupError, AttributeError):  # what lies there is no line of ours
+
+def _read(line: bytes, canvases: IO[bytes], piece: int, place: int) -> tuple[str, Outcome, int] | None:
+    """Return the path, the outcome and the bytes of the canvas that a line tells of; None if it is torn."""
+    try:
+        told = json.loads(line)
+        path = told.pop("path")
+        if not line.endswith(b"\n") or not isinstance(path, str):
             return None
-        self._end += len(content)
-        return found
+        if "rejected" in told:
+            return path, RejectedError(*told["rejected"]), 0
+        content = canvases.read(told.pop("bytes"))
+        if zlib.crc32(content) != told.pop("crc32") or (told["piece"], told["place"]) != (piece, place):
+            return None
+        values, notes = told["values"], tuple(Note(*note) for note in told["notes"])
+        binary = {name: bytes.fromhex(told[name]) for name in ("digest", "sketch")}
+        found = Spooled(**told | binary | {"values": Values(*values) if values else None, "notes": notes})
+    except (ValueError, TypeError, LookupError, AttributeError):  # what lies there is no line of ours
+        return None
+    return path, found, len(content)
 
 
 def blocks(
-    spool: IO[bytes], files: Sequence[Spooled], size: int, spec: ImageSpec
+    spool: Spool, files: Sequence[Spooled], size: int, spec: ImageSpec
 ) -> Iterator[tuple[Pixels, npt.NDArray[np.bool_]]]:
     """Read canvases and their gaps, (m, size, size, C) each, so many at a time that memory is bounded.
 
@@ -184,15 +214,16 @@ def blocks(
         chosen = files[start : start + rows]
         block, gaps = bytearray(), np.zeros((len(chosen), *shape), np.bool_)
         for file, gap in zip(chosen, gaps, strict=True):
-            spool.seek(file.place)
-            block += spool.read(file.length)
+            canvases = spool.canvases[file.piece]
+            canvases.seek(file.place)
+            block += canvases.read(file.length)
             if file.has_gaps:
-                bits = np.frombuffer(spool.read((gap.size + 7) // 8), np.uint8)
+                bits = np.frombuffer(canvases.read((gap.size + 7) // 8), np.uint8)
                 gap[...] = np.unpackbits(bits, count=gap.size).reshape(shape)
         yield np.frombuffer(block, spec.numpy_dtype).reshape(-1, *shape), gaps
 
 
-def channel_means(spool: IO[bytes], files: Sequence[Spooled], size: int, spec: ImageSpec) -> tuple[int | float, ...]:
+def channel_means(spool: Spool, files: Sequence[Spooled], size: int, spec: ImageSpec) -> tuple[int | float, ...]:
     """Return the mean of each channel over what was measured, in the units of the images, and a value of their type."""
     total, count = np.zeros(spec.channels), np.zeros(spec.channels)
     for images, gaps in blocks(spool, files, size, spec):

@@ -8,6 +8,7 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
+from ssl_pipeline import ranks
 from ssl_pipeline.data.image_spec import Pixels
 from ssl_pipeline.data.store import Split
 from ssl_pipeline.neighbours import unit
@@ -66,7 +67,7 @@ def embedder(network: nn.Module, device: torch.device | None = None) -> Embed:
 
 
 def extract(embed: Embed, images: Stored, positions: Positions | None = None) -> Features:
-    """Return features (n, D), batch by batch.
+    """Return features (n, D), batch by batch; ranks that work together embed some of the batches each.
 
     Args:
         embed: What makes the features; a `Kept` one embeds only those images of splits that it has not yet met.
@@ -83,8 +84,10 @@ def extract(embed: Embed, images: Stored, positions: Positions | None = None) ->
 
 def _extract(embed: Embed, images: Stored, positions: Positions) -> Features:
     starts = range(0, max(len(positions), 1), _BATCH_SIZE)
-    batches = (embed(images.images(positions[start : start + _BATCH_SIZE])) for start in starts)
-    return np.concatenate(list(track(batches, "features", total=len(starts))))
+    own = [starts[number] for number in ranks.share(len(starts))]  # whole batches, since features may depend on them
+    batches = (embed(images.images(positions[start : start + _BATCH_SIZE])) for start in own)
+    parts = ranks.gathered(list(track(batches, "features", total=len(own))))
+    return np.concatenate([features for part in parts for features in part])
 
 
 class Kept:

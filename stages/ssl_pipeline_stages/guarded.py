@@ -7,7 +7,7 @@ import click
 
 from ssl_pipeline import ranks
 from ssl_pipeline.disk import disk_trouble
-from ssl_pipeline.errors import PipelineError
+from ssl_pipeline.errors import LostRankError, PipelineError
 from ssl_pipeline.terminal import printable, shown
 
 __all__ = ["guarded"]
@@ -36,6 +36,8 @@ def guarded(action: Callable[[], None]) -> int:
 def _tell(error: PipelineError) -> int:
     if not ranks.leads():
         time.sleep(_PATIENCE_SECONDS)
+    if isinstance(error, LostRankError):  # the lost one, which may be patient as well, comes first
+        time.sleep(2 * _PATIENCE_SECONDS)
     lines = str(error).split("\n")  # with strangers' text in them, of any length
     click.echo("error: " + "\n".join(shown(line, 2000) for line in lines), err=True)
     return error.exit_code

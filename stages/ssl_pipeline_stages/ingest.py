@@ -1,16 +1,35 @@
 """From any pile of images to a store of equal canvases, which depends on no view and no method."""
 
 from contextlib import nullcontext
+from typing import TYPE_CHECKING
 
+from ssl_pipeline import ranks
 from ssl_pipeline.config import Config
 from ssl_pipeline_stages.command import stage
 from ssl_pipeline_stages.paths import INGESTED, INVENTORY, REPORTS, hashes, work
+
+if TYPE_CHECKING:
+    from ssl_pipeline.data.decode import Canvas
 
 
 @stage
 def ingest(config: Config) -> None:
     """Decode the images once, and share them out into splits."""
     from ssl_pipeline.data.decode import Canvas
+    from ssl_pipeline.data.filling import help_to_fill
+    from ssl_pipeline_stages import code
+
+    section = config.ingest
+    shape = section.canvas, section.resize, section.background, section.min_side, section.max_megapixels
+    canvas = Canvas(*shape, section.pixels)
+    with ranks.joined():
+        if ranks.leads():
+            _lead(config, canvas)
+        else:
+            help_to_fill(code.source(config), canvas)
+
+
+def _lead(config: Config, canvas: "Canvas") -> None:
     from ssl_pipeline.data.ingest import Shares
     from ssl_pipeline.data.ingest import ingest as write_store
     from ssl_pipeline.data.inventory import unchanged
@@ -22,8 +41,6 @@ def ingest(config: Config) -> None:
 
     built = check(config)
     section, reports = config.ingest, REPORTS / "ingest"
-    shape = section.canvas, section.resize, section.background, section.min_side, section.max_megapixels
-    canvas = Canvas(*shape, section.pixels)
     shares = Shares(section.seed, section.val_fraction, section.test_fraction, section.max_reject_fraction)
     source, chosen = code.source(config), section.source.model_dump(mode="json")
     images = source.open()  # before anything is compared: what is not there may be downloaded

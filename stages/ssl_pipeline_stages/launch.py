@@ -13,8 +13,8 @@ from ssl_pipeline.errors import ConfigError
 
 __all__ = ["SHARED", "launch", "wanted"]
 
-SHARED = {"pretrain"}
-"""Stages whose work several processes share."""
+SHARED = {"ingest", "pretrain", "linear_eval"}
+"""Stages whose work the processes of `torchrun` share. Of the others, the first process does all."""
 
 _SHUTDOWN_SECONDS = 600
 """Until processes that were asked to stop are killed: a step in many parts, and its checkpoint, may take that long."""
@@ -26,7 +26,7 @@ def wanted(stage: str, config: Config) -> int:
     Raises:
         ConfigError: There are fewer GPUs than `pretrain.devices`.
     """
-    if stage not in SHARED or ranks.launched():
+    if stage != "pretrain" or ranks.launched():
         return 1
     import torch
 

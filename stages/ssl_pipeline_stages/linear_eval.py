@@ -1,5 +1,6 @@
 """How much of what the labels say is already in the exported backbone's embeddings."""
 
+from ssl_pipeline import ranks
 from ssl_pipeline.config import Config
 from ssl_pipeline_stages.command import stage
 from ssl_pipeline_stages.paths import AUGMENTED, EXPORT, LINEAR_EVAL, PRETRAIN, REPORTS, STORE
@@ -25,8 +26,10 @@ def linear_eval(config: Config) -> None:
         pretrain=PRETRAIN,
         backbone=EXPORT / "backbone.onnx",
     )
-    found = study_embeddings(config.linear_eval, inputs)
-    write_probe(LINEAR_EVAL, inputs, found)
-    write_report(REPORTS / "linear_eval", found)
+    with ranks.joined():
+        found = study_embeddings(config.linear_eval, inputs)
+        if ranks.leads():
+            write_probe(LINEAR_EVAL, inputs, found)
+            write_report(REPORTS / "linear_eval", found)
     for line in found.lines:
         say(line)

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from ssl_pipeline.data import ingest as ingestion
+from ssl_pipeline.data import filling
 from ssl_pipeline.data.decode import Canvas, Decoded
 from ssl_pipeline.data.ingest import Shares, ingest
 from ssl_pipeline.data.layout import Record
@@ -14,7 +14,7 @@ from ssl_pipeline.data.measured import Values
 from ssl_pipeline.data.parallel import DecodingOutcome, decode_all
 from ssl_pipeline.data.remarks import Note, RejectedError
 from ssl_pipeline.data.source import Images
-from ssl_pipeline.data.spool import Spool, resumable
+from ssl_pipeline.data.spool import Spool, held, resumable
 from ssl_pipeline.errors import ChangedError, PipelineError
 from ssl_pipeline_plugins.sources.digits import Digits
 
@@ -28,61 +28,69 @@ OUTCOMES = [
 ]
 
 
-def filled(folder: Path) -> list[Any]:
-    with Spool(folder, PATHS) as spool:
-        assert spool.known == []
-        return [spool.keep(path, outcome) for path, outcome in zip(PATHS, OUTCOMES, strict=True)]
+def filled(folder: Path, number: int = 0) -> dict[str, Any]:
+    with Spool(folder, number) as spool:
+        assert spool.known == {}
+        for path, outcome in zip(PATHS, OUTCOMES, strict=True):
+            spool.keep(path, outcome)
+    return seen(spool)
 
 
-def seen(outcomes: list[Any]) -> list[Any]:
-    return [str(one) if isinstance(one, RejectedError) else one for one in outcomes]
+def seen(spool: Spool) -> dict[str, Any]:
+    return {path: str(one) if isinstance(one, RejectedError) else one for path, one in spool.known.items()}
 
 
 def test_the_next_run_finds_what_the_last_one_has_found(tmp_path: Path) -> None:
     kept = filled(tmp_path)
     for _ in range(2):
-        with Spool(tmp_path, PATHS) as spool:
-            assert seen(spool.known) == seen(kept)
-            assert spool.known[1].values == VALUES
-            spool.canvases.seek(kept[1].place)
-            assert spool.canvases.read(kept[1].length + 1) == b"other\x01"
+        with Spool(tmp_path) as spool:
+            assert seen(spool) == kept
+            assert kept[PATHS[1]].values == VALUES
+            spool.canvases[0].seek(kept[PATHS[1]].place)
+            assert spool.canvases[0].read(kept[PATHS[1]].length + 1) == b"other\x01"
+
+
+def test_pieces_of_other_processes_are_found_too(tmp_path: Path) -> None:
+    with Spool(tmp_path, 2) as spool:
+        filled(tmp_path)
+        assert spool.known == {}
+        spool.look()
+        assert list(spool.known) == PATHS
+        spool.keep("e.png", Decoded(b"5" * 32, 3, 4, "L", b"mine", b""))
+        assert held(tmp_path) == sum(len(one.canvas + one.gaps) for one in OUTCOMES if isinstance(one, Decoded))
+        spool.flush()
+        assert [path.read_bytes()[-4:] for path in sorted(tmp_path.glob("canvases-*"))] == [b"last", b"mine"]
 
 
 def tear(folder: Path) -> None:
-    (folder / "outcomes").write_bytes((folder / "outcomes").read_bytes()[:-3])
+    (folder / "outcomes-0000").write_bytes((folder / "outcomes-0000").read_bytes()[:-3])
 
 
 def lose(folder: Path) -> None:
-    (folder / "canvases").write_bytes((folder / "canvases").read_bytes()[:-3])
+    (folder / "canvases-0000").write_bytes((folder / "canvases-0000").read_bytes()[:-3])
 
 
 def flip(folder: Path) -> None:
-    content = bytearray((folder / "canvases").read_bytes())
+    content = bytearray((folder / "canvases-0000").read_bytes())
     content[-1] ^= 1
-    (folder / "canvases").write_bytes(content)
+    (folder / "canvases-0000").write_bytes(content)
 
 
 def scribble(folder: Path) -> None:
-    lines = (folder / "outcomes").read_bytes().splitlines(keepends=True)
-    (folder / "outcomes").write_bytes(b"".join(lines[:-1]) + b'[1, {"path": 3}]\n\xff\x00\n')
+    lines = (folder / "outcomes-0000").read_bytes().splitlines(keepends=True)
+    (folder / "outcomes-0000").write_bytes(b"".join(lines[:-1]) + b'[1, {"path": 3}]\n\xff\x00\n')
 
 
 @pytest.mark.parametrize("damage", [tear, lose, flip, scribble])
 def test_a_torn_end_is_cut_off_and_made_again(damage: Callable[[Path], None], tmp_path: Path) -> None:
     kept = filled(tmp_path)
-    whole = [(tmp_path / name).read_bytes() for name in ("canvases", "outcomes")]
+    whole = [(tmp_path / name).read_bytes() for name in ("canvases-0000", "outcomes-0000")]
     damage(tmp_path)
-    with Spool(tmp_path, PATHS) as spool:
-        assert seen(spool.known) == seen(kept[:3])
-        assert spool.keep(PATHS[3], OUTCOMES[3]) == kept[3]
-    assert [(tmp_path / name).read_bytes() for name in ("canvases", "outcomes")] == whole
-
-
-def test_other_files_take_nothing_over(tmp_path: Path) -> None:
-    filled(tmp_path)
-    with Spool(tmp_path, [PATHS[0], "another.png", *PATHS[2:]]) as spool:
-        assert len(spool.known) == 1
-    assert (tmp_path / "canvases").read_bytes() == b"canvas"
+    with Spool(tmp_path) as spool:
+        assert list(spool.known) == PATHS[:3]
+        spool.keep(PATHS[3], OUTCOMES[3])
+        assert seen(spool) == kept
+    assert [(tmp_path / name).read_bytes() for name in ("canvases-0000", "outcomes-0000")] == whole
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -121,10 +129,10 @@ def test_a_run_that_was_stopped_goes_on_and_writes_the_same_bytes(
 
     expected = run("whole", None)
     for number, place in enumerate((17, 5)):
-        monkeypatch.setattr(ingestion, "decode_all", stopping_at(place))
+        monkeypatch.setattr(filling, "decode_all", stopping_at(place))
         with pytest.raises(KeyboardInterrupt):
             run(f"stopped {number}", tmp_path / "begun")
-    monkeypatch.setattr(ingestion, "decode_all", stopping_at(99))
+    monkeypatch.setattr(filling, "decode_all", stopping_at(99))
     assert run("resumed", tmp_path / "begun") == expected
     assert run("once more", tmp_path / "begun") == expected
     assert decoded == [17, 5, 41 - 22, 0]
@@ -134,15 +142,15 @@ def test_only_the_spool_of_a_run_that_failed_stays(tmp_path: Path) -> None:
     canvas = 8
     with pytest.raises(ValueError, match="stop"), resumable(tmp_path, {"canvas": canvas}) as first:
         assert first
-        (first / "canvases").write_bytes(b"1")
+        (first / "canvases-0000").write_bytes(b"1")
         raise ValueError("stop")
     with resumable(tmp_path, {"canvas": canvas}) as again, resumable(tmp_path, {"canvas": canvas}) as busy:
         assert (again, busy) == (first, None)
         assert again
-        assert (again / "canvases").read_bytes() == b"1"
+        assert (again / "canvases-0000").read_bytes() == b"1"
         with pytest.raises(ValueError, match="stop"), resumable(tmp_path, {"canvas": 9}) as other:
             assert other != again
-            assert (again / "canvases").exists()
+            assert (again / "canvases-0000").exists()
             raise ValueError("stop")
     assert [path.name for path in tmp_path.iterdir()] == [other.name if other else ""]
     with resumable(tmp_path, {"canvas": canvas}):
@@ -155,11 +163,11 @@ def test_only_the_spool_of_a_run_that_failed_stays(tmp_path: Path) -> None:
     "rejected", [RejectedError("too slow", "10 s"), RejectedError("broken", "its decoder crashed")]
 )
 def test_what_a_busy_machine_has_rejected_is_tried_again(tmp_path: Path, rejected: RejectedError) -> None:
-    with Spool(tmp_path, PATHS) as spool:
+    with Spool(tmp_path) as spool:
         for path, outcome in zip(PATHS, [OUTCOMES[0], rejected, OUTCOMES[1]], strict=False):
             spool.keep(path, outcome)
-    with Spool(tmp_path, PATHS) as spool:
-        assert len(spool.known) == 1
+    with Spool(tmp_path) as spool:
+        assert list(spool.known) == [PATHS[0], PATHS[2]]
 
 
 def test_nothing_is_left_of_files_that_changed_while_they_were_read(tmp_path: Path) -> None:
@@ -168,4 +176,4 @@ def test_nothing_is_left_of_files_that_changed_while_they_were_read(tmp_path: Pa
             assert place
             filled(place)
             raise error
-        assert (place / "outcomes").exists() == left
+        assert (place / "outcomes-0000").exists() == left

@@ -5,6 +5,7 @@ import numpy.typing as npt
 import pytest
 import torch
 
+from ssl_pipeline import ranks
 from ssl_pipeline.artifacts.assembly import build_encoder
 from ssl_pipeline.data.labelled import Labelled
 from ssl_pipeline.data.store import Split
@@ -13,7 +14,9 @@ from ssl_pipeline.evaluation.features import Kept, embedder, extract
 from ssl_pipeline.evaluation.seen_images import SeenImages
 from ssl_pipeline.loading import load_registry
 from ssl_pipeline.types import Encoder
+from tests.evaluation.shared import COUNT, Numbered, in_company
 from tests.factories import BACKBONE, MEAN, STD, digit_images, model_card
+from tests.pair import second_rank
 
 CPU = torch.device("cpu")
 DIGITS = digit_images()[:600]
@@ -78,3 +81,19 @@ def test_an_encoder_that_remembers_embeds_each_image_once_for_all_who_ask():
     assert sum(met) == 300 + 40
     assert len(extract(kept, Stored())) == len(DIGITS)  # not of a split: nothing says that they are the same again
     assert sum(met) == 300 + 40 + len(DIGITS)
+
+
+def test_two_ranks_embed_shares_and_each_has_the_bytes_of_one(monkeypatch: pytest.MonkeyPatch):
+    embedded = []
+
+    def counted(images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+        embedded.append(len(images))
+        return in_company(images)
+
+    whole = extract(in_company, Numbered())
+    assert len(whole) == COUNT
+    with second_rank(monkeypatch, "-m", "tests.evaluation.shared"), ranks.joined():
+        found = extract(counted, Numbered())
+        assert ranks.gathered(found.tobytes()) == [whole.tobytes()] * 2
+    assert embedded == [256]  # the other one has 256 and 88
+    assert extract(counted, Numbered()).tobytes() == whole.tobytes()

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from ssl_pipeline import ranks
 from ssl_pipeline.config import Knn, LinearEvalConfig
 from ssl_pipeline.data.labelled import Labelled
 from ssl_pipeline.evaluation.features import Embed, extract
@@ -81,7 +82,8 @@ def settle(
         for embed in embeds:
             features, held_out = extract(embed, train), extract(embed, val)
             probe = fit(features, train.labels, strengths, held_out, val.labels, class_count=classes)
-            accuracy = probe.validation.get(probe.strength, 0.0)
+            # of ranks, all go on with the same one, also where the last bits of their probes differ
+            accuracy = ranks.told(probe.validation.get(probe.strength, 0.0))
             if accuracy > best_accuracy:
                 best, best_accuracy = (embed, probe, np.concatenate([features, held_out])), accuracy
         assert best is not None  # there is a candidate, and no accuracy is below 0
