@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from ssl_pipeline.config import CollapseBounds
@@ -18,6 +19,12 @@ __all__ = ["draw_curves"]
 Row = Mapping[str, float]
 
 _COLUMNS = 3
+_WIDTH, _HEIGHT = 3.4, 1.8
+"""Size of a panel, inches."""
+_TOP, _LEFT, _UNDER, _RIGHT = 0.55, 0.8, 0.75, 0.15
+"""Room above a group's panels, to the left of and under each panel, and to the right of all, inches."""
+_NOTE = 0.2
+"""Height of a note at the bottom, inches."""
 _COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00")
 """Colours of Okabe and Ito, which colour-blind readers tell apart."""
 _HEALTHY = "#009E73"
@@ -72,7 +79,6 @@ def draw_curves(rows: Sequence[Row], path: Path, bounds: CollapseBounds) -> None
     constant = [name for name in names if len(told[name]) > 1 and len(set(told[name])) == 1]
     groups = [group for group in _groups([name for name in names if name not in constant]) if group[1]]
     lines = [-(-len(panels) // _COLUMNS) for _, panels in groups]
-    figure = Figure(figsize=(4.2 * _COLUMNS, 0.4 + sum(0.5 + 2.5 * line for line in lines)), layout="constrained")
     changes = [before for before, row in pairwise(rows) if before.get(_SIZE) != row.get(_SIZE)]
     notes = []
     if constant:
@@ -80,24 +86,36 @@ def draw_curves(rows: Sequence[Row], path: Path, bounds: CollapseBounds) -> None
     if changes:
         sides = ", ".join(f"{row[_SIZE]:.0f}" for row in [*changes, rows[-1]])
         notes.append(f"Dotted lines: the size of views changes ({shown(sides, 60)} px)")
+    heights = [_TOP + line * (_HEIGHT + _UNDER) for line in lines]
+    heights[-1] += _NOTE * len(notes)
+    figure = Figure(figsize=(_COLUMNS * (_LEFT + _WIDTH) + _RIGHT, sum(heights)), dpi=110)
     if notes:
-        figure.supxlabel("\n".join(notes))
-    parts = figure.subfigures(len(groups), 1, squeeze=False, height_ratios=[0.5 + 2.5 * line for line in lines])
+        figure.supxlabel("\n".join(notes), y=0.05 / sum(heights))
+    parts = figure.subfigures(len(groups), 1, squeeze=False, height_ratios=heights)
     healthy = {
         "embedding_std": (bounds.min_embedding_std, 1.0),
         "effective_rank": (bounds.min_effective_rank, np.inf),
         "update_ratio": USUAL_UPDATE_RATIOS,
     }
-    for part, line, (title, panels) in zip(parts[:, 0], lines, groups, strict=True):
-        part.suptitle(title, x=0.01, ha="left", weight="bold")
+    for part, line, height, (title, panels) in zip(parts[:, 0], lines, heights, groups, strict=True):
+        part.suptitle(title, x=0.01, y=1 - 0.05 / height, ha="left", weight="bold")
         places = part.subplots(line, _COLUMNS, squeeze=False).flat
+        # a layout that measures all labels would take longer than the rest of the picture
+        part.subplots_adjust(
+            left=_LEFT / figure.get_figwidth(),
+            right=1 - _RIGHT / figure.get_figwidth(),
+            top=1 - _TOP / height,
+            bottom=1 - (_TOP + line * (_HEIGHT + _UNDER) - _UNDER) / height,
+            wspace=_LEFT / _WIDTH,
+            hspace=_UNDER / _HEIGHT,
+        )
         for place, panel in zip(places, panels, strict=False):
             _draw(place, panel, rows, healthy.get(panel.names[0]))
             for row in changes:
                 place.axvline(row["step"], color="0.4", linestyle=":", linewidth=1)
         for place in list(part.axes)[len(panels) :]:
             place.set_axis_off()
-    figure.savefig(path, dpi=110)
+    FigureCanvasAgg(figure).print_png(path)  # type: ignore[no-untyped-call]  # `savefig` would draw it twice
 
 
 def _groups(names: Sequence[str]) -> Iterator[tuple[str, list[_Panel]]]:
@@ -140,9 +158,8 @@ def _draw(place: Axes, panel: _Panel, rows: Sequence[Row], healthy: tuple[float,
     if first and labels[1:]:
         place.legend(handles[1:], labels[1:], edgecolor="none", fontsize="small")
     elif not first:  # beside it, where the row has room
-        legend = place.legend(loc="upper left", bbox_to_anchor=(1.02, 1.0), frameon=False)
-        legend.set_in_layout(False)
-    place.set_title(shown(panel.title, 40), fontsize=10)
-    place.set(xlabel="step", ylabel=shown(panel.label, 40))
+        place.legend(loc="upper left", bbox_to_anchor=(1.02, 1.0), frameon=False)
+    place.set_title(shown(panel.title, 40), fontsize=10, y=1.0)  # or a place is looked for, which takes long
+    place.set(xlabel="step", ylabel=shown(panel.label, 30))
     place.grid(alpha=0.3)
     place.spines[["top", "right"]].set_visible(False)

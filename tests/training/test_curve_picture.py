@@ -4,6 +4,7 @@ import math
 from pathlib import Path
 
 import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from ssl_pipeline.config import CollapseBounds
@@ -27,7 +28,7 @@ def row(step: int, **figures: float) -> dict[str, float]:
 def drawn(monkeypatch: pytest.MonkeyPatch):
     """A function that draws rows, and returns the figure."""
     figures: list[Figure] = []
-    monkeypatch.setattr(Figure, "savefig", lambda figure, *_, **__: figures.append(figure))
+    monkeypatch.setattr(FigureCanvasAgg, "print_png", lambda canvas, _: figures.append(canvas.figure))
 
     def draw(*rows: dict[str, float]) -> Figure:
         draw_curves(rows, Path("unused.png"), BOUNDS)
