@@ -8,7 +8,7 @@ from ssl_pipeline.artifacts.card import ModelCard
 from ssl_pipeline.augment.geometry import fit
 from ssl_pipeline.types import Encoder, EnergyHead, ImageEnergyHead, PretextTask
 
-__all__ = ["Energies", "FromPixels", "Prediction", "Probabilities", "embedding"]
+__all__ = ["Energies", "FromPixels", "OfBatches", "Prediction", "Probabilities", "embedding"]
 
 
 class FromPixels(nn.Module):
@@ -36,6 +36,23 @@ class FromPixels(nn.Module):
         """
         fitted = (fit(batch, self.size, self.resize, self.background, self.images) for batch in images)
         result: Tensor = self.network(*fitted)
+        return result
+
+
+class OfBatches(nn.Module):
+    """A network as a function of as many batches as it is given: what `dynamic_shapes` of the exporter speak of.
+
+    Args:
+        network: What is computed from one batch of images (N, C, S, S) in [0, 1], or from two.
+    """
+
+    def __init__(self, network: nn.Module):
+        super().__init__()
+        self.network = network
+
+    def forward(self, *images: Tensor) -> Tensor:
+        """Give batches of images (N, C, S, S), as many as the network takes, to it: (N, ...)."""
+        result: Tensor = self.network(*images)
         return result
 
 

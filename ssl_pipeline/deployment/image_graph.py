@@ -10,8 +10,9 @@ from torch.export import Dim
 
 from ssl_pipeline.artifacts.card import ModelCard, versions
 from ssl_pipeline.data.image_spec import RGB8, ImageSpec
-from ssl_pipeline.deployment.from_pixels import FromPixels
-from ssl_pipeline.deployment.onnx_file import write_graph
+from ssl_pipeline.deployment.fitting_graph import fit_before, fitted
+from ssl_pipeline.deployment.from_pixels import FromPixels, OfBatches
+from ssl_pipeline.deployment.onnx_file import traced, write_proto
 from ssl_pipeline.terminal import counted
 
 __all__ = ["convention", "graph_metadata", "image_metadata", "write_image_graph"]
@@ -66,7 +67,7 @@ def write_image_graph(
     """Export a network from images of any number and shape.
 
     Args:
-        module: The network behind its wrapper; is left in eval mode.
+        module: The network behind its wrapper; the network is left in eval mode.
         path: The path of the file to write.
         inputs: The names of its batches of images, which share N, but not H and W.
         output: The name of its output.
@@ -76,23 +77,15 @@ def write_image_graph(
     Raises:
         PipelineError: The graph exceeds 2 GB.
     """
-    batch, alone = Dim("batch"), len(inputs) == 1
-    sides = [("height", "width") if alone else (f"{name}_height", f"{name}_width") for name in inputs]
-    shapes = tuple({0: batch, 1: Dim(height), 2: Dim(width)} for height, width in sides)
-    write_graph(
-        module.eval(),
-        tuple(_example(module) for _ in inputs),  # one tensor given twice would become one input
-        path,
-        input_names=inputs,
+    shape = (2, module.images.channels, module.size, module.size)
+    model = traced(
+        OfBatches(module.network).eval(),
+        tuple(torch.zeros(shape) for _ in inputs),  # one tensor given twice would become one input
+        input_names=[fitted(name) for name in inputs],
         output_names=[output],
-        dynamic_shapes=(shapes,),
+        dynamic_shapes=(tuple({0: Dim("batch")} for _ in inputs),),
         opset=opset,
-        metadata=metadata,
-        images=inputs,
     )
-
-
-def _example(module: FromPixels) -> torch.Tensor:
-    """Return images to trace with: two of them, neither square nor of the trained size."""
-    size, spec = module.size, module.images
-    return torch.zeros(2, size + 3, size + 5, spec.channels, dtype=getattr(torch, spec.dtype))
+    for name in inputs:
+        fit_before(model, name, module, alone=len(inputs) == 1)
+    write_proto(model, path, metadata)

@@ -5,7 +5,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import onnx
 
 from ssl_pipeline.errors import PipelineError
@@ -14,41 +13,50 @@ from ssl_pipeline.products import atomic_file
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-__all__ = ["write_graph", "write_proto"]
+__all__ = ["traced", "write_graph", "write_proto"]
 
 _MAX_BYTES = 2**31 - 1
 """Bytes that one protobuf message, and therefore one self-contained ONNX file, can hold."""
 
 
 def write_graph(
-    module: "nn.Module",
-    inputs: "tuple[Tensor, ...]",
-    path: Path,
-    *,
-    input_names: Sequence[str],
-    output_names: Sequence[str],
-    dynamic_shapes: dict[str, Any] | tuple[Any, ...],
-    opset: int = 18,
-    metadata: Mapping[str, str],
-    images: Sequence[str] = (),
+    module: "nn.Module", inputs: "tuple[Tensor, ...]", path: Path, *, metadata: Mapping[str, str], **options: Any
 ) -> None:
     """Export a module as one ONNX file.
 
     Args:
         module: Exported in the mode (train or eval) that it is in.
+        inputs: Examples of its positional arguments; see `traced`.
+        path: The path of the file to write; its folder is made if need be.
+        metadata: Becomes the file's metadata; readers find it without running the graph.
+        **options: Names, dynamic shapes and operator set, as `traced` takes them.
+
+    Raises:
+        PipelineError: The graph exceeds 2 GB, which one file cannot hold.
+    """
+    write_proto(traced(module, inputs, **options), path, metadata)
+
+
+def traced(
+    module: "nn.Module",
+    inputs: "tuple[Tensor, ...]",
+    *,
+    input_names: Sequence[str],
+    output_names: Sequence[str],
+    dynamic_shapes: dict[str, Any] | tuple[Any, ...],
+    opset: int = 18,
+) -> onnx.ModelProto:
+    """Return a module as an ONNX model.
+
+    Args:
+        module: Traced in the mode (train or eval) that it is in.
         inputs: Examples of its positional arguments. A dynamic dimension must be at least 2 long in them: the exporter
             takes a 1 for a constant.
-        path: The path of the file to write; its folder is made if need be.
         input_names: Names of the graph's inputs, in order.
         output_names: Names of the graph's outputs, in order.
         dynamic_shapes: The dynamic shapes, as `torch.export` takes them: for each argument, dimension ->
             `torch.export.Dim`.
         opset: ONNX operator set, 18 to 23.
-        metadata: Becomes the file's metadata; readers find it without running the graph.
-        images: Names of the inputs (N, H, W, C) of which the graph itself refuses a height or width of 0.
-
-    Raises:
-        PipelineError: The graph exceeds 2 GB, which one file cannot hold.
     """
     import torch
 
@@ -67,10 +75,7 @@ def write_graph(
             opset_version=opset,
         )
     assert program is not None  # only dynamo=False returns None
-    model = program.model_proto
-    for name in images:
-        _refuse_empty(model.graph, name)
-    write_proto(model, path, metadata)
+    return program.model_proto
 
 
 def write_proto(model: onnx.ModelProto, path: Path, metadata: Mapping[str, str]) -> None:
@@ -94,32 +99,6 @@ def write_proto(model: onnx.ModelProto, path: Path, metadata: Mapping[str, str])
     onnx.checker.check_model(model, full_check=True)
     with atomic_file(path) as temporary:
         temporary.write_bytes(model.SerializeToString(deterministic=True))
-
-
-def _refuse_empty(graph: onnx.GraphProto, name: str) -> None:
-    """Put a gate behind an input of images (N, H, W, C): they are given the shape (N, max(H, 1), max(W, 1), C).
-
-    That is the shape that they have. Where it is not, there are no pixels to fill it with, and every runtime refuses.
-    torch's own checks do not reach the file: the exporter takes each length for at least 1 and removes them.
-    """
-    given = next(value for value in graph.input if value.name == name)
-    passed, shape, least, needed = (f"{name}_{part}" for part in ("checked", "shape", "least_shape", "needed_shape"))
-    for node in graph.node:
-        for place, taken in enumerate(node.input):
-            if taken == name:
-                node.input[place] = passed
-    gate = [
-        onnx.helper.make_node("Shape", [name], [shape], name=shape),
-        onnx.helper.make_node("Max", [shape, least], [needed], name=needed),
-        onnx.helper.make_node("Reshape", [name, needed], [passed], name=f"{name}_must_have_pixels"),
-    ]
-    nodes = [*gate, *graph.node]
-    del graph.node[:]
-    graph.node.extend(nodes)
-    graph.initializer.append(onnx.numpy_helper.from_array(np.array([0, 1, 1, 1], np.int64), least))
-    known = graph.value_info.add()
-    known.CopyFrom(given)
-    known.name = passed
 
 
 def _strip(message: Any) -> None:

@@ -13,7 +13,7 @@ from torch import nn
 from torch.export import Dim
 
 from ssl_pipeline.deployment.bounds import BACKBONE, ENERGY, PRETEXT, Bounds
-from ssl_pipeline.deployment.from_pixels import Energies, Prediction
+from ssl_pipeline.deployment.from_pixels import Energies, OfBatches, Prediction
 from ssl_pipeline.deployment.onnx_file import write_graph
 from ssl_pipeline.deployment.proof import compare, in_torch
 from ssl_pipeline.testing.training import Trial
@@ -42,18 +42,6 @@ def prediction_exports(trial: Trial) -> None:
     _same(trial, "what it predicts", Prediction(trial.task(0)), "prediction", PRETEXT)
 
 
-class _OfBatches(nn.Module):
-    """A network, as a function of as many batches as it is given."""
-
-    def __init__(self, network: nn.Module):
-        super().__init__()
-        self.network = network
-
-    def forward(self, *images: torch.Tensor) -> torch.Tensor:
-        result: torch.Tensor = self.network(*images)
-        return result
-
-
 def _same(
     trial: Trial, what: str, network: nn.Module, output: str, bounds: Bounds, inputs: Sequence[str] = ("images",)
 ) -> None:
@@ -63,7 +51,7 @@ def _same(
     batches = {
         f"{count}": tuple(torch.rand(count, *shape, generator=generator).numpy() for _ in inputs) for count in _COUNTS
     }
-    module, lengths = _OfBatches(network).eval(), f"{', '.join(batches)} images"
+    module, lengths = OfBatches(network).eval(), f"{', '.join(batches)} images"
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "graph.onnx"
         try:
