@@ -14,6 +14,7 @@ from ssl_pipeline.augment.policy import Policy
 from ssl_pipeline.data.agreement import PixelsChoice
 from ssl_pipeline.errors import ConfigError
 from ssl_pipeline.moved_keys import move_keys, rename_keys
+from ssl_pipeline.report_config import ReportConfig
 from ssl_pipeline.resolution import FULL_SIZE, Resolution
 from ssl_pipeline.terminal import shown
 from ssl_pipeline.validation import Checked, OrWord, explain, hint, number_or, renamed
@@ -249,6 +250,7 @@ class Config(Checked):
     export: ExportConfig
     linear_eval: LinearEvalConfig
     finetune: FinetuneConfig
+    report: ReportConfig
 
     @model_validator(mode="after")
     def _kinds_of_views_are_known(self) -> Self:

@@ -4,6 +4,7 @@ Only what JSON could say as well is taken: mappings with keys of text, lists, te
 are refused and dates are text, so that nothing in a file runs code or means what its author did not write.
 """
 
+import io
 import warnings
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 from ssl_pipeline.errors import ConfigError
 from ssl_pipeline.terminal import shown
 
-__all__ = ["read_yaml"]
+__all__ = ["in_yaml", "read_yaml"]
 
 MAX_BYTES = 200_000
 MAX_DEPTH = 40
@@ -50,6 +51,16 @@ def read_yaml(path: Path) -> Any:
         raise ConfigError(f"{path}{line}: this is not valid YAML: {problem}.") from error
     except YAMLError as error:
         raise ConfigError(f"{path} is not valid YAML: {shown(str(error), 200)}.") from error
+
+
+def in_yaml(content: Any) -> str:
+    """Return mappings, lists and values as YAML, in their order."""
+    writer = YAML(typ="safe", pure=True)
+    writer.sort_base_mapping_type_on_output = False  # type: ignore[assignment]  # ruamel's annotation has None alone
+    writer.default_flow_style = None
+    text = io.StringIO()
+    writer.dump(content, text)
+    return text.getvalue()
 
 
 def _text(path: Path) -> str:

@@ -18,7 +18,15 @@ from ssl_pipeline.resolution import relative_cost
 
 __all__ = ["FIXED", "StageEstimate", "Workload", "estimate", "pool_size", "relative_time", "workload_of"]
 
-FIXED = {"ingest": 4.0, "augment": 9.0, "pretrain": 9.0, "export": 12.0, "linear_eval": 5.0, "finetune": 9.0}
+FIXED = {
+    "ingest": 4.0,
+    "augment": 9.0,
+    "pretrain": 9.0,
+    "export": 12.0,
+    "linear_eval": 5.0,
+    "finetune": 9.0,
+    "report": 3.0,
+}
 """Seconds of a stage of which nothing depends on the images, on one core."""
 FORWARDS = {"fp32": 3.0, "bf16": 1.5, "fp16": 1.5}
 """Forward passes, which are in fp32, that take as long as a network's step of training on one view, by precision."""
@@ -26,6 +34,8 @@ LABELLED_PASSES = 9
 """Times that linear_eval embeds each labelled image: the encoder, all layers, six random ones, and batch norms' own."""
 PROBE_SECONDS = 1.5e-3
 """Seconds that the probes take for each labelled image: features, pixels, colours and layers, of all strengths."""
+MAP_SECONDS = 2.5e-3
+"""Seconds that the map of the page takes for each of its images, of which there are at most 10,000."""
 TWICE = 1.35
 """Time of a step whose images are encoded in parts, as a multiple of that of one pass, at most."""
 STEP_SECONDS = 2e-3
@@ -134,6 +144,7 @@ def estimate(config: Config, epochs: int, batch_size: int, work: Workload, machi
         "linear_eval": (LABELLED_PASSES * labelled + 4 * min(config.linear_eval.clusters.images, work.pool)) / forward
         + PROBE_SECONDS * labelled,
         "finetune": views / network + STEP_SECONDS * steps + _finetune_tests(config, work) / forward,
+        "report": min(config.report.map_images, work.files) * (1 / forward + MAP_SECONDS),
     }
     steps_of = {"pretrain": min(batch, config.pretrain.micro_batch or batch), "finetune": config.finetune.batch_size}
     pixels = work.pool * config.ingest.canvas**2 * 3

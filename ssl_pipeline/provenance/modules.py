@@ -18,6 +18,8 @@ __all__ = ["Packages", "closure", "folder_digest", "imported", "installed"]
 Packages = Mapping[str, Path]
 """Top-level package -> the folder of its sources. Imports of other packages are not followed."""
 
+_CODE = (".py", ".yaml", ".html", ".css", ".js")
+
 
 def installed(*names: str) -> dict[str, Path]:
     """Return where the sources of top-level packages lie, in a clone or an installed wheel."""
@@ -67,9 +69,9 @@ def imported(packages: Packages, path: Path, module: str = "") -> list[str]:
 
 
 def folder_digest(folder: Path) -> str:
-    """Return the SHA-256 over the names and bytes of a folder's Python and YAML files, in hex."""
+    """Return the SHA-256 over the names and bytes of a folder's code, YAML files and templates, in hex."""
     total = hashlib.sha256()
-    for file in sorted(path for path in folder.rglob("*") if path.suffix in (".py", ".yaml")):
+    for file in sorted(path for path in folder.rglob("*") if path.suffix in _CODE):
         total.update(f"{file.relative_to(folder).as_posix()}\0".encode())
         total.update(hashlib.sha256(file.read_bytes()).digest())
     return total.hexdigest()

@@ -18,7 +18,6 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from ssl_pipeline import ranks
-from ssl_pipeline.training.collectives import all_gather, all_reduce, broadcast
 from ssl_pipeline.types import Encoded
 
 __all__ = ["ALONE", "Ranks", "joined"]
@@ -72,12 +71,15 @@ class Ranks:
         if self.count == 1:
             return list(flags)
         raised = torch.tensor(flags, dtype=torch.uint8)  # on the CPU, so that no device is waited for
-        all_reduce(raised, dist.ReduceOp.MAX)
+        dist.all_reduce(raised, dist.ReduceOp.MAX)
         return [bool(flag) for flag in raised.tolist()]
 
     def told(self, text: str) -> str:
         """Return what the first rank says."""
-        return str(broadcast(text)) if self.count > 1 else text
+        said = [text]
+        if self.count > 1:
+            dist.broadcast_object_list(said, src=0)
+        return said[0]
 
     def rows(self, size: int) -> list[int]:
         """Return how many rows of a batch each rank encodes."""
@@ -93,7 +95,7 @@ class Ranks:
             return
         for bucket in _buckets(tensors):
             flat = torch.cat([tensor.flatten() for tensor in bucket])
-            all_reduce(flat)
+            dist.all_reduce(flat)
             flat /= self.count
             for tensor, mean in zip(bucket, torch.split(flat, [tensor.numel() for tensor in bucket]), strict=True):
                 tensor.copy_(mean.view_as(tensor))
@@ -130,7 +132,9 @@ class _Gathered(torch.autograd.Function):
         rows = group.rows(size)
         padded = own.new_zeros(max(rows), *own.shape[1:])
         padded[: len(own)] = own
-        return torch.cat([part[:count] for part, count in zip(all_gather(padded), rows, strict=True)])
+        every = [torch.empty_like(padded) for _ in rows]
+        dist.all_gather(every, padded)
+        return torch.cat([part[:count] for part, count in zip(every, rows, strict=True)])
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:

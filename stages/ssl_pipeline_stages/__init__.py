@@ -113,5 +113,30 @@ STAGES = {
         ),
         graphs=("classifier.onnx",),
     ),
+    "report": Stage(
+        does="Write one page of all that was found, with a map of the embeddings.",
+        section="report",
+        inputs=(
+            "data/augmented",
+            "data/ingested",
+            "models/export",
+            "models/finetune",
+            "models/linear_eval",
+            "models/pretrain/model.json",
+            "reports/export/details.json",
+            "reports/finetune/details.json",
+            "reports/finetune/pictures",
+            "reports/finetune/verdict.txt",
+            "reports/linear_eval/confusion.csv",
+            "reports/linear_eval/details.json",
+            "reports/linear_eval/pictures",
+            "reports/linear_eval/recalls.csv",
+            "reports/pretrain/details.json",
+            "reports/pretrain/pictures",
+            "reports/pretrain/warnings.json",
+        ),
+        outputs=("reports/index.html",),
+        elsewhere=("ingest", "augment", "pretrain", "export", "linear_eval", "finetune"),  # it shows params.yaml
+    ),
 }
 """Name -> stage, in the order in which they run."""

@@ -60,6 +60,9 @@ DECODERS = {
 }
 """Distribution -> module, of the libraries that decode."""
 
+TEMPLATES = {"report": "page/templates"}
+"""Stage -> folder of the core, of templates that shape what it writes."""
+
 LEFT_ASIDE = {"ingest": {"ssl_pipeline.augment.policy"}}
 """Stage -> modules that it reaches through params.yaml as a whole: of the sections of other stages, it uses nothing."""
 
@@ -120,7 +123,9 @@ def _ask(config: Config) -> Found:
 
 def _code(stage: str, used: list[Used]) -> dict[str, str]:
     without = SHAPES_NOTHING | LEFT_ASIDE.get(stage, set())
-    return provenance.code(PACKAGES, [f"ssl_pipeline_stages.{stage}"], used, without)
+    found = provenance.code(PACKAGES, [f"ssl_pipeline_stages.{stage}"], used, without)
+    templates = TEMPLATES.get(stage)
+    return found | ({templates: folder_digest(PACKAGES["ssl_pipeline"] / templates)} if templates else {})
 
 
 def _uses(config: Config) -> Uses:

@@ -42,6 +42,7 @@ PRODUCTS = [
     "reports/finetune/details.json",
     "reports/finetune/metrics.json",
     "reports/finetune/verdict.txt",
+    "reports/index.html",
 ]
 
 
@@ -72,6 +73,13 @@ def test_the_backbone_runs_with_onnxruntime_and_nothing_of_ours(finished: Path):
     np.testing.assert_allclose(np.linalg.norm(embedding, axis=1), 1, rtol=1e-5)
 
 
+def test_the_page_has_all_its_sections(finished: Path):
+    page = (finished / "reports/index.html").read_text(encoding="utf-8")
+    sections = re.findall(r'<section id="([\w-]+)"', page)
+    assert sections[:5] == ["verdict", "data", "views", "training", "map-section"]
+    assert sections[-5:] == ["clusters", "confusion", "budgets", "ships", "repeat"]
+
+
 def changed(project: Path) -> set[str]:
     """The stages that a run would run, but for the one that always runs; that one has to see edits of code first."""
     status = json.loads(command(project)("dvc", "status", "--json").stdout)
@@ -85,11 +93,11 @@ def test_a_second_repro_runs_nothing_but_the_inventory(project: Path):
 
 def test_editing_a_later_section_runs_no_earlier_stage(project: Path):
     change(project, linear_eval={"bootstrap": 120})
-    assert changed(project) == {"linear_eval"}
+    assert changed(project) == {"linear_eval", "report"}
     change(project, export={"layer": 2})
-    assert changed(project) == {"export", "linear_eval"}
+    assert changed(project) == {"export", "linear_eval", "report"}
     change(project, pretrain={"epochs": 2})
-    assert changed(project) == {"pretrain", "export", "linear_eval"}
+    assert changed(project) == {"pretrain", "export", "linear_eval", "report"}
 
 
 def test_an_edit_runs_the_stages_that_reach_it(project: Path, tmp_path: Path):

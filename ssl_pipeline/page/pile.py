@@ -1,0 +1,63 @@
+"""The images of a store, in the order of its index: where each came from, and how it looks."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from ssl_pipeline.data.image_spec import Pixels
+from ssl_pipeline.data.index import read_index
+from ssl_pipeline.data.store import SPLITS, IndexRow, Split, open_split
+from ssl_pipeline.randomness import hash64
+
+__all__ = ["Pile", "open_pile"]
+
+Positions = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Pile:
+    """All images of a store.
+
+    Attributes:
+        rows: The n rows of its index, split by split.
+        splits: Its splits, whose images are those of the rows one after the other.
+    """
+
+    rows: list[IndexRow]
+    splits: list[Split]
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def by_chance(self, purpose: str) -> Positions:
+        """Return all positions (n,) in an order by hashes of the images' contents, another for each purpose."""
+        ids = np.concatenate([split.ids for split in self.splits])
+        return np.lexsort((ids, hash64("page", purpose, ids)))
+
+    def labelled(self, split: str) -> list[int]:
+        """Return the positions of a split's labelled images, in their order."""
+        return [position for position, row in enumerate(self.rows) if row.split == split and row.label]
+
+    def images(self, positions: Positions) -> Pixels:
+        """Return images at positions (m,) in [0, n), as they are stored: (m, S, S, C)."""
+        starts = np.cumsum([0, *map(len, self.splits)])
+        owners = np.searchsorted(starts, positions, side="right") - 1
+        first = self.splits[0]
+        gathered: Pixels = np.empty(
+            (len(positions), first.canvas, first.canvas, first.spec.channels), first.spec.numpy_dtype
+        )
+        for number in np.unique(owners):
+            mine = owners == number
+            gathered[mine] = self.splits[number].images(positions[mine] - starts[number])
+        return gathered
+
+
+def open_pile(store: Path) -> Pile:
+    """Open all images of a store.
+
+    Raises:
+        PipelineError: The store is missing or damaged.
+    """
+    return Pile(read_index(store), [open_split(store, name) for name in SPLITS])

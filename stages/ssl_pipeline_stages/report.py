@@ -1,0 +1,59 @@
+"""One page about a run, reports/index.html, and a way to open it."""
+
+from typing import Any
+
+import click
+
+from ssl_pipeline.config import Config
+from ssl_pipeline_stages import paths
+from ssl_pipeline_stages.command import stage
+from ssl_pipeline_stages.guarded import guarded
+
+
+def _open_page(context: click.Context, _parameter: click.Parameter, wanted: Any) -> None:
+    if wanted:
+        context.exit(guarded(_open))
+
+
+def _open() -> None:
+    import webbrowser
+
+    from ssl_pipeline.products import require
+
+    page = require(paths.PAGE, "report").resolve()
+    there = webbrowser.open(page.as_uri())
+    click.echo(f"{page}" if there else f"There is no browser to be started. Open {page} in one.")
+
+
+@click.option(
+    "--open",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_open_page,
+    help="Open the page that is there in the browser, and write none.",
+)
+@stage
+def report(config: Config) -> None:
+    """Write one page of all that was found: verdict, data, curves, and a map of the embeddings."""
+    from pathlib import Path
+
+    from ssl_pipeline.page.facts import Places
+    from ssl_pipeline.page.page import write_page
+    from ssl_pipeline.progress import say
+
+    places = Places(
+        ingested=paths.INGESTED,
+        augmented=paths.AUGMENTED,
+        reports=paths.REPORTS,
+        card=paths.PRETRAIN / "model.json",
+        backbone=paths.EXPORT / "backbone.onnx",
+        models=(paths.EXPORT, paths.LINEAR_EVAL, paths.FINETUNE),
+    )
+    source = config.ingest.source
+    title = Path(str(source.options.get("path", ""))).name if source.name == "folder" else source.name
+    written = write_page(title, places, config, paths.PAGE)
+    say(
+        f"report: {paths.PAGE}, {written.size / 1e6:.1f} MB, with {written.mapped:,} of {written.images:,} images on "
+        "the map; `ssl-pipeline report --open` opens it"
+    )

@@ -1,0 +1,177 @@
+"""The page: what it says, that strangers' text in it does nothing, and what is missing is left out."""
+
+import base64
+import hashlib
+import itertools
+import json
+import re
+import shutil
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ssl_pipeline.config import Config
+from ssl_pipeline.errors import PipelineError
+from ssl_pipeline.page.page import write_page
+from tests.page.conftest import places_of
+from tests.page.small_run import IMAGES, MARKUP, SCRIPT, TURNED, VERDICT
+
+SECTIONS = [
+    "verdict",
+    "data",
+    "views",
+    "training",
+    "map-section",
+    "neighbours",
+    "clusters",
+    "confusion",
+    "budgets",
+    "ships",
+    "repeat",
+]
+
+
+class Parsed(HTMLParser):
+    """Elements, their attributes and all text of a page."""
+
+    def __init__(self, text: str):
+        super().__init__()
+        self.elements: list[tuple[str, dict[str, str]]] = []
+        self.words: list[str] = []
+        self.scripts: list[str] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, {name: value or "" for name, value in attrs}))
+        if tag == "script":
+            self.scripts.append("")
+
+    def handle_data(self, data: str) -> None:
+        if self.cdata_elem == "script":
+            self.scripts[-1] += data  # in pieces
+        else:
+            self.words.append(data)
+
+    def of(self, tag: str) -> list[dict[str, str]]:
+        return [attributes for name, attributes in self.elements if name == tag]
+
+
+@pytest.fixture(scope="session")
+def parsed(page: Path) -> Parsed:
+    return Parsed(page.read_text(encoding="utf-8"))
+
+
+def data_of(parsed: Parsed) -> dict[str, Any]:
+    return json.loads(parsed.scripts[0])
+
+
+def sections(text: str) -> list[str]:
+    return [attributes["id"] for attributes in Parsed(text).of("section")]
+
+
+def test_each_stage_has_its_section_and_the_verdict_comes_first(parsed: Parsed):
+    assert [section["id"] for section in parsed.of("section")] == SECTIONS
+    links = [link["href"] for link in parsed.of("a")]
+    assert links == ["#main", *(f"#{section}" for section in SECTIONS)]
+    words = " ".join(parsed.words)
+    assert words.index(VERDICT[0]) < words.index("Contact sheet")
+    assert "90.0 % [85.0, 94.0]" in words
+
+
+def test_headings_pictures_and_tables_are_named_for_those_who_cannot_see(parsed: Parsed):
+    levels = [int(tag[1]) for tag, _ in parsed.elements if re.fullmatch(r"h\d", tag)]
+    assert levels[0] == 1
+    assert levels.count(1) == 1
+    assert all(after <= before + 1 for before, after in itertools.pairwise(levels))
+    assert all(picture["alt"] for picture in parsed.of("img"))
+    assert all(span["aria-label"] for span in parsed.of("span") if span.get("role") == "img")
+    named = {attributes.get("id") for _, attributes in parsed.elements}
+    assert all(section["aria-labelledby"] in named for section in parsed.of("section"))
+    assert len(parsed.of("table")) == len(parsed.of("caption"))
+
+
+def test_strangers_text_stays_text(parsed: Parsed, page: Path):
+    assert len(parsed.of("script")) == 2
+    assert not [attributes for _, attributes in parsed.elements if any(name.startswith("on") for name in attributes)]
+    sources = [attributes[name] for _, attributes in parsed.elements for name in ("src", "href") if name in attributes]
+    assert all(source.startswith(("data:", "#")) for source in sources)
+    captions = [span["aria-label"] for span in parsed.of("span") if span.get("role") == "img"]
+    assert f"{MARKUP}/{SCRIPT} ({MARKUP})" in captions
+    assert TURNED not in page.read_text(encoding="utf-8")
+
+
+def test_the_script_is_told_every_image_with_its_path_as_it_is(parsed: Parsed, page: Path):
+    data = data_of(parsed)
+    assert len(data["paths"]) == len(data["places"]) == len(data["nearest"]) == IMAGES
+    assert f"{MARKUP}/{SCRIPT}" in data["paths"]
+    assert f"{MARKUP}/{MARKUP}{TURNED}.png" in data["paths"]
+    assert page.read_text(encoding="utf-8").count("</script>") == 2
+    assert [way["title"] for way in data["ways"]] == ["Label", "Split"]
+    assert data["ways"][0]["names"] == sorted(["plain", MARKUP])
+    assert all(0 <= place <= 1 for pair in data["places"] for place in pair)
+
+
+def test_the_policy_lets_no_other_script_run_and_nothing_be_loaded(parsed: Parsed):
+    policy = next(meta["content"] for meta in parsed.of("meta") if "http-equiv" in meta)
+    script = parsed.scripts[1]
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    assert f"script-src 'sha256-{digest}'" in policy
+    assert "default-src 'none'; img-src data:;" in policy
+    assert "http" not in policy
+
+
+def test_confused_images_are_those_that_were_confused(parsed: Parsed, small_run: Path):
+    words = "".join(parsed.words)
+    lines = (small_run / "reports/linear_eval/confusion.csv").read_text().splitlines()[1:]
+    wrong = sum(not line.startswith("plain") for line in lines)
+    assert wrong
+    assert f"{MARKUP} taken for plain: {wrong}" in words
+
+
+def test_a_run_of_ingest_alone_has_a_page(small_run: Path, tmp_path: Path, config: Config):
+    shutil.copytree(small_run / "data/ingested", tmp_path / "data/ingested")
+    found = write_page(MARKUP, places_of(tmp_path), config, tmp_path / "index.html")
+    assert found.mapped == 0
+    text = (tmp_path / "index.html").read_text(encoding="utf-8")
+    assert sections(text) == ["data", "repeat"]
+    assert "<script>" not in text
+
+
+def test_without_ingest_there_is_nothing_to_report(tmp_path: Path, config: Config):
+    with pytest.raises(PipelineError, match="Run `dvc repro ingest` first"):
+        write_page(MARKUP, places_of(tmp_path), config, tmp_path / "index.html")
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "stage"),
+    [
+        ("reports/export/details.json", "{}", "export"),
+        ("reports/finetune/pictures/label_budget.png", "no picture", "finetune"),
+        ("reports/linear_eval/confusion.csv", "actual,predicted\na,b,c\n", "linear_eval"),
+        ("reports/linear_eval/confusion.csv", "actual,predicted\n" + "x,y\n" * 999, "linear_eval"),
+        ("reports/pretrain/warnings.json", "[3]", "pretrain"),
+        ("data/ingested/rejects.csv", "", "ingest"),
+    ],
+)
+def test_a_damaged_product_is_named(
+    file: str, content: str, stage: str, small_run: Path, tmp_path: Path, config: Config
+):
+    root = shutil.copytree(small_run, tmp_path / "run")
+    (root / file).write_text(content)
+    with pytest.raises(PipelineError, match=f"{re.escape(file)} is damaged .*dvc repro --force {stage}"):
+        write_page(MARKUP, places_of(root), config, root / "index.html")
+    assert not (root / "index.html").exists()
+
+
+def test_the_same_run_has_the_same_page(small_run: Path, page: Path, tmp_path: Path, config: Config):
+    write_page(MARKUP, places_of(small_run), config, tmp_path / "again.html")
+    assert (tmp_path / "again.html").read_bytes() == page.read_bytes()
+
+
+def test_of_many_images_some_are_on_the_map(small_run: Path, tmp_path: Path, config: Config):
+    fewer = config.model_copy(update={"report": config.report.model_copy(update={"map_images": 20})})
+    assert write_page(MARKUP, places_of(small_run), fewer, tmp_path / "few.html").mapped == 20
+    text = (tmp_path / "few.html").read_text(encoding="utf-8")
+    assert f"20 of {IMAGES} images by t-SNE" in text
