@@ -20,7 +20,7 @@ from ssl_pipeline.data.remarks import RejectedError
 from ssl_pipeline.errors import ConfigError
 from ssl_pipeline.terminal import counted, shown
 
-__all__ = ["Listing", "MissingSourceError", "Reader", "list_images"]
+__all__ = ["Listing", "MissingSourceError", "Reader", "list_images", "read_file"]
 
 Reader = Callable[[str, int], bytes | Image.Image]
 """Reads one image by its name, or raises `RejectedError`; the second argument is the most bytes that it may have."""
@@ -28,6 +28,7 @@ Reader = Callable[[str, int], bytes | Image.Image]
 ListedName = tuple[str, RejectedError | str | None]
 """A name, and where it is no ordinary file either why it cannot be read, or why it is left out."""
 
+_ADVICE = "Give the path of a directory or of a .zip with images, relative to the folder of params.yaml."
 _ALREADY_LISTED = "a link to a folder that is listed already"
 
 
@@ -85,15 +86,19 @@ class Listing:
         return self
 
 
-def list_images(path: Path) -> Listing:
+def list_images(path: Path, key: str = "ingest.source.path", advice: str = _ADVICE) -> Listing:
     """List a directory or a .zip.
+
+    Args:
+        path: The path of the directory or the .zip.
+        key: What named it, for messages.
+        advice: What to name, for messages.
 
     Raises:
         MissingSourceError: There is nothing.
         ConfigError: It is neither.
     """
-    key = f"ingest.source.path: {shown(str(path), 200)}"
-    advice = "Give the path of a directory or of a .zip with images, relative to the folder of params.yaml."
+    key = f"{key}: {shown(str(path), 200)}"
     try:
         mode = path.stat().st_mode
     except FileNotFoundError as error:
@@ -101,7 +106,7 @@ def list_images(path: Path) -> Listing:
     except (OSError, ValueError) as error:
         raise ConfigError(f"{key} cannot be read ({getattr(error, 'strerror', None) or error}). {advice}") from error
     if stat.S_ISDIR(mode):
-        listing = Listing(functools.partial(_read_file, path)).sort_in(_walk(path))
+        listing = Listing(functools.partial(read_file, path)).sort_in(_walk(path))
         listing.warnings += _about_links(listing.ignored)
         return listing
     if not stat.S_ISREG(mode):
@@ -189,8 +194,14 @@ def _kind(mode: int) -> str:
     return kinds.get(stat.S_IFMT(mode), "not a regular file")
 
 
-def _read_file(root: Path, name: str, limit: int) -> bytes:
-    """Read a file, which may have become a pipe since it was listed: opening one must not wait for a writer."""
+def read_file(root: Path, name: str, limit: int) -> bytes:
+    """Read a file of a folder, of at most `limit` bytes.
+
+    It may have become a pipe since it was listed: opening one must not wait for a writer.
+
+    Raises:
+        RejectedError: It cannot be read, or is larger.
+    """
     try:
         opened = os.open(root / name, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
         with open(opened, "rb") as file:

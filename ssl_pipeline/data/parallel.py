@@ -9,14 +9,15 @@ from typing import Any
 from PIL import Image
 
 from ssl_pipeline import ranks
+from ssl_pipeline.data.chunk import Chunk
 from ssl_pipeline.data.decode import Canvas, Decoded, decode, read_pixels
 from ssl_pipeline.data.image_spec import Pixels
 from ssl_pipeline.data.listing import Reader
 from ssl_pipeline.data.remarks import RejectedError
 from ssl_pipeline.data.source import Images
-from ssl_pipeline.data.workers import Chunk, Limits, in_order, outcome
+from ssl_pipeline.data.workers import Limits, in_order, outcome
 
-__all__ = ["DecodingOutcome", "decode_all", "file_limit", "read_again"]
+__all__ = ["DecodingOutcome", "available_cores", "decode_all", "file_limit", "limits_of", "read_again", "read_at_most"]
 
 DecodingOutcome = Decoded | RejectedError
 Content = bytes | Image.Image
@@ -63,14 +64,14 @@ def decode_all(images: Images, canvas: Canvas, workers: int | None = None) -> It
         yield outcome(_reader(images, canvas), work, names[done])
         done += 1
     patience = SERIAL_SECONDS if images.portable else 0.0
-    yield from in_order(_chunks(images, names[done:], canvas, work), workers, _limits(canvas), patience)
+    yield from in_order(_chunks(images, names[done:], canvas, work), workers, limits_of(canvas), patience)
 
 
 def read_again(images: Images, names: Sequence[str], canvas: Canvas) -> Iterator[Pixels | RejectedError]:
     """Decode some images at their own shapes, in order, one by one; a file that changed may be broken by now."""
     read, work = _reader(images, canvas), functools.partial(_pixels, canvas)
     if images.portable:
-        yield from in_order((Chunk([name], read, work) for name in names), 1, _limits(canvas), 0.0)
+        yield from in_order((Chunk([name], read, work) for name in names), 1, limits_of(canvas), 0.0)
     else:
         yield from (outcome(read, work, name) for name in names)
 
@@ -80,7 +81,8 @@ def available_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _limits(canvas: Canvas) -> Limits:
+def limits_of(canvas: Canvas) -> Limits:
+    """Return what a file may cost that is decoded for a canvas."""
     memory = SPARE_BYTES + file_limit(canvas) + int(BYTES_PER_PIXEL[canvas.pixels.name] * 1e6 * canvas.max_megapixels)
     return Limits(SECONDS, SECONDS_PER_BYTE, memory)
 
@@ -96,10 +98,11 @@ def _chunks(images: Images, names: Sequence[str], canvas: Canvas, work: Callable
 
 
 def _reader(images: Images, canvas: Canvas) -> Callable[[str], Content]:
-    return functools.partial(_read, images.read, file_limit(canvas))
+    return functools.partial(read_at_most, images.read, file_limit(canvas))
 
 
-def _read(read: Reader, limit: int, name: str) -> Content:
+def read_at_most(read: Reader, limit: int, name: str) -> Content:
+    """Read a file of at most `limit` bytes; the order of arguments suits `functools.partial`."""
     return read(name, limit)
 
 

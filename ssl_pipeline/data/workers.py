@@ -8,19 +8,20 @@ is heard.
 import contextlib
 import functools
 import multiprocessing
+import pickle
 import signal
 import sys
 import time
 import traceback
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import BaseContext
 from typing import Any, NamedTuple
 
 import psutil
 
+from ssl_pipeline.data.chunk import Chunk
 from ssl_pipeline.data.remarks import RejectedError
 from ssl_pipeline.errors import PipelineError
 from ssl_pipeline.processes import follow_parent
@@ -28,10 +29,15 @@ from ssl_pipeline.processes import follow_parent
 if sys.platform != "win32":
     import resource
 
-__all__ = ["Chunk", "Limits", "in_order", "outcome"]
+__all__ = ["Limits", "in_order", "outcome"]
 
 CHUNKS_EACH = 3
 """Chunks on the way for each process: one in work, one waiting, one done."""
+HELD_BYTES = 2**28
+"""Bytes of outcomes that are held while an earlier file is waited for. Beyond them, processes wait to be listened to:
+each has one more outcome."""
+HEARD_BYTES = 2**24
+"""Bytes of outcomes after which the others are listened to."""
 PATIENCE_WITH_THE_DYING = 10.0
 """Seconds until a process that has closed its pipe is no more."""
 CRASHES = frozenset({"SIGSEGV", "SIGBUS", "SIGABRT", "SIGFPE", "SIGILL", "SIGTRAP"})
@@ -51,29 +57,6 @@ class Limits(NamedTuple):
     seconds_per_byte: float
     memory: int
     pauses: float = 10.0
-
-
-@dataclass(eq=False)
-class Chunk:
-    """Some files to work on in one process.
-
-    Attributes:
-        names: The files.
-        read: Reads one by its name; goes to another process, like `work`. What they raise ends the run, but for a
-            `RejectedError`, which is an outcome.
-        work: Makes an outcome of what was read.
-        outcomes: The outcomes, one for each file so far; a `RejectedError` too if the process had to be ended.
-    """
-
-    names: Sequence[str]
-    read: Callable[[str], Any]
-    work: Callable[[Any], Any]
-    outcomes: list[Any] = field(default_factory=list)
-
-    @property
-    def done(self) -> bool:
-        """Whether all files have an outcome."""
-        return len(self.outcomes) == len(self.names)
 
 
 class _Ready(NamedTuple):
@@ -122,16 +105,27 @@ def in_order(chunks: Iterable[Chunk], workers: int, limits: Limits, patience: fl
                 return
             allowed = workers if time.monotonic() - started >= patience else 1
             _hand_out(waiting, crew, allowed, limits)
-            ready = wait([worker.pipe for worker in crew], 0.1 if waiting and len(crew) < workers else None)
-            for worker in [worker for worker in crew if worker.pipe in ready]:
+            heard = _heard(crew, ordered)
+            ready = wait([worker.pipe for worker in heard], 0.1 if waiting and len(crew) < workers else None)
+            for worker in [worker for worker in heard if worker.pipe in ready]:
                 if not worker.receive():
                     crew.remove(worker)
                     waiting.extendleft(worker.bury(limits))
-            while ordered and ordered[0].done:
-                yield from ordered.popleft().outcomes
+            while ordered:
+                yield from ordered[0].take()
+                if not ordered[0].done:
+                    break
+                ordered.popleft()
     finally:
         for worker in crew:
             worker.end()
+
+
+def _heard(crew: list["_Worker"], ordered: deque[Chunk]) -> list["_Worker"]:
+    """Return whom to listen to: all, or whoever is at the first chunk alone where too much is held for it."""
+    if sum(sum(chunk.held) for chunk in ordered) < HELD_BYTES:
+        return crew
+    return [worker for worker in crew if worker.chunk is ordered[0]] or crew
 
 
 def _hand_out(waiting: deque[Chunk], crew: list["_Worker"], allowed: int, limits: Limits) -> None:
@@ -161,10 +155,13 @@ class _Worker:
             self.pipe.send((chunk.names[len(chunk.outcomes) :], chunk.read, chunk.work))
 
     def receive(self) -> bool:
-        """Take what has come; False: nothing will come any more."""
+        """Take what has come, up to a few outcomes; False: nothing will come any more."""
+        taken = 0
         try:
-            while self.pipe.poll():
-                came = self.pipe.recv()
+            while taken < HEARD_BYTES and self.pipe.poll():
+                message = self.pipe.recv_bytes()  # what `recv` does, in two steps
+                came = pickle.loads(message)
+                taken += len(message)
                 if isinstance(came, _Ready):
                     self.ready = True
                     continue
@@ -172,7 +169,7 @@ class _Worker:
                 if isinstance(came, _Failure):
                     came.error.add_note(came.trace)
                     raise came.error
-                self.chunk.outcomes.append(came)
+                self.chunk.add(came, len(message))
                 if self.chunk.done:
                     self.chunk = None
         except (EOFError, ConnectionResetError):
@@ -186,7 +183,7 @@ class _Worker:
         cause = _cause_of_death(self.process.exitcode or 0, limits)
         if self.chunk is None or not self.ready:
             raise RuntimeError(f"a decoding process ended before it had a file: {cause}")
-        self.chunk.outcomes.append(cause)
+        self.chunk.add(cause)
         return [] if self.chunk.done else [self.chunk]
 
     def end(self) -> None:
@@ -208,8 +205,8 @@ def _cause_of_death(status: int, limits: Limits) -> RejectedError:
     if status >= 0:
         return RejectedError("broken", f"its decoder ended with {name}")
     raise PipelineError(
-        "A decoding process was killed, most likely because memory ran out. Lower ingest.max_megapixels, "
-        "or give fewer cores to the command (taskset -c 0 dvc repro)."
+        "A decoding process was killed, most likely because memory ran out. Lower max_megapixels, or give fewer cores "
+        "to the command (taskset -c 0 ...)."
     )
 
 

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import onnxruntime
 
+from ssl_pipeline import ranks
 from ssl_pipeline.data.image_spec import RGB8, ImageSpec
 from ssl_pipeline.errors import PipelineError
 from ssl_pipeline.terminal import shown
@@ -38,7 +39,8 @@ def providers() -> list[str | tuple[str, dict[str, str]]]:
     if "CUDAExecutionProvider" in onnxruntime.get_available_providers() and cuda_devices() > 0:
         onnxruntime.preload_dlls()  # finds the CUDA libraries that came with torch's wheels
         # TF32 keeps 10 bits of a product: embeddings would differ between devices by more than the parity bound
-        return [("CUDAExecutionProvider", {"use_tf32": "0"}), "CPUExecutionProvider"]
+        device = str(ranks.local_number() % cuda_devices())
+        return [("CUDAExecutionProvider", {"use_tf32": "0", "device_id": device}), "CPUExecutionProvider"]
     return ["CPUExecutionProvider"]
 
 

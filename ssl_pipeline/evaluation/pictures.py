@@ -1,6 +1,5 @@
 """Pictures of what was evaluated."""
 
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -8,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 from matplotlib.figure import Figure
 
-from ssl_pipeline.products import atomic_file
+from ssl_pipeline.pictures import save_picture
 from ssl_pipeline.terminal import shown
 
 __all__ = ["confusion", "save_picture", "short"]
@@ -55,13 +54,6 @@ def confusion(counts: npt.NDArray[np.int64], classes: Sequence[str], title: str,
             axes.text(column, row, str(counts[row, column]), ha="center", va="center", color=colour, fontsize=size)
     figure.colorbar(image, ax=axes, label="share of the actual class", shrink=0.6)
     save_picture(figure, path)
-
-
-def save_picture(figure: Figure, path: Path) -> None:
-    """Write a figure as PNG; its bytes depend on what is drawn alone."""
-    with atomic_file(path) as temporary, warnings.catch_warnings():
-        warnings.filterwarnings("ignore", r"Glyph .* missing")  # a script that the font lacks is drawn as boxes
-        figure.savefig(temporary, format="png", dpi=120, bbox_inches="tight", metadata={"Software": None})
 
 
 def short(name: str) -> str:

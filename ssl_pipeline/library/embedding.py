@@ -1,24 +1,19 @@
 """Embeddings of images, from an exported file alone. This module imports no torch."""
 
 import itertools
-import json
 import os
 from collections.abc import Iterable, Iterator
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import onnxruntime
 from PIL import Image
 
-from ssl_pipeline.data.agreement import PixelsChoice
 from ssl_pipeline.data.decode import Canvas
-from ssl_pipeline.data.image_spec import RGB8, ImageSpec, Pixels
-from ssl_pipeline.deployment.runtime import images_of, open_session, read_metadata, run
+from ssl_pipeline.data.image_spec import Pixels
+from ssl_pipeline.embeddings.reading import canvas_of
 from ssl_pipeline.errors import PipelineError
 from ssl_pipeline.library.images import ImageLike, read_image
-from ssl_pipeline.terminal import shown
+from ssl_pipeline.runtime import Backbone
 
 __all__ = ["embed"]
 
@@ -52,31 +47,12 @@ def embed(
     """
     if batch_size < 1:
         raise PipelineError(f"batch_size must be at least 1, got {batch_size}.")
-    session = open_session(Path(model))
-    metadata = read_metadata(session)
-    _check(session, model)
-    spec, canvas = images_of(metadata), _canvas(metadata)
+    backbone = Backbone(model)
+    canvas = canvas_of(backbone.images, backbone.metadata, _MAX_MEGAPIXELS)
     found, numbered = [], enumerate(_each(images))
     while block := list(itertools.islice(numbered, batch_size)):
-        found.append(_by_shape(session, [_pixels(image, canvas, spec, number) for number, image in block]))
-    return np.concatenate(found) if found else run(session, np.empty((0, 1, 1, spec.channels), spec.numpy_dtype))
-
-
-def _check(session: onnxruntime.InferenceSession, model: object) -> None:
-    """Refuse a graph that does not lead from images to embeddings."""
-    inputs, outputs = ([node.name for node in nodes()] for nodes in (session.get_inputs, session.get_outputs))
-    if inputs != ["images"] or outputs != ["embedding"]:
-        raise PipelineError(
-            f"{shown(str(model), 200)} leads from {shown(', '.join(inputs), 100)} to {shown(', '.join(outputs), 100)}, "
-            "and embed takes a file that leads from images to embedding: name a backbone.onnx of this pipeline."
-        )
-
-
-def _canvas(metadata: dict[str, str]) -> Canvas:
-    """Return how images of a model are read."""
-    kept = PixelsChoice(name="rgb8" if images_of(metadata) == RGB8 else "as_is")
-    background = tuple(json.loads(metadata["background"])) if kept.name == "rgb8" else (0, 0, 0)  # of RGB alone
-    return Canvas(int(metadata["size"]), "squash", background, 1, _MAX_MEGAPIXELS, kept)
+        found.append(backbone([_pixels(image, canvas, backbone, number) for number, image in block]))
+    return np.concatenate(found) if found else backbone([])
 
 
 def _each(images: ImageLike | Iterable[ImageLike]) -> Iterator[ImageLike]:
@@ -90,23 +66,7 @@ def _each(images: ImageLike | Iterable[ImageLike]) -> Iterator[ImageLike]:
     return iter(images)
 
 
-def _pixels(image: ImageLike, canvas: Canvas, spec: ImageSpec, number: int) -> Pixels:
+def _pixels(image: ImageLike, canvas: Canvas, backbone: Backbone, number: int) -> Pixels:
     pixels = read_image(image, canvas, f"images[{number}]")
-    if pixels.ndim != 3 or pixels.shape[2] != spec.channels or pixels.dtype != spec.dtype or 0 in pixels.shape:
-        raise PipelineError(
-            f"images[{number}] is {pixels.dtype} {pixels.shape}, and the model takes {spec}: (H, W, C)."
-        )
+    backbone.check(pixels, f"images[{number}]")
     return pixels
-
-
-def _by_shape(session: onnxruntime.InferenceSession, images: list[Pixels]) -> npt.NDArray[Any]:
-    """Embed images in their order, those of one shape in one batch."""
-    places: dict[tuple[int, ...], list[int]] = {}
-    for place, image in enumerate(images):
-        places.setdefault(image.shape, []).append(place)
-    rows = {
-        place: row
-        for mine in places.values()
-        for place, row in zip(mine, run(session, np.stack([images[place] for place in mine])), strict=True)
-    }
-    return np.stack([rows[place] for place in range(len(images))])

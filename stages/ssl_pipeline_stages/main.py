@@ -19,6 +19,8 @@ COMMANDS = {
     "check": "Try images, settings, export and disk in seconds; estimate time and memory.",
     "plugins": "List all names that params.yaml can hold, with their options.",
     "watch": "Judge the newest checkpoint of a pretraining in progress.",
+    "embed": "Embed images by an exported backbone: files, folders, archives.",
+    "search": "Find the images of an index that are most like one.",
     "summary": "Say in a few lines what the last run found, and where to look.",
     "skeleton": "Write a new plugin: a package with tests.",
     "reference": "",

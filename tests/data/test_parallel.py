@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import psutil
@@ -17,6 +18,7 @@ import pytest
 from PIL import Image
 
 from ssl_pipeline.data import parallel, workers
+from ssl_pipeline.data.chunk import Chunk
 from ssl_pipeline.data.decode import Canvas, Decoded
 from ssl_pipeline.data.layout import Record
 from ssl_pipeline.data.remarks import RejectedError
@@ -38,7 +40,7 @@ def test_a_killed_process_is_told_of(monkeypatch: pytest.MonkeyPatch) -> None:
         return digits.read(path, limit)
 
     source = Images(digits.records[:20], read, portable=False)
-    with pytest.raises(PipelineError, match=r"A decoding process was killed.*ingest.max_megapixels"):
+    with pytest.raises(PipelineError, match=r"A decoding process was killed.*Lower max_megapixels"):
         list(parallel.decode_all(source, CANVAS, 2))
 
 
@@ -111,7 +113,7 @@ def test_a_bug_of_ours_ends_the_run_and_keeps_its_traceback() -> None:
 
 
 def test_an_outcome_that_cannot_be_sent_is_a_bug_of_ours_and_no_file_s_fault() -> None:
-    chunk = workers.Chunk(["a"], str.encode, _make_what_cannot_be_sent)
+    chunk = Chunk(["a"], str.encode, _make_what_cannot_be_sent)
     limits = workers.Limits(seconds=5.0, seconds_per_byte=0.0, memory=2**28)
     with pytest.raises(Exception, match="(?i)pickle"):
         list(workers.in_order([chunk], 1, limits, 0.0))
@@ -124,14 +126,14 @@ def _make_what_cannot_be_sent(content: bytes) -> object:
 def test_a_file_that_decodes_in_time_does_so_again_and_again() -> None:
     """The clock starts anew with each file."""
     work: Callable[[bytes], bytes] = functools.partial(_spin, 0.15)
-    chunk = workers.Chunk(["a", "b", "c", "d"], str.encode, work)
+    chunk = Chunk(["a", "b", "c", "d"], str.encode, work)
     limits = workers.Limits(seconds=0.4, seconds_per_byte=0.0, memory=2**28)
     assert list(workers.in_order([chunk], 1, limits, 0.0)) == [b"a", b"b", b"c", b"d"]
 
 
 def test_large_files_may_take_longer() -> None:
     work: Callable[[bytes], bytes] = functools.partial(_spin, 0.3)
-    chunk = workers.Chunk(["a", "b" * 10, "c"], str.encode, work)
+    chunk = Chunk(["a", "b" * 10, "c"], str.encode, work)
     limits = workers.Limits(seconds=0.1, seconds_per_byte=0.1, memory=2**28)
     first, second, third = workers.in_order([chunk], 1, limits, 0.0)
     assert (first.kind, second, third.kind) == ("too slow", b"b" * 10, "too slow")
@@ -177,3 +179,27 @@ def test_decoding_processes_end_with_their_parent(number: int, tmp_path: Path) -
         parent.send_signal(number)
         _, alive = psutil.wait_procs(children, timeout=10)
         assert not alive
+
+
+def test_what_is_held_for_a_slow_file_is_bounded_and_the_order_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(workers, "HELD_BYTES", 300_000)
+    monkeypatch.setattr(workers, "HEARD_BYTES", 50_000)
+    chunks = [Chunk([f"{chunk}.{n}" for n in range(30)], str, _make_100_kb_slowly_at_first) for chunk in "abc"]
+    heard = workers._heard
+    held: list[int] = []
+
+    def noting(crew: list[Any], ordered: Any) -> Any:
+        held.append(sum(sum(chunk.held) for chunk in ordered))
+        return heard(crew, ordered)
+
+    monkeypatch.setattr(workers, "_heard", noting)
+    limits = workers.Limits(seconds=5.0, seconds_per_byte=0.0, memory=2**28)
+    found = list(workers.in_order(chunks, 3, limits, 0.0))
+    assert [one[:4].rstrip("-") for one in found] == [name for chunk in chunks for name in chunk.names]
+    assert 300_000 <= max(held) <= 600_000
+    assert all(outcome is None for chunk in chunks for outcome in chunk.outcomes)
+
+
+def _make_100_kb_slowly_at_first(name: str) -> str:
+    time.sleep(0.6 if name == "a.0" else 0.0)
+    return name.ljust(100_000, "-")

@@ -1,0 +1,176 @@
+"""Which images a command is given: files, folders and .zip archives, in one order that depends on names alone."""
+
+import functools
+import hashlib
+import os
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+from ssl_pipeline.data.archive import read_member
+from ssl_pipeline.data.listing import Reader, list_images, read_file
+from ssl_pipeline.data.remarks import RejectedError
+from ssl_pipeline.errors import ConfigError
+from ssl_pipeline.terminal import shown
+
+__all__ = ["Inputs", "Place", "find_inputs", "reader_of"]
+
+_KEY, _ADVICE = "IMAGES", "Name files, folders or .zip archives of images."
+_ARCHIVE_HEADS = (b"PK\x03\x04", b"PK\x05\x06")
+
+
+class Place(NamedTuple):
+    """A folder, an archive, or some files that were named one by one.
+
+    Attributes:
+        prefix: The text before each name, which makes it the path that a person would write.
+        names: The names of the images, as `read` knows them.
+        read: The function that reads one.
+        mean_bytes: The mean size of the files, bytes.
+    """
+
+    prefix: str
+    names: Sequence[str]
+    read: Reader
+    mean_bytes: int
+
+
+@dataclass
+class Inputs:
+    """All images of a command.
+
+    Attributes:
+        places: The places where they lie, in the order of the command.
+        rejects: Path -> why a file that was listed cannot be read.
+        ignored: The number of files in folders and archives that are no images by their names.
+        warnings: What a person should know of them, one sentence each.
+        fingerprint: The SHA-256 of all names, sizes and times of change: where it is the same, so are the images.
+    """
+
+    places: list[Place] = field(default_factory=list)
+    rejects: dict[str, RejectedError] = field(default_factory=dict)
+    ignored: int = 0
+    warnings: list[str] = field(default_factory=list)
+    fingerprint: str = ""
+
+    def __len__(self) -> int:
+        return sum(len(place.names) for place in self.places)
+
+    def part(self, start: int, stop: int) -> Iterator[Place]:
+        """Return the places of the images from number `start` on and before number `stop`."""
+        for place in self.places:
+            names = place.names[max(start, 0) : max(stop, 0)]
+            if names:
+                yield place._replace(names=names)
+            start, stop = start - len(place.names), stop - len(place.names)
+
+
+def find_inputs(paths: Sequence[Path], left_out: Sequence[Path] = ()) -> Inputs:
+    """List files, folders and archives; a file that is named twice counts once.
+
+    Args:
+        paths: Files, folders and .zip archives. A file that is named itself counts as an image, whatever its name.
+        left_out: Files and folders that are no inputs wherever they lie: what the command itself writes.
+
+    Raises:
+        ConfigError: One of the paths does not exist, or is neither a file nor a folder.
+    """
+    inputs, total, seen = Inputs(), hashlib.sha256(), set[str]()
+    for place, stamp in _places(paths, inputs):
+        own = [os.path.relpath(path, place.prefix or ".") for path in left_out]
+        names, size = [], 0
+        for name in place.names:
+            if any(name == mine or name.startswith(mine + "/") for mine in own):
+                continue
+            if len(paths) > 1:
+                path = os.path.normpath(place.prefix + name)
+                if path in seen:
+                    continue
+                seen.add(path)
+            found = stamp(name)
+            total.update(f"{place.prefix}{name}\0{found}\n".encode())
+            size += found.size
+            names.append(name)
+        if names:
+            inputs.places.append(place._replace(names=names, mean_bytes=size // len(names)))
+    inputs.fingerprint = total.hexdigest()
+    return inputs
+
+
+def reader_of(path: Path) -> tuple[Reader, str]:
+    """Return what reads an image by the path that `Inputs` gave it, and its name for this reader."""
+    for folder in path.parents:
+        if folder.is_file():  # an archive, whose members' paths begin with its own
+            return functools.partial(read_member, folder), path.relative_to(folder).as_posix()
+    return functools.partial(read_file, Path()), str(path)
+
+
+class _Stamp(NamedTuple):
+    """The size in bytes and the time of change in ns of a file, or its share of the archive that it lies in."""
+
+    size: int
+    changed: int
+
+
+_Stamper = Callable[[str], _Stamp]
+
+
+def _places(paths: Sequence[Path], inputs: Inputs) -> Iterator[tuple[Place, _Stamper]]:
+    files: list[str] = []
+    for path in paths:
+        is_file = path.is_file()
+        if is_file and not _is_archive(path):
+            files += _valid(path, inputs)
+            continue
+        yield from _named(files)
+        files = []
+        listing = list_images(path, _KEY, _ADVICE)
+        prefix = "" if path == Path() else path.as_posix().rstrip("/") + "/"
+        inputs.rejects |= {prefix + name: reason for name, reason in listing.rejects.items()}
+        inputs.ignored += len(listing.ignored)
+        inputs.warnings += listing.warnings
+        stamp = functools.partial(_stamp, str(path))
+        if is_file:
+            whole = _stamp("", str(path))
+            share = whole._replace(size=whole.size // max(1, len(listing.names)))
+            stamp = functools.partial(_same, share)
+        yield Place(prefix, listing.names, listing.read, 0), stamp
+    yield from _named(files)
+
+
+def _named(files: Sequence[str]) -> Iterator[tuple[Place, _Stamper]]:
+    if files:
+        yield Place("", files, functools.partial(read_file, Path()), 0), functools.partial(_stamp, "")
+
+
+def _valid(path: Path, inputs: Inputs) -> list[str]:
+    """Return the name of a file, unless it is no text: then it is one of the rejects."""
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        inputs.rejects[ascii(str(path))] = RejectedError("unreadable", "its name is not valid UTF-8; rename it")
+        return []
+    return [path.as_posix()]
+
+
+def _is_archive(path: Path) -> bool:
+    """Say whether a file is a .zip, by its first bytes: no format of images begins so."""
+    try:
+        with path.open("rb") as file:
+            return file.read(4) in _ARCHIVE_HEADS
+    except OSError as error:
+        raise ConfigError(f"{_KEY}: {shown(str(path), 200)} cannot be read ({error.strerror}). {_ADVICE}") from error
+
+
+def _stamp(folder: str, name: str) -> _Stamp:
+    try:
+        state = os.stat(os.path.join(folder, name))
+    except OSError:
+        return _Stamp(0, 0)
+    return _Stamp(state.st_size, state.st_mtime_ns)
+
+
+def _same(stamp: _Stamp, name: str) -> _Stamp:
+    del name
+    return stamp

@@ -1,0 +1,93 @@
+"""Images as a model takes them, read in other processes and in order, at their own sizes, by the reader of `ingest`."""
+
+import functools
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from PIL import Image
+
+from ssl_pipeline.data.agreement import PixelsChoice
+from ssl_pipeline.data.chunk import Chunk
+from ssl_pipeline.data.decode import Canvas, content_hash, read_pixels
+from ssl_pipeline.data.image_spec import RGB8, ImageSpec, Pixels
+from ssl_pipeline.data.listing import Reader
+from ssl_pipeline.data.parallel import file_limit, limits_of, read_at_most
+from ssl_pipeline.data.remarks import RejectedError
+from ssl_pipeline.data.workers import in_order
+from ssl_pipeline.embeddings.inputs import Inputs, reader_of
+
+__all__ = ["MAX_MEGAPIXELS", "Picture", "canvas_of", "read_all", "read_some"]
+
+MAX_MEGAPIXELS = 100.0
+"""Larger images are refused by their header, unless a user says otherwise: as `ingest` does."""
+_CHUNK_IMAGES, _CHUNK_BYTES = 64, 2**20
+_PATIENCE_SECONDS = 1.0
+"""Seconds of decoding before more processes are started: starting them takes about as long."""
+
+
+class Picture(NamedTuple):
+    """An image that was read.
+
+    Attributes:
+        pixels: (H, W, C) pixels, upright, of the channels and the type that the model takes.
+        sha256: The SHA-256 of the pixels, in hex, which ingest calls the image's id.
+    """
+
+    pixels: Pixels
+    sha256: str
+
+
+def canvas_of(spec: ImageSpec, metadata: Mapping[str, str], max_megapixels: float = MAX_MEGAPIXELS) -> Canvas:
+    """Return how the images that a model takes are read, by the metadata of its file."""
+    kept = PixelsChoice(name="rgb8" if spec == RGB8 else "as_is")
+    background = tuple(json.loads(metadata["background"])) if kept.name == "rgb8" else (0, 0, 0)  # of RGB alone
+    return Canvas(int(metadata["size"]), "squash", background, 1, max_megapixels, kept)
+
+
+def read_all(
+    inputs: Inputs, start: int, stop: int, canvas: Canvas, spec: ImageSpec, workers: int
+) -> Iterator[Picture | RejectedError]:
+    """Read the images from number `start` on and before number `stop`, in order.
+
+    A bounded number of bytes is on the way, however large images are.
+
+    Args:
+        inputs: The images.
+        start: The number of the first one.
+        stop: The number behind the last one.
+        canvas: The background of transparent pixels, what is kept of values, and which images are refused.
+        spec: What the model takes; other images are rejected.
+        workers: Processes, at most.
+
+    Raises:
+        PipelineError: A decoding process was killed.
+    """
+    work = functools.partial(_picture, canvas, spec)
+    chunks = (
+        Chunk(place.names[first : first + size], _bounded(place.read, canvas), work)
+        for place in inputs.part(start, stop)
+        for size in [max(1, min(_CHUNK_IMAGES, _CHUNK_BYTES // max(1, place.mean_bytes)))]
+        for first in range(0, len(place.names), size)
+    )
+    return in_order(chunks, workers, limits_of(canvas), _PATIENCE_SECONDS)
+
+
+def read_some(paths: Sequence[Path], canvas: Canvas, spec: ImageSpec) -> Iterator[Picture | RejectedError]:
+    """Read a few images, whose paths are those of `Inputs`, one by one."""
+    work = functools.partial(_picture, canvas, spec)
+    found = ((read, name) for read, name in map(reader_of, paths))
+    return in_order((Chunk([name], _bounded(read, canvas), work) for read, name in found), 1, limits_of(canvas), 0.0)
+
+
+def _bounded(read: Reader, canvas: Canvas) -> "functools.partial[bytes | Image.Image]":
+    return functools.partial(read_at_most, read, file_limit(canvas))
+
+
+def _picture(canvas: Canvas, spec: ImageSpec, content: bytes | Image.Image) -> Picture:
+    pixels, _ = read_pixels(content, canvas)
+    if pixels.shape[2] != spec.channels or pixels.dtype != spec.dtype:
+        found = f"{pixels.shape[2]} x {pixels.dtype}"
+        raise RejectedError("not what the model takes", f"{found}, and it takes {spec.channels} x {spec.dtype}")
+    return Picture(pixels, content_hash(pixels).hex())

@@ -1,0 +1,280 @@
+"""From images to a file of embeddings: in bounded memory, by several processes, and stopped and gone on with."""
+
+import contextlib
+import json
+import os
+import shutil
+import time
+from collections import deque
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from ssl_pipeline import guard, progress, ranks
+from ssl_pipeline.data.parallel import available_cores
+from ssl_pipeline.data.remarks import RejectedError
+from ssl_pipeline.data.tables import harmless, write_table
+from ssl_pipeline.embeddings.inputs import Inputs
+from ssl_pipeline.embeddings.parts import Parts, Row, embedded, rejected, schema
+from ssl_pipeline.embeddings.reading import Picture, canvas_of, read_all
+from ssl_pipeline.embeddings.table import About, companions, known_of, write_rows
+from ssl_pipeline.errors import PipelineError
+from ssl_pipeline.products import digest, write_json
+from ssl_pipeline.progress import say
+from ssl_pipeline.runtime import Backbone
+from ssl_pipeline.terminal import counted, shown
+
+__all__ = ["Job", "Shard", "begun_folder", "embed_all"]
+
+_WINDOW_PIXELS, _WINDOW_IMAGES = 2**23, 512
+"""What is embedded at a time, and three times in memory: being read, waiting, being embedded."""
+_PART_SECONDS, _PART_BYTES = 5.0, 2**26
+"""After what a part is written: the work that a run loses that is killed. One that is asked to stop loses a window."""
+_JOB, _DONE = "job.json", "done.json"
+_CHANGES = {"model": "the model", "energy": "the energy", "images": "the images", "max_megapixels": "max_megapixels"}
+
+
+class Shard(NamedTuple):
+    """A share of the images: the `number`-th of so many parts of their list, from 1."""
+
+    number: int = 1
+    shards: int = 1
+
+    def __str__(self) -> str:
+        return f"{self.number}-of-{self.shards}"
+
+    def bounds(self, images: int) -> tuple[int, int]:
+        """Return the numbers of the first image, and of the one behind the last."""
+        return (self.number - 1) * images // self.shards, self.number * images // self.shards
+
+
+@dataclass(frozen=True)
+class Job:
+    """What is to be done.
+
+    Attributes:
+        inputs: The images.
+        backbone: What embeds them.
+        energy: What gives each an energy besides; None: nothing does.
+        out: The path of the file to write.
+        max_megapixels: Larger images are rejected by their header.
+    """
+
+    inputs: Inputs
+    backbone: Backbone
+    energy: Backbone | None
+    out: Path
+    max_megapixels: float
+
+    @property
+    def content(self) -> dict[str, Any]:
+        """All that the rows depend on, as JSON has it."""
+        return {
+            "model": self.backbone.sha256,
+            "energy": self.energy.sha256 if self.energy else None,
+            "images": self.inputs.fingerprint,
+            "max_megapixels": self.max_megapixels,
+        }
+
+    @property
+    def folder(self) -> Path:
+        """Where the parts of this job lie until all are there."""
+        return begun_folder(self.out) / digest(self.content)[:16]
+
+
+def begun_folder(out: Path) -> Path:
+    """Return the folder of what a run leaves that was stopped."""
+    return out.with_name(out.name + ".begun")
+
+
+def embed_all(job: Job, shard: Shard) -> str:
+    """Embed the images of a shard, and write the file when all shards are done.
+
+    Args:
+        job: The job.
+        shard: The share of the images; all by default.
+
+    Returns:
+        What came of it, in a sentence.
+
+    Raises:
+        PipelineError: No image could be embedded, or another run is at this job.
+        KeyboardInterrupt: A stop was asked for; what was embedded is kept for the next run.
+    """
+    identity = digest(job.content)
+    known = known_of(job.out)
+    if known is not None and known.job == identity:
+        return f"{job.out} is up to date: neither the images nor the model have changed."
+    columns = schema(job.backbone.dim, job.energy is not None)
+    with guard.only_run(job.folder / str(shard)):
+        if not (job.folder / str(shard) / _DONE).exists():
+            _tell_changes(job)
+            _embed(job, shard, Parts(job.folder / str(shard), columns))
+    with guard.hold(job.folder / "lock", patience=guard.LOCK_PATIENCE_SECONDS) as mine:
+        done = f"Shard {shard.number} of {shard.shards} is done"
+        known = known_of(job.out)
+        if not mine or (known is not None and known.job == identity):  # by one that ended at the same time
+            shutil.rmtree(job.folder if mine else "", ignore_errors=True)
+            return f"{done}, and another one writes {job.out}."
+        missing = [number for number in range(1, shard.shards + 1) if not _is_done(job, Shard(number, shard.shards))]
+        if missing:
+            listed = shown(", ".join(map(str, missing)), 100)
+            return f"{done}; {job.out} is written when all are. Not done yet: {listed}."
+        return _finish(job, shard.shards, About(str(job.backbone.path), job.backbone.sha256, _root(job.out), identity))
+
+
+def _root(out: Path) -> str:
+    """Return the current folder as seen from that of a file."""
+    try:
+        return os.path.relpath(Path.cwd(), out.parent)
+    except ValueError:  # on another drive of Windows
+        return str(Path.cwd())
+
+
+def _tell_changes(job: Job) -> None:
+    """Say what is another one than in a run that was stopped, whose rows are of no use here."""
+    write_json(job.folder / _JOB, job.content)
+    for other in begun_folder(job.out).glob(f"*/{_JOB}"):
+        if other.parent == job.folder:
+            continue
+        before = json.loads(other.read_bytes())
+        changed = [words for name, words in _CHANGES.items() if before.get(name) != job.content[name]]
+        say(f"embed: what a run before had embedded is not used, as these have changed: {', '.join(changed)}.")
+
+
+def _is_done(job: Job, shard: Shard) -> bool:
+    return (job.folder / str(shard) / _DONE).exists()
+
+
+def _embed(job: Job, shard: Shard, parts: Parts) -> None:
+    start, stop = shard.bounds(len(job.inputs))
+    first = start + parts.done()
+    if first > start:
+        say(f"embed: {first - start:,} of {counted(stop - start, 'image')} were embedded by a run before")
+    workers = max(1, available_cores() // ranks.local_count())
+    canvas = canvas_of(job.backbone.images, job.backbone.metadata, job.max_megapixels)
+    outcomes = read_all(job.inputs, first, stop, canvas, job.backbone.images, workers)
+    paths = (place.prefix + name for place in job.inputs.part(first, stop) for name in place.names)
+    windows = _in_threads(job, _windows(zip(paths, outcomes, strict=True), job.backbone.size))
+    held, since = _Held(first - start), time.monotonic()
+    with progress.bar() as drawn, guard.stop_requests() as stopping, contextlib.closing(windows):
+        task = drawn.add_task("embedding images", total=stop - start, completed=first - start, info="")
+        for found in windows:
+            held.windows.append(found)
+            drawn.advance(task, len(found.rows))
+            if stopping() or time.monotonic() - since > _PART_SECONDS or held.bytes > _PART_BYTES:
+                held.write(parts)
+                since = time.monotonic()
+            if stopping():
+                done = f"{held.start:,} of {counted(stop - start, 'image')}"
+                raise KeyboardInterrupt(f"stopped after {done}; the same command goes on from there")
+    held.write(parts)
+    write_json(parts.folder / _DONE, {"images": stop - start})
+
+
+class _Window(NamedTuple):
+    """Some images that were embedded together; energies (n,) where there are any."""
+
+    rows: list[Row]
+    embeddings: npt.NDArray[np.float32]
+    energies: npt.NDArray[np.float32] | None
+
+
+class _Held:
+    """What is embedded and not yet in a part."""
+
+    def __init__(self, start: int):
+        self.start, self.windows = start, list[_Window]()
+
+    @property
+    def bytes(self) -> int:
+        return sum(window.embeddings.nbytes for window in self.windows)
+
+    def write(self, parts: Parts) -> None:
+        """Write it as a part."""
+        if not self.windows:
+            return
+        rows = [row for window in self.windows for row in window.rows]
+        energies = [window.energies for window in self.windows if window.energies is not None]
+        embeddings = np.concatenate([window.embeddings for window in self.windows])
+        parts.add(self.start, rows, embeddings, np.concatenate(energies) if energies else None)
+        self.start, self.windows = self.start + len(rows), []
+
+
+_Named = tuple[str, Picture | RejectedError]
+
+
+def _windows(named: Iterable[_Named], size: int) -> Iterator[list[_Named]]:
+    """Cut images into pieces of so many pixels; where they are cut depends on the images alone."""
+    window: list[_Named] = []
+    pixels = 0
+    for path, outcome in named:
+        window.append((path, outcome))
+        if isinstance(outcome, Picture):
+            height, width, _ = outcome.pixels.shape
+            pixels += max(height * width, size**2)
+        if pixels >= _WINDOW_PIXELS or len(window) == _WINDOW_IMAGES:
+            yield window
+            window, pixels = [], 0
+    if window:
+        yield window
+
+
+def _in_threads(job: Job, windows: Iterable[Sequence[_Named]]) -> Generator[_Window, None, None]:
+    """Embed one window while the next one is read."""
+    ahead: deque[Future[_Window]] = deque()
+    with ThreadPoolExecutor(1) as pool:
+        for window in windows:
+            ahead.append(pool.submit(_embed_window, job, window))
+            if len(ahead) > 1:
+                yield ahead.popleft().result()
+        while ahead:
+            yield ahead.popleft().result()
+
+
+def _embed_window(job: Job, window: Sequence[_Named]) -> _Window:
+    usable = [place for place, (_, outcome) in enumerate(window) if isinstance(outcome, Picture)]
+    images = [outcome.pixels for _, outcome in window if isinstance(outcome, Picture)]
+    embeddings = np.zeros((len(window), job.backbone.dim), np.float32)
+    embeddings[usable] = job.backbone(images)
+    energies = None
+    if job.energy is not None:
+        energies = np.zeros(len(window), np.float32)
+        energies[usable] = job.energy(images)
+    return _Window([_row(path, outcome) for path, outcome in window], embeddings, energies)
+
+
+def _row(path: str, outcome: Picture | RejectedError) -> Row:
+    if isinstance(outcome, RejectedError):
+        return Row(path, reason=str(outcome))
+    height, width, _ = outcome.pixels.shape
+    return Row(path, width, height, outcome.sha256)
+
+
+def _finish(job: Job, shards: int, about: About) -> str:
+    """Write the file of all shards, and the list of what is not in it."""
+    whole = schema(job.backbone.dim, job.energy is not None)
+    parts = [Parts(job.folder / str(Shard(number, shards)), whole) for number in range(1, shards + 1)]
+    refused = [(path, str(reason)) for path, reason in job.inputs.rejects.items()] + list(rejected(parts))
+    count = len(job.inputs) + len(job.inputs.rejects) - len(refused)
+    listed = companions(job.out)[0]
+    listed.unlink(missing_ok=True)
+    if refused:
+        write_table(listed, ("path", "reason"), ((harmless(path, path=True), reason) for path, reason in refused))
+    if count == 0:
+        path, reason = refused[0]
+        raise PipelineError(
+            f"None of {counted(len(refused), 'image')} can be used, such as {shown(path, 200)} ({shown(reason, 300)}): "
+            f"see {listed}."
+        )
+    columns = whole.remove(whole.get_field_index("reason"))
+    write_rows(job.out, embedded(parts, columns), columns, count, about)
+    shutil.rmtree(begun_folder(job.out), ignore_errors=True)
+    said = f"{job.out}: {counted(count, 'image')} embedded, {job.backbone.dim} numbers each"
+    said += f"; {len(refused):,} rejected, see {listed}" if refused else "; none rejected"
+    return said + (f"; {counted(job.inputs.ignored, 'file')} of other kinds left out." if job.inputs.ignored else ".")

@@ -1,0 +1,137 @@
+"""The images of a table of embeddings that are most like one: found, listed and drawn."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, ImageOps
+
+from ssl_pipeline.data.image_spec import ImageSpec, Pixels
+from ssl_pipeline.data.remarks import RejectedError
+from ssl_pipeline.embeddings.reading import canvas_of, read_some
+from ssl_pipeline.embeddings.table import Index
+from ssl_pipeline.errors import PipelineError
+from ssl_pipeline.neighbours import nearest
+from ssl_pipeline.products import sha256_once
+from ssl_pipeline.runtime import Backbone
+from ssl_pipeline.terminal import shown
+
+__all__ = ["Match", "draw", "model_of", "search"]
+
+_COLUMNS = 6
+_TILE = 160  # px
+_LETTERS = 19  # of a file's name below its image
+
+
+class Match(NamedTuple):
+    """An image of the index: its path, as the index has it, and its cosine to the query."""
+
+    path: str
+    similarity: float
+
+
+def model_of(index: Index, model: Path | None = None) -> Backbone:
+    """Open the backbone that made an index.
+
+    Args:
+        index: The index.
+        model: The path of the backbone; None: where the index says that it lies.
+
+    Raises:
+        PipelineError: It is not there, or is another one: embeddings of two models cannot be compared.
+    """
+    place = model or index.place(index.about.model)
+    if model is None and not place.is_file():
+        raise PipelineError(
+            f"{shown(str(index.path), 200)} was made by {shown(str(place), 200)}, which is not there. Say where this "
+            "model lies by --model."
+        )
+    backbone = Backbone(place)
+    if sha256_once(place) != index.about.model_sha256:
+        raise PipelineError(
+            f"{shown(str(place), 200)} is not the model that made {shown(str(index.path), 200)}, and embeddings of "
+            "two models cannot be compared. Name that one by --model, or embed the images anew."
+        )
+    return backbone
+
+
+def search(index: Index, backbone: Backbone, query: Path, k: int) -> list[Match]:
+    """Return the nearest images of an index, the nearest first; of equally near ones, the one that comes first there.
+
+    Args:
+        index: The index, which is read some rows at a time.
+        backbone: The model that made it.
+        query: The path of an image.
+        k: The number of images; all of the index if it has fewer.
+
+    Raises:
+        PipelineError: The query cannot be read.
+    """
+    (picture,) = read_some([query], canvas_of(backbone.images, backbone.metadata), backbone.images)
+    if isinstance(picture, RejectedError):
+        raise PipelineError(f"{shown(str(query), 200)} cannot be used: {shown(str(picture), 300)}. Name an image.")
+    embedding = backbone([picture.pixels])
+    best: list[tuple[float, int, str]] = []
+    before = 0
+    for paths, embeddings in index.rows():
+        best = sorted([*best, *_nearest(paths, embeddings, embedding, k, before)])[:k]
+        before += len(paths)
+    return [Match(path, -distance) for distance, _, path in best]
+
+
+def _nearest(
+    paths: Sequence[str],
+    embeddings: npt.NDArray[np.float32],
+    embedding: npt.NDArray[np.float32],
+    k: int,
+    before: int,
+) -> list[tuple[float, int, str]]:
+    cosines, rows = nearest(embeddings, embedding, min(k, len(paths)))
+    return [
+        (-float(cosine), before + int(row), paths[row])
+        for cosine, row in zip(cosines[0].clip(-1, 1), rows[0], strict=True)
+    ]
+
+
+def draw(index: Index, backbone: Backbone, query: Path, matches: Sequence[Match], path: Path) -> None:
+    """Draw the query and its matches, each with its rank, cosine and name; what cannot be read now is left white.
+
+    Args:
+        index: The index, which says where its paths lead.
+        backbone: The model, which says how images are read.
+        query: The path of the query.
+        matches: What was found.
+        path: The path of the PNG.
+    """
+    from matplotlib.figure import Figure  # takes longer than the search
+
+    from ssl_pipeline.pictures import save_picture
+
+    spec = backbone.images
+    places = [query, *(index.place(match.path) for match in matches)]
+    titles = ["query", *(f"{rank}.  {match.similarity:.3f}" for rank, match in enumerate(matches, 1))]
+    rows = -(-len(places) // _COLUMNS)
+    figure = Figure(figsize=(1.7 * _COLUMNS, 2.05 * rows), layout="constrained")
+    grid = figure.subplots(rows, _COLUMNS, squeeze=False).ravel()
+    for axes in grid:
+        axes.set_axis_off()
+    pictures = read_some(places, canvas_of(spec, backbone.metadata), spec)
+    for axes, place, title, picture in zip(grid, places, titles, pictures, strict=False):
+        if isinstance(picture, RejectedError):
+            axes.text(0.5, 0.5, f"cannot be\nread now:\n{picture.kind}", ha="center", va="center", fontsize="small")
+        else:
+            axes.imshow(_thumbnail(picture.pixels, spec))
+        name = shown(place.name, _LETTERS).replace("$", r"\$")  # which would begin mathematics
+        axes.set_title(f"{title}\n{name}", fontsize="small")
+    save_picture(figure, path)
+
+
+def _thumbnail(pixels: Pixels, spec: ImageSpec) -> npt.NDArray[np.uint8]:
+    """Return an image (H, W, C) in the middle of a white square of RGB, the full scale from black to white."""
+    bands = list(spec.rgb or ((0, 1, 2) if spec.channels >= 3 else (0, 0, 0)))
+    thin = max(1, max(pixels.shape[:2]) // (4 * _TILE))
+    values = (pixels[::thin, ::thin, bands].astype(np.float32) - spec.low) / (spec.high - spec.low)
+    image = Image.fromarray((np.nan_to_num(values).clip(0, 1) * 255).round().astype(np.uint8))
+    return np.asarray(ImageOps.pad(image, (_TILE, _TILE), color="white"))

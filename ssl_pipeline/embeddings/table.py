@@ -1,0 +1,152 @@
+"""The file of embeddings: a Parquet table that says of which model it is, or an array beside a CSV."""
+
+import contextlib
+import json
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple, Self
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from ssl_pipeline.data.tables import csv_line, harmless
+from ssl_pipeline.errors import PipelineError
+from ssl_pipeline.products import atomic_file, write_json
+from ssl_pipeline.terminal import brief, shown
+
+__all__ = ["FORMS", "About", "Index", "companions", "known_of", "vectors", "write_rows"]
+
+FORMS = (".parquet", ".npy")
+_KEY = b"ssl_pipeline"
+_ROWS_AT_A_TIME = 65_536
+
+
+class About(NamedTuple):
+    """What a file of embeddings says about itself.
+
+    Attributes:
+        model: The path of the model, as the command named it.
+        model_sha256: The SHA-256 of its file, in hex.
+        root: The folder that all paths in the file are relative to, relative to the file's own.
+        job: The digest of all that the rows depend on.
+    """
+
+    model: str
+    model_sha256: str
+    root: str
+    job: str
+
+
+def companions(out: Path) -> list[Path]:
+    """Return the other files that belong to a file of embeddings, which may be there or not."""
+    besides = {".npy": (".csv", ".json")}.get(out.suffix, ())
+    return [out.with_suffix(".rejects.csv"), *(out.with_suffix(suffix) for suffix in besides)]
+
+
+def write_rows(out: Path, tables: Iterable[pa.Table], columns: pa.Schema, count: int, about: About) -> None:
+    """Write a file of embeddings, whole or not at all; the rows are never in memory together.
+
+    Args:
+        out: The path of a .parquet, or of an .npy, which a .csv and a .json of the same name then lie beside.
+        tables: The rows, with `columns`.
+        columns: The columns.
+        count: The number of rows.
+        about: What the file says about itself.
+    """
+    if out.suffix == ".npy":
+        _write_array(out, tables, columns, count)
+        write_json(out.with_suffix(".json"), about._asdict())
+        return
+    noted = columns.with_metadata({_KEY: json.dumps(about._asdict()).encode()})
+    words = [name for name in columns.names if name != "embedding"]
+    with (
+        atomic_file(out) as temporary,
+        pq.ParquetWriter(temporary, noted, compression="zstd", use_dictionary=words) as file,
+    ):
+        for table in tables:
+            file.write_table(table.replace_schema_metadata(noted.metadata))
+
+
+def _write_array(out: Path, tables: Iterable[pa.Table], columns: pa.Schema, count: int) -> None:
+    words = [name for name in columns.names if name != "embedding"]
+    shape = (count, columns.field("embedding").type.list_size)
+    with contextlib.ExitStack() as stack:
+        array = stack.enter_context(stack.enter_context(atomic_file(out)).open("wb"))
+        place = stack.enter_context(atomic_file(out.with_suffix(".csv")))
+        lines = stack.enter_context(place.open("w", newline="", encoding="utf-8"))
+        np.lib.format.write_array_header_1_0(array, {"descr": "<f4", "fortran_order": False, "shape": shape})
+        lines.write(csv_line(words))
+        for table in tables:
+            array.write(vectors(table["embedding"]).tobytes())
+            for row in table.select(words).to_pylist():
+                lines.write(csv_line([harmless(row["path"], path=True), *list(row.values())[1:]]))
+
+
+def vectors(column: pa.ChunkedArray) -> npt.NDArray[np.float32]:
+    """Return a column of embeddings as (n, dim)."""
+    array = column.combine_chunks()
+    array = array.chunk(0) if isinstance(array, pa.ChunkedArray) else array
+    found: npt.NDArray[np.float32] = array.flatten().to_numpy(zero_copy_only=False).reshape(len(array), -1)
+    return found
+
+
+def known_of(out: Path) -> About | None:
+    """Return what a file of embeddings says about itself; None where there is none, or it is another's."""
+    try:
+        if out.suffix == ".npy":
+            return About(**json.loads(out.with_suffix(".json").read_bytes())) if out.exists() else None
+        return About(**json.loads((pq.read_schema(out).metadata or {})[_KEY]))
+    except (OSError, ValueError, KeyError, TypeError, pa.ArrowException):
+        return None
+
+
+class Index:
+    """A table of embeddings to look things up in.
+
+    Args:
+        path: The path of a .parquet that `ssl-pipeline embed` has written.
+
+    Attributes:
+        about: What it says about itself.
+        dim: The length of an embedding.
+
+    Raises:
+        PipelineError: It is missing, or another file.
+    """
+
+    def __init__(self, path: Path):
+        self.path = path
+        if not path.exists():
+            raise PipelineError(f"{shown(str(path), 200)} does not exist: make it by `ssl-pipeline embed`.")
+        try:
+            self._file = pq.ParquetFile(path)
+            columns = self._file.schema_arrow
+            self.about = About(**json.loads((columns.metadata or {})[_KEY]))
+            self.dim = int(columns.field("embedding").type.list_size)
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, pa.ArrowException) as error:
+            raise PipelineError(
+                f"{shown(str(path), 200)} is not a table of embeddings ({brief(repr(error))}): name a .parquet that "
+                "`ssl-pipeline embed` has written."
+            ) from error
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *trouble: Any) -> None:
+        self._file.close()
+
+    def __len__(self) -> int:
+        return int(self._file.metadata.num_rows)
+
+    def place(self, path: str) -> Path:
+        """Return where a path that the table names leads."""
+        return Path(os.path.normpath(self.path.parent / self.about.root / path))
+
+    def rows(self) -> Iterator[tuple[list[str], npt.NDArray[np.float32]]]:
+        """Return paths and embeddings (n, dim), some rows at a time, in their order."""
+        for batch in self._file.iter_batches(_ROWS_AT_A_TIME, columns=["path", "embedding"]):
+            table = pa.Table.from_batches([batch])
+            yield table["path"].to_pylist(), vectors(table["embedding"])

@@ -1,0 +1,135 @@
+"""An exported backbone as a function: images as NumPy arrays in, embeddings out.
+
+It needs numpy and onnxruntime, and imports neither torch nor what trains.
+"""
+
+import functools
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from ssl_pipeline.data.image_spec import ImageSpec, Pixels
+from ssl_pipeline.deployment.runtime import images_of, open_session, read_metadata, run
+from ssl_pipeline.errors import PipelineError
+from ssl_pipeline.products import sha256_once
+from ssl_pipeline.terminal import brief, shown
+
+__all__ = ["Backbone"]
+
+_BATCH_PIXELS = 2**22
+"""Pixels that a graph is given at a time, unless one image has more: it holds some 40 bytes for each."""
+_BATCH_IMAGES = 256
+
+
+class Backbone:
+    """A backbone that the stage export has written, or another graph from images to one row each.
+
+    Calls may come from several threads at once. Images of one size are embedded together, so many at a time that the
+    memory is bounded by pixels and not by images.
+
+    Args:
+        path: The path of `backbone.onnx`.
+        threads: CPU threads of a call; None leaves the choice to onnxruntime.
+        output: The name of the graph's output: "energy" for an `energy.onnx` that takes single images.
+
+    Attributes:
+        path: The path of the file.
+        images: The images that it takes: channels, type, scale, and what marks a pixel that was not measured.
+        size: The side of the square that the graph resizes images to, px.
+        dim: The length of an embedding; 0 where a row is a single number.
+        metadata: All that the file says about itself: text as it is, all else as JSON.
+
+    Raises:
+        PipelineError: The file is missing, onnxruntime cannot run it, or it is no such graph.
+
+    Examples:
+        >>> from ssl_pipeline.runtime import Backbone
+        >>> backbone = Backbone("models/export/backbone.onnx")  # doctest: +SKIP
+        >>> backbone([photo, another]).shape  # doctest: +SKIP
+        (2, 256)
+    """
+
+    def __init__(self, path: str | os.PathLike[str], threads: int | None = None, output: str = "embedding"):
+        self.path = Path(path)
+        self._session = open_session(self.path, threads)
+        self.metadata = read_metadata(self._session)
+        inputs, outputs = self._session.get_inputs(), self._session.get_outputs()
+        names = [[node.name for node in nodes] for nodes in (inputs, outputs)]
+        if names != [["images"], [output]]:
+            raise PipelineError(
+                f"{shown(str(path), 200)} leads from {shown(', '.join(names[0]), 100)} to "
+                f"{shown(', '.join(names[1]), 100)}, and what is needed leads from images to {output}: name "
+                f"{_WANTED.get(output, 'another file')} of this pipeline."
+            )
+        self.images, self.size = _described(self.metadata, path)
+        self.dim = int(outputs[0].shape[1]) if len(outputs[0].shape) > 1 else 0
+
+    @functools.cached_property
+    def sha256(self) -> str:
+        """The SHA-256 of the file, in hex."""
+        return sha256_once(self.path)
+
+    def __call__(self, images: Sequence[Pixels] | Pixels) -> npt.NDArray[np.float32]:
+        """Embed images.
+
+        Args:
+            images: Images (H, W, C) of any sizes, of the model's channels and type, or an array of them (N, H, W, C).
+
+        Returns:
+            (N, dim) float32, a row for each image; of unit length unless `export.l2_normalize` was off.
+
+        Raises:
+            PipelineError: An image has other channels or another type; the message names its number and what the model
+                takes.
+        """
+        for number, image in enumerate(images):
+            self.check(image, f"images[{number}]")
+        if len(images) == 0:
+            return run(self._session, np.empty((0, 1, 1, self.images.channels), self.images.numpy_dtype))
+        found = np.empty((len(images), self.dim) if self.dim else len(images), np.float32)
+        for batch in self._batches(images):
+            found[batch] = run(self._session, np.stack([images[place] for place in batch]), batch_size=len(batch))
+        return found
+
+    def check(self, image: Pixels, name: str) -> None:
+        """Refuse an image that the model does not take.
+
+        Args:
+            image: The image.
+            name: The name of the image, for the message.
+
+        Raises:
+            PipelineError: It has another shape or type.
+        """
+        wanted, shape = self.images, getattr(image, "shape", None)
+        if shape is None:
+            raise PipelineError(f"{name} is of type {type(image).__name__}, and the model takes arrays: {wanted}.")
+        if len(shape) != 3 or shape[2] != wanted.channels or image.dtype != wanted.dtype or 0 in shape:
+            raise PipelineError(f"{name} is {image.dtype} {shape}, and the model takes {wanted}: (H, W, C).")
+
+    def _batches(self, images: Sequence[Pixels] | Pixels) -> Iterator[list[int]]:
+        """Return the places of images that are embedded together: of one shape, and of so many pixels."""
+        places: dict[tuple[int, ...], list[int]] = {}
+        for place, image in enumerate(images):
+            places.setdefault(image.shape, []).append(place)
+        for (height, width, _), mine in places.items():
+            most = min(_BATCH_IMAGES, max(1, _BATCH_PIXELS // max(height * width, self.size**2)))
+            yield from (mine[start : start + most] for start in range(0, len(mine), most))
+
+
+_WANTED = {"embedding": "a backbone.onnx", "energy": "an energy.onnx of single images, as `denoise` has it,"}
+"""Output -> the file that has it, for messages."""
+
+
+def _described(metadata: dict[str, str], path: object) -> tuple[ImageSpec, int]:
+    """Return the images of a graph, and the side that it resizes them to."""
+    try:
+        return images_of(metadata), int(metadata["size"])
+    except (KeyError, ValueError, TypeError) as error:
+        raise PipelineError(
+            f"{shown(str(path), 200)} does not say which images it takes ({brief(repr(error))}): it is not a file that "
+            "the stage export has written."
+        ) from error

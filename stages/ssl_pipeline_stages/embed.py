@@ -1,0 +1,115 @@
+"""Not a stage: embeddings of any number of images, by an exported backbone."""
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from ssl_pipeline_stages.guarded import guarded
+from ssl_pipeline_stages.paths import EXPORT
+
+if TYPE_CHECKING:
+    from ssl_pipeline.embeddings.run import Shard
+
+MODEL = EXPORT / "backbone.onnx"
+
+
+@click.command()
+@click.argument("images", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="IMAGES...")
+@click.option(
+    "--model",
+    default=MODEL,
+    type=click.Path(path_type=Path),
+    show_default=True,
+    help="The exported backbone.",
+)
+@click.option(
+    "--out",
+    default="embeddings.parquet",
+    type=click.Path(path_type=Path),
+    show_default=True,
+    help="The file to write: .parquet, or .npy with a .csv of the same name beside it.",
+)
+@click.option(
+    "--energy", type=click.Path(path_type=Path), help="An energy.onnx of single images, for a column `energy`."
+)
+@click.option(
+    "--shard",
+    metavar="I/N",
+    help="Embed the I-th of N parts of the images, from 1; whichever ends last writes the file. "
+    "Processes that torchrun starts take a part each by themselves.",
+)
+@click.option("--max-megapixels", default=100.0, show_default=True, help="Images with more pixels are rejected unread.")
+def embed(
+    images: tuple[Path, ...], model: Path, out: Path, energy: Path | None, shard: str | None, max_megapixels: float
+) -> None:
+    """Embed images, which may be files, folders and .zip archives, in any mixture.
+
+    The rows are in the order of the arguments, and within a folder or an archive in that of the names. Their columns
+    are path, embedding, width, height and sha256, the hash of the pixels that ingest calls an image's id.
+
+    What cannot be read is listed beside the file. A run that was stopped goes on when the same command is given again.
+    Shards have to share the folder of the file.
+    """
+    sys.exit(guarded(lambda: _embed(images, model, out, energy, shard, max_megapixels)))
+
+
+def _embed(
+    images: tuple[Path, ...], model: Path, out: Path, energy: Path | None, shard: str | None, max_megapixels: float
+) -> None:
+    from ssl_pipeline.data.parallel import available_cores
+    from ssl_pipeline.embeddings.inputs import find_inputs
+    from ssl_pipeline.embeddings.run import Job, begun_folder, embed_all
+    from ssl_pipeline.embeddings.table import FORMS, companions
+    from ssl_pipeline.errors import ConfigError
+    from ssl_pipeline.progress import say
+    from ssl_pipeline.ranks import local_count
+    from ssl_pipeline.runtime import Backbone
+    from ssl_pipeline.terminal import shown
+
+    if out.suffix not in FORMS:
+        raise ConfigError(f"--out: {shown(str(out), 200)} must end with {' or '.join(FORMS)}.")
+    if max_megapixels <= 0:
+        raise ConfigError(f"--max-megapixels: {max_megapixels:g} must be more than 0.")
+    mine = _shard(shard)
+    threads = max(1, available_cores() // local_count()) if local_count() > 1 else None
+    backbone = Backbone(model, threads)
+    judge = None if energy is None else Backbone(energy, threads, output="energy")
+    if judge is not None and judge.images != backbone.images:
+        raise ConfigError(
+            f"--energy: {shown(str(energy), 200)} takes {judge.images}, and the model takes {backbone.images}: name "
+            "files of one run."
+        )
+    inputs = find_inputs(images, [out, begun_folder(out), *companions(out)])
+    for warning in inputs.warnings:
+        say(f"embed: {warning}")
+    if not len(inputs) and not inputs.rejects:
+        raise ConfigError(
+            f"IMAGES: there are no images in {shown(', '.join(map(str, images)), 200)}. Name files, folders or .zip "
+            "archives of images."
+        )
+    click.echo(embed_all(Job(inputs, backbone, judge, out, max_megapixels), mine))
+
+
+def _shard(text: str | None) -> "Shard":
+    """Return which part of the images is to be embedded, by an option or by the launcher.
+
+    Raises:
+        ConfigError: The option is no I/N, or contradicts the launcher.
+    """
+    import re
+
+    from ssl_pipeline import ranks
+    from ssl_pipeline.embeddings.run import Shard
+    from ssl_pipeline.errors import ConfigError
+    from ssl_pipeline.terminal import shown
+
+    if text is None:
+        return Shard(ranks.number() + 1, ranks.count())
+    if ranks.count() > 1:
+        raise ConfigError("--shard: each process that torchrun starts takes a part by itself. Leave the option out.")
+    found = re.fullmatch(r"([0-9]{1,6})/([0-9]{1,6})", text)
+    if not found or not 1 <= int(found[1]) <= int(found[2]):
+        raise ConfigError(f"--shard: {shown(text, 50)} must be I/N, with I from 1 to N, such as 2/8.")
+    return Shard(int(found[1]), int(found[2]))

@@ -1,0 +1,53 @@
+"""Not a stage: the images of a table of embeddings that are most like one."""
+
+import sys
+from pathlib import Path
+
+import click
+
+from ssl_pipeline_stages.guarded import guarded
+
+
+@click.command()
+@click.argument("query", type=click.Path(path_type=Path))
+@click.option(
+    "--index",
+    default="embeddings.parquet",
+    type=click.Path(path_type=Path),
+    show_default=True,
+    help="The table that `ssl-pipeline embed` has written.",
+)
+@click.option("-k", "count", default=10, show_default=True, help="Images to find.")
+@click.option(
+    "--picture",
+    default="neighbours.png",
+    type=click.Path(path_type=Path),
+    show_default=True,
+    help="Where to draw the query and what was found.",
+)
+@click.option(
+    "--model", type=click.Path(path_type=Path), help="The backbone, where it lies elsewhere than the table says."
+)
+def search(query: Path, index: Path, count: int, picture: Path, model: Path | None) -> None:
+    """Find the images that are most like QUERY, an image file, by the cosine of their embeddings."""
+    sys.exit(guarded(lambda: _search(query, index, count, picture, model)))
+
+
+def _search(query: Path, index: Path, count: int, picture: Path, model: Path | None) -> None:
+    from ssl_pipeline.embeddings.search import draw, model_of, search
+    from ssl_pipeline.embeddings.table import Index
+    from ssl_pipeline.errors import ConfigError
+    from ssl_pipeline.terminal import shown
+
+    if count < 1:
+        raise ConfigError(f"-k: {count} must be at least 1.")
+    if picture.suffix.lower() != ".png":
+        raise ConfigError(f"--picture: {shown(str(picture), 200)} must end with .png.")
+    with Index(index) as opened:
+        backbone = model_of(opened, model)
+        matches = search(opened, backbone, query, count)
+        click.echo("rank  similarity  path")
+        for rank, match in enumerate(matches, 1):
+            click.echo(f"{rank:4}  {match.similarity:10.4f}  {shown(match.path, 1000)}")
+        draw(opened, backbone, query, matches, picture)
+    click.echo(f"{picture} shows them.")

@@ -1,0 +1,27 @@
+"""A graph that stands for a backbone, and a folder of digits of two sizes."""
+
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from tests.embeddings.graphs import write_graph
+from tests.factories import digit_images
+
+
+@pytest.fixture(scope="session")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A file that takes 8-bit RGB; its embeddings have 48 numbers. Transparent pixels lie on orange."""
+    return write_graph(tmp_path_factory.mktemp("model") / "backbone.onnx")
+
+
+@pytest.fixture
+def pile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The current folder, with images/ of 23 digits in two folders; every third is 20 px wide."""
+    monkeypatch.chdir(tmp_path)
+    for number, digit in enumerate(digit_images(23)):
+        path = Path("images", "ab"[number % 2], f"{number:02}.png")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        image = Image.fromarray(digit)
+        (image.resize((20, 12)) if number % 3 == 0 else image).save(path)
+    return tmp_path
