@@ -64,7 +64,7 @@ def stepping(project: Project, images: int, size: int, free: int | None) -> Call
         step = Step(0, 1, 0, section.seed, batch.ids)
         loss, _, kept = task.compare(encoder.encode(place, batch, step), step)
         optimizer.zero_grad()
-        with encoder.unchanged_buffers():
+        with encoder.backward(place):
             loss.backward()
         optimizer.step()
         task.after_step(step, kept)

@@ -1,6 +1,7 @@
 """From the places of a batch's images to what is compared: canvases, views, embeddings."""
 
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
 
 import numpy as np
 import numpy.typing as npt
@@ -8,6 +9,7 @@ import numpy.typing as npt
 from ssl_pipeline.data.store import Split
 from ssl_pipeline.randomness import hash64
 from ssl_pipeline.training.batch_inputs import inputs
+from ssl_pipeline.training.batch_norms import over_all_ranks
 from ssl_pipeline.training.batches import Batch, Place, on_device
 from ssl_pipeline.training.micro_batches import MicroBatches
 from ssl_pipeline.training.precision import Precision
@@ -28,7 +30,8 @@ class BatchEncoder:
         sizes: The sizes of views over the run.
         seed: The seed of the run.
         precision: The device and the precision of the forward pass.
-        at_once: The most images that are encoded at once.
+        at_once: The most images that are encoded at once. Where that is the whole batch, it is also the batch of batch
+            norms, whatever share of it each rank encodes.
         ranks: The processes that encode a share of each batch.
     """
 
@@ -70,14 +73,23 @@ class BatchEncoder:
                 return in_float32(self._task(views))
 
         side = self._sizes.at(place.step)[self._task.views.main].size
-        encoded = self._micro_batches.encode(encode, place.positions[share], side)
+        with self._batch_norms(len(place.positions)):
+            encoded = self._micro_batches.encode(encode, place.positions[share], side)
         if self._ranks.count > 1:
             self._seed_torch(step, -1)  # what follows is computed by all ranks alike
         return self._ranks.gathered(encoded, len(place.positions))
 
-    def unchanged_buffers(self) -> AbstractContextManager[None]:
+    @contextmanager
+    def backward(self, place: Place) -> Iterator[None]:
         """Return the context of the backward pass, which may encode some images again."""
-        return self._micro_batches.unchanged_buffers()
+        with self._micro_batches.unchanged_buffers(), self._batch_norms(len(place.positions)):
+            yield
+        if len(place.positions) > self._at_once:  # each rank's batch norms have seen its share alone
+            self._ranks.average_statistics(self._task)
+
+    def _batch_norms(self, size: int) -> AbstractContextManager[None]:
+        """Return the context in which batch norms see a batch of that size, or parts of it."""
+        return over_all_ranks(self._ranks.count if size <= self._at_once else 1)
 
     def _seed_torch(self, step: Step, row: int) -> None:
         """Seed torch's generators for what is encoded from a row of the batch on."""

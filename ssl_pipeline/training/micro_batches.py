@@ -42,8 +42,8 @@ class MicroBatches:
 
     def __init__(self, network: nn.Module, size: int, device: torch.device):
         self._network, self._size = network, size
-        known = not any(isinstance(part, Backbone) and part.recomputes for part in network.modules())
-        self._memory = _SHARE_OF_FREE_MEMORY * free_memory(device) if known else 0.0
+        self._recomputes = any(isinstance(part, Backbone) and part.recomputes for part in network.modules())
+        self._memory = 0.0 if self._recomputes else _SHARE_OF_FREE_MEMORY * free_memory(device)
         self._bytes: dict[int, float] = {}  # side of the views -> what is kept of an image for its gradient
         self._again = False  # whether some micro-batches of this step are encoded again
 
@@ -76,8 +76,8 @@ class MicroBatches:
 
     @contextmanager
     def unchanged_buffers(self) -> Iterator[None]:
-        """Keep a backward pass from changing buffers, such as running statistics, by encoding micro-batches again."""
-        buffers = list(self._network.buffers()) if self._again else []
+        """Keep a backward pass from changing buffers, such as running statistics, by encoding anything again."""
+        buffers = list(self._network.buffers()) if self._again or self._recomputes else []
         before = [buffer.clone() for buffer in buffers]
         yield
         with torch.no_grad():

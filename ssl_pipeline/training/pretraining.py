@@ -149,9 +149,11 @@ def train(
     task.to(precision.device, memory_format=order).train()  # type: ignore[call-overload]
     optimizer = make_optimizer(task)
     run = Run(task, optimizer, precision.scaler(), checkpoints, 60 * config.checkpoint_minutes, ranks)
-    at_once = min(config.micro_batch or plan.batch_size, max(ranks.rows(plan.batch_size)))
+    at_once = config.micro_batch or plan.batch_size
     encoder = BatchEncoder(task, pool, sizes, config.seed, precision, at_once, ranks)
-    watch = EmbeddingWatch(pool, task.views.main, config.seed, precision, at_once)
+    watch = EmbeddingWatch(
+        pool, task.views.main, config.seed, precision, min(at_once, max(ranks.rows(plan.batch_size)))
+    )
     start = run.resume()
     tables = CurveFiles(curves, run.history.rows)
 
@@ -175,9 +177,8 @@ def train(
             encoded = encoder.encode(place, batch, step)  # name -> (N, ...), still one row per image
             # only here do images meet each other; the loss and metrics are scalars
             loss, metrics, kept = task.compare(encoded, step)
-            with encoder.unchanged_buffers():
+            with encoder.backward(place):
                 norm = run.backward(loss, config.clip_norm)
-            ranks.average_statistics(task)
             run.history.note(number, loss, norm)  # which nobody waits for but where a row ends
             rate = learning_rate(number, plan.total, plan.warmup, config.optimizer.learning_rate)
             update = run.step(rate, measured=ends_row)

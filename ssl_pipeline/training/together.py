@@ -18,6 +18,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from ssl_pipeline import ranks
+from ssl_pipeline.training.collectives import all_gather, all_reduce, broadcast
 from ssl_pipeline.types import Encoded
 
 __all__ = ["ALONE", "Ranks", "joined"]
@@ -71,15 +72,12 @@ class Ranks:
         if self.count == 1:
             return list(flags)
         raised = torch.tensor(flags, dtype=torch.uint8)  # on the CPU, so that no device is waited for
-        dist.all_reduce(raised, dist.ReduceOp.MAX)
+        all_reduce(raised, dist.ReduceOp.MAX)
         return [bool(flag) for flag in raised.tolist()]
 
     def told(self, text: str) -> str:
         """Return what the first rank says."""
-        said = [text]
-        if self.count > 1:
-            dist.broadcast_object_list(said, src=0)
-        return said[0]
+        return str(broadcast(text)) if self.count > 1 else text
 
     def rows(self, size: int) -> list[int]:
         """Return how many rows of a batch each rank encodes."""
@@ -95,7 +93,7 @@ class Ranks:
             return
         for bucket in _buckets(tensors):
             flat = torch.cat([tensor.flatten() for tensor in bucket])
-            dist.all_reduce(flat)
+            all_reduce(flat)
             flat /= self.count
             for tensor, mean in zip(bucket, torch.split(flat, [tensor.numel() for tensor in bucket]), strict=True):
                 tensor.copy_(mean.view_as(tensor))
@@ -132,9 +130,7 @@ class _Gathered(torch.autograd.Function):
         rows = group.rows(size)
         padded = own.new_zeros(max(rows), *own.shape[1:])
         padded[: len(own)] = own
-        every = [torch.empty_like(padded) for _ in rows]
-        dist.all_gather(every, padded)
-        return torch.cat([part[:count] for part, count in zip(every, rows, strict=True)])
+        return torch.cat([part[:count] for part, count in zip(all_gather(padded), rows, strict=True)])
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:

@@ -39,5 +39,6 @@ def _tell(error: PipelineError) -> int:
     if isinstance(error, LostRankError):  # the lost one, which may be patient as well, comes first
         time.sleep(2 * _PATIENCE_SECONDS)
     lines = str(error).split("\n")  # with strangers' text in them, of any length
-    click.echo("error: " + "\n".join(shown(line, 2000) for line in lines), err=True)
+    which = "" if ranks.leads() else f"rank {ranks.number()}: "
+    click.echo(f"{which}error: " + "\n".join(shown(line, 2000) for line in lines), err=True)
     return error.exit_code

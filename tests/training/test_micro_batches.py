@@ -1,54 +1,23 @@
 """Batches in parts: the gradient of the whole batch, whatever is compared in it."""
 
 import copy
-from contextlib import nullcontext
 
 import numpy as np
 import pytest
 import torch
 from torch import nn
 from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
 
-from ssl_pipeline.artifacts.assembly import build_task
-from ssl_pipeline.config import PretrainSection
-from ssl_pipeline.recipes import resolve
-from ssl_pipeline.testing.material import SmallPatchBackbone, encoder_on, make_step, make_views, small_encoder
+from benchmarks.gradients import IN_FLOAT32, REGISTRY, SIZE, difference, gradients, task_of
+from ssl_pipeline.testing.material import SmallBackbone, encoder_on, small_encoder
 from ssl_pipeline.training import micro_batches
 from ssl_pipeline.training.micro_batches import MicroBatches
-from tests.training.conftest import REGISTRY, SECTION, stopping
+from tests.training.conftest import stopping
 from tests.training.test_pretraining import add_dropout, same_bits
 
-SIZE, IMAGES, MICRO_BATCH = 24, 36, 16
+IMAGES, MICRO_BATCH = 36, 16
 """Three micro-batches of 12, of which the last one keeps what its gradient needs, whatever the memory."""
-ON_PATCHES = {"mae"}
-IN_FLOAT32 = {"colorization", "masked_tokens"}
-"""Tasks that make targets, or compute distances, in float32."""
-
-
-def task_of(recipe, encoder=None):
-    """The recipe's task, around an encoder without batch norms unless another one is given."""
-    section = PretrainSection.model_validate({**SECTION, "recipe": recipe})
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        encoder = encoder or (encoder_on(SmallPatchBackbone(SIZE)) if recipe in ON_PATCHES else small_encoder(seed=0))
-    task = build_task(REGISTRY, resolve(REGISTRY, section), encoder, 0, SIZE).train()
-    return task if recipe in IN_FLOAT32 else task.double()
-
-
-def gradients(task, in_parts, images=IMAGES, around=nullcontext):
-    """Loss and gradients of a step over 36 images, which `in_parts` encodes with a function that encodes some."""
-    dtype = next(task.parameters()).dtype
-    views = {kind: value.to(dtype) for kind, value in make_views(task, images, SIZE).items()}
-
-    def encode(positions, place):
-        torch.manual_seed(place)
-        return task({kind: value[torch.from_numpy(positions)] for kind, value in views.items()})
-
-    task.zero_grad()
-    loss = task.compare(in_parts(encode), make_step(count=images)).loss
-    with around():
-        loss.backward()
-    return loss.item(), {name: weight.grad for name, weight in task.named_parameters() if weight.grad is not None}
 
 
 def in_one_pass(encode):
@@ -89,16 +58,13 @@ def no_memory(monkeypatch):
 def test_the_gradient_is_that_of_one_pass(recipe):
     task, seen = task_of(recipe), []
     other = copy.deepcopy(task)
-    loss, whole = gradients(task, in_one_pass)
-    same_loss, parts = gradients(other, in_micro_batches(begin(other), seen))
+    loss, whole = gradients(task, in_one_pass, IMAGES)
+    same_loss, parts = gradients(other, in_micro_batches(begin(other), seen), IMAGES)
 
     assert sorted(seen) == sorted([*range(IMAGES), *range(24)])  # all but the last twelve images twice
     bound = 2e-6 if recipe in IN_FLOAT32 else 1e-12
     assert same_loss == pytest.approx(loss, rel=bound)
-    assert whole.keys() == parts.keys()
-    largest = max(float(gradient.abs().max()) for gradient in whole.values())
-    assert largest > 0
-    assert max(float((whole[name] - parts[name]).abs().max()) for name in whole) <= bound * largest
+    assert difference(parts, whole) <= bound
 
 
 class Normed(nn.Module):
@@ -124,12 +90,36 @@ def test_batch_norms_are_ghost_batch_norms_and_dropout_is_drawn_once(recipe, mem
     seen, batches = [], begin(other)
     for _ in range(2):  # what fits is known after the first step
         seen.clear()
-        loss, plain = gradients(task, in_plain_parts)
-        same_loss, parts = gradients(other, in_micro_batches(batches, seen), around=batches.unchanged_buffers)
+        loss, plain = gradients(task, in_plain_parts, IMAGES)
+        same_loss, parts = gradients(other, in_micro_batches(batches, seen), IMAGES, batches.unchanged_buffers)
         assert loss == same_loss
         assert all(torch.equal(plain[name], parts[name]) for name in plain)
         assert same_bits(task, other)
     assert len(seen) == (IMAGES if memory else IMAGES + 24)
+
+
+class Recomputed(SmallBackbone):
+    """A backbone with a batch norm that is computed again for its gradient."""
+
+    recomputes = True
+
+    def __init__(self):
+        super().__init__()
+        self.norm = nn.BatchNorm2d(3)
+
+    def forward(self, images):
+        return checkpoint(
+            lambda images: super(Recomputed, self).forward(self.norm(images)), images, use_reentrant=False
+        )
+
+
+def test_statistics_follow_once_where_a_backbone_is_computed_again():
+    task = task_of("simclr", encoder_on(Recomputed()))
+    kept = copy.deepcopy(task)
+    gradients(task, in_one_pass, IMAGES, begin(task).unchanged_buffers)
+    gradients(kept, in_one_pass, IMAGES)
+    assert task.encoder.backbone.norm.num_batches_tracked == 1
+    assert kept.encoder.backbone.norm.num_batches_tracked == 2
 
 
 def test_a_run_in_micro_batches_is_resumed_to_the_bit(run, configure):

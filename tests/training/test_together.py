@@ -1,43 +1,49 @@
-"""Several processes: for all recipes, the gradients of one; whole runs are in tests/stages/test_pretrain_together.py."""
-
-import os
-import subprocess
-import sys
-from pathlib import Path
+"""Several processes: the gradients of one. `benchmarks/ranks.py` looks at all recipes; whole runs are in tests/stages/."""
 
 import pytest
 import torch
 
+from benchmarks.gradients import difference
+from benchmarks.ranks import by_ranks, of_a_recipe
 from ssl_pipeline.training.together import ALONE, Ranks
-from tests.training import ranks
-from tests.training.test_micro_batches import IN_FLOAT32, REGISTRY
 
-ROOT = Path(__file__).parents[2]
+STEPS = [
+    ("simclr", False),  # negatives
+    ("mocov2", False),  # a queue and a teacher
+    ("swav", False),  # assignments of the whole batch
+    ("w_mse", False),  # whitening
+    ("dino", True),  # a centre, and views of two sizes
+    ("byol", True),
+    ("rotation", True),
+]
+"""Recipes, each with an encoder without batch norms or with them."""
+RANKS = 3
 
 
 @pytest.fixture(scope="module")
-def apart(tmp_path_factory):
-    """What three ranks have found of all recipes, by torchrun."""
-    path = tmp_path_factory.mktemp("ranks") / "found.pt"
-    launch = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=3", "-m", "tests.training.ranks"]
-    surroundings = os.environ | {"OMP_NUM_THREADS": "1"}
-    done = subprocess.run([sys.executable, *launch, path], cwd=ROOT, env=surroundings, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    return torch.load(path)
+def apart():
+    """What three ranks have found, each of them."""
+    return dict(zip(STEPS, by_ranks(RANKS, STEPS), strict=True))
 
 
-@pytest.mark.parametrize("recipe", REGISTRY.names("recipe"))
-def test_the_gradient_is_that_of_one_process_and_no_more_is_sent_than_must_be(recipe, apart):
-    loss, whole = ranks.of_a_recipe(recipe, ALONE)
-    same_loss, shared = apart["found"][recipe]
-    bound = 2e-6 if recipe in IN_FLOAT32 else 1e-8  # a third of what denoise has in float32 is not exact
-    assert same_loss == pytest.approx(loss, rel=bound)
-    assert whole.keys() == shared.keys()
-    largest = max(float(gradient.abs().max()) for gradient in whole.values())
-    assert max(float((whole[name] - shared[name]).abs().max()) for name in whole) <= bound * largest
-    weights = sum(gradient.nbytes for gradient in whole.values())
-    share = 2 * (apart["ranks"] - 1) / apart["ranks"]
-    assert share * weights < apart["sent"][recipe]  # gradients, and embeddings
+@pytest.mark.parametrize(("recipe", "normed"), STEPS)
+def test_gradients_and_running_statistics_are_those_of_one_process(recipe, normed, apart):
+    whole = of_a_recipe(recipe, ALONE, normed)
+    for own in apart[recipe, normed]:
+        assert own.loss == pytest.approx(whole.loss, rel=1e-12)
+        assert difference(own.gradients, whole.gradients) <= 1e-12
+        assert own.buffers.keys() == whole.buffers.keys()
+        for name, value in whole.buffers.items():
+            torch.testing.assert_close(own.buffers[name], value, rtol=1e-12, atol=1e-12)
+    assert any("running_var" in name for name in whole.buffers) or not normed
+
+
+@pytest.mark.parametrize("recipe", [recipe for recipe, normed in STEPS if not normed])
+def test_no_more_is_sent_than_must_be(recipe, apart):
+    for own in apart[recipe, False]:
+        weights = sum(gradient.nbytes for gradient in own.gradients.values())
+        share = 2 * (RANKS - 1) / RANKS
+        assert share * weights < own.sent <= 1.05 * share * own.least  # embeddings, too
 
 
 def test_shares_are_all_of_a_batch_and_as_equal_as_can_be():

@@ -1,0 +1,75 @@
+"""The gradients of one step of a recipe, however its images are encoded: what ranks and micro-batches are held to."""
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+
+import numpy as np
+import numpy.typing as npt
+import torch
+import yaml
+
+from benchmarks.project import ROOT
+from ssl_pipeline.artifacts.assembly import build_task
+from ssl_pipeline.config import PretrainSection
+from ssl_pipeline.loading import load_registry
+from ssl_pipeline.recipes import resolve
+from ssl_pipeline.testing.material import SmallPatchBackbone, encoder_on, make_step, make_views, small_encoder
+from ssl_pipeline.types import Encoded, Encoder, PretextTask
+
+__all__ = ["IN_FLOAT32", "REGISTRY", "SIZE", "difference", "gradients", "task_of"]
+
+REGISTRY = load_registry()
+SECTION = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))["pretrain"]
+SIZE = 24
+ON_PATCHES = {"mae"}
+IN_FLOAT32 = {"colorization", "masked_tokens"}
+"""Tasks that make targets, or compute distances, in float32; all others are computed in float64."""
+
+Encode = Callable[[npt.NDArray[np.int64], int], Encoded]
+"""Encodes images, given their positions and the place in the batch of the first of them."""
+
+
+def task_of(recipe: str, encoder: Encoder | None = None) -> PretextTask:
+    """Return the recipe's task, around an encoder without batch norms unless another one is given."""
+    section = PretrainSection.model_validate({**SECTION, "recipe": recipe})
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        encoder = encoder or (encoder_on(SmallPatchBackbone(SIZE)) if recipe in ON_PATCHES else small_encoder(seed=0))
+    task = build_task(REGISTRY, resolve(REGISTRY, section), encoder, 0, SIZE).train()
+    return task if recipe in IN_FLOAT32 else task.double()
+
+
+def gradients(
+    task: PretextTask,
+    in_parts: Callable[[Encode], Encoded],
+    images: int,
+    around: Callable[[], AbstractContextManager[None]] = nullcontext,
+) -> tuple[float, dict[str, torch.Tensor]]:
+    """Return the loss and the gradients of a step.
+
+    Args:
+        task: The task.
+        in_parts: A function that encodes the batch with a function that encodes some of its images.
+        images: The number of images of the batch.
+        around: The context of the backward pass.
+    """
+    dtype = next(task.parameters()).dtype
+    views = {kind: value.to(dtype) for kind, value in make_views(task, images, SIZE).items()}
+
+    def encode(positions: npt.NDArray[np.int64], place: int) -> Encoded:
+        torch.manual_seed(place)
+        return task({kind: value[torch.from_numpy(positions)] for kind, value in views.items()})
+
+    task.zero_grad()
+    loss = task.compare(in_parts(encode), make_step(count=images)).loss
+    with around():
+        loss.backward()  # type: ignore[no-untyped-call]
+    return loss.item(), {name: weight.grad for name, weight in task.named_parameters() if weight.grad is not None}
+
+
+def difference(found: dict[str, torch.Tensor], whole: dict[str, torch.Tensor]) -> float:
+    """Return the largest difference of gradients, as a share of the largest gradient of the whole batch."""
+    if found.keys() != whole.keys():
+        raise ValueError(f"gradients of other weights: {sorted(found.keys() ^ whole.keys())}")
+    largest = max(float(gradient.abs().max()) for gradient in whole.values())
+    return max(float((found[name] - whole[name]).abs().max()) for name in whole) / largest
