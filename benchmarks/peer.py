@@ -43,6 +43,7 @@ from ssl_pipeline.training.batch_inputs import inputs
 from ssl_pipeline.training.checkpoint import Checkpoints
 from ssl_pipeline.training.precision import best_device, resolve_precision
 from ssl_pipeline.training.run import Run
+from ssl_pipeline.training.together import ALONE, Ranks
 from ssl_pipeline.types import Step
 from ssl_pipeline_stages.paths import STORE
 
@@ -122,7 +123,7 @@ class Ours:
         self.task = preparation.build(registry, method.recipe, self.section, self.pool, self.policies)
         self.optimizer = partial(optimization.build_optimizer, registry, self.section.optimizer)
 
-    def go(self, make_optimizer: Callable[[nn.Module], optim.Optimizer] | None = None) -> None:
+    def go(self, make_optimizer: Callable[[nn.Module], optim.Optimizer] | None = None, ranks: Ranks = ALONE) -> None:
         """Train for all epochs."""
         no_looks = patch.object(pretraining.Plan, "looks", lambda plan, done: False)
         no_checkpoints = patch.object(Run, "save", lambda run, steps: None)
@@ -130,7 +131,7 @@ class Ours:
             checkpoints = Checkpoints(Path(scratch), "f" * 64, {})
             pretraining.train(
                 self.task, self.pool, self.policies, self.section, make_optimizer or self.optimizer, self.precision,
-                checkpoints,
+                checkpoints, ranks=ranks,
             )  # fmt: skip
 
     def bare(self, steps: int) -> Callable[[], None]:

@@ -8,12 +8,7 @@ algorithm sends for gradients and embeddings: 2 (W - 1) / W of the bytes of each
 most, all but the last of them encoded twice. The output is the table of docs/scale.md.
 """
 
-import multiprocessing
-import os
-import socket
-import tempfile
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 from unittest.mock import patch
 
@@ -23,15 +18,16 @@ import torch
 import torch.distributed as dist
 
 from benchmarks.gradients import IN_FLOAT32, REGISTRY, SIZE, difference, gradients, task_of
+from benchmarks.in_ranks import in_ranks
 from ssl_pipeline.artifacts.assembly import build_encoder
 from ssl_pipeline.config import Choice
 from ssl_pipeline.training import micro_batches
 from ssl_pipeline.training.batch_norms import over_all_ranks
 from ssl_pipeline.training.micro_batches import MicroBatches
-from ssl_pipeline.training.together import ALONE, Ranks, joined
+from ssl_pipeline.training.together import ALONE, Ranks
 from ssl_pipeline.types import Encoded
 
-__all__ = ["IMAGES", "Found", "by_ranks", "of_a_recipe"]
+__all__ = ["IMAGES", "Found", "by_ranks", "of_a_recipe", "take_steps"]
 
 IMAGES, MICRO_BATCH = 37, 12
 NORMED = Choice.model_validate({"name": "resnet_cifar", "depth": 8, "width": 4})
@@ -108,36 +104,21 @@ class _Counted:
         self._reduce(tensor, *operation)
 
 
-def _rank(number: int, count: int, port: int, steps: Sequence[tuple[str, bool]], folder: Path) -> None:
-    """Take steps as one of several ranks, and leave what was found in a file."""
-    os.environ |= {"RANK": str(number), "WORLD_SIZE": str(count), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
-    torch.set_num_threads(1)
-    with joined(torch.device("cpu")) as ranks:
-        torch.save([tuple(of_a_recipe(recipe, ranks, normed)) for recipe, normed in steps], folder / f"{number}.pt")
+def take_steps(ranks: Ranks, steps: Sequence[tuple[str, bool]]) -> list[tuple[Any, ...]]:
+    """Take steps as one of several ranks."""
+    return [tuple(of_a_recipe(recipe, ranks, normed)) for recipe, normed in steps]
 
 
 def by_ranks(count: int, steps: Sequence[tuple[str, bool]]) -> list[list[Found]]:
     """Take steps by a number of processes; return for each step what each rank has found.
 
     Args:
-        count: The number of processes, which are forks of one that has imported everything.
+        count: The number of processes.
         steps: For each step the recipe, and whether the encoder has batch norms.
     """
-    forks = multiprocessing.get_context("forkserver")
-    forks.set_forkserver_preload([__name__ if __name__ != "__main__" else "benchmarks.ranks"])
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    with tempfile.TemporaryDirectory() as scratch:
-        folder = Path(scratch)
-        processes = [forks.Process(target=_rank, args=(number, count, port, steps, folder)) for number in range(count)]
-        for process in processes:
-            process.start()
-        for process in processes:
-            process.join()
-        if any(process.exitcode for process in processes):
-            raise RuntimeError(f"ranks have failed: {[process.exitcode for process in processes]}")
-        every = [torch.load(folder / f"{number}.pt") for number in range(count)]
+    from benchmarks.ranks import take_steps  # by the name under which a process that is forked has imported it
+
+    every = in_ranks(count, take_steps, steps)
     return [[Found(*own) for own in found] for found in zip(*every, strict=True)]
 
 

@@ -13,7 +13,7 @@ from typing import BinaryIO
 
 import psutil
 
-from ssl_pipeline.errors import PipelineError
+from ssl_pipeline.errors import LostRankError, PipelineError
 
 __all__ = ["end_if_orphaned", "end_with_dvc", "hold", "only_run", "stop_requests"]
 
@@ -200,6 +200,10 @@ def stop_requests() -> Iterator[Callable[[], bool]]:
     before = {number: signal.signal(number, request) for number in numbers}
     try:
         yield requested.is_set
+    except LostRankError as error:
+        if requested.is_set():  # the launcher ends all ranks where one has failed, and tells why
+            raise SystemExit(error.exit_code) from error
+        raise
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

@@ -4,12 +4,16 @@ import logging
 import os
 import signal
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+
+import click
 
 from ssl_pipeline import ranks
 from ssl_pipeline.config import Config
 from ssl_pipeline.data.parallel import available_cores
 from ssl_pipeline.errors import ConfigError
+from ssl_pipeline.remedies import again
 
 __all__ = ["SHARED", "launch", "wanted"]
 
@@ -55,7 +59,9 @@ def launch(stage: str, params: Path, count: int) -> int:
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
-    logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)  # the first rank says what went wrong
+    for name in list(logging.root.manager.loggerDict):  # each has a level of its own
+        if name.startswith("torch.distributed"):
+            logging.getLogger(name).setLevel(logging.CRITICAL)  # what went wrong is said here, or by a rank
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, available_cores() // count)))
     launcher = LaunchConfig(
         min_nodes=1,
@@ -70,7 +76,38 @@ def launch(stage: str, params: Path, count: int) -> int:
     try:
         elastic_launch(launcher, sys.executable)(*words)
     except ChildFailedError as error:
-        return max(1, error.failures.get(0, error.get_first_failure()[1]).exitcode)
+        rank, status = _first({rank: (failure.exitcode, failure.timestamp) for rank, failure in error.failures.items()})
+        _tell(rank, count, status)
+        return max(1, status)
     except SignalException as stop:
         return 130 if stop.sigval == signal.SIGINT else 128 + stop.sigval
     return 0
+
+
+def _first(failures: Mapping[int, tuple[int, int]]) -> tuple[int, int]:
+    """Return the rank that failed first, and its exit status; the launcher has ended the others with SIGTERM.
+
+    Args:
+        failures: Rank -> exit status, negative for a signal, and time in whole seconds.
+    """
+    rank = min(failures, key=lambda rank: (failures[rank][0] == -signal.SIGTERM, failures[rank][1], failures[rank][0]))
+    return rank, failures[rank][0]
+
+
+def _tell(rank: int, count: int, status: int) -> None:
+    """Say which rank has ended and why, but for what the first one has said itself."""
+    if status >= 0 and rank == 0:
+        return
+    why = f"has ended with exit status {status}, for the reason that it gives above"
+    if status < 0:
+        why = f"was ended by signal {signal.Signals(-status).name}"
+        if status == -signal.SIGKILL:
+            why += (
+                ", which systems send where memory has run out: if so, set pretrain.micro_batch lower, or "
+                "pretrain.devices"
+            )
+    click.echo(
+        f"error: rank {rank} of {count} (counted from 0) {why}. The others have been ended with it. "
+        f"{again()} to go on from the last checkpoint.",
+        err=True,
+    )

@@ -1,4 +1,4 @@
-"""pretrain with two processes, started by `pretrain.devices`: Ctrl-C leaves a checkpoint, from which they go on."""
+"""pretrain with two processes: the losses of one, what a rank that dies and Ctrl-C do, and `pretrain.devices`."""
 
 import signal
 import subprocess
@@ -7,21 +7,96 @@ import time
 
 import pytest
 
+from benchmarks.loss_curves import curve
 from benchmarks.project import change, environment
-from tests.stages.small_pretraining import prepare, products
+from ssl_pipeline_stages import guarded, launch
+from tests.pair import second_rank
+from tests.stages.small_pretraining import in_process, leave_out_graphs, prepare, products
+
+OURS = ("-m", "ssl_pipeline", "pretrain")
+DYING = """
+import os
+from ssl_pipeline.training.run import Run
+from ssl_pipeline_stages.pretrain import pretrain
+
+step, done = Run.step, []
+
+def stepping(self, *args, **options):
+    done.append(1)
+    if len(done) == 5:
+        os.kill(os.getpid(), 9)
+    return step(self, *args, **options)
+
+Run.step = stepping
+pretrain([])
+"""
+
+
+def new_project(folder):
+    prepare(folder)
+    change(folder, pretrain={"batch_size": 17, "epochs": 5, "precision": "fp32"})  # two do not divide 17
+    return folder
 
 
 @pytest.fixture
 def project(tmp_path):
-    folder = prepare(tmp_path / "project")
-    change(folder, pretrain={"devices": 2, "batch_size": 17, "epochs": 5})  # which two do not divide
-    return folder
+    return new_project(tmp_path / "project")
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """What two processes make that nothing disturbs, and their losses."""
+    folder = new_project(tmp_path_factory.mktemp("whole") / "project")
+    with pytest.MonkeyPatch.context() as patch:
+        leave_out_graphs(patch)
+        assert by_two(folder, patch)[:2] == (0, 0)
+    assert '"ranks": 2' in (folder / "models" / "pretrain" / "model.json").read_text()
+    return products(folder), losses(folder)
+
+
+def by_two(folder, monkeypatch, *words):
+    """Run the stage by two ranks, the second one with other words if given; return both statuses, and what is said."""
+    monkeypatch.chdir(folder)
+    with second_rank(monkeypatch, *words or OURS) as second:
+        status, said = in_process(folder, monkeypatch)
+    return status, second.returncode, said
+
+
+def losses(folder):
+    """The loss of each step."""
+    return [float(loss) for loss in curve(folder / "reports" / "pretrain" / "curves" / "loss.tsv")]
+
+
+def test_a_rank_that_dies_ends_the_run_which_goes_on_to_the_same_bytes(project, whole, monkeypatch):
+    leave_out_graphs(monkeypatch)
+    monkeypatch.setattr(guarded, "_PATIENCE_SECONDS", 0.0)
+    status, other, said = by_two(project, monkeypatch, "-c", DYING)
+    assert (status, other) == (1, -signal.SIGKILL)
+    assert "error: Another process of this run has ended before its time" in said
+    assert "The last checkpoint stays" in said
+    status, other, said = by_two(project, monkeypatch)
+    assert (status, other) == (0, 0)
+    assert said.count("pretrain: going on from a checkpoint, after step 4 of 10") == 1
+    assert "other surroundings" not in said
+    assert products(project) == whole[0]
+
+
+def test_one_process_learns_the_same(project, whole, monkeypatch):
+    leave_out_graphs(monkeypatch)
+    assert in_process(project, monkeypatch)[0] == 0
+    alone, together = losses(project), whole[1]
+    assert alone[:2] == pytest.approx(together[:2], rel=1e-5)  # of batch norms, too
+    assert alone == pytest.approx(together, rel=1e-3)
 
 
 def begin(folder):
-    command = [sys.executable, "-m", "ssl_pipeline", "pretrain"]
     return subprocess.Popen(
-        command, cwd=folder, env=environment(), start_new_session=True, stderr=subprocess.PIPE, text=True
+        [sys.executable, *OURS],
+        cwd=folder,
+        env=environment(),
+        start_new_session=True,
+        stderr=subprocess.PIPE,
+        text=True,
     )
 
 
@@ -30,36 +105,47 @@ def end(process, status):
     _, said = process.communicate()
     assert process.returncode == status, said
     assert "Traceback" not in said
-    assert "torch.distributed" not in said
+    assert "torch/distributed" not in said
     return said
 
 
-def test_two_processes_stop_at_ctrl_c_and_go_on_to_the_same_bytes(project):
-    whole = end(begin(project), 0)
-    assert whole.count("exports to ONNX") == 1  # one of them speaks
-    undisturbed = products(project)
-    assert '"ranks": 2' in (project / "models" / "pretrain" / "model.json").read_text()
-
+def test_ctrl_c_ends_all_that_pretrain_devices_has_started_with_a_checkpoint(project, monkeypatch):
+    change(project, pretrain={"devices": 2})
     process, deadline = begin(project), time.monotonic() + 120
     while not list(project.glob(".work/*/checkpoint.pt")):
         assert time.monotonic() < deadline, process.kill() or process.stderr.read()
         time.sleep(0.02)
     process.send_signal(signal.SIGINT)  # to the launcher alone, as `kill` does
-    assert end(process, 130).count("with a checkpoint in .work") == 1
-    said = end(begin(project), 0)
-    assert said.count("pretrain: going on from a checkpoint") == 1
-    assert "other surroundings" not in said
-    assert products(project) == undisturbed
+    said = end(process, 130)
+    assert said.count("with a checkpoint in .work") == 1  # one of them speaks
+    change(project, pretrain={"devices": 1})
+    leave_out_graphs(monkeypatch)
+    status, said = in_process(project, monkeypatch)
+    assert status == 0
+    assert "The checkpoint comes from other surroundings: ranks was 2 and is 1." in said
     assert not list(project.glob(".work/*/"))
 
 
+def test_what_is_refused_is_told_once(project):
+    change(project, pretrain={"devices": 2, "batch_size": 3})
+    said = end(begin(project), 1)
+    assert said.count("error: pretrain.devices: 2 processes share a batch of 3 images, and each needs 2 at") == 1
+
+
 @pytest.mark.parametrize(
-    ("values", "status", "message"),
+    ("failures", "rank", "said"),
     [
-        ({"init": "nowhere.safetensors"}, 2, "error: pretrain.init: 'nowhere.safetensors' does not exist"),
-        ({"batch_size": 3}, 1, "error: pretrain.devices: 2 processes share a batch of 3 images, and each needs 2 at"),
+        (
+            {0: (-15, 7), 2: (-9, 7), 3: (1, 7)},
+            2,
+            "error: rank 2 of 4 (counted from 0) was ended by signal SIGKILL, wh",
+        ),
+        ({0: (-15, 7), 1: (-15, 6), 2: (1, 7)}, 2, "error: rank 2 of 4 (counted from 0) has ended with exit status 1"),
+        ({0: (2, 7), 1: (-15, 7)}, 0, ""),  # which has said why
     ],
 )
-def test_what_is_refused_is_told_once(project, values, status, message):
-    change(project, pretrain=values)
-    assert end(begin(project), status).count(message) == 1
+def test_it_is_told_which_rank_has_failed_first(failures, rank, said, capsys):
+    assert launch._first(failures) == (rank, failures[rank][0])
+    launch._tell(rank, 4, failures[rank][0])
+    assert capsys.readouterr().err.startswith(said)
+    assert bool(said) or not capsys.readouterr().err

@@ -1,0 +1,72 @@
+"""What a run costs, by size of the views, images per step and processes: `python -m benchmarks.cost`.
+
+SimCLR with a ResNet-18 in fp32, one thread per process, three steps for each row: views, forward, loss, backward and
+optimizer. Time is processor time of the rank that takes longest, views and heads included, so that other work on the
+machine does not count; what a rank waits for others does not count either. `MiB` is the peak of a rank above what it
+held after its imports. The hours are extrapolated, as docs/scale.md says. The output is the table of that page.
+"""
+
+import time
+
+import click
+import numpy as np
+
+from benchmarks.in_ranks import in_ranks
+from benchmarks.peer import Ours
+from benchmarks.tiles import high_water
+from benchmarks.views import canvases
+from ssl_pipeline.data.store import Split
+from ssl_pipeline.randomness import hash64
+from ssl_pipeline.training.together import Ranks
+
+STEPS = 3
+BATCHES = {32: 64, 96: 64, 224: 32}
+"""Side of the views in px -> images per step."""
+CANVAS = 8 / 7  # of the side of a view
+IMAGES, EPOCHS = 1_281_167, 100
+"""What is extrapolated to: ImageNet-1k, and as many passes over it."""
+
+
+def train(ranks: Ranks, side: int, batch: int, micro_batch: int | None) -> tuple[float, float]:
+    """Take steps; return the processor time of one, s, and the peak of memory, MiB.
+
+    Args:
+        ranks: The processes.
+        side: Side of the views, px.
+        batch: Number of images per step, of all ranks together.
+        micro_batch: Number of images that are encoded at once; None: all.
+    """
+    canvas, count = round(side * CANVAS), batch * STEPS
+    half, quarter = (0.5,) * 3, (0.25,) * 3
+    images = canvases(canvas, count).numpy()
+    pool = Split("train", canvas, np.sort(hash64("photograph", np.arange(count))), half, quarter, "", (images,))
+    run = Ours(pool, side, batch, STEPS, "fp32", micro_batch=micro_batch)
+    before, began = high_water(), time.process_time()
+    run.go(ranks=ranks)
+    return (time.process_time() - began) / STEPS, high_water() - before
+
+
+@click.command()
+def main() -> None:
+    """Print the table."""
+    from benchmarks.cost import train  # by the name under which a process that is forked has imported it
+
+    print(
+        "| px | images per step | micro-batch | W | images/s | MiB per process | hours for 1.28 M images, 100 epochs |"
+    )
+    print("|---|---|---|---|---|---|---|")
+    for side, batch in BATCHES.items():
+        for size, micro_batch, count in (
+            (batch // 2, None, 1),
+            (batch, None, 1),
+            (batch, batch // 4, 1),
+            (batch, None, 2),
+        ):
+            found = in_ranks(count, train, side, size, micro_batch)
+            rate = size / max(seconds for seconds, _ in found)
+            cells = [side, size, micro_batch or "", count, f"{rate:.1f}", f"{max(most for _, most in found):.0f}"]
+            print("| " + " | ".join(map(str, [*cells, f"{IMAGES * EPOCHS / rate / 3600:,.0f}"])) + " |", flush=True)
+
+
+if __name__ == "__main__":
+    main()
