@@ -12,7 +12,7 @@ import psutil
 import pytest
 
 from ssl_pipeline import guard
-from ssl_pipeline.errors import PipelineError
+from ssl_pipeline.errors import LostRankError, PipelineError
 from ssl_pipeline.guard import hold, only_run, stop_requests
 from ssl_pipeline.products import remove_leftovers
 
@@ -230,3 +230,12 @@ def test_an_ignored_signal_stays_ignored():
             assert not requested()
     finally:
         signal.signal(signal.SIGINT, before)
+
+
+def test_a_rank_that_was_asked_to_stop_ends_at_once_where_another_is_lost():
+    with pytest.raises(LostRankError, match="gone"), stop_requests():
+        raise LostRankError("gone")
+    with pytest.raises(SystemExit) as ended, stop_requests():
+        signal.raise_signal(signal.SIGTERM)
+        raise LostRankError("gone")
+    assert ended.value.code == 1

@@ -60,9 +60,9 @@ class Costs:
         return self.measure(self.registry, method.recipe, method.pretrain, views, canvas, spec, TRIAL_SECONDS)
 
     def whole_run(self, speed: Speed) -> Speed:
-        """Return how fast a whole run is, which may learn from smaller views, or encode its batches in parts."""
+        """Return how fast a whole run is, which may have smaller views, batches in parts, and several GPUs."""
         section = self.method()[0].pretrain
-        cost = relative_time(section, section.batch_size)
+        cost = relative_time(section, section.batch_size, self.machine)
         return replace(speed, images_per_second=speed.images_per_second / cost)
 
     def work(self, speed: Speed) -> Workload:

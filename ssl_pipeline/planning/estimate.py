@@ -53,10 +53,11 @@ class StageEstimate:
     Attributes:
         stage: Its name.
         minutes: Time by the clock.
-        memory: Main memory, bytes.
-        device_memory: Memory of the GPU, bytes; 0 without one.
+        memory: Main memory of all its processes, bytes.
+        device_memory: Memory of the GPU, or of each of several, bytes; 0 without one.
         fitting: `pretrain.micro_batch` with which its steps would take half of the memory; None: they already
             do.
+        processes: Number of processes that share it, each with a GPU of its own where there are GPUs.
     """
 
     stage: str
@@ -64,6 +65,7 @@ class StageEstimate:
     memory: int
     device_memory: int = 0
     fitting: int | None = None
+    processes: int = 1
 
 
 @dataclass(frozen=True)
@@ -139,28 +141,37 @@ def estimate(config: Config, epochs: int, batch_size: int, work: Workload, machi
     seconds = {
         "ingest": work.files / work.images_per_second,
         "augment": 0.0,
-        "pretrain": seen * relative_time(config.pretrain, batch) / work.speed.images_per_second,
+        "pretrain": seen * relative_time(config.pretrain, batch, machine) / work.speed.images_per_second,
         "export": 0.0,
         "linear_eval": (LABELLED_PASSES * labelled + 4 * min(config.linear_eval.clusters.images, work.pool)) / forward
         + PROBE_SECONDS * labelled,
         "finetune": views / network + STEP_SECONDS * steps + _finetune_tests(config, work) / forward,
         "report": min(config.report.map_images, work.files) * (1 / forward + MAP_SECONDS),
     }
-    steps_of = {"pretrain": min(batch, config.pretrain.micro_batch or batch), "finetune": config.finetune.batch_size}
+    together = machine.processes(config.pretrain.devices)
+    share = ceil(batch / together)
+    steps_of = {"pretrain": min(share, config.pretrain.micro_batch or share), "finetune": config.finetune.batch_size}
     pixels = work.pool * config.ingest.canvas**2 * 3
     found = []
     for stage, time in seconds.items():
-        step = work.speed.step_bytes(steps_of.get(stage, 0))
-        memory = LIBRARIES + (step if machine.device == "cpu" else 0) + (pixels if stage != "ingest" else 0)
+        step, processes = work.speed.step_bytes(steps_of.get(stage, 0)), together if stage == "pretrain" else 1
+        memory = processes * (LIBRARIES + (step if machine.device == "cpu" else 0))
+        memory += pixels if stage != "ingest" else 0  # which processes share, as they are those of one file
         on_device = step if machine.device != "cpu" else 0
-        fitting = micro_batch(batch, work.speed, machine) if stage == "pretrain" else None
-        found.append(StageEstimate(stage, (FIXED[stage] + time) / 60, int(memory), on_device, fitting))
+        fitting = micro_batch(batch, work.speed, machine, processes) if stage == "pretrain" else None
+        found.append(StageEstimate(stage, (FIXED[stage] + time) / 60, int(memory), on_device, fitting, processes))
     return found
 
 
-def relative_time(section: PretrainSection, batch: int) -> float:
-    """Return the time that a run takes, as a multiple of one whose steps are all of full size and in one pass."""
-    return relative_cost(section.resolution) * (TWICE if section.micro_batch and section.micro_batch < batch else 1.0)
+def relative_time(section: PretrainSection, batch: int, machine: Machine) -> float:
+    """Return the time that a run takes, as a multiple of one on one device, of steps of full size and in one pass.
+
+    GPUs are taken to share the work without waiting for each other; processes on a CPU share its cores, and save none.
+    """
+    processes = machine.processes(section.devices)
+    in_parts = bool(section.micro_batch and section.micro_batch < ceil(batch / processes))
+    devices = processes if machine.device != "cpu" else 1
+    return relative_cost(section.resolution) * (TWICE if in_parts else 1.0) / devices
 
 
 def _models(config: Config, budget: int | str) -> int:

@@ -23,6 +23,7 @@ from ssl_pipeline.training.precision import best_device, resolve_precision
 from ssl_pipeline.training.preparation import build
 from ssl_pipeline.training.step_memory import free_memory, kept_for_backward, main_memory
 from ssl_pipeline.types import Step
+from ssl_pipeline.value_types import Devices
 
 __all__ = ["Machine", "Speed", "look_around", "trial"]
 
@@ -45,6 +46,7 @@ class Machine:
         name: The GPU's name; "" without one.
         device_memory: Memory of the GPU, bytes; 0 without one.
         precision: What `pretrain.precision: auto` means here: bf16, fp16 or fp32.
+        gpus: Number of GPUs, each like the first.
     """
 
     cores: int
@@ -53,6 +55,15 @@ class Machine:
     name: str
     device_memory: int
     precision: str
+    gpus: int = 0
+
+    def processes(self, devices: Devices) -> int:
+        """Return how many processes train together.
+
+        Args:
+            devices: The value of `pretrain.devices`.
+        """
+        return max(1, self.gpus) if devices == "auto" else devices
 
 
 @dataclass(frozen=True)
@@ -82,7 +93,9 @@ def look_around() -> Machine:
         properties = torch.cuda.get_device_properties(device)
         name, device_memory = properties.name, properties.total_memory
     precision = resolve_precision("auto", device).name
-    return Machine(available_cores(), main_memory(), device.type, name, device_memory, precision)
+    return Machine(
+        available_cores(), main_memory(), device.type, name, device_memory, precision, torch.cuda.device_count()
+    )
 
 
 def trial(

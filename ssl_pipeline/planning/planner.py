@@ -194,7 +194,8 @@ class Planner(Costs):
 
     def _put_micro_batch(self, batch: int, speed: Speed) -> None:
         """Propose how many images are encoded at once, where a step does not fit."""
-        at_once, needed = micro_batch(batch, speed, self.machine), speed.step_bytes(batch) / 2**20
+        processes = self.machine.processes(self.config().pretrain.devices)
+        at_once, needed = micro_batch(batch, speed, self.machine, processes), speed.step_bytes(batch) / 2**20
         reason = f"A step needs {needed:,.0f} MiB of memory, which is there."
         if at_once:
             reason = f"A step would need {needed:,.0f} MiB of memory: its images are encoded in parts."

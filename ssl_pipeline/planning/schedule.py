@@ -30,17 +30,18 @@ def batch_size(pool: int, seen: float, machine: Machine) -> int:
     return _power_of_two(max(2, min(max(seen / FEWEST_STEPS, least), most, pool / STEPS_PER_EPOCH)))
 
 
-def micro_batch(batch: int, speed: Speed, machine: Machine) -> int | None:
-    """Return how many images of a step can be encoded at once, a power of two; None: all of them.
+def micro_batch(batch: int, speed: Speed, machine: Machine, processes: int) -> int | None:
+    """Return how many images of a step a process can encode at once, a power of two; None: all of its share.
 
     Args:
         batch: Number of images per step.
         speed: What a trial has measured.
         machine: What there is to compute with.
+        processes: Number of processes that share the step, and main memory.
     """
-    memory = SHARE_OF_MEMORY * (machine.memory if machine.device == "cpu" else machine.device_memory)
+    memory = SHARE_OF_MEMORY * (machine.memory / processes if machine.device == "cpu" else machine.device_memory)
     fitting = memory / max(speed.step_bytes(1), 1)
-    return None if fitting >= batch else _power_of_two(max(1, fitting))
+    return None if fitting >= math.ceil(batch / processes) else _power_of_two(max(1, fitting))
 
 
 def _power_of_two(number: float) -> int:

@@ -63,7 +63,7 @@ def told_shortly(evidence: Evidence, machine: Machine, proposal: Proposal) -> li
         f"  Settings: {pixels}, {ingest.resize} to {ingest.canvas} px, views of {size} px, "
         f"{network}, {pretrain.recipe}, {pretrain.epochs} epochs, {pretrain.batch_size} images per step.",
         f"  Time: about {proposal.minutes:,.0f} minutes on {counted(machine.cores, 'core')}"
-        f"{' and ' + machine.name if machine.name else ''}{late if _is_late(proposal) else ''}. "
+        f"{' and ' + _gpus(machine) if machine.name else ''}{late if _is_late(proposal) else ''}. "
         "`ssl-pipeline plan --explain` says why.",
     ]
 
@@ -108,8 +108,12 @@ def _evidence_lines(evidence: Evidence) -> Iterator[str]:
 
 
 def _machine_line(machine: Machine) -> str:
-    gpu = f", {machine.name} with {machine.device_memory / 2**30:,.0f} GiB" if machine.name else ", no GPU"
+    gpu = f", {_gpus(machine)} with {machine.device_memory / 2**30:,.0f} GiB" if machine.name else ", no GPU"
     return f"Machine: {counted(machine.cores, 'core')}, {machine.memory / 2**30:,.0f} GiB{gpu}, {machine.precision}."
+
+
+def _gpus(machine: Machine) -> str:
+    return f"{machine.gpus} x {machine.name}" if machine.gpus > 1 else machine.name
 
 
 def _setting_lines(settings: Sequence[Setting]) -> Iterator[str]:
@@ -127,7 +131,10 @@ def _setting_lines(settings: Sequence[Setting]) -> Iterator[str]:
 def _minutes_lines(estimates: Iterable[StageEstimate]) -> Iterator[str]:
     total = 0.0
     for stage in estimates:
-        gpu = f", {stage.device_memory / 2**30:.1f} GiB of the GPU" if stage.device_memory else ""
+        each = f"each of {stage.processes} GPUs" if stage.processes > 1 else "the GPU"
+        gpu = f", {stage.device_memory / 2**30:.1f} GiB of {each}" if stage.device_memory else ""
+        if stage.processes > 1 and not gpu:
+            gpu = f" for {stage.processes} processes, which share the cores"
         yield f"{stage.stage:12} {stage.minutes:6.1f} minutes, {stage.memory / 2**30:.1f} GiB{gpu}"
         total += stage.minutes
     yield f"{'all':12} {total:6.1f} minutes"

@@ -7,11 +7,13 @@ import pytest
 
 from ssl_pipeline.config import load
 from ssl_pipeline.data.image_spec import RGB8
-from ssl_pipeline.planning.estimate import FIXED
-from ssl_pipeline.planning.machine import Speed, trial
+from ssl_pipeline.planning.estimate import FIXED, LIBRARIES, StageEstimate
+from ssl_pipeline.planning.machine import Machine, Speed, trial
 from ssl_pipeline.planning.proposal import estimate_all
+from ssl_pipeline.planning.schedule import micro_batch
+from ssl_pipeline.planning.words import told_estimates
 from ssl_pipeline.recipes import method_of, resolve_views
-from tests.planning.test_proposal import LAPTOP, PHOTOS, REGISTRY, ROOT, measure
+from tests.planning.test_proposal import LAPTOP, PHOTOS, REGISTRY, ROOT, SERVER, measure
 
 
 def test_estimates_of_parameters_as_they_are():
@@ -52,3 +54,33 @@ def test_fine_tuning_is_estimated_by_its_steps_and_by_the_network_without_its_vi
     # a batch is full, however few the images: one label a class costs as much as twenty
     assert minutes(0.0, budgets=[1]) == minutes(0.0, budgets=[20])
     assert minutes(0.0, budgets=[1], steps=80) == pytest.approx(2 * minutes(0.0, budgets=[1]), rel=0.3)
+
+
+def test_several_devices_share_pretraining_and_its_memory():
+    config = load(ROOT / "params.yaml")
+
+    def pretrain(machine: Machine, **changes: Any) -> StageEstimate:
+        changed = config.model_copy(update={"pretrain": config.pretrain.model_copy(update=changes)})
+        stages = estimate_all(REGISTRY, changed, PHOTOS, machine, measure(500.0))
+        assert all(stage.processes == 1 for stage in stages if stage.stage != "pretrain")
+        return next(stage for stage in stages if stage.stage == "pretrain")
+
+    one, four = pretrain(SERVER), pretrain(replace(SERVER, gpus=4))
+    assert (one.processes, four.processes) == (1, 4)
+    fixed = FIXED["pretrain"] / 60
+    assert four.minutes - fixed == pytest.approx((one.minutes - fixed) / 4)
+    assert four.device_memory == pytest.approx(one.device_memory / 4)
+    assert " GiB of each of 4 GPUs\n" in told_estimates([four])
+    assert pretrain(replace(SERVER, gpus=4), devices=1) == one
+    alone, both = pretrain(LAPTOP, devices=1), pretrain(LAPTOP, devices=2)
+    assert both.minutes == alone.minutes  # on the same cores
+    assert both.memory == pytest.approx(alone.memory + LIBRARIES)
+    assert " GiB for 2 processes, which share the cores\n" in told_estimates([both])
+
+
+def test_a_micro_batch_is_proposed_for_the_share_of_each_process():
+    speed = Speed(500.0, bytes_per_image=2.0**30)
+    assert micro_batch(64, speed, SERVER, 1) == 16  # half of 80 GiB, of which each image takes 1.5 at the peak
+    assert micro_batch(64, speed, SERVER, 4) is None
+    assert micro_batch(8, speed, LAPTOP, 1) == 4
+    assert micro_batch(8, speed, LAPTOP, 2) == 2  # memory is shared

@@ -5,6 +5,7 @@ import errno
 import pytest
 
 from ssl_pipeline.errors import ConfigError, PipelineError
+from ssl_pipeline_stages import guarded as guarded_module
 from ssl_pipeline_stages.guarded import guarded
 
 
@@ -42,3 +43,10 @@ def test_what_is_the_user_s_to_mend_is_said(
 def test_a_bug_keeps_its_traceback(error: Exception):
     with pytest.raises(type(error)):
         raising(error)
+
+
+def test_what_a_rank_alone_fails_over_names_it(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(guarded_module, "_PATIENCE_SECONDS", 0.0)
+    monkeypatch.setenv("RANK", "2")
+    assert raising(PipelineError("no images")) == 1
+    assert capsys.readouterr().err == "rank 2: error: no images\n"
