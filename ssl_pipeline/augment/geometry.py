@@ -42,7 +42,7 @@ def triangle_filter(pixels: int, start: Tensor, length: Tensor, positions: Tenso
     left = torch.arange(pixels, device=start.device, dtype=torch.float32)
     start, length, target = (value[..., None] for value in (start, length, target))
     scale = length / target
-    return _triangle(left, start + (positions + 0.5) * scale, scale, start, length)
+    return _triangle(left, start + (positions + 0.5) * scale, scale, (start, length))
 
 
 def triangle_taps(
@@ -68,15 +68,21 @@ def triangle_taps(
     centres = start + (positions + 0.5) * scale
     first = (centres - count / 2).round().clamp(0, pixels - count)  # at least half a pixel to spare on either side
     seen = first[..., None] + torch.arange(count, device=start.device, dtype=torch.float32)
-    return seen.to(torch.int32), _triangle(seen, centres, scale, start, length)
+    return seen.to(torch.int32), _triangle(seen, centres, scale, (start, length))
 
 
-def _triangle(left: Tensor, centres: Tensor, scale: Tensor, start: Tensor, length: Tensor) -> Tensor:
-    """Return weights (..., out, K) of pixels by their left edges, (K,) or (..., out, K), for centres (..., out)."""
-    start, end = start[..., None], (start + length)[..., None]
-    covered = torch.minimum(left + 1, end) - torch.maximum(left, start)
+def _triangle(left: Tensor, centres: Tensor, scale: Tensor, interval: tuple[Tensor, Tensor] | None) -> Tensor:
+    """Return weights (..., out, K) of pixels by their left edges, (K,) or (..., out, K), for centres (..., out).
+
+    They are of an interval by its start and length, or of the whole axis.
+    """
     distance = (left + 0.5 - centres[..., None]).abs() / scale.clamp(min=1.0)[..., None]
-    weights = (1 - distance).clamp(min=0) * covered.clamp(0, 1)
+    weights = (1 - distance).clamp(min=0)
+    if interval:
+        start, length = interval
+        start, end = start[..., None], (start + length)[..., None]
+        covered = torch.minimum(left + 1, end) - torch.maximum(left, start)
+        weights = weights * covered.clamp(0, 1)
     return weights / weights.sum(-1, keepdim=True)
 
 
@@ -149,23 +155,27 @@ def fit(images: Tensor, size: int, mode: str, background: Sequence[float], spec:
     height, width = images.shape[1:3]
     if height == 0 or width == 0:
         raise ValueError(f"images must have pixels, got {tuple(images.shape)}")
+    # a mode does what it needs and no more: each operation makes the export of a graph a hundredth of a second longer
     sides = torch.stack([torch.full((1,), side, device=images.device) for side in (height, width)])  # (2, 1) int64
-    start, length, target = torch.zeros_like(sides), sides, torch.full_like(sides, size)
+    slots = torch.arange(size, device=images.device)
+    positions, start, length, target = slots, None, sides, torch.full_like(sides, size)
     if mode == "crop":
         length = sides.amin(0, keepdim=True).expand_as(sides)
         start = (sides - length) // 2
     elif mode == "letterbox":
         longest = sides.amax(0, keepdim=True)
         target = ((2 * sides * size + longest) // (2 * longest)).clamp(min=1)  # rounded half up
-    offset = (size - target) // 2
-    slots = torch.arange(size, device=images.device) - offset  # (2, S)
-    positions = slots.clamp(min=0).minimum(target - 1).to(torch.float32)  # (2, S)
-    filters = [
-        triangle_filter(
-            pixels, start[axis].float(), length[axis].float(), positions[axis : axis + 1], target[axis].float()
-        )
-        for axis, pixels in enumerate((height, width))
-    ]
+        slots = slots - (size - target) // 2  # (2, S)
+        positions = slots.clamp(min=0).minimum(target - 1)
+    scale = length / target  # (2, 1)
+    centres = (positions + 0.5) * scale  # (2, S)
+    if start is not None:
+        centres = start + centres
+    filters = []
+    for axis, pixels in enumerate((height, width)):
+        own, left = slice(axis, axis + 1), torch.arange(pixels, device=images.device, dtype=torch.float32)
+        interval = None if start is None else (start[own].float(), length[own].float())
+        filters.append(_triangle(left, centres[own], scale[own], interval))
     empty = torch.tensor(background, dtype=torch.float32, device=images.device).reshape(1, -1, 1, 1)
     if spec.may_lack_pixels:
         values, measured = _measured(images, spec)
