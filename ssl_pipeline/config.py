@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal, Self, get_args
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from ssl_pipeline.augment.policy import Policy
+from ssl_pipeline.curate_config import CurateConfig
 from ssl_pipeline.data.agreement import PixelsChoice
 from ssl_pipeline.errors import ConfigError
 from ssl_pipeline.moved_keys import move_keys, rename_keys
@@ -248,6 +249,7 @@ class Config(Checked):
     augment: AugmentConfig
     pretrain: PretrainSection
     export: ExportConfig
+    curate: CurateConfig
     linear_eval: LinearEvalConfig
     finetune: FinetuneConfig
     report: ReportConfig

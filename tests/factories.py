@@ -14,7 +14,7 @@ from ssl_pipeline.artifacts.card import ModelCard, versions
 from ssl_pipeline.config import Choice
 from ssl_pipeline.data.labels import write_labels
 from ssl_pipeline.data.store import IndexRow, Original
-from ssl_pipeline.data.writer import write_originals, write_split
+from ssl_pipeline.data.writer import write_index, write_originals, write_split
 from ssl_pipeline.recipes import Recipe
 
 BACKBONE = Choice.model_validate({"name": "resnet_cifar", "depth": 8, "width": 4})
@@ -79,6 +79,7 @@ def digits_store(store: Path, sizes: Mapping[str, int], relabel: Relabel = as_th
             rows.append(IndexRow(f"{start + row:016x}", f"{start + row}.png", label, split, "", 8, 8, row))
         start += size
     write_labels(store, rows)
+    write_index(store, rows)
     if originals:
         write_originals(store, [Original(images[row], "train", row) for row in range(originals)])
 

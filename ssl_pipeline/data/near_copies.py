@@ -12,7 +12,7 @@ from ssl_pipeline.data.likeness import alike
 from ssl_pipeline.data.splits import Content
 from ssl_pipeline.data.store import SplitName
 
-__all__ = ["NearCopies", "NearCopy", "Picture", "join_near_copies", "name_groups"]
+__all__ = ["NearCopies", "NearCopy", "Picture", "is_near_copies", "join_near_copies", "name_groups"]
 
 CROWD_IMAGES = 20
 CROWD_SHARE = 0.05
@@ -111,12 +111,17 @@ def _lines(
     ]
 
 
+def is_near_copies(group: str) -> bool:
+    """Return whether a group of the index is one of near copies, and not one that the source gave."""
+    return group.startswith(_GROUP_PREFIX)
+
+
 def name_groups(contents: Sequence[Content]) -> list[str]:
     """Return each content's group, or "": one name where groups share a picture, the source's own if it gave one."""
     names = [""] * len(contents)
     for members in Groups([content.groups for content in contents]).members():
         found = {name for member in members for name in contents[member].groups}
-        given = {name for name in found if not name.startswith(_GROUP_PREFIX)}
+        given = {name for name in found if not is_near_copies(name)}
         for member in members:
             names[member] = min(given or found, default="")
     return names

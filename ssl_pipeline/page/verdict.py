@@ -7,9 +7,9 @@ from typing import Any, NamedTuple, TypeVar
 from ssl_pipeline.errors import PipelineError
 from ssl_pipeline.products import read_json, require
 from ssl_pipeline.remedies import remake
-from ssl_pipeline.terminal import brief
+from ssl_pipeline.terminal import brief, counted
 
-__all__ = ["BASELINES", "Verdict", "percent", "read_proof", "read_verdict", "told"]
+__all__ = ["BASELINES", "Verdict", "percent", "read_images", "read_proof", "read_verdict", "told"]
 
 T = TypeVar("T")
 
@@ -82,6 +82,24 @@ def read_proof(reports: Path) -> tuple[float, str]:
         return float(found["parity"]["min_cosine"]), _sizes(found.get("view_sizes"))
 
     return told(reports / "export" / "details.json", "export", tell)
+
+
+def read_images(reports: Path) -> str:
+    """Read what the embeddings tell of the images themselves, as the beginning of a sentence.
+
+    Args:
+        reports: The folder of all reports.
+
+    Raises:
+        PipelineError: The report is missing or damaged.
+    """
+
+    def tell(path: Path) -> str:
+        found = read_json(path, "curate")["near_duplicates"]
+        doubled, leaking = int(found["images"]), int(found["pairs_across_splits"])
+        return f"Images: {counted(doubled, 'near-duplicate')}, {counted(leaking, 'pair')} across splits"
+
+    return told(reports / "curate" / "details.json", "curate", tell)
 
 
 def percent(found: Mapping[str, Any]) -> str:

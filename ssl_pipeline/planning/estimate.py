@@ -23,6 +23,7 @@ FIXED = {
     "augment": 9.0,
     "pretrain": 9.0,
     "export": 12.0,
+    "curate": 3.0,
     "linear_eval": 5.0,
     "finetune": 9.0,
     "report": 3.0,
@@ -143,6 +144,7 @@ def estimate(config: Config, epochs: int, batch_size: int, work: Workload, machi
         "augment": 0.0,
         "pretrain": seen * relative_time(config.pretrain, batch, machine) / work.speed.images_per_second,
         "export": 0.0,
+        "curate": work.files / forward,
         "linear_eval": (LABELLED_PASSES * labelled + 4 * min(config.linear_eval.clusters.images, work.pool)) / forward
         + PROBE_SECONDS * labelled,
         "finetune": views / network + STEP_SECONDS * steps + _finetune_tests(config, work) / forward,

@@ -29,6 +29,11 @@ class Stage:
     elsewhere: tuple[str, ...] = ()
 
 
+def _reports(stage: str, *names: str) -> tuple[str, ...]:
+    """Return the paths of a stage's reports."""
+    return tuple(f"reports/{stage}/{name}" for name in names)
+
+
 STAGES = {
     "inventory": Stage(
         does="List the files of the source and the code of each stage, so that what depends on a change runs again.",
@@ -57,11 +62,7 @@ STAGES = {
         inputs=("data/ingested/store/framing.json", "data/ingested/store/train", "data/augmented/policy.json"),
         outputs=(
             "models/pretrain",
-            "reports/pretrain/pictures",
-            "reports/pretrain/warnings.json",
-            "reports/pretrain/details.json",
-            "reports/pretrain/metrics.json",
-            "reports/pretrain/curves",
+            *_reports("pretrain", "pictures", "warnings.json", "details.json", "metrics.json", "curves"),
         ),
         graphs=("pretext.onnx",),
     ),
@@ -78,18 +79,27 @@ STAGES = {
         outputs=("models/export", "reports/export/details.json", "reports/export/metrics.json"),
         graphs=("backbone.onnx", "energy.onnx"),
     ),
+    "curate": Stage(
+        does="Say which images are doubled or odd, by the exported file's embeddings.",
+        section="curate",
+        inputs=("data/ingested/store", "models/export"),
+        outputs=(*_reports("curate", "images.csv", "details.json", "pictures", "metrics.json"),),
+    ),
     "linear_eval": Stage(
         does="Measure the exported file: linear probe, neighbours, clusters, baselines.",
         section="linear_eval",
         inputs=("data/augmented/policy.json", "data/ingested/store", "models/export", "models/pretrain"),
         outputs=(
             "models/linear_eval",
-            "reports/linear_eval/clusters.csv",
-            "reports/linear_eval/details.json",
-            "reports/linear_eval/pictures",
-            "reports/linear_eval/recalls.csv",
-            "reports/linear_eval/metrics.json",
-            "reports/linear_eval/confusion.csv",
+            *_reports(
+                "linear_eval",
+                "clusters.csv",
+                "details.json",
+                "pictures",
+                "recalls.csv",
+                "metrics.json",
+                "confusion.csv",
+            ),
         ),
         graphs=("linear_probe.onnx",),
     ),
@@ -105,11 +115,7 @@ STAGES = {
         ),
         outputs=(
             "models/finetune",
-            "reports/finetune/details.json",
-            "reports/finetune/pictures",
-            "reports/finetune/label_budget.csv",
-            "reports/finetune/verdict.txt",
-            "reports/finetune/metrics.json",
+            *_reports("finetune", "details.json", "pictures", "label_budget.csv", "verdict.txt", "metrics.json"),
         ),
         graphs=("classifier.onnx",),
     ),
@@ -123,20 +129,21 @@ STAGES = {
             "models/finetune",
             "models/linear_eval",
             "models/pretrain/model.json",
-            "reports/export/details.json",
-            "reports/finetune/details.json",
-            "reports/finetune/pictures",
-            "reports/finetune/verdict.txt",
-            "reports/linear_eval/confusion.csv",
-            "reports/linear_eval/details.json",
-            "reports/linear_eval/pictures",
-            "reports/linear_eval/recalls.csv",
-            "reports/pretrain/details.json",
-            "reports/pretrain/pictures",
-            "reports/pretrain/warnings.json",
+            *_reports("export", "details.json"),
+            *_reports("finetune", "details.json", "pictures", "verdict.txt"),
+            *_reports("linear_eval", "confusion.csv", "details.json", "pictures", "recalls.csv"),
+            *_reports("pretrain", "details.json", "pictures", "warnings.json"),
         ),
         outputs=("reports/index.html",),
-        elsewhere=("ingest", "augment", "pretrain", "export", "linear_eval", "finetune"),  # it shows params.yaml
+        elsewhere=(
+            "ingest",
+            "augment",
+            "pretrain",
+            "export",
+            "curate",
+            "linear_eval",
+            "finetune",
+        ),  # it shows params.yaml
     ),
 }
 """Name -> stage, in the order in which they run."""

@@ -13,14 +13,15 @@ def summary() -> None:
 
 
 def _print() -> None:
-    from ssl_pipeline.page.verdict import read_proof, read_verdict
+    from ssl_pipeline.page.verdict import read_images, read_proof, read_verdict
 
     cosine, sizes = read_proof(REPORTS)
-    verdict = read_verdict(REPORTS)
+    images, verdict = read_images(REPORTS), read_verdict(REPORTS)
     click.echo(f"\nBackbone: {EXPORT / 'backbone.onnx'}, proved equal to torch (min cosine {cosine:.6f})")
     for line in filter(None, [sizes, verdict.accuracies]):
         click.echo(line)
     click.echo("\n".join(verdict.lines))
+    click.echo(f"{images}; {REPORTS / 'curate' / 'images.csv'} has a line for each image")
     classifier = FINETUNE / "classifier.onnx"
     if classifier.exists():
         click.echo(f"Classifier: {classifier}, fine-tuned with the most labels")

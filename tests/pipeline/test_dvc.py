@@ -37,6 +37,10 @@ PRODUCTS = [
     "reports/pretrain/pictures/curves.png",
     "reports/export/details.json",
     "reports/export/metrics.json",
+    "reports/curate/details.json",
+    "reports/curate/images.csv",
+    "reports/curate/metrics.json",
+    "reports/curate/pictures/outliers.png",
     "reports/linear_eval/details.json",
     "reports/linear_eval/metrics.json",
     "reports/linear_eval/clusters.csv",
@@ -140,7 +144,13 @@ def test_a_file_in_my_plugins_is_used_in_the_copies_that_dvc_makes_of_what_git_k
 def test_the_stages_stand_in_order_and_the_graph_has_their_arrows(finished: Path):
     dot = command(finished)("dvc", "dag", "--dot").stdout
     arrows = set(re.findall(r'"(\w+)" -> "(\w+)"', dot))
-    assert set(itertools.pairwise(STAGES)) <= arrows
+    wanted = {
+        (earlier, later)
+        for (earlier, one), (later, other) in itertools.combinations(STAGES.items(), 2)
+        if any(Path(path).is_relative_to(made) for path in other.inputs for made in one.outputs)
+    }
+    assert set(STAGES) == {name for arrow in wanted for name in arrow}
+    assert wanted <= arrows
 
 
 def test_metrics_plots_and_params_are_worth_reading(project: Path):
@@ -162,7 +172,9 @@ def test_the_metrics_are_few_and_git_keeps_them_and_nothing_else_of_the_reports(
     assert 8 <= len(set(figures)) == len(figures) <= 12
     run("git", "add", ".")
     kept = run("git", "ls-files", "reports", "models", "data").stdout.split()
-    assert kept == [f"reports/{stage}/metrics.json" for stage in ("export", "finetune", "linear_eval", "pretrain")]
+    assert kept == [
+        f"reports/{stage}/metrics.json" for stage in ("curate", "export", "finetune", "linear_eval", "pretrain")
+    ]
 
 
 def test_the_example_of_ci_runs_nothing_that_is_unchanged_and_downloads_no_model(project: Path, tmp_path: Path):

@@ -19,7 +19,7 @@ from tests.planning.test_proposal import LAPTOP, PHOTOS, REGISTRY, ROOT, SERVER,
 def test_estimates_of_parameters_as_they_are():
     config = load(ROOT / "params.yaml")
     stages = {stage.stage: stage for stage in estimate_all(REGISTRY, config, PHOTOS, LAPTOP, measure(500.0))}
-    assert list(stages) == ["ingest", "augment", "pretrain", "export", "linear_eval", "finetune", "report"]
+    assert list(stages) == ["ingest", "augment", "pretrain", "export", "curate", "linear_eval", "finetune", "report"]
     pool = 10_000 * 0.75 * 0.85
     seconds = 40 * (pool // 256 * 256) / (500 * 4)  # at 16 px
     assert stages["pretrain"].minutes == pytest.approx(seconds / 60, rel=0.3)

@@ -12,8 +12,11 @@ from ssl_pipeline_stages.summary import summary
 ACCURACY = {"accuracy": 0.9, "accuracy_low": 0.85, "accuracy_high": 0.94}
 
 
-def told(export: Any, linear: Any, verdict: bytes | None) -> Result:
-    for stage, content in (("export", export), ("linear_eval", linear)):
+CURATED = {"near_duplicates": {"images": 3, "pairs_across_splits": 1}}
+
+
+def told(export: Any, linear: Any, verdict: bytes | None, curated: Any = CURATED) -> Result:
+    for stage, content in (("export", export), ("linear_eval", linear), ("curate", curated)):
         path = Path("reports", stage, "details.json")
         path.parent.mkdir(parents=True)
         path.write_text(json.dumps(content))
@@ -30,6 +33,7 @@ def test_what_was_found_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     assert "min cosine 1.000000" in result.output
     assert "Linear probe: 90.0 % [85.0, 94.0]; the same encoder untrained: 90.0 %" in result.output
     assert "\nIt helped.\n" in result.output
+    assert "Images: 3 near-duplicates, 1 pair across splits; reports/curate/images.csv has a line" in result.output
 
 
 def test_the_sizes_of_views_are_said_where_they_changed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -70,6 +74,13 @@ def test_a_damaged_product_is_named(
     assert result.exit_code == 1
     assert f"error: reports/{damaged}/" in result.output
     assert f"run `dvc repro --force {damaged}`" in result.output
+
+
+def test_a_damaged_list_of_images_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    result = told({"parity": {"min_cosine": 1.0}}, ACCURACY, b"", {"near_duplicates": 3})
+    assert result.exit_code == 1
+    assert "run `dvc repro --force curate`" in result.output
 
 
 def test_a_product_that_is_missing_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

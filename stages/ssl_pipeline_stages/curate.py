@@ -1,0 +1,19 @@
+"""What the exported backbone's embeddings tell of the images themselves, with labels or without."""
+
+from ssl_pipeline.config import Config
+from ssl_pipeline_stages.command import stage
+from ssl_pipeline_stages.paths import EXPORT, REPORTS, STORE
+
+
+@stage
+def curate(config: Config) -> None:
+    """Find images that are doubled or odd, and write a line about each."""
+    from ssl_pipeline.curation.catalogue import read_catalogue
+    from ssl_pipeline.curation.study import study_images
+    from ssl_pipeline.evaluation.report import write_report
+    from ssl_pipeline.progress import say
+
+    found = study_images(config.curate, read_catalogue(STORE, EXPORT / "backbone.onnx"))
+    write_report(REPORTS / "curate", found)
+    for line in found.lines:
+        say(line)
