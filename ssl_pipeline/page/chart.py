@@ -1,5 +1,6 @@
 """What the map needs to know of its images, as one JSON object, and what it shows as a table."""
 
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -120,8 +121,9 @@ def _packed(way: Names | Numbers) -> Mapping[str, Any]:
 
 
 def _by_number(name: str) -> tuple[float, str]:
-    """Return what sorts names that are numbers by these, and before all others."""
-    return (float(name), name) if name.isdecimal() and len(name) < 16 else (np.inf, name)
+    """Return what sorts names that begin with a number by it, and before all others."""
+    begins = re.match(r"[0-9]{1,15}(?![0-9])", name)
+    return (float(begins[0]), name) if begins else (np.inf, name)
 
 
 def _neighbourhoods(labels: Sequence[str], nearest: npt.NDArray[np.int64]) -> list[Neighbourhood]:

@@ -14,6 +14,7 @@ from ssl_pipeline.config import Config
 from ssl_pipeline.errors import PipelineError
 from ssl_pipeline.page import facts
 from ssl_pipeline.page.chart import Chart, draw_chart
+from ssl_pipeline.page.curated import Curated, read_curated
 from ssl_pipeline.page.embedding_map import embed
 from ssl_pipeline.page.facts import Places, pictures
 from ssl_pipeline.page.pile import Pile, open_pile
@@ -83,10 +84,12 @@ def write_page(title: str, places: Places, config: Config, path: Path) -> Writte
     if data is None:
         raise PipelineError(f"{places.ingested} does not exist: {make('ingest')}.")
     pile = open_pile(places.store)
-    chart = _chart(places, pile, config.report.map_images)
+    curated = read_curated(places, pile)
+    chart = _chart(places, pile, config.report.map_images, curated)
     contacts = pile.by_chance("contacts")[:_CONTACTS].tolist()
     confused = _confused(places, pile)
     wanted = [*(chart.positions if chart else []), *contacts, *(place for pair in confused for place in pair[1])]
+    wanted += [place for cluster in (curated.clusters if curated else []) for place in cluster.positions]
     sheet = draw_sheet(pile, list(dict.fromkeys(wanted)))
 
     def thumbs(positions: Sequence[int]) -> list[Thumb]:
@@ -104,6 +107,8 @@ def write_page(title: str, places: Places, config: Config, path: Path) -> Writte
         "map_data": chart and {**chart.data, "side": sheet.side, "columns": sheet.columns},
         "samples": chart and _samples(chart, thumbs),
         "clusters": _clusters(places),
+        "curated": curated,
+        "alike": [(cluster, thumbs(cluster.positions)) for cluster in curated.clusters] if curated else [],
         "confusion": _confusion(places, [(pair, thumbs(positions)) for pair, positions in confused]),
         "budgets": facts.budgets(places),
         "shipped": facts.shipped(places),
@@ -117,11 +122,12 @@ def write_page(title: str, places: Places, config: Config, path: Path) -> Writte
     return Written(path.stat().st_size, len(chart.positions) if chart else 0, len(pile))
 
 
-def _chart(places: Places, pile: Pile, most: int) -> Chart | None:
+def _chart(places: Places, pile: Pile, most: int, curated: Curated | None) -> Chart | None:
     if not places.backbone.exists():
         return None
     positions = pile.by_chance("map")[:most]
-    return draw_chart(pile, positions.tolist(), embed(places.backbone, pile, positions), [])
+    ways = curated.ways(positions.tolist()) if curated else []
+    return draw_chart(pile, positions.tolist(), embed(places.backbone, pile, positions), ways)
 
 
 def _thumb(sheet: Sheet, pile: Pile, position: int) -> Thumb:

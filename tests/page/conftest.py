@@ -8,7 +8,15 @@ from ssl_pipeline.config import Config, load
 from ssl_pipeline.page.facts import Places
 from ssl_pipeline.page.page import write_page
 from ssl_pipeline.page.pile import open_pile
-from tests.page.small_run import MARKUP, PARAMS, write_backbone, write_confusion, write_reports, write_store
+from tests.page.small_run import (
+    MARKUP,
+    PARAMS,
+    write_backbone,
+    write_confusion,
+    write_curated,
+    write_reports,
+    write_store,
+)
 
 
 def places_of(root: Path) -> Places:
@@ -36,6 +44,7 @@ def small_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_backbone(root / "models/export/backbone.onnx")
     write_reports(root)
     pile = open_pile(root / "data/ingested/store")
+    write_curated(root, [row.path for row in pile.rows])
     write_confusion(root, [pile.rows[position].label for position in pile.labelled("test")])
     return root
 

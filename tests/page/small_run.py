@@ -127,6 +127,30 @@ def write_reports(root: Path) -> None:
         draw(root, path)
 
 
+def write_curated(root: Path, paths: list[str]) -> None:
+    """What curate says of images: two clusters, a score for each, and a probability for all but one."""
+    from ssl_pipeline.data.tables import harmless, write_table
+
+    clusters = [{"images": number, "central": paths[number], "label": MARKUP, "share": 0.75} for number in (0, 1)]
+    header = ("path", "split", "nearest", "near_duplicates", "outlier_score", "own_label", "cluster")
+    rows = [
+        (
+            harmless(path, True),
+            "train",
+            paths[0],
+            "",
+            f"{1 + number / 10:.4f}",
+            "" if number == 0 else "0.5000",
+            number % 2,
+        )
+        for number, path in enumerate(paths)
+    ]
+    write_table(root / "reports/curate/images.csv", header, rows[::-1])
+    write(root, "reports/curate/details.json", {"clusters": clusters})
+    write(root, "reports/curate/metrics.json", {"near_duplicates": 3})
+    draw(root, "reports/curate/pictures/outliers.png")
+
+
 def write_confusion(root: Path, labels: list[str]) -> None:
     """Predictions of labelled test images, all of the first class of them."""
     from ssl_pipeline.data.tables import write_table

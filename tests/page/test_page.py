@@ -1,6 +1,7 @@
 """The page: what it says, that strangers' text in it does nothing, and what is missing is left out."""
 
 import base64
+import csv
 import hashlib
 import itertools
 import json
@@ -13,24 +14,14 @@ from typing import Any
 import pytest
 
 from ssl_pipeline.config import Config
+from ssl_pipeline.data.tables import harmless
 from ssl_pipeline.errors import PipelineError
 from ssl_pipeline.page.page import write_page
 from tests.page.conftest import places_of
 from tests.page.small_run import IMAGES, MARKUP, SCRIPT, TURNED, VERDICT
 
-SECTIONS = [
-    "verdict",
-    "data",
-    "views",
-    "training",
-    "map-section",
-    "neighbours",
-    "clusters",
-    "confusion",
-    "budgets",
-    "ships",
-    "repeat",
-]
+SECTIONS = ["verdict", "data", "views", "training", "map-section", "neighbours", "clusters", "curation", "confusion"]
+SECTIONS += ["budgets", "ships", "repeat"]
 
 
 class Parsed(HTMLParser):
@@ -108,9 +99,22 @@ def test_the_script_is_told_every_image_with_its_path_as_it_is(parsed: Parsed, p
     assert f"{MARKUP}/{SCRIPT}" in data["paths"]
     assert f"{MARKUP}/{MARKUP}{TURNED}.png" in data["paths"]
     assert page.read_text(encoding="utf-8").count("</script>") == 2
-    assert [way["title"] for way in data["ways"]] == ["Label", "Split"]
+    assert [way["title"] for way in data["ways"]] == ["Label", "Cluster", "Outlier score", "Own label", "Split"]
     assert data["ways"][0]["names"] == sorted(["plain", MARKUP])
     assert all(0 <= place <= 1 for pair in data["places"] for place in pair)
+
+
+def test_the_map_is_coloured_by_what_curate_found(parsed: Parsed, small_run: Path):
+    data = data_of(parsed)
+    ways = {way["title"]: way for way in data["ways"]}
+    with (small_run / "reports/curate/images.csv").open(newline="", encoding="utf-8") as file:
+        told = {line["path"]: line for line in csv.DictReader(file)}
+    for number, path in enumerate(data["paths"]):
+        line = told[harmless(path, True)]
+        assert ways["Cluster"]["names"][ways["Cluster"]["of"][number]].startswith(f"{line['cluster']}, mostly {MARKUP}")
+        assert ways["Outlier score"]["values"][number] == float(line["outlier_score"])
+        assert ways["Own label"]["values"][number] == (float(line["own_label"]) if line["own_label"] else None)
+    assert "".join(parsed.words).count(f", mostly {MARKUP} (75%): ") == 2
 
 
 def test_the_policy_lets_no_other_script_run_and_nothing_be_loaded(parsed: Parsed):
@@ -153,6 +157,8 @@ def test_without_ingest_there_is_nothing_to_report(tmp_path: Path, config: Confi
         ("reports/linear_eval/confusion.csv", "actual,predicted\n" + "x,y\n" * 999, "linear_eval"),
         ("reports/pretrain/warnings.json", "[3]", "pretrain"),
         ("data/ingested/rejects.csv", "", "ingest"),
+        ("reports/curate/images.csv", "path,cluster\nx.png,0\n", "curate"),
+        ("reports/curate/details.json", '{"clusters": [{"images": 1, "central": "x.png"}]}', "curate"),
     ],
 )
 def test_a_damaged_product_is_named(

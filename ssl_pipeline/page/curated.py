@@ -1,0 +1,137 @@
+"""What the stage curate found about each image, as the page shows it."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from ssl_pipeline.data.tables import harmless
+from ssl_pipeline.page.chart import Names, Numbers
+from ssl_pipeline.page.facts import Picture, Places, pictures
+from ssl_pipeline.page.pile import Pile
+from ssl_pipeline.page.tables import open_table
+from ssl_pipeline.page.verdict import told
+from ssl_pipeline.products import read_json
+
+__all__ = ["Cluster", "Curated", "read_curated"]
+
+_FACTS = ("path", "split", "label", "nearest", "similarity", "near_duplicates", "cluster")
+"""Columns of images.csv that are no value to colour a map by."""
+_OF_A_CLUSTER = 12  # images that are shown
+_ALTS = {
+    "near_duplicates": "Pairs of near-duplicates; those that lie in two splits come first.",
+    "outliers": "The oddest images, each with its score.",
+}
+
+
+class Cluster(NamedTuple):
+    """Images that look alike.
+
+    Attributes:
+        name: The number of the cluster and, with labels, the most frequent one.
+        images: The number of its images.
+        positions: The positions of some of them, the most central one first.
+    """
+
+    name: str
+    images: int
+    positions: list[int]
+
+
+class Curated(NamedTuple):
+    """What was found.
+
+    Attributes:
+        columns: Ways to colour the map, for all images of the pile.
+        clusters: The clusters.
+        figures: The few figures that are worth comparing between runs, by name.
+        pictures: The pictures that the stage drew.
+    """
+
+    columns: list[Names | Numbers]
+    clusters: list[Cluster]
+    figures: dict[str, float]
+    pictures: list[Picture]
+
+    def ways(self, positions: Sequence[int]) -> list[Names | Numbers]:
+        """Return ways to colour the images at some positions."""
+        chosen: list[Names | Numbers] = []
+        for way in self.columns:
+            if isinstance(way, Names):
+                chosen.append(Names(way.title, [way.of[position] for position in positions]))
+            else:
+                chosen.append(Numbers(way.title, [way.of[position] for position in positions]))
+        return chosen
+
+
+def read_curated(places: Places, pile: Pile) -> Curated | None:
+    """Read what curate found; None where it has not run.
+
+    Args:
+        places: The places of the products.
+        pile: All images.
+
+    Raises:
+        PipelineError: A product is damaged, or of other images.
+    """
+    folder = places.reports / "curate"
+    if not (folder / "images.csv").exists():
+        return None
+    columns = told(folder / "images.csv", "curate", lambda path: _columns(path, pile))
+
+    def tell(path: Path) -> tuple[list[str], list[Cluster]]:
+        return _clusters(read_json(path, "curate"), columns, pile)
+
+    names, clusters = told(folder / "details.json", "curate", tell)
+    titles = dict(enumerate(names))
+    ways: list[Names | Numbers] = []
+    if "cluster" in columns:
+        ways.append(Names("Cluster", [titles[int(cell)] if cell else "" for cell in columns["cluster"]]))
+    for name in columns.keys() - set(_FACTS):
+        values = _numbers(columns[name])
+        ways += [Numbers(name.replace("_", " ").capitalize(), values)] if values else []
+    drawn = sorted(path.stem for path in (folder / "pictures").glob("*.png"))
+    alts = {name: _ALTS.get(name, name.replace("_", " ").capitalize() + ".") for name in drawn}
+    shown = list(pictures(folder / "pictures", "curate", alts).values())
+    ways.sort(key=lambda way: (isinstance(way, Numbers), way.title))
+    return Curated(ways, clusters, told(folder / "metrics.json", "curate", _figures), shown)
+
+
+def _columns(path: Path, pile: Pile) -> dict[str, list[str]]:
+    """Return the columns of images.csv, each with a cell for each image of the pile."""
+    header, *lines = open_table(path)
+    of_path = {line[header.index("path")]: line for line in lines}
+    paths = [harmless(row.path, True) for row in pile.rows]
+    if len(of_path) != len(lines) or of_path.keys() != set(paths):
+        raise ValueError("its images are not those of the store")
+    rows = [of_path[path] for path in paths]
+    return {name: [row[number] for row in rows] for number, name in enumerate(header)}
+
+
+def _numbers(cells: list[str]) -> list[float | None]:
+    """Return the numbers of a column, None for an empty cell; nothing where it has text, or is empty."""
+    try:
+        found = [float(cell) if cell else None for cell in cells]
+    except ValueError:
+        return []
+    return found if any(value is not None for value in found) else []
+
+
+def _clusters(details: Any, columns: dict[str, list[str]], pile: Pile) -> tuple[list[str], list[Cluster]]:
+    """Return the names of all clusters, and the clusters with some of their images."""
+    position = {row.path: number for number, row in enumerate(pile.rows)}
+    members: dict[int, list[int]] = {}
+    for number in pile.by_chance("clusters").tolist():
+        if columns["cluster"][number]:
+            members.setdefault(int(columns["cluster"][number]), []).append(number)
+    names, clusters = [], []
+    for number, found in enumerate(details["clusters"]):
+        most = f", mostly {found['label']} ({found['share']:.0%})" if "label" in found else ""
+        central = position[found["central"]]
+        shown = [central, *(other for other in members.get(number, []) if other != central)]
+        names.append(f"{number}{most}")
+        clusters.append(Cluster(names[-1], int(found["images"]), shown[:_OF_A_CLUSTER]))
+    return names, clusters
+
+
+def _figures(path: Path) -> dict[str, float]:
+    return {str(name).replace("_", " "): float(value) for name, value in read_json(path, "curate").items()}
