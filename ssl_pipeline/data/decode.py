@@ -4,7 +4,6 @@ This module imports no torch, and is all that a decoding process needs.
 """
 
 import contextlib
-import hashlib
 import logging
 import os
 import warnings
@@ -18,6 +17,7 @@ from PIL import Image
 from ssl_pipeline.data.agreement import RGB8_PIXELS, PixelsChoice
 from ssl_pipeline.data.bands import Bands, read_by_pillow, read_numpy
 from ssl_pipeline.data.formats import NUMPY_HEAD, TIFF_HEADS, further_parts, open_image
+from ssl_pipeline.data.identity import content_hash, image_hash
 from ssl_pipeline.data.image_spec import Pixels
 from ssl_pipeline.data.likeness import sketch
 from ssl_pipeline.data.measured import Values, fit_bands, is_measured, rendition, values_of
@@ -30,7 +30,6 @@ __all__ = [
     "Canvas",
     "Decoded",
     "Resize",
-    "content_hash",
     "decode",
     "fit_boxes",
     "read_pixels",
@@ -106,9 +105,8 @@ def decode(content: bytes | Image.Image, canvas: Canvas) -> Decoded:
         return _decode_as_is(content, canvas)
     (image, mode), notes = _read(content, canvas, _to_rgb)
     width, height = image.size
-    digest = _digest(f"{height}x{width}:", image.tobytes())
     fitted = to_canvas(image, canvas.size, canvas.resize, canvas.background)
-    return Decoded(digest, width, height, mode, fitted.tobytes(), sketch(image), tuple(notes))
+    return Decoded(image_hash(image), width, height, mode, fitted.tobytes(), sketch(image), tuple(notes))
 
 
 def _decode_as_is(content: bytes | Image.Image, canvas: Canvas) -> Decoded:
@@ -131,19 +129,6 @@ def _decode_as_is(content: bytes | Image.Image, canvas: Canvas) -> Decoded:
         values_of(pixels, measured, bands.is_rgb, nodata),
         np.packbits(fitted.gaps).tobytes() if fitted.gaps.any() else b"",
     )
-
-
-def content_hash(pixels: Pixels) -> bytes:
-    """Return the SHA-256 of pixels (H, W, C), of their shape, and of their type if it is not RGB of 8 bits."""
-    height, width, channels = pixels.shape
-    kind = "" if channels == 3 and pixels.dtype == np.uint8 else f"{channels}x{pixels.dtype}:"
-    return _digest(f"{height}x{width}:{kind}", np.ascontiguousarray(pixels).data)
-
-
-def _digest(described: str, pixels: bytes | memoryview) -> bytes:
-    digest = hashlib.sha256(described.encode())
-    digest.update(pixels)
-    return digest.digest()
 
 
 def read_pixels(content: bytes | Image.Image, canvas: Canvas) -> tuple[Pixels, str]:

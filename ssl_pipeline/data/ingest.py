@@ -20,9 +20,10 @@ import numpy as np
 
 from ssl_pipeline.data import audit
 from ssl_pipeline.data.agreement import Agreement, agree
-from ssl_pipeline.data.decode import Canvas, content_hash
+from ssl_pipeline.data.decode import Canvas
 from ssl_pipeline.data.filling import fill
 from ssl_pipeline.data.framing import Framing, write_framing
+from ssl_pipeline.data.identity import content_hash
 from ssl_pipeline.data.image_spec import RGB8, ImageSpec
 from ssl_pipeline.data.labels import write_labels
 from ssl_pipeline.data.layout import Record

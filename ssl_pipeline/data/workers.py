@@ -6,6 +6,7 @@ is heard.
 """
 
 import contextlib
+import ctypes
 import functools
 import multiprocessing
 import pickle
@@ -40,6 +41,8 @@ HEARD_BYTES = 2**24
 """Bytes of outcomes after which the others are listened to."""
 PATIENCE_WITH_THE_DYING = 10.0
 """Seconds until a process that has closed its pipe is no more."""
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of malloc.h
+_KEPT_BYTES = 2**25  # bytes: the most that glibc takes for the second one
 CRASHES = frozenset({"SIGSEGV", "SIGBUS", "SIGABRT", "SIGFPE", "SIGILL", "SIGTRAP"})
 
 
@@ -224,6 +227,7 @@ def _context() -> BaseContext:
 def _serve(pipe: "Connection[Any, Any]", limits: Limits) -> None:
     """Work in a process of its own until the parent ends it."""
     follow_parent()
+    _keep_what_is_freed()
     _bound_memory(limits.memory)
     pipe.send(_Ready())
     while True:
@@ -257,6 +261,17 @@ def _set_timers(working: float, waiting: float) -> None:
     if sys.platform != "win32":
         signal.setitimer(signal.ITIMER_PROF, working)
         signal.setitimer(signal.ITIMER_REAL, waiting)
+
+
+def _keep_what_is_freed() -> None:
+    """Have this process keep some freed memory for its next picture, where the C library is glibc.
+
+    By default it goes back to the system after each picture, and comes again page by page: of photographs of 5
+    megapixels, that takes a fifth of the time.
+    """
+    if sys.platform == "linux" and hasattr(libc := ctypes.CDLL(None), "mallopt"):
+        libc.mallopt(_M_MMAP_THRESHOLD, _KEPT_BYTES)
+        libc.mallopt(_M_TRIM_THRESHOLD, 2 * _KEPT_BYTES)
 
 
 def _bound_memory(more: int) -> None:

@@ -1,6 +1,7 @@
 """Writing the store: streamed in blocks, so that memory stays flat, and the same bytes for the same images."""
 
 import hashlib
+import io
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -72,18 +73,18 @@ def write_split(
         shard = folder / f"images-{number:04}.npy"
         # Plain writes, not a writable memory map: where the disk is full, these raise and a map dies of SIGBUS.
         with shard.open("wb") as file:
-            shape = size, canvas, canvas, spec.channels
-            header = {"descr": spec.numpy_dtype.str, "fortran_order": False, "shape": shape}
-            np.lib.format.write_array_header_1_0(file, header)
+            file.write(header := _header((size, canvas, canvas, spec.channels), spec))
+            shard_hash = hashlib.sha256(header)  # on the way, as the whole store would have to be read again for it
             written = 0
             while written < size:
                 piece = next(pieces)
                 statistics.add(piece)
                 content = piece.tobytes()
                 bytes_hash.update(content)
+                shard_hash.update(content)
                 file.write(content)
                 written += len(piece)
-        record(shard)
+        record(shard, shard_hash.hexdigest())
     np.save(folder / "ids.npy", ids)
     record(folder / "ids.npy")
     bytes_hash.update(ids.astype("<u8").tobytes())
@@ -118,6 +119,14 @@ def write_originals(store: Path, originals: Sequence[Original]) -> None:
     record(store / "originals.npz")
 
 
+def _header(shape: tuple[int, ...], spec: ImageSpec) -> bytes:
+    """Return what comes before the values in a .npy file."""
+    header = io.BytesIO()
+    described = {"descr": spec.numpy_dtype.str, "fortran_order": False, "shape": shape}
+    np.lib.format.write_array_header_1_0(header, described)
+    return header.getvalue()
+
+
 def _cut(blocks: Iterable[Pixels], sizes: Sequence[int]) -> Iterator[Pixels]:
     """Cut blocks where a shard ends."""
     ends = iter(np.cumsum(sizes).tolist())
@@ -148,8 +157,11 @@ class _Statistics:
 
     def add(self, images: Pixels) -> None:
         if self.exact:
-            self.sums += images.sum(axis=0, dtype=np.uint64)
-            self.squares += np.square(images, dtype=np.uint32).sum(axis=0, dtype=np.uint64)
+            # of 8 bits, sums over a block of BLOCK_BYTES fit into 32 bits, which are added in a third of the time
+            wide = np.uint32 if len(images) * np.iinfo(images.dtype).max ** 2 < 2**32 else np.uint64
+            rows = images.reshape(len(images), -1)
+            self.sums += rows.sum(axis=0, dtype=wide).reshape(self.sums.shape)
+            self.squares += np.einsum("nk,nk->k", rows, rows, dtype=wide).reshape(self.sums.shape)
         else:
             for image in (images - np.float64(self.spec.low)) / (self.spec.high - self.spec.low):
                 self.sums += image

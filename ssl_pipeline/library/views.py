@@ -14,7 +14,8 @@ from ssl_pipeline.artifacts.assembly import needed_views
 from ssl_pipeline.augment.policy import Policy
 from ssl_pipeline.augment.views import make_views
 from ssl_pipeline.config import Size
-from ssl_pipeline.data.decode import Canvas, content_hash
+from ssl_pipeline.data.decode import Canvas
+from ssl_pipeline.data.identity import content_hash
 from ssl_pipeline.data.image_spec import RGB8, ImageSpec, Pixels
 from ssl_pipeline.errors import ConfigError
 from ssl_pipeline.library.images import read_image

@@ -16,7 +16,9 @@ import pytest
 from PIL import Image, TiffImagePlugin
 from sklearn.datasets import load_sample_image
 
-from ssl_pipeline.data.decode import Canvas, content_hash, decode, read_pixels
+from ssl_pipeline.data import identity
+from ssl_pipeline.data.decode import Canvas, decode, read_pixels
+from ssl_pipeline.data.identity import content_hash
 from ssl_pipeline.data.remarks import RejectedError
 
 CANVAS = Canvas(size=16, resize="squash", background=(200, 100, 50), min_side=8, max_megapixels=1.0)
@@ -265,3 +267,9 @@ def test_the_hash_is_of_the_picture_not_of_the_file() -> None:
     assert png.digest == bmp.digest == content_hash(PHOTO)
     assert png.digest != decode(encoded(PHOTO + np.eye(40, 30, dtype=np.uint8)[:, :, None], "PNG"), CANVAS).digest
     assert content_hash(PHOTO) != content_hash(PHOTO.reshape(30, 40, 3))
+
+
+@pytest.mark.parametrize("rows", [1, 7, 39, 40])
+def test_a_large_picture_is_hashed_by_bands_of_its_rows(rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(identity, "_BAND_BYTES", rows * PHOTO.shape[1] * 3)
+    assert identity.image_hash(Image.fromarray(PHOTO)) == content_hash(PHOTO)

@@ -16,7 +16,8 @@ from sklearn.datasets import load_digits
 
 from ssl_pipeline.data import audit, parallel
 from ssl_pipeline.data import ingest as ingestion
-from ssl_pipeline.data.decode import Canvas, content_hash, read_pixels, to_canvas
+from ssl_pipeline.data.decode import Canvas, read_pixels, to_canvas
+from ssl_pipeline.data.identity import content_hash
 from ssl_pipeline.data.ingest import Shares, ingest
 from ssl_pipeline.data.labels import read_labels
 from ssl_pipeline.data.source import Images
