@@ -10,7 +10,8 @@ from PIL import Image
 
 from ssl_pipeline.data.agreement import PixelsChoice
 from ssl_pipeline.data.chunk import Chunk
-from ssl_pipeline.data.decode import Canvas, content_hash, read_pixels
+from ssl_pipeline.data.decode import Canvas, read_pixels
+from ssl_pipeline.data.identity import content_hash
 from ssl_pipeline.data.image_spec import RGB8, ImageSpec, Pixels
 from ssl_pipeline.data.listing import Reader
 from ssl_pipeline.data.parallel import file_limit, limits_of, read_at_most
