@@ -39,8 +39,7 @@ def digit(number: int) -> npt.NDArray[np.uint8]:
 
 def save(path: Path, picture: npt.NDArray[Any] | Image.Image, **options: Any) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    image = picture if isinstance(picture, Image.Image) else Image.fromarray(picture)
-    image.save(path, **options)
+    (picture if isinstance(picture, Image.Image) else Image.fromarray(picture)).save(path, **options)
 
 
 def classes(root: Path, number: int = 40) -> Path:
