@@ -12,6 +12,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -48,11 +49,11 @@ def resident(process: psutil.Process) -> int:
         return 0
 
 
-def watch(folder: Path) -> dict[str, Any]:
-    """Run the stage to its end, and say what it took."""
-    began = time.monotonic()
+def watch(folder: Path, words: Sequence[str]) -> dict[str, Any]:
+    """Run Python with some words in a folder to its end, and say what it took."""
+    began, before = time.monotonic(), resource.getrusage(resource.RUSAGE_CHILDREN)
     stage = subprocess.Popen(
-        (sys.executable, "-m", "ssl_pipeline", "ingest"),
+        (sys.executable, *words),
         cwd=folder,
         env=environment(),
         preexec_fn=limited,
@@ -68,9 +69,11 @@ def watch(folder: Path) -> dict[str, Any]:
         time.sleep(0.5)
     assert stage.stderr is not None
     said = stage.stderr.read().strip().splitlines()
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
     return {
         "status": stage.returncode,
         "seconds": round(time.monotonic() - began, 1),
+        "processor_seconds": round(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime, 1),
         "main_mib": main >> 20,
         "all_mib": everyone >> 20,
         "said": said[-1:] if stage.returncode else [],
@@ -89,7 +92,7 @@ def main(numbers: tuple[int, ...]) -> None:
             copy_project(folder)
             write_images(folder / "images", number)
             change(folder, ingest={"source": {"name": "folder", "path": "images"}})
-            facts = watch(folder)
+            facts = watch(folder, ("-m", "ssl_pipeline", "ingest"))
             stored = json.loads((folder / "reports/ingest/details.json").read_text()) if not facts["status"] else {}
         print(json.dumps({"images": number, **facts, "stored": stored}), flush=True)
         found.append(facts["main_mib"])

@@ -231,6 +231,23 @@ BENCHMARKS = (
         data="cifar10",
     ),
     Benchmark(
+        "embed",
+        ("benchmarks.embed", "--images", "5000", "--images", "20000"),
+        "`ssl-pipeline embed` of photographs of 128 px by a ResNet-8 at 64 px, to a bare loop that decodes each by "
+        "Pillow and runs the session on it; both with their start.",
+        4,
+        (
+            Figure("processor time, bare loop to embed", {"images": 20_000}, "processor_ratio"),
+            Figure("time on the clock, bare loop to embed", {"images": 20_000}, "ratio"),
+            Figure("MiB of the main process, 20,000 images", {"images": 20_000}, "embed.main_mib"),
+            Figure("MiB of the bare loop, 20,000 images", {"images": 20_000}, "bare.main_mib"),
+            Figure("bytes of memory per image", {"what": "growth"}, "bytes_per_image"),
+        ),
+        long=True,
+        threads=2,
+        archive="clothing/clothing.zip",
+    ),
+    Benchmark(
         "many-images",
         ("benchmarks.many_images", "10000", "100000"),
         "ingest of 10,000 and of 100,000 JPEG files of 40 px: by how much the memory of its main process grows.",

@@ -19,8 +19,9 @@ from ssl_pipeline.terminal import brief, shown
 
 __all__ = ["Backbone"]
 
-_BATCH_PIXELS = 2**22
-"""Pixels that a graph is given at a time, unless one image has more: it holds some 40 bytes for each."""
+_BATCH_PIXELS = {"CPUExecutionProvider": 2**18, "CUDAExecutionProvider": 2**22}
+"""Pixels that a graph is given at a time, unless one image has more. It holds some 40 bytes for each: on a CPU, what
+fits into its caches is a third faster than sixteen times as much."""
 _BATCH_IMAGES = 256
 
 
@@ -54,7 +55,7 @@ class Backbone:
 
     def __init__(self, path: str | os.PathLike[str], threads: int | None = None, output: str = "embedding"):
         self.path = Path(path)
-        self._session = open_session(self.path, threads)
+        self._session = open_session(self.path, threads, patient=True)
         self.metadata = read_metadata(self._session)
         inputs, outputs = self._session.get_inputs(), self._session.get_outputs()
         names = [[node.name for node in nodes] for nodes in (inputs, outputs)]
@@ -115,8 +116,9 @@ class Backbone:
         places: dict[tuple[int, ...], list[int]] = {}
         for place, image in enumerate(images):
             places.setdefault(image.shape, []).append(place)
+        pixels = _BATCH_PIXELS[self._session.get_providers()[0]]
         for (height, width, _), mine in places.items():
-            most = min(_BATCH_IMAGES, max(1, _BATCH_PIXELS // max(height * width, self.size**2)))
+            most = min(_BATCH_IMAGES, max(1, pixels // max(height * width, self.size**2)))
             yield from (mine[start : start + most] for start in range(0, len(mine), most))
 
 

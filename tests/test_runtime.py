@@ -31,7 +31,7 @@ def test_images_of_any_sizes_are_embedded_in_their_order(model: Path, monkeypatc
     backbone, images = Backbone(model), of_three_sizes(20)
     alone = np.concatenate([backbone([image]) for image in images])
     assert (backbone.dim, backbone.size, alone.shape, alone.dtype) == (48, 4, (20, 48), np.float32)
-    monkeypatch.setattr(runtime, "_BATCH_PIXELS", 300)
+    monkeypatch.setattr(runtime, "_BATCH_PIXELS", dict.fromkeys(runtime._BATCH_PIXELS, 300))
     np.testing.assert_allclose(backbone(images), alone, atol=1e-6)
     np.testing.assert_allclose(Backbone(str(model))(digit_images(9)), backbone(list(digit_images(9))), atol=1e-6)
     assert backbone([]).shape == (0, 48)
@@ -46,7 +46,7 @@ def test_pixels_bound_what_is_embedded_together(model: Path, monkeypatch: pytest
         return run(session, images, batch_size=batch_size)
 
     monkeypatch.setattr(runtime, "run", noting)
-    monkeypatch.setattr(runtime, "_BATCH_PIXELS", 200)
+    monkeypatch.setattr(runtime, "_BATCH_PIXELS", dict.fromkeys(runtime._BATCH_PIXELS, 200))
     Backbone(model)([*digit_images(7), digit_images(1)[0].repeat(10, 0)])
     assert batches == [(3, 8, 8), (3, 8, 8), (1, 8, 8), (1, 80, 8)]
 

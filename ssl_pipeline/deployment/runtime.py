@@ -44,18 +44,22 @@ def providers() -> list[str | tuple[str, dict[str, str]]]:
     return ["CPUExecutionProvider"]
 
 
-def open_session(path: Path, threads: int | None = None) -> onnxruntime.InferenceSession:
+def open_session(path: Path, threads: int | None = None, patient: bool = False) -> onnxruntime.InferenceSession:
     """Open a graph for running; `session.get_providers()` says what it really runs on.
 
     Args:
         path: An ONNX file.
         threads: CPU threads within an operator; None leaves the choice to onnxruntime.
+        patient: Whether threads that wait for each other leave the processor to others, such as processes that decode.
+            Otherwise they try again and again for a while.
 
     Raises:
         PipelineError: The file is missing, or onnxruntime cannot load it.
     """
     options = onnxruntime.SessionOptions()
     options.log_severity_level = _ERRORS_ONLY
+    if patient:
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     if threads is not None:
         options.intra_op_num_threads = threads
     if not path.is_file():

@@ -267,6 +267,7 @@ def _finish(job: Job, shards: int, about: About) -> str:
     if refused:
         write_table(listed, ("path", "reason"), ((harmless(path, path=True), reason) for path, reason in refused))
     if count == 0:
+        shutil.rmtree(begun_folder(job.out), ignore_errors=True)
         path, reason = refused[0]
         raise PipelineError(
             f"None of {counted(len(refused), 'image')} can be used, such as {shown(path, 200)} ({shown(reason, 300)}): "
