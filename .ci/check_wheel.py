@@ -58,6 +58,11 @@ def main() -> None:
         run("ssl-pipeline", "skeleton", "my-loss", "my-loss", folder=folder)
         run("dvc", "repro", folder=shop)
         run("ssl-pipeline", "summary", folder=shop)
+        said = run("ssl-pipeline", "embed", "../my images/0", "../my images/1", folder=shop)
+        assert "embeddings.parquet: " in said, said
+        query = "../my images/0/0.png"
+        said = run("ssl-pipeline", "search", query, "--index", "embeddings.parquet", folder=shop)
+        assert said.splitlines()[1].split(maxsplit=2) == ["1", "1.0000", query], said
         for graph in ("export/backbone.onnx", "linear_eval/linear_probe.onnx", "finetune/classifier.onnx"):
             assert (shop / "models" / graph).is_file(), f"there is no {graph}"
         run("git", "add", "--all", folder=shop)

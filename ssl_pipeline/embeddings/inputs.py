@@ -102,7 +102,7 @@ def reader_of(path: Path) -> tuple[Reader, str]:
     """Return what reads an image by the path that `Inputs` gave it, and its name for this reader."""
     for folder in path.parents:
         if folder.is_file():  # an archive, whose members' paths begin with its own
-            return functools.partial(read_member, folder), path.relative_to(folder).as_posix()
+            return functools.partial(read_member, folder.absolute()), path.relative_to(folder).as_posix()
     return functools.partial(read_file, Path()), str(path)
 
 
@@ -125,7 +125,8 @@ def _places(paths: Sequence[Path], inputs: Inputs) -> Iterator[tuple[Place, _Sta
             continue
         yield from _named(files)
         files = []
-        listing = list_images(path, _KEY, _ADVICE)
+        # a process keeps the last archive open by its path, which must not mean another one in another folder
+        listing = list_images(path.absolute() if is_file else path, _KEY, _ADVICE)
         prefix = "" if path == Path() else path.as_posix().rstrip("/") + "/"
         inputs.rejects |= {prefix + name: reason for name, reason in listing.rejects.items()}
         inputs.ignored += len(listing.ignored)

@@ -18,10 +18,12 @@ from click.testing import CliRunner, Result
 from PIL import Image
 
 import ssl_pipeline
-from ssl_pipeline.data.decode import Canvas, decode
+from ssl_pipeline.data.decode import Canvas, content_hash, decode
 from ssl_pipeline.embeddings import run as run_module
 from ssl_pipeline.embeddings.table import vectors
+from ssl_pipeline.runtime import Backbone
 from ssl_pipeline_stages.embed import embed
+from tests.embeddings.graphs import write_graph
 
 Embed = Callable[..., Result]
 
@@ -103,6 +105,36 @@ def test_if_nothing_can_be_used_it_fails_and_writes_no_table(call: Embed):
     assert "None of 1 image can be used, such as notes.txt (not an image: " in done.stderr
     assert not Path("embeddings.parquet").exists()
     assert Path("embeddings.rejects.csv").exists()
+
+
+def test_an_energy_of_single_images_is_a_column(call: Embed):
+    energy = write_graph(Path("energy.onnx"), energy=True)
+    Path("images/a/broken.png").write_bytes(b"nothing")
+    assert call("images", "--energy", energy).exit_code == 0
+    known, _ = rows()
+    graph = Backbone(energy, output="energy")
+    expected = [graph([np.asarray(Image.open(row["path"]))])[0] for row in known]
+    np.testing.assert_allclose([row["energy"] for row in known], expected, rtol=1e-5)
+    pairs = write_graph(Path("pairs.onnx"))
+    assert "and what is needed leads from images to energy" in call("images", "--energy", pairs).stderr
+    deep = write_graph(Path("deep.onnx"), "uint16", energy=True)
+    assert "--energy: deep.onnx takes RGB of uint16" in call("images", "--energy", deep).stderr
+
+
+def test_a_model_of_16_bits_takes_images_as_they_are(call: Embed):
+    deep = write_graph(Path("deep.onnx"), "uint16", 2)
+    values = np.arange(2 * 16, dtype=np.uint16).reshape(4, 4, 2)
+    Path("deep").mkdir()
+    np.save("deep/two.npy", values)
+    np.save("deep/three.npy", np.zeros((4, 4, 3), np.uint16))
+    done = call("deep", "images/a/00.png", "--model", deep)
+    assert "1 image embedded, 32 numbers each; 2 rejected" in done.stdout
+    assert Path("embeddings.rejects.csv").read_text().splitlines()[1:] == [
+        'deep/three.npy,"not what the model takes: 3 x uint16, and it takes 2 x uint16"',
+        'images/a/00.png,"not what the model takes: 3 x uint8, and it takes 2 x uint16"',
+    ]
+    np.testing.assert_array_equal(rows()[1], Backbone(deep)([values]))
+    assert rows()[0][0]["sha256"] == content_hash(values).hex()
 
 
 def test_an_array_beside_a_csv_has_the_same_rows(call: Embed):
