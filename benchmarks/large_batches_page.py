@@ -82,33 +82,37 @@ def table(rows: Sequence[Row], baseline: Sequence[Row]) -> str:
 
 
 def memory(rows: Sequence[Row]) -> str:
-    """Return a table of peak memory over the size of the batch: in one pass, and the most of all runs."""
-    lines = ["| images | batch | one pass, MiB | micro-batches of 128, MiB |", "|---|---|---|---|"]
-    for data in dict.fromkeys(row["data"] for row in rows):
-        own = [row for row in rows if row["data"] == data and row["steps"]]
-        for batch in sorted({row["batch"] for row in own}):
-            held: dict[bool, list[int]] = {True: [], False: []}
-            for row in own:
-                if row["batch"] == batch:
-                    held[row["loss"] == ONE_PASS].append(row["MiB"])
-            one_pass = f"{max(held[True]):,}" if held[True] else "not run"
-            span = f"{min(held[False]):,} to {max(held[False]):,}" if held[False] else ""
-            lines.append(f"| {data} | {batch:,} | {one_pass} | {span} |")
+    """Return a table of peak memory over the size of the batch: in one pass, and of all other runs."""
+    lines = ["| batch | one pass, MiB | micro-batches of 128, MiB |", "|---|---|---|"]
+    trained = [row for row in rows if row["steps"]]
+    for batch in sorted({row["batch"] for row in trained}):
+        held: dict[bool, list[int]] = {True: [], False: []}
+        for row in trained:
+            if row["batch"] == batch:
+                held[row["loss"] == ONE_PASS].append(row["MiB"])
+        one_pass = f"{max(held[True]):,}" if held[True] else "not run"
+        span = f"{min(held[False]):,} to {max(held[False]):,}" if held[False] else ""
+        lines.append(f"| {batch:,} | {one_pass} | {span} |")
     return "\n".join(lines)
 
 
 def draw(rows: Sequence[Row], seen: Mapping[str, int], path: Path) -> None:
-    """Draw kNN over the size of the batch at equal images and at equal steps, and the memory."""
+    """Draw kNN over the size of the batch at equal images and at equal steps; beside it memory and time."""
     figure = Figure(figsize=(10.5, 6.4), dpi=120, layout="constrained")
-    for places, data in zip(figure.subplots(len(seen), 3, squeeze=False), seen, strict=True):
+    grid = figure.subplots(len(seen), 3, squeeze=False)
+    for places, data in zip(grid, seen, strict=True):
+        places[0].sharey(places[1])
         chosen = budgets(rows, data, seen[data])
         baseline = [row for row in rows if row["data"] == data and row["loss"] == BASELINE]
         for axes, (name, runs) in zip(places, chosen.items(), strict=False):
             neighbours(axes, runs, baseline)
             told = f"{seen[data]:,} images" if name == "images" else f"{runs[0]['steps'] if runs else 0} steps"
             axes.set_title(f"{data}: {told} each", loc="left", fontsize="medium")
-        kept(places[2], [row for row in rows if row["data"] == data and row["steps"]])
-        places[0].sharey(places[1])
+    last = [places[2] for places in grid]
+    trained = [row for row in rows if row["steps"]]
+    held(last[0], trained)
+    if len(last) > 1:
+        time(last[1], [row for row in trained if row["loss"] in LOSSES])
     figure.axes[0].legend(frameon=False, fontsize="small")
     figure.savefig(path, metadata={"Software": None})
 
@@ -129,7 +133,7 @@ def neighbours(axes: Axes, runs: Sequence[Row], baseline: Sequence[Row]) -> None
     _finish(axes, runs)
 
 
-def kept(axes: Axes, rows: Sequence[Row]) -> None:
+def held(axes: Axes, rows: Sequence[Row]) -> None:
     """Draw memory in micro-batches (the most of all runs of a size) and in one pass."""
     kinds = {"micro-batches of 128": ("0.0", "o-"), ONE_PASS: ("#CC79A7", "x--")}
     for name, (colour, style) in kinds.items():
@@ -140,6 +144,18 @@ def kept(axes: Axes, rows: Sequence[Row]) -> None:
     axes.set_ylim(0)
     axes.set_ylabel("peak memory of the process, MiB")
     axes.legend(frameon=False, fontsize="small")
+    _finish(axes, rows)
+
+
+def time(axes: Axes, rows: Sequence[Row]) -> None:
+    """Draw the processor time of an image, of the runs that see the most of them: start-up is the least part of it."""
+    for loss, (colour, style) in STYLE.items():
+        own = {row["batch"]: row for row in sorted(rows, key=lambda row: row["steps"]) if row["loss"] == loss}
+        at = sorted(own)
+        spent = [1e3 * own[batch]["seconds"] / (batch * own[batch]["steps"]) for batch in at]
+        axes.plot([batch * ASIDE[loss] for batch in at], spent, style, color=colour, label=loss)
+    axes.set_ylim(0)
+    axes.set_ylabel("processor time per image, ms")
     _finish(axes, rows)
 
 
