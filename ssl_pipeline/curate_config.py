@@ -1,5 +1,9 @@
 """The section `curate` of params.yaml."""
 
+from typing import Annotated, Literal
+
+from pydantic import Field
+
 from ssl_pipeline.validation import Checked
 from ssl_pipeline.value_types import Count, Seed
 
@@ -11,3 +15,5 @@ class CurateConfig(Checked):
 
     seed: Seed
     clusters: Count
+    label_next: Annotated[int, Field(ge=0)]
+    label_next_by: Literal["random", "clusters"]

@@ -1,10 +1,9 @@
 """All that is found out about the images, as one report. It writes nothing."""
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -12,8 +11,10 @@ import numpy.typing as npt
 from ssl_pipeline.curate_config import CurateConfig
 from ssl_pipeline.curation.catalogue import Catalogue
 from ssl_pipeline.curation.clusters import Clusters, find_clusters
-from ssl_pipeline.curation.near_duplicates import NearDuplicates, Pair, find_near_duplicates
-from ssl_pipeline.curation.neighbourhood import Neighbourhood, look_around
+from ssl_pipeline.curation.finding import LISTED, Finding, Seen, cells, end_of
+from ssl_pipeline.curation.label_study import study_label_errors, study_label_next, study_shortcuts
+from ssl_pipeline.curation.near_duplicates import Pair, find_near_duplicates
+from ssl_pipeline.curation.neighbourhood import look_around
 from ssl_pipeline.curation.outliers import outlier_scores
 from ssl_pipeline.curation.pictures import contact_sheet, pair_sheet
 from ssl_pipeline.data.tables import harmless
@@ -22,44 +23,12 @@ from ssl_pipeline.terminal import counted, shown
 
 __all__ = ["study_images"]
 
-_LISTED = 100  # pairs or images in details.json, at most: images.csv has all
 _ODD_SHOWN = 40
 _PAIRS_SHOWN = 24
 _COLUMNS, _PAIR_COLUMNS = 10, 5
 
 Numbers = npt.NDArray[np.int64]
 Draw = Callable[[Path], None]
-
-
-@dataclass(frozen=True)
-class Finding:
-    """What one question found.
-
-    Attributes:
-        figures: Its part of details.json.
-        headline: Its figures for metrics.json.
-        columns: Name -> cells (n,) of images.csv.
-        lines: What it found, in words.
-        pictures: Functions that each draw into a given folder.
-    """
-
-    figures: Any
-    columns: Mapping[str, Sequence[Any]]
-    lines: Sequence[str] = ()
-    headline: Mapping[str, float] = field(default_factory=dict)
-    pictures: Sequence[Draw] = ()
-
-
-class Seen(NamedTuple):
-    """What every question looks at."""
-
-    catalogue: Catalogue
-    around: Neighbourhood
-    duplicates: NearDuplicates
-
-    def path(self, number: int) -> str:
-        """Return the path of an image."""
-        return self.catalogue.rows[number].path
 
 
 def study_images(settings: CurateConfig, catalogue: Catalogue) -> Report:
@@ -76,8 +45,11 @@ def study_images(settings: CurateConfig, catalogue: Catalogue) -> Report:
         "near_duplicates": _near_duplicates(seen),
         "outliers": _outliers(seen),
         "clusters": _clusters(seen, find_clusters(catalogue.embeddings, settings.clusters, settings.seed)),
+        "label_errors": study_label_errors(seen, settings.seed),
+        "label_next": study_label_next(seen, settings),
+        "shortcuts": study_shortcuts(seen, settings.seed),
     }
-    columns = {name: cells for finding in findings.values() for name, cells in finding.columns.items()}
+    columns = {name: column for finding in findings.values() for name, column in finding.columns.items()}
     return Report(
         figures={name: finding.figures for name, finding in findings.items()},
         headline={name: value for finding in findings.values() for name, value in finding.headline.items()},
@@ -94,7 +66,7 @@ def _facts(seen: Seen) -> dict[str, list[Any]]:
         "split": [row.split for row in rows],
         "label": [harmless(row.label) for row in rows],
         "nearest": [harmless(rows[number].path, True) if number >= 0 else "" for number in nearest],
-        "similarity": _cells(seen.around.similarities[:, 0]),
+        "similarity": cells(seen.around.similarities[:, 0]),
     }
 
 
@@ -123,7 +95,7 @@ def _near_duplicates(seen: Seen) -> Finding:
             "pairs_across_splits": len(leaks),
             "intrinsic_dimension": found.dimension,
             "least_distance": found.distance,
-            "listed": [_pair(seen, pair) for pair in listed[:_LISTED]],
+            "listed": [_pair(seen, pair) for pair in listed[:LISTED]],
         },
         headline={"near_duplicates": int(sizes.sum()), "near_duplicates_across_splits": len(leaks)},
         columns={"near_duplicates": [number if number >= 0 else "" for number in found.groups.tolist()]},
@@ -146,7 +118,7 @@ def _draw_pairs(seen: Seen, pairs: Sequence[Pair], folder: Path) -> None:
     captions = []
     for pair in pairs:
         one, other = seen.catalogue.rows[pair.first], seen.catalogue.rows[pair.second]
-        captions.append([f"{one.split}: {_name(one.path)}", f"{other.split}: {_name(other.path)}"])
+        captions.append([f"{one.split}: {end_of(one.path)}", f"{other.split}: {end_of(other.path)}"])
     pair_sheet(
         images.reshape(len(pairs), 2, *images.shape[1:]), captions, _PAIR_COLUMNS, folder / "near_duplicates.png"
     )
@@ -155,18 +127,18 @@ def _draw_pairs(seen: Seen, pairs: Sequence[Pair], folder: Path) -> None:
 def _outliers(seen: Seen) -> Finding:
     scores = outlier_scores(seen.around, seen.duplicates.groups)
     order = np.argsort(-scores, kind="stable")
-    listed = [{"path": seen.path(number), "score": float(scores[number])} for number in order[:_LISTED]]
+    listed = [{"path": seen.path(number), "score": float(scores[number])} for number in order[:LISTED]]
     first, most = seen.path(order[0]), float(scores[order[0]])
     return Finding(
         figures={"highest": most, "listed": listed},
-        columns={"outlier_score": _cells(scores)},
+        columns={"outlier_score": cells(scores)},
         lines=[f"oddest: {shown(first, 100)}, whose neighbours are {most:.1f} times as far as usual"],
         pictures=[partial(_draw_odd, seen, order[:_ODD_SHOWN], scores)],
     )
 
 
 def _draw_odd(seen: Seen, order: Numbers, scores: npt.NDArray[np.float64], folder: Path) -> None:
-    captions = [[f"{scores[number]:.2f}", _name(seen.path(number))] for number in order]
+    captions = [[f"{scores[number]:.2f}", end_of(seen.path(number))] for number in order]
     contact_sheet(seen.catalogue.pictures(order), captions, _COLUMNS, folder / "outliers.png")
 
 
@@ -180,13 +152,3 @@ def _clusters(seen: Seen, found: Clusters) -> Finding:
         common = {"label": classes[counts.argmax()], "share": float(counts.max() / len(named))} if len(named) else {}
         described.append({"images": int(members.sum()), "central": seen.path(central), **common})
     return Finding(figures=described, columns={"cluster": found.numbers.tolist()})
-
-
-def _cells(values: npt.NDArray[Any]) -> list[str]:
-    """Return numbers as they are written; "" where there is none."""
-    return ["" if np.isnan(value) else f"{value:.4f}" for value in values.tolist()]
-
-
-def _name(path: str) -> str:
-    """Return the end of a path, which tells more than its beginning."""
-    return path if len(path) <= 34 else "…" + path[-33:]

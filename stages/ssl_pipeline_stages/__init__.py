@@ -80,7 +80,7 @@ STAGES = {
         graphs=("backbone.onnx", "energy.onnx"),
     ),
     "curate": Stage(
-        does="Say which images are doubled or odd, by the exported file's embeddings.",
+        does="Say which images are doubled, odd or wrongly labelled, and which to label next.",
         section="curate",
         inputs=("data/ingested/store", "models/export"),
         outputs=(*_reports("curate", "images.csv", "details.json", "pictures", "metrics.json"),),

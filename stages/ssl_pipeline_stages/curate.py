@@ -7,7 +7,7 @@ from ssl_pipeline_stages.paths import EXPORT, REPORTS, STORE
 
 @stage
 def curate(config: Config) -> None:
-    """Find images that are doubled or odd, and write a line about each."""
+    """Find images that are doubled, odd or wrongly labelled; write a line about each."""
     from ssl_pipeline.curation.catalogue import read_catalogue
     from ssl_pipeline.curation.study import study_images
     from ssl_pipeline.evaluation.report import write_report

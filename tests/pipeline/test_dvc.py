@@ -123,10 +123,10 @@ def test_an_edit_runs_the_stages_that_reach_it(project: Path, tmp_path: Path):
     assert ran(run("dvc", "repro").stdout) == ["inventory"]
     edit("ssl_pipeline/evaluation/linear_probe.py")
     assert ran(run("dvc", "repro", "export").stdout) == ["inventory"]
-    assert changed(project) == {"linear_eval", "finetune"}
+    assert changed(project) == {"curate", "linear_eval", "finetune"}
     edit("ssl_pipeline_plugins/losses/info_nce.py")
     run("dvc", "repro", "-q", "inventory")
-    assert changed(project) == {"pretrain", "export", "linear_eval", "finetune"}
+    assert changed(project) == {"pretrain", "export", "curate", "linear_eval", "finetune"}
 
 
 def test_a_file_in_my_plugins_is_used_in_the_copies_that_dvc_makes_of_what_git_knows(project: Path):

@@ -45,6 +45,11 @@ def test_a_line_for_each_image_of_all_splits():
     np.testing.assert_allclose([float(row["similarity"]) for row in rows], cosines.max(axis=1), atol=1e-4)
     assert {row["label"] for row in rows} == {f"digit {n}" for n in range(10)}
     assert max(int(row["cluster"]) for row in rows) == 19
+    assert all(0 <= float(row["own_label_probability"]) <= 1 for row in rows)
+    assert details()["label_errors"]["probe_accuracy"] > 0.6
+    assert sum(row["suspected_label"] != "" for row in rows) == details()["label_errors"]["suspected"]
+    assert details()["label_next"] == {"by": "random", "paths": []}  # all have a label
+    assert details()["shortcuts"] == {}  # all files are of one size, and lie in one folder
     scores = [float(row["outlier_score"]) for row in rows]
     first = details()["outliers"]["listed"][0]
     assert first["path"] == rows[int(np.argmax(scores))]["path"]
@@ -75,7 +80,12 @@ def test_a_copy_in_another_split_is_named():
 def test_without_labels_and_twice_the_same_bytes():
     write_store(STORE, lambda split, labels: [""] * len(labels))
     run_stage(curate)
-    assert {row["label"] for row in table()} == {""}
+    rows = table()
+    assert {row["label"] + row["own_label_probability"] + row["suspected_label"] for row in rows} == {""}
+    ranked = sorted((int(row["label_next"]), row["path"]) for row in rows if row["label_next"])
+    assert [rank for rank, _ in ranked] == list(range(1, 51))
+    assert [path for _, path in ranked] == details()["label_next"]["paths"]
+    assert {row["split"] for row in rows if row["label_next"]} == {"train", "val"}
     first = {name: (REPORTS / name).read_bytes() for name in FILES}
     run_stage(curate)
     assert {name: (REPORTS / name).read_bytes() for name in FILES} == first
@@ -106,6 +116,8 @@ def test_an_index_of_another_version_is_told():
 @pytest.mark.usefixtures("project")
 def test_a_mistake_in_its_section_is_named():
     params = yaml.safe_load(Path("params.yaml").read_text())
-    params["curate"]["clusters"] = 0
+    params["curate"] |= {"clusters": 0, "label_next_by": "chance"}
     Path("params.yaml").write_text(yaml.safe_dump(params))
-    assert "curate.clusters" in run_stage(curate, 2).output
+    output = run_stage(curate, 2).output
+    assert "curate.clusters" in output
+    assert "curate.label_next_by" in output

@@ -1,0 +1,60 @@
+"""What one question about the images found, and what every question looks at."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from ssl_pipeline.curation.catalogue import Catalogue
+from ssl_pipeline.curation.near_duplicates import NearDuplicates
+from ssl_pipeline.curation.neighbourhood import Neighbourhood
+
+__all__ = ["LISTED", "Finding", "Seen", "cells", "end_of"]
+
+LISTED = 100
+"""Pairs or images in details.json, at most: images.csv has all."""
+_NAME = 34  # letters of a path in a picture
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What one question found.
+
+    Attributes:
+        figures: Its part of details.json.
+        columns: Name -> cells (n,) of images.csv.
+        lines: What it found, in words.
+        headline: Its figures for metrics.json.
+        pictures: Functions that each draw into a given folder.
+    """
+
+    figures: Any
+    columns: Mapping[str, Sequence[Any]]
+    lines: Sequence[str] = ()
+    headline: Mapping[str, float] = field(default_factory=dict)
+    pictures: Sequence[Callable[[Path], None]] = ()
+
+
+class Seen(NamedTuple):
+    """What every question looks at."""
+
+    catalogue: Catalogue
+    around: Neighbourhood
+    duplicates: NearDuplicates
+
+    def path(self, number: int) -> str:
+        """Return the path of an image."""
+        return self.catalogue.rows[number].path
+
+
+def cells(values: npt.NDArray[Any]) -> list[str]:
+    """Return numbers as images.csv has them; "" where there is none."""
+    return ["" if np.isnan(value) else f"{value:.4f}" for value in values.tolist()]
+
+
+def end_of(path: str) -> str:
+    """Return the end of a path, which tells more than its beginning."""
+    return path if len(path) <= _NAME else "…" + path[1 - _NAME :]

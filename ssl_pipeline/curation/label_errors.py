@@ -1,0 +1,130 @@
+"""Labels that are likely wrong, by confident learning.
+
+A linear probe says how likely each class is for images that it was not fitted on. An image counts for the class that is
+likeliest among those of which it is more likely than the average image with that label; where this is another class
+than its own, the pair of classes has a likely error. The counts, scaled to the number of images with each label,
+estimate how many labels i should be j, and as many images with label i are suspected: those that are likelier of j
+than of i by most.
+
+Source: Northcutt, Jiang and Chuang 2021 (1911.00068): thresholds and the confident joint (equations 1 and 2), its
+calibration (equation 3), and pruning by noise rate (section 3.3). cleanlab, the authors' library, is under the AGPL,
+which would bind whoever ships this pipeline.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from ssl_pipeline.evaluation.linear_probe import fit, fit_at
+
+__all__ = ["LabelErrors", "can_be_probed", "confident_joint", "find_label_errors", "folds_of", "out_of_fold"]
+
+Features = npt.NDArray[np.float32]
+Numbers = npt.NDArray[np.int64]
+Float64 = npt.NDArray[np.float64]
+
+FOLDS = 5
+STRENGTHS = (1e-3, 1e-2, 0.1, 1.0)
+_FITTED = 20_000  # images that a probe is fitted on, at most: its time would grow with their number and the classes'
+
+
+class LabelErrors(NamedTuple):
+    """What was found of n labelled images.
+
+    Attributes:
+        suspected: Numbers of the images whose labels are likely wrong: first those whose own class is least likely.
+        better: The classes (n,) that are likeliest, other than the images' own.
+    """
+
+    suspected: Numbers
+    better: Numbers
+
+
+def folds_of(groups: Numbers, seed: int) -> Numbers:
+    """Deal groups to folds: (n,) from 0 to 4.
+
+    Args:
+        groups: (n,) numbers, equal for images of one group, which no fold parts.
+        seed: The seed of the deal.
+    """
+    names, numbers = np.unique(groups, return_inverse=True)
+    dealt = np.random.default_rng(seed).permutation(len(names)) % FOLDS
+    return np.asarray(dealt[numbers])
+
+
+def can_be_probed(classes: Numbers, folds: Numbers) -> bool:
+    """Return whether there are several folds, and the images outside of each have two classes or more.
+
+    Args:
+        classes: (n,) class numbers.
+        folds: (n,) numbers of folds.
+    """
+    kept = [len(np.unique(classes[folds != fold])) for fold in np.unique(folds)]
+    return len(kept) > 1 and min(kept) > 1
+
+
+def out_of_fold(features: Features, labels: Numbers, folds: Numbers, class_count: int, seed: int = 0) -> Float64:
+    """Return probabilities (n, C) of the classes, each by a probe of the images of other folds.
+
+    Args:
+        features: (n, D) embeddings.
+        labels: (n,) class numbers in [0, C); those outside any one fold must name two classes or more.
+        folds: (n,) numbers of folds.
+        class_count: C.
+        seed: The seed of the choice of images, where there are very many.
+    """
+    chances = np.zeros((len(labels), class_count))
+    strength = None
+    for fold in np.unique(folds):
+        held, rest = np.flatnonzero(folds == fold), np.flatnonzero(folds != fold)
+        if len(rest) > _FITTED:
+            rest = np.random.default_rng(seed).choice(rest, _FITTED, replace=False)
+        if strength is None:
+            known = features[rest], labels[rest]
+            probe = fit(*known, STRENGTHS, features[held], labels[held], class_count=class_count)
+            strength = probe.strength
+        else:
+            probe = fit_at(features[rest], labels[rest], strength, class_count=class_count)
+        chances[held] = probe.predict_proba(features[held])
+    return chances
+
+
+def confident_joint(chances: Float64, labels: Numbers) -> Float64:
+    """Return how many images with each label (row) likely are of each class (column): (C, C), rows as often as labels.
+
+    Args:
+        chances: (n, C) probabilities by probes that do not know the images.
+        labels: (n,) class numbers.
+    """
+    classes = chances.shape[1]
+    sizes = np.bincount(labels, minlength=classes)
+    own = chances[np.arange(len(labels)), labels]
+    thresholds = np.bincount(labels, own, minlength=classes) / np.maximum(sizes, 1)
+    thresholds[sizes == 0] = np.inf  # a class without labels has no average image
+    confident = np.where(chances >= thresholds, chances, -1.0)
+    sure = confident.max(axis=1) >= 0
+    counts = np.zeros((classes, classes))
+    np.add.at(counts, (labels[sure], confident[sure].argmax(axis=1)), 1)
+    unknown = counts.sum(axis=1) == 0  # nothing speaks against the labels of a class that no image is sure of
+    counts[unknown, unknown] = 1
+    joint: Float64 = counts / counts.sum(axis=1, keepdims=True) * sizes[:, None]
+    return joint
+
+
+def find_label_errors(chances: Float64, labels: Numbers) -> LabelErrors:
+    """Find labels that are likely wrong; arguments as in `confident_joint`."""
+    places = np.arange(len(labels))
+    joint = confident_joint(chances, labels)
+    own = chances[places, labels]
+    others = chances.copy()
+    others[places, labels] = -1.0
+    better = others.argmax(axis=1)
+    suspected: set[int] = set()
+    for label, other in zip(*np.nonzero(joint.round()), strict=True):
+        if label != other:
+            mine = np.flatnonzero(labels == label)
+            order = np.argsort(chances[mine, label] - chances[mine, other], kind="stable")
+            suspected.update(mine[order[: int(joint[label, other].round())]].tolist())
+    ordered = np.array(sorted(suspected, key=lambda place: (own[place], place)), np.int64)
+    return LabelErrors(ordered, better)

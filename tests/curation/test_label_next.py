@@ -1,0 +1,82 @@
+"""What is chosen to be labelled next, and what embeddings tell of the files."""
+
+import numpy as np
+import pytest
+from sklearn.datasets import load_digits
+
+from ssl_pipeline.curation.clusters import find_clusters
+from ssl_pipeline.curation.label_next import choose_next
+from ssl_pipeline.curation.shortcuts import as_classes, find_shortcuts
+from ssl_pipeline.neighbours import unit
+
+FEATURES, LABELS = unit(load_digits().data[:800].astype(np.float32)), load_digits().target[:800].astype(np.int64)
+NONE = np.zeros(800, np.bool_)
+
+
+@pytest.mark.parametrize("by", ["random", "clusters"])
+def test_unlabelled_images_are_chosen_once_each_and_again_alike(by):
+    labelled = np.arange(800) % 3 == 0
+    chosen = choose_next(FEATURES, labelled, 50, 0, by)
+    assert len(set(chosen.tolist())) == 50
+    assert not labelled[chosen].any()
+    assert chosen.tolist() == choose_next(FEATURES, labelled, 50, 0, by).tolist()
+    assert chosen.tolist() != choose_next(FEATURES, labelled, 50, 1, by).tolist()
+    left = ~NONE
+    left[:7] = False
+    assert sorted(choose_next(FEATURES, left, 50, 0, by).tolist()) == list(range(7))
+    assert len(choose_next(FEATURES, ~NONE, 50, 0, by)) == len(choose_next(FEATURES, NONE, 0, 0, by)) == 0
+
+
+def test_by_clusters_each_gives_one_and_the_largest_come_first():
+    chosen = choose_next(FEATURES, NONE, 20, 0, "clusters")
+    assert find_clusters(FEATURES, 20, 0).numbers[chosen].tolist() == list(range(20))
+
+
+def test_what_has_a_label_is_served():
+    blobs = unit(np.repeat(np.eye(4, 8, dtype=np.float32), 25, axis=0))
+    blobs = unit(blobs + 0.01 * np.random.default_rng(0).normal(size=blobs.shape).astype(np.float32))
+    labelled = np.zeros(100, np.bool_)
+    labelled[[0, 30]] = True
+    chosen = choose_next(blobs, labelled, 2, 0, "clusters")
+    assert sorted(chosen // 25) == [2, 3]
+
+
+def test_series_of_frames_are_not_chosen_twice():
+    frames = unit(np.repeat(FEATURES[:30], 20, axis=0) + np.float32(1e-3))
+    chosen = choose_next(frames, np.zeros(600, np.bool_), 30, 0, "clusters")
+    assert len(set(chosen // 20)) >= 28
+    assert len(set(choose_next(frames, np.zeros(600, np.bool_), 30, 0, "random") // 20)) < 25
+
+
+def test_a_fact_in_the_embeddings_is_told_and_another_is_not():
+    generator = np.random.default_rng(0)
+    marked = FEATURES.copy()
+    camera = generator.integers(0, 2, 800)
+    marked[:, 0] += camera
+    facts = {
+        "the camera": ["one" if number else "two" for number in camera],
+        "the weather": [f"{number}" for number in generator.integers(0, 2, 800)],
+        "the brightness": FEATURES[:, 20].astype(float).tolist(),
+        "the same": [1.0] * 800,
+        "the label": [f"folder {label}" for label in LABELS],
+    }
+    found = find_shortcuts(marked, facts, LABELS, np.arange(800), 0)
+    assert list(found) == ["the camera", "the weather", "the brightness"]
+    assert found["the camera"].accuracy > 0.95
+    assert found["the camera"].told > 0.9
+    assert abs(found["the weather"].told) < 0.2
+    assert found["the brightness"].values == 4
+    assert found["the brightness"].told > 0.5
+    by_hand = sum(np.bincount(camera[label == LABELS]).max() for label in range(10)) / 800
+    assert found["the camera"].by_label == pytest.approx(by_hand)
+    assert find_shortcuts(marked, facts, np.full(800, -1), np.arange(800), 0)["the camera"].by_label is None
+
+
+def test_facts_become_classes():
+    assert (
+        as_classes([""] * 5 + ["a"] * 10 + ["b"] * 9 + ["c"] * 10).tolist() == [-1] * 5 + [0] * 10 + [-1] * 9 + [1] * 10
+    )
+    quarters = as_classes([float(value) for value in range(80)] + [float("nan")])
+    assert np.bincount(quarters[:80]).tolist() == [20, 20, 20, 20] or set(np.bincount(quarters[:80])) <= {19, 20, 21}
+    assert quarters[80] == -1
+    assert set(as_classes([2.0] * 40)) == {0}
