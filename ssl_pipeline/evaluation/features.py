@@ -52,11 +52,12 @@ def embedder(network: nn.Module, device: torch.device | None = None) -> Embed:
     """Return what a network from pixels to features makes of canvases.
 
     Args:
-        network: The network, which is left on the device, in eval mode.
+        network: The network, which is left on the device, in eval mode, with channels last as
+            convolutions are fastest.
         device: The device to compute on; None: the fastest.
     """
     device = device or best_device()
-    network.to(device).eval()
+    network.to(device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
 
     def embed(images: Pixels) -> Features:
         with torch.inference_mode():

@@ -9,7 +9,7 @@ features as they come out of the backbone, and is one matrix product in the expo
 """
 
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,6 +25,7 @@ Labels = npt.NDArray[np.int64]
 
 _MAX_ITERATIONS = 1000
 _PATIENCE_IN_STRENGTHS = 2  # strengths; weaker penalties take the solver longest, and only overfit more
+_ROWS = 1024  # rows of features at a time, whose numbers take twice as much memory
 _BIAS_OF_UNSEEN_CLASS = (
     -1e4
 )  # bias of a class without labels: the optimum is minus infinity, and exp(-10000) is 0 in any float
@@ -119,11 +120,12 @@ def _path(features: Features, labels: Labels, strengths: Sequence[float], class_
     if present < 2:
         raise PipelineError(f"a linear probe needs labels of two classes or more, got {present}.")
     scaled, mean, scale = _standardize(features)
+    narrow, restore = _narrow(scaled)
     solver = LogisticRegression(max_iter=_MAX_ITERATIONS, tol=1e-4, warm_start=True)  # lbfgs: no randomness
     for strength in strengths:
         # For two classes scikit-learn fits one vector w. The optimum has W = (-w/2, w/2), so |w|^2 is twice |W|^2.
-        converged = _solve(solver.set_params(C=2 * strength if present == 2 else strength), scaled, labels)
-        coefficients, intercepts = solver.coef_.astype(np.float64), solver.intercept_.astype(np.float64)
+        converged = _solve(solver.set_params(C=2 * strength if present == 2 else strength), narrow, labels)
+        coefficients, intercepts = restore(solver.coef_.astype(np.float64)), solver.intercept_.astype(np.float64)
         if present == 2:
             coefficients = np.concatenate([-coefficients, coefficients]) / 2
             intercepts = np.concatenate([-intercepts, intercepts]) / 2
@@ -158,3 +160,43 @@ def _standardize(features: Features) -> tuple[Features, npt.NDArray[np.float64],
     scale[constant] = 1.0
     scaled /= scale.astype(np.float32)
     return scaled, mean.astype(np.float64), scale
+
+
+def _narrow(scaled: Features) -> tuple[Features, Callable[[npt.NDArray[np.float64]], npt.NDArray[np.float64]]]:
+    """Return features of fewer dimensions on which the same probes are fitted, and what brings weights (C, d) back.
+
+    The loss and its penalty stay as they are where features are rotated, and a dimension of zeros keeps a weight of 0.
+    So k equal dimensions, such as the bands of grey images, become one that is sqrt(k) times as long, and those of
+    zeros are left out.
+
+    Args:
+        scaled: (n, D) standardised features.
+    """
+    first, member, counts = _equal_columns(scaled)
+    lengths, kept = np.sqrt(counts), scaled[:, first].any(axis=0)
+    kept[0] |= not kept.any()  # the solver wants one
+    if len(first) == kept.sum() == scaled.shape[1]:
+        return scaled, lambda weights: weights
+    narrow = scaled[:, first[kept]] * lengths[kept].astype(np.float32)
+
+    def restore(weights: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+        of_kinds = np.zeros((len(weights), len(first)))
+        of_kinds[:, kept] = weights
+        return np.asarray((of_kinds / lengths)[:, member])
+
+    return narrow, restore
+
+
+def _equal_columns(values: Features) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Return the first column of each kind, the kind of each of the D columns, and how many there are of each kind."""
+    factors = np.random.default_rng(0).integers(1, 2**63, len(values), np.uint64)
+    sums = np.zeros(values.shape[1], np.uint64)
+    for start in range(0, len(values), _ROWS):
+        bits = values[start : start + _ROWS].view(np.uint32)
+        # modulo 2**64: equal columns have equal sums, and no others do but by a rare chance
+        sums += (factors[start : start + _ROWS, None] * bits).sum(axis=0)
+    _, first, member, counts = np.unique(sums, return_index=True, return_inverse=True, return_counts=True)
+    if not np.array_equal(values, values[:, first[member]]):
+        first = member = np.arange(values.shape[1])
+        counts = np.ones_like(first)
+    return first, member, counts

@@ -7,6 +7,7 @@ from scipy.special import log_softmax
 from sklearn.datasets import load_digits
 
 from ssl_pipeline.errors import PipelineError
+from ssl_pipeline.evaluation import linear_probe
 from ssl_pipeline.evaluation.linear_probe import Probe, fit, fit_at
 
 
@@ -147,3 +148,38 @@ def test_says_when_it_has_not_converged_without_a_warning(monkeypatch):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert not fit_at(x, y, 0.1, class_count=10).converged
+
+
+def test_equal_dimensions_and_those_of_zeros_are_fitted_once_and_keep_their_weights():
+    x, y = digits()
+    x, three = x[:600], np.concatenate([x[:600], x[:600, ::-1], x[:600]], axis=1)
+    narrow, restore = linear_probe._narrow(linear_probe._standardize(three)[0])
+    assert narrow.shape[1] == len(np.flatnonzero(x.std(0)))  # 8x8 digits have pixels that are always 0
+    np.testing.assert_allclose(
+        narrow @ np.ones(narrow.shape[1]),
+        linear_probe._standardize(three)[0] @ restore(np.ones((1, narrow.shape[1])))[0],
+        rtol=1e-4,
+        atol=1e-3,
+    )
+    probe = fit_at(three, y[:600], 0.1, class_count=10)
+    left, mirrored, right = np.split(probe.weight, 3, axis=1)
+    assert np.array_equal(left, right)
+    assert np.array_equal(left, mirrored[:, ::-1])
+    weight, bias, scaled = on_standardized(probe, three)
+    p = np.exp(log_softmax(scaled @ weight.T + bias, axis=1)) - np.eye(10)[y[:600]]
+    gradient = (weight / 0.1 + p.T @ scaled) / len(scaled)
+    assert np.abs(gradient).max() < 2e-4
+
+
+def test_columns_are_merged_only_where_they_are_equal(monkeypatch):
+    x = np.random.default_rng(0).normal(size=(20, 4)).astype(np.float32)
+    x[:, 2] = x[:, 0]
+    assert linear_probe._equal_columns(x)[2].max() == 2
+    monkeypatch.setattr(
+        np.random,
+        "default_rng",
+        lambda seed: type(
+            "Zeros", (), {"integers": staticmethod(lambda low, high, count, kind: np.zeros(count, kind))}
+        ),
+    )  # so that all sums are alike
+    assert linear_probe._equal_columns(x)[2].max() == 1
