@@ -15,15 +15,17 @@ if TYPE_CHECKING:
 def finetune(config: Config) -> None:
     """Fine-tune on label budgets, beside a frozen probe and random weights; write classifier.onnx."""
     from ssl_pipeline.data.store import read_originals
-    from ssl_pipeline.evaluation.budgets.classifier_file import write_tuned
+    from ssl_pipeline.evaluation.budgets.classifier_file import write_obstacle, write_tuned
     from ssl_pipeline.evaluation.budgets.study import study_budgets
     from ssl_pipeline.evaluation.report import write_report
     from ssl_pipeline.progress import say
     from ssl_pipeline_stages.reference import command
 
     originals = read_originals(STORE)
-    found = study_budgets(config.finetune, read(config), partial(read, config))
-    write_tuned(FINETUNE, found, backbone=EXPORT / "backbone.onnx", originals=originals, rebuild=command)
+    ship = partial(write_tuned, FINETUNE, backbone=EXPORT / "backbone.onnx", originals=originals, rebuild=command)
+    found = study_budgets(config.finetune, read(config), partial(read, config), ship)
+    if found.obstacle:
+        write_obstacle(FINETUNE, found.obstacle)
     write_report(REPORTS / "finetune", found)
     for line in found.lines:
         say(line)

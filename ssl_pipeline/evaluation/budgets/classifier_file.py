@@ -6,25 +6,25 @@ from pathlib import Path
 from ssl_pipeline.data.store import Original
 from ssl_pipeline.deployment.classifier_graph import opset_of, write_classifier
 from ssl_pipeline.deployment.parity import verify
-from ssl_pipeline.evaluation.budgets.study import BudgetFindings
+from ssl_pipeline.evaluation.budgets.study import Tuned
 from ssl_pipeline.products import atomic_folder, write_json
 
-__all__ = ["write_tuned"]
+__all__ = ["write_obstacle", "write_tuned"]
 
 
 def write_tuned(
     models: Path,
-    found: BudgetFindings,
+    tuned: Tuned,
     *,
     backbone: Path,
     originals: Sequence[Original],
     rebuild: Callable[[Path], Sequence[str]],
 ) -> None:
-    """Write classifier.onnx and prove that it computes what was trained, or write no_classifier.json.
+    """Write classifier.onnx and prove that it computes what was trained.
 
     Args:
         models: The folder that receives it.
-        found: What the study found.
+        tuned: What was trained.
         backbone: backbone.onnx, whose operator set the classifier's graph takes over.
         originals: Images at their own shapes, for the proof.
         rebuild: Folder -> command that rebuilds the folder's model in a new process; see `parity.verify`.
@@ -33,10 +33,7 @@ def write_tuned(
         PipelineError: The graph computes something else. Nothing is kept then.
     """
     with atomic_folder(models) as folder:
-        if found.classifier is None:
-            write_json(folder / "no_classifier.json", {"classifier": None, "reason": found.obstacle})
-            return
-        model, card, classes, budget = found.classifier
+        model, card, classes, budget = tuned
         model.cpu()
         path = write_classifier(
             folder,
@@ -48,3 +45,9 @@ def write_tuned(
             metadata={"labels_per_class": str(budget)},
         )
         verify(path, [original.image for original in originals], rebuild(folder))
+
+
+def write_obstacle(models: Path, reason: str) -> None:
+    """Write no_classifier.json, which says why there is no classifier."""
+    with atomic_folder(models) as folder:
+        write_json(folder / "no_classifier.json", {"classifier": None, "reason": reason})

@@ -21,9 +21,9 @@ from ssl_pipeline.progress import bar
 from ssl_pipeline.training.finetuning import Classifier
 from ssl_pipeline.training.run import deterministic
 
-__all__ = ["Contest", "compete"]
+__all__ = ["MAX_PROCESSES", "Contest", "compete"]
 
-_MAX_PROCESSES = 4
+MAX_PROCESSES = 4
 """Processes that learn at a time: each takes as much memory as the first one."""
 
 
@@ -40,7 +40,10 @@ class Contest(NamedTuple):
 
 
 def compete(
-    settings: FinetuneConfig, inputs: BudgetInputs, reopen: Callable[[], BudgetInputs] | None = None
+    settings: FinetuneConfig,
+    inputs: BudgetInputs,
+    reopen: Callable[[], BudgetInputs] | None = None,
+    ship: Callable[[Classifier], None] = lambda classifier: None,
 ) -> Contest:
     """Run every arm at every budget and draw.
 
@@ -49,16 +52,22 @@ def compete(
         inputs: What is compared, and on what; `obstacle` finds nothing on its data.
         reopen: Function that opens the same inputs in another process, to which it is sent: small networks keep
             several cores busy only where each trains one of its own. None: this process does it all.
+        ship: Function that is given the classifier as soon as it has been trained, in this process: others go on while
+            it works.
     """
     contest, threads = _Jobs(settings, inputs), torch.get_num_threads()
     processes = 1
     if reopen is not None and inputs.precision.device.type == "cpu":
-        processes = min(threads, len(contest.jobs), _MAX_PROCESSES)
+        processes = min(threads, len(contest.jobs), MAX_PROCESSES)
     with bar() as progress:
         task = progress.add_task("finetune", total=sum(contest.parts), info="")
 
         def work(number: int, advance: Callable[[], object]) -> list[Outcome]:
-            return contest.run(number, advance, lambda info: progress.update(task, info=info))
+            outcomes = contest.run(number, advance, lambda info: progress.update(task, info=info))
+            if number == 0:
+                assert contest.classifier is not None  # it comes of the first job
+                ship(contest.classifier)
+            return outcomes
 
         crew = Crew(
             contest.parts,
@@ -72,7 +81,7 @@ def compete(
             found = crew.run()
         finally:
             torch.set_num_threads(threads)
-    assert contest.classifier is not None  # it comes of the first job
+    assert contest.classifier is not None
     order = [(budget, arm) for budget in contest.budgets for arm in ARMS]
     outcomes = sorted(chain.from_iterable(found), key=lambda one: order.index((one.budget, one.arm)))
     return Contest(outcomes, contest.classifier)

@@ -33,7 +33,7 @@ from ssl_pipeline.evaluation.budgets.budget_report import budget_table, conclusi
 from ssl_pipeline.evaluation.budgets.budget_verdicts import headline, judge_budgets, metrics
 from ssl_pipeline.evaluation.budgets.contest import compete
 from ssl_pipeline.evaluation.budgets.inputs import BudgetInputs
-from ssl_pipeline.evaluation.budgets.label_draws import Budget, obstacle
+from ssl_pipeline.evaluation.budgets.label_draws import Budget, affordable, obstacle
 from ssl_pipeline.evaluation.budgets.outcome import ARMS
 from ssl_pipeline.evaluation.report import Report
 from ssl_pipeline.products import digest
@@ -60,14 +60,16 @@ class Tuned(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class BudgetFindings(Report):
-    """The report, and the classifier that ships; without one, the reason why nothing could be compared."""
+    """The report, and the reason why nothing could be compared and no classifier ships, if there is one."""
 
-    classifier: Tuned | None = None
     obstacle: str = ""
 
 
 def study_budgets(
-    settings: FinetuneConfig, inputs: BudgetInputs, reopen: Callable[[], BudgetInputs] | None = None
+    settings: FinetuneConfig,
+    inputs: BudgetInputs,
+    reopen: Callable[[], BudgetInputs] | None = None,
+    ship: Callable[[Tuned], None] = lambda tuned: None,
 ) -> BudgetFindings:
     """Run every arm at every budget and draw, and judge what pretraining was worth.
 
@@ -75,19 +77,21 @@ def study_budgets(
         settings: The section `finetune`.
         inputs: What is compared, and on what.
         reopen: Function that opens the same inputs in another process; see `compete`.
+        ship: Function that is given the classifier that ships, as soon as there is one.
     """
     data = inputs.data
     if reason := obstacle(data):
         return _without_classifier(reason)
-    contest = compete(settings, inputs, reopen)
+    shaped_by = digest([inputs.card.params_sha256, settings.model_dump(mode="json")])
+    card = inputs.card.model_copy(update={"params_sha256": shaped_by})
+    largest = affordable(settings.budgets, data.train.labels)[-1]
+    contest = compete(settings, inputs, reopen, lambda model: ship(Tuned(model, card, data.classes, largest)))
     verdicts = judge_budgets(contest.outcomes, data.test.groups)
     words = conclusion(verdicts, data.test.groups)
 
     def draw(pictures: Path) -> None:
         draw_budgets(verdicts, len(data.classes), pictures / "label_budget.png")
 
-    shaped_by = digest([inputs.card.params_sha256, settings.model_dump(mode="json")])
-    card = inputs.card.model_copy(update={"params_sha256": shaped_by})
     return BudgetFindings(
         figures=metrics(verdicts),
         headline=headline(verdicts),
@@ -95,7 +99,6 @@ def study_budgets(
         texts={"verdict.txt": words},
         pictures=[draw],
         lines=words,
-        classifier=Tuned(contest.classifier, card, data.classes, verdicts[-1].budget),
     )
 
 

@@ -151,6 +151,19 @@ def test_another_process_that_helps_leaves_the_figures_as_they_are(data, monkeyp
     assert 0 < len(here) < models  # the helper trained the others
 
 
+def test_the_classifier_ships_before_the_other_models_are_trained(data, reference, monkeypatch):
+    trained, shipped = [], []
+    original = Learner._train
+    monkeypatch.setattr(
+        Learner, "_train", lambda *given, **options: (trained.append(1), original(*given, **options))[1]
+    )
+    found = compete(configure(), given(data), ship=lambda model: shipped.append((model, len(trained))))
+    ((model, models),) = shipped
+    assert model is found.classifier
+    assert weights(model) == weights(reference.classifier)
+    assert 0 < models < len(trained) / 2
+
+
 def test_test_labels_change_nothing_but_the_figures(data, reference):
     outcomes, classifier = reference
     blind = study(data._replace(test=relabelled(data.test, np.arange(0))))
