@@ -8,15 +8,15 @@ from ssl_pipeline.data.store import Split
 from ssl_pipeline.deployment.from_pixels import FromPixels
 from ssl_pipeline.evaluation.features import sample
 
-__all__ = ["calibrate", "calibrate_on"]
+__all__ = ["CALIBRATION_IMAGES", "calibrate", "calibrate_on"]
 
-_CALIBRATION_IMAGES = 2048  # images, in batches of up to 256
+CALIBRATION_IMAGES = 2048  # images, in batches of up to 256
 
 
 def calibrate_on(network: FromPixels, pool: Split) -> None:
     """Calibrate the batch norms of a network on images spread evenly over a pool."""
     device = next(network.parameters()).device
-    positions = sample(pool, _CALIBRATION_IMAGES)
+    positions = sample(pool, CALIBRATION_IMAGES)
     batches = np.array_split(positions, -(-len(positions) // 256))
     calibrate(network, [torch.from_numpy(pool.images(batch)).to(device) for batch in batches])
 

@@ -173,7 +173,7 @@ def _narrow(scaled: Features) -> tuple[Features, Callable[[npt.NDArray[np.float6
         scaled: (n, D) standardised features.
     """
     first, member, counts = _equal_columns(scaled)
-    lengths, kept = np.sqrt(counts), scaled[:, first].any(axis=0)
+    lengths, kept = np.sqrt(counts), (scaled[:, first] != 0).max(axis=0)
     kept[0] |= not kept.any()  # the solver wants one
     if len(first) == kept.sum() == scaled.shape[1]:
         return scaled, lambda weights: weights

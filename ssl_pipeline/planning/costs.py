@@ -67,9 +67,10 @@ class Costs:
 
     def work(self, speed: Speed) -> Workload:
         """Return what the draft asks for."""
-        method, _ = self.method()
-        views = sum(needed_views(self.registry, method.recipe.pretext_task).counts.values())
-        return workload_of(self.config(), self.evidence, views, speed)
+        config, (method, policies) = self.config(), self.method()
+        needed = needed_views(self.registry, method.recipe.pretext_task)
+        size = policies[config.finetune.view if config.finetune.view in policies else needed.main].size
+        return workload_of(config, self.evidence, sum(needed.counts.values()), size, speed)
 
     def estimates(self, speed: Speed) -> tuple[Workload, list[StageEstimate]]:
         """Estimate all stages of the draft."""

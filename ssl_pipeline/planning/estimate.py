@@ -11,10 +11,14 @@ from dataclasses import dataclass
 from math import ceil
 
 from ssl_pipeline.config import Config, PretrainSection
+from ssl_pipeline.evaluation.budgets.contest import MAX_PROCESSES
+from ssl_pipeline.evaluation.calibration import CALIBRATION_IMAGES
+from ssl_pipeline.evaluation.linear.study import RANDOM_DRAWS
 from ssl_pipeline.planning.evidence import Evidence, Labelling
 from ssl_pipeline.planning.machine import Machine, Speed
 from ssl_pipeline.planning.schedule import micro_batch
 from ssl_pipeline.resolution import relative_cost
+from ssl_pipeline.training.finetuning import MAX_KEPT_BYTES
 
 __all__ = ["FIXED", "StageEstimate", "Workload", "estimate", "pool_size", "relative_time", "workload_of"]
 
@@ -25,22 +29,28 @@ FIXED = {
     "export": 12.0,
     "curate": 3.0,
     "linear_eval": 5.0,
-    "finetune": 9.0,
+    "finetune": 5.0,
     "report": 3.0,
 }
 """Seconds of a stage of which nothing depends on the images, on one core."""
-FORWARDS = {"fp32": 3.0, "bf16": 1.5, "fp16": 1.5}
+FORWARDS = {"fp32": 3.0, "bf16": 2.5, "fp16": 1.5}
 """Forward passes, which are in fp32, that take as long as a network's step of training on one view, by precision."""
-LABELLED_PASSES = 9
-"""Times that linear_eval embeds each labelled image: the encoder, all layers, six random ones, and batch norms' own."""
-PROBE_SECONDS = 1.5e-3
-"""Seconds that the probes take for each labelled image: features, pixels, colours and layers, of all strengths."""
+PROBE_SECONDS = 5e-6
+"""Seconds that the probes of all strengths take for each labelled image and each dimension of pixels and colours."""
+CLUSTER_SECONDS = 1.5e-3
+"""Seconds that k-means and what is said of it takes for each image of the clusters."""
+COLOURS = 512
+"""Dimensions of a histogram of colours."""
 MAP_SECONDS = 2.5e-3
 """Seconds that the map of the page takes for each of its images, of which there are at most 10,000."""
 TWICE = 1.35
 """Time of a step whose images are encoded in parts, as a multiple of that of one pass, at most."""
-STEP_SECONDS = 2e-3
+STEP_SECONDS = 1e-3
 """Seconds of a step of fine-tuning that do not depend on its images: the optimizer's."""
+SHIPPING_SECONDS = 12.0
+"""Seconds that it takes to write the classifier and to prove it, while other processes fine-tune."""
+HELPER_SECONDS = 6.0
+"""Seconds of a process that helps to fine-tune until it does: it is started after a while, and imports torch."""
 ARMS = 3
 CHOOSING = 2
 LIBRARIES = 1.0e9
@@ -80,6 +90,8 @@ class Workload:
         labels: Split -> number of labelled images.
         classes: Number of classes.
         views: Number of views that pretraining encodes of each image.
+        pixels: Number of different dimensions that pixels and colours have for a probe.
+        view_bytes: What a view that fine-tuning learns from takes, bytes.
         speed: What a trial of pretraining has measured.
     """
 
@@ -89,6 +101,8 @@ class Workload:
     labels: Mapping[str, int]
     classes: int
     views: int
+    pixels: int
+    view_bytes: int
     speed: Speed
 
 
@@ -108,8 +122,16 @@ def pool_size(labelling: Labelling, usable: int, val_fraction: float, test_fract
     return max(2, round(share * (rest - val)))
 
 
-def workload_of(config: Config, evidence: Evidence, views: int, speed: Speed) -> Workload:
-    """Return what the settings ask for, of the images that the evidence is of."""
+def workload_of(config: Config, evidence: Evidence, views: int, view_side: int, speed: Speed) -> Workload:
+    """Return what the settings ask for, of the images that the evidence is of.
+
+    Args:
+        config: The parameters.
+        evidence: The fingerprint of the images.
+        views: Number of views that pretraining encodes of each image.
+        view_side: Side of a view that fine-tuning learns from, px.
+        speed: What a trial of pretraining has measured.
+    """
     section, labelling = config.ingest, evidence.labelling
     pool = pool_size(labelling, evidence.usable, section.val_fraction, section.test_fraction)
     labelled = labelling.labelled / max(labelling.images, 1)
@@ -119,7 +141,21 @@ def workload_of(config: Config, evidence: Evidence, views: int, speed: Speed) ->
         "val": round(pool * labelled * section.val_fraction / (1 - section.val_fraction)),
         "test": test if labelling.labelled else 0,
     }
-    return Workload(labelling.images, evidence.images_per_second, pool, labels, labelling.classes, views, speed)
+    bands = evidence.spec.channels
+    pixels = min(section.canvas, 16) ** 2 * bands + COLOURS
+    if evidence.grey == 1.0:  # its bands are equal, and its colours few
+        pixels = min(section.canvas, 16) ** 2
+    return Workload(
+        files=labelling.images,
+        images_per_second=evidence.images_per_second,
+        pool=pool,
+        labels=labels,
+        classes=labelling.classes,
+        views=views,
+        pixels=pixels,
+        view_bytes=4 * bands * view_side**2,
+        speed=speed,
+    )
 
 
 def estimate(config: Config, epochs: int, batch_size: int, work: Workload, machine: Machine) -> list[StageEstimate]:
@@ -134,20 +170,17 @@ def estimate(config: Config, epochs: int, batch_size: int, work: Workload, machi
     """
     batch = min(batch_size, work.pool)
     seen = epochs * (work.pool // batch) * batch
-    training = work.views * work.speed.images_per_second  # views per second
-    network = training / (1 - work.speed.making)  # fine-tuning makes its views once for all arms
-    forward = FORWARDS[machine.precision] * network
-    labelled = sum(work.labels.values())
-    views, steps = _finetune_work(config, work)
+    forward = FORWARDS[machine.precision] * _network(work)
     seconds = {
         "ingest": work.files / work.images_per_second,
         "augment": 0.0,
         "pretrain": seen * relative_time(config.pretrain, batch, machine) / work.speed.images_per_second,
         "export": 0.0,
         "curate": work.files / forward,
-        "linear_eval": (LABELLED_PASSES * labelled + 4 * min(config.linear_eval.clusters.images, work.pool)) / forward
-        + PROBE_SECONDS * labelled,
-        "finetune": views / network + STEP_SECONDS * steps + _finetune_tests(config, work) / forward,
+        "linear_eval": _linear_passes(config, work) / forward
+        + PROBE_SECONDS * work.pixels * sum(work.labels.values())
+        + CLUSTER_SECONDS * min(config.linear_eval.clusters.images, work.pool),
+        "finetune": _finetune_seconds(config, work, machine),
         "report": min(config.report.map_images, work.files) * (1 / forward + MAP_SECONDS),
     }
     together = machine.processes(config.pretrain.devices)
@@ -176,6 +209,39 @@ def relative_time(section: PretrainSection, batch: int, machine: Machine) -> flo
     return relative_cost(section.resolution) * (TWICE if in_parts else 1.0) / devices
 
 
+def _network(work: Workload) -> float:
+    """Return how many views per second the network trains on, all threads together, their making left out."""
+    return work.views * work.speed.images_per_second / (1 - work.speed.making)
+
+
+def _linear_passes(config: Config, work: Workload) -> int:
+    """Return how many images pass the network in linear_eval, each as often as it does."""
+    known, test = work.labels["train"] + work.labels["val"], work.labels["test"]
+    calibration, clusters = min(CALIBRATION_IMAGES, work.pool), min(config.linear_eval.clusters.images, work.pool)
+    unlabelled = work.pool - work.labels["train"]
+    alone = known + test + min(clusters, unlabelled) + clusters  # the exported file; last, over other views
+    random = 2 * RANDOM_DRAWS * known + 2 * test + RANDOM_DRAWS * calibration
+    layers = known
+    return alone + random + layers
+
+
+def _finetune_seconds(config: Config, work: Workload, machine: Machine) -> float:
+    """Return what fine-tuning takes besides what depends on nothing: several processes share its models."""
+    views, made, steps = _finetune_work(config, work)
+    if not steps:
+        return 0.0
+    processes = 1
+    if machine.device == "cpu":
+        processes = min(machine.threads, MAX_PROCESSES, ARMS * len(config.finetune.budgets))
+    # how fast each of them is, to all threads in one
+    share = float((max(machine.threads // processes, 1) / machine.threads) ** work.speed.scaling)
+    network = share * _network(work)
+    making = work.speed.making / (share * work.views * work.speed.images_per_second)  # s for each view
+    busy = SHIPPING_SECONDS + views / network + made * making + STEP_SECONDS * steps
+    busy += _finetune_tests(config, work) / (FORWARDS[machine.precision] * network)
+    return min(busy, (busy + HELPER_SECONDS * (processes - 1)) / processes)
+
+
 def _models(config: Config, budget: int | str) -> int:
     """Models that fine-tuning trains at a budget, of all arms."""
     section = config.finetune
@@ -183,18 +249,21 @@ def _models(config: Config, budget: int | str) -> int:
     return ARMS * (section.draws + choosing * (len(section.learning_rates) - 1))
 
 
-def _finetune_work(config: Config, work: Workload) -> tuple[int, int]:
-    """Return how many images fine-tuning trains on, as often as it does, and how many steps it takes."""
+def _finetune_work(config: Config, work: Workload) -> tuple[int, int, int]:
+    """Return how many views fine-tuning trains on, how many of them it makes, and how many steps it takes."""
     section, known = config.finetune, work.labels["train"]
-    views = total = 0
+    views = made = total = 0
     if not known or work.classes < 2:
-        return views, total
+        return views, made, total
     for budget in section.budgets:
         images = known if budget == "all" else min(known, int(budget) * work.classes)
         steps = max(section.steps, section.epochs * ceil(images / section.batch_size))
-        total += _models(config, budget) * steps
-        views += _models(config, budget) * steps * section.batch_size  # also where images are fewer
-    return views, total
+        of_a_model, models = steps * section.batch_size, _models(config, budget)  # full, also where images are fewer
+        total += models * steps
+        views += models * of_a_model
+        kept = of_a_model * work.view_bytes <= MAX_KEPT_BYTES
+        made += (section.draws if kept else models) * of_a_model
+    return views, made, total
 
 
 def _finetune_tests(config: Config, work: Workload) -> int:

@@ -1,7 +1,8 @@
 """What there is to compute with, and a trial of how fast it trains."""
 
+import math
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -29,8 +30,10 @@ __all__ = ["Machine", "Speed", "look_around", "trial"]
 
 FEW = 4
 """Images of the first steps of a trial, from which it is seen how many the others can have."""
-MOST = {"cpu": 64, "cuda": 1024}
-"""Images per step of a trial, at most: a GPU is fast with many only."""
+MOST = {"cpu": 256, "cuda": 1024}
+"""Images per step of a trial, at most: a GPU is fast with many only, and a small network on a CPU faster."""
+PATIENCE = 4.0
+"""Multiple of a trial's time after which it ends, however much of it other programs have taken."""
 TRANSIENT = 1.5
 """What a training step takes at its peak, as a multiple of what it keeps for the backward pass."""
 
@@ -47,6 +50,7 @@ class Machine:
         device_memory: Memory of the GPU, bytes; 0 without one.
         precision: What `pretrain.precision: auto` means here: bf16, fp16 or fp32.
         gpus: Number of GPUs, each like the first.
+        threads: Threads that share a step on the CPU.
     """
 
     cores: int
@@ -56,6 +60,7 @@ class Machine:
     device_memory: int
     precision: str
     gpus: int = 0
+    threads: int = 1
 
     def processes(self, devices: Devices) -> int:
         """Return how many processes train together.
@@ -74,11 +79,13 @@ class Speed:
         images_per_second: Number of images per second, all views of each included.
         bytes_per_image: What a training step keeps of each image for its backward pass, bytes.
         making: Share of the time in which views are made, in [0, 1); the rest is the network's.
+        scaling: Power of the number of threads with which speed grows, in [0, 1]; 0: more threads change nothing.
     """
 
     images_per_second: float
     bytes_per_image: float
     making: float = 0.0
+    scaling: float = 1.0
 
     def step_bytes(self, images: int) -> int:
         """Return what a training step over a number of images takes at its peak."""
@@ -92,9 +99,15 @@ def look_around() -> Machine:
     if device.type == "cuda":
         properties = torch.cuda.get_device_properties(device)
         name, device_memory = properties.name, properties.total_memory
-    precision = resolve_precision("auto", device).name
     return Machine(
-        available_cores(), main_memory(), device.type, name, device_memory, precision, torch.cuda.device_count()
+        cores=available_cores(),
+        memory=main_memory(),
+        device=device.type,
+        name=name,
+        device_memory=device_memory,
+        precision=resolve_precision("auto", device).name,
+        gpus=torch.cuda.device_count(),
+        threads=torch.get_num_threads(),
     )
 
 
@@ -159,13 +172,38 @@ def trial(
     bytes_per_image = sum(kept) / count
     most = min(most, int(free_memory(floats.device) / 2 / max(bytes_per_image, 1)))
     began, number, (taken, making) = time.perf_counter(), 1, step(1, count)
-    while 4 * count <= most and time.perf_counter() - began + 4 * taken < seconds:
+    spent = taken
+    while 4 * count <= most and spent + 4 * taken < seconds:
         count, number = 4 * count, number + 1
         taken, making = step(number, count)
-    while time.perf_counter() - began + taken < seconds or number < 3:
+        spent += taken
+    while (spent + taken < seconds and time.perf_counter() - began < PATIENCE * seconds) or number < 3:
         number += 1
-        taken, making = min((taken, making), step(number, count))
-    return Speed(count / taken, bytes_per_image, making)
+        latest = step(number, count)
+        spent, (taken, making) = spent + latest[0], min((taken, making), latest)
+    scaling = _scaling(step, number, count, taken) if floats.device.type == "cpu" else 1.0
+    return Speed(count / taken, bytes_per_image, making, scaling)
+
+
+def _scaling(step: Callable[[int, int], tuple[float, float]], number: int, count: int, taken: float) -> float:
+    """Return the power of the number of threads with which speed grows, by steps in one thread.
+
+    Args:
+        step: Function that trains on some images as the step of a number; returns the time that it took, s.
+        number: The number of the last step.
+        count: The number of its images.
+        taken: The time that such a step takes in all threads, s.
+    """
+    threads = torch.get_num_threads()
+    if threads == 1:
+        return 1.0
+    few = max(min(FEW, count), count // max(1, threads // 4))  # a moment is enough, also where there are many threads
+    torch.set_num_threads(1)
+    try:
+        alone = min(step(number + 1, few)[0], step(number + 2, few)[0]) / few
+    finally:
+        torch.set_num_threads(threads)
+    return min(max(math.log(alone * count / taken) / math.log(threads), 0.0), 1.0)
 
 
 def _noise(canvas: int, spec: ImageSpec, count: int) -> Split:

@@ -24,14 +24,14 @@ from ssl_pipeline.training.optimization import learning_rate, parameter_groups
 from ssl_pipeline.training.precision import Precision
 from ssl_pipeline.types import Encoder
 
-__all__ = ["Classifier", "Lessons", "finetune"]
+__all__ = ["MAX_KEPT_BYTES", "Classifier", "Lessons", "finetune"]
 
 Array = npt.NDArray[np.int64]
 
 _WARMUP_SHARE = 0.1
 """Share of the steps in which the learning rate rises."""
 
-_MAX_KEPT_BYTES = 2**25
+MAX_KEPT_BYTES = 2**25
 """Bytes of the views that lessons keep: 32 MiB. Small images, whose views take long beside their step, fit."""
 
 
@@ -63,7 +63,7 @@ class Lessons:
     def batches(self, device: torch.device) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield views (B, C, S, S) in [0, 1] and the class numbers (B,) of their images, on a device."""
         values = self.steps * self.batch_size * self.data.spec.channels * self.policy.size**2
-        keep = values * torch.float32.itemsize <= _MAX_KEPT_BYTES
+        keep = values * torch.float32.itemsize <= MAX_KEPT_BYTES
         for step, (positions, samples) in enumerate(_batches(self.data.ids, self.steps, self.batch_size, self.seed)):
             if step in self._kept:
                 views, targets = self._kept[step]

@@ -4,11 +4,12 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+import torch
 
 from ssl_pipeline.config import load
 from ssl_pipeline.data.image_spec import RGB8
-from ssl_pipeline.planning.estimate import FIXED, LIBRARIES, StageEstimate
-from ssl_pipeline.planning.machine import Machine, Speed, trial
+from ssl_pipeline.planning.estimate import FIXED, LIBRARIES, SHIPPING_SECONDS, StageEstimate
+from ssl_pipeline.planning.machine import Machine, Speed, _scaling, trial
 from ssl_pipeline.planning.proposal import estimate_all
 from ssl_pipeline.planning.schedule import micro_batch
 from ssl_pipeline.planning.words import told_estimates
@@ -48,9 +49,13 @@ def test_fine_tuning_is_estimated_by_its_steps_and_by_the_network_without_its_vi
             return replace(measure(500.0)(*given), making=making)
 
         estimates = estimate_all(REGISTRY, changed, PHOTOS, LAPTOP, measured)
-        return {stage.stage: stage.minutes for stage in estimates}["finetune"] - FIXED["finetune"] / 60
+        fixed = FIXED["finetune"] + SHIPPING_SECONDS
+        return {stage.stage: stage.minutes for stage in estimates}["finetune"] - fixed / 60
 
-    assert minutes(0.5) == pytest.approx(minutes(0.0) / 2, rel=0.15)  # the optimizer's part stays
+    # half of the time goes to the network; views of few steps are made once for all models of a draw
+    few, models = {"budgets": [1]}, 3 * (5 + 2)
+    assert minutes(0.5, **few) == pytest.approx(minutes(0.0, **few) * (0.5 + 0.5 * 5 / models), rel=0.1)
+    assert minutes(0.5, budgets=["all"]) == pytest.approx(minutes(0.0, budgets=["all"]), rel=0.1)  # for each, of many
     # a batch is full, however few the images: one label a class costs as much as twenty
     assert minutes(0.0, budgets=[1]) == minutes(0.0, budgets=[20])
     assert minutes(0.0, budgets=[1], steps=80) == pytest.approx(2 * minutes(0.0, budgets=[1]), rel=0.3)
@@ -84,3 +89,51 @@ def test_a_micro_batch_is_proposed_for_the_share_of_each_process():
     assert micro_batch(64, speed, SERVER, 4) is None
     assert micro_batch(8, speed, LAPTOP, 1) == 4
     assert micro_batch(8, speed, LAPTOP, 2) == 2  # memory is shared
+
+
+def test_processes_that_fine_tune_together_gain_what_threads_do_not():
+    config = load(ROOT / "params.yaml")
+
+    def minutes(threads: int, scaling: float) -> float:
+        def measured(*given: Any) -> Speed:
+            return replace(measure(500.0)(*given), scaling=scaling)
+
+        machine = replace(LAPTOP, threads=threads)
+        return {stage.stage: stage.minutes for stage in estimate_all(REGISTRY, config, PHOTOS, machine, measured)}[
+            "finetune"
+        ]
+
+    alone = minutes(1, 1.0)
+    assert minutes(2, 0.0) == pytest.approx(alone / 2, rel=0.1)  # two threads train no faster than one
+    assert minutes(2, 1.0) == pytest.approx(alone, rel=0.1)
+    assert alone / 5 < minutes(8, 0.0) < alone / 3  # four processes at most
+    assert minutes(2, 0.5) == pytest.approx(alone / 2**0.5, rel=0.1)
+
+
+def test_a_trial_in_several_threads_says_what_they_gain():
+    config = load(ROOT / "params.yaml")
+    method = method_of(REGISTRY, config.pretrain)
+    views = resolve_views(method, config.augment.views)
+    few = method.pretrain.model_copy(update={"batch_size": 16})
+    threads = torch.get_num_threads()
+    try:
+        torch.set_num_threads(2)
+        found = trial(REGISTRY, method.recipe, few, views, 16, RGB8, 0.1)
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(threads)
+    assert 0.0 <= found.scaling <= 1.0
+
+
+def test_speed_grows_with_a_power_of_the_number_of_threads(monkeypatch):
+    def scaling(threads: int, alone: float) -> float:
+        """Of steps that take a second in all threads, and as many seconds for as many images in one."""
+        monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
+        monkeypatch.setattr(torch, "set_num_threads", lambda number: None)
+        return _scaling(lambda number, count: (alone * count / 64, 0.1), 3, 64, 1.0)
+
+    assert scaling(1, 1.0) == 1.0
+    assert scaling(4, 4.0) == pytest.approx(1.0)
+    assert scaling(4, 2.0) == pytest.approx(0.5)
+    assert scaling(4, 0.9) == 0.0  # threads that are in each other's way
+    assert scaling(16, 16.0) == pytest.approx(1.0)

@@ -181,7 +181,7 @@ def test_networks_that_learn_from_the_same_lessons_share_the_views_that_are_few_
     digits, monkeypatch, most_bytes, made
 ):
     calls = []
-    monkeypatch.setattr(finetuning, "_MAX_KEPT_BYTES", most_bytes)
+    monkeypatch.setattr(finetuning, "MAX_KEPT_BYTES", most_bytes)
     monkeypatch.setattr(finetuning, "make_views", lambda *given: calls.append(given) or make_views(*given))
     lessons = Lessons(digits(), POLICY, 2, 16, 5)
     first, second = untrained(), untrained()
