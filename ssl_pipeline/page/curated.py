@@ -16,7 +16,7 @@ __all__ = ["Cluster", "Curated", "read_curated"]
 
 _FACTS = ("path", "split", "label", "nearest", "similarity", "near_duplicates", "cluster")
 """Columns of images.csv that are no value to colour a map by."""
-_OF_A_CLUSTER = 12  # images that are shown
+_OF_A_CLUSTER = 10  # images that are shown
 _ALTS = {
     "near_duplicates": "Pairs of near-duplicates; those that lie in two splits come first.",
     "outliers": "The oddest images, each with its score.",

@@ -129,6 +129,7 @@ STAGES = {
             "models/finetune",
             "models/linear_eval",
             "models/pretrain/model.json",
+            *_reports("curate", "details.json", "images.csv", "metrics.json", "pictures"),
             *_reports("export", "details.json"),
             *_reports("finetune", "details.json", "pictures", "verdict.txt"),
             *_reports("linear_eval", "confusion.csv", "details.json", "pictures", "recalls.csv"),

@@ -74,6 +74,7 @@
   // A canvas with ten thousand small pictures takes three times as long as writing their pixels ourselves.
   function draw() {
     waiting = false;
+    if (!frame) return;
     const { width, height, ratio } = size, factor = scale() * ratio;
     const wide = canvas.width, high = canvas.height;
     const left = (width / 2) * ratio - view.x * factor, top = (height / 2) * ratio - view.y * factor;
@@ -157,9 +158,8 @@
   }
 
   function measure() {
-    const box = stage.getBoundingClientRect();
     Object.assign(size, { width: stage.clientWidth, height: stage.clientHeight, ratio: window.devicePixelRatio || 1 });
-    if (!box.width) return;
+    if (!size.width || !size.height) return; // it is not shown yet
     canvas.width = Math.round(size.width * size.ratio);
     canvas.height = Math.round(size.height * size.ratio);
     frame = context.createImageData(canvas.width, canvas.height);
