@@ -29,7 +29,7 @@
   const selected = new Uint8Array(count);
   const kindOf = new Int32Array(count); // which glyph a point has
   const hidden = new Set(); // kinds that the legend hides
-  let way = null, glyphs = [], least = -Infinity, words = "", hovered = -1, picked = -1, lasso = null, waiting = false;
+  let way = null, glyphs = [], ringed = [], least = -Infinity, words = "", hovered = -1, picked = -1, lasso = null, waiting = false;
   let frame = null, pixels = null; // what is drawn, as pixels; the same memory twice
 
   // ---------- where things are
@@ -53,13 +53,13 @@
   }
 
   // ---------- drawing
-  function glyph(colour, shape, side) {
+  function glyph(colour, shape, side, edge = paper()) {
     const made = document.createElement("canvas");
     made.width = made.height = side;
     const pen = made.getContext("2d"), m = side / 2, r = side / 2 - 1;
     pen.fillStyle = colour === "ink" ? ink() : colour;
-    pen.strokeStyle = paper();
-    pen.lineWidth = Math.max(1, side / 12);
+    pen.strokeStyle = edge;
+    pen.lineWidth = Math.max(1, side / (edge === paper() ? 12 : 6));
     pen.beginPath();
     if (shape === "disc") pen.arc(m, m, r * 0.9, 0, 7);
     else if (shape === "square") pen.rect(m - r * 0.78, m - r * 0.78, r * 1.56, r * 1.56);
@@ -87,7 +87,7 @@
       else if (x > 0 && y > 0 && x < wide && y < high) pixels[y * wide + x] = pixels[y * wide + x - 1] = FAINT;
     }
     const pictures = near.length <= MOST_SHOWN && near.length * 3000 < width * height && sheet.complete;
-    if (!pictures) for (const i of near) stamp(glyphs[kindOf[i]], Math.round(xs[i] * factor + left), Math.round(ys[i] * factor + top));
+    if (!pictures) for (const i of near) stamp((selected[i] ? ringed : glyphs)[kindOf[i]], Math.round(xs[i] * factor + left), Math.round(ys[i] * factor + top));
     context.setTransform(1, 0, 0, 1, 0, 0);
     context.putImageData(frame, 0, 0);
     if (pictures) {
@@ -107,7 +107,7 @@
       context.lineWidth = wide;
       context.strokeRect(toX(xs[i]) - r, toY(ys[i]) - r, 2 * r, 2 * r);
     };
-    for (const i of near) if (selected[i]) ring(i, 1);
+    if (pictures) for (const i of near) if (selected[i]) ring(i, 1);
     for (const i of [hovered, picked]) if (i >= 0) ring(i, 2);
     if (lasso && lasso.length > 1) {
       context.beginPath();
@@ -141,8 +141,8 @@
     }
   }
 
-  function stampOf(colour, shape, side) { // a glyph as the pixels that it covers
-    const { data: found } = glyph(colour, shape, side).getContext("2d").getImageData(0, 0, side, side);
+  function stampOf(colour, shape, side, edge) { // a glyph as the pixels that it covers
+    const { data: found } = glyph(colour, shape, side, edge).getContext("2d").getImageData(0, 0, side, side);
     const whole = new Uint32Array(found.buffer), covered = [...whole.keys()].filter((n) => found[4 * n + 3] > 8);
     return {
       side,
@@ -181,6 +181,7 @@
     const styles = way.names ? way.names.map((_, kind) => styleOf(kind)) : [...Array(SCALE_STEPS)].map((_, n) => [mix(n / (SCALE_STEPS - 1)), "disc"]);
     styles.push([NONE, "disc"]);
     glyphs = styles.map(([colour, shape]) => stampOf(colour, shape, side));
+    ringed = styles.map(([colour, shape]) => stampOf(colour, shape, side + 2, ink()));
     redraw();
   }
 
