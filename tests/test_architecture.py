@@ -49,6 +49,14 @@ def test_asking_a_stage_or_a_tool_for_help_imports_nothing_heavy():
     assert loaded_by(code) == []
 
 
+def test_the_inventory_which_every_run_starts_imports_nothing_that_decodes():
+    code = (
+        "import ssl_pipeline_stages.inventory, ssl_pipeline_stages.code, ssl_pipeline.data.inventory\n"
+        "assert 'ssl_pipeline.data.decode' not in sys.modules, 'decodes'"
+    )
+    assert loaded_by(code) == []
+
+
 def test_stages_import_only_what_they_use():
     """What a stage imports when it runs, but for what it calls only now and then."""
     code = """

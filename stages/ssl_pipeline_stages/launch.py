@@ -11,7 +11,6 @@ import click
 
 from ssl_pipeline import ranks
 from ssl_pipeline.config import Config
-from ssl_pipeline.data.parallel import available_cores
 from ssl_pipeline.errors import ConfigError
 from ssl_pipeline.remedies import again
 
@@ -58,6 +57,8 @@ def launch(stage: str, params: Path, count: int) -> int:
     from torch.distributed.elastic.multiprocessing.api import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
+
+    from ssl_pipeline.data.parallel import available_cores  # and with it all that decodes
 
     for name in list(logging.root.manager.loggerDict):  # each has a level of its own
         if name.startswith("torch.distributed"):
