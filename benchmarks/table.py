@@ -245,7 +245,7 @@ BENCHMARKS = (
         ),
         long=True,
         threads=2,
-        archive="clothing/clothing.zip",
+        data="clothing/clothing.zip",
     ),
     Benchmark(
         "many-images",

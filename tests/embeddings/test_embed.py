@@ -77,7 +77,7 @@ def test_files_folders_and_archives_are_mixed_and_what_is_named_twice_counts_onc
     assert done.stdout.endswith("none rejected; 1 file of other kinds left out.\n")
 
 
-def test_rejects_are_listed_with_their_reasons_and_counted(call: Embed):
+def test_rejects_are_listed_with_their_reasons_and_counted(call: Embed, model: Path):
     Path("images/a/broken.png").write_bytes(b"\x89PNG\r\n\x1a\nnothing")
     Path("notes.txt").write_text("no image")
     Image.new("L", (40, 30)).save("images/a/large.png")
@@ -90,7 +90,9 @@ def test_rejects_are_listed_with_their_reasons_and_counted(call: Embed):
     assert listed.keys() == {"notes.txt", "images/a/broken.png", "images/a/large.png", "images/b/link.png"}
     assert listed["images/a/large.png"] == "too large: more than max_megapixels (0.001)"
     assert listed["images/b/link.png"] == "unreadable: a broken link"
-    assert [row["path"] for row in rows()[0]] == [n for n in names("images") if n not in listed]
+    kept = [name for name in names("images") if name not in listed]
+    assert [row["path"] for row in rows()[0]] == kept
+    np.testing.assert_allclose(rows()[1], ssl_pipeline.embed(model, kept), atol=1e-6)
     (Path("images/a/broken.png")).unlink()
     Path("images/a/large.png").unlink()
     Path("images/b/link.png").unlink()
@@ -105,6 +107,7 @@ def test_if_nothing_can_be_used_it_fails_and_writes_no_table(call: Embed):
     assert "None of 1 image can be used, such as notes.txt (not an image: " in done.stderr
     assert not Path("embeddings.parquet").exists()
     assert Path("embeddings.rejects.csv").exists()
+    assert not Path("embeddings.parquet.begun").exists()
 
 
 def test_an_energy_of_single_images_is_a_column(call: Embed):
