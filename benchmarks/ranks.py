@@ -139,6 +139,10 @@ def _errors(found: Sequence[Found], whole: Found) -> tuple[float, float]:
     return losses, max(difference(own.gradients, whole.gradients) for own in found)
 
 
+def _shown(error: float) -> str:
+    return f"{error:.0e}" if error else "0"
+
+
 @click.command()
 def main() -> None:
     """Print the table."""
@@ -146,18 +150,18 @@ def main() -> None:
     recipes = REGISTRY.names("recipe")
     steps = [(recipe, normed) for recipe in recipes for normed in (False, True) if not (normed and recipe in NO_NORMS)]
     found = {count: dict(zip(steps, by_ranks(count, steps), strict=True)) for count in COUNTS}
-    columns = [f"W = {count}: {what}" for count in COUNTS for what in ("loss", "gradient", "with batch norms", "sent")]
-    columns += ["micro-batches: loss", "gradient"]
-    print("| recipe | " + " | ".join(columns) + " |\n|---|" + "---|" * len(columns))
+    groups = [f"W = {count}: loss | gradient | with batch norms | sent" for count in COUNTS]
+    columns = " | ".join(["recipe", *groups, "micro-batches: loss | gradient"])
+    print(f"| {columns} |\n|" + "---|" * (columns.count(" | ") + 1))
     for recipe in recipes:
         whole, cells = of_a_recipe(recipe, ALONE), []
         for count in COUNTS:
-            cells += [f"{error:.0e}" for error in _errors(found[count][recipe, False], whole)]
+            cells += map(_shown, _errors(found[count][recipe, False], whole))
             normed = found[count].get((recipe, True))
-            cells.append(f"{_errors(normed, of_a_recipe(recipe, ALONE, True))[1]:.0e}" if normed else "")
+            cells.append(_shown(_errors(normed, of_a_recipe(recipe, ALONE, True))[1]) if normed else "")
             own = found[count][recipe, False][0]
             cells.append(f"{own.sent / (2 * (count - 1) / count * own.least):.2f}")
-        cells += [f"{error:.0e}" for error in _errors([in_micro_batches(recipe)], whole)]
+        cells += map(_shown, _errors([in_micro_batches(recipe)], whole))
         print(f"| {recipe}{'*' * (recipe in IN_FLOAT32)} | " + " | ".join(cells) + " |", flush=True)
 
 
