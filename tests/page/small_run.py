@@ -31,19 +31,19 @@ VERDICT = [
 ]
 
 
-def write_images(folder: Path) -> None:
-    """Digits of two classes, of which one has a hostile name; so have two of its files, and one cannot be read."""
+def write_images(folder: Path, labelled: bool) -> None:
+    """Digits of two classes, if of any, of which one has a hostile name; so have two of its files, and one cannot be read."""
     for number, pixels in enumerate(digit_images(IMAGES)):
         name = {0: SCRIPT, 2: f"{MARKUP}{TURNED}.png", 4: "two\nlines.png"}.get(number, f"{number:03}.png")
-        path = folder / ("plain", MARKUP)[number % 2 == 0] / name
+        path = folder / (("plain", MARKUP)[number % 2 == 0] if labelled else "unlabelled") / name
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(pixels).save(path)
-    (folder / "plain" / f"{SCRIPT.replace('/', '')}").write_bytes(b"no image")
+    (path.parent / SCRIPT.replace("/", "")).write_bytes(b"no image")
 
 
-def write_store(root: Path) -> None:
+def write_store(root: Path, labelled: bool = True) -> None:
     """What ingest leaves of these images."""
-    write_images(root / "images")
+    write_images(root / "images", labelled)
     section = yaml.safe_load(PARAMS.read_text(encoding="utf-8"))["ingest"]
     settings = IngestConfig.model_validate(section | {"source": {"name": "folder", "path": str(root / "images")}})
     (root / "data/ingested").mkdir(parents=True)

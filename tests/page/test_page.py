@@ -18,7 +18,7 @@ from ssl_pipeline.data.tables import harmless
 from ssl_pipeline.errors import PipelineError
 from ssl_pipeline.page.page import write_page
 from tests.page.conftest import places_of
-from tests.page.small_run import IMAGES, MARKUP, SCRIPT, TURNED, VERDICT
+from tests.page.small_run import IMAGES, MARKUP, SCRIPT, TURNED, VERDICT, write, write_backbone, write_store
 
 SECTIONS = ["verdict", "data", "views", "training", "map-section", "neighbours", "clusters", "curation", "confusion"]
 SECTIONS += ["budgets", "ships", "repeat"]
@@ -141,6 +141,22 @@ def test_a_run_of_ingest_alone_has_a_page(small_run: Path, tmp_path: Path, confi
     text = (tmp_path / "index.html").read_text(encoding="utf-8")
     assert sections(text) == ["data", "repeat"]
     assert "<script>" not in text
+
+
+def test_without_labels_the_page_tells_what_needs_none(tmp_path: Path, config: Config):
+    write_store(tmp_path, labelled=False)
+    write_backbone(tmp_path / "models/export/backbone.onnx")
+    unknown = {"clusters": {"images": 60, "labelled": 0, "verdict": "unknown", "reason": "too few"}, "no_probe": "none"}
+    write(tmp_path, "reports/linear_eval/details.json", unknown)
+    write(tmp_path, "reports/linear_eval/confusion.csv", "actual,predicted\n")
+    write(tmp_path, "reports/finetune/details.json", {"labelled": False})
+    write(tmp_path, "reports/finetune/verdict.txt", "Nothing to compare without labels.\n")
+    write_page(MARKUP, places_of(tmp_path), config, tmp_path / "index.html")
+    parsed = Parsed((tmp_path / "index.html").read_text(encoding="utf-8"))
+    found = [section["id"] for section in parsed.of("section")]
+    assert found == ["verdict", "data", "map-section", "neighbours", "clusters", "ships", "repeat"]
+    assert "Nothing to compare without labels." in parsed.words
+    assert [way["title"] for way in data_of(parsed)["ways"]] == ["Split"]
 
 
 def test_without_ingest_there_is_nothing_to_report(tmp_path: Path, config: Config):
