@@ -25,9 +25,16 @@ NO_ANTIALIASING = (
     "the crop a quarter; at 224 px another fifth goes to the first write to a batch's fresh memory."
 )
 ALL_PIXELS = (
-    "the bare loop lets libjpeg decode at a half, a quarter or an eighth of the size: other canvases, by up "
-    "to a third of the range at an edge (`levels` in the rows). Ours decodes all pixels, and hashes them; the stage "
-    "starts processes, too."
+    "the bare loop lets libjpeg decode at a half, a quarter or an eighth of the size: other canvases, by up to a third "
+    "of the range at an edge, by 41 levels at twice the canvas's side, and 13 at four times (`levels` in the rows). "
+    "Ours decodes all pixels, whose SHA-256 is a picture's identity. By profile of 128, 500 and 2,000 px, its time "
+    "goes to decoding (36, 27 and 27 %), the canvas (20, 32 and 30 %), the sketch for near copies (34, 15 and 8 %) and "
+    "the hash (10, 26 and 35 %)."
+)
+WAY_TO_THE_STORE = (
+    "beside what `decode` takes, each canvas goes through a pipe to the main process, the spool and the shards, with "
+    "the sums and both digests of the store: 0.3 ms at 64 px, 1 ms at 224. What any pile takes (`fixed`) is the start "
+    "of the processes and the second decoding of the 64 pictures that are kept at their own shapes."
 )
 TWO_PROCESSES = (
     "dvc starts the inventory, the one stage that always runs, as it sees whether images or code have changed: a "
@@ -106,12 +113,15 @@ def epoch() -> Iterator[Figure]:
 
 
 def ingest() -> Iterator[Figure]:
+    reasons = {"decode": ALL_PIXELS, "further": WAY_TO_THE_STORE, "stage": WAY_TO_THE_STORE}
+    names = {"decode": "decode", "further": "stage, per further file", "stage": "stage, small pile"}
     for side in (128, 500, 2000):
-        for what in ("decode", "stage"):
+        for what, missed in reasons.items():
             to_draft, to_full = (f"{what} against {loop}.median" for loop in ("draft", "full"))
-            name = f"{what}, photographs of {side} px"
-            yield Figure(f"{name}, to draft", {"side": side}, to_draft, ("≥", 0.9), missed=ALL_PIXELS)
+            name = f"{names[what]}, photographs of {side} px"
+            yield Figure(f"{name}, to draft", {"side": side}, to_draft, ("≥", 0.9), missed=missed)
             yield Figure(f"{name}, to a loop that decodes all pixels", {"side": side}, to_full)
+        yield Figure(f"seconds that any pile takes, photographs of {side} px", {"side": side}, "fixed")
 
 
 def race() -> Iterator[Figure]:
