@@ -1,11 +1,11 @@
 """How good `curate` is, on real images: what docs/embeddings.md says of it.
 
     python -m benchmarks.curation prepare DATA WORK [clothing cifar10 emoji tracks]
-    python -m benchmarks.curation study WORK [clothing cifar10 emoji tracks]
+    python -m benchmarks.curation_study DATA WORK
 
 DATA holds clothing/, cifar10/, emoji/ and tracks/ with their zip files. `prepare` trains a small backbone for each set
-as the pipeline does, up to export, in a project below WORK: some ten minutes of one core for each. `study` then plants
-copies, foreign images and wrong labels, spends budgets of labels, and prints what was found of them.
+as the pipeline does, up to export, in a project below WORK: some five minutes of one core for each. The study then
+plants copies, foreign images and wrong labels, spends budgets of labels, and prints what was found of them.
 """
 
 import csv

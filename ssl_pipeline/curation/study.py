@@ -97,7 +97,7 @@ def _near_duplicates(seen: Seen) -> Finding:
             "least_distance": found.distance,
             "listed": [_pair(seen, pair) for pair in listed[:LISTED]],
         },
-        headline={"near_duplicates": int(sizes.sum()), "near_duplicates_across_splits": len(leaks)},
+        headline={"near_duplicates_across_splits": len(leaks)},
         columns={"near_duplicates": [number if number >= 0 else "" for number in found.groups.tolist()]},
         lines=lines,
         pictures=[partial(_draw_pairs, seen, listed[:_PAIRS_SHOWN])] if listed else [],
