@@ -20,7 +20,6 @@ from sklearn.metrics import roc_auc_score
 
 from benchmarks.near_copies import encode, scale
 from ssl_pipeline.curation.catalogue import Catalogue, read_catalogue
-from ssl_pipeline.curation.clusters import find_clusters
 from ssl_pipeline.curation.label_errors import find_label_errors, folds_of, out_of_fold
 from ssl_pipeline.curation.label_next import choose_next
 from ssl_pipeline.curation.near_duplicates import find_near_duplicates
@@ -30,7 +29,7 @@ from ssl_pipeline.data.decode import Canvas, read_pixels, to_canvas
 from ssl_pipeline.data.framing import read_framing
 from ssl_pipeline.deployment.runtime import open_session, run
 from ssl_pipeline.evaluation.linear_probe import fit_at
-from ssl_pipeline.neighbours import neighbours, unit
+from ssl_pipeline.neighbours import unit
 
 Features = npt.NDArray[np.float32]
 Numbers = npt.NDArray[np.int64]
@@ -139,16 +138,6 @@ def wrong_labels(name: str, data: Path, project: Path) -> None:
     click.echo(f"{name}: {count:,} planted; {said}")
 
 
-def typical(embeddings: Features, known: Numbers, count: int, seed: int, labels: Numbers, classes: int) -> Numbers:
-    """TypiClust: of each cluster without a label, the image that lies most densely."""
-    clusters = find_clusters(embeddings, len(known) + count, seed).numbers
-    density = neighbours(embeddings, 20).similarities.mean(axis=1)
-    left = [number for number in range(clusters.max() + 1) if number not in set(clusters[known])][:count]
-    chosen = [int(np.flatnonzero(clusters == number)[density[clusters == number].argmax()]) for number in left]
-    rest = np.setdiff1d(np.arange(len(embeddings)), np.concatenate([known, chosen]).astype(int))
-    return np.array(chosen + rest[np.argsort(-density[rest])][: count - len(chosen)].tolist(), np.int64)
-
-
 def spread(embeddings: Features, known: Numbers, count: int, seed: int, labels: Numbers, classes: int) -> Numbers:
     """Core-set: always the image that is farthest from all that have a label."""
     chosen = known.tolist() or [int(np.random.default_rng(seed).integers(len(embeddings)))]
@@ -160,9 +149,9 @@ def spread(embeddings: Features, known: Numbers, count: int, seed: int, labels: 
 
 
 def unsure(embeddings: Features, known: Numbers, count: int, seed: int, labels: Numbers, classes: int) -> Numbers:
-    """Margin: by clusters up to 50 labels, then where the probe hesitates most between two classes."""
+    """Margin: typical images up to 50 labels, then where the probe hesitates most between two classes."""
     if len(known) < 50:
-        return shipped("clusters", embeddings, known, count, seed, labels, classes)
+        return shipped("typical", embeddings, known, count, seed, labels, classes)
     probe = fit_at(embeddings[known], labels[known], STRENGTH, class_count=classes)
     ordered = np.sort(probe.predict_proba(embeddings), axis=1)
     margins = ordered[:, -1] - ordered[:, -2]
@@ -179,8 +168,7 @@ def shipped(
 
 WAYS: dict[str, Callable[..., Numbers]] = {
     "random": partial(shipped, "random"),
-    "clusters": partial(shipped, "clusters"),
-    "typical": typical,
+    "typical": partial(shipped, "typical"),
     "spread": spread,
     "margin": unsure,
 }

@@ -16,4 +16,4 @@ class CurateConfig(Checked):
     seed: Seed
     clusters: Count
     label_next: Annotated[int, Field(ge=0)]
-    label_next_by: Literal["random", "clusters"]
+    label_next_by: Literal["typical", "random"]

@@ -13,7 +13,7 @@ FEATURES, LABELS = unit(load_digits().data[:800].astype(np.float32)), load_digit
 NONE = np.zeros(800, np.bool_)
 
 
-@pytest.mark.parametrize("by", ["random", "clusters"])
+@pytest.mark.parametrize("by", ["random", "typical"])
 def test_unlabelled_images_are_chosen_once_each_and_again_alike(by):
     labelled = np.arange(800) % 3 == 0
     chosen = choose_next(FEATURES, labelled, 50, 0, by)
@@ -27,9 +27,22 @@ def test_unlabelled_images_are_chosen_once_each_and_again_alike(by):
     assert len(choose_next(FEATURES, ~NONE, 50, 0, by)) == len(choose_next(FEATURES, NONE, 0, 0, by)) == 0
 
 
-def test_by_clusters_each_gives_one_and_the_largest_come_first():
-    chosen = choose_next(FEATURES, NONE, 20, 0, "clusters")
-    assert find_clusters(FEATURES, 20, 0).numbers[chosen].tolist() == list(range(20))
+def test_each_cluster_gives_its_densest_image_and_the_largest_comes_first():
+    chosen = choose_next(FEATURES, NONE, 20, 0, "typical")
+    clusters = find_clusters(FEATURES, 20, 0).numbers
+    assert clusters[chosen].tolist() == list(range(20))
+    cosines = np.sort(FEATURES @ FEATURES.T, axis=1)[:, -21:-1].mean(axis=1)
+    for number, image in enumerate(chosen):
+        assert cosines[image] == pytest.approx(cosines[clusters == number].max(), abs=1e-6)
+
+
+def test_from_a_hundred_labels_on_images_are_drawn_at_random():
+    labelled = np.arange(800) < 100
+    at_random = choose_next(FEATURES, labelled, 30, 0, "random").tolist()
+    assert choose_next(FEATURES, labelled, 30, 0, "typical").tolist() == at_random
+    mixed = choose_next(FEATURES, labelled & (np.arange(800) != 0), 30, 0, "typical").tolist()
+    assert len(set(mixed) & set(at_random)) < 30
+    assert len(set(mixed)) == 30
 
 
 def test_what_has_a_label_is_served():
@@ -37,13 +50,13 @@ def test_what_has_a_label_is_served():
     blobs = unit(blobs + 0.01 * np.random.default_rng(0).normal(size=blobs.shape).astype(np.float32))
     labelled = np.zeros(100, np.bool_)
     labelled[[0, 30]] = True
-    chosen = choose_next(blobs, labelled, 2, 0, "clusters")
+    chosen = choose_next(blobs, labelled, 2, 0, "typical")
     assert sorted(chosen // 25) == [2, 3]
 
 
 def test_series_of_frames_are_not_chosen_twice():
     frames = unit(np.repeat(FEATURES[:30], 20, axis=0) + np.float32(1e-3))
-    chosen = choose_next(frames, np.zeros(600, np.bool_), 30, 0, "clusters")
+    chosen = choose_next(frames, np.zeros(600, np.bool_), 30, 0, "typical")
     assert len(set(chosen // 20)) >= 28
     assert len(set(choose_next(frames, np.zeros(600, np.bool_), 30, 0, "random") // 20)) < 25
 

@@ -46,6 +46,15 @@ def test_copies_are_found_and_grouped_wherever_they_lie():
     assert [pair.similarity for pair in several.pairs] == sorted((p.similarity for p in several.pairs), reverse=True)
 
 
+def test_a_copy_in_thin_country_is_found_by_the_gap_behind_it():
+    images = scattered(0)
+    places = np.arange(COUNT // 2, COUNT, 30)  # of the thin cloud
+    several = found(np.concatenate([images, moved(images[places], 0.03)]))
+    assert several.distance < 0.02  # too small to tell
+    hits = [several.groups[copy] == several.groups[place] >= 0 for copy, place in enumerate(places, COUNT)]
+    assert np.mean(hits) > 0.7
+
+
 def test_three_copies_leave_no_gap_and_are_found_all_the_same():
     images = scattered(0)
     copies = moved(np.repeat(images[:5], 2, axis=0), 0.003)
