@@ -52,12 +52,11 @@ def embedder(network: nn.Module, device: torch.device | None = None) -> Embed:
     """Return what a network from pixels to features makes of canvases.
 
     Args:
-        network: The network, which is left on the device, in eval mode, with channels last as
-            convolutions are fastest.
+        network: The network, which is left on the device, in eval mode.
         device: The device to compute on; None: the fastest.
     """
     device = device or best_device()
-    network.to(device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
+    network.to(device).eval()
 
     def embed(images: Pixels) -> Features:
         with torch.inference_mode():

@@ -175,7 +175,7 @@ def _narrow(scaled: Features) -> tuple[Features, Callable[[npt.NDArray[np.float6
     first, member, counts = _equal_columns(scaled)
     lengths, kept = np.sqrt(counts), (scaled[:, first] != 0).max(axis=0)
     kept[0] |= not kept.any()  # the solver wants one
-    if len(first) == kept.sum() == scaled.shape[1]:
+    if 2 * kept.sum() > scaled.shape[1]:  # too little is gained for other roundings
         return scaled, lambda weights: weights
     narrow = scaled[:, first[kept]] * lengths[kept].astype(np.float32)
 

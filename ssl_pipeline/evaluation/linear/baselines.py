@@ -4,7 +4,6 @@ from copy import deepcopy
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
 from ssl_pipeline.artifacts.assembly import untrained
 from ssl_pipeline.artifacts.card import ModelCard
@@ -123,8 +122,7 @@ def starting_encoders(
 
 def _in_place(encoder: Encoder, card: ModelCard, l2_normalize: bool, pool: Split | None) -> Embed:
     """Return an encoder in the place of the pretrained one, whose pixels it is given."""
-    network = FromPixels(card, embedding(encoder, l2_normalize))
-    network.to(best_device(), memory_format=torch.channels_last)  # type: ignore[call-overload]
+    network = FromPixels(card, embedding(encoder, l2_normalize)).to(best_device())
     if pool is not None:
         calibrate_on(network, pool)
     return embedder(network)
