@@ -115,17 +115,20 @@ class Parts:
 
 
 def embedded(parts: Sequence[Parts], columns: pa.Schema) -> Iterator[pa.Table]:
-    """Return the rows of parts that have some of their columns and no rejected image, in pieces of equal length."""
+    """Return the rows of parts that have some of their columns and no rejected image, in pieces of equal length.
+
+    Each piece lies in one place, whatever parts it comes from: the bytes of a Parquet file depend on that.
+    """
     held = columns.empty_table()
     for part in parts:
         for table in part.tables([*columns.names, "reason"]):
             kept = table.filter(pc.equal(table["reason"], "")).select(columns.names)
             held = pa.concat_tables([held, kept])
             while len(held) >= _ROW_GROUP:
-                yield held[:_ROW_GROUP]
+                yield held[:_ROW_GROUP].combine_chunks()
                 held = held[_ROW_GROUP:]
     if len(held):
-        yield held
+        yield held.combine_chunks()
 
 
 def rejected(parts: Sequence[Parts]) -> Iterator[tuple[str, str]]:
