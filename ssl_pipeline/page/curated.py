@@ -97,14 +97,22 @@ def read_curated(places: Places, pile: Pile) -> Curated | None:
 
 
 def _columns(path: Path, pile: Pile) -> dict[str, list[str]]:
-    """Return the columns of images.csv, each with a cell for each image of the pile."""
-    header, *lines = open_table(path)
-    of_path = {line[header.index("path")]: line for line in lines}
-    paths = [harmless(row.path, True) for row in pile.rows]
-    if len(of_path) != len(lines) or of_path.keys() != set(paths):
+    """Return those columns of images.csv that are shown, each with a cell for each image of the pile."""
+    position = {harmless(row.path, True): number for number, row in enumerate(pile.rows)}
+    lines = open_table(path)
+    header = next(lines)
+    shown = {name: number for number, name in enumerate(header) if name == "cluster" or name not in _FACTS}
+    columns = {name: [""] * len(pile) for name in shown}
+    where = header.index("path")
+    for line in lines:
+        image = position.pop(line[where], None)
+        if image is None:
+            raise ValueError("its images are not those of the store")
+        for name, number in shown.items():
+            columns[name][image] = line[number]
+    if position:
         raise ValueError("its images are not those of the store")
-    rows = [of_path[path] for path in paths]
-    return {name: [row[number] for row in rows] for number, name in enumerate(header)}
+    return columns
 
 
 def _numbers(cells: list[str]) -> list[float | None]:

@@ -174,6 +174,7 @@ def test_without_ingest_there_is_nothing_to_report(tmp_path: Path, config: Confi
         ("reports/pretrain/warnings.json", "[3]", "pretrain"),
         ("data/ingested/rejects.csv", "", "ingest"),
         ("reports/curate/images.csv", "path,cluster\nx.png,0\n", "curate"),
+        ("reports/curate/images.csv", "path,cluster\n", "curate"),
         ("reports/curate/details.json", '{"clusters": [{"images": 1, "central": "x.png"}]}', "curate"),
     ],
 )
