@@ -83,7 +83,7 @@ def test_the_page_has_all_its_sections(finished: Path):
     page = (finished / "reports/index.html").read_text(encoding="utf-8")
     sections = re.findall(r'<section id="([\w-]+)"', page)
     assert sections[:5] == ["verdict", "data", "views", "training", "map-section"]
-    assert sections[-5:] == ["clusters", "confusion", "budgets", "ships", "repeat"]
+    assert sections[-6:] == ["clusters", "curation", "confusion", "budgets", "ships", "repeat"]
 
 
 def changed(project: Path) -> set[str]:
