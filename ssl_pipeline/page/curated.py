@@ -16,10 +16,14 @@ __all__ = ["Cluster", "Curated", "read_curated"]
 
 _FACTS = ("path", "split", "label", "nearest", "similarity", "near_duplicates", "cluster")
 """Columns of images.csv that are no value to colour a map by."""
+_SUSPECTED = "suspected_label"
+"""A column of names, though names may be numbers."""
 _OF_A_CLUSTER = 10  # images that are shown
 _ALTS = {
     "near_duplicates": "Pairs of near-duplicates; those that lie in two splits come first.",
     "outliers": "The oddest images, each with its score.",
+    "label_errors": "Images whose label is likely wrong.",
+    "label_next": "Images to label next.",
 }
 
 
@@ -86,7 +90,9 @@ def read_curated(places: Places, pile: Pile) -> Curated | None:
     ways: list[Names | Numbers] = []
     if "cluster" in columns:
         ways.append(Names("Cluster", [titles[int(cell)] if cell else "" for cell in columns["cluster"]]))
-    for name in columns.keys() - set(_FACTS):
+    if any(columns.get(_SUSPECTED, [])):
+        ways.append(Names("Suspected label", columns[_SUSPECTED]))
+    for name in columns.keys() - {*_FACTS, _SUSPECTED}:
         values = _numbers(columns[name])
         ways += [Numbers(name.replace("_", " ").capitalize(), values)] if values else []
     drawn = sorted(path.stem for path in (folder / "pictures").glob("*.png"))

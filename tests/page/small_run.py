@@ -132,7 +132,7 @@ def write_curated(root: Path, paths: list[str]) -> None:
     from ssl_pipeline.data.tables import harmless, write_table
 
     clusters = [{"images": number, "central": paths[number], "label": MARKUP, "share": 0.75} for number in (0, 1)]
-    header = ("path", "split", "nearest", "near_duplicates", "outlier_score", "own_label", "cluster")
+    header = ("path", "split", "nearest", "near_duplicates", "outlier_score", "own_label", "suspected_label", "cluster")
     rows = [
         (
             harmless(path, True),
@@ -141,6 +141,7 @@ def write_curated(root: Path, paths: list[str]) -> None:
             "",
             f"{1 + number / 10:.4f}",
             "" if number == 0 else "0.5000",
+            "" if number else "7",
             number % 2,
         )
         for number, path in enumerate(paths)

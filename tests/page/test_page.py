@@ -99,7 +99,14 @@ def test_the_script_is_told_every_image_with_its_path_as_it_is(parsed: Parsed, p
     assert f"{MARKUP}/{SCRIPT}" in data["paths"]
     assert f"{MARKUP}/{MARKUP}{TURNED}.png" in data["paths"]
     assert page.read_text(encoding="utf-8").count("</script>") == 2
-    assert [way["title"] for way in data["ways"]] == ["Label", "Cluster", "Outlier score", "Own label", "Split"]
+    assert [way["title"] for way in data["ways"]] == [
+        "Label",
+        "Cluster",
+        "Suspected label",
+        "Outlier score",
+        "Own label",
+        "Split",
+    ]
     assert data["ways"][0]["names"] == sorted(["plain", MARKUP])
     assert all(0 <= place <= 1 for pair in data["places"] for place in pair)
 
