@@ -21,8 +21,8 @@ import tifffile
 from PIL import Image
 
 from benchmarks.project import change, copy_project, environment
+from ssl_pipeline_stages import STAGES
 
-STAGES = ("inventory", "ingest", "augment", "pretrain", "export", "linear_eval", "finetune")
 SETS: dict[str, Any] = {"rgb8": "rgb8", "grey12": "as_is", "bands13": "as_is"}
 
 

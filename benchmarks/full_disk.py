@@ -25,17 +25,17 @@ from sklearn.datasets import load_digits
 
 from benchmarks.project import change, copy_project, environment
 from ssl_pipeline.products import sha256
+from ssl_pipeline_stages import STAGES
 
 DISK_MB = 512
 FREE = (0, 20_000, 300_000)
-STAGES = ("inventory", "ingest", "augment", "pretrain", "export", "linear_eval", "finetune")
 QUICK: dict[str, dict[str, Any]] = {
     "ingest": {"source": {"name": "folder", "path": "images"}},
     "pretrain": {"epochs": 6, "warmup": 1 / 6, "on_collapse": "warn"},
     "linear_eval": {"strengths": [0.01, 1.0], "bootstrap": 100},
     "finetune": {"budgets": [5], "draws": 2, "steps": 8, "learning_rates": [1e-3], "epochs": 1},
 }
-SEEDS = ("ingest", "augment", "pretrain", "linear_eval", "finetune")  # sections with a seed; export needs no change
+SEEDS = ("ingest", "augment", "pretrain", "curate", "linear_eval", "finetune")  # sections with a seed
 
 
 def run(folder: Path, stage: str) -> "subprocess.CompletedProcess[str]":
