@@ -97,7 +97,7 @@ def measure(runs: dict[str, Callable[[], object]], files: int, first: int, round
     """Run all things in rounds, there and back again as `benchmarks.interleaved.faster` does, and compare them.
 
     Args:
-        runs: Those named decode, full, draft and stage work on all files; `stage of the first` on the first of them.
+        runs: The runs by their names; `stage of the first` works on the first of the files, all others on all.
         files: The number of all files.
         first: The number of the first files.
         rounds: The number of rounds, at least 2.

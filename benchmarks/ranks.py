@@ -114,7 +114,7 @@ def by_ranks(count: int, steps: Sequence[tuple[str, bool]]) -> list[list[Found]]
 
     Args:
         count: The number of processes.
-        steps: For each step the recipe, and whether the encoder has batch norms.
+        steps: The recipe of each step, and whether its encoder has batch norms.
     """
     from benchmarks.ranks import take_steps  # by the name under which a process that is forked has imported it
 

@@ -74,7 +74,7 @@ def help_to_fill(source: Source, canvas: Canvas) -> None:
     """Decode the share of this rank, which is not the first one, of what that one has found to do.
 
     Args:
-        source: Where the images come from; it is opened when the first rank has opened it, and downloaded what is
+        source: The source of the images; it is opened when the first rank has opened it, and downloaded what is
             missing.
         canvas: The canvases to fit them to, and what is refused.
 

@@ -38,7 +38,10 @@ def test_cuda_is_asked_for_only_where_there_is_a_device(monkeypatch: pytest.Monk
     monkeypatch.setattr(runtime, "cuda_devices", lambda: 0)
     assert runtime.providers() == ["CPUExecutionProvider"]
     monkeypatch.setattr(runtime, "cuda_devices", lambda: 2)
-    assert runtime.providers() == [("CUDAExecutionProvider", {"use_tf32": "0"}), "CPUExecutionProvider"]
+    cuda = {"use_tf32": "0", "device_id": "0"}
+    assert runtime.providers() == [("CUDAExecutionProvider", cuda), "CPUExecutionProvider"]
+    monkeypatch.setenv("LOCAL_RANK", "3")  # the second of the two devices
+    assert runtime.providers()[0] == ("CUDAExecutionProvider", cuda | {"device_id": "1"})
     built.remove("CUDAExecutionProvider")
     assert runtime.providers() == ["CPUExecutionProvider"]
 
