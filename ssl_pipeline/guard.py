@@ -149,7 +149,7 @@ def _describe_holder(path: Path) -> str:
         )
     return (
         f"another run is at work here, as process {number} ({command}). "
-        f"Wait for it, or end it (`kill {number}`: pretraining saves a checkpoint first)"
+        f"Wait for it, or end it (`kill {number}`: a run that can go on later saves its state first)"
     )
 
 

@@ -15,7 +15,7 @@ import numpy.typing as npt
 from ssl_pipeline.errors import PipelineError
 from ssl_pipeline.progress import track
 
-__all__ = ["EXACT_BELOW", "Neighbours", "nearest", "neighbours", "unit"]
+__all__ = ["EXACT_BELOW", "Neighbours", "check_finite", "nearest", "neighbours", "unit"]
 
 EXACT_BELOW = 50_000
 """Rows from which on `neighbours` asks a graph: to compare all of them takes a minute on a core, and four for twice as
@@ -100,12 +100,26 @@ def _check(embeddings: Features, k: int) -> None:
         raise ValueError(f"embeddings must be (n, D), got {embeddings.shape}")
     if k < 1:
         raise ValueError(f"k must be at least 1, got {k}")
+    check_finite(embeddings)
+
+
+def check_finite(embeddings: Features, name: str = "in row {:,}", first: int = 0) -> None:
+    """Refuse embeddings (n, D) that have no neighbours.
+
+    Args:
+        embeddings: The embeddings.
+        name: The words that say which embedding it is; {} stands for its number.
+        first: The number of the first row, for the message.
+
+    Raises:
+        PipelineError: A row has a value that is not finite.
+    """
     for start in range(0, len(embeddings), _STORED):
         finite = np.isfinite(embeddings[start : start + _STORED]).all(axis=1)
         if not finite.all():
-            row = start + int(finite.argmin())
+            which = name.format(first + start + int(finite.argmin()))
             raise PipelineError(
-                f"The embedding in row {row:,} has values that are not finite, so that it has no neighbours: embed the "
+                f"The embedding {which} has values that are not finite, so that it has no neighbours: embed the "
                 "images again, with a backbone that was trained to the end."
             )
 

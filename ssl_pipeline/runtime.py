@@ -66,7 +66,13 @@ class Backbone:
                 f"{_WANTED.get(output, 'another file')} of this pipeline."
             )
         self.images, self.size = _described(self.metadata, path)
-        self.dim = int(outputs[0].shape[1]) if len(outputs[0].shape) > 1 else 0
+        length = outputs[0].shape[1] if len(outputs[0].shape) > 1 else 0
+        if not isinstance(length, int):
+            raise PipelineError(
+                f"{shown(str(path), 200)} does not say how long its {output} is (it says {shown(str(length), 100)}): "
+                "export the model again, with a fixed length."
+            )
+        self.dim = length
 
     @functools.cached_property
     def sha256(self) -> str:

@@ -127,3 +127,14 @@ def test_it_needs_neither_torch_nor_what_trains(model: Path):
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "(1, 48)\n[]\n"
+
+
+def test_an_embedding_of_no_fixed_length_is_refused(model: Path, tmp_path: Path):
+    graph = onnx.load(model)
+    nodes = graph.graph.node
+    nodes[3].input[0] = nodes[2].input[0]  # a row for all pixels of an image, which have no fixed number
+    del nodes[2]
+    graph.graph.output[0].type.tensor_type.shape.dim[1].dim_param = "anything"
+    onnx.save(graph, tmp_path / "open.onnx")
+    with pytest.raises(PipelineError, match=r"open\.onnx does not say how long its embedding is"):
+        Backbone(tmp_path / "open.onnx")

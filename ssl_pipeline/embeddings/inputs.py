@@ -17,6 +17,7 @@ from ssl_pipeline.terminal import shown
 __all__ = ["Inputs", "Place", "find_inputs", "reader_of"]
 
 _KEY, _ADVICE = "IMAGES", "Name files, folders or .zip archives of images."
+_NO_TEXT = "its name is not valid UTF-8; rename it"
 _ARCHIVE_HEADS = (b"PK\x03\x04", b"PK\x05\x06")
 
 
@@ -74,7 +75,8 @@ def find_inputs(paths: Sequence[Path], left_out: Sequence[Path] = ()) -> Inputs:
         left_out: Files and folders that are no inputs wherever they lie: what the command itself writes.
 
     Raises:
-        ConfigError: One of the paths does not exist, or is neither a file nor a folder.
+        ConfigError: One of the paths does not exist, is neither a file nor a folder, or is a folder or an archive
+            whose own name is not UTF-8.
     """
     inputs, total, seen = Inputs(), hashlib.sha256(), set[str]()
     for place, stamp in _places(paths, inputs):
@@ -123,6 +125,8 @@ def _places(paths: Sequence[Path], inputs: Inputs) -> Iterator[tuple[Place, _Sta
         if is_file and not _is_archive(path):
             files += _valid(path, inputs)
             continue
+        if not _is_text(path):
+            raise ConfigError(f"{_KEY}: {shown(str(path), 200)} cannot be used: {_NO_TEXT}.")
         yield from _named(files)
         files = []
         # a process keeps the last archive open by its path, which must not mean another one in another folder
@@ -147,12 +151,19 @@ def _named(files: Sequence[str]) -> Iterator[tuple[Place, _Stamper]]:
 
 def _valid(path: Path, inputs: Inputs) -> list[str]:
     """Return the name of a file, unless it is no text: then it is one of the rejects."""
+    if _is_text(path):
+        return [path.as_posix()]
+    inputs.rejects[ascii(str(path))] = RejectedError("unreadable", _NO_TEXT)
+    return []
+
+
+def _is_text(path: Path) -> bool:
+    """Say whether a path can be written into a table, which takes UTF-8."""
     try:
         str(path).encode()
     except UnicodeEncodeError:
-        inputs.rejects[ascii(str(path))] = RejectedError("unreadable", "its name is not valid UTF-8; rename it")
-        return []
-    return [path.as_posix()]
+        return False
+    return True
 
 
 def _is_archive(path: Path) -> bool:

@@ -34,7 +34,8 @@ __all__ = ["Job", "Shard", "begun_folder", "embed_all"]
 _WINDOW_PIXELS, _WINDOW_IMAGES = 2**23, 512
 """What is embedded at a time, and three times in memory: being read, waiting, being embedded."""
 _PART_SECONDS, _PART_BYTES = 5.0, 2**26
-"""After what a part is written: the work that a run loses that is killed. One that is asked to stop loses a window."""
+"""Seconds, and bytes of embeddings, after which a part is written: the work lost by a run that is killed. A run that is
+asked to stop loses one window of images."""
 _JOB, _DONE = "job.json", "done.json"
 _CHANGES = {"model": "the model", "energy": "the energy", "images": "the images", "max_megapixels": "max_megapixels"}
 
@@ -119,13 +120,14 @@ def embed_all(job: Job, shard: Shard) -> str:
         done = f"Shard {shard.number} of {shard.shards} is done"
         known = known_of(job.out)
         if not mine or (known is not None and known.job == identity):  # by one that ended at the same time
-            shutil.rmtree(job.folder if mine else "", ignore_errors=True)
+            if mine:
+                shutil.rmtree(job.folder, ignore_errors=True)
             return f"{done}, and another one writes {job.out}."
         missing = [number for number in range(1, shard.shards + 1) if not _is_done(job, Shard(number, shard.shards))]
         if missing:
             listed = shown(", ".join(map(str, missing)), 100)
             return f"{done}; {job.out} is written when all are. Not done yet: {listed}."
-        return _finish(job, shard.shards, About(str(job.backbone.path), job.backbone.sha256, _root(job.out), identity))
+        return _finish(job, shard.shards, identity)
 
 
 def _root(out: Path) -> str:
@@ -137,14 +139,14 @@ def _root(out: Path) -> str:
 
 
 def _tell_changes(job: Job) -> None:
-    """Say what is another one than in a run that was stopped, whose rows are of no use here."""
+    """Say what has changed since a run that was stopped, whose rows are of no use here."""
     write_json(job.folder / _JOB, job.content)
     for other in begun_folder(job.out).glob(f"*/{_JOB}"):
         if other.parent == job.folder:
             continue
         before = json.loads(other.read_bytes())
         changed = [words for name, words in _CHANGES.items() if before.get(name) != job.content[name]]
-        say(f"embed: what a run before had embedded is not used, as these have changed: {', '.join(changed)}.")
+        say(f"embed: what an earlier run had embedded is not used, as these have changed: {', '.join(changed)}.")
 
 
 def _is_done(job: Job, shard: Shard) -> bool:
@@ -155,7 +157,7 @@ def _embed(job: Job, shard: Shard, parts: Parts) -> None:
     start, stop = shard.bounds(len(job.inputs))
     first = start + parts.done()
     if first > start:
-        say(f"embed: {first - start:,} of {counted(stop - start, 'image')} were embedded by a run before")
+        say(f"embed: {first - start:,} of {counted(stop - start, 'image')} were embedded by an earlier run")
     workers = max(1, available_cores() // ranks.local_count())
     canvas = canvas_of(job.backbone.images, job.backbone.metadata, job.max_megapixels)
     outcomes = read_all(job.inputs, first, stop, canvas, job.backbone.images, workers)
@@ -256,24 +258,27 @@ def _row(path: str, outcome: Picture | RejectedError) -> Row:
     return Row(path, width, height, outcome.sha256)
 
 
-def _finish(job: Job, shards: int, about: About) -> str:
+def _finish(job: Job, shards: int, identity: str) -> str:
     """Write the file of all shards, and the list of what is not in it."""
     whole = schema(job.backbone.dim, job.energy is not None)
     parts = [Parts(job.folder / str(Shard(number, shards)), whole) for number in range(1, shards + 1)]
     refused = [(path, str(reason)) for path, reason in job.inputs.rejects.items()] + list(rejected(parts))
     count = len(job.inputs) + len(job.inputs.rejects) - len(refused)
-    listed = companions(job.out)[0]
-    listed.unlink(missing_ok=True)
-    if refused:
-        write_table(listed, ("path", "reason"), ((harmless(path, path=True), reason) for path, reason in refused))
+    listed, earlier = companions(job.out)[0], count == 0 and job.out.exists()
+    if not earlier:  # whose list says what is not in it
+        listed.unlink(missing_ok=True)
+        if refused:
+            write_table(listed, ("path", "reason"), ((harmless(path, path=True), reason) for path, reason in refused))
     if count == 0:
         shutil.rmtree(begun_folder(job.out), ignore_errors=True)
         path, reason = refused[0]
+        rest = f"{job.out} and its list of rejects stay as an earlier run left them" if earlier else f"See {listed}"
         raise PipelineError(
-            f"None of {counted(len(refused), 'image')} can be used, such as {shown(path, 200)} ({shown(reason, 300)}): "
-            f"see {listed}."
+            f"None of {counted(len(refused), 'image')} can be used, such as {shown(path, 200)} ({shown(reason, 300)}). "
+            f"{rest}."
         )
     columns = whole.remove(whole.get_field_index("reason"))
+    about = About(str(job.backbone.path), job.backbone.sha256, _root(job.out), identity, len(refused))
     write_rows(job.out, embedded(parts, columns), columns, count, about)
     shutil.rmtree(begun_folder(job.out), ignore_errors=True)
     said = f"{job.out}: {counted(count, 'image')} embedded, {job.backbone.dim} numbers each"

@@ -13,7 +13,7 @@ from ssl_pipeline.data.remarks import RejectedError
 from ssl_pipeline.embeddings.reading import canvas_of, read_some
 from ssl_pipeline.embeddings.table import Index
 from ssl_pipeline.errors import PipelineError
-from ssl_pipeline.neighbours import nearest
+from ssl_pipeline.neighbours import check_finite, nearest
 from ssl_pipeline.products import sha256_once
 from ssl_pipeline.runtime import Backbone
 from ssl_pipeline.terminal import shown
@@ -67,15 +67,17 @@ def search(index: Index, backbone: Backbone, query: Path, k: int) -> list[Match]
         k: The number of images; all of the index if it has fewer.
 
     Raises:
-        PipelineError: The query cannot be read.
+        PipelineError: The query cannot be read, or an embedding has a value that is not finite.
     """
     (picture,) = read_some([query], canvas_of(backbone.images, backbone.metadata), backbone.images)
     if isinstance(picture, RejectedError):
         raise PipelineError(f"{shown(str(query), 200)} cannot be used: {shown(str(picture), 300)}. Name an image.")
     embedding = backbone([picture.pixels])
+    check_finite(embedding, "of the query")
     best: list[tuple[float, int, str]] = []
     before = 0
     for paths, embeddings in index.rows():
+        check_finite(embeddings, first=before)
         best = sorted([*best, *_nearest(paths, embeddings, embedding, k, before)])[:k]
         before += len(paths)
     return [Match(path, -distance) for distance, _, path in best]

@@ -32,12 +32,14 @@ class About(NamedTuple):
         model_sha256: The SHA-256 of its file, in hex.
         root: The folder that all paths in the file are relative to, relative to the file's own.
         job: The digest of all that the rows depend on.
+        rejected: The number of images that are in the list of rejects beside it.
     """
 
     model: str
     model_sha256: str
     root: str
     job: str
+    rejected: int = 0
 
 
 def companions(out: Path) -> list[Path]:
@@ -57,6 +59,7 @@ def write_rows(out: Path, tables: Iterable[pa.Table], columns: pa.Schema, count:
         about: What the file says about itself.
     """
     if out.suffix == ".npy":
+        out.with_suffix(".json").unlink(missing_ok=True)  # it must never describe another array
         _write_array(out, tables, columns, count)
         write_json(out.with_suffix(".json"), about._asdict())
         return
@@ -94,11 +97,15 @@ def vectors(column: pa.ChunkedArray) -> npt.NDArray[np.float32]:
 
 
 def known_of(out: Path) -> About | None:
-    """Return what a file of embeddings says about itself; None where there is none, or it is another's."""
+    """Return what a file of embeddings says about itself; None where it or a companion is missing, or is another's."""
     try:
         if out.suffix == ".npy":
-            return About(**json.loads(out.with_suffix(".json").read_bytes())) if out.exists() else None
-        return About(**json.loads((pq.read_schema(out).metadata or {})[_KEY]))
+            about = About(**json.loads(out.with_suffix(".json").read_bytes()))
+        else:
+            about = About(**json.loads((pq.read_schema(out).metadata or {})[_KEY]))
+        rejects, *besides = companions(out)
+        wanted = [out, *besides, *([rejects] if about.rejected else [])]
+        return about if all(path.exists() for path in wanted) else None
     except (OSError, ValueError, KeyError, TypeError, pa.ArrowException):
         return None
 

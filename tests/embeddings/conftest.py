@@ -1,12 +1,17 @@
 """A graph that stands for a backbone, and a folder of digits of two sizes."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner, Result
 from PIL import Image
 
+from ssl_pipeline_stages.embed import embed
 from tests.embeddings.graphs import write_graph
 from tests.factories import digit_images
+
+Embed = Callable[..., Result]
 
 
 @pytest.fixture(scope="session")
@@ -25,3 +30,13 @@ def pile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         image = Image.fromarray(digit)
         (image.resize((20, 12)) if number % 3 == 0 else image).save(path)
     return tmp_path
+
+
+@pytest.fixture
+def call(model: Path, pile: Path) -> Embed:
+    """Call the command with the small backbone, in the folder of the pile."""
+
+    def call(*words: object) -> Result:
+        return CliRunner().invoke(embed, ["--model", str(model), *map(str, words)], catch_exceptions=False)
+
+    return call

@@ -6,7 +6,6 @@ import signal
 import subprocess
 import sys
 import zipfile
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from click.testing import CliRunner, Result
+from click.testing import Result
 from PIL import Image
 
 import ssl_pipeline
@@ -22,20 +21,8 @@ from ssl_pipeline.data.decode import Canvas, content_hash, decode
 from ssl_pipeline.embeddings import run as run_module
 from ssl_pipeline.embeddings.table import vectors
 from ssl_pipeline.runtime import Backbone
-from ssl_pipeline_stages.embed import embed
+from tests.embeddings.conftest import Embed
 from tests.embeddings.graphs import write_graph
-
-Embed = Callable[..., Result]
-
-
-@pytest.fixture
-def call(model: Path, pile: Path) -> Embed:
-    """Call the command with the small backbone, in the folder of the pile."""
-
-    def call(*words: object) -> Result:
-        return CliRunner().invoke(embed, ["--model", str(model), *map(str, words)], catch_exceptions=False)
-
-    return call
 
 
 def rows(path: str = "embeddings.parquet") -> tuple[list[dict[str, Any]], Any]:
@@ -205,7 +192,7 @@ def test_a_run_that_was_stopped_goes_on_and_ends_with_the_same_bytes(call: Embed
 
     monkeypatch.setattr(run_module, "read_all", reading)
     done = call("images")
-    assert "8 of 23 images were embedded by a run before" in done.stderr
+    assert "8 of 23 images were embedded by an earlier run" in done.stderr
     monkeypatch.setattr(run_module, "read_all", read)
     call("images", "--out", "whole.parquet")
     assert Path("embeddings.parquet").read_bytes() == Path("whole.parquet").read_bytes()

@@ -12,6 +12,7 @@ from click.testing import CliRunner, Result
 from PIL import Image
 
 from ssl_pipeline.embeddings import table
+from ssl_pipeline.runtime import Backbone
 from ssl_pipeline_stages.embed import embed
 from ssl_pipeline_stages.search import search
 from tests.embeddings.graphs import write_graph
@@ -87,6 +88,22 @@ def test_another_model_is_refused(call: Search):
     assert "models/other.onnx is not the model that made embeddings.parquet" in done.stderr
     shutil.move("models/other.onnx", "models/backbone.onnx")
     assert "models/backbone.onnx is not the model that made embeddings.parquet" in call("images/a/04.png").stderr
+
+
+def test_values_that_are_not_finite_are_refused(call: Search, monkeypatch: pytest.MonkeyPatch):
+    read = pq.read_table("embeddings.parquet")
+    rows = read["embedding"].to_pylist()
+    rows[20][3] = np.nan
+    column = pa.array(rows, read.schema.field("embedding").type)
+    pq.write_table(read.set_column(read.schema.get_field_index("embedding"), "embedding", column), "odd.parquet")
+    monkeypatch.setattr(table, "_ROWS_AT_A_TIME", 8)
+    done = call("images/a/04.png", "--index", "odd.parquet")
+    assert (done.exit_code, done.stdout) == (1, "")
+    assert "The embedding in row 20 has values that are not finite" in done.stderr
+    monkeypatch.setattr(Backbone, "__call__", lambda *_: np.full((1, 48), np.inf, np.float32))
+    done = call("images/a/04.png")
+    assert (done.exit_code, done.stdout) == (1, "")
+    assert "The embedding of the query has values that are not finite" in done.stderr
 
 
 @pytest.mark.parametrize(
