@@ -163,7 +163,7 @@ def shipped(
     by: Any, embeddings: Features, known: Numbers, count: int, seed: int, labels: Numbers, classes: int
 ) -> Numbers:
     labelled = np.isin(np.arange(len(embeddings)), known)
-    return choose_next(embeddings, labelled, count, seed, by)
+    return choose_next(embeddings, labelled, count, seed, by).numbers
 
 
 WAYS: dict[str, Callable[..., Numbers]] = {

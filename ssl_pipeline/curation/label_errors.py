@@ -26,6 +26,8 @@ Float64 = npt.NDArray[np.float64]
 
 FOLDS = 5
 STRENGTHS = (1e-3, 1e-2, 0.1, 1.0)
+_UNKNOWN = 1e-9
+"""Mean probability of the own class, up to which no probe could know a class: one without images to fit on gets 0."""
 _FITTED = 20_000  # images that a probe is fitted on, at most: its time would grow with their number and the classes'
 
 
@@ -34,7 +36,8 @@ class LabelErrors(NamedTuple):
 
     Attributes:
         suspected: Numbers of the images whose labels are likely wrong: first those whose own class is least likely.
-        better: The classes (n,) that are likeliest, other than the images' own.
+        better: Classes (n,) other than the images' own: of a suspected image the one that raised the suspicion, of
+            another the likeliest.
     """
 
     suspected: Numbers
@@ -91,7 +94,10 @@ def out_of_fold(features: Features, labels: Numbers, folds: Numbers, class_count
 
 
 def confident_joint(chances: Float64, labels: Numbers) -> Float64:
-    """Return how many images with each label (row) likely are of each class (column): (C, C), rows as often as labels.
+    """Return how many images with each label (row) are likely of each class (column): (C, C), rows as often as labels.
+
+    A class that no probe could know, as all its images lie in one fold, is left out: no image counts as one of it, and
+    nothing speaks against its labels.
 
     Args:
         chances: (n, C) probabilities by probes that do not know the images.
@@ -101,13 +107,14 @@ def confident_joint(chances: Float64, labels: Numbers) -> Float64:
     sizes = np.bincount(labels, minlength=classes)
     own = chances[np.arange(len(labels)), labels]
     thresholds = np.bincount(labels, own, minlength=classes) / np.maximum(sizes, 1)
-    thresholds[sizes == 0] = np.inf  # a class without labels has no average image
+    known = thresholds > _UNKNOWN
+    thresholds[~known] = np.inf
     confident = np.where(chances >= thresholds, chances, -1.0)
-    sure = confident.max(axis=1) >= 0
+    sure = (confident.max(axis=1) >= 0) & known[labels]
     counts = np.zeros((classes, classes))
     np.add.at(counts, (labels[sure], confident[sure].argmax(axis=1)), 1)
-    unknown = counts.sum(axis=1) == 0  # nothing speaks against the labels of a class that no image is sure of
-    counts[unknown, unknown] = 1
+    unsure = counts.sum(axis=1) == 0  # nothing speaks against the labels of a class that no image is sure of
+    counts[unsure, unsure] = 1
     joint: Float64 = counts / counts.sum(axis=1, keepdims=True) * sizes[:, None]
     return joint
 
@@ -120,11 +127,13 @@ def find_label_errors(chances: Float64, labels: Numbers) -> LabelErrors:
     others = chances.copy()
     others[places, labels] = -1.0
     better = others.argmax(axis=1)
-    suspected: set[int] = set()
+    raised: dict[int, int] = {}  # image -> the class that it is suspected to be of
     for label, other in zip(*np.nonzero(joint.round()), strict=True):
         if label != other:
             mine = np.flatnonzero(labels == label)
             order = np.argsort(chances[mine, label] - chances[mine, other], kind="stable")
-            suspected.update(mine[order[: int(joint[label, other].round())]].tolist())
-    ordered = np.array(sorted(suspected, key=lambda place: (own[place], place)), np.int64)
+            for place in mine[order[: int(joint[label, other].round())]].tolist():
+                raised[place] = max(raised.get(place, other), other, key=lambda one: float(chances[place, one]))
+    ordered = np.array(sorted(raised, key=lambda place: (own[place], place)), np.int64)
+    better[ordered] = [raised[place] for place in ordered.tolist()]
     return LabelErrors(ordered, better)

@@ -82,14 +82,24 @@ def study_label_next(seen: Seen, settings: CurateConfig) -> Finding:
     pool = np.flatnonzero([row.split != "test" for row in catalogue.rows])
     labelled = catalogue.labels[pool] >= 0
     way = settings.label_next_by
-    chosen = pool[choose_next(catalogue.embeddings[pool], labelled, settings.label_next, settings.seed, way)]
+    choice = choose_next(catalogue.embeddings[pool], labelled, settings.label_next, settings.seed, way)
+    chosen, typical, drawn = pool[choice.numbers], choice.typical, len(choice.numbers) - choice.typical
     ranks = [""] * len(catalogue)
     for rank, number in enumerate(chosen.tolist(), 1):
         ranks[number] = str(rank)
-    figures = {"by": way, "paths": [seen.path(number) for number in chosen.tolist()]}
+    figures = {
+        "by": way,
+        "typical": typical,
+        "at_random": drawn,
+        "paths": [seen.path(number) for number in chosen.tolist()],
+    }
     if not len(chosen):
         return Finding(figures, {"label_next": ranks})
-    lines = [f"label next: {counted(len(chosen), 'image')} of {int((~labelled).sum()):,} without a label, by {way}"]
+    proposed = counted(len(chosen), "image is", "images are")
+    lines = [
+        f"label next: {proposed} proposed of {int((~labelled).sum()):,} without a label: {typical:,} typical, "
+        f"{drawn:,} drawn at random"
+    ]
     return Finding(figures, {"label_next": ranks}, lines, pictures=[partial(_draw_next, seen, chosen[:_SHOWN])])
 
 

@@ -42,9 +42,11 @@ def look_around(embeddings: Features, groups: Numbers) -> Neighbourhood:
     is what is not.
 
     Args:
-        embeddings: (n, D) embeddings of unit length, n >= 2.
+        embeddings: (n, D) embeddings of unit length, n >= 1.
         groups: (n,) numbers, equal for images of one group.
     """
+    if len(embeddings) == 1:
+        return Neighbourhood(np.full((1, 1), -1), np.full((1, 1), np.nan, np.float32))
     largest = int(np.unique(groups, return_counts=True)[1].max())
     ids, similarities = neighbours(embeddings, NEIGHBOURS + min(largest, _MAX_GROUP) - 1)
     own = groups[ids] == groups[:, None]

@@ -84,6 +84,28 @@ def test_a_probe_never_saw_the_image_that_it_is_asked_about():
     np.testing.assert_allclose(honest.sum(axis=1), 1, atol=1e-9)
 
 
+def test_a_class_that_no_probe_could_know_raises_no_suspicion():
+    """Three blobs of 60 images, and one image of a fourth class."""
+    generator = np.random.default_rng(0)
+    centres = np.append(np.repeat(np.arange(3), 60), 0)
+    features = (4 * np.eye(3, 16)[centres] + generator.normal(size=(181, 16))).astype(np.float32)
+    labels = np.append(centres[:180], 3)
+    chances = out_of_fold(features, labels, folds_of(np.arange(181), 0), 4)
+    joint = confident_joint(chances, labels)
+    assert joint[3].tolist() == [0, 0, 0, 1]
+    assert joint[:3, 3].tolist() == [0, 0, 0]
+    assert len(find_label_errors(chances, labels).suspected) < 6
+
+
+def test_the_class_that_raised_the_suspicion_is_named():
+    """The last image called 0 is likelier of 1 than of 2, but that much more of 2 than the average image called 2."""
+    chances = np.array([[0.9, 0.05, 0.05]] * 4 + [[0.1, 0.5, 0.4]] + [[0.05, 0.9, 0.05]] * 4 + [[0.4, 0.3, 0.3]] * 4)
+    labels = np.array([0] * 5 + [1] * 4 + [2] * 4)
+    found = find_label_errors(chances, labels)
+    assert found.suspected.tolist() == [4]
+    assert found.better[4] == 2
+
+
 def test_folds_part_no_group():
     groups = np.random.default_rng(0).integers(0, 40, 200)
     folds = folds_of(groups, 0)

@@ -1,6 +1,9 @@
-"""What is chosen to be labelled next, and what embeddings tell of the files."""
+"""What is numbers to be labelled next, and what embeddings tell of the files."""
+
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 from sklearn.datasets import load_digits
 
@@ -13,36 +16,47 @@ FEATURES, LABELS = unit(load_digits().data[:800].astype(np.float32)), load_digit
 NONE = np.zeros(800, np.bool_)
 
 
+def chosen(*arguments: Any) -> npt.NDArray[np.int64]:
+    return choose_next(*arguments).numbers
+
+
 @pytest.mark.parametrize("by", ["random", "typical"])
 def test_unlabelled_images_are_chosen_once_each_and_again_alike(by):
     labelled = np.arange(800) % 3 == 0
-    chosen = choose_next(FEATURES, labelled, 50, 0, by)
-    assert len(set(chosen.tolist())) == 50
-    assert not labelled[chosen].any()
-    assert chosen.tolist() == choose_next(FEATURES, labelled, 50, 0, by).tolist()
-    assert chosen.tolist() != choose_next(FEATURES, labelled, 50, 1, by).tolist()
+    numbers = chosen(FEATURES, labelled, 50, 0, by)
+    assert len(set(numbers.tolist())) == 50
+    assert not labelled[numbers].any()
+    assert numbers.tolist() == chosen(FEATURES, labelled, 50, 0, by).tolist()
+    assert numbers.tolist() != chosen(FEATURES, labelled, 50, 1, by).tolist()
     left = ~NONE
     left[:7] = False
-    assert sorted(choose_next(FEATURES, left, 50, 0, by).tolist()) == list(range(7))
-    assert len(choose_next(FEATURES, ~NONE, 50, 0, by)) == len(choose_next(FEATURES, NONE, 0, 0, by)) == 0
+    assert sorted(chosen(FEATURES, left, 50, 0, by).tolist()) == list(range(7))
+    assert len(chosen(FEATURES, ~NONE, 50, 0, by)) == len(chosen(FEATURES, NONE, 0, 0, by)) == 0
 
 
 def test_each_cluster_gives_its_densest_image_and_the_largest_comes_first():
-    chosen = choose_next(FEATURES, NONE, 20, 0, "typical")
+    numbers = chosen(FEATURES, NONE, 20, 0, "typical")
     clusters = find_clusters(FEATURES, 20, 0).numbers
-    assert clusters[chosen].tolist() == list(range(20))
+    assert clusters[numbers].tolist() == list(range(20))
     cosines = np.sort(FEATURES @ FEATURES.T, axis=1)[:, -21:-1].mean(axis=1)
-    for number, image in enumerate(chosen):
+    for number, image in enumerate(numbers):
         assert cosines[image] == pytest.approx(cosines[clusters == number].max(), abs=1e-6)
 
 
 def test_from_a_hundred_labels_on_images_are_drawn_at_random():
     labelled = np.arange(800) < 100
-    at_random = choose_next(FEATURES, labelled, 30, 0, "random").tolist()
-    assert choose_next(FEATURES, labelled, 30, 0, "typical").tolist() == at_random
-    mixed = choose_next(FEATURES, labelled & (np.arange(800) != 0), 30, 0, "typical").tolist()
+    at_random = chosen(FEATURES, labelled, 30, 0, "random").tolist()
+    assert chosen(FEATURES, labelled, 30, 0, "typical").tolist() == at_random
+    mixed = chosen(FEATURES, labelled & (np.arange(800) != 0), 30, 0, "typical").tolist()
     assert len(set(mixed) & set(at_random)) < 30
     assert len(set(mixed)) == 30
+
+
+@pytest.mark.parametrize(("labels", "by", "typical"), [(90, "typical", 10), (100, "typical", 0), (0, "random", 0)])
+def test_the_number_of_typical_images_is_told(labels: int, by: Any, typical: int):
+    choice = choose_next(FEATURES, np.arange(800) < labels, 30, 0, by)
+    assert len(choice.numbers) == 30
+    assert 0.5 * typical <= choice.typical <= typical
 
 
 def test_what_has_a_label_is_served():
@@ -50,15 +64,15 @@ def test_what_has_a_label_is_served():
     blobs = unit(blobs + 0.01 * np.random.default_rng(0).normal(size=blobs.shape).astype(np.float32))
     labelled = np.zeros(100, np.bool_)
     labelled[[0, 30]] = True
-    chosen = choose_next(blobs, labelled, 2, 0, "typical")
-    assert sorted(chosen // 25) == [2, 3]
+    numbers = chosen(blobs, labelled, 2, 0, "typical")
+    assert sorted(numbers // 25) == [2, 3]
 
 
 def test_series_of_frames_are_not_chosen_twice():
     frames = unit(np.repeat(FEATURES[:30], 20, axis=0) + np.float32(1e-3))
-    chosen = choose_next(frames, np.zeros(600, np.bool_), 30, 0, "typical")
-    assert len(set(chosen // 20)) >= 28
-    assert len(set(choose_next(frames, np.zeros(600, np.bool_), 30, 0, "random") // 20)) < 25
+    numbers = chosen(frames, np.zeros(600, np.bool_), 30, 0, "typical")
+    assert len(set(numbers // 20)) >= 28
+    assert len(set(chosen(frames, np.zeros(600, np.bool_), 30, 0, "random") // 20)) < 25
 
 
 def test_a_fact_in_the_embeddings_is_told_and_another_is_not():

@@ -8,6 +8,8 @@ from PIL import Image
 from sklearn.datasets import load_digits
 
 from ssl_pipeline.curation.clusters import find_clusters
+from ssl_pipeline.curation.label_next import choose_next
+from ssl_pipeline.curation.near_duplicates import find_near_duplicates
 from ssl_pipeline.curation.neighbourhood import NEIGHBOURS, look_around
 from ssl_pipeline.curation.outliers import outlier_scores
 from ssl_pipeline.curation.pictures import contact_sheet, pair_sheet
@@ -51,6 +53,15 @@ def test_neighbours_are_those_of_other_groups(size: int):
     if size == 7:
         cosines = np.where(groups[:, None] == groups[None], -2, DIGITS @ DIGITS.T)
         np.testing.assert_allclose(around.similarities[:, 0], cosines.max(axis=1), atol=1e-6)
+
+
+def test_one_image_has_no_neighbour():
+    around = look_around(DIGITS[:1], ALONE[:1])
+    assert around.ids.tolist() == [[-1]]
+    assert np.isnan(around.similarities).all()
+    assert outlier_scores(around, np.full(1, -1)).tolist() == [1.0]
+    assert find_near_duplicates(around, ALONE[:1]).groups.tolist() == [-1]
+    assert choose_next(DIGITS[:1], np.zeros(1, np.bool_), 5, 0, "typical").numbers.tolist() == [0]
 
 
 def test_clusters_are_numbered_by_size_and_have_a_central_image():
