@@ -90,7 +90,6 @@ def study_label_next(seen: Seen, settings: CurateConfig) -> Finding:
     figures = {
         "by": way,
         "typical": typical,
-        "at_random": drawn,
         "paths": [seen.path(number) for number in chosen.tolist()],
     }
     if not len(chosen):
