@@ -33,9 +33,9 @@ def main() -> None:
 
     linear = details("linear_eval")
     assert linear["accuracy_low"] > linear["random_encoder"]["accuracy_high"], "no clear gain over the random encoder"
-    page = (root / "reports/index.html").read_text(encoding="utf-8")
-    assert 'id="map-data"' in page, "the page has no map"
-    assert len(page) < 15e6, "the page is too large to be sent"
+    page = root / "reports/index.html"
+    assert 'id="map-data"' in page.read_text(encoding="utf-8"), "the page has no map"
+    assert page.stat().st_size < 15e6, "the page is too large to be sent"
 
     print("verdict:", (root / "reports/finetune/verdict.txt").read_text())
     print(

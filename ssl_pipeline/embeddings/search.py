@@ -18,8 +18,10 @@ from ssl_pipeline.products import sha256_once
 from ssl_pipeline.runtime import Backbone
 from ssl_pipeline.terminal import shown
 
-__all__ = ["Match", "draw", "model_of", "search"]
+__all__ = ["MOST_DRAWN", "Match", "draw", "model_of", "search"]
 
+MOST_DRAWN = 60
+"""Matches that are drawn, at most."""
 _COLUMNS = 6
 _TILE = 160  # px
 _LETTERS = 19  # of a file's name below its image
@@ -98,20 +100,20 @@ def _nearest(
 
 
 def draw(index: Index, backbone: Backbone, query: Path, matches: Sequence[Match], path: Path) -> None:
-    """Draw the query and its matches, each with its rank, cosine and name; what cannot be read now is left white.
+    """Draw the query and its first matches, each with its rank, cosine and name; what cannot be read now is left white.
 
     Args:
         index: The index, which says where its paths lead.
         backbone: The model, which says how images are read.
         query: The path of the query.
-        matches: What was found.
+        matches: What was found, of which the first `MOST_DRAWN` are drawn.
         path: The path of the PNG.
     """
     from matplotlib.figure import Figure  # takes longer than the search
 
     from ssl_pipeline.pictures import save_picture
 
-    spec = backbone.images
+    spec, matches = backbone.images, matches[:MOST_DRAWN]
     places = [query, *(index.place(match.path) for match in matches)]
     titles = ["query", *(f"{rank}.  {match.similarity:.3f}" for rank, match in enumerate(matches, 1))]
     rows = -(-len(places) // _COLUMNS)

@@ -12,8 +12,9 @@ import numpy.typing as npt
 from ssl_pipeline.neighbours import neighbours
 from ssl_pipeline.page.embedding_map import Features, lay_out
 from ssl_pipeline.page.pile import Pile
+from ssl_pipeline.page.tables import MOST_CLASSES
 
-__all__ = ["NEIGHBOURS", "Chart", "Names", "Neighbourhood", "Numbers", "draw_chart"]
+__all__ = ["NEIGHBOURS", "Chart", "LabelSurroundings", "Names", "Numbers", "draw_chart"]
 
 NEIGHBOURS = 8
 """Neighbours of an image that are shown."""
@@ -44,7 +45,7 @@ class Numbers(NamedTuple):
     of: list[float | None]
 
 
-class Neighbourhood(NamedTuple):
+class LabelSurroundings(NamedTuple):
     """What the map shows of a label, in words.
 
     Attributes:
@@ -70,7 +71,8 @@ class Chart:
         nearest: (n, k) numbers of the images on the map that are nearest to each, by cosine.
         labels: The label of each; "" where it has none.
         total: How many images there are in all.
-        neighbourhoods: A line for each label.
+        label_count: The number of labels.
+        surroundings: A line for each of the first `MOST_CLASSES` labels.
     """
 
     positions: list[int]
@@ -78,7 +80,8 @@ class Chart:
     nearest: npt.NDArray[np.int64]
     labels: list[str]
     total: int
-    neighbourhoods: list[Neighbourhood] = field(default_factory=list)
+    label_count: int = 0
+    surroundings: list[LabelSurroundings] = field(default_factory=list)
 
     def samples(self, count: int) -> list[int]:
         """Return numbers of a few images on the map: one of each label first, as chance has ordered them."""
@@ -109,7 +112,8 @@ def draw_chart(pile: Pile, positions: Sequence[int], embeddings: Features, more:
         "ways": [_packed(way) for way in ways],
         "nearest": nearest.tolist(),
     }
-    return Chart(list(positions), data, nearest, labels, len(pile), _neighbourhoods(labels, nearest))
+    kinds, surroundings = len({*labels} - {""}), _surroundings(labels, nearest)
+    return Chart(list(positions), data, nearest, labels, len(pile), kinds, surroundings)
 
 
 def _packed(way: Names | Numbers) -> Mapping[str, Any]:
@@ -126,13 +130,15 @@ def _by_number(name: str) -> tuple[float, str]:
     return (float(begins[0]), name) if begins else (np.inf, name)
 
 
-def _neighbourhoods(labels: Sequence[str], nearest: npt.NDArray[np.int64]) -> list[Neighbourhood]:
+def _surroundings(labels: Sequence[str], nearest: npt.NDArray[np.int64]) -> list[LabelSurroundings]:
+    members: dict[str, list[int]] = {}
+    for number, label in enumerate(labels):
+        members.setdefault(label, []).append(number)
     found = []
-    for name in sorted({*labels} - {""}, key=_by_number):
-        members = [number for number, label in enumerate(labels) if label == name]
-        around = Counter(labels[neighbour] for neighbour in nearest[members].ravel().tolist())
+    for name in sorted(members.keys() - {""}, key=_by_number)[:MOST_CLASSES]:
+        around = Counter(labels[neighbour] for neighbour in nearest[members[name]].ravel().tolist())
         around.pop("", None)
         total, own = around.total(), around.pop(name, 0)
         other = min(around, key=lambda other: (-around[other], other), default="")
-        found.append(Neighbourhood(name, len(members), own / max(total, 1), other))
+        found.append(LabelSurroundings(name, len(members[name]), own / max(total, 1), other))
     return found

@@ -18,6 +18,11 @@ _FACTS = ("path", "split", "label", "nearest", "similarity", "near_duplicates", 
 """Columns of images.csv that are no value to colour a map by."""
 _SUSPECTED = "suspected_label"
 """A column of names, though names may be numbers."""
+_IN_WORDS = {
+    "near_duplicates_across_splits": "pairs of near-duplicates across two splits",
+    "suspected_labels": "images that look more like another class, wrongly labelled or only hard",
+}
+"""Figures of metrics.json in words."""
 _OF_A_CLUSTER = 10  # images that are shown
 _ALTS = {
     "near_duplicates": "Pairs of near-duplicates; those that lie in two splits come first.",
@@ -47,13 +52,13 @@ class Curated(NamedTuple):
     Attributes:
         columns: Ways to colour the map, for all images of the pile.
         clusters: The clusters.
-        figures: The few figures that are worth comparing between runs, by name.
+        figures: The few figures that are worth comparing between runs, in words.
         pictures: The pictures that the stage drew.
     """
 
     columns: list[Names | Numbers]
     clusters: list[Cluster]
-    figures: dict[str, float]
+    figures: dict[str, str]
     pictures: list[Picture]
 
     def ways(self, positions: Sequence[int]) -> list[Names | Numbers]:
@@ -98,8 +103,11 @@ def read_curated(places: Places, pile: Pile) -> Curated | None:
     drawn = sorted(path.stem for path in (folder / "pictures").glob("*.png"))
     alts = {name: _ALTS.get(name, name.replace("_", " ").capitalize() + ".") for name in drawn}
     shown = list(pictures(folder / "pictures", "curate", alts).values())
+    accuracy = told(folder / "details.json", "curate", _probe_accuracy)
     ways.sort(key=lambda way: (isinstance(way, Numbers), way.title))
-    return Curated(ways, clusters, told(folder / "metrics.json", "curate", _figures), shown)
+    return Curated(
+        ways, clusters, told(folder / "metrics.json", "curate", lambda path: _figures(path, accuracy)), shown
+    )
 
 
 def _columns(path: Path, pile: Pile) -> dict[str, list[str]]:
@@ -147,5 +155,19 @@ def _clusters(details: Any, columns: dict[str, list[str]], pile: Pile) -> tuple[
     return names, clusters
 
 
-def _figures(path: Path) -> dict[str, float]:
-    return {str(name).replace("_", " "): float(value) for name, value in read_json(path, "curate").items()}
+def _probe_accuracy(path: Path) -> float | None:
+    """Return the share of labels that the probe which suspects labels is right about; None without labels."""
+    found = read_json(path, "curate").get("label_errors", {}).get("probe_accuracy")
+    return None if found is None else float(found)
+
+
+def _figures(path: Path, accuracy: float | None) -> dict[str, str]:
+    """Return the figures in words; suspected labels with what tells how far to believe them."""
+    found = {}
+    for name, value in read_json(path, "curate").items():
+        number = float(value)
+        said = f"{number:,.0f}" if number.is_integer() or abs(number) >= 1000 else f"{number:.4g}"
+        if name == "suspected_labels" and accuracy is not None:
+            said += f", by a probe that is right for {accuracy:.0%}"
+        found[_IN_WORDS.get(name, name.replace("_", " "))] = said
+    return found

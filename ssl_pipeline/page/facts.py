@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ssl_pipeline.page.tables import Table, open_table, read_table
+from ssl_pipeline.page.tables import MOST_CLASSES, Table, open_table, read_table
 from ssl_pipeline.page.thumbnails import picture_uri
 from ssl_pipeline.page.verdict import BASELINES, percent, told
 from ssl_pipeline.products import read_json, sha256
@@ -15,7 +15,6 @@ from ssl_pipeline.products import read_json, sha256
 __all__ = ["Confusion", "Data", "Picture", "Places", "Shipped", "confusions", "pictures", "read_data", "shipped"]
 
 _MOST_ROWS = 20  # rows of a list of files
-_MOST_CLASSES = 200
 _MOST_PAIRS = 8  # pairs of classes that are confused
 _OTHER_BASELINES = {
     "random_encoder_uncalibrated": "the same encoder untrained, as it starts",
@@ -136,7 +135,7 @@ def read_data(places: Places) -> Data | None:
     def tell(path: Path) -> Data:
         found = read_json(path, "ingest")
         parts = [part["classes"] for part in found["splits"].values()]
-        names = sorted({name for part in parts for name in part})[:_MOST_CLASSES]
+        names = sorted({name for part in parts for name in part})[:MOST_CLASSES]
         classes = {name: [int(part.get(name, 0)) for part in parts] for name in names}
         warnings = [str(warning) for warning in found["warnings"]]
         shown = {title: table for title, table in tables.items() if table.total}
@@ -263,7 +262,7 @@ def recalls(places: Places) -> Table | None:
     path = places.reports / "linear_eval" / "recalls.csv"
     if not path.exists():
         return None
-    return told(path, "linear_eval", lambda path: read_table(path, _MOST_CLASSES))
+    return told(path, "linear_eval", lambda path: read_table(path, MOST_CLASSES))
 
 
 def budgets(places: Places) -> list[tuple[str, int, str, dict[str, str]]]:

@@ -18,6 +18,7 @@ from ssl_pipeline.page.curated import Curated, read_curated
 from ssl_pipeline.page.embedding_map import embed
 from ssl_pipeline.page.facts import Places, pictures
 from ssl_pipeline.page.pile import Pile, open_pile
+from ssl_pipeline.page.tables import MOST_CLASSES
 from ssl_pipeline.page.thumbnails import Sheet, draw_sheet
 from ssl_pipeline.page.verdict import read_verdict, told
 from ssl_pipeline.products import atomic_file, read_json
@@ -104,7 +105,7 @@ def write_page(title: str, places: Places, config: Config, path: Path) -> Writte
         "views": _views(places),
         "training": _training(places),
         "chart": chart,
-        "map_data": chart and {**chart.data, "side": sheet.side, "columns": sheet.columns},
+        "map_data": chart and {**chart.data, "side": sheet.side, "columns": sheet.columns, "most_keys": MOST_CLASSES},
         "samples": chart and _samples(chart, thumbs),
         "clusters": _clusters(places),
         "curated": curated,

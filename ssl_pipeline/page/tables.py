@@ -6,7 +6,10 @@ from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
-__all__ = ["Table", "open_table", "read_table"]
+__all__ = ["MOST_CLASSES", "Table", "open_table", "read_table"]
+
+MOST_CLASSES = 200
+"""Classes that a table or a legend shows, at most."""
 
 
 class Table(NamedTuple):

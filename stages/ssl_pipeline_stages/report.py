@@ -36,7 +36,7 @@ def _open() -> None:
 @stage
 def report(config: Config) -> None:
     """Write one page of all that was found: verdict, data, curves, and a map of the embeddings."""
-    from pathlib import Path
+    import os
 
     from ssl_pipeline.page.facts import Places
     from ssl_pipeline.page.page import write_page
@@ -51,7 +51,8 @@ def report(config: Config) -> None:
         models=(paths.EXPORT, paths.LINEAR_EVAL, paths.FINETUNE),
     )
     source = config.ingest.source
-    title = Path(str(source.options.get("path", ""))).name if source.name == "folder" else source.name
+    path = str(source.options.get("path", "")) if source.name == "folder" else "/"
+    title = os.path.basename(os.path.abspath(path)) or source.name  # the path may be "." or "/"
     written = write_page(title, places, config, paths.PAGE)
     say(
         f"report: {paths.PAGE}, {written.size / 1e6:.1f} MB, with {written.mapped:,} of {written.images:,} images on "

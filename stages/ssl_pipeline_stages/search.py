@@ -34,7 +34,7 @@ def search(query: Path, index: Path, count: int, picture: Path, model: Path | No
 
 
 def _search(query: Path, index: Path, count: int, picture: Path, model: Path | None) -> None:
-    from ssl_pipeline.embeddings.search import draw, model_of, search
+    from ssl_pipeline.embeddings.search import MOST_DRAWN, draw, model_of, search
     from ssl_pipeline.embeddings.table import Index
     from ssl_pipeline.errors import ConfigError
     from ssl_pipeline.terminal import shown
@@ -50,4 +50,4 @@ def _search(query: Path, index: Path, count: int, picture: Path, model: Path | N
         for rank, match in enumerate(matches, 1):
             click.echo(f"{rank:4}  {match.similarity:10.4f}  {shown(match.path, 1000)}")
         draw(opened, backbone, query, matches, picture)
-    click.echo(f"{picture} shows them.")
+    click.echo(f"{picture} shows {'them' if len(matches) <= MOST_DRAWN else f'the first {MOST_DRAWN}'}.")

@@ -11,6 +11,7 @@ import pytest
 from click.testing import CliRunner, Result
 from PIL import Image
 
+from ssl_pipeline.embeddings import search as search_module
 from ssl_pipeline.embeddings import table
 from ssl_pipeline.runtime import Backbone
 from ssl_pipeline_stages.embed import embed
@@ -72,6 +73,16 @@ def test_it_finds_model_and_images_wherever_it_is_called_from(call: Search, monk
     assert "models/backbone.onnx, which is not there. Say where this model lies by --model." in done.stderr
     found = call("../images/a/04.png", "--index", "../embeddings.parquet", "--model", "../moved/backbone.onnx")
     assert found.exit_code == 0
+
+
+def test_of_many_matches_the_first_are_drawn_and_all_are_listed(call: Search, monkeypatch: pytest.MonkeyPatch):
+    assert call("images/a/04.png", "-k", "5").exit_code == 0
+    drawn = Path("neighbours.png").read_bytes()
+    monkeypatch.setattr(search_module, "MOST_DRAWN", 5)
+    done = call("images/a/04.png", "-k", "23")
+    assert len(listed(done)) == 23
+    assert done.stdout.endswith("neighbours.png shows the first 5.\n")
+    assert Path("neighbours.png").read_bytes() == drawn
 
 
 def test_images_that_are_gone_are_left_white(call: Search):

@@ -147,8 +147,12 @@ def write_curated(root: Path, paths: list[str]) -> None:
         for number, path in enumerate(paths)
     ]
     write_table(root / "reports/curate/images.csv", header, rows[::-1])
-    write(root, "reports/curate/details.json", {"clusters": clusters})
-    write(root, "reports/curate/metrics.json", {"near_duplicates": 3})
+    write(root, "reports/curate/details.json", {"clusters": clusters, "label_errors": {"probe_accuracy": 0.875}})
+    write(
+        root,
+        "reports/curate/metrics.json",
+        {"near_duplicates_across_splits": 12345, "suspected_labels": 3, "other": 0.25},
+    )
     draw(root, "reports/curate/pictures/outliers.png")
 
 

@@ -228,3 +228,24 @@ def test_hostile_names_run_nothing(opened: Chrome):
     )
     assert opened.execute_script("return window.ran === undefined")  # the policy refuses it
     assert "Content Security Policy" in opened.get_log("browser")[0]["message"]
+
+
+def test_a_legend_of_many_names_ends_and_says_so(browser: Chrome, page: Path, tmp_path: Path):
+    text = page.read_text(encoding="utf-8")
+    assert '"most_keys":200' in text
+    (tmp_path / "page.html").write_text(text.replace('"most_keys":200', '"most_keys":1'), encoding="utf-8")
+    show(browser, tmp_path / "page.html")
+    legend = the(browser, "map-legend")
+    assert len(legend.find_elements(By.CSS_SELECTOR, "[aria-pressed]")) == 1
+    assert "The first 1 of 2" in legend.text
+
+
+@pytest.mark.parametrize(
+    ("copied", "said"), [("true", "are in the clipboard"), ("false", "keeps the clipboard closed")]
+)
+def test_a_copy_that_fails_is_told(opened: Chrome, copied: str, said: str):
+    opened.execute_script(
+        f"navigator.clipboard.writeText = () => Promise.reject(); document.execCommand = () => {copied};"
+        "document.getElementById('map-all').click(); document.getElementById('map-copy').click()"
+    )
+    WebDriverWait(opened, 5).until(lambda _: said in the(opened, "map-status").text)

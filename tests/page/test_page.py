@@ -16,6 +16,7 @@ import pytest
 from ssl_pipeline.config import Config
 from ssl_pipeline.data.tables import harmless
 from ssl_pipeline.errors import PipelineError
+from ssl_pipeline.page import chart
 from ssl_pipeline.page.page import write_page
 from tests.page.conftest import places_of
 from tests.page.small_run import IMAGES, MARKUP, SCRIPT, TURNED, VERDICT, write, write_backbone, write_store
@@ -124,6 +125,13 @@ def test_the_map_is_coloured_by_what_curate_found(parsed: Parsed, small_run: Pat
     assert "".join(parsed.words).count(f", mostly {MARKUP} (75%): ") == 2
 
 
+def test_what_curate_counted_is_told_in_words(parsed: Parsed):
+    words = " ".join("".join(parsed.words).split())
+    assert "pairs of near-duplicates across two splits12,345" in words
+    assert "wrongly labelled or only hard3, by a probe that is right for 88%" in words
+    assert "other0.25" in words
+
+
 def test_the_policy_lets_no_other_script_run_and_nothing_be_loaded(parsed: Parsed):
     policy = next(meta["content"] for meta in parsed.of("meta") if "http-equiv" in meta)
     script = parsed.scripts[1]
@@ -205,3 +213,13 @@ def test_of_many_images_some_are_on_the_map(small_run: Path, tmp_path: Path, con
     assert write_page(MARKUP, places_of(small_run), fewer, tmp_path / "few.html").mapped == 20
     text = (tmp_path / "few.html").read_text(encoding="utf-8")
     assert f"20 of {IMAGES} images by t-SNE" in text
+
+
+def test_a_table_of_many_labels_ends_and_says_so(
+    small_run: Path, tmp_path: Path, config: Config, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(chart, "MOST_CLASSES", 1)
+    write_page("x", places_of(small_run), config, tmp_path / "page.html")
+    text = (tmp_path / "page.html").read_text(encoding="utf-8")
+    assert "Whose neighbours the images of the first 1 of 2 labels have" in text
+    assert text.count('<td class="n">30</td>') == 1

@@ -4,8 +4,11 @@ import webbrowser
 from pathlib import Path
 
 import pytest
+import yaml
 from click.testing import CliRunner
 
+from ssl_pipeline.page import page
+from ssl_pipeline.page.page import Written
 from ssl_pipeline_stages.report import report
 from tests.page.small_run import PARAMS, write_store
 
@@ -27,6 +30,26 @@ def test_the_stage_writes_a_page_of_what_there_is(opened: list[str], tmp_path: P
     assert "report: reports/index.html, 0." in done.output
     assert "Contact sheet" in (tmp_path / "reports/index.html").read_text(encoding="utf-8")
     assert opened == []
+
+
+@pytest.mark.parametrize(("path", "title"), [(".", "images"), ("/", "folder"), ("../images", "images")])
+def test_the_title_is_the_folders_name_however_it_is_written(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, path: str, title: str
+):
+    titles: list[str] = []
+
+    def write(title: str, *_: object) -> Written:
+        titles.append(title)
+        return Written(0, 0, 0)
+
+    (tmp_path / "images").mkdir()
+    monkeypatch.chdir(tmp_path / "images")
+    params = yaml.safe_load(PARAMS.read_text(encoding="utf-8"))
+    params["ingest"]["source"] = {"name": "folder", "path": path}
+    Path("params.yaml").write_text(yaml.safe_dump(params), encoding="utf-8")
+    monkeypatch.setattr(page, "write_page", write)
+    done = CliRunner().invoke(report, [], catch_exceptions=False)
+    assert (done.exit_code, titles) == (0, [title]), done.output
 
 
 def test_open_shows_the_page_that_is_there_and_says_where(opened: list[str], tmp_path: Path):

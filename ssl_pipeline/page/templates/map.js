@@ -180,8 +180,9 @@
     const side = Math.round((count > 4000 ? DOT - 3 : DOT) * size.ratio);
     const styles = way.names ? way.names.map((_, kind) => styleOf(kind)) : [...Array(SCALE_STEPS)].map((_, n) => [mix(n / (SCALE_STEPS - 1)), "disc"]);
     styles.push([NONE, "disc"]);
-    glyphs = styles.map(([colour, shape]) => stampOf(colour, shape, side));
-    ringed = styles.map(([colour, shape]) => stampOf(colour, shape, side + 2, ink()));
+    const once = (draw, drawn = {}) => styles.map(([colour, shape]) => (drawn[colour + shape] ??= draw(colour, shape))); // many names share a style
+    glyphs = once((colour, shape) => stampOf(colour, shape, side));
+    ringed = once((colour, shape) => stampOf(colour, shape, side + 2, ink()));
     redraw();
   }
 
@@ -217,8 +218,11 @@
     if (!way.names) return place.append(rule());
     const members = new Map();
     kindOf.forEach((kind) => members.set(kind, (members.get(kind) || 0) + 1));
+    let keys = 0;
     [...way.names, "none"].forEach((name, kind) => {
       if (!members.has(kind)) return;
+      if (keys === data.most_keys && kind < way.names.length) return;
+      keys++;
       const sample = make("canvas", { width: 28, height: 28 });
       const style = kind < way.names.length ? styleOf(kind) : [NONE, "disc"];
       sample.getContext("2d").drawImage(glyph(...style, 28), 0, 0);
@@ -231,6 +235,8 @@
       });
       place.append(key);
     });
+    const named = members.size - members.has(way.names.length);
+    if (named > data.most_keys) place.append(make("p", { textContent: `The first ${data.most_keys} of ${named}` }));
     const all = make("button", { type: "button", className: "key", textContent: "Hide all", id: "map-hide" });
     all.addEventListener("click", () => {
       const hide = hidden.size === 0;
@@ -353,7 +359,8 @@
     } catch {
       list.focus();
       list.select();
-      document.execCommand("copy"); // where a page from a file may not use the clipboard
+      if (!document.execCommand("copy")) // where a page from a file may not use the clipboard
+        return say("The browser keeps the clipboard closed. The paths are marked in their field: copy them from there.");
     }
     say("The paths are in the clipboard.");
   }
