@@ -1,4 +1,4 @@
-"""What one question about the images found, and what every question looks at."""
+"""What one question about the images found, and the data that all questions share."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,8 +11,11 @@ import numpy.typing as npt
 from ssl_pipeline.curation.catalogue import Catalogue
 from ssl_pipeline.curation.near_duplicates import NearDuplicates
 from ssl_pipeline.curation.neighbourhood import Neighbourhood
+from ssl_pipeline.data.groups import Groups
 
 __all__ = ["LISTED", "Finding", "Seen", "cells", "end_of"]
+
+Numbers = npt.NDArray[np.int64]
 
 LISTED = 100
 """Pairs or images in details.json, at most: images.csv has all."""
@@ -39,7 +42,7 @@ class Finding:
 
 
 class Seen(NamedTuple):
-    """What every question looks at."""
+    """The data that all questions share."""
 
     catalogue: Catalogue
     around: Neighbourhood
@@ -48,6 +51,15 @@ class Seen(NamedTuple):
     def path(self, number: int) -> str:
         """Return the path of an image."""
         return self.catalogue.rows[number].path
+
+    def kin(self) -> Numbers:
+        """Return numbers (n,), equal for images that no fold may part: those of a group, and near-duplicates.
+
+        A probe that was fitted on a copy of an image, with its label, would only repeat that label.
+        """
+        names = zip(self.catalogue.groups.tolist(), self.duplicates.groups.tolist(), strict=True)
+        joined = Groups([[f"group {group}"] + [f"copies {copies}"] * (copies >= 0) for group, copies in names])
+        return np.array([joined.root(number) for number in range(len(self.catalogue))], np.int64)
 
 
 def cells(values: npt.NDArray[Any]) -> list[str]:

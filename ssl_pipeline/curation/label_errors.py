@@ -70,6 +70,8 @@ def can_be_probed(classes: Numbers, folds: Numbers) -> bool:
 def out_of_fold(features: Features, labels: Numbers, folds: Numbers, class_count: int, seed: int = 0) -> Float64:
     """Return probabilities (n, C) of the classes, each by a probe of the images of other folds.
 
+    The strength of its penalty is chosen on other folds as well, so that no image has a say in how it is judged.
+
     Args:
         features: (n, D) embeddings.
         labels: (n,) class numbers in [0, C); those outside any one fold must name two classes or more.
@@ -78,19 +80,28 @@ def out_of_fold(features: Features, labels: Numbers, folds: Numbers, class_count
         seed: The seed of the choice of images, where there are very many.
     """
     chances = np.zeros((len(labels), class_count))
-    strength = None
-    for fold in np.unique(folds):
+    names = np.unique(folds)
+    for fold, following in zip(names, np.roll(names, -1), strict=True):
         held, rest = np.flatnonzero(folds == fold), np.flatnonzero(folds != fold)
         if len(rest) > _FITTED:
             rest = np.random.default_rng(seed).choice(rest, _FITTED, replace=False)
-        if strength is None:
-            known = features[rest], labels[rest]
-            probe = fit(*known, STRENGTHS, features[held], labels[held], class_count=class_count)
-            strength = probe.strength
-        else:
-            probe = fit_at(features[rest], labels[rest], strength, class_count=class_count)
+        first = folds[rest] == following
+        strength = _strength(features, labels, rest[first], rest[~first], class_count)
+        probe = fit_at(features[rest], labels[rest], strength, class_count=class_count)
         chances[held] = probe.predict_proba(features[held])
     return chances
+
+
+def _strength(features: Features, labels: Numbers, fitted: Numbers, held: Numbers, class_count: int) -> float:
+    """Choose a strength: by probes of one fold, asked about the others.
+
+    One fold is enough, and cheap: what weighs against the penalty is a sum over images, so that the best strength
+    depends little on their number. Many images to ask make the choice sure.
+    """
+    if len(held) == 0 or len(np.unique(labels[fitted])) < 2:
+        return STRENGTHS[(len(STRENGTHS) - 1) // 2]
+    known = features[fitted], labels[fitted]
+    return fit(*known, STRENGTHS, features[held], labels[held], class_count=class_count).strength
 
 
 def confident_joint(chances: Float64, labels: Numbers) -> Float64:

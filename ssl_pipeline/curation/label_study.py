@@ -30,7 +30,7 @@ def study_label_errors(seen: Seen, seed: int) -> Finding:
     catalogue, count = seen.catalogue, len(seen.catalogue)
     places = np.flatnonzero(catalogue.labels >= 0)
     labels, columns = catalogue.labels[places], ("own_label_probability", "suspected_label")
-    folds = folds_of(catalogue.groups[places], seed)
+    folds = folds_of(seen.kin()[places], seed)
     if not can_be_probed(labels, folds):
         return Finding({}, {name: [""] * count for name in columns})
     chances = out_of_fold(catalogue.embeddings[places], labels, folds, len(catalogue.classes), seed)
@@ -110,7 +110,7 @@ def _draw_next(seen: Seen, chosen: Numbers, folder: Path) -> None:
 def study_shortcuts(seen: Seen, seed: int) -> Finding:
     """Ask how much the embeddings tell of the files' sizes, shapes and folders."""
     catalogue = seen.catalogue
-    found = find_shortcuts(catalogue.embeddings, _facts(catalogue), catalogue.labels, catalogue.groups, seed)
+    found = find_shortcuts(catalogue.embeddings, _facts(catalogue), catalogue.labels, seen.kin(), seed)
     figures = {
         name: {
             "images": shortcut.images,

@@ -5,6 +5,8 @@ import numpy.typing as npt
 import pytest
 from sklearn.datasets import load_digits
 
+from ssl_pipeline.curation.catalogue import Catalogue
+from ssl_pipeline.curation.finding import Seen
 from ssl_pipeline.curation.label_errors import (
     can_be_probed,
     confident_joint,
@@ -12,6 +14,9 @@ from ssl_pipeline.curation.label_errors import (
     folds_of,
     out_of_fold,
 )
+from ssl_pipeline.curation.near_duplicates import NearDuplicates
+from ssl_pipeline.curation.neighbourhood import look_around
+from ssl_pipeline.data.store import IndexRow
 from ssl_pipeline.neighbours import unit
 
 FEATURES, LABELS = unit(load_digits().data[:800].astype(np.float32)), load_digits().target[:800].astype(np.int64)
@@ -104,6 +109,33 @@ def test_the_class_that_raised_the_suspicion_is_named():
     found = find_label_errors(chances, labels)
     assert found.suspected.tolist() == [4]
     assert found.better[4] == 2
+
+
+def test_labels_of_a_fold_have_no_say_in_what_is_said_of_it():
+    folds = folds_of(np.arange(800), 0)
+    for fold in range(5):
+        wrong = np.where(folds == fold, np.random.default_rng(0).permutation(LABELS), LABELS)
+        right = out_of_fold(FEATURES, LABELS, folds, 10)[folds == fold]
+        np.testing.assert_array_equal(out_of_fold(FEATURES, wrong, folds, 10)[folds == fold], right)
+
+
+@pytest.mark.parametrize("count", [2, 3])
+def test_few_folds_are_enough(count: int):
+    chances = out_of_fold(FEATURES, LABELS, np.arange(800) % count, 10)
+    assert (chances.argmax(axis=1) == LABELS).mean() > 0.8
+
+
+def test_folds_part_no_copies():
+    """A copy with the same wrong label would tell the probe to believe it."""
+    rows = tuple(
+        IndexRow("", f"{number}", "", "train", group, 8, 8, number)
+        for number, group in enumerate(["a", "", "near copies 1", "near copies 1", "a", ""])
+    )
+    catalogue = Catalogue(rows, (), np.eye(6, dtype=np.float32))
+    around = look_around(catalogue.embeddings, catalogue.groups)
+    kin = Seen(catalogue, around, NearDuplicates(np.array([-1, 1, 0, 0, 1, -1]), [], 1.0, 0.0)).kin()
+    assert [kin[number] == kin[0] for number in range(6)] == [True, True, False, False, True, False]
+    assert kin[2] == kin[3] != kin[5]
 
 
 def test_folds_part_no_group():
