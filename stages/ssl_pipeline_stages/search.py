@@ -17,7 +17,9 @@ from ssl_pipeline_stages.guarded import guarded
     show_default=True,
     help="The table that `ssl-pipeline embed` has written.",
 )
-@click.option("-k", "count", default=10, show_default=True, help="Images to find.")
+@click.option(
+    "-k", "count", default=10, show_default=True, help="The number of images to find; the first 60 are drawn."
+)
 @click.option(
     "--picture",
     default="neighbours.png",
