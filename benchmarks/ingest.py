@@ -117,7 +117,7 @@ def measure(runs: dict[str, Callable[[], object]], files: int, first: int, round
                 ratios[f"{what} against {loop}"].append(spent[loop] / ours)
     found: dict[str, Any] = {}
     for name, values in ratios.items():
-        lower, median, upper = statistics.quantiles(values, n=4)
+        lower, median, upper = statistics.quantiles(values, n=4, method="inclusive")
         found[name] = {"median": round(median, 3), "quartiles": [round(lower, 3), round(upper, 3)]}
     return found | {"fixed": round(statistics.median(fixed), 3)}
 

@@ -67,5 +67,5 @@ def faster(
         a, b, c, d = seconds(ours), seconds(theirs), seconds(theirs), seconds(ours)
         ratios.append((b + c) / (a + d))
         best = {"ours": min(best["ours"], a, d), "theirs": min(best["theirs"], b, c)}
-    lower, median, upper = statistics.quantiles(ratios, n=4)
+    lower, median, upper = statistics.quantiles(ratios, n=4, method="inclusive")
     return {"median": round(median, 3), "quartiles": [round(lower, 3), round(upper, 3)], "rounds": rounds, "s": best}

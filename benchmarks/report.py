@@ -137,7 +137,7 @@ class _Page:
             self.parts.append(f"### {benchmark.name}\n\n{benchmark.about}\n\nNot measured yet: `{command}`\n")
             return
         table = ["| what | measured | spread | goal | |", "|---|---|---|---|---|"]
-        reasons = []
+        reasons: dict[str, list[str]] = {}
         for figure in benchmark.figures:
             value = figure.value(row["lines"])
             table.append(_table_line(figure, value, row["lines"]))
@@ -145,8 +145,9 @@ class _Page:
                 self.judged += 1
                 self.met += value is not None and figure.met(value)
             if value is not None and not figure.met(value):
-                reasons.append(f"- {figure.what}: {figure.missed or 'the reason has not been found yet.'}")
-        told = [benchmark.about, _origin(row), "\n".join(table), "\n".join(reasons)]
+                reasons.setdefault(figure.missed or "the reason has not been found yet.", []).append(figure.what)
+        why = [f"- {'; '.join(figures)}: {reason}" for reason, figures in reasons.items()]
+        told = [benchmark.about, _origin(row), "\n".join(table), "\n".join(why)]
         self.parts.append(f"### {benchmark.name}\n\n" + "\n\n".join(filter(None, told)) + "\n")
 
 

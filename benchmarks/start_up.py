@@ -40,7 +40,8 @@ def seconds(command: Command, folder: Path) -> float:
 
 def compare(what: str, ours: Command, theirs: Command, folder: Path, runs: int) -> None:
     pairs = [(seconds(ours, folder), seconds(theirs, folder)) for _ in range(runs)]
-    lower, median, upper = (round(value, 2) for value in statistics.quantiles([a / b for a, b in pairs], n=4))
+    quartiles = statistics.quantiles([a / b for a, b in pairs], n=4, method="inclusive")
+    lower, median, upper = (round(value, 2) for value in quartiles)
     best = [round(min(times), 3) for times in zip(*pairs, strict=True)]
     print(json.dumps({"what": what, "ratio": median, "quartiles": [lower, upper], "s": best}), flush=True)
 

@@ -82,7 +82,7 @@ def main(images: int) -> None:
             for name, work in WORK.items():
                 times[name].append(milliseconds(store, work))
     for name, taken in times.items():
-        lower, median, upper = (round(value, 1) for value in statistics.quantiles(taken, n=4))
+        lower, median, upper = (round(value, 1) for value in statistics.quantiles(taken, n=4, method="inclusive"))
         row = {"what": name, "images": images, "ms": median, "quartiles": [lower, upper], "most": LIMITS.get(name)}
         print(json.dumps(row), flush=True)
 

@@ -67,9 +67,10 @@ class Crew(Generic[T]):
 
     def run(self) -> list[T]:
         """Do all jobs; return what came of them, in their order. Errors of a helper are raised here."""
-        self._began = time.monotonic()
+        self._worked = 0.0  # seconds of the parts that are done; what a job does after its parts is none of them
         try:
             while (job := self._ledger.first()) is not None:
+                self._since = time.monotonic()
                 self._outcomes[job] = self._work(job, self._advance)
             while missing := [job for job in range(len(self._parts)) if job not in self._outcomes]:
                 if self._crew:
@@ -85,10 +86,12 @@ class Crew(Generic[T]):
                 pipe.close()
 
     def _advance(self) -> None:
-        done, worked = self._ledger.tick(), time.monotonic() - self._began
+        now = time.monotonic()
+        self._worked, self._since = self._worked + now - self._since, now
+        done = self._ledger.tick()
         self._listen(0.0)  # a helper waits where what it sends is more than a pipe holds
-        left = worked / done * (sum(self._parts) - done)
-        if self._most and worked > SERIAL_SECONDS and left > WORTHWHILE_SECONDS:
+        left = self._worked / done * (sum(self._parts) - done)
+        if self._most and self._worked > SERIAL_SECONDS and left > WORTHWHILE_SECONDS:
             affordable = psutil.virtual_memory().available // (2 * psutil.Process().memory_info().rss)
             for _ in range(min(self._most, affordable)):
                 self._start()
