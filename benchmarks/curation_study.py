@@ -20,6 +20,7 @@ from sklearn.metrics import roc_auc_score
 
 from benchmarks.near_copies import encode, scale
 from ssl_pipeline.curation.catalogue import Catalogue, read_catalogue
+from ssl_pipeline.curation.finding import Seen
 from ssl_pipeline.curation.label_errors import find_label_errors, folds_of, out_of_fold
 from ssl_pipeline.curation.label_next import choose_next
 from ssl_pipeline.curation.near_duplicates import find_near_duplicates
@@ -119,7 +120,9 @@ def wrong_labels(name: str, data: Path, project: Path) -> None:
     """Plant 5 % of wrong labels, and print how many come first, and how many are suspected."""
     catalogue = Prepared(project).catalogue
     classes, rows, clean = len(catalogue.classes), [], catalogue.labels
-    count, folds = round(0.05 * len(clean)), folds_of(catalogue.groups, 0)
+    around = look_around(catalogue.embeddings, catalogue.groups)
+    seen = Seen(catalogue, around, find_near_duplicates(around, catalogue.near_copies))
+    count, folds = round(0.05 * len(clean)), folds_of(seen.kin(), 0)
     for draw in range(3):
         generator = np.random.default_rng(draw)
         wrong = generator.choice(len(clean), count, replace=False)

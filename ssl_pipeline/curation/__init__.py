@@ -1,1 +1,1 @@
-"""What embeddings tell of the images: which are doubled, odd or wrongly labelled, and which to label next."""
+"""What embeddings reveal about the images: which are duplicated, odd or wrongly labelled, and which to label next."""

@@ -1,4 +1,4 @@
-"""What is looked at: the stored images of all splits, and the embeddings that the exported file makes of them."""
+"""The curated data: the stored images of all splits, and their embeddings by the exported file."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -7,21 +7,16 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from ssl_pipeline.data.image_spec import RGB8, Pixels
+from ssl_pipeline.data.image_spec import RGB8
 from ssl_pipeline.data.index import read_index
 from ssl_pipeline.data.near_copies import is_near_copies
-from ssl_pipeline.data.store import SPLITS, IndexRow, Split, open_split
-from ssl_pipeline.deployment.runtime import open_session, run
-from ssl_pipeline.neighbours import unit
-from ssl_pipeline.products import verified
-from ssl_pipeline.progress import track
+from ssl_pipeline.data.store import SPLITS, IndexRow, Split, images_at, open_split
+from ssl_pipeline.deployment.stored import embed_stored
 
 __all__ = ["Catalogue", "read_catalogue"]
 
 Features = npt.NDArray[np.float32]
 Numbers = npt.NDArray[np.int64]
-
-_BATCH_SIZE = 256  # images that are in memory at a time
 
 
 @dataclass(frozen=True)
@@ -64,14 +59,8 @@ class Catalogue:
 
     def pictures(self, positions: Numbers) -> npt.NDArray[np.uint8]:
         """Return images at positions (m,) in [0, n) as people see them: (m, S, S, 3)."""
-        starts = np.cumsum([0, *map(len, self.splits)])
-        owners = np.searchsorted(starts, positions, side="right") - 1
-        pixels = [
-            self.splits[owner].images(np.array([position - starts[owner]]))[0]
-            for owner, position in zip(owners, positions, strict=True)
-        ]
         spec = self.splits[0].spec
-        images: Pixels = np.stack(pixels)
+        images = images_at(self.splits, positions)
         if spec == RGB8:
             return images
         from ssl_pipeline.augment.display import displayed  # imports torch, which photographs need not wait for
@@ -95,12 +84,6 @@ def read_catalogue(store: Path, backbone: Path) -> Catalogue:
     Raises:
         PipelineError: A product is missing or damaged.
     """
-    session = open_session(verified(backbone, "export"))
     rows = read_index(store)
     splits = tuple(open_split(store, name) for name in SPLITS)
-    batches = [(split, start) for split in splits for start in range(0, len(split), _BATCH_SIZE)]
-    found = [
-        run(session, split.images(np.arange(start, min(start + _BATCH_SIZE, len(split)))))
-        for split, start in track(batches, "embeddings", total=len(batches))
-    ]
-    return Catalogue(tuple(rows), splits, unit(np.concatenate(found)))
+    return Catalogue(tuple(rows), splits, embed_stored(backbone, splits, np.arange(len(rows))))

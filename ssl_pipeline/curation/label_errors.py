@@ -1,10 +1,10 @@
 """Labels that are likely wrong, by confident learning.
 
-A linear probe says how likely each class is for images that it was not fitted on. An image counts for the class that is
-likeliest among those of which it is more likely than the average image with that label; where this is another class
-than its own, the pair of classes has a likely error. The counts, scaled to the number of images with each label,
-estimate how many labels i should be j, and as many images with label i are suspected: those that are likelier of j
-than of i by most.
+A linear probe gives the probability of each class for images that it was not fitted on. A class is plausible for an
+image if its probability is at least the mean over the images with that label; an image counts as one of its likeliest
+plausible class. Where that is not the class of its label, the pair of classes has a likely error. The counts, scaled to
+the number of images with each label, estimate how many labels i should be j, and as many images with label i are
+suspected: those for which the probability of j exceeds that of i by most.
 
 Source: Northcutt, Jiang and Chuang 2021 (1911.00068): thresholds and the confident joint (equations 1 and 2), its
 calibration (equation 3), and pruning by noise rate (section 3.3). cleanlab, the authors' library, is under the AGPL,

@@ -1,4 +1,4 @@
-"""The questions about labels: which are likely wrong, what to label next, and what embeddings tell instead of them."""
+"""The questions about labels: which are likely wrong, what to label next, and what else the embeddings reveal."""
 
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -26,7 +26,7 @@ Float64 = npt.NDArray[np.float64]
 
 
 def study_label_errors(seen: Seen, seed: int) -> Finding:
-    """Ask which labels are likely wrong; of images without labels to tell apart, nothing is said."""
+    """Ask which labels are likely wrong; say nothing where too few labels are there to fit a probe."""
     catalogue, count = seen.catalogue, len(seen.catalogue)
     places = np.flatnonzero(catalogue.labels >= 0)
     labels, columns = catalogue.labels[places], ("own_label_probability", "suspected_label")
@@ -50,10 +50,10 @@ def study_label_errors(seen: Seen, seed: int) -> Finding:
         }
         for number in found.suspected[:LISTED].tolist()
     ]
-    likelier = counted(len(found.suspected), "image is", "images are")
+    suspects = counted(len(found.suspected), "label is", "labels are")
     lines = [
-        f"labels: {likelier} likelier of another class; a probe is right for {100 * accuracy:.0f} % of "
-        f"{len(places):,}, and the less that is, the more of them are only hard"
+        f"labels: {suspects} suspected to be wrong; a probe is right for {100 * accuracy:.0f} % of {len(places):,} "
+        "images, and the lower this share is, the more of the suspects are merely hard images"
     ]
     figures = {"suspected": len(found.suspected), "probe_accuracy": accuracy, "listed": listed}
     pictures = [partial(_draw_suspects, seen, places, labels, found, own)] if len(found.suspected) else []
@@ -108,7 +108,7 @@ def _draw_next(seen: Seen, chosen: Numbers, folder: Path) -> None:
 
 
 def study_shortcuts(seen: Seen, seed: int) -> Finding:
-    """Ask how much the embeddings tell of the files' sizes, shapes and folders."""
+    """Ask how much the embeddings reveal about the files' sizes, shapes and folders."""
     catalogue = seen.catalogue
     found = find_shortcuts(catalogue.embeddings, _facts(catalogue), catalogue.labels, seen.kin(), seed)
     figures = {

@@ -1,4 +1,4 @@
-"""All that is found out about the images, as one report. It writes nothing."""
+"""The answers to all questions about the images, as one report. This module writes nothing."""
 
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -77,8 +77,7 @@ def _near_duplicates(seen: Seen) -> Finding:
     leaks = [pair for pair in found.pairs if splits[pair.first] != splits[pair.second]]
     listed = sorted(found.pairs, key=lambda pair: splits[pair.first] == splits[pair.second])
     lines = [
-        f"{counted(int(sizes.sum()), 'image is a', 'images are')} near-duplicate of others, in "
-        f"{counted(len(sizes), 'group')}"
+        f"{sizes.sum():,} images are near-duplicates of others, in {counted(len(sizes), 'group')}"
         if len(sizes)
         else "no near-duplicates"
     ]
@@ -132,7 +131,7 @@ def _outliers(seen: Seen) -> Finding:
     return Finding(
         figures={"highest": most, "listed": listed},
         columns={"outlier_score": cells(scores)},
-        lines=[f"oddest: {shown(first, 100)}, whose neighbours are {most:.1f} times as far as usual"],
+        lines=[f"oddest: {shown(first, 100)}, whose neighbours are {most:.1f} times as far away as usual"],
         pictures=[partial(_draw_odd, seen, order[:_ODD_SHOWN], scores)],
     )
 

@@ -15,6 +15,7 @@ Pretraining opens `store/train` and `store/framing.json`, and nothing else: labe
 """
 
 import zipfile
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from tokenize import TokenError  # numpy reads the header of a file as Python
@@ -35,6 +36,7 @@ __all__ = [
     "Original",
     "Split",
     "SplitName",
+    "images_at",
     "open_split",
     "read_originals",
 ]
@@ -122,6 +124,26 @@ class Split:
             mine = owners == number
             gathered[mine] = self.shards[number][positions[mine] - starts[number]]
         return gathered
+
+
+def images_at(splits: Sequence[Split], positions: npt.NDArray[np.int64]) -> Pixels:
+    """Return images (m, canvas, canvas, C) as they are stored.
+
+    Args:
+        splits: Splits of one store.
+        positions: Positions (m,) of the images, counted through the splits one after the other.
+
+    Raises:
+        PipelineError: A shard is not what was written.
+    """
+    starts = np.cumsum([0, *map(len, splits)])
+    owners = np.searchsorted(starts, positions, side="right") - 1
+    canvas, spec = splits[0].canvas, splits[0].spec
+    gathered: Pixels = np.empty((len(positions), canvas, canvas, spec.channels), spec.numpy_dtype)
+    for number in np.unique(owners):
+        mine = owners == number
+        gathered[mine] = splits[number].images(positions[mine] - starts[number])
+    return gathered
 
 
 def open_split(store: Path, name: SplitName) -> Split:

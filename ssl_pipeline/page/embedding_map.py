@@ -4,44 +4,17 @@ t-SNE: van der Maaten and Hinton 2008, "Visualizing Data using t-SNE"; from the 
 Berens advise (2019, "The art of using t-SNE for single-cell transcriptomics"), so that large distances keep a meaning.
 """
 
-from pathlib import Path
-
 import numpy as np
 import numpy.typing as npt
 
-from ssl_pipeline.deployment.runtime import open_session, run
-from ssl_pipeline.page.pile import Pile, Positions
-from ssl_pipeline.progress import track
-
-__all__ = ["embed", "lay_out", "principal"]
+__all__ = ["lay_out", "principal"]
 
 Features = npt.NDArray[np.float32]
 Points = npt.NDArray[np.float64]
 
-_AT_A_TIME = 4_000_000  # pixels of a batch
 _PERPLEXITY = 30.0  # neighbours that a point heeds, roughly
 _STEPS = 500
 """Steps of gradient descent: for 2,000 images 3 s on one core, for 10,000 25 s."""
-
-
-def embed(backbone: Path, pile: Pile, positions: Positions) -> Features:
-    """Return the exported backbone's embeddings (m, D) of stored images, of unit length.
-
-    Args:
-        backbone: backbone.onnx.
-        pile: The images.
-        positions: Positions (m,) of at least one of them.
-
-    Raises:
-        PipelineError: The graph cannot be run, or the store is damaged.
-    """
-    session = open_session(backbone)
-    step = int(np.clip(_AT_A_TIME // pile.splits[0].canvas ** 2, 1, 256))
-    starts = range(0, len(positions), step)
-    parts = (run(session, pile.images(positions[start : start + step])) for start in starts)
-    embeddings = np.concatenate(list(track(parts, "embeddings", total=len(starts))))
-    lengths = np.linalg.norm(embeddings, axis=1, keepdims=True)
-    return np.asarray(embeddings / np.maximum(lengths, np.finfo(np.float32).tiny))
 
 
 def lay_out(embeddings: Features) -> Points:

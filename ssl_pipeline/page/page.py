@@ -11,11 +11,11 @@ import jinja2
 from markupsafe import Markup
 
 from ssl_pipeline.config import Config
+from ssl_pipeline.deployment.stored import embed_stored
 from ssl_pipeline.errors import PipelineError
 from ssl_pipeline.page import facts
 from ssl_pipeline.page.chart import Chart, draw_chart
 from ssl_pipeline.page.curated import Curated, read_curated
-from ssl_pipeline.page.embedding_map import embed
 from ssl_pipeline.page.facts import Places, pictures
 from ssl_pipeline.page.pile import Pile, open_pile
 from ssl_pipeline.page.tables import MOST_CLASSES
@@ -128,7 +128,7 @@ def _chart(places: Places, pile: Pile, most: int, curated: Curated | None) -> Ch
         return None
     positions = pile.by_chance("map")[:most]
     ways = curated.ways(positions.tolist()) if curated else []
-    return draw_chart(pile, positions.tolist(), embed(places.backbone, pile, positions), ways)
+    return draw_chart(pile, positions.tolist(), embed_stored(places.backbone, pile.splits, positions), ways)
 
 
 def _thumb(sheet: Sheet, pile: Pile, position: int) -> Thumb:

@@ -8,7 +8,7 @@ import numpy.typing as npt
 
 from ssl_pipeline.data.image_spec import Pixels
 from ssl_pipeline.data.index import read_index
-from ssl_pipeline.data.store import SPLITS, IndexRow, Split, open_split
+from ssl_pipeline.data.store import SPLITS, IndexRow, Split, images_at, open_split
 from ssl_pipeline.randomness import hash64
 
 __all__ = ["Pile", "open_pile"]
@@ -42,16 +42,7 @@ class Pile:
 
     def images(self, positions: Positions) -> Pixels:
         """Return images at positions (m,) in [0, n), as they are stored: (m, S, S, C)."""
-        starts = np.cumsum([0, *map(len, self.splits)])
-        owners = np.searchsorted(starts, positions, side="right") - 1
-        first = self.splits[0]
-        gathered: Pixels = np.empty(
-            (len(positions), first.canvas, first.canvas, first.spec.channels), first.spec.numpy_dtype
-        )
-        for number in np.unique(owners):
-            mine = owners == number
-            gathered[mine] = self.splits[number].images(positions[mine] - starts[number])
-        return gathered
+        return images_at(self.splits, positions)
 
 
 def open_pile(store: Path) -> Pile:

@@ -14,7 +14,8 @@ from ssl_pipeline.curation.label_errors import (
     folds_of,
     out_of_fold,
 )
-from ssl_pipeline.curation.near_duplicates import NearDuplicates
+from ssl_pipeline.curation.label_study import study_label_errors
+from ssl_pipeline.curation.near_duplicates import NearDuplicates, find_near_duplicates
 from ssl_pipeline.curation.neighbourhood import look_around
 from ssl_pipeline.data.store import IndexRow
 from ssl_pipeline.neighbours import unit
@@ -152,3 +153,14 @@ def test_folds_part_no_group():
 )
 def test_what_cannot_be_probed(classes: list[int], folds: list[int], possible: bool):
     assert can_be_probed(np.array(classes, np.int64), np.array(folds, np.int64)) == possible
+
+
+def test_copies_with_one_wrong_label_do_not_vouch_for_each_other():
+    """Each image is there twice, as ingest's near copies: a probe that knew one would believe the other's label."""
+    labels, wrong = planted(0)
+    rows = [IndexRow("", "", f"{labels[n % 800]}", "train", f"near copies {n % 800}", 8, 8, n) for n in range(1600)]
+    catalogue = Catalogue(tuple(rows), (), np.concatenate([FEATURES, FEATURES]))
+    around = look_around(catalogue.embeddings, catalogue.groups)
+    seen = Seen(catalogue, around, find_near_duplicates(around, catalogue.near_copies))
+    own = np.array(study_label_errors(seen, 0).columns["own_label_probability"]).astype(float)
+    assert np.median(own[wrong]) < 0.01
