@@ -20,8 +20,10 @@ from datetime import timedelta
 from typing import TypeVar, cast
 
 from ssl_pipeline.errors import LostRankError
+from ssl_pipeline.terminal import brief
 
 __all__ = [
+    "answered",
     "count",
     "gathered",
     "joined",
@@ -91,13 +93,18 @@ def joined() -> Iterator[None]:
     try:
         yield
         gathered(None)  # a launcher takes ranks that end minutes before the others for lost
+    except LostRankError:
+        dist.destroy_process_group()
+        raise
     finally:
         _together = False
-        dist.destroy_process_group()
+    # Not where the block has failed over something else: this would wait for ranks that work on. The end of the
+    # process, which comes then, closes its connections, and that is what the others hear.
+    dist.destroy_process_group()
 
 
 def share(size: int) -> range:
-    """Return which of so many numbered things are this rank's: as many as the others', or one more or less.
+    """Return which of so many numbered things are this rank's; shares differ by at most one.
 
     In the order of the ranks, shares are all of them in their order. Outside of `joined` a process has them all.
     """
@@ -121,20 +128,56 @@ def gathered(part: T) -> list[T]:
         return [part]
     import torch.distributed as dist
 
-    try:
-        meeting = dist.barrier(async_op=True)
-        while not meeting.is_completed():  # in Python, which hears Ctrl-C meanwhile
-            time.sleep(_LOOK_SECONDS)
-        meeting.wait()
+    with answered():
+        _meet()
         parts: list[T | None] = [None] * count()
         dist.all_gather_object(parts, part)
-    except RuntimeError as error:
-        raise LostRankError(
-            "Another process of this run has ended before its time: what it has written, or torchrun, says why."
-        ) from error
     return cast("list[T]", parts)
 
 
 def told(value: T) -> T:
-    """Return what the first rank hands in; see `gathered`."""
-    return gathered(value if leads() else None)[0]  # type: ignore[return-value]
+    """Return what the first rank hands in; what the others hand in is not sent. See `gathered`."""
+    if not _together:
+        return value
+    import torch.distributed as dist
+
+    box = [value if leads() else None]
+    with answered():
+        _meet()
+        dist.broadcast_object_list(box, src=0)
+    return cast("T", box[0])
+
+
+@contextmanager
+def answered(also: str = "") -> Iterator[None]:
+    """Put what a backend says of a connection that has broken into an error for users; other errors are our own.
+
+    Args:
+        also: A sentence about what is left of the work.
+
+    Raises:
+        LostRankError: Another rank has ended before its time.
+    """
+    import torch.distributed as dist
+
+    try:
+        yield
+    except RuntimeError as error:
+        if not isinstance(error, dist.DistError) and "gloo" not in str(error):
+            raise
+        sentences = [
+            "Another process of this run has ended before its time: what it has written, or torchrun, says why.",
+            also,
+            f"The connection says: {brief(str(error).partition('. This is')[0], 200)}.",
+        ]
+        raise LostRankError(" ".join(filter(None, sentences))) from error
+
+
+def _meet() -> None:
+    """Wait for all ranks, in Python, which hears Ctrl-C meanwhile."""
+    import torch.distributed as dist
+
+    meeting = dist.barrier(async_op=True)
+    while not meeting.is_completed():
+        time.sleep(_LOOK_SECONDS)
+    meeting.wait()

@@ -71,7 +71,7 @@ def extract(embed: Embed, images: Stored, positions: Positions | None = None) ->
 
     Args:
         embed: What makes the features; a `Kept` one embeds only those images of splits that it has not yet met.
-        images: Whose.
+        images: The images to embed.
         positions: (n,) positions of the images to take; None: all.
     """
     if positions is None:

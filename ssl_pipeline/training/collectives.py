@@ -1,15 +1,13 @@
 """What ranks hand to each other. Where one of them has ended, the others say so, and wait for nothing."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from ssl_pipeline.errors import LostRankError
-from ssl_pipeline.terminal import brief
+from ssl_pipeline import ranks
 
 __all__ = ["all_gather", "all_reduce", "broadcast"]
 
@@ -48,15 +46,5 @@ def broadcast(said: Any) -> Any:
     return box[0]
 
 
-@contextmanager
-def _answered() -> Iterator[None]:
-    """Put what a backend says of a connection that has broken into an error for users."""
-    try:
-        yield
-    except RuntimeError as error:
-        if not isinstance(error, dist.DistError) and "gloo" not in str(error):
-            raise
-        raise LostRankError(
-            "Another process of this run has ended before its time: what it has written, or torchrun, says why. The "
-            f"last checkpoint stays. The connection says: {brief(str(error).partition('. This is')[0], 200)}."
-        ) from error
+def _answered() -> AbstractContextManager[None]:
+    return ranks.answered("The last checkpoint stays.")

@@ -45,7 +45,7 @@ class Ranks:
         return self.number == 0
 
     def share(self, size: int) -> slice:
-        """Return which rows of a batch this rank encodes: as many as the others, or one more or less."""
+        """Return which rows of a batch this rank encodes; shares differ by at most one row."""
         return self._share_of(self.number, size)
 
     def gathered(self, encoded: Encoded, size: int) -> Encoded:

@@ -28,7 +28,8 @@ def guarded(action: Callable[[], None]) -> int:
             raise
         return _tell(trouble)
     except KeyboardInterrupt as interrupt:
-        click.echo(printable(str(interrupt)) or "interrupted; nothing was half-written", err=True)
+        if ranks.leads():
+            click.echo(printable(str(interrupt)) or "interrupted; nothing was half-written", err=True)
         return 130
     return 0
 

@@ -50,3 +50,11 @@ def test_what_a_rank_alone_fails_over_names_it(capsys: pytest.CaptureFixture[str
     monkeypatch.setenv("RANK", "2")
     assert raising(PipelineError("no images")) == 1
     assert capsys.readouterr().err == "rank 2: error: no images\n"
+
+
+def test_the_first_rank_alone_tells_of_an_interrupt(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("RANK", "2")
+    assert raising(KeyboardInterrupt()) == 130
+    assert capsys.readouterr().err == ""
