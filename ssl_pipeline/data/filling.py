@@ -44,24 +44,23 @@ def fill(spool: Spool, images: Images, canvas: Canvas, workers: int | None = Non
 
     Raises:
         LostRankError: Another rank has ended.
-        PipelineError: The pieces of other ranks are not in the folder.
+        PipelineError: The ranks do not share the folder.
     """
     spool.look()
     paths = [record.path for record in images.records]
     rest = [path for path in paths if path not in spool.known]
     if len(rest) < len(paths):
         say(f"ingest: {counted(len(paths) - len(rest), 'file')} of {len(paths):,} were decoded by a run before")
-    _share(spool, images, ranks.told((str(spool.folder.absolute()), rest))[1], canvas, workers)
+    ranks.told((str(spool.folder.absolute()), rest))
+    _check_shared(spool.folder)
+    _share(spool, images, rest, canvas, workers)
     if ranks.count() > 1:
         spool.look()
     filled = Filled({}, dict(images.rejects), [])
     for path in paths:
         outcome = spool.known.pop(path, None)
         if outcome is None:
-            raise PipelineError(
-                f"{spool.folder}: what other processes have decoded is not there. All machines have to share the "
-                "project's folder."
-            )
+            raise _not_shared(spool.folder)
         if isinstance(outcome, RejectedError):
             filled.rejects[path] = outcome
         else:
@@ -80,8 +79,10 @@ def help_to_fill(source: Source, canvas: Canvas) -> None:
 
     Raises:
         LostRankError: Another rank has ended.
+        PipelineError: The ranks do not share the folder of the first one.
     """
     folder, rest = ranks.told(("", [""]))
+    _check_shared(Path(folder))
     with Spool(Path(folder), ranks.number()) as spool:
         _share(spool, source.open(), rest, canvas)
 
@@ -95,3 +96,15 @@ def _share(spool: Spool, images: Images, paths: Sequence[str], canvas: Canvas, w
         spool.keep(path, outcome)
     spool.flush()
     ranks.gathered(None)
+
+
+def _check_shared(folder: Path) -> None:
+    """Let all ranks fail before they decode anything if one of them does not see the folder of the first one."""
+    if not all(ranks.gathered(folder.is_dir())):
+        raise _not_shared(folder)
+
+
+def _not_shared(folder: Path) -> PipelineError:
+    return PipelineError(
+        f"{folder}: what other processes have decoded is not there. All machines have to share the project's folder."
+    )

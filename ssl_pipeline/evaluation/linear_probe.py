@@ -22,6 +22,8 @@ __all__ = ["Probe", "fit", "fit_at"]
 
 Features = npt.NDArray[np.float32]
 Labels = npt.NDArray[np.int64]
+Kinds = tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.int64]]
+"""The first column of each kind, the kind of each of the D columns, and how many there are of each kind."""
 
 _MAX_ITERATIONS = 1000
 _PATIENCE_IN_STRENGTHS = 2  # strengths; weaker penalties take the solver longest, and only overfit more
@@ -172,7 +174,10 @@ def _narrow(scaled: Features) -> tuple[Features, Callable[[npt.NDArray[np.float6
     Args:
         scaled: (n, D) standardised features.
     """
-    first, member, counts = _equal_columns(scaled)
+    kinds = _likely_kinds(scaled)
+    if 2 * np.count_nonzero(scaled[0, kinds[0]]) > scaled.shape[1]:  # as below, without a copy of the features
+        return scaled, lambda weights: weights
+    first, member, counts = _equal_columns(scaled, kinds)
     lengths, kept = np.sqrt(counts), (scaled[:, first] != 0).max(axis=0)
     kept[0] |= not kept.any()  # the solver wants one
     if 2 * kept.sum() > scaled.shape[1]:  # too little is gained for other roundings
@@ -187,16 +192,20 @@ def _narrow(scaled: Features) -> tuple[Features, Callable[[npt.NDArray[np.float6
     return narrow, restore
 
 
-def _equal_columns(values: Features) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Return the first column of each kind, the kind of each of the D columns, and how many there are of each kind."""
+def _likely_kinds(values: Features) -> Kinds:
+    """Return the kinds of columns: those of one kind are equal, but by a rare chance."""
     factors = np.random.default_rng(0).integers(1, 2**63, len(values), np.uint64)
     sums = np.zeros(values.shape[1], np.uint64)
     for start in range(0, len(values), _ROWS):
         bits = values[start : start + _ROWS].view(np.uint32)
-        # modulo 2**64: equal columns have equal sums, and no others do but by a rare chance
-        sums += (factors[start : start + _ROWS, None] * bits).sum(axis=0)
-    _, first, member, counts = np.unique(sums, return_index=True, return_inverse=True, return_counts=True)
-    if not np.array_equal(values, values[:, first[member]]):
-        first = member = np.arange(values.shape[1])
-        counts = np.ones_like(first)
-    return first, member, counts
+        sums += (factors[start : start + _ROWS, None] * bits).sum(axis=0)  # modulo 2**64
+    return np.unique(sums, return_index=True, return_inverse=True, return_counts=True)[1:]
+
+
+def _equal_columns(values: Features, kinds: Kinds) -> Kinds:
+    """Return the kinds if columns of one kind are equal, and otherwise each column as a kind."""
+    first, member, _ = kinds
+    if np.array_equal(values, values[:, first[member]]):
+        return kinds
+    alone = np.arange(values.shape[1])
+    return alone, alone, np.ones_like(alone)

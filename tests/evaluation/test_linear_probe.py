@@ -174,7 +174,7 @@ def test_equal_dimensions_and_those_of_zeros_are_fitted_once_and_keep_their_weig
 def test_columns_are_merged_only_where_they_are_equal(monkeypatch):
     x = np.random.default_rng(0).normal(size=(20, 4)).astype(np.float32)
     x[:, 2] = x[:, 0]
-    assert linear_probe._equal_columns(x)[2].max() == 2
+    assert linear_probe._equal_columns(x, linear_probe._likely_kinds(x))[2].max() == 2
     monkeypatch.setattr(
         np.random,
         "default_rng",
@@ -182,4 +182,12 @@ def test_columns_are_merged_only_where_they_are_equal(monkeypatch):
             "Zeros", (), {"integers": staticmethod(lambda low, high, count, kind: np.zeros(count, kind))}
         ),
     )  # so that all sums are alike
-    assert linear_probe._equal_columns(x)[2].max() == 1
+    assert linear_probe._equal_columns(x, linear_probe._likely_kinds(x))[2].max() == 1
+
+
+def test_features_of_which_few_are_equal_are_not_copied(monkeypatch):
+    x = np.random.default_rng(0).normal(size=(20, 5)).astype(np.float32)
+    x[:, 2] = x[:, 0]
+    x[:, 4] = 0
+    monkeypatch.setattr(linear_probe, "_equal_columns", None)
+    assert linear_probe._narrow(x)[0] is x

@@ -1,22 +1,16 @@
-"""Several processes: the gradients of one. `benchmarks/ranks.py` looks at all recipes; whole runs are in tests/stages/."""
+"""Several processes: the gradients of one. `benchmarks/ranks.py` makes a table of it; whole runs are in tests/stages/."""
 
 import pytest
 import torch
 
-from benchmarks.gradients import difference
+from benchmarks.gradients import IN_FLOAT32, REGISTRY, difference
 from benchmarks.ranks import by_ranks, of_a_recipe
 from ssl_pipeline.training.together import ALONE, Ranks
 
-STEPS = [
-    ("simclr", False),  # negatives
-    ("mocov2", False),  # a queue and a teacher
-    ("swav", False),  # assignments of the whole batch
-    ("w_mse", False),  # whitening
-    ("dino", True),  # a centre, and views of two sizes
-    ("byol", True),
-    ("rotation", True),
-]
+STEPS = [(recipe, False) for recipe in REGISTRY.names("recipe")] + [("dino", True), ("byol", True), ("rotation", True)]
 """Recipes, each with an encoder without batch norms or with them."""
+BOUNDS = dict.fromkeys(IN_FLOAT32, 2e-6) | dict.fromkeys(("denoise", "mae"), 1e-8)
+"""Bounds of gradients that are float32, or pass through it: a third of those of denoise and mae is not exact there."""
 RANKS = 3
 
 
@@ -31,7 +25,7 @@ def test_gradients_and_running_statistics_are_those_of_one_process(recipe, norme
     whole = of_a_recipe(recipe, ALONE, normed)
     for own in apart[recipe, normed]:
         assert own.loss == pytest.approx(whole.loss, rel=1e-12)
-        assert difference(own.gradients, whole.gradients) <= 1e-12
+        assert difference(own.gradients, whole.gradients) <= BOUNDS.get(recipe, 1e-12)
         assert own.buffers.keys() == whole.buffers.keys()
         for name, value in whole.buffers.items():
             torch.testing.assert_close(own.buffers[name], value, rtol=1e-12, atol=1e-12)
