@@ -204,7 +204,8 @@ def _p(value: float) -> str:
 
 def _at(verdicts: Sequence[Verdict]) -> str:
     counts = [str(verdict.budget) for verdict in verdicts if verdict.budget != "all"]
-    named = [f"{' and '.join(counts)} label{'s' * (counts != ['1'])} per class"] if counts else []
+    every = " and ".join([", ".join(counts[:-1])] * (len(counts) > 1) + counts[-1:])
+    named = [f"{every} label{'s' * (counts != ['1'])} per class"] if counts else []
     return "with " + " and ".join(named + ["all labels"] * (len(counts) < len(verdicts)))
 
 

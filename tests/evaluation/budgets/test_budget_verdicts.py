@@ -127,6 +127,10 @@ def test_the_sentence_says_all_figures_the_differences_and_what_follows():
     [
         ({"k1": HELPED, "k5": HELPED}, "Pretraining helped with 1 and 5 labels per class."),
         (
+            {"k1": HELPED, "k5": HELPED, "k20": HELPED, "all": HELPED},
+            "Pretraining helped with 1, 5 and 20 labels per class and all labels.",
+        ),
+        (
             {"k1": HELPED, "k5": SAME, "all": HURT},
             "Pretraining helped with 1 label per class, made no clear difference with 5 labels per class, hurt with all labels.",
         ),
