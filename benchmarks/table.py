@@ -231,6 +231,14 @@ BENCHMARKS = (
         data="cifar10",
     ),
     Benchmark(
+        "micro-batches-resnet18",
+        ("benchmarks.virtual_batches", "--size", "16", "--backbone", "torchvision/resnet18"),
+        "The same as micro-batches, of a ResNet-18 at 16 px, in micro-batches of 16.",
+        5,
+        tuple(goals.micro_batches(profiled=False)),
+        long=True,
+    ),
+    Benchmark(
         "embed",
         ("benchmarks.embed", "--images", "5000", "--images", "20000"),
         "`ssl-pipeline embed` of photographs of 128 px by a ResNet-8 at 64 px, to a bare loop that decodes each by "

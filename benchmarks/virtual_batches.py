@@ -1,6 +1,6 @@
 """Batches in micro-batches against one pass: `python -m benchmarks.virtual_batches`, in a copy of the project.
 
-A step is views, forward, loss, backward and the optimizer's, of the project's recipe and backbone, on digits. `time` is
+A step is views, forward, loss, backward and the optimizer's, of the project's recipe, on digits. `time` is
 that of a batch in micro-batches to that of one pass, once with all but the last of them encoded twice, as where no
 memory is free, and once with as many kept as fit. Memory is the peak of a process of its own for each number of
 micro-batches, above what it held after its imports; `slope` is the power of their number with which it grows. On the
@@ -26,7 +26,7 @@ import torch
 
 from benchmarks.epoch import Project
 from benchmarks.interleaved import faster, machine
-from benchmarks.project import copy_project
+from benchmarks.project import change, copy_project
 from benchmarks.stage import stage
 from benchmarks.tiles import high_water
 from ssl_pipeline.training import micro_batches
@@ -82,8 +82,9 @@ def peak(count: int, size: int, variables: Mapping[str, str]) -> float:
 @click.command()
 @click.option("--size", default=64, show_default=True, help="Images per micro-batch.")
 @click.option("--count", default=8, show_default=True, help="Micro-batches per batch whose time is measured.")
+@click.option("--backbone", help="The backbone, such as torchvision/resnet18; the project's own by default.")
 @click.option("--peak", "own", default=0, hidden=True)
-def main(size: int, count: int, own: int) -> None:
+def main(size: int, count: int, backbone: str | None, own: int) -> None:
     """Print ratios of time and the slope of memory."""
     torch.set_num_threads(1)
     if own:
@@ -95,6 +96,8 @@ def main(size: int, count: int, own: int) -> None:
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch) / "project"
         copy_project(folder)
+        if backbone is not None:
+            change(folder, pretrain={"backbone": {"name": backbone, "stem": "small"}})
         for name in ("ingest", "augment"):
             stage(folder, name)
         with contextlib.chdir(folder):
