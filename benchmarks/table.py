@@ -235,7 +235,7 @@ BENCHMARKS = (
         ("benchmarks.virtual_batches", "--size", "16", "--backbone", "torchvision/resnet18"),
         "The same as micro-batches, of a ResNet-18 at 16 px, in micro-batches of 16.",
         5,
-        tuple(goals.micro_batches(profiled=False)),
+        tuple(goals.micro_batches(goals.FEW_AT_ONCE)),
         long=True,
     ),
     Benchmark(
