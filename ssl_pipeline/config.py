@@ -14,6 +14,7 @@ from ssl_pipeline.augment.policy import Policy
 from ssl_pipeline.curate_config import CurateConfig
 from ssl_pipeline.data.agreement import PixelsChoice
 from ssl_pipeline.errors import ConfigError
+from ssl_pipeline.export_config import ExportConfig
 from ssl_pipeline.moved_keys import move_keys, rename_keys
 from ssl_pipeline.report_config import ReportConfig
 from ssl_pipeline.resolution import FULL_SIZE, Resolution
@@ -27,7 +28,6 @@ __all__ = [
     "Choice",
     "CollapseBounds",
     "Config",
-    "ExportConfig",
     "FinetuneConfig",
     "IngestConfig",
     "LinearEvalConfig",
@@ -159,14 +159,6 @@ class PretrainConfig(PretrainSection):
     micro_batch: Count | None = None  # cards of earlier versions lack this and the next
     devices: Devices = 1
     resolution: Resolution = FULL_SIZE
-
-
-class ExportConfig(Checked):
-    """The backbone as one ONNX file."""
-
-    layer: Annotated[Literal["last"] | int, number_or("last")]
-    l2_normalize: bool
-    opset: Annotated[int, Field(ge=18, le=23)]
 
 
 class Knn(Checked):

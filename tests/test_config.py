@@ -81,6 +81,22 @@ def test_the_shipped_parameters_are_valid_and_every_value_has_a_comment_or_its_p
         ("export.layer", True, "export.layer: must be a whole number of 1 or more, or 'last' (found True)"),
         ("export.layer", "first", "export.layer: must be a whole number of 1 or more, or 'last' (found 'first')"),
         ("pretrain.on_collapse", "ignore", "pretrain.on_collapse: Input should be 'stop' or 'warn' (found 'ignore')"),
+        (
+            "export.variants",
+            ["fp32", "fp8"],
+            "export.variants.1: Input should be 'fp32', 'fp16' or 'int8' (found 'fp8')",
+        ),
+        ("export.variants", ["int8"], "export.variants: must contain fp32: backbone.onnx always ships"),
+        ("export.variants", ["fp32", "int8", "int8"], "export.variants: must not name a variant twice"),
+        (
+            "export.calibration.method",
+            "mean",
+            "export.calibration.method: Input should be 'minmax', 'entropy' or 'perc",
+        ),
+        ("export.calibration.images", 0, "export.calibration.images: Input should be greater than or equal to 1"),
+        ("export.gate.int8.min_recall", 2, "export.gate.int8.min_recall: Input should be less than or equal to 1"),
+        ("export.gate.fp32", {}, "export.gate.fp32: unknown key"),
+        ("export.on_gate_failure", "warn", "export.on_gate_failure: Input should be 'stop' or 'drop' (found 'warn')"),
         ("export", None, "export: Input should be a valid dictionary"),
         ("pretrain.seed", True, "pretrain.seed: must be a number (found True)"),
         (

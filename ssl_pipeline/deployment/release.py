@@ -9,12 +9,12 @@ import numpy as np
 
 from ssl_pipeline.artifacts.assembly import cut
 from ssl_pipeline.artifacts.card import ModelCard
-from ssl_pipeline.config import ExportConfig
 from ssl_pipeline.data.image_spec import Pixels
 from ssl_pipeline.data.store import open_split, read_originals
 from ssl_pipeline.deployment.backbone_graph import export_backbone
 from ssl_pipeline.deployment.energy_graph import export_energy, prove_energy
 from ssl_pipeline.deployment.parity import canvas_agreement, verify
+from ssl_pipeline.export_config import GraphConfig
 from ssl_pipeline.parts.heads import CosineEnergy
 from ssl_pipeline.products import record, sha256
 from ssl_pipeline.types import PretextTask
@@ -51,7 +51,7 @@ def release(
     folder: Path,
     task: PretextTask,
     card: ModelCard,
-    section: ExportConfig,
+    section: GraphConfig,
     evidence: Evidence,
     reference: Sequence[str],
 ) -> dict[str, Any]:
@@ -61,7 +61,7 @@ def release(
         folder: A folder that receives the files, to be thrown away if this raises.
         task: The task, with the trained encoder and, perhaps, an energy head.
         card: The card of the encoder.
-        section: The section `export` of params.yaml.
+        section: What the section `export` of params.yaml says of the graph.
         evidence: What the graphs are tried on.
         reference: Starts a new process that rebuilds the encoder; see `parity.verify`.
 

@@ -14,12 +14,12 @@ from torch import Tensor
 from ssl_pipeline.artifacts.card import ModelCard
 from ssl_pipeline.artifacts.files import ENCODER, load_encoder, load_task
 from ssl_pipeline.augment.policy import Policy, check_colours
-from ssl_pipeline.config import ExportConfig
 from ssl_pipeline.data.ingest import Shares, ingest
 from ssl_pipeline.data.store import open_split
 from ssl_pipeline.deployment.learning import Places, learn
 from ssl_pipeline.deployment.release import read_evidence, release
 from ssl_pipeline.errors import PipelineError
+from ssl_pipeline.export_config import GraphConfig
 from ssl_pipeline.guard import only_run
 from ssl_pipeline.library.collections import FoundImages, find_images
 from ssl_pipeline.library.embedding import embed
@@ -53,7 +53,7 @@ __all__ = ["Pretrained", "pretrain"]
 
 _RUN = "run.json"
 _REHEARSED_IMAGES = 20_000  # in all epochs: a run over fewer is over before a trial of its export would be
-_EXPORT = ExportConfig(layer="last", l2_normalize=True, opset=18)
+_EXPORT = GraphConfig(layer="last", l2_normalize=True, opset=18)
 
 
 @dataclass(frozen=True)
