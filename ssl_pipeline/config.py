@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal, Self, get_args
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from ssl_pipeline.augment.policy import Policy
+from ssl_pipeline.bundle_config import BundleConfig
 from ssl_pipeline.curate_config import CurateConfig
 from ssl_pipeline.data.agreement import PixelsChoice
 from ssl_pipeline.errors import ConfigError
@@ -245,6 +246,7 @@ class Config(Checked):
     linear_eval: LinearEvalConfig
     finetune: FinetuneConfig
     report: ReportConfig
+    bundle: BundleConfig
 
     @model_validator(mode="after")
     def _kinds_of_views_are_known(self) -> Self:

@@ -32,6 +32,7 @@ FIXED = {
     "linear_eval": 5.0,
     "finetune": 5.0,
     "report": 3.0,
+    "bundle": 2.0,
 }
 """Seconds of a stage of which nothing depends on the images, on one core."""
 FORWARDS = {"fp32": 3.0, "bf16": 2.5, "fp16": 1.5}
@@ -185,6 +186,7 @@ def estimate(config: Config, epochs: int, batch_size: int, work: Workload, machi
         + CLUSTER_SECONDS * min(config.linear_eval.clusters.images, work.pool),
         "finetune": _finetune_seconds(config, work, machine),
         "report": min(config.report.map_images, work.files) * (1 / forward + MAP_SECONDS),
+        "bundle": 0.0,
     }
     together = machine.processes(config.pretrain.devices)
     share = ceil(batch / together)

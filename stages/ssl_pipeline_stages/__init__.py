@@ -91,15 +91,8 @@ STAGES = {
         inputs=("data/augmented/policy.json", "data/ingested/store", "models/export", "models/pretrain"),
         outputs=(
             "models/linear_eval",
-            *_reports(
-                "linear_eval",
-                "clusters.csv",
-                "details.json",
-                "pictures",
-                "recalls.csv",
-                "metrics.json",
-                "confusion.csv",
-            ),
+            *_reports("linear_eval", "clusters.csv", "details.json", "pictures", "recalls.csv"),
+            *_reports("linear_eval", "metrics.json", "confusion.csv"),
         ),
         graphs=("linear_probe.onnx",),
     ),
@@ -136,15 +129,22 @@ STAGES = {
             *_reports("pretrain", "details.json", "pictures", "warnings.json"),
         ),
         outputs=("reports/index.html",),
-        elsewhere=(
-            "ingest",
-            "augment",
-            "pretrain",
-            "export",
-            "curate",
-            "linear_eval",
-            "finetune",
-        ),  # it shows params.yaml
+        # it shows params.yaml
+        elsewhere=("ingest", "augment", "pretrain", "export", "curate", "linear_eval", "finetune"),
+    ),
+    "bundle": Stage(
+        does="Put all that ships into one folder, with a card and what proves it where it runs.",
+        section="bundle",
+        inputs=(
+            "data/ingested/manifest.json",
+            "models/export",
+            "models/finetune",
+            "models/linear_eval",
+            "models/pretrain/model.json",
+            *(f"reports/{stage}/details.json" for stage in ("export", "finetune", "linear_eval")),
+        ),
+        outputs=("models/bundle",),
+        graphs=("backbone.onnx", "classifier.onnx", "linear_probe.onnx"),
     ),
 }
 """Name -> stage, in the order in which they run."""

@@ -9,7 +9,7 @@ INVENTORY, CODE, PLUGINS_LOCK = map(Path, STAGES["inventory"].outputs)
 INGESTED, AUGMENTED, PRETRAIN, EXPORT, LINEAR_EVAL, FINETUNE = (
     Path(STAGES[name].outputs[0]) for name in ("ingest", "augment", "pretrain", "export", "linear_eval", "finetune")
 )
-PAGE = Path(STAGES["report"].outputs[0])
+PAGE, BUNDLE = (Path(STAGES[name].outputs[0]) for name in ("report", "bundle"))
 STORE = INGESTED / "store"
 REPORTS = Path("reports")
 LOCK_FOLDER = Path(".work")

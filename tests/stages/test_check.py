@@ -56,7 +56,7 @@ def test_each_check_has_a_line_and_nothing_is_written(project: Callable[..., Res
     assert "images   ok: 1,797, of which 60 were tried; 10 classes" in checked
     assert "loss info_nce" in checked
     assert "export   ok: resnet_cifar, whose trial took 6 s" in checked
-    stages = ["ingest", "augment", "pretrain", "export", "curate", "linear_eval", "finetune", "report", "all"]
+    stages = ["ingest", "augment", "pretrain", "export", "curate", "linear_eval", "finetune", "report", "bundle", "all"]
     assert [line.split()[0] for line in estimated.splitlines()] == stages
     assert [path.name for path in Path().iterdir()] == ["params.yaml"]
 

@@ -7,7 +7,7 @@ from ssl_pipeline.data.store import Original
 from ssl_pipeline.deployment.classifier_graph import opset_of, write_classifier
 from ssl_pipeline.deployment.parity import verify
 from ssl_pipeline.evaluation.budgets.study import Tuned
-from ssl_pipeline.products import atomic_folder, write_json
+from ssl_pipeline.products import atomic_folder, record, write_json
 
 __all__ = ["write_obstacle", "write_tuned"]
 
@@ -45,6 +45,7 @@ def write_tuned(
             metadata={"labels_per_class": str(budget)},
         )
         verify(path, [original.image for original in originals], rebuild(folder))
+        record(path)
 
 
 def write_obstacle(models: Path, reason: str) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 from ssl_pipeline.deployment.classifier_graph import append_classifier, prove_probe
 from ssl_pipeline.evaluation.linear.inputs import LinearInputs
 from ssl_pipeline.evaluation.linear.study import LinearFindings
-from ssl_pipeline.products import atomic_folder, sha256, write_json
+from ssl_pipeline.products import atomic_folder, record, sha256, write_json
 
 __all__ = ["write_probe"]
 
@@ -35,3 +35,4 @@ def write_probe(models: Path, inputs: LinearInputs, found: LinearFindings) -> No
         checked = inputs.data.val if len(inputs.data.val) else inputs.data.train
         some = checked.images(np.arange(min(len(checked), 256)))
         prove_probe(path, lambda images: probe.predict_proba(embed(images)), some)
+        record(path)

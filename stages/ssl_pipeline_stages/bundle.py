@@ -1,0 +1,17 @@
+"""All that ships in one folder, which proves itself where it runs."""
+
+from ssl_pipeline.config import Config
+from ssl_pipeline_stages.command import stage
+from ssl_pipeline_stages.paths import BUNDLE, EXPORT, FINETUNE, LINEAR_EVAL
+
+
+@stage
+def bundle(config: Config) -> None:
+    """Put all that ships into one folder, with a card and what proves it where it runs."""
+    from ssl_pipeline.bundle.writing import Shipped, write_bundle
+    from ssl_pipeline.progress import say
+
+    del config
+    shipped = Shipped(EXPORT, LINEAR_EVAL / "linear_probe.onnx", FINETUNE / "classifier.onnx")
+    names = write_bundle(BUNDLE, shipped)
+    say(f"bundle: {BUNDLE}, {len(names)} files")
