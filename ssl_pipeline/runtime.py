@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ssl_pipeline.data.image_spec import ImageSpec, Pixels
+from ssl_pipeline.deployment.execution import Provider
 from ssl_pipeline.deployment.runtime import images_of, open_session, read_metadata, run
 from ssl_pipeline.errors import PipelineError
 from ssl_pipeline.products import sha256_once
@@ -19,7 +20,7 @@ from ssl_pipeline.terminal import brief, shown
 
 __all__ = ["Backbone"]
 
-_BATCH_PIXELS = {"CPUExecutionProvider": 2**18, "CUDAExecutionProvider": 2**22}
+_BATCH_PIXELS = {"CPUExecutionProvider": 2**18, "OpenVINOExecutionProvider": 2**18, "CUDAExecutionProvider": 2**22}
 """Pixels that a graph is given at a time, unless one image has more. It holds some 40 bytes for each: on a CPU, what
 fits into its caches is a third faster than sixteen times as much."""
 _BATCH_IMAGES = 256
@@ -35,16 +36,20 @@ class Backbone:
         path: The path of `backbone.onnx`.
         threads: CPU threads of a call; None leaves the choice to onnxruntime.
         output: The name of the graph's output: "energy" for an `energy.onnx` that takes single images.
+        provider: The execution provider of onnxruntime: "cpu", "cuda" or "openvino"; "auto" takes CUDA where it works,
+            and the CPU elsewhere.
 
     Attributes:
         path: The path of the file.
+        provider: The execution provider that it runs on, in onnxruntime's words, such as CUDAExecutionProvider.
         images: The images that it takes: channels, type, scale, and what marks a pixel that was not measured.
         size: The side of the square that the graph resizes images to, px.
         dim: The length of an embedding; 0 where a row is a single number.
         metadata: All that the file says about itself: text as it is, all else as JSON.
 
     Raises:
-        PipelineError: The file is missing, onnxruntime cannot run it, or it is no such graph.
+        PipelineError: The file is missing, onnxruntime cannot run it, it is no such graph, or the provider does not
+            work here; the message says what brings it.
 
     Examples:
         >>> from ssl_pipeline.runtime import Backbone
@@ -53,9 +58,16 @@ class Backbone:
         (2, 256)
     """
 
-    def __init__(self, path: str | os.PathLike[str], threads: int | None = None, output: str = "embedding"):
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        threads: int | None = None,
+        output: str = "embedding",
+        provider: Provider = "auto",
+    ):
         self.path = Path(path)
-        self._session = open_session(self.path, threads, patient=True)
+        self._session = open_session(self.path, threads, patient=True, provider=provider)
+        self.provider = self._session.get_providers()[0]
         self.metadata = read_metadata(self._session)
         inputs, outputs = self._session.get_inputs(), self._session.get_outputs()
         names = [[node.name for node in nodes] for nodes in (inputs, outputs)]
@@ -122,7 +134,7 @@ class Backbone:
         places: dict[tuple[int, ...], list[int]] = {}
         for place, image in enumerate(images):
             places.setdefault(image.shape, []).append(place)
-        pixels = _BATCH_PIXELS[self._session.get_providers()[0]]
+        pixels = _BATCH_PIXELS[self.provider]
         for (height, width, _), mine in places.items():
             most = min(_BATCH_IMAGES, max(1, pixels // max(height * width, self.size**2)))
             yield from (mine[start : start + most] for start in range(0, len(mine), most))

@@ -1,6 +1,5 @@
 """Running exported graphs. Imports no torch: this is all that a deployment needs."""
 
-import ctypes
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -10,41 +9,21 @@ import numpy as np
 import numpy.typing as npt
 import onnxruntime
 
-from ssl_pipeline import ranks
 from ssl_pipeline.data.image_spec import RGB8, ImageSpec
+from ssl_pipeline.deployment.execution import Provider, check_used, wanted
 from ssl_pipeline.errors import PipelineError
 from ssl_pipeline.terminal import shown
 
-__all__ = ["images_of", "layer_of", "open_session", "providers", "read_metadata", "run"]
+__all__ = ["images_of", "layer_of", "open_session", "read_metadata", "run"]
 
 _ERRORS_ONLY = 3
 _NUMPY_TYPES = {"tensor(uint8)": "uint8", "tensor(uint16)": "uint16", "tensor(float)": "float32"}
 """Types of images, in onnxruntime's words and in NumPy's."""
 
 
-def cuda_devices() -> int:
-    """Return how many CUDA devices the driver knows; onnxruntime itself complains on stderr where there is none."""
-    try:
-        driver = ctypes.CDLL("libcuda.so.1")
-    except OSError:
-        return 0
-    count = ctypes.c_int(0)
-    if driver.cuInit(0) != 0 or driver.cuDeviceGetCount(ctypes.byref(count)) != 0:
-        return 0
-    return count.value
-
-
-def providers() -> list[str | tuple[str, dict[str, str]]]:
-    """Return the execution providers to ask for: CUDA if there is a device and a build for it, and always the CPU."""
-    if "CUDAExecutionProvider" in onnxruntime.get_available_providers() and cuda_devices() > 0:
-        onnxruntime.preload_dlls()  # finds the CUDA libraries that came with torch's wheels
-        # TF32 keeps 10 bits of a product: embeddings would differ between devices by more than the parity bound
-        device = str(ranks.local_number() % cuda_devices())
-        return [("CUDAExecutionProvider", {"use_tf32": "0", "device_id": device}), "CPUExecutionProvider"]
-    return ["CPUExecutionProvider"]
-
-
-def open_session(path: Path, threads: int | None = None, patient: bool = False) -> onnxruntime.InferenceSession:
+def open_session(
+    path: Path, threads: int | None = None, patient: bool = False, provider: Provider = "auto"
+) -> onnxruntime.InferenceSession:
     """Open a graph for running; `session.get_providers()` says what it really runs on.
 
     Args:
@@ -52,9 +31,11 @@ def open_session(path: Path, threads: int | None = None, patient: bool = False) 
         threads: CPU threads within an operator; None leaves the choice to onnxruntime.
         patient: Whether threads that wait for each other leave the processor to others, such as processes that decode.
             Otherwise they try again and again for a while.
+        provider: The execution provider: auto takes CUDA where it works, and the CPU elsewhere; another one that does
+            not work here is refused.
 
     Raises:
-        PipelineError: The file is missing, or onnxruntime cannot load it.
+        PipelineError: The file is missing, onnxruntime cannot load it, or the provider does not work here.
     """
     options = onnxruntime.SessionOptions()
     options.log_severity_level = _ERRORS_ONLY
@@ -65,12 +46,17 @@ def open_session(path: Path, threads: int | None = None, patient: bool = False) 
     if not path.is_file():
         what = "is not a file" if path.exists() else "does not exist"
         raise PipelineError(f"{path} {what}. Name an exported file, such as models/export/backbone.onnx.")
+    asked = wanted(provider, threads)
     try:
-        return onnxruntime.InferenceSession(path, options, providers=providers())
+        session = onnxruntime.InferenceSession(path, options, providers=asked)
     except Exception as error:  # onnxruntime's exceptions share no narrower base
         raise PipelineError(
             f"{path} is not a graph that onnxruntime {onnxruntime.__version__} runs: {shown(str(error), 500)}"
         ) from error
+    check_used(session.get_providers()[0], asked, provider)
+    if provider != "auto":
+        session.disable_fallback()  # to another provider in the middle of the work
+    return session
 
 
 def read_metadata(session: onnxruntime.InferenceSession) -> dict[str, str]:

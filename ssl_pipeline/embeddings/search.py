@@ -10,6 +10,7 @@ from PIL import Image, ImageOps
 
 from ssl_pipeline.data.image_spec import ImageSpec, Pixels
 from ssl_pipeline.data.remarks import RejectedError
+from ssl_pipeline.deployment.execution import Provider
 from ssl_pipeline.embeddings.reading import canvas_of, read_some
 from ssl_pipeline.embeddings.table import Index
 from ssl_pipeline.errors import PipelineError
@@ -34,12 +35,13 @@ class Match(NamedTuple):
     similarity: float
 
 
-def model_of(index: Index, model: Path | None = None) -> Backbone:
+def model_of(index: Index, model: Path | None = None, provider: Provider = "auto") -> Backbone:
     """Open the backbone that made an index.
 
     Args:
         index: The index.
         model: The path of the backbone; None: where the index says that it lies.
+        provider: The execution provider, as `Backbone` takes it.
 
     Raises:
         PipelineError: It is not there, or is another one: embeddings of two models cannot be compared.
@@ -50,7 +52,7 @@ def model_of(index: Index, model: Path | None = None) -> Backbone:
             f"{shown(str(index.path), 200)} was made by {shown(str(place), 200)}, which is not there. Say where this "
             "model lies by --model."
         )
-    backbone = Backbone(place)
+    backbone = Backbone(place, provider=provider)
     if sha256_once(place) != index.about.model_sha256:
         raise PipelineError(
             f"{shown(str(place), 200)} is not the model that made {shown(str(index.path), 200)}, and embeddings of "

@@ -10,6 +10,7 @@ from PIL import Image
 
 from ssl_pipeline.data.decode import Canvas
 from ssl_pipeline.data.image_spec import Pixels
+from ssl_pipeline.deployment.execution import Provider
 from ssl_pipeline.embeddings.reading import canvas_of
 from ssl_pipeline.errors import PipelineError
 from ssl_pipeline.library.images import ImageLike, read_image
@@ -21,7 +22,11 @@ _MAX_MEGAPIXELS = 500.0  # larger images are refused by their header: a small fi
 
 
 def embed(
-    model: str | os.PathLike[str], images: ImageLike | Iterable[ImageLike], *, batch_size: int = 64
+    model: str | os.PathLike[str],
+    images: ImageLike | Iterable[ImageLike],
+    *,
+    batch_size: int = 64,
+    provider: Provider = "auto",
 ) -> npt.NDArray[np.float32]:
     """Embed images by an exported backbone, as they were read in training.
 
@@ -33,12 +38,15 @@ def embed(
             images (N, H, W, C); one image alone, too. A model of other images than 8-bit RGB takes arrays of its own
             channels and type.
         batch_size: The most images in memory at a time; those of one size are embedded together.
+        provider: The execution provider of onnxruntime: "cpu", "cuda" or "openvino"; "auto" takes CUDA where it works,
+            and the CPU elsewhere.
 
     Returns:
         (N, D) float32, a row for each image; of unit length unless `export.l2_normalize` was off.
 
     Raises:
-        PipelineError: The model is missing or is no backbone, or an image cannot be used; the message says which.
+        PipelineError: The model is missing or is no backbone, the provider does not work here, or an image cannot be
+            used; the message says which.
 
     Examples:
         >>> import ssl_pipeline
@@ -47,7 +55,7 @@ def embed(
     """
     if batch_size < 1:
         raise PipelineError(f"batch_size must be at least 1, got {batch_size}.")
-    backbone = Backbone(model)
+    backbone = Backbone(model, provider=provider)
     canvas = canvas_of(backbone.images, backbone.metadata, _MAX_MEGAPIXELS)
     found, numbered = [], enumerate(_each(images))
     while block := list(itertools.islice(numbered, batch_size)):

@@ -8,8 +8,10 @@ import click
 
 from ssl_pipeline_stages.guarded import guarded
 from ssl_pipeline_stages.paths import EXPORT
+from ssl_pipeline_stages.provider import provider_option
 
 if TYPE_CHECKING:
+    from ssl_pipeline.deployment.execution import Provider
     from ssl_pipeline.embeddings.run import Shard
 
 MODEL = EXPORT / "backbone.onnx"
@@ -41,8 +43,15 @@ MODEL = EXPORT / "backbone.onnx"
     "Processes that torchrun starts take a part each by themselves.",
 )
 @click.option("--max-megapixels", default=100.0, show_default=True, help="Images with more pixels are rejected unread.")
+@provider_option
 def embed(
-    images: tuple[Path, ...], model: Path, out: Path, energy: Path | None, shard: str | None, max_megapixels: float
+    images: tuple[Path, ...],
+    model: Path,
+    out: Path,
+    energy: Path | None,
+    shard: str | None,
+    max_megapixels: float,
+    provider: "Provider",
 ) -> None:
     """Embed images, which may be files, folders and .zip archives, in any mixture.
 
@@ -52,11 +61,17 @@ def embed(
     What cannot be read is listed beside the file. A run that was stopped goes on when the same command is given again.
     Shards have to share the folder of the file.
     """
-    sys.exit(guarded(lambda: _embed(images, model, out, energy, shard, max_megapixels)))
+    sys.exit(guarded(lambda: _embed(images, model, out, energy, shard, max_megapixels, provider)))
 
 
 def _embed(
-    images: tuple[Path, ...], model: Path, out: Path, energy: Path | None, shard: str | None, max_megapixels: float
+    images: tuple[Path, ...],
+    model: Path,
+    out: Path,
+    energy: Path | None,
+    shard: str | None,
+    max_megapixels: float,
+    provider: "Provider",
 ) -> None:
     from ssl_pipeline.data.parallel import available_cores
     from ssl_pipeline.embeddings.inputs import find_inputs
@@ -74,8 +89,8 @@ def _embed(
         raise ConfigError(f"--max-megapixels: {max_megapixels:g} must be more than 0.")
     mine = _shard(shard)
     threads = max(1, available_cores() // local_count()) if local_count() > 1 else None
-    backbone = Backbone(model, threads)
-    judge = None if energy is None else Backbone(energy, threads, output="energy")
+    backbone = Backbone(model, threads, provider=provider)
+    judge = None if energy is None else Backbone(energy, threads, "energy", provider)
     if judge is not None and judge.images != backbone.images:
         raise ConfigError(
             f"--energy: {shown(str(energy), 200)} takes {judge.images}, and the model takes {backbone.images}: name "

@@ -2,10 +2,15 @@
 
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from ssl_pipeline_stages.guarded import guarded
+from ssl_pipeline_stages.provider import provider_option
+
+if TYPE_CHECKING:
+    from ssl_pipeline.deployment.execution import Provider
 
 
 @click.command()
@@ -30,12 +35,13 @@ from ssl_pipeline_stages.guarded import guarded
 @click.option(
     "--model", type=click.Path(path_type=Path), help="The backbone, where it lies elsewhere than the table says."
 )
-def search(query: Path, index: Path, count: int, picture: Path, model: Path | None) -> None:
+@provider_option
+def search(query: Path, index: Path, count: int, picture: Path, model: Path | None, provider: "Provider") -> None:
     """Find the images that are most like QUERY, an image file, by the cosine of their embeddings."""
-    sys.exit(guarded(lambda: _search(query, index, count, picture, model)))
+    sys.exit(guarded(lambda: _search(query, index, count, picture, model, provider)))
 
 
-def _search(query: Path, index: Path, count: int, picture: Path, model: Path | None) -> None:
+def _search(query: Path, index: Path, count: int, picture: Path, model: Path | None, provider: "Provider") -> None:
     from ssl_pipeline.embeddings.search import MOST_DRAWN, draw, model_of, search
     from ssl_pipeline.embeddings.table import Index
     from ssl_pipeline.errors import ConfigError
@@ -46,7 +52,7 @@ def _search(query: Path, index: Path, count: int, picture: Path, model: Path | N
     if picture.suffix.lower() != ".png":
         raise ConfigError(f"--picture: {shown(str(picture), 200)} must end with .png.")
     with Index(index) as opened:
-        backbone = model_of(opened, model)
+        backbone = model_of(opened, model, provider)
         matches = search(opened, backbone, query, count)
         click.echo("rank  similarity  path")
         for rank, match in enumerate(matches, 1):

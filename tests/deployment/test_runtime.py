@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ssl_pipeline.deployment import runtime
 from ssl_pipeline.deployment.runtime import open_session, run
 from ssl_pipeline.errors import PipelineError
 from tests.deployment.conftest import Model
@@ -29,21 +28,6 @@ def test_it_runs_without_torch_and_without_noise(model: Model):
     assert done.stdout.startswith("False")
     assert "CPUExecutionProvider" in done.stdout
     assert done.stderr == ""
-
-
-def test_cuda_is_asked_for_only_where_there_is_a_device(monkeypatch: pytest.MonkeyPatch):
-    built = ["CUDAExecutionProvider", "CPUExecutionProvider"]
-    monkeypatch.setattr(runtime.onnxruntime, "get_available_providers", lambda: built)
-    monkeypatch.setattr(runtime.onnxruntime, "preload_dlls", lambda: None)
-    monkeypatch.setattr(runtime, "cuda_devices", lambda: 0)
-    assert runtime.providers() == ["CPUExecutionProvider"]
-    monkeypatch.setattr(runtime, "cuda_devices", lambda: 2)
-    cuda = {"use_tf32": "0", "device_id": "0"}
-    assert runtime.providers() == [("CUDAExecutionProvider", cuda), "CPUExecutionProvider"]
-    monkeypatch.setenv("LOCAL_RANK", "3")  # the second of the two devices
-    assert runtime.providers()[0] == ("CUDAExecutionProvider", cuda | {"device_id": "1"})
-    built.remove("CUDAExecutionProvider")
-    assert runtime.providers() == ["CPUExecutionProvider"]
 
 
 def test_batches_change_nothing_but_the_memory(model: Model):
