@@ -89,4 +89,4 @@ def read_index(store: Path) -> list[IndexRow]:
     with (store / "index.csv").open(newline="", encoding="utf-8") as file:
         header, *rows = csv.reader(file, strict=True)
     assert tuple(header) == IndexRow._fields
-    return [IndexRow(*row[:5], *map(int, row[5:])) for row in rows]  # type: ignore[arg-type]
+    return [IndexRow(*row[:5], *map(int, row[5:9]), *row[9:]) for row in rows]  # type: ignore[arg-type]

@@ -1,6 +1,8 @@
 """The questions about labels: which are likely wrong, what to label next, and what else the embeddings reveal."""
 
+import math
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from functools import partial
 from pathlib import Path, PurePosixPath
 
@@ -108,7 +110,7 @@ def _draw_next(seen: Seen, chosen: Numbers, folder: Path) -> None:
 
 
 def study_shortcuts(seen: Seen, seed: int) -> Finding:
-    """Ask how much the embeddings reveal about the files' sizes, shapes and folders."""
+    """Ask how much the embeddings reveal about files and cameras."""
     catalogue = seen.catalogue
     found = find_shortcuts(catalogue.embeddings, _facts(catalogue), catalogue.labels, seen.kin(), seed)
     figures = {
@@ -135,7 +137,15 @@ def _facts(catalogue: Catalogue) -> Mapping[str, Sequence[object]]:
     """Return what is known of the files, by its name in a sentence."""
     rows = catalogue.rows
     return {
-        "the size": [float(row.width * row.height) for row in rows],
+        "the size in pixels": [float(row.width * row.height) for row in rows],
+        "the size in bytes": [float(row.file_bytes) if row.file_bytes else math.nan for row in rows],
         "the aspect": [row.width / row.height for row in rows],
         "the folder": [str(PurePosixPath(row.path).parent) for row in rows],
+        "the camera": [row.camera for row in rows],
+        "the date of capture": [_seconds(row.taken) for row in rows],
     }
+
+
+def _seconds(moment: str) -> float:
+    """Return a moment of the index as seconds; NaN where there is none."""
+    return (datetime.fromisoformat(moment) - datetime(1970, 1, 1)).total_seconds() if moment else math.nan

@@ -1,4 +1,4 @@
-"""Shortcuts: how much the embeddings reveal about what is not content, such as a file's shape or folder.
+"""Shortcuts: how much the embeddings reveal about what is not content, such as a file's shape or camera.
 
 For each such fact a linear probe is fitted on the embeddings, and asked about images that it was not fitted on. What it
 gets right is held against two yardsticks: the commonest value, which is chance, and the commonest value of the image's

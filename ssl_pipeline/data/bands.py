@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from ssl_pipeline.data.exif import NOTHING_TOLD, Shot, shot_of
 from ssl_pipeline.data.formats import further_parts, open_image
 from ssl_pipeline.data.image_spec import MAX_CHANNELS, Pixels
 from ssl_pipeline.data.remarks import Note, RejectedError
@@ -32,6 +33,7 @@ class Bands(NamedTuple):
         is_rgb: Whether the file says that the first three bands are red, green and blue.
         nodata: The value that the file names for pixels that were not measured.
         notes: What was left out, or is odd.
+        shot: How it was taken.
     """
 
     pixels: Pixels
@@ -39,6 +41,7 @@ class Bands(NamedTuple):
     is_rgb: bool = False
     nodata: float | None = None
     notes: tuple[Note, ...] = ()
+    shot: Shot = NOTHING_TOLD
 
 
 def read_by_pillow(content: bytes | Image.Image, check_size: CheckSize) -> Bands:
@@ -53,23 +56,24 @@ def read_by_pillow(content: bytes | Image.Image, check_size: CheckSize) -> Bands
     notes = tuple(further_parts(content, image)) if isinstance(content, bytes) else ()
     image.load()
     check_size(image.size)  # some formats know their size only now
+    shot = shot_of(image)
     image = upright(image)
     if mode.startswith("I") or mode == "F":
         values = np.asarray(image)
         if mode == "I" and image.format in ("PNG", "PPM"):
             values = values.astype(np.uint16)
-        return _bands(values[..., None], mode, notes=notes)
+        return _bands(values[..., None], mode, notes, shot)
     if deep and image.mode != "L":
         raise RejectedError(
             "not supported", f"several bands of 16 bits in a {image.format}, of which 8 are read: save it as TIFF"
         )
     if image.mode in ("1", "L"):
-        return Bands(np.asarray(image.convert("L"))[..., None], mode, notes=notes)
+        return Bands(np.asarray(image.convert("L"))[..., None], mode, notes=notes, shot=shot)
     if image.mode in ("LA", "La"):
-        return Bands(np.asarray(image.convert("LA")), mode, notes=notes)
+        return Bands(np.asarray(image.convert("LA")), mode, notes=notes, shot=shot)
     transparent = image.has_transparency_data and image.mode != "RGB"
     whole = image.convert("RGBA") if transparent else to_rgb(image, (255, 255, 255), deep=False)[0]
-    return Bands(np.asarray(whole), mode, True, notes=notes)
+    return Bands(np.asarray(whole), mode, True, notes=notes, shot=shot)
 
 
 def read_numpy(content: bytes, check_size: CheckSize) -> Bands:
@@ -101,9 +105,11 @@ def read_numpy(content: bytes, check_size: CheckSize) -> Bands:
     return _bands(values, f"{shape[2]} x {dtype}")
 
 
-def _bands(values: npt.NDArray[np.generic], mode: str, notes: tuple[Note, ...] = ()) -> Bands:
+def _bands(
+    values: npt.NDArray[np.generic], mode: str, notes: tuple[Note, ...] = (), shot: Shot = NOTHING_TOLD
+) -> Bands:
     pixels, remarks = storable(values)
-    return Bands(pixels, mode, notes=(*notes, *remarks))
+    return Bands(pixels, mode, notes=(*notes, *remarks), shot=shot)
 
 
 def storable(values: npt.NDArray[np.generic]) -> tuple[Pixels, list[Note]]:

@@ -16,6 +16,7 @@ from PIL import Image
 
 from ssl_pipeline.data.agreement import RGB8_PIXELS, PixelsChoice
 from ssl_pipeline.data.bands import Bands, read_by_pillow, read_numpy
+from ssl_pipeline.data.exif import NOTHING_TOLD, Shot, shot_of
 from ssl_pipeline.data.formats import NUMPY_HEAD, TIFF_HEADS, further_parts, open_image
 from ssl_pipeline.data.identity import content_hash, image_hash
 from ssl_pipeline.data.image_spec import Pixels
@@ -78,6 +79,8 @@ class Decoded:
         notes: What was left out of it, or is odd about its values.
         values: What it tells of its values, where they are kept as they are.
         gaps: A bit for each of the canvas's values that is none, row by row; empty where all are.
+        file_bytes: The size of the file; 0 where there is none, as a data set had decoded the image already.
+        shot: How it was taken.
     """
 
     digest: bytes
@@ -89,6 +92,8 @@ class Decoded:
     notes: tuple[Note, ...] = ()
     values: Values | None = None
     gaps: bytes = b""
+    file_bytes: int = 0
+    shot: Shot = NOTHING_TOLD
 
 
 def decode(content: bytes | Image.Image, canvas: Canvas) -> Decoded:
@@ -103,10 +108,20 @@ def decode(content: bytes | Image.Image, canvas: Canvas) -> Decoded:
     """
     if canvas.pixels.name == "as_is":
         return _decode_as_is(content, canvas)
-    (image, mode), notes = _read(content, canvas, _to_rgb)
+    (image, mode, shot), notes = _read(content, canvas, _to_rgb)
     width, height = image.size
     fitted = to_canvas(image, canvas.size, canvas.resize, canvas.background)
-    return Decoded(image_hash(image), width, height, mode, fitted.tobytes(), sketch(image), tuple(notes))
+    return Decoded(
+        image_hash(image),
+        width,
+        height,
+        mode,
+        fitted.tobytes(),
+        sketch(image),
+        tuple(notes),
+        file_bytes=_size(content),
+        shot=shot,
+    )
 
 
 def _decode_as_is(content: bytes | Image.Image, canvas: Canvas) -> Decoded:
@@ -128,7 +143,13 @@ def _decode_as_is(content: bytes | Image.Image, canvas: Canvas) -> Decoded:
         tuple(notes),
         values_of(pixels, measured, bands.is_rgb, nodata),
         np.packbits(fitted.gaps).tobytes() if fitted.gaps.any() else b"",
+        _size(content),
+        bands.shot,
     )
+
+
+def _size(content: bytes | Image.Image) -> int:
+    return len(content) if isinstance(content, bytes) else 0
 
 
 def read_pixels(content: bytes | Image.Image, canvas: Canvas) -> tuple[Pixels, str]:
@@ -140,7 +161,7 @@ def read_pixels(content: bytes | Image.Image, canvas: Canvas) -> tuple[Pixels, s
     if canvas.pixels.name == "as_is":
         bands, _ = _read(content, canvas, _to_bands)
         return bands.pixels, bands.mode
-    (image, mode), _ = _read(content, canvas, _to_rgb)
+    (image, mode, _), _ = _read(content, canvas, _to_rgb)
     return np.asarray(image), mode
 
 
@@ -169,7 +190,7 @@ def _read(
             return result, [note, *notes]
 
 
-def _to_rgb(content: bytes | Image.Image, canvas: Canvas) -> tuple[tuple[Image.Image, str], list[Note]]:
+def _to_rgb(content: bytes | Image.Image, canvas: Canvas) -> tuple[tuple[Image.Image, str, Shot], list[Note]]:
     image = open_image(content) if isinstance(content, bytes) else content
     _check_size(image.size, canvas)
     mode, deep = image.mode, is_deep(image)
@@ -177,8 +198,9 @@ def _to_rgb(content: bytes | Image.Image, canvas: Canvas) -> tuple[tuple[Image.I
     with _libtiff_silenced() if image.format == "TIFF" else contextlib.nullcontext():
         image.load()
     _check_size(image.size, canvas)  # some formats know their size only now
+    shot = shot_of(image)
     rgb, remarks = to_rgb(upright(image), canvas.background, deep)
-    return (rgb, mode), [*notes, *remarks]
+    return (rgb, mode, shot), [*notes, *remarks]
 
 
 def _to_bands(content: bytes | Image.Image, canvas: Canvas) -> tuple[Bands, list[Note]]:

@@ -22,4 +22,4 @@ def read_index(store: Path) -> list[IndexRow]:
         header, *lines = csv.reader(file, strict=True)
     if tuple(header) != IndexRow._fields:
         raise PipelineError(f"{path} is of another version (its columns are {', '.join(header)}): {remake('ingest')}.")
-    return [IndexRow(*line[:5], *map(int, line[5:])) for line in lines]  # type: ignore[arg-type]
+    return [IndexRow(*line[:5], *map(int, line[5:9]), *line[9:]) for line in lines]  # type: ignore[arg-type]

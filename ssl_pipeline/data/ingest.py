@@ -214,7 +214,8 @@ def _index_rows(
             content, group = contents[place], groups[place]
             file = found[content.record.path]
             name, label = content.digest.hex(), content.label or ""
-            rows.append(IndexRow(name, content.record.path, label, split, group, file.width, file.height, row))
+            told = name, content.record.path, label, split, group
+            rows.append(IndexRow(*told, file.width, file.height, row, file.file_bytes, *file.shot))
     return rows
 
 

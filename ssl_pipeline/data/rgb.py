@@ -6,11 +6,11 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageCms
 
+from ssl_pipeline.data.exif import orientation_of
 from ssl_pipeline.data.remarks import Note, RejectedError
 
 __all__ = ["is_deep", "to_rgb", "upright"]
 
-_ORIENTATION_TAG = 0x0112
 _TURN_OF_ORIENTATION = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -20,7 +20,7 @@ _TURN_OF_ORIENTATION = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-"""EXIF orientation -> what makes it upright (EXIF 2.32, tag 274)."""
+"""EXIF orientation -> what makes it upright."""
 
 _SIXTEEN_BIT_MODE = re.compile(
     "(?<!BGR);16"
@@ -31,11 +31,7 @@ MOST_BITS = 12
 
 def upright(image: Image.Image) -> Image.Image:
     """Apply the EXIF orientation; a picture whose EXIF block is broken stays as it is."""
-    try:
-        orientation = image.getexif().get(_ORIENTATION_TAG)
-    except (SyntaxError, ValueError, OSError, LookupError, TypeError, EOFError):
-        return image
-    turn = _TURN_OF_ORIENTATION.get(orientation) if isinstance(orientation, int) else None
+    turn = _TURN_OF_ORIENTATION.get(orientation_of(image))
     return image if turn is None else image.transpose(turn)
 
 

@@ -23,6 +23,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ssl_pipeline.data.decode import Decoded
+from ssl_pipeline.data.exif import Shot
 from ssl_pipeline.data.image_spec import ImageSpec, Pixels
 from ssl_pipeline.data.measured import Values
 from ssl_pipeline.data.remarks import Note, RejectedError
@@ -84,6 +85,8 @@ class Spooled(NamedTuple):
     sketch: bytes
     values: Values | None
     notes: tuple[Note, ...]
+    file_bytes: int
+    shot: Shot
 
 
 Outcome = Spooled | RejectedError
@@ -146,6 +149,8 @@ class Spool(AbstractContextManager["Spool"]):
             sketch=outcome.sketch,
             values=outcome.values,
             notes=outcome.notes,
+            file_bytes=outcome.file_bytes,
+            shot=outcome.shot._replace(camera=sys.intern(outcome.shot.camera)),
         )
         self._end += len(content)
         described = found._asdict() | {"digest": found.digest.hex(), "sketch": found.sketch.hex()}
@@ -196,7 +201,8 @@ def _read(line: bytes, canvases: IO[bytes], piece: int, place: int) -> tuple[str
             return None
         values, notes = told["values"], tuple(Note(*note) for note in told["notes"])
         binary = {name: bytes.fromhex(told[name]) for name in ("digest", "sketch")}
-        found = Spooled(**told | binary | {"values": Values(*values) if values else None, "notes": notes})
+        listed = {"values": Values(*values) if values else None, "notes": notes, "shot": Shot(*told["shot"])}
+        found = Spooled(**told | binary | listed)
     except (ValueError, TypeError, LookupError, AttributeError):  # what lies there is no line of ours
         return None
     return path, found, len(content)

@@ -6,7 +6,7 @@
                   digests.json         SHA-256 of each of these files
     store/val/, store/test/            the same; a split may be empty
     store/labels.npz                   labels and groups as arrays; see `ssl_pipeline.data.labels`
-    store/index.csv                    id, path, label, split, group, width, height, row: for people
+    store/index.csv                    where each image came from, an `IndexRow` each: for people
     store/framing.json                 how images became canvases; see `ssl_pipeline.data.framing`
     store/originals.npz                some images at their own shapes, to check a deployed graph with
     store/digests.json                 SHA-256 of these four files
@@ -46,7 +46,21 @@ SPLITS: tuple[SplitName, ...] = ("train", "val", "test")
 
 
 class IndexRow(NamedTuple):
-    """Where one stored image came from. `label` and `group` are empty where there is none."""
+    """Where one stored image came from.
+
+    Attributes:
+        id: The SHA-256 of its pixels, in hex.
+        path: The path of its file in the source.
+        label: Its label; "" where there is none.
+        split: train, val or test.
+        group: Its group; "" where there is none.
+        width: The width of the upright image, px.
+        height: The height of the upright image, px.
+        row: Its row in its split.
+        file_bytes: The size of its file; 0 where there is none.
+        camera: The maker and model of the camera; "" where the file does not say.
+        taken: The moment by the camera's clock, such as 2019-05-03T12:00:00; "" where the file does not say.
+    """
 
     id: str
     path: str
@@ -56,6 +70,9 @@ class IndexRow(NamedTuple):
     width: int
     height: int
     row: int
+    file_bytes: int = 0
+    camera: str = ""
+    taken: str = ""
 
 
 class Original(NamedTuple):

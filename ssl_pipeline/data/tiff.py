@@ -8,6 +8,7 @@ import numpy as np
 import tifffile
 
 from ssl_pipeline.data.bands import Bands, CheckSize, read_by_pillow, storable
+from ssl_pipeline.data.exif import Shot, told_by
 from ssl_pipeline.data.image_spec import MAX_CHANNELS, Pixels
 from ssl_pipeline.data.remarks import Note, RejectedError
 
@@ -15,7 +16,7 @@ __all__ = ["read_tiff"]
 
 logging.getLogger("tifffile").addHandler(logging.NullHandler())  # what it finds is raised as well
 
-_NODATA, _ORIENTATION_TAG = 42113, 274  # tags: GDAL's, and TIFF's own
+_NODATA, _ORIENTATION_TAG, _MAKE, _MODEL, _PHOTO = 42113, 274, 271, 272, 34665  # tags: GDAL's, and TIFF's own
 _MIN_IS_WHITE, _MIN_IS_BLACK, _RGB = 0, 1, 2  # what values stand for, of which others need a conversion of colours
 _TURN_OF_ORIENTATION: dict[int, Callable[[Pixels], Pixels]] = {
     2: lambda pixels: pixels[:, ::-1],
@@ -69,6 +70,7 @@ def read_tiff(content: bytes, check_size: CheckSize) -> Bands:
             page.photometric == _RGB and bands >= 3,
             _nodata(page.tags.valueof(_NODATA)),
             (*remarks, *_further(file, image, page)),
+            _shot(page.tags),
         )
 
 
@@ -85,6 +87,12 @@ def _further(file: tifffile.TiffFile, image: object, page: tifffile.TiffPage) ->
     if image is not page or len(file.pages) == 1:
         return []
     return [Note("have further pages, which were not read", f"{len(file.pages) - 1:,} beside the first")]
+
+
+def _shot(tags: tifffile.TiffTags) -> Shot:
+    photo = tags.valueof(_PHOTO)  # which has been read together with the others
+    taken = photo.get("DateTimeOriginal") if isinstance(photo, dict) else None
+    return told_by(tags.valueof(_MAKE), tags.valueof(_MODEL), taken)
 
 
 def _nodata(text: object) -> float | None:

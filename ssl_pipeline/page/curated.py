@@ -12,7 +12,7 @@ from ssl_pipeline.page.tables import open_table
 from ssl_pipeline.page.verdict import told
 from ssl_pipeline.products import read_json
 
-__all__ = ["Cluster", "Curated", "read_curated"]
+__all__ = ["Cluster", "Curated", "Shortcut", "read_curated"]
 
 _FACTS = ("path", "split", "label", "nearest", "similarity", "near_duplicates", "cluster")
 """Columns of images.csv that are no value to colour a map by."""
@@ -46,6 +46,22 @@ class Cluster(NamedTuple):
     positions: list[int]
 
 
+class Shortcut(NamedTuple):
+    """What is not content, and the shares of images for which it is told, in words.
+
+    Attributes:
+        name: What is told, such as "the camera".
+        embeddings: By a probe of the embeddings.
+        label: By the label alone; "" without labels.
+        chance: By the commonest value.
+    """
+
+    name: str
+    embeddings: str
+    label: str
+    chance: str
+
+
 class Curated(NamedTuple):
     """What was found.
 
@@ -53,12 +69,14 @@ class Curated(NamedTuple):
         columns: Ways to colour the map, for all images of the pile.
         clusters: The clusters.
         figures: The few figures that are worth comparing between runs, in words.
+        shortcuts: What the embeddings tell of the files.
         pictures: The pictures that the stage drew.
     """
 
     columns: list[Names | Numbers]
     clusters: list[Cluster]
     figures: dict[str, str]
+    shortcuts: list[Shortcut]
     pictures: list[Picture]
 
     def ways(self, positions: Sequence[int]) -> list[Names | Numbers]:
@@ -105,9 +123,8 @@ def read_curated(places: Places, pile: Pile) -> Curated | None:
     shown = list(pictures(folder / "pictures", "curate", alts).values())
     accuracy = told(folder / "details.json", "curate", _probe_accuracy)
     ways.sort(key=lambda way: (isinstance(way, Numbers), way.title))
-    return Curated(
-        ways, clusters, told(folder / "metrics.json", "curate", lambda path: _figures(path, accuracy)), shown
-    )
+    figures = told(folder / "metrics.json", "curate", lambda path: _figures(path, accuracy))
+    return Curated(ways, clusters, figures, told(folder / "details.json", "curate", _shortcuts), shown)
 
 
 def _columns(path: Path, pile: Pile) -> dict[str, list[str]]:
@@ -159,6 +176,15 @@ def _probe_accuracy(path: Path) -> float | None:
     """Return the share of labels that the probe which suspects labels is right about; None without labels."""
     found = read_json(path, "curate").get("label_errors", {}).get("probe_accuracy")
     return None if found is None else float(found)
+
+
+def _shortcuts(path: Path) -> list[Shortcut]:
+    """Return what the embeddings tell of the files."""
+    found = read_json(path, "curate").get("shortcuts", {})
+    return [
+        Shortcut(str(name), *(f"{rate[key]:.0%}" if key in rate else "" for key in ("accuracy", "by_label", "chance")))
+        for name, rate in found.items()
+    ]
 
 
 def _figures(path: Path, accuracy: float | None) -> dict[str, str]:

@@ -132,6 +132,11 @@ def test_what_curate_counted_is_told_in_words(parsed: Parsed):
     assert "other0.25" in words
 
 
+def test_what_may_have_been_learned_instead_is_told_beside_chance(parsed: Parsed):
+    words = " ".join("".join(parsed.words).split())
+    assert f"the {MARKUP}91%50%25%" in words
+
+
 def test_the_policy_lets_no_other_script_run_and_nothing_be_loaded(parsed: Parsed):
     policy = next(meta["content"] for meta in parsed.of("meta") if "http-equiv" in meta)
     script = parsed.scripts[1]

@@ -1,0 +1,116 @@
+"""What EXIF says of a photograph is kept within bounds, and no EXIF, however hostile, costs a picture."""
+
+import io
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+import tifffile
+from PIL import Image
+from sklearn.datasets import load_sample_image
+
+from ssl_pipeline.data.agreement import PixelsChoice
+from ssl_pipeline.data.decode import Canvas, decode
+from ssl_pipeline.data.exif import Shot
+from ssl_pipeline.data.ingest import Shares, ingest
+from ssl_pipeline_plugins.sources.folder import Folder
+from tests.factories import read_index
+
+CANVAS = Canvas(size=16, resize="squash", background=(255, 255, 255), min_side=8, max_megapixels=1.0)
+AS_IS = Canvas(16, "squash", (0, 0, 0), 8, 1.0, PixelsChoice(name="as_is"))
+PHOTO: npt.NDArray[np.uint8] = load_sample_image("flower.jpg")[100:140, 300:330]
+MAKE, MODEL, ORIENTATION, PHOTO_PART, TAKEN, PLACE = 271, 272, 274, 34665, 36867, 34853
+CANON = Shot("Canon EOS 80D", "2019-05-03T12:00:00")
+
+
+def exif(**values: Any) -> Image.Exif:
+    block = Image.Exif()
+    block[MAKE], block[MODEL] = values.get("make", "Canon"), values.get("model", "Canon EOS 80D")
+    block.get_ifd(PHOTO_PART)[TAKEN] = values.get("taken", "2019:05:03 12:00:00")
+    block.get_ifd(PLACE)[2] = (52.0, 31.0, 12.0)
+    return block
+
+
+def encoded(form: str = "JPEG", pixels: npt.NDArray[Any] = PHOTO, **options: Any) -> bytes:
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, form, **options)
+    return file.getvalue()
+
+
+@pytest.mark.parametrize("canvas", [CANVAS, AS_IS], ids=["rgb8", "as_is"])
+@pytest.mark.parametrize("form", ["JPEG", "PNG", "WEBP"])
+def test_camera_and_moment_are_read_beside_the_pixels(form: str, canvas: Canvas):
+    content = encoded(form, exif=exif())
+    found, bare = decode(content, canvas), decode(encoded(form), canvas)
+    assert (found.shot, found.file_bytes) == (CANON, len(content))
+    assert (found.digest, found.canvas) == (bare.digest, bare.canvas)
+    assert bare.shot == Shot()
+
+
+def test_a_tiff_of_many_bands_says_its_camera():
+    file = io.BytesIO()
+    bands = np.dstack([PHOTO, PHOTO])
+    tifffile.imwrite(
+        file, bands, photometric="minisblack", planarconfig="contig", extratags=[(MAKE, "s", 0, "Parrot", True)]
+    )
+    assert decode(file.getvalue(), AS_IS).shot == Shot("Parrot")
+
+
+def test_an_image_without_a_file_has_no_size():
+    assert decode(Image.fromarray(PHOTO), CANVAS).file_bytes == 0
+
+
+@pytest.mark.parametrize(
+    ("values", "shot"),
+    [
+        ({"make": "NIKON", "model": "D90"}, Shot("NIKON D90", CANON.taken)),
+        ({"make": "", "model": "  D90\0\0 "}, Shot("D90", CANON.taken)),
+        ({"make": "=HYPERLINK(1)", "model": "a\x1b[31m\r\nb"}, Shot("HYPERLINK(1) a [31m b", CANON.taken)),
+        ({"make": "M" * 9000, "model": "N" * 9000}, Shot("M" * 64, CANON.taken)),
+        ({"taken": "0000:00:00 00:00:00"}, CANON._replace(taken="")),
+        ({"taken": "yesterday"}, CANON._replace(taken="")),
+    ],
+    ids=["two names", "blanks", "a formula and a terminal", "long", "no moment", "words"],
+)
+def test_strangers_text_is_bounded(values: dict[str, Any], shot: Shot):
+    assert decode(encoded(exif=exif(**values)), CANVAS).shot == shot
+
+
+def test_no_exif_costs_a_picture():
+    """Each byte of a block in turn is another one: what is broken is not there, and the pixels stay."""
+    block = exif().tobytes()
+    pixels = decode(encoded(), CANVAS).canvas
+    for place in range(len(block)):
+        for value in (0, 255):
+            changed = block[:place] + bytes([value]) + block[place + 1 :]
+            found = decode(encoded(exif=changed), CANVAS)
+            assert len(found.shot.camera) <= 64
+            assert found.canvas == pixels
+    for cut in range(6, len(block), 5):
+        assert decode(encoded(exif=block[:cut]), CANVAS).canvas == pixels
+
+
+def test_a_long_block_is_not_searched():
+    block = exif()
+    block[37500] = b"x" * 2**17  # MakerNote
+    found = decode(encoded("PNG", exif=block), CANVAS)
+    assert found.shot == CANON._replace(taken="")
+
+
+def test_the_index_has_them_and_no_place(tmp_path: Path):
+    root, out = tmp_path / "photos", tmp_path / "out"
+    root.mkdir()
+    out.mkdir()
+    for number in range(12):
+        options = {"exif": exif(model=f"EOS {number % 2}")} if number else {}
+        (root / f"{number:02}.jpg").write_bytes(encoded(pixels=np.roll(PHOTO, 3 * number, axis=0), **options))
+    shares = Shares(seed=0, val_fraction=0.15, test_fraction=0.25, max_reject_fraction=0.5)
+    ingest(Folder(path=str(root)).open(), out, CANVAS, shares, tmp_path / "reports", 1)
+    rows = sorted(read_index(out / "store"), key=lambda row: row.path)
+    assert [row.file_bytes for row in rows] == [path.stat().st_size for path in sorted(root.iterdir())]
+    assert [row.camera for row in rows] == ["", *(f"Canon EOS {number % 2}" for number in range(1, 12))]
+    assert [row.taken for row in rows] == ["", *[CANON.taken] * 11]
+    elsewhere = [path for path in out.rglob("*") if path.is_file() and path.name != "index.csv"]
+    assert all(b"Canon" not in path.read_bytes() for path in elsewhere)
