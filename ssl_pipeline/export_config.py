@@ -53,6 +53,7 @@ class GraphConfig(Checked):
     layer: Annotated[Literal["last"] | int, number_or("last")]
     l2_normalize: bool
     opset: Annotated[int, Field(ge=18, le=23)]
+    core_batch: Annotated[Literal["dynamic"] | int, number_or("dynamic")] = "dynamic"
 
 
 class ExportConfig(GraphConfig):

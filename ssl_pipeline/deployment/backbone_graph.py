@@ -6,10 +6,14 @@ from pathlib import Path
 from torch import nn
 
 from ssl_pipeline.artifacts.card import ModelCard
-from ssl_pipeline.deployment.from_pixels import FromPixels, embedding
-from ssl_pipeline.deployment.image_graph import convention, graph_metadata, write_image_graph
+from ssl_pipeline.deployment.core_graph import Core, cut_core, write_core
+from ssl_pipeline.deployment.fitting_graph import fit_before
+from ssl_pipeline.deployment.from_pixels import FromPixels, WithNormalised, embedding
+from ssl_pipeline.deployment.image_graph import convention, graph_metadata, network_graph, write_image_graph
+from ssl_pipeline.deployment.onnx_file import write_proto
+from ssl_pipeline.types import Encoder
 
-__all__ = ["export_backbone"]
+__all__ = ["export_backbone", "export_backbone_and_core"]
 
 
 def export_backbone(encoder: nn.Module, card: ModelCard, path: Path, *, l2_normalize: bool, opset: int) -> None:
@@ -25,12 +29,38 @@ def export_backbone(encoder: nn.Module, card: ModelCard, path: Path, *, l2_norma
     Raises:
         PipelineError: The graph exceeds 2 GB.
     """
+    module = FromPixels(card, embedding(encoder, l2_normalize))
+    write_image_graph(module, path, output="embedding", metadata=_metadata(card, l2_normalize), opset=opset)
+
+
+def export_backbone_and_core(
+    encoder: Encoder, card: ModelCard, path: Path, core: Core, *, l2_normalize: bool, opset: int
+) -> None:
+    """Write the graph from pixels, and the part of it that follows resizing and normalising as a file of its own.
+
+    Args:
+        encoder: The trained encoder; exported in eval mode.
+        card: The description of the encoder.
+        path: The path of the graph from pixels.
+        core: The path of the other, and its number of images.
+        l2_normalize: Whether embeddings get unit length.
+        opset: The ONNX operator set, 18 to 23.
+
+    Raises:
+        PipelineError: A graph exceeds 2 GB.
+    """
+    module, metadata = FromPixels(card, WithNormalised(encoder, l2_normalize)), _metadata(card, l2_normalize)
+    model = network_graph(module, ["images"], ["embedding", "normalised"], opset)
+    write_core(cut_core(model), core, encoder, metadata)
+    fit_before(model, "images", module, alone=True)
+    write_proto(model, path, metadata)
+
+
+def _metadata(card: ModelCard, l2_normalize: bool) -> dict[str, str]:
     length = "of unit length" if l2_normalize else "as the backbone returns it, not normalised"
-    metadata = {
+    return {
         **graph_metadata(card),
         "input": f"images: {convention(card.images)}",
         "output": f"embedding: float32 [N, {card.embedding_dim}], {length}",
         "l2_normalized": json.dumps(l2_normalize),
     }
-    module = FromPixels(card, embedding(encoder, l2_normalize))
-    write_image_graph(module, path, output="embedding", metadata=metadata, opset=opset)

@@ -8,7 +8,7 @@ from ssl_pipeline.artifacts.card import ModelCard
 from ssl_pipeline.augment.geometry import fit
 from ssl_pipeline.types import Encoder, EnergyHead, ImageEnergyHead, PretextTask
 
-__all__ = ["Energies", "FromPixels", "OfBatches", "Prediction", "Probabilities", "embedding"]
+__all__ = ["Energies", "FromPixels", "OfBatches", "Prediction", "Probabilities", "WithNormalised", "embedding"]
 
 
 class FromPixels(nn.Module):
@@ -54,6 +54,24 @@ class OfBatches(nn.Module):
         """Give batches of images (N, C, S, S), as many as the network takes, to it: (N, ...)."""
         result: Tensor = self.network(*images)
         return result
+
+
+class WithNormalised(nn.Module):
+    """An encoder that returns what it shows its backbone as well, so that a graph can be cut there.
+
+    Args:
+        encoder: The encoder.
+        l2_normalize: Whether embeddings get unit length.
+    """
+
+    def __init__(self, encoder: Encoder, l2_normalize: bool):
+        super().__init__()
+        self.encoder, self.finish = encoder, _UnitLength() if l2_normalize else nn.Identity()
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Return embeddings (N, D) of images (N, C, S, S) in [0, 1], and the images normalised."""
+        normalised = self.encoder.normalised(images)
+        return self.finish(self.encoder.embed_normalised(normalised)), normalised
 
 
 def embedding(encoder: nn.Module, l2_normalize: bool) -> nn.Module:

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import onnx
 import torch
 from torch.export import Dim
 
@@ -15,7 +16,7 @@ from ssl_pipeline.deployment.from_pixels import FromPixels, OfBatches
 from ssl_pipeline.deployment.onnx_file import traced, write_proto
 from ssl_pipeline.terminal import counted
 
-__all__ = ["convention", "graph_metadata", "image_metadata", "write_image_graph"]
+__all__ = ["convention", "graph_metadata", "image_metadata", "network_graph", "write_image_graph"]
 
 
 def convention(spec: ImageSpec) -> str:
@@ -77,15 +78,27 @@ def write_image_graph(
     Raises:
         PipelineError: The graph exceeds 2 GB.
     """
-    shape = (2, module.images.channels, module.size, module.size)
-    model = traced(
-        OfBatches(module.network).eval(),
-        tuple(torch.zeros(shape) for _ in inputs),  # one tensor given twice would become one input
-        input_names=[fitted(name) for name in inputs],
-        output_names=[output],
-        dynamic_shapes=(tuple({0: Dim("batch")} for _ in inputs),),
-        opset=opset,
-    )
+    model = network_graph(module, inputs, (output,), opset)
     for name in inputs:
         fit_before(model, name, module, alone=len(inputs) == 1)
     write_proto(model, path, metadata)
+
+
+def network_graph(module: FromPixels, inputs: Sequence[str], outputs: Sequence[str], opset: int) -> onnx.ModelProto:
+    """Return the graph of a network alone, from images that `fit_before` has still to bring to the trained size.
+
+    Args:
+        module: The network behind its wrapper; the network is left in eval mode.
+        inputs: The names of its batches of images.
+        outputs: The names of what it returns.
+        opset: The ONNX operator set, 18 to 23.
+    """
+    shape = (2, module.images.channels, module.size, module.size)
+    return traced(
+        OfBatches(module.network).eval(),
+        tuple(torch.zeros(shape) for _ in inputs),  # one tensor given twice would become one input
+        input_names=[fitted(name) for name in inputs],
+        output_names=outputs,
+        dynamic_shapes=(tuple({0: Dim("batch")} for _ in inputs),),
+        opset=opset,
+    )

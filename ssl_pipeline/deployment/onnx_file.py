@@ -81,6 +81,9 @@ def traced(
 def write_proto(model: onnx.ModelProto, path: Path, metadata: Mapping[str, str]) -> None:
     """Write an ONNX model whole, checked, its metadata replaced, without traces of the machine that made it.
 
+    The version of the file's format is the oldest that has the model's operator set: 8 for 18, so that onnxruntime 1.14
+    and later read it.
+
     Args:
         model: The model, which is changed: what the exporter notes about source lines is stripped.
         path: The path of the file to write.
@@ -90,6 +93,7 @@ def write_proto(model: onnx.ModelProto, path: Path, metadata: Mapping[str, str])
         PipelineError: The model exceeds 2 GB.
     """
     _strip(model)
+    model.ir_version = onnx.helper.find_min_ir_version_for(model.opset_import, ignore_unknown=True)
     onnx.helper.set_model_props(model, dict(sorted(metadata.items())))
     if model.ByteSize() > _MAX_BYTES:
         raise PipelineError(

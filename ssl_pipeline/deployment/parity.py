@@ -3,16 +3,16 @@
 import json
 import subprocess
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from ssl_pipeline.data.image_spec import RGB8, ImageSpec, Pixels
 from ssl_pipeline.deployment.bounds import BACKBONE, CLASSIFIER
-from ssl_pipeline.deployment.proof import Batches, Reference, prove, row_cosines
+from ssl_pipeline.deployment.core_graph import Core, prove_core
+from ssl_pipeline.deployment.proof import Answers, Batches, Proof, Reference, prove, row_cosines
 from ssl_pipeline.deployment.runtime import images_of, open_session, read_metadata, run
 
 __all__ = ["canvas_agreement", "probes", "verify"]
@@ -21,7 +21,9 @@ _LARGEST_BATCH = "batch/7"
 _ADVICE = "the backbone has operations that do not export exactly; try another export.opset or pretrain.backbone."
 
 
-def verify(path: Path, originals: Sequence[Pixels], command: Sequence[str]) -> dict[str, Any]:
+def verify(
+    path: Path, originals: Sequence[Pixels], command: Sequence[str], *, core: Core | None = None
+) -> dict[str, Any]:
     """Hold a graph from images to rows (embeddings or probabilities) against torch.
 
     Args:
@@ -31,9 +33,11 @@ def verify(path: Path, originals: Sequence[Pixels], command: Sequence[str]) -> d
         command: Starts a new process that rebuilds the torch model from its files, such as
             `[sys.executable, "-m", "ssl_pipeline", "reference", folder]`; given further the paths of two .npz files, it
             reads batches of images from one and writes what torch makes of each to the other.
+        core: The file of the network alone, which is held against the same answers.
 
     Returns:
-        The figures of the proof, the shapes tried, and the execution providers that onnxruntime used.
+        The figures of the proof, the shapes tried, and the execution providers that onnxruntime used; those of the core
+        under `core`.
 
     Raises:
         PipelineError: A bound is broken; the message says which, and what to do.
@@ -43,20 +47,29 @@ def verify(path: Path, originals: Sequence[Pixels], command: Sequence[str]) -> d
     metadata = read_metadata(session)
     batches = {name: (batch,) for name, batch in probes(originals, int(metadata["size"]), images_of(metadata)).items()}
     option = "--l2-normalize" if json.loads(metadata["l2_normalized"]) else "--no-l2-normalize"
-    reference = _rebuilt(path, command, ["--layer", metadata["layer"], option])
+    answers = _rebuilt(path, command, ["--layer", metadata["layer"], option], batches)
+    reference = Reference("torch", [lambda _: answers])
     bounds = CLASSIFIER if session.get_outputs()[0].name == "probabilities" else BACKBONE
     varied = [name for name in batches if name.startswith("original/")] if len(originals) > 1 else [_LARGEST_BATCH]
     proof = prove(path, reference, batches, bounds, _ADVICE, varied=varied)
+    proved_core = {} if core is None else {"core": _figures(prove_core(core, batches, answers))}
     shapes = sorted({images.shape[1:3] for (images,) in batches.values()})
+    return {
+        **_figures(proof),
+        "originals": len(originals),
+        "shapes": [f"{height}x{width}" for height, width in shapes],
+        "batch_sizes": sorted({len(images) for (images,) in batches.values()}),
+        "providers": proof.providers,
+        **proved_core,
+    }
+
+
+def _figures(proof: Proof) -> dict[str, float]:
     return {
         "max_difference": proof.max_difference,
         "row_difference": proof.row_difference,
         "min_cosine": proof.min_cosine,
         "variation": proof.variation,
-        "originals": len(originals),
-        "shapes": [f"{height}x{width}" for height, width in shapes],
-        "batch_sizes": sorted({len(images) for (images,) in batches.values()}),
-        "providers": proof.providers,
     }
 
 
@@ -103,19 +116,15 @@ def canvas_agreement(path: Path, originals: Sequence[Pixels], canvases: Pixels) 
     return {"mean": float(found.mean()), "min": float(found.min())}
 
 
-def _rebuilt(beside: Path, command: Sequence[str], options: Sequence[str]) -> Reference:
-    """Return a reference: torch in a new process, which shares nothing with this one but files beside a path."""
-
-    def answer(batches: Batches) -> Mapping[str, npt.NDArray[np.float32]]:
-        with tempfile.TemporaryDirectory(dir=beside.parent) as folder:
-            inputs, outputs = Path(folder, "inputs.npz"), Path(folder, "outputs.npz")
-            arrays = {name: images for name, (images,) in batches.items()}
-            np.savez(inputs, **arrays)  # type: ignore[arg-type]  # numpy's stub takes the names for its own option
-            subprocess.run([*command, str(inputs), str(outputs), *options], check=True)
-            with np.load(outputs) as file:
-                return {name: file[name] for name in batches}
-
-    return Reference("torch", [answer])
+def _rebuilt(beside: Path, command: Sequence[str], options: Sequence[str], batches: Batches) -> Answers:
+    """Return what torch answers in a new process, which shares nothing with this one but files beside a path."""
+    with tempfile.TemporaryDirectory(dir=beside.parent) as folder:
+        inputs, outputs = Path(folder, "inputs.npz"), Path(folder, "outputs.npz")
+        arrays = {name: images for name, (images,) in batches.items()}
+        np.savez(inputs, **arrays)  # type: ignore[arg-type]  # numpy's stub takes the names for its own option
+        subprocess.run([*command, str(inputs), str(outputs), *options], check=True)
+        with np.load(outputs) as file:
+            return {name: file[name] for name in batches}
 
 
 def _nearest(image: Pixels, height: int, width: int) -> Pixels:

@@ -14,7 +14,7 @@ from ssl_pipeline.deployment.bounds import Bounds
 from ssl_pipeline.deployment.runtime import open_session
 from ssl_pipeline.errors import PipelineError
 
-__all__ = ["Batches", "Proof", "Reference", "compare", "in_torch", "prove", "row_cosines"]
+__all__ = ["Answers", "Batches", "Proof", "Reference", "compare", "in_torch", "prove", "row_cosines"]
 
 Batches = Mapping[str, tuple[npt.NDArray[Any], ...]]
 """Name -> what the graph takes, in the order of its inputs, each (N, ...)."""

@@ -11,7 +11,8 @@ from ssl_pipeline.artifacts.assembly import cut
 from ssl_pipeline.artifacts.card import ModelCard
 from ssl_pipeline.data.image_spec import Pixels
 from ssl_pipeline.data.store import open_split, read_originals
-from ssl_pipeline.deployment.backbone_graph import export_backbone
+from ssl_pipeline.deployment.backbone_graph import export_backbone_and_core
+from ssl_pipeline.deployment.core_graph import Core
 from ssl_pipeline.deployment.energy_graph import export_energy, prove_energy
 from ssl_pipeline.deployment.parity import canvas_agreement, verify
 from ssl_pipeline.export_config import GraphConfig
@@ -55,7 +56,7 @@ def release(
     evidence: Evidence,
     reference: Sequence[str],
 ) -> dict[str, Any]:
-    """Write backbone.onnx and energy.onnx into a folder, and prove both.
+    """Write backbone.onnx, backbone_core.onnx and energy.onnx into a folder, and prove each.
 
     Args:
         folder: A folder that receives the files, to be thrown away if this raises.
@@ -73,15 +74,17 @@ def release(
         PipelineError: A graph is not what was trained.
     """
     backbone, energy = folder / "backbone.onnx", folder / "energy.onnx"
+    core = Core(folder / "backbone_core.onnx", None if section.core_batch == "dynamic" else section.core_batch)
     whole = task.encoder, card
     shipped = cut(*whole, None if section.layer == "last" else section.layer)
-    export_backbone(*shipped, backbone, l2_normalize=section.l2_normalize, opset=section.opset)
-    parity = verify(backbone, evidence.originals, reference)
+    export_backbone_and_core(*shipped, backbone, core, l2_normalize=section.l2_normalize, opset=section.opset)
+    parity = verify(backbone, evidence.originals, reference, core=core)
     # an energy was trained on the backbone's own embeddings; where there is none, the cosine is of those that ship
     head, (encoder, card) = (CosineEnergy(), shipped) if task.energy_head is None else (task.energy_head, whole)
     export_energy(encoder, head, card, energy, opset=section.opset)
     energies = prove_energy(energy, encoder, head, card, evidence.originals)
-    for path in (backbone, energy):
+    files = backbone, core.path, energy
+    for path in files:
         record(path)
     return {
         "parity": parity,
@@ -90,7 +93,7 @@ def release(
         "layer": section.layer,
         "embedding_dim": shipped[1].embedding_dim,
         **({"view_sizes": card.view_sizes} if card.view_sizes else {}),
-        "files": {path.name: {"bytes": path.stat().st_size, "sha256": sha256(path)} for path in (backbone, energy)},
+        "files": {path.name: {"bytes": path.stat().st_size, "sha256": sha256(path)} for path in files},
     }
 
 

@@ -10,7 +10,7 @@ from ssl_pipeline.augment.srgb import luminance
 from ssl_pipeline.data.image_spec import RGB8, ImageSpec
 from ssl_pipeline.types.networks import Backbone
 
-__all__ = ["Encoder"]
+__all__ = ["Encoder", "normalised"]
 
 
 class Encoder(nn.Module):
@@ -86,9 +86,13 @@ class Encoder(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Embed images (N, C, S, S) in [0, 1]: (N, D)."""
+        return self.embed_normalised(self.normalised(images))
+
+    def embed_normalised(self, normalised: Tensor) -> Tensor:
+        """Embed images (N, C, S, S) that `normalised` has returned: (N, D)."""
         if self.layer is not None:
-            return self.maps(images)[self.layer - 1].mean(dim=(2, 3))
-        embedding: Tensor = self.backbone(self.normalised(images))
+            return self.backbone.maps(normalised)[self.layer - 1].mean(dim=(2, 3))
+        embedding: Tensor = self.backbone(normalised)
         return embedding
 
     def maps(self, images: Tensor) -> list[Tensor]:
@@ -104,6 +108,18 @@ class Encoder(nn.Module):
 
         In grayscale too: with the statistics of red, green and blue, of which the luminance is near.
         """
-        if self.grayscale:
-            images = luminance(images).expand(-1, 3, -1, -1)
-        return (images - self.mean) / self.std
+        return normalised(images, self.mean, self.std, self.grayscale)
+
+
+def normalised(images: Tensor, mean: Tensor, std: Tensor, grayscale: bool) -> Tensor:
+    """Return images (N, C, S, S) in [0, 1], or their luminance as three equal channels, less a mean, over a std.
+
+    Args:
+        images: The images.
+        mean: The mean of each channel, (1, C, 1, 1).
+        std: The standard deviation of each channel, (1, C, 1, 1).
+        grayscale: Whether the luminance takes the colours' place.
+    """
+    if grayscale:
+        images = luminance(images).expand(-1, 3, -1, -1)
+    return (images - mean) / std

@@ -77,7 +77,7 @@ STAGES = {
             "models/pretrain",
         ),
         outputs=("models/export", "reports/export/details.json", "reports/export/metrics.json"),
-        graphs=("backbone.onnx", "energy.onnx"),
+        graphs=("backbone.onnx", "backbone_core.onnx", "energy.onnx"),
     ),
     "curate": Stage(
         does="Say which images are doubled, odd or wrongly labelled, and which to label next.",

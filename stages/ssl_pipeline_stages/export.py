@@ -7,7 +7,7 @@ from ssl_pipeline_stages.paths import AUGMENTED, EXPORT, PRETRAIN, REPORTS, STOR
 
 @stage
 def export(config: Config) -> None:
-    """Write backbone.onnx and energy.onnx, and prove that they compute what was trained."""
+    """Write backbone.onnx, backbone_core.onnx and energy.onnx, and prove that they compute what was trained."""
     from ssl_pipeline.artifacts.card import read_card
     from ssl_pipeline.artifacts.files import load_task
     from ssl_pipeline.data.store import open_split

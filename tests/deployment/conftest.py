@@ -15,7 +15,8 @@ from ssl_pipeline.artifacts.assembly import build_encoder
 from ssl_pipeline.artifacts.card import ModelCard
 from ssl_pipeline.artifacts.files import save_model
 from ssl_pipeline.data.image_spec import Pixels
-from ssl_pipeline.deployment.backbone_graph import export_backbone
+from ssl_pipeline.deployment.backbone_graph import export_backbone_and_core
+from ssl_pipeline.deployment.core_graph import Core
 from ssl_pipeline.deployment.parity import probes
 from ssl_pipeline.deployment.rebuilt import answer
 from ssl_pipeline.loading import load_registry
@@ -32,6 +33,8 @@ class Model(NamedTuple):
     card: ModelCard
     backbone: Path
     """Its graph, with embeddings of unit length."""
+    core: Path
+    """The network alone."""
 
 
 def settle(encoder: Encoder, size: int) -> Encoder:
@@ -57,8 +60,9 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Model:
     encoder = settle(build_encoder(load_registry(), BACKBONE, MEAN, STD, 0, 16), 16)
     card = save_model(folder, encoder, None, describe(encoder))
     backbone = folder / "export" / "backbone.onnx"
-    export_backbone(encoder, card, backbone, l2_normalize=True, opset=18)
-    return Model(folder, encoder, card, backbone)
+    core = folder / "export" / "backbone_core.onnx"
+    export_backbone_and_core(encoder, card, backbone, Core(core), l2_normalize=True, opset=18)
+    return Model(folder, encoder, card, backbone, core)
 
 
 @pytest.fixture(scope="session")

@@ -26,10 +26,12 @@ AGAIN = """
 import sys
 from pathlib import Path
 from ssl_pipeline.loading import load_registry
-from ssl_pipeline.deployment.backbone_graph import export_backbone
+from ssl_pipeline.deployment.backbone_graph import export_backbone_and_core
+from ssl_pipeline.deployment.core_graph import Core
 from ssl_pipeline.artifacts.files import load_encoder
 encoder, card = load_encoder(load_registry(), Path(sys.argv[1]))
-export_backbone(encoder, card, Path(sys.argv[2]), l2_normalize=True, opset=18)
+core = Core(Path(sys.argv[3]))
+export_backbone_and_core(encoder, card, Path(sys.argv[2]), core, l2_normalize=True, opset=18)
 """
 CLASSES = ["0", "ʻnullʻ", '../a "b"\n\r\\$x$\x1b[31m']
 
@@ -80,8 +82,10 @@ def test_the_file_says_what_it_is(model: Model):
 
 def test_another_process_writes_the_same_bytes(model: Model, tmp_path: Path):
     environment = {**os.environ, "PYTHONHASHSEED": "7"}
-    subprocess.run([sys.executable, "-c", AGAIN, model.folder, tmp_path / "again.onnx"], env=environment, check=True)
-    assert (tmp_path / "again.onnx").read_bytes() == model.backbone.read_bytes()
+    again, core = tmp_path / "again.onnx", tmp_path / "core.onnx"
+    subprocess.run([sys.executable, "-c", AGAIN, model.folder, again, core], env=environment, check=True)
+    assert again.read_bytes() == model.backbone.read_bytes()
+    assert core.read_bytes() == model.core.read_bytes()
 
 
 def test_without_normalisation_and_with_the_newest_operators(model: Model, tmp_path: Path):

@@ -68,6 +68,11 @@ def test_nothing_tells_of_the_machine_that_made_it(path: Path):
         assert trace.encode() not in content
 
 
+def test_the_format_is_the_oldest_that_has_the_operators(path: Path):
+    """Operator set 18 came with version 8 of the format, which onnxruntime 1.14 reads."""
+    assert onnx.load(path).ir_version == 8
+
+
 def test_metadata_is_replaced_and_sorted(path: Path, tmp_path: Path):
     model = onnx.load(path)
     assert [(entry.key, entry.value) for entry in model.metadata_props] == [("ant", "äöü"), ("zebra", "1")]
@@ -78,6 +83,7 @@ def test_metadata_is_replaced_and_sorted(path: Path, tmp_path: Path):
 def test_another_operator_set(tmp_path: Path):
     write(tmp_path / "new.onnx", opset=23)
     assert onnx.load(tmp_path / "new.onnx").opset_import[0].version == 23
+    assert onnx.load(tmp_path / "new.onnx").ir_version == 11
     onnxruntime.InferenceSession(tmp_path / "new.onnx", providers=["CPUExecutionProvider"])
 
 

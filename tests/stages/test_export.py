@@ -99,6 +99,7 @@ def unexported(made: Path, folder: Path) -> Path:
 def test_products_and_figures(made: Path):
     assert sorted(path.name for path in (made / "models/export").iterdir()) == [
         "backbone.onnx",
+        "backbone_core.onnx",
         "digests.json",
         "energy.onnx",
     ]
@@ -106,6 +107,7 @@ def test_products_and_figures(made: Path):
     assert report["parity"]["max_difference"] < 1e-4
     assert report["parity"]["min_cosine"] > 0.99999
     assert report["parity"]["originals"] == 5
+    assert report["parity"]["core"]["max_difference"] < 1e-4
     assert (report["layer"], report["embedding_dim"]) == ("last", 64)
     assert -1 <= report["canvas_cosine"]["min"] <= report["canvas_cosine"]["mean"] <= 1
     assert report["energy"]["energy"] == "negative_cosine_over_temperature_of_projections"
