@@ -19,9 +19,9 @@ from ssl_pipeline.data.bands import Bands, read_by_pillow, read_numpy
 from ssl_pipeline.data.exif import NOTHING_TOLD, Shot, shot_of
 from ssl_pipeline.data.formats import NUMPY_HEAD, TIFF_HEADS, further_parts, open_image
 from ssl_pipeline.data.identity import content_hash, image_hash
-from ssl_pipeline.data.image_spec import Pixels
+from ssl_pipeline.data.image_spec import ImageSpec, Pixels
 from ssl_pipeline.data.likeness import sketch
-from ssl_pipeline.data.measured import Values, fit_bands, is_measured, rendition, values_of
+from ssl_pipeline.data.measured import Values, fit_bands, is_measured, refuse_other_nodata, rendition, values_of
 from ssl_pipeline.data.mending import mend
 from ssl_pipeline.data.remarks import Note, RejectedError
 from ssl_pipeline.data.rgb import is_deep, to_rgb, upright
@@ -152,14 +152,21 @@ def _size(content: bytes | Image.Image) -> int:
     return len(content) if isinstance(content, bytes) else 0
 
 
-def read_pixels(content: bytes | Image.Image, canvas: Canvas) -> tuple[Pixels, str]:
+def read_pixels(content: bytes | Image.Image, canvas: Canvas, model: ImageSpec | None = None) -> tuple[Pixels, str]:
     """Decode one image: upright pixels (H, W, C), RGB of 8 bits or as they are, and the mode of the file.
 
+    Args:
+        content: A file's bytes, or an image that a data set has decoded already.
+        canvas: What becomes of pixels, and what is refused.
+        model: The images that a model takes for which it is read; None: no model is asked.
+
     Raises:
-        RejectedError: It cannot be used.
+        RejectedError: It cannot be used, or the model would take pixels for measured that its file says were not.
     """
     if canvas.pixels.name == "as_is":
         bands, _ = _read(content, canvas, _to_bands)
+        if model is not None:
+            refuse_other_nodata(bands.pixels, bands.nodata, model)
         return bands.pixels, bands.mode
     (image, mode, _), _ = _read(content, canvas, _to_rgb)
     return np.asarray(image), mode

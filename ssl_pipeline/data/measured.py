@@ -6,9 +6,19 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from ssl_pipeline.data.image_spec import DType, Pixels
+from ssl_pipeline.data.image_spec import DType, ImageSpec, Pixels
+from ssl_pipeline.data.remarks import RejectedError
 
-__all__ = ["MIN_MEASURED", "Fitted", "Values", "fit_bands", "is_measured", "rendition", "values_of"]
+__all__ = [
+    "MIN_MEASURED",
+    "Fitted",
+    "Values",
+    "fit_bands",
+    "is_measured",
+    "refuse_other_nodata",
+    "rendition",
+    "values_of",
+]
 
 MIN_MEASURED = 0.5
 """Share of what a pixel is made of that must have been measured; the rest of it then counts for nothing."""
@@ -55,6 +65,28 @@ def is_measured(pixels: Pixels, nodata: float | None) -> Mask:
     if nodata is not None:
         found &= pixels != np.asarray(nodata).astype(np.float32 if pixels.dtype.kind == "f" else np.float64)
     return found
+
+
+def refuse_other_nodata(pixels: Pixels, nodata: float | None, model: ImageSpec) -> None:
+    """Refuse an image of which a model would take pixels for measured that were not.
+
+    Args:
+        pixels: (H, W, C) values.
+        nodata: The value that the file names for pixels that were not measured; None where it names none.
+        model: The images that the model takes.
+
+    Raises:
+        RejectedError: It has such pixels; the message names both values.
+    """
+    if nodata is None or not (is_measured(pixels, model.nodata) & ~is_measured(pixels, nodata)).any():
+        return
+    known = "none" if model.nodata is None else f"{model.nodata:g}"
+    instead = "NaN" if model.dtype == "float32" else known
+    raise RejectedError(
+        "not what the model takes",
+        f"its file marks pixels that were not measured by {nodata:g}, and of such values the model knows {known}"
+        + ("" if instead == "none" else f": write {instead} there"),
+    )
 
 
 def values_of(pixels: Pixels, measured: Mask, is_rgb: bool, nodata: float | None) -> Values:

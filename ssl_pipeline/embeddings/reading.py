@@ -87,7 +87,7 @@ def _bounded(read: Reader, canvas: Canvas) -> "functools.partial[bytes | Image.I
 
 
 def _picture(canvas: Canvas, spec: ImageSpec, content: bytes | Image.Image) -> Picture:
-    pixels, _ = read_pixels(content, canvas)
+    pixels, _ = read_pixels(content, canvas, spec)
     if pixels.shape[2] != spec.channels or pixels.dtype != spec.dtype:
         found = f"{pixels.shape[2]} x {pixels.dtype}"
         raise RejectedError("not what the model takes", f"{found}, and it takes {spec.channels} x {spec.dtype}")

@@ -75,6 +75,6 @@ def _each(images: ImageLike | Iterable[ImageLike]) -> Iterator[ImageLike]:
 
 
 def _pixels(image: ImageLike, canvas: Canvas, backbone: Backbone, number: int) -> Pixels:
-    pixels = read_image(image, canvas, f"images[{number}]")
+    pixels = read_image(image, canvas, f"images[{number}]", backbone.images)
     backbone.check(pixels, f"images[{number}]")
     return pixels

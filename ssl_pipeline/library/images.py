@@ -12,7 +12,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from ssl_pipeline.data.decode import Canvas, read_pixels
-from ssl_pipeline.data.image_spec import Pixels
+from ssl_pipeline.data.image_spec import ImageSpec, Pixels
 from ssl_pipeline.data.remarks import RejectedError
 from ssl_pipeline.errors import PipelineError
 from ssl_pipeline.terminal import shown
@@ -26,13 +26,14 @@ _MODES = {1: "L", 3: "RGB", 4: "RGBA"}
 """Number of channels of 8 bits -> what they are to Pillow; where there are four, the last is the opacity."""
 
 
-def read_image(image: ImageLike, canvas: Canvas, name: str) -> Pixels:
+def read_image(image: ImageLike, canvas: Canvas, name: str, model: ImageSpec | None = None) -> Pixels:
     """Read an image as `ingest` does: upright, and RGB of 8 bits unless the canvas keeps images as they are.
 
     Args:
         image: The image.
         canvas: The background of transparent pixels, what is kept of images' values, and which images are refused.
         name: The name of the image, for messages, such as "images[3]".
+        model: The images that a model takes for which it is read; None: no model is asked.
 
     Returns:
         (H, W, C) pixels.
@@ -45,7 +46,7 @@ def read_image(image: ImageLike, canvas: Canvas, name: str) -> Pixels:
     if isinstance(image, np.ndarray) and image.ndim == 3 and image.shape[2] == 3 and image.dtype == np.uint8:
         return image  # what reading would make of it
     try:
-        return read_pixels(_content(image, name), canvas)[0]
+        return read_pixels(_content(image, name), canvas, model)[0]
     except RejectedError as reason:
         shown_name = name if isinstance(image, np.ndarray | Image.Image) else f"{name} ('{shown(str(image), 200)}')"
         raise PipelineError(f"{shown_name} cannot be used: {reason}.") from reason
