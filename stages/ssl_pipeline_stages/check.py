@@ -58,14 +58,14 @@ class _Report:
 
 
 def _check(params: Path) -> None:
-    from ssl_pipeline.config import load
     from ssl_pipeline.loading import load_registry
     from ssl_pipeline.planning.evidence import examine
     from ssl_pipeline.planning.sample import take
     from ssl_pipeline_stages import checks, code
+    from ssl_pipeline_stages.params import load_params
     from ssl_pipeline_stages.room import room
 
-    config, registry, report = load(params), load_registry(), _Report()
+    config, registry, report = load_params(params), load_registry(), _Report()
     report.passed("params", f"{params} has every key, each with a valid value")
     with report.part("plugins"):
         report.passed("plugins", ", ".join(f"{one.kind} {one.name}" for one in code.used(registry, config)))

@@ -46,7 +46,10 @@ SHAPES_NOTHING = {
     *(
         "ssl_pipeline_plugins",
         "ssl_pipeline_stages",
-        *(f"ssl_pipeline_stages.{name}" for name in ("checks", "code", "command", "guarded", "paths", "room")),
+        *(
+            f"ssl_pipeline_stages.{name}"
+            for name in ("checks", "code", "command", "guarded", "params", "paths", "room")
+        ),
     ),
 }
 """Modules that say, wait, refuse, or find files and plugins: no number that a stage writes passes through them."""

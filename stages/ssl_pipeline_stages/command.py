@@ -8,10 +8,11 @@ from pathlib import Path
 import click
 
 from ssl_pipeline import guard, ranks
-from ssl_pipeline.config import Config, load
+from ssl_pipeline.config import Config
 from ssl_pipeline.products import remove_leftovers
 from ssl_pipeline_stages.guarded import guarded
 from ssl_pipeline_stages.launch import SHARED, launch, wanted
+from ssl_pipeline_stages.params import load_params
 from ssl_pipeline_stages.paths import LOCK_FOLDER, PLUGINS_LOCK, products
 
 __all__ = ["stage"]
@@ -37,7 +38,7 @@ def stage(run: Callable[[Config], None]) -> click.Command:
 
 
 def _begin(run: Callable[[Config], None], params: Path) -> None:
-    config = load(params)
+    config = load_params(params)
     count = wanted(run.__name__, config)
     if count > 1:
         raise SystemExit(launch(run.__name__, params, count))

@@ -4,7 +4,7 @@ from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
 
-from ssl_pipeline.config import Choice, load
+from ssl_pipeline.config import Choice
 from ssl_pipeline.loading import load_registry
 from ssl_pipeline.planning.evidence import Evidence, examine
 from ssl_pipeline.planning.machine import Machine, look_around
@@ -13,6 +13,7 @@ from ssl_pipeline.planning.proposal import Proposal, propose
 from ssl_pipeline.planning.sample import take
 from ssl_pipeline.yaml_file import read_yaml
 from ssl_pipeline_stages import code
+from ssl_pipeline_stages.params import load_params
 from ssl_pipeline_stages.shelf import SHELF, SHIPPED
 
 __all__ = ["fit"]
@@ -37,7 +38,7 @@ def fit(
     Raises:
         PipelineError: The file is not valid, or the source has no images that can be used.
     """
-    config, content = load(params), read_yaml(params)
+    config, content = load_params(params), read_yaml(params)
     if source:
         content["ingest"]["source"] = source
         ingest = config.ingest.model_copy(update={"source": Choice.model_validate(source)})

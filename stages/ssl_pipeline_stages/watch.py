@@ -21,12 +21,12 @@ def watch(params: Path) -> None:
 
 
 def _watch(params: Path) -> None:
-    from ssl_pipeline.config import load
     from ssl_pipeline.evaluation.unfinished import describe, latest
     from ssl_pipeline.loading import load_registry
     from ssl_pipeline_stages import paths
+    from ssl_pipeline_stages.params import load_params
 
-    settings = load(params).linear_eval.knn
+    settings = load_params(params).linear_eval.knn
     glance = latest(load_registry(), paths.work(), paths.PRETRAIN, paths.REPORTS / "pretrain" / "details.json")
     for line in describe(glance, paths.STORE, settings):
         click.echo(line)
