@@ -111,17 +111,8 @@ def decode(content: bytes | Image.Image, canvas: Canvas) -> Decoded:
     (image, mode, shot), notes = _read(content, canvas, _to_rgb)
     width, height = image.size
     fitted = to_canvas(image, canvas.size, canvas.resize, canvas.background)
-    return Decoded(
-        image_hash(image),
-        width,
-        height,
-        mode,
-        fitted.tobytes(),
-        sketch(image),
-        tuple(notes),
-        file_bytes=_size(content),
-        shot=shot,
-    )
+    found = image_hash(image), width, height, mode, fitted.tobytes(), sketch(image), tuple(notes)
+    return Decoded(*found, file_bytes=_size(content), shot=shot)
 
 
 def _decode_as_is(content: bytes | Image.Image, canvas: Canvas) -> Decoded:

@@ -46,10 +46,7 @@ SHAPES_NOTHING = {
     *(
         "ssl_pipeline_plugins",
         "ssl_pipeline_stages",
-        *(
-            f"ssl_pipeline_stages.{name}"
-            for name in ("checks", "code", "command", "guarded", "params", "paths", "room")
-        ),
+        *map("ssl_pipeline_stages.{}".format, ("checks", "code", "command", "guarded", "params", "paths", "room")),
     ),
 }
 """Modules that say, wait, refuse, or find files and plugins: no number that a stage writes passes through them."""

@@ -16,22 +16,23 @@ def load_params(path: Path) -> Config:
     """Read and check params.yaml.
 
     Raises:
-        ConfigError: One line for each mistake, each naming its key; then the sections that are missing, and the stages
-            that dvc.yaml lacks for that reason, as a new project has them.
+        ConfigError: One line for each mistake, each naming its key; then what is missing, as a new project has it, and
+            the stages that dvc.yaml lacks for that reason.
     """
     try:
         return load(path)
     except ConfigError as error:
         content = read_yaml(path)
-        missing = [name for name in Config.model_fields if name not in content] if isinstance(content, dict) else []
-        if not missing or len(missing) == len(Config.model_fields):
-            raise
-        remedy = _remedy(path, missing)
-        raise ConfigError(f"{error}\n{remedy}") from error
+        known = content.keys() & Config.model_fields.keys() if isinstance(content, dict) else set()
+        missing = [name for name in Config.model_fields if name not in known] if known else []
+        said = [*_add_sections(path, missing), *_add_keys(path, sorted(known), str(error))]
+        raise ConfigError("\n".join([str(error), *said])) from error
 
 
-def _remedy(params: Path, missing: list[str]) -> str:
-    """Return what to add to params.yaml, and to dvc.yaml beside it."""
+def _add_sections(params: Path, missing: list[str]) -> list[str]:
+    """Return what to add to params.yaml, and to dvc.yaml beside it, where sections are missing."""
+    if not missing:
+        return []
     sections = _lines("params.yaml")
     said = [f"Add to {params} what a new project has there:"]
     said += [line for name in missing for line in _block(sections, name)]
@@ -43,7 +44,20 @@ def _remedy(params: Path, missing: list[str]) -> str:
         stages = _block(_lines("dvc.yaml"), "stages")
         said.append(f"{pipeline} lacks the same stages. Add to its `stages`:")
         said += [line for name in absent for line in _block(stages, name, "  ")]
-    return "\n".join(said)
+    return said
+
+
+def _add_keys(params: Path, sections: list[str], mistakes: str) -> list[str]:
+    """Return what to add to sections of params.yaml, where the mistakes are keys that are missing."""
+    said = []
+    for section in sections:
+        lines = _block(_lines("params.yaml"), section)
+        keys = [line.strip().partition(":")[0] for line in lines if line[:2] == "  " and line[2:3].isalpha()]
+        absent = [key for key in keys if f"{params}: {section}.{key}: missing; add it." in mistakes.splitlines()]
+        if absent:
+            said.append(f"Add to the section {section} of {params}:")
+            said += [line for key in absent for line in _block(lines, key, "  ")]
+    return said
 
 
 def _lines(template: str) -> list[str]:

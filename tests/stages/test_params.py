@@ -31,7 +31,7 @@ def added(message: str, heading: str) -> str:
     """What a message says to add below one of its lines."""
     lines = message.splitlines()
     start = next(number for number, line in enumerate(lines) if heading in line) + 1
-    end = next((number for number in range(start, len(lines)) if "Add to" in lines[number]), len(lines))
+    end = next((number for number in range(start, len(lines)) if "Add to " in lines[number]), len(lines))
     return "\n".join(lines[start:end]) + "\n"
 
 
@@ -47,6 +47,19 @@ def test_what_a_message_says_to_add_makes_the_project_whole(tmp_path: Path):
     pipeline.write_text(pipeline.read_text() + added(message, "Add to its `stages`"))
     whole = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
     assert yaml.safe_load(pipeline.read_text())["stages"] == whole
+
+
+def test_keys_that_a_section_lacks_are_told(tmp_path: Path):
+    params = older(tmp_path)
+    content = yaml.safe_load(params.read_text())
+    del content["export"]["gate"], content["export"]["calibration"], content["ingest"]["canvas"]
+    params.write_text(yaml.safe_dump(content, sort_keys=False))
+    with pytest.raises(ConfigError) as caught:
+        load_params(params)
+    for section in ("export", "ingest"):
+        content[section] |= yaml.safe_load(added(str(caught.value), f"Add to the section {section} of {params}"))
+    params.write_text(yaml.safe_dump(content))
+    assert load_params(params) == load(ROOT / "params.yaml")
 
 
 def test_only_what_is_missing_is_told(tmp_path: Path):
