@@ -80,7 +80,7 @@ def study_null(settings: dict[str, Any], data: LabelledSplits, policies: Policie
     never_trained = int(hash64("null", seed)) >> 1  # none of the seeds that the study draws random weights from
     encoder = build_encoder(registry, BACKBONE, pool.mean, pool.std, never_trained, policy.size)
     card, precision = card_of(pool, policy.size), Precision("fp32", torch.device("cpu"))
-    return compete(config, BudgetInputs(data, encoder, card, registry, policy, precision)).outcomes
+    return compete(config, BudgetInputs(data, encoder, card, registry, policy, precision))
 
 
 def make_store(name: str, project: Path, folder: Path | None) -> None:

@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from functools import partial
 from itertools import chain
-from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -21,22 +20,10 @@ from ssl_pipeline.progress import bar
 from ssl_pipeline.training.finetuning import Classifier
 from ssl_pipeline.training.run import deterministic
 
-__all__ = ["MAX_PROCESSES", "Contest", "compete"]
+__all__ = ["MAX_PROCESSES", "compete"]
 
 MAX_PROCESSES = 4
 """Processes that learn at a time: each takes as much memory as the first one."""
-
-
-class Contest(NamedTuple):
-    """What came of it.
-
-    Attributes:
-        outcomes: Outcomes of every budget, arm, encoder and draw.
-        classifier: The fine-tuned model of the largest budget's first draw.
-    """
-
-    outcomes: list[Outcome]
-    classifier: Classifier
 
 
 def compete(
@@ -44,7 +31,7 @@ def compete(
     inputs: BudgetInputs,
     reopen: Callable[[], BudgetInputs] | None = None,
     ship: Callable[[Classifier], None] = lambda classifier: None,
-) -> Contest:
+) -> list[Outcome]:
     """Run every arm at every budget and draw.
 
     Args:
@@ -52,8 +39,11 @@ def compete(
         inputs: What is compared, and on what; `obstacle` finds nothing on its data.
         reopen: Function that opens the same inputs in another process, to which it is sent: small networks keep
             several cores busy only where each trains one of its own. None: this process does it all.
-        ship: Function that is given the classifier as soon as it has been trained, in this process: others go on while
-            it works.
+        ship: Function that is given the classifier, the fine-tuned model of the largest budget's first draw, as soon as
+            it has been trained, in this process: others go on while it works.
+
+    Returns:
+        Outcomes of every budget, arm, encoder and draw.
     """
     contest, threads = _Jobs(settings, inputs), torch.get_num_threads()
     processes = 1
@@ -81,10 +71,8 @@ def compete(
             found = crew.run()
         finally:
             torch.set_num_threads(threads)
-    assert contest.classifier is not None
     order = [(budget, arm) for budget in contest.budgets for arm in ARMS]
-    outcomes = sorted(chain.from_iterable(found), key=lambda one: order.index((one.budget, one.arm)))
-    return Contest(outcomes, contest.classifier)
+    return sorted(chain.from_iterable(found), key=lambda one: order.index((one.budget, one.arm)))
 
 
 class _Jobs:

@@ -85,8 +85,8 @@ def study_budgets(
     shaped_by = digest([inputs.card.params_sha256, settings.model_dump(mode="json")])
     card = inputs.card.model_copy(update={"params_sha256": shaped_by})
     largest = affordable(settings.budgets, data.train.labels)[-1]
-    contest = compete(settings, inputs, reopen, lambda model: ship(Tuned(model, card, data.classes, largest)))
-    verdicts = judge_budgets(contest.outcomes, data.test.groups)
+    outcomes = compete(settings, inputs, reopen, lambda model: ship(Tuned(model, card, data.classes, largest)))
+    verdicts = judge_budgets(outcomes, data.test.groups)
     words = conclusion(verdicts, data.test.groups)
 
     def draw(pictures: Path) -> None:
@@ -95,7 +95,7 @@ def study_budgets(
     return BudgetFindings(
         figures=metrics(verdicts),
         headline=headline(verdicts),
-        tables={"label_budget.csv": budget_table(contest.outcomes, list(verdicts[0].accuracy))},
+        tables={"label_budget.csv": budget_table(outcomes, list(verdicts[0].accuracy))},
         texts={"verdict.txt": words},
         pictures=[draw],
         lines=words,

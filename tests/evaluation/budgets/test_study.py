@@ -4,7 +4,7 @@ import time
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -22,7 +22,7 @@ from ssl_pipeline.data.writer import write_split
 from ssl_pipeline.errors import ConfigError
 from ssl_pipeline.evaluation.budgets import arms
 from ssl_pipeline.evaluation.budgets.arms import Learner
-from ssl_pipeline.evaluation.budgets.contest import Contest, compete
+from ssl_pipeline.evaluation.budgets.contest import compete
 from ssl_pipeline.evaluation.budgets.inputs import BudgetInputs, view_policy
 from ssl_pipeline.evaluation.budgets.label_draws import draw_labels
 from ssl_pipeline.evaluation.budgets.outcome import ARMS, Outcome
@@ -75,6 +75,19 @@ def given(data: LabelledSplits, encoder: Encoder | None = None, **others: Any) -
     return BudgetInputs(data, encoder or pretrained(), registry=REGISTRY, policy=POLICY, precision=FP32, **changes)
 
 
+class Contest(NamedTuple):
+    """What came of it: all outcomes, and the classifier that ships."""
+
+    outcomes: list[Outcome]
+    classifier: Classifier
+
+
+def contest(*arguments: Any) -> Contest:
+    shipped: list[Classifier] = []
+    outcomes = compete(*arguments, ship=shipped.append)
+    return Contest(outcomes, *shipped)
+
+
 def study(
     data: LabelledSplits,
     encoder: Encoder | None = None,
@@ -83,7 +96,7 @@ def study(
     start: Encoder | None = None,
     **changes: Any,
 ) -> Contest:
-    return compete(configure(**changes), given(data, encoder, further=further, start=start))
+    return contest(configure(**changes), given(data, encoder, further=further, start=start))
 
 
 def figures(outcomes: list[Outcome]) -> list[tuple[Any, ...]]:
@@ -142,7 +155,7 @@ def test_another_process_that_helps_leaves_the_figures_as_they_are(data, monkeyp
         alone, models = study(data, budgets=["all"]), len(here)
         here.clear()
         torch.set_num_threads(2)
-        shared = compete(configure(budgets=["all"]), given(data), partial(given, data))
+        shared = contest(configure(budgets=["all"]), given(data), partial(given, data))
         assert torch.get_num_threads() == 2
     finally:
         torch.set_num_threads(threads)
@@ -157,9 +170,8 @@ def test_the_classifier_ships_before_the_other_models_are_trained(data, referenc
     monkeypatch.setattr(
         Learner, "_train", lambda *given, **options: (trained.append(1), original(*given, **options))[1]
     )
-    found = compete(configure(), given(data), ship=lambda model: shipped.append((model, len(trained))))
+    compete(configure(), given(data), ship=lambda model: shipped.append((model, len(trained))))
     ((model, models),) = shipped
-    assert model is found.classifier
     assert weights(model) == weights(reference.classifier)
     assert 0 < models < len(trained) / 2
 
@@ -221,7 +233,7 @@ def test_fine_tuning_starts_from_the_probe_and_leaves_the_encoder_alone(data):
 def test_of_an_encoder_cut_at_a_layer_only_what_is_before_the_cut_learns(data):
     whole = pretrained()
     encoder, card = cut(whole, CARD, 2)
-    done = compete(configure(budgets=["all"], draws=2, learning_rates=[1e-2]), given(data, encoder, card=card))
+    done = contest(configure(budgets=["all"], draws=2, learning_rates=[1e-2]), given(data, encoder, card=card))
     assert done.classifier.encoder.layer == 2
     assert done.classifier.head.weight.shape == (3, 8)
     before, after = (dict(one.named_parameters()) for one in (whole, done.classifier.encoder))
