@@ -1,7 +1,6 @@
 """Decoding on all cores, in order, with a bounded number of images on the way, and bounds on what a file may cost."""
 
 import functools
-import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
@@ -17,7 +16,7 @@ from ssl_pipeline.data.remarks import RejectedError
 from ssl_pipeline.data.source import Images
 from ssl_pipeline.data.workers import Limits, in_order, outcome
 
-__all__ = ["DecodingOutcome", "available_cores", "decode_all", "file_limit", "limits_of", "read_again", "read_at_most"]
+__all__ = ["DecodingOutcome", "decode_all", "file_limit", "limits_of", "read_again", "read_at_most"]
 
 DecodingOutcome = Decoded | RejectedError
 Content = bytes | Image.Image
@@ -56,7 +55,7 @@ def decode_all(images: Images, canvas: Canvas, workers: int | None = None) -> It
     Raises:
         PipelineError: A decoding process was killed.
     """
-    workers = workers or max(1, available_cores() // ranks.local_count())
+    workers = workers or ranks.own_cores()
     names = [record.path for record in images.records]
     work = functools.partial(decode, canvas=canvas)
     started, done = time.monotonic(), 0
@@ -74,11 +73,6 @@ def read_again(images: Images, names: Sequence[str], canvas: Canvas) -> Iterator
         yield from in_order((Chunk([name], read, work) for name in names), 1, limits_of(canvas), 0.0)
     else:
         yield from (outcome(read, work, name) for name in names)
-
-
-def available_cores() -> int:
-    """Return the number of cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def limits_of(canvas: Canvas) -> Limits:

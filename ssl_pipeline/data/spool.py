@@ -110,6 +110,7 @@ class Spool(AbstractContextManager["Spool"]):
         self.folder, self._number = folder, number
         self.canvases: dict[int, IO[bytes]] = {}
         self._outcomes: dict[int, IO[bytes]] = {}
+        self._whole: dict[int, tuple[int, int]] = {}  # piece -> how many bytes of canvases and outcomes were read
         self.known: dict[str, Outcome] = {}
         self._flushed = time.monotonic()
         self._end, length = self._open(number, "a+b")
@@ -123,7 +124,7 @@ class Spool(AbstractContextManager["Spool"]):
             file.close()
 
     def look(self) -> None:
-        """Read the pieces of other processes, none of which may be at work."""
+        """Read the pieces of other processes, none of which may be at work; from the second time on, what is new."""
         for path in sorted(self.folder.glob("outcomes-*")):
             number = int(path.name.removeprefix("outcomes-"))
             if number != self._number:
@@ -168,13 +169,13 @@ class Spool(AbstractContextManager["Spool"]):
             self.flush()
 
     def _open(self, number: int, mode: str) -> tuple[int, int]:
-        """Open a piece anew and read what is whole of it; return how many bytes of canvases and outcomes that is."""
-        for files, name in ((self.canvases, "canvases"), (self._outcomes, "outcomes")):
+        """Open a piece anew and read on in it; return how many bytes of canvases and outcomes are whole."""
+        place, length = self._whole.get(number, (0, 0))
+        for files, name, start in ((self.canvases, "canvases", place), (self._outcomes, "outcomes", length)):
             if number in files:
                 files[number].close()
             files[number] = (self.folder / f"{name}-{number:04}").open(mode)
-            files[number].seek(0)
-        place = length = 0
+            files[number].seek(start)
         for line in self._outcomes[number]:
             read = _read(line, self.canvases[number], number, place)
             if read is None:
@@ -184,6 +185,7 @@ class Spool(AbstractContextManager["Spool"]):
                 self.known[path] = outcome
             place += size
             length += len(line)
+        self._whole[number] = place, length
         return place, length
 
 

@@ -1,7 +1,7 @@
 """A run of pretraining from its method and its images to the files of a trained model."""
 
 from collections.abc import Mapping
-from contextlib import suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -15,6 +15,7 @@ from ssl_pipeline.deployment.rehearsal import rehearse
 from ssl_pipeline.products import atomic_folder, write_product
 from ssl_pipeline.progress import say
 from ssl_pipeline.provenance.fingerprint import fingerprint
+from ssl_pipeline.ranks import leads
 from ssl_pipeline.recipes import Method
 from ssl_pipeline.registry import Registry
 from ssl_pipeline.resolution import in_words
@@ -79,14 +80,13 @@ def learn(
     run = fingerprint(section, task, policies, pool, code)
     card = preparation.describe_run(section, recipe, task, pool, framing, policies, plugins)
     make_optimizer = partial(optimization.build_optimizer, registry, section.optimizer)
-    with joined(numeric_format.device) as ranks:
+    with _told_by_the_first(), joined(numeric_format.device) as ranks:
         surroundings = checkpoint.environment(numeric_format, ranks.count)
         checkpoints = checkpoint.Checkpoints(places.work, run, surroundings)
         train = partial(pretraining.train, task, pool, policies, section, make_optimizer, numeric_format, checkpoints)
         if not ranks.leads:
             checkpoints.folder = Path(ranks.told(""))
-            with suppress(CollapsedError, DivergedError, KeyboardInterrupt):  # which the first rank tells
-                train(ranks=ranks)
+            train(ranks=ranks)
             return card
         if card.view_sizes:
             say(f"pretrain: {in_words(card.view_sizes)}")
@@ -102,3 +102,8 @@ def learn(
                 write_pretext_graph(task, card, pool, folder / "pretext.onnx")
             saving.write_report(places.report, task, section, history, pool, policies)
     return card
+
+
+def _told_by_the_first() -> AbstractContextManager[None]:
+    """Return the context in which ranks but the first are silent about what ends all of them."""
+    return nullcontext() if leads() else suppress(CollapsedError, DivergedError, KeyboardInterrupt)

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import onnxruntime
 
+from ssl_pipeline import ranks
 from ssl_pipeline.data.image_spec import RGB8, ImageSpec
 from ssl_pipeline.deployment.execution import Provider, check_used, wanted
 from ssl_pipeline.errors import PipelineError
@@ -28,7 +29,8 @@ def open_session(
 
     Args:
         path: An ONNX file.
-        threads: CPU threads within an operator; None leaves the choice to onnxruntime.
+        threads: CPU threads within an operator; None leaves the choice to onnxruntime, or takes the share of this rank
+            of the machine's cores where there are several.
         patient: Whether threads that wait for each other leave the processor to others, such as processes that decode.
             Otherwise they try again and again for a while.
         provider: The execution provider: auto takes CUDA where it works, and the CPU elsewhere; another one that does
@@ -41,6 +43,8 @@ def open_session(
     options.log_severity_level = _ERRORS_ONLY
     if patient:
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    if threads is None and ranks.local_count() > 1:
+        threads = ranks.own_cores()
     if threads is not None:
         options.intra_op_num_threads = threads
     if not path.is_file():

@@ -16,7 +16,6 @@ import numpy as np
 import numpy.typing as npt
 
 from ssl_pipeline import guard, progress, ranks
-from ssl_pipeline.data.parallel import available_cores
 from ssl_pipeline.data.remarks import RejectedError
 from ssl_pipeline.data.tables import harmless, write_table
 from ssl_pipeline.embeddings.inputs import Inputs
@@ -32,7 +31,8 @@ from ssl_pipeline.terminal import counted, shown
 __all__ = ["Job", "Shard", "begun_folder", "embed_all"]
 
 _WINDOW_PIXELS, _WINDOW_IMAGES = 2**23, 512
-"""What is embedded at a time, and three times in memory: being read, waiting, being embedded."""
+"""What is embedded at a time, and three times in memory: being read, waiting, being embedded. Images are shared out in
+blocks of so many, so that each is embedded with the same others as by one process: its last digits depend on them."""
 _PART_SECONDS, _PART_BYTES = 5.0, 2**26
 """Seconds, and bytes of embeddings, after which a part is written: the work lost by a run that is killed. A run that is
 asked to stop loses one window of images."""
@@ -41,7 +41,10 @@ _CHANGES = {"model": "the model", "energy": "the energy", "images": "the images"
 
 
 class Shard(NamedTuple):
-    """A share of the images: the `number`-th of so many parts of their list, from 1."""
+    """A share of the images: the `number`-th of so many parts of their list, from 1.
+
+    Parts are of whole blocks of 512 images, and differ by one block at most.
+    """
 
     number: int = 1
     shards: int = 1
@@ -51,7 +54,8 @@ class Shard(NamedTuple):
 
     def bounds(self, images: int) -> tuple[int, int]:
         """Return the numbers of the first image, and of the one behind the last."""
-        return (self.number - 1) * images // self.shards, self.number * images // self.shards
+        blocks = ranks.part(self.number - 1, self.shards, -(-images // _WINDOW_IMAGES))
+        return min(blocks.start * _WINDOW_IMAGES, images), min(blocks.stop * _WINDOW_IMAGES, images)
 
 
 @dataclass(frozen=True)
@@ -158,11 +162,10 @@ def _embed(job: Job, shard: Shard, parts: Parts) -> None:
     first = start + parts.done()
     if first > start:
         say(f"embed: {first - start:,} of {counted(stop - start, 'image')} were embedded by an earlier run")
-    workers = max(1, available_cores() // ranks.local_count())
     canvas = canvas_of(job.backbone.images, job.backbone.metadata, job.max_megapixels)
-    outcomes = read_all(job.inputs, first, stop, canvas, job.backbone.images, workers)
+    outcomes = read_all(job.inputs, first, stop, canvas, job.backbone.images, ranks.own_cores())
     paths = (place.prefix + name for place in job.inputs.part(first, stop) for name in place.names)
-    windows = _in_threads(job, _windows(zip(paths, outcomes, strict=True), job.backbone.size))
+    windows = _in_threads(job, _windows(zip(paths, outcomes, strict=True), first, job.backbone.size))
     held, since = _Held(first - start), time.monotonic()
     with progress.bar() as drawn, guard.stop_requests() as stopping, contextlib.closing(windows):
         task = drawn.add_task("embedding images", total=stop - start, completed=first - start, info="")
@@ -211,16 +214,22 @@ class _Held:
 _Named = tuple[str, Picture | RejectedError]
 
 
-def _windows(named: Iterable[_Named], size: int) -> Iterator[list[_Named]]:
-    """Cut images into pieces of so many pixels; where they are cut depends on the images alone."""
+def _windows(named: Iterable[_Named], first: int, size: int) -> Iterator[list[_Named]]:
+    """Cut images into pieces of so many pixels; where they are cut depends on the images alone.
+
+    Args:
+        named: The images, from one on with which a piece begins.
+        first: The number of that one among all images.
+        size: The side of the square that the model resizes images to, px.
+    """
     window: list[_Named] = []
     pixels = 0
-    for path, outcome in named:
+    for number, (path, outcome) in enumerate(named, first):
         window.append((path, outcome))
         if isinstance(outcome, Picture):
             height, width, _ = outcome.pixels.shape
             pixels += max(height * width, size**2)
-        if pixels >= _WINDOW_PIXELS or len(window) == _WINDOW_IMAGES:
+        if pixels >= _WINDOW_PIXELS or (number + 1) % _WINDOW_IMAGES == 0:
             yield window
             window, pixels = [], 0
     if window:

@@ -11,9 +11,9 @@ import torch
 from ssl_pipeline.augment.policy import Policy
 from ssl_pipeline.config import PretrainConfig
 from ssl_pipeline.data.image_spec import ImageSpec
-from ssl_pipeline.data.parallel import available_cores
 from ssl_pipeline.data.store import Split
 from ssl_pipeline.randomness import hash64
+from ssl_pipeline.ranks import available_cores
 from ssl_pipeline.recipes import Recipe
 from ssl_pipeline.registry import Registry
 from ssl_pipeline.training.batch_encoder import in_float32

@@ -1,7 +1,6 @@
 """What ranks hand to each other. Where one of them has ended, the others say so, and wait for nothing."""
 
 from contextlib import AbstractContextManager
-from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -9,7 +8,7 @@ from torch import Tensor
 
 from ssl_pipeline import ranks
 
-__all__ = ["all_gather", "all_reduce", "broadcast"]
+__all__ = ["all_gather", "all_reduce"]
 
 
 def all_reduce(tensor: Tensor, operation: dist.ReduceOp.RedOpType = dist.ReduceOp.SUM) -> None:
@@ -32,18 +31,6 @@ def all_gather(own: Tensor) -> list[Tensor]:
     with _answered():
         dist.all_gather(every, own)
     return every
-
-
-def broadcast(said: Any) -> Any:
-    """Return what the first rank says.
-
-    Raises:
-        LostRankError: Another rank has ended.
-    """
-    box = [said]
-    with _answered():
-        dist.broadcast_object_list(box, src=0)
-    return box[0]
 
 
 def _answered() -> AbstractContextManager[None]:

@@ -11,6 +11,7 @@ The loss and its heads are computed by each rank again. That is little beside a 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
 import torch
@@ -18,11 +19,13 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from ssl_pipeline import ranks
-from ssl_pipeline.training.collectives import all_gather, all_reduce, broadcast
+from ssl_pipeline.training.collectives import all_gather, all_reduce
 from ssl_pipeline.types import Encoded
 
 __all__ = ["ALONE", "Ranks", "joined"]
 
+_PATIENCE = timedelta(minutes=30)
+"""Time to wait for another rank within a step, of which each has an equal share."""
 _BUCKET_BYTES = 2**25
 """Bytes of gradients that travel at once; they take as much memory again meanwhile."""
 
@@ -77,7 +80,7 @@ class Ranks:
 
     def told(self, text: str) -> str:
         """Return what the first rank says."""
-        return str(broadcast(text)) if self.count > 1 else text
+        return ranks.told(text)
 
     def rows(self, size: int) -> list[int]:
         """Return how many rows of a batch each rank encodes."""
@@ -85,7 +88,8 @@ class Ranks:
         return [share.stop - share.start for share in shares]
 
     def _share_of(self, number: int, size: int) -> slice:
-        return slice(size * number // self.count, size * (number + 1) // self.count)
+        part = ranks.part(number, self.count, size)
+        return slice(part.start, part.stop)
 
     @torch.no_grad()
     def _average(self, tensors: Iterable[Tensor]) -> None:
@@ -104,21 +108,21 @@ ALONE = Ranks(0, 1)
 
 @contextmanager
 def joined(device: torch.device) -> Iterator[Ranks]:
-    """Join the other ranks that `torchrun` has started, if any, until the block ends.
+    """Train with the other ranks that `torchrun` has started, if any, until the block ends; see `ranks.joined`.
 
     Args:
         device: The device of this rank.
+
+    Raises:
+        LostRankError: Another rank has ended before its time, or keeps the others waiting for half an hour.
     """
     if ranks.count() == 1:
         yield ALONE
         return
     if device.type == "cuda":
         torch.cuda.set_device(device)  # what names no device is on this rank's own
-    dist.init_process_group("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo")
-    try:
+    with ranks.joined("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo", _PATIENCE):
         yield Ranks(ranks.number(), ranks.count())
-    finally:
-        dist.destroy_process_group()
 
 
 class _Gathered(torch.autograd.Function):

@@ -73,13 +73,11 @@ def _embed(
     max_megapixels: float,
     provider: "Provider",
 ) -> None:
-    from ssl_pipeline.data.parallel import available_cores
     from ssl_pipeline.embeddings.inputs import find_inputs
     from ssl_pipeline.embeddings.run import Job, begun_folder, embed_all
     from ssl_pipeline.embeddings.table import FORMS, companions
     from ssl_pipeline.errors import ConfigError
     from ssl_pipeline.progress import say
-    from ssl_pipeline.ranks import local_count
     from ssl_pipeline.runtime import Backbone
     from ssl_pipeline.terminal import shown
 
@@ -88,9 +86,8 @@ def _embed(
     if max_megapixels <= 0:
         raise ConfigError(f"--max-megapixels: {max_megapixels:g} must be more than 0.")
     mine = _shard(shard)
-    threads = max(1, available_cores() // local_count()) if local_count() > 1 else None
-    backbone = Backbone(model, threads, provider=provider)
-    judge = None if energy is None else Backbone(energy, threads, "energy", provider)
+    backbone = Backbone(model, provider=provider)
+    judge = None if energy is None else Backbone(energy, output="energy", provider=provider)
     if judge is not None and judge.images != backbone.images:
         raise ConfigError(
             f"--energy: {shown(str(energy), 200)} takes {judge.images}, and the model takes {backbone.images}: name "

@@ -58,12 +58,10 @@ def launch(stage: str, params: Path, count: int) -> int:
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
-    from ssl_pipeline.data.parallel import available_cores  # and with it all that decodes
-
     for name in list(logging.root.manager.loggerDict):  # each has a level of its own
         if name.startswith("torch.distributed"):
             logging.getLogger(name).setLevel(logging.CRITICAL)  # what went wrong is said here, or by a rank
-    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, available_cores() // count)))
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, ranks.available_cores() // count)))
     launcher = LaunchConfig(
         min_nodes=1,
         max_nodes=1,

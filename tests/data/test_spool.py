@@ -1,5 +1,6 @@
 """What was decoded before a run was killed is not decoded again, and nothing else is taken for it."""
 
+import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from ssl_pipeline.data.measured import Values
 from ssl_pipeline.data.parallel import DecodingOutcome, decode_all
 from ssl_pipeline.data.remarks import Note, RejectedError
 from ssl_pipeline.data.source import Images
-from ssl_pipeline.data.spool import Spool, held, resumable
+from ssl_pipeline.data.spool import Spool, Spooled, held, resumable
 from ssl_pipeline.errors import ChangedError, PipelineError
 from ssl_pipeline_plugins.sources.digits import Digits
 
@@ -60,6 +61,23 @@ def test_pieces_of_other_processes_are_found_too(tmp_path: Path) -> None:
         assert held(tmp_path) == sum(len(one.canvas + one.gaps) for one in OUTCOMES if isinstance(one, Decoded))
         spool.flush()
         assert [path.read_bytes()[-4:] for path in sorted(tmp_path.glob("canvases-*"))] == [b"last", b"mine"]
+
+
+def test_what_was_read_of_other_processes_is_not_read_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    filled(tmp_path, 1)
+    read, checked = [], zlib.crc32
+    with Spool(tmp_path) as spool, Spool(tmp_path, 1) as other:
+        spool.look()
+        other.keep("e.png", Decoded(b"5" * 32, 3, 4, "L", b"late", b""))
+        other.flush()
+        monkeypatch.setattr(zlib, "crc32", lambda content: read.append(content) or checked(content))
+        spool.look()
+        assert read == [b"late"]
+        assert list(spool.known) == [*PATHS, "e.png"]
+        found = spool.known["e.png"]
+        assert isinstance(found, Spooled)
+        spool.canvases[1].seek(found.place)
+        assert spool.canvases[1].read() == b"late"
 
 
 def tear(folder: Path) -> None:
