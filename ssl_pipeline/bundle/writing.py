@@ -8,11 +8,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from ssl_pipeline.products import DIGESTS, atomic_folder, read_json, sha256, verified
+import numpy as np
 
-__all__ = ["CHECKSUMS", "Shipped", "write_bundle"]
+from ssl_pipeline.bundle import verify
+from ssl_pipeline.bundle.golden import Golden, golden_of
+from ssl_pipeline.products import DIGESTS, atomic_folder, read_json, sha256, verified, write_json
 
-CHECKSUMS = "checksums.txt"
+__all__ = ["Shipped", "seal", "write_bundle"]
+
+TEMPLATES = Path(__file__).parent / "templates"
 
 
 @dataclass(frozen=True)
@@ -47,7 +51,12 @@ def write_bundle(folder: Path, shipped: Shipped) -> list[str]:
     with atomic_folder(folder) as new:
         for name, path in graphs.items():
             shutil.copyfile(path, new / name)
-        return _seal(new)
+        _write_golden(new, {name: golden_of(new / name) for name in graphs})
+        shutil.copyfile(verify.__file__, new / "verify.py")
+        shutil.copyfile(TEMPLATES / "example.py", new / "example.py")
+        names = seal(new)
+        verify.verify(new, say=lambda _: None)
+        return names
 
 
 def _graphs(shipped: Shipped) -> dict[str, Path]:
@@ -61,10 +70,19 @@ def _graphs(shipped: Shipped) -> dict[str, Path]:
     return found
 
 
-def _seal(folder: Path) -> list[str]:
+def _write_golden(folder: Path, golden: Mapping[str, Golden]) -> None:
+    """Write what the graphs of a bundle have computed, by their names, and how near to it they have to come."""
+    contents = {name: found.contents() for name, found in golden.items()}
+    write_json(folder / verify.CONTENTS, {"format": verify.FORMAT, "graphs": contents})
+    arrays = {name: array for found in golden.values() for name, array in found.arrays.items()}
+    np.savez_compressed(folder / verify.GOLDEN, **arrays)  # type: ignore[arg-type]  # its stub takes the names for options
+
+
+def seal(folder: Path) -> list[str]:
     """Write the digests of all files of a folder in the form that `sha256sum --check` reads; return their names."""
+    (folder / verify.CHECKSUMS).unlink(missing_ok=True)
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     digests: Mapping[str, str] = {path.relative_to(folder).as_posix(): sha256(path) for path in files}
     lines = [f"{digest}  {name}\n" for name, digest in digests.items()]
-    (folder / CHECKSUMS).write_text("".join(lines), encoding="utf-8", newline="\n")
-    return [*digests, CHECKSUMS]
+    (folder / verify.CHECKSUMS).write_text("".join(lines), encoding="utf-8", newline="\n")
+    return [*digests, verify.CHECKSUMS]

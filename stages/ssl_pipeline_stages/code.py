@@ -60,7 +60,7 @@ DECODERS = {
 }
 """Distribution -> module, of the libraries that decode."""
 
-TEMPLATES = {"report": "page/templates"}
+TEMPLATES = {"report": "page/templates", "bundle": "bundle/templates"}
 """Stage -> folder of the core, of templates that shape what it writes."""
 
 LEFT_ASIDE = {"ingest": {"ssl_pipeline.augment.policy"}}

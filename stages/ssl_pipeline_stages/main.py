@@ -21,6 +21,7 @@ COMMANDS = {
     "watch": "Judge the newest checkpoint of a pretraining in progress.",
     "embed": "Embed images by an exported backbone: files, folders, archives.",
     "search": "Find the images of an index that are most like one.",
+    "verify": "Check a bundle: its files by their checksums, its graphs by golden outputs.",
     "summary": "Say in a few lines what the last run found, and where to look.",
     "skeleton": "Write a new plugin: a package with tests.",
     "reference": "",

@@ -1,0 +1,32 @@
+"""Embed images: python example.py photo.jpg other.jpg (or .npy arrays (H, W, C), where the bands are not RGB)."""
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+from PIL import Image, ImageOps
+
+model = str(Path(__file__).with_name("backbone.onnx"))
+session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
+background = tuple(json.loads(session.get_modelmeta().custom_metadata_map["background"]))
+
+
+def read(path):
+    """Read an image as training did: upright, transparent pixels on the background, 16 bits as 8."""
+    if path.endswith(".npy"):
+        return np.load(path)
+    image = ImageOps.exif_transpose(Image.open(path))
+    if image.mode.startswith("I"):  # 16 bits of grey
+        image = Image.fromarray(((np.asarray(image).astype(np.uint32) + 128) // 257).astype(np.uint8))
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", image.size, (*background, 255)), image)
+    return np.asarray(image.convert("RGB"))
+
+
+embeddings = np.concatenate([session.run(["embedding"], {"images": read(path)[None]})[0] for path in sys.argv[1:]])
+embeddings /= np.linalg.norm(embeddings, axis=1, keepdims=True)
+for number, path in enumerate(sys.argv[1:]):
+    print(f"{embeddings[number] @ embeddings[0]:.4f}  {path}")  # the cosine with the first image

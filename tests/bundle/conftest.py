@@ -1,0 +1,23 @@
+"""One bundle for all tests that look at one, and a copy for those that damage it."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from ssl_pipeline.bundle.writing import write_bundle
+from tests.bundle.small_models import write_models
+
+
+@pytest.fixture(scope="session")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A bundle with a classifier, which stays as it is."""
+    root = tmp_path_factory.mktemp("made")
+    write_bundle(root / "models/bundle", write_models(root))
+    return root / "models/bundle"
+
+
+@pytest.fixture
+def bundle(made: Path, tmp_path: Path) -> Path:
+    """A copy of it."""
+    return Path(shutil.copytree(made, tmp_path / "my bundle"))

@@ -1,0 +1,75 @@
+"""Models without torch, small and quick, as stages leave them: graphs that see the mean colour of an image."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+from ssl_pipeline.bundle.writing import Shipped
+from ssl_pipeline.data.image_spec import RGB8, ImageSpec
+from ssl_pipeline.products import record
+
+SIZE, DIM = 8, 16
+KINDS = {"uint8": TensorProto.UINT8, "uint16": TensorProto.UINT16, "float32": TensorProto.FLOAT}
+BANDS = ImageSpec(channels=13, dtype="float32", low=0.0, high=2.5)
+
+
+def metadata(spec: ImageSpec, **more: str) -> dict[str, str]:
+    """What a graph says of itself."""
+    return {
+        "size": str(SIZE),
+        "channels": str(spec.channels),
+        "dtype": spec.dtype,
+        "scale": json.dumps([spec.low, spec.high]),
+        "rgb": json.dumps(spec.rgb),
+        "nodata": json.dumps(spec.nodata),
+        "background": json.dumps([255] * spec.channels),
+        **more,
+    }
+
+
+def write_graph(
+    path: Path, spec: ImageSpec = RGB8, output: str = "embedding", dim: int = DIM, scale: float = 1.0, **more: str
+) -> None:
+    """A graph from images of any size to (N, dim), recorded as a stage records it."""
+    weights = scale * np.random.default_rng(dim).normal(size=(spec.channels, dim)).astype(np.float32)
+    nodes = [
+        helper.make_node("Cast", ["images"], ["numbers"], to=TensorProto.FLOAT),
+        helper.make_node("IsNaN", ["numbers"], ["missing"]),
+        helper.make_node("Where", ["missing", "zero", "numbers"], ["measured"]),
+        helper.make_node("Div", ["measured", "high"], ["shares"]),
+        helper.make_node("ReduceMean", ["shares", "sides"], ["means"], keepdims=0),
+        helper.make_node("MatMul", ["means", "weights"], ["product"]),
+        helper.make_node("Softmax" if output == "probabilities" else "Tanh", ["product"], [output]),
+    ]
+    constants = {
+        "zero": np.float32(0),
+        "high": np.float32(spec.high),
+        "sides": np.array([1, 2], np.int64),
+        "weights": weights.astype(np.float32),
+    }
+    graph = helper.make_graph(
+        nodes,
+        "small",
+        [helper.make_tensor_value_info("images", KINDS[spec.dtype], ["N", "H", "W", spec.channels])],
+        [helper.make_tensor_value_info(output, TensorProto.FLOAT, ["N", dim])],
+        [numpy_helper.from_array(np.asarray(value), name) for name, value in constants.items()],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
+    helper.set_model_props(model, metadata(spec, **more))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    onnx.save(model, path)
+    record(path)
+
+
+def write_models(root: Path, spec: ImageSpec = RGB8, classes: tuple[str, ...] = ("cat", "dog")) -> Shipped:
+    """A backbone, and a probe and a classifier where there are classes."""
+    write_graph(root / "models/export/backbone.onnx", spec)
+    shipped = Shipped(
+        root / "models/export", root / "models/linear_eval/linear_probe.onnx", root / "models/finetune/classifier.onnx"
+    )
+    for path in (shipped.probe, shipped.classifier) if classes else ():
+        write_graph(path, spec, "probabilities", len(classes), classes=json.dumps(classes))
+    return shipped

@@ -1,0 +1,102 @@
+"""What is in a bundle, for models of all kinds; that it is whole; that the same files make the same bytes."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ssl_pipeline.bundle import writing
+from ssl_pipeline.bundle.verify import verify
+from ssl_pipeline.bundle.writing import write_bundle
+from ssl_pipeline.data.image_spec import RGB8, ImageSpec
+from ssl_pipeline.errors import PipelineError
+from tests.bundle.small_models import BANDS, write_graph, write_models
+
+
+def content(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def test_the_same_files_make_the_same_bytes_anywhere(made: Path, tmp_path: Path):
+    write_bundle(tmp_path / "elsewhere", write_models(tmp_path))
+    assert content(tmp_path / "elsewhere") == content(made)
+
+
+def test_nothing_of_the_machine_is_in_it(made: Path):
+    for name, text in content(made).items():
+        assert str(made.parents[2]).encode() not in text, name
+
+
+def test_golden_inputs_have_several_sizes_and_batches_and_outputs_vary(made: Path):
+    with np.load(made / "golden.npz") as golden:
+        shapes = {golden[name].shape for name in golden if name.startswith("inputs/")}
+        rows = np.concatenate([golden[f"backbone.onnx/{case}/embedding"] for case in range(3)])
+    assert shapes == {(3, 8, 8, 3), (1, 5, 17, 3), (2, 19, 8, 3)}
+    assert rows.std(axis=0).min() > 0.001
+    assert len(np.unique(rows, axis=0)) == len(rows)
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        RGB8,
+        BANDS,
+        ImageSpec(channels=4, dtype="uint16", low=0, high=4095, nodata=0),
+        ImageSpec(channels=1, dtype="float32", low=-1, high=1),
+    ],
+    ids=str,
+)
+def test_models_of_all_images_are_bundled_without_labels(tmp_path: Path, spec: ImageSpec):
+    names = write_bundle(tmp_path / "bundle", write_models(tmp_path, spec, classes=()))
+    assert not {"classifier.onnx", "linear_probe.onnx"} & set(names)
+    with np.load(tmp_path / "bundle/golden.npz") as golden:
+        first = golden[f"inputs/{spec.dtype}-3x8x8x{spec.channels}/images"]
+    assert first.dtype == spec.numpy_dtype
+    measured = first[1]
+    assert spec.low <= measured.min() < measured.max() <= spec.high
+    verify(tmp_path / "bundle", say=lambda _: None)
+
+
+def test_variants_ship_where_the_stage_export_has_recorded_them(tmp_path: Path):
+    shipped = write_models(tmp_path)
+    write_graph(shipped.export / "backbone_fp16.onnx")
+    write_graph(shipped.export / "energy.onnx")
+    (shipped.export / "backbone_int8.onnx").write_bytes(b"which failed")
+    names = write_bundle(tmp_path / "bundle", shipped)
+    graphs = json.loads((tmp_path / "bundle/bundle.json").read_text())["graphs"]
+    assert list(graphs) == ["backbone.onnx", "backbone_fp16.onnx", "linear_probe.onnx", "classifier.onnx"]
+    assert {name for name in names if name.endswith(".onnx")} == {*graphs}
+
+
+def test_a_damaged_model_is_not_bundled(tmp_path: Path):
+    shipped = write_models(tmp_path)
+    with shipped.classifier.open("ab") as file:
+        file.write(b"x")
+    with pytest.raises(PipelineError, match=r"classifier.onnx is damaged .*: .*dvc repro --force finetune"):
+        write_bundle(tmp_path / "bundle", shipped)
+    assert not (tmp_path / "bundle").exists()
+
+
+def test_a_model_that_computes_no_numbers_is_not_bundled(tmp_path: Path):
+    shipped = write_models(tmp_path)
+    write_graph(shipped.export / "backbone.onnx", scale=float("nan"))
+    with pytest.raises(PipelineError, match="backbone.onnx computes values that are not finite"):
+        write_bundle(tmp_path / "bundle", shipped)
+
+
+def test_a_run_that_is_stopped_leaves_the_bundle_that_was_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    shipped = write_models(tmp_path)
+    write_bundle(tmp_path / "bundle", shipped)
+    before = content(tmp_path / "bundle")
+    write_graph(shipped.export / "backbone.onnx", scale=2.0)
+
+    def interrupt(folder: Path) -> list[str]:
+        assert (folder / "backbone.onnx").exists()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(writing, "seal", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        write_bundle(tmp_path / "bundle", shipped)
+    assert content(tmp_path / "bundle") == before
+    assert {path.name for path in tmp_path.iterdir()} == {"bundle", "models"}
