@@ -63,6 +63,7 @@ class ExportConfig(GraphConfig):
     calibration: Calibration
     gate: Gate
     on_gate_failure: Literal["stop", "drop"]
+    licence: Annotated[str, Field(min_length=1, max_length=200)] | None
 
     @field_validator("variants")
     @classmethod

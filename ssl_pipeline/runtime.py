@@ -4,9 +4,11 @@ It needs numpy and onnxruntime, and imports neither torch nor what trains.
 """
 
 import functools
+import json
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -85,6 +87,16 @@ class Backbone:
                 "export the model again, with a fixed length."
             )
         self.dim = length
+
+    @functools.cached_property
+    def thresholds(self) -> dict[str, dict[str, Any]]:
+        """From which `cosine` on images are one or near-duplicates, below which they are novel, and rates of errors.
+
+        The names are `same_image`, `near_duplicate` and `novel`, as far as the stage export could tell them;
+        `ssl_pipeline.curation.thresholds` says how.
+        """
+        found: dict[str, dict[str, Any]] = json.loads(self.metadata.get("thresholds", "{}"))
+        return found
 
     @functools.cached_property
     def sha256(self) -> str:

@@ -46,6 +46,7 @@ def graph_metadata(card: ModelCard) -> dict[str, str]:
     """Return what a graph's metadata says about the model: plain text where a value is text, JSON where it is not."""
     content: dict[str, Any] = {
         **card.model_dump(mode="json", include={"size", "resize", "background", "embedding_dim", "plugins"}),
+        **card.model_dump(mode="json", include={"mean", "std"}),
         **card.model_dump(mode="json", include={"weights_sha256", "params_sha256", "backbone"}),
         "layer": card.layer or "last",
         "grayscale": card.grayscale,

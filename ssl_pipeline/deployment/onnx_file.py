@@ -13,7 +13,7 @@ from ssl_pipeline.products import atomic_file
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-__all__ = ["traced", "write_graph", "write_proto"]
+__all__ = ["add_metadata", "traced", "write_graph", "write_proto"]
 
 _MAX_BYTES = 2**31 - 1
 """Bytes that one protobuf message, and therefore one self-contained ONNX file, can hold."""
@@ -87,14 +87,15 @@ def write_proto(model: onnx.ModelProto, path: Path, metadata: Mapping[str, str])
     Args:
         model: The model, which is changed: what the exporter notes about source lines is stripped.
         path: The path of the file to write.
-        metadata: Replaces the model's own; written in the order of the keys.
+        metadata: Replaces the model's own; written in the order of the keys, with the operator set.
 
     Raises:
         PipelineError: The model exceeds 2 GB.
     """
     _strip(model)
     model.ir_version = onnx.helper.find_min_ir_version_for(model.opset_import, ignore_unknown=True)
-    onnx.helper.set_model_props(model, dict(sorted(metadata.items())))
+    opset = next(entry.version for entry in model.opset_import if entry.domain == "")
+    onnx.helper.set_model_props(model, dict(sorted({**metadata, "opset": str(opset)}.items())))
     if model.ByteSize() > _MAX_BYTES:
         raise PipelineError(
             f"{path}: the graph is {model.ByteSize() / 1e9:.1f} GB, and a self-contained ONNX file holds at most 2 GB. "
@@ -103,6 +104,16 @@ def write_proto(model: onnx.ModelProto, path: Path, metadata: Mapping[str, str])
     onnx.checker.check_model(model, full_check=True)
     with atomic_file(path) as temporary:
         temporary.write_bytes(model.SerializeToString(deterministic=True))
+
+
+def add_metadata(path: Path, metadata: Mapping[str, str]) -> None:
+    """Add to what a file that `write_proto` wrote says about itself; its graph stays as it is.
+
+    Raises:
+        PipelineError: The file would exceed 2 GB.
+    """
+    model = onnx.load(path)
+    write_proto(model, path, {entry.key: entry.value for entry in model.metadata_props} | dict(metadata))
 
 
 def _strip(message: Any) -> None:

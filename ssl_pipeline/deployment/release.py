@@ -1,6 +1,7 @@
 """From a trained task to verified files: what the stage `export` does, in its order."""
 
-from collections.abc import Mapping, Sequence
+import json
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from ssl_pipeline.data.store import open_split, read_originals
 from ssl_pipeline.deployment.backbone_graph import export_backbone_and_core
 from ssl_pipeline.deployment.core_graph import Core
 from ssl_pipeline.deployment.energy_graph import export_energy, prove_energy
+from ssl_pipeline.deployment.onnx_file import add_metadata
 from ssl_pipeline.deployment.parity import canvas_agreement, verify
 from ssl_pipeline.export_config import GraphConfig
 from ssl_pipeline.parts.heads import CosineEnergy
@@ -55,6 +57,8 @@ def release(
     section: GraphConfig,
     evidence: Evidence,
     reference: Sequence[str],
+    origin: Mapping[str, str] | None = None,
+    calibrate: Callable[[Path], Any] = lambda _: {},
 ) -> dict[str, Any]:
     """Write backbone.onnx, backbone_core.onnx and energy.onnx into a folder, and prove each.
 
@@ -65,6 +69,8 @@ def release(
         section: What the section `export` of params.yaml says of the graph.
         evidence: What the graphs are tried on.
         reference: Starts a new process that rebuilds the encoder; see `parity.verify`.
+        origin: What all files say of the data and of the licence.
+        calibrate: A function from the proved backbone to thresholds of its cosines, which it says as well.
 
     Returns:
         All figures, for details.json.
@@ -84,7 +90,10 @@ def release(
     export_energy(encoder, head, card, energy, opset=section.opset)
     energies = prove_energy(energy, encoder, head, card, evidence.originals)
     files = backbone, core.path, energy
+    record(backbone)
+    thresholds = {"thresholds": json.dumps(calibrate(backbone))}
     for path in files:
+        add_metadata(path, {**(origin or {}), **(thresholds if path != energy else {})})
         record(path)
     return {
         "parity": parity,

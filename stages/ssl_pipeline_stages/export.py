@@ -1,5 +1,7 @@
 """The trained encoder as one verified ONNX file, from pixels to embedding."""
 
+from functools import partial
+
 from ssl_pipeline.config import Config
 from ssl_pipeline_stages.command import stage
 from ssl_pipeline_stages.paths import AUGMENTED, EXPORT, PRETRAIN, REPORTS, STORE
@@ -10,6 +12,7 @@ def export(config: Config) -> None:
     """Write backbone.onnx, backbone_core.onnx and energy.onnx, and prove that they compute what was trained."""
     from ssl_pipeline.artifacts.card import read_card
     from ssl_pipeline.artifacts.files import load_task
+    from ssl_pipeline.curation.thresholds import find_thresholds
     from ssl_pipeline.data.store import open_split
     from ssl_pipeline.deployment.release import headline, in_short, read_evidence, release
     from ssl_pipeline.evaluation.separation import separation
@@ -21,10 +24,12 @@ def export(config: Config) -> None:
 
     registry = load_registry()
     policies, evidence = load_policies(registry, AUGMENTED / "policy.json"), read_evidence(STORE)
-    held_out = open_split(STORE, "val")
+    pool, held_out = open_split(STORE, "train"), open_split(STORE, "val")
     task, card = load_task(registry, PRETRAIN), read_card(PRETRAIN)
+    origin = {"data_sha256": pool.sha256} | ({"licence": config.export.licence} if config.export.licence else {})
+    calibrate = partial(find_thresholds, pool=pool, held_out=held_out)
     with atomic_folder(EXPORT) as folder:
-        report = release(folder, task, card, config.export, evidence, command(PRETRAIN))
+        report = release(folder, task, card, config.export, evidence, command(PRETRAIN), origin, calibrate)
         apart = separation(folder / "energy.onnx", held_out, policies, task.views.main, task.energy_head)
     report["energy"] = {**apart, **report["energy"]}
     write_json(REPORTS / "export" / "details.json", report)

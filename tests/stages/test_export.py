@@ -27,6 +27,7 @@ from ssl_pipeline.deployment.runtime import open_session, read_metadata, run
 from ssl_pipeline.loading import load_registry
 from ssl_pipeline.products import record, sha256, write_product
 from ssl_pipeline.recipes import resolve
+from ssl_pipeline.runtime import Backbone
 from tests.factories import MEAN, STD, digit_images, model_card
 
 ROOT = Path(__file__).parents[2]
@@ -38,6 +39,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("project")
     params = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
     params["pretrain"]["backbone"]["depth"] = 8
+    params["export"]["licence"] = "CC-BY-4.0"
     (folder / "params.yaml").write_text(yaml.safe_dump(params))
     config = load(folder / "params.yaml")
     images = digit_images().repeat(2, axis=1).repeat(2, axis=2)
@@ -94,6 +96,20 @@ def unexported(made: Path, folder: Path) -> Path:
     shutil.rmtree(folder / "models/export")
     shutil.rmtree(folder / "reports")
     return folder
+
+
+def test_files_say_where_they_come_from_and_what_their_cosines_mean(made: Path):
+    backbone = Backbone(made / "models/export/backbone.onnx")
+    assert backbone.metadata["licence"] == "CC-BY-4.0"
+    assert backbone.metadata["data_sha256"] == open_split(made / "data/ingested/store", "train").sha256
+    assert backbone.metadata["opset"] == "18"
+    assert json.loads(backbone.metadata["mean"]) == list(MEAN)
+    assert json.loads(backbone.metadata["std"]) == list(STD)
+    assert {"same_image", "novel"} <= backbone.thresholds.keys()
+    assert backbone.thresholds["novel"]["cosine"] < backbone.thresholds["same_image"]["cosine"]
+    energy = read_metadata(open_session(made / "models/export/energy.onnx"))
+    assert energy["licence"] == "CC-BY-4.0"
+    assert json.loads((made / "models/export/digests.json").read_text())["backbone.onnx"] == backbone.sha256
 
 
 def test_products_and_figures(made: Path):

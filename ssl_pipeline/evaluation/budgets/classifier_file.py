@@ -6,6 +6,7 @@ from pathlib import Path
 from ssl_pipeline.data.store import Original
 from ssl_pipeline.deployment.classifier_graph import opset_of, write_classifier
 from ssl_pipeline.deployment.parity import verify
+from ssl_pipeline.deployment.runtime import open_session, read_metadata
 from ssl_pipeline.evaluation.budgets.study import Tuned
 from ssl_pipeline.products import atomic_folder, record, write_json
 
@@ -42,10 +43,16 @@ def write_tuned(
             card,
             classes,
             opset=opset_of(backbone),
-            metadata={"labels_per_class": str(budget)},
+            metadata={"labels_per_class": str(budget), **_origin(backbone)},
         )
         verify(path, [original.image for original in originals], rebuild(folder))
         record(path)
+
+
+def _origin(backbone: Path) -> dict[str, str]:
+    """Return what the backbone says of the data and the licence, which are those of the classifier, too."""
+    said = read_metadata(open_session(backbone))
+    return {name: said[name] for name in ("data_sha256", "licence") if name in said}
 
 
 def write_obstacle(models: Path, reason: str) -> None:

@@ -1,0 +1,140 @@
+"""From which cosine on two images are one image, near-duplicates, or strangers: thresholds that ship with a backbone.
+
+They are found on images of the training and the validation split alone:
+
+- **same image**: a validation image and a re-encoded copy of it. All but a small share of copies are above.
+- **near-duplicate**: images that are nearer to each other than different ones are expected to come; see
+  `ssl_pipeline.curation.near_duplicates.least_distance`.
+- **novel**: a validation image and the most similar one of the training images, which the model has seen. A new image
+  of the same kind is below with a stated probability at most.
+
+The first and the third are order statistics: of n images that are exchangeable with a new one, the new one is below the
+k-th smallest with a probability of at most k / (n + 1). Source: Vovk, Gammerman and Shafer 2005, "Algorithmic Learning
+in a Random World", on conformal prediction.
+"""
+
+import io
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from ssl_pipeline.curation.near_duplicates import least_distance
+from ssl_pipeline.curation.neighbourhood import look_around
+from ssl_pipeline.data.image_spec import ImageSpec, Pixels
+from ssl_pipeline.data.store import Split
+from ssl_pipeline.deployment.runtime import open_session, run
+from ssl_pipeline.deployment.stored import embed_stored
+from ssl_pipeline.neighbours import nearest, unit
+
+__all__ = ["find_thresholds", "reencoded"]
+
+POOL_IMAGES, HELD_OUT_IMAGES = 2000, 500
+"""Images that are looked at, at most, of the training and of the validation split."""
+MISSED, NOVEL = 0.01, 0.05
+"""Share of copies that may be taken for other images, and of images of the same kind that may be taken for novel."""
+QUALITY = 75
+
+_COPIES_AT_A_TIME = 32
+
+Features = npt.NDArray[np.float32]
+Numbers = npt.NDArray[np.int64]
+
+
+def find_thresholds(backbone: Path, pool: Split, held_out: Split) -> dict[str, dict[str, Any]]:
+    """Return thresholds of the cosine, each with the rates of its errors; empty where images are too few.
+
+    Args:
+        backbone: The exported file.
+        pool: The training images.
+        held_out: The validation images.
+
+    Returns:
+        Name -> `cosine`, and how often it errs; names that cannot be told are left out.
+
+    Raises:
+        PipelineError: The backbone cannot be run, or an image is damaged.
+    """
+    if not len(pool) or not len(held_out):
+        return {}
+    known, some = _some(pool, POOL_IMAGES), _some(held_out, HELD_OUT_IMAGES)
+    embeddings = embed_stored(backbone, [pool, held_out], np.concatenate([known, len(pool) + some]))
+    seen, new = embeddings[: len(known)], embeddings[len(known) :]
+    copies = _embed_copies(backbone, held_out, some)
+    if not (np.isfinite(embeddings).all() and np.isfinite(copies).all()):
+        return {}
+    around = look_around(embeddings, np.arange(len(embeddings)))
+    closest, distance = around.similarities[:, 0], least_distance(around)
+    same, missed = _quantile((copies * new).sum(axis=1), MISSED)
+    novel, alarms = _quantile(nearest(seen, new, 1)[0][:, 0], NOVEL)
+    found: dict[str, dict[str, Any]] = {
+        "same_image": {
+            "cosine": same,
+            "copies_missed": missed,
+            "others_taken": _share(closest >= same),
+            "copies": f"JPEG of quality {QUALITY}, band by band",
+            "images": len(some),
+        },
+        "novel": {
+            "cosine": novel,
+            "false_alarms": alarms,
+            "images": len(some),
+            "compared_with": len(known),
+        },
+    }
+    if distance > 0:
+        near = _rounded(1 - distance**2 / 2)
+        found["near_duplicate"] = {"cosine": near, "images_taken": _share(closest >= near), "images": len(embeddings)}
+    return found
+
+
+def reencoded(image: Pixels, spec: ImageSpec) -> Pixels:
+    """Return a copy (H, W, C) of an image as lossy files have it; pixels that were not measured stay so."""
+    scale = spec.high - spec.low
+    shares = np.nan_to_num((image.astype(np.float64) - spec.low) / scale).clip(0, 1)
+    bands = [_jpeg(band) for band in np.moveaxis((255 * shares).round().astype(np.uint8), 2, 0)]
+    values = spec.low + np.stack(bands, axis=2) / 255 * scale
+    rounded = (values if spec.dtype == "float32" else values.round()).astype(spec.numpy_dtype)
+    copy: Pixels = np.where(~np.isfinite(image) | (image == spec.nodata), image, rounded)
+    return copy
+
+
+def _embed_copies(backbone: Path, split: Split, positions: Numbers) -> Features:
+    """Return embeddings (m, D) of unit length of copies of images of a split."""
+    session, parts = open_session(backbone), []
+    for start in range(0, len(positions), _COPIES_AT_A_TIME):
+        images = split.images(positions[start : start + _COPIES_AT_A_TIME])
+        parts.append(run(session, np.stack([reencoded(image, split.spec) for image in images])))
+    return unit(np.concatenate(parts))
+
+
+def _jpeg(band: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    """Return what is left of a band (H, W) in a JPEG."""
+    file = io.BytesIO()
+    Image.fromarray(band).save(file, "jpeg", quality=QUALITY)
+    return np.asarray(Image.open(file))
+
+
+def _some(split: Split, most: int) -> Numbers:
+    """Return positions of images, all or so many, at even distances: they lie by hashes of their contents."""
+    return np.arange(len(split))[:: -(-len(split) // most)]
+
+
+def _quantile(values: Features, rate: float) -> tuple[float, float]:
+    """Return a value that a new one is below with a probability of at most a rate, and that probability.
+
+    Where there are too few values for the rate, the probability is the least that can be had.
+    """
+    rank = max(1, int(rate * (len(values) + 1)))
+    return _rounded(np.sort(values)[rank - 1]), round(rank / (len(values) + 1), 6)
+
+
+def _share(chosen: npt.NDArray[np.bool_]) -> float:
+    return round(float(chosen.mean()), 6)
+
+
+def _rounded(cosine: float | np.floating[Any]) -> float:
+    """Return a cosine without its last digits, which differ between machines."""
+    return float(np.floor(1e6 * float(cosine)) / 1e6)
