@@ -63,4 +63,5 @@ def _metadata(card: ModelCard, l2_normalize: bool) -> dict[str, str]:
         "input": f"images: {convention(card.images)}",
         "output": f"embedding: float32 [N, {card.embedding_dim}], {length}",
         "l2_normalized": json.dumps(l2_normalize),
+        "variant": "fp32",
     }

@@ -121,4 +121,5 @@ def in_short(report: Mapping[str, Any]) -> dict[str, float]:
         **headline(report),
         "embedding_dim": report["embedding_dim"],
         "backbone_bytes": report["files"]["backbone.onnx"]["bytes"],
+        **{f"{name}_recall": found["gate"]["recall"] for name, found in report["variants"].items() if found["ships"]},
     }

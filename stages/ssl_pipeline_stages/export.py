@@ -9,12 +9,12 @@ from ssl_pipeline_stages.paths import AUGMENTED, EXPORT, PRETRAIN, REPORTS, STOR
 
 @stage
 def export(config: Config) -> None:
-    """Write backbone.onnx, backbone_core.onnx and energy.onnx, and prove that they compute what was trained."""
+    """Write backbone.onnx, backbone_core.onnx and energy.onnx, prove them, and write variants that pass the gate."""
     from ssl_pipeline.artifacts.card import read_card
     from ssl_pipeline.artifacts.files import load_task
     from ssl_pipeline.curation.thresholds import find_thresholds
-    from ssl_pipeline.data.store import open_split
     from ssl_pipeline.deployment.release import headline, in_short, read_evidence, release
+    from ssl_pipeline.deployment.variants import read_pool, ship_variants
     from ssl_pipeline.evaluation.separation import separation
     from ssl_pipeline.loading import load_registry
     from ssl_pipeline.operations import load_policies
@@ -24,13 +24,14 @@ def export(config: Config) -> None:
 
     registry = load_registry()
     policies, evidence = load_policies(registry, AUGMENTED / "policy.json"), read_evidence(STORE)
-    pool, held_out = open_split(STORE, "train"), open_split(STORE, "val")
+    pool = read_pool(STORE)
     task, card = load_task(registry, PRETRAIN), read_card(PRETRAIN)
-    origin = {"data_sha256": pool.sha256} | ({"licence": config.export.licence} if config.export.licence else {})
-    calibrate = partial(find_thresholds, pool=pool, held_out=held_out)
+    origin = {"data_sha256": pool.train.sha256} | ({"licence": config.export.licence} if config.export.licence else {})
+    calibrate = partial(find_thresholds, pool=pool.train, held_out=pool.val)
     with atomic_folder(EXPORT) as folder:
         report = release(folder, task, card, config.export, evidence, command(PRETRAIN), origin, calibrate)
-        apart = separation(folder / "energy.onnx", held_out, policies, task.views.main, task.energy_head)
+        report["variants"] = ship_variants(folder, config.export, pool)
+        apart = separation(folder / "energy.onnx", pool.val, policies, task.views.main, task.energy_head)
     report["energy"] = {**apart, **report["energy"]}
     write_json(REPORTS / "export" / "details.json", report)
     write_json(REPORTS / "export" / "metrics.json", headline(report))

@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnxruntime
@@ -40,6 +41,8 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     params = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
     params["pretrain"]["backbone"]["depth"] = 8
     params["export"]["licence"] = "CC-BY-4.0"
+    params["export"]["variants"] = ["fp32", "fp16", "int8"]
+    params["export"]["calibration"]["images"] = 60
     (folder / "params.yaml").write_text(yaml.safe_dump(params))
     config = load(folder / "params.yaml")
     images = digit_images().repeat(2, axis=1).repeat(2, axis=2)
@@ -95,6 +98,7 @@ def unexported(made: Path, folder: Path) -> Path:
     shutil.copytree(made, folder)
     shutil.rmtree(folder / "models/export")
     shutil.rmtree(folder / "reports")
+    set_export(folder, variants=["fp32"])
     return folder
 
 
@@ -116,6 +120,8 @@ def test_products_and_figures(made: Path):
     assert sorted(path.name for path in (made / "models/export").iterdir()) == [
         "backbone.onnx",
         "backbone_core.onnx",
+        "backbone_fp16.onnx",
+        "backbone_int8.onnx",
         "digests.json",
         "energy.onnx",
     ]
@@ -150,8 +156,12 @@ def test_the_graphs_run_with_onnxruntime_alone(made: Path):
 
 
 def set_layer(project: Path, layer: int) -> None:
+    set_export(project, layer=layer)
+
+
+def set_export(project: Path, **values: Any) -> None:
     params = yaml.safe_load((project / "params.yaml").read_text())
-    params["export"]["layer"] = layer
+    params["export"] |= values
     (project / "params.yaml").write_text(yaml.safe_dump(params))
 
 
@@ -160,6 +170,29 @@ def export(project: Path) -> Path:
         done = CliRunner().invoke(ssl_pipeline_stages.export.export, [], catch_exceptions=False)
     assert done.exit_code == 0, done.output
     return project / "models/export"
+
+
+def test_another_process_writes_the_same_variants(made: Path, project: Path):
+    set_export(project, variants=["fp32", "fp16", "int8"])
+    files = export(project)
+    for name in ("backbone.onnx", "backbone_fp16.onnx", "backbone_int8.onnx"):
+        assert (files / name).read_bytes() == (made / "models/export" / name).read_bytes()
+    report = json.loads((project / "reports/export/details.json").read_text())["variants"]
+    assert report == json.loads((made / "reports/export/details.json").read_text())["variants"]
+    assert {name: found["ships"] for name, found in report.items()} == {"fp16": True, "int8": True}
+    assert report["int8"]["sha256"] == sha256(files / "backbone_int8.onnx")
+
+
+def test_a_variant_that_fails_the_gate_stops_the_stage_and_leaves_no_file(project: Path):
+    gate = yaml.safe_load((project / "params.yaml").read_text())["export"]["gate"]
+    gate["int8"]["max_size"] = 0.1
+    set_export(project, variants=["fp32", "int8"], gate=gate, on_gate_failure="stop")
+    with contextlib.chdir(project):
+        done = CliRunner().invoke(ssl_pipeline_stages.export.export, [], catch_exceptions=False)
+    assert done.exit_code == 1
+    assert "error: backbone_int8.onnx fails the gate" in done.output
+    assert "max_size: 0." in done.output
+    assert not (project / "models/export").exists()
 
 
 def test_a_middle_layer_ships_and_the_trained_energy_stays_that_of_the_last(made: Path, project: Path):

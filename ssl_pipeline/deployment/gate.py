@@ -1,0 +1,119 @@
+"""The gate: what a variant keeps of backbone.onnx, measured on real images without labels, and judged by bounds."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ssl_pipeline.data.image_spec import Pixels
+from ssl_pipeline.deployment.proof import row_cosines
+from ssl_pipeline.deployment.runtime import open_session, run
+from ssl_pipeline.export_config import GateBounds
+from ssl_pipeline.neighbours import neighbours
+
+__all__ = ["NEIGHBOURS", "Kept", "agreement", "embed_each", "measure"]
+
+NEIGHBOURS = 10
+"""Nearest neighbours of an image that a variant should find again."""
+MIN_IMAGES = 50
+"""Images below which nothing is proved: among few, the ten nearest are hard to miss."""
+_BATCH = 32  # images of one shape at a time
+
+Features = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Kept:
+    """What a variant keeps of backbone.onnx.
+
+    Attributes:
+        images: The number of images that were compared.
+        not_finite: The number of its values that are NaN or infinite; all figures but the size are then the worst.
+        max_difference: The largest difference between two values, in units of the largest component of the row in
+            backbone.onnx's embedding.
+        min_cosine: The smallest cosine between its embedding of an image and backbone.onnx's.
+        mean_cosine: The mean of these cosines.
+        recall: The share of each image's ten nearest neighbours that are among its ten nearest by the variant.
+        size: The size of its file, as a share of that of backbone.onnx.
+    """
+
+    images: int
+    not_finite: int
+    max_difference: float
+    min_cosine: float
+    mean_cosine: float
+    recall: float
+    size: float
+
+    def broken(self, bounds: GateBounds) -> list[str]:
+        """Describe each broken bound, with the figure, the bound and how far apart they are."""
+        if self.images < MIN_IMAGES:
+            return [
+                f"{self.images} validation images prove nothing, and the gate takes {MIN_IMAGES}: give more images, or "
+                "raise ingest.val_fraction"
+            ]
+        if self.not_finite:
+            return [f"{self.not_finite} values are NaN or infinite, where those of backbone.onnx are finite"]
+        upper = {"max_difference": self.max_difference, "max_size": self.size}
+        lower = {"min_cosine": self.min_cosine, "min_mean_cosine": self.mean_cosine, "min_recall": self.recall}
+        found = []
+        for sign, figures in ((1, upper), (-1, lower)):
+            for name, figure in figures.items():
+                bound = getattr(bounds, name)
+                if sign * (figure - bound) > 0:
+                    found.append(f"{name}: {figure:.6g}, bound {bound:g}, beyond it by {abs(figure - bound):.2g}")
+        return found
+
+    def figures(self) -> dict[str, Any]:
+        """Return all figures, for details.json."""
+        return asdict(self)
+
+
+def measure(variant: Path, backbone: Path, exact: Features, images: Sequence[Pixels]) -> Kept:
+    """Measure what a variant keeps.
+
+    Args:
+        variant: The file of the variant.
+        backbone: backbone.onnx.
+        exact: (n, D) what backbone.onnx makes of the images.
+        images: n images (H, W, C) of any shapes.
+    """
+    size = variant.stat().st_size / backbone.stat().st_size
+    return agreement(exact, embed_each(variant, images), size)
+
+
+def agreement(exact: Features, found: Features, size: float) -> Kept:
+    """Compare embeddings (n, D) of a variant with those (n, D) of backbone.onnx."""
+    wrong = int((~np.isfinite(found)).sum())
+    if wrong or not len(exact):
+        return Kept(len(exact), wrong, float(np.finfo(np.float32).max), -1.0, -1.0, 0.0, size)
+    wide, other = exact.astype(np.float64), found.astype(np.float64)
+    units = np.abs(wide).max(axis=1, keepdims=True).clip(np.finfo(np.float64).tiny)
+    cosines = row_cosines(wide, other)
+    nearest, again = (neighbours(rows, NEIGHBOURS).ids for rows in (exact, found))
+    common = (nearest[:, :, None] == again[:, None, :]).any(axis=2)
+    return Kept(
+        images=len(exact),
+        not_finite=0,
+        max_difference=float((np.abs(wide - other) / units).max()),
+        min_cosine=float(cosines.min()),
+        mean_cosine=float(cosines.mean()),
+        recall=float(common.mean()) if common.size else 0.0,
+        size=size,
+    )
+
+
+def embed_each(path: Path, images: Sequence[Pixels]) -> Features:
+    """Return embeddings (n, D) of images (H, W, C) of any shapes; those of one shape go through the graph together."""
+    session = open_session(path)
+    by_shape: dict[tuple[int, ...], list[int]] = {}
+    for number, image in enumerate(images):
+        by_shape.setdefault(image.shape, []).append(number)
+    made: dict[int, npt.NDArray[np.float32]] = {}
+    for numbers in by_shape.values():
+        rows = run(session, np.stack([images[number] for number in numbers]), batch_size=_BATCH)
+        made.update(zip(numbers, rows, strict=True))
+    return np.stack([made[number] for number in range(len(images))]) if made else np.empty((0, 0), np.float32)

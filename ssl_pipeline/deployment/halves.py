@@ -1,0 +1,95 @@
+"""A backbone's graph in two, and in one again: what brings images to the trained size, and the network behind it.
+
+Variants are made of the network alone. Tools that change number formats stumble over the resize (it depends on shapes),
+and it has to stay in float32: 8 bits of its weights cost a third of the nearest neighbours.
+"""
+
+import math
+from typing import NamedTuple
+
+import onnx
+from onnx import compose
+from onnx.utils import Extractor
+
+from ssl_pipeline.deployment.fitting_graph import fitted
+
+__all__ = ["FITTED", "Halves", "before_weights", "behind_weights", "joined", "split", "weight_shares"]
+
+FITTED = fitted("images")
+"""Where the two meet: images float32 [N, C, S, S] in [0, 1]."""
+
+WEIGHTED = ("Conv", "MatMul", "Gemm")
+"""Operators that multiply by weights."""
+
+
+class Halves(NamedTuple):
+    """The two parts of a graph.
+
+    Attributes:
+        front: From images to `FITTED`.
+        network: From `FITTED` to the outputs.
+    """
+
+    front: onnx.ModelProto
+    network: onnx.ModelProto
+
+
+def split(model: onnx.ModelProto) -> Halves:
+    """Return the parts of the graph of a backbone, as `export_backbone` writes it."""
+    extractor = Extractor(model)
+    outputs = [value.name for value in model.graph.output]
+    return Halves(extractor.extract_model(["images"], [FITTED]), extractor.extract_model([FITTED], outputs))
+
+
+def joined(halves: Halves) -> onnx.ModelProto:
+    """Return one graph of two parts, without metadata."""
+    used = {node.domain for node in halves.network.graph.node} | {""}
+    imports = [entry for entry in halves.network.opset_import if entry.domain in used]
+    del halves.network.opset_import[:]  # onnxruntime's optimizer adds all domains that it knows
+    halves.network.opset_import.extend(imports)
+    for part in halves:  # merging refuses to be told twice what the place where they meet is like
+        told = [value for value in part.graph.value_info if value.name != FITTED]
+        del part.graph.value_info[:]
+        part.graph.value_info.extend(told)
+    whole = compose.merge_models(*halves, io_map=[(FITTED, FITTED)])
+    del whole.opset_import[:]  # each domain as often as there are parts
+    whole.opset_import.extend(imports)
+    return whole
+
+
+def weight_shares(graph: onnx.GraphProto) -> dict[str, int]:
+    """Return how many weights the operators of each kind multiply by: kind in `WEIGHTED` -> numbers."""
+    sizes = {tensor.name: math.prod(tensor.dims) for tensor in graph.initializer}
+    shares = dict.fromkeys(WEIGHTED, 0)
+    for node in graph.node:
+        if node.op_type in shares:
+            shares[node.op_type] += sum(sizes.get(name, 0) for name in node.input[:2])
+    return shares
+
+
+def before_weights(graph: onnx.GraphProto) -> list[str]:
+    """Return the names of the nodes before the first ones that multiply by weights: they normalise images."""
+    reached, weighted, before = set[str](), _weighted(graph), []
+    for node in graph.node:  # in topological order
+        if node.name in weighted or not reached.isdisjoint(node.input):
+            reached.update(node.output)
+        else:
+            before.append(node.name)
+    return before
+
+
+def behind_weights(graph: onnx.GraphProto) -> list[str]:
+    """Return the names of the nodes behind the last ones that multiply by weights: they pool, for example."""
+    needed, weighted, behind = set[str](), _weighted(graph), []
+    for node in reversed(graph.node):
+        if node.name in weighted or not needed.isdisjoint(node.output):
+            needed.update(node.input)
+        else:
+            behind.append(node.name)
+    return behind
+
+
+def _weighted(graph: onnx.GraphProto) -> set[str]:
+    """Return the names of the nodes that multiply by weights."""
+    weights = {tensor.name for tensor in graph.initializer}
+    return {node.name for node in graph.node if node.op_type in WEIGHTED and not weights.isdisjoint(node.input[:2])}

@@ -1,0 +1,159 @@
+"""What ships beside backbone.onnx: the same in fewer bits, each file only if it passes the gate."""
+
+import json
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+
+from ssl_pipeline.data.image_spec import Pixels
+from ssl_pipeline.data.store import Original, Split, open_split, read_originals
+from ssl_pipeline.deployment.gate import embed_each, measure
+from ssl_pipeline.deployment.halves import Halves, joined, split
+from ssl_pipeline.deployment.number_formats import half, integers, is_dynamic
+from ssl_pipeline.deployment.onnx_file import write_proto
+from ssl_pipeline.deployment.runtime import open_session, run
+from ssl_pipeline.errors import PipelineError
+from ssl_pipeline.export_config import Calibration, ExportConfig, Variant, file_name
+from ssl_pipeline.products import record, sha256
+from ssl_pipeline.progress import say
+from ssl_pipeline.terminal import counted
+
+__all__ = ["Pool", "read_pool", "ship_variants"]
+
+_GATE_IMAGES = 500  # validation images that every variant embeds
+_BATCH = 16  # calibration images at a time; the values of all layers are in memory
+
+
+class Pool(NamedTuple):
+    """Images that variants are made and judged with. None of them needs a label.
+
+    Attributes:
+        train: The training split, of which calibration images are drawn.
+        val: The validation split, on which the gate measures.
+        originals: Some images of both at their own shapes.
+    """
+
+    train: Split
+    val: Split
+    originals: Sequence[Original]
+
+
+def read_pool(store: Path) -> Pool:
+    """Open the images.
+
+    Raises:
+        PipelineError: The store is missing or damaged.
+    """
+    return Pool(open_split(store, "train"), open_split(store, "val"), read_originals(store))
+
+
+def ship_variants(folder: Path, section: ExportConfig, pool: Pool) -> dict[str, Any]:
+    """Write the variants of the backbone.onnx in a folder, and remove those that fail the gate.
+
+    Args:
+        folder: The folder of backbone.onnx, which receives the others.
+        section: The section `export` of params.yaml.
+        pool: The images.
+
+    Returns:
+        For each variant beside fp32: whether it `ships`, the bounds that it has `broken` in words, the figures of the
+        `gate`, its size and digest, and how it was `made`; the latter only where it could be written and run.
+
+    Raises:
+        PipelineError: A variant cannot be made or breaks a bound, and `on_gate_failure` is stop.
+    """
+    wanted = [variant for variant in section.variants if variant != "fp32"]
+    if not wanted:
+        return {}
+    backbone = folder / file_name("fp32")
+    images = _at_own_shapes(pool.val, _evenly(len(pool.val)), pool.originals)
+    exact = embed_each(backbone, images)
+    report: dict[str, Any] = {}
+    for variant in wanted:
+        path = folder / file_name(variant)
+        found: dict[str, Any] = {}
+        try:
+            found |= _write(path, backbone, variant, section.calibration, pool)
+            kept = measure(path, backbone, exact, images)
+        except PipelineError as error:  # it cannot be written, or onnxruntime does not run it
+            broken = [str(error)]
+        else:
+            broken = kept.broken(getattr(section.gate, variant))
+            found["gate"] = kept.figures()
+        report[variant] = {"ships": not broken, "broken": broken, **found}
+        if broken:
+            _refuse(path, variant, broken, stop=section.on_gate_failure == "stop")
+        else:
+            record(path)
+    return report
+
+
+def _write(path: Path, backbone: Path, variant: Variant, calibration: Calibration, pool: Pool) -> dict[str, Any]:
+    """Write a variant; return its size and digest, and how it was made."""
+    model = onnx.load(backbone)
+    metadata = {entry.key: entry.value for entry in model.metadata_props}
+    halves = split(model)
+    made: dict[str, Any] = {}
+    if variant == "fp16":
+        network = half(halves.network)
+    else:
+        dynamic = is_dynamic(halves.network)
+        made = {"activations": "dynamic"} if dynamic else {"activations": "static", **_told(calibration, pool)}
+        batches = [] if dynamic else _calibration_batches(halves.front, calibration, pool)
+        network = integers(halves.network, batches, calibration.method)
+    write_proto(joined(Halves(halves.front, network)), path, {**metadata, "variant": variant, "made": json.dumps(made)})
+    return {"bytes": path.stat().st_size, "sha256": sha256(path), "made": made}
+
+
+def _told(calibration: Calibration, pool: Pool) -> dict[str, Any]:
+    count = min(calibration.images, len(pool.train))
+    if count < calibration.images:
+        say(
+            f"export: export.calibration.images is {calibration.images}, and the training split has "
+            f"{counted(count, 'image')}: int8 is calibrated on all of them"
+        )
+    return {**calibration.model_dump(), "images": count}
+
+
+def _calibration_batches(front: onnx.ModelProto, calibration: Calibration, pool: Pool) -> list[npt.NDArray[np.float32]]:
+    """Return calibration images as the network takes them, (n, C, S, S) each."""
+    order = np.random.default_rng(calibration.seed).permutation(len(pool.train))
+    images = _at_own_shapes(pool.train, np.sort(order[: calibration.images]), pool.originals)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "front.onnx")
+        onnx.save(front, path)
+        session = open_session(path)
+        fitted = [run(session, image[None]) for image in images]
+    return [np.concatenate(fitted[start : start + _BATCH]) for start in range(0, len(fitted), _BATCH)]
+
+
+def _evenly(count: int) -> npt.NDArray[np.int64]:
+    return np.linspace(0, max(count - 1, 0), min(count, _GATE_IMAGES)).round().astype(np.int64)
+
+
+def _at_own_shapes(images: Split, rows: npt.NDArray[np.int64], originals: Sequence[Original]) -> list[Pixels]:
+    """Return images (H, W, C) of a split by their rows: at their own shapes where these were kept, else as stored."""
+    own = {original.row: original.image for original in originals if original.split == images.name}
+    stored = images.images(rows)
+    return [own.get(int(row), canvas) for row, canvas in zip(rows, stored, strict=True)]
+
+
+def _refuse(path: Path, variant: Variant, broken: Sequence[str], *, stop: bool) -> None:
+    """Remove a file that does not ship, and say why, or fail.
+
+    Raises:
+        PipelineError: The stage is to stop.
+    """
+    path.unlink(missing_ok=True)
+    reasons = "\n".join(f"- {line}" for line in broken)
+    if stop:
+        raise PipelineError(
+            f"{path.name} fails the gate, and export.on_gate_failure is stop:\n{reasons}\nLeave {variant} out of "
+            f"export.variants, loosen export.gate.{variant}, or set on_gate_failure: drop."
+        )
+    say(f"export: {path.name} fails the gate and does not ship:\n{reasons}")
