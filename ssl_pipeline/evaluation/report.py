@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ssl_pipeline.data.tables import write_table
-from ssl_pipeline.products import atomic_file, atomic_folder, write_json
+from ssl_pipeline.products import write_json
 
 __all__ = ["Report", "Table", "write_report"]
 
@@ -40,19 +40,19 @@ class Report:
 
 
 def write_report(folder: Path, report: Report) -> None:
-    """Write tables, texts, pictures/, details.json and last metrics.json, each of them whole or not at all.
+    """Write tables, texts, pictures/, details.json and metrics.json into a folder.
 
     Without a picture, pictures/no_pictures.txt holds the findings in words, which say why.
     """
     for name, table in report.tables.items():
         write_table(folder / name, table.columns, table.rows)
     for name, lines in report.texts.items():
-        with atomic_file(folder / name) as path:
-            path.write_text("\n".join(lines) + "\n", encoding="utf-8")
-    with atomic_folder(folder / "pictures") as pictures:
-        for draw in report.pictures:
-            draw(pictures)
-        if not report.pictures:  # dvc warns of an empty folder at every run
-            (pictures / "no_pictures.txt").write_text("\n".join(report.lines) + "\n", encoding="utf-8")
+        (folder / name).write_text("\n".join(lines) + "\n", encoding="utf-8")
+    pictures = folder / "pictures"
+    pictures.mkdir()
+    for draw in report.pictures:
+        draw(pictures)
+    if not report.pictures:  # dvc warns of an empty folder at every run
+        (pictures / "no_pictures.txt").write_text("\n".join(report.lines) + "\n", encoding="utf-8")
     write_json(folder / "details.json", report.figures)
     write_json(folder / "metrics.json", report.headline)

@@ -11,9 +11,11 @@ def curate(config: Config) -> None:
     from ssl_pipeline.curation.catalogue import read_catalogue
     from ssl_pipeline.curation.study import study_images
     from ssl_pipeline.evaluation.report import write_report
+    from ssl_pipeline.products import atomic_folder
     from ssl_pipeline.progress import say
 
     found = study_images(config.curate, read_catalogue(STORE, EXPORT / "backbone.onnx"))
-    write_report(REPORTS / "curate", found)
+    with atomic_folder(REPORTS / "curate") as report:
+        write_report(report, found)
     for line in found.lines:
         say(line)

@@ -32,7 +32,8 @@ def export(config: Config) -> None:
         report = release(folder, task, card, config.export, evidence, command(PRETRAIN), origin, calibrate)
         report["variants"] = ship_variants(folder, config.export, pool)
         apart = separation(folder / "energy.onnx", pool.val, policies, task.views.main, task.energy_head)
-    report["energy"] = {**apart, **report["energy"]}
-    write_json(REPORTS / "export" / "details.json", report)
-    write_json(REPORTS / "export" / "metrics.json", headline(report))
+        report["energy"] = {**apart, **report["energy"]}
+        with atomic_folder(REPORTS / "export") as reports:
+            write_json(reports / "details.json", report)
+            write_json(reports / "metrics.json", headline(report))
     say("export: " + ", ".join(f"{name} {value:.6g}" for name, value in in_short(report).items()))

@@ -15,6 +15,7 @@ def linear_eval(config: Config) -> None:
     from ssl_pipeline.evaluation.report import write_report
     from ssl_pipeline.loading import load_registry
     from ssl_pipeline.operations import load_policies
+    from ssl_pipeline.products import atomic_folder
     from ssl_pipeline.progress import say
 
     registry = load_registry()
@@ -29,7 +30,9 @@ def linear_eval(config: Config) -> None:
     with ranks.joined():
         found = study_embeddings(config.linear_eval, inputs)
         if ranks.leads():
-            write_probe(LINEAR_EVAL, inputs, found)
-            write_report(REPORTS / "linear_eval", found)
+            with atomic_folder(LINEAR_EVAL) as models:
+                write_probe(models, inputs, found)
+                with atomic_folder(REPORTS / "linear_eval") as report:
+                    write_report(report, found)
     for line in found.lines:
         say(line)

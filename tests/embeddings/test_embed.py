@@ -149,7 +149,7 @@ def rounded_by_company(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(Backbone, "__call__", in_company)
     monkeypatch.setattr(run_module, "_WINDOW_IMAGES", 4)
-    monkeypatch.setattr(run_module, "_WINDOW_PIXELS", 400)
+    monkeypatch.setattr(run_module, "_WINDOW_PIXELS", 200)
 
 
 @pytest.mark.parametrize("shards", [2, 3, 8])

@@ -6,6 +6,7 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -22,6 +23,7 @@ from ssl_pipeline.data.store import open_split
 from ssl_pipeline.deployment.runtime import open_session, read_metadata, run
 from ssl_pipeline.errors import PipelineError
 from ssl_pipeline.evaluation.budgets import classifier_file
+from ssl_pipeline.evaluation.budgets.arms import Learner
 from ssl_pipeline.loading import load_registry
 from ssl_pipeline.products import write_product
 from ssl_pipeline_stages.finetune import finetune
@@ -165,6 +167,26 @@ def test_a_classifier_that_fails_its_proof_is_not_kept(monkeypatch):
     assert "is not what was trained" in tune(status=1).output
     assert not MODELS.exists()
     assert [path.name for path in MODELS.parent.iterdir() if "finetune" in path.name] == []
+
+
+@pytest.mark.usefixtures("project")
+def test_a_run_that_is_interrupted_leaves_model_and_reports_of_the_last_one(monkeypatch):
+    for folder in (MODELS, REPORTS):
+        folder.mkdir(parents=True)
+        (folder / "of_the_last_run.txt").write_text("kept")
+    train, proved = Learner._train, []
+
+    def training(*given: Any, **options: Any) -> Any:
+        if proved:  # the classifier is there, and other models are still trained
+            raise KeyboardInterrupt
+        return train(*given, **options)
+
+    monkeypatch.setattr(classifier_file, "verify", lambda path, *_: proved.append(path))
+    monkeypatch.setattr(Learner, "_train", training)
+    tune(status=130)
+    assert [path.name for path in proved] == ["classifier.onnx"]
+    assert files(Path()) == {"of_the_last_run.txt": b"kept"}
+    assert not [path for parent in (MODELS.parent, REPORTS.parent) for path in parent.glob(".*")]
 
 
 @pytest.mark.parametrize(

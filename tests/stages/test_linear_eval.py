@@ -16,6 +16,7 @@ from sklearn.metrics import accuracy_score, balanced_accuracy_score, recall_scor
 
 from ssl_pipeline.data.labels import read_labels
 from ssl_pipeline.deployment.runtime import open_session, run
+from ssl_pipeline.evaluation import report
 from ssl_pipeline.evaluation.linear import probe_file, study
 from ssl_pipeline.products import sha256
 from tests.stages.small_project import REPORTS, STORE, Relabel, as_they_are, evaluate, metrics, write_store
@@ -215,6 +216,21 @@ def test_a_graph_that_disagrees_with_its_probe_is_not_shipped(monkeypatch: pytes
     monkeypatch.setattr(probe_file, "append_classifier", lambda b, weight, *rest: original(b, weight * 1.1, *rest))
     assert "linear_probe.onnx does not compute what the probe computes" in evaluate(1).output
     assert not PROBE.exists()
+
+
+@pytest.mark.usefixtures("project")
+def test_a_run_that_is_interrupted_while_it_writes_leaves_probe_and_reports_of_the_last_one(monkeypatch):
+    for folder in (Path("models/linear_eval"), REPORTS):
+        folder.mkdir(parents=True)
+        (folder / "of_the_last_run.txt").write_text("kept")
+
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(report, "write_json", interrupted)  # when tables and pictures are written
+    evaluate(status=130)
+    left = [path for parent in ("models", "reports") for path in Path(parent).glob("*linear_eval*/**/*.*")]
+    assert [path.name for path in left] == ["of_the_last_run.txt"] * 2
 
 
 @pytest.mark.usefixtures("project")

@@ -8,7 +8,7 @@ from ssl_pipeline.deployment.classifier_graph import opset_of, write_classifier
 from ssl_pipeline.deployment.parity import verify
 from ssl_pipeline.deployment.runtime import open_session, read_metadata
 from ssl_pipeline.evaluation.budgets.study import Tuned
-from ssl_pipeline.products import atomic_folder, record, write_json
+from ssl_pipeline.products import record, write_json
 
 __all__ = ["write_obstacle", "write_tuned"]
 
@@ -31,22 +31,21 @@ def write_tuned(
         rebuild: Folder -> command that rebuilds the folder's model in a new process; see `parity.verify`.
 
     Raises:
-        PipelineError: The graph computes something else. Nothing is kept then.
+        PipelineError: The graph computes something else.
     """
-    with atomic_folder(models) as folder:
-        model, card, classes, budget = tuned
-        model.cpu()
-        path = write_classifier(
-            folder,
-            model.encoder,
-            model.head,
-            card,
-            classes,
-            opset=opset_of(backbone),
-            metadata={"labels_per_class": str(budget), **_origin(backbone)},
-        )
-        verify(path, [original.image for original in originals], rebuild(folder))
-        record(path)
+    model, card, classes, budget = tuned
+    model.cpu()
+    path = write_classifier(
+        models,
+        model.encoder,
+        model.head,
+        card,
+        classes,
+        opset=opset_of(backbone),
+        metadata={"labels_per_class": str(budget), **_origin(backbone)},
+    )
+    verify(path, [original.image for original in originals], rebuild(models))
+    record(path)
 
 
 def _origin(backbone: Path) -> dict[str, str]:
@@ -57,5 +56,4 @@ def _origin(backbone: Path) -> dict[str, str]:
 
 def write_obstacle(models: Path, reason: str) -> None:
     """Write no_classifier.json, which says why there is no classifier."""
-    with atomic_folder(models) as folder:
-        write_json(folder / "no_classifier.json", {"classifier": None, "reason": reason})
+    write_json(models / "no_classifier.json", {"classifier": None, "reason": reason})

@@ -8,7 +8,7 @@ import numpy as np
 from ssl_pipeline.deployment.classifier_graph import append_classifier, prove_probe
 from ssl_pipeline.evaluation.linear.inputs import LinearInputs
 from ssl_pipeline.evaluation.linear.study import LinearFindings
-from ssl_pipeline.products import atomic_folder, record, sha256, write_json
+from ssl_pipeline.products import record, sha256, write_json
 
 __all__ = ["write_probe"]
 
@@ -25,14 +25,13 @@ def write_probe(models: Path, inputs: LinearInputs, found: LinearFindings) -> No
         PipelineError: The exported file has changed, or the graph computes something else than the probe.
     """
     inputs.check_unchanged()
-    with atomic_folder(models) as folder:
-        if found.backbone is None:
-            write_json(folder / "no_probe.json", {"linear_probe": None, "reason": found.figures["no_probe"]})
-            return
-        path, probe, embed = folder / "linear_probe.onnx", found.backbone.probe, found.backbone.embed
-        metadata = {"backbone_sha256": sha256(inputs.backbone), "strength": json.dumps(probe.strength)}
-        append_classifier(inputs.backbone, probe.weight, probe.bias, inputs.data.classes, path, metadata)
-        checked = inputs.data.val if len(inputs.data.val) else inputs.data.train
-        some = checked.images(np.arange(min(len(checked), 256)))
-        prove_probe(path, lambda images: probe.predict_proba(embed(images)), some)
-        record(path)
+    if found.backbone is None:
+        write_json(models / "no_probe.json", {"linear_probe": None, "reason": found.figures["no_probe"]})
+        return
+    path, probe, embed = models / "linear_probe.onnx", found.backbone.probe, found.backbone.embed
+    metadata = {"backbone_sha256": sha256(inputs.backbone), "strength": json.dumps(probe.strength)}
+    append_classifier(inputs.backbone, probe.weight, probe.bias, inputs.data.classes, path, metadata)
+    checked = inputs.data.val if len(inputs.data.val) else inputs.data.train
+    some = checked.images(np.arange(min(len(checked), 256)))
+    prove_probe(path, lambda images: probe.predict_proba(embed(images)), some)
+    record(path)
