@@ -2,8 +2,9 @@
 
 SimCLR with a ResNet-18 in fp32, one thread per process, three steps for each row: views, forward, loss, backward and
 optimizer. Time is processor time of the rank that takes longest, views and heads included, so that other work on the
-machine does not count; what a rank waits for others does not count either. `MiB` is the peak of a rank above what it
-held after its imports. The hours are extrapolated, as docs/scale.md says. The output is the table of that page.
+machine does not count; what a rank waits for others does not count either. `of W r` is what there is of W times the
+images per second of one process that has a rank's share of the images for its batch. `MiB` is the peak of a rank above
+what it held after its imports. The hours are extrapolated, as docs/scale.md says. The output is the table of that page.
 """
 
 import time
@@ -46,26 +47,33 @@ def train(ranks: Ranks, side: int, batch: int, micro_batch: int | None) -> tuple
     return (time.process_time() - began) / STEPS, high_water() - before
 
 
+def rows(batch: int) -> list[tuple[int, int | None, int]]:
+    """Return images per step, images that are encoded at once, and processes; shares are measured before the whole."""
+    alone: list[tuple[int, int | None, int]] = [(size, None, 1) for size in (batch // 4, batch // 2, batch)]
+    return [*alone, (batch, batch // 4, 1), (batch, None, 2), (batch, batch // 2, 2), (batch, None, 4)]
+
+
 @click.command()
 def main() -> None:
     """Print the table."""
     from benchmarks.cost import train  # by the name under which a process that is forked has imported it
 
     print(
-        "| px | images per step | micro-batch | W | images/s | MiB per process | hours for 1.28 M images, 100 epochs |"
+        "| px | images per step | micro-batch | W | images/s | of W r | MiB per process | hours for 1.28 M images, "
+        "100 epochs |"
     )
-    print("|---|---|---|---|---|---|---|")
+    print("|---|---|---|---|---|---|---|---|")
     for side, batch in BATCHES.items():
-        for size, micro_batch, count in (
-            (batch // 2, None, 1),
-            (batch, None, 1),
-            (batch, batch // 4, 1),
-            (batch, None, 2),
-        ):
+        alone: dict[int, float] = {}
+        for size, micro_batch, count in rows(batch):
             found = in_ranks(count, train, side, size, micro_batch)
             rate = size / max(seconds for seconds, _ in found)
-            cells = [side, size, micro_batch or "", count, f"{rate:.1f}", f"{max(most for _, most in found):.0f}"]
-            print("| " + " | ".join(map(str, [*cells, f"{IMAGES * EPOCHS / rate / 3600:,.0f}"])) + " |", flush=True)
+            if count == 1 and micro_batch is None:
+                alone[size] = rate
+            share = f"{rate / (count * alone[size // count]):.2f}" if count > 1 else ""
+            cells = [side, size, micro_batch or "", count, f"{rate:.1f}", share]
+            cells += [f"{max(most for _, most in found):.0f}", f"{IMAGES * EPOCHS / rate / 3600:,.0f}"]
+            print("| " + " | ".join(map(str, cells)) + " |", flush=True)
 
 
 if __name__ == "__main__":

@@ -231,11 +231,12 @@ BENCHMARKS = (
         data="cifar10",
     ),
     Benchmark(
-        "micro-batches-resnet18",
-        ("benchmarks.virtual_batches", "--size", "16", "--backbone", "torchvision/resnet18"),
-        "The same as micro-batches, of a ResNet-18 at 16 px, in micro-batches of 16.",
-        5,
-        tuple(goals.micro_batches(goals.FEW_AT_ONCE)),
+        "micro-batches-of-128",
+        ("benchmarks.virtual_batches", "--size", "128", "--rounds", "3", "--backbone", "torchvision/resnet18"),
+        "The same as micro-batches, of 1,024 digits in micro-batches of 128 and of a ResNet-18: a network and a "
+        "micro-batch of the size that they have where a batch does not fit.",
+        12,
+        tuple(goals.micro_batches()),
         long=True,
     ),
     Benchmark(

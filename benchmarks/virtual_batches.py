@@ -82,9 +82,10 @@ def peak(count: int, size: int, variables: Mapping[str, str]) -> float:
 @click.command()
 @click.option("--size", default=64, show_default=True, help="Images per micro-batch.")
 @click.option("--count", default=8, show_default=True, help="Micro-batches per batch whose time is measured.")
+@click.option("--rounds", default=7, show_default=True, help="Rounds of two steps of each.")
 @click.option("--backbone", help="The backbone, such as torchvision/resnet18; the project's own by default.")
 @click.option("--peak", "own", default=0, hidden=True)
-def main(size: int, count: int, backbone: str | None, own: int) -> None:
+def main(size: int, count: int, rounds: int, backbone: str | None, own: int) -> None:
     """Print ratios of time and the slope of memory."""
     torch.set_num_threads(1)
     if own:
@@ -101,15 +102,15 @@ def main(size: int, count: int, backbone: str | None, own: int) -> None:
         for name in ("ingest", "augment"):
             stage(folder, name)
         with contextlib.chdir(folder):
-            _measure(Project(), size, count)
+            _measure(Project(), size, count, rounds)
 
 
-def _measure(project: Project, size: int, count: int) -> None:
+def _measure(project: Project, size: int, count: int, rounds: int) -> None:
     about = {"recipe": project.section.recipe, "backbone": project.section.backbone.name, "micro_batch": size}
     print(json.dumps(machine() | {"threads": 1, "date": time.strftime("%Y-%m-%d")}))
     whole = stepping(project, count * size, count * size, None)
     for what, free in (("encoded twice", 0), ("kept where they fit", None)):
-        found = faster(whole, stepping(project, count * size, size, free), rounds=7)
+        found = faster(whole, stepping(project, count * size, size, free), rounds)
         said = {"what": f"time, micro-batches {what}, to one pass", "batch": count * size, "at_most": MOST_TIME}
         print(json.dumps(about | said | found), flush=True)
     for heap, variables in (("with gaps", {}), ("without gaps", {"MALLOC_MMAP_THRESHOLD_": "131072"})):
