@@ -143,8 +143,9 @@ def test_the_wheel_holds_all_packages_and_templates_and_no_generic_names(tmp_pat
     templates = {name.removeprefix(project).split("/")[0] for name in names if name.startswith(project)}
     assert templates == {"README.md", "dvc.yaml", "dvcignore", "gitignore", "params.yaml", "plugin"}
     assert f"{project}plugin/pyproject.toml" in names
-    page = ROOT / "ssl_pipeline" / "page" / "templates"
-    assert {f"ssl_pipeline/page/templates/{path.name}" for path in page.iterdir()} <= names
+    for room in ("page", "bundle"):
+        folder = f"ssl_pipeline/{room}/templates"
+        assert {f"{folder}/{path.name}" for path in (ROOT / folder).iterdir()} <= names
     tops = {name.split("/")[0] for name in names}
     assert {top for top in tops if not top.endswith(".dist-info")} == {
         "ssl_pipeline",

@@ -3,6 +3,7 @@
 Nothing of the machine is in it, and no time: the same files make the same bytes.
 """
 
+import json
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,6 +13,9 @@ import numpy as np
 
 from ssl_pipeline.bundle import verify
 from ssl_pipeline.bundle.golden import Golden, golden_of
+from ssl_pipeline.bundle.model_card import Told, model_card
+from ssl_pipeline.bundle.triton import write_triton
+from ssl_pipeline.deployment.runtime import open_session, read_metadata
 from ssl_pipeline.products import DIGESTS, atomic_folder, read_json, sha256, verified, write_json
 
 __all__ = ["Shipped", "seal", "write_bundle"]
@@ -34,12 +38,14 @@ class Shipped:
     classifier: Path
 
 
-def write_bundle(folder: Path, shipped: Shipped) -> list[str]:
+def write_bundle(folder: Path, shipped: Shipped, told: Told, *, triton: bool = False) -> list[str]:
     """Write the bundle, whole or not at all.
 
     Args:
         folder: The folder to write, or to replace.
         shipped: The files that go into it.
+        told: What the stages have told of the run.
+        triton: Whether to write a configuration of each graph for Triton, too.
 
     Returns:
         The names of its files.
@@ -51,7 +57,11 @@ def write_bundle(folder: Path, shipped: Shipped) -> list[str]:
     with atomic_folder(folder) as new:
         for name, path in graphs.items():
             shutil.copyfile(path, new / name)
-        _write_golden(new, {name: golden_of(new / name) for name in graphs})
+        golden = {name: golden_of(new / name) for name in graphs}
+        _write_golden(new, golden)
+        _write_card(new, golden, shipped, told)
+        for name in graphs if triton else ():
+            write_triton(new / "triton", new / name)
         shutil.copyfile(verify.__file__, new / "verify.py")
         shutil.copyfile(TEMPLATES / "example.py", new / "example.py")
         names = seal(new)
@@ -68,6 +78,25 @@ def _graphs(shipped: Shipped) -> dict[str, Path]:
         if path.exists():
             found[path.name] = verified(path, stage)
     return found
+
+
+def _write_card(folder: Path, golden: Mapping[str, Golden], shipped: Shipped, told: Told) -> None:
+    """Write the model card."""
+    metadata = {name: read_metadata(open_session(folder / name)) for name in golden}
+    files = [
+        {
+            "name": name,
+            "size": (folder / name).stat().st_size,
+            "precision": found.precision,
+            "gives": metadata[name]["output"],
+        }
+        for name, found in golden.items()
+    ]
+    classes = json.loads(metadata.get(shipped.classifier.name, {}).get("classes", "[]"))
+    why = shipped.classifier.with_name("no_classifier.json")
+    reason = str(read_json(why, "finetune")["reason"]) if not classes and why.exists() else "there were no labels"
+    text = model_card(told, metadata["backbone.onnx"], files, classes, reason)
+    (folder / "model_card.md").write_text(text, encoding="utf-8", newline="\n")
 
 
 def _write_golden(folder: Path, golden: Mapping[str, Golden]) -> None:

@@ -6,14 +6,14 @@ from pathlib import Path
 import pytest
 
 from ssl_pipeline.bundle.writing import write_bundle
-from tests.bundle.small_models import write_models
+from tests.bundle.small_models import told, write_models
 
 
 @pytest.fixture(scope="session")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A bundle with a classifier, which stays as it is."""
     root = tmp_path_factory.mktemp("made")
-    write_bundle(root / "models/bundle", write_models(root))
+    write_bundle(root / "models/bundle", write_models(root), told())
     return root / "models/bundle"
 
 

@@ -7,6 +7,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
+from ssl_pipeline.bundle.model_card import Told
 from ssl_pipeline.bundle.writing import Shipped
 from ssl_pipeline.data.image_spec import RGB8, ImageSpec
 from ssl_pipeline.products import record
@@ -26,6 +27,15 @@ def metadata(spec: ImageSpec, **more: str) -> dict[str, str]:
         "rgb": json.dumps(spec.rgb),
         "nodata": json.dumps(spec.nodata),
         "background": json.dumps([255] * spec.channels),
+        "embedding_dim": str(DIM),
+        "l2_normalized": "false",
+        "resize": "squash",
+        "input": "images",
+        "output": "rows",
+        "recipe": json.dumps({"name": "simclr"}),
+        "backbone": json.dumps({"name": "small", "depth": 1}),
+        "weights_sha256": "ab" * 32,
+        "params_sha256": "cd" * 32,
         **more,
     }
 
@@ -62,6 +72,37 @@ def write_graph(
     path.parent.mkdir(parents=True, exist_ok=True)
     onnx.save(model, path)
     record(path)
+
+
+def told(labelled: bool = True, contact: str | None = None) -> Told:
+    """What the stages have told of a run, in their words."""
+    accuracy = {"accuracy": 0.9, "accuracy_low": 0.85, "accuracy_high": 0.94}
+    split = {"images": 10, "labelled": 10 if labelled else 0}
+    counts = {"train": 10, "val": 10, "test": 10, "duplicates": 1, "rejected": 2}
+    parity = {"max_difference": 1e-6, "min_cosine": 1.0, "originals": 4, "shapes": ["8x8"], "providers": ["CPU"]}
+    recipe = {"name": "simclr", "loss": {"name": "info_nce", "temperature": 0.2}, "negatives": None}
+    start = "/home/somebody/start.safetensors"
+    pretrain = {"recipe": "simclr", "loss": {"temperature": 0.2}, "init": start, "epochs": 3, "devices": 4}
+    budget = {"images": 2, "finding": "no_clear_difference", "finetune": accuracy, "random": accuracy}
+    return Told(
+        manifest={
+            "counts": counts,
+            "splits": dict.fromkeys(("train", "val", "test"), split),
+            "source": {"sha256": "ef" * 32},
+        },
+        trained={"recipe": recipe, "init": start, "pretrain": pretrain, "versions": {"torch": "2.9"}},
+        export={
+            "parity": parity,
+            "canvas_cosine": {"mean": 1.0},
+            "energy": {"auroc": None, "max_difference": 0.0},
+            "embedding_dim": DIM,
+        },
+        linear={**accuracy, "knn": accuracy, "random_encoder": accuracy, "rivals": {"/home/somebody/x.onnx": accuracy}}
+        if labelled
+        else {"no_probe": "the labels of the training images name no class, so there is nothing to tell apart"},
+        finetune={"labelled": True, "budgets": {"1": budget}} if labelled else {"labelled": False},
+        contact=contact,
+    )
 
 
 def write_models(root: Path, spec: ImageSpec = RGB8, classes: tuple[str, ...] = ("cat", "dog")) -> Shipped:

@@ -26,6 +26,7 @@ FILES = [
     "example.py",
     "golden.npz",
     "linear_probe.onnx",
+    "model_card.md",
     "verify.py",
 ]
 
@@ -52,7 +53,7 @@ def run_script(bundle: Path, *words: str) -> "subprocess.CompletedProcess[str]":
 def test_a_bundle_as_it_was_written_is_well(made: Path):
     lines: list[str] = []
     verify(made, say=lines.append)
-    assert "8 files are as they were written" in lines[0]
+    assert "9 files are as they were written" in lines[0]
     assert [line.split(":")[0] for line in lines[1:]] == ["backbone.onnx", "linear_probe.onnx", "classifier.onnx"]
     assert "fp32 on CPUExecutionProvider: 3 cases, largest difference 0.0e+00 (bound 1e-04)" in lines[1]
 

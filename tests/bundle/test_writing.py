@@ -11,7 +11,7 @@ from ssl_pipeline.bundle.verify import verify
 from ssl_pipeline.bundle.writing import write_bundle
 from ssl_pipeline.data.image_spec import RGB8, ImageSpec
 from ssl_pipeline.errors import PipelineError
-from tests.bundle.small_models import BANDS, write_graph, write_models
+from tests.bundle.small_models import BANDS, told, write_graph, write_models
 
 
 def content(folder: Path) -> dict[str, bytes]:
@@ -19,13 +19,14 @@ def content(folder: Path) -> dict[str, bytes]:
 
 
 def test_the_same_files_make_the_same_bytes_anywhere(made: Path, tmp_path: Path):
-    write_bundle(tmp_path / "elsewhere", write_models(tmp_path))
+    write_bundle(tmp_path / "elsewhere", write_models(tmp_path), told())
     assert content(tmp_path / "elsewhere") == content(made)
 
 
 def test_nothing_of_the_machine_is_in_it(made: Path):
     for name, text in content(made).items():
         assert str(made.parents[2]).encode() not in text, name
+        assert b"somebody" not in text, name
 
 
 def test_golden_inputs_have_several_sizes_and_batches_and_outputs_vary(made: Path):
@@ -48,7 +49,7 @@ def test_golden_inputs_have_several_sizes_and_batches_and_outputs_vary(made: Pat
     ids=str,
 )
 def test_models_of_all_images_are_bundled_without_labels(tmp_path: Path, spec: ImageSpec):
-    names = write_bundle(tmp_path / "bundle", write_models(tmp_path, spec, classes=()))
+    names = write_bundle(tmp_path / "bundle", write_models(tmp_path, spec, classes=()), told(labelled=False))
     assert not {"classifier.onnx", "linear_probe.onnx"} & set(names)
     with np.load(tmp_path / "bundle/golden.npz") as golden:
         first = golden[f"inputs/{spec.dtype}-3x8x8x{spec.channels}/images"]
@@ -63,7 +64,7 @@ def test_variants_ship_where_the_stage_export_has_recorded_them(tmp_path: Path):
     write_graph(shipped.export / "backbone_fp16.onnx")
     write_graph(shipped.export / "energy.onnx")
     (shipped.export / "backbone_int8.onnx").write_bytes(b"which failed")
-    names = write_bundle(tmp_path / "bundle", shipped)
+    names = write_bundle(tmp_path / "bundle", shipped, told())
     graphs = json.loads((tmp_path / "bundle/bundle.json").read_text())["graphs"]
     assert list(graphs) == ["backbone.onnx", "backbone_fp16.onnx", "linear_probe.onnx", "classifier.onnx"]
     assert {name for name in names if name.endswith(".onnx")} == {*graphs}
@@ -74,7 +75,7 @@ def test_a_damaged_model_is_not_bundled(tmp_path: Path):
     with shipped.classifier.open("ab") as file:
         file.write(b"x")
     with pytest.raises(PipelineError, match=r"classifier.onnx is damaged .*: .*dvc repro --force finetune"):
-        write_bundle(tmp_path / "bundle", shipped)
+        write_bundle(tmp_path / "bundle", shipped, told())
     assert not (tmp_path / "bundle").exists()
 
 
@@ -82,12 +83,12 @@ def test_a_model_that_computes_no_numbers_is_not_bundled(tmp_path: Path):
     shipped = write_models(tmp_path)
     write_graph(shipped.export / "backbone.onnx", scale=float("nan"))
     with pytest.raises(PipelineError, match="backbone.onnx computes values that are not finite"):
-        write_bundle(tmp_path / "bundle", shipped)
+        write_bundle(tmp_path / "bundle", shipped, told())
 
 
 def test_a_run_that_is_stopped_leaves_the_bundle_that_was_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     shipped = write_models(tmp_path)
-    write_bundle(tmp_path / "bundle", shipped)
+    write_bundle(tmp_path / "bundle", shipped, told())
     before = content(tmp_path / "bundle")
     write_graph(shipped.export / "backbone.onnx", scale=2.0)
 
@@ -97,6 +98,37 @@ def test_a_run_that_is_stopped_leaves_the_bundle_that_was_there(tmp_path: Path, 
 
     monkeypatch.setattr(writing, "seal", interrupt)
     with pytest.raises(KeyboardInterrupt):
-        write_bundle(tmp_path / "bundle", shipped)
+        write_bundle(tmp_path / "bundle", shipped, told())
     assert content(tmp_path / "bundle") == before
     assert {path.name for path in tmp_path.iterdir()} == {"bundle", "models"}
+
+
+def test_triton_gets_a_repository_on_request(tmp_path: Path):
+    shipped = write_models(tmp_path, BANDS, classes=("cat", "two\nlines"))
+    names = write_bundle(tmp_path / "bundle", shipped, told(), triton=True)
+    assert [name for name in names if name.startswith("triton/")] == [
+        "triton/backbone/config.pbtxt",
+        "triton/classifier/config.pbtxt",
+        "triton/classifier/labels.txt",
+        "triton/linear_probe/config.pbtxt",
+        "triton/linear_probe/labels.txt",
+    ]
+    assert (tmp_path / "bundle/triton/classifier/config.pbtxt").read_text().splitlines() == [
+        'name: "classifier"',
+        'platform: "onnxruntime_onnx"',
+        "max_batch_size: 64",
+        "input {",
+        '  name: "images"',
+        "  data_type: TYPE_FP32",
+        "  dims: [ -1, -1, 13 ]",
+        "}",
+        "output {",
+        '  name: "probabilities"',
+        "  data_type: TYPE_FP32",
+        "  dims: [ 2 ]",
+        '  label_filename: "labels.txt"',
+        "}",
+        "dynamic_batching { }",
+    ]
+    assert (tmp_path / "bundle/triton/classifier/labels.txt").read_text().splitlines() == ["cat", "two\\nlines"]
+    verify(tmp_path / "bundle", say=lambda _: None)

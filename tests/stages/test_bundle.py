@@ -1,32 +1,91 @@
-"""The stage bundle: which files are in it, and that the same files make the same bytes."""
+"""The stage bundle: it gathers what the other stages have left, and its bundle proves itself."""
 
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+import yaml
+from click.testing import CliRunner
+from PIL import Image
 
-from ssl_pipeline.products import record
+from ssl_pipeline.products import record, write_json, write_product
 from ssl_pipeline_stages.bundle import bundle
-from tests.stages.small_project import run_stage, write_models, write_project
+from ssl_pipeline_stages.main import main
+from tests.bundle.small_models import told, write_models
+from tests.factories import digit_images
+from tests.stages.small_project import PARAMS, run_stage
 
 BUNDLE = Path("models/bundle")
 
 
-@pytest.fixture
-def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small project with a backbone, and no probe and no classifier."""
-    write_project(tmp_path)
-    write_models(tmp_path)
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
+    root = tmp_path_factory.mktemp("project")
+    shutil.copy(PARAMS, root)
+    write_models(root, classes=())
+    said = told(labelled=False)
+    (root / "models/pretrain").mkdir()
+    write_product(root / "models/pretrain/model.json", said.trained)
+    write_json(root / "data/ingested/manifest.json", said.manifest)
+    for stage, details in {"export": said.export, "linear_eval": said.linear, "finetune": said.finetune}.items():
+        write_json(root / "reports" / stage / "details.json", details)
+    return root
 
 
-def test_what_is_not_of_the_stage_export_is_not_in_it(project: Path):
+@pytest.fixture
+def project(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of it, in which we are."""
+    shutil.copytree(made, tmp_path / "project")
+    monkeypatch.chdir(tmp_path / "project")
+    return tmp_path / "project"
+
+
+def names() -> set[str]:
+    return {path.relative_to(BUNDLE).as_posix() for path in BUNDLE.rglob("*") if path.is_file()}
+
+
+def test_the_bundle_proves_itself_and_its_example_runs(project: Path):
+    said = run_stage(bundle).stderr
+    assert "bundle: models/bundle, 7 files" in said
+    assert names() == {
+        "backbone.onnx",
+        "bundle.json",
+        "checksums.txt",
+        "example.py",
+        "golden.npz",
+        "model_card.md",
+        "verify.py",
+    }
+    assert CliRunner().invoke(main, ["verify"]).exit_code == 0
+    photo, scan = project / "ein Föto.png", project / "scan.npy"
+    Image.fromarray(digit_images(1)[0]).save(photo)
+    np.save(scan, digit_images(1)[0])
+    command = [sys.executable, str(BUNDLE / "example.py"), str(photo), str(scan)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.stdout.splitlines() == [f"1.0000  {photo}", f"1.0000  {scan}"], done.stderr
+
+
+def test_a_variant_that_the_stage_export_has_not_recorded_is_not_in_it(project: Path):
     shutil.copy("models/export/backbone.onnx", "models/export/backbone_int8.onnx")
     run_stage(bundle)
-    assert "backbone_int8.onnx" not in {path.name for path in BUNDLE.iterdir()}
+    assert "backbone_int8.onnx" not in names()
     record(Path("models/export/backbone_int8.onnx"))
+    params = yaml.safe_load(Path("params.yaml").read_text(encoding="utf-8"))
+    params["bundle"] |= {"triton": True, "contact": "us@example.com"}
+    Path("params.yaml").write_text(yaml.safe_dump(params))
     run_stage(bundle)
-    assert "backbone_int8.onnx" in {path.name for path in BUNDLE.iterdir()}
-    assert subprocess.run(["sha256sum", "--check", "--strict", "--quiet", "checksums.txt"], cwd=BUNDLE).returncode == 0
+    assert {"backbone_int8.onnx", "triton/backbone_int8/config.pbtxt"} <= names()
+    assert "us\\@example\\.com" in (BUNDLE / "model_card.md").read_text(encoding="utf-8")
+
+
+def test_it_needs_no_torch(project: Path):
+    code = "import sys; from ssl_pipeline_stages.bundle import bundle; bundle(standalone_mode=False)"
+    done = subprocess.run([sys.executable, "-X", "importtime", "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    imported = {line.rsplit("|")[-1].strip() for line in done.stderr.splitlines() if line.startswith("import time:")}
+    assert "onnxruntime" in imported
+    assert "torch" not in imported

@@ -1,0 +1,227 @@
+"""model_card.md: what the model is, what it was trained on, how good it is, what was proved, and its limits.
+
+Names of classes, licences and parameters are strangers' text: in Markdown each of their signs stands for itself.
+"""
+
+import json
+import string
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jinja2
+
+from ssl_pipeline.errors import PipelineError
+from ssl_pipeline.page.facts import accuracies, proofs
+from ssl_pipeline.page.verdict import percent
+from ssl_pipeline.products import read_json, read_product
+from ssl_pipeline.terminal import brief, shown
+from ssl_pipeline.yaml_file import in_yaml
+
+__all__ = ["Told", "model_card", "read_told"]
+
+TEMPLATES = Path(__file__).parent / "templates"
+_MOST_CLASSES, _MOST_LETTERS = 50, 200
+_SIGNS = str.maketrans({sign: f"\\{sign}" for sign in set(string.punctuation) - set(",=%;?^'/")})
+_MACHINE = ("checkpoint_minutes", "devices", "on_collapse", "collapse")
+"""Parameters of pretraining that say nothing of the model."""
+_RATES = {
+    "copies_missed": "of re-encoded copies are below",
+    "others_taken": "of different images are above",
+    "images_taken": "of the images have another one that is as near",
+    "false_alarms": "of images of the same kind are below",
+}
+
+
+@dataclass(frozen=True)
+class Told:
+    """What the stages have told of a run.
+
+    Attributes:
+        manifest: What ingest says of the images.
+        trained: The card of the trained encoder.
+        export: The figures of the stage export.
+        linear: The figures of the stage linear_eval.
+        finetune: The figures of the stage finetune.
+        contact: Whom to ask; None: nobody is named.
+    """
+
+    manifest: Mapping[str, Any]
+    trained: Mapping[str, Any]
+    export: Mapping[str, Any]
+    linear: Mapping[str, Any]
+    finetune: Mapping[str, Any]
+    contact: str | None
+
+
+def read_told(ingested: Path, pretrain: Path, reports: Path, contact: str | None) -> Told:
+    """Read what the stages have told.
+
+    Args:
+        ingested: The folder of the stage ingest.
+        pretrain: The folder of the stage pretrain.
+        reports: The folder of all reports.
+        contact: Whom to ask; None: nobody is named.
+
+    Raises:
+        PipelineError: A product is missing or damaged.
+    """
+    details = {
+        stage: read_json(reports / stage / "details.json", stage) for stage in ("export", "linear_eval", "finetune")
+    }
+    return Told(
+        read_json(ingested / "manifest.json", "ingest"),
+        read_product(pretrain / "model.json", "pretrain"),
+        details["export"],
+        details["linear_eval"],
+        details["finetune"],
+        contact,
+    )
+
+
+def model_card(
+    told: Told,
+    about: Mapping[str, str],
+    files: Sequence[Mapping[str, Any]],
+    classes: Sequence[str],
+    no_classifier: str = "",
+) -> str:
+    """Return the card, in Markdown.
+
+    Args:
+        told: What the stages have told.
+        about: The metadata of the backbone.
+        files: For each graph its `name`, its `size` in bytes, its `precision`, and in words what it `gives`.
+        classes: The classes of the classifier; empty where there is none.
+        no_classifier: The reason why there is none.
+
+    Raises:
+        PipelineError: A stage of another version has told something else.
+    """
+    try:
+        facts = _facts(told, about, files, classes) | {"no_classifier": no_classifier}
+        return _environment().get_template("model_card.md").render(facts)
+    except (AttributeError, KeyError, TypeError, ValueError, jinja2.UndefinedError) as error:
+        raise PipelineError(
+            f"The model card cannot be written ({brief(repr(error))}): what a stage has left is damaged or of another "
+            "version. Run `dvc repro --force`."
+        ) from error
+
+
+def _facts(
+    told: Told, about: Mapping[str, str], files: Sequence[Mapping[str, Any]], classes: Sequence[str]
+) -> dict[str, Any]:
+    linear, finetune = told.linear, told.finetune
+    return {
+        "dim": int(about["embedding_dim"]),
+        "unit": json.loads(about["l2_normalized"]),
+        "licence": about.get("licence"),
+        "contact": told.contact,
+        "about": _about(about),
+        "files": files,
+        "classes": classes[:_MOST_CLASSES],
+        "number_of_classes": len(classes),
+        "data": _data(told.manifest),
+        "parameters": _parameters(told.trained),
+        "versions": ", ".join(f"{name} {version}" for name, version in told.trained["versions"].items()),
+        "accuracies": accuracies({name: value for name, value in linear.items() if name != "rivals"}),
+        "not_measured": linear.get("no_probe", "there were no labels"),
+        "budgets": _budgets(finetune),
+        "proofs": proofs(told.export),
+        "variants": _variants(told.export),
+        "thresholds": _thresholds(about),
+    }
+
+
+def _environment() -> jinja2.Environment:
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(TEMPLATES),
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.filters |= {"text": in_markdown, "code": _in_code}
+    return environment
+
+
+def in_markdown(text: str) -> str:
+    """Return a stranger's text, of bounded length, as text of one line: no sign of it has a meaning in Markdown."""
+    return shown(text, _MOST_LETTERS).translate(_SIGNS)
+
+
+def _in_code(text: object) -> str:
+    """Return text that stands between backticks."""
+    return shown(str(text), _MOST_LETTERS).replace("`", "'").replace("|", "/")
+
+
+def _about(metadata: Mapping[str, str]) -> dict[str, str]:
+    names = ("input", "size", "resize", "weights_sha256", "params_sha256")
+    recipe, backbone = (json.loads(metadata[name]) for name in ("recipe", "backbone"))
+    options = " ".join(f"{name}={value}" for name, value in backbone.items() if name != "name")
+    return {
+        **{name: metadata[name] for name in names},
+        "data_sha256": metadata.get("data_sha256", "not noted"),
+        "recipe_name": str(recipe["name"]),
+        "backbone_name": f"{backbone['name']} {options}".strip(),
+    }
+
+
+def _data(manifest: Mapping[str, Any]) -> dict[str, Any]:
+    labelled = [manifest["splits"][name]["labelled"] for name in ("train", "val", "test")]
+    return {"counts": manifest["counts"], "labelled": labelled, "sha256": manifest["source"]["sha256"]}
+
+
+def _parameters(trained: Mapping[str, Any]) -> str:
+    """Return the parameters of pretraining as a block of code, without what only the machine needs."""
+    passed_over = {"recipe", *trained["recipe"], *_MACHINE}  # the recipe has its overrides by now
+    chosen = {name: value for name, value in (trained["pretrain"] or {}).items() if name not in passed_over}
+    chosen = {"recipe": trained["recipe"], **chosen, "init": Path(trained["init"]).name}
+    lines = in_yaml(chosen).splitlines()
+    return "\n".join(f"    {shown(line, 10 * _MOST_LETTERS)}" for line in lines)
+
+
+def _budgets(finetune: Mapping[str, Any]) -> list[dict[str, Any]]:
+    return [
+        {
+            "name": name,
+            "images": budget["images"],
+            "pretrained": percent(budget["finetune"]),
+            "random": percent(budget["random"]),
+            "finding": budget["finding"].replace("_", " "),
+        }
+        for name, budget in finetune.get("budgets", {}).items()
+    ]
+
+
+def _variants(export: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return for each variant whether it ships, and its figures or what it has broken."""
+    found = []
+    for name, variant in export.get("variants", {}).items():
+        gate = variant.get("gate", {})
+        figures = ", ".join(f"{key.replace('_', ' ')} {value:.6g}" for key, value in gate.items())
+        found.append(
+            {
+                "name": f"backbone_{name}.onnx",
+                "ships": variant["ships"],
+                "figures": figures if variant["ships"] else "; ".join(variant["broken"]),
+            }
+        )
+    return found
+
+
+def _thresholds(about: Mapping[str, str]) -> list[dict[str, str]]:
+    words = {
+        "same_image": "the same",
+        "near_duplicate": "near-duplicates",
+        "novel": "strangers: a new one, and each it knows",
+    }
+    return [
+        {
+            "name": f"{words[name]} (`{name}`)",
+            "cosine": f"{'below' if name == 'novel' else 'from'} {found['cosine']:.6f}",
+            "rates": "; ".join(f"{100 * found[rate]:.1f} % {of}" for rate, of in _RATES.items() if rate in found),
+        }
+        for name, found in json.loads(about.get("thresholds", "{}")).items()
+    ]
