@@ -161,11 +161,12 @@ def _verdict(places: Places) -> dict[str, Any] | None:
         return None
     found = read_verdict(places.reports)
     alts = {"label_budget": "Test accuracy over labels per class; the table of label budgets has the numbers."}
-    budgets = sum(line.startswith("With ") for line in found.lines)
+    lines = [line.replace(" %", "\N{NO-BREAK SPACE}%") for line in found.lines]
+    budgets = sum(line.startswith("With ") for line in lines)
     return {
-        "sentence": found.lines[0] if found.lines else "",
-        "budgets": found.lines[1 : 1 + budgets],
-        "notes": " ".join(found.lines[1 + budgets :]),
+        "sentence": lines[0] if lines else "",
+        "budgets": lines[1 : 1 + budgets],
+        "notes": " ".join(lines[1 + budgets :]),
         "picture": pictures(places.reports / "finetune" / "pictures", "finetune", alts).get("label_budget"),
         "accuracies": facts.details(places, "linear_eval", facts.accuracies),
     }
