@@ -18,7 +18,7 @@ from ssl_pipeline.data.labels import read_labels
 from ssl_pipeline.deployment.runtime import open_session, run
 from ssl_pipeline.evaluation import report
 from ssl_pipeline.evaluation.linear import probe_file, study
-from ssl_pipeline.products import sha256
+from ssl_pipeline.products import record, sha256
 from tests.stages.small_project import REPORTS, STORE, Relabel, as_they_are, evaluate, metrics, write_store
 
 PROBE = Path("models/linear_eval/linear_probe.onnx")
@@ -268,3 +268,22 @@ def test_a_solver_that_does_not_converge_is_reported(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr("ssl_pipeline.evaluation.linear_probe._MAX_ITERATIONS", 2)
     assert "stopped before the optimum for raw_pixels" in evaluate().output
     assert metrics()["converged"] is False
+
+
+def test_variants_that_ship_are_measured_beside_the_backbone(project: Path):
+    backbone, int8 = (Path("models/export") / name for name in ("backbone.onnx", "backbone_int8.onnx"))
+    shutil.copy(backbone, int8)
+    record(int8)
+    output = evaluate().output
+    found = metrics()["variants"]
+    assert found["files"].keys() == {"fp32", "int8"}
+    assert found["files"]["int8"]["difference"]["knn"]["accuracy"] == 0  # it is the same graph
+    assert found["files"]["int8"]["difference"]["accuracy"] == 0
+    assert found["files"]["int8"]["knn"]["accuracy"] == metrics()["knn"]["accuracy"]
+    assert found["torch"]["1"]["of_torch"] == 1
+    assert "gain_over_int8" not in metrics()
+    assert f"  recommended: {found['recommended']} (" in output
+    assert (REPORTS / "pictures/variants.png").stat().st_size > 5000
+    with int8.open("ab") as file:
+        file.write(b"0")
+    assert "backbone_int8.onnx is damaged" in evaluate(status=1).output

@@ -20,6 +20,7 @@ from ssl_pipeline.deployment.runtime import layer_of, open_session, read_metadat
 from ssl_pipeline.errors import PipelineError
 from ssl_pipeline.evaluation.features import Kept, sample
 from ssl_pipeline.evaluation.linear.rivals import Opened, cost, open_rivals
+from ssl_pipeline.evaluation.linear.variants import Variants, open_variants
 from ssl_pipeline.evaluation.seen_images import SeenImages, choose_seen
 from ssl_pipeline.products import sha256, verified
 from ssl_pipeline.progress import say
@@ -51,6 +52,7 @@ class LinearInputs:
         l2_normalize: Whether the exported embeddings have unit length.
         rivals: Name -> rival that is ready to embed.
         cost: What the exported file costs; empty without rivals.
+        variants: What ships beside the exported file.
     """
 
     data: LabelledSplits
@@ -68,6 +70,7 @@ class LinearInputs:
     l2_normalize: bool
     rivals: Mapping[str, Opened]
     cost: Mapping[str, Any]
+    variants: Variants
 
     @property
     def learnable(self) -> bool:
@@ -130,4 +133,5 @@ def read_inputs(
         l2_normalize=json.loads(metadata["l2_normalized"]),
         rivals=rivals,
         cost=own,
+        variants=open_variants(backbone),
     )

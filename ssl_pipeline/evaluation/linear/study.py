@@ -1,6 +1,6 @@
 """The linear evaluation of an exported backbone, from what was read to a report. It writes nothing."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -12,6 +12,8 @@ import numpy.typing as npt
 from ssl_pipeline.artifacts.assembly import cut
 from ssl_pipeline.config import LinearEvalConfig
 from ssl_pipeline.data.store import Split
+from ssl_pipeline.deployment.from_pixels import FromPixels, embedding
+from ssl_pipeline.deployment.latency import BATCHES, time_files
 from ssl_pipeline.evaluation.clusters.study import TABLE, ClusterReport, study_clusters
 from ssl_pipeline.evaluation.features import Embed, extract, sample
 from ssl_pipeline.evaluation.linear.baselines import colour_histogram, random_encoder, raw_pixels, starting_encoders
@@ -19,6 +21,7 @@ from ssl_pipeline.evaluation.linear.comparison import BACKBONE, START, Contestan
 from ssl_pipeline.evaluation.linear.inputs import LinearInputs
 from ssl_pipeline.evaluation.linear.layers import study_layers
 from ssl_pipeline.evaluation.linear.sentences import nested, no_probe_line, summary
+from ssl_pipeline.evaluation.linear.variants import draw_variants, set_apart, study_variants, variant_lines
 from ssl_pipeline.evaluation.pictures import confusion
 from ssl_pipeline.evaluation.replayed_negatives import false_negatives
 from ssl_pipeline.evaluation.report import Report, Table
@@ -64,9 +67,10 @@ def study_embeddings(settings: LinearEvalConfig, inputs: LinearInputs) -> Linear
         "negatives": false_negatives(inputs.registry, inputs.task, inputs.card, inputs.seen, inputs.policies),
     }
     if not inputs.learnable:
-        return _without_probe(inputs, facts, clusters)
+        return _without_probe(settings, inputs, facts, clusters)
     entered = _contestants(settings, inputs)
-    settled = settle(entered, train, val, settings.strengths, len(classes), {START, *inputs.rivals})
+    voting = {START, *inputs.rivals, *inputs.variants.embeds}
+    settled = settle(entered, train, val, settings.strengths, len(classes), voting)
     layers = study_layers(
         inputs.encoder,
         inputs.card,
@@ -81,15 +85,20 @@ def study_embeddings(settings: LinearEvalConfig, inputs: LinearInputs) -> Linear
     )
     predictions = predict(settled, test, settings.knn)  # the first look at a test image
     facts["labels"] |= {"test": len(test), "test_groups": len(np.unique(test.groups))}
-    measured = nested(figures(settled, predictions, test, settings), inputs.rivals, inputs.cost)
-    metrics = measured | facts | layers.figures
-    lines = [*summary(metrics, settled, inputs.card), *clusters.lines, *layers.lines]
+    measured, judged = set_apart(figures(settled, predictions, test, settings), inputs.variants)
+    facts |= _variants(settings, inputs, judged)
+    metrics = nested(measured, inputs.rivals, inputs.cost) | facts | layers.figures
+    lines = [*summary(metrics, settled, inputs.card), *variant_lines(metrics), *clusters.lines, *layers.lines]
     counts = _confusions(test.labels, predictions[BACKBONE], len(classes))
     return LinearFindings(
         figures=metrics,
         headline=_headline(metrics),
         tables=_tables(test.labels, predictions[BACKBONE], counts, classes, clusters),
-        pictures=[clusters.draw, partial(_draw_confusions, counts, classes, metrics)],
+        pictures=[
+            clusters.draw,
+            partial(_draw_confusions, counts, classes, metrics),
+            partial(draw_variants, metrics),
+        ],
         lines=lines,
         backbone=settled.contestants[BACKBONE],
     )
@@ -115,8 +124,19 @@ def _contestants(settings: LinearEvalConfig, inputs: LinearInputs) -> dict[str, 
         "raw_pixels": [partial(raw_pixels, spec=split.spec)],
         "colour_histogram": [partial(colour_histogram, spec=split.spec)],
         **{name: [rival.embed] for name, rival in inputs.rivals.items()},
+        **{name: [embed] for name, embed in inputs.variants.embeds.items()},
     }
     return {name: embeds for name, embeds in candidates.items() if embeds}
+
+
+def _variants(settings: LinearEvalConfig, inputs: LinearInputs, judged: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the figures of the variants under their name; nothing where backbone.onnx ships alone."""
+    shipped, card = cut(inputs.encoder, inputs.card, inputs.layer)
+    split = inputs.data.train.split
+    some = split.images(sample(split, max(BATCHES)))
+    time = partial(time_files, network=FromPixels(card, embedding(shipped, inputs.l2_normalize)), images=some)
+    found = study_variants(settings, inputs.embed, inputs.variants, inputs.data, judged, time)
+    return {"variants": found} if found else {}
 
 
 def _spread(embed: Embed, pool: Split) -> dict[str, Any]:
@@ -130,17 +150,20 @@ def _spread(embed: Embed, pool: Split) -> dict[str, Any]:
     }
 
 
-def _without_probe(inputs: LinearInputs, facts: dict[str, Any], clusters: ClusterReport) -> LinearFindings:
+def _without_probe(
+    settings: LinearEvalConfig, inputs: LinearInputs, facts: dict[str, Any], clusters: ClusterReport
+) -> LinearFindings:
     """Return what needs no label, and why there is no more."""
     train, classes, nothing = inputs.data.train, inputs.data.classes, np.empty(0, np.int64)
     named = f"only '{classes[train.labels[0]]}'" if len(train) else "no class"
     reason = f"the labels of the training images name {named}, so there is nothing to tell apart"
+    facts |= _variants(settings, inputs, {})
     return LinearFindings(
         figures=facts | {"no_probe": reason},
         headline={},
         tables=_tables(nothing, nothing, _confusions(nothing, nothing, len(classes)), classes, clusters),
         pictures=[clusters.draw],
-        lines=[no_probe_line(reason, facts["spread"]), *clusters.lines],
+        lines=[no_probe_line(reason, facts["spread"]), *variant_lines(facts), *clusters.lines],
         backbone=None,
     )
 

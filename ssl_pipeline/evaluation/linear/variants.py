@@ -1,0 +1,220 @@
+"""The variants of backbone.onnx that ship: what each is worth with labels, how long it takes, and which to take.
+
+Accuracies are on the same images as the backbone's own, by a probe that is trained on the variant's own embeddings, and
+by nearest neighbours among them. Differences are paired, image by image.
+
+Recommended is the smallest file that is neither worse nor slower than backbone.onnx. Worse is one that loses on
+validation: the whole 95 % interval of its difference in kNN accuracy lies below 0. Slower is one that takes more than
+1.05 times as long for one image, by one thread of this machine's CPU; int8 does so where there are no instructions for
+it, or in a network so small that the calls of operators take most of the time.
+"""
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from matplotlib.figure import Figure
+
+from ssl_pipeline import ranks
+from ssl_pipeline.config import LinearEvalConfig
+from ssl_pipeline.data.labelled import LabelledSplits
+from ssl_pipeline.deployment.latency import TORCH, Latency
+from ssl_pipeline.deployment.runtime import open_session, run
+from ssl_pipeline.evaluation.features import Embed, Kept, extract
+from ssl_pipeline.evaluation.linear import knn
+from ssl_pipeline.evaluation.linear.comparison import KNN
+from ssl_pipeline.evaluation.linear.sentences import gained
+from ssl_pipeline.evaluation.statistics.intervals import Interval, score
+from ssl_pipeline.export_config import VARIANTS, file_name
+from ssl_pipeline.pictures import save_picture
+from ssl_pipeline.products import verified
+
+__all__ = ["Variants", "draw_variants", "open_variants", "recommended", "set_apart", "study_variants", "variant_lines"]
+
+EXACT = "fp32"
+_SLOWER = 1.05
+
+
+class Variants(NamedTuple):
+    """What ships.
+
+    Attributes:
+        files: Variant -> its file, backbone.onnx first, as fp32; empty where it ships alone.
+        embeds: Variant -> what embeds by it, of all but fp32.
+    """
+
+    files: Mapping[str, Path]
+    embeds: Mapping[str, Kept]
+
+
+def open_variants(backbone: Path) -> Variants:
+    """Open what lies beside backbone.onnx.
+
+    Raises:
+        PipelineError: A file is damaged.
+    """
+    found = {name: backbone.with_name(file_name(name)) for name in VARIANTS}
+    files: dict[str, Path] = {name: verified(path, "export") for name, path in found.items() if path.exists()}
+    if len(files) < 2:
+        return Variants({}, {})
+    embeds: dict[str, Kept] = {
+        name: Kept(partial(run, open_session(path))) for name, path in files.items() if name != EXACT
+    }
+    return Variants(files, embeds)
+
+
+def set_apart(metrics: Mapping[str, Any], variants: Variants) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Part the figures of a contest: all others, and those of variants with their differences to the backbone.
+
+    Args:
+        metrics: What `comparison.figures` returns.
+        variants: What ships.
+    """
+    found = dict(metrics)
+    judged = {name: found.pop(name) | _difference(found.pop(f"gain_over_{name}", None)) for name in variants.embeds}
+    return found, judged
+
+
+def _difference(gain: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Turn a gain of the backbone over a variant round; the bounds of its interval change places."""
+    if gain is None:
+        return {}
+    turned = {name: 0.0 - value for name, value in gain.items() if not isinstance(value, Mapping)}
+    for name in [name.removesuffix("_low") for name in turned if name.endswith("_low")]:
+        turned[f"{name}_low"], turned[f"{name}_high"] = turned[f"{name}_high"], turned[f"{name}_low"]
+    nested = {name: _difference(value)["difference"] for name, value in gain.items() if isinstance(value, Mapping)}
+    return {"difference": {**turned, **nested}}
+
+
+def study_variants(
+    settings: LinearEvalConfig,
+    embed: Embed,
+    variants: Variants,
+    data: LabelledSplits,
+    judged: Mapping[str, Any],
+    time: Callable[[Mapping[str, Path]], dict[str, Latency]],
+) -> dict[str, Any]:
+    """Say what each variant is worth and takes, and recommend one.
+
+    Args:
+        settings: The section `linear_eval`.
+        embed: What embeds by backbone.onnx.
+        variants: What ships.
+        data: Labelled images.
+        judged: Variant -> its figures in the contest; empty without labels.
+        time: Measures how long files take; see `deployment.latency.time_files`.
+
+    Returns:
+        `files`: variant -> its `bytes`, its `latency`, its difference to fp32 on `validation`, and its figures; the
+        latency of `torch`; the variant that is `recommended`. Empty where backbone.onnx ships alone, and on ranks that
+        do not lead.
+    """
+    validation = _validated(settings, embed, variants, data)
+    if not variants.files or not ranks.leads():
+        return {}
+    times = time(variants.files)
+    files: dict[str, dict[str, Any]] = {
+        name: {
+            "bytes": path.stat().st_size,
+            "latency": times[name],
+            **({"validation": validation[name]} if name in validation else {}),
+            **judged.get(name, {}),
+        }
+        for name, path in variants.files.items()
+    }
+    return {"files": files, "torch": times[TORCH], "recommended": recommended(files)}
+
+
+def _validated(
+    settings: LinearEvalConfig, embed: Embed, variants: Variants, data: LabelledSplits
+) -> dict[str, dict[str, float]]:
+    """Return by variant how much more accurate its neighbours are on validation; empty without labels there."""
+    train, val, votes = data.train, data.val, settings.knn
+    if not variants.files or not len(val) or not len(train):
+        return {}
+    embeds: dict[str, Embed] = {EXACT: embed, **variants.embeds}
+    predicted = {
+        name: knn.predict(extract(one, train), train.labels, extract(one, val), votes.k, votes.temperature)
+        for name, one in embeds.items()
+    }
+    scores = score(val.labels, predicted, val.groups, settings.bootstrap, settings.seed)
+    gains = {name: scores.gain(name, EXACT, "accuracy") for name in variants.embeds}
+    return {name: _flat(gain) for name, gain in gains.items()}
+
+
+def _flat(gain: Interval) -> dict[str, float]:
+    return {"accuracy": gain.value, "accuracy_low": gain.low, "accuracy_high": gain.high}
+
+
+def recommended(files: Mapping[str, Mapping[str, Any]]) -> str:
+    """Return the variant to take, by the rule at the top of this module.
+
+    Args:
+        files: Variant -> its `bytes`, its `latency`, and its difference on `validation` where there are labels.
+    """
+    time_of_exact = files[EXACT]["latency"]["1"]["of_torch"]
+    fits = [
+        name
+        for name, found in files.items()
+        if name == EXACT
+        or (
+            found.get("validation", {"accuracy_high": 0.0})["accuracy_high"] >= 0
+            and found["latency"]["1"]["of_torch"] <= _SLOWER * time_of_exact
+        )
+    ]
+    return min(fits, key=lambda name: files[name]["bytes"])
+
+
+def variant_lines(metrics: Mapping[str, Any]) -> list[str]:
+    """Return a line for each variant, and one that says which to take; none where backbone.onnx ships alone.
+
+    Args:
+        metrics: The metrics, with figures of the variants if there are any.
+    """
+    if "variants" not in metrics:
+        return []
+    found = metrics["variants"]
+    files = found["files"]
+    lines = ["linear_eval: variants that ship; times are of one image, by one thread of the CPU, beside torch's"]
+    for name, one in files.items():
+        told = f"{one['bytes'] / 1e6:.2f} MB, {one['latency']['1']['of_torch']:.2f} of torch's time"
+        gap = one.get("difference", {}).get("knn")
+        lines.append(f"  {name}: {told}" + (f", kNN {gained(gap)} points" if gap else ""))
+    name = found["recommended"]
+    why = "no other is as good and as fast"
+    if name != EXACT:
+        gap = files[name].get("validation")
+        judged = f"kNN on validation {gained(gap)} points" if gap else "judged by the gate alone, without labels"
+        why = f"{files[name]['bytes'] / files[EXACT]['bytes']:.2f} of the size of fp32, {judged}"
+    return [*lines, f"  recommended: {name} ({why})"]
+
+
+def draw_variants(metrics: Mapping[str, Any], folder: Path) -> None:
+    """Draw variants.png: accuracy over latency, where the area of a disc is the size of the file.
+
+    Nothing is drawn where backbone.onnx ships alone, or where no test image has a label.
+
+    Args:
+        metrics: The metrics.
+        folder: The folder of the picture.
+    """
+    if "variants" not in metrics or "accuracy" not in metrics[KNN]:
+        return
+    files, eager = metrics["variants"]["files"], metrics["variants"][TORCH]["1"]["milliseconds"]
+    largest = max(one["bytes"] for one in files.values())
+    figure = Figure(figsize=(6, 4), layout="constrained")
+    axes = figure.add_subplot()
+    for name, one in files.items():
+        place = one["latency"]["1"]["milliseconds"], 100 * (metrics if name == EXACT else one)[KNN]["accuracy"]
+        axes.scatter(*place, s=1500 * one["bytes"] / largest, alpha=0.5)
+        axes.annotate(f"{name}, {one['bytes'] / 1e6:.2f} MB", place, ha="center", va="center")
+    axes.axvline(eager, linestyle=":", color="grey")
+    axes.annotate("torch", (eager, 0.02), xycoords=("data", "axes fraction"), ha="right", rotation=90)
+    axes.margins(0.25)
+    axes.set(
+        title="Variants of backbone.onnx; the area is the size of the file",
+        xlabel="time of one image, by one thread of the CPU, ms",
+        ylabel="kNN accuracy on test images, %",
+    )
+    save_picture(figure, folder / "variants.png")
