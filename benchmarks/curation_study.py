@@ -28,6 +28,7 @@ from ssl_pipeline.curation.neighbourhood import look_around
 from ssl_pipeline.curation.outliers import outlier_scores
 from ssl_pipeline.data.decode import Canvas, read_pixels, to_canvas
 from ssl_pipeline.data.framing import read_framing
+from ssl_pipeline.data.store import images_at
 from ssl_pipeline.deployment.runtime import open_session, run
 from ssl_pipeline.evaluation.linear_probe import fit_at
 from ssl_pipeline.neighbours import unit
@@ -36,6 +37,7 @@ Features = npt.NDArray[np.float32]
 Numbers = npt.NDArray[np.int64]
 
 COPIED, DRAWS = 300, 10
+PAIRS = 8  # pairs of views of an image
 BUDGETS = (20, 50, 100, 200)
 STRENGTH = 0.1
 FOREIGN = (("clothing", "emoji"), ("clothing", "cifar10"), ("clothing", "tracks"))
@@ -60,15 +62,34 @@ class Prepared:
         store, backbone = project / "data/ingested/store", project / "models/export/backbone.onnx"
         self.catalogue: Catalogue = read_catalogue(store, backbone)
         self.session, self.framing = open_session(backbone), read_framing(store)
+        self.energy = open_session(backbone.with_name("energy.onnx"))
+        kind = "global" if len(self.energy.get_inputs()) == 2 else "plain"
+        self.views = open_session(project / f"data/augmented/augment_{kind}.onnx")
         white = 255, 255, 255
         self.canvas = Canvas(self.framing.canvas, self.framing.resize, white, min_side=8, max_megapixels=100)
 
     def read(self, archive: zipfile.ZipFile, name: str) -> Image.Image:
         return Image.fromarray(read_pixels(archive.read(name), self.canvas)[0])
 
+    def fit(self, images: Sequence[Image.Image]) -> npt.NDArray[np.uint8]:
+        return np.stack([np.asarray(to_canvas(image.convert("RGB"), *self._shape)) for image in images])
+
     def embed(self, images: Sequence[Image.Image]) -> Features:
-        fitted = [to_canvas(image.convert("RGB"), *self._shape) for image in images]
-        return unit(run(self.session, np.stack([np.asarray(image) for image in fitted])))
+        return unit(run(self.session, self.fit(images)))
+
+    def energies(self, canvases: npt.NDArray[np.uint8]) -> npt.NDArray[np.float64]:
+        """The energy of each image: its own, or that of pairs of its views, of which it is the mean."""
+        if len(self.energy.get_inputs()) == 1:
+            return run(self.energy, canvases).astype(np.float64)
+        generator, found = np.random.default_rng(0), np.zeros(len(canvases))
+        for _ in range(PAIRS):
+            found += run(self.energy, *(self._views(canvases, generator) for _ in "ab")) / PAIRS
+        return found
+
+    def _views(self, canvases: npt.NDArray[np.uint8], generator: np.random.Generator) -> npt.NDArray[np.uint8]:
+        uniforms = generator.random((len(canvases), self.views.get_inputs()[1].shape[1]), np.float32)
+        views: npt.NDArray[np.float32] = self.views.run(None, {"images": canvases, "uniforms": uniforms})[0]
+        return (255 * views).round().astype(np.uint8).transpose(0, 2, 3, 1)
 
     @property
     def _shape(self) -> tuple[Any, ...]:
@@ -98,22 +119,32 @@ def copies(name: str, data: Path, project: Path) -> None:
 
 
 def foreign(host: str, guest: str, data: Path, project: Path) -> None:
-    """Plant 1 % of foreign images, and print how many of the oddest are foreign."""
+    """Plant 1 % of foreign images, and print how many of the oddest are foreign, by neighbours and by energy."""
     prepared = Prepared(project)
     own = prepared.catalogue.embeddings
+    energies = prepared.energies(images_at(prepared.catalogue.splits, np.arange(len(own))))
     archive = zipfile.ZipFile(data / guest / {"cifar10": "test.zip"}.get(guest, f"{guest}.zip"))
     names = sorted(name for name in archive.namelist() if name.endswith((".png", ".jpg")))
     count, rows = round(0.01 * len(own)), []
     for draw in range(DRAWS):
         chosen = np.random.default_rng(draw).choice(len(names), count, replace=False)
-        planted = prepared.embed([prepared.read(archive, names[number]) for number in chosen])
-        embeddings = np.concatenate([own, planted])
+        planted = [prepared.read(archive, names[number]) for number in chosen]
+        embeddings = np.concatenate([own, prepared.embed(planted)])
         around = look_around(embeddings, np.arange(len(embeddings)))
         groups = find_near_duplicates(around, np.arange(len(embeddings))).groups
-        scores, is_foreign = outlier_scores(around, groups), np.arange(len(embeddings)) >= len(own)
-        rows.append((is_foreign[np.argsort(-scores)[:count]].mean(), roc_auc_score(is_foreign, scores)))
-    precision, auroc = map(interval, np.transpose(rows))
-    click.echo(f"{guest} among {host}: {count} planted, precision = recall {precision}, AUROC {auroc}")
+        is_foreign = np.arange(len(embeddings)) >= len(own)
+        by_energy = np.concatenate([energies, prepared.energies(prepared.fit(planted))])
+        rows.append(
+            [
+                figure
+                for scores in (outlier_scores(around, groups), by_energy)
+                for figure in (is_foreign[np.argsort(-scores)[:count]].mean(), roc_auc_score(is_foreign, scores))
+            ]
+        )
+    figures = list(map(interval, np.transpose(rows)))
+    click.echo(f"{guest} among {host}: {count} planted")
+    for way, precision, auroc in (("neighbours", *figures[:2]), ("energy", *figures[2:])):
+        click.echo(f"  by {way}: precision = recall {precision}, AUROC {auroc}")
 
 
 def wrong_labels(name: str, data: Path, project: Path) -> None:
