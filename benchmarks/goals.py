@@ -10,6 +10,7 @@ __all__ = [
     "default_run",
     "epoch",
     "ingest",
+    "large_photographs",
     "lightly",
     "micro_batches",
     "race",
@@ -83,6 +84,18 @@ def tiles() -> Iterator[Figure]:
     error = {"what": "error of the float32 gradient"}
     yield Figure("error of the tiled gradient, relative", error, "tiled")
     yield Figure("error of the dense gradient, relative", error, "dense")
+
+
+def large_photographs() -> Iterator[Figure]:
+    for side in (96, 224):
+        for photograph in ("4000x3000", "1200x900"):
+            of, large = {"photograph": photograph, "side": side}, photograph == "4000x3000"
+            where = f"{photograph} to {side} px"
+            yield Figure(
+                f"{where}, images/s to those of Pillow and the graph", {**of, "what": "time"}, goal=("≥", 0.67)
+            )
+            least = ("≤", 2.0) if large else None  # of a small one, the maps of the network weigh more
+            yield Figure(f"{where}, bytes beside it per byte", {**of, "what": "memory"}, "ratio", least)
 
 
 def lightly(side: int, goal: float) -> Iterator[Figure]:

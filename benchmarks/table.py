@@ -102,6 +102,15 @@ BENCHMARKS = (
         ),
     ),
     Benchmark(
+        "large-photographs",
+        ("benchmarks.large_photographs",),
+        "Photographs through the backbone.onnx of a ResNet-18, whose graph resizes them, to Pillow's resizing and then "
+        "the graph, one thread.",
+        1,
+        tuple(goals.large_photographs()),
+        long=True,
+    ),
+    Benchmark(
         "embeddings",
         ("benchmarks.embeddings",),
         "Memory that kNN and k-means take beside embeddings of 512 numbers, as their number grows: a process a point.",

@@ -8,6 +8,8 @@ shrinks.
 
 import math
 from collections.abc import Sequence
+from functools import partial
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -19,6 +21,10 @@ __all__ = ["combine_rows", "fit", "resample", "rotate", "scaled", "triangle_filt
 
 MIN_MEASURED = 0.5
 """Share of what a pixel is made of that must have been measured; the rest of it then counts for nothing."""
+
+_BANDS = 8
+"""Parts in which `fit` reads an image. Each is a few operations of a graph; with fewer, more of a photograph is there
+as floats, and products are larger."""
 
 
 def triangle_filter(pixels: int, start: Tensor, length: Tensor, positions: Tensor, target: Tensor) -> Tensor:
@@ -71,18 +77,17 @@ def triangle_taps(
     return seen.to(torch.int32), _triangle(seen, centres, scale, (start, length))
 
 
-def _triangle(left: Tensor, centres: Tensor, scale: Tensor, interval: tuple[Tensor, Tensor] | None) -> Tensor:
+def _triangle(left: Tensor, centres: Tensor, scale: Tensor, interval: tuple[Tensor, Tensor]) -> Tensor:
     """Return weights (..., out, K) of pixels by their left edges, (K,) or (..., out, K), for centres (..., out).
 
-    They are of an interval by its start and length, or of the whole axis.
+    They are of an interval by its start and length.
     """
     distance = (left + 0.5 - centres[..., None]).abs() / scale.clamp(min=1.0)[..., None]
     weights = (1 - distance).clamp(min=0)
-    if interval:
-        start, length = interval
-        start, end = start[..., None], (start + length)[..., None]
-        covered = torch.minimum(left + 1, end) - torch.maximum(left, start)
-        weights = weights * covered.clamp(0, 1)
+    start, length = interval
+    start, end = start[..., None], (start + length)[..., None]
+    covered = torch.minimum(left + 1, end) - torch.maximum(left, start)
+    weights = weights * covered.clamp(0, 1)
     return weights / weights.sum(-1, keepdim=True)
 
 
@@ -155,48 +160,108 @@ def fit(images: Tensor, size: int, mode: str, background: Sequence[float], spec:
     height, width = images.shape[1:3]
     if height == 0 or width == 0:
         raise ValueError(f"images must have pixels, got {tuple(images.shape)}")
-    # a mode does what it needs and no more: each operation makes the export of a graph a hundredth of a second longer
-    sides = torch.stack([torch.full((1,), side, device=images.device) for side in (height, width)])  # (2, 1) int64
-    slots = torch.arange(size, device=images.device)
-    positions, start, length, target = slots, None, sides, torch.full_like(sides, size)
-    if mode == "crop":
-        length = sides.amin(0, keepdim=True).expand_as(sides)
-        start = (sides - length) // 2
-    elif mode == "letterbox":
-        longest = sides.amax(0, keepdim=True)
-        target = ((2 * sides * size + longest) // (2 * longest)).clamp(min=1)  # rounded half up
-        slots = slots - (size - target) // 2  # (2, S)
-        positions = slots.clamp(min=0).minimum(target - 1)
-    scale = length / target  # (2, 1)
-    centres = (positions + 0.5) * scale  # (2, S)
-    if start is not None:
-        centres = start + centres
-    filters = []
-    for axis, pixels in enumerate((height, width)):
-        own, left = slice(axis, axis + 1), torch.arange(pixels, device=images.device, dtype=torch.float32)
-        interval = None if start is None else (start[own].float(), length[own].float())
-        filters.append(_triangle(left, centres[own], scale[own], interval))
+    slots = torch.arange(-(-size // _BANDS) * _BANDS, device=images.device).clamp(max=size - 1)
+    rows, columns = (_axis(slots, size, pixels, (height, width), mode) for pixels in (height, width))
+    fitted, *share = _resampled(images, rows, columns, size, spec)
     empty = torch.tensor(background, dtype=torch.float32, device=images.device).reshape(1, -1, 1, 1)
-    if spec.may_lack_pixels:
-        values, measured = _measured(images, spec)
-        share = resample(measured, *filters)
-        fitted = torch.where(share >= MIN_MEASURED, resample(values, *filters) / share.clamp(min=MIN_MEASURED), empty)
-    else:
-        fitted = resample(images, *filters)
+    if share:
+        fitted = torch.where(share[0] >= MIN_MEASURED, fitted / share[0].clamp(min=MIN_MEASURED), empty)
     fitted = scaled(fitted, spec)  # weights sum to 1 but for a last bit
-    if mode == "letterbox":
-        inside = (slots >= 0) & (slots < target)
-        fitted = torch.where(inside[0, :, None] & inside[1, None, :], fitted, scaled(empty, spec))
+    if rows.inside is not None and columns.inside is not None:
+        inside = rows.inside[:size, None] & columns.inside[:size]
+        fitted = torch.where(inside, fitted, scaled(empty, spec))
     return fitted
 
 
-def _measured(images: Tensor, spec: ImageSpec) -> tuple[Tensor, Tensor]:
-    """Return values (N, H, W, C) float32, 0 where nothing was measured, and where something was, as 1 or 0."""
-    values = images.to(torch.float32)
+class _Axis(NamedTuple):
+    """Of what the S pixels that an axis becomes are made, in B bands of E neighbouring ones each, B * E >= S.
+
+    Attributes:
+        seen: The numbers of the pixels that a band is made of, (B, K) int64.
+        weights: Their weights, (B, E, K) float32.
+        inside: Whether a pixel is one of the image's and not of a border, (B * E,) bool; None: all are.
+    """
+
+    seen: Tensor
+    weights: Tensor
+    inside: Tensor | None
+
+
+def _axis(slots: Tensor, size: int, pixels: int, sides: tuple[int, int], mode: str) -> _Axis:
+    """Return how `fit` brings one axis to its size.
+
+    Lengths may be symbols, whose values torch.export does not know. A mode does what it needs and no more: each
+    operation makes the export of a graph a hundredth of a second longer.
+
+    Args:
+        slots: The numbers of the pixels that are wanted, (B * E,).
+        size: S, the length that the axis becomes.
+        pixels: The length of the axis.
+        sides: The height and the width of the image.
+        mode: As of `fit`.
+    """
+    start: int | torch.SymInt = 0
+    length: int | torch.SymInt = pixels
+    target: int | torch.SymInt = size
+    inside = None
+    if mode == "crop":
+        length = torch.sym_min(*sides)
+        start = (pixels - length) // 2
+    elif mode == "letterbox":
+        longest = torch.sym_max(*sides)
+        target = torch.sym_max((2 * pixels * size + longest) // (2 * longest), 1)  # rounded half up
+        slots = slots - (size - target) // 2
+        inside = (slots >= 0) & (slots < target)
+        slots = slots.clamp(0, target - 1)
+    scale: Tensor = torch.full((1,), length, device=slots.device) / target  # type: ignore[assignment]
+    centres = ((slots + 0.5) * scale + start).reshape(_BANDS, -1, 1)
+    # a band sees what lies between its outer centres, (E - 1) * scale, half a triangle beyond each, and roundings
+    count = torch.sym_min((centres.shape[1] + 1) * length // target + 5, length)
+    reach = scale.clamp(min=1)
+    first = (centres[:, :1] - reach - 0.5).floor().clamp(start, start + length - count)
+    seen = first + torch.arange(count, device=slots.device)  # (B, 1, K)
+    weights = (1 - (seen + 0.5 - centres).abs() / reach).clamp(min=0)
+    return _Axis(seen[:, 0].to(torch.int64), weights / weights.sum(-1, keepdim=True), inside)
+
+
+def _resampled(images: Tensor, rows: _Axis, columns: _Axis, size: int, spec: ImageSpec) -> Sequence[Tensor]:
+    """Apply a filter to each axis, without ever holding a photograph as floats, four times its memory.
+
+    A filter is a matrix that is nearly all zeros. Of the rows, the pixels of one band after the other become floats and
+    are multiplied by the weights of that band; the products are smaller by as much. What is left of the rows is small,
+    and the bands of its columns are multiplied at once.
+
+    Returns:
+        (N, C, S, S) float32, in the units of `images`; and, where pixels may not have been measured, the share of each
+        that was, of which the first counts nothing but what was.
+    """
+    n, height, width, channels = images.shape
+    planes = 2 if spec.may_lack_pixels else 1
+    as_floats = partial(_measured, spec=spec) if spec.may_lack_pixels else _floats
+    lines = images.reshape(n, height, width * channels)  # a -1 would be undefined where there is no image
+    bands = (as_floats(lines.index_select(1, seen)) for seen in rows.seen.unbind(0))
+    filters = rows.weights.expand(n, -1, -1, -1).unbind(1)
+    short = torch.cat([torch.bmm(*pair) for pair in zip(filters, bands, strict=True)], dim=1)[:, :size]
+    across = size * planes * channels
+    lines = short.reshape(n, size, planes, width, channels).permute(0, 3, 1, 2, 4).reshape(n, width, across)
+    seen = lines.index_select(1, columns.seen.flatten()).reshape(n * _BANDS, columns.seen.shape[1], across)
+    small = torch.bmm(columns.weights.expand(n, -1, -1, -1).flatten(0, 1), seen).reshape(
+        n, _BANDS * columns.weights.shape[1], across
+    )[:, :size]
+    return small.reshape(n, size, size, planes, channels).permute(3, 0, 4, 2, 1).unbind(0)
+
+
+def _floats(values: Tensor) -> Tensor:
+    return values.to(torch.float32)
+
+
+def _measured(values: Tensor, spec: ImageSpec) -> Tensor:
+    """Return values (N, K, Q) as floats, 0 where nothing was measured, and then as many, 1 where something was or 0."""
+    values = values.to(torch.float32)
     measured = values.abs() < math.inf  # false for NaN, too
     if spec.nodata is not None:
         measured = measured & (values != spec.nodata)
-    return torch.where(measured, values, 0.0), measured.to(torch.float32)
+    return torch.cat([torch.where(measured, values, 0.0), measured.to(torch.float32)], dim=2)
 
 
 def rotate(images: Tensor, degrees: Tensor) -> Tensor:

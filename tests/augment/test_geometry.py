@@ -73,6 +73,18 @@ def test_squash_is_torch_s_antialiased_interpolation(photographs: Tensor, size: 
     assert (fit(photographs, size, "squash", BACKGROUND) - expected).abs().max() < 1e-5
 
 
+@pytest.mark.parametrize("shape", [(1500, 2000), (2000, 700), (9, 1200), (8, 8), (1, 3)])
+@pytest.mark.parametrize("size", [7, 33])
+def test_squash_is_the_same_of_large_and_of_small_images(photographs: Tensor, shape: tuple[int, int], size: int):
+    """Sides that bands do not divide, a photograph of megapixels, and one of a few pixels."""
+    rows = torch.arange(shape[0]) * photographs.shape[1] // shape[0]
+    columns = torch.arange(shape[1]) * photographs.shape[2] // shape[1]
+    images = photographs[:, rows][:, :, columns]
+    pixels = images.permute(0, 3, 1, 2).float() / 255
+    expected = F.interpolate(pixels, size=(size, size), mode="bilinear", antialias=True, align_corners=False)
+    assert (fit(images, size, "squash", BACKGROUND) - expected).abs().max() < 1e-5
+
+
 def test_an_image_of_the_right_size_is_left_as_it_is(canvases: Tensor):
     for mode in ("squash", "crop", "letterbox"):
         assert torch.equal(fit(canvases, 48, mode, BACKGROUND), canvases.permute(0, 3, 1, 2) / 255)

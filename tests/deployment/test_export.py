@@ -22,6 +22,11 @@ from tests.deployment.conftest import Images, Model
 from tests.factories import digit_images
 
 SHAPES = [(1, 1), (1, 9), (8, 8), (16, 16), (5, 100), (427, 640)]
+PLAIN = {
+    *("Abs", "Add", "And", "Cast", "Clip", "Concat", "Div", "Expand", "Floor", "Gather", "GreaterOrEqual", "Less"),
+    *("MatMul", "Max", "Min", "Mul", "Range", "ReduceSum", "Relu", "Reshape", "Shape", "Slice", "Split", "Squeeze"),
+    *("Sub", "Transpose", "Unsqueeze", "Where"),
+}
 AGAIN = """
 import sys
 from pathlib import Path
@@ -78,6 +83,23 @@ def test_the_file_says_what_it_is(model: Model):
     assert {"torch", "onnx", "ssl-pipeline"} <= json.loads(metadata["versions"]).keys()
     assert metadata["layer"] == "last"
     assert not {"classes", "energy"} & metadata.keys()
+
+
+def test_resizing_is_made_of_operators_that_every_runtime_has(model: Model):
+    """No Resize, whose antialiasing few runtimes have, and no loop; a photograph is never there as floats at once."""
+    graph = onnx.load(model.backbone).graph
+    front = [node for node in graph.node if node.name.startswith("images")]
+    assert len(front) > 50
+    assert {node.op_type for node in front} <= PLAIN
+    makers = {name: node.op_type for node in front for name in node.output}
+    (pixels,) = (node.output[0] for node in front if node.name == "images_must_have_pixels")
+    read, readers = {pixels}, []
+    while found := [node for node in front if read & set(node.input) and node not in readers]:
+        readers += found
+        read |= {node.output[0] for node in found if node.op_type == "Reshape"}
+    assert {node.op_type for node in readers} == {"Reshape", "Shape", "Gather"}
+    assert sum(node.op_type == "Gather" for node in readers) == 8
+    assert makers[pixels] == "Reshape"
 
 
 def test_another_process_writes_the_same_bytes(model: Model, tmp_path: Path):
