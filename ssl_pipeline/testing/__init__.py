@@ -16,13 +16,11 @@ from functools import partial
 from inspect import signature
 from typing import Any
 
-import torch
-
 from ssl_pipeline.data.image_spec import RGB8
 from ssl_pipeline.terminal import shown
 from ssl_pipeline.testing import graphs, kinds, memory_use, operations, optimizers, sources, strategies, training
 from ssl_pipeline.testing.families import FAMILIES
-from ssl_pipeline.testing.material import BANDS, InBatch, Plain, encoder_on, small_encoder
+from ssl_pipeline.testing.material import BANDS, InBatch, Plain, drawn_from, encoder_on, small_encoder
 from ssl_pipeline.testing.plain_tasks import Pairs
 from ssl_pipeline.testing.subject import Subject, options_are_typed_and_documented
 from ssl_pipeline.testing.training import Trial
@@ -255,8 +253,7 @@ def check_source(factory: Factory, /, *, change: Callable[[], object] | None = N
 def _run(checks: Sequence[_Check], trial: Trial) -> None:
     options_are_typed_and_documented(trial.subject)
     for check in checks:
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(0)
+        with drawn_from(0):
             check(trial)
 
 

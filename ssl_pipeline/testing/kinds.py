@@ -8,7 +8,7 @@ from torch import Tensor
 from ssl_pipeline.artifacts.assembly import declared_views
 from ssl_pipeline.errors import PipelineError
 from ssl_pipeline.testing.families import DIM, FAMILIES, family_of
-from ssl_pipeline.testing.material import InBatch, Plain, make_step, unit_vectors
+from ssl_pipeline.testing.material import InBatch, Plain, drawn_from, make_step, unit_vectors
 from ssl_pipeline.testing.plain_tasks import compare_pairs
 from ssl_pipeline.testing.subject import Subject
 from ssl_pipeline.testing.training import Trial
@@ -124,8 +124,7 @@ def backbone_gives_what_it_offers(trial: Trial) -> None:
 
 def _fitted(trial: Trial) -> Any:
     loss: Objective = trial.subject.build()
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
+    with drawn_from(0):
         loss.fit_to(DIM)
     return loss
 

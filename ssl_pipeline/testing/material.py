@@ -1,5 +1,8 @@
 """What plugins are tried on: images made from a seed, and the plainest of everything that goes with a plugin."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -30,6 +33,7 @@ __all__ = [
     "PlainViews",
     "SmallBackbone",
     "SmallPatchBackbone",
+    "drawn_from",
     "encoder_on",
     "make_ids",
     "make_images",
@@ -44,6 +48,17 @@ _MEAN_AND_STD = 0.5
 
 BANDS = ImageSpec(channels=5, dtype="float32", low=-20.0, high=60.0)
 """Images that are not RGB: what needs no colours is tried on them as well."""
+
+
+@contextmanager
+def drawn_from(seed: int) -> Iterator[None]:
+    """Let torch draw its random numbers, on the CPU, from a seed; afterwards its generator is as it was before.
+
+    `torch.manual_seed` also sees to each kind of device, and formats the whole call stack for each that is not in use.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)
+        yield
 
 
 def make_images(count: int, size: int, seed: int = 0, channels: int = 3) -> Tensor:
@@ -151,8 +166,7 @@ def encoder_on(backbone: Backbone, images: ImageSpec = RGB8) -> Encoder:
 
 def small_encoder(seed: int) -> Encoder:
     """Return an encoder with the small backbone, whose weights depend on the seed alone."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+    with drawn_from(seed):
         return encoder_on(SmallBackbone())
 
 

@@ -3,10 +3,10 @@
 from collections.abc import Mapping
 from typing import Any
 
-import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from ssl_pipeline.testing.material import drawn_from
 from ssl_pipeline.types import (
     Candidates,
     Encoded,
@@ -44,8 +44,7 @@ class _TwoViews(PretextTask):
         super().__init__()
         self.views = self.views_for({})
         self.encoder = encoder
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(0)
+        with drawn_from(0):
             loss.fit_to(encoder.backbone.embedding_dim)
 
     @classmethod

@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 from pydantic import BaseModel
 from torch import Tensor
 
@@ -15,7 +14,14 @@ from ssl_pipeline.data.image_spec import RGB8, ImageSpec
 from ssl_pipeline.errors import ConfigError
 from ssl_pipeline.options import injected, schema
 from ssl_pipeline.testing.families import FAMILIES, family_of
-from ssl_pipeline.testing.material import InBatch, SmallBackbone, SmallPatchBackbone, encoder_on, make_images
+from ssl_pipeline.testing.material import (
+    InBatch,
+    SmallBackbone,
+    SmallPatchBackbone,
+    drawn_from,
+    encoder_on,
+    make_images,
+)
 from ssl_pipeline.types import Factory, Need, Objective, PretextTask
 
 __all__ = ["Subject", "options_are_typed_and_documented"]
@@ -68,8 +74,7 @@ class Subject:
 
     def build(self, seed: int = 0) -> Any:
         """Return a new object whose weights depend on the seed alone; torch's own generator stays as it was."""
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
+        with drawn_from(seed):
             accepted = inspect.signature(self.factory).parameters.keys() & injected(self.kind)
             given = {
                 name: make(self.size, self.images) for name, make in _MAKERS_OF_INJECTED.items() if name in accepted

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import tree_leaves
 
-from ssl_pipeline.testing.material import make_step, make_views
+from ssl_pipeline.testing.material import drawn_from, make_step, make_views
 from ssl_pipeline.testing.subject import Subject
 from ssl_pipeline.training.batch_encoder import in_float32
 from ssl_pipeline.types import Encoded, PretextTask, Step, StepOutput, Views
@@ -57,8 +57,7 @@ class Trial:
 
     def output(self, task: PretextTask, step: Step, seed: int = 0) -> StepOutput:
         """What a training step gives, with numbers drawn from the seed."""
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
+        with drawn_from(seed):
             return task.compare(task(self.views(task, seed)), step)
 
 

@@ -3,16 +3,16 @@
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 
 from ssl_pipeline.config import CollapseBounds
 from ssl_pipeline.health.findings import USUAL_UPDATE_RATIOS
 from ssl_pipeline.terminal import shown
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 __all__ = ["draw_curves"]
 
@@ -73,6 +73,10 @@ def draw_curves(rows: Sequence[Row], path: Path, bounds: CollapseBounds) -> None
         path: Path of the PNG.
         bounds: The bounds past which embeddings have collapsed.
     """
+    # not at the top: training, and its other processes, would wait half a second for it
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
     last = {name: value for row in rows for name, value in row.items()}  # some rows lack some
     names = [name for name in last if name not in ("step", _SIZE)]
     told = {name: [repr(row[name]) for row in rows if name in row] for name in names}
@@ -140,7 +144,7 @@ def _value(name: str, value: float) -> str:
     return shown(f"{name.replace('_', ' ')} {value:.4g}", 60)
 
 
-def _draw(place: Axes, panel: _Panel, rows: Sequence[Row], healthy: tuple[float, float] | None) -> None:
+def _draw(place: "Axes", panel: _Panel, rows: Sequence[Row], healthy: tuple[float, float] | None) -> None:
     for colour, name in zip(_COLOURS, panel.names, strict=False):
         told = [(row["step"], row[name]) for row in rows if name in row]
         label = _LABELS.get(name, name.removeprefix(_ENERGY).replace("_", " "))

@@ -15,7 +15,7 @@ from tests.deployment.conftest import Images, describe, settle
 from tests.factories import MEAN, STD
 
 BACKBONES = [
-    ({"name": "torchvision/mobilenet_v3_small"}, "crop"),
+    ({"name": "timm/test_efficientnet"}, "crop"),
     ({"name": "timm/test_vit", "patch_size": 8}, "letterbox"),
 ]
 

@@ -16,10 +16,13 @@ from ssl_pipeline.loading import load_registry
 from ssl_pipeline.recipes import resolve
 from ssl_pipeline.testing.material import make_step
 from ssl_pipeline.types import UNIFORMS, PretextTask
+from tests.factories import BACKBONE
 
 REGISTRY = load_registry()
 STEP = make_step(32, number=1, total=2)
 CONFIG = load(Path(__file__).parents[2] / "params.yaml").pretrain
+DRAWING = ("denoise", "masked", "masked_tokens")
+"""Recipes that have to fill in an image, which a network of 4 channels does not learn in 20 steps."""
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +33,8 @@ def images() -> Tensor:
 
 
 def make(recipe: str) -> PretextTask:
-    backbone = Choice.model_validate(BACKBONES.get(recipe, CONFIG.backbone))
+    usual = CONFIG.backbone if recipe in DRAWING else BACKBONE
+    backbone = Choice.model_validate(BACKBONES.get(recipe, usual))
     encoder = build_encoder(REGISTRY, backbone, (0.3,) * 3, (0.3,) * 3, seed=0, size=16)
     for_few = {  # of 32 images a long queue would hold many keys of each, and no covariance of 32 dimensions be inverted
         "mocov2": {"negatives": {"queue_size": 32}},
