@@ -65,6 +65,8 @@ def main() -> None:
         assert said.splitlines()[1].split(maxsplit=2) == ["1", "1.0000", query], said
         for graph in ("export/backbone.onnx", "linear_eval/linear_probe.onnx", "finetune/classifier.onnx"):
             assert (shop / "models" / graph).is_file(), f"there is no {graph}"
+        run("ssl-pipeline", "verify", "models/bundle", folder=shop)
+        run("python", "models/bundle/verify.py", folder=shop)
         run("git", "add", "--all", folder=shop)
         kept = run("git", "ls-files", folder=shop).splitlines()
         assert {"dvc.lock", "params.yaml", "plugins.lock", "reports/export/metrics.json"} <= set(kept), kept

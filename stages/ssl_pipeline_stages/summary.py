@@ -3,7 +3,7 @@
 import click
 
 from ssl_pipeline_stages.guarded import guarded
-from ssl_pipeline_stages.paths import AUGMENTED, EXPORT, FINETUNE, PAGE, REPORTS
+from ssl_pipeline_stages.paths import AUGMENTED, BUNDLE, EXPORT, FINETUNE, PAGE, REPORTS
 
 
 @click.command()
@@ -25,6 +25,8 @@ def _print() -> None:
     classifier = FINETUNE / "classifier.onnx"
     if classifier.exists():
         click.echo(f"Classifier: {classifier}, fine-tuned with the most labels")
+    if BUNDLE.exists():
+        click.echo(f"To hand on: {BUNDLE}, whose verify.py proves it where it runs")
     if PAGE.exists():
         click.echo(f"All of it on one page: {PAGE}; `ssl-pipeline report --open` opens it.")
     click.echo(f"Look at {AUGMENTED / 'preview.png'} (the views) and {REPORTS}/*/pictures; type `dvc metrics show`.")

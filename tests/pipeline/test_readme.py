@@ -15,7 +15,14 @@ from tests.pipeline.conftest import command
 README = (ROOT / "README.md").read_text()
 IN_CI = {"make repro", "make test"}
 INSTALLS = ("python3 -m venv", "pip install", "python -m pytest")
-BEGINS = ("ssl-pipeline init shop --images", "cd shop && dvc repro", "ssl-pipeline embed", "ssl-pipeline search")
+BEGINS = (
+    "ssl-pipeline init shop --images",
+    "cd shop && dvc repro",
+    "ssl-pipeline embed",
+    "ssl-pipeline search",
+    "ssl-pipeline verify",
+    "python models/bundle/verify.py",
+)
 """What .ci/check_wheel.py runs."""
 
 
@@ -42,6 +49,8 @@ def test_a_project_of_its_own_is_begun_by_ci_from_the_wheel():
     assert 'run("dvc", "repro", folder=shop)' in script
     assert 'run("ssl-pipeline", "embed", ' in script
     assert 'run("ssl-pipeline", "search", ' in script
+    assert 'run("ssl-pipeline", "verify", ' in script
+    assert 'run("python", "models/bundle/verify.py", ' in script
 
 
 def test_make_says_what_there_is_to_make():

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -110,6 +111,15 @@ def test_files_say_where_they_come_from_and_what_their_cosines_mean(made: Path):
     energy = read_metadata(open_session(made / "models/export/energy.onnx"))
     assert energy["licence"] == "CC-BY-4.0"
     assert json.loads((made / "models/export/digests.json").read_text())["backbone.onnx"] == backbone.sha256
+
+
+def test_the_code_of_the_page_on_deployment_runs(
+    made: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    (code,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs/deploy.md").read_text(encoding="utf-8"), re.DOTALL)
+    monkeypatch.chdir(made)
+    exec(compile(code, "docs/deploy.md", "exec"), {})
+    assert len(capsys.readouterr().out.split()) == 2
 
 
 def test_products_and_figures(made: Path):

@@ -1,0 +1,76 @@
+"""Golden outputs, and how far a graph may be from them elsewhere."""
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from ssl_pipeline.bundle.golden import EXACT, Golden, golden_of, precision_of
+from ssl_pipeline.data.image_spec import RGB8
+from tests.bundle.small_models import metadata, write_graph
+
+
+def quantised(path: Path, step: float) -> Path:
+    """The same graph, its product rounded to multiples of a step."""
+    write_graph(path)
+    model = onnx.load(path)
+    last = model.graph.node[-1]
+    rounded = [
+        helper.make_node("QuantizeLinear", ["product", "step", "middle"], ["levels"]),
+        helper.make_node("DequantizeLinear", ["levels", "step", "middle"], ["rounded"]),
+    ]
+    last.input[0] = "rounded"
+    kept = [*list(model.graph.node)[:-1], *rounded, last]
+    del model.graph.node[:]
+    model.graph.node.extend(kept)
+    constants = {"step": np.float32(step), "middle": np.int8(0)}
+    model.graph.initializer.extend(
+        numpy_helper.from_array(np.asarray(value), name) for name, value in constants.items()
+    )
+    onnx.save(model, path)
+    return path
+
+
+def test_a_graph_of_fewer_bits_may_be_as_far_from_itself_as_twice_what_it_is_from_float32(tmp_path: Path):
+    write_graph(tmp_path / "backbone.onnx")
+    exact = golden_of(tmp_path / "backbone.onnx")
+    assert (exact.precision, exact.tolerance) == ("fp32", EXACT)
+    coarse, fine = (golden_of(quantised(tmp_path / f"{step}.onnx", step), exact) for step in (0.04, 0.02))
+    assert coarse.precision == fine.precision == "int8"
+    assert 0.01 < fine.tolerance.max_difference < coarse.tolerance.max_difference < 0.1
+    assert 0.99 < coarse.tolerance.min_cosine < fine.tolerance.min_cosine < 1
+    far = max(
+        np.abs(coarse.arrays[f"0.04.onnx/{case}/embedding"] - exact.arrays[f"backbone.onnx/{case}/embedding"]).max()
+        / np.abs(exact.arrays[f"backbone.onnx/{case}/embedding"]).max()
+        for case in range(3)
+    )
+    assert coarse.tolerance.max_difference > 1.5 * far
+
+
+def test_weights_of_half_precision_make_a_graph_one_of_half_precision():
+    weight = numpy_helper.from_array(np.ones(2, np.float16), "w")
+    assert precision_of(onnx.ModelProto(graph=onnx.GraphProto(initializer=[weight]))) == "fp16"
+
+
+@pytest.mark.parametrize(("number", "numbers"), [("N", {3, 1, 2}), (4, {4})])
+def test_a_graph_of_normalised_images_gets_such_and_maps_are_thinned_out(
+    tmp_path: Path, number: str | int, numbers: set[int]
+):
+    side = 64
+    graph = helper.make_graph(
+        [helper.make_node("Tanh", ["normalised"], ["maps"])],
+        "core",
+        [helper.make_tensor_value_info("normalised", TensorProto.FLOAT, [number, 24, side, side])],
+        [helper.make_tensor_value_info("maps", TensorProto.FLOAT, [number, 24, side, side])],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=8)
+    helper.set_model_props(model, metadata(RGB8))
+    onnx.save(model, tmp_path / "core.onnx")
+    golden: Golden = golden_of(tmp_path / "core.onnx")
+    inputs = [golden.arrays[case["inputs"]["normalised"]] for case in golden.cases]
+    assert {array.shape for array in inputs} == {(count, 24, side, side) for count in numbers}
+    assert -2 <= min(array.min() for array in inputs) < -1.5
+    assert golden.every == {"maps": 5}
+    assert golden.arrays["core.onnx/0/maps"].shape[1] == -(-24 * side * side // 5) <= 20_000
