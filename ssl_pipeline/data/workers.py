@@ -30,7 +30,7 @@ from ssl_pipeline.processes import follow_parent
 if sys.platform != "win32":
     import resource
 
-__all__ = ["Limits", "in_order", "outcome"]
+__all__ = ["Limits", "Worker", "in_order", "outcome"]
 
 CHUNKS_EACH = 3
 """Chunks on the way for each process: one in work, one waiting, one done."""
@@ -95,7 +95,7 @@ def in_order(chunks: Iterable[Chunk], workers: int, limits: Limits, patience: fl
     Raises:
         PipelineError: A process was killed from outside, as the system does where memory runs out.
     """
-    crew: list[_Worker] = []
+    crew: list[Worker] = []
     ordered: deque[Chunk] = deque()
     waiting: deque[Chunk] = deque()
     coming, started = iter(chunks), time.monotonic()
@@ -124,23 +124,23 @@ def in_order(chunks: Iterable[Chunk], workers: int, limits: Limits, patience: fl
             worker.end()
 
 
-def _heard(crew: list["_Worker"], ordered: deque[Chunk]) -> list["_Worker"]:
+def _heard(crew: list["Worker"], ordered: deque[Chunk]) -> list["Worker"]:
     """Return whom to listen to: all, or whoever is at the first chunk alone where too much is held for it."""
     if sum(sum(chunk.held) for chunk in ordered) < HELD_BYTES:
         return crew
     return [worker for worker in crew if worker.chunk is ordered[0]] or crew
 
 
-def _hand_out(waiting: deque[Chunk], crew: list["_Worker"], allowed: int, limits: Limits) -> None:
+def _hand_out(waiting: deque[Chunk], crew: list["Worker"], allowed: int, limits: Limits) -> None:
     idle = [worker for worker in crew if worker.chunk is None]
     while waiting and (idle or len(crew) < allowed):
         if not idle:
-            crew.append(_Worker(limits))
+            crew.append(Worker(limits))
             idle.append(crew[-1])
         idle.pop().take(waiting.popleft())
 
 
-class _Worker:
+class Worker:
     """A process, as its parent sees it."""
 
     def __init__(self, limits: Limits):
@@ -153,6 +153,7 @@ class _Worker:
         self.ready = False
 
     def take(self, chunk: Chunk) -> None:
+        """Give it a chunk to work on; it must have none."""
         self.chunk = chunk
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # it has died: reading from the pipe will tell
             self.pipe.send((chunk.names[len(chunk.outcomes) :], chunk.read, chunk.work))
@@ -190,6 +191,7 @@ class _Worker:
         return [] if self.chunk.done else [self.chunk]
 
     def end(self) -> None:
+        """End it, whatever it is at."""
         self.process.kill()
         self.process.join()
         self.pipe.close()

@@ -19,7 +19,7 @@ from ssl_pipeline.data.remarks import RejectedError
 from ssl_pipeline.data.workers import in_order
 from ssl_pipeline.embeddings.inputs import Inputs, reader_of
 
-__all__ = ["MAX_MEGAPIXELS", "Picture", "canvas_of", "read_all", "read_some"]
+__all__ = ["MAX_MEGAPIXELS", "Picture", "canvas_of", "picture_of", "read_all", "read_some"]
 
 MAX_MEGAPIXELS = 100.0
 """Larger images are refused by their header, unless a user says otherwise: as `ingest` does."""
@@ -65,7 +65,7 @@ def read_all(
     Raises:
         PipelineError: A decoding process was killed.
     """
-    work = functools.partial(_picture, canvas, spec)
+    work = functools.partial(picture_of, canvas, spec)
     chunks = (
         Chunk(place.names[first : first + size], _bounded(place.read, canvas), work)
         for place in inputs.part(start, stop)
@@ -77,7 +77,7 @@ def read_all(
 
 def read_some(paths: Sequence[Path], canvas: Canvas, spec: ImageSpec) -> Iterator[Picture | RejectedError]:
     """Read a few images, whose paths are those of `Inputs`, one by one."""
-    work = functools.partial(_picture, canvas, spec)
+    work = functools.partial(picture_of, canvas, spec)
     found = ((read, name) for read, name in map(reader_of, paths))
     return in_order((Chunk([name], _bounded(read, canvas), work) for read, name in found), 1, limits_of(canvas), 0.0)
 
@@ -86,7 +86,12 @@ def _bounded(read: Reader, canvas: Canvas) -> "functools.partial[bytes | Image.I
     return functools.partial(read_at_most, read, file_limit(canvas))
 
 
-def _picture(canvas: Canvas, spec: ImageSpec, content: bytes | Image.Image) -> Picture:
+def picture_of(canvas: Canvas, spec: ImageSpec, content: bytes | Image.Image) -> Picture:
+    """Read an image in this process.
+
+    Raises:
+        RejectedError: It cannot be read, or is not of the channels and the type that the model takes.
+    """
     pixels, _ = read_pixels(content, canvas, spec)
     if pixels.shape[2] != spec.channels or pixels.dtype != spec.dtype:
         found = f"{pixels.shape[2]} x {pixels.dtype}"

@@ -1,0 +1,70 @@
+"""Images are read from their bytes by several threads, and whatever one of them does, only it is lost."""
+
+import os
+import signal
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from ssl_pipeline.data.decode import Canvas
+from ssl_pipeline.data.image_spec import RGB8
+from ssl_pipeline.data.remarks import RejectedError
+from ssl_pipeline.embeddings.reading import Picture
+from ssl_pipeline.embeddings.uploads import Uploads
+from ssl_pipeline.errors import PipelineError
+
+CANVAS = Canvas(8, "squash", (0, 0, 0), 1, 1.0)
+
+
+@pytest.fixture
+def uploads() -> Iterator[Uploads]:
+    uploads = Uploads(CANVAS, RGB8, 2)
+    yield uploads
+    uploads.close()
+
+
+def obey(content: bytes) -> Any:
+    """What a decoder may do: end by a signal, or answer with the number of its process."""
+    if content.startswith(b"SIG"):
+        number = signal.Signals[content.decode()]
+        signal.signal(number, signal.SIG_DFL) if number != signal.SIGKILL else None
+        os.kill(os.getpid(), number)
+    return Picture(np.full((1, 1, 3), 7, np.uint8), str(os.getpid()))
+
+
+def test_threads_read_at_the_same_time(uploads: Uploads, tmp_path: Path):
+    from tests.factories import digit_images  # imports torch, for which each process of `obey` would wait
+
+    for number, digit in enumerate(digits := digit_images(12)):
+        Image.fromarray(digit).save(tmp_path / f"{number}.png")
+    contents = [(tmp_path / f"{number}.png").read_bytes() for number in range(12)]
+    with ThreadPoolExecutor(5) as pool:
+        found = list(pool.map(uploads.read, contents))
+    assert all(isinstance(picture, Picture) for picture in found)
+    np.testing.assert_array_equal([picture.pixels for picture in found if isinstance(picture, Picture)], digits)
+    assert str(uploads.read(b"")) == "empty file"
+
+
+def test_a_process_that_dies_of_an_image_is_replaced(uploads: Uploads):
+    uploads._work = obey  # type: ignore[assignment]
+    first = uploads.read(b"")
+    died = uploads.read(b"SIGSEGV")
+    assert isinstance(died, RejectedError)
+    assert str(died) == "broken: its decoder crashed (SIGSEGV)"
+    assert isinstance(uploads.read(b"SIGPROF"), RejectedError)
+    with pytest.raises(PipelineError, match="A decoding process was killed"):
+        uploads.read(b"SIGKILL")
+    again = uploads.read(b"")
+    assert isinstance(first, Picture)
+    assert isinstance(again, Picture)
+    assert again.sha256 != first.sha256  # another process
+
+
+def test_more_bytes_than_any_image_needs_are_refused(uploads: Uploads, monkeypatch: pytest.MonkeyPatch):
+    uploads._most = 10
+    assert str(uploads.read(bytes(11))) == "too large: more than 10 bytes"
