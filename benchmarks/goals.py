@@ -199,3 +199,24 @@ def micro_batches() -> Iterator[Figure]:
             ("≤", 0.1),
             missed,
         )
+
+
+def serve() -> Iterator[Figure]:
+    yield Figure(
+        "images per second, eight clients to the loop", {"what": "speed"}, "images_per_second_to_bare", spread="span"
+    )
+    yield Figure("p95 of one client to the loop's", {"what": "speed"}, "p95_to_bare", spread="p95_span")
+    yield Figure("answers of 5xx to 1,000 hostile uploads", {"what": "hostile"}, "failed", ("≤", 0))
+    yield Figure("MiB that memory grew by over 9,000 requests", {"what": "memory"}, "grown_mib", ("≤", 16))
+
+
+def drift() -> Iterator[Figure]:
+    """The share of batches with an alarm: of the same kind within the error of 200 draws at 1 %, of others many."""
+    seen = {("foreign", 20), ("foreign", 50), ("foreign", 200), ("brightness 0.5", 200)}
+    for name in ("clothing", "cifar10"):
+        for what in ("redrawn", "the same", "brightness 0.5", "blur, sigma 3 % of the side", "foreign"):
+            for size in (20, 50, 200):
+                goal: tuple[Literal["≥", "≤"], float] | None = ("≥", 0.9) if (what, size) in seen else None
+                goal = ("≤", 0.035) if what == "redrawn" else goal
+                where = {"set": name, "what": what, "images": size}
+                yield Figure(f"{name}, {size} images: {what}", where, "alarms", goal, spread="interval")

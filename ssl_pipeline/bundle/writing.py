@@ -16,6 +16,7 @@ from ssl_pipeline.bundle.golden import Golden, golden_of
 from ssl_pipeline.bundle.model_card import Told, model_card
 from ssl_pipeline.bundle.triton import write_triton
 from ssl_pipeline.deployment.runtime import open_session, read_metadata
+from ssl_pipeline.embeddings import drift
 from ssl_pipeline.products import DIGESTS, atomic_folder, read_json, sha256, verified, write_json
 
 __all__ = ["Shipped", "seal", "write_bundle"]
@@ -38,13 +39,16 @@ class Shipped:
     classifier: Path
 
 
-def write_bundle(folder: Path, shipped: Shipped, told: Told, *, triton: bool = False) -> list[str]:
+def write_bundle(
+    folder: Path, shipped: Shipped, told: Told, reference: drift.Reference | None = None, *, triton: bool = False
+) -> list[str]:
     """Write the bundle, whole or not at all.
 
     Args:
         folder: The folder to write, or to replace.
         shipped: The files that go into it.
         told: What the stages have told of the run.
+        reference: What new images are compared with; there may be none.
         triton: Whether to write a configuration of each graph for Triton, too.
 
     Returns:
@@ -63,6 +67,8 @@ def write_bundle(folder: Path, shipped: Shipped, told: Told, *, triton: bool = F
         _write_card(new, golden, shipped, told)
         for name in graphs if triton else ():
             write_triton(new / "triton", new / name)
+        if reference is not None:
+            reference.write(new / drift.NAME)
         shutil.copyfile(verify.__file__, new / "verify.py")
         shutil.copyfile(TEMPLATES / "example.py", new / "example.py")
         names = seal(new)

@@ -136,7 +136,7 @@ STAGES = {
         does="Put all that ships into one folder, with a card and what proves it where it runs.",
         section="bundle",
         inputs=(
-            "data/ingested/manifest.json",
+            *(f"data/ingested/{name}" for name in ("manifest.json", "store")),
             "models/export",
             "models/finetune",
             "models/linear_eval",

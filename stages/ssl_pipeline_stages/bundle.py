@@ -2,17 +2,19 @@
 
 from ssl_pipeline.config import Config
 from ssl_pipeline_stages.command import stage
-from ssl_pipeline_stages.paths import BUNDLE, EXPORT, FINETUNE, INGESTED, LINEAR_EVAL, PRETRAIN, REPORTS
+from ssl_pipeline_stages.paths import BUNDLE, EXPORT, FINETUNE, INGESTED, LINEAR_EVAL, PRETRAIN, REPORTS, STORE
 
 
 @stage
 def bundle(config: Config) -> None:
     """Put all that ships into one folder, with a card and what proves it where it runs."""
+    from ssl_pipeline.bundle.drift_reference import reference_in
     from ssl_pipeline.bundle.model_card import read_told
     from ssl_pipeline.bundle.writing import Shipped, write_bundle
     from ssl_pipeline.progress import say
 
     told = read_told(INGESTED, PRETRAIN, REPORTS, config.bundle.contact)
     shipped = Shipped(EXPORT, LINEAR_EVAL / "linear_probe.onnx", FINETUNE / "classifier.onnx")
-    names = write_bundle(BUNDLE, shipped, told, triton=config.bundle.triton)
+    reference = reference_in(STORE, EXPORT / "backbone.onnx")
+    names = write_bundle(BUNDLE, shipped, told, reference, triton=config.bundle.triton)
     say(f"bundle: {BUNDLE}, {len(names)} files; its verify.py proves them on any machine")

@@ -22,6 +22,7 @@ COMMANDS = {
     "embed": "Embed images by an exported backbone: files, folders, archives.",
     "search": "Find the images of an index that are most like one.",
     "verify": "Check a bundle: its files by their checksums, its graphs by golden outputs.",
+    "drift": "Test whether images are still like those that a bundle was made for.",
     "summary": "Say in a few lines what the last run found, and where to look.",
     "skeleton": "Write a new plugin: a package with tests.",
     "reference": "",

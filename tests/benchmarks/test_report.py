@@ -137,7 +137,7 @@ def test_an_unknown_name_is_refused_with_those_that_there_are(run):
 @pytest.mark.parametrize("benchmark", BENCHMARKS, ids=lambda each: each.name)
 def test_the_table_names_modules_and_options_that_there_are(benchmark, tmp_path):
     for part in filter(None, (benchmark.data, benchmark.archive)):
-        _file(tmp_path / part) if Path(part).suffix else (tmp_path / part).mkdir(parents=True)
+        _file(tmp_path / part) if Path(part).suffix else (tmp_path / part).mkdir(parents=True, exist_ok=True)
     name, *words = benchmark.arguments(str(tmp_path))
     command = importlib.import_module(name).main
     while isinstance(command, click.Group):

@@ -11,12 +11,15 @@ import yaml
 from click.testing import CliRunner
 from PIL import Image
 
+from ssl_pipeline.bundle.drift_reference import reference_in
+from ssl_pipeline.data.framing import Framing, write_framing
+from ssl_pipeline.embeddings.drift import Reference
 from ssl_pipeline.products import record, write_json, write_product
 from ssl_pipeline_stages.bundle import bundle
 from ssl_pipeline_stages.main import main
 from tests.bundle.small_models import told, write_models
-from tests.factories import digit_images
-from tests.stages.small_project import PARAMS, run_stage
+from tests.factories import digit_images, digits_store
+from tests.stages.small_project import PARAMS, SIZES, STORE, run_stage
 
 BUNDLE = Path("models/bundle")
 
@@ -30,6 +33,8 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     said = told(labelled=False)
     (root / "models/pretrain").mkdir()
     write_product(root / "models/pretrain/model.json", said.trained)
+    digits_store(root / STORE, SIZES)
+    write_framing(root / STORE, Framing(8, "squash", (255, 255, 255)))
     write_json(root / "data/ingested/manifest.json", said.manifest)
     for stage, details in {"export": said.export, "linear_eval": said.linear, "finetune": said.finetune}.items():
         write_json(root / "reports" / stage / "details.json", details)
@@ -50,11 +55,12 @@ def names() -> set[str]:
 
 def test_the_bundle_proves_itself_and_its_example_runs(project: Path):
     said = run_stage(bundle).stderr
-    assert "bundle: models/bundle, 7 files" in said
+    assert "bundle: models/bundle, 8 files" in said
     assert names() == {
         "backbone.onnx",
         "bundle.json",
         "checksums.txt",
+        "drift.npz",
         "example.py",
         "golden.npz",
         "model_card.md",
@@ -89,3 +95,20 @@ def test_it_needs_no_torch(project: Path):
     imported = {line.rsplit("|")[-1].strip() for line in done.stderr.splitlines() if line.startswith("import time:")}
     assert "onnxruntime" in imported
     assert "torch" not in imported
+
+
+def test_new_images_are_compared_with_those_of_validation_alone(project: Path):
+    run_stage(bundle)
+    reference = Reference.read(BUNDLE / "drift.npz")
+    assert (len(reference.rows), reference.about["canvas"]) == (SIZES["val"], 8)
+    digits_store(STORE, SIZES | {"test": 1})  # images of the test are not looked at
+    write_framing(STORE, Framing(8, "squash", (255, 255, 255)))
+    again = reference_in(STORE, BUNDLE / "backbone.onnx")
+    assert again is not None
+    np.testing.assert_array_equal(again.rows, reference.rows)
+    digits_store(STORE, SIZES | {"val": 49})
+    write_framing(STORE, Framing(8, "squash", (255, 255, 255)))
+    run_stage(bundle)
+    assert "drift.npz" not in names()
+    done = CliRunner().invoke(main, ["drift", "."])
+    assert "drift.npz does not exist: name a bundle with one" in done.stderr

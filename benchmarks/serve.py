@@ -1,0 +1,153 @@
+"""The service of examples/serve over loopback: `python -m benchmarks.serve ARCHIVE [--requests N]`.
+
+The service embeds photographs of the archive by an untrained ResNet-8 of 64 px, with one thread and one process that
+decodes; the clients run beside it, on the same cores. Three lines of JSON:
+
+    speed     images per second of eight clients at a time, and the p95 of one client, to a loop in one process that
+              decodes each photograph by Pillow and runs the bare session on it; in turns
+    hostile   1,000 damaged photographs and files of other formats: how many answers had which status
+    memory    MiB that the service and its processes hold after a tenth of the requests, and after all of them
+"""
+
+import contextlib
+import http.client
+import io
+import json
+import random
+import re
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+import zipfile
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import click
+import numpy as np
+import onnxruntime
+import psutil
+from PIL import Image
+
+from benchmarks.embed import export
+from benchmarks.hostile import samples
+from benchmarks.many_images import resident
+from benchmarks.mutations import damage
+from benchmarks.project import ROOT
+
+CLIENTS, ROUNDS, EACH = 8, 5, 200
+HOSTILE = 1000
+
+
+@contextlib.contextmanager
+def service(model: Path) -> Iterator[tuple[int, psutil.Process]]:
+    """Start it; yield its port and its process."""
+    words = ["--model", str(model), "--port", "0", "--threads", "1", "--decoders", "1"]
+    command = [sys.executable, str(ROOT / "examples" / "serve"), *words]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        port = next(filter(None, (re.search(r"http://127\.0\.0\.1:(\d+)", line) for line in process.stderr)))[1]
+        yield int(port), psutil.Process(process.pid)
+        process.terminate()
+
+
+def ask(port: int, contents: Sequence[bytes]) -> list[tuple[int, float]]:
+    """Post images one by one over one connection; return status and seconds of each."""
+    connection, found = http.client.HTTPConnection("127.0.0.1", port, timeout=120), []
+    for content in contents:
+        began = time.perf_counter()
+        connection.request("POST", "/embed", content)
+        response = connection.getresponse()
+        response.read()
+        found.append((response.status, time.perf_counter() - began))
+    connection.close()
+    return found
+
+
+def ask_together(port: int, contents: Sequence[bytes]) -> list[tuple[int, float]]:
+    """Post images by several clients at a time."""
+    with ThreadPoolExecutor(CLIENTS) as pool:
+        parts = pool.map(lambda first: ask(port, contents[first::CLIENTS]), range(CLIENTS))
+        return [answer for part in parts for answer in part]
+
+
+def bare(session: onnxruntime.InferenceSession, contents: Sequence[bytes]) -> list[float]:
+    """Decode and run one by one; return the seconds of each."""
+    found = []
+    for content in contents:
+        began = time.perf_counter()
+        session.run(None, {"images": np.asarray(Image.open(io.BytesIO(content)).convert("RGB"))[None]})
+        found.append(time.perf_counter() - began)
+    return found
+
+
+def compare_speed(port: int, model: Path, photos: Sequence[bytes]) -> dict[str, object]:
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    ratios, tails = [], []
+    for number in range(ROUNDS + 1):
+        some = photos[:EACH]
+        theirs = bare(session, some)
+        began = time.perf_counter()
+        ask_together(port, some)
+        together = time.perf_counter() - began
+        alone = [seconds for _, seconds in ask(port, some)]
+        if number:  # the first one warms up
+            ratios.append(sum(theirs) / together)
+            tails.append(np.percentile(alone, 95) / np.percentile(theirs, 95))
+    last = {"bare_ms": 1000 * sum(theirs) / EACH, "p95_ms": 1000 * float(np.percentile(alone, 95))}
+    return {
+        "what": "speed",
+        "images_per_second_to_bare": round(statistics.median(ratios), 3),
+        "span": [round(min(ratios), 3), round(max(ratios), 3)],
+        "p95_to_bare": round(statistics.median(tails), 3),
+        "p95_span": [round(min(tails), 3), round(max(tails), 3)],
+        **{name: round(value, 2) for name, value in last.items()},
+    }
+
+
+def held(process: psutil.Process) -> float:
+    return sum(resident(each) for each in (process, *process.children(recursive=True))) / 2**20
+
+
+def send_hostile(port: int, photos: Sequence[bytes]) -> dict[str, object]:
+    chance = random.Random(0)
+    pile = [*photos[:100], *(content for _, content in samples())]
+    answers = ask(port, [damage(chance.choice(pile), chance) for _ in range(HOSTILE)])
+    statuses = Counter(status for status, _ in answers)
+    failed = sum(count for status, count in statuses.items() if status >= 500)
+    return {"what": "hostile", "statuses": dict(sorted(statuses.items())), "failed": failed}
+
+
+def watch_memory(port: int, process: psutil.Process, photos: Sequence[bytes], requests: int) -> dict[str, object]:
+    seen = []
+    for _ in range(10):
+        answers = ask_together(port, [photos[number % len(photos)] for number in range(requests // 10)])
+        assert {status for status, _ in answers} == {200}
+        seen.append(held(process))
+    grown = round(seen[-1] - seen[0], 1)
+    return {"what": "memory", "requests": requests, "mib": [round(each, 1) for each in seen], "grown_mib": grown}
+
+
+@click.command(help=__doc__)
+@click.argument("archive", type=click.Path(path_type=Path, exists=True))
+@click.option("--requests", default=10_000, show_default=True)
+def main(archive: Path, requests: int) -> None:
+    with zipfile.ZipFile(archive) as opened:
+        names = [name for name in opened.namelist() if name.lower().endswith((".jpg", ".png"))]
+        photos = [opened.read(name) for name in names[:1000]]
+    with tempfile.TemporaryDirectory() as folder:
+        model = Path(folder) / "backbone.onnx"
+        export(model)
+        with service(model) as (port, process):
+            print(json.dumps(compare_speed(port, model, photos)), flush=True)
+            print(json.dumps(send_hostile(port, photos)), flush=True)
+            print(json.dumps(watch_memory(port, process, photos, requests)), flush=True)
+
+
+if __name__ == "__main__":
+    main()
