@@ -105,6 +105,13 @@ def test_damaged_checksums_are_refused_and_lead_nowhere_else(bundle: Path, text:
     assert error.status == 1
 
 
+@pytest.mark.parametrize("name", ["../x", "/etc/passwd", "a/../../x", "..\\\\x"])
+def test_a_name_that_leads_out_of_the_bundle_is_damage(bundle: Path, name: str):
+    with (bundle / "checksums.txt").open("a") as file:
+        file.write(f"{'a' * 64}  {name}\n")
+    assert "checksums.txt: is damaged" in str(refusal(bundle))
+
+
 @pytest.mark.parametrize("what", ["nowhere", "file", "empty"])
 def test_what_is_no_bundle_is_not_here(tmp_path: Path, what: str):
     (tmp_path / "file").touch()
