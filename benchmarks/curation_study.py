@@ -1,6 +1,6 @@
 """What `curate` finds of what was planted, and what labels are worth by how they were chosen.
 
-    python -m benchmarks.curation_study DATA WORK [--only copies foreign labels next]
+    python -m benchmarks.curation_study DATA WORK [--only copies] [--only labels] [--set tracks]
 
 DATA is that of `benchmarks.curation prepare`, and WORK the folder of its projects.
 """
@@ -40,7 +40,7 @@ COPIED, DRAWS = 300, 10
 PAIRS = 8  # pairs of views of an image
 BUDGETS = (20, 50, 100, 200)
 STRENGTH = 0.1
-FOREIGN = (("clothing", "emoji"), ("clothing", "cifar10"), ("clothing", "tracks"))
+GUESTS = ("emoji", "cifar10", "tracks")
 
 
 def crop(image: Image.Image, side: float) -> Image.Image:
@@ -237,23 +237,32 @@ def interval(values: Sequence[float] | npt.NDArray[np.float64]) -> str:
     return f"{np.mean(values):+.3g} ± {margin:.2g}"
 
 
-STUDIES = ("copies", "foreign", "labels", "next")
+STUDIES: dict[str, tuple[str, ...]] = {
+    "copies": ("clothing", "cifar10", "emoji", "tracks"),
+    "foreign": ("clothing",),
+    "labels": ("clothing", "cifar10", "tracks"),
+    "next": ("clothing", "cifar10", "tracks"),
+}
+"""A study, and the sets it is made on."""
 
 
 @click.command(help=__doc__)
 @click.argument("data", type=click.Path(path_type=Path, exists=True))
 @click.argument("work", type=click.Path(path_type=Path, exists=True))
-@click.option("--only", multiple=True, type=click.Choice(STUDIES), help="A study; all without it.")
-def main(data: Path, work: Path, only: tuple[str, ...]) -> None:
+@click.option("--only", multiple=True, type=click.Choice(list(STUDIES)), help="A study; all without it.")
+@click.option("--set", "sets", multiple=True, type=click.Choice(STUDIES["copies"]), help="A set; all without it.")
+def main(data: Path, work: Path, only: tuple[str, ...], sets: tuple[str, ...]) -> None:
+    functions = {"copies": copies, "labels": wrong_labels, "next": label_next}
     for study in only or STUDIES:
         click.echo(f"-- {study}")
-        if study == "foreign":
-            for host, guest in FOREIGN:
-                foreign(host, guest, data, work / host)
-        function = {"copies": copies, "labels": wrong_labels, "next": label_next}.get(study)
-        names = {"copies": ("clothing", "cifar10", "emoji"), "labels": ("clothing", "cifar10")}
-        for name in names.get(study, ("clothing", "cifar10", "tracks")) if function else ():
-            function(name, data, work / name)
+        for name in STUDIES[study]:
+            if sets and name not in sets:
+                continue
+            if study == "foreign":
+                for guest in GUESTS:
+                    foreign(name, guest, data, work / name)
+            else:
+                functions[study](name, data, work / name)
 
 
 if __name__ == "__main__":
