@@ -11,6 +11,7 @@ from ssl_pipeline.page.tables import MOST_CLASSES, Table, open_table, read_table
 from ssl_pipeline.page.thumbnails import picture_uri
 from ssl_pipeline.page.verdict import BASELINES, percent, told
 from ssl_pipeline.products import read_json, sha256
+from ssl_pipeline.terminal import counted
 
 __all__ = ["Confusion", "Data", "Picture", "Places", "Shipped", "confusions", "pictures", "read_data", "shipped"]
 
@@ -227,7 +228,8 @@ def proofs(export: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("Least cosine with torch's embedding", f"{parity['min_cosine']:.9f}"),
         (
             "Compared on",
-            f"{parity['originals']} images of {len(parity['shapes'])} shapes, by {', '.join(parity['providers'])}",
+            f"{counted(parity['originals'], 'original image')}, and one of them also reshaped, turned and in grey: "
+            f"{counted(len(parity['shapes']), 'shape')} in all, by {', '.join(parity['providers'])}",
         ),
         ("Cosine between an image and its stored canvas, mean", f"{export['canvas_cosine']['mean']:.6f}"),
         ("Length of an embedding", str(export["embedding_dim"])),

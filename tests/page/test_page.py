@@ -137,6 +137,11 @@ def test_what_may_have_been_learned_instead_is_told_beside_chance(parsed: Parsed
     assert f"the {MARKUP}91%50%25%" in words
 
 
+def test_what_the_proof_was_made_on_is_counted(parsed: Parsed):
+    words = " ".join("".join(parsed.words).split())
+    assert "4 original images, and one of them also reshaped, turned and in grey: 2 shapes in all, by CPU" in words
+
+
 def test_the_policy_lets_no_other_script_run_and_nothing_be_loaded(parsed: Parsed):
     policy = next(meta["content"] for meta in parsed.of("meta") if "http-equiv" in meta)
     script = parsed.scripts[1]

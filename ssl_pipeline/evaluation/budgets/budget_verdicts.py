@@ -145,7 +145,7 @@ def overall(verdicts: Sequence[Verdict]) -> str:
     if not verdicts_of[1] and not verdicts_of[-1]:
         return f"Pretraining did not help: {_FINDING_WORDS[0]} from {control} with any number of labels."
     parts = [f"{phrases[sign]} {_at(group)}" for sign, group in verdicts_of.items() if group]
-    said = ", ".join(parts) if verdicts_of[1] else f"did not help: it {', '.join(reversed(parts))}"
+    said = _listed(parts) if verdicts_of[1] else f"did not help: it {_listed(parts[::-1])}"
     subject = f"Compared with {control}, pretraining" if verdicts[0].control == "start" else "Pretraining"
     return f"{subject} {said}."
 
@@ -200,6 +200,11 @@ def _difference(gain: Estimate) -> str:
 
 def _p(value: float) -> str:
     return f"p = {value:.2g}" if value >= 1e-4 else "p < 0.0001"
+
+
+def _listed(phrases: Sequence[str]) -> str:
+    """Return phrases as one, with a comma before "and": there is an "and" within them, too."""
+    return ", ".join([*phrases[:-1], f"and {phrases[-1]}"]) if len(phrases) > 1 else phrases[0]
 
 
 def _at(verdicts: Sequence[Verdict]) -> str:

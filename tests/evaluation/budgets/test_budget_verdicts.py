@@ -132,7 +132,11 @@ def test_the_sentence_says_all_figures_the_differences_and_what_follows():
         ),
         (
             {"k1": HELPED, "k5": SAME, "all": HURT},
-            "Pretraining helped with 1 label per class, made no clear difference with 5 labels per class, hurt with all labels.",
+            "Pretraining helped with 1 label per class, made no clear difference with 5 labels per class, and hurt with all labels.",
+        ),
+        (
+            {"k1": HELPED, "k5": SAME, "all": HELPED},
+            "Pretraining helped with 1 label per class and all labels, and made no clear difference with 5 labels per class.",
         ),
         (
             {"k5": SAME, "all": HEAD_ALONE},
@@ -140,7 +144,7 @@ def test_the_sentence_says_all_figures_the_differences_and_what_follows():
         ),
         (
             {"k5": HURT, "all": SAME},
-            "Pretraining did not help: it hurt with 5 labels per class, made no clear difference with all labels.",
+            "Pretraining did not help: it hurt with 5 labels per class, and made no clear difference with all labels.",
         ),
         ({"k5": HURT}, "Pretraining did not help: it hurt with 5 labels per class."),
         (
@@ -150,7 +154,7 @@ def test_the_sentence_says_all_figures_the_differences_and_what_follows():
         (
             {"k5": (0.5, 0.6, 0.5, 0.5, 0.9), "all": (*SAME, 0.8)},
             "Compared with what it started from, pretraining did not help: it hurt with 5 labels per class, "
-            "made no clear difference with all labels.",
+            "and made no clear difference with all labels.",
         ),
         (
             {"k5": (0.5, 0.8, 0.5, 0.5, 0.8)},
