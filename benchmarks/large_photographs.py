@@ -29,6 +29,7 @@ from ssl_pipeline.deployment.backbone_graph import export_backbone
 from ssl_pipeline.deployment.runtime import open_session
 from ssl_pipeline.loading import load_registry
 from ssl_pipeline.recipes import Recipe
+from ssl_pipeline.types import Encoder
 
 SHAPES, SIDES = ((3000, 4000), (900, 1200)), (96, 224)
 MEMORY = """
@@ -51,19 +52,17 @@ print(held() - before)
 """
 
 
-def export(side: int, path: Path) -> None:
-    """Write backbone.onnx of a ResNet-18 with random weights."""
-    choice, grey = Choice(name="torchvision/resnet18"), (0.5, 0.5, 0.5)
-    encoder = build_encoder(load_registry(), choice, grey, grey, 0, side)
-    card = ModelCard(
-        backbone=choice,
+def describe(encoder: Encoder, backbone: Choice, side: int) -> ModelCard:
+    """Return the card of an encoder with random weights."""
+    return ModelCard(
+        backbone=backbone,
         recipe=Recipe(name="rotation", pretext_task=Choice(name="rotation")),
         embedding_dim=encoder.embedding_dim,
         size=side,
         resize="squash",
         background=(255, 255, 255),
-        mean=grey,
-        std=grey,
+        mean=(0.5,) * 3,
+        std=(0.5,) * 3,
         seed=0,
         batch_size=256,
         weights_sha256="",
@@ -71,7 +70,13 @@ def export(side: int, path: Path) -> None:
         plugins={},
         versions=versions(),
     )
-    export_backbone(encoder, card, path, l2_normalize=True, opset=18)
+
+
+def export(side: int, path: Path) -> None:
+    """Write backbone.onnx of a ResNet-18 with random weights."""
+    choice = Choice(name="torchvision/resnet18")
+    encoder = build_encoder(load_registry(), choice, (0.5,) * 3, (0.5,) * 3, 0, side)
+    export_backbone(encoder, describe(encoder, choice, side), path, l2_normalize=True, opset=18)
 
 
 def photograph(height: int, width: int) -> npt.NDArray[np.uint8]:
