@@ -8,6 +8,7 @@ import json
 import os
 import sys
 
+import matplotlib.backends.backend_agg  # noqa: F401  # draws the curves
 import torch._dynamo  # noqa: F401  # an optimizer imports it
 
 import ssl_pipeline_stages.code  # noqa: F401
