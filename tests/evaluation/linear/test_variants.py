@@ -22,30 +22,54 @@ from ssl_pipeline.evaluation.linear.variants import (
     study_variants,
     variant_lines,
 )
+from ssl_pipeline.evaluation.statistics.intervals import score
 from tests.factories import MEAN, STD, digit_images
 
 SETTINGS = load(Path(__file__).parents[3] / "params.yaml").linear_eval
 
 
-def file(size: int, time: float, high: float | None = None) -> dict[str, Any]:
-    validation = {} if high is None else {"validation": {"accuracy": high - 0.01, "accuracy_high": high}}
+def file(size: int, time: float, low: float | None = None) -> dict[str, Any]:
+    validation = {} if low is None else {"validation": {"accuracy": low / 2, "accuracy_low": low, "accuracy_high": 0.1}}
     return {"bytes": size, "latency": {"1": {"milliseconds": 1.0, "of_torch": time}}, **validation}
 
 
 @pytest.mark.parametrize(
     ("fp16", "int8", "chosen"),
     [
-        (file(50, 0.5, 0.001), file(25, 0.3, 0.001), "int8"),  # the smallest
-        (file(50, 0.5, 0.001), file(25, 0.3, -0.001), "fp16"),  # int8 is worse
+        (file(50, 0.5, -0.001), file(25, 0.3, -0.01), "int8"),  # the smallest
+        (file(50, 0.5, -0.001), file(25, 0.3, -0.011), "fp16"),  # int8 may lose more than a point
         (file(50, 0.5, 0.0), file(25, 0.53, 0.0), "fp16"),  # int8 is slower, as without instructions for it
         (file(50, 0.6, 0.0), file(25, 0.6, 0.0), "fp32"),
-        (file(50, 0.525), file(25, 0.5), "int8"),  # without labels
+        (file(50, 0.525, 0.0), file(25, 0.6, 0.01), "fp16"),
+        (file(50, 0.5), file(25, 0.5), "fp32"),  # without labels nothing is shown
     ],
 )
-def test_the_smallest_that_is_neither_worse_nor_slower_is_recommended(
+def test_the_smallest_that_is_as_good_and_not_slower_is_recommended(
     fp16: dict[str, Any], int8: dict[str, Any], chosen: str
 ):
     assert recommended({"fp32": file(100, 0.5), "fp16": fp16, "int8": int8}) == chosen
+
+
+@pytest.mark.parametrize(("images", "lost"), [(20, 0), (20, 2), (60, 2), (100, 0), (100, 3), (400, 0), (1000, 8)])
+def test_what_validation_cannot_tell_is_not_recommended(images: int, lost: int):
+    groups = np.arange(images)
+    predicted = {"fp32": np.zeros(images, np.int64), "int8": (groups < lost).astype(np.int64)}
+    gain = score(np.zeros(images, np.int64), predicted, groups, 200, 0).gain("int8", "fp32", "accuracy")
+    found = {"accuracy": gain.value, "accuracy_low": gain.low, "accuracy_high": gain.high}
+    files = {"fp32": file(100, 0.5), "int8": file(25, 0.3) | {"validation": found}}
+    assert recommended(files) == "fp32"
+    assert recommended(files | {"int8": file(25, 0.3) | {"validation": found | {"accuracy_low": -0.009}}}) == "int8"
+
+
+def test_why_backbone_onnx_is_recommended_is_said():
+    torch = times([])["torch"]
+    for int8, words in (
+        (file(25, 0.3), "validation images without labels cannot show that another is as good"),
+        (file(25, 0.3, -0.05), "validation does not show of another that it loses less than 1 point of kNN accuracy"),
+        (file(25, 0.9, 0.0), "what is as good is slower or larger"),
+    ):
+        found = {"files": {"fp32": file(100, 0.5), "int8": int8}, "torch": torch, "recommended": "fp32"}
+        assert variant_lines({"variants": found})[-1] == f"  recommended: fp32 ({words})"
 
 
 def split(name: str, part: slice) -> Labelled:
