@@ -34,6 +34,7 @@ class GateBounds(Checked):
     """What a variant has to keep of backbone.onnx, on images of the validation split."""
 
     max_difference: Amount
+    max_row_difference: Amount
     min_cosine: Cosine
     min_mean_cosine: Cosine
     min_recall: Annotated[float, Field(ge=0.0, le=1.0)]

@@ -1,6 +1,7 @@
 """From which cosine on two images are one image, near-duplicates, or strangers: thresholds that ship with a backbone.
 
-They are found on images of the training and the validation split alone:
+They are found on images of the training and the validation split alone, by the CPU: they become a part of the file,
+whose bytes must not depend on whether a GPU was there.
 
 - **same image**: a validation image and a re-encoded copy of it. All but a small share of copies are above.
 - **near-duplicate**: images that are nearer to each other than different ones are expected to come; see
@@ -60,7 +61,7 @@ def find_thresholds(backbone: Path, pool: Split, held_out: Split) -> dict[str, d
     if not len(pool) or not len(held_out):
         return {}
     known, some = _some(pool, POOL_IMAGES), _some(held_out, HELD_OUT_IMAGES)
-    embeddings = embed_stored(backbone, [pool, held_out], np.concatenate([known, len(pool) + some]))
+    embeddings = embed_stored(backbone, [pool, held_out], np.concatenate([known, len(pool) + some]), "cpu")
     seen, new = embeddings[: len(known)], embeddings[len(known) :]
     copies = _embed_copies(backbone, held_out, some)
     if not (np.isfinite(embeddings).all() and np.isfinite(copies).all()):
@@ -103,7 +104,7 @@ def reencoded(image: Pixels, spec: ImageSpec) -> Pixels:
 
 def _embed_copies(backbone: Path, split: Split, positions: Numbers) -> Features:
     """Return embeddings (m, D) of unit length of copies of images of a split."""
-    session, parts = open_session(backbone), []
+    session, parts = open_session(backbone, provider="cpu"), []
     for start in range(0, len(positions), _COPIES_AT_A_TIME):
         images = split.images(positions[start : start + _COPIES_AT_A_TIME])
         parts.append(run(session, np.stack([reencoded(image, split.spec) for image in images])))

@@ -62,7 +62,7 @@ def append_classifier(
     graph.node.append(helper.make_node("Softmax", ["logits"], ["probabilities"], name="softmax", axis=1))
     shape = [batch.dim_param, len(classes)]
     graph.output[0].CopyFrom(helper.make_tensor_value_info("probabilities", onnx.TensorProto.FLOAT, shape))
-    inherited = {entry.key: entry.value for entry in model.metadata_props}
+    inherited = {entry.key: entry.value for entry in model.metadata_props if entry.key != "thresholds"}  # of embeddings
     names = json.dumps(list(classes), ensure_ascii=False)
     output = f"probabilities: float32 [N, {len(classes)}], of `classes` in their order"
     write_proto(model, path, {**inherited, "output": output, "classes": names, **(metadata or {})})

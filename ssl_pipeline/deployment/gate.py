@@ -1,7 +1,7 @@
 """The gate: what a variant keeps of backbone.onnx, measured on real images without labels, and judged by bounds."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +13,16 @@ from ssl_pipeline.deployment.proof import row_cosines
 from ssl_pipeline.deployment.runtime import open_session, run
 from ssl_pipeline.export_config import GateBounds
 from ssl_pipeline.neighbours import neighbours
+from ssl_pipeline.runtime import Backbone
 
-__all__ = ["NEIGHBOURS", "Kept", "agreement", "embed_each", "measure"]
+__all__ = ["NEIGHBOURS", "Kept", "agreement", "embed_each", "measure", "row_difference"]
 
 NEIGHBOURS = 10
 """Nearest neighbours of an image that a variant should find again."""
 MIN_IMAGES = 50
 """Images below which nothing is proved: among few, the ten nearest are hard to miss."""
-_BATCH = 32  # images of one shape at a time
+
+_WORST = float(np.finfo(np.float32).max)
 
 Features = npt.NDArray[np.float32]
 
@@ -38,6 +40,8 @@ class Kept:
         mean_cosine: The mean of these cosines.
         recall: The share of each image's ten nearest neighbours that are among its ten nearest by the variant.
         size: The size of its file, as a share of that of backbone.onnx.
+        row_difference: The largest difference between its embedding of an image in a batch and of the same image alone,
+            in the units of `max_difference`.
     """
 
     images: int
@@ -47,6 +51,7 @@ class Kept:
     mean_cosine: float
     recall: float
     size: float
+    row_difference: float = 0.0
 
     def broken(self, bounds: GateBounds) -> list[str]:
         """Describe each broken bound, with the figure, the bound and how far apart they are."""
@@ -57,7 +62,11 @@ class Kept:
             ]
         if self.not_finite:
             return [f"{self.not_finite} values are NaN or infinite, where those of backbone.onnx are finite"]
-        upper = {"max_difference": self.max_difference, "max_size": self.size}
+        upper = {
+            "max_difference": self.max_difference,
+            "max_row_difference": self.row_difference,
+            "max_size": self.size,
+        }
         lower = {"min_cosine": self.min_cosine, "min_mean_cosine": self.mean_cosine, "min_recall": self.recall}
         found = []
         for sign, figures in ((1, upper), (-1, lower)):
@@ -72,7 +81,7 @@ class Kept:
         return asdict(self)
 
 
-def measure(variant: Path, backbone: Path, exact: Features, images: Sequence[Pixels]) -> Kept:
+def measure(variant: Path, backbone: Path, exact: Features, images: Sequence[Pixels], together: Pixels) -> Kept:
     """Measure what a variant keeps.
 
     Args:
@@ -80,25 +89,40 @@ def measure(variant: Path, backbone: Path, exact: Features, images: Sequence[Pix
         backbone: backbone.onnx.
         exact: (n, D) what backbone.onnx makes of the images.
         images: n images (H, W, C) of any shapes.
+        together: Images (m, H, W, C) of one shape, which are also embedded in one batch, and each alone.
     """
     size = variant.stat().st_size / backbone.stat().st_size
-    return agreement(exact, embed_each(variant, images), size)
+    kept = agreement(exact, embed_each(variant, images), size)
+    return replace(kept, row_difference=row_difference(variant, together))
+
+
+def row_difference(path: Path, together: Pixels) -> float:
+    """Return how much embeddings depend on the images beside them, as `Kept` defines it; 0 for fewer than 2 images.
+
+    Args:
+        path: The file.
+        together: Images (m, H, W, C).
+    """
+    if len(together) < 2:
+        return 0.0
+    session = open_session(path, provider="cpu")
+    beside, alone = run(session, together, batch_size=len(together)), run(session, together, batch_size=1)
+    return _largest_difference(alone.astype(np.float64), beside.astype(np.float64))
 
 
 def agreement(exact: Features, found: Features, size: float) -> Kept:
     """Compare embeddings (n, D) of a variant with those (n, D) of backbone.onnx."""
     wrong = int((~np.isfinite(found)).sum())
     if wrong or not len(exact):
-        return Kept(len(exact), wrong, float(np.finfo(np.float32).max), -1.0, -1.0, 0.0, size)
+        return Kept(len(exact), wrong, _WORST, -1.0, -1.0, 0.0, size)
     wide, other = exact.astype(np.float64), found.astype(np.float64)
-    units = np.abs(wide).max(axis=1, keepdims=True).clip(np.finfo(np.float64).tiny)
     cosines = row_cosines(wide, other)
     nearest, again = (neighbours(rows, NEIGHBOURS).ids for rows in (exact, found))
     common = (nearest[:, :, None] == again[:, None, :]).any(axis=2)
     return Kept(
         images=len(exact),
         not_finite=0,
-        max_difference=float((np.abs(wide - other) / units).max()),
+        max_difference=_largest_difference(wide, other),
         min_cosine=float(cosines.min()),
         mean_cosine=float(cosines.mean()),
         recall=float(common.mean()) if common.size else 0.0,
@@ -106,14 +130,13 @@ def agreement(exact: Features, found: Features, size: float) -> Kept:
     )
 
 
+def _largest_difference(expected: npt.NDArray[np.float64], found: npt.NDArray[np.float64]) -> float:
+    """Return the largest difference between values (n, D), in units of the largest expected one of its row."""
+    units = np.abs(expected).max(axis=1, keepdims=True).clip(np.finfo(np.float64).tiny)
+    largest = float((np.abs(expected - found) / units).max())
+    return largest if np.isfinite(largest) else _WORST
+
+
 def embed_each(path: Path, images: Sequence[Pixels]) -> Features:
-    """Return embeddings (n, D) of images (H, W, C) of any shapes; those of one shape go through the graph together."""
-    session = open_session(path)
-    by_shape: dict[tuple[int, ...], list[int]] = {}
-    for number, image in enumerate(images):
-        by_shape.setdefault(image.shape, []).append(number)
-    made: dict[int, npt.NDArray[np.float32]] = {}
-    for numbers in by_shape.values():
-        rows = run(session, np.stack([images[number] for number in numbers]), batch_size=_BATCH)
-        made.update(zip(numbers, rows, strict=True))
-    return np.stack([made[number] for number in range(len(images))]) if made else np.empty((0, 0), np.float32)
+    """Return embeddings (n, D) of images (H, W, C) of any shapes, as the CPU computes them on every machine."""
+    return Backbone(path, provider="cpu")(images)

@@ -5,6 +5,7 @@ and it has to stay in float32: 8 bits of its weights cost a third of the nearest
 """
 
 import math
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import onnx
@@ -13,7 +14,7 @@ from onnx.utils import Extractor
 
 from ssl_pipeline.deployment.fitting_graph import fitted
 
-__all__ = ["FITTED", "Halves", "before_weights", "behind_weights", "joined", "split", "weight_shares"]
+__all__ = ["FITTED", "Halves", "before_weights", "behind_weights", "joined", "renamed", "split", "weight_shares"]
 
 FITTED = fitted("images")
 """Where the two meet: images float32 [N, C, S, S] in [0, 1]."""
@@ -38,7 +39,21 @@ def split(model: onnx.ModelProto) -> Halves:
     """Return the parts of the graph of a backbone, as `export_backbone` writes it."""
     extractor = Extractor(model)
     outputs = [value.name for value in model.graph.output]
-    return Halves(extractor.extract_model(["images"], [FITTED]), extractor.extract_model([FITTED], outputs))
+    halves = Halves(extractor.extract_model(["images"], [FITTED]), extractor.extract_model([FITTED], outputs))
+    front, network = ({tensor.name for tensor in half.graph.initializer} for half in halves)
+    renamed(halves.front.graph, {name: f"{name}_front" for name in front & network})  # each half has its own numbers
+    return halves
+
+
+def renamed(graph: onnx.GraphProto, names: Mapping[str, str]) -> None:
+    """Give initializers of a graph other names, also where its nodes, and graphs within them, read them."""
+    for tensor in graph.initializer:
+        tensor.name = names.get(tensor.name, tensor.name)
+    for node in graph.node:
+        node.input[:] = [names.get(name, name) for name in node.input]
+        for attribute in node.attribute:
+            for inner in (*([attribute.g] if attribute.HasField("g") else []), *attribute.graphs):
+                renamed(inner, names)
 
 
 def joined(halves: Halves) -> onnx.ModelProto:

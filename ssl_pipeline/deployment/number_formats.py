@@ -6,29 +6,31 @@ unsigned 8-bit integers whose scales come from calibration images. With 7 bits, 
 
 In networks that hold most of their weights in matrix products, such as transformers, int8 is dynamic: only these
 products are in integers, and the scale of an activation is found while it runs. Their activations have outliers, which
-a fixed scale has to cover.
+a fixed scale has to cover. The scale is found over a whole batch, so that the embedding of an image depends, a little,
+on the images beside it; the gate measures how much.
 """
 
 import contextlib
 import io
 import logging
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 import onnx
 from onnx.utils import Extractor
 
-from ssl_pipeline.deployment.halves import FITTED, before_weights, behind_weights, weight_shares
-from ssl_pipeline.errors import PipelineError
-from ssl_pipeline.terminal import brief
+from ssl_pipeline.deployment.halves import FITTED, before_weights, behind_weights, renamed, weight_shares
+from ssl_pipeline.deployment.tools import named
 
-__all__ = ["half", "integers", "is_dynamic"]
+__all__ = ["Activations", "half", "integers"]
 
 Images = npt.NDArray[np.float32]
+Activations = Literal["static", "dynamic"]
+"""When the scales of activations are found: by calibration images, or while the file runs."""
 
 
 def half(network: onnx.ModelProto) -> onnx.ModelProto:
@@ -47,21 +49,23 @@ def half(network: onnx.ModelProto) -> onnx.ModelProto:
     from onnxruntime.transformers.onnx_model import OnnxModel
 
     exact = {*before_weights(network.graph), *behind_weights(network.graph)}
-    kept = [node for node in network.graph.node if node.name in exact]
-    inner = [node for node in network.graph.node if node.name not in exact]
-    with _named(network, "fp16"):
+    with named(network, "cannot write this backbone as fp16"):
         network = onnx.shape_inference.infer_shapes(network)
+        kept = [node for node in network.graph.node if node.name in exact]
+        inner = [node for node in network.graph.node if node.name not in exact]
         taken, given = _crossing(network.graph, inner)
         converted = convert_float_to_float16(Extractor(network).extract_model(taken, given), keep_io_types=True)
-    result, read = onnx.ModelProto(), {name for node in kept for name in node.input}
-    result.CopyFrom(network)
-    for field in ("node", "initializer", "value_info"):
-        result.graph.ClearField(field)
-    result.graph.node.extend([*kept, *converted.graph.node])
-    result.graph.initializer.extend(converted.graph.initializer)
-    known = {tensor.name for tensor in converted.graph.initializer}
-    result.graph.initializer.extend(one for one in network.graph.initializer if one.name in read - known)
-    OnnxModel(result).topological_sort(is_deterministic=True)  # the converter's casts come last
+        read = {name for node in kept for name in node.input}
+        both = {tensor.name for tensor in converted.graph.initializer} & read
+        renamed(converted.graph, {name: f"{name}_fp16" for name in both})  # kept nodes read the same numbers in float32
+        result = onnx.ModelProto()
+        result.CopyFrom(network)
+        for field in ("node", "initializer", "value_info"):
+            result.graph.ClearField(field)
+        result.graph.node.extend([*kept, *converted.graph.node])
+        result.graph.initializer.extend(converted.graph.initializer)
+        result.graph.initializer.extend(one for one in network.graph.initializer if one.name in read)
+        OnnxModel(result).topological_sort(is_deterministic=True)  # the converter's casts come last
     return result
 
 
@@ -75,18 +79,20 @@ def _crossing(graph: onnx.GraphProto, inner: Sequence[onnx.NodeProto]) -> tuple[
     return list(taken), [name for name in made if name in others]
 
 
-def is_dynamic(network: onnx.ModelProto) -> bool:
-    """Say whether int8 of a network is dynamic: whether matrix products hold more weights than convolutions do."""
+def _activations(network: onnx.ModelProto) -> Activations:
+    """Return how a network becomes integers: dynamic if matrix products hold more weights than convolutions do."""
     shares = weight_shares(network.graph)
-    return shares["MatMul"] + shares["Gemm"] > shares["Conv"]
+    return "dynamic" if shares["MatMul"] + shares["Gemm"] > shares["Conv"] else "static"
 
 
-def integers(network: onnx.ModelProto, batches: Sequence[Images], method: str) -> onnx.ModelProto:
-    """Return a network in int8, whose inputs and outputs are float32.
+def integers(
+    network: onnx.ModelProto, calibrate: Callable[[], Sequence[Images]], method: str
+) -> tuple[onnx.ModelProto, Activations]:
+    """Return a network in int8, whose inputs and outputs are float32, and when the scales of its activations are found.
 
     Args:
         network: The network, in float32.
-        batches: Calibration images, each (n, C, S, S) as `FITTED` is; a dynamic network does without.
+        calibrate: Returns calibration images, each (n, C, S, S) as `FITTED` is; called for a static network alone.
         method: How a scale follows from the values of its activation: minmax, entropy or percentile.
 
     Raises:
@@ -101,13 +107,14 @@ def integers(network: onnx.ModelProto, batches: Sequence[Images], method: str) -
         "entropy": CalibrationMethod.Entropy,
         "percentile": CalibrationMethod.Percentile,
     }
-    with tempfile.TemporaryDirectory() as folder, _named(network, "int8"), _quiet():
+    activations = _activations(network)
+    batches = calibrate() if activations == "static" else []
+    with tempfile.TemporaryDirectory() as folder, named(network, "cannot write this backbone as int8"), _quiet():
         # files, because the tools move the weights of a model in memory out of it
         given, prepared, made = (Path(folder, f"{name}.onnx") for name in ("given", "prepared", "made"))
         onnx.save(network, given)
         quant_pre_process(given, prepared, skip_symbolic_shape=True)
-        ready = onnx.load(prepared)
-        if is_dynamic(ready):
+        if activations == "dynamic":
             quantize_dynamic(prepared, made, op_types_to_quantize=["MatMul", "Gemm"], **weights)
         else:
             quantize_static(
@@ -116,11 +123,11 @@ def integers(network: onnx.ModelProto, batches: Sequence[Images], method: str) -
                 _reader(batches),
                 activation_type=QuantType.QUInt8,
                 calibrate_method=methods[method],
-                nodes_to_exclude=before_weights(ready.graph),
+                nodes_to_exclude=before_weights(onnx.load(prepared).graph),
                 extra_options={"CalibStridedMinMax": 1},  # by batches: the outputs of all layers would fill the memory
                 **weights,
             )
-        return onnx.load(made)
+        return onnx.load(made), activations
 
 
 def _reader(batches: Sequence[Images]) -> Any:
@@ -141,20 +148,6 @@ def _reader(batches: Sequence[Images]) -> Any:
             return None if batch is None else {FITTED: batch}
 
     return Reader()
-
-
-@contextlib.contextmanager
-def _named(network: onnx.ModelProto, variant: str) -> Iterator[None]:
-    """Say of a tool's error which operators it is about, and what to do."""
-    try:
-        yield
-    except Exception as error:  # what the tools raise has no narrower base
-        operators = sorted({node.op_type for node in network.graph.node})
-        meant = [operator for operator in operators if operator in str(error)] or operators
-        raise PipelineError(
-            f"onnxruntime's tools cannot write this backbone as {variant}, because of {', '.join(meant[:10])}: "
-            f"{brief(error)}. Another export.opset may help."
-        ) from error
 
 
 @contextlib.contextmanager

@@ -7,6 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ssl_pipeline.data.store import Split, images_at
+from ssl_pipeline.deployment.execution import Provider
 from ssl_pipeline.deployment.runtime import open_session, run
 from ssl_pipeline.neighbours import unit
 from ssl_pipeline.products import verified
@@ -18,18 +19,21 @@ _PIXELS_AT_A_TIME, _IMAGES_AT_A_TIME = 4_000_000, 256
 """Bounds of a batch: large images are what fills the memory."""
 
 
-def embed_stored(backbone: Path, splits: Sequence[Split], positions: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
+def embed_stored(
+    backbone: Path, splits: Sequence[Split], positions: npt.NDArray[np.int64], provider: Provider = "auto"
+) -> npt.NDArray[np.float32]:
     """Return embeddings (m, D) of unit length.
 
     Args:
         backbone: The exported file.
         splits: Splits of one store.
         positions: Positions (m,) of at least one image, counted through the splits one after the other.
+        provider: The execution provider of onnxruntime; see `open_session`.
 
     Raises:
         PipelineError: The file is missing, damaged or cannot be run, or the store is damaged.
     """
-    session = open_session(verified(backbone, "export"))
+    session = open_session(verified(backbone, "export"), provider=provider)
     step = int(np.clip(_PIXELS_AT_A_TIME // splits[0].canvas ** 2, 1, _IMAGES_AT_A_TIME))
     starts = range(0, len(positions), step)
     parts = (run(session, images_at(splits, positions[start : start + step])) for start in starts)

@@ -2,7 +2,8 @@
 
 import json
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,9 +15,10 @@ from ssl_pipeline.data.image_spec import Pixels
 from ssl_pipeline.data.store import Original, Split, open_split, read_originals
 from ssl_pipeline.deployment.gate import embed_each, measure
 from ssl_pipeline.deployment.halves import Halves, joined, split
-from ssl_pipeline.deployment.number_formats import half, integers, is_dynamic
-from ssl_pipeline.deployment.onnx_file import write_proto
+from ssl_pipeline.deployment.number_formats import half, integers
+from ssl_pipeline.deployment.onnx_file import add_metadata, write_proto
 from ssl_pipeline.deployment.runtime import open_session, run
+from ssl_pipeline.deployment.tools import named
 from ssl_pipeline.errors import PipelineError
 from ssl_pipeline.export_config import Calibration, ExportConfig, Variant, file_name
 from ssl_pipeline.products import record, sha256
@@ -25,7 +27,8 @@ from ssl_pipeline.terminal import counted
 
 __all__ = ["Pool", "read_pool", "ship_variants"]
 
-_GATE_IMAGES = 500  # validation images that every variant embeds
+_GATE_IMAGES = 500  # validation images that every variant embeds, besides those that were kept at their own shapes
+_TOGETHER = 32  # of these images, so many that it also embeds one by one
 _BATCH = 16  # calibration images at a time; the values of all layers are in memory
 
 
@@ -52,17 +55,20 @@ def read_pool(store: Path) -> Pool:
     return Pool(open_split(store, "train"), open_split(store, "val"), read_originals(store))
 
 
-def ship_variants(folder: Path, section: ExportConfig, pool: Pool) -> dict[str, Any]:
+def ship_variants(
+    folder: Path, section: ExportConfig, pool: Pool, calibrate: Callable[[Path], Any] = lambda _: {}
+) -> dict[str, Any]:
     """Write the variants of the backbone.onnx in a folder, and remove those that fail the gate.
 
     Args:
         folder: The folder of backbone.onnx, which receives the others.
         section: The section `export` of params.yaml.
         pool: The images.
+        calibrate: A function from a file that ships to thresholds of its own cosines, which it says; see `release`.
 
     Returns:
         For each variant beside fp32: whether it `ships`, the bounds that it has `broken` in words, the figures of the
-        `gate`, its size and digest, and how it was `made`; the latter only where it could be written and run.
+        `gate` and how it was `made`, where it could be written and run, and the `bytes` and `sha256` of one that ships.
 
     Raises:
         PipelineError: A variant cannot be made or breaks a bound, and `on_gate_failure` is stop.
@@ -71,43 +77,57 @@ def ship_variants(folder: Path, section: ExportConfig, pool: Pool) -> dict[str, 
     if not wanted:
         return {}
     backbone = folder / file_name("fp32")
-    images = _at_own_shapes(pool.val, _evenly(len(pool.val)), pool.originals)
+    images, own_shapes = _gate_images(pool)
+    together = pool.val.images(_evenly(len(pool.val), _TOGETHER))
     exact = embed_each(backbone, images)
     report: dict[str, Any] = {}
     for variant in wanted:
         path = folder / file_name(variant)
         found: dict[str, Any] = {}
         try:
-            found |= _write(path, backbone, variant, section.calibration, pool)
-            kept = measure(path, backbone, exact, images)
+            found["made"] = _write(path, backbone, variant, section.calibration, pool)
+            with named(onnx.load(path), f"cannot run this backbone as {variant}"):
+                kept = measure(path, backbone, exact, images, together)
         except PipelineError as error:  # it cannot be written, or onnxruntime does not run it
             broken = [str(error)]
         else:
             broken = kept.broken(getattr(section.gate, variant))
-            found["gate"] = kept.figures()
+            found["gate"] = {**kept.figures(), "own_shapes": own_shapes}
         report[variant] = {"ships": not broken, "broken": broken, **found}
         if broken:
             _refuse(path, variant, broken, stop=section.on_gate_failure == "stop")
-        else:
-            record(path)
+            continue
+        record(path)
+        add_metadata(path, {"thresholds": json.dumps(calibrate(path))})  # in place of backbone.onnx's
+        record(path)
+        report[variant] |= {"bytes": path.stat().st_size, "sha256": sha256(path)}
     return report
 
 
+def _gate_images(pool: Pool) -> tuple[list[Pixels], int]:
+    """Return validation images (H, W, C), and how many of them are at their own shapes: all that were kept so."""
+    own = [original.row for original in pool.originals if original.split == pool.val.name]
+    rows = np.union1d(_evenly(len(pool.val), _GATE_IMAGES), np.array(own, np.int64))
+    return _at_own_shapes(pool.val, rows, pool.originals), len(own)
+
+
 def _write(path: Path, backbone: Path, variant: Variant, calibration: Calibration, pool: Pool) -> dict[str, Any]:
-    """Write a variant; return its size and digest, and how it was made."""
+    """Write a variant; return how it was made."""
     model = onnx.load(backbone)
     metadata = {entry.key: entry.value for entry in model.metadata_props}
-    halves = split(model)
     made: dict[str, Any] = {}
-    if variant == "fp16":
-        network = half(halves.network)
-    else:
-        dynamic = is_dynamic(halves.network)
-        made = {"activations": "dynamic"} if dynamic else {"activations": "static", **_told(calibration, pool)}
-        batches = [] if dynamic else _calibration_batches(halves.front, calibration, pool)
-        network = integers(halves.network, batches, calibration.method)
-    write_proto(joined(Halves(halves.front, network)), path, {**metadata, "variant": variant, "made": json.dumps(made)})
-    return {"bytes": path.stat().st_size, "sha256": sha256(path), "made": made}
+    with named(model, f"cannot write this backbone as {variant}"):
+        halves = split(model)
+        if variant == "fp16":
+            network = half(halves.network)
+        else:
+            batches = partial(_calibration_batches, halves.front, calibration, pool)
+            network, activations = integers(halves.network, batches, calibration.method)
+            told = _told(calibration, pool) if activations == "static" else {"depends_on_batch": True}
+            made = {"activations": activations, **told}
+        whole = joined(Halves(halves.front, network))
+        write_proto(whole, path, {**metadata, "variant": variant, "made": json.dumps(made)})
+    return made
 
 
 def _told(calibration: Calibration, pool: Pool) -> dict[str, Any]:
@@ -127,13 +147,14 @@ def _calibration_batches(front: onnx.ModelProto, calibration: Calibration, pool:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "front.onnx")
         onnx.save(front, path)
-        session = open_session(path)
+        session = open_session(path, provider="cpu")
         fitted = [run(session, image[None]) for image in images]
     return [np.concatenate(fitted[start : start + _BATCH]) for start in range(0, len(fitted), _BATCH)]
 
 
-def _evenly(count: int) -> npt.NDArray[np.int64]:
-    return np.linspace(0, max(count - 1, 0), min(count, _GATE_IMAGES)).round().astype(np.int64)
+def _evenly(count: int, most: int) -> npt.NDArray[np.int64]:
+    """Return positions from 0 to count - 1, all or so many, at even distances."""
+    return np.linspace(0, max(count - 1, 0), min(count, most)).round().astype(np.int64)
 
 
 def _at_own_shapes(images: Split, rows: npt.NDArray[np.int64], originals: Sequence[Original]) -> list[Pixels]:

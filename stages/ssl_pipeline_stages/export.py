@@ -30,7 +30,7 @@ def export(config: Config) -> None:
     calibrate = partial(find_thresholds, pool=pool.train, held_out=pool.val)
     with atomic_folder(EXPORT) as folder:
         report = release(folder, task, card, config.export, evidence, command(PRETRAIN), origin, calibrate)
-        report["variants"] = ship_variants(folder, config.export, pool)
+        report["variants"] = ship_variants(folder, config.export, pool, calibrate)
         apart = separation(folder / "energy.onnx", pool.val, policies, task.views.main, task.energy_head)
         report["energy"] = {**apart, **report["energy"]}
         with atomic_folder(REPORTS / "export") as reports:

@@ -4,7 +4,7 @@ Accuracies are on the same images as the backbone's own, by a probe that is trai
 by nearest neighbours among them. Differences are paired, image by image.
 
 Recommended is the smallest file that is shown to be as good as backbone.onnx, and is not slower. As good is one that
-loses less than a point of kNN accuracy on validation: the 95 % interval of its difference lies above -1 point as a whole
+loses less than a point of kNN accuracy on validation: the whole 95 % interval of its difference lies above -1 point
 (non-inferiority). A point is twice the half point that int8 may lose by its aim. An interval so narrow takes some 500
 labelled validation images where the two never differ, and more where they do; with fewer, or without labels,
 backbone.onnx is recommended. Slower is one that takes more than 1.05 times as long for one image, by one thread of this
@@ -48,7 +48,7 @@ class Variants(NamedTuple):
 
     Attributes:
         files: Variant -> its file, backbone.onnx first, as fp32; empty where it ships alone.
-        embeds: Variant -> what embeds by it, of all but fp32.
+        embeds: Variant -> what embeds by it, of all but fp32; on the CPU, for which they are made.
     """
 
     files: Mapping[str, Path]
@@ -66,7 +66,7 @@ def open_variants(backbone: Path) -> Variants:
     if len(files) < 2:
         return Variants({}, {})
     embeds: dict[str, Kept] = {
-        name: Kept(partial(run, open_session(path))) for name, path in files.items() if name != EXACT
+        name: Kept(partial(run, open_session(path, provider="cpu"))) for name, path in files.items() if name != EXACT
     }
     return Variants(files, embeds)
 
