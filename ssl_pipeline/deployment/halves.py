@@ -1,7 +1,8 @@
 """A backbone's graph in two, and in one again: what brings images to the trained size, and the network behind it.
 
-Variants are made of the network alone. Tools that change number formats stumble over the resize (it depends on shapes),
-and it has to stay in float32: 8 bits of its weights cost a third of the nearest neighbours.
+Variants are made of the network alone. Resizing stays as it is: it is little of the time and none of the weights, and
+the tools stumble over it. Symbolic shape inference ends with a TypeError, and the converter to float16 adds one cast
+under the same name for each of its readers in float32, so that no runtime loads the graph.
 """
 
 import math

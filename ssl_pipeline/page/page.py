@@ -18,6 +18,7 @@ from ssl_pipeline.page.chart import Chart, draw_chart
 from ssl_pipeline.page.curated import Curated, read_curated
 from ssl_pipeline.page.facts import Places, pictures
 from ssl_pipeline.page.pile import Pile, open_pile
+from ssl_pipeline.page.shipped_variants import read_variants
 from ssl_pipeline.page.tables import MOST_CLASSES
 from ssl_pipeline.page.thumbnails import Sheet, draw_sheet
 from ssl_pipeline.page.verdict import read_verdict, told
@@ -113,6 +114,7 @@ def write_page(title: str, places: Places, config: Config, path: Path) -> Writte
         "confusion": _confusion(places, [(pair, thumbs(positions)) for pair, positions in confused]),
         "budgets": facts.budgets(places),
         "shipped": facts.shipped(places),
+        "variants": read_variants(places),
         "proof": facts.details(places, "export", facts.proofs),
         "repeat": _repeat(places, config),
         "sheet": sheet,

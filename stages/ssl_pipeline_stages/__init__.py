@@ -17,7 +17,7 @@ class Stage:
         section: Its section of params.yaml; None for a stage without parameters.
         inputs: Products of earlier stages that it reads. Each stage also depends on the digest of its own code.
         outputs: What it writes; the first one is the folder of its product.
-        graphs: ONNX files that a run with the shipped params.yaml leaves in that folder.
+        graphs: ONNX files that every run with the shipped params.yaml leaves in that folder; variants may be dropped.
         elsewhere: Parameters of other sections that it reads as well.
     """
 

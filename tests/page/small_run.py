@@ -106,13 +106,21 @@ def write_reports(root: Path) -> None:
     write(root, "data/augmented/policy.json", {"views": {"plain": {"size": SIDE}}})
     write(root, "reports/pretrain/details.json", {"step": 9, "loss": 1.5, "effective_rank": None})
     write(root, "reports/pretrain/warnings.json", [{"step": 3, "kind": "x", "warning": f"odd {MARKUP}"}])
+    kept = {"size": 0.5, "recall": 0.98}
+    gate = {
+        "fp16": {"ships": True, "broken": [], "gate": kept},
+        "int8": {"ships": False, "broken": [f"min_recall: 0.1, bound 0.8 {MARKUP}"], "gate": kept},
+    }
     energy = {"auroc": 0.97, "max_difference": 1e-7}
     write(
         root,
         "reports/export/details.json",
-        {"parity": parity, "energy": energy, "canvas_cosine": {"mean": 1.0}, "embedding_dim": 16},
+        {"parity": parity, "energy": energy, "canvas_cosine": {"mean": 1.0}, "embedding_dim": 16, "variants": gate},
     )
-    linear = {**ACCURACY, "knn": ACCURACY, "random_encoder": ACCURACY, "clusters": clusters}
+    latency = {size: {"milliseconds": 1.0, "of_torch": 0.25} for size in ("1", "32")}
+    files = {"fp32": {"latency": latency}, "fp16": {"latency": latency, "difference": {"knn": ACCURACY}}}
+    variants = {"files": files, "recommended": "fp16"}
+    linear = {**ACCURACY, "knn": ACCURACY, "random_encoder": ACCURACY, "clusters": clusters, "variants": variants}
     write(root, "reports/linear_eval/details.json", linear)
     budget = {"images": 2, "finding": "helped", "finetune": ACCURACY, "random": ACCURACY}
     write(root, "reports/finetune/details.json", {"labelled": True, "budgets": {"1": budget}})
@@ -122,6 +130,7 @@ def write_reports(root: Path) -> None:
         "reports/pretrain/pictures/curves.png",
         "reports/linear_eval/pictures/clusters.png",
         "reports/linear_eval/pictures/confusion.png",
+        "reports/linear_eval/pictures/variants.png",
         "reports/finetune/pictures/label_budget.png",
     ):
         draw(root, path)

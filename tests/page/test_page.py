@@ -159,6 +159,15 @@ def test_confused_images_are_those_that_were_confused(parsed: Parsed, small_run:
     assert f"{MARKUP} taken for plain: {wrong}" in words
 
 
+def test_variants_that_ship_and_reasons_why_others_do_not(parsed: Parsed):
+    words = " ".join(" ".join(parsed.words).split())
+    assert "fp32 1 0.25 0.25" in words
+    assert "fp16 0.50 98.0% 0.25 0.25 +90.0 [+85.0, +94.0]" in words
+    assert "by validation images: fp16 ." in words
+    assert f"int8 does not ship: min_recall: 0.1, bound 0.8 {MARKUP}." in words
+    assert any(image["alt"].startswith("Accuracy of nearest neighbours over the time") for image in parsed.of("img"))
+
+
 def test_a_run_of_ingest_alone_has_a_page(small_run: Path, tmp_path: Path, config: Config):
     shutil.copytree(small_run / "data/ingested", tmp_path / "data/ingested")
     found = write_page(MARKUP, places_of(tmp_path), config, tmp_path / "index.html")

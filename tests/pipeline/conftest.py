@@ -21,6 +21,7 @@ QUICK = {
     "ingest": {"source": {"name": "folder", "path": "images"}},
     "augment": {"views": {"global": {"size": 16, **CROP, "color_jitter": JITTER}, "plain": {"size": 16, **CROP}}},
     "pretrain": {"epochs": 3, "collapse": {"min_embedding_std": 0.0, "min_effective_rank": 0.0}},
+    "export": {"variants": ["fp32"]},
     "linear_eval": {
         "strengths": [0.01, 1.0],
         "bootstrap": 100,
