@@ -90,3 +90,9 @@ def read_index(store: Path) -> list[IndexRow]:
         header, *rows = csv.reader(file, strict=True)
     assert tuple(header) == IndexRow._fields
     return [IndexRow(*row[:5], *map(int, row[5:9]), *row[9:]) for row in rows]  # type: ignore[arg-type]
+
+
+def cpu_alone(provider: str, threads: int | None = None) -> list[str]:
+    """Stand in for `execution.wanted`, and refuse all but the CPU."""
+    assert provider == "cpu", "what ends in a file, or judges one for CPUs, must not depend on whether a GPU is there"
+    return ["CPUExecutionProvider"]

@@ -8,9 +8,10 @@ import pytest
 from ssl_pipeline.curation.thresholds import _quantile, find_thresholds, reencoded
 from ssl_pipeline.data.image_spec import RGB8, ImageSpec
 from ssl_pipeline.data.store import Split, open_split
+from ssl_pipeline.deployment import runtime
 from ssl_pipeline.deployment.stored import embed_stored
 from ssl_pipeline.neighbours import nearest
-from tests.factories import digits_store
+from tests.factories import cpu_alone, digits_store
 from tests.page.small_run import write_backbone
 
 SIZES = {"train": 600, "val": 200, "test": 400}
@@ -50,7 +51,8 @@ def vars_of(split: Split) -> dict[str, object]:
     return {name: getattr(split, name) for name in names}
 
 
-def test_they_are_the_same_each_time(store: Path):
+def test_they_are_the_same_each_time_whether_or_not_there_is_a_gpu(store: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(runtime, "wanted", cpu_alone)
     train, val, _ = splits(store)
     first, second = (find_thresholds(store / "backbone.onnx", train, val) for _ in range(2))
     assert first == second

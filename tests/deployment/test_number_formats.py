@@ -1,4 +1,4 @@
-"""Networks in half precision and in integers, on small graphs."""
+"""Networks in half precision and in integers, and what files say of them, on small graphs."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -11,9 +11,11 @@ import pytest
 from onnx import TensorProto, helper
 
 from ssl_pipeline.config import load
+from ssl_pipeline.deployment.classifier_graph import append_classifier
 from ssl_pipeline.deployment.gate import agreement, row_difference
 from ssl_pipeline.deployment.halves import FITTED, before_weights, behind_weights, joined, split
 from ssl_pipeline.deployment.number_formats import half, integers
+from ssl_pipeline.deployment.onnx_file import write_proto
 from ssl_pipeline.errors import PipelineError
 from tests.deployment.graphs import convolved, onnx_session, products
 
@@ -126,3 +128,11 @@ def test_what_stands_before_and_behind_weights():
     made = half(network)
     kinds = [node.op_type for node in made.graph.node]
     assert kinds == ["Flatten", "Abs", "Cast", "MatMul", "Relu", "MatMul", "Cast", "Abs"]
+
+
+def test_a_classifier_does_not_inherit_thresholds_of_embeddings(tmp_path: Path):
+    path, metadata = tmp_path / "classifier.onnx", {"licence": "MIT", "thresholds": '{"novel": {"cosine": 0.5}}'}
+    write_proto(products("MatMul"), tmp_path / "backbone.onnx", metadata)
+    append_classifier(tmp_path / "backbone.onnx", np.zeros((2, 12)), np.zeros(2), ["a", "b"], path)
+    said = {entry.key: entry.value for entry in onnx.load(path).metadata_props}
+    assert (said["licence"], said.get("thresholds")) == ("MIT", None)

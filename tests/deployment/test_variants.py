@@ -12,7 +12,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from ssl_pipeline.config import load
 from ssl_pipeline.data.store import Original, Split
-from ssl_pipeline.deployment import gate, variants
+from ssl_pipeline.deployment import gate, runtime, variants
 from ssl_pipeline.deployment.gate import agreement, embed_each
 from ssl_pipeline.deployment.halves import FITTED, Halves, joined, split
 from ssl_pipeline.deployment.number_formats import Activations, half, integers
@@ -23,7 +23,7 @@ from ssl_pipeline.errors import PipelineError
 from ssl_pipeline.export_config import ExportConfig
 from tests.deployment.conftest import Images, Model
 from tests.deployment.graphs import onnx_session
-from tests.factories import MEAN, STD, digit_images
+from tests.factories import MEAN, STD, cpu_alone, digit_images
 
 ROOT = Path(__file__).parents[2]
 SECTION = load(ROOT / "params.yaml").export.model_dump() | {"variants": ["fp32", "fp16", "int8"]}
@@ -59,7 +59,9 @@ def shipped(model: Model, pool: Pool, tmp_path_factory: pytest.TempPathFactory) 
     made = tmp_path_factory.mktemp("shipped")
     (made / "backbone.onnx").write_bytes(model.backbone.read_bytes())
     add_metadata(made / "backbone.onnx", {"thresholds": json.dumps(thresholds(made / "backbone.onnx"))})
-    return made, ship_variants(made, section(), pool, thresholds)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(runtime, "wanted", cpu_alone)
+        return made, ship_variants(made, section(), pool, thresholds)
 
 
 def thresholds(path: Path) -> Any:
