@@ -1,6 +1,7 @@
 """The page in Debian's Chromium: what a reader does with the map, and that nothing is loaded or goes wrong."""
 
 import json
+import math
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -77,11 +78,15 @@ def data_of(browser: Chrome) -> dict[str, Any]:
     return json.loads(str(the(browser, "map-data").get_attribute("textContent")))
 
 
+def places(browser: Chrome) -> list[tuple[int, int]]:
+    """Where all images lie, as `place` says it."""
+    factor = min(the(browser, "map").size[side] for side in ("width", "height")) - 48
+    return [(round((x - 0.5) * factor), round((y - 0.5) * factor)) for x, y in data_of(browser)["places"]]
+
+
 def place(browser: Chrome, number: int) -> tuple[int, int]:
     """Where an image lies on the whole map, in px from its centre."""
-    canvas, (x, y) = the(browser, "map"), data_of(browser)["places"][number]
-    factor = min(canvas.size["width"], canvas.size["height"]) - 48
-    return round((x - 0.5) * factor), round((y - 0.5) * factor)
+    return places(browser)[number]
 
 
 def paths(browser: Chrome) -> list[str]:
@@ -141,6 +146,20 @@ def test_a_lasso_gives_the_paths_of_what_it_surrounds(opened: Chrome):
     assert not the(opened, "map-selection").is_displayed()
 
 
+def test_a_lasso_leaves_out_what_lies_beside_it(opened: Chrome):
+    x, y = min(places(opened), key=lambda point: math.hypot(*point))  # the whole lasso lies on the map
+    inside = {n for n, (left, top) in enumerate(places(opened)) if max(abs(left - x), abs(top - y)) < 60}
+    the(opened, "map-lasso").click()
+    around = ActionChains(opened, duration=20).move_to_element_with_offset(the(opened, "map"), x - 60, y - 60)
+    around.click_and_hold()
+    for right, down in ((120, 0), (0, 120), (-120, 0)):
+        around.move_by_offset(right, down)
+    around.release().perform()
+    assert 0 < len(inside) < IMAGES
+    told = [data_of(opened)["paths"][number] for number in sorted(inside)]
+    assert paths(opened) == [json.dumps(path) if "\n" in path else path for path in told]
+
+
 def test_what_is_filtered_out_is_not_selected(opened: Chrome):
     keys = the(opened, "map-legend").find_elements(By.CSS_SELECTOR, "[aria-pressed]")
     assert [key.get_attribute("title") for key in keys] == data_of(opened)["ways"][0]["names"]
@@ -181,14 +200,35 @@ def test_keys_pan_zoom_and_pick(opened: Chrome):
 
 
 def test_the_wheel_zooms_a_map_that_has_the_focus_and_else_the_page_scrolls(opened: Chrome):
-    canvas = the(opened, "map")
-    where = "return [scrollY, document.getElementById('map-status').textContent]"
+    canvas, (x, y) = the(opened, "map"), place(opened, 5)
     before = opened.execute_script("return scrollY")
-    wheel = "arguments[0].dispatchEvent(new WheelEvent('wheel', {deltaY: -900, bubbles: true, cancelable: true}))"
-    assert opened.execute_script(f"return {wheel}", canvas)  # not prevented: the page would scroll
+    wheel = f"""
+        const box = arguments[0].getBoundingClientRect();
+        const where = {{clientX: box.x + box.width / 2 + {x}, clientY: box.y + box.height / 2 + {y}}};
+        return arguments[0].dispatchEvent(new WheelEvent("wheel", {{deltaY: -900, cancelable: true, ...where}}));
+    """
+    assert opened.execute_script(wheel, canvas)  # not prevented: the page would scroll
     opened.execute_script("arguments[0].focus({preventScroll: true})", canvas)
-    assert not opened.execute_script(f"return {wheel}", canvas)
-    assert opened.execute_script(where)[0] == before
+    assert not opened.execute_script(wheel, canvas)
+    assert opened.execute_script("return scrollY") == before
+    the(opened, "map-all").click()  # what is in view, as the image below the pointer still is
+    assert data_of(opened)["paths"][5] in paths(opened)
+    assert len(paths(opened)) < IMAGES
+
+
+def test_buttons_zoom_and_the_mouse_pans(opened: Chrome):
+    status = the(opened, "map-status")
+    for _ in range(4):
+        the(opened, "map-in").click()
+    assert int(status.text.split()[0]) < IMAGES
+    the(opened, "map-out").click()
+    the(opened, "map-reset").click()
+    assert status.text.startswith(f"{IMAGES} images in view")
+    drag = ActionChains(opened, duration=20).move_to_element(the(opened, "map")).click_and_hold()
+    drag.move_by_offset(200, 0).move_by_offset(150, 0).release().perform()
+    assert not the(opened, "map-picked").is_displayed()  # it was no click
+    the(opened, "map-all").click()
+    assert 0 < len(paths(opened)) < IMAGES
 
 
 def test_every_control_is_reached_by_tab(opened: Chrome):
