@@ -21,8 +21,8 @@ from ssl_pipeline.artifacts.assembly import build_encoder, build_task
 from ssl_pipeline.artifacts.files import load_encoder, save_model
 from ssl_pipeline.augment.srgb import luminance
 from ssl_pipeline.config import load
-from ssl_pipeline.data.store import Original, open_split
-from ssl_pipeline.data.writer import write_originals, write_split
+from ssl_pipeline.data.store import IndexRow, Original, open_split
+from ssl_pipeline.data.writer import write_index, write_originals, write_split
 from ssl_pipeline.deployment.runtime import open_session, read_metadata, run
 from ssl_pipeline.loading import load_registry
 from ssl_pipeline.products import record, sha256, write_product
@@ -39,8 +39,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("project")
     params = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
     params["pretrain"]["backbone"]["depth"] = 8
-    params["export"]["licence"] = "CC-BY-4.0"
-    params["export"]["variants"] = ["fp32", "fp16", "int8"]
+    params["export"] |= {"licence": "CC-BY-4.0", "variants": ["fp32", "fp16", "int8"]}
     params["export"]["calibration"]["images"] = 60
     (folder / "params.yaml").write_text(yaml.safe_dump(params))
     config = load(folder / "params.yaml")
@@ -50,6 +49,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
         part = images[number * 60 : (number + 1) * 60]
         write_split(store / name, np.arange(60, dtype=np.uint64) * 2**50 + number, [part], 16)
     photograph = Original(load_sample_image("china.jpg"), "val", 0)
+    write_index(store, [IndexRow("", "a.jpg", "", "train", "", 9, 9, 0, 9, "Canon EOS 80D", "2019-05-03T12:00:00")])
     write_originals(store, [photograph, *(Original(images[row, ::2, ::2], "train", row) for row in range(4))])
     write_product(folder / "data/augmented/policy.json", config.augment.model_dump(mode="json"))
     registry, recipe = load_registry(), resolve(load_registry(), config.pretrain)
@@ -104,8 +104,7 @@ def test_files_say_where_they_come_from_and_what_their_cosines_mean(made: Path):
     assert backbone.metadata["licence"] == "CC-BY-4.0"
     assert backbone.metadata["data_sha256"] == open_split(made / "data/ingested/store", "train").sha256
     assert backbone.metadata["opset"] == "18"
-    assert json.loads(backbone.metadata["mean"]) == list(MEAN)
-    assert json.loads(backbone.metadata["std"]) == list(STD)
+    assert [json.loads(backbone.metadata[name]) for name in ("mean", "std")] == [list(MEAN), list(STD)]
     assert {"same_image", "novel"} <= backbone.thresholds.keys()
     assert backbone.thresholds["novel"]["cosine"] < backbone.thresholds["same_image"]["cosine"]
     energy = read_metadata(open_session(made / "models/export/energy.onnx"))
@@ -120,6 +119,11 @@ def test_the_code_of_the_page_on_deployment_runs(
     monkeypatch.chdir(made)
     exec(compile(code, "docs/deploy.md", "exec"), {})
     assert len(capsys.readouterr().out.split()) == 2
+
+
+def test_no_file_tells_the_camera_or_the_date_of_capture(made: Path):
+    exported = {path: path.read_bytes() for path in (made / "models").rglob("*.*")}
+    assert not [path for path, content in exported.items() if b"Canon" in content or b"2019-05-03" in content]
 
 
 def test_products_and_figures(made: Path):
@@ -145,8 +149,7 @@ def test_products_and_figures(made: Path):
     for name, facts in report["files"].items():
         path = made / "models/export" / name
         assert facts == {"bytes": path.stat().st_size, "sha256": sha256(path)}
-    metrics = json.loads((made / "reports/export/metrics.json").read_text())
-    assert metrics == {"energy_auroc": report["energy"]["auroc"]}
+    assert json.loads((made / "reports/export/metrics.json").read_text()) == {"energy_auroc": report["energy"]["auroc"]}
 
 
 def test_the_graphs_run_with_onnxruntime_alone(made: Path):
@@ -156,9 +159,8 @@ def test_the_graphs_run_with_onnxruntime_alone(made: Path):
         session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
         (output,) = session.run(None, dict.fromkeys(inputs, photograph))
         assert output.shape == shape
-    assert output[0] == pytest.approx(
-        -1 / 0.2, abs=1e-4
-    )  # an image with itself: cosine 1, over the recipe's temperature
+    # an image with itself: cosine 1, over the recipe's temperature
+    assert output[0] == pytest.approx(-1 / 0.2, abs=1e-4)
 
 
 def set_layer(project: Path, layer: int) -> None:
