@@ -183,13 +183,13 @@ def export(project: Path) -> str:
 
 def test_another_process_writes_the_same_variants(made: Path, project: Path):
     set_export(project, variants=["fp32", "fp16", "int8"])
-    files = export(project)
+    export(project)
     for name in ("backbone.onnx", "backbone_fp16.onnx", "backbone_int8.onnx"):
-        assert (files / name).read_bytes() == (made / "models/export" / name).read_bytes()
+        assert (project / "models/export" / name).read_bytes() == (made / "models/export" / name).read_bytes()
     report = json.loads((project / "reports/export/details.json").read_text())["variants"]
     assert report == json.loads((made / "reports/export/details.json").read_text())["variants"]
     assert {name: found["ships"] for name, found in report.items()} == {"fp16": True, "int8": True}
-    assert report["int8"]["sha256"] == sha256(files / "backbone_int8.onnx")
+    assert report["int8"]["sha256"] == sha256(project / "models/export/backbone_int8.onnx")
 
 
 def test_a_variant_that_fails_the_gate_stops_the_stage_and_leaves_no_file(project: Path):
