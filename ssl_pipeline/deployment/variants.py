@@ -89,6 +89,8 @@ def ship_variants(
             with named(onnx.load(path), f"cannot run this backbone as {variant}"):
                 kept = measure(path, backbone, exact, images, together)
         except PipelineError as error:  # it cannot be written, or onnxruntime does not run it
+            if isinstance(error.__cause__, OSError):
+                raise  # a full disk says nothing about the variant
             broken = [str(error)]
         else:
             broken = kept.broken(getattr(section.gate, variant))

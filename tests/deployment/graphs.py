@@ -1,4 +1,4 @@
-"""Small networks behind `FITTED`, of a few operators."""
+"""Small networks behind `FITTED`, of a few operators, and ways to spoil a network."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -48,3 +48,17 @@ def convolved(
         [numpy_helper.from_array(array, name) for name, array in values.items()],
     )
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=8)
+
+
+def invalid(network: onnx.ModelProto) -> None:
+    """Break what onnx's checker looks at."""
+    network.graph.node[-1].op_type = "Frobnicate"
+
+
+def unrunnable(network: onnx.ModelProto) -> None:
+    """Fail when the graph runs, and not before."""
+    network.graph.node[-1].output[0] = "late"
+    network.graph.initializer.append(numpy_helper.from_array(np.array([7]), "seven"))
+    network.graph.node.append(helper.make_node("Shape", ["late"], ["shape"], name="shape"))
+    network.graph.node.append(helper.make_node("Mul", ["shape", "seven"], ["longer"], name="longer"))
+    network.graph.node.append(helper.make_node("Reshape", ["late", "longer"], ["embedding"], name="Reshape"))
