@@ -12,10 +12,11 @@ A process that was started by itself has all of the work, and gathers what it ha
 what training needs besides, whose ranks exchange tensors on their devices.
 
 A rank that ends closes its connections, and the others hear that at once. One whose machine is gone, or that is
-suspended, closes nothing: the others notice that its pulse has stopped.
+suspended, closes nothing: the others notice that its pulse has stopped, or that nobody answers where pulses are kept.
 """
 
 import os
+import pickle
 import threading
 import time
 from collections.abc import Iterator
@@ -24,7 +25,7 @@ from datetime import timedelta
 from typing import Any, TypeVar, cast
 
 from ssl_pipeline.errors import LostRankError
-from ssl_pipeline.terminal import brief
+from ssl_pipeline.terminal import brief, shown
 
 __all__ = [
     "answered",
@@ -49,7 +50,8 @@ _PATIENCE = timedelta(days=30)
 """Time to wait for a rank whose share takes longer and whose pulse goes on."""
 _LOOK_SECONDS, _PULSE_SECONDS = 0.01, 5.0
 _SILENCE_SECONDS = 300.0
-"""After so long without a pulse a rank is lost."""
+"""Time without a pulse after which a rank is lost. It is counted in what this process does meanwhile, so that the time
+that this one is suspended itself is not taken for a silence of others."""
 
 
 def count() -> int:
@@ -92,8 +94,23 @@ def leads() -> bool:
     return number() == 0
 
 
+class _Silence:
+    """How often in a row a number of beats was the same as before."""
+
+    def __init__(self) -> None:
+        self._beats, self.times = -1, 0
+
+    def count(self, beats: int) -> None:
+        """Take in the present number of beats."""
+        self.times = self.times + 1 if beats == self._beats else 0
+        self._beats = beats
+
+
 class _Pulses(threading.Thread):
-    """Tells the other ranks that this one is alive, and knows when each of them was last heard of.
+    """Tells the other ranks that this one is alive, and counts for how long each of them has been silent.
+
+    Only the thread speaks with the store, whose answer may never come: no timeout holds for `add`. Whoever waits for
+    others reads what the thread has noted.
 
     Args:
         store: The store that all ranks share.
@@ -102,10 +119,10 @@ class _Pulses(threading.Thread):
     def __init__(self, store: Any):
         super().__init__(daemon=True)
         self._store, self._ended = store, threading.Event()
-        self._heard: dict[int, tuple[int, float]] = {}  # rank -> its beats, and when they were new
-        self._looked = 0.0
-        self.meeting: Any = None  # that of all ranks that this one waits for, or has last waited for
-        self.start()
+        self._silences = {rank: _Silence() for rank in range(count()) if rank != number()}
+        self._answers, self._unanswered = 0, _Silence()
+        self._broken: Exception | None = None
+        self.meeting: Any = None  # what all ranks do together and this one waits for, or has last waited for
 
     def run(self) -> None:
         """Beat until the end."""
@@ -113,35 +130,45 @@ class _Pulses(threading.Thread):
 
         while not self._ended.wait(_PULSE_SECONDS):
             try:
-                self._store.add(f"pulse/{number()}", 1)
-            except DistError:  # the store is gone, which whoever waits for others is told as well
+                self.beat()
+            except DistError as error:
+                self._broken = error
                 return
 
+    def beat(self) -> None:
+        """Beat once, and ask for the beats of the others where they are waited for."""
+        self._store.add(f"pulse/{number()}", 1)
+        if self.meeting is not None and not self.meeting.is_completed():
+            for rank, silence in self._silences.items():
+                silence.count(self._store.add(f"pulse/{rank}", 0))
+        self._answers += 1
+
     def look(self) -> None:
-        """Make sure that all ranks are alive.
+        """Make sure that all ranks are alive, every `_LOOK_SECONDS` while they are waited for; it never blocks.
 
         Raises:
             LostRankError: One of them has not been heard of for too long.
         """
-        now = time.monotonic()
-        if now - self._looked < _PULSE_SECONDS:
-            return
-        self._looked = now
-        for rank in set(range(count())) - {number()}:
-            beats = self._store.add(f"pulse/{rank}", 0)
-            before, since = self._heard.get(rank, (-1, now))
-            if beats != before:
-                self._heard[rank] = beats, now
-            elif now - since > _SILENCE_SECONDS:
-                raise LostRankError(
-                    f"Rank {rank} of this run (counted from 0) has not been heard of for {_SILENCE_SECONDS:g} s: its "
-                    "machine is down or cut off, or the process is suspended."
-                )
+        if self._broken:
+            raise self._broken
+        for rank, silence in self._silences.items():
+            if silence.times * _PULSE_SECONDS > _SILENCE_SECONDS:
+                raise _silent(f"Rank {rank} of this run (counted from 0) has not been heard of")
+        self._unanswered.count(self._answers)
+        if self._unanswered.times * _LOOK_SECONDS > _SILENCE_SECONDS:
+            place = f"{os.environ.get('MASTER_ADDR')}:{os.environ.get('MASTER_PORT')}"
+            raise _silent(f"Rank 0 of this run, or its torchrun, has not answered at {shown(place, 100)}")
 
     def end(self) -> None:
-        """Beat no more."""
+        """Beat no more; a thread that waits for an answer that does not come is left behind."""
         self._ended.set()
-        self.join()
+        self.join(_PULSE_SECONDS)
+
+
+def _silent(what: str) -> LostRankError:
+    return LostRankError(
+        f"{what} for {_SILENCE_SECONDS:g} s: its machine is down or cut off, or the process is suspended."
+    )
 
 
 _pulses: _Pulses | None = None  # where this process is in a block of `joined`
@@ -169,6 +196,7 @@ def joined(backend: str = "gloo", patience: timedelta = _PATIENCE) -> Iterator[N
         store, rank, size = next(rendezvous("env://"))
         dist.init_process_group(backend, store=store, rank=rank, world_size=size, timeout=patience)
     _pulses = _Pulses(store)
+    _pulses.start()
     try:
         yield
         gathered(None)  # a launcher takes ranks that end minutes before the others for lost
@@ -181,15 +209,20 @@ def joined(backend: str = "gloo", patience: timedelta = _PATIENCE) -> Iterator[N
 
 
 def part(number: int, parts: int, size: int) -> range:
-    """Return which of so many numbered things are in a part of them, from 0; parts differ by at most one.
+    """Return the range of items that belong to one part; the sizes of parts differ by at most one.
 
-    In the order of their numbers, parts are all of the things in their order.
+    The parts, in their order, cover all items in theirs.
+
+    Args:
+        number: The number of the part, from 0.
+        parts: The number of parts.
+        size: The number of items.
     """
     return range(size * number // parts, size * (number + 1) // parts)
 
 
 def share(size: int) -> range:
-    """Return which of so many numbered things are this rank's; outside of `joined` a process has them all."""
+    """Return the range of items, of `size`, that belong to this rank; outside of `joined` a process has them all."""
     return part(number(), count(), size) if _pulses else range(size)
 
 
@@ -206,26 +239,23 @@ def gathered(own: T) -> list[T]:
     """
     if not _pulses:
         return [own]
+    import torch
     import torch.distributed as dist
 
+    packed = torch.frombuffer(bytearray(pickle.dumps(own)), dtype=torch.uint8)
+    sizes = [torch.zeros(1, dtype=torch.int64) for _ in range(count())]
     with answered():
-        _meet(_pulses)
-        parts: list[T | None] = [None] * count()
-        dist.all_gather_object(parts, own)
-    return cast("list[T]", parts)
+        _wait(_pulses, dist.all_gather(sizes, torch.tensor([len(packed)]), async_op=True))
+        padded = packed.new_zeros(int(max(sizes)))
+        padded[: len(packed)] = packed
+        parts = [torch.empty_like(padded) for _ in sizes]
+        _wait(_pulses, dist.all_gather(parts, padded, async_op=True))
+    return [pickle.loads(part[: int(size)].numpy().tobytes()) for part, size in zip(parts, sizes, strict=True)]
 
 
 def told(value: T) -> T:
     """Return what the first rank hands in; what the others hand in is not sent. See `gathered`."""
-    if not _pulses:
-        return value
-    import torch.distributed as dist
-
-    box = [value if leads() else None]
-    with answered():
-        _meet(_pulses)
-        dist.broadcast_object_list(box, src=0)
-    return cast("T", box[0])
+    return gathered(value if leads() else cast("T", None))[0] if _pulses else value
 
 
 @contextmanager
@@ -253,12 +283,10 @@ def answered(also: str = "") -> Iterator[None]:
         raise LostRankError(" ".join(filter(None, sentences))) from error
 
 
-def _meet(pulses: _Pulses) -> None:
-    """Wait for all ranks, in Python, which hears Ctrl-C meanwhile."""
-    import torch.distributed as dist
-
-    pulses.meeting = dist.barrier(async_op=True)
-    while not pulses.meeting.is_completed():
+def _wait(pulses: _Pulses, meeting: Any) -> None:
+    """Wait for what all ranks do together, in Python, which hears Ctrl-C meanwhile."""
+    pulses.meeting = meeting
+    while not meeting.is_completed():
         time.sleep(_LOOK_SECONDS)
         pulses.look()
-    pulses.meeting.wait()
+    meeting.wait()

@@ -1,4 +1,4 @@
-"""A run of two ranks, as a launcher starts them: the first is the process of the test, the second one is started."""
+"""A run of two ranks, as a launcher starts them: one is the process of the test, the other one is started."""
 
 import os
 import socket
@@ -13,20 +13,25 @@ __all__ = ["second_rank"]
 
 
 @contextmanager
-def second_rank(monkeypatch: pytest.MonkeyPatch, *words: str) -> Iterator[subprocess.Popen[str]]:
-    """Make this process the first of two ranks, and start `python WORDS` in the same folder as the second.
+def second_rank(monkeypatch: pytest.MonkeyPatch, *words: str, number: int = 1) -> Iterator[subprocess.Popen[str]]:
+    """Make this process one of two ranks, and start `python WORDS` in the same folder as the other one.
+
+    Args:
+        monkeypatch: What sets the environment of this process.
+        words: The words after `python`.
+        number: The number of the rank that is started; 0, which holds the store of the run, or 1.
 
     Yields:
-        The second one, which has ended when the block ends.
+        The other one, which has ended when the block ends.
     """
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
     both = {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
-    environment = os.environ | both | {"RANK": "1", "LOCAL_RANK": "1"}
+    environment = os.environ | both | {"RANK": str(number), "LOCAL_RANK": str(number)}
     second = subprocess.Popen([sys.executable, *words], env=environment, stderr=subprocess.PIPE, text=True)
     try:
         with monkeypatch.context() as patch:
-            for name, value in (both | {"RANK": "0", "LOCAL_RANK": "0"}).items():
+            for name, value in (both | {"RANK": str(1 - number), "LOCAL_RANK": str(1 - number)}).items():
                 patch.setenv(name, value)
             yield second
             second.wait(60)
