@@ -24,6 +24,7 @@ __all__ = [
     "DIGESTS",
     "atomic_file",
     "atomic_folder",
+    "atomic_folders",
     "digest",
     "read_json",
     "read_product",
@@ -61,35 +62,54 @@ def atomic_file(path: Path) -> Iterator[Path]:
 @contextlib.contextmanager
 def atomic_folder(path: Path) -> Iterator[Path]:
     """Yield an empty temporary folder beside `path`; put it in place of `path` when the block succeeds."""
+    with atomic_folders(path) as (folder,):
+        yield folder
+
+
+@contextlib.contextmanager
+def atomic_folders(*paths: Path) -> Iterator[list[Path]]:
+    """Yield an empty temporary folder beside each path; put all in their places when the block succeeds, or none.
+
+    A process that is killed between two renames leaves the first folders new and the others old, or without one: name
+    first what later stages read, so that no report is newer than what it tells of.
+    """
+    with contextlib.ExitStack() as stack:
+        folders = [stack.enter_context(_temporary_folder(path)) for path in paths]
+        with disk_trouble_is_told(paths[0]):
+            yield folders
+            end_if_orphaned()
+            _put_in_place(dict(zip(folders, paths, strict=True)))
+
+
+@contextlib.contextmanager
+def _temporary_folder(path: Path) -> Iterator[Path]:
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent))
     temporary.chmod(0o755)  # mkdtemp's 0700 would stay with the product
     try:
-        with disk_trouble_is_told(path):
-            yield temporary
-            end_if_orphaned()
-            _put_in_place(temporary, path)
+        yield temporary
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-def _put_in_place(new: Path, path: Path) -> None:
-    """Rename a folder to one that may be there; that one is deleted only when the new one is in place.
+def _put_in_place(places: dict[Path, Path]) -> None:
+    """Rename folders to paths that may be there; what was there is deleted only when all new ones are in place.
 
-    A process that dies between the two renames leaves nothing at `path`, and both folders among the leftovers: a later
-    run finds no product, and makes it again, or `dvc checkout` brings the old one back.
+    A process that dies between the two renames of a folder leaves nothing at its path, and both folders among the
+    leftovers: a later run finds no product, and makes it again, or `dvc checkout` brings the old one back.
     """
-    old = new.with_name(f"{new.name}.old.tmp")
-    there = os.path.lexists(path)
-    if there:
-        path.rename(old)
-    try:
-        new.rename(path)
-    except OSError:
-        if there:
-            old.rename(path)
-        raise
-    if there:
+    replaced = []
+    with contextlib.ExitStack() as undo:
+        for new, path in places.items():
+            if os.path.lexists(path):
+                old = new.with_name(f"{new.name}.old.tmp")
+                path.rename(old)
+                undo.callback(old.rename, path)
+                replaced.append(old)
+            new.rename(path)
+            undo.callback(path.rename, new)
+        undo.pop_all()  # all are in place: nothing is to be undone
+    for old in replaced:
         with contextlib.suppress(OSError):  # what cannot be deleted now is a leftover, and the next run's to remove
             _remove(old)
 

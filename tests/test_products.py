@@ -9,6 +9,7 @@ from ssl_pipeline.errors import PipelineError
 from ssl_pipeline.products import (
     atomic_file,
     atomic_folder,
+    atomic_folders,
     digest,
     read_json,
     read_product,
@@ -72,6 +73,55 @@ def test_the_old_folder_is_whole_until_the_new_one_is_in_its_place(tmp_path: Pat
         (temporary / "newer").touch()
     assert [item.name for item in path.iterdir()] == ["new"]
     assert [item.name for item in tmp_path.iterdir()] == ["folder"]
+
+
+def test_folders_are_put_in_place_together_the_first_one_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    models, reports = tmp_path / "models", tmp_path / "reports"
+    rename, placed = Path.rename, []
+
+    def write(text: str) -> None:
+        with atomic_folders(models, reports) as folders:
+            for folder in folders:
+                (folder / text).touch()
+
+    def noting(self: Path, target: Path) -> Path:
+        placed.append(target)
+        return rename(self, target)
+
+    def failing(self: Path, target: Path) -> Path:
+        if target == reports and ".old." not in self.name:
+            raise OSError("not now")
+        return rename(self, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "rename", noting)
+        write("old")
+    assert placed == [models, reports]
+    with monkeypatch.context() as patch, pytest.raises(OSError, match="not now"):
+        patch.setattr(Path, "rename", failing)
+        write("new")
+    assert sorted(path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*")) == [
+        "models",
+        "models/old",
+        "reports",
+        "reports/old",
+    ]
+
+
+def test_a_process_that_is_not_wanted_any_more_puts_none_of_its_folders_in_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    wanted = [False, True]  # the dvc that the process ends with dies while it writes, and is asked for each time
+
+    def end() -> None:
+        if not wanted.pop():
+            raise SystemExit(1)
+
+    monkeypatch.setattr("ssl_pipeline.products.end_if_orphaned", end)
+    with atomic_folders(tmp_path / "models", tmp_path / "reports"):
+        pass
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["models", "reports"]
+    assert wanted == [False]  # asked once, for both
 
 
 def test_an_old_folder_that_cannot_be_deleted_does_not_keep_the_new_one_out(

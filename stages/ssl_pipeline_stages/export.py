@@ -18,7 +18,7 @@ def export(config: Config) -> None:
     from ssl_pipeline.evaluation.separation import separation
     from ssl_pipeline.loading import load_registry
     from ssl_pipeline.operations import load_policies
-    from ssl_pipeline.products import atomic_folder, write_json
+    from ssl_pipeline.products import atomic_folders, write_json
     from ssl_pipeline.progress import say
     from ssl_pipeline_stages.reference import command
 
@@ -28,12 +28,11 @@ def export(config: Config) -> None:
     task, card = load_task(registry, PRETRAIN), read_card(PRETRAIN)
     origin = {"data_sha256": pool.train.sha256} | ({"licence": config.export.licence} if config.export.licence else {})
     calibrate = partial(find_thresholds, pool=pool.train, held_out=pool.val)
-    with atomic_folder(EXPORT) as folder:
+    with atomic_folders(EXPORT, REPORTS / "export") as (folder, reports):
         report = release(folder, task, card, config.export, evidence, command(PRETRAIN), origin, calibrate)
         report["variants"] = ship_variants(folder, config.export, pool, calibrate)
         apart = separation(folder / "energy.onnx", pool.val, policies, task.views.main, task.energy_head)
         report["energy"] = {**apart, **report["energy"]}
-        with atomic_folder(REPORTS / "export") as reports:
-            write_json(reports / "details.json", report)
-            write_json(reports / "metrics.json", headline(report))
+        write_json(reports / "details.json", report)
+        write_json(reports / "metrics.json", headline(report))
     say("export: " + ", ".join(f"{name} {value:.6g}" for name, value in in_short(report).items()))

@@ -18,18 +18,17 @@ def finetune(config: Config) -> None:
     from ssl_pipeline.evaluation.budgets.classifier_file import write_obstacle, write_tuned
     from ssl_pipeline.evaluation.budgets.study import study_budgets
     from ssl_pipeline.evaluation.report import write_report
-    from ssl_pipeline.products import atomic_folder
+    from ssl_pipeline.products import atomic_folders
     from ssl_pipeline.progress import say
     from ssl_pipeline_stages.reference import command
 
     originals = read_originals(STORE)
-    with atomic_folder(FINETUNE) as models:
+    with atomic_folders(FINETUNE, REPORTS / "finetune") as (models, report):
         ship = partial(write_tuned, models, backbone=EXPORT / "backbone.onnx", originals=originals, rebuild=command)
         found = study_budgets(config.finetune, read(config), partial(read, config), ship)
         if found.obstacle:
             write_obstacle(models, found.obstacle)
-        with atomic_folder(REPORTS / "finetune") as report:
-            write_report(report, found)
+        write_report(report, found)
     for line in found.lines:
         say(line)
 

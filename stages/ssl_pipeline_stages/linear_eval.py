@@ -15,7 +15,7 @@ def linear_eval(config: Config) -> None:
     from ssl_pipeline.evaluation.report import write_report
     from ssl_pipeline.loading import load_registry
     from ssl_pipeline.operations import load_policies
-    from ssl_pipeline.products import atomic_folder
+    from ssl_pipeline.products import atomic_folders
     from ssl_pipeline.progress import say
 
     registry = load_registry()
@@ -30,9 +30,8 @@ def linear_eval(config: Config) -> None:
     with ranks.joined():
         found = study_embeddings(config.linear_eval, inputs)
         if ranks.leads():
-            with atomic_folder(LINEAR_EVAL) as models:
+            with atomic_folders(LINEAR_EVAL, REPORTS / "linear_eval") as (models, report):
                 write_probe(models, inputs, found)
-                with atomic_folder(REPORTS / "linear_eval") as report:
-                    write_report(report, found)
+                write_report(report, found)
     for line in found.lines:
         say(line)
