@@ -31,13 +31,13 @@ from ssl_pipeline.terminal import counted, shown
 __all__ = ["Job", "Shard", "begun_folder", "embed_all"]
 
 _WINDOW_PIXELS, _WINDOW_IMAGES = 2**23, 512
-"""What is embedded at a time, and three times in memory: being read, waiting, being embedded. Images are shared out in
-blocks of so many, so that each is embedded with the same others as by one process: its last digits depend on them."""
+"""The most pixels and images that are embedded at a time. Three such windows are in memory: one is read, one waits, one
+is embedded. Images are shared out in blocks of `_WINDOW_IMAGES`, so that each is embedded together with the same others
+as by one process: its last digits depend on them."""
 _PART_SECONDS, _PART_BYTES = 5.0, 2**26
-"""Seconds, and bytes of embeddings, after which a part is written: the work lost by a run that is killed. A run that is
-asked to stop loses one window of images."""
+"""Seconds, and bytes of embeddings, after which a part is written: this is the work that a killed run loses. A run that
+is asked to stop loses one window of images."""
 _JOB, _DONE = "job.json", "done.json"
-_CHANGES = {"model": "the model", "energy": "the energy", "images": "the images", "max_megapixels": "max_megapixels"}
 
 
 class Shard(NamedTuple):
@@ -82,6 +82,7 @@ class Job:
         return {
             "model": self.backbone.sha256,
             "energy": self.energy.sha256 if self.energy else None,
+            "provider": self.backbone.provider,  # on which the last digits depend
             "images": self.inputs.fingerprint,
             "max_megapixels": self.max_megapixels,
         }
@@ -114,7 +115,7 @@ def embed_all(job: Job, shard: Shard) -> str:
     identity = digest(job.content)
     known = known_of(job.out)
     if known is not None and known.job == identity:
-        return f"{job.out} is up to date: neither the images nor the model have changed."
+        return f"{job.out} is up to date: neither the images nor the model nor the provider have changed."
     columns = schema(job.backbone.dim, job.energy is not None)
     with guard.only_run(job.folder / str(shard)):
         if not (job.folder / str(shard) / _DONE).exists():
@@ -149,7 +150,7 @@ def _tell_changes(job: Job) -> None:
         if other.parent == job.folder:
             continue
         before = json.loads(other.read_bytes())
-        changed = [words for name, words in _CHANGES.items() if before.get(name) != job.content[name]]
+        changed = [name for name, value in job.content.items() if before.get(name) != value]
         say(f"embed: what an earlier run had embedded is not used, as these have changed: {', '.join(changed)}.")
 
 
