@@ -9,7 +9,7 @@ Source: EXIF 2.32 (CIPA DC-008).
 import contextlib
 import struct
 from datetime import datetime
-from typing import NamedTuple
+from typing import IO, NamedTuple, cast
 
 from PIL import Image
 
@@ -17,7 +17,8 @@ __all__ = ["NOTHING_TOLD", "Shot", "orientation_of", "shot_of", "told_by"]
 
 _MAKE, _MODEL, _ORIENTATION, _PHOTO, _TAKEN = 271, 272, 274, 34665, 36867
 _MOST_BYTES = 2**16
-"""Longer EXIF is not searched for the moment: each of its entries may have all of it read once more."""
+"""Longer EXIF is not searched for the moment: each of its entries may have all of it read once more. Of a TIFF, no more
+is read."""
 _MOST_LETTERS = 64
 _FORMULA_STARTS = "=+-@ "  # of a cell, to a spreadsheet
 _BROKEN = (SyntaxError, ValueError, OSError, LookupError, TypeError, EOFError, AttributeError, struct.error)
@@ -54,10 +55,31 @@ def shot_of(image: Image.Image) -> Shot:
     with contextlib.suppress(*_BROKEN):
         exif = image.getexif()
         make, model = exif.get(_MAKE), exif.get(_MODEL)
+        if image.format == "TIFF":  # whose EXIF lies anywhere in the file, and not in a block
+            exif.fp = cast("IO[bytes]", _Bounded(exif.fp))
         block = image.info.get("exif", b"")
-        if isinstance(block, bytes) and 0 < len(block) <= _MOST_BYTES:
+        if image.format == "TIFF" or (isinstance(block, bytes) and 0 < len(block) <= _MOST_BYTES):
             taken = exif.get_ifd(_PHOTO).get(_TAKEN)
     return told_by(make, model, taken)
+
+
+class _Bounded:
+    """A file whose reader gets an error, instead of more than `_MOST_BYTES`.
+
+    Args:
+        file: The file.
+    """
+
+    def __init__(self, file: IO[bytes]):
+        self._file, self._left = file, _MOST_BYTES
+        self.seek, self.tell = file.seek, file.tell
+
+    def read(self, size: int) -> bytes:
+        """Return the next bytes."""
+        self._left -= size
+        if self._left < 0:
+            raise OSError("EXIF is too long")
+        return self._file.read(size)
 
 
 def told_by(make: object, model: object, taken: object) -> Shot:

@@ -51,6 +51,46 @@ def test_camera_and_moment_are_read_beside_the_pixels(form: str, canvas: Canvas)
     assert bare.shot == Shot()
 
 
+def tiff(entries: bytes, pixels: npt.NDArray[np.uint8] = PHOTO, **options: Any) -> bytes:
+    """Return a TIFF of a Canon, whose table of EXIF lies at its end, with such entries."""
+    stand_in = PHOTO_PART - 1  # tifffile does not write the tag of EXIF
+
+    def written(place: int) -> bytes:
+        file = io.BytesIO()
+        tags = [(MAKE, "s", 0, "Canon", True), (MODEL, "s", 0, "Canon EOS 80D", True), (stand_in, "I", 1, place, True)]
+        tifffile.imwrite(file, pixels, byteorder="<", photometric="rgb", metadata=None, extratags=tags, **options)
+        return file.getvalue().replace(struct.pack("<HHI", stand_in, 4, 1), struct.pack("<HHI", PHOTO_PART, 4, 1))
+
+    place = len(written(0))
+    return written(place) + struct.pack("<H", len(entries) // 12) + entries + bytes(4)
+
+
+def moment(pixels: npt.NDArray[np.uint8] = PHOTO, before: bytes = b"", **options: Any) -> bytes:
+    """Return a TIFF that says its moment, after other entries; the text lies behind the table of EXIF."""
+    place = len(tiff(before + bytes(12), pixels, **options))
+    entries = before + struct.pack("<HHII", TAKEN, 2, 20, place)
+    return tiff(entries, pixels, **options) + b"2019:05:03 12:00:00\0"
+
+
+@pytest.mark.parametrize("canvas", [CANVAS, AS_IS], ids=["rgb8", "as_is"])
+@pytest.mark.parametrize("pages", [1, 2])
+@pytest.mark.parametrize("compression", [None, "zlib"])
+def test_a_tiff_says_its_camera_and_its_moment(canvas: Canvas, pages: int, compression: str | None):
+    pixels = PHOTO if pages == 1 else np.stack([PHOTO] * pages)
+    assert decode(moment(pixels, compression=compression), canvas).shot == CANON
+
+
+def test_no_exif_of_a_tiff_costs_a_picture_or_reads_the_file_again_and_again():
+    """A table of 30,000 entries, each of which is most of the photograph, and tables that are broken otherwise."""
+    many, pair = struct.pack("<HHII", 33000, 7, PHOTO.nbytes // 2, 0) * 30_000, np.stack([PHOTO, PHOTO])
+    beyond = struct.pack("<HHII", TAKEN, 2, 2**32 - 1, 2**32 - 1)
+    contents = [tiff(entries, pair) for entries in (beyond, beyond[:5], b"")]
+    pixels = decode(moment(), CANVAS).canvas
+    for content in (*contents, tiff(beyond, compression="zlib"), moment(pair, many)):
+        found = decode(content, CANVAS)
+        assert (found.canvas, found.shot) == (pixels, CANON._replace(taken=""))
+
+
 def test_a_tiff_of_many_bands_says_its_camera():
     file = io.BytesIO()
     bands = np.dstack([PHOTO, PHOTO])
