@@ -3,6 +3,7 @@
 Imports no torch.
 """
 
+import contextlib
 import ctypes
 import functools
 import json
@@ -91,9 +92,11 @@ def check_used(used: str, asked: Wanted, provider: Provider) -> None:
 
 def cuda_devices() -> int:
     """Return how many CUDA devices the driver knows; onnxruntime itself complains on stderr where there is none."""
-    try:
-        driver = ctypes.CDLL("libcuda.so.1")
-    except OSError:
+    driver = None
+    for library in ("libcuda.so.1", "nvcuda.dll"):  # of Linux, of Windows
+        with contextlib.suppress(OSError):
+            driver = driver or ctypes.CDLL(library)
+    if driver is None:
         return 0
     count = ctypes.c_int(0)
     if driver.cuInit(0) != 0 or driver.cuDeviceGetCount(ctypes.byref(count)) != 0:
@@ -116,9 +119,10 @@ def _with_options(provider: Provider, threads: int | None) -> tuple[str, dict[st
 
 def _why_it_does_not_load(name: str) -> str:
     """Return what the system says of the library of a provider, as a part of a sentence; "" where it loads."""
-    library = Path(onnxruntime.__file__).parent / "capi" / f"libonnxruntime_providers_{name}.so"
+    folder = Path(onnxruntime.__file__).parent / "capi"
     try:
-        ctypes.CDLL(str(library))
+        for library in folder.glob(f"*onnxruntime_providers_{name}.*"):  # lib….so on Linux, ….dll on Windows
+            ctypes.CDLL(str(library))
     except OSError as error:
         return f", because a library cannot be loaded ({brief(error)})"
     return ""

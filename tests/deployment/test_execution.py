@@ -1,6 +1,7 @@
 """What a user asks a graph to run on is what it runs on, or the message says what is missing."""
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import onnxruntime
 import pytest
@@ -112,3 +113,22 @@ def test_commands_offer_all_of_them_and_tell_without_a_traceback(
     assert (done.exit_code, done.output.count("\n")) == (1, 1)
     assert "error: provider: openvino is asked for" in done.output
     assert "[auto|cpu|cuda|openvino]" in CliRunner().invoke(search, ["--help"]).output
+
+
+@pytest.mark.parametrize("system", ["libcuda.so.1", "nvcuda.dll"])
+def test_devices_are_counted_by_the_driver_of_either_system(monkeypatch, system):
+    def counted(count):
+        count._obj.value = 3
+        return 0
+
+    driver = SimpleNamespace(cuInit=lambda flags: 0, cuDeviceGetCount=counted)
+
+    def load(name):
+        if name != system:
+            raise OSError
+        return driver
+
+    monkeypatch.setattr(execution.ctypes, "CDLL", load)
+    assert execution.cuda_devices() == 3
+    monkeypatch.setattr(execution.ctypes, "CDLL", lambda name: load(""))
+    assert execution.cuda_devices() == 0
