@@ -124,9 +124,9 @@ def _some(split: Split, most: int) -> Numbers:
 
 
 def _quantile(values: Features, rate: float) -> tuple[float, float]:
-    """Return a value that a new one is below with a probability of at most a rate, and that probability.
+    """Return a lower bound that a new value falls below with probability at most `rate`, and that probability.
 
-    Where there are too few values for the rate, the probability is the least that can be had.
+    Where there are too few values for the rate, the bound is the smallest value, and the probability is above the rate.
     """
     rank = max(1, int(rate * (len(values) + 1)))
     return _rounded(np.sort(values)[rank - 1]), round(rank / (len(values) + 1), 6)

@@ -57,7 +57,7 @@ class OfBatches(nn.Module):
 
 
 class WithNormalised(nn.Module):
-    """An encoder that returns what it shows its backbone as well, so that a graph can be cut there.
+    """An encoder that also returns the normalised images, the input of its backbone, so that a graph can be cut there.
 
     Args:
         encoder: The encoder.
