@@ -29,7 +29,7 @@ def reference_in(store: Path, model: Path) -> Reference | None:
     train, val, framing = open_split(store, "train"), open_split(store, "val"), read_framing(store)
     if train.spec != RGB8:
         return None
-    backbone = Backbone(model)
+    backbone = Backbone(model, provider="cpu")
     about = {
         "model_sha256": backbone.sha256,
         "canvas": framing.canvas,

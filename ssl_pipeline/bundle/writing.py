@@ -1,6 +1,6 @@
 """models/bundle: the files that ship, with what tells of them and what proves them.
 
-Nothing of the machine is in it, and no time: the same files make the same bytes.
+It holds no time and no name of the machine: on one machine, with the same versions, the same files make the same bytes.
 """
 
 import json
@@ -13,6 +13,7 @@ import numpy as np
 
 from ssl_pipeline.bundle import verify
 from ssl_pipeline.bundle.golden import Golden, golden_of
+from ssl_pipeline.bundle.lineage import check_lineage
 from ssl_pipeline.bundle.model_card import Told, model_card
 from ssl_pipeline.bundle.triton import write_triton
 from ssl_pipeline.deployment.runtime import open_session, read_metadata
@@ -55,9 +56,10 @@ def write_bundle(
         The names of its files.
 
     Raises:
-        PipelineError: A file is missing or damaged.
+        PipelineError: A file is missing or damaged, or they were not made together.
     """
     graphs = _graphs(shipped)
+    check_lineage(graphs, told)
     with atomic_folder(folder) as new:
         for name, path in graphs.items():
             shutil.copyfile(path, new / name)

@@ -74,9 +74,9 @@ def find_near_duplicates(around: Neighbourhood, known: Numbers) -> NearDuplicate
         known: (n,) numbers, equal for images that are known to be near copies of each other: they come in addition.
     """
     dimension, distance = intrinsic_dimension(around.distances), least_distance(around)
-    enough = len(known) >= _LEAST_IMAGES
+    alone = _apart(around, dimension) if len(known) >= _LEAST_IMAGES else {}
     pairs = sorted(
-        ({**_apart(around, dimension), **_within(around, distance)} if enough else {}).values(),
+        {**alone, **_within(around, distance)}.values(),
         key=lambda pair: (-pair.similarity, pair),
     )
     groups = Groups([[str(number)] for number in known])
@@ -109,11 +109,9 @@ def intrinsic_dimension(distances: Float64) -> float:
 
 def least_distance(around: Neighbourhood) -> float:
     """Return the distance below which no two different images are expected; 0 where that cannot be told."""
-    first, _, distances = _pairs(around)
-    count = len(around.ids)
-    ordered = np.sort(distances)
+    count, ordered = len(around.ids), np.sort(_pairs(around)[2])
     few, many = (times * count for times in _WINDOW)
-    if len(ordered) < many or not len(first):
+    if count < _LEAST_IMAGES or len(ordered) < many:
         return 0.0
     near, far = np.maximum(ordered[[few - 1, many - 1]], _ROUNDING)
     growth = np.log(far / near) / np.log(many / few)  # 1 / D

@@ -137,5 +137,5 @@ def _share(chosen: npt.NDArray[np.bool_]) -> float:
 
 
 def _rounded(cosine: float | np.floating[Any]) -> float:
-    """Return a cosine without its last digits, which differ between machines."""
+    """Return a cosine, rounded down: the images that it was found on stay on the same side of it."""
     return float(np.floor(1e6 * float(cosine)) / 1e6)

@@ -13,7 +13,8 @@ from tests.bundle.small_models import told, write_models
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A bundle with a classifier, which stays as it is."""
     root = tmp_path_factory.mktemp("made")
-    write_bundle(root / "models/bundle", write_models(root), told())
+    shipped = write_models(root)
+    write_bundle(root / "models/bundle", shipped, told(shipped))
     return root / "models/bundle"
 
 

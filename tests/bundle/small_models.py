@@ -10,7 +10,7 @@ from onnx import TensorProto, helper, numpy_helper
 from ssl_pipeline.bundle.model_card import Told
 from ssl_pipeline.bundle.writing import Shipped
 from ssl_pipeline.data.image_spec import RGB8, ImageSpec
-from ssl_pipeline.products import record
+from ssl_pipeline.products import record, sha256
 
 SIZE, DIM = 8, 16
 KINDS = {"uint8": TensorProto.UINT8, "uint16": TensorProto.UINT16, "float32": TensorProto.FLOAT}
@@ -74,8 +74,9 @@ def write_graph(
     record(path)
 
 
-def told(labelled: bool = True, contact: str | None = None) -> Told:
+def told(shipped: Shipped | None = None, labelled: bool = True, contact: str | None = None) -> Told:
     """What the stages have told of a run, in their words."""
+    evaluated = {"backbone_sha256": sha256(shipped.export / "backbone.onnx") if shipped else "ab" * 32}
     accuracy = {"accuracy": 0.9, "accuracy_low": 0.85, "accuracy_high": 0.94}
     split = {"images": 10, "labelled": 10 if labelled else 0}
     counts = {"train": 10, "val": 10, "test": 10, "duplicates": 1, "rejected": 2}
@@ -90,27 +91,45 @@ def told(labelled: bool = True, contact: str | None = None) -> Told:
             "splits": dict.fromkeys(("train", "val", "test"), split),
             "source": {"sha256": "ef" * 32},
         },
-        trained={"recipe": recipe, "init": start, "pretrain": pretrain, "versions": {"torch": "2.9"}},
+        trained={
+            "recipe": recipe,
+            "init": start,
+            "pretrain": pretrain,
+            "versions": {"torch": "2.9"},
+            "weights_sha256": "ab" * 32,
+        },
         export={
             "parity": parity,
             "canvas_cosine": {"mean": 1.0},
             "energy": {"auroc": None, "max_difference": 0.0},
             "embedding_dim": DIM,
         },
-        linear={**accuracy, "knn": accuracy, "random_encoder": accuracy, "rivals": {"/home/somebody/x.onnx": accuracy}}
+        linear={
+            **evaluated,
+            **accuracy,
+            "knn": accuracy,
+            "random_encoder": accuracy,
+            "rivals": {"/home/somebody/x.onnx": accuracy},
+        }
         if labelled
-        else {"no_probe": "the labels of the training images name no class, so there is nothing to tell apart"},
+        else {
+            **evaluated,
+            "no_probe": "the labels of the training images name no class, so there is nothing to tell apart",
+        },
         finetune={"labelled": True, "budgets": {"1": budget}} if labelled else {"labelled": False},
         contact=contact,
     )
 
 
-def write_models(root: Path, spec: ImageSpec = RGB8, classes: tuple[str, ...] = ("cat", "dog")) -> Shipped:
+def write_models(
+    root: Path, spec: ImageSpec = RGB8, classes: tuple[str, ...] = ("cat", "dog"), scale: float = 1.0
+) -> Shipped:
     """A backbone, and a probe and a classifier where there are classes."""
-    write_graph(root / "models/export/backbone.onnx", spec)
+    write_graph(root / "models/export/backbone.onnx", spec, scale=scale)
+    backbone = sha256(root / "models/export/backbone.onnx")
     shipped = Shipped(
         root / "models/export", root / "models/linear_eval/linear_probe.onnx", root / "models/finetune/classifier.onnx"
     )
     for path in (shipped.probe, shipped.classifier) if classes else ():
-        write_graph(path, spec, "probabilities", len(classes), classes=json.dumps(classes))
+        write_graph(path, spec, "probabilities", len(classes), classes=json.dumps(classes), backbone_sha256=backbone)
     return shipped

@@ -56,7 +56,7 @@ def test_without_labels_it_says_what_was_not_measured(tmp_path: Path):
     shipped = write_models(tmp_path, classes=())
     shipped.classifier.parent.mkdir()
     shipped.classifier.with_name("no_classifier.json").write_text(json.dumps({"reason": "labels name one class"}))
-    write_bundle(tmp_path / "bundle", shipped, told(labelled=False))
+    write_bundle(tmp_path / "bundle", shipped, told(shipped, labelled=False))
     text = (tmp_path / "bundle/model_card.md").read_text(encoding="utf-8")
     assert "There is no classifier: labels name one class." in text
     assert "No accuracy was measured: the labels of the training images name no class" in text
@@ -64,7 +64,8 @@ def test_without_labels_it_says_what_was_not_measured(tmp_path: Path):
 
 
 def test_strangers_text_has_no_meaning_in_markdown(tmp_path: Path):
-    write_bundle(tmp_path / "bundle", write_models(tmp_path, classes=(HOSTILE, "zwölf Äpfel")), told(contact=HOSTILE))
+    shipped = write_models(tmp_path, classes=(HOSTILE, "zwölf Äpfel"))
+    write_bundle(tmp_path / "bundle", shipped, told(shipped, contact=HOSTILE))
     text = (tmp_path / "bundle/model_card.md").read_text(encoding="utf-8")
     escaped = "a\\|b \\`c\\` \\<img src=x\\> \\[d\\]\\(http\\://e\\) \\*\\*f\\*\\* \\\\u202etxt\\\\n\\# g"
     assert f"probabilities: {escaped}, zwölf Äpfel." in text

@@ -1,6 +1,7 @@
 """What is in a bundle, for models of all kinds; that it is whole; that the same files make the same bytes."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,8 +19,9 @@ def content(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
-def test_the_same_files_make_the_same_bytes_anywhere(made: Path, tmp_path: Path):
-    write_bundle(tmp_path / "elsewhere", write_models(tmp_path), told())
+def test_the_same_files_make_the_same_bytes_in_another_folder(made: Path, tmp_path: Path):
+    shipped = write_models(tmp_path)
+    write_bundle(tmp_path / "elsewhere", shipped, told(shipped))
     assert content(tmp_path / "elsewhere") == content(made)
 
 
@@ -49,7 +51,8 @@ def test_golden_inputs_have_several_sizes_and_batches_and_outputs_vary(made: Pat
     ids=str,
 )
 def test_models_of_all_images_are_bundled_without_labels(tmp_path: Path, spec: ImageSpec):
-    names = write_bundle(tmp_path / "bundle", write_models(tmp_path, spec, classes=()), told(labelled=False))
+    shipped = write_models(tmp_path, spec, classes=())
+    names = write_bundle(tmp_path / "bundle", shipped, told(shipped, labelled=False))
     assert not {"classifier.onnx", "linear_probe.onnx"} & set(names)
     with np.load(tmp_path / "bundle/golden.npz") as golden:
         first = golden[f"inputs/{spec.dtype}-3x8x8x{spec.channels}/images"]
@@ -66,7 +69,7 @@ def test_variants_ship_where_the_stage_export_has_recorded_them(tmp_path: Path):
     write_graph(shipped.export / "backbone_fp16.onnx")
     write_graph(shipped.export / "energy.onnx")
     (shipped.export / "backbone_int8.onnx").write_bytes(b"which failed")
-    names = write_bundle(tmp_path / "bundle", shipped, told())
+    names = write_bundle(tmp_path / "bundle", shipped, told(shipped))
     graphs = json.loads((tmp_path / "bundle/bundle.json").read_text())["graphs"]
     assert list(graphs) == ["backbone.onnx", "backbone_fp16.onnx", "linear_probe.onnx", "classifier.onnx"]
     assert {name for name in names if name.endswith(".onnx")} == {*graphs}
@@ -77,22 +80,45 @@ def test_a_damaged_model_is_not_bundled(tmp_path: Path):
     with shipped.classifier.open("ab") as file:
         file.write(b"x")
     with pytest.raises(PipelineError, match=r"classifier.onnx is damaged .*: .*dvc repro --force finetune"):
-        write_bundle(tmp_path / "bundle", shipped, told())
+        write_bundle(tmp_path / "bundle", shipped, told(shipped))
     assert not (tmp_path / "bundle").exists()
 
 
 def test_a_model_that_computes_no_numbers_is_not_bundled(tmp_path: Path):
-    shipped = write_models(tmp_path)
-    write_graph(shipped.export / "backbone.onnx", scale=float("nan"))
+    shipped = write_models(tmp_path, scale=float("nan"))
     with pytest.raises(PipelineError, match="backbone.onnx computes values that are not finite"):
-        write_bundle(tmp_path / "bundle", shipped, told())
+        write_bundle(tmp_path / "bundle", shipped, told(shipped))
+
+
+@pytest.mark.parametrize("what", ["probe", "classifier", "variant", "report", "encoder"])
+def test_what_was_made_of_another_backbone_is_not_bundled(tmp_path: Path, what: str):
+    shipped = write_models(tmp_path)
+    write_graph(shipped.export / "backbone_fp16.onnx", weights_sha256=("cd" if what == "variant" else "ab") * 32)
+    said = told(shipped)
+    if what in ("probe", "classifier"):
+        path = getattr(shipped, what)
+        write_graph(path, output="probabilities", dim=2, classes='["cat", "dog"]', backbone_sha256="cd" * 32)
+    if what == "report":
+        said = replace(said, linear={**said.linear, "backbone_sha256": "cd" * 32})
+    if what == "encoder":
+        said = replace(said, trained={**said.trained, "weights_sha256": "cd" * 32})
+    names = {
+        "probe": "linear_probe.onnx",
+        "classifier": "classifier.onnx",
+        "variant": "backbone_fp16.onnx",
+        "report": "the report of linear_eval",
+        "encoder": "backbone.onnx, backbone_fp16.onnx",
+    }
+    with pytest.raises(PipelineError, match=f"was not made together: {names[what]} and .*Run `dvc repro`"):
+        write_bundle(tmp_path / "bundle", shipped, said)
+    assert not (tmp_path / "bundle").exists()
 
 
 def test_a_run_that_is_stopped_leaves_the_bundle_that_was_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     shipped = write_models(tmp_path)
-    write_bundle(tmp_path / "bundle", shipped, told())
+    write_bundle(tmp_path / "bundle", shipped, told(shipped))
     before = content(tmp_path / "bundle")
-    write_graph(shipped.export / "backbone.onnx", scale=2.0)
+    shipped = write_models(tmp_path, scale=2.0)
 
     def interrupt(folder: Path) -> list[str]:
         assert (folder / "backbone.onnx").exists()
@@ -100,14 +126,14 @@ def test_a_run_that_is_stopped_leaves_the_bundle_that_was_there(tmp_path: Path, 
 
     monkeypatch.setattr(writing, "seal", interrupt)
     with pytest.raises(KeyboardInterrupt):
-        write_bundle(tmp_path / "bundle", shipped, told())
+        write_bundle(tmp_path / "bundle", shipped, told(shipped))
     assert content(tmp_path / "bundle") == before
     assert {path.name for path in tmp_path.iterdir()} == {"bundle", "models"}
 
 
 def test_triton_gets_a_repository_on_request(tmp_path: Path):
     shipped = write_models(tmp_path, BANDS, classes=("cat", "two\nlines"))
-    names = write_bundle(tmp_path / "bundle", shipped, told(), triton=True)
+    names = write_bundle(tmp_path / "bundle", shipped, told(shipped), triton=True)
     assert [name for name in names if name.startswith("triton/")] == [
         "triton/backbone/config.pbtxt",
         "triton/classifier/config.pbtxt",

@@ -4,7 +4,12 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from ssl_pipeline.curation.near_duplicates import NearDuplicates, find_near_duplicates, intrinsic_dimension
+from ssl_pipeline.curation.near_duplicates import (
+    NearDuplicates,
+    find_near_duplicates,
+    intrinsic_dimension,
+    least_distance,
+)
 from ssl_pipeline.curation.neighbourhood import look_around
 from ssl_pipeline.neighbours import unit
 
@@ -96,6 +101,12 @@ def test_of_few_images_nothing_is_said(count: int):
     nothing = found(images)
     assert nothing.pairs == []
     assert (nothing.groups == -1).all()
+
+
+@pytest.mark.parametrize(("count", "known"), [(12, False), (20, False), (29, False), (30, True)])
+def test_of_few_images_it_is_not_known_how_near_different_ones_come(count: int, known: bool):
+    images = unit(np.random.default_rng(0).normal(size=(count, 64)).astype(np.float32))
+    assert (least_distance(look_around(images, np.arange(count))) > 0) == known
 
 
 @pytest.mark.parametrize("images", [30, 200])

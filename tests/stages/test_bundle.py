@@ -29,8 +29,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small project with a backbone, and no probe and no classifier."""
     root = tmp_path_factory.mktemp("project")
     shutil.copy(PARAMS, root)
-    write_models(root, classes=())
-    said = told(labelled=False)
+    said = told(write_models(root, classes=()), labelled=False)
     (root / "models/pretrain").mkdir()
     write_product(root / "models/pretrain/model.json", said.trained)
     digits_store(root / STORE, SIZES)

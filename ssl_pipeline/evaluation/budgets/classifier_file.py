@@ -8,7 +8,7 @@ from ssl_pipeline.deployment.classifier_graph import opset_of, write_classifier
 from ssl_pipeline.deployment.parity import verify
 from ssl_pipeline.deployment.runtime import open_session, read_metadata
 from ssl_pipeline.evaluation.budgets.study import Tuned
-from ssl_pipeline.products import record, write_json
+from ssl_pipeline.products import record, sha256, write_json
 
 __all__ = ["write_obstacle", "write_tuned"]
 
@@ -49,9 +49,10 @@ def write_tuned(
 
 
 def _origin(backbone: Path) -> dict[str, str]:
-    """Return what the backbone says of the data and the licence, which are those of the classifier, too."""
+    """Return which backbone it is, and what it says of data and licence, which are those of the classifier, too."""
     said = read_metadata(open_session(backbone))
-    return {name: said[name] for name in ("data_sha256", "licence") if name in said}
+    inherited: dict[str, str] = {name: said[name] for name in ("data_sha256", "licence") if name in said}
+    return {**inherited, "backbone_sha256": sha256(backbone)}
 
 
 def write_obstacle(models: Path, reason: str) -> None:
