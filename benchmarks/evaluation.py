@@ -162,9 +162,10 @@ def one_pass(embed: Embed, images: Any, count: int) -> None:
 @click.option("--side", default=16, show_default=True, help="Side of the images, px.")
 @click.option("--rounds", default=2, show_default=True, help="Rounds of four runs each, after one of two.")
 @click.option("--large", is_flag=True, help="A ResNet-18 in place of the ResNet-8.")
-def main(count: int, side: int, rounds: int, large: bool) -> None:
+@click.option("--width", default=SMALL["width"], show_default=True, help="Width of the ResNet-8.")
+def main(count: int, side: int, rounds: int, large: bool, width: int) -> None:
     """Print the ratio of the time of the linear evaluation to that of its passes."""
-    backbone = Choice.model_validate(LARGE if large else SMALL)
+    backbone = Choice.model_validate(LARGE if large else {**SMALL, "width": width})
     with tempfile.TemporaryDirectory() as folder:
         settings, inputs = prepare(Path(folder), count, side, backbone)
 

@@ -9,6 +9,7 @@ __all__ = [
     "default_epoch",
     "default_run",
     "epoch",
+    "evaluation",
     "ingest",
     "large_photographs",
     "lightly",
@@ -51,6 +52,11 @@ SMALL_MAPS = (
     "loss and optimizer take a little more."
 )
 LATER_STAGES = "`curate` and `report` were added after the goal was set; by profile half of finetune is training."
+PROBES = (
+    "by profile a third of it is 75 logistic regressions (15 sets of features, five strengths each), 6 % are k-means "
+    "and 2 % the neighbours. The passes are those of a ResNet-8 at 16 px, a tenth of a millisecond per image; those of "
+    "a larger network outweigh the rest, see evaluation-wide."
+)
 VIEWS_TWICE = "views are made twice as well, and take a tenth of a step of this small network."
 WHOLE_BATCH = (
     "embeddings, heads and the loss of the whole batch take 10 KiB per image here, which shows beside a network this "
@@ -171,6 +177,11 @@ def start_up() -> Iterator[Figure]:
     yield Figure("a `dvc repro` without work, to `dvc version`", repro, "ratio", ("≤", 1.5), missed=TWO_PROCESSES)
     floor = {"what": "floor: dvc repro / dvc version"}
     yield Figure("the same with an inventory that does nothing at all", floor, "ratio")
+
+
+def evaluation() -> Iterator[Figure]:
+    whole = {"what": "linear evaluation, to the sum of its passes"}
+    yield Figure("time, to the sum of the passes", whole, "ratio", ("≤", 1.15), PROBES)
 
 
 def resolution(side: int, goal: bool = True) -> Iterator[Figure]:
