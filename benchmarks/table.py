@@ -175,20 +175,32 @@ BENCHMARKS = (
     ),
     Benchmark(
         "resolution-sides",
-        ("benchmarks.resolution", "speed", "--side", "32", "--side", "64", "--side", "224"),
-        "The same as resolution, in batches of 64, at other sizes. Below 64 px a network hardly reduces images, and "
+        (
+            "benchmarks.resolution",
+            "speed",
+            "--side",
+            "32",
+            "--side",
+            "64",
+            "--side",
+            "224",
+            "--batch",
+            "32",
+            "--rounds",
+            "1",
+        ),
+        "The same as resolution in one thread, at other sizes. Below 64 px a network hardly reduces images, and "
         "what does not shrink with them weighs more.",
-        25,
+        12,
         (*goals.resolution(64), *goals.resolution(224), *goals.resolution(32, goal=False)),
         long=True,
-        threads=2,
     ),
     Benchmark(
         "resolution-knn",
         ("benchmarks.resolution", "knn", "--epochs", "6", "--seeds", "3"),
         "kNN accuracy on the photographs of clothing at 64 px, by the schedule less at full size: three seeds, "
         "six epochs each, paired by seed and image.",
-        12,
+        20,
         (
             Figure(
                 "difference of accuracies, lower end of the interval",
@@ -200,7 +212,6 @@ BENCHMARKS = (
             Figure("difference of accuracies, mean", {"what": "difference"}, "difference", spread="interval"),
         ),
         long=True,
-        threads=2,
         data="clothing",
     ),
     Benchmark(
