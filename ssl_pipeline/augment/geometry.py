@@ -198,7 +198,7 @@ def _axis(slots: Tensor, size: int, pixels: int, sides: tuple[int, int], mode: s
         size: S, the length that the axis becomes.
         pixels: The length of the axis.
         sides: The height and the width of the image.
-        mode: As of `fit`.
+        mode: The way of resizing, as of `fit`.
     """
     start: int | torch.SymInt = 0
     length: int | torch.SymInt = pixels

@@ -60,7 +60,7 @@ class Golden:
 
     Attributes:
         precision: The precision that the graph computes in.
-        cases: For each case the names of arrays: input -> array, and output -> array.
+        cases: Names of arrays for each case: input -> array, and output -> array.
         every: Output -> which values of its rows the arrays have: every first, second, third ... one.
         arrays: Name -> array.
         tolerance: How far the outputs may be from these on another machine.

@@ -92,7 +92,7 @@ def model_card(
     Args:
         told: What the stages have told.
         about: The metadata of the backbone.
-        files: For each graph its `name`, its `size` in bytes, its `precision`, and in words what it `gives`.
+        files: The graphs, each with its `name`, its `size` in bytes, its `precision`, and in words what it `gives`.
         classes: The classes of the classifier; empty where there is none.
         no_classifier: The reason why there is none.
 

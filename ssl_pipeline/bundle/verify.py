@@ -191,7 +191,7 @@ def compare(found: Any, golden: Any, every: int = 1) -> tuple[float, float]:
     Args:
         found: Outputs (N, ...).
         golden: The golden outputs (N, values), one of so many.
-        every: Which values of a row these are: every first, second, third, ... one.
+        every: Step between the values of a row that these are: every first, second, third, ... one.
 
     Returns:
         The difference in units of the largest component of the golden row, and the cosine. Outputs of another shape,

@@ -28,8 +28,8 @@ class Halves(NamedTuple):
     """The two parts of a graph.
 
     Attributes:
-        front: From images to `FITTED`.
-        network: From `FITTED` to the outputs.
+        front: The half from images to `FITTED`.
+        network: The half from `FITTED` to the outputs.
     """
 
     front: onnx.ModelProto

@@ -51,9 +51,9 @@ class Shortcut(NamedTuple):
 
     Attributes:
         name: What is told, such as "the camera".
-        embeddings: By a probe of the embeddings.
-        label: By the label alone; "" without labels.
-        chance: By the commonest value.
+        embeddings: The share told by a probe of the embeddings.
+        label: The share told by the label alone; "" without labels.
+        chance: The share told by the commonest value.
     """
 
     name: str

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from ssl_pipeline.evaluation.linear.sentences import gained
+from ssl_pipeline.evaluation.statistics.wording import gained
 from ssl_pipeline.page.facts import Picture, Places, details, pictures
 
 __all__ = ["ShippedVariants", "read_variants"]

@@ -6,8 +6,9 @@ from typing import Any
 from ssl_pipeline.artifacts.card import ModelCard
 from ssl_pipeline.evaluation.linear.comparison import KNN, START, Settled
 from ssl_pipeline.evaluation.linear.rivals import Opened
+from ssl_pipeline.evaluation.statistics.wording import gained
 
-__all__ = ["gained", "nested", "no_probe_line", "percent", "rival_lines", "start_line", "summary"]
+__all__ = ["nested", "no_probe_line", "percent", "rival_lines", "start_line", "summary"]
 
 
 def nested(metrics: Mapping[str, Any], rivals: Mapping[str, Opened], own: Mapping[str, Any]) -> dict[str, Any]:
@@ -61,11 +62,6 @@ def rival_lines(metrics: Mapping[str, Any]) -> list[str]:
 def percent(figure: Mapping[str, Any]) -> str:
     """Return an accuracy with its interval, in percent."""
     return f"{100 * figure['accuracy']:.1f} % [{100 * figure['accuracy_low']:.1f}, {100 * figure['accuracy_high']:.1f}]"
-
-
-def gained(gain: Mapping[str, Any]) -> str:
-    """Return a difference of accuracies with its interval, in points."""
-    return f"{100 * gain['accuracy']:+.1f} [{100 * gain['accuracy_low']:+.1f}, {100 * gain['accuracy_high']:+.1f}]"
 
 
 def _cost(facts: Mapping[str, Any]) -> str:

@@ -29,8 +29,8 @@ from ssl_pipeline.deployment.runtime import open_session, run
 from ssl_pipeline.evaluation.features import Embed, Kept, extract
 from ssl_pipeline.evaluation.linear import knn
 from ssl_pipeline.evaluation.linear.comparison import KNN
-from ssl_pipeline.evaluation.linear.sentences import gained
 from ssl_pipeline.evaluation.statistics.intervals import Interval, score
+from ssl_pipeline.evaluation.statistics.wording import gained
 from ssl_pipeline.export_config import VARIANTS, file_name
 from ssl_pipeline.pictures import save_picture
 from ssl_pipeline.products import verified
