@@ -5,7 +5,8 @@ decodes; the clients run beside it, on the same cores. Three lines of JSON:
 
     speed     images per second of eight clients at a time, and the p95 of one client, to a loop in one process that
               decodes each photograph by Pillow and runs the bare session on it; in turns
-    hostile   1,000 damaged photographs and files of other formats: how many answers had which status
+    hostile   1,000 damaged photographs and files of other formats, half of them in forms whose names and charsets are
+              hostile, too, from eight clients at a time: how many answers had which status
     memory    MiB that the service and its processes hold after a tenth of the requests, and after all of them
 """
 
@@ -40,6 +41,9 @@ from benchmarks.project import ROOT
 
 CLIENTS, ROUNDS, EACH = 8, 5, 200
 HOSTILE = 1000
+CHARSETS = ("utf-7", "undefined", "utf-16", "idna", "hex", "none such")
+Body = bytes | tuple[bytes, str]
+"""What is posted: bytes, or bytes and their content type."""
 
 
 @contextlib.contextmanager
@@ -54,12 +58,13 @@ def service(model: Path) -> Iterator[tuple[int, psutil.Process]]:
         process.terminate()
 
 
-def ask(port: int, contents: Sequence[bytes]) -> list[tuple[int, float]]:
-    """Post images one by one over one connection; return status and seconds of each."""
+def ask(port: int, bodies: Sequence[Body]) -> list[tuple[int, float]]:
+    """Post bodies one by one over one connection; return status and seconds of each."""
     connection, found = http.client.HTTPConnection("127.0.0.1", port, timeout=120), []
-    for content in contents:
+    for body in bodies:
+        content, kind = body if isinstance(body, tuple) else (body, "application/octet-stream")
         began = time.perf_counter()
-        connection.request("POST", "/embed", content)
+        connection.request("POST", "/embed", content, {"content-type": kind})
         response = connection.getresponse()
         response.read()
         found.append((response.status, time.perf_counter() - began))
@@ -67,10 +72,10 @@ def ask(port: int, contents: Sequence[bytes]) -> list[tuple[int, float]]:
     return found
 
 
-def ask_together(port: int, contents: Sequence[bytes]) -> list[tuple[int, float]]:
-    """Post images by several clients at a time."""
+def ask_together(port: int, bodies: Sequence[Body]) -> list[tuple[int, float]]:
+    """Post bodies by several clients at a time."""
     with ThreadPoolExecutor(CLIENTS) as pool:
-        parts = pool.map(lambda first: ask(port, contents[first::CLIENTS]), range(CLIENTS))
+        parts = pool.map(lambda first: ask(port, bodies[first::CLIENTS]), range(CLIENTS))
         return [answer for part in parts for answer in part]
 
 
@@ -114,10 +119,21 @@ def held(process: psutil.Process) -> float:
     return sum(resident(each) for each in (process, *process.children(recursive=True))) / 2**20
 
 
+def form(content: bytes, chance: random.Random) -> Body:
+    """Put a file into a form whose name and charset are hostile; one in four is damaged itself."""
+    name = chance.choice([b"+2AA-.png", b"\x1b[2J\0", chance.randbytes(20).translate(None, b"\r\n")])
+    head = b'--xyz\r\nContent-Disposition: form-data; name="images"; filename="' + name + b'"\r\n\r\n'
+    body = head + content + b"\r\n--xyz--\r\n"
+    kind = f"multipart/form-data; boundary=xyz; charset={chance.choice(CHARSETS)}"
+    return (body if chance.random() < 0.75 else damage(body, chance)), kind
+
+
 def send_hostile(port: int, photos: Sequence[bytes]) -> dict[str, object]:
     chance = random.Random(0)
     pile = [*photos[:100], *(content for _, content in samples())]
-    answers = ask(port, [damage(chance.choice(pile), chance) for _ in range(HOSTILE)])
+    damaged = [damage(chance.choice(pile), chance) for _ in range(HOSTILE)]
+    bodies = [form(content, chance) if number % 2 else content for number, content in enumerate(damaged)]
+    answers = ask_together(port, bodies)
     statuses = Counter(status for status, _ in answers)
     failed = sum(count for status, count in statuses.items() if status >= 500)
     return {"what": "hostile", "statuses": dict(sorted(statuses.items())), "failed": failed}

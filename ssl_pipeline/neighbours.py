@@ -68,17 +68,19 @@ def neighbours(embeddings: Features, k: int) -> Neighbours:
     return _without_itself(ids, similarities.clip(-1, 1))  # rounding leads beyond
 
 
-def nearest(bank: Features, queries: Features, k: int) -> tuple[Features, Numbers]:
+def nearest(bank: Features, queries: Features, k: int, *, scaled: bool = False) -> tuple[Features, Numbers]:
     """Return the k largest cosines (m, k) of each query, in any order, and the rows (m, k) of the bank they are to.
 
     Args:
         bank: (n, D) features of any length.
         queries: (m, D) features of any length.
         k: Neighbours, from 1 to n.
+        scaled: Whether `unit` has made the bank already, as where it is asked again and again.
     """
     cosines, rows = np.empty((len(queries), k), np.float32), np.empty((len(queries), k), np.int64)
     for first in range(0, len(bank), _STORED):
-        stored, known = unit(bank[first : first + _STORED]), min(first, k)
+        stored, known = bank[first : first + _STORED], min(first, k)
+        stored = stored if scaled else unit(stored)
         for start in range(0, len(queries), _QUERIES):
             part = slice(start, start + _QUERIES)
             found, numbers = _largest(unit(queries[part]) @ stored.T, np.arange(first, first + len(stored)), k)

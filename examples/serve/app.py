@@ -3,7 +3,7 @@
 Nothing here imports torch.
 """
 
-import asyncio
+import logging
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable
@@ -12,8 +12,9 @@ from typing import Any
 
 import numpy as np
 import onnxruntime
-from bodies import Refused, Upload, read_uploads
-from service import REMEMBERED, Service
+from batching import Batcher
+from bodies import Refused, read_uploads
+from service import REMEMBERED, Outcome, Service
 from settings import Settings
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -25,7 +26,10 @@ import ssl_pipeline
 from ssl_pipeline.errors import PipelineError
 from ssl_pipeline.runtime import Backbone
 
-Answer = Callable[[Service, Request, list[Upload]], Awaitable[list[dict[str, Any]]]]
+MOST_NEIGHBOURS = 1000
+"""Neighbours of an image that a request may ask for."""
+Answer = Callable[[Service, Request], Awaitable[dict[str, Any]]]
+LOG = logging.getLogger("uvicorn.error")  # which goes to the standard error
 
 
 def build(settings: Settings) -> Starlette:
@@ -47,31 +51,45 @@ def build(settings: Settings) -> Starlette:
     return Starlette(routes=routes, lifespan=service.running, exception_handlers=handlers)
 
 
-async def embed(service: Service, request: Request, uploads: list[Upload]) -> list[dict[str, Any]]:
-    outcomes = await service.outcomes(uploads, service.embed)
-    return [{**about, "embedding": row.tolist()} for about, row in outcomes]
+async def embed(service: Service, request: Request) -> dict[str, Any]:
+    outcomes = await _outcomes(service, request, service.embed)
+    images = [{**about, "embedding": row.tolist()} for about, row in outcomes]
+    return {"model": service.backbone.sha256, "images": images}
 
 
-async def classify(service: Service, request: Request, uploads: list[Upload]) -> list[dict[str, Any]]:
-    if service.classify is None:
+async def classify(service: Service, request: Request) -> dict[str, Any]:
+    if service.classifier is None or service.classify is None:
         raise Refused(404, "There is no classifier here: start the service with --classifier.")
-    outcomes = await service.outcomes(uploads, service.classify)
+    outcomes = await _outcomes(service, request, service.classify)
     names = service.classes
-    return [
+    images = [
         {**about, "class": names[int(row.argmax())], "probabilities": dict(zip(names, row.tolist(), strict=True))}
         for about, row in outcomes
     ]
+    return {"model": service.classifier.sha256, "images": images}
 
 
-async def neighbours(service: Service, request: Request, uploads: list[Upload]) -> list[dict[str, Any]]:
+async def neighbours(service: Service, request: Request) -> dict[str, Any]:
     if service.bank is None:
         raise Refused(404, "There is no index here: start the service with --index.")
-    k = request.query_params.get("k", "10")
-    if not (k.isascii() and k.isdigit() and 1 <= int(k[:5]) <= 1000):
-        raise Refused(400, "k must be a whole number from 1 to 1000.")
-    outcomes = await service.outcomes(uploads, service.embed)
-    found = await asyncio.to_thread(service.neighbours, np.stack([row for _, row in outcomes]), int(k))
-    return [{**about, "neighbours": mine} for (about, _), mine in zip(outcomes, found, strict=True)]
+    k = _count(request.query_params.get("k", "10"))
+    outcomes = await _outcomes(service, request, service.embed)
+    found = await service.neighbours(np.stack([row for _, row in outcomes]), k)
+    images = [{**about, "neighbours": mine} for (about, _), mine in zip(outcomes, found, strict=True)]
+    return {"model": service.backbone.sha256, "images": images}
+
+
+def _count(word: str) -> int:
+    if word.isascii() and word.isdigit() and len(word) <= len(str(MOST_NEIGHBOURS)):
+        count = int(word)
+        if 1 <= count <= MOST_NEIGHBOURS:
+            return count
+    raise Refused(400, f"k must be a whole number from 1 to {MOST_NEIGHBOURS}, without zeros before it.")
+
+
+async def _outcomes(service: Service, request: Request, batcher: Batcher) -> list[Outcome]:
+    """Read the body, after all that can be refused without it."""
+    return await service.outcomes(await read_uploads(request, service.settings), batcher)
 
 
 def health(service: Service) -> dict[str, Any]:
@@ -116,7 +134,11 @@ def _get(service: Service, answer: Callable[[Service], dict[str, Any]]) -> Calla
 def _post(service: Service, answer: Answer) -> Callable[[Request], Awaitable[Response]]:
     async def endpoint(request: Request) -> Response:
         started = time.perf_counter()
-        response = await _guarded(service, answer, request)
+        try:
+            response = await _guarded(service, answer, request)
+        except Exception:  # a bug, which `_bug` answers
+            service.answers[500] += 1
+            raise
         service.answers[response.status_code] += 1
         if response.status_code == 200:
             service.seconds.setdefault(request.url.path, deque(maxlen=REMEMBERED)).append(time.perf_counter() - started)
@@ -130,13 +152,14 @@ async def _guarded(service: Service, answer: Answer, request: Request) -> Respon
         return JSONResponse({"error": "Too many requests at a time: try again."}, 503, {"retry-after": "1"})
     service.in_flight += 1
     try:
-        images = await answer(service, request, await read_uploads(request, service.settings))
-        return JSONResponse({"model": service.backbone.sha256, "images": images})
+        return JSONResponse(await answer(service, request))
     except Refused as refused:
         blamed = {} if refused.images is None else {"images": refused.images}
         return JSONResponse({"error": refused.reason, **blamed}, refused.status)
-    except PipelineError as error:  # a process that decodes was killed, as where memory runs out
-        return JSONResponse({"error": str(error)}, 503, {"retry-after": "1"})
+    except PipelineError as error:  # a process that decodes was killed; why is for whoever runs the service
+        LOG.error("%s was answered by 503: %s", request.url.path, error)
+        reason = "A process that decodes images was ended, as where memory runs out: try again."
+        return JSONResponse({"error": reason}, 503, {"retry-after": "1"})
     except ClientDisconnect:
         return Response(status_code=499)  # which nobody will read
     finally:

@@ -1,16 +1,20 @@
 """From the body of a request to the bytes of its images: one image as it is, or several as multipart/form-data."""
 
 import asyncio
+import re
 from collections.abc import AsyncGenerator
 from typing import NamedTuple
 
+from python_multipart.multipart import parse_options_header
 from settings import Settings
-from starlette.datastructures import UploadFile
+from starlette.datastructures import Headers, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import Request
 
 MOST_OF_A_NAME = 200
 """Letters of an image's name that an answer repeats."""
+BOUNDARY = re.compile(rb"[\w'()+,./:=? -]{1,70}", re.ASCII)
+"""What may part the files of a form (RFC 2046, 5.1.1); none of it has a meaning within quotes."""
 
 
 class Refused(Exception):  # noqa: N818 - an answer, and no error of ours
@@ -62,16 +66,29 @@ async def _read(request: Request, settings: Settings) -> list[Upload]:
         content = b"".join([chunk async for chunk in body])
         return [Upload("body", content)] if content else []
     try:
-        form = await _InMemory(request.headers, body, max_files=settings.max_images + 1).parse()
+        form = await _InMemory(_form_head(request), body, max_files=settings.max_images + 1).parse()
     except MultiPartException as error:
         if error.message.startswith("Too many files"):
             raise Refused(413, f"A request may have {settings.max_images} images, and there are more.") from error
         raise Refused(400, f"The body is not multipart/form-data: {error.message}") from error
+    except ValueError as error:  # UnicodeError is one, too
+        raise Refused(400, "The body is not multipart/form-data: it cannot be parsed.") from error
     try:
         files = [(name, value) for name, value in form.multi_items() if isinstance(value, UploadFile)]
         return [Upload((file.filename or name)[:MOST_OF_A_NAME], await file.read()) for name, file in files]
     finally:
         await form.close()
+
+
+def _form_head(request: Request) -> Headers:
+    """Return what the parser has to know of a form: its boundary alone.
+
+    By a charset that the client names, names of files could become what is no text, such as lone surrogates.
+    """
+    boundary = parse_options_header(request.headers["content-type"])[1].get(b"boundary", b"")
+    if not BOUNDARY.fullmatch(boundary):
+        raise MultiPartException("the boundary is missing, or is none.")
+    return Headers({"content-type": f'multipart/form-data; boundary="{boundary.decode()}"'})
 
 
 class _InMemory(MultiPartParser):

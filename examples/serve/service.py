@@ -14,14 +14,15 @@ from bodies import Refused, Upload
 from settings import Settings
 
 from ssl_pipeline.data.remarks import RejectedError
-from ssl_pipeline.embeddings.reading import canvas_of
+from ssl_pipeline.embeddings.reading import Picture, canvas_of
 from ssl_pipeline.embeddings.uploads import Uploads
 from ssl_pipeline.errors import PipelineError
-from ssl_pipeline.neighbours import check_finite, nearest
+from ssl_pipeline.neighbours import check_finite, nearest, unit
 from ssl_pipeline.runtime import Backbone
 
 WAITING_BYTES = 2**28
-"""Bytes of decoded images that wait for the model, beyond which no further image is decoded."""
+"""Bytes of decoded images that wait for the model, beyond which no further image is decoded; those that are being
+decoded may come on top, one for each process."""
 REMEMBERED = 1000
 """Requests to each address whose time is known."""
 STATUSES = {"too large": 413, "not an image": 415, "not supported": 415}
@@ -53,6 +54,8 @@ class Service:
         canvas = canvas_of(self.backbone.images, self.backbone.metadata, settings.max_megapixels)
         self._uploads = Uploads(canvas, self.backbone.images, settings.decoders)
         self._threads = ThreadPoolExecutor(settings.decoders)
+        self._slots = asyncio.Semaphore(settings.decoders)
+        self._search = ThreadPoolExecutor(1)
         self.embed = self._batcher(self.backbone)
         self.classify = self._batcher(self.classifier) if self.classifier else None
         self.in_flight = self._coming = self._waiting_bytes = 0
@@ -65,6 +68,12 @@ class Service:
         classifier = Backbone(settings.classifier, settings.threads, "probabilities", settings.provider)
         if classifier.images != self.backbone.images:
             raise PipelineError(f"{settings.classifier} and {settings.model} take other images: name files of one run.")
+        # a probe has the weights of the backbone; a classifier has its own, but comes from the same training images
+        shared = "weights_sha256" if "backbone_sha256" in classifier.metadata else "data_sha256"
+        if classifier.metadata.get(shared) != self.backbone.metadata.get(shared):
+            raise PipelineError(
+                f"{settings.classifier} was not made with {settings.model} ({shared} differs): name files of one run."
+            )
         return classifier
 
     @property
@@ -86,7 +95,7 @@ class Service:
             parts = list(index.rows())
         bank = np.concatenate([rows for _, rows in parts]) if parts else np.empty((0, self.backbone.dim), np.float32)
         check_finite(bank)
-        return [path for paths, _ in parts for path in paths], bank
+        return [path for paths, _ in parts for path in paths], unit(bank)
 
     def _batcher(self, model: Backbone) -> Batcher:
         return Batcher(model, self.settings.batch, self.settings.wait_ms / 1000, lambda: self._coming > 0)
@@ -124,31 +133,40 @@ class Service:
     async def _outcome(self, upload: Upload, batcher: Batcher) -> Outcome | RejectedError:
         self._coming += 1
         try:
-            async with self._room:
-                await self._room.wait_for(lambda: self._waiting_bytes < WAITING_BYTES)
-            loop = asyncio.get_running_loop()
-            picture = await loop.run_in_executor(self._threads, self._uploads.read, upload.content)
+            picture = await self._read(upload)
         finally:
             self._coming -= 1
         if isinstance(picture, RejectedError):
             return picture
         height, width = picture.pixels.shape[:2]
-        held = picture.pixels.nbytes
-        self._waiting_bytes += held
         try:
             row = await batcher(picture.pixels)
         finally:
-            self._waiting_bytes -= held
+            self._waiting_bytes -= picture.pixels.nbytes
             async with self._room:
                 self._room.notify_all()
         if not np.isfinite(row).all():  # of an image whose values are not, for one; JSON has no such numbers
             return RejectedError("broken", "the model's answer to it is not finite")
         return Outcome({"name": upload.name, "width": width, "height": height, "sha256": picture.sha256}, row)
 
-    def neighbours(self, rows: Rows, k: int) -> list[list[dict[str, Any]]]:
-        """Return the nearest images of the index to embeddings (n, D), the nearest first."""
+    async def _read(self, upload: Upload) -> Picture | RejectedError:
+        """Decode an image when there is a process and room for it; its bytes wait from then on."""
+        async with self._slots:  # room is looked for by those alone who decode next: all others would find it as well
+            async with self._room:
+                await self._room.wait_for(lambda: self._waiting_bytes < WAITING_BYTES)
+            loop = asyncio.get_running_loop()
+            picture = await loop.run_in_executor(self._threads, self._uploads.read, upload.content)
+            if not isinstance(picture, RejectedError):
+                self._waiting_bytes += picture.pixels.nbytes
+            return picture
+
+    async def neighbours(self, rows: Rows, k: int) -> list[list[dict[str, Any]]]:
+        """Return the nearest images of the index to embeddings (n, D), the nearest first; one search at a time."""
+        return await asyncio.get_running_loop().run_in_executor(self._search, self._nearest, rows, k)
+
+    def _nearest(self, rows: Rows, k: int) -> list[list[dict[str, Any]]]:
         assert self.bank is not None
-        cosines, places = nearest(self.bank, rows, min(k, len(self.bank)))
+        cosines, places = nearest(self.bank, rows, min(k, len(self.bank)), scaled=True)
         order = np.lexsort((places, -cosines))
         return [
             [

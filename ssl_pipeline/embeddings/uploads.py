@@ -47,6 +47,9 @@ class Uploads:
         chunk = Chunk([""], functools.partial(_given, content), self._work)
         worker, kept = self._idle.get(), None
         try:
+            if worker is not None and not worker.process.is_alive():  # it was killed when it had no image
+                worker.end()
+                worker = None
             worker = worker or Worker(self._limits)
             worker.take(chunk)
             while not chunk.done:

@@ -24,6 +24,7 @@ from sklearn.datasets import load_sample_images
 from benchmarks.project import ROOT
 from ssl_pipeline.deployment.classifier_graph import append_classifier
 from ssl_pipeline.embeddings.reading import Picture, canvas_of, read_some
+from ssl_pipeline.products import sha256
 from ssl_pipeline.runtime import Backbone
 from ssl_pipeline_stages.embed import embed
 from tests.deployment.hostile_uploads import HOSTILE, MOST_BYTES
@@ -151,6 +152,7 @@ def test_classes_and_neighbours(server: Server, photos: list[Path], models: Mode
         dict(zip(["temple", "flower"], probabilities, strict=True)), abs=1e-5
     )
     assert said["images"][0]["class"] == ["temple", "flower"][int(probabilities.argmax())]
+    assert said["model"] == sha256(models.classifier)
     status, said = server.post("/neighbours?k=4", photos[4].read_bytes(), photos[1].read_bytes())
     rows = [
         [(Path(match["path"]).name, match["similarity"]) for match in image["neighbours"]] for image in said["images"]
@@ -211,6 +213,10 @@ def test_requests_that_are_none_are_refused_with_a_reason(server: Server, photos
         "compressed": (415, server.ask("POST", "/embed", zlib.compress(photo), content_encoding="gzip")),
         "a word for a number": (400, server.post("/neighbours?k=many", photo)),
         "a large number": (400, server.post("/neighbours?k=" + "9" * 5000, photo)),
+        "a number behind zeros": (400, server.post("/neighbours?k=0001000000", photo)),
+        "one too many": (400, server.post("/neighbours?k=1001", photo)),
+        "none": (400, server.post("/neighbours?k=0", photo)),
+        "a digit that is none": (400, server.post("/neighbours?k=%C2%B2", photo)),
         "another method": (405, server.ask("GET", "/embed")),
         "another address": (404, server.ask("GET", "/../../etc/passwd")),
     }
@@ -218,13 +224,34 @@ def test_requests_that_are_none_are_refused_with_a_reason(server: Server, photos
     assert all(said["error"] for _, (_, said) in asked.values())
     named = form(("\x1b[2Jgone", b"text"), ("b.jpg", photo))
     status, said = server.ask("POST", "/embed", named, content_type=multipart)
-    assert (status, said["error"], len(said["images"])) == (415, "1 of 2 images cannot be used.", 1)
+    assert (status, said["error"]) == (415, "1 of 2 images cannot be used.")
+    assert [image["name"] for image in said["images"]] == ["\x1b[2Jgone"]
     assert "not an image" in said["images"][0]["reason"]
 
 
-def half_a_request(port: int, content: bytes) -> socket.socket:
+@pytest.mark.parametrize("charset", ["utf-7", "undefined", "idna", "utf-16", "hex", "unicode_escape", "a" * 5000])
+def test_names_of_files_are_read_as_utf_8_whatever_the_client_says(server: Server, charset: str):
+    names = ["+2AA-.png", "\\ud800.png", "xn--a.png", "é.png", "x" * 300]
+    head = f"multipart/form-data; boundary=xyz; charset={charset}"
+    body = form(*((name, b"text") for name in names))
+    status, said = server.ask("POST", "/embed", body, content_type=head)
+    assert (status, [image["name"] for image in said["images"]]) == (415, [name[:200] for name in names])
+
+
+@pytest.mark.parametrize("boundary", ['"x\\"y"', "é", "x" * 71, '""'])
+def test_a_boundary_that_is_none_is_refused(server: Server, boundary: str):
+    status, said = server.ask("POST", "/embed", b"--x", content_type=f"multipart/form-data; boundary={boundary}")
+    assert (status, "boundary" in said["error"]) == (400, True)
+
+
+def test_what_can_be_refused_by_the_head_does_not_wait_for_the_body(server: Server):
+    with half_a_request(server.port, bytes(5000), "/neighbours?k=0") as connection:
+        assert connection.recv(12) == b"HTTP/1.1 400"
+
+
+def half_a_request(port: int, content: bytes, path: str = "/embed") -> socket.socket:
     connection = socket.create_connection(("127.0.0.1", port), timeout=20)
-    head = f"POST /embed HTTP/1.1\r\nHost: here\r\nContent-Length: {len(content)}\r\n\r\n"
+    head = f"POST {path} HTTP/1.1\r\nHost: here\r\nContent-Length: {len(content)}\r\n\r\n"
     connection.sendall(head.encode() + content[:1000])
     return connection
 
@@ -240,6 +267,8 @@ def wait_until_refused(port: int) -> None:
 def test_it_takes_so_many_requests_and_ends_when_they_are_answered(models: Models, photos: list[Path]):
     photo = photos[0].read_bytes()
     with started("--model", models.backbone, "--max-requests", 1) as server:
+        with half_a_request(server.port, photo, "/classify") as connection:
+            assert connection.recv(12) == b"HTTP/1.1 404"  # which needs no body
         with half_a_request(server.port, photo) as connection:
             while server.ask("GET", "/health")[1]["in_flight"] == 0:
                 time.sleep(0.01)

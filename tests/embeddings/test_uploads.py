@@ -65,6 +65,18 @@ def test_a_process_that_dies_of_an_image_is_replaced(uploads: Uploads):
     assert again.sha256 != first.sha256  # another process
 
 
+def test_a_process_that_was_killed_when_it_had_no_image_costs_none(uploads: Uploads):
+    uploads._work = obey  # type: ignore[assignment]
+    first = uploads.read(b"")
+    assert isinstance(first, Picture)
+    os.kill(int(first.sha256), signal.SIGKILL)
+    (worker,) = (worker for worker in uploads._idle.queue if worker is not None)
+    worker.process.join(10)
+    again = uploads.read(b"")
+    assert isinstance(again, Picture)
+    assert again.sha256 != first.sha256
+
+
 def test_more_bytes_than_any_image_needs_are_refused(uploads: Uploads, monkeypatch: pytest.MonkeyPatch):
     uploads._most = 10
     assert str(uploads.read(bytes(11))) == "too large: more than 10 bytes"
