@@ -1,5 +1,6 @@
 """The section `export` of params.yaml."""
 
+import re
 from typing import Annotated, Literal, get_args
 
 from pydantic import Field, field_validator
@@ -55,6 +56,19 @@ class GraphConfig(Checked):
     l2_normalize: bool
     opset: Annotated[int, Field(ge=18, le=23)]
     core_batch: Annotated[Literal["dynamic"] | int, number_or("dynamic")] = "dynamic"
+    outputs: list[str] = Field(default=["embedding"])
+
+    @field_validator("outputs")
+    @classmethod
+    def _embeddings_ship_always(cls, outputs: list[str]) -> list[str]:
+        for name in outputs:
+            if not re.fullmatch(r"embedding|maps|map_[1-9]\d{0,3}", name):
+                raise ValueError(f"has no '{name[:50]}': take embedding, maps, or map_2 for the map of layer 2 alone")
+        if "embedding" not in outputs:
+            raise ValueError("must contain embedding, which always ships; maps are further outputs")
+        if len({*outputs}) < len(outputs):
+            raise ValueError("must not name an output twice")
+        return outputs
 
 
 class ExportConfig(GraphConfig):

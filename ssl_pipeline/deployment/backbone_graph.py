@@ -13,7 +13,7 @@ from ssl_pipeline.deployment.image_graph import convention, graph_metadata, netw
 from ssl_pipeline.deployment.onnx_file import write_proto
 from ssl_pipeline.types import Encoder
 
-__all__ = ["export_backbone", "export_backbone_and_core"]
+__all__ = ["backbone_metadata", "export_backbone", "export_backbone_and_core"]
 
 
 def export_backbone(encoder: nn.Module, card: ModelCard, path: Path, *, l2_normalize: bool, opset: int) -> None:
@@ -30,7 +30,7 @@ def export_backbone(encoder: nn.Module, card: ModelCard, path: Path, *, l2_norma
         PipelineError: The graph exceeds 2 GB.
     """
     module = FromPixels(card, embedding(encoder, l2_normalize))
-    write_image_graph(module, path, output="embedding", metadata=_metadata(card, l2_normalize), opset=opset)
+    write_image_graph(module, path, output="embedding", metadata=backbone_metadata(card, l2_normalize), opset=opset)
 
 
 def export_backbone_and_core(
@@ -49,14 +49,15 @@ def export_backbone_and_core(
     Raises:
         PipelineError: A graph exceeds 2 GB.
     """
-    module, metadata = FromPixels(card, WithNormalised(encoder, l2_normalize)), _metadata(card, l2_normalize)
+    module, metadata = FromPixels(card, WithNormalised(encoder, l2_normalize)), backbone_metadata(card, l2_normalize)
     model = network_graph(module, ["images"], ["embedding", "normalised"], opset)
     write_core(cut_core(model), core, encoder, metadata)
     fit_before(model, "images", module, alone=True)
     write_proto(model, path, metadata)
 
 
-def _metadata(card: ModelCard, l2_normalize: bool) -> dict[str, str]:
+def backbone_metadata(card: ModelCard, l2_normalize: bool) -> dict[str, str]:
+    """Return what a graph from images to embeddings says about itself."""
     length = "of unit length" if l2_normalize else "as the backbone returns it, not normalised"
     return {
         **graph_metadata(card),

@@ -1,5 +1,7 @@
 """From pixels to what ships: one wrapper, and the networks that stand in it besides an encoder itself."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -8,7 +10,16 @@ from ssl_pipeline.artifacts.card import ModelCard
 from ssl_pipeline.augment.geometry import fit
 from ssl_pipeline.types import Encoder, EnergyHead, ImageEnergyHead, PretextTask
 
-__all__ = ["Energies", "FromPixels", "OfBatches", "Prediction", "Probabilities", "WithNormalised", "embedding"]
+__all__ = [
+    "Energies",
+    "FromPixels",
+    "OfBatches",
+    "Prediction",
+    "Probabilities",
+    "WithMaps",
+    "WithNormalised",
+    "embedding",
+]
 
 
 class FromPixels(nn.Module):
@@ -72,6 +83,27 @@ class WithNormalised(nn.Module):
         """Return embeddings (N, D) of images (N, C, S, S) in [0, 1], and the images normalised."""
         normalised = self.encoder.normalised(images)
         return self.finish(self.encoder.embed_normalised(normalised)), normalised
+
+
+class WithMaps(nn.Module):
+    """An encoder that returns feature maps of its backbone's layers as well.
+
+    Args:
+        encoder: The encoder, whose backbone offers maps.
+        layers: The numbers of the layers, from 1.
+        l2_normalize: Whether embeddings get unit length; maps stay as they are.
+    """
+
+    def __init__(self, encoder: Encoder, layers: Sequence[int], l2_normalize: bool):
+        super().__init__()
+        self.encoder, self.layers = encoder, layers
+        self.finish = _UnitLength() if l2_normalize else nn.Identity()
+
+    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
+        """Return embeddings (N, D) of images (N, C, S, S) in [0, 1], and a map (N, C', h, w) of each layer."""
+        normalised = self.encoder.normalised(images)
+        maps = self.encoder.backbone.maps(normalised)
+        return self.finish(self.encoder.embed_normalised(normalised)), *(maps[layer - 1] for layer in self.layers)
 
 
 def embedding(encoder: nn.Module, l2_normalize: bool) -> nn.Module:

@@ -3,7 +3,7 @@
 import json
 import subprocess
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ _ADVICE = "the backbone has operations that do not export exactly; try another e
 def verify(
     path: Path, originals: Sequence[Pixels], command: Sequence[str], *, core: Core | None = None
 ) -> dict[str, Any]:
-    """Hold a graph from images to rows (embeddings or probabilities) against torch.
+    """Hold a graph from images to rows (embeddings or probabilities), and to maps beside them, against torch.
 
     Args:
         path: The ONNX file; its metadata says of which layer embeddings are, whether they are normalised, and around
@@ -37,7 +37,7 @@ def verify(
 
     Returns:
         The figures of the proof, the shapes tried, and the execution providers that onnxruntime used; those of the core
-        under `core`.
+        under `core`, and those of each map under `maps`.
 
     Raises:
         PipelineError: A bound is broken; the message says which, and what to do.
@@ -47,11 +47,14 @@ def verify(
     metadata = read_metadata(session)
     batches = {name: (batch,) for name, batch in probes(originals, int(metadata["size"]), images_of(metadata)).items()}
     option = "--l2-normalize" if json.loads(metadata["l2_normalized"]) else "--no-l2-normalize"
-    answers = _rebuilt(path, command, ["--layer", metadata["layer"], option], batches)
+    maps: dict[str, Any] = json.loads(metadata.get("maps", "{}"))
+    layers = [option for about in maps.values() for option in ("--map", str(about["layer"]))]
+    answers = _rebuilt(path, command, ["--layer", metadata["layer"], option, *layers], batches)
     reference = Reference("torch", [lambda _: answers])
     bounds = CLASSIFIER if session.get_outputs()[0].name == "probabilities" else BACKBONE
     varied = [name for name in batches if name.startswith("original/")] if len(originals) > 1 else [_LARGEST_BATCH]
     proof = prove(path, reference, batches, bounds, _ADVICE, varied=varied)
+    proved_maps = {name: _figures(_prove_map(path, name, answers, batches, varied)) for name in maps}
     proved_core = {} if core is None else {"core": _figures(prove_core(core, batches, answers))}
     shapes = sorted({images.shape[1:3] for (images,) in batches.values()})
     return {
@@ -61,7 +64,14 @@ def verify(
         "batch_sizes": sorted({len(images) for (images,) in batches.values()}),
         "providers": proof.providers,
         **proved_core,
+        **({"maps": proved_maps} if maps else {}),
     }
+
+
+def _prove_map(path: Path, name: str, answers: Answers, batches: Batches, varied: Collection[str]) -> Proof:
+    """Hold one map of a graph against torch's, within the bounds of embeddings: a map is one long row."""
+    told = {batch: answers[f"{name}/{batch}"] for batch in batches}
+    return prove(path, Reference("torch", [lambda _: told]), batches, BACKBONE, _ADVICE, varied=varied, output=name)
 
 
 def _figures(proof: Proof) -> dict[str, float]:
@@ -124,7 +134,7 @@ def _rebuilt(beside: Path, command: Sequence[str], options: Sequence[str], batch
         np.savez(inputs, **arrays)  # type: ignore[arg-type]  # numpy's stub takes the names for its own option
         subprocess.run([*command, str(inputs), str(outputs), *options], check=True)
         with np.load(outputs) as file:
-            return {name: file[name] for name in batches}
+            return {name: file[name] for name in file.files}
 
 
 def _nearest(image: Pixels, height: int, width: int) -> Pixels:

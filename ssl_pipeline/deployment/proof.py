@@ -123,6 +123,7 @@ def prove(
     advice: str,
     *,
     varied: Collection[str] | None = None,
+    output: str | None = None,
 ) -> Proof:
     """Hold a graph against its reference, and refuse it where a bound is broken.
 
@@ -133,28 +134,37 @@ def prove(
         bounds: The bounds of the graph.
         advice: What to do where the two differ: a clause that ends with a full stop.
         varied: The names of batches of different images, over which answers have to vary; None: all.
+        output: The name of the output that is held against the reference; None: the first one.
 
     Raises:
         PipelineError: A bound is broken; the message says which, and what to do.
     """
-    proof = compare(path, reference, batches, bounds, varied=varied)
+    proof = compare(path, reference, batches, bounds, varied=varied, output=output)
     problems = proof.broken(advice)
     if problems:
+        what = path.name if output is None else f"{output} of {path.name}"
         raise PipelineError(
-            f"{path.name} does not compute what {reference.name} computes, and is not kept:\n" + "\n".join(problems)
+            f"{what} does not compute what {reference.name} computes, and is not kept:\n" + "\n".join(problems)
         )
     return proof
 
 
 def compare(
-    path: Path, reference: Reference, batches: Batches, bounds: Bounds, *, varied: Collection[str] | None = None
+    path: Path,
+    reference: Reference,
+    batches: Batches,
+    bounds: Bounds,
+    *,
+    varied: Collection[str] | None = None,
+    output: str | None = None,
 ) -> Proof:
     """Measure how near a graph comes to its reference, without judging it; see `prove`."""
     session = open_session(path)
+    wanted = [output or session.get_outputs()[0].name]
     names = [node.name for node in session.get_inputs()]
 
     def run(arrays: Sequence[npt.NDArray[Any]]) -> Rows:
-        return _rows(session.run(None, dict(zip(names, arrays, strict=True)))[0])
+        return _rows(session.run(wanted, dict(zip(names, arrays, strict=True)))[0])
 
     actual = {name: run(arrays) for name, arrays in batches.items()}
     expected = _nearest(actual, [answers(batches) for answers in reference.answers])

@@ -1,5 +1,6 @@
 """What torch makes of images, rebuilt from a model's files alone: the other side of the parity proof."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -8,17 +9,29 @@ import torch
 
 from ssl_pipeline.artifacts.assembly import cut
 from ssl_pipeline.artifacts.files import load_encoder
-from ssl_pipeline.deployment.from_pixels import FromPixels, Probabilities, embedding
+from ssl_pipeline.deployment.from_pixels import FromPixels, Probabilities, WithMaps, embedding
 from ssl_pipeline.registry import Registry
 
-__all__ = ["HEAD", "answer"]
+__all__ = ["HEAD", "answer", "map_name"]
 
 HEAD = "head.safetensors"
 """A classifier's linear head, `weight` (C, D) and `bias` (C,), beside the encoder that it was trained with."""
 
 
+def map_name(layer: int) -> str:
+    """Return how the map of a layer, from 1, is called among a graph's outputs."""
+    return f"map_{layer}"
+
+
 def answer(
-    registry: Registry, folder: Path, inputs: Path, outputs: Path, *, layer: int | None, l2_normalize: bool
+    registry: Registry,
+    folder: Path,
+    inputs: Path,
+    outputs: Path,
+    *,
+    layer: int | None,
+    l2_normalize: bool,
+    maps: Sequence[int] = (),
 ) -> None:
     """Run a model on batches of images: probabilities if the folder holds a head, embeddings if not.
 
@@ -26,15 +39,23 @@ def answer(
         registry: The registry that has the backbone.
         folder: Holds encoder.safetensors, model.json and, for a classifier, head.safetensors.
         inputs: .npz of batches of images (N, H, W, C).
-        outputs: .npz to write: for each batch float32 (N, D) or (N, C), under the same name.
+        outputs: .npz to write: for each batch float32 (N, D) or (N, C), under the same name, and each map (N, C', h, w)
+            as `<map>/<name>`.
         layer: The number of the backbone's layer, from 1, whose embeddings are meant; None: the backbone's own.
         l2_normalize: Whether embeddings get unit length.
+        maps: The numbers of layers, from 1, whose maps are meant besides.
     """
     encoder, card = cut(*load_encoder(registry, folder), layer)
     network, head = embedding(encoder, l2_normalize), folder / HEAD
     if head.exists():
         network = Probabilities(network, **safetensors.torch.load_file(head))
-    model = FromPixels(card, network).eval()
+    elif maps:
+        network = WithMaps(encoder, maps, l2_normalize)
+    model, answers = FromPixels(card, network).eval(), {}
     with np.load(inputs) as file, torch.inference_mode():
-        answers = {name: model(torch.from_numpy(file[name])).numpy() for name in file.files}
+        for name in file.files:
+            found = model(torch.from_numpy(file[name]))
+            first, *others = found if isinstance(found, tuple) else (found,)
+            answers[name] = first.numpy()
+            answers |= {f"{map_name(one)}/{name}": other.numpy() for one, other in zip(maps, others, strict=True)}
     np.savez(outputs, **answers)

@@ -15,6 +15,7 @@ from ssl_pipeline.data.store import open_split, read_originals
 from ssl_pipeline.deployment.backbone_graph import export_backbone_and_core
 from ssl_pipeline.deployment.core_graph import Core
 from ssl_pipeline.deployment.energy_graph import export_energy, prove_energy
+from ssl_pipeline.deployment.maps_graph import export_maps, layers_of
 from ssl_pipeline.deployment.onnx_file import add_metadata
 from ssl_pipeline.deployment.parity import canvas_agreement, verify
 from ssl_pipeline.export_config import GraphConfig
@@ -23,6 +24,9 @@ from ssl_pipeline.products import record, sha256
 from ssl_pipeline.types import PretextTask
 
 __all__ = ["Evidence", "headline", "in_short", "read_evidence", "release"]
+
+_MAX_PROVED_WITH_MAPS = 16
+"""Originals on which maps are proved, which are a hundred times as large as embeddings."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +64,7 @@ def release(
     origin: Mapping[str, str] | None = None,
     calibrate: Callable[[Path], Any] = lambda _: {},
 ) -> dict[str, Any]:
-    """Write backbone.onnx, backbone_core.onnx and energy.onnx into a folder, and prove each.
+    """Write backbone.onnx, backbone_core.onnx, energy.onnx and, if asked, backbone_maps.onnx; prove each.
 
     Args:
         folder: A folder that receives the files, to be thrown away if this raises.
@@ -76,20 +80,26 @@ def release(
         All figures, for details.json.
 
     Raises:
-        ConfigError: The backbone does not have the layer of the section.
+        ConfigError: The backbone does not have a layer or a map of the section.
         PipelineError: A graph is not what was trained.
     """
     backbone, energy = folder / "backbone.onnx", folder / "energy.onnx"
     core = Core(folder / "backbone_core.onnx", None if section.core_batch == "dynamic" else section.core_batch)
     whole = task.encoder, card
     shipped = cut(*whole, None if section.layer == "last" else section.layer)
+    layers = layers_of(section.outputs, *whole)
     export_backbone_and_core(*shipped, backbone, core, l2_normalize=section.l2_normalize, opset=section.opset)
     parity = verify(backbone, evidence.originals, reference, core=core)
     # an energy was trained on the backbone's own embeddings; where there is none, the cosine is of those that ship
     head, (encoder, card) = (CosineEnergy(), shipped) if task.energy_head is None else (task.energy_head, whole)
     export_energy(encoder, head, card, energy, opset=section.opset)
     energies = prove_energy(energy, encoder, head, card, evidence.originals)
-    files = backbone, core.path, energy
+    files = [backbone, core.path, energy]
+    if layers:
+        with_maps = folder / "backbone_maps.onnx"
+        export_maps(*shipped, with_maps, layers, l2_normalize=section.l2_normalize, opset=section.opset)
+        parity["with_maps"] = verify(with_maps, evidence.originals[:_MAX_PROVED_WITH_MAPS], reference)
+        files.append(with_maps)
     record(backbone)
     thresholds = {"thresholds": json.dumps(calibrate(backbone))}
     for path in files:

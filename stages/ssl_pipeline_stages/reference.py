@@ -23,7 +23,8 @@ def command(folder: Path) -> list[str]:
 @click.argument("outputs", type=FILE)
 @click.option("--layer", required=True, help="Whose embeddings are meant: last, or a layer's number from 1.")
 @click.option("--l2-normalize/--no-l2-normalize", required=True, help="Whether embeddings get unit length.")
-def reference(folder: Path, inputs: Path, outputs: Path, layer: str, l2_normalize: bool) -> None:
+@click.option("--map", "maps", type=int, multiple=True, help="A layer's number from 1, whose map is meant besides.")
+def reference(folder: Path, inputs: Path, outputs: Path, layer: str, l2_normalize: bool, maps: tuple[int, ...]) -> None:
     """Write what torch, rebuilt from FOLDER, makes of the batches of images in INPUTS (.npz) to OUTPUTS (.npz)."""
 
     def run() -> None:
@@ -32,6 +33,6 @@ def reference(folder: Path, inputs: Path, outputs: Path, layer: str, l2_normaliz
         from ssl_pipeline.deployment.runtime import layer_of
         from ssl_pipeline.loading import load_registry
 
-        answer(load_registry(), folder, inputs, outputs, layer=layer_of(layer), l2_normalize=l2_normalize)
+        answer(load_registry(), folder, inputs, outputs, layer=layer_of(layer), l2_normalize=l2_normalize, maps=maps)
 
     sys.exit(guarded(run))

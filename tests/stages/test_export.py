@@ -54,13 +54,8 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_product(folder / "data/augmented/policy.json", config.augment.model_dump(mode="json"))
     registry, recipe = load_registry(), resolve(load_registry(), config.pretrain)
     encoder = build_encoder(registry, config.pretrain.backbone, MEAN, STD, 0, 16)
-    card = model_card(
-        backbone=config.pretrain.backbone,
-        recipe=recipe,
-        embedding_dim=encoder.embedding_dim,
-        size=16,
-        params_sha256="0123",
-    )
+    described = {"backbone": config.pretrain.backbone, "recipe": recipe, "embedding_dim": encoder.embedding_dim}
+    card = model_card(**described, size=16, params_sha256="0123")
     task = build_task(registry, recipe, encoder, 0, 16).train()
     with torch.no_grad():  # gives batch normalisation its statistics
         seen = torch.from_numpy(images[:128]).permute(0, 3, 1, 2)[:, None].repeat(1, 2, 1, 1, 1) / 255
@@ -81,12 +76,12 @@ def project(made: Path, tmp_path: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def headless(made: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The same of an encoder without an energy of its own that was shown luminance alone, where layer 1 ships."""
+    """The same of an encoder without an energy of its own that was shown luminance alone: layer 1 and a map ship."""
     folder = unexported(made, tmp_path_factory.mktemp("headless") / "project")
     rotation = {"name": "rotation", "pretext_task": {"name": "rotation"}}
     card = folder / "models/pretrain/model.json"
     write_product(card, {**json.loads(card.read_text()), "grayscale": True, "recipe": rotation})
-    set_layer(folder, 1)
+    set_export(folder, layer=1, outputs=["embedding", "map_2"])
     export(folder)
     return folder
 
@@ -163,10 +158,6 @@ def test_the_graphs_run_with_onnxruntime_alone(made: Path):
     assert output[0] == pytest.approx(-1 / 0.2, abs=1e-4)
 
 
-def set_layer(project: Path, layer: int) -> None:
-    set_export(project, layer=layer)
-
-
 def set_export(project: Path, **values: Any) -> None:
     params = yaml.safe_load((project / "params.yaml").read_text())
     params["export"] |= values
@@ -205,7 +196,7 @@ def test_a_variant_that_fails_the_gate_stops_the_stage_and_leaves_no_file(projec
 
 
 def test_a_middle_layer_ships_and_the_trained_energy_stays_that_of_the_last(made: Path, project: Path):
-    set_layer(project, 2)
+    set_export(project, layer=2)
     export(project)
     files = project / "models/export"
     report = json.loads((project / "reports/export/details.json").read_text())
@@ -233,6 +224,15 @@ def test_an_encoder_that_was_shown_luminance_alone_ships_so(made: Path, headless
     assert np.abs(run(in_colour, colours) - run(in_colour, grey)).max() > 0.01
 
 
+def test_a_map_ships_in_a_file_of_its_own_proved_as_the_backbone_is(headless: Path):
+    session = open_session(headless / "models/export/backbone_maps.onnx")
+    given = session.run(None, {"images": load_sample_image("china.jpg")[None]})
+    assert [array.shape for array in given] == [(1, 16), (1, 32, 8, 8)]
+    proof = json.loads((headless / "reports/export/details.json").read_text())["parity"]["with_maps"]
+    assert (proof["originals"], [*proof["maps"]]) == (5, ["map_2"])
+    assert max(proof["max_difference"], proof["maps"]["map_2"]["max_difference"]) < 1e-4
+
+
 def test_without_an_energy_of_its_own_the_cosine_is_of_the_embeddings_that_ship(headless: Path):
     files = headless / "models/export"
     energy = open_session(files / "energy.onnx")
@@ -246,7 +246,7 @@ def test_without_an_energy_of_its_own_the_cosine_is_of_the_embeddings_that_ship(
 
 
 def test_a_layer_that_the_backbone_does_not_have_is_named(project: Path):
-    set_layer(project, 4)
+    set_export(project, layer=4)
     refused(project, "export.layer: 4, but this backbone (resnet_cifar) has layers 1 to 3", status=2)
 
 

@@ -1,0 +1,78 @@
+"""The picture of docs/forms.md: patches of photographs that are nearest to one patch, by the lines of that page.
+
+python -m benchmarks.nearest_patches backbone_maps.onnx out.png --patch 1,4 --patch 2,2 query.jpg other.jpg ...
+"""
+
+import io
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+from PIL import Image, ImageOps
+
+from benchmarks.project import ROOT
+from ssl_pipeline.data.decode import to_canvas
+from ssl_pipeline.deployment.runtime import open_session, read_metadata
+
+SIDE = 192
+"""Px of a photograph in the picture; it is fitted as the graph fits it, so that the cells of its map are squares."""
+
+FILE = click.Path(path_type=Path, dir_okay=False)
+
+
+def documented(model: Path) -> dict[str, Any]:
+    """Return what the lines of docs/forms.md on maps define, for another file than theirs."""
+    page = (ROOT / "docs/forms.md").read_text(encoding="utf-8")
+    (code,) = re.findall(r"```python\n(import numpy.*?)```", page, re.DOTALL)
+    names: dict[str, Any] = {}
+    exec(code.replace("models/export/backbone_maps.onnx", str(model)), names)
+    return names
+
+
+@click.command()
+@click.argument("model", type=FILE)
+@click.argument("picture", type=FILE)
+@click.argument("images", nargs=-1, required=True, type=FILE)
+@click.option("--patch", "places", multiple=True, required=True, help="Row and column of a patch of the first image.")
+def main(model: Path, picture: Path, images: tuple[Path, ...], places: tuple[str, ...]) -> None:
+    """Draw a row of all images for each patch of the first one, with the cosines of their patches with it."""
+    names, says = documented(model), read_metadata(open_session(model))
+    whole = [ImageOps.exif_transpose(Image.open(path)).convert("RGB") for path in images]
+    pixels = [np.asarray(image) for image in whole]
+    background = tuple(json.loads(says["background"]))
+    shown = [to_canvas(image, SIDE, says["resize"], background) for image in whole]  # type: ignore[arg-type]
+    figure = Figure(figsize=(1.6 * len(images), 1.7 * len(places)), layout="constrained")
+    axes = figure.subplots(len(places), len(images), squeeze=False)
+    for line, place in zip(axes, places, strict=True):
+        row, column = map(int, place.split(","))
+        for number, (axis, canvas) in enumerate(zip(line, shown, strict=True)):
+            cosines = names["likeness"](pixels[0], row, column, pixels[number])
+            nearest = divmod(int(cosines.argmax()), cosines.shape[1])
+            draw(axis, canvas, cosines, nearest)
+            axis.set_title("one patch" if number == 0 else f"cosine {cosines.max():.2f}", fontsize=8)
+            click.echo(f"{place} {images[number].name}: {nearest} {cosines.max():.3f}, median {np.median(cosines):.3f}")
+    drawn = io.BytesIO()
+    figure.savefig(drawn, dpi=100)
+    Image.open(drawn).convert("RGB").quantize(200).save(picture, optimize=True)  # half the bytes
+
+
+def draw(axis: Axes, canvas: Image.Image, cosines: Any, best: tuple[int, int]) -> None:
+    """Draw an image, the lighter the nearer its patches (h, w) are, with a frame around one of them."""
+    height, width = cosines.shape
+    axis.imshow(canvas, extent=(0, width, height, 0))
+    veil = np.zeros((height, width, 4))
+    low, high = np.percentile(cosines, (20, 100))
+    veil[..., 3] = 0.6 * (1 - ((cosines - low) / max(high - low, 1e-6)).clip(0, 1))
+    axis.imshow(veil, extent=(0, width, height, 0))
+    axis.add_patch(Rectangle((best[1], best[0]), 1, 1, fill=False, edgecolor="tab:red", linewidth=2))
+    axis.set_axis_off()
+
+
+if __name__ == "__main__":
+    main()
