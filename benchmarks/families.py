@@ -1,8 +1,10 @@
 """Families of timm's networks through the pipeline: `python -m benchmarks.families`.
 
-The smallest network of each family is built with random weights for images of 64 px, takes one step of training, is
-exported as the stage export does, and is held against torch on random images of several shapes. Each has a process of
-its own, one after the other, whose memory is bounded. `--table` writes docs/families.md.
+A small network of each family is built with random weights for images of 64 px, takes one step of training on crops of
+photographs, is exported as the stage export does, and is held against torch on other crops, of several shapes. (Noise
+would not do: behind statistics of photographs, deep networks with random weights blow it up until torch in float32
+differs from itself in float64.) Then its int8 variant is made and judged as that stage does it. Each network has a
+process of its own, one after the other, whose memory and time are bounded. `--table` writes the rows into a page.
 """
 
 import json
@@ -11,26 +13,38 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import click
 import numpy as np
+import numpy.typing as npt
 import torch
+from PIL import Image
+from sklearn.datasets import load_sample_image
 
+from benchmarks.interleaved import machine
 from benchmarks.large_photographs import describe
 from benchmarks.project import ROOT, environment
 from ssl_pipeline.artifacts.assembly import build_encoder
-from ssl_pipeline.config import Choice
+from ssl_pipeline.config import Choice, load
+from ssl_pipeline.data.store import Split
 from ssl_pipeline.deployment.backbone_graph import export_backbone
 from ssl_pipeline.deployment.bounds import REHEARSAL
-from ssl_pipeline.deployment.from_pixels import FromPixels
+from ssl_pipeline.deployment.from_pixels import FromPixels, embedding
 from ssl_pipeline.deployment.proof import compare, in_torch
+from ssl_pipeline.deployment.variants import Pool, ship_variants
 from ssl_pipeline.errors import PipelineError
+from ssl_pipeline.export_config import file_name
 from ssl_pipeline.loading import load_registry
 from ssl_pipeline.terminal import brief
 
-SIZE, MEMORY = 64, 6 * 2**30
+SIZE, MEMORY, SECONDS = 64, 6 * 2**30, 300
+MEAN, STD = (0.5,) * 3, (0.25,) * 3
+TRAIN, VAL = 64, 160
+COLUMNS = ("family", "network", "px", "D", "MB", "s", "difference", "equal to torch")
+INT8_COLUMNS = ("int8", "mean cosine", "recall@10", "size", "ships")
 FAMILIES = {
     "ResNet": "resnet18",
     "ResNeXt": "resnext26ts",
@@ -58,74 +72,163 @@ FAMILIES = {
 }
 
 
-def pass_through(model: str) -> dict[str, Any]:
-    """Take a network from its name to its file; return how far it came, and its figures."""
+def crops(count: int, shape: tuple[int, int], seed: int) -> npt.NDArray[np.uint8]:
+    """Return square crops of two photographs, of 32 to 240 px, resized to a shape (H, W): (count, H, W, 3)."""
+    generator = np.random.default_rng(seed)
+    photographs = [Image.fromarray(load_sample_image(name)) for name in ("china.jpg", "flower.jpg")]
+    found = []
+    for number in range(count):
+        photograph, side = photographs[number % 2], int(generator.integers(32, 241))
+        left, top = (int(generator.integers(0, whole - side)) for whole in photograph.size)
+        box = (left, top, left + side, top + side)
+        found.append(np.asarray(photograph.resize(shape[::-1], Image.Resampling.BILINEAR, box)))
+    return np.stack(found)
+
+
+def pool(size: int) -> Pool:
+    """Return images that calibrate int8, and others that judge it."""
+
+    def split(name: str, images: npt.NDArray[np.uint8]) -> Split:
+        return Split(name, size, np.arange(len(images), dtype=np.uint64), MEAN, STD, name, (images,))
+
+    return Pool(split("train", crops(TRAIN, (size, size), 0)), split("val", crops(VAL, (size, size), 1)), ())
+
+
+def pass_through(model: str) -> Iterator[dict[str, Any]]:
+    """Take a network from its name to its files; yield its figures each time that it has come further."""
     found: dict[str, Any] = {"model": model, "reached": "nothing"}
+    yield found
     torch.manual_seed(0)
     choice = Choice(name=f"timm/{model}")
     size = 70 if "patch14" in model else SIZE
-    encoder = build_encoder(load_registry(), choice, (0.5,) * 3, (0.25,) * 3, 0, size)
-    found |= {"reached": "built", "size": size, "parameters": sum(one.numel() for one in encoder.parameters())}
+    encoder = build_encoder(load_registry(), choice, MEAN, STD, 0, size)
+    yield (found := found | {"reached": "built", "size": size, "dim": encoder.embedding_dim})
+    for module in encoder.modules():
+        if isinstance(module, torch.nn.modules.batchnorm._BatchNorm):
+            module.momentum = None  # a single step gives it the statistics of images, as a whole training would
+    images = pool(size)
     optimizer = torch.optim.SGD(encoder.parameters(), lr=1e-3)
-    embeddings = encoder.train()(torch.rand(4, 3, size, size))
+    batch = torch.from_numpy(images.train.images(np.arange(16))).permute(0, 3, 1, 2) / 255
+    embeddings = encoder.train()(batch)
     (embeddings - embeddings.roll(1, 0)).square().mean().backward()  # type: ignore[no-untyped-call]
     optimizer.step()
-    found |= {"reached": "trained", "dim": encoder.embedding_dim}
-    card, generator = describe(encoder, choice, size), np.random.default_rng(0)
+    yield (found := found | {"reached": "trained"})
+    card = describe(encoder, choice, size)
     with tempfile.TemporaryDirectory() as folder:
-        path, began = Path(folder, "backbone.onnx"), time.process_time()
-        export_backbone(encoder.eval(), card, path, l2_normalize=False, opset=18)
-        found |= {"reached": "exported", "seconds": round(time.process_time() - began, 1)}
-        found |= {"MB": round(path.stat().st_size / 1e6, 1)}
-        shapes = ((2, size, size, 3), (1, 200, 150, 3), (3, 33, 50, 3))
-        batches = {str(shape): (generator.integers(0, 256, shape).astype(np.uint8),) for shape in shapes}
-        proof = compare(path, in_torch(FromPixels(card, encoder).eval()), batches, REHEARSAL)
-    found |= {"max_difference": float(f"{proof.max_difference:.1e}")}
-    return found | ({"reached": "equal"} if not proof.broken("") else {})
+        path, began = Path(folder, file_name("fp32")), time.process_time()
+        export_backbone(encoder.eval(), card, path, l2_normalize=True, opset=18)
+        figures = {"seconds": round(time.process_time() - began, 1), "MB": round(path.stat().st_size / 1e6, 1)}
+        yield (found := found | {"reached": "exported"} | figures)
+        shapes = {(size, size): 2, (200, 150): 1, (33, 50): 3}
+        batches = {str(shape): (crops(count, shape, 2),) for shape, count in shapes.items()}
+        proof = compare(path, in_torch(FromPixels(card, embedding(encoder, True)).eval()), batches, REHEARSAL)
+        found |= {"max_difference": float(f"{proof.max_difference:.1e}")}
+        yield (found := found | ({} if proof.broken("") else {"reached": "equal"}))
+        section = load(ROOT / "params.yaml").export.model_copy(update={"variants": ["fp32", "int8"]})
+        yield found | {"int8": ship_variants(Path(folder), section, images)["int8"]}
 
 
 def attempt(model: str) -> None:
-    """Print what becomes of a network as a JSON line."""
+    """Print how far a network comes, as JSON lines of which the last one counts."""
     resource.setrlimit(resource.RLIMIT_DATA, (MEMORY, MEMORY))
+    found: dict[str, Any] = {}
     try:
-        found = pass_through(model)
+        for found in pass_through(model):
+            print(json.dumps(found), flush=True)
     except PipelineError as error:
-        found = {"model": model, "reached": "refused", "reason": brief(error)}
-    print(json.dumps(found), flush=True)
+        print(json.dumps(found | {"reason": brief(error)}), flush=True)
+    except Exception as error:  # whatever a library raises: its bottom is the reason, and the traceback goes on
+        bottom: BaseException = error
+        while bottom.__cause__ is not None:
+            bottom = bottom.__cause__
+        print(json.dumps(found | {"reason": brief(bottom)}), flush=True)
+        raise
+
+
+def ended(model: str) -> dict[str, Any]:
+    """Let a process of its own take a network as far as it comes; return what it found."""
+    words = [sys.executable, "-m", "benchmarks.families", "--one", model]
+    with tempfile.TemporaryFile("w+") as said, tempfile.TemporaryFile("w+") as errors:
+        late = False
+        try:
+            code = subprocess.run(
+                words, cwd=ROOT, env=environment(), check=False, stdout=said, stderr=errors, timeout=SECONDS
+            ).returncode
+        except subprocess.TimeoutExpired:
+            late, code = True, 1
+        said.seek(0)
+        errors.seek(0)
+        lines = [line for line in said if line.startswith("{")]
+        found: dict[str, Any] = json.loads(lines[-1]) if lines else {"model": model, "reached": "nothing"}
+        if code and "reason" not in found:
+            found["reason"] = f"took more than {SECONDS} s" if late else brief(errors.read()[-300:])
+    return found
 
 
 def row(family: str, found: dict[str, Any]) -> str:
     """Return a row of the page's table."""
     figures = [found.get(key, "") for key in ("size", "dim", "MB", "seconds", "max_difference")]
-    state = "yes" if found["reached"] == "equal" else f"{found['reached']}: {found.get('reason', '')}"
-    return "| " + " | ".join([family, f"`timm/{found['model']}`", *map(str, figures), state]) + " |"
+    reason = found.get("reason", "")
+    state = "yes" if found["reached"] == "equal" else f"{found['reached']}, no further: {reason}"
+    cells = [family, f"`timm/{found['model']}`", *map(str, figures), state]
+    int8 = found.get("int8", {})
+    gate = int8.get("gate", {})
+    unmade = reason if found["reached"] == "equal" else ""
+    cells.append(int8.get("made", {}).get("activations", "" if int8 else unmade))
+    cells += [f"{gate[key]:.3f}" if key in gate else "" for key in ("mean_cosine", "recall", "size")]
+    broken = int8.get("broken", [])
+    if gate:  # the figures stand beside it: which bounds they break is said by name
+        broken = [line.split(":")[0].removeprefix("min_").removeprefix("max_").replace("_", " ") for line in broken]
+    cells.append("yes" if int8.get("ships") else ", ".join(broken).replace("\n", " "))
+    return _line(cells)
+
+
+def summary(reached: Sequence[dict[str, Any]]) -> dict[str, int]:
+    """Count the networks whose file is equal to torch, whose int8 variant runs, and whose int8 variant ships."""
+    variants = [found.get("int8", {}) for found in reached]
+    return {
+        "equal": sum(found["reached"] == "equal" for found in reached),
+        "int8": sum("gate" in variant for variant in variants),
+        "int8_ships": sum(variant.get("ships", False) for variant in variants),
+    }
+
+
+def _line(cells: Sequence[str]) -> str:
+    return "| " + " | ".join(cell.replace("|", "/") for cell in cells) + " |"
+
+
+def into_table(page: Path, family: str, line: str) -> None:
+    """Put a row in the place of the family's own in a page that ends with the table; other rows stay."""
+    text, _, old = page.read_text(encoding="utf-8").partition("| family |")
+    rows = {one.split("|")[1].strip(): one for one in old.splitlines()[2:]} | {family: line}
+    columns = (*COLUMNS, *INT8_COLUMNS)
+    head = [_line(columns), "|" + "---|" * len(columns)]
+    page.write_text(
+        text + "\n".join([*head, *(rows[name] for name in FAMILIES if name in rows)]) + "\n", encoding="utf-8"
+    )
 
 
 @click.command()
 @click.argument("families", nargs=-1)
 @click.option("--one", hidden=True)
-@click.option("--table", type=click.Path(path_type=Path, dir_okay=False), help="A page whose table is written anew.")
+@click.option("--table", type=click.Path(path_type=Path, dir_okay=False, exists=True), help="A page that ends with it.")
 def main(families: tuple[str, ...], one: str | None, table: Path | None) -> None:
     """Print a line for each of FAMILIES, or for all."""
     if one:
         attempt(one)
         return
-    rows = []
+    unknown = [family for family in families if family not in FAMILIES]
+    if unknown:
+        raise click.UsageError(f"no such family: {', '.join(unknown)}; there are: {', '.join(FAMILIES)}")
+    print(json.dumps(machine() | {"date": time.strftime("%Y-%m-%d")}), flush=True)
+    reached = []
     for family in families or FAMILIES:
-        words = [sys.executable, "-m", "benchmarks.families", "--one", FAMILIES[family]]
-        done = subprocess.run(words, cwd=ROOT, env=environment(), check=False, capture_output=True, text=True)
-        lines = [line for line in done.stdout.splitlines() if line.startswith("{")]
-        failed = {"model": FAMILIES[family], "reached": "failed", "reason": brief(done.stderr[-200:])}
-        found = json.loads(lines[-1]) if lines else failed
-        print(json.dumps({"family": family} | found), flush=True)
-        rows.append(row(family, found))
-    if table:
-        head = [
-            "| family | network | px | D | MB | s to export | difference | equal to torch |",
-            "|---|---|---|---|---|---|---|---|",
-        ]
-        text = table.read_text(encoding="utf-8").split("| family |")[0]
-        table.write_text(text + "\n".join([*head, *rows]) + "\n", encoding="utf-8")
+        found = ended(FAMILIES[family])
+        reached.append(found)
+        print(json.dumps({"what": "family", "family": family} | found), flush=True)
+        if table:
+            into_table(table, family, row(family, found))
+    print(json.dumps({"what": "families"} | summary(reached)), flush=True)
 
 
 if __name__ == "__main__":

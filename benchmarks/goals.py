@@ -8,15 +8,20 @@ from benchmarks.report import Figure
 __all__ = [
     "default_epoch",
     "default_run",
+    "embed",
+    "embeddings",
     "epoch",
     "evaluation",
+    "families",
     "ingest",
     "large_photographs",
     "lightly",
+    "many_images",
     "micro_batches",
     "race",
     "resolution",
     "start_up",
+    "store",
     "tiles",
     "views",
 ]
@@ -212,6 +217,23 @@ def micro_batches() -> Iterator[Figure]:
         )
 
 
+def families() -> Iterator[Figure]:
+    summary = {"what": "families"}
+    reasons = "docs/forms.md says which is not, and why."
+    yield Figure("families whose file is equal to torch, of 23", summary, "equal", ("≥", 23), missed=reasons)
+    yield Figure("families whose int8 variant can be written and run", summary, "int8", ("≥", 23), missed=reasons)
+    yield Figure("families whose int8 variant passes the gate", summary, "int8_ships")
+
+
+def embed() -> Iterator[Figure]:
+    of = {"images": 20_000}
+    yield Figure("processor time, bare loop to embed", of, "processor_ratio")
+    yield Figure("time on the clock, bare loop to embed", of, "ratio")
+    yield Figure("MiB of the main process, 20,000 images", of, "embed.main_mib")
+    yield Figure("MiB of the bare loop, 20,000 images", of, "bare.main_mib")
+    yield Figure("bytes of memory per image", {"what": "growth"}, "bytes_per_image")
+
+
 def serve() -> Iterator[Figure]:
     yield Figure(
         "images per second, eight clients to the loop", {"what": "speed"}, "images_per_second_to_bare", spread="span"
@@ -231,3 +253,24 @@ def drift() -> Iterator[Figure]:
                 goal = ("≤", 0.035) if what == "redrawn" else goal
                 where = {"set": name, "what": what, "images": size}
                 yield Figure(f"{name}, {size} images: {what}", where, "alarms", goal, spread="interval")
+
+
+def many_images() -> Iterator[Figure]:
+    yield Figure("bytes of memory per image", {"what": "growth"}, "bytes_per_image")
+    yield Figure("seconds for 100,000 images", {"images": 100_000}, "seconds")
+    yield Figure("MiB of all processes for 100,000 images", {"images": 100_000}, "all_mib")
+
+
+def embeddings() -> Iterator[Figure]:
+    yield Figure("kNN, GB beside a million", {"what": "memory of knn beside the embeddings"}, "gigabytes_at_a_million")
+    yield Figure(
+        "k-means, GB beside a million",
+        {"what": "memory of clusters beside the embeddings"},
+        "gigabytes_at_a_million",
+    )
+
+
+def store() -> Iterator[Figure]:
+    yield Figure("milliseconds to open it", {"what": "open"}, "ms", ("≤", 50.0))
+    yield Figure("milliseconds to read its labels", {"what": "labels"}, "ms", ("≤", 200.0))
+    yield Figure("milliseconds to read its index.csv", {"what": "index.csv"}, "ms")

@@ -95,11 +95,7 @@ BENCHMARKS = (
         ("benchmarks.store",),
         "Opening a store of a million images, and reading its labels, in processor time.",
         0.5,
-        (
-            Figure("milliseconds to open it", {"what": "open"}, "ms", ("≤", 50.0)),
-            Figure("milliseconds to read its labels", {"what": "labels"}, "ms", ("≤", 200.0)),
-            Figure("milliseconds to read its index.csv", {"what": "index.csv"}, "ms"),
-        ),
+        tuple(goals.store()),
     ),
     Benchmark(
         "large-photographs",
@@ -111,20 +107,20 @@ BENCHMARKS = (
         long=True,
     ),
     Benchmark(
+        "families",
+        ("benchmarks.families",),
+        "A network of each of 23 families of timm, with random weights: built, trained for a step, exported, held "
+        "against torch, and written as int8; the table is in docs/forms.md.",
+        15,
+        tuple(goals.families()),
+        long=True,
+    ),
+    Benchmark(
         "embeddings",
         ("benchmarks.embeddings",),
         "Memory that kNN and k-means take beside embeddings of 512 numbers, as their number grows: a process a point.",
         1,
-        (
-            Figure(
-                "kNN, GB beside a million", {"what": "memory of knn beside the embeddings"}, "gigabytes_at_a_million"
-            ),
-            Figure(
-                "k-means, GB beside a million",
-                {"what": "memory of clusters beside the embeddings"},
-                "gigabytes_at_a_million",
-            ),
-        ),
+        tuple(goals.embeddings()),
     ),
     Benchmark(
         "inventory",
@@ -266,13 +262,7 @@ BENCHMARKS = (
         "`ssl-pipeline embed` of photographs of 128 px by a ResNet-8 at 64 px, to a bare loop that decodes each by "
         "Pillow and runs the session on it; both with their start.",
         4,
-        (
-            Figure("processor time, bare loop to embed", {"images": 20_000}, "processor_ratio"),
-            Figure("time on the clock, bare loop to embed", {"images": 20_000}, "ratio"),
-            Figure("MiB of the main process, 20,000 images", {"images": 20_000}, "embed.main_mib"),
-            Figure("MiB of the bare loop, 20,000 images", {"images": 20_000}, "bare.main_mib"),
-            Figure("bytes of memory per image", {"what": "growth"}, "bytes_per_image"),
-        ),
+        tuple(goals.embed()),
         long=True,
         threads=2,
         data="clothing/clothing.zip",
@@ -301,11 +291,7 @@ BENCHMARKS = (
         ("benchmarks.many_images", "10000", "100000"),
         "ingest of 10,000 and of 100,000 JPEG files of 40 px: by how much the memory of its main process grows.",
         15,
-        (
-            Figure("bytes of memory per image", {"what": "growth"}, "bytes_per_image"),
-            Figure("seconds for 100,000 images", {"images": 100_000}, "seconds"),
-            Figure("MiB of all processes for 100,000 images", {"images": 100_000}, "all_mib"),
-        ),
+        tuple(goals.many_images()),
         long=True,
         threads=2,
     ),
