@@ -170,6 +170,8 @@ def row(family: str, found: dict[str, Any]) -> str:
     figures = [found.get(key, "") for key in ("size", "dim", "MB", "seconds", "max_difference")]
     reason = found.get("reason", "")
     state = "yes" if found["reached"] == "equal" else f"{found['reached']}, no further: {reason}"
+    if "max_difference" in found and state != "yes":
+        state = "no"
     cells = [family, f"`timm/{found['model']}`", *map(str, figures), state]
     int8 = found.get("int8", {})
     gate = int8.get("gate", {})

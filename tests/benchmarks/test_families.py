@@ -24,6 +24,7 @@ UNWRITTEN = {"ships": False, "broken": ["cannot write this backbone as int8:\nno
         (EQUAL | {"int8": BROKEN}, "| yes | static | 0.999 | 0.957 | 0.260 | recall, size |"),
         (EQUAL | {"int8": UNWRITTEN}, "| yes |  |  |  |  | cannot write this backbone as int8: no Einsum |"),
         (EQUAL | {"reason": "took more than 300 s"}, "| yes | took more than 300 s |  |  |  |  |"),
+        (EQUAL | {"reached": "exported", "max_difference": 0.1}, "| 0.1 | no |  |  |  |  |  |"),
         ({"model": "resnet18", "reached": "built", "reason": "no"}, "| built, no further: no |  |  |  |  |  |"),
     ],
 )
