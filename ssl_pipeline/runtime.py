@@ -20,7 +20,7 @@ from ssl_pipeline.errors import PipelineError
 from ssl_pipeline.products import sha256_once
 from ssl_pipeline.terminal import brief, shown
 
-__all__ = ["Backbone"]
+__all__ = ["Backbone", "resizing_pixels"]
 
 _BATCH_PIXELS = {"CPUExecutionProvider": 2**18, "OpenVINOExecutionProvider": 2**18, "CUDAExecutionProvider": 2**22}
 """Pixels that a graph is given at a time, unless one image has more. It holds some 40 bytes for each: on a CPU, what
@@ -28,11 +28,21 @@ fits into its caches is a third faster than sixteen times as much."""
 _BATCH_IMAGES = 256
 
 
+def resizing_pixels(height: int, width: int, size: int) -> int:
+    """Return what counts as the pixels of an image of which a graph makes a square of `size` px.
+
+    The graph resizes rows before columns. So it holds `size` x `width` pixels of an image that is lower than the
+    square, however few pixels the image has.
+    """
+    return max(max(height, size) * width, size**2)
+
+
 class Backbone:
     """A backbone that the stage export has written, or another graph from images to one row each.
 
     Calls may come from several threads at once. Images of one size are embedded together, so many at a time that the
-    memory is bounded by pixels and not by images.
+    memory is bounded by pixels and not by images. An image that is lower than `size` counts as that high: one of 1 x
+    1,000,000 px takes as much memory as one of `size` x 1,000,000 px.
 
     Args:
         path: The path of `backbone.onnx`.
@@ -148,7 +158,7 @@ class Backbone:
             places.setdefault(image.shape, []).append(place)
         pixels = _BATCH_PIXELS[self.provider]
         for (height, width, _), mine in places.items():
-            most = min(_BATCH_IMAGES, max(1, pixels // max(height * width, self.size**2)))
+            most = min(_BATCH_IMAGES, max(1, pixels // resizing_pixels(height, width, self.size)))
             yield from (mine[start : start + most] for start in range(0, len(mine), most))
 
 

@@ -49,6 +49,9 @@ def test_pixels_bound_what_is_embedded_together(model: Path, monkeypatch: pytest
     monkeypatch.setattr(runtime, "_BATCH_PIXELS", dict.fromkeys(runtime._BATCH_PIXELS, 200))
     Backbone(model)([*digit_images(7), digit_images(1)[0].repeat(10, 0)])
     assert batches == [(3, 8, 8), (3, 8, 8), (1, 8, 8), (1, 80, 8)]
+    batches.clear()
+    Backbone(model)(np.zeros((3, 1, 25, 3), np.uint8))  # which a graph makes 4 rows of each before it looks at columns
+    assert batches == [(2, 1, 25), (1, 1, 25)]
 
 
 def test_threads_share_it(model: Path):

@@ -47,15 +47,27 @@ class Batcher:
             self.batches, self.images = self.batches + 1, self.images + len(images)
             self.largest = max(self.largest, len(images))
             try:
-                rows = await loop.run_in_executor(self._thread, self._compute, images)
-            except Exception as error:  # whatever it is, it is each request's own to tell, and the next batch goes on
-                for future in futures:
-                    if not future.done():
-                        future.set_exception(error)
-                continue
-            for future, row in zip(futures, rows, strict=True):
-                if not future.done():  # a client may have left
+                found: Sequence[Rows | Exception] = await loop.run_in_executor(self._thread, self._rows, images)
+            except Exception as error:
+                found = [error] * len(futures)
+            for future, row in zip(futures, found, strict=True):
+                if future.done():  # a client may have left
+                    continue
+                if isinstance(
+                    row, Exception
+                ):  # whatever it is, it is the request's own to tell; the next batch goes on
+                    future.set_exception(row)
+                else:
                     future.set_result(row)
+
+    def _rows(self, images: Sequence[Pixels]) -> Sequence[Rows | Exception]:
+        """Return the row of each image, or why there is none: one image's fault is not that of others in its batch."""
+        try:
+            return list(self._compute(images))
+        except Exception as error:
+            if len(images) == 1:
+                return [error]
+        return [self._rows([image])[0] for image in images]
 
     async def _gather(self) -> list[tuple[Pixels, "asyncio.Future[Rows]"]]:
         batch = [await self._queue.get()]

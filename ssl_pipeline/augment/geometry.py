@@ -214,22 +214,23 @@ def _axis(slots: Tensor, size: int, pixels: int, sides: tuple[int, int], mode: s
         inside = (slots >= 0) & (slots < target)
         slots = slots.clamp(0, target - 1)
     scale: Tensor = torch.full((1,), length, device=slots.device) / target  # type: ignore[assignment]
-    centres = ((slots + 0.5) * scale + start).reshape(_BANDS, -1, 1)
+    centres = ((slots + 0.5) * scale).reshape(_BANDS, -1, 1)  # in the interval: in float32, far from 0 is less exact
     # a band sees what lies between its outer centres, (E - 1) * scale, half a triangle beyond each, and roundings
     count = torch.sym_min((centres.shape[1] + 1) * length // target + 5, length)
     reach = scale.clamp(min=1)
-    first = (centres[:, :1] - reach - 0.5).floor().clamp(start, start + length - count)
-    seen = first + torch.arange(count, device=slots.device)  # (B, 1, K)
-    weights = (1 - (seen + 0.5 - centres).abs() / reach).clamp(min=0)
-    return _Axis(seen[:, 0].to(torch.int64), weights / weights.sum(-1, keepdim=True), inside)
+    first = (centres[:, :1] - reach - 0.5).floor().clamp(0, length - count)
+    near = first + torch.arange(count, device=slots.device)  # (B, 1, K)
+    weights = (1 - (near + 0.5 - centres).abs() / reach).clamp(min=0)
+    return _Axis(near[:, 0].to(torch.int64) + start, weights / weights.sum(-1, keepdim=True), inside)
 
 
 def _resampled(images: Tensor, rows: _Axis, columns: _Axis, size: int, spec: ImageSpec) -> Sequence[Tensor]:
-    """Apply a filter to each axis, without ever holding a photograph as floats, four times its memory.
+    """Apply a filter to each axis, without holding a whole photograph as floats, four times its memory.
 
     A filter is a matrix that is nearly all zeros. Of the rows, the pixels of one band after the other become floats and
-    are multiplied by the weights of that band; the products are smaller by as much. What is left of the rows is small,
-    and the bands of its columns are multiplied at once.
+    are multiplied by the weights of that band; the products are smaller by as much. What is left of the rows, S x W
+    pixels, is small where an image is much higher than S, and the bands of its columns are multiplied at once. An image
+    that is lower than S and very wide is enlarged by this: `ssl_pipeline.runtime.resizing_pixels` counts it.
 
     Returns:
         (N, C, S, S) float32, in the units of `images`; and, where pixels may not have been measured, the share of each

@@ -25,7 +25,7 @@ from ssl_pipeline.embeddings.table import About, companions, known_of, write_row
 from ssl_pipeline.errors import PipelineError
 from ssl_pipeline.products import digest, write_json
 from ssl_pipeline.progress import say
-from ssl_pipeline.runtime import Backbone
+from ssl_pipeline.runtime import Backbone, resizing_pixels
 from ssl_pipeline.terminal import counted, shown
 
 __all__ = ["Job", "Shard", "begun_folder", "embed_all"]
@@ -229,7 +229,7 @@ def _windows(named: Iterable[_Named], first: int, size: int) -> Iterator[list[_N
         window.append((path, outcome))
         if isinstance(outcome, Picture):
             height, width, _ = outcome.pixels.shape
-            pixels += max(height * width, size**2)
+            pixels += resizing_pixels(height, width, size)
         if pixels >= _WINDOW_PIXELS or (number + 1) % _WINDOW_IMAGES == 0:
             yield window
             window, pixels = [], 0

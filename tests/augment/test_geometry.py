@@ -13,7 +13,7 @@ from torchvision.transforms.v2 import InterpolationMode
 from torchvision.transforms.v2 import functional as reference
 
 from ssl_pipeline.augment.geometry import fit, resample, rotate, triangle_filter
-from ssl_pipeline.data.decode import to_canvas
+from ssl_pipeline.data.decode import fit_boxes, to_canvas
 from ssl_pipeline.data.image_spec import ImageSpec
 from ssl_pipeline.deployment.onnx_file import write_graph
 
@@ -83,6 +83,18 @@ def test_squash_is_the_same_of_large_and_of_small_images(photographs: Tensor, sh
     pixels = images.permute(0, 3, 1, 2).float() / 255
     expected = F.interpolate(pixels, size=(size, size), mode="bilinear", antialias=True, align_corners=False)
     assert (fit(images, size, "squash", BACKGROUND) - expected).abs().max() < 1e-5
+
+
+@pytest.mark.parametrize("shape", [(20000, 17), (17, 20000)])
+@pytest.mark.parametrize("mode", ["squash", "crop", "letterbox"])
+def test_a_narrow_strip_is_fitted_as_exactly_as_a_photograph(mode: str, shape: tuple[int, int]):
+    images = torch.randint(0, 256, (1, *shape, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    (left, top, right, bottom), place = fit_boxes(shape[1], shape[0], 224, mode)  # type: ignore[arg-type]
+    pixels = images[:, top:bottom, left:right].permute(0, 3, 1, 2).double() / 255
+    sides = (place[3] - place[1], place[2] - place[0])
+    expected = F.interpolate(pixels, size=sides, mode="bilinear", antialias=True, align_corners=False)
+    found = fit(images, 224, mode, BACKGROUND)[:, :, place[1] : place[3], place[0] : place[2]]
+    assert (found - expected).abs().max() < 1e-5
 
 
 def test_an_image_of_the_right_size_is_left_as_it_is(canvases: Tensor):

@@ -1,5 +1,6 @@
 """Images are read from their bytes by several threads, and whatever one of them does, only it is lost."""
 
+import dataclasses
 import os
 import signal
 from collections.abc import Iterator
@@ -14,7 +15,7 @@ from PIL import Image
 from ssl_pipeline.data.decode import Canvas
 from ssl_pipeline.data.image_spec import RGB8
 from ssl_pipeline.data.remarks import RejectedError
-from ssl_pipeline.embeddings.reading import Picture
+from ssl_pipeline.embeddings.reading import Picture, picture_of
 from ssl_pipeline.embeddings.uploads import Uploads
 from ssl_pipeline.errors import PipelineError
 
@@ -75,6 +76,15 @@ def test_a_process_that_was_killed_when_it_had_no_image_costs_none(uploads: Uplo
     again = uploads.read(b"")
     assert isinstance(again, Picture)
     assert again.sha256 != first.sha256
+
+
+@pytest.mark.parametrize(("width", "allowed", "most"), [(3_130_000, 100.0, 3_125_000), (1_050_000, 2.0, 1_048_576)])
+def test_an_image_of_which_a_graph_makes_gigabytes_is_refused(width: int, allowed: float, most: int):
+    canvas = dataclasses.replace(CANVAS, max_megapixels=allowed)
+    strip = Image.new("RGB", (width, 1))
+    with pytest.raises(RejectedError, match=f"too large: {width} x 1 px is too wide.*at most {most} at max"):
+        picture_of(canvas, RGB8, strip)
+    assert picture_of(canvas, RGB8, strip.crop((0, 0, most, 1))).pixels.shape == (1, most, 3)
 
 
 def test_more_bytes_than_any_image_needs_are_refused(uploads: Uploads, monkeypatch: pytest.MonkeyPatch):
