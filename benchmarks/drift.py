@@ -90,17 +90,6 @@ def alarms(reference: Callable[[np.random.Generator], tuple[Reference, Rows]], s
     return {"images": size, "alarms": count / DRAWS, "interval": [round(low, 4), round(high, 4)]}
 
 
-def fixed(known: Reference, rows: Rows, chance: np.random.Generator) -> tuple[Reference, Rows]:
-    del chance
-    return known, rows
-
-
-def parted(training: Rows, pool: list[Rows], chance: np.random.Generator) -> tuple[Reference, Rows]:
-    """Part a pool anew into a reference and images that are held out."""
-    rows = np.stack(pool)[chance.permutation(len(pool))]
-    return made(training, rows[: len(rows) // 2]), rows[len(rows) // 2 :]
-
-
 def made(training: Rows, validation: Rows) -> Reference:
     found = reference_of(training, validation, {})
     assert found is not None

@@ -244,13 +244,17 @@ def serve() -> Iterator[Figure]:
 
 
 def drift() -> Iterator[Figure]:
-    """The share of batches with an alarm: of the same kind within the error of 200 draws at 1 %, of others many."""
-    seen = {("foreign", 20), ("foreign", 50), ("foreign", 200), ("brightness 0.5", 200)}
+    """The share of batches with an alarm: of the same kind within the error of 200 draws at 1 %, of others many.
+
+    The batches of `the same` share one reference, whose own chance is in all of them: they are allowed more.
+    """
+    darker, blurred = "brightness 0.7", "blur, sigma 3 % of the side"
+    seen = {("foreign", 20), ("foreign", 50), *((what, 200) for what in ("foreign", darker, "brightness 0.5", blurred))}
     for name in ("clothing", "cifar10"):
-        for what in ("redrawn", "the same", "brightness 0.5", "blur, sigma 3 % of the side", "foreign"):
+        for what in ("redrawn", "the same", darker, "brightness 0.5", blurred, "foreign"):
             for size in (20, 50, 200):
                 goal: tuple[Literal["≥", "≤"], float] | None = ("≥", 0.9) if (what, size) in seen else None
-                goal = ("≤", 0.035) if what == "redrawn" else goal
+                goal = ("≤", 0.035) if what == "redrawn" else ("≤", 0.1) if what == "the same" else goal
                 where = {"set": name, "what": what, "images": size}
                 yield Figure(f"{name}, {size} images: {what}", where, "alarms", goal, spread="interval")
 

@@ -2,9 +2,10 @@
 
 The test compares the batch with validation images, which nothing was trained on, by the energy distance (Székely and
 Rizzo 2013, "Energy statistics", eq. 5), 2 E|X - Y| - E|X - X'| - E|Y - Y'|, of whitened embeddings. Its threshold comes
-from permutations of batch and validation images: where both come from one distribution, an alarm is raised no oftener
-than stated, for each number of images. The principal directions come from training images: were they of validation
-images alone, the two samples would not be treated alike, and the test would raise false alarms.
+from permutations of batch and validation images: where both are independent draws of one distribution, an alarm is
+raised no oftener than stated, for each number of images. So the reference has one image of each group. The principal
+directions come from training images: were they of validation images alone, the two samples would not be treated alike,
+and the test would raise false alarms.
 
 This module imports neither torch nor Pillow.
 """
@@ -36,6 +37,8 @@ PERMUTATIONS = 999
 _RIDGE = 1e-3
 """The share of the largest variance that each direction counts as having at least: smaller ones are noise."""
 _DIRECTIONS = 256
+_DIFFERS = 0.01
+"""The p-value at which training images are said to come from elsewhere than those of validation."""
 _NEIGHBOURS = 5
 _BLOCK = 256
 
@@ -47,12 +50,13 @@ class Reference:
     """What a bundle knows of the images that its model was made for.
 
     Attributes:
-        rows: Whitened embeddings (m, K) of validation images, rounded to float16.
+        rows: Whitened embeddings (m, K) of validation images, one of each group, rounded to float16.
         mean: Mean embedding (D,) of training images.
         directions: The principal directions (D, K) of training images with the largest variance, 256 at most, each over
             its standard deviation.
         distances: Distance (m,) of each row to its fifth neighbour among the others, in ascending order.
-        about: What else is known: the digest of the model, and how images become canvases.
+        about: What else is known: the digest of the model, how images become canvases, and `train_p_value`, the
+            p-value of training images as a batch.
     """
 
     rows: Rows
@@ -60,6 +64,12 @@ class Reference:
     directions: Rows
     distances: Rows
     about: dict[str, Any]
+
+    @property
+    def resembles_training(self) -> bool:
+        """Whether training images pass for images of the reference, as far as this is known."""
+        p_value = self.about.get("train_p_value")
+        return p_value is None or p_value > _DIFFERS
 
     def whitened(self, embeddings: Rows) -> Rows:
         """Return embeddings (n, D) as `rows` has them."""
@@ -88,7 +98,7 @@ class Reference:
         if not path.is_file():
             raise PipelineError(
                 f"{shown(str(path), 200)} does not exist: name a bundle with one. The stage bundle writes it for "
-                f"models of 8-bit RGB images where there are at least {FEWEST_REFERENCES} validation images."
+                f"models of 8-bit RGB images where there are validation images of at least {FEWEST_REFERENCES} groups."
             )
         try:
             with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as found:
@@ -110,7 +120,7 @@ class Verdict(NamedTuple):
         compared: The number of images of the batch that were compared.
         drives: (n,) how much nearer each image is to the batch than to the reference, on average: the images that raise
             the distance have the largest.
-        rarer_than: (n,) the share of validation images that are nearer to the others than each image is to them.
+        rarer_than: (n,) the share of the reference's images that are nearer to its others than each image is to them.
     """
 
     score: float
@@ -126,7 +136,7 @@ def reference_of(training: Rows, validation: Rows, about: dict[str, Any]) -> Ref
 
     Args:
         training: Embeddings (n, D) of training images, for the principal directions.
-        validation: Embeddings (m, D) of images that the model was not trained on.
+        validation: Embeddings (m, D) of images that the model was not trained on, one of each group.
         about: What else is to be known.
     """
     if len(validation) < FEWEST_REFERENCES or len(training) < FEWEST_REFERENCES:
@@ -146,7 +156,7 @@ def judge(reference: Reference, embeddings: Rows, rate: float = 0.01) -> Verdict
 
     Args:
         reference: What the bundle knows.
-        embeddings: Embeddings (n, D) of different images, by the model of the reference.
+        embeddings: Embeddings (n, D) of images, by the model of the reference; the images are of different groups.
         rate: The rate of false alarms: how often images of the same distribution may raise one.
 
     Raises:

@@ -16,5 +16,10 @@ def bundle(config: Config) -> None:
     told = read_told(INGESTED, PRETRAIN, REPORTS, config.bundle.contact)
     shipped = Shipped(EXPORT, LINEAR_EVAL / "linear_probe.onnx", FINETUNE / "classifier.onnx")
     reference = reference_in(STORE, EXPORT / "backbone.onnx")
+    if reference is not None and not reference.resembles_training:
+        say(
+            "bundle: validation images differ from training images, and `ssl-pipeline drift` compares with the former: "
+            "images like those of the training may raise an alarm. docs/deploy.md says what to do."
+        )
     names = write_bundle(BUNDLE, shipped, told, reference, triton=config.bundle.triton)
     say(f"bundle: {BUNDLE}, {len(names)} files; its verify.py proves them on any machine")

@@ -37,8 +37,9 @@ _LISTED = 5
 def drift(images: tuple[Path, ...], bundle: Path, rate: float, listed: Path | None, provider: "Provider") -> None:
     """Test whether IMAGES still come from where the validation images of a bundle come from.
 
-    IMAGES are files, folders and .zip archives: a batch of at least 10 different images, better 50 or more. The exit
-    status is 0 where there is no drift, 3 where there is, and 1 or 2 where the question cannot be answered.
+    IMAGES are files, folders and .zip archives: a batch of at least 10 different images, better 50 or more, of which
+    no two are of one group. The exit status is 0 where there is no drift, 3 where there is, and 1 or 2 where the
+    question cannot be answered.
     """
     found: list[Verdict] = []
     status = guarded(lambda: found.append(_drift(images, bundle, rate, listed, provider)))
@@ -80,14 +81,16 @@ def _drift(images: tuple[Path, ...], bundle: Path, rate: float, listed: Path | N
     click.echo(
         f"{'DRIFT' if verdict.alarm else 'no drift'}: score {verdict.score:.2f} (1 is the threshold at a rate of "
         f"{rate:g} false alarms), p = {verdict.p_value:.3f}, {counted(verdict.compared, 'image')} against "
-        f"{len(reference.rows):,} of validation."
+        f"{len(reference.rows):,} of validation, one of each group."
     )
+    if not reference.resembles_training:
+        say("drift: the validation images differ from the training images: images like the latter may raise an alarm.")
     if verdict.alarm:
         click.echo("It is driven most by these images:")
         for place in order[:_LISTED]:
             click.echo(
-                f"  {shown(batch.paths[place], 300)} (farther from validation images than "
-                f"{verdict.rarer_than[place]:.0%} of themselves)"
+                f"  {shown(batch.paths[place], 300)} (farther from the validation images than "
+                f"{100 * verdict.rarer_than[place]:.0f} % of them are from each other)"
             )
     return verdict
 

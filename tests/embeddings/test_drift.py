@@ -13,6 +13,7 @@ from scipy.spatial.distance import cdist
 from scipy.stats import binom
 from sklearn.datasets import load_sample_images
 
+from ssl_pipeline.bundle.drift_reference import one_of_each
 from ssl_pipeline.embeddings import drift as module
 from ssl_pipeline.embeddings.drift import Reference, judge, reference_of
 from ssl_pipeline.errors import PipelineError
@@ -62,6 +63,24 @@ def test_alarms_on_images_of_the_same_kind_are_as_rare_as_stated(pile: Pile):
     assert alarms <= binom.ppf(0.995, 100, 0.05)
     assert np.mean([verdict.p_value for verdict in found]) == pytest.approx(0.5, abs=0.15)  # and no rarer, for power
     assert all(verdict.alarm == (verdict.score > 1) for verdict in found)
+
+
+def test_groups_count_once_and_alarms_stay_as_rare_as_stated():
+    chance = np.random.default_rng(3)
+
+    def images(groups: int, each: int) -> np.ndarray:
+        centres = chance.normal(size=(groups, 1, 8))
+        return (centres + 0.1 * chance.normal(size=(groups, each, 8))).reshape(-1, 8).astype(np.float32)
+
+    groups, alarms = np.repeat(np.arange(80), 5), []
+    for _ in range(30):
+        training, validation = images(300, 1), images(80, 5)
+        drawn = one_of_each(groups)
+        assert np.array_equal(groups[drawn], np.arange(80))
+        reference = reference_of(training, validation[drawn], {})
+        assert reference is not None
+        alarms.append(judge(reference, images(50, 1), rate=0.05).alarm)
+    assert sum(alarms) <= binom.ppf(0.995, len(alarms), 0.05)
 
 
 @pytest.mark.parametrize("how", ["darker", "blurred", "foreign"])

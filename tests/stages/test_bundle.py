@@ -13,12 +13,14 @@ from PIL import Image
 
 from ssl_pipeline.bundle.drift_reference import reference_in
 from ssl_pipeline.data.framing import Framing, write_framing
+from ssl_pipeline.data.labels import write_labels
+from ssl_pipeline.data.writer import write_split
 from ssl_pipeline.embeddings.drift import Reference
 from ssl_pipeline.products import record, write_json, write_product
 from ssl_pipeline_stages.bundle import bundle
 from ssl_pipeline_stages.main import main
 from tests.bundle.small_models import told, write_models
-from tests.factories import digit_images, digits_store
+from tests.factories import digit_images, digits_store, read_index
 from tests.stages.small_project import PARAMS, SIZES, STORE, run_stage
 
 BUNDLE = Path("models/bundle")
@@ -105,6 +107,15 @@ def test_new_images_are_compared_with_those_of_validation_alone(project: Path):
     again = reference_in(STORE, BUNDLE / "backbone.onnx")
     assert again is not None
     np.testing.assert_array_equal(again.rows, reference.rows)
+    assert again.resembles_training
+    digits_store(STORE, {"train": 300, "val": 160})
+    write_labels(STORE, [row._replace(group=f"pair {row.row // 2}") for row in read_index(STORE)])
+    shutil.rmtree(STORE / "val")
+    write_split(STORE / "val", np.arange(300, 460, dtype=np.uint64), [255 - digit_images()[300:460]], 8)
+    write_framing(STORE, Framing(8, "squash", (255, 255, 255)))
+    foreign = reference_in(STORE, BUNDLE / "backbone.onnx")
+    assert foreign is not None
+    assert (len(foreign.rows), foreign.resembles_training) == (80, False)
     digits_store(STORE, SIZES | {"val": 49})
     write_framing(STORE, Framing(8, "squash", (255, 255, 255)))
     run_stage(bundle)
