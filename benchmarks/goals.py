@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from typing import Literal
 
 from benchmarks.report import Figure
+from ssl_pipeline_stages import STAGES
 
 __all__ = [
     "default_epoch",
@@ -166,7 +167,7 @@ def race() -> Iterator[Figure]:
 def default_run() -> Iterator[Figure]:
     whole = {"what": "the default run"}
     yield Figure("seconds of all stages", whole, "seconds", ("≤", 90.0), LATER_STAGES)
-    for stage in ("ingest", "augment", "pretrain", "export", "curate", "linear_eval", "finetune", "report"):
+    for stage in [name for name in STAGES if name != "inventory"]:
         yield Figure(f"seconds of {stage}", whole, f"stages.{stage}")
     yield Figure(
         "augment alone, seconds of processor time", {"what": "augment alone"}, "seconds", ("≤", 5.0), missed=EXPORTER

@@ -28,7 +28,7 @@ _MACHINE = ("checkpoint_minutes", "devices", "on_collapse", "collapse")
 """Parameters of pretraining that say nothing of the model."""
 _RATES = {
     "copies_missed": "of re-encoded copies are below",
-    "others_taken": "of different images are above",
+    "others_taken": "of images have another one that is as near, true duplicates included",
     "images_taken": "of the images have another one that is as near",
     "false_alarms": "of images of the same kind are below",
 }
@@ -86,6 +86,8 @@ def model_card(
     files: Sequence[Mapping[str, Any]],
     classes: Sequence[str],
     no_classifier: str = "",
+    *,
+    triton: bool = False,
 ) -> str:
     """Return the card, in Markdown.
 
@@ -95,12 +97,13 @@ def model_card(
         files: The graphs, each with its `name`, its `size` in bytes, its `precision`, and in words what it `gives`.
         classes: The classes of the classifier; empty where there is none.
         no_classifier: The reason why there is none.
+        triton: Whether there are configurations for Triton.
 
     Raises:
         PipelineError: A stage of another version has told something else.
     """
     try:
-        facts = _facts(told, about, files, classes) | {"no_classifier": no_classifier}
+        facts = _facts(told, about, files, classes) | {"no_classifier": no_classifier, "triton": triton}
         return _environment().get_template("model_card.md").render(facts)
     except (AttributeError, KeyError, TypeError, ValueError, jinja2.UndefinedError) as error:
         raise PipelineError(
@@ -131,6 +134,7 @@ def _facts(
         "proofs": proofs(told.export),
         "variants": _variants(told.export),
         "thresholds": _thresholds(about),
+        "compared_with": json.loads(about.get("thresholds", "{}")).get("novel", {}).get("compared_with"),
     }
 
 

@@ -19,6 +19,8 @@ import hashlib
 import json
 import os
 import sys
+import zipfile
+import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -71,17 +73,16 @@ def verify(folder: Path, providers: str = DEFAULT_PROVIDERS, say: Say = print) -
     say(f"{_shown(str(folder))}: {files} files are as they were written; SHA-256 of {CHECKSUMS}: {digest}")
     contents = read_contents(folder)
     chosen = choose_providers(providers)
-    import numpy as np
-
-    with np.load(folder / GOLDEN, allow_pickle=False) as golden:
-        problems = []
-        for name, graph in contents["graphs"].items():
-            try:
-                say(f"{name}: {check_graph(folder / name, graph, golden, chosen)}")
-            except NotHereError:
-                raise
-            except BundleError as error:
-                problems.append(f"{name}: {error}")
+    golden, problems = _read_golden(folder), []
+    for name, graph in contents["graphs"].items():
+        try:
+            say(f"{name}: {check_graph(folder / name, graph, golden, chosen)}")
+        except NotHereError:
+            raise
+        except BundleError as error:
+            problems.append(f"{name}: {error}")
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            problems.append(f"{name}: {CONTENTS} or {GOLDEN} lacks what proves it ({_shown(repr(error))})")
     if problems:
         raise BundleError("\n".join(problems))
 
@@ -113,14 +114,19 @@ def read_contents(folder: Path) -> Any:
     """Return what bundle.json says, whose checksum is right.
 
     Raises:
+        BundleError: It is damaged, or tells of other graphs than there are: each has to be proved, and no other file.
         NotHereError: It is of a format that this script does not know.
     """
-    contents = json.loads((folder / CONTENTS).read_text(encoding="utf-8"))
-    if contents["format"] != FORMAT:
-        raise NotHereError(
-            f"{CONTENTS} is of format {contents['format']}, and this script reads {FORMAT}: run the verify.py that "
-            "lies in the bundle."
-        )
+    try:
+        contents = json.loads((folder / CONTENTS).read_text(encoding="utf-8"))
+        form, graphs = contents["format"], set(contents["graphs"])
+    except (KeyError, TypeError, ValueError, RecursionError) as error:
+        raise BundleError(f"{CONTENTS}: is damaged ({_shown(repr(error))})") from error
+    if form != FORMAT:
+        raise NotHereError(f"{CONTENTS} is of format {_shown(str(form))}: run the verify.py that lies in the bundle.")
+    strange = sorted(graphs ^ {name for name in _read_checksums(folder) if name.endswith(".onnx")})
+    if strange:
+        raise BundleError(f"{CONTENTS}: tells of other graphs than there are: {_shown(', '.join(strange))}")
     return contents
 
 
@@ -178,10 +184,9 @@ def check_graph(path: Path, graph: Any, golden: Any, providers: list[Any]) -> st
                     f"component, bound {graph['max_difference']:.0e}; cosine {cosine:.7f}, bound {graph['min_cosine']}"
                 )
             largest, least = max(largest, difference), min(least, cosine)
-    used = session.get_providers()[0]
     return (
-        f"{graph['precision']} on {used}: {len(graph['cases'])} cases, largest difference {largest:.1e} (bound "
-        f"{graph['max_difference']:.0e}), least cosine {least:.7f} (bound {graph['min_cosine']})"
+        f"{graph['precision']} on {session.get_providers()[0]}: {len(graph['cases'])} cases, largest difference "
+        f"{largest:.1e} (bound {graph['max_difference']:.0e}), least cosine {least:.7f} (bound {graph['min_cosine']})"
     )
 
 
@@ -190,7 +195,7 @@ def compare(found: Any, golden: Any, every: int = 1) -> tuple[float, float]:
 
     Args:
         found: Outputs (N, ...).
-        golden: The golden outputs (N, values), one of so many.
+        golden: The golden outputs (N, values).
         every: Step between the values of a row that these are: every first, second, third, ... one.
 
     Returns:
@@ -208,6 +213,17 @@ def compare(found: Any, golden: Any, every: int = 1) -> tuple[float, float]:
     lengths = np.linalg.norm(rows, axis=1) * np.linalg.norm(wanted, axis=1)
     cosines = np.where((rows == wanted).all(axis=1), 1.0, (rows * wanted).sum(axis=1) / np.maximum(lengths, tiny))
     return float((np.abs(rows - wanted).max(axis=1) / unit).max()), float(cosines.min())
+
+
+def _read_golden(folder: Path) -> dict[str, Any]:
+    """Return the arrays of golden.npz, whose checksum is right."""
+    import numpy as np
+
+    try:
+        with (folder / GOLDEN).open("rb") as file, np.load(file, allow_pickle=False) as golden:
+            return dict(golden)
+    except (EOFError, OSError, TypeError, ValueError, zipfile.BadZipFile, zlib.error) as error:
+        raise BundleError(f"{GOLDEN}: cannot be read ({_shown(str(error))})") from error
 
 
 def _open(path: Path, providers: list[Any]) -> Any:
@@ -228,13 +244,11 @@ def _open(path: Path, providers: list[Any]) -> Any:
 def _read_checksums(folder: Path) -> dict[str, str]:
     """Return name -> SHA-256, in hex."""
     try:
-        text = (folder / CHECKSUMS).read_text(encoding="utf-8")
+        text = (folder / CHECKSUMS).read_text(encoding="utf-8", errors="replace")
     except OSError as error:
         raise NotHereError(
             f"{_shown(str(folder))} is no bundle: {CHECKSUMS} cannot be read ({error.strerror})."
         ) from error
-    except ValueError:
-        text = "damaged"
     pairs = [line.split("  ", 1) for line in text.splitlines()]
     whole = all(len(pair) == 2 and len(pair[0]) == 64 and _is_inside(pair[1]) for pair in pairs)
     if not whole or CONTENTS not in [pair[-1] for pair in pairs]:
@@ -255,11 +269,7 @@ def _files(folder: Path) -> Iterator[str]:
 
 
 def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        for block in iter(lambda: file.read(2**20), b""):
-            digest.update(block)
-    return digest.hexdigest()
+    return hashlib.sha256(path.read_bytes()).hexdigest()  # onnxruntime reads the whole of a graph, too
 
 
 def _shown(text: str) -> str:

@@ -66,7 +66,7 @@ def write_bundle(
         exact = golden_of(new / "backbone.onnx")
         golden = {name: exact if name == "backbone.onnx" else golden_of(new / name, exact) for name in graphs}
         _write_golden(new, golden)
-        _write_card(new, golden, shipped, told)
+        _write_card(new, golden, shipped, told, triton)
         for name in graphs if triton else ():
             write_triton(new / "triton", new / name)
         if reference is not None:
@@ -89,7 +89,7 @@ def _graphs(shipped: Shipped) -> dict[str, Path]:
     return found
 
 
-def _write_card(folder: Path, golden: Mapping[str, Golden], shipped: Shipped, told: Told) -> None:
+def _write_card(folder: Path, golden: Mapping[str, Golden], shipped: Shipped, told: Told, triton: bool) -> None:
     """Write the model card."""
     metadata = {name: read_metadata(open_session(folder / name)) for name in golden}
     files = [
@@ -104,7 +104,7 @@ def _write_card(folder: Path, golden: Mapping[str, Golden], shipped: Shipped, to
     classes = json.loads(metadata.get(shipped.classifier.name, {}).get("classes", "[]"))
     why = shipped.classifier.with_name("no_classifier.json")
     reason = str(read_json(why, "finetune")["reason"]) if not classes and why.exists() else "there were no labels"
-    text = model_card(told, metadata["backbone.onnx"], files, classes, reason)
+    text = model_card(told, metadata["backbone.onnx"], files, classes, reason, triton=triton)
     (folder / "model_card.md").write_text(text, encoding="utf-8", newline="\n")
 
 

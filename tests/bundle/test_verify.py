@@ -1,7 +1,9 @@
 """A bundle is checked on the machine where it runs: its files first, then what its graphs compute."""
 
 import ast
+import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -181,6 +183,45 @@ def test_a_bundle_of_a_later_format_is_not_misread(bundle: Path):
     error = refusal(bundle)
     assert "run the verify.py that lies in the bundle" in str(error)
     assert error.status == 2
+
+
+@pytest.mark.parametrize("name", ["../backbone.onnx", "/etc/x.onnx", "model_card.md", None])
+def test_what_is_proved_are_the_graphs_that_are_there_and_no_other_file(bundle: Path, name: str | None):
+    contents = json.loads((bundle / "bundle.json").read_text())
+    graph = contents["graphs"].pop("classifier.onnx")
+    contents["graphs"] |= {} if name is None else {name: graph}
+    shutil.copy(bundle / "classifier.onnx", bundle.parent / "backbone.onnx")
+    (bundle / "bundle.json").write_text(json.dumps(contents))
+    seal(bundle)
+    error = refusal(bundle)
+    told = ", ".join(sorted({name or "classifier.onnx", "classifier.onnx"}))
+    assert str(error) == f"bundle.json: tells of other graphs than there are: {told}"
+    assert error.status == 1
+
+
+@pytest.mark.parametrize(
+    "text", ["", "[]", "{}", '{"format": 1}', '{"format": 1, "graphs": null}', "[" * 10_000, "\xff"]
+)
+def test_damaged_contents_have_no_traceback(bundle: Path, text: str):
+    (bundle / "bundle.json").write_bytes(text.encode("latin-1"))
+    seal(bundle)
+    assert str(refusal(bundle)).startswith("bundle.json: is damaged (")
+
+
+@pytest.mark.parametrize("graph", [None, {}, {"cases": [{"inputs": {"images": "gone"}, "outputs": {}}]}, {"cases": 3}])
+def test_a_graph_of_which_too_little_is_told_is_named(bundle: Path, graph: object):
+    contents = json.loads((bundle / "bundle.json").read_text())
+    contents["graphs"]["classifier.onnx"] = graph
+    (bundle / "bundle.json").write_text(json.dumps(contents))
+    seal(bundle)
+    assert str(refusal(bundle)).startswith("classifier.onnx: bundle.json or golden.npz lacks what proves it (")
+
+
+@pytest.mark.parametrize("content", [b"", b"no archive", b"PK\x03\x04"])
+def test_golden_outputs_that_cannot_be_read_have_no_traceback(bundle: Path, content: bytes):
+    (bundle / "golden.npz").write_bytes(content)
+    seal(bundle)
+    assert str(refusal(bundle)).startswith("golden.npz: cannot be read (")
 
 
 @pytest.mark.parametrize(

@@ -158,5 +158,6 @@ def test_triton_gets_a_repository_on_request(tmp_path: Path):
         "}",
         "dynamic_batching { }",
     ]
+    assert "as `<graph>/1/model.onnx`" in (tmp_path / "bundle/model_card.md").read_text()
     assert (tmp_path / "bundle/triton/classifier/labels.txt").read_text().splitlines() == ["cat", "two\\nlines"]
     verify(tmp_path / "bundle", say=lambda _: None)

@@ -83,6 +83,19 @@ def test_every_kind_of_file_is_read_as_augment_reads_it(
     assert len(files) == 35
 
 
+def test_what_training_reads_in_another_way_is_refused(namespace: dict[str, Any], tmp_path: Path) -> None:
+    wide = np.array([[0, 100_000], [7, 3]], np.int32)
+    images = {
+        "wide.tif": Image.fromarray(wide),
+        "floats.tif": Image.fromarray(wide.astype(np.float32)),
+        "lab.tif": Image.new("LAB", (2, 2), (50, 10, 10)),
+    }
+    for name, image in images.items():
+        image.save(tmp_path / name)
+        with pytest.raises(ValueError, match=f"{name}: what (I|F|LAB) values mean depends on the image"):
+            namespace["read"](str(tmp_path / name))
+
+
 def test_the_example_has_the_reader_of_the_readme() -> None:
     readers = []
     for code in (README, SCRIPT):

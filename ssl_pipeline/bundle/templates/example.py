@@ -17,7 +17,11 @@ def read(path):
     """Read an image as training did: upright, transparent pixels on the background, 16 bits as 8."""
     if path.endswith(".npy"):
         return np.load(path)
-    image = ImageOps.exif_transpose(Image.open(path))
+    image = Image.open(path)
+    of_16_bits = image.format in ("PNG", "PPM")
+    image = ImageOps.exif_transpose(image)
+    if image.mode in ("F", "LAB") or (image.mode == "I" and not of_16_bits):
+        raise ValueError(f"{path}: what {image.mode} values mean depends on the image: save it with 8 bits")
     if image.mode.startswith("I"):  # 16 bits of grey
         image = Image.fromarray(((np.asarray(image).astype(np.uint32) + 128) // 257).astype(np.uint8))
     if image.has_transparency_data:
