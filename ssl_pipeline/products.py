@@ -83,6 +83,7 @@ def atomic_folders(*paths: Path) -> Iterator[list[Path]]:
 
 @contextlib.contextmanager
 def _temporary_folder(path: Path) -> Iterator[Path]:
+    made = [folder for folder in path.parents if not folder.exists()]  # the innermost first
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent))
     temporary.chmod(0o755)  # mkdtemp's 0700 would stay with the product
@@ -90,6 +91,9 @@ def _temporary_folder(path: Path) -> Iterator[Path]:
         yield temporary
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+        for folder in made:
+            with contextlib.suppress(OSError):  # a product is in it, which is as it should be
+                folder.rmdir()
 
 
 def _put_in_place(places: dict[Path, Path]) -> None:
