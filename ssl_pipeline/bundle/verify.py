@@ -280,7 +280,7 @@ def _shown(text: str) -> str:
 def main() -> int:
     """Check the bundle that the command line names, or else the one in which this file lies."""
     parser = argparse.ArgumentParser(description="Check a bundle on the machine where it will run.")
-    parser.add_argument("folder", nargs="?", type=Path, default=Path(__file__).parent, help="default: this file's")
+    parser.add_argument("bundle", nargs="?", type=Path, default=Path(__file__).parent, help="default: this file's")
     parser.add_argument(
         "--providers",
         default=DEFAULT_PROVIDERS,
@@ -288,7 +288,7 @@ def main() -> int:
     )
     options = parser.parse_args()
     try:
-        verify(options.folder, options.providers)
+        verify(options.bundle, options.providers)
     except BundleError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.status

@@ -77,7 +77,7 @@ def write_core(model: onnx.ModelProto, core: Core, encoder: Encoder, metadata: M
         model: The graph, as `cut_core` returns it; is changed.
         core: The path of the file, and the number of images that it takes at once.
         encoder: The encoder, which normalises.
-        metadata: The metadata of the graph from pixels.
+        metadata: The metadata of the graph from pixels, whose `mean` and `std` are the encoder's.
 
     Raises:
         PipelineError: The graph exceeds 2 GB.
@@ -98,8 +98,6 @@ def write_core(model: onnx.ModelProto, core: Core, encoder: Encoder, metadata: M
         "input": f"normalised: float32 [{number}, {channels}, {size}, {size}], {seen} less `mean`, over `std`",
         "preprocessing": f"resize to {size} x {size} by `resize`, with the antialiased bilinear filter; bring `scale` "
         "to [0, 1] and clip; subtract `mean`, divide by `std`; channels first",
-        "mean": json.dumps(mean),
-        "std": json.dumps(std),
         "range": json.dumps([least, most]),
     }
     write_proto(model, core.path, {**metadata, **own})

@@ -58,7 +58,7 @@ def test_the_core_says_what_it_takes(model: Model):
     assert (taken.name, taken.type, taken.shape) == ("normalised", "tensor(float)", ["batch", 3, 16, 16])
     assert (given.name, given.type, given.shape) == ("embedding", "tensor(float)", ["batch", 16])
     metadata, whole = read_metadata(session), read_metadata(open_session(model.backbone))
-    own = {"input", "preprocessing", "mean", "std", "range"}
+    own = {"input", "preprocessing", "range"}
     assert {key: value for key, value in metadata.items() if key not in own} == {
         key: value for key, value in whole.items() if key != "input"
     }
