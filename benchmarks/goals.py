@@ -57,7 +57,10 @@ SMALL_MAPS = (
     "0.73 of what areas predict; that maps are rounded up to whole pixels leaves 0.88 of it. Views, "
     "loss and optimizer take a little more."
 )
-LATER_STAGES = "`curate` and `report` were added after the goal was set; by profile half of finetune is training."
+LATER_STAGES = (
+    "`curate`, `report`, `bundle` and two more variants of the backbone were added after the goal was set; by profile "
+    "half of finetune is training."
+)
 PROBES = (
     "by profile a third of it is 75 logistic regressions (15 sets of features, five strengths each), 6 % are k-means "
     "and 2 % the neighbours. The passes are those of a ResNet-8 at 16 px, a tenth of a millisecond per image; those of "
