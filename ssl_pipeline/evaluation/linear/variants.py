@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 from ssl_pipeline import ranks
 from ssl_pipeline.config import LinearEvalConfig
@@ -221,13 +222,18 @@ def draw_variants(metrics: Mapping[str, Any], folder: Path) -> None:
     largest = max(one["bytes"] for one in files.values())
     figure = Figure(figsize=(6, 4), layout="constrained")
     axes = figure.add_subplot()
+    accuracies = {name: 100 * (metrics if name == EXACT else one)[KNN]["accuracy"] for name, one in files.items()}
+    handles = []
     for name, one in files.items():
-        place = one["latency"]["1"]["milliseconds"], 100 * (metrics if name == EXACT else one)[KNN]["accuracy"]
-        axes.scatter(*place, s=1500 * one["bytes"] / largest, alpha=0.5)
-        axes.annotate(f"{name}, {one['bytes'] / 1e6:.2f} MB", place, ha="center", va="center")
+        area, time = 1500 * one["bytes"] / largest, one["latency"]["1"]["milliseconds"]
+        disc = axes.scatter(time, accuracies[name], s=area, alpha=0.5)
+        label = f"{name}, {one['bytes'] / 1e6:.2f} MB"
+        handles.append(Line2D([], [], marker="o", linestyle="", color=disc.get_facecolor()[0], label=label))
     axes.axvline(eager, linestyle=":", color="grey")
-    axes.annotate("torch", (eager, 0.02), xycoords=("data", "axes fraction"), ha="right", rotation=90)
-    axes.margins(0.25)
+    axes.annotate("torch", (eager, 0.98), xycoords=("data", "axes fraction"), ha="right", va="top", rotation=90)
+    axes.legend(handles=handles, loc="lower center", ncols=len(files))  # beside discs that lie on each other
+    axes.margins(x=0.25)
+    axes.set_ylim(min(accuracies.values()) - 3, max(accuracies.values()) + 1.5)
     axes.set(
         title="Variants of backbone.onnx; the area is the size of the file",
         xlabel="time of one image, by one thread of the CPU, ms",
