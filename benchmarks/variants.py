@@ -1,6 +1,6 @@
 """Variants of backbone.onnx on four data sets: `python -m benchmarks.variants DATA FOLDER [--only NAME] [--epochs N]`.
 
-DATA is /work/shared/data or another folder with `cifar10/` (train.zip, test.zip) and `clothing/` (clothing.zip). Each
+DATA is a folder with `cifar10/` (train.zip, test.zip) and `clothing/` (clothing.zip). Each
 project lies in FOLDER afterwards, and is not trained again when it is there. Encoders are trained briefly, for as many
 epochs as --epochs says (40 for digits): what is measured is what a variant loses, not how good the encoder is.
 

@@ -82,7 +82,7 @@ def told(shipped: Shipped | None = None, labelled: bool = True, contact: str | N
     counts = {"train": 10, "val": 10, "test": 10, "duplicates": 1, "rejected": 2}
     parity = {"max_difference": 1e-6, "min_cosine": 1.0, "originals": 4, "shapes": ["8x8"], "providers": ["CPU"]}
     recipe = {"name": "simclr", "loss": {"name": "info_nce", "temperature": 0.2}, "negatives": None}
-    start = "/home/somebody/start.safetensors"
+    start = "/srv/somebody/start.safetensors"
     pretrain = {"recipe": "simclr", "loss": {"temperature": 0.2}, "init": start, "epochs": 3, "devices": 4}
     budget = {"images": 2, "finding": "no_clear_difference", "finetune": accuracy, "random": accuracy}
     return Told(
@@ -109,7 +109,7 @@ def told(shipped: Shipped | None = None, labelled: bool = True, contact: str | N
             **accuracy,
             "knn": accuracy,
             "random_encoder": accuracy,
-            "rivals": {"/home/somebody/x.onnx": accuracy},
+            "rivals": {"/srv/somebody/x.onnx": accuracy},
         }
         if labelled
         else {
