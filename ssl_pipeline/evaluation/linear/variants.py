@@ -224,11 +224,11 @@ def draw_variants(metrics: Mapping[str, Any], folder: Path) -> None:
     axes = figure.add_subplot()
     accuracies = {name: 100 * (metrics if name == EXACT else one)[KNN]["accuracy"] for name, one in files.items()}
     handles = []
-    for name, one in files.items():
+    for colour, (name, one) in zip(("C0", "C1", "C2"), files.items(), strict=False):
         area, time = 1500 * one["bytes"] / largest, one["latency"]["1"]["milliseconds"]
-        disc = axes.scatter(time, accuracies[name], s=area, alpha=0.5)
+        axes.scatter(time, accuracies[name], s=area, color=colour, alpha=0.5)
         label = f"{name}, {one['bytes'] / 1e6:.2f} MB"
-        handles.append(Line2D([], [], marker="o", linestyle="", color=disc.get_facecolor()[0], label=label))
+        handles.append(Line2D([], [], marker="o", linestyle="", color=colour, alpha=0.5, label=label))
     axes.axvline(eager, linestyle=":", color="grey")
     axes.annotate("torch", (eager, 0.98), xycoords=("data", "axes fraction"), ha="right", va="top", rotation=90)
     axes.legend(handles=handles, loc="lower center", ncols=len(files))  # beside discs that lie on each other
