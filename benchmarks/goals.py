@@ -63,8 +63,8 @@ LATER_STAGES = (
 )
 PROBES = (
     "by profile a third of it is 75 logistic regressions (15 sets of features, five strengths each), 6 % are k-means "
-    "and 2 % the neighbours. The passes are those of a ResNet-8 at 16 px, a tenth of a millisecond per image; those of "
-    "a larger network outweigh the rest, see evaluation-wide."
+    "and 2 % the neighbours. The passes are those of a ResNet-8 at 16 px, a tenth of a millisecond per image; "
+    "evaluation-wide is to tell what remains beside those of a larger network."
 )
 VIEWS_TWICE = "views are made twice as well, and take a tenth of a step of this small network."
 WHOLE_BATCH = (
