@@ -1,23 +1,18 @@
 """A directory or a .zip of images; `ssl_pipeline.data.layout` says how folders and labels.csv are read."""
 
-import hashlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ssl_pipeline import hookimpl
-from ssl_pipeline.data.layout import TABLE, Table, find_root, parse_table, read_layout
-from ssl_pipeline.data.listing import Listing, Reader, list_images
-from ssl_pipeline.data.remarks import RejectedError
+from ssl_pipeline.data.label_tables import digest_of, find_table
+from ssl_pipeline.data.layout import TABLE, read_layout
+from ssl_pipeline.data.listing import Listing, list_images
 from ssl_pipeline.data.source import PATH, Images, Pile, Source, find_source
-from ssl_pipeline.errors import ConfigError, PipelineError
+from ssl_pipeline.errors import PipelineError
 from ssl_pipeline.terminal import counted, shown
-from ssl_pipeline.workspace import find_path
 
 if TYPE_CHECKING:
     from ssl_pipeline.types import Register  # imports torch
-
-LABELS = "ingest.source.labels"
-_TABLE_BYTES = 2**30
 
 
 class Folder(Source):
@@ -38,54 +33,22 @@ class Folder(Source):
     def open(self) -> Images:
         """List the images, and read the table of labels."""
         listing, tables = _list_pile(find_source(self.path))
-        root, ignored = find_root(listing.names, tables), dict(listing.ignored)
-        table: Table | None = None
-        if self.labels is not None:
-            table = parse_table(_read_elsewhere(self.labels), shown(self.labels, 200))
-            # written by somebody who may see the folder that holds all the rest, or may not
-            root = "" if table.rows.keys() & set(listing.names) else root
-        elif root + TABLE in tables:
-            table = parse_table(_read_table(listing.read, root + TABLE, self.path), f"{self.path}: {root}{TABLE}")
-            ignored[root + TABLE] = "the table of labels"
+        root, table, name = find_table(listing.names, tables, listing.read, self.path, self.labels)
         records = read_layout(
             listing.names, root, table, lambda name: name in listing.rejects or name in listing.ignored
         )
+        ignored = listing.ignored | ({name: "the table of labels"} if name else {})
         return Images(records, listing.read, ignored, listing.rejects, warnings=listing.warnings)
 
     def files(self) -> Pile:
         """Return the images and tables of labels in a directory, or a .zip as it is."""
         place = find_source(self.path)
         listing, tables = (None, []) if place.is_file() else _list_pile(place)
-        elsewhere = {}
-        if self.labels is not None:
-            content = _read_elsewhere(self.labels)
-            elsewhere[LABELS] = f"{len(content)} {hashlib.sha256(content).hexdigest()}"
+        elsewhere = digest_of(self.labels)
         if listing is None:
             return Pile(place.parent, [place.name], elsewhere)
         rejects = {name: str(reason) for name, reason in listing.rejects.items()}
         return Pile(place, [*listing.names, *tables], rejects | elsewhere)
-
-
-def _read_elsewhere(path: str) -> bytes:
-    """Read a table of labels that does not lie beside the images.
-
-    Raises:
-        ConfigError: There is no such file, or it cannot be read.
-    """
-    place = find_path(path, LABELS)
-    try:
-        if place.exists() and not place.is_file():
-            raise ConfigError(f"{LABELS}: '{shown(path, 200)}' is not a file: name a CSV file.")
-        with place.open("rb") as file:
-            content = file.read(_TABLE_BYTES + 1)
-    except OSError as error:
-        raise ConfigError(
-            f"{LABELS}: '{shown(path, 200)}' cannot be read ({error.strerror}). Give the path of a CSV file, relative "
-            "to the folder of params.yaml."
-        ) from error
-    if len(content) > _TABLE_BYTES:
-        raise ConfigError(f"{LABELS}: '{shown(path, 200)}' has more than {_TABLE_BYTES:,} bytes: name a CSV file.")
-    return content
 
 
 def _list_pile(place: Path) -> tuple[Listing, list[str]]:
@@ -107,18 +70,6 @@ def _list_pile(place: Path) -> tuple[Listing, list[str]]:
             "Put images there, or name another path."
         )
     return listing, [name for name in listing.ignored if name.rpartition("/")[2] == TABLE]
-
-
-def _read_table(read: Reader, name: str, path: str) -> bytes:
-    try:
-        content = read(name, _TABLE_BYTES)
-    except RejectedError as error:
-        raise PipelineError(
-            f"{shown(path, 200)}: {name} cannot be read ({error.detail or error}). Put the table of labels there, or "
-            "remove it."
-        ) from error
-    assert isinstance(content, bytes)
-    return content
 
 
 @hookimpl
