@@ -12,7 +12,9 @@ from sklearn.datasets import load_digits
 
 from ssl_pipeline.artifacts.card import ModelCard, versions
 from ssl_pipeline.config import Choice
+from ssl_pipeline.data.captions import Captions
 from ssl_pipeline.data.labels import write_labels
+from ssl_pipeline.data.moments import Moment, Moments
 from ssl_pipeline.data.store import IndexRow, Original
 from ssl_pipeline.data.writer import write_index, write_originals, write_split
 from ssl_pipeline.recipes import Recipe
@@ -25,6 +27,14 @@ MEAN, STD = (0.3, 0.3, 0.3), (0.37, 0.37, 0.37)
 
 Relabel = Callable[[str, npt.NDArray[np.int64]], list[str]]
 """From a split and the digits in it to the names of their classes, "" for none."""
+
+Describe = Callable[[str, npt.NDArray[np.int64]], Captions]
+"""From a split and the digits in it to their captions."""
+
+Time = Callable[[str, npt.NDArray[np.int64]], Moments]
+"""From a split and the digits in it to their moments."""
+
+SPELLED = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"]
 
 
 def model_card(**changes: Any) -> ModelCard:
@@ -60,7 +70,26 @@ def as_they_are(split: str, labels: npt.NDArray[np.int64]) -> list[str]:
     return [f"digit {label}" for label in labels]
 
 
-def digits_store(store: Path, sizes: Mapping[str, int], relabel: Relabel = as_they_are, originals: int = 0) -> None:
+def spelled_out(split: str, labels: npt.NDArray[np.int64]) -> Captions:
+    """A caption for each digit; every fifth image has two, and every seventh has none."""
+    del split
+    names = [(f"a handwritten {SPELLED[label]}", f"the number {SPELLED[label]}") for label in labels]
+    return Captions.of([() if row % 7 == 6 else both[: 2 if row % 5 == 4 else 1] for row, both in enumerate(names)])
+
+
+def in_clips(split: str, labels: npt.NDArray[np.int64]) -> Moments:
+    """Clips of eight frames, half a second apart; the last one may be shorter."""
+    return Moments.of([Moment(f"{split} {row // 8}", row % 8 / 2) for row in range(len(labels))])
+
+
+def digits_store(
+    store: Path,
+    sizes: Mapping[str, int],
+    relabel: Relabel = as_they_are,
+    originals: int = 0,
+    captions: Describe | None = None,
+    moments: Time | None = None,
+) -> None:
     """Write a store anew, of as many digits for each split as `sizes` says, in the order of the data set.
 
     Args:
@@ -68,15 +97,21 @@ def digits_store(store: Path, sizes: Mapping[str, int], relabel: Relabel = as_th
         sizes: The number of images of each split.
         relabel: A function that names the classes.
         originals: The number of images of the training split that are kept as originals, too.
+        captions: A function that describes the digits; None: they have no captions.
+        moments: A function that says when they are seen, whose clips are their groups; None: they are no frames.
     """
     images, labels = digit_images(), load_digits().target
     rows, start = [], 0
     shutil.rmtree(store, ignore_errors=True)
     for split, size in sizes.items():
         part = slice(start, start + size)
-        write_split(store / split, np.arange(start, start + size, dtype=np.uint64), [images[part]], 8)
+        told = captions(split, labels[part]) if captions else None
+        seen = moments(split, labels[part]) if moments else None
+        ids = np.arange(start, start + size, dtype=np.uint64)
+        write_split(store / split, ids, [images[part]], 8, captions=told, moments=seen)
         for row, label in enumerate(relabel(split, labels[part])):
-            rows.append(IndexRow(f"{start + row:016x}", f"{start + row}.png", label, split, "", 8, 8, row))
+            group = f"clip {split} {seen.clips[row]}" if seen else ""
+            rows.append(IndexRow(f"{start + row:016x}", f"{start + row}.png", label, split, group, 8, 8, row))
         start += size
     write_labels(store, rows)
     write_index(store, rows)

@@ -18,8 +18,9 @@ from typing import Any
 
 import numpy as np
 
-from ssl_pipeline.data import audit
+from ssl_pipeline.data import audit, caption_audit
 from ssl_pipeline.data.agreement import Agreement, agree
+from ssl_pipeline.data.captions import Captions
 from ssl_pipeline.data.decode import Canvas
 from ssl_pipeline.data.filling import fill
 from ssl_pipeline.data.framing import Framing, write_framing
@@ -27,6 +28,7 @@ from ssl_pipeline.data.identity import content_hash
 from ssl_pipeline.data.image_spec import RGB8, ImageSpec
 from ssl_pipeline.data.labels import write_labels
 from ssl_pipeline.data.layout import Record
+from ssl_pipeline.data.moments import Moments
 from ssl_pipeline.data.near_copies import NearCopy, Picture, join_near_copies, name_groups
 from ssl_pipeline.data.parallel import read_again
 from ssl_pipeline.data.remarks import RejectedError
@@ -76,8 +78,8 @@ def ingest(
 
     Args:
         images: The images of a source.
-        folder: Receives store/, manifest.json, rejects.csv, notes.csv, duplicates.csv, near_copies.csv and
-            ignored.csv.
+        folder: Receives store/, manifest.json, rejects.csv, notes.csv, duplicates.csv, near_copies.csv, ignored.csv
+            and, where there are captions, captions.csv.
         canvas: How an image becomes a canvas.
         shares: How images are shared out.
         reports: Receives rejects.csv if the data is refused, in which case nobody keeps `folder`.
@@ -106,25 +108,31 @@ def ingest(
         _report_rejects(folder, reports, rejects, len(found), shares)
         _list(folder / "notes.csv", ("path", "note"), [(path, ": ".join(note)) for path, note in notes])
         files = [record for record in images.records if record.path in found]
-        contents, copies = merge_copies((found[record.path].digest, record) for record in files)
+        sifted = caption_audit.sift(files)
+        contents, copies = merge_copies((found[record.path].digest, record) for record in sifted.records)
         _list(folder / "duplicates.csv", Copy._fields, copies)
         near = join_near_copies(
             contents, {path: Picture(file.sketch, file.width * file.height) for path, file in found.items()}
         )
         _list(folder / "near_copies.csv", NearCopy._fields, near.copies)
         sides, remarks = assign(near.contents, shares.seed, shares.val_fraction, shares.test_fraction)
+        told = caption_audit.count_captions(near.contents, sides, sifted.dropped)
+        if told:
+            lines = caption_audit.list_captions(near.contents, sifted.dropped)
+            _list(folder / "captions.csv", caption_audit.CaptionLine._fields, lines)
         rows = _index_rows(near.contents, sides, found)
         training = [found[row.path] for row in rows if row.split == "train"]
         kept_as_is = canvas.pixels.name == "as_is"
         background = channel_means(spool, training, canvas.size, spec) if kept_as_is else canvas.background
-        summaries = _write_splits(folder / "store", spool, rows, found, canvas, spec, background)
+        known = {content.record.path: content for content in near.contents}
+        summaries = _write_splits(folder / "store", spool, rows, found, known, canvas, spec, background)
     write_index(folder / "store", rows)
     write_labels(folder / "store", rows)
     write_framing(folder / "store", Framing(canvas.size, canvas.resize, background))
     counts = audit.count_splits(rows)
     audit.check_pool(counts, summaries["train"])
     _write_originals(folder / "store", images, canvas, rows, found, spec)
-    manifest = {
+    manifest: dict[str, Any] = {
         "counts": {
             **{str(split): counts[split]["images"] for split in SPLITS},
             "labelled": sum(counts[split]["labelled"] for split in SPLITS),
@@ -133,12 +141,14 @@ def ingest(
             "near_copies": len(near.copies),
             "rejected": len(rejects),
             "ignored": len(images.ignored),
+            **({"captions": told["captions"], "captioned": told["images"]} if told else {}),
         },
         "splits": counts,
         "classes": sorted({row.label for row in rows} - {""}),
         "mean": summaries["train"].mean,
         "std": summaries["train"].std,
         "images": spec.model_dump(mode="json"),
+        **({"captions": told} if told else {}),
         "background": background,
         "rejects": dict(sorted(Counter(reason.kind for reason in rejects.values()).items())),
         "notes": dict(sorted(Counter(note.kind for _, note in notes).items())),
@@ -147,6 +157,7 @@ def ingest(
             *agreement.remarks,
             *remarks,
             *audit.list_notes(notes),
+            *caption_audit.warn(told, len(rows)),
             *audit.warn(rows, counts, summaries["train"], copies, rejects, near),
         ],
         "settings": asdict(canvas) | {"pixels": canvas.pixels.model_dump(mode="json")} | asdict(shares),
@@ -160,7 +171,10 @@ def _fingerprint(files: Iterable[Record], found: Mapping[str, Spooled]) -> str:
     """Return the SHA-256 of what the source holds and says."""
     total = hashlib.sha256()
     for record in files:
-        total.update(json.dumps([found[record.path].digest.hex(), *record]).encode())
+        said: list[Any] = [found[record.path].digest.hex(), record.path, record.label, record.split, record.group]
+        if record.captions or record.seconds is not None:  # else as in versions that had neither
+            said += [record.captions, record.seconds]
+        total.update(json.dumps(said).encode())
     return total.hexdigest()
 
 
@@ -224,6 +238,7 @@ def _write_splits(
     spool: Spool,
     rows: Sequence[IndexRow],
     found: Mapping[str, Spooled],
+    known: Mapping[str, Content],
     canvas: Canvas,
     spec: ImageSpec,
     background: tuple[int | float, ...],
@@ -235,7 +250,9 @@ def _write_splits(
         ids = np.array([int(row.id[:16], 16) for row in mine], dtype=np.uint64)
         parts = blocks(spool, [found[row.path] for row in mine], canvas.size, spec)
         whole = (np.where(gaps, filling, images) if gaps.any() else images for images, gaps in parts)
-        summaries[split] = write_split(store / split, ids, whole, canvas.size, spec)
+        captions = Captions.of(known[row.path].captions for row in mine)
+        moments = Moments.of(known[row.path].moment for row in mine)
+        summaries[split] = write_split(store / split, ids, whole, canvas.size, spec, captions, moments)
     return summaries
 
 

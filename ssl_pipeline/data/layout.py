@@ -37,7 +37,15 @@ UNLABELLED_NAMES = {"unlabelled", "unlabeled"}
 
 
 class Record(NamedTuple):
-    """What a source says of one image. `split` is train, val or test; None: ours to choose.
+    """What a source says of one image.
+
+    Attributes:
+        path: Its path in the source.
+        label: The name of its class; None where it has none.
+        split: train, val or test; None: ours to choose.
+        group: What it shows with other images, such as a patient; for a frame, its clip. None: nothing is known.
+        captions: Texts that say what it shows.
+        seconds: The time of a frame from the beginning of its clip, s; None for an image that is no frame.
 
     Examples:
         >>> Record("cat/1.png", label="cat").split is None
@@ -48,6 +56,8 @@ class Record(NamedTuple):
     label: str | None = None
     split: SplitName | None = None
     group: str | None = None
+    captions: tuple[str, ...] = ()
+    seconds: float | None = None
 
 
 class Row(NamedTuple):

@@ -11,8 +11,10 @@ from typing import NamedTuple
 
 from ssl_pipeline.data.groups import Groups
 from ssl_pipeline.data.layout import Record
+from ssl_pipeline.data.moments import Moment
 from ssl_pipeline.data.store import SplitName
 from ssl_pipeline.errors import PipelineError
+from ssl_pipeline.terminal import shown
 
 __all__ = ["Content", "Copy", "assign", "merge_copies"]
 
@@ -26,12 +28,16 @@ class Content:
         record: The file that is kept.
         label: The class; None also where copies contradict each other.
         groups: The groups of all copies, but of those that the source puts in another split than the one kept.
+        captions: The captions of all copies, each once, those of the file that is kept first.
+        moment: The first moment of equal frames, in the clip of the one that is kept; None for no frame.
     """
 
     digest: bytes
     record: Record
     label: str | None
     groups: frozenset[str]
+    captions: tuple[str, ...] = ()
+    moment: Moment | None = None
 
 
 class Copy(NamedTuple):
@@ -57,6 +63,9 @@ def merge_copies(files: Iterable[tuple[bytes, Record]]) -> tuple[list[Content], 
 
     Returns:
         Contents sorted by digest, and the copies sorted by path.
+
+    Raises:
+        PipelineError: A frame has a time and no clip.
     """
     holders: defaultdict[bytes, list[Record]] = defaultdict(list)
     for digest, record in files:
@@ -68,13 +77,30 @@ def merge_copies(files: Iterable[tuple[bytes, Record]]) -> tuple[list[Content], 
         # a copy on another side is left out, and does not tie the rest of its group to the one that is kept
         tied = [record for record in records if None in (record.split, kept.split) or record.split == kept.split]
         groups = frozenset(record.group for record in tied if record.group)
-        contents.append(Content(digest, kept, labels.pop() if len(labels) == 1 else None, groups))
+        label = labels.pop() if len(labels) == 1 else None
+        captions = tuple(dict.fromkeys(caption for record in (kept, *others) for caption in record.captions))
+        contents.append(Content(digest, kept, label, groups, captions, _first_moment(kept, tied)))
         copies += [_copy(record, kept) for record in others]
     return contents, sorted(copies)
 
 
 def _preference(record: Record) -> tuple[bool, bool, bool, str]:
     return record.split != "test", record.split != "val", record.label is None, record.path
+
+
+def _first_moment(kept: Record, tied: Iterable[Record]) -> Moment | None:
+    """Return the first moment of equal frames, in the clip of the one that is kept if that has a time."""
+    moments = []
+    for record in tied:
+        if record.seconds is None:
+            continue
+        if record.group is None:
+            raise PipelineError(
+                f"ingest.source: {shown(record.path, 200)} has a time, {record.seconds:g} s, and no group: the source "
+                "must name the clip of a frame as its group."
+            )
+        moments.append(Moment(record.group, record.seconds))
+    return min(moments, key=lambda moment: (moment.clip != kept.group, moment.seconds, moment.clip), default=None)
 
 
 def _copy(record: Record, kept: Record) -> Copy:

@@ -2,7 +2,10 @@
 
     store/train/  images-0000.npy ...  (n, canvas, canvas, channels), each shard of bounded size
                   ids.npy              uint64 (n,), the first eight bytes of each content's hash
-                  split.json           n, canvas, images (what their values mean), mean, std, sha256
+                  captions.npz         where images have some; see `ssl_pipeline.data.captions`
+                  moments.npz          where images are frames of films; see `ssl_pipeline.data.moments`
+                  split.json           n, canvas, images (what their values mean), mean, std, sha256; where there are
+                                       some, the numbers of captions and of clips
                   digests.json         SHA-256 of each of these files
     store/val/, store/test/            the same; a split may be empty
     store/labels.npz                   labels and groups as arrays; see `ssl_pipeline.data.labels`
@@ -25,7 +28,9 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import ValidationError
 
+from ssl_pipeline.data.captions import Captions, read_captions
 from ssl_pipeline.data.image_spec import RGB8, ImageSpec, Pixels
+from ssl_pipeline.data.moments import Moments, read_moments
 from ssl_pipeline.errors import PipelineError
 from ssl_pipeline.products import read_product, verified
 from ssl_pipeline.remedies import remake
@@ -93,11 +98,13 @@ class Split:
         ids: (n,) uint64 identities of the images, by content; sorted.
         mean: The mean of each channel over this split, as a share of the full scale.
         std: The standard deviation of each channel over this split, as a share of the full scale.
-        sha256: The digest of the shards and ids.
+        sha256: The digest of the shards and ids, and of captions and moments where there are any.
         shards: Arrays (m, canvas, canvas, C) of n images in all.
         files: The files of the shards, each of which is read whole and held against its digest before its first image
             is given out; empty for shards that are in memory.
         spec: What the images' values mean.
+        captions: The captions of the images; None where no image has one.
+        moments: The moments of frames of films; None where no image is one.
     """
 
     name: str
@@ -109,6 +116,8 @@ class Split:
     shards: tuple[Pixels, ...]
     files: tuple[Path, ...] = ()
     spec: ImageSpec = RGB8
+    captions: Captions | None = None
+    moments: Moments | None = None
     _checked: set[int] = field(default_factory=set, init=False, repr=False, compare=False)
 
     def __len__(self) -> int:
@@ -181,8 +190,12 @@ def open_split(store: Path, name: SplitName) -> Split:
         shards = tuple(np.load(path, mmap_mode="r") for path in files)
         canvas = int(facts["canvas"])
         mean, std, spec = tuple(facts["mean"]), tuple(facts["std"]), ImageSpec.model_validate(facts["images"])
-        split = Split(name, canvas, ids, mean, std, facts["sha256"], shards, files, spec)
+        captions = read_captions(folder) if facts.get("captions") else None
+        moments = read_moments(folder) if facts.get("clips") else None
+        split = Split(name, canvas, ids, mean, std, facts["sha256"], shards, files, spec, captions, moments)
         fits = ids.dtype == np.uint64 and len(split) == facts["n"] == sum(map(len, shards))
+        fits &= captions is None or len(captions) == len(split)
+        fits &= moments is None or moments.clips.shape == moments.seconds.shape == ids.shape
         shape = canvas, canvas, spec.channels
         fits &= all(shard.dtype == spec.numpy_dtype and shard.shape[1:] == shape for shard in shards)
     except (OSError, ValueError, EOFError, KeyError, TypeError, ValidationError, TokenError) as error:

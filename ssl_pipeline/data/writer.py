@@ -10,7 +10,9 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from ssl_pipeline.data.captions import Captions, write_captions
 from ssl_pipeline.data.image_spec import RGB8, ImageSpec, Pixels
+from ssl_pipeline.data.moments import Moments, write_moments
 from ssl_pipeline.data.store import IndexRow, Original
 from ssl_pipeline.data.tables import csv_line
 from ssl_pipeline.products import record, write_product
@@ -52,7 +54,13 @@ def rows_per_block(canvas: int, spec: ImageSpec) -> int:
 
 
 def write_split(
-    folder: Path, ids: npt.NDArray[np.uint64], blocks: Iterable[Pixels], canvas: int, spec: ImageSpec = RGB8
+    folder: Path,
+    ids: npt.NDArray[np.uint64],
+    blocks: Iterable[Pixels],
+    canvas: int,
+    spec: ImageSpec = RGB8,
+    captions: Captions | None = None,
+    moments: Moments | None = None,
 ) -> SplitSummary:
     """Write a split, a block at a time.
 
@@ -62,6 +70,8 @@ def write_split(
         blocks: Arrays (m, canvas, canvas, C) of n images in all, each of whose pixels has a value.
         canvas: Side of an image, px.
         spec: What the images' values mean.
+        captions: Captions of the n images; where there is none at all, nothing is written.
+        moments: Moments of the n images; where none is a frame, nothing is written.
     """
     folder.mkdir(parents=True)
     statistics = _Statistics(canvas, spec)
@@ -88,6 +98,17 @@ def write_split(
     np.save(folder / "ids.npy", ids)
     record(folder / "ids.npy")
     bytes_hash.update(ids.astype("<u8").tobytes())
+    told: dict[str, int] = {}  # by which a reader knows that there must be such a file
+    if captions is not None and len(captions.ends):
+        write_captions(folder, captions)
+        told["captions"] = len(captions.ends)
+        bytes_hash.update(b"captions")
+        for part in (captions.text, captions.ends.astype("<i8"), captions.counts.astype("<i8")):
+            bytes_hash.update(part.tobytes())
+    if moments is not None and (moments.clips >= 0).any():
+        write_moments(folder, moments)
+        told["clips"] = len(np.unique(moments.clips[moments.clips >= 0]))
+        bytes_hash.update(b"moments" + moments.clips.astype("<i8").tobytes() + moments.seconds.astype("<f8").tobytes())
     summary = statistics.summary()
     facts = {
         "n": len(ids),
@@ -96,6 +117,7 @@ def write_split(
         "mean": summary.mean,
         "std": summary.std,
         "sha256": bytes_hash.hexdigest(),
+        **told,
     }
     write_product(folder / "split.json", facts)
     return summary

@@ -58,6 +58,15 @@ def records_are_as_promised(subject: Subject) -> None:
             all(isinstance(said, str | None) and said != "" for said in (record.label, record.group)),
             f"{record!r:.200} must have a text as its label and its group, or None where there is none.",
         )
+        subject.require(
+            isinstance(record.captions, tuple) and all(isinstance(caption, str) for caption in record.captions),
+            f"{record!r:.200} must have a tuple of texts as its captions, () where there is none.",
+        )
+        subject.require(
+            record.seconds is None or (record.group is not None and 0 <= record.seconds < float("inf")),
+            f"{record!r:.200} has a time: it must be in seconds, at least 0, and the record must name its clip as its "
+            "group.",
+        )
     paths = [record.path for record in images.records]
     path, times = Counter(paths).most_common(1)[0]
     subject.require(times == 1, f"{times} records have the path {path!r:.200}; paths are what tells images apart.")
