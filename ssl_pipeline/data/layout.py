@@ -157,7 +157,9 @@ def _parse_row(header: list[str], cells: list[str], where: str, line: int) -> tu
     return path, Row(line, label, SPLIT_NAMES[split.lower()] if split else None, group)
 
 
-def read_layout(names: Sequence[str], root: str, table: Table | None, known: Callable[[str], bool]) -> list[Record]:
+def read_layout(
+    names: Sequence[str], root: str, table: Table | None, known: Callable[[str], bool], thing: str = "image"
+) -> list[Record]:
     """Give each image its label, split and group.
 
     Args:
@@ -166,6 +168,7 @@ def read_layout(names: Sequence[str], root: str, table: Table | None, known: Cal
         table: labels.csv, where there is one. A column that it has is what counts; an image that it does not name is
             unlabelled. The split may also be the folder's.
         known: Whether a file is there, though it is not among the names.
+        thing: What the names are names of, for messages.
 
     Raises:
         PipelineError: The folders could be read in two ways, or the table names what is not there.
@@ -183,16 +186,16 @@ def read_layout(names: Sequence[str], root: str, table: Table | None, known: Cal
             split = row.split or split
         records.append(Record(name, label, split, row.group if row else None))
     if table is not None:
-        _check_all_there(table, {_key(short) for short in inner}, lambda short: known(root + short))
+        _check_all_there(table, {_key(short) for short in inner}, lambda short: known(root + short), thing)
     return records
 
 
-def _check_all_there(table: Table, there: set[str], known: Callable[[str], bool]) -> None:
+def _check_all_there(table: Table, there: set[str], known: Callable[[str], bool], thing: str) -> None:
     for path, row in table.rows.items():
         if path not in there and not known(path):
             meant = hint(path, there) if len(there) <= 10_000 else ""
-            more = meant or " Paths are relative to the folder of the images."
-            raise PipelineError(f"{table.where}, line {row.line}: there is no image '{shown(path, 200)}'.{more}")
+            more = meant or f" Paths are relative to the folder of the {thing}s."
+            raise PipelineError(f"{table.where}, line {row.line}: there is no {thing} '{shown(path, 200)}'.{more}")
 
 
 def _split_folders(inner: Sequence[str], root: str) -> dict[str, SplitName]:

@@ -7,7 +7,10 @@ import itertools
 import os.path
 import re
 
-__all__ = ["is_raw", "no_image"]
+__all__ = ["A_FILM", "is_raw", "no_image"]
+
+A_FILM = "a video"
+"""Why a film is taken for no image; where films are read, it is what they are found by."""
 
 
 def _words(text: str) -> frozenset[str]:
@@ -79,7 +82,7 @@ _SUFFIXES_BY_REASON = {
         """.aae .arp .comask .cop .cos .cot .ctg .dop .dr4 .exif .gpx .jgw .jpw .lrcat .lrcat-data .lrdata .lrprev .mie
         .nksc .nmea .on1 .onphoto .ovr .pgw .pp3 .pto .rrd .tfw .thm .vrd .wld .xmp"""
     ),
-    "a video": _words(
+    A_FILM: _words(
         """.360 .3g2 .3gp .3gpp .asf .avi .braw .divx .dv .f4v .flv .insv .lrv .m2t .m2ts .m2v .m4v .mkv .mod .mov .mp4
         .mpe .mpeg .mpg .mts .mxf .ogv .qt .r3d .rm .rmvb .swf .tod .ts .vob .webm .wmv"""
     ),

@@ -52,6 +52,7 @@ SHAPES_NOTHING = {
 """Modules that say, wait, refuse, or find files and plugins: no number that a stage writes passes through them."""
 
 DECODERS = {
+    "av": "av",
     "imagehash": "imagehash",
     "numpy": "numpy",
     "pillow": "PIL",

@@ -19,6 +19,7 @@ from ssl_pipeline.data.source import Images
 from ssl_pipeline.errors import ConfigError, PipelineError
 from ssl_pipeline.loading import load_registry, load_source
 from ssl_pipeline.testing import check_source
+from ssl_pipeline_plugins.sources.clips import Clips
 from ssl_pipeline_plugins.sources.digits import Digits
 from ssl_pipeline_plugins.sources.folder import Folder
 from ssl_pipeline_plugins.sources.torchvision import Torchvision
@@ -42,7 +43,12 @@ def pile(tmp_path: Path) -> Path:
 
 def test_every_built_in_is_checked_here() -> None:
     entries = [entry for entry in load_registry().entries() if entry.kind == "source"]
-    assert [entry.factory for entry in entries if entry.distribution == "ssl-pipeline"] == [Digits, Folder, Torchvision]
+    assert [entry.factory for entry in entries if entry.distribution == "ssl-pipeline"] == [
+        Clips,
+        Digits,
+        Folder,
+        Torchvision,
+    ]
 
 
 def test_digits_are_as_promised() -> None:
@@ -108,7 +114,7 @@ def test_digits_are_scikit_learns() -> None:
         (
             "folders",
             {},
-            r"ingest.source: unknown name 'folders'. Did you mean 'folder'\?\nKnown: digits, folder, ",
+            r"ingest.source: unknown name 'folders'. Did you mean 'folder'\?\nKnown: clips, digits, folder, ",
         ),
         ("folder", {}, r"ingest.source.path: missing"),
         ("folder", {"path": 3}, r'ingest.source.path: .*quotes, such as path: "2024" \(found 3\)'),

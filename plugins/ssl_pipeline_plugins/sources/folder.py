@@ -7,6 +7,7 @@ from ssl_pipeline import hookimpl
 from ssl_pipeline.data.label_tables import digest_of, find_table
 from ssl_pipeline.data.layout import TABLE, read_layout
 from ssl_pipeline.data.listing import Listing, list_images
+from ssl_pipeline.data.litter import A_FILM
 from ssl_pipeline.data.source import PATH, Images, Pile, Source, find_source
 from ssl_pipeline.errors import PipelineError
 from ssl_pipeline.terminal import counted, shown
@@ -65,9 +66,10 @@ def _list_pile(place: Path) -> tuple[Listing, list[str]]:
         found = (
             f"{counted(len(listing.rejects), 'file')} that cannot be read, {len(listing.ignored):,} that are not images"
         )
+        films = " Films are read by another source: {name: clips}." if A_FILM in listing.ignored.values() else ""
         raise PipelineError(
             f"{PATH}: there are no images in {shown(str(place), 200)} ({found + such if left_out else 'it is empty'}). "
-            "Put images there, or name another path."
+            f"Put images there, or name another path.{films}"
         )
     return listing, [name for name in listing.ignored if name.rpartition("/")[2] == TABLE]
 

@@ -1,0 +1,263 @@
+"""Frames of films, upright and in square pixels, by a path that names the time: film.mp4#t=12.500.
+
+Source of the notation: Media Fragments URI 1.0 (W3C), section 4.2.1.
+"""
+
+import functools
+import math
+import os.path
+import re
+from collections import deque
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from PIL import Image
+
+from ssl_pipeline.data.film import film_errors_told, open_film, time_of
+from ssl_pipeline.data.film_pixels import upright_image
+from ssl_pipeline.data.remarks import RejectedError
+
+if TYPE_CHECKING:
+    from av import Packet, VideoFrame, VideoStream
+
+__all__ = ["frame_path", "read_frame", "split_frame_path"]
+
+_PATH = re.compile(r"(.+)#t=(-?\d+\.\d{3})", re.DOTALL)
+_SAME = 0.00055
+"""Seconds by which the time in a path may differ from that of its frame, which was rounded to milliseconds."""
+_SEEK = 10.0
+"""Seconds from which on it is faster to look for a keyframe than to decode all frames up to a later one."""
+_BACK = (0.0, 1.0, 10.0, 100.0)
+"""Seconds before a frame at which a keyframe is looked for, as some containers find one that comes too late."""
+_MOST_WAITING = 512
+"""Packets that are held to see whether a later keyframe follows, at most."""
+_MOST_DECODED = 50_000
+"""Frames that are decoded for one, at most."""
+_LATE = 4
+"""Usual distances of frames by which the last one may lie before the time that is asked for."""
+
+
+def frame_path(film: str, seconds: float) -> str:
+    """Return the path of a frame.
+
+    Examples:
+        >>> frame_path("kites/film.mp4", 12.5)
+        'kites/film.mp4#t=12.500'
+    """
+    return f"{film}#t={seconds:.3f}"
+
+
+def split_frame_path(path: str) -> tuple[str, float] | None:
+    """Return the film and the time in s that the path of a frame names; None where it is the path of another file."""
+    found = _PATH.fullmatch(path)
+    return (found[1], float(found[2])) if found else None
+
+
+def read_frame(root: Path, path: str, limit: int, in_order: bool = False) -> Image.Image:
+    """Read a frame. A process keeps the last film open, so that frames in ascending order are decoded in one go.
+
+    Args:
+        root: The folder that the path is relative to.
+        path: The path of the frame.
+        limit: The most bytes that its pixels may have.
+        in_order: Whether the film can only be read from its beginning; see `FilmSample`.
+
+    Raises:
+        RejectedError: The film or the frame cannot be read, or is larger.
+    """
+    named = split_frame_path(path)
+    if named is None:
+        raise RejectedError("unreadable", "its path names no time")
+    with film_errors_told():
+        try:
+            return _opened(os.path.join(root, named[0]), in_order).image(named[1], limit)
+        except RejectedError:
+            raise
+        except Exception:
+            _opened.cache_clear()  # it may be anywhere by now
+            raise
+
+
+@functools.lru_cache(maxsize=1)
+def _opened(film: str, in_order: bool) -> "_Film":
+    return _Film(Path(film), in_order)
+
+
+class _Shown(NamedTuple):
+    """A decoded frame, its time in s, and whether nothing was damaged since the keyframe before it."""
+
+    frame: "VideoFrame"
+    seconds: float
+    whole: bool
+
+
+class _Film:
+    """A film whose frames do not depend on what was read before: decoding begins at the last keyframe before each.
+
+    Args:
+        path: The file.
+        in_order: Whether the film is read from its beginning, as what it says of places in it leads elsewhere.
+    """
+
+    def __init__(self, path: Path, in_order: bool):
+        self._path, self._in_order = path, in_order
+        self._open()
+
+    def _open(self) -> None:
+        self._container, self._stream = open_film(self._path)
+        self._decoder = self._stream.codec_context
+        self._from(begun=True)
+
+    def _from(self, begun: bool) -> None:
+        """Go on with the packets that come next. With the first of a film, decoding begins whatever it is."""
+        self._packets: Iterator[Packet[VideoStream]] = self._container.demux(self._stream)
+        self._next: Packet[VideoStream] | None = None
+        self._begin([])
+        self._begun = begun
+        self._asked = -math.inf
+
+    def _begin(self, packets: "Iterable[Packet[VideoStream]]") -> None:
+        """Begin to decode anew, with these packets and those that follow."""
+        if self._in_order:  # of a damaged film, a decoder remembers more than it should
+            self._spare, stream = open_film(self._path)
+            self._decoder = stream.codec_context
+        else:
+            self._decoder.flush_buffers()
+        self._waiting = deque(packets)
+        self._start = self._waiting[0] if self._waiting else None
+        self._again: list[Packet[VideoStream]] = []  # those that were decoded from a later keyframe on
+        self._frames: deque[_Shown] = deque()
+        self._last: _Shown | None = None
+        self._whole = self._begun = True
+
+    def image(self, seconds: float, limit: int) -> Image.Image:
+        """Return the frame that is shown at a time.
+
+        Raises:
+            RejectedError: It is damaged, too large, or cannot be reached.
+        """
+        shown = self._shown(seconds)
+        if shown is None or not shown.whole:
+            raise RejectedError("broken", f"the film is damaged at {seconds:.3f} s, or shortly before")
+        if 4 * shown.frame.width * shown.frame.height > limit:
+            raise RejectedError("too large", f"frames of {shown.frame.width} x {shown.frame.height} px")
+        return upright_image(shown.frame, self._stream)
+
+    def _shown(self, seconds: float) -> _Shown | None:
+        back = seconds < self._asked
+        if back or (not self._in_order and seconds - self._asked > _SEEK):
+            self._wind(seconds)
+        self._asked = seconds
+        self._read_to(seconds)
+        return self._decoded_to(seconds)
+
+    def _wind(self, seconds: float) -> None:
+        """Go to a keyframe at a time or before."""
+        import av
+
+        stream = self._stream
+        assert stream.time_base is not None
+        for earlier in () if self._in_order else _BACK:
+            if seconds - earlier <= 0:
+                break
+            try:
+                place = (stream.start_time or 0) + int((seconds - earlier) / stream.time_base)
+                self._container.seek(place, stream=stream, backward=True)
+            except av.error.FFmpegError:
+                break
+            self._from(begun=False)
+            self._read_to(seconds)
+            if self._begun:
+                return
+        self._container.close()
+        self._open()
+
+    def _read_to(self, seconds: float) -> None:
+        """Read packets up to a time, and begin anew if there is a later keyframe that is shown by then."""
+        while (packet := self._peek()) is not None and _stored(packet, self._stream) <= seconds + _SAME:
+            self._waiting.append(packet)
+            self._next = None
+            if len(self._waiting) > _MOST_WAITING:
+                self._begin_at_keyframe(seconds)
+                while self._begun and len(self._waiting) > _MOST_WAITING // 2:
+                    self._decode_one(seconds)
+        self._begin_at_keyframe(seconds)
+
+    def _begin_at_keyframe(self, seconds: float) -> None:
+        read = [*self._again, *self._waiting]
+        for place in reversed(range(len(read))):
+            time = time_of(read[place].pts, read[place].dts, self._stream)
+            if read[place].is_keyframe and time is not None and time <= seconds + _SAME:
+                if read[place] is not self._start:
+                    self._begin(read[place:])
+                return
+
+    def _peek(self) -> "Packet[VideoStream] | None":
+        import av
+
+        if self._next is None:
+            try:
+                self._next = next(self._packets, None)
+            except av.error.MemoryError:
+                raise
+            except av.error.FFmpegError:
+                self._packets = iter(())  # the film breaks off
+        return self._next
+
+    def _decoded_to(self, seconds: float) -> _Shown | None:
+        """Decode up to the frame that is shown at a time."""
+        for _ in range(_MOST_DECODED):
+            self._pass_by(seconds)
+            if self._frames or (self._last is not None and seconds - self._last.seconds <= _SAME):
+                return self._last
+            if not self._decode_one(seconds):
+                return self._last if self._last is not None and self._is_near(seconds, self._last.seconds) else None
+        raise RejectedError("too slow", f"more than {_MOST_DECODED:,} frames have to be decoded to reach it")
+
+    def _pass_by(self, seconds: float) -> None:
+        """Forget all frames but the one that is shown at a time, and later ones."""
+        while self._frames and self._frames[0].seconds <= seconds + _SAME:
+            self._last = self._frames.popleft()
+
+    def _is_near(self, seconds: float, time: float) -> bool:
+        rate = self._stream.average_rate
+        return bool(rate) and seconds - time <= _LATE / float(rate or 1)
+
+    def _decode_one(self, seconds: float) -> bool:
+        """Decode the next packet; False: there is none."""
+        import av
+
+        packet = self._waiting.popleft() if self._waiting else self._peek()
+        if packet is None:
+            return False
+        if packet is self._next:
+            self._next = None
+        if packet.is_keyframe and packet is not self._start:
+            self._again = []
+        if self._again or (packet.is_keyframe and packet is not self._start):
+            self._again.append(packet)
+        try:
+            frames = self._decoder.decode(packet)
+        except av.error.MemoryError:
+            raise
+        except av.error.EOFError:
+            return False
+        except av.error.FFmpegError:
+            self._whole = False
+            return True
+        for frame in frames:
+            time = time_of(frame.pts, frame.dts, self._stream)
+            self._whole = self._whole and not frame.is_corrupt
+            if time is not None:
+                self._frames.append(_Shown(frame, time, self._whole))
+        self._pass_by(seconds)
+        return True
+
+
+def _stored(packet: "Packet[VideoStream]", stream: "VideoStream") -> float:
+    """Return the time at which a packet is to be decoded, s; that of the mark of the end is never."""
+    time = time_of(packet.dts, packet.pts, stream)
+    if time is None:
+        return -math.inf if packet.size else math.inf
+    return time

@@ -1,0 +1,219 @@
+"""Which frames of a film are taken, found out from its packets: but for the first one, none is decoded for that."""
+
+import itertools
+import math
+from array import array
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from ssl_pipeline.data.film import film_errors_told, open_film, time_of
+from ssl_pipeline.data.remarks import RejectedError
+from ssl_pipeline.terminal import shown
+
+if TYPE_CHECKING:
+    from av import Packet, VideoStream
+    from av.container import InputContainer
+
+__all__ = ["FilmSample", "sample_film"]
+
+_MOST_PACKETS = 2**22
+"""Packets of a film that are looked at, at most: 46 hours at 25 frames per second."""
+_MOST_TO_DECODE = 10_000
+"""Frames that may have to be decoded to reach one, as it lies so far behind its keyframe."""
+_MOST_IN_ORDER = 50_000
+"""Frames of a film that can only be read from its beginning: 33 minutes at 25 frames per second."""
+_TRIED_PLACES = 64
+_REORDERED = 64
+"""Packets by which frames may be stored before those that are shown earlier; codecs allow 16."""
+_UNEXPECTED = 0.1
+"""Share of the length in a film's header that may be missing at its end before it is told."""
+
+
+class FilmSample(NamedTuple):
+    """What of a film is kept.
+
+    Attributes:
+        seconds: The times of the frames since the beginning of the film, s, ascending.
+        more: Whether the film goes on after the last of them.
+        missing: The length that the header states, s, where the film ends well before it; 0 where it does not.
+        far: Whether the last of them is the last that can be reached in reasonable time, as keyframes are missing.
+        in_order: Whether the film can only be read from its beginning, as what it says of places in it leads elsewhere.
+    """
+
+    seconds: tuple[float, ...]
+    more: bool = False
+    missing: float = 0.0
+    far: bool = False
+    in_order: bool = False
+
+
+def sample_film(path: Path, fps: float, most: int) -> FilmSample:
+    """Choose the frames that are shown at the times 0, 1 / fps, 2 / fps ... of a film; each of them once.
+
+    At a variable rate a frame may be shown for longer than 1 / fps, or not at any of these times.
+
+    Args:
+        path: The file.
+        fps: Frames per second, at most.
+        most: Frames, at most: the first ones.
+
+    Raises:
+        RejectedError: It is no film, has no frame, or its first frame cannot be decoded.
+    """
+    with film_errors_told():
+        container, stream = open_film(path)
+        with closing(container):
+            _decode_one(container, stream)
+        container, stream = open_film(path)  # anew, as not every container can be wound back
+        with closing(container):
+            looked = _look(container, stream, fps, most)
+            if not len(looked.seconds):
+                raise RejectedError("not a film", "it has no frames")
+            stated = _stated_length(container, stream)
+            chosen = _shown(looked.seconds, looked.spacing, fps)
+            in_order = not _can_seek(container, stream, looked, looked.seconds[chosen[:most]])
+    far = looked.since_key[chosen] > _MOST_TO_DECODE
+    if in_order:
+        far |= looked.places[chosen] > _MOST_IN_ORDER
+    near = chosen[: int(np.argmax(far))] if far.any() else chosen
+    kept = looked.seconds[near[:most]]
+    end = float(looked.seconds[-1]) + looked.spacing
+    return FilmSample(
+        seconds=tuple(_apart(kept)),
+        more=len(near) > most or (looked.more and not far.any()),
+        missing=stated if not looked.more and end < (1 - _UNEXPECTED) * stated - looked.spacing else 0.0,
+        far=len(near) < min(len(chosen), most),
+        in_order=in_order,
+    )
+
+
+def _decode_one(container: "InputContainer", stream: "VideoStream") -> None:
+    """Make sure that frames of a film can be decoded at all, so that it is one reject if none can be."""
+    import av
+
+    trouble: Exception | None = None
+    for number, packet in enumerate(container.demux(stream)):
+        try:
+            if packet.decode() or number > _REORDERED:
+                return
+        except av.error.FFmpegError as error:
+            trouble = error
+    if trouble is not None:
+        raise RejectedError("broken", f"none of its frames can be decoded ({shown(str(trouble), 100)})") from trouble
+    raise RejectedError("not a film", "it has no frames")
+
+
+class _Looked(NamedTuple):
+    """The packets of a film in the order in which their frames are shown.
+
+    Attributes:
+        seconds: (n,) their times, s.
+        since_key: (n,) how many packets lie between each and the keyframe before it in the file.
+        places: (n,) their places in the file, from 0.
+        marks: (n,) hashes that tell them apart.
+        spacing: The usual time from one frame to the next, s.
+        more: Whether there are others.
+        sound: Whether nothing is odd about the times and the file.
+    """
+
+    seconds: npt.NDArray[np.float64]
+    since_key: npt.NDArray[np.int64]
+    places: npt.NDArray[np.int64]
+    marks: npt.NDArray[np.int64]
+    spacing: float
+    more: bool
+    sound: bool
+
+
+def _look(container: "InputContainer", stream: "VideoStream", fps: float, most: int) -> _Looked:
+    """Read packets until enough frames are known; what is broken ends the film."""
+    import av
+
+    times, since_key, marks, keyless = array("d"), array("q"), array("q"), 0
+    ticks: set[int] = set()
+    more, sound = False, True
+    try:
+        for packet in container.demux(stream):
+            time = time_of(packet.pts, packet.dts, stream)
+            if packet.is_corrupt or (packet.size and time is None):
+                sound = False
+            if not packet.size or packet.is_discard or packet.is_corrupt or time is None:
+                continue
+            keyless = 0 if packet.is_keyframe else keyless + 1
+            times.append(time)
+            since_key.append(keyless)
+            marks.append(_mark(packet))
+            ticks.add(_tick(time, fps))
+            if more := len(ticks) > most + _REORDERED or len(times) >= _MOST_PACKETS:
+                break
+    except av.error.MemoryError:
+        raise
+    except av.error.FFmpegError:
+        sound = False  # the film breaks off here, which its length will tell
+    seconds = np.array(times)
+    order = np.argsort(seconds, kind="stable")
+    steps = np.diff(seconds[order])
+    spacing = float(np.median(steps[steps > 0])) if (steps > 0).any() else 1 / fps
+    keyed = np.array(since_key, np.int64)
+    sound = sound and bool((np.diff(seconds[keyed == 0]) > 0).all())
+    return _Looked(seconds[order], keyed[order], order, np.array(marks, np.int64), spacing, more, sound)
+
+
+def _mark(packet: "Packet[VideoStream]") -> int:
+    return hash((packet.dts if packet.pts is None else packet.pts, packet.size, packet.is_keyframe))
+
+
+def _can_seek(
+    container: "InputContainer", stream: "VideoStream", looked: _Looked, wanted: npt.NDArray[np.float64]
+) -> bool:
+    """Say whether places in a film are where it says: what is found there was also found on the way from its start."""
+    import av
+
+    if not looked.sound or stream.time_base is None:
+        return False
+    known = set(looked.marks.tolist())
+    for time in wanted[np.linspace(0, len(wanted) - 1, min(len(wanted), _TRIED_PLACES)).astype(int)].tolist():
+        try:
+            container.seek((stream.start_time or 0) + int(time / stream.time_base), stream=stream, backward=True)
+            found = [packet for packet in itertools.islice(container.demux(stream), 3) if packet.size]
+        except av.error.FFmpegError:
+            return False
+        if not found or not known.issuperset(map(_mark, found[: 1 if looked.more else 3])):
+            return False
+    return True
+
+
+def _tick(time: float, fps: float) -> int:
+    """Return the number of the first of the times k / fps at which a frame can be shown."""
+    return math.ceil(time * fps - 1e-6)
+
+
+def _shown(seconds: npt.NDArray[np.float64], spacing: float, fps: float) -> npt.NDArray[np.int64]:
+    """Return which frames are shown at one of the times k / fps."""
+    until = np.append(seconds[1:], seconds[-1] + spacing)
+    first = np.ceil(seconds * fps - 1e-6)
+    shown_at = first < until * fps - 1e-6
+    shown_at[0] = True
+    return np.flatnonzero(shown_at)
+
+
+def _apart(seconds: npt.NDArray[np.float64]) -> Iterator[float]:
+    """Yield times in whole milliseconds, by which frames are named, without those that would have the same name."""
+    last = -math.inf
+    for time in seconds.tolist():
+        rounded = round(time, 3) + 0.0  # no -0.0
+        if rounded > last:
+            yield rounded
+            last = rounded
+
+
+def _stated_length(container: "InputContainer", stream: "VideoStream") -> float:
+    """Return the length that a film's header states, s; 0 where it states none."""
+    if stream.duration and stream.time_base:
+        return float(stream.duration * stream.time_base)
+    return (container.duration or 0) / 1e6

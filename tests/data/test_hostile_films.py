@@ -1,0 +1,73 @@
+"""A hundred films that are cut, overwritten, shortened or misnamed: each is a reject, or has frames that are sound."""
+
+import random
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from ssl_pipeline.data import film_frames
+from ssl_pipeline.data.film_frames import frame_path, read_frame
+from ssl_pipeline.data.film_sample import sample_film
+from ssl_pipeline.data.remarks import RejectedError
+from tests.data.films import write_film
+
+SOUND = {"film.mp4": "libx264", "film.mkv": "libx264", "film.avi": "mpeg4", "film.ts": "libx264", "film.flv": "libx264"}
+EACH = 20  # hostile films of each
+
+
+def hostile(content: bytes, number: int) -> bytes:
+    """A film that was cut off, overwritten with noise or zeros, or has lost a part."""
+    chance = random.Random(number)
+    damaged = bytearray(content)
+    place = chance.randrange(len(content))
+    length = chance.choice([10, 100, 1000])
+    if number % 4 == 0:
+        return content[:place]
+    if number % 4 == 1:
+        for _ in range(chance.choice([1, 5, 50])):
+            damaged[chance.randrange(len(damaged))] = chance.randrange(256)
+    elif number % 4 == 2:
+        damaged[place : place + length] = bytes(len(damaged[place : place + length]))
+    else:
+        del damaged[place : place + length]
+    return bytes(damaged)
+
+
+def outcomes(film: Path, seconds: tuple[float, ...], in_order: bool) -> Iterator[bytes | str]:
+    for time in seconds:
+        try:
+            yield read_frame(film.parent, frame_path(film.name, time), 10**7, in_order).tobytes()
+        except RejectedError as reason:
+            yield str(reason)
+
+
+@pytest.mark.parametrize("name", SOUND)
+def test_hostile_films_are_rejects_or_have_frames_that_are_the_same_in_any_order(tmp_path: Path, name: str) -> None:
+    content = write_film(tmp_path / name, SOUND[name], options={"g": "6"}).read_bytes()
+    films = frames = 0
+    kinds: set[str] = set()
+    for number in range(EACH):
+        film = tmp_path / f"{number}-{name}"
+        film.write_bytes(hostile(content, number))
+        try:
+            found = sample_film(film, 5, 50)
+        except RejectedError as reason:
+            kinds.add(reason.kind)
+            continue
+        forwards = list(outcomes(film, found.seconds, found.in_order))
+        backwards = []
+        for time in reversed(found.seconds):
+            film_frames._opened.cache_clear()
+            backwards += outcomes(film, (time,), found.in_order)
+        assert forwards == backwards[::-1], film.name
+        films += 1
+        frames += sum(isinstance(frame, bytes) for frame in forwards)
+    assert kinds <= {"not a film", "broken", "empty file", "not supported"}
+    assert films >= EACH / 4  # many hold something that can be used
+    assert frames > 3 * films
+
+
+def test_the_extension_does_not_count(tmp_path: Path) -> None:
+    film = write_film(tmp_path / "film.mkv", frames=10)
+    assert len(sample_film(film.rename(tmp_path / "film.mp4"), 10, 50).seconds) == 10
