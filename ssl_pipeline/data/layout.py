@@ -1,13 +1,14 @@
-"""What the folders and labels.csv of a pile of images say about each: its label, its split, its group.
+"""What the folders and labels.csv of a pile of images say about each: its label, its split, its group, its captions.
 
 Read as follows, with the names of splits and of unlabelled/ in upper or lower case:
 
-    labels.csv beside flat images              path, and any of label, split, group
+    labels.csv beside flat images              path, and any of label, split, group, caption
     train/<class>/..., val/<class>/..., test/  splits, with classes in them or without
     <class>/...                                classes; deeper folders belong to their class
     unlabelled/..., or images beside folders   images without labels
 
-A folder that holds all there is says nothing, and is looked into. What could be read in two ways is refused.
+A folder that holds all there is says nothing, and is looked into. What could be read in two ways is refused. An image
+with several captions has a line for each.
 """
 
 import csv
@@ -24,7 +25,7 @@ from ssl_pipeline.validation import hint
 __all__ = ["SPLIT_NAMES", "TABLE", "Record", "Table", "find_root", "parse_table", "read_layout"]
 
 TABLE = "labels.csv"
-COLUMNS = ("path", "label", "split", "group")
+COLUMNS = ("path", "label", "split", "group", "caption")
 SPLIT_NAMES: dict[str, SplitName] = {
     "train": "train",
     "training": "train",
@@ -61,12 +62,13 @@ class Record(NamedTuple):
 
 
 class Row(NamedTuple):
-    """A line of labels.csv."""
+    """What labels.csv says of an image, in the line of that number and in further ones with captions."""
 
     line: int
     label: str | None
     split: SplitName | None
     group: str | None
+    captions: tuple[str, ...] = ()
 
 
 class Table(NamedTuple):
@@ -109,7 +111,8 @@ def parse_table(content: bytes, where: str) -> Table:
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise PipelineError(f"{where} is not UTF-8 text ({error}): save it as CSV in UTF-8.") from error
+        line = content.count(b"\n", 0, error.start) + 1
+        raise PipelineError(f"{where} is not UTF-8 text in line {line} ({error}): save it as CSV in UTF-8.") from error
     lines = csv.reader(io.StringIO(text, newline=""), strict=True)
     rows: dict[str, Row] = {}
     try:
@@ -118,10 +121,11 @@ def parse_table(content: bytes, where: str) -> Table:
         for cells in lines:
             if not any(cell.strip() for cell in cells):
                 continue
-            path, row = _parse_row(header, cells, f"{where}, line {lines.line_num}", lines.line_num)
-            if path in rows:
-                raise PipelineError(f"{where}, line {lines.line_num}: '{path}' is in line {rows[path].line} already.")
-            rows[path] = row
+            here = f"{where}, line {lines.line_num}"
+            path, row = _parse_row(header, cells, here, lines.line_num)
+            if path in rows and "caption" not in header:
+                raise PipelineError(f"{here}: '{path}' is in line {rows[path].line} already.")
+            rows[path] = _joined(rows[path], row, f"{here}: '{path}'") if path in rows else row
     except csv.Error as error:
         raise PipelineError(f"{where}, line {lines.line_num}: no valid CSV ({error}).") from error
     return Table(where, frozenset(header), rows)
@@ -131,11 +135,13 @@ def _check_header(header: list[str], where: str) -> None:
     if "path" not in header:
         found = ", ".join(header) or "nothing"
         raise PipelineError(
-            f"{where}, line 1: there must be a column 'path' (label, split and group are optional), separated by "
-            f"commas; found: {found}."
+            f"{where}, line 1: there must be a column 'path' (label, split, group and caption are optional), separated "
+            f"by commas; found: {found}."
         )
     for name in header:
-        meant = hint(name, [column for column in COLUMNS if column not in header], 0.7)
+        meant = hint(name, [column for column in COLUMNS[:-1] if column not in header], 0.7)
+        if "caption" not in header:
+            meant = meant or hint(name, ["caption"], 0.9)  # captions, and not location or action
         if name not in COLUMNS and meant:
             raise PipelineError(f"{where}, line 1: unknown column '{name}'.{meant}")
     for name in COLUMNS:
@@ -146,7 +152,8 @@ def _check_header(header: list[str], where: str) -> None:
 def _parse_row(header: list[str], cells: list[str], where: str, line: int) -> tuple[str, Row]:
     if len(cells) > len(header):
         raise PipelineError(f"{where}: {len(cells)} cells, but {len(header)} columns; quote a cell that has commas.")
-    found = dict(zip(header, (cell.strip() for cell in cells), strict=False))
+    given = dict(zip(header, cells, strict=False))
+    found = {name: cell.strip() for name, cell in given.items()}
     path = _key(found["path"].replace("\\", "/").removeprefix("./"))
     if not path:
         raise PipelineError(f"{where}: the path is empty.")
@@ -154,13 +161,29 @@ def _parse_row(header: list[str], cells: list[str], where: str, line: int) -> tu
     if split and split.lower() not in SPLIT_NAMES:
         raise PipelineError(f"{where}: '{split}' is no split; write train, val, test, or leave it empty.")
     label, group = found.get("label") or None, found.get("group") or None
-    return path, Row(line, label, SPLIT_NAMES[split.lower()] if split else None, group)
+    captions = (given["caption"],) if "caption" in given else ()  # as it is, with its spaces
+    return path, Row(line, label, SPLIT_NAMES[split.lower()] if split else None, group, captions)
+
+
+def _joined(row: Row, other: Row, where: str) -> Row:
+    """Add the caption of a further line; what else that says must not differ."""
+    for name in ("label", "split", "group"):
+        one, another = getattr(row, name), getattr(other, name)
+        if one and another and one != another:
+            raise PipelineError(f"{where} has the {name} '{another}', and '{one}' in line {row.line}.")
+    return Row(
+        row.line,
+        row.label or other.label,
+        row.split or other.split,
+        row.group or other.group,
+        row.captions + other.captions,
+    )
 
 
 def read_layout(
     names: Sequence[str], root: str, table: Table | None, known: Callable[[str], bool], thing: str = "image"
 ) -> list[Record]:
-    """Give each image its label, split and group.
+    """Give each image its label, split, group and captions.
 
     Args:
         names: Names of images, sorted.
@@ -184,7 +207,7 @@ def read_layout(
             label = row.label if row else None
         if row is not None:
             split = row.split or split
-        records.append(Record(name, label, split, row.group if row else None))
+        records.append(Record(name, label, split, *((row.group, row.captions) if row else ())))
     if table is not None:
         _check_all_there(table, {_key(short) for short in inner}, lambda short: known(root + short), thing)
     return records

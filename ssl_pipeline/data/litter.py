@@ -7,10 +7,13 @@ import itertools
 import os.path
 import re
 
-__all__ = ["A_FILM", "is_raw", "no_image"]
+__all__ = ["A_FILM", "NOT_BY_NAME", "is_raw", "no_image"]
 
 A_FILM = "a video"
 """Why a film is taken for no image; where films are read, it is what they are found by."""
+
+NOT_BY_NAME = "not an image, by its name"
+"""Why texts, tables and the like are left out; by it, captions are found."""
 
 
 def _words(text: str) -> frozenset[str]:
@@ -68,11 +71,11 @@ _REASONS_BY_FILE = {
         ),
         "a file of the system's own",
     ),
-    **dict.fromkeys(("readme", "license", "licence", "copying", "makefile"), "not an image, by its name"),
+    **dict.fromkeys(("readme", "license", "licence", "copying", "makefile"), NOT_BY_NAME),
 }
 
 _SUFFIXES_BY_REASON = {
-    "not an image, by its name": _words(
+    NOT_BY_NAME: _words(
         """.bat .bib .c .cfg .cpp .css .csv .db .dbf .desktop .dll .doc .docx .dvc .exe .geojson .h .htm .html .inf .ini
         .ipynb .java .js .json .jsonl .kml .lnk .log .md .md5 .nfo .odp .ods .odt .par2 .pdf .pickle .pkl .ppt .pptx
         .prj .py .pyc .rst .rtf .sfv .sh .sha1 .sha256 .shp .shx .sqlite .tex .toml .torrent .tsv .txt .url .webloc .xls

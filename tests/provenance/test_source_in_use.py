@@ -41,6 +41,6 @@ def test_an_edit_of_the_source_in_use_runs_ingest_again_and_no_other_edit_does(c
     folder = config.ingest.source.model_copy(update={"name": "folder"})
     chosen = config.model_copy(update={"ingest": config.ingest.model_copy(update={"source": folder})})
     assert code.refresh(chosen).startswith(
-        "other code in ingest (ssl_pipeline.data.label_tables, ssl_pipeline_plugins.sources.digits, "
-        "ssl_pipeline_plugins.sources.folder"
+        "other code in ingest (ssl_pipeline.data.caption_files, ssl_pipeline.data.label_tables, "
+        "ssl_pipeline_plugins.sources.digits and 1 more"
     )

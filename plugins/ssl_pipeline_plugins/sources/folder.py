@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ssl_pipeline import hookimpl
+from ssl_pipeline.data.caption_files import add_captions, find_texts, read_texts
 from ssl_pipeline.data.label_tables import digest_of, find_table
 from ssl_pipeline.data.layout import TABLE, read_layout
 from ssl_pipeline.data.listing import Listing, list_images
@@ -23,22 +24,33 @@ class Folder(Source):
         path: The path of the directory or the .zip, relative to the folder of params.yaml.
         labels: The path of a table of labels that lies elsewhere than beside the images: a CSV as labels.csv is, with
             paths relative to the folder of the images. None: labels.csv beside the images, where there is one.
+        captions: Whether captions are read, from the column `caption` of the table, or else from a .txt beside each
+            image.
     """
 
     reads_paths = True
 
-    def __init__(self, *, path: str, labels: str | None = None):
+    def __init__(self, *, path: str, labels: str | None = None, captions: bool = True):
         self.path = path
         self.labels = labels
+        self.captions = captions
 
     def open(self) -> Images:
-        """List the images, and read the table of labels."""
+        """List the images, and read the table of labels and captions."""
         listing, tables = _list_pile(find_source(self.path))
         root, table, name = find_table(listing.names, tables, listing.read, self.path, self.labels)
         records = read_layout(
             listing.names, root, table, lambda name: name in listing.rejects or name in listing.ignored
         )
-        ignored = listing.ignored | ({name: "the table of labels"} if name else {})
+        texts, ignored = find_texts(listing), listing.ignored | ({name: "the table of labels"} if name else {})
+        if not self.captions:
+            records = add_captions(records, {})
+        elif table is not None and "caption" in table.columns:
+            ignored |= dict.fromkeys(texts, "a text beside an image, but the table of labels has the captions")
+        else:
+            told = read_texts(texts, listing.read, self.path)
+            records = add_captions(records, told.captions)
+            ignored = {name: reason for name, reason in (ignored | told.others).items() if name not in told.used}
         return Images(records, listing.read, ignored, listing.rejects, warnings=listing.warnings)
 
     def files(self) -> Pile:
@@ -49,7 +61,8 @@ class Folder(Source):
         if listing is None:
             return Pile(place.parent, [place.name], elsewhere)
         rejects = {name: str(reason) for name, reason in listing.rejects.items()}
-        return Pile(place, [*listing.names, *tables], rejects | elsewhere)
+        texts = find_texts(listing) if self.captions else ()
+        return Pile(place, [*listing.names, *tables, *texts], rejects | elsewhere)
 
 
 def _list_pile(place: Path) -> tuple[Listing, list[str]]:
