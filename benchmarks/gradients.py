@@ -54,7 +54,8 @@ def gradients(
         around: The context of the backward pass.
     """
     dtype = next(task.parameters()).dtype
-    views = {kind: value.to(dtype) for kind, value in make_views(task, images, SIZE).items()}
+    made = make_views(task, images, SIZE).items()
+    views = {kind: value.to(dtype) if value.is_floating_point() else value for kind, value in made}
 
     def encode(positions: npt.NDArray[np.int64], place: int) -> Encoded:
         torch.manual_seed(place)

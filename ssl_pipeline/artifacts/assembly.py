@@ -215,6 +215,10 @@ def untrained(registry: Registry, card: ModelCard, seed: int, key: str = "pretra
     It sees colours even where the trained one does not: without pretraining there is no reason to leave them out.
     """
     encoder = build_encoder(registry, card.backbone, card.mean, card.std, seed, card.size, key=key, images=card.images)
+    if card.projection_dim is not None:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed + 2)  # neither the backbone's numbers again, nor those of heads
+            encoder = encoder.projected(card.projection_dim)
     return encoder.at(card.layer)
 
 
@@ -234,4 +238,5 @@ def cut(encoder: Encoder, card: ModelCard, layer: int | None) -> tuple[Encoder, 
         has = f"has layers 1 to {layers}: take one of them, or last" if layers else "has none: set it to last"
         raise ConfigError(f"export.layer: {layer}, but this backbone ({card.backbone.name}) {has}.")
     encoder = encoder.at(layer)
-    return encoder, card.model_copy(update={"layer": layer, "embedding_dim": encoder.embedding_dim})
+    told = {"layer": layer, "embedding_dim": encoder.embedding_dim, "projection_dim": encoder.projection_dim}
+    return encoder, card.model_copy(update=told)

@@ -4,7 +4,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ssl_pipeline.config import Choice, PretrainConfig
 from ssl_pipeline.data.image_spec import RGB8, ImageSpec
@@ -27,6 +27,8 @@ class ModelCard(BaseModel):
     backbone: Choice
     recipe: Recipe
     embedding_dim: int
+    projection_dim: int | None = Field(default=None, exclude_if=lambda dim: dim is None)
+    """The length of embeddings that a linear layer makes of the backbone's own; None: there is no such layer."""
     layer: int | None = None
     """The backbone's layer, from 1, whose maps are averaged to embeddings; None: the embeddings are its own."""
     grayscale: bool = False

@@ -14,18 +14,35 @@ from ssl_pipeline.products import atomic_file, record, sha256, sha256_once, veri
 from ssl_pipeline.registry import Registry
 from ssl_pipeline.remedies import remake
 from ssl_pipeline.terminal import shown
-from ssl_pipeline.types import Encoder, PretextTask
+from ssl_pipeline.types import Encoder, PretextTask, TextTower
 
-__all__ = ["ENCODER", "ENERGY_HEAD", "load_encoder", "load_task", "restore", "save_model", "save_weights"]
+__all__ = [
+    "ENCODER",
+    "ENERGY_HEAD",
+    "TEXT_TOWER",
+    "load_encoder",
+    "load_task",
+    "load_text_tower",
+    "restore",
+    "save_model",
+    "save_weights",
+]
 
 ENCODER, ENERGY_HEAD = "encoder.safetensors", "energy_head.safetensors"
+TEXT_TOWER = "text_tower.safetensors"
 
 
-def save_model(folder: Path, encoder: nn.Module, energy_head: nn.Module | None, card: ModelCard) -> ModelCard:
-    """Write weights and card into a folder; return the card with the weights' digest filled in."""
-    save_weights(folder / ENCODER, encoder.state_dict())
-    if energy_head is not None:
-        save_weights(folder / ENERGY_HEAD, energy_head.state_dict())
+def save_model(
+    folder: Path,
+    encoder: nn.Module,
+    energy_head: nn.Module | None,
+    card: ModelCard,
+    text_tower: nn.Module | None = None,
+) -> ModelCard:
+    """Write weights and card into a folder; return the card with the encoder's digest filled in."""
+    for name, part in ((ENCODER, encoder), (ENERGY_HEAD, energy_head), (TEXT_TOWER, text_tower)):
+        if part is not None:
+            save_weights(folder / name, part.state_dict())
     card = card.model_copy(update={"weights_sha256": sha256(folder / ENCODER)})
     write_product(folder / CARD, card.model_dump(mode="json"))
     return card
@@ -59,12 +76,25 @@ def load_encoder(
 
 
 def load_task(registry: Registry, folder: Path) -> PretextTask:
-    """Return the pretext task with its trained encoder and energy head, in eval mode, on the CPU."""
+    """Return the task with its trained encoder, energy head and text tower, in eval mode, on the CPU."""
     encoder, card = load_encoder(registry, folder)
     task = build_task(registry, card.recipe, encoder, card.seed, card.size)
-    if task.energy_head is not None:
-        restore(task.energy_head, verified(folder / ENERGY_HEAD, "pretrain"), "pretrain")
+    for name, part in ((ENERGY_HEAD, task.energy_head), (TEXT_TOWER, task.text_tower)):
+        if part is not None:
+            restore(part, verified(folder / name, "pretrain"), "pretrain")
     return task.eval()
+
+
+def load_text_tower(registry: Registry, folder: Path) -> tuple[TextTower, ModelCard]:
+    """Return the trained text tower in eval mode, on the CPU, and the card of the run.
+
+    Raises:
+        PipelineError: The run had none, or its weights are missing or those of other code.
+    """
+    card, tower = read_card(folder), load_task(registry, folder).text_tower
+    if tower is None:
+        raise PipelineError(f"{folder}: recipe '{card.recipe.name}' learns from images alone: it has no text tower.")
+    return tower, card
 
 
 def restore(module: nn.Module, path: Path, stage: str) -> None:

@@ -40,6 +40,7 @@ def log_mass(
     anchors: Tensor,
     negatives: Negatives,
     logits: float | Values,
+    columns: Sequence[Tensor] = (),
     *,
     positives: Tensor | None = None,
 ) -> Tensor:
@@ -50,7 +51,8 @@ def log_mass(
     Args:
         anchors: (A, D) unit-norm anchors.
         negatives: Keys, whose samples they are, and weights.
-        logits: An inverse temperature, or a rising function of similarities.
+        logits: An inverse temperature, or a rising function of similarities and a column for each of `columns`.
+        columns: (A,) each; gradients reach them. A learned temperature goes in as `temperature.expand(A)`.
         positives: (A, M) logits of positives. Needed where `negatives.class_prior` is not 0: their share is subtracted,
             down to no less than what the least similar keys would give (Chuang et al. 2020, 2007.00224, equation 7).
 
@@ -69,15 +71,18 @@ def log_mass(
         mass = total.masked_fill(none, 1.0).log().masked_fill(none, -torch.inf)  # no key, no gradient
     else:
         function: Values = logits if callable(logits) else lambda similarities: similarities * logits
+        names = _names(columns)
 
         def weighted(tile: Tile) -> Tensor:
-            return function(tile.similarities) + (0.0 if weight is None else weight(tile))
+            found = function(tile.similarities, *(tile.rows[name] for name in names))
+            return found + (0.0 if weight is None else weight(tile))
 
-        mass = _fold(anchors, negatives, weighted, logarithmic=True, mirrored=weight is None)
+        rows = dict(zip(names, columns, strict=True))
+        mass = _fold(anchors, negatives, weighted, rows, logarithmic=True, mirrored=weight is None and not columns)
     if not negatives.class_prior:
         return mass
     assert positives is not None, "a class prior takes positives to subtract"
-    least = logits(mass.new_full((), -1.0)) if callable(logits) else mass.new_full((), -logits)
+    least = logits(mass.new_full((), -1.0), *columns) if callable(logits) else mass.new_full((), -logits)
     total = total_weight(anchors, negatives).log()
     share = positives.logsumexp(dim=1) - math.log(positives.shape[1]) + total + math.log(negatives.class_prior)
     left = mass + torch.log1p(-torch.exp((share - mass).clamp(max=-1e-6)))  # the clamp keeps gradients finite
@@ -113,7 +118,7 @@ def negative_sum(
         tensor([1., 1., 1.])
     """
     weight = negatives.log_weight
-    names = [f"column {number}" for number in range(len(columns))]
+    names = _names(columns)
 
     def weighted(tile: Tile) -> Tensor:
         found = terms(tile.similarities, *(tile.rows[name] for name in names))
@@ -127,6 +132,10 @@ def negative_sum(
     of_positives = terms(positives, *(column[:, None] for column in columns)).mean(dim=1)
     share = negatives.class_prior * total_weight(anchors, negatives) * of_positives
     return ((total - share) / (1 - negatives.class_prior)).clamp(min=0)
+
+
+def _names(columns: Sequence[Tensor]) -> list[str]:
+    return [f"column {number}" for number in range(len(columns))]
 
 
 @torch.no_grad()

@@ -20,6 +20,7 @@ from ssl_pipeline.recipes import Method
 from ssl_pipeline.registry import Registry
 from ssl_pipeline.resolution import in_words
 from ssl_pipeline.training import checkpoint, optimization, precision, preparation, pretraining, saving
+from ssl_pipeline.training.captions import tokenized
 from ssl_pipeline.training.endings import CollapsedError, DivergedError
 from ssl_pipeline.training.together import joined
 
@@ -79,6 +80,7 @@ def learn(
     numeric_format = precision.resolve_precision(section.precision, precision.best_device())
     run = fingerprint(section, task, policies, pool, code)
     card = preparation.describe_run(section, recipe, task, pool, framing, policies, plugins)
+    texts = tokenized(task, pool)
     make_optimizer = partial(optimization.build_optimizer, registry, section.optimizer)
     with _told_by_the_first(), joined(numeric_format.device) as ranks:
         surroundings = checkpoint.environment(numeric_format, ranks.count)
@@ -86,7 +88,7 @@ def learn(
         train = partial(pretraining.train, task, pool, policies, section, make_optimizer, numeric_format, checkpoints)
         if not ranks.leads:
             checkpoints.folder = Path(ranks.told(""))
-            train(ranks=ranks)
+            train(ranks=ranks, texts=texts)
             return card
         if card.view_sizes:
             say(f"pretrain: {in_words(card.view_sizes)}")
@@ -96,11 +98,11 @@ def learn(
         with checkpoints.until_done():
             write_product(checkpoints.folder / CARD, card.model_dump(mode="json"))  # for who watches the run
             ranks.told(str(checkpoints.folder))
-            history = train(curves=places.report / "curves", ranks=ranks)
+            history = train(curves=places.report / "curves", ranks=ranks, texts=texts)
             with atomic_folder(places.model) as folder:
-                card = saving.save(folder, task, card, start)
+                card = saving.save(folder, task, card, start, texts)
                 write_pretext_graph(task, card, pool, folder / "pretext.onnx")
-            saving.write_report(places.report, task, section, history, pool, policies)
+            saving.write_report(places.report, task, section, history, pool, policies, texts)
     return card
 
 

@@ -51,15 +51,16 @@ def spread_figures(projections: Tensor) -> dict[str, Tensor]:
     return {"projection_std": std, "projection_rank": rank}
 
 
-def spread_troubles(figures: Mapping[str, float], least_std: float, remedy: str) -> list[Finding]:
+def spread_troubles(figures: Mapping[str, float], least_std: float, remedy: str, of: str = "images") -> list[Finding]:
     """Say what the figures of `spread_figures` say, as findings; empty if all is well.
 
     Args:
         figures: The figures of a row of the curves.
         least_std: The least `projection_std` of a healthy run.
         remedy: What to change, as a sentence.
+        of: What is projected, in the plural.
     """
-    return _narrow(figures, least_std, MIN_PROJECTION_RANK, "", remedy)
+    return _narrow(figures, least_std, MIN_PROJECTION_RANK, "", remedy, of)
 
 
 def outweighed(figures: Mapping[str, float], part: float, whole: float, dim: int, remedy: str) -> list[Finding]:
@@ -80,14 +81,17 @@ def outweighed(figures: Mapping[str, float], part: float, whole: float, dim: int
     return _narrow(figures, _MIN_STD_UNOPPOSED, min(_MIN_RANK_UNOPPOSED, _MIN_RANK_SHARE_UNOPPOSED * dim), why, remedy)
 
 
-def _narrow(figures: Mapping[str, float], least_std: float, least_rank: float, why: str, remedy: str) -> list[Finding]:
+def _narrow(
+    figures: Mapping[str, float], least_std: float, least_rank: float, why: str, remedy: str, of: str = "images"
+) -> list[Finding]:
     if "projection_std" not in figures:
         return []
     std, rank = figures["projection_std"], figures["projection_rank"]
+    whose = "" if of == "images" else f" of {of}"
     if std < least_std:
-        found = "complete collapse: different images are projected to nearly the same point (projection_std "
+        found = f"complete collapse: different {of} are projected to nearly the same point (projection_std "
         return [Finding("complete collapse", f"{found}{std:.3g}, bound {least_std:g}){why}. {remedy}", fatal=True)]
     if rank < least_rank:
-        found = "dimensional collapse: the dimensions of projections vary together (projection_rank "
+        found = f"dimensional collapse: the dimensions of projections{whose} vary together (projection_rank "
         return [Finding("dimensional collapse", f"{found}{rank:.3g}, bound {least_rank:g}){why}. {remedy}", fatal=True)]
     return []

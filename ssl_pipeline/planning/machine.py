@@ -18,6 +18,7 @@ from ssl_pipeline.recipes import Recipe
 from ssl_pipeline.registry import Registry
 from ssl_pipeline.training.batch_encoder import in_float32
 from ssl_pipeline.training.batch_inputs import inputs
+from ssl_pipeline.training.captions import encode_captions
 from ssl_pipeline.training.memory_format import memory_format
 from ssl_pipeline.training.optimization import build_optimizer
 from ssl_pipeline.training.precision import best_device, resolve_precision
@@ -138,6 +139,8 @@ def trial(
     most = min(MOST[floats.device.type], config.batch_size)
     pool = _noise(canvas, spec, most)
     task = build(registry, recipe, config, pool, policies)
+    tower = task.text_tower
+    texts = None if tower is None else encode_captions(tower.needs, [(f"image {number}",) for number in range(most)])
     order = memory_format(task, floats.device)
     task.to(floats.device, memory_format=order).train()  # type: ignore[call-overload]
     optimizer = build_optimizer(registry, config.optimizer, task)
@@ -151,7 +154,7 @@ def trial(
         began, worked = synchronized()
         ids = pool.ids[:count]
         images = torch.from_numpy(pool.images(np.arange(count))).to(floats.device)
-        views = inputs(task, policies, images, ids, config.seed, number, spec)
+        views = inputs(task, policies, images, ids, config.seed, number, spec, texts, np.arange(count))
         made = synchronized()[0]
         moment = Step(number, 100, number, config.seed, torch.from_numpy(ids.view(np.int64)).to(floats.device))
         with floats.autocast():

@@ -11,7 +11,10 @@ from torch.nn import functional as F
 from ssl_pipeline.contrast.similarity import cosines, log_mass, total_weight, widened
 from ssl_pipeline.data.image_spec import RGB8, ImageSpec
 from ssl_pipeline.randomness import hash64
+from ssl_pipeline.tokenizer import END, PADDING, START
 from ssl_pipeline.types import (
+    CAPTIONS,
+    TOKENS,
     UNIFORMS,
     Backbone,
     Candidates,
@@ -22,6 +25,7 @@ from ssl_pipeline.types import (
     PretextTask,
     Step,
     StepOutput,
+    TextNeeds,
     ViewLoss,
     Views,
 )
@@ -76,14 +80,33 @@ def make_images(count: int, size: int, seed: int = 0, channels: int = 3) -> Tens
 
 
 def make_views(task: PretextTask, count: int, size: int, seed: int = 0) -> Views:
-    """Return what a task is given: views (count, V, C, S, S), images under noise of their own, and random numbers."""
+    """Return what a task is given: views (count, V, C, S, S), images under noise of their own, and random numbers.
+
+    A task that reads captions is given some, too: three of the images' have two, and the second image has the first's.
+    """
     images = make_images(count, size, seed, task.encoder.images.channels)[:, None]
     generator = torch.Generator().manual_seed(seed + 1)
     views = {
         kind: (images + 0.1 * torch.randn(count, wanted, *images.shape[2:], generator=generator)).clamp(0, 1)
         for kind, wanted in task.views.counts.items()
     }
-    return {**views, UNIFORMS: torch.rand(count, task.uniforms, generator=generator)} if task.uniforms else views
+    if task.uniforms:
+        views[UNIFORMS] = torch.rand(count, task.uniforms, generator=generator)
+    return views if task.text_tower is None else {**views, **_make_captions(task.text_tower.needs, count, seed)}
+
+
+def _make_captions(needs: TextNeeds, count: int, seed: int) -> Views:
+    """Return tokens (count, L) of captions from a seed, of several lengths, and the ids (count, 2) of all of them."""
+    generator = torch.Generator().manual_seed(seed + 2)
+    tokens = torch.randint(END + 1, needs.vocabulary, (count, needs.context), generator=generator)
+    lengths = torch.randint(1, needs.context - 1, (count, 1), generator=generator)  # of the text alone
+    places = torch.arange(needs.context)
+    tokens = tokens.where(places <= lengths, END).where(places <= lengths + 1, PADDING)
+    tokens[:, 0] = START
+    ids, others = make_ids(count, seed + 3), make_ids(count, seed + 4)
+    tokens[1:2], ids[1:2] = tokens[:1], ids[:1]
+    second = ids.where(torch.arange(count) >= 3, others)
+    return {TOKENS: tokens, CAPTIONS: torch.stack([ids, second], dim=1)}
 
 
 def make_step(count: int = 0, seed: int = 0, number: int = 0, total: int = 1) -> Step:

@@ -11,6 +11,7 @@ from ssl_pipeline.randomness import hash64
 from ssl_pipeline.training.batch_inputs import inputs
 from ssl_pipeline.training.batch_norms import over_all_ranks
 from ssl_pipeline.training.batches import Batch, Place, on_device
+from ssl_pipeline.training.captions import TokenizedCaptions
 from ssl_pipeline.training.micro_batches import MicroBatches
 from ssl_pipeline.training.precision import Precision
 from ssl_pipeline.training.run import seed_torch
@@ -33,6 +34,7 @@ class BatchEncoder:
         at_once: The most images that are encoded at once. Where that is the whole batch, it is also the batch of batch
             norms, whatever share of it each rank encodes.
         ranks: The processes that encode a share of each batch.
+        texts: The captions of the pool, for a task that learns from them.
     """
 
     def __init__(
@@ -44,8 +46,9 @@ class BatchEncoder:
         precision: Precision,
         at_once: int,
         ranks: Ranks = ALONE,
+        texts: TokenizedCaptions | None = None,
     ):
-        self._task, self._pool, self._sizes, self._seed = task, pool, sizes, seed
+        self._task, self._pool, self._sizes, self._seed, self._texts = task, pool, sizes, seed, texts
         self._precision, self._at_once, self._ranks = precision, at_once, ranks
         self._micro_batches = MicroBatches(task, at_once, precision.device)
 
@@ -99,7 +102,8 @@ class BatchEncoder:
     def _views(self, place: Place, positions: npt.NDArray[np.int64]) -> Views:
         images = on_device(self._pool.images(positions), self._precision.device)  # (n, S, S, C), S the side of a canvas
         policies, ids = self._sizes.at(place.step), self._pool.ids[positions]
-        return inputs(self._task, policies, images, ids, self._seed, place.epoch, self._pool.spec)
+        spec = self._pool.spec
+        return inputs(self._task, policies, images, ids, self._seed, place.epoch, spec, self._texts, positions)
 
 
 def in_float32(encoded: Encoded) -> Encoded:

@@ -11,7 +11,8 @@ from ssl_pipeline.augment.policy import Policy
 from ssl_pipeline.augment.views import make_views
 from ssl_pipeline.data.image_spec import RGB8, ImageSpec
 from ssl_pipeline.training.batches import on_device
-from ssl_pipeline.types import UNIFORMS, PretextTask, Views
+from ssl_pipeline.training.captions import TokenizedCaptions
+from ssl_pipeline.types import CAPTIONS, TOKENS, UNIFORMS, PretextTask, Views
 
 __all__ = ["inputs"]
 
@@ -24,8 +25,10 @@ def inputs(
     seed: int,
     epoch: int,
     spec: ImageSpec = RGB8,
+    texts: TokenizedCaptions | None = None,
+    rows: npt.NDArray[np.int64] | None = None,
 ) -> Views:
-    """Make the views that a task asks for and its random numbers: all functions of the samples.
+    """Make the views that a task asks for, its random numbers and its captions: all functions of the samples.
 
     Args:
         task: The task, which says what it needs.
@@ -35,9 +38,20 @@ def inputs(
         seed: The run's seed.
         epoch: The number of the epoch, from 0.
         spec: What the images' values mean.
+        texts: The captions, for a task that learns from them.
+        rows: (N,) the rows of the samples, by which their captions are found.
+
+    Raises:
+        ValueError: The task learns from captions, and is given none.
     """
     views = make_views(policies, task.views.counts, images, ids, seed, epoch, spec)
     if task.uniforms:
         numbers = randomness.uniforms(seed, epoch, ids, UNIFORMS, task.uniforms)
         views[UNIFORMS] = on_device(numbers, images.device)
+    if task.text_tower is not None:
+        if texts is None or rows is None:
+            raise ValueError("a task that learns from captions is given none")
+        drawn = texts.drawn(rows, ids, seed, epoch)
+        views[TOKENS] = on_device(drawn.tokens, images.device)
+        views[CAPTIONS] = on_device(drawn.captions, images.device)
     return views

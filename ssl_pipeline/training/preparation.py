@@ -179,6 +179,7 @@ def describe_run(
         backbone=config.backbone,
         recipe=recipe,
         embedding_dim=task.encoder.embedding_dim,
+        projection_dim=task.encoder.projection_dim,
         grayscale=task.encoder.grayscale,
         size=policies[task.views.main].size,
         view_sizes=sides_over_time(task, policies, config),

@@ -23,6 +23,7 @@ from ssl_pipeline.health.findings import find
 from ssl_pipeline.randomness import permutation
 from ssl_pipeline.training.batch_encoder import BatchEncoder
 from ssl_pipeline.training.batches import Place, made_ahead
+from ssl_pipeline.training.captions import TokenizedCaptions
 from ssl_pipeline.training.checkpoint import Checkpoints
 from ssl_pipeline.training.collapse import warn_or_end
 from ssl_pipeline.training.curves import CurveFiles, History
@@ -99,10 +100,20 @@ class Plan:
     def _steps_per_row(self) -> int:
         return max(1, self.total // LOGGED_ROWS)
 
-    def batches(self, seed: int, ids: npt.NDArray[np.uint64], start: int) -> Iterator[Place]:
-        """Yield the places of batches from step `start` on."""
+    def batches(
+        self, seed: int, ids: npt.NDArray[np.uint64], start: int, rows: npt.NDArray[np.int64] | None = None
+    ) -> Iterator[Place]:
+        """Yield the places of batches from step `start` on.
+
+        Args:
+            seed: The run's seed.
+            ids: (n,) identities of the images that are learned from.
+            start: The number of the first step.
+            rows: (n,) their places in the pool; None: the pool has no others.
+        """
         for epoch in range(start // self.steps, self.epochs):
             order = permutation(seed, epoch, ids)
+            order = order if rows is None else rows[order]
             for step in range(max(start, epoch * self.steps), (epoch + 1) * self.steps):
                 place = (step - epoch * self.steps) * self.batch_size
                 yield Place(step, epoch, order[place : place + self.batch_size])
@@ -118,6 +129,7 @@ def train(
     checkpoints: Checkpoints,
     curves: Path | None = None,
     ranks: Ranks = ALONE,
+    texts: TokenizedCaptions | None = None,
 ) -> History:
     """Train a task in place, going on from its checkpoint if there is one, and return the curves.
 
@@ -131,6 +143,7 @@ def train(
         checkpoints: The place where the state is kept.
         curves: The folder of tables that show the curves while they grow; None: they are not shown.
         ranks: The processes that train together; each of them calls this with the same values.
+        texts: The captions of the pool, for a task that learns from them; images without any are left out.
 
     Raises:
         PipelineError: Too few images, or too few per rank.
@@ -138,7 +151,9 @@ def train(
         CollapsedError: The run has collapsed, and `pretrain.on_collapse` is `stop`; a checkpoint is saved.
         KeyboardInterrupt: A stop was requested; a checkpoint is saved.
     """
-    plan = Plan.of(len(pool), config)
+    rows = None if texts is None else texts.rows
+    ids = pool.ids if rows is None else pool.ids[rows]
+    plan = Plan.of(len(ids), config)
     if plan.batch_size < 2 * ranks.count:
         raise PipelineError(
             f"pretrain.devices: {ranks.count} processes share a batch of {plan.batch_size} images, and each needs 2 at "
@@ -150,7 +165,7 @@ def train(
     optimizer = make_optimizer(task)
     run = Run(task, optimizer, precision.scaler(), checkpoints, 60 * config.checkpoint_minutes, ranks)
     at_once = config.micro_batch or plan.batch_size
-    encoder = BatchEncoder(task, pool, sizes, config.seed, precision, at_once, ranks)
+    encoder = BatchEncoder(task, pool, sizes, config.seed, precision, at_once, ranks, texts)
     watch = EmbeddingWatch(
         pool, task.views.main, config.seed, precision, min(at_once, max(ranks.rows(plan.batch_size)))
     )
@@ -168,7 +183,7 @@ def train(
         stop_requests() as stop_requested,
         metered(start, plan.total, plan.batch_size) as advance,
         run.history.divergence_comes_first(),
-        made_ahead(encoder.make, plan.batches(config.seed, pool.ids, start), precision.device) as batches,
+        made_ahead(encoder.make, plan.batches(config.seed, ids, start, rows), precision.device) as batches,
     ):
         for place, batch in batches:
             number = place.step

@@ -13,8 +13,10 @@ from ssl_pipeline.artifacts.start import save_start
 from ssl_pipeline.augment.policy import Policy
 from ssl_pipeline.config import PretrainConfig
 from ssl_pipeline.data.store import Split
-from ssl_pipeline.products import atomic_folder, write_json
+from ssl_pipeline.products import atomic_file, atomic_folder, record, write_json
+from ssl_pipeline.tokenizer import TOKENIZER
 from ssl_pipeline.training.batch_inputs import inputs
+from ssl_pipeline.training.captions import TokenizedCaptions
 from ssl_pipeline.training.curve_picture import draw_curves
 from ssl_pipeline.training.curves import History, write_curves
 from ssl_pipeline.types import PretextTask
@@ -24,21 +26,32 @@ __all__ = ["save", "write_report"]
 _DRAWN_IMAGES = 8  # images
 
 
-def save(folder: Path, task: PretextTask, card: ModelCard, start: Mapping[str, Tensor]) -> ModelCard:
-    """Write the weights and the card of a trained task into a folder.
+def save(
+    folder: Path,
+    task: PretextTask,
+    card: ModelCard,
+    start: Mapping[str, Tensor],
+    texts: TokenizedCaptions | None = None,
+) -> ModelCard:
+    """Write the weights and the card of a trained task into a folder, and its tokenizer where it learns from captions.
 
     Args:
         folder: The folder that receives the files.
         task: The trained task.
         card: The description of its encoder.
         start: Weights of the encoder before training; empty where they were random.
+        texts: The captions, with the tokenizer that encodes them.
 
     Returns:
         The card with the digests of the weights filled in.
     """
     if start:
         card = save_start(folder, start, card)
-    return save_model(folder, task.encoder, task.energy_head, card)
+    if texts is not None:
+        with atomic_file(folder / TOKENIZER) as temporary:
+            temporary.write_text(texts.tokenizer.json, encoding="utf-8")
+        record(folder / TOKENIZER)
+    return save_model(folder, task.encoder, task.energy_head, card, task.text_tower)
 
 
 def write_report(
@@ -48,6 +61,7 @@ def write_report(
     history: History,
     pool: Split,
     policies: Mapping[str, Policy],
+    texts: TokenizedCaptions | None = None,
 ) -> None:
     """Write the curves, what went wrong, and pictures of the curves and of what the task draws; all or nothing.
 
@@ -58,6 +72,7 @@ def write_report(
         history: What the run noted.
         pool: The training images.
         policies: Kind of view -> policy.
+        texts: The captions, for a task that learns from them.
     """
     task.cpu().eval()
     with atomic_folder(folder) as report:
@@ -65,9 +80,8 @@ def write_report(
         write_json(report / "warnings.json", history.warnings)
         (report / "pictures").mkdir()
         draw_curves(history.rows, report / "pictures" / "curves.png", config.collapse)
-        positions = np.arange(min(_DRAWN_IMAGES, len(pool)))
+        positions = (np.arange(len(pool)) if texts is None else texts.rows)[:_DRAWN_IMAGES]
         with torch.no_grad():
-            views = inputs(
-                task, policies, torch.from_numpy(pool.images(positions)), pool.ids[positions], config.seed, 0, pool.spec
-            )
+            images, ids = torch.from_numpy(pool.images(positions)), pool.ids[positions]
+            views = inputs(task, policies, images, ids, config.seed, 0, pool.spec, texts, positions)
             task.draw(views, report / "pictures")

@@ -17,8 +17,11 @@ from ssl_pipeline.types.networks import Backbone, Inputs, Need, Offer
 from ssl_pipeline.types.objective import Loss, Objective, ViewLoss
 from ssl_pipeline.types.pretext import UNIFORMS, Encoded, PretextTask, ViewNeeds, Views
 from ssl_pipeline.types.step import Kept, Step, StepOutput
+from ssl_pipeline.types.texts import CAPTIONS, TOKENS, TextNeeds, TextTower
 
 __all__ = [
+    "CAPTIONS",
+    "TOKENS",
     "UNIFORMS",
     "Backbone",
     "Candidates",
@@ -42,6 +45,8 @@ __all__ = [
     "Register",
     "Step",
     "StepOutput",
+    "TextNeeds",
+    "TextTower",
     "Tile",
     "Trait",
     "ViewLoss",

@@ -24,6 +24,8 @@ class Encoder(nn.Module):
         layer: The layer of the backbone, from 1, whose maps are averaged to embeddings; None: the embeddings are the
             backbone's own.
         grayscale: Whether the backbone is shown the luminance of images alone, as three equal channels.
+        projection: A linear layer after the backbone's own embedding, whose outputs are the encoder's; None: there is
+            none.
 
     Raises:
         ValueError: The backbone has no such layer.
@@ -47,31 +49,56 @@ class Encoder(nn.Module):
         *,
         layer: int | None = None,
         grayscale: bool = False,
+        projection: nn.Linear | None = None,
     ):
         super().__init__()
         if layer is not None and not 1 <= layer <= len(backbone.map_channels):
             raise ValueError(f"layer must lie in [1, {len(backbone.map_channels)}], got {layer}")
         self.backbone, self.images, self.layer, self.grayscale = backbone, images, layer, grayscale
+        self.projection = projection
         self.register_buffer("mean", torch.tensor(mean, dtype=torch.float32).reshape(1, -1, 1, 1))
         self.register_buffer("std", torch.tensor(std, dtype=torch.float32).clamp(min=images.level).reshape(1, -1, 1, 1))
 
     @property
     def embedding_dim(self) -> int:
         """D, the length of an embedding."""
+        if self.projection is not None:
+            return self.projection.out_features
         return self.backbone.embedding_dim if self.layer is None else self.backbone.map_channels[self.layer - 1]
 
     def at(self, layer: int | None) -> "Encoder":
-        """Return an encoder with another layer's embeddings, around the same backbone and the same mean and std."""
-        return self._around_the_same(layer, self.grayscale)
+        """Return an encoder with another layer's embeddings, around the same backbone and the same mean and std.
+
+        A projection is of the backbone's own embedding (None), and is left out of all others.
+        """
+        return self._around_the_same(layer, self.grayscale, self.projection if layer is None else None)
 
     def in_grayscale(self) -> "Encoder":
         """Return an encoder that sees no colours, around the same backbone and the same mean and std."""
-        return self._around_the_same(self.layer, grayscale=True)
+        return self._around_the_same(self.layer, True, self.projection)
 
-    def _around_the_same(self, layer: int | None, grayscale: bool) -> "Encoder":
+    def projected(self, dim: int) -> "Encoder":
+        """Return an encoder whose embeddings are projected to a length, around the same backbone, mean and std.
+
+        Where it projects to that length already, this is the encoder itself; else the projection is a new one without
+        biases, whose weights are drawn from torch's generator (CLIP, 2103.00020, section 2.4).
+        """
+        if self.projection_dim == dim:
+            return self
+        width: int = self.backbone.embedding_dim
+        projection = nn.Linear(width, dim, bias=False)
+        nn.init.normal_(projection.weight, std=width**-0.5)
+        return self._around_the_same(None, self.grayscale, projection)
+
+    @property
+    def projection_dim(self) -> int | None:
+        """The length of projected embeddings; None where there is no projection."""
+        return None if self.projection is None else self.projection.out_features
+
+    def _around_the_same(self, layer: int | None, grayscale: bool, projection: nn.Linear | None) -> "Encoder":
         """Return another encoder that shares all tensors with this one; its mode is this one's, hooks are its own."""
         mean, std = (values.flatten().tolist() for values in (self.mean, self.std))
-        other = Encoder(self.backbone, mean, std, self.images, layer=layer, grayscale=grayscale)
+        other = Encoder(self.backbone, mean, std, self.images, layer=layer, grayscale=grayscale, projection=projection)
         other.mean, other.std, other.training = self.mean, self.std, self.training
         return other
 
@@ -93,6 +120,8 @@ class Encoder(nn.Module):
         if self.layer is not None:
             return self.backbone.maps(normalised)[self.layer - 1].mean(dim=(2, 3))
         embedding: Tensor = self.backbone(normalised)
+        if self.projection is not None:
+            embedding = self.projection(embedding)
         return embedding
 
     def maps(self, images: Tensor) -> list[Tensor]:

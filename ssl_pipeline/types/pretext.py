@@ -14,6 +14,7 @@ from ssl_pipeline.types.finding import Diagnosed
 from ssl_pipeline.types.networks import Need
 from ssl_pipeline.types.objective import Loss, Objective
 from ssl_pipeline.types.step import Kept, Step, StepOutput
+from ssl_pipeline.types.texts import TextTower
 
 __all__ = ["UNIFORMS", "Encoded", "PretextTask", "ViewNeeds", "Views"]
 
@@ -22,7 +23,8 @@ UNIFORMS = "task/uniforms"
 
 Views = Mapping[str, Tensor]
 """Kind of view -> (N, V, C, S, S) float32 in [0, 1]: V views of each of N samples, in the C channels of the images.
-`UNIFORMS` -> (N, P) float32 in [0, 1), for a task that asks for some."""
+`UNIFORMS` -> (N, P) float32 in [0, 1), for a task that asks for some. `TOKENS` -> (N, L) int64 and `CAPTIONS` ->
+(N, M) int64, for a task that has a text tower."""
 
 Encoded = dict[str, Tensor]
 """What a task's forward returns: tensors whose first dimension is the sample, so that chunks can be concatenated."""
@@ -99,6 +101,9 @@ class PretextTask(Diagnosed, nn.Module, ABC):
     energy_head: EnergyHead | ImageEnergyHead | None
     """The trained energy, of pairs or of images; None, unless a task sets it: the cosine of backbone embeddings."""
 
+    text_tower: TextTower | None
+    """What embeds captions, for a task that learns from them; None, unless a task sets it. It leaves training, too."""
+
     views: ViewNeeds
     """The views of a sample that it learns from: what `views_for` says of its options."""
 
@@ -120,6 +125,7 @@ class PretextTask(Diagnosed, nn.Module, ABC):
     def __init__(self) -> None:
         super().__init__()
         self.energy_head = None
+        self.text_tower = None
 
     @classmethod
     def views_for(cls, options: Mapping[str, Any]) -> ViewNeeds:
@@ -156,7 +162,7 @@ class PretextTask(Diagnosed, nn.Module, ABC):
         del step, kept  # most tasks hold no such state
 
     def finish(self) -> None:
-        """Do what follows the last step: make `encoder` and `energy_head` what should leave training.
+        """Do what follows the last step: make `encoder`, `energy_head` and `text_tower` what should leave training.
 
         It is called at the end of a run that was resumed, too, and changes nothing where it has been called before.
         """
