@@ -39,6 +39,7 @@ __all__ = [
     "SmallPatchBackbone",
     "drawn_from",
     "encoder_on",
+    "make_captions",
     "make_ids",
     "make_images",
     "make_step",
@@ -92,10 +93,10 @@ def make_views(task: PretextTask, count: int, size: int, seed: int = 0) -> Views
     }
     if task.uniforms:
         views[UNIFORMS] = torch.rand(count, task.uniforms, generator=generator)
-    return views if task.text_tower is None else {**views, **_make_captions(task.text_tower.needs, count, seed)}
+    return views if task.text_tower is None else {**views, **make_captions(task.text_tower.needs, count, seed)}
 
 
-def _make_captions(needs: TextNeeds, count: int, seed: int) -> Views:
+def make_captions(needs: TextNeeds, count: int, seed: int) -> Views:
     """Return tokens (count, L) of captions from a seed, of several lengths, and the ids (count, 2) of all of them."""
     generator = torch.Generator().manual_seed(seed + 2)
     tokens = torch.randint(END + 1, needs.vocabulary, (count, needs.context), generator=generator)

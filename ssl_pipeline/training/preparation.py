@@ -103,6 +103,12 @@ def build(
     sizes = {kind: policies[kind].size for kind in needs.counts}
     encoder = _start(registry, config, pool, sizes[needs.main])
     task = build_task(registry, recipe, encoder, config.seed, sizes[needs.main])
+    weights = list(task.encoder.backbone.parameters())
+    if config.init == "random" and weights and not any(weight.requires_grad for weight in weights):
+        raise ConfigError(
+            f"pretrain.init: random, and pretext task '{name}' with these options leaves the backbone as it starts, so "
+            "that a network of random weights would ship. Name a .safetensors file of weights, or pretrained."
+        )
     check_operations(task, name, policies)
     _check_main(registry, config, pool, task.encoder, needs.main, sizes[needs.main])
     check_sizes(task.encoder, config.backbone.name, needs.main, sizes, task.parts)
