@@ -68,10 +68,10 @@ class ModelCard(BaseModel):
     versions: dict[str, str]
 
 
-def versions() -> dict[str, str]:
-    """Return versions of what shapes the weights and graphs."""
+def versions(*more: str) -> dict[str, str]:
+    """Return versions of what shapes the weights and graphs, and of what else does so in a run."""
     names = ("ssl-pipeline", "torch", "torchvision", "timm", "onnx", "onnxscript", "numpy", "pillow")
-    return {name: version(name) for name in names}
+    return {name: version(name) for name in (*names, *more)}
 
 
 def read_card(folder: Path, stage: str = "pretrain") -> ModelCard:

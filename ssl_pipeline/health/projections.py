@@ -51,7 +51,13 @@ def spread_figures(projections: Tensor) -> dict[str, Tensor]:
     return {"projection_std": std, "projection_rank": rank}
 
 
-def spread_troubles(figures: Mapping[str, float], least_std: float, remedy: str, of: str = "images") -> list[Finding]:
+def spread_troubles(
+    figures: Mapping[str, float],
+    least_std: float,
+    remedy: str,
+    of: str = "images",
+    least_rank: float = MIN_PROJECTION_RANK,
+) -> list[Finding]:
     """Say what the figures of `spread_figures` say, as findings; empty if all is well.
 
     Args:
@@ -59,8 +65,9 @@ def spread_troubles(figures: Mapping[str, float], least_std: float, remedy: str,
         least_std: The least `projection_std` of a healthy run.
         remedy: What to change, as a sentence.
         of: What is projected, in the plural.
+        least_rank: The least `projection_rank` of a healthy run; 0: any will do.
     """
-    return _narrow(figures, least_std, MIN_PROJECTION_RANK, "", remedy, of)
+    return _narrow(figures, least_std, least_rank, "", remedy, of)
 
 
 def outweighed(figures: Mapping[str, float], part: float, whole: float, dim: int, remedy: str) -> list[Finding]:
@@ -87,11 +94,10 @@ def _narrow(
     if "projection_std" not in figures:
         return []
     std, rank = figures["projection_std"], figures["projection_rank"]
-    whose = "" if of == "images" else f" of {of}"
     if std < least_std:
         found = f"complete collapse: different {of} are projected to nearly the same point (projection_std "
         return [Finding("complete collapse", f"{found}{std:.3g}, bound {least_std:g}){why}. {remedy}", fatal=True)]
     if rank < least_rank:
-        found = f"dimensional collapse: the dimensions of projections{whose} vary together (projection_rank "
+        found = "dimensional collapse: the dimensions of projections vary together (projection_rank "
         return [Finding("dimensional collapse", f"{found}{rank:.3g}, bound {least_rank:g}){why}. {remedy}", fatal=True)]
     return []

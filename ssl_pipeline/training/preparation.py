@@ -211,5 +211,5 @@ def describe_run(
             }
         ),
         plugins=dict(plugins),
-        versions=versions(),
+        versions=versions(*(["tokenizers"] if task.text_tower is not None else [])),
     )

@@ -2,6 +2,7 @@
 
 import signal
 from collections.abc import Callable
+from dataclasses import replace
 from functools import cache, partial
 from pathlib import Path
 
@@ -9,9 +10,11 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from sklearn.datasets import load_digits
 
 from ssl_pipeline.augment.policy import Policy
 from ssl_pipeline.config import PretrainConfig
+from ssl_pipeline.data.captions import Captions
 from ssl_pipeline.data.store import Split, open_split
 from ssl_pipeline.data.writer import write_split
 from ssl_pipeline.loading import load_registry
@@ -19,13 +22,14 @@ from ssl_pipeline.products import read_product, write_product
 from ssl_pipeline.randomness import hash64
 from ssl_pipeline.recipes import resolve
 from ssl_pipeline.training import collapse
+from ssl_pipeline.training.captions import tokenized
 from ssl_pipeline.training.checkpoint import Checkpoints
 from ssl_pipeline.training.optimization import build_optimizer
 from ssl_pipeline.training.precision import Precision
 from ssl_pipeline.training.preparation import build
 from ssl_pipeline.training.pretraining import train
 from ssl_pipeline.types import PretextTask
-from tests.factories import BACKBONE, digit_images
+from tests.factories import BACKBONE, SPELLED, digit_images
 
 REGISTRY = load_registry()
 SECTION = yaml.safe_load((Path(__file__).parents[2] / "params.yaml").read_text(encoding="utf-8"))["pretrain"]
@@ -43,9 +47,15 @@ def make_pool(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Split]:
         write_split(folder, np.sort(hash64("digit", np.arange(count))), [images], 8)
         facts = read_product(folder / "split.json", "ingest")
         write_product(folder / "split.json", facts | {"sha256": f"digits {count}"})
-        return open_split(folder.parent, "train")
+        return replace(open_split(folder.parent, "train"), captions=digit_captions(count))
 
     return make
+
+
+def digit_captions(count: int) -> Captions:
+    """What a person would say of the first digits; every fifth has two captions. Tasks of images alone read none."""
+    said = [(f"a handwritten {SPELLED[digit]}", f"the number {digit}") for digit in load_digits().target[:count]]
+    return Captions.of([both[: 2 if row % 5 == 4 else 1] for row, both in enumerate(said)])
 
 
 @pytest.fixture
@@ -103,9 +113,9 @@ def run(pool, policies, build_small, cpu, tmp_path):
         task = change(build_small(config))
         checkpoints = Checkpoints(tmp_path / ".work", name, {})
         with checkpoints.until_done():
-            history = train(
-                task, data, policies, config, optimizer_of(config), Precision(config.precision, cpu), checkpoints
-            )
+            precision = Precision(config.precision, cpu)
+            optimizer, texts = optimizer_of(config), tokenized(task, data)
+            history = train(task, data, policies, config, optimizer, precision, checkpoints, texts=texts)
         return task, history
 
     return go

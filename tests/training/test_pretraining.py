@@ -57,6 +57,7 @@ def add_dropout(task):
         ({"recipe": "colorization"}, lambda task: task),
         ({"recipe": "jigsaw", "pretext_task": {"view": "large"}}, lambda task: task),
         ({"recipe": "masked_tokens"}, lambda task: task),
+        ({"recipe": "clip", "micro_batch": 6}, lambda task: task),
         ({"precision": "bf16"}, add_dropout),
         (
             {"optimizer": {**OPTIMIZER, "name": "sgd", "learning_rate": 0.05}},
@@ -84,6 +85,7 @@ def add_dropout(task):
         "counted colours",
         "numbers of the task's own",
         "vocabulary",
+        "captions",
         "bf16 and dropout",
         "sgd",
         "lars",

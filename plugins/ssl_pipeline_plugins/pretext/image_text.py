@@ -46,7 +46,7 @@ from ssl_pipeline.types import (
     Views,
 )
 
-_LEAST_STD = 0.1  # of a healthy run: embeddings of images and of texts fill a narrow cone each, but not a point
+_LEAST_STD = 0.03  # of a healthy run: embeddings of images and of texts fill a narrow cone each, but not a point
 _LOOKED_AT = 256  # images and captions that are matched for a figure, so that a large batch costs no more
 
 
@@ -166,9 +166,12 @@ class ImageText(PretextTask):
         """Report embeddings of images or of texts that have collapsed, and what the loss and the strategy find."""
         strategy = self.negatives["texts"]
         assert isinstance(strategy, NegativeStrategy)
-        collapse = [] if self.frozen else spread_troubles(figures, _LEAST_STD, self.loss.remedy)
         texts = {name.removeprefix("text_"): value for name, value in figures.items() if name.startswith("text_")}
-        collapse += spread_troubles(texts, _LEAST_STD, self.loss.remedy, of="captions")
+        collapse = [  # of two captions all embeddings lie on a line, and should: a rank says nothing
+            found
+            for of, own in (("images", figures), ("captions", texts))
+            for found in spread_troubles(own, _LEAST_STD, self.loss.remedy, of, least_rank=0.0)
+        ]
         few = few_negatives(figures, strategy.remedy) if self.loss.needs_many_negatives else []
         return collapse + (few or self.loss.diagnose(figures)) + strategy.diagnose(figures)
 
