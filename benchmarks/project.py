@@ -9,11 +9,23 @@ from typing import Any
 
 import yaml
 
-__all__ = ["BACKBONES", "ROOT", "change", "commit", "copy_code", "copy_project", "environment", "needs"]
+__all__ = [
+    "BACKBONES",
+    "READ_CAPTIONS",
+    "ROOT",
+    "change",
+    "commit",
+    "copy_code",
+    "copy_project",
+    "environment",
+    "needs",
+]
 
 ROOT = Path(__file__).parents[1]
 BACKBONES: dict[str, dict[str, Any]] = {"mae": {"name": "timm/test_vit", "patch_size": 4}}
 """Recipe -> a small backbone, where one of residual layers cannot serve it."""
+READ_CAPTIONS = ("clip", "siglip")
+"""Recipes that learn from images with captions, which the images of most benchmarks do not have."""
 UPRIGHT_ONLY = ("flip", "jigsaw", "relative_patch")
 CODE = ("ssl_pipeline", "plugins/ssl_pipeline_plugins", "stages/ssl_pipeline_stages")
 PARTS = ("dvc.yaml", "params.yaml", "plugins.lock", ".dvc/config", ".dvcignore", ".gitignore")

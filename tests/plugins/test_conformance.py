@@ -17,6 +17,7 @@ REGISTRY = load_registry()
 DEFAULTS = load(Path(__file__).parents[2] / "params.yaml").pretrain
 CHECKS = {kind: getattr(testing, f"check_{kind}") for kind in KINDS if kind not in ("recipe", "source")}
 JOINT = {"hidden_dim": 32, "out_dim": 16}
+TEXT = {"vocabulary": 300, "context": 8, "width": 16, "depth": 1, "heads": 2}
 # What neither a recipe nor the defaults would check, or would check in a larger size
 CASES: dict[tuple[str, str], list[dict[str, Any]]] = {
     ("pretext_task", "joint_embedding"): [
@@ -29,6 +30,7 @@ CASES: dict[tuple[str, str], list[dict[str, Any]]] = {
         | {"predictor_dim": 32, "momentum": 0.9, "layers": 3, "last_norm": True, "local_views": 2, "ships": "teacher"},
     ],
     ("pretext_task", "denoise"): [{"blur": 1.0}],
+    ("pretext_task", "image_text"): [TEXT | {"out_dim": 8}, TEXT | {"out_dim": None, "image_tower": "frozen"}],
     ("pretext_task", "mae"): [{"width": 16, "depth": 1, "heads": 2}],
     ("pretext_task", "masked"): [{"mask_size": 4}],
     ("pretext_task", "masked_tokens"): [{"words": 12, "patch_size": 2, "mask_size": 4}],
@@ -42,7 +44,7 @@ CASES: dict[tuple[str, str], list[dict[str, Any]]] = {
     ("loss", "decoupled"): [{"temperature": 0.2}, {"temperature": 0.2, "sigma": 0.5}],
     ("loss", "dino"): [{"prototypes": 12, "momentum": 0.99}],
     ("loss", "negative_log_likelihood"): [{"beta": 2.5}, {"beta": 2.5, "energy": "network"}],
-    ("loss", "info_nce"): [{"temperature": 0.05}],
+    ("loss", "info_nce"): [{"temperature": 0.05}, {"temperature": 0.07, "learned_temperature": True}],
     ("loss", "nce"): [{"temperature": 0.2}, {"temperature": 0.2, "normaliser": "estimated"}],
     ("loss", "sigmoid"): [{"bias": -6.0}],
     ("loss", "spectral"): [{"radius": 10.0}],

@@ -10,10 +10,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from benchmarks.project import READ_CAPTIONS
 from ssl_pipeline.artifacts.assembly import class_of
+from ssl_pipeline.config import load
 from ssl_pipeline.contrast.fold import tiles_of
 from ssl_pipeline.contrast.ranking import nearest
 from ssl_pipeline.loading import load_registry
+from ssl_pipeline.recipes import resolve
 from ssl_pipeline.testing.material import SmallBackbone, encoder_on, make_step, make_views, small_encoder
 from ssl_pipeline.types import CAPTIONS, Loss, Negatives, NegativeStrategy
 from ssl_pipeline_plugins.losses.info_nce import InfoNCE
@@ -25,6 +28,7 @@ from ssl_pipeline_plugins.pretext.image_text import ImageText
 from tests.plugins.test_conformance import CASES
 
 REGISTRY = load_registry()
+CONFIG = load(Path(__file__).parents[2] / "params.yaml").pretrain
 N, DIM = 14, 8
 TOWER: dict[str, Any] = {"vocabulary": 300, "context": 8, "width": 16, "depth": 1, "heads": 2, "out_dim": DIM}
 UNLIKE = torch.arange(N)[:, None] + 100
@@ -243,6 +247,11 @@ def test_what_leaves_training_lies_in_one_space():
     own = (F.normalize(task.encoder(images), dim=1) * F.normalize(task(views)["texts"], dim=1)).sum(dim=1)
     torch.testing.assert_close(energy, -(10 * own - 10))
     assert views[CAPTIONS].shape == (3, 2)
+
+
+def test_recipes_that_read_captions_are_left_out_of_benchmarks_on_images_alone():
+    tasks = {name: resolve(REGISTRY, CONFIG.model_copy(update={"recipe": name})) for name in REGISTRY.names("recipe")}
+    assert {name for name, recipe in tasks.items() if recipe.pretext_task.name == "image_text"} == set(READ_CAPTIONS)
 
 
 def test_a_length_out_of_range_is_refused():
