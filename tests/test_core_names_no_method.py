@@ -12,6 +12,7 @@ from ssl_pipeline.registry import KINDS
 
 ROOT = Path(__file__).parents[1]
 ORDINARY = {
+    "clip",
     "contrastive",
     "denoise",
     "digits",
