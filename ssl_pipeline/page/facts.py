@@ -175,6 +175,8 @@ def accuracies(linear: Mapping[str, Any]) -> list[tuple[str, str]]:
     if "accuracy" not in linear:
         return []
     rows = {"Linear probe on the exported backbone": linear, "Nearest neighbours, the same embeddings": linear["knn"]}
+    if by_clip := linear.get("by_clip"):
+        rows |= {"The same by clip, of the mean of its frames": by_clip, "Neighbours by clip": by_clip["knn"]}
     rows |= {
         f"Linear probe on {word}": linear[key] for key, word in (BASELINES | _OTHER_BASELINES).items() if key in linear
     }

@@ -20,7 +20,7 @@ from ssl_pipeline.evaluation.linear import knn
 from ssl_pipeline.evaluation.linear_probe import Probe, fit, fit_at
 from ssl_pipeline.evaluation.statistics.intervals import MEASURES, Interval, score
 
-__all__ = ["BACKBONE", "KNN", "START", "Contestant", "Settled", "figures", "predict", "settle"]
+__all__ = ["BACKBONE", "KNN", "START", "Contestant", "Settled", "figures", "flat", "predict", "settle"]
 
 BACKBONE, KNN = "linear_probe", "knn"
 """What uses the trained backbone; all else is a baseline."""
@@ -128,12 +128,12 @@ def figures(
     if len(test):
         scores = score(test.labels, predictions, test.groups, settings.bootstrap, settings.seed)
         for name in predictions:
-            found[name] = _flat(partial(scores.interval, name)) | found.get(name, {})
+            found[name] = flat(partial(scores.interval, name)) | found.get(name, {})
         for name in [name for name in settled.contestants if name != BACKBONE]:
-            found[f"gain_over_{name}"] = _flat(partial(scores.gain, BACKBONE, name))
+            found[f"gain_over_{name}"] = flat(partial(scores.gain, BACKBONE, name))
         for name in settled.banks:
             found[name][KNN] = found.pop(_knn(name))
-            found[f"gain_over_{name}"][KNN] = _flat(partial(scores.gain, KNN, _knn(name)))
+            found[f"gain_over_{name}"][KNN] = flat(partial(scores.gain, KNN, _knn(name)))
     backbone: dict[str, Any] = found.pop(BACKBONE)
     return backbone | dict(sorted(found.items()))
 
@@ -150,7 +150,8 @@ def _choice(contestant: Contestant) -> dict[str, Any]:
     return {"strength": probe.strength, **held_out, "converged": probe.converged, **draws}
 
 
-def _flat(measured: Callable[[str], Interval]) -> dict[str, float]:
+def flat(measured: Callable[[str], Interval]) -> dict[str, float]:
+    """Return the figures of each measure with the bounds of their intervals, given what returns them."""
     found: dict[str, float] = {}
     for measure in MEASURES:
         value, low, high = measured(measure)

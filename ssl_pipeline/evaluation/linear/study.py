@@ -17,6 +17,7 @@ from ssl_pipeline.deployment.latency import BATCHES, time_files
 from ssl_pipeline.evaluation.clusters.study import TABLE, ClusterReport, study_clusters
 from ssl_pipeline.evaluation.features import Embed, extract, sample
 from ssl_pipeline.evaluation.linear.baselines import colour_histogram, random_encoder, raw_pixels, starting_encoders
+from ssl_pipeline.evaluation.linear.by_clip import clip_lines, study_clips
 from ssl_pipeline.evaluation.linear.comparison import BACKBONE, START, Contestant, figures, predict, settle
 from ssl_pipeline.evaluation.linear.inputs import LinearInputs
 from ssl_pipeline.evaluation.linear.layers import study_layers
@@ -86,9 +87,9 @@ def study_embeddings(settings: LinearEvalConfig, inputs: LinearInputs) -> Linear
     predictions = predict(settled, test, settings.knn)  # the first look at a test image
     facts["labels"] |= {"test": len(test), "test_groups": len(np.unique(test.groups))}
     measured, judged = set_apart(figures(settled, predictions, test, settings), inputs.variants)
-    facts |= _variants(settings, inputs, judged)
+    facts |= _variants(settings, inputs, judged) | study_clips(settled, inputs.data, settings)
     metrics = nested(measured, inputs.rivals, inputs.cost) | facts | layers.figures
-    lines = [*summary(metrics, settled, inputs.card), *variant_lines(metrics), *clusters.lines, *layers.lines]
+    judgements = [*summary(metrics, settled, inputs.card), *clip_lines(metrics), *variant_lines(metrics)]
     counts = _confusions(test.labels, predictions[BACKBONE], len(classes))
     return LinearFindings(
         figures=metrics,
@@ -99,7 +100,7 @@ def study_embeddings(settings: LinearEvalConfig, inputs: LinearInputs) -> Linear
             partial(_draw_confusions, counts, classes, metrics),
             partial(draw_variants, metrics),
         ],
-        lines=lines,
+        lines=[*judgements, *clusters.lines, *layers.lines],
         backbone=settled.contestants[BACKBONE],
     )
 
