@@ -50,6 +50,7 @@ class Labelling:
         largest: Number of images of the largest class.
         groups: Number of the groups that the source names.
         splits: Split that the source names -> number of its images.
+        clips: Number of clips that images are frames of.
     """
 
     images: int
@@ -59,6 +60,7 @@ class Labelling:
     largest: int
     groups: int
     splits: Mapping[str, int]
+    clips: int = 0
 
 
 @dataclass(frozen=True)
@@ -184,6 +186,7 @@ def _labelling(records: Sequence[Record]) -> Labelling:
         largest=max(labels.values(), default=0),
         groups=len({record.group for record in records if record.group}),
         splits=dict(Counter(str(record.split) for record in records if record.split)),
+        clips=len({record.group for record in records if record.seconds is not None}),
     )
 
 

@@ -78,7 +78,11 @@ def propose(
     planner = Planner(shelf, 3600 * hours, registry, evidence, machine, draft, measure)
     planner.config()  # mistakes are told before anything is measured
     frame(draft, evidence)
-    draft.put("pretrain.recipe", shelf.recipe, "It is among the best with few images and steps (docs/recipes.md).")
+    if evidence.labelling.clips and shelf.clips_recipe in registry.names("recipe"):
+        reason = "The images are frames of clips: their neighbours in time are further views (docs/film.md)."
+        draft.put("pretrain.recipe", shelf.clips_recipe, reason)
+    else:
+        draft.put("pretrain.recipe", shelf.recipe, "It is among the best with few images and steps (docs/recipes.md).")
     draft.put("pretrain.recipe_size", "small", "The papers' sizes are for large runs.")
     planner.put_views()
     speed = planner.put_network()

@@ -50,6 +50,8 @@ def told_shortly(evidence: Evidence, machine: Machine, proposal: Proposal) -> li
         found += f", of which {labels.labelled:,} are labelled, in {counted(labels.classes, 'class', 'classes')}"
     else:
         found += ", without labels"
+    if labels.clips:
+        found += f"; frames of {counted(labels.clips, 'clip')}"
     if bad:
         found += f"; {bad:,} of {evidence.sampled + bad:,} that were tried cannot be used"
     late = f", more than the {60 * proposal.hours:,.0f} asked for: {_longest(proposal)} takes the most"
@@ -85,6 +87,8 @@ def _evidence_lines(evidence: Evidence) -> Iterator[str]:
         classes = counted(labels.classes, "class", "classes")
         each = f"{labels.smallest:,} to {labels.largest:,} images in each"
         yield f"Labels: {labels.labelled:,} images of {classes}, {each}."
+    if labels.clips:
+        yield f"Clips: {labels.clips:,}."
     if labels.groups:
         yield f"Groups: {labels.groups:,}."
     if labels.splits:

@@ -28,7 +28,9 @@ IMAGES = "images"
 
 @click.command()
 @click.argument("project", type=click.Path(path_type=Path))
-@click.option("--images", type=click.Path(path_type=Path), help="A folder or a .zip; by default PROJECT/images.")
+@click.option(
+    "--images", type=click.Path(path_type=Path), help="A folder or .zip of images, or films; else PROJECT/images."
+)
 @click.option("--labels", type=click.Path(path_type=Path), help="A CSV with the columns path, label, split, group.")
 @click.option("--hours", type=click.FloatRange(0.05, 1e4), default=1.0, show_default=True, help="Time for all stages.")
 def init(project: Path, images: Path | None, labels: Path | None, hours: float) -> None:
@@ -76,7 +78,7 @@ def _refuse_taken(place: Path) -> None:
 
 
 def _source(place: Path, images: Path | None, labels: Path | None) -> dict[str, str]:
-    """Return `ingest.source` with absolute paths; nothing where there are no images yet.
+    """Return the absolute paths of images and labels; nothing where there are no images yet.
 
     Raises:
         PipelineError: A path leads nowhere, or to where products would lie.
@@ -87,13 +89,11 @@ def _source(place: Path, images: Path | None, labels: Path | None) -> dict[str, 
         raise PipelineError("--labels says something of images: name these, too, by --images.")
     if images is None:
         return {}
-    for option, path in (("--images", images), ("--labels", labels)):
+    for option, path, what in (("--images", images, "a folder or .zip of images"), ("--labels", labels, "a CSV file")):
         if path is not None and not path.exists():
-            wanted = "a folder or a .zip of images" if option == "--images" else "a CSV file"
-            raise PipelineError(f"{option}: there is no '{shown(str(path), 200)}'. Name {wanted}.")
+            raise PipelineError(f"{option}: there is no '{shown(str(path), 200)}'. Name {what}.")
     refuse_products(str(images), images, [Path(os.path.realpath(place))])
-    table = {} if labels is None else {"labels": os.path.abspath(labels)}
-    return {"name": "folder", "path": os.path.abspath(images), **table}
+    return {"path": os.path.abspath(images)} | ({} if labels is None else {"labels": os.path.abspath(labels)})
 
 
 def _write(folder: Path, place: Path, source: dict[str, str]) -> None:
@@ -104,9 +104,8 @@ def _write(folder: Path, place: Path, source: dict[str, str]) -> None:
     if path != IMAGES and Path(place, path).is_relative_to(place) and ".." not in Path(path).parts:
         with (folder / ".gitignore").open("a", encoding="utf-8") as ignored:
             ignored.write(f"/{path}\n")
-    readme = (TEMPLATES / "README.md").read_text(encoding="utf-8")
-    readme = readme.replace("PROJECT", place.name).replace("IMAGES", f"`{path}`")
-    (folder / "README.md").write_text(readme, encoding="utf-8")
+    readme = (TEMPLATES / "README.md").read_text(encoding="utf-8").replace("PROJECT", place.name)
+    (folder / "README.md").write_text(readme.replace("IMAGES", f"`{path}`"), encoding="utf-8")
     (folder / "my_plugins").mkdir()
     (folder / "my_plugins" / ".gitkeep").touch()
     if not (place / IMAGES).exists() and not source:
@@ -131,14 +130,16 @@ def _fit(folder: Path, place: Path, source: dict[str, str], hours: float) -> lis
     from ssl_pipeline.planning.words import told_shortly
     from ssl_pipeline.provenance import plugins as provenance
     from ssl_pipeline_stages import code
-    from ssl_pipeline_stages.fitting import fit
+    from ssl_pipeline_stages.fitting import fit, recognised
     from ssl_pipeline_stages.shelf import PHOTOGRAPHS
 
     params = folder / "params.yaml"
     if source:
+        source, remarks = recognised(source["path"], source.get("labels"))
         looked: list[tuple[Evidence, Machine]] = []
         proposal = fit(params, source, hours, tell=lambda *found: looked.append(found))
-        settings, said = list(proposal.settings), [f"Began '{place.name}'.", *told_shortly(*looked[0], proposal)]
+        settings = list(proposal.settings)
+        said = [f"Began '{place.name}'.", *told_shortly(*looked[0], proposal), *remarks]
     else:
         settings = [Setting(key, value, "", left=False) for key, value in PHOTOGRAPHS.items()]
         said = [f"Began '{place.name}', with settings for photographs; `ssl-pipeline plan` fits them to your images."]

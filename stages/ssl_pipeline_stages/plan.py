@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 def plan(path: str | None, hours: float, explain: bool, dry_run: bool, overwrite: bool, params: Path) -> None:
     """Fit params.yaml to images, machine and time, and say why each value is as it is.
 
-    PATH is a directory or a .zip of images; without it, they are those of ingest.source. What you have set yourself
-    stays, and so do comments.
+    PATH is a directory or a .zip of images, or a directory of films; without it, they are those of ingest.source. What
+    you have set yourself stays, and so do comments.
     """
     raise SystemExit(guarded(lambda: _plan(path, hours, explain, dry_run, overwrite, params)))
 
@@ -33,13 +33,15 @@ def plan(path: str | None, hours: float, explain: bool, dry_run: bool, overwrite
 def _plan(path: str | None, hours: float, explain: bool, dry_run: bool, overwrite: bool, params: Path) -> None:
     from ssl_pipeline.planning.params_file import RECORD, write_settings
     from ssl_pipeline.planning.words import told_evidence, told_proposal
-    from ssl_pipeline_stages.fitting import fit
+    from ssl_pipeline_stages.fitting import fit, recognised
 
     def tell(evidence: "Evidence", machine: "Machine") -> None:
         if explain:
             click.echo(told_evidence(evidence, machine) + "\n")
 
-    chosen = {"name": "folder", "path": path} if path else None
+    chosen, remarks = recognised(path) if path else (None, [])
+    for remark in remarks:
+        click.echo(remark + "\n")
     proposal = fit(params, chosen, hours, overwrite, tell)
     click.echo(told_proposal(proposal))
     if not dry_run:

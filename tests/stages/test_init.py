@@ -214,3 +214,15 @@ def test_the_templates_are_there():
         "params.yaml",
         "plugin",
     }
+
+
+def test_folders_of_frames_are_recognised(untimed: None) -> None:
+    for clip, shade in {"a": 0, "b": 120, "c": 240}.items():
+        Path("frames", clip).mkdir(parents=True)
+        for number in range(6):
+            Image.new("RGB", (20, 20), (shade, 40 * number, 10 * number)).save(Path("frames", clip, f"{number}.png"))
+    said = begun("road", "--images", "frames", "--hours", "0.1")
+    assert "frames of 3 clips" in said
+    assert "folders are read as clips of one frame per second: set ingest.source.fps" in said
+    config = load(Path("road/params.yaml"))
+    assert config.ingest.source.model_dump() == {"name": "clips", "path": "../frames"}

@@ -1,0 +1,98 @@
+"""Whether a pile of files is clips: films, or folders whose images are frames one after the other."""
+
+import re
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from ssl_pipeline.data.clips import in_natural_order
+from ssl_pipeline.data.decode import Canvas, Decoded
+from ssl_pipeline.data.layout import Record
+from ssl_pipeline.data.listing import Listing, list_images
+from ssl_pipeline.data.litter import A_FILM
+from ssl_pipeline.data.parallel import decode_all
+from ssl_pipeline.data.source import Images
+
+__all__ = ["kind_of_clips"]
+
+_FRAMES = 5
+"""Images of a folder from which on they may be frames."""
+_COUNTING = 0.8
+"""Share of the folders in which the names of neighbours have to differ in a number alone, which counts up."""
+_TRIED = 24
+"""Folders that are looked into."""
+_SIDE = 16
+_CANVAS = Canvas(_SIDE, "squash", (128, 128, 128), 1, 100)
+_ALIKE = 0.6
+"""Largest difference of neighbours, as a share of that of images of two folders."""
+_APART = 0.9
+"""Largest difference of neighbours, as a share of that of images at both ends of their folder."""
+_NUMBERS = re.compile(r"[0-9]+")
+
+
+def kind_of_clips(place: Path) -> Literal["films", "frames"] | None:
+    """Say whether a directory or a .zip holds films, or folders of frames; None for images that are neither.
+
+    Frames are told from photographs by their names, which count up, and by a few pairs of neighbours, which look more
+    alike than images of two folders do, and than the first and the last of their folder.
+
+    Args:
+        place: The path of the directory or the .zip.
+
+    Raises:
+        ConfigError: There is nothing, or it cannot be read.
+    """
+    listing = list_images(place)
+    films = sum(reason == A_FILM for reason in listing.ignored.values())
+    if films > len(listing.names) and place.is_dir():
+        return "films"
+    folders: defaultdict[str, list[str]] = defaultdict(list)
+    for name in listing.names:
+        folders[name.rpartition("/")[0]].append(name)
+    clips = [in_natural_order(names) for names in folders.values()]
+    counting = [names for names in clips if len(names) >= _FRAMES and _count_up(names)]
+    if len(counting) < 2 or len(counting) < _COUNTING * len(clips):
+        return None
+    chosen = [counting[place] for place in np.linspace(0, len(counting) - 1, min(len(counting), _TRIED)).astype(int)]
+    return "frames" if _neighbours_are_alike(listing, chosen) else None
+
+
+def _count_up(names: Sequence[str]) -> bool:
+    """Say whether names are the same but for one number, which grows by the same step each time."""
+    if len({_NUMBERS.sub("0", name.rpartition("/")[2]) for name in names}) > 1:
+        return False
+    numbers = np.array([_NUMBERS.findall(name.rpartition("/")[2]) for name in names])
+    changing = [place for place in range(numbers.shape[1]) if len(set(numbers[:, place])) > 1]
+    if len(changing) != 1:
+        return False
+    steps = np.diff([int(number) for number in numbers[:, changing[0]]])
+    return bool((steps == np.median(steps)).mean() >= _COUNTING)
+
+
+def _neighbours_are_alike(listing: Listing, folders: Sequence[Sequence[str]]) -> bool:
+    picked = [(names[0], names[len(names) // 2], names[len(names) // 2 + 1], names[-1]) for names in folders]
+    records = [Record(name) for names in picked for name in names]
+    decoded = list(decode_all(Images(records, listing.read), _CANVAS))
+    canvases = np.array(
+        [
+            np.frombuffer(one.canvas, np.uint8) if isinstance(one, Decoded) else np.zeros(3 * _SIDE**2, np.uint8)
+            for one in decoded
+        ]
+    ).reshape(len(picked), 4, -1)
+    known = np.array([isinstance(one, Decoded) for one in decoded]).reshape(len(picked), 4).all(axis=1)
+    first, middle, following, last = np.moveaxis(canvases[known].astype(np.float32), 1, 0)
+    if len(first) < 2:
+        return False
+    neighbours = _difference(middle, following)
+    return neighbours < _ALIKE * _difference(middle, np.roll(middle, 1, axis=0)) and neighbours < _APART * _difference(
+        first, last
+    )
+
+
+def _difference(one: npt.NDArray[np.float32], other: npt.NDArray[np.float32]) -> float:
+    """Return the median over pairs of their mean difference in levels."""
+    return float(np.median(np.abs(one - other).mean(axis=1)))
