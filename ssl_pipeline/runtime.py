@@ -16,6 +16,7 @@ import numpy.typing as npt
 from ssl_pipeline.data.image_spec import ImageSpec, Pixels
 from ssl_pipeline.deployment.execution import Provider
 from ssl_pipeline.deployment.runtime import images_of, open_session, read_metadata, run
+from ssl_pipeline.deployment.very_wide import MAX_MEGAPIXELS, too_wide
 from ssl_pipeline.errors import PipelineError
 from ssl_pipeline.products import sha256_once
 from ssl_pipeline.terminal import brief, shown
@@ -45,11 +46,13 @@ class Backbone:
     1,000,000 px takes as much memory as one of `size` x 1,000,000 px.
 
     Args:
-        path: The path of `backbone.onnx`.
+        path: The path of `backbone.onnx`, or of `backbone_maps.onnx`.
         threads: CPU threads of a call; None leaves the choice to onnxruntime.
         output: The name of the graph's output: "energy" for an `energy.onnx` that takes single images.
         provider: The execution provider of onnxruntime: "cpu", "cuda" or "openvino"; "auto" takes CUDA where it works,
             and the CPU elsewhere.
+        max_megapixels: A bound on images that are lower than 4 x `size`, more than 0: they may be a quarter of it /
+            `size` wide, or 8.4 megapixels / `size` where that is more. None takes images of any width.
 
     Attributes:
         path: The path of the file.
@@ -57,6 +60,7 @@ class Backbone:
         images: The images that it takes: channels, type, scale, and what marks a pixel that was not measured.
         size: The side of the square that the graph resizes images to, px.
         dim: The length of an embedding; 0 where a row is a single number.
+        map_shapes: Name of a feature map -> its channels, height and width; empty unless it is backbone_maps.onnx.
         metadata: All that the file says about itself: text as it is, all else as JSON.
 
     Raises:
@@ -76,14 +80,16 @@ class Backbone:
         threads: int | None = None,
         output: str = "embedding",
         provider: Provider = "auto",
+        max_megapixels: float | None = MAX_MEGAPIXELS,
     ):
-        self.path = Path(path)
+        self.path, self._max_megapixels = Path(path), max_megapixels
         self._session = open_session(self.path, threads, patient=True, provider=provider)
         self.provider = self._session.get_providers()[0]
         self.metadata = read_metadata(self._session)
         inputs, outputs = self._session.get_inputs(), self._session.get_outputs()
         names = [[node.name for node in nodes] for nodes in (inputs, outputs)]
-        if names != [["images"], [output]]:
+        maps = [name for name in names[1][1:] if name.startswith("map_")]
+        if names != [["images"], [output, *maps]]:
             raise PipelineError(
                 f"{shown(str(path), 200)} leads from {shown(', '.join(names[0]), 100)} to "
                 f"{shown(', '.join(names[1]), 100)}, and what is needed leads from images to {output}: name "
@@ -97,6 +103,7 @@ class Backbone:
                 "export the model again, with a fixed length."
             )
         self.dim = length
+        self.map_shapes: dict[str, tuple[int, ...]] = {node.name: tuple(node.shape[1:]) for node in outputs[1:]}
 
     @functools.cached_property
     def thresholds(self) -> dict[str, dict[str, Any]]:
@@ -123,16 +130,41 @@ class Backbone:
             (N, dim) float32, a row for each image; of unit length unless `export.l2_normalize` was off.
 
         Raises:
-            PipelineError: An image has other channels or another type; the message names its number and what the model
-                takes.
+            PipelineError: An image has other channels or another type, or is too wide for its height; the message names
+                its number and what the model takes.
         """
-        for number, image in enumerate(images):
-            self.check(image, f"images[{number}]")
+        self._check_all(images)
         if len(images) == 0:
             return run(self._session, np.empty((0, 1, 1, self.images.channels), self.images.numpy_dtype))
         found = np.empty((len(images), self.dim) if self.dim else len(images), np.float32)
         for batch in self._batches(images):
             found[batch] = run(self._session, np.stack([images[place] for place in batch]), batch_size=len(batch))
+        return found
+
+    def maps(self, images: Sequence[Pixels] | Pixels) -> dict[str, npt.NDArray[np.float32]]:
+        """Return the feature maps of images, by `backbone_maps.onnx`.
+
+        Args:
+            images: The images, as for embeddings.
+
+        Returns:
+            Name of a map, such as map_3 -> (N, C, h, w) float32, all in memory; `map_shapes` has C, h and w, and `maps`
+            in the metadata says what they are.
+
+        Raises:
+            PipelineError: The file has no maps, or does not take an image.
+        """
+        if not self.map_shapes:
+            raise PipelineError(
+                f"{shown(str(self.path), 200)} gives no feature maps: export with `export.outputs: [embedding, maps]`, "
+                "and name backbone_maps.onnx."
+            )
+        self._check_all(images)
+        found = {name: np.empty((len(images), *shape), np.float32) for name, shape in self.map_shapes.items()}
+        for batch in self._batches(images):
+            answers = self._session.run([*found], {"images": np.stack([images[place] for place in batch])})
+            for maps, answer in zip(found.values(), answers, strict=True):
+                maps[batch] = answer
         return found
 
     def check(self, image: Pixels, name: str) -> None:
@@ -143,13 +175,20 @@ class Backbone:
             name: The name of the image, for the message.
 
         Raises:
-            PipelineError: It has another shape or type.
+            PipelineError: It has another shape or type, or is too wide for its height.
         """
         wanted, shape = self.images, getattr(image, "shape", None)
         if shape is None:
             raise PipelineError(f"{name} is of type {type(image).__name__}, and the model takes arrays: {wanted}.")
         if len(shape) != 3 or shape[2] != wanted.channels or image.dtype != wanted.dtype or 0 in shape:
             raise PipelineError(f"{name} is {image.dtype} {shape}, and the model takes {wanted}: (H, W, C).")
+        bound = self._max_megapixels
+        if bound is not None and (reason := too_wide(shape[0], shape[1], self.size, bound)):
+            raise PipelineError(f"{name} cannot be embedded: {reason}.")
+
+    def _check_all(self, images: Sequence[Pixels] | Pixels) -> None:
+        for number, image in enumerate(images):
+            self.check(image, f"images[{number}]")
 
     def _batches(self, images: Sequence[Pixels] | Pixels) -> Iterator[list[int]]:
         """Return the places of images that are embedded together: of one shape, and of so many pixels."""

@@ -87,6 +87,19 @@ def test_what_the_model_does_not_take_is_told(model: Path, image: object, messag
         Backbone(model)([image])  # type: ignore[list-item]
 
 
+def test_an_image_of_which_the_graph_makes_gigabytes_is_refused_unless_any_width_is_asked_for(model: Path):
+    widest = 2**23 // 4  # the model's side is 4 px
+    strips = np.zeros((1, 1, widest + 1, 3), np.uint8)
+    bounded, unbounded = Backbone(model, max_megapixels=1), Backbone(model, max_megapixels=None)
+    with pytest.raises(
+        PipelineError, match=rf"images\[0\] cannot be embedded: {widest + 1} x 1 px is too wide.*crop or"
+    ):
+        bounded(strips)
+    assert bounded(strips[:, :, :-1]).shape == unbounded(strips).shape == (1, 48)
+    bounded.check(np.broadcast_to(strips, (16, 1, widest + 1, 3))[:, 0], "high enough")
+    Backbone(model, max_megapixels=100).check(strips[0], "as wide as a quarter of the pixels allows")
+
+
 def test_what_is_no_backbone_is_told(model: Path, tmp_path: Path):
     with pytest.raises(PipelineError, match="none.onnx does not exist"):
         Backbone(tmp_path / "none.onnx")

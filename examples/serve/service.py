@@ -6,6 +6,7 @@ import json
 from collections import Counter, deque
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -48,7 +49,7 @@ class Service:
 
     def __init__(self, settings: Settings):
         self.settings = settings
-        self.backbone = Backbone(settings.model, settings.threads, "embedding", settings.provider)
+        self.backbone = self._open(settings.model, "embedding")
         self.classifier = self._open_classifier() if settings.classifier else None
         self.paths, self.bank = self._read_index() if settings.index else ([], None)
         canvas = canvas_of(self.backbone.images, self.backbone.metadata, settings.max_megapixels)
@@ -63,9 +64,13 @@ class Service:
         self.answers: Counter[int] = Counter()
         self.seconds: dict[str, deque[float]] = {}
 
+    def _open(self, path: Path, output: str) -> Backbone:
+        settings = self.settings
+        return Backbone(path, settings.threads, output, settings.provider, settings.max_megapixels)
+
     def _open_classifier(self) -> Backbone:
         settings = self.settings
-        classifier = Backbone(settings.classifier, settings.threads, "probabilities", settings.provider)
+        classifier = self._open(settings.classifier, "probabilities")
         if classifier.images != self.backbone.images:
             raise PipelineError(f"{settings.classifier} and {settings.model} take other images: name files of one run.")
         # a probe has the weights of the backbone; a classifier has its own, but comes from the same training images

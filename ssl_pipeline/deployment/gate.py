@@ -139,4 +139,4 @@ def _largest_difference(expected: npt.NDArray[np.float64], found: npt.NDArray[np
 
 def embed_each(path: Path, images: Sequence[Pixels]) -> Features:
     """Return embeddings (n, D) of images (H, W, C) of any shapes, as the CPU computes them on every machine."""
-    return Backbone(path, provider="cpu")(images)
+    return Backbone(path, provider="cpu", max_megapixels=None)(images)

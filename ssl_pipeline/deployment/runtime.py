@@ -88,7 +88,7 @@ def run(
     """Run a graph on any number of images, batch by batch.
 
     Args:
-        session: The session of a graph from images to one output.
+        session: The session of a graph from images to one output, or to several, of which the first is returned.
         *images: Images (n, H, W, C) for each input of the graph, of its type; n may be 0.
         batch_size: Images a batch; bounds the memory.
 
@@ -99,13 +99,11 @@ def run(
         ValueError: Wrong number, shape or type of images.
     """
     _check(session, images)
-    names = [node.name for node in session.get_inputs()]
-    outputs = [
-        session.run(None, {name: array[start : start + batch_size] for name, array in zip(names, images, strict=True)})[
-            0
-        ]
-        for start in range(0, len(images[0]), batch_size)
-    ]
+    names, first = [node.name for node in session.get_inputs()], [session.get_outputs()[0].name]
+    outputs = []
+    for start in range(0, len(images[0]), batch_size):
+        given = {name: array[start : start + batch_size] for name, array in zip(names, images, strict=True)}
+        outputs.append(session.run(first, given)[0])
     if not outputs:
         return np.empty((0, *session.get_outputs()[0].shape[1:]), np.float32)
     return np.concatenate(outputs)

@@ -17,16 +17,12 @@ from ssl_pipeline.data.listing import Reader
 from ssl_pipeline.data.parallel import file_limit, limits_of, read_at_most
 from ssl_pipeline.data.remarks import RejectedError
 from ssl_pipeline.data.workers import in_order
+from ssl_pipeline.deployment.very_wide import MAX_MEGAPIXELS, too_wide
 from ssl_pipeline.embeddings.inputs import Inputs, reader_of
 
 __all__ = ["MAX_MEGAPIXELS", "Picture", "canvas_of", "picture_of", "read_all", "read_some"]
 
-MAX_MEGAPIXELS = 100.0
-"""Larger images are refused by their header, unless a user says otherwise: as `ingest` does."""
 _CHUNK_IMAGES, _CHUNK_BYTES = 64, 2**20
-_FLOATS, _ALWAYS_PIXELS = 4, 2**23
-"""Pixels of an image of bytes that weigh as much as one that a graph resizes, in float32; and resized pixels that no
-bound on megapixels refuses, some 350 MB."""
 _PATIENCE_SECONDS = 1.0
 """Seconds of decoding before more processes are started: starting them takes about as long."""
 
@@ -100,16 +96,6 @@ def picture_of(canvas: Canvas, spec: ImageSpec, content: bytes | Image.Image) ->
     if pixels.shape[2] != spec.channels or pixels.dtype != spec.dtype:
         found = f"{pixels.shape[2]} x {pixels.dtype}"
         raise RejectedError("not what the model takes", f"{found}, and it takes {spec.channels} x {spec.dtype}")
-    _refuse_very_wide(pixels.shape[0], pixels.shape[1], canvas)
+    if reason := too_wide(pixels.shape[0], pixels.shape[1], canvas.size, canvas.max_megapixels):
+        raise RejectedError("too large", reason)
     return Picture(pixels, content_hash(pixels).hex())
-
-
-def _refuse_very_wide(height: int, width: int, canvas: Canvas) -> None:
-    """Refuse an image of few bytes of which the model's graph makes gigabytes, before it gets there."""
-    widest = max(int(canvas.max_megapixels * 1e6) // _FLOATS, _ALWAYS_PIXELS) // canvas.size
-    if height < _FLOATS * canvas.size and width > widest:
-        raise RejectedError(
-            "too large",
-            f"{width} x {height} px is too wide for its height: the model would enlarge it to {canvas.size} rows of "
-            f"{width} px, and takes at most {widest} at max_megapixels ({canvas.max_megapixels:g}); crop or resize it",
-        )

@@ -86,8 +86,10 @@ def _embed(
     if max_megapixels <= 0:
         raise ConfigError(f"--max-megapixels: {max_megapixels:g} must be more than 0.")
     mine = _shard(shard)
-    backbone = Backbone(model, provider=provider)
-    judge = None if energy is None else Backbone(energy, output="energy", provider=provider)
+    backbone = Backbone(model, provider=provider, max_megapixels=max_megapixels)
+    judge = None
+    if energy is not None:
+        judge = Backbone(energy, output="energy", provider=provider, max_megapixels=max_megapixels)
     if judge is not None and judge.images != backbone.images:
         raise ConfigError(
             f"--energy: {shown(str(energy), 200)} takes {judge.images}, and the model takes {backbone.images}: name "

@@ -19,6 +19,7 @@ from ssl_pipeline.deployment.runtime import open_session, read_metadata, run
 from ssl_pipeline.errors import ConfigError, PipelineError
 from ssl_pipeline.export_config import GraphConfig
 from ssl_pipeline.loading import load_registry
+from ssl_pipeline.runtime import Backbone
 from ssl_pipeline.testing.material import SmallPatchBackbone
 from ssl_pipeline.types import Encoder
 from tests.deployment.conftest import REPLAY, Images, Model
@@ -50,6 +51,26 @@ def test_maps_are_those_of_torch_and_the_embedding_is_that_of_the_backbone(
         np.testing.assert_allclose(embedding, run(backbone, image[None]), atol=1e-6)
         for found, expected in zip(maps, in_torch(model, image), strict=True):
             np.testing.assert_allclose(found, expected, atol=1e-5 * np.abs(expected).max())
+
+
+def test_the_runtime_gives_maps_and_embeddings_of_images_of_any_sizes(
+    model: Model, with_maps: Path, originals: list[Images]
+):
+    backbone, images = Backbone(with_maps), [originals[0], originals[1][:5, :9], originals[0][::-1].copy()]
+    found = backbone.maps(images)
+    assert {name: maps.shape for name, maps in found.items()} == {
+        "map_1": (3, 4, 16, 16),
+        "map_2": (3, 8, 8, 8),
+        "map_3": (3, 16, 4, 4),
+    }
+    for number, image in enumerate(images):
+        for maps, expected in zip(found.values(), in_torch(model, image), strict=True):
+            np.testing.assert_allclose(maps[number], expected[0], atol=1e-5 * np.abs(expected).max())
+    np.testing.assert_allclose(backbone(images), Backbone(model.backbone)(images), atol=1e-6)
+    with pytest.raises(PipelineError, match=r"backbone.onnx gives no feature maps: export with .*\[embedding, maps\]"):
+        Backbone(model.backbone).maps(images)
+    with pytest.raises(PipelineError, match=r"images\[0\] is uint8 \(8, 8\)"):
+        backbone.maps([np.zeros((8, 8), np.uint8)])
 
 
 def test_the_file_says_what_its_maps_are(model: Model, with_maps: Path):
