@@ -14,6 +14,7 @@ import contextlib
 import io
 import logging
 import tempfile
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -117,17 +118,42 @@ def integers(
         if activations == "dynamic":
             quantize_dynamic(prepared, made, op_types_to_quantize=["MatMul", "Gemm"], **weights)
         else:
+            exact = before_weights(_with_own_names(prepared).graph)
             quantize_static(
                 prepared,
                 made,
                 _reader(batches),
                 activation_type=QuantType.QUInt8,
                 calibrate_method=methods[method],
-                nodes_to_exclude=before_weights(onnx.load(prepared).graph),
+                nodes_to_exclude=exact,
                 extra_options={"CalibStridedMinMax": 1},  # by batches: the outputs of all layers would fill the memory
                 **weights,
             )
         return onnx.load(made), activations
+
+
+def _with_own_names(path: Path) -> onnx.ModelProto:
+    """Make sure that the copies which onnxruntime makes of biases get names of their own; return the model of a file.
+
+    It copies a bias that several nodes read, and appends a number to its name, whatever else has the new name: a copy
+    of val_12 became val_129 in PoolFormer, and hid the output of another node.
+    """
+    model = onnx.load(path)
+    biases = Counter(node.input[2] for node in model.graph.node if len(node.input) > 2)
+    values = [*(name for node in model.graph.node for name in node.output), *(t.name for t in model.graph.initializer)]
+    hiding = {
+        tensor.name: f"{tensor.name}_shared"
+        for tensor in model.graph.initializer
+        if biases[tensor.name] > 1 and any(_appends_a_number(name, tensor.name) for name in values)
+    }
+    if hiding:
+        renamed(model.graph, hiding)
+        onnx.save(model, path)
+    return model
+
+
+def _appends_a_number(name: str, start: str) -> bool:
+    return name.startswith(start) and name[len(start) :].isdigit()
 
 
 def _reader(batches: Sequence[Images]) -> Any:

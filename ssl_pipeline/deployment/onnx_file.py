@@ -48,6 +48,9 @@ def traced(
 ) -> onnx.ModelProto:
     """Return a module as an ONNX model.
 
+    Attention is traced in its plain form. The fused one has the same arithmetic in the graph; but where its mask is
+    computed, as in MaxViT and BEiT, the exporter takes it apart into tensors of another layout than it told the trace.
+
     Args:
         module: Traced in the mode (train or eval) that it is in.
         inputs: Examples of its positional arguments. A dynamic dimension must be at least 2 long in them: the exporter
@@ -59,8 +62,9 @@ def traced(
         opset: ONNX operator set, 18 to 23.
     """
     import torch
+    from torch.nn.attention import SDPBackend, sdpa_kernel
 
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), sdpa_kernel(SDPBackend.MATH):
         # two inputs that share a Dim, and so must be of equal length, are what was asked for
         warnings.filterwarnings("ignore", message="# The axis name: .* will not be used", category=UserWarning)
         program = torch.onnx.export(

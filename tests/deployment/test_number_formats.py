@@ -76,6 +76,21 @@ def test_numbers_that_parts_of_a_graph_share_are_converted_where_they_have_to_be
     np.testing.assert_array_equal(found, exact)
 
 
+def test_a_bias_that_nodes_share_is_copied_under_a_name_that_nothing_else_has():
+    """The first copy of `b1` would be called `b10`, which is the output of a node here, as in PoolFormer."""
+    draw = np.random.default_rng(0)
+    values = {"w0": draw.normal(size=(3, 3, 1, 1)), "w1": draw.normal(size=(3, 3, 1, 1)), "b1": np.array([0.5, -1, 2])}
+    nodes = [
+        helper.make_node("Conv", [FITTED, "w0", "b1"], ["b10"], name="first"),
+        helper.make_node("Conv", ["b10", "w1", "b1"], ["embedding"], name="second"),
+    ]
+    network = convolved(nodes, {name: array.astype(np.float32) for name, array in values.items()})
+    images = draw.random((50, 3, 4, 4)).astype(np.float32)
+    made, _ = integers(network, lambda: [images], "minmax")
+    exact, found = (onnx_session(one).run(None, {FITTED: images})[0] for one in (network, made))
+    assert 0 < np.abs(exact - found).max() < 0.05 * np.abs(exact).max()
+
+
 def test_attention_in_float16_stays_near():
     draw = np.random.default_rng(0)
     values: dict[str, np.ndarray] = {

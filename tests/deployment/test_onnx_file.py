@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.export import Dim
 
 from ssl_pipeline.deployment import onnx_file
-from ssl_pipeline.deployment.onnx_file import write_graph, write_proto
+from ssl_pipeline.deployment.onnx_file import traced, write_graph, write_proto
 from ssl_pipeline.errors import PipelineError
 
 
@@ -127,3 +127,27 @@ def test_what_one_file_cannot_hold_is_refused_in_words(tmp_path: Path, monkeypat
     with pytest.raises(PipelineError, match=r"holds at most 2 GB.*pretrain\.backbone"):
         write_proto(branching(), tmp_path / "large.onnx", {})
     assert list(tmp_path.iterdir()) == []
+
+
+class MaskedAttention(nn.Module):
+    """Attention of patches with a bias for each pair of places, as in MaxViT and BEiT: (N, L, 8) -> (N, L, 8)."""
+
+    def __init__(self):
+        super().__init__()
+        self.heads, self.places = nn.Linear(8, 24), nn.Parameter(torch.randn(1, 2, 4, 4))
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        count, length, width = tokens.shape
+        query, key, value = self.heads(tokens).reshape(count, length, 3, 2, 4).permute(2, 0, 3, 1, 4).unbind(0)
+        mask = self.places.transpose(2, 3).contiguous()  # computed, as from a table of distances
+        mixed = nn.functional.scaled_dot_product_attention(query, key, value, attn_mask=mask)
+        return mixed.transpose(1, 2).reshape(count, length, width)
+
+
+def test_attention_with_a_mask_can_be_exported():
+    module, tokens = MaskedAttention().eval(), torch.randn(3, 4, 8)
+    names = {"input_names": ["tokens"], "output_names": ["mixed"]}
+    model = traced(module, (tokens,), **names, dynamic_shapes=({0: Dim("batch")},))
+    session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    (found,) = session.run(None, {"tokens": tokens[:2].numpy()})
+    np.testing.assert_allclose(found, module(tokens[:2]).detach(), atol=1e-5)
