@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks.families import FAMILIES, into_table, row, summary
+from benchmarks.families import FAMILIES, into_table, pass_through, row, summary
 
 EQUAL = {"model": "resnet18", "reached": "equal", "size": 64, "dim": 512, "MB": 44.7, "seconds": 7.5}
 GATE = {"mean_cosine": 0.9991, "recall": 0.957, "size": 0.26}
@@ -15,6 +15,17 @@ BROKEN = {
     "broken": ["min_recall: 0.6, bound 0.9, beyond it by 0.3", "max_size: 0.5, bound 0.4"],
 }
 UNWRITTEN = {"ships": False, "broken": ["cannot write this backbone as int8:\nno Einsum"]}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("model", "activations"), [("test_resnet", "static"), ("test_vit", "dynamic")])
+def test_a_tiny_network_of_a_family_passes_through(model: str, activations: str):
+    """It is built, takes a step, is exported, equals torch, and becomes int8; large ones do so in `make bench-long`."""
+    *_, found = pass_through(model)
+    assert (found["reached"], found["size"]) == ("equal", 64)
+    assert 0 < found["max_difference"] < 1e-4
+    assert found["int8"]["made"]["activations"] == activations
+    assert found["int8"]["gate"]["mean_cosine"] > 0.9
 
 
 @pytest.mark.parametrize(
