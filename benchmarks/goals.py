@@ -229,6 +229,12 @@ def families() -> Iterator[Figure]:
     yield Figure("families whose int8 variant passes the gate", summary, "int8_ships")
 
 
+def runtimes() -> Iterator[Figure]:
+    summary = {"what": "openvino"}
+    yield Figure("graphs that OpenVINO does not run", summary, "not_run", ("≤", 0))
+    yield Figure("largest difference from onnxruntime", summary, "largest_difference", ("≤", 1e-5))
+
+
 def embed() -> Iterator[Figure]:
     of = {"images": 20_000}
     yield Figure("processor time, bare loop to embed", of, "processor_ratio")

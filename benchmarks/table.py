@@ -13,6 +13,11 @@ __all__ = ["BENCHMARKS", "SHORT_MINUTES"]
 SHORT_MINUTES = 30
 """The most that `make bench` takes; what does not fit in is left out."""
 
+
+def _sides(*sides: int) -> tuple[str, ...]:
+    return tuple(word for side in sides for word in ("--side", str(side)))
+
+
 BENCHMARKS = (
     Benchmark(
         "views",
@@ -116,6 +121,15 @@ BENCHMARKS = (
         long=True,
     ),
     Benchmark(
+        "runtimes",
+        ("benchmarks.runtimes",),
+        "The graphs that ship in float32, of a ResNet-18 and a ViT-Tiny with random weights, by OpenVINO in float32 on "
+        "the golden inputs of a bundle, beside onnxruntime; in units of the largest component of an output's row.",
+        1,
+        tuple(goals.runtimes()),
+        long=True,
+    ),
+    Benchmark(
         "embeddings",
         ("benchmarks.embeddings",),
         "Memory that kNN and k-means take beside embeddings of 512 numbers, as their number grows: a process a point.",
@@ -148,21 +162,7 @@ BENCHMARKS = (
     ),
     Benchmark(
         "epoch-resnet18",
-        (
-            "benchmarks.epoch",
-            "--side",
-            "32",
-            "--side",
-            "96",
-            "--side",
-            "224",
-            "--steps",
-            "4",
-            "--rounds",
-            "2",
-            "--threads",
-            "2",
-        ),
+        ("benchmarks.epoch", *_sides(32, 96, 224), "--steps", "4", "--rounds", "2", "--threads", "2"),
         "Pretraining a ResNet-18 by SimCLR on photographs, all included, to its bare steps, two threads; looks at the "
         "encoder and checkpoints are added by their shares of a long run.",
         4,
@@ -171,20 +171,7 @@ BENCHMARKS = (
     ),
     Benchmark(
         "resolution-sides",
-        (
-            "benchmarks.resolution",
-            "speed",
-            "--side",
-            "32",
-            "--side",
-            "64",
-            "--side",
-            "224",
-            "--batch",
-            "32",
-            "--rounds",
-            "1",
-        ),
+        ("benchmarks.resolution", "speed", *_sides(32, 64, 224), "--batch", "32", "--rounds", "1"),
         "The same as resolution in one thread, at other sizes. Below 64 px a network hardly reduces images, and "
         "what does not shrink with them weighs more.",
         12,
