@@ -1,9 +1,10 @@
-"""Keys and names of params.yaml that are new, or have another place or another form than in an earlier version."""
+"""Keys and names of params.yaml that are new, or have another place or form than in an earlier version or elsewhere."""
 
 from collections.abc import Callable, Collection, Iterable
 from typing import Any
 
 from ssl_pipeline.errors import ConfigError
+from ssl_pipeline.terminal import shown
 
 __all__ = ["WARMUP_EPOCHS", "move_keys", "refuse_former", "rename_keys"]
 
@@ -16,6 +17,10 @@ NEW: dict[str, tuple[Any, str]] = {
     "devices": (1, "1 for one process"),
 }
 """Keys of `pretrain` that an earlier version did not have: what stands for its behaviour, and how that is written."""
+
+ACCUMULATION = "accum"
+"""What the names have in common that other programs give to the number of small batches whose gradients are added up,
+such as `accumulate`, `grad_accum_steps` and `gradient_accumulation_steps`."""
 
 
 def move_keys(content: dict[str, Any], moved: Collection[str]) -> tuple[dict[str, Any], list[str]]:
@@ -46,7 +51,7 @@ def move_keys(content: dict[str, Any], moved: Collection[str]) -> tuple[dict[str
 
 
 def rename_keys(content: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
-    """Find keys of an earlier version that have another name and unit now, and those that it did not have.
+    """Find keys that have another name and unit now, those that an earlier version did not have, and accumulation.
 
     Args:
         content: The content of params.yaml.
@@ -57,7 +62,14 @@ def rename_keys(content: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
     pretrain = content.get("pretrain")
     if not isinstance(pretrain, dict):
         return content, []
-    lines = []
+    lines, accumulating = [], [key for key in pretrain if ACCUMULATION in str(key).lower()]
+    for key in accumulating:
+        lines.append(
+            f"pretrain.{shown(str(key), 60)}: gradients of small batches are not added up: an image would meet no more "
+            "negatives than its small batch holds. Write the size of the whole batch as batch_size, and the number of "
+            "images that fit into memory as micro_batch: its gradient is that of the whole batch."
+        )
+    content = content | {"pretrain": (pretrain := {key: pretrain[key] for key in pretrain if key not in accumulating})}
     for key, (value, meaning) in NEW.items():
         if key not in pretrain:
             lines.append(f"pretrain.{key}: is new: write {key}: {meaning}, as before.")

@@ -54,6 +54,10 @@ def test_the_shipped_parameters_are_valid_and_every_value_has_a_comment_or_its_p
         ("pretrain.warmup_epochs", 4, "pretrain.warmup_epochs: is a share of the run now: write warmup: 0.1 in its "),
         ("pretrain.warmup_epochs", "recipe", "pretrain.warmup_epochs: is a share of the run now: write warmup: recipe"),
         ("pretrain.warmup_epochs", ["x"], "pretrain.warmup_epochs: is a share of the run now: write warmup, the share"),
+        *(
+            (f"pretrain.{name}", 4, f"pretrain.{name}: gradients of small batches are not added up: ")
+            for name in ("accumulate", "accumulation_steps", "gradient_accumulation", "accumulate_grad_batches")
+        ),
         ("pretrain.backbone", 3, "pretrain.backbone: Input should be a valid dictionary"),
         ("ingest.resize", "stretch", "ingest.resize: Input should be 'squash', 'crop' or 'letterbox'"),
         ("ingest.background", [0, 0, 256], "ingest.background.2: Input should be less than or equal to 255"),
