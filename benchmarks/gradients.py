@@ -14,9 +14,10 @@ from ssl_pipeline.config import PretrainSection
 from ssl_pipeline.loading import load_registry
 from ssl_pipeline.recipes import resolve
 from ssl_pipeline.testing.material import SmallPatchBackbone, encoder_on, make_step, make_views, small_encoder
-from ssl_pipeline.types import Encoded, Encoder, PretextTask
+from ssl_pipeline.training.micro_batches import MicroBatches
+from ssl_pipeline.types import Encoded, Encoder, PretextTask, Views
 
-__all__ = ["IN_FLOAT32", "REGISTRY", "SIZE", "difference", "gradients", "task_of"]
+__all__ = ["IN_FLOAT32", "REGISTRY", "SIZE", "difference", "gradients", "in_micro_batches", "task_of"]
 
 REGISTRY = load_registry()
 SECTION = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))["pretrain"]
@@ -66,6 +67,15 @@ def gradients(
     with around():
         loss.backward()  # type: ignore[no-untyped-call]
     return loss.item(), {name: weight.grad for name, weight in task.named_parameters() if weight.grad is not None}
+
+
+def in_micro_batches(batches: MicroBatches, images: int, encode: Encode) -> Encoded:
+    """Encode a batch as training does, with positions in the place of views."""
+
+    def make(positions: npt.NDArray[np.int64]) -> Views:
+        return {"positions": torch.from_numpy(positions)}
+
+    return batches.encode(make, lambda views, first: encode(views["positions"].numpy(), first), np.arange(images), SIZE)
 
 
 def difference(found: dict[str, torch.Tensor], whole: dict[str, torch.Tensor]) -> float:

@@ -5,10 +5,11 @@ that has them: the difference of the loss and the largest one of a gradient, as 
 gradient of one process in one pass. Numbers are float64, but for tasks that compute in float32 (*). `sent` is what a
 process hands over in a step of the encoder without batch norms, counted at the collectives, as a share of what the ring
 algorithm sends for gradients and embeddings: 2 (W - 1) / W of the bytes of each. Micro-batches are of 12 images at
-most, all but the last of them encoded twice. The output is the table of docs/scale.md.
+most, all of them encoded twice. The output is the table of docs/scale.md.
 """
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, NamedTuple
 from unittest.mock import patch
 
@@ -17,7 +18,7 @@ import numpy as np
 import torch
 import torch.distributed as dist
 
-from benchmarks.gradients import IN_FLOAT32, REGISTRY, SIZE, difference, gradients, task_of
+from benchmarks.gradients import IN_FLOAT32, REGISTRY, SIZE, difference, gradients, in_micro_batches, task_of
 from benchmarks.in_ranks import in_ranks
 from ssl_pipeline.artifacts.assembly import build_encoder
 from ssl_pipeline.config import Choice
@@ -122,14 +123,12 @@ def by_ranks(count: int, steps: Sequence[tuple[str, bool]]) -> list[list[Found]]
     return [[Found(*own) for own in found] for found in zip(*every, strict=True)]
 
 
-def in_micro_batches(recipe: str) -> Found:
+def by_micro_batches(recipe: str) -> Found:
     """Take a step in micro-batches, none of which keeps more than it must."""
     task = task_of(recipe)
     with patch.object(micro_batches, "free_memory", lambda device: 0):
         batches = MicroBatches(task, MICRO_BATCH, torch.device("cpu"))
-    loss, own = gradients(
-        task, lambda encode: batches.encode(encode, np.arange(IMAGES), SIZE), IMAGES, batches.unchanged_buffers
-    )
+    loss, own = gradients(task, partial(in_micro_batches, batches, IMAGES), IMAGES, batches.unchanged_buffers)
     return Found(loss, own, dict(task.named_buffers()))
 
 
@@ -161,7 +160,7 @@ def main() -> None:
             cells.append(_shown(_errors(normed, of_a_recipe(recipe, ALONE, True))[1]) if normed else "")
             own = found[count][recipe, False][0]
             cells.append(f"{own.sent / (2 * (count - 1) / count * own.least):.2f}")
-        cells += map(_shown, _errors([in_micro_batches(recipe)], whole))
+        cells += map(_shown, _errors([by_micro_batches(recipe)], whole))
         print(f"| {recipe}{'*' * (recipe in IN_FLOAT32)} | " + " | ".join(cells) + " |", flush=True)
 
 

@@ -1,8 +1,8 @@
 """Batches in micro-batches against one pass: `python -m benchmarks.virtual_batches`, in a copy of the project.
 
 A step is views, forward, loss, backward and the optimizer's, of the project's recipe, on digits. `time` is
-that of a batch in micro-batches to that of one pass, once with all but the last of them encoded twice, as where no
-memory is free, and once with as many kept as fit. Memory is the peak of a process of its own for each number of
+that of a batch in micro-batches to that of one pass, once with all of them encoded twice, as where no memory is free,
+and once with as many kept as fit. Memory is the peak of a process of its own for each number of
 micro-batches, above what it held after its imports; `slope` is the power of their number with which it grows. On the
 CPU, glibc's heap is left with gaps as micro-batches come and go; memory is measured once as it is, and once with a
 threshold from which blocks are given back to the system (MALLOC_MMAP_THRESHOLD_), which is what tensors need. The

@@ -69,15 +69,17 @@ class BatchEncoder:
         """
         share = self._ranks.share(len(place.positions))
 
-        def encode(positions: npt.NDArray[np.int64], first: int) -> Encoded:
+        def make(positions: npt.NDArray[np.int64]) -> Views:
+            return batch.views or self._views(place, positions)
+
+        def encode(views: Views, first: int) -> Encoded:
             self._seed_torch(step, share.start + first)  # for dropout and the like
-            views = batch.views or self._views(place, positions)
             with self._precision.autocast():  # views: kind -> (n, V, C, s, s) in [0, 1]
                 return in_float32(self._task(views))
 
         side = self._sizes.at(place.step)[self._task.views.main].size
         with self._batch_norms(len(place.positions)):
-            encoded = self._micro_batches.encode(encode, place.positions[share], side)
+            encoded = self._micro_batches.encode(make, encode, place.positions[share], side)
         if self._ranks.count > 1:
             self._seed_torch(step, -1)  # what follows is computed by all ranks alike
         return self._ranks.gathered(encoded, len(place.positions))

@@ -6,33 +6,53 @@ once more when that gradient is due, with the same random numbers. The gradient 
 whatever heads and loss follow. Batch norms of a backbone take a micro-batch for their batch (ghost batch norm), and
 take each into their running statistics once.
 
-Sources: gradient caching: Gao et al. 2021 (2101.06983), section 3; activation checkpointing: Chen et al. 2016
-(1604.06174), section 4; ghost batch norm: Hoffer et al. 2017 (1705.08741), section 3.
+Sources: gradient caching: Gao et al. 2021 (2101.06983), section 3; ghost batch norm: Hoffer et al. 2017 (1705.08741),
+section 3.
 """
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import nn
-from torch.utils.checkpoint import checkpoint
+from torch import Tensor, nn
 
 from ssl_pipeline.training.step_memory import free_memory, kept_for_backward
-from ssl_pipeline.types import Backbone, Encoded
+from ssl_pipeline.types import Backbone, Encoded, Views
 
 __all__ = ["MicroBatches"]
 
 _SHARE_OF_FREE_MEMORY = 0.5
+_SHARE_OF_VIEWS = 0.5  # bytes of views that are made together, of those that a micro-batch keeps for its gradient
+
+Positions = npt.NDArray[np.int64]
+Make = Callable[[Positions], Views]
+Encode = Callable[[Views, int], Encoded]
+
+
+class _Known(NamedTuple):
+    """What the first micro-batch has told.
+
+    Attributes:
+        gradient: The bytes that an image keeps for its gradient.
+        views: The bytes of an image's views.
+        learning: Which of the encoded tensors have a gradient: not a teacher's, for example.
+    """
+
+    gradient: float
+    views: float
+    learning: list[str]
 
 
 class MicroBatches:
     """Encodes the batches of a run in micro-batches of equal sizes, or nearly so.
 
     As many micro-batches as fit into half of the free memory keep what their gradients need, and are not encoded a
-    second time. That saves time and changes no bit: gradients are added up in the same order.
+    second time. That saves time and changes no bit: gradients are added up in the same order. In the first step, which
+    tells what an image needs, all are encoded twice.
 
     Args:
         network: What encodes, on its device.
@@ -44,35 +64,65 @@ class MicroBatches:
         self._network, self._size = network, size
         self._recomputes = any(isinstance(part, Backbone) and part.recomputes for part in network.modules())
         self._memory = 0.0 if self._recomputes else _SHARE_OF_FREE_MEMORY * free_memory(device)
-        self._bytes: dict[int, float] = {}  # side of the views -> what is kept of an image for its gradient
+        self._known: dict[int, _Known] = {}  # by the side of the views
         self._again = False  # whether some micro-batches of this step are encoded again
 
-    def encode(
-        self, encode: Callable[[npt.NDArray[np.int64], int], Encoded], positions: npt.NDArray[np.int64], side: int
-    ) -> Encoded:
+    def encode(self, make: Make, encode: Encode, positions: Positions, side: int) -> Encoded:
         """Encode a batch: name -> (N, ...), with a graph.
 
         Args:
-            encode: A function that seeds torch's generators, makes the views of some images and encodes them. It is
-                given their positions (n,) in the pool, and the place in the batch of the first of them.
+            make: A function that makes the views of images, given their positions (n,) in the pool.
+            encode: A function that seeds torch's generators and encodes the views of some images. It is also given the
+                place in the batch of the first of them.
             positions: (N,) positions of the batch's images in the pool.
-            side: The side of the main views in px, on which depends what is kept for gradients.
+            side: The side of the main views in px, on which depends what an image needs.
         """
         count = math.ceil(len(positions) / self._size)
         if count == 1:
-            return encode(positions, 0)
-        fitting = int(self._memory / (self._bytes[side] * self._size)) if side in self._bytes else 1
-        first_kept = count - max(1, min(fitting, count))  # the last ones, whose gradients are due first
-        self._again, parts, start = first_kept > 0, [], 0
-        for number, part in enumerate(np.array_split(positions, count)):  # no small rest, whose statistics are poor
-            if number < first_kept:  # `encode` seeds the generators itself
-                parts.append(checkpoint(encode, part, start, use_reentrant=False, preserve_rng_state=False))
-            else:
-                with kept_for_backward(self._network) as kept:
-                    parts.append(encode(part, start))
-                self._bytes[side] = max(1.0, sum(kept) / len(part))
-            start += len(part)
-        return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+            return encode(make(positions), 0)
+        own = np.array_split(positions, count)  # no small rest, whose statistics are poor
+        ends = np.cumsum([len(part) for part in own]).tolist()
+        rows = [slice(end - len(part), end) for end, part in zip(ends, own, strict=True)]
+        kept, together = self._fitting(side)
+        views = _ViewsInTurn(make, positions, rows, together)
+        first_kept = count - min(kept, count)  # the last ones, whose gradients are due first
+        self._again, parts = first_kept > 0, []
+        for number, place in enumerate(rows):
+            if side not in self._known:
+                parts.append(self._first(encode, views.of(number), side))
+                continue
+            with torch.set_grad_enabled(number >= first_kept):
+                parts.append(encode(views.of(number), place.start))
+        whole = {name: torch.cat([part[name].detach() for part in parts]) for name in parts[0]}
+        learning = self._known[side].learning
+        del parts[:first_kept]
+
+        def go_on(gradients: Mapping[str, Tensor]) -> None:
+            for number in reversed(range(count)):
+                place = rows[number]
+                part = parts.pop() if number >= first_kept else encode(views.of(number), place.start)
+                torch.autograd.backward(
+                    [part[name] for name in gradients], [gradient[place] for gradient in gradients.values()]
+                )
+
+        return whole | _with_gradient({name: whole[name] for name in learning}, go_on)
+
+    def _fitting(self, side: int) -> tuple[int, int]:
+        """Return how many micro-batches can keep what they need, and of how many the views can be made together."""
+        if side not in self._known:
+            return 0, 1
+        gradient, views, _ = self._known[side]
+        return int(self._memory / (gradient * self._size)), max(1, int(_SHARE_OF_VIEWS * gradient / views))
+
+    def _first(self, encode: Encode, views: Views, side: int) -> Encoded:
+        """Encode the first micro-batch of all, and note what can be told by it."""
+        with kept_for_backward(self._network) as kept:
+            part = encode(views, 0)
+        images = len(next(iter(views.values())))
+        of_views = sum(value.nbytes for value in views.values())
+        learning = [name for name, value in part.items() if value.requires_grad]
+        self._known[side] = _Known(max(1.0, sum(kept) / images), of_views / images, learning)
+        return {name: value.detach() for name, value in part.items()}
 
     @contextmanager
     def unchanged_buffers(self) -> Iterator[None]:
@@ -83,3 +133,59 @@ class MicroBatches:
         with torch.no_grad():
             for buffer, value in zip(buffers, before, strict=True):
                 buffer.copy_(value)
+
+
+class _ViewsInTurn:
+    """Views of micro-batches, of which some neighbours' are made together and held until others are asked for.
+
+    Args:
+        make: A function that makes the views of images.
+        positions: (N,) positions of the batch's images in the pool.
+        rows: The place in the batch of each micro-batch.
+        together: The number of micro-batches whose views are made together.
+    """
+
+    def __init__(self, make: Make, positions: Positions, rows: Sequence[slice], together: int):
+        self._make, self._positions, self._rows, self._together = make, positions, rows, together
+        self._views: Views = {}
+        self._held = slice(0, 0)
+
+    def of(self, number: int) -> Views:
+        """Return the views of a micro-batch."""
+        own = self._rows[number]
+        if not self._held.start <= own.start < self._held.stop:
+            self._views = {}  # gives their memory back before others take some
+            first = number - number % self._together
+            neighbours = self._rows[first : first + self._together]
+            self._held = slice(neighbours[0].start, neighbours[-1].stop)
+            self._views = self._make(self._positions[self._held])
+        within = slice(own.start - self._held.start, own.stop - self._held.start)
+        return {kind: value[within] for kind, value in self._views.items()}
+
+
+GoOn = Callable[[Mapping[str, Tensor]], None]
+
+
+class _GradientLater(torch.autograd.Function):
+    """Embeddings whose gradients are handed to a function, which takes them further."""
+
+    @staticmethod
+    def forward(ctx: Any, go_on: GoOn, names: Sequence[str], _: Tensor, *embeddings: Tensor) -> tuple[Tensor, ...]:
+        ctx.go_on, ctx.names = go_on, names
+        ctx.set_materialize_grads(False)
+        return tuple(value.view_as(value) for value in embeddings)
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, *gradients: Tensor | None) -> tuple[None, ...]:
+        found = {name: gradient for name, gradient in zip(ctx.names, gradients, strict=True) if gradient is not None}
+        with torch.enable_grad():
+            ctx.go_on(found)
+        return (None, None, None, *(None for _ in gradients))
+
+
+def _with_gradient(embeddings: Encoded, go_on: GoOn) -> Encoded:
+    """Return embeddings whose gradients, of those that have one, are handed to a function by name."""
+    names = list(embeddings)
+    asks = torch.empty(0, requires_grad=True)  # embeddings themselves have no graph
+    return dict(zip(names, _GradientLater.apply(go_on, names, asks, *embeddings.values()), strict=True))

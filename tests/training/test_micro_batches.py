@@ -9,7 +9,7 @@ from torch import nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
-from benchmarks.gradients import IN_FLOAT32, REGISTRY, SIZE, difference, gradients, task_of
+from benchmarks.gradients import IN_FLOAT32, REGISTRY, SIZE, difference, gradients, in_micro_batches, task_of
 from ssl_pipeline.testing.material import SmallBackbone, encoder_on, small_encoder
 from ssl_pipeline.training import micro_batches
 from ssl_pipeline.training.micro_batches import MicroBatches
@@ -17,7 +17,7 @@ from tests.training.conftest import stopping
 from tests.training.test_pretraining import add_dropout, same_bits
 
 IMAGES, MICRO_BATCH = 36, 16
-"""Three micro-batches of 12, of which the last one keeps what its gradient needs, whatever the memory."""
+"""Three micro-batches of 12."""
 
 
 def in_one_pass(encode):
@@ -30,15 +30,15 @@ def in_plain_parts(encode):
     return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
 
 
-def in_micro_batches(batches, seen):
+def noting(batches, seen):
     """Encode them as training does; note the positions that are encoded."""
 
     def go(encode):
-        def noting(positions, place):
+        def encode_noted(positions, place):
             seen.extend(positions.tolist())
             return encode(positions, place)
 
-        return batches.encode(noting, np.arange(IMAGES), SIZE)
+        return in_micro_batches(batches, IMAGES, encode_noted)
 
     return go
 
@@ -49,7 +49,7 @@ def begin(task):
 
 @pytest.fixture
 def no_memory(monkeypatch):
-    """Nothing more is kept than what must be."""
+    """All micro-batches are encoded twice."""
     monkeypatch.setattr(micro_batches, "free_memory", lambda device: 0)
 
 
@@ -59,9 +59,9 @@ def test_the_gradient_is_that_of_one_pass(recipe):
     task, seen = task_of(recipe), []
     other = copy.deepcopy(task)
     loss, whole = gradients(task, in_one_pass, IMAGES)
-    same_loss, parts = gradients(other, in_micro_batches(begin(other), seen), IMAGES)
+    same_loss, parts = gradients(other, noting(begin(other), seen), IMAGES)
 
-    assert sorted(seen) == sorted([*range(IMAGES), *range(24)])  # all but the last twelve images twice
+    assert sorted(seen) == sorted([*range(IMAGES)] * 2)
     bound = 2e-6 if recipe in IN_FLOAT32 else 1e-12
     assert same_loss == pytest.approx(loss, rel=bound)
     assert difference(parts, whole) <= bound
@@ -91,11 +91,35 @@ def test_batch_norms_are_ghost_batch_norms_and_dropout_is_drawn_once(recipe, mem
     for _ in range(2):  # what fits is known after the first step
         seen.clear()
         loss, plain = gradients(task, in_plain_parts, IMAGES)
-        same_loss, parts = gradients(other, in_micro_batches(batches, seen), IMAGES, batches.unchanged_buffers)
+        same_loss, parts = gradients(other, noting(batches, seen), IMAGES, batches.unchanged_buffers)
         assert loss == same_loss
         assert all(torch.equal(plain[name], parts[name]) for name in plain)
         assert same_bits(task, other)
-    assert len(seen) == (IMAGES if memory else IMAGES + 24)
+    assert len(seen) == (IMAGES if memory else 2 * IMAGES)
+
+
+@pytest.mark.usefixtures("no_memory")
+@pytest.mark.parametrize(
+    ("bytes_of_an_image", "later"),
+    [(8, [36]), (10**6, [12, 12, 12, 12, 12])],  # small beside what a gradient needs, and large
+)
+def test_views_are_made_together_and_held_where_they_are_small(bytes_of_an_image, later):
+    """In the first step nobody knows; those of the last micro-batch are there when its gradient is due."""
+    encoder, made = nn.Sequential(nn.Linear(1, 64), nn.ReLU(), nn.Linear(64, 64)), []
+    batches = MicroBatches(encoder, MICRO_BATCH, torch.device("cpu"))
+
+    def make(positions):
+        made.append(len(positions))
+        return {"positions": torch.tensor(positions)[:, None].expand(-1, bytes_of_an_image // 8).contiguous()}
+
+    def encode(views, place):
+        assert views["positions"][0, 0] == place  # they are its own
+        return {"embeddings": encoder(views["positions"][:, :1].float())}
+
+    for expected in ([12, 12, 12, 12, 12], later):
+        made.clear()
+        batches.encode(make, encode, np.arange(IMAGES), SIZE)["embeddings"].sum().backward()
+        assert made == expected
 
 
 class Recomputed(SmallBackbone):
