@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from ssl_pipeline.data.remarks import RejectedError
 
-__all__ = ["Member", "NotAnArchiveError", "check_bytes", "members", "read_member"]
+__all__ = ["Member", "NotAnArchiveError", "check_bytes", "members", "read_member", "untrusted"]
 
 _UTF8_NAME_FLAG = 0x800
 _UNICODE_PATH_FIELD = 0x7075
@@ -48,7 +48,9 @@ def members(path: Path) -> list[Member]:
         name, guessed = _name(info)
         if name.endswith("/"):
             continue
-        reason = "the archive has another file of that name" if name in seen else _untrusted(name, info)
+        reason = "the archive has another file of that name" if name in seen else untrusted(name)
+        if reason is None and stat.S_ISLNK(info.external_attr >> 16):
+            reason = "a link inside an archive"
         seen.add(name)
         found.append(Member(name, info, RejectedError("unreadable", reason) if reason else None, guessed))
     return found
@@ -123,8 +125,8 @@ def _unicode_path(extra: bytes, raw: bytes) -> str | None:
     return None
 
 
-def _untrusted(name: str, info: zipfile.ZipInfo) -> str | None:
-    """Say why a member is not read, whatever it holds."""
+def untrusted(name: str) -> str | None:
+    """Say why a file of an archive is not read, by its name, whatever it holds."""
     if not name:
         return "it has no name"
     if "\0" in name:
@@ -133,6 +135,4 @@ def _untrusted(name: str, info: zipfile.ZipInfo) -> str | None:
         return "its path has backslashes; pack the archive with another program"
     if name.startswith("/") or ".." in name.split("/"):
         return "its path leads out of the archive"
-    if stat.S_ISLNK(info.external_attr >> 16):
-        return "a link inside an archive"
     return None

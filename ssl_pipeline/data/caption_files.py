@@ -94,8 +94,10 @@ def read_texts(texts: Mapping[str, Sequence[str]], read: Reader, path: str) -> C
 
 
 def add_captions(records: Iterable[Record], captions: Mapping[str, tuple[str, ...]]) -> list[Record]:
-    """Return records with the captions that files beside them have."""
-    return [record._replace(captions=captions.get(record.path, ())) for record in records]
+    """Return records with the captions of their paths, where there are some."""
+    return [
+        record._replace(captions=captions[record.path]) if record.path in captions else record for record in records
+    ]
 
 
 def lines_of(content: bytes) -> tuple[str, ...]:

@@ -7,10 +7,13 @@ import itertools
 import os.path
 import re
 
-__all__ = ["A_FILM", "NOT_BY_NAME", "is_raw", "no_image"]
+__all__ = ["AN_ARCHIVE", "A_FILM", "NOT_BY_NAME", "is_raw", "no_image"]
 
 A_FILM = "a video"
 """Why a film is taken for no image; where films are read, it is what they are found by."""
+
+AN_ARCHIVE = "an archive, which is not looked into: unpack it, or name it in ingest.source.path"
+"""Why an archive beside images is left out; where shards are read, it is what they are found by."""
 
 NOT_BY_NAME = "not an image, by its name"
 """Why texts, tables and the like are left out; by it, captions are found."""
@@ -95,9 +98,7 @@ _SUFFIXES_BY_REASON = {
         .opdownload .part .partial .rsls .rslsc .td .temp .tmp .unfinished .ytdl .~cr"""
     ),
     "a backup that an editor leaves": _words(".bak .swo .swp"),
-    "an archive, which is not looked into: unpack it, or name it in ingest.source.path": _words(
-        ".7z .bz2 .gz .rar .tar .tbz .tgz .txz .xz .zip .zst"
-    ),
+    AN_ARCHIVE: _words(".7z .bz2 .gz .rar .tar .tbz .tgz .txz .xz .zip .zst"),
 }
 _REASONS_BY_SUFFIX = {suffix: reason for reason, suffixes in _SUFFIXES_BY_REASON.items() for suffix in suffixes}
 

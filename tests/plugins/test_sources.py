@@ -23,6 +23,7 @@ from ssl_pipeline_plugins.sources.clips import Clips
 from ssl_pipeline_plugins.sources.digits import Digits
 from ssl_pipeline_plugins.sources.folder import Folder
 from ssl_pipeline_plugins.sources.torchvision import Torchvision
+from ssl_pipeline_plugins.sources.webdataset import WebDataset
 
 LIMIT = 10**6
 
@@ -48,6 +49,7 @@ def test_every_built_in_is_checked_here() -> None:
         Digits,
         Folder,
         Torchvision,
+        WebDataset,
     ]
 
 

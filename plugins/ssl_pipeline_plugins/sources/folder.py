@@ -8,13 +8,16 @@ from ssl_pipeline.data.caption_files import add_captions, find_texts, read_texts
 from ssl_pipeline.data.label_tables import digest_of, find_table
 from ssl_pipeline.data.layout import TABLE, read_layout
 from ssl_pipeline.data.listing import Listing, list_images
-from ssl_pipeline.data.litter import A_FILM
+from ssl_pipeline.data.litter import A_FILM, AN_ARCHIVE
 from ssl_pipeline.data.source import PATH, Images, Pile, Source, find_source
 from ssl_pipeline.errors import PipelineError
 from ssl_pipeline.terminal import counted, shown
 
 if TYPE_CHECKING:
     from ssl_pipeline.types import Register  # imports torch
+
+
+_SHARDS = " The .tar shards of a WebDataset are read by another source: {name: webdataset}."
 
 
 class Folder(Source):
@@ -44,7 +47,7 @@ class Folder(Source):
         )
         texts, ignored = find_texts(listing), listing.ignored | ({name: "the table of labels"} if name else {})
         if not self.captions:
-            records = add_captions(records, {})
+            records = [record._replace(captions=()) for record in records]
         elif table is not None and "caption" in table.columns:
             ignored |= dict.fromkeys(texts, "a text beside an image, but the table of labels has the captions")
         else:
@@ -72,6 +75,8 @@ def _list_pile(place: Path) -> tuple[Listing, list[str]]:
         MissingSourceError: There is nothing.
         PipelineError: It has no images, or is neither a directory nor a .zip.
     """
+    if place.is_file() and place.suffix == ".tar":
+        raise PipelineError(f"{PATH}: {shown(str(place), 200)} is no .zip.{_SHARDS}")
     listing = list_images(place)
     if not listing.names:
         left_out = {name: str(reason) for name, reason in listing.rejects.items()} | listing.ignored
@@ -79,10 +84,12 @@ def _list_pile(place: Path) -> tuple[Listing, list[str]]:
         found = (
             f"{counted(len(listing.rejects), 'file')} that cannot be read, {len(listing.ignored):,} that are not images"
         )
-        films = " Films are read by another source: {name: clips}." if A_FILM in listing.ignored.values() else ""
+        reasons = set(listing.ignored.values())
+        films = " Films are read by another source: {name: clips}." if A_FILM in reasons else ""
+        shards = _SHARDS if AN_ARCHIVE in reasons else ""
         raise PipelineError(
             f"{PATH}: there are no images in {shown(str(place), 200)} ({found + such if left_out else 'it is empty'}). "
-            f"Put images there, or name another path.{films}"
+            f"Put images there, or name another path.{films}{shards}"
         )
     return listing, [name for name in listing.ignored if name.rpartition("/")[2] == TABLE]
 
