@@ -24,7 +24,7 @@ __all__ = [
 ROOT = Path(__file__).parents[1]
 BACKBONES: dict[str, dict[str, Any]] = {"mae": {"name": "timm/test_vit", "patch_size": 4}}
 """Recipe -> a small backbone, where one of residual layers cannot serve it."""
-READ_CAPTIONS = ("clip", "siglip")
+READ_CAPTIONS = ("clip", "siglip", "slip")
 """Recipes that learn from images with captions, which the images of most benchmarks do not have."""
 UPRIGHT_ONLY = ("flip", "jigsaw", "relative_patch")
 CODE = ("ssl_pipeline", "plugins/ssl_pipeline_plugins", "stages/ssl_pipeline_stages")

@@ -31,6 +31,7 @@ CASES: dict[tuple[str, str], list[dict[str, Any]]] = {
     ],
     ("pretext_task", "denoise"): [{"blur": 1.0}],
     ("pretext_task", "image_text"): [TEXT | {"out_dim": 8}, TEXT | {"out_dim": None, "image_tower": "frozen"}],
+    ("pretext_task", "image_text_views"): [TEXT | {"out_dim": 8, "hidden_dim": 16, "views_dim": 8, "layers": 2}],
     ("pretext_task", "mae"): [{"width": 16, "depth": 1, "heads": 2}],
     ("pretext_task", "masked"): [{"mask_size": 4}],
     ("pretext_task", "masked_tokens"): [{"words": 12, "patch_size": 2, "mask_size": 4}],

@@ -25,6 +25,7 @@ from ssl_pipeline_plugins.negatives.cross_batch import CrossBatch
 from ssl_pipeline_plugins.negatives.in_batch import InBatch
 from ssl_pipeline_plugins.negatives.queue import Queue
 from ssl_pipeline_plugins.pretext.image_text import ImageText
+from ssl_pipeline_plugins.pretext.image_text_views import ImageTextViews
 from tests.plugins.test_conformance import CASES
 
 REGISTRY = load_registry()
@@ -249,9 +250,44 @@ def test_what_leaves_training_lies_in_one_space():
     assert views[CAPTIONS].shape == (3, 2)
 
 
+def test_with_views_it_is_slip():
+    """CLIP's loss and SimCLR's, equation 1 of the latter's paper: a view against all views of other images."""
+    torch.manual_seed(0)
+    options = {**TOWER, "hidden_dim": 8, "views_dim": 6, "layers": 2, "views_temperature": 0.3, "views_weight": 0.7}
+    loss = InfoNCE(temperature=0.07, learned_temperature=True)
+    task = ImageTextViews(small_encoder(0), loss, InBatch(), **options).double().train()
+    views = torch.randn(N, 2, 16, generator=torch.Generator().manual_seed(5)).double().requires_grad_()
+    encoded = {**embedded(SHARED), "views": views}
+    projected = F.normalize(task.projector(torch.cat([views[:, 0], views[:, 1]])), dim=1)
+    terms = []
+    for row, asking in enumerate(projected):
+        own = (row + N) % (2 * N)
+        others = torch.stack([asking @ other for place, other in enumerate(projected) if place != row]) / 0.3
+        terms.append(others.logsumexp(0) - asking @ projected[own] / 0.3)
+    wanted = clip(encoded, loss.log_scale.exp()) + 0.7 * torch.stack(terms).mean()
+    held_to(compared(task, encoded), wanted, [encoded["images"], encoded["texts"], views])
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"hidden_dim": 0}, "hidden_dim must be at least 1"),
+        ({"layers": 1}, "layers must be at least 2"),
+        ({"views_temperature": 0.0}, "views_temperature must be greater than 0"),
+        ({"view": "global"}, "'global' is the main kind of view already"),
+    ],
+)
+def test_options_of_views_out_of_range_are_refused(changes: dict[str, Any], message: str):
+    options = {**TOWER, "hidden_dim": 8, "views_dim": 6, **changes}
+    with pytest.raises(ValueError, match=message):
+        ImageTextViews(small_encoder(0), Sigmoid(), InBatch(), **options)
+
+
 def test_recipes_that_read_captions_are_left_out_of_benchmarks_on_images_alone():
     tasks = {name: resolve(REGISTRY, CONFIG.model_copy(update={"recipe": name})) for name in REGISTRY.names("recipe")}
-    assert {name for name, recipe in tasks.items() if recipe.pretext_task.name == "image_text"} == set(READ_CAPTIONS)
+    assert {name for name, recipe in tasks.items() if recipe.pretext_task.name.startswith("image_text")} == set(
+        READ_CAPTIONS
+    )
 
 
 def test_a_length_out_of_range_is_refused():
