@@ -15,7 +15,12 @@ from ssl_pipeline.randomness import uniforms
 from ssl_pipeline.tokenizer import PADDING, Tokenizer
 from ssl_pipeline.types import TOKENS, PretextTask, TextNeeds
 
-__all__ = ["Drawn", "TokenizedCaptions", "encode_captions", "tokenized"]
+__all__ = ["Drawn", "TokenizedCaptions", "encode_captions", "refuse_without_captions", "tokenized"]
+
+_REMEDY = (
+    "Give the images captions (labels.csv may have a column 'caption'; docs/text.md says what else is read), or choose "
+    "a pretrain.recipe that learns from images alone."
+)
 
 _AT_ONCE = 10_000  # captions that are encoded at once
 
@@ -99,20 +104,14 @@ def tokenized(task: PretextTask, pool: Split) -> TokenizedCaptions | None:
     """
     if task.text_tower is None:
         return None
-    remedy = (
-        "Give the images captions (labels.csv may have a column 'caption'; docs/text.md says what else is read), or "
-        "choose a pretrain.recipe that learns from images alone."
-    )
-    if pool.captions is None:
-        raise PipelineError(
-            f"pretrain.recipe: it learns from images and their captions, and no image has one. {remedy}"
-        )
-    found = encode_captions(task.text_tower.needs, pool.captions)
+    captions = () if pool.captions is None else pool.captions
+    refuse_without_captions(task, len(captions))
+    found = encode_captions(task.text_tower.needs, captions)
     images = len(found.rows)
     if found.different < 2:
         raise PipelineError(
             f"pretrain.recipe: it tells captions apart, and all captions of the {images} images that have some are the "
-            f"same. {remedy}"
+            f"same. {_REMEDY}"
         )
     cut, left = found.truncated, len(pool) - images
     said = f"pretrain: {found.count:,} captions of {images:,} images, {found.different:,} of them different"
@@ -121,6 +120,22 @@ def tokenized(task: PretextTask, pool: Split) -> TokenizedCaptions | None:
     said += f"; {left:,} images have no caption, and are left out" if left else ""
     say(said)
     return found
+
+
+def refuse_without_captions(task: PretextTask, captioned: int) -> None:
+    """Refuse images for a task that learns from their captions, if none has any.
+
+    Args:
+        task: The task.
+        captioned: The number of images that have a caption.
+
+    Raises:
+        PipelineError: No image has one.
+    """
+    if task.text_tower is not None and not captioned:
+        raise PipelineError(
+            f"pretrain.recipe: it learns from images and their captions, and no image has one. {_REMEDY}"
+        )
 
 
 def encode_captions(needs: TextNeeds, captions: Iterable[Sequence[str]]) -> TokenizedCaptions:

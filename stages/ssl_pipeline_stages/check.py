@@ -72,10 +72,11 @@ def _check(params: Path) -> None:
     for look in checks.encoders(config, registry):
         with report.part("encoders"):
             look()
-    evidence = built = None
+    evidence = built = images = None
     with report.part("images"):
         section = config.ingest
-        sample = take(code.source(config).open(), section.pixels, section.background, IMAGES, SECONDS)
+        images = code.source(config).open()
+        sample = take(images, section.pixels, section.background, IMAGES, SECONDS)
         evidence = examine(sample)
         bad = sum(evidence.rejects.values())
         said = f"{evidence.labelling.images:,}, of which {evidence.sampled + bad:,} were tried"
@@ -86,6 +87,8 @@ def _check(params: Path) -> None:
         report.passed("images", f"{said}; {labels}; {evidence.spec}")
     with report.part("method"):
         built = checks.build(config, registry, *([evidence.spec] if evidence else []))
+        if images is not None:
+            checks.check_captions(built, images.records)
         size = built.card.size
         report.passed(
             "method", f"{config.pretrain.recipe} on views of {size} px, from canvases of {config.ingest.canvas}"

@@ -1,6 +1,6 @@
 """Not a stage of its own: what later stages would refuse is refused before images are decoded for an hour."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import NamedTuple
 
@@ -12,6 +12,7 @@ from ssl_pipeline.augment.policy import Policy, check_colours
 from ssl_pipeline.config import RECIPE, Config, refuse_unknown_views
 from ssl_pipeline.data.framing import Framing
 from ssl_pipeline.data.image_spec import RGB8, ImageSpec
+from ssl_pipeline.data.layout import Record
 from ssl_pipeline.data.store import Split
 from ssl_pipeline.deployment.rehearsal import tried
 from ssl_pipeline.errors import ConfigError
@@ -21,13 +22,14 @@ from ssl_pipeline.operations import build_operations
 from ssl_pipeline.registry import Registry
 from ssl_pipeline.terminal import shown
 from ssl_pipeline.training import preparation
+from ssl_pipeline.training.captions import refuse_without_captions
 from ssl_pipeline.training.optimization import build_optimizer
 from ssl_pipeline.types import PretextTask
 from ssl_pipeline.workspace import find_path
 from ssl_pipeline_stages.code import used
 from ssl_pipeline_stages.room import room
 
-__all__ = ["Built", "build", "check", "check_export", "check_pile", "encoders"]
+__all__ = ["Built", "build", "check", "check_captions", "check_export", "check_pile", "encoders"]
 
 MANY = 20_000
 """Images from which on ingest tries the export itself: decoding them takes longer than the trial."""
@@ -67,15 +69,26 @@ def check(config: Config) -> Built:
     return build(config, registry)
 
 
-def check_pile(config: Config, built: Built, images: int) -> None:
-    """Check what a number of images asks for, before they are decoded.
+def check_pile(config: Config, built: Built, records: Sequence[Record]) -> None:
+    """Check what images ask for, and what is asked of them, before they are decoded.
 
     Raises:
-        PipelineError: The disk is too small, or the network of a long run cannot be exported.
+        PipelineError: The task learns from captions, and there are none; the disk is too small; or the network of a
+            long run cannot be exported.
     """
-    room(config, built.task, images, RGB8)
-    if images >= MANY:
+    check_captions(built, records)
+    room(config, built.task, len(records), RGB8)
+    if len(records) >= MANY:
         check_export(built)
+
+
+def check_captions(built: Built, records: Sequence[Record]) -> None:
+    """Check that images have captions where a task learns from them.
+
+    Raises:
+        PipelineError: No image has any.
+    """
+    refuse_without_captions(built.task, sum(bool(record.captions) for record in records))
 
 
 def encoders(config: Config, registry: Registry) -> Iterator[Callable[[], object]]:

@@ -44,7 +44,7 @@ def _lead(config: Config, canvas: "Canvas") -> None:
     shares = Shares(section.seed, section.val_fraction, section.test_fraction, section.max_reject_fraction)
     source, chosen = code.source(config), section.source.model_dump(mode="json")
     images = source.open()  # before anything is compared: what is not there may be downloaded
-    check_pile(config, built, len(images.records))
+    check_pile(config, built, images.records)
     # run by hand, without an inventory, nothing says whether files are still what they were
     decoded = resumable(work() / "ingest", code.decoding(canvas)) if INVENTORY.exists() else nullcontext()
     with decoded as begun, atomic_folder(INGESTED) as folder, unchanged(source, chosen, INVENTORY, hashes()):

@@ -41,6 +41,16 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Re
     return run
 
 
+@pytest.mark.parametrize("command", [check, ingest], ids=["check", "ingest"])
+def test_images_without_captions_are_refused_for_a_recipe_that_learns_from_them(
+    project: Callable[..., Result], command: Any
+) -> None:
+    done = project(command, pretrain={"recipe": "clip"})
+    assert done.exit_code == 1, done.output
+    assert "learns from images and their captions, and no image has one. Give the images captions" in done.output
+    assert not Path("data/ingested").exists()
+
+
 def test_each_check_has_a_line_and_nothing_is_written(project: Callable[..., Result]) -> None:
     done = project()
     assert done.exit_code == 0, done.output

@@ -129,7 +129,8 @@ class ImageTextViews(ImageText):
         ids = step.ids.repeat(2)
         positive = torch.linalg.vecdot(anchors, anchors.roll(len(anchors) // 2, dims=0)) / self.temperature
         mass = log_mass(anchors, Negatives(anchors, ids, ids), 1 / self.temperature)
-        return (torch.logaddexp(positive, mass) - positive).mean()
+        loss: Tensor = (torch.logaddexp(positive, mass) - positive).mean()
+        return loss
 
     def diagnose(self, figures: Mapping[str, float]) -> list[Finding]:
         """Report what has collapsed, of views as well."""
