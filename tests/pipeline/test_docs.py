@@ -5,8 +5,12 @@ from pathlib import Path
 
 import pytest
 import torch
+import yaml
 
 from benchmarks.project import ROOT
+from ssl_pipeline.config import PretrainSection, load
+from ssl_pipeline.loading import load_registry
+from ssl_pipeline.recipes import resolve
 
 DOCS = ROOT / "docs"
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(DOCS.glob("*.md"))]
@@ -26,6 +30,19 @@ def test_the_minimal_method_learns_what_the_page_says(capsys: pytest.CaptureFixt
     printed = percentages(capsys.readouterr().out)
     assert printed == pytest.approx(percentages(page), abs=2.0)  # other processors round otherwise
     assert printed["pretrained"] > printed["untrained"] + 8
+
+
+def test_the_page_of_texts_has_a_task_and_settings_that_work(capsys: pytest.CaptureFixture[str]):
+    page = (DOCS / "text.md").read_text()
+    (code,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    exec(compile(code, "docs/text.md", "exec"), {})
+    assert capsys.readouterr().out.strip() == re.findall(r"  # (.*)\n$", code)[0]
+    registry, shipped = load_registry(), load(ROOT / "params.yaml").pretrain.model_dump()
+    settings = [yaml.safe_load(block)["pretrain"] for block in re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)]
+    tasks = [resolve(registry, PretrainSection.model_validate({**shipped, **own})).pretext_task for own in settings]
+    for task in tasks:
+        registry.validate(registry.find("pretext_task", task.name), task)
+    assert [task.options.get("image_tower") for task in tasks] == [None, "frozen"]
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
