@@ -13,6 +13,7 @@ from ssl_pipeline.registry import KINDS
 ROOT = Path(__file__).parents[1]
 ORDINARY = {
     "clip",
+    "clips",
     "contrastive",
     "denoise",
     "digits",
@@ -29,7 +30,7 @@ ORDINARY = {
     "triplet",
 } | {"truncated", "debiased", "sigmoid", "decoupled"}
 """Names that are words or terms, too: they count where a string gives them as a value, or is nothing else."""
-OTHER_THINGS = {"timm", "torchvision", "negative_cosine", "energy", "rotation", "debiased", "clips"}
+OTHER_THINGS = {"clip", "clips", "timm", "torchvision", "negative_cosine", "energy", "rotation", "debiased", "clips"}
 """Strings that, alone, are the name of something else: of distributions whose versions are noted, of an energy, of the
 output of a graph, of an operation on views, of what a loss can do, of an array of the store."""
 
