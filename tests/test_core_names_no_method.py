@@ -30,9 +30,9 @@ ORDINARY = {
     "triplet",
 } | {"truncated", "debiased", "sigmoid", "decoupled"}
 """Names that are words or terms, too: they count where a string gives them as a value, or is nothing else."""
-OTHER_THINGS = {"clip", "clips", "timm", "torchvision", "negative_cosine", "energy", "rotation", "debiased", "clips"}
+OTHER_THINGS = {"clip", "clips", "timm", "torchvision", "negative_cosine", "energy", "rotation", "debiased"}
 """Strings that, alone, are the name of something else: of distributions whose versions are noted, of an energy, of the
-output of a graph, of an operation on views, of what a loss can do, of an array of the store."""
+output of a graph, of an operation on views, of what a loss can do, of an array of the store, of films."""
 
 
 def names() -> set[str]:
