@@ -18,7 +18,7 @@ import numpy.typing as npt
 from ssl_pipeline.evaluation.statistics import paired
 from ssl_pipeline.evaluation.statistics.proportions import LEVEL, effective_images, wilson
 
-__all__ = ["MEASURES", "Interval", "Scores", "mean_of_strata", "score"]
+__all__ = ["MEASURES", "Interval", "Scores", "drawn_groups", "mean_of_strata", "score"]
 
 Labels = npt.NDArray[np.int64]
 Float64 = npt.NDArray[np.float64]
@@ -97,7 +97,7 @@ def score(actual: Labels, predictions: Mapping[str, Labels], groups: Labels, res
     draws: dict[str, list[Float64]] = {name: [] for name in predictions}
     of_classes = _table(numbers, actual, np.ones(len(actual)))
     hits = {name: _table(numbers, actual, values) for name, values in right.items()}
-    for counts in _resamples(len(names), resamples, generator):
+    for counts in drawn_groups(len(names), resamples, generator):
         for name in predictions:
             draws[name].append(_score(counts @ of_classes, counts @ hits[name]))
     return Scores(actual, groups, right, {name: np.concatenate(tiles) for name, tiles in draws.items()})
@@ -109,7 +109,7 @@ def mean_of_strata(values: Float64 | npt.NDArray[np.bool_], strata: Labels) -> f
     return float((np.bincount(numbers, values) / sizes).mean())
 
 
-def _resamples(groups: int, resamples: int, generator: np.random.Generator) -> Iterator[Float64]:
+def drawn_groups(groups: int, resamples: int, generator: np.random.Generator) -> Iterator[Float64]:
     """Yield how often each group is drawn, (b, groups) at a time."""
     for start in range(0, resamples, _RESAMPLES_PER_TILE):
         size = min(_RESAMPLES_PER_TILE, resamples - start)

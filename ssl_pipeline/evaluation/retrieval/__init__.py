@@ -1,0 +1,1 @@
+"""Images found by text and texts by image: retrieval both ways, and classification by the names of classes."""
