@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
-__all__ = ["BACKBONE", "CLASSIFIER", "ENERGY", "LINEAR_PROBE", "PRETEXT", "REHEARSAL", "VIEWS", "Bounds"]
+__all__ = ["BACKBONE", "CLASSIFIER", "ENERGY", "LINEAR_PROBE", "PRETEXT", "REHEARSAL", "TEXT_TOWER", "VIEWS", "Bounds"]
 
 Scale = Literal["row", "batch", "all", "one"]
 
@@ -38,6 +38,9 @@ class Bounds:
 BACKBONE = Bounds(1e-4, "row", min_cosine=0.99999, max_row_difference=1e-4, min_variation=1e-3)
 
 CLASSIFIER = Bounds(1e-4, "row", min_cosine=0.99999, max_row_difference=1e-4, min_variation=1e-3, varies="logarithms")
+
+TEXT_TOWER = BACKBONE
+"""Its embeddings lie in the same space."""
 
 ENERGY = Bounds(1e-4, "all")
 """A single energy may be near 0. Whether the network has collapsed is seen in the backbone's proof."""

@@ -3,11 +3,12 @@
 import json
 import subprocess
 import tempfile
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from ssl_pipeline.data.image_spec import RGB8, ImageSpec, Pixels
 from ssl_pipeline.deployment.bounds import BACKBONE, CLASSIFIER
@@ -15,7 +16,7 @@ from ssl_pipeline.deployment.core_graph import Core, prove_core
 from ssl_pipeline.deployment.proof import Answers, Batches, Proof, Reference, prove, row_cosines
 from ssl_pipeline.deployment.runtime import images_of, open_session, read_metadata, run
 
-__all__ = ["canvas_agreement", "probes", "verify"]
+__all__ = ["canvas_agreement", "probes", "rebuilt", "verify"]
 
 _LARGEST_BATCH = "batch/7"
 _ADVICE = "the backbone has operations that do not export exactly; try another export.opset or pretrain.backbone."
@@ -49,7 +50,8 @@ def verify(
     option = "--l2-normalize" if json.loads(metadata["l2_normalized"]) else "--no-l2-normalize"
     maps: dict[str, Any] = json.loads(metadata.get("maps", "{}"))
     layers = [option for about in maps.values() for option in ("--map", str(about["layer"]))]
-    answers = _rebuilt(path, command, ["--layer", metadata["layer"], option, *layers], batches)
+    arrays = {name: images for name, (images,) in batches.items()}
+    answers = rebuilt(path, command, ["--layer", metadata["layer"], option, *layers], arrays)
     reference = Reference("torch", [lambda _: answers])
     bounds = CLASSIFIER if session.get_outputs()[0].name == "probabilities" else BACKBONE
     varied = [name for name in batches if name.startswith("original/")] if len(originals) > 1 else [_LARGEST_BATCH]
@@ -126,11 +128,19 @@ def canvas_agreement(path: Path, originals: Sequence[Pixels], canvases: Pixels) 
     return {"mean": float(found.mean()), "min": float(found.min())}
 
 
-def _rebuilt(beside: Path, command: Sequence[str], options: Sequence[str], batches: Batches) -> Answers:
-    """Return what torch answers in a new process, which shares nothing with this one but files beside a path."""
+def rebuilt(
+    beside: Path, command: Sequence[str], options: Sequence[str], arrays: Mapping[str, npt.NDArray[Any]]
+) -> Answers:
+    """Return what torch answers in a new process, which shares nothing with this one but files beside a path.
+
+    Args:
+        beside: The path of the graph.
+        command: Starts the process; see `verify`.
+        options: Its options.
+        arrays: Name -> what it is given.
+    """
     with tempfile.TemporaryDirectory(dir=beside.parent) as folder:
         inputs, outputs = Path(folder, "inputs.npz"), Path(folder, "outputs.npz")
-        arrays = {name: images for name, (images,) in batches.items()}
         np.savez(inputs, **arrays)  # type: ignore[arg-type]  # numpy's stub takes the names for its own option
         subprocess.run([*command, str(inputs), str(outputs), *options], check=True)
         with np.load(outputs) as file:

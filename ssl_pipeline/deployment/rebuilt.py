@@ -1,4 +1,4 @@
-"""What torch makes of images, rebuilt from a model's files alone: the other side of the parity proof."""
+"""What torch makes of images or texts, rebuilt from a model's files alone: the other side of the parity proof."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,11 +8,12 @@ import safetensors.torch
 import torch
 
 from ssl_pipeline.artifacts.assembly import cut
-from ssl_pipeline.artifacts.files import load_encoder
+from ssl_pipeline.artifacts.files import load_encoder, load_text_tower
 from ssl_pipeline.deployment.from_pixels import FromPixels, Probabilities, WithMaps, embedding
+from ssl_pipeline.deployment.text_graph import OfTokens
 from ssl_pipeline.registry import Registry
 
-__all__ = ["HEAD", "answer", "map_name"]
+__all__ = ["HEAD", "answer", "answer_texts", "map_name"]
 
 HEAD = "head.safetensors"
 """A classifier's linear head, `weight` (C, D) and `bias` (C,), beside the encoder that it was trained with."""
@@ -59,3 +60,23 @@ def answer(
             answers[name] = first.numpy()
             answers |= {f"{map_name(one)}/{name}": other.numpy() for one, other in zip(maps, others, strict=True)}
     np.savez(outputs, **answers)
+
+
+def answer_texts(registry: Registry, folder: Path, inputs: Path, outputs: Path, *, l2_normalize: bool) -> None:
+    """Run the text tower of a model on texts, each alone and without its padding.
+
+    Args:
+        registry: The registry that has the pretext task.
+        folder: The folder of the stage pretrain.
+        inputs: .npz of batches: `tokens/<name>` and `mask/<name>`, (N, L) int64 each.
+        outputs: .npz to write: for each batch float32 (N, P), under its name.
+        l2_normalize: Whether embeddings get unit length.
+    """
+    network, answers = OfTokens(load_text_tower(registry, folder)[0], l2_normalize).eval(), {}
+    with np.load(inputs) as file, torch.inference_mode():
+        for name in (entry.removeprefix("tokens/") for entry in file.files if entry.startswith("tokens/")):
+            tokens, mask = (torch.from_numpy(file[f"{kind}/{name}"]) for kind in ("tokens", "mask"))
+            lengths = mask.sum(dim=1).tolist()
+            rows = [network(tokens[[n], :length], mask[[n], :length]) for n, length in enumerate(lengths)]
+            answers[name] = torch.cat(rows).numpy()
+    np.savez(outputs, **answers)  # type: ignore[arg-type]  # numpy's stub takes the names for its own option

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
@@ -18,15 +19,19 @@ from ssl_pipeline.deployment.energy_graph import export_energy, prove_energy
 from ssl_pipeline.deployment.maps_graph import export_maps, layers_of
 from ssl_pipeline.deployment.onnx_file import add_metadata
 from ssl_pipeline.deployment.parity import canvas_agreement, verify
+from ssl_pipeline.deployment.runtime import TEXT
+from ssl_pipeline.deployment.text_release import release_text
 from ssl_pipeline.export_config import GraphConfig
 from ssl_pipeline.parts.heads import CosineEnergy
 from ssl_pipeline.products import record, sha256
+from ssl_pipeline.progress import say
 from ssl_pipeline.types import PretextTask
 
 __all__ = ["Evidence", "headline", "in_short", "read_evidence", "release"]
 
 _MAX_PROVED_WITH_MAPS = 16
 """Originals on which maps are proved, which are a hundred times as large as embeddings."""
+_CAPTIONS = 8  # of each split
 
 
 @dataclass(frozen=True)
@@ -36,10 +41,12 @@ class Evidence:
     Attributes:
         originals: Images (H, W, C) at their own shapes.
         canvases: (n, canvas, canvas, C), the same images as stored.
+        captions: Some captions of training and validation images; there may be none.
     """
 
     originals: Sequence[Pixels]
     canvases: Pixels
+    captions: Sequence[str] = ()
 
 
 def read_evidence(store: Path) -> Evidence:
@@ -51,7 +58,8 @@ def read_evidence(store: Path) -> Evidence:
     originals = read_originals(store)
     splits = {name: open_split(store, name) for name in ("train", "val")}
     canvases = [splits[original.split].images(np.array([original.row])) for original in originals]
-    return Evidence([original.image for original in originals], np.concatenate(canvases))
+    captions = [islice(split.captions.all(), _CAPTIONS) for split in splits.values() if split.captions is not None]
+    return Evidence([original.image for original in originals], np.concatenate(canvases), list(chain(*captions)))
 
 
 def release(
@@ -61,10 +69,14 @@ def release(
     section: GraphConfig,
     evidence: Evidence,
     reference: Sequence[str],
+    trained: Path,
     origin: Mapping[str, str] | None = None,
     calibrate: Callable[[Path], Any] = lambda _: {},
 ) -> dict[str, Any]:
     """Write backbone.onnx, backbone_core.onnx, energy.onnx and, if asked, backbone_maps.onnx; prove each.
+
+    For a task with a text tower it also writes text.onnx and tokenizer.json, unless another layer than the last ships,
+    whose embeddings lie in another space.
 
     Args:
         folder: A folder that receives the files, to be thrown away if this raises.
@@ -73,6 +85,7 @@ def release(
         section: What the section `export` of params.yaml says of the graph.
         evidence: What the graphs are tried on.
         reference: Starts a new process that rebuilds the encoder; see `parity.verify`.
+        trained: The folder of the trained model, which has the tokenizer of a text tower.
         origin: What all files say of the data and of the licence.
         calibrate: A function from the proved backbone to thresholds of its cosines, which it says as well.
 
@@ -100,15 +113,27 @@ def release(
         export_maps(*shipped, with_maps, layers, l2_normalize=section.l2_normalize, opset=section.opset)
         parity["with_maps"] = verify(with_maps, evidence.originals[:_MAX_PROVED_WITH_MAPS], reference)
         files.append(with_maps)
+    text = {}
+    if task.text_tower is not None and section.layer != "last":
+        say(
+            f"export: there is no {TEXT}, as embeddings of layer {section.layer} lie in another space than texts; "
+            "export.layer: last has one"
+        )
+    elif task.text_tower is not None:
+        tried = evidence.captions, reference
+        text = {"text": release_text(folder, task.text_tower, whole[1], section, trained, *tried)}
+        files.append(folder / TEXT)
     record(backbone)
     thresholds = {"thresholds": json.dumps(calibrate(backbone))}
     for path in files:
-        add_metadata(path, {**(origin or {}), **(thresholds if path != energy else {})})
+        of_images = path.name not in (energy.name, TEXT)
+        add_metadata(path, {**(origin or {}), **(thresholds if of_images else {})})
         record(path)
     return {
         "parity": parity,
         "canvas_cosine": canvas_agreement(backbone, evidence.originals, evidence.canvases),
         "energy": {"max_difference": energies.max_difference},
+        **text,
         "layer": section.layer,
         "embedding_dim": shipped[1].embedding_dim,
         **({"view_sizes": card.view_sizes} if card.view_sizes else {}),

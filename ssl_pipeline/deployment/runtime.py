@@ -15,7 +15,10 @@ from ssl_pipeline.deployment.execution import Provider, check_used, wanted
 from ssl_pipeline.errors import PipelineError
 from ssl_pipeline.terminal import shown
 
-__all__ = ["images_of", "layer_of", "open_session", "read_metadata", "run"]
+__all__ = ["TEXT", "images_of", "layer_of", "open_session", "read_metadata", "run"]
+
+TEXT = "text.onnx"
+"""The name of a text tower's file, beside backbone.onnx."""
 
 _ERRORS_ONLY = 3
 _NUMPY_TYPES = {"tensor(uint8)": "uint8", "tensor(uint16)": "uint16", "tensor(float)": "float32"}

@@ -212,7 +212,7 @@ def _train(
         learn(registry, method, policies, places, code, plugins, rehearsed=images >= _REHEARSED_IMAGES)
     task, card = load_task(registry, model), load_encoder(registry, model)[1]
     reference = [sys.executable, "-m", "ssl_pipeline", "reference", str(model)]
-    release(model, task, card, _EXPORT, read_evidence(store), reference)
+    release(model, task, card, _EXPORT, read_evidence(store), reference, model)
     write_product(model / _RUN, {"key": key})
     (folder / DIGESTS).unlink(missing_ok=True)  # from here on the old files are not taken for whole
     for path in sorted(model.iterdir(), key=lambda path: path.name == DIGESTS):  # it says that all others are there

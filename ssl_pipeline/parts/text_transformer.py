@@ -54,7 +54,8 @@ class TextTransformer(TextTower):
         """Embed texts: (N, P), from tokens (N, L) and their mask (N, L)."""
         states = self.norm(self.blocks(self.tokens(tokens) + self.places[: tokens.shape[1]]))  # (N, L, width)
         end = (mask.long().sum(dim=1) - 1).clamp(min=0)  # (N,): the place of the last token
-        embeddings: Tensor = self.projection(states[torch.arange(len(end), device=end.device), end])
+        # by a gather: len() of a batch would make its number of texts a constant of the exported graph
+        embeddings: Tensor = self.projection(states.gather(1, end[:, None, None].expand(-1, 1, states.shape[2]))[:, 0])
         return embeddings
 
 

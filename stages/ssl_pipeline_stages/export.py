@@ -29,7 +29,7 @@ def export(config: Config) -> None:
     origin = {"data_sha256": pool.train.sha256} | ({"licence": config.export.licence} if config.export.licence else {})
     calibrate = partial(find_thresholds, pool=pool.train, held_out=pool.val)
     with atomic_folders(EXPORT, REPORTS / "export") as (folder, reports):
-        report = release(folder, task, card, config.export, evidence, command(PRETRAIN), origin, calibrate)
+        report = release(folder, task, card, config.export, evidence, command(PRETRAIN), PRETRAIN, origin, calibrate)
         report["variants"] = ship_variants(folder, config.export, pool, calibrate)
         apart = separation(folder / "energy.onnx", pool.val, policies, task.views.main, task.energy_head)
         report["energy"] = {**apart, **report["energy"]}
