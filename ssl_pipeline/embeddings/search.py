@@ -1,4 +1,4 @@
-"""The images of a table of embeddings that are most like one: found, listed and drawn."""
+"""The images of a table of embeddings that are most like one, or that a text describes: found, listed and drawn."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,21 +11,25 @@ from PIL import Image, ImageOps
 from ssl_pipeline.data.image_spec import ImageSpec, Pixels
 from ssl_pipeline.data.remarks import RejectedError
 from ssl_pipeline.deployment.execution import Provider
+from ssl_pipeline.deployment.runtime import TEXT
 from ssl_pipeline.embeddings.reading import canvas_of, read_some
 from ssl_pipeline.embeddings.table import Index
-from ssl_pipeline.errors import PipelineError
+from ssl_pipeline.errors import ConfigError, PipelineError
 from ssl_pipeline.neighbours import check_finite, nearest
 from ssl_pipeline.products import sha256_once
-from ssl_pipeline.runtime import Backbone
+from ssl_pipeline.progress import say
+from ssl_pipeline.runtime import Backbone, TextTower
 from ssl_pipeline.terminal import shown
+from ssl_pipeline.tokenizer import TOKENIZER
 
-__all__ = ["MOST_DRAWN", "Match", "draw", "model_of", "search"]
+__all__ = ["MOST_DRAWN", "Match", "draw", "embed_query", "embed_text", "model_of", "search", "text_tower_of"]
 
 MOST_DRAWN = 60
 """Matches that are drawn, at most."""
 _COLUMNS = 6
 _TILE = 160  # px
 _LETTERS = 19  # of a file's name below its image
+_HEADING = 90  # letters of a text above the images
 
 
 class Match(NamedTuple):
@@ -61,22 +65,69 @@ def model_of(index: Index, model: Path | None = None, provider: Provider = "auto
     return backbone
 
 
-def search(index: Index, backbone: Backbone, query: Path, k: int) -> list[Match]:
-    """Return the nearest images of an index, the nearest first; of equally near ones, the one that comes first there.
+def text_tower_of(backbone: Backbone, provider: Provider = "auto") -> TextTower:
+    """Open the text tower that lies beside a backbone.
 
     Args:
-        index: The index, which is read some rows at a time.
-        backbone: The model that made it.
-        query: The path of an image.
-        k: The number of images; all of the index if it has fewer.
+        backbone: The model that made the index.
+        provider: The execution provider, as `Backbone` takes it.
 
     Raises:
-        PipelineError: The query cannot be read, or an embedding has a value that is not finite.
+        PipelineError: There is none, or it is of another run: only towers that were trained together share a space.
+    """
+    place = backbone.path.with_name(TEXT)
+    if not place.is_file():
+        raise PipelineError(
+            f"--text: there is no {shown(str(place), 200)}, so that this model does not read texts. Only one that was "
+            f"trained with captions does: its {TEXT} and {TOKENIZER} have to lie "
+            "beside the backbone."
+        )
+    tower = TextTower(place, provider=provider)
+    told = ("weights_sha256", "l2_normalized")
+    if any(tower.metadata.get(key) != backbone.metadata.get(key) for key in told) or tower.dim != backbone.dim:
+        raise PipelineError(
+            f"{shown(str(place), 200)} and {shown(str(backbone.path), 200)} are of different runs, and only towers "
+            "that were trained together can be compared: put the files of one models/export beside each other."
+        )
+    return tower
+
+
+def embed_query(backbone: Backbone, query: Path) -> npt.NDArray[np.float32]:
+    """Return the embedding (1, D) of an image file.
+
+    Raises:
+        PipelineError: It cannot be read.
     """
     (picture,) = read_some([query], canvas_of(backbone.images, backbone.metadata), backbone.images)
     if isinstance(picture, RejectedError):
         raise PipelineError(f"{shown(str(query), 200)} cannot be used: {shown(str(picture), 300)}. Name an image.")
-    embedding = backbone([picture.pixels])
+    return backbone([picture.pixels])
+
+
+def embed_text(tower: TextTower, text: str) -> npt.NDArray[np.float32]:
+    """Return the embedding (1, D) of a text.
+
+    Raises:
+        ConfigError: It is blank.
+    """
+    if not text.strip():
+        raise ConfigError("--text is blank: say what the images should show.")
+    if tower.truncated([text])[0]:
+        say(f"search: the text has more than the {tower.context} tokens that the model reads; its end is not read")
+    return tower([text])
+
+
+def search(index: Index, embedding: npt.NDArray[np.float32], k: int) -> list[Match]:
+    """Return the nearest images of an index, the nearest first; of equally near ones, the one that comes first there.
+
+    Args:
+        index: The index, which is read some rows at a time.
+        embedding: The embedding (1, D) of what is looked for, by the model that made the index.
+        k: The number of images; all of the index if it has fewer.
+
+    Raises:
+        PipelineError: An embedding has a value that is not finite.
+    """
     check_finite(embedding, "of the query")
     best: list[tuple[float, int, str]] = []
     before = 0
@@ -101,13 +152,15 @@ def _nearest(
     ]
 
 
-def draw(index: Index, backbone: Backbone, query: Path, matches: Sequence[Match], path: Path) -> None:
+def draw(index: Index, backbone: Backbone, query: Path | str, matches: Sequence[Match], path: Path) -> None:
     """Draw the query and its first matches, each with its rank, cosine and name; what cannot be read now is left white.
+
+    A text is the picture's heading.
 
     Args:
         index: The index, which says where its paths lead.
         backbone: The model, which says how images are read.
-        query: The path of the query.
+        query: The path of the query, or a text.
         matches: What was found, of which the first `MOST_DRAWN` are drawn.
         path: The path of the PNG.
     """
@@ -116,10 +169,14 @@ def draw(index: Index, backbone: Backbone, query: Path, matches: Sequence[Match]
     from ssl_pipeline.pictures import save_picture
 
     spec, matches = backbone.images, matches[:MOST_DRAWN]
-    places = [query, *(index.place(match.path) for match in matches)]
-    titles = ["query", *(f"{rank}.  {match.similarity:.3f}" for rank, match in enumerate(matches, 1))]
+    places = [index.place(match.path) for match in matches]
+    titles = [f"{rank}.  {match.similarity:.3f}" for rank, match in enumerate(matches, 1)]
+    if isinstance(query, Path):
+        places, titles = [query, *places], ["query", *titles]
     rows = -(-len(places) // _COLUMNS)
     figure = Figure(figsize=(1.7 * _COLUMNS, 2.05 * rows), layout="constrained")
+    if isinstance(query, str):
+        figure.suptitle(shown(query, _HEADING).replace("$", r"\$"))
     grid = figure.subplots(rows, _COLUMNS, squeeze=False).ravel()
     for axes in grid:
         axes.set_axis_off()

@@ -1,4 +1,4 @@
-"""Not a stage: the images of a table of embeddings that are most like one."""
+"""Not a stage: the images of a table of embeddings that are most like one, or that a text describes."""
 
 import sys
 from pathlib import Path
@@ -14,7 +14,10 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("query", type=click.Path(path_type=Path))
+@click.argument("query", required=False, type=click.Path(path_type=Path))
+@click.option(
+    "--text", help="What the images should show, in place of QUERY, for a model that was trained with captions."
+)
 @click.option(
     "--index",
     default="embeddings.parquet",
@@ -36,26 +39,60 @@ if TYPE_CHECKING:
     "--model", type=click.Path(path_type=Path), help="The backbone, where it lies elsewhere than the table says."
 )
 @provider_option
-def search(query: Path, index: Path, count: int, picture: Path, model: Path | None, provider: "Provider") -> None:
-    """Find the images that are most like QUERY, an image file, by the cosine of their embeddings."""
-    sys.exit(guarded(lambda: _search(query, index, count, picture, model, provider)))
+def search(
+    query: Path | None,
+    text: str | None,
+    index: Path,
+    count: int,
+    picture: Path,
+    model: Path | None,
+    provider: "Provider",
+) -> None:
+    """Find the images that are most like QUERY, an image file, by the cosine of their embeddings.
+
+    With --text, find those that a text describes. text.onnx and tokenizer.json have to lie beside the backbone.
+    """
+    sys.exit(guarded(lambda: _search(query, text, index, count, picture, model, provider)))
 
 
-def _search(query: Path, index: Path, count: int, picture: Path, model: Path | None, provider: "Provider") -> None:
-    from ssl_pipeline.embeddings.search import MOST_DRAWN, draw, model_of, search
+def _search(
+    query: Path | None,
+    text: str | None,
+    index: Path,
+    count: int,
+    picture: Path,
+    model: Path | None,
+    provider: "Provider",
+) -> None:
+    from ssl_pipeline.embeddings.search import (
+        MOST_DRAWN,
+        draw,
+        embed_query,
+        embed_text,
+        model_of,
+        search,
+        text_tower_of,
+    )
     from ssl_pipeline.embeddings.table import Index
     from ssl_pipeline.errors import ConfigError
     from ssl_pipeline.terminal import shown
 
+    asked = query if text is None else text
+    if asked is None or (query is not None and text is not None):
+        raise ConfigError("Name either an image, QUERY, or a text: --text 'a red bicycle'.")
     if count < 1:
         raise ConfigError(f"-k: {count} must be at least 1.")
     if picture.suffix.lower() != ".png":
         raise ConfigError(f"--picture: {shown(str(picture), 200)} must end with .png.")
     with Index(index) as opened:
         backbone = model_of(opened, model, provider)
-        matches = search(opened, backbone, query, count)
+        if isinstance(asked, str):
+            embedding = embed_text(text_tower_of(backbone, provider), asked)
+        else:
+            embedding = embed_query(backbone, asked)
+        matches = search(opened, embedding, count)
         click.echo("rank  similarity  path")
         for rank, match in enumerate(matches, 1):
             click.echo(f"{rank:4}  {match.similarity:10.4f}  {shown(match.path, 1000)}")
-        draw(opened, backbone, query, matches, picture)
+        draw(opened, backbone, asked, matches, picture)
     click.echo(f"{picture} shows {'them' if len(matches) <= MOST_DRAWN else f'the first {MOST_DRAWN}'}.")
