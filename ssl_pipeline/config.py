@@ -21,7 +21,7 @@ from ssl_pipeline.report_config import ReportConfig
 from ssl_pipeline.resolution import FULL_SIZE, Resolution
 from ssl_pipeline.terminal import shown
 from ssl_pipeline.validation import Checked, OrWord, explain, hint, number_or, renamed
-from ssl_pipeline.value_types import Amount, BatchSize, Channel, Count, Devices, Positive, Seed, Share
+from ssl_pipeline.value_types import Amount, BatchSize, Channel, Count, Devices, Positive, Prompts, Seed, Share
 from ssl_pipeline.yaml_file import read_yaml
 
 __all__ = [
@@ -210,6 +210,7 @@ class LinearEvalConfig(Checked):
     bootstrap: Annotated[int, Field(ge=100)]
     rivals: list[Rival]
     clusters: Clusters
+    prompts: Prompts | None = Field(default=None, exclude_if=lambda prompts: prompts is None)  # earlier files lack it
 
     @model_validator(mode="after")
     def _rivals_differ(self) -> Self:

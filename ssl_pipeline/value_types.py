@@ -1,12 +1,13 @@
-"""The numbers that params.yaml holds, with their ranges."""
+"""The numbers that params.yaml holds, with their ranges, and its prompts."""
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from ssl_pipeline.validation import number_or
 
-__all__ = ["Amount", "BatchSize", "Channel", "Count", "Devices", "Positive", "Seed", "Share"]
+__all__ = ["Amount", "BatchSize", "Channel", "Count", "Devices", "Positive", "Prompts", "Seed", "Share"]
+
 
 Positive = Annotated[float, Field(gt=0.0)]
 Amount = Annotated[float, Field(ge=0.0)]
@@ -16,3 +17,12 @@ Seed = Annotated[int, Field(ge=0, lt=2**31)]
 Channel = Annotated[int, Field(ge=0, le=255)]
 BatchSize = Annotated[int, Field(ge=2)]
 Share = Annotated[float, Field(ge=0.0, lt=1.0)]
+
+
+def _with_a_place(prompt: str) -> str:
+    if "{}" not in prompt:
+        raise ValueError("must hold {} where the name of a class goes, such as 'a picture of {}'")
+    return prompt
+
+
+Prompts = Annotated[list[Annotated[str, AfterValidator(_with_a_place)]], Field(min_length=1)]

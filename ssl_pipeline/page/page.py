@@ -20,6 +20,7 @@ from ssl_pipeline.page.facts import Places, pictures
 from ssl_pipeline.page.pile import Pile, open_pile
 from ssl_pipeline.page.shipped_variants import read_variants
 from ssl_pipeline.page.tables import MOST_CLASSES
+from ssl_pipeline.page.texts import read_texts
 from ssl_pipeline.page.thumbnails import Sheet, draw_sheet
 from ssl_pipeline.page.verdict import read_verdict, told
 from ssl_pipeline.products import atomic_file, read_json
@@ -111,6 +112,7 @@ def write_page(title: str, places: Places, config: Config, path: Path) -> Writte
         "clusters": _clusters(places),
         "curated": curated,
         "alike": [(cluster, thumbs(cluster.positions)) for cluster in curated.clusters] if curated else [],
+        "texts": read_texts(places),
         "confusion": _confusion(places, [(pair, thumbs(positions)) for pair, positions in confused]),
         "budgets": facts.budgets(places),
         "shipped": facts.shipped(places),

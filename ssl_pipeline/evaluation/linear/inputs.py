@@ -21,6 +21,7 @@ from ssl_pipeline.errors import PipelineError
 from ssl_pipeline.evaluation.features import Kept, sample
 from ssl_pipeline.evaluation.linear.rivals import Opened, cost, open_rivals
 from ssl_pipeline.evaluation.linear.variants import Variants, open_variants
+from ssl_pipeline.evaluation.retrieval.inputs import TextInputs, open_texts
 from ssl_pipeline.evaluation.seen_images import SeenImages, choose_seen
 from ssl_pipeline.products import sha256, verified
 from ssl_pipeline.progress import say
@@ -53,6 +54,7 @@ class LinearInputs:
         rivals: Name -> rival that is ready to embed.
         cost: What the exported file costs; empty without rivals.
         variants: What ships beside the exported file.
+        texts: The text tower beside the exported file, and captioned images; None where there is none.
     """
 
     data: LabelledSplits
@@ -71,6 +73,7 @@ class LinearInputs:
     rivals: Mapping[str, Opened]
     cost: Mapping[str, Any]
     variants: Variants
+    texts: TextInputs | None
 
     @property
     def learnable(self) -> bool:
@@ -117,6 +120,7 @@ def read_inputs(
         rivals, own = open_rivals(settings.rivals, registry, card, images), cost(backbone, images, card.images)
     elif settings.rivals:
         say("linear_eval: rivals are not judged, because there are no labels to judge by")
+    l2_normalize = json.loads(metadata["l2_normalized"])
     return LinearInputs(
         data=data,
         seen=choose_seen((data.train.split, data.val.split), known, settings.clusters.images),
@@ -130,8 +134,9 @@ def read_inputs(
         backbone_sha256=evaluated,
         embed=Kept(partial(run, session)),
         layer=layer_of(metadata["layer"]),
-        l2_normalize=json.loads(metadata["l2_normalized"]),
+        l2_normalize=l2_normalize,
         rivals=rivals,
         cost=own,
         variants=open_variants(backbone),
+        texts=open_texts(store, registry, card, backbone, l2_normalize=l2_normalize, seed=settings.seed),
     )

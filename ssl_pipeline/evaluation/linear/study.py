@@ -1,7 +1,7 @@
 """The linear evaluation of an exported backbone, from what was read to a report. It writes nothing."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,7 @@ from ssl_pipeline.evaluation.linear.variants import draw_variants, set_apart, st
 from ssl_pipeline.evaluation.pictures import confusion
 from ssl_pipeline.evaluation.replayed_negatives import false_negatives
 from ssl_pipeline.evaluation.report import Report, Table
+from ssl_pipeline.evaluation.retrieval.study import study_texts
 from ssl_pipeline.health.embeddings import effective_rank, embedding_std, uniformity
 
 __all__ = ["LinearFindings", "study_embeddings"]
@@ -58,6 +59,19 @@ def study_embeddings(settings: LinearEvalConfig, inputs: LinearInputs) -> Linear
     Raises:
         ConfigError: There is no such kind of view.
     """
+    found = _study_images(settings, inputs)
+    told = study_texts(settings, inputs.embed, inputs.texts, inputs.data.test, inputs.data.classes)
+    return replace(
+        found,
+        figures={**found.figures, **told.figures},
+        headline={**found.headline, **told.headline},
+        pictures=[*found.pictures, *told.pictures],
+        lines=[*found.lines, *told.lines],
+    )
+
+
+def _study_images(settings: LinearEvalConfig, inputs: LinearInputs) -> LinearFindings:
+    """Evaluate by images and labels alone: clusters, probes, neighbours, layers, variants."""
     train, val, test, classes = inputs.data
     clusters = study_clusters(settings.clusters, inputs.embed, inputs.seen, classes, inputs.policies, settings.seed)
     facts: dict[str, Any] = {
