@@ -12,8 +12,10 @@ from typing import Any
 
 import jinja2
 
+from ssl_pipeline.deployment.runtime import TEXT
 from ssl_pipeline.errors import PipelineError
 from ssl_pipeline.page.facts import accuracies, proofs
+from ssl_pipeline.page.texts import retrieval_tables, zero_shot
 from ssl_pipeline.page.verdict import percent
 from ssl_pipeline.products import read_json, read_product
 from ssl_pipeline.terminal import brief, shown
@@ -131,6 +133,9 @@ def _facts(
         "accuracies": accuracies({name: value for name, value in linear.items() if name != "rivals"}),
         "not_measured": linear.get("no_probe", "there were no labels"),
         "budgets": _budgets(finetune),
+        "reads_texts": any(file["name"] == TEXT for file in files),
+        "retrieval": retrieval_tables(linear),
+        "zero_shot": zero_shot(linear),
         "proofs": proofs(told.export),
         "variants": _variants(told.export),
         "thresholds": _thresholds(about),

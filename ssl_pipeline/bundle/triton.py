@@ -13,7 +13,12 @@ from ssl_pipeline.terminal import printable
 
 __all__ = ["write_triton"]
 
-_TYPES = {"tensor(uint8)": "TYPE_UINT8", "tensor(uint16)": "TYPE_UINT16", "tensor(float)": "TYPE_FP32"}
+_TYPES = {
+    "tensor(uint8)": "TYPE_UINT8",
+    "tensor(uint16)": "TYPE_UINT16",
+    "tensor(int64)": "TYPE_INT64",
+    "tensor(float)": "TYPE_FP32",
+}
 _MOST_IMAGES = 64
 """Images of a batch that Triton makes of waiting requests, at most."""
 

@@ -16,9 +16,10 @@ from ssl_pipeline.bundle.golden import Golden, golden_of
 from ssl_pipeline.bundle.lineage import check_lineage
 from ssl_pipeline.bundle.model_card import Told, model_card
 from ssl_pipeline.bundle.triton import write_triton
-from ssl_pipeline.deployment.runtime import open_session, read_metadata
+from ssl_pipeline.deployment.runtime import TEXT, open_session, read_metadata
 from ssl_pipeline.embeddings import drift
 from ssl_pipeline.products import DIGESTS, atomic_folder, read_json, sha256, verified, write_json
+from ssl_pipeline.tokenizer import TOKENIZER
 
 __all__ = ["Shipped", "seal", "write_bundle"]
 
@@ -63,6 +64,9 @@ def write_bundle(
     with atomic_folder(folder) as new:
         for name, path in graphs.items():
             shutil.copyfile(path, new / name)
+        if TEXT in graphs:
+            shutil.copyfile(verified(shipped.export / TOKENIZER, "export"), new / TOKENIZER)
+            shutil.copyfile(TEMPLATES / "example_text.py", new / "example_text.py")
         exact = golden_of(new / "backbone.onnx")
         golden = {name: exact if name == "backbone.onnx" else golden_of(new / name, exact) for name in graphs}
         _write_golden(new, golden)
@@ -83,6 +87,8 @@ def _graphs(shipped: Shipped) -> dict[str, Path]:
     listed = read_json(shipped.export / DIGESTS, "export")
     forms = sorted((name for name in listed if name.startswith("backbone") and name.endswith(".onnx")), key=len)
     found = {name: verified(shipped.export / name, "export") for name in forms}
+    if TEXT in listed:
+        found[TEXT] = verified(shipped.export / TEXT, "export")
     for path, stage in ((shipped.probe, "linear_eval"), (shipped.classifier, "finetune")):
         if path.exists():
             found[path.name] = verified(path, stage)

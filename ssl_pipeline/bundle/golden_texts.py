@@ -1,0 +1,39 @@
+"""Golden texts: what a text tower is tried on in a bundle, nobody's captions, in several scripts and lengths."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy.typing as npt
+
+from ssl_pipeline.tokenizer import TOKENIZER, Tokenizer
+
+__all__ = ["GOLDEN_TEXTS", "text_cases"]
+
+GOLDEN_TEXTS = (
+    "two dogs, one of them asleep, in front of a blue door",
+    "3.5 kg",
+    "",
+    "\u81ea\u884c\u8f66",
+    "\u062f\u0631\u0627\u062c\u0629 \u062d\u0645\u0631\u0627\u0621",
+    "caf\u00e9 \U0001f6b2",
+    "far " * 400,
+    "a red bicycle",
+)
+"""The one before the last is cut off."""
+
+
+def text_cases(graph: Path) -> list[dict[str, npt.NDArray[Any]]]:
+    """Return what a text tower is given in each case: all texts but the last, padded; and the last without padding.
+
+    Args:
+        graph: text.onnx, with its tokenizer beside it.
+
+    Returns:
+        `tokens` and `mask` (N, L) int64 for each case.
+    """
+    tokens, mask, _ = Tokenizer.read(graph.with_name(TOKENIZER)).encode(GOLDEN_TEXTS)
+    length = int(mask[-1].sum())
+    return [
+        {"tokens": tokens[:-1], "mask": mask[:-1]},
+        {"tokens": tokens[-1:, :length], "mask": mask[-1:, :length]},
+    ]

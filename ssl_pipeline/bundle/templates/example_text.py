@@ -1,0 +1,38 @@
+"""Compare images with texts: python example_text.py "a red bicycle" photo.jpg other.jpg (pip install tokenizers)"""
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+from PIL import Image, ImageOps
+from tokenizers import Tokenizer
+
+folder = Path(__file__).parent
+images, texts = (
+    onnxruntime.InferenceSession(str(folder / name), providers=["CPUExecutionProvider"])
+    for name in ("backbone.onnx", "text.onnx")
+)
+tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))  # lower-cases, cuts and pads by itself
+background = tuple(json.loads(images.get_modelmeta().custom_metadata_map["background"]))
+
+
+def read(path):
+    """Read an image of 8 bits, upright, transparent pixels on the background; example.py reads further kinds."""
+    image = ImageOps.exif_transpose(Image.open(path)).convert("RGBA")
+    return np.asarray(Image.alpha_composite(Image.new("RGBA", image.size, (*background, 255)), image).convert("RGB"))
+
+
+def unit(rows):
+    """Return rows of unit length."""
+    return rows / np.linalg.norm(rows, axis=1, keepdims=True)
+
+
+text, *paths = sys.argv[1:]
+encoded = tokenizer.encode(text)
+given = {"tokens": np.array([encoded.ids]), "mask": np.array([encoded.attention_mask])}
+(asked,) = unit(texts.run(["embedding"], given)[0])
+for path in paths:
+    (found,) = unit(images.run(["embedding"], {"images": read(path)[None]})[0])
+    print(f"{found @ asked:.4f}  {path}")  # the higher, the better the text describes the image
