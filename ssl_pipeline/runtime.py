@@ -15,19 +15,19 @@ import numpy.typing as npt
 
 from ssl_pipeline.data.image_spec import ImageSpec, Pixels
 from ssl_pipeline.deployment.execution import Provider
-from ssl_pipeline.deployment.runtime import TEXT, images_of, open_session, read_metadata, run
+from ssl_pipeline.deployment.runtime import images_of, open_session, read_metadata, run
 from ssl_pipeline.deployment.very_wide import MAX_MEGAPIXELS, too_wide
 from ssl_pipeline.errors import PipelineError
 from ssl_pipeline.products import sha256_once
 from ssl_pipeline.terminal import brief, shown
-from ssl_pipeline.tokenizer import TOKENIZER, Tokenizer
+from ssl_pipeline.text_runtime import TextTower
 
 __all__ = ["Backbone", "TextTower", "resizing_pixels"]
 
 _BATCH_PIXELS = {"CPUExecutionProvider": 2**18, "OpenVINOExecutionProvider": 2**18, "CUDAExecutionProvider": 2**22}
 """Pixels that a graph is given at a time, unless one image has more. It holds some 40 bytes for each: on a CPU, what
 fits into its caches is a third faster than sixteen times as much."""
-_BATCH_IMAGES = _BATCH_TEXTS = 256
+_BATCH_IMAGES = 256
 
 
 def resizing_pixels(height: int, width: int, size: int) -> int:
@@ -200,106 +200,6 @@ class Backbone:
         for (height, width, _), mine in places.items():
             most = min(_BATCH_IMAGES, max(1, pixels // resizing_pixels(height, width, self.size)))
             yield from (mine[start : start + most] for start in range(0, len(mine), most))
-
-
-class TextTower:
-    """A text tower that the stage export has written: from texts to embeddings in the space of the backbone beside it.
-
-    Calls may come from several threads at once. The cosine of a text's embedding and an image's says how well the text
-    describes the image.
-
-    Args:
-        path: The path of `text.onnx`; `tokenizer.json` lies beside it.
-        threads: CPU threads of a call; None leaves the choice to onnxruntime.
-        provider: The execution provider of onnxruntime, as `Backbone` takes it.
-
-    Attributes:
-        path: The path of the file.
-        provider: The execution provider that it runs on, in onnxruntime's words.
-        dim: The length of an embedding.
-        context: The number of tokens that it reads of a text, start and end included.
-        metadata: All that the file says about itself: text as it is, all else as JSON.
-
-    Raises:
-        PipelineError: One of the two files is missing, damaged or of another run, or the provider does not work here.
-
-    Examples:
-        >>> from ssl_pipeline.runtime import TextTower
-        >>> tower = TextTower("models/export/text.onnx")  # doctest: +SKIP
-        >>> tower(["a red bicycle", "a dog in the snow"]).shape  # doctest: +SKIP
-        (2, 256)
-    """
-
-    def __init__(self, path: str | os.PathLike[str], threads: int | None = None, provider: Provider = "auto"):
-        self.path = Path(path)
-        self._session = open_session(self.path, threads, patient=True, provider=provider)
-        self.provider = self._session.get_providers()[0]
-        self.metadata = read_metadata(self._session)
-        taken, output = [node.name for node in self._session.get_inputs()], self._session.get_outputs()[0]
-        if taken != ["tokens", "mask"] or len(output.shape) != 2 or not isinstance(output.shape[1], int):
-            raise PipelineError(
-                f"{shown(str(path), 200)} takes {shown(', '.join(taken), 100)}, and what is needed takes tokens and "
-                f"their mask, to embeddings of a fixed length: name a {TEXT} of this pipeline."
-            )
-        self._tokenizer = _tokenizer_of(self.path, self.metadata.get("tokenizer_sha256", ""))
-        self.context, self.dim = self._tokenizer.context, output.shape[1]
-
-    def __call__(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
-        """Embed texts.
-
-        Args:
-            texts: Texts of any lengths and in any script; what is beyond `context` tokens is not read.
-
-        Returns:
-            (N, dim) float32, a row for each text; of unit length unless `export.l2_normalize` was off.
-
-        Raises:
-            PipelineError: It is a single text in place of a list, or an entry is no text; the message names its number.
-        """
-        _check_texts(texts)
-        found = np.empty((len(texts), self.dim), np.float32)
-        for start in range(0, len(texts), _BATCH_TEXTS):
-            tokens, mask, _ = self._tokenizer.encode(texts[start : start + _BATCH_TEXTS])
-            longest = int(mask.sum(axis=1).max())  # padding changes nothing, and costs time
-            given = {"tokens": tokens[:, :longest], "mask": mask[:, :longest]}
-            found[start : start + len(tokens)] = self._session.run(None, given)[0]
-        return found
-
-    def truncated(self, texts: Sequence[str]) -> npt.NDArray[np.bool_]:
-        """Return of which texts the end is not read, (N,), because they have more than `context` tokens.
-
-        Raises:
-            PipelineError: As calling the tower does.
-        """
-        _check_texts(texts)
-        return self._tokenizer.encode(texts).truncated
-
-
-def _check_texts(texts: Sequence[str]) -> None:
-    if isinstance(texts, str):
-        raise PipelineError("texts is one text, and the model takes a list of them: put it into brackets.")
-    for number, text in enumerate(texts):
-        if not isinstance(text, str):
-            raise PipelineError(f"texts[{number}] is of type {type(text).__name__}, and the model takes texts (str).")
-
-
-def _tokenizer_of(path: Path, digest: str) -> Tokenizer:
-    """Return the tokenizer beside a text tower, which has a digest."""
-    place = path.with_name(TOKENIZER)
-    try:
-        same = sha256_once(place) == digest
-        tokenizer = Tokenizer.read(place) if same else None
-    except (OSError, ValueError) as error:
-        raise PipelineError(
-            f"{shown(str(place), 200)} cannot be read ({brief(error)}): {TEXT} is of no use without the {TOKENIZER} "
-            "that the stage export has written beside it."
-        ) from error
-    if tokenizer is None:
-        raise PipelineError(
-            f"{shown(str(place), 200)} is not the tokenizer that {shown(str(path), 200)} was trained with: put both "
-            "files of one run beside each other."
-        )
-    return tokenizer
 
 
 _WANTED = {"embedding": "a backbone.onnx", "energy": "an energy.onnx of single images, as `denoise` has it,"}

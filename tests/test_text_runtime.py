@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 import tokenizers
 
-from ssl_pipeline import runtime
+from ssl_pipeline import text_runtime
 from ssl_pipeline.deployment.runtime import open_session
 from ssl_pipeline.errors import PipelineError
+from ssl_pipeline.products import sha256
 from ssl_pipeline.runtime import TextTower
 from tests.embeddings.graphs import write_graph
 from tests.text_graphs import CONTEXT, write_text_tower
@@ -61,7 +62,7 @@ def test_a_text_is_the_same_alone_and_among_others(path: Path, monkeypatch: pyte
     tower = TextTower(path)
     alone = np.concatenate([tower([text]) for text in HOSTILE])
     np.testing.assert_allclose(tower(HOSTILE), alone, atol=1e-6)
-    monkeypatch.setattr(runtime, "_BATCH_TEXTS", 4)
+    monkeypatch.setattr(text_runtime, "_BATCH_TEXTS", 4)
     np.testing.assert_allclose(tower(HOSTILE), alone, atol=1e-6)
     assert tower([]).shape == (0, 6)
 
@@ -98,7 +99,7 @@ def test_another_tokenizer_or_none_is_refused(tmp_path: Path):
     with pytest.raises(PipelineError, match=r"tokenizer\.json cannot be read .*No such file"):
         TextTower(path)
     tokenizer.write_text("{", encoding="utf-8")
-    write_text_tower(tmp_path, dim=6, tokenizer_sha256=runtime.sha256_once(tokenizer))
+    write_text_tower(tmp_path, dim=6, tokenizer_sha256=sha256(tokenizer))
     tokenizer.write_text("{", encoding="utf-8")
     with pytest.raises(PipelineError, match=r"tokenizer\.json cannot be read"):
         TextTower(path)
