@@ -1,6 +1,6 @@
-"""Damaged images, archives, parameters and products: each is used whole, listed, or told in a sentence.
+"""Damaged images, films, archives, parameters and products: each is used whole, listed, or told in a sentence.
 
-    python -m benchmarks.hostile images|archives|params|products [--number N] [--seed N]
+    python -m benchmarks.hostile images|films|archives|params|products [--number N] [--seed N]
 
 Everything is tried in a process of its own, which may take some seconds for each file; so a hang and a death are seen,
 and named by the file. What may come of a file:
@@ -35,19 +35,22 @@ import numpy as np
 from PIL import Image
 from sklearn.datasets import load_digits, load_sample_images
 
+from benchmarks.films import write_film
 from benchmarks.hostile_products import make_products, try_product
 from benchmarks.mutations import damage, garble
 from benchmarks.project import ROOT
 from ssl_pipeline.config import load
 from ssl_pipeline.data.decode import Canvas
 from ssl_pipeline.data.ingest import Shares, ingest
+from ssl_pipeline.data.source import Images
 from ssl_pipeline.errors import PipelineError
 from ssl_pipeline.loading import load_source
+from ssl_pipeline_plugins.sources.clips import Clips
 from ssl_pipeline_plugins.sources.folder import Folder
 
-NUMBERS = {"images": 10_000, "archives": 2000, "params": 700, "products": 400}
-PILE = 50  # images that are tried together
-SECONDS = {"images": 60.0, "archives": 60.0, "params": 60.0, "products": 600.0}
+NUMBERS = {"images": 10_000, "films": 500, "archives": 2000, "params": 700, "products": 400}
+PILE = {"images": 50, "films": 10}  # files that are tried together
+SECONDS = {"images": 60.0, "films": 60.0, "archives": 60.0, "params": 60.0, "products": 600.0}
 LONG = 5000  # characters
 CANVAS = Canvas(size=16, resize="squash", background=(255, 255, 255), min_side=6, max_megapixels=1.0)
 SHARES = Shares(seed=0, val_fraction=0.15, test_fraction=0.25, max_reject_fraction=1.0)
@@ -66,6 +69,15 @@ FORMATS: dict[str, list[dict[str, object]]] = {
     "sgi": [{}],
     "dds": [{}],
 }
+CODECS = (
+    ("libx264", "mp4"),
+    ("libx264", "mkv"),
+    ("mpeg4", "avi"),
+    ("libx264", "ts"),
+    ("libx264", "flv"),
+    ("mjpeg", "mov"),
+    ("ffv1", "nut"),
+)
 MODES = ("RGB", "L", "P", "1", "RGBA", "CMYK", "I;16")
 
 
@@ -94,14 +106,33 @@ def samples() -> list[tuple[str, bytes]]:
 
 def make_images(folder: Path, number: int, chance: random.Random) -> None:
     known = samples()
-    for start in range(0, number, PILE):
+    for start in range(0, number, PILE["images"]):
         pile = folder / f"{start:06}"
         pile.mkdir()
         for name, content in digits(8).items():
             (pile / name).write_bytes(content)
-        for place in range(start, min(start + PILE, number)):
+        for place in range(start, min(start + PILE["images"], number)):
             suffix, content = chance.choice(known)
             (pile / f"x{place:06}.{suffix}").write_bytes(damage(content, chance))
+
+
+def make_films(folder: Path, number: int, chance: random.Random) -> None:
+    known = {}
+    for codec, suffix in CODECS:
+        pixels = "yuvj420p" if codec == "mjpeg" else "yuv420p"
+        whole = write_film(folder / f"whole.{suffix}", codec, pixels=pixels, options={"g": "6"})
+        known[suffix, codec] = whole.read_bytes()
+        whole.unlink()
+    for start in range(0, number, PILE["films"]):
+        pile = folder / f"{start:06}"
+        (pile / "frames").mkdir(parents=True)
+        for name, content in digits(8).items():
+            (pile / "frames" / name).write_bytes(content)
+        for place in range(start, min(start + PILE["films"], number)):
+            suffix, codec = chance.choice(list(known))
+            content = known[suffix, codec]
+            damaged = content[: chance.randrange(len(content))] if chance.random() < 0.2 else damage(content, chance)
+            (pile / f"x{place:06}.{suffix if chance.random() < 0.9 else 'mp4'}").write_bytes(damaged)
 
 
 def make_archives(folder: Path, number: int, chance: random.Random) -> None:
@@ -124,18 +155,30 @@ def make_params(folder: Path, number: int, chance: random.Random) -> None:
 
 
 def try_pile(pile: Path) -> str:
-    """Ingest a pile, and count what becomes of its files."""
+    images = Folder(path=str(pile)).open()
+    expected = len(images.records) + len(images.rejects) + len(images.ignored)
+    if pile.is_dir() and expected != sum(path.is_file() for path in pile.rglob("*")):
+        return "lost: files are not listed"
+    return account(images, expected)
+
+
+def try_films(pile: Path) -> str:
+    images = Clips(path=str(pile), fps=5, max_frames=30).open()
+    clips = {record.group for record in images.records} | images.rejects.keys() | images.ignored.keys()
+    if len(clips) != 1 + sum(path.is_file() for path in pile.iterdir()):
+        return "lost: films are not listed"
+    return account(images, len(images.records) + len(images.rejects) + len(images.ignored))
+
+
+def account(images: Images, expected: int) -> str:
+    """Ingest images, and count what becomes of them."""
     with tempfile.TemporaryDirectory() as scratch:
         out = Path(scratch)
-        images = Folder(path=str(pile)).open()
         ingest(images, out, CANVAS, SHARES, out / "reports", workers=1)
         left_out = [line for line in read(out / "near_copies.csv") if line["left_out"]]
         tables = ("store/index.csv", "rejects.csv", "duplicates.csv", "ignored.csv")
         names = [line["path"] for table in tables for line in read(out / table)]
         names += [line["path"] for line in left_out]
-    expected = len(images.records) + len(images.rejects) + len(images.ignored)
-    if pile.is_dir() and expected != sum(path.is_file() for path in pile.rglob("*")):
-        return "lost: files are not listed"
     return "whole" if len(names) == len(set(names)) == expected else f"lost: {len(set(names))} of {expected}"
 
 
@@ -151,12 +194,14 @@ def try_params(path: Path) -> str:
 
 MAKE: dict[str, Callable[[Path, int, random.Random], None]] = {
     "images": make_images,
+    "films": make_films,
     "archives": make_archives,
     "params": make_params,
     "products": make_products,
 }
 TRY: dict[str, Callable[[Path], str]] = {
     "images": try_pile,
+    "films": try_films,
     "archives": try_pile,
     "params": try_params,
     "products": try_product,
@@ -193,7 +238,7 @@ def main(kind: str, number: int | None, seed: int, folder: Path | None, skip: in
         found: Counter[str] = Counter()
         for path, outcome in zip(paths, outcomes(kind, files, len(paths)), strict=True):
             word = outcome.partition(":")[0]
-            found[word] += PILE if kind == "images" else 1
+            found[word] += PILE.get(kind, 1)
             if word not in ("whole", "told"):
                 click.echo(f"{path}: {outcome}")
     click.echo(f"{kind}, seed {seed}: " + ", ".join(f"{number:,} {word}" for word, number in found.most_common()))

@@ -7,17 +7,30 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from PIL import Image
+
 from ssl_pipeline import ranks
 from ssl_pipeline.data.chunk import Chunk
-from ssl_pipeline.data.film_frames import frame_path
+from ssl_pipeline.data.film_frames import frame_path, read_frame, split_frame_path
 from ssl_pipeline.data.film_sample import FilmSample, sample_film
 from ssl_pipeline.data.layout import Record
+from ssl_pipeline.data.litter import A_FILM, no_image
 from ssl_pipeline.data.remarks import RejectedError
 from ssl_pipeline.data.workers import Limits, in_order
 from ssl_pipeline.progress import track
 from ssl_pipeline.terminal import counted, shown
 
-__all__ = ["Frame", "about_films", "folders_of_frames", "frames_of", "in_natural_order", "look_at_films", "records_of"]
+__all__ = [
+    "Frame",
+    "about_films",
+    "folders_of_frames",
+    "frames_of",
+    "in_natural_order",
+    "is_frame_of_film",
+    "look_at_films",
+    "read_film",
+    "records_of",
+]
 
 _LIMITS = Limits(seconds=120.0, seconds_per_byte=0.0, memory=2**30)
 """What it may cost to find out when a film has frames: of one of 40 hours at 25 frames per second, some 20 s."""
@@ -113,6 +126,32 @@ def _itself(film: str) -> str:
 def frames_of(film: str, seen: FilmSample) -> list[Frame]:
     """Return the frames of a film."""
     return [Frame(frame_path(film, seconds), seconds) for seconds in seen.seconds]
+
+
+def read_film(root: Path, in_order: Collection[str], path: str, limit: int) -> Image.Image:
+    """Read a frame of a film, by its path; see `read_frame`.
+
+    Args:
+        root: The folder that paths are relative to.
+        in_order: The films that can only be read from their beginning.
+        path: The path of the frame.
+        limit: The most bytes that its pixels may have.
+
+    Raises:
+        RejectedError: It cannot be read.
+    """
+    return read_frame(root, path, limit, path.rpartition("#")[0] in in_order)
+
+
+def is_frame_of_film(path: str) -> bool:
+    """Say whether a path is that of a frame of a film, and not that of a file.
+
+    Examples:
+        >>> is_frame_of_film("a.mp4#t=1.000"), is_frame_of_film("a.jpg#t=1.000")
+        (True, False)
+    """
+    named = split_frame_path(path)
+    return named is not None and no_image(named[0]) == A_FILM
 
 
 def records_of(clip: Record, frames: Iterable[Frame]) -> Iterator[Record]:

@@ -28,8 +28,11 @@ _CONTAINERS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,flv,asf,ogg
 """Containers that keep times beside the pictures, and name no other file. FFmpeg also knows playlists and scripts."""
 
 
-def require_reader() -> None:
+def require_reader(key: str = "ingest.source") -> None:
     """Make sure that films can be read.
+
+    Args:
+        key: What names the films, for messages.
 
     Raises:
         PipelineError: PyAV is not installed.
@@ -37,7 +40,7 @@ def require_reader() -> None:
     try:
         import av  # noqa: F401
     except ImportError as error:
-        raise PipelineError(f"ingest.source: {FILM_EXTRA}. Without it, name folders of frames.") from error
+        raise PipelineError(f"{key}: {FILM_EXTRA}. Without it, name folders of frames.") from error
 
 
 @contextmanager

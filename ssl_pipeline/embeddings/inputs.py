@@ -9,7 +9,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ssl_pipeline.data.archive import read_member
+from ssl_pipeline.data.clips import about_films, frames_of, is_frame_of_film, look_at_films, read_film
+from ssl_pipeline.data.film import require_reader
 from ssl_pipeline.data.listing import Reader, list_images, read_file
+from ssl_pipeline.data.litter import A_FILM, no_image
 from ssl_pipeline.data.remarks import RejectedError
 from ssl_pipeline.errors import ConfigError
 from ssl_pipeline.terminal import shown
@@ -18,6 +21,8 @@ __all__ = ["Inputs", "Place", "find_inputs", "reader_of"]
 
 _KEY, _ADVICE = "IMAGES", "Name files, folders or .zip archives of images."
 _NO_TEXT = "its name is not valid UTF-8; rename it"
+_MOST_FRAMES = 1_000_000
+"""Frames of a film that are embedded, at most."""
 _ARCHIVE_HEADS = (b"PK\x03\x04", b"PK\x05\x06")
 
 
@@ -67,19 +72,20 @@ class Inputs:
             start, stop = start - len(place.names), stop - len(place.names)
 
 
-def find_inputs(paths: Sequence[Path], left_out: Sequence[Path] = ()) -> Inputs:
+def find_inputs(paths: Sequence[Path], left_out: Sequence[Path] = (), fps: float | None = None) -> Inputs:
     """List files, folders and archives; a file that is named twice counts once.
 
     Args:
         paths: Files, folders and .zip archives. A file that is named itself counts as an image, whatever its name.
         left_out: Files and folders that are no inputs wherever they lie: what the command itself writes.
+        fps: Frames per second of films that are images, too; None: films are no images.
 
     Raises:
         ConfigError: One of the paths does not exist, is neither a file nor a folder, or is a folder or an archive
             whose own name is not UTF-8.
     """
     inputs, total, seen = Inputs(), hashlib.sha256(), set[str]()
-    for place, stamp in _places(paths, inputs):
+    for place, stamp in _places(paths, inputs, fps):
         own = [os.path.relpath(path, place.prefix or ".") for path in left_out]
         names, size = [], 0
         for name in place.names:
@@ -102,6 +108,8 @@ def find_inputs(paths: Sequence[Path], left_out: Sequence[Path] = ()) -> Inputs:
 
 def reader_of(path: Path) -> tuple[Reader, str]:
     """Return what reads an image by the path that `Inputs` gave it, and its name for this reader."""
+    if is_frame_of_film(str(path)):
+        return functools.partial(read_film, Path(), ()), str(path)
     for folder in path.parents:
         if folder.is_file():  # an archive, whose members' paths begin with its own
             return functools.partial(read_member, folder.absolute()), path.relative_to(folder).as_posix()
@@ -118,10 +126,15 @@ class _Stamp(NamedTuple):
 _Stamper = Callable[[str], _Stamp]
 
 
-def _places(paths: Sequence[Path], inputs: Inputs) -> Iterator[tuple[Place, _Stamper]]:
+def _places(paths: Sequence[Path], inputs: Inputs, fps: float | None) -> Iterator[tuple[Place, _Stamper]]:
     files: list[str] = []
     for path in paths:
         is_file = path.is_file()
+        if is_file and fps and no_image(path.name) == A_FILM:
+            yield from _named(files)
+            files = []
+            yield from _films(Path(), "", _valid(path, inputs), fps, inputs)
+            continue
         if is_file and not _is_archive(path):
             files += _valid(path, inputs)
             continue
@@ -141,12 +154,33 @@ def _places(paths: Sequence[Path], inputs: Inputs) -> Iterator[tuple[Place, _Sta
             share = whole._replace(size=whole.size // max(1, len(listing.names)))
             stamp = functools.partial(_same, share)
         yield Place(prefix, listing.names, listing.read, 0), stamp
+        if fps and not is_file:
+            films = sorted(name for name, reason in listing.ignored.items() if reason == A_FILM)
+            inputs.ignored -= len(films)
+            yield from _films(path, prefix, films, fps, inputs)
     yield from _named(files)
 
 
 def _named(files: Sequence[str]) -> Iterator[tuple[Place, _Stamper]]:
     if files:
         yield Place("", files, functools.partial(read_file, Path()), 0), functools.partial(_stamp, "")
+
+
+def _films(
+    root: Path, prefix: str, films: Sequence[str], fps: float, inputs: Inputs
+) -> Iterator[tuple[Place, _Stamper]]:
+    """Yield the frames of films, which share the bytes of their film."""
+    if not films:
+        return
+    require_reader("IMAGES")
+    seen, rejects = look_at_films(root, films, fps, _MOST_FRAMES)
+    inputs.rejects |= {prefix + film: reason for film, reason in rejects.items()}
+    inputs.warnings += about_films(seen)
+    stamps = {film: _stamp(str(root), film) for film in seen}
+    shares = {film: stamp._replace(size=stamp.size // len(seen[film].seconds)) for film, stamp in stamps.items()}
+    names = [frame.path for film, one in seen.items() for frame in frames_of(film, one)]
+    read = functools.partial(read_film, root, frozenset(film for film, one in seen.items() if one.in_order))
+    yield Place(prefix, names, read, 0), lambda name: shares[name.rpartition("#")[0]]
 
 
 def _valid(path: Path, inputs: Inputs) -> list[str]:

@@ -119,8 +119,8 @@ def take(
     if not found:
         such = ", ".join(f"{kind} {count:,}" for kind, count in rejects.most_common(3))
         raise PipelineError(
-            f"ingest.source: none of the {tried:,} images that were tried can be used ({such}). Look whether these are "
-            "the right files; data/ingested/rejects.csv names each reason after `dvc repro ingest`."
+            f"ingest.source: none of the {sum(rejects.values()):,} images that were tried can be used ({such}). Look "
+            "whether these are the right files; data/ingested/rejects.csv names each reason after `dvc repro ingest`."
         )
     spec = RGB8
     if choice.name == "as_is":

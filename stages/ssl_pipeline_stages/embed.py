@@ -42,6 +42,11 @@ MODEL = EXPORT / "backbone.onnx"
     help="Embed the I-th of N parts of the images, from 1; whichever ends last writes the file. "
     "Processes that torchrun starts take a part each by themselves.",
 )
+@click.option(
+    "--fps",
+    type=click.FloatRange(0, 1000, min_open=True),
+    help="Frames per second of films; without it, films are left out.",
+)
 @click.option("--max-megapixels", default=100.0, show_default=True, help="Images with more pixels are rejected unread.")
 @provider_option
 def embed(
@@ -50,10 +55,11 @@ def embed(
     out: Path,
     energy: Path | None,
     shard: str | None,
+    fps: float | None,
     max_megapixels: float,
     provider: "Provider",
 ) -> None:
-    """Embed images, which may be files, folders and .zip archives, in any mixture.
+    """Embed images, which may be files, folders and .zip archives, in any mixture, and frames of films.
 
     The rows are in the order of the arguments, and within a folder or an archive in that of the names. Their columns
     are path, embedding, width, height and sha256, the hash of the pixels that ingest calls an image's id.
@@ -61,7 +67,7 @@ def embed(
     What cannot be read is listed beside the file. A run that was stopped goes on when the same command is given again.
     Shards have to share the folder of the file.
     """
-    sys.exit(guarded(lambda: _embed(images, model, out, energy, shard, max_megapixels, provider)))
+    sys.exit(guarded(lambda: _embed(images, model, out, energy, shard, fps, max_megapixels, provider)))
 
 
 def _embed(
@@ -70,6 +76,7 @@ def _embed(
     out: Path,
     energy: Path | None,
     shard: str | None,
+    fps: float | None,
     max_megapixels: float,
     provider: "Provider",
 ) -> None:
@@ -95,7 +102,7 @@ def _embed(
             f"--energy: {shown(str(energy), 200)} takes {judge.images}, and the model takes {backbone.images}: name "
             "files of one run."
         )
-    inputs = find_inputs(images, [out, begun_folder(out), *companions(out)])
+    inputs = find_inputs(images, [out, begun_folder(out), *companions(out)], fps)
     for warning in inputs.warnings:
         say(f"embed: {warning}")
     if not len(inputs) and not inputs.rejects:

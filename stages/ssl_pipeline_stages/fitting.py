@@ -21,7 +21,7 @@ from ssl_pipeline_stages.shelf import SHELF, SHIPPED
 __all__ = ["fit", "recognised"]
 
 _READ_AS = {
-    "films": "They are films: the source `clips` takes one frame per second of them, or ingest.source.fps.",
+    "films": "They are films, of which one frame per second is taken: set ingest.source.fps for more or fewer.",
     "frames": "Their names count up and neighbours look alike, so folders are read as clips of one frame per second: "
     "set ingest.source.fps to the rate of the camera, or ingest.source.name to folder if these are no frames.",
 }

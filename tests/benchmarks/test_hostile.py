@@ -21,7 +21,7 @@ def test_damage_is_decided_by_the_seed() -> None:
     assert garble(text, random.Random(1)) == garble(text, random.Random(1)) != text
 
 
-@pytest.mark.parametrize("kind", ["images", "archives", "params"])
+@pytest.mark.parametrize("kind", ["images", "films", "archives", "params"])
 def test_what_can_be_read_is_tried(kind: str, tmp_path: Path) -> None:
     hostile.MAKE[kind](tmp_path, 3, random.Random(0))
     outcomes = [hostile.attempt(kind, path) for path in sorted(tmp_path.iterdir())]

@@ -5,9 +5,9 @@ from pathlib import Path
 import av
 import pytest
 
+from benchmarks.films import write_film, write_sound
 from ssl_pipeline.data.film_sample import sample_film
 from ssl_pipeline.data.remarks import RejectedError
-from tests.data.films import write_film, write_sound
 
 
 def test_frames_are_those_shown_at_regular_times(tmp_path: Path) -> None:

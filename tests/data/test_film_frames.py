@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from benchmarks.films import write_film
 from ssl_pipeline.data.film_frames import frame_path, read_frame, split_frame_path
 from ssl_pipeline.data.film_sample import sample_film
 from ssl_pipeline.data.remarks import RejectedError
-from tests.data.films import write_film
 
 LIMIT = 10**8
 RED, GREEN, BLUE = (255, 0, 0), (0, 255, 0), (0, 0, 255)

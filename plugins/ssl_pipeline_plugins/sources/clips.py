@@ -6,14 +6,22 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from ssl_pipeline import hookimpl
-from ssl_pipeline.data.clips import Frame, about_films, folders_of_frames, frames_of, look_at_films, records_of
+from ssl_pipeline.data.clips import (
+    Frame,
+    about_films,
+    folders_of_frames,
+    frames_of,
+    is_frame_of_film,
+    look_at_films,
+    read_film,
+    records_of,
+)
 from ssl_pipeline.data.film import require_reader
-from ssl_pipeline.data.film_frames import read_frame, split_frame_path
 from ssl_pipeline.data.film_sample import FilmSample
 from ssl_pipeline.data.label_tables import digest_of, find_table
 from ssl_pipeline.data.layout import TABLE, Record, Table, read_layout
 from ssl_pipeline.data.listing import Listing, Reader, list_images
-from ssl_pipeline.data.litter import A_FILM, no_image
+from ssl_pipeline.data.litter import A_FILM
 from ssl_pipeline.data.remarks import RejectedError
 from ssl_pipeline.data.source import PATH, Images, Pile, Source, find_source
 from ssl_pipeline.errors import PipelineError
@@ -147,9 +155,8 @@ def _refuse_groups(table: Table | None) -> None:
 
 def _read(read: Reader, place: Path, in_order: Collection[str], path: str, limit: int) -> "bytes | Image.Image":
     """Read a frame: a file of a folder, or a moment of a film."""
-    named = split_frame_path(path)
-    if named is not None and no_image(named[0]) == A_FILM:
-        return read_frame(place, path, limit, named[0] in in_order)
+    if is_frame_of_film(path):
+        return read_film(place, in_order, path, limit)
     return read(path, limit)
 
 

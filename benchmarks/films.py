@@ -1,4 +1,4 @@
-"""Small films for tests, written by PyAV: four coloured quarters, of which the last is the brighter the later it is."""
+"""Small films, written by PyAV: four coloured quarters, of which the last one grows brighter from frame to frame."""
 
 from collections.abc import Sequence
 from fractions import Fraction
@@ -14,7 +14,7 @@ MILLISECOND = Fraction(1, 1000)
 
 
 def picture(number: int, size: tuple[int, int] = (64, 48)) -> Pixels:
-    """Frame number 0, 1, ...: red and green above, blue and a grey of 8 * number below."""
+    """Return frame number 0, 1, ...: red and green above, blue and a grey of 8 * number below."""
     width, height = size
     pixels = np.zeros((height, width, 3), np.uint8)
     pixels[: height // 2, : width // 2] = (255, 0, 0)
