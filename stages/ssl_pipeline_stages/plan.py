@@ -34,11 +34,13 @@ def _plan(path: str | None, hours: float, explain: bool, dry_run: bool, overwrit
     from ssl_pipeline.planning.params_file import RECORD, write_settings
     from ssl_pipeline.planning.words import told_evidence, told_proposal
     from ssl_pipeline_stages.fitting import fit, recognised
+    from ssl_pipeline_stages.params import load_params
 
     def tell(evidence: "Evidence", machine: "Machine") -> None:
         if explain:
             click.echo(told_evidence(evidence, machine) + "\n")
 
+    load_params(params)  # mistakes there are told before any image is opened
     chosen, remarks = recognised(path) if path else (None, [])
     for remark in remarks:
         click.echo(remark + "\n")
