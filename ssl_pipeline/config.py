@@ -33,6 +33,7 @@ __all__ = [
     "IngestConfig",
     "LinearEvalConfig",
     "Optimizer",
+    "Positives",
     "PretrainConfig",
     "PretrainSection",
     "Rival",
@@ -119,6 +120,12 @@ class CollapseBounds(Checked):
     min_effective_rank: Amount
 
 
+class Positives(Checked):
+    """Time as a source of views: a second view is of another frame of the clip, so many seconds away at most."""
+
+    within: Positive
+
+
 Size = Literal["small", "paper"]  # of a recipe
 SIZES: tuple[Size, ...] = get_args(Size)
 
@@ -140,6 +147,7 @@ class PretrainSection(Checked):
     warmup: Annotated[Share | Recipes, AS_THE_RECIPE_SAYS]
     clip_norm: Annotated[Amount | Recipes, AS_THE_RECIPE_SAYS]
     micro_batch: Count | None
+    positives: Positives | None = None
     resolution: Resolution
     precision: Literal["auto", "fp32", "bf16", "fp16"]
     devices: Devices

@@ -15,6 +15,7 @@ from ssl_pipeline.config import (
     RECIPE,
     Choice,
     Optimizer,
+    Positives,
     PretrainConfig,
     PretrainSection,
     Size,
@@ -61,6 +62,7 @@ class Settings(Checked):
         epochs: Number of passes over the training images.
         warmup: Share of the steps in which the learning rate rises linearly, in [0, 1).
         clip_norm: The largest norm of the gradient; 0: no clipping.
+        positives: How near in time a frame is that a second view is of; None: views are of one image.
     """
 
     views: dict[str, Policy] = Field(default_factory=dict)
@@ -70,6 +72,7 @@ class Settings(Checked):
     epochs: Count | None = None
     warmup: Share | None = None
     clip_norm: Amount | None = None
+    positives: Positives | None = None
 
     def over(self, base: "Settings") -> "Settings":
         """Return these settings, and a base's where these say nothing; views are taken kind by kind."""
@@ -253,6 +256,7 @@ def _decided(section: PretrainSection, settings: Settings) -> PretrainConfig:
         ConfigError: The recipe does not say a value, or the values do not go together.
     """
     values = {name: getattr(section, name) for name in PretrainConfig.model_fields}
+    values["positives"] = section.positives or settings.positives
     for name, value in values.items():
         if isinstance(value, str) and value == RECIPE and name in Settings.model_fields:
             values[name] = getattr(settings, name)

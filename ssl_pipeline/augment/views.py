@@ -7,8 +7,9 @@ that nothing smooths or inverts it. Brightness, contrast, saturation and hue fol
 Operations of plugins come after all of these, in the order of their names.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from functools import partial
+from types import MappingProxyType
 
 import numpy as np
 import numpy.typing as npt
@@ -32,6 +33,8 @@ def make_views(
     seed: int,
     epoch: int,
     spec: ImageSpec = RGB8,
+    shown: Mapping[str, Tensor] = MappingProxyType({}),
+    alike: Collection[str] = (),
 ) -> dict[str, Tensor]:
     """Make all views that a pretext task asks for; on a CPU a sample's are the same in every batch, to the bit.
 
@@ -43,6 +46,8 @@ def make_views(
         seed: The run's seed.
         epoch: The epoch, from 0.
         spec: What the images' values mean.
+        shown: Kind -> (V, N, S, S, C) canvases, for views of other images than the samples' own.
+        alike: Kinds of which all views of a sample are made with the numbers, and the policy, of the first.
 
     Returns:
         Kind -> (N, V, C, S, S) float32 in [0, 1].
@@ -59,9 +64,11 @@ def make_views(
             size = policies[kind].size
             made[kind] = torch.empty(len(ids), count, spec.channels, size, size, device=images.device)
             for i in range(count):
-                maker, view = ViewMaker(policies[kind].of_view(i), spec).to(images.device), f"{kind}/{i}"
+                number = 0 if kind in alike else i
+                maker, view = ViewMaker(policies[kind].of_view(number), spec).to(images.device), f"{kind}/{number}"
                 normals = partial(_normals, seed, epoch, ids, view, (spec.channels, size, size))
-                maker.write(made[kind][:, i], images, _uniforms(maker, seed, epoch, ids, view), normals)
+                canvases = shown[kind][i] if kind in shown else images
+                maker.write(made[kind][:, i], canvases, _uniforms(maker, seed, epoch, ids, view), normals)
     return made
 
 

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from ssl_pipeline.types import Tile
 
-__all__ = ["Fold", "edge", "fold", "numbers", "spans", "tiles_of"]
+__all__ = ["Fold", "edge", "fold", "left_out", "numbers", "spans", "tiles_of"]
 
 _TILE_SIDE = {"cpu": 512}  # rows of a tile: two of 1 MB of float32 fit a processor's own cache
 _TILE_SIDE_ELSEWHERE = 4096  # a GPU wants fewer and larger kernels
@@ -64,14 +64,16 @@ class Fold:
     """What is summed over the keys of each anchor.
 
     Attributes:
-        anchor_samples: (A,) int64 ids of the anchors' samples. A pair of equal samples is left out.
-        key_samples: (K,) int64 ids of the keys' samples.
+        anchor_samples: (A,) int64 numbers of the anchors' samples. A pair of samples whose numbers differ by `within`
+            at most is left out.
+        key_samples: (K,) int64 numbers of the keys' samples.
         values: A function from a tile to its values (a, k): terms, or their logarithms. None: the terms are
             exp(`scale` times the similarity), which must be finite.
         logarithmic: Whether values are logarithms, and the log of the sum is wanted.
         scale: See `values`.
         mirrored: Whether anchors are the keys, with the same samples, and values depend on similarities alone.
         edge: Side of a tile.
+        within: See `anchor_samples`; 0: a pair of one sample is left out.
     """
 
     anchor_samples: Tensor
@@ -81,6 +83,7 @@ class Fold:
     scale: float = 1.0
     mirrored: bool = False
     edge: int = 512
+    within: int = 0
 
     def places(self) -> Iterator["Place"]:
         """Return where tiles lie; of two that mirror each other, the one above the diagonal."""
@@ -90,7 +93,7 @@ class Fold:
             for keys, (first, last) in of_keys:
                 if not self.mirrored or keys.start >= anchors.start:
                     above = self.mirrored and keys.start > anchors.start
-                    yield Place(anchors, keys, above, low > last or first > high)
+                    yield Place(anchors, keys, above, low > last + self.within or first > high + self.within)
 
     def left_out(self, values: Tensor, place: "Place", nothing: float) -> Tensor:
         """Return values (a, k) with `nothing` for pairs of one sample."""
@@ -102,7 +105,14 @@ class Fold:
         return terms if place.strangers else terms.masked_fill_(self._same(place), 0.0)
 
     def _same(self, place: "Place") -> Tensor:
-        return self.anchor_samples[place.anchors, None] == self.key_samples[None, place.keys]
+        return left_out(self.anchor_samples[place.anchors], self.key_samples[place.keys], self.within)
+
+
+def left_out(anchors: Tensor, keys: Tensor, within: int) -> Tensor:
+    """Say which pairs (a, k) are no negatives: those whose numbers, (a,) and (k,), differ by `within` at most."""
+    if not within:
+        return anchors[:, None] == keys
+    return (anchors[:, None] - keys).abs_() <= within
 
 
 class Place(NamedTuple):

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ssl_pipeline.contrast.false_negatives import key_counts, rank_for
-from ssl_pipeline.contrast.fold import edge, spans
+from ssl_pipeline.contrast.fold import edge, left_out, spans
 from ssl_pipeline.contrast.similarity import total_weight, widened
 from ssl_pipeline.types import Negatives, Tile
 
@@ -124,11 +124,11 @@ def _histogram(anchors: Tensor, negatives: Negatives, low: Tensor, width: float)
     one = histogram.new_ones(())
     for span, tiles in masked_tiles(anchors, negatives):
         for _, similarities in tiles:
-            left_out = similarities == -torch.inf
+            dropped = similarities == -torch.inf
             similarities = similarities.clamp(-1, _LARGEST_FLOAT32_BELOW_1)
             for share in range(low.shape[1]):
                 bins = ((similarities - low[span, share, None]) / width).floor()
-                outside = left_out | ~((bins >= 0) & (bins < _BINS_PER_PASS))  # so that NaN is outside, too
+                outside = dropped | ~((bins >= 0) & (bins < _BINS_PER_PASS))  # so that NaN is outside, too
                 bins = bins.masked_fill_(outside, _BINS_PER_PASS).long()
                 histogram[span, share].scatter_add_(1, bins, one.expand_as(bins))
     return histogram[..., :_BINS_PER_PASS]
@@ -141,15 +141,16 @@ def masked_tiles(anchors: Tensor, negatives: Negatives) -> Iterator[tuple[slice,
     """
     size = edge(anchors.device)
     wide, keys = widened(anchors.detach()), widened(negatives.keys.detach())
+    of_anchors, of_keys, within = negatives.numbered()
 
     def of(span: slice) -> Iterator[tuple[Tile, Tensor]]:
         rows = {name: row.detach()[span, None] for name, row in negatives.rows.items()}
         for place in spans(len(keys), size):
             tile = Tile(wide[span] @ keys[place].T, span, place, rows)
-            left_out = negatives.anchor_samples[span, None] == negatives.key_samples[None, place]
+            dropped = left_out(of_anchors[span], of_keys[place], within)
             if negatives.log_weight is not None:
-                left_out = left_out | (negatives.log_weight(tile) == -torch.inf)
-            yield tile, tile.similarities.masked_fill(left_out, -torch.inf)
+                dropped = dropped | (negatives.log_weight(tile) == -torch.inf)
+            yield tile, tile.similarities.masked_fill(dropped, -torch.inf)
 
     for span in spans(len(anchors), size):
         yield span, of(span)

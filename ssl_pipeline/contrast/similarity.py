@@ -144,9 +144,9 @@ def total_weight(anchors: Tensor, negatives: Negatives) -> Tensor:
     weight = negatives.log_weight
     if weight is not None:
         return _fold(anchors, negatives, lambda tile: weight(tile).exp())
-    ordered = negatives.key_samples.sort().values
-    wanted = negatives.anchor_samples.contiguous()
-    own = torch.searchsorted(ordered, wanted, right=True) - torch.searchsorted(ordered, wanted)
+    wanted, asked, within = negatives.numbered()
+    ordered, wanted = asked.sort().values, wanted.contiguous()
+    own = torch.searchsorted(ordered, wanted + within, right=True) - torch.searchsorted(ordered, wanted - within)
     return (len(ordered) - own).to(widened(anchors).dtype)
 
 
@@ -162,11 +162,13 @@ def _fold(
 ) -> Tensor:
     """Sum over an anchor's negatives; `mirrored`: values depend on similarities alone."""
     mirrored = mirrored and anchors is negatives.keys and negatives.anchor_samples is negatives.key_samples
-    samples = negatives.anchor_samples, negatives.key_samples
-    side, longest = edge(anchors.device), max(len(negatives.anchor_samples), len(negatives.key_samples))
-    if anchors.device.type == "cpu" and longest > side:  # elsewhere there are few tiles, and a device waits for numbers
-        samples = numbers(*samples)
-    plan = Fold(*samples, values, logarithmic, scale, mirrored, side)
+    of_anchors, of_keys, within = negatives.numbered()
+    side, longest = edge(anchors.device), max(len(of_anchors), len(of_keys))
+    if not within and anchors.device.type == "cpu" and longest > side:
+        of_anchors, of_keys = numbers(
+            of_anchors, of_keys
+        )  # elsewhere there are few tiles, and a device waits for numbers
+    plan = Fold(of_anchors, of_keys, values, logarithmic, scale, mirrored, side, within)
     wide = widened(anchors)
     keys = wide if mirrored else widened(negatives.keys)
     return fold(plan, wide, keys, {**negatives.rows, **(columns or {})})

@@ -89,7 +89,7 @@ class _OtherImages(NegativeStrategy):
 
     def select(self, candidates: Candidates) -> Negatives:
         """Return every key of the batch; one of the anchor's own image is no negative."""
-        return Negatives(candidates.keys, candidates.anchor_samples, candidates.key_samples)
+        return candidates.negatives()
 
 
 class _OpenEnded(Step):

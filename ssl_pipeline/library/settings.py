@@ -34,6 +34,7 @@ CHOSEN: dict[str, Any] = {
     "warmup": RECIPE,
     "clip_norm": RECIPE,
     "micro_batch": None,
+    "positives": None,
     "resolution": [[0, 1.0]],
     "precision": "auto",
     "checkpoint_minutes": 1.0,

@@ -54,6 +54,8 @@ def shaping(config: PretrainConfig, *but: str) -> dict[str, Any]:
     shapes_nothing = {"checkpoint_minutes", "devices", "on_collapse", "collapse", *but}
     if config.micro_batch is None or config.micro_batch >= config.batch_size:  # one pass, as in earlier versions
         shapes_nothing.add("micro_batch")
+    if config.positives is None:  # views of one image, as in earlier versions
+        shapes_nothing.add("positives")
     if is_full_size(config.resolution):  # full size throughout, as in cards of earlier versions
         shapes_nothing.add("resolution")
     return config.model_dump(mode="json", exclude=shapes_nothing)

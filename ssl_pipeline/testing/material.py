@@ -226,4 +226,4 @@ class InBatch(NegativeStrategy):
 
     def select(self, candidates: Candidates) -> Negatives:
         """Return every key of another sample than the anchor's."""
-        return Negatives(candidates.keys, candidates.anchor_samples, candidates.key_samples)
+        return candidates.negatives()

@@ -5,6 +5,7 @@ from contextlib import AbstractContextManager, contextmanager
 
 import numpy as np
 import numpy.typing as npt
+from torch import Tensor
 
 from ssl_pipeline.data.store import Split
 from ssl_pipeline.randomness import hash64
@@ -13,6 +14,7 @@ from ssl_pipeline.training.batch_norms import over_all_ranks
 from ssl_pipeline.training.batches import Batch, Place, on_device
 from ssl_pipeline.training.captions import TokenizedCaptions
 from ssl_pipeline.training.micro_batches import MicroBatches
+from ssl_pipeline.training.other_frames import OWN_IMAGES, OtherFrames
 from ssl_pipeline.training.precision import Precision
 from ssl_pipeline.training.run import seed_torch
 from ssl_pipeline.training.together import ALONE, Ranks
@@ -35,6 +37,7 @@ class BatchEncoder:
             norms, whatever share of it each rank encodes.
         ranks: The processes that encode a share of each batch.
         texts: The captions of the pool, for a task that learns from them.
+        frames: What chooses the images that main views are of.
     """
 
     def __init__(
@@ -47,17 +50,22 @@ class BatchEncoder:
         at_once: int,
         ranks: Ranks = ALONE,
         texts: TokenizedCaptions | None = None,
+        frames: OtherFrames = OWN_IMAGES,
     ):
         self._task, self._pool, self._sizes, self._seed, self._texts = task, pool, sizes, seed, texts
-        self._precision, self._at_once, self._ranks = precision, at_once, ranks
+        self._precision, self._at_once, self._ranks, self._frames = precision, at_once, ranks, frames
         self._micro_batches = MicroBatches(task, at_once, precision.device)
 
     def make(self, place: Place) -> Batch:
         """Make what can be made ahead of a step: ids, and views of this rank's share unless they are made in parts."""
-        ids = self._pool.ids[place.positions].view(np.int64)  # torch has few operations on uint64
-        own = place.positions[self._ranks.share(len(ids))]
+        own = place.positions[self._ranks.share(len(place.positions))]
         views = self._views(place, own) if len(own) <= self._at_once else {}
-        return Batch(views, on_device(ids, self._precision.device))
+        shown = self._frames.of(place.positions, place.epoch)
+        return Batch(views, self._ids(place.positions), None if shown is None else self._ids(shown))
+
+    def _ids(self, positions: npt.NDArray[np.int64]) -> Tensor:
+        ids = self._pool.ids[positions].view(np.int64)  # torch has few operations on uint64
+        return on_device(ids, self._precision.device)
 
     def encode(self, place: Place, batch: Batch, step: Step) -> Encoded:
         """Encode a batch, each rank its share: name -> (N, ...) at least float32, with a graph.
@@ -104,8 +112,8 @@ class BatchEncoder:
     def _views(self, place: Place, positions: npt.NDArray[np.int64]) -> Views:
         images = on_device(self._pool.images(positions), self._precision.device)  # (n, S, S, C), S the side of a canvas
         policies, ids = self._sizes.at(place.step), self._pool.ids[positions]
-        spec = self._pool.spec
-        return inputs(self._task, policies, images, ids, self._seed, place.epoch, spec, self._texts, positions)
+        spec, shown = self._pool.spec, self._frames.canvases(self._pool, positions, place.epoch, images.device)
+        return inputs(self._task, policies, images, ids, self._seed, place.epoch, spec, self._texts, positions, shown)
 
 
 def in_float32(encoded: Encoded) -> Encoded:

@@ -27,6 +27,7 @@ def inputs(
     spec: ImageSpec = RGB8,
     texts: TokenizedCaptions | None = None,
     rows: npt.NDArray[np.int64] | None = None,
+    shown: Tensor | None = None,
 ) -> Views:
     """Make the views that a task asks for, its random numbers and its captions: all functions of the samples.
 
@@ -40,11 +41,14 @@ def inputs(
         spec: What the images' values mean.
         texts: The captions, for a task that learns from them.
         rows: (N,) the rows of the samples, by which their captions are found.
+        shown: (V, N, S, S, C) canvases of the frames that the main views are of; None: the samples' own, for all views.
 
     Raises:
         ValueError: The task learns from captions, and is given none.
     """
-    views = make_views(policies, task.views.counts, images, ids, seed, epoch, spec)
+    main, counts = task.views.main, task.views.counts
+    others, alike = {} if shown is None else {main: shown}, [main] if task.views.frames else ()
+    views = make_views(policies, counts, images, ids, seed, epoch, spec, others, alike)
     if task.uniforms:
         numbers = randomness.uniforms(seed, epoch, ids, UNIFORMS, task.uniforms)
         views[UNIFORMS] = on_device(numbers, images.device)

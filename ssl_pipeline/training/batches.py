@@ -39,10 +39,12 @@ class Batch(NamedTuple):
     Attributes:
         views: Kind of view -> (N, V, C, S, S), and the task's random numbers.
         ids: (N,) int64, the ids of the images, on the device of the views.
+        shown: (N, V) int64, the ids of the images that the main views are of; None: all are of the sample's own.
     """
 
     views: Views
     ids: Tensor
+    shown: Tensor | None = None
 
 
 @contextmanager
@@ -100,7 +102,7 @@ def _beside_steps(make: Callable[[Place], Batch], device: torch.device) -> Calla
                 return batch
             here = torch.cuda.current_stream(device)
             here.wait_event(ready)
-            for tensor in (*batch.views.values(), batch.ids):
+            for tensor in (*batch.views.values(), batch.ids, *([] if batch.shown is None else [batch.shown])):
                 tensor.record_stream(here)  # its memory is not given away before the step is done with it
             return batch
 

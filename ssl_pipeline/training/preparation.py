@@ -18,6 +18,7 @@ from ssl_pipeline.provenance.fingerprint import NO_FILES, initial_digest, shapin
 from ssl_pipeline.recipes import Recipe
 from ssl_pipeline.registry import Registry
 from ssl_pipeline.training.initial import load_weights
+from ssl_pipeline.training.other_frames import check_positives
 from ssl_pipeline.training.sizes import nearest_size, refusal
 from ssl_pipeline.training.view_sizes import check_resolution, sides_over_time
 from ssl_pipeline.types import Encoder, PretextTask, ViewNeeds
@@ -49,6 +50,11 @@ def check_kinds(needs: ViewNeeds, name: str, policies: Mapping[str, Policy]) -> 
                 f"augment.views.{kind}: a list of {told_apart} policies, but pretext task '{name}' learns from {count} "
                 f"view{'s' * (count > 1)} of this kind. Give one policy, or as many as there are views."
             )
+    if needs.frames and len(policies[needs.main].each) > 1:
+        raise ConfigError(
+            f"augment.views.{needs.main}: a list of policies, but pretext task '{name}' learns from frames of a clip, "
+            "and a policy for each would give away which frame it is. Give one policy."
+        )
 
 
 def check_operations(task: PretextTask, name: str, policies: Mapping[str, Policy]) -> None:
@@ -100,6 +106,7 @@ def build(
     """
     name, needs = recipe.pretext_task.name, needed_views(registry, recipe.pretext_task)
     check_kinds(needs, name, policies)
+    check_positives(needs, name, config)
     sizes = {kind: policies[kind].size for kind in needs.counts}
     encoder = _start(registry, config, pool, sizes[needs.main])
     task = build_task(registry, recipe, encoder, config.seed, sizes[needs.main])

@@ -30,6 +30,7 @@ from ssl_pipeline.training.curves import CurveFiles, History
 from ssl_pipeline.training.embedding_watch import WATCHED_IMAGES, EmbeddingWatch
 from ssl_pipeline.training.memory_format import memory_format
 from ssl_pipeline.training.optimization import learning_rate
+from ssl_pipeline.training.other_frames import other_frames
 from ssl_pipeline.training.precision import Precision
 from ssl_pipeline.training.run import Run, deterministic, metered
 from ssl_pipeline.training.together import ALONE, Ranks
@@ -146,13 +147,17 @@ def train(
         texts: The captions of the pool, for a task that learns from them; images without any are left out.
 
     Raises:
+        ConfigError: The task learns from time, and the images have none.
         PipelineError: Too few images, or too few per rank.
         DivergedError: The loss is not finite.
         CollapsedError: The run has collapsed, and `pretrain.on_collapse` is `stop`; a checkpoint is saved.
         KeyboardInterrupt: A stop was requested; a checkpoint is saved.
     """
-    rows = None if texts is None else texts.rows
+    frames = other_frames(task, pool, config)
+    rows, near = frames.rows if texts is None else texts.rows, frames.near_on(precision.device)
     ids = pool.ids if rows is None else pool.ids[rows]
+    if frames.remark and ranks.leads:
+        progress.say(frames.remark)
     plan = Plan.of(len(ids), config)
     if plan.batch_size < 2 * ranks.count:
         raise PipelineError(
@@ -165,7 +170,7 @@ def train(
     optimizer = make_optimizer(task)
     run = Run(task, optimizer, precision.scaler(), checkpoints, 60 * config.checkpoint_minutes, ranks)
     at_once = config.micro_batch or plan.batch_size
-    encoder = BatchEncoder(task, pool, sizes, config.seed, precision, at_once, ranks, texts)
+    encoder = BatchEncoder(task, pool, sizes, config.seed, precision, at_once, ranks, texts, frames)
     watch = EmbeddingWatch(
         pool, task.views.main, config.seed, precision, min(at_once, max(ranks.rows(plan.batch_size)))
     )
@@ -188,7 +193,7 @@ def train(
         for place, batch in batches:
             number = place.step
             ends_row = plan.logs(number + 1) or sizes.end(number + 1)  # no row is of views of two sizes
-            step = Step(number, plan.total, place.epoch, config.seed, batch.ids, measured=ends_row)
+            step = Step(number, plan.total, place.epoch, config.seed, batch.ids, ends_row, batch.shown, near)
             encoded = encoder.encode(place, batch, step)  # name -> (N, ...), still one row per image
             # only here do images meet each other; the loss and metrics are scalars
             loss, metrics, kept = task.compare(encoded, step)

@@ -19,6 +19,7 @@ from ssl_pipeline.training.batch_inputs import inputs
 from ssl_pipeline.training.captions import TokenizedCaptions
 from ssl_pipeline.training.curve_picture import draw_curves
 from ssl_pipeline.training.curves import History, write_curves
+from ssl_pipeline.training.other_frames import other_frames
 from ssl_pipeline.types import PretextTask
 
 __all__ = ["save", "write_report"]
@@ -80,8 +81,11 @@ def write_report(
         write_json(report / "warnings.json", history.warnings)
         (report / "pictures").mkdir()
         draw_curves(history.rows, report / "pictures" / "curves.png", config.collapse)
-        positions = (np.arange(len(pool)) if texts is None else texts.rows)[:_DRAWN_IMAGES]
+        frames = other_frames(task, pool, config)
+        rows = frames.rows if texts is None else texts.rows
+        positions = (np.arange(len(pool)) if rows is None else rows)[:_DRAWN_IMAGES]
         with torch.no_grad():
             images, ids = torch.from_numpy(pool.images(positions)), pool.ids[positions]
-            views = inputs(task, policies, images, ids, config.seed, 0, pool.spec, texts, positions)
+            shown = frames.canvases(pool, positions, 0, images.device)
+            views = inputs(task, policies, images, ids, config.seed, 0, pool.spec, texts, positions, shown)
             task.draw(views, report / "pictures")

@@ -13,9 +13,10 @@ from ssl_pipeline.types.contrast import Candidates, Negatives, NegativeStrategy,
 from ssl_pipeline.types.encoder import Encoder
 from ssl_pipeline.types.energy import EnergyHead, ImageEnergyHead
 from ssl_pipeline.types.finding import Diagnosed, Finding
+from ssl_pipeline.types.near import Near
 from ssl_pipeline.types.networks import Backbone, Inputs, Need, Offer
 from ssl_pipeline.types.objective import Loss, Objective, ViewLoss
-from ssl_pipeline.types.pretext import UNIFORMS, Encoded, PretextTask, ViewNeeds, Views
+from ssl_pipeline.types.pretext import UNIFORMS, Encoded, Frames, PretextTask, ViewNeeds, Views
 from ssl_pipeline.types.step import Kept, Step, StepOutput
 from ssl_pipeline.types.texts import CAPTIONS, TOKENS, TextNeeds, TextTower
 
@@ -31,10 +32,12 @@ __all__ = [
     "EnergyHead",
     "Factory",
     "Finding",
+    "Frames",
     "ImageEnergyHead",
     "Inputs",
     "Kept",
     "Loss",
+    "Near",
     "Need",
     "NegativeStrategy",
     "Negatives",

@@ -3,12 +3,13 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from ssl_pipeline.types.finding import Diagnosed
+from ssl_pipeline.types.near import Near
 from ssl_pipeline.types.step import Kept, Step
 
 __all__ = ["Candidates", "NegativeStrategy", "Negatives", "Tile", "Trait"]
@@ -41,6 +42,17 @@ class Candidates:
     keys: Tensor
     key_samples: Tensor
     step: Step
+
+    def negatives(self, keys: Tensor | None = None, key_samples: Tensor | None = None, **more: Any) -> "Negatives":
+        """Return every anchor against every key of another image, but for images that are near it in time.
+
+        Args:
+            keys: The keys (K, D); None: the batch's own.
+            key_samples: The ids (K,) of the images that they are of; None: those of the batch's own keys.
+            **more: Further attributes of `Negatives`, such as `log_weight` and `rows`.
+        """
+        asked = (self.keys, self.key_samples) if keys is None or key_samples is None else (keys, key_samples)
+        return Negatives(asked[0], self.anchor_samples, asked[1], near=self.step.near, **more)
 
 
 class Tile(NamedTuple):
@@ -83,6 +95,8 @@ class Negatives:
         attracted: None, or (A, M, D) unit-norm: keys that the strategy takes for compatible after all.
         figures: Name -> detached scalar worth a curve, the same names in every step that is measured.
         kept: What the strategy's `after_step` is given, detached, such as the keys that a memory takes in.
+        near: None, or which images are near each other in time: a key of an image near the anchor's own is no negative
+            either. `Candidates.negatives` sets it.
 
     Examples:
         >>> from ssl_pipeline.contrast.similarity import total_weight
@@ -103,6 +117,16 @@ class Negatives:
     attracted: Tensor | None = None
     figures: Mapping[str, Tensor] = field(default_factory=dict)
     kept: Kept = field(default_factory=dict)
+    near: Near | None = None
+
+    def numbered(self) -> tuple[Tensor, Tensor, int]:
+        """Return numbers (A,) and (K,) int64 of anchors and keys; those of no negatives differ by the third at most.
+
+        They are the ids, and the third is 0, where nothing is near in time.
+        """
+        if self.near is None:
+            return self.anchor_samples, self.key_samples, 0
+        return self.near.places_of(self.anchor_samples), self.near.places_of(self.key_samples), self.near.within
 
     def compatible(self, positives: Tensor) -> Tensor:
         """Return all that anchors should be near to: positives (A, D) and what is attracted, (A, 1 + M, D)."""
@@ -128,8 +152,7 @@ class NegativeStrategy(Diagnosed, nn.Module, ABC):
         ...     def log_weight(self, tile):
         ...         return torch.where(tile.similarities > self.largest_cosine, -torch.inf, 0.0)
         ...     def select(self, candidates):
-        ...         own = candidates.anchor_samples, candidates.key_samples
-        ...         return Negatives(candidates.keys, *own, log_weight=self.log_weight)
+        ...         return candidates.negatives(log_weight=self.log_weight)
         >>> keys, ids = torch.tensor([[1.0, 0.0], [0.8, 0.6], [0.0, 1.0]]), torch.tensor([1, 2, 3])
         >>> negatives = Distant(0.7).select(Candidates(keys, keys, ids, keys, ids, make_step(count=3)))
         >>> nearest(keys, negatives, k=1).keys[:, 0].tolist()  # the first image's key at cosine 0.8 is left out

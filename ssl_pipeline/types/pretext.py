@@ -4,7 +4,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from torch import Tensor, nn
 
@@ -16,7 +16,7 @@ from ssl_pipeline.types.objective import Loss, Objective
 from ssl_pipeline.types.step import Kept, Step, StepOutput
 from ssl_pipeline.types.texts import TextTower
 
-__all__ = ["UNIFORMS", "Encoded", "PretextTask", "ViewNeeds", "Views"]
+__all__ = ["UNIFORMS", "Encoded", "Frames", "PretextTask", "ViewNeeds", "Views"]
 
 UNIFORMS = "task/uniforms"
 """Where a task finds its random numbers among its views; no kind of view can have this name."""
@@ -30,6 +30,21 @@ Encoded = dict[str, Tensor]
 """What a task's forward returns: tensors whose first dimension is the sample, so that chunks can be concatenated."""
 
 
+class Frames(NamedTuple):
+    """Views of several frames of one clip, in the order of time: how far one is from the next.
+
+    The sample's own image is one of these frames, and which one is drawn, as are the distances, among what there is.
+    All views of a sample are made with the same random numbers: a crop or a tint of its own would give a frame away.
+
+    Attributes:
+        least: The least time from one frame to the next, s, greater than 0.
+        most: The most, s.
+    """
+
+    least: float
+    most: float
+
+
 @dataclass(frozen=True)
 class ViewNeeds:
     """Which views of each sample a task learns from: `ViewNeeds("global", 2, {"local": 4})`.
@@ -38,9 +53,11 @@ class ViewNeeds:
         main: The main kind of view: the backbone is built, watched and exported at its size.
         count: The number of views of the main kind, at least 1.
         others: Further kind of view -> the number of views of it, at least 1.
+        frames: None: the main views are of the sample's own image, or of what `pretrain.positives` says; otherwise they
+            are of as many frames of a clip, at these distances.
 
     Raises:
-        ValueError: A number is less than 1, or the main kind is among the others.
+        ValueError: A number is less than 1, the main kind is among the others, or distances are out of range.
 
     Examples:
         >>> ViewNeeds("global", 2, {"local": 4}).counts
@@ -50,6 +67,7 @@ class ViewNeeds:
     main: str
     count: int = 1
     others: Mapping[str, int] = field(default_factory=dict)
+    frames: Frames | None = None
 
     def __post_init__(self) -> None:
         if self.main in self.others:
@@ -57,6 +75,13 @@ class ViewNeeds:
         for kind, count in self.counts.items():
             if count < 1:
                 raise ValueError(f"the number of views of kind '{kind}' must be at least 1, got {count}")
+        if self.frames and self.count < 2:
+            raise ValueError("views of several frames must be at least 2")
+        if self.frames and not 0 < self.frames.least <= self.frames.most:
+            raise ValueError(
+                "the times from one frame to the next must satisfy 0 < least <= most, got "
+                f"{self.frames.least:g} and {self.frames.most:g} s"
+            )
 
     @property
     def counts(self) -> dict[str, int]:

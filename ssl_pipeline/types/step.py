@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from ssl_pipeline import randomness
+from ssl_pipeline.types.near import Near
 
 __all__ = ["Kept", "Step", "StepOutput"]
 
@@ -28,6 +29,9 @@ class Step:
         ids: (N,) int64, the ids of the images of the data that the samples are views of, on the device of the views.
             They are the same in all steps, and equal for equal images. Any int64 can be an id.
         measured: Whether the figures of this step are looked at. Those of other steps need not be computed.
+        shown: (N, V) int64, the ids of the images that the views of the main kind are of, where some of these are other
+            frames of a clip; None: all are of the sample's own image.
+        near: Which images are near each other in time, and so no negatives of each other; None: none are.
 
     Examples:
         >>> step = Step(number=2, total=8, epoch=0, seed=0, ids=torch.tensor([7, 9, 11]))
@@ -44,6 +48,8 @@ class Step:
     seed: int
     ids: Tensor
     measured: bool = True
+    shown: Tensor | None = None
+    near: Near | None = None
 
     @property
     def progress(self) -> float:
@@ -54,6 +60,10 @@ class Step:
     def done(self) -> float:
         """The share of the training done with this step, in (0, 1]."""
         return (self.number + 1) / self.total
+
+    def samples(self, view: int) -> Tensor:
+        """Return the ids (N,) of the images that main views are of, given the number of the view, from 0."""
+        return self.ids if self.shown is None else self.shown[:, view]
 
     def uniforms(self, samples: Tensor, purpose: str, count: int) -> Tensor:
         """Return random numbers (n, count) float32 in [0, 1) of images, wherever in a batch or in a memory these are.

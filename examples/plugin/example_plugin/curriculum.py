@@ -28,10 +28,10 @@ class Curriculum(NegativeStrategy):
 
     def select(self, candidates: Candidates) -> Negatives:
         """Return every key of another sample up to a quantile of the anchor's similarities."""
-        keys, *samples = candidates.keys, candidates.anchor_samples, candidates.key_samples
         share = self.start + (1 - self.start) * candidates.step.progress
-        limit = quantiles(candidates.anchors, Negatives(keys, *samples), [share])[:, 0]
-        return Negatives(keys, *samples, self._log_weight, {"limit": limit}, figures={"share": torch.tensor(share)})
+        limit = quantiles(candidates.anchors, candidates.negatives(), [share])[:, 0]
+        figures = {"share": torch.tensor(share)}
+        return candidates.negatives(log_weight=self._log_weight, rows={"limit": limit}, figures=figures)
 
     def _log_weight(self, tile: Tile) -> Tensor:
         too_hard = tile.similarities > tile.rows["limit"]

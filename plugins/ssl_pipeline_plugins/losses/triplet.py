@@ -68,7 +68,7 @@ class Triplet(Loss):
         loss = torch.cat(of_anchors).sum() / (len(of_anchors) * kept.sum()).clamp(min=1)
         if not step.measured:
             return StepOutput(loss, {})
-        everyone = Negatives(negatives.keys, negatives.anchor_samples, negatives.key_samples)
+        everyone = replace(negatives, log_weight=None, rows={}, class_prior=0.0)
         figures = {
             "active_share": self._violating(anchors, cosine[:, 0], replace(negatives, class_prior=0.0), violation),
             "violating_share": self._violating(anchors, cosine[:, 0], everyone, violation),

@@ -41,7 +41,7 @@ class CrossBatch(NegativeStrategy):
         if len(remembered):
             keys = torch.cat([keys, remembered.to(keys.dtype)])
             samples = torch.cat([samples, remembered_samples])
-        return Negatives(keys, candidates.anchor_samples, samples, figures=figures, kept=kept)
+        return candidates.negatives(keys, samples, figures=figures, kept=kept)
 
     def after_step(self, step: Step, kept: Kept) -> None:
         """Remember the step's keys."""

@@ -24,8 +24,7 @@ class Debiased(NegativeStrategy):
 
     def select(self, candidates: Candidates) -> Negatives:
         """Return every key of another sample than the anchor's."""
-        samples = candidates.anchor_samples, candidates.key_samples
-        return Negatives(candidates.keys, *samples, class_prior=self.class_prior)
+        return candidates.negatives(class_prior=self.class_prior)
 
 
 @hookimpl

@@ -45,7 +45,7 @@ class FalseNegative(NegativeStrategy):
 
     def select(self, candidates: Candidates) -> Negatives:
         """Return every key of another sample that is not taken for a false negative."""
-        plain = Negatives(candidates.keys, candidates.anchor_samples, candidates.key_samples)
+        plain = candidates.negatives()
         fewest = total_weight(candidates.anchors, plain).min()
         count = self.count
         if 2 * count > len(candidates.keys):  # there may be fewer; a device is waited for in such small batches alone

@@ -34,11 +34,10 @@ class Hard(NegativeStrategy):
         return self._weighted(candidates, class_prior=0.0)
 
     def _weighted(self, candidates: Candidates, class_prior: float) -> Negatives:
-        keys, samples = candidates.keys, (candidates.anchor_samples, candidates.key_samples)
-        plain = Negatives(keys, *samples)
+        plain = candidates.negatives()
         mean = log_mass(candidates.anchors, plain, self.beta) - total_weight(candidates.anchors, plain).log()
         rows = {"log_mean": torch.where(mean.isfinite(), mean, 0.0)}  # an anchor without negatives weights none
-        return Negatives(keys, *samples, log_weight=self._log_weight, rows=rows, class_prior=class_prior)
+        return candidates.negatives(log_weight=self._log_weight, rows=rows, class_prior=class_prior)
 
     def _log_weight(self, tile: Tile) -> Tensor:
         return self.beta * tile.similarities - tile.rows["log_mean"]

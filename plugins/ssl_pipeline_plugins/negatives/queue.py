@@ -37,7 +37,7 @@ class Queue(NegativeStrategy):
         queued, queued_samples = self.memory.recall()
         if len(queued):
             keys, samples = queued, queued_samples
-        return Negatives(keys, candidates.anchor_samples, samples, figures=figures, kept=kept)
+        return candidates.negatives(keys, samples, figures=figures, kept=kept)
 
     def after_step(self, step: Step, kept: Kept) -> None:
         """Put the step's keys into the queue."""

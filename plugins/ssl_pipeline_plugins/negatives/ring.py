@@ -32,11 +32,8 @@ class Ring(NegativeStrategy):
 
     def select(self, candidates: Candidates) -> Negatives:
         """Return every key of another sample that lies in the ring."""
-        samples = candidates.anchor_samples, candidates.key_samples
-        low, high = quantiles(
-            candidates.anchors, Negatives(candidates.keys, *samples), [self.lower, self.upper]
-        ).unbind(dim=1)
-        return Negatives(candidates.keys, *samples, log_weight=self._log_weight, rows={"low": low, "high": high})
+        low, high = quantiles(candidates.anchors, candidates.negatives(), [self.lower, self.upper]).unbind(dim=1)
+        return candidates.negatives(log_weight=self._log_weight, rows={"low": low, "high": high})
 
     def _log_weight(self, tile: Tile) -> Tensor:
         kept = (tile.similarities >= tile.rows["low"]) & (tile.similarities <= tile.rows["high"])

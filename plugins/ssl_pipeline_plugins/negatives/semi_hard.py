@@ -30,8 +30,7 @@ class SemiHard(NegativeStrategy):
     def select(self, candidates: Candidates) -> Negatives:
         """Keep the keys of other samples that lie within the margin; an anchor may be left without any."""
         positive = (candidates.anchors * candidates.positives).sum(dim=1).detach().float()
-        samples = candidates.anchor_samples, candidates.key_samples
-        return Negatives(candidates.keys, *samples, log_weight=self._log_weight, rows={"positive": positive})
+        return candidates.negatives(log_weight=self._log_weight, rows={"positive": positive})
 
     def _log_weight(self, tile: Tile) -> Tensor:
         positive = tile.rows["positive"]

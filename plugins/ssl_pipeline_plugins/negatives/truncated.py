@@ -36,10 +36,9 @@ class Truncated(NegativeStrategy):
 
     def select(self, candidates: Candidates) -> Negatives:
         """Return every key of another sample that is not among the nearest."""
-        samples = candidates.anchor_samples, candidates.key_samples
-        plain = Negatives(candidates.keys, *samples)
+        plain = candidates.negatives()
         threshold = rank_threshold(candidates.anchors, plain, self._rule.of(candidates.anchors, plain) - 1)
-        return Negatives(candidates.keys, *samples, log_weight=self._log_weight, rows={"threshold": threshold})
+        return candidates.negatives(log_weight=self._log_weight, rows={"threshold": threshold})
 
     def _log_weight(self, tile: Tile) -> Tensor:
         dropped = tile.similarities > tile.rows["threshold"]

@@ -7,6 +7,7 @@ SwAV (2006.09882), section 3.2.
 
 import functools
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Literal
 
 import torch
@@ -123,7 +124,7 @@ class JointEmbedding(EmbeddedViews):
 
     def _held_against(self, candidates: Candidates) -> StepOutput:
         """Return the loss of some anchors, the figures of their negatives, and what the loss and the strategy keep."""
-        negatives = self.negatives.select(candidates)
+        negatives = replace(self.negatives.select(candidates), near=candidates.step.near)
         positives = negatives.compatible(candidates.positives)
         loss, metrics, kept = self.loss(candidates.anchors, positives, negatives, candidates.step)
         return StepOutput(loss, {**metrics, **negatives.figures}, {"loss": kept, "negatives": negatives.kept})
@@ -144,15 +145,17 @@ class JointEmbedding(EmbeddedViews):
         elif not self.teacher and not isinstance(self.predictor, nn.Identity):
             keys = F.normalize(own[: 2 * images], dim=1)
         positives = keys.roll(images, dims=0)
-        parts = [(anchors, positives, keys)]
+        of_views = torch.cat([step.samples(0), step.samples(1)])
+        parts = [(anchors, positives, keys, of_views, of_views)]
         if self.one_view:
-            first, second = slice(images), slice(images, None)
-            parts = [(anchors[a], positives[a], keys[b]) for a, b in ((first, second), (second, first))]
-        made = []
-        for asking, answers, asked in parts if self.symmetric else parts[:1]:
-            pairs = add_local_pairs(asking, answers, local, images, as_anchors=self.support is None)
-            of_anchors = step.ids.repeat(len(pairs[0]) // images)
-            of_keys = of_anchors if pairs[0] is asked else step.ids.repeat(len(asked) // images)  # known as the same
+            views = slice(images), slice(images, None)
+            parts = [(anchors[a], positives[a], keys[b], of_views[a], of_views[b]) for a, b in (views, reversed(views))]
+        made, local_samples = [], step.ids.repeat(len(local) // images)
+        for asking, answers, asked, of_asking, of_asked in parts if self.symmetric else parts[:1]:
+            add = functools.partial(add_local_pairs, images=images, as_anchors=self.support is None)
+            pairs = add(asking, answers, local)
+            of_anchors = add(of_asking[:, None], of_asking[:, None], local_samples[:, None])[0][:, 0]
+            of_keys = of_anchors if pairs[0] is asked else of_asked  # known as the same
             made.append(Candidates(*pairs, of_anchors, asked, of_keys, step))
         return made
 
