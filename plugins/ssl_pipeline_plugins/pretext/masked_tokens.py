@@ -12,16 +12,16 @@ Source: BEiT (2106.08254), section 2, with clusters of patches in the place of i
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from ssl_pipeline import hookimpl
-from ssl_pipeline.augment.display import chosen_bands, shown_bands
-from ssl_pipeline.parts.holes import Holes, ToGrid, join, patches
+from ssl_pipeline.augment.display import shown_bands
+from ssl_pipeline.parts.holes import Holes, ToGrid, patches
 from ssl_pipeline.parts.vocabulary import Vocabulary
+from ssl_pipeline.parts.word_pictures import draw_words
 from ssl_pipeline.types import (
     UNIFORMS,
     Encoded,
@@ -37,7 +37,7 @@ from ssl_pipeline.types import (
 )
 
 _MIN_ENTRIES_IN_USE = 2.0  # entries in use, below which there is nothing to tell apart
-_DRAWN, _BEST = 6, 5
+_DRAWN = 6
 
 
 class MaskedTokens(PretextTask):
@@ -136,46 +136,13 @@ class MaskedTokens(PretextTask):
 
     def draw(self, views: Views, folder: Path) -> None:
         """Draw words.png: for a hole of some images, the distribution over the vocabulary, and its best entries."""
-        from matplotlib.figure import Figure
-
         images = views[self.kind][:_DRAWN, 0]
         holed, where = self.holes.always(images)
-        chances, features = self.predict(images), self._features(images)
-        detail = features.var(dim=2).masked_fill(~self._hidden(where), -1.0)
-        entries = (
-            join(self.vocabulary.entries[:, None], self.side, images.shape[1]) * self.encoder.std + self.encoder.mean
-        )
-        true = join(features.flatten(0, 1)[:, None], self.side, images.shape[1]) * self.encoder.std + self.encoder.mean
-        holed, true, entries = (chosen_bands(pictures, self.encoder.images, 1) for pictures in (holed, true, entries))
-        figure = Figure(figsize=(1.3 * (3 + _BEST) + 2, 1.4 * images.shape[0]), layout="constrained")
-        panels = figure.subplots(images.shape[0], 3 + _BEST, squeeze=False, width_ratios=[1, 1, 2.5, *[1] * _BEST])
-        for row, place in enumerate(detail.argmax(dim=1).tolist()):
-            chance = chances[row, place]
-            best = chance.argsort(descending=True)[:_BEST].tolist()
-            _show(panels[row, 0], holed[row], shown_bands(self.encoder.images) or "image")
-            top, left = (self.side * number for number in divmod(place, holed.shape[-1] // self.side))
-            panels[row, 0].add_patch(_frame(left, top, self.side))
-            _show(panels[row, 1], true[row * features.shape[1] + place], "was there")
-            panels[row, 2].bar(range(len(chance)), chance.sort(descending=True).values.tolist(), width=1.0)
-            panels[row, 2].set_title("entries, likeliest first", fontsize=7)
-            panels[row, 2].tick_params(labelsize=6)
-            for column, word in enumerate(best):
-                _show(panels[row, 3 + column], entries[word], f"{chance[word].item():.0%}")
-        figure.savefig(folder / "words.png", dpi=110)
-
-
-def _show(panel: Any, image: Tensor, title: str) -> None:
-    """Show an image (3, H, W) in [0, 1] without axes."""
-    panel.imshow(image.clamp(0, 1).permute(1, 2, 0).cpu().numpy(), interpolation="nearest")
-    panel.set_title(title, fontsize=7)
-    panel.set_axis_off()
-
-
-def _frame(left: int, top: int, side: int) -> Any:
-    """Return the outline of a patch."""
-    from matplotlib.patches import Rectangle
-
-    return Rectangle((left - 0.5, top - 0.5), side, side, fill=False, color="red")
+        features = self._features(images)
+        places = features.var(dim=2).masked_fill(~self._hidden(where), -1.0).argmax(dim=1)
+        pictures = [(shown_bands(self.encoder.images) or "image", holed)]
+        words = self.vocabulary, self.encoder, self.side
+        draw_words(folder / "words.png", pictures, places, features, self.predict(images), *words)
 
 
 @hookimpl

@@ -1,0 +1,181 @@
+"""Missing frame: which entry of a visual vocabulary is at each place of the frame between those that are seen?
+
+Many frames could be between two: what moves may have been here or there. A single guess of pixels is the average of all
+of them, which is none. A score for every entry of a vocabulary says which contents are likely, and how much each. The
+vocabulary is found while training goes on, by clustering the patches of the frames that are missing.
+
+What would answer without understanding what moves, and its guard:
+
+- Stillness: where nothing moves, the frame before is the answer. The figure `copied` is the share of places at which it
+  is, and `diagnose` says where there is hardly anything else to learn: take a longer time between frames.
+- Views: all frames of a clip are made with the same random numbers, so that a place is the same place in all of them.
+- An entry to which nearly all patches belong: idle entries are moved, and `diagnose` says where that is not enough.
+
+Sources: a distribution over visual words in the place of pixels: BEiT (2106.08254), section 2; words of the clip that
+are missing: VideoBERT (1904.01766), section 3.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ssl_pipeline import hookimpl
+from ssl_pipeline.parts.holes import ToGrid, patches
+from ssl_pipeline.parts.vocabulary import Vocabulary
+from ssl_pipeline.parts.word_pictures import draw_words
+from ssl_pipeline.types import (
+    Encoded,
+    Encoder,
+    Finding,
+    Frames,
+    Kept,
+    Offer,
+    PretextTask,
+    Register,
+    Step,
+    StepOutput,
+    ViewNeeds,
+    Views,
+)
+
+_MIN_ENTRIES_IN_USE = 2.0  # entries in use, below which there is nothing to tell apart
+_STILL = 0.95  # share of the places that are as in the frame before, above which a film stands still
+_DRAWN = 6
+
+
+class MissingFrame(PretextTask):
+    """Mean cross-entropy in nats of the softmax over the vocabulary at all patches of a frame; chance is log K.
+
+    Args:
+        encoder: The encoder to train; has to offer maps.
+        size: Side of the views, px.
+        words: Number of entries of the vocabulary, K.
+        patch_size: Side of the patches that entries stand for, px; divides `size`.
+        frames: Number of frames, an odd one, at least 3, of which the middle one is missing.
+        least: Least time from one frame to the next, s, greater than 0.
+        most: The most time, s.
+        momentum: Momentum of the vocabulary's averages, in [0, 1).
+        view: The kind of view to learn from, a gentle one.
+    """
+
+    needs: frozenset[Offer] = frozenset({"maps"})
+
+    def __init__(
+        self,
+        encoder: Encoder,
+        size: int,
+        *,
+        words: int,
+        patch_size: int,
+        frames: int = 3,
+        least: float = 0.2,
+        most: float = 1.0,
+        momentum: float = 0.99,
+        view: str = "plain",
+    ):
+        super().__init__()
+        if patch_size < 1 or size % patch_size:
+            raise ValueError(f"patch_size must divide the views' {size} px, got {patch_size}")
+        self.views = self.views_for({"frames": frames, "least": least, "most": most, "view": view})
+        self.kind, self.side, self.missing = view, patch_size, frames // 2
+        self.encoder = encoder
+        channels = encoder.backbone.map_channels[-1]
+        self.mix = nn.Conv2d((frames - 1) * channels, channels, 3, padding=1)
+        self.head = ToGrid(encoder, size, words, size // patch_size)
+        self.vocabulary = Vocabulary(words, encoder.images.channels * patch_size**2, momentum)
+
+    @classmethod
+    def views_for(cls, options: Mapping[str, Any]) -> ViewNeeds:
+        """Ask for an odd number of frames of a clip."""
+        count = options["frames"]
+        if count < 3 or count % 2 == 0:
+            raise ValueError(f"frames must be 3, 5, 7, ..., got {count}")
+        return ViewNeeds(options["view"], count, frames=Frames(options["least"], options["most"]))
+
+    def forward(self, views: Views) -> Encoded:
+        """Return scores (N, L, K) at all patches of the missing frame, and features (N, L, F), also those before it."""
+        frames = views[self.kind]
+        around = torch.cat([frames[:, : self.missing], frames[:, self.missing + 1 :]], dim=1)
+        return {
+            "scores": self._scores(around),
+            "features": self._features(frames[:, self.missing]),
+            "before": self._features(frames[:, self.missing - 1]),
+        }
+
+    def _scores(self, around: Tensor) -> Tensor:
+        maps = self.encoder.maps(around.flatten(0, 1))[-1].unflatten(0, around.shape[:2])
+        found: Tensor = self.head(F.relu(self.mix(maps.flatten(1, 2))))
+        return found.flatten(2).transpose(1, 2)
+
+    def _features(self, images: Tensor) -> Tensor:
+        return patches(self.encoder.normalised(images), self.side)
+
+    def compare(self, encoded: Encoded, step: Step) -> StepOutput:
+        """Hold scores against the entries that the patches of the missing frame belong to."""
+        features, scores = encoded["features"].float(), encoded["scores"].float().flatten(0, 1)
+        wanted = self.vocabulary(features).flatten()
+        loss, kept = F.cross_entropy(scores, wanted), self.vocabulary.note(features.flatten(0, 1))
+        if not step.measured:
+            return StepOutput(loss, {}, kept)
+        shares = torch.bincount(wanted, minlength=len(self.vocabulary.entries)) / len(wanted)
+        metrics = {
+            "pretext_accuracy": (scores.argmax(dim=1) == wanted).float().mean(),
+            "copied": (self.vocabulary(encoded["before"].float()).flatten() == wanted).float().mean(),
+            "words_used": torch.special.entr(shares).sum().exp(),
+        }
+        return StepOutput(loss, metrics, kept)
+
+    def after_step(self, step: Step, kept: Kept) -> None:
+        """Let the vocabulary follow."""
+        self.vocabulary.follow(kept)
+
+    def diagnose(self, figures: Mapping[str, float]) -> list[Finding]:
+        """Report a vocabulary of which one entry is used, and films that stand still."""
+        used, copied = figures["words_used"], figures["copied"]
+        if used < _MIN_ENTRIES_IN_USE:
+            return [
+                Finding(
+                    "vocabulary collapse",
+                    f"vocabulary collapse: patches belong to {used:.1f} of {len(self.vocabulary.entries)} entries. "
+                    "Raise pretrain.pretext_task: {patch_size: ...}, or lower {momentum: ...}; images that hardly vary "
+                    "leave nothing to choose from.",
+                )
+            ]
+        if copied <= _STILL:
+            return []
+        return [
+            Finding(
+                "still frames",
+                f"still frames: at {copied:.0%} of the places the missing frame is as the one before it, so that "
+                "copying is nearly all there is to learn. Raise pretrain.pretext_task: {least: ..., most: ...}, or "
+                "{words: ...}.",
+            )
+        ]
+
+    def predict(self, images: Tensor) -> Tensor:
+        """Return probabilities (N, L, K) of the entries at each patch of a frame, if all around it are one image."""
+        around = images[:, None].expand(-1, self.views.count - 1, -1, -1, -1)
+        return self._scores(around).float().softmax(dim=2)
+
+    def draw(self, views: Views, folder: Path) -> None:
+        """Draw words.png: where most has changed, the distribution over the vocabulary, and its best entries."""
+        frames = views[self.kind][:_DRAWN]
+        around = torch.cat([frames[:, : self.missing], frames[:, self.missing + 1 :]], dim=1)
+        chances = self._scores(around).float().softmax(dim=2)
+        before, features, after = (
+            self._features(frames[:, number]) for number in (self.missing - 1, self.missing, self.missing + 1)
+        )
+        places = (before - after).square().mean(dim=2).argmax(dim=1)
+        titles = (("before", self.missing - 1), ("missing", self.missing), ("after", self.missing + 1))
+        pictures = [(title, frames[:, number]) for title, number in titles]
+        draw_words(folder / "words.png", pictures, places, features, chances, self.vocabulary, self.encoder, self.side)
+
+
+@hookimpl
+def register_pretext_tasks(register: Register) -> None:
+    """Add `missing_frame`."""
+    register("missing_frame", MissingFrame)
