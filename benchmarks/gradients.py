@@ -23,7 +23,7 @@ REGISTRY = load_registry()
 SECTION = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))["pretrain"]
 SIZE = 24
 ON_PATCHES = {"mae"}
-IN_FLOAT32 = {"colorization", "masked_tokens"}
+IN_FLOAT32 = {"colorization", "masked_tokens", "missing_frame"}
 """Tasks that make targets, or compute distances, in float32; all others are computed in float64."""
 
 Encode = Callable[[npt.NDArray[np.int64], int], Encoded]

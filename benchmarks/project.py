@@ -11,6 +11,7 @@ import yaml
 
 __all__ = [
     "BACKBONES",
+    "OF_CLIPS",
     "READ_CAPTIONS",
     "ROOT",
     "change",
@@ -26,6 +27,8 @@ BACKBONES: dict[str, dict[str, Any]] = {"mae": {"name": "timm/test_vit", "patch_
 """Recipe -> a small backbone, where one of residual layers cannot serve it."""
 READ_CAPTIONS = ("clip", "siglip", "slip")
 """Recipes that learn from images with captions, which the images of most benchmarks do not have."""
+OF_CLIPS = ("time_contrast", "frame_order", "missing_frame")
+"""Recipes that learn from frames of film alone."""
 UPRIGHT_ONLY = ("flip", "jigsaw", "relative_patch")
 CODE = ("ssl_pipeline", "plugins/ssl_pipeline_plugins", "stages/ssl_pipeline_stages")
 PARTS = ("dvc.yaml", "params.yaml", "plugins.lock", ".dvc/config", ".dvcignore", ".gitignore")
@@ -50,7 +53,8 @@ def copy_code(folder: Path) -> str:
 def needs(view: str) -> dict[str, dict[str, Any]]:
     """Recipe -> what of `pretrain` it has to have otherwise than the others, with a kind of view that is upright."""
     backbones = {name: {"backbone": backbone} for name, backbone in BACKBONES.items()}
-    return backbones | {name: {"pretext_task": {"view": view}} for name in UPRIGHT_ONLY}
+    in_time = {"time_contrast": {"positives": {"within": 2.0}}}  # as the recipe has it, for who does not ask it
+    return backbones | in_time | {name: {"pretext_task": {"view": view}} for name in UPRIGHT_ONLY}
 
 
 def change(folder: Path, **sections: dict[str, Any]) -> None:

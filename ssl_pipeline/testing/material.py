@@ -84,13 +84,17 @@ def make_views(task: PretextTask, count: int, size: int, seed: int = 0) -> Views
     """Return what a task is given: views (count, V, C, S, S), images under noise of their own, and random numbers.
 
     A task that reads captions is given some, too: three of the images' have two, and the second image has the first's.
+    Views of several frames of a clip are of an image that drifts to the right, an eighth of its side from one frame to
+    the next.
     """
     images = make_images(count, size, seed, task.encoder.images.channels)[:, None]
     generator = torch.Generator().manual_seed(seed + 1)
-    views = {
-        kind: (images + 0.1 * torch.randn(count, wanted, *images.shape[2:], generator=generator)).clamp(0, 1)
-        for kind, wanted in task.views.counts.items()
-    }
+    views = {}
+    for kind, wanted in task.views.counts.items():
+        drifts = task.views.frames is not None and kind == task.views.main
+        shown = torch.cat([images.roll(drifts * number * size // 8, 4) for number in range(wanted)], dim=1)
+        noise = torch.randn(count, wanted, *images.shape[2:], generator=generator)
+        views[kind] = (shown + 0.1 * noise).clamp(0, 1)
     if task.uniforms:
         views[UNIFORMS] = torch.rand(count, task.uniforms, generator=generator)
     return views if task.text_tower is None else {**views, **make_captions(task.text_tower.needs, count, seed)}

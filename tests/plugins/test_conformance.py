@@ -35,6 +35,8 @@ CASES: dict[tuple[str, str], list[dict[str, Any]]] = {
     ("pretext_task", "mae"): [{"width": 16, "depth": 1, "heads": 2}],
     ("pretext_task", "masked"): [{"mask_size": 4}],
     ("pretext_task", "masked_tokens"): [{"words": 12, "patch_size": 2, "mask_size": 4}],
+    ("pretext_task", "frame_order"): [{}, {"asks": "permutation"}],
+    ("pretext_task", "missing_frame"): [{"words": 12, "patch_size": 4, "frames": 5}],
     ("pretext_task", "flip"): [{}, {"view": "global"}],
     ("pretext_task", "jigsaw"): [
         {"tiles": 2, "permutations": 12},

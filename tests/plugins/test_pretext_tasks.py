@@ -21,7 +21,7 @@ from tests.factories import BACKBONE
 REGISTRY = load_registry()
 STEP = make_step(32, number=1, total=2)
 CONFIG = load(Path(__file__).parents[2] / "params.yaml").pretrain
-DRAWING = ("denoise", "masked", "masked_tokens")
+DRAWING = ("denoise", "masked", "masked_tokens", "missing_frame")
 """Recipes that have to fill in an image, which a network of 4 channels does not learn in 20 steps."""
 
 
@@ -46,8 +46,10 @@ def make(recipe: str) -> PretextTask:
 
 def views_of(task: PretextTask, images: Tensor) -> dict[str, Tensor]:
     generator = torch.Generator().manual_seed(0)
+    drift = 2 if task.views.frames else 0  # px from one frame of a clip to the next
     noisy = [
-        images + 0.5 * torch.randn(images.shape, generator=generator) for _ in range(max(task.views.counts.values()))
+        images.roll(drift * number, 3) + (0.1 if drift else 0.5) * torch.randn(images.shape, generator=generator)
+        for number in range(max(task.views.counts.values()))
     ]  # far enough apart to leave something to learn
     views = {kind: torch.stack(noisy[:count], dim=1) for kind, count in task.views.counts.items()}
     numbers = torch.rand(len(images), task.uniforms, generator=generator)

@@ -29,7 +29,7 @@ from ssl_pipeline.training.precision import Precision
 from ssl_pipeline.training.preparation import build
 from ssl_pipeline.training.pretraining import train
 from ssl_pipeline.types import PretextTask
-from tests.factories import BACKBONE, SPELLED, digit_images
+from tests.factories import BACKBONE, SPELLED, digit_images, in_clips
 
 REGISTRY = load_registry()
 SECTION = yaml.safe_load((Path(__file__).parents[2] / "params.yaml").read_text(encoding="utf-8"))["pretrain"]
@@ -44,7 +44,8 @@ def make_pool(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Split]:
     def make(count: int = 48, coloured: bool = False) -> Split:
         images = (digit_images(count) * np.array([1.0, 0.6, 0.2] if coloured else 1.0)).round().astype(np.uint8)
         folder = tmp_path_factory.mktemp("store") / "train"
-        write_split(folder, np.sort(hash64("digit", np.arange(count))), [images], 8)
+        moments = in_clips("train", np.arange(count))  # which recipes that need no time do not look at
+        write_split(folder, np.sort(hash64("digit", np.arange(count))), [images], 8, moments=moments)
         facts = read_product(folder / "split.json", "ingest")
         write_product(folder / "split.json", facts | {"sha256": f"digits {count}"})
         return replace(open_split(folder.parent, "train"), captions=digit_captions(count))

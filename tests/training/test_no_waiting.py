@@ -18,6 +18,7 @@ IN_MEMORY = ("tolist", "numpy", "cpu", "new_tensor")
 """Methods that on a CPU are none of these, but copy from a device, or to it."""
 KNOWN = {
     "masked_tokens": {"nonzero", "_local_scalar_dense", "cpu"},  # which entries of a vocabulary are idle
+    "missing_frame": {"nonzero", "_local_scalar_dense", "cpu"},  # the same
     "truncated_triplet": {"_local_scalar_dense", "cpu", "tolist", "_unique2"},  # how many keys each image has
 }
 """What is left: the shape of what follows depends on it."""

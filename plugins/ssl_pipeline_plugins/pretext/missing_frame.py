@@ -107,7 +107,8 @@ class MissingFrame(PretextTask):
         }
 
     def _scores(self, around: Tensor) -> Tensor:
-        maps = self.encoder.maps(around.flatten(0, 1))[-1].unflatten(0, around.shape[:2])
+        maps: Tensor = self.encoder.maps(around.flatten(0, 1))[-1]
+        maps = maps.reshape(*around.shape[:2], *maps.shape[1:])
         found: Tensor = self.head(F.relu(self.mix(maps.flatten(1, 2))))
         return found.flatten(2).transpose(1, 2)
 
