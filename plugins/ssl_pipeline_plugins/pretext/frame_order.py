@@ -90,11 +90,8 @@ class FrameOrder(PretextTask):
         return ViewNeeds(options["view"], 3, frames=Frames(options["least"], options["most"]))
 
     def forward(self, views: Views) -> Encoded:
-        """Return logits (N, 3, K) of the answers for the three orders, of films that run forwards or backwards."""
-        embeddings = self._embedded(views[self.view])  # (N, 3, D) in the order of time
-        backwards = (views[UNIFORMS] < 0.5)[..., None, None]  # (N, 3, 1, 1), for each order
-        shown = torch.where(backwards, embeddings.flip(1)[:, self.orders], embeddings[:, self.orders])  # (N, 3, 3, D)
-        return {"logits": self.head(shown.flatten(2).flatten(0, 1)).unflatten(0, shown.shape[:2])}
+        """Return embeddings (N, 3, D) in the order of time, and for which orders (N, 3) the film runs backwards."""
+        return {"embeddings": self._embedded(views[self.view]), "backwards": views[UNIFORMS] < 0.5}
 
     def _embedded(self, frames: Tensor) -> Tensor:
         """Return embeddings (N, V, D) of frames (N, V, C, S, S)."""
@@ -104,7 +101,9 @@ class FrameOrder(PretextTask):
 
     def compare(self, encoded: Encoded, step: Step) -> StepOutput:
         """Return the mean cross-entropy in nats; who knows nothing has 0.64 (order) or 1.10 (permutation)."""
-        logits = encoded["logits"]
+        embeddings, backwards = encoded["embeddings"], encoded["backwards"][..., None, None]
+        shown = torch.where(backwards, embeddings.flip(1)[:, self.orders], embeddings[:, self.orders])  # (N, 3, 3, D)
+        logits = self.head(shown.flatten(2).flatten(0, 1)).unflatten(0, shown.shape[:2])
         return graded(logits, self.answers.expand(len(logits), -1))
 
     def predict(self, images: Tensor) -> Tensor:
