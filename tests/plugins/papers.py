@@ -290,23 +290,4 @@ PAPERS: dict[str, dict[str, Paper | Ours]] = {
         "loss.temperature": Paper(0.07, "authors' code, models.py: logit_scale"),
         "loss.learned_temperature": Paper(True, "authors' code, main.py: clamped at 100"),
     },
-    "time_contrast": {  # 2008.03800, with positives of 1704.06888
-        "task.hidden_dim": Paper(2048, "authors' code, configs/video_ssl.py: hidden_dim"),
-        "task.out_dim": Paper(128, "authors' code, configs/video_ssl.py: projection_dim"),
-        "task.layers": Paper(4, "authors' code, configs/video_ssl.py: hidden_layer_num 3, and the last one"),
-        "loss.temperature": Paper(0.1, "authors' code, configs/video_ssl.py: temperature"),
-    },
-    "frame_order": {  # 1603.08561
-        "task.hidden_dim": Ours(4096, "3.2: one layer on what is concatenated", "as the other tasks that ask have it"),
-        "task.least": Paper(0.5, "4.1: the least distance of a frame out of order, 15 of 30 frames per second"),
-        "task.most": Paper(1.0, "4.1: the longest window of three frames, 60 of 30 frames per second"),
-        "task.asks": Paper("order", "3.1"),
-    },
-    "missing_frame": {  # none; of its parts 2106.08254
-        "task.words": Paper(8192, "2.1: vocabulary"),
-        "task.patch_size": Paper(16, "2.1"),
-        "task.frames": Ours(3, "patches of one image", "the fewest between which one can be missing"),
-        "task.least": Ours(0.2, "no time", "as frame_order"),
-        "task.most": Ours(1.0, "no time", "as frame_order"),
-    },
 }

@@ -12,9 +12,12 @@ from ssl_pipeline.config import Choice
 from ssl_pipeline.loading import load_registry
 from ssl_pipeline.parts.tiles import Tiling
 from ssl_pipeline_plugins import recipes
-from tests.plugins.papers import PAPERS, Ours
+from tests.plugins.film_papers import FILM_PAPERS
+from tests.plugins.papers import PAPERS as OF_IMAGES
+from tests.plugins.papers import Ours
 
 REGISTRY = load_registry()
+PAPERS = OF_IMAGES | FILM_PAPERS
 RECIPES = sorted(Path(recipes.__file__).parent.glob("*.yaml"))
 PARTS = {"task": "pretext_task", "loss": "loss", "negatives": "negatives"}
 
