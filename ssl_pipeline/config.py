@@ -17,6 +17,7 @@ from ssl_pipeline.data.agreement import PixelsChoice
 from ssl_pipeline.errors import ConfigError
 from ssl_pipeline.export_config import ExportConfig
 from ssl_pipeline.moved_keys import move_keys, rename_keys
+from ssl_pipeline.positives_config import Positives
 from ssl_pipeline.report_config import ReportConfig
 from ssl_pipeline.resolution import FULL_SIZE, Resolution
 from ssl_pipeline.terminal import shown
@@ -33,7 +34,6 @@ __all__ = [
     "IngestConfig",
     "LinearEvalConfig",
     "Optimizer",
-    "Positives",
     "PretrainConfig",
     "PretrainSection",
     "Rival",
@@ -118,12 +118,6 @@ class CollapseBounds(Checked):
 
     min_embedding_std: Amount
     min_effective_rank: Amount
-
-
-class Positives(Checked):
-    """Time as a source of views: a second view is of another frame of the clip, so many seconds away at most."""
-
-    within: Positive
 
 
 Size = Literal["small", "paper"]  # of a recipe

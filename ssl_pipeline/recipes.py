@@ -15,7 +15,6 @@ from ssl_pipeline.config import (
     RECIPE,
     Choice,
     Optimizer,
-    Positives,
     PretrainConfig,
     PretrainSection,
     Size,
@@ -23,6 +22,7 @@ from ssl_pipeline.config import (
 from ssl_pipeline.data.image_spec import ImageSpec
 from ssl_pipeline.errors import ConfigError
 from ssl_pipeline.moved_keys import WARMUP_EPOCHS
+from ssl_pipeline.positives_config import Positives
 from ssl_pipeline.registry import Registry
 from ssl_pipeline.validation import Checked, explain
 from ssl_pipeline.value_types import Amount, BatchSize, Count, Share
