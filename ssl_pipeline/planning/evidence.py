@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ssl_pipeline.data.agreement import PixelsChoice
+from ssl_pipeline.data.caption_audit import sift
 from ssl_pipeline.data.image_spec import ImageSpec
 from ssl_pipeline.data.layout import SPLIT_NAMES, Record
 from ssl_pipeline.data.likeness import alike
@@ -51,6 +52,8 @@ class Labelling:
         groups: Number of the groups that the source names.
         splits: Split that the source names -> number of its images.
         clips: Number of clips that images are frames of.
+        captioned: Number of images with a caption.
+        captions: Number of different captions.
     """
 
     images: int
@@ -61,6 +64,8 @@ class Labelling:
     groups: int
     splits: Mapping[str, int]
     clips: int = 0
+    captioned: int = 0
+    captions: int = 0
 
 
 @dataclass(frozen=True)
@@ -178,6 +183,7 @@ def _spread(values: npt.NDArray[np.int64] | npt.NDArray[np.float64]) -> Spread:
 
 def _labelling(records: Sequence[Record]) -> Labelling:
     labels = Counter(record.label for record in records if record.label is not None)
+    told = sift(records).records
     return Labelling(
         images=len(records),
         labelled=labels.total(),
@@ -187,6 +193,8 @@ def _labelling(records: Sequence[Record]) -> Labelling:
         groups=len({record.group for record in records if record.group}),
         splits=dict(Counter(str(record.split) for record in records if record.split)),
         clips=len({record.group for record in records if record.seconds is not None}),
+        captioned=sum(bool(record.captions) for record in told),
+        captions=len({caption for record in told for caption in record.captions}),
     )
 
 

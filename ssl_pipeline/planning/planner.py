@@ -35,6 +35,7 @@ class Shelf:
     Attributes:
         recipe: A recipe that does well with few images and steps.
         clips_recipe: A recipe that learns from the neighbours of frames in time.
+        captions_recipe: A recipe that learns from images and their captions.
         networks: Backbones for views of few px, from lean to large.
         photo_networks: Backbones for larger views, which they reduce early, from lean to large.
         photo_side: Side of a view in px from which on the latter are taken.
@@ -43,6 +44,7 @@ class Shelf:
 
     recipe: str
     clips_recipe: str
+    captions_recipe: str
     networks: Sequence[Mapping[str, Any]]
     photo_networks: Sequence[Mapping[str, Any]]
     photo_side: int

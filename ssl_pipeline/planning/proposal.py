@@ -11,13 +11,16 @@ from ssl_pipeline.config import Config
 from ssl_pipeline.planning.costs import Costs, Measure
 from ssl_pipeline.planning.draft import Draft, Setting
 from ssl_pipeline.planning.estimate import StageEstimate
-from ssl_pipeline.planning.evidence import Evidence
+from ssl_pipeline.planning.evidence import Evidence, Labelling
 from ssl_pipeline.planning.framing import frame
 from ssl_pipeline.planning.machine import Machine, Speed, trial
 from ssl_pipeline.planning.planner import Planner, Shelf
 from ssl_pipeline.registry import Registry
 
 __all__ = ["Proposal", "estimate_all", "propose"]
+
+COVERED = 0.9
+"""Share of images with captions from which on images and texts are learned together: the others would be left out."""
 
 
 @dataclass(frozen=True)
@@ -78,11 +81,7 @@ def propose(
     planner = Planner(shelf, 3600 * hours, registry, evidence, machine, draft, measure)
     planner.config()  # mistakes are told before anything is measured
     frame(draft, evidence)
-    if evidence.labelling.clips and shelf.clips_recipe in registry.names("recipe"):
-        reason = "The images are frames of clips: their neighbours in time are further views (docs/film.md)."
-        draft.put("pretrain.recipe", shelf.clips_recipe, reason)
-    else:
-        draft.put("pretrain.recipe", shelf.recipe, "It is among the best with few images and steps (docs/recipes.md).")
+    draft.put("pretrain.recipe", *_recipe(registry, shelf, evidence.labelling))
     draft.put("pretrain.recipe_size", "small", "The papers' sizes are for large runs.")
     planner.put_views()
     speed = planner.put_network()
@@ -94,6 +93,20 @@ def propose(
     return Proposal(
         tuple(draft.settings.values()), draft.content, planner.config(), speed, work.pool, tuple(stages), hours
     )
+
+
+def _recipe(registry: Registry, shelf: Shelf, labels: Labelling) -> tuple[str, str]:
+    """Return the recipe for what the source says of the images, and why."""
+    known = registry.names("recipe")
+    if labels.clips and shelf.clips_recipe in known:
+        return (
+            shelf.clips_recipe,
+            "The images are frames of clips: their neighbours in time are further views (docs/film.md).",
+        )
+    if labels.captioned >= COVERED * labels.images and labels.captions > 1 and shelf.captions_recipe in known:
+        which = "All" if labels.captioned == labels.images else f"{labels.captioned / labels.images:.0%} of the"
+        return shelf.captions_recipe, f"{which} images have captions: they are learned together (docs/text.md)."
+    return shelf.recipe, "It is among the best with few images and steps (docs/recipes.md)."
 
 
 def estimate_all(

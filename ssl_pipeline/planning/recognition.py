@@ -13,11 +13,11 @@ from ssl_pipeline.data.clips import in_natural_order
 from ssl_pipeline.data.decode import Canvas, Decoded
 from ssl_pipeline.data.layout import Record
 from ssl_pipeline.data.listing import Listing, list_images
-from ssl_pipeline.data.litter import A_FILM
+from ssl_pipeline.data.litter import A_FILM, AN_ARCHIVE
 from ssl_pipeline.data.parallel import decode_all
 from ssl_pipeline.data.source import Images
 
-__all__ = ["kind_of_clips"]
+__all__ = ["are_shards", "kind_of_clips"]
 
 _FRAMES = 5
 """Images of a folder from which on they may be frames."""
@@ -32,6 +32,19 @@ _ALIKE = 0.6
 _APART = 0.9
 """Largest difference of neighbours, as a share of that of images at both ends of their folder."""
 _NUMBERS = re.compile(r"[0-9]+")
+
+
+def are_shards(place: Path) -> bool:
+    """Say whether a path leads to a .tar, or to a directory that holds some and no images.
+
+    Raises:
+        ConfigError: There is nothing, or it cannot be read.
+    """
+    if place.suffix == ".tar" and place.is_file():
+        return True
+    listing = list_images(place)
+    archives = [name for name, reason in listing.ignored.items() if reason == AN_ARCHIVE]
+    return place.is_dir() and not listing.names and any(name.endswith(".tar") for name in archives)
 
 
 def kind_of_clips(place: Path) -> Literal["films", "frames"] | None:

@@ -52,6 +52,8 @@ def told_shortly(evidence: Evidence, machine: Machine, proposal: Proposal) -> li
         found += ", without labels"
     if labels.clips:
         found += f"; frames of {counted(labels.clips, 'clip')}"
+    if labels.captioned:
+        found += f"; {'all' if labels.captioned == labels.images else f'{labels.captioned:,}'} have captions"
     if bad:
         found += f"; {bad:,} of {evidence.sampled + bad:,} that were tried cannot be used"
     late = f", more than the {60 * proposal.hours:,.0f} asked for: {_longest(proposal)} takes the most"
@@ -89,6 +91,8 @@ def _evidence_lines(evidence: Evidence) -> Iterator[str]:
         yield f"Labels: {labels.labelled:,} images of {classes}, {each}."
     if labels.clips:
         yield f"Clips: {labels.clips:,}."
+    if labels.captioned:
+        yield f"Captions: {counted(labels.captions, 'different one')}, of {counted(labels.captioned, 'image')}."
     if labels.groups:
         yield f"Groups: {labels.groups:,}."
     if labels.splits:

@@ -6,12 +6,13 @@ from typing import Any
 
 from ssl_pipeline.config import Choice
 from ssl_pipeline.data.source import find_source
+from ssl_pipeline.errors import PipelineError
 from ssl_pipeline.loading import load_registry
 from ssl_pipeline.planning.evidence import Evidence, examine
 from ssl_pipeline.planning.machine import Machine, look_around
 from ssl_pipeline.planning.params_file import read_record, set_by_a_person
 from ssl_pipeline.planning.proposal import Proposal, propose
-from ssl_pipeline.planning.recognition import kind_of_clips
+from ssl_pipeline.planning.recognition import are_shards, kind_of_clips
 from ssl_pipeline.planning.sample import take
 from ssl_pipeline.yaml_file import read_yaml
 from ssl_pipeline_stages import code
@@ -21,6 +22,7 @@ from ssl_pipeline_stages.shelf import SHELF, SHIPPED
 __all__ = ["fit", "recognised"]
 
 _READ_AS = {
+    "shards": "They are .tar shards, of which images are read, and captions and classes of the same name.",
     "films": "They are films, of which one frame per second is taken: set ingest.source.fps for more or fewer.",
     "frames": "Their names count up and neighbours look alike, so folders are read as clips of one frame per second: "
     "set ingest.source.fps to the rate of the camera, or ingest.source.name to folder if these are no frames.",
@@ -31,13 +33,19 @@ def recognised(path: str, labels: str | None = None) -> tuple[dict[str, Any], li
     """Return `ingest.source` for a pile of files, and what is to be said of it, in lines.
 
     Args:
-        path: The path of a directory or a .zip.
+        path: The path of a directory, a .zip or a .tar.
         labels: The path of a table of labels, by the paths of images or of films.
 
     Raises:
         PipelineError: There is nothing, or it cannot be read.
     """
     table = {} if labels is None else {"labels": labels}
+    if are_shards(find_source(path)):
+        if labels is not None:
+            raise PipelineError(
+                "--labels is of folders and .zip files: the .tar shards of a WebDataset hold their own."
+            )
+        return {"name": "webdataset", "path": path}, [_READ_AS["shards"]]
     kind = kind_of_clips(find_source(path))
     if kind is None or (kind == "frames" and table):  # a table has a line for each image
         return {"name": "folder", "path": path, **table}, []

@@ -7,6 +7,7 @@ from ssl_pipeline.planning.planner import Shelf
 SHELF = Shelf(
     recipe="dcl",
     clips_recipe="time_contrast",
+    captions_recipe="clip",
     networks=(
         {"name": "resnet_cifar", "depth": 8, "width": 16},
         {"name": "resnet_cifar", "depth": 8, "width": 32},

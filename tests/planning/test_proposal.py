@@ -270,3 +270,19 @@ def test_a_batch_that_does_not_fit_is_encoded_in_parts_and_takes_longer():
     assert tight.config.pretrain.epochs < roomy.config.pretrain.epochs
     again = propose(REGISTRY, SHELF, PHOTOS, SERVER, 1.0, tight.content, measure=measure(500.0))
     assert at(again, "pretrain.micro_batch") is None
+
+
+CAPTIONED = replace(PHOTOS.labelling, captioned=9_000, captions=5_000)
+
+
+def test_captions_of_nearly_all_images_are_learned_with_them() -> None:
+    proposal = plan(replace(PHOTOS, labelling=CAPTIONED))
+    assert at(proposal, "pretrain.recipe") == "clip"
+    assert "90% of the images have captions: they are learned together (docs/text.md)." in told_proposal(proposal)
+    assert "9,000 have captions" in told_shortly(replace(PHOTOS, labelling=CAPTIONED), LAPTOP, proposal)[0]
+
+
+@pytest.mark.parametrize("fewer", [{"captioned": 8_999}, {"captions": 1}])
+def test_captions_of_some_images_and_one_for_all_are_not(fewer: dict[str, int]) -> None:
+    proposal = plan(replace(PHOTOS, labelling=replace(CAPTIONED, **fewer)))
+    assert at(proposal, "pretrain.recipe") == SHELF.recipe

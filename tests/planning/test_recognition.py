@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from ssl_pipeline.errors import ConfigError
-from ssl_pipeline.planning.recognition import kind_of_clips
+from ssl_pipeline.planning.recognition import are_shards, kind_of_clips
 
 
 def write(folder: Path, moving: bool, name: str = "frame_{:03}.png", count: int = 8) -> None:
@@ -66,3 +66,14 @@ def test_broken_frames_are_no_evidence(tmp_path: Path) -> None:
         for path in (tmp_path / clip).iterdir():
             path.write_bytes(b"broken")
     assert kind_of_clips(tmp_path) is None
+
+
+def test_shards_are_told_by_their_names(tmp_path: Path) -> None:
+    (tmp_path / "shards").mkdir()
+    (tmp_path / "shards" / "0.tar").touch()
+    assert are_shards(tmp_path / "shards")
+    assert are_shards(tmp_path / "shards" / "0.tar")
+    write(tmp_path / "shards" / "images", moving=False)
+    assert not are_shards(tmp_path / "shards")
+    (tmp_path / "a.tar").mkdir()
+    assert not are_shards(tmp_path / "a.tar")

@@ -4,6 +4,7 @@ import functools
 import os
 import shutil
 import subprocess
+import tarfile
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -226,3 +227,21 @@ def test_folders_of_frames_are_recognised(untimed: None) -> None:
     assert "folders are read as clips of one frame per second: set ingest.source.fps" in said
     config = load(Path("road/params.yaml"))
     assert config.ingest.source.model_dump() == {"name": "clips", "path": "../frames"}
+
+
+def test_captions_and_shards_are_recognised(untimed: None) -> None:
+    digits("images", 12)
+    for number in range(12):
+        Path("images", f"{number}.txt").write_text(f"the digit in line {number}", encoding="utf-8")
+    with tarfile.open("0.tar", "w") as shard:
+        for path in sorted(Path("images").iterdir()):
+            shard.add(path, path.name)
+    for images, source in (("images", "folder"), ("0.tar", "webdataset")):
+        said = begun(f"of {source}", "--images", images, "--hours", "0.1")
+        assert "12, without labels; all have captions." in said
+        assert ", clip, " in said
+        config = load(Path(f"of {source}/params.yaml"))
+        assert (config.ingest.source.name, config.pretrain.recipe) == (source, "clip")
+    Path("labels.csv").write_text("path,label\n", encoding="utf-8")
+    refused = run("other", "--images", "0.tar", "--labels", "labels.csv")
+    assert (refused.exit_code, "shards of a WebDataset hold their own" in refused.output) == (1, True)
