@@ -3,6 +3,7 @@
 A caption is kept as it is, byte for byte, or not at all.
 """
 
+import unicodedata
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -15,6 +16,8 @@ from ssl_pipeline.terminal import counted, shown
 __all__ = ["CaptionLine", "Sifted", "count_captions", "list_captions", "sift", "warn"]
 
 _SHOWN_LETTERS = 200  # of a caption in a list
+_UNSEEN = ("Cc", "Cf")
+"""Categories of characters that control what is around them: alone, they are no text."""
 
 Figures = dict[str, Any]
 
@@ -51,10 +54,10 @@ def sift(records: Sequence[Record]) -> Sifted:
 
 def _trouble(caption: str) -> str | None:
     """Say why a caption is not kept."""
-    if not caption or caption.isspace():
-        return "empty"
     if "\0" in caption:
         return "a zero character, as in text that is not UTF-8"
+    if all(letter.isspace() or unicodedata.category(letter) in _UNSEEN for letter in caption):
+        return "empty"
     if any("\ud800" <= letter <= "\udfff" for letter in caption):
         return "half of a surrogate pair, which UTF-8 cannot hold"
     return None
