@@ -30,7 +30,7 @@ CASES: dict[tuple[str, str], list[dict[str, Any]]] = {
         | {"predictor_dim": 32, "momentum": 0.9, "layers": 3, "last_norm": True, "local_views": 2, "ships": "teacher"},
     ],
     ("pretext_task", "denoise"): [{"blur": 1.0}],
-    ("pretext_task", "image_text"): [TEXT | {"out_dim": 8}, TEXT | {"out_dim": None, "image_tower": "frozen"}],
+    ("pretext_task", "image_text"): [TEXT | {"out_dim": 8}],
     ("pretext_task", "image_text_views"): [TEXT | {"out_dim": 8, "hidden_dim": 16, "views_dim": 8, "layers": 2}],
     ("pretext_task", "mae"): [{"width": 16, "depth": 1, "heads": 2}],
     ("pretext_task", "masked"): [{"mask_size": 4}],
