@@ -239,11 +239,11 @@ def runtimes() -> Iterator[Figure]:
 
 
 def embed() -> Iterator[Figure]:
-    of = {"images": 20_000}
+    of = {"images": 50_000}
     yield Figure("processor time, bare loop to embed", of, "processor_ratio")
     yield Figure("time on the clock, bare loop to embed", of, "ratio")
-    yield Figure("MiB of the main process, 20,000 images", of, "embed.main_mib")
-    yield Figure("MiB of the bare loop, 20,000 images", of, "bare.main_mib")
+    yield Figure("MiB of the main process, 50,000 images", of, "embed.main_mib")
+    yield Figure("MiB of the bare loop, 50,000 images", of, "bare.main_mib")
     yield Figure("bytes of memory per image", {"what": "growth"}, "bytes_per_image")
 
 

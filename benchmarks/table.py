@@ -245,10 +245,10 @@ BENCHMARKS = (
     ),
     Benchmark(
         "embed",
-        ("benchmarks.embed", "--images", "5000", "--images", "20000"),
+        ("benchmarks.embed", "--images", "10000", "--images", "50000"),
         "`ssl-pipeline embed` of photographs of 128 px by a ResNet-8 at 64 px, to a bare loop that decodes each by "
         "Pillow and runs the session on it; both with their start.",
-        4,
+        6,
         tuple(goals.embed()),
         long=True,
         threads=2,

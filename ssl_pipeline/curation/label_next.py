@@ -2,7 +2,7 @@
 
 For typical ones, as many clusters are made as there will be labels. Those that hold a labelled image are served; of the
 others, the largest first, each gives the image that lies most densely. From 100 labels on images are drawn at random:
-docs/embeddings.md shows that typical ones are then no better, as what lies densely is easy, and says little of others.
+what lies densely is easy, and says little of others. docs/embeddings.md shows on which data typical ones gain.
 
 Source: Hacohen, Dekel and Weinshall 2022 (2202.02794), "Active learning on a budget: opposite strategies suit high and
 low budgets".
