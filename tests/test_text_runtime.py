@@ -1,5 +1,6 @@
 """An exported text tower as a function of texts."""
 
+import re
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -15,6 +16,7 @@ from ssl_pipeline.errors import PipelineError
 from ssl_pipeline.products import sha256
 from ssl_pipeline.runtime import TextTower
 from tests.embeddings.graphs import write_graph
+from tests.factories import digit_images
 from tests.text_graphs import CONTEXT, write_text_tower
 
 HOSTILE = [
@@ -103,6 +105,19 @@ def test_another_tokenizer_or_none_is_refused(tmp_path: Path):
     tokenizer.write_text("{", encoding="utf-8")
     with pytest.raises(PipelineError, match=r"tokenizer\.json cannot be read"):
         TextTower(path)
+
+
+def test_the_code_of_the_page_on_texts_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    page = (Path(__file__).parents[1] / "docs/text.md").read_text(encoding="utf-8")
+    code = re.findall(r"```python\n(.*?)```", page, re.DOTALL)[0]
+    export = tmp_path / "models/export"
+    export.mkdir(parents=True)
+    write_text_tower(export, 48)
+    write_graph(export / "backbone.onnx")
+    monkeypatch.chdir(tmp_path)
+    names = {"photos": list(digit_images(3))}
+    exec(compile(code, "docs/text.md", "exec"), names)
+    assert names["cosines"].shape == (3, 2)
 
 
 def test_a_graph_of_images_is_refused(tmp_path: Path):

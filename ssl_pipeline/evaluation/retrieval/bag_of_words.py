@@ -22,7 +22,7 @@ Numbers = npt.NDArray[np.int64]
 
 STRENGTHS = tuple(10.0**power for power in range(-4, 3))
 """Penalties that are tried, in units of the number of images: features are standardised."""
-_MOST_WORDS = 5_000  # the most frequent ones
+_MOST_WORDS = 2_000  # the most frequent ones
 _HELD_OUT = 5  # one group in so many is kept for choosing the penalty
 
 

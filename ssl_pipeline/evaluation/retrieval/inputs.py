@@ -27,7 +27,7 @@ from ssl_pipeline.tokenizer import TOKENIZER, Tokenizer
 __all__ = ["Captioned", "TextInputs", "Towers", "captioned", "open_texts", "untrained_towers"]
 
 _MOST_ASKED = 5_000  # images; as many as the usual test of COCO has
-_MOST_LEARNED_FROM = 20_000  # images, by the linear map
+_MOST_LEARNED_FROM = 10_000  # images, by the linear map
 
 
 class Captioned(NamedTuple):
