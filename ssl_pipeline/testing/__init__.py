@@ -86,6 +86,7 @@ _PRETEXT_TASK: Sequence[_Check] = (
     training.learns_in_twenty_steps,
     memory_use.needs_no_square_of_the_batch,
     graphs.energy_exports,
+    graphs.text_tower_exports,
 )
 _BACKBONE: Sequence[_Check] = (
     kinds.is_a_backbone,

@@ -7,18 +7,23 @@ it, from pixels of any size and type, is the same for every plugin and none of a
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.export import Dim
 
 from ssl_pipeline.deployment.bounds import BACKBONE, ENERGY, PRETEXT, Bounds
 from ssl_pipeline.deployment.from_pixels import Energies, OfBatches, Prediction
 from ssl_pipeline.deployment.onnx_file import write_graph
-from ssl_pipeline.deployment.proof import compare, in_torch
+from ssl_pipeline.deployment.proof import Batches, compare, in_torch
+from ssl_pipeline.deployment.text_graph import OfTokens
+from ssl_pipeline.testing.material import make_captions
 from ssl_pipeline.testing.training import Trial
+from ssl_pipeline.tokenizer import PADDING
+from ssl_pipeline.types import TOKENS
 
-__all__ = ["encoder_exports", "energy_exports", "prediction_exports"]
+__all__ = ["encoder_exports", "energy_exports", "prediction_exports", "text_tower_exports"]
 
 _COUNTS = (3, 1, 5)
 """Numbers of images on which a graph is tried; it is traced with two."""
@@ -42,6 +47,37 @@ def prediction_exports(trial: Trial) -> None:
     _same(trial, "what it predicts", Prediction(trial.task(0)), "prediction", PRETEXT)
 
 
+def text_tower_exports(trial: Trial) -> None:
+    """The text tower, where a task has one, becomes a text.onnx, and padding changes no embedding."""
+    tower = trial.task(0).text_tower
+    if tower is None:
+        return
+    tokens = {count: make_captions(tower.needs, count, seed=count)[TOKENS] for count in (2, *_COUNTS)}
+    texts = {count: (some, (some != PADDING).long()) for count, some in tokens.items()}
+    network, shape = OfTokens(tower, l2_normalize=False), {0: Dim("batch"), 1: Dim("length", max=tower.needs.context)}
+    batches = {f"{count}": tuple(part.numpy() for part in texts[count]) for count in _COUNTS}
+    graph = Graph(("tokens", "mask"), "embedding_of_text", (shape, shape))
+    _holds(trial, "its embedding of texts", network, graph, texts[2], batches, BACKBONE)
+    with torch.inference_mode():
+        whole = network.eval()(*texts[_COUNTS[0]])
+        alone = [
+            network(some[None, : mask.sum()], mask[None, : mask.sum()])
+            for some, mask in zip(*texts[_COUNTS[0]], strict=True)
+        ]
+    trial.subject.require(
+        torch.allclose(whole, torch.cat(alone), atol=1e-4 * float(whole.abs().max())),
+        "its embedding of a text depends on the padding behind it, or on the other texts of the batch: use the mask.",
+    )
+
+
+class Graph(NamedTuple):
+    """The names of a graph's inputs and output, and the dynamic shapes of its inputs."""
+
+    inputs: Sequence[str]
+    output: str
+    shapes: tuple[Any, ...]
+
+
 def _same(
     trial: Trial, what: str, network: nn.Module, output: str, bounds: Bounds, inputs: Sequence[str] = ("images",)
 ) -> None:
@@ -51,17 +87,33 @@ def _same(
     batches = {
         f"{count}": tuple(torch.rand(count, *shape, generator=generator).numpy() for _ in inputs) for count in _COUNTS
     }
-    module, lengths = OfBatches(network).eval(), f"{', '.join(batches)} images"
+    examples = tuple(torch.zeros(2, *shape) for _ in inputs)  # one tensor given twice would become one input
+    graph = Graph(inputs, output, (tuple({0: Dim("batch")} for _ in inputs),))
+    _holds(trial, what, OfBatches(network), graph, examples, batches, bounds)
+
+
+def _holds(
+    trial: Trial,
+    what: str,
+    network: nn.Module,
+    graph: Graph,
+    examples: tuple[Tensor, ...],
+    batches: Batches,
+    bounds: Bounds,
+) -> None:
+    """Write a graph, and hold it against the network that it comes from, on batches by the names of their lengths."""
+    subject, module = trial.subject, network.eval()
+    lengths = f"{', '.join(batches)} samples"
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "graph.onnx"
         try:
             write_graph(
                 module,
-                tuple(torch.zeros(2, *shape) for _ in inputs),  # one tensor given twice would become one input
+                examples,
                 path,
-                input_names=inputs,
-                output_names=[output],
-                dynamic_shapes=(tuple({0: Dim("batch")} for _ in inputs),),
+                input_names=graph.inputs,
+                output_names=[graph.output],
+                dynamic_shapes=graph.shapes,
                 metadata={},
             )
         except Exception as error:  # the exporter raises all kinds of things, whatever it cannot do
