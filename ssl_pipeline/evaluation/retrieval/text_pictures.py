@@ -1,6 +1,6 @@
 """Images nearest to texts, and texts nearest to images, as one picture."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -21,49 +21,53 @@ Pixels = Callable[[Numbers], npt.NDArray[np.uint8]]
 """Positions (m,) -> images (m, H, W, 3)."""
 
 _ROWS, _NEAREST = 5, 5
-_LETTERS, _HEADING = 62, 100  # letters of a text beside an image, and above images
+_LETTERS, _HEADING = 62, 90  # letters of a text beside an image, and above images
 _RIGHT = "#009E73"
 
 
-def draw_retrieval(
-    pixels: Pixels,
-    pairs: Pairs,
-    space: tuple[npt.NDArray[Any], npt.NDArray[Any]],
-    path: Path,
-    rows: Sequence[int] | None = None,
-) -> None:
+def draw_retrieval(pixels: Pixels, pairs: Pairs, space: tuple[npt.NDArray[Any], npt.NDArray[Any]], path: Path) -> None:
     """Draw five texts with the images nearest to each, and five images with the texts nearest to each.
 
-    What is right has a green frame or green letters.
+    The images are spread evenly over all; the texts are their first captions. What is right has a green frame or green
+    letters.
 
     Args:
         pixels: What returns images to draw.
         pairs: The texts of each image.
         space: Images (n, D) and texts (T, D) in one space.
         path: Path of the PNG.
-        rows: Numbers of images to ask about, and by their first captions; None: five, spread evenly.
     """
     images, texts = (np.asarray(part, np.float32) for part in space)
     captioned = np.unique(pairs.images)
-    chosen = captioned[sample(captioned, _ROWS)] if rows is None else np.asarray(rows, np.int64)
-    asked = [int(pairs.numbers[np.flatnonzero(pairs.images == row)[0]]) for row in chosen]
-    right, count = pairs.right.toarray(), len(chosen)
-    figure = Figure(figsize=(12.5, 1.75 * count + 0.4), layout="constrained")
-    halves = figure.subfigures(1, 2, width_ratios=[1.15, 1])
+    chosen = captioned[sample(captioned, _ROWS)]
+    asked = np.array([pairs.numbers[np.flatnonzero(pairs.images == row)[0]] for row in chosen])
+    figure = Figure(figsize=(12.5, 1.75 * len(chosen) + 0.4), layout="constrained")
+    halves = figure.subfigures(1, 2, width_ratios=[1, 1.1])
     assert isinstance(halves, np.ndarray)
-    left, right_half = halves
-    left.suptitle("The images nearest to a text", fontsize="medium", x=0.01, ha="left")
-    right_half.suptitle("The texts nearest to an image", fontsize="medium", x=0.01, ha="left")
-    _, found = nearest(images, texts[asked], min(_NEAREST, len(images)))
-    grid = left.subplots(count, _NEAREST, squeeze=False)
-    for line, text, numbers in zip(grid, asked, found, strict=True):
-        line[0].set_title(_drawable(pairs.texts[text], _HEADING), fontsize="small", loc="left")
+    _draw_images(halves[0], pixels, pairs, asked, nearest(images, texts[asked], min(_NEAREST, len(images)))[1])
+    _draw_texts(halves[1], pixels, pairs, chosen, nearest(texts, images[chosen], min(_NEAREST, len(texts)))[1])
+    save_picture(figure, path)
+
+
+def _draw_images(figure: Any, pixels: Pixels, pairs: Pairs, asked: Numbers, found: Numbers) -> None:
+    """Draw for each text that is asked for, by its number, a row of the images (_, k) that were found."""
+    figure.suptitle("The images nearest to a text", fontsize="medium", x=0.01, ha="left")
+    right = pairs.right
+    rows = figure.subfigures(len(asked), 1, squeeze=False)[:, 0]
+    for row, text, numbers in zip(rows, asked, found, strict=True):
+        row.suptitle(_drawable(pairs.texts[text], _HEADING), fontsize="small", x=0.01, ha="left")
+        line = row.subplots(1, _NEAREST, squeeze=False)[0]
         for axes in line:
             axes.set_axis_off()
         for axes, number, image in zip(line, numbers, pixels(numbers), strict=False):
-            _show(axes, image, right[number, text])
-    _, found = nearest(texts, images[chosen], min(_NEAREST, len(texts)))
-    grid = right_half.subplots(count, 2, squeeze=False, width_ratios=[1, 4])
+            _show(axes, image, bool(right[number, text]))
+
+
+def _draw_texts(figure: Any, pixels: Pixels, pairs: Pairs, chosen: Numbers, found: Numbers) -> None:
+    """Draw each image that is asked for, by its number, beside the texts (_, k) that were found."""
+    figure.suptitle("The texts nearest to an image", fontsize="medium", x=0.01, ha="left")
+    right = pairs.right
+    grid = figure.subplots(len(chosen), 2, squeeze=False, width_ratios=[1, 4])
     for line, row, numbers, image in zip(grid, chosen, found, pixels(chosen), strict=True):
         for axes in line:
             axes.set_axis_off()
@@ -72,7 +76,6 @@ def draw_retrieval(
             colour = _RIGHT if right[row, number] else "black"
             words = _drawable(pairs.texts[number], _LETTERS)
             line[1].text(0, 0.9 - 0.2 * place, words, color=colour, fontsize="small", va="center")
-    save_picture(figure, path)
 
 
 def _show(axes: Any, image: npt.NDArray[np.uint8], framed: bool) -> None:
