@@ -1,7 +1,8 @@
 """The gradients of one step of a recipe, however its images are encoded: what ranks and micro-batches are held to."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
+from types import MappingProxyType
 
 import numpy as np
 import numpy.typing as npt
@@ -30,9 +31,11 @@ Encode = Callable[[npt.NDArray[np.int64], int], Encoded]
 """Encodes images, given their positions and the place in the batch of the first of them."""
 
 
-def task_of(recipe: str, encoder: Encoder | None = None) -> PretextTask:
-    """Return the recipe's task, around an encoder without batch norms unless another one is given."""
-    section = PretrainSection.model_validate({**SECTION, "recipe": recipe})
+def task_of(
+    recipe: str, encoder: Encoder | None = None, options: Mapping[str, object] = MappingProxyType({})
+) -> PretextTask:
+    """Return the recipe's task with some options, around an encoder without batch norms unless another one is given."""
+    section = PretrainSection.model_validate({**SECTION, "recipe": recipe, "pretext_task": dict(options)})
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         encoder = encoder or (encoder_on(SmallPatchBackbone(SIZE)) if recipe in ON_PATCHES else small_encoder(seed=0))
