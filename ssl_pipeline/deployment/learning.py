@@ -22,6 +22,7 @@ from ssl_pipeline.resolution import in_words
 from ssl_pipeline.training import checkpoint, optimization, precision, preparation, pretraining, saving
 from ssl_pipeline.training.captions import tokenized
 from ssl_pipeline.training.endings import CollapsedError, DivergedError
+from ssl_pipeline.training.other_frames import moments_of
 from ssl_pipeline.training.together import joined
 
 __all__ = ["Places", "learn"]
@@ -77,6 +78,7 @@ def learn(
     recipe, section = method.recipe, method.pretrain
     pool, framing = open_split(places.store, "train"), read_framing(places.store)
     task = preparation.build(registry, recipe, section, pool, policies)
+    moments_of(pool, task, section)  # which are missed now, and not after half a minute
     numeric_format = precision.resolve_precision(section.precision, precision.best_device())
     run = fingerprint(section, task, policies, pool, code)
     card = preparation.describe_run(section, recipe, task, pool, framing, policies, plugins)

@@ -13,7 +13,7 @@ from ssl_pipeline.training.batches import on_device
 from ssl_pipeline.training.timeline import FramePaths, Positions, Timeline
 from ssl_pipeline.types import Near, PretextTask, ViewNeeds
 
-__all__ = ["OWN_IMAGES", "OtherFrames", "check_positives", "other_frames"]
+__all__ = ["OWN_IMAGES", "OtherFrames", "check_positives", "moments_of", "other_frames"]
 
 
 class OtherFrames:
@@ -88,15 +88,15 @@ class _Frames(OtherFrames):
         return self._paths.drawn(positions, numbers)
 
 
-def other_frames(task: PretextTask, pool: Split, config: PretrainConfig) -> OtherFrames:
-    """Return what chooses the images that views are of.
+def moments_of(pool: Split, task: PretextTask, config: PretrainConfig) -> Moments | None:
+    """Return the moments of a pool, where a run learns from time; None where it does not.
 
     Raises:
         ConfigError: Time is asked for, and no image of the pool has one.
     """
-    positives, views = config.positives, task.views
-    if positives is None and views.frames is None:
-        return OWN_IMAGES
+    views = task.views
+    if config.positives is None and views.frames is None:
+        return None
     if pool.moments is None:
         wanted = "several frames of a clip" if views.frames else "neighbouring frames as second views"
         raise ConfigError(
@@ -104,9 +104,21 @@ def other_frames(task: PretextTask, pool: Split, config: PretrainConfig) -> Othe
             "source does not say when its images were seen. Take a source of clips (`ssl-pipeline plugins` lists "
             "sources), or a recipe and pretrain.positives that need no time."
         )
-    if positives is None:
-        return _Frames(pool, pool.moments, views, config.seed)
-    return _Neighbours(pool, pool.moments, views.count, positives.within, config.seed)
+    return pool.moments
+
+
+def other_frames(task: PretextTask, pool: Split, config: PretrainConfig) -> OtherFrames:
+    """Return what chooses the images that views are of.
+
+    Raises:
+        ConfigError: As `moments_of` says it.
+    """
+    moments = moments_of(pool, task, config)
+    if moments is None:
+        return OWN_IMAGES
+    if config.positives is None:
+        return _Frames(pool, moments, task.views, config.seed)
+    return _Neighbours(pool, moments, task.views.count, config.positives.within, config.seed)
 
 
 def check_positives(needs: ViewNeeds, name: str, config: PretrainConfig) -> None:
