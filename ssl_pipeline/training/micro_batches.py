@@ -39,7 +39,7 @@ class _Known(NamedTuple):
     Attributes:
         gradient: The bytes that an image keeps for its gradient.
         views: The bytes of an image's views.
-        learning: Which of the encoded tensors have a gradient: not a teacher's, for example.
+        learning: The names of the encoded tensors that have a gradient: not a teacher's, for example.
     """
 
     gradient: float

@@ -22,9 +22,9 @@ class OtherFrames:
     It does so by numbers that are hashed from the seed, the epoch and the image, and depend on nothing else.
 
     Attributes:
-        rows: (n',) places in the pool of the images that are learned from, in their order; None: all are.
-        near: Which images are near each other in time, and so no negatives of each other; None: none are.
-        remark: What to say of images that are left out; empty if none are.
+        rows: The places (n',) in the pool of the images that are learned from, in their order; None: all are.
+        near: The places in time of all images, by which some are no negatives of each other; None: time does not count.
+        remark: The line to print about images that are left out; empty if none are.
     """
 
     rows: Positions | None = None

@@ -95,8 +95,8 @@ class Negatives:
         attracted: None, or (A, M, D) unit-norm: keys that the strategy takes for compatible after all.
         figures: Name -> detached scalar worth a curve, the same names in every step that is measured.
         kept: What the strategy's `after_step` is given, detached, such as the keys that a memory takes in.
-        near: None, or which images are near each other in time: a key of an image near the anchor's own is no negative
-            either. `Candidates.negatives` sets it.
+        near: None, or the places of all images in time: a key of an image near the anchor's own is no negative either.
+            `Candidates.negatives` sets it.
 
     Examples:
         >>> from ssl_pipeline.contrast.similarity import total_weight

@@ -31,7 +31,7 @@ class Step:
         measured: Whether the figures of this step are looked at. Those of other steps need not be computed.
         shown: (N, V) int64, the ids of the images that the views of the main kind are of, where some of these are other
             frames of a clip; None: all are of the sample's own image.
-        near: Which images are near each other in time, and so no negatives of each other; None: none are.
+        near: The places of all images in time, by which some are no negatives of each other; None: time does not count.
 
     Examples:
         >>> step = Step(number=2, total=8, epoch=0, seed=0, ids=torch.tensor([7, 9, 11]))
