@@ -31,10 +31,16 @@ def has_one_way_up(evidence: Evidence, turn: str) -> bool:
     return told is not None and told.low > TOLD_APART
 
 
-def plan_views(evidence: Evidence, size: int) -> PlannedViews:
-    """Plan views of a size in px: strong ones to pretrain on, and gentle ones to fine-tune on."""
-    reasons: list[str] = []
-    turns = _turns(evidence, reasons)
+def plan_views(evidence: Evidence, size: int, described: bool = False) -> PlannedViews:
+    """Plan views of a size in px: strong ones to pretrain on, and gentle ones to fine-tune on.
+
+    Args:
+        evidence: The fingerprint of the images.
+        size: Side of a view, px.
+        described: Whether captions are learned with the images, which mirrored images may contradict.
+    """
+    reasons = ["no flips and no rotations, as captions may say which way something points"] if described else []
+    turns = {} if described else _turns(evidence, reasons)
     rotation = turns.pop("rotation", None)
     signs = has_one_way_up(evidence, "horizontal_flip")
     least = 0.35 if signs else 0.2

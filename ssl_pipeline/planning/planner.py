@@ -11,7 +11,7 @@ from ssl_pipeline.planning.estimate import FIXED
 from ssl_pipeline.planning.evidence import Evidence
 from ssl_pipeline.planning.framing import SIDES, largest_side, put_canvas
 from ssl_pipeline.planning.machine import Machine, Speed
-from ssl_pipeline.planning.planned_views import plan_views
+from ssl_pipeline.planning.planned_views import PlannedViews, plan_views
 from ssl_pipeline.planning.schedule import batch_size, epochs_within, learning_rate, micro_batch
 from ssl_pipeline.recipes import Method
 from ssl_pipeline.registry import Registry
@@ -96,7 +96,7 @@ class Planner(Costs):
         size = sizes.least
         if "augment.views" not in self.draft.left:
             size = self._largest_in_time([side for side in SIDES if sizes.least <= side <= sizes.most])
-        reason = plan_views(self.evidence, size).reason
+        reason = self._planned(size).reason
         self.draft.put("augment.views", self._views(size), f"{size} px; {reason}")
         method, views = self.method()
         put_canvas(self.draft, self.evidence, views[needed_views(self.registry, method.recipe.pretext_task).main].size)
@@ -116,9 +116,13 @@ class Planner(Costs):
             return max((side for side in sides if least * (sides[0] / side) ** 2 >= PASSES), default=sides[0])
         return next((side for side in reversed(sides) if passes(side) >= PASSES), sides[0])
 
+    def _planned(self, size: int) -> PlannedViews:
+        described = self.method()[0].recipe.name == self.shelf.captions_recipe
+        return plan_views(self.evidence, size, described)
+
     def _views(self, size: int) -> dict[str, Any]:
         """Return planned views without what the pretext task refuses, and with the kinds that it needs."""
-        views = plan_views(self.evidence, size).views
+        views = self._planned(size).views
         method, _ = self.method()
         task = method.recipe.pretext_task
         forbidden: frozenset[str] = getattr(

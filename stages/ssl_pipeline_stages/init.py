@@ -31,7 +31,7 @@ IMAGES = "images"
 @click.option(
     "--images", type=click.Path(path_type=Path), help="A folder or .zip of images, or films; else PROJECT/images."
 )
-@click.option("--labels", type=click.Path(path_type=Path), help="A CSV with the columns path, label, split, group.")
+@click.option("--labels", type=click.Path(path_type=Path), help="A CSV of path, label, split, group, caption.")
 @click.option("--hours", type=click.FloatRange(0.05, 1e4), default=1.0, show_default=True, help="Time for all stages.")
 def init(project: Path, images: Path | None, labels: Path | None, hours: float) -> None:
     """Begin a project of your own in the folder PROJECT: settings fitted to your images, git and DVC.

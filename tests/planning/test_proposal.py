@@ -279,6 +279,9 @@ def test_captions_of_nearly_all_images_are_learned_with_them() -> None:
     proposal = plan(replace(PHOTOS, labelling=CAPTIONED))
     assert at(proposal, "pretrain.recipe") == "clip"
     assert "90% of the images have captions: they are learned together (docs/text.md)." in told_proposal(proposal)
+    assert "no flips and no rotations, as captions may say which way something points" in told_proposal(proposal)
+    assert not {"horizontal_flip", "rotation"} & (operations(proposal) | operations(proposal, "plain"))
+    assert "horizontal_flip" in operations(plan(replace(PHOTOS, labelling=CAPTIONED), pretrain__recipe="dcl"))
     assert "9,000 have captions" in told_shortly(replace(PHOTOS, labelling=CAPTIONED), LAPTOP, proposal)[0]
 
 
