@@ -4,6 +4,7 @@ Source of the notation: Media Fragments URI 1.0 (W3C), section 4.2.1.
 """
 
 import functools
+import heapq
 import math
 import os.path
 import re
@@ -30,6 +31,8 @@ _SEEK = 10.0
 """Seconds from which on it is faster to look for a keyframe than to decode all frames up to a later one."""
 _BACK = (0.0, 1.0, 10.0, 100.0)
 """Seconds before a frame at which a keyframe is looked for, as some containers find one that comes too late."""
+_TIMED = ("mov,mp4", "matroska", "flv", "nut")
+"""Beginnings of the names of containers that know the time of each frame; others, such as AVI, let it be guessed."""
 _MOST_WAITING = 512
 """Packets that are held to see whether a later keyframe follows, at most."""
 _MOST_DECODED = 50_000
@@ -107,6 +110,7 @@ class _Film:
     def _open(self) -> None:
         self._container, self._stream = open_film(self._path)
         self._decoder = self._stream.codec_context
+        self._timed = self._container.format.name.startswith(_TIMED)
         self._from(begun=True)
 
     def _from(self, begun: bool) -> None:
@@ -127,6 +131,8 @@ class _Film:
         self._waiting = deque(packets)
         self._start = self._waiting[0] if self._waiting else None
         self._again: list[Packet[VideoStream]] = []  # those that were decoded from a later keyframe on
+        self._due: list[float] = []  # times of packets whose frames have not come yet, a heap
+        self._lost: list[float] = []  # times of those that did not come
         self._frames: deque[_Shown] = deque()
         self._last: _Shown | None = None
         self._whole = self._begun = True
@@ -138,11 +144,18 @@ class _Film:
             RejectedError: It is damaged, too large, or cannot be reached.
         """
         shown = self._shown(seconds)
-        if shown is None or not shown.whole:
+        if shown is None or not shown.whole or self._is_missing(seconds, shown):
             raise RejectedError("broken", f"the film is damaged at {seconds:.3f} s, or shortly before")
         if 4 * shown.frame.width * shown.frame.height > limit:
             raise RejectedError("too large", f"frames of {shown.frame.width} x {shown.frame.height} px")
         return upright_image(shown.frame, self._stream)
+
+    def _is_missing(self, seconds: float, shown: _Shown) -> bool:
+        """Say whether a later frame than this one should be shown at a time, but did not come."""
+        lost = [*self._lost, *self._due[:1]]
+        return not shown.frame.interlaced_frame and any(
+            shown.seconds + _SAME < time <= seconds + _SAME for time in lost
+        )
 
     def _shown(self, seconds: float) -> _Shown | None:
         back = seconds < self._asked
@@ -237,6 +250,8 @@ class _Film:
             self._again = []
         if self._again or (packet.is_keyframe and packet is not self._start):
             self._again.append(packet)
+        if self._timed and packet.size and packet.pts is not None and not packet.is_discard:
+            heapq.heappush(self._due, time_of(packet.pts, None, self._stream) or 0.0)
         try:
             frames = self._decoder.decode(packet)
         except av.error.MemoryError:
@@ -247,12 +262,25 @@ class _Film:
             self._whole = False
             return True
         for frame in frames:
-            time = time_of(frame.pts, frame.dts, self._stream)
-            self._whole = self._whole and not frame.is_corrupt
-            if time is not None:
-                self._frames.append(_Shown(frame, time, self._whole))
+            self._take(frame)
         self._pass_by(seconds)
         return True
+
+    def _note_lost(self, seconds: float) -> None:
+        """Note frames that did not come, though they should have come before the one of a time."""
+        while self._due and self._due[0] <= seconds + _SAME:
+            if (time := heapq.heappop(self._due)) < seconds - _SAME:
+                self._lost.append(time)
+
+    def _take(self, frame: "VideoFrame") -> None:
+        """Keep a frame that was decoded."""
+        time = time_of(frame.pts, frame.dts, self._stream)
+        if time is None:
+            return
+        self._note_lost(time)
+        lost = bool(self._lost) and not frame.interlaced_frame  # whose two fields may be two packets
+        self._whole = self._whole and not frame.is_corrupt and not lost
+        self._frames.append(_Shown(frame, time, self._whole))
 
 
 def _stored(packet: "Packet[VideoStream]", stream: "VideoStream") -> float:

@@ -4,6 +4,7 @@ import itertools
 from fractions import Fraction
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 from PIL import Image
@@ -65,6 +66,14 @@ def test_frames_are_read_in_any_format_and_order(tmp_path: Path, name: str, code
         assert read(film, time).tobytes() == frames[time].tobytes()
 
 
+def test_where_times_are_guessed_no_frame_counts_as_lost(tmp_path: Path) -> None:
+    film = write_film(tmp_path / "film.avi", "libx264", frames=30)  # with frames stored out of order
+    seconds = sample_film(film, 5, 100).seconds
+    assert len(seconds) > 12
+    frames = [read(film, time).tobytes() for time in seconds]
+    assert frames == [read(film, time).tobytes() for time in reversed(seconds)][::-1]
+
+
 def test_grey_films_are_grey(tmp_path: Path) -> None:
     for pixels in ("gray", "gray16le"):
         frame = read(write_film(tmp_path / f"{pixels}.mkv", "ffv1", pixels=pixels), 1.0)
@@ -108,6 +117,8 @@ def test_of_interlaced_frames_one_moment_is_read(tmp_path: Path) -> None:
     frame = read(film, 1.0)
     assert frame.size == (64, 48)
     assert_colours(corners(frame), [RED, GREEN, BLUE, grey(10)])
+    pixels = np.asarray(frame, int)
+    np.testing.assert_allclose(pixels[4:20:2], pixels[5:21:2], atol=8)  # no line is white
 
 
 def test_large_films_that_do_not_say_so_have_the_colours_of_hd(tmp_path: Path) -> None:
@@ -129,6 +140,26 @@ def test_a_gap_is_skipped_without_decoding_what_lies_in_it(tmp_path: Path, monke
     read(film, 0.0)
     monkeypatch.setattr("ssl_pipeline.data.film_frames._MOST_DECODED", 6)
     assert_colours(corners(read(film, 2.7))[:1], [RED])
+
+
+def test_frames_from_damage_to_the_next_keyframe_are_rejected(tmp_path: Path) -> None:
+    film = write_film(tmp_path / "film.mp4", frames=20, options={"g": "5", "bf": "0"})
+    sound = [read(film, number / 10).tobytes() for number in range(20)]
+    with av.open(str(film)) as opened:
+        packet = [packet for packet in opened.demux(video=0) if packet.size][7]
+    damaged = bytearray(film.read_bytes())
+    assert packet.pos is not None
+    damaged[packet.pos + 4 : packet.pos + packet.size] = bytes([255]) * (packet.size - 4)
+    other = tmp_path / "damaged.mp4"
+    other.write_bytes(damaged)
+    seconds = sample_film(other, 10, 100).seconds
+    assert len(seconds) == 20
+    for number in range(20):
+        if 7 <= number < 10:
+            with pytest.raises(RejectedError, match=f"broken: the film is damaged at {number / 10:.3f} s"):
+                read(other, number / 10)
+        else:
+            assert read(other, number / 10).tobytes() == sound[number]
 
 
 def test_paths_of_frames() -> None:

@@ -40,6 +40,13 @@ def test_photographs_are_not(tmp_path: Path, moving: bool) -> None:
     assert kind_of_clips(tmp_path) is None
 
 
+def test_folders_that_show_the_same_are_no_evidence(tmp_path: Path) -> None:
+    write(tmp_path / "one", moving=True)
+    for copy in ("two", "three"):
+        shutil.copytree(tmp_path / "one", tmp_path / copy)
+    assert kind_of_clips(tmp_path) is None
+
+
 def test_few_frames_and_one_folder_are_not_enough(tmp_path: Path) -> None:
     write(tmp_path / "one", moving=True)
     assert kind_of_clips(tmp_path) is None
