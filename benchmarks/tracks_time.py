@@ -101,11 +101,18 @@ def pool_of(tracks: Tracks, fps: float) -> Split:
     return Split("train", SIDE, ids[order], mean, std, "tracks", (tracks.frames[order],), moments=moments)
 
 
-def learned(arm: str, pool: Split, seed: int, epochs: int, pictures: Path | None) -> Encoder:
+def learned(arm: str, pool: Split, seed: int, epochs: int, batch: int, pictures: Path | None) -> Encoder:
     """Train the recipe of an arm on a pool, and return its encoder."""
     registry = load_registry()
     section = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))["pretrain"]
-    values = {**section, "seed": seed, "epochs": epochs, "precision": "fp32", "on_collapse": "warn"} | ARMS[arm]
+    values = {
+        **section,
+        "seed": seed,
+        "batch_size": batch,
+        "epochs": epochs,
+        "precision": "fp32",
+        "on_collapse": "warn",
+    } | ARMS[arm]
     untrained = values["epochs"] == 0
     method = method_of(registry, PretrainSection.model_validate(values | {"epochs": max(1, values["epochs"])}))
     policies = {kind: Policy.model_validate(policy) for kind, policy in VIEWS.items()}
@@ -185,10 +192,13 @@ def interval(values: npt.NDArray[np.float64], classes: npt.NDArray[np.int64]) ->
 @click.argument("folder", type=click.Path(exists=True, path_type=Path))
 @click.option("--seeds", type=int, default=5, help="Number of seeds, each a training of its own.")
 @click.option("--epochs", type=int, default=40, help="Passes over the training frames.")
+@click.option("--batch", type=int, default=256, help="Frames per step.")
 @click.option("--fps", type=float, default=10.0, help="Frames per second of a track.")
 @click.option("--arm", "arms", multiple=True, type=click.Choice(list(ARMS)), help="Arms; all unless some are named.")
 @click.option("--pictures", type=click.Path(path_type=Path), help="A folder for the reports of the first seed.")
-def main(folder: Path, seeds: int, epochs: int, fps: float, arms: tuple[str, ...], pictures: Path | None) -> None:
+def main(
+    folder: Path, seeds: int, epochs: int, batch: int, fps: float, arms: tuple[str, ...], pictures: Path | None
+) -> None:
     """Print a table of recipes on the tracks in FOLDER."""
     splits = read(folder / "tracks.zip")
     pool, test = pool_of(splits["train"], fps), splits["test"]
@@ -197,7 +207,7 @@ def main(folder: Path, seeds: int, epochs: int, fps: float, arms: tuple[str, ...
     for arm in arms or tuple(ARMS):
         rows = []
         for seed in range(seeds):
-            encoder = learned(arm, pool, seed, epochs, pictures if seed == 0 else None)
+            encoder = learned(arm, pool, seed, epochs, batch, pictures if seed == 0 else None)
             rows.append(judged(encoder, splits["train"], test, seed))
         found[arm] = {name: np.mean([row[name] for row in rows], axis=0) for name in MEASURES}
         of_seeds = {name: [f"{interval(row[name], classes)[0]:.1%}" for row in rows] for name in MEASURES}
