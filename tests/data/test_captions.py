@@ -59,7 +59,8 @@ def test_a_store_has_captions_where_there_are_any(tmp_path: Path) -> None:
     ]
     assert train.captions[6] == ()
     assert plain.captions is None
-    assert train.sha256 != plain.sha256
+    digits_store(tmp_path / "other", sizes, captions=lambda _, labels: Captions.of([("a digit",)] * len(labels)))
+    assert len({one.sha256 for one in (train, plain, open_split(tmp_path / "other", "train"))}) == 3
     assert open_split(tmp_path / "with", "test").captions is None
     names = [path.relative_to(tmp_path / "without") for path in (tmp_path / "without").rglob("*")]
     assert not [name for name in names if "captions" in name.name or "moments" in name.name]
