@@ -13,6 +13,10 @@ from ssl_pipeline.types import Near
 
 __all__ = ["FramePaths", "Timeline", "microseconds"]
 
+SLACK = 0.01
+"""Share of a bound by which a time may miss it. One frame a second of a film of 29.97 or 23.976 per second is 1.001 s
+from the next, and a bound of 1 s means these."""
+
 Positions = npt.NDArray[np.int64]
 Uniforms = npt.NDArray[np.float32]
 
@@ -22,12 +26,17 @@ def microseconds(seconds: float) -> int:
     return round(seconds * 1e6)
 
 
+def _longest(seconds: float) -> int:
+    """Return the longest time in microseconds that still counts as so many seconds."""
+    return microseconds((1 + SLACK) * seconds)
+
+
 class Timeline:
     """Where the images of a pool lie in time; one that has no time lies on its own, near nobody.
 
     Args:
         moments: The moments of the images, in the order of the pool.
-        reach: The longest time that is asked for, s, by more than which clips lie apart.
+        reach: The longest time that is asked for, s; clips lie farther apart than this, and than what SLACK adds.
 
     Attributes:
         places: (n,) int64, the places of the images on the line, in microseconds.
@@ -50,7 +59,7 @@ class Timeline:
         self.order = np.lexsort((np.arange(len(timed)), ticks, clips)).astype(np.int64)
         ticks, begins = ticks[self.order], np.diff(clips[self.order], prepend=-1) != 0
         steps = np.diff(ticks, prepend=0)
-        steps[begins] = microseconds(reach) + 1
+        steps[begins] = _longest(reach) + 1
         self.sorted = np.cumsum(steps)
         self.ranks = np.empty_like(self.order)
         self.ranks[self.order] = np.arange(len(timed))
@@ -61,10 +70,10 @@ class Timeline:
 
         Args:
             positions: (m,) positions of the images in the pool.
-            within: The largest distance in time, s.
+            within: The largest distance in time, s, up to SLACK.
             uniforms: (m,) numbers in [0, 1).
         """
-        reach, places = microseconds(within), self.places[positions]
+        reach, places = _longest(within), self.places[positions]
         first = np.searchsorted(self.sorted, places - reach)
         others = np.searchsorted(self.sorted, places + reach, side="right") - first - 1
         drawn = first + _choice(uniforms, others)
@@ -73,10 +82,10 @@ class Timeline:
         return found
 
     def near(self, ids: npt.NDArray[np.uint64], within: float) -> Near:
-        """Return which images are near each other, given the ids (n,) of the pool."""
+        """Return which images are near each other, up to SLACK, given the ids (n,) of the pool."""
         signed = ids.view(np.int64)
         order = np.argsort(signed)
-        return Near(torch.from_numpy(signed[order]), torch.from_numpy(self.places[order]), microseconds(within))
+        return Near(torch.from_numpy(signed[order]), torch.from_numpy(self.places[order]), _longest(within))
 
 
 class FramePaths:
@@ -87,8 +96,8 @@ class FramePaths:
     Args:
         line: The images in time.
         count: The number of frames of a path, V, at least 2.
-        least: The least time from one frame to the next, s, greater than 0.
-        most: The most, s.
+        least: The least time from one frame to the next, s, greater than 0, up to SLACK.
+        most: The most, s, up to SLACK.
 
     Attributes:
         usable: (n',) the positions, in their order, of images that are on some path.
@@ -96,8 +105,9 @@ class FramePaths:
 
     def __init__(self, line: Timeline, count: int, least: float, most: float):
         self._line, self._count = line, count
-        later, latest = (line.sorted + microseconds(time) for time in (least, most))
-        earlier, earliest = (line.sorted - microseconds(time) for time in (least, most))
+        shortest, longest = microseconds((1 - SLACK) * least), _longest(most)
+        later, latest = line.sorted + shortest, line.sorted + longest
+        earlier, earliest = line.sorted - shortest, line.sorted - longest
         search = line.sorted.searchsorted
         self._next = search(later), search(latest, side="right")  # ranges of ranks, for each rank
         self._last = search(earliest), search(earlier, side="right")

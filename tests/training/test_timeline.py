@@ -5,9 +5,10 @@ import pytest
 
 from ssl_pipeline.data.moments import Moment, Moments
 from ssl_pipeline.testing.material import make_ids
-from ssl_pipeline.training.timeline import FramePaths, Timeline
+from ssl_pipeline.training.timeline import SLACK, FramePaths, Timeline
 
 WITHIN = 1.0
+NTSC = 1001 / 30000  # s, from one frame to the next
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +32,7 @@ def test_every_other_frame_within_reach_is_drawn_and_nothing_else(moments: Momen
     line, count, times = Timeline(moments, WITHIN), len(moments.clips), apart(moments)
     drawn = [line.neighbours(np.arange(count), WITHIN, np.full(count, share)) for share in np.linspace(0, 0.9999, 400)]
     for image in range(count):
-        others = set(np.flatnonzero(np.abs(times[image]) <= WITHIN)) - {image}
+        others = set(np.flatnonzero(np.abs(times[image]) <= WITHIN * (1 + SLACK))) - {image}
         assert {int(each[image]) for each in drawn} == (others or {image})
 
 
@@ -40,7 +41,7 @@ def test_two_are_near_each_other_by_their_times_alone(moments: Moments):
     near = Timeline(moments, WITHIN).near(ids.numpy().view(np.uint64), WITHIN)
     places = near.places_of(ids)
     found = ((places[:, None] - places).abs() <= near.within).numpy()
-    expected = (np.abs(apart(moments)) <= WITHIN) | np.eye(60, dtype=bool)
+    expected = (np.abs(apart(moments)) <= WITHIN * (1 + SLACK)) | np.eye(60, dtype=bool)
     assert (found == expected).all()
     twice = (found.astype(int) @ found.astype(int)) > 0
     assert (twice & ~found).any()  # being near is not transitive, so that no number for each image could say it
@@ -52,8 +53,19 @@ def test_a_distance_of_just_the_bound_is_near():
     assert (np.abs(near.places.numpy() - near.places[0].item()) <= near.within).sum() == 21
 
 
+def test_one_frame_a_second_of_a_film_of_29_97_is_a_second_from_the_next():
+    moments = Moments.of(Moment(film, round(30 * number * NTSC, 3)) for film in "ab" for number in range(9))
+    line, ids = Timeline(moments, 1.0), np.arange(18, dtype=np.uint64)
+    assert FramePaths(line, 3, 0.2, 1.0).usable.tolist() == list(range(18))
+    drawn = line.neighbours(np.arange(18), 1.0, np.zeros(18, np.float32))
+    assert drawn.tolist() == [1, *range(8), 10, *range(9, 17)]  # the first one, or that after it
+    near = line.near(ids, 1.0)
+    assert ((near.places[drawn] - near.places).abs() <= near.within).all()
+    assert not len(FramePaths(line, 3, 0.2, 0.99).usable)
+
+
 def between(step: float) -> bool:
-    return 0.5 <= step <= 1.5
+    return 0.5 * (1 - SLACK) <= step <= 1.5 * (1 + SLACK)
 
 
 @pytest.mark.parametrize("count", [2, 3, 4])
