@@ -18,6 +18,9 @@ from ssl_pipeline.terminal import shown
 
 __all__ = ["Content", "Copy", "assign", "merge_copies"]
 
+CROWD_CLIPS = 3
+"""A frame that more clips than these show makes no copies of them: a black one, or a title, that films begin with."""
+
 
 @dataclass(frozen=True, slots=True)
 class Content:
@@ -27,7 +30,8 @@ class Content:
         digest: SHA-256 of its pixels.
         record: The file that is kept.
         label: The class; None also where copies contradict each other.
-        groups: The groups of all copies, but of those that the source puts in another split than the one kept.
+        groups: The groups of all copies, but of those that the source puts in another split than the one kept. Of a
+            frame that more than CROWD_CLIPS clips show, the clip of the one that is kept.
         captions: The captions of all copies, each once, those of the file that is kept first.
         moment: The first moment of equal frames, in the clip of the one that is kept; None for no frame.
     """
@@ -76,6 +80,8 @@ def merge_copies(files: Iterable[tuple[bytes, Record]]) -> tuple[list[Content], 
         labels = {record.label for record in records} - {None}
         # a copy on another side is left out, and does not tie the rest of its group to the one that is kept
         tied = [record for record in records if None in (record.split, kept.split) or record.split == kept.split]
+        if len({record.group for record in tied if record.seconds is not None}) > CROWD_CLIPS:
+            tied = [record for record in tied if record.group == kept.group]
         groups = frozenset(record.group for record in tied if record.group)
         label = labels.pop() if len(labels) == 1 else None
         captions = tuple(dict.fromkeys(caption for record in (kept, *others) for caption in record.captions))

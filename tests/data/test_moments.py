@@ -9,7 +9,7 @@ import pytest
 from ssl_pipeline.data.layout import Record
 from ssl_pipeline.data.moments import Moment, Moments
 from ssl_pipeline.data.source import Images
-from ssl_pipeline.data.splits import merge_copies
+from ssl_pipeline.data.splits import assign, merge_copies
 from ssl_pipeline.data.store import SPLITS, open_split
 from ssl_pipeline.errors import PipelineError
 from ssl_pipeline_plugins.sources.digits import Digits
@@ -49,6 +49,18 @@ def test_of_equal_frames_the_first_counts_in_the_clip_that_is_kept() -> None:
     assert content.groups == {"a", "b"}
     ((content,), _) = merge_copies((b"same pixels", record) for record in [Record("0.png"), *records])
     assert content.moment == Moment("b", 0.0)
+
+
+def test_a_frame_that_many_clips_show_ties_none_of_them() -> None:
+    black = [Record(f"{clip}/0.png", group=clip, seconds=0.0) for clip in "abcdef"]
+    for clips, groups in ((3, {"a", "b", "c"}), (4, {"a"}), (6, {"a"})):
+        ((content,), _) = merge_copies((b"black", record) for record in black[:clips])
+        assert (content.groups, content.moment) == (groups, Moment("a", 0.0))
+    ((content,), _) = merge_copies((b"black", record._replace(seconds=None)) for record in black)
+    assert content.groups == set("abcdef")  # images that are no frames are tied as ever
+    others = [(record.path.encode(), record._replace(path=record.path + "2", seconds=1.0)) for record in black]
+    contents, _ = merge_copies([*((b"black", record) for record in black), *others])
+    assert set(assign(contents, 0, 0.2, 0.2)[0]) >= {"val"}
 
 
 def test_a_frame_without_a_clip_is_refused() -> None:
