@@ -13,7 +13,7 @@ from ssl_pipeline.training.batches import on_device
 from ssl_pipeline.training.timeline import FramePaths, Positions, Timeline
 from ssl_pipeline.types import Near, PretextTask, ViewNeeds
 
-__all__ = ["OWN_IMAGES", "OtherFrames", "check_positives", "moments_of", "other_frames"]
+__all__ = ["OWN_IMAGES", "OtherFrames", "check_positives", "moments_of", "other_frames", "refuse_without_times"]
 
 
 class OtherFrames:
@@ -77,6 +77,12 @@ class _Frames(OtherFrames):
         least, most = views.frames
         self._paths = FramePaths(Timeline(moments, most), views.count, least, most)
         self.rows, left_out = self._paths.usable, len(pool) - len(self._paths.usable)
+        if not len(self.rows):
+            raise ConfigError(
+                f"pretrain.pretext_task: no clip has {self._count} frames with {least:g} to {most:g} s from each to "
+                "the next, and there is nothing to learn. Lower pretrain.pretext_task.least, raise "
+                "pretrain.pretext_task.most, or change ingest.source.fps, so that frames lie so far apart."
+            )
         if left_out:
             self.remark = (
                 f"pretrain: {left_out:,} of {len(pool):,} images are left out: their clips have no {views.count} "
@@ -94,24 +100,39 @@ def moments_of(pool: Split, task: PretextTask, config: PretrainConfig) -> Moment
     Raises:
         ConfigError: Time is asked for, and no image of the pool has one.
     """
-    views = task.views
-    if config.positives is None and views.frames is None:
-        return None
-    if pool.moments is None:
-        wanted = "several frames of a clip" if views.frames else "neighbouring frames as second views"
+    refuse_without_times(task, config, pool.moments is not None)
+    return pool.moments if _learns_from_time(task, config) else None
+
+
+def refuse_without_times(task: PretextTask, config: PretrainConfig, timed: bool) -> None:
+    """Refuse images for a run that learns from their times, if none has one.
+
+    Args:
+        task: The task.
+        config: The section `pretrain`, with what the recipe sets.
+        timed: Whether any image has a time.
+
+    Raises:
+        ConfigError: None has.
+    """
+    if _learns_from_time(task, config) and not timed:
+        wanted = "several frames of a clip" if task.views.frames else "neighbouring frames as second views"
         raise ConfigError(
             f"pretrain.recipe: '{config.recipe}' learns from {wanted}, but no training image is a frame of a clip: the "
             "source does not say when its images were seen. Take a source of clips (`ssl-pipeline plugins` lists "
             "sources), or a recipe and pretrain.positives that need no time."
         )
-    return pool.moments
+
+
+def _learns_from_time(task: PretextTask, config: PretrainConfig) -> bool:
+    return config.positives is not None or task.views.frames is not None
 
 
 def other_frames(task: PretextTask, pool: Split, config: PretrainConfig) -> OtherFrames:
     """Return what chooses the images that views are of.
 
     Raises:
-        ConfigError: As `moments_of` says it.
+        ConfigError: As `moments_of` says it, or no clip has frames at the distances that the task asks for.
     """
     moments = moments_of(pool, task, config)
     if moments is None:
@@ -133,7 +154,9 @@ def check_positives(needs: ViewNeeds, name: str, config: PretrainConfig) -> None
         ConfigError: The task learns from single views, or chooses its frames itself.
     """
     if config.positives is not None and (needs.count < 2 or needs.frames):
-        learns = "chooses the frames of a clip itself" if needs.frames else "learns from one view per image"
+        learns = (
+            "chooses the frames of a clip itself" if needs.frames else f"learns from one view '{needs.main}' per image"
+        )
         raise ConfigError(
             f"pretrain.positives: pretext task '{name}' {learns}, so no neighbouring frame can be its second view. "
             "Leave positives out, or take a recipe that compares two views of an image."

@@ -88,7 +88,7 @@ def _check(params: Path) -> None:
     with report.part("method"):
         built = checks.build(config, registry, *([evidence.spec] if evidence else []))
         if images is not None:
-            checks.check_captions(built, images.records)
+            checks.check_records(built, images.records)
         size = built.card.size
         report.passed(
             "method", f"{config.pretrain.recipe} on views of {size} px, from canvases of {config.ingest.canvas}"

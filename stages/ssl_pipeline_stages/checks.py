@@ -9,7 +9,7 @@ import numpy as np
 from ssl_pipeline import recipes
 from ssl_pipeline.artifacts.card import ModelCard
 from ssl_pipeline.augment.policy import Policy, check_colours
-from ssl_pipeline.config import RECIPE, Config, refuse_unknown_views
+from ssl_pipeline.config import RECIPE, Config, PretrainConfig, refuse_unknown_views
 from ssl_pipeline.data.framing import Framing
 from ssl_pipeline.data.image_spec import RGB8, ImageSpec
 from ssl_pipeline.data.layout import Record
@@ -24,12 +24,13 @@ from ssl_pipeline.terminal import shown
 from ssl_pipeline.training import preparation
 from ssl_pipeline.training.captions import refuse_without_captions
 from ssl_pipeline.training.optimization import build_optimizer
+from ssl_pipeline.training.other_frames import refuse_without_times
 from ssl_pipeline.types import PretextTask
 from ssl_pipeline.workspace import find_path
 from ssl_pipeline_stages.code import used
 from ssl_pipeline_stages.room import room
 
-__all__ = ["Built", "build", "check", "check_captions", "check_export", "check_pile", "encoders"]
+__all__ = ["Built", "build", "check", "check_export", "check_pile", "check_records", "encoders"]
 
 MANY = 20_000
 """Images from which on ingest tries the export itself: decoding them takes longer than the trial."""
@@ -43,11 +44,13 @@ class Built(NamedTuple):
         card: Its card.
         views: The kinds of views of the run: those of `augment.views`, and the recipe's where it says so; operations of
             plugins are built.
+        pretrain: The section `pretrain`, with what the recipe sets.
     """
 
     task: PretextTask
     card: ModelCard
     views: dict[str, Policy]
+    pretrain: PretrainConfig
 
 
 def check(config: Config) -> Built:
@@ -73,21 +76,22 @@ def check_pile(config: Config, built: Built, records: Sequence[Record]) -> None:
     """Check what images ask for, and what is asked of them, before they are decoded.
 
     Raises:
-        PipelineError: The task learns from captions, and there are none; the disk is too small; or the network of a
-            long run cannot be exported.
+        PipelineError: The task learns from captions or times, and there are none; the disk is too small; or the
+            network of a long run cannot be exported.
     """
-    check_captions(built, records)
+    check_records(built, records)
     room(config, built.task, len(records), RGB8)
     if len(records) >= MANY:
         check_export(built)
 
 
-def check_captions(built: Built, records: Sequence[Record]) -> None:
-    """Check that images have captions where a task learns from them.
+def check_records(built: Built, records: Sequence[Record]) -> None:
+    """Check that images have captions where a task learns from them, and times where it learns from these.
 
     Raises:
         PipelineError: No image has any.
     """
+    refuse_without_times(built.task, built.pretrain, any(record.seconds is not None for record in records))
     refuse_without_captions(built.task, sum(bool(record.captions) for record in records))
 
 
@@ -131,7 +135,7 @@ def build(config: Config, registry: Registry, spec: ImageSpec = RGB8) -> Built:
     build_optimizer(registry, method.pretrain.optimizer, task)
     framing = Framing(config.ingest.canvas, config.ingest.resize, (0,) * spec.channels)
     card = preparation.describe_run(method.pretrain, method.recipe, task, pool, framing, views, {})
-    return Built(task, card, views)
+    return Built(task, card, views, method.pretrain)
 
 
 def check_export(built: Built) -> float:

@@ -51,6 +51,17 @@ def test_images_without_captions_are_refused_for_a_recipe_that_learns_from_them(
     assert not Path("data/ingested").exists()
 
 
+@pytest.mark.parametrize("command", [check, ingest], ids=["check", "ingest"])
+@pytest.mark.parametrize("recipe", ["time_contrast", "frame_order"])
+def test_images_without_times_are_refused_for_a_recipe_that_learns_from_them(
+    project: Callable[..., Result], command: Any, recipe: str
+) -> None:
+    done = project(command, pretrain={"recipe": recipe})
+    assert done.exit_code == 2, done.output
+    assert "no training image is a frame of a clip" in done.output
+    assert not Path("data/ingested").exists()
+
+
 def test_each_check_has_a_line_and_nothing_is_written(project: Callable[..., Result]) -> None:
     done = project()
     assert done.exit_code == 0, done.output
