@@ -63,7 +63,8 @@ def sample_film(path: Path, fps: float, most: int) -> FilmSample:
         most: Frames, at most: the first ones.
 
     Raises:
-        RejectedError: It is no film, has no frame, or its first frame cannot be decoded.
+        RejectedError: It is no film, has no frame, none of its first frames can be decoded, or even the first one that
+            is wanted takes too long to reach.
     """
     with film_errors_told():
         container, stream = open_film(path)
@@ -81,6 +82,8 @@ def sample_film(path: Path, fps: float, most: int) -> FilmSample:
     if in_order:
         far |= looked.places[chosen] > _MOST_IN_ORDER
     near = chosen[: int(np.argmax(far))] if far.any() else chosen
+    if not len(near):
+        raise RejectedError("too slow", "even its first frame lies too far behind a keyframe; encode it again")
     kept = looked.seconds[near[:most]]
     end = float(looked.seconds[-1]) + looked.spacing
     return FilmSample(

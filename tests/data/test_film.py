@@ -49,6 +49,9 @@ def test_frames_far_from_a_keyframe_are_left_out(tmp_path: Path, monkeypatch: py
     monkeypatch.setattr("ssl_pipeline.data.film_sample._MOST_TO_DECODE", 12)
     found = sample_film(film, 10, 100)
     assert (found.seconds[-1], found.far) == (1.2, True)
+    monkeypatch.setattr("ssl_pipeline.data.film_sample._MOST_TO_DECODE", -1)
+    with pytest.raises(RejectedError, match="too slow: even its first frame"):
+        sample_film(film, 10, 100)
 
 
 @pytest.mark.parametrize(
