@@ -39,6 +39,8 @@ def false_negatives(
 ) -> dict[str, Any]:
     """Return figures for details.json; none where the recipe has no negatives, or the images too few labels.
 
+    There are none either where positives are neighbours in time: batches would have to be made of those, too.
+
     Args:
         registry: The registry that has the strategy, of which a fresh one is built.
         task: The trained pretext task; None where its recipe has no negatives.
@@ -51,7 +53,8 @@ def false_negatives(
         projections); `chance`, that of all other images of the batch; `images`.
     """
     choice = card.recipe.negatives
-    if task is None or choice is None or seen.classes < 2:
+    in_time = card.pretrain is not None and card.pretrain.positives is not None
+    if task is None or choice is None or in_time or seen.classes < 2:
         return {}
     kind, known = task.views.main, np.flatnonzero(seen.labels >= 0)
     order = np.random.default_rng(card.seed).permutation(known)

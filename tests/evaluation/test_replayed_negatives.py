@@ -10,12 +10,14 @@ from torch.nn import functional as F
 from ssl_pipeline.artifacts.assembly import build_task
 from ssl_pipeline.artifacts.files import load_encoder, load_task, save_model
 from ssl_pipeline.augment.policy import Policies, Policy
+from ssl_pipeline.config import PretrainConfig
 from ssl_pipeline.contrast import similarity
 from ssl_pipeline.data.labels import read_labels
 from ssl_pipeline.data.store import open_split
 from ssl_pipeline.evaluation.replayed_negatives import Batch, false_negatives, replay
 from ssl_pipeline.evaluation.seen_images import choose_seen
 from ssl_pipeline.loading import load_registry
+from ssl_pipeline.positives_config import Positives
 from ssl_pipeline.recipes import Recipe
 from ssl_pipeline.types import Candidates, Negatives, NegativeStrategy
 from ssl_pipeline_plugins.negatives.cross_batch import CrossBatch
@@ -138,3 +140,6 @@ def test_the_recipe_of_a_trained_model_is_replayed_on_its_own_batches(tmp_path):
     assert 0.07 < found["chance"] < 0.13
     assert 0 < found["rate"] < 0.3  # of a network that has learned nothing
     assert found["rate"] != found["chance"]
+    in_time = PretrainConfig.model_construct(positives=Positives(within=1.0))
+    card = card.model_copy(update={"pretrain": in_time})
+    assert false_negatives(registry, load_task(registry, folder), card, seen, policies) == {}

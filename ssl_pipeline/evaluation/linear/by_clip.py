@@ -76,7 +76,6 @@ def study_clips(settled: Settled, data: LabelledSplits, settings: LinearEvalConf
         return {}
     predictions: dict[str, Numbers] = {}
     choices: dict[str, Any] = {}
-    test = _clips(settled.contestants[BACKBONE].embed, data.test)
     for name in [name for name in _CONTESTED if name in settled.contestants]:
         embed = settled.contestants[name].embed
         train, val, test = (_clips(embed, part) for part in (data.train, data.val, data.test))
