@@ -131,6 +131,7 @@ def test_the_shipped_parameters_are_valid_and_every_value_has_a_comment_or_its_p
             [{"size": 16, "rotatio": {}}],
             "augment.views.global.rotatio: unknown key. Did you mean 'rotation'?",
         ),
+        ("pretrain.positives", 2.0, "pretrain.positives: must name what the number means: write {within: 2.0}"),
         ("pretrain.recipe_size", "embedded", "pretrain.recipe_size: 'embedded' is now called 'small': write small"),
         ("x\x1b[31m" * 10**4, 1, "unknown key"),
     ],
