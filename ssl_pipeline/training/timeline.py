@@ -45,6 +45,7 @@ class Timeline:
         ranks: (n,) int64, the place of each image in this order.
 
     Examples:
+        >>> from ssl_pipeline.data.moments import Moment
         >>> frames = [Moment("film", 0.5 * number) for number in range(4)]
         >>> line = Timeline(Moments.of([*frames, None]), reach=0.5)
         >>> line.neighbours(np.arange(5), 0.5, np.zeros(5, np.float32)).tolist()  # the last one has none

@@ -38,7 +38,11 @@ class Frames(NamedTuple):
 
     Attributes:
         least: The least time from one frame to the next, s, greater than 0.
-        most: The most, s.
+        most: The longest time from one frame to the next, s.
+
+    Examples:
+        >>> ViewNeeds("plain", 3, frames=Frames(least=0.2, most=1.0)).frames
+        Frames(least=0.2, most=1.0)
     """
 
     least: float

@@ -82,10 +82,10 @@ def test_what_fails_in_the_thread_fails_in_the_loop_where_it_belongs(cpu):
 def test_a_damaged_store_ends_the_run_with_its_own_words_after_the_steps_before(run, configure, monkeypatch):
     made = batch_encoder.inputs
 
-    def inputs(task, policies, images, ids, seed, epoch, spec):
+    def inputs(task, policies, images, ids, seed, epoch, *others):
         if epoch == 1:
             raise PipelineError("images-000.npy is damaged")
-        return made(task, policies, images, ids, seed, epoch, spec)
+        return made(task, policies, images, ids, seed, epoch, *others)
 
     monkeypatch.setattr(batch_encoder, "inputs", inputs)
     done = []
