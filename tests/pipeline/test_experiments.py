@@ -130,11 +130,12 @@ def test_every_command_runs(experiment: Experiment, finished: Path, tmp_path: Pa
     assert found["State"] == "Success"
     (before,) = [row for row in rows if row["rev"] == "workspace"]
     assert all(row["accuracy"] and row["knn"] for row in (found, before))
-    assert (found["accuracy"], found["knn"]) != (before["accuracy"], before["knn"])  # each has a probe of its own
+    differing = [name for name in ("accuracy", "knn") if found[name] != before[name]]
+    assert differing  # each has a probe of its own; few test images may give two encoders one of the figures alike
     (show,) = [line for line in RUN if line.startswith("dvc exp show")]
     table = command(project, COLUMNS="160")(*shlex.split(show)).stdout
     assert "…" not in table
-    assert all(name in table for name in ("accuracy", "pretrain.recipe", "pretrain.loss.temperature"))
+    assert all(name in table for name in (*differing, "pretrain.recipe", "pretrain.loss.temperature"))
 
 
 def experiments(project: Path) -> Iterator[dict[str, str]]:
