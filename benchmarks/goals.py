@@ -68,7 +68,7 @@ PROBES = (
 )
 ENCODED_TWICE = (
     "a forward pass in micro-batches of 64 takes 0.3 of a step of this small network, and micro-batches that are kept "
-    "add 0.1, as each calls every operation for few images: no less than 1.4 can be reached."
+    "add 0.1, as each calls every operation for few images: about 1.4 is the least."
 )
 WHOLE_BATCH = (
     "embeddings, heads and the loss of the whole batch take 10 KiB per image here, which shows beside a network this "
