@@ -1,6 +1,7 @@
 """Captions in text files: a .txt beside an image, of the same name but for the suffix, with a caption in each line.
 
-Not every such text is one. Object detectors keep boxes there, as numbers: those are left alone.
+Not every such text is one. Object detectors keep boxes there, as numbers, and others the number of a class: those are
+left alone, as pretraining must see no label.
 """
 
 import os.path
@@ -59,7 +60,7 @@ def read_texts(texts: Mapping[str, Sequence[str]], read: Reader, path: str) -> C
         path: The path of the source, for messages.
 
     Raises:
-        PipelineError: Some are not UTF-8; the message names file and line.
+        PipelineError: At least half of them are not UTF-8; the message names file and line.
     """
     captions: dict[str, tuple[str, ...]] = {}
     others: dict[str, str] = {}
@@ -75,13 +76,17 @@ def read_texts(texts: Mapping[str, Sequence[str]], read: Reader, path: str) -> C
         except UnicodeDecodeError as error:
             line = error.object.count(b"\n", 0, error.start) + 1
             faults.append(f"{shown(name, 200)}, line {line}")
+            others[name] = f"not UTF-8 (line {line}): no captions"
             continue
         if _are_boxes(lines):
             others[name] = "numbers in each line, such as boxes: no captions"
             continue
         (used if any(lines) else empty).add(name)
         captions |= {image: captions.get(image, ()) + lines for image in images}
-    if faults:
+    if used and not any(_has_words(line) for mine in captions.values() for line in mine):
+        others |= dict.fromkeys(used, "numbers alone, such as classes: no captions")
+        used.clear()
+    if faults and 2 * len(faults) >= len(texts):  # fewer are notes that happen to lie there
         more = f" and {len(faults) - _SHOWN_FAULTS:,} more" if faults[_SHOWN_FAULTS:] else ""
         raise PipelineError(
             f"{shown(path, 200)}: {counted(len(faults), 'text beside an image is', 'texts beside images are')} not "
@@ -108,6 +113,11 @@ def lines_of(content: bytes) -> tuple[str, ...]:
     """
     lines = (line.removesuffix("\r") for line in content.decode("utf-8-sig").split("\n"))
     return tuple(line for line in lines if line) or ("",)
+
+
+def _has_words(line: str) -> bool:
+    """Say whether a line is more than numbers and white space."""
+    return not all(_NUMBER.fullmatch(word) for word in line.replace(",", " ").split())
 
 
 def _are_boxes(lines: Sequence[str]) -> bool:

@@ -39,7 +39,7 @@ def false_negatives(
 ) -> dict[str, Any]:
     """Return figures for details.json; none where the recipe has no negatives, or the images too few labels.
 
-    There are none either where positives are neighbours in time: batches would have to be made of those, too.
+    There are none either where positives are neighbours in time, or captions: batches would have to be made of these.
 
     Args:
         registry: The registry that has the strategy, of which a fresh one is built.
@@ -54,7 +54,7 @@ def false_negatives(
     """
     choice = card.recipe.negatives
     in_time = card.pretrain is not None and card.pretrain.positives is not None
-    if task is None or choice is None or in_time or seen.classes < 2:
+    if task is None or choice is None or in_time or task.text_tower is not None or seen.classes < 2:
         return {}
     kind, known = task.views.main, np.flatnonzero(seen.labels >= 0)
     order = np.random.default_rng(card.seed).permutation(known)

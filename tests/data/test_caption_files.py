@@ -102,6 +102,20 @@ def test_captions_may_have_numbers(tmp_path: Path) -> None:
     assert [found[f"{number}.png"] for number in range(4)] == [tuple(text.split("\n")) for text in texts]
 
 
+def test_classes_as_numbers_are_no_captions(tmp_path: Path) -> None:
+    files = {f"{number}.png": "x" for number in range(4)} | {f"{number}.txt": f"{number % 2}\n" for number in range(4)}
+    images = Folder(path=str(pile(tmp_path, files))).open()
+    assert set(told(images).values()) == {()}
+    assert set(images.ignored.values()) == {"numbers alone, such as classes: no captions"}
+
+
+def test_a_note_that_is_not_utf8_among_captions_is_listed(tmp_path: Path) -> None:
+    files = {"1.png": "x", "1.txt": b"caf\xe9", "2.png": "x", "2.txt": "two", "3.png": "x", "3.txt": "three"}
+    images = Folder(path=str(pile(tmp_path, files))).open()
+    assert told(images) == {"1.png": (), "2.png": ("two",), "3.png": ("three",)}
+    assert images.ignored == {"1.txt": "not UTF-8 (line 1): no captions"}
+
+
 def test_texts_that_are_not_utf8_are_named_with_their_lines(tmp_path: Path) -> None:
     utf16 = "ein Stra\u00dfe".encode("utf-16")
     files = {"1.png": "x", "1.txt": b"one\ntwo\ncaf\xe9", "2.png": "x", "2.txt": utf16, "3.png": "x", "3.txt": "three"}
