@@ -187,23 +187,29 @@ def _without_shared(negatives: Negatives, captions: Tensor, *, of_anchors: bool)
         negatives: The negatives, whose ids are those of the drawn captions.
         captions: (N, M) int64, the ids of all captions of the batch's images, the drawn one first.
         of_anchors: Whether images are the anchors, and captions the keys, or the other way round. Of images that are
-            keys, those of the batch alone are known by all their captions.
+            keys, those of the batch alone are known by all their captions; a remembered one is known by the caption
+            that was drawn for it, and is no negative of any caption of the same image.
     """
     others, drawn, weight = captions[:, 1:], captions[:, 0], negatives.log_weight
     if not others.shape[1]:
         return negatives
-    if not of_anchors:
-        asked = negatives.key_samples
-        count = min(len(asked), len(drawn))
-        known = torch.where((asked[:count] == drawn[:count])[:, None], others[:count], asked[:count, None])
-        others = torch.cat([known, asked[count:, None].expand(-1, others.shape[1])])  # (K, M - 1)
+    asked = negatives.key_samples
+    count = min(len(asked), len(drawn))
+    batch_own = asked[:count] == drawn[:count]
+    if of_anchors:
+        by_one, of_keys = torch.ones_like(asked, dtype=torch.bool), asked[:, None].expand(-1, 0)
+    else:  # (K,), which keys are known by one caption, and (K, M - 1), the further captions of the others
+        by_one = torch.cat([~batch_own, torch.ones_like(asked[count:], dtype=torch.bool)])
+        known = torch.where(batch_own[:, None], others[:count], asked[:count, None])
+        of_keys = torch.cat([known, asked[count:, None].expand(-1, others.shape[1])])
 
     def log_weight(tile: Tile) -> Tensor:
         found = torch.zeros_like(tile.similarities) if weight is None else weight(tile)
-        rows, columns = negatives.anchor_samples[tile.anchors, None], negatives.key_samples[None, tile.keys]
-        for other in others.unbind(dim=1):
-            same = other[tile.anchors, None] == columns if of_anchors else rows == other[None, tile.keys]
-            found = found.masked_fill(same, -torch.inf)
+        rows, columns = negatives.anchor_samples[tile.anchors, None], asked[None, tile.keys]
+        for own in others[tile.anchors].unbind(dim=1):  # also an old key of the anchor's own image
+            found = found.masked_fill((own[:, None] == columns) & by_one[None, tile.keys], -torch.inf)
+        for other in of_keys[tile.keys].unbind(dim=1):
+            found = found.masked_fill(rows == other, -torch.inf)
         return found
 
     return replace(negatives, log_weight=log_weight)
