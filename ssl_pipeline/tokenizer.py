@@ -108,11 +108,13 @@ class Tokenizer:
 
     def encode(self, texts: Sequence[str]) -> Encoded:
         """Encode texts, which may be any: (n, L), where L is `context`."""
-        found = self._library.encode_batch([_encodable(text) for text in texts])
+        read = [_beginning(text, self.context) for text in texts]
+        found = self._library.encode_batch([_encodable(text) for text, _ in read])
         shape = len(texts), self.context
         tokens = np.array([one.ids for one in found], np.int64).reshape(shape)
         mask = np.array([one.attention_mask for one in found], np.int64).reshape(shape)
-        return Encoded(tokens, mask, np.array([bool(one.overflowing) for one in found], np.bool_))
+        truncated = [cut or bool(one.overflowing) for (_, cut), one in zip(read, found, strict=True)]
+        return Encoded(tokens, mask, np.array(truncated, np.bool_))
 
 
 def train(captions: Iterable[str], vocabulary: int, context: int) -> Tokenizer:
@@ -142,8 +144,7 @@ def train(captions: Iterable[str], vocabulary: int, context: int) -> Tokenizer:
         max_token_length=_LONGEST_TOKEN,
         show_progress=False,
     )
-    most = context * _LONGEST_TOKEN  # characters of a caption, beyond which no token of it is read
-    library.train_from_iterator((_encodable(caption[:most]) for caption in captions), trainer)
+    library.train_from_iterator((_encodable(_beginning(caption, context)[0]) for caption in captions), trainer)
     model = json.loads(library.to_str())["model"]
     merges = [(first, second) for first, second in model["merges"]]
     # once more without the tokens that are no text as texts to look for: a caption may hold their names
@@ -172,6 +173,18 @@ def _encoder_of_bytes(model: Any) -> "tokenizers.Tokenizer":
     library.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
     library.decoder = decoders.ByteLevel()
     return library
+
+
+def _beginning(text: str, context: int) -> tuple[str, bool]:
+    """Return what of a text can become one of `context` tokens, and whether more was cut off.
+
+    Without this, a text of megabytes would be encoded for half a minute, of which a few tokens are read.
+    """
+    most = context * _LONGEST_TOKEN
+    if len(text) <= most:
+        return text, False
+    text = " ".join(text.split())
+    return text[:most], len(text) > most
 
 
 def _encodable(text: str) -> str:

@@ -115,3 +115,10 @@ def test_another_file_is_refused(content: str | None, message: str):
 def test_numbers_that_are_too_small_are_refused(numbers: tuple[int, int], message: str):
     with pytest.raises(ValueError, match=message):
         train(CAPTIONS, *numbers)
+
+
+def test_of_a_very_long_text_the_beginning_is_read_and_the_rest_is_told(tokenizer: Tokenizer):
+    words = "a red circle and a blue star beside the sea " * 4
+    found = tokenizer.encode([words, words * 1_000, "a" + " " * 10_000 + "b"])
+    assert (found.tokens[0] == found.tokens[1]).all()
+    assert found.truncated.tolist() == [True, True, False]

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ssl_pipeline.artifacts.assembly import build_encoder, build_task
+from ssl_pipeline.artifacts.assembly import build_encoder, build_task, class_of
 from ssl_pipeline.config import Choice, PretrainConfig, load
 from ssl_pipeline.loading import load_registry
 from ssl_pipeline.parts.embedded_views import EmbeddedViews
@@ -164,9 +164,13 @@ def test_without_local_views_all_is_as_it_was():
         assert added[1] is positives
 
 
-RECIPES = [
-    name for name in REGISTRY.names("recipe") if resolve(REGISTRY, CONFIG.model_copy(update={"recipe": name})).loss
-]
+def of_views(recipe: str) -> bool:
+    """Whether a recipe learns from views of images alone, of which some can be local."""
+    task = resolve(REGISTRY, CONFIG.model_copy(update={"recipe": recipe})).pretext_task.name
+    return issubclass(class_of(REGISTRY.find("pretext_task", task).factory), EmbeddedViews)
+
+
+RECIPES = [name for name in REGISTRY.names("recipe") if of_views(name)]
 OTHERS = {
     "cross_batch": {"memory_size": 16, "start": 0.0},
     "hard_debiased": {"beta": 2.0, "class_prior": 0.02},

@@ -9,6 +9,8 @@ import onnxruntime
 from PIL import Image, ImageOps
 from tokenizers import Tokenizer
 
+if len(sys.argv) < 3:
+    sys.exit(__doc__)
 folder = Path(__file__).parent
 images, texts = (
     onnxruntime.InferenceSession(str(folder / name), providers=["CPUExecutionProvider"])
