@@ -51,7 +51,7 @@ def crop(image: Image.Image, side: float) -> Image.Image:
 CHANGES: dict[str, Callable[[Image.Image], Image.Image]] = {
     **{f"JPEG {quality}": partial(encode, quality=quality) for quality in (75, 50, 30)},
     **{f"x {factor:g}": partial(scale, factor=factor) for factor in (0.5, 2)},
-    **{f"crop {100 * side:.0f} %": partial(crop, side=side) for side in (0.97, 0.95, 0.9)},
+    **{f"crop {100 * side:.0f}%": partial(crop, side=side) for side in (0.97, 0.95, 0.9)},
 }
 
 
@@ -119,7 +119,7 @@ def copies(name: str, data: Path, project: Path) -> None:
 
 
 def foreign(host: str, guest: str, data: Path, project: Path) -> None:
-    """Plant 1 % of foreign images, and print how many of the oddest are foreign, by neighbours and by energy."""
+    """Plant 1% of foreign images, and print how many of the oddest are foreign, by neighbours and by energy."""
     prepared = Prepared(project)
     own = prepared.catalogue.embeddings
     energies = prepared.energies(images_at(prepared.catalogue.splits, np.arange(len(own))))
@@ -148,7 +148,7 @@ def foreign(host: str, guest: str, data: Path, project: Path) -> None:
 
 
 def wrong_labels(name: str, data: Path, project: Path) -> None:
-    """Plant 5 % of wrong labels, and print how many come first, and how many are suspected."""
+    """Plant 5% of wrong labels, and print how many come first, and how many are suspected."""
     catalogue = Prepared(project).catalogue
     classes, rows, clean = len(catalogue.classes), [], catalogue.labels
     around = look_around(catalogue.embeddings, catalogue.groups)
@@ -232,7 +232,7 @@ def label_next(name: str, data: Path, project: Path) -> None:
 
 
 def interval(values: Sequence[float] | npt.NDArray[np.float64]) -> str:
-    """The mean over draws, and the half width of its 95 % interval."""
+    """The mean over draws, and the half width of its 95% interval."""
     margin = t.isf(0.025, len(values) - 1) * np.std(values, ddof=1) / np.sqrt(len(values))
     return f"{np.mean(values):+.3g} ± {margin:.2g}"
 

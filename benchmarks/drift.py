@@ -1,10 +1,10 @@
 """How good the test of `ssl-pipeline drift` is: `python -m benchmarks.drift DATA [clothing cifar10] [--epochs N]`.
 
 DATA holds clothing/ and cifar10/ with their zip files. For each set, a ResNet-8 is pretrained for some epochs on a
-random 60 % of the images; 20 % are the reference and 20 % are held out. Of near copies one image is taken, as the test
+random 60% of the images; 20% are the reference and 20% are held out. Of near copies one image is taken, as the test
 asks for one image of each group. The sets' own splits are not used: that of clothing is a drift by itself. From the
 held-out images 200 batches of each size are drawn as they are, and 50 changed; a line of JSON has the share of batches
-that raise an alarm at a stated rate of 1 %, with an interval of 95 % (Wilson). `redrawn` parts reference and held-out
+that raise an alarm at a stated rate of 1%, with an interval of 95% (Wilson). `redrawn` parts reference and held-out
 images anew for each batch; there the rate is exact.
 """
 
@@ -48,8 +48,8 @@ CHANGES: dict[str, Callable[[Image.Image], Image.Image]] = {
     "brightness 0.9": lambda image: ImageEnhance.Brightness(image).enhance(0.9),
     "brightness 0.7": lambda image: ImageEnhance.Brightness(image).enhance(0.7),
     "brightness 0.5": lambda image: ImageEnhance.Brightness(image).enhance(0.5),
-    "blur, sigma 1 % of the side": lambda image: image.filter(ImageFilter.GaussianBlur(min(image.size) / 100)),
-    "blur, sigma 3 % of the side": lambda image: image.filter(ImageFilter.GaussianBlur(3 * min(image.size) / 100)),
+    "blur, sigma 1% of the side": lambda image: image.filter(ImageFilter.GaussianBlur(min(image.size) / 100)),
+    "blur, sigma 3% of the side": lambda image: image.filter(ImageFilter.GaussianBlur(3 * min(image.size) / 100)),
     "JPEG, quality 10": lambda image: jpeg(image, 10),
 }
 

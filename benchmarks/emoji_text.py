@@ -7,7 +7,7 @@ that is there is not made again.
 `clip` learns from images and captions, `simclr` from images alone, with the same network and as many epochs, each view
 of an image at 32 px. Asked are: texts of unseen emoji by their images and images by their texts, beside untrained
 towers, a linear map from each of both frozen encoders to a bag of words, and chance; the class of an image by the names
-of classes; and the other artist's picture of the same emoji by a picture. A table for each is printed, with 95 %
+of classes; and the other artist's picture of the same emoji by a picture. A table for each is printed, with 95%
 intervals over emoji, and FOLDER/emoji_text.png shows the nearest images and texts.
 """
 

@@ -36,8 +36,8 @@ ALL_PIXELS = (
     "the bare loop lets libjpeg decode at a half, a quarter or an eighth of the size: other canvases, by up to a third "
     "of the range at an edge, by 41 levels at twice the canvas's side, and 13 at four times (`levels` in the rows). "
     "Ours decodes all pixels, whose SHA-256 is a picture's identity. By profile of 128, 500 and 2,000 px, its time "
-    "goes to decoding (36, 27 and 27 %), the canvas (20, 32 and 30 %), the sketch for near copies (34, 15 and 8 %) and "
-    "the hash (10, 26 and 35 %)."
+    "goes to decoding (36, 27 and 27%), the canvas (20, 32 and 30%), the sketch for near copies (34, 15 and 8%) and "
+    "the hash (10, 26 and 35%)."
 )
 WAY_TO_THE_STORE = (
     "beside what `decode` takes, each canvas goes through a pipe to the main process, the spool and the shards, with "
@@ -48,7 +48,7 @@ TWO_PROCESSES = (
     "dvc starts the inventory, the one stage that always runs, as it sees whether images or code have changed: a "
     "second Python."
 )
-EXPORTER = "by profile 85 % of it is torch.onnx.export, which traces and decomposes the graphs of two kinds of views."
+EXPORTER = "by profile 85% of it is torch.onnx.export, which traces and decomposes the graphs of two kinds of views."
 NETWORK = "the network alone takes so much of a step that nothing else can make up for it: see the bound below."
 SMALL_MAPS = (
     "by profile (one thread, 96 px) the first two stages of the network shrink as areas do, to 0.25 of their time at "
@@ -62,8 +62,8 @@ LATER_STAGES = (
     "half of finetune is training."
 )
 PROBES = (
-    "by profile a third of it is 75 logistic regressions (15 sets of features, five strengths each), 6 % are k-means "
-    "and 2 % the neighbours. The passes are those of a ResNet-8 at 16 px, a tenth of a millisecond per image; "
+    "by profile a third of it is 75 logistic regressions (15 sets of features, five strengths each), 6% are k-means "
+    "and 2% the neighbours. The passes are those of a ResNet-8 at 16 px, a tenth of a millisecond per image; "
     "evaluation-wide is to tell what remains beside those of a larger network."
 )
 ENCODED_TWICE = (
@@ -257,11 +257,11 @@ def serve() -> Iterator[Figure]:
 
 
 def drift() -> Iterator[Figure]:
-    """The share of batches with an alarm: of the same kind within the error of 200 draws at 1 %, of others many.
+    """The share of batches with an alarm: of the same kind within the error of 200 draws at 1%, of others many.
 
     The batches of `the same` share one reference, whose own chance is in all of them: they are allowed more.
     """
-    darker, blurred = "brightness 0.7", "blur, sigma 3 % of the side"
+    darker, blurred = "brightness 0.7", "blur, sigma 3% of the side"
     seen = {("foreign", 20), ("foreign", 50), *((what, 200) for what in ("foreign", darker, "brightness 0.5", blurred))}
     for name in ("clothing", "cifar10"):
         for what in ("redrawn", "the same", darker, "brightness 0.5", blurred, "foreign"):

@@ -4,7 +4,7 @@ DATA holds cifar10/, clothing/, emoji/ and tracks/ with their zip files; `--imag
 each data set and seed, `plan` proposes settings for `--hours`, and the README's settings for photographs are given as
 much processor time for pretraining: as many epochs as a trial of them says, at least one. Both are judged by nearest
 neighbours on up to 2,000 test images, by the exported file. Emoji are split anew, as the splits that they bring part
-pictures that are the same to the byte, which ingest refuses. Each run is a line of JSON: accuracy with its 95 %
+pictures that are the same to the byte, which ingest refuses. Each run is a line of JSON: accuracy with its 95%
 interval, the seconds of processor time that pretraining took, and those that were estimated. All runs are in one
 thread, so that other programs disturb the comparison little.
 """

@@ -6,7 +6,7 @@ stops, and the encoder is judged by nearest neighbours on test images, both in t
 its documentation has it, with SGD at a constant rate, and with the optimizer and the schedule of our default run, so
 that what differs in accuracy is not the optimizer alone.
 
-Differences are paired by seed and image, with their 95 % intervals. Time is told for the better of lightly's two: until
+Differences are paired by seed and image, with their 95% intervals. Time is told for the better of lightly's two: until
 ours has its last accuracy, as a share of its whole time. It is the time of the process, in one thread and without
 workers of lightly's loader, so that other programs disturb it little.
 

@@ -75,7 +75,7 @@ def mean(rows: Sequence[Row], key: str) -> float:
 
 
 def bounds(rows: Sequence[Row], key: str) -> tuple[float, float]:
-    """The least and the largest of the seeds' 95 % intervals."""
+    """The least and the largest of the seeds' 95% intervals."""
     return min(row[f"{key}_low"] for row in rows), max(row[f"{key}_high"] for row in rows)
 
 

@@ -167,7 +167,7 @@ def judged(project: Path, seed: int, schedule: list[list[float]]) -> npt.NDArray
 
 
 def difference(ours: npt.NDArray[np.float64], theirs: npt.NDArray[np.float64]) -> dict[str, Any]:
-    """The difference of accuracies (seeds, images), paired by image and seed, with its 95 % interval."""
+    """The difference of accuracies (seeds, images), paired by image and seed, with its 95% interval."""
     paired = (ours - theirs).mean(axis=0)  # (images,): of each image over the seeds
     drawn = np.random.default_rng(0).multinomial(len(paired), np.full(len(paired), 1 / len(paired)), size=RESAMPLES)
     low, high = np.percentile(drawn @ paired / len(paired), [2.5, 97.5])

@@ -267,7 +267,7 @@ BENCHMARKS = (
     Benchmark(
         "drift",
         ("benchmarks.drift",),
-        "The share of 200 batches of held-out images, as they are and changed, that raise an alarm at a rate of 1 %.",
+        "The share of 200 batches of held-out images, as they are and changed, that raise an alarm at a rate of 1%.",
         15,
         tuple(goals.drift()),
         long=True,

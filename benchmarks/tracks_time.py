@@ -7,7 +7,7 @@ frames, without labels, and its encoder is frozen. It is judged on the frames of
 - kNN: 20 neighbours among all training frames vote (and for a track its mean embedding);
 - a linear probe that is given the frames of 1 or of 5 labelled tracks per class, drawn several times.
 
-Accuracies are means over classes, draws and seeds. Intervals (95 %) and those of the differences from SimCLR on single
+Accuracies are means over classes, draws and seeds. Intervals (95%) and those of the differences from SimCLR on single
 frames are bootstrapped over the test tracks of each class: the frames of a track are no independent evidence.
 """
 
@@ -179,7 +179,7 @@ def judged(encoder: Encoder, train_: Tracks, test: Tracks, seed: int) -> dict[st
 
 
 def interval(values: npt.NDArray[np.float64], classes: npt.NDArray[np.int64]) -> tuple[float, float, float]:
-    """Return the mean over classes of values (t,) of tracks, and its 95 % bootstrap interval over tracks."""
+    """Return the mean over classes of values (t,) of tracks, and its 95% bootstrap interval over tracks."""
     random, by_class = np.random.default_rng(0), [values[classes == kind] for kind in np.unique(classes)]
     resampled = np.mean(
         [of[random.integers(len(of), size=(RESAMPLES, len(of)))].mean(axis=1) for of in by_class], axis=0

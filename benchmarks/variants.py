@@ -9,7 +9,7 @@ epochs as --epochs says (40 for digits): what is measured is what a variant lose
 - clothing: all images, ResNet-18 at 96 px
 - clothing-vit: every second image, ViT-Tiny with patches of 16 px, at 96 px
 
-Differences are of test images, with 95 % intervals. Times are shares of torch's, in turns in one process, by one thread
+Differences are of test images, with 95% intervals. Times are shares of torch's, in turns in one process, by one thread
 of the CPU.
 
 Gate bounds are as shipped, and `on_gate_failure` is drop: a variant that fails is missing from the table, and the stage

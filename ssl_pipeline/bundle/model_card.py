@@ -230,7 +230,7 @@ def _thresholds(about: Mapping[str, str]) -> list[dict[str, str]]:
         {
             "name": f"{words[name]} (`{name}`)",
             "cosine": f"{'below' if name == 'novel' else 'from'} {found['cosine']:.6f}",
-            "rates": "; ".join(f"{100 * found[rate]:.1f} % {of}" for rate, of in _RATES.items() if rate in found),
+            "rates": "; ".join(f"{100 * found[rate]:.1f}% {of}" for rate, of in _RATES.items() if rate in found),
         }
         for name, found in json.loads(about.get("thresholds", "{}")).items()
     ]

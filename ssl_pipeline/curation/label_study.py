@@ -54,7 +54,7 @@ def study_label_errors(seen: Seen, seed: int) -> Finding:
     ]
     suspects = counted(len(found.suspected), "label is", "labels are")
     lines = [
-        f"labels: {suspects} suspected to be wrong; a probe is right for {100 * accuracy:.0f} % of {len(places):,} "
+        f"labels: {suspects} suspected to be wrong; a probe is right for {100 * accuracy:.0f}% of {len(places):,} "
         "images, and the lower this share is, the more of the suspects are merely hard images"
     ]
     figures = {"suspected": len(found.suspected), "probe_accuracy": accuracy, "listed": listed}
@@ -125,9 +125,9 @@ def study_shortcuts(seen: Seen, seed: int) -> Finding:
         for name, shortcut in found.items()
     }
     lines = [
-        f"shortcuts: the embeddings tell {name} for {100 * shortcut.accuracy:.0f} % of the images, where chance has "
-        f"{100 * shortcut.chance:.0f} %"
-        + ("" if shortcut.by_label is None else f" and the label {100 * shortcut.by_label:.0f} %")
+        f"shortcuts: the embeddings tell {name} for {100 * shortcut.accuracy:.0f}% of the images, where chance has "
+        f"{100 * shortcut.chance:.0f}%"
+        + ("" if shortcut.by_label is None else f" and the label {100 * shortcut.by_label:.0f}%")
         for name, shortcut in found.items()
     ]
     return Finding(figures, {}, [shown(line, 300) for line in lines])

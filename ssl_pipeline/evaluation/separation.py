@@ -37,7 +37,7 @@ def separation(
         energy_head: The task's own energy, which says how images are corrupted; None where it has none.
 
     Returns:
-        Which energy, how many images, the AUROC with its 95 % interval (None with fewer than two images, and why).
+        Which energy, how many images, the AUROC with its 95% interval (None with fewer than two images, and why).
     """
     session = open_session(path)
     count = min(len(split), IMAGES)

@@ -165,7 +165,7 @@ def _verdict(places: Places) -> dict[str, Any] | None:
         return None
     found = read_verdict(places.reports)
     alts = {"label_budget": "Test accuracy over labels per class; the table of label budgets has the numbers."}
-    lines = [line.replace(" %", "\N{NO-BREAK SPACE}%") for line in found.lines]
+    lines = found.lines
     budgets = sum(line.startswith("With ") for line in lines)
     return {
         "sentence": lines[0] if lines else "",

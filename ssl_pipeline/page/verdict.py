@@ -104,7 +104,7 @@ def read_images(reports: Path) -> str:
 
 def percent(found: Mapping[str, Any]) -> str:
     """Return an accuracy with its interval, in percent."""
-    return f"{100 * found['accuracy']:.1f} % [{100 * found['accuracy_low']:.1f}, {100 * found['accuracy_high']:.1f}]"
+    return f"{100 * found['accuracy']:.1f}% [{100 * found['accuracy_low']:.1f}, {100 * found['accuracy_high']:.1f}]"
 
 
 def _sizes(sizes: Any) -> str:

@@ -13,7 +13,7 @@ TOO_ALIKE = 0.6
 GREY = 0.9
 """Share of grey images from which on a data set counts as grey."""
 PALE = 0.03
-"""Mean saturation up to which it does so as well: the usual jitter changes such colours by less than 2 %."""
+"""Mean saturation up to which it does so as well: the usual jitter changes such colours by less than 2%."""
 BLURRED = 64
 """px from which on views are blurred: SimCLR (2002.05709, appendix B.9) leaves it out at 32."""
 

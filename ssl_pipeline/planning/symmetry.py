@@ -40,7 +40,7 @@ class Told:
 
     Attributes:
         share: Share of the images, in [0, 1]; 0.5 is chance.
-        low: Lower bound of its 95 % interval.
+        low: Lower bound of its 95% interval.
         high: Upper bound.
     """
 

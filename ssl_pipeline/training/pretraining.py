@@ -42,7 +42,7 @@ __all__ = ["Plan", "train"]
 LOGGED_ROWS = 50
 _LEAST_LOOKS = 12
 LOOKING_SHARE = 0.05
-"""Watched images as a share of those trained on, each of which costs some three times as much: 2 % of the time."""
+"""Watched images as a share of those trained on, each of which costs some three times as much: 2% of the time."""
 
 
 @dataclass(frozen=True)

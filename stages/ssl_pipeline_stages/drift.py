@@ -90,7 +90,7 @@ def _drift(images: tuple[Path, ...], bundle: Path, rate: float, listed: Path | N
         for place in order[:_LISTED]:
             click.echo(
                 f"  {shown(batch.paths[place], 300)} (farther from the validation images than "
-                f"{100 * verdict.rarer_than[place]:.0f} % of them are from each other)"
+                f"{100 * verdict.rarer_than[place]:.0f}% of them are from each other)"
             )
     return verdict
 

@@ -35,8 +35,8 @@ def test_a_seed_is_above_where_its_interval_is_above_those_of_all_random_encoder
     rows = [row("simclr", 0, 0.325), row("simclr", 1, 0.335), row("rotation", 0, 0.2, 0.45, best_layer=2), *RANDOM]
     found = cells(accuracies([*rows, row("byol", 0, 0.31)]))
     assert found["byol"]["above start"] == "0 of 1"
-    assert found["simclr"]["seeds above"] == "1 of 2"  # random ones end at 32 %
-    assert found["simclr"]["above start"] == "2 of 2"  # that of the first at 31 %
+    assert found["simclr"]["seeds above"] == "1 of 2"  # random ones end at 32%
+    assert found["simclr"]["above start"] == "2 of 2"  # that of the first at 31%
     assert found["simclr"]["accuracy"] == "33.0%"
     assert found["simclr"]["bounds"] == "31.5% to 34.5%"
     assert found["simclr"]["random"] == "30.5%"

@@ -22,9 +22,9 @@ THRESHOLDS = {
 
 def test_it_tells_figures_with_intervals_beside_their_baselines(made: Path):
     text = (made / "model_card.md").read_text(encoding="utf-8")
-    assert "| Linear probe on the exported backbone | 90.0 % [85.0, 94.0] |" in text
-    assert "| Linear probe on the same encoder untrained | 90.0 % [85.0, 94.0] |" in text
-    assert "| 1 | 2 | 90.0 % [85.0, 94.0] | 90.0 % [85.0, 94.0] | no clear difference |" in text
+    assert "| Linear probe on the exported backbone | 90.0% [85.0, 94.0] |" in text
+    assert "| Linear probe on the same encoder untrained | 90.0% [85.0, 94.0] |" in text
+    assert "| 1 | 2 | 90.0% [85.0, 94.0] | 90.0% [85.0, 94.0] | no clear difference |" in text
     assert "in the order of the probabilities: cat, dog." in text
     assert "| with labels | 10 | 10 | 10 |" in text
     assert f"| all images and labels | `{'ef' * 32}` |" in text
@@ -49,11 +49,10 @@ def test_licence_contact_gate_and_thresholds_are_told():
     assert "`backbone_fp16.onnx` passed the gate: min cosine 0\\.9999, recall 1" in text
     assert "`backbone_int8.onnx` failed the gate and is not in this folder: recall 0\\.5 is below min\\_recall" in text
     assert (
-        "from 0.999400 | 1.0 % of re-encoded copies are below; 0.0 % of images have another one that is as near, "
-        in text
+        "from 0.999400 | 1.0% of re-encoded copies are below; 0.0% of images have another one that is as near, " in text
     )
     assert "It was found with 1,145 training\nimages, whose embeddings are not in this folder" in text
-    assert "below 0.976800 | 5.0 % of images of the same kind are below |" in text
+    assert "below 0.976800 | 5.0% of images of the same kind are below |" in text
 
 
 def test_without_labels_it_says_what_was_not_measured(tmp_path: Path):

@@ -26,7 +26,7 @@ TURNED = "\u202egnp.exe\u202c"
 ACCURACY = {"accuracy": 0.9, "accuracy_low": 0.85, "accuracy_high": 0.94}
 VERDICT = [
     "Pretraining helped with 1 label per class.",
-    "With 1 label per class: 90.0 % [85.0, 94.0]: pretraining helped (p = 0.04).",
+    "With 1 label per class: 90.0% [85.0, 94.0]: pretraining helped (p = 0.04).",
     "Accuracy on 15 test images.",
 ]
 

@@ -69,7 +69,7 @@ def test_each_stage_has_its_section_and_the_verdict_comes_first(parsed: Parsed):
     assert links == ["#main", *(f"#{section}" for section in SECTIONS)]
     words = " ".join(parsed.words)
     assert words.index(VERDICT[0]) < words.index("Contact sheet")
-    assert "90.0 % [85.0, 94.0]" in words
+    assert "90.0% [85.0, 94.0]" in words
 
 
 def test_headings_pictures_and_tables_are_named_for_those_who_cannot_see(parsed: Parsed):

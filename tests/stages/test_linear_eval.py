@@ -66,7 +66,7 @@ def test_the_figures_are_those_of_the_predictions_and_the_shipped_file_makes_the
         metadata["backbone_sha256"] == found["backbone_sha256"] == before == sha256(Path("models/export/backbone.onnx"))
     )
     assert (REPORTS / "pictures/confusion.png").stat().st_size > 5000
-    assert f"linear probe {100 * found['accuracy']:.1f} %" in output
+    assert f"linear probe {100 * found['accuracy']:.1f}%" in output
     assert "120 test images" in output
 
 
@@ -84,7 +84,7 @@ def test_everything_stands_beside_the_probe(output: str):
     assert found["random_encoder"]["best_of"] == found["random_encoder_uncalibrated"]["best_of"] == 2
     # the pretrained model is itself a network as initialised, with the first of the seeds
     assert found["gain_over_random_encoder_uncalibrated"]["accuracy"] <= 0
-    lines = [line.split(" %")[0].rstrip("0123456789.").strip() for line in output.splitlines()[1:]]
+    lines = [line.split("%")[0].rstrip("0123456789.").strip() for line in output.splitlines()[1:]]
     assert lines[:5] == [*(name.replace("_", " ") for name in baselines), "kNN on the backbone's embeddings"]
     assert "linear_eval: clusters" in lines[5]
     assert found["random_encoder"]["accuracy"] > found["colour_histogram"]["accuracy"]

@@ -85,7 +85,7 @@ def test_rivals_stand_beside_ours_with_what_they_cost():
     assert same["megabytes"] == found["cost"]["megabytes"] == OURS.stat().st_size / 1e6
     assert min(one["milliseconds"] for one in (found["cost"], same, other, third)) > 0
     assert "  ours: probe " in output
-    assert f"  bare.safetensors: probe {100 * third['accuracy']:.1f} %" in output
+    assert f"  bare.safetensors: probe {100 * third['accuracy']:.1f}%" in output
 
 
 class Normalised(torch.nn.Module):

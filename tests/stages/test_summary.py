@@ -31,7 +31,7 @@ def test_what_was_found_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     result = told({"parity": {"min_cosine": 0.9999999}}, ACCURACY | {"random_encoder": ACCURACY}, b"It helped.\n")
     assert result.exit_code == 0, result.output
     assert "min cosine 1.000000" in result.output
-    assert "Linear probe: 90.0 % [85.0, 94.0]; the same encoder untrained: 90.0 %" in result.output
+    assert "Linear probe: 90.0% [85.0, 94.0]; the same encoder untrained: 90.0%" in result.output
     assert "\nIt helped.\n" in result.output
     assert "Images: 3 near-duplicates, 1 pair across splits; reports/curate/images.csv has a line" in result.output
 

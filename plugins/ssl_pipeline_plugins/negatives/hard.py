@@ -1,7 +1,7 @@
 """Hard negatives: of the batch's keys those near the anchor count more, without being picked by hand.
 
 Weights differentiate like everything else, as in the authors' code: with weights held fixed the gradient is another
-one, by some 17 %.
+one, by some 17%.
 
 Source: Robinson et al. 2021 (HCL, 2010.04592), equation 4; with a class prior, equation 5.
 """

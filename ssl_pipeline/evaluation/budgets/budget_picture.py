@@ -18,7 +18,7 @@ _STYLE_OF_ARM: dict[Arm, tuple[str, str, str]] = {  # colours of Okabe and Ito, 
 
 
 def draw_budgets(verdicts: Sequence[Verdict], classes: int, path: Path) -> None:
-    """Draw accuracy against labels per class, a line for each arm, with 95 % intervals.
+    """Draw accuracy against labels per class, a line for each arm, with 95% intervals.
 
     Args:
         verdicts: The verdicts of one or more budgets.
@@ -51,7 +51,7 @@ def draw_budgets(verdicts: Sequence[Verdict], classes: int, path: Path) -> None:
     axes.minorticks_off()
     axes.set_xlabel("labels per class")
     axes.set_ylabel("test accuracy, %")
-    axes.set_title(f"Mean of {verdicts[0].draws} draws of labels, 95 % intervals", fontsize="medium")
+    axes.set_title(f"Mean of {verdicts[0].draws} draws of labels, 95% intervals", fontsize="medium")
     axes.grid(alpha=0.3)
     axes.spines[["top", "right"]].set_visible(False)
     figure.legend(frameon=False, loc="outside lower center", ncols=2)  # where it hides no interval

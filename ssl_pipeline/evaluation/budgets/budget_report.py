@@ -12,7 +12,7 @@ from ssl_pipeline.evaluation.report import Table
 __all__ = ["budget_table", "conclusion"]
 
 _FOOTNOTE = """\
-Accuracy on {images}, mean of {draws} draws of labels, with its 95 % interval over draws and test images; differences
+Accuracy on {images}, mean of {draws} draws of labels, with its 95% interval over draws and test images; differences
 ± half of theirs.
 {control}: the same network, with {weights}.
 It learns as the pretrained encoder does: the head starts from a probe of the encoder's own features, and batch norms

@@ -9,7 +9,7 @@ Where pretraining started from given weights, these take the place of random one
 
 Each budget has one p-value: of `helped` the larger of the two, which is that of both being true (Berger 1982,
 Technometrics 24(4)). What is said follows from it after Holm's correction over the budgets, so that the probability of
-a single false word in the whole verdict is 5 % at most.
+a single false word in the whole verdict is 5% at most.
 """
 
 from collections.abc import Sequence
@@ -215,4 +215,4 @@ def _at(verdicts: Sequence[Verdict]) -> str:
 
 
 def _percent(interval: Interval) -> str:
-    return f"{100 * interval.value:.1f} % [{100 * interval.low:.1f}, {100 * interval.high:.1f}]"
+    return f"{100 * interval.value:.1f}% [{100 * interval.low:.1f}, {100 * interval.high:.1f}]"

@@ -29,8 +29,8 @@ Word = Literal["balanced", "under-clustered", "over-clustered", "both", "no pref
 
 LOW_HOMOGENEITY = 0.7
 """Above chance, at k* and at `ROOM` clusters for each class: three tenths of what the labels say is lost in the
-clusters. Of two networks that were tried, digits that a probe tells at 98 % had 0.92 (with room), CIFAR-10 photographs
-that it tells at 38 % had 0.11; 0.7 lies between, no more."""
+clusters. Of two networks that were tried, digits that a probe tells at 98% had 0.92 (with room), CIFAR-10 photographs
+that it tells at 38% had 0.11; 0.7 lies between, no more."""
 
 MERGED = 0.5
 """The overlap from which two classes are merged: half of either lies among as many images of the other."""

@@ -21,9 +21,7 @@ __all__ = ["colour_histogram", "random_encoder", "raw_pixels", "starting_encoder
 Images = Pixels
 Features = npt.NDArray[np.float32]
 
-_MAX_SIDE = (
-    16  # on 10,000 CIFAR-10 images a probe on 16 px was as good as one on 32 px (39 %), in a seventh of the time
-)
+_MAX_SIDE = 16  # on 10,000 CIFAR-10 images a probe on 16 px was as good as one on 32 px (39%), in a seventh of the time
 _BINS_PER_BAND = 32  # of a band's full scale
 
 
@@ -85,8 +83,8 @@ def random_encoder(registry: Registry, card: ModelCard, l2_normalize: bool, seed
     """Return the pretrained model's own network and pixel pipeline, with random weights.
 
     Batch norms that are not calibrated have the statistics 0 and 1, and are therefore said to be no fair baseline. For
-    a probe on standardised features it is not so: the uncalibrated were the stronger on digits (ResNet-8, 91 % against
-    90 %, best of 3) and on CIFAR-10 (ResNet-18, 38 % against 30 %). A backbone should beat both.
+    a probe on standardised features it is not so: the uncalibrated were the stronger on digits (ResNet-8, 91% against
+    90%, best of 3) and on CIFAR-10 (ResNet-18, 38% against 30%). A backbone should beat both.
 
     Args:
         registry: The registry that has the backbone.

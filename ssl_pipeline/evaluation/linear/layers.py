@@ -147,7 +147,7 @@ def compare_layers(
         "best_layer": best or "last",
     }
     names = {layer: f"layer {layer} of {len(right) - 1}" if layer else "last" for layer in right}
-    shares = {layer: f"{100 * accuracy:.1f} %" for layer, accuracy in accuracies.items()}
+    shares = {layer: f"{100 * accuracy:.1f}%" for layer, accuracy in accuracies.items()}
     # as many layers as were tried had a chance to look better by luck
     if flip_test(right[best], right[exported], groups) * (len(right) - 1) < 1 - LEVEL:
         line = (

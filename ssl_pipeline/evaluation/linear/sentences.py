@@ -48,20 +48,20 @@ def rival_lines(metrics: Mapping[str, Any]) -> list[str]:
     """Return a line for us and each rival: probe, kNN, size, time; none without rivals, or without test images."""
     if "rivals" not in metrics:
         return []
-    own = f"probe {percent(metrics)}, kNN {100 * metrics[KNN]['accuracy']:.1f} %"
+    own = f"probe {percent(metrics)}, kNN {100 * metrics[KNN]['accuracy']:.1f}%"
     lines = [
         "linear_eval: beside rivals; times are of one image, by one thread of the CPU",
         f"  ours: {own}, {_cost(metrics['cost'])}",
     ]
     for name, rival in metrics["rivals"].items():
-        found = f"probe {percent(rival)}, kNN {100 * rival[KNN]['accuracy']:.1f} %"
+        found = f"probe {percent(rival)}, kNN {100 * rival[KNN]['accuracy']:.1f}%"
         lines.append(f"  {name}: {found}, {_cost(rival)}; ours gains {gained(rival['gain'])} points")
     return lines
 
 
 def percent(figure: Mapping[str, Any]) -> str:
     """Return an accuracy with its interval, in percent."""
-    return f"{100 * figure['accuracy']:.1f} % [{100 * figure['accuracy_low']:.1f}, {100 * figure['accuracy_high']:.1f}]"
+    return f"{100 * figure['accuracy']:.1f}% [{100 * figure['accuracy_low']:.1f}, {100 * figure['accuracy_high']:.1f}]"
 
 
 def _cost(facts: Mapping[str, Any]) -> str:

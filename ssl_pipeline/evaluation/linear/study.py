@@ -34,7 +34,7 @@ __all__ = ["LinearFindings", "study_embeddings"]
 Labels = npt.NDArray[np.int64]
 
 RANDOM_DRAWS = 3
-"""Draws of random weights: one is luck (8 on digits: 83.8 % to 89.8 %), the best of them on validation is fair."""
+"""Draws of random weights: one is luck (8 on digits: 83.8% to 89.8%), the best of them on validation is fair."""
 
 _HEADLINE = ("knn", "random_encoder")
 """What stands beside the accuracy of the probe in metrics.json."""

@@ -4,7 +4,7 @@ Accuracies are on the same images as the backbone's own, by a probe that is trai
 by nearest neighbours among them. Differences are paired, image by image.
 
 Recommended is the smallest file that is shown to be as good as backbone.onnx, and is not slower. As good is one that
-loses less than a point of kNN accuracy on validation: the whole 95 % interval of its difference lies above -1 point
+loses less than a point of kNN accuracy on validation: the whole 95% interval of its difference lies above -1 point
 (non-inferiority). A point is twice the half point that int8 may lose by its aim. An interval so narrow takes some 500
 labelled validation images where the two never differ, and more where they do; with fewer, or without labels,
 backbone.onnx is recommended. Slower is one that takes more than 1.05 times as long for one image, by one thread of this

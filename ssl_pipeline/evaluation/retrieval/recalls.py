@@ -1,4 +1,4 @@
-"""Recall at 1, 5 and 10 and the median rank of retrieval, with 95 % intervals by group and with chance beside them."""
+"""Recall at 1, 5 and 10 and the median rank of retrieval, with 95% intervals by group and with chance beside them."""
 
 from collections.abc import Mapping
 from typing import Any, NamedTuple

@@ -22,7 +22,7 @@ CUTS = (1, 5, 10)
 
 def recall_words(found: Mapping[str, float], name: str) -> str:
     """Return a share of the figures in percent, with its interval where it has one."""
-    value = f"{100 * found[name]:.1f} %"
+    value = f"{100 * found[name]:.1f}%"
     if f"{name}_low" not in found:
         return value
     return f"{value} [{100 * found[f'{name}_low']:.1f}, {100 * found[f'{name}_high']:.1f}]"
@@ -54,5 +54,5 @@ def zero_shot_line(found: Mapping[str, Any]) -> str:
     return (
         f"Zero-shot classification by the names of {found['classes']} classes, {prompts} each: "
         f"{recall_words(found, 'accuracy')} of {found['images']:,} test images are right; {beside}; chance "
-        f"{100 * found['chance']:.1f} %"
+        f"{100 * found['chance']:.1f}%"
     )

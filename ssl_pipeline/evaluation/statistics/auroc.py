@@ -26,7 +26,7 @@ def auroc(positive: Energies, negative: Energies) -> float:
 
 
 def auroc_interval(area: float, positives: int, negatives: int) -> tuple[float, float]:
-    """Return the 95 % score interval of an AUROC, which has a width even at 0 and 1, where a bootstrap has none.
+    """Return the 95% score interval of an AUROC, which has a width even at 0 and 1, where a bootstrap has none.
 
     Args:
         area: An AUROC, in [0, 1].

@@ -21,7 +21,7 @@ _PSEUDO_GAIN = (-(0.5**0.5), 0.5**0.5)
 
 @dataclass(frozen=True)
 class Estimate:
-    """A mean difference, the half width of its 95 % interval, and the two-sided p-value of a true mean of 0."""
+    """A mean difference, the half width of its 95% interval, and the two-sided p-value of a true mean of 0."""
 
     mean: float
     margin: float

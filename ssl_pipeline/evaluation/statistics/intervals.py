@@ -1,4 +1,4 @@
-"""Accuracy and balanced accuracy with 95 % intervals, of several classifiers on the same test images.
+"""Accuracy and balanced accuracy with 95% intervals, of several classifiers on the same test images.
 
 The interval of an accuracy is Wilson's. That of a difference of two classifiers is paired: percentiles over bootstrap
 resamples of the test images (Efron 1979) from 200 on, unless fewer than 10 tell the two apart; an exact one otherwise.
@@ -31,7 +31,7 @@ _RESAMPLES_PER_TILE = 64  # resamples at a time
 
 
 class Interval(NamedTuple):
-    """A figure on the test images, and the bounds of its 95 % interval; all are shares, or differences of shares."""
+    """A figure on the test images, and the bounds of its 95% interval; all are shares, or differences of shares."""
 
     value: float
     low: float

@@ -14,16 +14,16 @@ from ssl_pipeline.evaluation.statistics.proportions import LEVEL
 __all__ = ["difference", "flip_test"]
 
 _CHANCE_BEYOND_BOUND = 0.0025
-"""The part of the 2.5 % on either side that is kept for more images telling the two apart than are allowed for."""
+"""The part of the 2.5% on either side that is kept for more images telling the two apart than are allowed for."""
 _GRID_POINTS = 30  # shares of such images at which the tail is looked at
 
 
 def difference(first: float, second: float, images: float) -> tuple[float, float]:
     """Return an interval of the difference of two paired shares, by inversion of an exact test.
 
-    A difference is in the interval unless one as large as was seen, or as small, has a probability of less than 2.5 %
+    A difference is in the interval unless one as large as was seen, or as small, has a probability of less than 2.5%
     whatever the share of images that tell the two apart, within an upper bound of this share. The chance that the bound
-    is too low is part of the 2.5 %.
+    is too low is part of the 2.5%.
 
     Args:
         first: Share of images that the first classifier alone has right.

@@ -111,10 +111,10 @@ def test_the_sentence_says_all_figures_the_differences_and_what_follows():
     (verdict,) = verdicts(k5=(0.7, 0.8, 0.6, 0.5))
     line = sentence(verdict)
     tuned, random, scratch = (100 * verdict.accuracy[arm].value for arm in ("finetune", "random", "scratch"))
-    assert line.startswith(f"With 5 labels per class: {tuned:.1f} % [")
-    assert f"] against {random:.1f} % [" in line
+    assert line.startswith(f"With 5 labels per class: {tuned:.1f}% [")
+    assert f"] against {random:.1f}% [" in line
     assert f"] from random weights ({tuned - random:+.1f} ± " in line
-    assert f" and {scratch:.1f} % [" in line
+    assert f" and {scratch:.1f}% [" in line
     assert f"] from ordinary training from scratch ({tuned - scratch:+.1f} ± " in line
     assert ": pretraining helped (p = 0.00021). Frozen probe: " in line
     assert "With 1 label per class" in sentence(verdicts(k1=HELPED)[0])

@@ -74,12 +74,12 @@ def test_the_layer_that_has_the_label_in_it_is_found(tmp_path: Path):
     assert second == last < 0.7
     assert figures["best_layer"] == 1
     assert lines == [
-        f"linear_eval: layer 1 of 2 is the best on validation (100.0 %; the exported one, last, {100 * last:.1f} %): "
+        f"linear_eval: layer 1 of 2 is the best on validation (100.0%; the exported one, last, {100 * last:.1f}%): "
         "export.layer: 1"
     ]
     same, lines = judge(forgetful(), card, 1, train, val, STRENGTHS, 2)
     assert same == figures
-    assert lines == ["linear_eval: the exported layer, layer 1 of 2, is as good as any on validation (100.0 %)"]
+    assert lines == ["linear_eval: the exported layer, layer 1 of 2, is as good as any on validation (100.0%)"]
 
 
 @pytest.mark.parametrize("l2_normalize", [True, False])
@@ -152,12 +152,12 @@ def test_what_is_luck_is_not_taken_for_a_better_layer(alone: int, told: bool):
     figures, (line,) = layers.compare_layers(right, np.arange(100), {1: 4, 2: 8, 3: 16, None: 16}, None)
     assert figures["best_layer"] == 2
     assert ("export.layer: 2" in line) == told
-    share = f"{60 + alone}.0 %"
+    share = f"{60 + alone}.0%"
     if told:
         assert line.startswith(f"linear_eval: layer 2 of 3 is the best on validation ({share}; the exported one, last,")
     else:
         assert line == (
-            "linear_eval: the exported layer, last, is as good as any on validation (60.0 %; layer 2 of 3, "
+            "linear_eval: the exported layer, last, is as good as any on validation (60.0%; layer 2 of 3, "
             f"{share}, is not better by more than noise)"
         )
 
@@ -179,7 +179,7 @@ def test_of_layers_that_do_equally_well_the_one_that_ships_is_the_best_and_then_
     figures, (line,) = layers.compare_layers({1: half, 2: most, None: most}, np.arange(20), dims, 1)
     assert figures["best_layer"] == "last"
     assert line.endswith(
-        "last is the best on validation (95.0 %; the exported one, layer 1 of 2, 50.0 %): export.layer: last"
+        "last is the best on validation (95.0%; the exported one, layer 1 of 2, 50.0%): export.layer: last"
     )
 
 

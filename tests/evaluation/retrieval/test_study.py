@@ -100,7 +100,7 @@ def test_retrieval_is_measured_both_ways_beside_baselines_and_chance(tmp_path: P
     assert found.headline["image_to_text"] == to_texts["towers"]["recall_at_1"]
     said = "\n".join(found.lines)
     assert "retrieval among 40 test images in 20 groups with 40 different captions" in said
-    assert "images to texts, the exported towers: R@1 80.0 % [" in said
+    assert "images to texts, the exported towers: R@1 80.0% [" in said
     (draw,) = found.pictures
     draw(tmp_path)
     with Image.open(tmp_path / "retrieval.png") as picture:

@@ -92,7 +92,7 @@ def test_the_interval_covers_where_images_are_right_in_groups_and_the_naive_one_
         low, high = wilson(values.mean(), len(values))
         naive += low <= accuracy <= high
     assert naive < 0.75 * 300
-    assert covered > 0.92 * 300  # of 300, 95 % are 285, give or take 4
+    assert covered > 0.92 * 300  # of 300, 95% are 285, give or take 4
 
 
 @pytest.mark.parametrize(
@@ -112,7 +112,7 @@ def test_the_interval_of_a_balanced_accuracy_covers(recalls, sizes):
         values = (generator.random(len(classes)) < np.array(recalls)[classes]).astype(float)
         low, high = wilson(balanced(values, classes), effective_images(values, classes, np.arange(len(classes))))
         covered += low <= np.mean(recalls) <= high
-    assert covered > 0.92 * 300  # of 300, 95 % are 285, give or take 4
+    assert covered > 0.92 * 300  # of 300, 95% are 285, give or take 4
 
 
 def test_the_interval_of_a_balanced_accuracy_covers_with_tracks_of_one_class_each():
@@ -127,4 +127,4 @@ def test_the_interval_of_a_balanced_accuracy_covers_with_tracks_of_one_class_eac
             low, high = wilson(share, count)
             covered, naive = covered + (number == 0) * (low <= truth <= high), naive + number * (low <= truth <= high)
     assert naive < 0.75 * 300
-    assert covered > 0.92 * 300  # of 300, 95 % are 285, give or take 4
+    assert covered > 0.92 * 300  # of 300, 95% are 285, give or take 4
