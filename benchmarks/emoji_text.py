@@ -1,44 +1,56 @@
-"""Emoji and their keywords: `python -m benchmarks.emoji_text EMOJI FOLDER [--seeds 3]`.
+"""Emoji and their keywords: `python -m benchmarks.emoji_text EMOJI FOLDER --out LINES`.
 
 EMOJI is a .zip with pictures of emoji by two artists and a labels.csv with their captions, as docs/text.md describes
-it. Whole emoji are kept for the test: both pictures, name and keywords. FOLDER keeps what was trained, so that a run
-that is there is not made again.
+it. Whole emoji are kept for the test: both pictures, name and keywords. FOLDER keeps the decoded images, and SimCLR's
+encoders; EMOJI is not read where the images are there.
 
-`clip` learns from images and captions, `simclr` from images alone, with the same network and as many epochs, each view
-of an image at 32 px. Asked are: texts of unseen emoji by their images and images by their texts, beside untrained
-towers, a linear map from each of both frozen encoders to a bag of words, and chance; the class of an image by the names
-of classes; and the other artist's picture of the same emoji by a picture. A table for each is printed, with 95%
-intervals over emoji, and FOLDER/emoji_text.png shows the nearest images and texts.
+`clip`, `siglip` and `slip` learn from images and captions; `simclr` from images alone; `lit` teaches a text tower to
+read the frozen encoder of `simclr` with the same seed, which is trained first unless it is there. All have the same
+network and as many epochs, each view of an image at 32 px. Asked are: texts of unseen emoji by their images and images
+by their texts, beside untrained towers (`random`), a linear map from the frozen encoder to a bag of words, and chance;
+the class of an image by the names of classes; and the other artist's picture of the same emoji by a picture.
+
+Each arm with each seed is a line of the file `--out` as soon as it is done; one that is there is not done again, so
+that processes may share them: `--arm` and `--seed` say which ones are this process's. `python -m
+benchmarks.emoji_text_page LINES` makes tables of the lines.
 """
 
-import json
-import shutil
-from collections.abc import Mapping
+import os
+import tempfile
+import time
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import click
 import numpy as np
+import numpy.typing as npt
+import torch
+import yaml
 
-from benchmarks.project import change, copy_project
-from benchmarks.stage import stage
-from ssl_pipeline.artifacts.files import load_encoder
+from benchmarks.cells import Trained, append, device_name, trained, undone
+from benchmarks.project import ROOT
+from ssl_pipeline.artifacts.files import save_weights
 from ssl_pipeline.augment.display import displayed
-from ssl_pipeline.config import load
-from ssl_pipeline.data.labelled import Labelled, read_labelled
-from ssl_pipeline.deployment.runtime import open_session, run
-from ssl_pipeline.evaluation.features import Embed, Kept, extract
-from ssl_pipeline.evaluation.linear.baselines import colour_histogram, random_encoder
+from ssl_pipeline.augment.policy import Policy
+from ssl_pipeline.config import IngestConfig
+from ssl_pipeline.data.decode import Canvas
+from ssl_pipeline.data.framing import read_framing
+from ssl_pipeline.data.ingest import Shares, ingest
+from ssl_pipeline.data.labelled import read_labelled
+from ssl_pipeline.data.store import open_split
+from ssl_pipeline.deployment.from_pixels import FromPixels, embedding
+from ssl_pipeline.deployment.text_graph import OfTokens
+from ssl_pipeline.evaluation.features import Embed, Kept, embedder, extract
+from ssl_pipeline.evaluation.linear.baselines import colour_histogram
 from ssl_pipeline.evaluation.retrieval.bag_of_words import fit_words
-from ssl_pipeline.evaluation.retrieval.inputs import TextInputs, open_texts
+from ssl_pipeline.evaluation.retrieval.inputs import Towers, captioned, untrained_towers
 from ssl_pipeline.evaluation.retrieval.ranks import pair, ranks_of_first_right
-from ssl_pipeline.evaluation.retrieval.recalls import Asked, chance_figures, recall_figures
-from ssl_pipeline.evaluation.retrieval.sentences import recall_words, zero_shot_line
-from ssl_pipeline.evaluation.retrieval.study import BAG, OURS, UNTRAINED, retrieval_figures, zero_shot_figures
+from ssl_pipeline.evaluation.retrieval.recalls import Asked, chance_figures
 from ssl_pipeline.evaluation.retrieval.text_pictures import draw_retrieval
-from ssl_pipeline.loading import load_registry
-from ssl_pipeline_stages.paths import EXPORT, PRETRAIN, STORE
+from ssl_pipeline.evaluation.retrieval.zero_shot import class_embeddings, classify
+from ssl_pipeline.loading import load_registry, load_source
+from ssl_pipeline.training.preparation import describe_run
 
 CROP = {"p": 1.0, "ratio": [0.75, 1.333]}
 VIEWS: dict[str, Any] = {
@@ -55,145 +67,198 @@ VIEWS: dict[str, Any] = {
     },
 }
 """Without flips, which turn arrows and flags into others."""
+POLICIES = {kind: Policy.model_validate(policy) for kind, policy in VIEWS.items()}
 OPTIMIZER = {"name": "adamw", "learning_rate": 1e-3, "weight_decay": 0.05, "momentum": 0.9}
-RECIPES = ("clip", "simclr")
-FROM_IMAGES = "bag_of_words_of_simclr"
-RESAMPLES = 1000
+FROZEN = {"image_tower": "frozen", "out_dim": None}
+ARMS: dict[str, dict[str, Any]] = {
+    "random": {"recipe": "clip", "epochs": 0},
+    "simclr": {"recipe": "simclr"},
+    "clip": {"recipe": "clip"},
+    "siglip": {"recipe": "siglip"},
+    "slip": {"recipe": "slip"},
+    "lit": {"recipe": "clip", "pretext_task": FROZEN},
+}
+Ranks = dict[str, npt.NDArray[np.int64]]
 
 
-class Trained(NamedTuple):
-    """A run: its project, its exported backbone, and captioned images with a text tower, where it has one."""
-
-    project: Path
-    embed: Embed
-    texts: TextInputs | None
-
-
-def prepare(emoji: Path, folder: Path, epochs: int) -> Path:
-    """Return a project with the emoji in its store; made once."""
-    project = folder / "project"
-    if not (project / "data/augmented/policy.json").exists():
-        shutil.rmtree(project, ignore_errors=True)
-        project.mkdir(parents=True)
-        copy_project(project)
-        source = {"name": "folder", "path": str(emoji.resolve())}
-        change(project, ingest={"source": source, "canvas": 40, "resize": "letterbox"}, augment={"views": VIEWS})
-        training = {"epochs": epochs, "batch_size": 128, "optimizer": OPTIMIZER}
-        change(project, pretrain=training, export={"variants": ["fp32"]}, linear_eval={"prompts": ["{}"]})
-        for name in ("ingest", "augment"):
-            stage(project, name)
-    return project
-
-
-def trained(base: Path, folder: Path, recipe: str, seed: int) -> Trained:
-    """Return a run, which is made unless it is there."""
-    project = folder / f"{recipe}-{seed}"
-    if not (project / EXPORT / "backbone.onnx").exists():
-        shutil.rmtree(project, ignore_errors=True)
-        shutil.copytree(base, project)
-        change(project, pretrain={"recipe": recipe, "seed": seed})
-        for name in ("pretrain", "export"):
-            used = stage(project, name)
-            click.echo(f"{recipe}, seed {seed}: {name} took {used['seconds']:.0f} s of processor time", err=True)
-    registry, backbone = load_registry(), project / EXPORT / "backbone.onnx"
-    card = load_encoder(registry, project / PRETRAIN)[1]
-    texts = open_texts(project / STORE, registry, card, backbone, l2_normalize=True, seed=seed)
-    return Trained(project, Kept(partial(run, open_session(backbone))), texts)
+def stored(emoji: Path, folder: Path) -> Path:
+    """Return the store of the emoji; made once, whichever of several processes is first."""
+    store = folder / "ingested" / "store"
+    if not store.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder, prefix="ingested.") as scratch:
+            values = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))["ingest"]
+            source = {"name": "folder", "path": str(emoji.resolve())}
+            section = IngestConfig.model_validate({**values, "source": source, "canvas": 40, "resize": "letterbox"})
+            shape = section.canvas, section.resize, section.background, section.min_side, section.max_megapixels
+            shares = Shares(section.seed, section.val_fraction, section.test_fraction, section.max_reject_fraction)
+            images = load_source(section.source).open()
+            made = Path(scratch, "made")
+            made.mkdir()
+            ingest(images, made, Canvas(*shape, section.pixels), shares, Path(scratch, "reports"), source=source)
+            try:
+                made.replace(folder / "ingested")
+            except OSError:
+                if not store.exists():  # otherwise another process was first
+                    raise
+    return store
 
 
-def of_texts(clip: Trained, simclr: Trained) -> dict[str, Any]:
-    """Return the figures of retrieval both ways, and of zero-shot classification."""
-    texts, config = clip.texts, load(clip.project / "params.yaml")
-    assert texts is not None
-    images, pairs, learned = texts.asked.images, pair(texts.asked.captions), texts.learned
-    ours = extract(clip.embed, images)
-    spaces = {
-        OURS: (ours, texts.texts(pairs.texts)),
-        UNTRAINED: (extract(texts.untrained.images, images), texts.untrained.texts(pairs.texts)),
-    }
-    for name, embed in ((BAG, clip.embed), (FROM_IMAGES, simclr.embed)):
-        words = fit_words(extract(embed, learned.images), learned.captions, learned.images.groups)
+def learned(store: Path, folder: Path, arm: str, seed: int, epochs: int, batch: int) -> Trained:
+    """Train an arm; `lit` from the encoder of `simclr`, which is trained and kept unless it is there."""
+    pool, values = open_split(store, "train"), {"epochs": epochs, "batch_size": batch, "seed": seed}
+    kept = folder / f"simclr-{seed}-{epochs}-{batch}.safetensors"
+    if arm == "lit":
+        if not kept.exists():
+            learned(store, folder, "simclr", seed, epochs, batch)
+        values["init"] = str(kept.resolve())
+    run = trained(pool, POLICIES, {**values, "optimizer": OPTIMIZER, **ARMS[arm]})
+    if arm == "simclr":
+        with tempfile.TemporaryDirectory(dir=folder) as scratch:
+            save_weights(Path(scratch, "encoder.safetensors"), run.task.encoder.state_dict())
+            os.replace(Path(scratch, "encoder.safetensors"), kept)
+    return run
+
+
+class Judge:
+    """What an arm is asked about the unseen emoji.
+
+    Args:
+        store: The store of the emoji.
+        run: The run that is judged.
+        seed: Its seed.
+        untrained: Whether its towers are to have random weights, with the batch norms calibrated.
+    """
+
+    def __init__(self, store: Path, run: Trained, seed: int, untrained: bool):
+        registry, pool, framing = load_registry(), open_split(store, "train"), read_framing(store)
+        card = describe_run(run.config, run.recipe, run.task, pool, framing, POLICIES, {})
+        self.learned, self.asked = captioned(store, "train", 10_000), captioned(store, "test", 5_000)
+        self.data, self.pairs = read_labelled(store), pair(self.asked.captions)
+        self.towers: Towers | None = None
+        if untrained:
+            assert run.texts is not None
+            towers = untrained_towers(
+                registry, card, run.texts.tokenizer, self.learned.images, l2_normalize=True, seed=seed
+            )
+            self.embed: Embed = Kept(towers.images)
+            self.towers = Towers(self.embed, towers.texts)
+        else:
+            self.embed = Kept(embedder(FromPixels(card, embedding(run.task.encoder, l2_normalize=True))))
+            if run.texts is not None:
+                self.towers = Towers(self.embed, texts_of(run))
+
+    def retrieval(self) -> tuple[dict[str, Ranks], dict[str, Any]]:
+        """Return the ranks of the first right answer both ways, by each contestant, and of whom each was asked."""
+        images, pairs = self.asked.images, self.pairs
+        ours, spaces = extract(self.embed, images), {}
+        if self.towers is not None:
+            spaces["towers"] = ours, self.towers.texts(pairs.texts)
+        words = fit_words(extract(self.embed, self.learned.images), self.learned.captions, self.learned.images.groups)
         assert words is not None
-        spaces[name] = words.images(extract(embed, images)), words.texts(pairs.texts)
-    found = retrieval_figures(spaces, pairs, images.groups, RESAMPLES, 0)
-    data = read_labelled(clip.project / STORE)
-    shot = zero_shot_figures(config.linear_eval, clip.embed, texts, data.test, data.classes)
-    return {"retrieval": found, "zero_shot": shot}
+        spaces["bag_of_words"] = words.images(ours), words.texts(pairs.texts)
+        right, to_images = pairs.right, pairs.right.T.tocsr()
+        ranks: dict[str, Ranks] = {"image_to_text": {}, "text_to_image": {}}
+        for name, (first, second) in spaces.items():
+            ranks["image_to_text"][name] = ranks_of_first_right(first, second, right)
+            ranks["text_to_image"][name] = ranks_of_first_right(second, first, to_images)[pairs.numbers]
+        asked = {
+            "image_to_text": Asked(images.groups, right.sum(axis=1), len(pairs.texts)),
+            "text_to_image": Asked(images.groups[pairs.images], to_images.sum(axis=1)[pairs.numbers], pairs.count),
+        }
+        return ranks, asked
+
+    def partners(self) -> tuple[Ranks, Asked]:
+        """Return at which rank another picture of the same emoji is, among all pictures of the test."""
+        from scipy.sparse import csr_array
+
+        test = self.data.test.subset(np.flatnonzero(np.bincount(self.data.test.groups)[self.data.test.groups] > 1))
+        right = csr_array(test.groups[:, None] == test.groups)
+        embeds: dict[str, Embed] = {"images": self.embed, "colours": partial(colour_histogram, spec=test.spec)}
+        ranks = {
+            name: ranks_of_first_right(*[extract(embed, test)] * 2, right, but_itself=True)
+            for name, embed in embeds.items()
+        }
+        return ranks, Asked(test.groups, right.sum(axis=1) - 1, len(test) - 1)
+
+    def zero_shot(self) -> dict[str, Any]:
+        """Return which test images are classified rightly by the bare names of the classes, and the largest class."""
+        test, classes = self.data.test, self.data.classes
+        found: dict[str, Any] = {"majority": (test.labels == np.bincount(test.labels).argmax()).astype(int).tolist()}
+        if self.towers is not None:
+            given = classify(extract(self.embed, test), class_embeddings(self.towers.texts, classes, ["{}"]))
+            found["towers"] = (given == test.labels).astype(int).tolist()
+        return {"groups": test.groups.tolist(), "classes": len(classes), "right": found}
+
+    def draw(self, path: Path) -> None:
+        """Draw the emoji nearest to five texts, and the texts nearest to five emoji."""
+        assert self.towers is not None
+        images = self.asked.images
+        space = extract(self.embed, images), self.towers.texts(self.pairs.texts)
+        draw_retrieval(lambda rows: displayed(images.images(rows), images.spec), self.pairs, space, path)
 
 
-def of_partners(clip: Trained, simclr: Trained, seed: int) -> dict[str, Any]:
-    """Return the figures of finding another picture of the same emoji among all pictures of the test."""
-    registry, (_, card) = load_registry(), load_encoder(load_registry(), simclr.project / PRETRAIN)
-    data = read_labelled(clip.project / STORE)
-    test = data.test.subset(np.flatnonzero(np.bincount(data.test.groups)[data.test.groups] > 1))
-    right = _of_one_group(test)
-    embeds: Mapping[str, Embed] = {
-        "clip": clip.embed,
-        "simclr": simclr.embed,
-        "untrained": random_encoder(registry, card, True, seed, data.train.split),
-        "colours": partial(colour_histogram, spec=test.spec),
+def texts_of(run: Trained) -> Any:
+    """Return what embeds texts with a trained text tower, on its device."""
+    assert run.task.text_tower is not None
+    assert run.texts is not None
+    tokenizer, network = run.texts.tokenizer, OfTokens(run.task.text_tower, l2_normalize=True).eval()
+    device = next(network.parameters()).device
+
+    def embed(texts: Any) -> npt.NDArray[np.float32]:
+        tokens, mask, _ = tokenizer.encode(texts)
+        with torch.inference_mode():
+            found = network(torch.from_numpy(tokens).to(device), torch.from_numpy(mask).to(device))
+        return np.asarray(found.cpu().numpy())
+
+    return embed
+
+
+def found_by(judge: Judge) -> dict[str, Any]:
+    """Return all that a line says of an arm, as JSON has it."""
+    ranks, asked = judge.retrieval()
+    ranks["partners"], asked["partners"] = judge.partners()
+    return {
+        "ranks": {way: {name: values.tolist() for name, values in found.items()} for way, found in ranks.items()},
+        "groups": {way: each.groups.tolist() for way, each in asked.items()},
+        "candidates": {way: each.candidates for way, each in asked.items()},
+        "chance": {way: chance_figures(each) for way, each in asked.items()},
+        "zero_shot": judge.zero_shot(),
     }
-    ranks = {
-        name: ranks_of_first_right(*[extract(embed, test)] * 2, right, but_itself=True)
-        for name, embed in embeds.items()
-    }
-    asked = Asked(test.groups, right.sum(axis=1) - 1, len(test) - 1)
-    return {**recall_figures(ranks, asked, RESAMPLES, 0, over="clip"), "chance": chance_figures(asked)}
-
-
-def _of_one_group(test: Labelled) -> Any:
-    from scipy.sparse import csr_array
-
-    return csr_array(test.groups[:, None] == test.groups)
-
-
-def table(title: str, found: Mapping[str, Mapping[str, float]]) -> list[str]:
-    """Return the rows of a table in Markdown."""
-    lines = [f"\n{title}\n", "| | R@1 | R@5 | R@10 | median rank |", "|---|---|---|---|---:|"]
-    for name, figures in found.items():
-        recalls = " | ".join(recall_words(figures, f"recall_at_{cut}") for cut in (1, 5, 10))
-        lines.append(f"| {name} | {recalls} | {figures['median_rank']:.0f} |")
-    return lines
-
-
-def gain(found: Mapping[str, Mapping[str, float]], over: str) -> str:
-    """Return by how much recall at 1 is higher than another's, in points."""
-    value, low, high = (100 * found[over][f"gain_at_1{end}"] for end in ("", "_low", "_high"))
-    return f"{value:+.1f} [{low:+.1f}, {high:+.1f}] over {over}"
 
 
 @click.command()
-@click.argument("emoji", type=click.Path(exists=True, path_type=Path))
+@click.argument("emoji", type=click.Path(path_type=Path))
 @click.argument("folder", type=click.Path(path_type=Path))
-@click.option("--seeds", default=3, show_default=True)
-@click.option("--epochs", default=40, show_default=True)
-def main(emoji: Path, folder: Path, seeds: int, epochs: int) -> None:
-    """Train on EMOJI, a .zip, in FOLDER, and print what is found."""
-    base = prepare(emoji, folder, epochs)
-    for seed in range(seeds):
-        clip, simclr = (trained(base, folder, recipe, seed) for recipe in RECIPES)
-        row = {**of_texts(clip, simclr), "partners": of_partners(clip, simclr, seed)}
-        (folder / f"figures-{seed}.json").write_text(json.dumps(row, indent=1))
-        shown = {
-            "Images to texts": row["retrieval"]["image_to_text"],
-            "Texts to images": row["retrieval"]["text_to_image"],
-            "A picture to another of the same emoji": row["partners"],
-        }
-        for title, found in shown.items():
-            click.echo("\n".join(table(f"{title}, seed {seed}", found)))
-            gains = [gain(found, name) for name in found if "gain_at_1" in found[name]]
-            click.echo(f"\nR@1 of {next(iter(found))} in points: {'; '.join(gains)}")
-        click.echo(f"\n{zero_shot_line(row['zero_shot'])}")
-        if seed == 0:
-            draw(clip, folder / "emoji_text.png")
-
-
-def draw(clip: Trained, path: Path) -> None:
-    """Draw the emoji nearest to five texts, and the texts nearest to five emoji."""
-    assert clip.texts is not None
-    images, pairs = clip.texts.asked.images, pair(clip.texts.asked.captions)
-    space = extract(clip.embed, images), clip.texts.texts(pairs.texts)
-    draw_retrieval(lambda rows: displayed(images.images(rows), images.spec), pairs, space, path)
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="The file that receives lines of JSON.")
+@click.option("--arm", "arms", multiple=True, type=click.Choice(list(ARMS)), help="Arms; all unless some are named.")
+@click.option("--seed", "seeds", multiple=True, type=int, default=range(3), help="Seeds; 0 to 2 unless named.")
+@click.option("--epochs", type=int, default=40, show_default=True, help="Passes over the training images.")
+@click.option("--batch", type=int, default=128, show_default=True, help="Images per step.")
+@click.option("--pictures", type=click.Path(path_type=Path), help="A folder for what is nearest, of each arm and seed.")
+def main(
+    emoji: Path,
+    folder: Path,
+    out: Path,
+    arms: tuple[str, ...],
+    seeds: tuple[int, ...],
+    epochs: int,
+    batch: int,
+    pictures: Path | None,
+) -> None:
+    """Learn from EMOJI, a .zip, with FOLDER for what is kept, and append what is found to a file."""
+    store = stored(emoji, folder)
+    for arm, seed in undone(out, arms or ARMS, seeds, {"epochs": epochs, "batch": batch}):
+        began = time.monotonic()
+        run = learned(store, folder, arm, seed, epochs, batch)
+        judge = Judge(store, run, seed, untrained=arm == "random")
+        line = {"arm": arm, "seed": seed, "epochs": epochs, "batch": batch, "device": device_name()}
+        found = found_by(judge)
+        append(out, {**line, "seconds": round(time.monotonic() - began, 1), **found})
+        click.echo(f"{arm}, seed {seed}: {time.monotonic() - began:.0f} s", err=True)
+        if pictures and judge.towers is not None:
+            pictures.mkdir(parents=True, exist_ok=True)
+            judge.draw(pictures / f"{arm}-{seed}.png")
 
 
 if __name__ == "__main__":

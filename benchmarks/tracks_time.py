@@ -7,15 +7,15 @@ frames, without labels, and its encoder is frozen. It is judged on the frames of
 - kNN: 20 neighbours among all training frames vote (and for a track its mean embedding);
 - a linear probe that is given the frames of 1 or of 5 labelled tracks per class, drawn several times.
 
-Accuracies are means over classes, draws and seeds. Intervals (95%) and those of the differences from SimCLR on single
-frames are bootstrapped over the test tracks of each class: the frames of a track are no independent evidence.
+Each recipe with each seed is a line of the file `--out` as soon as it is done; one that is there is not done again, so
+that processes may share them: `--arm` and `--seed` say which ones are this process's. `python -m
+benchmarks.tracks_time_page LINES` makes tables of the lines.
 """
 
 import io
-import tempfile
+import time
 import zipfile
 from collections import defaultdict
-from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,34 +23,26 @@ import click
 import numpy as np
 import numpy.typing as npt
 import torch
-import yaml
 from PIL import Image
 from sklearn.linear_model import LogisticRegression
 
-from benchmarks.project import ROOT
+from benchmarks.cells import Trained, append, device_name, trained, undone
+from benchmarks.tracks_time_page import MEASURES
 from ssl_pipeline.augment.policy import Policy
-from ssl_pipeline.config import PretrainSection
 from ssl_pipeline.data.moments import Moment, Moments
 from ssl_pipeline.data.store import Split
-from ssl_pipeline.loading import load_registry
 from ssl_pipeline.neighbours import nearest, unit
 from ssl_pipeline.randomness import hash64
-from ssl_pipeline.recipes import method_of
-from ssl_pipeline.training.checkpoint import Checkpoints
-from ssl_pipeline.training.optimization import build_optimizer
-from ssl_pipeline.training.precision import Precision
-from ssl_pipeline.training.preparation import build
-from ssl_pipeline.training.pretraining import train
 from ssl_pipeline.training.saving import write_report
 from ssl_pipeline.types import Encoder
 
-SIDE, DRAWS, NEIGHBOURS, TEMPERATURE, RESAMPLES = 32, 5, 20, 0.07, 2000
-CPU = torch.device("cpu")
+SIDE, DRAWS, NEIGHBOURS, TEMPERATURE = 32, 5, 20, 0.07
 UPRIGHT = {"size": SIDE, "random_resized_crop": {"p": 1.0, "scale": [0.5, 1.0], "ratio": [0.85, 1.18]}}
 COLOURS = {"color_jitter": {"p": 0.8, "brightness": 0.4, "contrast": 0.4, "saturation": 0.4, "hue": 0.1}}
 CROPPED = {"random_resized_crop": {"p": 1.0, "scale": [0.2, 1.0], "ratio": [0.75, 1.333]}}
 VIEWS = {"global": {"size": SIDE, **CROPPED, **COLOURS, "grayscale": {"p": 0.2}}, "plain": UPRIGHT}
 """No mirroring, which changes the class of some signs."""
+POLICIES = {kind: Policy.model_validate(policy) for kind, policy in VIEWS.items()}
 ARMS: dict[str, dict[str, Any]] = {
     "random": {"recipe": "simclr", "epochs": 0},
     "simclr": {"recipe": "simclr"},
@@ -58,7 +50,7 @@ ARMS: dict[str, dict[str, Any]] = {
     "frame_order": {"recipe": "frame_order"},
     "missing_frame": {"recipe": "missing_frame"},
 }
-MEASURES = ("kNN", "kNN, tracks", "1 track", "5 tracks")
+SHOWN = ("loss", "pretext_accuracy", "copied", "words_used", "negatives", "embedding_std", "effective_rank")
 
 
 class Tracks(NamedTuple):
@@ -68,6 +60,11 @@ class Tracks(NamedTuple):
     classes: npt.NDArray[np.int64]
     tracks: npt.NDArray[np.int64]
     numbers: npt.NDArray[np.int64]
+
+    @property
+    def class_of_track(self) -> npt.NDArray[np.int64]:
+        """The class (t,) of each track."""
+        return self.classes[np.unique(self.tracks, return_index=True)[1]]
 
 
 def read(archive: Path) -> dict[str, Tracks]:
@@ -101,43 +98,12 @@ def pool_of(tracks: Tracks, fps: float) -> Split:
     return Split("train", SIDE, ids[order], mean, std, "tracks", (tracks.frames[order],), moments=moments)
 
 
-def learned(arm: str, pool: Split, seed: int, epochs: int, batch: int, pictures: Path | None) -> Encoder:
-    """Train the recipe of an arm on a pool, and return its encoder."""
-    registry = load_registry()
-    section = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))["pretrain"]
-    values = {
-        **section,
-        "seed": seed,
-        "batch_size": batch,
-        "epochs": epochs,
-        "precision": "fp32",
-        "on_collapse": "warn",
-    } | ARMS[arm]
-    untrained = values["epochs"] == 0
-    method = method_of(registry, PretrainSection.model_validate(values | {"epochs": max(1, values["epochs"])}))
-    policies = {kind: Policy.model_validate(policy) for kind, policy in VIEWS.items()}
-    task, config = build(registry, method.recipe, method.pretrain, pool, policies), method.pretrain
-    if not untrained:
-        make_optimizer = partial(build_optimizer, registry, config.optimizer)
-        with tempfile.TemporaryDirectory() as work:
-            checkpoints = Checkpoints(Path(work), arm, {})
-            with checkpoints.until_done():
-                history = train(task, pool, policies, config, make_optimizer, Precision("fp32", CPU), checkpoints)
-        if pictures:
-            write_report(pictures / arm, task, config, history, pool, policies)
-        figures = {name: f"{value:.3g}" for name, value in history.rows[-1].items() if name in SHOWN}
-        click.echo(f"{arm}, seed {seed}: {figures}", err=True)
-    return task.encoder.eval()
-
-
-SHOWN = ("loss", "pretext_accuracy", "copied", "words_used", "negatives", "embedding_std", "effective_rank")
-
-
 @torch.no_grad()
 def embedded(encoder: Encoder, frames: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
     """Return embeddings (n, D) of unit length."""
-    images = torch.from_numpy(frames).permute(0, 3, 1, 2).float() / 255
-    return unit(np.concatenate([encoder(part).numpy() for part in images.split(256)]))
+    device = next(encoder.parameters()).device
+    images = torch.from_numpy(frames).permute(0, 3, 1, 2)
+    return unit(np.concatenate([encoder(part.to(device).float() / 255).cpu().numpy() for part in images.split(256)]))
 
 
 def voted(bank: npt.NDArray[np.float32], classes: npt.NDArray[np.int64], queries: npt.NDArray[np.float32]) -> Any:
@@ -160,10 +126,10 @@ def judged(encoder: Encoder, train_: Tracks, test: Tracks, seed: int) -> dict[st
     def of_tracks(right: npt.NDArray[np.bool_]) -> npt.NDArray[np.float64]:
         return np.bincount(test.tracks, right) / np.bincount(test.tracks)
 
-    classes = np.array([test.classes[test.tracks == track][0] for track in np.unique(test.tracks)])
+    voted_for_tracks = voted(bank, train_.classes, means(queries, test.tracks))
     found = {
         "kNN": of_tracks(voted(bank, train_.classes, queries) == test.classes),
-        "kNN, tracks": (voted(bank, train_.classes, means(queries, test.tracks)) == classes).astype(float),
+        "kNN, tracks": (voted_for_tracks == test.class_of_track).astype(float),
     }
     for count in (1, 5):
         shares = []
@@ -175,51 +141,57 @@ def judged(encoder: Encoder, train_: Tracks, test: Tracks, seed: int) -> dict[st
             probe = LogisticRegression(C=10.0, max_iter=200).fit(bank[rows], train_.classes[rows])
             shares.append(of_tracks(probe.predict(queries) == test.classes))
         found[f"{count} track{'s' * (count > 1)}"] = np.mean(shares, axis=0)
+    assert tuple(found) == MEASURES
     return found
 
 
-def interval(values: npt.NDArray[np.float64], classes: npt.NDArray[np.int64]) -> tuple[float, float, float]:
-    """Return the mean over classes of values (t,) of tracks, and its 95% bootstrap interval over tracks."""
-    random, by_class = np.random.default_rng(0), [values[classes == kind] for kind in np.unique(classes)]
-    resampled = np.mean(
-        [of[random.integers(len(of), size=(RESAMPLES, len(of)))].mean(axis=1) for of in by_class], axis=0
-    )
-    low, high = np.quantile(resampled, [0.025, 0.975])
-    return float(np.mean([of.mean() for of in by_class])), float(low), float(high)
+def figures_of(run: Trained) -> dict[str, float]:
+    """Return what the curves end with."""
+    row = run.history.rows[-1] if run.history else {}
+    return {name: float(f"{value:.3g}") for name, value in row.items() if name in SHOWN}
 
 
 @click.command()
 @click.argument("folder", type=click.Path(exists=True, path_type=Path))
-@click.option("--seeds", type=int, default=5, help="Number of seeds, each a training of its own.")
-@click.option("--epochs", type=int, default=40, help="Passes over the training frames.")
-@click.option("--batch", type=int, default=256, help="Frames per step.")
-@click.option("--fps", type=float, default=10.0, help="Frames per second of a track.")
-@click.option("--arm", "arms", multiple=True, type=click.Choice(list(ARMS)), help="Arms; all unless some are named.")
-@click.option("--pictures", type=click.Path(path_type=Path), help="A folder for the reports of the first seed.")
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="The file that receives lines of JSON.")
+@click.option("--arm", "arms", multiple=True, type=click.Choice(list(ARMS)), help="Recipes; all unless some are named.")
+@click.option("--seed", "seeds", multiple=True, type=int, default=range(5), help="Seeds; 0 to 4 unless named.")
+@click.option("--epochs", type=int, default=10, show_default=True, help="Passes over the training frames.")
+@click.option("--batch", type=int, default=256, show_default=True, help="Frames per step.")
+@click.option("--fps", type=float, default=10.0, show_default=True, help="Frames per second of a track.")
+@click.option("--pictures", type=click.Path(path_type=Path), help="A folder for curves and pictures of each run.")
 def main(
-    folder: Path, seeds: int, epochs: int, batch: int, fps: float, arms: tuple[str, ...], pictures: Path | None
+    folder: Path,
+    out: Path,
+    arms: tuple[str, ...],
+    seeds: tuple[int, ...],
+    epochs: int,
+    batch: int,
+    fps: float,
+    pictures: Path | None,
 ) -> None:
-    """Print a table of recipes on the tracks in FOLDER."""
+    """Learn from the tracks in FOLDER, and append what is found to a file."""
+    settings = {"epochs": epochs, "batch": batch, "fps": fps}
     splits = read(folder / "tracks.zip")
     pool, test = pool_of(splits["train"], fps), splits["test"]
-    classes = np.array([test.classes[test.tracks == track][0] for track in np.unique(test.tracks)])
-    found: dict[str, dict[str, Any]] = {}
-    for arm in arms or tuple(ARMS):
-        rows = []
-        for seed in range(seeds):
-            encoder = learned(arm, pool, seed, epochs, batch, pictures if seed == 0 else None)
-            rows.append(judged(encoder, splits["train"], test, seed))
-        found[arm] = {name: np.mean([row[name] for row in rows], axis=0) for name in MEASURES}
-        of_seeds = {name: [f"{interval(row[name], classes)[0]:.1%}" for row in rows] for name in MEASURES}
-        click.echo(f"{arm}: by seed {of_seeds}", err=True)
-    click.echo("| recipe | " + " | ".join(MEASURES) + " |\n|---|" + "---|" * len(MEASURES))
-    for arm, values in found.items():
-        cells = ["{:.1%} ({:.1%} to {:.1%})".format(*interval(values[name], classes)) for name in MEASURES]
-        click.echo(f"| `{arm}` | " + " | ".join(cells) + " |")
-        if arm not in ("simclr", "random") and "simclr" in found:
-            gains = [interval(values[name] - found["simclr"][name], classes) for name in MEASURES]
-            cells = ["{:+.1%} ({:+.1%} to {:+.1%})".format(*gain) for gain in gains]
-            click.echo(f"| {arm} - simclr | " + " | ".join(cells) + " |")
+    for arm, seed in undone(out, arms or ARMS, seeds, settings):
+        began = time.monotonic()
+        run = trained(pool, POLICIES, {"epochs": epochs, "batch_size": batch, "seed": seed, **ARMS[arm]})
+        right = judged(run.task.encoder.eval(), splits["train"], test, seed)
+        line = {
+            "arm": arm,
+            "seed": seed,
+            **settings,
+            "device": device_name(),
+            "seconds": round(time.monotonic() - began, 1),
+            "curves": figures_of(run),
+            "classes": test.class_of_track.tolist(),
+            "right": {name: values.round(6).tolist() for name, values in right.items()},
+        }
+        append(out, line)
+        click.echo(f"{arm}, seed {seed}: {line['seconds']} s, {line['curves']}", err=True)
+        if pictures and run.history:
+            write_report(pictures / f"{arm}-{seed}", run.task, run.config, run.history, pool, POLICIES)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,152 @@
+"""What studies of many short runs share: a run in memory, and a file of JSON lines that several processes append to.
+
+A cell is one arm of a study with one seed. Each process does the cells that it is told to do, on CUDA where there is
+one, and appends a line for each as soon as it is done. A cell whose line is there is not done again.
+"""
+
+import fcntl
+import json
+import os
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import yaml
+
+from benchmarks.project import ROOT
+from ssl_pipeline.augment.policy import Policy
+from ssl_pipeline.config import PretrainConfig, PretrainSection
+from ssl_pipeline.data.store import Split
+from ssl_pipeline.loading import load_registry
+from ssl_pipeline.recipes import Recipe, method_of
+from ssl_pipeline.training.captions import TokenizedCaptions, tokenized
+from ssl_pipeline.training.checkpoint import Checkpoints
+from ssl_pipeline.training.curves import History
+from ssl_pipeline.training.optimization import build_optimizer
+from ssl_pipeline.training.precision import Precision, best_device
+from ssl_pipeline.training.preparation import build
+from ssl_pipeline.training.pretraining import train
+from ssl_pipeline.types import PretextTask
+
+__all__ = ["Cell", "Trained", "append", "crossed", "device_name", "read", "trained", "undone"]
+
+LEVEL = 0.95
+Line = dict[str, Any]
+
+
+class Cell(NamedTuple):
+    """What is done once: an arm with a seed."""
+
+    arm: str
+    seed: int
+
+
+class Trained(NamedTuple):
+    """A run that is over: the task in eval mode, where it was trained, what it was made of, and its curves."""
+
+    task: PretextTask
+    recipe: Recipe
+    config: PretrainConfig
+    texts: TokenizedCaptions | None
+    history: History | None
+
+
+def trained(pool: Split, policies: Mapping[str, Policy], values: Mapping[str, Any]) -> Trained:
+    """Learn from a pool, in memory.
+
+    Args:
+        pool: The images.
+        policies: Kind of view -> policy.
+        values: What differs from the section `pretrain` of params.yaml; with `epochs: 0` nothing is learned.
+    """
+    registry = load_registry()
+    section = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))["pretrain"]
+    chosen = {**section, "precision": "fp32", "on_collapse": "warn", **values}
+    method = method_of(registry, PretrainSection.model_validate(chosen | {"epochs": max(1, chosen["epochs"])}))
+    config, device = method.pretrain, best_device()
+    task, history = build(registry, method.recipe, config, pool, policies), None
+    texts = tokenized(task, pool)
+    if chosen["epochs"]:
+        make_optimizer = partial(build_optimizer, registry, config.optimizer)
+        with tempfile.TemporaryDirectory() as work:
+            checkpoints = Checkpoints(Path(work), "f" * 64, {})
+            with checkpoints.until_done():
+                precision = Precision("fp32", device)
+                history = train(task, pool, policies, config, make_optimizer, precision, checkpoints, texts=texts)
+    return Trained(task.to(device).eval(), method.recipe, config, texts, history)
+
+
+def device_name() -> str:
+    """Return what the runs of this process compute on."""
+    import torch
+
+    device = best_device()
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+
+
+def append(path: Path, line: Mapping[str, Any]) -> None:
+    """Append a line to a file, whole, whoever else does so at the same time."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a+b") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        end = file.seek(0, os.SEEK_END)
+        file.seek(max(end - 1, 0))
+        cut = end > 0 and file.read(1) != b"\n"  # somebody was killed while writing
+        file.write(b"\n" * cut + json.dumps(line).encode() + b"\n")
+
+
+def read(path: Path) -> list[Line]:
+    """Return the lines of a file, none where there is no file; what was cut off is left out."""
+    if not path.exists():
+        return []
+    found = []
+    for line in path.read_text(encoding="utf-8").splitlines():
+        try:
+            found.append(json.loads(line))
+        except json.JSONDecodeError:
+            continue  # its cell counts as undone
+    return found
+
+
+def undone(path: Path, arms: Iterable[str], seeds: Iterable[int], settings: Mapping[str, Any]) -> Iterator[Cell]:
+    """Yield the cells that have no line of these settings yet."""
+    for cell in [Cell(arm, seed) for seed in seeds for arm in arms]:
+        wanted = {**settings, **cell._asdict()}
+        if not any(wanted.items() <= line.items() for line in _flat(read(path))):
+            yield cell
+
+
+def _flat(lines: Iterable[Line]) -> list[Line]:
+    return [{name: value for name, value in line.items() if isinstance(value, str | int | float)} for line in lines]
+
+
+def crossed(
+    values: npt.NDArray[Any], groups: npt.NDArray[Any], strata: npt.NDArray[Any] | None = None, resamples: int = 2000
+) -> tuple[float, float, float]:
+    """Return a mean and its 95 % bootstrap interval over seeds and groups, both of which are drawn in each resample.
+
+    Seeds that are drawn are few, which makes the interval a little too short: of two by a third, of five by a tenth.
+
+    Args:
+        values: (s, n) values of n queries with each of s seeds; of a difference, those of one less those of the other.
+        groups: (n,) names, equal for queries that are no independent evidence.
+        strata: (n,) names of classes, whose means are averaged, and within which groups are drawn; None: one.
+        resamples: Number of resamples.
+    """
+    random = np.random.default_rng(0)
+    seeds = random.multinomial(len(values), np.full(len(values), 1 / len(values)), size=resamples) / len(values)
+    means, drawn = [], []
+    for stratum in np.unique(strata) if strata is not None else [None]:
+        own = np.full(len(groups), True) if strata is None else strata == stratum
+        names, numbers = np.unique(groups[own], return_inverse=True)
+        sums = np.stack([np.bincount(numbers, row, minlength=len(names)) for row in values[:, own].astype(float)])
+        sizes = np.bincount(numbers, minlength=len(names))
+        counts = random.multinomial(len(names), np.full(len(names), 1 / len(names)), size=resamples)
+        means.append(sums.sum() / (len(values) * sizes.sum()))
+        drawn.append(np.einsum("bs,sg,bg->b", seeds, sums, counts, optimize=True) / (counts @ sizes))
+    low, high = np.quantile(np.mean(drawn, axis=0), [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    return float(np.mean(means)), float(low), float(high)
