@@ -127,7 +127,7 @@ def _flat(lines: Iterable[Line]) -> list[Line]:
 def crossed(
     values: npt.NDArray[Any], groups: npt.NDArray[Any], strata: npt.NDArray[Any] | None = None, resamples: int = 2000
 ) -> tuple[float, float, float]:
-    """Return a mean and its 95 % bootstrap interval over seeds and groups, both of which are drawn in each resample.
+    """Return a mean and its 95% bootstrap interval over seeds and groups, both of which are drawn in each resample.
 
     Seeds that are drawn are few, which makes the interval a little too short: of two by a third, of five by a tenth.
 

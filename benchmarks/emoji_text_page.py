@@ -1,6 +1,6 @@
 """Tables of what `benchmarks.emoji_text` found: `python -m benchmarks.emoji_text_page LINES` prints Markdown.
 
-Recalls are means over seeds. Intervals (95 %), also those of differences, are bootstrapped over seeds and over emoji:
+Recalls are means over seeds. Intervals (95%), also those of differences, are bootstrapped over seeds and over emoji:
 both pictures of an emoji are no independent evidence. A difference is taken query by query between runs of the same
 seed. Median ranks are means over seeds of the median over queries.
 """

@@ -1,6 +1,6 @@
 """Tables of what `benchmarks.tracks_time` found: `python -m benchmarks.tracks_time_page LINES` prints Markdown.
 
-Accuracies are means over classes, draws and seeds. Intervals (95 %), also those of differences, are bootstrapped over
+Accuracies are means over classes, draws and seeds. Intervals (95%), also those of differences, are bootstrapped over
 seeds and over the test tracks of each class: the frames of a track are no independent evidence. A difference is taken
 track by track between runs of the same seed.
 """
