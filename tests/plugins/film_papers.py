@@ -10,10 +10,10 @@ FILM_PAPERS: dict[str, dict[str, Paper | Ours]] = {
         "loss.temperature": Paper(0.1, "authors' code, configs/video_ssl.py: temperature"),
     },
     "frame_order": {  # 1603.08561
-        "task.hidden_dim": Ours(4096, "3.2: one layer on what is concatenated", "as the other tasks that ask have it"),
-        "task.least": Paper(0.5, "4.1: the least distance of a frame out of order, 15 of 30 frames per second"),
-        "task.most": Paper(1.0, "4.1: the longest window of three frames, 60 of 30 frames per second"),
-        "task.asks": Paper("order", "3.1"),
+        "task.hidden_dim": Ours(4096, "a linear layer on what is concatenated", "as the other tasks that ask have it"),
+        "task.least": Paper(0.6, "table 1: the least distance of a frame out of order, 15 of 25 frames per second"),
+        "task.most": Paper(1.2, "table 1: half of the longest window of three frames, 60 of 25 frames per second"),
+        "task.asks": Paper("order", "abstract: whether a sequence is in the correct order"),
     },
     "missing_frame": {  # none; of its parts 2106.08254
         "task.words": Paper(8192, "2.1: vocabulary"),
