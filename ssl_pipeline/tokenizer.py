@@ -8,7 +8,9 @@ Sources: byte-pair encoding: Sennrich et al. 2016 (1508.07909); of bytes, with t
 here: GPT-2 (Radford et al. 2019); small letters, start and end: CLIP (2103.00020), section 2.4.
 """
 
+import functools
 import json
+import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -19,7 +21,7 @@ import numpy.typing as npt
 if TYPE_CHECKING:
     import tokenizers
 
-__all__ = ["END", "PADDING", "START", "TOKENIZER", "Encoded", "Tokenizer", "train"]
+__all__ = ["END", "PADDING", "START", "TOKENIZER", "Encoded", "Tokenizer", "normalised", "train"]
 
 TOKENIZER = "tokenizer.json"
 PADDING, START, END = 0, 1, 2
@@ -31,6 +33,10 @@ LEAST_VOCABULARY, LEAST_CONTEXT = 256 + 3, 3
 _NO_TEXT = ("<padding of text>", "<start of text>", "<end of text>")
 """Their names hold a space, which no token of text has (it is written Ġ), so that no text can become one of them."""
 _LONGEST_TOKEN = 32  # characters; words are shorter, and what is longer is read by a merge of many captions' rubbish
+
+
+_WHITE_SPACE = re.compile(r"[^\S\x1c-\x1f]+")
+"""What Unicode calls white space, and the library with it; Python counts four separators of old as well."""
 
 
 class Encoded(NamedTuple):
@@ -117,6 +123,12 @@ class Tokenizer:
         return Encoded(tokens, mask, np.array(truncated, np.bool_))
 
 
+def normalised(text: str) -> str:
+    """Return a text as a tokenizer reads it: in small letters, composed, and with single spaces."""
+    found: str = _normalizer().normalize_str(_encodable(text))
+    return found
+
+
 def train(captions: Iterable[str], vocabulary: int, context: int) -> Tokenizer:
     """Train a tokenizer on captions: the same bytes in every process, whatever the order of the captions.
 
@@ -158,11 +170,21 @@ def train(captions: Iterable[str], vocabulary: int, context: int) -> Tokenizer:
 
 
 def _encoder_of_bytes(model: Any) -> "tokenizers.Tokenizer":
-    from tokenizers import Regex, decoders, normalizers, pre_tokenizers
     from tokenizers import Tokenizer as Library
+    from tokenizers import decoders, pre_tokenizers
 
     library = Library(model)
-    library.normalizer = normalizers.Sequence(
+    library.normalizer = _normalizer()
+    library.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
+    library.decoder = decoders.ByteLevel()
+    return library
+
+
+@functools.cache
+def _normalizer() -> Any:
+    from tokenizers import Regex, normalizers
+
+    return normalizers.Sequence(
         [
             normalizers.NFC(),
             normalizers.Lowercase(),
@@ -170,9 +192,6 @@ def _encoder_of_bytes(model: Any) -> "tokenizers.Tokenizer":
             normalizers.Strip(),
         ]
     )
-    library.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
-    library.decoder = decoders.ByteLevel()
-    return library
 
 
 def _beginning(text: str, context: int) -> tuple[str, bool]:
@@ -183,7 +202,7 @@ def _beginning(text: str, context: int) -> tuple[str, bool]:
     most = context * _LONGEST_TOKEN
     if len(text) <= most:
         return text, False
-    text = " ".join(text.split())
+    text = _WHITE_SPACE.sub(" ", text).strip(" ")
     return text[:most], len(text) > most
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import tokenizers
 
-from ssl_pipeline.tokenizer import END, PADDING, START, Tokenizer, train
+from ssl_pipeline.tokenizer import _WHITE_SPACE, END, PADDING, START, Tokenizer, normalised, train
 
 CAPTIONS = [f"{colour} {shape}: a {colour} one" for colour in ("red", "Gründe", "blue") for shape in ("circle", "star")]
 PROCESSES = 20
@@ -117,8 +117,27 @@ def test_numbers_that_are_too_small_are_refused(numbers: tuple[int, int], messag
         train(CAPTIONS, *numbers)
 
 
-def test_of_a_very_long_text_the_beginning_is_read_and_the_rest_is_told(tokenizer: Tokenizer):
+def test_of_a_very_long_text_the_beginning_is_encoded_and_the_rest_is_told(monkeypatch: pytest.MonkeyPatch):
+    """Without a bound a text of megabytes would take half a minute, of which a few tokens are read."""
+    tokenizer, encoded = train(CAPTIONS, vocabulary=320, context=12), []
+
+    class Spy:
+        def __init__(self, library: tokenizers.Tokenizer):
+            self.encode_batch = lambda texts: encoded.extend(texts) or library.encode_batch(texts)
+
     words = "a red circle and a blue star beside the sea " * 4
-    found = tokenizer.encode([words, words * 1_000, "a" + " " * 10_000 + "b"])
-    assert (found.tokens[0] == found.tokens[1]).all()
-    assert found.truncated.tolist() == [True, True, False]
+    long = [words * 1_000, "a" + " " * 10_000 + "b", " \x1c ".join("ab" * 500)]
+    whole = tokenizers.Tokenizer.from_str(tokenizer.json).encode_batch([words, *long])
+    monkeypatch.setattr(tokenizer, "_library", Spy(tokenizer._library))
+    found = tokenizer.encode([words, *long])
+    assert max(map(len, encoded)) <= 12 * 32
+    assert found.tokens.tolist() == [one.ids for one in whole]
+    assert found.truncated.tolist() == [True, True, False, True]
+
+
+def test_what_is_white_space_is_so_for_the_library_and_here():
+    """Python counts U+001C to U+001F as well, which Unicode does not."""
+    spaces = {chr(number) for number in range(0x10000) if normalised(f"a{chr(number)}b") == "a b"}
+    assert spaces == {chr(number) for number in range(0x10000) if _WHITE_SPACE.fullmatch(chr(number))}
+    assert {" ", "\n", "\u3000"} < spaces
+    assert "\x1c" not in spaces

@@ -23,6 +23,7 @@ _REMEDY = (
 )
 
 _AT_ONCE = 10_000  # captions that are encoded at once
+_MOST_KNOWN = 16  # captions of an image that a step is told of, as each costs it time
 
 
 class Drawn(NamedTuple):
@@ -30,7 +31,8 @@ class Drawn(NamedTuple):
 
     Attributes:
         tokens: (n, L) int64, the drawn captions.
-        captions: (n, M) int64, the ids of all captions of the images: the drawn one first.
+        captions: (n, M) int64, the ids of all captions of the images, the drawn one first; of an image that has more
+            than 16, of that one and those that come after it.
     """
 
     tokens: npt.NDArray[np.int64]
@@ -88,7 +90,8 @@ class TokenizedCaptions:
         """
         first, counts = self._first[rows], self._first[rows + 1] - self._first[rows]
         chosen = (uniforms(seed, epoch, ids, TOKENS, 1)[:, 0].astype(np.float64) * counts).astype(np.int64)
-        order = (chosen[:, None] + np.arange(self._most)) % counts[:, None]  # from the drawn one on, round and round
+        told = min(self._most, _MOST_KNOWN)
+        order = (chosen[:, None] + np.arange(told)) % counts[:, None]  # from the drawn one on, round and round
         starts, ends = self._starts[first + chosen], self._starts[first + chosen + 1]
         places = starts[:, None] + np.arange(self.tokenizer.context)  # (n, L)
         inside = places < ends[:, None]

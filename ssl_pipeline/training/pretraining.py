@@ -62,21 +62,21 @@ class Plan:
     warmup: int
 
     @classmethod
-    def of(cls, images: int, config: PretrainConfig) -> "Plan":
-        """Plan a run over that many images.
+    def of(cls, images: int, config: PretrainConfig, which: str = "") -> "Plan":
+        """Plan a run over that many images, which are those of the pool that messages name by `which`.
 
         Raises:
             PipelineError: Fewer than two images: there is nothing to compare.
         """
         if images < 2:
             raise PipelineError(
-                f"pretraining needs at least 2 images, and the pool has {images}: add images to ingest.source, or "
+                f"pretraining needs at least 2 images{which}, and the pool has {images}: add images to ingest.source, or "
                 "lower ingest.val_fraction. data/ingested/rejects.csv lists files that could not be used."
             )
         batch_size = min(config.batch_size, images)
         if batch_size < config.batch_size:
             progress.say(
-                f"pretrain.batch_size is {config.batch_size}, but the pool has {images} images: that is the batch."
+                f"pretrain.batch_size is {config.batch_size}, but the pool has {images} images{which}: that is the batch."
             )
         steps = images // batch_size
         return cls(batch_size, steps, config.epochs, round(config.warmup * steps * config.epochs))
@@ -158,7 +158,7 @@ def train(
     ids = pool.ids if rows is None else pool.ids[rows]
     if frames.remark and ranks.leads:
         progress.say(frames.remark)
-    plan = Plan.of(len(ids), config)
+    plan = Plan.of(len(ids), config, " with captions" if texts is not None else "")
     if plan.batch_size < 2 * ranks.count:
         raise PipelineError(
             f"pretrain.devices: {ranks.count} processes share a batch of {plan.batch_size} images, and each needs 2 at "

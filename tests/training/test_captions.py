@@ -74,6 +74,16 @@ def test_what_is_drawn_depends_on_image_epoch_and_seed_alone(texts):
     assert len(seeds) == 2
 
 
+def test_of_an_image_with_hundreds_of_captions_a_step_is_told_of_sixteen():
+    many = tuple(f"number {number}" for number in range(300))
+    texts, ids = encode_captions(NEEDS, [many, ("sea",)]), IDS[:2]
+    found = [texts.drawn(np.array([0, 1]), ids, 0, epoch).captions for epoch in range(40)]
+    assert {one.shape for one in found} == {(2, 16)}
+    assert all(len(set(one[0].tolist())) == 16 for one in found)
+    assert len({int(one[0, 0]) for one in found}) > 30  # which one is drawn goes through all of them
+    assert len({int(number) for one in found for number in one[0]}) > 200
+
+
 def test_a_task_that_reads_captions_is_given_them_and_no_other_is(build_small, configure, pool, policies):
     task, rows = build_small(configure(recipe="clip")), np.arange(4)
     texts = tokenized(task, pool)

@@ -2,10 +2,9 @@
 
 A caption belongs to every image that has it, so that equal captions of different images are all right. Texts are
 compared once each, however often they occur: a wrong text that a hundred images have would take a hundred ranks.
-Captions that differ in capitals or in white space alone are equal.
+Captions that differ in capitals or in white space alone are equal, as they are to a tokenizer.
 """
 
-import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ssl_pipeline.neighbours import unit
+from ssl_pipeline.tokenizer import normalised
 
 __all__ = ["Pairs", "chance_within", "pair", "ranks_of_first_right"]
 
@@ -52,11 +52,11 @@ class Pairs:
 
 def pair(captions: Sequence[Sequence[str]]) -> Pairs:
     """Return which captions belong to which images, given the captions of each image; blank ones are left out."""
-    known: dict[str, tuple[int, str]] = {}  # what counts of a text -> its number, and the text as it first occurs
+    known: dict[str, tuple[int, str]] = {}  # a text as it is read -> its number, and the text as it first occurs
     places: dict[tuple[int, int], None] = {}
     for image, texts in enumerate(captions):
         for text in texts:
-            if key := _what_counts(text):
+            if key := normalised(text):
                 places[image, known.setdefault(key, (len(known), text))[0]] = None
     images, numbers = np.array(list(places), np.int64).reshape(-1, 2).T
     return Pairs(tuple(text for _, text in known.values()), images, numbers, len(captions))
@@ -112,8 +112,3 @@ def chance_within(k: int, right: Numbers, candidates: int) -> Rows:
     from scipy.stats import hypergeom
 
     return 1 - np.asarray(hypergeom.pmf(0, candidates, right, min(k, candidates)), np.float64)
-
-
-def _what_counts(text: str) -> str:
-    """Return a text without what makes no other caption of it: capitals, runs of white space, decomposed accents."""
-    return " ".join(unicodedata.normalize("NFC", text).lower().split())
