@@ -1,6 +1,7 @@
 """A bundle with a text tower proves it, and says what it found; one without is what it was."""
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -78,8 +79,14 @@ def test_another_text_tower_is_told(bundle: Path, tmp_path: Path, how: str):
         verify(bundle, say=lambda _: None)
 
 
-def test_its_tokenizer_cannot_go_missing(bundle: Path):
-    (bundle / "tokenizer.json").unlink()
+def test_its_tokenizer_cannot_go_missing_nor_change(bundle: Path):
+    path = bundle / "tokenizer.json"
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(BundleError, match=r"tokenizer\.json: is damaged"):
+        verify(bundle, say=lambda _: None)
+    path.unlink()
     with pytest.raises(BundleError, match=r"tokenizer\.json: is missing"):
         verify(bundle, say=lambda _: None)
 
@@ -87,11 +94,16 @@ def test_its_tokenizer_cannot_go_missing(bundle: Path):
 def test_the_example_compares_a_text_with_images(bundle: Path, tmp_path: Path):
     for number, digit in enumerate(digit_images(2)):
         Image.fromarray(digit).save(tmp_path / f"{number}.png")
-    words = [sys.executable, str(bundle / "example_text.py"), "a red bicycle", "0.png", "1.png"]
+    (tmp_path / os.fsdecode(b"\xe9.png")).write_bytes((tmp_path / "0.png").read_bytes())
+    words = [sys.executable, str(bundle / "example_text.py"), b"un v\xe9lo", "0.png", "1.png", b"\xe9.png"]
     done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, check=True)
     lines = [line.split("  ") for line in done.stdout.splitlines()]
-    assert [name for _, name in lines] == ["0.png", "1.png"]
+    assert [name for _, name in lines] == ["0.png", "1.png", "?.png"]
     assert all(-1 <= float(cosine) <= 1 for cosine, _ in lines)
+    assert lines[0][0] == lines[2][0]
+    usage = subprocess.run(words[:3], capture_output=True, text=True)
+    assert (usage.returncode, usage.stdout) == (2, "")
+    assert usage.stderr.startswith("Compare images with texts: python example_text.py")
 
 
 def test_the_card_has_the_figures_of_texts(bundle: Path):

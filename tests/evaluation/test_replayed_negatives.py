@@ -17,9 +17,10 @@ from ssl_pipeline.data.store import open_split
 from ssl_pipeline.evaluation.replayed_negatives import Batch, false_negatives, replay
 from ssl_pipeline.evaluation.seen_images import choose_seen
 from ssl_pipeline.loading import load_registry
+from ssl_pipeline.parts.text_transformer import TextTransformer
 from ssl_pipeline.positives_config import Positives
 from ssl_pipeline.recipes import Recipe
-from ssl_pipeline.types import Candidates, Negatives, NegativeStrategy
+from ssl_pipeline.types import Candidates, Negatives, NegativeStrategy, TextNeeds
 from ssl_pipeline_plugins.negatives.cross_batch import CrossBatch
 from ssl_pipeline_plugins.negatives.debiased import Debiased
 from ssl_pipeline_plugins.negatives.false_negative import FalseNegative
@@ -140,6 +141,9 @@ def test_the_recipe_of_a_trained_model_is_replayed_on_its_own_batches(tmp_path):
     assert 0.07 < found["chance"] < 0.13
     assert 0 < found["rate"] < 0.3  # of a network that has learned nothing
     assert found["rate"] != found["chance"]
+    reads_captions = load_task(registry, folder)
+    reads_captions.text_tower = TextTransformer(TextNeeds(300, 4), 4, width=4, depth=1, heads=1)
+    assert false_negatives(registry, reads_captions, card, seen, policies) == {}
     in_time = PretrainConfig.model_construct(positives=Positives(within=1.0))
     card = card.model_copy(update={"pretrain": in_time})
     assert false_negatives(registry, load_task(registry, folder), card, seen, policies) == {}

@@ -12,7 +12,10 @@ import yaml
 from click.testing import CliRunner, Result
 from PIL import Image
 
-from ssl_pipeline.errors import ConfigError
+from ssl_pipeline.config import Config
+from ssl_pipeline.data.layout import Record
+from ssl_pipeline.errors import ConfigError, PipelineError
+from ssl_pipeline.loading import load_registry
 from ssl_pipeline.planning import proposal
 from ssl_pipeline.planning.machine import Speed, look_around
 from ssl_pipeline_stages import checks
@@ -49,6 +52,16 @@ def test_images_without_captions_are_refused_for_a_recipe_that_learns_from_them(
     assert done.exit_code == 1, done.output
     assert "learns from images and their captions, and no image has one. Give the images captions" in done.output
     assert not Path("data/ingested").exists()
+
+
+def test_captions_count_where_they_are_kept_and_trained_on() -> None:
+    params = yaml.safe_load(PARAMS.read_text(encoding="utf-8"))
+    params["pretrain"] |= {"recipe": "clip"}
+    built = checks.build(Config.model_validate(params), load_registry())
+    of_test, blank = Record("a.png", split="test", captions=("sea",)), Record("b.png", captions=(" ", "\0"))
+    with pytest.raises(PipelineError, match="no image has one"):
+        checks.check_records(built, [of_test, blank])
+    checks.check_records(built, [of_test, blank, Record("c.png", captions=(" ", "sea"))])
 
 
 @pytest.mark.parametrize("command", [check, ingest], ids=["check", "ingest"])

@@ -10,7 +10,8 @@ from PIL import Image, ImageOps
 from tokenizers import Tokenizer
 
 if len(sys.argv) < 3:
-    sys.exit(__doc__)
+    print(__doc__, file=sys.stderr)
+    sys.exit(2)
 folder = Path(__file__).parent
 images, texts = (
     onnxruntime.InferenceSession(str(folder / name), providers=["CPUExecutionProvider"])
@@ -26,15 +27,20 @@ def read(path):
     return np.asarray(Image.alpha_composite(Image.new("RGBA", image.size, (*background, 255)), image).convert("RGB"))
 
 
+def readable(text):
+    """Return a text of the command line with question marks in place of what is not UTF-8."""
+    return text.encode("utf-8", "replace").decode("utf-8")
+
+
 def unit(rows):
     """Return rows of unit length."""
     return rows / np.linalg.norm(rows, axis=1, keepdims=True)
 
 
 text, *paths = sys.argv[1:]
-encoded = tokenizer.encode(text)
+encoded = tokenizer.encode(readable(text))
 given = {"tokens": np.array([encoded.ids]), "mask": np.array([encoded.attention_mask])}
 (asked,) = unit(texts.run(["embedding"], given)[0])
 for path in paths:
     (found,) = unit(images.run(["embedding"], {"images": read(path)[None]})[0])
-    print(f"{found @ asked:.4f}  {path}")  # the higher, the better the text describes the image
+    print(f"{found @ asked:.4f}  {readable(path)}")  # the higher, the better the text describes the image

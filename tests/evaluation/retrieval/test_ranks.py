@@ -41,7 +41,11 @@ def test_pairs_have_each_text_once_and_no_blank_one():
 
 def test_texts_are_equal_where_a_tokenizer_reads_the_same():
     """U+001C is white space for Python, and not for the tokenizer; a last sigma is one like any other to that."""
-    assert pair([("a b", "a\x1cb", "A\u3000B"), ("\u039f\u03a3", "\u03bf\u03c3")]).texts == ("a b", "a\x1cb", "\u039f\u03a3")
+    assert pair([("a b", "a\x1cb", "A\u3000B"), ("\u039f\u03a3", "\u03bf\u03c3")]).texts == (
+        "a b",
+        "a\x1cb",
+        "\u039f\u03a3",
+    )
 
 
 def test_ranks_are_those_of_sorting_by_hand(vectors, monkeypatch: pytest.MonkeyPatch):
