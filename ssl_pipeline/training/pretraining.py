@@ -70,13 +70,14 @@ class Plan:
         """
         if images < 2:
             raise PipelineError(
-                f"pretraining needs at least 2 images{which}, and the pool has {images}: add images to ingest.source, or "
-                "lower ingest.val_fraction. data/ingested/rejects.csv lists files that could not be used."
+                f"pretraining needs at least 2 images{which}, and the pool has {images}: add images to ingest.source, "
+                "or lower ingest.val_fraction. data/ingested/rejects.csv lists files that could not be used."
             )
         batch_size = min(config.batch_size, images)
         if batch_size < config.batch_size:
             progress.say(
-                f"pretrain.batch_size is {config.batch_size}, but the pool has {images} images{which}: that is the batch."
+                f"pretrain.batch_size is {config.batch_size}, but the pool has {images} images{which}: that is the "
+                "batch."
             )
         steps = images // batch_size
         return cls(batch_size, steps, config.epochs, round(config.warmup * steps * config.epochs))

@@ -120,6 +120,12 @@ def test_a_run_trains_on_captioned_images_alone_and_says_so(run, configure, pool
     assert task.text_tower is not None
 
 
+def test_messages_count_images_with_captions(run, configure, pool):
+    one = [("a star", "a sea")] + [()] * 47
+    with pytest.raises(PipelineError, match="at least 2 images with captions, and the pool has 1: add"):
+        run(configure(recipe="clip"), replace(pool, captions=Captions.of(one)))
+
+
 def test_what_leaves_training_is_rebuilt(run, configure, pool, policies, tmp_path):
     config = configure(recipe="clip", epochs=1)
     task, _ = run(config)
