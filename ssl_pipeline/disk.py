@@ -28,15 +28,15 @@ def disk_trouble(error: OSError, path: Path | None = None) -> PipelineError | No
     if error.errno in _NOT_WRITABLE_CODES:
         where = error.filename or path or "A file in the folder of params.yaml"
         return PipelineError(
-            f"{where} cannot be read or written ({error.strerror}): give this user access to it, or work in another "
-            "folder, then run this again. Nothing was half-written."
+            f"{where} cannot be read or written ({error.strerror}): grant this user access to it, or use another "
+            "folder, then run the command again. No file was left half-written."
         )
     unexplained = error.errno is None and path is not None and _free(path.parent) < _MIN_FREE_BYTES
     if error.errno in _DISK_FULL_CODES or unexplained:
         where = path or error.filename or "A product"
         return PipelineError(
-            f"{where} could not be written, because the disk is full ({error.strerror or error}): make room, then run "
-            "this again. Nothing was half-written, and what was finished before is kept."
+            f"{where} could not be written because the disk is full ({error.strerror or error}): free some space, then "
+            "run the command again. No file was left half-written, and finished products are kept."
         )
     return None
 

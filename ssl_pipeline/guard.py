@@ -99,7 +99,7 @@ def only_run(folder: Path, patience: float = LOCK_PATIENCE_SECONDS) -> Iterator[
     """
     with hold(folder / "lock", patience) as held:
         if not held:
-            raise PipelineError(f"{folder} is in use: {_describe_holder(folder / 'lock')}, then run this again.")
+            raise PipelineError(f"{folder} is in use: {_describe_holder(folder / 'lock')}, then run the command again.")
         yield
 
 
@@ -139,7 +139,7 @@ def _describe_holder(path: Path) -> str:
         process = psutil.Process(int(number))
         facts = process.as_dict(["cmdline", "status"])
     except (ValueError, psutil.NoSuchProcess):  # another machine's, or another container's
-        return f"another run is at work here, as process {number}. Wait for it, or end it"
+        return f"another run is active here, as process {number}. Wait for it, or end it"
     program, *words = facts["cmdline"] or ["?"]
     command = " ".join(" ".join([Path(program).name, *words]).split())[:80]
     if facts["status"] == psutil.STATUS_STOPPED:
@@ -148,7 +148,7 @@ def _describe_holder(path: Path) -> str:
             f"(`kill -CONT {number}`), or end it (`kill -9 {number}`)"
         )
     return (
-        f"another run is at work here, as process {number} ({command}). "
+        f"another run is active here, as process {number} ({command}). "
         f"Wait for it, or end it (`kill {number}`: a run that can go on later saves its state first)"
     )
 
@@ -174,8 +174,8 @@ else:
             return False
         except OSError as error:
             raise PipelineError(
-                f"{file.name}: its file system cannot lock files ({error.strerror}), so that two runs could mix up "
-                "their products. Put the project on another disk."
+                f"{file.name}: its file system cannot lock files ({error.strerror}), so two runs could mix up their "
+                "products. Move the project to another disk."
             ) from error
         return True
 

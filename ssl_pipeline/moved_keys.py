@@ -45,7 +45,7 @@ def move_keys(content: dict[str, Any], moved: Collection[str]) -> tuple[dict[str
         )
     if found and "pixels" not in found | ingest:
         found["pixels"] = "rgb8"
-        lines.append("ingest.pixels: is new: write pixels: rgb8 for what all images became before.")
+        lines.append("ingest.pixels: is a new key: write pixels: rgb8 for what all images became before.")
     left = {key: value for key, value in augment.items() if key not in moved}
     return content | {"augment": left, "ingest": found | ingest} if found else content, lines
 
@@ -72,7 +72,7 @@ def rename_keys(content: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
     content = content | {"pretrain": (pretrain := {key: pretrain[key] for key in pretrain if key not in accumulating})}
     for key, (value, meaning) in NEW.items():
         if key not in pretrain:
-            lines.append(f"pretrain.{key}: is new: write {key}: {meaning}, as before.")
+            lines.append(f"pretrain.{key}: is a new key: write {key}: {meaning}, as before.")
             content = content | {"pretrain": (pretrain := {key: value} | pretrain)}
     if WARMUP_EPOCHS not in pretrain:
         return content, lines
@@ -97,7 +97,7 @@ def refuse_former(factories: Iterable[Callable[..., Any]], words: Collection[str
     for factory in factories:
         former = getattr(getattr(factory, "func", factory), "formerly", {})  # of a partial it is its class that has it
         for word in sorted(former.keys() & words):
-            raise ConfigError(f"{key}: '{word}' is of an earlier version: {former[word]}.")
+            raise ConfigError(f"{key}: '{word}' belongs to an earlier version: {former[word]}.")
 
 
 def _share(warmup: Any, epochs: Any) -> Any:

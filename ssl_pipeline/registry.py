@@ -137,13 +137,13 @@ class Registry:
                 if implementation.plugin is plugin:
                     implementation.function(_register(entries, kind, module, distribution, version))
         if not entries:
-            raise TypeError("it registers nothing: mark its hooks with @ssl_pipeline.hookimpl")
+            raise TypeError("it registers nothing: decorate its hooks with @ssl_pipeline.hookimpl")
         for entry in entries:
             taken = self._entries.setdefault((entry.kind, entry.name), entry)
             if taken is not entry:
                 conflict = (
                     f"{entry.kind} '{entry.name}' is registered twice: by {taken.distribution} {taken.version} and by "
-                    f"{distribution} {version}. Remove one of them, or give it another name."
+                    f"{distribution} {version}. Remove or rename one of them."
                 )
                 self._conflicts[entry.kind, entry.name] = conflict
                 self.remarks.append(conflict)
@@ -179,9 +179,7 @@ class Registry:
         near = self._nearest(kind, name, known := [*others, *self.names(kind)])
         hint = " Did you mean " + " or ".join(f"'{other}'" for other in near) + "?" if near else ""
         lines = [f"{key or f'pretrain.{kind}'}: unknown name '{shown(name, 60)}'.{hint}", f"Known: {', '.join(known)}."]
-        lines += [
-            f"This plugin failed to load, and may be the one that is meant: {failure}" for failure in self.failures
-        ]
+        lines += [f"This plugin failed to load and may provide it: {failure}" for failure in self.failures]
         raise ConfigError("\n".join(lines))
 
     def _nearest(self, kind: str, name: str, known: Sequence[str]) -> list[str]:

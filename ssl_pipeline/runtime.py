@@ -101,7 +101,7 @@ class Backbone:
         if not isinstance(length, int):
             raise PipelineError(
                 f"{shown(str(path), 200)} does not say how long its {output} is (it says {shown(str(length), 100)}): "
-                "export the model again, with a fixed length."
+                "export the model again with a fixed length."
             )
         self.dim = length
         self.map_shapes: dict[str, tuple[int, ...]] = {node.name: tuple(node.shape[1:]) for node in outputs[1:]}
@@ -157,8 +157,8 @@ class Backbone:
         """
         if not self.map_shapes:
             raise PipelineError(
-                f"{shown(str(self.path), 200)} gives no feature maps: export with `export.outputs: [embedding, maps]`, "
-                "and name backbone_maps.onnx."
+                f"{shown(str(self.path), 200)} returns no feature maps: export with `export.outputs: [embedding, "
+                "maps]`, and name backbone_maps.onnx."
             )
         self._check_all(images)
         found = {name: np.empty((len(images), *shape), np.float32) for name, shape in self.map_shapes.items()}
@@ -180,9 +180,9 @@ class Backbone:
         """
         wanted, shape = self.images, getattr(image, "shape", None)
         if shape is None:
-            raise PipelineError(f"{name} is of type {type(image).__name__}, and the model takes arrays: {wanted}.")
+            raise PipelineError(f"{name} is of type {type(image).__name__}, and the model expects arrays: {wanted}.")
         if len(shape) != 3 or shape[2] != wanted.channels or image.dtype != wanted.dtype or 0 in shape:
-            raise PipelineError(f"{name} is {image.dtype} {shape}, and the model takes {wanted}: (H, W, C).")
+            raise PipelineError(f"{name} is {image.dtype} {shape}, and the model expects {wanted}: (H, W, C).")
         bound = self._max_megapixels
         if bound is not None and (reason := too_wide(shape[0], shape[1], self.size, bound)):
             raise PipelineError(f"{name} cannot be embedded: {reason}.")
@@ -212,6 +212,6 @@ def _described(metadata: dict[str, str], path: object) -> tuple[ImageSpec, int]:
         return images_of(metadata), int(metadata["size"])
     except (KeyError, ValueError, TypeError) as error:
         raise PipelineError(
-            f"{shown(str(path), 200)} does not say which images it takes ({brief(repr(error))}): it is not a file that "
-            "the stage export has written."
+            f"{shown(str(path), 200)} does not say which images it takes ({brief(repr(error))}): it was not "
+            "written by the stage export."
         ) from error

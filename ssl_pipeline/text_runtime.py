@@ -97,10 +97,10 @@ class TextTower:
 
 def _check_texts(texts: Sequence[str]) -> None:
     if isinstance(texts, str):
-        raise PipelineError("texts is one text, and the model takes a list of them: put it into brackets.")
+        raise PipelineError("texts is a single text, and the model expects a list: put it in brackets.")
     for number, text in enumerate(texts):
         if not isinstance(text, str):
-            raise PipelineError(f"texts[{number}] is of type {type(text).__name__}, and the model takes texts (str).")
+            raise PipelineError(f"texts[{number}] is of type {type(text).__name__}, and the model expects texts (str).")
 
 
 def _tokenizer_of(path: Path, digest: str) -> Tokenizer:
@@ -112,11 +112,11 @@ def _tokenizer_of(path: Path, digest: str) -> Tokenizer:
     except (OSError, ValueError) as error:
         raise PipelineError(
             f"{shown(str(place), 200)} cannot be read ({brief(error)}): {TEXT} is of no use without the {TOKENIZER} "
-            "that the stage export has written beside it."
+            "that the stage export wrote beside it."
         ) from error
     if tokenizer is None:
         raise PipelineError(
-            f"{shown(str(place), 200)} is not the tokenizer that {shown(str(path), 200)} was trained with: put both "
-            "files of one run beside each other."
+            f"{shown(str(place), 200)} is not the tokenizer that {shown(str(path), 200)} was trained with: keep "
+            "both files of one run together."
         )
     return tokenizer

@@ -83,7 +83,7 @@ def _text(path: Path) -> str:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
-        raise ConfigError(f"{path}, line {line}: this is not UTF-8: save the file in that encoding.") from error
+        raise ConfigError(f"{path}, line {line}: the file is not UTF-8: save it in this encoding.") from error
 
 
 class _RefusedError(Exception):
@@ -114,7 +114,7 @@ class _Composer(Composer):
         node = super().compose_node(parent, index)
         self.nesting -= 1
         if alias and id(node) not in self.values:
-            raise _RefusedError(f"the alias '*{shown(event.anchor, 60)}' holds itself", event.start_mark)
+            raise _RefusedError(f"the alias '*{shown(event.anchor, 60)}' contains itself", event.start_mark)
         if isinstance(node, MappingNode):
             _check_keys(node)
         self.values[id(node)] = 1 + sum(self.values[id(child)] for child in _children(node))

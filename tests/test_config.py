@@ -217,6 +217,6 @@ def test_all_that_an_earlier_version_wrote_is_answered_at_once(tmp_path: Path, c
         load(write(tmp_path, content))
     path, lines = tmp_path / "params.yaml", str(caught.value).splitlines()
     assert len(lines) == 13
-    assert lines[10] == f"{path}: ingest.pixels: is new: write pixels: rgb8 for what all images became before."
+    assert lines[10] == f"{path}: ingest.pixels: is a new key: write pixels: rgb8 for what all images became before."
     assert "'embedded' is now called 'small'" in lines[11]
     assert "pretrain.epoch: unknown key" in lines[12]

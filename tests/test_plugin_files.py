@@ -69,7 +69,7 @@ def test_a_file_that_fails_takes_nobody_down(own: Path):
     broken, empty, leaves = map(str, registry.failures)
     assert broken.startswith("plugin 'broken' of my_plugins/broken.py: SyntaxError: ")
     assert empty == (
-        "plugin 'empty' of my_plugins/empty.py: TypeError: it registers nothing: mark its hooks with "
+        "plugin 'empty' of my_plugins/empty.py: TypeError: it registers nothing: decorate its hooks with "
         "@ssl_pipeline.hookimpl"
     )
     assert leaves.startswith("plugin 'leaves' of my_plugins/leaves.py: it ends Python at import")

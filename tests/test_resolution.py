@@ -64,7 +64,7 @@ def test_what_is_no_schedule_is_refused_with_what_to_write(read, value, words):
 
 
 def test_a_file_of_an_earlier_version_is_told_what_to_write(read):
-    with pytest.raises(ConfigError, match=r"pretrain\.resolution: is new: write resolution: \[\[0, 1\.0\]\]"):
+    with pytest.raises(ConfigError, match=r"pretrain\.resolution: is a new key: write resolution: \[\[0, 1\.0\]\]"):
         read(None)
 
 

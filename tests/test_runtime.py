@@ -68,18 +68,18 @@ def test_images_of_16_bits_and_other_bands(tmp_path: Path):
     expected = image.transpose(2, 0, 1).reshape(-1).astype(np.float32)
     np.testing.assert_allclose(backbone([image])[0], expected / np.linalg.norm(expected), atol=1e-6)
     assert (backbone.images.channels, backbone.images.dtype, backbone.images.high) == (2, "uint16", 65535)
-    with pytest.raises(PipelineError, match=r"images\[1\] is uint8 \(4, 4, 2\), and the model takes 2 bands of uint16"):
+    with pytest.raises(PipelineError, match=r"images\[1\] is uint8 \(4, 4, 2\), and the model expects 2 bands of uint16"):
         backbone([image, image.astype(np.uint8)])
 
 
 @pytest.mark.parametrize(
     ("image", "message"),
     [
-        (np.zeros((8, 8), np.uint8), r"images\[0\] is uint8 \(8, 8\), and the model takes RGB of uint8"),
+        (np.zeros((8, 8), np.uint8), r"images\[0\] is uint8 \(8, 8\), and the model expects RGB of uint8"),
         (np.zeros((8, 8, 4), np.uint8), r"images\[0\] is uint8 \(8, 8, 4\)"),
         (np.zeros((8, 8, 3), np.uint16), r"images\[0\] is uint16"),
         (np.zeros((0, 8, 3), np.uint8), r"images\[0\] is uint8 \(0, 8, 3\)"),
-        ("photo.jpg", r"images\[0\] is of type str, and the model takes arrays"),
+        ("photo.jpg", r"images\[0\] is of type str, and the model expects arrays"),
     ],
 )
 def test_what_the_model_does_not_take_is_told(model: Path, image: object, message: str):

@@ -30,7 +30,7 @@ HOOK = "from ssl_pipeline import hookimpl\n@hookimpl\ndef register_losses(regist
         ("raise KeyboardInterrupt", "astray: KeyboardInterrupt"),
         ("class Odd(BaseException): pass\nraise Odd('x' * 10**6)", "Odd: xxx"),
         ("raise RuntimeError('\\x1b[31mred')", "RuntimeError: \\x1b[31mred"),
-        ("", "TypeError: it registers nothing: mark its hooks with @ssl_pipeline.hookimpl"),
+        ("", "TypeError: it registers nothing: decorate its hooks with @ssl_pipeline.hookimpl"),
         (HOOK + "None, dict)", "it registers a loss under the name None; names are letters, digits"),
         (HOOK + "5, dict)", "it registers a loss under the name 5; names are"),
         (HOOK + "'a\\nb\\x1b[31m', dict)", r"it registers a loss under the name 'a\nb\x1b[31m'; names are"),

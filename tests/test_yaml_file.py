@@ -67,7 +67,7 @@ def test_a_date_is_text(tmp_path: Path):
         ("a: 1" + "0" * 19, "line 1: the number 10000000000000000000 is too large."),
         ("a: " + "[" * 1500 + "]" * 1500, "line 1: more than 40 levels are nested."),
         ("a: " + "{a: " * 1500 + "}" * 1500, "line 1: more than 40 levels are nested."),
-        ("a: &a [*a]\n", "line 1: the alias '*a' holds itself."),
+        ("a: &a [*a]\n", "line 1: the alias '*a' contains itself."),
         (LAUGHS, "line 6: this stands for more than 20,000 values."),
         (MERGES, "line 5: this stands for more than 20,000 values."),
         ("a: *nowhere\n", "line 1: this is not valid YAML: found undefined alias 'nowhere'."),
@@ -75,7 +75,7 @@ def test_a_date_is_text(tmp_path: Path):
         ("a: 1\n---\nb: 2\n", "line 2: this is not valid YAML: but found another document."),
         ("a: '\x00'", " is not valid YAML: "),
         ("a: " + "x" * MAX_BYTES, " is larger than 200,000 bytes: this cannot be the right file."),
-        ("a: 1\n\udce9: 2\n", "line 2: this is not UTF-8: save the file in that encoding."),
+        ("a: 1\n\udce9: 2\n", "line 2: the file is not UTF-8: save it in this encoding."),
     ],
 )
 def test_what_is_refused_is_told_in_one_short_sentence(tmp_path: Path, text: str, message: str):

@@ -71,7 +71,7 @@ def build_encoder(
         raise ConfigError(f"{key}: backbone '{backbone.name}' has no published weights. {with_published(registry)}")
     if images.channels != 3 and "in_channels" not in _parameters(registry, backbone, key):
         raise ConfigError(
-            f"{key}: backbone '{backbone.name}' takes images of 3 channels alone, and these have {images.channels}. "
+            f"{key}: backbone '{backbone.name}' accepts only images with 3 channels, and these have {images.channels}. "
             "Take another backbone, or set ingest.pixels: rgb8."
         )
     with torch.random.fork_rng(devices=[]):
@@ -191,7 +191,7 @@ def _check_loss(recipe: Recipe, loss: Objective, wanted: type[Objective]) -> Non
     assert recipe.loss is not None
     if not isinstance(loss, wanted):
         raise ConfigError(
-            f"pretrain.loss '{recipe.loss.name}' does not go with pretext task '{recipe.pretext_task.name}', which "
+            f"pretrain.loss '{recipe.loss.name}' does not fit pretext task '{recipe.pretext_task.name}', which "
             f"takes a loss {wanted.family}. Choose another loss or another task, or a recipe that has both."
         )
 

@@ -84,4 +84,4 @@ def read_card(folder: Path, stage: str = "pretrain") -> ModelCard:
         return ModelCard.model_validate(read_product(folder / CARD, stage))
     except ValidationError as error:
         reasons = "; ".join(explain(error, ModelCard))
-        raise PipelineError(f"{folder / CARD} is of another version ({reasons}): {remake(stage)}.") from error
+        raise PipelineError(f"{folder / CARD} has a different format version ({reasons}): {remake(stage)}.") from error

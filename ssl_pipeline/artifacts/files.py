@@ -93,7 +93,7 @@ def load_text_tower(registry: Registry, folder: Path) -> tuple[TextTower, ModelC
     """
     card, tower = read_card(folder), load_task(registry, folder).text_tower
     if tower is None:
-        raise PipelineError(f"{folder}: recipe '{card.recipe.name}' learns from images alone: it has no text tower.")
+        raise PipelineError(f"{folder}: recipe '{card.recipe.name}' learns from images only: it has no text tower.")
     return tower, card
 
 

@@ -284,4 +284,6 @@ def read_policies(path: Path) -> Policies:
         return Policies.model_validate(read_product(path, "augment"))
     except ValidationError as error:
         reasons = "; ".join(explain(error, Policies))
-        raise PipelineError(f"{path} is damaged, or of another version ({reasons}): {remake('augment')}.") from error
+        raise PipelineError(
+            f"{path} is damaged, or has a different format version ({reasons}): {remake('augment')}."
+        ) from error

@@ -102,7 +102,7 @@ def golden_of(path: Path, exact: Golden | None = None) -> Golden:
         for node, array in zip(session.get_outputs(), session.run(None, inputs), strict=True):
             rows = np.asarray(array, np.float32).reshape(len(array), -1)
             if not np.isfinite(rows).all():
-                raise PipelineError(f"{path} computes values that are not finite: {remake('export')}.")
+                raise PipelineError(f"{path} returns values that are not finite: {remake('export')}.")
             every = golden.every.setdefault(node.name, ceil(rows.shape[1] / _MOST_VALUES))
             case["outputs"][node.name] = key = f"{path.name}/{number}/{node.name}"
             golden.arrays[key] = np.ascontiguousarray(rows[:, ::every])
@@ -112,7 +112,7 @@ def golden_of(path: Path, exact: Golden | None = None) -> Golden:
     )
     if most < EXACT.max_difference:
         raise PipelineError(
-            f"{path} computes nearly the same for all images, so that nothing could prove it: {remake('export')}."
+            f"{path} returns nearly the same values for all images, so it cannot be verified: {remake('export')}."
         )
     return (
         golden if golden.precision == "fp32" or exact is None else replace(golden, tolerance=_far(golden, exact, most))

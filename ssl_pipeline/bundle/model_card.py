@@ -109,8 +109,8 @@ def model_card(
         return _environment().get_template("model_card.md").render(facts)
     except (AttributeError, KeyError, TypeError, ValueError, jinja2.UndefinedError) as error:
         raise PipelineError(
-            f"The model card cannot be written ({brief(repr(error))}): what a stage has left is damaged or of another "
-            "version. Run `dvc repro --force`."
+            f"The model card cannot be written ({brief(repr(error))}): a product of a stage is damaged or has a "
+            "different format version. Run `dvc repro --force`."
         ) from error
 
 

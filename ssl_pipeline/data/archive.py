@@ -48,7 +48,7 @@ def members(path: Path) -> list[Member]:
         name, guessed = _name(info)
         if name.endswith("/"):
             continue
-        reason = "the archive has another file of that name" if name in seen else untrusted(name)
+        reason = "the archive contains another file with this name" if name in seen else untrusted(name)
         if reason is None and stat.S_ISLNK(info.external_attr >> 16):
             reason = "a link inside an archive"
         seen.add(name)
@@ -132,7 +132,7 @@ def untrusted(name: str) -> str | None:
     if "\0" in name:
         return "its name has a zero byte"
     if "\\" in name:
-        return "its path has backslashes; pack the archive with another program"
+        return "its path has backslashes; create the archive with another program"
     if name.startswith("/") or ".." in name.split("/"):
         return "its path leads out of the archive"
     return None

@@ -81,7 +81,7 @@ def check_pool(counts: Counts, train: SplitSummary) -> None:
     if train.spread < SAME_SPREAD:
         raise PipelineError(
             f"All {images} images to pretrain on look alike (they differ by {train.spread:.2f} grey levels of 255 on "
-            "the canvas): there is nothing to tell apart. Look at the files in ingest.source.path."
+            "the canvas): there is nothing to distinguish. Check the files in ingest.source.path."
         )
 
 
@@ -139,7 +139,7 @@ def _about_near_copies(near: NearCopies) -> list[str]:
     warnings = []
     if near.copies:
         gone = sum(copy.left_out == "yes" for copy in near.copies)
-        reason = "because the source puts them in another split than what they look like"
+        reason = "because the source assigns them to a different split than the images they resemble"
         left_out = f"; {gone} of them left out, {reason}" if gone else ""
         which = counted(len(near.copies), "image is a near copy", "images are near copies")
         warnings.append(
@@ -159,14 +159,15 @@ def _about_pool(rows: Sequence[IndexRow], counts: Counts, train: SplitSummary) -
     images = counts["train"]["images"]
     if images < FEW_IMAGES:
         warnings.append(
-            f"There are only {images} images to pretrain on. Expect little: self-supervision needs hundreds at least."
+            f"There are only {images} images to pretrain on. Expect little: self-supervised learning needs at least "
+            "a few hundred."
         )
     if train.spread < SIMILAR_SPREAD:
-        warnings.append(f"The images hardly differ from each other (by {train.spread:.1f} grey levels of 255).")
+        warnings.append(f"The images barely differ from one another (by {train.spread:.1f} grey levels of 255).")
     if train.flat:
         first = next(row.path for row in rows if row.split == "train" and row.row == train.flat[0])
         counted_flat = f"{len(train.flat)} of the {images} training images {'is' if len(train.flat) == 1 else 'are'}"
-        warnings.append(f"{counted_flat} nearly one colour, such as {shown(first, LONG_PATH)}.")
+        warnings.append(f"{counted_flat} almost a single colour, such as {shown(first, LONG_PATH)}.")
     return warnings
 
 
@@ -174,10 +175,10 @@ def _about_classes(counts: Counts) -> list[str]:
     found = {split: counts[split]["classes"] for split in SPLITS}
     known = set().union(*found.values())
     if not known:
-        return ["No image has a label: the encoder will be trained and exported, but its accuracy cannot be measured."]
+        return ["No image has a label: the encoder is trained and exported, but its accuracy cannot be measured."]
     warnings = []
     if len(known) == 1:
-        warnings.append(f"There is only one class, '{min(known)}': no accuracy can be measured with it.")
+        warnings.append(f"There is only one class, '{min(known)}': accuracy cannot be measured.")
     for split in ("val", "test"):
         unlabelled = counts[split]["images"] - counts[split]["labelled"]
         if unlabelled:

@@ -65,7 +65,8 @@ def read_by_pillow(content: bytes | Image.Image, check_size: CheckSize) -> Bands
         return _bands(values[..., None], mode, notes, shot)
     if deep and image.mode != "L":
         raise RejectedError(
-            "not supported", f"several bands of 16 bits in a {image.format}, of which 8 are read: save it as TIFF"
+            f"not supported",
+            f"several bands of 16 bits in a {image.format}, of which only 8 bits are read; save it as TIFF",
         )
     if image.mode in ("1", "L"):
         return Bands(np.asarray(image.convert("L"))[..., None], mode, notes=notes, shot=shot)
@@ -89,7 +90,7 @@ def read_numpy(content: bytes, check_size: CheckSize) -> Bands:
         raise RejectedError("not supported", f"version {version[0]}.{version[1]} of .npy; save it with np.save")
     shape, by_columns, dtype = readers[version](file)
     if dtype.hasobject:
-        raise RejectedError("not supported", "an array of Python objects, which could run a program")
+        raise RejectedError("not supported", "an array of Python objects, which could execute code")
     if len(shape) == 2:
         shape = (*shape, 1)
     if len(shape) != 3 or min(shape) < 1 or shape[2] > MAX_CHANNELS:

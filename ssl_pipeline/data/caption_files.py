@@ -76,15 +76,15 @@ def read_texts(texts: Mapping[str, Sequence[str]], read: Reader, path: str) -> C
         except UnicodeDecodeError as error:
             line = error.object.count(b"\n", 0, error.start) + 1
             faults.append(f"{shown(name, 200)}, line {line}")
-            others[name] = f"not UTF-8 (line {line}): no captions"
+            others[name] = f"not UTF-8 (line {line}): not captions"
             continue
         if _are_boxes(lines):
-            others[name] = "numbers in each line, such as boxes: no captions"
+            others[name] = "each line contains numbers, such as bounding boxes: not captions"
             continue
         (used if any(lines) else empty).add(name)
         captions |= {image: captions.get(image, ()) + lines for image in images}
     if used and not any(_has_words(line) for mine in captions.values() for line in mine):
-        others |= dict.fromkeys(used, "numbers alone, such as classes: no captions")
+        others |= dict.fromkeys(used, "only numbers, such as class indices: not captions")
         used.clear()
     if faults and 2 * len(faults) >= len(texts):  # fewer are notes that happen to lie there
         more = f" and {len(faults) - _SHOWN_FAULTS:,} more" if faults[_SHOWN_FAULTS:] else ""

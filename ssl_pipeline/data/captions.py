@@ -30,7 +30,7 @@ class Captions:
         counts: (n,) int64, the number of captions of each image.
 
     Raises:
-        ValueError: These do not fit together.
+        ValueError: These do not match.
 
     Examples:
         >>> captions = Captions.of([("a red bicycle", "a bicycle"), (), ("sea",)])
@@ -43,7 +43,7 @@ class Captions:
     def __init__(self, text: npt.NDArray[np.uint8], ends: npt.NDArray[np.int64], counts: npt.NDArray[np.int64]):
         ordered = np.diff(ends, prepend=0)
         if (counts < 0).any() or counts.sum() != len(ends) or (ordered < 0).any() or ordered.sum() != len(text):
-            raise ValueError(f"{len(text)} bytes, {len(ends)} captions and {len(counts)} images do not fit together")
+            raise ValueError(f"{len(text)} bytes, {len(ends)} captions and {len(counts)} images do not match")
         self.text, self.ends, self.counts = text, ends, counts
         self._firsts = np.cumsum(counts) - counts  # the number of each image's first caption
 

@@ -122,7 +122,7 @@ def _decode_as_is(content: bytes | Image.Image, canvas: Canvas) -> Decoded:
     height, width = pixels.shape[:2]
     measured = is_measured(pixels, nodata)
     if not measured.any():
-        raise RejectedError("empty", "none of its pixels was measured")
+        raise RejectedError("empty", "all of its pixels are nodata")
     fitted = fit_bands(pixels, measured, canvas.size, *fit_boxes(width, height, canvas.size, canvas.resize))
     return Decoded(
         content_hash(pixels),

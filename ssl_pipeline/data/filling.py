@@ -50,7 +50,9 @@ def fill(spool: Spool, images: Images, canvas: Canvas, workers: int | None = Non
     paths = [record.path for record in images.records]
     rest = [path for path in paths if path not in spool.known]
     if len(rest) < len(paths):
-        say(f"ingest: {counted(len(paths) - len(rest), 'file')} of {len(paths):,} were decoded by a run before")
+        say(
+            f"ingest: {counted(len(paths) - len(rest), 'file')} of {len(paths):,} were already decoded by an earlier run"
+        )
     ranks.told((str(spool.folder.absolute()), rest))
     _check_shared(spool.folder)
     _share(spool, images, rest, canvas, workers)
@@ -106,5 +108,5 @@ def _check_shared(folder: Path) -> None:
 
 def _not_shared(folder: Path) -> PipelineError:
     return PipelineError(
-        f"{folder}: what other processes have decoded is not there. All machines have to share the project's folder."
+        f"{folder}: the images that other processes decoded are missing. All machines must share the project folder."
     )

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = ["FILM_EXTRA", "film_errors_told", "open_film", "require_reader", "time_of"]
 
-FILM_EXTRA = "films are read by PyAV: pip install 'ssl-pipeline[video]'"
+FILM_EXTRA = "reading films requires PyAV: pip install 'ssl-pipeline[video]'"
 
 _CONTAINERS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,flv,asf,ogg,mxf,dv,ivf,nut,rm,wtv,gxf"
 """Containers that keep times beside the pictures, and name no other file. FFmpeg also knows playlists and scripts."""
@@ -74,10 +74,8 @@ def open_film(path: Path) -> "tuple[InputContainer, VideoStream]":
     except av.error.MemoryError as error:
         raise RejectedError("too large", "it does not fit in memory") from error
     except (av.error.FFmpegError, ValueError) as error:
-        reason = (
-            "it has no table of its frames, as if it had been cut off" if _is_cut_off(path) else "no known container"
-        )
-        raise RejectedError("not a film", f"{reason}, or its first bytes are damaged") from error
+        reason = "it has no frame index, as if it had been truncated" if _is_cut_off(path) else "no known container"
+        raise RejectedError("not a film", f"{reason}, or its header is damaged") from error
     stream = container.streams.best("video")
     if not isinstance(stream, VideoStream) or stream.disposition & Disposition.attached_pic:
         kinds = sorted({other.type for other in container.streams if other is not stream})

@@ -83,7 +83,7 @@ def sample_film(path: Path, fps: float, most: int) -> FilmSample:
         far |= looked.places[chosen] > _MOST_IN_ORDER
     near = chosen[: int(np.argmax(far))] if far.any() else chosen
     if not len(near):
-        raise RejectedError("too slow", "even its first frame lies too far behind a keyframe; encode it again")
+        raise RejectedError("too slow", "even its first frame is too far from a keyframe; re-encode the film")
     kept = looked.seconds[near[:most]]
     end = float(looked.seconds[-1]) + looked.spacing
     return FilmSample(

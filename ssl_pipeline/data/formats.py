@@ -22,7 +22,7 @@ FORMATS = (
 )
 """What Pillow decodes by itself, in the order in which it is tried."""
 
-HEIF_EXTRA = "HEIC needs pillow-heif: pip install 'ssl-pipeline[heif]'"
+HEIF_EXTRA = "reading HEIC requires pillow-heif: pip install 'ssl-pipeline[heif]'"
 
 _HEIF_BRANDS = frozenset({b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"})
 _AVIF_BRANDS = frozenset({b"avif", b"avis"})
@@ -48,17 +48,17 @@ def open_image(content: bytes) -> Image.Image:
         return Image.open(io.BytesIO(content), formats=FORMATS)
     except UnidentifiedImageError as error:
         if content.startswith(_POSTSCRIPT_HEADS):
-            raise RejectedError("not an image", "PostScript is a program; convert it to PNG") from error
+            raise RejectedError("not an image", "PostScript is executable code; convert it to PNG") from error
         values = _tiff_values(content) if content.startswith(TIFF_HEADS) else None
         if values:
             raise RejectedError(
                 "not supported",
-                f"a TIFF of {values}; 1 to 4 bands of 8 or 16-bit integers, or 1 band of 32-bit floats, can be read, "
-                "others with ingest.pixels: as_is",
+                f"a TIFF with {values}; 1 to 4 bands of 8- or 16-bit integers or 1 band of 32-bit floats can be "
+                "read, others with ingest.pixels: as_is",
             ) from error
         if content.startswith(NUMPY_HEAD):
             raise RejectedError("not supported", "a NumPy array; ingest.pixels: as_is reads it") from error
-        raise RejectedError("not an image", "its format cannot be read, or its first bytes are damaged") from error
+        raise RejectedError("not an image", "its format cannot be read, or its header is damaged") from error
 
 
 def further_parts(content: bytes, image: Image.Image) -> list[Note]:
@@ -69,11 +69,11 @@ def further_parts(content: bytes, image: Image.Image) -> list[Note]:
         pages = _count_pages(content, image.format)
         if pages > 1:
             further = f"at least {MAX_PAGES:,}" if pages > MAX_PAGES else f"{pages - 1:,}"
-            notes.append(Note(f"have further {name}s, which were not read", f"{further} beside the first"))
+            notes.append(Note(f"have further {name}s, which were ignored", f"{further} beside the first"))
     if image.format == "TIFF":
         bands, used = _tiff_tags(content).get(_SAMPLES, 1), len(image.getbands())
         if bands > used:
-            notes.append(Note("have further bands, which were not read", f"{bands - used} beside the first {used}"))
+            notes.append(Note("have further bands, which were ignored", f"{bands - used} beside the first {used}"))
     return notes
 
 
@@ -94,7 +94,7 @@ def _open_heif(content: bytes) -> Image.Image:
     try:
         return Image.open(io.BytesIO(content), formats=("HEIF",))
     except UnidentifiedImageError as error:
-        raise RejectedError("broken", "a HEIC whose head or index is damaged") from error
+        raise RejectedError("broken", "a HEIC file with a damaged header or index") from error
 
 
 def _count_pages(content: bytes, form: str) -> int:

@@ -21,5 +21,7 @@ def read_index(store: Path) -> list[IndexRow]:
     with path.open(newline="", encoding="utf-8", errors="surrogateescape") as file:
         header, *lines = csv.reader(file, strict=True)
     if tuple(header) != IndexRow._fields:
-        raise PipelineError(f"{path} is of another version (its columns are {', '.join(header)}): {remake('ingest')}.")
+        raise PipelineError(
+            f"{path} has a different format version (its columns are {', '.join(header)}): {remake('ingest')}."
+        )
     return [IndexRow(*line[:5], *map(int, line[5:9]), *line[9:]) for line in lines]  # type: ignore[arg-type]

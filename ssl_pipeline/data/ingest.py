@@ -185,7 +185,7 @@ def _check_space(folder: Path, count: int, canvas: Canvas, spec: ImageSpec, copi
     if needed > free:
         raise PipelineError(
             f"{count} images on a canvas of {canvas.size} px need {needed / 1e6:,.1f} MB in {folder.parent}, where "
-            f"{free / 1e6:,.1f} MB are free. Make room, or lower ingest.canvas."
+            f"{free / 1e6:,.1f} MB are free. Free some space, or lower ingest.canvas."
         )
 
 
@@ -283,6 +283,8 @@ def _write_originals(
     originals: list[Original] = []
     for row, pixels in zip(chosen, read_again(images, [row.path for row in chosen], canvas), strict=True):
         if isinstance(pixels, RejectedError) or content_hash(pixels).hex() != row.id:
-            raise ChangedError(f"{row.path} changed while it was read: run the stage again when the files are at rest.")
+            raise ChangedError(
+                f"{row.path} changed while it was read: run the stage again once the files no longer change."
+            )
         originals.append(Original(pixels, row.split, row.row))
     write_originals(store, originals)

@@ -69,7 +69,7 @@ def refresh(source: Source, choice: Mapping[str, Any], path: Path, cache: Path) 
                 f"{error} Its inventory, {path}, is missing too: run `dvc checkout`, or `dvc pull` if it was pushed."
             ) from error
         where = shown(str(choice.get("path") or choice["name"]), 200)
-        return f"{where} is not here: the inventory of its {counted(len(files), 'file')} is kept as it is."
+        return f"{where} is not available here: the inventory of its {counted(len(files), 'file')} is kept unchanged."
     if found != known:
         write_json(path, found.model_dump())
     return _describe(files, found.files)

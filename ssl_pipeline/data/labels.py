@@ -62,7 +62,7 @@ def read_labels(store: Path, name: SplitName) -> Labels:
     path = store / _NAME
     if not path.exists() and (store / "index.csv").exists():
         raise PipelineError(
-            f"{store} is of an earlier version, which had its labels in index.csv alone: {remake('ingest')}."
+            f"{store} was written by an earlier version, which kept labels only in index.csv: {remake('ingest')}."
         )
     try:
         with verified(path, "ingest").open("rb") as opened, np.load(opened) as file:

@@ -124,10 +124,10 @@ def parse_table(content: bytes, where: str) -> Table:
             here = f"{where}, line {lines.line_num}"
             path, row = _parse_row(header, cells, here, lines.line_num)
             if path in rows and "caption" not in header:
-                raise PipelineError(f"{here}: '{path}' is in line {rows[path].line} already.")
+                raise PipelineError(f"{here}: '{path}' already occurs in line {rows[path].line}.")
             rows[path] = _joined(rows[path], row, f"{here}: '{path}'") if path in rows else row
     except csv.Error as error:
-        raise PipelineError(f"{where}, line {lines.line_num}: no valid CSV ({error}).") from error
+        raise PipelineError(f"{where}, line {lines.line_num}: not valid CSV ({error}).") from error
     return Table(where, frozenset(header), rows)
 
 
@@ -135,7 +135,7 @@ def _check_header(header: list[str], where: str) -> None:
     if "path" not in header:
         found = ", ".join(header) or "nothing"
         raise PipelineError(
-            f"{where}, line 1: there must be a column 'path' (label, split, group and caption are optional), separated "
+            f"{where}, line 1: a column 'path' is required (label, split, group and caption are optional), separated "
             f"by commas; found: {found}."
         )
     for name in header:
@@ -146,12 +146,12 @@ def _check_header(header: list[str], where: str) -> None:
             raise PipelineError(f"{where}, line 1: unknown column '{name}'.{meant}")
     for name in COLUMNS:
         if header.count(name) > 1:
-            raise PipelineError(f"{where}, line 1: there are two columns '{name}'.")
+            raise PipelineError(f"{where}, line 1: the column '{name}' occurs twice.")
 
 
 def _parse_row(header: list[str], cells: list[str], where: str, line: int) -> tuple[str, Row]:
     if len(cells) > len(header):
-        raise PipelineError(f"{where}: {len(cells)} cells, but {len(header)} columns; quote a cell that has commas.")
+        raise PipelineError(f"{where}: {len(cells)} cells, but {len(header)} columns; quote cells that contain commas.")
     given = dict(zip(header, cells, strict=False))
     found = {name: cell.strip() for name, cell in given.items()}
     path = _key(found["path"].replace("\\", "/").removeprefix("./"))
@@ -159,7 +159,7 @@ def _parse_row(header: list[str], cells: list[str], where: str, line: int) -> tu
         raise PipelineError(f"{where}: the path is empty.")
     split = found.get("split") or None
     if split and split.lower() not in SPLIT_NAMES:
-        raise PipelineError(f"{where}: '{split}' is no split; write train, val, test, or leave it empty.")
+        raise PipelineError(f"{where}: '{split}' is not a split; write train, val or test, or leave it empty.")
     label, group = found.get("label") or None, found.get("group") or None
     captions = (given["caption"],) if "caption" in given else ()  # as it is, with its spaces
     return path, Row(line, label, SPLIT_NAMES[split.lower()] if split else None, group, captions)
@@ -232,8 +232,8 @@ def _split_folders(inner: Sequence[str], root: str) -> dict[str, SplitName]:
     if len(splits) == 1 and not nested:
         return {}  # a class that is called train, beside bus and car
     raise PipelineError(
-        f"ingest.source: beside {root}{sorted(splits)[0]}/ lies {root}{others[0]}/, which is no split: it is not clear "
-        "whether these folders are splits or classes. Put images without a label into unlabelled/, or name splits and "
+        f"ingest.source: beside {root}{sorted(splits)[0]}/ lies {root}{others[0]}/, which is not a split: the "
+        "folders could be splits or classes. Put images without a label into unlabelled/, or name splits and "
         "labels in a labels.csv."
     )
 

@@ -29,7 +29,7 @@ ListedName = tuple[str, RejectedError | str | None]
 """A name, and where it is no ordinary file either why it cannot be read, or why it is left out."""
 
 _ADVICE = "Give the path of a directory or of a .zip with images, relative to the folder of params.yaml."
-_ALREADY_LISTED = "a link to a folder that is listed already"
+_ALREADY_LISTED = "a link to a folder that is already listed"
 
 
 class MissingSourceError(ConfigError):
@@ -80,9 +80,9 @@ class Listing:
         pictures = {os.path.splitext(name)[0].lower() for name in self.names}
         for name in raw:
             if os.path.splitext(name)[0].lower() in pictures:
-                self.ignored[name] = "a camera's raw file, beside the picture that the camera made of it"
+                self.ignored[name] = "a raw file beside the picture that the camera made from it"
             else:
-                self.rejects[name] = RejectedError("raw file", "export it from the camera's program as JPEG or PNG")
+                self.rejects[name] = RejectedError("raw file", "export it as JPEG or PNG with the camera's software")
         return self
 
 
@@ -129,14 +129,14 @@ def _list_archive(path: Path, key: str) -> Listing:
         found = members(path)
     except NotAnArchiveError as error:
         raise ConfigError(
-            f"{key} is neither a directory nor a whole .zip ({error}). If it is a .zip, copy it again or pack it again."
+            f"{key} is neither a directory nor a whole .zip ({error}). If it is a .zip, copy it or create it again."
         ) from error
     listing = Listing(functools.partial(read_member, path)).sort_in((item.name, item.rejection) for item in found)
     guessed = [item.name for item in found if item.guessed]
     if guessed:
         listing.warnings.append(
             f"{shown(str(path), 200)}: {counted(len(guessed), 'name is', 'names are')} not UTF-8 and read as code page "
-            f"437, such as {shown(guessed[0], 100)}. Where names look wrong, pack the archive with another program."
+            f"437, such as {shown(guessed[0], 100)}. Where names look wrong, create the archive with another program."
         )
     return listing
 
@@ -170,7 +170,7 @@ def _walk(root: Path) -> Iterator[ListedName]:
                     elif not entry.is_symlink():
                         folders.append((entry.path, os.path.join(real, entry.name), name + "/"))
                     elif _above(target := os.path.realpath(entry.path), real):
-                        yield name, RejectedError("unreadable", "a link to a folder that it lies in")
+                        yield name, RejectedError("unreadable", "a link to a folder that contains it")
                     else:
                         links.append((entry.path, target, name + "/"))
                 except OSError as error:

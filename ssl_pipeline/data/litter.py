@@ -12,7 +12,7 @@ __all__ = ["AN_ARCHIVE", "A_FILM", "NOT_BY_NAME", "is_raw", "no_image"]
 A_FILM = "a video"
 """Why a film is taken for no image; where films are read, it is what they are found by."""
 
-AN_ARCHIVE = "an archive, which is not looked into: unpack it, or name it in ingest.source.path"
+AN_ARCHIVE = "an archive, which is not opened: extract it, or name it in ingest.source.path"
 """Why an archive beside images is left out; where shards are read, it is what they are found by."""
 
 NOT_BY_NAME = "not an image, by its name"
@@ -38,19 +38,20 @@ _REASONS_BY_FOLDER = {
             "@sharebin",
             "@trash",
         ),
-        "in a folder that NAS software made: thumbnails, a recycle bin, snapshots",
+        "in a folder created by NAS software: thumbnails, a recycle bin or snapshots",
     ),
     **dict.fromkeys(("$recycle.bin", "recycler", "recycled", "trashbox"), "in a recycle bin"),
     **dict.fromkeys(
         ("system volume information", "$extend", "$mft", "lost+found", "lost.dir"),
-        "in a folder of the file system's own",
+        "in a folder that belongs to the file system",
     ),
     **dict.fromkeys(
         ("network trash folder", "temporary items", "thevolumesettingsfolder", "thefindbycontentfolder"),
-        "in a folder that macOS leaves on servers",
+        "in a folder that macOS creates on servers",
     ),
     **dict.fromkeys(
-        ("thmbnl", "avf_info", "canonmsc", "nksc_param", "captureone"), "in a folder of a camera's or an editor's own"
+        ("thmbnl", "avf_info", "canonmsc", "nksc_param", "captureone"),
+        "in a folder that belongs to a camera or an editor",
     ),
 }
 """Folders, in lower case -> why nothing in them is an image of the user's, though it may look like one."""
@@ -84,7 +85,7 @@ _SUFFIXES_BY_REASON = {
         .prj .py .pyc .rst .rtf .sfv .sh .sha1 .sha256 .shp .shx .sqlite .tex .toml .torrent .tsv .txt .url .webloc .xls
         .xlsx .xml .yaml .yml"""
     ),
-    "notes beside a picture (a sidecar file)": _words(
+    "a sidecar file of a picture": _words(
         """.aae .arp .comask .cop .cos .cot .ctg .dop .dr4 .exif .gpx .jgw .jpw .lrcat .lrcat-data .lrdata .lrprev .mie
         .nksc .nmea .on1 .onphoto .ovr .pgw .pp3 .pto .rrd .tfw .thm .vrd .wld .xmp"""
     ),
@@ -97,7 +98,7 @@ _SUFFIXES_BY_REASON = {
         """.!qb .!sync .!ut .aria2 .bc! .bts .crdownload .download .dtapart .fdmdownload .ffs_tmp .filepart .icloud
         .opdownload .part .partial .rsls .rslsc .td .temp .tmp .unfinished .ytdl .~cr"""
     ),
-    "a backup that an editor leaves": _words(".bak .swo .swp"),
+    "a backup file of an editor": _words(".bak .swo .swp"),
     AN_ARCHIVE: _words(".7z .bz2 .gz .rar .tar .tbz .tgz .txz .xz .zip .zst"),
 }
 _REASONS_BY_SUFFIX = {suffix: reason for reason, suffixes in _SUFFIXES_BY_REASON.items() for suffix in suffixes}
@@ -128,7 +129,7 @@ def no_image(name: str) -> str | None:
         return "hidden"
     last = parts[-1].lower()
     if last.endswith(("~", ":zone.identifier", "@synoeastream", "@synoresource")) or last.startswith("~$"):
-        return "a backup, or notes of a program's own"
+        return "a backup, or a program's own metadata"
     return _REASONS_BY_FILE.get(last) or _REASONS_BY_SUFFIX.get(_suffix(last)) or _in_bundle(parts[:-1])
 
 
@@ -148,5 +149,5 @@ def _in_bundle(folders: list[str]) -> str | None:
         if name.endswith((".lrdata", ".lrcat-data")):
             return _REASONS_BY_SUFFIX[".lrdata"]
         if name.endswith(".photoslibrary") and inner not in _PHOTOS_ORIGINALS:
-            return "a preview or a derivative in a library of Photos, which keeps the originals, too"
+            return "a preview or derivative in a Photos library, which also keeps the originals"
     return None

@@ -50,7 +50,7 @@ def _without_text(content: bytes) -> tuple[bytes, Note] | None:
         place = end
     if not dropped:
         return None
-    note = Note("have long texts or colour profiles, which were not read", f"{dropped:,} bytes of them were left out")
+    note = Note("have long texts or colour profiles, which were ignored", f"{dropped:,} bytes of them were left out")
     return b"".join(kept), note
 
 

@@ -26,7 +26,7 @@ class Note(NamedTuple):
     """What a person should know of an image that is used all the same.
 
     Attributes:
-        kind: A predicate of several files, to count them under: "have further pages, which were not read".
+        kind: A predicate of several files, to count them under: "have further pages, which were ignored".
         detail: What is true of this file: "24 beside the first".
     """
 

@@ -84,7 +84,7 @@ def _about_depth(brightest: int) -> list[Note]:
     levels = (brightest + 128) // 257 + 1
     return [
         Note(
-            f"use at most {MOST_BITS} of their 16 bits",
+            f"use no more than {MOST_BITS} of their 16 bits",
             f"{levels} of 256 levels are left, 65,535 being white; ingest.pixels: as_is keeps all",
         )
     ]
@@ -94,13 +94,13 @@ def _from_wide(image: Image.Image) -> tuple[Image.Image, list[Note]]:
     """Map 32-bit values to grey: floats from 0 to 1 as they are, all else from darkest to brightest."""
     values = np.asarray(image).astype(np.float64)
     if not np.isfinite(values).all():
-        raise RejectedError("broken", "it has values that are not finite")
+        raise RejectedError("broken", "it contains values that are not finite")
     low, high = float(values.min()), float(values.max())
     if image.mode == "F" and low >= 0.0 and high <= 1.0:
         return _from_range(values, 0.0, 1.0), []
     kind = "float" if image.mode == "F" else "32-bit"
     detail = f"{kind} values from {low:g} to {high:g}: the lowest became black, the highest white"
-    return _from_range(values, low, high), [Note("are scaled by their own range of values", detail)]
+    return _from_range(values, low, high), [Note("are scaled by their own value range", detail)]
 
 
 def _from_range(values: npt.NDArray[np.float64], low: float, high: float) -> Image.Image:

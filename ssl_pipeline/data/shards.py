@@ -46,7 +46,7 @@ def list_shard(path: Path) -> Listed:
         listed.rejects[""] = error
     except Exception as error:  # tarfile may raise anything at damaged headers: ReadError, ValueError, RecursionError
         reason = str(error) or type(error).__name__
-        what = "it is compressed: unpack it to a .tar" if _is_compressed(path) else f"no whole .tar ({reason})"
+        what = "it is compressed: decompress it to a .tar" if _is_compressed(path) else f"no whole .tar ({reason})"
         listed.rejects[""] = RejectedError("unreadable", what)
     return listed
 
@@ -119,7 +119,7 @@ def _sort_in(listed: Listed, info: tarfile.TarInfo) -> None:
     elif name.encode("utf-8", "surrogateescape") != name.encode("utf-8", "replace"):
         reason = "its name is not valid UTF-8; rename it"
     elif name in listed.places:
-        name, reason = f"{name} (2)", "the shard has another file of that name"
+        name, reason = f"{name} (2)", "the shard contains another file with this name"
     if reason:
         shown = name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
         listed.rejects[shown or "(no name)"] = RejectedError("unreadable", reason)

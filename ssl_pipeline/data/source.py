@@ -142,5 +142,5 @@ def refuse_products(path: str, place: Path, projects: Iterable[Path]) -> None:
             if product.is_relative_to(found) or found.is_relative_to(product):
                 raise ConfigError(
                     f"{PATH}: {shown(path, 200)} holds products of this project ({shown(str(product), 200)}), which "
-                    "would be read as images. Give the images a directory of their own, such as 'images'."
+                    "would be read as images. Move the images to a directory of their own, such as 'images'."
                 )

@@ -190,8 +190,10 @@ def _given_side(contents: Sequence[Content], unit: _Unit) -> SplitName | None:
         (one, a), (other, b) = sorted(named.items())[:2]
         groups = ", ".join(sorted({group for member in unit.members for group in contents[member].groups}))
         raise PipelineError(
-            f"ingest.source: group {groups}: {a.path} is in {one} and {b.path} is in {other}. A group must be in one "
-            "split, or what was seen in training is tested. Correct the splits or the groups in labels.csv."
+            f"ingest.source: group {groups}: {a.path} is in {one} and {b.path} is in {other}. A group must lie "
+            "within one "
+            "split; otherwise the test contains what was seen in training. Correct the splits or the groups in "
+            "labels.csv."
         )
     return next(iter(named), None)
 

@@ -176,13 +176,14 @@ def open_split(store: Path, name: SplitName) -> Split:
     """Open a split for reading.
 
     Raises:
-        PipelineError: It is not there, or its files do not fit together.
+        PipelineError: It is not there, or its files do not match.
     """
     folder = store / name
     facts = read_product(folder / "split.json", "ingest")
     if "n" in facts and "images" not in facts:
         raise PipelineError(
-            f"{folder} is of an earlier version, which did not say what values of images mean: {remake('ingest')}."
+            f"{folder} was written by an earlier version, which did not record the meaning of pixel values: "
+            f"{remake('ingest')}."
         )
     files = tuple(sorted(folder.glob("images-*.npy")))
     try:
@@ -201,7 +202,7 @@ def open_split(store: Path, name: SplitName) -> Split:
     except (OSError, ValueError, EOFError, KeyError, TypeError, ValidationError, TokenError) as error:
         raise PipelineError(f"{folder} is damaged ({error}): {remake('ingest')}.") from error
     if not fits:
-        raise PipelineError(f"{folder} is damaged (its files do not fit together): {remake('ingest')}.")
+        raise PipelineError(f"{folder} is damaged (its files do not match): {remake('ingest')}.")
     return split
 
 

@@ -86,7 +86,7 @@ def _series(file: tifffile.TiffFile) -> tifffile.TiffPageSeries | None:
 def _further(file: tifffile.TiffFile, image: object, page: tifffile.TiffPage) -> list[Note]:
     if image is not page or len(file.pages) == 1:
         return []
-    return [Note("have further pages, which were not read", f"{len(file.pages) - 1:,} beside the first")]
+    return [Note("have further pages, which were ignored", f"{len(file.pages) - 1:,} beside the first")]
 
 
 def _shot(tags: tifffile.TiffTags) -> Shot:

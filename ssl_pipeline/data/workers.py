@@ -186,7 +186,7 @@ class Worker:
         self.end()
         cause = _cause_of_death(self.process.exitcode or 0, limits)
         if self.chunk is None or not self.ready:
-            raise RuntimeError(f"a decoding process ended before it had a file: {cause}")
+            raise RuntimeError(f"a decoding process ended before it received a file: {cause}")
         self.chunk.add(cause)
         return [] if self.chunk.done else [self.chunk]
 
@@ -210,8 +210,8 @@ def _cause_of_death(status: int, limits: Limits) -> RejectedError:
     if status >= 0:
         return RejectedError("broken", f"its decoder ended with {name}")
     raise PipelineError(
-        "A decoding process was killed, most likely because memory ran out. Lower max_megapixels, or give fewer cores "
-        "to the command (taskset -c 0 ...)."
+        "A decoding process was killed, most likely because memory ran out. Lower max_megapixels, or run the command "
+        "on fewer cores (taskset -c 0 ...)."
     )
 
 

@@ -45,7 +45,7 @@ def append_classifier(
         metadata: Added to the backbone's.
 
     Raises:
-        ValueError: Shapes do not fit together.
+        ValueError: Shapes do not match.
     """
     model = onnx.load(backbone)
     graph = model.graph

@@ -144,7 +144,7 @@ def prove(
     if problems:
         what = path.name if output is None else f"{output} of {path.name}"
         raise PipelineError(
-            f"{what} does not compute what {reference.name} computes, and is not kept:\n" + "\n".join(problems)
+            f"{what} does not compute what {reference.name} computes, and is discarded:\n" + "\n".join(problems)
         )
     return proof
 

@@ -63,8 +63,8 @@ def tried(encoder: nn.Module, card: ModelCard) -> float:
             raise
         except Exception as error:  # what the exporter raises has no narrower base
             raise ConfigError(
-                f"pretrain.backbone: '{name}' cannot be exported to ONNX, so that nothing could ship after training: "
-                f"{_reason(error)}. Choose another backbone, or mend this one."
+                f"pretrain.backbone: '{name}' cannot be exported to ONNX, so nothing could ship after training: "
+                f"{_reason(error)}. Choose another backbone, or fix this one."
             ) from error
     encoder.train(training)
     theirs, _ = proof.non_finite  # torch's own NaN are found by training

@@ -106,7 +106,7 @@ class Reference:
                 return cls(**arrays, about=json.loads(str(found["about"])))
         except (OSError, ValueError, KeyError, EOFError, TypeError, zipfile.BadZipFile, zlib.error) as error:
             raise PipelineError(
-                f"{shown(str(path), 200)} is damaged ({brief(error)}): take the bundle anew."
+                f"{shown(str(path), 200)} is damaged ({brief(error)}): copy the bundle again."
             ) from error
 
 
@@ -167,7 +167,7 @@ def judge(reference: Reference, embeddings: Rows, rate: float = 0.01) -> Verdict
         raise ValueError(f"rate must be from {1 / (PERMUTATIONS + 1)} to 0.5, got {rate}")
     if len(embeddings) < FEWEST:
         raise PipelineError(
-            f"{len(embeddings)} different images are too few to judge: give at least {FEWEST}, better 50 or more."
+            f"{len(embeddings)} different images are too few for a test: give at least {FEWEST}, better 50 or more."
         )
     check_finite(embeddings, "of image {:,}")
     rows, chance = reference.whitened(embeddings), np.random.default_rng(0)

@@ -49,8 +49,8 @@ def reference_for(bundle: Path, backbone: Backbone) -> Reference:
     reference = Reference.read(bundle / NAME)
     if reference.about.get("model_sha256") != backbone.sha256 or backbone.images != RGB8:
         raise PipelineError(
-            f"{shown(str(bundle / NAME), 200)} belongs to another model than {shown(str(backbone.path), 200)}: take "
-            "the bundle anew, whole."
+            f"{shown(str(bundle / NAME), 200)} belongs to another model than {shown(str(backbone.path), 200)}: copy "
+            "the whole bundle again."
         )
     return reference
 

@@ -115,7 +115,7 @@ def embed_all(job: Job, shard: Shard) -> str:
     identity = digest(job.content)
     known = known_of(job.out)
     if known is not None and known.job == identity:
-        return f"{job.out} is up to date: neither the images nor the model nor the provider have changed."
+        return f"{job.out} is up to date: the images, the model and the provider have not changed."
     columns = schema(job.backbone.dim, job.energy is not None)
     with guard.only_run(job.folder / str(shard)):
         if not (job.folder / str(shard) / _DONE).exists():
@@ -178,7 +178,7 @@ def _embed(job: Job, shard: Shard, parts: Parts) -> None:
                 since = time.monotonic()
             if stopping():
                 done = f"{held.start:,} of {counted(stop - start, 'image')}"
-                raise KeyboardInterrupt(f"stopped after {done}; the same command goes on from there")
+                raise KeyboardInterrupt(f"stopped after {done}; the same command resumes from there")
     held.write(parts)
     write_json(parts.folder / _DONE, {"images": stop - start})
 

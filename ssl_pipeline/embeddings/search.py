@@ -53,14 +53,14 @@ def model_of(index: Index, model: Path | None = None, provider: Provider = "auto
     place = model or index.place(index.about.model)
     if model is None and not place.is_file():
         raise PipelineError(
-            f"{shown(str(index.path), 200)} was made by {shown(str(place), 200)}, which is not there. Say where this "
-            "model lies by --model."
+            f"{shown(str(index.path), 200)} was made by {shown(str(place), 200)}, which does not exist. Give the "
+            "path of this model with --model."
         )
     backbone = Backbone(place, provider=provider)
     if sha256_once(place) != index.about.model_sha256:
         raise PipelineError(
             f"{shown(str(place), 200)} is not the model that made {shown(str(index.path), 200)}, and embeddings of "
-            "two models cannot be compared. Name that one by --model, or embed the images anew."
+            "two models cannot be compared. Name that model with --model, or embed the images again."
         )
     return backbone
 
@@ -78,8 +78,8 @@ def text_tower_of(backbone: Backbone, provider: Provider = "auto") -> TextTower:
     place = backbone.path.with_name(TEXT)
     if not place.is_file():
         raise PipelineError(
-            f"--text: there is no {shown(str(place), 200)}, so that this model does not read texts. Only one that was "
-            f"trained with captions does: its {TEXT} and {TOKENIZER} have to lie "
+            f"--text: there is no {shown(str(place), 200)}, so this model cannot read texts. Only a model "
+            f"trained with captions can: its {TEXT} and {TOKENIZER} must lie "
             "beside the backbone."
         )
     tower = TextTower(place, provider=provider)
@@ -87,7 +87,7 @@ def text_tower_of(backbone: Backbone, provider: Provider = "auto") -> TextTower:
     if any(tower.metadata.get(key) != backbone.metadata.get(key) for key in told) or tower.dim != backbone.dim:
         raise PipelineError(
             f"{shown(str(place), 200)} and {shown(str(backbone.path), 200)} are of different runs, and only towers "
-            "that were trained together can be compared: put the files of one models/export beside each other."
+            "that were trained together can be compared: keep the files of one models/export together."
         )
     return tower
 
@@ -111,7 +111,7 @@ def embed_text(tower: TextTower, text: str) -> npt.NDArray[np.float32]:
         ConfigError: It is blank.
     """
     if not text.strip():
-        raise ConfigError("--text is blank: say what the images should show.")
+        raise ConfigError("--text is empty: describe what the images should show.")
     if tower.truncated([text])[0]:
         say(f"search: the text has more than the {tower.context} tokens that the model reads; its end is not read")
     return tower([text])

@@ -127,7 +127,7 @@ class Index:
     def __init__(self, path: Path):
         self.path = path
         if not path.exists():
-            raise PipelineError(f"{shown(str(path), 200)} does not exist: make it by `ssl-pipeline embed`.")
+            raise PipelineError(f"{shown(str(path), 200)} does not exist: create it with `ssl-pipeline embed`.")
         try:
             self._file = pq.ParquetFile(path)
             columns = self._file.schema_arrow

@@ -153,7 +153,7 @@ def stale_keys(figures: Mapping[str, float], shorter: str) -> list[Finding]:
         Finding(
             "stale queue",
             f"the queue is stale: the nearest of its oldest keys are {figures['key_staleness']:.0%} farther than the "
-            "nearest new ones, since the encoder has moved on. Take a slow teacher (pretrain.pretext_task: {momentum: "
+            "nearest new ones, since the encoder has moved on. Use a slow teacher (pretrain.pretext_task: {momentum: "
             f"0.99}}), lower pretrain.negatives: {{{shorter}: ...}}, or lower pretrain.optimizer.learning_rate.",
         )
     ]

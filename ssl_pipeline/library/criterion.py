@@ -69,8 +69,8 @@ def loss(
         objective, strategy = registry.build("loss", choice, "loss"), None
         if not isinstance(objective, Loss | ViewLoss):
             raise ConfigError(
-                f"loss '{name}' is a loss {getattr(objective, 'family', 'of another kind')}: it is no function of the "
-                "projections of two views, and works with its own pretext task alone."
+                f"loss '{name}' is a loss {getattr(objective, 'family', 'of another kind')}: it is not a function of "
+                "the projections of two views, and works only with its own pretext task."
             )
         if negatives is not None:
             if not isinstance(objective, Loss):
@@ -99,7 +99,7 @@ class _OpenEnded(Step):
     def progress(self) -> float:
         """There is none."""
         raise ConfigError(
-            "this loss, or its negatives, changes in the course of a training. Say how many steps that has: "
+            "this loss, or its negatives, changes in the course of a training. Pass the number of steps: "
             "ssl_pipeline.loss(..., steps=10_000)."
         )
 
@@ -217,8 +217,8 @@ class Criterion(nn.Module):
             if sum(1 for _ in self.objective.parameters()) > self._own_weights:
                 self.dim = None
                 raise ConfigError(
-                    f"this loss has weights of its own, which an optimizer must know: say dim={view.shape[1]}, the "
-                    "length of projections, and give criterion.parameters() to the optimizer."
+                    f"this loss has weights of its own, which the optimizer must receive: pass dim={view.shape[1]}, "
+                    "the length of projections, and give criterion.parameters() to the optimizer."
                 )
         if self.step_count.device != view.device:
             self.to(view.device)

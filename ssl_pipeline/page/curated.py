@@ -138,11 +138,11 @@ def _columns(path: Path, pile: Pile) -> dict[str, list[str]]:
     for line in lines:
         image = position.pop(line[where], None)
         if image is None:
-            raise ValueError("its images are not those of the store")
+            raise ValueError("it describes other images than the store contains")
         for name, number in shown.items():
             columns[name][image] = line[number]
     if position:
-        raise ValueError("its images are not those of the store")
+        raise ValueError("it describes other images than the store contains")
     return columns
 
 

@@ -203,7 +203,7 @@ def confusions(places: Places, labels: Sequence[str]) -> list[Confusion]:
         actual, predicted = columns.index("actual"), columns.index("predicted")
         pairs = [(row[actual], row[predicted]) for row in rows]
         if pairs and [name for name, _ in pairs] != list(labels):
-            raise ValueError("its images are not those of the store")
+            raise ValueError("it describes other images than the store contains")
         wrong = Counter(pair for pair in pairs if pair[0] != pair[1])
         most = sorted(wrong, key=lambda pair: (-wrong[pair], pair))[:_MOST_PAIRS]
         return [Confusion(*pair, [number for number, found in enumerate(pairs) if found == pair]) for pair in most]

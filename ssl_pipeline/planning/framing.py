@@ -49,7 +49,7 @@ def frame(draft: Draft, evidence: Evidence) -> None:
     """Propose how pixels are read and how images become squares."""
     spec, aspect, short = evidence.spec, evidence.aspect, evidence.short_side
     if evidence.pixels.name == "as_is":
-        reason = f"The images are {spec}, of which 8-bit RGB would lose a part."
+        reason = f"The images are {spec}, and 8-bit RGB would lose part of their information."
     else:
         reason = "The images are 8-bit grey or RGB."
     draft.put("ingest.pixels", evidence.pixels.name, reason)

@@ -22,4 +22,4 @@ def bundle(config: Config) -> None:
             "images like those of the training may raise an alarm. docs/deploy.md says what to do."
         )
     names = write_bundle(BUNDLE, shipped, told, reference, triton=config.bundle.triton)
-    say(f"bundle: {BUNDLE}, {len(names)} files; its verify.py proves them on any machine")
+    say(f"bundle: {BUNDLE}, {len(names)} files; its verify.py verifies them on any machine")

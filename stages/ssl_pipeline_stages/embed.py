@@ -107,7 +107,7 @@ def _embed(
         say(f"embed: {warning}")
     if not len(inputs) and not inputs.rejects:
         raise ConfigError(
-            f"IMAGES: there are no images in {shown(', '.join(map(str, images)), 200)}. Name files, folders or .zip "
+            f"IMAGES: no images found in {shown(', '.join(map(str, images)), 200)}. Name files, folders or .zip "
             "archives of images."
         )
     click.echo(embed_all(Job(inputs, backbone, judge, out, max_megapixels), mine))
@@ -129,7 +129,7 @@ def _shard(text: str | None) -> "Shard":
     if text is None:
         return Shard(ranks.number() + 1, ranks.count())
     if ranks.count() > 1:
-        raise ConfigError("--shard: each process that torchrun starts takes a part by itself. Leave the option out.")
+        raise ConfigError("--shard: each process that torchrun starts takes its own part. Omit the option.")
     found = re.fullmatch(r"([0-9]{1,6})/([0-9]{1,6})", text)
     if not found or not 1 <= int(found[1]) <= int(found[2]):
         raise ConfigError(f"--shard: {shown(text, 50)} must be I/N, with I from 1 to N, such as 2/8.")

@@ -72,9 +72,9 @@ def _refuse_taken(place: Path) -> None:
     """
     name = shown(str(place), 200)
     if place.exists() and not place.is_dir():
-        raise PipelineError(f"'{name}' is a file: name a folder that is new or empty.")
+        raise PipelineError(f"'{name}' is a file: name a new or empty folder.")
     if taken := [file for file in WRITTEN if (place / file).exists()]:
-        raise PipelineError(f"'{name}' has {', '.join(taken)} already: name a folder that is new or empty.")
+        raise PipelineError(f"'{name}' has {', '.join(taken)} already: name a new or empty folder.")
 
 
 def _source(place: Path, images: Path | None, labels: Path | None) -> dict[str, str]:
@@ -86,7 +86,7 @@ def _source(place: Path, images: Path | None, labels: Path | None) -> dict[str, 
     from ssl_pipeline.data.source import refuse_products
 
     if labels is not None and images is None:
-        raise PipelineError("--labels says something of images: name these, too, by --images.")
+        raise PipelineError("--labels describes images: also name them with --images.")
     if images is None:
         return {}
     for option, path, what in (("--images", images, "a folder or .zip of images"), ("--labels", labels, "a CSV file")):

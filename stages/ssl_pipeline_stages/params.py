@@ -34,7 +34,7 @@ def _add_sections(params: Path, missing: list[str]) -> list[str]:
     if not missing:
         return []
     sections = _lines("params.yaml")
-    said = [f"Add to {params} what a new project has there:"]
+    said = [f"Add to {params} the sections of a new project:"]
     said += [line for name in missing for line in _block(sections, name)]
     pipeline = params.with_name("dvc.yaml")
     content = read_yaml(pipeline) if pipeline.is_file() else None

@@ -22,7 +22,7 @@ def _open() -> None:
 
     page = require(paths.PAGE, "report").resolve()
     there = webbrowser.open(page.as_uri())
-    click.echo(f"{page}" if there else f"There is no browser to be started. Open {page} in one.")
+    click.echo(f"{page}" if there else f"No browser could be started. Open {page} in a browser.")
 
 
 @click.option(

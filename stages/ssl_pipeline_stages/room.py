@@ -28,8 +28,8 @@ def room(config: Config, task: PretextTask, images: int, spec: ImageSpec) -> tup
     free = shutil.disk_usage(Path.cwd()).free
     if needed > free:
         raise PipelineError(
-            f"The run would write about {needed / 1e9:,.1f} GB, and {free / 1e9:,.1f} GB are free: make room, or "
-            "take a smaller ingest.canvas."
+            f"The run would write about {needed / 1e9:,.1f} GB, and {free / 1e9:,.1f} GB are free: free some space, or "
+            "choose a smaller ingest.canvas."
         )
     return needed, free
 

@@ -50,7 +50,7 @@ def search(
 ) -> None:
     """Find the images that are most like QUERY, an image file, by the cosine of their embeddings.
 
-    With --text, find those that a text describes. text.onnx and tokenizer.json have to lie beside the backbone.
+    With --text, find those that a text describes. text.onnx and tokenizer.json must lie beside the backbone.
     """
     sys.exit(guarded(lambda: _search(query, text, index, count, picture, model, provider)))
 
@@ -79,7 +79,7 @@ def _search(
 
     asked = query if text is None else text
     if asked is None or (query is not None and text is not None):
-        raise ConfigError("Name either an image, QUERY, or a text: --text 'a red bicycle'.")
+        raise ConfigError("Name either an image (QUERY) or a text (--text 'a red bicycle').")
     if count < 1:
         raise ConfigError(f"-k: {count} must be at least 1.")
     if picture.suffix.lower() != ".png":

@@ -33,7 +33,7 @@ def _write(name: str, folder: Path) -> None:
     if importlib.util.find_spec(package):
         raise PipelineError(f"a Python package '{package}' is installed already: take another name than '{name}'.")
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise PipelineError(f"{folder} exists already: name a folder that is new or empty.")
+        raise PipelineError(f"{folder} exists already: name a new or empty folder.")
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}.") as beside:
         whole = Path(beside) / name
@@ -44,4 +44,4 @@ def _write(name: str, folder: Path) -> None:
                 text = path.read_text(encoding="utf-8")
                 path.write_text(text.replace("example_plugin", package).replace("example-plugin", name), "utf-8")
         whole.replace(folder)  # takes the place of an empty folder, too
-    click.echo(f"Wrote {folder}: its README.md says how to install it, test it and name it in params.yaml.")
+    click.echo(f"Wrote {folder}: its README.md explains how to install it, test it and name it in params.yaml.")

@@ -26,7 +26,7 @@ def _print() -> None:
     if classifier.exists():
         click.echo(f"Classifier: {classifier}, fine-tuned with the most labels")
     if BUNDLE.exists():
-        click.echo(f"To hand on: {BUNDLE}, whose verify.py proves it where it runs")
+        click.echo(f"To hand on: {BUNDLE}, whose verify.py verifies it on the machine where it runs")
     if PAGE.exists():
         click.echo(f"All of it on one page: {PAGE}; `ssl-pipeline report --open` opens it.")
     click.echo(f"Look at {AUGMENTED / 'preview.png'} (the views) and {REPORTS}/*/pictures; type `dvc metrics show`.")

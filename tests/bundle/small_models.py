@@ -114,7 +114,7 @@ def told(shipped: Shipped | None = None, labelled: bool = True, contact: str | N
         if labelled
         else {
             **evaluated,
-            "no_probe": "the labels of the training images name no class, so there is nothing to tell apart",
+            "no_probe": "the labels of the training images name no class, so there is nothing to distinguish",
         },
         finetune={"labelled": True, "budgets": {"1": budget}} if labelled else {"labelled": False},
         contact=contact,

@@ -86,7 +86,7 @@ def test_a_damaged_model_is_not_bundled(tmp_path: Path):
 
 def test_a_model_that_computes_no_numbers_is_not_bundled(tmp_path: Path):
     shipped = write_models(tmp_path, scale=float("nan"))
-    with pytest.raises(PipelineError, match="backbone.onnx computes values that are not finite"):
+    with pytest.raises(PipelineError, match="backbone.onnx returns values that are not finite"):
         write_bundle(tmp_path / "bundle", shipped, told(shipped))
 
 

@@ -51,8 +51,8 @@ def test_hostile_archives(tmp_path: Path) -> None:
     assert {path: reason.detail for path, reason in source.rejects.items()} == {
         "../outside.png": "its path leads out of the archive",
         "/root.png": "its path leads out of the archive",
-        "back\\slash.png": "its path has backslashes; pack the archive with another program",
-        "good.png (2)": "the archive has another file of that name",
+        "back\\slash.png": "its path has backslashes; create the archive with another program",
+        "good.png (2)": "the archive contains another file with this name",
         "link.png": "a link inside an archive",
     }
     with pytest.raises(RejectedError, match=r"unreadable: in the archive: Bad CRC-32"):

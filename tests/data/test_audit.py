@@ -72,8 +72,8 @@ def test_what_is_unusual_about_labels(changes: Mapping[str, Mapping[str, int]], 
 def test_what_is_unusual_about_pixels() -> None:
     summary = SplitSummary(GREY, GREY, spread=2.0, flat=[7, 8])
     assert warnings(rows(**BALANCED), summary) == [
-        "The images hardly differ from each other (by 2.0 grey levels of 255).",
-        "2 of the 450 training images are nearly one colour, such as train7.png.",
+        "The images barely differ from one another (by 2.0 grey levels of 255).",
+        "2 of the 450 training images are almost a single colour, such as train7.png.",
     ]
 
 
@@ -116,6 +116,6 @@ def test_near_copies_and_crowds_are_said() -> None:
     first, second = warnings(rows(**BALANCED), near=NearCopies([], copies, [30, 40]))
     assert first == (
         "2 images are near copies of another image (re-encoded or resized), kept in its split; 1 of them left out, "
-        "because the source puts them in another split than what they look like: see near_copies.csv."
+        "because the source assigns them to a different split than the images they resemble: see near_copies.csv."
     )
     assert second.startswith("70 images look so much alike that they cannot be told from near copies of 2 ")

@@ -96,7 +96,7 @@ def test_values_are_read_as_they_are(name: str) -> None:
         (npy(np.ones((1, 1), np.uint8)).replace(b"(1, 1)", b"(99999, 99999)"), "too large: 99999 x 99999 px"),
         (npy(BANDS13)[:-4], "broken: 62,396 bytes of values instead of 62,400"),
         (npy(BANDS13)[:20], "broken"),
-        (npy(np.full((9, 9), np.nan)), "empty: none of its pixels was measured"),
+        (npy(np.full((9, 9), np.nan)), "empty: all of its pixels are nodata"),
         (tiff(BANDS13, planarconfig="contig")[:-99], "broken: its end is missing"),
         (tiff(BANDS13, planarconfig="contig", compression="zlib")[:-99], "broken"),
         (tiff(BANDS13)[:6], "broken"),

@@ -43,7 +43,7 @@ def test_captions_are_kept_as_they_are() -> None:
     for row in (-1, 4):
         with pytest.raises(IndexError, match=r"row must lie in \[0, 4\)"):
             captions[row]
-    with pytest.raises(ValueError, match="do not fit together"):
+    with pytest.raises(ValueError, match="do not match"):
         Captions(captions.text, captions.ends, captions.counts + 1)
 
 
@@ -72,7 +72,7 @@ def test_captions_that_are_gone_or_of_other_images_are_told(tmp_path: Path) -> N
     with pytest.raises(PipelineError, match=r"captions\.npz"):
         open_split(tmp_path, "train")
     digits_store(tmp_path, {"train": 20}, captions=lambda *_: Captions.of(ROWS))
-    with pytest.raises(PipelineError, match="do not fit together"):
+    with pytest.raises(PipelineError, match="do not match"):
         open_split(tmp_path, "train")
 
 

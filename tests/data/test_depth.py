@@ -53,6 +53,6 @@ def test_16_bits_a_pixel_are_not_16_bits_a_band() -> None:
 def test_values_without_a_scale_of_their_own_are_noted() -> None:
     for kind, words in (("float TIFF of any range", "float values from -20000 to 45535"), ("32-bit TIFF", "32-bit")):
         (note,) = decode(DEEP[kind](), CANVAS).notes
-        assert note.kind == "are scaled by their own range of values"
+        assert note.kind == "are scaled by their own value range"
         assert note.detail.startswith(words)
     assert decode(DEEP["float TIFF from 0 to 1"](), CANVAS).notes == ()

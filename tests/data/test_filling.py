@@ -14,7 +14,7 @@ from ssl_pipeline.errors import PipelineError
 def test_a_folder_that_is_not_shared_is_told_before_anything_is_decoded(tmp_path: Path, monkeypatch, request):
     missing = tmp_path / "of the first machine"
     monkeypatch.setattr(ranks, "told", lambda value: (str(missing), ["a.png"]))
-    with pytest.raises(PipelineError, match="All machines have to share the project's folder"):
+    with pytest.raises(PipelineError, match="All machines must share the project folder"):
         help_to_fill(None, None)  # which opens no source
     assert not missing.exists()
     monkeypatch.setattr(ranks, "gathered", lambda part: [part, False])

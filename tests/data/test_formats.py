@@ -101,13 +101,13 @@ def test_heic_is_read_upright() -> None:
 def test_half_a_heic_is_broken() -> None:
     content = heic(Image.fromarray(PHOTO))
     assert rejection(content[: len(content) // 2]).startswith("broken: ")
-    assert rejection(content[:60]) == "broken: a HEIC whose head or index is damaged"
+    assert rejection(content[:60]) == "broken: a HEIC file with a damaged header or index"
 
 
 def test_heic_without_its_library_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     content = heic(Image.fromarray(PHOTO))
     monkeypatch.setitem(sys.modules, "pillow_heif", None)
-    assert rejection(content) == "not supported: HEIC needs pillow-heif: pip install 'ssl-pipeline[heif]'"
+    assert rejection(content) == "not supported: reading HEIC requires pillow-heif: pip install 'ssl-pipeline[heif]'"
     assert decode(encoded(PHOTO, "AVIF"), CANVAS).mode == "RGB"  # of the same family, and read by Pillow itself
 
 
@@ -141,10 +141,10 @@ BANDS = np.dstack([PHOTO, PHOTO])  # 6 of them
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        (tiff(np.dstack([BANDS, BANDS])), "a TIFF of 12 bands of 8-bit unsigned integers"),
-        (tiff(BANDS.astype(np.uint16)), "a TIFF of 6 bands of 16-bit unsigned integers"),
-        (tiff(GREY[..., None].astype(np.float64)), "a TIFF of 1 band of 64-bit floats"),
-        (tiff(PHOTO.astype(np.float32), colours=2), "a TIFF of 3 bands of 32-bit floats"),
+        (tiff(np.dstack([BANDS, BANDS])), "a TIFF with 12 bands of 8-bit unsigned integers"),
+        (tiff(BANDS.astype(np.uint16)), "a TIFF with 6 bands of 16-bit unsigned integers"),
+        (tiff(GREY[..., None].astype(np.float64)), "a TIFF with 1 band of 64-bit floats"),
+        (tiff(PHOTO.astype(np.float32), colours=2), "a TIFF with 3 bands of 32-bit floats"),
     ],
 )
 def test_what_pillow_cannot_show_is_described(content: bytes, words: str) -> None:
@@ -157,7 +157,7 @@ def test_what_pillow_cannot_show_is_described(content: bytes, words: str) -> Non
 def test_bands_beyond_the_colours_are_left_out_and_that_is_noted() -> None:
     content = tiff(BANDS[..., :5], colours=2, extra=2)
     np.testing.assert_array_equal(read_pixels(content, CANVAS)[0], PHOTO)
-    assert notes(content) == [("have further bands, which were not read", "2 beside the first 3")]
+    assert notes(content) == [("have further bands, which were ignored", "2 beside the first 3")]
     assert notes(encoded(PHOTO, "TIFF")) == notes(encoded(GREY, "TIFF")) == []
 
 
@@ -167,7 +167,7 @@ def stack(pages: int, **options: Any) -> bytes:
 
 
 def test_pages_that_are_not_read_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
-    kind = "have further pages, which were not read"
+    kind = "have further pages, which were ignored"
     assert notes(stack(25)) == [(kind, "24 beside the first")]
     assert notes(stack(3, compression="tiff_lzw")) == [(kind, "2 beside the first")]
     monkeypatch.setattr(formats, "MAX_PAGES", 10)
@@ -192,5 +192,5 @@ def test_a_smaller_copy_of_the_first_page_is_no_page() -> None:
 def test_frames_that_are_not_read_are_counted(form: str) -> None:
     frames = [Image.fromarray(np.full_like(PHOTO, 50 * number)) for number in range(4)]
     content = encoded(frames[0], form, save_all=True, append_images=frames[1:])
-    assert notes(content) == [("have further frames, which were not read", "3 beside the first")]
+    assert notes(content) == [("have further frames, which were ignored", "3 beside the first")]
     assert notes(encoded(PHOTO, form)) == []

@@ -105,7 +105,7 @@ def test_an_inventory_outlives_its_source_but_not_another_one(tmp_path: Path, pi
     again()
     before = (tmp_path / "inventory.json").read_bytes()
     shutil.rmtree(pile)
-    assert again() == f"{pile} is not here: the inventory of its 5 files is kept as it is."
+    assert again() == f"{pile} is not available here: the inventory of its 5 files is kept unchanged."
     assert (tmp_path / "inventory.json").read_bytes() == before
     with pytest.raises(
         ConfigError, match=r"nowhere does not exist.* is missing too: run `dvc checkout`, or `dvc pull`"

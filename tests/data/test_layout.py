@@ -173,15 +173,15 @@ def test_accents_are_the_same_in_the_table_and_in_names(tmp_path: Path) -> None:
     [
         ("path,label\n1.png,cat\n7.png,cat\n", r"labels.csv, line 3: there is no image '7.png'. Did you mean '1.png'"),
         ("path,label\n/somewhere/else,cat\n", r"line 2: .* relative to the folder of the images"),
-        ("path,label\n1.png,cat\n1.png,dog\n", r"line 3: '1.png' is in line 2 already"),
-        ("path,split\n1.png,exam\n", r"line 2: 'exam' is no split"),
+        ("path,label\n1.png,cat\n1.png,dog\n", r"line 3: '1.png' already occurs in line 2"),
+        ("path,split\n1.png,exam\n", r"line 2: 'exam' is not a split"),
         ("path,label\n,cat\n", r"line 2: the path is empty"),
         ("path,label\n1.png,cat,2\n", r"line 2: 3 cells, but 2 columns"),
-        ('path,label\n1.png,"cat\n', r"line 2: no valid CSV"),
-        ("path;label\n1.png;cat\n", r"line 1: there must be a column 'path'.*found: path;label"),
-        ("", r"line 1: there must be a column 'path'"),
+        ('path,label\n1.png,"cat\n', r"line 2: not valid CSV"),
+        ("path;label\n1.png;cat\n", r"line 1: a column 'path' is required.*found: path;label"),
+        ("", r"line 1: a column 'path' is required"),
         ("path,lable\n1.png,cat\n", r"line 1: unknown column 'lable'. Did you mean 'label'"),
-        ("path,label,label\n1.png,cat,dog\n", r"line 1: there are two columns 'label'"),
+        ("path,label,label\n1.png,cat,dog\n", r"line 1: the column 'label' occurs twice"),
     ],
 )
 def test_mistakes_in_the_table_are_named_by_line(table: str, message: str, tmp_path: Path) -> None:

@@ -65,7 +65,7 @@ def test_what_the_file_system_cannot_read(tmp_path: Path) -> None:
     assert {path: str(reason) for path, reason in source.rejects.items()} == {
         "a/broken link.png": "unreadable: a broken link",
         "a/pipe.png": "unreadable: a pipe",
-        "a/round": "unreadable: a link to a folder that it lies in",
+        "a/round": "unreadable: a link to a folder that contains it",
         "a/caf\\xe9.png": "unreadable: its name is not valid UTF-8; rename it",
     }
 
@@ -96,7 +96,7 @@ def test_a_folder_is_listed_once_however_many_links_lead_to_it(tmp_path: Path) -
     source = opened(root)
     assert said(source).keys() == {"40/2.png", "cat/1.png", "dog/3.png"}
     assert len(source.ignored) == 81
-    assert set(source.ignored.values()) == {"a link to a folder that is listed already"}
+    assert set(source.ignored.values()) == {"a link to a folder that is already listed"}
     assert source.warnings == [
         "81 links lead to folders that are listed under another name, such as 00/a: see ignored.csv."
     ]

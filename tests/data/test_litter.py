@@ -78,7 +78,7 @@ def test_what_is_no_image_is_ignored_by_name(tmp_path: Path) -> None:
         ("cat/1.m4a", "audio"),
         ("cat/1.jpg.part", "unfinished download"),
         ("cat/Unconfirmed 1.crdownload", "download"),
-        ("cat/more.zip", "an archive, which is not looked into"),
+        ("cat/more.zip", "an archive, which is not opened"),
     ],
 )
 def test_litter_of_nas_sync_and_camera_software_is_ignored(name: str, reason: str) -> None:
@@ -113,7 +113,7 @@ def test_litter_is_no_class(tmp_path: Path) -> None:
 
 def test_raw_files_beside_their_picture_are_ignored_and_others_are_rejected(tmp_path: Path) -> None:
     source = opened(write(tmp_path, ["a/1.jpg", "a/1.CR2", "a/2.dng", "b/1.nef"]))
-    assert source.ignored == {"a/1.CR2": "a camera's raw file, beside the picture that the camera made of it"}
+    assert source.ignored == {"a/1.CR2": "a raw file beside the picture that the camera made from it"}
     assert {name: str(reason) for name, reason in source.rejects.items()} == dict.fromkeys(
-        ("a/2.dng", "b/1.nef"), "raw file: export it from the camera's program as JPEG or PNG"
+        ("a/2.dng", "b/1.nef"), "raw file: export it as JPEG or PNG with the camera's software"
     )

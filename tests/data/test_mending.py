@@ -124,7 +124,7 @@ def test_a_png_with_megabytes_of_text_is_kept(late: bool) -> None:
         content = content[:start] + content[end:-12] + content[start:end] + content[-12:]
     np.testing.assert_array_equal(pixels_of(content), PHOTO)  # upright too
     ((kind, detail),) = notes(content)
-    assert kind == "have long texts or colour profiles, which were not read"
+    assert kind == "have long texts or colour profiles, which were ignored"
     assert detail.endswith(" bytes of them were left out")
 
 

@@ -144,10 +144,10 @@ def test_a_shard_is_read_whole_once_before_its_first_image_is_given_out(
 def test_another_shape_or_type_is_noticed(tmp_path: Path) -> None:
     written(tmp_path)
     np.save(tmp_path / "train" / "images-0000.npy", IMAGES.astype(np.int64))
-    with pytest.raises(PipelineError, match="do not fit together"):
+    with pytest.raises(PipelineError, match="do not match"):
         open_split(tmp_path, "train")
     np.save(tmp_path / "train" / "images-0000.npy", IMAGES[:, :4])
-    with pytest.raises(PipelineError, match="do not fit together"):
+    with pytest.raises(PipelineError, match="do not match"):
         open_split(tmp_path, "train")
     (tmp_path / "train" / "split.json").write_text("{}")
     with pytest.raises(PipelineError, match="damaged"):

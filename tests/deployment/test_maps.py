@@ -67,7 +67,9 @@ def test_the_runtime_gives_maps_and_embeddings_of_images_of_any_sizes(
         for maps, expected in zip(found.values(), in_torch(model, image), strict=True):
             np.testing.assert_allclose(maps[number], expected[0], atol=1e-5 * np.abs(expected).max())
     np.testing.assert_allclose(backbone(images), Backbone(model.backbone)(images), atol=1e-6)
-    with pytest.raises(PipelineError, match=r"backbone.onnx gives no feature maps: export with .*\[embedding, maps\]"):
+    with pytest.raises(
+        PipelineError, match=r"backbone.onnx returns no feature maps: export with .*\[embedding, maps\]"
+    ):
         Backbone(model.backbone).maps(images)
     with pytest.raises(PipelineError, match=r"images\[0\] is uint8 \(8, 8\)"):
         backbone.maps([np.zeros((8, 8), np.uint8)])

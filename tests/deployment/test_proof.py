@@ -64,7 +64,7 @@ def test_a_difference_is_measured_in_the_unit_of_its_bound(graph: Graph, scale: 
         prove(graph(), plus(0.01), ROWS, Bounds(expected * 0.99, scale), "mend it.")
     unit = "" if scale == "one" else " of the largest component"
     assert str(refusal.value).startswith(
-        "graph.onnx does not compute what torch computes, and is not kept:\n- torch and"
+        "graph.onnx does not compute what torch computes, and is discarded:\n- torch and"
     )
     assert f"{expected:.1e}{unit}, bound" in str(refusal.value)
     assert str(refusal.value).endswith(": mend it.")

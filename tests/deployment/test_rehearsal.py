@@ -40,7 +40,7 @@ def test_a_network_whose_way_depends_on_values_is_refused_in_one_sentence(encode
         "pretrain.backbone: 'resnet_cifar' cannot be exported to ONNX, so that nothing could ship"
     )
     assert "data-dependent" in message
-    assert message.endswith("Choose another backbone, or mend this one.")
+    assert message.endswith("Choose another backbone, or fix this one.")
     assert len(message) < 400
     assert "\n" not in message
 

@@ -114,7 +114,7 @@ def test_large_batches_are_judged_by_a_part(pile: Pile, monkeypatch: pytest.Monk
 
 
 def test_what_cannot_be_judged_is_told(pile: Pile):
-    with pytest.raises(PipelineError, match="9 different images are too few to judge: give at least 10"):
+    with pytest.raises(PipelineError, match="9 different images are too few for a test: give at least 10"):
         judge(pile.reference, pile.backbone(pile.held_out[:9]))
     with pytest.raises(PipelineError, match="not finite"):
         judge(pile.reference, np.full((20, 48), np.nan, np.float32))

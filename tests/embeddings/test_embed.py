@@ -202,7 +202,7 @@ def stopped(call: Embed, monkeypatch: pytest.MonkeyPatch, after: int) -> Result:
 def test_a_run_that_was_stopped_goes_on_and_ends_with_the_same_bytes(call: Embed, monkeypatch: pytest.MonkeyPatch):
     done = stopped(call, monkeypatch, 2)
     assert done.exit_code == 130
-    assert "stopped after 8 of 23 images; the same command goes on from there" in done.stderr
+    assert "stopped after 8 of 23 images; the same command resumes from there" in done.stderr
     assert not Path("embeddings.parquet").exists()
     read = run_module.read_all
 

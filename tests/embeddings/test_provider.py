@@ -10,7 +10,7 @@ from tests.embeddings.conftest import Embed
 
 def test_another_provider_embeds_anew(call: Embed, monkeypatch: pytest.MonkeyPatch):
     assert call("images").exit_code == 0
-    assert "is up to date: neither the images nor the model nor the provider have changed" in call("images").stdout
+    assert "is up to date: the images, the model and the provider have not changed" in call("images").stdout
     made = Backbone.__init__
 
     def elsewhere(self: Backbone, *args: Any, **options: Any) -> None:

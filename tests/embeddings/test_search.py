@@ -70,7 +70,7 @@ def test_it_finds_model_and_images_wherever_it_is_called_from(call: Search, monk
     (here / "models").rename(here / "moved")
     done = call("../images/a/04.png", "--index", "../embeddings.parquet")
     assert (done.exit_code, done.stdout) == (1, "")
-    assert "models/backbone.onnx, which is not there. Say where this model lies by --model." in done.stderr
+    assert "models/backbone.onnx, which does not exist. Give the path of this model with --model." in done.stderr
     found = call("../images/a/04.png", "--index", "../embeddings.parquet", "--model", "../moved/backbone.onnx")
     assert found.exit_code == 0
 

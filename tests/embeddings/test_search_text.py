@@ -57,13 +57,13 @@ def test_a_text_that_is_too_long_is_told(call: Search):
 def test_either_an_image_or_a_text_is_asked_for(call: Search, words: list[str]):
     done = call(*words)
     assert (done.exit_code, done.stdout) == (2, "")
-    assert "Name either an image, QUERY, or a text: --text 'a red bicycle'." in done.stderr
+    assert "Name either an image (QUERY) or a text (--text 'a red bicycle')." in done.stderr
 
 
 def test_a_blank_text_is_refused(call: Search):
     done = call("--text", " \n")
     assert (done.exit_code, done.stdout) == (2, "")
-    assert "--text is blank: say what the images should show." in done.stderr
+    assert "--text is empty: describe what the images should show." in done.stderr
 
 
 def test_a_model_that_reads_no_texts_is_told(call: Search):

@@ -53,7 +53,7 @@ def test_a_second_clone_has_nothing_to_run_with_the_images_and_without(project: 
     shutil.rmtree(tmp_path / "clone" / "images")
     done = second("dvc", "repro", "finetune")
     assert ran(done.stdout) == ["inventory"]
-    assert f"images is not here: the inventory of its {IMAGES} files is kept as it is." in done.stderr
+    assert f"images is not available here: the inventory of its {IMAGES} files is kept unchanged." in done.stderr
     assert second("git", "status", "--short").stdout == ""
 
 

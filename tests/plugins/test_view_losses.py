@@ -168,9 +168,7 @@ def test_too_few_images_to_whiten_are_refused_with_what_to_do(pairs):
 
 
 def test_a_loss_of_the_other_kind_is_refused():
-    with pytest.raises(
-        ConfigError, match=r"'info_nce' does not go with pretext task 'non_contrastive', which .* without"
-    ):
+    with pytest.raises(ConfigError, match=r"'info_nce' does not fit pretext task 'non_contrastive', which .* without"):
         build_task(load_registry(), recipe(Choice(name="info_nce", temperature=0.2)), small_encoder(0), 0, 16)
     joint = Recipe(
         name="mine",
@@ -178,9 +176,7 @@ def test_a_loss_of_the_other_kind_is_refused():
         loss=Choice(name="vicreg"),
         negatives=Choice(name="in_batch"),
     )
-    with pytest.raises(
-        ConfigError, match=r"'vicreg' does not go with pretext task 'joint_embedding', .* with negatives"
-    ):
+    with pytest.raises(ConfigError, match=r"'vicreg' does not fit pretext task 'joint_embedding', .* with negatives"):
         build_task(load_registry(), joint, small_encoder(0), 0, 16)
 
 

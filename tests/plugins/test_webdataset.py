@@ -158,7 +158,7 @@ def test_other_files_are_sentences(tmp_path: Path) -> None:
     with pytest.raises(PipelineError, match=r"there is no \.tar in"):
         told(tmp_path / "empty")
     (tmp_path / "s.tar").write_bytes(b"\x1f\x8b\x08" + bytes(600))
-    with pytest.raises(PipelineError, match="it is compressed: unpack it to a .tar"):
+    with pytest.raises(PipelineError, match="it is compressed: decompress it to a .tar"):
         told(tmp_path)
     packed(tmp_path / "s.tar", [("0.txt", "no image")])
     with pytest.raises(PipelineError, match="A sample needs an image"):

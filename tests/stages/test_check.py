@@ -151,7 +151,7 @@ def test_a_disk_that_is_too_small_is_refused_by_check_and_by_ingest(
     for command in (check, ingest):
         done = project(command)
         assert done.exit_code == 1
-        assert "and 0.0 GB are free: make room, or take a smaller ingest.canvas" in done.output
+        assert "and 0.0 GB are free: free some space, or choose a smaller ingest.canvas" in done.output
     assert not Path("data/ingested").exists()
 
 

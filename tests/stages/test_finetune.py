@@ -193,7 +193,7 @@ def test_a_run_that_is_interrupted_leaves_model_and_reports_of_the_last_one(monk
     ("relabel", "reason"),
     [
         (lambda split, labels: [""] * len(labels), "no image has a label"),
-        (lambda split, labels: ["same"] * len(labels), "every label is 'same', so that there is nothing to tell apart"),
+        (lambda split, labels: ["same"] * len(labels), "every label is 'same', so there is nothing to distinguish"),
         (
             lambda split, labels: [""] * len(labels) if split == "test" else as_they_are(split, labels),
             "0 images of the",

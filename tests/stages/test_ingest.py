@@ -101,7 +101,7 @@ def test_data_that_is_refused_leaves_the_last_products(project: Callable[..., Re
     assert result.exit_code == 1
     assert result.stderr.splitlines() == [
         "error: 1 of 1 images cannot be used, and none is left. They are listed in reports/ingest/rejects.csv:",
-        "  a.png: not an image: its format cannot be read, or its first bytes are damaged",
+        "  a.png: not an image: its format cannot be read, or its header is damaged",
     ]
     assert (tmp_path / "reports" / "ingest" / "rejects.csv").is_file()
     assert [path.name for path in kept.parent.iterdir()] == ["kept"]

@@ -63,6 +63,6 @@ def test_two_ranks_write_the_bytes_of_one_also_after_one_of_them_has_died(
     (tmp_path / "data" / "ingested").rename("aside")
     with second_rank(monkeypatch, "-m", "ssl_pipeline", "ingest"):
         said = run()
-    assert "ingest: 81 files of 122 were decoded by a run before" in said
+    assert "ingest: 81 files of 122 were already decoded by an earlier run" in said
     assert (contents(Path("data")), contents(Path("reports"))) == expected
     assert not list(Path(".work").glob("ingest/*"))

@@ -157,7 +157,7 @@ def test_a_model_without_texts_has_no_text_tower(run, configure, pool, policies,
     card = describe_run(config, resolve(REGISTRY, config), task, pool, Framing(8, "crop", (0, 0, 0)), policies, {})
     save(tmp_path, task, card, {})
     assert "projection_dim" not in (tmp_path / "model.json").read_text(encoding="utf-8")
-    with pytest.raises(PipelineError, match=r"recipe 'rotation' learns from images alone: it has no text tower"):
+    with pytest.raises(PipelineError, match=r"recipe 'rotation' learns from images only: it has no text tower"):
         load_text_tower(REGISTRY, tmp_path)
 
 

@@ -88,7 +88,7 @@ def _list_pile(place: Path) -> tuple[Listing, list[str]]:
         films = " Films are read by another source: {name: clips}." if A_FILM in reasons else ""
         shards = _SHARDS if AN_ARCHIVE in reasons else ""
         raise PipelineError(
-            f"{PATH}: there are no images in {shown(str(place), 200)} ({found + such if left_out else 'it is empty'}). "
+            f"{PATH}: no images found in {shown(str(place), 200)} ({found + such if left_out else 'it is empty'}). "
             f"Put images there, or name another path.{films}{shards}"
         )
     return listing, [name for name in listing.ignored if name.rpartition("/")[2] == TABLE]

@@ -61,7 +61,7 @@ class WebDataset(Source):
         if not records:
             such = next((f", such as {shown(name, 100)} ({reason})" for name, reason in rejects.items()), "")
             raise PipelineError(
-                f"{PATH}: there are no images in the {len(shards)} .tar of {shown(self.path, 200)}{such}. A sample "
+                f"{PATH}: no images found in the {len(shards)} .tar of {shown(self.path, 200)}{such}. A sample "
                 "needs an image, such as 0001.jpg."
             )
         return Images(records, partial(read_shard_file, root), ignored, rejects)

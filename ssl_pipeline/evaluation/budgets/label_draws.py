@@ -25,7 +25,7 @@ def obstacle(data: LabelledSplits) -> str | None:
     if not data.classes:
         return "no image has a label"
     if len(data.classes) == 1:
-        return f"every label is '{data.classes[0]}', so that there is nothing to tell apart"
+        return f"every label is '{data.classes[0]}', so there is nothing to distinguish"
     learnable = len(np.unique(data.train.labels))
     if learnable < 2:
         return f"the training images have labels of {learnable} of {len(data.classes)} classes, and two are needed"

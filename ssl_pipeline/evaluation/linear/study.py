@@ -171,7 +171,7 @@ def _without_probe(
     """Return what needs no label, and why there is no more."""
     train, classes, nothing = inputs.data.train, inputs.data.classes, np.empty(0, np.int64)
     named = f"only '{classes[train.labels[0]]}'" if len(train) else "no class"
-    reason = f"the labels of the training images name {named}, so there is nothing to tell apart"
+    reason = f"the labels of the training images name {named}, so there is nothing to distinguish"
     facts |= _variants(settings, inputs, {})
     return LinearFindings(
         figures=facts | {"no_probe": reason},
