@@ -27,10 +27,10 @@ def test_a_full_disk_is_told_and_leaves_what_was_there(tmp_path: Path):
     path = tmp_path / "folder"
     with atomic_folder(path) as temporary:
         (temporary / "old").touch()
-    with pytest.raises(PipelineError, match="folder could not be written, because"), atomic_folder(path) as temporary:
+    with pytest.raises(PipelineError, match="folder could not be written because"), atomic_folder(path) as temporary:
         np.savez(temporary / "images.npz", images=np.zeros(2**16))
     file = tmp_path / "file"
-    with pytest.raises(PipelineError, match="file could not be written, because"), atomic_file(file) as temporary:
+    with pytest.raises(PipelineError, match="file could not be written because"), atomic_file(file) as temporary:
         temporary.write_bytes(bytes(2**17))
     assert [item.name for item in tmp_path.rglob("*")] == ["folder", "old"]
 
@@ -50,6 +50,6 @@ def test_a_write_that_failed_without_a_cause_is_taken_for_a_full_disk_only_on_on
 
 @pytest.mark.parametrize("number", [errno.EROFS, errno.EACCES])
 def test_a_folder_that_may_not_be_written_to_is_named(number: int, tmp_path: Path):
-    told = "^models cannot be read or written .* give this user access"
+    told = "^models cannot be read or written .* grant this user access"
     with pytest.raises(PipelineError, match=told), atomic_file(tmp_path / "file"):
         raise OSError(number, "not for you", "models")

@@ -68,7 +68,9 @@ def test_images_of_16_bits_and_other_bands(tmp_path: Path):
     expected = image.transpose(2, 0, 1).reshape(-1).astype(np.float32)
     np.testing.assert_allclose(backbone([image])[0], expected / np.linalg.norm(expected), atol=1e-6)
     assert (backbone.images.channels, backbone.images.dtype, backbone.images.high) == (2, "uint16", 65535)
-    with pytest.raises(PipelineError, match=r"images\[1\] is uint8 \(4, 4, 2\), and the model expects 2 bands of uint16"):
+    with pytest.raises(
+        PipelineError, match=r"images\[1\] is uint8 \(4, 4, 2\), and the model expects 2 bands of uint16"
+    ):
         backbone([image, image.astype(np.uint8)])
 
 

@@ -83,7 +83,7 @@ def test_it_says_which_texts_are_not_read_to_their_end(path: Path):
 
 def test_what_is_no_list_of_texts_is_refused(path: Path):
     tower = TextTower(path)
-    with pytest.raises(PipelineError, match="texts is one text, and the model expects a list"):
+    with pytest.raises(PipelineError, match="texts is a single text, and the model expects a list"):
         tower("a red bicycle")
     for call in (tower, tower.truncated):
         with pytest.raises(PipelineError, match=r"texts\[1\] is of type bytes, and the model expects texts"):

@@ -65,7 +65,7 @@ def read_by_pillow(content: bytes | Image.Image, check_size: CheckSize) -> Bands
         return _bands(values[..., None], mode, notes, shot)
     if deep and image.mode != "L":
         raise RejectedError(
-            f"not supported",
+            "not supported",
             f"several bands of 16 bits in a {image.format}, of which only 8 bits are read; save it as TIFF",
         )
     if image.mode in ("1", "L"):

@@ -50,9 +50,8 @@ def fill(spool: Spool, images: Images, canvas: Canvas, workers: int | None = Non
     paths = [record.path for record in images.records]
     rest = [path for path in paths if path not in spool.known]
     if len(rest) < len(paths):
-        say(
-            f"ingest: {counted(len(paths) - len(rest), 'file')} of {len(paths):,} were already decoded by an earlier run"
-        )
+        done = counted(len(paths) - len(rest), "file")
+        say(f"ingest: {done} of {len(paths):,} were already decoded by an earlier run")
     ranks.told((str(spool.folder.absolute()), rest))
     _check_shared(spool.folder)
     _share(spool, images, rest, canvas, workers)

@@ -100,7 +100,7 @@ def test_a_model_of_another_version_is_told(tmp_path: Path):
     with pytest.raises(PipelineError, match=message):
         load_task(REGISTRY, tmp_path)
     write_product(tmp_path / "model.json", {key: value for key, value in card.items() if key != "size"})
-    with pytest.raises(PipelineError, match=r"model.json is of another version \(size: missing; add it"):
+    with pytest.raises(PipelineError, match=r"model.json has a different format version \(size: missing; add it"):
         load_task(REGISTRY, tmp_path)
 
 

@@ -113,7 +113,7 @@ def test_a_note_that_is_not_utf8_among_captions_is_listed(tmp_path: Path) -> Non
     files = {"1.png": "x", "1.txt": b"caf\xe9", "2.png": "x", "2.txt": "two", "3.png": "x", "3.txt": "three"}
     images = Folder(path=str(pile(tmp_path, files))).open()
     assert told(images) == {"1.png": (), "2.png": ("two",), "3.png": ("three",)}
-    assert images.ignored == {"1.txt": "not UTF-8 (line 1): no captions"}
+    assert images.ignored == {"1.txt": "not UTF-8 (line 1): not captions"}
 
 
 def test_texts_that_are_not_utf8_are_named_with_their_lines(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import numpy.typing as npt
 from ssl_pipeline.data.decode import decode
 from tests.data.test_decode import CANVAS, DEEP, PHOTO, as_rgb, chunk, encoded, pixels_of
 
-FEW_BITS = "use at most 12 of their 16 bits"
+FEW_BITS = "use no more than 12 of their 16 bits"
 
 
 def test_a_12_bit_picture_in_a_16_bit_file_keeps_its_scale_and_is_noted() -> None:

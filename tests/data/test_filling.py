@@ -18,5 +18,5 @@ def test_a_folder_that_is_not_shared_is_told_before_anything_is_decoded(tmp_path
         help_to_fill(None, None)  # which opens no source
     assert not missing.exists()
     monkeypatch.setattr(ranks, "gathered", lambda part: [part, False])
-    with Spool(tmp_path / "spool") as spool, pytest.raises(PipelineError, match="All machines have to share"):
+    with Spool(tmp_path / "spool") as spool, pytest.raises(PipelineError, match="All machines must share"):
         fill(spool, Images([], {}, None), None)

@@ -256,9 +256,7 @@ def test_a_full_disk_is_noticed_before_the_work(tmp_path: Path, monkeypatch: pyt
     root = classes(tmp_path / "pile")
     usage = shutil.disk_usage(tmp_path)
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=1000))
-    with pytest.raises(
-        PipelineError, match=r"40 images on a canvas of 8 px need .* Free some space, or lower ingest.canvas"
-    ):
+    with pytest.raises(PipelineError, match=r"40 images on a canvas of 8 px need .* Free some space, or lower ingest"):
         run(root, tmp_path / "out")
 
 

@@ -18,7 +18,7 @@ def test_what_was_left_out_of_images_is_listed_and_named(tmp_path: Path) -> None
         save(root / "stacks" / f"{number}.tif", pages[0], save_all=True, append_images=pages[1:])
     save(root / f"{'x' * 90}" / "dim.png", digit(200).astype(np.uint16) * 16)
     manifest = run(root, out)
-    pages_kind, bits_kind = "have further pages, which were ignored", "use at most 12 of their 16 bits"
+    pages_kind, bits_kind = "have further pages, which were ignored", "use no more than 12 of their 16 bits"
     assert manifest["notes"] == {pages_kind: 5, bits_kind: 1}
     listed = table(out / "notes.csv")
     assert listed.keys() == {*(f"stacks/{number}.tif" for number in range(5)), f"{'x' * 90}/dim.png"}

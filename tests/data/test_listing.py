@@ -36,10 +36,10 @@ def said(source: Images) -> dict[str, tuple[str | None, str | None, str | None]]
 def test_paths_that_lead_nowhere(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"ingest.source.path: .*nowhere does not exist"):
         opened(tmp_path / "nowhere")
-    with pytest.raises(PipelineError, match=r"no images in .*0 files that cannot be read, 1 that are not images"):
+    with pytest.raises(PipelineError, match=r"no images found in .*0 files that cannot be read, 1 that are not images"):
         opened(write(tmp_path / "hidden", [".gitkeep"]))
     (tmp_path / "empty").mkdir()
-    with pytest.raises(PipelineError, match=r"no images in .*empty \(it is empty\)\. Put images there"):
+    with pytest.raises(PipelineError, match=r"no images found in .*empty \(it is empty\)\. Put images there"):
         opened(tmp_path / "empty")
     with pytest.raises(ConfigError, match=r"neither a directory nor a whole .zip"):
         opened(write(tmp_path, ["image.png"]) / "image.png")

@@ -199,7 +199,7 @@ def test_damaged_labels_are_noticed(missing: str, tmp_path: Path) -> None:
 
 def test_a_store_of_an_earlier_version_is_named_as_one(tmp_path: Path) -> None:
     (tmp_path / "index.csv").write_text("id,path,label,split,group,width,height,row\n")
-    with pytest.raises(PipelineError, match=r"earlier version, which had its labels in index.csv .*force ingest"):
+    with pytest.raises(PipelineError, match=r"earlier version, which kept labels only in index.csv.*force ingest"):
         read_labels(tmp_path, "train")
 
 

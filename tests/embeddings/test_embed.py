@@ -261,7 +261,7 @@ def test_two_runs_at_once_do_not_mix(call: Embed, model: Path, monkeypatch: pyte
     ("words", "status", "message"),
     [
         (["nowhere"], 2, "IMAGES: nowhere does not exist. Name files, folders or .zip archives of images."),
-        (["empty"], 2, "IMAGES: there are no images in empty."),
+        (["empty"], 2, "IMAGES: no images found in empty."),
         (["images", "--out", "table.csv"], 2, "--out: table.csv must end with .parquet or .npy."),
         (["images", "--shard", "3/2"], 2, "--shard: 3/2 must be I/N, with I from 1 to N, such as 2/8."),
         (["images", "--model", "none.onnx"], 1, "none.onnx does not exist."),

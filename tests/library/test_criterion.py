@@ -105,12 +105,12 @@ def test_weights_of_a_loss_are_there_for_the_optimizer_or_that_is_told(generator
     assert not torch.equal(weight, before)
     lazy = ssl_pipeline.loss("swav", prototypes=5, steps=10)
     for _ in range(2):
-        with pytest.raises(ConfigError, match="say dim=8, the length of projections"):
+        with pytest.raises(ConfigError, match="pass dim=8, the length of projections"):
             lazy(*pair(generator))
 
 
 def test_what_changes_in_the_course_of_a_training_asks_how_long_it_is(generator: torch.Generator):
-    with pytest.raises(ConfigError, match="Say how many steps that has"):
+    with pytest.raises(ConfigError, match="Pass the number of steps"):
         ssl_pipeline.loss("swav", prototypes=5, dim=8)(*pair(generator))
     criterion = ssl_pipeline.loss("swav", prototypes=5, dim=8, steps=2)
     for _ in range(4):  # more than was said is no failure

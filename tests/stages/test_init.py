@@ -173,10 +173,10 @@ def folder_of_labels() -> list[str]:
     [
         (lambda: ["--images", "nowhere"], "--images: there is no 'nowhere'"),
         (lambda: ["--labels", "table.csv"], "name these, too, by --images"),
-        (empty, "there are no images in"),
+        (empty, "no images found in"),
         (broken, "none of the 1 images that were tried can be used"),
         (no_zip, "neither a directory nor a whole .zip"),
-        (empty_zip, "there are no images in"),
+        (empty_zip, "no images found in"),
         (wrong_label, "labels.csv, line 2: there is no image 'nowhere.png'. Paths are relative to the folder of the"),
         (folder_of_labels, "is not a file: name a CSV file"),
         (lambda: ["--images", "."], "holds products of this project"),

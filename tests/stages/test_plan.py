@@ -84,7 +84,7 @@ def test_of_broken_images_the_usable_ones_count(project: Path):
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        ({}, "there are no images"),
+        ({}, "no images found"),
         ({"a.png": b"\x89PNG\r\n\x1a\n and no more", "b.jpg": b""}, "none of the 2 images that were tried can be used"),
     ],
     ids=["empty", "broken"],
