@@ -1,6 +1,6 @@
-"""An exported backbone as a function, images as NumPy arrays in, embeddings out; and a text tower, texts in.
+"""An exported backbone as a function from NumPy images to embeddings, and a text tower from texts to embeddings.
 
-It needs numpy and onnxruntime, for texts also tokenizers, and imports neither torch nor what trains.
+This module needs numpy and onnxruntime, and tokenizers for texts. It imports neither torch nor any training code.
 """
 
 import functools
@@ -40,15 +40,15 @@ def resizing_pixels(height: int, width: int, size: int) -> int:
 
 
 class Backbone:
-    """A backbone that the stage export has written, or another graph from images to one row each.
+    """A backbone written by the stage export, or another graph that maps each image to a row.
 
-    Calls may come from several threads at once. Images of one size are embedded together, so many at a time that the
-    memory is bounded by pixels and not by images. An image that is lower than `size` counts as that high: one of 1 x
+    Several threads may call an instance at once. Images of one size are embedded together, in batches whose memory is
+    bounded by the number of pixels, not of images. An image that is lower than `size` counts as that high: one of 1 x
     1,000,000 px takes as much memory as one of `size` x 1,000,000 px.
 
     Args:
         path: The path of `backbone.onnx`, or of `backbone_maps.onnx`.
-        threads: CPU threads of a call; None leaves the choice to onnxruntime.
+        threads: The number of CPU threads per call; None leaves the choice to onnxruntime.
         output: The name of the graph's output: "energy" for an `energy.onnx` that takes single images.
         provider: The execution provider of onnxruntime: "cpu", "cuda" or "openvino"; "auto" takes CUDA where it works,
             and the CPU elsewhere.
@@ -62,11 +62,11 @@ class Backbone:
         size: The side of the square that the graph resizes images to, px.
         dim: The length of an embedding; 0 where a row is a single number.
         map_shapes: Name of a feature map -> its channels, height and width; empty unless it is backbone_maps.onnx.
-        metadata: All that the file says about itself: text as it is, all else as JSON.
+        metadata: All metadata of the file: text as it is, other values parsed from JSON.
 
     Raises:
-        PipelineError: The file is missing, onnxruntime cannot run it, it is no such graph, or the provider does not
-            work here; the message says what brings it.
+        PipelineError: The file is missing, onnxruntime cannot run it, it is not such a graph, or the provider does not
+            work here; the message says what to install.
 
     Examples:
         >>> from ssl_pipeline.runtime import Backbone

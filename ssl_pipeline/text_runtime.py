@@ -1,6 +1,7 @@
 """An exported text tower as a function: texts in, embeddings out, in the space of the backbone beside it.
 
-It needs numpy, onnxruntime and tokenizers, and imports neither torch nor what trains; `ssl_pipeline.runtime` offers it.
+This module needs numpy, onnxruntime and tokenizers, and imports neither torch nor any training code. Import the class
+from `ssl_pipeline.runtime`.
 """
 
 import os
@@ -23,22 +24,22 @@ _BATCH_TEXTS = 256
 
 
 class TextTower:
-    """A text tower that the stage export has written: from texts to embeddings in the space of the backbone beside it.
+    """A text tower written by the stage export: it maps texts to embeddings in the space of the backbone beside it.
 
-    Calls may come from several threads at once. The cosine of a text's embedding and an image's says how well the text
-    describes the image.
+    Several threads may call an instance at once. The cosine between the embeddings of a text and an image says how well
+    the text describes the image.
 
     Args:
         path: The path of `text.onnx`; `tokenizer.json` lies beside it.
-        threads: CPU threads of a call; None leaves the choice to onnxruntime.
+        threads: The number of CPU threads per call; None leaves the choice to onnxruntime.
         provider: The execution provider of onnxruntime, as `Backbone` takes it.
 
     Attributes:
         path: The path of the file.
         provider: The execution provider that it runs on, in onnxruntime's words.
         dim: The length of an embedding.
-        context: The number of tokens that it reads of a text, start and end included.
-        metadata: All that the file says about itself: text as it is, all else as JSON.
+        context: The number of tokens of a text that it reads, including start and end.
+        metadata: All metadata of the file: text as it is, other values parsed from JSON.
 
     Raises:
         PipelineError: One of the two files is missing, damaged or of another run, or the provider does not work here.

@@ -1,4 +1,4 @@
-"""Losses in loops of one's own: a loss by its name, with negatives, and the bookkeeping between steps."""
+"""Losses for training loops of your own: a loss by its name, with negatives, and the bookkeeping between steps."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -44,14 +44,14 @@ def loss(
         negatives: The negative-sampling strategy, by name or with its options, `{"name": "queue", "queue_size": 4096}`,
             for a loss with negatives; None: the other images of the batch.
         dim: D, the length of projections, for a loss with weights of its own, such as prototypes: these are then in
-            `criterion.parameters()` from the start. None: the first batch says it.
-        steps: The number of steps of the training, for what changes in its course; None: unknown.
+            `criterion.parameters()` from the start. None: it is taken from the first batch.
+        steps: The number of training steps, for losses and negatives that change during training; None: unknown.
         seed: The seed of the loss's own weights and random numbers.
         **options: Options of the loss, as in params.yaml.
 
     Raises:
         ConfigError: There is no such loss, strategy or option, or a value is refused; or the loss takes no negatives,
-            or makes no sense with these.
+            or does not fit this strategy.
 
     Examples:
         >>> import ssl_pipeline

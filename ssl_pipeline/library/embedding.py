@@ -28,16 +28,15 @@ def embed(
     batch_size: int = 64,
     provider: Provider = "auto",
 ) -> npt.NDArray[np.float32]:
-    """Embed images by an exported backbone, as they were read in training.
+    """Embed images with an exported backbone, reading files exactly as in training.
 
-    It needs onnxruntime, numpy and Pillow, and imports no torch. Resizing and normalising are in the file.
+    The function needs onnxruntime, numpy and Pillow, and does not import torch. The graph resizes and normalises.
 
     Args:
         model: The path of `backbone.onnx`.
-        images: Paths, images of Pillow, and arrays uint8 (H, W, C) of any sizes, mixed as you like, or an array of
-            images (N, H, W, C); one image alone, too. A model of other images than 8-bit RGB takes arrays of its own
-            channels and type.
-        batch_size: The most images in memory at a time; those of one size are embedded together.
+        images: Paths, Pillow images and uint8 arrays (H, W, C) of any size, in any mixture; or one array (N, H, W, C);
+            or a single image. A model trained on images other than 8-bit RGB takes arrays of its own channels and type.
+        batch_size: The largest number of images in memory at a time; images of one size are embedded together.
         provider: The execution provider of onnxruntime: "cpu", "cuda" or "openvino"; "auto" takes CUDA where it works,
             and the CPU elsewhere.
 
@@ -45,8 +44,8 @@ def embed(
         (N, D) float32, a row for each image; of unit length unless `export.l2_normalize` was off.
 
     Raises:
-        PipelineError: The model is missing or is no backbone, the provider does not work here, or an image cannot be
-            used; the message says which.
+        PipelineError: The model is missing or is not a backbone, the provider does not work here, or an image cannot
+            be used; the message says which.
 
     Examples:
         >>> import ssl_pipeline

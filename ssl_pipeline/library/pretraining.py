@@ -63,7 +63,7 @@ class Pretrained:
     Attributes:
         folder: The folder of the files.
         encoder: The encoder in eval mode, on the CPU: images (N, C, S, S) in [0, 1] -> embeddings (N, D).
-        card: What is known of it: backbone, recipe, size, mean and std.
+        card: The encoder's description: backbone, recipe, size, mean and std.
     """
 
     folder: Path
@@ -77,12 +77,12 @@ class Pretrained:
 
     @property
     def backbone(self) -> Path:
-        """The file from pixels to embeddings, backbone.onnx, proved equal to the encoder."""
+        """The ONNX graph from pixels to embeddings, backbone.onnx, proved equal to the encoder."""
         return self.folder / "backbone.onnx"
 
     @property
     def pretext(self) -> Path:
-        """The file from pixels to what the pretext task predicts or projects, pretext.onnx."""
+        """The ONNX graph from pixels to the pretext task's predictions or projections, pretext.onnx."""
         return self.folder / "pretext.onnx"
 
     @property
@@ -95,7 +95,7 @@ class Pretrained:
         return embed(self.backbone, images)
 
     def state_dict(self, *, num_classes: int = 0) -> dict[str, Tensor]:
-        """Return the weights as timm's or torchvision's network has them; see `ssl_pipeline.state_dict`."""
+        """Return the weights under the names of timm's or torchvision's network; see `ssl_pipeline.state_dict`."""
         return state_dict(self.folder, num_classes=num_classes)
 
 
@@ -107,9 +107,9 @@ def pretrain(
 ) -> Pretrained:
     """Learn an encoder from images without their labels, and export it.
 
-    A run that was killed goes on from its last checkpoint when it is called again, and ends with the same bits; a
-    finished one is returned as it is. With another recipe, setting or image it is another run, whose files take the
-    place of these.
+    A run that was killed resumes from its last checkpoint when the function is called again, and ends with the same
+    bits; a finished run is returned as it is. A different recipe, setting or image makes a different run, whose files
+    replace the earlier ones.
 
     Args:
         images: The path of a directory or a .zip; a source as in `ingest.source`, such as `{"name": "torchvision",
@@ -117,19 +117,19 @@ def pretrain(
             images (of Pillow, arrays (H, W, C), tensors (C, H, W) of 8 bits or in [0, 1]), with or without labels,
             which are left out. Images that a source names as test or validation images are not learned from.
         recipe: The name of the recipe.
-        out: The folder that receives encoder.safetensors, model.json, backbone.onnx, energy.onnx, pretext.onnx,
-            reports/, the decoded images and, until it is done, checkpoints.
+        out: The output folder, which receives encoder.safetensors, model.json, backbone.onnx, energy.onnx,
+            pretext.onnx, reports/, the decoded images and, until the run is done, checkpoints.
         **settings: Settings of params.yaml by their names in its sections ingest, augment and pretrain, such as
-            `epochs=100`, `loss={"temperature": 0.1}`, `views={"global": {...}}`, `canvas=72` or `seed=1`. Where none is
-            given, the recipe's own is taken (in the size `small`), or that of the shipped params.yaml.
+            `epochs=100`, `loss={"temperature": 0.1}`, `views={"global": {...}}`, `canvas=72` or `seed=1`. A setting
+            that is not given keeps the recipe's value (in the size `small`), or that of the shipped params.yaml.
 
     Returns:
         The encoder and the paths of its files.
 
     Raises:
         ConfigError: A setting is refused, as in params.yaml.
-        PipelineError: The images cannot be used, or the run has failed.
-        KeyboardInterrupt: Ctrl-C or SIGTERM; a checkpoint is saved.
+        PipelineError: The images cannot be used, or the run failed.
+        KeyboardInterrupt: The run was interrupted by Ctrl-C or SIGTERM; a checkpoint is saved.
 
     Examples:
         >>> import ssl_pipeline

@@ -1,4 +1,4 @@
-"""Views of images by a policy, for loops of one's own."""
+"""Random views of images by a policy, for training loops of your own."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -36,13 +36,13 @@ _AS_IT_IS = Canvas(8, "squash", (255, 255, 255), 1, 1e6)
 class Views:
     """Makes random views of images, as pretraining does.
 
-    The views of an image are a function of the seed, the epoch and the image alone: neither the batch nor the number
-    of workers changes a bit of them on a CPU, and equal images have equal views. Call it on a batch in a loop, or give
-    it to a data set of torchvision as its `transform`; a `DataLoader` then stacks views to (N, V, C, S, S).
+    The views of an image depend only on the seed, the epoch and the image: on a CPU neither the batch nor the number of
+    workers changes a bit of them, and equal images have equal views. Call an instance on a batch in a loop, or pass it
+    to a torchvision data set as its `transform`; a `DataLoader` then stacks the views to (N, V, C, S, S).
 
     Args:
-        policy: A policy as in params.yaml (`augment.views.global`), a list of them, one for each view, or the name of a
-            recipe, whose views are meant.
+        policy: A policy as in params.yaml (`augment.views.global`), a list of policies, one for each view, or the name
+            of a recipe, whose views are used.
         count: V, the number of views per image; None: as many as the recipe's pretext task learns from, or as there are
             policies in the list, or 2.
         kind: The kind of view, such as "local" of a recipe that has some; None: the main one.

@@ -18,10 +18,10 @@ __all__ = ["state_dict"]
 def state_dict(model: str | os.PathLike[str], *, num_classes: int = 0) -> dict[str, Tensor]:
     """Return the weights of a trained backbone under the names of timm's, torchvision's or its own network.
 
-    Build the network that takes them with the options that `backbone` in model.json has, such as timm's `img_size`,
-    `patch_size` and `in_chans`. With `stem: small`, replace its first convolution by one of 3x3, stride 1 and padding
-    1, and the `maxpool` after it, if there is one, by `torch.nn.Identity()`. Give it images (N, C, S, S) as you give
-    them to any network of these libraries, normalised by the `mean` and `std` of model.json.
+    Build the receiving network with the options of `backbone` in model.json, such as timm's `img_size`, `patch_size`
+    and `in_chans`. For `stem: small`, replace its first convolution by a 3x3 convolution with stride 1 and padding 1,
+    and a following `maxpool` by `torch.nn.Identity()`. Pass it images (N, C, S, S) as usual in these libraries,
+    normalised by the `mean` and `std` of model.json.
 
     Args:
         model: The folder of a trained model, with encoder.safetensors and model.json: `models/pretrain`, or what
