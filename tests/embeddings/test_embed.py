@@ -180,7 +180,7 @@ def test_ranks_of_a_launcher_make_the_bytes_of_one_process(call: Embed, monkeypa
         assert done.exit_code == 0
     assert Path("embeddings.parquet").read_bytes() == Path("whole.parquet").read_bytes()
     if count > 1:
-        assert "takes a part by itself" in call("images", "--shard", "1/2").stderr
+        assert "takes its own part" in call("images", "--shard", "1/2").stderr
 
 
 def stopped(call: Embed, monkeypatch: pytest.MonkeyPatch, after: int) -> Result:

@@ -123,7 +123,7 @@ def test_values_that_are_not_finite_are_refused(call: Search, monkeypatch: pytes
         (["gone.png"], 1, "gone.png cannot be used: unreadable: No such file or directory. Name an image."),
         (["notes.txt"], 1, "notes.txt cannot be used: not an image"),
         (["images"], 1, "images cannot be used: unreadable: Is a directory"),
-        (["images/a/00.png", "--index", "none.parquet"], 1, "none.parquet does not exist: make it by"),
+        (["images/a/00.png", "--index", "none.parquet"], 1, "none.parquet does not exist: create it with"),
         (["images/a/00.png", "--index", "notes.txt"], 1, "notes.txt is not a table of embeddings"),
         (["images/a/00.png", "--index", "other.parquet"], 1, "other.parquet is not a table of embeddings"),
         (["images/a/00.png", "-k", "0"], 2, "-k: 0 must be at least 1."),

@@ -70,7 +70,7 @@ def test_a_model_that_reads_no_texts_is_told(call: Search):
     Path("models/text.onnx").unlink()
     done = call("--text", "three")
     assert (done.exit_code, done.stdout) == (1, "")
-    assert "--text: there is no models/text.onnx, so that this model does not read texts." in done.stderr
+    assert "--text: there is no models/text.onnx, so this model cannot read texts." in done.stderr
     assert not Path("neighbours.png").exists()
 
 
