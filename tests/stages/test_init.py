@@ -172,7 +172,7 @@ def folder_of_labels() -> list[str]:
     ("prepare", "message"),
     [
         (lambda: ["--images", "nowhere"], "--images: there is no 'nowhere'"),
-        (lambda: ["--labels", "table.csv"], "name these, too, by --images"),
+        (lambda: ["--labels", "table.csv"], "also name them with --images"),
         (empty, "no images found in"),
         (broken, "none of the 1 images that were tried can be used"),
         (no_zip, "neither a directory nor a whole .zip"),
