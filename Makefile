@@ -9,7 +9,7 @@ RUN := PATH="$(CURDIR)/$(BIN):$$PATH"
 PEERS := $(VENV)/peers
 BENCH := $(PEERS)/bin/python -m benchmarks run $(if $(DATA),--data "$(DATA)")
 
-.PHONY: help repro watch test bench bench-long clean
+.PHONY: help repro watch test site bench bench-long clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 12
@@ -29,6 +29,9 @@ test: $(BIN)/.installed-test ## run every check: ruff, mypy, layers, pytest
 	$(BIN)/lint-imports
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
+site: $(BIN)/.installed-docs ## build the documentation into dist/site/, offline and with every link checked
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
+
 bench: $(PEERS)/.installed ## measure ratios on an idle machine, in less than half an hour: docs/benchmarks.md
 	@$(BENCH)
 
@@ -44,6 +47,10 @@ $(BIN)/.installed: pyproject.toml constraints.txt | $(BIN)/python
 
 $(BIN)/.installed-test: pyproject.toml constraints.txt | $(BIN)/python
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[test]'
+	@touch $@ $(BIN)/.installed $(BIN)/.installed-docs
+
+$(BIN)/.installed-docs: pyproject.toml constraints.txt | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[docs]'
 	@touch $@ $(BIN)/.installed
 
 $(PEERS)/.installed: pyproject.toml constraints.txt

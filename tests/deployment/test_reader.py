@@ -1,4 +1,4 @@
-"""The reader of the README and of the example does with a file what augment did with the images of training."""
+"""The readers of docs/deploy.md and of the example do with a file what augment did with the images of training."""
 
 import ast
 import re
@@ -15,9 +15,9 @@ from tests.deployment.conftest import Images, Model
 
 ROOT = Path(__file__).parents[2]
 SCRIPT = (ROOT / "examples" / "deploy" / "nearest.py").read_text(encoding="utf-8")
-README = next(
+PAGE = next(
     block
-    for block in re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)
+    for block in re.findall(r"```python\n(.*?)```", (ROOT / "docs/deploy.md").read_text(encoding="utf-8"), re.DOTALL)
     if "onnxruntime" in block
 )
 CANVAS = Canvas(size=16, resize="letterbox", background=(255, 128, 0), min_side=1, max_megapixels=1.0)
@@ -60,13 +60,13 @@ def save_kinds(photo: Images, folder: Path) -> list[Path]:
 
 @pytest.fixture
 def namespace(model: Model, originals: list[Images], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
-    """What the README's code defines, run where it says that it can be run."""
+    """What the code of docs/deploy.md defines, run where it says that it can be run."""
     (tmp_path / "models" / "export").mkdir(parents=True)
     (tmp_path / "models" / "export" / "backbone.onnx").write_bytes(model.backbone.read_bytes())
     Image.fromarray(originals[1]).save(tmp_path / "photo.png")
     monkeypatch.chdir(tmp_path)
     defined: dict[str, Any] = {}
-    exec(README, defined)
+    exec(PAGE, defined)
     return defined
 
 
@@ -98,7 +98,7 @@ def test_what_training_reads_in_another_way_is_refused(namespace: dict[str, Any]
 
 def test_the_example_has_the_reader_of_the_readme() -> None:
     readers = []
-    for code in (README, SCRIPT):
+    for code in (PAGE, SCRIPT):
         (function,) = [
             node for node in ast.parse(code).body if isinstance(node, ast.FunctionDef) and node.name == "read"
         ]

@@ -1,4 +1,4 @@
-"""The README says what is, and its code runs; test_experiments.py runs its commands."""
+"""README and its neighbours say what is, and their code runs; test_experiments.py runs their commands."""
 
 import re
 import subprocess
@@ -11,33 +11,21 @@ from PIL import Image
 from benchmarks.project import ROOT, change, copy_project
 from ssl_pipeline.config import load
 from tests.pipeline.conftest import command
+from tests.pipeline.pages import DOCS, blocks, commands
 
-README = (ROOT / "README.md").read_text()
+README = ROOT / "README.md"
 IN_CI = {"make repro", "make test"}
-INSTALLS = ("python3 -m venv", "pip install", "python -m pytest")
-BEGINS = (
-    "ssl-pipeline init shop --images",
-    "cd shop && dvc repro",
-    "ssl-pipeline embed",
-    "ssl-pipeline search",
-    "ssl-pipeline verify",
-    "python models/bundle/verify.py",
-)
+INSTALLS = ("python3 -m venv", "pip install")
+BEGINS = ("ssl-pipeline init shop --images", "cd shop && dvc repro", "cd shop && ssl-pipeline check")
 """What .ci/check_wheel.py runs."""
-
-
-def blocks(language: str) -> list[str]:
-    return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
-
-
-def commands() -> list[str]:
-    lines = [line.partition("#")[0].strip() for block in blocks("bash") for line in block.splitlines()]
-    return list(dict.fromkeys(line for line in lines if line))
+OPENS = ("ssl-pipeline report --open",)
+"""What opens a browser, with tests of its own."""
+MOST_LINES = 140
 
 
 def test_the_two_make_commands_are_run_by_ci():
     script = (ROOT / ".ci" / "run").read_text()
-    assert set(commands()) >= IN_CI
+    assert set(commands([README])) >= IN_CI
     assert "make test" in script
     assert 'make -C "$copy" repro' in script
 
@@ -62,7 +50,14 @@ def test_make_says_what_there_is_to_make():
 def test_the_plain_pip_lines_are_those_of_the_makefile():
     makefile = (ROOT / "Makefile").read_text()
     assert "--constraint constraints.txt --editable '.[test]'" in makefile
-    assert any("--constraint constraints.txt --editable '.[test]'" in line for line in commands())
+    lines = commands([ROOT / "CONTRIBUTING.md"])
+    assert any("--constraint constraints.txt --editable '.[test]'" in line for line in lines)
+
+
+def test_the_readme_is_two_screens_and_every_page_of_the_docs_is_in_the_navigation():
+    assert len(README.read_text(encoding="utf-8").splitlines()) <= MOST_LINES
+    navigation = (ROOT / "mkdocs.yml").read_text(encoding="utf-8").partition("\nnav:")[2]
+    assert [page.name for page in DOCS.glob("*.md") if f": {page.name}\n" not in navigation] == []
 
 
 def test_the_lines_for_your_own_images_run_in_an_unpacked_archive_without_git(tmp_path: Path):
@@ -71,7 +66,7 @@ def test_the_lines_for_your_own_images_run_in_an_unpacked_archive_without_git(tm
     (project / "images").mkdir()
     run = command(project)
     run("dvc", "config", "--local", "core.no_scm", "true")
-    section, rivals = [yaml.safe_load(block) for block in blocks("yaml")]
+    section, rivals = [yaml.safe_load(blocks(DOCS / name, "yaml")[0]) for name in ("images.md", "compare.md")]
     shipped = yaml.safe_load((ROOT / "params.yaml").read_text())
     assert set(section["ingest"]) <= set(shipped["ingest"])
     change(project, **section)
@@ -84,7 +79,7 @@ def test_the_lines_for_your_own_images_run_in_an_unpacked_archive_without_git(tm
 
 
 def test_the_deployment_code_runs_outside_the_project(finished: Path, tmp_path: Path):
-    code = next(block for block in blocks("python") if "onnxruntime" in block)
+    code = next(block for block in blocks(README, "python") if "onnxruntime" in block)
     folder = tmp_path / "elsewhere"
     (folder / "models/export").mkdir(parents=True)
     (folder / "models/export/backbone.onnx").write_bytes((finished / "models/export/backbone.onnx").read_bytes())
@@ -97,9 +92,9 @@ def test_every_hook_stands_in_the_table_with_names_that_it_added_and_where_the_o
     from ssl_pipeline.loading import load_registry
     from ssl_pipeline.registry import KINDS
 
-    registry = load_registry()
+    registry, page = load_registry(), (DOCS / "plugins.md").read_text(encoding="utf-8")
     for kind, hook in KINDS.items():
-        ((examples, folder),) = re.findall(rf"^\| `{hook}` \| .* \|(.*): \[.*\]\((.*)\) \|$", README, re.MULTILINE)
+        ((examples, folder),) = re.findall(rf"^\| `{hook}` \| .* \|(.*): `(plugins/.*)` \|$", page, re.MULTILINE)
         names = [name.replace("…", "") for name in re.findall("`([^`]*)`", examples)]
         assert names
         assert set(names) <= set(registry.names(kind))
@@ -107,5 +102,5 @@ def test_every_hook_stands_in_the_table_with_names_that_it_added_and_where_the_o
 
 
 def test_the_pictures_are_there():
-    for path in re.findall(r"!\[[^]]*\]\(([^)]+)\)", README):
+    for path in re.findall(r"!\[[^]]*\]\(([^)]+)\)", README.read_text(encoding="utf-8")):
         assert (ROOT / path).is_file()

@@ -110,7 +110,7 @@ def test_files_say_where_they_come_from_and_what_their_cosines_mean(made: Path):
 def test_the_code_of_the_page_on_deployment_runs(
     made: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):
-    (code,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs/deploy.md").read_text(encoding="utf-8"), re.DOTALL)
+    code = re.findall(r"```python\n(.*?)```", (ROOT / "docs/deploy.md").read_text(encoding="utf-8"), re.DOTALL)[-1]
     monkeypatch.chdir(made)
     exec(compile(code, "docs/deploy.md", "exec"), {})
     assert len(capsys.readouterr().out.split()) == 2

@@ -23,7 +23,7 @@ class TimmBackbone(Backbone):
         size: Side of the images in px, for networks that are built for one size.
         pretrained: Whether to start from timm's published weights.
         stem: imagenet as published; small for images below some 96 px (3x3 first convolution, no early stride or
-        pooling).
+            pooling).
         patch_size: Side of a patch in px, for vision transformers; 0 as published.
         in_channels: Channels of the images; published weights are for 3.
         checkpoint_blocks: Whether to compute each block again for its gradient instead of keeping what it needs, which

@@ -17,7 +17,7 @@ class TorchvisionBackbone(Backbone):
     Args:
         model: The model's name, such as resnet18.
         stem: imagenet as published; small for images below some 96 px (3x3 first convolution, no early stride or
-        pooling).
+            pooling).
         size: Side of the images in px, for networks that are built for one size.
         in_channels: Channels of the images.
     """

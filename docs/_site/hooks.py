@@ -1,0 +1,152 @@
+"""What the site has beside docs/*.md: the texts of the root, and a reference from docstrings, commands and data.
+
+mkdocs calls the functions `on_...` by their names, as mkdocs.yml lists this file under `hooks`.
+"""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+from mkdocs.config.defaults import MkDocsConfig
+from mkdocs.structure.files import File, Files
+
+from ssl_pipeline_stages.main import main
+
+ROOT = Path(__file__).parents[2]
+
+
+def modules(folder: Path) -> list[str]:
+    """Return the names of the public modules of a folder."""
+    return sorted(path.stem for path in folder.glob("[!_]*.py"))
+
+
+ROOT_PAGES = {"README.md": "readme.md", "CONTRIBUTING.md": "contributing.md", "CHANGELOG.md": "changelog.md"}
+"""Text of the root -> its page."""
+PLUGINS = {
+    "sources": "Sources",
+    "operations": "Operations on views",
+    "pretext": "Pretext tasks",
+    "losses": "Losses",
+    "negatives": "Negative-sampling strategies",
+    "backbones": "Backbones",
+    "optimizers": "Optimizers",
+}
+"""Folder of built-in plugins -> the title of its page."""
+ROOMS = ("parts", "contrast")
+"""Rooms of the core whose modules plugins may import."""
+MODULES = {
+    "library": (
+        "Library",
+        "What `import ssl_pipeline` offers to programs and notebooks; [As a library](../library.md) shows it at work.",
+        [
+            f"ssl_pipeline.library.{name}"
+            for name in (
+                "embedding.embed",
+                "views.Views",
+                "criterion.loss",
+                "criterion.Criterion",
+                "pretraining.pretrain",
+                "pretraining.Pretrained",
+                "weights.state_dict",
+            )
+        ],
+    ),
+    "runtime": (
+        "Run what ships",
+        "Exported models as functions of arrays and texts, and their nearest neighbours, all without torch.",
+        ["ssl_pipeline.runtime", "ssl_pipeline.text_runtime", "ssl_pipeline.neighbours", "ssl_pipeline.errors"],
+    ),
+    "contracts": (
+        "Contracts",
+        "The base classes of plugins and what they are given; [Contracts](../plugins.md) has them in short.",
+        ["ssl_pipeline.types", "ssl_pipeline.data.source", "ssl_pipeline.hookspecs"],
+    ),
+    "parts": (
+        "Parts of methods",
+        "What built-in methods are made of, for yours: heads, memories, teachers, prototypes, sums over negatives.",
+        [
+            *(f"ssl_pipeline.{room}.{name}" for room in ROOMS for name in modules(ROOT / "ssl_pipeline" / room)),
+            "ssl_pipeline.randomness",
+        ],
+    ),
+    "testing": ("Conformance kit", "Checks that a plugin's own tests call.", ["ssl_pipeline.testing"]),
+}
+"""Page -> title, opening sentence, and the modules or names whose docstrings it shows."""
+
+
+def on_files(files: Files, config: MkDocsConfig) -> Files:
+    """Add the pages that have no file in docs/."""
+    pages = dict(generated())
+    for name, target in ROOT_PAGES.items():
+        text = (ROOT / name).read_text(encoding="utf-8").replace("](docs/", "](")
+        for other, page_of_it in ROOT_PAGES.items():
+            text = text.replace(f"]({other}", f"]({page_of_it}")
+        pages[target] = text
+    for path, text in pages.items():
+        quiet = "---\nsearch:\n  boost: 0.3\n---\n" if path.startswith("reference/") else ""  # guides are found first
+        files.append(File.generated(config, path, content=quiet + text))
+    notebook = File.generated(config, "examples/library.ipynb", abs_src_path=str(ROOT / "examples/library.ipynb"))
+    files.append(notebook)
+    return files
+
+
+def on_page_markdown(markdown: str, **_: object) -> str:
+    """Lead links out of docs/ to the pages that stand for what is there."""
+    for name, target in ROOT_PAGES.items():
+        markdown = markdown.replace(f"](../{name}", f"]({target}")
+    return re.sub(r"\]\(\.\./(examples/library\.ipynb)", r"](\1", markdown)
+
+
+def generated() -> Iterator[tuple[str, str]]:
+    """Yield the path and the text of each page of the reference."""
+    for name, (title, opening, modules) in MODULES.items():
+        yield f"reference/{name}.md", page(title, opening, modules)
+    for folder, title in PLUGINS.items():
+        paths = sorted((ROOT / "plugins/ssl_pipeline_plugins" / folder).glob("[!_]*.py"))
+        opening = "The built-in ones, a module each; `ssl-pipeline plugins NAME` prints the options of one."
+        yield (
+            f"reference/{folder}.md",
+            page(title, opening, [f"ssl_pipeline_plugins.{folder}.{path.stem}" for path in paths]),
+        )
+    yield "reference/index.md", "\n".join(index())
+    yield "reference/recipes.md", "\n".join(recipes())
+    yield "reference/commands.md", "\n".join(commands())
+    params = (ROOT / "params.yaml").read_text(encoding="utf-8")
+    yield (
+        "reference/params.md",
+        f"# params.yaml\n\nEvery key, with its default and what it means.\n\n```yaml\n{params}```\n",
+    )
+
+
+def page(title: str, opening: str, modules: list[str]) -> str:
+    """Return the text of a page of docstrings."""
+    return f"# {title}\n\n{opening}\n\n" + "\n\n".join(f"::: {module}" for module in modules) + "\n"
+
+
+def index() -> Iterator[str]:
+    """Yield the lines of the list of all pages of the reference."""
+    yield "# Reference\n\nEvery public name, from its docstring; every command, key and recipe, from the code itself.\n"
+    yield "- [Commands](commands.md)\n- [params.yaml](params.md)\n- [Recipes](recipes.md)"
+    for name, title in [(name, entry[0]) for name, entry in MODULES.items()] + list(PLUGINS.items()):
+        yield f"- [{title}]({name}.md)"
+
+
+def recipes() -> Iterator[str]:
+    """Yield the lines of a table of the built-in recipes, by the comment that each begins with."""
+    yield "# Recipes\n\n`ssl-pipeline plugins --recipe NAME` shows all values of one, in both of its sizes.\n"
+    yield "| recipe | what it is |\n|---|---|"
+    for path in sorted((ROOT / "plugins/ssl_pipeline_plugins/recipes").glob("*.yaml")):
+        first = path.read_text(encoding="utf-8").splitlines()[0].lstrip("# ")
+        yield f"| `{path.stem}` | {first} |"
+
+
+def commands() -> Iterator[str]:
+    """Yield what `--help` says of each command."""
+    yield "# Commands\n\n`ssl-pipeline COMMAND --help` prints the same.\n"
+    context = click.Context(main, info_name="ssl-pipeline", terminal_width=100, max_content_width=100)
+    for name in main.list_commands(context):
+        command = main.get_command(context, name)
+        assert command is not None
+        inner = click.Context(command, info_name=name, parent=context, terminal_width=100, max_content_width=100)
+        yield f"## {name}\n\n```text\n{command.get_help(inner)}\n```\n"
