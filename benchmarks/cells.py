@@ -32,7 +32,7 @@ from ssl_pipeline.training.preparation import build
 from ssl_pipeline.training.pretraining import train
 from ssl_pipeline.types import PretextTask
 
-__all__ = ["Cell", "Trained", "append", "crossed", "device_name", "read", "trained", "undone"]
+__all__ = ["Cell", "Line", "Trained", "append", "crossed", "device_name", "of_settings", "read", "trained", "undone"]
 
 LEVEL = 0.95
 Line = dict[str, Any]
@@ -112,16 +112,16 @@ def read(path: Path) -> list[Line]:
     return found
 
 
+def of_settings(path: Path, settings: Mapping[str, Any]) -> list[Line]:
+    """Return the lines of a file that have these settings."""
+    return [line for line in read(path) if all(line.get(name) == value for name, value in settings.items())]
+
+
 def undone(path: Path, arms: Iterable[str], seeds: Iterable[int], settings: Mapping[str, Any]) -> Iterator[Cell]:
     """Yield the cells that have no line of these settings yet."""
     for cell in [Cell(arm, seed) for seed in seeds for arm in arms]:
-        wanted = {**settings, **cell._asdict()}
-        if not any(wanted.items() <= line.items() for line in _flat(read(path))):
+        if not of_settings(path, {**settings, **cell._asdict()}):
             yield cell
-
-
-def _flat(lines: Iterable[Line]) -> list[Line]:
-    return [{name: value for name, value in line.items() if isinstance(value, str | int | float)} for line in lines]
 
 
 def crossed(

@@ -11,10 +11,11 @@ by their texts, beside untrained towers (`random`), a linear map from the frozen
 the class of an image by the names of classes; and the other artist's picture of the same emoji by a picture.
 
 Each arm with each seed is a line of the file `--out` as soon as it is done; one that is there is not done again, so
-that processes may share them: `--arm` and `--seed` say which ones are this process's. `python -m
-benchmarks.emoji_text_page LINES` makes tables of the lines.
+that processes may share them: `--arm` and `--seed` say which ones are this process's. At the end gains are printed as
+JSON; `python -m benchmarks.emoji_text_page LINES` makes tables of the lines.
 """
 
+import json
 import os
 import tempfile
 import time
@@ -28,7 +29,8 @@ import numpy.typing as npt
 import torch
 import yaml
 
-from benchmarks.cells import Trained, append, device_name, trained, undone
+from benchmarks.cells import Trained, append, device_name, of_settings, trained, undone
+from benchmarks.emoji_text_page import summary
 from benchmarks.project import ROOT
 from ssl_pipeline.artifacts.files import save_weights
 from ssl_pipeline.augment.display import displayed
@@ -229,8 +231,8 @@ def found_by(judge: Judge) -> dict[str, Any]:
 
 @click.command()
 @click.argument("emoji", type=click.Path(path_type=Path))
-@click.argument("folder", type=click.Path(path_type=Path))
-@click.option("--out", type=click.Path(path_type=Path), required=True, help="The file that receives lines of JSON.")
+@click.argument("folder", type=click.Path(path_type=Path), required=False)
+@click.option("--out", type=click.Path(path_type=Path), help="The file that keeps lines of JSON.")
 @click.option("--arm", "arms", multiple=True, type=click.Choice(list(ARMS)), help="Arms; all unless some are named.")
 @click.option("--seed", "seeds", multiple=True, type=int, default=range(3), help="Seeds; 0 to 2 unless named.")
 @click.option("--epochs", type=int, default=40, show_default=True, help="Passes over the training images.")
@@ -238,8 +240,8 @@ def found_by(judge: Judge) -> dict[str, Any]:
 @click.option("--pictures", type=click.Path(path_type=Path), help="A folder for what is nearest, of each arm and seed.")
 def main(
     emoji: Path,
-    folder: Path,
-    out: Path,
+    folder: Path | None,
+    out: Path | None,
     arms: tuple[str, ...],
     seeds: tuple[int, ...],
     epochs: int,
@@ -247,18 +249,21 @@ def main(
     pictures: Path | None,
 ) -> None:
     """Learn from EMOJI, a .zip, with FOLDER for what is kept, and append what is found to a file."""
-    store = stored(emoji, folder)
-    for arm, seed in undone(out, arms or ARMS, seeds, {"epochs": epochs, "batch": batch}):
+    settings, folder = {"epochs": epochs, "batch": batch}, folder or Path(tempfile.mkdtemp())
+    store, out = stored(emoji, folder), out or folder / "emoji.jsonl"
+    for arm, seed in undone(out, arms or ARMS, seeds, settings):
         began = time.monotonic()
         run = learned(store, folder, arm, seed, epochs, batch)
         judge = Judge(store, run, seed, untrained=arm == "random")
-        line = {"arm": arm, "seed": seed, "epochs": epochs, "batch": batch, "device": device_name()}
+        line = {"arm": arm, "seed": seed, **settings, "device": device_name()}
         found = found_by(judge)
         append(out, {**line, "seconds": round(time.monotonic() - began, 1), **found})
         click.echo(f"{arm}, seed {seed}: {time.monotonic() - began:.0f} s", err=True)
         if pictures and judge.towers is not None:
             pictures.mkdir(parents=True, exist_ok=True)
             judge.draw(pictures / f"{arm}-{seed}.png")
+    for gain in summary(of_settings(out, settings)):
+        click.echo(json.dumps(gain))
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ import numpy.typing as npt
 from benchmarks.cells import Line, crossed, read
 from ssl_pipeline.terminal import counted
 
-__all__ = ["tables"]
+__all__ = ["asked", "summary", "tables"]
 
 CUTS = (1, 5, 10)
 TITLES = {
@@ -92,12 +92,30 @@ def _row(name: str, ranks: npt.NDArray[np.int64], groups: npt.NDArray[np.int64])
     return f"| {name} | {len(ranks)} | {' | '.join(recalls)} | {np.mean(np.median(ranks, axis=1)):.0f} |"
 
 
+def summary(lines: Iterable[Line]) -> list[Line]:
+    """Return a line for each gain of recall at 1 over what has to be beaten, in shares of all queries."""
+    lines, made = list(lines), []
+    for way in TITLES:
+        found = asked(lines, way)
+        for ours, theirs in GAINS[way]:
+            if ours in found.ranks and theirs in found.ranks:
+                seeds, (value, *interval) = _difference(found, ours, theirs)
+                names = {"asked": way, "arm": ours[0], "over": " ".join(theirs), "seeds": seeds}
+                made.append({**names, "difference": value, "interval": interval})
+    return made
+
+
 def _gain(found: Asked, ours: Who, theirs: Who) -> str:
+    seeds, figures = _difference(found, ours, theirs)
+    value, low, high = (100 * part for part in figures)
+    words = f"{value:+.1f} points ({low:+.1f} to {high:+.1f}), {counted(seeds, 'seed')}"
+    return f"- R@1 of {' '.join(ours)} over {' '.join(theirs)}: {words}"
+
+
+def _difference(found: Asked, ours: Who, theirs: Who) -> tuple[int, tuple[float, float, float]]:
     seeds = sorted(found.ranks[ours].keys() & found.ranks[theirs].keys())
     hits = [np.array([found.ranks[who][seed] <= 1 for seed in seeds], float) for who in (ours, theirs)]
-    value, low, high = (100 * part for part in crossed(hits[0] - hits[1], found.groups))
-    words = f"{value:+.1f} points ({low:+.1f} to {high:+.1f}), {counted(len(seeds), 'seed')}"
-    return f"- R@1 of {' '.join(ours)} over {' '.join(theirs)}: {words}"
+    return len(seeds), crossed(hits[0] - hits[1], found.groups)
 
 
 def _zero_shot(lines: list[Line]) -> list[str]:

@@ -198,6 +198,26 @@ BENCHMARKS = (
         data="clothing",
     ),
     Benchmark(
+        "tracks-time",
+        ("benchmarks.tracks_time",),
+        "Accuracy on unseen tracks of traffic signs, less that of SimCLR on single frames: five seeds, ten epochs. The "
+        "tables of docs/film.md are of runs on a GPU.",
+        40,
+        tuple(goals.tracks_time()),
+        long=True,
+        data="tracks",
+    ),
+    Benchmark(
+        "emoji-text",
+        ("benchmarks.emoji_text",),
+        "Recall at 1 of unseen emoji and their keywords, less a linear map's, and of the other artist's picture, less "
+        "SimCLR's: three seeds, 40 epochs. The tables of docs/text.md are of runs on a GPU.",
+        60,
+        tuple(goals.emoji_text()),
+        long=True,
+        data="emoji/emoji.zip",
+    ),
+    Benchmark(
         "race",
         ("benchmarks.race",),
         "kNN accuracy on CIFAR-10 JPEG q75 and the processor time that it takes, ours and lightly's SimCLR: a "

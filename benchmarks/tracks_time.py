@@ -8,11 +8,13 @@ frames, without labels, and its encoder is frozen. It is judged on the frames of
 - a linear probe that is given the frames of 1 or of 5 labelled tracks per class, drawn several times.
 
 Each recipe with each seed is a line of the file `--out` as soon as it is done; one that is there is not done again, so
-that processes may share them: `--arm` and `--seed` say which ones are this process's. `python -m
-benchmarks.tracks_time_page LINES` makes tables of the lines.
+that processes may share them: `--arm` and `--seed` say which ones are this process's. At the end gains over SimCLR on
+single frames are printed as JSON; `python -m benchmarks.tracks_time_page LINES` makes tables of the lines.
 """
 
 import io
+import json
+import tempfile
 import time
 import zipfile
 from collections import defaultdict
@@ -26,8 +28,8 @@ import torch
 from PIL import Image
 from sklearn.linear_model import LogisticRegression
 
-from benchmarks.cells import Trained, append, device_name, trained, undone
-from benchmarks.tracks_time_page import MEASURES
+from benchmarks.cells import Trained, append, device_name, of_settings, trained, undone
+from benchmarks.tracks_time_page import MEASURES, summary
 from ssl_pipeline.augment.policy import Policy
 from ssl_pipeline.data.moments import Moment, Moments
 from ssl_pipeline.data.store import Split
@@ -153,7 +155,7 @@ def figures_of(run: Trained) -> dict[str, float]:
 
 @click.command()
 @click.argument("folder", type=click.Path(exists=True, path_type=Path))
-@click.option("--out", type=click.Path(path_type=Path), required=True, help="The file that receives lines of JSON.")
+@click.option("--out", type=click.Path(path_type=Path), help="The file that keeps lines of JSON.")
 @click.option("--arm", "arms", multiple=True, type=click.Choice(list(ARMS)), help="Recipes; all unless some are named.")
 @click.option("--seed", "seeds", multiple=True, type=int, default=range(5), help="Seeds; 0 to 4 unless named.")
 @click.option("--epochs", type=int, default=10, show_default=True, help="Passes over the training frames.")
@@ -162,7 +164,7 @@ def figures_of(run: Trained) -> dict[str, float]:
 @click.option("--pictures", type=click.Path(path_type=Path), help="A folder for curves and pictures of each run.")
 def main(
     folder: Path,
-    out: Path,
+    out: Path | None,
     arms: tuple[str, ...],
     seeds: tuple[int, ...],
     epochs: int,
@@ -171,7 +173,7 @@ def main(
     pictures: Path | None,
 ) -> None:
     """Learn from the tracks in FOLDER, and append what is found to a file."""
-    settings = {"epochs": epochs, "batch": batch, "fps": fps}
+    settings, out = {"epochs": epochs, "batch": batch, "fps": fps}, out or Path(tempfile.mkdtemp(), "tracks.jsonl")
     splits = read(folder / "tracks.zip")
     pool, test = pool_of(splits["train"], fps), splits["test"]
     for arm, seed in undone(out, arms or ARMS, seeds, settings):
@@ -192,6 +194,8 @@ def main(
         click.echo(f"{arm}, seed {seed}: {line['seconds']} s, {line['curves']}", err=True)
         if pictures and run.history:
             write_report(pictures / f"{arm}-{seed}", run.task, run.config, run.history, pool, POLICIES)
+    for gain in summary(of_settings(out, settings)):
+        click.echo(json.dumps(gain))
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ track by track between runs of the same seed.
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import click
 import numpy as np
@@ -16,36 +16,67 @@ import numpy.typing as npt
 
 from benchmarks.cells import Line, crossed, read
 
-__all__ = ["MEASURES", "table"]
+__all__ = ["MEASURES", "summary", "table"]
 
 MEASURES = ("kNN", "kNN, tracks", "1 track", "5 tracks")
 BASELINES = ("random", "simclr")
+Interval = tuple[float, float, float]
+
+
+class Found(NamedTuple):
+    """What lines say: arm -> seed -> measure -> share of right answers (t,) of each track, and classes (t,) of these."""
+
+    right: Mapping[str, Mapping[int, Mapping[str, Any]]]
+    classes: npt.NDArray[Any]
+
+    @classmethod
+    def of(cls, lines: Iterable[Line]) -> "Found":
+        """Gather lines of the same settings."""
+        right: dict[str, dict[int, Mapping[str, Any]]] = defaultdict(dict)
+        for line in lines:
+            right[line["arm"]][line["seed"]] = line["right"]
+        return cls(right, np.array(line["classes"]))
+
+    def values(self, arm: str, seeds: Iterable[int], measure: str) -> npt.NDArray[np.float64]:
+        """Return shares (s, t) of right answers."""
+        return np.array([self.right[arm][seed][measure] for seed in seeds])
+
+    def mean(self, values: npt.NDArray[np.float64]) -> Interval:
+        """Return the mean of values (s, t), and its interval."""
+        return crossed(values, np.arange(len(self.classes)), self.classes)
 
 
 def table(lines: Iterable[Line]) -> list[str]:
     """Return the rows of a table in Markdown: accuracies of each arm, and its gains over the baselines."""
-    lines = list(lines)
-    classes = np.array(lines[0]["classes"])
-    tracks = np.arange(len(classes))
-    right: dict[str, dict[int, Mapping[str, Any]]] = defaultdict(dict)
-    for line in lines:
-        right[line["arm"]][line["seed"]] = line["right"]
-
-    def values(arm: str, seeds: Iterable[int], measure: str) -> npt.NDArray[np.float64]:
-        return np.array([right[arm][seed][measure] for seed in seeds])
-
+    found = Found.of(lines)
     rows = ["| recipe | seeds | " + " | ".join(MEASURES) + " |", "|---|---:|" + "---|" * len(MEASURES)]
-    for arm, runs in right.items():
-        seeds = sorted(runs)
-        found = [crossed(values(arm, seeds, measure), tracks, classes) for measure in MEASURES]
-        rows.append(_row(f"`{arm}`", len(seeds), "{:.1%} ({:.1%} to {:.1%})", found))
-    for arm, base in [(arm, base) for base in BASELINES for arm in right if base in right and arm not in BASELINES]:
-        seeds = sorted(right[arm].keys() & right[base].keys())
-        if seeds:
-            gains = [values(arm, seeds, measure) - values(base, seeds, measure) for measure in MEASURES]
-            found = [crossed(gain, tracks, classes) for gain in gains]
-            rows.append(_row(f"`{arm}` over `{base}`", len(seeds), "{:+.1%} ({:+.1%} to {:+.1%})", found))
+    for arm, runs in found.right.items():
+        means = [found.mean(found.values(arm, runs, measure)) for measure in MEASURES]
+        rows.append(_row(f"`{arm}`", len(runs), "{:.1%} ({:.1%} to {:.1%})", means))
+    for (arm, base, seeds), means in gains(found).items():
+        rows.append(_row(f"`{arm}` over `{base}`", seeds, "{:+.1%} ({:+.1%} to {:+.1%})", means))
     return rows
+
+
+def gains(found: Found) -> dict[tuple[str, str, int], list[Interval]]:
+    """Return how much better arms are than baselines: (arm, baseline, number of seeds) -> a mean for each measure."""
+    made = {}
+    for base in BASELINES:
+        for arm in [arm for arm in found.right if arm not in BASELINES and base in found.right]:
+            seeds = sorted(found.right[arm].keys() & found.right[base].keys())
+            if seeds:
+                pairs = [[found.values(each, seeds, measure) for each in (arm, base)] for measure in MEASURES]
+                made[arm, base, len(seeds)] = [found.mean(ours - theirs) for ours, theirs in pairs]
+    return made
+
+
+def summary(lines: Iterable[Line]) -> list[Line]:
+    """Return a line for each gain over a baseline by each measure, in shares of all answers."""
+    return [
+        {"arm": arm, "over": base, "seeds": seeds, "measure": measure, "difference": mean[0], "interval": mean[1:]}
+        for (arm, base, seeds), means in gains(Found.of(lines)).items()
+        for measure, mean in zip(MEASURES, means, strict=True)
+    ]
 
 
 def _row(name: str, seeds: int, form: str, found: Iterable[tuple[float, float, float]]) -> str:
