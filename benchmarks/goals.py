@@ -11,7 +11,6 @@ __all__ = [
     "default_run",
     "embed",
     "embeddings",
-    "emoji_text",
     "epoch",
     "evaluation",
     "families",
@@ -25,7 +24,6 @@ __all__ = [
     "start_up",
     "store",
     "tiles",
-    "tracks_time",
     "views",
 ]
 
@@ -293,23 +291,3 @@ def store() -> Iterator[Figure]:
     yield Figure("milliseconds to open it", {"what": "open"}, "ms", ("≤", 50.0))
     yield Figure("milliseconds to read its labels", {"what": "labels"}, "ms", ("≤", 200.0))
     yield Figure("milliseconds to read its index.csv", {"what": "index.csv"}, "ms")
-
-
-def tracks_time() -> Iterator[Figure]:
-    """Yield what time adds to single frames."""
-    for arm in ("time_contrast", "frame_order", "missing_frame"):
-        for measure in ("kNN", "1 track", "5 tracks"):
-            where = {"arm": arm, "over": "simclr", "measure": measure}
-            yield Figure(f"{arm}, {measure}", where, "difference", spread="interval")
-
-
-def emoji_text() -> Iterator[Figure]:
-    """Yield what texts add to images."""
-    ways = {
-        "image_to_text": "images to captions",
-        "text_to_image": "captions to images",
-        "partners": "picture to picture",
-    }
-    for way, words in ways.items():
-        for arm in ("clip", "siglip", "slip"):
-            yield Figure(f"{arm}, {words}", {"asked": way, "arm": arm}, "difference", spread="interval")

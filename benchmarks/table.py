@@ -7,6 +7,7 @@ after twice as long. All that `make bench` runs has to fit into half an hour.
 
 from benchmarks import goals
 from benchmarks.report import Benchmark, Figure
+from benchmarks.studies import STUDIES
 
 __all__ = ["BENCHMARKS", "SHORT_MINUTES"]
 
@@ -197,26 +198,7 @@ BENCHMARKS = (
         long=True,
         data="clothing",
     ),
-    Benchmark(
-        "tracks-time",
-        ("benchmarks.tracks_time",),
-        "Accuracy on unseen tracks of traffic signs, less that of SimCLR on single frames: five seeds, ten epochs. The "
-        "tables of docs/film.md are of runs on a GPU.",
-        40,
-        tuple(goals.tracks_time()),
-        long=True,
-        data="tracks",
-    ),
-    Benchmark(
-        "emoji-text",
-        ("benchmarks.emoji_text",),
-        "Recall at 1 of unseen emoji and their keywords, less a linear map's, and of the other artist's picture, less "
-        "SimCLR's: three seeds, 40 epochs. The tables of docs/text.md are of runs on a GPU.",
-        60,
-        tuple(goals.emoji_text()),
-        long=True,
-        data="emoji/emoji.zip",
-    ),
+    *STUDIES,
     Benchmark(
         "race",
         ("benchmarks.race",),
