@@ -17,11 +17,9 @@ STUDIES = (
         "tables of docs/film.md are of runs on a GPU.",
         40,
         tuple(
-            Figure(
-                f"{arm}, {measure}", {"over": "simclr", "arm": arm, "measure": measure}, "difference", spread="interval"
-            )
+            Figure(f"{arm}, {by}", {"over": "simclr", "arm": arm, "measure": by}, "difference", spread="interval")
             for arm in ("time_contrast", "frame_order", "missing_frame")
-            for measure in ("kNN", "1 track", "5 tracks")
+            for by in ("kNN", "1 track", "5 tracks")
         ),
         long=True,
         data="tracks",

@@ -24,7 +24,7 @@ Interval = tuple[float, float, float]
 
 
 class Found(NamedTuple):
-    """What lines say: arm -> seed -> measure -> share of right answers (t,) of each track; the classes (t,) of tracks."""
+    """What lines say: arm -> seed -> measure -> shares (t,) of right answers of tracks; the classes (t,) of these."""
 
     right: Mapping[str, Mapping[int, Mapping[str, Any]]]
     classes: npt.NDArray[Any]
