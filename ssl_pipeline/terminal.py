@@ -1,10 +1,11 @@
 """Strangers' text on a terminal: names of files and classes and values of parameters may hold anything."""
 
-import unicodedata
+import re
 
 __all__ = ["brief", "counted", "printable", "shown"]
 
-_DIRECTION_MARKS = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+_HARMFUL = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff\u2028\u2029\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+"""Unicode's controls, surrogates, line and paragraph separators, and marks of the direction of writing."""
 
 
 def printable(text: str, kept: str = "\n\t") -> str:
@@ -14,7 +15,7 @@ def printable(text: str, kept: str = "\n\t") -> str:
         text: The text, of any length.
         kept: The control characters that stay.
     """
-    return "".join(letter if letter in kept or _is_harmless(letter) else ascii(letter)[1:-1] for letter in text)
+    return _HARMFUL.sub(lambda found: found[0] if found[0] in kept else ascii(found[0])[1:-1], text)
 
 
 def shown(text: str, most: int) -> str:
@@ -33,7 +34,3 @@ def brief(reason: object, most: int = 160) -> str:
 def counted(number: int, one: str, many: str = "") -> str:
     """Return a number and what it counts: "1 file", "2,000 files"; `many` is the plural if it is not `one` and an s."""
     return f"{number:,} {one if number == 1 else many or one + 's'}"
-
-
-def _is_harmless(letter: str) -> bool:
-    return unicodedata.category(letter) not in ("Cc", "Cs", "Zl", "Zp") and letter not in _DIRECTION_MARKS

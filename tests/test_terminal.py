@@ -1,5 +1,8 @@
 """What is said on a terminal: names are the user's data, and control nothing there."""
 
+import sys
+import unicodedata
+
 import pytest
 
 from ssl_pipeline import progress, terminal
@@ -12,6 +15,13 @@ HARMLESS = r"a\x1b]0;owned\x07\x1b[2J\rb\x9b1m\u202e\u061cgnp.exe\udce9"
 
 def test_what_controls_a_terminal_is_shown_as_an_escape() -> None:
     assert terminal.printable(HOSTILE) == HARMLESS
+
+
+def test_these_are_the_letters_that_unicode_says_control_or_turn_something() -> None:
+    turning = set("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+    letters = map(chr, range(sys.maxunicode + 1))
+    harmful = {one for one in letters if unicodedata.category(one) in ("Cc", "Cs", "Zl", "Zp")} | turning
+    assert {one for one in map(chr, range(sys.maxunicode + 1)) if terminal.printable(one, kept="") != one} == harmful
 
 
 def test_other_text_stays() -> None:

@@ -13,7 +13,6 @@ import numpy as np
 import numpy.typing as npt
 import onnx
 import torch
-from onnxscript.optimizer import remove_unused_nodes
 
 from ssl_pipeline.augment.geometry import fit
 from ssl_pipeline.deployment.bounds import BACKBONE
@@ -52,6 +51,8 @@ def cut_core(model: onnx.ModelProto) -> onnx.ModelProto:
     Returns:
         A graph `normalised` -> embeddings.
     """
+    from onnxscript.optimizer import remove_unused_nodes  # takes half a second, which stages without an export save
+
     place = next(place for place, value in enumerate(model.graph.output) if value.name == "normalised")
     taken = model.graph.output.pop(place)
     core = onnx.ModelProto()
