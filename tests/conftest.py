@@ -2,7 +2,10 @@
 
 import atexit
 import gc
+import os
+import shutil
 import signal
+import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import cache
@@ -11,10 +14,13 @@ from pathlib import Path
 import pytest
 import torch
 from torch import Tensor
+from torch._export import utils as operators
+from torch.export import decomp_utils, exported_program
 from torch.nn import functional as F
 from torch.onnx._internal.exporter._registration import ONNXRegistry
 
 from ssl_pipeline.contrast.fold import tiles_of
+from ssl_pipeline.deployment import traces
 from ssl_pipeline.testing.material import make_step
 from ssl_pipeline.types import Candidates, Loss, NegativeStrategy
 
@@ -39,8 +45,12 @@ wait for it, come later.
 def pytest_configure() -> None:
     """Let Ctrl-C be heard: a shell starts what it puts behind `&` with SIGINT ignored, and so do its children.
 
-    Garbage is looked for as seldom as under the command `ssl-pipeline`.
+    Garbage is looked for as seldom as under the command `ssl-pipeline`. All processes of a run share a cache of their
+    own: what one has traced serves the others.
     """
+    if "PYTEST_XDIST_WORKER" not in os.environ:
+        os.environ[traces.FOLDER] = tempfile.mkdtemp()
+        atexit.register(shutil.rmtree, os.environ[traces.FOLDER], ignore_errors=True)
     signal.signal(signal.SIGINT, signal.default_int_handler)
     gc.set_threshold(100_000)
     atexit.register(gc.freeze)
@@ -58,9 +68,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session", autouse=True)
 def operators_described_once() -> Iterator[None]:
-    """For each export torch describes all ONNX operators anew, a third of a second; the descriptions are the same."""
+    """For each export torch describes all ONNX operators anew, and looks twice for its own that it can take apart.
+
+    That takes half a second, and the answers are the same.
+    """
+    apart = cache(operators._collect_all_valid_cia_ops)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(ONNXRegistry, "from_torchlib", staticmethod(cache(ONNXRegistry.from_torchlib)))
+        for module in (decomp_utils, exported_program):
+            patch.setattr(module, "_collect_all_valid_cia_ops", apart)
         yield
 
 

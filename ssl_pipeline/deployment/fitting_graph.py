@@ -18,6 +18,7 @@ from ssl_pipeline.augment.geometry import fit
 from ssl_pipeline.data.image_spec import ImageSpec
 from ssl_pipeline.deployment.from_pixels import FromPixels
 from ssl_pipeline.deployment.onnx_file import traced
+from ssl_pipeline.deployment.traces import traced_once
 
 __all__ = ["fit_before", "fitted"]
 
@@ -76,13 +77,17 @@ class _Fitting(nn.Module):
 @cache
 def _fitting(size: int, resize: str, background: tuple[float, ...], spec: ImageSpec, opset: int) -> bytes:
     """Return the graph of `fit`, `images` [N, H, W, C] -> `fitted` float32 [N, C, S, S]."""
-    example = torch.zeros(2, size + 3, size + 5, spec.channels, dtype=getattr(torch, spec.dtype))
-    content: bytes = traced(
-        _Fitting(size, resize, background, spec).eval(),
-        (example,),  # neither square nor of the trained size
-        input_names=["images"],
-        output_names=["fitted"],
-        dynamic_shapes=({0: Dim("batch"), 1: Dim("height"), 2: Dim("width")},),
-        opset=opset,
-    ).SerializeToString()
-    return content
+
+    def trace() -> bytes:
+        example = torch.zeros(2, size + 3, size + 5, spec.channels, dtype=getattr(torch, spec.dtype))
+        content: bytes = traced(
+            _Fitting(size, resize, background, spec).eval(),
+            (example,),  # neither square nor of the trained size
+            input_names=["images"],
+            output_names=["fitted"],
+            dynamic_shapes=({0: Dim("batch"), 1: Dim("height"), 2: Dim("width")},),
+            opset=opset,
+        ).SerializeToString()
+        return content
+
+    return traced_once(__name__, repr((size, resize, background, spec, opset)), trace)

@@ -5,6 +5,7 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
+import onnx
 import torch
 
 from ssl_pipeline.augment.plain import PlainViewMaker
@@ -12,8 +13,9 @@ from ssl_pipeline.augment.policy import Policy
 from ssl_pipeline.augment.views import ViewMaker
 from ssl_pipeline.data.image_spec import RGB8, ImageSpec
 from ssl_pipeline.deployment.bounds import VIEWS
-from ssl_pipeline.deployment.onnx_file import write_graph
+from ssl_pipeline.deployment.onnx_file import traced, write_proto
 from ssl_pipeline.deployment.proof import Proof, in_torch, prove
+from ssl_pipeline.deployment.traces import traced_once
 from ssl_pipeline.randomness import normals, uniforms
 
 __all__ = ["export_views", "prove_views"]
@@ -39,8 +41,9 @@ def export_views(policy: Policy, canvas: int, path: Path, spec: ImageSpec = RGB8
         PipelineError: The graph makes other views than torch; no file is left.
     """
     maker = PlainViewMaker(policy, spec).eval()
-    inputs = _example(maker, canvas, count=7)
-    batch = torch.export.Dim("batch")
+    settings = repr((maker.policy, canvas, spec))
+    # nobody knows what code of a plugin depends on
+    graph = _trace(maker, canvas) if maker.plugins else traced_once(__name__, settings, lambda: _trace(maker, canvas))
     metadata = {
         "inputs": f"images: {spec}, NHWC; uniforms: one number in [0, 1) for each parameter; noise: standard normal",
         "output": "views: float32 NCHW in [0, 1]",
@@ -51,18 +54,22 @@ def export_views(policy: Policy, canvas: int, path: Path, spec: ImageSpec = RGB8
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=path.parent) as folder:
         unproved = Path(folder, path.name)
-        write_graph(
-            maker,
-            inputs,
-            unproved,
-            input_names=["images", "uniforms", "noise"][: len(inputs)],
-            output_names=["views"],
-            dynamic_shapes=tuple({0: batch} for _ in inputs),
-            metadata=metadata,
-        )
+        write_proto(onnx.load_from_string(graph), unproved, metadata)
         proof = prove_views(unproved, policy, canvas, spec)
         unproved.replace(path)
     return proof
+
+
+def _trace(maker: PlainViewMaker, canvas: int) -> bytes:
+    inputs, batch = _example(maker, canvas, count=7), torch.export.Dim("batch")
+    graph: bytes = traced(
+        maker,
+        inputs,
+        input_names=["images", "uniforms", "noise"][: len(inputs)],
+        output_names=["views"],
+        dynamic_shapes=tuple({0: batch} for _ in inputs),
+    ).SerializeToString()
+    return graph
 
 
 def prove_views(path: Path, policy: Policy, canvas: int, spec: ImageSpec = RGB8) -> Proof:

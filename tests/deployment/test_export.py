@@ -14,6 +14,7 @@ from PIL import Image
 from scipy.special import softmax
 
 from ssl_pipeline.artifacts.assembly import cut
+from ssl_pipeline.deployment import traces
 from ssl_pipeline.deployment.backbone_graph import export_backbone
 from ssl_pipeline.deployment.classifier_graph import append_classifier
 from ssl_pipeline.deployment.from_pixels import FromPixels, embedding
@@ -103,7 +104,7 @@ def test_resizing_is_made_of_operators_that_every_runtime_has(model: Model):
 
 
 def test_another_process_writes_the_same_bytes(model: Model, tmp_path: Path):
-    environment = {**os.environ, "PYTHONHASHSEED": "7"}
+    environment = {**os.environ, "PYTHONHASHSEED": "7", traces.FOLDER: ""}  # it traces all of it
     again, core = tmp_path / "again.onnx", tmp_path / "core.onnx"
     subprocess.run([sys.executable, "-c", AGAIN, model.folder, again, core], env=environment, check=True)
     assert again.read_bytes() == model.backbone.read_bytes()

@@ -15,7 +15,7 @@ from click.testing import CliRunner, Result
 from ssl_pipeline.augment.policy import read_policies
 from ssl_pipeline.data.image_spec import RGB8
 from ssl_pipeline.data.writer import write_split
-from ssl_pipeline.deployment import view_graph
+from ssl_pipeline.deployment import traces, view_graph
 from ssl_pipeline.errors import PipelineError
 from ssl_pipeline.products import write_product
 from ssl_pipeline_stages.augment import augment
@@ -54,7 +54,9 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
 
 
-def test_products_are_whole_and_the_same_each_time(project: Callable[..., Result]) -> None:
+def test_products_are_whole_and_the_same_each_time(
+    project: Callable[..., Result], monkeypatch: pytest.MonkeyPatch
+) -> None:
     store = contents(STORE)
     result = project(seed=3)
     assert result.exit_code == 0, result.output
@@ -63,7 +65,9 @@ def test_products_are_whole_and_the_same_each_time(project: Callable[..., Result
     onnx.checker.check_model(onnx.load(AUGMENTED / "augment_global.onnx"))
     policies = read_policies(AUGMENTED / "policy.json")
     assert (policies.seed, list(policies.views)) == (3, ["global"])
-    assert project(seed=3).exit_code == 0
+    with monkeypatch.context() as patch:
+        patch.setenv(traces.FOLDER, "")  # traced again
+        assert project(seed=3).exit_code == 0
     assert contents(AUGMENTED) == first
     assert project(seed=4).exit_code == 0
     changed = contents(AUGMENTED)
