@@ -48,7 +48,10 @@ TWO_PROCESSES = (
     "dvc starts the inventory, the one stage that always runs, as it sees whether images or code have changed: a "
     "second Python."
 )
-EXPORTER = "by profile 85% of it is torch.onnx.export, which traces and decomposes the graphs of two kinds of views."
+EXPORTER = (
+    "by profile 85% of it is torch.onnx.export, which traces and decomposes the graphs of two kinds of views. `import "
+    "torch` alone, in its build for CUDA, takes 1.4 s and 520 MB."
+)
 NETWORK = "the network alone takes so much of a step that nothing else can make up for it: see the bound below."
 SMALL_MAPS = (
     "by profile (one thread, 96 px) the first two stages of the network shrink as areas do, to 0.25 of their time at "
@@ -59,7 +62,7 @@ SMALL_MAPS = (
 )
 LATER_STAGES = (
     "`curate`, `report`, `bundle` and two more variants of the backbone were added after the goal was set; by profile "
-    "half of finetune is training."
+    "three quarters of finetune are forward and backward passes of 81 models, in 4,140 steps."
 )
 PROBES = (
     "by profile a third of it is 75 logistic regressions (15 sets of features, five strengths each), 6% are k-means "
@@ -181,6 +184,9 @@ def default_run() -> Iterator[Figure]:
     yield Figure(
         "augment alone, peak memory in MB", {"what": "augment alone"}, "megabytes", ("≤", 500.0), missed=EXPORTER
     )
+    again = {"what": "augment again"}
+    yield Figure("the same with its graphs in the cache, seconds of processor time", again, "seconds")
+    yield Figure("the same with its graphs in the cache, peak memory in MB", again, "megabytes")
 
 
 def start_up() -> Iterator[Figure]:
