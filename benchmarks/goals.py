@@ -28,50 +28,50 @@ __all__ = [
 ]
 
 NO_ANTIALIASING = (
-    "it works on uint8, a quarter of the memory that each pass over the pixels reads and writes, and its crop does not "
-    "antialias. Of our time, in float32, colours and blur take a half at 96 and 224 px, the taps of "
-    "the crop a quarter; at 224 px another fifth goes to the first write to a batch's fresh memory."
+    "it works on uint8, so that each pass over the pixels reads and writes a quarter of the memory, and its crop is "
+    "not antialiased. Of our time, in float32, colours and blur take half at 96 and 224 px, the taps of the crop a "
+    "quarter; at 224 px another fifth goes to the first write to a batch's fresh memory."
 )
 ALL_PIXELS = (
-    "the bare loop lets libjpeg decode at a half, a quarter or an eighth of the size: other canvases, by up to a third "
-    "of the range at an edge, by 41 levels at twice the canvas's side, and 13 at four times (`levels` in the rows). "
-    "Ours decodes all pixels, whose SHA-256 is a picture's identity. By profile of 128, 500 and 2,000 px, its time "
-    "goes to decoding (36, 27 and 27%), the canvas (20, 32 and 30%), the sketch for near copies (34, 15 and 8%) and "
-    "the hash (10, 26 and 35%)."
+    "the bare loop lets libjpeg decode at a half, a quarter or an eighth of the size, which gives other canvases: they "
+    "differ by up to a third of the range at an edge, by 41 levels at twice the canvas's side and by 13 at four times "
+    "(`levels` in the rows). ingest decodes all pixels, whose SHA-256 is the identity of an image. By profile of 128, "
+    "500 and 2,000 px, its time goes to decoding (36, 27 and 27%), the canvas (20, 32 and 30%), the sketch for near "
+    "copies (34, 15 and 8%) and the hash (10, 26 and 35%)."
 )
 WAY_TO_THE_STORE = (
-    "beside what `decode` takes, each canvas goes through a pipe to the main process, the spool and the shards, with "
-    "the sums and both digests of the store: 0.3 ms at 64 px, 1 ms at 224. What any pile takes (`fixed`) is the start "
-    "of the processes and the second decoding of the 64 pictures that are kept at their own shapes."
+    "after decoding, each canvas goes through a pipe to the main process, the spool and the shards, with the sums and "
+    "both digests of the store: 0.3 ms at 64 px, 1 ms at 224. What any pile takes (`fixed`) is the start of the "
+    "processes and the second decoding of the 64 images that are kept at their own sizes."
 )
 TWO_PROCESSES = (
-    "dvc starts the inventory, the one stage that always runs, as it sees whether images or code have changed: a "
-    "second Python."
+    "dvc starts the inventory, the one stage that always runs because it sees whether images or code have changed: a "
+    "second Python process."
 )
 EXPORTER = (
     "by profile 85% of it is torch.onnx.export, which traces and decomposes the graphs of two kinds of views. `import "
     "torch` alone, in its build for CUDA, takes 1.4 s and 520 MB."
 )
-NETWORK = "the network alone takes so much of a step that nothing else can make up for it: see the bound below."
+NETWORK = "the network alone takes so much of a step that nothing else can make up for it; the bound below shows this."
 SMALL_MAPS = (
-    "by profile (one thread, 96 px) the first two stages of the network shrink as areas do, to 0.25 of their time at "
-    "half the side, and the last one, a third of a step, not at all: its maps of 3 x 3 pixels become 2 x 2, smaller "
-    "than its kernels, on which its convolutions do 38 GFLOP/s in place of 67. Forward and backward passes alone reach "
-    "0.73 of what areas predict; that maps are rounded up to whole pixels leaves 0.88 of it. Views, "
-    "loss and optimizer take a little more."
+    "by profile (one thread, 96 px), the first two stages of the network shrink as areas do, to 0.25 of their time at "
+    "half the side, but the last one, a third of a step, does not shrink at all: its maps of 3 x 3 pixels become 2 x "
+    "2, smaller than its kernels, and its convolutions reach 38 GFLOP/s instead of 67. Forward and backward passes "
+    "alone reach 0.73 of what areas predict; rounding maps up to whole pixels leaves 0.88 of it. Views, loss and "
+    "optimizer take a little more."
 )
 LATER_STAGES = (
     "`curate`, `report`, `bundle` and two more variants of the backbone were added after the goal was set; by profile "
     "three quarters of finetune are forward and backward passes of 81 models, in 4,140 steps."
 )
 PROBES = (
-    "by profile a third of it is 75 logistic regressions (15 sets of features, five strengths each), 6% are k-means "
+    "by profile, a third of it is 75 logistic regressions (15 sets of features, five strengths each), 6% are k-means "
     "and 2% the neighbours. The passes are those of a ResNet-8 at 16 px, a tenth of a millisecond per image; "
-    "evaluation-wide is to tell what remains beside those of a larger network."
+    "evaluation-wide measures what remains beside those of a larger network."
 )
 ENCODED_TWICE = (
     "a forward pass in micro-batches of 64 takes 0.3 of a step of this small network, and micro-batches that are kept "
-    "add 0.1, as each calls every operation for few images: about 1.4 is the least."
+    "add 0.1, because each calls every operation for few images: about 1.4 is the least."
 )
 WHOLE_BATCH = (
     "embeddings, heads and the loss of the whole batch take 10 KiB per image here, which shows beside a network this "
@@ -133,7 +133,9 @@ def lightly(side: int, goal: float) -> Iterator[Figure]:
 
 def default_epoch() -> Iterator[Figure]:
     whole = {"what": "whole run, to bare steps"}
-    views = "views take a tenth of it, which bare steps find ready, and looks a little; the rest has not been found."
+    views = (
+        "views, which bare steps find ready, take a tenth of it, looks at the encoder a little; the rest is not known."
+    )
     yield Figure("the whole run, to its bare steps", whole, goal=("≤", 1.10), spread="all", missed=views)
     yield Figure("share of looks at the encoder", whole, "shares.looks", ("≤", 0.02))
     yield Figure("share of views", whole, "shares.views")
@@ -166,7 +168,7 @@ def race() -> Iterator[Figure]:
             {"what": f"kNN, ours less {of}"},
             "difference",
             ("≥", 0.0),
-            missed="where the interval holds 0, three seeds do not tell the two apart.",
+            missed="if the interval contains 0, three seeds do not tell the two apart.",
             spread="interval",
         )
     yield Figure("time to lightly's kNN, to lightly's", {"what": "time to lightly's kNN"}, "ratio", ("≤", 0.6))
@@ -217,7 +219,10 @@ def micro_batches() -> Iterator[Figure]:
         where = {"what": f"time, micro-batches {how}, to one pass"}
         yield Figure(f"time, {how}", where, goal=("≤", 1.35), missed=ENCODED_TWICE)
     for heap, missed in (
-        ("with gaps", "glibc keeps what a micro-batch gave back, in gaps that the next one does not fill."),
+        (
+            "with gaps",
+            "glibc keeps the memory that a micro-batch returns, in gaps that the next one does not fill.",
+        ),
         ("without gaps", WHOLE_BATCH),
     ):
         where = {"what": f"memory, slope over micro-batches, heap {heap}"}
@@ -232,7 +237,7 @@ def micro_batches() -> Iterator[Figure]:
 
 def families() -> Iterator[Figure]:
     summary = {"what": "families"}
-    reasons = "docs/forms.md says which is not, and why."
+    reasons = "docs/forms.md says which family is not, and why."
     yield Figure("families whose file is equal to torch, of 23", summary, "equal", ("≥", 23), missed=reasons)
     yield Figure("families whose int8 variant can be written and run", summary, "int8", ("≥", 23), missed=reasons)
     yield Figure("families whose int8 variant passes the gate", summary, "int8_ships")

@@ -116,12 +116,12 @@ def replace_row(path: Path, row: Row) -> bool:
 
 HEAD = """# Benchmarks
 
-How fast it is, as ratios of two things that were measured in turns on the same machine, each beside its goal. `make
-bench` measures the first part in less than half an hour, `make bench-long` the second in some hours; both write this
-page from docs/benchmarks.jsonl, which holds what was printed. `python -m benchmarks run NAME` measures one of them
-again. The reference stays in each benchmark as the denominator: its module says how it is built.
+Most figures are ratios of two things that were measured in turns on the same machine, each beside its goal. `make
+bench` measures the first part in less than half an hour, `make bench-long` the second in some hours. Both write this
+page from docs/benchmarks.jsonl, which keeps what the benchmarks printed. Measure one of them again with `python -m
+benchmarks run NAME`. The reference of a ratio stays in the benchmark; the docstring of its module says how it is built.
 
-Spread is from the lower to the upper quartile of the rounds, or the range that the benchmark names.
+*Spread* is the range from the lower to the upper quartile of the rounds, or the range that the benchmark names.
 """
 
 
@@ -145,7 +145,7 @@ class _Page:
                 self.judged += 1
                 self.met += value is not None and figure.met(value)
             if value is not None and not figure.met(value):
-                reasons.setdefault(figure.missed or "the reason has not been found yet.", []).append(figure.what)
+                reasons.setdefault(figure.missed or "the reason is not known yet.", []).append(figure.what)
         why = [f"- {'; '.join(figures)}: {reason}" for reason, figures in reasons.items()]
         told = [benchmark.about, _origin(row), "\n".join(table), "\n".join(why)]
         self.parts.append(f"### {benchmark.name}\n\n" + "\n\n".join(filter(None, told)) + "\n")
@@ -165,7 +165,7 @@ def write_page(path: Path, benchmarks: Sequence[Benchmark], rows: Mapping[str, R
         for benchmark in benchmarks:
             if benchmark.long == long:
                 page.add(benchmark, rows.get(benchmark.name))
-    page.parts.insert(1, f"{page.met} of {page.judged} goals are met, of benchmarks that have run.\n")
+    page.parts.insert(1, f"Of the benchmarks that have run, {page.met} of {page.judged} goals are met.\n")
     with atomic_file(path) as temporary:
         temporary.write_text("\n".join(page.parts), encoding="utf-8")
     return page.met, page.judged
@@ -187,5 +187,5 @@ def _origin(row: Row) -> str:
     machine = row["machine"]
     where = f"{machine['processor']} ({machine['simd']}), {machine['cores']} cores, torch {machine['torch']}"
     took = f"{row['seconds'] / 60:.1f} minutes"
-    ended = f" It did not come to its end: {row['ended']}." if "ended" in row else ""
+    ended = f" It did not finish: {row['ended']}." if "ended" in row else ""
     return f"`{row['command']}`: {row['date']}, commit {row['commit']}, {took}, on {where}.{ended}"

@@ -23,23 +23,23 @@ BENCHMARKS = (
     Benchmark(
         "views",
         ("benchmarks.views",),
-        "Views per second of SimCLR's policy on photographs, ours to those of other libraries, one thread each, all "
-        "bilinear; ours and torchvision's antialias.",
+        "Views per second of SimCLR's policy on photographs, relative to other libraries, with one thread each. All "
+        "resize bilinearly; ours and torchvision's views are antialiased.",
         1.5,
         tuple(goals.views()),
     ),
     Benchmark(
         "tiles",
         ("benchmarks.tiles",),
-        "NT-Xent's sums over anchors x keys, forward and backward, in tiles against a dense matrix, in one thread.",
+        "NT-Xent's sums over anchors x keys, forward and backward: tiles relative to a dense matrix, in one thread.",
         1,
         tuple(goals.tiles()),
     ),
     Benchmark(
         "lightly-32",
         ("benchmarks.against_lightly", "--side", "32", "--steps", "3", "--rounds", "2"),
-        "Pretraining a ResNet-18 by SimCLR on JPEG files, ours to lightly's as its documentation builds it, in batches "
-        "of 128 at 32 px, two threads.",
+        "Pretraining a ResNet-18 by SimCLR on JPEG files, relative to lightly as its documentation builds it, in "
+        "batches of 128 at 32 px, with two threads.",
         4,
         tuple(goals.lightly(32, 1.4)),
         threads=2,
@@ -48,7 +48,7 @@ BENCHMARKS = (
     Benchmark(
         "lightly-96",
         ("benchmarks.against_lightly", "--side", "96", "--steps", "3", "--rounds", "2"),
-        "The same at 96 px, of larger files.",
+        "The same at 96 px, with larger files.",
         4,
         tuple(goals.lightly(96, 1.1)),
         threads=2,
@@ -57,24 +57,24 @@ BENCHMARKS = (
     Benchmark(
         "epoch-default",
         ("benchmarks.default_epoch",),
-        "The default run's pretraining of the bundled digits, all included, to its bare steps (forward, loss, "
-        "backward, optimizer) on views that lie ready, one thread.",
+        "Pretraining of the default run on the bundled digits, everything included, relative to its bare steps "
+        "(forward, loss, backward, optimizer) on views that are ready, in one thread.",
         1,
         tuple(goals.default_epoch()),
     ),
     Benchmark(
         "micro-batches",
         ("benchmarks.virtual_batches",),
-        "Steps over 512 digits in micro-batches of 64, to steps in one pass, and memory as micro-batches grow in "
-        "number; one thread.",
+        "Steps over 512 digits in micro-batches of 64, relative to steps in one pass, and the growth of memory with "
+        "the number of micro-batches; one thread.",
         1.25,
         tuple(goals.micro_batches()),
     ),
     Benchmark(
         "resolution",
         ("benchmarks.resolution", "speed", "--side", "96", "--batch", "32", "--rounds", "2"),
-        "Whole steps of a ResNet-18 by a schedule of sizes (half a side, three quarters, all of it), against full size "
-        "throughout, two threads.",
+        "Whole steps of a ResNet-18 with a schedule of sizes (half the side, three quarters, all of it), relative to "
+        "full size throughout, with two threads.",
         2,
         tuple(goals.resolution(96)),
         threads=2,
@@ -82,7 +82,7 @@ BENCHMARKS = (
     Benchmark(
         "default-run",
         ("benchmarks.default_run",),
-        "The default run of the bundled digits by `dvc repro`, two threads; then augment alone, in one.",
+        "The default run on the bundled digits by `dvc repro`, with two threads; then augment alone, with one.",
         2,
         tuple(goals.default_run()),
         threads=2,
@@ -90,8 +90,8 @@ BENCHMARKS = (
     Benchmark(
         "ingest",
         ("benchmarks.ingest", "--rounds", "2"),
-        "Decoding photographs and all of ingest, against a bare loop of Pillow (draft, decode, resize), in processor "
-        "time of all processes.",
+        "Decoding photographs and all of ingest, relative to a bare loop of Pillow (draft, decode, resize), in "
+        "processor time of all processes.",
         1.5,
         tuple(goals.ingest()),
         data="clothing/clothing.zip",
@@ -99,15 +99,15 @@ BENCHMARKS = (
     Benchmark(
         "store",
         ("benchmarks.store",),
-        "Opening a store of a million images, and reading its labels, in processor time.",
+        "Opening a store of a million images and reading its labels, in processor time.",
         0.5,
         tuple(goals.store()),
     ),
     Benchmark(
         "large-photographs",
         ("benchmarks.large_photographs",),
-        "Photographs through the backbone.onnx of a ResNet-18, whose graph resizes them, to Pillow's resizing and then "
-        "the graph, one thread.",
+        "Photographs through the backbone.onnx of a ResNet-18, whose graph resizes them, relative to resizing with "
+        "Pillow before the graph; one thread.",
         1,
         tuple(goals.large_photographs()),
         long=True,
@@ -115,8 +115,8 @@ BENCHMARKS = (
     Benchmark(
         "families",
         ("benchmarks.families",),
-        "A network of each of 23 families of timm, with random weights: built, trained for a step, exported, held "
-        "against torch, and written as int8; the table is in docs/forms.md.",
+        "One network of each of 23 families of timm, with random weights: built, trained for a step, exported, "
+        "compared with torch, and written as int8. docs/forms.md has the table.",
         15,
         tuple(goals.families()),
         long=True,
@@ -124,8 +124,8 @@ BENCHMARKS = (
     Benchmark(
         "runtimes",
         ("benchmarks.runtimes",),
-        "The graphs that ship in float32, of a ResNet-18 and a ViT-Tiny with random weights, by OpenVINO in float32 on "
-        "the golden inputs of a bundle, beside onnxruntime; in units of the largest component of an output's row.",
+        "The float32 graphs that ship, of a ResNet-18 and a ViT-Tiny with random weights: OpenVINO in float32 compared "
+        "with onnxruntime on the golden inputs of a bundle, in units of the largest component of an output's row.",
         1,
         tuple(goals.runtimes()),
         long=True,
@@ -133,14 +133,15 @@ BENCHMARKS = (
     Benchmark(
         "embeddings",
         ("benchmarks.embeddings",),
-        "Memory that kNN and k-means take beside embeddings of 512 numbers, as their number grows: a process a point.",
+        "Memory that kNN and k-means need beside embeddings of 512 numbers, as their number grows; one process per "
+        "point.",
         1,
         tuple(goals.embeddings()),
     ),
     Benchmark(
         "inventory",
         ("benchmarks.inventory", "20000"),
-        "What a run without work pays for each file of its source, in processor time.",
+        "What a run without work costs for each file of its source, in processor time.",
         0.25,
         (
             Figure("microseconds per unchanged file", {"what": "unchanged"}, "microseconds", ("≤", 20.0)),
@@ -150,22 +151,23 @@ BENCHMARKS = (
     Benchmark(
         "start-up",
         ("benchmarks.start_up", "7"),
-        "Commands that have nothing to do, in processor time, to others that do nothing.",
+        "Commands that have nothing to do, in processor time, relative to others that do nothing.",
         0.5,
         tuple(goals.start_up()),
     ),
     Benchmark(
         "evaluation",
         ("benchmarks.evaluation", "--rounds", "2"),
-        "The linear evaluation of 10,000 + 10,000 images, to the bare passes that it cannot do without, one thread.",
+        "The linear evaluation of 10,000 + 10,000 images, relative to the bare passes that it cannot avoid; one "
+        "thread.",
         5.5,
         tuple(goals.evaluation()),
     ),
     Benchmark(
         "epoch-resnet18",
         ("benchmarks.epoch", *_sides(32, 96, 224), "--steps", "4", "--rounds", "2", "--threads", "2"),
-        "Pretraining a ResNet-18 by SimCLR on photographs, all included, to its bare steps, two threads; looks at the "
-        "encoder and checkpoints are added by their shares of a long run.",
+        "Pretraining a ResNet-18 by SimCLR on photographs, everything included, relative to its bare steps, with two "
+        "threads; looks at the encoder and checkpoints are added by their shares of a long run.",
         4,
         tuple(goals.epoch()),
         threads=2,
@@ -182,8 +184,8 @@ BENCHMARKS = (
     Benchmark(
         "resolution-knn",
         ("benchmarks.resolution", "knn", "--epochs", "6", "--seeds", "3"),
-        "kNN accuracy on the photographs of clothing at 64 px, by the schedule less at full size: three seeds, "
-        "six epochs each, paired by seed and image.",
+        "kNN accuracy on the photographs of clothing at 64 px: that of the schedule minus that of full size, three "
+        "seeds, six epochs each, paired by seed and image.",
         20,
         (
             Figure(
@@ -202,9 +204,9 @@ BENCHMARKS = (
     Benchmark(
         "race",
         ("benchmarks.race",),
-        "kNN accuracy on CIFAR-10 JPEG q75 and the processor time that it takes, ours and lightly's SimCLR: a "
-        "ResNet-8, as many of the same images, six epochs in batches of 64, three seeds, one thread. lightly's runs "
-        "with the optimizer of its documentation, and once more with ours.",
+        "kNN accuracy on CIFAR-10 JPEG q75 and the processor time that it takes, with our SimCLR and lightly's: a "
+        "ResNet-8, the same images, six epochs in batches of 64, three seeds, one thread. lightly's SimCLR runs with "
+        "the optimizer of its documentation, and once more with ours.",
         12,
         tuple(goals.race()),
         long=True,
@@ -213,8 +215,8 @@ BENCHMARKS = (
     Benchmark(
         "recipes",
         ("benchmarks.recipes_again",),
-        "Eight recipes with the budget of docs/recipes.md on CIFAR-10 JPEG q75, against the accuracies recorded there, "
-        "of the same seed, one thread.",
+        "Eight recipes with the budget of docs/recipes.md on CIFAR-10 JPEG q75, compared with the accuracies recorded "
+        "there for the same seed; one thread.",
         25,
         (
             Figure(
@@ -231,8 +233,8 @@ BENCHMARKS = (
     Benchmark(
         "micro-batches-of-128",
         ("benchmarks.virtual_batches", "--size", "128", "--rounds", "3", "--backbone", "torchvision/resnet18"),
-        "The same as micro-batches, of 1,024 digits in micro-batches of 128 and of a ResNet-18: a network and a "
-        "micro-batch of the size that they have where a batch does not fit.",
+        "The same as micro-batches, with 1,024 digits in micro-batches of 128 and a ResNet-18: a network and a "
+        "micro-batch of the size that they have when a batch does not fit.",
         12,
         tuple(goals.micro_batches()),
         long=True,
@@ -248,8 +250,8 @@ BENCHMARKS = (
     Benchmark(
         "embed",
         ("benchmarks.embed", "--images", "10000", "--images", "50000"),
-        "`ssl-pipeline embed` of photographs of 128 px by a ResNet-8 at 64 px, to a bare loop that decodes each by "
-        "Pillow and runs the session on it; both with their start.",
+        "`ssl-pipeline embed` of photographs of 128 px with a ResNet-8 at 64 px, relative to a bare loop that decodes "
+        "each with Pillow and runs the session on it; both include their start-up.",
         6,
         tuple(goals.embed()),
         long=True,
@@ -259,7 +261,8 @@ BENCHMARKS = (
     Benchmark(
         "serve",
         ("benchmarks.serve",),
-        "The service of examples/serve over loopback, to a loop that decodes by Pillow and runs the bare session.",
+        "The service of examples/serve over loopback, relative to a loop that decodes with Pillow and runs the bare "
+        "session.",
         3,
         tuple(goals.serve()),
         long=True,
@@ -269,7 +272,7 @@ BENCHMARKS = (
     Benchmark(
         "drift",
         ("benchmarks.drift",),
-        "The share of 200 batches of held-out images, as they are and changed, that raise an alarm at a rate of 1%.",
+        "The share of 200 batches of held-out images, unchanged and changed, that raise an alarm at a rate of 1%.",
         15,
         tuple(goals.drift()),
         long=True,
@@ -278,7 +281,7 @@ BENCHMARKS = (
     Benchmark(
         "many-images",
         ("benchmarks.many_images", "10000", "100000"),
-        "ingest of 10,000 and of 100,000 JPEG files of 40 px: by how much the memory of its main process grows.",
+        "The growth of the main process's memory in ingest of 10,000 and of 100,000 JPEG files of 40 px.",
         15,
         tuple(goals.many_images()),
         long=True,

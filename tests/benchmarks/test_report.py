@@ -64,7 +64,7 @@ def test_what_was_not_measured_is_said_and_is_no_goal_met(written):
     assert found["to a library"][0] == "kornia is not installed"
     assert found["to theirs"] == ["not measured", "", "≥ 2", ""]
     assert met == (0, 3)
-    assert "It did not come to its end: it was ended." in page
+    assert "It did not finish: it was ended." in page
 
 
 def test_a_benchmark_without_a_run_is_named_with_its_command(tmp_path):
