@@ -20,6 +20,7 @@ from ssl_pipeline.moved_keys import move_keys, rename_keys
 from ssl_pipeline.positives_config import Positives
 from ssl_pipeline.report_config import ReportConfig
 from ssl_pipeline.resolution import FULL_SIZE, Resolution
+from ssl_pipeline.start_config import StartSection
 from ssl_pipeline.terminal import shown
 from ssl_pipeline.validation import Checked, OrWord, explain, hint, number_or, renamed
 from ssl_pipeline.value_types import Amount, BatchSize, Channel, Count, Devices, Positive, Prompts, Seed, Share
@@ -124,7 +125,7 @@ Size = Literal["small", "paper"]  # of a recipe
 SIZES: tuple[Size, ...] = get_args(Size)
 
 
-class PretrainSection(Checked):
+class PretrainSection(StartSection):
     """Learning without labels, as it is written: some values may be left to the recipe."""
 
     recipe: str
@@ -133,7 +134,6 @@ class PretrainSection(Checked):
     loss: dict[str, Any]
     negatives: dict[str, Any]
     backbone: Annotated[Choice | Recipes, AS_THE_RECIPE_SAYS]
-    init: Annotated[str, Field(min_length=1)]
     seed: Seed
     epochs: Annotated[Count | Recipes, AS_THE_RECIPE_SAYS]
     batch_size: Annotated[BatchSize | Recipes, AS_THE_RECIPE_SAYS]

@@ -26,8 +26,19 @@ from ssl_pipeline.positives_config import Positives
 from ssl_pipeline.registry import Registry
 from ssl_pipeline.validation import Checked, explain
 from ssl_pipeline.value_types import Amount, BatchSize, Count, Share
+from ssl_pipeline.weight_names import named_weights
 
-__all__ = ["SMALL", "Method", "Recipe", "Settings", "method_of", "resolve", "resolve_views", "said_by", "suited"]
+__all__ = [
+    "SMALL",
+    "Method",
+    "Recipe",
+    "Settings",
+    "method_of",
+    "resolve",
+    "resolve_views",
+    "said_by",
+    "suited",
+]
 
 
 class Parts(BaseModel):
@@ -162,6 +173,8 @@ def method_of(registry: Registry, section: PretrainSection) -> Method:
             that is left to a recipe which does not say it.
     """
     parts, settings = said_by(registry, section.recipe, section.recipe_size)
+    if (named := named_weights(registry, section.init)) and section.backbone == RECIPE:
+        settings = settings.model_copy(update={"backbone": Choice(name=named)})
     own = Overrides(pretext_task=section.pretext_task, loss=section.loss, negatives=section.negatives)
     parts = _merged(parts, own, "pretrain", f"recipe '{section.recipe}'")
     recipe = Recipe.model_validate({"name": section.recipe, **parts})

@@ -43,8 +43,10 @@ class ModelCard(BaseModel):
     images: ImageSpec = RGB8
     """What the values of images mean."""
     mean: tuple[float, ...]
-    """The mean of each channel of the training images, as a share of the full scale."""
+    """What each channel is normalised by, as a share of the full scale: the mean of the training images, or of those
+    that given weights were trained on."""
     std: tuple[float, ...]
+    """The standard deviation of each channel, likewise."""
     seed: int
     batch_size: int
     """Images per step of pretraining."""
@@ -53,9 +55,12 @@ class ModelCard(BaseModel):
     pretrain: PretrainConfig | None = None
     """The section `pretrain` of params.yaml, with the values that were left to the recipe filled in."""
     init: str = "random"
-    """What training started from, as `pretrain.init` says: random, pretrained (published weights), or a file's path."""
+    """What training started from, as `pretrain.init` says: random, pretrained (published weights), a file's path, or
+    the name of published weights."""
     init_sha256: str = ""
     """Digest of that file; empty where there was none."""
+    init_licence: str = Field(default="", exclude_if=lambda licence: not licence)
+    """The licence of those weights; empty where it is not known."""
     start_sha256: str = ""
     """Digest of the weights that training started from, in `start.safetensors`; empty where they were random."""
     weights_sha256: str

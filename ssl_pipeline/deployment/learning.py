@@ -83,7 +83,7 @@ def learn(
     run = fingerprint(section, task, policies, pool, code)
     card = preparation.describe_run(section, recipe, task, pool, framing, policies, plugins)
     texts = tokenized(task, pool)
-    make_optimizer = partial(optimization.build_optimizer, registry, section.optimizer)
+    make_optimizer = partial(optimization.build_optimizer, registry, section.optimizer, layer_decay=section.layer_decay)
     with _told_by_the_first(), joined(numeric_format.device) as ranks:
         surroundings = checkpoint.environment(numeric_format, ranks.count)
         checkpoints = checkpoint.Checkpoints(places.work, run, surroundings)

@@ -21,6 +21,7 @@ from ssl_pipeline.health.findings import looked_at
 from ssl_pipeline.products import read_json
 from ssl_pipeline.registry import Registry
 from ssl_pipeline.terminal import brief, counted
+from ssl_pipeline.training.average import put_average
 from ssl_pipeline.training.checkpoint import newest_first, read_state
 from ssl_pipeline.types import Encoder
 
@@ -92,6 +93,8 @@ def _unfinished(registry: Registry, path: Path, written: float) -> Glance:
     state, card = read_state(path), read_card(path.parent)
     task = build_task(registry, card.recipe, untrained(registry, card, card.seed), card.seed, card.size)
     task.load_state_dict(state["module"])
+    if average := state.get("average"):
+        put_average(task, average)
     task.finish()
     rows = state["history"]["rows"]
     progress = f"after {counted(state['steps'], 'step')}"

@@ -77,7 +77,7 @@ class EmbeddedViews(PretextTask):
         if ships == "teacher" and not momentum:
             raise ValueError("ships is 'teacher', but there is none: set momentum, such as 0.99")
         layers = mlp([encoder.embedding_dim, *projector], last_norm=last_norm, hidden_norm=hidden_norm)
-        self.energy_head, self._ships_teacher = ProjectedEnergy(layers, loss), ships == "teacher"
+        self.energy_head, self.ships_average = ProjectedEnergy(layers, loss), ships == "teacher"
         out_dim = projector[-1]
         self.predictor = mlp([out_dim, predictor_dim, out_dim]) if predictor_dim else nn.Identity()
         taught = {"encoder": encoder, "projector": self.energy_head.projector} if momentum else {}
@@ -137,7 +137,7 @@ class EmbeddedViews(PretextTask):
 
     def finish(self) -> None:
         """Put the teacher's weights and statistics in the place of the student's, where the teacher ships."""
-        if self._ships_teacher:
+        if self.ships_average:
             for student, teacher in self._students_and_teachers():
                 student.load_state_dict(teacher.network.state_dict())
 

@@ -51,7 +51,7 @@ def initial_digest(config: PretrainConfig) -> str | None:
 
 def shaping(config: PretrainConfig, *but: str) -> dict[str, Any]:
     """Return the parameters that the weights depend on, but for some."""
-    shapes_nothing = {"checkpoint_minutes", "devices", "on_collapse", "collapse", *but}
+    shapes_nothing = {"checkpoint_minutes", "devices", "on_collapse", "collapse", "init_licence", *but}
     if config.micro_batch is None or config.micro_batch >= config.batch_size:  # one pass, as in earlier versions
         shapes_nothing.add("micro_batch")
     if config.positives is None:  # views of one image, as in earlier versions

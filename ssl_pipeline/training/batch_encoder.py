@@ -5,6 +5,7 @@ from contextlib import AbstractContextManager, contextmanager
 
 import numpy as np
 import numpy.typing as npt
+import torch
 from torch import Tensor
 
 from ssl_pipeline.data.store import Split
@@ -91,6 +92,26 @@ class BatchEncoder:
         if self._ranks.count > 1:
             self._seed_torch(step, -1)  # what follows is computed by all ranks alike
         return self._ranks.gathered(encoded, len(place.positions))
+
+    def pass_through(self, place: Place) -> None:
+        """Encode a batch for what its forward pass leaves in batch norms alone, each rank its share.
+
+        The numbers of dropout and the like are other ones than those of any step.
+        """
+        share = self._ranks.share(len(place.positions))
+        own = place.positions[share]
+        with torch.no_grad(), self._batch_norms(len(place.positions)):
+            for number, part in enumerate(np.array_split(own, -(-len(own) // self._at_once))):
+                seed = hash64(self._seed, "settle", place.step, share.start, number)
+                seed_torch(int(seed), self._precision.device)
+                with self._precision.autocast():
+                    self._task(self._views(place, part))
+        if len(place.positions) > self._at_once:
+            self._ranks.average_statistics(self._task)
+
+    def learn_anew(self) -> None:
+        """Find out anew what an image needs for its gradient, as other weights have one from now on."""
+        self._micro_batches.forget()
 
     @contextmanager
     def backward(self, place: Place) -> Iterator[None]:

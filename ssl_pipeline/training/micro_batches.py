@@ -95,6 +95,9 @@ class MicroBatches:
                 parts.append(encode(views.of(number), place.start))
         whole = {name: torch.cat([part[name].detach() for part in parts]) for name in parts[0]}
         learning = self._known[side].learning
+        if not learning:  # as that of a backbone that is frozen: what learns follows in `compare`
+            self._again = False
+            return whole
         del parts[:first_kept]
 
         def go_on(gradients: Mapping[str, Tensor]) -> None:
@@ -106,6 +109,10 @@ class MicroBatches:
                 )
 
         return whole | _with_gradient({name: whole[name] for name in learning}, go_on)
+
+    def forget(self) -> None:
+        """Forget what an image needs for its gradient; the next step tells."""
+        self._known.clear()
 
     def _fitting(self, side: int) -> tuple[int, int]:
         """Return how many micro-batches can keep what they need, and of how many the views can be made together."""

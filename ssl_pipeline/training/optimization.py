@@ -7,12 +7,13 @@ from torch import nn, optim
 from ssl_pipeline.config import Optimizer
 from ssl_pipeline.errors import ConfigError
 from ssl_pipeline.registry import Registry
-from ssl_pipeline.types import ParameterGroups
+from ssl_pipeline.training.layer_depth import layers_from_the_end
+from ssl_pipeline.types import Backbone, ParameterGroups
 
 __all__ = ["build_optimizer", "learning_rate", "parameter_groups"]
 
 
-def parameter_groups(module: nn.Module, weight_decay: float) -> ParameterGroups:
+def parameter_groups(module: nn.Module, weight_decay: float, layer_decay: float = 1.0) -> ParameterGroups:
     """Split the trainable parameters of a module into those that decay and those that do not.
 
     Biases and the scales and shifts of norms do not decay: pulling them to zero does not make a function simpler.
@@ -21,10 +22,23 @@ def parameter_groups(module: nn.Module, weight_decay: float) -> ParameterGroups:
     Args:
         module: Whatever is trained. Parameters that need no gradient are left out.
         weight_decay: The weight decay of the parameters that decay.
+        layer_decay: The learning rate of each layer of a backbone as a share of that of the layer after it, in (0, 1]
+            (BEiT, 2106.08254); heads have the whole rate, and a backbone's last layer this share of it.
 
     Returns:
-        One or two groups for an optimizer, in the order of `module.named_parameters()`; an empty one is left out.
+        One or two groups for an optimizer, in the order of `module.named_parameters()`; an empty one is left out. With
+        a layer decay below 1 there are as many for each layer, and each has its share of the learning rate as
+        `lr_scale`.
     """
+    if layer_decay < 1:
+        shares = _shares_of_layers(module, layer_decay)
+        return [
+            {**group, "params": [weight for weight in group["params"] if shares.get(id(weight), 1.0) == share]}
+            | {"lr_scale": share}
+            for share in sorted({1.0, *shares.values()})
+            for group in parameter_groups(module, weight_decay)
+            if any(shares.get(id(weight), 1.0) == share for weight in group["params"])
+        ]
     in_norms = {
         id(parameter)
         for child in module.modules()
@@ -44,14 +58,31 @@ def parameter_groups(module: nn.Module, weight_decay: float) -> ParameterGroups:
     return [group for group in groups if group["params"]]
 
 
-def build_optimizer(registry: Registry, config: Optimizer, module: nn.Module) -> optim.Optimizer:
+def _shares_of_layers(module: nn.Module, layer_decay: float) -> dict[int, float]:
+    """Return the share of the learning rate that each parameter of a backbone has, by the parameter's id."""
+    shares: dict[int, float] = {}
+    for backbone in (part for part in module.modules() if isinstance(part, Backbone)):
+        parameters = dict(backbone.named_parameters())
+        shares |= {id(parameters[name]): layer_decay**number for name, number in layers_from_the_end(backbone).items()}
+    return shares
+
+
+def build_optimizer(
+    registry: Registry, config: Optimizer, module: nn.Module, layer_decay: float = 1.0
+) -> optim.Optimizer:
     """Build the optimizer that `config` describes over the trainable parameters of a module.
+
+    Args:
+        registry: The registry in which the optimizer is found.
+        config: `pretrain.optimizer`.
+        module: The module that is trained.
+        layer_decay: The layer-wise decay of a backbone's learning rate; see `parameter_groups`.
 
     Raises:
         ConfigError: An unknown name or option, a value that it refuses, or what is built is no optimizer.
     """
     entry, key = registry.find("optimizer", config.name), "pretrain.optimizer"
-    groups = parameter_groups(module, config.weight_decay)
+    groups = parameter_groups(module, config.weight_decay, layer_decay)
     built = registry.build("optimizer", config.choice, key, groups=groups, learning_rate=config.learning_rate)
     if not isinstance(built, optim.Optimizer):
         raise ConfigError(

@@ -6,7 +6,7 @@ from functools import partial
 from torch import Tensor
 
 from ssl_pipeline import ranks
-from ssl_pipeline.artifacts.assembly import build_encoder, build_task, has_published, needed_views, with_published
+from ssl_pipeline.artifacts.assembly import build_encoder, build_task, needed_views
 from ssl_pipeline.artifacts.card import ModelCard, versions
 from ssl_pipeline.augment.policy import Policy
 from ssl_pipeline.config import PretrainConfig
@@ -14,15 +14,14 @@ from ssl_pipeline.data.framing import Framing
 from ssl_pipeline.data.store import Split
 from ssl_pipeline.errors import ConfigError
 from ssl_pipeline.products import digest
-from ssl_pipeline.provenance.fingerprint import NO_FILES, initial_digest, shaping
+from ssl_pipeline.provenance.fingerprint import initial_digest, shaping
 from ssl_pipeline.recipes import Recipe
 from ssl_pipeline.registry import Registry
-from ssl_pipeline.training.initial import load_weights
 from ssl_pipeline.training.other_frames import check_positives
 from ssl_pipeline.training.sizes import nearest_size, refusal
+from ssl_pipeline.training.start import check_start, start_encoder, statistics_of
 from ssl_pipeline.training.view_sizes import check_resolution, sides_over_time
-from ssl_pipeline.types import Encoder, PretextTask, ViewNeeds
-from ssl_pipeline.workspace import find_path
+from ssl_pipeline.types import Backbone, Encoder, PretextTask, ViewNeeds
 
 __all__ = ["build", "check_kinds", "check_operations", "check_sizes", "describe_run", "starting_weights"]
 
@@ -108,14 +107,15 @@ def build(
     check_kinds(needs, name, policies)
     check_positives(needs, name, config)
     sizes = {kind: policies[kind].size for kind in needs.counts}
-    encoder = _start(registry, config, pool, sizes[needs.main])
+    encoder = start_encoder(registry, config, pool, sizes[needs.main])
     task = build_task(registry, recipe, encoder, config.seed, sizes[needs.main])
     weights = list(task.encoder.backbone.parameters())
     if config.init == "random" and weights and not any(weight.requires_grad for weight in weights):
         raise ConfigError(
             f"pretrain.init: random, and pretext task '{name}' with these options leaves the backbone as it starts, so "
-            "that a network of random weights would ship. Name a .safetensors file of weights, or pretrained."
+            "that a network of random weights would ship. Name a file of weights, or pretrained."
         )
+    check_start(config, task, name)
     check_operations(task, name, policies)
     _check_main(registry, config, pool, task.encoder, needs.main, sizes[needs.main])
     check_sizes(task.encoder, config.backbone.name, needs.main, sizes, task.parts)
@@ -137,28 +137,6 @@ def _check_main(
     raise ConfigError(
         f"augment.views.{kind}.size: backbone '{name}' cannot be trained on views of {size} px: {reason}. {advice}."
     )
-
-
-def _start(registry: Registry, config: PretrainConfig, pool: Split, size: int) -> Encoder:
-    """Return the encoder that training starts from, for views of a size in px."""
-    pretrained = config.init == "pretrained"
-    if pretrained and not has_published(registry, config.backbone):
-        raise ConfigError(
-            f"pretrain.init: backbone '{config.backbone.name}' has no published weights; use init: random, "
-            f"or another backbone. {with_published(registry)}"
-        )
-    encoder = build_encoder(
-        registry, config.backbone, pool.mean, pool.std, config.seed, size, pretrained, images=pool.spec
-    )
-    if config.init not in NO_FILES:
-        weights = find_path(config.init, "pretrain.init")
-        if not weights.exists():
-            raise ConfigError(
-                f"pretrain.init: '{weights}' does not exist. "
-                "Use random, pretrained, or the path of a .safetensors file."
-            )
-        load_weights(encoder.backbone, weights)  # before a teacher is copied from it
-    return encoder
 
 
 def starting_weights(task: PretextTask, config: PretrainConfig) -> dict[str, Tensor]:
@@ -188,6 +166,7 @@ def describe_run(
         policies: Kind -> how canvases become views.
         plugins: Third-party distribution -> version.
     """
+    statistics = statistics_of(task.encoder, pool)
     return ModelCard(
         backbone=config.backbone,
         recipe=recipe,
@@ -199,14 +178,15 @@ def describe_run(
         resize=framing.resize,
         background=framing.background,
         images=pool.spec,
-        mean=pool.mean,
-        std=pool.std,
+        mean=statistics.mean,
+        std=statistics.std,
         seed=config.seed,
         batch_size=config.batch_size,
         ranks=ranks.count(),
         pretrain=config,
         init=config.init,
         init_sha256=initial_digest(config) or "",
+        init_licence=_licence(config, task.encoder.backbone),
         weights_sha256="",
         params_sha256=digest(shaping(config)),
         seedless_sha256=digest(
@@ -220,3 +200,10 @@ def describe_run(
         plugins=dict(plugins),
         versions=versions(*(["tokenizers"] if task.text_tower is not None else [])),
     )
+
+
+def _licence(config: PretrainConfig, backbone: Backbone) -> str:
+    """Return the licence of the weights that were given, as far as it is known."""
+    if config.init == "random":
+        return ""
+    return config.init_licence or ("" if initial_digest(config) else backbone.published_licence)

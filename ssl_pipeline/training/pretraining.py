@@ -7,6 +7,7 @@ killed and resumed ends with the same bits as one that was not.
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +22,7 @@ from ssl_pipeline.errors import PipelineError
 from ssl_pipeline.guard import stop_requests
 from ssl_pipeline.health.findings import find
 from ssl_pipeline.randomness import permutation
+from ssl_pipeline.training.average import WeightAverage
 from ssl_pipeline.training.batch_encoder import BatchEncoder
 from ssl_pipeline.training.batches import Place, made_ahead
 from ssl_pipeline.training.captions import TokenizedCaptions
@@ -28,11 +30,13 @@ from ssl_pipeline.training.checkpoint import Checkpoints
 from ssl_pipeline.training.collapse import warn_or_end
 from ssl_pipeline.training.curves import CurveFiles, History
 from ssl_pipeline.training.embedding_watch import WATCHED_IMAGES, EmbeddingWatch
+from ssl_pipeline.training.freezing import FrozenBackbones
 from ssl_pipeline.training.memory_format import memory_format
 from ssl_pipeline.training.optimization import learning_rate
 from ssl_pipeline.training.other_frames import other_frames
 from ssl_pipeline.training.precision import Precision
 from ssl_pipeline.training.run import Run, deterministic, metered
+from ssl_pipeline.training.settling import settle, settles, settling_batches
 from ssl_pipeline.training.together import ALONE, Ranks
 from ssl_pipeline.training.view_sizes import ViewSizes
 from ssl_pipeline.types import PretextTask, Step
@@ -53,13 +57,17 @@ class Plan:
         batch_size: Number of images per step.
         steps: Number of steps per epoch; the images that do not fill a last batch are dropped.
         epochs: Number of passes over the images.
-        warmup: Number of steps in which the learning rate rises linearly.
+        warmup: Number of steps in which the learning rate rises linearly, once the whole network learns.
+        frozen: Number of steps before that, in which the backbone is frozen.
+        frozen_warmup: Number of steps of these in which the learning rate rises linearly.
     """
 
     batch_size: int
     steps: int
     epochs: int
     warmup: int
+    frozen: int = 0
+    frozen_warmup: int = 0
 
     @classmethod
     def of(cls, images: int, config: PretrainConfig, which: str = "") -> "Plan":
@@ -79,13 +87,20 @@ class Plan:
                 f"pretrain.batch_size is {config.batch_size}, but the pool has {images} images{which}: that is the "
                 "batch."
             )
-        steps = images // batch_size
-        return cls(batch_size, steps, config.epochs, round(config.warmup * steps * config.epochs))
+        steps, frozen = images // batch_size, config.freeze_epochs
+        warmups = [round(config.warmup * steps * epochs) for epochs in (config.epochs - frozen, frozen)]
+        return cls(batch_size, steps, config.epochs, warmups[0], steps * frozen, warmups[1])
 
     @property
     def total(self) -> int:
         """Steps in all."""
         return self.steps * self.epochs
+
+    def rate(self, step: int, peak: float) -> float:
+        """Return the learning rate of a step: with a frozen backbone and without, it warms up and falls to 0 anew."""
+        if step < self.frozen:
+            return learning_rate(step, self.frozen, self.frozen_warmup, peak)
+        return learning_rate(step - self.frozen, self.total - self.frozen, self.warmup, peak)
 
     def logs(self, done: int) -> bool:
         """Say whether a row of the curves ends after that many steps: about 50 times per run, and at its end."""
@@ -169,7 +184,8 @@ def train(
     order = memory_format(task, precision.device)
     task.to(precision.device, memory_format=order).train()  # type: ignore[call-overload]
     optimizer = make_optimizer(task)
-    run = Run(task, optimizer, precision.scaler(), checkpoints, 60 * config.checkpoint_minutes, ranks)
+    average = WeightAverage(task, config.ema, plan.frozen) if config.ema else None
+    run = Run(task, optimizer, precision.scaler(), checkpoints, 60 * config.checkpoint_minutes, ranks, average)
     at_once = config.micro_batch or plan.batch_size
     encoder = BatchEncoder(task, pool, sizes, config.seed, precision, at_once, ranks, texts, frames)
     watch = EmbeddingWatch(
@@ -179,9 +195,10 @@ def train(
     tables = CurveFiles(curves, run.history.rows)
 
     def judge(done: int) -> None:
-        findings = find(task, run.history.rows, plan.total, plan.warmup, config.collapse)
+        findings = find(task, run.history.rows, plan.total, plan.frozen + plan.warmup, config.collapse)
         warn_or_end(run, done, findings, config)
 
+    backbones = FrozenBackbones(task)
     if run.history.rows:
         judge(start)  # what ended a run ends it again, unless on_collapse or the bounds were changed
     with (
@@ -191,8 +208,12 @@ def train(
         run.history.divergence_comes_first(),
         made_ahead(encoder.make, plan.batches(config.seed, ids, start, rows), precision.device) as batches,
     ):
+        if not start and plan.total and settles(config):
+            settle(task, encoder, islice(plan.batches(config.seed, ids, 0, rows), settling_batches(plan.batch_size)))
         for place, batch in batches:
             number = place.step
+            if backbones.set(number < plan.frozen):
+                encoder.learn_anew()
             ends_row = plan.logs(number + 1) or sizes.end(number + 1)  # no row is of views of two sizes
             step = Step(number, plan.total, place.epoch, config.seed, batch.ids, ends_row, batch.shown, near)
             encoded = encoder.encode(place, batch, step)  # name -> (N, ...), still one row per image
@@ -201,18 +222,21 @@ def train(
             with encoder.backward(place):
                 norm = run.backward(loss, config.clip_norm)
             run.history.note(number, loss, norm)  # which nobody waits for but where a row ends
-            rate = learning_rate(number, plan.total, plan.warmup, config.optimizer.learning_rate)
+            rate = plan.rate(number, config.optimizer.learning_rate)
             update = run.step(rate, measured=ends_row)
             task.after_step(step, kept)  # teachers and queues follow
+            run.follow(number)
             if ends_row:
                 run.history.read()  # first of all, whether the run has diverged
                 figures = {name: value.item() for name, value in metrics.items()} | {"learning_rate": rate, **update}
                 size = sizes.at(number)[task.views.main]
-                spread = watch.measure(task.encoder, size) if plan.looks(number + 1) else {}  # on 256 fixed images
+                with run.shipping():
+                    spread = watch.measure(task.encoder, size) if plan.looks(number + 1) else {}  # on 256 fixed images
                 run.history.close_row(number + 1, {**figures, **spread, **sizes.figures(number)})
                 tables.add(run.history.rows[-1:])
                 judge(number + 1)
             advance(run.history.loss)
             run.save_if_due(number + 1, plan.total, stop_requested())
+    run.ship()
     task.finish()  # after the last checkpoint, which a run that goes on starts from
     return run.history

@@ -4,7 +4,7 @@ import math
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from torch import Tensor, nn, optim
 
 from ssl_pipeline import progress
 from ssl_pipeline.remedies import again
+from ssl_pipeline.training.average import WeightAverage
 from ssl_pipeline.training.checkpoint import Checkpoints
 from ssl_pipeline.training.curves import History
 from ssl_pipeline.training.together import ALONE, Ranks
@@ -30,6 +31,7 @@ class Run:
         checkpoints: The place where the state is kept.
         save_every: Seconds between checkpoints; 0: after every step.
         ranks: The processes that train together.
+        average: The moving average of the weights that ships; None: the weights themselves do.
     """
 
     def __init__(
@@ -40,8 +42,9 @@ class Run:
         checkpoints: Checkpoints,
         save_every: float,
         ranks: Ranks = ALONE,
+        average: WeightAverage | None = None,
     ):
-        self._ranks = ranks
+        self._ranks, self._average = ranks, average
         self.module, self.optimizer, self.scaler = module, optimizer, scaler
         self.history = History(fp16=scaler.is_enabled())
         self._checkpoints, self._save_every = checkpoints, save_every
@@ -66,6 +69,8 @@ class Run:
         self.optimizer.load_state_dict(state["optimizer"])
         self.scaler.load_state_dict(state["scaler"])
         self.history.load_state_dict(state["history"])
+        if self._average is not None:
+            self._average.load_state_dict(state["average"])
         return int(state["steps"])
 
     def save(self, steps: int) -> None:
@@ -76,6 +81,8 @@ class Run:
             "scaler": self.scaler,
             "history": self.history,
         }
+        if self._average is not None:
+            parts["average"] = self._average
         state = {name: part.state_dict() for name, part in parts.items()}  # on all ranks, as a run may have diverged
         if self.leads:
             self._checkpoints.save({"steps": steps} | state)
@@ -97,7 +104,7 @@ class Run:
             as they do not scale with anything; NaN where a gradient scaler skipped the step.
         """
         for group in self.optimizer.param_groups:
-            group["lr"] = learning_rate
+            group["lr"] = learning_rate * group.get("lr_scale", 1.0)
         weights = [
             weight for weight in self.module.parameters() if measured and weight.grad is not None and weight.ndim > 1
         ]
@@ -109,6 +116,20 @@ class Run:
             return {}
         skipped = self.scaler.get_scale() < scale
         return {"update_ratio": math.nan if skipped else _moved(before, weights)}
+
+    def follow(self, step: int) -> None:
+        """Let the average, if there is one, follow a step of that number, from 0; see `WeightAverage.follow`."""
+        if self._average is not None:
+            self._average.follow(step)
+
+    def shipping(self) -> AbstractContextManager[None]:
+        """Return the context in which the weights that would ship are in place; afterwards all are as they were."""
+        return nullcontext() if self._average is None else self._average.in_place()
+
+    def ship(self) -> None:
+        """Put the weights that ship in place, for good."""
+        if self._average is not None:
+            self._average.restore()
 
     def save_if_due(self, steps: int, total: int, stop: bool) -> None:
         """Write a checkpoint if the time has come, at the end, and where a stop was requested of any rank.

@@ -66,7 +66,9 @@ class Ranks:
 
     def average_statistics(self, module: nn.Module) -> None:
         """Replace running statistics of batch norms, which see a rank's share alone, by their means over ranks."""
-        norms = [norm for norm in module.modules() if isinstance(norm, nn.modules.batchnorm._BatchNorm)]
+        norms = [
+            norm for norm in module.modules() if isinstance(norm, nn.modules.batchnorm._BatchNorm) and norm.training
+        ]
         buffers = [buffer for norm in norms for buffer in (norm.running_mean, norm.running_var)]
         self._average([buffer for buffer in buffers if buffer is not None])
 

@@ -62,6 +62,9 @@ class Backbone(nn.Module, ABC):
     published_for: Inputs | None = None
     """What its published weights expect, whether this one holds them or not; None where there are none."""
 
+    published_licence: str = ""
+    """The licence of its published weights, such as apache-2.0; empty where it is not known."""
+
     offers: Mapping[Offer, str] = {}
     """What its kind may offer -> under which names in params.yaml; a message lists them where another one does not."""
 

@@ -151,6 +151,9 @@ class PretextTask(Diagnosed, nn.Module, ABC):
     objective: type[Objective] = Loss  # type: ignore[type-abstract]  # no loss is built from it
     """The family of losses that its parameter `loss` takes, if it has one; losses of others are refused."""
 
+    ships_average: bool = False
+    """Whether `finish` puts a moving average of its own, a teacher's weights, in the encoder's place."""
+
     def __init__(self) -> None:
         super().__init__()
         self.energy_head = None

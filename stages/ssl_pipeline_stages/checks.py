@@ -134,7 +134,7 @@ def build(config: Config, registry: Registry, spec: ImageSpec = RGB8) -> Built:
     half, quarter = (0.5,) * spec.channels, (0.25,) * spec.channels
     pool = Split("train", config.ingest.canvas, np.empty(0, np.uint64), half, quarter, "", (), spec=spec)
     task = preparation.build(registry, method.recipe, method.pretrain, pool, views)
-    build_optimizer(registry, method.pretrain.optimizer, task)
+    build_optimizer(registry, method.pretrain.optimizer, task, method.pretrain.layer_decay)
     framing = Framing(config.ingest.canvas, config.ingest.resize, (0,) * spec.channels)
     card = preparation.describe_run(method.pretrain, method.recipe, task, pool, framing, views, {})
     return Built(task, card, views, method.pretrain)

@@ -98,7 +98,7 @@ def build_small(pool: Split, policies: dict[str, Policy]) -> Callable[[PretrainC
 
 def optimizer_of(config: PretrainConfig) -> Callable[[torch.nn.Module], torch.optim.Optimizer]:
     """What `train` makes its optimizer with."""
-    return partial(build_optimizer, REGISTRY, config.optimizer)
+    return partial(build_optimizer, REGISTRY, config.optimizer, layer_decay=config.layer_decay)
 
 
 @pytest.fixture

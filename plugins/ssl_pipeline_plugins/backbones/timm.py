@@ -73,6 +73,7 @@ class TimmBackbone(Backbone):
                 ) from error
         published = self.network.pretrained_cfg
         self.published_for = Inputs(published["input_size"][-1], tuple(published["mean"]), tuple(published["std"]))
+        self.published_licence = published.get("license") or ""
         apply(self.network, stem)
         widened = getattr(self.network, "head_hidden_size", None)  # some networks widen after their last feature map
         self.embedding_dim = cast(int, widened or self.network.num_features)

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from ssl_pipeline import hookimpl
 from ssl_pipeline.parts.small_stem import Stem, accept_channels, apply, drop_classifier
-from ssl_pipeline.types import Backbone, Offer, Register
+from ssl_pipeline.types import Backbone, Inputs, Offer, Register
 
 
 class TorchvisionBackbone(Backbone):
@@ -36,6 +36,7 @@ class TorchvisionBackbone(Backbone):
         if model in ("googlenet", "inception_v3"):
             raise ValueError("networks with auxiliary classifiers give no single embedding; use another")
         self.network = models.get_model(model, weights=None, **fixed)
+        self.published_for = Inputs(224, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225))  # all of its classifiers
         accept_channels(self.network, in_channels)
         apply(self.network, stem)
         self.classifier, self.embedding_dim = drop_classifier(self.network)

@@ -1,0 +1,41 @@
+"""Heads first: a given backbone stays as it is until heads of random weights no longer ask it for nonsense.
+
+Source: linear probing before fine-tuning (LP-FT): Kumar et al. 2022 (2202.10054), section 3.
+"""
+
+from torch import nn
+
+from ssl_pipeline.types import Backbone
+
+__all__ = ["FrozenBackbones"]
+
+
+class FrozenBackbones:
+    """The backbones of a task, a teacher's copy included, frozen or as they learn.
+
+    A frozen one is in eval mode, so that its batch norms normalise by the statistics that they have and keep them, and
+    its weights have no gradient, which saves the time of its backward pass.
+
+    Args:
+        task: The task, in training mode.
+    """
+
+    def __init__(self, task: nn.Module):
+        self._task = task
+        self._backbones = [part for part in task.modules() if isinstance(part, Backbone)]
+        weights = [weight for backbone in self._backbones for weight in backbone.parameters()]
+        self._learning = [weight for weight in weights if weight.requires_grad]
+        self._frozen = False
+
+    def set(self, frozen: bool) -> bool:
+        """Freeze the backbones, or let them learn again; return whether that has changed anything."""
+        if frozen == self._frozen:
+            return False
+        self._frozen = frozen
+        for weight in self._learning:
+            weight.requires_grad_(not frozen)
+        self._task.train()  # of a task that keeps a part in eval mode, this leaves it there
+        if frozen:
+            for backbone in self._backbones:
+                backbone.eval()
+        return True
