@@ -106,7 +106,7 @@ def test_an_encoder_of_ours_sees_images_as_it_has_learned_to(configure, pool, bu
 
 @pytest.fixture
 def published(monkeypatch):
-    """timm's weights without a network: those of a seed. Notes what was asked for."""
+    """Weights of timm without a network: those of a seed. Notes what was asked for."""
     asked, create = [], timm.create_model
 
     def offline(model, *, pretrained=False, **options):
