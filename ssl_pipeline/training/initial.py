@@ -33,11 +33,11 @@ class _Found(NamedTuple):
     """A set of weights under which a backbone's names are looked for.
 
     Attributes:
-        place: Where in the file the set lies.
-        prefix: What the names in it begin with.
+        place: The place in the file where the set lies; "" for the file itself.
+        prefix: The beginning of the names in it.
         names: The backbone's name of a tensor -> the name in the set.
         weights: The set.
-        known: How many of the names it has.
+        known: The number of the names that it has.
     """
 
     place: str
