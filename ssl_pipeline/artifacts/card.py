@@ -46,7 +46,7 @@ class ModelCard(BaseModel):
     """What each channel is normalised by, as a share of the full scale: the mean of the training images, or of those
     that given weights were trained on."""
     std: tuple[float, ...]
-    """The standard deviation of each channel, likewise."""
+    """The standard deviation of each channel of the same images, as a share of the full scale."""
     seed: int
     batch_size: int
     """Images per step of pretraining."""
