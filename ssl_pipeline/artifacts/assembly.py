@@ -22,6 +22,7 @@ from ssl_pipeline.types import (
     Objective,
     Offer,
     PretextTask,
+    Teaching,
     ViewNeeds,
 )
 
@@ -34,6 +35,7 @@ __all__ = [
     "declared_views",
     "has_published",
     "needed_views",
+    "teaching_of",
     "untrained",
     "with_published",
 ]
@@ -111,6 +113,24 @@ def needed_views(registry: Registry, task: Choice) -> ViewNeeds:
             "author must register a class that derives from ssl_pipeline.types.PretextTask."
         )
     return needs
+
+
+def teaching_of(registry: Registry, task: Choice) -> Teaching | None:
+    """Return by whom a pretext task is taught; None: nobody. Nothing is built to find out.
+
+    Raises:
+        ConfigError: There is no such task or option, or a value is out of range.
+    """
+    entry = registry.find("pretext_task", task.name)
+    taught_by = getattr(class_of(entry.factory), "taught_by", None)
+    if taught_by is None:
+        return None
+    options = with_defaults(entry.factory, "pretext_task", registry.validate(entry, task))
+    try:
+        teaching: Teaching | None = taught_by(options)
+    except ValueError as error:
+        raise ConfigError(f"pretrain.pretext_task {task.name}: {error}") from error
+    return teaching
 
 
 def declared_views(factory: Factory, options: Mapping[str, Any]) -> ViewNeeds | None:

@@ -61,6 +61,8 @@ class ModelCard(BaseModel):
     """Digest of that file; empty where there was none."""
     init_licence: str = Field(default="", exclude_if=lambda licence: not licence)
     """The licence of those weights; empty where it is not known."""
+    teacher_sha256: str = Field(default="", exclude_if=lambda found: not found)
+    """Digest of the file of the encoder that taught it, which the options of the pretext task name; empty: no file."""
     start_sha256: str = ""
     """Digest of the weights that training started from, in `start.safetensors`; empty where they were random."""
     weights_sha256: str

@@ -12,6 +12,8 @@ from ssl_pipeline.data.framing import read_framing
 from ssl_pipeline.data.store import open_split
 from ssl_pipeline.deployment.pretext_graph import write_pretext_graph
 from ssl_pipeline.deployment.rehearsal import rehearse
+from ssl_pipeline.deployment.teacher_targets import targets_of
+from ssl_pipeline.deployment.teachers import open_teacher
 from ssl_pipeline.products import atomic_folder, write_product
 from ssl_pipeline.progress import say
 from ssl_pipeline.provenance.fingerprint import fingerprint
@@ -77,6 +79,9 @@ def learn(
     """
     recipe, section = method.recipe, method.pretrain
     pool, framing = open_split(places.store, "train"), read_framing(places.store)
+    teacher = open_teacher(registry, recipe, pool, framing)
+    if teacher is not None:
+        recipe = teacher.known_to(recipe)
     task = preparation.build(registry, recipe, section, pool, policies)
     moments_of(pool, task, section)  # which are missed now, and not after half a minute
     numeric_format = precision.resolve_precision(section.precision, precision.best_device())
@@ -87,10 +92,12 @@ def learn(
     with _told_by_the_first(), joined(numeric_format.device) as ranks:
         surroundings = checkpoint.environment(numeric_format, ranks.count)
         checkpoints = checkpoint.Checkpoints(places.work, run, surroundings)
-        train = partial(pretraining.train, task, pool, policies, section, make_optimizer, numeric_format, checkpoints)
+        targets = None if teacher is None else targets_of(teacher, pool, task.views.main, places.work / "teachers")
+        parts = (task, pool, policies, section, make_optimizer, numeric_format, checkpoints)
+        train = partial(pretraining.train, *parts, ranks=ranks, texts=texts, targets=targets)
         if not ranks.leads:
             checkpoints.folder = Path(ranks.told(""))
-            train(ranks=ranks, texts=texts)
+            train()
             return card
         if card.view_sizes:
             say(f"pretrain: {in_words(card.view_sizes)}")
@@ -100,11 +107,11 @@ def learn(
         with checkpoints.until_done():
             write_product(checkpoints.folder / CARD, card.model_dump(mode="json"))  # for who watches the run
             ranks.told(str(checkpoints.folder))
-            history = train(curves=places.report / "curves", ranks=ranks, texts=texts)
+            history = train(curves=places.report / "curves")
             with atomic_folder(places.model) as folder:
                 card = saving.save(folder, task, card, start, texts)
                 write_pretext_graph(task, card, pool, folder / "pretext.onnx")
-            saving.write_report(places.report, task, section, history, pool, policies, texts)
+            saving.write_report(places.report, task, section, history, pool, policies, texts, targets)
     return card
 
 

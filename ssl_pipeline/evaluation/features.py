@@ -1,6 +1,6 @@
 """Features of stored images, by whatever turns canvases into vectors: each image once, whoever asks for them."""
 
-from collections.abc import Callable, Sized
+from collections.abc import Sized
 from typing import Protocol, runtime_checkable
 
 import numpy as np
@@ -11,6 +11,7 @@ from torch import nn
 from ssl_pipeline import ranks
 from ssl_pipeline.data.image_spec import Pixels
 from ssl_pipeline.data.store import Split
+from ssl_pipeline.deployment.foreign_graphs import Embed
 from ssl_pipeline.neighbours import unit
 from ssl_pipeline.progress import track
 from ssl_pipeline.training.precision import best_device
@@ -19,8 +20,6 @@ __all__ = ["Embed", "Kept", "OfSplits", "Stored", "embedder", "extract", "sample
 
 Features = npt.NDArray[np.float32]
 Positions = npt.NDArray[np.int64]
-Embed = Callable[[Pixels], Features]
-"""Canvases (n, S, S, C) -> features (n, D) float32, row by row. n may be 0."""
 
 
 class Stored(Sized, Protocol):

@@ -40,6 +40,7 @@ from ssl_pipeline.products import (
 )
 from ssl_pipeline.progress import say
 from ssl_pipeline.provenance import plugins as provenance
+from ssl_pipeline.provenance.fingerprint import given_teacher
 from ssl_pipeline.provenance.modules import installed
 from ssl_pipeline.recipes import Method, method_of, resolve_views, suited
 from ssl_pipeline.registry import Registry
@@ -156,7 +157,9 @@ def pretrain(
         packages = installed(*{name.partition(".")[0] for name in ("ssl_pipeline", *built_in())}) | {OWN.name: OWN}
         code = provenance.code(packages, provenance.TRAINING, used)
         told = {kind: policy.model_dump(mode="json") for kind, policy in policies.items()}
-        key = digest([method.pretrain.model_dump(mode="json"), told, pool.sha256, code])
+        key = digest(
+            [method.pretrain.model_dump(mode="json"), told, pool.sha256, code, *given_teacher(method.pretrain).values()]
+        )
         if not _is_of(folder, key):
             _train(registry, method, policies, folder, code, provenance.origins(used), key)
         encoder, card = load_encoder(registry, folder)

@@ -24,6 +24,7 @@ from ssl_pipeline.training.optimization import build_optimizer
 from ssl_pipeline.training.precision import best_device, resolve_precision
 from ssl_pipeline.training.preparation import build
 from ssl_pipeline.training.step_memory import free_memory, kept_for_backward, main_memory
+from ssl_pipeline.training.targets import KeptTargets
 from ssl_pipeline.types import Step
 from ssl_pipeline.value_types import Devices
 
@@ -141,6 +142,9 @@ def trial(
     task = build(registry, recipe, config, pool, policies)
     tower = task.text_tower
     texts = None if tower is None else encode_captions(tower.needs, [(f"image {number}",) for number in range(most)])
+    told = None
+    if task.teaching is not None:
+        told = KeptTargets(np.random.default_rng(0).standard_normal((most, task.teaching.dim), np.float32))
     order = memory_format(task, floats.device)
     task.to(floats.device, memory_format=order).train()  # type: ignore[call-overload]
     optimizer = build_optimizer(registry, config.optimizer, task)
@@ -154,7 +158,7 @@ def trial(
         began, worked = synchronized()
         ids = pool.ids[:count]
         images = torch.from_numpy(pool.images(np.arange(count))).to(floats.device)
-        views = inputs(task, policies, images, ids, config.seed, number, spec, texts, np.arange(count))
+        views = inputs(task, policies, images, ids, config.seed, number, spec, texts, np.arange(count), targets=told)
         made = synchronized()[0]
         moment = Step(number, 100, number, config.seed, torch.from_numpy(ids.view(np.int64)).to(floats.device))
         with floats.autocast():

@@ -7,11 +7,12 @@ from ssl_pipeline.augment.policy import Policy
 from ssl_pipeline.config import PretrainConfig
 from ssl_pipeline.data.store import Split
 from ssl_pipeline.products import digest, sha256
+from ssl_pipeline.provenance.teachers import teacher_digest
 from ssl_pipeline.resolution import is_full_size
 from ssl_pipeline.types import PretextTask
 from ssl_pipeline.workspace import find_path
 
-__all__ = ["NO_FILES", "fingerprint", "initial_digest", "shaping"]
+__all__ = ["NO_FILES", "fingerprint", "given_teacher", "initial_digest", "shaping"]
 
 NO_FILES = ("random", "pretrained")
 """Values of `pretrain.init` that are no paths."""
@@ -37,8 +38,15 @@ def fingerprint(
             "policies": {kind: policies[kind].model_dump(mode="json") for kind in task.views.counts},
             "pool": pool.sha256,
             "code": code,
+            **given_teacher(config),
         }
     )
+
+
+def given_teacher(config: PretrainConfig) -> dict[str, dict[str, str]]:
+    """Return the digests of the files of the teacher that params.yaml names, as an entry; none where there is none."""
+    found = teacher_digest(config.pretext_task)
+    return {"teacher": found} if found else {}
 
 
 def initial_digest(config: PretrainConfig) -> str | None:

@@ -24,7 +24,7 @@ from ssl_pipeline.testing.material import BANDS, InBatch, Plain, drawn_from, enc
 from ssl_pipeline.testing.plain_tasks import Pairs
 from ssl_pipeline.testing.subject import Subject, options_are_typed_and_documented
 from ssl_pipeline.testing.training import Trial
-from ssl_pipeline.types import Factory, Loss, ViewLoss
+from ssl_pipeline.types import Factory, Loss, TaughtLoss, ViewLoss
 
 __all__ = [
     "check_backbone",
@@ -48,6 +48,13 @@ _PAIRS: Sequence[_Check] = (
     training.notes_nothing_in_itself,
     memory_use.needs_no_square_of_the_batch,
 )
+_WITHOUT_NEGATIVES: Sequence[_Check] = (
+    kinds.names_its_energy,
+    kinds.energy_is_of_pairs,
+    kinds.equal_vectors_have_finite_gradients,
+    *_PAIRS,
+    training.learns_in_twenty_steps,
+)
 _LOSSES: Mapping[type, Sequence[_Check]] = {
     Loss: (
         kinds.names_its_energy,
@@ -58,13 +65,8 @@ _LOSSES: Mapping[type, Sequence[_Check]] = {
         kinds.loss_heeds_the_negatives_it_is_given,
         training.learns_in_twenty_steps,
     ),
-    ViewLoss: (
-        kinds.names_its_energy,
-        kinds.energy_is_of_pairs,
-        kinds.equal_vectors_have_finite_gradients,
-        *_PAIRS,
-        training.learns_in_twenty_steps,
-    ),
+    ViewLoss: _WITHOUT_NEGATIVES,
+    TaughtLoss: _WITHOUT_NEGATIVES,
 }
 _NEGATIVES: Sequence[_Check] = (
     kinds.is_a_strategy,

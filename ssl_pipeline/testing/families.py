@@ -1,6 +1,6 @@
 """Families of losses: the plainest loss of each, and how a loss of it is tried.
 
-A third family has a line in `FAMILIES`; no check asks which family a loss is of.
+A further family has a line in `FAMILIES`; no check asks which family a loss is of.
 """
 
 from collections.abc import Callable
@@ -10,9 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ssl_pipeline.testing.material import InBatch, Plain, PlainViews, make_step, unit_vectors
-from ssl_pipeline.testing.plain_tasks import Agreement, Pairs
-from ssl_pipeline.types import Encoder, Loss, Negatives, Objective, PretextTask, ViewLoss
+from ssl_pipeline.testing.material import InBatch, Plain, PlainTaught, PlainViews, make_step, unit_vectors
+from ssl_pipeline.testing.plain_tasks import Agreement, Pairs, Taught
+from ssl_pipeline.types import Encoder, Loss, Negatives, Objective, PretextTask, TaughtLoss, ViewLoss
 
 __all__ = ["DIM", "FAMILIES", "Family", "family_of"]
 
@@ -56,6 +56,11 @@ def _of_whole_views(loss: ViewLoss, first: Tensor, second: Tensor) -> Tensor:
     return value
 
 
+def _of_taught(loss: TaughtLoss, first: Tensor, second: Tensor) -> Tensor:
+    value: Tensor = loss(first[None], second[None], make_step(len(first))).loss
+    return value
+
+
 def _with_cosines_of_exactly_1() -> tuple[Tensor, Tensor]:
     """Return views whose cosine is exactly 1 where they are equal."""
     signs = torch.cartesian_prod(*[torch.tensor([-0.5, 0.5])] * 4)[:8]  # none are opposite
@@ -70,5 +75,6 @@ def _without_constant_dimensions() -> tuple[Tensor, Tensor]:
 FAMILIES: dict[type, Family] = {
     Loss: Family(Plain, lambda encoder, loss: Pairs(encoder, loss, InBatch()), _of_pairs, _with_cosines_of_exactly_1),
     ViewLoss: Family(PlainViews, Agreement, _of_whole_views, _without_constant_dimensions),
+    TaughtLoss: Family(PlainTaught, Taught, _of_taught, _without_constant_dimensions),
 }
 """The base class of a family -> how its losses are tried."""

@@ -14,6 +14,7 @@ from ssl_pipeline.randomness import hash64
 from ssl_pipeline.tokenizer import END, PADDING, START
 from ssl_pipeline.types import (
     CAPTIONS,
+    TEACHER,
     TOKENS,
     UNIFORMS,
     Backbone,
@@ -25,6 +26,7 @@ from ssl_pipeline.types import (
     PretextTask,
     Step,
     StepOutput,
+    TaughtLoss,
     TextNeeds,
     ViewLoss,
     Views,
@@ -34,6 +36,7 @@ __all__ = [
     "BANDS",
     "InBatch",
     "Plain",
+    "PlainTaught",
     "PlainViews",
     "SmallBackbone",
     "SmallPatchBackbone",
@@ -43,6 +46,7 @@ __all__ = [
     "make_ids",
     "make_images",
     "make_step",
+    "make_targets",
     "make_views",
     "small_encoder",
     "unit_vectors",
@@ -84,6 +88,7 @@ def make_views(task: PretextTask, count: int, size: int, seed: int = 0) -> Views
     """Return what a task is given: views (count, V, C, S, S), images under noise of their own, and random numbers.
 
     A task that reads captions is given some, too: three of the images' have two, and the second image has the first's.
+    A task that has a teacher is given what a random linear map makes of the images.
     Views of several frames of a clip are of an image that drifts to the right, an eighth of its side from one frame to
     the next.
     """
@@ -97,7 +102,17 @@ def make_views(task: PretextTask, count: int, size: int, seed: int = 0) -> Views
         views[kind] = (shown + 0.1 * noise).clamp(0, 1)
     if task.uniforms:
         views[UNIFORMS] = torch.rand(count, task.uniforms, generator=generator)
+    if task.teaching is not None:
+        shown = views[task.views.main] if task.teaching.targets == "views" else images
+        views[TEACHER] = make_targets(shown, task.teaching.dim)
     return views if task.text_tower is None else {**views, **make_captions(task.text_tower.needs, count, seed)}
+
+
+def make_targets(images: Tensor, dim: int) -> Tensor:
+    """Return what a teacher says of images (count, T, C, S, S): (count, T, dim), a random linear map of 4 x 4 means."""
+    means = F.adaptive_avg_pool2d(images.flatten(0, 1), 4).flatten(1)
+    mapped: Tensor = (means - 0.5) @ torch.randn(means.shape[1], dim, generator=torch.Generator().manual_seed(0))
+    return mapped.reshape(*images.shape[:2], dim)
 
 
 def make_captions(needs: TextNeeds, count: int, seed: int) -> Views:
@@ -223,6 +238,14 @@ class PlainViews(ViewLoss):
         views, towards = widened(predictions), widened(targets)
         apart = (views[:, None] - towards[None]).square().mean()
         return StepOutput(apart + F.relu(1 - (views.var(dim=1) + 1e-4).sqrt()).mean(), {})
+
+
+class PlainTaught(TaughtLoss):
+    """Mean squared difference of predictions and a teacher's embeddings."""
+
+    def forward(self, predictions: Tensor, targets: Tensor, step: Step) -> StepOutput:
+        """Return the loss of predictions (V, N, D) and targets (T, N, D)."""
+        return StepOutput((widened(predictions) - widened(targets)).square().mean(), {})
 
 
 class InBatch(NegativeStrategy):

@@ -8,6 +8,7 @@ from torch.nn import functional as F
 
 from ssl_pipeline.testing.material import drawn_from
 from ssl_pipeline.types import (
+    TEACHER,
     Candidates,
     Encoded,
     Encoder,
@@ -18,12 +19,14 @@ from ssl_pipeline.types import (
     PretextTask,
     Step,
     StepOutput,
+    TaughtLoss,
+    Teaching,
     ViewLoss,
     ViewNeeds,
     Views,
 )
 
-__all__ = ["Agreement", "Pairs", "compare_pairs"]
+__all__ = ["Agreement", "Pairs", "Taught", "compare_pairs"]
 
 
 def compare_pairs(embeddings: Tensor, step: Step, loss: Loss, strategy: NegativeStrategy) -> StepOutput:
@@ -113,6 +116,35 @@ class Agreement(_TwoViews):
         """Each view is the other one's target."""
         views = encoded["embeddings"].transpose(0, 1)
         found: StepOutput = self.loss(views, views, step)
+        return found
+
+    def after_step(self, step: Step, kept: Kept) -> None:
+        """Let the loss follow."""
+        self.loss.after_step(step, kept)
+
+
+class Taught(_TwoViews):
+    """Embeddings that are held against those of a teacher.
+
+    Args:
+        encoder: The encoder of the images.
+        loss: The loss of a teacher's embeddings.
+    """
+
+    objective = TaughtLoss
+
+    def __init__(self, encoder: Encoder, loss: TaughtLoss):
+        super().__init__(encoder, loss)
+        self.loss, self.teaching = loss, Teaching(None, "views", encoder.backbone.embedding_dim)
+
+    def forward(self, views: Views) -> Encoded:
+        """Return embeddings (N, 2, D), and the teacher's (N, 2, D)."""
+        return {"embeddings": self._embedded(views), "targets": views[TEACHER]}
+
+    def compare(self, encoded: Encoded, step: Step) -> StepOutput:
+        """Hold each view against its target."""
+        predictions, targets = (encoded[name].transpose(0, 1) for name in ("embeddings", "targets"))
+        found: StepOutput = self.loss(predictions, targets, step)
         return found
 
     def after_step(self, step: Step, kept: Kept) -> None:

@@ -18,6 +18,7 @@ from ssl_pipeline.training.micro_batches import MicroBatches
 from ssl_pipeline.training.other_frames import OWN_IMAGES, OtherFrames
 from ssl_pipeline.training.precision import Precision
 from ssl_pipeline.training.run import seed_torch
+from ssl_pipeline.training.targets import TeacherTargets
 from ssl_pipeline.training.together import ALONE, Ranks
 from ssl_pipeline.training.view_sizes import ViewSizes
 from ssl_pipeline.types import Encoded, PretextTask, Step, Views
@@ -39,6 +40,7 @@ class BatchEncoder:
         ranks: The processes that encode a share of each batch.
         texts: The captions of the pool, for a task that learns from them.
         frames: What chooses the images that main views are of.
+        targets: The teacher's embeddings, for a task that has a teacher.
     """
 
     def __init__(
@@ -52,9 +54,11 @@ class BatchEncoder:
         ranks: Ranks = ALONE,
         texts: TokenizedCaptions | None = None,
         frames: OtherFrames = OWN_IMAGES,
+        targets: TeacherTargets | None = None,
     ):
         self._task, self._pool, self._sizes, self._seed, self._texts = task, pool, sizes, seed, texts
         self._precision, self._at_once, self._ranks, self._frames = precision, at_once, ranks, frames
+        self._targets = targets
         self._micro_batches = MicroBatches(task, at_once, precision.device)
 
     def make(self, place: Place) -> Batch:
@@ -134,7 +138,8 @@ class BatchEncoder:
         images = on_device(self._pool.images(positions), self._precision.device)  # (n, S, S, C), S the side of a canvas
         policies, ids = self._sizes.at(place.step), self._pool.ids[positions]
         spec, shown = self._pool.spec, self._frames.canvases(self._pool, positions, place.epoch, images.device)
-        return inputs(self._task, policies, images, ids, self._seed, place.epoch, spec, self._texts, positions, shown)
+        told = (spec, self._texts, positions, shown, self._targets)
+        return inputs(self._task, policies, images, ids, self._seed, place.epoch, *told)
 
 
 def in_float32(encoded: Encoded) -> Encoded:

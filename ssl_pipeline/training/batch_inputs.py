@@ -12,7 +12,8 @@ from ssl_pipeline.augment.views import make_views
 from ssl_pipeline.data.image_spec import RGB8, ImageSpec
 from ssl_pipeline.training.batches import on_device
 from ssl_pipeline.training.captions import TokenizedCaptions
-from ssl_pipeline.types import CAPTIONS, TOKENS, UNIFORMS, PretextTask, Views
+from ssl_pipeline.training.targets import TeacherTargets
+from ssl_pipeline.types import CAPTIONS, TEACHER, TOKENS, UNIFORMS, PretextTask, Views
 
 __all__ = ["inputs"]
 
@@ -28,8 +29,11 @@ def inputs(
     texts: TokenizedCaptions | None = None,
     rows: npt.NDArray[np.int64] | None = None,
     shown: Tensor | None = None,
+    targets: TeacherTargets | None = None,
 ) -> Views:
-    """Make the views that a task asks for, its random numbers and its captions: all functions of the samples.
+    """Make the views that a task asks for, its random numbers, its captions and its teacher's embeddings.
+
+    All of them are functions of the samples.
 
     Args:
         task: The task, which says what it needs.
@@ -40,11 +44,12 @@ def inputs(
         epoch: The number of the epoch, from 0.
         spec: What the images' values mean.
         texts: The captions, for a task that learns from them.
-        rows: (N,) the rows of the samples, by which their captions are found.
+        rows: (N,) the rows of the samples, by which their captions and their teacher's embeddings are found.
         shown: (V, N, S, S, C) canvases of the frames that the main views are of; None: the samples' own, for all views.
+        targets: The teacher's embeddings, for a task that has a teacher.
 
     Raises:
-        ValueError: The task learns from captions, and is given none.
+        ValueError: The task learns from captions or from a teacher, and is given none.
     """
     main, counts = task.views.main, task.views.counts
     others, alike = {} if shown is None else {main: shown}, [main] if task.views.frames else ()
@@ -58,4 +63,8 @@ def inputs(
         drawn = texts.drawn(rows, ids, seed, epoch)
         views[TOKENS] = on_device(drawn.tokens, images.device)
         views[CAPTIONS] = on_device(drawn.captions, images.device)
+    if task.teaching is not None:
+        if targets is None or rows is None:
+            raise ValueError("a task that learns from a teacher is given none")
+        views[TEACHER] = targets.of(rows, views)
     return views

@@ -14,7 +14,7 @@ from ssl_pipeline.data.framing import Framing
 from ssl_pipeline.data.store import Split
 from ssl_pipeline.errors import ConfigError
 from ssl_pipeline.products import digest
-from ssl_pipeline.provenance.fingerprint import initial_digest, shaping
+from ssl_pipeline.provenance.fingerprint import given_teacher, initial_digest, shaping
 from ssl_pipeline.recipes import Recipe
 from ssl_pipeline.registry import Registry
 from ssl_pipeline.training.other_frames import check_positives
@@ -195,8 +195,10 @@ def describe_run(
                 "initial": initial_digest(config) or config.init,
                 "policies": {kind: policies[kind].model_dump(mode="json") for kind in task.views.counts},
                 "pool": pool.sha256,
+                **given_teacher(config),
             }
         ),
+        teacher_sha256=given_teacher(config).get("teacher", {}).get("", ""),
         plugins=dict(plugins),
         versions=versions(*(["tokenizers"] if task.text_tower is not None else [])),
     )

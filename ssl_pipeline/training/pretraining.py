@@ -37,6 +37,7 @@ from ssl_pipeline.training.other_frames import other_frames
 from ssl_pipeline.training.precision import Precision
 from ssl_pipeline.training.run import Run, deterministic, metered
 from ssl_pipeline.training.settling import settle, settles, settling_batches
+from ssl_pipeline.training.targets import TeacherTargets
 from ssl_pipeline.training.together import ALONE, Ranks
 from ssl_pipeline.training.view_sizes import ViewSizes
 from ssl_pipeline.types import PretextTask, Step
@@ -147,6 +148,7 @@ def train(
     curves: Path | None = None,
     ranks: Ranks = ALONE,
     texts: TokenizedCaptions | None = None,
+    targets: TeacherTargets | None = None,
 ) -> History:
     """Train a task in place, going on from its checkpoint if there is one, and return the curves.
 
@@ -161,6 +163,7 @@ def train(
         curves: The folder of tables that show the curves while they grow; None: they are not shown.
         ranks: The processes that train together; each of them calls this with the same values.
         texts: The captions of the pool, for a task that learns from them; images without any are left out.
+        targets: The embeddings of a teacher, for a task that has one.
 
     Raises:
         ConfigError: The task learns from time, and the images have none.
@@ -187,7 +190,7 @@ def train(
     average = WeightAverage(task, config.ema, plan.frozen) if config.ema else None
     run = Run(task, optimizer, precision.scaler(), checkpoints, 60 * config.checkpoint_minutes, ranks, average)
     at_once = config.micro_batch or plan.batch_size
-    encoder = BatchEncoder(task, pool, sizes, config.seed, precision, at_once, ranks, texts, frames)
+    encoder = BatchEncoder(task, pool, sizes, config.seed, precision, at_once, ranks, texts, frames, targets)
     watch = EmbeddingWatch(
         pool, task.views.main, config.seed, precision, min(at_once, max(ranks.rows(plan.batch_size)))
     )

@@ -20,6 +20,7 @@ from ssl_pipeline.training.captions import TokenizedCaptions
 from ssl_pipeline.training.curve_picture import draw_curves
 from ssl_pipeline.training.curves import History, write_curves
 from ssl_pipeline.training.other_frames import other_frames
+from ssl_pipeline.training.targets import TeacherTargets
 from ssl_pipeline.types import PretextTask
 
 __all__ = ["save", "write_report"]
@@ -63,6 +64,7 @@ def write_report(
     pool: Split,
     policies: Mapping[str, Policy],
     texts: TokenizedCaptions | None = None,
+    targets: TeacherTargets | None = None,
 ) -> None:
     """Write the curves, what went wrong, and pictures of the curves and of what the task draws; all or nothing.
 
@@ -74,6 +76,7 @@ def write_report(
         pool: The training images.
         policies: Kind of view -> policy.
         texts: The captions, for a task that learns from them.
+        targets: The embeddings of a teacher, for a task that has one.
     """
     task.cpu().eval()
     with atomic_folder(folder) as report:
@@ -87,5 +90,6 @@ def write_report(
         with torch.no_grad():
             images, ids = torch.from_numpy(pool.images(positions)), pool.ids[positions]
             shown = frames.canvases(pool, positions, 0, images.device)
-            views = inputs(task, policies, images, ids, config.seed, 0, pool.spec, texts, positions, shown)
+            told = (pool.spec, texts, positions, shown, targets)
+            views = inputs(task, policies, images, ids, config.seed, 0, *told)
             task.draw(views, report / "pictures")

@@ -19,7 +19,7 @@ from ssl_pipeline.errors import ConfigError
 from ssl_pipeline.recipes import Recipe
 from ssl_pipeline.registry import Registry
 from ssl_pipeline.training.sizes import NOT_TAKEN, multiples_near, refusal
-from ssl_pipeline.types import CAPTIONS, TOKENS, UNIFORMS, Encoder, PretextTask
+from ssl_pipeline.types import CAPTIONS, TEACHER, TOKENS, UNIFORMS, Encoder, PretextTask
 
 __all__ = ["ViewSizes", "check_resolution", "sides_over_time"]
 
@@ -162,6 +162,8 @@ def _takes(task: PretextTask, policies: Mapping[str, Policy]) -> bool:
             if task.text_tower is not None:
                 views[TOKENS] = torch.ones(2, task.text_tower.needs.context, dtype=torch.int64)
                 views[CAPTIONS] = torch.arange(2)[:, None]
+            if task.teaching is not None:
+                views[TEACHER] = torch.rand(2, 1, task.teaching.dim)
             trial(views | {UNIFORMS: torch.rand(2, task.uniforms)})
     except NOT_TAKEN:
         return False

@@ -15,13 +15,15 @@ from ssl_pipeline.types.energy import EnergyHead, ImageEnergyHead
 from ssl_pipeline.types.finding import Diagnosed, Finding
 from ssl_pipeline.types.near import Near
 from ssl_pipeline.types.networks import Backbone, Inputs, Need, Offer
-from ssl_pipeline.types.objective import Loss, Objective, ViewLoss
+from ssl_pipeline.types.objective import Loss, Objective, TaughtLoss, ViewLoss
 from ssl_pipeline.types.pretext import UNIFORMS, Encoded, Frames, PretextTask, ViewNeeds, Views
 from ssl_pipeline.types.step import Kept, Step, StepOutput
+from ssl_pipeline.types.teaching import TEACHER, Teaching
 from ssl_pipeline.types.texts import CAPTIONS, TOKENS, TextNeeds, TextTower
 
 __all__ = [
     "CAPTIONS",
+    "TEACHER",
     "TOKENS",
     "UNIFORMS",
     "Backbone",
@@ -48,6 +50,8 @@ __all__ = [
     "Register",
     "Step",
     "StepOutput",
+    "TaughtLoss",
+    "Teaching",
     "TextNeeds",
     "TextTower",
     "Tile",

@@ -10,7 +10,7 @@ from ssl_pipeline.types.contrast import Negatives, Trait
 from ssl_pipeline.types.finding import Diagnosed
 from ssl_pipeline.types.step import Kept, Step, StepOutput
 
-__all__ = ["Loss", "Objective", "ViewLoss"]
+__all__ = ["Loss", "Objective", "TaughtLoss", "ViewLoss"]
 
 
 class Objective(Diagnosed, nn.Module, ABC):
@@ -134,5 +134,44 @@ class ViewLoss(Objective):
 
     def energy(self, first: Tensor, second: Tensor) -> Tensor:
         """Return minus the cosine of each pair, which is the energy of a loss of views that says nothing else."""
+        cosine: Tensor = torch.linalg.vecdot(first, second)
+        return -cosine
+
+
+class TaughtLoss(Objective):
+    """Holds what a student predicts against what its teacher says, both in the space of the teacher's embeddings.
+
+    Unlike the targets of a `ViewLoss`, which come from other views of an image and move with what is trained, those of
+    a teacher are given: each view has a target of its own, and nothing but these keeps predictions from collapsing.
+
+    Examples:
+        >>> from ssl_pipeline.testing.material import make_step
+        >>> class Apart(TaughtLoss):
+        ...     def forward(self, predictions, targets, step):
+        ...         return StepOutput((predictions - targets).square().sum(dim=-1).mean(), {})
+        >>> predictions, targets = torch.tensor([[[0.0, 1.0]], [[0.0, 3.0]]]), torch.zeros(2, 1, 2)  # two views
+        >>> Apart()(predictions, targets, make_step(count=1)).loss.item()
+        5.0
+    """
+
+    family = "of a teacher's embeddings"
+
+    energy_name: str = "negative_cosine"
+
+    remedy: str = "Lower pretrain.optimizer.learning_rate, or take another loss of a teacher's embeddings."
+
+    @abstractmethod
+    def forward(self, predictions: Tensor, targets: Tensor, step: Step) -> StepOutput:
+        """Return the mean loss over views and images.
+
+        Args:
+            predictions: (V, N, D) predictions of V views of N images, of any length.
+            targets: (T, N, D) embeddings by the teacher, of any length, without gradient: of each view, so that T is V,
+                or of the whole images, so that T is 1.
+            step: The step.
+        """
+
+    def energy(self, first: Tensor, second: Tensor) -> Tensor:
+        """Return minus the cosine of each pair, which is the energy of a loss that says nothing else."""
         cosine: Tensor = torch.linalg.vecdot(first, second)
         return -cosine

@@ -14,6 +14,7 @@ from ssl_pipeline.types.finding import Diagnosed
 from ssl_pipeline.types.networks import Need
 from ssl_pipeline.types.objective import Loss, Objective
 from ssl_pipeline.types.step import Kept, Step, StepOutput
+from ssl_pipeline.types.teaching import Teaching
 from ssl_pipeline.types.texts import TextTower
 
 __all__ = ["UNIFORMS", "Encoded", "Frames", "PretextTask", "ViewNeeds", "Views"]
@@ -24,7 +25,7 @@ UNIFORMS = "task/uniforms"
 Views = Mapping[str, Tensor]
 """Kind of view -> (N, V, C, S, S) float32 in [0, 1]: V views of each of N samples, in the C channels of the images.
 `UNIFORMS` -> (N, P) float32 in [0, 1), for a task that asks for some. `TOKENS` -> (N, L) int64 and `CAPTIONS` ->
-(N, M) int64, for a task that has a text tower."""
+(N, M) int64, for a task that has a text tower. `TEACHER` -> (N, T, D) float32, for a task that has a teacher."""
 
 Encoded = dict[str, Tensor]
 """What a task's forward returns: tensors whose first dimension is the sample, so that chunks can be concatenated."""
@@ -133,6 +134,9 @@ class PretextTask(Diagnosed, nn.Module, ABC):
     text_tower: TextTower | None
     """What embeds captions, for a task that learns from them; None, unless a task sets it. It leaves training, too."""
 
+    teaching: Teaching | None = None
+    """By whom it is taught, for a task that learns from another encoder: what `taught_by` says of its options."""
+
     views: ViewNeeds
     """The views of a sample that it learns from: what `views_for` says of its options."""
 
@@ -173,6 +177,21 @@ class PretextTask(Diagnosed, nn.Module, ABC):
             ValueError: An option is out of range.
         """
         return ViewNeeds(options.get("view", "global"))
+
+    @classmethod
+    def taught_by(cls, options: Mapping[str, Any]) -> Teaching | None:
+        """Say which other encoder teaches a task with these options, before anything is built; None: nobody does.
+
+        A task that has a teacher takes the options `teacher`, a `Teacher` or None, and `teacher_dim`.
+
+        Args:
+            options: All options by name, as `views_for` is given them.
+
+        Raises:
+            ValueError: An option is out of range.
+        """
+        del options
+        return None
 
     @abstractmethod
     def forward(self, views: Views) -> Encoded:

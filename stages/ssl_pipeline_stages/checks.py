@@ -15,9 +15,11 @@ from ssl_pipeline.data.framing import Framing
 from ssl_pipeline.data.image_spec import RGB8, ImageSpec
 from ssl_pipeline.data.layout import Record
 from ssl_pipeline.data.store import Split
+from ssl_pipeline.deployment.foreign_encoders import check_foreign
 from ssl_pipeline.deployment.rehearsal import tried
+from ssl_pipeline.deployment.teachers import check_teacher
 from ssl_pipeline.errors import ConfigError
-from ssl_pipeline.evaluation.linear.rivals import check_rival
+from ssl_pipeline.evaluation.linear.rivals import RIVALS
 from ssl_pipeline.loading import load_registry
 from ssl_pipeline.operations import build_operations
 from ssl_pipeline.registry import Registry
@@ -100,7 +102,7 @@ def check_records(built: Built, records: Sequence[Record]) -> None:
 def encoders(config: Config, registry: Registry) -> Iterator[Callable[[], object]]:
     """Yield a check of each other encoder that params.yaml names."""
     for rival in config.linear_eval.rivals:
-        yield partial(check_rival, rival, registry)
+        yield partial(check_foreign, rival, registry, RIVALS)
     for folder in config.finetune.encoders:
         yield partial(_check_encoder, folder)
 
@@ -124,6 +126,8 @@ def build(config: Config, registry: Registry, spec: ImageSpec = RGB8) -> Built:
         PipelineError: The parameters do not go together, or not with such images.
     """
     method = recipes.method_of(registry, config.pretrain)
+    known = config.ingest.pixels.name == "rgb8" or spec != RGB8
+    check_teacher(registry, method.recipe.pretext_task, spec if known else None)
     views = build_operations(registry, recipes.resolve_views(method, config.augment.views))
     refuse_unknown_views(config, views)
     section = config.augment.views

@@ -14,6 +14,7 @@ from ssl_pipeline.provenance.cards import card_digests
 from ssl_pipeline.provenance.modules import folder_digest, installed
 from ssl_pipeline.provenance.notes import note, told
 from ssl_pipeline.provenance.plugins import TRAINING, Found, Used, Uses
+from ssl_pipeline.provenance.teachers import TEACHER_KEY, named_teacher, teacher_digest
 from ssl_pipeline_stages import STAGES, paths
 
 if TYPE_CHECKING:
@@ -111,6 +112,7 @@ def refresh(config: Config) -> str:
         config.linear_eval.model_dump(mode="json"),
         card_digests(config.linear_eval.rivals),
         config.augment.model_dump(mode="json"),
+        teacher_digest(config.pretrain.pretext_task),
     ]
     uses, code = provenance.remembered(paths.work() / "plugins.json", state, lambda: _ask(config))
     provenance.lock(paths.PLUGINS_LOCK, PACKAGES, [plugin for stage in uses.values() for plugin in stage])
@@ -119,7 +121,9 @@ def refresh(config: Config) -> str:
 
 def _ask(config: Config) -> Found:
     uses = _uses(config)
-    return Found(uses, {name: _code(name, uses.get(name, [])) for name in STAGES if name != "inventory"})
+    code = {name: _code(name, uses.get(name, [])) for name in STAGES if name != "inventory"}
+    taught = {f"teacher{name}": found for name, found in teacher_digest(config.pretrain.pretext_task).items()}
+    return Found(uses, {**code, "pretrain": code["pretrain"] | taught})  # dvc does not see which file is named
 
 
 def _code(stage: str, used: list[Used]) -> dict[str, str]:
@@ -130,12 +134,16 @@ def _code(stage: str, used: list[Used]) -> dict[str, str]:
 
 
 def _uses(config: Config) -> Uses:
-    from ssl_pipeline.evaluation.linear.rivals import backbones
+    from ssl_pipeline.deployment.foreign_encoders import backbones
+    from ssl_pipeline.evaluation.linear.rivals import RIVALS
     from ssl_pipeline.loading import load_registry
 
     registry = load_registry()
     method = used(registry, config)
-    rivals = [provenance.used_plugin(entry) for entry in backbones(config.linear_eval.rivals, registry)]
+    rivals = [provenance.used_plugin(entry) for entry in backbones(config.linear_eval.rivals, registry, RIVALS)]
+    teacher = named_teacher(config.pretrain.pretext_task)
+    taught = backbones([teacher] if teacher else [], registry, TEACHER_KEY)
+    method += [provenance.used_plugin(entry) for entry in taught]
     written = config.augment.views
     left = isinstance(written, str) or RECIPE in written.values()  # some views are those of the recipe
     views = provenance.views(registry, config.pretrain) if left else []

@@ -14,8 +14,8 @@ from ssl_pipeline.config import Choice, load
 from ssl_pipeline.errors import ConfigError
 from ssl_pipeline.loading import load_registry
 from ssl_pipeline.recipes import resolve
-from ssl_pipeline.testing.material import make_captions, make_step
-from ssl_pipeline.types import UNIFORMS, PretextTask
+from ssl_pipeline.testing.material import make_captions, make_step, make_targets
+from ssl_pipeline.types import TEACHER, UNIFORMS, PretextTask
 from tests.factories import BACKBONE
 
 REGISTRY = load_registry()
@@ -54,7 +54,8 @@ def views_of(task: PretextTask, images: Tensor) -> dict[str, Tensor]:
     views = {kind: torch.stack(noisy[:count], dim=1) for kind, count in task.views.counts.items()}
     numbers = torch.rand(len(images), task.uniforms, generator=generator)
     captions = {} if task.text_tower is None else make_captions(task.text_tower.needs, len(images), seed=0)
-    return {**views, UNIFORMS: numbers, **captions}
+    taught = {} if task.teaching is None else {TEACHER: make_targets(images[:, None], task.teaching.dim)}
+    return {**views, UNIFORMS: numbers, **captions, **taught}
 
 
 @pytest.mark.parametrize("recipe", REGISTRY.names("recipe"))

@@ -20,9 +20,10 @@ from ssl_pipeline.artifacts.start import save_start
 from ssl_pipeline.augment.geometry import fit
 from ssl_pipeline.config import Rival
 from ssl_pipeline.deployment.backbone_graph import export_backbone
+from ssl_pipeline.deployment.foreign_encoders import IMAGENET
+from ssl_pipeline.deployment.foreign_graphs import embed_with
 from ssl_pipeline.deployment.runtime import open_session
-from ssl_pipeline.evaluation.linear.foreign_graphs import embed_with
-from ssl_pipeline.evaluation.linear.rivals import IMAGENET, open_rivals
+from ssl_pipeline.evaluation.linear.rivals import open_rivals
 from ssl_pipeline.loading import load_registry
 from tests.stages.small_project import BACKBONE, MEAN, STD, evaluate, metrics
 

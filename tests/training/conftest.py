@@ -21,6 +21,7 @@ from ssl_pipeline.loading import load_registry
 from ssl_pipeline.products import read_product, write_product
 from ssl_pipeline.randomness import hash64
 from ssl_pipeline.recipes import resolve
+from ssl_pipeline.testing.material import make_targets
 from ssl_pipeline.training import collapse
 from ssl_pipeline.training.captions import tokenized
 from ssl_pipeline.training.checkpoint import Checkpoints
@@ -28,6 +29,7 @@ from ssl_pipeline.training.optimization import build_optimizer
 from ssl_pipeline.training.precision import Precision
 from ssl_pipeline.training.preparation import build
 from ssl_pipeline.training.pretraining import train
+from ssl_pipeline.training.targets import KeptTargets
 from ssl_pipeline.types import PretextTask
 from tests.factories import BACKBONE, SPELLED, digit_images, in_clips
 
@@ -96,6 +98,14 @@ def build_small(pool: Split, policies: dict[str, Policy]) -> Callable[[PretrainC
     return lambda config: build(REGISTRY, resolve(REGISTRY, config), config, pool, policies)
 
 
+def taught(task: PretextTask, data: Split) -> KeptTargets | None:
+    """What a teacher would say of a pool, for a task that has one."""
+    if task.teaching is None:
+        return None
+    images = torch.from_numpy(data.images(np.arange(len(data)))).permute(0, 3, 1, 2)[:, None] / 255
+    return KeptTargets(make_targets(images, task.teaching.dim)[:, 0].numpy())
+
+
 def optimizer_of(config: PretrainConfig) -> Callable[[torch.nn.Module], torch.optim.Optimizer]:
     """What `train` makes its optimizer with."""
     return partial(build_optimizer, REGISTRY, config.optimizer, layer_decay=config.layer_decay)
@@ -115,8 +125,9 @@ def run(pool, policies, build_small, cpu, tmp_path):
         checkpoints = Checkpoints(tmp_path / ".work", name, {})
         with checkpoints.until_done():
             precision = Precision(config.precision, cpu)
-            optimizer, texts = optimizer_of(config), tokenized(task, data)
-            history = train(task, data, policies, config, optimizer, precision, checkpoints, texts=texts)
+            optimizer, texts, targets = optimizer_of(config), tokenized(task, data), taught(task, data)
+            told = {"texts": texts, "targets": targets}
+            history = train(task, data, policies, config, optimizer, precision, checkpoints, **told)
         return task, history
 
     return go

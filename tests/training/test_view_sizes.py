@@ -171,7 +171,7 @@ class OneSize(nn.Module):
     def __init__(self, task):
         super().__init__()
         self.task, self.encoder, self.views, self.uniforms = task, task.encoder, task.views, task.uniforms
-        self.text_tower = None
+        self.text_tower = self.teaching = None
         self.head = nn.Linear(3 * 16 * 16, 2)
 
     def forward(self, views):

@@ -10,21 +10,16 @@ Source: SLIP (2112.12750), section 3, algorithm 1.
 from collections.abc import Mapping
 from typing import Any
 
-import torch
-from torch import Tensor
-from torch.nn import functional as F
-
 from ssl_pipeline import hookimpl
-from ssl_pipeline.contrast.similarity import log_mass
 from ssl_pipeline.health.projections import spread_figures, spread_troubles
 from ssl_pipeline.parts.heads import mlp
 from ssl_pipeline.parts.multi_crop import stacked
+from ssl_pipeline.parts.view_softmax import told_apart
 from ssl_pipeline.types import (
     Encoded,
     Encoder,
     Finding,
     Loss,
-    Negatives,
     NegativeStrategy,
     Register,
     Step,
@@ -117,20 +112,12 @@ class ImageTextViews(ImageText):
         """Add the loss of two views of each image to that of images and captions."""
         loss, metrics, kept = super().compare(encoded, step)
         projections = self.projector(stacked([encoded["views"]]))  # (2N, P): first views, then second ones
-        of_views = self._of_views(F.normalize(projections, dim=1), step)
+        of_views = told_apart(projections, step.ids, self.temperature)
         if step.measured:
             spread = spread_figures(projections[: len(projections) // 2])
             told = {f"views_{name}": value for name, value in spread.items()}
             metrics = {**metrics, "views_loss": of_views.detach(), **told}
         return StepOutput(loss + self.weight * of_views, metrics, kept)
-
-    def _of_views(self, anchors: Tensor, step: Step) -> Tensor:
-        """Return the mean loss in nats of telling a view's other one from all views of other images (NT-Xent)."""
-        ids = step.ids.repeat(2)
-        positive = torch.linalg.vecdot(anchors, anchors.roll(len(anchors) // 2, dims=0)) / self.temperature
-        mass = log_mass(anchors, Negatives(anchors, ids, ids), 1 / self.temperature)
-        loss: Tensor = (torch.logaddexp(positive, mass) - positive).mean()
-        return loss
 
     def diagnose(self, figures: Mapping[str, float]) -> list[Finding]:
         """Report what has collapsed, of views as well."""

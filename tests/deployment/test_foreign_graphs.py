@@ -11,9 +11,9 @@ from ssl_pipeline.artifacts.assembly import build_encoder
 from ssl_pipeline.artifacts.files import save_weights
 from ssl_pipeline.config import Rival
 from ssl_pipeline.data.image_spec import RGB8, ImageSpec
+from ssl_pipeline.deployment.foreign_graphs import embed_with
 from ssl_pipeline.deployment.runtime import open_session
 from ssl_pipeline.errors import ConfigError, PipelineError
-from ssl_pipeline.evaluation.linear.foreign_graphs import embed_with
 from ssl_pipeline.evaluation.linear.rivals import open_rivals
 from ssl_pipeline.loading import load_registry
 from ssl_pipeline.types import Inputs

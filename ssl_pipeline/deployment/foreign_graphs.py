@@ -1,7 +1,8 @@
 """Running ONNX graphs of image encoders that others exported, in the two forms that are common."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TypeGuard
+from typing import NamedTuple, TypeGuard
 
 import numpy as np
 import numpy.typing as npt
@@ -12,60 +13,91 @@ from torch import Tensor, nn
 from ssl_pipeline.augment.geometry import fit
 from ssl_pipeline.data.image_spec import RGB8, ImageSpec, Pixels
 from ssl_pipeline.errors import PipelineError
-from ssl_pipeline.evaluation.features import Embed
 from ssl_pipeline.types import Inputs
 
-__all__ = ["ShownAsRgb", "embed_with"]
+__all__ = ["Embed", "Form", "ShownAsRgb", "embed_with", "form_of"]
 
 _BATCH_SIZE = 256
 
 Features = npt.NDArray[np.float32]
+Embed = Callable[[Pixels], Features]
+"""Canvases (n, S, S, C) -> features (n, D) float32, row by row. n may be 0."""
 _ONNX_TYPES = {"uint8": "uint8", "uint16": "uint16", "float32": "float"}
 
 
-def embed_with(session: onnxruntime.InferenceSession, expected: Inputs, spec: ImageSpec = RGB8) -> Embed:
-    """Return what a graph makes of canvases, whichever of these its input is:
+class Form(NamedTuple):
+    """What a graph takes and gives.
 
-    - [N, H, W, C] of the canvases' own type, such as uint8 and RGB, of any height and width, as this project's own:
-      canvases are given as they are;
-    - float32 [N, 3, H, W], normalised, as timm's and torchvision's users export: canvases are shown as RGB, resized to
-      its height and width, or where these may be any to those of `expected`, and normalised by the mean and std of
-      `expected`.
+    Attributes:
+        name: The name of its input.
+        rows: The name of its output [N, D].
+        batch: The number of images at a time.
+        pixels: Whether it takes pixels as they are; otherwise it takes normalised images.
+        size: The side in px of the normalised images that it takes; None: any, or it takes pixels.
+    """
+
+    name: str
+    rows: str
+    batch: int
+    pixels: bool
+    size: int | None
+
+
+def form_of(session: onnxruntime.InferenceSession, spec: ImageSpec = RGB8) -> Form:
+    """Return what a graph takes of canvases, in one of two forms:
+
+    - [N, H, W, C] of the canvases' own type, such as uint8 and RGB, of any height and width, as this project's own;
+    - float32 [N, 3, H, W], normalised, as timm's and torchvision's users export.
 
     N may be any number, or fixed to 1. The output is the graph's first of two dimensions.
 
     Args:
         session: Session of the graph.
-        expected: What images look like to a graph of the second kind.
         spec: What the canvases' values mean.
 
     Raises:
-        PipelineError: The graph has another input, several, or no output [N, D]; or it is of the second kind, and
-            nobody knows which bands of the canvases are red, green and blue.
+        PipelineError: The graph has another input, several, or no output [N, D].
     """
     inputs, outputs = session.get_inputs(), session.get_outputs()
     rows = next((node.name for node in outputs if len(node.shape) == 2), None)
     if len(inputs) != 1 or rows is None:
         raise PipelineError(
-            f"its graph has {len(inputs)} inputs and {'no' if rows is None else 'an'} output [N, D]; to be compared it "
-            "needs one input and one such output."
+            f"its graph has {len(inputs)} inputs and {'no' if rows is None else 'an'} output [N, D]; it needs one "
+            "input and one such output."
         )
     name, kind, shape = inputs[0].name, inputs[0].type, inputs[0].shape
     own = f"tensor({_ONNX_TYPES[spec.dtype]})"
     raw = kind == own and len(shape) == 4 and shape[3] == spec.channels and not any(map(_fixed, shape[1:3]))
     normalised = kind == "tensor(float)" and len(shape) == 4 and shape[1] == 3
-    size = next(filter(_fixed, shape[2:]), expected.size)
-    square = all(side == size for side in shape[2:] if _fixed(side))
-    if (raw or (normalised and square)) and (shape[0] == 1 or not _fixed(shape[0])):
-        batch = 1 if shape[0] == 1 else _BATCH_SIZE
-        return _Graph(
-            session, name, rows, batch, spec, None if raw else (ShownAsRgb(spec), expected._replace(size=size))
-        )
+    sides = [side for side in shape[2:] if _fixed(side)] if normalised else []
+    if (raw or (normalised and len(set(sides)) < 2)) and (shape[0] == 1 or not _fixed(shape[0])):
+        return Form(name, rows, 1 if shape[0] == 1 else _BATCH_SIZE, raw, None if raw or not sides else sides[0])
     raise PipelineError(
         f"its input is {kind.removeprefix('tensor(').removesuffix(')')} {shape}; it must be {spec.dtype} "
         f"[N, H, W, {spec.channels}] (pixels, any size) or float [N, 3, S, S] "
         "(normalised as for ImageNet), for any N or for 1."
     )
+
+
+def embed_with(session: onnxruntime.InferenceSession, expected: Inputs, spec: ImageSpec = RGB8) -> Embed:
+    """Return what a graph makes of canvases, in whichever of its two forms its input is; see `form_of`.
+
+    Where it takes pixels, canvases are given as they are. Where it takes normalised images, they are shown as RGB,
+    resized to the graph's height and width, or where these may be any to those of `expected`, and normalised by the
+    mean and std of `expected`.
+
+    Args:
+        session: Session of the graph.
+        expected: What images look like to a graph of the second form.
+        spec: What the canvases' values mean.
+
+    Raises:
+        PipelineError: As `form_of` does; or it is of the second form, and nobody knows which bands of the canvases are
+            red, green and blue.
+    """
+    form = form_of(session, spec)
+    prepared = None if form.pixels else (ShownAsRgb(spec), expected._replace(size=form.size or expected.size))
+    return _Graph(session, form.name, form.rows, form.batch, spec, prepared)
 
 
 class ShownAsRgb(nn.Module):
@@ -83,7 +115,7 @@ class ShownAsRgb(nn.Module):
         if spec.rgb is None and spec.channels > 1:
             raise PipelineError(
                 f"it takes RGB images, and these are {spec}; nothing says which are red, green and blue: "
-                "name them in ingest.pixels, as `rgb: [3, 2, 1]`, or leave this rival out."
+                "name them in ingest.pixels, as `rgb: [3, 2, 1]`, or leave this encoder out."
             )
         self.bands = list(spec.rgb or (0, 0, 0))
 

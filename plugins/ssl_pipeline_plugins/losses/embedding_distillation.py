@@ -1,0 +1,31 @@
+"""Embedding distillation: a student's prediction should be what its teacher sees in the image.
+
+The squared distance of the two on the unit sphere: |p - t|² = 2 - 2 cos(p, t). A head between the student's embedding
+and the prediction, which does not ship, makes the difference between a student that imitates and one that learns.
+
+Source: SimReg (2201.05131), section 3, equation 1.
+"""
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from ssl_pipeline import hookimpl
+from ssl_pipeline.contrast.similarity import widened
+from ssl_pipeline.types import Register, Step, StepOutput, TaughtLoss
+
+
+class EmbeddingDistillation(TaughtLoss):
+    """Mean of 2 - 2 cos(p, t), in [0, 4], over predictions p and the teacher's embeddings t."""
+
+    def forward(self, predictions: Tensor, targets: Tensor, step: Step) -> StepOutput:
+        """Return the mean squared distance of unit-norm predictions (V, N, D) from unit-norm targets (T, N, D)."""
+        first, second = F.normalize(widened(predictions), dim=2), F.normalize(widened(targets), dim=2)
+        cosine: Tensor = torch.linalg.vecdot(first, second)
+        return StepOutput(2 - 2 * cosine.mean(), {})
+
+
+@hookimpl
+def register_losses(register: Register) -> None:
+    """Add `embedding_distillation`."""
+    register("embedding_distillation", EmbeddingDistillation)

@@ -1,0 +1,119 @@
+"""What a teacher says of a pool: of each whole image once, kept by content, or asked of views in each step."""
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from ssl_pipeline import ranks
+from ssl_pipeline.data.store import Split
+from ssl_pipeline.deployment.teachers import OpenedTeacher
+from ssl_pipeline.products import atomic_file, digest
+from ssl_pipeline.progress import say, track
+from ssl_pipeline.training.targets import AskedTargets, KeptTargets, TeacherTargets, finite
+
+__all__ = ["targets_of"]
+
+_FORMAT = 1  # raised where the same teacher would say something else of the same images
+_BLOCK = 1024  # images whose embeddings are written at once, and not lost when the process dies
+_AVERAGED = 1024  # images, of which the mean is taken where not all are embedded
+_KEPT = 4  # teachers, or pools, whose embeddings are kept
+
+Features = npt.NDArray[np.float32]
+
+
+def targets_of(teacher: OpenedTeacher, pool: Split, kind: str, folder: Path) -> TeacherTargets:
+    """Return what a teacher says of the images of a pool. All ranks call it, and share the work.
+
+    Embeddings of whole images are kept in a folder of their own for each teacher and pool, known by their content.
+    Blocks of them are written as they are made, so that a process that has died goes on where it was.
+
+    Args:
+        teacher: The teacher.
+        pool: The training images.
+        kind: The kind of view that is shown to a teacher that sees views.
+        folder: The folder of all that is kept.
+
+    Raises:
+        PipelineError: It returns NaN or infinity.
+    """
+    key = digest({"format": _FORMAT, "teacher": teacher.sha256, "pool": pool.sha256})
+    own = folder / key[:32]
+    if ranks.leads():
+        _forget_old(folder, own)
+        own.mkdir(parents=True, exist_ok=True)
+        own.touch()
+    if teacher.teaching.targets == "once":
+        features = _kept(teacher, pool, own)
+        return KeptTargets(features, np.load(own / "mean.npy") if teacher.teaching.centre else 0.0)
+    mean = _mean(teacher, pool, own) if teacher.teaching.centre else 0.0
+    return AskedTargets(teacher.embed, mean, kind, pool.spec)
+
+
+def _kept(teacher: OpenedTeacher, pool: Split, folder: Path) -> Features:
+    """Return embeddings (n, D) of all images, mapped into memory; those that are not there yet are made."""
+    path = folder / "embeddings.npy"
+    starts = range(0, len(pool), _BLOCK)
+    if not ranks.told(path.is_file()):
+        missing = ranks.told([start for start in starts if not _block(folder, start).is_file()])
+        if ranks.leads() and len(missing) < len(starts):
+            say(f"pretrain: {len(starts) - len(missing)} of {len(starts)} blocks of the teacher's embeddings are there")
+        mine = [missing[number] for number in ranks.share(len(missing))]
+        for start in track(iter(mine), "teacher", total=len(mine)):
+            rows = np.arange(start, min(start + _BLOCK, len(pool)))
+            _write(_block(folder, start), finite(teacher.embed(pool.images(rows))))
+        ranks.gathered(None)  # all blocks are there
+        if ranks.leads():
+            _join(folder, path, starts, (len(pool), teacher.teaching.dim))
+        ranks.gathered(None)
+    features: Features = np.load(path, mmap_mode="r")
+    return features
+
+
+def _join(folder: Path, path: Path, starts: range, shape: tuple[int, int]) -> None:
+    """Write blocks as one file, and their mean; remove them."""
+    total = np.zeros(shape[1])
+    with atomic_file(path) as temporary:
+        whole = np.lib.format.open_memmap(temporary, mode="w+", dtype=np.float32, shape=shape)
+        for start in starts:
+            block = np.load(_block(folder, start))
+            whole[start : start + len(block)] = block
+            total += block.sum(axis=0, dtype=np.float64)
+        whole.flush()
+        del whole
+        _write(folder / "mean.npy", (total / shape[0]).astype(np.float32))
+    for start in starts:
+        _block(folder, start).unlink()
+
+
+def _mean(teacher: OpenedTeacher, pool: Split, folder: Path) -> Features:
+    """Return the mean (D,) of embeddings of some images, evenly spread over the pool."""
+    path = folder / "sampled_mean.npy"
+    if ranks.leads() and not path.is_file():
+        rows = np.linspace(0, len(pool) - 1, min(_AVERAGED, len(pool))).round().astype(np.int64)
+        _write(path, finite(teacher.embed(pool.images(rows))).mean(axis=0, dtype=np.float64).astype(np.float32))
+    ranks.gathered(None)
+    mean: Features = np.load(path)
+    return mean
+
+
+def _block(folder: Path, start: int) -> Path:
+    return folder / f"block-{start:09}.npy"
+
+
+def _write(path: Path, values: Features) -> None:
+    with atomic_file(path) as temporary, temporary.open("wb") as file:
+        np.save(file, values)
+
+
+def _forget_old(folder: Path, own: Path) -> None:
+    """Remove what was not asked for lately, all but some."""
+    others = sorted((one for one in _folders(folder) if one != own), key=lambda one: one.stat().st_mtime)
+    for one in others[: max(0, len(others) - _KEPT + 1)]:
+        shutil.rmtree(one, ignore_errors=True)
+
+
+def _folders(folder: Path) -> Iterator[Path]:
+    return (one for one in folder.glob("*") if one.is_dir())

@@ -1,0 +1,192 @@
+"""A teacher, opened: an encoder of ours or of others, from whose embeddings of images a student learns."""
+
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import onnxruntime
+
+from ssl_pipeline.artifacts.assembly import teaching_of
+from ssl_pipeline.artifacts.card import ModelCard
+from ssl_pipeline.config import Choice
+from ssl_pipeline.data.framing import Framing
+from ssl_pipeline.data.image_spec import ImageSpec
+from ssl_pipeline.data.store import Split
+from ssl_pipeline.deployment.foreign_encoders import IMAGENET, as_graph, check_foreign, try_out
+from ssl_pipeline.deployment.foreign_graphs import Embed, embed_with, form_of
+from ssl_pipeline.deployment.runtime import open_session
+from ssl_pipeline.errors import ConfigError, PipelineError
+from ssl_pipeline.products import digest
+from ssl_pipeline.progress import say
+from ssl_pipeline.provenance.teachers import TEACHER_KEY, file_digests
+from ssl_pipeline.recipes import Recipe
+from ssl_pipeline.registry import Registry
+from ssl_pipeline.teacher_config import Teacher
+from ssl_pipeline.types import Inputs, Teaching
+from ssl_pipeline.workspace import PRODUCTS, find_path, workspace
+
+__all__ = ["OpenedTeacher", "check_teacher", "open_teacher"]
+
+_TRIED = 2  # images
+
+
+class OpenedTeacher(NamedTuple):
+    """A teacher that is ready to embed.
+
+    Attributes:
+        teaching: What the task says of it, with the length of its embeddings as it is.
+        embed: Makes embeddings of canvases.
+        sha256: The digest of its graph, and of what its images are stated to look like.
+    """
+
+    teaching: Teaching
+    embed: Embed
+    sha256: str
+
+    def known_to(self, recipe: Recipe) -> Recipe:
+        """Return a recipe that says how long the teacher's embeddings are."""
+        task = recipe.pretext_task
+        filled = Choice.model_validate({**task.model_dump(), "teacher_dim": self.teaching.dim})
+        return recipe.model_copy(update={"pretext_task": filled})
+
+
+def check_teacher(registry: Registry, task: Choice, spec: ImageSpec | None = None) -> Teaching | None:
+    """Refuse a task whose teacher is not there or cannot be one, before anything is trained; None: it needs none.
+
+    Args:
+        registry: The registry.
+        task: The pretext task and its options.
+        spec: What the images' values mean; None: it is not known yet, and graphs are not opened.
+
+    Raises:
+        ConfigError: The message names the teacher, and says what to write.
+    """
+    teaching = teaching_of(registry, task)
+    if teaching is None:
+        return None
+    teacher = teaching.teacher
+    if teacher is None:
+        raise ConfigError(
+            f"{TEACHER_KEY}: pretext task '{task.name}' learns from another encoder, and none is named. Write "
+            "pretrain.pretext_task: {teacher: PATH}, with a file that ends in .onnx or .safetensors."
+        )
+    check_foreign(teacher, registry, TEACHER_KEY)
+    path = find_path(teacher.weights, TEACHER_KEY)
+    for folder in PRODUCTS:
+        for own in {Path(folder), workspace() / folder}:
+            if path.is_file() and path.resolve().is_relative_to(own.resolve()):
+                raise ConfigError(
+                    f"{TEACHER_KEY}: {teacher.weights} lies in {folder}, where this run's own products will take its "
+                    "place. Copy it to another folder, such as teachers/, and name the copy."
+                )
+    if path.suffix.lower() == ".onnx":
+        if spec is not None:
+            _of_graph(open_session(path), teacher, spec)
+    elif not teacher.backbone and path.suffix and _said(teacher):
+        raise ConfigError(
+            f"{TEACHER_KEY}: model.json beside {teacher.weights} says what it takes: leave {_said(teacher)} out."
+        )
+    elif _said(teacher) and None in (teacher.size, teacher.mean):
+        raise ConfigError(f"{TEACHER_KEY}: {teacher.weights}: state size, mean and std, or none of them.")
+    return teaching
+
+
+def open_teacher(registry: Registry, recipe: Recipe, pool: Split, framing: Framing) -> OpenedTeacher | None:
+    """Open the teacher of a recipe's task, and try it on two images of the pool; None: the task has none.
+
+    Args:
+        registry: The registry.
+        recipe: The recipe, resolved.
+        pool: The training images.
+        framing: How images became canvases.
+
+    Raises:
+        ConfigError: It is not there, takes other images than these, is not stated to take what it takes, or does not
+            answer with numbers; the message names it.
+    """
+    task = recipe.pretext_task
+    teaching = check_teacher(registry, task, pool.spec)
+    if teaching is None or teaching.teacher is None:
+        return None
+    teacher, name = teaching.teacher, teaching.teacher.weights
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            stated = None
+            if teacher.size and teacher.mean and teacher.std:
+                stated = Inputs(teacher.size, teacher.mean, teacher.std)
+            card = _described(recipe, pool, framing)
+            path = as_graph(teacher, registry, card, Path(folder), TEACHER_KEY, stated, guessed=False)
+            session = open_session(path)
+            expected = _of_graph(session, teacher, pool.spec) if path.suffix.lower() == ".onnx" else None
+            embed = embed_with(session, expected or IMAGENET, pool.spec)
+            sha256 = digest([file_digests(path), expected and list(expected)])
+        dim = try_out(embed, pool.images(np.arange(min(_TRIED, len(pool)))))
+    except ConfigError:  # it names the key, and the teacher
+        raise
+    except PipelineError as error:
+        raise ConfigError(f"{TEACHER_KEY}, '{name}': {error}") from error
+    written = task.options.get("teacher_dim", dim)
+    if written != dim:
+        raise ConfigError(
+            f"pretrain.pretext_task.teacher_dim: {written}, but the embeddings of {name} have {dim} components. Leave "
+            "it out: it is filled in."
+        )
+    say(f"pretrain: {name} teaches, with embeddings of {dim} components")
+    known = Teaching(teacher, teaching.targets, dim, teaching.centre)
+    return OpenedTeacher(known, embed, sha256)
+
+
+def _of_graph(session: onnxruntime.InferenceSession, teacher: Teacher, spec: ImageSpec) -> Inputs | None:
+    """Return what images look like to a teacher's graph, as stated; None: it takes pixels.
+
+    Raises:
+        ConfigError: It takes others than stated, or nothing says what it takes.
+    """
+    name = f"{TEACHER_KEY}, '{teacher.weights}'"
+    try:
+        form = form_of(session, spec)
+    except PipelineError as error:
+        raise ConfigError(f"{name}: {error}") from error
+    if form.pixels:
+        if _said(teacher):
+            raise ConfigError(f"{name}: its graph takes pixels of any size: leave {_said(teacher)} out.")
+        return None
+    if teacher.size and form.size and teacher.size != form.size:
+        raise ConfigError(f"{name}: it is stated to take {teacher.size} px, and its graph takes {form.size} px.")
+    size, missing = form.size or teacher.size, []
+    if size is None:
+        missing.append("size: 224")
+    if teacher.mean is None:
+        missing.append("mean: [0.485, 0.456, 0.406], std: [0.229, 0.224, 0.225]")
+    if size is None or teacher.mean is None or teacher.std is None:
+        raise ConfigError(
+            f"{name}: it takes normalised images, and nothing says what they looked like when it was trained. State "
+            f"it, such as {{weights: {teacher.weights}, {', '.join(missing)}}} for ImageNet's usual ones."
+        )
+    return Inputs(size, teacher.mean, teacher.std)
+
+
+def _said(teacher: Teacher) -> str:
+    """Return which of size, mean and std a teacher is stated with, in words; empty: none."""
+    stated = teacher.model_dump(include={"size", "mean", "std"}, exclude_none=True)
+    return " and ".join(stated)
+
+
+def _described(recipe: Recipe, pool: Split, framing: Framing) -> ModelCard:
+    """Return a card of canvases, for a network that is not ours: what is known of it is filled in as it is built."""
+    blank: Mapping[str, Any] = {"weights_sha256": "", "params_sha256": "", "plugins": {}, "versions": {}, "seed": 0}
+    return ModelCard(
+        backbone=Choice(name="teacher"),
+        recipe=recipe,
+        embedding_dim=1,
+        size=framing.canvas,
+        resize=framing.resize,
+        background=framing.background,
+        images=pool.spec,
+        mean=pool.mean,
+        std=pool.std,
+        batch_size=1,
+        **blank,
+    )

@@ -1,0 +1,91 @@
+"""What a teacher says of the images of a batch: looked up, or asked for in each step."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+
+import numpy as np
+import numpy.typing as npt
+from torch import Tensor
+
+from ssl_pipeline.data.image_spec import ImageSpec, Pixels
+from ssl_pipeline.errors import PipelineError
+from ssl_pipeline.training.batches import on_device
+from ssl_pipeline.types import Views
+
+__all__ = ["AskedTargets", "KeptTargets", "TeacherTargets", "finite"]
+
+Features = npt.NDArray[np.float32]
+
+
+class TeacherTargets(ABC):
+    """A teacher's embeddings, as a function of images and of what the student sees of them."""
+
+    @abstractmethod
+    def of(self, rows: npt.NDArray[np.int64], views: Views) -> Tensor:
+        """Return embeddings (N, T, D) float32, on the device of the views.
+
+        Args:
+            rows: (N,) rows of the images in the pool.
+            views: Kind of view -> the views (N, V, C, S, S) that were made of them.
+        """
+
+
+class KeptTargets(TeacherTargets):
+    """Embeddings of whole images, which the teacher has seen before.
+
+    Args:
+        features: (n, D) embeddings of the pool's images, in memory or mapped into it.
+        mean: (D,) what is taken off each of them; 0: nothing.
+    """
+
+    def __init__(self, features: Features, mean: Features | float = 0.0):
+        self._features, self._mean = features, mean
+
+    def of(self, rows: npt.NDArray[np.int64], views: Views) -> Tensor:
+        """Return embeddings (N, 1, D)."""
+        found = (self._features[rows] - self._mean).astype(np.float32, copy=False)
+        return on_device(found[:, None], next(iter(views.values())).device)
+
+
+class AskedTargets(TeacherTargets):
+    """Embeddings of the student's own views, for which the teacher is asked in each step.
+
+    Args:
+        embed: A function from canvases (n, S, S, C), of the type of the images, to the teacher's embeddings (n, D).
+        mean: (D,) what is taken off each of them; 0: nothing.
+        kind: The kind of view that the teacher is shown.
+        spec: What the images' values mean.
+    """
+
+    def __init__(self, embed: Callable[[Pixels], Features], mean: Features | float, kind: str, spec: ImageSpec):
+        self._embed, self._mean, self._kind, self._spec = embed, mean, kind, spec
+
+    def of(self, rows: npt.NDArray[np.int64], views: Views) -> Tensor:
+        """Return embeddings (N, V, D)."""
+        seen = views[self._kind]
+        found = finite(self._embed(self._as_canvases(seen.flatten(0, 1)))) - self._mean
+        return on_device(found.astype(np.float32, copy=False).reshape(*seen.shape[:2], -1), seen.device)
+
+    def _as_canvases(self, views: Tensor) -> Pixels:
+        """Return views (n, C, S, S) in [0, 1] as images (n, S, S, C) of the type and the scale that the pool has."""
+        spec = self._spec
+        values = spec.low + views.permute(0, 2, 3, 1) * (spec.high - spec.low)
+        if spec.dtype != "float32":
+            values = values.round()
+        canvases: Pixels = values.contiguous().cpu().numpy().astype(spec.numpy_dtype)
+        return canvases
+
+
+def finite(features: Features) -> Features:
+    """Return embeddings (n, D) as they are.
+
+    Raises:
+        PipelineError: Some are NaN or infinite.
+    """
+    wrong = np.flatnonzero(~np.isfinite(features).all(axis=1))
+    if len(wrong):
+        raise PipelineError(
+            f"pretrain.pretext_task.teacher: it returns NaN or infinity for {len(wrong)} of {len(features)} images. "
+            "State what it takes (size, mean, std), or take another teacher."
+        )
+    return features
