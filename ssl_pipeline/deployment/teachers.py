@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import onnxruntime
 
 from ssl_pipeline.artifacts.assembly import teaching_of
 from ssl_pipeline.artifacts.card import ModelCard
@@ -83,7 +82,7 @@ def check_teacher(registry: Registry, task: Choice, spec: ImageSpec | None = Non
                 )
     if path.suffix.lower() == ".onnx":
         if spec is not None:
-            _of_graph(open_session(path), teacher, spec)
+            _of_graph(path, teacher, spec)
     elif not teacher.backbone and path.suffix and _said(teacher):
         raise ConfigError(
             f"{TEACHER_KEY}: model.json beside {teacher.weights} says what it takes: leave {_said(teacher)} out."
@@ -118,9 +117,9 @@ def open_teacher(registry: Registry, recipe: Recipe, pool: Split, framing: Frami
                 stated = Inputs(teacher.size, teacher.mean, teacher.std)
             card = _described(recipe, pool, framing)
             path = as_graph(teacher, registry, card, Path(folder), TEACHER_KEY, stated, guessed=False)
-            session = open_session(path)
-            expected = _of_graph(session, teacher, pool.spec) if path.suffix.lower() == ".onnx" else None
-            embed = embed_with(session, expected or IMAGENET, pool.spec)
+            own = find_path(name, TEACHER_KEY) == path
+            expected = _of_graph(path, teacher, pool.spec) if own else None
+            embed = embed_with(open_session(path), expected or IMAGENET, pool.spec)
             sha256 = digest([file_digests(path), expected and list(expected)])
         dim = try_out(embed, pool.images(np.arange(min(_TRIED, len(pool)))))
     except ConfigError:  # it names the key, and the teacher
@@ -138,15 +137,15 @@ def open_teacher(registry: Registry, recipe: Recipe, pool: Split, framing: Frami
     return OpenedTeacher(known, embed, sha256)
 
 
-def _of_graph(session: onnxruntime.InferenceSession, teacher: Teacher, spec: ImageSpec) -> Inputs | None:
+def _of_graph(path: Path, teacher: Teacher, spec: ImageSpec) -> Inputs | None:
     """Return what images look like to a teacher's graph, as stated; None: it takes pixels.
 
     Raises:
-        ConfigError: It takes others than stated, or nothing says what it takes.
+        ConfigError: It is no graph, takes others than stated, or nothing says what it takes.
     """
     name = f"{TEACHER_KEY}, '{teacher.weights}'"
     try:
-        form = form_of(session, spec)
+        form = form_of(open_session(path, provider="cpu"), spec)
     except PipelineError as error:
         raise ConfigError(f"{name}: {error}") from error
     if form.pixels:

@@ -7,7 +7,7 @@ from ssl_pipeline.augment.policy import Policy
 from ssl_pipeline.config import PretrainConfig
 from ssl_pipeline.data.store import Split
 from ssl_pipeline.products import digest, sha256
-from ssl_pipeline.provenance.teachers import teacher_digest
+from ssl_pipeline.provenance.teachers import teacher_digests
 from ssl_pipeline.resolution import is_full_size
 from ssl_pipeline.types import PretextTask
 from ssl_pipeline.workspace import find_path
@@ -45,7 +45,7 @@ def fingerprint(
 
 def given_teacher(config: PretrainConfig) -> dict[str, dict[str, str]]:
     """Return the digests of the files of the teacher that params.yaml names, as an entry; none where there is none."""
-    found = teacher_digest(config.pretext_task)
+    found = teacher_digests(config.pretext_task)
     return {"teacher": found} if found else {}
 
 

@@ -1,5 +1,6 @@
 """The files of a teacher that params.yaml names, as digests: another teacher is another run."""
 
+import contextlib
 import glob
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,7 +13,7 @@ from ssl_pipeline.products import sha256_once
 from ssl_pipeline.teacher_config import Teacher
 from ssl_pipeline.workspace import find_path
 
-__all__ = ["TEACHER_KEY", "file_digests", "named_teacher", "teacher_digest"]
+__all__ = ["TEACHER_KEY", "file_digests", "named_teachers", "teacher_digests"]
 
 TEACHER_KEY = "pretrain.pretext_task.teacher"
 """The key of a teacher in params.yaml."""
@@ -20,34 +21,35 @@ TEACHER_KEY = "pretrain.pretext_task.teacher"
 _CARD = "model.json"  # that of ssl_pipeline.artifacts.card, which takes seconds to import
 
 
-def named_teacher(pretext_task: Mapping[str, Any]) -> Teacher | None:
-    """Return the teacher among the options of a pretext task, as params.yaml has them; None where there is none.
+def named_teachers(pretext_task: Mapping[str, Any]) -> list[Teacher]:
+    """Return the teacher among the options of a pretext task, as params.yaml has them: one, or none.
 
     What is no teacher is left to the stage to refuse.
     """
     written = pretext_task.get("teacher")
     if not isinstance(written, str | Mapping):
-        return None
+        return []
     try:
-        return Teacher.model_validate(written)
+        return [Teacher.model_validate(written)]
     except ValidationError:
-        return None
+        return []
 
 
-def teacher_digest(pretext_task: Mapping[str, Any]) -> dict[str, str]:
+def teacher_digests(pretext_task: Mapping[str, Any]) -> dict[str, str]:
     """Return the digests of the files of a teacher; empty where none is named, or it is no file.
 
     Args:
         pretext_task: The options of the task, as params.yaml has them.
+
+    Returns:
+        The word teacher, followed by what `file_digests` calls a file -> SHA-256, in hex.
     """
-    teacher = named_teacher(pretext_task)
-    if teacher is None:
-        return {}
-    try:
-        path = find_path(teacher.weights, TEACHER_KEY)
-    except ConfigError:  # the stage says so
-        return {}
-    return file_digests(path) if path.is_file() else {}
+    for teacher in named_teachers(pretext_task):
+        with contextlib.suppress(ConfigError):  # of a path that is none, as the stage says
+            path = find_path(teacher.weights, TEACHER_KEY)
+            if path.is_file():
+                return {f"teacher{name}": found for name, found in file_digests(path).items()}
+    return {}
 
 
 def file_digests(path: Path) -> dict[str, str]:
@@ -58,11 +60,11 @@ def file_digests(path: Path) -> dict[str, str]:
             .safetensors file.
 
     Returns:
-        What follows the file's own name, or the card's name -> SHA-256, in hex; whatever the file is called.
+        What follows the file's own name (of the file itself, nothing), or / and the card's -> SHA-256, in hex.
     """
     beside = [Path(one) for one in sorted(glob.glob(glob.escape(str(path)) + "*"))]
     found = {one.name.removeprefix(path.name): sha256_once(one) for one in beside if one.is_file()}
     card = path.with_name(_CARD)
     if path.suffix.lower() == ".safetensors" and card.is_file():
-        found[_CARD] = sha256_once(card)
+        found[f"/{_CARD}"] = sha256_once(card)
     return found

@@ -198,7 +198,7 @@ def describe_run(
                 **given_teacher(config),
             }
         ),
-        teacher_sha256=given_teacher(config).get("teacher", {}).get("", ""),
+        teacher_sha256=given_teacher(config).get("teacher", {}).get("teacher", ""),
         plugins=dict(plugins),
         versions=versions(*(["tokenizers"] if task.text_tower is not None else [])),
     )

@@ -61,7 +61,7 @@ def _check(params: Path) -> None:
     from ssl_pipeline.loading import load_registry
     from ssl_pipeline.planning.evidence import examine
     from ssl_pipeline.planning.sample import take
-    from ssl_pipeline_stages import checks, code
+    from ssl_pipeline_stages import checks, code, others
     from ssl_pipeline_stages.params import load_params
     from ssl_pipeline_stages.room import room
 
@@ -69,7 +69,7 @@ def _check(params: Path) -> None:
     report.passed("params", f"{params} has every key, each with a valid value")
     with report.part("plugins"):
         report.passed("plugins", ", ".join(f"{one.kind} {one.name}" for one in code.used(registry, config)))
-    for look in checks.encoders(config, registry):
+    for look in others.encoders(config, registry):
         with report.part("encoders"):
             look()
     evidence = built = images = None

@@ -1,7 +1,6 @@
 """Not a stage of its own: what later stages would refuse is refused before images are decoded for an hour."""
 
-from collections.abc import Callable, Iterator, Sequence
-from functools import partial
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -15,25 +14,21 @@ from ssl_pipeline.data.framing import Framing
 from ssl_pipeline.data.image_spec import RGB8, ImageSpec
 from ssl_pipeline.data.layout import Record
 from ssl_pipeline.data.store import Split
-from ssl_pipeline.deployment.foreign_encoders import check_foreign
 from ssl_pipeline.deployment.rehearsal import tried
 from ssl_pipeline.deployment.teachers import check_teacher
-from ssl_pipeline.errors import ConfigError
-from ssl_pipeline.evaluation.linear.rivals import RIVALS
 from ssl_pipeline.loading import load_registry
 from ssl_pipeline.operations import build_operations
 from ssl_pipeline.registry import Registry
-from ssl_pipeline.terminal import shown
 from ssl_pipeline.training import preparation
 from ssl_pipeline.training.captions import refuse_without_captions
 from ssl_pipeline.training.optimization import build_optimizer
 from ssl_pipeline.training.other_frames import refuse_without_times
 from ssl_pipeline.types import PretextTask
-from ssl_pipeline.workspace import find_path
 from ssl_pipeline_stages.code import used
+from ssl_pipeline_stages.others import encoders
 from ssl_pipeline_stages.room import room
 
-__all__ = ["Built", "build", "check", "check_export", "check_pile", "check_records", "encoders"]
+__all__ = ["Built", "build", "check", "check_export", "check_pile", "check_records"]
 
 MANY = 20_000
 """Images from which on ingest tries the export itself: decoding them takes longer than the trial."""
@@ -97,21 +92,6 @@ def check_records(built: Built, records: Sequence[Record]) -> None:
     refuse_without_times(built.task, built.pretrain, any(record.seconds is not None for record in records))
     seen = [record for record in sift(records).records if record.split in (None, "train")]
     refuse_without_captions(built.task, sum(bool(record.captions) for record in seen))
-
-
-def encoders(config: Config, registry: Registry) -> Iterator[Callable[[], object]]:
-    """Yield a check of each other encoder that params.yaml names."""
-    for rival in config.linear_eval.rivals:
-        yield partial(check_foreign, rival, registry, RIVALS)
-    for folder in config.finetune.encoders:
-        yield partial(_check_encoder, folder)
-
-
-def _check_encoder(folder: str) -> None:
-    if not find_path(folder, "finetune.encoders").is_dir():
-        raise ConfigError(
-            f"finetune.encoders: '{shown(folder, 200)}' is not a directory. Name copies of the folder models/pretrain."
-        )
 
 
 def build(config: Config, registry: Registry, spec: ImageSpec = RGB8) -> Built:

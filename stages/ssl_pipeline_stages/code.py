@@ -10,12 +10,10 @@ from ssl_pipeline.loading import load_source
 from ssl_pipeline.plugin_sources import OWN
 from ssl_pipeline.products import sha256
 from ssl_pipeline.provenance import plugins as provenance
-from ssl_pipeline.provenance.cards import card_digests
 from ssl_pipeline.provenance.modules import folder_digest, installed
 from ssl_pipeline.provenance.notes import note, told
 from ssl_pipeline.provenance.plugins import TRAINING, Found, Used, Uses
-from ssl_pipeline.provenance.teachers import TEACHER_KEY, named_teacher, teacher_digest
-from ssl_pipeline_stages import STAGES, paths
+from ssl_pipeline_stages import STAGES, others, paths
 
 if TYPE_CHECKING:
     from ssl_pipeline.data.decode import Canvas
@@ -47,7 +45,8 @@ SHAPES_NOTHING = {
     *(
         "ssl_pipeline_plugins",
         "ssl_pipeline_stages",
-        *map("ssl_pipeline_stages.{}".format, ("checks", "code", "command", "guarded", "params", "paths", "room")),
+        *map("ssl_pipeline_stages.{}".format, ("checks", "code", "command", "guarded", "others", "params", "paths")),
+        "ssl_pipeline_stages.room",
     ),
 }
 """Modules that say, wait, refuse, or find files and plugins: no number that a stage writes passes through them."""
@@ -110,20 +109,18 @@ def refresh(config: Config) -> str:
         config.ingest.source.name,
         config.pretrain.model_dump(mode="json"),
         config.linear_eval.model_dump(mode="json"),
-        card_digests(config.linear_eval.rivals),
         config.augment.model_dump(mode="json"),
-        teacher_digest(config.pretrain.pretext_task),
+        others.files(config),
     ]
     uses, code = provenance.remembered(paths.work() / "plugins.json", state, lambda: _ask(config))
+    code["pretrain"] |= others.taught(config)
     provenance.lock(paths.PLUGINS_LOCK, PACKAGES, [plugin for stage in uses.values() for plugin in stage])
     return told({name: note(paths.CODE / f"{name}.json", digests) for name, digests in code.items()})
 
 
 def _ask(config: Config) -> Found:
     uses = _uses(config)
-    code = {name: _code(name, uses.get(name, [])) for name in STAGES if name != "inventory"}
-    taught = {f"teacher{name}": found for name, found in teacher_digest(config.pretrain.pretext_task).items()}
-    return Found(uses, {**code, "pretrain": code["pretrain"] | taught})  # dvc does not see which file is named
+    return Found(uses, {name: _code(name, uses.get(name, [])) for name in STAGES if name != "inventory"})
 
 
 def _code(stage: str, used: list[Used]) -> dict[str, str]:
@@ -134,24 +131,19 @@ def _code(stage: str, used: list[Used]) -> dict[str, str]:
 
 
 def _uses(config: Config) -> Uses:
-    from ssl_pipeline.deployment.foreign_encoders import backbones
-    from ssl_pipeline.evaluation.linear.rivals import RIVALS
     from ssl_pipeline.loading import load_registry
 
     registry = load_registry()
     method = used(registry, config)
-    rivals = [provenance.used_plugin(entry) for entry in backbones(config.linear_eval.rivals, registry, RIVALS)]
-    teacher = named_teacher(config.pretrain.pretext_task)
-    taught = backbones([teacher] if teacher else [], registry, TEACHER_KEY)
-    method += [provenance.used_plugin(entry) for entry in taught]
+    foreign = others.used_by(registry, config)
     written = config.augment.views
     left = isinstance(written, str) or RECIPE in written.values()  # some views are those of the recipe
     views = provenance.views(registry, config.pretrain) if left else []
     return {
         "ingest": [provenance.used_plugin(registry.find("source", config.ingest.source.name, "ingest.source"))],
         "augment": [*views, *(plugin for plugin in method if plugin.kind == "operation")],
-        "pretrain": method,
+        "pretrain": [*method, *foreign["pretrain"]],
         "export": method,
-        "linear_eval": [*method, *rivals],
+        "linear_eval": [*method, *foreign["linear_eval"]],
         "finetune": method,
     }

@@ -15,9 +15,10 @@ from ssl_pipeline_plugins import recipes
 from tests.plugins.film_papers import FILM_PAPERS
 from tests.plugins.papers import PAPERS as OF_IMAGES
 from tests.plugins.papers import Ours
+from tests.plugins.teacher_papers import TEACHER_PAPERS
 
 REGISTRY = load_registry()
-PAPERS = OF_IMAGES | FILM_PAPERS
+PAPERS = OF_IMAGES | FILM_PAPERS | TEACHER_PAPERS
 RECIPES = sorted(Path(recipes.__file__).parent.glob("*.yaml"))
 PARTS = {"task": "pretext_task", "loss": "loss", "negatives": "negatives"}
 

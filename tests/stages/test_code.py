@@ -66,3 +66,22 @@ def test_where_nothing_has_changed_no_source_is_read_for_its_imports(tmp_path: P
         (paths.CODE / f"{name}.json").unlink()
     assert refresh(config) == ""
     assert {name: code_of(name) for name in found} == found
+
+
+def test_pretrain_depends_on_the_files_of_its_teacher_and_on_its_backbone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """Of the file, where a graph's weights lie beside it, and of no other stage."""
+    monkeypatch.chdir(tmp_path)
+    Path("theirs.safetensors").write_bytes(b"weights")
+    config = load(ROOT / "params.yaml")
+    task = {"teacher": {"weights": "theirs.safetensors", "backbone": "torchvision/resnet18"}}
+    update = {"recipe": "distill", "pretext_task": task}
+    config = config.model_copy(update={"pretrain": config.pretrain.model_copy(update=update)})
+    refresh(config)
+    assert {"teacher", "ssl_pipeline_plugins.backbones.torchvision"} <= code_of("pretrain")
+    others = code_of("augment") | code_of("export") | code_of("linear_eval")
+    assert not {"teacher", "ssl_pipeline_plugins.backbones.torchvision"} & others
+    assert refresh(config) == ""
+    Path("theirs.safetensors").write_bytes(b"others")
+    assert "other code in pretrain (teacher)" in refresh(config)

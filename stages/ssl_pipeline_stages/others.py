@@ -1,0 +1,57 @@
+"""Not a stage of its own: encoders of others that params.yaml names, whose code and files dvc does not see."""
+
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import TYPE_CHECKING
+
+from ssl_pipeline.config import Config
+from ssl_pipeline.errors import ConfigError
+from ssl_pipeline.provenance.cards import card_digests
+from ssl_pipeline.provenance.plugins import Used, used_plugin
+from ssl_pipeline.provenance.teachers import TEACHER_KEY, named_teachers, teacher_digests
+from ssl_pipeline.terminal import shown
+from ssl_pipeline.workspace import find_path
+
+if TYPE_CHECKING:
+    from ssl_pipeline.registry import Registry
+
+__all__ = ["encoders", "files", "taught", "used_by"]
+
+
+def files(config: Config) -> list[object]:
+    """Return the digests of files that say which code is used: cards of rivals, and a teacher with its card."""
+    return [card_digests(config.linear_eval.rivals), taught(config)]
+
+
+def taught(config: Config) -> dict[str, str]:
+    """Return the digests of the files of the teacher, on which pretrain depends; empty where there is none."""
+    return teacher_digests(config.pretrain.pretext_task)
+
+
+def used_by(registry: "Registry", config: Config) -> dict[str, list[Used]]:
+    """Return the backbones of rivals and of the teacher: stage -> what it uses of them."""
+    from ssl_pipeline.deployment.foreign_encoders import backbones
+    from ssl_pipeline.evaluation.linear.rivals import RIVALS
+
+    teachers = backbones(named_teachers(config.pretrain.pretext_task), registry, TEACHER_KEY)
+    rivals = backbones(config.linear_eval.rivals, registry, RIVALS)
+    named = {"pretrain": teachers, "linear_eval": rivals}
+    return {stage: [used_plugin(entry) for entry in entries] for stage, entries in named.items()}
+
+
+def encoders(config: Config, registry: "Registry") -> Iterator[Callable[[], object]]:
+    """Yield a check of each other encoder that params.yaml names."""
+    from ssl_pipeline.deployment.foreign_encoders import check_foreign
+    from ssl_pipeline.evaluation.linear.rivals import RIVALS
+
+    for rival in config.linear_eval.rivals:
+        yield partial(check_foreign, rival, registry, RIVALS)
+    for folder in config.finetune.encoders:
+        yield partial(_check_encoder, folder)
+
+
+def _check_encoder(folder: str) -> None:
+    if not find_path(folder, "finetune.encoders").is_dir():
+        raise ConfigError(
+            f"finetune.encoders: '{shown(folder, 200)}' is not a directory. Name copies of the folder models/pretrain."
+        )
