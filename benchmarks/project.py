@@ -14,6 +14,7 @@ __all__ = [
     "OF_CLIPS",
     "READ_CAPTIONS",
     "ROOT",
+    "TAUGHT",
     "change",
     "commit",
     "copy_code",
@@ -29,6 +30,8 @@ READ_CAPTIONS = ("clip", "siglip", "slip")
 """Recipes that learn from images with captions, which the images of most benchmarks do not have."""
 OF_CLIPS = ("time_contrast", "frame_order", "missing_frame")
 """Recipes that learn from frames of film alone."""
+TAUGHT = ("distill", "distill_relations")
+"""Recipes that learn from another encoder, which has to be named."""
 UPRIGHT_ONLY = ("flip", "jigsaw", "relative_patch")
 CODE = ("ssl_pipeline", "plugins/ssl_pipeline_plugins", "stages/ssl_pipeline_stages")
 PARTS = ("dvc.yaml", "params.yaml", "plugins.lock", ".dvc/config", ".dvcignore", ".gitignore")

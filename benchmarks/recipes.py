@@ -25,7 +25,7 @@ from typing import Any, NamedTuple
 import click
 
 from benchmarks.judgement import Row, judge, judge_layers
-from benchmarks.project import BACKBONES, OF_CLIPS, READ_CAPTIONS, ROOT, change, commit
+from benchmarks.project import BACKBONES, OF_CLIPS, READ_CAPTIONS, ROOT, TAUGHT, change, commit
 from benchmarks.real_images import prepare
 from benchmarks.recipe_page import write_page
 from benchmarks.recipe_tables import RANDOM, not_above, random_of
@@ -41,7 +41,7 @@ from ssl_pipeline.evaluation.linear.baselines import random_encoder
 from ssl_pipeline.loading import load_registry
 from ssl_pipeline_stages.paths import EXPORT, PRETRAIN, REPORTS, STORE
 
-RECIPES = [name for name in load_registry().names("recipe") if name not in (*READ_CAPTIONS, *OF_CLIPS)]
+RECIPES = [name for name in load_registry().names("recipe") if name not in (*READ_CAPTIONS, *OF_CLIPS, *TAUGHT)]
 
 
 class Budget(NamedTuple):

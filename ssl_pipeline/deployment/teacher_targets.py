@@ -1,7 +1,9 @@
 """What a teacher says of a pool: of each whole image once, kept by content, or asked of views in each step."""
 
+import math
 import shutil
 from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +12,7 @@ import numpy.typing as npt
 from ssl_pipeline import ranks
 from ssl_pipeline.data.store import Split
 from ssl_pipeline.deployment.teachers import OpenedTeacher
+from ssl_pipeline.guard import hold
 from ssl_pipeline.products import atomic_file, digest
 from ssl_pipeline.progress import say, track
 from ssl_pipeline.training.targets import AskedTargets, KeptTargets, TeacherTargets, finite
@@ -55,21 +58,27 @@ def targets_of(teacher: OpenedTeacher, pool: Split, kind: str, folder: Path) -> 
 def _kept(teacher: OpenedTeacher, pool: Split, folder: Path) -> Features:
     """Return embeddings (n, D) of all images, mapped into memory; those that are not there yet are made."""
     path = folder / "embeddings.npy"
-    starts = range(0, len(pool), _BLOCK)
-    if not ranks.told(path.is_file()):
-        missing = ranks.told([start for start in starts if not _block(folder, start).is_file()])
-        if ranks.leads() and len(missing) < len(starts):
-            say(f"pretrain: {len(starts) - len(missing)} of {len(starts)} blocks of the teacher's embeddings are there")
-        mine = [missing[number] for number in ranks.share(len(missing))]
-        for start in track(iter(mine), "teacher", total=len(mine)):
-            rows = np.arange(start, min(start + _BLOCK, len(pool)))
-            _write(_block(folder, start), finite(teacher.embed(pool.images(rows))))
-        ranks.gathered(None)  # all blocks are there
-        if ranks.leads():
-            _join(folder, path, starts, (len(pool), teacher.teaching.dim))
-        ranks.gathered(None)
+    with hold(folder / "lock", patience=math.inf) if ranks.leads() else nullcontext():  # of runs at the same time
+        if not ranks.told(path.is_file()):
+            _make(teacher, pool, folder, path)
     features: Features = np.load(path, mmap_mode="r")
     return features
+
+
+def _make(teacher: OpenedTeacher, pool: Split, folder: Path, path: Path) -> None:
+    """Make the blocks that are missing, each rank its share, and one file of all."""
+    starts = range(0, len(pool), _BLOCK)
+    missing = ranks.told([start for start in starts if not _block(folder, start).is_file()])
+    if ranks.leads() and len(missing) < len(starts):
+        say(f"pretrain: {len(starts) - len(missing)} of {len(starts)} blocks of the teacher's embeddings are there")
+    mine = [missing[number] for number in ranks.share(len(missing))]
+    for start in track(iter(mine), "teacher", total=len(mine)):
+        rows = np.arange(start, min(start + _BLOCK, len(pool)))
+        _write(_block(folder, start), finite(teacher.embed(pool.images(rows))))
+    ranks.gathered(None)  # all blocks are there
+    if ranks.leads():
+        _join(folder, path, starts, (len(pool), teacher.teaching.dim))
+    ranks.gathered(None)
 
 
 def _join(folder: Path, path: Path, starts: range, shape: tuple[int, int]) -> None:

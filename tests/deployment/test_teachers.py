@@ -4,10 +4,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnx
 import pytest
 import torch
-from onnx import TensorProto, helper
 
 from ssl_pipeline.artifacts.assembly import build_encoder
 from ssl_pipeline.artifacts.files import save_weights
@@ -25,10 +23,10 @@ from ssl_pipeline.provenance.teachers import teacher_digests
 from ssl_pipeline.recipes import Recipe
 from ssl_pipeline.training.targets import AskedTargets
 from tests.factories import BACKBONE, MEAN, STD, digit_images
+from tests.teacher_graph import STATED, write_teacher
 
 REGISTRY = load_registry()
 FRAMING = Framing(8, "squash", (0, 0, 0))
-STATED = {"mean": [0.5, 0.5, 0.5], "std": [0.25, 0.25, 0.25]}
 IMAGES = 50
 
 
@@ -42,25 +40,6 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def pool() -> Split:
     ids = np.arange(IMAGES, dtype=np.uint64)
     return Split("train", 8, ids, MEAN, STD, "digits", (digit_images(IMAGES),))
-
-
-def write_teacher(name: str, scale: float = 1.0, shape: tuple[Any, ...] = ("n", 3, 8, 8), nan: bool = False) -> str:
-    """A graph from normalised images to their 2 x 2 means: 4 x 4 of each channel, times a scale."""
-    kind = TensorProto.FLOAT if shape[1] == 3 else TensorProto.UINT8
-    nodes = [
-        *([] if shape[1] == 3 else [helper.make_node("Cast", ["x"], ["c"], to=TensorProto.FLOAT)]),
-        helper.make_node("AveragePool", ["x" if shape[1] == 3 else "c"], ["p"], kernel_shape=[2, 2], strides=[2, 2]),
-        helper.make_node("Flatten", ["p"], ["f"]),
-        helper.make_node("Mul", ["f", "s"], ["y" if not nan else "m"]),
-        *([helper.make_node("Log", ["m"], ["y"])] if nan else []),
-    ]
-    value, output = (
-        helper.make_tensor_value_info("x", kind, shape),
-        helper.make_tensor_value_info("y", TensorProto.FLOAT, ["n", "d"]),
-    )
-    graph = helper.make_graph(nodes, "g", [value], [output], [helper.make_tensor("s", TensorProto.FLOAT, [], [scale])])
-    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9), name)
-    return name
 
 
 def recipe(teacher: Any, **options: Any) -> Recipe:
@@ -165,7 +144,7 @@ def test_embeddings_of_whole_images_are_kept_and_a_run_that_died_goes_on(
     found = targets.of(rows, {"plain": torch.zeros(3, 1, 3, 8, 8)})
     wanted = (whole - centre * whole.mean(axis=0))[rows]
     np.testing.assert_allclose(found[:, 0], wanted, atol=1e-4)
-    assert [path.name for path in sorted((here / "kept").glob("*/*"))] == ["embeddings.npy", "mean.npy"]
+    assert [path.name for path in sorted((here / "kept").glob("*/*"))] == ["embeddings.npy", "lock", "mean.npy"]
 
 
 def test_another_teacher_another_statement_and_another_pool_share_nothing_and_few_are_kept(pool: Split, here: Path):

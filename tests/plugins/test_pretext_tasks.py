@@ -39,6 +39,7 @@ def make(recipe: str) -> PretextTask:
     for_few = {  # of 32 images a long queue would hold many keys of each, and no covariance of 32 dimensions be inverted
         "mocov2": {"negatives": {"queue_size": 32}},
         "w_mse": {"pretext_task": {"out_dim": 8}},
+        "distill_relations": {"loss": {"queue_size": 0}},
     }
     values = {"recipe": recipe, **for_few.get(recipe, {})}
     return build_task(REGISTRY, resolve(REGISTRY, CONFIG.model_copy(update=values)), encoder, seed=0, size=16)

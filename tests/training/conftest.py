@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import cache, partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -98,12 +99,13 @@ def build_small(pool: Split, policies: dict[str, Policy]) -> Callable[[PretrainC
     return lambda config: build(REGISTRY, resolve(REGISTRY, config), config, pool, policies)
 
 
-def taught(task: PretextTask, data: Split) -> KeptTargets | None:
-    """What a teacher would say of a pool, for a task that has one."""
-    if task.teaching is None:
-        return None
-    images = torch.from_numpy(data.images(np.arange(len(data)))).permute(0, 3, 1, 2)[:, None] / 255
-    return KeptTargets(make_targets(images, task.teaching.dim)[:, 0].numpy())
+def told_besides(task: PretextTask, data: Split) -> dict[str, Any]:
+    """What `train` is given besides images: captions, and what a teacher says, for a task that reads or has them."""
+    targets = None
+    if task.teaching is not None:
+        images = torch.from_numpy(data.images(np.arange(len(data)))).permute(0, 3, 1, 2)[:, None] / 255
+        targets = KeptTargets(make_targets(images, task.teaching.dim)[:, 0].numpy())
+    return {"texts": tokenized(task, data), "targets": targets}
 
 
 def optimizer_of(config: PretrainConfig) -> Callable[[torch.nn.Module], torch.optim.Optimizer]:
@@ -125,8 +127,7 @@ def run(pool, policies, build_small, cpu, tmp_path):
         checkpoints = Checkpoints(tmp_path / ".work", name, {})
         with checkpoints.until_done():
             precision = Precision(config.precision, cpu)
-            optimizer, texts, targets = optimizer_of(config), tokenized(task, data), taught(task, data)
-            told = {"texts": texts, "targets": targets}
+            optimizer, told = optimizer_of(config), told_besides(task, data)
             history = train(task, data, policies, config, optimizer, precision, checkpoints, **told)
         return task, history
 

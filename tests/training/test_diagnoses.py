@@ -8,12 +8,11 @@ import pytest
 from benchmarks.diagnoses import BROKEN, COLLAPSED, merged
 from benchmarks.project import needs
 from ssl_pipeline.config import PretrainConfig
-from ssl_pipeline.training.captions import tokenized
 from ssl_pipeline.training.checkpoint import Checkpoints
 from ssl_pipeline.training.endings import CollapsedError, DivergedError
 from ssl_pipeline.training.precision import Precision
 from ssl_pipeline.training.pretraining import train
-from tests.training.conftest import REGISTRY, SECTION, optimizer_of, stopping
+from tests.training.conftest import REGISTRY, SECTION, optimizer_of, stopping, told_besides
 
 SMALL = {
     "backbone": {"name": "resnet_cifar", "depth": 8, "width": 4},
@@ -37,9 +36,9 @@ def said(make_pool, policies, build_small, cpu, tmp_path, without_pictures):
         pool = make_pool(128 if config.batch_size > 2 else 24, coloured)
         checkpoints = Checkpoints(tmp_path / ".work", "run", {})
         task = build_small(config)
-        optimizer, precision, texts = optimizer_of(config), Precision("fp32", cpu), tokenized(task, pool)
+        optimizer, precision, told = optimizer_of(config), Precision("fp32", cpu), told_besides(task, pool)
         try:
-            history = train(task, pool, policies, config, optimizer, precision, checkpoints, texts=texts)
+            history = train(task, pool, policies, config, optimizer, precision, checkpoints, **told)
         except (CollapsedError, DivergedError) as error:
             return [str(error)]
         return [found["warning"] for found in history.warnings]
@@ -55,9 +54,9 @@ def begun(policies, build_small, cpu, tmp_path, without_pictures):
         long = {**SECTION, **SMALL, "epochs": 80, "warmup": 0.1}
         config = PretrainConfig.model_validate(merged(long, values))
         checkpoints, task = Checkpoints(tmp_path / ".work", "run", {}), build_small(config)
-        optimizer, precision, texts = optimizer_of(config), Precision("fp32", cpu), tokenized(task, pool)
+        optimizer, precision, told = optimizer_of(config), Precision("fp32", cpu), told_besides(task, pool)
         try:
-            train(stopping(task, last), pool, policies, config, optimizer, precision, checkpoints, texts=texts)
+            train(stopping(task, last), pool, policies, config, optimizer, precision, checkpoints, **told)
         except CollapsedError as error:
             return str(error)
         except KeyboardInterrupt:
