@@ -7,6 +7,9 @@ from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import PercentFormatter
+
+from ssl_pipeline.palette import BLUE, GREEN, PINK, VERMILION
 
 __all__ = ["BASELINE", "LOSSES", "ONE_PASS", "Row", "write_page"]
 
@@ -18,8 +21,7 @@ LOSSES: dict[str, dict[str, Any]] = {
     "vicreg": {"recipe": "vicreg"},
 }
 """Loss -> its recipe."""
-STYLE = {"info_nce": ("#0072B2", "o-"), "debiased": ("#009E73", "s-"), "vicreg": ("#D55E00", "^-")}
-"""Colours of Okabe and Ito, which colour-blind readers tell apart."""
+STYLE = {"info_nce": (BLUE, "o-"), "debiased": (GREEN, "s-"), "vicreg": (VERMILION, "^-")}
 HEAD = "| loss | batch | steps | images seen | kNN | verdict | k* | homogeneity | seconds | MiB |"
 ASIDE = {"info_nce": 0.93, "debiased": 1.0, "vicreg": 1.07}
 """Points of a batch lie so far apart that their intervals can be read."""
@@ -130,12 +132,13 @@ def neighbours(axes: Axes, runs: Sequence[Row], baseline: Sequence[Row]) -> None
         at = [row["batch"] * ASIDE[loss] for row in own]
         axes.errorbar(at, values, reach, fmt=style, color=colour, capsize=2, lw=1.2, label=loss)
     axes.set_ylabel("kNN accuracy on test images")
+    axes.yaxis.set_major_formatter(PercentFormatter(1))
     _finish(axes, runs)
 
 
 def held(axes: Axes, rows: Sequence[Row]) -> None:
     """Draw memory in micro-batches (the most of all runs of a size) and in one pass."""
-    kinds = {"micro-batches of 128": ("0.0", "o-"), ONE_PASS: ("#CC79A7", "x--")}
+    kinds = {"micro-batches of 128": ("0.0", "o-"), ONE_PASS: (PINK, "x--")}
     for name, (colour, style) in kinds.items():
         own = [row for row in rows if (row["loss"] == ONE_PASS) == (name == ONE_PASS)]
         most = {batch: max(row["MiB"] for row in own if row["batch"] == batch) for batch in {r["batch"] for r in own}}

@@ -18,6 +18,7 @@ import click
 
 from benchmarks.project import change, copy_project
 from benchmarks.recipes import stage
+from ssl_pipeline.palette import BLUE, GREEN, VERMILION
 from ssl_pipeline_stages.paths import REPORTS
 
 CLASSES = 10
@@ -28,7 +29,7 @@ REMEDIES = {
     "debiased": (255, {"negatives": {"name": "debiased", "class_prior": 1 / CLASSES}}),
     "truncated triplet": (1024, {"negatives": {"queue_size": 1024}, "loss": TRUNCATED}),
 }
-STYLE = {SWEEP: ("#0072B2", "o-"), "debiased": ("#009E73", "s"), "truncated triplet": ("#D55E00", "^")}
+STYLE = {SWEEP: (BLUE, "o-"), "debiased": (GREEN, "s"), "truncated triplet": (VERMILION, "^")}
 PANELS = {
     "homogeneity": "homogeneity above chance,\n4 clusters per class (low: classes merged)",
     "completeness": "completeness, a cluster\na class (low: classes split)",

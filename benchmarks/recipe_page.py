@@ -6,6 +6,7 @@ from pathlib import Path
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import PercentFormatter
 
 from benchmarks.judgement import Row
 from benchmarks.recipe_tables import (
@@ -21,10 +22,11 @@ from benchmarks.recipe_tables import (
     longer,
     mean,
 )
+from ssl_pipeline.palette import PALETTE
 
 __all__ = ["write_page"]
 
-COLOURS = dict(zip(FAMILIES, ("tab:blue", "tab:orange", "tab:green", "tab:purple"), strict=True))
+COLOURS = dict(zip(FAMILIES, PALETTE[:4], strict=True))
 
 
 def write_page(
@@ -85,7 +87,7 @@ def _draw(rows: Sequence[Row], path: Path) -> None:
             above.axvline(bounds(of[RANDOM], key)[1], color="grey", ls=style, lw=1)
     above.set_yticks(range(len(names)), names, fontsize=7)
     above.set_xlabel(
-        "accuracy with bounds: ● kNN, ■ probe (lines: the largest of random ResNet-8, -- its probe)",
+        "accuracy with bounds: ● kNN, ■ probe (lines: the best random ResNet-8 by kNN and, dashed, by probe)",
         fontsize=8,
     )
     below.set_xlabel("alignment (0: two views of an image are one point)")
@@ -113,7 +115,7 @@ def _draw_batches(sizes: Mapping[int, Sequence[Row]], path: Path) -> None:
         panel.plot(first, place, "o", color=COLOURS[family(name)], ms=4)
         panel.plot(last, place, "")  # an arrow alone does not widen the axis
     panel.set_yticks(range(len(names)), names[::-1], fontsize=7)
-    panel.set_xlabel(f"accuracy on test images: batches of {most} (o) to {least} (>), one seed")
+    panel.set_xlabel(f"accuracy on test images, from batches of {most} (dot) to batches of {least} (arrow), one seed")
     _legend(panel)
     figure.savefig(path, dpi=110)
 
@@ -123,3 +125,4 @@ def _legend(panel: Axes) -> None:
         panel.plot([], [], color=colour, label=name)
     panel.legend(fontsize=7, loc="lower right")
     panel.grid(axis="x", alpha=0.3)
+    panel.xaxis.set_major_formatter(PercentFormatter(1))

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from ssl_pipeline.augment.display import chosen_bands
+from ssl_pipeline.palette import VERMILION
 from ssl_pipeline.parts.holes import join
 from ssl_pipeline.parts.vocabulary import Vocabulary
 from ssl_pipeline.types import Encoder
@@ -78,4 +79,4 @@ def _frame(left: int, top: int, side: int) -> Any:
     """Return the outline of a patch."""
     from matplotlib.patches import Rectangle
 
-    return Rectangle((left - 0.5, top - 0.5), side, side, fill=False, color="red")
+    return Rectangle((left - 0.5, top - 0.5), side, side, fill=False, color=VERMILION)

@@ -9,6 +9,7 @@ import numpy as np
 
 from ssl_pipeline.config import CollapseBounds
 from ssl_pipeline.health.findings import USUAL_UPDATE_RATIOS
+from ssl_pipeline.palette import GREEN, PALETTE
 from ssl_pipeline.terminal import shown
 
 if TYPE_CHECKING:
@@ -25,9 +26,7 @@ _TOP, _LEFT, _UNDER, _RIGHT = 0.55, 0.8, 0.75, 0.15
 """Room above a group's panels, to the left of and under each panel, and to the right of all, inches."""
 _NOTE = 0.2
 """Height of a note at the bottom, inches."""
-_COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00")
-"""Colours of Okabe and Ito, which colour-blind readers tell apart."""
-_HEALTHY = "#009E73"
+_HEALTHY = GREEN
 _COLLAPSE = ("embedding_std", "effective_rank", "view_recall", "alignment", "uniformity")
 _ENERGY = "energy_"
 _SIZE = "view_size"
@@ -145,7 +144,7 @@ def _value(name: str, value: float) -> str:
 
 
 def _draw(place: "Axes", panel: _Panel, rows: Sequence[Row], healthy: tuple[float, float] | None) -> None:
-    for colour, name in zip(_COLOURS, panel.names, strict=False):
+    for colour, name in zip(PALETTE, panel.names, strict=False):
         told = [(row["step"], row[name]) for row in rows if name in row]
         label = _LABELS.get(name, name.removeprefix(_ENERGY).replace("_", " "))
         place.plot(*zip(*told, strict=True), color=colour, marker="." if len(told) == 1 else "", label=label)

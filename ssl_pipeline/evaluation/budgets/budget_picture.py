@@ -5,15 +5,16 @@ from pathlib import Path
 
 from ssl_pipeline.evaluation.budgets.budget_verdicts import Verdict
 from ssl_pipeline.evaluation.budgets.outcome import Arm
+from ssl_pipeline.palette import BLUE, GREEN, PINK, SKY, VERMILION
 
 __all__ = ["draw_budgets"]
 
-_STYLE_OF_ARM: dict[Arm, tuple[str, str, str]] = {  # colours of Okabe and Ito, which colour-blind readers tell apart
-    "finetune": ("pretrained, fine-tuned", "#0072B2", "o"),
-    "probe": ("pretrained, frozen probe", "#009E73", "s"),
-    "random": ("random weights, fine-tuned alike", "#CC79A7", "v"),
-    "scratch": ("same network from scratch", "#D55E00", "^"),
-    "start": ("what pretraining started from, fine-tuned alike", "#56B4E9", "D"),
+_STYLE_OF_ARM: dict[Arm, tuple[str, str, str]] = {
+    "finetune": ("pretrained, fine-tuned", BLUE, "o"),
+    "probe": ("pretrained, frozen probe", GREEN, "s"),
+    "random": ("random weights, fine-tuned alike", PINK, "v"),
+    "scratch": ("same network from scratch", VERMILION, "^"),
+    "start": ("what pretraining started from, fine-tuned alike", SKY, "D"),
 }
 
 

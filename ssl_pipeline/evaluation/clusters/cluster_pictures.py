@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from ssl_pipeline.evaluation.clusters.cluster_verdict import Judgement
 from ssl_pipeline.evaluation.clusters.clustering import Clusterings, LabelAgreement
 from ssl_pipeline.evaluation.pictures import save_picture
+from ssl_pipeline.palette import BLUE, GREEN, ORANGE, PINK
 
 __all__ = ["curves", "grid_of_images", "images_of_class", "images_of_pair"]
 
@@ -17,8 +18,7 @@ Images = npt.NDArray[np.uint8]
 Labels = npt.NDArray[np.int64]
 
 _MAX_DRAWN_SIDE = 64  # px; larger images are thinned to this, smaller ones are drawn as they are
-_COLOUR_OF_MEASURE = {"homogeneity": "#0072B2", "completeness": "#E69F00", "v_measure": "#009E73"}
-"""Colours of Okabe and Ito, which colour-blind readers tell apart."""
+_COLOUR_OF_MEASURE = {"homogeneity": BLUE, "completeness": ORANGE, "v_measure": GREEN}
 _SAID = {
     "stability": "stability: 1 where every run finds the same clusters; a peak is a number that suits the images",
     "homogeneity": "homogeneity: below 1, clusters hold images of several classes",
@@ -52,7 +52,7 @@ def curves(
     label = f"k* = {judgement.k}, " + ("no preferred number" if judgement.doubt else "the most stable")
     axes.axvline(judgement.k, color="black", linestyle=":", label=label)
     if agreements:
-        axes.axvline(classes, color="#CC79A7", linestyle="--", label=f"{classes} classes")
+        axes.axvline(classes, color=PINK, linestyle="--", label=f"{classes} classes")
     axes.set_xscale("log")
     ticks = [k for k in (2, 3, 5, 10, 20, 40, 100, 200, 400, 1000) if k <= max(found.stability)]
     axes.set_xticks(ticks, [str(tick) for tick in ticks])

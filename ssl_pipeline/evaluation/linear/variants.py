@@ -33,6 +33,7 @@ from ssl_pipeline.evaluation.linear.comparison import KNN
 from ssl_pipeline.evaluation.statistics.intervals import Interval, score
 from ssl_pipeline.evaluation.statistics.wording import gained
 from ssl_pipeline.export_config import VARIANTS, file_name
+from ssl_pipeline.palette import BLUE, GREEN, ORANGE
 from ssl_pipeline.pictures import save_picture
 from ssl_pipeline.products import verified
 
@@ -224,7 +225,7 @@ def draw_variants(metrics: Mapping[str, Any], folder: Path) -> None:
     axes = figure.add_subplot()
     accuracies = {name: 100 * (metrics if name == EXACT else one)[KNN]["accuracy"] for name, one in files.items()}
     handles = []
-    for colour, (name, one) in zip(("C0", "C1", "C2"), files.items(), strict=False):
+    for colour, (name, one) in zip((BLUE, ORANGE, GREEN), files.items(), strict=False):
         area, time = 1500 * one["bytes"] / largest, one["latency"]["1"]["milliseconds"]
         axes.scatter(time, accuracies[name], s=area, color=colour, alpha=0.5)
         label = f"{name}, {one['bytes'] / 1e6:.2f} MB"

@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from ssl_pipeline.evaluation.features import sample
 from ssl_pipeline.evaluation.retrieval.ranks import Pairs
 from ssl_pipeline.neighbours import nearest
+from ssl_pipeline.palette import GREEN
 from ssl_pipeline.pictures import save_picture
 from ssl_pipeline.terminal import shown
 
@@ -22,7 +23,7 @@ Pixels = Callable[[Numbers], npt.NDArray[np.uint8]]
 
 _ROWS, _NEAREST = 5, 5
 _LETTERS, _HEADING = 62, 90  # letters of a text beside an image, and above images
-_RIGHT = "#009E73"
+_RIGHT = GREEN
 
 
 def draw_retrieval(pixels: Pixels, pairs: Pairs, space: tuple[npt.NDArray[Any], npt.NDArray[Any]], path: Path) -> None:
