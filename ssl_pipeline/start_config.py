@@ -41,6 +41,7 @@ class StartSection(Checked):
             statistics of the images that are learned from; or by values.
         settle_norms: Whether running statistics of batch norms are computed anew before the first step, where weights
             are given.
+        freeze_norms: Whether the backbone's batch norms normalise by the statistics that were given, in training too.
         freeze_epochs: Number of epochs at the beginning in which the backbone does not learn, and its heads do.
         layer_decay: Learning rate of each of the backbone's layers as a share of that of the layer after it, in (0, 1].
         ema: Decay per step of the moving average of the weights that ships, in [0, 1); 0: the weights themselves do.
@@ -56,12 +57,17 @@ class StartSection(Checked):
         Field(exclude_if=lambda value: value == "start"),
     ] = "start"
     settle_norms: Annotated[bool, Field(exclude_if=bool)] = True
+    freeze_norms: Annotated[bool, Field(exclude_if=lambda value: not value)] = False
     freeze_epochs: Annotated[int, Field(ge=0, exclude_if=lambda value: value == 0)] = 0
     layer_decay: Annotated[float, Field(gt=0.0, le=1.0, exclude_if=lambda value: value == 1)] = 1.0
     ema: Annotated[float, Field(ge=0.0, lt=1.0, exclude_if=lambda value: value == 0)] = 0.0
 
     @model_validator(mode="after")
     def _a_random_backbone_is_not_kept(self) -> "StartSection":
+        if self.init == "random" and self.freeze_norms:
+            raise ValueError(
+                "freeze_norms keeps the statistics of given weights, and init is random: set it to false, or name weights"
+            )
         if self.init == "random" and self.freeze_epochs:
             raise ValueError(
                 "freeze_epochs keeps given weights as they are while the heads learn, and init is random: set it to "

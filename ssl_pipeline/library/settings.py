@@ -31,6 +31,7 @@ CHOSEN: dict[str, Any] = {
     "init_licence": None,
     "normalisation": "start",
     "settle_norms": True,
+    "freeze_norms": False,
     "freeze_epochs": 0,
     "layer_decay": 1.0,
     "ema": 0.0,

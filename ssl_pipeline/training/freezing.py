@@ -4,6 +4,7 @@ Source: linear probing before fine-tuning (LP-FT): Kumar et al. 2022 (2202.10054
 """
 
 from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from ssl_pipeline.types import Backbone
 
@@ -18,14 +19,18 @@ class FrozenBackbones:
 
     Args:
         task: The task, in training mode.
+        norms: Whether batch norms keep their statistics as long as the run lasts.
     """
 
-    def __init__(self, task: nn.Module):
+    def __init__(self, task: nn.Module, norms: bool = False):
         self._task = task
         self._backbones = [part for part in task.modules() if isinstance(part, Backbone)]
         weights = [weight for backbone in self._backbones for weight in backbone.parameters()]
         self._learning = [weight for weight in weights if weight.requires_grad]
+        parts = (part for backbone in self._backbones for part in backbone.modules()) if norms else ()
+        self._kept = [part for part in parts if isinstance(part, _BatchNorm)]
         self._frozen = False
+        self._keep_statistics()
 
     def set(self, frozen: bool) -> bool:
         """Freeze the backbones, or let them learn again; return whether that has changed anything."""
@@ -38,4 +43,9 @@ class FrozenBackbones:
         if frozen:
             for backbone in self._backbones:
                 backbone.eval()
+        self._keep_statistics()
         return True
+
+    def _keep_statistics(self) -> None:
+        for norm in self._kept:
+            norm.eval()

@@ -201,7 +201,7 @@ def train(
         findings = find(task, run.history.rows, plan.total, plan.frozen + plan.warmup, config.collapse)
         warn_or_end(run, done, findings, config)
 
-    backbones = FrozenBackbones(task)
+    backbones = FrozenBackbones(task, config.freeze_norms)
     if run.history.rows:
         judge(start)  # what ended a run ends it again, unless on_collapse or the bounds were changed
     with (
