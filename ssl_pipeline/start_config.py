@@ -66,7 +66,8 @@ class StartSection(Checked):
     def _a_random_backbone_is_not_kept(self) -> "StartSection":
         if self.init == "random" and self.freeze_norms:
             raise ValueError(
-                "freeze_norms keeps the statistics of given weights, and init is random: set it to false, or name weights"
+                "freeze_norms keeps the statistics of given weights, and init is random: set it to false, or name "
+                "weights"
             )
         if self.init == "random" and self.freeze_epochs:
             raise ValueError(

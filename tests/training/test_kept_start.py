@@ -60,6 +60,18 @@ def test_a_frozen_backbone_keeps_its_bytes_and_its_heads_learn(run, continued, m
     assert task.encoder.backbone.training or values.get("recipe") == "byol"
 
 
+@pytest.mark.parametrize("values", [{"freeze_epochs": 1}, {"recipe": "byol"}])
+def test_batch_norms_that_are_frozen_keep_what_was_given_while_all_weights_learn(run, continued, values):
+    section = continued(freeze_norms=True, **values)
+    given = safetensors.torch.load_file(section.init)
+    task, _ = run(section)
+    learned = {name: value.numpy() for name, value in task.encoder.state_dict().items() if name in given}
+    kept = {name for name, value in learned.items() if np.array_equal(value, given[name].numpy())}
+    statistics = {name for name in learned if "running_" in name or "num_batches" in name}
+    assert statistics
+    assert {name for name in kept if name.startswith("backbone.")} == statistics
+
+
 def test_each_phase_warms_up_and_falls_by_itself(configure, tmp_path):
     plan = Plan.of(48, configure(init="a.pth", epochs=8, freeze_epochs=2, warmup=0.25))
     assert (plan.frozen, plan.frozen_warmup, plan.warmup, plan.total) == (6, 2, 4, 24)

@@ -162,3 +162,9 @@ def test_what_keeps_a_start_is_refused_where_it_would_do_nothing(configure, buil
     safetensors.torch.save_file(build_small(configure()).encoder.state_dict(), path)
     with pytest.raises(ConfigError, match=words):
         build_small(configure(init=str(path), **values))
+
+
+@pytest.mark.parametrize("values", [{"freeze_norms": True}, {"freeze_epochs": 1}])
+def test_random_weights_have_nothing_that_is_worth_keeping(configure, values):
+    with pytest.raises(ValueError, match=rf"{next(iter(values))} keeps .*, and init is random: set it to"):
+        configure(**values)
