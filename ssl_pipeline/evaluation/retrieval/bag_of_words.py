@@ -51,9 +51,9 @@ class WordMap:
         standardised = (features - self.mean) / self.std
         return np.asarray(standardised @ self.weight + self.bias)
 
-    def texts(self, texts: Sequence[str]) -> Float64:
-        """Return the words (m, W) of texts; zeros for one that has no known word."""
-        return np.asarray(self.vectorizer.transform(texts).toarray())
+    def texts(self, texts: Sequence[str]) -> Any:
+        """Return the words (m, W) of texts, sparse, as a text has few of them; zeros for one that has no known word."""
+        return self.vectorizer.transform(texts)
 
 
 def fit_words(features: Features, captions: Sequence[Sequence[str]], groups: Numbers) -> WordMap | None:

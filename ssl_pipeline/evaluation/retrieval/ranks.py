@@ -62,15 +62,15 @@ def pair(captions: Sequence[Sequence[str]]) -> Pairs:
     return Pairs(tuple(text for _, text in known.values()), images, numbers, len(captions))
 
 
-def ranks_of_first_right(queries: Rows, candidates: Rows, right: Any, *, but_itself: bool = False) -> Numbers:
+def ranks_of_first_right(queries: Any, candidates: Any, right: Any, *, but_itself: bool = False) -> Numbers:
     """Return for each query the rank of the first right candidate by cosine, from 1.
 
     Of candidates that are equally near, the wrong ones come first, so that towers that map all to one point find
     nothing. A vector of zeros has a cosine of 0 with all others.
 
     Args:
-        queries: (q, D) vectors of any length.
-        candidates: (c, D) vectors of any length.
+        queries: (q, D) vectors of any length, dense or sparse.
+        candidates: (c, D) vectors of any length, dense or sparse.
         right: (q, c) bool, sparse: which candidates are right; at least one for each query.
         but_itself: Whether candidates are the queries themselves, none of which counts as its own answer.
 
@@ -80,11 +80,9 @@ def ranks_of_first_right(queries: Rows, candidates: Rows, right: Any, *, but_its
     Raises:
         ValueError: A query has no right candidate, or a value is not finite.
     """
-    ours, theirs = (unit(np.asarray(rows, np.float64)) for rows in (queries, candidates))
-    if not (np.isfinite(ours).all() and np.isfinite(theirs).all()):
-        raise ValueError("embeddings have values that are not finite")
-    found = np.empty(len(ours), np.int64)
-    for start in range(0, len(ours), _QUERIES):
+    ours, theirs = _unit(queries), _unit(candidates)
+    found = np.empty(ours.shape[0], np.int64)
+    for start in range(0, len(found), _QUERIES):
         rows = slice(start, start + _QUERIES)
         cosines, allowed = ours[rows] @ theirs.T, right[rows].toarray()
         if but_itself:
@@ -96,6 +94,19 @@ def ranks_of_first_right(queries: Rows, candidates: Rows, right: Any, *, but_its
         nearest = np.where(allowed, cosines, -np.inf).max(axis=1, keepdims=True)
         found[rows] = 1 + ((cosines >= nearest - _EQUAL) & ~allowed).sum(axis=1)
     return found
+
+
+def _unit(rows: Any) -> Any:
+    """Return rows (n, D) of unit length in float64, sparse ones where they were."""
+    from scipy.sparse import csr_array, issparse
+
+    values: Any = csr_array(rows, dtype=np.float64) if issparse(rows) else np.asarray(rows, np.float64)
+    if not np.isfinite(values.data if issparse(values) else values).all():
+        raise ValueError("embeddings have values that are not finite")
+    if not issparse(values):
+        return unit(values)
+    lengths = np.sqrt(values.multiply(values).sum(axis=1))
+    return values.multiply(1 / np.where(lengths > 0, lengths, 1)[:, None]).tocsr()
 
 
 def chance_within(k: int, right: Numbers, candidates: int) -> Rows:

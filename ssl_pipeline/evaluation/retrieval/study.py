@@ -24,9 +24,8 @@ from ssl_pipeline.evaluation.statistics.intervals import score
 
 __all__ = ["BAG", "OURS", "UNTRAINED", "TextFindings", "retrieval_figures", "study_texts", "zero_shot_figures"]
 
-Rows = npt.NDArray[np.floating[Any]]
-Both = tuple[Rows, Rows]
-"""Images (n, D) and texts (T, D) in one space."""
+Both = tuple[Any, Any]
+"""Images (n, D) and texts (T, D) in one space; words of texts are sparse."""
 
 OURS, UNTRAINED, BAG = "towers", "random_towers", "bag_of_words"
 

@@ -30,7 +30,7 @@ def test_the_map_is_scikit_learn_s_ridge():
     scaled = StandardScaler().fit_transform(features.astype(np.float64))
     peer = Ridge(alpha=words.penalty * 200).fit(scaled, bags)
     assert words.images(features) == pytest.approx(peer.predict(scaled), abs=1e-9)
-    assert words.texts([captions[3][0]]) == pytest.approx(bags[3:4])
+    assert words.texts([captions[3][0]]).toarray() == pytest.approx(bags[3:4])
 
 
 def test_what_features_tell_is_found_in_new_images():
@@ -65,7 +65,7 @@ def test_images_without_captions_and_texts_without_known_words():
     assert words is not None
     assert alone is not None
     assert words.weight == pytest.approx(alone.weight)
-    nothing = words.texts(["zebra", ""])
+    nothing = words.texts(["zebra", ""]).toarray()
     assert not nothing.any()
     right = csr_array(np.array([[True, False]]))
     assert ranks_of_first_right(nothing[:1], np.eye(len(words.bias))[:2], right).tolist() == [2]

@@ -58,6 +58,19 @@ def test_ranks_are_those_of_sorting_by_hand(vectors, monkeypatch: pytest.MonkeyP
     assert ranks_of_first_right(queries, candidates, csr_array(right)).tolist() == expected
 
 
+def test_sparse_vectors_have_the_ranks_of_dense_ones(vectors):
+    """Of which some are zeros, as a text without a known word is."""
+    queries, candidates = (rows * (np.abs(rows) > 1) for rows in vectors)
+    assert (queries == 0).all(axis=1).any()
+    right = np.random.default_rng(1).random((60, 40)) < 0.1
+    right[:, 0] = True
+    dense = ranks_of_first_right(queries, candidates, csr_array(right))
+    for first, second in ((csr_array(queries), candidates), (queries, csr_array(candidates))):
+        assert ranks_of_first_right(first, second, csr_array(right)).tolist() == dense.tolist()
+    with pytest.raises(ValueError, match="not finite"):
+        ranks_of_first_right(csr_array(queries * np.nan), candidates, csr_array(right))
+
+
 def test_where_one_is_right_the_mean_reciprocal_rank_is_scikit_learn_s(vectors):
     queries, candidates = vectors
     right = np.eye(40, dtype=bool)[np.arange(60) % 40]
