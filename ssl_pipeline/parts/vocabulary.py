@@ -12,8 +12,13 @@ from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
-__all__ = ["Vocabulary"]
+from ssl_pipeline.types import Finding, Kept, StepOutput
+
+__all__ = ["Vocabulary", "graded_words", "vocabulary_troubles"]
+
+_MIN_ENTRIES_IN_USE = 2.0  # entries in use, below which there is nothing to tell apart
 
 _IDLE_SHARE = 0.1  # of an even share, below which an entry is moved
 _MAX_MOVES_PER_STEP = 32  # entries in a step
@@ -107,3 +112,41 @@ class Vocabulary(nn.Module):
         self.sums[idle], self.shares[idle] = places * even, even
         moved = self.sums / self.shares.clamp(min=1e-12)[:, None]
         self.entries.copy_(torch.where((self.shares > 0)[:, None], moved, self.entries))
+
+
+def graded_words(scores: Tensor, wanted: Tensor, kept: Kept, measured: bool) -> StepOutput:
+    """Hold scores (M, K) of all entries against the ones (M,) that are right.
+
+    Args:
+        scores: The scores, float32.
+        wanted: The numbers of the right entries.
+        kept: What the vocabulary follows.
+        measured: Whether figures are wanted.
+
+    Returns:
+        The mean cross-entropy in nats; `pretext_accuracy`, and `words_used`, the perplexity of the right entries.
+    """
+    loss = F.cross_entropy(scores, wanted)
+    if not measured:
+        return StepOutput(loss, {}, kept)
+    shares = torch.bincount(wanted, minlength=scores.shape[1]) / len(wanted)
+    metrics = {
+        "pretext_accuracy": (scores.argmax(dim=1) == wanted).float().mean(),
+        "words_used": torch.special.entr(shares).sum().exp(),
+    }
+    return StepOutput(loss, metrics, kept)
+
+
+def vocabulary_troubles(figures: Mapping[str, float], vocabulary: Vocabulary, of: str = "patches") -> list[Finding]:
+    """Report a vocabulary of which one entry is used, by the patches that `of` names."""
+    used = figures["words_used"]
+    if used >= _MIN_ENTRIES_IN_USE:
+        return []
+    return [
+        Finding(
+            "vocabulary collapse",
+            f"vocabulary collapse: {of} belong to {used:.1f} of {len(vocabulary.entries)} entries. Raise "
+            "pretrain.pretext_task: {patch_size: ...}, or lower {momentum: ...}; images that hardly vary leave nothing "
+            "to choose from.",
+        )
+    ]

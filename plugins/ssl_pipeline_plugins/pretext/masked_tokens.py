@@ -15,12 +15,11 @@ from pathlib import Path
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from ssl_pipeline import hookimpl
 from ssl_pipeline.augment.display import shown_bands
 from ssl_pipeline.parts.holes import Holes, ToGrid, patches
-from ssl_pipeline.parts.vocabulary import Vocabulary
+from ssl_pipeline.parts.vocabulary import Vocabulary, graded_words, vocabulary_troubles
 from ssl_pipeline.parts.word_pictures import draw_words
 from ssl_pipeline.types import (
     UNIFORMS,
@@ -36,7 +35,6 @@ from ssl_pipeline.types import (
     Views,
 )
 
-_MIN_ENTRIES_IN_USE = 2.0  # entries in use, below which there is nothing to tell apart
 _DRAWN = 6
 
 
@@ -102,15 +100,7 @@ class MaskedTokens(PretextTask):
         images = torch.arange(len(places), device=places.device)[:, None]
         scores = encoded["scores"].float()[images, places].flatten(0, 1)
         wanted = self.vocabulary(features)[images, places].flatten()
-        loss, kept = F.cross_entropy(scores, wanted), self.vocabulary.note(features.flatten(0, 1))
-        if not step.measured:
-            return StepOutput(loss, {}, kept)
-        shares = torch.bincount(wanted, minlength=len(self.vocabulary.entries)) / len(wanted)
-        metrics = {
-            "pretext_accuracy": (scores.argmax(dim=1) == wanted).float().mean(),
-            "words_used": torch.special.entr(shares).sum().exp(),
-        }
-        return StepOutput(loss, metrics, kept)
+        return graded_words(scores, wanted, self.vocabulary.note(features.flatten(0, 1)), step.measured)
 
     def after_step(self, step: Step, kept: Kept) -> None:
         """Let the vocabulary follow."""
@@ -118,17 +108,7 @@ class MaskedTokens(PretextTask):
 
     def diagnose(self, figures: Mapping[str, float]) -> list[Finding]:
         """Report a vocabulary of which one entry is used."""
-        used = figures["words_used"]
-        if used >= _MIN_ENTRIES_IN_USE:
-            return []
-        return [
-            Finding(
-                "vocabulary collapse",
-                f"vocabulary collapse: hidden patches belong to {used:.1f} of {len(self.vocabulary.entries)} entries. "
-                "Raise pretrain.pretext_task: {patch_size: ...}, or lower {momentum: ...}; images that hardly vary "
-                "leave nothing to choose from.",
-            )
-        ]
+        return vocabulary_troubles(figures, self.vocabulary, "hidden patches")
 
     def predict(self, images: Tensor) -> Tensor:
         """Return probabilities (N, L, K) of the entries at each patch of images of which always the same is hidden."""

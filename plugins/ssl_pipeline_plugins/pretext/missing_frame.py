@@ -25,7 +25,7 @@ from torch.nn import functional as F
 
 from ssl_pipeline import hookimpl
 from ssl_pipeline.parts.holes import ToGrid, patches
-from ssl_pipeline.parts.vocabulary import Vocabulary
+from ssl_pipeline.parts.vocabulary import Vocabulary, graded_words, vocabulary_troubles
 from ssl_pipeline.parts.word_pictures import draw_words
 from ssl_pipeline.types import (
     Encoded,
@@ -42,7 +42,6 @@ from ssl_pipeline.types import (
     Views,
 )
 
-_MIN_ENTRIES_IN_USE = 2.0  # entries in use, below which there is nothing to tell apart
 _STILL = 0.95  # share of the places that are as in the frame before, above which a film stands still
 _DRAWN = 6
 
@@ -119,15 +118,10 @@ class MissingFrame(PretextTask):
         """Hold scores against the entries that the patches of the missing frame belong to."""
         features, scores = encoded["features"].float(), encoded["scores"].float().flatten(0, 1)
         wanted = self.vocabulary(features).flatten()
-        loss, kept = F.cross_entropy(scores, wanted), self.vocabulary.note(features.flatten(0, 1))
-        if not step.measured:
-            return StepOutput(loss, {}, kept)
-        shares = torch.bincount(wanted, minlength=len(self.vocabulary.entries)) / len(wanted)
-        metrics = {
-            "pretext_accuracy": (scores.argmax(dim=1) == wanted).float().mean(),
-            "copied": (self.vocabulary(encoded["before"].float()).flatten() == wanted).float().mean(),
-            "words_used": torch.special.entr(shares).sum().exp(),
-        }
+        loss, metrics, kept = graded_words(scores, wanted, self.vocabulary.note(features.flatten(0, 1)), step.measured)
+        if step.measured:
+            copied = self.vocabulary(encoded["before"].float()).flatten() == wanted
+            metrics = {"pretext_accuracy": metrics["pretext_accuracy"], "copied": copied.float().mean(), **metrics}
         return StepOutput(loss, metrics, kept)
 
     def after_step(self, step: Step, kept: Kept) -> None:
@@ -136,16 +130,9 @@ class MissingFrame(PretextTask):
 
     def diagnose(self, figures: Mapping[str, float]) -> list[Finding]:
         """Report a vocabulary of which one entry is used, and films that stand still."""
-        used, copied = figures["words_used"], figures["copied"]
-        if used < _MIN_ENTRIES_IN_USE:
-            return [
-                Finding(
-                    "vocabulary collapse",
-                    f"vocabulary collapse: patches belong to {used:.1f} of {len(self.vocabulary.entries)} entries. "
-                    "Raise pretrain.pretext_task: {patch_size: ...}, or lower {momentum: ...}; images that hardly vary "
-                    "leave nothing to choose from.",
-                )
-            ]
+        collapsed, copied = vocabulary_troubles(figures, self.vocabulary), figures["copied"]
+        if collapsed:
+            return collapsed
         if copied <= _STILL:
             return []
         return [
