@@ -1,5 +1,6 @@
 """The site is built with every link checked, from what is there, and loads nothing from the network when it is read."""
 
+import json
 import os
 import re
 import subprocess
@@ -7,8 +8,13 @@ import sys
 from pathlib import Path
 
 import pytest
+from selenium.webdriver import Chrome, ChromeOptions
+from selenium.webdriver.chrome.service import Service
+from selenium.webdriver.common.by import By
+from selenium.webdriver.support.wait import WebDriverWait
 
 from benchmarks.project import ROOT
+from tests.page.test_in_browser import CHROMIUM, DRIVER, QUIETLY
 
 pytest.importorskip("material", reason="the extra `docs` is not installed")
 pytest.importorskip("mkdocstrings", reason="the extra `docs` is not installed")
@@ -56,3 +62,32 @@ def test_the_search_finds_words_of_guides_and_of_docstrings(site: Path):
     index = (site / "search" / "search_index.json").read_text(encoding="utf-8")
     assert "near copies" in index
     assert "NT-Xent" in index
+
+
+@pytest.mark.skipif(not (CHROMIUM and DRIVER), reason="there is no Chromium: apt-get install chromium chromium-driver")
+def test_the_search_works_from_the_disk_and_pages_fit_a_phone(site: Path, tmp_path: Path):
+    options = ChromeOptions()
+    options.binary_location = str(CHROMIUM)
+    for flag in (*QUIETLY, f"user-data-dir={tmp_path}"):
+        options.add_argument(f"--{flag}")
+    options.set_capability("goog:loggingPrefs", {"performance": "ALL"})
+    browser = Chrome(options=options, service=Service(str(DRIVER)))
+    try:
+        browser.get("about:blank")
+        browser.get_log("performance")
+        browser.get((site / "index.html").as_uri())
+        browser.find_element(By.CSS_SELECTOR, "[data-md-component=search-query]").send_keys("over-clustered")
+        first = (By.CSS_SELECTOR, ".md-search-result__item")
+        found = WebDriverWait(browser, 20).until(lambda driver: driver.find_elements(*first))
+        assert "When classes merge or split" in [item.text.partition("\n")[0] for item in found]
+        size = {"width": 390, "height": 900, "deviceScaleFactor": 1, "mobile": True}
+        browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+        for name in ("index", "choosing", "reference/contracts"):
+            browser.get((site / f"{name}.html").as_uri())
+            assert browser.execute_script("return document.documentElement.scrollWidth <= innerWidth"), name
+        messages = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
+    finally:
+        browser.quit()
+    asked = [each["params"]["request"]["url"] for each in messages if each["method"] == "Network.requestWillBeSent"]
+    assert asked
+    assert [url for url in asked if not url.startswith(("file:", "data:", "about:", "blob:"))] == []
