@@ -23,7 +23,7 @@ from ssl_pipeline.resolution import FULL_SIZE, Resolution
 from ssl_pipeline.start_config import StartSection
 from ssl_pipeline.terminal import shown
 from ssl_pipeline.validation import Checked, OrWord, explain, hint, number_or, renamed
-from ssl_pipeline.value_types import Amount, BatchSize, Channel, Count, Devices, Positive, Prompts, Seed, Share
+from ssl_pipeline.value_types import Amount, BatchSize, Channel, Count, Devices, Passes, Positive, Prompts, Seed, Share
 from ssl_pipeline.yaml_file import read_yaml
 
 __all__ = [
@@ -135,7 +135,7 @@ class PretrainSection(StartSection):
     negatives: dict[str, Any]
     backbone: Annotated[Choice | Recipes, AS_THE_RECIPE_SAYS]
     seed: Seed
-    epochs: Annotated[Count | Recipes, AS_THE_RECIPE_SAYS]
+    epochs: Annotated[Passes | Recipes, AS_THE_RECIPE_SAYS]
     batch_size: Annotated[BatchSize | Recipes, AS_THE_RECIPE_SAYS]
     optimizer: Annotated[Optimizer | Recipes, AS_THE_RECIPE_SAYS]
     warmup: Annotated[Share | Recipes, AS_THE_RECIPE_SAYS]
@@ -154,7 +154,7 @@ class PretrainConfig(PretrainSection):
     """Learning without labels, with all values as they are used."""
 
     backbone: Choice
-    epochs: Count
+    epochs: Passes
     batch_size: BatchSize
     optimizer: Optimizer
     warmup: Share

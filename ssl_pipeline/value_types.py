@@ -6,12 +6,13 @@ from pydantic import AfterValidator, Field
 
 from ssl_pipeline.validation import number_or
 
-__all__ = ["Amount", "BatchSize", "Channel", "Count", "Devices", "Positive", "Prompts", "Seed", "Share"]
+__all__ = ["Amount", "BatchSize", "Channel", "Count", "Devices", "Passes", "Positive", "Prompts", "Seed", "Share"]
 
 
 Positive = Annotated[float, Field(gt=0.0)]
 Amount = Annotated[float, Field(ge=0.0)]
 Count = Annotated[int, Field(ge=1)]
+Passes = Annotated[int, Field(ge=0)]
 Devices = Annotated[Literal["auto"] | Count, number_or("auto")]
 Seed = Annotated[int, Field(ge=0, lt=2**31)]
 Channel = Annotated[int, Field(ge=0, le=255)]

@@ -74,6 +74,11 @@ class ModelCard(BaseModel):
     """Third-party distribution -> version."""
     versions: dict[str, str]
 
+    @property
+    def frozen(self) -> bool:
+        """Whether the weights are those that training would have started from, as `pretrain.epochs` is 0."""
+        return self.pretrain is not None and not self.pretrain.epochs
+
 
 def versions(*more: str) -> dict[str, str]:
     """Return versions of what shapes the weights and graphs, and of what else does so in a run."""

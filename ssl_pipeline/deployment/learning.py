@@ -99,6 +99,10 @@ def learn(
             checkpoints.folder = Path(ranks.told(""))
             train()
             return card
+        if card.frozen:
+            say(
+                f"pretrain: pretrain.epochs is 0: nothing is trained, and the weights of {section.init} ship as they are"
+            )
         if card.view_sizes:
             say(f"pretrain: {in_words(card.view_sizes)}")
         if rehearsed and not checkpoints.exist():  # whoever wrote one has passed the trial

@@ -109,6 +109,7 @@ def build(
     sizes = {kind: policies[kind].size for kind in needs.counts}
     encoder = start_encoder(registry, config, pool, sizes[needs.main])
     task = build_task(registry, recipe, encoder, config.seed, sizes[needs.main])
+    _check_learns(config, task)
     weights = list(task.encoder.backbone.parameters())
     if config.init == "random" and weights and not any(weight.requires_grad for weight in weights):
         raise ConfigError(
@@ -139,9 +140,28 @@ def _check_main(
     )
 
 
-def starting_weights(task: PretextTask, config: PretrainConfig) -> dict[str, Tensor]:
-    """Copy the encoder's weights before training, where `pretrain.init` gives some; empty where they are random."""
+def _check_learns(config: PretrainConfig, task: PretextTask) -> None:
+    """Refuse a run without training where random weights would ship."""
+    if config.epochs:
+        return
     if config.init == "random":
+        raise ConfigError(
+            "pretrain.epochs: 0 trains nothing, and with pretrain.init: random a network of random weights would ship. "
+            "Name weights in pretrain.init, which then ship as they are, or set pretrain.epochs to at least 1."
+        )
+    if task.text_tower is not None:
+        raise ConfigError(
+            f"pretrain.epochs: 0 trains nothing, and recipe '{config.recipe}' would ship a text tower of random "
+            "weights. Choose a recipe that learns from images alone, or set pretrain.epochs to at least 1."
+        )
+
+
+def starting_weights(task: PretextTask, config: PretrainConfig) -> dict[str, Tensor]:
+    """Copy the encoder's weights before training, where `pretrain.init` gives some; empty where they are random.
+
+    They are empty, too, where nothing is trained: what ships would be compared with itself.
+    """
+    if config.init == "random" or not config.epochs:
         return {}
     return {name: value.clone() for name, value in task.encoder.state_dict().items()}
 

@@ -57,7 +57,7 @@ class Plan:
     Attributes:
         batch_size: Number of images per step.
         steps: Number of steps per epoch; the images that do not fill a last batch are dropped.
-        epochs: Number of passes over the images.
+        epochs: Number of passes over the images; 0: none, and the start ships as it is.
         warmup: Number of steps in which the learning rate rises linearly, once the whole network learns.
         frozen: Number of steps before that, in which the backbone is frozen.
         frozen_warmup: Number of steps of these in which the learning rate rises linearly.
@@ -241,5 +241,7 @@ def train(
             advance(run.history.loss)
             run.save_if_due(number + 1, plan.total, stop_requested())
     run.ship()
+    if not plan.total:  # nothing is learned: what starts is looked at once, and ships
+        run.history.close_row(0, watch.measure(task.encoder, sizes.at(0)[task.views.main]))
     task.finish()  # after the last checkpoint, which a run that goes on starts from
     return run.history

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from ssl_pipeline.evaluation.budgets.budget_verdicts import CONTROLS, Verdict, overall, sentence
+from ssl_pipeline.evaluation.budgets.budget_verdicts import CONTROLS, PRETRAINING, Verdict, overall, sentence
 from ssl_pipeline.evaluation.budgets.outcome import Arm, Outcome
 from ssl_pipeline.evaluation.report import Table
 
@@ -28,14 +28,16 @@ _WEIGHTS_OF_CONTROL: dict[Arm, str] = {
 }
 
 
-def conclusion(verdicts: Sequence[Verdict], groups: npt.NDArray[np.int64]) -> list[str]:
+def conclusion(verdicts: Sequence[Verdict], groups: npt.NDArray[np.int64], judged: str = PRETRAINING) -> list[str]:
     """Return the verdict: a line on all budgets, a line for each, and how to read them.
 
     Args:
         verdicts: The verdicts of one or more budgets.
         groups: (n_test,) numbers of the test images' groups, equal for images of one group.
+        judged: What is judged, in words.
     """
-    return [overall(verdicts), *map(sentence, verdicts), *_footnote(verdicts[0], groups).splitlines()]
+    lines = [sentence(verdict, judged) for verdict in verdicts]
+    return [overall(verdicts, judged), *lines, *_footnote(verdicts[0], groups).splitlines()]
 
 
 def _footnote(verdict: Verdict, groups: npt.NDArray[np.int64]) -> str:

@@ -30,6 +30,9 @@ __all__ = ["CONTROLS", "Verdict", "headline", "judge_budgets", "metrics", "overa
 CONTROLS: dict[Arm, str] = {"random": "random weights", "start": "what it started from"}
 """The arms that may differ from the fine-tuned one in the weights alone, in words."""
 
+PRETRAINING = "pretraining"
+"""What a verdict is on, where something was learned from the images."""
+
 _FINDING_WORDS = {1: "helped", 0: "no clear difference", -1: "hurt"}
 
 
@@ -124,10 +127,15 @@ def _chance(over_control: Estimate, over_scratch: Estimate) -> float:
     return max(over_control.p, over_scratch.p if over_scratch.mean > 0 else 1.0)
 
 
-def sentence(verdict: Verdict) -> str:
-    """Return one plain line on one budget."""
+def sentence(verdict: Verdict, judged: str = PRETRAINING) -> str:
+    """Return one plain line on one budget.
+
+    Args:
+        verdict: The verdict.
+        judged: What is judged, in words.
+    """
     means, gains = {arm: _percent(value) for arm, value in verdict.accuracy.items()}, verdict.gains
-    finding = f"pretraining {_FINDING_WORDS[verdict.finding]}" if verdict.finding else _FINDING_WORDS[0]
+    finding = f"{judged} {_FINDING_WORDS[verdict.finding]}" if verdict.finding else _FINDING_WORDS[0]
     control = verdict.control
     return (
         f"With {in_words(verdict.budget)}: {means['finetune']} against {means[control]} from {CONTROLS[control]} "
@@ -137,17 +145,26 @@ def sentence(verdict: Verdict) -> str:
     )
 
 
-def overall(verdicts: Sequence[Verdict]) -> str:
-    """Return one plain line on all budgets."""
+def overall(verdicts: Sequence[Verdict], judged: str = PRETRAINING) -> str:
+    """Return one plain line on all budgets.
+
+    Args:
+        verdicts: The verdicts of one or more budgets.
+        judged: What is judged, in words.
+    """
     phrases = _FINDING_WORDS | {0: f"made {_FINDING_WORDS[0]}"}
     verdicts_of = {sign: [verdict for verdict in verdicts if verdict.finding == sign] for sign in phrases}
     control = CONTROLS[verdicts[0].control]
     if not verdicts_of[1] and not verdicts_of[-1]:
-        return f"Pretraining did not help: {_FINDING_WORDS[0]} from {control} with any number of labels."
+        return f"{_capital(judged)} did not help: {_FINDING_WORDS[0]} from {control} with any number of labels."
     parts = [f"{phrases[sign]} {_at(group)}" for sign, group in verdicts_of.items() if group]
     said = _listed(parts) if verdicts_of[1] else f"did not help: it {_listed(parts[::-1])}"
-    subject = f"Compared with {control}, pretraining" if verdicts[0].control == "start" else "Pretraining"
+    subject = f"Compared with {control}, {judged}" if verdicts[0].control == "start" else _capital(judged)
     return f"{subject} {said}."
+
+
+def _capital(words: str) -> str:
+    return words[:1].upper() + words[1:]
 
 
 def headline(verdicts: Sequence[Verdict]) -> dict[str, float]:

@@ -30,7 +30,7 @@ from ssl_pipeline.artifacts.card import ModelCard
 from ssl_pipeline.config import FinetuneConfig
 from ssl_pipeline.evaluation.budgets.budget_picture import draw_budgets
 from ssl_pipeline.evaluation.budgets.budget_report import budget_table, conclusion
-from ssl_pipeline.evaluation.budgets.budget_verdicts import headline, judge_budgets, metrics
+from ssl_pipeline.evaluation.budgets.budget_verdicts import PRETRAINING, headline, judge_budgets, metrics
 from ssl_pipeline.evaluation.budgets.contest import compete
 from ssl_pipeline.evaluation.budgets.inputs import BudgetInputs
 from ssl_pipeline.evaluation.budgets.label_draws import Budget, affordable, obstacle
@@ -87,7 +87,8 @@ def study_budgets(
     largest = affordable(settings.budgets, data.train.labels)[-1]
     outcomes = compete(settings, inputs, reopen, lambda model: ship(Tuned(model, card, data.classes, largest)))
     verdicts = judge_budgets(outcomes, data.test.groups)
-    words = conclusion(verdicts, data.test.groups)
+    judged = f"the start ({card.init}), with no training," if card.frozen else PRETRAINING
+    words = conclusion(verdicts, data.test.groups, judged)
 
     def draw(pictures: Path) -> None:
         draw_budgets(verdicts, len(data.classes), pictures / "label_budget.png")
