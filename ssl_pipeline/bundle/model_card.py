@@ -128,6 +128,7 @@ def _facts(
         "classes": classes[:_MOST_CLASSES],
         "number_of_classes": len(classes),
         "data": _data(told.manifest),
+        "frozen_start": "" if told.trained["pretrain"]["epochs"] else Path(told.trained["init"]).name,
         "parameters": _parameters(told.trained),
         "versions": ", ".join(f"{name} {version}" for name, version in told.trained["versions"].items()),
         "accuracies": accuracies({name: value for name, value in linear.items() if name != "rivals"}),

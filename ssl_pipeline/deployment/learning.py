@@ -100,9 +100,7 @@ def learn(
             train()
             return card
         if card.frozen:
-            say(
-                f"pretrain: pretrain.epochs is 0: nothing is trained, and the weights of {section.init} ship as they are"
-            )
+            say(f"pretrain: 0 epochs train nothing: the weights of {section.init} ship as they are")
         if card.view_sizes:
             say(f"pretrain: {in_words(card.view_sizes)}")
         if rehearsed and not checkpoints.exist():  # whoever wrote one has passed the trial

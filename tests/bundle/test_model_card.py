@@ -34,6 +34,17 @@ def test_it_tells_figures_with_intervals_beside_their_baselines(made: Path):
     assert "| licence | not stated, so ask before you use or share it |" in text
 
 
+def test_a_start_that_nobody_trained_is_not_called_trained():
+    whole = told()
+    frozen = whole.trained | {"pretrain": whole.trained["pretrain"] | {"epochs": 0}}
+    text = model_card(replace(whole, trained=frozen), metadata(RGB8), FILES, [])
+    assert "with the weights of `start.safetensors`, which nobody trained further. It leads from the pixels" in text
+    assert "No image here shaped the backbone's weights: they were given. Exact duplicates" in text
+    assert "trained without labels" not in text
+    assert "trained on the training images" not in text
+    assert "which nobody trained further" not in model_card(whole, metadata(RGB8), FILES, [])
+
+
 def test_licence_contact_gate_and_thresholds_are_told():
     export = {
         **told().export,

@@ -233,3 +233,13 @@ def test_the_picture_is_drawn_and_its_bytes_depend_on_the_figures_alone(tmp_path
         draw_budgets(drawn, 10, tmp_path / name)
     assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
     assert (tmp_path / "a.png").stat().st_size > 10_000
+
+
+def test_a_start_that_was_not_trained_is_judged_by_its_name():
+    judged = "the start (w.safetensors), with no training,"
+    found = verdicts(k1=HELPED, k5=HURT)
+    assert overall(found, judged).startswith(
+        "The start (w.safetensors), with no training, helped with 1 label per class"
+    )
+    assert ": the start (w.safetensors), with no training, hurt (p" in sentence(found[1], judged)
+    assert "retraining" not in overall(found, judged)
