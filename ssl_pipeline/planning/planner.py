@@ -13,6 +13,7 @@ from ssl_pipeline.planning.framing import SIDES, largest_side, put_canvas
 from ssl_pipeline.planning.machine import Machine, Speed
 from ssl_pipeline.planning.planned_views import PlannedViews, plan_views
 from ssl_pipeline.planning.schedule import batch_size, epochs_within, learning_rate, micro_batch
+from ssl_pipeline.planning.starts import ENOUGH_PASSES, MOST_EPOCHS, RATE, Given, put_start, way_of
 from ssl_pipeline.recipes import Method
 from ssl_pipeline.registry import Registry
 
@@ -36,6 +37,7 @@ class Shelf:
         recipe: A recipe that does well with few images and steps.
         clips_recipe: A recipe that learns from the neighbours of frames in time.
         captions_recipe: A recipe that learns from images and their captions.
+        distilling_recipe: A recipe by which a network learns from another one.
         networks: Backbones for views of few px, from lean to large.
         photo_networks: Backbones for larger views, which they reduce early, from lean to large.
         photo_side: Side of a view in px from which on the latter are taken.
@@ -45,6 +47,7 @@ class Shelf:
     recipe: str
     clips_recipe: str
     captions_recipe: str
+    distilling_recipe: str
     networks: Sequence[Mapping[str, Any]]
     photo_networks: Sequence[Mapping[str, Any]]
     photo_side: int
@@ -71,6 +74,7 @@ class Planner(Costs):
         machine: What there is to compute with.
         draft: The parameters, into which settings are put.
         measure: Function that tries how fast some parameters train.
+        given: Weights that a person has named; None: there are none.
     """
 
     def __init__(
@@ -82,9 +86,12 @@ class Planner(Costs):
         machine: Machine,
         draft: Draft,
         measure: Measure,
+        given: Given | None = None,
     ):
         super().__init__(registry, evidence, machine, draft, measure)
-        self.shelf, self.seconds = shelf, seconds
+        self.shelf, self.seconds, self.given = shelf, seconds, given
+        self._network = None if given is None or given.small else given.backbone
+        self._enough = PASSES if self._network is None else ENOUGH_PASSES
 
     def passes(self, speed: Speed) -> float:
         """Return how many times each image can be seen at a speed, in about the time that pretraining has."""
@@ -106,15 +113,15 @@ class Planner(Costs):
 
         def passes(side: int) -> float:
             self.draft.set("augment.views", self._views(side))
-            self.draft.set("pretrain.backbone", self.shelf.middling(side))
+            self.draft.set("pretrain.backbone", self._network or self.shelf.middling(side))
             return self.passes(self.speed())
 
         if len(sides) == 1:
             return sides[0]
         if self.machine.device == "cpu":  # where time goes with the number of pixels; larger ones take long to try
             least = passes(sides[0])
-            return max((side for side in sides if least * (sides[0] / side) ** 2 >= PASSES), default=sides[0])
-        return next((side for side in reversed(sides) if passes(side) >= PASSES), sides[0])
+            return max((side for side in sides if least * (sides[0] / side) ** 2 >= self._enough), default=sides[0])
+        return next((side for side in reversed(sides) if passes(side) >= self._enough), sides[0])
 
     def _planned(self, size: int) -> PlannedViews:
         described = self.method()[0].recipe.name == self.shelf.captions_recipe
@@ -139,6 +146,9 @@ class Planner(Costs):
 
     def put_network(self) -> Speed:
         """Propose the largest network that sees each image often enough; return how fast it trains."""
+        if self._network is not None:
+            self.draft.put("pretrain.backbone", dict(self._network), "It is the network of the weights that are given.")
+            return self.speed()
         method, views = self.method()
         side = views[needed_views(self.registry, method.recipe.pretext_task).main].size
         lean, *larger = self.shelf.for_side(side)
@@ -182,7 +192,7 @@ class Planner(Costs):
             self.draft.put("finetune.draws", draws, reason)
 
     def put_schedule(self, speed: Speed) -> None:
-        """Propose how many images a step has, and how many epochs fit into what the other stages leave."""
+        """Propose how many images a step has, how many epochs fit into what the other stages leave, and the start."""
         work, stages = self.estimates(speed)
         others = 60 * sum(stage.minutes for stage in stages if stage.stage != "pretrain")
         seconds = max(self.seconds - others - FIXED["pretrain"], 0.1 * self.seconds)
@@ -194,11 +204,17 @@ class Planner(Costs):
         self._put_micro_batch(batch, speed)
         speed = self.whole_run(speed)
         epochs = epochs_within(seconds, work.pool, batch, speed)
+        way = way_of(self.given, work.pool, seconds * speed.images_per_second / work.pool)
+        if way in ("frozen", "continued"):
+            epochs = min(epochs, MOST_EPOCHS) if way == "continued" else 0
         own, all_of_it = epochs * work.pool / speed.images_per_second / 60, self.seconds / 60
         reason = f"They take about {own:,.1f} of {all_of_it:,.0f} minutes, and the other stages {others / 60:,.1f}."
         if others > self.seconds:
             reason = f"They are few, as the other stages alone take {others / 60:,.1f} of {all_of_it:,.0f} minutes."
+        if way == "frozen":
+            reason = "Nothing is trained: the given weights ship as they are."
         self.draft.put("pretrain.epochs", epochs, reason)
+        put_start(self.draft, way, self.given, work.pool, epochs, epochs * (work.pool // batch))
 
     def _put_micro_batch(self, batch: int, speed: Speed) -> None:
         """Propose how many images are encoded at once, where a step does not fit."""
@@ -211,7 +227,9 @@ class Planner(Costs):
             self.draft.put("pretrain.micro_batch", at_once, reason)
 
     def _put_optimizer(self, batch: int) -> None:
-        rate = learning_rate(batch)
+        rate = learning_rate(batch) * (1.0 if self._network is None else RATE)
         optimizer = {"name": self.shelf.optimizer["name"], "learning_rate": rate, **self.shelf.optimizer}
         reason = f"The learning rate grows with the square root of the {batch} images per step."
+        if self._network is not None:
+            reason += f" It is {RATE:.0%} of what random weights would take, so that the given ones are kept."
         self.draft.put("pretrain.optimizer", optimizer, reason)

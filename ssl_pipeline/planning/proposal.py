@@ -15,6 +15,7 @@ from ssl_pipeline.planning.evidence import Evidence, Labelling
 from ssl_pipeline.planning.framing import frame
 from ssl_pipeline.planning.machine import Machine, Speed, trial
 from ssl_pipeline.planning.planner import Planner, Shelf
+from ssl_pipeline.planning.starts import Given, forget_start
 from ssl_pipeline.registry import Registry
 
 __all__ = ["Proposal", "estimate_all", "propose"]
@@ -61,6 +62,7 @@ def propose(
     content: Mapping[str, Any],
     left: Collection[str] = (),
     measure: Measure = trial,
+    given: Given | None = None,
 ) -> Proposal:
     """Propose settings.
 
@@ -73,15 +75,21 @@ def propose(
         content: The content of params.yaml.
         left: Keys whose values a person has set, and which stay.
         measure: Function that tries how fast some parameters train.
+        given: Weights to start from, or to learn from; None: there are none.
 
     Raises:
         ConfigError: The content is not valid, or what a person has set does not go together.
     """
     draft = Draft(content, left)
-    planner = Planner(shelf, 3600 * hours, registry, evidence, machine, draft, measure)
+    planner = Planner(shelf, 3600 * hours, registry, evidence, machine, draft, measure, given)
     planner.config()  # mistakes are told before anything is measured
+    forget_start(draft)
     frame(draft, evidence)
-    draft.put("pretrain.recipe", *_recipe(registry, shelf, evidence.labelling))
+    if given and given.small:
+        draft.put("pretrain.recipe", shelf.distilling_recipe, "A small network learns from the weights that are given.")
+        draft.set("pretrain.pretext_task", {"teacher": given.as_teacher})
+    else:
+        draft.put("pretrain.recipe", *_recipe(registry, shelf, evidence.labelling))
     draft.put("pretrain.recipe_size", "small", "The papers' sizes are for large runs.")
     planner.put_views()
     speed = planner.put_network()

@@ -61,11 +61,12 @@ def told_shortly(evidence: Evidence, machine: Machine, proposal: Proposal) -> li
     network = _value(planned["pretrain.backbone"])
     size = planned["augment.views"]["global"]["size"]
     ingest, pretrain = config.ingest, config.pretrain
+    start = "" if pretrain.init == "random" else f" from {shown(pretrain.init, 60)}"
     pixels = evidence.spec if ingest.pixels.name == "as_is" else "8-bit RGB"
     return [
         f"  Images: {found}.",
         f"  Settings: {pixels}, {ingest.resize} to {ingest.canvas} px, views of {size} px, "
-        f"{network}, {pretrain.recipe}, {pretrain.epochs} epochs, {pretrain.batch_size} images per step.",
+        f"{network}{start}, {pretrain.recipe}, {pretrain.epochs} epochs, {pretrain.batch_size} images per step.",
         f"  Time: about {proposal.minutes:,.0f} minutes on {counted(machine.cores, 'core')}"
         f"{' and ' + _gpus(machine) if machine.name else ''}{late if _is_late(proposal) else ''}. "
         "`ssl-pipeline plan --explain` says why.",

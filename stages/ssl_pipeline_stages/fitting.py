@@ -18,6 +18,7 @@ from ssl_pipeline.yaml_file import read_yaml
 from ssl_pipeline_stages import code
 from ssl_pipeline_stages.params import load_params
 from ssl_pipeline_stages.shelf import SHELF, SHIPPED
+from ssl_pipeline_stages.starts import NOT_SAID, Start, given
 
 __all__ = ["fit", "recognised"]
 
@@ -58,6 +59,7 @@ def fit(
     hours: float,
     overwrite: bool = False,
     tell: Callable[[Evidence, Machine], None] = lambda evidence, machine: None,
+    start: Start = NOT_SAID,
 ) -> Proposal:
     """Propose settings for params.yaml, in which nothing is written.
 
@@ -67,11 +69,13 @@ def fit(
         hours: Time that all stages together may take.
         overwrite: Whether what a person has set is given up.
         tell: A function that is given what the proposal is made from, some seconds before it is made.
+        start: The options that say which weights to start from.
 
     Raises:
-        PipelineError: The file is not valid, or the source has no images that can be used.
+        PipelineError: The file is not valid, the source has no images that can be used, or weights are refused.
     """
-    config, content = load_params(params), read_yaml(params)
+    config, content, registry = load_params(params), read_yaml(params), load_registry()
+    weights = given(registry, config, start, params.parent)
     if source:
         content["ingest"]["source"] = source
         ingest = config.ingest.model_copy(update={"source": Choice.model_validate(source)})
@@ -83,4 +87,4 @@ def fit(
     evidence = examine(take(code.source(config).open(), pixels, config.ingest.background))
     machine = look_around()
     tell(evidence, machine)
-    return propose(load_registry(), SHELF, evidence, machine, hours, content, left)
+    return propose(registry, SHELF, evidence, machine, hours, content, left, given=weights)

@@ -13,6 +13,7 @@ from ssl_pipeline.errors import PipelineError
 from ssl_pipeline.terminal import shown
 from ssl_pipeline_stages.guarded import guarded
 from ssl_pipeline_stages.repository import initialise
+from ssl_pipeline_stages.starts import NOT_SAID, Start, start_options
 
 if TYPE_CHECKING:  # imports torch
     from ssl_pipeline.planning.evidence import Evidence
@@ -33,27 +34,42 @@ IMAGES = "images"
 )
 @click.option("--labels", type=click.Path(path_type=Path), help="A CSV of path, label, split, group, caption.")
 @click.option("--hours", type=click.FloatRange(0.05, 1e4), default=1.0, show_default=True, help="Time for all stages.")
-def init(project: Path, images: Path | None, labels: Path | None, hours: float) -> None:
+@start_options
+def init(
+    project: Path,
+    images: Path | None,
+    labels: Path | None,
+    hours: float,
+    start: str | None,
+    backbone: str | None,
+    small: bool,
+) -> None:
     """Begin a project of your own in the folder PROJECT: settings fitted to your images, git and DVC.
 
     The images stay where they are, and so do labels. Of the columns of the labels only the path is needed, relative to
     the folder of the images.
     """
-    raise SystemExit(guarded(lambda: _begin(project, images, labels, hours)))
+    said = Start(start, backbone, small)
+    raise SystemExit(guarded(lambda: _begin(project, images, labels, hours, said)))
 
 
-def _begin(project: Path, images: Path | None, labels: Path | None, hours: float) -> None:
+def _begin(project: Path, images: Path | None, labels: Path | None, hours: float, start: Start) -> None:
     place = Path(os.path.abspath(project))
     _refuse_taken(place)
     if images is None and (place / IMAGES).is_dir() and any((place / IMAGES).iterdir()):
         images = place / IMAGES
     source = _source(place, images, labels)
+    if start != NOT_SAID and not source:
+        raise PipelineError(
+            "--start: settings are fitted to images, and none are named: add --images, or give it to `ssl-pipeline "
+            "plan` later."
+        )
     anchor = next(folder for folder in (place, *place.parents) if folder.exists())
     with tempfile.TemporaryDirectory(dir=anchor, prefix=".ssl-pipeline.") as beside:
         whole = Path(beside) / "project"
         whole.mkdir()
         _write(whole, place, source)
-        said = _fit(whole, place, source, hours)
+        said = _fit(whole, place, source, hours, start)
         initialise(whole, anchor)
         place.mkdir(parents=True, exist_ok=True)
         for path in whole.iterdir():
@@ -117,7 +133,7 @@ def _seen_from(place: Path, path: str) -> str:
     return os.path.relpath(path, place) if Path(path).is_relative_to(place.parent) else path
 
 
-def _fit(folder: Path, place: Path, source: dict[str, str], hours: float) -> list[str]:
+def _fit(folder: Path, place: Path, source: dict[str, str], hours: float, start: Start) -> list[str]:
     """Fit params.yaml to the images, or to photographs where there are none yet; say in a few lines what was decided.
 
     Raises:
@@ -137,7 +153,7 @@ def _fit(folder: Path, place: Path, source: dict[str, str], hours: float) -> lis
     if source:
         source, remarks = recognised(source["path"], source.get("labels"))
         looked: list[tuple[Evidence, Machine]] = []
-        proposal = fit(params, source, hours, tell=lambda *found: looked.append(found))
+        proposal = fit(params, source, hours, tell=lambda *found: looked.append(found), start=start)
         settings = list(proposal.settings)
         said = [f"Began '{place.name}'.", *told_shortly(*looked[0], proposal), *remarks]
     else:

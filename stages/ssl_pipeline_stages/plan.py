@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ssl_pipeline_stages.guarded import guarded
+from ssl_pipeline_stages.starts import Start, start_options
 
 if TYPE_CHECKING:
     from ssl_pipeline.planning.evidence import Evidence
@@ -15,22 +16,36 @@ if TYPE_CHECKING:
 @click.command()
 @click.argument("path", required=False)
 @click.option("--hours", type=click.FloatRange(0.05, 1e4), default=1.0, show_default=True, help="Time for all stages.")
+@start_options
 @click.option("--explain", is_flag=True, help="Print the evidence as well.")
 @click.option("--dry-run", is_flag=True, help="Print the settings, and write nothing.")
 @click.option("--overwrite", is_flag=True, help="Also replace what you have set yourself.")
 @click.option(
     "--params", default="params.yaml", type=click.Path(path_type=Path), show_default=True, help="The parameters."
 )
-def plan(path: str | None, hours: float, explain: bool, dry_run: bool, overwrite: bool, params: Path) -> None:
+def plan(
+    path: str | None,
+    hours: float,
+    start: str | None,
+    backbone: str | None,
+    small: bool,
+    explain: bool,
+    dry_run: bool,
+    overwrite: bool,
+    params: Path,
+) -> None:
     """Fit params.yaml to images, machine and time, and say why each value is as it is.
 
     PATH is a directory or a .zip of images, or a directory of films; without it, they are those of ingest.source. What
     you have set yourself stays, and so do comments.
     """
-    raise SystemExit(guarded(lambda: _plan(path, hours, explain, dry_run, overwrite, params)))
+    said = Start(start, backbone, small)
+    raise SystemExit(guarded(lambda: _plan(path, hours, said, explain, dry_run, overwrite, params)))
 
 
-def _plan(path: str | None, hours: float, explain: bool, dry_run: bool, overwrite: bool, params: Path) -> None:
+def _plan(
+    path: str | None, hours: float, start: Start, explain: bool, dry_run: bool, overwrite: bool, params: Path
+) -> None:
     from ssl_pipeline.planning.params_file import RECORD, write_settings
     from ssl_pipeline.planning.words import told_evidence, told_proposal
     from ssl_pipeline_stages.fitting import fit, recognised
@@ -44,7 +59,7 @@ def _plan(path: str | None, hours: float, explain: bool, dry_run: bool, overwrit
     chosen, remarks = recognised(path) if path else (None, [])
     for remark in remarks:
         click.echo(remark + "\n")
-    proposal = fit(params, chosen, hours, overwrite, tell)
+    proposal = fit(params, chosen, hours, overwrite, tell, start)
     click.echo(told_proposal(proposal))
     if not dry_run:
         write_settings(params, proposal.settings, chosen)

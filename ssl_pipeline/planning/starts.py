@@ -1,0 +1,130 @@
+"""What to start from: random weights, or given ones that stay as they are, learn on, or teach a small network.
+
+The bounds stand here, in one place. They are few, as what is better where depends on how much the given weights know of
+such images: `docs/start.md` has measurements, and linear_eval and finetune say it of each run.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from ssl_pipeline.planning.draft import Draft, value_at
+
+__all__ = ["ENOUGH_PASSES", "Given", "Way", "forget_start", "put_start", "way_of"]
+
+FEWEST_IMAGES = 500
+"""Fewer images than this would rather be learned by heart than teach a network that knows more of them already."""
+FEWEST_PASSES = 3.0
+"""With fewer passes over the images, heads hardly learn before the time is over, and the backbone only gets worse."""
+ENOUGH_PASSES = 10
+"""Passes over the images for whose sake views are made smaller: given weights need few."""
+MOST_EPOCHS = 30
+"""Passes of a run that goes on from given weights: with more it forgets what they brought."""
+FEW_IMAGES = 50_000
+"""With fewer images than this, weights that were trained on many others are worth more than what can be learned."""
+RATE = 0.1
+"""Learning rate as a share of that of random weights."""
+LAYER_DECAY = 0.75
+"""As BEiT and MAE fine-tune (2106.08254, 2111.06377)."""
+AVERAGED = 0.1
+"""Share of the steps over which the weights that ship are averaged."""
+
+Way = Literal["scratch", "frozen", "continued", "distilled"]
+
+_UNUSED: Mapping[str, Any] = {
+    "pretrain.init": "random",
+    "pretrain.freeze_epochs": 0,
+    "pretrain.layer_decay": 1.0,
+    "pretrain.ema": 0.0,
+    "pretrain.pretext_task": {},
+}
+"""Key -> the value that does nothing, which takes the place of what another plan has put there."""
+
+
+@dataclass(frozen=True)
+class Given:
+    """Weights that a person has named.
+
+    Attributes:
+        weights: The value of `pretrain.init`.
+        backbone: Their network, as `pretrain.backbone` has it.
+        small: Whether a small network should ship, which learns from this one.
+    """
+
+    weights: str
+    backbone: Mapping[str, Any]
+    small: bool = False
+
+    @property
+    def as_teacher(self) -> Any:
+        """How `pretrain.pretext_task: {teacher: ...}` names them."""
+        if self.weights == self.backbone["name"]:
+            return self.weights
+        return {"weights": self.weights, "backbone": dict(self.backbone)}
+
+
+def way_of(given: Given | None, pool: int, passes: float) -> Way:
+    """Return what is proposed.
+
+    Args:
+        given: The weights; None: nobody has named any.
+        pool: Number of images to pretrain on.
+        passes: Number of times that each of them can be seen in the time that there is.
+    """
+    if given is None:
+        return "scratch"
+    if given.small:
+        return "distilled"
+    return "frozen" if pool < FEWEST_IMAGES or passes < FEWEST_PASSES else "continued"
+
+
+def forget_start(draft: Draft) -> None:
+    """Take back what an earlier plan said of a start: no trial needs weights, and this plan may propose none."""
+    for key, value in _UNUSED.items():
+        if value_at(draft.content, key) not in (None, value):
+            draft.put(key, value, "It has no use here.")
+    if value_at(draft.content, "pretrain.epochs") == 0:
+        draft.set("pretrain.epochs", 1)  # random weights are never left as they are
+
+
+def put_start(draft: Draft, way: Way, given: Given | None, pool: int, epochs: int, steps: int) -> None:
+    """Propose what to start from, and what keeps given weights from being ruined.
+
+    Args:
+        draft: The parameters, whose epochs and batch are settled.
+        way: What is proposed.
+        given: The weights; None: nobody has named any.
+        pool: Number of images to pretrain on.
+        epochs: Number of passes over them.
+        steps: Number of steps in all.
+    """
+    for key, (value, reason) in _settings(way, given, pool, epochs, steps).items():
+        draft.put(key, value, reason)
+
+
+def _settings(way: Way, given: Given | None, pool: int, epochs: int, steps: int) -> dict[str, tuple[Any, str]]:
+    """Return key -> the value and the reason."""
+    if given is None:
+        reason = "No weights to start from are named."
+        if pool < FEW_IMAGES:
+            reason += (
+                f" With {pool:,} images, a network that was trained on many others is likely to be better: name its "
+                "weights with --start (docs/start.md)."
+            )
+        return {"pretrain.init": ("random", reason)}
+    if way == "distilled":
+        teacher = {"teacher": given.as_teacher}
+        return {"pretrain.pretext_task": (teacher, "The network that is planned learns from these weights.")}
+    if way == "frozen":
+        why = f"{pool:,} images are few" if pool < FEWEST_IMAGES else "The time is too short"
+        reason = f"{why} to train these weights further: they ship as they are, and are judged on your images."
+        return {"pretrain.init": (given.weights, reason)}
+    return {
+        "pretrain.init": (given.weights, "Training goes on from these weights, which already know many images."),
+        "pretrain.freeze_epochs": (max(1, epochs // 10), "The heads start at random: the backbone waits for them."),
+        "pretrain.layer_decay": (LAYER_DECAY, "Early layers are general, and change less than later ones."),
+        "pretrain.ema": (
+            round(1 - 1 / max(10.0, AVERAGED * steps), 4),
+            f"What ships is the average of the weights over the last {AVERAGED:.0%} of the steps or so.",
+        ),
+    }

@@ -1,0 +1,122 @@
+"""The weights that `plan` and `init` are told to start from."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+
+import click
+
+from ssl_pipeline.errors import ConfigError
+from ssl_pipeline.terminal import shown
+
+if TYPE_CHECKING:  # imports torch
+    from ssl_pipeline.config import Config
+    from ssl_pipeline.planning.starts import Given
+    from ssl_pipeline.registry import Registry
+
+__all__ = ["NOT_SAID", "Start", "given", "start_options"]
+
+NONE = "none"
+"""What stands for no weights."""
+
+
+class Start(NamedTuple):
+    """What the options say.
+
+    Attributes:
+        weights: `--start`: a path, a name, or none; None: what pretrain.init says.
+        backbone: `--backbone`.
+        small: `--small`.
+    """
+
+    weights: str | None = None
+    backbone: str | None = None
+    small: bool = False
+
+
+NOT_SAID = Start()
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+def start_options(command: Command) -> Command:
+    """Give a command the options that say what to start from."""
+    options = (
+        click.option(
+            "--start",
+            help="Weights to start from: a .safetensors or .pth file, the name of a backbone with published weights "
+            f"such as timm/resnet50, or {NONE}. [default: what pretrain.init says]",
+        ),
+        click.option("--backbone", help="The network of a file of weights, such as timm/resnet50."),
+        click.option("--small", is_flag=True, help="Ship a small network, which learns from these weights."),
+    )
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+def given(registry: "Registry", config: "Config", said: Start, place: Path) -> "Given | None":
+    """Return the weights that are meant; None: none.
+
+    Args:
+        registry: The registry.
+        config: The parameters.
+        said: What the options say.
+        place: The folder of params.yaml, from which a path of the result is seen.
+
+    Raises:
+        ConfigError: There are no such weights, nothing says which network they belong to, or they do not fit it.
+    """
+    from ssl_pipeline.planning.starts import Given
+    from ssl_pipeline.recipes import method_of
+    from ssl_pipeline.weight_names import named_weights
+
+    start, backbone, small = said
+    if start is None and config.pretrain.init != "random":
+        section = method_of(registry, config.pretrain).pretrain
+        return Given(section.init, section.backbone.model_dump(), small)
+    if start is None or start == NONE:
+        if backbone or small:
+            option = "--backbone" if backbone else "--small"
+            raise ConfigError(f"{option}: it says more about the weights of --start: name these, too.")
+        return None
+    if name := named_weights(registry, start):
+        if backbone:
+            raise ConfigError(f"--backbone: '{shown(start, 100)}' already says which network it is. Omit the option.")
+        return Given(start, {"name": name}, small)
+    path = Path(start)
+    if not path.is_file():
+        raise ConfigError(
+            f"--start: '{shown(start, 200)}' is neither a file nor the name of a backbone with published weights. Name "
+            "a .safetensors or .pth file, or a backbone such as timm/resnet50."
+        )
+    network = {"name": backbone} if backbone else _network_of(path)
+    _check_fit(registry, network, path)
+    absolute = os.path.abspath(path)
+    inside = Path(absolute).is_relative_to(place.absolute())
+    return Given(os.path.relpath(absolute, place) if inside else absolute, network, small)
+
+
+def _network_of(path: Path) -> dict[str, Any]:
+    """Return the network of weights of ours, which the card beside them names."""
+    from ssl_pipeline.artifacts.card import CARD, read_card
+    from ssl_pipeline.artifacts.files import ENCODER
+
+    if path.name == ENCODER and (path.parent / CARD).exists():
+        return read_card(path.parent).backbone.model_dump()
+    raise ConfigError(
+        f"--start: weights alone do not say which network they belong to: add its name, such as --backbone "
+        f"timm/resnet50, for {shown(str(path), 200)}."
+    )
+
+
+def _check_fit(registry: "Registry", network: dict[str, Any], path: Path) -> None:
+    """Refuse weights of another network now, before images are looked at."""
+    from ssl_pipeline.artifacts.assembly import build_encoder
+    from ssl_pipeline.config import Choice
+    from ssl_pipeline.training.initial import load_weights
+
+    size = 224  # which all networks of libraries take
+    encoder = build_encoder(registry, Choice.model_validate(network), (0.5,) * 3, (0.25,) * 3, 0, size)
+    load_weights(encoder.backbone, path, "--start")

@@ -1,0 +1,90 @@
+"""What is proposed to start from: random weights, or given ones that stay, learn on, or teach a small network."""
+
+from typing import Any
+
+import pytest
+
+from ssl_pipeline.loading import load_registry
+from ssl_pipeline.planning.draft import Draft
+from ssl_pipeline.planning.proposal import Proposal, propose
+from ssl_pipeline.planning.starts import Given, put_start, way_of
+from ssl_pipeline.yaml_file import read_yaml
+from ssl_pipeline_stages.shelf import SHELF, SHIPPED
+from tests.planning.test_proposal import LAPTOP, PHOTOS, ROOT, measure
+
+RESNET = Given("timm/resnet18", {"name": "timm/resnet18"})
+OF_A_FILE = Given("weights.pth", {"name": "torchvision/resnet18"})
+
+
+@pytest.mark.parametrize(
+    ("given", "pool", "passes", "way"),
+    [
+        (None, 200, 50.0, "scratch"),
+        (RESNET, 200, 50.0, "frozen"),
+        (RESNET, 10_000, 1.0, "frozen"),
+        (RESNET, 10_000, 50.0, "continued"),
+        (Given("timm/resnet18", {"name": "timm/resnet18"}, small=True), 10_000, 50.0, "distilled"),
+    ],
+)
+def test_few_images_or_little_time_leave_given_weights_as_they_are(given, pool, passes, way):
+    assert way_of(given, pool, passes) == way
+
+
+def plan(given: Given | None, hours: float = 1.0, fast: float = 500.0, content: Any = None) -> Proposal:
+    content = content or read_yaml(ROOT / "params.yaml")
+    return propose(load_registry(), SHELF, PHOTOS, LAPTOP, hours, content, (), measure(fast), given)
+
+
+def reasons(proposal: Proposal) -> dict[str, str]:
+    return {setting.key: setting.reason for setting in proposal.settings}
+
+
+def test_training_goes_on_from_given_weights_with_what_keeps_them():
+    proposal = plan(OF_A_FILE, fast=5000.0)
+    section = proposal.config.pretrain
+    assert (section.init, section.backbone.model_dump()) == ("weights.pth", {"name": "torchvision/resnet18"})
+    assert section.freeze_epochs >= 1
+    assert section.epochs <= 30
+    assert section.freeze_epochs < section.epochs
+    assert section.layer_decay == 0.75
+    assert 0.9 <= section.ema < 1
+    scratch = plan(None, fast=5000.0).config.pretrain
+    assert section.optimizer.learning_rate < scratch.optimizer.learning_rate / 3
+    assert reasons(proposal).keys() <= SHIPPED.keys()
+
+
+def test_without_time_given_weights_ship_as_they_are():
+    proposal = plan(RESNET, hours=0.05, fast=20.0)
+    section = proposal.config.pretrain
+    assert (section.init, section.epochs, section.freeze_epochs, section.layer_decay) == ("timm/resnet18", 0, 0, 1.0)
+    assert "they ship as they are" in reasons(proposal)["pretrain.init"]
+
+
+def test_without_weights_it_is_said_that_some_would_help_where_images_are_few():
+    proposal = plan(None)
+    assert proposal.config.pretrain.init == "random"
+    assert "name its weights with --start" in reasons(proposal)["pretrain.init"]
+
+
+def test_what_an_earlier_plan_put_there_is_taken_back():
+    before = plan(RESNET, fast=5000.0)
+    again = plan(None, content=before.content)
+    written = {setting.key for setting in again.settings}
+    assert {"pretrain.init", "pretrain.freeze_epochs", "pretrain.layer_decay", "pretrain.ema"} <= written
+    after = again.config.pretrain
+    assert (after.init, after.freeze_epochs, after.layer_decay, after.ema) == ("random", 0, 1.0, 0.0)
+
+
+def test_a_start_that_was_frozen_can_be_planned_again():
+    before = plan(RESNET, hours=0.05, fast=20.0)
+    assert plan(RESNET, fast=5000.0, content=before.content).config.pretrain.epochs > 0
+
+
+def test_a_small_network_learns_from_given_weights():
+    draft = Draft(read_yaml(ROOT / "params.yaml"), ())
+    small = Given("weights.pth", {"name": "torchvision/resnet18"}, small=True)
+    put_start(draft, "distilled", small, 10_000, 20, 1000)
+    assert draft.content["pretrain"]["init"] == "random"
+    teacher = {"weights": "weights.pth", "backbone": {"name": "torchvision/resnet18"}}
+    assert draft.content["pretrain"]["pretext_task"] == {"teacher": teacher}
+    assert RESNET.as_teacher == "timm/resnet18"

@@ -1,0 +1,76 @@
+"""`plan` and `init` with weights to start from: what they write, what `check` says of it, and what is refused."""
+
+from pathlib import Path
+
+import pytest
+import safetensors.torch
+import torch
+import torchvision
+from click.testing import CliRunner
+
+from ssl_pipeline.config import load
+from ssl_pipeline.planning import costs
+from ssl_pipeline_stages.check import check
+from ssl_pipeline_stages.init import init
+from ssl_pipeline_stages.plan import plan
+from tests.stages.test_plan import PARAMS, write_digits
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with params.yaml, images and weights, in which the test runs."""
+    (tmp_path / "params.yaml").write_text(PARAMS.read_text())
+    write_digits(tmp_path / "scans", 30)
+    torch.manual_seed(0)
+    safetensors.torch.save_file(torchvision.models.resnet18().state_dict(), tmp_path / "weights.safetensors")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(costs, "TRIAL_SECONDS", 0.01)
+    return tmp_path
+
+
+def test_a_planned_start_is_written_and_passes_the_check(project: Path):
+    arguments = ("scans", "--hours", "0.2", "--start", "weights.safetensors", "--backbone", "torchvision/resnet18")
+    done = CliRunner().invoke(plan, arguments)
+    assert done.exit_code == 0, done.output
+    section = load(project / "params.yaml").pretrain
+    assert (section.init, section.epochs) == ("weights.safetensors", 0)  # of thirty images
+    assert section.backbone.name == "torchvision/resnet18"  # type: ignore[union-attr]
+    checked = CliRunner().invoke(check, [])
+    assert checked.exit_code == 0, checked.output
+    again = CliRunner().invoke(plan, ["--hours", "0.2", "--dry-run"])  # without the option: what params.yaml says
+    assert "pretrain.init: weights.safetensors" in again.output
+
+
+def test_init_begins_a_project_with_a_start(project: Path):
+    (project / "params.yaml").unlink()
+    arguments = ("shop", "--images", "scans", "--hours", "0.2", "--start", "weights.safetensors")
+    done = CliRunner().invoke(init, [*arguments, "--backbone", "torchvision/resnet18"])
+    assert done.exit_code == 0, done.output
+    assert "torchvision/resnet18} from " in done.output
+    assert Path(load(project / "shop/params.yaml").pretrain.init).is_file()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--start", "nowhere.pth"), "--start: 'nowhere.pth' is neither a file nor the name of a backbone"),
+        (("--start", "weights.safetensors"), "weights alone do not say which network they belong to"),
+        (("--start", "weights.safetensors", "--backbone", "torchvision/resnet34"), "does not fit the backbone"),
+        (("--start", "weights.safetensors", "--backbone", "resnet99"), "unknown name 'resnet99'"),
+        (("--start", "timm/resnet18", "--backbone", "timm/resnet18"), "already says which network it is"),
+        (("--start", "none", "--small"), "--small: it says more about the weights of --start"),
+        (("--backbone", "timm/resnet18"), "--backbone: it says more about the weights of --start"),
+    ],
+)
+def test_mistakes_are_told_before_images_are_looked_at(project: Path, arguments: tuple[str, ...], said: str):
+    done = CliRunner().invoke(plan, ["scans", *arguments])
+    assert done.exit_code in (1, 2)
+    assert said in done.output
+    assert (project / "params.yaml").read_text() == PARAMS.read_text()
+
+
+def test_init_without_images_has_nothing_to_fit_a_start_to(project: Path):
+    done = CliRunner().invoke(init, ["shop", "--start", "timm/resnet18"])
+    assert done.exit_code == 1
+    assert "settings are fitted to images, and none are named" in done.output
+    assert not (project / "shop").exists()
