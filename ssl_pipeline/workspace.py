@@ -4,12 +4,13 @@
 What git does not know (a folder of images) and what has to outlive the copy (checkpoints) stays in the workspace.
 """
 
+import os
 from pathlib import Path
 
 from ssl_pipeline.errors import ConfigError
 from ssl_pipeline.terminal import shown
 
-__all__ = ["PRODUCTS", "find_path", "workspace"]
+__all__ = ["PRODUCTS", "find_path", "seen_from", "workspace"]
 
 PRODUCTS = ("data/ingested", "data/augmented", "models", "reports", ".work")
 """Folders that the stages write to, in the folder of params.yaml."""
@@ -50,3 +51,13 @@ def find_path(path: str, key: str) -> Path:
     except (OSError, RuntimeError) as error:  # a name that is too long, a folder that is closed, no such user
         reason = getattr(error, "strerror", None) or str(error)
         raise ConfigError(f"{key}: '{shown(path, 200)}' cannot be looked up ({reason}).") from error
+
+
+def seen_from(folder: Path, path: str) -> str:
+    """Return a path as params.yaml in a folder names it: relative where it lies in that folder or beside it.
+
+    Args:
+        folder: The folder of params.yaml, absolute.
+        path: An absolute path.
+    """
+    return os.path.relpath(path, folder) if Path(path).is_relative_to(folder.parent) else path

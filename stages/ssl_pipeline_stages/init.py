@@ -11,9 +11,10 @@ import click
 
 from ssl_pipeline.errors import PipelineError
 from ssl_pipeline.terminal import shown
+from ssl_pipeline.workspace import seen_from
 from ssl_pipeline_stages.guarded import guarded
 from ssl_pipeline_stages.repository import initialise
-from ssl_pipeline_stages.starts import NOT_SAID, Start, start_options
+from ssl_pipeline_stages.starts import Start, check_images, start_options
 
 if TYPE_CHECKING:  # imports torch
     from ssl_pipeline.planning.evidence import Evidence
@@ -35,22 +36,13 @@ IMAGES = "images"
 @click.option("--labels", type=click.Path(path_type=Path), help="A CSV of path, label, split, group, caption.")
 @click.option("--hours", type=click.FloatRange(0.05, 1e4), default=1.0, show_default=True, help="Time for all stages.")
 @start_options
-def init(
-    project: Path,
-    images: Path | None,
-    labels: Path | None,
-    hours: float,
-    start: str | None,
-    backbone: str | None,
-    small: bool,
-) -> None:
+def init(project: Path, images: Path | None, labels: Path | None, hours: float, start: Start) -> None:
     """Begin a project of your own in the folder PROJECT: settings fitted to your images, git and DVC.
 
     The images stay where they are, and so do labels. Of the columns of the labels only the path is needed, relative to
     the folder of the images.
     """
-    said = Start(start, backbone, small)
-    raise SystemExit(guarded(lambda: _begin(project, images, labels, hours, said)))
+    raise SystemExit(guarded(lambda: _begin(project, images, labels, hours, start)))
 
 
 def _begin(project: Path, images: Path | None, labels: Path | None, hours: float, start: Start) -> None:
@@ -59,11 +51,7 @@ def _begin(project: Path, images: Path | None, labels: Path | None, hours: float
     if images is None and (place / IMAGES).is_dir() and any((place / IMAGES).iterdir()):
         images = place / IMAGES
     source = _source(place, images, labels)
-    if start != NOT_SAID and not source:
-        raise PipelineError(
-            "--start: settings are fitted to images, and none are named: add --images, or give it to `ssl-pipeline "
-            "plan` later."
-        )
+    check_images(start, source)
     anchor = next(folder for folder in (place, *place.parents) if folder.exists())
     with tempfile.TemporaryDirectory(dir=anchor, prefix=".ssl-pipeline.") as beside:
         whole = Path(beside) / "project"
@@ -116,7 +104,7 @@ def _write(folder: Path, place: Path, source: dict[str, str]) -> None:
     """Write the files of a project, to lie at a place, that are the same for all images."""
     for template, name in FILES.items():
         shutil.copyfile(TEMPLATES / template, folder / name)
-    path = _seen_from(place, source["path"]) if source else IMAGES
+    path = seen_from(place, source["path"]) if source else IMAGES
     if path != IMAGES and Path(place, path).is_relative_to(place) and ".." not in Path(path).parts:
         with (folder / ".gitignore").open("a", encoding="utf-8") as ignored:
             ignored.write(f"/{path}\n")
@@ -126,11 +114,6 @@ def _write(folder: Path, place: Path, source: dict[str, str]) -> None:
     (folder / "my_plugins" / ".gitkeep").touch()
     if not (place / IMAGES).exists() and not source:
         (folder / IMAGES).mkdir()
-
-
-def _seen_from(place: Path, path: str) -> str:
-    """Return a path that finds something from a project: relative where that lies in the project or beside it."""
-    return os.path.relpath(path, place) if Path(path).is_relative_to(place.parent) else path
 
 
 def _fit(folder: Path, place: Path, source: dict[str, str], hours: float, start: Start) -> list[str]:
@@ -159,7 +142,7 @@ def _fit(folder: Path, place: Path, source: dict[str, str], hours: float, start:
     else:
         settings = [Setting(key, value, "", left=False) for key, value in PHOTOGRAPHS.items()]
         said = [f"Began '{place.name}', with settings for photographs; `ssl-pipeline plan` fits them to your images."]
-    seen = {key: _seen_from(place, value) if key != "name" else value for key, value in source.items()}
+    seen = {key: seen_from(place, value) if key != "name" else value for key, value in source.items()}
     params_file.write_settings(params, settings, seen or {"name": "folder", "path": IMAGES})
     used = code.used(load_registry(), config.load(params))
     provenance.lock(folder / "plugins.lock", code.PACKAGES, used)

@@ -24,23 +24,14 @@ if TYPE_CHECKING:
     "--params", default="params.yaml", type=click.Path(path_type=Path), show_default=True, help="The parameters."
 )
 def plan(
-    path: str | None,
-    hours: float,
-    start: str | None,
-    backbone: str | None,
-    small: bool,
-    explain: bool,
-    dry_run: bool,
-    overwrite: bool,
-    params: Path,
+    path: str | None, hours: float, start: Start, explain: bool, dry_run: bool, overwrite: bool, params: Path
 ) -> None:
     """Fit params.yaml to images, machine and time, and say why each value is as it is.
 
     PATH is a directory or a .zip of images, or a directory of films; without it, they are those of ingest.source. What
     you have set yourself stays, and so do comments.
     """
-    said = Start(start, backbone, small)
-    raise SystemExit(guarded(lambda: _plan(path, hours, said, explain, dry_run, overwrite, params)))
+    raise SystemExit(guarded(lambda: _plan(path, hours, start, explain, dry_run, overwrite, params)))
 
 
 def _plan(

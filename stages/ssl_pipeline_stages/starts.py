@@ -1,21 +1,23 @@
 """The weights that `plan` and `init` are told to start from."""
 
+import functools
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
-from ssl_pipeline.errors import ConfigError
+from ssl_pipeline.errors import ConfigError, PipelineError
 from ssl_pipeline.terminal import shown
+from ssl_pipeline.workspace import seen_from
 
 if TYPE_CHECKING:  # imports torch
     from ssl_pipeline.config import Config
     from ssl_pipeline.planning.starts import Given
     from ssl_pipeline.registry import Registry
 
-__all__ = ["NOT_SAID", "Start", "given", "start_options"]
+__all__ = ["NOT_SAID", "Start", "check_images", "given", "start_options"]
 
 NONE = "none"
 """What stands for no weights."""
@@ -37,11 +39,14 @@ class Start(NamedTuple):
 
 NOT_SAID = Start()
 
-Command = TypeVar("Command", bound=Callable[..., Any])
 
+def start_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a command the options that say what to start from, as one argument `start`."""
 
-def start_options(command: Command) -> Command:
-    """Give a command the options that say what to start from."""
+    @functools.wraps(command)
+    def told(*arguments: Any, start: str | None, backbone: str | None, small: bool, **more: Any) -> Any:
+        return command(*arguments, start=Start(start, backbone, small), **more)
+
     options = (
         click.option(
             "--start",
@@ -52,8 +57,17 @@ def start_options(command: Command) -> Command:
         click.option("--small", is_flag=True, help="Ship a small network, which learns from these weights."),
     )
     for option in reversed(options):
-        command = option(command)
-    return command
+        told = option(told)
+    return told
+
+
+def check_images(start: Start, source: Mapping[str, Any]) -> None:
+    """Refuse options of a start where there are no images yet that settings could be fitted to."""
+    if start != NOT_SAID and not source:
+        raise PipelineError(
+            "--start: settings are fitted to images, and none are named: add --images, or give it to `ssl-pipeline "
+            "plan` later."
+        )
 
 
 def given(registry: "Registry", config: "Config", said: Start, place: Path) -> "Given | None":
@@ -93,9 +107,7 @@ def given(registry: "Registry", config: "Config", said: Start, place: Path) -> "
         )
     network = {"name": backbone} if backbone else _network_of(path)
     _check_fit(registry, network, path)
-    absolute = os.path.abspath(path)
-    inside = Path(absolute).is_relative_to(place.absolute())
-    return Given(os.path.relpath(absolute, place) if inside else absolute, network, small)
+    return Given(seen_from(place.absolute(), os.path.abspath(path)), network, small)
 
 
 def _network_of(path: Path) -> dict[str, Any]:
