@@ -134,6 +134,7 @@ class PretrainSection(StartSection):
     loss: dict[str, Any]
     negatives: dict[str, Any]
     backbone: Annotated[Choice | Recipes, AS_THE_RECIPE_SAYS]
+    init: Annotated[str, Field(min_length=1)]
     seed: Seed
     epochs: Annotated[Passes | Recipes, AS_THE_RECIPE_SAYS]
     batch_size: Annotated[BatchSize | Recipes, AS_THE_RECIPE_SAYS]

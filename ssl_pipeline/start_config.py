@@ -34,8 +34,6 @@ class StartSection(Checked):
     """Where the weights come from. Defaults are left out of what is written, as files of earlier versions lack them.
 
     Attributes:
-        init: `random`, `pretrained` (published weights of the backbone), the path of a file, or the name of a backbone
-            with published weights.
         init_licence: The licence of the weights of a file; None: not stated.
         normalisation: How images are normalised where weights are given: `start`, as they were trained; `pool`, by the
             statistics of the images that are learned from; or by values.
@@ -47,7 +45,6 @@ class StartSection(Checked):
         ema: Decay per step of the moving average of the weights that ships, in [0, 1); 0: the weights themselves do.
     """
 
-    init: Annotated[str, Field(min_length=1)]
     init_licence: Annotated[str | None, Field(min_length=1, max_length=200, exclude_if=lambda value: value is None)] = (
         None
     )
@@ -61,17 +58,3 @@ class StartSection(Checked):
     freeze_epochs: Annotated[int, Field(ge=0, exclude_if=lambda value: value == 0)] = 0
     layer_decay: Annotated[float, Field(gt=0.0, le=1.0, exclude_if=lambda value: value == 1)] = 1.0
     ema: Annotated[float, Field(ge=0.0, lt=1.0, exclude_if=lambda value: value == 0)] = 0.0
-
-    @model_validator(mode="after")
-    def _a_random_backbone_is_not_kept(self) -> "StartSection":
-        if self.init == "random" and self.freeze_norms:
-            raise ValueError(
-                "freeze_norms keeps the statistics of given weights, and init is random: set it to false, or name "
-                "weights"
-            )
-        if self.init == "random" and self.freeze_epochs:
-            raise ValueError(
-                "freeze_epochs keeps given weights as they are while the heads learn, and init is random: set it to "
-                "0, or name weights"
-            )
-        return self

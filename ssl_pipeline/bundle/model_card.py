@@ -122,6 +122,7 @@ def _facts(
         "dim": int(about["embedding_dim"]),
         "unit": json.loads(about["l2_normalized"]),
         "licence": about.get("licence"),
+        "start": _start(told.trained),
         "contact": told.contact,
         "about": _about(about),
         "files": files,
@@ -178,6 +179,18 @@ def _about(metadata: Mapping[str, str]) -> dict[str, str]:
     }
 
 
+def _start(trained: Mapping[str, Any]) -> dict[str, str] | None:
+    """Return the name and the licence of the weights that training started from; None where they were random."""
+    init = trained["init"]
+    if init == "random":
+        return None
+    published = f"published weights of {trained['backbone']['name']}" if init == "pretrained" else init
+    return {
+        "name": Path(init).name if trained["init_sha256"] else published,
+        "licence": trained.get("init_licence") or "not stated",
+    }
+
+
 def _data(manifest: Mapping[str, Any]) -> dict[str, Any]:
     labelled = [manifest["splits"][name]["labelled"] for name in ("train", "val", "test")]
     return {"counts": manifest["counts"], "labelled": labelled, "sha256": manifest["source"]["sha256"]}
@@ -187,7 +200,8 @@ def _parameters(trained: Mapping[str, Any]) -> str:
     """Return the parameters of pretraining as a block of code, without what only the machine needs."""
     passed_over = {"recipe", *trained["recipe"], *_MACHINE}  # the recipe has its overrides by now
     chosen = {name: value for name, value in (trained["pretrain"] or {}).items() if name not in passed_over}
-    chosen = {"recipe": trained["recipe"], **chosen, "init": Path(trained["init"]).name}
+    init = Path(trained["init"]).name if trained["init_sha256"] else trained["init"]  # no path of a machine
+    chosen = {"recipe": trained["recipe"], **chosen, "init": init}
     lines = in_yaml(chosen).splitlines()
     return "\n".join(f"    {shown(line, 10 * _MOST_LETTERS)}" for line in lines)
 

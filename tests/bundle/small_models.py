@@ -94,6 +94,7 @@ def told(shipped: Shipped | None = None, labelled: bool = True, contact: str | N
         trained={
             "recipe": recipe,
             "init": start,
+            "init_sha256": "ab" * 32,
             "pretrain": pretrain,
             "versions": {"torch": "2.9"},
             "weights_sha256": "ab" * 32,

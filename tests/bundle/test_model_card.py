@@ -29,6 +29,7 @@ def test_it_tells_figures_with_intervals_beside_their_baselines(made: Path):
     assert "| with labels | 10 | 10 | 10 |" in text
     assert f"| all images and labels | `{'ef' * 32}` |" in text
     assert "init: start.safetensors" in text
+    assert "| started from | start\\.safetensors, whose licence is: not stated |\n| contact |" in text
     assert "loss: {name: info_nce, temperature: 0.2}" in text
     assert "devices" not in text
     assert "| licence | not stated, so ask before you use or share it |" in text

@@ -150,3 +150,99 @@ def test_an_unreadable_file_is_a_message(encoder, tmp_path, content, words):
         path.write_bytes(content)
     with pytest.raises(ConfigError, match=rf"pretrain\.init: .*{words}"):
         load_weights(encoder.backbone, path)
+
+
+def saved(path, content):
+    torch.save(content, path)
+    return path
+
+
+@pytest.fixture
+def other(build_small, configure):
+    """Another encoder, whose weights are looked for in files."""
+    return build_small(configure(seed=6)).encoder.backbone
+
+
+@pytest.mark.parametrize(
+    "nested",
+    [
+        lambda state: state,
+        lambda state: {"state_dict": state, "epoch": 3, "optimizer": {"state": {0: {"step": torch.ones(1)}}}},
+        lambda state: {"model": {f"module.{name}": value for name, value in state.items()}},
+        lambda state: {"trainer": {"model": {f"model.backbone.{name}": value for name, value in state.items()}}},
+        lambda state: {**{f"encoder_q.{name}": value for name, value in state.items()}, "queue": torch.ones(4, 4)},
+        lambda state: {name: value for name, value in state.items() if not name.endswith("num_batches_tracked")},
+    ],
+    ids=["plain", "state_dict", "module", "deep", "prefix", "old"],
+)
+def test_weights_are_found_in_checkpoints_as_people_have_them(encoder, other, tmp_path, nested):
+    path = saved(tmp_path / "checkpoint.pth", nested(other.state_dict()))
+    assert not same(other, encoder.backbone)
+    assert load_weights(encoder.backbone, path) is None
+    assert same(other, encoder.backbone)
+
+
+def test_several_sets_that_fit_are_named_and_none_is_taken(encoder, other, tmp_path):
+    before, state = {name: value.clone() for name, value in encoder.backbone.state_dict().items()}, other.state_dict()
+    both = {f"{side}.{name}": value for side in ("encoder_q", "encoder_k") for name, value in state.items()}
+    for content, words in [
+        ({"model": state, "model_ema": state}, "'model'; 'model_ema'"),
+        ({"state_dict": both}, "'encoder_q' under 'state_dict'; 'encoder_k' under 'state_dict'"),
+    ]:
+        with pytest.raises(ConfigError, match=rf"several sets of weights that fit the backbone \({words}\).*Save the"):
+            load_weights(encoder.backbone, saved(tmp_path / "checkpoint.pth", content))
+    assert all(torch.equal(value, before[name]) for name, value in encoder.backbone.state_dict().items())
+
+
+class Malicious:
+    def __reduce__(self):
+        return Path.touch, (Path("ran"),)
+
+
+@pytest.mark.filterwarnings("ignore:Validating sparse tensor")
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ({"state_dict": {}}, "holds no tensors by name: it must hold a state_dict"),
+        ([torch.ones(1)], "holds no tensors by name"),
+        ({"weights": torch.ones(1), "more": Malicious()}, "not opened, as they could run any code"),
+        (torch.nn.Linear(1, 1), "objects of Python or a program besides, which are not opened"),
+        (
+            {"stem.0.weight": torch.ones(4, 3, 3, 3).to_sparse()},
+            "does not fit the backbone: stem.0.weight holds no plain array there; stem.1.weight is missing",
+        ),
+    ],
+)
+def test_what_holds_more_or_less_than_weights_is_not_opened(encoder, tmp_path, monkeypatch, content, words):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ConfigError, match=rf"pretrain\.init: .*{words}"):
+        load_weights(encoder.backbone, saved(tmp_path / "weights.pt", content))
+    assert not Path("ran").exists()
+
+
+@pytest.mark.parametrize("content", [b"", b"PK\x03\x04 cut off", b"\x80\x02]q\x00.", b"\x80\x02" + b"(" * 5000])
+def test_a_damaged_pickle_is_a_message(encoder, tmp_path, content):
+    path = tmp_path / "weights.pth"
+    path.write_bytes(content)
+    with pytest.raises(
+        ConfigError, match=r"pretrain\.init: .*weights\.pth (cannot be read|holds no tensors)"
+    ) as caught:
+        load_weights(encoder.backbone, path)
+    assert len(str(caught.value)) < len(str(path)) + 600
+
+
+@pytest.mark.parametrize(
+    ("shape", "words"),
+    [
+        ((4, 1, 3, 3), r"takes images of 1 channels, and these have 3: show it RGB images \(ingest\.pixels: rgb8\)"),
+        (
+            (4, 3, 7, 7),
+            r"first convolution is 7 x 7, and the backbone's 3 x 3: .*pretrain\.backbone: \{stem: imagenet\}",
+        ),
+        ((8, 3, 3, 3), r"The backbone must be the one that the file was made with"),
+    ],
+)
+def test_another_first_convolution_is_told_with_what_to_do(encoder, tmp_path, shape, words):
+    state = encoder.backbone.state_dict() | {"stem.0.weight": torch.zeros(shape)}
+    with pytest.raises(ConfigError, match=words):
+        load_weights(encoder.backbone, saved(tmp_path / "weights.pth", state))
