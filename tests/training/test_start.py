@@ -155,7 +155,7 @@ def test_what_names_no_weights_of_the_backbone_is_refused(configure, pool, publi
     [
         (
             {"freeze_epochs": 1, "init": "random"},
-            r"pretrain\.freeze_epochs keeps given weights .* init is random: leave",
+            r"pretrain\.freeze_epochs keeps given weights .*init is random: leave",
         ),
         (
             {"freeze_norms": True, "init": "random"},
