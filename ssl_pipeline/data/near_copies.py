@@ -9,14 +9,15 @@ from typing import NamedTuple
 
 from ssl_pipeline.data.groups import Groups
 from ssl_pipeline.data.likeness import alike
-from ssl_pipeline.data.splits import Content
+from ssl_pipeline.data.splits import CROWD_CLIPS, Content
 from ssl_pipeline.data.store import SplitName
 
 __all__ = ["NearCopies", "NearCopy", "Picture", "is_near_copies", "join_near_copies", "name_groups"]
 
 CROWD_IMAGES = 20
 CROWD_SHARE = 0.05
-"""More images than these two allow are no copies of one, but look alike to a hash: a fixed camera's, say."""
+"""More images than these two allow are no copies of one, but look alike to a hash: a fixed camera's, say. Nor are frames
+of more than CROWD_CLIPS clips, such as those of one colour that fades begin with."""
 
 _GROUP_PREFIX = "near copies "
 _RANK_OF_SPLIT: dict[SplitName | None, int] = {None: 0, "train": 1, "val": 2, "test": 3}
@@ -72,7 +73,9 @@ def join_near_copies(contents: Sequence[Content], pictures: Mapping[str, Picture
     copies: list[NearCopy] = []
     crowds: list[int] = []
     for members in alike([pictures[content.record.path].sketch for content in contents]):
-        if len(members) > max(CROWD_IMAGES, CROWD_SHARE * len(contents)):
+        moments = [contents[member].moment for member in members]
+        clips = {moment.clip for moment in moments if moment is not None}
+        if len(members) > max(CROWD_IMAGES, CROWD_SHARE * len(contents)) or len(clips) > CROWD_CLIPS:
             crowds.append(len(members))
             continue
         held = max((sides[groups.root(member)] for member in members), key=_rank)

@@ -16,7 +16,7 @@ from ssl_pipeline.data.store import SplitName
 from ssl_pipeline.errors import PipelineError
 from ssl_pipeline.terminal import shown
 
-__all__ = ["Content", "Copy", "assign", "merge_copies"]
+__all__ = ["CROWD_CLIPS", "Content", "Copy", "assign", "merge_copies"]
 
 CROWD_CLIPS = 3
 """A frame that more clips than these show makes no copies of them: a black one, or a title, that films begin with."""

@@ -3,6 +3,7 @@
 import hashlib
 import io
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +15,7 @@ from ssl_pipeline.data import likeness
 from ssl_pipeline.data.groups import Groups
 from ssl_pipeline.data.layout import Record
 from ssl_pipeline.data.likeness import alike, sketch
+from ssl_pipeline.data.moments import Moment
 from ssl_pipeline.data.near_copies import Picture, join_near_copies, name_groups
 from ssl_pipeline.data.splits import Content, assign
 from ssl_pipeline.data.store import SplitName
@@ -170,3 +172,12 @@ def test_what_looks_all_alike_is_not_grouped() -> None:
     found = join_near_copies(contents, pictures([names, ["other"]]))
     assert found.contents == contents
     assert (found.copies, found.crowds) == ([], [21])
+
+
+@pytest.mark.parametrize("clips", [3, 4])
+def test_frames_that_look_alike_tie_few_clips_and_not_many(clips: int) -> None:
+    names = [f"clip {number}" for number in range(clips)]
+    contents = [replace(content(name, groups=[name]), moment=Moment(name, 0.0)) for name in names]
+    found = join_near_copies(contents, pictures([names]))
+    assert (len(found.copies), found.crowds) == ((2, []) if clips == 3 else (0, [4]))
+    assert len(set(name_groups(found.contents))) == (1 if clips == 3 else 4)

@@ -47,6 +47,14 @@ def in_rhythm(places: Tensor, generator: torch.Generator) -> Tensor:
     return 0.3 * grain(places, generator) + 0.7 * age * blocks
 
 
+def focusing(places: Tensor, generator: torch.Generator) -> Tensor:
+    """Large blocks, with small ones in them that come into focus or leave it, as long as the film lasts."""
+    leaves = torch.rand(len(places), 1, generator=generator) < 0.5
+    focus = torch.where(leaves, LENGTH - 1 - places, places)[..., None, None, None] / LENGTH
+    large, small = ((torch.arange(SIDE)[:, None] + torch.arange(SIDE)) // side % 2 for side in (4, 1))
+    return 0.1 * grain(places, generator) + 0.45 * large + 0.45 * focus * small
+
+
 def moving(places: Tensor, generator: torch.Generator) -> Tensor:
     """A bar that goes from left to right, as long as the film lasts: here there is something to learn."""
     middle = places[..., None, None, None] / LENGTH * SIDE
@@ -94,6 +102,11 @@ def test_a_fade_says_nothing_of_frames_of_even_brightness(monkeypatch: pytest.Mo
 def test_a_rhythm_of_keyframes_says_nothing_where_times_are_drawn_over_it():
     assert accuracy(in_rhythm, **WIDE) == pytest.approx(CHANCE, abs=FOUR_SIGMA)
     assert accuracy(in_rhythm, **EVEN) > CHANCE + 2 * FOUR_SIGMA
+
+
+def test_focus_that_changes_one_way_tells_the_order_and_is_not_guarded_against():
+    """As docs/film.md says."""
+    assert accuracy(focusing, **WIDE) > CHANCE + 2 * FOUR_SIGMA
 
 
 def test_what_moves_is_learned():

@@ -15,8 +15,8 @@ What would tell it without looking at what moves, and its guard:
   the rhythm, half a second to ten.
 - Answers by position: each of the frames is shown amid as often.
 
-Nothing guards against what is in the film itself: a clock, a progress bar, or a thing that comes nearer and becomes
-sharper. Crops can leave out the former.
+Nothing guards against what is in the film itself: a clock, a progress bar, or a picture that becomes sharper or softer
+all the while, as where focus is pulled or a thing comes nearer. Crops can leave out the former.
 
 Sources: Misra et al. 2016 (1603.08561), section 3; all orders of the same frames, up to reversal: Lee et al. 2017
 (1708.01246), section 3.
