@@ -16,8 +16,8 @@ __all__ = ["NearCopies", "NearCopy", "Picture", "is_near_copies", "join_near_cop
 
 CROWD_IMAGES = 20
 CROWD_SHARE = 0.05
-"""More images than these two allow are no copies of one, but look alike to a hash: a fixed camera's, say. Nor are frames
-of more than CROWD_CLIPS clips, such as those of one colour that fades begin with."""
+"""More images than these two allow are no copies of one, but look alike to a hash: a fixed camera's, say. Neither are
+frames of more than CROWD_CLIPS clips, such as those of one colour that fades begin with."""
 
 _GROUP_PREFIX = "near copies "
 _RANK_OF_SPLIT: dict[SplitName | None, int] = {None: 0, "train": 1, "val": 2, "test": 3}
