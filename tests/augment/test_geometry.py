@@ -15,7 +15,10 @@ from torchvision.transforms.v2 import functional as reference
 from ssl_pipeline.augment.geometry import fit, resample, rotate, triangle_filter
 from ssl_pipeline.data.decode import fit_boxes, to_canvas
 from ssl_pipeline.data.image_spec import ImageSpec
+from ssl_pipeline.deployment.from_pixels import FromPixels
+from ssl_pipeline.deployment.image_graph import write_image_graph
 from ssl_pipeline.deployment.onnx_file import write_graph
+from tests.factories import model_card
 
 BACKGROUND = (10, 200, 90)
 
@@ -109,32 +112,20 @@ def test_letterbox_borders_have_the_background(photographs: Tensor):
     torch.testing.assert_close(fitted[0, :, -1, -1], corner)
 
 
-def test_fit_exports_with_any_batch_height_and_width(photographs: Tensor, tmp_path):
-    import onnxruntime
-
-    from ssl_pipeline.deployment.onnx_file import write_graph
-
-    modes = ("squash", "crop", "letterbox")
-
-    class Fit(torch.nn.Module):
-        def forward(self, images: Tensor) -> tuple[Tensor, ...]:
-            return tuple(fit(images, 24, mode, BACKGROUND) for mode in modes)
-
-    dims = {0: torch.export.Dim("batch"), 1: torch.export.Dim("height"), 2: torch.export.Dim("width")}
+@pytest.mark.parametrize(  # as graphs of other tests have them, which are traced once
+    ("size", "mode", "background"),
+    [(8, "squash", (255, 255, 255)), (32, "crop", (255, 128, 0)), (16, "letterbox", (255, 128, 0))],
+)
+def test_fit_exports_with_any_batch_height_and_width(
+    photographs: Tensor, tmp_path: Path, size: int, mode: str, background: tuple[int, ...]
+):
     path = tmp_path / "fit.onnx"
-    write_graph(
-        Fit().eval(),
-        (torch.zeros(2, 30, 40, 3, dtype=torch.uint8),),
-        path,
-        input_names=["images"],
-        output_names=list(modes),
-        dynamic_shapes=(dims,),
-        metadata={},
-    )
+    card = model_card(size=size, resize=mode, background=background)
+    write_image_graph(FromPixels(card, torch.nn.Flatten()), path, output="pixels", metadata={})
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
-    for images in (photographs, photographs[:1, :50, :13], photographs[:, :24, :24], photographs[:1, :1, :1]):
-        for mode, found in zip(modes, session.run(list(modes), {"images": images.numpy()}), strict=True):
-            assert np.abs(found - fit(images, 24, mode, BACKGROUND).numpy()).max() < 1e-5
+    for images in (photographs, photographs[:1, :50, :13], photographs[:, :size, :size], photographs[:1, :1, :1]):
+        (found,) = session.run(["pixels"], {"images": images.numpy()})
+        assert np.abs(found - fit(images, size, mode, background).flatten(1).numpy()).max() < 1e-5
 
 
 @pytest.mark.parametrize("degrees", [-40.0, -10.0, 0.0, 3.0, 90.0])

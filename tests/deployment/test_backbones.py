@@ -15,21 +15,22 @@ from tests.deployment.conftest import Images, describe, settle
 from tests.factories import MEAN, STD
 
 BACKBONES = [
-    ({"name": "timm/test_efficientnet"}, "crop"),
-    ({"name": "timm/test_vit", "patch_size": 8}, "letterbox"),
+    ({"name": "timm/test_efficientnet"}, 32, "crop"),
+    ({"name": "timm/test_vit", "patch_size": 8}, 16, "letterbox"),
 ]
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("backbone", "resize"), BACKBONES)
+@pytest.mark.parametrize(("backbone", "size", "resize"), BACKBONES)
 def test_a_backbone_exports(
     backbone: dict[str, object],
+    size: int,
     resize: str,
     originals: list[Images],
     make_replay: Callable[..., list[str]],
     tmp_path: Path,
 ):
-    choice, size = Choice.model_validate(backbone), 32
+    choice = Choice.model_validate(backbone)
     encoder = settle(build_encoder(load_registry(), choice, MEAN, STD, 0, size), size)
     card = describe(encoder, size, resize).model_copy(update={"backbone": choice})
     card = save_model(tmp_path, encoder, None, card)

@@ -23,6 +23,7 @@ from ssl_pipeline.augment.srgb import luminance
 from ssl_pipeline.config import load
 from ssl_pipeline.data.store import IndexRow, Original, open_split
 from ssl_pipeline.data.writer import write_index, write_originals, write_split
+from ssl_pipeline.deployment import release
 from ssl_pipeline.deployment.runtime import open_session, read_metadata, run
 from ssl_pipeline.loading import load_registry
 from ssl_pipeline.products import record, sha256, write_product
@@ -183,7 +184,15 @@ def test_another_process_writes_the_same_variants(made: Path, project: Path):
     assert report["int8"]["sha256"] == sha256(project / "models/export/backbone_int8.onnx")
 
 
-def test_a_variant_that_fails_the_gate_stops_the_stage_and_leaves_no_file(project: Path):
+def test_a_variant_that_fails_the_gate_stops_the_stage_and_leaves_no_file(
+    made: Path, project: Path, monkeypatch: pytest.MonkeyPatch
+):
+    def as_before(folder: Path, *_: object) -> dict[str, Any]:
+        shutil.copytree(made / "models/export", folder, dirs_exist_ok=True)
+        report: dict[str, Any] = json.loads((made / "reports/export/details.json").read_text())
+        return report
+
+    monkeypatch.setattr(release, "release", as_before)  # graphs that have been written and proved
     gate = yaml.safe_load((project / "params.yaml").read_text())["export"]["gate"]
     gate["int8"]["max_size"] = 0.1
     set_export(project, variants=["fp32", "int8"], gate=gate, on_gate_failure="stop")
