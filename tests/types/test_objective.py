@@ -77,9 +77,7 @@ def test_a_third_family_is_a_subclass_and_a_task_that_names_it(task: str):
     registry = Registry()
     registry.add(Plugin(), "somebody-s", "1.0")
     assert isinstance(build_task(registry, recipe(task, "softmax"), small_encoder(0), 0, 16), Captions)
-    with pytest.raises(
-        ConfigError, match=f"'plain' does not go with .* '{task}', which takes a loss of images and tex"
-    ):
+    with pytest.raises(ConfigError, match=f"'plain' does not fit .* '{task}', which takes a loss of images and tex"):
         build_task(registry, recipe(task, "plain"), small_encoder(0), 0, 16)
 
 
