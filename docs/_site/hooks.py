@@ -16,9 +16,9 @@ from ssl_pipeline_stages.main import main
 ROOT = Path(__file__).parents[2]
 
 
-def modules(folder: Path) -> list[str]:
-    """Return the names of the public modules of a folder."""
-    return sorted(path.stem for path in folder.glob("[!_]*.py"))
+def modules_in(folder: str) -> list[str]:
+    """Return the names of the public modules of a folder of the project."""
+    return sorted(path.stem for path in (ROOT / folder).glob("[!_]*.py"))
 
 
 ROOT_PAGES = {"README.md": "readme.md", "CONTRIBUTING.md": "contributing.md", "CHANGELOG.md": "changelog.md"}
@@ -33,6 +33,8 @@ PLUGINS = {
     "optimizers": "Optimizers",
 }
 """Folder of built-in plugins -> the title of its page."""
+NO_HOOKS = "\n    options:\n      filters: ['!^_', '!^register_']"
+"""What leaves the hooks of built-in plugins out, which all look alike."""
 ROOMS = ("parts", "contrast")
 """Rooms of the core whose modules plugins may import."""
 MODULES = {
@@ -59,14 +61,14 @@ MODULES = {
     ),
     "contracts": (
         "Contracts",
-        "The base classes of plugins and what they are given; [Contracts](../plugins.md) has them in short.",
+        "The base classes of plugins and what they are given; [Write a plugin](../plugins.md) has them in short.",
         ["ssl_pipeline.types", "ssl_pipeline.data.source", "ssl_pipeline.hookspecs"],
     ),
     "parts": (
         "Parts of methods",
         "What built-in methods are made of, for yours: heads, memories, teachers, prototypes, sums over negatives.",
         [
-            *(f"ssl_pipeline.{room}.{name}" for room in ROOMS for name in modules(ROOT / "ssl_pipeline" / room)),
+            *(f"ssl_pipeline.{room}.{name}" for room in ROOMS for name in modules_in(f"ssl_pipeline/{room}")),
             "ssl_pipeline.randomness",
         ],
     ),
@@ -103,25 +105,21 @@ def generated() -> Iterator[tuple[str, str]]:
     for name, (title, opening, modules) in MODULES.items():
         yield f"reference/{name}.md", page(title, opening, modules)
     for folder, title in PLUGINS.items():
-        paths = sorted((ROOT / "plugins/ssl_pipeline_plugins" / folder).glob("[!_]*.py"))
-        opening = "The built-in ones, a module each; `ssl-pipeline plugins NAME` prints the options of one."
-        yield (
-            f"reference/{folder}.md",
-            page(title, opening, [f"ssl_pipeline_plugins.{folder}.{path.stem}" for path in paths]),
-        )
+        opening = "The built-in ones, one module each; `ssl-pipeline plugins NAME` prints the options of one."
+        package = f"ssl_pipeline_plugins.{folder}"
+        built_in = [f"{package}.{name}" for name in modules_in(f"plugins/ssl_pipeline_plugins/{folder}")]
+        yield f"reference/{folder}.md", page(title, opening, built_in, without=NO_HOOKS)
     yield "reference/index.md", "\n".join(index())
     yield "reference/recipes.md", "\n".join(recipes())
     yield "reference/commands.md", "\n".join(commands())
     params = (ROOT / "params.yaml").read_text(encoding="utf-8")
-    yield (
-        "reference/params.md",
-        f"# params.yaml\n\nEvery key, with its default and what it means.\n\n```yaml\n{params}```\n",
-    )
+    opening = "# params.yaml\n\nEvery key, with its default and what it means."
+    yield "reference/params.md", f"{opening}\n\n```yaml\n{params}```\n"
 
 
-def page(title: str, opening: str, modules: list[str]) -> str:
-    """Return the text of a page of docstrings."""
-    return f"# {title}\n\n{opening}\n\n" + "\n\n".join(f"::: {module}" for module in modules) + "\n"
+def page(title: str, opening: str, modules: list[str], without: str = "") -> str:
+    """Return the text of a page of docstrings; `without` is added to each of its directives."""
+    return f"# {title}\n\n{opening}\n\n" + "\n\n".join(f"::: {module}{without}" for module in modules) + "\n"
 
 
 def index() -> Iterator[str]:
