@@ -27,7 +27,7 @@ from ssl_pipeline.training.captions import TokenizedCaptions, tokenized
 from ssl_pipeline.training.checkpoint import Checkpoints
 from ssl_pipeline.training.curves import History
 from ssl_pipeline.training.optimization import build_optimizer
-from ssl_pipeline.training.precision import Precision, best_device
+from ssl_pipeline.training.precision import best_device, resolve_precision
 from ssl_pipeline.training.preparation import build
 from ssl_pipeline.training.pretraining import train
 from ssl_pipeline.types import PretextTask
@@ -75,7 +75,7 @@ def trained(pool: Split, policies: Mapping[str, Policy], values: Mapping[str, An
         with tempfile.TemporaryDirectory() as work:
             checkpoints = Checkpoints(Path(work), "f" * 64, {})
             with checkpoints.until_done():
-                precision = Precision("fp32", device)
+                precision = resolve_precision(config.precision, device)
                 history = train(task, pool, policies, config, make_optimizer, precision, checkpoints, texts=texts)
     return Trained(task.to(device).eval(), method.recipe, config, texts, history)
 

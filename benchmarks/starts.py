@@ -1,0 +1,170 @@
+"""What a start is worth: from scratch, from downloaded weights, going on from them, or taught by them.
+
+`python -m benchmarks.starts pack --data DATA --out FOLDER` gathers the images of three sets in small files. DATA has
+folders clothing, tracks and cifar10 with their archives. `python -m benchmarks.lite0 WEIGHTS` writes the start's
+weights. Then
+
+    python -m benchmarks.starts run --data FOLDER --weights WEIGHTS --out LINES --minutes 6 --workers 8
+
+runs the cells (a set, an arm and a seed) in processes beside each other, on one GPU or on the CPU, the first seed of
+all sets and arms first, and appends a line for each to LINES. It ends after so many minutes with the cells that are
+done; called again, it goes on with the others. `python -m benchmarks.starts cost` measures what ships of each network,
+and `python -m benchmarks.starts_page LINES` prints the tables.
+"""
+
+import itertools
+import multiprocessing
+import os
+import queue
+import sys
+import time
+import traceback
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import click
+
+from benchmarks.cells import append, read
+
+if TYPE_CHECKING:
+    from ssl_pipeline.data.labelled import LabelledSplits
+
+NAMES = ("clothing", "tracks", "cifar10")
+ARMS = ("start", "scratch", "supervised", "finetuned")
+ONCE = ("start",)
+"""Arms that no seed changes."""
+
+
+class Cell(NamedTuple):
+    """What is done once."""
+
+    data: str
+    arm: str
+    seed: int
+
+
+class Settings(NamedTuple):
+    """What all cells of a run have in common."""
+
+    images: int
+    epochs: int
+
+
+class Order(NamedTuple):
+    """What a process is told: where things are, until when it may begin cells, and its number of threads."""
+
+    folder: Path
+    weights: Path
+    out: Path
+    end: float
+    threads: int
+
+
+def undone(out: Path, settings: Settings, arms: tuple[str, ...], names: tuple[str, ...], seeds: int) -> list[Cell]:
+    """Return the cells that have no line of these settings yet, the first seed of all first."""
+    wanted = [Cell(name, arm, seed) for seed, arm, name in itertools.product(range(seeds), arms, names)]
+    known = {
+        Cell(line["data"], line["arm"], line["seed"])
+        for line in read(out)
+        if settings._asdict().items() <= line.items()
+    }
+    return [cell for cell in wanted if cell not in known and (cell.arm not in ONCE or cell.seed == 0)]
+
+
+def work(cells: "multiprocessing.Queue[Cell]", settings: Settings, order: Order) -> None:
+    """Do cells until there are no more, or time is up."""
+    import torch
+
+    from benchmarks import starts_images, starts_judged
+
+    torch.set_num_threads(order.threads)
+    sets: dict[str, LabelledSplits] = {}
+    while time.time() < order.end:
+        try:
+            cell = cells.get(timeout=0.5)
+        except queue.Empty:
+            return
+        try:
+            if cell.data not in sets:
+                sets[cell.data] = starts_images.read(cell.data, order.folder, settings.images)
+            found = starts_judged.judged(
+                cell.data, cell.arm, sets[cell.data], order.weights, settings.epochs, cell.seed
+            )
+        except Exception:  # of one cell, which stays undone: the others are worth having
+            sys.stderr.write(f"{cell}: {traceback.format_exc()}")
+            continue
+        append(order.out, {**cell._asdict(), **settings._asdict(), **found})
+        said = f"{cell.data}, {cell.arm}, seed {cell.seed}: {found['seconds']} s, {found['accuracy']}"
+        print(said, file=sys.stderr, flush=True)
+
+
+def in_processes(cells: list[Cell], settings: Settings, order: Order, workers: int) -> None:
+    """Share cells out among processes; end those that are still at work when time is up."""
+    context = multiprocessing.get_context("spawn")
+    waiting: multiprocessing.Queue[Cell] = context.Queue()
+    for cell in cells:
+        waiting.put(cell)
+    processes = [context.Process(target=work, args=(waiting, settings, order)) for _ in range(min(workers, len(cells)))]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(max(0.0, order.end - time.time()))
+    for process in processes:
+        if process.is_alive():
+            process.kill()  # a line is appended whole, or not at all
+        process.join()
+
+
+@click.group()
+def main() -> None:
+    """Compare starts."""
+
+
+@main.command()
+@click.option("--data", type=click.Path(exists=True, path_type=Path), required=True, help="The folder of the archives.")
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="The folder that receives the sets.")
+def pack(data: Path, out: Path) -> None:
+    """Gather the images of the three sets."""
+    from benchmarks import starts_images
+
+    for name in NAMES:
+        click.echo(f"{name}: {starts_images.pack(name, data, out)}")
+
+
+@main.command()
+@click.option(
+    "--data", "folder", type=click.Path(exists=True, path_type=Path), required=True, help="Written by `pack`."
+)
+@click.option("--weights", type=click.Path(exists=True, path_type=Path), required=True, help="Written by `lite0`.")
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="The file that receives lines of JSON.")
+@click.option("--seeds", type=int, default=3, show_default=True, help="Number of seeds.")
+@click.option("--images", type=int, default=3000, show_default=True, help="The most images of a split.")
+@click.option("--epochs", type=int, default=30, show_default=True, help="Passes over the training images.")
+@click.option("--minutes", type=float, default=6.0, show_default=True, help="Time after which everything ends.")
+@click.option("--workers", type=int, default=8, show_default=True, help="Processes beside each other.")
+@click.option("--arm", "arms", multiple=True, type=click.Choice(ARMS), help="Arms; all unless some are named.")
+@click.option("--set", "names", multiple=True, type=click.Choice(NAMES), help="Sets; all unless some are named.")
+def run(
+    folder: Path,
+    weights: Path,
+    out: Path,
+    seeds: int,
+    images: int,
+    epochs: int,
+    minutes: float,
+    workers: int,
+    arms: tuple[str, ...],
+    names: tuple[str, ...],
+) -> None:
+    """Do the cells that are not done yet."""
+    settings, threads = Settings(images, epochs), max(1, (os.cpu_count() or 1) // workers)
+    cells = undone(out, settings, arms or ARMS, names or NAMES, seeds)
+    os.environ |= {name: str(threads) for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")}
+    order = Order(folder, weights, out, time.time() + 60 * minutes, threads)
+    in_processes(cells, settings, order, workers)
+    left = undone(out, settings, arms or ARMS, names or NAMES, seeds)
+    click.echo(f"{len(cells) - len(left)} cells are done, {len(left)} are not", err=True)
+
+
+if __name__ == "__main__":
+    main()

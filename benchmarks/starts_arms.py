@@ -1,0 +1,138 @@
+"""The ways to an encoder that `benchmarks.starts` compares, from the training images of a set to what is judged."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from benchmarks.cells import trained
+from benchmarks.lite0 import MODEL
+from benchmarks.starts_images import SIDE
+from ssl_pipeline.artifacts.assembly import build_encoder
+from ssl_pipeline.augment.policy import Policy
+from ssl_pipeline.config import Choice
+from ssl_pipeline.data.labelled import Labelled, LabelledSplits
+from ssl_pipeline.evaluation.budgets.label_draws import Budget, draw_labels
+from ssl_pipeline.loading import load_registry
+from ssl_pipeline.training.finetuning import Classifier, Lessons, finetune
+from ssl_pipeline.training.initial import load_weights
+from ssl_pipeline.training.precision import best_device, resolve_precision
+from ssl_pipeline.types import Encoder
+
+__all__ = ["ARMS", "BACKBONES", "BUDGETS", "SUPERVISED", "embedded", "learned", "supervised"]
+
+BUDGETS: tuple[Budget, ...] = (1, 5, 20, "all")
+"""Labels per class."""
+START = {"name": f"timm/{MODEL}"}
+STUDENT = {"name": "timm/mobilenetv2_050"}
+SCRATCH = {"name": "torchvision/resnet18"}
+GENTLE = {"freeze_epochs": 1, "layer_decay": 0.75, "ema": 0.99, "warmup": 0.1}
+"""What keeps a start from being ruined: heads learn first, early layers learn slowly, and what ships is an average."""
+
+
+def _adamw(rate: float) -> dict[str, Any]:
+    return {"name": "adamw", "learning_rate": rate, "weight_decay": 1e-4}
+
+
+WEIGHTS = "WEIGHTS"
+"""Stands for the file of the start's weights."""
+ARMS: dict[str, dict[str, Any]] = {
+    "start": {"recipe": "simclr", "backbone": START, "init": WEIGHTS, "epochs": 0},
+    "scratch": {"recipe": "simclr", "backbone": SCRATCH, "optimizer": _adamw(2e-3)},
+}
+"""Arm -> what differs from the section `pretrain` of params.yaml: arms that learn without labels, and the start."""
+SUPERVISED = {"supervised": SCRATCH, "finetuned": START}
+"""Arm that learns from labels -> its backbone; `finetuned` begins with the start's weights."""
+BACKBONES = {"start": START, "scratch": SCRATCH, "distilled": STUDENT}
+
+CROPPED = {"p": 1.0, "scale": [0.2, 1.0], "ratio": [0.75, 1.333]}
+COLOURS = {"p": 0.8, "brightness": 0.4, "contrast": 0.4, "saturation": 0.4, "hue": 0.1}
+RATES = (1e-3, 4e-3)
+FINE_RATES = (1e-4, 1e-3)
+STEPS, BATCH = 60, 64
+"""Steps at the small budgets, and images per step."""
+
+
+def policies(name: str) -> dict[str, Policy]:
+    """Return the views of a set: mirroring changes the class of some of the signs in tracks."""
+    mirrored = {} if name == "tracks" else {"horizontal_flip": {"p": 0.5}}
+    gentle = {"p": 1.0, "scale": [0.5, 1.0], "ratio": [0.85, 1.18]}
+    of_photographs = {"random_resized_crop": CROPPED, "color_jitter": COLOURS, "grayscale": {"p": 0.2}}
+    views = {"global": of_photographs, "plain": {"random_resized_crop": gentle}}
+    return {kind: Policy.model_validate({"size": SIDE, **mirrored, **policy}) for kind, policy in views.items()}
+
+
+def learned(
+    arm: str, name: str, data: LabelledSplits, weights: Path, epochs: int, seed: int
+) -> tuple[Encoder, dict[str, float]]:
+    """Return the encoder of an arm that takes no labels, in eval mode, and the last figures of its curves.
+
+    Args:
+        arm: One of ARMS.
+        name: The set.
+        data: The set's images.
+        weights: The file of the start's weights.
+        epochs: Passes over the training images.
+        seed: Seed of weights, views and order.
+    """
+    common = {"epochs": epochs, "batch_size": 128, "seed": seed, "precision": "auto"}
+    run = trained(data.train.split, policies(name), _filled({**common, **ARMS[arm]}, str(weights)))
+    last = run.history.rows[-1] if run.history else {}
+    return run.task.encoder.eval(), {key: float(f"{value:.4g}") for key, value in last.items()}
+
+
+def _filled(values: Mapping[str, Any], weights: str) -> dict[str, Any]:
+    """Put the path of the weights where it belongs, however deep."""
+    nested = ((key, _filled(value, weights) if isinstance(value, Mapping) else value) for key, value in values.items())
+    return {key: weights if value == WEIGHTS else value for key, value in nested}
+
+
+@torch.no_grad()
+def embedded(encoder: Encoder, images: Labelled) -> npt.NDArray[np.float32]:
+    """Return embeddings (n, D)."""
+    device = next(encoder.parameters()).device
+    canvases = torch.from_numpy(images.images(np.arange(len(images)))).permute(0, 3, 1, 2)
+    return np.concatenate([encoder(part.to(device).float() / 255).cpu().numpy() for part in canvases.split(256)])
+
+
+def supervised(
+    arm: str, name: str, data: LabelledSplits, weights: Path, epochs: int, seed: int
+) -> dict[str, npt.NDArray[np.int64]]:
+    """Train on the labels of each budget, all weights of a network; return what it predicts for the test images.
+
+    The labels are those of the draw that has the number of the seed. The learning rate is chosen on validation.
+    """
+    found = {}
+    for budget in BUDGETS:
+        chosen = draw_labels(data.train.ids, data.train.labels, budget, 0, seed)
+        shown = data.train.subset(chosen)
+        steps = max(STEPS, epochs * len(shown) // BATCH) if budget == "all" else STEPS
+        lessons = Lessons(shown, policies(name)["plain"], steps, BATCH, seed)
+        rates = FINE_RATES if arm == "finetuned" else RATES
+        trials = [_fitted(arm, data, weights, lessons, rate, seed) for rate in rates]
+        best = max(trials, key=lambda one: (predicted(one, data.val) == data.val.labels).mean())
+        found[str(budget)] = predicted(best, data.test)
+    return found
+
+
+def _fitted(arm: str, data: LabelledSplits, weights: Path, lessons: Lessons, rate: float, seed: int) -> Classifier:
+    split = data.train.split
+    encoder = build_encoder(load_registry(), Choice.model_validate(SUPERVISED[arm]), split.mean, split.std, seed, SIDE)
+    if arm == "finetuned":
+        load_weights(encoder.backbone, weights)
+    classifier = Classifier(
+        encoder, torch.zeros(len(data.classes), encoder.embedding_dim), torch.zeros(len(data.classes))
+    )
+    precision = resolve_precision("auto", best_device())
+    finetune(classifier, lessons, rate, 1e-4, keep_statistics=False, precision=precision)
+    return classifier
+
+
+@torch.no_grad()
+def predicted(classifier: Classifier, images: Labelled) -> npt.NDArray[np.int64]:
+    """Return the classes (n,) that a classifier predicts."""
+    features = embedded(classifier.encoder, images)
+    return (features @ classifier.head.weight.cpu().numpy().T + classifier.head.bias.cpu().numpy()).argmax(axis=1)
