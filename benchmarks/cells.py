@@ -8,13 +8,14 @@ import fcntl
 import json
 import os
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+import torch
 import yaml
 
 from benchmarks.project import ROOT
@@ -30,6 +31,7 @@ from ssl_pipeline.training.optimization import build_optimizer
 from ssl_pipeline.training.precision import best_device, resolve_precision
 from ssl_pipeline.training.preparation import build
 from ssl_pipeline.training.pretraining import train
+from ssl_pipeline.training.targets import TeacherTargets
 from ssl_pipeline.types import PretextTask
 
 __all__ = ["Cell", "Line", "Trained", "append", "crossed", "device_name", "of_settings", "read", "trained", "undone"]
@@ -55,13 +57,20 @@ class Trained(NamedTuple):
     history: History | None
 
 
-def trained(pool: Split, policies: Mapping[str, Policy], values: Mapping[str, Any]) -> Trained:
+def trained(
+    pool: Split,
+    policies: Mapping[str, Policy],
+    values: Mapping[str, Any],
+    teach: Callable[[torch.device], TeacherTargets] | None = None,
+) -> Trained:
     """Learn from a pool, in memory.
 
     Args:
         pool: The images.
         policies: Kind of view -> policy.
         values: What differs from the section `pretrain` of params.yaml; with `epochs: 0` nothing is learned.
+        teach: Called with the device that is trained on, returns what a teacher says of the pool, for a task that has
+            one.
     """
     registry = load_registry()
     section = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))["pretrain"]
@@ -71,19 +80,19 @@ def trained(pool: Split, policies: Mapping[str, Policy], values: Mapping[str, An
     task, history = build(registry, method.recipe, config, pool, policies), None
     texts = tokenized(task, pool)
     if chosen["epochs"]:
-        make_optimizer = partial(build_optimizer, registry, config.optimizer)
+        make_optimizer = partial(build_optimizer, registry, config.optimizer, layer_decay=config.layer_decay)
+        targets = teach(device) if teach else None
         with tempfile.TemporaryDirectory() as work:
             checkpoints = Checkpoints(Path(work), "f" * 64, {})
             with checkpoints.until_done():
                 precision = resolve_precision(config.precision, device)
-                history = train(task, pool, policies, config, make_optimizer, precision, checkpoints, texts=texts)
+                parts = (task, pool, policies, config, make_optimizer, precision, checkpoints)
+                history = train(*parts, texts=texts, targets=targets)
     return Trained(task.to(device).eval(), method.recipe, config, texts, history)
 
 
 def device_name() -> str:
     """Return what the runs of this process compute on."""
-    import torch
-
     device = best_device()
     return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
 

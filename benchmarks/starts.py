@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from ssl_pipeline.data.labelled import LabelledSplits
 
 NAMES = ("clothing", "tracks", "cifar10")
-ARMS = ("start", "scratch", "supervised", "finetuned")
+ARMS = ("start", "continued", "distilled", "scratch", "supervised", "continued_slow", "continued_fast", "finetuned")
 ONCE = ("start",)
 """Arms that no seed changes."""
 

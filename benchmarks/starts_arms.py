@@ -1,6 +1,7 @@
 """The ways to an encoder that `benchmarks.starts` compares, from the training images of a set to what is judged."""
 
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,15 +12,12 @@ import torch
 from benchmarks.cells import trained
 from benchmarks.lite0 import MODEL
 from benchmarks.starts_images import SIDE
-from ssl_pipeline.artifacts.assembly import build_encoder
 from ssl_pipeline.augment.policy import Policy
-from ssl_pipeline.config import Choice
 from ssl_pipeline.data.labelled import Labelled, LabelledSplits
 from ssl_pipeline.evaluation.budgets.label_draws import Budget, draw_labels
-from ssl_pipeline.loading import load_registry
 from ssl_pipeline.training.finetuning import Classifier, Lessons, finetune
-from ssl_pipeline.training.initial import load_weights
 from ssl_pipeline.training.precision import best_device, resolve_precision
+from ssl_pipeline.training.targets import AskedTargets
 from ssl_pipeline.types import Encoder
 
 __all__ = ["ARMS", "BACKBONES", "BUDGETS", "SUPERVISED", "embedded", "learned", "supervised"]
@@ -29,19 +27,27 @@ BUDGETS: tuple[Budget, ...] = (1, 5, 20, "all")
 START = {"name": f"timm/{MODEL}"}
 STUDENT = {"name": "timm/mobilenetv2_050"}
 SCRATCH = {"name": "torchvision/resnet18"}
-GENTLE = {"freeze_epochs": 1, "layer_decay": 0.75, "ema": 0.99, "warmup": 0.1}
-"""What keeps a start from being ruined: heads learn first, early layers learn slowly, and what ships is an average."""
 
 
 def _adamw(rate: float) -> dict[str, Any]:
-    return {"name": "adamw", "learning_rate": rate, "weight_decay": 1e-4}
+    return {"optimizer": {"name": "adamw", "learning_rate": rate, "weight_decay": 1e-4}}
 
 
 WEIGHTS = "WEIGHTS"
 """Stands for the file of the start's weights."""
+GENTLE = {"recipe": "simclr", "backbone": START, "init": WEIGHTS, "freeze_epochs": 1, "layer_decay": 0.75, "ema": 0.99}
+"""What keeps a start from being ruined: heads learn first, early layers learn slowly, and what ships is an average."""
+TAUGHT = {"teacher_dim": 1280, "targets": "views", "view": "global"}
+"""The teacher sees what the student sees (Beyer et al. 2022, 2106.05237): the images are few."""
+LONGER = {"distilled": 3}
+"""Arm -> how many times as many epochs it takes: a student is small, and starts from nothing."""
 ARMS: dict[str, dict[str, Any]] = {
     "start": {"recipe": "simclr", "backbone": START, "init": WEIGHTS, "epochs": 0},
-    "scratch": {"recipe": "simclr", "backbone": SCRATCH, "optimizer": _adamw(2e-3)},
+    "continued": GENTLE | _adamw(3e-4),
+    "continued_slow": GENTLE | _adamw(1e-4),
+    "continued_fast": GENTLE | _adamw(1e-3),
+    "distilled": {"recipe": "distill", "backbone": STUDENT, "pretext_task": TAUGHT} | _adamw(4e-3),
+    "scratch": {"recipe": "simclr", "backbone": SCRATCH} | _adamw(2e-3),
 }
 """Arm -> what differs from the section `pretrain` of params.yaml: arms that learn without labels, and the start."""
 SUPERVISED = {"supervised": SCRATCH, "finetuned": START}
@@ -78,24 +84,41 @@ def learned(
         epochs: Passes over the training images.
         seed: Seed of weights, views and order.
     """
-    common = {"epochs": epochs, "batch_size": 128, "seed": seed, "precision": "auto"}
-    run = trained(data.train.split, policies(name), _filled({**common, **ARMS[arm]}, str(weights)))
+    common = {"epochs": epochs * LONGER.get(arm, 1), "batch_size": 128, "seed": seed, "precision": "auto"}
+    teach = partial(_start_teaches, data, weights) if arm == "distilled" else None
+    run = trained(data.train.split, policies(name), _filled({**common, **ARMS[arm]}, weights), teach)
     last = run.history.rows[-1] if run.history else {}
     return run.task.encoder.eval(), {key: float(f"{value:.4g}") for key, value in last.items()}
 
 
-def _filled(values: Mapping[str, Any], weights: str) -> dict[str, Any]:
-    """Put the path of the weights where it belongs, however deep."""
-    nested = ((key, _filled(value, weights) if isinstance(value, Mapping) else value) for key, value in values.items())
-    return {key: weights if value == WEIGHTS else value for key, value in nested}
+def _filled(values: Mapping[str, Any], weights: Path) -> dict[str, Any]:
+    """Put the path of the start's weights where it belongs."""
+    return {key: str(weights) if value == WEIGHTS else value for key, value in values.items()}
+
+
+def _untrained(backbone: Mapping[str, Any], init: str, data: LabelledSplits, seed: int) -> Encoder:
+    """Return an encoder as a run begins with it."""
+    values = {"recipe": "simclr", "backbone": backbone, "init": init, "epochs": 0, "seed": seed}
+    return trained(data.train.split, policies("clothing"), values).task.encoder
+
+
+def _start_teaches(data: LabelledSplits, weights: Path, device: torch.device) -> AskedTargets:
+    """Return what the start says of each view: its embedding, less the mean of those of the training images."""
+    start = _untrained(START, str(weights), data, 0).to(device).eval()
+    mean = embedded(start, data.train).mean(axis=0)
+    return AskedTargets(partial(_embedded, start), mean, "global", data.train.spec)
+
+
+def embedded(encoder: Encoder, images: Labelled) -> npt.NDArray[np.float32]:
+    """Return embeddings (n, D)."""
+    return _embedded(encoder, images.images(np.arange(len(images))))
 
 
 @torch.no_grad()
-def embedded(encoder: Encoder, images: Labelled) -> npt.NDArray[np.float32]:
-    """Return embeddings (n, D)."""
+def _embedded(encoder: Encoder, canvases: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
     device = next(encoder.parameters()).device
-    canvases = torch.from_numpy(images.images(np.arange(len(images)))).permute(0, 3, 1, 2)
-    return np.concatenate([encoder(part.to(device).float() / 255).cpu().numpy() for part in canvases.split(256)])
+    parts = (part.to(device).permute(0, 3, 1, 2) / 255 for part in torch.from_numpy(canvases).split(256))
+    return np.concatenate([encoder(part).cpu().numpy() for part in parts])
 
 
 def supervised(
@@ -119,13 +142,9 @@ def supervised(
 
 
 def _fitted(arm: str, data: LabelledSplits, weights: Path, lessons: Lessons, rate: float, seed: int) -> Classifier:
-    split = data.train.split
-    encoder = build_encoder(load_registry(), Choice.model_validate(SUPERVISED[arm]), split.mean, split.std, seed, SIDE)
-    if arm == "finetuned":
-        load_weights(encoder.backbone, weights)
-    classifier = Classifier(
-        encoder, torch.zeros(len(data.classes), encoder.embedding_dim), torch.zeros(len(data.classes))
-    )
+    encoder = _untrained(SUPERVISED[arm], str(weights) if arm == "finetuned" else "random", data, seed)
+    classes = len(data.classes)
+    classifier = Classifier(encoder, torch.zeros(classes, encoder.embedding_dim), torch.zeros(classes))
     precision = resolve_precision("auto", best_device())
     finetune(classifier, lessons, rate, 1e-4, keep_statistics=False, precision=precision)
     return classifier
