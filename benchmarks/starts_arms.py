@@ -37,7 +37,7 @@ WEIGHTS = "WEIGHTS"
 """Stands for the file of the start's weights."""
 GENTLE = {"recipe": "simclr", "backbone": START, "init": WEIGHTS, "freeze_epochs": 1, "layer_decay": 0.75, "ema": 0.99}
 """What keeps a start from being ruined: heads learn first, early layers learn slowly, and what ships is an average."""
-TAUGHT = {"teacher_dim": 1280, "targets": "views", "view": "global"}
+TAUGHT = {"teacher_dim": 1280, "hidden_dim": 1024, "targets": "views", "view": "global"}
 """The teacher sees what the student sees (Beyer et al. 2022, 2106.05237): the images are few."""
 LONGER = {"distilled": 3}
 """Arm -> how many times as many epochs it takes: a student is small, and starts from nothing."""
