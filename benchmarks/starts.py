@@ -30,9 +30,11 @@ if TYPE_CHECKING:
     from ssl_pipeline.data.labelled import LabelledSplits
 
 NAMES = ("clothing", "tracks", "cifar10")
-ARMS = ("start", "continued", "distilled", "scratch", "supervised", "continued_slow", "continued_fast", "finetuned")
-ONCE = ("start",)
-"""Arms that no seed changes."""
+ARMS = ("start", "continued", "distilled", "scratch", "supervised", "finetuned")
+SWEPT = ("continued_slow", "continued_fast", "continued_unsettled")
+"""Other ways to go on, each with one seed, of which validation says what they are worth."""
+ONCE = ("start", *SWEPT)
+"""Arms of one seed: the start is the same with all."""
 
 
 class Cell(NamedTuple):
@@ -139,10 +141,12 @@ def pack(data: Path, out: Path) -> None:
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="The file that receives lines of JSON.")
 @click.option("--seeds", type=int, default=3, show_default=True, help="Number of seeds.")
 @click.option("--images", type=int, default=3000, show_default=True, help="The most images of a split.")
-@click.option("--epochs", type=int, default=30, show_default=True, help="Passes over the training images.")
+@click.option("--epochs", type=int, default=20, show_default=True, help="Passes over the training images.")
 @click.option("--minutes", type=float, default=6.0, show_default=True, help="Time after which everything ends.")
 @click.option("--workers", type=int, default=8, show_default=True, help="Processes beside each other.")
-@click.option("--arm", "arms", multiple=True, type=click.Choice(ARMS), help="Arms; all unless some are named.")
+@click.option(
+    "--arm", "arms", multiple=True, type=click.Choice((*ARMS, *SWEPT)), help="Arms; all unless some are named."
+)
 @click.option("--set", "names", multiple=True, type=click.Choice(NAMES), help="Sets; all unless some are named.")
 def run(
     folder: Path,
@@ -158,11 +162,11 @@ def run(
 ) -> None:
     """Do the cells that are not done yet."""
     settings, threads = Settings(images, epochs), max(1, (os.cpu_count() or 1) // workers)
-    cells = undone(out, settings, arms or ARMS, names or NAMES, seeds)
+    cells = undone(out, settings, arms or (*ARMS, *SWEPT), names or NAMES, seeds)
     os.environ |= {name: str(threads) for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")}
     order = Order(folder, weights, out, time.time() + 60 * minutes, threads)
     in_processes(cells, settings, order, workers)
-    left = undone(out, settings, arms or ARMS, names or NAMES, seeds)
+    left = undone(out, settings, arms or (*ARMS, *SWEPT), names or NAMES, seeds)
     click.echo(f"{len(cells) - len(left)} cells are done, {len(left)} are not", err=True)
 
 

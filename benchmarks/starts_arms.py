@@ -39,13 +39,14 @@ GENTLE = {"recipe": "simclr", "backbone": START, "init": WEIGHTS, "freeze_epochs
 """What keeps a start from being ruined: heads learn first, early layers learn slowly, and what ships is an average."""
 TAUGHT = {"teacher_dim": 1280, "hidden_dim": 1024, "targets": "views", "view": "global"}
 """The teacher sees what the student sees (Beyer et al. 2022, 2106.05237): the images are few."""
-LONGER = {"distilled": 3}
+LONGER = {"distilled": 2}
 """Arm -> how many times as many epochs it takes: a student is small, and starts from nothing."""
 ARMS: dict[str, dict[str, Any]] = {
     "start": {"recipe": "simclr", "backbone": START, "init": WEIGHTS, "epochs": 0},
     "continued": GENTLE | _adamw(3e-4),
     "continued_slow": GENTLE | _adamw(1e-4),
     "continued_fast": GENTLE | _adamw(1e-3),
+    "continued_unsettled": GENTLE | _adamw(3e-4) | {"settle_norms": False},
     "distilled": {"recipe": "distill", "backbone": STUDENT, "pretext_task": TAUGHT} | _adamw(4e-3),
     "scratch": {"recipe": "simclr", "backbone": SCRATCH} | _adamw(2e-3),
 }
@@ -57,7 +58,7 @@ BACKBONES = {"start": START, "scratch": SCRATCH, "distilled": STUDENT}
 CROPPED = {"p": 1.0, "scale": [0.2, 1.0], "ratio": [0.75, 1.333]}
 COLOURS = {"p": 0.8, "brightness": 0.4, "contrast": 0.4, "saturation": 0.4, "hue": 0.1}
 RATES = (1e-3, 4e-3)
-FINE_RATES = (1e-4, 1e-3)
+FINE_RATES = (3e-4,)
 STEPS, BATCH = 60, 64
 """Steps at the small budgets, and images per step."""
 
