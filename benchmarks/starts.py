@@ -1,10 +1,10 @@
 """What a start is worth: from scratch, from downloaded weights, going on from them, or taught by them.
 
 `python -m benchmarks.starts pack --data DATA --out FOLDER` gathers the images of three sets in small files. DATA has
-folders clothing, tracks and cifar10 with their archives. `python -m benchmarks.lite0 WEIGHTS` writes the start's
-weights. Then
+folders clothing, tracks and cifar10 with their archives. `python -m benchmarks.lite0 FOLDER` puts the
+start's weights beside them. Then
 
-    python -m benchmarks.starts run --data FOLDER --weights WEIGHTS --out LINES --minutes 6 --workers 8
+    python -m benchmarks.starts run --data FOLDER --out LINES --minutes 6 --workers 8
 
 runs the cells (a set, an arm and a seed) in processes beside each other, on one GPU or on the CPU, the first seed of
 all sets and arms first, and appends a line for each to LINES. It ends after so many minutes with the cells that are
@@ -31,8 +31,8 @@ if TYPE_CHECKING:
 
 NAMES = ("clothing", "tracks", "cifar10")
 ARMS = ("start", "continued", "distilled", "scratch", "supervised", "finetuned")
-SWEPT = ("continued_slow", "continued_fast", "continued_unsettled")
-"""Other ways to go on, each with one seed, of which validation says what they are worth."""
+SWEPT = ("continued_slow", "continued_fast", "continued_unsettled", "distilled_linear", "distilled_blank")
+"""Other ways to go on and to teach, each with one seed."""
 ONCE = ("start", *SWEPT)
 """Arms of one seed: the start is the same with all."""
 
@@ -56,7 +56,6 @@ class Order(NamedTuple):
     """What a process is told: where things are, until when it may begin cells, and its number of threads."""
 
     folder: Path
-    weights: Path
     out: Path
     end: float
     threads: int
@@ -89,9 +88,7 @@ def work(cells: "multiprocessing.Queue[Cell]", settings: Settings, order: Order)
         try:
             if cell.data not in sets:
                 sets[cell.data] = starts_images.read(cell.data, order.folder, settings.images)
-            found = starts_judged.judged(
-                cell.data, cell.arm, sets[cell.data], order.weights, settings.epochs, cell.seed
-            )
+            found = starts_judged.judged(cell.data, cell.arm, sets[cell.data], order.folder, settings.epochs, cell.seed)
         except Exception:  # of one cell, which stays undone: the others are worth having
             sys.stderr.write(f"{cell}: {traceback.format_exc()}")
             continue
@@ -135,9 +132,12 @@ def pack(data: Path, out: Path) -> None:
 
 @main.command()
 @click.option(
-    "--data", "folder", type=click.Path(exists=True, path_type=Path), required=True, help="Written by `pack`."
+    "--data",
+    "folder",
+    type=click.Path(exists=True, path_type=Path),
+    required=True,
+    help="Written by `pack` and `lite0`.",
 )
-@click.option("--weights", type=click.Path(exists=True, path_type=Path), required=True, help="Written by `lite0`.")
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="The file that receives lines of JSON.")
 @click.option("--seeds", type=int, default=3, show_default=True, help="Number of seeds.")
 @click.option("--images", type=int, default=3000, show_default=True, help="The most images of a split.")
@@ -150,7 +150,6 @@ def pack(data: Path, out: Path) -> None:
 @click.option("--set", "names", multiple=True, type=click.Choice(NAMES), help="Sets; all unless some are named.")
 def run(
     folder: Path,
-    weights: Path,
     out: Path,
     seeds: int,
     images: int,
@@ -164,7 +163,7 @@ def run(
     settings, threads = Settings(images, epochs), max(1, (os.cpu_count() or 1) // workers)
     cells = undone(out, settings, arms or (*ARMS, *SWEPT), names or NAMES, seeds)
     os.environ |= {name: str(threads) for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")}
-    order = Order(folder, weights, out, time.time() + 60 * minutes, threads)
+    order = Order(folder, out, time.time() + 60 * minutes, threads)
     in_processes(cells, settings, order, workers)
     left = undone(out, settings, arms or (*ARMS, *SWEPT), names or NAMES, seeds)
     click.echo(f"{len(cells) - len(left)} cells are done, {len(left)} are not", err=True)

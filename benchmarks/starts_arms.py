@@ -10,7 +10,7 @@ import numpy.typing as npt
 import torch
 
 from benchmarks.cells import trained
-from benchmarks.lite0 import MODEL
+from benchmarks.lite0 import MODEL, SHORT
 from benchmarks.starts_images import SIDE
 from ssl_pipeline.augment.policy import Policy
 from ssl_pipeline.data.labelled import Labelled, LabelledSplits
@@ -25,7 +25,7 @@ __all__ = ["ARMS", "BACKBONES", "BUDGETS", "SUPERVISED", "embedded", "learned", 
 BUDGETS: tuple[Budget, ...] = (1, 5, 20, "all")
 """Labels per class."""
 START = {"name": f"timm/{MODEL}"}
-STUDENT = {"name": "timm/mobilenetv2_050"}
+STUDENT = {"name": f"timm/{SHORT}"}
 SCRATCH = {"name": "torchvision/resnet18"}
 
 
@@ -33,21 +33,25 @@ def _adamw(rate: float) -> dict[str, Any]:
     return {"optimizer": {"name": "adamw", "learning_rate": rate, "weight_decay": 1e-4}}
 
 
-WEIGHTS = "WEIGHTS"
-"""Stands for the file of the start's weights."""
+WEIGHTS, FIRST_STAGES = "lite0.safetensors", "lite0_short.safetensors"
+"""Files of weights, as `benchmarks.lite0` writes them."""
 GENTLE = {"recipe": "simclr", "backbone": START, "init": WEIGHTS, "freeze_epochs": 1, "layer_decay": 0.75, "ema": 0.99}
 """What keeps a start from being ruined: heads learn first, early layers learn slowly, and what ships is an average."""
 TAUGHT = {"teacher_dim": 1280, "hidden_dim": 1024, "targets": "views", "view": "global"}
-"""The teacher sees what the student sees (Beyer et al. 2022, 2106.05237): the images are few."""
-LONGER = {"distilled": 2}
-"""Arm -> how many times as many epochs it takes: a student is small, and starts from nothing."""
+STUDIED = {"recipe": "distill", "backbone": STUDENT, "init": FIRST_STAGES, "pretext_task": TAUGHT}
+"""The teacher sees what the student sees (Beyer et al. 2022, 2106.05237), as the images are few. The student begins
+with the teacher's own first stages, as DistilBERT does (1910.01108, section 3)."""
+LONGER = 2
+"""How many times as many epochs students take, whose steps cost less."""
 ARMS: dict[str, dict[str, Any]] = {
     "start": {"recipe": "simclr", "backbone": START, "init": WEIGHTS, "epochs": 0},
     "continued": GENTLE | _adamw(3e-4),
     "continued_slow": GENTLE | _adamw(1e-4),
     "continued_fast": GENTLE | _adamw(1e-3),
     "continued_unsettled": GENTLE | _adamw(3e-4) | {"settle_norms": False},
-    "distilled": {"recipe": "distill", "backbone": STUDENT, "pretext_task": TAUGHT} | _adamw(4e-3),
+    "distilled": STUDIED | _adamw(1e-3),
+    "distilled_linear": STUDIED | _adamw(1e-3) | {"pretext_task": TAUGHT | {"layers": 1}},
+    "distilled_blank": STUDIED | _adamw(4e-3) | {"backbone": {"name": "timm/mobilenetv2_050"}, "init": "random"},
     "scratch": {"recipe": "simclr", "backbone": SCRATCH} | _adamw(2e-3),
 }
 """Arm -> what differs from the section `pretrain` of params.yaml: arms that learn without labels, and the start."""
@@ -81,20 +85,21 @@ def learned(
         arm: One of ARMS.
         name: The set.
         data: The set's images.
-        weights: The file of the start's weights.
+        weights: The folder of the files of weights.
         epochs: Passes over the training images.
         seed: Seed of weights, views and order.
     """
-    common = {"epochs": epochs * LONGER.get(arm, 1), "batch_size": 128, "seed": seed, "precision": "auto"}
-    teach = partial(_start_teaches, data, weights) if arm == "distilled" else None
+    taught = ARMS[arm]["recipe"] == "distill"
+    common = {"epochs": epochs * (LONGER if taught else 1), "batch_size": 128, "seed": seed, "precision": "auto"}
+    teach = partial(_start_teaches, data, weights) if taught else None
     run = trained(data.train.split, policies(name), _filled({**common, **ARMS[arm]}, weights), teach)
     last = run.history.rows[-1] if run.history else {}
     return run.task.encoder.eval(), {key: float(f"{value:.4g}") for key, value in last.items()}
 
 
 def _filled(values: Mapping[str, Any], weights: Path) -> dict[str, Any]:
-    """Put the path of the start's weights where it belongs."""
-    return {key: str(weights) if value == WEIGHTS else value for key, value in values.items()}
+    """Put paths in the place of files' names."""
+    return {key: str(weights / value) if value in (WEIGHTS, FIRST_STAGES) else value for key, value in values.items()}
 
 
 def _untrained(backbone: Mapping[str, Any], init: str, data: LabelledSplits, seed: int) -> Encoder:
@@ -105,7 +110,7 @@ def _untrained(backbone: Mapping[str, Any], init: str, data: LabelledSplits, see
 
 def _start_teaches(data: LabelledSplits, weights: Path, device: torch.device) -> AskedTargets:
     """Return what the start says of each view: its embedding, less the mean of those of the training images."""
-    start = _untrained(START, str(weights), data, 0).to(device).eval()
+    start = _untrained(START, str(weights / WEIGHTS), data, 0).to(device).eval()
     mean = embedded(start, data.train).mean(axis=0)
     return AskedTargets(partial(_embedded, start), mean, "global", data.train.spec)
 
@@ -143,7 +148,7 @@ def supervised(
 
 
 def _fitted(arm: str, data: LabelledSplits, weights: Path, lessons: Lessons, rate: float, seed: int) -> Classifier:
-    encoder = _untrained(SUPERVISED[arm], str(weights) if arm == "finetuned" else "random", data, seed)
+    encoder = _untrained(SUPERVISED[arm], str(weights / WEIGHTS) if arm == "finetuned" else "random", data, seed)
     classes = len(data.classes)
     classifier = Classifier(encoder, torch.zeros(classes, encoder.embedding_dim), torch.zeros(classes))
     precision = resolve_precision("auto", best_device())

@@ -32,7 +32,7 @@ def judged(name: str, arm: str, data: LabelledSplits, weights: Path, epochs: int
         name: The set.
         arm: The arm.
         data: The set's images.
-        weights: The file of the start's weights.
+        weights: The folder of the files of weights.
         epochs: Passes over the training images.
         seed: Seed of all but the draws of labels, which are the same for all.
     """
