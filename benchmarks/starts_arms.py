@@ -124,7 +124,7 @@ def embedded(encoder: Encoder, images: Labelled) -> npt.NDArray[np.float32]:
 def _embedded(encoder: Encoder, canvases: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
     device = next(encoder.parameters()).device
     parts = (part.to(device).permute(0, 3, 1, 2) / 255 for part in torch.from_numpy(canvases).split(256))
-    return np.concatenate([encoder(part).cpu().numpy() for part in parts])
+    return np.concatenate([encoder(part).float().cpu().numpy() for part in parts])
 
 
 def supervised(
