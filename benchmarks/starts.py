@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 NAMES = ("clothing", "tracks", "cifar10")
 ARMS = ("start", "continued", "distilled", "scratch", "supervised", "finetuned")
-SWEPT = ("continued_slow", "continued_fast", "continued_unsettled", "distilled_linear", "distilled_blank")
+SWEPT = ("continued_slow", "continued_fast", "continued_settled", "distilled_linear", "distilled_blank")
 """Other ways to go on and to teach, each with one seed."""
 ONCE = ("start", *SWEPT)
 """Arms of one seed: the start is the same with all."""

@@ -35,8 +35,10 @@ def _adamw(rate: float) -> dict[str, Any]:
 
 WEIGHTS, FIRST_STAGES = "lite0.safetensors", "lite0_short.safetensors"
 """Files of weights, as `benchmarks.lite0` writes them."""
-GENTLE = {"recipe": "simclr", "backbone": START, "init": WEIGHTS, "freeze_epochs": 1, "layer_decay": 0.75, "ema": 0.99}
-"""What keeps a start from being ruined: heads learn first, early layers learn slowly, and what ships is an average."""
+SETTLED = {"recipe": "simclr", "backbone": START, "init": WEIGHTS, "freeze_epochs": 1, "layer_decay": 0.75, "ema": 0.99}
+GENTLE = SETTLED | {"freeze_norms": True}
+"""What keeps a start from being ruined: heads learn first, early layers learn slowly, batch norms normalise as ever, and
+what ships is an average."""
 TAUGHT = {"teacher_dim": 1280, "hidden_dim": 1024, "targets": "views", "view": "global"}
 STUDIED = {"recipe": "distill", "backbone": STUDENT, "init": FIRST_STAGES, "pretext_task": TAUGHT}
 """The teacher sees what the student sees (Beyer et al. 2022, 2106.05237), as the images are few. The student begins
@@ -48,7 +50,7 @@ ARMS: dict[str, dict[str, Any]] = {
     "continued": GENTLE | _adamw(3e-4),
     "continued_slow": GENTLE | _adamw(1e-4),
     "continued_fast": GENTLE | _adamw(1e-3),
-    "continued_unsettled": GENTLE | _adamw(3e-4) | {"settle_norms": False},
+    "continued_settled": SETTLED | _adamw(3e-4),
     "distilled": STUDIED | _adamw(1e-3),
     "distilled_linear": STUDIED | _adamw(1e-3) | {"pretext_task": TAUGHT | {"layers": 1}},
     "distilled_blank": STUDIED | _adamw(4e-3) | {"backbone": {"name": "timm/mobilenetv2_050"}, "init": "random"},
@@ -152,7 +154,7 @@ def _fitted(arm: str, data: LabelledSplits, weights: Path, lessons: Lessons, rat
     classes = len(data.classes)
     classifier = Classifier(encoder, torch.zeros(classes, encoder.embedding_dim), torch.zeros(classes))
     precision = resolve_precision("auto", best_device())
-    finetune(classifier, lessons, rate, 1e-4, keep_statistics=False, precision=precision)
+    finetune(classifier, lessons, rate, 1e-4, keep_statistics=arm == "finetuned", precision=precision)
     return classifier
 
 
