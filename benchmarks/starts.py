@@ -8,8 +8,8 @@ start's weights beside them. Then
 
 runs the cells (a set, an arm and a seed) in processes beside each other, on one GPU or on the CPU, the first seed of
 all sets and arms first, and appends a line for each to LINES. It ends after so many minutes with the cells that are
-done; called again, it goes on with the others. `python -m benchmarks.starts cost` measures what ships of each network,
-and `python -m benchmarks.starts_page LINES` prints the tables.
+done; called again, it goes on with the others. `python -m benchmarks.starts cost --out LINES` measures what ships of
+each network, and `python -m benchmarks.starts_page LINES` prints the tables.
 """
 
 import itertools

@@ -37,8 +37,8 @@ WEIGHTS, FIRST_STAGES = "lite0.safetensors", "lite0_short.safetensors"
 """Files of weights, as `benchmarks.lite0` writes them."""
 SETTLED = {"recipe": "simclr", "backbone": START, "init": WEIGHTS, "freeze_epochs": 1, "layer_decay": 0.75, "ema": 0.99}
 GENTLE = SETTLED | {"freeze_norms": True}
-"""What keeps a start from being ruined: heads learn first, early layers learn slowly, batch norms normalise as ever, and
-what ships is an average."""
+"""What keeps a start from being ruined: heads learn first, early layers learn slowly, batch norms keep what they know,
+and an average of the weights ships."""
 TAUGHT = {"teacher_dim": 1280, "hidden_dim": 1024, "targets": "views", "view": "global"}
 STUDIED = {"recipe": "distill", "backbone": STUDENT, "init": FIRST_STAGES, "pretext_task": TAUGHT}
 """The teacher sees what the student sees (Beyer et al. 2022, 2106.05237), as the images are few. The student begins
