@@ -131,6 +131,17 @@ def pack(data: Path, out: Path) -> None:
 
 
 @main.command()
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="The file that receives lines of JSON.")
+def cost(out: Path) -> None:
+    """Measure what ships of each network."""
+    from benchmarks import starts_cost
+
+    for line in starts_cost.measured():
+        append(out, line)
+        click.echo(f"{line}")
+
+
+@main.command()
 @click.option(
     "--data",
     "folder",
