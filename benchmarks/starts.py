@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 NAMES = ("clothing", "tracks", "cifar10")
 ARMS = ("start", "continued", "distilled", "scratch", "supervised", "finetuned")
-SWEPT = ("continued_slow", "continued_fast", "continued_settled", "distilled_linear", "distilled_blank")
+SWEPT = ("start_stages", "continued_slow", "continued_fast", "continued_settled", "distilled_linear", "distilled_blank")
 """Other ways to go on and to teach, each with one seed."""
 ONCE = ("start", *SWEPT)
 """Arms of one seed: the start is the same with all."""
@@ -151,8 +151,8 @@ def cost(out: Path) -> None:
 )
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="The file that receives lines of JSON.")
 @click.option("--seeds", type=int, default=3, show_default=True, help="Number of seeds.")
-@click.option("--images", type=int, default=3000, show_default=True, help="The most images of a split.")
-@click.option("--epochs", type=int, default=20, show_default=True, help="Passes over the training images.")
+@click.option("--images", type=int, default=2000, show_default=True, help="The most images of a split.")
+@click.option("--epochs", type=int, default=15, show_default=True, help="Passes over the training images.")
 @click.option("--minutes", type=float, default=6.0, show_default=True, help="Time after which everything ends.")
 @click.option("--workers", type=int, default=8, show_default=True, help="Processes beside each other.")
 @click.option(

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch import nn
 
 from benchmarks.cells import trained
 from benchmarks.lite0 import MODEL, SHORT
@@ -47,6 +48,7 @@ LONGER = 2
 """How many times as many epochs students take, whose steps cost less."""
 ARMS: dict[str, dict[str, Any]] = {
     "start": {"recipe": "simclr", "backbone": START, "init": WEIGHTS, "epochs": 0},
+    "start_stages": {"recipe": "simclr", "backbone": START, "init": WEIGHTS, "epochs": 0},
     "continued": GENTLE | _adamw(3e-4),
     "continued_slow": GENTLE | _adamw(1e-4),
     "continued_fast": GENTLE | _adamw(1e-3),
@@ -80,7 +82,7 @@ def policies(name: str) -> dict[str, Policy]:
 
 def learned(
     arm: str, name: str, data: LabelledSplits, weights: Path, epochs: int, seed: int
-) -> tuple[Encoder, dict[str, float]]:
+) -> tuple[nn.Module, dict[str, float]]:
     """Return the encoder of an arm that takes no labels, in eval mode, and the last figures of its curves.
 
     Args:
@@ -96,7 +98,21 @@ def learned(
     teach = partial(_start_teaches, data, weights) if taught else None
     run = trained(data.train.split, policies(name), _filled({**common, **ARMS[arm]}, weights), teach)
     last = run.history.rows[-1] if run.history else {}
-    return run.task.encoder.eval(), {key: float(f"{value:.4g}") for key, value in last.items()}
+    encoder = FirstStages(run.task.encoder) if arm == "start_stages" else run.task.encoder
+    return encoder.eval(), {key: float(f"{value:.4g}") for key, value in last.items()}
+
+
+class FirstStages(nn.Module):
+    """The start up to the stage that the student begins with: is that alone as good?"""
+
+    def __init__(self, encoder: Encoder):
+        super().__init__()
+        self.encoder, self.backbone = encoder, encoder.backbone
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """Return the map of the fifth stage, averaged over places (N, 112), of images (N, C, S, S) in [0, 1]."""
+        maps = self.backbone.maps(self.encoder.normalised(images))
+        return maps[3].mean(dim=(2, 3))  # timm returns one map for each stride: of 16 px, that of the fifth stage
 
 
 def _filled(values: Mapping[str, Any], weights: Path) -> dict[str, Any]:
@@ -117,13 +133,13 @@ def _start_teaches(data: LabelledSplits, weights: Path, device: torch.device) ->
     return AskedTargets(partial(_embedded, start), mean, "global", data.train.spec)
 
 
-def embedded(encoder: Encoder, images: Labelled) -> npt.NDArray[np.float32]:
+def embedded(encoder: nn.Module, images: Labelled) -> npt.NDArray[np.float32]:
     """Return embeddings (n, D)."""
     return _embedded(encoder, images.images(np.arange(len(images))))
 
 
 @torch.no_grad()
-def _embedded(encoder: Encoder, canvases: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+def _embedded(encoder: nn.Module, canvases: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
     device = next(encoder.parameters()).device
     parts = (part.to(device).permute(0, 3, 1, 2) / 255 for part in torch.from_numpy(canvases).split(256))
     return np.concatenate([encoder(part).float().cpu().numpy() for part in parts])

@@ -1,12 +1,14 @@
-"""Tables of what `benchmarks.starts` found: `python -m benchmarks.starts_page LINES` prints Markdown.
+"""Tables of what `benchmarks.starts` found: `python -m benchmarks.starts_page LINES...` prints Markdown.
 
 Accuracies are means over seeds and draws of labels, gains are paired: of the same seeds, draws and test images. Their
 95% intervals hold the chance in all three, and frames of a track count as one piece of evidence
 (`ssl_pipeline/evaluation/statistics/estimates.py`).
 """
 
+import itertools
+import re
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,24 +19,33 @@ import numpy.typing as npt
 from benchmarks.cells import Line, read
 from ssl_pipeline.evaluation.statistics.estimates import accuracy, gain
 
-__all__ = ["accuracies", "costs", "gains"]
+__all__ = ["OTHERS", "WORDS", "accuracies", "costs", "gains", "tables"]
 
 MEASURES = {"knn": "kNN", "1": "1 label", "5": "5 labels", "20": "20 labels", "all": "all labels"}
 WORDS = {
     "start": "the start, frozen",
     "continued": "continued",
     "distilled": "distilled",
+    "finetuned": "the start, fine-tuned with labels",
     "scratch": "from scratch",
     "supervised": "from scratch, with labels",
-    "finetuned": "the start, fine-tuned with labels",
 }
+OTHERS = {
+    "continued_slow": "continued, a third of the rate",
+    "continued_fast": "continued, three times the rate",
+    "continued_settled": "continued, batch norms settled",
+    "start_stages": "the start's fifth stage, frozen",
+    "distilled_linear": "distilled by a linear head",
+    "distilled_blank": "distilled into random weights",
+}
+"""Arms of one seed."""
 Scores = npt.NDArray[np.float64]
 
 
 def scores(lines: Iterable[Line], measure: str) -> Scores | None:
     """Return what an arm got right on a set: (seeds, draws, images), 1 or 0; None where it is not judged by that."""
     rows = [line["right"][measure] for line in sorted(lines, key=lambda line: line["seed"]) if measure in line["right"]]
-    return np.array([[[int(one) for one in draw] for draw in draws] for draws in rows], np.float64) if rows else None
+    return np.array([[list(map(int, draw)) for draw in draws] for draws in rows], np.float64) if rows else None
 
 
 def _by_arm(lines: Iterable[Line], data: str) -> dict[str, list[Line]]:
@@ -46,37 +57,40 @@ def _by_arm(lines: Iterable[Line], data: str) -> dict[str, list[Line]]:
 
 
 def accuracies(lines: Iterable[Line], data: str) -> list[str]:
-    """Return the rows of a table of a set: each arm's accuracy by each measure, in per cent."""
-    rows = [f"| {data} | seeds | {' | '.join(MEASURES.values())} |", "|---|---:|" + "---|" * len(MEASURES)]
-    for arm, own in _by_arm(lines, data).items():
-        groups, cells = np.array(own[0]["groups"]), []
-        for measure in MEASURES:
-            found = scores(own, measure)
-            cells.append("" if found is None else "{:.1%} ({:.1%} to {:.1%})".format(*accuracy(found, groups)))
-        rows.append(f"| {WORDS.get(arm, f'`{arm}`')} | {len(own)} | {' | '.join(cells)} |".replace("%", ""))
-    return rows
-
-
-def gains(lines: Iterable[Line], data: str, base: str = "start") -> list[str]:
-    """Return the rows of a table of a set: by how many points each arm is better than the base."""
+    """Return the rows of a table of a set: the accuracy of each arm by each measure."""
     arms = _by_arm(lines, data)
-    rows = [f"| {data}, over {WORDS[base]} | {' | '.join(MEASURES.values())} |", "|---|" + "---|" * len(MEASURES)]
-    for arm, own in arms.items():
-        if arm == base or base not in arms:
-            continue
-        groups, cells = np.array(own[0]["groups"]), []
+    rows = [f"| {data} | {' | '.join(MEASURES.values())} |", "|---|" + "---|" * len(MEASURES)]
+    for arm in (arm for arm in WORDS if arm in arms):
+        groups, cells = np.array(arms[arm][0]["groups"]), []
         for measure in MEASURES:
-            first, second = scores(own, measure), scores(arms[base], measure)
-            if first is None or second is None:
-                cells.append("")
-                continue
-            if first.shape[1] < second.shape[1]:  # each seed of what learns from labels has a draw of its own
-                second = second[0, [line["seed"] for line in own]][:, None]
-            found = gain(first - second, groups, luck=False)
-            low, high = found.mean - found.margin, found.mean + found.margin
-            cells.append(f"{100 * found.mean:+.1f} ({100 * low:+.1f} to {100 * high:+.1f})")
-        rows.append(f"| {WORDS.get(arm, f'`{arm}`')} | {' | '.join(cells)} |")
+            found = scores(arms[arm], measure)
+            cells.append("" if found is None else "{:.1%} ({:.1%} to {:.1%})".format(*accuracy(found, groups)))
+        rows.append(f"| {WORDS[arm]} | {' | '.join(cells)} |")
     return rows
+
+
+def gains(lines: Iterable[Line], words: Mapping[str, str], base: str = "start") -> list[str]:
+    """Return the rows of a table: by how many points each arm that has words is better than the base, on each set."""
+    lines = list(lines)
+    rows = [f"| over {WORDS[base]} | set | {' | '.join(MEASURES.values())} |", "|---|---|" + "---|" * len(MEASURES)]
+    sets = sorted({line["data"] for line in lines if "data" in line})
+    for arm, data in itertools.product(words, sets):
+        arms = _by_arm(lines, data)
+        if arm != base and arm in arms and base in arms:
+            cells = [_gain(arms[arm], arms[base], measure) for measure in MEASURES]
+            rows.append(f"| {words[arm]} | {data} | {' | '.join(cells)} |")
+    return rows
+
+
+def _gain(own: list[Line], base: list[Line], measure: str) -> str:
+    first, second = scores(own, measure), scores(base, measure)
+    if first is None or second is None:
+        return ""
+    if first.shape[1] < second.shape[1]:  # each seed of what learns from labels has a draw of its own
+        second = second[0, sorted(line["seed"] for line in own)][:, None]
+    found = gain(first - second, np.array(own[0]["groups"]), luck=False)
+    bounds = (found.mean, found.mean - found.margin, found.mean + found.margin)
+    return "{:+.1f} ({:+.1f} to {:+.1f})".format(*(100 * bound for bound in bounds))
 
 
 def costs(lines: Iterable[Line]) -> list[str]:
@@ -94,15 +108,31 @@ def costs(lines: Iterable[Line]) -> list[str]:
     return rows
 
 
+def tables(lines: Iterable[Line]) -> dict[str, str]:
+    """Return all tables: the name of a mark -> Markdown."""
+    lines = list(lines)
+    sets = sorted({line["data"] for line in lines if "data" in line})
+    found = {data: accuracies(lines, data) for data in sets}
+    found |= {"gains": gains(lines, WORDS), "others": gains(lines, OTHERS), "costs": costs(lines)}
+    return {name: "\n".join(rows) for name, rows in found.items()}
+
+
 @click.command()
 @click.argument("paths", nargs=-1, type=click.Path(exists=True, path_type=Path))
-def main(paths: tuple[Path, ...]) -> None:
-    """Print the tables of the lines in PATHS."""
+@click.option("--page", type=click.Path(exists=True, path_type=Path), help="A page whose tables are replaced.")
+def main(paths: tuple[Path, ...], page: Path | None) -> None:
+    """Print the tables of the lines in PATHS, or put them between the marks `<!-- name -->` and `<!-- end -->`."""
     lines: list[dict[str, Any]] = [line for path in paths for line in read(path)]
-    for data in dict.fromkeys(line["data"] for line in lines if "data" in line):
-        click.echo("\n".join(["", *accuracies(lines, data), "", *gains(lines, data)]))
-    click.echo("\n".join(["", *costs(lines)]))
-    click.echo("\non " + ", ".join(sorted({line["device"] for line in lines if "device" in line})))
+    if page is None:
+        click.echo("\n\n".join(tables(lines).values()))
+        return
+    text = page.read_text(encoding="utf-8")
+    for name, table in tables(lines).items():
+        block = f"<!-- {name} -->\n{table}\n<!-- end -->"
+        text, found = re.subn(rf"(?s)<!-- {name} -->\n.*?<!-- end -->", lambda _, block=block: block, text)
+        if not found:
+            raise SystemExit(f"{page}: add the marks <!-- {name} --> and <!-- end -->, between which its table goes")
+    page.write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":
