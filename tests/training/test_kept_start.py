@@ -13,7 +13,7 @@ from torch import nn
 
 from ssl_pipeline.config import Choice
 from ssl_pipeline.training import pretraining
-from ssl_pipeline.training.average import WeightAverage
+from ssl_pipeline.training.average import WeightAverage, put_average
 from ssl_pipeline.training.batch_encoder import BatchEncoder
 from ssl_pipeline.training.layer_depth import layers_from_the_end
 from ssl_pipeline.training.optimization import learning_rate, parameter_groups
@@ -138,6 +138,16 @@ def test_the_average_is_that_of_its_formula_from_the_thaw_on(run, continued, mon
     assert not same_bits(plain, task)
     last = {name: value.float() for name, value in learned[-1].items()}
     assert all(torch.equal(value, last[name]) for name, value in plain.state_dict().items() if name in last)
+
+
+def test_an_average_is_put_into_another_module_like_it_as_who_watches_a_checkpoint_does(build_small, configure):
+    task, watched = build_small(configure()), build_small(configure(seed=3))
+    average = WeightAverage(task, 0.9)
+    for weight in task.parameters():
+        weight.data.add_(1.0)
+    average.follow(0)
+    put_average(watched, average.state_dict())
+    assert same_bits(task, watched)
 
 
 def test_an_average_of_no_step_and_of_one_are_the_weights_themselves():
