@@ -6,6 +6,8 @@ go through all operations, so that they stay in a CPU's cache.
 
 from collections.abc import Callable, Iterator
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
@@ -106,7 +108,7 @@ class ViewMaker(nn.Module):
         uniforms, device = uniforms.cpu(), images.device
         draw = dict(zip(PARAMETERS, uniforms.unbind(1), strict=False))  # columns of plugins' operations follow
         taps = [_beside(part, views) for part in _taps(images.shape[1], self.policy, draw)]
-        steps = [(chosen.tolist(), change) for chosen, change in self._steps(draw, uniforms, normals)]
+        steps = [(chosen.numpy(), change) for chosen, change in self._steps(draw, uniforms, normals)]
         values = CHUNK_VALUES * torch.get_num_threads() if device.type == "cpu" else CHUNK_VALUES_OF_DEVICES
         chunk = max(1, values // (self.spec.channels * max(self.policy.size, images.shape[1]) ** 2))
         for start in range(0, len(images), chunk):
@@ -114,8 +116,7 @@ class ViewMaker(nn.Module):
             made = views[part]
             _place(made, images[part], self.spec, *(tap[part] for tap in taps))
             for chosen, change in steps:
-                own = [number for number, receives in enumerate(chosen[part]) if receives]
-                _change(made, own, start, change)
+                _change(made, np.flatnonzero(chosen[part]), start, change)
 
     def _steps(self, draw: Draw, uniforms: Tensor, normals: Normals | None) -> Iterator[tuple[Tensor, Change]]:
         """Yield which images (N,) receive an operation, and the operation, in the order of `Policy`."""
@@ -203,11 +204,11 @@ class ViewMaker(nn.Module):
             views[:, number] = channel
 
 
-def _change(views: Tensor, own: list[int], start: int, change: Change) -> None:
+def _change(views: Tensor, own: npt.NDArray[np.int64], start: int, change: Change) -> None:
     """Change those of the views (n, C, S, S) that are named by their places; the first has the number `start`."""
-    if not own:
+    if not len(own):
         return
-    places = torch.tensor(own)
+    places = torch.from_numpy(own)
     if len(own) == len(views):
         change(views, places + start)
         return
