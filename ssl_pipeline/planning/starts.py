@@ -34,6 +34,7 @@ Way = Literal["scratch", "frozen", "continued", "distilled"]
 _UNUSED: Mapping[str, Any] = {
     "pretrain.init": "random",
     "pretrain.freeze_epochs": 0,
+    "pretrain.freeze_norms": False,
     "pretrain.layer_decay": 1.0,
     "pretrain.ema": 0.0,
     "pretrain.pretext_task": {},
@@ -122,6 +123,7 @@ def _settings(way: Way, given: Given | None, pool: int, epochs: int, steps: int)
     return {
         "pretrain.init": (given.weights, "Training goes on from these weights, which already know many images."),
         "pretrain.freeze_epochs": (max(1, epochs // 10), "The heads start at random: the backbone waits for them."),
+        "pretrain.freeze_norms": (True, "Statistics of few images would cost the start points (docs/start.md)."),
         "pretrain.layer_decay": (LAYER_DECAY, "Early layers are general, and change less than later ones."),
         "pretrain.ema": (
             round(1 - 1 / max(10.0, AVERAGED * steps), 4),

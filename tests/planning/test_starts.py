@@ -47,6 +47,7 @@ def test_training_goes_on_from_given_weights_with_what_keeps_them():
     assert section.epochs <= 30
     assert section.freeze_epochs < section.epochs
     assert section.layer_decay == 0.75
+    assert section.freeze_norms
     assert 0.9 <= section.ema < 1
     scratch = plan(None, fast=5000.0).config.pretrain
     assert section.optimizer.learning_rate < scratch.optimizer.learning_rate / 3
