@@ -104,6 +104,15 @@ def test_prototypes_are_spherical_k_means_and_a_student_is_held_to_the_softened_
     same(loss(predictions, targets, step).loss, expected, leaves)
 
 
+def test_clusters_that_fill_unevenly_are_no_collapse():
+    """As seen early in a sound run on 1,297 digits; a tenth of that is one."""
+    loss = PrototypeDistillation(prototypes=256)
+    figures = {"prototypes_used": 51.7, "prototypes_of_an_image": 2.0, "prototypes_in_reach": 256.0, "progress": 0.08}
+    assert loss.diagnose(figures) == []
+    (found,) = loss.diagnose({**figures, "prototypes_used": 5.2})
+    assert "teacher_temperature" in found.message
+
+
 @pytest.mark.parametrize(
     ("make", "words"),
     [
