@@ -43,6 +43,7 @@ class StartSection(Checked):
         freeze_epochs: Number of epochs at the beginning in which the backbone does not learn, and its heads do.
         layer_decay: Learning rate of each of the backbone's layers as a share of that of the layer after it, in (0, 1].
         ema: Decay per step of the moving average of the weights that ships, in [0, 1); 0: the weights themselves do.
+        ship: Whose weights ship: those of the `last` step, or of the `best` one on held-out images.
     """
 
     init_licence: Annotated[str | None, Field(min_length=1, max_length=200, exclude_if=lambda value: value is None)] = (
@@ -58,3 +59,4 @@ class StartSection(Checked):
     freeze_epochs: Annotated[int, Field(ge=0, exclude_if=lambda value: value == 0)] = 0
     layer_decay: Annotated[float, Field(gt=0.0, le=1.0, exclude_if=lambda value: value == 1)] = 1.0
     ema: Annotated[float, Field(ge=0.0, lt=1.0, exclude_if=lambda value: value == 0)] = 0.0
+    ship: Annotated[Literal["last", "best"], Field(exclude_if=lambda value: value == "last")] = "last"

@@ -65,6 +65,8 @@ class ModelCard(BaseModel):
     """Digest of the file of the encoder that taught it, which the options of the pretext task name; empty: no file."""
     start_sha256: str = ""
     """Digest of the weights that training started from, in `start.safetensors`; empty where they were random."""
+    shipped_step: int | None = Field(default=None, exclude_if=lambda step: step is None)
+    """The step whose weights these are, where the best one on held-out images was chosen; None: the last."""
     weights_sha256: str
     params_sha256: str
     """Digest of the parameters that shaped the weights."""

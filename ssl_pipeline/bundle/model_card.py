@@ -131,6 +131,7 @@ def _facts(
         "data": _data(told.manifest),
         "frozen_start": "" if told.trained["pretrain"]["epochs"] else Path(told.trained["init"]).name,
         "parameters": _parameters(told.trained),
+        "shipped_step": told.trained.get("shipped_step"),
         "versions": ", ".join(f"{name} {version}" for name, version in told.trained["versions"].items()),
         "accuracies": accuracies({name: value for name, value in linear.items() if name != "rivals"}),
         "not_measured": linear.get("no_probe", "there were no labels"),

@@ -14,7 +14,8 @@
     store/originals.npz                some images at their own shapes, to check a deployed graph with
     store/digests.json                 SHA-256 of these four files
 
-Pretraining opens `store/train` and `store/framing.json`, and nothing else: labels and test images are in other files.
+Pretraining opens `store/train` and `store/framing.json`, and where it watches held-out images `store/val`, and nothing
+else: labels and test images are in other files.
 """
 
 import zipfile

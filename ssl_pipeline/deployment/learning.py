@@ -7,6 +7,8 @@ from functools import partial
 from pathlib import Path
 
 from ssl_pipeline.artifacts.card import CARD, ModelCard
+from ssl_pipeline.artifacts.files import save_weights
+from ssl_pipeline.artifacts.start import START
 from ssl_pipeline.augment.policy import Policy
 from ssl_pipeline.data.framing import read_framing
 from ssl_pipeline.data.store import open_split
@@ -24,6 +26,7 @@ from ssl_pipeline.resolution import in_words
 from ssl_pipeline.training import checkpoint, optimization, precision, preparation, pretraining, saving
 from ssl_pipeline.training.captions import tokenized
 from ssl_pipeline.training.endings import CollapsedError, DivergedError
+from ssl_pipeline.training.held_out_watch import open_held_out
 from ssl_pipeline.training.other_frames import moments_of
 from ssl_pipeline.training.together import joined
 
@@ -35,7 +38,7 @@ class Places:
     """The folders of a run.
 
     Attributes:
-        store: The store of images, of which `train` is read.
+        store: The store of images: `train` is learned from, `val` watched where there is a start to lose.
         work: The folder of the checkpoints of unfinished runs.
         model: The folder of the trained model, which is replaced.
         report: The folder of curves, pictures and warnings, which is replaced.
@@ -85,8 +88,9 @@ def learn(
     task = preparation.build(registry, recipe, section, pool, policies)
     moments_of(pool, task, section)  # which are missed now, and not after half a minute
     numeric_format = precision.resolve_precision(section.precision, precision.best_device())
-    run = fingerprint(section, task, policies, pool, code)
-    card = preparation.describe_run(section, recipe, task, pool, framing, policies, plugins)
+    held_out = open_held_out(places.store, section)
+    run = fingerprint(section, task, policies, pool, code, held_out)
+    card = preparation.describe_run(section, recipe, task, pool, framing, policies, plugins, held_out)
     texts = tokenized(task, pool)
     make_optimizer = partial(optimization.build_optimizer, registry, section.optimizer, layer_decay=section.layer_decay)
     with _told_by_the_first(), joined(numeric_format.device) as ranks:
@@ -94,7 +98,7 @@ def learn(
         checkpoints = checkpoint.Checkpoints(places.work, run, surroundings)
         targets = None if teacher is None else targets_of(teacher, pool, task.views.main, places.work / "teachers")
         parts = (task, pool, policies, section, make_optimizer, numeric_format, checkpoints)
-        train = partial(pretraining.train, *parts, ranks=ranks, texts=texts, targets=targets)
+        train = partial(pretraining.train, *parts, ranks=ranks, texts=texts, targets=targets, held_out=held_out)
         if not ranks.leads:
             checkpoints.folder = Path(ranks.told(""))
             train()
@@ -108,8 +112,13 @@ def learn(
         start = preparation.starting_weights(task, section)
         with checkpoints.until_done():
             write_product(checkpoints.folder / CARD, card.model_dump(mode="json"))  # for who watches the run
+            if start:
+                save_weights(checkpoints.folder / START, start)  # for them, too
             ranks.told(str(checkpoints.folder))
             history = train(curves=places.report / "curves")
+            card = card.model_copy(update={"shipped_step": history.shipped_step})
+            if history.shipped_step is not None:
+                say(f"pretrain: the weights of step {history.shipped_step:,} ship, the best on held-out images")
             with atomic_folder(places.model) as folder:
                 card = saving.save(folder, task, card, start, texts)
                 write_pretext_graph(task, card, pool, folder / "pretext.onnx")

@@ -6,19 +6,23 @@ from datetime import datetime
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import torch
+from torch import Tensor
 
 from ssl_pipeline.artifacts.assembly import build_task, untrained
 from ssl_pipeline.artifacts.card import ModelCard, read_card
-from ssl_pipeline.artifacts.files import ENCODER, load_encoder
+from ssl_pipeline.artifacts.files import ENCODER, load_encoder, restore
+from ssl_pipeline.artifacts.start import START, started
 from ssl_pipeline.config import Knn
 from ssl_pipeline.data.labelled import Labelled, read_labelled
 from ssl_pipeline.deployment.from_pixels import FromPixels
 from ssl_pipeline.errors import PipelineError
 from ssl_pipeline.evaluation.features import embedder, extract, sample
 from ssl_pipeline.evaluation.linear.knn import predict
+from ssl_pipeline.evaluation.statistics.intervals import score
 from ssl_pipeline.health.findings import looked_at
-from ssl_pipeline.products import read_json
+from ssl_pipeline.products import read_json, verified
 from ssl_pipeline.registry import Registry
 from ssl_pipeline.terminal import brief, counted
 from ssl_pipeline.training.average import put_average
@@ -29,8 +33,11 @@ __all__ = ["Glance", "describe", "latest"]
 
 _BANK_IMAGES = 2000  # labelled training images that vote
 _ASKED_IMAGES = 1000  # validation images that are asked about
+_RESAMPLES = 1000  # of those images, for the intervals of differences
+_NOW, _START = "the newest", "the weights that the run started from"
 _SHOWN = ("loss", "effective_rank", "embedding_std", "alignment", "uniformity", "view_recall", "view_size")
 """Figures of the last row of the curves that need no label."""
+_HELD_OUT = ("held_out_recall", "held_out_effective_rank", "neighbour_drift")
 
 
 @dataclass(frozen=True)
@@ -45,6 +52,8 @@ class Glance:
         progress: How far its training is, in words.
         figures: The last row of its curves for which it was looked at, None for a figure that is no number; empty
             where there is none.
+        held_out: The last row that has figures of held-out images; empty where there is none.
+        beside: What it is compared with, in words -> an encoder: what training started from, and its best step so far.
     """
 
     encoder: Encoder
@@ -53,6 +62,8 @@ class Glance:
     written: float
     progress: str
     figures: Mapping[str, float | None]
+    held_out: Mapping[str, float | None]
+    beside: Mapping[str, Encoder]
 
 
 def latest(registry: Registry, work: Path, pretrain: Path, details: Path) -> Glance:
@@ -86,20 +97,40 @@ def latest(registry: Registry, work: Path, pretrain: Path, details: Path) -> Gla
         )
     encoder, card = load_encoder(registry, pretrain)
     last = read_json(details, "pretrain") if details.exists() else {}
-    return Glance(encoder, card, model, finished, "whose training is done", last)
+    chosen = "" if card.shipped_step is None else f", step {card.shipped_step:,} of which ships"
+    start = started(registry, pretrain)
+    beside = {} if start is None else {_START: start}
+    return Glance(encoder, card, model, finished, f"whose training is done{chosen}", last, last, beside)
 
 
 def _unfinished(registry: Registry, path: Path, written: float) -> Glance:
     state, card = read_state(path), read_card(path.parent)
+    now = _finished(registry, card, state["module"], state.get("average"))
+    rows, steps = state["history"]["rows"], state["steps"]
+    looks = [row for row in rows if looked_at(row)] or rows[-1:]
+    beside, start = {}, path.with_name(START)
+    if start.exists():
+        beside[_START] = untrained(registry, card, card.seed).eval()
+        restore(beside[_START], verified(start, "pretrain"), "pretrain")
+    best = state.get("held_out", {}).get("best")
+    if best and 0 < best["step"] < steps:
+        name = f"step {best['step']:,}, the best on held-out images"
+        beside[name] = _finished(registry, card, best["weights"]).eval()
+    progress, apart = f"after {counted(steps, 'step')}", [row for row in rows if _HELD_OUT[0] in row]
+    last, unseen = (found[-1] if found else {} for found in (looks, apart))
+    return Glance(now, card, path, written, progress, last, unseen, beside)
+
+
+def _finished(
+    registry: Registry, card: ModelCard, weights: Mapping[str, Tensor], average: Mapping[str, Tensor] | None = None
+) -> Encoder:
+    """Return the encoder that would leave training with the weights of a task, or the average of some of them."""
     task = build_task(registry, card.recipe, untrained(registry, card, card.seed), card.seed, card.size)
-    task.load_state_dict(state["module"])
-    if average := state.get("average"):
+    task.load_state_dict(weights)
+    if average:
         put_average(task, average)
     task.finish()
-    rows = state["history"]["rows"]
-    progress = f"after {counted(state['steps'], 'step')}"
-    looks = [row for row in rows if looked_at(row)] or rows[-1:]
-    return Glance(task.encoder, card, path, written, progress, looks[-1] if looks else {})
+    return task.encoder
 
 
 def describe(glance: Glance, store: Path, knn: Knn) -> list[str]:
@@ -122,26 +153,42 @@ def describe(glance: Glance, store: Path, knn: Knn) -> list[str]:
     lines = [f"{glance.card.recipe.name}, {glance.progress} ({glance.place}, written at {at})"]
     data = read_labelled(store)
     if len(np.unique(data.train.labels)) > 1 and len(data.val):
-        lines.append(_neighbours(glance, data.train, data.val, knn))
+        lines += _neighbours(glance, data.train, data.val, knn)
     else:
         lines.append("no kNN, which needs labels of two classes in the training images, and labels in validation")
-    known = {name: glance.figures[name] for name in _SHOWN if glance.figures.get(name) is not None}
-    if known:
-        shown = ", ".join(f"{name.replace('_', ' ')} {value:.3g}" for name, value in known.items())
-        lines.append(f"at step {glance.figures['step']:,.0f}: {shown}")
+    for row, where, names in ((glance.figures, "", _SHOWN), (glance.held_out, ", on held-out images", _HELD_OUT)):
+        known = {name: row[name] for name in names if row.get(name) is not None}
+        if known:
+            shown = ", ".join(f"{name.replace('_', ' ')} {value:.3g}" for name, value in known.items())
+            lines.append(f"at step {row['step']:,.0f}{where}: {shown}")
     return lines
 
 
-def _neighbours(glance: Glance, bank: Labelled, asked: Labelled, knn: Knn) -> str:
+def _neighbours(glance: Glance, bank: Labelled, asked: Labelled, knn: Knn) -> list[str]:
+    """Say which share of images get their class by their neighbours, and how much more they are than of each other."""
     if bank.spec != glance.card.images:
         raise PipelineError(
             f"the images of the store are not of the type that the encoder in {glance.place} was trained on."
         )
-    embed = embedder(FromPixels(glance.card, glance.encoder), torch.device("cpu"))
     voters, queries = sample(bank, _BANK_IMAGES), sample(asked, _ASKED_IMAGES)
-    features, questions = extract(embed, bank, voters), extract(embed, asked, queries)
-    right = predict(features, bank.labels[voters], questions, knn.k, knn.temperature) == asked.labels[queries]
-    return (
-        f"kNN: {right.mean():.1%} of {counted(len(queries), 'validation image')} are given their class by the "
-        f"{min(knn.k, len(voters))} nearest of {counted(len(voters), 'training image')}"
-    )
+    actual, groups = asked.labels[queries], asked.groups[queries]
+
+    def predicted(encoder: Encoder) -> npt.NDArray[np.int64]:
+        embed = embedder(FromPixels(glance.card, encoder), torch.device("cpu"))
+        features, questions = extract(embed, bank, voters), extract(embed, asked, queries)
+        return predict(features, bank.labels[voters], questions, knn.k, knn.temperature)
+
+    predictions = {name: predicted(encoder) for name, encoder in {_NOW: glance.encoder, **glance.beside}.items()}
+    scores = score(actual, predictions, groups, _RESAMPLES, 0)
+    lines = [
+        f"kNN: {(predictions[_NOW] == actual).mean():.1%} of {counted(len(queries), 'validation image')} are given "
+        f"their class by the {min(knn.k, len(voters))} nearest of {counted(len(voters), 'training image')}"
+    ]
+    for name in glance.beside:
+        gain = scores.gain(_NOW, name, "accuracy")
+        verdict = "no clear difference" if gain.low <= 0 <= gain.high else "better" if gain.low > 0 else "WORSE"
+        lines.append(
+            f"over {name} ({(predictions[name] == actual).mean():.1%}), that is "
+            f"{100 * gain.value:+.1f} [{100 * gain.low:+.1f}, {100 * gain.high:+.1f}] points: {verdict}"
+        )
+    return lines

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["alignment", "effective_rank", "embedding_std", "uniformity", "view_recall"]
+__all__ = ["alignment", "effective_rank", "embedding_std", "uniformity", "unit", "view_recall", "views_found"]
 
 Array = npt.NDArray[np.floating[Any]]
 Float64 = npt.NDArray[np.float64]
@@ -17,7 +17,7 @@ Float64 = npt.NDArray[np.float64]
 _TILE_ROWS = 1024  # rows; 1024 x 1024 float64 are 8 MB
 
 
-def _unit(z: Array) -> Float64:
+def unit(z: Array) -> Float64:
     """Return rows scaled to length 1; a row of zeros stays."""
     rows: Float64 = z.astype(np.float64)
     lengths = np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), np.finfo(np.float64).tiny)
@@ -35,7 +35,7 @@ def embedding_std(z: Array) -> float:
 
     Source: Chen and He 2021 (2011.10566), section 4.1, there as std against 1 / sqrt(D).
     """
-    return float(_unit(z).std(axis=0).mean() * np.sqrt(z.shape[1]))
+    return float(unit(z).std(axis=0).mean() * np.sqrt(z.shape[1]))
 
 
 def effective_rank(z: Array) -> float:
@@ -78,7 +78,7 @@ def uniformity(z: Array) -> float:
     """
     if len(z) < 2:
         raise ValueError(f"uniformity needs 2 embeddings or more, got {len(z)}")
-    rows = _unit(z)
+    rows = unit(z)
     total = 0.0
     for start in range(0, len(rows), _TILE_ROWS):
         tile = rows[start : start + _TILE_ROWS]
@@ -101,29 +101,42 @@ def alignment(z1: Array, z2: Array) -> float:
 
     Source: Wang and Isola 2020 (2005.10242), section 4.1.1, with alpha = 2.
     """
-    return float(((_unit(z1) - _unit(z2)) ** 2).sum(axis=1).mean())
+    return float(((unit(z1) - unit(z2)) ** 2).sum(axis=1).mean())
 
 
-def view_recall(z1: Array, z2: Array) -> float:
-    """Return the share of samples that are found by their other view: recall@1 by the cosine, in both directions.
+def views_found(z1: Array, z2: Array) -> Float64:
+    """Return the share of each sample's two views that find each other: top-1 by the cosine, in both directions.
 
     Args:
         z1: (n, D) embeddings, n >= 1.
         z2: (n, D) embeddings of other views of the same samples, in the same order.
 
     Returns:
-        In [0, 1]. A sample counts where its own other view is nearer than that of each other sample; one that is just
-        as near counts against it, so that embeddings that are all the same have 0.
+        (n,) values 0, 0.5 or 1. A view is found where the sample's own other view is nearer to it than that of each
+        other sample; one that is just as near counts against it, so that embeddings that are all the same have 0.
     """
-    first, second = _unit(z1), _unit(z2)
+    first, second = unit(z1), unit(z2)
     if not (np.isfinite(first).all() and np.isfinite(second).all()):
-        return float("nan")
-    found = 0
+        return np.full(len(first), np.nan)
+    found = np.zeros(len(first))
     for asked, others in ((first, second), (second, first)):
         for start in range(0, len(asked), _TILE_ROWS):
             cosines = asked[start : start + _TILE_ROWS] @ others.T
             rows = np.arange(len(cosines))
             own = cosines[rows, start + rows]
             cosines[rows, start + rows] = -np.inf
-            found += int((own > cosines.max(axis=1)).sum())
-    return found / (2 * len(first))
+            found[start + rows] += (own > cosines.max(axis=1)) / 2
+    return found
+
+
+def view_recall(z1: Array, z2: Array) -> float:
+    """Return the share of views that are found by the other view of their sample: recall@1; see `views_found`.
+
+    Args:
+        z1: (n, D) embeddings, n >= 1.
+        z2: (n, D) embeddings of other views of the same samples, in the same order.
+
+    Returns:
+        In [0, 1].
+    """
+    return float(views_found(z1, z2).mean())

@@ -32,11 +32,14 @@ def find(task: Diagnosed, rows: Sequence[Row], total: int, warmup: float, bounds
 
     Args:
         task: The pretext task, which knows its own signs of trouble, and those of its loss and its strategy.
-        rows: The curves so far, at least one row.
+        rows: The curves so far, at least one row; a first one of the start alone, before any step, is passed over.
         total: Number of steps of the run.
         warmup: Number of steps of warm-up, in which learning is slower than it will be.
         bounds: The bounds of `pretrain.collapse`.
     """
+    rows = [row for row in rows if row["step"]]
+    if not rows:
+        return []
     now, progress = rows[-1], rows[-1]["step"] / total
     looks = [row for row in rows if looked_at(row)]
     own = task.diagnose({**now, "progress": progress})

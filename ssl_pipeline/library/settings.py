@@ -35,6 +35,7 @@ CHOSEN: dict[str, Any] = {
     "freeze_epochs": 0,
     "layer_decay": 1.0,
     "ema": 0.0,
+    "ship": "last",
     "epochs": RECIPE,
     "batch_size": RECIPE,
     "optimizer": RECIPE,

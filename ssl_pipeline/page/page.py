@@ -192,6 +192,7 @@ def _training(places: Places) -> dict[str, Any] | None:
     return {
         "picture": pictures(folder / "pictures", "pretrain", _TRAINED).get("curves"),
         "last": facts.details(places, "pretrain", facts.figures),
+        "shipped_step": facts.details(places, "pretrain", lambda last: last.get("shipped_step")),
         "warnings": told(folder / "warnings.json", "pretrain", facts.warnings),
     }
 

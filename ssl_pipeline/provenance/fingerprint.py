@@ -19,7 +19,12 @@ NO_FILES = ("random", "pretrained")
 
 
 def fingerprint(
-    config: PretrainConfig, task: PretextTask, policies: Mapping[str, Policy], pool: Split, code: Mapping[str, str]
+    config: PretrainConfig,
+    task: PretextTask,
+    policies: Mapping[str, Policy],
+    pool: Split,
+    code: Mapping[str, str],
+    held_out: Split | None = None,
 ) -> str:
     """Return the digest of all that shapes a run but its surroundings; a checkpoint belongs to it.
 
@@ -30,6 +35,7 @@ def fingerprint(
         policies: Kind of view -> policy.
         pool: The training images.
         code: The modules and plugins that take part -> digest; see `provenance.plugins.code`.
+        held_out: The images that the run is watched on; None: it is not.
     """
     return digest(
         {
@@ -40,6 +46,7 @@ def fingerprint(
             "code": code,
             **given_teacher(config),
         }
+        | ({} if held_out is None else {"held_out": held_out.sha256})
     )
 
 

@@ -28,6 +28,7 @@ _NOTE = 0.2
 """Height of a note at the bottom, inches."""
 _HEALTHY = GREEN
 _COLLAPSE = ("embedding_std", "effective_rank", "view_recall", "alignment", "uniformity")
+_HELD_OUT = ("held_out_recall", "held_out_effective_rank", "neighbour_drift")
 _ENERGY = "energy_"
 _SIZE = "view_size"
 _LABELS = {
@@ -40,6 +41,9 @@ _LABELS = {
     "view_recall": "share of images found",
     "alignment": "squared distance",
     "uniformity": "0: all alike, low: even",
+    "held_out_recall": "share of views found",
+    "held_out_effective_rank": "dimensions in use",
+    "neighbour_drift": "share of neighbours lost",
     "projection_std": "0: all alike, 1: even",
     "projection_rank": "dimensions in use",
     "energy_compatible": "two views of an image",
@@ -82,7 +86,8 @@ def draw_curves(rows: Sequence[Row], path: Path, bounds: CollapseBounds) -> None
     constant = [name for name in names if len(told[name]) > 1 and len(set(told[name])) == 1]
     groups = [group for group in _groups([name for name in names if name not in constant]) if group[1]]
     lines = [-(-len(panels) // _COLUMNS) for _, panels in groups]
-    changes = [before for before, row in pairwise(rows) if before.get(_SIZE) != row.get(_SIZE)]
+    learned = [row for row in rows if row["step"]]  # without the start, which has no size
+    changes = [before for before, row in pairwise(learned) if before.get(_SIZE) != row.get(_SIZE)]
     notes = []
     if constant:
         notes.append("The same at every step: " + ", ".join(_value(name, last[name]) for name in constant))
@@ -126,9 +131,11 @@ def _groups(names: Sequence[str]) -> Iterator[tuple[str, list[_Panel]]]:
     energies = [name for name in names if name.startswith(_ENERGY)]
     spread = [name for name in _COLLAPSE if name in names]
     spread += [name for name in names if name.startswith("projection_")]
-    learning = [name for name in names if name not in energies and name not in spread]
+    held_out = [name for name in _HELD_OUT if name in names]
+    learning = [name for name in names if name not in (*energies, *spread, *held_out)]
     yield "Learning", [_alone(name) for name in learning]
     yield "Collapse: are embeddings of different images still different?", [_alone(name) for name in spread]
+    yield "Held-out images: is the encoder still as good as its start?", [_alone(name) for name in held_out]
     yield (
         "Energy: are compatible pairs told from others?",
         [_Panel("energies", "energy", energies)] if energies else [],
@@ -148,7 +155,9 @@ def _draw(place: "Axes", panel: _Panel, rows: Sequence[Row], healthy: tuple[floa
         told = [(row["step"], row[name]) for row in rows if name in row]
         label = _LABELS.get(name, name.removeprefix(_ENERGY).replace("_", " "))
         place.plot(*zip(*told, strict=True), color=colour, marker="." if len(told) == 1 else "", label=label)
-    if panel.names == ["update_ratio"] and any(row["update_ratio"] > 0 for row in rows):
+    if len(rows) > 1 and not rows[0]["step"] and panel.names[0] in rows[0]:
+        place.axhline(rows[0][panel.names[0]], color="0.4", linestyle="--", linewidth=1, label="at the start")
+    if panel.names == ["update_ratio"] and any(row.get("update_ratio", 0.0) > 0 for row in rows):
         place.set_yscale("log")
     if healthy:
         low, high = place.get_ylim()  # also where a curve that has left the range is far from it

@@ -33,6 +33,7 @@ class History:
         warnings: What went wrong, each kind once: {"step": when it was first seen, "kind": its name, "warning": the
             message}.
         loss: The last loss that was read; NaN before.
+        shipped_step: The step whose weights ship, where that was chosen; None: those of the last one do.
 
     Args:
         fp16: Whether a `GradScaler` is at work, which skips steps with infinite gradients and may go on.
@@ -42,6 +43,7 @@ class History:
         self.rows: list[Row] = []
         self.warnings: list[dict[str, Any]] = []
         self.loss = math.nan
+        self.shipped_step: int | None = None
         self._fp16 = fp16
         self._waiting: list[tuple[int, Tensor, Tensor]] = []  # not yet read: a device would have to be waited for
         self._sums: Row = {}
@@ -142,8 +144,13 @@ class CurveFiles:
 
 
 def write_curves(history: History, folder: Path) -> None:
-    """Write `details.json` (the last row), `metrics.json` (a few of it) and `curves/<name>.tsv` into a folder."""
+    """Write `details.json` (the last row), `metrics.json` (a few of it) and `curves/<name>.tsv` into a folder.
+
+    Where the step that ships was chosen, details.json has it as `shipped_step`.
+    """
     CurveFiles(folder / "curves", history.rows)
     last = {name: value if math.isfinite(value) else None for name, value in history.rows[-1].items()}
+    if history.shipped_step is not None:
+        last["shipped_step"] = history.shipped_step
     write_json(folder / "details.json", last)
     write_json(folder / "metrics.json", {name: last[name] for name in _HEADLINE if last.get(name) is not None})

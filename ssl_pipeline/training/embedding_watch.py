@@ -1,9 +1,10 @@
-"""How the embeddings of a fixed batch of training images spread, now and then."""
+"""How the embeddings of a fixed batch of images spread, now and then."""
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
@@ -22,24 +23,45 @@ _MAX_KEPT_VALUES = 2**24
 
 
 class EmbeddingWatch:
-    """A fixed batch of training images, two fixed views of each, on which an encoder is looked at now and then.
+    """A fixed batch of images, two fixed views of each, on which an encoder is looked at now and then.
 
     Args:
-        pool: The training images; 256 of them are taken, or all where there are fewer.
+        pool: The images.
         kind: The kind of view.
         seed: The seed of the run.
         precision: The precision in which the encoder computes.
         batch_size: Number of views that are encoded at once, so that looking needs no more memory than training.
+        images: The number of images that are taken, or all where there are fewer.
     """
 
-    def __init__(self, pool: Split, kind: str, seed: int, precision: Precision, batch_size: int):
+    def __init__(
+        self,
+        pool: Split,
+        kind: str,
+        seed: int,
+        precision: Precision,
+        batch_size: int,
+        images: int = WATCHED_IMAGES,
+    ):
         self._pool, self._kind, self._seed = pool, kind, seed
         self._precision = precision
-        self._positions = np.argsort(hash64(seed, pool.ids, "probe"), kind="stable")[:WATCHED_IMAGES]
+        self._positions = np.argsort(hash64(seed, pool.ids, "probe"), kind="stable")[:images]
         self._batch_size = batch_size
         self._kept_size, self._kept = 0, list[Tensor]()
 
     @torch.no_grad()
+    def embeddings(self, encoder: nn.Module, policy: Policy) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+        """Return the embeddings (n, D) of the first and of the second view of each image, made in eval mode.
+
+        Args:
+            encoder: The encoder, whose training mode is as before afterwards.
+            policy: The policy of the views.
+        """
+        with _evaluating(encoder):
+            pairs = torch.cat([self._embed(encoder, views) for views in self._views(policy)])  # (n, 2, D)
+        first, second = pairs.float().cpu().numpy().swapaxes(0, 1)
+        return first, second
+
     def measure(self, encoder: nn.Module, policy: Policy) -> dict[str, float]:
         """Return figures of `ssl_pipeline.health.embeddings` of the encoder's embeddings, made in eval mode.
 
@@ -47,9 +69,7 @@ class EmbeddingWatch:
             encoder: The encoder.
             policy: The policy of the views, at the size that is trained on: batch norms know the statistics of that.
         """
-        with _evaluating(encoder):
-            pairs = torch.cat([self._embed(encoder, views) for views in self._views(policy)])  # (n, 2, D)
-        first, second = pairs.float().cpu().numpy().swapaxes(0, 1)
+        first, second = self.embeddings(encoder, policy)
         both = np.concatenate([first, second])
         return {
             "embedding_std": embedding_std(both),

@@ -174,6 +174,7 @@ def describe_run(
     framing: Framing,
     policies: Mapping[str, Policy],
     plugins: Mapping[str, str],
+    held_out: Split | None = None,
 ) -> ModelCard:
     """Return the card of a trained task; the digest of its weights is filled in when they are saved.
 
@@ -185,8 +186,10 @@ def describe_run(
         framing: How images became canvases.
         policies: Kind -> how canvases become views.
         plugins: Third-party distribution -> version.
+        held_out: The images that the run is watched on; None: it is not.
     """
     statistics = statistics_of(task.encoder, pool)
+    chosen_on = {"held_out": held_out.sha256} if held_out is not None and config.ship == "best" else {}
     return ModelCard(
         backbone=config.backbone,
         recipe=recipe,
@@ -216,6 +219,7 @@ def describe_run(
                 "policies": {kind: policies[kind].model_dump(mode="json") for kind in task.views.counts},
                 "pool": pool.sha256,
                 **given_teacher(config),
+                **chosen_on,
             }
         ),
         teacher_sha256=given_teacher(config).get("teacher", {}).get("teacher", ""),

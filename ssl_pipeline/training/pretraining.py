@@ -31,6 +31,7 @@ from ssl_pipeline.training.collapse import warn_or_end
 from ssl_pipeline.training.curves import CurveFiles, History
 from ssl_pipeline.training.embedding_watch import WATCHED_IMAGES, EmbeddingWatch
 from ssl_pipeline.training.freezing import FrozenBackbones
+from ssl_pipeline.training.held_out_watch import HELD_OUT_IMAGES, HeldOutWatch
 from ssl_pipeline.training.memory_format import memory_format
 from ssl_pipeline.training.optimization import learning_rate
 from ssl_pipeline.training.other_frames import other_frames
@@ -45,7 +46,7 @@ from ssl_pipeline.types import PretextTask, Step
 __all__ = ["Plan", "train"]
 
 LOGGED_ROWS = 50
-_LEAST_LOOKS = 12
+_LEAST_LOOKS, _LEAST_HELD_OUT_LOOKS = 12, 4
 LOOKING_SHARE = 0.05
 """Watched images as a share of those trained on, each of which costs some three times as much: 2% of the time."""
 
@@ -107,9 +108,15 @@ class Plan:
         """Say whether a row of the curves ends after that many steps: about 50 times per run, and at its end."""
         return done % self._steps_per_row == 0 or done == self.total
 
-    def looks(self, done: int) -> bool:
-        """Say whether the encoder is looked at for that row: always in long runs, twelve times or so in short ones."""
-        looks = max(_LEAST_LOOKS, int(LOOKING_SHARE * self.total * self.batch_size / WATCHED_IMAGES))
+    def looks(self, done: int, images: int = WATCHED_IMAGES, least: int = _LEAST_LOOKS) -> bool:
+        """Say whether the encoder is looked at for that row: always in long runs, less often in short ones.
+
+        Args:
+            done: Number of steps behind the run, where a row ends.
+            images: Number of images that are looked at.
+            least: Number of looks that the shortest run takes, or about so many.
+        """
+        looks = max(least, int(LOOKING_SHARE * self.total * self.batch_size / images))
         rows = -(-self.total // self._steps_per_row)
         every = -(-rows // looks) * self._steps_per_row
         return done % every == 0 or done == self.total
@@ -149,6 +156,7 @@ def train(
     ranks: Ranks = ALONE,
     texts: TokenizedCaptions | None = None,
     targets: TeacherTargets | None = None,
+    held_out: Split | None = None,
 ) -> History:
     """Train a task in place, going on from its checkpoint if there is one, and return the curves.
 
@@ -164,6 +172,8 @@ def train(
         ranks: The processes that train together; each of them calls this with the same values.
         texts: The captions of the pool, for a task that learns from them; images without any are left out.
         targets: The embeddings of a teacher, for a task that has one.
+        held_out: Images that are not learned from, on which the encoder is compared with what it was at the start, and
+            the best step is chosen where `pretrain.ship` says so; None: neither.
 
     Raises:
         ConfigError: The task learns from time, and the images have none.
@@ -188,18 +198,18 @@ def train(
     task.to(precision.device, memory_format=order).train()  # type: ignore[call-overload]
     optimizer = make_optimizer(task)
     average = WeightAverage(task, config.ema, plan.frozen) if config.ema else None
-    run = Run(task, optimizer, precision.scaler(), checkpoints, 60 * config.checkpoint_minutes, ranks, average)
     at_once = config.micro_batch or plan.batch_size
+    looked_at = min(at_once, max(ranks.rows(plan.batch_size)))
+    unseen = HeldOutWatch(held_out if plan.total else None, task, policies, config, precision, looked_at)
+    run = Run(task, optimizer, precision.scaler(), checkpoints, 60 * config.checkpoint_minutes, ranks, average, unseen)
     encoder = BatchEncoder(task, pool, sizes, config.seed, precision, at_once, ranks, texts, frames, targets)
-    watch = EmbeddingWatch(
-        pool, task.views.main, config.seed, precision, min(at_once, max(ranks.rows(plan.batch_size)))
-    )
+    watch = EmbeddingWatch(pool, task.views.main, config.seed, precision, looked_at)
     start = run.resume()
     tables = CurveFiles(curves, run.history.rows)
 
     def judge(done: int) -> None:
         findings = find(task, run.history.rows, plan.total, plan.frozen + plan.warmup, config.collapse)
-        warn_or_end(run, done, findings, config)
+        warn_or_end(run, done, findings + unseen.findings, config)
 
     backbones = FrozenBackbones(task, config.freeze_norms)
     if run.history.rows:
@@ -211,6 +221,9 @@ def train(
         run.history.divergence_comes_first(),
         made_ahead(encoder.make, plan.batches(config.seed, ids, start, rows), precision.device) as batches,
     ):
+        first_row = unseen.look_at_start(task)
+        run.history.rows += first_row
+        tables.add(first_row)
         if not start and plan.total and settles(config):
             settle(task, encoder, islice(plan.batches(config.seed, ids, 0, rows), settling_batches(plan.batch_size)))
         for place, batch in batches:
@@ -235,12 +248,15 @@ def train(
                 size = sizes.at(number)[task.views.main]
                 with run.shipping():
                     spread = watch.measure(task.encoder, size) if plan.looks(number + 1) else {}  # on 256 fixed images
+                    apart = plan.looks(number + 1, HELD_OUT_IMAGES, _LEAST_HELD_OUT_LOOKS)
+                    spread |= unseen.look(task, number + 1) if apart else {}
                 run.history.close_row(number + 1, {**figures, **spread, **sizes.figures(number)})
                 tables.add(run.history.rows[-1:])
                 judge(number + 1)
             advance(run.history.loss)
             run.save_if_due(number + 1, plan.total, stop_requested())
     run.ship()
+    run.history.shipped_step = unseen.ship(task)
     if not plan.total:  # nothing is learned: what starts is looked at once, and ships
         run.history.close_row(0, watch.measure(task.encoder, sizes.at(0)[task.views.main]))
     task.finish()  # after the last checkpoint, which a run that goes on starts from

@@ -16,6 +16,7 @@ from ssl_pipeline.remedies import again
 from ssl_pipeline.training.average import WeightAverage
 from ssl_pipeline.training.checkpoint import Checkpoints
 from ssl_pipeline.training.curves import History
+from ssl_pipeline.training.held_out_watch import HeldOutWatch
 from ssl_pipeline.training.together import ALONE, Ranks
 
 __all__ = ["Run", "deterministic", "metered", "seed_torch"]
@@ -32,6 +33,7 @@ class Run:
         save_every: Seconds between checkpoints; 0: after every step.
         ranks: The processes that train together.
         average: The moving average of the weights that ships; None: the weights themselves do.
+        held_out: What was seen on held-out images, with `state_dict` and `load_state_dict`; None: none are watched.
     """
 
     def __init__(
@@ -43,12 +45,14 @@ class Run:
         save_every: float,
         ranks: Ranks = ALONE,
         average: WeightAverage | None = None,
+        held_out: HeldOutWatch | None = None,
     ):
         self._ranks, self._average = ranks, average
         self.module, self.optimizer, self.scaler = module, optimizer, scaler
         self.history = History(fp16=scaler.is_enabled())
         self._checkpoints, self._save_every = checkpoints, save_every
         self._saved_at = time.monotonic()
+        self._held_out = held_out
 
     @property
     def leads(self) -> bool:
@@ -71,6 +75,8 @@ class Run:
         self.history.load_state_dict(state["history"])
         if self._average is not None:
             self._average.load_state_dict(state["average"])
+        if self._held_out is not None:
+            self._held_out.load_state_dict(state.get("held_out", {}))
         return int(state["steps"])
 
     def save(self, steps: int) -> None:
@@ -84,6 +90,8 @@ class Run:
         if self._average is not None:
             parts["average"] = self._average
         state = {name: part.state_dict() for name, part in parts.items()}  # on all ranks, as a run may have diverged
+        if self._held_out is not None and (seen := self._held_out.state_dict()):
+            state["held_out"] = seen
         if self.leads:
             self._checkpoints.save({"steps": steps} | state)
         self._saved_at = time.monotonic()

@@ -34,6 +34,11 @@ def _reports(stage: str, *names: str) -> tuple[str, ...]:
     return tuple(f"reports/{stage}/{name}" for name in names)
 
 
+def _stored(*names: str) -> tuple[str, ...]:
+    """Return the paths of parts of the store."""
+    return tuple(f"data/ingested/store/{name}" for name in names)
+
+
 STAGES = {
     "inventory": Stage(
         does="List the files of the source and the code of each stage, so that what depends on a change runs again.",
@@ -58,8 +63,8 @@ STAGES = {
     "pretrain": Stage(
         does="Learn an encoder from the images, without labels.",
         section="pretrain",
-        # no label and no test image: those lie beside store/train, not in it
-        inputs=("data/ingested/store/framing.json", "data/ingested/store/train", "data/augmented/policy.json"),
+        # no label and no test image: those lie beside store/train and store/val, not in them
+        inputs=("data/augmented/policy.json", *_stored("framing.json", "train", "val")),
         outputs=(
             "models/pretrain",
             *_reports("pretrain", "pictures", "warnings.json", "details.json", "metrics.json", "curves"),
@@ -69,13 +74,7 @@ STAGES = {
     "export": Stage(
         does="Write the encoder as one ONNX file from pixels to embeddings, and prove it equal.",
         section="export",
-        inputs=(
-            "data/augmented/policy.json",
-            "data/ingested/store/originals.npz",
-            "data/ingested/store/train",
-            "data/ingested/store/val",
-            "models/pretrain",
-        ),
+        inputs=("data/augmented/policy.json", *_stored("originals.npz", "train", "val"), "models/pretrain"),
         outputs=("models/export", "reports/export/details.json", "reports/export/metrics.json"),
         graphs=("backbone.onnx", "backbone_core.onnx", "energy.onnx"),
     ),

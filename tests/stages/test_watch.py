@@ -1,5 +1,6 @@
 """A look at a pretraining in progress: what it says, where there is nothing to see, and that nothing is touched."""
 
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -8,9 +9,15 @@ import pytest
 from click.testing import CliRunner
 
 from benchmarks.project import change, copy_project
+from ssl_pipeline.artifacts.assembly import build_encoder
+from ssl_pipeline.artifacts.card import read_card
+from ssl_pipeline.artifacts.files import save_weights
+from ssl_pipeline.config import Choice
 from ssl_pipeline.data.framing import Framing, write_framing
 from ssl_pipeline.guard import only_run
-from ssl_pipeline.products import sha256, write_product
+from ssl_pipeline.loading import load_registry
+from ssl_pipeline.products import read_json, sha256, write_product
+from ssl_pipeline.training.checkpoint import read_state
 from ssl_pipeline.training.run import Run
 from ssl_pipeline_stages.pretrain import pretrain
 from ssl_pipeline_stages.watch import watch
@@ -18,6 +25,7 @@ from tests.factories import as_they_are, digits_store
 from tests.stages.small_pretraining import leave_out_graphs
 
 STORE = Path("data/ingested/store")
+BACKBONE = {"name": "resnet_cifar", "depth": 8, "width": 4}
 SIZES = {"train": 64, "val": 40, "test": 8}
 VIEW = {"size": 8, "random_resized_crop": {"p": 1.0, "scale": [0.5, 1.0], "ratio": [0.8, 1.25]}}
 
@@ -32,7 +40,7 @@ def as_before(monkeypatch: pytest.MonkeyPatch) -> None:
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """What ingest and augment leave, and a pretraining of twelve steps."""
     copy_project(tmp_path)
-    small = {"backbone": {"name": "resnet_cifar", "depth": 8, "width": 4}, "batch_size": 16, "epochs": 3}
+    small = {"backbone": BACKBONE, "batch_size": 16, "epochs": 3}
     change(tmp_path, pretrain={**small, "checkpoint_minutes": 0.0, "on_collapse": "warn"})
     monkeypatch.chdir(tmp_path)
     digits_store(STORE, SIZES, as_they_are)
@@ -114,3 +122,32 @@ def test_figures_are_those_of_the_last_look(project, stop_after):
     assert "after 3 steps" in lines[0]
     assert lines[-1].startswith("at step 2: loss ")
     assert "view recall" in lines[-1]
+
+
+def test_what_goes_on_from_weights_is_held_beside_its_start_and_its_best_step(project, stop_after):
+    """Pretraining has a store without labels; who looks has one with them."""
+    network = build_encoder(load_registry(), Choice(**BACKBONE), (0.5,) * 3, (0.25,) * 3, seed=5, size=8)
+    save_weights(project / "start.safetensors", network.state_dict())
+    change(project, pretrain={"init": "start.safetensors", "ship": "best"})
+    digits_store(STORE, SIZES, lambda _, labels: [""] * len(labels))
+    write_framing(STORE, Framing(8, "squash", (0, 0, 0)))
+    stop_after(11)
+    digits_store(STORE, SIZES, as_they_are)
+    write_framing(STORE, Framing(8, "squash", (0, 0, 0)))
+    state = read_state(*project.glob(".work/*/checkpoint.pt"))
+    best = state["held_out"]["best"]["step"]
+    lines = look()
+    assert re.fullmatch(
+        r"over the weights that the run started from \([\d.]+%\), that is [+-][\d.]+ \[[+-][\d.]+, [+-][\d.]+\] points: "
+        "(better|WORSE|no clear difference)",
+        lines[2],
+    )
+    assert sum(line.startswith(f"over step {best}, the best on held-out images") for line in lines) == (0 < best < 11)
+    assert lines[-1].startswith("at step 9, on held-out images: held out recall ")
+
+    assert CliRunner().invoke(pretrain, []).exit_code == 0
+    shipped = read_json(project / "reports" / "pretrain" / "details.json", "pretrain")["shipped_step"]
+    assert shipped == read_card(project / "models" / "pretrain").shipped_step
+    finished = look()
+    assert f"whose training is done, step {shipped} of which ships" in finished[0]
+    assert finished[2].startswith("over the weights that the run started from")

@@ -122,13 +122,13 @@ def cpu() -> torch.device:
 def run(pool, policies, build_small, cpu, tmp_path):
     """A function of the configuration that trains a new task and returns it with its curves."""
 
-    def go(config, data=pool, name="run", change=lambda task: task):
+    def go(config, data=pool, name="run", change=lambda task: task, held_out=None):
         task = change(build_small(config))
         checkpoints = Checkpoints(tmp_path / ".work", name, {})
         with checkpoints.until_done():
             precision = Precision(config.precision, cpu)
             optimizer, told = optimizer_of(config), told_besides(task, data)
-            history = train(task, data, policies, config, optimizer, precision, checkpoints, **told)
+            history = train(task, data, policies, config, optimizer, precision, checkpoints, held_out=held_out, **told)
         return task, history
 
     return go
