@@ -64,7 +64,7 @@ STAGES = {
         does="Learn an encoder from the images, without labels.",
         section="pretrain",
         # no label and no test image: those lie beside store/train and store/val, not in them
-        inputs=("data/augmented/policy.json", *_stored("framing.json", "train", "val")),
+        inputs=(*_stored("framing.json", "train", "val"), "data/augmented/policy.json"),
         outputs=(
             "models/pretrain",
             *_reports("pretrain", "pictures", "warnings.json", "details.json", "metrics.json", "curves"),
