@@ -87,6 +87,8 @@ def given(registry: "Registry", config: "Config", said: Start, place: Path) -> "
     from ssl_pipeline.weight_names import named_weights
 
     start, backbone, small = said
+    if small:
+        _check_teaches(start or config.pretrain.init)
     if start is None and config.pretrain.init != "random":
         section = method_of(registry, config.pretrain).pretrain
         return Given(section.init, section.backbone.model_dump(), small)
@@ -108,6 +110,17 @@ def given(registry: "Registry", config: "Config", said: Start, place: Path) -> "
     network = {"name": backbone} if backbone else _network_of(path)
     _check_fit(registry, network, path)
     return Given(seen_from(place.absolute(), os.path.abspath(path)), network, small)
+
+
+def _check_teaches(weights: str) -> None:
+    """Refuse a file of torch where the weights are to teach: teachers are read from .safetensors files."""
+    from ssl_pipeline.weight_names import PICKLED
+
+    if weights.lower().endswith(PICKLED):
+        raise ConfigError(
+            f"--small: a small network learns from the weights of a .safetensors file, and '{shown(weights, 200)}' is "
+            "none. Write one: safetensors.torch.save_model(model, 'weights.safetensors')."
+        )
 
 
 def _network_of(path: Path) -> dict[str, Any]:

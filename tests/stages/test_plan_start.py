@@ -58,6 +58,10 @@ def test_init_begins_a_project_with_a_start(project: Path):
         (("--start", "weights.safetensors", "--backbone", "torchvision/resnet34"), "does not fit the backbone"),
         (("--start", "weights.safetensors", "--backbone", "resnet99"), "unknown name 'resnet99'"),
         (("--start", "timm/resnet18", "--backbone", "timm/resnet18"), "already says which network it is"),
+        (
+            ("--start", "weights.pth", "--small"),
+            "--small: a small network learns from the weights of a .safetensors file",
+        ),
         (("--start", "none", "--small"), "--small: it says more about the weights of --start"),
         (("--backbone", "timm/resnet18"), "--backbone: it says more about the weights of --start"),
     ],
