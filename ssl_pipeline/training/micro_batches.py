@@ -95,9 +95,6 @@ class MicroBatches:
                 parts.append(encode(views.of(number), place.start))
         whole = {name: torch.cat([part[name].detach() for part in parts]) for name in parts[0]}
         learning = self._known[side].learning
-        if not learning:  # as that of a backbone that is frozen: what learns follows in `compare`
-            self._again = False
-            return whole
         del parts[:first_kept]
 
         def go_on(gradients: Mapping[str, Tensor]) -> None:

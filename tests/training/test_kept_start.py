@@ -178,6 +178,8 @@ def encoding(pool, policies, build_small, continued, cpu):
 def test_batch_norms_are_settled_to_the_means_over_batches(encoding, at_once):
     """Of what each of them is given, batch by batch, computed in float64; all else stays as it was."""
     task, encoder, places = encoding(at_once, recipe="byol")
+    task.of_a_head = nn.BatchNorm1d(16)  # beside the backbone, in the same forward pass
+    task.encoder.register_forward_hook(lambda _, __, embeddings: task.of_a_head(embeddings))
     before, norm, given = task.state_dict(), task.encoder.backbone.stem[1], []
     before = {name: value.clone() for name, value in before.items()}
     with norm.register_forward_pre_hook(lambda _, inputs: given.append(inputs[0].double())):
@@ -211,6 +213,8 @@ TORCHVISION = {"conv1.weight": 9, "bn1.weight": 9, "layer1.0.conv1.weight": 8, "
                "layer3.0.downsample.1.weight": 4, "layer4.1.conv2.weight": 1}  # fmt: skip
 TRANSFORMER = {"cls_token": 7, "pos_embed": 7, "patch_embed.proj.bias": 7, "blocks.0.norm1.weight": 6,
                "blocks.4.attn.qkv.weight": 2, "blocks.5.mlp.fc2.bias": 1, "norm.weight": 1}  # fmt: skip
+REDUCED = {"stem.1.weight": 16, "stages.0.blocks.1.gamma": 14, "stages.1.downsample.0.weight": 13,
+           "stages.1.downsample.1.weight": 13, "stages.1.blocks.0.conv_dw.weight": 12, "head.norm.weight": 1}  # fmt: skip
 MOBILE = {"conv_stem.weight": 18, "bn1.weight": 18, "blocks.0.0.conv_dw.weight": 17, "blocks.1.1.bn3.weight": 15,
           "blocks.6.0.conv_pw.weight": 2, "conv_head.weight": 1, "bn2.bias": 1}  # fmt: skip
 
@@ -221,6 +225,7 @@ MOBILE = {"conv_stem.weight": 18, "bn1.weight": 18, "blocks.0.0.conv_dw.weight":
         (BACKBONE, RESNET),
         (Choice(name="torchvision/resnet18"), TORCHVISION),
         (Choice(name="timm/test_vit"), TRANSFORMER),
+        (Choice(name="timm/convnext_atto"), REDUCED),
         (Choice(name="timm/efficientnet_lite0"), MOBILE),
     ],
     ids=lambda value: getattr(value, "name", ""),
