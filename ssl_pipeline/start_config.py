@@ -39,7 +39,7 @@ class StartSection(Checked):
             statistics of the images that are learned from; or by values.
         settle_norms: Whether running statistics of batch norms are computed anew before the first step, where weights
             are given.
-        freeze_norms: Whether the backbone's batch norms normalise by the statistics that were given, in training too.
+        freeze_norms: Whether batch norms of given weights normalise by the statistics that were given, in training too.
         freeze_epochs: Number of epochs at the beginning in which the backbone does not learn, and its heads do.
         layer_decay: Learning rate of each of the backbone's layers as a share of that of the layer after it, in (0, 1].
         ema: Decay per step of the moving average of the weights that ships, in [0, 1); 0: the weights themselves do.
@@ -55,7 +55,7 @@ class StartSection(Checked):
         Field(exclude_if=lambda value: value == "start"),
     ] = "start"
     settle_norms: Annotated[bool, Field(exclude_if=bool)] = True
-    freeze_norms: Annotated[bool, Field(exclude_if=lambda value: not value)] = False
+    freeze_norms: Annotated[bool, Field(exclude_if=bool)] = True
     freeze_epochs: Annotated[int, Field(ge=0, exclude_if=lambda value: value == 0)] = 0
     layer_decay: Annotated[float, Field(gt=0.0, le=1.0, exclude_if=lambda value: value == 1)] = 1.0
     ema: Annotated[float, Field(ge=0.0, lt=1.0, exclude_if=lambda value: value == 0)] = 0.0

@@ -31,7 +31,7 @@ CHOSEN: dict[str, Any] = {
     "init_licence": None,
     "normalisation": "start",
     "settle_norms": True,
-    "freeze_norms": False,
+    "freeze_norms": True,
     "freeze_epochs": 0,
     "layer_decay": 1.0,
     "ema": 0.0,

@@ -211,7 +211,7 @@ def train(
         findings = find(task, run.history.rows, plan.total, plan.frozen + plan.warmup, config.collapse)
         warn_or_end(run, done, findings + unseen.findings, config)
 
-    backbones = FrozenBackbones(task, config.freeze_norms)
+    backbones = FrozenBackbones(task, config.freeze_norms and config.init != "random")
     if run.history.rows:
         judge(start)  # what ended a run ends it again, unless on_collapse or the bounds were changed
     with (

@@ -26,7 +26,7 @@ _IMAGES = 4096
 
 def settles(config: PretrainConfig) -> bool:
     """Say whether batch norms are settled before a run's first step."""
-    return config.settle_norms and config.init != "random"
+    return config.settle_norms and not config.freeze_norms and config.init != "random"
 
 
 def settling_batches(size: int) -> int:

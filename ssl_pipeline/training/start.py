@@ -103,12 +103,11 @@ def check_start(config: PretrainConfig, task: PretextTask, name: str) -> None:
         ConfigError: A random backbone is to be frozen, or no epoch is left in which it learns, or nothing learns beside
             it; or the task ships an average of its own.
     """
-    kept = {"freeze_epochs": "weights as they are while heads learn", "freeze_norms": "statistics of batch norms"}
-    for key, what in kept.items():
-        if config.init == "random" and getattr(config, key):
-            raise ConfigError(
-                f"pretrain.{key} keeps given {what}, and pretrain.init is random: leave it out, or name weights."
-            )
+    if config.init == "random" and config.freeze_epochs:
+        raise ConfigError(
+            "pretrain.freeze_epochs keeps given weights as they are while heads learn, and pretrain.init is random: "
+            "leave it out, or name weights."
+        )
     if config.freeze_epochs:
         if config.freeze_epochs >= config.epochs:
             raise ConfigError(

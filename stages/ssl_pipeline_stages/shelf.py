@@ -47,7 +47,7 @@ SHIPPED: dict[str, Any] = {
     },
     "pretrain.init": "random",
     "pretrain.freeze_epochs": 0,
-    "pretrain.freeze_norms": False,
+    "pretrain.freeze_norms": True,
     "pretrain.layer_decay": 1.0,
     "pretrain.ema": 0.0,
     "pretrain.pretext_task": {},

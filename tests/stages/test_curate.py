@@ -110,7 +110,7 @@ def test_an_index_of_another_version_is_told():
     index = STORE / "index.csv"
     index.write_text(index.read_text().replace("group,", "grouping,", 1))
     record(index)
-    assert "is of another version" in run_stage(curate, 1).output
+    assert "has a different format version" in run_stage(curate, 1).output
 
 
 @pytest.mark.usefixtures("project")

@@ -36,7 +36,7 @@ pretrain([])
 """
 
 
-GIVEN = {"init": "start.safetensors", "freeze_epochs": 1, "layer_decay": 0.7, "ema": 0.9}
+GIVEN = {"init": "start.safetensors", "freeze_norms": False, "freeze_epochs": 1, "layer_decay": 0.7, "ema": 0.9}
 """Batch norms are settled, two steps have a frozen backbone, and an average of the eight others ships."""
 
 

@@ -28,11 +28,14 @@ from tests.training.test_pretraining import same_bits
 
 @pytest.fixture
 def continued(configure, build_small, tmp_path):
-    """A function of values that returns the section of a run which goes on from an encoder of another seed."""
+    """A function of values that returns the section of a run which goes on from an encoder of another seed.
+
+    Its batch norms learn, too, unless values say otherwise.
+    """
     path = tmp_path / "start.safetensors"
     first = build_small(configure(seed=7)).encoder
     safetensors.torch.save_file(first.state_dict(), path)
-    return lambda **values: configure(init=str(path), **values)
+    return lambda **values: configure(**{"init": str(path), "freeze_norms": False} | values)
 
 
 def backbone_of(task):
@@ -62,7 +65,7 @@ def test_a_frozen_backbone_keeps_its_bytes_and_its_heads_learn(run, continued, m
 
 @pytest.mark.parametrize("values", [{"freeze_epochs": 1}, {"recipe": "byol"}])
 def test_batch_norms_that_are_frozen_keep_what_was_given_while_all_weights_learn(run, continued, values):
-    section = continued(freeze_norms=True, **values)
+    section = continued(**values, freeze_norms=True)
     given = safetensors.torch.load_file(section.init)
     task, _ = run(section)
     learned = {name: value.numpy() for name, value in task.encoder.state_dict().items() if name in given}

@@ -157,10 +157,6 @@ def test_what_names_no_weights_of_the_backbone_is_refused(configure, pool, publi
             {"freeze_epochs": 1, "init": "random"},
             r"pretrain\.freeze_epochs keeps given weights .*init is random: leave",
         ),
-        (
-            {"freeze_norms": True, "init": "random"},
-            r"pretrain\.freeze_norms keeps given statistics .* is random: leave",
-        ),
         ({"freeze_epochs": 4}, r"pretrain\.freeze_epochs: 4 of 4 epochs leave none in which the backbone learns"),
         ({"ema": 0.9, "recipe": "dino"}, r"pretrain\.ema: pretext task 'non_contrastive' ships its teacher, which is"),
     ],

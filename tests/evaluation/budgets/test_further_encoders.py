@@ -69,9 +69,9 @@ def damage_weights() -> None:
         (damage_card, r"1/model\.json is damaged \(.*Then copy the folder again"),
         (
             lambda: change("1", size="large"),
-            r"1/model\.json is of another version \(size: .*Then copy the folder again",
+            r"1/model\.json has a different format version \(size: .*Then copy the folder again",
         ),
-        (lambda: change("1", colour=1), r"1/model\.json is of another version \(colour: unknown key"),
+        (lambda: change("1", colour=1), r"1/model\.json has a different format version \(colour: unknown key"),
         (damage_weights, r"1/encoder\.safetensors is not the file that model\.json beside it describes"),
         (
             lambda: change("1", size=16),
