@@ -33,7 +33,7 @@ def _write(name: str, folder: Path) -> None:
     if importlib.util.find_spec(package):
         raise PipelineError(f"a Python package '{package}' is installed already: take another name than '{name}'.")
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise PipelineError(f"{folder} exists already: name a new or empty folder.")
+        raise PipelineError(f"{folder} already exists: name a new or empty folder.")
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}.") as beside:
         whole = Path(beside) / name

@@ -31,7 +31,7 @@ PRETRAIN = load(Path(__file__).parents[2] / "params.yaml").pretrain
 def test_the_loss_energy_is_answered_by_a_loss_for_each_functional(loss: dict[str, Any], key: str):
     recipe = resolve(REGISTRY, PRETRAIN.model_copy(update={"recipe": "energy", "loss": loss}))
     assert recipe.loss is not None
-    with pytest.raises(ConfigError, match=f"{key} is of an earlier version: each functional") as caught:
+    with pytest.raises(ConfigError, match=f"{key} belongs to an earlier version: each functional") as caught:
         REGISTRY.build("loss", recipe.loss)
     advice = re.search(r"\{.*?\}", str(caught.value))
     assert advice is not None
@@ -55,7 +55,7 @@ def test_a_former_name_is_answered_for_its_own_kind_alone(kind: str):
     registry = Registry()
     registry.add(Plugin(), "somebody-s", "1.0")
     words = (
-        "'old' is of an earlier version: write {name: new} in its place." if kind == "loss" else "unknown name 'old'"
+        "'old' belongs to an earlier version: write {name: new} in its place." if kind == "loss" else "unknown name 'old'"
     )
     with pytest.raises(ConfigError, match=f"pretrain.{kind}: {words}"):
         registry.build(kind, Choice(name="old"))

@@ -58,7 +58,7 @@ def test_a_folder_with_something_in_it_is_left_alone(tmp_path: Path):
     (tmp_path / "precious.txt").write_text("mine")
     result = written("my-plugin", tmp_path)
     assert result.exit_code == 1
-    assert "exists already: name a new or empty folder" in result.output
+    assert "already exists: name a new or empty folder" in result.output
     assert [path.name for path in tmp_path.iterdir()] == ["precious.txt"]
     assert written("my-plugin", tmp_path / "precious.txt").exit_code == 1
 
