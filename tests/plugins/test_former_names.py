@@ -55,7 +55,9 @@ def test_a_former_name_is_answered_for_its_own_kind_alone(kind: str):
     registry = Registry()
     registry.add(Plugin(), "somebody-s", "1.0")
     words = (
-        "'old' belongs to an earlier version: write {name: new} in its place." if kind == "loss" else "unknown name 'old'"
+        "'old' belongs to an earlier version: write {name: new} in its place."
+        if kind == "loss"
+        else "unknown name 'old'"
     )
     with pytest.raises(ConfigError, match=f"pretrain.{kind}: {words}"):
         registry.build(kind, Choice(name="old"))

@@ -134,5 +134,7 @@ def test_policies_of_an_earlier_version_are_named_and_not_read(project: Callable
     path = AUGMENTED / "policy.json"
     policies = read_policies(path)
     write_product(path, {"canvas": 16, "resize": "squash", **policies.model_dump(mode="json")})
-    with pytest.raises(PipelineError, match=r"different format version \(canvas: unknown key.*`dvc repro --force augment`"):
+    with pytest.raises(
+        PipelineError, match=r"different format version \(canvas: unknown key.*`dvc repro --force augment`"
+    ):
         read_policies(path)

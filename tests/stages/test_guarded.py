@@ -21,7 +21,7 @@ def raising(error: BaseException) -> int:
     [
         (PipelineError("no images"), 1, "error: no images\n"),
         (ConfigError("no such key"), 2, "error: no such key\n"),
-        (OSError(errno.ENOSPC, "No space left", ".work/a.tmp"), 1, "error: .work/a.tmp could not be written, because"),
+        (OSError(errno.ENOSPC, "No space left", ".work/a.tmp"), 1, "error: .work/a.tmp could not be written because"),
         (
             OSError(errno.EROFS, "Read-only file system", ".work"),
             1,
