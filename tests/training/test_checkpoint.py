@@ -160,7 +160,7 @@ def test_a_full_disk_keeps_the_last_one_and_leaves_no_litter(checkpoints, monkey
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(PipelineError, match=r"checkpoint.pt could not be written, because the disk is full"):
+    with pytest.raises(PipelineError, match=r"checkpoint.pt could not be written because the disk is full"):
         checkpoints.save(state(2))
     assert checkpoints.load()["steps"] == 1
     assert [path.name for path in checkpoints.folder.iterdir()] == ["checkpoint.pt"]
@@ -180,7 +180,7 @@ def test_a_disk_that_fills_up_amid_the_weights_is_told_and_the_one_before_is_kep
 
     digested = checkpoint._Digested
     monkeypatch.setattr(checkpoint, "_Digested", lambda file: digested(Full(file)))
-    with pytest.raises(PipelineError, match=r"checkpoint.pt could not be written, because the disk is full"):
+    with pytest.raises(PipelineError, match=r"checkpoint.pt could not be written because the disk is full"):
         checkpoints.save({"steps": 2, "module": {"weight": torch.ones(1000)}})
     assert checkpoints.load()["steps"] == 1
     assert [path.name for path in checkpoints.folder.iterdir()] == ["checkpoint.pt"]
