@@ -90,7 +90,7 @@ class Planner(Costs):
     ):
         super().__init__(registry, evidence, machine, draft, measure)
         self.shelf, self.seconds, self.given = shelf, seconds, given
-        self._network = None if given is None or given.small else given.backbone
+        self._network = None if given is None or given.teacher is not None else given.backbone
         self._enough = PASSES if self._network is None else ENOUGH_PASSES
 
     def passes(self, speed: Speed) -> float:
@@ -213,7 +213,9 @@ class Planner(Costs):
             reason = f"They are few, as the other stages alone take {others / 60:,.1f} of {all_of_it:,.0f} minutes."
         if way == "frozen":
             reason = "Nothing is trained: the given weights ship as they are."
-        self.draft.put("pretrain.epochs", epochs, reason)
+        epochs = self.draft.put("pretrain.epochs", epochs, reason)  # those of a person count
+        if way in ("frozen", "continued"):
+            way = "continued" if epochs else "frozen"
         put_start(self.draft, way, self.given, work.pool, epochs, epochs * (work.pool // batch))
 
     def _put_micro_batch(self, batch: int, speed: Speed) -> None:

@@ -85,9 +85,9 @@ def propose(
     planner.config()  # mistakes are told before anything is measured
     forget_start(draft)
     frame(draft, evidence)
-    if given and given.small:
+    if given and given.teacher is not None:
         draft.put("pretrain.recipe", shelf.distilling_recipe, "A small network learns from the weights that are given.")
-        draft.set("pretrain.pretext_task", {"teacher": given.as_teacher})
+        draft.set("pretrain.pretext_task", {"teacher": given.teacher})
     else:
         draft.put("pretrain.recipe", *_recipe(registry, shelf, evidence.labelling))
     draft.put("pretrain.recipe_size", "small", "The papers' sizes are for large runs.")

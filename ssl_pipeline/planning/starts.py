@@ -8,9 +8,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from ssl_pipeline.errors import ConfigError
 from ssl_pipeline.planning.draft import Draft, value_at
+from ssl_pipeline.terminal import shown
+from ssl_pipeline.weight_names import PICKLED
 
-__all__ = ["ENOUGH_PASSES", "Given", "Way", "forget_start", "put_start", "way_of"]
+__all__ = ["ENOUGH_PASSES", "Given", "Way", "as_teacher", "forget_start", "put_start", "way_of"]
 
 FEWEST_IMAGES = 500
 """Fewer images than this would rather be learned by heart than teach a network that knows more of them already."""
@@ -49,19 +52,35 @@ class Given:
     Attributes:
         weights: The value of `pretrain.init`.
         backbone: Their network, as `pretrain.backbone` has it.
-        small: Whether a small network should ship, which learns from this one.
+        teacher: How `pretrain.pretext_task: {teacher: ...}` names them, where a small network should ship that learns
+            from this one; None: this network itself should.
     """
 
     weights: str
     backbone: Mapping[str, Any]
-    small: bool = False
+    teacher: Any = None
 
-    @property
-    def as_teacher(self) -> Any:
-        """How `pretrain.pretext_task: {teacher: ...}` names them."""
-        if self.weights == self.backbone["name"]:
-            return self.weights
-        return {"weights": self.weights, "backbone": dict(self.backbone)}
+
+def as_teacher(weights: str, network: Mapping[str, Any], described: bool = False) -> Any:
+    """Return how `pretrain.pretext_task: {teacher: ...}` names weights.
+
+    Args:
+        weights: The value of `pretrain.init`.
+        network: Their network, as `pretrain.backbone` has it.
+        described: Whether model.json beside the file says which network it is.
+
+    Raises:
+        ConfigError: It is a file of torch: teachers are read from .safetensors files.
+    """
+    if weights.lower().endswith(PICKLED):
+        raise ConfigError(
+            f"--small: a small network learns from the weights of a .safetensors file, and '{shown(weights, 200)}' is "
+            "none. Write one: safetensors.torch.save_model(model, 'weights.safetensors')."
+        )
+    if weights == "pretrained":
+        return network["name"]
+    named = weights == network["name"] or weights.startswith(f"{network['name']}.")
+    return weights if named or described else {"weights": weights, "backbone": dict(network)}
 
 
 def way_of(given: Given | None, pool: int, passes: float) -> Way:
@@ -74,7 +93,7 @@ def way_of(given: Given | None, pool: int, passes: float) -> Way:
     """
     if given is None:
         return "scratch"
-    if given.small:
+    if given.teacher is not None:
         return "distilled"
     return "frozen" if pool < FEWEST_IMAGES or passes < FEWEST_PASSES else "continued"
 
@@ -114,7 +133,7 @@ def _settings(way: Way, given: Given | None, pool: int, epochs: int, steps: int)
             )
         return {"pretrain.init": ("random", reason)}
     if way == "distilled":
-        teacher = {"teacher": given.as_teacher}
+        teacher = {"teacher": given.teacher}
         return {"pretrain.pretext_task": (teacher, "The network that is planned learns from these weights.")}
     if way == "frozen":
         why = f"{pool:,} images are few" if pool < FEWEST_IMAGES else "The time is too short"
@@ -122,7 +141,10 @@ def _settings(way: Way, given: Given | None, pool: int, epochs: int, steps: int)
         return {"pretrain.init": (given.weights, reason)}
     return {
         "pretrain.init": (given.weights, "Training goes on from these weights, which already know many images."),
-        "pretrain.freeze_epochs": (max(1, epochs // 10), "The heads start at random: the backbone waits for them."),
+        "pretrain.freeze_epochs": (
+            min(max(1, epochs // 10), epochs - 1),
+            "The heads start at random: the backbone waits for them.",
+        ),
         "pretrain.freeze_norms": (True, "Statistics of few images would cost the start points (docs/start.md)."),
         "pretrain.layer_decay": (LAYER_DECAY, "Early layers are general, and change less than later ones."),
         "pretrain.ema": (

@@ -6,16 +6,13 @@ from typing import Any
 from ssl_pipeline.augment.policy import Policy
 from ssl_pipeline.config import PretrainConfig
 from ssl_pipeline.data.store import Split
-from ssl_pipeline.products import digest, sha256
+from ssl_pipeline.products import digest
+from ssl_pipeline.provenance.given_weights import given_digest
 from ssl_pipeline.provenance.teachers import teacher_digests
 from ssl_pipeline.resolution import is_full_size
 from ssl_pipeline.types import PretextTask
-from ssl_pipeline.workspace import find_path
 
-__all__ = ["NO_FILES", "fingerprint", "given_teacher", "initial_digest", "shaping"]
-
-NO_FILES = ("random", "pretrained")
-"""Values of `pretrain.init` that are no paths."""
+__all__ = ["fingerprint", "given_teacher", "shaping"]
 
 
 def fingerprint(
@@ -40,7 +37,7 @@ def fingerprint(
     return digest(
         {
             "parameters": shaping(config),
-            "initial": initial_digest(config),
+            "initial": given_digest(config.init),
             "policies": {kind: policies[kind].model_dump(mode="json") for kind in task.views.counts},
             "pool": pool.sha256,
             "code": code,
@@ -54,14 +51,6 @@ def given_teacher(config: PretrainConfig) -> dict[str, dict[str, str]]:
     """Return the digests of the files of the teacher that params.yaml names, as an entry; none where there is none."""
     found = teacher_digests(config.pretext_task)
     return {"teacher": found} if found else {}
-
-
-def initial_digest(config: PretrainConfig) -> str | None:
-    """Return the digest of the file that `pretrain.init` names; None where it names none."""
-    if config.init in NO_FILES:
-        return None
-    initial = find_path(config.init, "pretrain.init")
-    return sha256(initial) if initial.is_file() else None
 
 
 def shaping(config: PretrainConfig, *but: str) -> dict[str, Any]:

@@ -14,7 +14,8 @@ from ssl_pipeline.data.framing import Framing
 from ssl_pipeline.data.store import Split
 from ssl_pipeline.errors import ConfigError
 from ssl_pipeline.products import digest
-from ssl_pipeline.provenance.fingerprint import given_teacher, initial_digest, shaping
+from ssl_pipeline.provenance.fingerprint import given_teacher, shaping
+from ssl_pipeline.provenance.given_weights import given_digest
 from ssl_pipeline.recipes import Recipe
 from ssl_pipeline.registry import Registry
 from ssl_pipeline.training.other_frames import check_positives
@@ -149,10 +150,15 @@ def _check_learns(config: PretrainConfig, task: PretextTask) -> None:
             "pretrain.epochs: 0 trains nothing, and with pretrain.init: random a network of random weights would ship. "
             "Name weights in pretrain.init, which then ship as they are, or set pretrain.epochs to at least 1."
         )
-    if task.text_tower is not None:
+    reasons = {
+        "would ship a text tower of random weights": task.text_tower is not None,
+        "would ship an encoder that sees no colours": task.encoder.grayscale,
+        "would ask its teacher for nothing": task.teaching is not None,
+    }
+    if reason := next((reason for reason, holds in reasons.items() if holds), ""):
         raise ConfigError(
-            f"pretrain.epochs: 0 trains nothing, and recipe '{config.recipe}' would ship a text tower of random "
-            "weights. Choose a recipe that learns from images alone, or set pretrain.epochs to at least 1."
+            f"pretrain.epochs: 0 trains nothing, and recipe '{config.recipe}' {reason}. Choose a recipe that learns "
+            "from images alone and in colour, such as simclr, or set pretrain.epochs to at least 1."
         )
 
 
@@ -208,14 +214,14 @@ def describe_run(
         ranks=ranks.count(),
         pretrain=config,
         init=config.init,
-        init_sha256=initial_digest(config) or "",
+        init_sha256=given_digest(config.init) or "",
         init_licence=_licence(config, task.encoder.backbone),
         weights_sha256="",
         params_sha256=digest(shaping(config)),
         seedless_sha256=digest(
             {
                 "parameters": shaping(config, "seed", "init"),  # a copy of a file of weights has another name
-                "initial": initial_digest(config) or config.init,
+                "initial": given_digest(config.init) or config.init,
                 "policies": {kind: policies[kind].model_dump(mode="json") for kind in task.views.counts},
                 "pool": pool.sha256,
                 **given_teacher(config),
@@ -232,4 +238,4 @@ def _licence(config: PretrainConfig, backbone: Backbone) -> str:
     """Return the licence of the weights that were given, as far as it is known."""
     if config.init == "random":
         return ""
-    return config.init_licence or ("" if initial_digest(config) else backbone.published_licence)
+    return config.init_licence or ("" if given_digest(config.init) else backbone.published_licence)

@@ -81,7 +81,7 @@ def sides_over_time(
         ConfigError: The backbone takes no views of such a size.
     """
     sides = tuple((begin, sized[task.views.main].size) for begin, sized in _timeline(task, policies, config))
-    return sides if len(sides) > 1 else ()
+    return sides if len(sides) > 1 and config.epochs else ()
 
 
 def check_resolution(

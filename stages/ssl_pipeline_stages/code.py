@@ -113,7 +113,7 @@ def refresh(config: Config) -> str:
         others.files(config),
     ]
     uses, code = provenance.remembered(paths.work() / "plugins.json", state, lambda: _ask(config))
-    code["pretrain"] |= others.taught(config)
+    code["pretrain"] |= others.learned_from(config)
     provenance.lock(paths.PLUGINS_LOCK, PACKAGES, [plugin for stage in uses.values() for plugin in stage])
     return told({name: note(paths.CODE / f"{name}.json", digests) for name, digests in code.items()})
 

@@ -60,6 +60,7 @@ def fit(
     overwrite: bool = False,
     tell: Callable[[Evidence, Machine], None] = lambda evidence, machine: None,
     start: Start = NOT_SAID,
+    place: Path | None = None,
 ) -> Proposal:
     """Propose settings for params.yaml, in which nothing is written.
 
@@ -70,12 +71,13 @@ def fit(
         overwrite: Whether what a person has set is given up.
         tell: A function that is given what the proposal is made from, some seconds before it is made.
         start: The options that say which weights to start from.
+        place: The folder in which params.yaml will lie; None: where it lies.
 
     Raises:
         PipelineError: The file is not valid, the source has no images that can be used, or weights are refused.
     """
     config, content, registry = load_params(params), read_yaml(params), load_registry()
-    weights = given(registry, config, start, params.parent)
+    weights = given(registry, config, start, place or params.parent)
     if source:
         content["ingest"]["source"] = source
         ingest = config.ingest.model_copy(update={"source": Choice.model_validate(source)})

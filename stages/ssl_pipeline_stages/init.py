@@ -136,7 +136,7 @@ def _fit(folder: Path, place: Path, source: dict[str, str], hours: float, start:
     if source:
         source, remarks = recognised(source["path"], source.get("labels"))
         looked: list[tuple[Evidence, Machine]] = []
-        proposal = fit(params, source, hours, tell=lambda *found: looked.append(found), start=start)
+        proposal = fit(params, source, hours, tell=lambda *found: looked.append(found), start=start, place=place)
         settings = list(proposal.settings)
         said = [f"Began '{place.name}'.", *told_shortly(*looked[0], proposal), *remarks]
     else:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from ssl_pipeline.config import Config
 from ssl_pipeline.errors import ConfigError
 from ssl_pipeline.provenance.cards import card_digests
+from ssl_pipeline.provenance.given_weights import given_digest
 from ssl_pipeline.provenance.plugins import Used, used_plugin
 from ssl_pipeline.provenance.teachers import TEACHER_KEY, named_teachers, teacher_digests
 from ssl_pipeline.terminal import shown
@@ -15,17 +16,18 @@ from ssl_pipeline.workspace import find_path
 if TYPE_CHECKING:
     from ssl_pipeline.registry import Registry
 
-__all__ = ["encoders", "files", "taught", "used_by"]
+__all__ = ["encoders", "files", "learned_from", "used_by"]
 
 
 def files(config: Config) -> list[object]:
     """Return the digests of files that say which code is used: cards of rivals, and a teacher with its card."""
-    return [card_digests(config.linear_eval.rivals), taught(config)]
+    return [card_digests(config.linear_eval.rivals), teacher_digests(config.pretrain.pretext_task)]
 
 
-def taught(config: Config) -> dict[str, str]:
-    """Return the digests of the files of the teacher, on which pretrain depends; empty where there is none."""
-    return teacher_digests(config.pretrain.pretext_task)
+def learned_from(config: Config) -> dict[str, str]:
+    """Return the digests of files of others on which pretrain depends: a teacher's, and of weights to begin with."""
+    given = given_digest(config.pretrain.init)
+    return teacher_digests(config.pretrain.pretext_task) | ({"pretrain.init": given} if given else {})
 
 
 def used_by(registry: "Registry", config: Config) -> dict[str, list[Used]]:

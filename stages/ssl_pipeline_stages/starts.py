@@ -82,16 +82,18 @@ def given(registry: "Registry", config: "Config", said: Start, place: Path) -> "
     Raises:
         ConfigError: There are no such weights, nothing says which network they belong to, or they do not fit it.
     """
-    from ssl_pipeline.planning.starts import Given
+    from ssl_pipeline.planning.starts import Given, as_teacher
     from ssl_pipeline.recipes import method_of
     from ssl_pipeline.weight_names import named_weights
 
     start, backbone, small = said
-    if small:
-        _check_teaches(start or config.pretrain.init)
+    taught = config.pretrain.pretext_task.get("teacher")
+    if start is None and taught is not None:
+        return Given("", {}, taught)
     if start is None and config.pretrain.init != "random":
         section = method_of(registry, config.pretrain).pretrain
-        return Given(section.init, section.backbone.model_dump(), small)
+        network = section.backbone.model_dump()
+        return Given(section.init, network, as_teacher(section.init, network) if small else None)
     if start is None or start == NONE:
         if backbone or small:
             option = "--backbone" if backbone else "--small"
@@ -100,27 +102,21 @@ def given(registry: "Registry", config: "Config", said: Start, place: Path) -> "
     if name := named_weights(registry, start):
         if backbone:
             raise ConfigError(f"--backbone: '{shown(start, 100)}' already says which network it is. Omit the option.")
-        return Given(start, {"name": name}, small)
+        return Given(start, {"name": name}, start if small else None)
     path = Path(start)
     if not path.is_file():
         raise ConfigError(
             f"--start: '{shown(start, 200)}' is neither a file nor the name of a backbone with published weights. Name "
             "a .safetensors or .pth file, or a backbone such as timm/resnet50."
         )
+    weights = seen_from(place.absolute(), os.path.abspath(path))
+    if path.suffix.lower() == ".onnx":
+        if small:
+            return Given(weights, {}, weights)
+        raise ConfigError("--start: training cannot go on from an .onnx file, but it can teach: add --small.")
     network = {"name": backbone} if backbone else _network_of(path)
     _check_fit(registry, network, path)
-    return Given(seen_from(place.absolute(), os.path.abspath(path)), network, small)
-
-
-def _check_teaches(weights: str) -> None:
-    """Refuse a file of torch where the weights are to teach: teachers are read from .safetensors files."""
-    from ssl_pipeline.weight_names import PICKLED
-
-    if weights.lower().endswith(PICKLED):
-        raise ConfigError(
-            f"--small: a small network learns from the weights of a .safetensors file, and '{shown(weights, 200)}' is "
-            "none. Write one: safetensors.torch.save_model(model, 'weights.safetensors')."
-        )
+    return Given(weights, network, as_teacher(weights, network, described=not backbone) if small else None)
 
 
 def _network_of(path: Path) -> dict[str, Any]:

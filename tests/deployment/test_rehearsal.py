@@ -36,9 +36,7 @@ def test_a_network_whose_way_depends_on_values_is_refused_in_one_sentence(encode
     with pytest.raises(ConfigError) as caught:
         rehearse(encoder, describe(encoder))
     message = str(caught.value)
-    assert message.startswith(
-        "pretrain.backbone: 'resnet_cifar' cannot be exported to ONNX, so nothing could ship"
-    )
+    assert message.startswith("pretrain.backbone: 'resnet_cifar' cannot be exported to ONNX, so nothing could ship")
     assert "data-dependent" in message
     assert message.endswith("Choose another backbone, or fix this one.")
     assert len(message) < 400

@@ -3,11 +3,13 @@
 from typing import Any
 
 import pytest
+from pydantic import TypeAdapter
 
 from ssl_pipeline.loading import load_registry
 from ssl_pipeline.planning.draft import Draft
 from ssl_pipeline.planning.proposal import Proposal, propose
-from ssl_pipeline.planning.starts import Given, put_start, way_of
+from ssl_pipeline.planning.starts import Given, as_teacher, put_start, way_of
+from ssl_pipeline.teacher_config import Teacher
 from ssl_pipeline.yaml_file import read_yaml
 from ssl_pipeline_stages.shelf import SHELF, SHIPPED
 from tests.planning.test_proposal import LAPTOP, PHOTOS, ROOT, measure
@@ -23,7 +25,7 @@ OF_A_FILE = Given("weights.pth", {"name": "torchvision/resnet18"})
         (RESNET, 200, 50.0, "frozen"),
         (RESNET, 10_000, 1.0, "frozen"),
         (RESNET, 10_000, 50.0, "continued"),
-        (Given("timm/resnet18", {"name": "timm/resnet18"}, small=True), 10_000, 50.0, "distilled"),
+        (Given("timm/resnet18", {"name": "timm/resnet18"}, "timm/resnet18"), 10_000, 50.0, "distilled"),
     ],
 )
 def test_few_images_or_little_time_leave_given_weights_as_they_are(given, pool, passes, way):
@@ -83,9 +85,34 @@ def test_a_start_that_was_frozen_can_be_planned_again():
 
 def test_a_small_network_learns_from_given_weights():
     draft = Draft(read_yaml(ROOT / "params.yaml"), ())
-    small = Given("weights.pth", {"name": "torchvision/resnet18"}, small=True)
-    put_start(draft, "distilled", small, 10_000, 20, 1000)
+    teacher = {"weights": "weights.safetensors", "backbone": {"name": "torchvision/resnet18"}}
+    put_start(draft, "distilled", Given("weights.safetensors", teacher["backbone"], teacher), 10_000, 20, 1000)
     assert draft.content["pretrain"]["init"] == "random"
-    teacher = {"weights": "weights.pth", "backbone": {"name": "torchvision/resnet18"}}
     assert draft.content["pretrain"]["pretext_task"] == {"teacher": teacher}
-    assert RESNET.as_teacher == "timm/resnet18"
+
+
+@pytest.mark.parametrize(("epochs", "frozen_epochs"), [(1, 0), (0, 0)])
+def test_epochs_of_a_person_count(epochs, frozen_epochs):
+    content = read_yaml(ROOT / "params.yaml")
+    content["pretrain"]["epochs"] = epochs
+    left = ["pretrain.epochs"]
+    found = propose(load_registry(), SHELF, PHOTOS, LAPTOP, 1.0, content, left, measure(5000.0), RESNET)
+    section = found.config.pretrain
+    assert (section.epochs, section.freeze_epochs) == (epochs, frozen_epochs)
+    assert (section.layer_decay < 1) == bool(epochs)
+
+
+@pytest.mark.parametrize(
+    ("weights", "network", "described", "named"),
+    [
+        ("timm/resnet18", "timm/resnet18", False, "timm/resnet18"),
+        ("timm/resnet18.a1_in1k", "timm/resnet18", False, "timm/resnet18.a1_in1k"),
+        ("pretrained", "timm/resnet18", False, "timm/resnet18"),
+        ("big/encoder.safetensors", "timm/resnet18", True, "big/encoder.safetensors"),
+        ("w.safetensors", "timm/resnet18", False, {"weights": "w.safetensors", "backbone": {"name": "timm/resnet18"}}),
+    ],
+)
+def test_weights_are_named_as_a_teacher_that_the_recipe_takes(weights, network, described, named):
+    found = as_teacher(weights, {"name": network}, described)
+    assert found == named
+    TypeAdapter(Teacher).validate_python(found)

@@ -85,3 +85,17 @@ def test_pretrain_depends_on_the_files_of_its_teacher_and_on_its_backbone(
     assert refresh(config) == ""
     Path("theirs.safetensors").write_bytes(b"others")
     assert "other code in pretrain (teacher)" in refresh(config)
+
+
+def test_pretrain_depends_on_the_content_of_the_weights_that_it_begins_with(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "given.safetensors").write_bytes(b"one")
+    config = load(ROOT / "params.yaml")
+    config = config.model_copy(update={"pretrain": config.pretrain.model_copy(update={"init": "given.safetensors"})})
+    refresh(config)
+    assert "pretrain.init" in code_of("pretrain")
+    assert "pretrain.init" not in code_of("export") | code_of("linear_eval")
+    (tmp_path / "given.safetensors").write_bytes(b"another")
+    assert "other code in pretrain (pretrain.init)" in refresh(config)

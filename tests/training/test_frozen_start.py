@@ -10,6 +10,7 @@ from ssl_pipeline.artifacts.assembly import build_encoder
 from ssl_pipeline.errors import ConfigError
 from ssl_pipeline.training.preparation import starting_weights
 from ssl_pipeline.training.saving import write_report
+from ssl_pipeline.training.view_sizes import sides_over_time
 from tests.factories import BACKBONE
 from tests.training.conftest import REGISTRY
 
@@ -38,6 +39,7 @@ def test_the_given_weights_ship_as_they_are_and_are_looked_at_once(
     assert 0 < row["embedding_std"] <= 1
     assert "loss" not in row  # of nothing that was learned
     assert starting_weights(task, config) == {}  # it is not compared with itself
+    assert sides_over_time(task, policies, config) == ()  # no view was trained on
     write_report(tmp_path / "report", task, config, history, pool, policies)
     details = json.loads((tmp_path / "report/details.json").read_text())
     assert details["effective_rank"] == row["effective_rank"]
@@ -49,9 +51,18 @@ def test_random_weights_do_not_ship_untrained(build_small, configure):
         build_small(configure(epochs=0))
 
 
-def test_a_text_tower_does_not_ship_untrained(weights, build_small, configure):
-    with pytest.raises(ConfigError, match="recipe 'clip' would ship a text tower of random weights"):
-        build_small(configure(recipe="clip", epochs=0, init=str(weights[0])))
+@pytest.mark.parametrize(
+    ("recipe", "reason"),
+    [
+        ("clip", "would ship a text tower of random weights"),
+        ("colorization", "would ship an encoder that sees no colours"),
+    ],
+)
+def test_recipes_that_would_ship_less_than_the_given_weights_are_refused(
+    weights, build_small, configure, recipe, reason
+):
+    with pytest.raises(ConfigError, match=f"recipe '{recipe}' {reason}"):
+        build_small(configure(recipe=recipe, epochs=0, init=str(weights[0])))
 
 
 def test_a_negative_number_of_epochs_is_refused(configure):
