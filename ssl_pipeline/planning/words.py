@@ -67,9 +67,9 @@ def told_shortly(evidence: Evidence, machine: Machine, proposal: Proposal) -> li
         f"  Images: {found}.",
         f"  Settings: {pixels}, {ingest.resize} to {ingest.canvas} px, views of {size} px, "
         f"{network}{start}, {pretrain.recipe}, {pretrain.epochs} epochs, {pretrain.batch_size} images per step.",
-        f"  Time: about {proposal.minutes:,.0f} minutes on {counted(machine.cores, 'core')}"
+        f"  Time: about {counted(max(1, round(proposal.minutes)), 'minute')} on {counted(machine.cores, 'core')}"
         f"{' and ' + _gpus(machine) if machine.name else ''}{late if _is_late(proposal) else ''}. "
-        "`ssl-pipeline plan --explain` says why.",
+        f"`ssl-pipeline plan --hours {proposal.hours:g} --explain --dry-run` says why.",
     ]
 
 

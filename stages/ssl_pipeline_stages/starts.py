@@ -115,8 +115,9 @@ def given(registry: "Registry", config: "Config", said: Start, place: Path) -> "
             return Given(weights, {}, weights)
         raise ConfigError("--start: training cannot go on from an .onnx file, but it can teach: add --small.")
     network = {"name": backbone} if backbone else _network_of(path)
+    teacher = as_teacher(weights, network, described=not backbone) if small else None
     _check_fit(registry, network, path)
-    return Given(weights, network, as_teacher(weights, network, described=not backbone) if small else None)
+    return Given(weights, network, teacher)
 
 
 def _network_of(path: Path) -> dict[str, Any]:

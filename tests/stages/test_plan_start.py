@@ -47,7 +47,7 @@ def test_init_begins_a_project_with_a_start(project: Path):
     done = CliRunner().invoke(init, [*arguments, "--backbone", "torchvision/resnet18"])
     assert done.exit_code == 0, done.output
     assert "torchvision/resnet18} from " in done.output
-    assert Path(load(project / "shop/params.yaml").pretrain.init).is_file()
+    assert load(project / "shop/params.yaml").pretrain.init == "../weights.safetensors"
 
 
 @pytest.mark.parametrize(
@@ -67,6 +67,7 @@ def test_init_begins_a_project_with_a_start(project: Path):
     ],
 )
 def test_mistakes_are_told_before_images_are_looked_at(project: Path, arguments: tuple[str, ...], said: str):
+    (project / "weights.pth").touch()
     done = CliRunner().invoke(plan, ["scans", *arguments])
     assert done.exit_code in (1, 2)
     assert said in done.output
