@@ -103,8 +103,9 @@ def release(
     layers = layers_of(section.outputs, *whole)
     export_backbone_and_core(*shipped, backbone, core, l2_normalize=section.l2_normalize, opset=section.opset)
     parity = verify(backbone, evidence.originals, reference, core=core)
-    # an energy was trained on the backbone's own embeddings; where there is none, the cosine is of those that ship
-    head, (encoder, card) = (CosineEnergy(), shipped) if task.energy_head is None else (task.energy_head, whole)
+    # an energy was trained on the backbone's own embeddings; where none was, the cosine is of those that ship
+    trained_head = None if card.frozen else task.energy_head
+    head, (encoder, card) = (CosineEnergy(), shipped) if trained_head is None else (trained_head, whole)
     export_energy(encoder, head, card, energy, opset=section.opset)
     energies = prove_energy(energy, encoder, head, card, evidence.originals)
     files = [backbone, core.path, energy]

@@ -85,6 +85,7 @@ class HeldOutWatch:
     ):
         kind = task.views.main
         self._policy, self._keeps_best = policies[kind], config.ship == "best"
+        self._first = 1 if config.init == "random" else 0  # random weights never ship as they are
         self._watch = None
         if held_out is not None:
             self._watch = EmbeddingWatch(held_out, kind, config.seed, precision, batch_size, HELD_OUT_IMAGES)
@@ -105,7 +106,8 @@ class HeldOutWatch:
             self._start = self._start or now
             figures = now.figures(self._start)
             recall = figures["held_out_recall"]
-            if self._keeps_best and (self._best is None or recall >= self._best.recall):
+            may_ship = self._keeps_best and step >= self._first
+            if may_ship and (self._best is None or recall >= self._best.recall):
                 self._best = _Best(step, recall, _on_the_cpu(task.state_dict()))
         self.findings = fallen(self._start, now)
         return figures

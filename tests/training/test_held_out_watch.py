@@ -120,6 +120,11 @@ def test_the_start_ships_as_it_was_given_where_nothing_is_better(going_on, run, 
     assert same(task.state_dict(), states[0])
 
 
+def test_random_weights_never_ship_as_they_are(configure, run, held_out):
+    _, history = run(configure(ship="best", on_collapse="warn"), held_out=held_out, change=followed([], ruined_from=1))
+    assert history.shipped_step > 0
+
+
 def test_what_is_looked_at_is_what_would_ship(build_small, configure, policies, held_out, cpu):
     config = configure(recipe="dino")  # whose teacher ships
     task = build_small(config)
