@@ -59,7 +59,7 @@ def test_init_begins_a_project_with_a_start(project: Path):
         (("--start", "weights.safetensors", "--backbone", "resnet99"), "unknown name 'resnet99'"),
         (("--start", "timm/resnet18", "--backbone", "timm/resnet18"), "already says which network it is"),
         (
-            ("--start", "weights.pth", "--small"),
+            ("--start", "weights.pth", "--backbone", "torchvision/resnet18", "--small"),
             "--small: a small network learns from the weights of a .safetensors file",
         ),
         (("--start", "none", "--small"), "--small: it says more about the weights of --start"),
