@@ -7,11 +7,13 @@ from ssl_pipeline.workspace import find_path
 if TYPE_CHECKING:
     from ssl_pipeline.registry import Registry
 
-__all__ = ["FILES_OF_WEIGHTS", "PICKLED", "named_weights"]
+__all__ = ["FILES_OF_WEIGHTS", "PICKLED", "SAFE", "named_weights"]
 
+SAFE = ".safetensors"
+"""The ending of files that hold nothing but tensors."""
 PICKLED = (".pth", ".pt", ".bin", ".ckpt", ".tar")
 """Endings of files that `torch.save` wrote."""
-_ENDINGS = (".safetensors", *PICKLED)
+_ENDINGS = (SAFE, *PICKLED)
 FILES_OF_WEIGHTS = "a .safetensors file, or a .pth or .pt file of a state_dict"
 """The files that weights are read from, in words."""
 

@@ -19,6 +19,7 @@ from ssl_pipeline.deployment.teachers import open_teacher
 from ssl_pipeline.products import atomic_folder, write_product
 from ssl_pipeline.progress import say
 from ssl_pipeline.provenance.fingerprint import fingerprint
+from ssl_pipeline.provenance.given_weights import given_digest
 from ssl_pipeline.ranks import leads
 from ssl_pipeline.recipes import Method
 from ssl_pipeline.registry import Registry
@@ -27,8 +28,10 @@ from ssl_pipeline.training import checkpoint, optimization, precision, preparati
 from ssl_pipeline.training.captions import tokenized
 from ssl_pipeline.training.endings import CollapsedError, DivergedError
 from ssl_pipeline.training.held_out_watch import open_held_out
+from ssl_pipeline.training.initial import say_left_out
 from ssl_pipeline.training.other_frames import moments_of
 from ssl_pipeline.training.together import joined
+from ssl_pipeline.workspace import find_path
 
 __all__ = ["Places", "learn"]
 
@@ -86,6 +89,8 @@ def learn(
     if teacher is not None:
         recipe = teacher.known_to(recipe)
     task = preparation.build(registry, recipe, section, pool, policies)
+    if given_digest(section.init):
+        say_left_out(task.encoder.backbone, find_path(section.init, "pretrain.init"))
     moments_of(pool, task, section)  # which are missed now, and not after half a minute
     numeric_format = precision.resolve_precision(section.precision, precision.best_device())
     held_out = open_held_out(places.store, section)

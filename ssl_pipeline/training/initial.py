@@ -1,19 +1,21 @@
 """Starting from the weights of a file."""
 
+import os
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ssl_pipeline import progress
 from ssl_pipeline.errors import ConfigError
 from ssl_pipeline.terminal import shown
 from ssl_pipeline.training.weights_file import Weights, read_weights
+from ssl_pipeline.types import Backbone
 
-__all__ = ["Statistics", "load_weights"]
+__all__ = ["Statistics", "load_weights", "say_left_out"]
 
 _OPTIONAL = "num_batches_tracked"
 """A counter of batch norms that old files lack, and that no number passes through."""
@@ -51,12 +53,13 @@ class _Found(NamedTuple):
         return " under ".join(reversed(words)) or "the names as they are"
 
 
-def load_weights(backbone: nn.Module, path: Path, key: str = "pretrain.init") -> Statistics | None:
+def load_weights(backbone: Backbone, path: Path, key: str = "pretrain.init") -> Statistics | None:
     """Load a backbone's weights, all of them, from a file of its own, or an `encoder.safetensors` of this project.
 
     Its own is what `state_dict` returns, here or, for a network that a library made, in that library. They may lie
     within a checkpoint (`{"state_dict": ...}`) and under a prefix (`module.`), if one set of weights alone fits. What
-    else the file holds (a classifier's head, say) is named and left out.
+    the file holds beside them (a classifier's head, say) is left out; see `say_left_out`. What it holds within parts
+    that the backbone has, too (a further block, say), is of another network.
 
     Args:
         backbone: The network that receives the weights.
@@ -68,14 +71,40 @@ def load_weights(backbone: nn.Module, path: Path, key: str = "pretrain.init") ->
 
     Raises:
         ConfigError: The file cannot be read; several sets of weights fit; or none does, as tensors are missing, of
-            another shape, no floating-point numbers of 16 to 64 bits where such are wanted, or not finite: each by
-            name.
+            another shape, no floating-point numbers of 16 to 64 bits where such are wanted, or not finite, or as the
+            file's network has more parts: each by name.
     """
+    own, chosen = backbone.state_dict(), _chosen(backbone, path, key)
+    loaded = {name: chosen.weights.get(theirs, own[name]) for name, theirs in chosen.names.items()}
+    backbone.load_state_dict(loaded)
+    return _statistics(chosen)
+
+
+def say_left_out(backbone: Backbone, path: Path) -> None:
+    """Say which tensors of a file the backbone has no place for.
+
+    Args:
+        backbone: A network that `load_weights` takes from that file.
+        path: The file.
+
+    Raises:
+        ConfigError: As `load_weights` raises it.
+    """
+    chosen = _chosen(backbone, path, "pretrain.init")
+    said = set() if _statistics(chosen) is None else {f"{_outside(chosen.prefix)}{name}" for name in Statistics._fields}
+    surplus = sorted(chosen.weights.keys() - {*chosen.names.values()} - said)
+    if surplus:
+        names = shown(", ".join(surplus), 500)
+        progress.say(f"{path}: left out, as the backbone has no such tensors ({len(surplus)}): {names}")
+
+
+def _chosen(backbone: Backbone, path: Path, key: str) -> _Found:
+    """Return the one set of weights in a file that fits a backbone."""
     own = backbone.state_dict()
     found = [one for place, weights in read_weights(path, key).items() for one in _looked_for(own, place, weights)]
     found.sort(key=lambda one: (-one.known, len(one.prefix)))
     needed = sum(not name.endswith(_OPTIONAL) for name in own)
-    fitting = _distinct(one for one in found if one.known >= needed and not _faults(own, one))
+    fitting = _distinct(one for one in found if one.known >= needed and not _wrong(backbone, one))
     if len(fitting) > 1:
         raise ConfigError(
             f"{key}: {path} holds several sets of weights that fit the backbone ({'; '.join(map(str, fitting[:5]))}), "
@@ -83,17 +112,8 @@ def load_weights(backbone: nn.Module, path: Path, key: str = "pretrain.init") ->
             "torch.save(its_state_dict, path)."
         )
     if not fitting:
-        raise ConfigError(f"{key}: {path} does not fit the backbone: {_misfit(own, found[0])}")
-    (chosen,) = fitting
-    statistics, taken = _statistics(chosen), {*chosen.names.values()}
-    said = set() if statistics is None else {f"{_outside(chosen.prefix)}{name}" for name in Statistics._fields}
-    surplus = sorted(chosen.weights.keys() - taken - said)
-    if surplus:
-        names = shown(", ".join(surplus), 500)
-        progress.say(f"{path}: left out, as the backbone has no such tensors ({len(surplus)}): {names}")
-    loaded = {name: chosen.weights.get(theirs, own[name]) for name, theirs in chosen.names.items()}
-    backbone.load_state_dict(loaded)
-    return statistics
+        raise ConfigError(f"{key}: {path} does not fit the backbone: {_misfit(backbone, found[0])}")
+    return fitting[0]
 
 
 def _looked_for(own: Collection[str], place: str, weights: Weights) -> Iterator[_Found]:
@@ -142,6 +162,42 @@ def _statistics(chosen: _Found) -> Statistics | None:
     return Statistics(mean, std) if min(std) > 0 and len(mean) == len(std) else None
 
 
+def _wrong(backbone: Backbone, found: _Found) -> list[str]:
+    """Say what is wrong with a set of weights, or, if nothing is, what it has within parts of the backbone besides."""
+    faults = _faults(backbone.state_dict(), found)
+    return faults or [f"{shown(name, 200)} is there and not here" for name in _further(backbone, found)]
+
+
+def _further(backbone: Backbone, found: _Found) -> list[str]:
+    """Return weights that lie within parts which the backbone has, too, and are none of its own or its classifier's.
+
+    Whole numbers are left out: they are indices, which old files of window attention hold.
+    """
+    ours = {*found.names.values()}
+    root = os.path.commonprefix([*ours]).rpartition(".")[0]  # noqa: RUF071, of names, whose parts end in dots
+    root += "." if root else ""
+
+    def part(name: str) -> str:
+        """Return the outermost part of the backbone that holds a tensor; layers of one list are one part."""
+        outer, dot, _ = name.removeprefix(root).partition(".")
+        return ("0" if outer.isdecimal() else outer) if dot and name.startswith(root) else ""
+
+    parts = {part(name) for name in ours} - {""}
+    weights = (name for name, value in found.weights.items() if value.is_floating_point())
+    further = sorted(name for name in weights if name not in ours and part(name) in parts)
+    return [name for name in further if name not in _classifier(backbone, found.prefix)] if further else []
+
+
+def _classifier(backbone: Backbone, prefix: str) -> set[str]:
+    """Return names that the library of a backbone's network gives to its classifier, wrapped or not."""
+    try:
+        own = backbone.library_state_dict(1).keys() - backbone.library_state_dict().keys()
+    except (AttributeError, NotImplementedError, ValueError):  # it has none, or none that can be put back
+        return set()
+    outer = {name.partition(".")[0] + "." for name in backbone.state_dict()}
+    return {f"{prefix}{wrapper}{name}" for name in own for wrapper in ("", *(outer if len(outer) == 1 else ()))}
+
+
 def _faults(own: Mapping[str, Tensor], found: _Found) -> list[str]:
     """Say what is wrong with a set of weights, a line for each of the backbone's tensors that cannot take its own."""
     faults = ((name, _fault(name, found.weights.get(found.names[name]), value)) for name, value in own.items())
@@ -163,15 +219,21 @@ def _fault(name: str, given: Tensor | None, own: Tensor) -> str:
     return ""
 
 
-def _misfit(own: Mapping[str, Tensor], found: _Found) -> str:
+def _misfit(backbone: Backbone, found: _Found) -> str:
     """Say what does not fit, and what to do."""
-    wrong = _faults(own, found)
+    wrong = _wrong(backbone, found)
     more = f", and {len(wrong) - 5} more" if len(wrong) > 5 else ""
-    return f"{'; '.join(wrong[:5])}{more}. {_advice(own, found)}"
+    return f"{'; '.join(wrong[:5])}{more}. {_advice(backbone.state_dict(), found)}"
 
 
 def _advice(own: Mapping[str, Tensor], found: _Found) -> str:
     """Return what to do about a misfit: most often the first convolution is another one, and all else fits."""
+    unlike = [name for name, value in own.items() if _fault(name, found.weights.get(found.names[name]), value)]
+    if unlike and all(_is_of_positions(name) and found.names[name] in found.weights for name in unlike):
+        return (
+            "Only position embeddings differ: the file was made for images of another size. Set "
+            "augment.views.<kind>.size to that size, for the kind of view that the recipe learns from."
+        )
     first = next((name for name, value in own.items() if value.ndim == 4), "")
     theirs, ours = found.weights.get(found.names.get(first, "")), own.get(first)
     if theirs is not None and ours is not None and theirs.ndim == 4 and theirs.shape[0] == ours.shape[0]:
@@ -187,3 +249,8 @@ def _advice(own: Mapping[str, Tensor], found: _Found) -> str:
                 "was made with, such as pretrain.backbone: {stem: imagenet}."
             )
     return "The backbone must be the one that the file was made with."
+
+
+def _is_of_positions(name: str) -> bool:
+    """Say whether a tensor embeds positions, whose number depends on the size of images; by the names in libraries."""
+    return any(word in name.rpartition(".")[2] for word in ("pos_emb", "position"))

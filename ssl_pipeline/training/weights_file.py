@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import safetensors
@@ -11,7 +12,7 @@ from torch import Tensor
 
 from ssl_pipeline.errors import ConfigError
 from ssl_pipeline.terminal import shown
-from ssl_pipeline.weight_names import FILES_OF_WEIGHTS, PICKLED
+from ssl_pipeline.weight_names import FILES_OF_WEIGHTS, PICKLED, SAFE
 
 __all__ = ["Weights", "read_weights"]
 
@@ -26,18 +27,20 @@ def read_weights(path: Path, key: str) -> dict[str, Weights]:
 
     Args:
         path: A file that ends in one of `PICKLED`, which is read by torch's reader for tensors alone
-            (`weights_only=True`), or else a .safetensors file.
+            (`weights_only=True`), or a .safetensors file.
         key: The file's key in params.yaml, for messages.
 
     Returns:
         Where in the file a set lies ("" where it is the file itself, or such as "state_dict") -> name -> tensor.
 
     Raises:
-        ConfigError: No such file, it cannot be read, or it holds no tensors by name.
+        ConfigError: No such file, it is of another kind or cannot be read, or it holds no tensors by name.
     """
     try:
         if path.exists() and not path.is_file():
             raise ConfigError(f"{key}: {path} is not a file: name {FILES_OF_WEIGHTS}.")
+        if path.exists() and path.suffix.lower() not in (SAFE, *PICKLED):
+            raise ConfigError(f"{key}: {_unknown(path)}")
     except OSError as error:  # a name that is too long, a folder that is closed
         raise ConfigError(f"{key}: {path} cannot be read ({error.strerror}).") from error
     if path.suffix.lower() not in PICKLED:
@@ -49,6 +52,18 @@ def read_weights(path: Path, key: str) -> dict[str, Weights]:
             "torch.save(model.state_dict(), path) writes it."
         )
     return sets
+
+
+def _unknown(path: Path) -> str:
+    """Say that a file holds no weights to train, by its ending, and what can be done with it."""
+    if path.suffix.lower() != ".onnx":
+        return f"weights are not read from '{shown(path.name, 200)}': name {FILES_OF_WEIGHTS}."
+    name = shown(str(path), 200)
+    return (
+        f"'{name}' is a graph, which cannot be trained: name {FILES_OF_WEIGHTS}. To let a network learn from it, set "
+        f"pretrain.recipe: distill and pretrain.pretext_task: {{teacher: {name}}}; to compare with it, name it in "
+        "linear_eval.rivals."
+    )
 
 
 def _safetensors(path: Path, key: str) -> Weights:
@@ -69,11 +84,14 @@ def _pickled(path: Path, key: str) -> Any:
     except OSError as error:
         raise ConfigError(f"{key}: {path} cannot be read ({error.strerror}).") from error
     except Exception as error:  # what a damaged or hostile pickle raises has no narrower base
-        reason = shown(f"{type(error).__name__}: {error}", 200)
+        told = isinstance(
+            error, UnpicklingError
+        )  # torch's own reason is a page of advice on how to open it all the same
+        reason = "" if told else shown(f" ({type(error).__name__}: {error})", 200)
         raise ConfigError(
             f"{key}: {path} cannot be read as tensors alone: it is damaged, or holds objects of Python or a program "
-            f"besides, which are not opened, as they could run any code ({reason}). Whoever trusts the file can save "
-            "its weights alone: torch.save(model.state_dict(), path)."
+            f"besides, which are not opened, as they could run any code{reason}. Whoever trusts the file can save "
+            "its weights alone: torch.save(network.state_dict(), path)."
         ) from error
 
 

@@ -136,9 +136,15 @@ def _network_of(path: Path) -> dict[str, Any]:
 def _check_fit(registry: "Registry", network: dict[str, Any], path: Path) -> None:
     """Refuse weights of another network now, before images are looked at."""
     from ssl_pipeline.artifacts.assembly import build_encoder
+    from ssl_pipeline.artifacts.card import CARD, read_card
+    from ssl_pipeline.artifacts.files import ENCODER
     from ssl_pipeline.config import Choice
+    from ssl_pipeline.data.image_spec import RGB8
     from ssl_pipeline.training.initial import load_weights
 
-    size = 224  # which all networks of libraries take
-    encoder = build_encoder(registry, Choice.model_validate(network), (0.5,) * 3, (0.25,) * 3, 0, size)
-    load_weights(encoder.backbone, path, "--start")
+    card = read_card(path.parent) if path.name == ENCODER and (path.parent / CARD).exists() else None
+    size, images = (card.size, card.images) if card else (224, RGB8)  # 224: which all networks of libraries take
+    grey = (0.5,) * images.channels
+    build = functools.partial(build_encoder, registry, Choice.model_validate(network), grey, grey, 0, images=images)
+    published = None if card else build(size).backbone.published_for
+    load_weights(build(published.size if published else size).backbone, path, "--start")

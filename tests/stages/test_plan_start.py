@@ -8,11 +8,19 @@ import torch
 import torchvision
 from click.testing import CliRunner
 
-from ssl_pipeline.config import load
+from ssl_pipeline.artifacts.assembly import build_encoder
+from ssl_pipeline.artifacts.card import CARD
+from ssl_pipeline.artifacts.files import ENCODER
+from ssl_pipeline.config import Choice, load
+from ssl_pipeline.data.image_spec import RGB8, ImageSpec
+from ssl_pipeline.loading import load_registry
 from ssl_pipeline.planning import costs
+from ssl_pipeline.products import write_product
 from ssl_pipeline_stages.check import check
 from ssl_pipeline_stages.init import init
 from ssl_pipeline_stages.plan import plan
+from ssl_pipeline_stages.starts import Start, given
+from tests.factories import model_card
 from tests.stages.test_plan import PARAMS, write_digits
 
 
@@ -37,6 +45,7 @@ def test_a_planned_start_is_written_and_passes_the_check(project: Path):
     assert section.backbone.name == "torchvision/resnet18"  # type: ignore[union-attr]
     checked = CliRunner().invoke(check, [])
     assert checked.exit_code == 0, checked.output
+    assert "left out" not in done.output + checked.output  # pretrain says it
     again = CliRunner().invoke(plan, ["--hours", "0.2", "--dry-run"])  # without the option: what params.yaml says
     assert "pretrain.init: weights.safetensors" in again.output
 
@@ -72,6 +81,23 @@ def test_mistakes_are_told_before_images_are_looked_at(project: Path, arguments:
     assert done.exit_code in (1, 2)
     assert said in done.output
     assert (project / "params.yaml").read_text() == PARAMS.read_text()
+
+
+@pytest.mark.parametrize("ours", [True, False], ids=["an encoder of ours", "published for another size"])
+def test_weights_are_tried_on_images_as_they_were_made_for(tmp_path: Path, ours: bool):
+    """Position embeddings are for one size, and first convolutions for one number of channels."""
+    registry, path = load_registry(), tmp_path / ENCODER
+    network = {"name": "timm/test_vit"}  # published for 160 px
+    size, images = (32, ImageSpec(channels=1, dtype="uint8", low=0, high=255)) if ours else (160, RGB8)
+    mean = (0.5,) * images.channels
+    encoder = build_encoder(registry, Choice.model_validate(network), mean, mean, 0, size, images=images)
+    safetensors.torch.save_file(encoder.state_dict(), path)
+    if ours:
+        card = model_card(backbone=network, size=size, images=images, mean=mean, std=mean, background=(0,))
+        write_product(tmp_path / CARD, card.model_dump(mode="json"))
+    found = given(registry, load(PARAMS), Start(str(path), None if ours else "timm/test_vit"), tmp_path)
+    assert found is not None
+    assert found.backbone == network
 
 
 def test_init_without_images_has_nothing_to_fit_a_start_to(project: Path):

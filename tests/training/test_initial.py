@@ -10,7 +10,7 @@ import torch
 from ssl_pipeline.config import Choice
 from ssl_pipeline.errors import ConfigError
 from ssl_pipeline.loading import load_registry
-from ssl_pipeline.training.initial import load_weights
+from ssl_pipeline.training.initial import load_weights, say_left_out
 
 
 @pytest.fixture
@@ -69,7 +69,34 @@ def test_a_classifier_in_the_file_is_left_out_and_said(encoder, tmp_path, capsys
     state = {**encoder.backbone.state_dict(), "fc.weight": torch.zeros(10, 4)}
     safetensors.torch.save_file(state, tmp_path / "weights.safetensors")
     load_weights(encoder.backbone, tmp_path / "weights.safetensors")
-    assert "fc.weight" in capsys.readouterr().err
+    assert not capsys.readouterr().err  # each stage loads them, and pretrain alone says it
+    say_left_out(encoder.backbone, tmp_path / "weights.safetensors")
+    assert "(1): fc.weight" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("wrapped", ["", "network."])
+def test_weights_of_a_deeper_network_are_refused_and_a_classifier_within_a_head_is_not(tmp_path, wrapped):
+    """ConvNeXt's classifier lies beside a norm of the backbone, in one part."""
+    path = tmp_path / "weights.pth"
+    theirs = timm.create_model("test_convnext").state_dict()
+    assert {"head.fc.weight", "head.norm.weight"} <= theirs.keys()
+    backbone = load_registry().build("backbone", Choice(name="timm/test_convnext"), size=32, pretrained=False)
+    load_weights(backbone, saved(path, {f"{wrapped}{name}": value for name, value in theirs.items()}))
+    deeper = {name.replace("blocks.0", "blocks.7"): value for name, value in theirs.items()} | theirs
+    deeper = {f"{wrapped}{name}": value for name, value in deeper.items()}
+    with pytest.raises(
+        ConfigError, match=r"does not fit .*stages\.0\.blocks\.7\.\S* is there and not here;.*more\. The"
+    ):
+        load_weights(backbone, saved(path, deeper))
+
+
+def test_a_transformer_of_another_image_size_is_told_to_change_the_size_of_views(tmp_path):
+    theirs = timm.create_model("test_vit", img_size=48).state_dict()
+    backbone = load_registry().build("backbone", Choice(name="timm/test_vit"), size=32, pretrained=False)
+    with pytest.raises(
+        ConfigError, match=r"Only position embeddings differ: .*Set augment\.views\.<kind>\.size to that"
+    ):
+        load_weights(backbone, saved(tmp_path / "weights.pth", theirs))
 
 
 def first_floats(state):
@@ -106,7 +133,7 @@ def test_weights_of_half_precision_load(encoder, tmp_path):
 def test_names_that_are_left_out_are_told_in_a_bounded_line(encoder, tmp_path, capsys):
     others = {f"odd\x1b[31m\n{number}": torch.zeros(1) for number in range(2000)}
     safetensors.torch.save_file({**encoder.backbone.state_dict(), **others}, tmp_path / "weights.safetensors")
-    load_weights(encoder.backbone, tmp_path / "weights.safetensors")
+    say_left_out(encoder.backbone, tmp_path / "weights.safetensors")
     (said,) = capsys.readouterr().err.splitlines()
     assert "(2000): odd\\x1b[31m\\n0" in said
     assert len(said) < 1200
@@ -119,15 +146,22 @@ def header(text):
 
 def test_a_folder_a_device_and_a_pickle_are_refused(encoder, tmp_path):
     torch.save(encoder.backbone.state_dict(), tmp_path / "pickle.safetensors")
+    (tmp_path / "graph.ONNX").touch()
+    (tmp_path / "weights.npz").touch()
     for path, words in [
         (tmp_path, "is not a file"),
         (Path("/dev/zero"), "is not a file"),
         (tmp_path / "pickle.safetensors", "cannot be read as safetensors"),
+        (
+            tmp_path / "graph.ONNX",
+            r"distill and pretrain\.pretext_task: \{teacher: .*; to compare .*linear_eval\.rivals",
+        ),
+        (tmp_path / "weights.npz", r"weights are not read from 'weights\.npz': name a \.safetensors file, or"),
         (tmp_path / ("x" * 300), "cannot be read|does not exist"),
     ]:
         with pytest.raises(ConfigError, match=rf"pretrain\.init: .*{words}") as caught:
             load_weights(encoder.backbone, path)
-        assert len(str(caught.value)) < len(str(path)) + 400
+        assert len(str(caught.value)) < 2 * len(str(path)) + 400
 
 
 @pytest.mark.parametrize(
@@ -206,7 +240,11 @@ class Malicious:
         ({"state_dict": {}}, "holds no tensors by name: it must hold a state_dict"),
         ([torch.ones(1)], "holds no tensors by name"),
         ({"weights": torch.ones(1), "more": Malicious()}, "not opened, as they could run any code"),
-        (torch.nn.Linear(1, 1), "objects of Python or a program besides, which are not opened"),
+        (
+            torch.nn.Linear(1, 1),
+            r"objects of Python or a program besides, which are not opened, as they could run any code\. Whoever trusts "
+            r"the file can save its weights alone: torch\.save\(network\.state_dict\(\), path\)\.$",
+        ),
         (
             {"stem.0.weight": torch.ones(4, 3, 3, 3).to_sparse()},
             "does not fit the backbone: stem.0.weight holds no plain array there; stem.1.weight is missing",
