@@ -10,11 +10,9 @@ import onnxruntime
 import pytest
 import torch
 
-from ssl_pipeline.augment.plain import PlainViewMaker
 from ssl_pipeline.augment.policy import Policy
 from ssl_pipeline.augment.views import PARAMETERS, ViewMaker
 from ssl_pipeline.deployment import view_graph
-from ssl_pipeline.deployment.onnx_file import write_graph
 from ssl_pipeline.deployment.view_graph import export_views, prove_views
 from ssl_pipeline.errors import PipelineError
 from tests.deployment.conftest import Images
@@ -56,13 +54,13 @@ def test_the_graph_makes_torch_s_views(originals: list[Images], tmp_path: Path, 
 
 
 def test_a_graph_that_is_wrong_is_not_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    def upside_down(maker: ViewMaker, *arguments: Any, **options: Any) -> None:
-        write_graph(PlainViewMaker(policy(16, vertical_flip={"p": 1.0})).eval(), *arguments, **options)
-
-    monkeypatch.setattr(view_graph, "write_graph", upside_down)
-    with pytest.raises(PipelineError, match=r"^augment\.onnx does not compute what torch computes, and is not kept"):
+    export_views(policy(16, vertical_flip={"p": 1.0}), 48, tmp_path / "upside_down.onnx")
+    wrong = (tmp_path / "upside_down.onnx").read_bytes()
+    monkeypatch.setattr(view_graph, "traced_once", lambda *_: wrong)
+    with pytest.raises(PipelineError, match=r"^augment\.onnx does not compute what torch computes, and is discarded"):
         export_views(policy(16), 48, tmp_path / "augment.onnx")
-    assert not list(tmp_path.iterdir())
+    assert not (tmp_path / "augment.onnx").exists()
+    assert [path.name for path in tmp_path.iterdir() if path.suffix == ".onnx"] == ["upside_down.onnx"]
 
 
 def test_a_value_at_the_threshold_may_fall_on_either_side(tmp_path: Path):
