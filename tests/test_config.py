@@ -46,7 +46,7 @@ def test_the_shipped_parameters_are_valid_and_every_value_has_a_comment_or_its_p
         ("pretrain.epoch", 3, "pretrain.epoch: unknown key. Did you mean 'epochs'?"),
         ("pretrian", {}, "pretrian: unknown key. Did you mean 'pretrain'?"),
         ("pretrain.epochs", "many", "pretrain.epochs: Input should be a valid integer"),
-        ("pretrain.epochs", 0, "pretrain.epochs: Input should be greater than or equal to 1 (found 0)"),
+        ("pretrain.epochs", -1, "pretrain.epochs: Input should be greater than or equal to 0 (found -1)"),
         ("pretrain.batch_size", 1, "pretrain.batch_size: Input should be greater than or equal to 2 (found 1)"),
         ("pretrain.optimizer.learning_rate", -1, "pretrain.optimizer.learning_rate: Input should be greater than 0"),
         ("pretrain.optimizer.learning_rate", ".nan", "pretrain.optimizer.learning_rate: Input should be"),
@@ -153,7 +153,7 @@ def test_a_mistake_is_named(tmp_path: Path, content: dict[str, Any], keys: str, 
 
 
 def test_all_mistakes_are_told_at_once(tmp_path: Path, content: dict[str, Any]):
-    content["pretrain"]["epochs"] = 0
+    content["pretrain"]["epochs"] = -1
     del content["export"]["opset"]
     with pytest.raises(ConfigError) as caught:
         load(write(tmp_path, content))

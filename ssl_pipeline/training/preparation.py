@@ -158,7 +158,7 @@ def _check_learns(config: PretrainConfig, task: PretextTask) -> None:
     if reason := next((reason for reason, holds in reasons.items() if holds), ""):
         raise ConfigError(
             f"pretrain.epochs: 0 trains nothing, and recipe '{config.recipe}' {reason}. Choose a recipe that learns "
-            "from images alone and in colour, such as simclr, or set pretrain.epochs to at least 1."
+            "from images alone and in colour, or set pretrain.epochs to at least 1."
         )
 
 

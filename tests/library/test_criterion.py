@@ -10,7 +10,7 @@ from ssl_pipeline.config import Choice
 from ssl_pipeline.errors import ConfigError
 from ssl_pipeline.loading import load_registry
 from ssl_pipeline.testing.material import make_step
-from ssl_pipeline.types import Loss
+from ssl_pipeline.types import Loss, TaughtLoss
 
 
 def pair(generator: torch.Generator, count: int = 12, dim: int = 8) -> tuple[Tensor, Tensor]:
@@ -118,7 +118,14 @@ def test_what_changes_in_the_course_of_a_training_asks_how_long_it_is(generator:
 
 
 def every_loss() -> list[str]:
-    return load_registry().names("loss")
+    """The losses that are functions of views; those of a teacher's embeddings have a task of their own."""
+    registry = load_registry()
+    return [name for name in registry.names("loss") if not issubclass(registry.find("loss", name).factory, TaughtLoss)]
+
+
+def test_a_loss_of_a_teacher_s_embeddings_is_refused():
+    with pytest.raises(ConfigError, match="it is not a function of the projections of two views"):
+        ssl_pipeline.loss("embedding_distillation", dim=8)
 
 
 @pytest.mark.parametrize("name", every_loss())

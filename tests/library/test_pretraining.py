@@ -205,7 +205,7 @@ def test_what_holds_no_images_is_told(images: Any, message: str, tmp_path: Path)
     ("settings", "message"),
     [
         ({"epoch": 3}, "epoch: unknown setting. Did you mean 'epochs'"),
-        ({"epochs": 0}, r"epochs: .*greater than or equal to 1 \(found 0\)"),
+        ({"epochs": -1}, r"epochs: .*greater than or equal to 0 \(found -1\)"),
         ({"canvas": 4, "batch_size": 1}, r"(?s)batch_size: .*canvas: "),
         ({"loss": {"temprature": 1}}, "pretrain.loss.temprature: unknown key. Did you mean 'temperature'"),
         ({"views": {"global": {"size": 8, "blur": {}}}}, "views.global.blur"),

@@ -154,7 +154,7 @@ def test_a_folder_a_device_and_a_pickle_are_refused(encoder, tmp_path):
         (tmp_path / "pickle.safetensors", "cannot be read as safetensors"),
         (
             tmp_path / "graph.ONNX",
-            r"distill and pretrain\.pretext_task: \{teacher: .*; to compare .*linear_eval\.rivals",
+            r"has a teacher and set pretrain\.pretext_task: \{teacher: .*; to compare .*linear_eval\.rivals",
         ),
         (tmp_path / "weights.npz", r"weights are not read from 'weights\.npz': name a \.safetensors file, or"),
         (tmp_path / ("x" * 300), "cannot be read|does not exist"),
