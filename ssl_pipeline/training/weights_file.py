@@ -60,9 +60,9 @@ def _unknown(path: Path) -> str:
         return f"weights are not read from '{shown(path.name, 200)}': name {FILES_OF_WEIGHTS}."
     name = shown(str(path), 200)
     return (
-        f"'{name}' is a graph, which cannot be trained: name {FILES_OF_WEIGHTS}. To let a network learn from it, choose a "
-        f"recipe that has a teacher and set pretrain.pretext_task: {{teacher: {name}}}; to compare with it, name it in "
-        "linear_eval.rivals."
+        f"'{name}' is a graph, which cannot be trained: name {FILES_OF_WEIGHTS}. To let a network learn from it, "
+        f"choose a recipe that has a teacher and set pretrain.pretext_task: {{teacher: {name}}}; to compare with it, "
+        "name it in linear_eval.rivals."
     )
 
 
