@@ -91,7 +91,7 @@ def summary(metrics: Mapping[str, Any], settled: Settled, card: ModelCard) -> li
         return [*lines, "linear_eval: no test image has a label, so accuracy was not measured."]
     images, groups = metrics["labels"]["test"], metrics["labels"]["test_groups"]
     grouped = f" in {groups} groups" if groups < images else ""
-    lines.append(f"linear_eval: linear probe {percent(metrics)} on {images} test images{grouped} (95 % intervals)")
+    lines.append(f"linear_eval: linear probe {percent(metrics)} on {images} test images{grouped} (95% intervals)")
     for name in [name for name in settled.contestants if f"gain_over_{name}" in metrics]:
         described = "the weights it started from" if name == START else name.replace("_", " ")
         points = gained(metrics[f"gain_over_{name}"])

@@ -33,7 +33,7 @@ def retrieval_lines(found: Mapping[str, Any]) -> list[str]:
     which = "test" if found["split"] == "test" else "validation"
     lines = [
         f"linear_eval: retrieval among {found['images']:,} {which} images in {found['groups']:,} groups with "
-        f"{found['texts']:,} different captions (95 % intervals)"
+        f"{found['texts']:,} different captions (95% intervals)"
     ]
     if which != "test":
         lines.append("  no test image has a caption; validation images were not trained on, either")
