@@ -13,7 +13,7 @@ from ssl_pipeline.planning.draft import Draft, value_at
 from ssl_pipeline.terminal import shown
 from ssl_pipeline.weight_names import PICKLED
 
-__all__ = ["ENOUGH_PASSES", "Given", "Way", "as_teacher", "forget_start", "put_start", "way_of"]
+__all__ = ["ENOUGH_PASSES", "UNUSED", "Given", "Way", "as_teacher", "forget_start", "put_start", "way_of"]
 
 FEWEST_IMAGES = 500
 """Fewer images than this would rather be learned by heart than teach a network that knows more of them already."""
@@ -34,7 +34,7 @@ AVERAGED = 0.1
 
 Way = Literal["scratch", "frozen", "continued", "distilled"]
 
-_UNUSED: Mapping[str, Any] = {
+UNUSED: Mapping[str, Any] = {
     "pretrain.init": "random",
     "pretrain.freeze_epochs": 0,
     "pretrain.freeze_norms": True,
@@ -100,7 +100,7 @@ def way_of(given: Given | None, pool: int, passes: float) -> Way:
 
 def forget_start(draft: Draft) -> None:
     """Take back what an earlier plan said of a start: no trial needs weights, and this plan may propose none."""
-    for key, value in _UNUSED.items():
+    for key, value in UNUSED.items():
         if value_at(draft.content, key) not in (None, value):
             draft.put(key, value, "It has no use here.")
     if value_at(draft.content, "pretrain.epochs") == 0:

@@ -3,6 +3,7 @@
 from typing import Any
 
 from ssl_pipeline.planning.planner import Shelf
+from ssl_pipeline.planning.starts import UNUSED
 
 SHELF = Shelf(
     recipe="dcl",
@@ -45,12 +46,7 @@ SHIPPED: dict[str, Any] = {
             "rotation": {"p": 0.5, "degrees": 10},
         },
     },
-    "pretrain.init": "random",
-    "pretrain.freeze_epochs": 0,
-    "pretrain.freeze_norms": True,
-    "pretrain.layer_decay": 1.0,
-    "pretrain.ema": 0.0,
-    "pretrain.pretext_task": {},
+    **UNUSED,
     "pretrain.recipe": "simclr",
     "pretrain.recipe_size": "small",
     "pretrain.backbone": {"name": "resnet_cifar", "depth": 8, "width": 16},
