@@ -56,30 +56,15 @@ def file_digests(path: Path) -> dict[str, str]:
     """Return the digest of a file, of files beside it that hold a part of its weights, and of the card beside weights.
 
     Args:
-        path: An .onnx file, whose weights may lie in files beside it, or a .safetensors file.
+        path: An .onnx file, whose weights may lie in files beside it that have its name and an ending more, or a
+            .safetensors file.
 
     Returns:
         What follows the file's own name (of the file itself, nothing), or / and the card's -> SHA-256, in hex.
     """
     beside = [Path(one) for one in sorted(glob.glob(glob.escape(str(path)) + "*"))]
     found = {one.name.removeprefix(path.name): sha256_once(one) for one in beside if one.is_file()}
-    if path.suffix.lower() == ".onnx":
-        parts = {name: path.parent / name for name in _external(path) if not name.startswith(path.name)}
-        found |= {f"/{name}": sha256_once(part) for name, part in parts.items() if part.is_file()}
     card = path.with_name(_CARD)
     if path.suffix.lower() == ".safetensors" and card.is_file():
         found[f"/{_CARD}"] = sha256_once(card)
     return found
-
-
-def _external(path: Path) -> list[str]:
-    """Return the names of files in which a graph's weights lie; none of what is no graph, as the stage says."""
-    import onnx  # not at the top: few runs have a teacher
-    from google.protobuf.message import DecodeError
-    from onnx.external_data_helper import ExternalDataInfo, uses_external_data
-
-    try:
-        weights = onnx.load(path, load_external_data=False).graph.initializer
-    except DecodeError:
-        return []
-    return sorted({ExternalDataInfo(one).location for one in weights if uses_external_data(one)})

@@ -3,15 +3,12 @@
 import json
 from pathlib import Path
 
-import numpy as np
-import onnx
 import pytest
 
 from ssl_pipeline.artifacts.files import ENCODER, save_model
 from ssl_pipeline.config import Choice, Config, load
 from ssl_pipeline.products import write_product
 from ssl_pipeline.provenance import plugins as provenance
-from ssl_pipeline.provenance.teachers import file_digests
 from ssl_pipeline.testing.material import small_encoder
 from ssl_pipeline_stages import paths
 from ssl_pipeline_stages.code import refresh
@@ -102,19 +99,3 @@ def test_pretrain_depends_on_the_content_of_the_weights_that_it_begins_with(
     assert "pretrain.init" not in code_of("export") | code_of("linear_eval")
     (tmp_path / "given.safetensors").write_bytes(b"another")
     assert "other code in pretrain (pretrain.init)" in refresh(config)
-
-
-def test_weights_of_a_teacher_s_graph_in_a_file_of_another_name_count(tmp_path: Path):
-    weights = onnx.numpy_helper.from_array(np.ones(400, np.float32), "w")
-    value = onnx.helper.make_tensor_value_info("y", onnx.TensorProto.FLOAT, [400])
-    graph = onnx.helper.make_graph([onnx.helper.make_node("Identity", ["w"], ["y"])], "g", [], [value], [weights])
-    path = tmp_path / "teacher.onnx"
-    onnx.save_model(
-        onnx.helper.make_model(graph), path, save_as_external_data=True, location="weights.bin", size_threshold=0
-    )
-    before = file_digests(path)
-    assert set(before) == {"", "/weights.bin"}
-    (tmp_path / "weights.bin").write_bytes(bytes(1600))
-    assert file_digests(path)["/weights.bin"] != before["/weights.bin"]
-    path.write_bytes(b"no graph")
-    assert set(file_digests(path)) == {""}
