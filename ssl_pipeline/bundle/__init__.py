@@ -1,1 +1,1 @@
-"""The folder that is handed on: all that ships, what it is, and what proves it on the machine where it will run."""
+"""The bundle: every file that ships, a model card, and a script that verifies them on the machine where they run."""

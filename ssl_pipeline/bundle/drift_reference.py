@@ -1,7 +1,7 @@
-"""What a bundle knows of the images that its model was made for: from the store of ingest, for `ssl-pipeline drift`.
+"""The drift reference of a bundle: `ssl-pipeline drift` compares new images with these images from the store.
 
-The test takes images for independent of each other. A group (a patient, a film, near copies of one picture) lies whole
-in one split, so that its images are not; one image of each group is.
+The test assumes independent images. Images of one group (a patient, a film, near copies of one picture) are not
+independent, and a group lies entirely in one split; therefore one image per group is drawn.
 """
 
 from pathlib import Path
@@ -19,21 +19,21 @@ from ssl_pipeline.runtime import Backbone
 __all__ = ["one_of_each", "reference_in"]
 
 _BATCH = 200
-"""Training images that are judged: of more, the test would find changes that do not matter."""
+"""Number of training images that are judged; with more, the test would detect changes too small to matter."""
 
 
 def reference_in(store: Path, model: Path) -> Reference | None:
-    """Embed training images, for the principal directions, and validation images: one of each group.
+    """Embed one image per group: training images for the principal directions, validation images for the reference.
 
-    Images of the test stay out of it. What it says `about` itself has `train_p_value`, the p-value of 200 training
-    images as a batch: small where `val` comes from elsewhere than `train`, as where it has labelled images alone.
+    Test images are not used. `about` of the reference holds `train_p_value`, the p-value of a batch of 200 training
+    images. It is small if `val` and `train` differ in origin, for example because only `train` has unlabelled images.
 
     Args:
-        store: The store of ingest.
-        model: The backbone that ships.
+        store: Folder of the store that ingest wrote.
+        model: Path of the backbone that ships.
 
     Returns:
-        The reference; None where there are too few images, or they are no RGB of 8 bits.
+        The reference, or None if there are too few images or if they are not 8-bit RGB.
 
     Raises:
         PipelineError: The store is missing or damaged.
@@ -53,19 +53,19 @@ def reference_in(store: Path, model: Path) -> Reference | None:
 
 
 def _p_value(training: Rows, validation: Rows) -> float | None:
-    """Judge training images by a reference whose directions are of others; None: there are too few."""
+    """Return the p-value of training images, with directions from other training images; None if there are too few."""
     reference, batch = reference_of(training[::2], validation, {}), training[1::2][:_BATCH]
     return None if reference is None or len(batch) < FEWEST_REFERENCES else judge(reference, batch).p_value
 
 
 def one_of_each(groups: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-    """Draw one image of each group, and of those as many as are compared at most.
+    """Draw one image per group, up to the largest number of images that a comparison takes.
 
     Args:
-        groups: The number of each image's group, (n,).
+        groups: Group number of each image, (n,).
 
     Returns:
-        The places of the images that were drawn, in ascending order.
+        The indices of the drawn images, in ascending order.
     """
     order = np.random.default_rng(0).permutation(len(groups))
     _, first = np.unique(groups[order], return_index=True)

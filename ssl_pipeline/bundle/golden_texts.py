@@ -1,4 +1,4 @@
-"""Golden texts: what a text tower is tried on in a bundle, nobody's captions, in several scripts and lengths."""
+"""Golden texts: inputs that verify the text tower of a bundle. They are nobody's captions, in several scripts."""
 
 from pathlib import Path
 from typing import Any
@@ -19,14 +19,14 @@ GOLDEN_TEXTS = (
     "far " * 400,
     "a red bicycle",
 )
-"""The one before the last is cut off."""
+"""The last but one exceeds the length limit and is cut off."""
 
 
 def text_cases(graph: Path) -> list[dict[str, npt.NDArray[Any]]]:
-    """Return what a text tower is given in each case: all texts but the last, padded; and the last without padding.
+    """Return the inputs of a text tower for two cases: all texts but the last, padded, and the last without padding.
 
     Args:
-        graph: text.onnx, with its tokenizer beside it.
+        graph: Path of text.onnx, with its tokenizer beside it.
 
     Returns:
         `tokens` and `mask` (N, L) int64 for each case.

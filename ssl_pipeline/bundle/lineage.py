@@ -1,4 +1,4 @@
-"""Whether what ships together was made together: a stage that runs on its own leaves what others made before."""
+"""Consistency of a bundle: running a single stage leaves the products of other stages outdated."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,14 +12,14 @@ __all__ = ["check_lineage"]
 
 
 def check_lineage(graphs: Mapping[str, Path], told: Told) -> None:
-    """Make sure that graphs and figures are of one backbone, and that it is of the encoder that the card describes.
+    """Check that all graphs and figures belong to one backbone, exported from the encoder that the card describes.
 
     Args:
-        graphs: The graphs that ship, by their names, with backbone.onnx.
-        told: What the stages have told of the run.
+        graphs: Name -> path of each graph that ships, backbone.onnx among them.
+        told: Results that the stages have written.
 
     Raises:
-        PipelineError: One of them was made from another file; the message names all of them.
+        PipelineError: A graph or report was made from another file; the message lists all of these.
     """
     backbone, weights = sha256(graphs["backbone.onnx"]), told.trained.get("weights_sha256")
     older = []
@@ -31,7 +31,6 @@ def check_lineage(graphs: Mapping[str, Path], told: Told) -> None:
         older.append("the report of linear_eval")
     if older:
         raise PipelineError(
-            f"What is to ship was not made together: {', '.join(older)} and backbone.onnx or models/pretrain do not "
-            "belong to each other, as a stage has run on its own since. Run `dvc repro`, which makes again what is "
-            "behind."
+            f"The bundle would mix products of different runs: {', '.join(older)} does not match backbone.onnx or "
+            "models/pretrain, because a stage has been run alone since. Run `dvc repro` to update what is outdated."
         )

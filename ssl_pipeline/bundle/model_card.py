@@ -1,6 +1,6 @@
 """model_card.md: what the model is, what it was trained on, how good it is, what was proved, and its limits.
 
-Names of classes, licences and parameters are strangers' text: in Markdown each of their signs stands for itself.
+Names of classes, licences and parameters are untrusted text: their characters are escaped for Markdown.
 """
 
 import json
@@ -27,26 +27,26 @@ TEMPLATES = Path(__file__).parent / "templates"
 _MOST_CLASSES, _MOST_LETTERS = 50, 200
 _SIGNS = str.maketrans({sign: f"\\{sign}" for sign in set(string.punctuation) - set(",=%;?^'/")})
 _MACHINE = ("checkpoint_minutes", "devices", "on_collapse", "collapse")
-"""Parameters of pretraining that say nothing of the model."""
+"""Parameters of pretraining that do not describe the model."""
 _RATES = {
-    "copies_missed": "of re-encoded copies are below",
-    "others_taken": "of images have another one that is as near, true duplicates included",
-    "images_taken": "of the images have another one that is as near",
-    "false_alarms": "of images of the same kind are below",
+    "copies_missed": "of re-encoded copies fall below it",
+    "others_taken": "of images have another image that close, true duplicates included",
+    "images_taken": "of images have another image that close",
+    "false_alarms": "of images of the same kind fall below it",
 }
 
 
 @dataclass(frozen=True)
 class Told:
-    """What the stages have told of a run.
+    """Results of a run, as its stages have written them.
 
     Attributes:
-        manifest: What ingest says of the images.
-        trained: The card of the trained encoder.
-        export: The figures of the stage export.
-        linear: The figures of the stage linear_eval.
-        finetune: The figures of the stage finetune.
-        contact: Whom to ask; None: nobody is named.
+        manifest: Manifest of the images, from the stage ingest.
+        trained: Card of the trained encoder.
+        export: Figures of the stage export.
+        linear: Figures of the stage linear_eval.
+        finetune: Figures of the stage finetune.
+        contact: Person or address to contact, None if none is stated.
     """
 
     manifest: Mapping[str, Any]
@@ -58,13 +58,13 @@ class Told:
 
 
 def read_told(ingested: Path, pretrain: Path, reports: Path, contact: str | None) -> Told:
-    """Read what the stages have told.
+    """Read the results that the stages have written.
 
     Args:
-        ingested: The folder of the stage ingest.
-        pretrain: The folder of the stage pretrain.
-        reports: The folder of all reports.
-        contact: Whom to ask; None: nobody is named.
+        ingested: Folder of the stage ingest.
+        pretrain: Folder of the stage pretrain.
+        reports: Folder of all reports.
+        contact: Person or address to contact, None if none is stated.
 
     Raises:
         PipelineError: A product is missing or damaged.
@@ -91,18 +91,18 @@ def model_card(
     *,
     triton: bool = False,
 ) -> str:
-    """Return the card, in Markdown.
+    """Return the model card in Markdown.
 
     Args:
-        told: What the stages have told.
-        about: The metadata of the backbone.
-        files: The graphs, each with its `name`, its `size` in bytes, its `precision`, and in words what it `gives`.
-        classes: The classes of the classifier; empty where there is none.
-        no_classifier: The reason why there is none.
-        triton: Whether there are configurations for Triton.
+        told: Results that the stages have written.
+        about: Metadata of the backbone.
+        files: Description of each graph: `name`, `size` in bytes, `precision`, and `gives`, its outputs in words.
+        classes: Classes of the classifier, empty if there is none.
+        no_classifier: Reason why there is no classifier.
+        triton: Whether the bundle has configurations for Triton.
 
     Raises:
-        PipelineError: A stage of another version has told something else.
+        PipelineError: A product of a stage is damaged, or was written by another version of the stage.
     """
     try:
         facts = _facts(told, about, files, classes) | {"no_classifier": no_classifier, "triton": triton}
@@ -159,12 +159,12 @@ def _environment() -> jinja2.Environment:
 
 
 def in_markdown(text: str) -> str:
-    """Return a stranger's text, of bounded length, as text of one line: no sign of it has a meaning in Markdown."""
+    """Return untrusted text on one line, of bounded length, with every character that Markdown interprets escaped."""
     return shown(text, _MOST_LETTERS).translate(_SIGNS)
 
 
 def _in_code(text: object) -> str:
-    """Return text that stands between backticks."""
+    """Return text that can be put between backticks."""
     return shown(str(text), _MOST_LETTERS).replace("`", "'").replace("|", "/")
 
 
@@ -174,14 +174,14 @@ def _about(metadata: Mapping[str, str]) -> dict[str, str]:
     options = " ".join(f"{name}={value}" for name, value in backbone.items() if name != "name")
     return {
         **{name: metadata[name] for name in names},
-        "data_sha256": metadata.get("data_sha256", "not noted"),
+        "data_sha256": metadata.get("data_sha256", "not recorded"),
         "recipe_name": str(recipe["name"]),
         "backbone_name": f"{backbone['name']} {options}".strip(),
     }
 
 
 def _start(trained: Mapping[str, Any]) -> dict[str, str] | None:
-    """Return the name and the licence of the weights that training started from; None where they were random."""
+    """Return the name and the licence of the weights that training started from, or None if they were random."""
     init = trained["init"]
     if init == "random":
         return None
@@ -198,10 +198,10 @@ def _data(manifest: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _parameters(trained: Mapping[str, Any]) -> str:
-    """Return the parameters of pretraining as a block of code, without what only the machine needs."""
-    passed_over = {"recipe", *trained["recipe"], *_MACHINE}  # the recipe has its overrides by now
+    """Return the parameters of pretraining as a code block, without those that only concern the machine."""
+    passed_over = {"recipe", *trained["recipe"], *_MACHINE}  # overrides are already part of the recipe
     chosen = {name: value for name, value in (trained["pretrain"] or {}).items() if name not in passed_over}
-    init = Path(trained["init"]).name if trained["init_sha256"] else trained["init"]  # no path of a machine
+    init = Path(trained["init"]).name if trained["init_sha256"] else trained["init"]  # paths are not published
     chosen = {"recipe": trained["recipe"], **chosen, "init": init}
     lines = in_yaml(chosen).splitlines()
     return "\n".join(f"    {shown(line, 10 * _MOST_LETTERS)}" for line in lines)
@@ -221,7 +221,7 @@ def _budgets(finetune: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def _variants(export: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Return for each variant whether it ships, and its figures or what it has broken."""
+    """Return whether each variant ships, with its figures if it does, or the bounds that it broke."""
     found = []
     for name, variant in export.get("variants", {}).items():
         gate = variant.get("gate", {})
@@ -240,7 +240,7 @@ def _thresholds(about: Mapping[str, str]) -> list[dict[str, str]]:
     words = {
         "same_image": "the same",
         "near_duplicate": "near-duplicates",
-        "novel": "strangers: a new one, and each it knows",
+        "novel": "unrelated: a new image and every training image",
     }
     return [
         {

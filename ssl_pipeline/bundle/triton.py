@@ -1,6 +1,6 @@
-"""A model repository for NVIDIA's Triton, but for the graphs themselves: triton/<graph>/config.pbtxt.
+"""A model repository for NVIDIA's Triton, without the graphs themselves: triton/<graph>/config.pbtxt.
 
-The format is that of Triton's `model_config.proto`.
+The format is defined by Triton's `model_config.proto`.
 """
 
 import json
@@ -20,15 +20,15 @@ _TYPES = {
     "tensor(float)": "TYPE_FP32",
 }
 _MOST_IMAGES = 64
-"""Images of a batch that Triton makes of waiting requests, at most."""
+"""Largest number of images in a batch that Triton makes of waiting requests."""
 
 
 def write_triton(folder: Path, graph: Path) -> None:
-    """Write the configuration of a graph, and the names of its classes where it has some.
+    """Write the configuration of a graph, and the names of its classes if it has any.
 
     Args:
-        folder: The folder of the model repository.
-        graph: An ONNX file that a stage has written; as `<folder>/<its name>/1/model.onnx` Triton serves it.
+        folder: Folder of the model repository.
+        graph: ONNX file that a stage has written; Triton serves it from `<folder>/<its name>/1/model.onnx`.
     """
     session = open_session(graph)
     classes = json.loads(read_metadata(session).get("classes", "[]"))
@@ -51,7 +51,7 @@ def write_triton(folder: Path, graph: Path) -> None:
 
 
 def _tensors(kind: str, nodes: Sequence[Any], batched: bool, *, labelled: bool) -> list[str]:
-    """Return inputs or outputs, whose dimensions lack that of the batch where Triton makes batches."""
+    """Return the lines of inputs or outputs; if Triton makes the batches, the batch dimension is omitted."""
     lines = []
     for node in nodes:
         dims = [dim if isinstance(dim, int) else -1 for dim in node.shape[int(batched) :]]

@@ -1,15 +1,15 @@
-"""Check a bundle on the machine where it will run: python verify.py [FOLDER] [--providers cuda,cpu]
+"""Verify a bundle on the machine where it will run: python verify.py [FOLDER] [--providers cuda,cpu]
 
-1. No file is missing, none is there that does not belong to it, and each has the digest that checksums.txt gives.
-   Outputs would not tell: with one bit of the weights flipped, the cosine of embeddings was still 0.9999999.
-2. Each graph computes from the golden inputs what it computed where it was made, within the bounds of its precision.
+1. The files: none is missing, none is foreign, and each has the digest that checksums.txt lists. Outputs alone would
+   not reveal all damage: with one bit of the weights flipped, the cosine of embeddings was still 0.9999999.
+2. The graphs: each reproduces its golden outputs from the golden inputs, within the tolerance of its precision.
 
-Checksums find damage, not forgery: compare the digest of checksums.txt, which is printed, with what its sender says.
+Checksums detect damage, not forgery: compare the printed digest of checksums.txt with the one that the sender states.
 
-Exit status: 0, all is well; 1, the folder is damaged, or a graph computes something else here; 2, what was asked for is
-not here: the folder, a library, an execution provider.
+Exit status: 0 if the bundle passes; 1 if a file is damaged or a graph computes something else on this machine; 2 if the
+bundle, a library or an execution provider is missing.
 
-It needs numpy, onnxruntime and Python 3.9, and nothing of the package that made the bundle, in which it lies as well.
+It needs Python 3.9, numpy and onnxruntime, but not the package that made the bundle, which also contains this file.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ from typing import Any
 
 CHECKSUMS, CONTENTS, GOLDEN = "checksums.txt", "bundle.json", "golden.npz"
 FORMAT = 1
-"""The format of bundle.json and golden.npz."""
+"""Version of the format of bundle.json and golden.npz."""
 DEFAULT_PROVIDERS = "cpu"
 _LISTED = 10
-"""Problems that are told, at most."""
+"""Largest number of problems that are listed."""
 _EXACT = {
     "CUDAExecutionProvider": {"use_tf32": "0"},
     "OpenVINOExecutionProvider": {
@@ -38,39 +38,39 @@ _EXACT = {
         "load_config": json.dumps({"CPU": {"INFERENCE_PRECISION_HINT": "f32"}}),
     },
 }
-"""Provider -> options without which it may round more than the graph asks for: to TF32, or to bfloat16."""
+"""Provider -> options that keep it from rounding more than the graph asks for: to TF32, or to bfloat16."""
 _ERRORS_ONLY = 3
 
 Say = Callable[[str], None]
 
 
 class BundleError(Exception):
-    """The bundle is damaged, or computes something else here; the message has a line for each problem."""
+    """A bundle that is damaged or computes something else on this machine; the message has one line per problem."""
 
     status = 1
 
 
 class NotHereError(BundleError):
-    """Something that was asked for is not here."""
+    """A bundle, library or execution provider that does not exist on this machine."""
 
     status = 2
 
 
 def verify(folder: Path, providers: str = DEFAULT_PROVIDERS, say: Say = print) -> None:
-    """Check a bundle.
+    """Verify a bundle.
 
     Args:
-        folder: The folder of the bundle.
-        providers: Names of onnxruntime's execution providers, the preferred one first, with commas: "cuda,cpu".
-        say: Takes a line about each part that is well.
+        folder: Folder of the bundle.
+        providers: Comma-separated names of onnxruntime's execution providers, the preferred one first: "cuda,cpu".
+        say: Function that takes one line about each part that passes.
 
     Raises:
-        BundleError: The bundle is damaged, or computes something else here.
-        NotHereError: There is no bundle, no such provider, or no numpy and onnxruntime.
+        BundleError: The bundle is damaged, or computes something else on this machine.
+        NotHereError: The bundle, the provider, numpy or onnxruntime is missing.
     """
     files = check_files(folder)
     digest = _sha256(folder / CHECKSUMS)
-    say(f"{_shown(str(folder))}: {files} files are as they were written; SHA-256 of {CHECKSUMS}: {digest}")
+    say(f"{_shown(str(folder))}: {files} files are intact; SHA-256 of {CHECKSUMS}: {digest}")
     contents = read_contents(folder)
     chosen = choose_providers(providers)
     golden, problems = _read_golden(folder), []
@@ -82,26 +82,26 @@ def verify(folder: Path, providers: str = DEFAULT_PROVIDERS, say: Say = print) -
         except BundleError as error:
             problems.append(f"{name}: {error}")
         except (AttributeError, KeyError, TypeError, ValueError) as error:
-            problems.append(f"{name}: {CONTENTS} or {GOLDEN} lacks what proves it ({_shown(repr(error))})")
+            problems.append(f"{name}: {CONTENTS} or {GOLDEN} lacks its golden outputs ({_shown(repr(error))})")
     if problems:
         raise BundleError("\n".join(problems))
 
 
 def check_files(folder: Path) -> int:
-    """Hold the files of a bundle against its checksums; return how many there are.
+    """Compare the files of a bundle with its checksums; return the number of files.
 
     Raises:
-        BundleError: A file is missing, damaged or not of the bundle.
-        NotHereError: The folder is no bundle.
+        BundleError: A file is missing, damaged or foreign.
+        NotHereError: The folder is not a bundle.
     """
     expected = _read_checksums(folder)
     there = set(_files(folder)) - {CHECKSUMS}
-    problems = [f"{name}: is missing" for name in sorted(set(expected) - there)]
-    problems += [f"{_shown(name)}: does not belong to the bundle" for name in sorted(there - set(expected))]
+    problems = [f"{name}: missing" for name in sorted(set(expected) - there)]
+    problems += [f"{_shown(name)}: not part of the bundle" for name in sorted(there - set(expected))]
     for name in sorted(there & set(expected)):
         try:
             if _sha256(folder / name) != expected[name]:
-                problems.append(f"{name}: is damaged: it has another SHA-256 than {CHECKSUMS} says")
+                problems.append(f"{name}: damaged: its SHA-256 differs from that in {CHECKSUMS}")
         except OSError as error:
             problems.append(f"{name}: cannot be read ({error.strerror})")
     if problems:
@@ -111,27 +111,27 @@ def check_files(folder: Path) -> int:
 
 
 def read_contents(folder: Path) -> Any:
-    """Return what bundle.json says, whose checksum is right.
+    """Return the contents of bundle.json, whose checksum has been verified.
 
     Raises:
-        BundleError: It is damaged, or tells of other graphs than there are: each has to be proved, and no other file.
-        NotHereError: It is of a format that this script does not know.
+        BundleError: It is damaged, or does not list exactly the graphs in the folder, each of which has to be proved.
+        NotHereError: Its format is unknown to this script.
     """
     try:
         contents = json.loads((folder / CONTENTS).read_text(encoding="utf-8"))
         form, graphs = contents["format"], set(contents["graphs"])
     except (KeyError, TypeError, ValueError, RecursionError) as error:
-        raise BundleError(f"{CONTENTS}: is damaged ({_shown(repr(error))})") from error
+        raise BundleError(f"{CONTENTS}: damaged ({_shown(repr(error))})") from error
     if form != FORMAT:
-        raise NotHereError(f"{CONTENTS} is of format {_shown(str(form))}: run the verify.py that lies in the bundle.")
+        raise NotHereError(f"{CONTENTS} has format {_shown(str(form))}: run the verify.py in the bundle itself.")
     strange = sorted(graphs ^ {name for name in _read_checksums(folder) if name.endswith(".onnx")})
     if strange:
-        raise BundleError(f"{CONTENTS}: tells of other graphs than there are: {_shown(', '.join(strange))}")
+        raise BundleError(f"{CONTENTS}: does not match the graphs in the folder: {_shown(', '.join(strange))}")
     return contents
 
 
 def choose_providers(names: str) -> list[Any]:
-    """Return execution providers for a session, by names such as "cuda,cpu" or "CUDAExecutionProvider".
+    """Return execution providers for a session, from names such as "cuda,cpu" or "CUDAExecutionProvider".
 
     Raises:
         NotHereError: onnxruntime or numpy is not installed, or has no such provider.
@@ -140,7 +140,7 @@ def choose_providers(names: str) -> list[Any]:
         import numpy  # noqa: F401
         import onnxruntime
     except ImportError as error:
-        raise NotHereError(f"{error}: pip install numpy onnxruntime") from error
+        raise NotHereError(f"{error}: run `pip install numpy onnxruntime`") from error
     suffix, chosen = "ExecutionProvider", []
     known = {name[: -len(suffix)].lower(): name for name in onnxruntime.get_available_providers()}
     for name in names.split(","):
@@ -149,24 +149,24 @@ def choose_providers(names: str) -> list[Any]:
         if short not in known:
             raise NotHereError(
                 f"--providers: onnxruntime {onnxruntime.__version__} has no '{_shown(name.strip())}' here; it has "
-                f"{', '.join(sorted(known))}. Another package of it may have it, such as onnxruntime-gpu."
+                f"{', '.join(sorted(known))}. Install a package that has it, such as onnxruntime-gpu."
             )
         chosen.append((known[short], _EXACT.get(known[short], {})))
     return chosen
 
 
 def check_graph(path: Path, graph: Any, golden: Any, providers: list[Any]) -> str:
-    """Run a graph on the golden inputs; say in a few words how near it came to the golden outputs.
+    """Run a graph on the golden inputs; return a line that says how close it came to the golden outputs.
 
     Args:
-        path: The ONNX file.
-        graph: What bundle.json says of it.
-        golden: The arrays of golden.npz.
+        path: Path of the ONNX file.
+        graph: Entry of the graph in bundle.json.
+        golden: Arrays of golden.npz.
         providers: Execution providers, the preferred one first.
 
     Raises:
-        BundleError: It cannot be run, or an output is beyond a bound.
-        NotHereError: The preferred provider does not work here.
+        BundleError: The graph cannot be run, or an output exceeds a bound.
+        NotHereError: The preferred provider does not work on this machine.
     """
     session = _open(path, providers)
     largest, least = 0.0, 1.0
@@ -186,21 +186,21 @@ def check_graph(path: Path, graph: Any, golden: Any, providers: list[Any]) -> st
             largest, least = max(largest, difference), min(least, cosine)
     return (
         f"{graph['precision']} on {session.get_providers()[0]}: {len(graph['cases'])} cases, largest difference "
-        f"{largest:.1e} (bound {graph['max_difference']:.0e}), least cosine {least:.7f} (bound {graph['min_cosine']})"
+        f"{largest:.1e} (bound {graph['max_difference']:.0e}), lowest cosine {least:.7f} (bound {graph['min_cosine']})"
     )
 
 
 def compare(found: Any, golden: Any, every: int = 1) -> tuple[float, float]:
-    """Return how far outputs are from golden ones: the largest difference and the least cosine of their rows.
+    """Return the largest difference and the lowest cosine between rows of outputs and golden rows.
 
     Args:
         found: Outputs (N, ...).
-        golden: The golden outputs (N, values).
-        every: Step between the values of a row that these are: every first, second, third, ... one.
+        golden: Golden outputs (N, values).
+        every: Stride of the golden values within a row: 1 for all values, 2 for every second one, and so on.
 
     Returns:
-        The difference in units of the largest component of the golden row, and the cosine. Outputs of another shape,
-        and such with values that are not finite, are infinitely far away.
+        The difference in units of the largest component of the golden row, and the cosine. If shapes differ or a value
+        is not finite, the difference is infinite and the cosine -1.
     """
     import numpy as np
 
@@ -216,7 +216,7 @@ def compare(found: Any, golden: Any, every: int = 1) -> tuple[float, float]:
 
 
 def _read_golden(folder: Path) -> dict[str, Any]:
-    """Return the arrays of golden.npz, whose checksum is right."""
+    """Return the arrays of golden.npz, whose checksum has been verified."""
     import numpy as np
 
     try:
@@ -237,7 +237,7 @@ def _open(path: Path, providers: list[Any]) -> Any:
         raise BundleError(f"onnxruntime {onnxruntime.__version__} cannot load it: {_shown(str(error))}") from error
     preferred, used = providers[0][0], session.get_providers()[0]
     if used != preferred:
-        raise NotHereError(f"--providers: {preferred} does not work here: onnxruntime took {used} in its place.")
+        raise NotHereError(f"--providers: {preferred} does not work here: onnxruntime fell back to {used}.")
     return session
 
 
@@ -247,40 +247,40 @@ def _read_checksums(folder: Path) -> dict[str, str]:
         text = (folder / CHECKSUMS).read_text(encoding="utf-8", errors="replace")
     except OSError as error:
         raise NotHereError(
-            f"{_shown(str(folder))} is no bundle: {CHECKSUMS} cannot be read ({error.strerror})."
+            f"{_shown(str(folder))} is not a bundle: {CHECKSUMS} cannot be read ({error.strerror})."
         ) from error
     pairs = [line.split("  ", 1) for line in text.splitlines()]
     whole = all(len(pair) == 2 and len(pair[0]) == 64 and _is_inside(pair[1]) for pair in pairs)
     if not whole or CONTENTS not in [pair[-1] for pair in pairs]:
-        raise BundleError(f"{CHECKSUMS}: is damaged: its lines are not a digest and a name each")
+        raise BundleError(f"{CHECKSUMS}: damaged: not every line is a digest and a name")
     return {name: digest for digest, name in pairs}
 
 
 def _is_inside(name: str) -> bool:
-    """Say whether a name leads to a file of the folder, and to no other."""
+    """Return whether a name can only lead to a file inside the folder."""
     return not os.path.isabs(name) and ".." not in name.split("/") and "\\" not in name and name.isprintable()
 
 
 def _files(folder: Path) -> Iterator[str]:
-    """Return the names of all files of a folder and of its folders."""
+    """Yield the names of all files in a folder and its subfolders."""
     for path in folder.rglob("*"):
         if path.is_symlink() or not path.is_dir():
             yield path.relative_to(folder).as_posix()
 
 
 def _sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()  # onnxruntime reads the whole of a graph, too
+    return hashlib.sha256(path.read_bytes()).hexdigest()  # onnxruntime reads a whole graph into memory, too
 
 
 def _shown(text: str) -> str:
-    """Return a stranger's text as a part of one line."""
+    """Return untrusted text, cut to 500 characters, with unprintable ones escaped so that it stays on one line."""
     return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text[:500])
 
 
 def main() -> int:
-    """Check the bundle that the command line names, or else the one in which this file lies."""
-    parser = argparse.ArgumentParser(description="Check a bundle on the machine where it will run.")
-    parser.add_argument("bundle", nargs="?", type=Path, default=Path(__file__).parent, help="default: this file's")
+    """Verify the bundle that the command line names, by default the one that contains this file."""
+    parser = argparse.ArgumentParser(description="Verify a bundle on the machine where it will run.")
+    parser.add_argument("bundle", nargs="?", type=Path, default=Path(__file__).parent, help="default: this folder")
     parser.add_argument(
         "--providers",
         default=DEFAULT_PROVIDERS,

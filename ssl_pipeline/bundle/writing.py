@@ -1,6 +1,7 @@
-"""models/bundle: the files that ship, with what tells of them and what proves them.
+"""Writing models/bundle: the files that ship, with their description and their proof.
 
-It holds no time and no name of the machine: on one machine, with the same versions, the same files make the same bytes.
+It holds neither a time nor the name of the machine: on one machine, with the same versions, equal inputs give equal
+bytes.
 """
 
 import json
@@ -28,12 +29,12 @@ TEMPLATES = Path(__file__).parent / "templates"
 
 @dataclass(frozen=True)
 class Shipped:
-    """Where the files lie that ship.
+    """Locations of the files that ship.
 
     Attributes:
-        export: The folder of the backbone in all its forms; each is listed with its digest.
-        probe: A linear probe on the backbone; there may be none.
-        classifier: A fine-tuned classifier; there may be none.
+        export: Folder of the backbone and its variants, each listed with its digest.
+        probe: Path of the linear probe on the backbone; the file may be absent.
+        classifier: Path of the fine-tuned classifier; the file may be absent.
     """
 
     export: Path
@@ -47,17 +48,17 @@ def write_bundle(
     """Write the bundle, whole or not at all.
 
     Args:
-        folder: The folder to write, or to replace.
-        shipped: The files that go into it.
-        told: What the stages have told of the run.
-        reference: What new images are compared with; there may be none.
-        triton: Whether to write a configuration of each graph for Triton, too.
+        folder: Folder to create or to replace.
+        shipped: Locations of the files that go into the bundle.
+        told: Results that the stages have written.
+        reference: Reference that new images are compared with, None if there is none.
+        triton: Whether to write a Triton configuration for each graph, too.
 
     Returns:
-        The names of its files.
+        The names of the files in the bundle.
 
     Raises:
-        PipelineError: A file is missing or damaged, or they were not made together.
+        PipelineError: A file is missing or damaged, or the files are products of different runs.
     """
     graphs = _graphs(shipped)
     check_lineage(graphs, told)
@@ -83,7 +84,7 @@ def write_bundle(
 
 
 def _graphs(shipped: Shipped) -> dict[str, Path]:
-    """Return the graphs that ship by their names, the backbone first."""
+    """Return name -> path of the graphs that ship, the backbone first."""
     listed = read_json(shipped.export / DIGESTS, "export")
     forms = sorted((name for name in listed if name.startswith("backbone") and name.endswith(".onnx")), key=len)
     found = {name: verified(shipped.export / name, "export") for name in forms}
@@ -115,15 +116,15 @@ def _write_card(folder: Path, golden: Mapping[str, Golden], shipped: Shipped, to
 
 
 def _write_golden(folder: Path, golden: Mapping[str, Golden]) -> None:
-    """Write what the graphs of a bundle have computed, by their names, and how near to it they have to come."""
+    """Write the golden inputs and outputs of each graph, and the tolerance for reproducing them."""
     contents = {name: found.contents() for name, found in golden.items()}
     write_json(folder / verify.CONTENTS, {"format": verify.FORMAT, "graphs": contents})
     arrays = {name: array for found in golden.values() for name, array in found.arrays.items()}
-    np.savez_compressed(folder / verify.GOLDEN, **arrays)  # type: ignore[arg-type]  # its stub takes the names for options
+    np.savez_compressed(folder / verify.GOLDEN, **arrays)  # type: ignore[arg-type]  # its stub takes names for options
 
 
 def seal(folder: Path) -> list[str]:
-    """Write the digests of all files of a folder in the form that `sha256sum --check` reads; return their names."""
+    """Write the digests of all files in a folder in the format of `sha256sum --check`; return their names."""
     (folder / verify.CHECKSUMS).unlink(missing_ok=True)
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     digests: Mapping[str, str] = {path.relative_to(folder).as_posix(): sha256(path) for path in files}

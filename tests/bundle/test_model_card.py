@@ -29,7 +29,7 @@ def test_it_tells_figures_with_intervals_beside_their_baselines(made: Path):
     assert "| with labels | 10 | 10 | 10 |" in text
     assert f"| all images and labels | `{'ef' * 32}` |" in text
     assert "init: start.safetensors" in text
-    assert "| started from | start\\.safetensors, whose licence is: not stated |\n| contact |" in text
+    assert "| started from | start\\.safetensors, licence: not stated |\n| contact |" in text
     assert "loss: {name: info_nce, temperature: 0.2}" in text
     assert "devices" not in text
     assert "| licence | not stated, so ask before you use or share it |" in text
@@ -39,11 +39,11 @@ def test_a_start_that_nobody_trained_is_not_called_trained():
     whole = told()
     frozen = whole.trained | {"pretrain": whole.trained["pretrain"] | {"epochs": 0}}
     text = model_card(replace(whole, trained=frozen), metadata(RGB8), FILES, [])
-    assert "with the weights of `start.safetensors`, which nobody trained further. It leads from the pixels" in text
-    assert "No image here shaped the backbone's weights: they were given. Exact duplicates" in text
+    assert "with the weights of `start.safetensors`, not trained any further. It maps the pixels" in text
+    assert "The backbone was not trained on any of these images. Exact duplicates" in text
     assert "trained without labels" not in text
     assert "trained on the training images" not in text
-    assert "which nobody trained further" not in model_card(whole, metadata(RGB8), FILES, [])
+    assert "not trained any further" not in model_card(whole, metadata(RGB8), FILES, [])
 
 
 def test_licence_contact_gate_and_thresholds_are_told():
@@ -61,10 +61,10 @@ def test_licence_contact_gate_and_thresholds_are_told():
     assert "`backbone_fp16.onnx` passed the gate: min cosine 0\\.9999, recall 1" in text
     assert "`backbone_int8.onnx` failed the gate and is not in this folder: recall 0\\.5 is below min\\_recall" in text
     assert (
-        "from 0.999400 | 1.0% of re-encoded copies are below; 0.0% of images have another one that is as near, " in text
+        "from 0.999400 | 1.0% of re-encoded copies fall below it; 0.0% of images have another image that close," in text
     )
-    assert "It was found with 1,145 training\nimages, whose embeddings are not in this folder" in text
-    assert "below 0.976800 | 5.0% of images of the same kind are below |" in text
+    assert "It was determined with 1,145 training\nimages. Their embeddings are not in this folder" in text
+    assert "below 0.976800 | 5.0% of images of the same kind fall below it |" in text
 
 
 def test_without_labels_it_says_what_was_not_measured(tmp_path: Path):

@@ -17,23 +17,23 @@ images, texts = (
     onnxruntime.InferenceSession(str(folder / name), providers=["CPUExecutionProvider"])
     for name in ("backbone.onnx", "text.onnx")
 )
-tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))  # lower-cases, cuts and pads by itself
+tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))  # lower-cases, truncates and pads
 background = tuple(json.loads(images.get_modelmeta().custom_metadata_map["background"]))
 
 
 def read(path):
-    """Read an image of 8 bits, upright, transparent pixels on the background; example.py reads further kinds."""
+    """Read an 8-bit image, rotated upright, transparent pixels on the background; example.py reads further formats."""
     image = ImageOps.exif_transpose(Image.open(path)).convert("RGBA")
     return np.asarray(Image.alpha_composite(Image.new("RGBA", image.size, (*background, 255)), image).convert("RGB"))
 
 
 def readable(text):
-    """Return a text of the command line with question marks in place of what is not UTF-8."""
+    """Return a command-line text with question marks in place of bytes that are not UTF-8."""
     return text.encode("utf-8", "replace").decode("utf-8")
 
 
 def unit(rows):
-    """Return rows of unit length."""
+    """Return the rows, scaled to unit length."""
     return rows / np.linalg.norm(rows, axis=1, keepdims=True)
 
 
