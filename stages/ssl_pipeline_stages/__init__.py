@@ -1,6 +1,6 @@
-"""The pipeline's stages: one thin command each, `ssl-pipeline <name>`, and the one table of what they are.
+"""The stages of the pipeline: one thin command per stage, `ssl-pipeline <name>`, and the table that describes them.
 
-dvc.yaml says the same to DVC, and a test holds the two together; paths, tests and checks read this table.
+dvc.yaml repeats the table for DVC, and a test keeps the two equal. Paths, tests and checks read this table.
 """
 
 from dataclasses import dataclass
@@ -10,15 +10,17 @@ __all__ = ["STAGES", "Stage"]
 
 @dataclass(frozen=True)
 class Stage:
-    """A stage: what it needs and what it leaves.
+    """Inputs and outputs of a stage.
 
     Attributes:
-        does: What it does, for help and for dvc.yaml's `desc`.
-        section: Its section of params.yaml; None for a stage without parameters.
-        inputs: Products of earlier stages that it reads. Each stage also depends on the digest of its own code.
-        outputs: What it writes; the first one is the folder of its product.
-        graphs: ONNX files that every run with the shipped params.yaml leaves in that folder; variants may be dropped.
-        elsewhere: Parameters of other sections that it reads as well.
+        does: Description in one sentence, for help texts and for `desc` in dvc.yaml.
+        section: Name of the stage's section of params.yaml; None for a stage without parameters.
+        inputs: Paths of products of earlier stages that the stage reads. Each stage also depends on the digest of its
+            own code.
+        outputs: Paths that the stage writes; the first one is the folder of its product.
+        graphs: Names of the ONNX files that every run with the shipped params.yaml writes to that folder. Variants are
+            not listed, because they may be dropped.
+        elsewhere: Sections or keys of other sections that the stage also reads.
     """
 
     does: str
@@ -41,29 +43,29 @@ def _stored(*names: str) -> tuple[str, ...]:
 
 STAGES = {
     "inventory": Stage(
-        does="List the files of the source and the code of each stage, so that what depends on a change runs again.",
+        does="List the source's files and each stage's code, so that DVC re-runs the stages that a change affects.",
         section=None,
         inputs=(),
         outputs=("data/inventory.json", "data/code", "plugins.lock"),
     ),
     "ingest": Stage(
-        does="Decode the images once, look for copies, and split them.",
+        does="Decode the images once, find copies, and split the images.",
         section="ingest",
         inputs=("data/inventory.json",),
         outputs=("data/ingested", "reports/ingest/details.json"),
     ),
     "augment": Stage(
-        does="Write the policy of views, its ONNX graphs and a preview.",
+        does="Write the augmentation policy, its ONNX graphs and a preview of the views.",
         section="augment",
         inputs=("data/ingested/store/train",),
         outputs=("data/augmented",),
         graphs=("augment_global.onnx", "augment_plain.onnx"),
-        elsewhere=("pretrain.recipe", "pretrain.recipe_size"),  # whose views may stand for its own
+        elsewhere=("pretrain.recipe", "pretrain.recipe_size"),  # augment.views may be left to the recipe
     ),
     "pretrain": Stage(
         does="Learn an encoder from the images, without labels.",
         section="pretrain",
-        # no label and no test image: those lie beside store/train and store/val, not in them
+        # no labels and no test images: these are stored beside store/train and store/val, not inside
         inputs=(*_stored("framing.json", "train", "val"), "data/augmented/policy.json"),
         outputs=(
             "models/pretrain",
@@ -72,20 +74,20 @@ STAGES = {
         graphs=("pretext.onnx",),
     ),
     "export": Stage(
-        does="Write the encoder as one ONNX file from pixels to embeddings, and prove it equal.",
+        does="Export the encoder as one ONNX file from pixels to embeddings, and prove that it equals the torch model.",
         section="export",
         inputs=("data/augmented/policy.json", *_stored("originals.npz", "train", "val"), "models/pretrain"),
         outputs=("models/export", "reports/export/details.json", "reports/export/metrics.json"),
         graphs=("backbone.onnx", "backbone_core.onnx", "energy.onnx"),
     ),
     "curate": Stage(
-        does="Say which images are doubled, odd or wrongly labelled, and which to label next.",
+        does="Report duplicate, unusual and mislabelled images, and the images to label next.",
         section="curate",
         inputs=("data/ingested/store", "models/export"),
         outputs=(*_reports("curate", "images.csv", "details.json", "pictures", "metrics.json"),),
     ),
     "linear_eval": Stage(
-        does="Measure the exported file: linear probe, neighbours, clusters, baselines.",
+        does="Evaluate the exported file: linear probe, nearest neighbours, clusters, baselines.",
         section="linear_eval",
         inputs=("data/augmented/policy.json", "data/ingested/store", "models/export", "models/pretrain"),
         outputs=(
@@ -96,7 +98,7 @@ STAGES = {
         graphs=("linear_probe.onnx",),
     ),
     "finetune": Stage(
-        does="Train with few labels, against encoders that were not pretrained.",
+        does="Fine-tune on few labels, in comparison with encoders that were not pretrained.",
         section="finetune",
         inputs=(
             "data/augmented/policy.json",
@@ -112,7 +114,7 @@ STAGES = {
         graphs=("classifier.onnx",),
     ),
     "report": Stage(
-        does="Write one page of all that was found, with a map of the embeddings.",
+        does="Write one page with all results and a map of the embeddings.",
         section="report",
         inputs=(
             "data/augmented",
@@ -128,11 +130,11 @@ STAGES = {
             *_reports("pretrain", "details.json", "pictures", "warnings.json"),
         ),
         outputs=("reports/index.html",),
-        # it shows params.yaml
+        # the page shows params.yaml
         elsewhere=("ingest", "augment", "pretrain", "export", "curate", "linear_eval", "finetune"),
     ),
     "bundle": Stage(
-        does="Put all that ships into one folder, with a card and what proves it where it runs.",
+        does="Collect everything that ships in one folder, with a model card and a script that verifies it.",
         section="bundle",
         inputs=(
             *(f"data/ingested/{name}" for name in ("manifest.json", "store")),
@@ -146,4 +148,4 @@ STAGES = {
         graphs=("backbone.onnx", "classifier.onnx", "linear_probe.onnx"),
     ),
 }
-"""Name -> stage, in the order in which they run."""
+"""Stages by name, in the order in which they run."""
