@@ -15,11 +15,9 @@ class Stage:
     Attributes:
         does: Description in one sentence, for help texts and for `desc` in dvc.yaml.
         section: Name of the stage's section of params.yaml; None for a stage without parameters.
-        inputs: Paths of products of earlier stages that the stage reads. Each stage also depends on the digest of its
-            own code.
+        inputs: Products of earlier stages that the stage reads. Each stage also depends on the digest of its own code.
         outputs: Paths that the stage writes; the first one is the folder of its product.
-        graphs: Names of the ONNX files that every run with the shipped params.yaml writes to that folder. Variants are
-            not listed, because they may be dropped.
+        graphs: ONNX files that a run with the shipped params.yaml always writes there, so no variants.
         elsewhere: Sections or keys of other sections that the stage also reads.
     """
 
