@@ -1,1 +1,1 @@
-"""What `ssl_pipeline` offers to programs of one's own; its names are loaded when they are first asked for."""
+"""The functions and classes that `ssl_pipeline` offers to other programs; each is imported on first use."""

@@ -1,4 +1,4 @@
-"""Images that `ssl_pipeline.pretrain` is given: a path, a source by its name, an array, or a data set of torch."""
+"""The images passed to `ssl_pipeline.pretrain`: a path, a registered source, an array or a torch data set."""
 
 import hashlib
 import io
@@ -35,11 +35,11 @@ _GIVE = (
 
 
 class FoundImages(NamedTuple):
-    """Images, and what tells them from others.
+    """Images to learn from, with a key that identifies them.
 
     Attributes:
-        open: Returns the images, without their labels.
-        key: A digest that changes with them; "" where nobody knows without reading them all.
+        open: Function that returns the images, without their labels.
+        key: Digest that changes when the images do; "" if they would all have to be read to compute it.
     """
 
     open: Callable[[], Images]
@@ -47,16 +47,17 @@ class FoundImages(NamedTuple):
 
 
 def find_images(images: Any, registry: Registry, as_is: bool, hashes: Path) -> FoundImages:
-    """Return the images that are meant; labels are left out, and named test and validation images stay what they are.
+    """Find the images; labels are dropped, but images that a source assigns to test or validation stay there.
 
     Args:
-        images: What `ssl_pipeline.pretrain` was given.
+        images: Argument `images` of `ssl_pipeline.pretrain`.
         registry: The registry that knows the sources.
         as_is: Whether images keep their channels and type.
-        hashes: The file that remembers hashes of the source's files.
+        hashes: File that caches the hashes of the source's files.
 
     Raises:
-        PipelineError: They are not there, or are no images.
+        ConfigError: The argument has the wrong type or shape, or describes a source that cannot be built.
+        PipelineError: The images do not exist.
     """
     if isinstance(images, str | os.PathLike | Mapping):
         choice = _source_of(images, registry)
@@ -72,7 +73,7 @@ def find_images(images: Any, registry: Registry, as_is: bool, hashes: Path) -> F
         content = hashlib.sha256(np.ascontiguousarray(array).data).hexdigest()
         return FoundImages(lambda: _of_items(array, as_is), digest([str(array.dtype), array.shape, content]))
     if not (hasattr(images, "__len__") and hasattr(images, "__getitem__")):
-        raise ConfigError(f"images is of type {type(images).__name__}, without a length and places. {_GIVE}")
+        raise ConfigError(f"images is of type {type(images).__name__}, which has no length or no indexing. {_GIVE}")
     return FoundImages(lambda: _of_items(images, as_is), "")
 
 
@@ -82,9 +83,9 @@ def _source_of(images: str | os.PathLike[str] | Mapping[str, Any], registry: Reg
     names = [entry.name for entry in registry.entries() if getattr(entry.factory, "reads_paths", False)]
     path, name = Path(images).expanduser(), shown(str(images), 200)
     if not names:
-        raise ConfigError(f"images: no source reads the path '{name}'. {_GIVE}")
+        raise ConfigError(f"images: no registered source can read the path '{name}'. {_GIVE}")
     if not path.exists():
-        raise PipelineError(f"images: there is no '{name}'. Give the path of a directory or of a .zip with images.")
+        raise PipelineError(f"images: '{name}' does not exist. Give the path of a directory or .zip file of images.")
     return Choice.model_validate({"name": names[0], "path": str(path)})
 
 
@@ -93,7 +94,7 @@ def _without_labels(images: Images) -> Images:
 
 
 def _of_items(items: Sequence[Any] | npt.NDArray[Any], as_is: bool) -> Images:
-    """Return the items of a data set as images, each under its number."""
+    """Return the items of a data set as images, each named by its index."""
     if not len(items):
         raise PipelineError("images is empty: give at least 2 images.")
     records = [Record(f"{number:09}") for number in range(len(items))]
@@ -101,34 +102,34 @@ def _of_items(items: Sequence[Any] | npt.NDArray[Any], as_is: bool) -> Images:
 
 
 def _read_item(items: Sequence[Any] | npt.NDArray[Any], as_is: bool, name: str, limit: int) -> bytes | Image.Image:
-    """Read an item; `limit` is for files, and the data set has read those."""
+    """Read an item; `limit` bounds the size of files and does not apply, as the data set does the reading."""
     del limit
     where = f"images[{int(name)}]"
     item = items[int(name)]
-    image = item[0] if isinstance(item, tuple | list) and item else item  # what follows is a label
+    image = item[0] if isinstance(item, tuple | list) and item else item  # drop the label
     if isinstance(image, Image.Image):
         return image
     array = _pixels(image, as_is, where) if isinstance(image, Tensor) else image
     if not isinstance(array, np.ndarray):
         raise PipelineError(
-            f"{where} is of type {type(image).__name__}. Items must be images (of Pillow, arrays (H, W, C) or tensors "
-            "(C, H, W)), or tuples that begin with one."
+            f"{where} is of type {type(image).__name__}. Each item must be an image (a Pillow image, an array "
+            "(H, W, C) or a tensor (C, H, W)) or a tuple that begins with one."
         )
     if not as_is:
         if array.dtype in (np.uint16, np.float32):
             raise PipelineError(
-                f'{where} is an array of {array.dtype}. Give pixels="as_is", which keeps images as they are, or 8 bits.'
+                f'{where} is an array of {array.dtype}. Pass pixels="as_is" to keep its values, or give 8-bit images.'
             )
         return as_pillow(array, where)
     if array.ndim not in (2, 3) or 0 in array.shape:
-        raise RejectedError("not supported", f"an array {array.shape}; it must be (H, W, C)")
+        raise RejectedError("not supported", f"an array of shape {array.shape}; it must be (H, W, C)")
     file = io.BytesIO()
     np.save(file, array, allow_pickle=False)
     return file.getvalue()
 
 
 def _pixels(image: Tensor, as_is: bool, where: str) -> npt.NDArray[Any]:
-    """Return a tensor (C, H, W), as torchvision's are, as pixels (H, W, C); of floats in [0, 1] 8 bits are made."""
+    """Convert a tensor (C, H, W), torchvision's layout, to pixels (H, W, C); floats in [0, 1] become 8 bits."""
     last = image.movedim(0, -1) if image.ndim == 3 else image
     if as_is or not last.is_floating_point():
         pixels: npt.NDArray[Any] = last.numpy(force=True)
@@ -136,8 +137,8 @@ def _pixels(image: Tensor, as_is: bool, where: str) -> npt.NDArray[Any]:
     low, high = (float(value) for value in torch.aminmax(last)) if last.numel() else (0.0, 1.0)
     if not 0 <= low <= high <= 1:
         raise PipelineError(
-            f"{where} has values from {low:.3g} to {high:.3g}. Give floats in [0, 1], or 8 bits: leave out what "
-            "normalises them, as the encoder does that itself."
+            f"{where} has values from {low:.3g} to {high:.3g}. Give floats in [0, 1] or 8-bit images, without any "
+            "normalisation: the encoder normalises them itself."
         )
     whole: npt.NDArray[Any] = last.mul(255).round().to(torch.uint8).numpy(force=True)
     return whole

@@ -1,4 +1,4 @@
-"""Losses for training loops of your own: a loss by its name, with negatives, and the bookkeeping between steps."""
+"""Losses for your own training loops: a registered loss with its negatives, and the bookkeeping between steps."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -41,17 +41,17 @@ def loss(
 
     Args:
         name: The name of the loss, as in `pretrain.loss`.
-        negatives: The negative-sampling strategy, by name or with its options, `{"name": "queue", "queue_size": 4096}`,
-            for a loss with negatives; None: the other images of the batch.
-        dim: D, the length of projections, for a loss with weights of its own, such as prototypes: these are then in
-            `criterion.parameters()` from the start. None: it is taken from the first batch.
+        negatives: The negative-sampling strategy of a loss with negatives, as a name or as a mapping with options:
+            `{"name": "queue", "queue_size": 4096}`. None: the other images of the batch are the negatives.
+        dim: D, the length of projections. Pass it for a loss that has weights, such as prototypes, so that
+            `criterion.parameters()` includes them from the start. None: it is taken from the first batch.
         steps: The number of training steps, for losses and negatives that change during training; None: unknown.
-        seed: The seed of the loss's own weights and random numbers.
+        seed: The seed of the loss's weights and random numbers.
         **options: Options of the loss, as in params.yaml.
 
     Raises:
-        ConfigError: There is no such loss, strategy or option, or a value is refused; or the loss takes no negatives,
-            or does not fit this strategy.
+        ConfigError: The loss, the strategy or an option does not exist; a value is refused; or the loss takes no
+            negatives, or not those of this strategy.
 
     Examples:
         >>> import ssl_pipeline
@@ -69,12 +69,12 @@ def loss(
         objective, strategy = registry.build("loss", choice, "loss"), None
         if not isinstance(objective, Loss | ViewLoss):
             raise ConfigError(
-                f"loss '{name}' is a loss {getattr(objective, 'family', 'of another kind')}: it is not a function of "
-                "the projections of two views, and works only with its own pretext task."
+                f"loss '{name}' is a loss {getattr(objective, 'family', 'of another kind')}, which works only with its "
+                "own pretext task. Choose a loss that compares the projections of two views."
             )
         if negatives is not None:
             if not isinstance(objective, Loss):
-                raise ConfigError(f"loss '{name}' takes no negatives: leave them out.")
+                raise ConfigError(f"loss '{name}' takes no negatives. Leave out `negatives`.")
             chosen = Choice.model_validate(negatives if isinstance(negatives, str) else dict(negatives))
             strategy = registry.build("negatives", chosen, "negatives")
             check_pair(name, objective, chosen.name, strategy)
@@ -88,18 +88,18 @@ class _OtherImages(NegativeStrategy):
     """The views of the other images of the batch."""
 
     def select(self, candidates: Candidates) -> Negatives:
-        """Return every key of the batch; one of the anchor's own image is no negative."""
+        """Return every key of the batch except those of the anchor's image."""
         return candidates.negatives()
 
 
 class _OpenEnded(Step):
-    """A step of a training whose length nobody has said."""
+    """A step of a run of unknown length."""
 
     @property
     def progress(self) -> float:
-        """There is none."""
+        """Raise a ConfigError: progress is unknown without the number of steps."""
         raise ConfigError(
-            "this loss, or its negatives, changes in the course of a training. Pass the number of steps: "
+            "this loss, or its negative-sampling strategy, changes during training. Pass the number of steps: "
             "ssl_pipeline.loss(..., steps=10_000)."
         )
 
@@ -107,10 +107,10 @@ class _OpenEnded(Step):
 
 
 class Criterion(nn.Module):
-    """A loss of views, with its negatives and with what it remembers of past steps; `ssl_pipeline.loss` makes one.
+    """A loss of views, with its negatives and its memory of past steps; create one with `ssl_pipeline.loss`.
 
-    A call in training mode is a step. What follows the optimizer's step, such as filling a queue, is done at the next
-    call, or by `after_step`, and before a `state_dict` is taken. So this is a whole loop:
+    Each call in training mode is a step. Work that follows the optimizer's step, such as filling a queue, is done at
+    the next call, by `after_step`, or before a `state_dict` is taken. A training step is therefore just:
 
         value = criterion(first, second)
         value.backward()
@@ -118,13 +118,13 @@ class Criterion(nn.Module):
 
     Args:
         objective: The loss, with or without negatives.
-        negatives: The strategy that a loss with negatives asks for keys.
-        steps: The number of steps of the training; None: unknown.
-        seed: The seed of the random numbers of images.
+        negatives: The strategy that selects the keys of a loss with negatives.
+        steps: The number of training steps; None: unknown.
+        seed: The seed of the random numbers drawn for each image.
 
     Attributes:
         objective: The loss itself.
-        figures: Name -> a detached scalar: what the last call measured, such as the number of negatives.
+        figures: Measurements of the last call, such as the number of negatives: name -> a detached scalar.
     """
 
     step_count: Tensor
@@ -140,11 +140,11 @@ class Criterion(nn.Module):
         self._pending: tuple[Step, Kept] | None = None
         self.register_buffer("step_count", torch.tensor(0))
         self.register_buffer("images_seen", torch.tensor(0))
-        self._own_weights = sum(1 for _ in objective.parameters())  # before the length of projections is known
+        self._own_weights = sum(1 for _ in objective.parameters())  # those that do not depend on D
         self.register_state_dict_pre_hook(lambda module, *_: module.after_step())  # type: ignore[no-untyped-call]
 
     def fit_to(self, dim: int) -> None:
-        """Make what depends on the length D of projections; the first call does it where nobody has."""
+        """Create the weights that depend on the length D of projections; otherwise, the first call does this."""
         self.objective.fit_to(dim)
         self.dim = dim
 
@@ -152,24 +152,25 @@ class Criterion(nn.Module):
         """Return the loss of views of N images.
 
         Args:
-            *views: Projections (N, D) of each view, as they leave the network: of two views, or of more for a loss
-                without negatives.
-            targets: Projections (N, D) that the views are held against, of the same views or the first of them: those
-                of a teacher (momentum encoder), or those that a predictor has not seen. None: the views themselves.
-            ids: Ids (N,) int64 of the images, the same in each epoch: an image then does not meet its own past keys.
-                None: each batch is taken for new images.
+            *views: Projections (N, D) of each view, as they leave the network. A loss with negatives takes two views,
+                any other takes two or more.
+            targets: Projections (N, D) that the views are compared with: a teacher's (momentum encoder), or those
+                before the predictor. They belong to the same views, or, without negatives, to the first of them.
+                None: the views themselves.
+            ids: Ids (N,) int64 of the images, equal in all epochs, so that an image's own past keys are never its
+                negatives. None: every batch counts as new images.
 
         Returns:
             The loss, a scalar.
 
         Raises:
-            ValueError: Wrong number, shape or type of projections.
+            ValueError: The number, shape or type of the projections is wrong.
             ConfigError: The loss needs `dim` or `steps`.
         """
         self._check(views, targets, ids)
         self.after_step()
         self._prepare(views[0])
-        with torch.autocast(views[0].device.type, enabled=False):  # as in training: half precision is for networks
+        with torch.autocast(views[0].device.type, enabled=False):  # as in training: only networks use half precision
             own = _in_float32(views)
             against = own if targets is None else _in_float32(targets)
             step = self._step(len(views[0]), ids)
@@ -182,7 +183,7 @@ class Criterion(nn.Module):
         return value
 
     def after_step(self) -> None:
-        """Do what follows the optimizer's step, unless it is done already."""
+        """Do the work that follows the optimizer's step, unless it has been done already."""
         if self._pending is None:
             return
         (step, kept), self._pending = self._pending, None
@@ -217,8 +218,8 @@ class Criterion(nn.Module):
             if sum(1 for _ in self.objective.parameters()) > self._own_weights:
                 self.dim = None
                 raise ConfigError(
-                    f"this loss has weights of its own, which the optimizer must receive: pass dim={view.shape[1]}, "
-                    "the length of projections, and give criterion.parameters() to the optimizer."
+                    f"this loss has weights that must be trained. Pass dim={view.shape[1]}, the length of projections, "
+                    "to ssl_pipeline.loss, and criterion.parameters() to the optimizer."
                 )
         if self.step_count.device != view.device:
             self.to(view.device)
@@ -230,16 +231,16 @@ class Criterion(nn.Module):
             raise ValueError(f"a loss {self.objective.family} takes two views{more}, got {len(views)}")
         if targets is not None and not (2 if pairs else 1) <= len(targets) <= len(views):
             first = "" if pairs else " or the first of them"
-            raise ValueError(f"targets must be those of the {len(views)} views{first}, got {len(targets)}")
+            raise ValueError(f"targets must match the {len(views)} views{first}, got {len(targets)}")
         given = (*views, *(targets or ()))
         shapes = {tuple(view.shape) for view in given}
         if len(shapes) > 1 or views[0].ndim != 2 or not all(view.is_floating_point() for view in given):
             raise ValueError(f"projections must be floats of one shape (N, D), got {sorted(shapes)}")
         ((count, dim),) = shapes
         if self.dim not in (None, dim):
-            raise ValueError(f"projections have length {dim}, and were of length {self.dim} before")
+            raise ValueError(f"projections have length {dim}, but this loss was set up for length {self.dim}")
         if ids is not None and tuple(ids.shape) != (count,):
-            raise ValueError(f"ids must be of shape ({count},), one for each image, got {tuple(ids.shape)}")
+            raise ValueError(f"ids must have shape ({count},), one per image, got {tuple(ids.shape)}")
 
 
 def _in_float32(views: Sequence[Tensor]) -> Sequence[Tensor]:

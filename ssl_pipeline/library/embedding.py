@@ -1,4 +1,4 @@
-"""Embeddings of images, from an exported file alone. This module imports no torch."""
+"""Embeddings of images from an exported backbone. This module does not import torch."""
 
 import itertools
 import os
@@ -35,17 +35,18 @@ def embed(
     Args:
         model: The path of `backbone.onnx`.
         images: Paths, Pillow images and uint8 arrays (H, W, C) of any size, in any mixture; or one array (N, H, W, C);
-            or a single image. A model trained on images other than 8-bit RGB takes arrays of its own channels and type.
-        batch_size: The largest number of images in memory at a time; images of one size are embedded together.
-        provider: The execution provider of onnxruntime: "cpu", "cuda" or "openvino"; "auto" takes CUDA where it works,
-            and the CPU elsewhere.
+            or a single image. A model trained on other images than 8-bit RGB takes arrays with the same channels and
+            type as those.
+        batch_size: The largest number of images in memory at a time; images of equal size are embedded together.
+        provider: The execution provider of onnxruntime: "cpu", "cuda" or "openvino"; "auto" takes CUDA if it works,
+            or else the CPU.
 
     Returns:
-        (N, D) float32, a row for each image; of unit length unless `export.l2_normalize` was off.
+        (N, D) float32, one row per image; of unit length unless `export.l2_normalize` was off.
 
     Raises:
-        PipelineError: The model is missing or is not a backbone, the provider does not work here, or an image cannot
-            be used; the message says which.
+        PipelineError: The model is missing or not a backbone, the provider does not work here, or an image cannot be
+            used; the message says which image.
 
     Examples:
         >>> import ssl_pipeline
@@ -63,10 +64,12 @@ def embed(
 
 
 def _each(images: ImageLike | Iterable[ImageLike]) -> Iterator[ImageLike]:
-    """Return images one by one, where one alone may have been given."""
+    """Iterate over the images, or over the single image that was passed."""
     if isinstance(images, np.ndarray):
         if images.ndim not in (2, 3, 4):
-            raise PipelineError(f"images is an array {images.shape}. Give (N, H, W, C), or (H, W, C) for one image.")
+            raise PipelineError(
+                f"images is an array of shape {images.shape}. Give (N, H, W, C), or (H, W, C) for a single image."
+            )
         return iter(images if images.ndim == 4 else [images])
     if isinstance(images, str | os.PathLike | Image.Image):
         return iter([images])

@@ -1,6 +1,6 @@
-"""Images that a program hands over: paths, images of Pillow and arrays, all read as those of training are.
+"""Images passed by a program: paths, Pillow images and arrays, all read as training images are.
 
-This module imports no torch.
+This module does not import torch.
 """
 
 import os
@@ -20,31 +20,32 @@ from ssl_pipeline.terminal import shown
 __all__ = ["ImageLike", "as_pillow", "read_image"]
 
 ImageLike = str | os.PathLike[str] | Image.Image | npt.NDArray[Any]
-"""An image: the path of a file, an image of Pillow, or an array (H, W) or (H, W, C)."""
+"""An image: the path of a file, a Pillow image, or an array (H, W) or (H, W, C)."""
 
 _MODES = {1: "L", 3: "RGB", 4: "RGBA"}
-"""Number of channels of 8 bits -> what they are to Pillow; where there are four, the last is the opacity."""
+"""Number of 8-bit channels -> Pillow mode; the last of four channels is the opacity."""
 
 
 def read_image(image: ImageLike, canvas: Canvas, name: str, model: ImageSpec | None = None) -> Pixels:
-    """Read an image as `ingest` does: upright, and RGB of 8 bits unless the canvas keeps images as they are.
+    """Read an image as `ingest` does: upright, and as 8-bit RGB unless the canvas keeps images as they are.
 
     Args:
         image: The image.
-        canvas: The background of transparent pixels, what is kept of images' values, and which images are refused.
-        name: The name of the image, for messages, such as "images[3]".
-        model: The images that a model takes for which it is read; None: no model is asked.
+        canvas: The canvas, which states the background of transparent pixels, how pixel values are stored, and which
+            images are refused.
+        name: The name of the image in messages, such as "images[3]".
+        model: The specification of images that the model takes; None: the image is not read for a model.
 
     Returns:
         (H, W, C) pixels.
 
     Raises:
-        PipelineError: It cannot be read.
+        PipelineError: The image cannot be read.
     """
     if isinstance(image, np.ndarray) and canvas.pixels.name == "as_is":
         return image if image.ndim == 3 else image[..., None]
     if isinstance(image, np.ndarray) and image.ndim == 3 and image.shape[2] == 3 and image.dtype == np.uint8:
-        return image  # what reading would make of it
+        return image  # reading would change nothing
     try:
         return read_pixels(_content(image, name), canvas, model)[0]
     except RejectedError as reason:
@@ -59,25 +60,27 @@ def _content(image: ImageLike, name: str) -> bytes | Image.Image:
         return as_pillow(image, name)
     if not isinstance(image, str | os.PathLike):
         raise PipelineError(
-            f"{name} is of type {type(image).__name__}. Give a path, an image of Pillow, or a uint8 array (H, W, 3)."
+            f"{name} is of type {type(image).__name__}. Give a path, a Pillow image, or a uint8 array (H, W, 3)."
         )
     try:
         return Path(image).read_bytes()
     except (OSError, ValueError) as error:  # ValueError: no file can have that name
         reason = getattr(error, "strerror", None) or str(error)
-        raise PipelineError(f"{name}: '{shown(str(image), 200)}' cannot be read ({reason}). Name a file.") from error
+        raise PipelineError(
+            f"{name}: '{shown(str(image), 200)}' cannot be read ({reason}). Give the path of an image file."
+        ) from error
 
 
 def as_pillow(image: npt.NDArray[Any], name: str) -> Image.Image:
-    """Return an array of 8 bits, (H, W) or (H, W, C) with C of 1, 3 or 4, as an image of Pillow.
+    """Convert an 8-bit array, (H, W) or (H, W, C) with C equal to 1, 3 or 4, to a Pillow image.
 
     Raises:
-        PipelineError: It is another array; the message names it.
+        PipelineError: The array has another type or shape; the message contains `name`.
     """
     channels = 1 if image.ndim == 2 else image.shape[2] if image.ndim == 3 else 0
     if image.dtype != np.uint8 or channels not in _MODES or 0 in image.shape:
         raise PipelineError(
-            f"{name} is an array of {image.dtype} {image.shape}. Give uint8 (H, W, 3), (H, W, 1) or (H, W, 4): "
-            "channels last, 0 to 255."
+            f"{name} is an array of {image.dtype} {image.shape}. Give uint8 (H, W, 3), (H, W, 1) or (H, W, 4), with "
+            "channels last and values from 0 to 255."
         )
     return Image.fromarray(image if channels > 1 else image.reshape(image.shape[:2]))

@@ -1,4 +1,4 @@
-"""Pretraining in one call: what the stages ingest, augment, pretrain and export do, in a folder, without DVC."""
+"""Pretraining in one call: the stages ingest, augment, pretrain and export, in one folder and without DVC."""
 
 import os
 import sys
@@ -53,7 +53,7 @@ if TYPE_CHECKING:
 __all__ = ["Pretrained", "pretrain"]
 
 _RUN = "run.json"
-_REHEARSED_IMAGES = 20_000  # in all epochs: a run over fewer is over before a trial of its export would be
+_REHEARSED_IMAGES = 20_000  # over all epochs: a run on fewer images ends before a trial export would
 _EXPORT = GraphConfig(layer="last", l2_normalize=True, opset=18)
 
 
@@ -92,11 +92,11 @@ class Pretrained:
         return self.folder / "reports"
 
     def embed(self, images: Any) -> npt.NDArray[Any]:
-        """Return embeddings (N, D) of images by `backbone`; see `ssl_pipeline.embed`."""
+        """Return the embeddings (N, D) that `backbone` gives images; see `ssl_pipeline.embed`."""
         return embed(self.backbone, images)
 
     def state_dict(self, *, num_classes: int = 0) -> dict[str, Tensor]:
-        """Return the weights under the names of timm's or torchvision's network; see `ssl_pipeline.state_dict`."""
+        """Return the weights with the names that timm or torchvision uses; see `ssl_pipeline.state_dict`."""
         return state_dict(self.folder, num_classes=num_classes)
 
 
@@ -109,20 +109,20 @@ def pretrain(
     """Learn an encoder from images without their labels, and export it.
 
     A run that was killed resumes from its last checkpoint when the function is called again, and ends with the same
-    bits; a finished run is returned as it is. A different recipe, setting or image makes a different run, whose files
-    replace the earlier ones.
+    bits; a finished run is returned as it is. Changing the recipe, a setting or an image starts a different run, whose
+    files replace the earlier ones.
 
     Args:
-        images: The path of a directory or a .zip; a source as in `ingest.source`, such as `{"name": "torchvision",
-            "path": "data", "dataset": "CIFAR10"}`; an array uint8 (N, H, W, C); or a `torch.utils.data.Dataset` of
-            images (of Pillow, arrays (H, W, C), tensors (C, H, W) of 8 bits or in [0, 1]), with or without labels,
-            which are left out. Images that a source names as test or validation images are not learned from.
+        images: The path of a directory or a .zip file; a source as in `ingest.source`, such as `{"name": "torchvision",
+            "path": "data", "dataset": "CIFAR10"}`; a uint8 array (N, H, W, C); or a `torch.utils.data.Dataset` of
+            images (Pillow images, arrays (H, W, C), or tensors (C, H, W) of 8 bits or of floats in [0, 1]). Labels are
+            ignored. Images that a source assigns to test or validation are not learned from.
         recipe: The name of the recipe.
         out: The output folder, which receives encoder.safetensors, model.json, backbone.onnx, energy.onnx,
             pretext.onnx, reports/, the decoded images and, until the run is done, checkpoints.
         **settings: Settings of params.yaml by their names in its sections ingest, augment and pretrain, such as
-            `epochs=100`, `loss={"temperature": 0.1}`, `views={"global": {...}}`, `canvas=72` or `seed=1`. A setting
-            that is not given keeps the recipe's value (in the size `small`), or that of the shipped params.yaml.
+            `epochs=100`, `loss={"temperature": 0.1}`, `views={"global": {...}}`, `canvas=72` or `seed=1`. Any other
+            setting has the value of the recipe (in the size `small`) or of the shipped params.yaml.
 
     Returns:
         The encoder and the paths of its files.
@@ -167,7 +167,7 @@ def pretrain(
 
 
 def _store(folder: Path, found: FoundImages, chosen: Settings, size: int) -> None:
-    """Decode the images, unless the store holds these very ones."""
+    """Decode the images, unless the store already holds exactly these."""
     canvas, section = chosen.canvas(size), chosen.ingest
     shares = Shares(section.seed, 0.0, 0.0, section.max_reject_fraction)
     told = digest([found.key, repr(canvas), repr(shares)])
@@ -185,9 +185,9 @@ def _store(folder: Path, found: FoundImages, chosen: Settings, size: int) -> Non
 
 @contextmanager
 def _without_main() -> Iterator[None]:
-    """Keep decoding processes from running the user's script once more, as Python's new processes do.
+    """Keep decoding processes from importing the user's script again, as processes that Python spawns do.
 
-    They need nothing of it, and it may call `pretrain` outside of `if __name__ == "__main__"`.
+    They need nothing from the script, and it may call `pretrain` outside of `if __name__ == "__main__"`.
     """
     main = sys.modules["__main__"]
     hidden: dict[str, Any] = {name: vars(main)[name] for name in ("__file__", "__spec__") if name in vars(main)}
@@ -207,7 +207,7 @@ def _train(
     plugins: Mapping[str, str],
     key: str,
 ) -> None:
-    """Train and export in the work folder, and move the files, whole, to where they are looked for."""
+    """Train and export in the work folder, then move the finished files into the output folder."""
     store, model = folder / "ingested" / "store", folder / ".work" / "model"
     if not _is_of(model, key):
         section, places = method.pretrain, Places(store, folder / ".work", model, folder / "reports")
@@ -217,14 +217,14 @@ def _train(
     reference = [sys.executable, "-m", "ssl_pipeline", "reference", str(model)]
     release(model, task, card, _EXPORT, read_evidence(store), reference, model)
     write_product(model / _RUN, {"key": key})
-    (folder / DIGESTS).unlink(missing_ok=True)  # from here on the old files are not taken for whole
-    for path in sorted(model.iterdir(), key=lambda path: path.name == DIGESTS):  # it says that all others are there
+    (folder / DIGESTS).unlink(missing_ok=True)  # from here on, the old files no longer count as complete
+    for path in sorted(model.iterdir(), key=lambda path: path.name == DIGESTS):  # last: it vouches for all others
         path.replace(folder / path.name)
     model.rmdir()
 
 
 def _is_of(folder: Path, key: str) -> bool:
-    """Say whether the files in a folder are whole, and those of a run."""
+    """Return whether the files in a folder are complete and belong to the run with this key."""
     try:
         known = read_product(folder / _RUN, "pretrain")["key"]
         for name in (ENCODER, "backbone.onnx"):

@@ -1,4 +1,4 @@
-"""The settings of `ssl_pipeline.pretrain`: those of params.yaml, by their names there, with values for all of them."""
+"""The settings of `ssl_pipeline.pretrain`: named as in params.yaml, each with a default value."""
 
 from collections.abc import Mapping
 from typing import Any, NamedTuple, TypeVar
@@ -49,25 +49,25 @@ CHOSEN: dict[str, Any] = {
     "on_collapse": "stop",
     "collapse": {"min_embedding_std": 0.02, "min_effective_rank": 1.5},
 }
-"""Values that stand where none is given: the recipe's own, or else those of the shipped params.yaml."""
+"""Default values of the settings: the recipe's, or else those of the shipped params.yaml."""
 
 NAMES = ("canvas", *CHOSEN)
-"""The names of all settings; where no canvas is given, it is chosen by the size of the views."""
+"""The names of all settings. The default canvas depends on the size of the views."""
 
 _OF_STAGES = {"source": "images", "val_fraction": 0.1, "test_fraction": 0.1, "devices": 1}
-"""What stages have beside them, and pretraining in one call does without: splits, and further processes."""
+"""Values of the stages' settings that pretraining in one call does not use: source, splits and more processes."""
 
 Section = TypeVar("Section", bound=BaseModel)
 
 
 class Settings(NamedTuple):
-    """The settings, checked.
+    """The checked settings.
 
     Attributes:
         pretrain: The section `pretrain`, in which values may be left to the recipe.
         augment: The section `augment`.
-        ingest: The section `ingest`; of a canvas of 8 px where none was given.
-        canvas_is_given: Whether one was.
+        ingest: The section `ingest`; its canvas is a placeholder of 8 px unless `canvas_is_given`.
+        canvas_is_given: Whether the caller passed a canvas.
     """
 
     pretrain: PretrainSection
@@ -76,7 +76,7 @@ class Settings(NamedTuple):
     canvas_is_given: bool
 
     def canvas(self, size: int) -> Canvas:
-        """Return how images become canvases, for views of up to a size in px."""
+        """Return the canvas that images are brought to, for views of up to `size` px."""
         section = self.ingest
         side = section.canvas if self.canvas_is_given else min(1024, max(8, size + size // 8))  # room for crops
         shape = side, section.resize, section.background, section.min_side, section.max_megapixels
@@ -84,14 +84,14 @@ class Settings(NamedTuple):
 
 
 def read_settings(recipe: str, given: Mapping[str, Any]) -> Settings:
-    """Check settings as params.yaml is checked.
+    """Check settings in the same way as params.yaml.
 
     Args:
         recipe: The name of the recipe.
-        given: Settings by their names in params.yaml, of the sections ingest, augment and pretrain.
+        given: Settings of the sections ingest, augment and pretrain, by their names in params.yaml.
 
     Raises:
-        ConfigError: One line for each mistake, each naming its setting.
+        ConfigError: At least one setting is wrong; the message has one line per mistake, which names the setting.
     """
     lines = [f"{shown(name, 60)}: unknown setting.{hint(name, NAMES)}" for name in given if name not in NAMES]
     values = {**CHOSEN, "canvas": 8, **_OF_STAGES, "recipe": recipe, **given}
@@ -102,5 +102,5 @@ def read_settings(recipe: str, given: Mapping[str, Any]) -> Settings:
         except ValidationError as error:
             lines += explain(error, model)
     if lines:
-        raise ConfigError("\n".join(dict.fromkeys(lines)))  # a seed is that of three sections
+        raise ConfigError("\n".join(dict.fromkeys(lines)))  # all three sections have a seed: report it once
     return Settings(sections[PretrainSection], sections[AugmentConfig], sections[IngestConfig], "canvas" in given)

@@ -1,4 +1,4 @@
-"""Random views of images by a policy, for training loops of your own."""
+"""Random views of images, made by a policy, for your own training loops."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -28,32 +28,32 @@ from ssl_pipeline.validation import explain
 __all__ = ["Views"]
 
 PolicyLike = str | Mapping[str, Any] | Sequence[Mapping[str, Any]]
-"""The name of a recipe, a policy as params.yaml has it, or a list of policies, one for each view."""
+"""The name of a recipe, a policy as in params.yaml, or a list of policies, one per view."""
 
 _AS_IT_IS = Canvas(8, "squash", (255, 255, 255), 1, 1e6)
 
 
 class Views:
-    """Makes random views of images, as pretraining does.
+    """A maker of random views of images, equal to those of pretraining.
 
-    The views of an image depend only on the seed, the epoch and the image: on a CPU neither the batch nor the number of
-    workers changes a bit of them, and equal images have equal views. Call an instance on a batch in a loop, or pass it
-    to a torchvision data set as its `transform`; a `DataLoader` then stacks the views to (N, V, C, S, S).
+    The views of an image depend only on the seed, the epoch and the image. On a CPU, neither the batch nor the number
+    of workers changes a bit of them, and equal images have equal views. Call an instance on a batch in a loop, or pass
+    it to a torchvision data set as its `transform`; a `DataLoader` then stacks the views to (N, V, C, S, S).
 
     Args:
-        policy: A policy as in params.yaml (`augment.views.global`), a list of policies, one for each view, or the name
-            of a recipe, whose views are used.
+        policy: A policy as in params.yaml (`augment.views.global`), a list of policies, one per view, or the name of a
+            recipe, whose views are used.
         count: V, the number of views per image; None: as many as the recipe's pretext task learns from, or as there are
             policies in the list, or 2.
-        kind: The kind of view, such as "local" of a recipe that has some; None: the main one.
+        kind: The kind of view, such as "local" for a recipe with local views; None: the main kind.
         seed: The seed of the views, at least 0.
         recipe_size: The size of the recipe, "small" or "paper".
 
     Raises:
-        ConfigError: There is no such recipe, kind of view or operation, or a value is out of range.
+        ConfigError: The recipe, kind of view or operation does not exist, or a value is out of range.
 
     Attributes:
-        policy: The policy, checked.
+        policy: The checked policy.
         epoch: The number of the epoch, from 0; `set_epoch` changes it.
 
     Examples:
@@ -86,10 +86,10 @@ class Views:
         self.count, self.seed, self.epoch = count or own_count, seed, 0
 
     def set_epoch(self, epoch: int) -> None:
-        """Make other views of each image from now on, as another epoch of training does.
+        """Make different views of each image from now on, as in another epoch of training.
 
-        Workers of a `DataLoader` hold a copy: call this before the loader is iterated anew, and without
-        `persistent_workers`.
+        The workers of a `DataLoader` hold a copy of this object. Call this method before each new iteration over the
+        loader, and do not use `persistent_workers`.
         """
         self.epoch = epoch
 
@@ -101,50 +101,50 @@ class Views:
         """Return views of a batch of images, or of one image.
 
         Args:
-            images: Images uint8 (N, H, W, C), on any device, or one image, (H, W, C) or of Pillow. Of one that is not
-                square, the largest centred square is taken, as by `ingest.resize: crop`.
-            ids: Numbers (N,) that tell the images apart; None: hashes of their content.
+            images: Images uint8 (N, H, W, C), on any device, or one image, as an array (H, W, C) or a Pillow image. If
+                they are not square, the largest centred square is used, as with `ingest.resize: crop`.
+            ids: Numbers (N,) that identify the images; None: hashes of their content.
 
         Returns:
-            (N, V, C, S, S) float32 in [0, 1], on the device of the images; of one image (V, C, S, S).
+            (N, V, C, S, S) float32 in [0, 1], on the device of the images; (V, C, S, S) for one image.
 
         Raises:
-            ValueError: The images are of another type or shape.
-            ConfigError: The policy changes colours, and the images have no red, green and blue.
+            ValueError: The images have another type or shape.
+            ConfigError: The policy changes colours, but the images have no red, green and blue channels.
         """
         batch, alone = _as_batch(images)
         if ids is None:
             ids = np.array([_identity(image) for image in batch.numpy(force=True)], dtype=np.uint64)
         numbers = np.asarray(ids.numpy(force=True) if isinstance(ids, Tensor) else ids).astype(np.uint64)
         if numbers.shape != batch.shape[:1]:
-            raise ValueError(f"ids must be of shape ({len(batch)},), one for each image, got {numbers.shape}")
+            raise ValueError(f"ids must have shape ({len(batch)},), one per image, got {numbers.shape}")
         spec = RGB8 if batch.shape[3] == 3 else ImageSpec(channels=batch.shape[3], dtype="uint8", low=0, high=255)
         policies = {self.kind: self._fitted(spec)}
         made = make_views(policies, {self.kind: self.count}, _square(batch), numbers, self.seed, self.epoch, spec)
         return made[self.kind][0] if alone else made[self.kind]
 
     def _fitted(self, spec: ImageSpec) -> Policy:
-        """Return the policy for some images: what a recipe does to colours is left out where there are none."""
+        """Return the policy for images of a spec; without colours, a recipe's operations on colours are left out."""
         if spec.rgb is not None or not (names := self.policy.on_colours()):
             return self.policy
         if self._of_recipe:
             return self.policy.without_colours()
         raise ConfigError(
-            f"{', '.join(names)}: images of {spec.channels} channels have no red, green and blue. Leave these "
-            "operations out of the policy, or give images of 3 channels."
+            f"{', '.join(names)}: images with {spec.channels} channels have no red, green and blue. Remove these "
+            "operations from the policy, or give images with 3 channels."
         )
 
 
 def _of_recipe(registry: Registry, name: str, kind: str | None, size: Size) -> tuple[str, Policy, int]:
-    """Return a kind of view of a recipe, its policy, and how many of them its pretext task learns from."""
+    """Return a kind of view of a recipe, its policy, and the number of such views that the pretext task needs."""
     parts, settings = said_by(registry, name, size)
     needs = needed_views(registry, parts["pretext_task"])
     kind = kind or needs.main
     if kind not in settings.views:
         known = ", ".join(settings.views) or "none"
         raise ConfigError(
-            f"recipe '{name}' in the size '{size}' has no views of kind '{kind}' (it has: {known}). Take one of these "
-            "kinds, or write a policy out."
+            f"recipe '{name}' in the size '{size}' has no views of kind '{kind}' (it has: {known}). Choose one of "
+            "these kinds, or pass a policy instead of a recipe."
         )
     return kind, settings.views[kind], needs.counts.get(kind, 1)
 
@@ -158,7 +158,7 @@ def _checked(policy: Mapping[str, Any] | Sequence[Mapping[str, Any]]) -> Policy:
 
 
 def _as_batch(images: Tensor | Pixels | Image.Image) -> tuple[Tensor, bool]:
-    """Return images (N, H, W, C), and whether there was one alone."""
+    """Return images (N, H, W, C), and whether a single image was passed."""
     if isinstance(images, Image.Image):
         images = read_image(images, _AS_IT_IS, "the image")
     if isinstance(images, np.ndarray):
@@ -172,7 +172,7 @@ def _as_batch(images: Tensor | Pixels | Image.Image) -> tuple[Tensor, bool]:
 
 
 def _identity(image: Pixels) -> int:
-    """Return the id that the store gives an image of these pixels."""
+    """Return the id that the store gives an image with these pixels."""
     return int.from_bytes(content_hash(image)[:8], "big")
 
 

@@ -1,4 +1,4 @@
-"""The weights of a trained backbone as another library's own network has them."""
+"""The weights of a trained backbone under the names that another library's network uses."""
 
 import os
 from pathlib import Path
@@ -16,25 +16,25 @@ __all__ = ["state_dict"]
 
 
 def state_dict(model: str | os.PathLike[str], *, num_classes: int = 0) -> dict[str, Tensor]:
-    """Return the weights of a trained backbone under the names of timm's, torchvision's or its own network.
+    """Return the weights of a trained backbone under the names that timm, torchvision or its own network uses.
 
     Build the receiving network with the options of `backbone` in model.json, such as timm's `img_size`, `patch_size`
-    and `in_chans`. For `stem: small`, replace its first convolution by a 3x3 convolution with stride 1 and padding 1,
-    and a following `maxpool` by `torch.nn.Identity()`. Pass it images (N, C, S, S) as usual in these libraries,
-    normalised by the `mean` and `std` of model.json.
+    and `in_chans`. For `stem: small`, replace its first convolution with a 3x3 convolution of stride 1 and padding 1,
+    and the `maxpool` that follows it, if any, with `torch.nn.Identity()`. Feed it images (N, C, S, S), as usual in
+    these libraries, normalised by the `mean` and `std` of model.json.
 
     Args:
-        model: The folder of a trained model, with encoder.safetensors and model.json: `models/pretrain`, or what
-            `ssl_pipeline.pretrain` was given as `out`.
+        model: The folder of a trained model, with encoder.safetensors and model.json: `models/pretrain`, or the `out`
+            of `ssl_pipeline.pretrain`.
         num_classes: The number of outputs of a new classifier, all of whose weights are 0, for a network that is built
             with one; 0: no classifier, as in `timm.create_model(..., num_classes=0)`.
 
     Returns:
-        Name -> a tensor on the CPU.
+        A mapping from names to tensors on the CPU.
 
     Raises:
-        PipelineError: There is no such model, or it is damaged.
-        ConfigError: The backbone has no classifier of its own to give.
+        PipelineError: The model does not exist or is damaged.
+        ConfigError: `num_classes` is negative, or the backbone's network has no classifier.
 
     Examples:
         >>> import timm, torchvision
@@ -50,8 +50,8 @@ def state_dict(model: str | os.PathLike[str], *, num_classes: int = 0) -> dict[s
     folder = Path(model)
     if not (folder / CARD).is_file():
         raise PipelineError(
-            f"there is no {CARD} in '{shown(str(folder), 200)}'. Name the folder of a trained model: models/pretrain "
-            "of a project, or what ssl_pipeline.pretrain was given as out."
+            f"there is no {CARD} in '{shown(str(folder), 200)}'. Give the folder of a trained model: models/pretrain "
+            "of a project, or the `out` of ssl_pipeline.pretrain."
         )
     with within_call("Train again", "train it again, by `dvc repro --force pretrain` or by ssl_pipeline.pretrain"):
         encoder, card = load_encoder(load_registry(), folder)

@@ -50,7 +50,7 @@ def test_an_array_of_images_one_image_and_none_give_rows(backbone: Path):
         ([digit_images(1)[0], "."], r"images\[1\]: '.' cannot be read \(Is a directory\)"),
         ([np.zeros((8, 8, 3))], r"images\[0\] is an array of float64 \(8, 8, 3\). Give uint8"),
         ([np.zeros((3, 8, 8), np.uint8)], r"images\[0\] is an array of uint8 \(3, 8, 8\)"),
-        (np.zeros(3, np.uint8), r"images is an array \(3,\)"),
+        (np.zeros(3, np.uint8), r"images is an array of shape \(3,\)"),
         ([7], r"images\[0\] is of type int"),
         (["a\0b"], r"images\[0\]: 'a\\x00b' cannot be read"),
     ],

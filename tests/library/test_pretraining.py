@@ -181,13 +181,13 @@ def test_arrays_keep_their_channels_where_that_is_asked_for(tmp_path: Path):
 @pytest.mark.parametrize(
     ("images", "message"),
     [
-        ("nowhere", "^images: there is no 'nowhere'. Give the path of a directory or of a .zip with images.$"),
+        ("nowhere", "^images: 'nowhere' does not exist. Give the path of a directory or .zip file of images.$"),
         (np.zeros((8, 8, 3), np.uint8), r"images is an array of uint8 \(8, 8, 3\). Give \(N, H, W, C\)"),
-        (iter([]), "without a length and places. Give the path of a directory"),
+        (iter([]), "which has no length or no indexing. Give the path of a directory"),
         ([], "images is empty"),
-        ([{"image": 1}, {"image": 2}], r"images\[0\] is of type dict. Items must be images"),
+        ([{"image": 1}, {"image": 2}], r"images\[0\] is of type dict. Each item must be an image"),
         (np.zeros((2, 8, 8, 3)), r"images\[0\] is an array of float64"),
-        (np.zeros((2, 8, 8, 1), np.uint16), r'images\[0\] is an array of uint16. Give pixels="as_is"'),
+        (np.zeros((2, 8, 8, 1), np.uint16), r'images\[0\] is an array of uint16. Pass pixels="as_is"'),
         (
             TensorDataset(torch.full((2, 3, 8, 8), 1.5)),
             r"images\[0\] has values from 1.5 to 1.5. Give floats in \[0, 1\]",

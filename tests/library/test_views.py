@@ -82,7 +82,7 @@ def test_a_recipe_says_which_views_and_how_many():
 def test_grey_images_lose_the_colours_of_a_recipe_and_refuse_those_that_are_asked_for():
     grey = digit_images(2)[..., :1]
     assert ssl_pipeline.Views("simclr")(grey).shape == (2, 2, 1, 32, 32)
-    with pytest.raises(ConfigError, match="grayscale: images of 1 channels have no red, green and blue"):
+    with pytest.raises(ConfigError, match="grayscale: images with 1 channels have no red, green and blue"):
         ssl_pipeline.Views({**POLICY, "grayscale": {"p": 0.5}})(grey)
 
 
@@ -113,5 +113,5 @@ def test_a_policy_that_is_none_is_told_as_in_params_yaml(policy: Any, message: s
 def test_what_is_no_batch_of_images_is_told(images: Any):
     with pytest.raises(ValueError, match=r"images must (be uint8 \(N, H, W, C\)|have their channels last)"):
         ssl_pipeline.Views(POLICY)(images)
-    with pytest.raises(ValueError, match=r"ids must be of shape \(2,\)"):
+    with pytest.raises(ValueError, match=r"ids must have shape \(2,\)"):
         ssl_pipeline.Views(POLICY)(digit_images(2), np.arange(3))

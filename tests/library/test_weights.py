@@ -80,7 +80,7 @@ def test_our_own_backbone_has_no_classifier(backbone: Path):
 
 
 def test_a_folder_without_a_model_is_told_and_so_is_a_damaged_one(tmp_path: Path):
-    with pytest.raises(PipelineError, match=r"there is no model.json in .*Name the folder of a trained model"):
+    with pytest.raises(PipelineError, match=r"there is no model.json in .*Give the folder of a trained model"):
         ssl_pipeline.state_dict(tmp_path)
     saved(tmp_path, name="resnet_cifar", depth=8, width=4)
     (tmp_path / "encoder.safetensors").write_bytes(b"0")
