@@ -158,7 +158,8 @@ def on_photographs(side: int, precision: str, steps: int) -> Ours:
 def photographs(side: int, precision: str, rounds: int, steps: int) -> dict[str, Any]:
     """Return the ratios of time and memory of a run of a ResNet-18 to those of its bare steps."""
     run = on_photographs(side, precision, steps)
-    with patch.object(pretraining.Plan, "logs", lambda plan, done: False):  # a long run ends a row in 100 steps or more
+    # a long run ends a row in 100 steps or more
+    with patch.object(pretraining.Plan, "logs", autospec=True, return_value=False):
         found = faster(run.bare(steps), run.go, rounds)
     bare = found["s"]["ours"] / steps
     batch, watch = BATCHES[side], EmbeddingWatch(run.pool, "global", 0, run.precision, BATCHES[side])

@@ -125,8 +125,8 @@ class Ours:
 
     def go(self, make_optimizer: Callable[[nn.Module], optim.Optimizer] | None = None, ranks: Ranks = ALONE) -> None:
         """Train for all epochs."""
-        no_looks = patch.object(pretraining.Plan, "looks", lambda plan, done: False)
-        no_checkpoints = patch.object(Run, "save", lambda run, steps: None)
+        no_looks = patch.object(pretraining.Plan, "looks", autospec=True, return_value=False)
+        no_checkpoints = patch.object(Run, "save", autospec=True)
         with tempfile.TemporaryDirectory() as scratch, no_looks, no_checkpoints:
             checkpoints = Checkpoints(Path(scratch), "f" * 64, {})
             pretraining.train(
