@@ -3,8 +3,10 @@
 import importlib
 import inspect
 import re
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -93,6 +95,18 @@ def test_the_code_passes_its_check(section: str, name: str, check: str):
     (code,) = code_of(section)
     exec(code, defined)
     getattr(ssl_pipeline.testing, check)(defined[name])
+
+
+def test_the_source_passes_its_check(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)
+    (code,) = code_of("Source")
+    defined: dict[str, Any] = {}
+    exec(code, defined)
+    stack = np.random.default_rng(0).integers(0, 256, (9, 8, 8, 3), dtype=np.uint8)
+    np.save("stack.npy", stack)
+    ssl_pipeline.testing.check_source(
+        defined["Stack"], path="stack.npy", change=lambda: np.save("stack.npy", 255 - stack)
+    )
 
 
 def test_the_loss_of_views_computes():
