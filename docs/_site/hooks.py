@@ -1,6 +1,6 @@
-"""What the site has beside docs/*.md: the texts of the root, and a reference from docstrings, commands and data.
+"""Generate the pages of the site that are not in docs/: the files of the root, and the reference.
 
-mkdocs calls the functions `on_...` by their names, as mkdocs.yml lists this file under `hooks`.
+mkdocs calls the functions `on_...` because mkdocs.yml lists this file under `hooks`.
 """
 
 import re
@@ -22,7 +22,7 @@ def modules_in(folder: str) -> list[str]:
 
 
 ROOT_PAGES = {"README.md": "readme.md", "CONTRIBUTING.md": "contributing.md", "CHANGELOG.md": "changelog.md"}
-"""Text of the root -> its page."""
+"""File in the root -> its page on the site."""
 PLUGINS = {
     "sources": "Sources",
     "operations": "Operations on views",
@@ -34,13 +34,13 @@ PLUGINS = {
 }
 """Folder of built-in plugins -> the title of its page."""
 NO_HOOKS = "\n    options:\n      filters: ['!^_', '!^register_']"
-"""What leaves the hooks of built-in plugins out, which all look alike."""
+"""Options of a directive that leave out the hooks of built-in plugins, which all look the same."""
 ROOMS = ("parts", "contrast")
-"""Rooms of the core whose modules plugins may import."""
+"""Packages of the core whose modules are building blocks for plugins."""
 MODULES = {
     "library": (
         "Library",
-        "What `import ssl_pipeline` offers to programs and notebooks; [As a library](../library.md) shows it at work.",
+        "Functions and classes for programs and notebooks; [As a library](../library.md) shows how to use them.",
         [
             f"ssl_pipeline.library.{name}"
             for name in (
@@ -55,30 +55,30 @@ MODULES = {
         ],
     ),
     "runtime": (
-        "Run what ships",
-        "Exported models as functions of arrays and texts, and their nearest neighbours, all without torch.",
+        "Runtime",
+        "Run exported models on arrays and texts, and find nearest neighbours, all without torch.",
         ["ssl_pipeline.runtime", "ssl_pipeline.text_runtime", "ssl_pipeline.neighbours", "ssl_pipeline.errors"],
     ),
     "contracts": (
         "Contracts",
-        "The base classes of plugins and what they are given; [Write a plugin](../plugins.md) has them in short.",
+        "The base classes of plugins and their arguments; [Write a plugin](../plugins.md) summarises them.",
         ["ssl_pipeline.types", "ssl_pipeline.data.source", "ssl_pipeline.hookspecs"],
     ),
     "parts": (
-        "Parts of methods",
-        "What built-in methods are made of, for yours: heads, memories, teachers, prototypes, sums over negatives.",
+        "Building blocks",
+        "Parts of built-in methods to use in your own: heads, memories, teachers, prototypes, sums over negatives.",
         [
             *(f"ssl_pipeline.{room}.{name}" for room in ROOMS for name in modules_in(f"ssl_pipeline/{room}")),
             "ssl_pipeline.randomness",
         ],
     ),
-    "testing": ("Conformance kit", "Checks that a plugin's own tests call.", ["ssl_pipeline.testing"]),
+    "testing": ("Conformance kit", "Checks to call from the tests of a plugin.", ["ssl_pipeline.testing"]),
 }
-"""Page -> title, opening sentence, and the modules or names whose docstrings it shows."""
+"""Page -> title, opening sentence, and the modules or names whose docstrings the page shows."""
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
-    """Add the pages that have no file in docs/."""
+    """Add the pages that have no file in docs/, and the notebook."""
     pages = dict(generated())
     for name, target in ROOT_PAGES.items():
         text = (ROOT / name).read_text(encoding="utf-8").replace("](docs/", "](")
@@ -94,7 +94,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 
 def on_page_markdown(markdown: str, **_: object) -> str:
-    """Lead links out of docs/ to the pages that stand for what is there."""
+    """Redirect links that leave docs/ to the corresponding pages of the site."""
     for name, target in ROOT_PAGES.items():
         markdown = markdown.replace(f"](../{name}", f"]({target}")
     return re.sub(r"\]\(\.\./(examples/library\.ipynb)", r"](\1", markdown)
@@ -105,7 +105,7 @@ def generated() -> Iterator[tuple[str, str]]:
     for name, (title, opening, modules) in MODULES.items():
         yield f"reference/{name}.md", page(title, opening, modules)
     for folder, title in PLUGINS.items():
-        opening = "The built-in ones, one module each; `ssl-pipeline plugins NAME` prints the options of one."
+        opening = "The built-in ones, with one module each; `ssl-pipeline plugins NAME` prints the options of a plugin."
         package = f"ssl_pipeline_plugins.{folder}"
         built_in = [f"{package}.{name}" for name in modules_in(f"plugins/ssl_pipeline_plugins/{folder}")]
         yield f"reference/{folder}.md", page(title, opening, built_in, without=NO_HOOKS)
@@ -113,35 +113,35 @@ def generated() -> Iterator[tuple[str, str]]:
     yield "reference/recipes.md", "\n".join(recipes())
     yield "reference/commands.md", "\n".join(commands())
     params = (ROOT / "params.yaml").read_text(encoding="utf-8")
-    opening = "# params.yaml\n\nEvery key, with its default and what it means."
+    opening = "# params.yaml\n\nAll keys, with their defaults and their meaning."
     yield "reference/params.md", f"{opening}\n\n```yaml\n{params}```\n"
 
 
 def page(title: str, opening: str, modules: list[str], without: str = "") -> str:
-    """Return the text of a page of docstrings; `without` is added to each of its directives."""
+    """Return the text of a page of docstrings; `without` is appended to each directive."""
     return f"# {title}\n\n{opening}\n\n" + "\n\n".join(f"::: {module}{without}" for module in modules) + "\n"
 
 
 def index() -> Iterator[str]:
     """Yield the lines of the list of all pages of the reference."""
-    yield "# Reference\n\nEvery public name, from its docstring; every command, key and recipe, from the code itself.\n"
+    yield "# Reference\n\nAll public names, from their docstrings, and all commands, keys and recipes, from the code.\n"
     yield "- [Commands](commands.md)\n- [params.yaml](params.md)\n- [Recipes](recipes.md)"
     for name, title in [(name, entry[0]) for name, entry in MODULES.items()] + list(PLUGINS.items()):
         yield f"- [{title}]({name}.md)"
 
 
 def recipes() -> Iterator[str]:
-    """Yield the lines of a table of the built-in recipes, by the comment that each begins with."""
-    yield "# Recipes\n\n`ssl-pipeline plugins --recipe NAME` shows all values of one, in both of its sizes.\n"
-    yield "| recipe | what it is |\n|---|---|"
+    """Yield the lines of a table of the built-in recipes, with the comment at the top of each."""
+    yield "# Recipes\n\n`ssl-pipeline plugins --recipe NAME` prints all values of a recipe, in both sizes.\n"
+    yield "| recipe | description |\n|---|---|"
     for path in sorted((ROOT / "plugins/ssl_pipeline_plugins/recipes").glob("*.yaml")):
         first = path.read_text(encoding="utf-8").splitlines()[0].lstrip("# ")
         yield f"| `{path.stem}` | {first} |"
 
 
 def commands() -> Iterator[str]:
-    """Yield what `--help` says of each command."""
-    yield "# Commands\n\n`ssl-pipeline COMMAND --help` prints the same.\n"
+    """Yield the `--help` of each command."""
+    yield "# Commands\n\n`ssl-pipeline COMMAND --help` prints the same text.\n"
     context = click.Context(main, info_name="ssl-pipeline", terminal_width=100, max_content_width=100)
     for name in main.list_commands(context):
         command = main.get_command(context, name)
