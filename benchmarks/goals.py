@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from typing import Literal
 
+from benchmarks import reasons
 from benchmarks.report import Figure
 from ssl_pipeline_stages import STAGES
 
@@ -27,57 +28,6 @@ __all__ = [
     "views",
 ]
 
-NO_ANTIALIASING = (
-    "it works on uint8, so that each pass over the pixels reads and writes a quarter of the memory, and its crop is "
-    "not antialiased. Of our time, in float32, colours and blur take half at 96 and 224 px, the taps of the crop a "
-    "quarter; at 224 px another fifth goes to the first write to a batch's fresh memory."
-)
-ALL_PIXELS = (
-    "the bare loop lets libjpeg decode at a half, a quarter or an eighth of the size, which gives other canvases: they "
-    "differ by up to a third of the range at an edge, by 41 levels at twice the canvas's side and by 13 at four times "
-    "(`levels` in the rows). ingest decodes all pixels, whose SHA-256 is the identity of an image. By profile of 128, "
-    "500 and 2,000 px, its time goes to decoding (36, 27 and 27%), the canvas (20, 32 and 30%), the sketch for near "
-    "copies (34, 15 and 8%) and the hash (10, 26 and 35%)."
-)
-WAY_TO_THE_STORE = (
-    "after decoding, each canvas goes through a pipe to the main process, the spool and the shards, with the sums and "
-    "both digests of the store: 0.3 ms at 64 px, 1 ms at 224. What any pile takes (`fixed`) is the start of the "
-    "processes and the second decoding of the 64 images that are kept at their own sizes."
-)
-TWO_PROCESSES = (
-    "dvc starts the inventory, the one stage that always runs because it sees whether images or code have changed: a "
-    "second Python process."
-)
-EXPORTER = (
-    "by profile 85% of it is torch.onnx.export, which traces and decomposes the graphs of two kinds of views. `import "
-    "torch` alone, in its build for CUDA, takes 1.4 s and 520 MB."
-)
-NETWORK = "the network alone takes so much of a step that nothing else can make up for it; the bound below shows this."
-SMALL_MAPS = (
-    "by profile (one thread, 96 px), the first two stages of the network shrink as areas do, to 0.25 of their time at "
-    "half the side, but the last one, a third of a step, does not shrink at all: its maps of 3 x 3 pixels become 2 x "
-    "2, smaller than its kernels, and its convolutions reach 38 GFLOP/s instead of 67. Forward and backward passes "
-    "alone reach 0.73 of what areas predict; rounding maps up to whole pixels leaves 0.88 of it. Views, loss and "
-    "optimizer take a little more."
-)
-LATER_STAGES = (
-    "`curate`, `report`, `bundle` and two more variants of the backbone were added after the goal was set; by profile "
-    "three quarters of finetune are forward and backward passes of 81 models, in 4,140 steps."
-)
-PROBES = (
-    "by profile, a third of it is 75 logistic regressions (15 sets of features, five strengths each), 6% are k-means "
-    "and 2% the neighbours. The passes are those of a ResNet-8 at 16 px, a tenth of a millisecond per image; "
-    "evaluation-wide measures what remains beside those of a larger network."
-)
-ENCODED_TWICE = (
-    "a forward pass in micro-batches of 64 takes 0.3 of a step of this small network, and micro-batches that are kept "
-    "add 0.1, because each calls every operation for few images: about 1.4 is the least."
-)
-WHOLE_BATCH = (
-    "embeddings, heads and the loss of the whole batch take 10 KiB per image here, which shows beside a network this "
-    "small."
-)
-
 
 def views() -> Iterator[Figure]:
     torchvision = {32: 12.0, 96: 3.0, 224: 2.0}
@@ -92,7 +42,7 @@ def views() -> Iterator[Figure]:
             f"{size} px, to albumentationsX per sample, uint8",
             {**of, "reference": "albumentationsX per sample, uint8"},
             goal=("≥", albumentations[size]),
-            missed=NO_ANTIALIASING,
+            missed=reasons.NO_ANTIALIASING,
         )
 
 
@@ -122,7 +72,7 @@ def large_photographs() -> Iterator[Figure]:
 def lightly(side: int, goal: float) -> Iterator[Figure]:
     of = {"what": "images/s", "side": side}
     single = {**of, "precision": "fp32"}
-    yield Figure("images/s in fp32", single, goal=("≥", goal), missed=NETWORK)
+    yield Figure("images/s in fp32", single, goal=("≥", goal), missed=reasons.NETWORK)
     yield Figure("the bound: images/s if all but the network cost nothing", single, "bound")
     yield Figure("the network's share of a step of ours", single, "bare_share")
     yield Figure("images/s of ours", single, "images_per_second.ours")
@@ -150,10 +100,14 @@ def epoch() -> Iterator[Figure]:
 
 
 def ingest() -> Iterator[Figure]:
-    reasons = {"decode": ALL_PIXELS, "further": WAY_TO_THE_STORE, "stage": WAY_TO_THE_STORE}
+    missed_by = {
+        "decode": reasons.ALL_PIXELS,
+        "further": reasons.WAY_TO_THE_STORE,
+        "stage": reasons.WAY_TO_THE_STORE,
+    }
     names = {"decode": "decode", "further": "stage, per further file", "stage": "stage, small pile"}
     for side in (128, 500, 2000):
-        for what, missed in reasons.items():
+        for what, missed in missed_by.items():
             to_draft, to_full = (f"{what} against {loop}.median" for loop in ("draft", "full"))
             name = f"{names[what]}, photographs of {side} px"
             yield Figure(f"{name}, to draft", {"side": side}, to_draft, ("≥", 0.9), missed=missed)
@@ -177,14 +131,22 @@ def race() -> Iterator[Figure]:
 
 def default_run() -> Iterator[Figure]:
     whole = {"what": "the default run"}
-    yield Figure("seconds of all stages", whole, "seconds", ("≤", 90.0), LATER_STAGES)
+    yield Figure("seconds of all stages", whole, "seconds", ("≤", 90.0), reasons.LATER_STAGES)
     for stage in [name for name in STAGES if name != "inventory"]:
         yield Figure(f"seconds of {stage}", whole, f"stages.{stage}")
     yield Figure(
-        "augment alone, seconds of processor time", {"what": "augment alone"}, "seconds", ("≤", 5.0), missed=EXPORTER
+        "augment alone, seconds of processor time",
+        {"what": "augment alone"},
+        "seconds",
+        ("≤", 5.0),
+        missed=reasons.EXPORTER,
     )
     yield Figure(
-        "augment alone, peak memory in MB", {"what": "augment alone"}, "megabytes", ("≤", 500.0), missed=EXPORTER
+        "augment alone, peak memory in MB",
+        {"what": "augment alone"},
+        "megabytes",
+        ("≤", 500.0),
+        missed=reasons.EXPORTER,
     )
     again = {"what": "augment again"}
     yield Figure("the same with its graphs in the cache, seconds of processor time", again, "seconds")
@@ -194,21 +156,23 @@ def default_run() -> Iterator[Figure]:
 def start_up() -> Iterator[Figure]:
     yield Figure("`--help`, to `python -c pass`", {"what": "--help / python -c pass"}, "ratio", ("≤", 10.0))
     repro = {"what": "dvc repro / dvc version"}
-    yield Figure("a `dvc repro` without work, to `dvc version`", repro, "ratio", ("≤", 1.5), missed=TWO_PROCESSES)
+    yield Figure(
+        "a `dvc repro` without work, to `dvc version`", repro, "ratio", ("≤", 1.5), missed=reasons.TWO_PROCESSES
+    )
     floor = {"what": "floor: dvc repro / dvc version"}
     yield Figure("the same with an inventory that does nothing at all", floor, "ratio")
 
 
 def evaluation() -> Iterator[Figure]:
     whole = {"what": "linear evaluation, to the sum of its passes"}
-    yield Figure("time, to the sum of the passes", whole, "ratio", ("≤", 1.15), PROBES)
+    yield Figure("time, to the sum of the passes", whole, "ratio", ("≤", 1.15), reasons.PROBES)
 
 
 def resolution(side: int, goal: bool = True) -> Iterator[Figure]:
     where = {"side": side}
     name = f"speed-up at {side} px"
     asked: tuple[Literal["≥"], float] | None = ("≥", 0.9) if goal else None
-    missed = SMALL_MAPS if side == 96 else ""  # the side that was profiled
+    missed = reasons.SMALL_MAPS if side == 96 else ""  # the side that was profiled
     yield Figure(f"{name}, as a share of what areas predict", where, "ratio", asked, missed)
     yield Figure(name, where, "speed_up.median")
     yield Figure(f"what areas predict at {side} px", where, "predicted")
@@ -217,13 +181,13 @@ def resolution(side: int, goal: bool = True) -> Iterator[Figure]:
 def micro_batches() -> Iterator[Figure]:
     for how in ("encoded twice", "kept where they fit"):
         where = {"what": f"time, micro-batches {how}, to one pass"}
-        yield Figure(f"time, {how}", where, goal=("≤", 1.35), missed=ENCODED_TWICE)
+        yield Figure(f"time, {how}", where, goal=("≤", 1.35), missed=reasons.ENCODED_TWICE)
     for heap, missed in (
         (
             "with gaps",
-            "glibc keeps the memory that a micro-batch returns, in gaps that the next one does not fill.",
+            reasons.GAPS,
         ),
-        ("without gaps", WHOLE_BATCH),
+        ("without gaps", reasons.WHOLE_BATCH),
     ):
         where = {"what": f"memory, slope over micro-batches, heap {heap}"}
         yield Figure(
@@ -237,9 +201,9 @@ def micro_batches() -> Iterator[Figure]:
 
 def families() -> Iterator[Figure]:
     summary = {"what": "families"}
-    reasons = "docs/forms.md says which family is not, and why."
-    yield Figure("families whose file is equal to torch, of 23", summary, "equal", ("≥", 23), missed=reasons)
-    yield Figure("families whose int8 variant can be written and run", summary, "int8", ("≥", 23), missed=reasons)
+    which = "docs/forms.md says which family is not, and why."
+    yield Figure("families whose file is equal to torch, of 23", summary, "equal", ("≥", 23), missed=which)
+    yield Figure("families whose int8 variant can be written and run", summary, "int8", ("≥", 23), missed=which)
     yield Figure("families whose int8 variant passes the gate", summary, "int8_ships")
 
 
