@@ -70,13 +70,13 @@ WHOLE_BATCH = (
 )
 GAPS = "glibc keeps the memory that a micro-batch frees, in gaps that the next micro-batch does not fill."
 VIEWS = (
-    "by profile, making the views takes 9 to 11% of the run, looks at the encoder 2%, and gradient clipping and reading "
-    "images 1 to 2% each. Bare steps find their views ready and clip nothing, and a network this small takes 0.4 ms per "
-    "view, beside which nothing is hidden."
+    "by profile, making the views takes 9 to 11% of the run, looks at the encoder 2%, and gradient clipping and "
+    "reading images 1 to 2% each. Bare steps find their views ready and clip nothing, and a network this small takes "
+    "0.4 ms per view, beside which nothing is hidden."
 )
 VIEWS_OF_PHOTOGRAPHS = (
-    "by profile (two threads, bf16), making the views takes 4% of a step, looks at the encoder 2% and gradient clipping "
-    "1%; bare steps do none of this. In fp32 a step takes twice as long and these shares halve."
+    "by profile (two threads, bf16), making the views takes 4% of a step, looks at the encoder 2% and gradient "
+    "clipping 1%; bare steps do none of this. In fp32 a step takes twice as long and these shares halve."
 )
 SAME_ACTIVATIONS = (
     "both sides train the same network, whose activations decide. Bare steps on ready views take as much as our whole "
