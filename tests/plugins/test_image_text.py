@@ -137,7 +137,7 @@ def test_a_learned_temperature_stops_at_a_hundredth():
     loss.after_step(make_step(), {})
     assert loss.log_scale.exp().item() == pytest.approx(100, rel=1e-6)
     assert loss.energy(torch.eye(2), torch.eye(2)).tolist() == pytest.approx([-100, -100], rel=1e-6)
-    with pytest.raises(ValueError, match=r"temperature must be at least 0\.01 where it is learned"):
+    with pytest.raises(ValueError, match=r"temperature must be at least 0\.01 if it is learned"):
         InfoNCE(temperature=0.005, learned_temperature=True)
 
 

@@ -1,4 +1,4 @@
-"""Alignment and uniformity: views of one image together, all images spread over the sphere.
+"""Alignment and uniformity: pull the views of one image together, and spread all images over the sphere.
 
 Source: Wang and Isola 2020 (2005.10242), section 4.
 """
@@ -13,12 +13,13 @@ from ssl_pipeline.types import Loss, Negatives, Register, Step, StepOutput
 class AlignmentUniformity(Loss):
     """Mean |x - x⁺|^α + λ log mean exp(-t |x - x⁻|²).
 
-    The paper takes the second mean over the pairs of one view; here it is over all pairs that the strategy keeps.
+    The paper averages the second term over the pairs within one view; here it is averaged over all pairs that the
+    negative-sampling strategy keeps.
 
     Args:
-        alpha: Exponent of the distance of positives, α > 0.
+        alpha: Exponent of the distance to positives, α > 0.
         t: Scale of the Gaussian potential, t > 0.
-        weight: Weight of uniformity, λ > 0.
+        weight: Weight of the uniformity term, λ > 0.
     """
 
     energy_name = "distance_to_the_power_alpha"
@@ -31,7 +32,7 @@ class AlignmentUniformity(Loss):
         self.alpha, self.t, self.weight = alpha, t, weight
 
     def forward(self, anchors: Tensor, positives: Tensor, negatives: Negatives, step: Step) -> StepOutput:
-        """Return the loss over anchors (A, D) with positives (A, M, D); no uniformity without negatives."""
+        """Return the loss over anchors (A, D) with positives (A, M, D); without negatives, uniformity adds nothing."""
         cosine = cosines(anchors, positives)
         align = self._power(cosine).mean()
         count = total_weight(anchors, negatives)
@@ -44,11 +45,11 @@ class AlignmentUniformity(Loss):
         return StepOutput(align + self.weight * uniform, figures)
 
     def energy(self, first: Tensor, second: Tensor) -> Tensor:
-        """Return |x - y|^α."""
+        """Return |x - y|^α (N,)."""
         return self._power((first * second).sum(dim=1))
 
     def _power(self, cosine: Tensor) -> Tensor:
-        squared = (2 - 2 * cosine).clamp(min=0 if self.alpha >= 2 else 1e-12)  # a root has no slope at 0
+        squared = (2 - 2 * cosine).clamp(min=0 if self.alpha >= 2 else 1e-12)  # the gradient of a root is infinite at 0
         return squared ** (self.alpha / 2)
 
 

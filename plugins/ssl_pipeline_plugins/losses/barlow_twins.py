@@ -1,4 +1,4 @@
-"""Barlow Twins: the dimensions of two views correlate each with itself, and with no other.
+"""Barlow Twins: each dimension correlates with itself across two views, and with no other dimension.
 
 Source: Zbontar et al. 2021 (2103.03230), equations 1 and 2.
 """
@@ -13,11 +13,11 @@ from ssl_pipeline.contrast.similarity import widened
 from ssl_pipeline.health.projections import outweighed
 from ssl_pipeline.types import Finding, Register, Step, StepOutput, ViewLoss
 
-_VARIANCE_EPSILON = 1e-5  # beside a variance, as BatchNorm has it
+_VARIANCE_EPSILON = 1e-5  # added to a variance, as in BatchNorm
 
 
 class BarlowTwins(ViewLoss):
-    """Σᵢ (1 - Cᵢᵢ)² + λ Σᵢ Σⱼ≠ᵢ Cᵢⱼ², where C (D, D) is the correlation over the batch of two views' projections.
+    """Σᵢ (1 - Cᵢᵢ)² + λ Σᵢ Σⱼ≠ᵢ Cᵢⱼ², where C (D, D) correlates two views' projections over the batch.
 
     Args:
         redundancy: Weight of the redundancy term, λ > 0.
@@ -30,7 +30,7 @@ class BarlowTwins(ViewLoss):
         self.redundancy = redundancy
 
     def forward(self, predictions: Tensor, targets: Tensor, step: Step) -> StepOutput:
-        """Return the mean over pairs of a target (T, N, D) and a later view (V, N, D)."""
+        """Return the mean loss over pairs of a target (T, N, D) and a later view (V, N, D)."""
         first, second = standardised(targets), standardised(predictions)
         found = [self._of(first[t], second[v]) for t in range(len(first)) for v in range(t + 1, len(second))]
         on, off = (torch.stack(terms).mean() for terms in zip(*found, strict=True))
@@ -44,13 +44,13 @@ class BarlowTwins(ViewLoss):
         return (1 - itself).square().sum(), correlation.square().sum() - itself.square().sum()
 
     def diagnose(self, figures: Mapping[str, float]) -> list[Finding]:
-        """Report dimensions that vary together."""
+        """Report redundant dimensions, which vary together."""
         remedy = "Raise pretrain.loss: {redundancy: ...}; 0.005 is usual."
         return outweighed(figures, self.redundancy * figures["off_diagonal"], figures["loss"], self.dim, remedy)
 
 
 def standardised(views: Tensor) -> Tensor:
-    """Return each dimension of each view (V, N, D) with mean 0 and standard deviation 1 over the batch."""
+    """Return views (V, N, D) with each dimension standardised to mean 0 and standard deviation 1 over the batch."""
     wide = widened(views)
     variance, mean = torch.var_mean(wide, dim=1, keepdim=True, correction=0)
     return (wide - mean) / (variance + _VARIANCE_EPSILON).sqrt()

@@ -1,6 +1,7 @@
-"""Coding rate: each of many views fills the space, and lies near the mean of all views of its image.
+"""Coding rate: the projections of each view fill the space, and many views of an image stay close to their mean.
 
-Source: Tong et al. 2023 (EMP-SSL, 2304.03977), equations 2 to 4. As in the authors' code the distortion is not squared.
+Source: Tong et al. 2023 (EMP-SSL, 2304.03977), equations 2 to 4. The distortion is not squared, as in the authors'
+code.
 """
 
 from collections.abc import Mapping
@@ -20,7 +21,7 @@ class CodingRate(ViewLoss):
 
     Args:
         distortion: Distortion that the code allows, ε > 0.
-        invariance: Weight of the views' agreement, λ >= 0.
+        invariance: Weight of the agreement between views, λ >= 0.
     """
 
     remedy = "Lower pretrain.loss: {invariance: ...}, which outweighs the coding rate."
@@ -34,7 +35,7 @@ class CodingRate(ViewLoss):
         self.distortion, self.invariance = distortion, invariance
 
     def forward(self, predictions: Tensor, targets: Tensor, step: Step) -> StepOutput:
-        """Return the loss of views (V, N, D), all alike: those that are targets have no part of their own."""
+        """Return the loss of views (V, N, D). All views play the same part, so that targets are ignored."""
         del targets
         unit = F.normalize(widened(predictions), dim=2)
         images, dim = unit.shape[1:]
@@ -45,7 +46,7 @@ class CodingRate(ViewLoss):
         return StepOutput(-rate - self.invariance * cosine, metrics)
 
     def diagnose(self, figures: Mapping[str, float]) -> list[Finding]:
-        """Report projections that are near each other, since the coding rate hardly counts."""
+        """Report projections that crowd together because the coding rate hardly contributes to the loss."""
         return outweighed(figures, figures["coding_rate"], figures["loss"], self.dim, self.remedy)
 
 

@@ -1,6 +1,6 @@
-"""The contrastive loss: a spring pulls compatible pairs together, and pushes others apart up to a margin.
+"""The contrastive loss: a spring pulls compatible pairs together and pushes other pairs apart, up to a margin.
 
-Source: Hadsell, Chopra and LeCun 2006, equation 4, for squared distances, without the halves.
+Source: Hadsell, Chopra and LeCun 2006, equation 4, for squared distances and without its factors of 1/2.
 """
 
 from torch import Tensor
@@ -10,17 +10,17 @@ from ssl_pipeline import hookimpl
 from ssl_pipeline.parts.pair_energy import EnergyName, PairEnergy
 from ssl_pipeline.types import Negatives, Register
 
-_NO_SLOPE_AT_0 = 1e-12  # under a root
+_NO_SLOPE_AT_0 = 1e-12  # the gradient of a root is infinite at 0
 
 
 class Contrastive(PairEnergy):
     """Mean of E⁺ + mean [m - √E⁻]₊².
 
     Args:
-        margin: Margin m of the distance √E⁻, greater than 0 and less than the root of the largest energy.
-        energy: Name of the energy. squared_euclidean: |x - y|², in [0, 4]; cosine: 1 - cos, in [0, 2]; network:
-            |g(x) - g(y)|², in [0, 4], with a small network g that is learned along.
-        hidden_dim: Width of the hidden layer of the network, at least 1; null: 64. Other energies have none.
+        margin: Margin m for the distance √E⁻, greater than 0 and less than the root of the largest energy.
+        energy: Name of the energy: squared_euclidean (|x - y|², in [0, 4]), cosine (1 - cos, in [0, 2]) or network
+            (|g(x) - g(y)|², in [0, 4], where g is a small network that is trained with the encoder).
+        hidden_dim: Width of the network's hidden layer, at least 1; null means 64. Allowed only with `energy: network`.
     """
 
     def __init__(self, *, margin: float = 1.0, energy: EnergyName = "squared_euclidean", hidden_dim: int | None = None):

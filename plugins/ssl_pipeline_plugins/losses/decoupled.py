@@ -1,7 +1,7 @@
-"""Decoupled contrastive learning: InfoNCE without the positive in the denominator, so that small batches learn as well.
+"""Decoupled contrastive learning: InfoNCE without the positive in the denominator, which makes small batches work.
 
-Source: Yeh et al. 2021 (2110.06848), equations 5 (DCL) and 6 (DCL-W). As in the authors' code, gradients go through the
-weights of DCL-W; lightly's stop at them.
+Source: Yeh et al. 2021 (2110.06848), equations 5 (DCL) and 6 (DCL-W). As in the authors' code, gradients flow through
+the weights of DCL-W; the implementation in lightly detaches the weights.
 """
 
 import torch
@@ -18,9 +18,9 @@ class Decoupled(SoftmaxLoss):
     """Mean of -w s⁺/τ + log Σ exp(s⁻/τ), with s the cosine.
 
     Args:
-        temperature: Temperature of the softmax, τ > 0.
-        sigma: Width of the positives' weights, σ ≥ 0. 0: w = 1 (DCL). Else w = 2 - exp(s⁺/σ) / mean exp(s⁺/σ) (DCL-W),
-            so that hard positives, those with small s⁺, pull more; the paper has 0.5.
+        temperature: Softmax temperature, τ > 0.
+        sigma: Width of the weights of positives, σ ≥ 0. With 0, w = 1 (DCL). Otherwise w = 2 - exp(s⁺/σ) / mean
+            exp(s⁺/σ) (DCL-W): hard positives, which have a small s⁺, pull more. The paper uses 0.5.
     """
 
     def __init__(self, *, temperature: float, sigma: float = 0.0):

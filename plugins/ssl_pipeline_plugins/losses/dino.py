@@ -1,7 +1,7 @@
-"""DINO: a student has to say which prototypes its slowly moving teacher sees in another view.
+"""DINO: a student predicts which prototypes its slowly moving teacher assigns to another view.
 
-The teacher's scores are centred, which keeps it from seeing one prototype everywhere, and sharpened, which keeps it
-from seeing all of them alike.
+Centring the teacher's scores keeps it from assigning all images to one prototype. Sharpening them keeps it from
+assigning each image to all prototypes equally.
 
 Source: Caron et al. 2021 (2104.14294), equations 2 to 4 and algorithm 1.
 """
@@ -18,16 +18,17 @@ from ssl_pipeline.types import Finding, Kept, Register, Step, StepOutput, ViewLo
 
 
 class DINO(ViewLoss):
-    """Mean cross-entropy in nats of the student's softmax over prototypes and the teacher's, of another view.
+    """Mean cross-entropy, in nats, between the student's softmax over prototypes and the teacher's for another view.
 
     Args:
-        prototypes: Number of prototypes, K; the paper's output dimension.
+        prototypes: Number of prototypes K, at least 2. The paper calls it the output dimension.
         temperature: Temperature of the student's softmax, greater than 0.
-        teacher_temperature: Temperature of the teacher's softmax, greater than 0 and below the student's: sharpening.
-        center_momentum: Momentum of the mean of the teacher's scores, which is taken off them, in [0, 1); 1: no
-            centring.
-        momentum: Momentum of the teacher's prototypes, in [0, 1), rising to 1: the task's own.
-        frozen: Share of the training before prototypes learn, in [0, 1).
+        teacher_temperature: Temperature of the teacher's softmax, greater than 0; below the student's it sharpens.
+        center_momentum: Momentum, in [0, 1], of the centre: the moving average of the teacher's scores that is
+            subtracted from them. 1 disables centring.
+        momentum: Momentum of the teacher's prototypes at the start, in [0, 1); it rises to 1. Use the same value as for
+            the pretext task.
+        frozen: Share of the training during which prototypes are frozen, in [0, 1).
     """
 
     prototypes: Prototypes
@@ -60,7 +61,7 @@ class DINO(ViewLoss):
         self.register_buffer("center", torch.zeros(prototypes))
 
     def fit_to(self, dim: int) -> None:
-        """Draw the prototypes, and copy them."""
+        """Initialise the prototypes at random, and copy them to the teacher."""
         super().fit_to(dim)
         self.prototypes = Prototypes(self.count, dim)
         self.teacher = Teacher(self.prototypes, momentum=self.momentum, rising=True)
@@ -76,12 +77,12 @@ class DINO(ViewLoss):
 
     @torch.no_grad()
     def after_step(self, step: Step, kept: Kept) -> None:
-        """Let the centre and the teacher's prototypes follow."""
+        """Update the centre and the teacher's prototypes."""
         self.center.lerp_(kept["mean_scores"].to(self.center.dtype), 1 - self.center_momentum)
         self.teacher.follow(self.prototypes, step.done)
 
     def diagnose(self, figures: Mapping[str, float]) -> list[Finding]:
-        """Report prototypes if few of them are used, or if they are all alike."""
+        """Report that a batch uses few prototypes, or that each image belongs to all of them equally."""
         even, sharp = "pretrain.loss: {center_momentum: 0.9}", "lower pretrain.loss: {teacher_temperature: ...}"
         return unused_prototypes(figures, self.count, figures["progress"], even, sharp)
 

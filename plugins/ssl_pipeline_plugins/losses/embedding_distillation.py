@@ -1,7 +1,8 @@
-"""Embedding distillation: a student's prediction should be what its teacher sees in the image.
+"""Embedding distillation: a student predicts its teacher's embedding of the image.
 
-The squared distance of the two on the unit sphere: |p - t|² = 2 - 2 cos(p, t). A head between the student's embedding
-and the prediction, which does not ship, makes the difference between a student that imitates and one that learns.
+The loss is the squared distance of the two on the unit sphere, |p - t|² = 2 - 2 cos(p, t). The prediction comes from a
+head on the student's embedding, which is not exported. That head makes the difference between a student that merely
+imitates and one that learns.
 
 Source: SimReg (2201.05131), section 3, equation 1.
 """

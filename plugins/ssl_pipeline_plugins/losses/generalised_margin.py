@@ -1,4 +1,4 @@
-"""Generalised margin: the energy of a compatible pair should lie below that of the most offending other one, softly.
+"""Generalised margin: a soft margin keeps the energy of a compatible pair below that of the most offending negative.
 
 Source: LeCun et al. 2006, "A Tutorial on Energy-Based Learning", table 1 (log), with a margin.
 """
@@ -14,13 +14,13 @@ from ssl_pipeline.types import Negatives, Register, Trait
 
 
 class GeneralisedMargin(PairEnergy):
-    """Mean of log(1 + exp(m + E⁺ - E⁻)), with the least E⁻, that of the most offending pair.
+    """Mean of log(1 + exp(m + E⁺ - E⁻)), where E⁻ is the lowest energy: that of the most offending negative.
 
     Args:
         margin: Margin m, in units of the energy.
-        energy: Name of the energy. squared_euclidean: |x - y|², in [0, 4]; cosine: 1 - cos, in [0, 2]; network:
-            |g(x) - g(y)|², in [0, 4], with a small network g that is learned along.
-        hidden_dim: Width of the hidden layer of the network, at least 1; null: 64. Other energies have none.
+        energy: Name of the energy: squared_euclidean (|x - y|², in [0, 4]), cosine (1 - cos, in [0, 2]) or network
+            (|g(x) - g(y)|², in [0, 4], where g is a small network that is trained with the encoder).
+        hidden_dim: Width of the network's hidden layer, at least 1; null means 64. Allowed only with `energy: network`.
     """
 
     refuses: Mapping[Trait, str] = {"weighted": MOST_OFFENDING, "debiased": MOST_OFFENDING}

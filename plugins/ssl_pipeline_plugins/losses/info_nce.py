@@ -1,6 +1,6 @@
-"""InfoNCE: tell the positive from the negatives by a softmax; NT-Xent with the negatives `in_batch`.
+"""InfoNCE: a softmax tells the positive from the negatives. With the negatives `in_batch` it is NT-Xent.
 
-Source: van den Oord et al. 2018 (1807.03748), equation 4; NT-Xent: SimCLR (2002.05709), equation 1; a learned
+Sources: van den Oord et al. 2018 (1807.03748), equation 4; NT-Xent: SimCLR (2002.05709), equation 1; learned
 temperature: CLIP (2103.00020), section 2.4.
 """
 
@@ -23,9 +23,9 @@ class InfoNCE(SoftmaxLoss):
     """Mean of -log(exp(s⁺/τ) / (Σ exp(s⁺/τ) + Σ w exp(s⁻/τ))), with s the cosine; positives share a denominator.
 
     Args:
-        temperature: Temperature of the softmax, τ > 0. Small: the nearest negatives dominate.
-        learned_temperature: Whether this is where a temperature starts that is learned along, by its logarithm, and is
-            kept from falling below 0.01.
+        temperature: Softmax temperature, τ > 0. When it is small, the nearest negatives dominate.
+        learned_temperature: Whether to learn the temperature, through its logarithm. It then starts at `temperature`,
+            which must be at least 0.01, and never falls below 0.01.
     """
 
     log_scale: nn.Parameter | None
@@ -33,7 +33,7 @@ class InfoNCE(SoftmaxLoss):
     def __init__(self, *, temperature: float, learned_temperature: bool = False):
         super().__init__(temperature=temperature)
         if learned_temperature and temperature < _LEAST_LEARNED:
-            raise ValueError(f"temperature must be at least {_LEAST_LEARNED} where it is learned, got {temperature}")
+            raise ValueError(f"temperature must be at least {_LEAST_LEARNED} if it is learned, got {temperature}")
         self.log_scale = nn.Parameter(torch.tensor(-math.log(temperature))) if learned_temperature else None
 
     def forward(self, anchors: Tensor, positives: Tensor, negatives: Negatives, step: Step) -> StepOutput:
@@ -60,18 +60,18 @@ class InfoNCE(SoftmaxLoss):
 
     @torch.no_grad()
     def after_step(self, step: Step, kept: Kept) -> None:
-        """Keep a learned temperature from falling below its least."""
+        """Keep a learned temperature from falling below 0.01."""
         if self.log_scale is not None:
             self.log_scale.clamp_(max=-math.log(_LEAST_LEARNED))
 
     def energy(self, first: Tensor, second: Tensor) -> Tensor:
-        """Return -cos/τ, as the softmax is the Gibbs distribution of this energy."""
+        """Return -cos/τ (N,), the energy whose Gibbs distribution is the softmax."""
         if self.log_scale is None:
             return super().energy(first, second)
         return -(first * second).sum(dim=1) * self.log_scale.exp()
 
     def diagnose(self, figures: Mapping[str, float]) -> list[Finding]:
-        """Report a given temperature that is too small or too large; one that is learned is left to its learning."""
+        """Report a fixed temperature that is too small or too large; a learned one is never reported."""
         return super().diagnose(figures) if self.log_scale is None else []
 
 

@@ -1,6 +1,6 @@
-"""Square-exponential in the mean: as `square_exponential`, but all incompatible pairs have a say, not the worst alone.
+"""Mean square-exponential: like `square_exponential`, but every negative contributes, not only the most offending one.
 
-Source: LeCun et al. 2006, "A Tutorial on Energy-Based Learning", table 1, whose least energy is a mean here.
+Source: LeCun et al. 2006, "A Tutorial on Energy-Based Learning", table 1, with a mean in place of the lowest energy.
 """
 
 import torch
@@ -15,10 +15,10 @@ class MeanSquareExponential(PairEnergy):
     """Mean of (E⁺)² + γ mean exp(-E⁻).
 
     Args:
-        gamma: Scale γ > 0 of the push.
-        energy: Name of the energy. squared_euclidean: |x - y|², in [0, 4]; cosine: 1 - cos, in [0, 2]; network:
-            |g(x) - g(y)|², in [0, 4], with a small network g that is learned along.
-        hidden_dim: Width of the hidden layer of the network, at least 1; null: 64. Other energies have none.
+        gamma: Weight of the term that pushes negatives away, γ > 0.
+        energy: Name of the energy: squared_euclidean (|x - y|², in [0, 4]), cosine (1 - cos, in [0, 2]) or network
+            (|g(x) - g(y)|², in [0, 4], where g is a small network that is trained with the encoder).
+        hidden_dim: Width of the network's hidden layer, at least 1; null means 64. Allowed only with `energy: network`.
     """
 
     def __init__(self, *, gamma: float = 1.0, energy: EnergyName = "squared_euclidean", hidden_dim: int | None = None):

@@ -1,8 +1,9 @@
-"""Negative cosine: a prediction of one view should point where the other view's target does.
+"""Negative cosine: the prediction of one view should point in the same direction as the target of another view.
 
-What keeps this from collapsing is around it: a predictor, and targets without gradient or from a slower teacher.
+This loss alone would collapse. A predictor prevents it, together with targets that carry no gradient or come from a
+slower teacher.
 
-Sources: SimSiam (2011.10566), equations 1 to 4; BYOL (2006.07733), equation 2, is 2 + 2 times this.
+Sources: SimSiam (2011.10566), equations 1 to 4; BYOL (2006.07733), equation 2, which is 2 + 2 times this loss.
 """
 
 import torch
@@ -19,14 +20,15 @@ class NegativeCosine(ViewLoss):
     """Mean of -cos(p, z) over predictions p and targets z of different views of one image.
 
     Args:
-        stop_gradient: Whether targets are constants. Without it, and without a teacher, embeddings collapse.
+        stop_gradient: Whether targets are detached, so that they carry no gradient. With neither this nor a teacher,
+            embeddings collapse.
     """
 
     least_std = 0.4
     remedy = (
-        "What keeps this loss from collapsing is a predictor and a slower teacher (pretrain.pretext_task: "
-        "{predictor_dim: 64, momentum: 0.99}), or a predictor and pretrain.loss: {stop_gradient: true}; too high a "
-        "pretrain.optimizer.learning_rate undoes them."
+        "To keep this loss from collapsing, use a predictor with a slower teacher (pretrain.pretext_task: "
+        "{predictor_dim: 64, momentum: 0.99}), or a predictor with pretrain.loss: {stop_gradient: true}. Too high a "
+        "pretrain.optimizer.learning_rate undoes either."
     )
 
     def __init__(self, *, stop_gradient: bool = True):

@@ -1,4 +1,4 @@
-"""Negative log-likelihood: compatible pairs are likely under the Gibbs distribution of their energy.
+"""Negative log-likelihood: make compatible pairs likely under the Gibbs distribution of the energy.
 
 Source: LeCun et al. 2006, "A Tutorial on Energy-Based Learning", table 1 (NLL).
 """
@@ -14,8 +14,8 @@ from ssl_pipeline.parts.pair_energy import EnergyName, PairEnergy
 from ssl_pipeline.types import Negatives, Register
 
 _SPLIT = (
-    "each functional of the loss 'energy' is a loss of its own now: write its name as the loss, such as {name: "
-    "generalised_margin, margin: 1.0}, with the options of this functional alone, and leave out 'functional'"
+    "each functional of the loss 'energy' is now a separate loss: write its name as the loss, such as {name: "
+    "generalised_margin, margin: 1.0}, with the options of this functional only, and leave out 'functional'"
 )
 
 
@@ -23,10 +23,10 @@ class NegativeLogLikelihood(PairEnergy):
     """Mean of E⁺ + 1/β log(exp(-β E⁺) + Σ exp(-β E⁻)).
 
     Args:
-        beta: Inverse temperature β > 0.
-        energy: Name of the energy. squared_euclidean: |x - y|², in [0, 4]; cosine: 1 - cos, in [0, 2]; network:
-            |g(x) - g(y)|², in [0, 4], with a small network g that is learned along.
-        hidden_dim: Width of the hidden layer of the network, at least 1; null: 64. Other energies have none.
+        beta: Inverse temperature, β > 0.
+        energy: Name of the energy: squared_euclidean (|x - y|², in [0, 4]), cosine (1 - cos, in [0, 2]) or network
+            (|g(x) - g(y)|², in [0, 4], where g is a small network that is trained with the encoder).
+        hidden_dim: Width of the network's hidden layer, at least 1; null means 64. Allowed only with `energy: network`.
     """
 
     formerly: Mapping[str, str] = {"energy": _SPLIT, "functional": _SPLIT}

@@ -1,11 +1,12 @@
-"""Prototype distillation: a student should see in an image the groups of images that its teacher sees in it.
+"""Prototype distillation: a student predicts to which clusters of images its teacher assigns an image.
 
-The groups are k-means clusters of the teacher's embeddings, found while training goes on, and a softmax over them is
-the teacher's answer: what knowledge distillation calls softened targets, with clusters in place of classes. A prototype
-is the direction of the sum of all embeddings that were assigned to it, and begins as one of them.
+The clusters are found by k-means on the teacher's embeddings during training. The teacher's softmax over them is the
+target: these are the softened targets of knowledge distillation, with clusters in place of classes. A prototype is the
+direction of the sum of all embeddings that were assigned to it, and starts as one of them.
 
 Sources: softened targets: Hinton et al. 2015 (1503.02531), section 2, equation 1; k-means of unit vectors: Dhillon and
-Modha 2001 (10.1023/A:1007612920971), section 2; batch by batch: Sculley 2010 (10.1145/1772690.1772862), algorithm 1.
+Modha 2001 (10.1023/A:1007612920971), section 2; mini-batch k-means: Sculley 2010 (10.1145/1772690.1772862),
+algorithm 1.
 """
 
 from collections.abc import Mapping
@@ -21,10 +22,10 @@ from ssl_pipeline.types import Finding, Kept, Register, Step, StepOutput, Taught
 
 
 class PrototypeDistillation(TaughtLoss):
-    """Cross-entropy in nats of the student's softmax over prototypes and the teacher's, mean over views and images.
+    """Cross-entropy, in nats, between the teacher's and the student's softmax over prototypes, mean over all views.
 
     Args:
-        prototypes: Number of prototypes, K, at least 2.
+        prototypes: Number of prototypes K, at least 2.
         temperature: Temperature of the student's softmax, greater than 0.
         teacher_temperature: Temperature of the teacher's softmax, greater than 0; below the student's it sharpens.
     """
@@ -42,7 +43,7 @@ class PrototypeDistillation(TaughtLoss):
         self.count, self.temperature, self.teacher_temperature = prototypes, temperature, teacher_temperature
 
     def fit_to(self, dim: int) -> None:
-        """Draw prototypes at random, until embeddings take their places."""
+        """Initialise the prototypes at random; the first embeddings of the run replace them."""
         super().fit_to(dim)
         self.register_buffer("sums", F.normalize(torch.randn(self.count, dim), dim=1))
 
@@ -57,7 +58,7 @@ class PrototypeDistillation(TaughtLoss):
 
     @torch.no_grad()
     def after_step(self, step: Step, kept: Kept) -> None:
-        """Let the first embeddings of a run take the prototypes' places, and all be added to the nearest one."""
+        """Replace the prototypes by the first embeddings of a run, and add each later one to its nearest prototype."""
         embeddings = kept["embeddings"].to(self.sums.dtype)  # (A, D)
         first = step.number * len(embeddings)
         if first < self.count:
@@ -67,15 +68,16 @@ class PrototypeDistillation(TaughtLoss):
         nearest = (embeddings @ F.normalize(self.sums, dim=1).T).argmax(dim=1)
         self.sums += (
             F.one_hot(nearest, self.count).to(self.sums.dtype).T @ embeddings
-        )  # no scatter: the same bits always
+        )  # a product, as a scatter's bits may vary from run to run
 
     def diagnose(self, figures: Mapping[str, float]) -> list[Finding]:
-        """Report prototypes if few of them are used, or if they are all alike."""
+        """Report that a batch uses few prototypes, or that each image belongs to all of them equally."""
         even, sharp = (
             "raise pretrain.loss: {teacher_temperature: ...}",
             "lower pretrain.loss: {teacher_temperature: ...}",
         )
-        return unused_prototypes(figures, self.count, 1.0, even, sharp)  # clusters of what is given are not even early
+        # progress 1.0: the bound for the start of a training does not hold for clusters of fixed embeddings
+        return unused_prototypes(figures, self.count, 1.0, even, sharp)
 
 
 @hookimpl

@@ -1,4 +1,4 @@
-"""Sigmoid loss: every pair is a yes-or-no question of its own, so that no batch-wide softmax is needed.
+"""Sigmoid loss: each pair is classified separately as compatible or not, without a softmax over the batch.
 
 Source: Zhai et al. 2023 (2303.15343), algorithm 1.
 """
@@ -18,9 +18,9 @@ class Sigmoid(Loss):
     """Mean over anchors of softplus(-(t s⁺ + b)) + Σ w softplus(t s⁻ + b), with s the cosine; t and b are learned.
 
     Args:
-        scale: Scale t at the start, greater than 0; its logarithm is what is learned. The paper has 10.
-        bias: Bias b at the start. The paper has -10, so that at first all pairs count as incompatible, as nearly all
-            are.
+        scale: Initial value of the scale t, greater than 0; its logarithm is learned. The paper uses 10.
+        bias: Initial value of the bias b. The paper uses -10: all pairs then start as incompatible, which nearly all of
+            them are.
     """
 
     energy_name = "negative_scaled_cosine"
@@ -33,7 +33,7 @@ class Sigmoid(Loss):
         self.bias = nn.Parameter(torch.tensor(float(bias)))
 
     def forward(self, anchors: Tensor, positives: Tensor, negatives: Negatives, step: Step) -> StepOutput:
-        """Return the mean loss in nats over anchors (A, D), summed over their keys; positives (A, M, D) as usual."""
+        """Return the mean loss in nats over anchors (A, D), summed over their keys, with positives (A, M, D)."""
         cosine, count = cosines(anchors, positives), len(anchors)  # (A, M)
         scale = self.log_scale.exp()
         of_negatives = negative_sum(
@@ -48,7 +48,7 @@ class Sigmoid(Loss):
         return StepOutput(loss, {name: value.detach() for name, value in figures.items()})
 
     def energy(self, first: Tensor, second: Tensor) -> Tensor:
-        """Return -(t cos + b): the logit of being incompatible."""
+        """Return -(t cos + b) (N,), the logit of being incompatible."""
         return -(self.log_scale.exp() * (first * second).sum(dim=1) + self.bias)
 
 

@@ -1,11 +1,11 @@
-"""Similarity distillation: a student should find the images similar to each other that its teacher finds similar.
+"""Similarity distillation: a student learns which images its teacher finds similar to each other.
 
-The teacher's embeddings of the batch's other images, and of images of past steps, are keys. How similar an image is to
-each of them, as a softmax, is what the teacher knows of it, and what the student has to predict: the loss is the
-cross-entropy of the two. No key is old, as the teacher does not move.
+The keys are the teacher's embeddings of the other images of the batch and of images of past steps. The target is the
+teacher's softmax over an image's similarities to the keys, which the student predicts: the loss is the cross-entropy
+between the two. Keys never become stale, as the teacher does not change.
 
-Sources: SEED (2101.04731), section 3.2, equations 2 to 5, where the image's own embedding is a key too; ReSSL
-(2107.09282), section 3.2, equations 3 to 5, where it is none.
+Sources: SEED (2101.04731), section 3.2, equations 2 to 5, where the embedding of the image itself is also a key; ReSSL
+(2107.09282), section 3.2, equations 3 to 5, where it is not.
 """
 
 from collections.abc import Mapping
@@ -19,19 +19,19 @@ from ssl_pipeline.contrast.similarity import log_mass, widened
 from ssl_pipeline.parts.memory import KeyMemory
 from ssl_pipeline.types import Finding, Kept, Negatives, Register, Step, StepOutput, TaughtLoss
 
-_AT_ONCE = 2**22  # similarities that the teacher's softmax is computed of at once: 16 MB in float32
-_LEAST_KEYS = 1.1  # keys of an image, by the entropy of the teacher's softmax, that still say something of relations
-_MOST_SHARE = 0.98  # share of all keys, above which the teacher's softmax tells none from another
+_AT_ONCE = 2**22  # similarities that enter the teacher's softmax at once: 16 MB in float32
+_LEAST_KEYS = 1.1  # fewest keys per image, as the exponential of the softmax's entropy, that still describe relations
+_MOST_SHARE = 0.98  # share of all keys, above which the teacher's softmax is too flat to tell them apart
 
 
 class SimilarityDistillation(TaughtLoss):
-    """Cross-entropy in nats of the student's softmax over keys and the teacher's, mean over views and images.
+    """Cross-entropy, in nats, between the teacher's and the student's softmax over keys, mean over all views.
 
     Args:
         temperature: Temperature of the student's softmax, greater than 0.
         teacher_temperature: Temperature of the teacher's softmax, greater than 0; below the student's it sharpens.
-        queue_size: Number of the teacher's embeddings of past steps that are keys too, at least 0.
-        own: Whether the teacher's embedding of the image itself is a key (SEED), or is none (ReSSL).
+        queue_size: Number of the teacher's embeddings from past steps that also serve as keys, at least 0.
+        own: Whether the teacher's embedding of the image itself is a key: true in SEED, false in ReSSL.
     """
 
     def __init__(
@@ -75,10 +75,10 @@ class SimilarityDistillation(TaughtLoss):
     def _taught(
         self, teachers: Tensor, samples: Tensor, keys: Tensor, of_keys: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Return what the teacher's softmax over keys is of each embedding (A, D).
+        """Summarise the teacher's softmax over keys for each embedding (A, D).
 
         Returns:
-            The mean of keys (A, D) by it, its entropy (A,) in nats, and the number of keys (A,).
+            The mean of the keys (A, D) weighted by the softmax, its entropy (A,) in nats, and the number of keys (A,).
         """
         means, entropies, counts = [], [], []
         rows = max(1, _AT_ONCE // len(keys))
@@ -97,21 +97,21 @@ class SimilarityDistillation(TaughtLoss):
 
     @torch.no_grad()
     def after_step(self, step: Step, kept: Kept) -> None:
-        """Let the queue take in the batch."""
+        """Add the batch to the queue."""
         if self.queue is not None:
             self.queue.remember(kept["keys"], kept["samples"])
 
     def diagnose(self, figures: Mapping[str, float]) -> list[Finding]:
-        """Report a teacher's softmax that tells nothing of relations."""
+        """Report a teacher's softmax that carries no information about relations."""
         used, count = figures["keys_of_an_image"], figures["keys"]
         if count < 2 or _LEAST_KEYS <= used <= _MOST_SHARE * count:
             return []
-        which, what = ("one key alone", "Raise") if used < _LEAST_KEYS else ("all keys alike", "Lower")
+        which, what = ("only one key", "Raise") if used < _LEAST_KEYS else ("all keys equally", "Lower")
         return [
             Finding(
                 "no relations taught",
                 f"no relations taught: the teacher's softmax finds {which} similar to an image ({used:.2f} of "
-                f"{count:.0f}, by its entropy). {what} pretrain.loss: {{teacher_temperature: "
+                f"{count:.0f} keys, by its entropy). {what} pretrain.loss: {{teacher_temperature: "
                 f"{self.teacher_temperature:g}}}.",
             )
         ]

@@ -1,12 +1,12 @@
 """Spectral contrastive loss: its minimiser factorises the graph in which views of one image are neighbours.
 
 Source: HaoChen et al. 2021 (2106.04156), equation 6, divided by μ as in the authors' code
-(github.com/jhaochenz96/spectral_contrastive_learning, models/spectral.py), so that their learning rates hold here.
+(github.com/jhaochenz96/spectral_contrastive_learning, models/spectral.py), so that their learning rates apply here.
 
-Losses here compare vectors of one length, and so all features are given the length √μ. The authors shorten those that
-are longer and leave the others; behind a batch normalisation of thousands of dimensions all are longer at first. They
-also hold a view against second views alone: that is `keys: other_view` of the pretext task, and has the same
-expectation.
+Losses of this project compare vectors of one length, so all features are scaled to the length √μ. The authors shorten
+features that are longer and leave the others; after a batch normalisation of thousands of dimensions, all are longer at
+first. They also compare a first view with second views only. That is `keys: other_view` of the pretext task, and has
+the same expectation.
 """
 
 import torch
@@ -21,7 +21,7 @@ class Spectral(Loss):
     """-2 mean s⁺ + μ mean (s⁻)², with s the cosine.
 
     Args:
-        radius: Squared length that features are given, μ > 0.
+        radius: Squared length to which features are scaled, μ > 0.
     """
 
     energy_name = "negative_scaled_cosine"
@@ -41,7 +41,7 @@ class Spectral(Loss):
         return StepOutput(loss, {"negatives": weight.mean()})
 
     def energy(self, first: Tensor, second: Tensor) -> Tensor:
-        """Return -μ cos."""
+        """Return -μ cos (N,)."""
         return -self.radius * (first * second).sum(dim=1)
 
 

@@ -1,4 +1,4 @@
-"""Square-exponential: the energy of compatible pairs is squared, and that of the most offending other pair decays.
+"""Square-exponential: square the energy of compatible pairs, and decay with that of the most offending negative.
 
 Source: LeCun et al. 2006, "A Tutorial on Energy-Based Learning", table 1.
 """
@@ -14,13 +14,13 @@ from ssl_pipeline.types import Negatives, Register, Trait
 
 
 class SquareExponential(PairEnergy):
-    """Mean of (E⁺)² + γ exp(-E⁻), with the least E⁻, that of the most offending pair.
+    """Mean of (E⁺)² + γ exp(-E⁻), where E⁻ is the lowest energy: that of the most offending negative.
 
     Args:
-        gamma: Scale γ > 0 of the push.
-        energy: Name of the energy. squared_euclidean: |x - y|², in [0, 4]; cosine: 1 - cos, in [0, 2]; network:
-            |g(x) - g(y)|², in [0, 4], with a small network g that is learned along.
-        hidden_dim: Width of the hidden layer of the network, at least 1; null: 64. Other energies have none.
+        gamma: Weight of the term that pushes negatives away, γ > 0.
+        energy: Name of the energy: squared_euclidean (|x - y|², in [0, 4]), cosine (1 - cos, in [0, 2]) or network
+            (|g(x) - g(y)|², in [0, 4], where g is a small network that is trained with the encoder).
+        hidden_dim: Width of the network's hidden layer, at least 1; null means 64. Allowed only with `energy: network`.
     """
 
     refuses: Mapping[Trait, str] = {"weighted": MOST_OFFENDING, "debiased": MOST_OFFENDING}

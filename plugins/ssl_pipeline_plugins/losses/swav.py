@@ -1,10 +1,10 @@
-"""SwAV: the prototypes that one view is assigned to have to be predicted from another one.
+"""SwAV: predict from one view the prototypes that another view of the image is assigned to.
 
-Assignments fill all prototypes evenly, which rules out that all images get the same one.
+Assignments use all prototypes evenly, so that images cannot all be assigned to the same one.
 
-Source: Caron et al. 2020 (2006.09882), equations 1 to 5; the queue: section 3.1, one for each view as in the authors'
-code (github.com/facebookresearch/swav, main_swav.py), which starts to use it after some epochs; here it counts once it
-is full.
+Source: Caron et al. 2020 (2006.09882), equations 1 to 5. The queue (section 3.1) is kept per view, as in the authors'
+code (github.com/facebookresearch/swav, main_swav.py). That code starts to use it after some epochs; here it is used as
+soon as it is full.
 """
 
 import math
@@ -20,16 +20,17 @@ from ssl_pipeline.types import Finding, Kept, Register, Step, StepOutput, ViewLo
 
 
 class SwAV(ViewLoss):
-    """Mean cross-entropy in nats of a view's softmax over prototypes and another view's assignment.
+    """Mean cross-entropy, in nats, between one view's assignment to prototypes and another view's softmax over them.
 
     Args:
-        prototypes: Number of prototypes, K: some times the number of classes.
-        temperature: Temperature of the softmax, greater than 0.
+        prototypes: Number of prototypes K, at least 2; use a multiple of the number of classes.
+        temperature: Softmax temperature, greater than 0.
         epsilon: Softness of the assignment, greater than 0.
-        iterations: Iterations of Sinkhorn and Knopp's algorithm; 0: a plain softmax, which collapses.
-        queue_size: Past projections of the first view that are assigned beside the first view's, and as many of the
-            second beside the second's, where a batch has few images for so many prototypes; 0: none.
-        frozen: Share of the training before prototypes learn, in [0, 1).
+        iterations: Number of Sinkhorn-Knopp iterations, at least 0. With 0, the assignment is a plain softmax, which
+            collapses.
+        queue_size: Number of past projections of a view that are assigned along with the batch's projections of that
+            view, for batches with few images per prototype. With 0, there is no queue.
+        frozen: Share of the training during which prototypes are frozen, in [0, 1).
     """
 
     prototypes: Prototypes
@@ -55,15 +56,15 @@ class SwAV(ViewLoss):
             raise ValueError(f"frozen must lie in [0, 1), got {frozen}")
         self.count, self.temperature, self.epsilon = prototypes, temperature, epsilon
         self.iterations, self.frozen = iterations, frozen
-        self.queue = Memory(queue_size) if queue_size else None  # of rows (T D): all targets of an image
+        self.queue = Memory(queue_size) if queue_size else None  # each row (T D,) holds all targets of an image
 
     def fit_to(self, dim: int) -> None:
-        """Draw the prototypes."""
+        """Initialise the prototypes at random."""
         super().fit_to(dim)
         self.prototypes = Prototypes(self.count, dim)
 
     def forward(self, predictions: Tensor, targets: Tensor, step: Step) -> StepOutput:
-        """Return the loss of views (V, N, D) and of those that are assigned (T, N, D)."""
+        """Return the loss of views (V, N, D), given those that are assigned to prototypes (T, N, D)."""
         scores = self.prototypes(predictions, learns=step.progress >= self.frozen)
         assigned = torch.stack([self._assign(view, past) for view, past in self._with_past(targets.detach())])
         figures = prototype_figures(assigned) if step.measured else {}
@@ -71,7 +72,7 @@ class SwAV(ViewLoss):
         return StepOutput(loss, figures, {} if self.queue is None else {"targets": targets.detach()})
 
     def _with_past(self, targets: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
-        """Return each target (N, D), and what the queue holds of its view (n, D), once the queue is full."""
+        """Return each target (N, D) with the queue's projections of its view (n, D); n is 0 until the queue is full."""
         past = targets[:, :0]
         if self.queue is not None and len(held := self.queue.held()) == self.queue.size:
             past = held.reshape(len(held), len(targets), -1).transpose(0, 1).to(targets.dtype)
@@ -79,25 +80,25 @@ class SwAV(ViewLoss):
 
     @torch.no_grad()
     def _assign(self, view: Tensor, past: Tensor) -> Tensor:
-        """Return shares (N, K) of prototypes in each image of a view (N, D), assigned beside past ones (n, D)."""
+        """Return the assignments (N, K) of a view's projections (N, D), computed along with past ones (n, D)."""
         scores = self.prototypes(torch.cat([view, past]))
         return sinkhorn(scores / self.epsilon, self.iterations)[: len(view)]
 
     def after_step(self, step: Step, kept: Kept) -> None:
-        """Fill the queue."""
+        """Add the targets to the queue."""
         if self.queue is not None:
             self.queue.push(kept["targets"].transpose(0, 1).flatten(1))
 
     def diagnose(self, figures: Mapping[str, float]) -> list[Finding]:
-        """Report prototypes if few of them are used, or if they are all alike."""
+        """Report that a batch uses few prototypes, or that each image belongs to all of them equally."""
         even, sharp = "pretrain.loss: {iterations: 3}", "lower pretrain.loss: {epsilon: ...}"
         return unused_prototypes(figures, self.count, figures["progress"], even, sharp)
 
 
 def sinkhorn(logits: Tensor, iterations: int) -> Tensor:
-    """Return rows (N, K) that sum to 1, of exponentials scaled so that all columns come to sum to N / K.
+    """Return exponentials of logits (N, K), scaled so that rows sum to 1 and columns approach a sum of N / K.
 
-    In logarithms, since exp(1 / 0.05) has no room in half precision. Without iterations this is a softmax.
+    The scaling is done in logarithms, as exp(1 / 0.05) overflows in half precision. Without iterations it is a softmax.
     """
     images, count = logits.shape
     for _ in range(iterations):

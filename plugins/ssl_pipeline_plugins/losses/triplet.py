@@ -1,8 +1,8 @@
 """Margin triplet: the positive should be nearer than each negative, by a margin.
 
 Source: Schroff et al. 2015 (FaceNet, 1503.03832), equation 3, which sums over triplets; the soft margin: Hermans et al.
-2017 (1703.07737). Here each anchor weighs the same, however many negatives a strategy leaves it; a sum would let those
-with the most decide, and grow with the batch.
+2017 (1703.07737). Here each anchor has the same weight, however many negatives a strategy leaves it. A sum would be
+dominated by the anchors with the most negatives, and would grow with the batch.
 """
 
 from collections.abc import Callable, Mapping
@@ -20,20 +20,20 @@ from ssl_pipeline.health.negatives import wide_margin
 from ssl_pipeline.types import Finding, Loss, Negatives, Register, Step, StepOutput
 
 _MAX_DISTANCE_FROM_MARGIN = (
-    0.02  # share of the margin within which a loss is at it: positives and negatives are equally far
+    0.02  # share of the margin; a loss this close to the margin means that positives and negatives are equally far
 )
 
 
 class Triplet(Loss):
-    """Mean over anchors of the mean, over the negatives that the strategy keeps, of [d⁺ - d⁻ + m]₊ or its softplus.
+    """Mean of [d⁺ - d⁻ + m]₊, or of its softplus, over the negatives that the strategy keeps, then over anchors.
 
     Args:
-        margin: Margin m, in units of the distance; greater than 0 where it is hard, and less than the largest distance.
-        distance: squared_euclidean, in [0, 4] for unit vectors, or cosine: 1 - cos, in [0, 2].
-        soft: Whether softplus takes the hinge's place: no triplet is ever done with.
+        margin: Margin m, in units of the distance. Unless `soft` is set, it lies between 0 and the largest distance.
+        distance: Name of the distance: squared_euclidean, in [0, 4] for unit vectors, or cosine (1 - cos), in [0, 2].
+        soft: Whether softplus replaces the hinge, so that every triplet always has a gradient.
     """
 
-    needs_many_negatives = False  # a strategy may leave it a single one
+    needs_many_negatives = False  # it also learns from a single negative per anchor
 
     def __init__(
         self, *, margin: float, distance: Literal["squared_euclidean", "cosine"] = "cosine", soft: bool = False
@@ -49,7 +49,7 @@ class Triplet(Loss):
         self.energy_name = f"{distance}_distance"
 
     def forward(self, anchors: Tensor, positives: Tensor, negatives: Negatives, step: Step) -> StepOutput:
-        """Return the mean loss over anchors (A, D) that have negatives, with positives (A, M, D); 0 without any."""
+        """Return the mean loss over anchors (A, D) that have negatives, with positives (A, M, D); 0 if none has."""
         distance = self._distance.of_cosine
         cosine = cosines(anchors, positives)  # (A, M)
         hinge: Callable[[Tensor], Tensor] = F.softplus if self.soft else F.relu
@@ -88,7 +88,7 @@ class Triplet(Loss):
         return (found / weight)[weight > 0].mean().nan_to_num(0.0)
 
     def energy(self, first: Tensor, second: Tensor) -> Tensor:
-        """Return the distance."""
+        """Return the distances (N,)."""
         return self._distance.of_cosine((first * second).sum(dim=1))
 
     def diagnose(self, figures: Mapping[str, float]) -> list[Finding]:
@@ -99,12 +99,12 @@ class Triplet(Loss):
             return [
                 Finding(
                     "loss stuck at the margin",
-                    f"the loss is stuck at the margin ({self.margin:g}): positives are as far away as negatives, as "
-                    "they are where all embeddings are alike. Lower pretrain.optimizer.learning_rate, or take "
+                    f"the loss is stuck at the margin ({self.margin:g}): positives are as far away as negatives, "
+                    "which happens when all embeddings are alike. Lower pretrain.optimizer.learning_rate, or use "
                     "pretrain.negatives: {name: semi_hard}.",
                 )
             ]
-        return wide_margin(figures["violating_share"], self.margin)  # of all: a strategy may keep violations alone
+        return wide_margin(figures["violating_share"], self.margin)  # of all: a strategy may keep only violations
 
 
 @hookimpl

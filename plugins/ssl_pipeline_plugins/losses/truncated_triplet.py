@@ -1,16 +1,16 @@
-"""Truncated triplet: a deputy stands for all negatives, and it is not the hardest, which may be of one's own class.
+"""Truncated triplet: a deputy represents all negatives; it is not the hardest, which may be of the anchor's class.
 
-The hardest negatives are the likeliest false ones, and pushing them away splits a class (over-clustering); averaging
-over all of them lets easy ones drown the rest, and merges classes (under-clustering). The deputy is the negative of
-rank k, or the mean over a band of ranks.
+The hardest negatives are the most likely to be false, and pushing them away splits classes (over-clustering). In an
+average over all negatives, easy ones drown out the rest, which merges classes (under-clustering). The deputy is the
+negative of rank k, or the mean over a band of ranks.
 
-With C equally frequent classes each other image is of the anchor's own with probability 1/C, and then all of its keys
-are false negatives, so that the number of such images among n is binomial. If their keys were the nearest of all, a
-deputy of rank k would be false where there are at least k of them.
+With C equally frequent classes, any other image is of the anchor's class with probability 1/C, and all of its keys are
+then false negatives. The number of such images among n is therefore binomial. If their keys were always the nearest, a
+deputy of rank k would be false whenever there are at least k of them.
 
 Source: Wang et al. 2021 (2104.08760), section 3.2, with the distances and the factor of the authors' code
-(github.com/wanggrun/triplet, triplet_loss_head.py). That takes |x - y|² - 2 for the distance, so that its margin of 100
-is 98 here.
+(github.com/wanggrun/triplet, triplet_loss_head.py). That code uses |x - y|² - 2 as the distance, so that its margin of
+100 corresponds to 98 here.
 """
 
 from collections.abc import Mapping
@@ -26,21 +26,21 @@ from ssl_pipeline.health.negatives import wide_margin
 from ssl_pipeline.types import Finding, Loss, Negatives, Register, Step, StepOutput, Trait
 
 _SQUARED_EUCLIDEAN = DISTANCES["squared_euclidean"]
-_GOES_BY_RANKS = "it goes by the ranks of negatives, on which weights have no say"
+_GOES_BY_RANKS = "it selects negatives by rank, which weights do not affect"
 
 
 class TruncatedTriplet(Loss):
     """Mean of [m + γ d⁺ - d⁻]₊, with d = |x - y|², in [0, 4], and d⁻ the distance to the deputy.
 
     Args:
-        margin: Margin m > 0. From 4 on no triplet is ever done with, which is what the authors want; below, one is once
-            its deputy is far enough.
-        rank: The deputy's rank among the negatives, 1 being the nearest; give this or the next two.
-        classes: Number of classes, or a guess.
-        false_negative_probability: Largest probability, in (0, 1), that the deputy is a false negative; the smallest
-            rank that keeps it is taken.
-        band: How many ranks, from the deputy's on, are averaged.
-        positive_weight: Weight of the distance to the positive, γ > 0; the authors have 2.
+        margin: Margin, m > 0. From 4 on, every triplet always has a gradient, as the authors intend. Below 4, a triplet
+            has none once its deputy is far enough.
+        rank: Rank of the deputy among the negatives; 1 is the nearest. Set either this or the next two options.
+        classes: Number of classes, or an estimate.
+        false_negative_probability: Largest probability, in (0, 1), that the deputy is a false negative. The smallest
+            rank that satisfies it is used.
+        band: Number of ranks that are averaged, starting at the deputy's, at least 1.
+        positive_weight: Weight of the distance to the positive, γ > 0; the authors use 2.
     """
 
     energy_name = "squared_euclidean_distance"
@@ -77,7 +77,7 @@ class TruncatedTriplet(Loss):
         violation = violation.masked_fill(weight[:, None] == 0, 0.0)
         figures = {
             "active_share": (violation > 0).to(violation.dtype).mean(),
-            "too_near_share": (distance(negative) < self.margin).to(violation.dtype).mean(),  # whatever the positive
+            "too_near_share": (distance(negative) < self.margin).to(violation.dtype).mean(),  # for any positive
             "deputy_rank": violation.new_full((), rank),
             "deputy_cosine": negative.mean(),
             "negatives": weight.mean(),
@@ -85,11 +85,11 @@ class TruncatedTriplet(Loss):
         return StepOutput(F.relu(violation).mean(), {name: value.detach() for name, value in figures.items()})
 
     def energy(self, first: Tensor, second: Tensor) -> Tensor:
-        """Return |x - y|²."""
+        """Return |x - y|² (N,)."""
         return _SQUARED_EUCLIDEAN.of_cosine((first * second).sum(dim=1))
 
     def diagnose(self, figures: Mapping[str, float]) -> list[Finding]:
-        """Report a deputy that is the last of them, or a margin that is too large."""
+        """Report a deputy that is the farthest negative, or a margin that is too large."""
         troubles = []
         if figures["deputy_rank"] >= figures["negatives"]:
             troubles.append(
@@ -100,7 +100,7 @@ class TruncatedTriplet(Loss):
                 )
             )
         if self.margin >= _SQUARED_EUCLIDEAN.largest:
-            return troubles  # meant to be violated by all
+            return troubles  # every triplet is meant to violate it
         return troubles or wide_margin(figures["too_near_share"], self.margin)
 
 

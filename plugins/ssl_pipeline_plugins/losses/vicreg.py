@@ -1,9 +1,9 @@
-"""VICReg: views of one image alike (invariance), dimensions that vary (variance), and independently (covariance).
+"""VICReg: similar views of an image (invariance), and dimensions that vary (variance) independently (covariance).
 
-Source: the authors' code (github.com/facebookresearch/vicreg, main_vicreg.py). Bardes et al. 2021 (2105.04906) have
-twice its variance term: equation 6 and algorithm 1 add up those of both views, of which the code takes the mean.
-Equation 5 sums the squared differences over dimensions; algorithm 1 and the code take their mean. For the paper's
-algorithm 1 set `variance` to 50.
+Source: the authors' code (github.com/facebookresearch/vicreg, main_vicreg.py). The variance term of Bardes et al. 2021
+(2105.04906) is twice as large: equation 6 and algorithm 1 add the terms of both views, and the code averages them.
+Equation 5 sums squared differences over dimensions; algorithm 1 and the code average them. For the paper's algorithm 1,
+set `variance` to 50.
 """
 
 from collections.abc import Mapping
@@ -17,8 +17,8 @@ from ssl_pipeline.contrast.similarity import widened
 from ssl_pipeline.health.projections import outweighed
 from ssl_pipeline.types import Finding, Register, Step, StepOutput, ViewLoss
 
-_VARIANCE_EPSILON = 1e-4  # beside a variance, as in the paper
-_MAX_HINGE = 0.77  # of the hinge: 0.69 at most in healthy runs, 0.82 and more without the variance term
+_VARIANCE_EPSILON = 1e-4  # added to a variance, as in the paper
+_MAX_HINGE = 0.77  # largest healthy hinge: at most 0.69 in healthy runs, at least 0.82 without the variance term
 
 
 class VICReg(ViewLoss):
@@ -26,12 +26,12 @@ class VICReg(ViewLoss):
 
     Args:
         invariance: Weight of the mean squared difference, λ >= 0.
-        variance: Weight of the hinge of a dimension's standard deviation at 1, μ >= 0.
-        covariance: Weight of the squared covariances of different dimensions, over D, ν >= 0.
+        variance: Weight of the hinge on each dimension's standard deviation, which is 0 from 1 on, μ >= 0.
+        covariance: Weight of the sum of squared covariances of different dimensions, divided by D, ν >= 0.
     """
 
     energy_name = "squared_euclidean_distance"
-    remedy = "Raise pretrain.loss: {variance: ..., covariance: ...} against {invariance: ...}; 25, 1 and 25 are usual."
+    remedy = "Raise pretrain.loss: {variance: ..., covariance: ...} over {invariance: ...}; 25, 1 and 25 are usual."
 
     def __init__(self, *, invariance: float = 25.0, variance: float = 25.0, covariance: float = 1.0):
         super().__init__()
@@ -42,7 +42,7 @@ class VICReg(ViewLoss):
         self.scales = invariance, variance, covariance
 
     def forward(self, predictions: Tensor, targets: Tensor, step: Step) -> StepOutput:
-        """Return the loss of views (V, N, D), N of at least 2, against those T of them that are targets (T, N, D)."""
+        """Return the loss of views (V, N, D), where N is at least 2, against the targets among them (T, N, D)."""
         views, towards = widened(predictions), widened(targets)
         pairs = [(t, v) for t in range(len(towards)) for v in range(t + 1, len(views))]
         terms = {
@@ -65,7 +65,7 @@ class VICReg(ViewLoss):
                 Finding(
                     "complete collapse",
                     "complete collapse: dimensions fall short of a standard deviation of 1 by "
-                    f"{figures['variance']:.2f} on average, and up to {_MAX_HINGE} is healthy. {self.remedy}",
+                    f"{figures['variance']:.2f} on average; up to {_MAX_HINGE} is healthy. {self.remedy}",
                     fatal=True,
                 )
             ]
@@ -73,7 +73,7 @@ class VICReg(ViewLoss):
 
 
 def _covariance(view: Tensor) -> Tensor:
-    """Return the summed squares of the covariances of different dimensions of (N, D), over D."""
+    """Return the sum of squared covariances of different dimensions of a view (N, D), divided by D."""
     centred = view - view.mean(dim=0)
     covariance = centred.T @ centred / (len(view) - 1)
     return (covariance.square().sum() - covariance.diagonal().square().sum()) / view.shape[1]

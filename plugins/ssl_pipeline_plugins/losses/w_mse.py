@@ -1,4 +1,4 @@
-"""W-MSE: views are compared after whitening, which leaves no way to be all alike.
+"""W-MSE: compare views after whitening, which rules out that all embeddings are alike.
 
 Source: Ermolov et al. 2021 (2007.06346), equations 3 to 6.
 """
@@ -17,15 +17,15 @@ from ssl_pipeline.types import Finding, Register, Step, StepOutput, ViewLoss
 
 
 class WMSE(ViewLoss):
-    """Mean of 2 - 2 cos of two views of an image, whose projections are whitened, each view by itself.
+    """Mean of 2 - 2 cos between two views of an image, after whitening the projections of each view separately.
 
     Args:
-        sub_batch: Number of images that are whitened together, which should be twice the length of a projection; what
-            is left over is left out. 0: the whole batch.
-        shrinkage: Share of the identity in the covariance, in [0, 1).
+        sub_batch: Number of images that are whitened together; use twice the length of a projection. Images that do not
+            fill a sub-batch are left out. With 0, the whole batch is whitened together.
+        shrinkage: Share of the identity matrix in the covariance, in [0, 1).
     """
 
-    remedy = "Lower pretrain.loss: {shrinkage: ...}, which leaves less to whiten; 0 to 0.1 is usual."
+    remedy = "Lower pretrain.loss: {shrinkage: ...}, which weakens the whitening; 0 to 0.1 is usual."
 
     def __init__(self, *, sub_batch: int = 0, shrinkage: float = 0.0):
         super().__init__()
@@ -36,10 +36,10 @@ class WMSE(ViewLoss):
         self.sub_batch, self.shrinkage = sub_batch, shrinkage
 
     def forward(self, predictions: Tensor, targets: Tensor, step: Step) -> StepOutput:
-        """Return the mean over pairs of a target (T, N, D) and a later view (V, N, D).
+        """Return the mean loss over pairs of a target (T, N, D) and a later view (V, N, D).
 
         Raises:
-            ConfigError: No covariance can be inverted: there are no more images than dimensions, or all are alike.
+            ConfigError: A covariance cannot be inverted: there are no more images than dimensions, or all are alike.
         """
         first, second = (F.normalize(self._whitened(views, step), dim=2) for views in (targets, predictions))
         cosine = torch.einsum("tnd,vnd->tv", first, second) / first.shape[1]
@@ -61,18 +61,18 @@ class WMSE(ViewLoss):
         covariance = centred.mT @ centred / (size - 1)
         identity = torch.eye(dim, dtype=covariance.dtype, device=covariance.device)
         root, failed = torch.linalg.cholesky_ex((1 - self.shrinkage) * covariance + self.shrinkage * identity)
-        if step.measured and failed.any():  # in other steps a device is not waited for, and the loss is NaN
+        if step.measured and failed.any():  # other steps do not wait for the device; their loss is NaN
             raise ConfigError(
-                "pretrain.loss 'w_mse': projections of a batch vary in fewer directions than they have dimensions, so "
-                "that they cannot be whitened. Set the loss's shrinkage, such as 0.1, lower pretrain.pretext_task: "
-                "{out_dim: ...}, or lower pretrain.optimizer.learning_rate."
+                "pretrain.loss 'w_mse': the projections of a batch vary in fewer directions than they have "
+                "dimensions, and cannot be whitened. Set the loss's shrinkage, such as 0.1, lower "
+                "pretrain.pretext_task: {out_dim: ...}, or lower pretrain.optimizer.learning_rate."
             )
         root = root.masked_fill((failed > 0)[..., None, None], torch.nan)
         whitened: Tensor = torch.linalg.solve_triangular(root, centred.mT, upper=False)
         return whitened.mT.flatten(1, 2)
 
     def diagnose(self, figures: Mapping[str, float]) -> list[Finding]:
-        """Report dimensions that vary together, since they are hardly whitened."""
+        """Report dimensions that vary together because they are hardly whitened."""
         return outweighed(figures, 1 - self.shrinkage, 1.0, self.dim, self.remedy)
 
 
