@@ -202,5 +202,5 @@ def test_random_erasing_covers_the_area_that_was_drawn():
     assert torch.equal(erased[0, 0] == 1, torch.arange(10).lt(5)[:, None] & torch.arange(10).lt(5))
     assert erased[2, 0, 0, 0] == 0
     assert erased[2, 0, 0, 1] == pytest.approx(0.25)  # it begins in the middle of a pixel, down and across
-    with pytest.raises(ValueError, match="0 < smallest <= largest <= 1 must hold, got 0.5 and 0.2"):
+    with pytest.raises(ValueError, match="smallest <= largest <= 1, got 0.5 and 0.2"):
         RandomErasing(smallest=0.5, largest=0.2)

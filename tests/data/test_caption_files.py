@@ -146,7 +146,7 @@ def test_captions_of_a_table_stand_for_those_of_texts(tmp_path: Path) -> None:
         "b.png": ("of the table",),
         "c.png": (),
     }
-    assert "the table of labels has the captions" in Folder(path=str(tmp_path)).open().ignored["a.txt"]
+    assert "captions come from the table of labels" in Folder(path=str(tmp_path)).open().ignored["a.txt"]
     assert of_table(tmp_path, "path,label\nb.png,cat\n")["a.png"] == ("of the text",)
 
 

@@ -36,7 +36,7 @@ def said(source: Images) -> dict[str, tuple[str | None, str | None, str | None]]
 def test_paths_that_lead_nowhere(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"ingest.source.path: .*nowhere does not exist"):
         opened(tmp_path / "nowhere")
-    with pytest.raises(PipelineError, match=r"no images found in .*0 files that cannot be read, 1 that are not images"):
+    with pytest.raises(PipelineError, match=r"no images found in .*0 unreadable files, 1 non-image file"):
         opened(write(tmp_path / "hidden", [".gitkeep"]))
     (tmp_path / "empty").mkdir()
     with pytest.raises(PipelineError, match=r"no images found in .*empty \(it is empty\)\. Put images there"):

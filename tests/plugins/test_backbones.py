@@ -106,7 +106,7 @@ def test_a_backbone_that_does_not_embed_patches_alone_is_refused_by_a_task_that_
     encoder = build(name)
     assert not encoder.backbone.has("patches")
     recipe = Recipe(name="mae", pretext_task=Choice(name="mae", width=16, depth=1, heads=2))
-    words = "needs a backbone that can be shown some patches.*timm that embed each patch by itself"
+    words = "needs a backbone that can be shown some patches.*timm that embed each patch separately"
     with pytest.raises(ConfigError, match=words):
         build_task(REGISTRY, recipe, encoder, 0, 32)
 
@@ -132,7 +132,7 @@ def test_a_small_stem_keeps_the_resolution():
         (
             "timm/resnet10t",
             {"patch_size": 4},
-            r"timm's resnet10t does not take patch_size \(.*unexpected keyword argument 'patch_size'\)$",
+            r"timm's resnet10t does not accept patch_size \(.*unexpected keyword argument 'patch_size'\)$",
         ),
         ("timm/nest_tiny_jx", {"size": 30}, "timm's nest_tiny_jx cannot be built for images of 30 px$"),
     ],
@@ -188,5 +188,5 @@ def test_blocks_that_are_computed_again_have_the_same_gradients_and_keep_less():
 
 
 def test_blocks_that_cannot_be_computed_again_are_refused():
-    with pytest.raises(ConfigError, match="dla46_c cannot compute its blocks again: leave checkpoint_blocks out"):
+    with pytest.raises(ConfigError, match="dla46_c cannot recompute its blocks: leave checkpoint_blocks out"):
         build("timm/dla46_c", checkpoint_blocks=True)

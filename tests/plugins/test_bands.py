@@ -54,7 +54,7 @@ def test_backbones_take_images_of_any_number_of_channels(backbone: dict[str, obj
 
 
 def test_published_weights_are_for_three_channels() -> None:
-    with pytest.raises(ConfigError, match="published weights are for images of 3 channels, and these have 5"):
+    with pytest.raises(ConfigError, match="published weights are for images of 3 channels, but these have 5"):
         build_encoder(REGISTRY, Choice(name="timm/resnet10t"), (0.5,) * 5, (0.2,) * 5, 0, 32, True, images=BANDS5)
 
 
@@ -71,7 +71,7 @@ class Zoo:
 def test_a_backbone_that_knows_of_no_channels_is_refused_for_other_images() -> None:
     registry = load_registry()
     registry.add(Zoo(), "zoo", "1")
-    with pytest.raises(ConfigError, match="'colours' accepts only images with 3 channels, and these have 5.*rgb8"):
+    with pytest.raises(ConfigError, match="'colours' accepts only images with 3 channels, but these have 5.*rgb8"):
         build_encoder(registry, Choice(name="colours"), (0.4,) * 5, (0.2,) * 5, 0, 32, images=BANDS5)
 
 

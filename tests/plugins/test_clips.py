@@ -105,7 +105,7 @@ def test_long_clips_are_cut_and_told(folders: Path, films: Path) -> None:
     assert {
         sum(record.group == clip for record in images.records) for clip in ("train/car/a", "train/films/car/a.mp4")
     } == {6}
-    assert "5 clips go on after max_frames (6) frames" in images.warnings[-1]
+    assert "5 clips have more than max_frames (6) frames" in images.warnings[-1]
 
 
 def test_films_that_cannot_be_used_are_single_rejects(films: Path, tmp_path: Path) -> None:

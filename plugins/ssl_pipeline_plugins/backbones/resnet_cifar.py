@@ -33,12 +33,12 @@ class Block(nn.Module):
 
 
 class ResNetCifar(Backbone):
-    """Embeddings of length 4 * width; its layers are the three stages.
+    """A residual network whose embeddings have length 4 * width, and whose layers are its three stages.
 
     Args:
         depth: Number of layers, 6n + 2: 8, 14, 20, 32, 44, 56, ...
-        width: Channels of the first stage; 16 in the paper.
-        in_channels: Channels of the images.
+        width: Number of channels of the first stage, at least 1; 16 in the paper.
+        in_channels: Number of channels of the images.
     """
 
     offers: Mapping[Offer, str] = {"maps": "resnet_cifar"}
@@ -62,11 +62,11 @@ class ResNetCifar(Backbone):
         self.blocks = nn.Sequential(*blocks)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Embed normalised images (N, C, S, S): (N, 4 * width)."""
+        """Return embeddings (N, 4 * width) of normalised images (N, C, S, S)."""
         return self.maps(images)[-1].mean(dim=(2, 3))
 
     def maps(self, images: Tensor) -> list[Tensor]:
-        """Return maps after each stage: (N, width, S, S), (N, 2 width, S / 2, S / 2), (N, 4 width, S / 4, S / 4)."""
+        """Return the maps of each stage: (N, width, S, S), (N, 2 width, S / 2, S / 2), (N, 4 width, S / 4, S / 4)."""
         maps, found = self.stem(images), []
         blocks = len(self.blocks) // 3
         for number, block in enumerate(self.blocks, 1):

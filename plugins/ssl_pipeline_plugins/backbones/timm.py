@@ -1,4 +1,4 @@
-"""timm's models as feature extractors, by name: `timm/resnet18`, `timm/vit_tiny_patch16_224`."""
+"""timm's models as feature extractors, chosen by name, such as `timm/resnet18` or `timm/vit_tiny_patch16_224`."""
 
 import copy
 from collections.abc import Mapping
@@ -16,23 +16,24 @@ from ssl_pipeline.types import Backbone, Inputs, Offer, Register
 
 
 class TimmBackbone(Backbone):
-    """A model of timm without its classifier. Its layers are those of timm's `feature_info`.
+    """A timm model without its classifier. Its layers are those of timm's `feature_info`.
 
     Args:
-        model: The model's name, such as resnet18.
+        model: Name of the model, such as resnet18.
         size: Side of the images in px, for networks that are built for one size.
         pretrained: Whether to start from timm's published weights.
-        stem: imagenet as published; small for images below some 96 px (3x3 first convolution, no early stride or
-            pooling).
-        patch_size: Side of a patch in px, for vision transformers; 0 as published.
-        in_channels: Channels of the images; published weights are for 3.
-        checkpoint_blocks: Whether to compute each block again for its gradient instead of keeping what it needs, which
-            saves memory and costs a third more time (Chen et al. 2016, 1604.06174); for vision transformers and others.
+        stem: First layers of the network: imagenet (as published) or small (a 3x3 first convolution, and no early
+            stride or pooling), for images below about 96 px.
+        patch_size: Side of a patch in px, for vision transformers; 0 keeps the published size.
+        in_channels: Number of channels of the images; published weights are for 3.
+        checkpoint_blocks: Whether to recompute the activations of each block for its gradient instead of storing them,
+            which saves memory and takes a third more time (Chen et al. 2016, 1604.06174). Vision transformers support
+            it, and some other networks do.
     """
 
     offers: Mapping[Offer, str] = {
-        "maps": "timm/resnet18 and most others of timm",
-        "patches": "timm/vit_tiny_patch16_224 and other vision transformers of timm that embed each patch by itself",
+        "maps": "timm/resnet18 and most other models of timm",
+        "patches": "timm/vit_tiny_patch16_224 and other vision transformers of timm that embed each patch separately",
     }
 
     network: Any
@@ -57,9 +58,9 @@ class TimmBackbone(Backbone):
         if pretrained and (stem == "small" or patch_size):
             raise ValueError("published weights do not fit another stem or patch size: leave stem and patch_size out")
         if pretrained and not timm.is_model_pretrained(model):
-            raise ValueError(f"timm has no published weights of {model}: take another model")
+            raise ValueError(f"timm has no published weights of {model}: choose another model")
         if pretrained and in_channels != 3:
-            raise ValueError(f"published weights are for images of 3 channels, and these have {in_channels}")
+            raise ValueError(f"published weights are for images of 3 channels, but these have {in_channels}")
         options = {"patch_size": patch_size} if patch_size else {}
         options |= {"in_chans": in_channels} if in_channels != 3 else {}
         self.network = create(model, size, pretrained, options)
@@ -68,9 +69,7 @@ class TimmBackbone(Backbone):
             try:
                 self.network.set_grad_checkpointing()
             except (AssertionError, AttributeError, NotImplementedError) as error:
-                raise ValueError(
-                    f"timm's {model} cannot compute its blocks again: leave checkpoint_blocks out"
-                ) from error
+                raise ValueError(f"timm's {model} cannot recompute its blocks: leave checkpoint_blocks out") from error
         published = self.network.pretrained_cfg
         self.published_for = Inputs(published["input_size"][-1], tuple(published["mean"]), tuple(published["std"]))
         self.published_licence = published.get("license") or ""
@@ -84,33 +83,33 @@ class TimmBackbone(Backbone):
             self.patch_size = own_patches(self.network.patch_embed)
 
     def train(self, mode: bool = True) -> Self:
-        """Compute blocks again in training alone: a graph that is exported has each of them once."""
+        """Set the mode; blocks are recomputed in training only, so that an exported graph has each of them once."""
         if self.recomputes:
             self.network.set_grad_checkpointing(mode)
         return super().train(mode)
 
     @staticmethod
     def members() -> list[str]:
-        """Return names that `timm/` can be followed by."""
+        """Return the names that can follow `timm/`."""
         import timm
 
         names: list[str] = timm.list_models()
         return names
 
     def forward(self, images: Tensor) -> Tensor:
-        """Embed normalised images (N, C, S, S): (N, D)."""
+        """Return embeddings (N, D) of normalised images (N, C, S, S)."""
         embeddings: Tensor = self.network(images)
         return embeddings
 
     def maps(self, images: Tensor) -> list[Tensor]:
-        """Return the maps after each layer; those of transformers pass the last norm, which gives them one scale."""
+        """Return the maps of each layer; those of a transformer pass its last norm, which brings them to one scale."""
         options = {"norm": True} if self.is_transformer else {}
         found: list[Tensor] = self.network.forward_intermediates(images, intermediates_only=True, **options)
         return found
 
     def visible(self, images: Tensor, shown: Tensor) -> Tensor:
-        """Return features of the shown patches alone, which see their places and the class token; not the token's."""
-        prefix = self.network.num_prefix_tokens  # the class token and registers, which are no patches
+        """Return features of the shown patches only, which see their positions and the class token, but not its own."""
+        prefix = self.network.num_prefix_tokens  # the class token and registers, which are not patches
 
         def keep_shown(_: nn.Module, __: tuple[Tensor], tokens: Tensor) -> Tensor:
             places = (shown + prefix)[..., None].expand(-1, -1, tokens.shape[2])
@@ -121,7 +120,7 @@ class TimmBackbone(Backbone):
         return tokens[:, prefix:]
 
     def library_state_dict(self, classes: int = 0) -> dict[str, Tensor]:
-        """Return the weights as timm names them, where it is given `num_classes=classes`."""
+        """Return the weights under the names that timm gives them in a model with `num_classes=classes`."""
         bare: dict[str, Tensor] = self.network.state_dict()
         if not classes:
             return bare
@@ -133,16 +132,16 @@ class TimmBackbone(Backbone):
 
 
 def is_transformer(network: Any) -> bool:
-    """Say whether a network is timm's VisionTransformer, whose tokens pass through `patch_drop` before its blocks."""
+    """Return whether a network is timm's VisionTransformer, whose tokens pass `patch_drop` before its blocks."""
     from timm.models import VisionTransformer
 
     return isinstance(network, VisionTransformer)
 
 
 def own_patches(embed: Any) -> int:
-    """Return the side in px of the square patches that are each embedded alone; 0 where a patch sees its neighbours.
+    """Return the side in px of square patches that are embedded separately, or 0 if patches see their neighbours.
 
-    Those of a hybrid see them: they are patches of a convolutional network's maps.
+    The patches of a hybrid do see them: they are cut from the maps of a convolutional network.
     """
     from timm.layers.patch_embed import PatchEmbed
 
@@ -153,11 +152,11 @@ def own_patches(embed: Any) -> int:
 
 
 def create(model: str, size: int, pretrained: bool, options: Mapping[str, int]) -> Any:
-    """Build a model of timm, without its classifier, for images of a size in px.
+    """Build a timm model without its classifier, for images with a side of `size` px.
 
     Raises:
-        ValueError: It cannot be built for that size, or does not take the options.
-        PipelineError: Its published weights could not be downloaded.
+        ValueError: The model cannot be built for that size, or does not accept the options.
+        PipelineError: The published weights could not be downloaded.
     """
     try:
         return _sized(model, size, pretrained=pretrained, **options)
@@ -169,7 +168,7 @@ def create(model: str, size: int, pretrained: bool, options: Mapping[str, int]) 
             "the network once, or give the path of a .safetensors file."
         ) from error
     except TypeError as error:
-        raise ValueError(f"timm's {model} does not take {', '.join(options) or 'a size'} ({brief(error)})") from error
+        raise ValueError(f"timm's {model} does not accept {', '.join(options) or 'a size'} ({brief(error)})") from error
     except (ArithmeticError, AssertionError, LookupError, RuntimeError, ValueError) as error:
         wanted = f" in patches of {options['patch_size']} px" if "patch_size" in options else ""
         wanted += f" with {options['in_chans']} channels" if "in_chans" in options else ""
@@ -178,7 +177,7 @@ def create(model: str, size: int, pretrained: bool, options: Mapping[str, int]) 
 
 
 def _sized(model: str, size: int, **options: Any) -> Any:
-    """Build the model, told the size if its signature takes one: swin's does, those of fastvit and tiny_vit do not."""
+    """Build the model, passing the size if its signature has one: swin's does, those of fastvit and tiny_vit do not."""
     import timm
 
     try:

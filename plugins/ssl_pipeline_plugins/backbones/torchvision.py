@@ -1,4 +1,4 @@
-"""torchvision's classifiers without their classifier, by name: `torchvision/resnet18`."""
+"""torchvision's networks without their classification layer, chosen by name, such as `torchvision/resnet18`."""
 
 from collections.abc import Mapping
 from difflib import get_close_matches
@@ -12,14 +12,14 @@ from ssl_pipeline.types import Backbone, Inputs, Offer, Register
 
 
 class TorchvisionBackbone(Backbone):
-    """A network of torchvision.models, from random weights. Residual ones have four layers, their stages.
+    """A network of torchvision.models with random weights. The layers of a residual network are its four stages.
 
     Args:
-        model: The model's name, such as resnet18.
-        stem: imagenet as published; small for images below some 96 px (3x3 first convolution, no early stride or
-            pooling).
+        model: Name of the model, such as resnet18.
+        stem: First layers of the network: imagenet (as published) or small (a 3x3 first convolution, and no early
+            stride or pooling), for images below about 96 px.
         size: Side of the images in px, for networks that are built for one size.
-        in_channels: Channels of the images.
+        in_channels: Number of channels of the images.
     """
 
     offers: Mapping[Offer, str] = {"maps": "torchvision/resnet18 and other residual networks"}
@@ -34,9 +34,9 @@ class TorchvisionBackbone(Backbone):
             raise ValueError(f"torchvision has no model '{model}'; the nearest: {near}")
         fixed = {"image_size": size} if model.startswith("vit_") else {}
         if model in ("googlenet", "inception_v3"):
-            raise ValueError("networks with auxiliary classifiers give no single embedding; use another")
+            raise ValueError("networks with auxiliary classifiers give no single embedding: choose another model")
         self.network = models.get_model(model, weights=None, **fixed)
-        self.published_for = Inputs(224, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225))  # all of its classifiers
+        self.published_for = Inputs(224, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225))  # the same for all
         accept_channels(self.network, in_channels)
         apply(self.network, stem)
         self.classifier, self.embedding_dim = drop_classifier(self.network)
@@ -45,18 +45,18 @@ class TorchvisionBackbone(Backbone):
 
     @staticmethod
     def members() -> list[str]:
-        """Return names that `torchvision/` can be followed by."""
+        """Return the names that can follow `torchvision/`."""
         from torchvision import models
 
         names: list[str] = models.list_models(module=models)
         return names
 
     def forward(self, images: Tensor) -> Tensor:
-        """Embed normalised images (N, C, S, S): (N, D)."""
+        """Return embeddings (N, D) of normalised images (N, C, S, S)."""
         return torch.flatten(self.network(images), 1)
 
     def maps(self, images: Tensor) -> list[Tensor]:
-        """Return the maps after each of the four stages of a residual network."""
+        """Return the maps of each of the four stages of a residual network."""
         network, found = self.network, []
         maps = network.maxpool(network.relu(network.bn1(network.conv1(images))))
         for stage in (network.layer1, network.layer2, network.layer3, network.layer4):
@@ -65,7 +65,7 @@ class TorchvisionBackbone(Backbone):
         return found
 
     def library_state_dict(self, classes: int = 0) -> dict[str, Tensor]:
-        """Return the weights as `torchvision.models` names them."""
+        """Return the weights under the names of `torchvision.models`."""
         weights: dict[str, Tensor] = self.network.state_dict()
         if classes:
             weights[f"{self.classifier}.weight"] = torch.zeros(classes, self.embedding_dim)

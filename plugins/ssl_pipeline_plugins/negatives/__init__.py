@@ -1,1 +1,1 @@
-"""Negative-sampling strategies: which incompatible pairs count, and how much."""
+"""Negative-sampling strategies: the choice of incompatible pairs, and their weights."""

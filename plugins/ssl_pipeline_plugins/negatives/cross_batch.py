@@ -1,4 +1,4 @@
-"""Cross-batch memory: embeddings of past steps are negatives too, since the encoder drifts slowly.
+"""Cross-batch memory: embeddings of past steps also serve as negatives, because the encoder drifts slowly.
 
 Source: Wang et al. 2020 (XBM, 1912.06798), algorithm 1.
 """
@@ -14,11 +14,11 @@ from ssl_pipeline.types import Candidates, Finding, Kept, Negatives, NegativeStr
 
 
 class CrossBatch(NegativeStrategy):
-    """The batch's own keys, and those of past steps, which have no gradient.
+    """The keys of the batch, and keys of past steps, which carry no gradient.
 
     Args:
         memory_size: Number of keys of past steps that are kept, at least 1.
-        start: Share of the training in [0, 1) after which they count: early on, embeddings drift fast.
+        start: Share of the training, in [0, 1), after which keys are kept. Early on, embeddings drift fast.
     """
 
     remedy = "Raise pretrain.negatives: {memory_size: ...}, or pretrain.batch_size."
@@ -31,7 +31,7 @@ class CrossBatch(NegativeStrategy):
         self._start = start
 
     def select(self, candidates: Candidates) -> Negatives:
-        """Return the batch's keys, and remembered ones, each with the image that it is of."""
+        """Return the keys of the batch and of the memory, each with the id of its image."""
         keys, samples = candidates.keys, candidates.key_samples
         kept = {"keys": keys.detach(), "samples": samples}
         figures = {}
@@ -44,12 +44,12 @@ class CrossBatch(NegativeStrategy):
         return candidates.negatives(keys, samples, figures=figures, kept=kept)
 
     def after_step(self, step: Step, kept: Kept) -> None:
-        """Remember the step's keys."""
+        """Add the keys of the step to the memory."""
         if step.done >= self._start:
             self.memory.remember(kept["keys"], kept["samples"])
 
     def diagnose(self, figures: Mapping[str, float]) -> list[Finding]:
-        """Report keys that are too old."""
+        """Report keys that are too old to compare with."""
         return stale_keys(figures, "memory_size")
 
 

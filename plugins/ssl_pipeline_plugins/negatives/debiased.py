@@ -1,4 +1,4 @@
-"""Debiased negatives: the share of the negatives that are, unseen, of the anchor's class is subtracted again.
+"""Debiased negatives: subtract the share of negatives that are expected to be of the anchor's own class.
 
 Source: Chuang et al. 2020 (2007.00224), equation 7.
 """
@@ -8,10 +8,11 @@ from ssl_pipeline.types import Candidates, Negatives, NegativeStrategy, Register
 
 
 class Debiased(NegativeStrategy):
-    """The batch's own keys with a class prior.
+    """The keys of the batch, with a class prior.
 
     Args:
-        class_prior: The paper's τ⁺ in (0, 1); 1 / classes if these are equally frequent.
+        class_prior: Share of the negatives that are of the anchor's class, in (0, 1), the paper's τ⁺. If all classes
+            are equally frequent, it is 1 / classes.
     """
 
     traits = frozenset({"debiased"})
@@ -23,7 +24,7 @@ class Debiased(NegativeStrategy):
         self.class_prior = class_prior
 
     def select(self, candidates: Candidates) -> Negatives:
-        """Return every key of another sample than the anchor's."""
+        """Return all keys, those of the anchor's own image excepted."""
         return candidates.negatives(class_prior=self.class_prior)
 
 

@@ -1,12 +1,12 @@
-"""False negatives: the keys that are most like another view of the anchor's image are taken to be of its class.
+"""False negatives: keys that are the most similar to another view of the anchor's image are taken to be of its class.
 
-That other view, the anchor's positive, is the support view: what resembles both views of an image resembles what is in
-it, and not what one crop of it happens to show. With `cancel` such keys are no negatives; with `attract` they are
-positives too, which goes wrong where they are of another class: ask for a threshold, or start from trained weights
-(pretrain.init).
+That other view, the anchor's positive, is the support view: a key that resembles it too resembles the content of the
+image, and not only what one crop happens to show. With `cancel`, such keys are not used as negatives. With `attract`,
+they also become positives, which does harm if they are of another class: set a threshold, or start from trained
+weights (pretrain.init).
 
-Cancelling goes with any loss that takes chosen negatives. Attracting suits losses that average over positives, such as
-info_nce with a temperature of 0.1 to 0.2, and large batches, which hold several images of each class.
+`cancel` works with any loss that accepts selected negatives. `attract` suits losses that average over positives, such
+as info_nce with a temperature of 0.1 to 0.2, and large batches, which hold several images of each class.
 
 Source: Huynh et al. 2020 (2011.11765), section 3, with one support view, and ranks and a threshold as filters.
 """
@@ -24,13 +24,13 @@ from ssl_pipeline.types import Candidates, Negatives, NegativeStrategy, Register
 
 
 class FalseNegative(NegativeStrategy):
-    """The batch's keys without those nearest to an anchor's positive; at least one is kept.
+    """The keys of the batch, except those nearest to an anchor's positive; at least one is left.
 
     Args:
-        count: Largest number of an anchor's false negatives, at least 1: some images of its class in a batch.
-        threshold: Cosine to the positive, in [-1, 1), that they must exceed; -1: none.
-        mode: cancel: they are left out. attract: they become positives as well; where fewer than `count` exceed the
-            threshold, the anchor's own positive takes the place of each that does not, and counts that much more.
+        count: Largest number of false negatives per anchor, at least 1. Use a part of the images of a class in a batch.
+        threshold: Cosine to the positive, in [-1, 1), that a false negative must exceed. -1 sets no threshold.
+        mode: Treatment of false negatives: cancel (they are left out) or attract (they also become positives). If fewer
+            than `count` exceed the threshold, the anchor's own positive replaces the missing ones and weighs more.
     """
 
     traits = frozenset({"selected"})
@@ -44,11 +44,11 @@ class FalseNegative(NegativeStrategy):
         self.count, self.threshold, self.attract = count, threshold, mode == "attract"
 
     def select(self, candidates: Candidates) -> Negatives:
-        """Return every key of another sample that is not taken for a false negative."""
+        """Return all keys of other images that are not taken for false negatives."""
         plain = candidates.negatives()
         fewest = total_weight(candidates.anchors, plain).min()
         count = self.count
-        if 2 * count > len(candidates.keys):  # there may be fewer; a device is waited for in such small batches alone
+        if 2 * count > len(candidates.keys):  # there may be fewer; only such small batches wait for the device
             count = min(count, max(0, int(fewest) - 1))
         found = nearest(candidates.positives, plain, count)
         ranks = torch.arange(1, found.keys.shape[1] + 1, device=fewest.device)
@@ -60,7 +60,7 @@ class FalseNegative(NegativeStrategy):
             inside = false[tile.anchors] & (place >= 0) & (place < width)
             weights = torch.zeros(len(place), width + 1, dtype=tile.similarities.dtype, device=place.device)
             weights = weights.scatter(1, place.where(inside, width), -torch.inf)
-            return weights[:, :width]  # the last column was for keys of other tiles
+            return weights[:, :width]  # the last column took the keys of other tiles
 
         kept = replace(plain, log_weight=log_weight)
         if not self.attract:

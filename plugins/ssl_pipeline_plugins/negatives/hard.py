@@ -1,7 +1,6 @@
-"""Hard negatives: of the batch's keys those near the anchor count more, without being picked by hand.
+"""Hard negatives: the nearer a key is to the anchor, the more it weighs.
 
-Weights differentiate like everything else, as in the authors' code: with weights held fixed the gradient is another
-one, by some 17%.
+Gradients flow through the weights, as in the authors' code. With fixed weights, the gradient would differ by about 17%.
 
 Source: Robinson et al. 2021 (HCL, 2010.04592), equation 4; with a class prior, equation 5.
 """
@@ -15,10 +14,10 @@ from ssl_pipeline.types import Candidates, Negatives, NegativeStrategy, Register
 
 
 class Hard(NegativeStrategy):
-    """Weights proportional to exp(beta s), with s the cosine, which average 1 over an anchor's negatives.
+    """The keys of the batch, with weights proportional to exp(beta s), s being the cosine, that average 1 per anchor.
 
     Args:
-        beta: Concentration > 0 in units of the cosine: the paper's, divided by the temperature.
+        beta: Concentration, greater than 0, in units of the cosine: the paper's beta divided by the temperature.
     """
 
     traits = frozenset({"weighted"})
@@ -30,13 +29,13 @@ class Hard(NegativeStrategy):
         self.beta = beta
 
     def select(self, candidates: Candidates) -> Negatives:
-        """Return the batch's own keys, weighted."""
+        """Return the keys of the batch, weighted."""
         return self._weighted(candidates, class_prior=0.0)
 
     def _weighted(self, candidates: Candidates, class_prior: float) -> Negatives:
         plain = candidates.negatives()
         mean = log_mass(candidates.anchors, plain, self.beta) - total_weight(candidates.anchors, plain).log()
-        rows = {"log_mean": torch.where(mean.isfinite(), mean, 0.0)}  # an anchor without negatives weights none
+        rows = {"log_mean": torch.where(mean.isfinite(), mean, 0.0)}  # an anchor without negatives has no weights
         return candidates.negatives(log_weight=self._log_weight, rows=rows, class_prior=class_prior)
 
     def _log_weight(self, tile: Tile) -> Tensor:
@@ -44,12 +43,12 @@ class Hard(NegativeStrategy):
 
 
 class HardDebiased(Hard):
-    """The same, and rid of the share of positives among them.
+    """Hard negatives, corrected for the share of positives among them.
 
     Args:
-        beta: Concentration > 0 in units of the cosine: the paper's, divided by the temperature.
-        class_prior: Share of the negatives that are unseen positives, in (0, 1); 1 / classes if these are equally
-            frequent.
+        beta: Concentration, greater than 0, in units of the cosine: the paper's beta divided by the temperature.
+        class_prior: Share of the negatives that are of the anchor's class, in (0, 1), the paper's τ⁺. If all classes
+            are equally frequent, it is 1 / classes.
     """
 
     traits = frozenset({"weighted", "debiased"})
@@ -61,7 +60,7 @@ class HardDebiased(Hard):
         self.class_prior = class_prior
 
     def select(self, candidates: Candidates) -> Negatives:
-        """Return the batch's own keys, weighted, with a class prior."""
+        """Return the keys of the batch, weighted, with a class prior."""
         return self._weighted(candidates, self.class_prior)
 
 

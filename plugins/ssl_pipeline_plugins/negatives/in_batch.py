@@ -1,4 +1,4 @@
-"""All views of the other images of the batch are negatives, each with weight 1.
+"""In-batch negatives: all views of the other images in the batch, each with weight 1.
 
 Source: SimCLR (2002.05709), section 2.1.
 """
@@ -8,10 +8,10 @@ from ssl_pipeline.types import Candidates, Negatives, NegativeStrategy, Register
 
 
 class InBatch(NegativeStrategy):
-    """The batch's own keys."""
+    """The keys of the batch."""
 
     def select(self, candidates: Candidates) -> Negatives:
-        """Return every key of another sample than the anchor's."""
+        """Return all keys, those of the anchor's own image excepted."""
         return candidates.negatives()
 
 

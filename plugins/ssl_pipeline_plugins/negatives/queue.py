@@ -1,7 +1,7 @@
-"""Queue: keys of past steps are the negatives, so that their number does not depend on the batch.
+"""Queue: keys of past steps serve as negatives, so that their number does not depend on the batch size.
 
-With a teacher (`momentum` of the pretext task) keys drift slowly, and old ones are comparable with new ones. Where they
-are not, the queue is stale, and says so.
+With a teacher (`momentum` of the pretext task), keys drift slowly, and old keys stay comparable with new ones. If they
+do not, the queue is stale and a finding says so.
 
 Source: MoCo (1911.05722), section 3.2.
 """
@@ -15,10 +15,10 @@ from ssl_pipeline.types import Candidates, Finding, Kept, Negatives, NegativeStr
 
 
 class Queue(NegativeStrategy):
-    """The last keys of past steps, and none of the batch's own; while the queue is empty, the batch's own.
+    """The latest keys of past steps, and none of the batch; the keys of the batch while the queue is empty.
 
     Args:
-        queue_size: Number of keys that are kept, at least 1. An image does not meet its own old keys.
+        queue_size: Number of keys that are kept, at least 1. Old keys of an image are never negatives of that image.
     """
 
     remedy = "Raise pretrain.negatives: {queue_size: ...}."
@@ -28,7 +28,7 @@ class Queue(NegativeStrategy):
         self.memory = KeyMemory(queue_size)
 
     def select(self, candidates: Candidates) -> Negatives:
-        """Return queued keys, each with the image that it is of."""
+        """Return the keys of the queue, each with the id of its image."""
         keys, samples = candidates.keys, candidates.key_samples
         kept = {"keys": keys.detach(), "samples": samples}
         figures = {}
@@ -40,11 +40,11 @@ class Queue(NegativeStrategy):
         return candidates.negatives(keys, samples, figures=figures, kept=kept)
 
     def after_step(self, step: Step, kept: Kept) -> None:
-        """Put the step's keys into the queue."""
+        """Add the keys of the step to the queue."""
         self.memory.remember(kept["keys"], kept["samples"])
 
     def diagnose(self, figures: Mapping[str, float]) -> list[Finding]:
-        """Report keys that are too old."""
+        """Report keys that are too old to compare with."""
         return stale_keys(figures, "queue_size")
 
 

@@ -1,7 +1,7 @@
-"""Ring: neither the nearest negatives, which may be false, nor the farthest, which teach nothing.
+"""Ring: use neither the nearest negatives, which may be false, nor the farthest, which teach nothing.
 
-Thresholds are quantiles of each anchor's similarities, from histograms whose memory does not grow with the number of
-keys (`ssl_pipeline.contrast.ranking.quantiles`).
+Thresholds are quantiles of each anchor's similarities, computed from histograms whose memory does not grow with the
+number of keys (`ssl_pipeline.contrast.ranking.quantiles`).
 
 Source: Wu et al. 2021 (conditional negative sampling, 2010.02037), section 3.
 """
@@ -15,7 +15,7 @@ from ssl_pipeline.types import Candidates, Negatives, NegativeStrategy, Register
 
 
 class Ring(NegativeStrategy):
-    """The batch's keys between two quantiles of an anchor's similarities.
+    """The keys of the batch between two quantiles of an anchor's similarities.
 
     Args:
         lower: Lower quantile of the ring, in [0, upper); 0 is the least similar key.
@@ -31,7 +31,7 @@ class Ring(NegativeStrategy):
         self.lower, self.upper = lower, upper
 
     def select(self, candidates: Candidates) -> Negatives:
-        """Return every key of another sample that lies in the ring."""
+        """Return all keys of other images that lie in the ring."""
         low, high = quantiles(candidates.anchors, candidates.negatives(), [self.lower, self.upper]).unbind(dim=1)
         return candidates.negatives(log_weight=self._log_weight, rows={"low": low, "high": high})
 

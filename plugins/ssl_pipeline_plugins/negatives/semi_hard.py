@@ -1,6 +1,7 @@
-"""Semi-hard negatives: farther than the positive, but not by more than a margin.
+"""Semi-hard negatives: farther from the anchor than its positive, but by no more than a margin.
 
-The hardest ones, nearer than the positive, lead to collapse early on; those beyond the margin teach nothing.
+The hardest negatives, which are nearer than the positive, lead to collapse early in training. Negatives beyond the
+margin teach nothing.
 
 Source: Schroff et al. 2015 (FaceNet, 1503.03832), section 3.2.
 """
@@ -13,10 +14,10 @@ from ssl_pipeline.types import Candidates, Negatives, NegativeStrategy, Register
 
 
 class SemiHard(NegativeStrategy):
-    """The batch's keys with s⁺ - margin < s < s⁺, s being the cosine.
+    """The keys of the batch with s⁺ - margin < s < s⁺, where s is the cosine.
 
     Args:
-        margin: Margin in units of the cosine, in (0, 2]; half of one in squared Euclidean distance.
+        margin: Margin in units of the cosine, in (0, 2]: half of the same margin in squared Euclidean distance.
     """
 
     traits = frozenset({"selected"})
@@ -28,7 +29,7 @@ class SemiHard(NegativeStrategy):
         self.margin = margin
 
     def select(self, candidates: Candidates) -> Negatives:
-        """Keep the keys of other samples that lie within the margin; an anchor may be left without any."""
+        """Return all keys of other images that lie within the margin; an anchor may be left without any."""
         positive = (candidates.anchors * candidates.positives).sum(dim=1).detach().float()
         return candidates.negatives(log_weight=self._log_weight, rows={"positive": positive})
 

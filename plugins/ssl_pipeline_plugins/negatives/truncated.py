@@ -1,4 +1,4 @@
-"""Truncated: the nearest negatives are dropped, since they are the likeliest to be of the anchor's own class.
+"""Truncated: drop the nearest negatives, which are the most likely to be of the anchor's own class.
 
 Source: the argument of Wang et al. 2021 (2104.08760), section 3.2, for losses that use all other negatives.
 """
@@ -12,13 +12,13 @@ from ssl_pipeline.types import Candidates, Negatives, NegativeStrategy, Register
 
 
 class Truncated(NegativeStrategy):
-    """The batch's keys without the `drop` nearest to an anchor; at least one is kept.
+    """The keys of the batch, except the `drop` nearest to an anchor; at least one is left.
 
     Args:
-        drop: Number of nearest keys to leave out, at least 1; give this or the next two.
-        classes: Number of classes, or a guess.
-        false_negative_probability: Largest probability, in (0, 1), that the nearest key that is kept is a false
-            negative; `drop` follows from it. All keys of one image are false negatives together
+        drop: Number of nearest keys to leave out, at least 1. Set either this or the next two options.
+        classes: Number of classes, or an estimate.
+        false_negative_probability: Largest probability, in (0, 1), that the nearest key that is left is a false
+            negative, from which `drop` follows. All keys of one image are false negatives together
             (`ssl_pipeline.contrast.false_negatives`).
     """
 
@@ -28,14 +28,14 @@ class Truncated(NegativeStrategy):
         self, *, drop: int | None = None, classes: int | None = None, false_negative_probability: float | None = None
     ):
         super().__init__()
-        # the rank of the nearest key that is kept is one more than how many are dropped
+        # the nearest key that is left has rank drop + 1
         if drop is not None and drop < 1:
             raise ValueError(f"drop must be at least 1, got {drop}")
         rank = None if drop is None else drop + 1
         self._rule = RankRule(rank, classes, false_negative_probability, name="drop")
 
     def select(self, candidates: Candidates) -> Negatives:
-        """Return every key of another sample that is not among the nearest."""
+        """Return all keys of other images that are not among the nearest."""
         plain = candidates.negatives()
         threshold = rank_threshold(candidates.anchors, plain, self._rule.of(candidates.anchors, plain) - 1)
         return candidates.negatives(log_weight=self._log_weight, rows={"threshold": threshold})

@@ -1,1 +1,1 @@
-"""Operations on views beside those of `ssl_pipeline.augment`."""
+"""Operations on views, in addition to those of `ssl_pipeline.augment`."""

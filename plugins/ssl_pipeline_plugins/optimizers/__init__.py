@@ -1,1 +1,1 @@
-"""Optimizers: how gradients become steps."""
+"""Optimizers: from gradients to steps."""

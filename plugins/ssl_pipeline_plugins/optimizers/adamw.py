@@ -1,6 +1,6 @@
-"""AdamW: steps of a size that gradients do not set, with weight decay apart from them.
+"""AdamW: steps whose size does not depend on the scale of the gradients, with decoupled weight decay.
 
-Source: Loshchilov and Hutter 2019 (1711.05101), algorithm 2; Adam is that of Kingma and Ba 2015 (1412.6980).
+Sources: Loshchilov and Hutter 2019 (1711.05101), algorithm 2; Adam: Kingma and Ba 2015 (1412.6980).
 """
 
 from collections.abc import Mapping
@@ -16,17 +16,17 @@ Beta = Annotated[float, Field(ge=0.0, lt=1.0)]
 
 
 class AdamW(optim.AdamW):
-    """The mean of past gradients, divided by the root of the mean of their squares.
+    """Steps along the moving average of gradients, divided by the root of the moving average of their squares.
 
     Args:
-        groups: The parameters that are trained.
-        learning_rate: The learning rate, greater than 0.
-        momentum: The first beta, the share of a step before that the mean of gradients keeps, in [0, 1).
-        second_beta: The second beta, the same of the mean of squares, in [0, 1); less than 0.999 forgets faster.
+        groups: Parameters that are trained.
+        learning_rate: Learning rate, greater than 0.
+        momentum: First beta, in [0, 1): the decay rate of the average of gradients.
+        second_beta: Second beta, in [0, 1): the decay rate of the average of squares; below 0.999 it forgets faster.
     """
 
     small_options: ClassVar[Mapping[str, Any]] = {"learning_rate": 2e-3, "weight_decay": 1e-4, "momentum": 0.9}
-    formerly: ClassVar[Mapping[str, str]] = {"trust_coefficient": "it is an option of lars alone: remove it"}
+    formerly: ClassVar[Mapping[str, str]] = {"trust_coefficient": "only lars has this option: remove it"}
 
     def __init__(
         self, groups: ParameterGroups, learning_rate: float, *, momentum: Beta = 0.9, second_beta: Beta = 0.999

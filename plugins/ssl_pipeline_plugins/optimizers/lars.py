@@ -1,7 +1,7 @@
-"""LARS: each layer has a learning rate of its own, so that large batches can have large rates.
+"""LARS: adapt the learning rate of each layer, so that large batches can use large learning rates.
 
-Source: You et al. 2017 (1708.03888), equation 6; biases and norms are left to plain momentum, as in BYOL (2006.07733),
-section 3.3.
+Source: You et al. 2017 (1708.03888), equation 6. Biases and norms are trained with plain momentum, as in BYOL
+(2006.07733), section 3.3.
 """
 
 from typing import Annotated
@@ -21,14 +21,15 @@ def lars(
     trust_coefficient: Annotated[float, Field(gt=0.0)] = 1e-3,
     clip: bool = False,
 ) -> optim.Optimizer:
-    """Multiply a layer's learning rate by c |w| / (|g| + b |w|), of its weights w, gradient g and weight decay b.
+    """Multiply a layer's learning rate by c |w| / (|g| + b |w|), with weights w, gradient g and weight decay b.
 
     Args:
-        groups: The parameters that are trained.
-        learning_rate: The learning rate, greater than 0.
-        momentum: The share of past steps that is kept, in [0, 1).
-        trust_coefficient: c, a layer's step as a share of its weights' norm, at learning rate 1; greater than 0.
-        clip: Whether no layer moves faster than the learning rate alone would move it (LARC).
+        groups: Parameters that are trained.
+        learning_rate: Learning rate, greater than 0.
+        momentum: Share of the past steps that each step retains, in [0, 1).
+        trust_coefficient: Length c of a layer's step as a share of the norm of its weights, at learning rate 1; greater
+            than 0.
+        clip: Whether to cap the rate of each layer at the learning rate (LARC).
     """
     from timm.optim.lars import Lars  # 2 s: only when asked for
 

@@ -1,4 +1,4 @@
-"""Stochastic gradient descent with momentum, which damps what changes its sign from step to step.
+"""Stochastic gradient descent with momentum, which damps directions whose sign changes from step to step.
 
 Source: Sutskever et al. 2013 (ICML 2013, "On the importance of initialization and momentum"), equations 1 to 4.
 """
@@ -14,16 +14,16 @@ from ssl_pipeline.types import ParameterGroups, Register
 
 
 class SGD(optim.SGD):
-    """Steps along a sum of past gradients that fades.
+    """Steps along a decaying sum of past gradients.
 
     Args:
-        groups: The parameters that are trained.
-        learning_rate: The learning rate, greater than 0.
-        momentum: The share of the sum that is kept from one step to the next, in [0, 1); 0: gradients alone.
-        nesterov: Whether a step is taken from where the momentum alone would lead (Nesterov's), or from where it began.
+        groups: Parameters that are trained.
+        learning_rate: Learning rate, greater than 0.
+        momentum: Share of the sum that each step retains, in [0, 1). With 0, each step follows its gradient alone.
+        nesterov: Whether to use Nesterov momentum, which looks ahead to where the momentum alone would lead.
     """
 
-    formerly: ClassVar[Mapping[str, str]] = {"trust_coefficient": "it is an option of lars alone: remove it"}
+    formerly: ClassVar[Mapping[str, str]] = {"trust_coefficient": "only lars has this option: remove it"}
 
     def __init__(
         self,

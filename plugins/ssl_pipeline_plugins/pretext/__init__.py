@@ -1,1 +1,1 @@
-"""Pretext tasks: what is learned from."""
+"""Pretext tasks: questions about images whose answers are known without labels."""

@@ -1,11 +1,11 @@
-"""Recipes: named methods as data, a small YAML file each.
+"""Recipes: named methods as data, one small YAML file per method.
 
-`views: byol` stands for the kinds of views in views/byol.yaml, which several methods have in common.
+`views: byol` refers to the kinds of views in views/byol.yaml, which several methods share.
 
-A comment at the head of each file names the places of its paper that the paper's size is of, what it was checked
-against, and where it differs. What differs in all of them is said here once: the learning rate ends at 0 where some
-papers end at a thousandth of the peak; biases and norms do not decay, as in SimCLR, BYOL or Barlow Twins, but not in
-MoCo or SimSiam; a batch norm sees the whole batch.
+The comment at the head of each file names the sections of the paper that its values come from, what they were checked
+against, and where they differ. Some differences apply to all recipes: the learning rate falls to 0, where some papers
+end at a thousandth of the peak; biases and norms have no weight decay, as in SimCLR, BYOL or Barlow Twins, but unlike
+MoCo or SimSiam; batch norms see the whole batch.
 """
 
 from copy import deepcopy
@@ -20,7 +20,7 @@ from ssl_pipeline.yaml_file import read_yaml
 
 
 def read(path: Path) -> dict[str, Any]:
-    """Return all that a recipe says, as a copy of one's own."""
+    """Return the content of a recipe, as a new copy."""
     return deepcopy(_content(path))
 
 
@@ -33,7 +33,7 @@ def _content(path: Path) -> dict[str, Any]:
 
 
 def head(path: Path) -> str:
-    """Return the comment at the head of a file, which says what the method is."""
+    """Return the comment at the head of a file, which describes the method."""
     lines = takewhile(lambda line: line.startswith("#"), path.read_text(encoding="utf-8").splitlines())
     return "\n".join(line.removeprefix("#").strip() for line in lines)
 

@@ -1,1 +1,1 @@
-"""Where images come from. These modules import nothing heavy: the inventory loads them at the start of each run."""
+"""Sources of images. These modules import nothing heavy, because the inventory loads them at the start of each run."""

@@ -1,4 +1,4 @@
-"""Frames of clips: folders of frames in order, and films. `ssl_pipeline.data.layout` says how they get labels."""
+"""Frames of clips: of folders of frames in order, and of films. `ssl_pipeline.data.layout` describes their labels."""
 
 from collections.abc import Collection
 from functools import partial
@@ -34,14 +34,14 @@ if TYPE_CHECKING:
 
 
 class Clips(Source):
-    """Frames of clips: of folders that hold frames in order, and of films. A clip is a group, and has one label.
+    """Frames of clips, from folders of frames in order and from films. Each clip is a group, and has one label.
 
     Args:
-        path: The path of a directory, or of a .zip of frames, relative to the folder of params.yaml.
-        fps: Frames per second, greater than 0: films are sampled at it, and frames in folders were taken at it.
-        max_frames: The most frames of a clip, at least 1: its first ones.
-        labels: The path of a table of labels that lies elsewhere than beside the clips: a CSV as labels.csv is, with
-            a line for each clip. None: labels.csv beside the clips, where there is one.
+        path: Path of a directory, or of a .zip of frames, relative to the folder of params.yaml.
+        fps: Frames per second, in (0, 1000]: the rate at which films are sampled and frames in folders were taken.
+        max_frames: Largest number of frames of a clip, at least 1; only its first frames are used.
+        labels: Path of a table of labels that is not stored beside the clips: a CSV in the format of labels.csv, with
+            one line per clip. None: labels.csv beside the clips, if there is one.
     """
 
     def __init__(self, *, path: str, fps: float = 1.0, max_frames: int = 600, labels: str | None = None):
@@ -52,7 +52,7 @@ class Clips(Source):
         self.path, self.fps, self.max_frames, self.labels = path, fps, max_frames, labels
 
     def open(self) -> Images:
-        """List the frames in folders, find out when films have frames, and read the table of labels."""
+        """List the frames in folders, sample the times of the films' frames, and read the table of labels."""
         place = find_source(self.path)
         pile = _list_pile(place)
         clips, seen, rejects = self._clips(place, pile)
@@ -73,7 +73,7 @@ class Clips(Source):
         )
 
     def files(self) -> Pile:
-        """Return the frames, films and tables of labels in a directory, or a .zip as it is."""
+        """Return the frames, films and tables of labels in a directory, or the .zip itself."""
         place = find_source(self.path)
         if place.is_file():
             return Pile(place.parent, [place.name], digest_of(self.labels))
@@ -98,10 +98,10 @@ class Clips(Source):
     def _about_long_clips(self, more: list[str]) -> list[str]:
         if not more:
             return []
-        which = counted(len(more), "clip goes on", "clips go on")
+        which = counted(len(more), "clip has", "clips have")
         return [
-            f"{which} after max_frames ({self.max_frames}) frames, such as {shown(more[0], 100)}: the first ones are "
-            "kept. Raise ingest.source.max_frames for more, or lower fps to spread them over a longer time."
+            f"{which} more than max_frames ({self.max_frames}) frames, such as {shown(more[0], 100)}: only the first "
+            "are used. Raise ingest.source.max_frames to use more, or lower fps to spread them over a longer time."
         ]
 
 
@@ -109,11 +109,11 @@ class _Pile(NamedTuple):
     """The files of a source.
 
     Attributes:
-        listing: The files, as they were listed.
-        frames: The images in folders that hold no film.
-        films: The films.
-        tables: The tables of labels.
-        ignored: Path -> why a file is neither.
+        listing: Files of the source, as they were listed.
+        frames: Paths of the images in folders that hold no film.
+        films: Paths of the films.
+        tables: Paths of the tables of labels.
+        ignored: Path -> the reason why a file is neither a frame nor a film.
     """
 
     listing: Listing
@@ -127,8 +127,8 @@ def _list_pile(place: Path) -> _Pile:
     """List a directory or a .zip.
 
     Raises:
-        MissingSourceError: There is nothing.
-        PipelineError: There are neither frames nor films.
+        MissingSourceError: The directory or .zip does not exist.
+        PipelineError: It holds neither frames nor films.
     """
     listing = list_images(place)
     films = sorted(name for name, reason in listing.ignored.items() if reason == A_FILM)
@@ -148,13 +148,13 @@ def _list_pile(place: Path) -> _Pile:
 def _refuse_groups(table: Table | None) -> None:
     if table is not None and "group" in table.columns:
         raise PipelineError(
-            f"{table.where}: the column 'group' says nothing here, as each clip is a group of its own: remove it. To "
-            "keep clips in one split, name it in the column 'split'."
+            f"{table.where}: the column 'group' has no effect, because each clip is a separate group. Remove it. To "
+            "keep clips in one split, name the split in the column 'split'."
         )
 
 
 def _read(read: Reader, place: Path, in_order: Collection[str], path: str, limit: int) -> "bytes | Image.Image":
-    """Read a frame: a file of a folder, or a moment of a film."""
+    """Read a frame: a file in a folder, or a moment of a film."""
     if is_frame_of_film(path):
         return read_film(place, in_order, path, limit)
     return read(path, limit)

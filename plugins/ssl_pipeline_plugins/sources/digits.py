@@ -1,4 +1,4 @@
-"""scikit-learn's handwritten digits, which come with it: a first run needs no data and no network."""
+"""The handwritten digits that come with scikit-learn, so that a first run needs no data and no network."""
 
 from typing import TYPE_CHECKING
 
@@ -13,10 +13,10 @@ if TYPE_CHECKING:
 
 
 class Digits(Source):
-    """1,797 handwritten digits of 8 x 8 px (UCI's optical recognition of digits, its test part).
+    """1,797 handwritten digits of 8 x 8 px (the test part of UCI's Optical Recognition of Handwritten Digits).
 
     Args:
-        path: A path that is not read; the digits come with scikit-learn.
+        path: Path that is ignored, because the digits come with scikit-learn.
     """
 
     def __init__(self, *, path: str = ""):
@@ -28,7 +28,7 @@ class Digits(Source):
 
         data = load_digits()
         images = {
-            f"{number:04}-{label}.png": Image.fromarray((pixels * (255 / 16)).round().astype("uint8"))  # 0 to 16 there
+            f"{number:04}-{label}.png": Image.fromarray((pixels * (255 / 16)).round().astype("uint8"))  # of 0 to 16
             for number, (pixels, label) in enumerate(zip(data.images, data.target, strict=True))
         }
         records = [Record(name, label=name[5]) for name in images]

@@ -1,4 +1,4 @@
-"""A directory or a .zip of images; `ssl_pipeline.data.layout` says how folders and labels.csv are read."""
+"""A directory or a .zip of images; `ssl_pipeline.data.layout` describes how folders and labels.csv are read."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,18 +17,18 @@ if TYPE_CHECKING:
     from ssl_pipeline.types import Register  # imports torch
 
 
-_SHARDS = " The .tar shards of a WebDataset are read by another source: {name: webdataset}."
+_SHARDS = " To read the .tar shards of a WebDataset, use the source {name: webdataset}."
 
 
 class Folder(Source):
     """Images in the folders of a directory or a .zip, which may be classes or splits.
 
     Args:
-        path: The path of the directory or the .zip, relative to the folder of params.yaml.
-        labels: The path of a table of labels that lies elsewhere than beside the images: a CSV as labels.csv is, with
-            paths relative to the folder of the images. None: labels.csv beside the images, where there is one.
-        captions: Whether captions are read, from the column `caption` of the table, or else from a .txt beside each
-            image.
+        path: Path of the directory or the .zip, relative to the folder of params.yaml.
+        labels: Path of a table of labels that is not stored beside the images: a CSV in the format of labels.csv, with
+            paths relative to the folder of the images. None: labels.csv beside the images, if there is one.
+        captions: Whether to read captions, from the column `caption` of the table or, if it has none, from a .txt
+            beside each image.
     """
 
     reads_paths = True
@@ -49,7 +49,7 @@ class Folder(Source):
         if not self.captions:
             records = [record._replace(captions=()) for record in records]
         elif table is not None and "caption" in table.columns:
-            ignored |= dict.fromkeys(texts, "a text beside an image, but the table of labels has the captions")
+            ignored |= dict.fromkeys(texts, "a text beside an image, but captions come from the table of labels")
         else:
             told = read_texts(texts, listing.read, self.path)
             records = add_captions(records, told.captions)
@@ -57,7 +57,7 @@ class Folder(Source):
         return Images(records, listing.read, ignored, listing.rejects, warnings=listing.warnings)
 
     def files(self) -> Pile:
-        """Return the images and tables of labels in a directory, or a .zip as it is."""
+        """Return the images, tables of labels and captions in a directory, or the .zip itself."""
         place = find_source(self.path)
         listing, tables = (None, []) if place.is_file() else _list_pile(place)
         elsewhere = digest_of(self.labels)
@@ -69,23 +69,21 @@ class Folder(Source):
 
 
 def _list_pile(place: Path) -> tuple[Listing, list[str]]:
-    """Return a directory or a .zip, and the names of its tables of labels.
+    """Return the listing of a directory or a .zip, and the names of its tables of labels.
 
     Raises:
-        MissingSourceError: There is nothing.
+        MissingSourceError: The directory or .zip does not exist.
         PipelineError: It has no images, or is neither a directory nor a .zip.
     """
     if place.is_file() and place.suffix == ".tar":
-        raise PipelineError(f"{PATH}: {shown(str(place), 200)} is no .zip.{_SHARDS}")
+        raise PipelineError(f"{PATH}: {shown(str(place), 200)} is not a .zip.{_SHARDS}")
     listing = list_images(place)
     if not listing.names:
         left_out = {name: str(reason) for name, reason in listing.rejects.items()} | listing.ignored
         such = "".join(f", such as {shown(name, 100)} ({reason})" for name, reason in list(left_out.items())[:1])
-        found = (
-            f"{counted(len(listing.rejects), 'file')} that cannot be read, {len(listing.ignored):,} that are not images"
-        )
+        found = f"{counted(len(listing.rejects), 'unreadable file')}, {counted(len(listing.ignored), 'non-image file')}"
         reasons = set(listing.ignored.values())
-        films = " Films are read by another source: {name: clips}." if A_FILM in reasons else ""
+        films = " To read films, use the source {name: clips}." if A_FILM in reasons else ""
         shards = _SHARDS if AN_ARCHIVE in reasons else ""
         raise PipelineError(
             f"{PATH}: no images found in {shown(str(place), 200)} ({found + such if left_out else 'it is empty'}). "

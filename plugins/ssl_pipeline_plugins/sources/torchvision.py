@@ -1,4 +1,4 @@
-"""The data sets of torchvision, by the names of their classes."""
+"""The data sets of torchvision, chosen by the names of their classes."""
 
 import functools
 import inspect
@@ -23,12 +23,12 @@ _UNREADABLE = (OSError, SyntaxError, ValueError)
 
 
 class Torchvision(Source):
-    """A data set of torchvision, downloaded where there is a network and it is not there yet.
+    """A data set of torchvision, downloaded if it is missing and there is a network.
 
     Args:
-        path: The folder that it lies in, or is downloaded to.
-        dataset: The name of its class, such as CIFAR10.
-        options: More arguments of the class, such as {split: letters} for EMNIST.
+        path: Path of the folder that holds the data set, or to which it is downloaded.
+        dataset: Name of its class, such as CIFAR10.
+        options: Further arguments of the class, such as {split: letters} for EMNIST.
     """
 
     downloads = True
@@ -37,7 +37,7 @@ class Torchvision(Source):
         self.path, self.dataset, self.options = path, dataset, options or {}
 
     def open(self) -> Images:
-        """Return the images of all splits that the class can give."""
+        """Return the images of all splits that the class offers."""
         from torchvision import datasets
 
         name = self.dataset
@@ -50,7 +50,7 @@ class Torchvision(Source):
             )
         parts = dict(_parts(factory, str(find_source(self.path)), self.options))
         if not parts:
-            raise ConfigError(f"ingest.source.dataset: {name} has none of the usual splits; give one in options.")
+            raise ConfigError(f"ingest.source.dataset: {name} has none of the usual splits. Name one in options.")
         records = []
         for split, part in parts.items():
             labels = _labels(part)
@@ -59,7 +59,7 @@ class Torchvision(Source):
         return Images(records, functools.partial(_read_item, parts), portable=False)
 
     def files(self) -> Pile:
-        """Return all files where the data set lies, whatever they are: others may lie there, too."""
+        """Return all files in the folder of the data set, even those that do not belong to it."""
         place = find_source(self.path)
         if not place.is_dir():
             raise MissingSourceError(
@@ -71,7 +71,7 @@ class Torchvision(Source):
 
 
 def _parts(factory: Callable[..., Any], path: str, options: dict[str, Any]) -> Iterator[tuple[str, Any]]:
-    """The splits of a torchvision data set that its class can give."""
+    """Yield the splits that the class of a data set offers."""
     parameters = inspect.signature(factory).parameters
     fixed = dict(options)
     if "root" in parameters:
@@ -98,7 +98,7 @@ _SPLITS = {
     "test": "test",
     "unlabeled": "unlabelled",
 }
-"""What torchvision's classes call a split -> ours; where a class has two names for one, the later counts."""
+"""Name of a split in torchvision -> its name here; if a class has two names for one split, the later entry wins."""
 
 
 def _construct(factory: Callable[..., Any], arguments: dict[str, Any], optional: bool = False) -> Any:
@@ -115,12 +115,12 @@ def _construct(factory: Callable[..., Any], arguments: dict[str, Any], optional:
         root = shown(str(arguments.get("root")), 200)
         raise PipelineError(
             f"ingest.source: torchvision cannot provide {name} in {root} ({brief(error)}). It downloads the "
-            "data set there if the network allows it; without a network, put its files there as torchvision wants them."
+            "data set there if the network allows it; without a network, put its files there as torchvision expects."
         ) from error
 
 
 def _labels(part: Any) -> list[str | None]:
-    """Return the class names of a data set's items, without decoding them where it lists its targets."""
+    """Return the class names of a data set's items, without decoding the items if it lists its targets."""
     targets = next((getattr(part, key) for key in ("targets", "labels") if hasattr(part, key)), None)
     if targets is None:
         targets = [_target(part, row) for row in range(len(part))]
@@ -130,7 +130,7 @@ def _labels(part: Any) -> list[str | None]:
         try:
             number = int(target)
         except (TypeError, ValueError):
-            return None  # a box, a mask, a caption: nothing that a classifier could be asked for
+            return None  # a box, a mask or a caption, which no classifier predicts
         if number < 0:  # STL10's unlabelled images
             return None
         entry = classes[number] if number < len(classes) else number
@@ -147,7 +147,7 @@ def _target(part: Any, row: int) -> Any:
 
 
 def _read_item(parts: Mapping[str, Any], name: str, limit: int) -> Image.Image:
-    """Read an item; `limit` is for files, and torchvision has read those."""
+    """Read an item; `limit` is not used, because torchvision reads the files."""
     split, _, row = name.partition("/")
     try:
         image = parts[split][int(row)][0]

@@ -1,6 +1,7 @@
 """Images in .tar shards, with captions and classes: the layout of WebDataset (https://github.com/webdataset/webdataset).
 
-Files of a shard whose paths are equal up to the first point of their name are one sample: 0001.jpg, 0001.txt, 0001.cls.
+Files of a shard whose paths are equal up to the first dot in the file name form one sample: 0001.jpg, 0001.txt,
+0001.cls.
 """
 
 import json
@@ -32,14 +33,15 @@ _ADVICE = "Name a .tar, or a folder of them, relative to the folder of params.ya
 
 
 class WebDataset(Source):
-    """Images in .tar shards, of which no one is unpacked.
+    """Images in .tar shards, which are read without being unpacked.
 
-    Of a sample, .txt has its captions, one a line, and .cls its class; where there is no .txt, `caption` in its .json
-    is a caption, or a list of them. A folder or a shard whose name has the word train, val or test is of that split.
+    The .txt of a sample holds its captions, one per line, and the .cls its class. If there is no .txt, `caption` in the
+    .json is a caption or a list of captions. Images belong to the split train, val or test if the name of their shard
+    or of its folder contains that word.
 
     Args:
-        path: The path of a .tar, or of a folder of them, relative to the folder of params.yaml.
-        captions: Whether captions are read.
+        path: Path of a .tar, or of a folder of them, relative to the folder of params.yaml.
+        captions: Whether to read captions.
     """
 
     def __init__(self, *, path: str, captions: bool = True):
@@ -47,7 +49,7 @@ class WebDataset(Source):
         self.captions = captions
 
     def open(self) -> Images:
-        """List the images, and read what is said of each."""
+        """List the images, and read their classes and captions."""
         root, shards, ignored = self._shards()
         records: list[Record] = []
         rejects: dict[str, RejectedError] = {}
@@ -61,7 +63,7 @@ class WebDataset(Source):
         if not records:
             such = next((f", such as {shown(name, 100)} ({reason})" for name, reason in rejects.items()), "")
             raise PipelineError(
-                f"{PATH}: no images found in the {len(shards)} .tar of {shown(self.path, 200)}{such}. A sample "
+                f"{PATH}: no images found in the {len(shards)} .tar files of {shown(self.path, 200)}{such}. A sample "
                 "needs an image, such as 0001.jpg."
             )
         return Images(records, partial(read_shard_file, root), ignored, rejects)
@@ -72,11 +74,11 @@ class WebDataset(Source):
         return Pile(root, shards)
 
     def _shards(self) -> tuple[Path, list[str], dict[str, str]]:
-        """Return the folder of the shards, their names, and what lies beside them.
+        """Return the folder of the shards, their names, and the other files with the reason why each is ignored.
 
         Raises:
-            MissingSourceError: There is nothing.
-            PipelineError: There is no shard.
+            MissingSourceError: The path does not exist.
+            PipelineError: The folder holds no shard.
         """
         place = find_source(self.path)
         if place.is_file():
@@ -93,14 +95,14 @@ class _Shard:
     """The samples of a shard.
 
     Args:
-        path: The file.
-        name: Its path in the source.
-        listed: What lies in it.
-        captions: Whether captions are read.
+        path: Path of the file.
+        name: Path of the shard within the source.
+        listed: Contents of the shard.
+        captions: Whether to read captions.
 
     Attributes:
-        records: What is said of each image.
-        ignored: Path -> why another file is not used.
+        records: Records of the images, with their classes and captions.
+        ignored: Path -> the reason why a file is not used.
         texts: Path of a text with captions -> the images of its sample.
     """
 
@@ -142,7 +144,7 @@ class _Shard:
             return None
 
     def _captions(self, name: str) -> tuple[str, ...]:
-        """Return the captions that metadata has, as img2dataset writes it."""
+        """Return the captions in the metadata of a sample, in the format of img2dataset."""
         try:
             told = json.loads(self.read(name, _NOTE_BYTES))
         except (RejectedError, ValueError, RecursionError) as error:
@@ -153,7 +155,7 @@ class _Shard:
 
 
 def _samples(listed: Listed) -> dict[str, dict[str, str]]:
-    """Return key -> suffix in lower case -> name; files whose names have no point, or begin with one, are of none."""
+    """Return key -> suffix in lower case -> name. Files whose names have no dot, or begin with one, are left out."""
     samples: dict[str, dict[str, str]] = {}
     for name in listed.places:
         folder, slash, last = name.rpartition("/")
@@ -164,7 +166,7 @@ def _samples(listed: Listed) -> dict[str, dict[str, str]]:
 
 
 def _split(shard: str) -> SplitName | None:
-    """Return the one split that the path of a shard names in a word of its own: train/00.tar, cc3m-train-0000.tar."""
+    """Return the split that the path of a shard names as a separate word, such as cc3m-train-0000.tar, if only one."""
     named = {SPLIT_NAMES[word] for word in re.findall(r"[a-z]+", shard.lower()) if word in SPLIT_NAMES}
     return named.pop() if len(named) == 1 else None
 
