@@ -1,12 +1,12 @@
-"""Colorization: which colours belong to this luminance?
+"""Colorization: predict the colours of an image from its luminance.
 
-Of each place of an image the distribution over squares of the ab plane of CIE L*a*b* is predicted. 261 squares of side
-10 hold a colour of sRGB; the paper's 313 reach further, to some that no screen can show and that would stay empty.
+For each place of an image, the task predicts a distribution over squares of the ab plane of CIE L*a*b*. 261 squares of
+side 10 contain a colour of sRGB. The paper's 313 include colours that no screen can show, which would stay empty.
 
-Shortcuts: a grey image made in another way than by luminance, such as the mean of RGB, differs between colours that are
-equally luminous, and so gives colour away without a look at what is shown; the encoder sees the grey of equal luminance
-and nothing else, in training and where it ships. Chromatic aberration does not show in one channel. The trivial answer
-is grey, as most places are nearly grey; rare colours weigh more for that reason.
+Shortcuts: a grey image that is computed in another way than by luminance, such as the mean of RGB, differs between
+colours of equal luminance, and so reveals colours regardless of the content. Therefore the encoder sees the grey of
+equal luminance and nothing else, in training and after export. Chromatic aberration is not visible in a single channel.
+The trivial answer is grey, because most places are nearly grey; rare colours weigh more for that reason.
 
 Source: Zhang, Isola and Efros 2016 (1603.08511), section 2, equations 2 to 5.
 """
@@ -24,22 +24,22 @@ from ssl_pipeline.parts.lab import gamut_bins, lab_to_rgb, to_lab
 from ssl_pipeline.types import Encoded, Encoder, Finding, Kept, PretextTask, Register, Step, StepOutput, Views
 
 GRID = 10  # side of a bin
-NEAREST, SIGMA = 5, 5.0  # over how many bins a colour is spread, and how far
-UNIFORM = 0.5  # lambda: how much of the distribution that rare colours are weighted by is uniform
-TEMPERATURE = 0.38  # between the mean of the distribution, 1, and its mode, 0
-GREY = 5.0  # below this chroma a place has no colour to speak of
+NEAREST, SIGMA = 5, 5.0  # number of bins that a colour is spread over, and the width of the spread
+UNIFORM = 0.5  # lambda: share of a uniform distribution in the one that rare colours are weighted by
+TEMPERATURE = 0.38  # 1 gives the mean of the distribution, 0 its mode
+GREY = 5.0  # chroma below which a place counts as grey
 
 
 class Colorization(PretextTask):
-    """The colours of one view from its luminance, by a head on the encoder's last maps.
+    """The colours of one view, predicted from its luminance by a head on the encoder's last maps.
 
     Args:
-        encoder: The encoder to train; it becomes one that sees luminance alone.
-        view: The kind of view, without operations that change colours.
-        channels: Channels of the head's hidden layer.
+        encoder: The encoder to train; it is changed into one that sees only luminance.
+        view: The kind of view to learn from, without operations that change colours.
+        channels: Number of channels of the head's hidden layer, at least 1.
 
     Attributes:
-        counts: (Q,) int64, the number of places seen in training whose colour falls into each bin.
+        counts: Number of places (Q,) int64 seen in training whose colour falls into each bin.
     """
 
     forbidden = frozenset({"color_jitter", "grayscale", "solarize"})
@@ -62,17 +62,17 @@ class Colorization(PretextTask):
         self.classify = nn.Conv2d(channels, len(bins), 1)
 
     def forward(self, views: Views) -> Encoded:
-        """Return logits (N, Q, h, w), and the mean ab (N, 2, h, w) of what is to be found at each place."""
+        """Return logits (N, Q, h, w), and the mean ab (N, 2, h, w) of each place, from which targets are made."""
         images = views[self.view][:, 0]  # (N, 3, S, S)
         logits = self._logits(images)
         return {"logits": logits, "ab": F.adaptive_avg_pool2d(to_lab(images)[:, 1:], logits.shape[2])}
 
     def compare(self, encoded: Encoded, step: Step) -> StepOutput:
-        """Return the mean over places of the cross-entropy in nats (equation 2), weighted by how rare the colour is.
+        """Return the cross-entropy in nats (equation 2), averaged over places and weighted by the rarity of colours.
 
-        Rare colours are answered more often than they occur, so that `pretext_accuracy` can be less than the share of
-        the most frequent colour; `rebalanced_accuracy` weighs places as the loss does. Chroma below 5 makes a place one
-        of the `grey_places`.
+        Rare colours are predicted more often than they occur, so that `pretext_accuracy` can be less than the share of
+        the most frequent colour; `rebalanced_accuracy` weights places as the loss does. `grey_places` is the share of
+        places with a chroma below 5.
         """
         logits, wanted = encoded["logits"], self.encode(encoded["ab"])
         nearest = wanted.argmax(dim=1)  # (N, h, w)
@@ -94,27 +94,27 @@ class Colorization(PretextTask):
         self.counts += kept["counted"]
 
     def encode(self, ab: Tensor) -> Tensor:
-        """Spread each colour (N, 2, h, w) over its nearest bins: (N, Q, h, w), sums over Q are 1 (section 2.1)."""
+        """Spread each colour (N, 2, h, w) over its nearest bins: (N, Q, h, w), with sum 1 over Q (section 2.1)."""
         a, b = (axis[:, None, None] for axis in self.bins.unbind(1))
         squares = (ab[:, :1] - a).square() + (ab[:, 1:] - b).square()
         furthest = squares.topk(NEAREST, dim=1, largest=False).values[:, -1:]
         return (squares / (-2 * SIGMA**2)).masked_fill(squares > furthest, -torch.inf).softmax(dim=1)
 
     def rebalancing(self, counts: Tensor) -> Tensor:
-        """Return weights (Q,) of colours, by how often each was seen (Q,); their mean is 1 (equations 3 and 4)."""
+        """Return weights (Q,) of colours, from their counts (Q,); their expected value is 1 (equations 3 and 4)."""
         seen = self.spread @ (counts / counts.sum())
         weights = 1 / ((1 - UNIFORM) * seen + UNIFORM / len(self.bins))
         return weights / (seen * weights).sum()
 
     def diagnose(self, figures: Mapping[str, float]) -> list[Finding]:
         """Report images that have no colours to predict."""
-        if figures["grey_places"] < 0.95:  # of photographs about 0.25
+        if figures["grey_places"] < 0.95:  # about 0.25 for photographs
             return []
         return [
             Finding(
                 "grey images",
                 f"the images are grey: {figures['grey_places']:.0%} of their places have no colour to predict. "
-                "Take photographs in colour (ingest.source), or another pretrain.recipe.",
+                "Use photographs in colour (ingest.source), or another pretrain.recipe.",
             )
         ]
 
@@ -125,7 +125,7 @@ class Colorization(PretextTask):
         return torch.stack([(shares * a).sum(dim=1), (shares * b).sum(dim=1)], dim=1)
 
     def draw(self, views: Views, folder: Path) -> None:
-        """Write colours.png: what was seen, what was predicted from it, and the image itself."""
+        """Draw colours.png: the luminance that was seen, the colours predicted from it, and the originals."""
         from matplotlib.figure import Figure
 
         images = views[self.view][:, 0].clamp(0, 1)
@@ -143,7 +143,7 @@ class Colorization(PretextTask):
         figure.savefig(folder / "colours.png", dpi=110, metadata={"Software": None})
 
     def _logits(self, images: Tensor) -> Tensor:
-        """Return logits (N, Q, h, w), h and w being S / 4, or what the last maps have if that is more."""
+        """Return logits (N, Q, h, w), where h and w are S / 4, or the side of the last maps if that is larger."""
         hidden = self.hidden(self.encoder.maps(images)[-1])
         side = images.shape[2] // 4
         if hidden.shape[2] < side:

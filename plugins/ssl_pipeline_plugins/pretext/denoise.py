@@ -1,13 +1,14 @@
 """Denoising autoencoder: what did the image look like before it was corrupted?
 
-Each view receives noise, or a blur, or a block-out, or now and then nothing. What is predicted is the correction: the
-corrupted image and the correction together should be the original. The mean square of the correction is the error of
-reconstruction, and an energy: low where nothing is to be corrected, since the image already looks as images do; the
-correction itself points downhill (Alain and Bengio 2012, 1211.4246, theorem 2: it tends to the score of the data).
+Each view is corrupted by noise, a blur or a hidden block, or occasionally left as it is. The task predicts the
+correction: added to the corrupted image, it should give the original. The mean square of the correction is the
+reconstruction error, and also an energy. It is low if there is nothing to correct, because the image already looks as
+images do; the correction itself points downhill (Alain and Bengio 2012, 1211.4246, theorem 2: it tends to the score of
+the data).
 
-Shortcut: copying the input, which is right nearly everywhere. The head predicts the correction alone, from the maps of
-the last layer, so that what it says has to come through the encoder; and the kinds of corruption differ, so that none
-is undone by one filter. What stands in a block has to be guessed from around it.
+Shortcut: copying the input, which is right nearly everywhere. The head predicts only the correction, from the maps of
+the last layer, so that its prediction has to come through the encoder. The kinds of corruption differ, so that no
+single filter undoes them. The content of a hidden block has to be inferred from its surroundings.
 
 Source: Vincent et al. 2008, "Extracting and Composing Robust Features with Denoising Autoencoders", section 2.3.
 """
@@ -33,18 +34,18 @@ from ssl_pipeline.types import (
     Views,
 )
 
-_DECISIONS_PER_IMAGE = 5  # uniforms that say which corruption, how strong, and where
-_BLOCK_SIDE_SHARES = (0.25, 0.5)  # least and largest side, as a share of the view's
+_DECISIONS_PER_IMAGE = 5  # random numbers for the kind, strength, size and place of a corruption
+_BLOCK_SIDE_SHARES = (0.25, 0.5)  # smallest and largest side of a block, as a share of the view's side
 
 
 class ReconstructionError(ImageEnergyHead):
-    """Mean squared correction of an image, in standard deviations of the channels; and how images are corrupted.
+    """Mean squared correction of an image, in standard deviations of the channels, and the corruption of images.
 
     Args:
         encoder: The encoder of the images, which offers maps.
         size: Side of the views, S, in px.
-        noise: Largest standard deviation of the noise, of the full range.
-        blur: Largest sigma of the blur, px.
+        noise: Largest standard deviation of the noise, as a share of the full range, greater than 0.
+        blur: Largest sigma of the blur, in px, greater than 0.
     """
 
     name = "squared_reconstruction_error"
@@ -61,7 +62,7 @@ class ReconstructionError(ImageEnergyHead):
             self.head.linear.weight.mul_(0.1)
 
     def correction(self, encoder: Encoder, images: Tensor) -> Tensor:
-        """Return what images (N, C, S, S) lack, in standard deviations, float32."""
+        """Return the corrections of images (N, C, S, S), in standard deviations of the channels, float32."""
         found: Tensor = self.head(encoder.maps(images)[-1])
         return found.float()
 
@@ -70,11 +71,11 @@ class ReconstructionError(ImageEnergyHead):
         return self.correction(encoder, images).square().mean(dim=(1, 2, 3))
 
     def corrupt(self, images: Tensor, uniforms: Tensor) -> Tensor:
-        """Return images (N, C, S, S): a third has noise, a third is blurred, a third has a block of its mean colour."""
+        """Return corrupted images (N, C, S, S): a third noisy, a third blurred, a third with a block of mean colour."""
         which, strength, size, top, left = uniforms[:, :_DECISIONS_PER_IMAGE].unbind(1)
         normal = torch.special.ndtri(
             uniforms[:, _DECISIONS_PER_IMAGE:] + 2.0**-25
-        )  # of multiples of 2^-24, and 0 is one
+        )  # uniforms are multiples of 2^-24, among them 0
         noisy = images + _each(self.noise * (0.25 + 0.75 * strength)) * normal.reshape(images.shape)
         sigma = self.blur * (0.25 + 0.75 * strength)
         radius = blur_radius(self.blur, images.shape[-1])
@@ -90,7 +91,7 @@ def _each(values: Tensor) -> Tensor:
 
 
 def _block(side: int, size: Tensor, top: Tensor, left: Tensor) -> Tensor:
-    """Return where a square lies in each image, (N, 1, S, S) bool, by numbers (N,) in [0, 1)."""
+    """Return the place of a square in each image, (N, 1, S, S) bool, drawn by numbers (N,) in [0, 1)."""
     edge = side * (_BLOCK_SIDE_SHARES[0] + (_BLOCK_SIDE_SHARES[1] - _BLOCK_SIDE_SHARES[0]) * size)
     place = torch.arange(side, device=size.device)
 
@@ -105,12 +106,12 @@ class Denoise(PretextTask):
     """Mean squared error of the corrected image, in standard deviations of the channels.
 
     Args:
-        encoder: The encoder to train; has to offer maps.
-        size: Side of the views, px.
-        noise: Largest standard deviation of the noise, where 1 is from black to white.
-        blur: Largest sigma of the blur, px.
-        clean: Share of the views that are left as they are, in [0, 1).
-        view: The kind of view to learn from, a gentle one.
+        encoder: The encoder to train, which has to offer maps.
+        size: Side of the views, in px.
+        noise: Largest standard deviation of the noise, greater than 0; 1 is the range from black to white.
+        blur: Largest sigma of the blur, in px, greater than 0.
+        clean: Share of the views that are not corrupted, in [0, 1).
+        view: The kind of view to learn from, with gentle augmentation.
     """
 
     needs: frozenset[Offer] = frozenset({"maps"})
@@ -136,7 +137,7 @@ class Denoise(PretextTask):
         self.uniforms = 1 + self.energy_head.uniforms
 
     def forward(self, views: Views) -> Encoded:
-        """Return errors (N,) of corrected images, and of the corrupted ones as they are."""
+        """Return errors (N,) of corrected images, and those of the corrupted images without correction."""
         images, numbers = views[self.kind][:, 0], views[UNIFORMS]
         corrupted = self.energy_head.corrupt(images, numbers[:, 1:])
         corrupted = torch.where(_each(numbers[:, 0] < self.clean), images, corrupted)
@@ -155,7 +156,7 @@ class Denoise(PretextTask):
         return corrected
 
     def draw(self, views: Views, folder: Path) -> None:
-        """Draw corrected.png: corrupted images, what is made of them, and what they were."""
+        """Draw corrected.png: corrupted images, corrected images, and the originals."""
         images = views[self.kind][:, 0]
         corrupted = self.energy_head.corrupt(images, views[UNIFORMS][:, 1:])
         save_rows(folder / "corrected.png", [corrupted, self.predict(corrupted), images], self.encoder.images)

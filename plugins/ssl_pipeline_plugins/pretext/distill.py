@@ -1,9 +1,9 @@
-"""Distillation: a student learns, without labels, to see in an image what another encoder sees in it.
+"""Distillation: a student learns, without labels, to predict the embeddings of another encoder, its teacher.
 
-The teacher is a file of any size: the student need have neither its network nor its input. Through a head that does not
-ship, the student predicts the teacher's embedding; a loss says what of it counts: the embedding itself, how similar it
-is to those of other images, or to which group of images it belongs. Beside it, views of an image can be told from those
-of others, as in SimCLR, where the teacher does not know enough of the images at hand.
+The teacher is a file of any size; the student needs neither its network nor its input size. The student predicts the
+teacher's embedding through a head that does not ship. The loss determines what has to agree: the embedding itself, its
+similarity to those of other images, or the group of images that it belongs to. If the teacher does not know the images
+well enough, the student can also learn to tell views of an image from those of others, as in SimCLR.
 
 Sources: SimReg (2201.05131), section 3; SEED (2101.04731), section 3.2; a teacher that sees the student's own view:
 Beyer et al. 2022 (2106.05237), section 3.
@@ -39,31 +39,31 @@ from ssl_pipeline.types import (
 )
 from ssl_pipeline.types.teaching import Targets
 
-_LEAST_SHARE = 0.15  # of the spread of the teacher's embeddings, below which predictions have collapsed
-_LEAST_TAUGHT = 0.01  # spread of the teacher's embeddings, as `projection_std`, below which they tell nothing apart
-_LEAST_STD = 0.1  # of projections of views in a healthy run: as in joint embedding without a last norm
-_LOOKED_AT = 256  # images whose predictions are matched for a figure, so that a large batch costs no more
+_LEAST_SHARE = 0.15  # share of the spread of the teacher's embeddings, below which predictions have collapsed
+_LEAST_TAUGHT = 0.01  # spread of the teacher's embeddings, as `projection_std`, below which they tell no images apart
+_LEAST_STD = 0.1  # for projections of views in healthy runs, as in joint embedding without a last norm
+_LOOKED_AT = 256  # most images whose predictions are matched for a figure, which bounds its cost in large batches
 
 
 class Distill(PretextTask):
-    """Views of each image, from which a teacher's embedding of it is predicted.
+    """Views of each image, from which a student predicts a teacher's embedding of the image.
 
     Args:
         encoder: The encoder to train, the student.
         loss: The loss of predictions and the teacher's embeddings.
         teacher: The teacher: a path ending in .onnx or .safetensors, the name of a backbone with published weights, or
-            {weights: PATH, size: 224, mean: [...], std: [...]} for a file that does not say what it takes.
+            {weights: PATH, size: 224, mean: [...], std: [...]} for a file that does not describe its input.
         teacher_dim: Length of the teacher's embeddings; the pipeline fills it in.
-        targets: What the teacher sees: whole images, once, or the student's own views in each step.
-        centre: Whether the mean of the teacher's embeddings over the images is taken off them, without which they may
-            all point nearly the same way.
+        targets: Images that the teacher sees: whole images, once, or the student's views, in each step.
+        centre: Whether to subtract the mean of the teacher's embeddings over the images. Without this, they may all
+            point in nearly the same direction.
         hidden_dim: Width of the hidden layers of the head, at least 1.
-        layers: Number of layers of the head, at least 1; 1: a linear map.
+        layers: Number of layers of the head, at least 1; with 1, the head is a linear map.
         view: The kind of view that the student sees.
         views: Number of views of each image, at least 1.
-        views_weight: Weight of the loss that tells two views of an image from those of others, at least 0; 0: none.
+        views_weight: Weight, at least 0, of the loss that tells two views of an image from those of others; 0 for none.
         views_dim: Length of a projection of a view in that loss, at least 1.
-        views_temperature: Temperature of its softmax, greater than 0.
+        views_temperature: Softmax temperature of that loss, greater than 0.
     """
 
     objective = TaughtLoss
@@ -93,7 +93,7 @@ class Distill(PretextTask):
         if views_weight < 0:
             raise ValueError(f"views_weight must be at least 0, got {views_weight}")
         if views_weight and views < 2:
-            raise ValueError(f"views_weight is {views_weight:g}, and there is one view of each image: set views to 2")
+            raise ValueError(f"views_weight is {views_weight:g}, but there is one view of each image: set views to 2")
         if views_temperature <= 0:
             raise ValueError(f"views_temperature must be greater than 0, got {views_temperature}")
         asked = {"teacher": teacher, "teacher_dim": teacher_dim, "targets": targets, "centre": centre}
@@ -107,16 +107,16 @@ class Distill(PretextTask):
 
     @classmethod
     def views_for(cls, options: Mapping[str, Any]) -> ViewNeeds:
-        """Ask for as many views as `views` says, of the kind that `view` names.
+        """Ask for `views` views of the kind that `view` names.
 
         Raises:
-            ValueError: There would be none.
+            ValueError: `views` is less than 1.
         """
         return ViewNeeds(options.get("view", "plain"), options.get("views", 1))
 
     @classmethod
     def taught_by(cls, options: Mapping[str, Any]) -> Teaching | None:
-        """Name the teacher, what it sees, and the length of its embeddings.
+        """Return the teacher, the images that it sees, and the length of its embeddings.
 
         Raises:
             ValueError: The length is less than 1.
@@ -129,7 +129,7 @@ class Distill(PretextTask):
         return {"embeddings": self.encoder(seen.flatten(0, 1)).unflatten(0, seen.shape[:2]), "targets": views[TEACHER]}
 
     def compare(self, encoded: Encoded, step: Step) -> StepOutput:
-        """Hold predictions against the teacher's embeddings, and views against each other where that is asked for."""
+        """Compare predictions with the teacher's embeddings and, if `views_weight` is set, views with each other."""
         students = stacked([encoded["embeddings"]])  # (VN, D): first views, then second ones
         predictions = self.energy_head.projector(students).unflatten(0, (self.views.count, -1))  # (V, N, D')
         targets = encoded["targets"].transpose(0, 1)  # (T, N, D')
@@ -148,9 +148,9 @@ class Distill(PretextTask):
 
     @torch.no_grad()
     def _figures(self, predictions: Tensor, targets: Tensor) -> dict[str, Tensor]:
-        """Return how near predictions (N, D') are to targets (N, D'), and how far both spread.
+        """Return figures of the agreement of predictions (N, D') with targets (N, D'), and of the spread of both.
 
-        `teacher_recall` is the share of predictions to which their own image's target is the nearest of up to 256.
+        `teacher_recall` is the share of predictions whose nearest target, of up to 256, is that of their own image.
         """
         first, second = (F.normalize(rows[:_LOOKED_AT].float(), dim=1) for rows in (predictions, targets))
         cosines = first @ second.T
@@ -168,22 +168,22 @@ class Distill(PretextTask):
         }
 
     def after_step(self, step: Step, kept: Kept) -> None:
-        """Let the loss follow the step."""
+        """Update the loss after a step."""
         self.loss.after_step(step, kept)
 
     def predict(self, images: Tensor) -> Tensor:
-        """Return what the student takes the teacher's embeddings for, of unit length (N, D')."""
+        """Return the student's predictions of the teacher's embeddings, unit-norm (N, D')."""
         return self.energy_head.project(self.encoder(images))
 
     def diagnose(self, figures: Mapping[str, float]) -> list[Finding]:
-        """Report a teacher that tells nothing apart, predictions that have collapsed, and what the loss finds."""
+        """Report a teacher that tells no images apart, collapsed predictions, and the findings of the loss."""
         taught = figures.get("teacher_projection_std", 1.0)
         if taught < _LEAST_TAUGHT:
             return [
                 Finding(
                     "empty teaching",
                     "empty teaching: the teacher's embeddings of different images are nearly the same. Check "
-                    "pretrain.pretext_task.teacher, and what it is stated to take.",
+                    "pretrain.pretext_task.teacher, and the input that is stated for it.",
                     fatal=True,
                 )
             ]

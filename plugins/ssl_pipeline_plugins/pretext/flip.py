@@ -1,9 +1,10 @@
 """Flip: was the image mirrored, and along which axis?
 
-Shortcuts: traces of resampling, and borders. Flips move pixels without resampling them, views are square, and what
-makes them treats both ends of an axis alike. A policy with flips of its own is refused: no answer would be right.
+Shortcuts: traces of resampling, and borders. Flips move pixels without resampling them, views are square, and
+augmentation treats both ends of an axis alike. A policy that flips images is refused, as no answer would be right.
 
-Source: what `rotation` (Gidaris et al. 2018, 1803.07728, section 3.1) asks of turns, asked of flips.
+Source: the question that `rotation` (Gidaris et al. 2018, 1803.07728, section 3.1) asks about rotations, asked about
+flips.
 """
 
 import torch
@@ -17,7 +18,7 @@ _MIRRORED_AXES = ((), (3,), (2,), (2, 3))  # none, horizontal, vertical, both
 
 
 class Flip(PretextTask):
-    """All four flips of one view; a linear head names the flip.
+    """All four flips of one view, which a linear head identifies.
 
     Args:
         encoder: The encoder to train.
@@ -33,7 +34,7 @@ class Flip(PretextTask):
         self.head = nn.Linear(encoder.embedding_dim, len(_MIRRORED_AXES))
 
     def forward(self, views: Views) -> Encoded:
-        """Return logits (N, 4 flips made, 4 flips guessed)."""
+        """Return logits (N, 4 flips made, 4 flips predicted)."""
         images = views[self.view][:, 0]  # (N, C, S, S)
         flipped = torch.stack([images.flip(axes) for axes in _MIRRORED_AXES], dim=1)
         return {"logits": self.head(self.encoder(flipped.flatten(0, 1))).unflatten(0, flipped.shape[:2])}

@@ -1,22 +1,22 @@
-"""Frame order: three frames of a clip; were they seen in the order in which they are shown?
+"""Frame order: were three frames of a clip taken in the order in which they are shown?
 
-Whether a film runs forwards or backwards is often not to be told, so that it is asked of no frames: an order and its
-reversal have the same answer. What is to be told is which frame was seen between the other two.
+It is often impossible to tell whether a film runs forwards or backwards, so that the task does not ask: an order and
+its reversal have the same answer. The question is which frame was taken between the other two.
 
-What would tell it without looking at what moves, and its guard:
+Shortcuts that need no look at what moves, and the guards against them:
 
-- Views: a crop, a tint or a blur of its own would give a frame away. All views of a clip are made with the same random
-  numbers, and by one policy.
-- Fades, exposure and clouds: brightness and contrast that rise or fall put frames in their order. Each channel of each
-  frame is brought to mean 0 and standard deviation 1. What changes within a frame, such as a shadow that moves, stays.
-- The rhythm of keyframes: a codec's frames are sharpest at a keyframe and decay until the next one, which tells how far
-  a frame is from its keyframe. With equal times between frames that would be their order. These times are drawn, each
-  on its own, from a range: where it spans some rhythms, such a place says nothing of the order. Take a range as long as
-  the rhythm, half a second to ten.
-- Answers by position: each of the frames is shown amid as often.
+- Views: a different crop, tint or blur would give a frame away. All views of a clip are made with the same random
+  numbers and by the same policy.
+- Fades, exposure and clouds: rising or falling brightness and contrast reveal the order. Each channel of each frame is
+  standardised to mean 0 and standard deviation 1. Changes within a frame, such as a moving shadow, remain.
+- The rhythm of keyframes: a codec's frames are sharpest at a keyframe and degrade until the next one, which reveals how
+  far a frame is from its keyframe. With equal times between frames, that would give their order. Therefore each of
+  these times is drawn separately from a range. If the range spans the interval between keyframes, the distance from a
+  keyframe says nothing about the order. Set a range as long as that interval, which is half a second to ten seconds.
+- Answers by position: each of the frames is shown in the middle equally often.
 
-Nothing guards against what is in the film itself: a clock, a progress bar, or a picture that becomes sharper or softer
-all the while, as where focus is pulled or a thing comes nearer. Crops can leave out the former.
+Nothing guards against cues within the film: a clock, a progress bar, or a picture that becomes steadily sharper or
+softer, as when focus is pulled or an object comes nearer. Crops can leave out a clock or a progress bar.
 
 Sources: Misra et al. 2016 (1603.08561), section 3; all orders of the same frames, up to reversal: Lee et al. 2017
 (1708.01246), section 3.
@@ -45,19 +45,19 @@ from ssl_pipeline.types import (
     Views,
 )
 
-_ORDERS = ((0, 1, 2), (1, 0, 2), (0, 2, 1))  # with the middle frame amid, first and last
+_ORDERS = ((0, 1, 2), (1, 0, 2), (0, 2, 1))  # with the middle frame in the middle, first and last
 
 
 class FrameOrder(PretextTask):
-    """The embeddings of three frames in each of three orders, of which an MLP says whether they are in order.
+    """The embeddings of three frames in each of three orders; an MLP predicts whether the frames are in order.
 
     Args:
         encoder: The encoder to train.
         hidden_dim: Width of the MLP's hidden layer.
-        least: Least time from one frame to the next, s, greater than 0.
-        most: The most time, s.
-        asks: order: whether the frames are in order, forwards or backwards, which one in three is; permutation: which
-            of those shown was seen between the other two.
+        least: Shortest time from one frame to the next, in s, greater than 0.
+        most: Longest time from one frame to the next, in s.
+        asks: Question to answer: order (whether the frames are in order, forwards or backwards, as one in three is) or
+            permutation (which of the three frames was taken between the other two).
         view: The kind of view to learn from.
     """
 
@@ -90,7 +90,7 @@ class FrameOrder(PretextTask):
         return ViewNeeds(options["view"], 3, frames=Frames(options["least"], options["most"]))
 
     def forward(self, views: Views) -> Encoded:
-        """Return embeddings (N, 3, D) in the order of time, and for which orders (N, 3) the film runs backwards."""
+        """Return embeddings (N, 3, D) in the order of time, and whether each order (N, 3) is shown backwards."""
         return {"embeddings": self._embedded(views[self.view]), "backwards": views[UNIFORMS] < 0.5}
 
     def _embedded(self, frames: Tensor) -> Tensor:
@@ -100,14 +100,14 @@ class FrameOrder(PretextTask):
         return embeddings
 
     def compare(self, encoded: Encoded, step: Step) -> StepOutput:
-        """Return the mean cross-entropy in nats; who knows nothing has 0.64 (order) or 1.10 (permutation)."""
+        """Return the mean cross-entropy in nats; chance is 0.64 (order) or 1.10 (permutation)."""
         embeddings, backwards = encoded["embeddings"], encoded["backwards"][..., None, None]
         shown = torch.where(backwards, embeddings.flip(1)[:, self.orders], embeddings[:, self.orders])  # (N, 3, 3, D)
         logits = self.head(shown.flatten(2).flatten(0, 1)).unflatten(0, shown.shape[:2])
         return graded(logits, self.answers.expand(len(logits), -1))
 
     def predict(self, images: Tensor) -> Tensor:
-        """Return what the head is given of a frame: the embeddings (N, D) of images of even brightness."""
+        """Return embeddings (N, D) of standardised images: the input of the head for one frame."""
         return self._embedded(images[:, None])[:, 0]
 
 

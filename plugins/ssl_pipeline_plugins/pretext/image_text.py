@@ -1,12 +1,12 @@
 """Images and their captions: an image should have low energy with its own caption, and high energy with others.
 
-Two towers embed images and texts in one space, and each side is held against the other: images against the captions of
-the batch, captions against its images. A loss that tells a positive from negatives makes CLIP of it with a softmax, and
-SigLIP with a sigmoid for each pair; with a frozen image tower it is LiT, which teaches texts to read a space that is
-there already.
+Two towers embed images and texts in one space, and each side is compared with the other: images with the captions of
+the batch, and captions with its images. With a softmax over negatives, this is CLIP; with a sigmoid for each pair, it
+is SigLIP. With a frozen image tower it is LiT, which fits texts to an existing space.
 
-A caption is no negative of an image that has it, whatever else that image is called: captions are equal where their
-tokens are. A strategy that remembers keys of past steps knows a remembered image by the caption that was drawn for it.
+A caption is never a negative of an image that has it, even if another caption was drawn for that image; captions are
+equal if their tokens are. A strategy that remembers keys of past steps identifies a remembered image by the caption
+that was drawn for it.
 
 Sources: CLIP (2103.00020), section 2.3, figure 3; SigLIP (2303.15343), section 3; LiT (2111.07991), section 3.
 """
@@ -46,26 +46,27 @@ from ssl_pipeline.types import (
     Views,
 )
 
-_LEAST_STD = 0.03  # of a healthy run: embeddings of images and of texts fill a narrow cone each, but not a point
-_LOOKED_AT = 256  # images and captions that are matched for a figure, so that a large batch costs no more
+_LEAST_STD = 0.03  # in healthy runs, the embeddings of images and of texts fill a narrow cone each, but not a point
+_LOOKED_AT = 256  # most images and captions that are matched for a figure, which bounds its cost in large batches
 
 
 class ImageText(PretextTask):
-    """Images against captions, and captions against images; the mean of both losses.
+    """Images compared with captions and captions with images, by the mean of both losses.
 
     Args:
         encoder: The encoder to train.
         loss: The loss that shapes the energies of images and texts.
-        negatives: The strategy that says which pairs are incompatible; one for images and a copy of it for texts.
-        vocabulary: Most entries of the tokenizer's vocabulary, at least 259.
-        context: Number of tokens of a caption with its start and its end, at least 3; the rest is cut off.
+        negatives: The strategy that selects the incompatible pairs; images and texts have a copy each.
+        vocabulary: Largest number of entries of the tokenizer's vocabulary, at least 259.
+        context: Largest number of tokens of a caption, including its start and its end, at least 3; longer captions are
+            cut off.
         width: Width of the text tower's blocks, a multiple of `heads`.
-        depth: Number of its blocks, at least 1.
-        heads: Number of its heads of attention, at least 1.
+        depth: Number of blocks of the text tower, at least 1.
+        heads: Number of attention heads of the text tower, at least 1.
         out_dim: Length of an embedding in the space of images and texts, to which a linear layer projects the
-            backbone's own; null: the backbone's own, without such a layer.
-        image_tower: Whether the backbone is trained, or is frozen at the weights of `pretrain.init`.
-        view: The kind of view to learn from, a gentle one: what a caption names should be in it.
+            backbone's embedding; null uses the backbone's embedding without such a layer.
+        image_tower: Training of the backbone: trained, or frozen at the weights of `pretrain.init`.
+        view: The kind of view to learn from, with gentle augmentation: it should show what a caption mentions.
     """
 
     objective = Loss
@@ -114,7 +115,7 @@ class ImageText(PretextTask):
         return {"images": self.encoder(views[self.kind][:, 0]), "texts": texts, "captions": views[CAPTIONS]}
 
     def compare(self, encoded: Encoded, step: Step) -> StepOutput:
-        """Hold each image against all captions of the batch, and each caption against all images."""
+        """Compare each image with all captions of the batch, and each caption with all images."""
         images, texts = (F.normalize(encoded[side], dim=1) for side in ("images", "texts"))
         captions = encoded["captions"]
         of_images, chosen_texts = self._held_against("texts", images, texts, captions, step)
@@ -132,7 +133,7 @@ class ImageText(PretextTask):
     def _held_against(
         self, kind: str, anchors: Tensor, keys: Tensor, captions: Tensor, step: Step
     ) -> tuple[StepOutput, Negatives]:
-        """Return the loss of anchors (N, P) whose positives are the keys (N, P) beside them, and the negatives."""
+        """Return the loss of anchors (N, P), whose positives are the keys (N, P) of the same row, and the negatives."""
         drawn, strategy = captions[:, 0], self.negatives[kind]
         assert isinstance(strategy, NegativeStrategy)
         negatives = strategy.select(Candidates(anchors, keys, drawn, keys, drawn, step))
@@ -156,18 +157,18 @@ class ImageText(PretextTask):
         }
 
     def after_step(self, step: Step, kept: Kept) -> None:
-        """Let the loss and the strategies follow the step."""
+        """Update the loss and the strategies after a step."""
         self.loss.after_step(step, kept["loss"])
         for kind, strategy in self.negatives.items():
             assert isinstance(strategy, NegativeStrategy)
             strategy.after_step(step, kept[kind])
 
     def diagnose(self, figures: Mapping[str, float]) -> list[Finding]:
-        """Report embeddings of images or of texts that have collapsed, and what the loss and the strategy find."""
+        """Report collapsed embeddings of images or texts, and the findings of the loss and of the strategy."""
         strategy = self.negatives["texts"]
         assert isinstance(strategy, NegativeStrategy)
         texts = {name.removeprefix("text_"): value for name, value in figures.items() if name.startswith("text_")}
-        collapse = [  # of two captions all embeddings lie on a line, and should: a rank says nothing
+        collapse = [  # with two captions, all embeddings should lie on a line, so that ranks do not tell
             found
             for of, own in (("images", figures), ("captions", texts))
             for found in spread_troubles(own, _LEAST_STD, self.loss.remedy, of, least_rank=0.0)
@@ -181,14 +182,14 @@ class ImageText(PretextTask):
 
 
 def _without_shared(negatives: Negatives, captions: Tensor, *, of_anchors: bool) -> Negatives:
-    """Leave out captions of an image that are not the drawn one; there is nothing to do where each image has one.
+    """Exclude captions of an image other than the drawn one from its negatives; no change if each image has one.
 
     Args:
         negatives: The negatives, whose ids are those of the drawn captions.
-        captions: (N, M) int64, the ids of all captions of the batch's images, the drawn one first.
-        of_anchors: Whether images are the anchors, and captions the keys, or the other way round. Of images that are
-            keys, those of the batch alone are known by all their captions; a remembered one is known by the caption
-            that was drawn for it, and is no negative of any caption of the same image.
+        captions: Ids (N, M) int64 of all captions of the batch's images, the drawn one first.
+        of_anchors: Whether images are the anchors and captions the keys, or the other way round. If images are the
+            keys, all captions are known only for images of the batch. A remembered image is identified by the caption
+            that was drawn for it, and is not a negative of any caption of the same image.
     """
     others, drawn, weight = captions[:, 1:], captions[:, 0], negatives.log_weight
     if not others.shape[1]:
@@ -198,7 +199,7 @@ def _without_shared(negatives: Negatives, captions: Tensor, *, of_anchors: bool)
     batch_own = asked[:count] == drawn[:count]
     if of_anchors:
         by_one, of_keys = torch.ones_like(asked, dtype=torch.bool), asked[:, None].expand(-1, 0)
-    else:  # (K,), which keys are known by one caption, and (K, M - 1), the further captions of the others
+    else:  # (K,), whether a key is known by one caption only, and (K, M - 1), the further captions of the others
         by_one = torch.cat([~batch_own, torch.ones_like(asked[count:], dtype=torch.bool)])
         known = torch.where(batch_own[:, None], others[:count], asked[:count, None])
         of_keys = torch.cat([known, asked[count:, None].expand(-1, others.shape[1])])

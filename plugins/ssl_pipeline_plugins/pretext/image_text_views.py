@@ -1,8 +1,8 @@
-"""Images and their captions, and two views of each image besides: one backbone learns from both.
+"""Images with their captions, and two more views of each image: one backbone learns from both.
 
-Captions say what images are of; two views say what an image remains under crops and colours. The loss of images and
-captions is that of `image_text`; two views of the kind `global` are told from those of the batch's other images by a
-softmax, as in SimCLR, through a projector of their own. What leaves training is the space of images and texts.
+Captions say what images show; two views show what stays the same under crops and changes of colour. The loss of images
+and captions is that of `image_text`. Two views of the kind `global` are told from those of the other images of the
+batch by a softmax, as in SimCLR, through a separate projector. The space of images and texts is what ships.
 
 Source: SLIP (2112.12750), section 3, algorithm 1.
 """
@@ -29,28 +29,29 @@ from ssl_pipeline.types import (
 )
 from ssl_pipeline_plugins.pretext.image_text import ImageText
 
-_LEAST_STD = 0.1  # of projections of views in a healthy run: as in joint embedding without a last norm
+_LEAST_STD = 0.1  # for projections of views in healthy runs, as in joint embedding without a last norm
 
 
 class ImageTextViews(ImageText):
-    """The loss of images and captions, and `views_weight` times that of two views of each image.
+    """The loss of images and captions, plus `views_weight` times that of two views of each image.
 
     Args:
         encoder: The encoder to train.
         loss: The loss that shapes the energies of images and texts.
-        negatives: The strategy that says which images and texts are incompatible.
-        vocabulary: Most entries of the tokenizer's vocabulary, at least 259.
-        context: Number of tokens of a caption with its start and its end, at least 3; the rest is cut off.
+        negatives: The strategy that selects the incompatible pairs of images and texts.
+        vocabulary: Largest number of entries of the tokenizer's vocabulary, at least 259.
+        context: Largest number of tokens of a caption, including its start and its end, at least 3; longer captions are
+            cut off.
         width: Width of the text tower's blocks, a multiple of `heads`.
-        depth: Number of its blocks, at least 1.
-        heads: Number of its heads of attention, at least 1.
-        out_dim: Length of an embedding in the space of images and texts; null: that of the backbone's own.
+        depth: Number of blocks of the text tower, at least 1.
+        heads: Number of attention heads of the text tower, at least 1.
+        out_dim: Length of an embedding in the space of images and texts; null uses the backbone's embedding.
         hidden_dim: Width of the hidden layers of the projector of views, at least 1.
         views_dim: Length of a projection of a view, at least 1.
-        layers: Number of layers of that projector, at least 2.
+        layers: Number of layers of the projector of views, at least 2.
         views_temperature: Temperature of the softmax over views, greater than 0.
         views_weight: Weight of the loss of views, greater than 0.
-        view: The kind of view that is held against captions, a gentle one.
+        view: The kind of view that is compared with captions, with gentle augmentation.
     """
 
     def __init__(
@@ -95,15 +96,15 @@ class ImageTextViews(ImageText):
 
     @classmethod
     def views_for(cls, options: Mapping[str, Any]) -> ViewNeeds:
-        """Ask for a view of the kind that `view` names, and for two `global` ones.
+        """Ask for one view of the kind that `view` names, and for two `global` ones.
 
         Raises:
-            ValueError: The one is of the kind `global`, too.
+            ValueError: `view` names the kind `global`, too.
         """
         return ViewNeeds(options.get("view", "plain"), 1, {"global": 2})
 
     def forward(self, views: Views) -> Encoded:
-        """Return what images and captions need, and the backbone's embeddings (N, 2, D) of both `global` views."""
+        """Return the embeddings of images and captions, and the backbone's (N, 2, D) of both `global` views."""
         both = views["global"]
         own = self.encoder.backbone(self.encoder.normalised(both.flatten(0, 1))).unflatten(0, both.shape[:2])
         return {**super().forward(views), "views": own}
@@ -120,7 +121,7 @@ class ImageTextViews(ImageText):
         return StepOutput(loss + self.weight * of_views, metrics, kept)
 
     def diagnose(self, figures: Mapping[str, float]) -> list[Finding]:
-        """Report what has collapsed, of views as well."""
+        """Report the same as `image_text`, and collapsed projections of views."""
         views = {name.removeprefix("views_"): value for name, value in figures.items() if name.startswith("views_")}
         return [*super().diagnose(figures), *spread_troubles(views, _LEAST_STD, self.loss.remedy, of="views")]
 

@@ -1,8 +1,8 @@
-"""Jigsaw: tiles of an image in a shuffled order; by which of some permutations?
+"""Jigsaw: by which of a set of permutations were the tiles of an image shuffled?
 
-Shortcuts: edges that go on from tile to tile, chromatic aberration, low-level statistics, borders and traces of
-resampling, all of which `ssl_pipeline.parts.tiles` guards against; and permutations that are alike, which a few tiles
-tell apart: the set's members are far from each other.
+Shortcuts: edges that continue from tile to tile, chromatic aberration, low-level statistics, borders and traces of
+resampling; `ssl_pipeline.parts.tiles` guards against all of them. If permutations were similar, a few tiles would tell
+them apart; therefore those of the set are far from each other.
 
 Source: Noroozi and Favaro 2016 (1603.09246), section 3 and algorithm 1.
 """
@@ -22,17 +22,18 @@ from ssl_pipeline.types import UNIFORMS, Encoded, Encoder, PretextTask, Register
 
 
 class Jigsaw(PretextTask):
-    """The embeddings of n x n tiles of one view, in the order of a permutation, which an MLP names.
+    """The embeddings of n x n tiles of one view in a shuffled order; an MLP predicts the permutation.
 
     Args:
         encoder: The encoder to train.
         size: Side of a view in px.
         tiles: Number of tiles on each side of a view, n: 2 or 3.
-        permutations: Number of permutations to tell apart, 2 to 24 (n = 2) or 1,000 (n = 3).
+        permutations: Number of permutations to tell apart: 2 to 24 for n = 2, and 2 to 1,000 for n = 3.
         hidden_dim: Width of the MLP's hidden layer.
-        gap: Least gap between two tiles, as a share of a view's n-th part, in [0, 0.5]; 1 px or more, unless it is 0.
-        jitter: How far a tile can move, as a share of the same, in [0, 0.5]; rounded down to px.
-        channels: one: the tiles of an image show one of its channels, as grey; all: they are in colour.
+        gap: Smallest gap between two tiles, as a share of 1/n of a view, in [0, 0.5]; at least 1 px, unless it is 0.
+        jitter: Range in which a tile can move, as a share of 1/n of a view, in [0, 0.5]; rounded down to px.
+        channels: Channels that tiles show: one (all tiles of an image show the same channel, as grey) or all (tiles are
+            in colour).
         view: The kind of view to learn from.
     """
 
@@ -71,7 +72,7 @@ class Jigsaw(PretextTask):
         self.head = mlp([tiles**2 * encoder.embedding_dim, hidden_dim, permutations])
 
     def forward(self, views: Views) -> Encoded:
-        """Return embeddings (N, n² D) of the tiles in their shuffled order, and which permutation (N,) that is."""
+        """Return embeddings (N, n² D) of the tiles in shuffled order, and the number (N,) of the permutation."""
         uniforms = views[UNIFORMS]
         embeddings = self.tiling.encode(self.encoder, views[self.view][:, 0], uniforms[:, 1:])
         answers = choice(uniforms[:, 0], len(self.permutations))
@@ -86,7 +87,7 @@ class Jigsaw(PretextTask):
         return graded(self.head(encoded["embeddings"])[:, None], encoded["answers"][:, None])
 
     def predict(self, images: Tensor) -> Tensor:
-        """Return probabilities (N, K) of the permutations, of tiles in their own order, which is the first one."""
+        """Return probabilities (N, K) of the permutations for tiles that are not shuffled: the first one is right."""
         embeddings = self.tiling.encode(self.encoder, images)
         probabilities: Tensor = self.head(embeddings.flatten(1)).softmax(dim=1)
         return probabilities
@@ -94,11 +95,11 @@ class Jigsaw(PretextTask):
 
 @lru_cache(maxsize=4)
 def distant(length: int, count: int) -> npt.NDArray[np.int64]:
-    """Return permutations far from each other: (count, length), the first one being the identity.
+    """Return permutations far from each other, (count, length); the first one is the identity.
 
-    Greedily, each next one has the largest sum of Hamming distances to those before it (algorithm 1), and where sums
-    are equal, as they often are, the largest distance to the nearest; then the first in alphabetical order. The
-    paper's first one is drawn, and its ties are left open.
+    Each next permutation is chosen greedily: it has the largest sum of Hamming distances to those before it (algorithm
+    1). Sums are often equal; the largest distance to the nearest one then decides, and after that lexicographic order.
+    The paper draws the first one at random, and does not say how ties are broken.
     """
     every = _permutations(length)
     total, nearest = np.zeros(every.shape[1], dtype=np.int16), np.full(every.shape[1], length, dtype=np.int8)
@@ -107,13 +108,13 @@ def distant(length: int, count: int) -> npt.NDArray[np.int64]:
         distance = (every != every[:, chosen[-1], None]).sum(axis=0, dtype=np.int8)
         total += distance
         nearest = np.minimum(nearest, distance)
-        best = np.flatnonzero(total == total[nearest > 0].max())  # 0 from itself is what has been chosen
+        best = np.flatnonzero(total == total[nearest > 0].max())  # a chosen one has distance 0 from itself
         chosen.append(int(best[nearest[best].argmax()]))
     return every[:, chosen].T.astype(np.int64)
 
 
 def _permutations(length: int) -> npt.NDArray[np.int8]:
-    """Return all permutations, (length, length!), in alphabetical order."""
+    """Return all permutations, (length, length!), in lexicographic order."""
     every = np.zeros((0, 1), dtype=np.int8)
     for _ in range(length):
         heads = range(len(every) + 1)

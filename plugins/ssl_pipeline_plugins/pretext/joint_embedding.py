@@ -37,27 +37,28 @@ from ssl_pipeline.types import (
 
 
 class JointEmbedding(EmbeddedViews):
-    """Two `global` views, and `local` ones where they are asked for, encoded, projected and compared.
+    """Two `global` views, and optional `local` ones, that are encoded, projected and compared.
 
     Args:
         encoder: The encoder to train.
         loss: The loss that shapes the energies of pairs.
-        negatives: The strategy that says which pairs are incompatible.
+        negatives: The strategy that selects the incompatible pairs.
         hidden_dim: Width of the projector's hidden layers.
         out_dim: Length of a projection.
         layers: Number of layers of the projector, at least 2.
-        batch_norms: The layers of the projector that a batch normalisation follows.
-        predictor_dim: Width of the hidden layer of a predictor on the anchors' side; 0: none.
-        momentum: Momentum of a teacher that makes positives and keys, in [0, 1); 0: none, both sides learn.
-        momentum_rises: Whether it rises to 1 over the training, by a cosine.
-        symmetric: Whether both global views are anchors to each other, or the first one only. Local views are anchors
-            to both, or to the second one only.
-        keys: Whether an anchor is held against the keys of both global views, or against those of the view alone that
-            its positive is of (MoCo, NNCLR). A memory then holds a key of each image instead of two.
-        neighbours: Number of past projections in which the nearest neighbour of each global anchor takes its place
-            (NNCLR); local views then are positives of these neighbours, not anchors. 0: none.
-        local_views: Number of smaller views, of a kind of their own, which the teacher does not see and which are no
-            keys; 0: none.
+        batch_norms: Layers of the projector that are followed by a batch normalisation: all, hidden ones or none.
+        predictor_dim: Width of the hidden layer of a predictor on the side of the anchors; 0 for no predictor.
+        momentum: Momentum, in [0, 1), of a teacher that computes positives and keys. With 0 there is no teacher, and
+            both sides learn.
+        momentum_rises: Whether the momentum rises to 1 over the training, by a cosine.
+        symmetric: Whether both global views are anchors for each other, or only the first for the second. Local views
+            are anchors for both, or only for the second.
+        keys: Keys that an anchor is compared with: those of both global views, or only those of the view that its
+            positive is from (MoCo, NNCLR). A memory then holds one key per image instead of two.
+        neighbours: Number of past projections, among which the nearest neighbour of each global anchor replaces it
+            (NNCLR). Local views are then positives of these neighbours, not anchors. 0 for no neighbours.
+        local_views: Number of smaller views, of the kind `local`, which the teacher does not see and which do not serve
+            as keys; 0 for none.
     """
 
     objective = Loss
@@ -86,7 +87,8 @@ class JointEmbedding(EmbeddedViews):
             raise ValueError(f"neighbours must be at least 0, got {neighbours}")
         if momentum and neighbours:
             raise ValueError(
-                "momentum and neighbours cannot be combined: a neighbour passes no gradient on, and needs no teacher"
+                "momentum and neighbours cannot be combined, as a neighbour has no gradient and needs no teacher: set "
+                "one of them to 0"
             )
         super().__init__(
             encoder,
@@ -105,7 +107,7 @@ class JointEmbedding(EmbeddedViews):
         self.support = Memory(neighbours) if neighbours else None
 
     def compare(self, encoded: Encoded, step: Step) -> StepOutput:
-        """Project all embeddings, and hold each view against each other global one of its image."""
+        """Project all embeddings, and compare each view with each other global view of its image."""
         own = self.projected(encoded)
         parts = self._candidates(encoded, own, step)
         outputs = [self._held_against(candidates) for candidates in parts]
@@ -131,11 +133,11 @@ class JointEmbedding(EmbeddedViews):
 
     @staticmethod
     def _asking(encoded: Encoded, own: Tensor) -> Tensor:
-        """Return what asks for neighbours, and is one later: unit-norm projections (2N, P) of global views."""
+        """Return unit-norm projections (2N, P) of global views, which look for neighbours now and are some later."""
         return F.normalize(own[: 2 * len(encoded["embeddings"])].detach(), dim=1)
 
     def _candidates(self, encoded: Encoded, own: Tensor, step: Step) -> list[Candidates]:
-        """Return a row for each pair: (2 + 2 L) N, or (1 + L) N for each view held against the other one's keys."""
+        """Return one row per pair: (2 + 2 L) N, or (1 + L) N for each view that is compared with the other's keys."""
         images = len(encoded["embeddings"])
         seen = F.normalize(self.predictor(own), dim=1)
         anchors, local = seen[: 2 * images], seen[2 * images :]
@@ -155,13 +157,13 @@ class JointEmbedding(EmbeddedViews):
             add = functools.partial(add_local_pairs, images=images, as_anchors=self.support is None)
             pairs = add(asking, answers, local)
             of_anchors = add(of_asking[:, None], of_asking[:, None], local_samples[:, None])[0][:, 0]
-            of_keys = of_anchors if pairs[0] is asked else of_asked  # known as the same
+            of_keys = of_anchors if pairs[0] is asked else of_asked  # one tensor, so that they are known to be equal
             made.append(Candidates(*pairs, of_anchors, asked, of_keys, step))
         return made
 
     @staticmethod
     def _neighbours(projections: Tensor, support: Memory) -> Tensor:
-        """Return the past projection nearest to each, of whichever image; their own while there are none."""
+        """Return the past projection nearest to each row, of any image; the rows themselves while there are none."""
         past = support.held()
         if not len(past):
             return projections
@@ -172,7 +174,7 @@ class JointEmbedding(EmbeddedViews):
         return past[place]
 
     def after_step(self, step: Step, kept: Kept) -> None:
-        """Let the teacher, the neighbours, the loss and the strategy follow the step."""
+        """Update the teacher, the neighbours, the loss and the strategy after a step."""
         super().after_step(step, kept)
         if self.support is not None:
             self.support.push(kept["support"])
@@ -180,7 +182,7 @@ class JointEmbedding(EmbeddedViews):
         self.negatives.after_step(step, kept["negatives"])
 
     def diagnose(self, figures: Mapping[str, float]) -> list[Finding]:
-        """Report projections that have collapsed, and what the loss and the strategy find wrong."""
+        """Report collapsed projections, and the findings of the loss and of the strategy."""
         collapse = spread_troubles(figures, self.least_std, self.loss.remedy)
         few = few_negatives(figures, self.negatives.remedy) if self.loss.needs_many_negatives else []
         return collapse + (few or self.loss.diagnose(figures)) + self.negatives.diagnose(figures)

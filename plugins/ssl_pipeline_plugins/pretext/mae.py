@@ -1,7 +1,7 @@
-"""Masked autoencoder: the encoder sees some patches and nothing of the others, and a small decoder fills these in.
+"""Masked autoencoder: the encoder sees only some of the patches, and a small decoder reconstructs the others.
 
-Shortcuts: those of `masked`; three quarters of the patches are hidden. Besides, each hidden patch is asked for less its
-own mean and over its own standard deviation, so that carrying on the brightness around it earns nothing.
+Shortcuts: those of `masked`; three quarters of the patches are hidden. In addition, the target of each hidden patch is
+standardised by the patch's own mean and standard deviation, so that continuing the brightness around it earns nothing.
 
 Source: He et al. 2021 (2111.06377), section 3 and appendix A.1.
 """
@@ -21,13 +21,13 @@ class MAE(PretextTask):
     """Mean squared error of the pixels of hidden patches, normalised patch by patch.
 
     Args:
-        encoder: The encoder to train; a vision transformer, that can be shown some patches alone.
-        size: Side of the views, px.
+        encoder: The encoder to train: a vision transformer that can be shown some of the patches only.
+        size: Side of the views, in px.
         width: Width of the decoder's tokens, a multiple of `heads` and of 4.
         depth: Number of blocks of the decoder.
-        heads: Number of heads of the decoder's attention.
+        heads: Number of attention heads of the decoder.
         ratio: Share of the patches that are hidden, in (0, 1).
-        view: The kind of view to learn from, a gentle one.
+        view: The kind of view to learn from, with gentle augmentation.
     """
 
     needs: frozenset[Offer] = frozenset({"patches"})
@@ -67,7 +67,7 @@ class MAE(PretextTask):
             self.register_buffer(name, fixed, persistent=False)
 
     def forward(self, views: Views) -> Encoded:
-        """Return errors (N,) over hidden patches; that of the mean of each is 1, but for patches of one colour."""
+        """Return errors (N,) over hidden patches, and those of predicting their means: 1, unless patches are flat."""
         images = views[self.kind][:, 0]
         shown, hidden = hide(views[UNIFORMS], self.ratio)
         target, _, _ = _normalised(_at(patches(images, self.side), hidden))
@@ -88,21 +88,21 @@ class MAE(PretextTask):
         return StepOutput(error, explained(error, encoded["of_mean"].float()))
 
     def predict(self, images: Tensor) -> Tensor:
-        """Return images (N, C, S, S) of whose patches always the same ones are hidden and filled in.
+        """Return images (N, C, S, S) whose hidden patches, the same ones in each image, are filled in.
 
-        The mean and contrast of a hidden patch are not asked for in training; here they are the patch's own.
+        Training does not predict the mean and contrast of a hidden patch; here they are taken from the patch itself.
         """
         shown, hidden = (fixed.expand(images.shape[0], -1) for fixed in (self.always_shown, self.always_hidden))
         _, mean, std = _normalised(_at(patches(images, self.side), hidden))
         return self._filled(images, _at(self._guess(images, shown), hidden) * std + mean)
 
     def _filled(self, images: Tensor, filling: Tensor) -> Tensor:
-        """Return images with other pixels (N, h, C side^2) in the patches that are always hidden."""
+        """Return images with `filling` (N, h, C side^2) as the pixels of the patches that are always hidden."""
         cut, hidden = patches(images, self.side), self.always_hidden[..., None]
         return join(cut.scatter(1, hidden.expand(cut.shape[0], -1, cut.shape[2]), filling), self.side, images.shape[1])
 
     def draw(self, views: Views, folder: Path) -> None:
-        """Draw holes.png: images with holes, what is guessed to be there, and what was."""
+        """Draw holes.png: images with holes, the same images filled in, and the originals."""
         images = views[self.kind][:, 0]
         grey = torch.full((images.shape[0], self.always_hidden.shape[1], images.shape[1] * self.side**2), 0.5)
         save_rows(folder / "holes.png", [self._filled(images, grey), self.predict(images), images], self.encoder.images)
@@ -114,14 +114,14 @@ def _at(tokens: Tensor, numbers: Tensor) -> Tensor:
 
 
 def _normalised(cut: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Return patches (N, k, P) less their own mean and over their own standard deviation; the mean; the deviation."""
+    """Return patches (N, k, P), each standardised by its mean and standard deviation, and both of these."""
     variance, mean = torch.var_mean(cut, dim=2, keepdim=True)
     std = (variance + 1e-6).sqrt()
     return (cut - mean) / std, mean, std
 
 
 def sinusoids(grid: int, width: int) -> Tensor:
-    """Return places of patches, (1, grid^2, width): sines and cosines of row and column (1706.03762, section 3.5)."""
+    """Return codes of positions (1, grid^2, width): sines and cosines of row and column (1706.03762, section 3.5)."""
     frequencies = torch.exp(torch.arange(width // 4) * (-math.log(10_000) / (width // 4)))
     angles = torch.arange(grid)[:, None] * frequencies  # (grid, width / 4)
     one = torch.cat([angles.sin(), angles.cos()], dim=1)  # (grid, width / 2)

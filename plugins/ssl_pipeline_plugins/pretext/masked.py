@@ -1,9 +1,9 @@
 """Masked images: what is behind the holes, pixel by pixel?
 
-Shortcut: neighbouring pixels. A hole of a few pixels is filled well enough by carrying on what is at its border,
-without knowing what the image shows. Holes are therefore patches, large against the texture, and many: most of the
-image is hidden. The loss is of hidden pixels alone, so that copying earns nothing, and holes are cut after
-augmentation, so that no resampling carries hidden pixels out of them.
+Shortcut: neighbouring pixels. A hole of a few pixels is filled well enough by continuing its border, without knowing
+what the image shows. Holes are therefore patches that are large compared with the texture, and they hide most of the
+image. The loss covers hidden pixels only, so that copying earns nothing. Holes are cut after augmentation, so that no
+resampling carries hidden pixels out of them.
 
 Source: Xie et al. 2021, SimMIM (2111.09886), sections 3 and 4.1.
 """
@@ -22,11 +22,11 @@ class Masked(PretextTask):
     """Mean absolute error of hidden pixels, which a linear head predicts from the maps of the last layer.
 
     Args:
-        encoder: The encoder to train; has to offer maps.
-        size: Side of the views, px.
-        mask_size: Side of a patch that is hidden as a whole, px; divides `size`.
+        encoder: The encoder to train, which has to offer maps.
+        size: Side of the views, in px.
+        mask_size: Side of the patches that are hidden, in px; it divides `size`.
         ratio: Share of the patches that are hidden, in (0, 1).
-        view: The kind of view to learn from, a gentle one.
+        view: The kind of view to learn from, with gentle augmentation.
     """
 
     needs: frozenset[Offer] = frozenset({"maps"})
@@ -40,7 +40,7 @@ class Masked(PretextTask):
         self.uniforms = self.holes.count
 
     def forward(self, views: Views) -> Encoded:
-        """Return errors (N,) over hidden pixels, in standard deviations of the channels, and those of their mean."""
+        """Return errors (N,) over hidden pixels, in standard deviations of the channels, and those of their means."""
         images = views[self.kind][:, 0]
         holed, where = self.holes(images, views[UNIFORMS])
         target = self.encoder.normalised(images)
@@ -60,12 +60,12 @@ class Masked(PretextTask):
         return StepOutput(error, explained(error, encoded["of_mean"].float()))
 
     def predict(self, images: Tensor) -> Tensor:
-        """Return images (N, C, S, S) of whose patches always the same ones are hidden and filled in."""
+        """Return images (N, C, S, S) whose hidden patches, the same ones in each image, are filled in."""
         holed, where = self.holes.always(images)
         return torch.where(where, self._guess(holed) * self.encoder.std + self.encoder.mean, images)
 
     def draw(self, views: Views, folder: Path) -> None:
-        """Draw holes.png: images with holes, what is guessed to be there, and what was."""
+        """Draw holes.png: images with holes, the same images filled in, and the originals."""
         images = views[self.kind][:, 0]
         save_rows(
             folder / "holes.png", [self.holes.always(images)[0], self.predict(images), images], self.encoder.images

@@ -1,13 +1,14 @@
 """Masked tokens: which entry of a visual vocabulary is behind each hole?
 
-One guess of pixels cannot stand for the many contents that a hole may have: it is their average, which is none of them.
-A score for every entry of a vocabulary can: it says which contents are likely, and how much each. The vocabulary is
-found while training goes on, by clustering the patches of the images.
+A single prediction of pixels cannot represent the many contents that a hole may have: it is their average, which looks
+like none of them. A score for each entry of a vocabulary can, as it tells how likely each content is. The vocabulary is
+learned during training, by clustering the patches of the images.
 
-Shortcuts: those of `masked`, from which holes are taken: large ones, of hidden patches alone. An entry that nearly all
-patches belong to would make the answer easy; idle entries are moved, and `diagnose` says where that is not enough.
+Shortcuts: those of `masked`, with the same guards: holes are large, and the loss covers hidden patches only. One entry
+for nearly all patches would make the answer easy; idle entries are moved, and `diagnose` reports that this is not
+enough.
 
-Source: BEiT (2106.08254), section 2, with clusters of patches in the place of its pretrained tokenizer.
+Source: BEiT (2106.08254), section 2, with clusters of patches in place of its pretrained tokenizer.
 """
 
 from collections.abc import Mapping
@@ -42,14 +43,14 @@ class MaskedTokens(PretextTask):
     """Mean cross-entropy in nats of the softmax over the vocabulary at hidden patches; chance is log K.
 
     Args:
-        encoder: The encoder to train; has to offer maps.
-        size: Side of the views, px.
+        encoder: The encoder to train, which has to offer maps.
+        size: Side of the views, in px.
         words: Number of entries of the vocabulary, K.
-        patch_size: Side of the patches that entries stand for, px; divides `mask_size`.
-        mask_size: Side of a square that is hidden as a whole, px; divides `size`.
+        patch_size: Side of the patches that entries represent, in px; it divides `mask_size`.
+        mask_size: Side of the squares that are hidden, in px; it divides `size`.
         ratio: Share of the image that is hidden, in (0, 1).
         momentum: Momentum of the vocabulary's averages, in [0, 1).
-        view: The kind of view to learn from, a gentle one.
+        view: The kind of view to learn from, with gentle augmentation.
     """
 
     needs: frozenset[Offer] = frozenset({"maps"})
@@ -78,7 +79,7 @@ class MaskedTokens(PretextTask):
         self._hidden_count = int(self._hidden(self.holes.fixed).sum())  # patches, the same number in each image
 
     def forward(self, views: Views) -> Encoded:
-        """Return scores (N, L, K) at all patches, features (N, L, F) of these, and which are hidden, (N, L) bool."""
+        """Return scores (N, L, K) and features (N, L, F) of all patches, and whether each is hidden, (N, L) bool."""
         images = views[self.kind][:, 0]
         holed, where = self.holes(images, views[UNIFORMS])
         return {"scores": self._scores(holed), "features": self._features(images), "hidden": self._hidden(where)}
@@ -94,7 +95,7 @@ class MaskedTokens(PretextTask):
         return where[:, 0, :: self.side, :: self.side].flatten(1)
 
     def compare(self, encoded: Encoded, step: Step) -> StepOutput:
-        """Hold scores of hidden patches against the entries that these belong to."""
+        """Compare the scores of hidden patches with the entries that the patches belong to."""
         features = encoded["features"].float()
         places = encoded["hidden"].byte().argsort(dim=1, descending=True, stable=True)[:, : self._hidden_count]
         images = torch.arange(len(places), device=places.device)[:, None]
@@ -103,19 +104,19 @@ class MaskedTokens(PretextTask):
         return graded_words(scores, wanted, self.vocabulary.note(features.flatten(0, 1)), step.measured)
 
     def after_step(self, step: Step, kept: Kept) -> None:
-        """Let the vocabulary follow."""
+        """Update the vocabulary."""
         self.vocabulary.follow(kept)
 
     def diagnose(self, figures: Mapping[str, float]) -> list[Finding]:
-        """Report a vocabulary of which one entry is used."""
+        """Report a vocabulary of which only one entry is used."""
         return vocabulary_troubles(figures, self.vocabulary, "hidden patches")
 
     def predict(self, images: Tensor) -> Tensor:
-        """Return probabilities (N, L, K) of the entries at each patch of images of which always the same is hidden."""
+        """Return probabilities (N, L, K) of the entries at each patch of images that all have the same holes."""
         return self._scores(self.holes.always(images)[0]).float().softmax(dim=2)
 
     def draw(self, views: Views, folder: Path) -> None:
-        """Draw words.png: for a hole of some images, the distribution over the vocabulary, and its best entries."""
+        """Draw words.png: the distribution over the vocabulary, and its best entries, for a hole of some images."""
         images = views[self.kind][:_DRAWN, 0]
         holed, where = self.holes.always(images)
         features = self._features(images)

@@ -1,18 +1,18 @@
-"""Missing frame: which entry of a visual vocabulary is at each place of the frame between those that are seen?
+"""Missing frame: which entry of a visual vocabulary is at each place of the frame between those that are shown?
 
-Many frames could be between two: what moves may have been here or there. A single guess of pixels is the average of all
-of them, which is none. A score for every entry of a vocabulary says which contents are likely, and how much each. The
-vocabulary is found while training goes on, by clustering the patches of the frames that are missing.
+Many frames could lie between two others, because a moving object may have been here or there. A single prediction of
+pixels is the average of all of them, which looks like none. A score for each entry of a vocabulary tells how likely
+each content is. The vocabulary is learned during training, by clustering the patches of the missing frames.
 
-What would answer without understanding what moves, and its guard:
+Shortcuts that need no understanding of motion, and the guards against them:
 
-- Stillness: where nothing moves, the frame before is the answer. The figure `copied` is the share of places at which it
-  is, and `diagnose` says where there is hardly anything else to learn: take a longer time between frames.
-- Views: all frames of a clip are made with the same random numbers, so that a place is the same place in all of them.
-- An entry to which nearly all patches belong: idle entries are moved, and `diagnose` says where that is not enough.
+- Stillness: where nothing moves, the previous frame is the answer. The figure `copied` is the share of places where
+  this is so, and `diagnose` reports that there is hardly anything else to learn: set a longer time between frames.
+- Views: all frames of a clip are augmented with the same random numbers, so that a place is the same in all of them.
+- One entry for nearly all patches: idle entries are moved, and `diagnose` reports that this is not enough.
 
-Sources: a distribution over visual words in the place of pixels: BEiT (2106.08254), section 2; words of the clip that
-are missing: VideoBERT (1904.01766), section 3.
+Sources: a distribution over visual words in place of pixels: BEiT (2106.08254), section 2; missing words of a clip:
+VideoBERT (1904.01766), section 3.
 """
 
 from collections.abc import Mapping
@@ -42,7 +42,7 @@ from ssl_pipeline.types import (
     Views,
 )
 
-_STILL = 0.95  # share of the places that are as in the frame before, above which a film stands still
+_STILL = 0.95  # share of the places that equal the previous frame, above which a film stands still
 _DRAWN = 6
 
 
@@ -50,15 +50,15 @@ class MissingFrame(PretextTask):
     """Mean cross-entropy in nats of the softmax over the vocabulary at all patches of a frame; chance is log K.
 
     Args:
-        encoder: The encoder to train; has to offer maps.
-        size: Side of the views, px.
+        encoder: The encoder to train, which has to offer maps.
+        size: Side of the views, in px.
         words: Number of entries of the vocabulary, K.
-        patch_size: Side of the patches that entries stand for, px; divides `size`.
-        frames: Number of frames, an odd one, at least 3, of which the middle one is missing.
-        least: Least time from one frame to the next, s, greater than 0.
-        most: The most time, s.
+        patch_size: Side of the patches that entries represent, in px; it divides `size`.
+        frames: Number of frames, odd and at least 3; the middle one is missing.
+        least: Shortest time from one frame to the next, in s, greater than 0.
+        most: Longest time from one frame to the next, in s.
         momentum: Momentum of the vocabulary's averages, in [0, 1).
-        view: The kind of view to learn from, a gentle one.
+        view: The kind of view to learn from, with gentle augmentation.
     """
 
     needs: frozenset[Offer] = frozenset({"maps"})
@@ -96,7 +96,7 @@ class MissingFrame(PretextTask):
         return ViewNeeds(options["view"], count, frames=Frames(options["least"], options["most"]))
 
     def forward(self, views: Views) -> Encoded:
-        """Return scores (N, L, K) at all patches of the missing frame, and features (N, L, F), also those before it."""
+        """Return scores (N, L, K) of the missing frame, and features (N, L, F) of it and of the previous one."""
         frames = views[self.kind]
         around = torch.cat([frames[:, : self.missing], frames[:, self.missing + 1 :]], dim=1)
         return {
@@ -115,7 +115,7 @@ class MissingFrame(PretextTask):
         return patches(self.encoder.normalised(images), self.side)
 
     def compare(self, encoded: Encoded, step: Step) -> StepOutput:
-        """Hold scores against the entries that the patches of the missing frame belong to."""
+        """Compare the scores with the entries that the patches of the missing frame belong to."""
         features, scores = encoded["features"].float(), encoded["scores"].float().flatten(0, 1)
         wanted = self.vocabulary(features).flatten()
         loss, metrics, kept = graded_words(scores, wanted, self.vocabulary.note(features.flatten(0, 1)), step.measured)
@@ -125,11 +125,11 @@ class MissingFrame(PretextTask):
         return StepOutput(loss, metrics, kept)
 
     def after_step(self, step: Step, kept: Kept) -> None:
-        """Let the vocabulary follow."""
+        """Update the vocabulary."""
         self.vocabulary.follow(kept)
 
     def diagnose(self, figures: Mapping[str, float]) -> list[Finding]:
-        """Report a vocabulary of which one entry is used, and films that stand still."""
+        """Report a vocabulary of which only one entry is used, and films that stand still."""
         collapsed, copied = vocabulary_troubles(figures, self.vocabulary), figures["copied"]
         if collapsed:
             return collapsed
@@ -138,19 +138,19 @@ class MissingFrame(PretextTask):
         return [
             Finding(
                 "still frames",
-                f"still frames: at {copied:.0%} of the places the missing frame is as the one before it, so that "
-                "copying is nearly all there is to learn. Raise pretrain.pretext_task: {least: ..., most: ...}, or "
+                f"still frames: at {copied:.0%} of the places, the missing frame equals the previous one, so that "
+                "there is little to learn but copying. Raise pretrain.pretext_task: {least: ..., most: ...}, or "
                 "{words: ...}.",
             )
         ]
 
     def predict(self, images: Tensor) -> Tensor:
-        """Return probabilities (N, L, K) of the entries at each patch of a frame, if all around it are one image."""
+        """Return probabilities (N, L, K) of the entries at each patch of a frame whose neighbours are all `images`."""
         around = images[:, None].expand(-1, self.views.count - 1, -1, -1, -1)
         return self._scores(around).float().softmax(dim=2)
 
     def draw(self, views: Views, folder: Path) -> None:
-        """Draw words.png: where most has changed, the distribution over the vocabulary, and its best entries."""
+        """Draw words.png: the distribution over the vocabulary, and its best entries, where most has changed."""
         frames = views[self.kind][:_DRAWN]
         around = torch.cat([frames[:, : self.missing], frames[:, self.missing + 1 :]], dim=1)
         chances = self._scores(around).float().softmax(dim=2)

@@ -18,21 +18,22 @@ from ssl_pipeline.types import Encoded, Encoder, Finding, Kept, Register, Step, 
 
 
 class NonContrastive(EmbeddedViews):
-    """Some `global` views, and `local` ones where they are asked for, whose projections a loss holds together.
+    """Two or more `global` views, and optional `local` ones, whose projections a loss makes agree.
 
     Args:
         encoder: The encoder to train.
-        loss: The loss of views, without negatives.
+        loss: The loss, which compares views without negatives.
         hidden_dim: Width of the projector's hidden layers.
         out_dim: Length of a projection.
         layers: Number of layers of the projector, at least 2.
         last_norm: Whether a batch normalisation without scale and shift follows the projector's last layer.
-        predictor_dim: Width of the hidden layer of a predictor; 0: none.
-        momentum: Momentum of a teacher that makes the targets, in [0, 1); 0: none, the views' own projections are.
-        momentum_rises: Whether it rises to 1 over the training, by a cosine.
+        predictor_dim: Width of the hidden layer of a predictor; 0 for no predictor.
+        momentum: Momentum, in [0, 1), of a teacher that computes the targets. With 0 there is no teacher, and the
+            projections of the views themselves are the targets.
+        momentum_rises: Whether the momentum rises to 1 over the training, by a cosine.
         global_views: Number of global views, at least 2.
-        local_views: Number of smaller views, of a kind of their own, which are no targets; 0: none.
-        ships: Whose encoder and projector leave training: the student's (BYOL), or the teacher's (DINO).
+        local_views: Number of smaller views, of the kind `local`, which do not serve as targets; 0 for none.
+        ships: Owner of the encoder and the projector that ship: the student (BYOL) or the teacher (DINO).
     """
 
     objective = ViewLoss
@@ -71,7 +72,7 @@ class NonContrastive(EmbeddedViews):
         self.least_std = CENTRED_STD if last_norm and not local_views else loss.least_std
 
     def compare(self, encoded: Encoded, step: Step) -> StepOutput:
-        """Hold each view against each other global one of its image."""
+        """Compare each view with each other global view of its image."""
         count = len(encoded["embeddings"])
 
         def of_views(projections: Tensor) -> Tensor:
@@ -86,12 +87,12 @@ class NonContrastive(EmbeddedViews):
         return StepOutput(loss, {**metrics, **self.energies(first, second), **spread_figures(own[:count])}, kept)
 
     def after_step(self, step: Step, kept: Kept) -> None:
-        """Let the teacher and the loss follow the step."""
+        """Update the teacher and the loss after a step."""
         super().after_step(step, kept)
         self.loss.after_step(step, kept)
 
     def diagnose(self, figures: Mapping[str, float]) -> list[Finding]:
-        """Report projections that have collapsed, and what the loss finds wrong."""
+        """Report collapsed projections, and the findings of the loss."""
         return spread_troubles(figures, self.least_std, self.loss.remedy) + self.loss.diagnose(figures)
 
 

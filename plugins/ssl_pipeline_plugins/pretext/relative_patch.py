@@ -1,7 +1,7 @@
-"""Relative patch: where does a tile of an image lie, seen from the one in the middle?
+"""Relative patch: where is a tile of an image, relative to the one in the middle?
 
-Shortcuts: edges that go on from tile to tile, chromatic aberration, low-level statistics, borders and traces of
-resampling, all of which `ssl_pipeline.parts.tiles` guards against.
+Shortcuts: edges that continue from tile to tile, chromatic aberration, low-level statistics, borders and traces of
+resampling; `ssl_pipeline.parts.tiles` guards against all of them.
 
 Source: Doersch et al. 2015 (1505.05192), section 3.
 """
@@ -20,15 +20,17 @@ _OUTER_TILES = 8  # of 3 x 3 tiles
 
 
 class RelativePatch(PretextTask):
-    """All nine tiles of one view; an MLP on the middle one's embedding and another's says which of the eight it is.
+    """All nine tiles of one view; an MLP predicts the place of each outer tile from its embedding and the middle one's.
 
     Args:
         encoder: The encoder to train.
         size: Side of a view in px.
         hidden_dim: Width of the MLP's hidden layer.
-        gap: Least gap between two tiles, as a share of a third of a view, in [0, 0.5]; 1 px or more, unless it is 0.
-        jitter: How far a tile can move, as a share of the same, in [0, 0.5]; rounded down to px.
-        channels: one: the tiles of an image show one of its channels, as grey; all: they are in colour.
+        gap: Smallest gap between two tiles, as a share of a third of a view, in [0, 0.5]; at least 1 px, unless it is
+            0.
+        jitter: Range in which a tile can move, as a share of a third of a view, in [0, 0.5]; rounded down to px.
+        channels: Channels that tiles show: one (all tiles of an image show the same channel, as grey) or all (tiles are
+            in colour).
         view: The kind of view to learn from.
     """
 

@@ -1,8 +1,8 @@
-"""Rotation: by how many quarter turns was the image turned?
+"""Rotation: by how many quarter turns was the image rotated?
 
-Shortcuts: chromatic aberration and the interpolation traces of other angles; quarter turns move pixels without
-resampling them, and views are square, so that no border gives the turn away. A policy with vertical flips is refused:
-with horizontal flips it makes "upright" and "upside down" the same question.
+Shortcuts: chromatic aberration, and the interpolation traces of other angles. Quarter turns move pixels without
+resampling them, and views are square, so that no border reveals the turn. A policy with vertical flips is refused:
+together with horizontal flips, they make "upright" and "upside down" the same question.
 
 Source: Gidaris et al. 2018 (1803.07728), equations 2 and 3.
 """
@@ -16,7 +16,7 @@ from ssl_pipeline.types import Encoded, Encoder, PretextTask, Register, Step, St
 
 
 class Rotation(PretextTask):
-    """All four quarter turns of one `global` view; a linear head names the turn.
+    """All four quarter turns of one `global` view, which a linear head identifies.
 
     Args:
         encoder: The encoder to train.
@@ -31,7 +31,7 @@ class Rotation(PretextTask):
         self.head = nn.Linear(encoder.embedding_dim, 4)
 
     def forward(self, views: Views) -> Encoded:
-        """Return logits (N, 4 turns made, 4 turns guessed)."""
+        """Return logits (N, 4 turns made, 4 turns predicted)."""
         images = views["global"][:, 0]  # (N, C, S, S)
         turned = torch.stack([torch.rot90(images, turns, dims=(2, 3)) for turns in range(4)], dim=1)
         return {"logits": self.head(self.encoder(turned.flatten(0, 1))).unflatten(0, turned.shape[:2])}
