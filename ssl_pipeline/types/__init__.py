@@ -1,8 +1,8 @@
 """The contracts between the core and its plugins: small base classes, each with the shapes it promises.
 
-Energy is the idea behind all of them: an encoder makes a pair of views comparable, and the energy of a pair is low
-when the two are compatible. A pretext task says what the views are and what is predicted from them, a loss shapes the
-energies of pairs, a negative-sampling strategy says which incompatible pairs count, and how much.
+Energy is the idea behind all of them: an encoder makes two views comparable, and the energy of a pair is low when the
+two are compatible. A pretext task determines the views and what is predicted from them, a loss shapes the energies of
+pairs, and a negative-sampling strategy selects and weights the incompatible pairs.
 """
 
 from collections.abc import Callable
@@ -63,21 +63,21 @@ __all__ = [
 ]
 
 ParameterGroups = list[dict[str, Any]]
-"""What an optimizer moves, as torch's optimizers take it: one or two groups, of which each says
+"""The parameters that an optimizer updates, in the format of torch's optimizers: one or two groups with these keys:
 
-- `params`: its parameters;
+- `params`: the parameters of the group;
 - `weight_decay`: their weight decay, 0 or more;
-- `exempt`: whether these are the biases and the scales and shifts of norms, which never decay."""
+- `exempt`: whether they are biases or the scales and shifts of norms, which never decay."""
 
 Factory = Callable[..., Any]
-"""Builds a plugin's object; its signature is the schema of its options in params.yaml.
+"""A callable that builds the object of a plugin; its signature is the schema of the plugin's options in params.yaml.
 
-It may have an attribute `formerly`: a name or an option of an earlier version, which params.yaml may still hold -> what
-to write now, as the end of a sentence."""
+It may have an attribute `formerly`: a name or an option of an earlier version, which params.yaml may still contain ->
+what to write now, as the end of a sentence."""
 
 
 class Register(Protocol):
-    """What a hook calls, once for each thing it adds.
+    """The function that a hook calls once for each factory that it adds.
 
     Examples:
         >>> from ssl_pipeline import hookimpl

@@ -1,4 +1,4 @@
-"""Which incompatible pairs count: strategies, what they choose from, and the negatives that they choose."""
+"""Negative sampling: strategies, the candidates that they choose from, and the negatives that they return."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
@@ -20,13 +20,13 @@ class Candidates:
     """What a negative-sampling strategy chooses from. All vectors have unit length.
 
     Attributes:
-        anchors: (A, D), the embeddings that are compared.
-        positives: (A, D), a compatible key for each anchor.
-        anchor_samples: (A,) int64, the id of the image of the data that each anchor is a view of.
-        keys: (K, D), the batch's own keys: views of its images, from the teacher where there is one.
-        key_samples: (K,) int64, the id of the image of the data that each key is a view of. A memory keeps it beside
-            the key: ids are the same in all steps, and equal for equal images.
-        step: The step: how far the training is, and random numbers of images.
+        anchors: Embeddings (A, D) that are compared with keys.
+        positives: Compatible key (A, D) of each anchor.
+        anchor_samples: Id (A,) int64 of the image that each anchor is a view of.
+        keys: Keys of the batch (K, D): views of its images, from the teacher if there is one.
+        key_samples: Id (K,) int64 of the image that each key is a view of. A memory keeps it with the key: the id of an
+            image is the same in all steps, and equal images have equal ids.
+        step: The step: the progress of the training, and random numbers of images.
 
     Examples:
         >>> from ssl_pipeline.testing.material import make_step, unit_vectors
@@ -44,11 +44,11 @@ class Candidates:
     step: Step
 
     def negatives(self, keys: Tensor | None = None, key_samples: Tensor | None = None, **more: Any) -> "Negatives":
-        """Return every anchor against every key of another image, but for images that are near it in time.
+        """Return negatives that pair each anchor with all keys of other images, except those near it in time.
 
         Args:
-            keys: The keys (K, D); None: the batch's own.
-            key_samples: The ids (K,) of the images that they are of; None: those of the batch's own keys.
+            keys: Keys (K, D); None: those of the batch.
+            key_samples: Ids (K,) of the images that the keys are views of; None: those of the batch.
             **more: Further attributes of `Negatives`, such as `log_weight` and `rows`.
         """
         asked = (self.keys, self.key_samples) if keys is None or key_samples is None else (keys, key_samples)
@@ -56,13 +56,13 @@ class Candidates:
 
 
 class Tile(NamedTuple):
-    """Some anchors against some keys, with no more of anything than that.
+    """A part of the matrix of anchors and keys: some anchors and some keys, with their similarities.
 
     Attributes:
-        similarities: (a, k) cosines, at least float32.
-        anchors: The place of these anchors among all of them.
-        keys: The place of these keys among all of them.
-        rows: Name -> (a, 1): what `Negatives.rows` says of these anchors.
+        similarities: Cosines (a, k), at least float32.
+        anchors: Place of these anchors among all anchors.
+        keys: Place of these keys among all keys.
+        rows: Name -> (a, 1): the values of `Negatives.rows` for these anchors.
 
     Examples:
         >>> tile = Tile(torch.tensor([[0.9, 0.1]]), slice(0, 1), slice(0, 2), {})
@@ -78,25 +78,25 @@ class Tile(NamedTuple):
 
 @dataclass(frozen=True)
 class Negatives:
-    """Incompatible pairs as data: every anchor against every key of another image, with weights.
+    """Incompatible pairs as data: each anchor paired with all keys of other images, with weights.
 
     Attributes:
-        keys: (K, D), the keys, unit-norm.
-        anchor_samples: (A,) int64, the id of the image of the data that each anchor is a view of.
-        key_samples: (K,) int64, the id of the image that each key is a view of, also where the key is remembered. A key
-            of the anchor's own image is no negative. Any int64 can be an id. These are two short vectors instead of a
-            mask, so that nothing of size A x K need exist.
-        log_weight: None (all weights are 1), or a function of a tile that returns the logarithm of each negative's
-            weight (a, k); -inf leaves a pair out. Weights that are not 0 or 1 average 1 over an anchor's negatives.
+        keys: Keys (K, D), unit-norm.
+        anchor_samples: Id (A,) int64 of the image that each anchor is a view of.
+        key_samples: Id (K,) int64 of the image that each key is a view of, even if the key is from a memory. A key of
+            the anchor's own image is never a negative. Any int64 can be an id. These two short vectors replace a mask,
+            so that nothing of size A x K need exist.
+        log_weight: Function of a tile that returns the logarithm of each negative's weight (a, k); -inf leaves a pair
+            out. Weights other than 0 and 1 average 1 over an anchor's negatives. None: all weights are 1.
         rows: Name -> (A,): statistics of anchors over all their keys, which `log_weight` finds in its tile. Gradients
-            go through them unless they are detached.
-        class_prior: Share of the negatives that are, unseen, positives: the expectation over true negatives is
-            estimated by taking that share of the positives' away (Chuang et al. 2020, 2007.00224). In [0, 1).
-        attracted: None, or (A, M, D) unit-norm: keys that the strategy takes for compatible after all.
-        figures: Name -> detached scalar worth a curve, the same names in every step that is measured.
-        kept: What the strategy's `after_step` is given, detached, such as the keys that a memory takes in.
-        near: None, or the places of all images in time: a key of an image near the anchor's own is no negative either.
-            `Candidates.negatives` sets it.
+            flow through them unless they are detached.
+        class_prior: Share of the negatives, in [0, 1), that are in fact positives. The expectation over true negatives
+            is estimated by subtracting that share of the expectation over positives (Chuang et al. 2020, 2007.00224).
+        attracted: Keys (A, M, D), unit-norm, that the strategy takes for compatible after all, or None.
+        figures: Name -> a detached scalar for the curves; the names are the same in every step that is measured.
+        kept: Data, detached, that the strategy's `after_step` receives, such as the keys for a memory.
+        near: Position of each image in time: a key of an image near the anchor's own is never a negative either. None
+            if time is ignored. `Candidates.negatives` sets it.
 
     Examples:
         >>> from ssl_pipeline.contrast.similarity import total_weight
@@ -120,26 +120,26 @@ class Negatives:
     near: Near | None = None
 
     def numbered(self) -> tuple[Tensor, Tensor, int]:
-        """Return numbers (A,) and (K,) int64 of anchors and keys; those of no negatives differ by the third at most.
+        """Return numbers (A,) of anchors and (K,) of keys, int64, and a bound: pairs closer than that are no negatives.
 
-        They are the ids, and the third is 0, where nothing is near in time.
+        The bound is inclusive. If time is ignored, the numbers are the ids and the bound is 0.
         """
         if self.near is None:
             return self.anchor_samples, self.key_samples, 0
         return self.near.places_of(self.anchor_samples), self.near.places_of(self.key_samples), self.near.within
 
     def compatible(self, positives: Tensor) -> Tensor:
-        """Return all that anchors should be near to: positives (A, D) and what is attracted, (A, 1 + M, D)."""
+        """Return all keys (A, 1 + M, D) that anchors should be close to: positives (A, D) and attracted keys."""
         every = positives[:, None]
         return every if self.attracted is None else torch.cat([every, self.attracted], dim=1)
 
 
 Trait = Literal["selected", "weighted", "debiased"]
-"""What a strategy does: chooses pairs by their similarity, weights them, subtracts a share of the positives."""
+"""What a strategy does: it selects pairs by similarity, weights them, or subtracts a share of the positives."""
 
 
 class NegativeStrategy(Diagnosed, nn.Module, ABC):
-    """Says which incompatible pairs count, and how much. Queues and pointers are persistent buffers.
+    """A strategy that selects and weights incompatible pairs. Its queues and pointers are persistent buffers.
 
     Examples:
         >>> from ssl_pipeline.contrast.ranking import nearest
@@ -160,19 +160,19 @@ class NegativeStrategy(Diagnosed, nn.Module, ABC):
     """
 
     traits: frozenset[Trait] = frozenset()
-    """What a loss may have to refuse."""
+    """What the strategy does that a loss may have to refuse."""
 
     remedy: str = "Raise pretrain.batch_size, or choose pretrain.negatives that remember keys of past steps."
-    """What to change where anchors have too few negatives, as a sentence."""
+    """What to change if anchors have too few negatives, as a sentence."""
 
     @abstractmethod
     def select(self, candidates: Candidates) -> Negatives:
         """Choose negatives for each anchor.
 
-        What `after_step` needs of the candidates is returned as `kept`, not noted in the strategy. Where a task asks
-        more than once in a step, `after_step` is given what the last answer kept.
+        Return what `after_step` needs of the candidates as `kept`, instead of storing it in the strategy. If a task
+        calls this more than once in a step, `after_step` receives what the last call kept.
         """
 
     def after_step(self, step: Step, kept: Kept) -> None:
-        """Follow an optimizer step, such as by filling a queue: `kept` is what `select` kept of this step."""
+        """Update the strategy after an optimizer step, such as its queue; `kept` is what `select` kept of this step."""
         del step, kept  # most strategies hold no state

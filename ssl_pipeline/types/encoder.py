@@ -14,18 +14,17 @@ __all__ = ["Encoder", "normalised"]
 
 
 class Encoder(nn.Module):
-    """Turn images in [0, 1] into embeddings.
+    """A network that turns images in [0, 1] into embeddings.
 
     Args:
-        backbone: Maps normalised images to embeddings.
-        mean: The mean of each of C channels over the training images, as a share of the full scale.
-        std: The standard deviation of each channel over them; one that does not vary counts as one level of its type.
-        images: What the values of images mean.
-        layer: The layer of the backbone, from 1, whose maps are averaged to embeddings; None: the embeddings are the
+        backbone: The backbone, which maps normalised images to embeddings.
+        mean: Mean of each of C channels over the training images, as a share of the full scale.
+        std: Standard deviation of each channel over the training images; at least one level of the images' type.
+        images: Description of the images: what their values and channels mean.
+        layer: Layer of the backbone, from 1, whose maps are averaged to embeddings; None: the embeddings are the
             backbone's own.
-        grayscale: Whether the backbone is shown the luminance of images alone, as three equal channels.
-        projection: A linear layer after the backbone's own embedding, whose outputs are the encoder's; None: there is
-            none.
+        grayscale: Whether the backbone sees only the luminance of images, as three equal channels.
+        projection: Linear layer after the backbone's own embedding, whose outputs are the embeddings; None for none.
 
     Raises:
         ValueError: The backbone has no such layer.
@@ -61,27 +60,27 @@ class Encoder(nn.Module):
 
     @property
     def embedding_dim(self) -> int:
-        """D, the length of an embedding."""
+        """Length of an embedding, D."""
         if self.projection is not None:
             return self.projection.out_features
         return self.backbone.embedding_dim if self.layer is None else self.backbone.map_channels[self.layer - 1]
 
     def at(self, layer: int | None) -> "Encoder":
-        """Return an encoder with another layer's embeddings, around the same backbone and the same mean and std.
+        """Return an encoder with another layer's embeddings, around the same backbone, mean and std.
 
-        A projection is of the backbone's own embedding (None), and is left out of all others.
+        A projection belongs to the backbone's own embedding (None), and is left out for all other layers.
         """
         return self._around_the_same(layer, self.grayscale, self.projection if layer is None else None)
 
     def in_grayscale(self) -> "Encoder":
-        """Return an encoder that sees no colours, around the same backbone and the same mean and std."""
+        """Return an encoder that sees no colours, around the same backbone, mean and std."""
         return self._around_the_same(self.layer, True, self.projection)
 
     def projected(self, dim: int) -> "Encoder":
-        """Return an encoder whose embeddings are projected to a length, around the same backbone, mean and std.
+        """Return an encoder whose embeddings are projected to length `dim`, around the same backbone, mean and std.
 
-        Where it projects to that length already, this is the encoder itself; else the projection is a new one without
-        biases, whose weights are drawn from torch's generator (CLIP, 2103.00020, section 2.4).
+        If the encoder already projects to that length, it is returned itself. Otherwise the projection is new and has
+        no biases; its weights are drawn from torch's generator (CLIP, 2103.00020, section 2.4).
         """
         if self.projection_dim == dim:
             return self
@@ -92,11 +91,11 @@ class Encoder(nn.Module):
 
     @property
     def projection_dim(self) -> int | None:
-        """The length of projected embeddings; None where there is no projection."""
+        """Length of projected embeddings; None if there is no projection."""
         return None if self.projection is None else self.projection.out_features
 
     def _around_the_same(self, layer: int | None, grayscale: bool, projection: nn.Linear | None) -> "Encoder":
-        """Return another encoder that shares all tensors with this one; its mode is this one's, hooks are its own."""
+        """Return another encoder that shares all tensors and the mode of this one, but not its hooks."""
         mean, std = (values.flatten().tolist() for values in (self.mean, self.std))
         other = Encoder(self.backbone, mean, std, self.images, layer=layer, grayscale=grayscale, projection=projection)
         other.mean, other.std, other.training = self.mean, self.std, self.training
@@ -112,11 +111,11 @@ class Encoder(nn.Module):
         return self
 
     def forward(self, images: Tensor) -> Tensor:
-        """Embed images (N, C, S, S) in [0, 1]: (N, D)."""
+        """Return embeddings (N, D) of images (N, C, S, S) in [0, 1]."""
         return self.embed_normalised(self.normalised(images))
 
     def embed_normalised(self, normalised: Tensor) -> Tensor:
-        """Embed images (N, C, S, S) that `normalised` has returned: (N, D)."""
+        """Return embeddings (N, D) of images (N, C, S, S) that `normalised` has returned."""
         if self.layer is not None:
             return self.backbone.maps(normalised)[self.layer - 1].mean(dim=(2, 3))
         embedding: Tensor = self.backbone(normalised)
@@ -133,21 +132,21 @@ class Encoder(nn.Module):
         return self.backbone.visible(self.normalised(images), shown)
 
     def normalised(self, images: Tensor) -> Tensor:
-        """Return images in [0, 1] less the mean of the training images' channels, over their standard deviation.
+        """Return images in [0, 1] minus the mean of the training images' channels, divided by their standard deviation.
 
-        In grayscale too: with the statistics of red, green and blue, of which the luminance is near.
+        Grayscale uses the statistics of red, green and blue as well; those of the luminance are close to them.
         """
         return normalised(images, self.mean, self.std, self.grayscale)
 
 
 def normalised(images: Tensor, mean: Tensor, std: Tensor, grayscale: bool) -> Tensor:
-    """Return images (N, C, S, S) in [0, 1], or their luminance as three equal channels, less a mean, over a std.
+    """Return images (N, C, S, S) in [0, 1], or their luminance as three equal channels, standardised.
 
     Args:
         images: The images.
-        mean: The mean of each channel, (1, C, 1, 1).
-        std: The standard deviation of each channel, (1, C, 1, 1).
-        grayscale: Whether the luminance takes the colours' place.
+        mean: Mean of each channel (1, C, 1, 1), which is subtracted.
+        std: Standard deviation of each channel (1, C, 1, 1), by which the difference is divided.
+        grayscale: Whether the luminance replaces the colours.
     """
     if grayscale:
         images = luminance(images).expand(-1, 3, -1, -1)

@@ -1,4 +1,4 @@
-"""Energies that leave training: of pairs of embeddings, and of single images."""
+"""Energies that are exported: of pairs of embeddings, and of single images."""
 
 from abc import ABC, abstractmethod
 
@@ -10,7 +10,7 @@ __all__ = ["EnergyHead", "ImageEnergyHead"]
 
 
 class EnergyHead(nn.Module, ABC):
-    """The energy of pairs, from their embeddings.
+    """The energy of pairs of images, computed from their embeddings.
 
     Examples:
         >>> import torch
@@ -23,10 +23,10 @@ class EnergyHead(nn.Module, ABC):
     """
 
     inputs = ("first", "second")
-    """What `energy.onnx` takes."""
+    """Names of the inputs of `energy.onnx`."""
 
     name: str
-    """Which energy this is; `energy.onnx` carries it in its metadata."""
+    """Name of the energy, which is written to the metadata of `energy.onnx`."""
 
     @abstractmethod
     def forward(self, first: Tensor, second: Tensor) -> Tensor:
@@ -34,7 +34,7 @@ class EnergyHead(nn.Module, ABC):
 
 
 class ImageEnergyHead(nn.Module, ABC):
-    """The energy of single images, from their pixels: low for those that are as images should be.
+    """The energy of single images, computed from their pixels: low for images that look as they should.
 
     Attributes:
         uniforms: Number of random numbers that `corrupt` needs for each image, P.
@@ -54,10 +54,10 @@ class ImageEnergyHead(nn.Module, ABC):
     """
 
     inputs = ("images",)
-    """What `energy.onnx` takes."""
+    """Names of the inputs of `energy.onnx`."""
 
     name: str
-    """Which energy this is; `energy.onnx` carries it in its metadata."""
+    """Name of the energy, which is written to the metadata of `energy.onnx`."""
 
     uniforms: int
 
@@ -67,4 +67,4 @@ class ImageEnergyHead(nn.Module, ABC):
 
     @abstractmethod
     def corrupt(self, images: Tensor, uniforms: Tensor) -> Tensor:
-        """Return what should have more energy than images (N, C, S, S), by numbers (N, P) in [0, 1)."""
+        """Return corrupted images (N, C, S, S), which should have more energy, drawn by numbers (N, P) in [0, 1)."""

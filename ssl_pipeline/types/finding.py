@@ -1,4 +1,4 @@
-"""What is found to be wrong with a run: data, not a sentence to be taken apart."""
+"""Problems that are found in a run, as data instead of sentences that would have to be parsed."""
 
 from collections.abc import Mapping
 from typing import NamedTuple
@@ -7,13 +7,13 @@ __all__ = ["Diagnosed", "Finding"]
 
 
 class Finding(NamedTuple):
-    """One thing that is wrong.
+    """One problem of a run.
 
     Attributes:
-        kind: Its name, the same in every row of the curves whatever its figures, such as "too few negatives". Of each
-            kind, a run tells the first finding.
-        message: What is wrong, with its figures, and what to change, in whole sentences.
-        fatal: Whether going on makes no sense. A run ends where two rows of its curves in succession have a fatal
+        kind: Name of the problem, the same in every row of the curves whatever its figures, such as "too few
+            negatives". A run reports the first finding of each kind.
+        message: Description of the problem, with its figures, and what to change, in whole sentences.
+        fatal: Whether it makes no sense to continue. A run ends if two successive rows of its curves have a fatal
             finding, unless `pretrain.on_collapse` is `warn`.
 
     Examples:
@@ -27,7 +27,7 @@ class Finding(NamedTuple):
 
 
 class Diagnosed:
-    """Tasks, losses and strategies: what knows its own signs of trouble.
+    """The base of tasks, losses and strategies, which know their own signs of trouble.
 
     Examples:
         >>> class Margin(Diagnosed):
@@ -40,15 +40,15 @@ class Diagnosed:
     """
 
     def diagnose(self, figures: Mapping[str, float]) -> list[Finding]:
-        """Say what is wrong and what to change, given a row of the curves; empty if all is well.
+        """Return what is wrong and what to change, given a row of the curves; an empty list if all is well.
 
-        Fatal findings count from a twentieth of the training on, if two rows in succession have one, of whatever kind:
-        embeddings that are the same in one row and not a number in the next have not recovered. All other findings
-        count after warm-up. A task that has something to say is not called trivial for its `pretext_accuracy`.
+        Fatal findings count after a twentieth of the training, if two successive rows have one of any kind: embeddings
+        that are identical in one row and NaN in the next have not recovered. All other findings count after warm-up. A
+        task that has a finding is not reported as trivial for its `pretext_accuracy`.
 
         Args:
-            figures: The means, by name, of what was returned as metrics and of the loss; `step`, the number of steps
+            figures: Name -> mean of the metrics and of the loss since the last row; also `step`, the number of steps
                 done, and `progress`, the share of the training done, in (0, 1].
         """
-        del figures  # most have nothing of their own to go wrong
+        del figures  # most have no special signs of trouble
         return []

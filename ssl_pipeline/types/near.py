@@ -1,4 +1,4 @@
-"""Which images are near each other in time: frames of one clip, which are no negatives of each other."""
+"""Images that are near each other in time: frames of one clip, which are never negatives of each other."""
 
 from dataclasses import dataclass
 
@@ -10,16 +10,16 @@ __all__ = ["Near"]
 
 @dataclass(frozen=True)
 class Near:
-    """Where all images of a pool lie in time, on one line, and how near is near.
+    """The places of all images of a pool in time, on one line, and the distance up to which images are near.
 
-    Clips lie on the line one after another, farther apart than `within`, and an image without a time is a clip of its
-    own. Being near is symmetric but not transitive, and no number for each image can stand for it, as an id stands for
-    being the same: two places and a distance do.
+    Clips follow each other on the line, farther apart than `within`; an image without a time is a separate clip.
+    Nearness is symmetric but not transitive, so that no single number per image can represent it, in the way that an id
+    represents identity: it takes two places and a distance.
 
     Attributes:
-        ids: (n,) int64, the ids of the pool's images, sorted.
-        places: (n,) int64, the place of each on the line, in microseconds.
-        within: The largest distance in microseconds between two images that are near each other, at least 0.
+        ids: Ids (n,) int64 of the pool's images, sorted.
+        places: Place (n,) int64 of each image on the line, in microseconds.
+        within: Largest distance in microseconds between two images that are near each other, at least 0.
 
     Examples:
         >>> near = Near(torch.tensor([-5, 7, 9]), torch.tensor([10, 20, 90]), within=10)
@@ -32,7 +32,7 @@ class Near:
     within: int
 
     def to(self, device: torch.device) -> "Near":
-        """Return the same on a device."""
+        """Return the same places on a device."""
         return Near(self.ids.to(device), self.places.to(device), self.within)
 
     def places_of(self, samples: Tensor) -> Tensor:

@@ -9,11 +9,11 @@ from torch import Tensor, nn
 __all__ = ["Backbone", "Inputs", "Need", "Offer"]
 
 Offer = Literal["maps", "patches"]
-"""What a backbone may offer beyond embeddings: maps of features of each of its layers, or that it can be shown some
-patches of an image alone."""
+"""What a backbone may offer beyond embeddings: feature maps of each of its layers, or features of an image of which it
+is shown some patches only."""
 
 Need = Offer | Literal["rgb"]
-"""What a task may ask for: what backbones offer, or that images are red, green and blue."""
+"""What a task may require: what backbones offer, or images in red, green and blue."""
 
 
 class Inputs(NamedTuple):
@@ -30,7 +30,7 @@ class Inputs(NamedTuple):
 
 
 class Backbone(nn.Module, ABC):
-    """Maps normalised images (N, C, S, S) to embeddings (N, `embedding_dim`) float32.
+    """A network that maps normalised images (N, C, S, S) to embeddings (N, `embedding_dim`) float32.
 
     Examples:
         >>> import torch
@@ -51,48 +51,48 @@ class Backbone(nn.Module, ABC):
     embedding_dim: int
 
     map_channels: Sequence[int] = ()
-    """Channels of each layer's maps, from the first layer to the last, if it offers maps."""
+    """Numbers of channels of each layer's maps, from the first layer to the last, if the backbone offers maps."""
 
     patch_size: int = 0
-    """Side in px of a patch, if it offers patches."""
+    """Side of a patch in px, if the backbone offers patches."""
 
     recomputes: bool = False
-    """Whether it computes parts of itself again for their gradients: what it keeps for them is then not known."""
+    """Whether the backbone recomputes activations for its gradients; the memory that it takes is then not known."""
 
     published_for: Inputs | None = None
-    """What its published weights expect, whether this one holds them or not; None where there are none."""
+    """Inputs that the published weights expect, whether this backbone holds them or not; None if there are none."""
 
     published_licence: str = ""
-    """The licence of its published weights, such as apache-2.0; empty where it is not known."""
+    """The licence of its published weights, such as apache-2.0; empty if it is not known."""
 
     offers: Mapping[Offer, str] = {}
-    """What its kind may offer -> under which names in params.yaml; a message lists them where another one does not."""
+    """What backbones of this kind may offer -> their names in params.yaml, which messages about other kinds list."""
 
     small_options: Mapping[str, Any] | None = None
-    """Options with which it is the backbone of recipes in the size `small` that name none; None: it is not."""
+    """Options that make this the backbone of recipes in the size `small` that name none; None if it is not that."""
 
     def has(self, offer: Offer) -> bool:
-        """Say whether this backbone offers maps or patches."""
+        """Return whether this backbone offers maps, or patches."""
         return bool(self.map_channels) if offer == "maps" else bool(self.patch_size)
 
     def maps(self, images: Tensor) -> list[Tensor]:
-        """Return features (N, C, H, W) of normalised images (N, C, S, S) after each layer, first layer first."""
+        """Return features (N, C, H, W) of normalised images (N, C, S, S) after each layer, first to last."""
         raise NotImplementedError(f"{type(self).__name__} has no layers")
 
     def visible(self, images: Tensor, shown: Tensor) -> Tensor:
         """Return features (N, k, D) of the patches that are shown; the others have no influence on them.
 
         Args:
-            images: (N, C, S, S) normalised images.
-            shown: (N, k) int64, the numbers of the patches that are shown, row by row from the top left.
+            images: Normalised images (N, C, S, S).
+            shown: Numbers (N, k) int64 of the patches that are shown, row by row from the top left.
         """
         raise NotImplementedError(f"{type(self).__name__} has no patches")
 
     def library_state_dict(self, classes: int = 0) -> dict[str, Tensor]:
-        """Return the weights under the names of the library that the network comes from; here: its own names.
+        """Return the weights under the names of the library that the network comes from; by default, its own names.
 
         Args:
-            classes: The number of outputs of a new classifier, whose weights are 0; 0: without a classifier.
+            classes: Number of outputs of a new classifier, whose weights are 0; 0 for no classifier.
 
         Raises:
             ValueError: The network has no place for a classifier.

@@ -1,4 +1,4 @@
-"""What shapes energies: losses, in a family for each kind of thing that is held against another."""
+"""Losses, which shape energies, in one family for each kind of comparison."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
@@ -14,12 +14,12 @@ __all__ = ["Loss", "Objective", "TaughtLoss", "ViewLoss"]
 
 
 class Objective(Diagnosed, nn.Module, ABC):
-    """What losses of all families have in common; a family is a subclass that says what its `forward` is given.
+    """The base of the losses of all families; a family is a subclass that states what its `forward` receives.
 
-    A pretext task names the family whose losses it takes as `objective`.
+    A pretext task names the family whose losses it accepts as its `objective`.
 
     Examples:
-        >>> class TextLoss(Objective):  # a family of losses that hold images against texts
+        >>> class TextLoss(Objective):  # a family of losses that compare images with texts
         ...     family = "of images and texts"
         ...     @abstractmethod
         ...     def forward(self, images, texts, step):
@@ -37,36 +37,36 @@ class Objective(Diagnosed, nn.Module, ABC):
     """
 
     family: str
-    """What tells losses of this family from others, such as "with negatives"; for messages: "a loss <family>"."""
+    """Description of the family, such as "with negatives", for messages of the form "a loss <family>"."""
 
     energy_name: str
-    """Which energy it shapes, for the metadata of `energy.onnx`."""
+    """Name of the energy that the loss shapes, for the metadata of `energy.onnx`."""
 
     remedy: str = "Lower pretrain.optimizer.learning_rate, or raise pretrain.batch_size."
-    """What to change where projections collapse."""
+    """What to change if projections collapse."""
 
     dim: int
-    """D, the length of projections, from `fit_to` on."""
+    """Length of projections, D, which `fit_to` sets."""
 
     def fit_to(self, dim: int) -> None:
-        """Make what depends on the length D of projections. A task calls it once, when it is built."""
+        """Build what depends on the length of projections, D. A task calls this once, when it is built."""
         self.dim = dim
 
     @abstractmethod
     def energy(self, first: Tensor, second: Tensor) -> Tensor:
-        """Return the energy of pairs (N,) of projections (N, D) and (N, D), both unit-norm."""
+        """Return the energies (N,) of pairs of projections (N, D) and (N, D), both unit-norm."""
 
     def after_step(self, step: Step, kept: Kept) -> None:
-        """Follow an optimizer step: `kept` is what `forward` kept of this step, such as means of scores.
+        """Update the loss after an optimizer step; `kept` is what `forward` kept of this step, such as mean scores.
 
-        What `forward` needs later is returned as `kept`, not noted in the loss. Where a task asks a loss more than once
-        in a step, it is given what the last answer kept.
+        `forward` returns what is needed later as `kept`, instead of storing it in the loss. If a task calls a loss more
+        than once in a step, `kept` is from the last call.
         """
         del step, kept  # most losses hold no state
 
 
 class Loss(Objective):
-    """Pulls an anchor towards its positives, and pushes it away from negatives.
+    """A loss that pulls an anchor towards its positives, and pushes it away from negatives.
 
     Examples:
         >>> from ssl_pipeline.contrast.similarity import cosines, log_mass
@@ -93,10 +93,10 @@ class Loss(Objective):
     )
 
     needs_many_negatives: bool = True
-    """Whether it learns little from hardly any negatives per anchor; its metric `negatives` says how many there are."""
+    """Whether the loss learns little if anchors have few negatives; its metric `negatives` gives their number."""
 
     refuses: Mapping[Trait, str] = {}
-    """Trait of a strategy -> why this loss makes no sense with it; such a pair is refused before training."""
+    """Trait of a strategy -> why this loss cannot be used with it; such a combination is refused before training."""
 
     @abstractmethod
     def forward(self, anchors: Tensor, positives: Tensor, negatives: Negatives, step: Step) -> StepOutput:
@@ -104,11 +104,11 @@ class Loss(Objective):
 
 
 class ViewLoss(Objective):
-    """Holds views of one image together, and keeps a batch from collapsing without negatives.
+    """A loss that makes views of one image agree, and prevents collapse without negatives.
 
     Examples:
         >>> from ssl_pipeline.testing.material import make_step
-        >>> class Together(ViewLoss):  # holds views together, and does nothing against collapse
+        >>> class Together(ViewLoss):  # makes views agree, and does nothing against collapse
         ...     def forward(self, predictions, targets, step):
         ...         apart = (predictions[:, None] - targets[None]).square().sum(dim=-1)  # (V, T, N)
         ...         return StepOutput(apart.mean(), {})
@@ -122,27 +122,27 @@ class ViewLoss(Objective):
     energy_name: str = "negative_cosine"
 
     least_std: float = 0.1
-    """Least standard deviation of unit projections, times sqrt(D), in a healthy run; what has less has collapsed."""
+    """Smallest standard deviation of unit-norm projections, times sqrt(D), in healthy runs; below it is collapse."""
 
     @abstractmethod
     def forward(self, predictions: Tensor, targets: Tensor, step: Step) -> StepOutput:
-        """Return the loss of V views of N images (V, N, D) and of the targets (T, N, D) of the first T of them.
+        """Return the loss of V views of N images (V, N, D), given the targets (T, N, D) of the first T views.
 
-        None has unit length. Where there is neither a predictor nor a teacher, targets are those views themselves, with
-        their gradients.
+        The vectors do not have unit length. With neither a predictor nor a teacher, the targets are these views
+        themselves, with their gradients.
         """
 
     def energy(self, first: Tensor, second: Tensor) -> Tensor:
-        """Return minus the cosine of each pair, which is the energy of a loss of views that says nothing else."""
+        """Return minus the cosine (N,) of each pair, which is the energy unless a loss overrides it."""
         cosine: Tensor = torch.linalg.vecdot(first, second)
         return -cosine
 
 
 class TaughtLoss(Objective):
-    """Holds what a student predicts against what its teacher says, both in the space of the teacher's embeddings.
+    """A loss that compares a student's predictions with its teacher's embeddings, in the space of the latter.
 
-    Unlike the targets of a `ViewLoss`, which come from other views of an image and move with what is trained, those of
-    a teacher are given: each view has a target of its own, and nothing but these keeps predictions from collapsing.
+    The targets of a `ViewLoss` come from other views of an image, and change during training. Those of a teacher are
+    fixed: a view has the embedding of itself, or of its whole image, and only these keep predictions from collapsing.
 
     Examples:
         >>> from ssl_pipeline.testing.material import make_step
@@ -158,20 +158,20 @@ class TaughtLoss(Objective):
 
     energy_name: str = "negative_cosine"
 
-    remedy: str = "Lower pretrain.optimizer.learning_rate, or take another loss of a teacher's embeddings."
+    remedy: str = "Lower pretrain.optimizer.learning_rate, or use another loss of a teacher's embeddings."
 
     @abstractmethod
     def forward(self, predictions: Tensor, targets: Tensor, step: Step) -> StepOutput:
         """Return the mean loss over views and images.
 
         Args:
-            predictions: (V, N, D) predictions of V views of N images, of any length.
-            targets: (T, N, D) embeddings by the teacher, of any length, without gradient: of each view, so that T is V,
+            predictions: Predictions (V, N, D) from V views of N images, of any length.
+            targets: Embeddings (T, N, D) of the teacher, of any length, without gradient: of each view, so that T is V,
                 or of the whole images, so that T is 1.
             step: The step.
         """
 
     def energy(self, first: Tensor, second: Tensor) -> Tensor:
-        """Return minus the cosine of each pair, which is the energy of a loss that says nothing else."""
+        """Return minus the cosine (N,) of each pair, which is the energy unless a loss overrides it."""
         cosine: Tensor = torch.linalg.vecdot(first, second)
         return -cosine

@@ -1,4 +1,4 @@
-"""What is learned from: the pretext task, its views and its steps."""
+"""The pretext task, its views and its steps."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
@@ -20,26 +20,27 @@ from ssl_pipeline.types.texts import TextTower
 __all__ = ["UNIFORMS", "Encoded", "Frames", "PretextTask", "ViewNeeds", "Views"]
 
 UNIFORMS = "task/uniforms"
-"""Where a task finds its random numbers among its views; no kind of view can have this name."""
+"""Key under which a task finds its random numbers among its views; no kind of view can have this name."""
 
 Views = Mapping[str, Tensor]
 """Kind of view -> (N, V, C, S, S) float32 in [0, 1]: V views of each of N samples, in the C channels of the images.
-`UNIFORMS` -> (N, P) float32 in [0, 1), for a task that asks for some. `TOKENS` -> (N, L) int64 and `CAPTIONS` ->
+`UNIFORMS` -> (N, P) float32 in [0, 1), for a task that needs some. `TOKENS` -> (N, L) int64 and `CAPTIONS` ->
 (N, M) int64, for a task that has a text tower. `TEACHER` -> (N, T, D) float32, for a task that has a teacher."""
 
 Encoded = dict[str, Tensor]
-"""What a task's forward returns: tensors whose first dimension is the sample, so that chunks can be concatenated."""
+"""The output of a task's `forward`: tensors whose first dimension is the sample, so that chunks can be concatenated."""
 
 
 class Frames(NamedTuple):
-    """Views of several frames of one clip, in the order of time: how far one is from the next.
+    """Times between several frames of one clip that are the views of a sample, in the order of time.
 
-    The sample's own image is one of these frames, and which one is drawn, as are the distances, among what there is.
-    All views of a sample are made with the same random numbers: a crop or a tint of its own would give a frame away.
+    The sample's own image is one of these frames. Its position among them and the times between frames are drawn from
+    what the clip offers. All views of a sample are made with the same random numbers: a different crop or tint would
+    give a frame away.
 
     Attributes:
-        least: The least time from one frame to the next, s, greater than 0.
-        most: The longest time from one frame to the next, s.
+        least: Shortest time from one frame to the next, in s, greater than 0.
+        most: Longest time from one frame to the next, in s.
 
     Examples:
         >>> ViewNeeds("plain", 3, frames=Frames(least=0.2, most=1.0)).frames
@@ -52,14 +53,14 @@ class Frames(NamedTuple):
 
 @dataclass(frozen=True)
 class ViewNeeds:
-    """Which views of each sample a task learns from: `ViewNeeds("global", 2, {"local": 4})`.
+    """The views of each sample that a task learns from, such as `ViewNeeds("global", 2, {"local": 4})`.
 
     Attributes:
-        main: The main kind of view: the backbone is built, watched and exported at its size.
-        count: The number of views of the main kind, at least 1.
+        main: Main kind of view: the backbone is built, watched and exported at its size.
+        count: Number of views of the main kind, at least 1.
         others: Further kind of view -> the number of views of it, at least 1.
-        frames: None: the main views are of the sample's own image, or of what `pretrain.positives` says; otherwise they
-            are of as many frames of a clip, at these distances.
+        frames: Times between the frames of a clip, if each main view shows another frame. None: the main views show the
+            sample's own image, or what `pretrain.positives` says.
 
     Raises:
         ValueError: A number is less than 1, the main kind is among the others, or distances are out of range.
@@ -76,12 +77,12 @@ class ViewNeeds:
 
     def __post_init__(self) -> None:
         if self.main in self.others:
-            raise ValueError(f"'{self.main}' is the main kind of view already, and cannot be another one as well")
+            raise ValueError(f"'{self.main}' is already the main kind of view, and cannot be one of the others")
         for kind, count in self.counts.items():
             if count < 1:
                 raise ValueError(f"the number of views of kind '{kind}' must be at least 1, got {count}")
         if self.frames and self.count < 2:
-            raise ValueError("views of several frames must be at least 2")
+            raise ValueError("the number of views must be at least 2 if they show several frames")
         if self.frames and not 0 < self.frames.least <= self.frames.most:
             raise ValueError(
                 "the times from one frame to the next must satisfy 0 < least <= most, got "
@@ -90,15 +91,15 @@ class ViewNeeds:
 
     @property
     def counts(self) -> dict[str, int]:
-        """Kind of view -> the number of views of it; the main kind is the first."""
+        """Kind of view -> the number of views of it; the main kind comes first."""
         return {self.main: self.count, **self.others}
 
 
 class PretextTask(Diagnosed, nn.Module, ABC):
-    """What is learned from: three verbs, `forward`, `compare`, `after_step`, and what leaves training.
+    """A pretext task: three steps, `forward`, `compare` and `after_step`, and what is exported.
 
-    Augmentation is never inside a task: it receives views, and declares which it needs. What is hidden, corrupted or
-    shuffled, so that it can be asked for, is the task's own; the numbers that decide it are given to it with the views,
+    Augmentation never happens inside a task: a task receives views, and declares which ones it needs. Hiding,
+    corrupting or shuffling what has to be predicted belongs to the task. The random numbers for it come with the views,
     so that they do not depend on the batch.
 
     Examples:
@@ -126,37 +127,37 @@ class PretextTask(Diagnosed, nn.Module, ABC):
     """
 
     encoder: Encoder
-    """The part that is exported: (N, C, S, S) in [0, 1] -> (N, D); the one a task is given, or it `in_grayscale()`."""
+    """The exported part: (N, C, S, S) in [0, 1] -> (N, D); the encoder that a task receives, or one made from it."""
 
     energy_head: EnergyHead | ImageEnergyHead | None
-    """The trained energy, of pairs or of images; None, unless a task sets it: the cosine of backbone embeddings."""
+    """The trained energy of pairs or of images; None, the default: minus the cosine of backbone embeddings."""
 
     text_tower: TextTower | None
-    """What embeds captions, for a task that learns from them; None, unless a task sets it. It leaves training, too."""
+    """The network that embeds captions, for a task that learns from them; None by default. It is exported, too."""
 
     teaching: Teaching | None = None
-    """By whom it is taught, for a task that learns from another encoder: what `taught_by` says of its options."""
+    """The teacher of a task that learns from another encoder: what `taught_by` returns for its options."""
 
     views: ViewNeeds
-    """The views of a sample that it learns from: what `views_for` says of its options."""
+    """The views of a sample that the task learns from: what `views_for` returns for its options."""
 
     uniforms: int = 0
-    """P, how many random numbers of its own a sample needs."""
+    """Number of random numbers that the task needs for each sample, P."""
 
     parts: Mapping[str, int] = {}
-    """What the encoder is given beside whole views -> its side in px, such as {"tile": 10}."""
+    """Name of a part of a view that the encoder also embeds -> its side in px, such as {"tile": 10}."""
 
     forbidden: frozenset[str] = frozenset()
     """Operations of the augmentation policy that would give the answer away or make it undecidable."""
 
     needs: frozenset[Need] = frozenset()
-    """What it asks of a backbone beyond embeddings, or of the images; others are refused before training."""
+    """What the task requires of a backbone beyond embeddings, or of the images; others are refused before training."""
 
     objective: type[Objective] = Loss  # type: ignore[type-abstract]  # no loss is built from it
-    """The family of losses that its parameter `loss` takes, if it has one; losses of others are refused."""
+    """The family of losses that the parameter `loss` accepts, if there is one; losses of other families are refused."""
 
     ships_average: bool = False
-    """Whether `finish` puts a moving average of its own, a teacher's weights, in the encoder's place."""
+    """Whether `finish` replaces the weights of the encoder by a moving average, the teacher's."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -165,13 +166,13 @@ class PretextTask(Diagnosed, nn.Module, ABC):
 
     @classmethod
     def views_for(cls, options: Mapping[str, Any]) -> ViewNeeds:
-        """Say which views a task with these options will learn from, before anything is built.
+        """Return the views that a task with these options learns from, before anything is built.
 
-        A task of one view per sample can leave this as it is: the view is of the kind that the option `view` names, or
-        of the kind `global` where there is no such option.
+        A task of one view per sample need not override this: the view is of the kind that the option `view` names, or
+        of the kind `global` if there is no such option.
 
         Args:
-            options: All options by name, checked by their types, with the defaults of those that were left out.
+            options: All options by name, with their types checked and their defaults filled in.
 
         Raises:
             ValueError: An option is out of range.
@@ -180,12 +181,12 @@ class PretextTask(Diagnosed, nn.Module, ABC):
 
     @classmethod
     def taught_by(cls, options: Mapping[str, Any]) -> Teaching | None:
-        """Say which other encoder teaches a task with these options, before anything is built; None: nobody does.
+        """Return which encoder teaches a task with these options, before anything is built; None if none does.
 
         A task that has a teacher takes the options `teacher`, a `Teacher` or None, and `teacher_dim`.
 
         Args:
-            options: All options by name, as `views_for` is given them.
+            options: All options by name, as `views_for` receives them.
 
         Raises:
             ValueError: An option is out of range.
@@ -195,32 +196,32 @@ class PretextTask(Diagnosed, nn.Module, ABC):
 
     @abstractmethod
     def forward(self, views: Views) -> Encoded:
-        """Encode per sample, so that a batch can be cut into chunks: no sample's row depends on other samples.
+        """Encode each sample separately, so that a batch can be cut into chunks: no row depends on other samples.
 
-        BatchNorms of a backbone are the exception: in training they mix the samples that they are given.
+        The batch norms of a backbone are the exception: in training, they mix the samples that they receive.
         """
 
     @abstractmethod
     def compare(self, encoded: Encoded, step: Step) -> StepOutput:
-        """Compare samples of the whole batch: heads that mix samples, negatives, the loss.
+        """Compare the samples of the whole batch: with heads that mix samples, negatives and the loss.
 
-        What `after_step` needs of the batch is returned as `kept`, not noted in the task. A metric called
+        Return what `after_step` needs of the batch as `kept`, instead of storing it in the task. A metric named
         `pretext_accuracy`, the share of right answers, is watched: a task that is solved at once teaches nothing.
         """
 
     def after_step(self, step: Step, kept: Kept) -> None:
-        """Do what follows an optimizer step, such as moving a teacher: `kept` is what `compare` kept of this step."""
+        """Update the task after an optimizer step, such as its teacher; `kept` is what `compare` kept of this step."""
         del step, kept  # most tasks hold no such state
 
     def finish(self) -> None:
-        """Do what follows the last step: make `encoder`, `energy_head` and `text_tower` what should leave training.
+        """Bring `encoder`, `energy_head` and `text_tower` into the state that is exported, after the last step.
 
-        It is called at the end of a run that was resumed, too, and changes nothing where it has been called before.
+        It is also called at the end of a run that was resumed, and changes nothing if it has been called before.
         """
 
     @abstractmethod
     def predict(self, images: Tensor) -> Tensor:
-        """Return what the task predicts or projects, for `pretext.onnx`: (N, C, S, S) in [0, 1] -> (N, ...)."""
+        """Return the predictions or projections (N, ...) of images (N, C, S, S) in [0, 1], for `pretext.onnx`."""
 
     def draw(self, views: Views, folder: Path) -> None:
         """Write pictures of what was learned into a folder, from the views of some images, in eval mode."""

@@ -1,4 +1,4 @@
-"""Another encoder that teaches: what a task is given of it, and what it says of it before anything is built."""
+"""Teaching by another encoder: what a task receives from it, and what it declares before anything is built."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -8,25 +8,25 @@ from ssl_pipeline.teacher_config import Teacher
 __all__ = ["TEACHER", "Targets", "Teaching"]
 
 TEACHER = "task/teacher"
-"""Where a task finds its teacher's embeddings among its views, (N, T, D) float32; no kind of view can have this name. T
-is 1 where the teacher has seen each whole image once, and V where it sees the V main views."""
+"""Key under which a task finds its teacher's embeddings (N, T, D) float32 among its views; no kind of view can have
+this name. T is 1 if the teacher has seen each whole image once, and V if it sees the V main views."""
 
 Targets = Literal["once", "views"]
-"""What a teacher sees: each whole image once, before training, or the views that the student sees."""
+"""Images that a teacher sees: each whole image once, before training, or the views that the student sees."""
 
 
 @dataclass(frozen=True)
 class Teaching:
-    """By whom a task is taught, and how.
+    """The teacher of a task, and how it teaches.
 
-    The pipeline opens the teacher, gives the task what it says of each image, and fills in the length of its embeddings
-    as the option `teacher_dim`, so that a trained task can be built anew without its teacher.
+    The pipeline opens the teacher, gives the task its embedding of each image, and fills in the length of the
+    embeddings as the option `teacher_dim`, so that a trained task can be rebuilt without its teacher.
 
     Attributes:
-        teacher: The teacher; None: nobody is named yet, and training is refused.
-        targets: What it sees.
-        dim: D, the length of its embeddings.
-        centre: Whether the mean of its embeddings over the images is taken off them.
+        teacher: The teacher; None if none has been named yet, and training is refused.
+        targets: Images that the teacher sees.
+        dim: Length of the teacher's embeddings, D, at least 1.
+        centre: Whether to subtract the mean of the teacher's embeddings over the images.
 
     Raises:
         ValueError: The length is less than 1.

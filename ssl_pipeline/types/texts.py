@@ -1,4 +1,4 @@
-"""Texts beside images: what a task that reads captions is given, and the tower that embeds them."""
+"""Texts of images: what a task that reads captions receives, and the tower that embeds them."""
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
@@ -10,21 +10,22 @@ from ssl_pipeline.tokenizer import LEAST_CONTEXT, LEAST_VOCABULARY
 __all__ = ["CAPTIONS", "TOKENS", "TextNeeds", "TextTower"]
 
 TOKENS = "task/tokens"
-"""Where a task finds a caption of each image among its views, (N, L) int64 tokens; no kind of view can have this name.
-Of several captions of an image, the hashed numbers choose one in each epoch."""
+"""Key under which a task finds a caption of each image among its views, (N, L) int64 tokens; no kind of view can have
+this name. If an image has several captions, hashed numbers choose one in each epoch."""
 
 CAPTIONS = "task/captions"
-"""Where it finds the ids of all captions of each image, (N, M) int64: first that of the caption in `TOKENS`, then the
-others, and that one again where an image has fewer than M. Equal captions have equal ids, in all steps."""
+"""Key under which a task finds the ids of all captions of each image, (N, M) int64: first the caption in `TOKENS`, then
+the others, then the first one again if an image has fewer than M. Equal captions have equal ids, in all steps."""
 
 
 @dataclass(frozen=True)
 class TextNeeds:
-    """How captions become tokens.
+    """Size of the vocabulary and length of the texts for the tokenizer of captions.
 
     Attributes:
-        vocabulary: The most entries of the tokenizer's vocabulary, at least 259.
-        context: L, the number of tokens of a caption with its start and its end, at least 3; the rest is cut off.
+        vocabulary: Largest number of entries of the tokenizer's vocabulary, at least 259.
+        context: Largest number of tokens of a caption, including its start and its end, L, at least 3; longer captions
+            are cut off.
 
     Raises:
         ValueError: A number is too small.
@@ -44,11 +45,11 @@ class TextNeeds:
 
 
 class TextTower(nn.Module, ABC):
-    """Maps texts to embeddings (N, `embedding_dim`) in the space in which the encoder embeds images.
+    """A network that maps texts to embeddings (N, `embedding_dim`) in the space in which the encoder embeds images.
 
     Attributes:
-        needs: How texts become the tokens that it reads.
-        embedding_dim: P, the length of an embedding.
+        needs: Settings of the tokenizer, whose tokens the tower reads.
+        embedding_dim: Length of an embedding, P.
 
     Examples:
         >>> import torch
@@ -69,9 +70,9 @@ class TextTower(nn.Module, ABC):
 
     @abstractmethod
     def forward(self, tokens: Tensor, mask: Tensor) -> Tensor:
-        """Embed texts: (N, P), not of unit length. Padding never changes an embedding.
+        """Return embeddings of texts (N, P), not of unit length. Padding must not change an embedding.
 
         Args:
-            tokens: (N, L) int64 ids of tokens, with L from 1 to the context: a start, a text, an end, padding.
-            mask: (N, L) int64, 1 where there is a token and 0 where there is padding.
+            tokens: Ids of tokens (N, L) int64, with L from 1 to the context: a start, a text, an end, padding.
+            mask: Mask (N, L) int64: 1 for a token, and 0 for padding.
         """

@@ -276,7 +276,7 @@ def test_with_views_it_is_slip():
         ({"hidden_dim": 0}, "hidden_dim must be at least 1"),
         ({"layers": 1}, "layers must be at least 2"),
         ({"views_temperature": 0.0}, "views_temperature must be greater than 0"),
-        ({"view": "global"}, "'global' is the main kind of view already"),
+        ({"view": "global"}, "'global' is already the main kind of view"),
     ],
 )
 def test_options_of_views_out_of_range_are_refused(changes: dict[str, Any], message: str):

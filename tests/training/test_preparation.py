@@ -215,7 +215,7 @@ def test_a_list_of_policies_has_one_for_each_view(built):
 def test_needs_without_views_are_none():
     with pytest.raises(ValueError, match="views of kind 'local' must be at least 1, got 0"):
         ViewNeeds("global", 2, {"local": 0})
-    with pytest.raises(ValueError, match="'global' is the main kind of view already"):
+    with pytest.raises(ValueError, match="'global' is already the main kind of view"):
         ViewNeeds("global", 2, {"global": 1})
 
 
