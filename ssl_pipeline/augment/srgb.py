@@ -1,6 +1,6 @@
 """sRGB values and the light that they stand for: pure batched functions of images in [0, 1], on any device.
 
-All is written without matrix products, which autocast would round to half precision.
+There are no matrix products, because autocast would round them to half precision.
 
 Source: IEC 61966-2-1.
 """

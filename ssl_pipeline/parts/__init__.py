@@ -1,1 +1,1 @@
-"""What methods are made of, for everyone: heads, memories, teachers, holes, tiles, prototypes."""
+"""Building blocks of methods, for everyone: heads, memories, teachers, holes, tiles, prototypes."""

@@ -1,4 +1,4 @@
-"""What tasks that ask questions with a fixed choice of answers have in common: how answers are graded."""
+"""The common part of tasks that ask questions with a fixed choice of answers: how answers are graded."""
 
 from torch import Tensor
 from torch.nn import functional as F
@@ -9,11 +9,11 @@ __all__ = ["graded"]
 
 
 def graded(logits: Tensor, answers: Tensor) -> StepOutput:
-    """Return the mean cross-entropy in nats, log K at chance, and the share that is answered rightly.
+    """Return the mean cross-entropy in nats, log K at chance, and the share of right answers.
 
     Args:
-        logits: (N, Q, K) logits of the K answers to each of an image's Q questions.
-        answers: (N, Q) int64, the right answers, 0 to K - 1.
+        logits: Logits (N, Q, K) of the K answers to each of an image's Q questions.
+        answers: Right answers (N, Q) int64, from 0 to K - 1.
 
     Examples:
         >>> import torch

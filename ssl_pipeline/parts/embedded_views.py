@@ -1,4 +1,4 @@
-"""What joint embeddings have in common: views encoded, projected, predicted, and taught by a slower copy.
+"""The common part of joint embeddings: views that are encoded, projected, predicted, and taught by a slower copy.
 
 Sources: projector: SimCLR (2002.05709), section 2.1; predictor and rising momentum: BYOL (2006.07733), section 3; local
 views: SwAV (2006.09882), section 3.2.
@@ -20,20 +20,20 @@ __all__ = ["EmbeddedViews"]
 
 
 class EmbeddedViews(PretextTask):
-    """Encodes some `global` views, and `local` ones where they are asked for.
+    """A pretext task that encodes two or more `global` views, and optional `local` ones.
 
     Args:
         encoder: The encoder to train.
-        loss: The loss, which has the energy of pairs of projections.
+        loss: The loss, which defines the energy of pairs of projections.
         projector: Widths of the projector's layers; the last one is the length of a projection, P.
-        hidden_norm: Whether a batch normalisation follows each of the projector's layers but the last.
+        hidden_norm: Whether a batch normalisation follows each layer of the projector, except the last.
         last_norm: Whether a batch normalisation without scale and shift follows the projector's last layer.
-        predictor_dim: Width of the hidden layer of a predictor; 0: none.
-        momentum: The momentum of a teacher, in [0, 1); 0: none.
-        momentum_rises: Whether it rises to 1 over the training, by a cosine.
+        predictor_dim: Width of the hidden layer of a predictor; 0 for no predictor.
+        momentum: Momentum of a teacher, in [0, 1); 0 for no teacher.
+        momentum_rises: Whether the momentum rises to 1 over the training, by a cosine.
         global_views: Number of global views, G, at least 2.
-        local_views: Number of local views, L; 0: none.
-        ships: Whose encoder and projector leave training, the student's or the teacher's.
+        local_views: Number of local views, L; 0 for none.
+        ships: Owner of the encoder and the projector that ship: the student or the teacher.
 
     Examples:
         >>> from ssl_pipeline.testing.material import Plain, make_step, make_views, small_encoder
@@ -75,7 +75,7 @@ class EmbeddedViews(PretextTask):
         self.encoder = encoder
         loss.fit_to(projector[-1])
         if ships == "teacher" and not momentum:
-            raise ValueError("ships is 'teacher', but there is none: set momentum, such as 0.99")
+            raise ValueError("ships is 'teacher', but there is no teacher: set momentum, such as 0.99")
         layers = mlp([encoder.embedding_dim, *projector], last_norm=last_norm, hidden_norm=hidden_norm)
         self.energy_head, self.ships_average = ProjectedEnergy(layers, loss), ships == "teacher"
         out_dim = projector[-1]
@@ -87,7 +87,7 @@ class EmbeddedViews(PretextTask):
 
     @classmethod
     def views_for(cls, options: Mapping[str, Any]) -> ViewNeeds:
-        """Ask for `global` views, two where no option says how many, and for `local` ones if there are any."""
+        """Ask for `global` views, two by default, and for `local` ones if there are any."""
         global_views, local_views = options.get("global_views", 2), options.get("local_views", 0)
         if global_views < 2:
             raise ValueError(f"global_views must be at least 2, got {global_views}")
@@ -96,7 +96,7 @@ class EmbeddedViews(PretextTask):
         return ViewNeeds("global", global_views, {"local": local_views} if local_views else {})
 
     def forward(self, views: Views) -> Encoded:
-        """Encode each kind of views in one pass (N, V, D), global ones by the teacher too where there is one."""
+        """Encode each kind of view in one pass (N, V, D); the teacher, if any, encodes the global views as well."""
         encoded = {"embeddings": _encode(self.encoder, views["global"])}
         if "local" in self.views.others:
             encoded["local"] = _encode(self.encoder, views["local"])
@@ -105,10 +105,10 @@ class EmbeddedViews(PretextTask):
         return encoded
 
     def projected(self, encoded: Encoded) -> Tensor:
-        """Return projections (G N + L N, P) of first views, second ones, ..., then local ones.
+        """Return projections (G N + L N, P) of all first views, all second views, ..., and then local views.
 
-        The projector takes all crops in one pass, as the authors' does: with statistics of each kind's own, its
-        BatchNorms would hide from the loss where local and global views differ as a whole.
+        The projector receives all crops in one pass, as in the authors' code. With separate statistics for each kind,
+        its batch norms would hide from the loss how local and global views differ as a whole.
         """
         kinds = [encoded[kind] for kind in ("embeddings", "local") if kind in encoded]
         projections: Tensor = self.energy_head.projector(stacked(kinds))
@@ -121,7 +121,7 @@ class EmbeddedViews(PretextTask):
 
     @torch.no_grad()
     def energies(self, first: Tensor, second: Tensor) -> dict[str, Tensor]:
-        """Return mean energies of compatible unit-norm pairs (n, P), and of each with the next image's other view."""
+        """Return mean energies of compatible unit-norm pairs (n, P), and of pairs with the next image's view."""
         compatible = self.energy_head.loss.energy(first, second).mean()
         incompatible = self.energy_head.loss.energy(first, second.roll(1, dims=0)).mean()
         return {
@@ -131,12 +131,12 @@ class EmbeddedViews(PretextTask):
         }
 
     def after_step(self, step: Step, kept: Kept) -> None:
-        """Let the teacher follow the step."""
+        """Update the teacher after a step."""
         for student, teacher in self._students_and_teachers():
             teacher.follow(student, step.done)
 
     def finish(self) -> None:
-        """Put the teacher's weights and statistics in the place of the student's, where the teacher ships."""
+        """Replace the weights and statistics of the student by those of the teacher, if the teacher ships."""
         if self.ships_average:
             for student, teacher in self._students_and_teachers():
                 student.load_state_dict(teacher.network.state_dict())

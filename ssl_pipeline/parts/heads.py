@@ -15,11 +15,11 @@ def mlp(sizes: Sequence[int], *, last_norm: bool = False, hidden_norm: bool = Tr
     """Build a multi-layer perceptron with batch normalisation and ReLU between layers.
 
     Args:
-        sizes: Widths, input first: [512, 2048, 128] has two layers.
+        sizes: Widths, starting with the input: [512, 2048, 128] has two layers.
         last_norm: Whether a batch normalisation without scale and shift follows the last layer.
         hidden_norm: Whether a batch normalisation follows each other layer.
 
-    Source: SimCLR (2002.05709), appendix B; the reference implementation normalises after the last layer too.
+    Source: SimCLR (2002.05709), appendix B; the authors' code normalises after the last layer, too.
 
     Examples:
         >>> [type(layer).__name__ for layer in mlp([512, 2048, 128])]
@@ -38,7 +38,7 @@ def mlp(sizes: Sequence[int], *, last_norm: bool = False, hidden_norm: bool = Tr
 
 
 class CosineEnergy(EnergyHead):
-    """Minus the cosine of backbone embeddings, for tasks that train no energy of their own. In [-1, 1].
+    """Minus the cosine of backbone embeddings, in [-1, 1], for tasks that do not train an energy.
 
     Examples:
         >>> import torch
@@ -54,7 +54,7 @@ class CosineEnergy(EnergyHead):
 
 
 class ProjectedEnergy(EnergyHead):
-    """The method's own energy of trained, unit-norm projections.
+    """The energy that a method's loss has trained, of unit-norm projections.
 
     Examples:
         >>> import torch

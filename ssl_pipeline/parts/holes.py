@@ -1,4 +1,4 @@
-"""Images with holes: what is hidden, and what is put in its place. Shared by tasks that have it guessed."""
+"""Images with holes, for tasks that predict what is hidden: cutting the holes, and predictions at each place."""
 
 import math
 from pathlib import Path
@@ -33,14 +33,14 @@ def join(cut: Tensor, side: int, channels: int) -> Tensor:
 
 
 def hide(uniforms: Tensor, ratio: float) -> tuple[Tensor, Tensor]:
-    """Choose which of L patches to hide: the same number in each image, every choice as likely.
+    """Choose which of L patches to hide: the same number in each image, with all choices equally likely.
 
     Args:
-        uniforms: (N, L) numbers in [0, 1).
-        ratio: Share to hide, in (0, 1); at least one patch is hidden and one shown.
+        uniforms: Random numbers (N, L) in [0, 1).
+        ratio: Share of the patches to hide, in (0, 1); at least one patch is hidden and one shown.
 
     Returns:
-        Numbers of shown patches (N, k) and of hidden ones (N, L - k), each in rising order.
+        Numbers of shown patches (N, k) and of hidden ones (N, L - k), each in ascending order.
     """
     count = uniforms.shape[1]
     hidden = min(max(round(ratio * count), 1), count - 1)
@@ -49,15 +49,15 @@ def hide(uniforms: Tensor, ratio: float) -> tuple[Tensor, Tensor]:
 
 
 class Holes(nn.Module):
-    """Hides square patches of images under a learned one.
+    """A module that hides square patches of images under a learned patch.
 
-    A learned patch of pixels is as much as the paper's learned token: whatever a linear embedding of patches makes of
-    pixels, it can make of these; and it serves networks without patches as well.
+    A learned patch of pixels can do what the paper's learned token does: a linear embedding of patches turns these
+    pixels into a token. It also works for networks without patches.
 
     Args:
         encoder: The encoder of the images.
         size: Side of the images, S, in px.
-        side: The side of a patch in px; divides S.
+        side: Side of a patch, in px; it divides S.
         ratio: Share of the patches that are hidden, in (0, 1).
 
     Source: SimMIM (2111.09886), section 3.1.
@@ -84,12 +84,12 @@ class Holes(nn.Module):
         self.register_buffer("fixed", self._where(numbers), persistent=False)
 
     def forward(self, images: Tensor, uniforms: Tensor) -> tuple[Tensor, Tensor]:
-        """Return images (N, C, S, S) with holes, and their places (N, 1, S, S) bool, by numbers (N, L) in [0, 1)."""
+        """Return images (N, C, S, S) with holes, drawn by numbers (N, L) in [0, 1), and their places (N, 1, S, S)."""
         where = self._where(uniforms)
         return self._cut(images, where), where
 
     def always(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Cut the same holes into every image: what leaves training has no random numbers."""
+        """Cut the same holes into every image: exported graphs have no random numbers."""
         return self._cut(images, self.fixed), self.fixed.expand(images.shape[0], -1, -1, -1)
 
     def _where(self, uniforms: Tensor) -> Tensor:
@@ -107,8 +107,8 @@ class ToGrid(nn.Module):
 
     Args:
         encoder: The encoder, which offers maps.
-        size: Side of the views, S px.
-        numbers: Numbers at each place, K.
+        size: Side of the views, S, in px.
+        numbers: Number of outputs at each place, K.
         grid: Number of places on each side, G.
 
     Source: SimMIM (2111.09886), section 3.3: a linear layer predicts as well as a large decoder, and transfers better.
@@ -131,8 +131,8 @@ class ToGrid(nn.Module):
         self.coarser = max(side // grid, 1)
         if side * self.finer != grid * self.coarser:
             raise ValueError(
-                f"the backbone's last maps have {side} places per side, from which {grid} holes per side cannot be "
-                "made: take views whose size is a multiple of the backbone's stride"
+                f"the backbone's last maps have {side} places per side, which cannot be divided or grouped into {grid} "
+                "per side: use views whose size is a multiple of the backbone's stride"
             )
         channels = encoder.backbone.map_channels[-1] * self.coarser**2
         self.linear = nn.Conv2d(channels, numbers * self.finer**2, 1)
@@ -144,14 +144,14 @@ class ToGrid(nn.Module):
 
 
 def explained(error: Tensor, of_mean: Tensor) -> dict[str, Tensor]:
-    """Say by how much less the error is than the best guess without an image: 1 is all, 0 is nothing learned."""
+    """Return by which share the error is smaller than that of a trivial guess: 1 is perfect, 0 is nothing learned."""
     return {"explained": 1 - error.detach().mean() / of_mean.detach().mean().clamp(min=1e-12)}
 
 
 def save_rows(path: Path, columns: list[Tensor], spec: ImageSpec = RGB8) -> None:
-    """Write images side by side: a row for each of N, a column for each of the lists (N, C, S, S) in [0, 1].
+    """Write images side by side: one row for each of N, and one column for each of the batches (N, C, S, S) in [0, 1].
 
-    Where images have more bands than can be shown, a line at the bottom says which these are.
+    If images have more bands than can be shown, a line at the bottom names those that are.
     """
     size = columns[0].shape[-1]
     factor, gap = max(1, 96 // size), 4

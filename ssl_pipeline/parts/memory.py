@@ -1,4 +1,4 @@
-"""Vectors of past steps, first in, first out: what queues and support sets are made of."""
+"""Vectors of past steps, first in, first out, for queues and support sets."""
 
 from typing import Any
 
@@ -31,23 +31,23 @@ class Memory(nn.Module):
         if size < 1:
             raise ValueError(f"size must be at least 1, got {size}")
         self.size = size
-        self.register_buffer("vectors", torch.empty(0, 0))  # (size, D) from the first push on, which says what D is
+        self.register_buffer("vectors", torch.empty(0, 0))  # (size, D) from the first push on, which determines D
         self.register_buffer("position", torch.tensor(0))
         self.register_buffer("count", torch.tensor(0))
-        self._position = self._count = 0  # the same, for which no device need be waited for
+        self._position = self._count = 0  # the same on the CPU, so that reading them waits for no device
 
     def held(self) -> Tensor:
-        """Return what is held (n, D), n <= size, in no particular order; (0, 0) at first."""
+        """Return the vectors in memory (n, D), n <= size, in no particular order; (0, 0) at first."""
         return self.vectors[: self._count]
 
     def oldest_places(self, count: int) -> Tensor:
-        """Return the places (n,) of the `count` held vectors that were pushed first, or of all if there are fewer."""
+        """Return the places (n,) of the `count` oldest vectors, or of all if there are fewer."""
         first = self._position if self._count == self.size else 0
         return (first + torch.arange(min(count, self._count), device=self.vectors.device)) % self.size
 
     @torch.no_grad()
     def push(self, vectors: Tensor) -> Tensor:
-        """Take in vectors (n, D), in place of the oldest; of more than `size`, the last. Return their places (n,)."""
+        """Store vectors (n, D), the last ones if n > size, in place of the oldest. Return their places (n,)."""
         vectors = vectors.detach()[-self.size :]
         if not len(self.vectors):
             self.vectors = vectors.new_zeros(self.size, vectors.shape[1])
@@ -68,9 +68,9 @@ class Memory(nn.Module):
 
 
 class KeyMemory(Memory):
-    """The last `size` keys, and the ids of the images that they are of.
+    """The last `size` keys, and the ids of their images.
 
-    A step's keys are pushed once it is done, in `after_step`, so that no step meets its own keys here.
+    The keys of a step are stored after it, in `after_step`, so that no step finds its own keys here.
 
     Args:
         size: Number of keys that are kept, at least 1.
@@ -89,15 +89,15 @@ class KeyMemory(Memory):
         self.register_buffer("samples", torch.zeros(size, dtype=torch.int64))
 
     def recall(self) -> tuple[Tensor, Tensor]:
-        """Return the keys that are held (n, D), none at first, and the ids of their images (n,) int64."""
+        """Return the keys in memory (n, D), none at first, and the ids of their images (n,) int64."""
         keys = self.held()
         return keys, self.samples[: len(keys)]
 
     def recall_oldest(self, count: int) -> tuple[Tensor, Tensor]:
-        """Return the `count` keys that were taken in first, or all if there are fewer, and the ids of their images."""
+        """Return the `count` oldest keys, or all if there are fewer, and the ids of their images."""
         places = self.oldest_places(count)
         return self.vectors[places], self.samples[places]
 
     def remember(self, keys: Tensor, samples: Tensor) -> None:
-        """Take in keys (n, D) and the ids of their images (n,) int64, in place of the oldest."""
+        """Store keys (n, D) and the ids of their images (n,) int64, in place of the oldest."""
         self.samples[self.push(keys)] = samples[-self.size :]

@@ -1,7 +1,7 @@
 """Multi-crop: small views are cheap, and each of them has to agree with both global views of its image.
 
-Every crop is held against each global view but itself, and every such pair weighs the same. Local views are no keys:
-what a crop has to agree with is a whole image.
+Every crop is compared with each global view except itself, and all these pairs have the same weight. Local views do not
+serve as keys, because a crop has to agree with a whole image.
 
 Source: SwAV (2006.09882), section 3.2.
 """
@@ -15,14 +15,14 @@ __all__ = ["add_local_pairs", "of_others", "stacked"]
 
 
 def stacked(embeddings: list[Tensor]) -> Tensor:
-    """Stack crops of N images, (N, V, D) of each kind, as (sum of V x N, D), at least float32: view after view."""
+    """Stack crops of N images, (N, V, D) for each kind, view after view: (sum of V x N, D), at least float32."""
     return torch.cat([widened(kind).transpose(0, 1) for kind in embeddings]).flatten(0, 1)
 
 
 def of_others(values: Tensor) -> Tensor:
-    """Return the values (A, B) of pairs of crops without those of a crop with itself, row by row, as one vector.
+    """Return the values (A, B) of pairs of crops as one vector, row by row, without those of a crop with itself.
 
-    Cut out between the places of the diagonal: a mask would have a device count what it holds.
+    The values between the places of the diagonal are cut out by slices: with a mask, a device would have to count them.
 
     Examples:
         >>> of_others(torch.arange(6).reshape(2, 3))  # 0 and 4 are of crops with themselves
@@ -40,15 +40,15 @@ def add_local_pairs(
     """Add pairs of local views after those of global ones.
 
     Args:
-        anchors: (B N, P) projections: B blocks of pairs of global views, each over the same N images.
-        positives: (B N, P) projections of the anchors' positives.
-        local: (L N, P) projections of local views, view after view.
-        images: N.
-        as_anchors: Whether local views become anchors, each for the positive of every block, or else positives, each
-            for the anchor of every block.
+        anchors: Projections (B N, P) of anchors: B blocks of pairs of global views, each over the same N images.
+        positives: Projections (B N, P) of the anchors' positives.
+        local: Projections (L N, P) of local views, view after view.
+        images: Number of images, N.
+        as_anchors: Whether local views become anchors, each for the positive of every block. If not, they become
+            positives, each for the anchor of every block.
 
     Returns:
-        Anchors and positives, ((1 + L) B N, P) each; as they were where L is 0.
+        Anchors and positives, ((1 + L) B N, P) each; unchanged if L is 0.
     """
     if not len(local):
         return anchors, positives

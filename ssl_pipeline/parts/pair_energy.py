@@ -1,6 +1,6 @@
-"""What losses with an explicit energy of pairs have in common: the energy, and what its functionals are made of.
+"""The common part of losses with an explicit energy of pairs: the energy, and the parts of its functionals.
 
-A loss functional pulls the energy down where a pair is compatible and up elsewhere; each one is a loss of its own.
+A loss functional lowers the energy of compatible pairs and raises that of others; each functional is a separate loss.
 
 Source: LeCun et al. 2006, "A Tutorial on Energy-Based Learning", sections 2 and 3.
 """
@@ -21,21 +21,21 @@ __all__ = ["MOST_OFFENDING", "EnergyName", "PairEnergy"]
 
 EnergyName = Literal["squared_euclidean", "cosine", "network"]
 
-_OF_COSINES = "its weights are functions of the cosines of projections, which a network's energy is not"
-MOST_OFFENDING = "its functional looks at the most offending negative alone, on which weights have no say"
-"""Why a loss whose functional takes the `least` energy refuses strategies that weight or debias."""
+_OF_COSINES = "weights are functions of the cosines of projections, but a network's energy is not"
+MOST_OFFENDING = "its functional uses only the most offending negative, which weights do not affect"
+"""Why a loss whose functional uses the `least` energy refuses strategies that weight or debias."""
 
 
 class PairEnergy(Loss):
     """Mean over anchors of a functional of the energies E⁺ of compatible and E⁻ of incompatible pairs.
 
     Args:
-        energy: Name of the energy. squared_euclidean: |x - y|², in [0, 4]; cosine: 1 - cos, in [0, 2]; network:
-            |g(x) - g(y)|², in [0, 4], with a small network g that is learned along.
-        hidden_dim: Width of the hidden layer of the network, at least 1; null: 64. Other energies have none.
+        energy: Name of the energy: squared_euclidean (|x - y|², in [0, 4]), cosine (1 - cos, in [0, 2]) or network
+            (|g(x) - g(y)|², in [0, 4], where g is a small network that is trained with the encoder).
+        hidden_dim: Width of the network's hidden layer, at least 1; null means 64. Allowed only with `energy: network`.
 
     Raises:
-        ValueError: The width is less than 1, or is given where the energy has no network.
+        ValueError: The width is less than 1, or is set although the energy has no network.
 
     Examples:
         >>> import torch
@@ -54,7 +54,7 @@ class PairEnergy(Loss):
         super().__init__()
         learned = energy == "network"
         if hidden_dim is not None and not learned:
-            raise ValueError(f"hidden_dim belongs to energy: network, and energy is {energy}: leave hidden_dim out")
+            raise ValueError(f"hidden_dim belongs to energy: network, but energy is {energy}: leave hidden_dim out")
         if hidden_dim is not None and hidden_dim < 1:
             raise ValueError(f"hidden_dim must be at least 1, got {hidden_dim}")
         self.network: PairNetwork | None = None
@@ -65,7 +65,7 @@ class PairEnergy(Loss):
             self.refuses = {"weighted": _OF_COSINES, **self.refuses}
 
     def fit_to(self, dim: int) -> None:
-        """Make the network, where there is one, for projections of this length."""
+        """Build the network, if there is one, for projections of this length."""
         super().fit_to(dim)
         if self._hidden_dim:
             self.network = PairNetwork(dim, self._hidden_dim)
@@ -84,7 +84,7 @@ class PairEnergy(Loss):
         """Return the loss (A, M) of each anchor (A, D) and positive, given their cosines (A, M)."""
 
     def least(self, anchors: Tensor, negatives: Negatives) -> tuple[Tensor, Tensor]:
-        """Return the energy (A, 1) of an anchor's most offending negative, and whether (A, 1) it has any."""
+        """Return the energy (A, 1) of an anchor's most offending negative, and whether the anchor has any (A, 1)."""
         offending = cosines(anchors, mean_of_ranks(anchors, negatives, 1, 1)[:, None])
         return self.of_cosine(offending), (total_weight(anchors, negatives) > 0)[:, None]
 
@@ -95,7 +95,7 @@ class PairEnergy(Loss):
         return (total / total_weight(anchors, negatives).clamp(min=1e-12))[:, None]
 
     def energy(self, first: Tensor, second: Tensor) -> Tensor:
-        """Return the energy chosen."""
+        """Return the energies (N,) of the kind that `energy` names."""
         if self.network is not None:
             first, second = self.network(first), self.network(second)
         return self.of_cosine((first * second).sum(dim=1))

@@ -1,7 +1,7 @@
-"""A learned energy of pairs: the squared distance of what a small network, the same for both, makes of them.
+"""A learned energy of pairs: the squared distance of two outputs of a small network, the same for both sides.
 
-It is symmetric, at least 0, and 0 for equal vectors, as distances are; and as both sides go through the network
-before they meet, a batch of N vectors takes N passes, not N².
+Like a distance, it is symmetric, at least 0, and 0 for equal vectors. Both sides pass through the network before they
+are compared, so that a batch of N vectors takes N passes, not N².
 
 Source: Hadsell, Chopra and LeCun 2006, section 2, whose energy is the distance of a network's outputs.
 """
@@ -42,10 +42,10 @@ class PairNetwork(nn.Module):
         return F.normalize(wide + self.layers(wide), dim=-1)
 
     def move(self, anchors: Tensor, negatives: Negatives) -> tuple[Tensor, Negatives]:
-        """Return anchors (A, D), and negatives whose keys have gone through the network as well.
+        """Pass anchors (A, D), and the keys of negatives, through the network.
 
-        Keys that are the anchors go through it once, with these. A strategy has chosen by the cosines of projections,
-        and still sees these: each tile of them is computed again.
+        Keys that are the anchors pass through it only once. The strategy has chosen by the cosines of projections and
+        still sees these cosines, which are computed again for each tile.
         """
         asking = self(anchors)
         moved = replace(negatives, keys=asking if negatives.keys is anchors else self(negatives.keys))

@@ -12,15 +12,15 @@ from ssl_pipeline.types import Finding
 
 __all__ = ["Prototypes", "cross_entropy", "prototype_figures", "unused_prototypes"]
 
-_MIN_USED_SHARE = 0.1  # of the prototypes in reach, below which the rest are idle
-_MIN_USED_SHARE_EARLY = 0.42  # of the prototypes in reach, early in the training, when 0.55 is healthy
-_MIN_USED_SHARE_OF_TWO = 0.75  # share of two prototypes, below which one is idle: six images of seven have the other
-_EARLY_SHARE = 0.15  # share of the training, after which images of a kind may have gathered around a few of them
-_MAX_SHARE_PER_IMAGE = 0.97  # share of the prototypes, above which an image belongs to all of them alike
+_MIN_USED_SHARE = 0.1  # share of the prototypes in reach that a batch has to use
+_MIN_USED_SHARE_EARLY = 0.42  # the same early in the training, when 0.55 is healthy
+_MIN_USED_SHARE_OF_TWO = 0.75  # share of two prototypes, below which one is idle: six of seven images have the other
+_EARLY_SHARE = 0.15  # share of the training, after which similar images may have gathered around a few prototypes
+_MAX_SHARE_PER_IMAGE = 0.97  # share of the prototypes, above which an image belongs to all of them equally
 
 
 class Prototypes(nn.Module):
-    """Compares vectors with learned directions, by their cosines.
+    """A layer that compares vectors with learned directions, by their cosines.
 
     Args:
         count: Number of directions, K.
@@ -37,7 +37,7 @@ class Prototypes(nn.Module):
         self.directions = nn.Parameter(F.normalize(torch.randn(count, dim), dim=1))
 
     def forward(self, vectors: Tensor, learns: bool = True) -> Tensor:
-        """Return cosines (..., K), at least float32, of vectors (..., D); `learns`: directions get gradients, too."""
+        """Return cosines (..., K), at least float32, of vectors (..., D); directions get gradients if `learns`."""
         directions = self.directions if learns else self.directions.detach()
         return F.linear(F.normalize(widened(vectors), dim=-1), F.normalize(directions, dim=1))
 
@@ -50,13 +50,13 @@ def cross_entropy(assigned: Tensor, log_probability: Tensor) -> Tensor:
 
 @torch.no_grad()
 def prototype_figures(assigned: Tensor) -> dict[str, Tensor]:
-    """Count the prototypes that a batch uses and an image uses, each the exponential of an entropy: from 1 to K.
+    """Return how many prototypes a batch and an image use, from 1 to K: the exponentials of entropies.
 
-    `prototypes_in_reach` is how many the batch would use if its images shared none and the views of each all, and no
-    more than K.
+    `prototypes_in_reach` is the number that a batch would use if its images shared no prototypes and the views of an
+    image shared all of theirs, but no more than K.
 
     Args:
-        assigned: (T, N, K) shares of the prototypes in each image, which sum to 1.
+        assigned: Shares (T, N, K) of the prototypes in each image, which sum to 1.
     """
     _, images, count = assigned.shape
     of_image = torch.special.entr(assigned).sum(dim=2).mean().exp()
@@ -70,14 +70,14 @@ def prototype_figures(assigned: Tensor) -> dict[str, Tensor]:
 def unused_prototypes(
     figures: Mapping[str, float], count: int, progress: float, even: str, sharp: str
 ) -> list[Finding]:
-    """Say whether all images get the same few prototypes, or each of them all alike.
+    """Report that all images get the same few prototypes, or that each image gets all of them equally.
 
     Args:
-        figures: The figures of a row of the curves, with those of `prototype_figures`.
-        count: K, the number of prototypes.
-        progress: Share of the training done.
-        even: The option of the loss that spreads assignments more evenly, with a value.
-        sharp: The option of the loss that sharpens assignments, and in which direction.
+        figures: Figures of a row of the curves, with those of `prototype_figures`.
+        count: Number of prototypes, K.
+        progress: Share of the training done, in (0, 1].
+        even: Option of the loss that spreads assignments more evenly, with a value.
+        sharp: Option of the loss that sharpens assignments, and in which direction.
     """
     used, of_image = figures["prototypes_used"], figures["prototypes_of_an_image"]
     min_used_share = _MIN_USED_SHARE_EARLY if progress <= _EARLY_SHARE else _MIN_USED_SHARE
@@ -94,7 +94,7 @@ def unused_prototypes(
         return [
             Finding(
                 "prototype collapse",
-                f"prototype collapse: each image belongs to {of_image:.0f} of {count} prototypes alike. Sharpen "
+                f"prototype collapse: each image belongs to {of_image:.0f} of {count} prototypes equally. Sharpen "
                 f"assignments: {sharp}.",
                 fatal=True,
             )

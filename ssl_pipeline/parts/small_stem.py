@@ -1,7 +1,7 @@
-"""Fitting ImageNet's networks to small images: no early loss of resolution.
+"""Adapting ImageNet networks to small images, without an early loss of resolution.
 
 Source: SimCLR (2002.05709), appendix B.9: the first 7x7 convolution of stride 2 becomes a 3x3 one of stride 1, and the
-first max pooling goes.
+first max pooling is removed.
 """
 
 from typing import Literal
@@ -15,14 +15,14 @@ def apply(network: nn.Module, stem: Stem) -> None:
     """Change the network's stem in place.
 
     Raises:
-        ValueError: It has no strided first convolution, as vision transformers and such.
+        ValueError: The network has no overlapping, strided first convolution; vision transformers have none.
     """
     if stem == "imagenet":
         return
     found = _first_convolution(network)
     if found is None or found[1].stride == (1, 1) or found[1].kernel_size == found[1].stride:
         raise ValueError(
-            "stem: small needs a network that begins with an overlapping, strided convolution; use imagenet"
+            "stem: small needs a network that begins with an overlapping, strided convolution: use imagenet"
         )
     name, old = found
     new = nn.Conv2d(old.in_channels, old.out_channels, 3, 1, 1, bias=old.bias is not None)
@@ -32,16 +32,16 @@ def apply(network: nn.Module, stem: Stem) -> None:
 
 
 def accept_channels(network: nn.Module, channels: int) -> None:
-    """Let the network's first convolution, if it is one of 3 channels, take images of so many channels instead.
+    """Replace the network's first convolution, if it is for 3 channels, by one for another number of channels.
 
     Raises:
-        ValueError: It has no such convolution.
+        ValueError: The network has no such convolution.
     """
     found = _first_convolution(network)
     if channels == 3:
         return
     if found is None or found[1].in_channels != 3 or found[1].groups != 1:
-        raise ValueError(f"this network does not take images of {channels} channels; use another")
+        raise ValueError(f"this network does not take images of {channels} channels: use another network")
     name, old = found
     sizes = old.kernel_size, old.stride, old.padding, old.dilation  # each (height, width)
     new = nn.Conv2d(channels, old.out_channels, *sizes, bias=old.bias is not None)  # type: ignore[arg-type]
@@ -53,7 +53,7 @@ def _first_convolution(network: nn.Module) -> tuple[str, nn.Conv2d] | None:
 
 
 def _replace(network: nn.Module, name: str, new: nn.Module) -> None:
-    """Put a module in the place of another, by its dotted name."""
+    """Replace the module that has a dotted name."""
     parent, _, child = name.rpartition(".")
     setattr(network.get_submodule(parent), child, new)
 
@@ -62,14 +62,14 @@ def drop_classifier(network: nn.Module) -> tuple[str, int]:
     """Replace the last linear layer, which is the classifier, by an identity.
 
     Returns:
-        The name of the layer within the network, and the length of what enters it.
+        The name of the layer within the network, and the length of its input.
 
     Raises:
         ValueError: There is no linear layer.
     """
     linears = [(name, module) for name, module in network.named_modules() if isinstance(module, nn.Linear)]
     if not linears:
-        raise ValueError("this network has no linear classifier to take off")
+        raise ValueError("this network has no linear classifier to remove: use another network")
     name, classifier = linears[-1]
     _replace(network, name, nn.Identity())
     return name, classifier.in_features

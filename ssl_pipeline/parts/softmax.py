@@ -1,4 +1,4 @@
-"""What losses by a softmax over negatives have in common: a temperature, an energy, and the ways in which they fail."""
+"""The common part of losses with a softmax over negatives: a temperature, an energy, and signs of failure."""
 
 from collections.abc import Mapping
 
@@ -14,7 +14,7 @@ class SoftmaxLoss(Loss):
     """A loss in which cosines are divided by a temperature.
 
     Args:
-        temperature: Temperature of the softmax, τ > 0. Small: the nearest negatives dominate.
+        temperature: Softmax temperature, τ > 0. When it is small, the nearest negatives dominate.
 
     Raises:
         ValueError: The temperature is not greater than 0.
@@ -44,7 +44,7 @@ class SoftmaxLoss(Loss):
         self.temperature = temperature
 
     def energy(self, first: Tensor, second: Tensor) -> Tensor:
-        """Return -cos/τ, as the softmax is the Gibbs distribution of this energy."""
+        """Return -cos/τ (N,), the energy whose Gibbs distribution is the softmax."""
         return -(first * second).sum(dim=1) / self.temperature
 
     def diagnose(self, figures: Mapping[str, float]) -> list[Finding]:

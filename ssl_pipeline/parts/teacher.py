@@ -1,6 +1,6 @@
-"""The teacher: a student's moving average, which gives steadier targets than the student itself.
+"""The teacher: a moving average of a student, which gives steadier targets than the student itself.
 
-Source: momentum encoder, MoCo (1911.05722), equation 2; rising momentum, BYOL (2006.07733), section 3.3.
+Sources: momentum encoder: MoCo (1911.05722), equation 2; rising momentum: BYOL (2006.07733), section 3.3.
 """
 
 import copy
@@ -13,15 +13,14 @@ __all__ = ["Teacher"]
 
 
 class Teacher(nn.Module):
-    """A copy of a student whose weights follow by θ' ← m θ' + (1 - m) θ, and that has no gradient.
+    """A copy of a student, without gradient, whose weights follow the student's by θ' ← m θ' + (1 - m) θ.
 
-    Its BatchNorms compute their own statistics, from what the teacher sees. All of it is in the state that a checkpoint
-    holds.
+    Its batch norms compute their own statistics, from what the teacher sees. Checkpoints hold all of its state.
 
     Args:
         student: The network that is copied.
-        momentum: m at the start, in [0, 1).
-        rising: Whether m rises to 1 over the training, by a cosine; it stays otherwise.
+        momentum: Initial momentum m, in [0, 1).
+        rising: Whether m rises to 1 over the training, by a cosine; otherwise it is constant.
 
     Examples:
         >>> student = nn.Linear(2, 1, bias=False)
@@ -41,19 +40,19 @@ class Teacher(nn.Module):
 
     @torch.no_grad()
     def forward(self, inputs: Tensor) -> Tensor:
-        """Return what the averaged network makes of its inputs."""
+        """Return the outputs of the averaged network."""
         outputs: Tensor = self.network(inputs)
         return outputs
 
     def momentum(self, progress: float) -> float:
-        """Return m at a share of the training in [0, 1]; where it rises, 1 - (1 - m) (cos(pi progress) + 1) / 2."""
+        """Return m at a share of the training in [0, 1]; if it rises, 1 - (1 - m) (cos(pi progress) + 1) / 2."""
         if not self.rising:
             return self.base_momentum
         return 1 - (1 - self.base_momentum) * (math.cos(math.pi * progress) + 1) / 2
 
     @torch.no_grad()
     def follow(self, student: nn.Module, progress: float) -> None:
-        """Move a step towards the student."""
+        """Move the weights a step towards those of the student."""
         share = 1 - self.momentum(progress)
         for own, theirs in zip(self.network.parameters(), student.parameters(), strict=True):
             own.lerp_(theirs.detach(), share)

@@ -1,8 +1,8 @@
-"""A transformer that embeds texts, of CLIP's shape: each token sees those before it, the end token stands for all.
+"""A transformer that embeds texts as in CLIP: each token sees those before it, and the end token represents the text.
 
-As no token sees what follows it, padding has no influence on any embedding.
+As no token sees what follows it, padding never changes an embedding.
 
-Source: CLIP (2103.00020), section 2.4, and its authors' code (openai/CLIP, model.py) for the weights at the start.
+Source: CLIP (2103.00020), section 2.4, and its authors' code (openai/CLIP, model.py) for the initial weights.
 """
 
 import torch
@@ -15,14 +15,14 @@ __all__ = ["TextTransformer"]
 
 
 class TextTransformer(TextTower):
-    """Tokens and their places, blocks of causal attention, and a projection of the end token.
+    """Embeddings of tokens and positions, blocks of causal attention, and a projection of the end token.
 
     Args:
-        needs: How texts become tokens.
+        needs: Settings of the tokenizer, whose tokens the transformer reads.
         embedding_dim: Length of an embedding, P.
         width: Width of the blocks, at least 1; a multiple of `heads`.
         depth: Number of blocks, at least 1.
-        heads: Number of heads of attention, at least 1.
+        heads: Number of attention heads, at least 1.
 
     Raises:
         ValueError: A number is too small, or `heads` does not divide `width`.
@@ -51,16 +51,16 @@ class TextTransformer(TextTower):
         nn.init.normal_(self.projection.weight, std=width**-0.5)
 
     def forward(self, tokens: Tensor, mask: Tensor) -> Tensor:
-        """Embed texts: (N, P), from tokens (N, L) and their mask (N, L)."""
+        """Return embeddings of texts (N, P), from tokens (N, L) and their mask (N, L)."""
         states = self.norm(self.blocks(self.tokens(tokens) + self.places[: tokens.shape[1]]))  # (N, L, width)
         end = (mask.long().sum(dim=1) - 1).clamp(min=0)  # (N,): the place of the last token
-        # by a gather: len() of a batch would make its number of texts a constant of the exported graph
+        # a gather, as len() of a batch would make its number of texts a constant of the exported graph
         embeddings: Tensor = self.projection(states.gather(1, end[:, None, None].expand(-1, 1, states.shape[2]))[:, 0])
         return embeddings
 
 
 class _Block(nn.Module):
-    """Attention of each token to itself and those before it, and a perceptron, each added to what comes in."""
+    """Attention of each token to itself and those before it, and a perceptron, each added to its input."""
 
     def __init__(self, width: int, heads: int, depth: int):
         super().__init__()

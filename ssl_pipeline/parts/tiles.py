@@ -1,16 +1,16 @@
-"""Tiles of a view, encoded one by one: what tasks that ask where a tile belongs have in common.
+"""Tiles of a view, encoded one by one: the common part of tasks that ask where a tile belongs.
 
-Such tasks are worth something only where a tile's content answers them. What would answer without it, and its guard:
+Such tasks are only worth something if it takes a tile's content to answer them. Shortcuts, and guards against them:
 
-- Edges that go on from one tile to the next: a gap between tiles, and a random shift of each inside its cell.
-- Chromatic aberration, by which channels are shifted against each other the more the farther out: all tiles of an image
-  show one of its channels, as grey.
-- Low-level statistics, such as brightness that falls off to the corners: each tile is brought to mean 0 and standard
-  deviation 1. What changes within a tile stays: of a smooth falloff its slope, which crops at random places weaken.
-- Borders: tiles are images of their own and all padded alike; the outermost pixels of a view, which resampling and blur
-  treat otherwise than its inside, are in no tile.
-- Resampling: tiles are encoded at their own size, pixel for pixel. Rotated views are refused: a rotation blurs by an
-  amount that depends on the place. Views that are larger than the images that they are made from want a wider gap.
+- Edges that continue from one tile to the next: a gap between tiles, and a random shift of each tile within its cell.
+- Chromatic aberration, which shifts channels against each other, the more so the farther out: all tiles of an image
+  show the same channel, as grey.
+- Low-level statistics, such as brightness that falls off towards the corners: each tile is standardised to mean 0 and
+  standard deviation 1. Changes within a tile remain, such as the slope of a smooth falloff, which random crops weaken.
+- Borders: tiles are encoded as separate images, all padded in the same way. The outermost pixels of a view, which
+  resampling and blur treat differently from the inside, are in no tile.
+- Resampling: tiles are encoded at their own size, pixel for pixel. Rotated views are refused, because a rotation blurs
+  by an amount that depends on the place. Views that are larger than the original images need a wider gap.
 
 Sources: Doersch et al. 2015 (1505.05192), section 3.1; Noroozi and Favaro 2016 (1603.09246), section 4.2.
 """
@@ -25,29 +25,31 @@ from ssl_pipeline.types import Encoder
 __all__ = ["Channels", "Tiling", "choice", "standardised"]
 
 Channels = Literal["one", "all"]
-"""What of the colours a tile shows."""
+"""The channels that a tile shows."""
 
 _BORDER_WIDTH = 1  # px of a view on each side
 _MIN_TILE_SIDE = 4  # px, the side of a tile
-_FLAT_TILE_STD = 4 / 255  # standard deviation of what quantisation and compression do to a flat tile
+_FLAT_TILE_STD = 4 / 255  # standard deviation of the errors of quantisation and compression in a flat tile
 
 
 class Tiling:
-    """Cuts n x n tiles out of a view, one in each cell.
+    """The cutting of a view into n x n tiles, one in each cell.
 
     Args:
         size: Side of a view in px.
         count: Number of tiles on each side of a view, n.
-        gap: Gap between two cells, as a share of a view's n-th part, in [0, 0.5]; at least 1 px, unless it is 0.
-        jitter: How far a tile can move in its cell, as a share of the same, in [0, 0.5]; rounded down to px.
-        channels: one: all tiles of an image show one of its channels, as grey; all: they are in colour.
+        gap: Gap between two cells, as a share of 1/n of a view, in [0, 0.5]; at least 1 px, unless it is 0.
+        jitter: Range in which a tile can move within its cell, as a share of 1/n of a view, in [0, 0.5]; rounded down
+            to px.
+        channels: Channels that tiles show: one (all tiles of an image show the same channel, as grey) or all (tiles are
+            in colour).
 
     Attributes:
         side: Side of a tile in px, T.
-        uniforms: How many random numbers of an image decide its tiles: its channel, then each tile's row and column.
+        uniforms: Number of random numbers that an image needs: for its channel, then for each tile's row and column.
 
     Raises:
-        ValueError: A share out of its range, or tiles that would be too small.
+        ValueError: A share is out of its range, or tiles would be too small.
 
     Examples:
         >>> tiling = Tiling(size=32, count=2, gap=0.1, jitter=0.1, channels="all")
@@ -69,8 +71,8 @@ class Tiling:
         if self.side < _MIN_TILE_SIDE:
             raise ValueError(
                 f"views of {size} px are too small for {count} x {count} tiles of at least {_MIN_TILE_SIDE} px: with "
-                f"gaps of {between} px and shifts of up to {self.slack} px {max(self.side, 0)} px are left. Make the "
-                "views larger, or gap and jitter smaller"
+                f"gaps of {between} px and shifts of up to {self.slack} px, {max(self.side, 0)} px are left. Use "
+                "larger views, or a smaller gap and jitter"
             )
         first = (size - count * cell - (count - 1) * between) // 2
         starts = torch.arange(count) * (cell + between) + first
@@ -78,7 +80,7 @@ class Tiling:
         self.uniforms = 1 + 2 * count**2
 
     def encode(self, encoder: Encoder, images: Tensor, uniforms: Tensor | None = None) -> Tensor:
-        """Embed the tiles of views (N, C, S, S), row by row, by numbers as `cut` takes them: (N, n², D)."""
+        """Return embeddings (N, n², D) of the tiles of views (N, C, S, S), row by row; numbers as `cut` takes them."""
         tiles = standardised(self.cut(images, uniforms), encoder)
         embeddings: Tensor = encoder(tiles.flatten(0, 1)).unflatten(0, tiles.shape[:2])
         return embeddings
@@ -88,7 +90,8 @@ class Tiling:
 
         Args:
             images: The views.
-            uniforms: (N, `uniforms`) numbers in [0, 1); None: tiles amid their cells, of the middle channel.
+            uniforms: Random numbers (N, `uniforms`) in [0, 1); None: tiles in the middle of their cells, of the middle
+                channel.
         """
         colours = images.shape[1]
         channel, shifts = self._drawn(images, uniforms)
@@ -118,11 +121,11 @@ def choice(uniforms: Tensor, count: int) -> Tensor:
 
 
 def standardised(tiles: Tensor, encoder: Encoder) -> Tensor:
-    """Return tiles (N, n², C, T, T) whose channels, as the backbone sees them, have mean 0 and deviation 1 in each.
+    """Return tiles (N, n², C, T, T), each with mean 0 and deviation 1 in every channel that the backbone sees.
 
-    Variation of few grey levels, as quantisation and compression make it, is not stretched but shrunk: a channel of
-    standard deviation s comes to s² / (s² + f²), as by Wiener's filter for noise of f. So a flat one comes to constant
-    0, and the rounding in it, on which no two runtimes agree, to nothing.
+    Variation by a few grey levels, which comes from quantisation and compression, is not amplified but shrunk: a
+    channel of standard deviation s ends up at s² / (s² + f²), as with a Wiener filter for noise of deviation f. A flat
+    tile becomes constant 0, and its rounding errors, on which no two runtimes agree, disappear.
     """
     variance, mean = torch.var_mean(tiles, dim=(3, 4), correction=0, keepdim=True)
     return (tiles - mean) * (variance.sqrt() / (variance + _FLAT_TILE_STD**2)) * encoder.std + encoder.mean

@@ -1,4 +1,4 @@
-"""Two views of each image, told from those of all others by a softmax: what tasks of other things learn besides.
+"""A softmax that tells two views of each image from those of all others: an additional loss for other tasks.
 
 Source: SimCLR (2002.05709), section 2.1, equation 1 (NT-Xent).
 """
@@ -14,12 +14,12 @@ __all__ = ["told_apart"]
 
 
 def told_apart(projections: Tensor, samples: Tensor, temperature: float) -> Tensor:
-    """Return the mean loss in nats of telling a view's other one from all views of other images.
+    """Return the mean loss in nats of telling the other view of an image from all views of other images.
 
     Args:
-        projections: (2N, P) projections of any length: all first views, then all second ones.
-        samples: (N,) int64, the ids of the images.
-        temperature: The temperature of the softmax, greater than 0.
+        projections: Projections (2N, P) of any length: all first views, then all second views.
+        samples: Ids (N,) int64 of the images.
+        temperature: Softmax temperature, greater than 0.
 
     Examples:
         >>> print(f"{told_apart(torch.eye(2).repeat(2, 1), torch.tensor([7, 9]), temperature=1.0):.4f}")  # log(1 + 2/e)

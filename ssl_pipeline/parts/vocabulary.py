@@ -1,11 +1,11 @@
-"""A visual vocabulary: typical patches, found by clustering while training goes on.
+"""A visual vocabulary: typical patches, which are learned by clustering during training.
 
-Each entry is the moving average of the features that are nearest to it (online k-means). An entry that hardly any
-feature is nearest to is moved to a feature that has no entry near.
+Each entry is the moving average of the features that are nearest to it (online k-means). An idle entry, to which hardly
+any feature is nearest, is moved to a feature that has no entry near it.
 
 Sources: online k-means: MacQueen 1967, "Some methods for classification and analysis of multivariate observations";
-moving averages of sums and counts: van den Oord et al. 2017 (1711.00937), appendix A.1; new places by their squared
-distance: Arthur and Vassilvitskii 2007, "k-means++", section 2.2.
+moving averages of sums and counts: van den Oord et al. 2017 (1711.00937), appendix A.1; new places by squared distance:
+Arthur and Vassilvitskii 2007, "k-means++", section 2.2.
 """
 
 from collections.abc import Mapping
@@ -20,20 +20,20 @@ __all__ = ["Vocabulary", "graded_words", "vocabulary_troubles"]
 
 _MIN_ENTRIES_IN_USE = 2.0  # entries in use, below which there is nothing to tell apart
 
-_IDLE_SHARE = 0.1  # of an even share, below which an entry is moved
-_MAX_MOVES_PER_STEP = 32  # entries in a step
+_IDLE_SHARE = 0.1  # share of an even share, below which an entry is idle
+_MAX_MOVES_PER_STEP = 32  # most entries that a step moves
 _SAME_PLACE_DISTANCE = (
-    1e-4  # squared distance, as a share of the features' mean square, below which a feature is where an entry is
+    1e-4  # squared distance, as a share of the features' mean square, below which a feature coincides with an entry
 )
 
 
 class Vocabulary(nn.Module):
-    """Entries, and what they are averages of; all of it is in the state that a checkpoint holds.
+    """Entries, with the sums and shares that they are averages of; checkpoints hold all of it.
 
     Args:
         words: Number of entries, K.
         dim: Length of a feature, F.
-        momentum: The momentum of the averages, in [0, 1).
+        momentum: Momentum of the averages, in [0, 1).
 
     Examples:
         >>> vocabulary = Vocabulary(words=4, dim=3, momentum=0.9)
@@ -65,12 +65,12 @@ class Vocabulary(nn.Module):
         return self._closeness(features).argmax(dim=-1)
 
     def _closeness(self, features: Tensor) -> Tensor:
-        """Return minus half the squared distance (..., K) to each entry, but for what is the same for all entries."""
+        """Return minus half the squared distance (..., K) to each entry, up to a term that all entries share."""
         return features @ self.entries.T - self.entries.square().sum(dim=1) / 2
 
     @torch.no_grad()
     def note(self, features: Tensor) -> dict[str, Tensor]:
-        """Return what `follow` learns from a batch of features (M, F): nothing is changed yet."""
+        """Return what `follow` learns from a batch of features (M, F), without changing anything yet."""
         closeness, nearest = self._closeness(features).max(dim=1)
         words = torch.arange(len(self.entries), device=nearest.device)
         belongs = (nearest[:, None] == words).to(features.dtype)  # (M, K)
@@ -85,17 +85,18 @@ class Vocabulary(nn.Module):
 
     @staticmethod
     def _places(features: Tensor, distances: Tensor, count: int) -> Tensor:
-        """Return up to `count` of features (M, F) that no entry is near, one by one, by squared distances (M,).
+        """Return up to `count` features, of (M, F), that are far from all entries, by their squared distances (M,).
 
-        Each is the one at which half of all distance is reached, from the least on: far away, but not the farthest,
-        which are often freaks. (k-means++ draws it, with probabilities in proportion to the distances.)
+        They are chosen one by one. Each is the feature at which the sorted distances reach half of their sum: far away,
+        but not among the farthest, which are often outliers. (k-means++ draws it, with probabilities in proportion to
+        the distances.)
         """
         near = _SAME_PLACE_DISTANCE * features.square().sum(dim=1).mean()
         found = []
         for _ in range(count):
             distances = torch.where(distances < near, 0.0, distances)
             order = distances.argsort(stable=True)
-            mass = distances[order].cpu().double().cumsum(0)  # a GPU has no order in which it sums
+            mass = distances[order].cpu().double().cumsum(0)  # a GPU sums in no fixed order
             if not mass[-1] > 0:
                 break
             found.append(features[order[int(torch.searchsorted(mass, mass[-1] / 2))]])
@@ -104,7 +105,7 @@ class Vocabulary(nn.Module):
 
     @torch.no_grad()
     def follow(self, noted: Mapping[str, Tensor]) -> None:
-        """Move the entries by what was noted."""
+        """Update the entries by what `note` returned."""
         idle, places = noted["idle"], noted["places"]
         self.sums.lerp_(noted["sums"], 1 - self.momentum)
         self.shares.lerp_(noted["shares"], 1 - self.momentum)
@@ -115,13 +116,13 @@ class Vocabulary(nn.Module):
 
 
 def graded_words(scores: Tensor, wanted: Tensor, kept: Kept, measured: bool) -> StepOutput:
-    """Hold scores (M, K) of all entries against the ones (M,) that are right.
+    """Compare the scores (M, K) of all entries with the right entries (M,).
 
     Args:
-        scores: The scores, float32.
-        wanted: The numbers of the right entries.
-        kept: What the vocabulary follows.
-        measured: Whether figures are wanted.
+        scores: Scores of the entries, float32.
+        wanted: Numbers of the right entries.
+        kept: Data that the vocabulary's `follow` receives.
+        measured: Whether to compute figures.
 
     Returns:
         The mean cross-entropy in nats; `pretext_accuracy`, and `words_used`, the perplexity of the right entries.
@@ -138,15 +139,15 @@ def graded_words(scores: Tensor, wanted: Tensor, kept: Kept, measured: bool) -> 
 
 
 def vocabulary_troubles(figures: Mapping[str, float], vocabulary: Vocabulary, of: str = "patches") -> list[Finding]:
-    """Report a vocabulary of which one entry is used, by the patches that `of` names."""
+    """Report a vocabulary of which the patches that `of` names use only one entry."""
     used = figures["words_used"]
     if used >= _MIN_ENTRIES_IN_USE:
         return []
     return [
         Finding(
             "vocabulary collapse",
-            f"vocabulary collapse: {of} belong to {used:.1f} of {len(vocabulary.entries)} entries. Raise "
-            "pretrain.pretext_task: {patch_size: ...}, or lower {momentum: ...}; images that hardly vary leave nothing "
-            "to choose from.",
+            f"vocabulary collapse: {of} use only {used:.1f} of {len(vocabulary.entries)} entries. Raise "
+            "pretrain.pretext_task: {patch_size: ...}, or lower {momentum: ...}. Images that hardly vary cannot fill a "
+            "vocabulary.",
         )
     ]

@@ -1,4 +1,4 @@
-"""Pictures of what a task with a visual vocabulary thinks: its distribution at a place, and the likeliest entries."""
+"""Pictures of what a task with a visual vocabulary predicts: its distribution at a place, and the likeliest entries."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -28,17 +28,17 @@ def draw_words(
     encoder: Encoder,
     side: int,
 ) -> None:
-    """Draw a row for each image: pictures, the patch that was there, the distribution over entries, the likeliest ones.
+    """Draw one row per image: pictures, the patch that was there, the distribution over entries and the likeliest ones.
 
     Args:
-        path: The path of the PNG to write.
+        path: Path of the PNG to write.
         pictures: Pairs of a title and images (n, C, S, S) in [0, 1], in which the place is framed.
-        places: (n,) numbers of the patches that are looked at, row by row from the top left.
-        features: (n, L, F) normalised pixels of the patches.
-        chances: (n, L, K) probabilities of the entries at each patch.
+        places: Numbers (n,) of the patches that are shown, row by row from the top left.
+        features: Normalised pixels (n, L, F) of the patches.
+        chances: Probabilities (n, L, K) of the entries at each patch.
         vocabulary: The vocabulary of such patches.
         encoder: The encoder, which knows how images are normalised.
-        side: Side of a patch, px.
+        side: Side of a patch, in px.
     """
     from matplotlib.figure import Figure
 

@@ -137,7 +137,7 @@ def test_prototypes_are_frozen_at_first(loss):
     ("shares", "words"),
     [
         (torch.eye(40)[torch.zeros(2, 30, dtype=torch.int64)], "a batch uses 1.0 of 40 prototypes"),
-        (torch.full((2, 30, 40), 1 / 40), "each image belongs to 40 of 40 prototypes alike"),
+        (torch.full((2, 30, 40), 1 / 40), "each image belongs to 40 of 40 prototypes equally"),
         (torch.eye(40)[torch.arange(60).view(2, 30) % 40], None),
         (torch.eye(40)[torch.arange(9).expand(3, 9)], None),  # views agree, images do not: all that 9 images can use
     ],

@@ -110,7 +110,7 @@ def test_rounding_of_a_flat_tile_is_not_stretched():
             r"views of 15 px are too small for 3 x 3 tiles of at least 4 px: with gaps of 1 px .* 3 px are left",
         ),
         ({"size": 4}, r"views of 4 px are too small .* 0 px are left"),
-        ({"size": 16, "jitter": 0.2}, r"shifts of up to 1 px 3 px are left"),
+        ({"size": 16, "jitter": 0.2}, r"shifts of up to 1 px, 3 px are left"),
     ],
 )
 def test_tiles_that_cannot_be_cut_are_refused(options: dict[str, float], words: str):

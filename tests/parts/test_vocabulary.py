@@ -81,7 +81,7 @@ def test_images_without_anything_to_tell_apart_are_named():
     figures = task.compare(task(plain), make_step()).metrics
     assert figures["words_used"].item() == pytest.approx(1.0)
     (said,) = task.diagnose({name: value.item() for name, value in figures.items()})
-    assert "vocabulary collapse: hidden patches belong to 1.0 of 8 entries" in said.message
+    assert "vocabulary collapse: hidden patches use only 1.0 of 8 entries" in said.message
     assert task.diagnose({"words_used": 3.0}) == []
 
 
