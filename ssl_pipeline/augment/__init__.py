@@ -1,1 +1,1 @@
-"""Views of images: the policy that says what they are, and the pure functions that make them."""
+"""Views of images: the policies that define them, and the pure functions that make them."""

@@ -1,7 +1,7 @@
 """Colour: pure batched functions of images (N, C, S, S) in [0, 1] and one number per image.
 
 They equal torchvision's functional transforms. Each is the identity, to the bit, at the number that its docstring
-names, so that a view which is not to be changed is simply given that number.
+names, so that a view that is to stay unchanged simply receives that number.
 """
 
 import torch
@@ -24,9 +24,9 @@ def brightness(images: Tensor, factor: Tensor) -> Tensor:
 def contrast(images: Tensor, factor: Tensor, is_rgb: bool = True) -> Tensor:
     """Scale differences from the image's mean luma by the factor (N,); 1 changes nothing.
 
-    Where the channels are not red, green and blue, each is scaled about its own mean.
+    If the channels are not red, green and blue, each is scaled around its own mean.
     """
-    # One axis after the other: a mean over both is split among threads if it is alone in a batch, and rounds otherwise
+    # One axis after the other: for a single image, a mean over both is split among threads, and rounds differently
     mean = (grey(images) if is_rgb else images).mean(-1, keepdim=True).mean(-2, keepdim=True)
     return _blend(images, mean, factor)
 
@@ -37,9 +37,9 @@ def saturation(images: Tensor, factor: Tensor) -> Tensor:
 
 
 def hue(images: Tensor, shift: Tensor) -> Tensor:
-    """Turn the hue of HSV by the shift (N,), in turns, in RGB; 0 changes nothing.
+    """Rotate the hue of HSV by the shift (N,), in turns, in RGB; 0 changes nothing.
 
-    The way back from HSV is the branch-free form: each channel is the value less the chroma times a trapezoid of the
+    The conversion back from HSV has no branches: each channel is the value minus the chroma times a trapezoid of the
     hue.
     """
     red, green, blue = images.unbind(1)

@@ -1,4 +1,4 @@
-"""From images in [0, 1] back to pixels: as a store holds them, or as RGB of 8 bits for people to look at."""
+"""From images in [0, 1] back to pixels: as a store holds them, or as RGB of 8 bits for display."""
 
 import torch
 from torch import Tensor
@@ -10,15 +10,15 @@ __all__ = ["chosen_bands", "displayed", "shown_bands", "stored"]
 
 
 def bands_of(spec: ImageSpec) -> tuple[int, int, int]:
-    """Return the channels that stand for red, green and blue: those that are, or the first as grey, or the first three.
+    """Return the channels that are shown as red, green and blue: the real ones, the first three, or the first as grey.
 
-    Two bands say as little of colour as one does: the first is shown.
+    Two bands hold as little colour as one, so that only the first of them is shown.
     """
     return spec.rgb or ((0, 1, 2) if spec.channels >= 3 else (0, 0, 0))
 
 
 def shown_bands(spec: ImageSpec) -> str:
-    """Say which bands are shown, in words; empty where that is all there is."""
+    """Return in words which bands are shown; empty if these are all bands."""
     if spec.is_rgb or spec.channels == 1:
         return ""
     bands = bands_of(spec)
@@ -27,14 +27,14 @@ def shown_bands(spec: ImageSpec) -> str:
 
 
 def chosen_bands(images: Tensor, spec: ImageSpec, dim: int) -> Tensor:
-    """Return images of C channels, which lie at a dimension, with the three that are shown."""
+    """Return images with only the three channels that are shown; `dim` is the dimension of the channels."""
     if spec.is_rgb:
         return images
     return images.index_select(dim, torch.tensor(bands_of(spec), device=images.device))
 
 
 def displayed(images: Pixels, spec: ImageSpec) -> Pixels:
-    """Return stored images (..., H, W, C) as uint8 (..., H, W, 3), the full scale from black to white."""
+    """Return stored images (..., H, W, C) as uint8 (..., H, W, 3), with the full scale from black to white."""
     if spec.is_rgb and spec.dtype == "uint8":
         return images
     values = torch.from_numpy(images).to(torch.float32)

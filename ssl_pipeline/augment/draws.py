@@ -1,4 +1,4 @@
-"""What a view's random numbers decide: a column for each parameter, and the boxes of crops."""
+"""The use of a view's random numbers: a column for each parameter, and the boxes of crops."""
 
 import math
 from collections.abc import Mapping
@@ -34,12 +34,13 @@ PARAMETERS = (
     "solarize",
     "gaussian_noise",
 )
-"""What each column of the uniforms decides. Every policy has all columns, so that turning an operation off changes no
-other's numbers; a bare name is the choice whether a view receives the operation: it does if the number is below p.
-Columns of plugins' operations follow: for each its choice, then its own numbers, hashed under its own name."""
+"""The parameter that each column of random numbers determines. Every policy has all columns, so that turning an
+operation off does not change the numbers of others. A bare name is the choice whether a view receives the operation: it
+does if the number is below p. Columns of plugins' operations follow: for each operation its choice, then its own
+numbers, hashed under its name."""
 
 CHOICES = tuple(number for number, name in enumerate(PARAMETERS) if "." not in name)
-"""The columns that are choices."""
+"""The numbers of the columns that are choices."""
 
 
 def plugin_columns(policy: Policy) -> dict[str, slice]:
@@ -57,11 +58,11 @@ def between(uniform: Tensor, low: float, high: float) -> Tensor:
 
 
 def box(canvas: int, crop: RandomResizedCrop | None, draw: Draw) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
-    """Return what is cropped, as (top, height), (left, width), each (N,), in pixels and fractions of them.
+    """Return the boxes that are cropped: (top, height) and (left, width), each (N,), in pixels and fractions of pixels.
 
-    Where a box would be wider or higher than the canvas, that side is cut to it. (torchvision draws again, up to ten
-    times, which is no function of a fixed number of uniforms.) Boxes are not rounded to whole pixels: a small canvas
-    has few such boxes, and runtimes that differ in a last bit would now and then round to different ones.
+    A side that would be longer than the canvas is cut to it. (torchvision draws again, up to ten times, which is not a
+    function of a fixed number of random numbers.) Boxes are not rounded to whole pixels: a small canvas has few such
+    boxes, and runtimes that differ in a last bit would occasionally round to different ones.
     """
     whole = torch.full_like(draw["random_resized_crop"], float(canvas))
     if crop is None:

@@ -1,9 +1,8 @@
 """Resampling: cropping, fitting and rotating images as pure batched functions of tensors.
 
-Shrinking and enlarging go through one separable triangle filter (antialiased bilinear resampling, as Pillow and
-torchvision define it), written as two matrix products: exact, differentiable, the same on every device, and exportable
-to ONNX with operators that every runtime has. Sampling an image at single points instead aliases wherever the image
-shrinks.
+Shrinking and enlarging use one separable triangle filter (antialiased bilinear resampling, as Pillow and torchvision
+define it), written as two matrix products: exact, differentiable, the same on every device, and exportable to ONNX with
+operators that every runtime has. Sampling an image at single points would alias wherever the image shrinks.
 """
 
 import math
@@ -20,30 +19,30 @@ from ssl_pipeline.data.image_spec import RGB8, ImageSpec
 __all__ = ["combine_rows", "fit", "resample", "rotate", "scaled", "triangle_filter", "triangle_taps"]
 
 MIN_MEASURED = 0.5
-"""Share of what a pixel is made of that must have been measured; the rest of it then counts for nothing."""
+"""Smallest share of a resampled pixel that must have been measured; the rest of it is then ignored."""
 
 _BANDS = 8
-"""Parts in which `fit` reads an image. Each is a few operations of a graph; with fewer, more of a photograph is there
-as floats, and products are larger."""
+"""Number of parts in which `fit` reads an image. Each adds a few operations to a graph; with fewer parts, more of a
+photograph is held as floats, and products are larger."""
 
 
 def triangle_filter(pixels: int, start: Tensor, length: Tensor, positions: Tensor, target: Tensor) -> Tensor:
-    """Return weights with which each output pixel sees the pixels of one axis.
+    """Return the weights with which each output pixel sees the pixels of one axis.
 
-    The interval [start, start + length) of the axis is resampled to `target` pixels. Each output pixel sees a triangle
-    as wide as the larger of one input and one output pixel on either side of its centre; what lies outside the
-    interval is not seen. At whole-numbered intervals this is torchvision's and Pillow's antialiased bilinear filter; a
-    pixel that is cut by a fractional interval counts by the share of it that lies inside.
+    The interval [start, start + length) of the axis is resampled to `target` pixels. The weights of an output pixel
+    form a triangle around its centre, which reaches as far to either side as one input or one output pixel, whichever
+    is larger; pixels outside the interval are not seen. For whole-numbered intervals, this is the antialiased bilinear
+    filter of torchvision and Pillow. A pixel that a fractional interval cuts counts by the share of it that is inside.
 
     Args:
         pixels: Length of the axis.
-        start: (...,) float, the interval's beginning, in pixels.
-        length: (...,) float, the interval's length, in pixels, at least 1.
-        positions: (..., out) float, the numbers of the output pixels that are wanted, of `target`.
-        target: (...,) float, the number of output pixels that the interval is resampled to.
+        start: Beginning of the interval, (...,) float, in pixels.
+        length: Length of the interval, (...,) float, in pixels, at least 1.
+        positions: Numbers (..., out) float of the output pixels that are wanted, of `target`.
+        target: Number of output pixels that the interval is resampled to, (...,) float.
 
     Returns:
-        (..., out, pixels) float32; rows sum to 1.
+        Weights (..., out, pixels) float32, whose rows sum to 1.
     """
     left = torch.arange(pixels, device=start.device, dtype=torch.float32)
     start, length, target = (value[..., None] for value in (start, length, target))
@@ -54,19 +53,19 @@ def triangle_filter(pixels: int, start: Tensor, length: Tensor, positions: Tenso
 def triangle_taps(
     pixels: int, start: Tensor, length: Tensor, positions: Tensor, target: Tensor, widest: float
 ) -> tuple[Tensor, Tensor]:
-    """Return the same filter as `triangle_filter` does, as the few pixels that each output pixel sees.
+    """Return the filter of `triangle_filter` in another form: the few pixels that each output pixel sees.
 
     Args:
-        pixels: The length of the axis.
-        start: The interval's beginning, (...,) float, in pixels.
-        length: The interval's length, (...,) float, in pixels, at least 1.
-        positions: The numbers of the output pixels that are wanted, (..., out) float.
-        target: The number of output pixels that the interval is resampled to, (...,) float.
-        widest: The largest `length / target` that occurs.
+        pixels: Length of the axis.
+        start: Beginning of the interval, (...,) float, in pixels.
+        length: Length of the interval, (...,) float, in pixels, at least 1.
+        positions: Numbers (..., out) float of the output pixels that are wanted, of `target`.
+        target: Number of output pixels that the interval is resampled to, (...,) float.
+        widest: Largest `length / target` that occurs.
 
     Returns:
-        The numbers of pixels (..., out, K) int32, of which no two are equal, and their weights (..., out, K) float32;
-        K is the same for all, so that some have the weight 0.
+        Numbers (..., out, K) int32 of pixels, all different for an output pixel, and their weights (..., out, K)
+        float32. K is the same for all output pixels, so that some weights are 0.
     """
     count = min(math.ceil(2 * max(widest, 1.0)) + 1, pixels)
     start, length, target = (value[..., None] for value in (start, length, target))
@@ -78,9 +77,9 @@ def triangle_taps(
 
 
 def _triangle(left: Tensor, centres: Tensor, scale: Tensor, interval: tuple[Tensor, Tensor]) -> Tensor:
-    """Return weights (..., out, K) of pixels by their left edges, (K,) or (..., out, K), for centres (..., out).
+    """Return weights (..., out, K) of pixels with left edges (K,) or (..., out, K), for centres (..., out).
 
-    They are of an interval by its start and length.
+    The interval is given by its start and length.
     """
     distance = (left + 0.5 - centres[..., None]).abs() / scale.clamp(min=1.0)[..., None]
     weights = (1 - distance).clamp(min=0)
@@ -92,23 +91,23 @@ def _triangle(left: Tensor, centres: Tensor, scale: Tensor, interval: tuple[Tens
 
 
 def combine_rows(images: Tensor, rows: Tensor, weights: Tensor) -> Tensor:
-    """Make each row of an image of a few of its rows: the product with a matrix that is nearly all zeros.
+    """Make each output row from a few rows of an image: a product with a matrix that is nearly all zeros.
 
-    Each sum has its own order, so that neither the batch nor threads reach its last bit.
+    Each sum has a fixed order, so that its last bit depends neither on the batch nor on threads.
 
     Args:
-        images: The images (N, C, H, W), float32.
-        rows: The numbers of the rows that each is made of, in [0, H): (N, S, K) int32.
-        weights: Their weights (N, S, K), float32.
+        images: Images (N, C, H, W), float32.
+        rows: Numbers (N, S, K) int32, in [0, H), of the rows that each output row is made of.
+        weights: Weights (N, S, K) of these rows, float32.
 
     Returns:
-        (N, C, S, W) float32, with the values of `weights @ images`.
+        Images (N, C, S, W) float32, with the values of `weights @ images`.
     """
     n, channels, height, width = images.shape
     tables = torch.arange(0, n * channels * height, height, device=images.device, dtype=torch.int32)
     bags = (rows[:, None] + tables.view(n, channels, 1, 1)).flatten(0, 2)
     shares = weights[:, None].expand(-1, channels, -1, -1).flatten(0, 2)
-    images = images.reshape(-1, width).contiguous()  # of others, the sums have another order
+    images = images.reshape(-1, width).contiguous()  # in other layouts, sums have another order
     made = F.embedding_bag(bags, images, mode="sum", per_sample_weights=shares)
     return made.view(n, channels, rows.shape[1], width)
 
@@ -117,12 +116,12 @@ def resample(images: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
     """Apply one filter to each axis.
 
     Args:
-        images: (N, H, W, C) images of any dtype.
+        images: Images (N, H, W, C) of any dtype.
         rows: Weights (N, S, H) or (1, S, H), float32.
         columns: Weights (N, T, W) or (1, T, W), float32.
 
     Returns:
-        (N, C, S, T) float32, in the units of `images`.
+        Images (N, C, S, T) float32, in the units of `images`.
     """
     n, height, width, channels = images.shape
     flat = images.to(torch.float32).reshape(n, height, width * channels)
@@ -133,26 +132,26 @@ def resample(images: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
 
 
 def scaled(values: Tensor, spec: ImageSpec) -> Tensor:
-    """Return values in the images' units, float32, as shares of the full scale; those outside of it become 0 or 1."""
+    """Return values, float32 in the images' units, as shares of the full scale, clamped to [0, 1]."""
     if spec.low:
         values = values - spec.low
     return (values / (spec.high - spec.low)).clamp(0, 1)
 
 
 def fit(images: Tensor, size: int, mode: str, background: Sequence[float], spec: ImageSpec = RGB8) -> Tensor:
-    """Resize images of any one shape to a square, the way the store's canvases were made, but without rounding.
+    """Resize images of any one shape to a square, in the way of the store's canvases, but without rounding.
 
     Args:
-        images: (N, H, W, C) images of the type that the spec names.
-        size: S, the side of the square in pixels.
-        mode: "squash": both sides to S; "crop": the largest centred square; "letterbox": all of it, centred, its longer
-            side S.
-        background: The value of each channel, in the units of the images, where an image has no pixels: in letterbox
-            borders, and where more than half of what a pixel is made of was not measured.
-        spec: What the images' values mean.
+        images: Images (N, H, W, C) of the type that the spec names.
+        size: Side of the square, S, in px.
+        mode: Way of resizing: "squash" (both sides to S), "crop" (the largest centred square) or "letterbox" (the whole
+            image, centred, with its longer side S).
+        background: Value of each channel, in the units of the images, where an image has no pixels: in letterbox
+            borders, and where more than half of a resampled pixel was not measured.
+        spec: Description of the images: what their values mean.
 
     Returns:
-        (N, C, S, S) float32 in [0, 1]. If H = W = S, exactly the images' values, scaled.
+        Images (N, C, S, S) float32 in [0, 1]. If H = W = S, they are exactly the original values, scaled.
 
     Raises:
         ValueError: Images have a height or width of 0.
@@ -166,7 +165,7 @@ def fit(images: Tensor, size: int, mode: str, background: Sequence[float], spec:
     empty = torch.tensor(background, dtype=torch.float32, device=images.device).reshape(1, -1, 1, 1)
     if share:
         fitted = torch.where(share[0] >= MIN_MEASURED, fitted / share[0].clamp(min=MIN_MEASURED), empty)
-    fitted = scaled(fitted, spec)  # weights sum to 1 but for a last bit
+    fitted = scaled(fitted, spec)  # weights sum to 1 up to a last bit
     if rows.inside is not None and columns.inside is not None:
         inside = rows.inside[:size, None] & columns.inside[:size]
         fitted = torch.where(inside, fitted, scaled(empty, spec))
@@ -174,12 +173,12 @@ def fit(images: Tensor, size: int, mode: str, background: Sequence[float], spec:
 
 
 class _Axis(NamedTuple):
-    """Of what the S pixels that an axis becomes are made, in B bands of E neighbouring ones each, B * E >= S.
+    """The pixels from which the S output pixels of an axis are made, in B bands of E neighbours each, B * E >= S.
 
     Attributes:
-        seen: The numbers of the pixels that a band is made of, (B, K) int64.
-        weights: Their weights, (B, E, K) float32.
-        inside: Whether a pixel is one of the image's and not of a border, (B * E,) bool; None: all are.
+        seen: Numbers (B, K) int64 of the pixels that a band is made of.
+        weights: Weights (B, E, K) float32 of these pixels.
+        inside: Whether an output pixel shows the image and not a border, (B * E,) bool; None if all do.
     """
 
     seen: Tensor
@@ -188,17 +187,17 @@ class _Axis(NamedTuple):
 
 
 def _axis(slots: Tensor, size: int, pixels: int, sides: tuple[int, int], mode: str) -> _Axis:
-    """Return how `fit` brings one axis to its size.
+    """Return how `fit` resizes one axis.
 
-    Lengths may be symbols, whose values torch.export does not know. A mode does what it needs and no more: each
-    operation makes the export of a graph a hundredth of a second longer.
+    Lengths may be symbols, whose values torch.export does not know. Each mode computes no more than it needs, because
+    each operation makes the export of a graph a hundredth of a second longer.
 
     Args:
-        slots: The numbers of the pixels that are wanted, (B * E,).
-        size: S, the length that the axis becomes.
-        pixels: The length of the axis.
-        sides: The height and the width of the image.
-        mode: The way of resizing, as of `fit`.
+        slots: Numbers (B * E,) of the output pixels that are wanted.
+        size: Length of the axis after resizing, S.
+        pixels: Length of the axis.
+        sides: Height and width of the image.
+        mode: Way of resizing, as for `fit`.
     """
     start: int | torch.SymInt = 0
     length: int | torch.SymInt = pixels
@@ -214,8 +213,8 @@ def _axis(slots: Tensor, size: int, pixels: int, sides: tuple[int, int], mode: s
         inside = (slots >= 0) & (slots < target)
         slots = slots.clamp(0, target - 1)
     scale: Tensor = torch.full((1,), length, device=slots.device) / target  # type: ignore[assignment]
-    centres = ((slots + 0.5) * scale).reshape(_BANDS, -1, 1)  # in the interval: in float32, far from 0 is less exact
-    # a band sees what lies between its outer centres, (E - 1) * scale, half a triangle beyond each, and roundings
+    centres = ((slots + 0.5) * scale).reshape(_BANDS, -1, 1)  # within the interval: far from 0, float32 is less exact
+    # a band sees the pixels between its outer centres, (E - 1) * scale, half a triangle beyond each, and rounding
     count = torch.sym_min((centres.shape[1] + 1) * length // target + 5, length)
     reach = scale.clamp(min=1)
     first = (centres[:, :1] - reach - 0.5).floor().clamp(0, length - count)
@@ -225,16 +224,17 @@ def _axis(slots: Tensor, size: int, pixels: int, sides: tuple[int, int], mode: s
 
 
 def _resampled(images: Tensor, rows: _Axis, columns: _Axis, size: int, spec: ImageSpec) -> Sequence[Tensor]:
-    """Apply a filter to each axis, without holding a whole photograph as floats, four times its memory.
+    """Apply a filter to each axis, without holding a whole photograph as floats, which take four times its memory.
 
-    A filter is a matrix that is nearly all zeros. Of the rows, the pixels of one band after the other become floats and
-    are multiplied by the weights of that band; the products are smaller by as much. What is left of the rows, S x W
-    pixels, is small where an image is much higher than S, and the bands of its columns are multiplied at once. An image
-    that is lower than S and very wide is enlarged by this: `ssl_pipeline.runtime.resizing_pixels` counts it.
+    A filter is a matrix that is nearly all zeros. For the rows, the pixels of one band after the other are converted to
+    floats and multiplied by the weights of that band, which makes the products smaller by the same factor. The result,
+    S x W pixels, is small if an image is much higher than S, so that the bands of its columns are multiplied at once.
+    An image that is lower than S and very wide is enlarged by this: `ssl_pipeline.runtime.resizing_pixels` accounts for
+    it.
 
     Returns:
-        (N, C, S, S) float32, in the units of `images`; and, where pixels may not have been measured, the share of each
-        that was, of which the first counts nothing but what was.
+        Images (N, C, S, S) float32, in the units of `images`. If pixels may lack measurements, these are sums over the
+        measured parts of pixels only, and are followed by the share of each pixel that was measured.
     """
     n, height, width, channels = images.shape
     planes = 2 if spec.may_lack_pixels else 1
@@ -257,7 +257,7 @@ def _floats(values: Tensor) -> Tensor:
 
 
 def _measured(values: Tensor, spec: ImageSpec) -> Tensor:
-    """Return values (N, K, Q) as floats, 0 where nothing was measured, and then as many, 1 where something was or 0."""
+    """Return values (N, K, Q) as floats, 0 if not measured, followed by as many: 1 if measured, else 0."""
     values = values.to(torch.float32)
     measured = values.abs() < math.inf  # false for NaN, too
     if spec.nodata is not None:
@@ -266,17 +266,18 @@ def _measured(values: Tensor, spec: ImageSpec) -> Tensor:
 
 
 def rotate(images: Tensor, degrees: Tensor) -> Tensor:
-    """Rotate counter-clockwise about the centre, bilinearly; what comes in from outside is the image's reflection.
+    """Rotate counter-clockwise around the centre, bilinearly; what comes in from outside is the image's reflection.
 
-    A border of one colour would be a shortcut: its corners give the angle away, and torchvision's black ones are
-    moreover an edge that no photograph has.
+    A border of one colour would be a shortcut: its corners give the angle away. torchvision's black corners also have
+    an edge that no photograph has.
 
     Args:
-        images: (N, C, S, S) images.
-        degrees: (N,) angles in degrees.
+        images: Images (N, C, S, S).
+        degrees: Angles (N,) in degrees.
 
     Returns:
-        (N, C, S, S); within the turned image's outline equal to `torchvision.transforms.v2.functional.rotate`.
+        Images (N, C, S, S). Within the outline of the rotated image, they equal those of
+        `torchvision.transforms.v2.functional.rotate`.
     """
     size = images.shape[-1]
     radians = degrees * (math.pi / 180)

@@ -1,10 +1,11 @@
-"""The operations of `colour` and `noise` once more, in place, for images that are all to be changed.
+"""The operations of `colour` and `noise`, in place, for images that are all to be changed.
 
-The values are the same but for last bits. No operation's last bit depends on where in a batch an image lies, or on
-threads: each is a sum in an order of its own, or rounds each value by itself. Hence no `addcmul` and no `alpha`, which
-round once for most values and twice for those at the end of a piece of memory.
+The values are the same up to last bits. The last bits of an operation depend neither on where in a batch an image is
+nor on threads: each operation sums in a fixed order, or rounds each value separately. For this reason, none uses
+`addcmul` or `alpha`, which round once for most values and twice for those at the end of a piece of memory.
 
-All change images (N, C, S, S) in [0, 1] by numbers (N,), or by what is made of these for all images of a batch at once.
+All functions change images (N, C, S, S) in [0, 1] by numbers (N,), or by what is computed from these for all images of
+a batch at once.
 """
 
 import torch
@@ -27,7 +28,7 @@ __all__ = [
 ]
 
 LUMA = (0.2989, 0.587, 0.114)
-"""ITU-R 601, as `colour.grey` has it."""
+"""Weights of ITU-R 601, as in `colour.grey`."""
 
 
 def brightness(images: Tensor, factor: Tensor) -> None:
@@ -36,7 +37,7 @@ def brightness(images: Tensor, factor: Tensor) -> None:
 
 
 def contrast(images: Tensor, factor: Tensor, is_rgb: bool = True) -> None:
-    """Scale differences from the image's mean luma by the factor; where there are no colours, from each channel's mean.
+    """Scale differences from the image's mean luma by the factor; if there are no colours, from each channel's mean.
 
     The mean luma is the luma of the mean colour.
     """
@@ -54,24 +55,24 @@ def saturation(images: Tensor, mixtures: Tensor) -> None:
 
 
 def saturation_mixtures(factor: Tensor) -> Tensor:
-    """Return of which shares of all colours each is made, (N, 3, 3), to scale differences from a pixel's luma."""
+    """Return the shares (N, 3, 3) of all colours in each, which scale differences from a pixel's luma."""
     factor = factor[:, None, None]
     return factor * torch.eye(3) + (1 - factor) * torch.tensor(LUMA)
 
 
 def grayscale(images: Tensor) -> None:
-    """Give each pixel its luma, in RGB."""
+    """Replace each pixel by its luma, in RGB."""
     luma = torch.tensor(LUMA).to(images.device, non_blocking=True)
     images.copy_(_mix(images, luma.expand(len(images), 1, 3)))
 
 
 def hue(images: Tensor, opposites: Tensor) -> None:
-    """Turn the hue of HSV, in RGB, by `hue_opposites` (N, 3).
+    """Rotate the hue of HSV, in RGB, by `hue_opposites` (N, 3).
 
     Hues are places on a circle of length 6, with red at 0, green at 2 and blue at 4. A pixel's distance from red is
-    2 + (green + blue - red - value) / chroma, whichever of the three is the largest; the sign is that of green - blue.
-    A colour's trapezoid is 1 where the pixel is within 1 of the place opposite the colour, 0 where it is at least 2
-    away: that share of the chroma is missing from the value.
+    2 + (green + blue - red - value) / chroma, whichever of the three is the largest; its sign is that of green - blue.
+    The trapezoid of a colour is 1 for pixels within 1 of the place opposite the colour, and 0 for pixels at least 2
+    away from it: that share of the chroma is missing from the value.
     """
     red, green, blue = images.unbind(1)
     value = torch.maximum(red, green)
@@ -90,13 +91,13 @@ def hue(images: Tensor, opposites: Tensor) -> None:
 def hue_opposites(shift: Tensor) -> Tensor:
     """Return how far each colour's opposite lies behind red, (N, 3) in [-3, 3), for a shift (N,) in turns.
 
-    Added to places in [-3, 3] they give distances in [-6, 6], of which each is once around the circle at most.
+    Added to places in [-3, 3], they give distances in [-6, 6], each at most once around the circle.
     """
     return torch.remainder(6 * shift[:, None] - torch.tensor([0.0, 2.0, 4.0]), 6) - 3
 
 
 def blur(images: Tensor, rows: Tensor, kernels: Tensor) -> None:
-    """Blur by the kernels (N, S, K) of the `blur_taps`, and their rows (S, K)."""
+    """Blur with the rows (S, K) and kernels (N, S, K) of `blur_taps`."""
     rows = rows.expand(len(images), -1, -1)
     images.copy_(combine_rows(combine_rows(images, rows, kernels).transpose(2, 3), rows, kernels).transpose(2, 3))
 
@@ -105,9 +106,9 @@ def blur_taps(sigma: Tensor, radius: int, size: int) -> tuple[Tensor, Tensor]:
     """Return which rows (S, K) each row of a blurred image sees, reflected at borders, and Gaussian kernels (N, S, K).
 
     Args:
-        sigma: The standard deviations of the kernels, (N,), px.
-        radius: The radius of the kernels, px, less than S.
-        size: S, the side of the images, px.
+        sigma: Standard deviations (N,) of the kernels, in px.
+        radius: Radius of the kernels, in px, less than S.
+        size: Side of the images, S, in px.
     """
     offsets = torch.arange(-radius, radius + 1)
     kernels = (-0.5 * (offsets / sigma[:, None]).square()).exp()

@@ -1,7 +1,7 @@
-"""Makes the views of one policy: each operation in place, on those images alone that drew it.
+"""The maker of the views of one policy: each operation works in place, on those images only that drew it.
 
-What is drawn is decided once for all images, on the CPU, so that no device is waited for. Then some images at a time
-go through all operations, so that they stay in a CPU's cache.
+All random choices are made at once for all images, on the CPU, so that no device has to be waited for. Then a few
+images at a time pass through all operations, so that they stay in the cache of a CPU.
 """
 
 from collections.abc import Callable, Iterator
@@ -20,27 +20,27 @@ from ssl_pipeline.data.image_spec import RGB8, ImageSpec
 __all__ = ["ViewMaker"]
 
 Change = Callable[[Tensor, Tensor], object]
-"""Changes images (n, C, S, S) in place, given their numbers in the batch (n,), on the CPU."""
+"""A function that changes images (n, C, S, S) in place, given their numbers (n,) in the batch, on the CPU."""
 
 Normals = Callable[[Tensor], Tensor]
-"""From numbers of images in the batch (n,), on the CPU, to standard normal numbers (n, C, S, S)."""
+"""A function from the numbers (n,) of images in the batch, on the CPU, to standard normal numbers (n, C, S, S)."""
 
 CHUNK_VALUES = 2**18
-"""Values of the views that each thread of a CPU makes at a time: a megabyte, so that they stay in its cache."""
+"""Number of values of views that each thread of a CPU makes at a time: a megabyte, so that they stay in its cache."""
 
 CHUNK_VALUES_OF_DEVICES = 2**26
 """The same for a GPU: enough to fill it."""
 
 
 class ViewMaker(nn.Module):
-    """Makes one view. The policy's values are constants of the module, and what it leaves out costs nothing.
+    """A maker of one view per image. The policy's values are constants of the module; what it leaves out costs nothing.
 
     Args:
-        policy: The view's policy; those of further views are not looked at.
-        spec: What the images' values mean; operations that need colours act on red, green and blue alone.
+        policy: Policy of the view; the policies of further views are ignored.
+        spec: Description of the images; operations that need colours act on red, green and blue only.
 
     Raises:
-        ValueError: The policy has operations on colours, and nobody knows which channels are red, green and blue.
+        ValueError: The policy has operations on colours, but it is not known which channels are red, green and blue.
 
     Examples:
         >>> maker = ViewMaker(Policy.model_validate({"size": 8, "horizontal_flip": {"p": 0.5}}))
@@ -60,36 +60,36 @@ class ViewMaker(nn.Module):
 
     @property
     def parameters_of_views(self) -> tuple[str, ...]:
-        """What each of the P columns of the uniforms decides; an operation's own numbers count from 0."""
+        """What each of the P columns of random numbers determines; an operation's own numbers are counted from 0."""
         own = {name: range(columns.stop - columns.start - 1) for name, columns in self.columns.items()}
         return (*PARAMETERS, *(part for name in own for part in (name, *(f"{name}.{i}" for i in own[name]))))
 
     @property
     def choices(self) -> list[int]:
-        """The columns that decide whether a view receives an operation."""
+        """Numbers of the columns that decide whether a view receives an operation."""
         return [*CHOICES, *(columns.start for columns in self.columns.values())]
 
     @property
     def parameter_count(self) -> int:
-        """P, how many uniforms a view needs."""
+        """Number of random numbers that a view needs, P."""
         return len(self.parameters_of_views)
 
     @property
     def needs_noise(self) -> bool:
-        """Whether `forward` wants normal numbers."""
+        """Whether `forward` needs normal numbers."""
         return self.policy.gaussian_noise is not None
 
     def forward(self, images: Tensor, uniforms: Tensor, normals: Tensor | None = None) -> Tensor:
         """Make one view of each image.
 
         Args:
-            images: (N, S, S, C) canvases of the type that the spec names.
-            uniforms: (N, P) float32 numbers in [0, 1), a column for each of `parameters_of_views`.
-            normals: (N, C, S, S) float32, standard normal, if `needs_noise`; those of views that receive no noise are
-                not looked at.
+            images: Canvases (N, S, S, C) of the type that the spec names.
+            uniforms: Random numbers (N, P) float32 in [0, 1), a column for each of `parameters_of_views`.
+            normals: Standard normal numbers (N, C, S, S) float32, if `needs_noise`; those of views that receive no
+                noise are ignored.
 
         Returns:
-            (N, C, S, S) float32 in [0, 1].
+            Views (N, C, S, S) float32 in [0, 1].
         """
         size = self.policy.size
         views = torch.empty(len(images), self.spec.channels, size, size, device=images.device)
@@ -97,13 +97,13 @@ class ViewMaker(nn.Module):
         return views
 
     def write(self, views: Tensor, images: Tensor, uniforms: Tensor, normals: Normals | None = None) -> None:
-        """Make one view of each image, in memory that is there; a GPU is waited for only if the uniforms are on it.
+        """Make one view of each image, in existing memory; a GPU is waited for only if the random numbers are on it.
 
         Args:
-            views: The memory to write to, (N, C, S, S) float32.
+            views: Memory to write to, (N, C, S, S) float32.
             images: Canvases (N, S, S, C) of the type that the spec names, on the same device.
-            uniforms: (N, P) float32 numbers in [0, 1), a column for each of `parameters_of_views`.
-            normals: A function that gives standard normal numbers to the images that receive noise, if `needs_noise`.
+            uniforms: Random numbers (N, P) float32 in [0, 1), a column for each of `parameters_of_views`.
+            normals: Function that returns standard normal numbers for the images that receive noise, if `needs_noise`.
         """
         uniforms, device = uniforms.cpu(), images.device
         draw = dict(zip(PARAMETERS, uniforms.unbind(1), strict=False))  # columns of plugins' operations follow
@@ -205,7 +205,7 @@ class ViewMaker(nn.Module):
 
 
 def _change(views: Tensor, own: npt.NDArray[np.int64], start: int, change: Change) -> None:
-    """Change those of the views (n, C, S, S) that are named by their places; the first has the number `start`."""
+    """Change the views, of (n, C, S, S), at the places `own`; the first view has the number `start` in the batch."""
     if not len(own):
         return
     places = torch.from_numpy(own)
@@ -229,7 +229,7 @@ def _beside(values: Tensor, views: Tensor) -> Tensor:
 
 
 def _taps(canvas: int, policy: Policy, draw: Draw) -> Iterator[Tensor]:
-    """Yield which rows each row of a view is made of, and their weights, and the same of columns: each (N, S, K)."""
+    """Yield the rows that each row of a view is made of, their weights, and the same for columns: each (N, S, K)."""
     across = zip(box(canvas, policy.random_resized_crop, draw), ("vertical_flip", "horizontal_flip"), strict=True)
     for (start, length), name in across:
         flip: Operation | None = getattr(policy, name)
@@ -245,7 +245,7 @@ def _place(
 ) -> None:
     """Crop, resize and flip in one resampling."""
     n, height, width, channels = images.shape
-    # No name is given to what lies between, so that its memory, which is in the cache, is used again at once
+    # Intermediate results have no names, so that their memory, which is in the cache, is reused at once
     small = geometry.combine_rows(
         geometry.combine_rows(images.to(torch.float32).reshape(n, 1, height, width * channels), rows, row_weights)
         .view(n, -1, width, channels)
@@ -256,4 +256,4 @@ def _place(
     if spec.low:
         small.sub_(spec.low)
     torch.div(small.transpose(2, 3), spec.high - spec.low, out=views)
-    views.clamp_(0, 1)  # weights sum to 1 but for a last bit
+    views.clamp_(0, 1)  # weights sum to 1 up to a last bit

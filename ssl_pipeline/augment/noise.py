@@ -10,21 +10,21 @@ __all__ = ["blur_radius", "gaussian_blur", "gaussian_noise"]
 
 
 def blur_radius(largest_sigma: float, size: int) -> int:
-    """Return how many pixels the kernel reaches to either side: three of the largest sigmas, less than the image."""
+    """Return the radius of the kernel in px: three times the largest sigma, but less than the side of the image."""
     return min(math.ceil(3 * largest_sigma), size - 1)
 
 
 def gaussian_blur(images: Tensor, sigma: Tensor, chosen: Tensor, radius: int) -> Tensor:
-    """Blur the chosen images, reflecting at borders; equal to torchvision's of kernel size 2 * radius + 1.
+    """Blur the chosen images, with reflection at borders, as torchvision does with kernel size 2 * radius + 1.
 
     Args:
-        images: (N, C, S, S) images.
-        sigma: (N,) standard deviations of the kernels, in pixels.
-        chosen: (N,) bool, the images to blur; the others keep every bit: their kernel is a single 1.
+        images: Images (N, C, S, S).
+        sigma: Standard deviations (N,) of the kernels, in px.
+        chosen: Choice (N,) bool of the images to blur. The others keep every bit, as their kernel is a single 1.
         radius: Radius of the kernel in px, less than S.
 
     Returns:
-        (N, C, S, S).
+        Images (N, C, S, S).
     """
     offsets = torch.arange(-radius, radius + 1, device=images.device, dtype=torch.float32)
     kernel = (-0.5 * (offsets / sigma[:, None]).square()).exp()
@@ -34,7 +34,7 @@ def gaussian_blur(images: Tensor, sigma: Tensor, chosen: Tensor, radius: int) ->
     for dim, margins in ((3, (radius, radius, 0, 0)), (2, (0, 0, radius, radius))):
         padded = F.pad(images, margins, mode="reflect")
         images = centre * images
-        for reach, tap in enumerate(sides, 1):  # neighbours to both sides have the same weight
+        for reach, tap in enumerate(sides, 1):  # neighbours on both sides have the same weight
             images = images + tap * (
                 padded.narrow(dim, radius - reach, size) + padded.narrow(dim, radius + reach, size)
             )

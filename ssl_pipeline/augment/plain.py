@@ -1,8 +1,8 @@
-"""The plain form of views: every operation on every image, and a choice of what it changed.
+"""The plain form of views: every operation runs on every image, and its result is kept for those that drew it.
 
-A graph is traced from it, as a graph has no other way of leaving an image alone. What is drawn decides no shape and no
-branch in it. `ssl_pipeline.augment.maker` makes the same views, but for last bits, and faster; the proof of a graph
-holds the two together.
+Graphs are traced from this form, because a graph has no other way of leaving an image alone. No shape and no branch
+depends on the random numbers. `ssl_pipeline.augment.maker` makes the same views faster, up to last bits; the proof of
+a graph compares the two.
 """
 
 from collections.abc import Callable
@@ -21,7 +21,7 @@ __all__ = ["PlainViewMaker"]
 
 
 class PlainViewMaker(ViewMaker):
-    """Makes views as graphs do; of the same arguments as `ViewMaker`."""
+    """A maker of views that works as graphs do, with the same arguments as `ViewMaker`."""
 
     def forward(self, images: Tensor, uniforms: Tensor, normals: Tensor | None = None) -> Tensor:
         """Make one view of each image; arguments and result are those of `ViewMaker.forward`."""
@@ -61,11 +61,11 @@ def _place(images: Tensor, policy: Policy, draw: Draw, spec: ImageSpec) -> Tenso
     (top, height), (left, width) = box(canvas, policy.random_resized_crop, draw)
     rows = _filter(canvas, policy.size, top, height, policy.vertical_flip, draw["vertical_flip"])
     columns = _filter(canvas, policy.size, left, width, policy.horizontal_flip, draw["horizontal_flip"])
-    return geometry.scaled(geometry.resample(images, rows, columns), spec)  # weights sum to 1 but for a last bit
+    return geometry.scaled(geometry.resample(images, rows, columns), spec)  # weights sum to 1 up to a last bit
 
 
 def _filter(canvas: int, size: int, start: Tensor, length: Tensor, flip: Operation | None, number: Tensor) -> Tensor:
-    """Return the filter (N, S, C) of one axis; a flip asks for its output pixels in reverse."""
+    """Return the filter (N, S, C) of one axis; a flip reverses the output pixels."""
     positions = torch.arange(size, device=start.device, dtype=torch.float32).expand(start.shape[0], size)
     if flip:
         positions = torch.where((number < flip.p)[:, None], size - 1 - positions, positions)
@@ -97,7 +97,7 @@ def _jitter(views: Tensor, jitter: ColorJitter, draw: Draw, spec: ImageSpec) -> 
 
 
 def _on_rgb(views: Tensor, spec: ImageSpec, operation: Callable[[Tensor], Tensor]) -> Tensor:
-    """Apply an operation on RGB (N, 3, S, S) to the channels that are; the others stay as they are."""
+    """Apply an operation on RGB (N, 3, S, S) to the red, green and blue channels; the others do not change."""
     if spec.is_rgb:
         return operation(views)
     assert spec.rgb is not None, "refused when the maker was built"

@@ -1,10 +1,10 @@
-"""What a view is: the operations of a policy, in the order in which they are applied, with their ranges.
+"""The definition of views: the operations of a policy, in the order in which they are applied, with their ranges.
 
-Operations of plugins stand beside the built-in ones, under the names by which they are registered. They are applied
+Operations of plugins are listed among the built-in ones, under the names by which they are registered. They are applied
 after the built-in ones, in the order of their names.
 
 A kind of view (`global`, `local`, `plain`, ...) is a policy and a size. The section `augment.views` of params.yaml is a
-mapping from kinds to policies. This module imports no torch: it is part of the schema of params.yaml.
+mapping from kinds to policies. This module does not import torch, because it is part of the schema of params.yaml.
 """
 
 from collections.abc import Mapping
@@ -34,14 +34,14 @@ if TYPE_CHECKING:
 __all__ = ["LEAST_SIZE", "Policies", "Policy", "check_colours", "read_policies"]
 
 LEAST_SIZE = 4
-"""The least side of a view, px."""
+"""Smallest side of a view, in px."""
 
 Probability = Annotated[float, Field(ge=0.0, le=1.0)]
 Strength = Annotated[float, Field(ge=0.0, le=1.0)]
 
 
 class Operation(Checked):
-    """One operation; `p` is the probability that a view receives it. 0 turns it off, and so does leaving it out."""
+    """One operation. `p` is the probability that a view receives it; 0 turns it off, and so does leaving it out."""
 
     p: Probability
 
@@ -52,9 +52,9 @@ def _ordered(name: str, low: float, high: float) -> None:
 
 
 class RandomResizedCrop(Operation):
-    """A crop of random area and aspect ratio, resized to the view's size. Off: the whole image is resized.
+    """A crop of random area and aspect ratio, resized to the view's size. When it is off, the whole image is.
 
-    Source: Szegedy et al. 2015 (1409.4842); its use for contrast: SimCLR (2002.05709), section 3.
+    Sources: Szegedy et al. 2015 (1409.4842); its use in contrastive learning: SimCLR (2002.05709), section 3.
     """
 
     scale: tuple[Annotated[float, Field(gt=0, le=1)], Annotated[float, Field(gt=0, le=1)]]
@@ -68,13 +68,13 @@ class RandomResizedCrop(Operation):
 
 
 class Rotation(Operation):
-    """A rotation about the centre by an angle uniform in ±degrees."""
+    """A rotation around the centre by an angle that is uniform in ±degrees."""
 
     degrees: Annotated[float, Field(ge=0, le=180)]
 
 
 class ColorJitter(Operation):
-    """Brightness, contrast, saturation: factors uniform in 1 ± strength; hue: a shift in turns, in ± strength."""
+    """Changes of brightness, contrast and saturation, by factors uniform in 1 ± strength, and of hue, by ± turns."""
 
     brightness: Strength
     contrast: Strength
@@ -83,7 +83,7 @@ class ColorJitter(Operation):
 
 
 class GaussianBlur(Operation):
-    """A Gaussian blur; sigma in pixels of the view, uniform in the range."""
+    """A Gaussian blur whose sigma, in pixels of the view, is uniform in the range."""
 
     sigma: tuple[Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)]]
 
@@ -94,13 +94,13 @@ class GaussianBlur(Operation):
 
 
 class Solarize(Operation):
-    """Invert every value at or above the threshold (0 to 1)."""
+    """An inversion of all values at or above the threshold, in [0, 1]."""
 
     threshold: Strength
 
 
 class GaussianNoise(Operation):
-    """Add normal noise; std in units of the full range (1.0 = black to white)."""
+    """Normal noise; its std is in units of the full range, where 1.0 is from black to white."""
 
     std: Annotated[float, Field(ge=0, le=1)]
 
@@ -114,17 +114,17 @@ class PluginOperation(Operation):
 
     @property
     def options(self) -> dict[str, Any]:
-        """All but `p`."""
+        """All options except `p`."""
         return dict(self.model_extra or {})
 
     @property
     def built(self) -> "ViewOperation":
-        """What computes it; `ssl_pipeline.operations` builds it."""
-        assert self._built is not None, "a policy with operations of plugins makes views once these are built"
+        """The module that computes the operation; `ssl_pipeline.operations` builds it."""
+        assert self._built is not None, "operations of plugins have to be built before their policy makes views"
         return self._built
 
     def with_built(self, options: Mapping[str, Any], operation: "ViewOperation") -> Self:
-        """Return the same operation with all of its options, and with what computes it."""
+        """Return the same operation with all of its options, and with the module that computes it."""
         made = type(self)(p=self.p, **options)
         made._built = operation
         return made
@@ -133,8 +133,8 @@ class PluginOperation(Operation):
 class Policy(Checked):
     """One kind of view: its size and its operations, in the order of application.
 
-    A list of policies gives the views of an image one each: the first has that of the list's head, the second and all
-    later ones have those in `further`. BYOL (2006.07733, appendix B) has two.
+    A list of policies assigns one to each view of an image: the first view has the first policy of the list, and later
+    views have those in `further`. BYOL (2006.07733, appendix B) has two.
 
     Examples:
         >>> policy = Policy.model_validate({"size": 16, "horizontal_flip": {"p": 0.5}, "grayscale": {"p": 0.0}})
@@ -170,9 +170,9 @@ class Policy(Checked):
 
     @classmethod
     def _refuse_what_is_no_operation(cls, values: dict[str, Any]) -> None:
-        """Refuse unknown keys that are no operations of plugins; whether one registers these is asked later.
+        """Refuse unknown keys that cannot be operations of plugins; whether plugins register the rest is checked later.
 
-        What has no `p` and is nearly called as a built-in key is taken for that key with a slip of the pen.
+        A key without `p` whose name is close to that of a built-in key is taken for a misspelling.
         """
         unknown = [
             InitErrorDetails(type="extra_forbidden", loc=(key,), input=value)
@@ -196,32 +196,32 @@ class Policy(Checked):
     @model_serializer(mode="wrap")
     def _written_as_it_is_read(self, write: SerializerFunctionWrapHandler) -> Any:
         written = write(self)
-        if isinstance(written, list):  # pydantic writes what refers to itself by this function once more
+        if isinstance(written, list):  # pydantic calls this function once more for a type that refers to itself
             return written
         further = written.pop("further", ())
         return [written, *further] if further else written
 
     @property
     def each(self) -> tuple["Policy", ...]:
-        """The policies of the first view, of the second one, ...: as many as are told apart."""
+        """The policies of the first view, the second view, ..., as many as there are."""
         return (self.model_copy(update={"further": ()}), *self.further)
 
     def of_view(self, number: int) -> "Policy":
-        """Return the policy of an image's view with that number, from 0; fewer policies start anew."""
+        """Return the policy of the view with this number, from 0; if there are fewer policies, they repeat."""
         return self.each[number % len(self.each)]
 
     def active(self) -> set[str]:
-        """Return names of the operations that some view receives (p > 0)."""
+        """Return the names of the operations that some view receives (p > 0)."""
         own = {name for name, value in self if isinstance(value, Operation) and value.p > 0}
         return own.union(*(policy.active() for policy in self.further))
 
     @property
     def of_plugins(self) -> dict[str, PluginOperation]:
-        """Operations of the first view that plugins register, by name, in the order in which they are applied."""
+        """Operations of plugins on the first view, by name, in the order in which they are applied."""
         return {name: found for name, found in sorted((self.model_extra or {}).items()) if found is not None}
 
     def on_colours(self) -> list[str]:
-        """Return names of the operations that some view receives and that need red, green and blue."""
+        """Return the names of the operations that some view receives and that need red, green and blue."""
         jitter = self.color_jitter
         strengths = {} if jitter is None or not jitter.p else {"saturation": jitter.saturation, "hue": jitter.hue}
         names = [f"color_jitter.{name}" for name, strength in strengths.items() if strength]
@@ -230,7 +230,7 @@ class Policy(Checked):
         return list(dict.fromkeys([*names, *(name for policy in self.further for name in policy.on_colours())]))
 
     def without_colours(self) -> "Policy":
-        """Return the same policy, but for the operations that need red, green and blue."""
+        """Return the same policy without the operations that need red, green and blue."""
         jitter = self.color_jitter and self.color_jitter.model_copy(update={"saturation": 0.0, "hue": 0.0})
         further = tuple(policy.without_colours() for policy in self.further)
         colours = [(name, found) for name, found in self.of_plugins.items() if "rgb" in found.built.needs]
@@ -238,7 +238,7 @@ class Policy(Checked):
         return self.model_copy(update={**off, "color_jitter": jitter, "grayscale": None, "further": further})
 
     def at(self, size: int) -> "Policy":
-        """Return the policy of the same views at another size in px; lengths in pixels of the view go with it."""
+        """Return the policy of the same views at another size in px; lengths in pixels of the view scale with it."""
         blur, scale = self.gaussian_blur, size / self.size
         if blur:
             blur = blur.model_copy(update={"sigma": (scale * blur.sigma[0], scale * blur.sigma[1])})
@@ -252,21 +252,21 @@ class Policy(Checked):
 
 
 class Policies(Checked):
-    """policy.json: the kinds of views, and the seed of those that stages draw or measure, apart from training's own."""
+    """The content of policy.json: kinds of views, and the seed for views that stages draw or measure."""
 
     seed: int
     views: dict[str, Policy]
 
 
 def check_colours(views: Mapping[str, Policy], spec: ImageSpec) -> None:
-    """Refuse operations that need red, green and blue for images that have none, or nobody knows where.
+    """Refuse operations that need red, green and blue if images have none, or if it is not known which bands these are.
 
     Raises:
-        ConfigError: A line for each kind of view that has such operations.
+        ConfigError: A kind of view has such operations; the message has a line for each such kind.
     """
     lines = [
-        f"augment.views.{kind}: {', '.join(names)}: these images ({spec}) have no red, green and blue that is known. "
-        "Leave these out, or name the three bands: ingest.pixels: {name: as_is, rgb: [...]}."
+        f"augment.views.{kind}: {', '.join(names)}: these images ({spec}) have no red, green and blue bands that are "
+        "known. Leave these operations out, or name the bands: ingest.pixels: {name: as_is, rgb: [...]}."
         for kind, policy in views.items()
         if (names := policy.on_colours())
     ]
@@ -278,7 +278,7 @@ def read_policies(path: Path) -> Policies:
     """Read policy.json.
 
     Raises:
-        PipelineError: It is missing, damaged, or of another version.
+        PipelineError: The file is missing, damaged, or of another version.
     """
     try:
         return Policies.model_validate(read_product(path, "augment"))

@@ -1,4 +1,4 @@
-"""A contact sheet: what the views of some images look like, so that a person can see whether they keep what matters."""
+"""A contact sheet of the views of some images, on which a person can see whether they keep what matters."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -19,19 +19,19 @@ __all__ = ["write_preview"]
 
 IMAGES, VIEWS = 12, 6
 CELL, GAP, TITLE = 96, 4, 16
-"""Least side of a picture, the gaps between cells and the height of the line of titles, in px."""
+"""Smallest side of a picture, width of the gaps between cells and height of the line of titles, in px."""
 PAPER = "#9fb4c7"
-"""Blueish, so that white, grey and black borders of views stand out."""
+"""A bluish background, on which white, grey and black borders of views stand out."""
 
 
 def write_preview(store: Path, policies: Mapping[str, Policy], seed: int, path: Path) -> None:
-    """Draw a PNG with a row for each of some training images: the image first, then views of each kind, all as large.
+    """Draw a PNG with one row for each of some training images: the image, then views of each kind, in the same size.
 
     Args:
-        store: The store, with a split `train`.
+        store: Path of the store, which has a split `train`.
         policies: Kind -> policy.
         seed: Seed of the choice of images, and of the views.
-        path: The path of the picture to write.
+        path: Path of the picture to write.
     """
     pool = open_split(store, "train")
     rows = np.sort(np.argsort(hash64(seed, "preview", pool.ids), kind="stable")[:IMAGES])
@@ -52,7 +52,7 @@ def write_preview(store: Path, policies: Mapping[str, Policy], seed: int, path: 
 
 
 def _column(sheet: Image.Image, left: int, title: str, pixels: npt.NDArray[np.uint8], step: int) -> None:
-    """Paste pictures (N, V, S, S, 3), a row for each of N, below a title."""
+    """Paste pictures (N, V, S, S, 3), one row for each of N, below a title."""
     ImageDraw.Draw(sheet).text((left, 2), title, fill="black")
     for row, pictures in enumerate(pixels):
         for column, picture in enumerate(pictures):

@@ -1,4 +1,4 @@
-"""What an operation of a plugin promises; `ssl_pipeline.types` exports it."""
+"""The contract of a plugin's operation on views; `ssl_pipeline.types` exports it."""
 
 from abc import ABC, abstractmethod
 from typing import Literal
@@ -11,13 +11,13 @@ __all__ = ["ViewOperation"]
 class ViewOperation(nn.Module, ABC):
     """An operation on views: a pure function of images and random numbers, without weights, that exports to ONNX.
 
-    A policy names it beside the built-in operations, with its options and with `p`, the probability that a view
-    receives it. It is applied after the built-in ones; several such operations follow each other by name.
+    A policy lists it among the built-in operations, with its options and `p`, the probability that a view receives it.
+    It is applied after the built-in ones; several such operations are applied in the order of their names.
 
     Attributes:
-        uniforms: P, the number of random numbers that a view needs.
-        needs: The word "rgb" if the operation takes red, green and blue alone, and is refused where images have none;
-            without it, all C channels are given.
+        uniforms: Number of random numbers that a view needs, P.
+        needs: The word "rgb" if the operation works on red, green and blue only, and is refused for images without
+            them. If it is missing, the operation receives all C channels.
 
     Examples:
         >>> import torch
@@ -34,12 +34,13 @@ class ViewOperation(nn.Module, ABC):
 
     @abstractmethod
     def forward(self, images: Tensor, uniforms: Tensor) -> Tensor:
-        """Change each image by its own numbers alone.
+        """Change each image, depending on its own numbers only.
 
         Args:
-            images: (N, C, S, S) float32 views with values in [0, 1].
-            uniforms: (N, P) float32 numbers in [0, 1), hashed from seed, epoch, sample, view and name of the operation.
+            images: Views (N, C, S, S) float32, with values in [0, 1].
+            uniforms: Random numbers (N, P) float32 in [0, 1), hashed from the seed, the epoch, the sample, the view and
+                the name of the operation.
 
         Returns:
-            (N, C, S, S) float32 in [0, 1].
+            Views (N, C, S, S) float32, with values in [0, 1].
         """

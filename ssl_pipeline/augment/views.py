@@ -1,10 +1,10 @@
-"""Views: every operation of a policy as one pure function of images and random numbers.
+"""Views: all operations of a policy as one pure function of images and random numbers.
 
-The order is that of `Policy`, and the same for all views: geometry first, so that all that follows works on the view's
-few pixels; colour before blur, which would otherwise see edges that clamping made; noise last, as a sensor adds it, so
-that nothing smooths or inverts it. Brightness, contrast, saturation and hue follow each other in this order
-(torchvision shuffles them: they nearly commute, and a graph would have to compute all four at each of four places).
-Operations of plugins come after all of these, in the order of their names.
+The order is that of `Policy`, and the same for all views. Geometry comes first, so that everything else works on the
+few pixels of the view. Colour comes before blur, which would otherwise see edges that come from clamping. Noise comes
+last, as from a sensor, so that nothing smooths or inverts it. Brightness, contrast, saturation and hue are applied in
+this order. (torchvision shuffles them; they nearly commute, and a graph would have to compute all four at each of four
+places.) Operations of plugins come after all of these, in the order of their names.
 """
 
 from collections.abc import Collection, Mapping
@@ -36,24 +36,24 @@ def make_views(
     shown: Mapping[str, Tensor] = MappingProxyType({}),
     alike: Collection[str] = (),
 ) -> dict[str, Tensor]:
-    """Make all views that a pretext task asks for; on a CPU a sample's are the same in every batch, to the bit.
+    """Make all views that a pretext task needs; on a CPU, those of a sample are the same in every batch, to the bit.
 
     Args:
         policies: Kind -> policy.
-        counts: Kind -> V, how many views of it a sample needs.
-        images: (N, S, S, C) canvases, on the device on which to compute.
-        ids: (N,) identities of the samples.
-        seed: The run's seed.
-        epoch: The epoch, from 0.
-        spec: What the images' values mean.
-        shown: Kind -> (V, N, S, S, C) canvases, for views of other images than the samples' own.
-        alike: Kinds of which all views of a sample are made with the numbers, and the policy, of the first.
+        counts: Kind -> the number of views of it that a sample needs, V.
+        images: Canvases (N, S, S, C), on the device on which to compute.
+        ids: Ids (N,) of the samples.
+        seed: Seed of the run.
+        epoch: Number of the epoch, from 0.
+        spec: Description of the images: what their values and channels mean.
+        shown: Kind -> canvases (V, N, S, S, C), for views of images other than the samples' own.
+        alike: Kinds of which all views of a sample are made with the numbers and the policy of the first.
 
     Returns:
-        Kind -> (N, V, C, S, S) float32 in [0, 1].
+        Kind -> views (N, V, C, S, S) float32 in [0, 1].
 
     Raises:
-        ValueError: The images are not what the spec says, or a policy needs colours that they do not have.
+        ValueError: The images do not match the spec, or a policy needs colours that they do not have.
     """
     if images.shape[3] != spec.channels or images.dtype != getattr(torch, spec.dtype):
         raise ValueError(f"images {tuple(images.shape)} of {images.dtype} are not {spec}")
@@ -73,7 +73,7 @@ def make_views(
 
 
 def _uniforms(maker: ViewMaker, seed: int, epoch: int, ids: npt.NDArray[np.uint64], view: str) -> Tensor:
-    """Return the numbers (N, P) that one view of each sample is made from."""
+    """Return the random numbers (N, P) from which one view of each sample is made."""
     own = [
         randomness.uniforms(seed, epoch, ids, f"{view}/{name}", columns.stop - columns.start)
         for name, columns in maker.columns.items()

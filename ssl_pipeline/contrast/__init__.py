@@ -1,1 +1,1 @@
-"""Similarities of anchors and keys, and their sums: what losses with negatives rest on."""
+"""Similarities of anchors and keys, and their sums: the basis of losses with negatives."""

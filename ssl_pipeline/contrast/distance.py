@@ -12,8 +12,8 @@ class Distance(NamedTuple):
     """A distance of unit vectors.
 
     Attributes:
-        of_cosine: A function from cosines to distances of the same shape.
-        largest: The distance of opposite vectors.
+        of_cosine: Function from cosines to distances of the same shape.
+        largest: Distance of opposite vectors.
     """
 
     of_cosine: Callable[[Tensor], Tensor]
@@ -24,4 +24,4 @@ DISTANCES = {
     "squared_euclidean": Distance(lambda cosine: 2 - 2 * cosine, 4.0),
     "cosine": Distance(lambda cosine: 1 - cosine, 2.0),
 }
-"""|x - y|² = 2 - 2 cos, and 1 - cos."""
+"""The distances by name: |x - y|² = 2 - 2 cos, and 1 - cos."""

@@ -1,7 +1,7 @@
-"""How deep an anchor's false negatives reach among its keys, where nobody knows which ones are false.
+"""The ranks that false negatives may take among an anchor's keys, if it is not known which ones are false.
 
 An image is of the anchor's class with probability 1 / classes, and then all of its keys are false negatives: two views
-of it in a batch, or several of its keys in a queue, are one draw and not several.
+of it in a batch, or several of its keys in a queue, are a single draw.
 """
 
 from collections import Counter
@@ -20,15 +20,15 @@ __all__ = ["KeyCounts", "key_counts", "rank_for"]
 KeyCounts = tuple[tuple[int, int], ...]
 """Pairs (keys per image, number of such images), most keys first, without the anchor's own image.
 
-One answer serves all anchors: where they differ, it overstates the false negatives.
+They are the same for all anchors. If anchors differ, they overstate the number of false negatives.
 """
 
 
 @torch.no_grad()
 def key_counts(negatives: Negatives) -> KeyCounts:
-    """Return how many images the keys of some negatives are of, and how many keys each of them has."""
+    """Return how many images the keys of some negatives are views of, and how many keys each image has."""
     lengths = [len(negatives.anchor_samples), len(negatives.key_samples)]
-    both = torch.cat([negatives.anchor_samples, negatives.key_samples]).cpu()  # a device is waited for once
+    both = torch.cat([negatives.anchor_samples, negatives.key_samples]).cpu()  # waits for a device once
     anchors, keys = torch.split(both, lengths)
     images, counts = torch.unique(keys, return_counts=True)
     held = Counter(counts.tolist())
@@ -43,17 +43,17 @@ def key_counts(negatives: Negatives) -> KeyCounts:
 def rank_for(probability: float, classes: int, count: int, keys: KeyCounts) -> int:
     """Return the smallest rank k at which a negative is a false one with at most this probability.
 
-    Each image is of the anchor's own class with probability 1 / classes, and the keys of those that are, are taken to
-    be the nearest: the k-th is a false one where there are at least k of them.
+    Each image is of the anchor's class with probability 1 / classes, and the keys of such images are assumed to be the
+    nearest: the k-th key is a false negative if there are at least k of them.
 
     Args:
         probability: Bound on the probability, in (0, 1).
-        classes: Number of classes, at least 2, equally frequent.
-        count: Number of negatives. Where a strategy left some out, the images with the most keys are assumed to remain.
-        keys: How many keys each image has.
+        classes: Number of classes, at least 2, which are equally frequent.
+        count: Number of negatives. If a strategy left some out, the images with the most keys are assumed to remain.
+        keys: Numbers of keys that images have.
 
     Returns:
-        In [1, count]; `count` where no rank attains the probability, 1 for no negatives.
+        The rank, in [1, count]: `count` if no rank attains the probability, and 1 if there are no negatives.
 
     Source: Wang et al. 2021 (2104.08760), section 3.2, where each image has one key.
     """
@@ -71,7 +71,7 @@ def _most_false(probability: float, classes: int, images: Sequence[tuple[int, in
     """Return the smallest x with P(X > x) <= probability, X being the number of false negatives."""
     from scipy.stats import binom  # takes a while to import
 
-    if len(images) <= 1:  # exactly, however small the probability
+    if len(images) <= 1:  # exact, however small the probability
         return sum(keys * int(binom.isf(probability, number, 1 / classes)) for keys, number in images)
     from scipy.signal import fftconvolve
 

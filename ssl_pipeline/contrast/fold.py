@@ -1,10 +1,10 @@
-"""Sums over anchors x keys, tile by tile, with a backward pass of its own.
+"""Sums over anchors x keys, tile by tile, with a custom backward pass.
 
-The forward pass keeps one number for each anchor; the backward pass computes each tile anew. Nothing of size
-anchors x keys exists at any time, so memory grows with the number of embeddings, not with its square.
+The forward pass keeps one number per anchor; the backward pass recomputes each tile. Nothing of size anchors x keys
+exists at any time, so that memory grows with the number of embeddings, not with its square.
 
-Where a batch is held against itself, a tile and its mirror image across the diagonal hold the same values: one of the
-two is computed and counts twice, as a sum over its rows and as one over its columns.
+If a batch is compared with itself, a tile and its mirror image across the diagonal hold the same values. Only one of
+the two is computed, and enters the sums twice: summed over its rows, and over its columns.
 
 Source of the idea: gradient checkpointing, as in Inf-CL (2410.17243) for the softmax over a batch.
 """
@@ -21,12 +21,12 @@ from ssl_pipeline.types import Tile
 
 __all__ = ["Fold", "edge", "fold", "left_out", "numbers", "spans", "tiles_of"]
 
-_TILE_SIDE = {"cpu": 512}  # rows of a tile: two of 1 MB of float32 fit a processor's own cache
-_TILE_SIDE_ELSEWHERE = 4096  # a GPU wants fewer and larger kernels
+_TILE_SIDE = {"cpu": 512}  # rows of a tile: two tiles of 1 MB of float32 fit into a core's cache
+_TILE_SIDE_ELSEWHERE = 4096  # a GPU needs fewer and larger kernels
 
 
 def edge(device: torch.device) -> int:
-    """Return the side of a square tile."""
+    """Return the side of a square tile on a device."""
     return _TILE_SIDE.get(device.type, _TILE_SIDE_ELSEWHERE)
 
 
@@ -47,10 +47,10 @@ def spans(count: int, size: int) -> Iterator[slice]:
 
 
 def numbers(anchor_samples: Tensor, key_samples: Tensor) -> tuple[Tensor, Tensor]:
-    """Return small numbers (A,) and (K,) in place of ids, equal where these are: the places where ids first appear.
+    """Return small numbers (A,) and (K,) that replace ids and are equal if ids are: the places where ids first appear.
 
-    Ids are hashes, and those of any tile range from the least to the largest; of these numbers a tile has a range of
-    its own, by which `Fold` sees at once that most tiles hold no pair of one image.
+    Ids are hashes, and in any tile they range from the smallest to the largest. These numbers have a separate range in
+    each tile, so that `Fold` sees at once that most tiles hold no pair of one image.
     """
     both = torch.cat([anchor_samples, key_samples])
     _, which = torch.unique(both, return_inverse=True)
@@ -61,19 +61,18 @@ def numbers(anchor_samples: Tensor, key_samples: Tensor) -> tuple[Tensor, Tensor
 
 @dataclass(frozen=True)
 class Fold:
-    """What is summed over the keys of each anchor.
+    """The definition of a sum over the keys of each anchor.
 
     Attributes:
-        anchor_samples: (A,) int64 numbers of the anchors' samples. A pair of samples whose numbers differ by `within`
-            at most is left out.
-        key_samples: (K,) int64 numbers of the keys' samples.
-        values: A function from a tile to its values (a, k): terms, or their logarithms. None: the terms are
-            exp(`scale` times the similarity), which must be finite.
+        anchor_samples: Numbers (A,) int64 of the anchors' samples.
+        key_samples: Numbers (K,) int64 of the keys' samples.
+        values: Function from a tile to its values (a, k): terms, or their logarithms. None: the terms are exp(`scale`
+            times the similarity), which must be finite.
         logarithmic: Whether values are logarithms, and the log of the sum is wanted.
-        scale: See `values`.
-        mirrored: Whether anchors are the keys, with the same samples, and values depend on similarities alone.
+        scale: Factor of similarities, if `values` is None.
+        mirrored: Whether anchors are the keys, with the same samples, and values depend on similarities only.
         edge: Side of a tile.
-        within: See `anchor_samples`; 0: a pair of one sample is left out.
+        within: Largest difference of the numbers of two samples whose pair is left out; 0: only pairs of one sample.
     """
 
     anchor_samples: Tensor
@@ -86,7 +85,7 @@ class Fold:
     within: int = 0
 
     def places(self) -> Iterator["Place"]:
-        """Return where tiles lie; of two that mirror each other, the one above the diagonal."""
+        """Yield the places of tiles; of two that mirror each other, only the one above the diagonal."""
         many = max(len(self.anchor_samples), len(self.key_samples)) > self.edge
         of_anchors, of_keys = (list(_ranges(ids, self.edge, many)) for ids in (self.anchor_samples, self.key_samples))
         for anchors, (low, high) in of_anchors:
@@ -100,7 +99,7 @@ class Fold:
         return values if place.strangers else values.masked_fill(self._same(place), nothing)
 
     def exponentials(self, place: "Place", anchors: Tensor, keys: Tensor) -> Tensor:
-        """Return the terms (a, k) of a tile where these are exponentials, with 0 for pairs of one sample."""
+        """Return the terms (a, k) of a tile if these are exponentials, with 0 for pairs of one sample."""
         terms = (anchors[place.anchors] * self.scale @ keys[place.keys].T).exp_()
         return terms if place.strangers else terms.masked_fill_(self._same(place), 0.0)
 
@@ -109,20 +108,20 @@ class Fold:
 
 
 def left_out(anchors: Tensor, keys: Tensor, within: int) -> Tensor:
-    """Say which pairs (a, k) are no negatives: those whose numbers, (a,) and (k,), differ by `within` at most."""
+    """Return which pairs (a, k) are not negatives: those whose numbers (a,) and (k,) differ by at most `within`."""
     if not within:
         return anchors[:, None] == keys
     return (anchors[:, None] - keys).abs_() <= within
 
 
 class Place(NamedTuple):
-    """Where a tile lies.
+    """The place of a tile.
 
     Attributes:
-        anchors: The place of its anchors.
-        keys: The place of its keys.
-        twice: Whether it stands for its mirror image, too.
-        strangers: Whether it is known to hold no pair of one sample, which is so in most tiles.
+        anchors: Place of its anchors.
+        keys: Place of its keys.
+        twice: Whether it also represents its mirror image.
+        strangers: Whether it is known to hold no pair of one sample, as is the case for most tiles.
     """
 
     anchors: slice
@@ -132,7 +131,7 @@ class Place(NamedTuple):
 
 
 def _ranges(samples: Tensor, size: int, wanted: bool) -> Iterator[tuple[slice, tuple[float, float]]]:
-    """Return runs of samples, and between which numbers each lies; any, where a device would have to be waited for."""
+    """Yield runs of samples, and the range of their numbers; any range, if a device would have to be waited for."""
     for span in spans(len(samples), size):
         low, high = (-torch.inf, torch.inf)
         if wanted and samples.device.type == "cpu":
@@ -144,13 +143,13 @@ def fold(plan: Fold, anchors: Tensor, keys: Tensor, rows: Mapping[str, Tensor]) 
     """Sum over the keys of each anchor.
 
     Args:
-        plan: What is summed.
-        anchors: (A, D) anchors, float32 or wider.
-        keys: Keys (K, D) of the same kind; the anchors themselves, where the plan is mirrored.
-        rows: Name -> (A,), handed to `plan.values` a tile's worth at a time. Gradients reach them.
+        plan: Definition of the sum.
+        anchors: Anchors (A, D), float32 or wider.
+        keys: Keys (K, D) of the same type; the anchors themselves, if the plan is mirrored.
+        rows: Name -> (A,), passed to `plan.values` for one tile at a time. Gradients reach them.
 
     Returns:
-        (A,) sums, or their logarithms (-inf for an anchor without keys).
+        Sums (A,), or their logarithms (-inf for an anchor without keys).
     """
     found: Tensor = _Fold.apply(plan, tuple(rows), anchors, keys, *rows.values())
     return found
@@ -161,7 +160,7 @@ def _columns(names: Sequence[str], rows: Sequence[Tensor]) -> dict[str, Tensor]:
 
 
 class _Fold(torch.autograd.Function):
-    """`fold`, differentiable."""
+    """The differentiable form of `fold`."""
 
     @staticmethod
     def forward(ctx: Any, plan: Fold, names: tuple[str, ...], anchors: Tensor, keys: Tensor, *rows: Tensor) -> Tensor:
@@ -209,15 +208,15 @@ def _add(plan: Fold, sums: Tensor, values: Tensor, dim: int) -> None:
 
 
 class _Backward:
-    """The gradient of one tile after another, added up.
+    """The sum of the gradients of one tile after another.
 
     Args:
-        plan: What was summed.
-        names: The names of the rows.
-        inputs: Anchors, keys, rows.
-        gradients: A sum for each input, None where none is wanted.
-        gradient: (A,) gradients of the sums.
-        sums: (A,) logs of the sums, if values are logarithms.
+        plan: Definition of the sum.
+        names: Names of the rows.
+        inputs: Anchors, keys and rows.
+        gradients: Sum of the gradients of each input; None if it is not wanted.
+        gradient: Gradients (A,) of the sums.
+        sums: Logarithms (A,) of the sums, if values are logarithms.
     """
 
     def __init__(
@@ -237,7 +236,7 @@ class _Backward:
         self._gradient, self._sums = gradient, sums
 
     def tile(self, place: Place, terms: Tensor | None) -> None:
-        """Add a tile's share; its terms, where they are exponentials, may be known."""
+        """Add the gradient of a tile, whose terms may be known if they are exponentials."""
         a, k = self._anchors[place.anchors], self._keys[place.keys]
         if self._plan.values is None:
             if terms is None:
@@ -272,12 +271,12 @@ class _Backward:
         return of_similarities
 
     def _of_values(self, place: Place, values: Tensor) -> Tensor:
-        """Return the gradient of a tile's values, (a, k) or what expands to it: in sums of rows, and of columns."""
+        """Return the gradient of a tile's values in the sums of rows and of columns: (a, k), or what expands to it."""
         change = self._in_sums(values, place.anchors, dim=1)
         return change + self._in_sums(values, place.keys, dim=0) if self._plan.mirrored else change
 
     def _in_sums(self, values: Tensor, place: slice, dim: int) -> Tensor:
-        """Return the gradient of a tile's values in its sums over a dimension, which lie at a place."""
+        """Return the gradient of a tile's values in the sums over one dimension, which are at a place."""
         gradient = self._gradient[place].unsqueeze(dim)
         if self._sums is None:
             return gradient

@@ -1,6 +1,6 @@
-"""Which keys are nearest to an anchor, and thresholds on its similarities: no gradients, and bounded memory.
+"""The keys nearest to an anchor, and thresholds on its similarities, without gradients and in bounded memory.
 
-An anchor's candidates are the keys of other samples that the negatives' weights do not leave out.
+The candidates of an anchor are the keys of other samples that the weights of the negatives do not leave out.
 """
 
 from collections.abc import Iterator, Sequence
@@ -19,16 +19,16 @@ __all__ = ["Nearest", "RankRule", "masked_tiles", "mean_of_ranks", "nearest", "q
 _BINS_PER_PASS, _PASSES_OVER_KEYS = (
     256,
     3,
-)  # each pass over the keys cuts the bin that holds a quantile into as many: 2 / 256³ is 1e-7
-_LARGEST_FLOAT32_BELOW_1 = 1 - 2**-24  # the greatest float32 that is less
+)  # each pass over the keys divides the bin that holds a quantile into 256 bins: 2 / 256³ is 1e-7
+_LARGEST_FLOAT32_BELOW_1 = 1 - 2**-24
 
 
 class Nearest(NamedTuple):
     """The keys nearest to each anchor, nearest first.
 
     Attributes:
-        similarities: (A, k) cosines, -inf where an anchor has fewer candidates.
-        keys: (A, k) int64 positions, 0 there.
+        similarities: Cosines (A, k), -inf if an anchor has fewer candidates.
+        keys: Positions (A, k) int64 of the keys, 0 for missing candidates.
     """
 
     similarities: Tensor
@@ -59,9 +59,9 @@ def nearest(anchors: Tensor, negatives: Negatives, k: int) -> Nearest:
 
 
 def rank_threshold(anchors: Tensor, negatives: Negatives, k: int) -> Tensor:
-    """Find a similarity (A,) that just k candidates of an anchor exceed; -inf where there are at most k.
+    """Find a similarity (A,) that exactly k candidates of an anchor exceed; -inf if there are at most k.
 
-    It lies half way between two ranks, so that rounding cannot move a key across it.
+    It lies halfway between two ranks, so that rounding cannot move a key across it.
     """
     found = nearest(anchors, negatives, k + 1).similarities
     if found.shape[1] <= k:
@@ -70,10 +70,10 @@ def rank_threshold(anchors: Tensor, negatives: Negatives, k: int) -> Tensor:
 
 
 def mean_of_ranks(anchors: Tensor, negatives: Negatives, first: int, last: int) -> Tensor:
-    """Return the mean (A, D) of an anchor's candidates from rank `first` to rank `last`, 1 being the nearest.
+    """Return the mean (A, D) of an anchor's candidates from rank `first` to rank `last`; rank 1 is the nearest.
 
     As similarity is linear, an anchor's similarity to this mean is its mean similarity to those keys. Gradients reach
-    the keys. Ranks beyond an anchor's last candidate are left out; without any the mean is 0.
+    the keys. Ranks beyond an anchor's last candidate are left out; without any candidate, the mean is 0.
     """
     found = nearest(anchors, negatives, last)
     ranked = found.keys[:, first - 1 :]
@@ -89,18 +89,18 @@ def mean_of_ranks(anchors: Tensor, negatives: Negatives, first: int, last: int) 
 def quantiles(anchors: Tensor, negatives: Negatives, shares: Sequence[float]) -> Tensor:
     """Estimate quantiles (A, len(shares)) of an anchor's similarities to its candidates.
 
-    Found in three passes over the keys: a histogram of 256 bins for each anchor, over [-1, 1] at first and then over
-    the bin that holds the quantile. So it is exact but for rounding, wherever cosines crowd, and memory is A x 256 x
-    len(shares) however many keys there are.
+    This takes three passes over the keys, each with a histogram of 256 bins per anchor: first over [-1, 1], and then
+    over the bin that holds the quantile. The result is exact up to rounding, wherever cosines crowd, and memory is
+    A x 256 x len(shares) for any number of keys.
 
     Args:
-        anchors: (A, D) unit-norm anchors.
-        negatives: Keys.
-        shares: The shares at which quantiles are wanted, in [0, 1]; 0 is the least similar key.
+        anchors: Anchors (A, D), unit-norm.
+        negatives: Negatives, which hold the keys.
+        shares: Shares, in [0, 1], at which quantiles are wanted; 0 is the least similar key.
     """
     wide = widened(anchors.detach())
     low, width = wide.new_full((len(wide), len(shares)), -1.0), 2.0
-    below = torch.zeros_like(low)  # candidates under it
+    below = torch.zeros_like(low)  # number of candidates below `low`
     wanted: Tensor | None = None
     for _ in range(_PASSES_OVER_KEYS):
         width /= _BINS_PER_PASS
@@ -117,7 +117,7 @@ def quantiles(anchors: Tensor, negatives: Negatives, shares: Sequence[float]) ->
 
 
 def _histogram(anchors: Tensor, negatives: Negatives, low: Tensor, width: float) -> Tensor:
-    """Return how many candidates (A, S, 256) lie in bins of a width from `low` (A, S) on."""
+    """Return the numbers (A, S, 256) of candidates in bins of one width that begin at `low` (A, S)."""
     histogram = torch.zeros(
         *low.shape, _BINS_PER_PASS + 1, dtype=torch.int64, device=low.device
     )  # the last holds all others
@@ -135,9 +135,9 @@ def _histogram(anchors: Tensor, negatives: Negatives, low: Tensor, width: float)
 
 
 def masked_tiles(anchors: Tensor, negatives: Negatives) -> Iterator[tuple[slice, Iterator[tuple[Tile, Tensor]]]]:
-    """Yield the tiles of each run of anchors (A, D), with similarities (a, k) that are -inf where a pair is left out.
+    """Yield the tiles of each run of anchors (A, D), with similarities (a, k) that are -inf if a pair is left out.
 
-    Gradients reach nothing.
+    Nothing here has gradients.
     """
     size = edge(anchors.device)
     wide, keys = widened(anchors.detach()), widened(negatives.keys.detach())
@@ -157,16 +157,16 @@ def masked_tiles(anchors: Tensor, negatives: Negatives) -> Iterator[tuple[slice,
 
 
 class RankRule:
-    """A rank among an anchor's negatives, given outright or by how often the negative there may be a false one.
+    """A rank among an anchor's negatives, set directly or by the probability that the negative there is a false one.
 
     Args:
-        rank: The rank, from 1, the nearest; or give the other two.
-        classes: Number of classes, or a guess, at least 2.
-        probability: Probability of a false negative at the rank, in (0, 1).
-        name: The name of `rank` among the options, for messages.
+        rank: Rank, from 1, the nearest. Set either this or the next two.
+        classes: Number of classes, or an estimate, at least 2.
+        probability: Largest probability of a false negative at the rank, in (0, 1).
+        name: Name of `rank` among the options, for messages.
 
     Raises:
-        ValueError: Neither or both are given, or one is out of range.
+        ValueError: Neither or both are set, or one is out of range.
 
     Examples:
         >>> keys, ids = torch.eye(8), torch.arange(8)
@@ -176,7 +176,7 @@ class RankRule:
 
     def __init__(self, rank: int | None, classes: int | None, probability: float | None, name: str = "rank"):
         if (rank is None) == (classes is None or probability is None):
-            raise ValueError(f"give either {name}, or classes and false_negative_probability")
+            raise ValueError(f"set either {name}, or classes and false_negative_probability")
         if rank is not None and rank < 1:
             raise ValueError(f"{name} must be at least 1, got {rank}")
         if classes is not None and classes < 2:
@@ -186,7 +186,7 @@ class RankRule:
         self._rank, self._classes, self._probability = rank, classes, probability
 
     def of(self, anchors: Tensor, negatives: Negatives) -> int:
-        """Choose the rank for anchors (A, D): from 1 to the number of negatives of the anchor with the fewest."""
+        """Return the rank for anchors (A, D): from 1 to the number of negatives of the anchor with the fewest."""
         count = int(total_weight(anchors, negatives).min())
         if self._rank is not None:
             return max(1, min(self._rank, count))

@@ -1,6 +1,6 @@
-"""What losses with negatives are made of: similarities of anchors to positives, and sums over their negatives.
+"""The parts of losses with negatives: similarities of anchors to positives, and sums over their negatives.
 
-All of it is computed tile by tile (`ssl_pipeline.contrast.fold`), in float32 or wider, whatever the embeddings are in.
+Sums are computed tile by tile (`ssl_pipeline.contrast.fold`), in float32 or wider, whatever the type of embeddings.
 """
 
 import math
@@ -14,14 +14,14 @@ from ssl_pipeline.types import Negatives, Tile
 
 __all__ = ["cosines", "log_mass", "negative_sum", "total_weight", "widened"]
 
-_SAFE_EXPONENT = 40.0  # e^±40, and sums of 10¹⁰ of them, are far within float32's range: no maximum need be taken off
+_SAFE_EXPONENT = 40.0  # e^±40, and sums of 10¹⁰ of them, are far within float32's range: no maximum need be subtracted
 
 Values = Callable[..., Tensor]
-"""From similarities (a, k), and columns (a, 1), to as many values, element by element."""
+"""A function from similarities (a, k) and columns (a, 1) to values (a, k), element by element."""
 
 
 def widened(values: Tensor) -> Tensor:
-    """Turn half precision into float32, since sums of many exponentials need it; leave anything wider as it is."""
+    """Convert half precision to float32, which sums of many exponentials need; leave wider types as they are."""
     return values.to(torch.promote_types(values.dtype, torch.float32))
 
 
@@ -44,20 +44,20 @@ def log_mass(
     *,
     positives: Tensor | None = None,
 ) -> Tensor:
-    """Return the log of the summed, weighted exponentials over an anchor's negatives.
+    """Return the log of the weighted sum of exponentials over an anchor's negatives.
 
-    log sum_k w(a, k) exp(logit(a, k)), over the keys k of other samples than a's.
+    This is log sum_k w(a, k) exp(logit(a, k)), over the keys k of samples other than a's.
 
     Args:
-        anchors: (A, D) unit-norm anchors.
-        negatives: Keys, whose samples they are, and weights.
-        logits: An inverse temperature, or a rising function of similarities and a column for each of `columns`.
-        columns: (A,) each; gradients reach them. A learned temperature goes in as `temperature.expand(A)`.
-        positives: (A, M) logits of positives. Needed where `negatives.class_prior` is not 0: their share is subtracted,
+        anchors: Anchors (A, D), unit-norm.
+        negatives: Negatives: keys, the ids of their samples, and weights.
+        logits: Inverse temperature, or an increasing function of similarities and of one column for each of `columns`.
+        columns: Columns (A,); gradients reach them. Pass a learned temperature as `temperature.expand(A)`.
+        positives: Logits (A, M) of positives, needed if `negatives.class_prior` is not 0: their share is subtracted,
             down to no less than what the least similar keys would give (Chuang et al. 2020, 2007.00224, equation 7).
 
     Returns:
-        (A,), at least float32; -inf for an anchor without negatives.
+        Logarithms (A,), at least float32; -inf for an anchor without negatives.
 
     Examples:
         >>> keys, ids = torch.eye(4), torch.tensor([7, 9, 7, 9])
@@ -81,7 +81,7 @@ def log_mass(
         mass = _fold(anchors, negatives, weighted, rows, logarithmic=True, mirrored=weight is None and not columns)
     if not negatives.class_prior:
         return mass
-    assert positives is not None, "a class prior takes positives to subtract"
+    assert positives is not None, "a class prior needs positives to subtract"
     least = logits(mass.new_full((), -1.0), *columns) if callable(logits) else mass.new_full((), -logits)
     total = total_weight(anchors, negatives).log()
     share = positives.logsumexp(dim=1) - math.log(positives.shape[1]) + total + math.log(negatives.class_prior)
@@ -102,15 +102,15 @@ def negative_sum(
     """Return the weighted sum of a function of similarities over an anchor's negatives: sum_k w(a, k) f(s(a, k)).
 
     Args:
-        anchors: (A, D) unit-norm anchors.
-        negatives: Keys, whose samples they are, and weights.
-        terms: The function f >= 0: of similarities and a column for each of `columns`.
-        columns: (A,) each; gradients reach them. A learned number goes in as `number.expand(A)`.
-        positives: (A, M) similarities of positives. Needed where `negatives.class_prior` is not 0: the
-            share of their terms is subtracted, down to no less than 0.
+        anchors: Anchors (A, D), unit-norm.
+        negatives: Negatives: keys, the ids of their samples, and weights.
+        terms: Function f >= 0 of similarities and of one column for each of `columns`.
+        columns: Columns (A,); gradients reach them. Pass a learned number as `number.expand(A)`.
+        positives: Similarities (A, M) of positives, needed if `negatives.class_prior` is not 0: the share of their
+            terms is subtracted, down to no less than 0.
 
     Returns:
-        (A,), at least float32; 0 for an anchor without negatives.
+        Sums (A,), at least float32; 0 for an anchor without negatives.
 
     Examples:
         >>> keys, ids = torch.eye(3), torch.tensor([1, 2, 3])
@@ -128,7 +128,7 @@ def negative_sum(
     total = _fold(anchors, negatives, weighted, dict(zip(names, columns, strict=True)), mirrored=mirrored)
     if not negatives.class_prior:
         return total
-    assert positives is not None, "a class prior takes positives to subtract"
+    assert positives is not None, "a class prior needs positives to subtract"
     of_positives = terms(positives, *(column[:, None] for column in columns)).mean(dim=1)
     share = negatives.class_prior * total_weight(anchors, negatives) * of_positives
     return ((total - share) / (1 - negatives.class_prior)).clamp(min=0)
@@ -140,7 +140,7 @@ def _names(columns: Sequence[Tensor]) -> list[str]:
 
 @torch.no_grad()
 def total_weight(anchors: Tensor, negatives: Negatives) -> Tensor:
-    """Sum the weights of an anchor's negatives: (A,). Where all weights are 1, this is their number."""
+    """Return the sum (A,) of the weights of an anchor's negatives. If all weights are 1, this is their number."""
     weight = negatives.log_weight
     if weight is not None:
         return _fold(anchors, negatives, lambda tile: weight(tile).exp())
@@ -160,14 +160,14 @@ def _fold(
     scale: float = 1.0,
     mirrored: bool = False,
 ) -> Tensor:
-    """Sum over an anchor's negatives; `mirrored`: values depend on similarities alone."""
+    """Sum over an anchor's negatives; `mirrored`: values depend on similarities only."""
     mirrored = mirrored and anchors is negatives.keys and negatives.anchor_samples is negatives.key_samples
     of_anchors, of_keys, within = negatives.numbered()
     side, longest = edge(anchors.device), max(len(of_anchors), len(of_keys))
     if not within and anchors.device.type == "cpu" and longest > side:
         of_anchors, of_keys = numbers(
             of_anchors, of_keys
-        )  # elsewhere there are few tiles, and a device waits for numbers
+        )  # other devices have few tiles, and would have to be waited for
     plan = Fold(of_anchors, of_keys, values, logarithmic, scale, mirrored, side, within)
     wide = widened(anchors)
     keys = wide if mirrored else widened(negatives.keys)

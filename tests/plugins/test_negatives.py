@@ -270,7 +270,7 @@ def test_the_grid_is_the_whole_registry():
         (lambda: HardDebiased(beta=1.0, class_prior=0.0), "class_prior must lie between 0 and 1"),
         (lambda: SemiHard(margin=3.0), "margin must lie in"),
         (lambda: Ring(lower=0.6, upper=0.5), "0 <= lower < upper <= 1"),
-        (lambda: Truncated(), "give either drop, or classes"),
+        (lambda: Truncated(), "set either drop, or classes"),
         (lambda: Truncated(drop=0), "drop must be at least 1"),
         (lambda: FalseNegative(count=0), "count must be at least 1, got 0"),
         (lambda: FalseNegative(count=1, threshold=1.0), "threshold must lie in"),
