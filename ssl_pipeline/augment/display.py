@@ -12,7 +12,7 @@ __all__ = ["chosen_bands", "displayed", "shown_bands", "stored"]
 def bands_of(spec: ImageSpec) -> tuple[int, int, int]:
     """Return the channels that are shown as red, green and blue: the real ones, the first three, or the first as grey.
 
-    Two bands hold as little colour as one, so that only the first of them is shown.
+    Two bands hold as little colour as one, so only the first of them is shown.
     """
     return spec.rgb or ((0, 1, 2) if spec.channels >= 3 else (0, 0, 0))
 

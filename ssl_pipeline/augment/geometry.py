@@ -65,7 +65,7 @@ def triangle_taps(
 
     Returns:
         Numbers (..., out, K) int32 of pixels, all different for an output pixel, and their weights (..., out, K)
-        float32. K is the same for all output pixels, so that some weights are 0.
+        float32. K is the same for all output pixels, so some weights are 0.
     """
     count = min(math.ceil(2 * max(widest, 1.0)) + 1, pixels)
     start, length, target = (value[..., None] for value in (start, length, target))
@@ -228,7 +228,7 @@ def _resampled(images: Tensor, rows: _Axis, columns: _Axis, size: int, spec: Ima
 
     A filter is a matrix that is nearly all zeros. For the rows, the pixels of one band after the other are converted to
     floats and multiplied by the weights of that band, which makes the products smaller by the same factor. The result,
-    S x W pixels, is small if an image is much higher than S, so that the bands of its columns are multiplied at once.
+    S x W pixels, is small if an image is much higher than S, so the bands of its columns are multiplied at once.
     An image that is lower than S and very wide is enlarged by this: `ssl_pipeline.runtime.resizing_pixels` accounts for
     it.
 

@@ -1,7 +1,7 @@
 """Sums over anchors x keys, tile by tile, with a custom backward pass.
 
 The forward pass keeps one number per anchor; the backward pass recomputes each tile. Nothing of size anchors x keys
-exists at any time, so that memory grows with the number of embeddings, not with its square.
+exists at any time, so memory grows with the number of embeddings, not with its square.
 
 If a batch is compared with itself, a tile and its mirror image across the diagonal hold the same values. Only one of
 the two is computed, and enters the sums twice: summed over its rows, and over its columns.
@@ -50,7 +50,7 @@ def numbers(anchor_samples: Tensor, key_samples: Tensor) -> tuple[Tensor, Tensor
     """Return small numbers (A,) and (K,) that replace ids and are equal if ids are: the places where ids first appear.
 
     Ids are hashes, and in any tile they range from the smallest to the largest. These numbers have a separate range in
-    each tile, so that `Fold` sees at once that most tiles hold no pair of one image.
+    each tile, from which `Fold` sees at once that most tiles hold no pair of one image.
     """
     both = torch.cat([anchor_samples, key_samples])
     _, which = torch.unique(both, return_inverse=True)

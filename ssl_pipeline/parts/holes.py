@@ -57,7 +57,7 @@ class Holes(nn.Module):
     Args:
         encoder: The encoder of the images.
         size: Side of the images, S, in px.
-        side: Side of a patch, in px; it divides S.
+        side: Side of a patch, in px, which has to divide S.
         ratio: Share of the patches that are hidden, in (0, 1).
 
     Source: SimMIM (2111.09886), section 3.1.

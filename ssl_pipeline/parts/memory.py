@@ -34,7 +34,7 @@ class Memory(nn.Module):
         self.register_buffer("vectors", torch.empty(0, 0))  # (size, D) from the first push on, which determines D
         self.register_buffer("position", torch.tensor(0))
         self.register_buffer("count", torch.tensor(0))
-        self._position = self._count = 0  # the same on the CPU, so that reading them waits for no device
+        self._position = self._count = 0  # copies on the CPU, which are read without waiting for a device
 
     def held(self) -> Tensor:
         """Return the vectors in memory (n, D), n <= size, in no particular order; (0, 0) at first."""

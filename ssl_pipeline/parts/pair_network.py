@@ -1,7 +1,7 @@
 """A learned energy of pairs: the squared distance of two outputs of a small network, the same for both sides.
 
 Like a distance, it is symmetric, at least 0, and 0 for equal vectors. Both sides pass through the network before they
-are compared, so that a batch of N vectors takes N passes, not N².
+are compared, so a batch of N vectors takes N passes, not N².
 
 Source: Hadsell, Chopra and LeCun 2006, section 2, whose energy is the distance of a network's outputs.
 """

@@ -85,7 +85,7 @@ class Negatives:
         anchor_samples: Id (A,) int64 of the image that each anchor is a view of.
         key_samples: Id (K,) int64 of the image that each key is a view of, even if the key is from a memory. A key of
             the anchor's own image is never a negative. Any int64 can be an id. These two short vectors replace a mask,
-            so that nothing of size A x K need exist.
+            so nothing of size A x K need exist.
         log_weight: Function of a tile that returns the logarithm of each negative's weight (a, k); -inf leaves a pair
             out. Weights other than 0 and 1 average 1 over an anchor's negatives. None: all weights are 1.
         rows: Name -> (A,): statistics of anchors over all their keys, which `log_weight` finds in its tile. Gradients
@@ -120,9 +120,9 @@ class Negatives:
     near: Near | None = None
 
     def numbered(self) -> tuple[Tensor, Tensor, int]:
-        """Return numbers (A,) of anchors and (K,) of keys, int64, and a bound: pairs closer than that are no negatives.
+        """Return numbers (A,) of anchors and (K,) of keys, int64, and the largest difference in pairs to leave out.
 
-        The bound is inclusive. If time is ignored, the numbers are the ids and the bound is 0.
+        If time is ignored, the numbers are the ids, and the difference is 0.
         """
         if self.near is None:
             return self.anchor_samples, self.key_samples, 0

@@ -13,7 +13,7 @@ class Near:
     """The places of all images of a pool in time, on one line, and the distance up to which images are near.
 
     Clips follow each other on the line, farther apart than `within`; an image without a time is a separate clip.
-    Nearness is symmetric but not transitive, so that no single number per image can represent it, in the way that an id
+    Nearness is symmetric but not transitive, so no single number per image can represent it, in the way that an id
     represents identity: it takes two places and a distance.
 
     Attributes:

@@ -166,8 +166,8 @@ class TaughtLoss(Objective):
 
         Args:
             predictions: Predictions (V, N, D) from V views of N images, of any length.
-            targets: Embeddings (T, N, D) of the teacher, of any length, without gradient: of each view, so that T is V,
-                or of the whole images, so that T is 1.
+            targets: Embeddings (T, N, D) of the teacher, of any length, without gradient: of each view (T is V) or of
+                the whole images (T is 1).
             step: The step.
         """
 

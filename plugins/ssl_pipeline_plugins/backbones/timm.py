@@ -108,7 +108,10 @@ class TimmBackbone(Backbone):
         return found
 
     def visible(self, images: Tensor, shown: Tensor) -> Tensor:
-        """Return features of the shown patches only, which see their positions and the class token, but not its own."""
+        """Return features of the shown patches, without any influence of the others.
+
+        The patches know their positions and see the class token, whose own feature is left out.
+        """
         prefix = self.network.num_prefix_tokens  # the class token and registers, which are not patches
 
         def keep_shown(_: nn.Module, __: tuple[Tensor], tokens: Tensor) -> Tensor:

@@ -35,7 +35,7 @@ class CodingRate(ViewLoss):
         self.distortion, self.invariance = distortion, invariance
 
     def forward(self, predictions: Tensor, targets: Tensor, step: Step) -> StepOutput:
-        """Return the loss of views (V, N, D). All views play the same part, so that targets are ignored."""
+        """Return the loss of views (V, N, D). All views play the same part, so targets are ignored."""
         del targets
         unit = F.normalize(widened(predictions), dim=2)
         images, dim = unit.shape[1:]

@@ -67,7 +67,7 @@ class NCE(Loss):
         else:
             self.register_buffer("constant", torch.tensor(float(constant)))
         self.register_buffer("estimated", torch.tensor(normaliser != "estimated"))
-        self._estimated = normaliser != "estimated"  # the same on the CPU, so that reading it waits for no device
+        self._estimated = normaliser != "estimated"  # a copy on the CPU, which is read without waiting for a device
 
     def forward(self, anchors: Tensor, positives: Tensor, negatives: Negatives, step: Step) -> StepOutput:
         """Return the mean loss in nats over anchors (A, D) with positives (A, M, D), all unit-norm."""

@@ -9,7 +9,7 @@ then false negatives. The number of such images among n is therefore binomial. I
 deputy of rank k would be false whenever there are at least k of them.
 
 Source: Wang et al. 2021 (2104.08760), section 3.2, with the distances and the factor of the authors' code
-(github.com/wanggrun/triplet, triplet_loss_head.py). That code uses |x - y|² - 2 as the distance, so that its margin of
+(github.com/wanggrun/triplet, triplet_loss_head.py). That code uses |x - y|² - 2 as the distance, so its margin of
 100 corresponds to 98 here.
 """
 

@@ -24,7 +24,7 @@ class Debiased(NegativeStrategy):
         self.class_prior = class_prior
 
     def select(self, candidates: Candidates) -> Negatives:
-        """Return all keys, those of the anchor's own image excepted."""
+        """Return all keys except those of the anchor's own image."""
         return candidates.negatives(class_prior=self.class_prior)
 
 

@@ -11,7 +11,7 @@ class InBatch(NegativeStrategy):
     """The keys of the batch."""
 
     def select(self, candidates: Candidates) -> Negatives:
-        """Return all keys, those of the anchor's own image excepted."""
+        """Return all keys except those of the anchor's own image."""
         return candidates.negatives()
 
 

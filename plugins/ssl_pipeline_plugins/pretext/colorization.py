@@ -70,7 +70,7 @@ class Colorization(PretextTask):
     def compare(self, encoded: Encoded, step: Step) -> StepOutput:
         """Return the cross-entropy in nats (equation 2), averaged over places and weighted by the rarity of colours.
 
-        Rare colours are predicted more often than they occur, so that `pretext_accuracy` can be less than the share of
+        Rare colours are predicted more often than they occur, so `pretext_accuracy` can be less than the share of
         the most frequent colour; `rebalanced_accuracy` weights places as the loss does. `grey_places` is the share of
         places with a chroma below 5.
         """

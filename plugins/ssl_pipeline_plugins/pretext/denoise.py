@@ -7,7 +7,7 @@ images do; the correction itself points downhill (Alain and Bengio 2012, 1211.42
 the data).
 
 Shortcut: copying the input, which is right nearly everywhere. The head predicts only the correction, from the maps of
-the last layer, so that its prediction has to come through the encoder. The kinds of corruption differ, so that no
+the last layer, so that its prediction has to come through the encoder. The kinds of corruption differ, so no
 single filter undoes them. The content of a hidden block has to be inferred from its surroundings.
 
 Source: Vincent et al. 2008, "Extracting and Composing Robust Features with Denoising Autoencoders", section 2.3.

@@ -40,7 +40,7 @@ from ssl_pipeline.types import (
 from ssl_pipeline.types.teaching import Targets
 
 _LEAST_SHARE = 0.15  # share of the spread of the teacher's embeddings, below which predictions have collapsed
-_LEAST_TAUGHT = 0.01  # spread of the teacher's embeddings, as `projection_std`, below which they tell no images apart
+_LEAST_TAUGHT = 0.01  # spread of the teacher's embeddings, as `projection_std`, below which they are all alike
 _LEAST_STD = 0.1  # for projections of views in healthy runs, as in joint embedding without a last norm
 _LOOKED_AT = 256  # most images whose predictions are matched for a figure, which bounds its cost in large batches
 
@@ -176,7 +176,7 @@ class Distill(PretextTask):
         return self.energy_head.project(self.encoder(images))
 
     def diagnose(self, figures: Mapping[str, float]) -> list[Finding]:
-        """Report a teacher that tells no images apart, collapsed predictions, and the findings of the loss."""
+        """Report a teacher that cannot tell images apart, collapsed predictions, and the findings of the loss."""
         taught = figures.get("teacher_projection_std", 1.0)
         if taught < _LEAST_TAUGHT:
             return [

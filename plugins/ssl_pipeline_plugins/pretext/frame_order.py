@@ -1,6 +1,6 @@
 """Frame order: were three frames of a clip taken in the order in which they are shown?
 
-It is often impossible to tell whether a film runs forwards or backwards, so that the task does not ask: an order and
+It is often impossible to tell whether a film runs forwards or backwards, so the task does not ask: an order and
 its reversal have the same answer. The question is which frame was taken between the other two.
 
 Shortcuts that need no look at what moves, and the guards against them:

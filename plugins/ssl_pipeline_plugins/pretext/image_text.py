@@ -168,7 +168,7 @@ class ImageText(PretextTask):
         strategy = self.negatives["texts"]
         assert isinstance(strategy, NegativeStrategy)
         texts = {name.removeprefix("text_"): value for name, value in figures.items() if name.startswith("text_")}
-        collapse = [  # with two captions, all embeddings should lie on a line, so that ranks do not tell
+        collapse = [  # ranks are not judged: with two captions, all embeddings should lie on a line
             found
             for of, own in (("images", figures), ("captions", texts))
             for found in spread_troubles(own, _LEAST_STD, self.loss.remedy, of, least_rank=0.0)

@@ -24,7 +24,7 @@ class Masked(PretextTask):
     Args:
         encoder: The encoder to train, which has to offer maps.
         size: Side of the views, in px.
-        mask_size: Side of the patches that are hidden, in px; it divides `size`.
+        mask_size: Side of the patches that are hidden, in px, which has to divide `size`.
         ratio: Share of the patches that are hidden, in (0, 1).
         view: The kind of view to learn from, with gentle augmentation.
     """

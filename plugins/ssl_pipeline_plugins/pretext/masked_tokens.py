@@ -1,7 +1,7 @@
 """Masked tokens: which entry of a visual vocabulary is behind each hole?
 
 A single prediction of pixels cannot represent the many contents that a hole may have: it is their average, which looks
-like none of them. A score for each entry of a vocabulary can, as it tells how likely each content is. The vocabulary is
+like none of them. A score for each entry of a vocabulary can: it states how likely each content is. The vocabulary is
 learned during training, by clustering the patches of the images.
 
 Shortcuts: those of `masked`, with the same guards: holes are large, and the loss covers hidden patches only. One entry
@@ -46,8 +46,8 @@ class MaskedTokens(PretextTask):
         encoder: The encoder to train, which has to offer maps.
         size: Side of the views, in px.
         words: Number of entries of the vocabulary, K.
-        patch_size: Side of the patches that entries represent, in px; it divides `mask_size`.
-        mask_size: Side of the squares that are hidden, in px; it divides `size`.
+        patch_size: Side of the patches that entries represent, in px, which has to divide `mask_size`.
+        mask_size: Side of the squares that are hidden, in px, which has to divide `size`.
         ratio: Share of the image that is hidden, in (0, 1).
         momentum: Momentum of the vocabulary's averages, in [0, 1).
         view: The kind of view to learn from, with gentle augmentation.

@@ -1,7 +1,7 @@
 """Missing frame: which entry of a visual vocabulary is at each place of the frame between those that are shown?
 
 Many frames could lie between two others, because a moving object may have been here or there. A single prediction of
-pixels is the average of all of them, which looks like none. A score for each entry of a vocabulary tells how likely
+pixels is the average of all of them, which looks like none. A score for each entry of a vocabulary states how likely
 each content is. The vocabulary is learned during training, by clustering the patches of the missing frames.
 
 Shortcuts that need no understanding of motion, and the guards against them:
@@ -53,7 +53,7 @@ class MissingFrame(PretextTask):
         encoder: The encoder to train, which has to offer maps.
         size: Side of the views, in px.
         words: Number of entries of the vocabulary, K.
-        patch_size: Side of the patches that entries represent, in px; it divides `size`.
+        patch_size: Side of the patches that entries represent, in px, which has to divide `size`.
         frames: Number of frames, odd and at least 3; the middle one is missing.
         least: Shortest time from one frame to the next, in s, greater than 0.
         most: Longest time from one frame to the next, in s.
@@ -138,7 +138,7 @@ class MissingFrame(PretextTask):
         return [
             Finding(
                 "still frames",
-                f"still frames: at {copied:.0%} of the places, the missing frame equals the previous one, so that "
+                f"still frames: at {copied:.0%} of the places, the missing frame equals the previous one, so "
                 "there is little to learn but copying. Raise pretrain.pretext_task: {least: ..., most: ...}, or "
                 "{words: ...}.",
             )

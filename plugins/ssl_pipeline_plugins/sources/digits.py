@@ -1,4 +1,4 @@
-"""The handwritten digits that come with scikit-learn, so that a first run needs no data and no network."""
+"""The handwritten digits that come with scikit-learn, so a first run needs no data and no network."""
 
 from typing import TYPE_CHECKING
 
