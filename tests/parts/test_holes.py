@@ -205,7 +205,7 @@ def test_a_backbone_that_cannot_serve_is_refused_with_those_that_can():
 
 def test_maps_that_do_not_fit_the_views_are_refused():
     with pytest.raises(
-        ConfigError, match="the backbone's last maps have 5 places per side, from which 18 holes per side cannot"
+        ConfigError, match="the backbone's last maps have 5 places per side, which cannot be divided or grouped into 18"
     ):
         make("masked", size=18, mask_size=6)
 

@@ -95,7 +95,7 @@ def test_a_table_labels_clips(folders: Path, tmp_path: Path) -> None:
     with pytest.raises(PipelineError, match="line 2: there is no clip 'train/car/a/3.png'"):
         open_clips(folders)
     table.write_text("path,group\ntrain/car/a,g\n")
-    with pytest.raises(PipelineError, match="each clip is a group of its own: remove it"):
+    with pytest.raises(PipelineError, match="each clip is a separate group. Remove it"):
         open_clips(folders)
 
 

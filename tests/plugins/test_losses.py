@@ -199,7 +199,7 @@ def test_nce_estimates_its_normaliser_once_from_the_first_batch(pairs, apply):
         (lambda: MeanSquareExponential(gamma=-1.0), "gamma must be greater than 0, got -1"),
         (lambda: GeneralisedMargin(hidden_dim=8), "hidden_dim belongs to energy: network, but energy is squared_euc"),
         (lambda: NCE(temperature=0.1, log_noise=0.5), "log_noise must be at most 0"),
-        (lambda: NCE(temperature=0.1, normaliser="estimated", constant=1.0), "constant is 1.0, and normaliser is est"),
+        (lambda: NCE(temperature=0.1, normaliser="estimated", constant=1.0), "constant is 1.0, but normaliser is est"),
         (lambda: Decoupled(temperature=0.0), "temperature must be greater than 0"),
         (lambda: Decoupled(temperature=0.1, sigma=-1.0), "sigma must be at least 0"),
         (lambda: Sigmoid(scale=0.0), "scale must be greater than 0"),

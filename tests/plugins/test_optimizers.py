@@ -141,8 +141,8 @@ def test_clipped_lars_moves_no_layer_faster_than_the_learning_rate_would():
         ("sgd", {"momentum": False}, r"pretrain.optimizer.momentum: must be a number \(found False\)"),
         ("sgd", {"nesterof": 1}, r"pretrain.optimizer.nesterof: unknown key. Did you mean 'nesterov'\? \(optimizer 'sgd'\)"),
         ("lars", {"trust_coefficient": 0}, r"pretrain.optimizer.trust_coefficient: Input should be greater than 0"),
-        ("adamw", {"trust_coefficient": 1e-3}, "'trust_coefficient' belongs to an earlier version: it is an option of lars"),
-        ("sgd", {"trust_coefficient": 1e-3}, "'trust_coefficient' belongs to an earlier version: it is an option of lars"),
+        ("adamw", {"trust_coefficient": 1e-3}, "'trust_coefficient' belongs to an earlier version: only lars has this"),
+        ("sgd", {"trust_coefficient": 1e-3}, "'trust_coefficient' belongs to an earlier version: only lars has this"),
     ],
 )  # fmt: skip
 def test_mistakes_are_named(name, options, words):

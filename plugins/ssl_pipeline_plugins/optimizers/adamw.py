@@ -26,7 +26,7 @@ class AdamW(optim.AdamW):
     """
 
     small_options: ClassVar[Mapping[str, Any]] = {"learning_rate": 2e-3, "weight_decay": 1e-4, "momentum": 0.9}
-    formerly: ClassVar[Mapping[str, str]] = {"trust_coefficient": "only lars has this option: remove it"}
+    formerly: ClassVar[Mapping[str, str]] = {"trust_coefficient": "only lars has this option, so remove it"}
 
     def __init__(
         self, groups: ParameterGroups, learning_rate: float, *, momentum: Beta = 0.9, second_beta: Beta = 0.999

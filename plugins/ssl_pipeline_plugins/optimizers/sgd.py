@@ -23,7 +23,7 @@ class SGD(optim.SGD):
         nesterov: Whether to use Nesterov momentum, which looks ahead to where the momentum alone would lead.
     """
 
-    formerly: ClassVar[Mapping[str, str]] = {"trust_coefficient": "only lars has this option: remove it"}
+    formerly: ClassVar[Mapping[str, str]] = {"trust_coefficient": "only lars has this option, so remove it"}
 
     def __init__(
         self,
