@@ -59,7 +59,7 @@ class ViewNeeds:
         main: Main kind of view: the backbone is built, watched and exported at its size.
         count: Number of views of the main kind, at least 1.
         others: Further kind of view -> the number of views of it, at least 1.
-        frames: Times between the frames of a clip, if each main view shows another frame. None: the main views show the
+        frames: Times between frames, if the main views show different frames of a clip. None: the main views show the
             sample's own image, or what `pretrain.positives` says.
 
     Raises:
@@ -145,7 +145,7 @@ class PretextTask(Diagnosed, nn.Module, ABC):
     """Number of random numbers that the task needs for each sample, P."""
 
     parts: Mapping[str, int] = {}
-    """Name of a part of a view that the encoder also embeds -> its side in px, such as {"tile": 10}."""
+    """Name of a part of a view that the encoder embeds -> its side in px, such as {"tile": 10}."""
 
     forbidden: frozenset[str] = frozenset()
     """Operations of the augmentation policy that would give the answer away or make it undecidable."""

@@ -23,7 +23,7 @@ class SwAV(ViewLoss):
     """Mean cross-entropy, in nats, between one view's assignment to prototypes and another view's softmax over them.
 
     Args:
-        prototypes: Number of prototypes K, at least 2; use a multiple of the number of classes.
+        prototypes: Number of prototypes K, at least 2; use several times the number of classes.
         temperature: Softmax temperature, greater than 0.
         epsilon: Softness of the assignment, greater than 0.
         iterations: Number of Sinkhorn-Knopp iterations, at least 0. With 0, the assignment is a plain softmax, which

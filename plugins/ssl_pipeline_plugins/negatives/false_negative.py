@@ -27,7 +27,7 @@ class FalseNegative(NegativeStrategy):
     """The keys of the batch, except those nearest to an anchor's positive; at least one is left.
 
     Args:
-        count: Largest number of false negatives per anchor, at least 1. Use a part of the images of a class in a batch.
+        count: Largest number of false negatives per anchor, at least 1; fewer than the images of a class in a batch.
         threshold: Cosine to the positive, in [-1, 1), that a false negative must exceed. -1 sets no threshold.
         mode: Treatment of false negatives: cancel (they are left out) or attract (they also become positives). If fewer
             than `count` exceed the threshold, the anchor's own positive replaces the missing ones and weighs more.
