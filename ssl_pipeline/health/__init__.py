@@ -1,1 +1,1 @@
-"""Signs of trouble: figures of a run and of its embeddings, and what these say."""
+"""Health of a run: figures of its curves and embeddings, and the findings that they lead to."""

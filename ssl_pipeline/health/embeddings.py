@@ -1,7 +1,7 @@
-"""How embeddings spread out, in five numbers that need no label: the signs of collapse, and of its absence.
+"""Five measures, none of which needs labels, of how embeddings spread out: they show whether an encoder collapses.
 
-All are computed in float64, and nothing of size n x n ever exists. Embeddings are (n, D) arrays of any float type; a
-value that is not finite makes the result NaN.
+All are computed in float64, and no n x n matrix is ever held in memory. Embeddings are (n, D) arrays of any float type.
+A value that is not finite makes the result NaN.
 """
 
 from typing import Any
@@ -18,39 +18,39 @@ _TILE_ROWS = 1024  # rows; 1024 x 1024 float64 are 8 MB
 
 
 def unit(z: Array) -> Float64:
-    """Return rows scaled to length 1; a row of zeros stays."""
+    """Return the rows scaled to length 1; a row of zeros remains zero."""
     rows: Float64 = z.astype(np.float64)
     lengths = np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), np.finfo(np.float64).tiny)
     return np.asarray(rows / lengths)
 
 
 def embedding_std(z: Array) -> float:
-    """Return the standard deviation of unit embeddings in a dimension, averaged over the D dimensions, times sqrt(D).
+    """Return the standard deviation of unit embeddings per dimension, averaged over the D dimensions, times sqrt(D).
 
     Args:
-        z: (n, D) embeddings, n >= 1.
+        z: Embeddings (n, D), n >= 1.
 
     Returns:
-        In [0, 1]: 0 if all point the same way, 1 if they are spread evenly in every dimension about the origin.
+        In [0, 1]: 0 if all embeddings point the same way, 1 if they spread evenly about the origin in all dimensions.
 
-    Source: Chen and He 2021 (2011.10566), section 4.1, there as std against 1 / sqrt(D).
+    Source: Chen and He 2021 (2011.10566), section 4.1, where the std is compared with 1 / sqrt(D).
     """
     return float(unit(z).std(axis=0).mean() * np.sqrt(z.shape[1]))
 
 
 def effective_rank(z: Array) -> float:
-    """Return RankMe: the exponential of the entropy of the normalised singular values of z, which is not centred.
+    """Return RankMe, the exponential of the entropy of the normalised singular values of z, without centring z.
 
     Args:
-        z: (n, D) embeddings.
+        z: Embeddings (n, D).
 
     Returns:
-        In [1, min(n, D)] up to the paper's epsilon (some 1e-4); 0 if z is all zeros.
+        In [1, min(n, D)], up to the paper's epsilon (about 1e-4); 0 if z is all zeros.
 
     Source: Garrido et al. 2023 (2210.02885), equations 1 and 2: p_k = s_k / sum(s) + 1e-7, exp(-sum(p_k log p_k)).
     """
     triangle = np.empty((0, z.shape[1]))
-    for start in range(0, len(z), _TILE_ROWS):  # R of a QR decomposition, tile by tile, has the singular values of z
+    for start in range(0, len(z), _TILE_ROWS):  # R of a tiled QR decomposition has the singular values of z
         tile: Float64 = np.concatenate([triangle, z[start : start + _TILE_ROWS].astype(np.float64)])
         triangle = np.linalg.qr(tile).R
     if not np.isfinite(triangle).all():
@@ -63,21 +63,22 @@ def effective_rank(z: Array) -> float:
 
 
 def uniformity(z: Array) -> float:
-    """Return the logarithm of the mean of exp(-2 d^2) over pairs of unit embeddings, d their distance.
+    """Return the logarithm of the mean of exp(-2 d^2) over all pairs of unit embeddings, where d is their distance.
 
     Args:
-        z: (n, D) embeddings, n >= 2. The time goes with n^2: some thousands are enough.
+        z: Embeddings (n, D), n >= 2. The time grows with n^2; a few thousand embeddings are enough.
 
     Returns:
-        In [-8, 0]: 0 if all point the same way; evenly spread over a sphere of many dimensions it nears -4.
+        In [-8, 0]: 0 if all embeddings point the same way; near -4 if they spread evenly over a sphere of many
+        dimensions.
 
     Raises:
-        ValueError: There is no pair.
+        ValueError: There are fewer than 2 embeddings.
 
     Source: Wang and Isola 2020 (2005.10242), section 4.1.2, with t = 2.
     """
     if len(z) < 2:
-        raise ValueError(f"uniformity needs 2 embeddings or more, got {len(z)}")
+        raise ValueError(f"uniformity needs at least 2 embeddings, got {len(z)}")
     rows = unit(z)
     total = 0.0
     for start in range(0, len(rows), _TILE_ROWS):
@@ -93,11 +94,11 @@ def alignment(z1: Array, z2: Array) -> float:
     """Return the mean squared distance between the unit embeddings of positive pairs.
 
     Args:
-        z1: (n, D) embeddings, n >= 1.
-        z2: (n, D) embeddings of the same samples, in the same order.
+        z1: Embeddings (n, D), n >= 1.
+        z2: Embeddings (n, D) of the same samples, in the same order.
 
     Returns:
-        In [0, 4]: 0 if the two of every pair point the same way.
+        In [0, 4]: 0 if both embeddings of every pair point the same way.
 
     Source: Wang and Isola 2020 (2005.10242), section 4.1.1, with alpha = 2.
     """
@@ -105,15 +106,15 @@ def alignment(z1: Array, z2: Array) -> float:
 
 
 def views_found(z1: Array, z2: Array) -> Float64:
-    """Return the share of each sample's two views that find each other: top-1 by the cosine, in both directions.
+    """Return the share of each sample's two views that retrieve each other: top-1 by cosine, in both directions.
 
     Args:
-        z1: (n, D) embeddings, n >= 1.
-        z2: (n, D) embeddings of other views of the same samples, in the same order.
+        z1: Embeddings (n, D), n >= 1.
+        z2: Embeddings (n, D) of other views of the same samples, in the same order.
 
     Returns:
-        (n,) values 0, 0.5 or 1. A view is found where the sample's own other view is nearer to it than that of each
-        other sample; one that is just as near counts against it, so that embeddings that are all the same have 0.
+        (n,) values 0, 0.5 or 1. A view is found if the other view of its sample is nearer to it than the views of all
+        other samples. A tie counts as not found, so identical embeddings give 0.
     """
     first, second = unit(z1), unit(z2)
     if not (np.isfinite(first).all() and np.isfinite(second).all()):
@@ -130,11 +131,11 @@ def views_found(z1: Array, z2: Array) -> Float64:
 
 
 def view_recall(z1: Array, z2: Array) -> float:
-    """Return the share of views that are found by the other view of their sample: recall@1; see `views_found`.
+    """Return recall@1: the share of views that are found by the other view of their sample; see `views_found`.
 
     Args:
-        z1: (n, D) embeddings, n >= 1.
-        z2: (n, D) embeddings of other views of the same samples, in the same order.
+        z1: Embeddings (n, D), n >= 1.
+        z2: Embeddings (n, D) of other views of the same samples, in the same order.
 
     Returns:
         In [0, 1].

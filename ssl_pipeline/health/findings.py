@@ -1,8 +1,8 @@
-"""Telling trouble from learning: what the curves of a run say, by name.
+"""Detect training failures from the curves of a run and name them.
 
-A fatal finding is looked for from a twentieth of the training on, and has to show in two rows of the curves in
-succession: a run may pass through what would be an end if it stayed. The encoder is not looked at in every row; what
-its embeddings say has to show in two looks in succession.
+Fatal findings are reported only after 5% of the training, and only if two consecutive rows of the curves show one: a
+healthy run may pass through states that would be a failure if they lasted. Not every row has figures of the embeddings.
+A collapse of the encoder must show in two consecutive rows that do.
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,27 +14,28 @@ __all__ = ["USUAL_UPDATE_RATIOS", "find", "looked_at"]
 
 Row = Mapping[str, float]
 
-_FATAL_FROM_SHARE = 0.05  # of the training, before which anything may pass
-_FATAL_FROM_STEP = 8  # before which anything may pass in very short runs
-_EARLY_SHARE = 0.1  # of the training, in which nothing worth learning is learned to the end
-_SOLVED_ACCURACY = 0.98  # share of right answers
+_FATAL_FROM_SHARE = 0.05  # share of the training before which no finding is fatal
+_FATAL_FROM_STEP = 8  # the same as a number of steps, for very short runs
+_EARLY_SHARE = 0.1  # share of the training within which no worthwhile task can be solved
+_SOLVED_ACCURACY = 0.98  # share of right answers from which a task counts as solved
 USUAL_UPDATE_RATIOS = (1e-4, 0.2)
-"""The length of a step as a share of the length of the weights, where a run learns; at its end it falls to 0."""
+"""Usual range of the update ratio, the norm of a step over the norm of the weights; it falls to 0 as a run ends."""
 _MIN_UPDATE_RATIO = 1e-6
 _MAX_ZERO_LOSS = 1e-9
 
 
 def find(task: Diagnosed, rows: Sequence[Row], total: int, warmup: float, bounds: CollapseBounds) -> list[Finding]:
-    """Say all that is wrong, given the curves of a run.
+    """Return everything that the curves of a run show to be wrong.
 
-    A fatal finding counts if the row before has one too, of whatever kind: embeddings that are the same in one row and
-    not a number in the next, or projections that are narrow in one and embeddings in the next, have not recovered.
+    A fatal finding is reported if the previous row has a fatal finding of any kind. A run has not recovered if its
+    embeddings are identical in one row and NaN in the next, or if first its projections collapse and then its
+    embeddings do.
 
     Args:
-        task: The pretext task, which knows its own signs of trouble, and those of its loss and its strategy.
-        rows: The curves so far, at least one row; a first one of the start alone, before any step, is passed over.
+        task: The pretext task, which diagnoses its own failures and those of its loss and its strategy.
+        rows: The curves so far, at least one row; a row from before the first step is ignored.
         total: Number of steps of the run.
-        warmup: Number of steps of warm-up, in which learning is slower than it will be.
+        warmup: Number of warm-up steps, during which learning is still slow.
         bounds: The bounds of `pretrain.collapse`.
     """
     rows = [row for row in rows if row["step"]]
@@ -43,7 +44,7 @@ def find(task: Diagnosed, rows: Sequence[Row], total: int, warmup: float, bounds
     now, progress = rows[-1], rows[-1]["step"] / total
     looks = [row for row in rows if looked_at(row)]
     own = task.diagnose({**now, "progress": progress})
-    found = _large_update(now) + ([] if own else _solved(now, progress))  # the task knows better why
+    found = _large_update(now) + ([] if own else _solved(now, progress))  # the task's own diagnosis is more specific
     if now["step"] > warmup:
         found += [finding for finding in own if not finding.fatal]
 
@@ -63,32 +64,32 @@ def find(task: Diagnosed, rows: Sequence[Row], total: int, warmup: float, bounds
 
 
 def looked_at(row: Row) -> bool:
-    """Say whether a row of the curves has the figures of the encoder's embeddings."""
+    """Return whether a row of the curves has figures of the encoder's embeddings."""
     return "embedding_std" in row
 
 
 def _large_update(row: Row) -> list[Finding]:
-    """Say whether a step moved the weights too far.
+    """Report a step that moved the weights too far.
 
-    Behind a norm, weights may have any length, and too large steps make them longer until they are small steps for
-    them: the loss does not show it, but what the weights had before is lost. On the bundled digits the largest
-    `update_ratio` is 0.01 at the learning rate of params.yaml, 0.16 at 30 times that, which still learns, and 0.37 at
-    100 times.
+    Weights that are followed by a normalisation may have any norm. Steps that are too large increase this norm until
+    they are small in relation to it. The loss does not show this, but what the weights had learned is lost. On the
+    bundled digits, the largest `update_ratio` is 0.01 at the learning rate of params.yaml, 0.16 at 30 times that rate,
+    which still learns, and 0.37 at 100 times.
     """
     ratio = row["update_ratio"]
-    if not ratio > USUAL_UPDATE_RATIOS[1]:  # NaN where the step was skipped
+    if not ratio > USUAL_UPDATE_RATIOS[1]:  # True for NaN: the step was skipped
         return []
     return [
         Finding(
             "learning rate too high",
-            f"the learning rate is too high: a step moves the weights by {ratio:.0%} of their length, and 1 to 10% is "
-            "usual. Lower pretrain.optimizer.learning_rate, or lengthen pretrain.warmup.",
+            f"the learning rate is too high: a step changes the weights by {ratio:.0%} of their norm (usual: 1 to "
+            "10%). Lower pretrain.optimizer.learning_rate, or lengthen pretrain.warmup.",
         )
     ]
 
 
 def _solved(row: Row, progress: float) -> list[Finding]:
-    """Report a pretext task too easy to teach anything; the run goes on, as pretrained weights may know it already."""
+    """Report a pretext task that is too easy; this ends no run, as pretrained weights may solve a task early on."""
     share = row.get("pretext_accuracy", 0.0)
     if progress > _EARLY_SHARE or not share >= _SOLVED_ACCURACY:
         return []
@@ -96,21 +97,21 @@ def _solved(row: Row, progress: float) -> list[Finding]:
         Finding(
             "trivial pretext solution",
             f"trivial pretext solution: {share:.1%} of the answers are right after {progress:.0%} of the training. "
-            "Something in the views gives them away, such as a border, a tint or a trace of resampling: look at "
-            "data/augmented/preview.png, and change augment.views, or ask for more by pretrain.pretext_task.",
+            "Something in the views gives the answers away, such as a border, a tint or a trace of resampling. Look at "
+            "data/augmented/preview.png, and change augment.views, or make the task harder with pretrain.pretext_task.",
         )
     ]
 
 
 def _stuck(row: Row, progress: float) -> list[Finding]:
-    """Say whether nothing moves, while the learning rate is still far from its end, where nothing should."""
+    """Report a run that no longer changes although its learning rate is still far from the end of the schedule."""
     if progress <= _EARLY_SHARE and abs(row["loss"]) < _MAX_ZERO_LOSS:
         return [
             Finding(
                 "loss stuck at 0",
-                "loss stuck at 0: whatever is compared satisfies it, so there is nothing to learn from. Make it "
-                "harder: change pretrain.loss: {margin: ...} or pretrain.negatives where the loss has a margin, and "
-                "pretrain.pretext_task where it belongs to a pretext task.",
+                "loss stuck at 0: every pair satisfies the loss, so there is nothing left to learn. Make it harder: "
+                "change pretrain.loss: {margin: ...} or pretrain.negatives if the loss has a margin, or "
+                "pretrain.pretext_task if it belongs to a pretext task.",
                 fatal=True,
             )
         ]
@@ -118,8 +119,8 @@ def _stuck(row: Row, progress: float) -> list[Finding]:
         return [
             Finding(
                 "loss stuck",
-                f"loss stuck: a step moves the weights by {row['update_ratio']:.1g} of their length, and 1e-4 or more "
-                "is usual. Raise pretrain.optimizer.learning_rate.",
+                f"loss stuck: a step changes the weights by {row['update_ratio']:.1g} of their norm (usual: 1e-4 or "
+                "more). Raise pretrain.optimizer.learning_rate.",
                 fatal=True,
             )
         ]
@@ -127,7 +128,7 @@ def _stuck(row: Row, progress: float) -> list[Finding]:
 
 
 def _collapsed_encoder(row: Row, bounds: CollapseBounds) -> list[Finding]:
-    """Say whether the embeddings of a fixed batch of images are nearly the same, or vary along one direction."""
+    """Report embeddings of a fixed batch of images that are nearly identical, or that vary along one direction only."""
     std, rank = row["embedding_std"], row["effective_rank"]
     if std >= bounds.min_embedding_std and rank >= bounds.min_effective_rank:  # False for NaN
         return []
@@ -138,11 +139,11 @@ def _collapsed_encoder(row: Row, bounds: CollapseBounds) -> list[Finding]:
             f"{name} collapse",
             f"{name} collapse: embeddings of different images {how} (embedding std {std:.3g}, bound "
             f"{bounds.min_embedding_std:g}; effective rank {rank:.3g}, bound {bounds.min_effective_rank:g}). Likely "
-            "causes: too high a learning rate (lower pretrain.optimizer.learning_rate), too little precision "
-            "(pretrain.precision: fp32), images that hardly differ (look at data/augmented/preview.png); with a "
-            "contrastive loss too few negatives (raise pretrain.batch_size) or a temperature that does not suit "
+            "causes: a learning rate that is too high (lower pretrain.optimizer.learning_rate), too little precision "
+            "(pretrain.precision: fp32), or images that hardly differ (look at data/augmented/preview.png); with a "
+            "contrastive loss also too few negatives (raise pretrain.batch_size) or an unsuitable temperature "
             "(pretrain.loss: {temperature: ...}; 0.1 to 0.5 is usual). If these embeddings are what you want, lower "
-            "the bounds in pretrain.collapse, which lets it go on from its checkpoint.",
+            "the bounds in pretrain.collapse; the run then resumes from its checkpoint.",
             fatal=True,
         )
     ]

@@ -1,4 +1,4 @@
-"""Whether an encoder still is what it started from: figures of images that nobody learns from, and need no label."""
+"""Comparison of an encoder with its initial weights, on held-out images and without labels."""
 
 import math
 from typing import Any, NamedTuple
@@ -14,18 +14,19 @@ __all__ = ["NEIGHBOURS", "Sight", "drift", "fallen", "nearest", "sight"]
 Array = npt.NDArray[np.floating[Any]]
 
 NEIGHBOURS = 10
-"""Nearest neighbours of an image that count as its neighbourhood."""
+"""Number of nearest neighbours that form the neighbourhood of an image."""
 _ERRORS = 3.0
-"""Standard errors beyond which a fall is no chance: of the some thirty looks of a run, one in a thousand is beyond."""
+"""Number of standard errors beyond which a fall is not due to chance. By chance, one comparison in a thousand is beyond
+it, and a run makes about thirty."""
 
 
 class Sight(NamedTuple):
-    """What an encoder makes of the held-out images.
+    """Summary of an encoder's embeddings of the held-out images.
 
     Attributes:
-        found: (n,) share of each image's two views that are found by the other one: 0, 0.5 or 1.
-        neighbours: (n, k) int64 rows of each image's nearest neighbours.
-        rank: RankMe of all views.
+        found: Share (n,) of the two views of each image that find each other: 0, 0.5 or 1.
+        neighbours: Rows (n, k) int64 of the nearest neighbours of each image.
+        rank: Effective rank (RankMe) of the embeddings of all views.
     """
 
     found: npt.NDArray[np.float64]
@@ -33,7 +34,11 @@ class Sight(NamedTuple):
     rank: float
 
     def figures(self, start: "Sight") -> dict[str, float]:
-        """Return what the curves show, beside what the encoder made of these images at the start."""
+        """Return the figures for the curves.
+
+        Args:
+            start: The summary for the same images under the initial weights.
+        """
         return {
             "held_out_recall": float(self.found.mean()),
             "held_out_effective_rank": self.rank,
@@ -42,11 +47,11 @@ class Sight(NamedTuple):
 
 
 def sight(z1: Array, z2: Array) -> Sight:
-    """Sum up the embeddings of two views of each image.
+    """Summarise the embeddings of two views per image.
 
     Args:
-        z1: (n, D) embeddings of the first views, n >= 2.
-        z2: (n, D) embeddings of the second views, in the same order.
+        z1: Embeddings (n, D) of the first views, n >= 2.
+        z2: Embeddings (n, D) of the second views, in the same order.
     """
     both = np.concatenate([z1, z2])
     finite = bool(np.isfinite(both).all())
@@ -55,14 +60,14 @@ def sight(z1: Array, z2: Array) -> Sight:
 
 
 def nearest(z: Array, k: int) -> npt.NDArray[np.int64]:
-    """Return the nearest neighbours of each sample by the cosine, the nearest first.
+    """Return the nearest neighbours of each sample by cosine, nearest first.
 
     Args:
-        z: (n, D) finite embeddings, n >= 2. Memory goes with n^2: some thousands are enough.
-        k: Number of neighbours, or n - 1 where there are fewer.
+        z: Finite embeddings (n, D), n >= 2. Memory grows with n^2; a few thousand embeddings are enough.
+        k: Number of neighbours; n - 1 is used if it is smaller.
 
     Returns:
-        (n, min(k, n - 1)) rows; of two that are equally near, the one with the lower row comes first.
+        (n, min(k, n - 1)) rows of z; ties are ordered by row.
     """
     rows = unit(z)
     cosines = rows @ rows.T
@@ -72,25 +77,25 @@ def nearest(z: Array, k: int) -> npt.NDArray[np.int64]:
 
 
 def drift(before: npt.NDArray[np.int64], now: npt.NDArray[np.int64]) -> float:
-    """Return the share of nearest neighbours that are no longer among them.
+    """Return the share of the initial nearest neighbours that are nearest neighbours no longer.
 
     Args:
-        before: (n, k) rows of each sample's neighbours at the start.
-        now: (n, k) those of today.
+        before: Rows (n, k) of each sample's neighbours at the start.
+        now: Rows (n, k) of each sample's present neighbours.
 
     Returns:
-        In [0, 1]: 0 where each sample has the neighbours that it had. Of embeddings that have nothing to do with what
-        they were, it is 1 - k / (n - 1).
+        In [0, 1]: 0 if every sample still has the same neighbours. It is 1 - k / (n - 1) on average if the embeddings
+        are unrelated to those at the start.
     """
     kept = (before[:, :, None] == now[:, None, :]).any(axis=2)
     return float(1.0 - kept.mean())
 
 
 def fallen(start: Sight, now: Sight) -> list[Finding]:
-    """Say whether the encoder is worse on the held-out images than what it started from, by more than chance.
+    """Report an encoder that does worse on the held-out images than its initial weights, by more than chance.
 
-    Each image is compared with itself: its two views are fixed, and what is drawn by chance is which images are held
-    out. The fall is a finding where it is more than three standard errors of the mean of these differences.
+    Each image is compared with itself: its two views are fixed, and only the choice of held-out images is random. A
+    fall is reported if it exceeds three standard errors of the mean of these differences.
     """
     differences = now.found - start.found
     low, fall, high = _interval(-differences)
@@ -100,17 +105,18 @@ def fallen(start: Sight, now: Sight) -> list[Finding]:
     return [
         Finding(
             "below its start",
-            f"below its start: of held-out images {now.found.mean():.1%} of the views are found by the other view of "
-            f"their image, and by the weights that the run started from it was {start.found.mean():.1%} (a fall of "
-            f"{100 * fall:.1f} points [{100 * low:.1f}, {100 * high:.1f}]); {moved:.0%} of their nearest neighbours "
-            "are others. What was given is being lost. Lower pretrain.optimizer.learning_rate, let the heads learn "
-            "first (pretrain.freeze_epochs: 1), hold early layers back (pretrain.layer_decay: 0.75), or average the "
-            "weights (pretrain.ema: 0.999). pretrain.ship: best keeps the best step, the start itself if need be.",
+            f"below its start: on held-out images, {now.found.mean():.1%} of the views are found by the other view of "
+            f"their image, down from {start.found.mean():.1%} with the initial weights (a fall of {100 * fall:.1f} "
+            f"points [{100 * low:.1f}, {100 * high:.1f}]); {moved:.0%} of their nearest neighbours have changed. The "
+            "encoder is losing what its initial weights had learned. Lower pretrain.optimizer.learning_rate, train the "
+            "heads first (pretrain.freeze_epochs: 1), lower the learning rate of early layers (pretrain.layer_decay: "
+            "0.75), or average the weights (pretrain.ema: 0.999). With pretrain.ship: best, the best step ships, or "
+            "the initial weights if none is better.",
         )
     ]
 
 
 def _interval(values: npt.NDArray[np.float64]) -> tuple[float, float, float]:
-    """Return the mean of values (n,), n >= 2, between the bounds that are `_ERRORS` standard errors away."""
+    """Return the lower bound, mean and upper bound of values (n,), n >= 2; bounds are `_ERRORS` standard errors off."""
     mean, error = float(values.mean()), float(values.std(ddof=1)) / math.sqrt(len(values))
     return mean - _ERRORS * error, mean, mean + _ERRORS * error

@@ -1,6 +1,7 @@
-"""How the projections that a loss compares spread out in a step's own batch: what collapses first shows here.
+"""Spread of the projections that a loss compares, within the batch of a step: a collapse shows here first.
 
-Embeddings of an encoder in eval mode say little early on, while running statistics settle; these do.
+Embeddings of an encoder in eval mode say little early on, until running statistics have settled. Projections do not
+depend on running statistics.
 """
 
 from collections.abc import Mapping
@@ -15,31 +16,32 @@ from ssl_pipeline.types import Finding
 __all__ = ["CENTRED_STD", "outweighed", "spread_figures", "spread_troubles"]
 
 CENTRED_STD = 0.85
-"""Least `projection_std` of a healthy run whose projector ends in a batch normalisation, which centres projections; not
-with local views, with which it centres all kinds together, so that one of them may lie to one side."""
+"""Least `projection_std` of a healthy run whose projector ends in batch normalisation, which centres projections. It
+does not apply with local views: all kinds of views are centred together then, and one kind may lie off-centre."""
 
-_MAX_ROWS = 256  # that are looked at, so that a large batch costs no more than a small one
-_MIN_IMAGES = 16  # images, of which a mean and a direction say nothing
-MIN_PROJECTION_RANK = 1.2  # rank of what lies along a line, nearly: healthy runs in batches of 16 pass through 1.4
-_MIN_TERM_SHARE = 0.01  # of a loss: what has less of it does not shape projections
-_MIN_STD_UNOPPOSED = 0.35  # std under which projections are drawn together, unless something is at work against it
-_MIN_RANK_UNOPPOSED = 10.0  # rank under which projections vary together, unless something is at work against it
-_MIN_RANK_SHARE_UNOPPOSED = 0.4  # of all dimensions: the same for short projections
+_MAX_ROWS = 256  # projections to measure, so that a large batch costs no more than a small one
+_MIN_IMAGES = 16  # images: with fewer, means and directions say nothing
+MIN_PROJECTION_RANK = 1.2  # below this, projections lie nearly on a line; healthy runs in batches of 16 fall to 1.4
+_MIN_TERM_SHARE = 0.01  # share of the loss below which a term does not shape projections
+_MIN_STD_UNOPPOSED = 0.35  # std below which projections contract, unless something opposes it
+_MIN_RANK_UNOPPOSED = 10.0  # rank below which dimensions vary together, unless something opposes it
+_MIN_RANK_SHARE_UNOPPOSED = 0.4  # the same as a share of all dimensions, for short projections
 
 
 @torch.no_grad()
 def spread_figures(projections: Tensor) -> dict[str, Tensor]:
-    """Return how far unit projections spread, and over how many directions.
+    """Measure how far unit projections spread, and over how many directions.
 
     Args:
-        projections: (N, P) projections of any length, each of another image.
+        projections: Projections (N, P) of any norm, each of a different image.
 
     Returns:
-        `projection_std`: the standard deviation in a dimension, averaged over all, times sqrt(P): 0 if all point the
-        same way, 1 if they spread evenly about the origin (Chen and He 2021, 2011.10566, section 4.1).
-        `projection_rank`: (Σ λ)² / Σ λ² of the covariance's eigenvalues λ, the participation ratio: from 1, all on a
-        line, to min(N - 1, P); 0 if all are the same (Gao et al. 2017, 10.1101/214262).
-        Nothing if there are fewer than 16 of them.
+        `projection_std`: the standard deviation per dimension, averaged over all dimensions, times sqrt(P): 0 if all
+        projections point the same way, 1 if they spread evenly about the origin (Chen and He 2021, 2011.10566,
+        section 4.1).
+        `projection_rank`: the participation ratio (Σ λ)² / Σ λ² of the covariance's eigenvalues λ: from 1, if all
+        projections lie on a line, to min(N - 1, P); 0 if all are equal (Gao et al. 2017, 10.1101/214262).
+        An empty mapping if there are fewer than 16 projections.
     """
     if len(projections) < _MIN_IMAGES:
         return {}
@@ -58,29 +60,30 @@ def spread_troubles(
     of: str = "images",
     least_rank: float = MIN_PROJECTION_RANK,
 ) -> list[Finding]:
-    """Say what the figures of `spread_figures` say, as findings; empty if all is well.
+    """Return the findings that the figures of `spread_figures` lead to; the list is empty if all is well.
 
     Args:
         figures: The figures of a row of the curves.
         least_std: The least `projection_std` of a healthy run.
-        remedy: What to change, as a sentence.
-        of: What is projected, in the plural.
-        least_rank: The least `projection_rank` of a healthy run; 0: any will do.
+        remedy: A sentence that says what to change.
+        of: Plural noun for what is projected, such as "images".
+        least_rank: The least `projection_rank` of a healthy run; 0: any rank is healthy.
     """
     return _narrow(figures, least_std, least_rank, "", remedy, of)
 
 
 def outweighed(figures: Mapping[str, float], part: float, whole: float, dim: int, remedy: str) -> list[Finding]:
-    """Say whether projections come together, and the part of a loss that should keep them apart is too small to.
+    """Report projections that contract while the counterforce, such as a term of the loss, is too weak to prevent it.
 
-    A healthy run may have near projections, or few directions, for a while, but then pays for it in this part.
+    In a healthy run, projections may be close together or vary along few directions for a while, but the counterforce
+    is then large.
 
     Args:
-        figures: The figures of a row of the curves, with those of `spread_figures`.
-        part: The part of the loss, or of what else it is weighed against.
-        whole: The whole that it is weighed against; only sizes count.
-        dim: P, of projections, which have no more directions than that.
-        remedy: What to change, as a sentence.
+        figures: The figures of a row of the curves, including those of `spread_figures`.
+        part: Size of the counterforce.
+        whole: Size that it is compared with, such as the whole loss; signs are ignored.
+        dim: P, the length of projections, which bounds their rank.
+        remedy: A sentence that says what to change.
     """
     if abs(part) >= _MIN_TERM_SHARE * abs(whole):
         return []

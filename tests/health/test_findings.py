@@ -58,7 +58,7 @@ def test_a_step_that_is_too_long_names_the_learning_rate():
     assert said((20, {"update_ratio": 0.15})) == []
     (found,) = said((20, {"update_ratio": 0.23}))
     assert not found.fatal
-    assert "the learning rate is too high: a step moves the weights by 23%" in found.message
+    assert "the learning rate is too high: a step changes the weights by 23%" in found.message
     assert "pretrain.optimizer.learning_rate" in found.message
 
 
@@ -119,7 +119,7 @@ def test_small_things_wait_for_the_end_of_warmup():
 @pytest.mark.parametrize(
     ("figures", "words"),
     [
-        ({"update_ratio": 9e-7}, "loss stuck: a step moves the weights by 9e-07 of their length"),
+        ({"update_ratio": 9e-7}, "loss stuck: a step changes the weights by 9e-07 of their norm"),
         ({"loss": 0.0}, "loss stuck at 0"),
     ],
 )
