@@ -143,9 +143,7 @@ def staleness(keys: Tensor, samples: Tensor, oldest: Tensor, oldest_samples: Ten
     anchor_samples = samples[:_MAX_ANCHORS]
     now = nearest(keys[:_MAX_ANCHORS], Negatives(keys, anchor_samples, samples), 1).similarities[:, 0]
     then = nearest(keys[:_MAX_ANCHORS], Negatives(oldest, anchor_samples, oldest_samples), 1).similarities[:, 0]
-    now, then = (
-        found[found.isfinite()].mean() for found in (now, then)
-    )  # -inf: all keys are of its image
+    now, then = (found[found.isfinite()].mean() for found in (now, then))  # -inf: all keys are of its image
     return ((1 - then + _DISTANCE_OFFSET) / (1 - now + _DISTANCE_OFFSET) - 1).nan_to_num(0.0)
 
 

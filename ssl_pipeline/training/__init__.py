@@ -1,1 +1,1 @@
-"""Training: the pretraining loop, fine-tuning, and what a run needs to survive."""
+"""Training: the pretraining loop, fine-tuning, checkpoints, and the monitoring of runs."""

@@ -1,4 +1,4 @@
-"""From the places of a batch's images to what is compared: canvases, views, embeddings."""
+"""From a batch's positions in the pool to what the loss compares: canvases, views, embeddings."""
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -27,7 +27,7 @@ __all__ = ["BatchEncoder", "in_float32"]
 
 
 class BatchEncoder:
-    """Makes the views of a run's batches, and encodes them.
+    """A maker and encoder of the views of a run's batches.
 
     Args:
         task: The task, on its device.
@@ -35,11 +35,11 @@ class BatchEncoder:
         sizes: The sizes of views over the run.
         seed: The seed of the run.
         precision: The device and the precision of the forward pass.
-        at_once: The most images that are encoded at once. Where that is the whole batch, it is also the batch of batch
-            norms, whatever share of it each rank encodes.
-        ranks: The processes that encode a share of each batch.
+        at_once: Largest number of images to encode at once. If this is at least the batch size, batch norms see the
+            whole batch, whatever share of it each rank encodes.
+        ranks: The processes, each of which encodes a share of each batch.
         texts: The captions of the pool, for a task that learns from them.
-        frames: What chooses the images that main views are of.
+        frames: The choice of frames that main views are made of.
         targets: The teacher's embeddings, for a task that has a teacher.
     """
 
@@ -62,7 +62,7 @@ class BatchEncoder:
         self._micro_batches = MicroBatches(task, at_once, precision.device)
 
     def make(self, place: Place) -> Batch:
-        """Make what can be made ahead of a step: ids, and views of this rank's share unless they are made in parts."""
+        """Make what a step needs in advance: ids, and this rank's views unless they are made per micro-batch."""
         own = place.positions[self._ranks.share(len(place.positions))]
         views = self._views(place, own) if len(own) <= self._at_once else {}
         shown = self._frames.of(place.positions, place.epoch)
@@ -73,12 +73,15 @@ class BatchEncoder:
         return on_device(ids, self._precision.device)
 
     def encode(self, place: Place, batch: Batch, step: Step) -> Encoded:
-        """Encode a batch, each rank its share: name -> (N, ...) at least float32, with a graph.
+        """Encode a batch, of which each rank encodes its share.
 
         Args:
             place: The place of the batch in the run.
-            batch: The batch, as `make` has made it.
-            step: The step that it is for.
+            batch: The batch that `make` returned for this place.
+            step: The step that the batch is for.
+
+        Returns:
+            The encoded whole batch: name -> (N, ...), in float32 or wider, with an autograd graph.
         """
         share = self._ranks.share(len(place.positions))
 
@@ -86,7 +89,7 @@ class BatchEncoder:
             return batch.views or self._views(place, positions)
 
         def encode(views: Views, first: int) -> Encoded:
-            self._seed_torch(step, share.start + first)  # for dropout and the like
+            self._seed_torch(step, share.start + first)  # for dropout and other random layers
             with self._precision.autocast():  # views: kind -> (n, V, C, s, s) in [0, 1]
                 return in_float32(self._task(views))
 
@@ -94,13 +97,13 @@ class BatchEncoder:
         with self._batch_norms(len(place.positions)):
             encoded = self._micro_batches.encode(make, encode, place.positions[share], side)
         if self._ranks.count > 1:
-            self._seed_torch(step, -1)  # what follows is computed by all ranks alike
+            self._seed_torch(step, -1)  # from here on, all ranks compute the same
         return self._ranks.gathered(encoded, len(place.positions))
 
     def pass_through(self, place: Place) -> None:
-        """Encode a batch for what its forward pass leaves in batch norms alone, each rank its share.
+        """Encode a batch only to update the running statistics of batch norms; each rank encodes its share.
 
-        The numbers of dropout and the like are other ones than those of any step.
+        Dropout and other random layers draw other numbers than in any training step.
         """
         share = self._ranks.share(len(place.positions))
         own = place.positions[share]
@@ -114,23 +117,23 @@ class BatchEncoder:
             self._ranks.average_statistics(self._task)
 
     def learn_anew(self) -> None:
-        """Find out anew what an image needs for its gradient, as other weights have one from now on."""
+        """Measure again how much memory the gradient of an image needs, after the set of trained weights changed."""
         self._micro_batches.forget()
 
     @contextmanager
     def backward(self, place: Place) -> Iterator[None]:
-        """Return the context of the backward pass, which may encode some images again."""
+        """Wrap the backward pass, which may encode some images again."""
         with self._micro_batches.unchanged_buffers(), self._batch_norms(len(place.positions)):
             yield
         if len(place.positions) > self._at_once:  # each rank's batch norms have seen its share alone
             self._ranks.average_statistics(self._task)
 
     def _batch_norms(self, size: int) -> AbstractContextManager[None]:
-        """Return the context in which batch norms see a batch of that size, or parts of it."""
+        """Return the context for batch norms: across ranks if a batch of this size is encoded at once."""
         return over_all_ranks(self._ranks.count if size <= self._at_once else 1)
 
     def _seed_torch(self, step: Step, row: int) -> None:
-        """Seed torch's generators for what is encoded from a row of the batch on."""
+        """Seed torch's generators for the part of the batch that begins at a row."""
         later = [row] if row else []
         seed_torch(int(hash64(self._seed, "step", step.number, *later)), self._precision.device)
 
@@ -143,5 +146,5 @@ class BatchEncoder:
 
 
 def in_float32(encoded: Encoded) -> Encoded:
-    """Return what an autocast forward pass gave, in the precision in which samples are compared."""
+    """Return the results of an autocast forward pass in float32, the precision in which samples are compared."""
     return {name: value.float() if value.is_floating_point() else value for name, value in encoded.items()}

@@ -1,4 +1,4 @@
-"""What a pretext task is given of a batch of images."""
+"""The inputs of a pretext task, made from a batch of images."""
 
 from collections.abc import Mapping
 
@@ -31,25 +31,25 @@ def inputs(
     shown: Tensor | None = None,
     targets: TeacherTargets | None = None,
 ) -> Views:
-    """Make the views that a task asks for, its random numbers, its captions and its teacher's embeddings.
+    """Make the views, random numbers, captions and teacher's embeddings that a task asks for.
 
-    All of them are functions of the samples.
+    All inputs of a sample depend only on the sample, the seed and the epoch, not on the batch.
 
     Args:
-        task: The task, which says what it needs.
+        task: The task, which declares what it needs.
         policies: Kind of view -> policy.
-        images: (N, S, S, C) canvases, on the device on which to compute.
-        ids: (N,) identities of the samples.
-        seed: The run's seed.
+        images: Canvases (N, S, S, C), on the device that makes the views.
+        ids: Ids (N,) of the samples.
+        seed: The seed of the run.
         epoch: The number of the epoch, from 0.
-        spec: What the images' values mean.
+        spec: The meaning of the images' values.
         texts: The captions, for a task that learns from them.
-        rows: (N,) the rows of the samples, by which their captions and their teacher's embeddings are found.
-        shown: (V, N, S, S, C) canvases of the frames that the main views are of; None: the samples' own, for all views.
+        rows: Rows (N,) of the samples in the pool, needed to look up captions and the teacher's embeddings.
+        shown: Canvases (V, N, S, S, C) of the frames that main views are made of; None: all views are made of `images`.
         targets: The teacher's embeddings, for a task that has a teacher.
 
     Raises:
-        ValueError: The task learns from captions or from a teacher, and is given none.
+        ValueError: The task learns from captions or a teacher, but `rows`, or `texts` or `targets`, is None.
     """
     main, counts = task.views.main, task.views.counts
     others, alike = {} if shown is None else {main: shown}, [main] if task.views.frames else ()
@@ -59,12 +59,12 @@ def inputs(
         views[UNIFORMS] = on_device(numbers, images.device)
     if task.text_tower is not None:
         if texts is None or rows is None:
-            raise ValueError("a task that learns from captions is given none")
+            raise ValueError("the task learns from captions: texts and rows must not be None")
         drawn = texts.drawn(rows, ids, seed, epoch)
         views[TOKENS] = on_device(drawn.tokens, images.device)
         views[CAPTIONS] = on_device(drawn.captions, images.device)
     if task.teaching is not None:
         if targets is None or rows is None:
-            raise ValueError("a task that learns from a teacher is given none")
+            raise ValueError("the task learns from a teacher: targets and rows must not be None")
         views[TEACHER] = targets.of(rows, views)
     return views

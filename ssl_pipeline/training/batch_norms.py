@@ -1,10 +1,10 @@
-"""Batch norm over the images of all ranks: each normalises its share by the mean and the variance of the whole batch.
+"""Batch normalisation across ranks: each rank normalises its share by the mean and variance of the whole batch.
 
-torch's own layer for this (`torch.nn.SyncBatchNorm`) needs a GPU and replaces the modules of a network. This one takes
-the place of the function that all modules call.
+torch's layer for this (`torch.nn.SyncBatchNorm`) needs a GPU and replaces modules of the network. This implementation
+replaces the function that all of these modules call.
 
-Source: Ioffe & Szegedy 2015 (1502.03167), algorithm 1 and the gradients of section 3; moments of several parts: Chan et
-al. 1979, equation 2.1.
+Sources: Ioffe & Szegedy 2015 (1502.03167), algorithm 1 and the gradients of section 3; moments combined from several
+parts: Chan et al. 1979, equation 2.1.
 """
 
 from collections.abc import Iterator
@@ -23,11 +23,11 @@ __all__ = ["over_all_ranks"]
 
 @contextmanager
 def over_all_ranks(count: int) -> Iterator[None]:
-    """Let batch norms that train take the images of all ranks for their batch, in value and gradient.
+    """Make batch norms in training mode normalise over the images of all ranks, in value and gradient.
 
-    Nothing changes where there is one rank. All ranks must call the same batch norms in the same order. Running
-    statistics are then the same on all of them. Within the block torch's function is replaced, so that every kind of
-    module is reached, and so are those that a backward pass calls again, on whatever thread.
+    With one rank, nothing changes. All ranks must call the same batch norms in the same order; running statistics are
+    then equal on all of them. Within the block, torch's function is replaced. This reaches every kind of module, also
+    if the backward pass calls it again on another thread.
 
     Args:
         count: The number of ranks.
@@ -67,9 +67,9 @@ def _batch_norm(
 
 
 def _moments(images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Return mean (C,) and variance (C,) of the images (n, C, ...) of all ranks, and of how many values each is, ()."""
+    """Return mean (C,) and variance (C,) over images (n, C, ...) of all ranks, and the number of values per channel."""
     channels = images.shape[1]
-    # var_mean takes several times as long on a CPU
+    # not var_mean, which is several times slower on a CPU
     mean, variance = torch.batch_norm_update_stats(_wide(images), None, None, 0.0)
     own = torch.cat([mean, variance, mean.new_full((1,), images.numel() / channels)])
     every = torch.stack(all_gather(own))
@@ -80,7 +80,7 @@ def _moments(images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 
 class _Normalised(torch.autograd.Function):
-    """Images less the mean, over the standard deviation, both of which depend on the images of all ranks."""
+    """Images minus their mean, divided by their standard deviation, where both depend on the images of all ranks."""
 
     @staticmethod
     def forward(
@@ -117,10 +117,10 @@ class _Normalised(torch.autograd.Function):
 
 
 def _axes(images: Tensor) -> list[int]:
-    """All axes but that of channels."""
+    """Return all axes except that of channels."""
     return [0, *range(2, images.ndim)]
 
 
 def _wide(values: Tensor) -> Tensor:
-    """Values in float32 at least, in which they are added up."""
+    """Return values in float32 or wider, for exact sums."""
     return values if values.dtype == torch.float64 else values.float()

@@ -1,4 +1,4 @@
-"""What a step is given: the views of its images, and their ids; on a GPU made while the step before it runs."""
+"""Batches of a run: views and ids of a step's images, which on a GPU are made during the previous step."""
 
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -15,17 +15,17 @@ from ssl_pipeline.types import Views
 __all__ = ["Batch", "Place", "made_ahead", "on_device"]
 
 HELPED = {"cuda"}
-"""Kinds of devices beside which batches are made ahead. On a CPU a step keeps all cores busy: one is slowed by what is
-made beside it as much as the next one is spared."""
+"""Types of device for which batches are made ahead. On a CPU, a step keeps all cores busy: making the next batch at the
+same time slows it down by as much as the next step saves."""
 
 
 class Place(NamedTuple):
-    """Which batch of a run it is.
+    """The place of a batch in a run.
 
     Attributes:
         step: The number of the step, from 0.
         epoch: The number of the epoch, from 0.
-        positions: (N,) the images' places in the pool.
+        positions: Positions (N,) of the images in the pool.
     """
 
     step: int
@@ -34,12 +34,12 @@ class Place(NamedTuple):
 
 
 class Batch(NamedTuple):
-    """What is made of a batch's images.
+    """The inputs made from a batch's images.
 
     Attributes:
-        views: Kind of view -> (N, V, C, S, S), and the task's random numbers.
-        ids: (N,) int64, the ids of the images, on the device of the views.
-        shown: (N, V) int64, the ids of the images that the main views are of; None: all are of the sample's own.
+        views: Views of each kind, (N, V, C, S, S), and the task's other inputs; empty if they are made per micro-batch.
+        ids: Ids (N,) int64 of the images, on the device of the views.
+        shown: Ids (N, V) int64 of the images that main views are made of; None: all views are of the sample's image.
     """
 
     views: Views
@@ -51,13 +51,14 @@ class Batch(NamedTuple):
 def made_ahead(
     make: Callable[[Place], Batch], places: Iterable[Place], device: torch.device
 ) -> Iterator[Iterator[tuple[Place, Batch]]]:
-    """Yield an iterator of batches, each of which is made in a thread while the step before it runs, where that helps.
+    """Yield an iterator of batches; on a GPU, a thread makes each batch during the previous step.
 
-    The thread has ended when the block has. At most one batch lies ready.
+    The thread ends with the block. It is never more than one batch ahead.
 
     Args:
-        make: A function that makes a batch, of its place alone. What it raises is raised where the batch is asked for.
-        places: The places of the batches, in their order.
+        make: A function that makes the batch for a place and depends on nothing else. Its exceptions are raised when
+            the batch is requested.
+        places: The places of the batches, in order.
         device: The device on which steps compute.
     """
     if device.type not in HELPED:
@@ -71,13 +72,13 @@ def made_ahead(
 
 
 Take = Callable[[], Batch]
-"""Returns a batch to whoever computes with it, in the order of that device's work."""
+"""A function that returns a batch, ordered before the work that the caller's stream does next."""
 
 
 def _one_ahead(
     thread: ThreadPoolExecutor, begin: Callable[[Place], Take], places: Iterable[Place]
 ) -> Iterator[tuple[Place, Batch]]:
-    """Yield each batch once the thread has been given the next one to make."""
+    """Yield each batch after submitting the next one to the thread."""
     waiting: list[tuple[Place, Future[Take]]] = []
     for place in places:
         waiting.append((place, thread.submit(begin, place)))
@@ -89,7 +90,7 @@ def _one_ahead(
 
 
 def _beside_steps(make: Callable[[Place], Batch], device: torch.device) -> Callable[[Place], Take]:
-    """Return `make` with a stream of its own, where the device has streams, so that it does not wait for the step."""
+    """Return `make` on a separate stream, if the device has streams, so that it does not wait for the step."""
     stream = torch.cuda.Stream(device) if device.type == "cuda" else None  # type: ignore[no-untyped-call]
 
     def begin(place: Place) -> Take:
@@ -103,7 +104,7 @@ def _beside_steps(make: Callable[[Place], Batch], device: torch.device) -> Calla
             here = torch.cuda.current_stream(device)
             here.wait_event(ready)
             for tensor in (*batch.views.values(), batch.ids, *([] if batch.shown is None else [batch.shown])):
-                tensor.record_stream(here)  # its memory is not given away before the step is done with it
+                tensor.record_stream(here)  # so that its memory is not reused before the step has finished
             return batch
 
         return take
@@ -112,6 +113,6 @@ def _beside_steps(make: Callable[[Place], Batch], device: torch.device) -> Calla
 
 
 def on_device(values: npt.NDArray[np.generic], device: torch.device) -> Tensor:
-    """Return an array as a tensor on a device; a GPU copies it from pinned memory, and is not waited for."""
+    """Return an array as a tensor on a device; copies to a GPU use pinned memory and are asynchronous."""
     tensor = torch.from_numpy(values)
     return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)

@@ -1,4 +1,4 @@
-"""The captions of a pool as a task that learns from texts is given them: tokens, and which captions are equal."""
+"""The captions of a pool as input for tasks that learn from texts: tokens, and ids that show which ones are equal."""
 
 import hashlib
 from collections.abc import Iterable, Sequence
@@ -22,17 +22,17 @@ _REMEDY = (
     "a pretrain.recipe that learns from images alone."
 )
 
-_AT_ONCE = 10_000  # captions that are encoded at once
-_MOST_KNOWN = 16  # captions of an image that a step is told of, as each costs it time
+_AT_ONCE = 10_000  # captions to encode at once
+_MOST_KNOWN = 16  # largest number of captions per image that a step learns about, as each costs time
 
 
 class Drawn(NamedTuple):
-    """A caption of each of some images.
+    """One drawn caption for each image of a batch.
 
     Attributes:
-        tokens: (n, L) int64, the drawn captions.
-        captions: (n, M) int64, the ids of all captions of the images, the drawn one first; of an image that has more
-            than 16, of that one and those that come after it.
+        tokens: Tokens (n, L) int64 of the drawn captions.
+        captions: Ids (n, M) int64 of all captions of the images, the drawn one first. For an image with more than 16
+            captions, these are the drawn one and the next 15.
     """
 
     tokens: npt.NDArray[np.int64]
@@ -40,9 +40,9 @@ class Drawn(NamedTuple):
 
 
 class TokenizedCaptions:
-    """All captions of a pool, encoded once, each in as many tokens as it has.
+    """All captions of a pool, encoded once and stored without padding.
 
-    Two captions of the same tokens are equal: no text tower can tell them apart.
+    Two captions with the same tokens count as equal, as no text tower can tell them apart.
 
     Args:
         tokenizer: The tokenizer.
@@ -50,17 +50,17 @@ class TokenizedCaptions:
 
     Attributes:
         tokenizer: The tokenizer.
-        rows: (n,) int64, the rows of the images that have a caption.
+        rows: Rows (n,) int64 of the images that have a caption.
         count: The number of captions.
-        different: The number of different ones.
-        truncated: The number of captions of which the end is cut off.
+        different: The number of distinct captions.
+        truncated: The number of captions that are cut off at the end.
     """
 
     def __init__(self, tokenizer: Tokenizer, captions: Iterable[Sequence[str]]):
         self.tokenizer = tokenizer
         images = list(captions)
         counts = np.array([len(own) for own in images], np.int64)
-        self._first = np.cumsum([0, *counts])  # (n + 1,): the place of an image's first caption among all
+        self._first = np.cumsum([0, *counts])  # (n + 1,): index of each image's first caption
         self.rows = np.flatnonzero(counts).astype(np.int64)
         self._most = int(counts.max(initial=0))
         every = [caption for own in images for caption in own]
@@ -80,18 +80,18 @@ class TokenizedCaptions:
         return int.from_bytes(hashlib.blake2b(own.tobytes(), digest_size=8).digest(), "little", signed=True)
 
     def drawn(self, rows: npt.NDArray[np.integer], ids: npt.NDArray[np.uint64], seed: int, epoch: int) -> Drawn:
-        """Draw a caption of each image: of several, the hashed numbers of the image and the epoch choose one.
+        """Draw one caption per image, chosen by a hash of the seed, the epoch and the image.
 
         Args:
-            rows: (n,) rows of images that have captions.
-            ids: (n,) identities of these images.
-            seed: The run's seed.
+            rows: Rows (n,) of images that have captions.
+            ids: Ids (n,) of these images.
+            seed: The seed of the run.
             epoch: The number of the epoch, from 0.
         """
         first, counts = self._first[rows], self._first[rows + 1] - self._first[rows]
         chosen = (uniforms(seed, epoch, ids, TOKENS, 1)[:, 0].astype(np.float64) * counts).astype(np.int64)
         told = min(self._most, _MOST_KNOWN)
-        order = (chosen[:, None] + np.arange(told)) % counts[:, None]  # from the drawn one on, round and round
+        order = (chosen[:, None] + np.arange(told)) % counts[:, None]  # from the drawn caption on, cyclically
         starts, ends = self._starts[first + chosen], self._starts[first + chosen + 1]
         places = starts[:, None] + np.arange(self.tokenizer.context)  # (n, L)
         inside = places < ends[:, None]
@@ -100,10 +100,10 @@ class TokenizedCaptions:
 
 
 def tokenized(task: PretextTask, pool: Split) -> TokenizedCaptions | None:
-    """Train a tokenizer on a pool's captions, encode them, and say how many there are; None for a task without texts.
+    """Train a tokenizer on a pool's captions, encode them and print their number; None for a task without texts.
 
     Raises:
-        PipelineError: The task learns from texts, and the pool has no captions, or fewer than two different ones.
+        PipelineError: The task learns from texts, but the pool has no captions or fewer than two distinct ones.
     """
     if task.text_tower is None:
         return None
@@ -113,31 +113,31 @@ def tokenized(task: PretextTask, pool: Split) -> TokenizedCaptions | None:
     images = len(found.rows)
     if found.different < 2:
         raise PipelineError(
-            f"pretrain.recipe: it tells captions apart, and all captions of the {images} images that have some are the "
-            f"same. {_REMEDY}"
+            f"pretrain.recipe: it learns to tell captions apart, but all captions of the {images} captioned images are "
+            f"the same. {_REMEDY}"
         )
     cut, left = found.truncated, len(pool) - images
-    said = f"pretrain: {found.count:,} captions of {images:,} images, {found.different:,} of them different"
+    said = f"pretrain: {found.count:,} captions of {images:,} images, {found.different:,} of them distinct"
     said += f"; a vocabulary of {found.tokenizer.size:,} tokens"
     said += f"; {cut:,} are cut off after {found.tokenizer.context} tokens" if cut else ""
-    said += f"; {left:,} images have no caption, and are left out" if left else ""
+    said += f"; {left:,} images without a caption are left out" if left else ""
     say(said)
     return found
 
 
 def refuse_without_captions(task: PretextTask, captioned: int) -> None:
-    """Refuse images for a task that learns from their captions, if none has any.
+    """Refuse a task that learns from captions if no image has one.
 
     Args:
         task: The task.
         captioned: The number of images that have a caption.
 
     Raises:
-        PipelineError: No image has one.
+        PipelineError: The task learns from captions, and no image has one.
     """
     if task.text_tower is not None and not captioned:
         raise PipelineError(
-            f"pretrain.recipe: it learns from images and their captions, and no image has one. {_REMEDY}"
+            f"pretrain.recipe: it learns from images and their captions, but no image has a caption. {_REMEDY}"
         )
 
 
@@ -145,8 +145,8 @@ def encode_captions(needs: TextNeeds, captions: Iterable[Sequence[str]]) -> Toke
     """Train a tokenizer on the captions of some images, and encode them.
 
     Args:
-        needs: How captions become tokens.
-        captions: The captions of each image, which are gone through twice.
+        needs: The tokenizer's settings: sizes of the vocabulary and the context.
+        captions: The captions of each image; they are iterated over twice.
     """
     every = (caption for own in captions for caption in own)
     return TokenizedCaptions(tokenizer.train(every, needs.vocabulary, needs.context), captions)

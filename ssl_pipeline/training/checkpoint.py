@@ -1,4 +1,4 @@
-"""Checkpoints: found only by the run that they belong to, whole or not there, and checked when they are read."""
+"""Checkpoints: read only by the run that wrote them, written atomically, and verified when they are read."""
 
 import hashlib
 import itertools
@@ -27,15 +27,16 @@ _DIGEST_SIZE = hashlib.sha256().digest_size
 
 
 class Checkpoints:
-    """The checkpoints of one run, in a folder of its own.
+    """The checkpoints of one run, in a separate folder.
 
-    Copies of the project that DVC makes for its queue share the work folder: a run that was killed in one of them goes
-    on in another. Where two equal runs are at work at the same time, each has a folder.
+    The copies of the project that DVC makes for its queue share the work folder, so a run that was killed in one copy
+    can resume in another. If two equal runs train at the same time, each has its own folder.
 
     Args:
         work: The folder of all unfinished runs.
-        fingerprint: The digest of everything that shapes the run. Another run looks elsewhere.
-        surroundings: What the numbers depend on besides; see `environment`. A change is said, not refused.
+        fingerprint: The digest of everything that determines the run. A run with another digest uses another folder.
+        surroundings: The environment that results also depend on, as `environment` returns it. A change is reported,
+            not refused.
     """
 
     def __init__(self, work: Path, fingerprint: str, surroundings: Mapping[str, str]):
@@ -50,11 +51,11 @@ class Checkpoints:
 
     @property
     def previous(self) -> Path:
-        """The one before."""
+        """The checkpoint before the newest one."""
         return self.folder / "checkpoint.previous.pt"
 
     def save(self, state: State) -> None:
-        """Write a checkpoint; the last one stays beside it, in case this one should be damaged on its disk."""
+        """Write a checkpoint; the previous one is kept, in case the new one is damaged on disk."""
         self.folder.mkdir(parents=True, exist_ok=True)
         content = {**state, "fingerprint": self._fingerprint, "environment": self._surroundings}
         temporary = self.folder / "checkpoint.tmp"
@@ -62,7 +63,7 @@ class Checkpoints:
             with disk_trouble_is_told(self.path), temporary.open("wb") as file:
                 file.write(_FILE_HEAD + bytes(_DIGEST_SIZE))
                 payload = _Digested(file)
-                torch.save(content, cast("BinaryIO", payload))  # of which it asks no more than write and flush
+                torch.save(content, cast("BinaryIO", payload))  # which needs only write and flush
                 if payload.trouble:
                     raise payload.trouble
                 file.seek(len(_FILE_HEAD))
@@ -77,28 +78,28 @@ class Checkpoints:
         _sync(self.folder)
 
     def exist(self) -> bool:
-        """Say whether this run has been begun before."""
+        """Return whether this run has a checkpoint."""
         return self.path.exists() or self.previous.exists()
 
     def load(self) -> State | None:
-        """Read the newest checkpoint that is whole, on the CPU, and say what a reader should know about it."""
+        """Return the newest intact checkpoint, on the CPU, and print what the user should know about it."""
         for path in (self.path, self.previous):
             if path.exists():
                 try:
                     state = self._read(path)
                 except ValueError as error:
-                    say(f"{path} {error}, and is left aside.")
+                    say(f"{path} {error}. It is ignored.")
                     continue
                 self._say_what_changed(state["environment"])
                 return state
         others = {path.parent for path in self.folder.parent.glob("*/checkpoint*.pt")} - set(self._equal())
         if others:
-            say(f"Not used: {', '.join(map(str, sorted(others)))}, from runs with other parameters, data or code.")
+            say(f"Ignored: {', '.join(map(str, sorted(others)))}, from runs with different parameters, data or code.")
         return None
 
     @contextmanager
     def until_done(self) -> Iterator[None]:
-        """Remove the checkpoints when the block is done, or when it failed in a way that going on would repeat."""
+        """Remove the checkpoints when the block has finished, or has failed in a way that resuming would repeat."""
         with ExitStack() as stack:
             self.folder = self._take_folder(stack)
             try:
@@ -109,12 +110,12 @@ class Checkpoints:
             shutil.rmtree(self.folder, ignore_errors=True)
 
     def _equal(self) -> list[Path]:
-        """Return the folders of this run and those that are equal to it."""
+        """Return the folders of this run and of equal runs."""
         return sorted(self.folder.parent.glob(f"{self._fingerprint[:16]}*"))
 
     def _take_folder(self, stack: ExitStack) -> Path:
-        """Lock a folder that no equal run is at work in, one with a checkpoint if there is any."""
-        deadline = time.monotonic() + LOCK_PATIENCE_SECONDS  # one whose dvc was killed ends within a second
+        """Lock a folder that no equal run is using, if possible one with a checkpoint."""
+        deadline = time.monotonic() + LOCK_PATIENCE_SECONDS  # a run whose dvc was killed ends within a second
         while left := [folder for folder in self._equal() if (folder / "checkpoint.pt").exists()]:
             for folder in left:
                 if stack.enter_context(hold(folder / "lock", patience=0)):
@@ -132,7 +133,7 @@ class Checkpoints:
         """Return the state in a file.
 
         Raises:
-            ValueError: It is not a whole checkpoint of this run.
+            ValueError: The file is not an intact checkpoint of this run.
         """
         state = read_state(path)
         if state["fingerprint"] != self._fingerprint:
@@ -142,11 +143,11 @@ class Checkpoints:
     def _say_what_changed(self, then: Mapping[str, str]) -> None:
         now = self._surroundings
         names = sorted(name for name in {*then, *now} if then.get(name) != now.get(name))
-        changes = [f"{name} was {then.get(name)} and is {now.get(name)}" for name in names]
+        changes = [f"{name}: {then.get(name)}, now {now.get(name)}" for name in names]
         if changes:
             say(
-                f"The checkpoint comes from other surroundings: {'; '.join(changes)}. "
-                "The run goes on; its weights will differ a little from those of an uninterrupted one."
+                f"The checkpoint was written in a different environment ({'; '.join(changes)}). "
+                "The run resumes; its weights will differ slightly from those of an uninterrupted run."
             )
 
 
@@ -154,11 +155,11 @@ def read_state(path: Path) -> State:
     """Return the state in a file, on the CPU.
 
     Raises:
-        ValueError: It is not a whole checkpoint; the message goes on from the file's name.
+        ValueError: The file is not an intact checkpoint; the message is a verb phrase, to follow the file's name.
     """
     with path.open("rb") as file:
         if file.read(len(_FILE_HEAD)) != _FILE_HEAD:
-            raise ValueError("is no checkpoint of this version")
+            raise ValueError("is not a checkpoint of this version")
         digest = file.read(_DIGEST_SIZE)
         if hashlib.file_digest(file, "sha256").digest() != digest:
             raise ValueError("is damaged")
@@ -168,10 +169,10 @@ def read_state(path: Path) -> State:
 
 
 class _Digested:
-    """A file that is written to, and the digest of what is written, of which no copy is held for that.
+    """A file object that computes the digest of what is written to it, without holding a copy.
 
-    Trouble with the disk is kept until all is said: torch ends its file whatever happens, and would raise an error of
-    its own that hides this one.
+    An error of the disk is stored rather than raised: torch would still try to complete its archive, and raise another
+    error that hides this one.
     """
 
     def __init__(self, file: BinaryIO):
@@ -179,7 +180,7 @@ class _Digested:
         self.trouble: OSError | None = None
 
     def write(self, data: Any) -> int:
-        """Write bytes, or a view of them; nothing more where there was trouble."""
+        """Write bytes or a view of them; after an error, write nothing more."""
         self.digest.update(data)
         if not self.trouble:
             try:
@@ -189,28 +190,31 @@ class _Digested:
         return len(data)
 
     def flush(self) -> None:
-        """Do nothing: the file is flushed by whoever opened it."""
+        """Do nothing: the caller that opened the file flushes it."""
 
 
 def newest_first(work: Path) -> list[tuple[Path, float]]:
-    """Return the checkpoints of all unfinished runs in a folder, and when each was written, the newest first."""
+    """Return the checkpoints of all unfinished runs in a folder with their times of writing, newest first."""
     found: list[tuple[Path, float]] = []
     for path in work.glob("*/checkpoint*.pt"):
-        with suppress(FileNotFoundError):  # its run has put another one in its place, or is done
+        with suppress(FileNotFoundError):  # the run has just replaced it, or has finished
             found.append((path, path.stat().st_mtime))
     return sorted(found, key=lambda item: item[1], reverse=True)
 
 
 def environment(precision: Precision, ranks: int = 1) -> dict[str, str]:
-    """Return what the bits of a result depend on, besides parameters, data and code.
+    """Return everything but parameters, data and code that the bits of a result depend on.
 
     Args:
         precision: The device and the precision.
         ranks: The number of processes that train together.
+
+    Returns:
+        A mapping from names, such as "threads", to values.
     """
     cuda = precision.device.type == "cuda"
     return {
-        "torch": str(torch.__version__),  # its own class would not be read back: it is code
+        "torch": str(torch.__version__),  # a plain str: a file with torch's own class could not be read back
         "device": torch.cuda.get_device_name(precision.device)
         if cuda
         else f"CPU with {torch.backends.cpu.get_cpu_capability()}",
@@ -221,7 +225,7 @@ def environment(precision: Precision, ranks: int = 1) -> dict[str, str]:
 
 
 def _sync(folder: Path) -> None:
-    """Make renames in a folder outlast a power cut, where the system can do so."""
+    """Make renames in a folder survive a power failure, if the system supports this."""
     if os.name == "posix":
         descriptor = os.open(folder, os.O_RDONLY)
         try:

@@ -1,4 +1,4 @@
-"""Whether a run that has collapsed goes on: it ends with a checkpoint and a picture, or is warned of."""
+"""Reaction to a collapse: end the run with a checkpoint and a picture of its curves, or only warn."""
 
 from collections.abc import Sequence
 
@@ -12,14 +12,14 @@ __all__ = ["warn_or_end"]
 
 
 def warn_or_end(run: Run, done: int, findings: Sequence[Finding], config: PretrainConfig) -> None:
-    """Say what the last row of the curves shows, and keep it; end the run if that is fatal.
+    """Print and store the findings of the last row of the curves; end the run if one of them is fatal.
 
-    A run that is ended leaves a checkpoint, and beside it a picture of the curves.
+    A run that is ended leaves a checkpoint and a picture of its curves next to it.
 
     Args:
         run: The run, with its curves.
-        done: Number of steps behind it; more than the last row's, where it was taken up from a later checkpoint.
-        findings: What is wrong in the last row.
+        done: Number of completed steps; greater than that of the last row if the run resumed from a later checkpoint.
+        findings: The findings of the last row.
         config: The section `pretrain`.
 
     Raises:
@@ -36,6 +36,6 @@ def warn_or_end(run: Run, done: int, findings: Sequence[Finding], config: Pretra
         found = "\n".join(finding.message for finding in ends)
         raise CollapsedError(
             f"step {step}: {found}\n"
-            f"The run ends here; {picture} shows its curves. With pretrain.on_collapse: warn it goes on from its "
-            "checkpoint; another remedy starts it anew."
+            f"The run ends here; {picture} shows its curves. With pretrain.on_collapse: warn, it resumes from its "
+            "checkpoint; any other change starts a new run."
         )

@@ -1,4 +1,4 @@
-"""What ranks hand to each other. Where one of them has ended, the others say so, and wait for nothing."""
+"""Collective operations between ranks. If one rank has ended, the others raise an error instead of waiting for it."""
 
 from contextlib import AbstractContextManager
 
@@ -12,7 +12,7 @@ __all__ = ["all_gather", "all_reduce"]
 
 
 def all_reduce(tensor: Tensor, operation: dist.ReduceOp.RedOpType = dist.ReduceOp.SUM) -> None:
-    """Replace a tensor by the sum, or another operation, of those of all ranks.
+    """Replace a tensor by the sum, or another reduction, of the tensors of all ranks.
 
     Raises:
         LostRankError: Another rank has ended.
@@ -22,7 +22,7 @@ def all_reduce(tensor: Tensor, operation: dist.ReduceOp.RedOpType = dist.ReduceO
 
 
 def all_gather(own: Tensor) -> list[Tensor]:
-    """Return the tensors of all ranks, which are of one shape.
+    """Return the tensors of all ranks, which must have the same shape.
 
     Raises:
         LostRankError: Another rank has ended.
@@ -34,4 +34,4 @@ def all_gather(own: Tensor) -> list[Tensor]:
 
 
 def _answered() -> AbstractContextManager[None]:
-    return ranks.answered("The last checkpoint stays.")
+    return ranks.answered("The last checkpoint is kept.")

@@ -1,4 +1,4 @@
-"""A run's curves and warnings: kept in checkpoints; curves are written as tables that grow."""
+"""The curves and warnings of a run: stored in checkpoints, and written as tables that grow during training."""
 
 import csv
 import math
@@ -20,23 +20,23 @@ __all__ = ["CurveFiles", "History", "write_curves"]
 Row = dict[str, float]
 
 _HEADLINE = ("loss", "effective_rank", "view_recall")
-"""Figures that are worth comparing between runs."""
+"""Figures worth comparing between runs."""
 _MAX_MESSAGE = 2000  # characters
 
 
 class History:
-    """What a run has to tell.
+    """The curves and warnings of a run.
 
     Attributes:
-        rows: Figures, a row for each logged step: losses and norms of gradients are averaged over the steps since the
-            last row, all else is of the row's own step.
-        warnings: What went wrong, each kind once: {"step": when it was first seen, "kind": its name, "warning": the
-            message}.
-        loss: The last loss that was read; NaN before.
-        shipped_step: The step whose weights ship, where that was chosen; None: those of the last one do.
+        rows: The figures, one row per logged step. The loss and the norm of the gradient are averaged over the steps
+            since the previous row; all other figures are of the row's step.
+        warnings: The first warning of each kind: {"step": the step when it was first seen, "kind": the name of the
+            kind, "warning": the message}.
+        loss: The last loss that was read; NaN if none was.
+        shipped_step: The step whose weights ship, if it was chosen; None: the last step.
 
     Args:
-        fp16: Whether a `GradScaler` is at work, which skips steps with infinite gradients and may go on.
+        fp16: Whether a `GradScaler` is used, which skips steps with infinite gradients and can continue.
     """
 
     def __init__(self, fp16: bool = False) -> None:
@@ -45,19 +45,19 @@ class History:
         self.loss = math.nan
         self.shipped_step: int | None = None
         self._fp16 = fp16
-        self._waiting: list[tuple[int, Tensor, Tensor]] = []  # not yet read: a device would have to be waited for
+        self._waiting: list[tuple[int, Tensor, Tensor]] = []  # unread: reading waits for the device
         self._sums: Row = {}
         self._steps = 0
 
     def note(self, step: int, loss: Tensor, gradient_norm: Tensor) -> None:
-        """Take in a step's loss and the norm of its gradients, which stay on their device until they are read."""
+        """Record the loss and the norm of the gradient of a step; both stay on their device until they are read."""
         self._waiting.append((step, loss.detach(), gradient_norm))
 
     def read(self) -> None:
-        """Add what was noted to the row to come.
+        """Read the recorded values and add them to the next row.
 
         Raises:
-            DivergedError: A step's loss or norm is not finite; it names the first such step.
+            DivergedError: The loss or norm of a step is not finite; the message names the first such step.
         """
         waiting, self._waiting = self._waiting, []
         if not waiting:
@@ -72,18 +72,18 @@ class History:
 
     @contextmanager
     def divergence_comes_first(self) -> Iterator[None]:
-        """Let what fails over numbers that are not finite be reported as what it is: a run that had diverged before."""
+        """Report an error within the block as a divergence if the run has diverged, as that is then the cause."""
         try:
             yield
         except Exception as error:
             try:
                 self.read()
             except DivergedError as diverged:
-                raise DivergedError(f"{diverged}\nWhat came of it: {error}"[:_MAX_MESSAGE]) from error
+                raise DivergedError(f"{diverged}\nThis led to: {error}"[:_MAX_MESSAGE]) from error
             raise
 
     def close_row(self, step: int, figures: Mapping[str, float]) -> None:
-        """End the row: the means of what was noted, and figures that are of this step alone."""
+        """Append a row: the means of the recorded values, and figures of this step."""
         self.read()
         self.rows.append(
             {"step": step} | {name: total / self._steps for name, total in self._sums.items()} | {**figures}
@@ -91,7 +91,7 @@ class History:
         self._sums, self._steps = {}, 0
 
     def warn(self, step: int, findings: Iterable[Finding]) -> None:
-        """Say what is wrong at a step, and keep it; of each kind only the first finding."""
+        """Print and store the findings of a step; of each kind, only the first one."""
         for finding in findings:
             if finding.kind not in {known["kind"] for known in self.warnings}:
                 self.warnings.append({"step": step, "kind": finding.kind, "warning": finding.message})
@@ -101,22 +101,22 @@ class History:
         """Return the state for a checkpoint.
 
         Raises:
-            DivergedError: A loss that was not yet read is not finite: there is no state to go on from.
+            DivergedError: A loss that had not been read is not finite, so there is no state to resume from.
         """
         self.read()
         return {"rows": self.rows, "warnings": self.warnings, "sums": self._sums, "steps": self._steps}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take over what a checkpoint holds."""
+        """Restore the state from a checkpoint."""
         self.rows, self.warnings = list(state["rows"]), list(state["warnings"])
         self._sums, self._steps = dict(state["sums"]), state["steps"]
 
 
 class CurveFiles:
-    """Curves as tables that grow with a run, one for each figure, as DVCLive writes them: `<name>.tsv`.
+    """Curves as tables that grow during a run, one per figure, in DVCLive's format: `<name>.tsv`.
 
-    Tables of an earlier run are removed, and all rows so far written anew: a run that goes on from a checkpoint has
-    fewer of them than were written before it was killed.
+    Existing tables are removed, and all rows so far are written again: a run that resumes from a checkpoint has fewer
+    rows than it had written before it was killed.
 
     Args:
         folder: The folder of the tables; None: nothing is written.
@@ -127,13 +127,13 @@ class CurveFiles:
         self._folder = folder
         if folder:
             folder.mkdir(parents=True, exist_ok=True)
-            for old in folder.rglob("*.tsv"):  # never written to: it may be a link into DVC's cache
+            for old in folder.rglob("*.tsv"):  # not overwritten: it may be a link into DVC's cache
                 old.unlink()
         self.add(rows)
 
     def add(self, rows: Sequence[Row]) -> None:
-        """Append rows, so that whoever looks at the tables meanwhile sees whole lines."""
-        names = {name: None for row in rows for name in row if name != "step"}  # in their order
+        """Append rows in one write per table, so that other programs only ever read whole lines."""
+        names = {name: None for row in rows for name in row if name != "step"}  # in order
         for name in names if self._folder else ():
             path = Path(self._folder or "", f"{name}.tsv")
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -144,9 +144,9 @@ class CurveFiles:
 
 
 def write_curves(history: History, folder: Path) -> None:
-    """Write `details.json` (the last row), `metrics.json` (a few of it) and `curves/<name>.tsv` into a folder.
+    """Write `details.json` (the last row), `metrics.json` (its main figures) and `curves/<name>.tsv` into a folder.
 
-    Where the step that ships was chosen, details.json has it as `shipped_step`.
+    If the step that ships was chosen, details.json contains it as `shipped_step`.
     """
     CurveFiles(folder / "curves", history.rows)
     last = {name: value if math.isfinite(value) else None for name, value in history.rows[-1].items()}

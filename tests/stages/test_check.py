@@ -50,7 +50,7 @@ def test_images_without_captions_are_refused_for_a_recipe_that_learns_from_them(
 ) -> None:
     done = project(command, pretrain={"recipe": "clip"})
     assert done.exit_code == 1, done.output
-    assert "learns from images and their captions, and no image has one. Give the images captions" in done.output
+    assert "learns from images and their captions, but no image has a caption. Give the images captions" in done.output
     assert not Path("data/ingested").exists()
 
 
@@ -59,7 +59,7 @@ def test_captions_count_where_they_are_kept_and_trained_on() -> None:
     params["pretrain"] |= {"recipe": "clip"}
     built = checks.build(Config.model_validate(params), load_registry())
     of_test, blank = Record("a.png", split="test", captions=("sea",)), Record("b.png", captions=(" ", "\0"))
-    with pytest.raises(PipelineError, match="no image has one"):
+    with pytest.raises(PipelineError, match="no image has a caption"):
         checks.check_records(built, [of_test, blank])
     checks.check_records(built, [of_test, blank, Record("c.png", captions=(" ", "sea"))])
 

@@ -61,7 +61,7 @@ def test_a_run_goes_on_with_the_same_bits_and_another_teacher_is_another_run(
     write_teacher(str(project / "theirs.onnx"), scale=-2.0)
     status, said = in_process(project, monkeypatch)
     assert status == 0
-    assert "from runs with other parameters, data or code" in said
+    assert "from runs with different parameters, data or code" in said
     assert products(project) != undisturbed
 
     (project / "theirs.onnx").unlink()  # what has learned needs no teacher

@@ -84,11 +84,11 @@ def test_a_rank_that_dies_ends_the_run_which_goes_on_to_the_same_bytes(project, 
     status, other, said = by_two(project, monkeypatch, "-c", DYING)
     assert (status, other) == (1, -signal.SIGKILL)
     assert "error: Another process of this run has ended before its time" in said
-    assert "The last checkpoint stays" in said
+    assert "The last checkpoint is kept" in said
     status, other, said = by_two(project, monkeypatch)
     assert (status, other) == (0, 0)
     assert said.count("pretrain: going on from a checkpoint, after step 4 of 10") == 1
-    assert "other surroundings" not in said
+    assert "different environment" not in said
     assert products(project) == whole[0]
 
 
@@ -133,7 +133,7 @@ def test_ctrl_c_ends_all_that_pretrain_devices_has_started_with_a_checkpoint(pro
     leave_out_graphs(monkeypatch)
     status, said = in_process(project, monkeypatch)
     assert status == 0
-    assert "The checkpoint comes from other surroundings: ranks was 2 and is 1." in said
+    assert "The checkpoint was written in a different environment (ranks: 2, now 1)." in said
     assert not list(project.glob(".work/*/"))
 
 

@@ -90,7 +90,7 @@ def test_a_task_that_reads_captions_is_given_them_and_no_other_is(build_small, c
     images = torch.from_numpy(pool.images(rows))
     views = inputs(task, policies, images, pool.ids[rows], 0, 0, pool.spec, texts, rows)
     assert (views[TOKENS].shape, views[CAPTIONS].shape) == ((4, 32), (4, 2))
-    with pytest.raises(ValueError, match="is given none"):
+    with pytest.raises(ValueError, match="texts and rows must not be None"):
         inputs(task, policies, images, pool.ids[rows], 0, 0, pool.spec)
     other = build_small(configure(recipe="rotation"))
     assert tokenized(other, pool) is None
@@ -100,10 +100,10 @@ def test_a_task_that_reads_captions_is_given_them_and_no_other_is(build_small, c
 @pytest.mark.parametrize(
     ("captions", "message"),
     [
-        (None, r"learns from images and their captions, and no image has one\. Give the images captions \(labels\.csv"),
+        (None, r"learns from images and their captions, but no image has a caption\. Give the images captions \(labels"),
         (
             Captions.of([("a star",)] * 24 + [()] * 24),
-            r"all captions of the 24 images that have some are the same\. Give",
+            r"all captions of the 24 captioned images are the same\. Give",
         ),
     ],
 )
@@ -116,7 +116,7 @@ def test_a_run_trains_on_captioned_images_alone_and_says_so(run, configure, pool
     few = [own if row % 2 else () for row, own in enumerate(pool.captions)]
     task, history = run(configure(recipe="clip", batch_size=8, epochs=1), replace(pool, captions=Captions.of(few)))
     assert history.rows[-1]["step"] == 3  # 24 of 48 images
-    assert "24 images have no caption, and are left out" in capsys.readouterr().err.replace("\n", " ")
+    assert "24 images without a caption are left out" in capsys.readouterr().err.replace("\n", " ")
     assert task.text_tower is not None
 
 

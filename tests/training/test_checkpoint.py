@@ -94,7 +94,7 @@ def test_another_run_does_not_find_it_even_when_its_file_is_put_there(checkpoint
     checkpoints.save(state(1))
     other = Checkpoints(tmp_path, "e" * 64, HERE)
     assert other.load() is None
-    assert f"Not used: {checkpoints.folder}, from runs with other parameters" in capsys.readouterr().err
+    assert f"Ignored: {checkpoints.folder}, from runs with different parameters" in capsys.readouterr().err
     other.folder.mkdir()
     other.path.write_bytes(checkpoints.path.read_bytes())
     assert other.load() is None
@@ -117,7 +117,7 @@ def test_other_surroundings_are_said_and_the_run_goes_on(checkpoints, tmp_path, 
     checkpoints.save(state(4))
     assert Checkpoints(tmp_path, "f" * 64, {**HERE, "threads": "8"}).load()["steps"] == 4
     message = capsys.readouterr().err
-    assert "threads was 2 and is 8" in message
+    assert "threads: 2, now 8" in message
     assert "torch" not in message
 
 

@@ -49,7 +49,7 @@ def test_figures_stand_in_groups_and_constant_ones_below(drawn):
         ["embedding std", "effective rank", "projection rank"],
         ["energies"],
     ]
-    assert figure.get_supxlabel() == "The same at every step: negatives 510"
+    assert figure.get_supxlabel() == "Constant: negatives 510"
     energies = figure.subfigs[2].axes[0]
     assert [text.get_text() for text in energies.get_legend().get_texts()] == [
         "two views of an image", "views of two images", "gap between the two",
@@ -61,7 +61,7 @@ def test_figures_that_some_rows_lack_are_drawn_where_they_are_told(drawn):
     figure = drawn(row(1, effective_rank=4.0), unseen, row(2, effective_rank=4.0), unseen | {"step": 4})
     std = figure.subfigs[1].axes[0].lines[0]
     assert [*zip(*std.get_data(), strict=True)] == [(1, 0.5), (2, 0.25)]
-    assert figure.get_supxlabel() == "The same at every step: negatives 510, effective rank 4"
+    assert figure.get_supxlabel() == "Constant: negatives 510, effective rank 4"
 
 
 def test_the_healthy_range_is_in_sight_also_where_the_curve_is_far_below_it(drawn):
@@ -77,7 +77,7 @@ def test_the_healthy_range_is_in_sight_also_where_the_curve_is_far_below_it(draw
 def test_a_method_without_energies_and_a_figure_that_is_no_number_are_drawn(drawn):
     rows = [{"step": step, "loss": 1.0 / step, "embedding_std": math.nan, "update_ratio": 0.0} for step in (1, 2)]
     assert list(panels(drawn(*rows)).values()) == [["loss"]]
-    assert drawn(*rows).get_supxlabel() == "The same at every step: embedding std nan, update ratio 0"
+    assert drawn(*rows).get_supxlabel() == "Constant: embedding std nan, update ratio 0"
     assert list(panels(drawn(rows[0])).values()) == [["loss", "update ratio"], ["embedding std"]]
 
 
@@ -89,6 +89,6 @@ def test_a_change_of_the_size_of_views_is_a_dotted_line_in_each_panel(drawn):
     dotted = [[line.get_xdata()[0] for line in place.lines if line.get_linestyle() == ":"] for place in places]
     assert dotted == [[2, 3]] * len(places)
     assert figure.get_supxlabel().splitlines() == [
-        "The same at every step: negatives 510",
+        "Constant: negatives 510",
         "Dotted lines: the size of views changes (8, 12, 16 px)",
     ]
