@@ -1,4 +1,4 @@
-"""How the embeddings of a fixed batch of images spread, now and then."""
+"""Monitoring of the embeddings of a fixed batch of images."""
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -19,19 +19,19 @@ __all__ = ["WATCHED_IMAGES", "EmbeddingWatch"]
 
 WATCHED_IMAGES = 256
 _MAX_KEPT_VALUES = 2**24
-"""Values of views, 64 MB of them, up to which views are kept for the next look; larger ones are made anew."""
+"""Largest number of values (64 MB) of views that are kept for the next measurement; more are made again each time."""
 
 
 class EmbeddingWatch:
-    """A fixed batch of images, two fixed views of each, on which an encoder is looked at now and then.
+    """A fixed batch of images with two fixed views each, on which an encoder is measured during training.
 
     Args:
         pool: The images.
         kind: The kind of view.
         seed: The seed of the run.
         precision: The precision in which the encoder computes.
-        batch_size: Number of views that are encoded at once, so that looking needs no more memory than training.
-        images: The number of images that are taken, or all where there are fewer.
+        batch_size: Number of views to encode at once, so that measuring needs no more memory than training.
+        images: Number of images to use; all of them if the pool has fewer.
     """
 
     def __init__(
@@ -51,10 +51,10 @@ class EmbeddingWatch:
 
     @torch.no_grad()
     def embeddings(self, encoder: nn.Module, policy: Policy) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
-        """Return the embeddings (n, D) of the first and of the second view of each image, made in eval mode.
+        """Return the embeddings (n, D) of the first and of the second view of each image, computed in eval mode.
 
         Args:
-            encoder: The encoder, whose training mode is as before afterwards.
+            encoder: The encoder; the training mode of each submodule is restored afterwards.
             policy: The policy of the views.
         """
         with _evaluating(encoder):
@@ -63,11 +63,11 @@ class EmbeddingWatch:
         return first, second
 
     def measure(self, encoder: nn.Module, policy: Policy) -> dict[str, float]:
-        """Return figures of `ssl_pipeline.health.embeddings` of the encoder's embeddings, made in eval mode.
+        """Return the measures of `ssl_pipeline.health.embeddings` for the encoder's embeddings in eval mode.
 
         Args:
             encoder: The encoder.
-            policy: The policy of the views, at the size that is trained on: batch norms know the statistics of that.
+            policy: The policy of the views, at the present training size, for which running statistics are valid.
         """
         first, second = self.embeddings(encoder, policy)
         both = np.concatenate([first, second])
@@ -84,7 +84,7 @@ class EmbeddingWatch:
         return [self._positions[start : start + size] for start in range(0, len(self._positions), size)]
 
     def _views(self, policy: Policy) -> Iterable[Tensor]:
-        """Return views (n, 2, C, S, S) of each part; those of a size are fixed, so that small ones are made once."""
+        """Return the views (n, 2, C, S, S) of each part; they are fixed for a size, and kept if they are small."""
         values = 2 * len(self._positions) * self._pool.spec.channels * policy.size**2
         made = (self._made(part, policy) for part in self._parts())
         if values > _MAX_KEPT_VALUES:
@@ -107,11 +107,11 @@ class EmbeddingWatch:
 
 @contextmanager
 def _evaluating(module: nn.Module) -> Iterator[None]:
-    """Switch to eval mode, and back to each submodule's own mode: a task may keep some of them frozen."""
+    """Switch to eval mode within the block, then restore each submodule's mode: a task may keep some frozen."""
     modes = [(child, child.training) for child in module.modules()]
     module.eval()
     try:
         yield
     finally:
-        for child, mode in modes:  # parents come first, and what they switch is put right after them
+        for child, mode in modes:  # parents come first: children that they switch are corrected afterwards
             child.train(mode)

@@ -1,7 +1,7 @@
-"""Fine-tuning: training a network on labelled images for a fixed number of steps, and nothing else.
+"""Fine-tuning: training of a network on labelled images for a fixed number of steps.
 
-Which images, which network and which learning rate are the caller's to say. Everything that is random is a hash of the
-seed of the lessons, so that all networks which are given the same lessons see the same views in the same order.
+The caller chooses the images, the network and the learning rate. All randomness derives from the seed of the lessons,
+so networks that learn from the same lessons see the same views in the same order.
 """
 
 import math
@@ -29,26 +29,27 @@ __all__ = ["MAX_KEPT_BYTES", "Classifier", "Lessons", "finetune"]
 Array = npt.NDArray[np.int64]
 
 _WARMUP_SHARE = 0.1
-"""Share of the steps in which the learning rate rises."""
+"""Share of the steps during which the learning rate rises."""
 
 MAX_KEPT_BYTES = 2**25
-"""Bytes of the views that lessons keep: 32 MiB. Small images, whose views take long beside their step, fit."""
+"""Largest size of the views that lessons keep, in bytes (32 MiB). It suffices for small images, whose views take long
+to make compared with a step."""
 
 
 @dataclass(frozen=True)
 class Lessons:
-    """What is learned from, batch by batch: views of labelled images.
+    """The batches to learn from: views of labelled images.
 
-    A batch holds `batch_size` views, however few the images: passes over the images, each in a new order and with new
-    views, follow each other without regard to where a batch ends. So every label budget gets the same compute.
+    A batch holds `batch_size` views, however few images there are. Passes over the images, each in a new order and with
+    new views, follow each other, and a batch may span several of them. Thus every label budget gets the same compute.
 
-    The views are made when they are asked for. Where they are few bytes they are kept, as another network that learns
-    from the same lessons asks for them again.
+    Views are made on request. If all of them fit into `MAX_KEPT_BYTES`, they are kept for other networks that learn
+    from the same lessons.
 
     Attributes:
-        data: n >= 1 images.
+        data: The n >= 1 labelled images.
         policy: The policy of the views to train on.
-        steps: Number of batches, one for each optimizer step.
+        steps: Number of batches, one per optimizer step.
         batch_size: Number of views per batch.
         seed: The seed of the order of images, of the views, and of dropout.
     """
@@ -83,9 +84,9 @@ class Classifier(nn.Module):
     """An encoder and a linear head.
 
     Args:
-        encoder: Maps images in [0, 1] to embeddings (N, D).
-        weight: (C, D), the weights with which the head starts.
-        bias: (C,), the biases with which it starts.
+        encoder: Encoder from images in [0, 1] to embeddings (N, D).
+        weight: Initial weights (C, D) of the head, where C is the number of classes.
+        bias: Initial biases (C,) of the head.
     """
 
     def __init__(self, encoder: Encoder, weight: Tensor, bias: Tensor):
@@ -95,7 +96,7 @@ class Classifier(nn.Module):
         self.head.weight, self.head.bias = nn.Parameter(weight.detach().clone()), nn.Parameter(bias.detach().clone())
 
     def forward(self, images: Tensor) -> Tensor:
-        """Return logits of images (N, C, S, S) in [0, 1], one for each class."""
+        """Return the logits of images (N, C, S, S) in [0, 1], one per class."""
         logits: Tensor = self.head(self.encoder(images))
         return logits
 
@@ -109,15 +110,16 @@ def finetune(
     keep_statistics: bool,
     precision: Precision,
 ) -> None:
-    """Train a classifier in place, all of it, and leave it in eval mode on the device of `precision`.
+    """Train all weights of a classifier in place, and leave it in eval mode on the device of `precision`.
 
     Args:
-        classifier: The weights where it starts from.
-        lessons: What it learns from; the weights after the last step are the result.
-        peak_rate: The learning rate at its peak, after a warm-up over a tenth of the steps; then a cosine to 0.
-        weight_decay: The weight decay, which spares biases and norms.
-        keep_statistics: Whether BatchNorm goes on normalising by the statistics that it has, instead of the batch's.
-        precision: The precision of the forward pass, and where to train.
+        classifier: The classifier with its initial weights; afterwards it has the weights of the last step.
+        lessons: The batches to learn from.
+        peak_rate: The peak learning rate, which is reached after a warm-up over 10% of the steps; it then falls to 0
+            along a cosine.
+        weight_decay: The weight decay; biases and norms are exempt.
+        keep_statistics: Whether batch norms keep normalising by their running statistics instead of the batch's.
+        precision: The precision of the forward pass, and the device to train on.
     """
     order = memory_format(classifier, precision.device)
     classifier.to(precision.device, memory_format=order).train()  # type: ignore[call-overload]
@@ -144,7 +146,7 @@ def finetune(
 def _batches(
     ids: npt.NDArray[np.uint64], steps: int, batch_size: int, seed: int
 ) -> Iterator[tuple[Array, npt.NDArray[np.uint64]]]:
-    """Yield positions (B,) of each step's images, and identities (B,) of its views: each pass brings other views."""
+    """Yield, for each step, the positions (B,) of its images and the ids (B,) of its views, which differ per pass."""
     passes = math.ceil(steps * batch_size / len(ids))
     order = np.concatenate([permutation(seed, number, ids) for number in range(passes)])
     samples = hash64(ids[order], np.repeat(np.arange(passes), len(ids)))

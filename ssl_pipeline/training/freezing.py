@@ -1,4 +1,4 @@
-"""Heads first: a given backbone stays as it is until heads of random weights no longer ask it for nonsense.
+"""Freezing of initialised backbones until the heads have been trained: gradients of random heads would spoil them.
 
 Source: linear probing before fine-tuning (LP-FT): Kumar et al. 2022 (2202.10054), section 3.
 """
@@ -12,14 +12,14 @@ __all__ = ["FrozenBackbones"]
 
 
 class FrozenBackbones:
-    """The backbones of a task, a teacher's copy included, frozen or as they learn.
+    """The backbones of a task, including a teacher's copy, which can be frozen and unfrozen.
 
-    A frozen one is in eval mode, so that its batch norms normalise by the statistics that they have and keep them, and
-    its weights have no gradient, which saves the time of its backward pass.
+    A frozen backbone is in eval mode: its batch norms normalise by their running statistics and do not update them. Its
+    weights have no gradient, which saves the backward pass.
 
     Args:
         task: The task, in training mode.
-        norms: Whether batch norms keep their statistics as long as the run lasts.
+        norms: Whether batch norms of backbones keep their running statistics throughout the run.
     """
 
     def __init__(self, task: nn.Module, norms: bool = False):
@@ -33,13 +33,13 @@ class FrozenBackbones:
         self._keep_statistics()
 
     def set(self, frozen: bool) -> bool:
-        """Freeze the backbones, or let them learn again; return whether that has changed anything."""
+        """Freeze or unfreeze the backbones; return whether this changed anything."""
         if frozen == self._frozen:
             return False
         self._frozen = frozen
         for weight in self._learning:
             weight.requires_grad_(not frozen)
-        self._task.train()  # of a task that keeps a part in eval mode, this leaves it there
+        self._task.train()  # parts that the task keeps in eval mode stay there
         if frozen:
             for backbone in self._backbones:
                 backbone.eval()

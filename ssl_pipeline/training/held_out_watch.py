@@ -1,4 +1,4 @@
-"""Images that nobody learns from, looked at without their labels, so that a start which is being ruined is noticed."""
+"""Monitoring of an encoder on held-out images, without labels, to notice when a run degrades its initial weights."""
 
 import copy
 from collections.abc import Iterator, Mapping
@@ -22,35 +22,42 @@ from ssl_pipeline.types import Finding, PretextTask
 __all__ = ["HELD_OUT_IMAGES", "HeldOutWatch", "open_held_out"]
 
 HELD_OUT_IMAGES = 512
-"""Validation images that are looked at, or all where there are fewer."""
+"""Number of validation images to measure; all of them if there are fewer."""
 _LEAST_IMAGES = 30
-"""Images with fewer of which a fall could hardly be told from chance."""
+"""Number of images below which a fall could hardly be distinguished from chance."""
 
 
 def open_held_out(store: Path, config: PretrainConfig) -> Split | None:
-    """Open the images that a run is watched on: those of validation, without labels.
+    """Open the held-out images to monitor a run on: the validation images, without labels.
 
     Returns:
-        The split; None where the run needs no watch, as it takes no step, or starts from nothing that could be ruined
-        and ships its last step, and where there are too few such images.
+        The split. None if the run needs no monitoring, because it takes no step, or because it starts from random
+        weights and ships its last step; and None if there are fewer than 30 validation images.
 
     Raises:
-        PipelineError: There are too few, and they are to choose what ships; or the split is damaged.
+        PipelineError: There are fewer than 30 validation images, but `pretrain.ship: best` needs them; or the split is
+            damaged.
     """
     if not config.epochs or (config.init == "random" and config.ship == "last"):
         return None
     split = open_split(store, "val")
     if len(split) >= _LEAST_IMAGES:
         return split
-    lack = f"the validation split has {len(split)} images, and {_LEAST_IMAGES} are needed: raise ingest.val_fraction"
+    lack = f"the validation split has {len(split)} images, and at least {_LEAST_IMAGES} are needed"
     if config.ship == "best":
-        raise PipelineError(f"pretrain.ship: best is chosen on held-out images. But {lack}, or set it to last.")
-    progress.say(f"pretrain: whether the start is being ruined is not watched. For that, {lack}.")
+        raise PipelineError(
+            f"pretrain.ship: best chooses a step on held-out images, but {lack}. Raise ingest.val_fraction, or set "
+            "pretrain.ship: last."
+        )
+    progress.say(
+        f"pretrain: the encoder is not compared with its initial weights: {lack}. To enable this, raise "
+        "ingest.val_fraction."
+    )
     return None
 
 
 class _Best(NamedTuple):
-    """The state that would ship after a step, on the CPU, and the recall that it is the best by."""
+    """The state of the best step so far, on the CPU, and the recall by which it was chosen."""
 
     step: int
     recall: float
@@ -58,20 +65,21 @@ class _Best(NamedTuple):
 
 
 class HeldOutWatch:
-    """Looks at a task's encoder, as it would ship, on held-out images, and compares it with what it was at the start.
+    """Comparison of a task's encoder, as it would ship, with its initial weights on held-out images.
 
-    Without images it does nothing. Its state belongs into the checkpoint: the start cannot be looked at again.
+    Without images, it does nothing. Its state belongs in the checkpoint, as the initial weights cannot be measured
+    again after a restart.
 
     Args:
-        held_out: Images that are not learned from; None: none are watched.
-        task: The task, whose main kind of view is looked at, at the size that ships whatever is trained on meanwhile.
+        held_out: Images that are not learned from; None: nothing is measured.
+        task: The task. Its main kind of view is used, at the size that ships, even while training uses smaller views.
         policies: Kind of view -> policy.
         config: The section `pretrain`.
         precision: The precision in which the encoder computes.
-        batch_size: Number of views that are encoded at once.
+        batch_size: Number of views to encode at once.
 
     Attributes:
-        findings: What is wrong, as of the last look.
+        findings: The findings of the last measurement.
     """
 
     def __init__(
@@ -94,11 +102,11 @@ class HeldOutWatch:
         self.findings: list[Finding] = []
 
     def look_at_start(self, task: PretextTask) -> list[dict[str, float]]:
-        """Return the first row of the curves, of step 0; none where there is nothing to look at, or it was before."""
+        """Measure the initial weights; return the row of step 0, or an empty list without images or after a resume."""
         return [] if self._start is not None or self._watch is None else [{"step": 0, **self.look(task, 0)}]
 
     def look(self, task: PretextTask, step: int) -> dict[str, float]:
-        """Return the figures of `ssl_pipeline.health.held_out` after that many steps; none without images."""
+        """Return the figures of `ssl_pipeline.health.held_out` after `step` steps; empty without images."""
         if self._watch is None:
             return {}
         with _finished(task):
@@ -113,9 +121,9 @@ class HeldOutWatch:
         return figures
 
     def ship(self, task: PretextTask) -> int | None:
-        """Put the state of the best step in place and return the step; None: the last step ships as it is.
+        """Load the state of the best step into the task and return the step; None: the last step ships.
 
-        Of two steps that are equally good, the later one ships.
+        If two steps are equally good, the later one ships.
         """
         if self._best is None:
             return None
@@ -123,7 +131,7 @@ class HeldOutWatch:
         return self._best.step
 
     def state_dict(self) -> dict[str, Any]:
-        """Return what was seen at the start, and the best step with its state, for a checkpoint; empty if nothing."""
+        """Return the measurement of the start and the best step with its state, for a checkpoint; empty without any."""
         if self._start is None:
             return {}
         start = {
@@ -134,7 +142,7 @@ class HeldOutWatch:
         return {"start": start, "best": self._best and self._best._asdict()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take over what a checkpoint holds."""
+        """Restore the state from a checkpoint."""
         if not state:
             return
         start, best = state["start"], state["best"]
@@ -144,7 +152,7 @@ class HeldOutWatch:
 
 @contextmanager
 def _finished(task: PretextTask) -> Iterator[None]:
-    """Make the encoder what would leave training now, until the block ends; then all is as it was, bit for bit."""
+    """Finish the task within the block, as at the end of training; afterwards, restore its state bit for bit."""
     before = copy.deepcopy(task.state_dict())
     task.finish()
     try:

@@ -1,4 +1,4 @@
-"""Starting from the weights of a file."""
+"""Initialisation of a backbone with the weights in a file."""
 
 import os
 from collections import Counter
@@ -18,28 +18,28 @@ from ssl_pipeline.types import Backbone
 __all__ = ["Statistics", "load_weights", "say_left_out"]
 
 _OPTIONAL = "num_batches_tracked"
-"""A counter of batch norms that old files lack, and that no number passes through."""
+"""A counter of batch norms, which old files lack and which does not affect any result."""
 _OWN_PREFIX = "backbone."
-_LONGEST_PREFIX = 8  # names between dots
+_LONGEST_PREFIX = 8  # parts of a name, separated by dots
 _NUMBERS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
 
 class Statistics(NamedTuple):
-    """What an encoder normalises images by: mean and standard deviation of each channel, of the full scale."""
+    """Mean and standard deviation per channel by which an encoder normalises images, as fractions of the full scale."""
 
     mean: tuple[float, ...]
     std: tuple[float, ...]
 
 
 class _Found(NamedTuple):
-    """A set of weights under which a backbone's names are looked for.
+    """A set of weights in a file that may belong to a backbone.
 
     Attributes:
-        place: The place in the file where the set lies; "" for the file itself.
-        prefix: The beginning of the names in it.
-        names: The backbone's name of a tensor -> the name in the set.
-        weights: The set.
-        known: The number of the names that it has.
+        place: Key in the file under which the set lies; "" for the file itself.
+        prefix: Prefix of the names in the set.
+        names: The backbone's name of a tensor -> its name in the set.
+        weights: The set of weights.
+        known: Number of the backbone's names that the set contains.
     """
 
     place: str
@@ -50,16 +50,16 @@ class _Found(NamedTuple):
 
     def __str__(self) -> str:
         words = [f"'{shown(part, 60)}'" for part in (self.place, self.prefix.rstrip(".")) if part]
-        return " under ".join(reversed(words)) or "the names as they are"
+        return " under ".join(reversed(words)) or "names without a prefix"
 
 
 def load_weights(backbone: Backbone, path: Path, key: str = "pretrain.init") -> Statistics | None:
-    """Load a backbone's weights, all of them, from a file of its own, or an `encoder.safetensors` of this project.
+    """Load all weights of a backbone from a file of its weights, or from an `encoder.safetensors` of this project.
 
-    Its own is what `state_dict` returns, here or, for a network that a library made, in that library. They may lie
-    within a checkpoint (`{"state_dict": ...}`) and under a prefix (`module.`), if one set of weights alone fits. What
-    the file holds beside them (a classifier's head, say) is left out; see `say_left_out`. What it holds within parts
-    that the backbone has, too (a further block, say), is of another network.
+    The names are those of the backbone's `state_dict`, here or in the library that its network comes from. The weights
+    may be part of a checkpoint (`{"state_dict": ...}`) and have a prefix (`module.`), provided that exactly one set of
+    weights fits. Other tensors, such as a classifier's, are left out; see `say_left_out`. Additional tensors within
+    parts of the backbone, such as one block more, mean that the file belongs to another network.
 
     Args:
         backbone: The network that receives the weights.
@@ -67,12 +67,12 @@ def load_weights(backbone: Backbone, path: Path, key: str = "pretrain.init") -> 
         key: The file's key in params.yaml, for messages.
 
     Returns:
-        What the encoder in the file normalises images by; None where the file does not say.
+        The mean and std of the encoder in the file; None if the file does not contain them.
 
     Raises:
-        ConfigError: The file cannot be read; several sets of weights fit; or none does, as tensors are missing, of
-            another shape, no floating-point numbers of 16 to 64 bits where such are wanted, or not finite, or as the
-            file's network has more parts: each by name.
+        ConfigError: The file cannot be read; several sets of weights fit; or none fits, because tensors are missing,
+            differ in shape, are not floating-point numbers of 16 to 64 bits where these are needed, or are not finite,
+            or because the file's network has more parts. The message names the tensors.
     """
     own, chosen = backbone.state_dict(), _chosen(backbone, path, key)
     loaded = {name: chosen.weights.get(theirs, own[name]) for name, theirs in chosen.names.items()}
@@ -81,14 +81,14 @@ def load_weights(backbone: Backbone, path: Path, key: str = "pretrain.init") -> 
 
 
 def say_left_out(backbone: Backbone, path: Path) -> None:
-    """Say which tensors of a file the backbone has no place for.
+    """Print which tensors of a file were left out because the backbone has no such tensors.
 
     Args:
-        backbone: A network that `load_weights` takes from that file.
-        path: The file.
+        backbone: A network that `load_weights` can load from the file.
+        path: Path of the file.
 
     Raises:
-        ConfigError: As `load_weights` raises it.
+        ConfigError: The file does not fit, as in `load_weights`.
     """
     chosen = _chosen(backbone, path, "pretrain.init")
     said = set() if _statistics(chosen) is None else {f"{_outside(chosen.prefix)}{name}" for name in Statistics._fields}
@@ -107,9 +107,8 @@ def _chosen(backbone: Backbone, path: Path, key: str) -> _Found:
     fitting = _distinct(one for one in found if one.known >= needed and not _wrong(backbone, one))
     if len(fitting) > 1:
         raise ConfigError(
-            f"{key}: {path} holds several sets of weights that fit the backbone ({'; '.join(map(str, fitting[:5]))}), "
-            "and nothing says which is meant. Save the one that you want as a file of its own: "
-            "torch.save(its_state_dict, path)."
+            f"{key}: {path} holds several sets of weights that fit the backbone ({'; '.join(map(str, fitting[:5]))}). "
+            "Save the one that you want in a separate file: torch.save(its_state_dict, path)."
         )
     if not fitting:
         raise ConfigError(f"{key}: {path} does not fit the backbone: {_misfit(backbone, found[0])}")
@@ -117,10 +116,10 @@ def _chosen(backbone: Backbone, path: Path, key: str) -> _Found:
 
 
 def _looked_for(own: Collection[str], place: str, weights: Weights) -> Iterator[_Found]:
-    """Yield ways to find a backbone's names among those of a file; at least one, though it finds nothing.
+    """Yield candidate mappings from a backbone's names to those in a file; at least one, even if no name matches.
 
-    A network that is wrapped here, as that of a library is, has the name of the wrapped one in front of all names; the
-    library's own file does not.
+    If this project wraps a library's network, all of the backbone's names begin with the wrapper's attribute. Names in
+    the library's files do not.
     """
     outer = {name.partition(".")[0] for name in own}
     for inner in ("", f"{outer.pop()}.") if len(outer) == 1 else ("",):
@@ -137,7 +136,7 @@ def _looked_for(own: Collection[str], place: str, weights: Weights) -> Iterator[
 
 
 def _distinct(found: Iterator[_Found]) -> list[_Found]:
-    """Return those that take other tensors than the ones before: the same names may be reached in two ways."""
+    """Return candidates without duplicates: two ways may lead to the same tensors."""
     kept: dict[tuple[str, frozenset[str]], _Found] = {}
     for one in found:
         kept.setdefault((one.place, frozenset(one.names.values())), one)
@@ -145,12 +144,12 @@ def _distinct(found: Iterator[_Found]) -> list[_Found]:
 
 
 def _outside(prefix: str) -> str:
-    """Return the prefix of an encoder, given that of the backbone within it."""
+    """Return the prefix of an encoder, given the prefix of its backbone."""
     return prefix.removesuffix(_OWN_PREFIX)
 
 
 def _statistics(chosen: _Found) -> Statistics | None:
-    """Return the mean and the std of the encoder around a backbone, where the file holds an encoder of this project."""
+    """Return the mean and std of the encoder around a backbone, if the file holds an encoder of this project."""
     if not f".{chosen.prefix}".endswith(f".{_OWN_PREFIX}"):
         return None
     values = [chosen.weights.get(_outside(chosen.prefix) + name) for name in Statistics._fields]
@@ -163,22 +162,22 @@ def _statistics(chosen: _Found) -> Statistics | None:
 
 
 def _wrong(backbone: Backbone, found: _Found) -> list[str]:
-    """Say what is wrong with a set of weights, or, if nothing is, what it has within parts of the backbone besides."""
+    """Describe what is wrong with a set of weights, or else list additional tensors in the backbone's parts."""
     faults = _faults(backbone.state_dict(), found)
-    return faults or [f"{shown(name, 200)} is there and not here" for name in _further(backbone, found)]
+    return faults or [f"{shown(name, 200)} exists only in the file" for name in _further(backbone, found)]
 
 
 def _further(backbone: Backbone, found: _Found) -> list[str]:
-    """Return weights that lie within parts which the backbone has, too, and are none of its own or its classifier's.
+    """Return the names of additional weights in parts that the backbone has, too, except those of its classifier.
 
-    Whole numbers are left out: they are indices, which old files of window attention hold.
+    Integer tensors are ignored: they are indices, which old files of window attention contain.
     """
     ours = {*found.names.values()}
-    root = os.path.commonprefix([*ours]).rpartition(".")[0]  # noqa: RUF071, of names, whose parts end in dots
+    root = os.path.commonprefix([*ours]).rpartition(".")[0]  # noqa: RUF071, as these are dotted names
     root += "." if root else ""
 
     def part(name: str) -> str:
-        """Return the outermost part of the backbone that holds a tensor; layers of one list are one part."""
+        """Return the outermost part of the backbone that contains a tensor; the layers of a list are one part."""
         outer, dot, _ = name.removeprefix(root).partition(".")
         return ("0" if outer.isdecimal() else outer) if dot and name.startswith(root) else ""
 
@@ -189,49 +188,49 @@ def _further(backbone: Backbone, found: _Found) -> list[str]:
 
 
 def _classifier(backbone: Backbone, prefix: str) -> set[str]:
-    """Return names that the library of a backbone's network gives to its classifier, wrapped or not."""
+    """Return the names that the backbone's library uses for its classifier, with and without the wrapper's prefix."""
     try:
         own = backbone.library_state_dict(1).keys() - backbone.library_state_dict().keys()
-    except (AttributeError, NotImplementedError, ValueError):  # it has none, or none that can be put back
+    except (AttributeError, NotImplementedError, ValueError):  # without a classifier that can be added back
         return set()
     outer = {name.partition(".")[0] + "." for name in backbone.state_dict()}
     return {f"{prefix}{wrapper}{name}" for name in own for wrapper in ("", *(outer if len(outer) == 1 else ()))}
 
 
 def _faults(own: Mapping[str, Tensor], found: _Found) -> list[str]:
-    """Say what is wrong with a set of weights, a line for each of the backbone's tensors that cannot take its own."""
+    """Describe what is wrong with a set of weights, one line per tensor of the backbone that cannot be loaded."""
     faults = ((name, _fault(name, found.weights.get(found.names[name]), value)) for name, value in own.items())
     return [f"{name} {fault}" for name, fault in faults if fault]
 
 
 def _fault(name: str, given: Tensor | None, own: Tensor) -> str:
-    """Say why a tensor of a file cannot take the place of the backbone's own; empty if it can."""
+    """Say why a tensor of a file cannot replace the backbone's tensor; empty if it can."""
     if given is None:
         return "" if name.endswith(_OPTIONAL) else "is missing"
     if given.shape != own.shape:
-        return f"is {tuple(given.shape)} there and {tuple(own.shape)} here"
+        return f"has shape {tuple(given.shape)} in the file and {tuple(own.shape)} in the backbone"
     if given.dtype != own.dtype and not (given.dtype in _NUMBERS and own.dtype in _NUMBERS):
-        return f"is of {given.dtype} there and of {own.dtype} here"
+        return f"has type {given.dtype} in the file and {own.dtype} in the backbone"
     if given.layout != torch.strided or given.is_meta:
-        return "holds no plain array there"
+        return "is not a dense array in the file"
     if given.dtype in _NUMBERS and not given.isfinite().all():
-        return "holds NaN or infinity"
+        return "contains NaN or infinity"
     return ""
 
 
 def _misfit(backbone: Backbone, found: _Found) -> str:
-    """Say what does not fit, and what to do."""
+    """Describe what does not fit and what to do."""
     wrong = _wrong(backbone, found)
     more = f", and {len(wrong) - 5} more" if len(wrong) > 5 else ""
     return f"{'; '.join(wrong[:5])}{more}. {_advice(backbone.state_dict(), found)}"
 
 
 def _advice(own: Mapping[str, Tensor], found: _Found) -> str:
-    """Return what to do about a misfit: most often the first convolution is another one, and all else fits."""
+    """Return what to do about a misfit; most often, only the first convolution differs."""
     unlike = [name for name, value in own.items() if _fault(name, found.weights.get(found.names[name]), value)]
     if unlike and all(_is_of_positions(name) and found.names[name] in found.weights for name in unlike):
         return (
-            "Only position embeddings differ: the file was made for images of another size. Set "
+            "Only position embeddings differ: the file's network was trained on images of another size. Set "
             "augment.views.<kind>.size to that size, for the kind of view that the recipe learns from."
         )
     first = next((name for name, value in own.items() if value.ndim == 4), "")
@@ -239,18 +238,18 @@ def _advice(own: Mapping[str, Tensor], found: _Found) -> str:
     if theirs is not None and ours is not None and theirs.ndim == 4 and theirs.shape[0] == ours.shape[0]:
         if theirs.shape[2:] == ours.shape[2:] and theirs.shape[1] != ours.shape[1]:
             return (
-                f"The file's network takes images of {theirs.shape[1]} channels, and these have {ours.shape[1]}: "
-                "show it RGB images (ingest.pixels: rgb8), or begin with init: random."
+                f"The file's network takes images with {theirs.shape[1]} channels, but these have {ours.shape[1]}. "
+                "Give it RGB images (ingest.pixels: rgb8), or start from random weights (init: random)."
             )
         if theirs.shape[1] == ours.shape[1] and theirs.shape[2:] != ours.shape[2:]:
             return (
-                f"The file's first convolution is {theirs.shape[2]} x {theirs.shape[3]}, and the backbone's "
-                f"{ours.shape[2]} x {ours.shape[3]}: build the backbone with the stem and the patches that the file "
-                "was made with, such as pretrain.backbone: {stem: imagenet}."
+                f"The file's first convolution is {theirs.shape[2]} x {theirs.shape[3]}, but the backbone's is "
+                f"{ours.shape[2]} x {ours.shape[3]}. Set the stem and the patch size that the file's network has, such "
+                "as pretrain.backbone: {stem: imagenet}."
             )
-    return "The backbone must be the one that the file was made with."
+    return "Use the backbone that the file was made with."
 
 
 def _is_of_positions(name: str) -> bool:
-    """Say whether a tensor embeds positions, whose number depends on the size of images; by the names in libraries."""
+    """Return whether a name is that of a position embedding, whose shape depends on the size of images."""
     return any(word in name.rpartition(".")[2] for word in ("pos_emb", "position"))

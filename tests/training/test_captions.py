@@ -100,7 +100,10 @@ def test_a_task_that_reads_captions_is_given_them_and_no_other_is(build_small, c
 @pytest.mark.parametrize(
     ("captions", "message"),
     [
-        (None, r"learns from images and their captions, but no image has a caption\. Give the images captions \(labels"),
+        (
+            None,
+            r"learns from images and their captions, but no image has a caption\. Give the images captions \(labels",
+        ),
         (
             Captions.of([("a star",)] * 24 + [()] * 24),
             r"all captions of the 24 captioned images are the same\. Give",

@@ -141,6 +141,9 @@ def test_too_few_held_out_images_are_said_or_refused(configure, tmp_path, capsys
     write_split(tmp_path / "val", np.arange(12, dtype=np.uint64), [digit_images(12)], 8)
     assert open_held_out(tmp_path / "nowhere", configure()) is None  # a run from random weights needs none
     assert open_held_out(tmp_path, configure(init="weights.safetensors")) is None
-    assert "has 12 images, and 30 are needed: raise ingest.val_fraction" in capsys.readouterr().err
-    with pytest.raises(PipelineError, match="pretrain.ship: best is chosen on held-out images"):
+    assert (
+        "has 12 images, and at least 30 are needed. To enable this, raise ingest.val_fraction"
+        in capsys.readouterr().err
+    )
+    with pytest.raises(PipelineError, match="pretrain.ship: best chooses a step on held-out images"):
         open_held_out(tmp_path, configure(ship="best"))

@@ -54,7 +54,7 @@ def test_misfits_are_named(encoder, tmp_path):
         load_weights(encoder.backbone, path)
     message = str(caught.value)
     assert f"{names[1]} is missing" in message
-    assert f"{names[0]} is (7, 3, 3, 3) there and (4, 3, 3, 3) here" in message
+    assert f"{names[0]} has shape (7, 3, 3, 3) in the file and (4, 3, 3, 3) in the backbone" in message
     assert message.startswith(f"pretrain.init: {path} does not fit")
 
 
@@ -85,7 +85,7 @@ def test_weights_of_a_deeper_network_are_refused_and_a_classifier_within_a_head_
     deeper = {name.replace("blocks.0", "blocks.7"): value for name, value in theirs.items()} | theirs
     deeper = {f"{wrapped}{name}": value for name, value in deeper.items()}
     with pytest.raises(
-        ConfigError, match=r"does not fit .*stages\.0\.blocks\.7\.\S* is there and not here;.*more\. The"
+        ConfigError, match=r"does not fit .*stages\.0\.blocks\.7\.\S* exists only in the file;.*more\. Use"
     ):
         load_weights(backbone, saved(path, deeper))
 
@@ -106,11 +106,11 @@ def first_floats(state):
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        (lambda value: value.to(torch.int64), "is of torch.int64 there and of torch.float32 here"),
-        (lambda value: value.to(torch.float8_e4m3fn), "is of torch.float8_e4m3fn there and of torch.float32 here"),
-        (lambda value: value.to(torch.complex64), "is of torch.complex64 there"),
-        (lambda value: value * float("nan"), "holds NaN or infinity"),
-        (lambda value: value * float("inf"), "holds NaN or infinity"),
+        (lambda value: value.to(torch.int64), "has type torch.int64 in the file and torch.float32 in"),
+        (lambda value: value.to(torch.float8_e4m3fn), "has type torch.float8_e4m3fn in the file and torch.float32"),
+        (lambda value: value.to(torch.complex64), "has type torch.complex64 in the file"),
+        (lambda value: value * float("nan"), "contains NaN or infinity"),
+        (lambda value: value * float("inf"), "contains NaN or infinity"),
     ],
 )
 def test_weights_that_are_no_weights_are_refused(encoder, tmp_path, change, words):
@@ -247,7 +247,7 @@ class Malicious:
         ),
         (
             {"stem.0.weight": torch.ones(4, 3, 3, 3).to_sparse()},
-            "does not fit the backbone: stem.0.weight holds no plain array there; stem.1.weight is missing",
+            "does not fit the backbone: stem.0.weight is not a dense array in the file; stem.1.weight is missing",
         ),
     ],
 )
@@ -272,12 +272,12 @@ def test_a_damaged_pickle_is_a_message(encoder, tmp_path, content):
 @pytest.mark.parametrize(
     ("shape", "words"),
     [
-        ((4, 1, 3, 3), r"takes images of 1 channels, and these have 3: show it RGB images \(ingest\.pixels: rgb8\)"),
+        ((4, 1, 3, 3), r"takes images with 1 channels, but these have 3\. Give it RGB images \(ingest\.pixels: rgb8\)"),
         (
             (4, 3, 7, 7),
-            r"first convolution is 7 x 7, and the backbone's 3 x 3: .*pretrain\.backbone: \{stem: imagenet\}",
+            r"first convolution is 7 x 7, but the backbone's is 3 x 3\. .*pretrain\.backbone: \{stem: imagenet\}",
         ),
-        ((8, 3, 3, 3), r"The backbone must be the one that the file was made with"),
+        ((8, 3, 3, 3), r"Use the backbone that the file was made with"),
     ],
 )
 def test_another_first_convolution_is_told_with_what_to_do(encoder, tmp_path, shape, words):
