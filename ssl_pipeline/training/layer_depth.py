@@ -1,9 +1,9 @@
-"""How deep each weight of a backbone lies: how many of its layers follow.
+"""Depth of each parameter of a backbone: the number of its layer, counted from the end.
 
-A layer is a *block*, such as a residual or a transformer block: a module with two matrices or more, in a network in
-which several modules of one class follow each other. A convolution or a linear layer outside of all blocks is a layer,
-too: a stem, or a reduction between stages. What has no matrix of its own (norms, tokens, embeddings of places) belongs
-to the convolution before it, or else to the layer after it, and at the end to the last one.
+A layer is usually a *block*, such as a residual or a transformer block: one of several modules of the same class that
+follow each other and have two or more matrices each. A convolution or linear layer outside of all blocks is also a
+layer, such as a stem or a reduction between stages. Modules without a matrix (norms, tokens, position embeddings)
+belong to the convolution before them or else to the layer after them; at the end, they belong to the last layer.
 
 Source: layer-wise learning rates: BEiT (2106.08254), appendix on fine-tuning.
 """
@@ -19,10 +19,10 @@ _CONTAINERS = (nn.Sequential, nn.ModuleList, nn.ModuleDict)
 
 
 def layers_from_the_end(backbone: nn.Module) -> dict[str, int]:
-    """Return the layer of each parameter of a network, by the parameter's name, counted from the end: the last is 1.
+    """Return the layer of each parameter of a network, counted from the end: parameter name -> number, the last is 1.
 
     Args:
-        backbone: The network, whose modules are registered in the order in which images pass them.
+        backbone: The network. Its modules must be registered in the order in which images pass through them.
 
     Examples:
         >>> convolutions = nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.Conv2d(8, 8, 3, bias=False))
@@ -30,8 +30,8 @@ def layers_from_the_end(backbone: nn.Module) -> dict[str, int]:
         {'0.weight': 2, '0.bias': 2, '1.weight': 2, '1.bias': 2, '2.weight': 1}
     """
     layers: list[list[str]] = []
-    waiting: list[str] = []  # for the layer that they belong to
-    takes_more = False  # whether the layer before is a convolution, to which its norm belongs
+    waiting: list[str] = []  # parameters without a matrix, which belong to the next layer
+    takes_more = False  # whether the previous layer is a convolution, so that the norm after it belongs to it
     for names, matrices in _pieces(backbone, "", plain=not _has_blocks(backbone)):
         if matrices:
             layers.append(waiting + names)
@@ -44,11 +44,11 @@ def layers_from_the_end(backbone: nn.Module) -> dict[str, int]:
 
 
 def _pieces(module: nn.Module, prefix: str, *, plain: bool) -> Iterator[tuple[list[str], int]]:
-    """Yield names of parameters that belong together, in order, and how many matrices are among them.
+    """Yield the names of parameters that belong together, in order, and the number of matrices among them.
 
     Args:
-        module: The part of the network that is taken apart.
-        prefix: What its parameters' names begin with.
+        module: The part of the network to split.
+        prefix: Prefix of the names of its parameters.
         plain: Whether the network has no blocks, so that each matrix is a layer.
     """
     yield [prefix + name for name, _ in module.named_parameters(recurse=False)], _own_matrices(module)
@@ -61,13 +61,13 @@ def _pieces(module: nn.Module, prefix: str, *, plain: bool) -> Iterator[tuple[li
 
 
 def _has_blocks(module: nn.Module) -> bool:
-    """Say whether several modules of one class follow each other within this one, each with two matrices or more."""
+    """Return whether a module contains several modules of the same class in a row with two or more matrices each."""
     classes = Counter(type(member) for member in _members(module) if _matrices(member) > 1)
     return max(classes.values(), default=0) > 1 or any(_has_blocks(child) for child in module.children())
 
 
 def _members(module: nn.Module) -> Iterator[nn.Module]:
-    """Yield the children of a module, and those of children that only hold others in their places."""
+    """Yield the children of a module, with containers replaced by their members."""
     for child in module.children():
         if isinstance(child, _CONTAINERS):
             yield from _members(child)
@@ -76,14 +76,14 @@ def _members(module: nn.Module) -> Iterator[nn.Module]:
 
 
 def _matrices(module: nn.Module) -> int:
-    """Return how many modules within this one have a weight of two dimensions or more, itself included."""
+    """Return how many modules have a weight of two or more dimensions: this one and all that it contains."""
     return sum(_own_matrices(part) for part in module.modules())
 
 
 def _own_matrices(module: nn.Module) -> int:
-    """Return 1 for a convolution, a linear layer and the like, and 0 for what only holds others, norms and tokens.
+    """Return 1 for a convolution, linear or similar layer, and 0 for norms, tokens and modules that contain others.
 
-    A class token and embeddings of places are held by a module that holds the blocks, too.
+    The module that owns the class token and the position embeddings also contains the blocks, so it counts as 0.
     """
     holds_others = any(True for _ in module.children())
     return int(not holds_others and any(weight.ndim > 1 for weight in module.parameters(recurse=False)))

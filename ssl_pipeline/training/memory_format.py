@@ -1,4 +1,4 @@
-"""In which order the values of images and maps lie in memory while a network is trained."""
+"""Memory format of images and feature maps during training."""
 
 import torch
 from torch import nn
@@ -6,20 +6,20 @@ from torch import nn
 __all__ = ["memory_format"]
 
 _NARROW_CHANNELS = 8
-"""Input channels below which the convolutions in question are not safe."""
+"""Number of input channels below which strided 1x1 convolutions are not safe."""
 
 
 def memory_format(network: nn.Module, device: torch.device) -> torch.memory_format:
-    """Return the order in which a network trains fastest: channels last, but where that is not safe.
+    """Return the memory format in which a network trains fastest: channels last, unless that is unsafe.
 
-    In torch 2.14.1 the backward pass of a strided 1x1 convolution of 2 to 7 channels writes past its buffer, where
-    tensors have their channels last and the CPU is used as one with AVX2 (oneDNN 3.12): the process ends sooner or
-    later with "free(): invalid next size". The same convolution of contiguous tensors, of 8 channels or more, or of
-    stride 1 does no such thing.
+    In torch 2.14.1, the backward pass of a strided 1x1 convolution with 2 to 7 channels writes past its buffer if
+    tensors are channels-last and the CPU code for AVX2 is used (oneDNN 3.12). Sooner or later, the process ends with
+    "free(): invalid next size". The same convolution is safe with contiguous tensors, with 8 or more channels, or with
+    stride 1.
 
     Args:
-        network: The network that is trained, of any origin.
-        device: The device on which it is trained.
+        network: The network to train, of any origin.
+        device: The device to train on.
     """
     narrow = any(
         isinstance(module, nn.Conv2d)

@@ -1,10 +1,10 @@
-"""Batches that do not fit into memory: the gradient of the whole batch, from some of its images at a time.
+"""Micro-batches, for batches that do not fit into memory: the gradient of the whole batch, a few images at a time.
 
-What compares samples is given the embeddings of the whole batch, so that each image meets all others; what encodes
-them never holds more than a micro-batch. Each micro-batch is encoded once without keeping what its gradient needs, and
-once more when that gradient is due, with the same random numbers. The gradient is that of one pass to its last digits,
-whatever heads and loss follow. Batch norms of a backbone take a micro-batch for their batch (ghost batch norm), and
-take each into their running statistics once.
+The loss compares the embeddings of the whole batch, so that each image meets all others, but the encoder never holds
+more than one micro-batch. Each micro-batch is encoded once without storing activations for its gradient, and once more
+with the same random numbers when that gradient is due. Up to rounding, the gradient is that of a single pass, whatever
+heads and loss follow. Batch norms of a backbone normalise over a micro-batch (ghost batch norm), and each micro-batch
+updates their running statistics once.
 
 Sources: gradient caching: Gao et al. 2021 (2101.06983), section 3; ghost batch norm: Hoffer et al. 2017 (1705.08741),
 section 3.
@@ -26,7 +26,7 @@ from ssl_pipeline.types import Backbone, Encoded, Views
 __all__ = ["MicroBatches"]
 
 _SHARE_OF_FREE_MEMORY = 0.5
-_SHARE_OF_VIEWS = 0.5  # bytes of views that are made together, of those that a micro-batch keeps for its gradient
+_SHARE_OF_VIEWS = 0.5  # bytes of views to make at once, as a share of the bytes of a micro-batch's activations
 
 Positions = npt.NDArray[np.int64]
 Make = Callable[[Positions], Views]
@@ -34,12 +34,12 @@ Encode = Callable[[Views, int], Encoded]
 
 
 class _Known(NamedTuple):
-    """What the first micro-batch has told.
+    """Measurements of the first micro-batch.
 
     Attributes:
-        gradient: The bytes that an image keeps for its gradient.
-        views: The bytes of an image's views.
-        learning: The names of the encoded tensors that have a gradient: not a teacher's, for example.
+        gradient: Bytes per image that are stored for the gradient.
+        views: Bytes of the views of an image.
+        learning: Names of the encoded tensors that have a gradient; a teacher's, for example, have none.
     """
 
     gradient: float
@@ -48,15 +48,15 @@ class _Known(NamedTuple):
 
 
 class MicroBatches:
-    """Encodes the batches of a run in micro-batches of equal sizes, or nearly so.
+    """An encoder of a run's batches in micro-batches of equal or nearly equal size.
 
-    As many micro-batches as fit into half of the free memory keep what their gradients need, and are not encoded a
-    second time. That saves time and changes no bit: gradients are added up in the same order. In the first step, which
-    tells what an image needs, all are encoded twice.
+    As many micro-batches as fit into half of the free memory keep their activations and are not encoded a second time.
+    This saves time and changes no bit, as gradients are summed in the same order. In the first step, which measures how
+    much memory an image needs, all micro-batches are encoded twice.
 
     Args:
-        network: What encodes, on its device.
-        size: The most images that are encoded at once.
+        network: The encoding network, on its device.
+        size: The largest number of images to encode at once.
         device: The device of the network.
     """
 
@@ -64,28 +64,31 @@ class MicroBatches:
         self._network, self._size = network, size
         self._recomputes = any(isinstance(part, Backbone) and part.recomputes for part in network.modules())
         self._memory = 0.0 if self._recomputes else _SHARE_OF_FREE_MEMORY * free_memory(device)
-        self._known: dict[int, _Known] = {}  # by the side of the views
+        self._known: dict[int, _Known] = {}  # side of the views -> measurements
         self._again = False  # whether some micro-batches of this step are encoded again
 
     def encode(self, make: Make, encode: Encode, positions: Positions, side: int) -> Encoded:
-        """Encode a batch: name -> (N, ...), with a graph.
+        """Encode a batch.
 
         Args:
-            make: A function that makes the views of images, given their positions (n,) in the pool.
-            encode: A function that seeds torch's generators and encodes the views of some images. It is also given the
-                place in the batch of the first of them.
-            positions: (N,) positions of the batch's images in the pool.
-            side: The side of the main views in px, on which depends what an image needs.
+            make: A function from positions (n,) in the pool to the views of these images.
+            encode: A function that seeds torch's generators and encodes views. Its second argument is the row in the
+                batch of the first of these images.
+            positions: Positions (N,) of the batch's images in the pool.
+            side: The side of the main views in px, which determines how much memory an image needs.
+
+        Returns:
+            The encoded batch: name -> (N, ...), with an autograd graph.
         """
         count = math.ceil(len(positions) / self._size)
         if count == 1:
             return encode(make(positions), 0)
-        own = np.array_split(positions, count)  # no small rest, whose statistics are poor
+        own = np.array_split(positions, count)  # equal parts: the statistics of a small remainder would be poor
         ends = np.cumsum([len(part) for part in own]).tolist()
         rows = [slice(end - len(part), end) for end, part in zip(ends, own, strict=True)]
         kept, together = self._fitting(side)
         views = _ViewsInTurn(make, positions, rows, together)
-        first_kept = count - min(kept, count)  # the last ones, whose gradients are due first
+        first_kept = count - min(kept, count)  # the last ones are kept, as their gradients are due first
         self._again, parts = first_kept > 0, []
         for number, place in enumerate(rows):
             if side not in self._known:
@@ -108,18 +111,18 @@ class MicroBatches:
         return whole | _with_gradient({name: whole[name] for name in learning}, go_on)
 
     def forget(self) -> None:
-        """Forget what an image needs for its gradient; the next step tells."""
+        """Forget how much memory an image needs for its gradient; the next step measures it again."""
         self._known.clear()
 
     def _fitting(self, side: int) -> tuple[int, int]:
-        """Return how many micro-batches can keep what they need, and of how many the views can be made together."""
+        """Return how many micro-batches can keep their activations, and for how many to make views at once."""
         if side not in self._known:
             return 0, 1
         gradient, views, _ = self._known[side]
         return int(self._memory / (gradient * self._size)), max(1, int(_SHARE_OF_VIEWS * gradient / views))
 
     def _first(self, encode: Encode, views: Views, side: int) -> Encoded:
-        """Encode the first micro-batch of all, and note what can be told by it."""
+        """Encode the first micro-batch of the run, and record its measurements."""
         with kept_for_backward(self._network) as kept:
             part = encode(views, 0)
         images = len(next(iter(views.values())))
@@ -130,7 +133,7 @@ class MicroBatches:
 
     @contextmanager
     def unchanged_buffers(self) -> Iterator[None]:
-        """Keep a backward pass from changing buffers, such as running statistics, by encoding anything again."""
+        """Restore buffers, such as running statistics, that the backward pass changes when it encodes images again."""
         buffers = list(self._network.buffers()) if self._again or self._recomputes else []
         before = [buffer.clone() for buffer in buffers]
         yield
@@ -140,13 +143,13 @@ class MicroBatches:
 
 
 class _ViewsInTurn:
-    """Views of micro-batches, of which some neighbours' are made together and held until others are asked for.
+    """Views of micro-batches, made for several neighbouring ones at once and held until others are requested.
 
     Args:
-        make: A function that makes the views of images.
-        positions: (N,) positions of the batch's images in the pool.
-        rows: The place in the batch of each micro-batch.
-        together: The number of micro-batches whose views are made together.
+        make: A function from positions (n,) in the pool to the views of these images.
+        positions: Positions (N,) of the batch's images in the pool.
+        rows: Rows of each micro-batch in the batch.
+        together: The number of micro-batches whose views are made at once.
     """
 
     def __init__(self, make: Make, positions: Positions, rows: Sequence[slice], together: int):
@@ -158,7 +161,7 @@ class _ViewsInTurn:
         """Return the views of a micro-batch."""
         own = self._rows[number]
         if not self._held.start <= own.start < self._held.stop:
-            self._views = {}  # gives their memory back before others take some
+            self._views = {}  # frees their memory before other views are made
             first = number - number % self._together
             neighbours = self._rows[first : first + self._together]
             self._held = slice(neighbours[0].start, neighbours[-1].stop)
@@ -171,7 +174,7 @@ GoOn = Callable[[Mapping[str, Tensor]], None]
 
 
 class _GradientLater(torch.autograd.Function):
-    """Embeddings whose gradients are handed to a function, which takes them further."""
+    """Embeddings whose gradients are passed to a function that continues the backward pass."""
 
     @staticmethod
     def forward(ctx: Any, go_on: GoOn, names: Sequence[str], _: Tensor, *embeddings: Tensor) -> tuple[Tensor, ...]:
@@ -189,7 +192,7 @@ class _GradientLater(torch.autograd.Function):
 
 
 def _with_gradient(embeddings: Encoded, go_on: GoOn) -> Encoded:
-    """Return embeddings whose gradients, of those that have one, are handed to a function by name."""
+    """Return the embeddings such that their gradients, if any, are passed to a function: name -> gradient."""
     names = list(embeddings)
-    asks = torch.empty(0, requires_grad=True)  # embeddings themselves have no graph
+    asks = torch.empty(0, requires_grad=True)  # makes autograd call backward, as the embeddings have no graph
     return dict(zip(names, _GradientLater.apply(go_on, names, asks, *embeddings.values()), strict=True))

@@ -1,4 +1,4 @@
-"""How weights move: which of them decay, the optimizer, and the learning rate as a pure function of the step."""
+"""Optimization: parameter groups, the optimizer, and the learning rate as a pure function of the step."""
 
 import math
 
@@ -14,20 +14,20 @@ __all__ = ["build_optimizer", "learning_rate", "parameter_groups"]
 
 
 def parameter_groups(module: nn.Module, weight_decay: float, layer_decay: float = 1.0) -> ParameterGroups:
-    """Split the trainable parameters of a module into those that decay and those that do not.
+    """Split the trainable parameters of a module into those with and those without weight decay.
 
-    Biases and the scales and shifts of norms do not decay: pulling them to zero does not make a function simpler.
-    They are told by their shape (one number a channel) or their name; a norm over several dimensions, by its module.
+    Biases and the scales and shifts of norms do not decay, as pulling them to zero does not make a function simpler.
+    They are recognised by shape (one number per channel) or name; norms over several dimensions, by their class.
 
     Args:
-        module: Whatever is trained. Parameters that need no gradient are left out.
+        module: The module to train. Parameters without a gradient are left out.
         weight_decay: The weight decay of the parameters that decay.
         layer_decay: The learning rate of each layer of a backbone as a share of that of the layer after it, in (0, 1]
-            (BEiT, 2106.08254); heads have the whole rate, and a backbone's last layer this share of it.
+            (BEiT, 2106.08254). Heads have the full rate, and the last layer of a backbone has this share of it.
 
     Returns:
-        One or two groups for an optimizer, in the order of `module.named_parameters()`; an empty one is left out. With
-        a layer decay below 1 there are as many for each layer, and each has its share of the learning rate as
+        One or two groups for an optimizer, in the order of `module.named_parameters()`; empty groups are left out. With
+        a layer decay below 1, there are one or two groups per layer, each with its share of the learning rate as
         `lr_scale`.
     """
     if layer_decay < 1:
@@ -59,7 +59,7 @@ def parameter_groups(module: nn.Module, weight_decay: float, layer_decay: float 
 
 
 def _shares_of_layers(module: nn.Module, layer_decay: float) -> dict[int, float]:
-    """Return the share of the learning rate that each parameter of a backbone has, by the parameter's id."""
+    """Return each backbone parameter's share of the learning rate: `id` of the parameter -> share."""
     shares: dict[int, float] = {}
     for backbone in (part for part in module.modules() if isinstance(part, Backbone)):
         parameters = dict(backbone.named_parameters())
@@ -70,39 +70,40 @@ def _shares_of_layers(module: nn.Module, layer_decay: float) -> dict[int, float]
 def build_optimizer(
     registry: Registry, config: Optimizer, module: nn.Module, layer_decay: float = 1.0
 ) -> optim.Optimizer:
-    """Build the optimizer that `config` describes over the trainable parameters of a module.
+    """Build the optimizer that `config` describes for the trainable parameters of a module.
 
     Args:
-        registry: The registry in which the optimizer is found.
-        config: `pretrain.optimizer`.
-        module: The module that is trained.
+        registry: The registry that knows the optimizer.
+        config: The section `pretrain.optimizer`.
+        module: The module to train.
         layer_decay: The layer-wise decay of a backbone's learning rate; see `parameter_groups`.
 
     Raises:
-        ConfigError: An unknown name or option, a value that it refuses, or what is built is no optimizer.
+        ConfigError: The name or an option is unknown, a value is refused, or the registered factory does not return an
+            optimizer.
     """
     entry, key = registry.find("optimizer", config.name), "pretrain.optimizer"
     groups = parameter_groups(module, config.weight_decay, layer_decay)
     built = registry.build("optimizer", config.choice, key, groups=groups, learning_rate=config.learning_rate)
     if not isinstance(built, optim.Optimizer):
         raise ConfigError(
-            f"{key} '{config.name}': {entry.distribution} {entry.version} registers what is no optimizer "
-            f"({type(built).__name__}): its author must derive it from torch.optim.Optimizer."
+            f"{key} '{config.name}': {entry.distribution} {entry.version} registers {type(built).__name__}, which is "
+            "not an optimizer. Its author must derive it from torch.optim.Optimizer."
         )
     return built
 
 
 def learning_rate(step: int, total: int, warmup: float, peak: float) -> float:
-    """Return the rate of a linear warm-up, then of half a cosine down to 0 (SGDR without restarts, 1608.03983).
+    """Return the learning rate of a step: a linear warm-up, then half a cosine to 0 (SGDR, 1608.03983, no restarts).
 
     Args:
-        step: The step about to be taken, from 0.
+        step: Number of the step about to be taken, from 0.
         total: Number of steps of the run; the rate would be 0 at step `total`.
-        warmup: Number of steps of linear rise, in [0, total); the peak is reached at step `warmup`.
-        peak: The largest rate.
+        warmup: Number of warm-up steps, in [0, total); the peak is reached at step `warmup`.
+        peak: The peak learning rate.
 
     Returns:
-        The learning rate of that step, in (0, peak].
+        The learning rate of this step, in (0, peak].
     """
     if step < warmup:
         return peak * (step + 1) / (warmup + 1)

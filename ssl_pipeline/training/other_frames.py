@@ -1,4 +1,4 @@
-"""Which images the views of a sample are of, where some are of other frames of its clip."""
+"""Choice of the images that a sample's views are made of, some of which may be other frames of its clip."""
 
 import numpy as np
 import torch
@@ -17,14 +17,15 @@ __all__ = ["OWN_IMAGES", "OtherFrames", "check_positives", "moments_of", "other_
 
 
 class OtherFrames:
-    """Chooses the images that views are of: by itself the samples' own, in subclasses other frames of their clips.
+    """Choice of the images that views are made of: the samples' own here, other frames of their clips in subclasses.
 
-    It does so by numbers that are hashed from the seed, the epoch and the image, and depend on nothing else.
+    Choices come from a hash of the seed, the epoch and the image, and depend on nothing else.
 
     Attributes:
-        rows: The places (n',) in the pool of the images that are learned from, in their order; None: all are.
-        near: The places in time of all images, by which some are no negatives of each other; None: time does not count.
-        remark: The line to print about images that are left out; empty if none are.
+        rows: Positions (n',) in the pool of the images to learn from, in order; None: all images.
+        near: Position of each image in time, so that neighbouring frames are never negatives of each other; None if
+            time is ignored.
+        remark: Line to print about images that are left out; empty if there are none.
     """
 
     rows: Positions | None = None
@@ -32,16 +33,16 @@ class OtherFrames:
     remark = ""
 
     def of(self, positions: Positions, epoch: int) -> Positions | None:
-        """Return the places (m, V) of the images that main views of samples (m,) are of; None: they are their own."""
+        """Return positions (m, V) of the images that the main views of samples (m,) are made of; None: their own."""
         del positions, epoch
         return None
 
     def near_on(self, device: torch.device) -> Near | None:
-        """Return `near` on a device."""
+        """Return `near` with its tensors on a device."""
         return None if self.near is None else self.near.to(device)
 
     def canvases(self, pool: Split, positions: Positions, epoch: int, device: torch.device) -> Tensor | None:
-        """Return the canvases (V, m, S, S, C) that the main views of samples (m,) are of; None: they are their own."""
+        """Return canvases (V, m, S, S, C) that the main views of samples (m,) are made of; None: their own."""
         shown = self.of(positions, epoch)
         if shown is None:
             return None
@@ -53,7 +54,7 @@ OWN_IMAGES = OtherFrames()
 
 
 class _Neighbours(OtherFrames):
-    """The first view is of the frame itself, and each further one of a neighbour in time."""
+    """Choice of neighbours: the first view is of the frame itself, and each further view of a neighbour in time."""
 
     def __init__(self, pool: Split, moments: Moments, count: int, within: float, seed: int):
         self._pool, self._count, self._within, self._seed = pool, count, within, seed
@@ -69,7 +70,7 @@ class _Neighbours(OtherFrames):
 
 
 class _Frames(OtherFrames):
-    """Views of frames in the order of time, at the distances that a task asks for."""
+    """Choice of frames in temporal order, at the distances that a task asks for."""
 
     def __init__(self, pool: Split, moments: Moments, views: ViewNeeds, seed: int):
         assert views.frames is not None
@@ -79,14 +80,14 @@ class _Frames(OtherFrames):
         self.rows, left_out = self._paths.usable, len(pool) - len(self._paths.usable)
         if not len(self.rows):
             raise ConfigError(
-                f"pretrain.pretext_task: no clip has {self._count} frames with {least:g} to {most:g} s from each to "
-                "the next, and there is nothing to learn. Lower pretrain.pretext_task.least, raise "
-                "pretrain.pretext_task.most, or change ingest.source.fps, so that frames lie so far apart."
+                f"pretrain.pretext_task: no clip has {self._count} frames that follow each other at {least:g} to "
+                f"{most:g} s, so there is nothing to learn from. Lower pretrain.pretext_task.least, raise "
+                "pretrain.pretext_task.most, or change ingest.source.fps to obtain frames at such distances."
             )
         if left_out:
             self.remark = (
-                f"pretrain: {left_out:,} of {len(pool):,} images are left out: their clips have no {views.count} "
-                f"frames with {least:g} to {most:g} s from each to the next."
+                f"pretrain: {left_out:,} of {len(pool):,} images are left out: their clips do not have {views.count} "
+                f"frames that follow each other at {least:g} to {most:g} s."
             )
 
     def of(self, positions: Positions, epoch: int) -> Positions:
@@ -95,32 +96,32 @@ class _Frames(OtherFrames):
 
 
 def moments_of(pool: Split, task: PretextTask, config: PretrainConfig) -> Moments | None:
-    """Return the moments of a pool, where a run learns from time; None where it does not.
+    """Return the moments of a pool's images, or None if the run does not learn from time.
 
     Raises:
-        ConfigError: Time is asked for, and no image of the pool has one.
+        ConfigError: The run learns from time, but no image of the pool has one.
     """
     refuse_without_times(task, config, pool.moments is not None)
     return pool.moments if _learns_from_time(task, config) else None
 
 
 def refuse_without_times(task: PretextTask, config: PretrainConfig, timed: bool) -> None:
-    """Refuse images for a run that learns from their times, if none has one.
+    """Refuse a run that learns from the times of images if no image has one.
 
     Args:
         task: The task.
-        config: The section `pretrain`, with what the recipe sets.
+        config: The section `pretrain`, with the recipe's values filled in.
         timed: Whether any image has a time.
 
     Raises:
-        ConfigError: None has.
+        ConfigError: The run learns from times, but no image has one.
     """
     if _learns_from_time(task, config) and not timed:
         wanted = "several frames of a clip" if task.views.frames else "neighbouring frames as second views"
         raise ConfigError(
-            f"pretrain.recipe: '{config.recipe}' learns from {wanted}, but no training image is a frame of a clip: the "
-            "source does not say when its images were seen. Take a source of clips (`ssl-pipeline plugins` lists "
-            "sources), or a recipe and pretrain.positives that need no time."
+            f"pretrain.recipe: '{config.recipe}' learns from {wanted}, but the source does not state the times of its "
+            "images. Choose a source of clips (`ssl-pipeline plugins` lists sources), or a recipe that needs no times, "
+            "without pretrain.positives."
         )
 
 
@@ -129,10 +130,11 @@ def _learns_from_time(task: PretextTask, config: PretrainConfig) -> bool:
 
 
 def other_frames(task: PretextTask, pool: Split, config: PretrainConfig) -> OtherFrames:
-    """Return what chooses the images that views are of.
+    """Return the choice of images that a run's views are made of.
 
     Raises:
-        ConfigError: As `moments_of` says it, or no clip has frames at the distances that the task asks for.
+        ConfigError: The run learns from time, but no image of the pool has one, or no clip has frames at the distances
+            that the task asks for.
     """
     moments = moments_of(pool, task, config)
     if moments is None:
@@ -143,7 +145,7 @@ def other_frames(task: PretextTask, pool: Split, config: PretrainConfig) -> Othe
 
 
 def check_positives(needs: ViewNeeds, name: str, config: PretrainConfig) -> None:
-    """Refuse positives in time for a task that has no second view.
+    """Refuse `pretrain.positives` for a task without a second view that could be of a neighbouring frame.
 
     Args:
         needs: The views that the task needs.
@@ -159,5 +161,5 @@ def check_positives(needs: ViewNeeds, name: str, config: PretrainConfig) -> None
         )
         raise ConfigError(
             f"pretrain.positives: pretext task '{name}' {learns}, so no neighbouring frame can be its second view. "
-            "Leave positives out, or take a recipe that compares two views of an image."
+            "Leave out pretrain.positives, or choose a recipe that compares two views of an image."
         )

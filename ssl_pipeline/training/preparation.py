@@ -1,4 +1,4 @@
-"""What a run of pretraining is made of: the task and its views, and the card that says what was trained."""
+"""Preparation of a pretraining run: build and check its task and views, and describe it in a model card."""
 
 from collections.abc import Mapping
 from functools import partial
@@ -28,7 +28,7 @@ __all__ = ["build", "check_kinds", "check_operations", "check_sizes", "describe_
 
 
 def check_kinds(needs: ViewNeeds, name: str, policies: Mapping[str, Policy]) -> None:
-    """Refuse policies that lack a kind of view.
+    """Refuse policies that lack a kind of view, or give it the wrong number of policies.
 
     Args:
         needs: The kinds of views that a task needs.
@@ -36,13 +36,13 @@ def check_kinds(needs: ViewNeeds, name: str, policies: Mapping[str, Policy]) -> 
         policies: Kind of view -> policy, from `augment`.
 
     Raises:
-        ConfigError: A kind is missing, or does not have as many policies as there are views of it.
+        ConfigError: A kind is missing, or has neither one policy nor as many as there are views of this kind.
     """
     for kind in needs.counts:
         if kind not in policies:
             raise ConfigError(
                 f"augment.views.{kind}: missing, but pretext task '{name}' learns from views of this kind "
-                f"(there are: {', '.join(policies)}). Add it."
+                f"(there are only: {', '.join(policies)}). Add it."
             )
         told_apart, count = len(policies[kind].each), needs.counts[kind]
         if told_apart not in (1, count):
@@ -53,7 +53,7 @@ def check_kinds(needs: ViewNeeds, name: str, policies: Mapping[str, Policy]) -> 
     if needs.frames and len(policies[needs.main].each) > 1:
         raise ConfigError(
             f"augment.views.{needs.main}: a list of policies, but pretext task '{name}' learns from frames of a clip, "
-            "and a policy for each would give away which frame it is. Give one policy."
+            "and different policies would give away which frame is which. Give one policy."
         )
 
 
@@ -61,29 +61,29 @@ def check_operations(task: PretextTask, name: str, policies: Mapping[str, Policy
     """Refuse policies with operations that would spoil a task.
 
     Raises:
-        ConfigError: A kind of view that the task needs has an operation that it forbids.
+        ConfigError: A kind of view that the task needs has an operation that the task forbids.
     """
     for kind in task.views.counts:
         for operation in sorted(task.forbidden & policies[kind].active()):
             raise ConfigError(
                 f"augment.views.{kind}.{operation}: pretext task '{name}' cannot be learned from views with this "
-                "operation, which gives its answer away or makes it undecidable. Leave it out, or set its p to 0."
+                "operation, which gives the answer away or makes it undecidable. Remove it, or set its p to 0."
             )
 
 
 def check_sizes(encoder: Encoder, name: str, main: str, sizes: Mapping[str, int], parts: Mapping[str, int]) -> None:
-    """Try images of further sizes on a backbone, most of which take any.
+    """Check that a backbone takes images of all sizes that a run needs, as most backbones do.
 
     Args:
-        encoder: The encoder, which is left as it is.
+        encoder: The encoder, which is not changed.
         name: The backbone's name, for messages.
-        main: The kind of view that the backbone was built for, and takes.
+        main: The kind of view that the backbone was built for, whose size it takes.
         sizes: Kind of view -> side in px.
-        parts: What the task cuts from views -> side in px.
+        parts: Parts that the task cuts from views: name -> side in px.
 
     Raises:
-        ConfigError: The backbone does not map views or parts of some other size to embeddings of its one length, or
-            does not look at all of them.
+        ConfigError: The backbone does not map views or parts of another size to embeddings of the same length, or does
+            not look at all of their pixels.
     """
     wanted = [(f"augment.views.{kind}.size", "views", size) for kind, size in sizes.items()]
     wanted += [("pretrain.backbone", f"the task's {part}s", size) for part, size in parts.items()]
@@ -92,17 +92,17 @@ def check_sizes(encoder: Encoder, name: str, main: str, sizes: Mapping[str, int]
         if reason:
             raise ConfigError(
                 f"{key}: backbone '{name}', built for the {sizes[main]} px of augment.views.{main}, cannot take {what} "
-                f"of {size} px: {reason}. Make the two sizes equal, or take a backbone for any size."
+                f"of {size} px: {reason}. Make the two sizes equal, or choose a backbone that takes any size."
             )
 
 
 def build(
     registry: Registry, recipe: Recipe, config: PretrainConfig, pool: Split, policies: Mapping[str, Policy]
 ) -> PretextTask:
-    """Return a recipe's task around a new encoder, started as `pretrain.init` says.
+    """Return a recipe's task around a new encoder, which is initialised as `pretrain.init` says.
 
     Raises:
-        ConfigError: The registry, the policies or the initial weights do not fit what params.yaml asks for.
+        ConfigError: params.yaml names unknown plugins, or its policies or initial weights do not fit the task.
     """
     name, needs = recipe.pretext_task.name, needed_views(registry, recipe.pretext_task)
     check_kinds(needs, name, policies)
@@ -114,8 +114,8 @@ def build(
     weights = list(task.encoder.backbone.parameters())
     if config.init == "random" and weights and not any(weight.requires_grad for weight in weights):
         raise ConfigError(
-            f"pretrain.init: random, and pretext task '{name}' with these options leaves the backbone as it starts, so "
-            "that a network of random weights would ship. Name a file of weights, or pretrained."
+            f"pretrain.init: random, but pretext task '{name}' with these options does not train the backbone, so a "
+            "network of random weights would ship. Set pretrain.init to a file of weights, or to pretrained."
         )
     check_start(config, task, name)
     check_operations(task, name, policies)
@@ -128,44 +128,45 @@ def build(
 def _check_main(
     registry: Registry, config: PretrainConfig, pool: Split, encoder: Encoder, kind: str, size: int
 ) -> None:
-    """Refuse a backbone that does not take the views that it was built for, and name the nearest size that it takes."""
+    """Refuse a backbone that does not take views of the size it was built for, and name the nearest size it takes."""
     reason = refusal(encoder, size)
     if not reason:
         return
     name = config.backbone.name
     build = partial(build_encoder, registry, config.backbone, pool.mean, pool.std, 0, images=pool.spec)
     near = nearest_size(build, encoder, size)
-    advice = f"Set it to {near}, or take another backbone" if near else "Take another backbone"
+    advice = f"Set it to {near}, or choose another backbone" if near else "Choose another backbone"
     raise ConfigError(
         f"augment.views.{kind}.size: backbone '{name}' cannot be trained on views of {size} px: {reason}. {advice}."
     )
 
 
 def _check_learns(config: PretrainConfig, task: PretextTask) -> None:
-    """Refuse a run without training where random weights would ship."""
+    """Refuse a run without training if random weights would ship."""
     if config.epochs:
         return
     if config.init == "random":
         raise ConfigError(
-            "pretrain.epochs: 0 trains nothing, and with pretrain.init: random a network of random weights would ship. "
-            "Name weights in pretrain.init, which then ship as they are, or set pretrain.epochs to at least 1."
+            "pretrain.epochs: 0 trains nothing, so with pretrain.init: random a network of random weights would ship. "
+            "Set pretrain.init to weights, which then ship unchanged, or set pretrain.epochs to at least 1."
         )
     reasons = {
         "would ship a text tower of random weights": task.text_tower is not None,
         "would ship an encoder that sees no colours": task.encoder.grayscale,
-        "would ask its teacher for nothing": task.teaching is not None,
+        "would learn nothing from its teacher": task.teaching is not None,
     }
     if reason := next((reason for reason, holds in reasons.items() if holds), ""):
         raise ConfigError(
-            f"pretrain.epochs: 0 trains nothing, and recipe '{config.recipe}' {reason}. Choose a recipe that learns "
-            "from images alone and in colour, or set pretrain.epochs to at least 1."
+            f"pretrain.epochs: 0 trains nothing, so recipe '{config.recipe}' {reason}. Choose a recipe that learns "
+            "only from images, in colour and without a teacher, or set pretrain.epochs to at least 1."
         )
 
 
 def starting_weights(task: PretextTask, config: PretrainConfig) -> dict[str, Tensor]:
-    """Copy the encoder's weights before training, where `pretrain.init` gives some; empty where they are random.
+    """Return a copy of the encoder's weights before training.
 
-    They are empty, too, where nothing is trained: what ships would be compared with itself.
+    The mapping is empty if these weights are random, and if nothing is trained, as the encoder would then be compared
+    with itself.
     """
     if config.init == "random" or not config.epochs:
         return {}
@@ -182,17 +183,17 @@ def describe_run(
     plugins: Mapping[str, str],
     held_out: Split | None = None,
 ) -> ModelCard:
-    """Return the card of a trained task; the digest of its weights is filled in when they are saved.
+    """Return the model card of a trained task, without the digest of its weights, which is added when they are saved.
 
     Args:
-        config: The parameters.
-        recipe: The recipe, resolved.
+        config: The section `pretrain`.
+        recipe: The resolved recipe.
         task: The trained task.
         pool: The training images.
-        framing: How images became canvases.
-        policies: Kind -> how canvases become views.
+        framing: The way in which images became canvases.
+        policies: Kind of view -> policy.
         plugins: Third-party distribution -> version.
-        held_out: The images that the run is watched on; None: it is not.
+        held_out: The held-out images that the run is monitored on; None: it is not monitored.
     """
     statistics = statistics_of(task.encoder, pool)
     chosen_on = {"held_out": held_out.sha256} if held_out is not None and config.ship == "best" else {}
@@ -220,7 +221,7 @@ def describe_run(
         params_sha256=digest(shaping(config)),
         seedless_sha256=digest(
             {
-                "parameters": shaping(config, "seed", "init"),  # a copy of a file of weights has another name
+                "parameters": shaping(config, "seed", "init"),  # a copied file of weights has another name
                 "initial": given_digest(config.init) or config.init,
                 "policies": {kind: policies[kind].model_dump(mode="json") for kind in task.views.counts},
                 "pool": pool.sha256,
@@ -235,7 +236,7 @@ def describe_run(
 
 
 def _licence(config: PretrainConfig, backbone: Backbone) -> str:
-    """Return the licence of the weights that were given, as far as it is known."""
+    """Return the licence of the initial weights, as far as it is known."""
     if config.init == "random":
         return ""
     return config.init_licence or ("" if given_digest(config.init) else backbone.published_licence)

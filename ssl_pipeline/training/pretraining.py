@@ -1,8 +1,8 @@
-"""Learning without labels: the loop.
+"""The pretraining loop.
 
-A run is a pure function of its parameters, its data and its code: views and order are hashed from the seed, and torch's
-own generator is seeded anew at every step. So a checkpoint needs to hold no state of any generator, and a run that was
-killed and resumed ends with the same bits as one that was not.
+A run is a pure function of its parameters, its data and its code: views and order come from hashes of the seed, and
+torch's generators are seeded again at every step. A checkpoint therefore holds no generator state, and a run that was
+killed and resumed ends with the same bits as an uninterrupted one.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -48,20 +48,21 @@ __all__ = ["Plan", "train"]
 LOGGED_ROWS = 50
 _LEAST_LOOKS, _LEAST_HELD_OUT_LOOKS = 12, 4
 LOOKING_SHARE = 0.05
-"""Watched images as a share of those trained on, each of which costs some three times as much: 2% of the time."""
+"""Number of measured images as a share of the training images. Training on an image costs about three times as much as
+measuring it, so this takes about 2% of the time."""
 
 
 @dataclass(frozen=True)
 class Plan:
-    """How many steps of which size.
+    """The number of steps of a run, and their size.
 
     Attributes:
         batch_size: Number of images per step.
-        steps: Number of steps per epoch; the images that do not fill a last batch are dropped.
-        epochs: Number of passes over the images; 0: none, and the start ships as it is.
-        warmup: Number of steps in which the learning rate rises linearly, once the whole network learns.
-        frozen: Number of steps before that, in which the backbone is frozen.
-        frozen_warmup: Number of steps of these in which the learning rate rises linearly.
+        steps: Number of steps per epoch; images that do not fill the last batch are dropped.
+        epochs: Number of passes over the images; 0: none, so the initial weights ship unchanged.
+        warmup: Number of warm-up steps once the whole network learns, during which the learning rate rises linearly.
+        frozen: Number of steps before that during which the backbone is frozen.
+        frozen_warmup: Number of warm-up steps with a frozen backbone.
     """
 
     batch_size: int
@@ -73,21 +74,26 @@ class Plan:
 
     @classmethod
     def of(cls, images: int, config: PretrainConfig, which: str = "") -> "Plan":
-        """Plan a run over that many images, which are those of the pool that messages name by `which`.
+        """Plan a run.
+
+        Args:
+            images: Number of images to learn from.
+            config: The section `pretrain`.
+            which: Words that describe these images in messages, such as " with captions"; "" for all of the pool.
 
         Raises:
-            PipelineError: Fewer than two images: there is nothing to compare.
+            PipelineError: There are fewer than two images, so there is nothing to compare.
         """
         if images < 2:
             raise PipelineError(
-                f"pretraining needs at least 2 images{which}, and the pool has {images}: add images to ingest.source, "
+                f"pretraining needs at least 2 images{which}, but the pool has {images}. Add images to ingest.source, "
                 "or lower ingest.val_fraction. data/ingested/rejects.csv lists files that could not be used."
             )
         batch_size = min(config.batch_size, images)
         if batch_size < config.batch_size:
             progress.say(
-                f"pretrain.batch_size is {config.batch_size}, but the pool has {images} images{which}: that is the "
-                "batch."
+                f"pretrain.batch_size is {config.batch_size}, but the pool has only {images} images{which}: all of "
+                "them form the batch."
             )
         steps, frozen = images // batch_size, config.freeze_epochs
         warmups = [round(config.warmup * steps * epochs) for epochs in (config.epochs - frozen, frozen)]
@@ -95,26 +101,26 @@ class Plan:
 
     @property
     def total(self) -> int:
-        """Steps in all."""
+        """Number of steps of the run."""
         return self.steps * self.epochs
 
     def rate(self, step: int, peak: float) -> float:
-        """Return the learning rate of a step: with a frozen backbone and without, it warms up and falls to 0 anew."""
+        """Return the learning rate of a step; warm-up and decay to 0 are repeated after the backbone is unfrozen."""
         if step < self.frozen:
             return learning_rate(step, self.frozen, self.frozen_warmup, peak)
         return learning_rate(step - self.frozen, self.total - self.frozen, self.warmup, peak)
 
     def logs(self, done: int) -> bool:
-        """Say whether a row of the curves ends after that many steps: about 50 times per run, and at its end."""
+        """Return whether a row of the curves ends after `done` steps: about 50 times per run, and at its end."""
         return done % self._steps_per_row == 0 or done == self.total
 
     def looks(self, done: int, images: int = WATCHED_IMAGES, least: int = _LEAST_LOOKS) -> bool:
-        """Say whether the encoder is looked at for that row: always in long runs, less often in short ones.
+        """Return whether the encoder is measured for a row: for every row in long runs, less often in short ones.
 
         Args:
-            done: Number of steps behind the run, where a row ends.
-            images: Number of images that are looked at.
-            least: Number of looks that the shortest run takes, or about so many.
+            done: Number of completed steps, at the end of a row.
+            images: Number of images that are measured.
+            least: Approximate number of measurements in the shortest run.
         """
         looks = max(least, int(LOOKING_SHARE * self.total * self.batch_size / images))
         rows = -(-self.total // self._steps_per_row)
@@ -131,10 +137,10 @@ class Plan:
         """Yield the places of batches from step `start` on.
 
         Args:
-            seed: The run's seed.
-            ids: (n,) identities of the images that are learned from.
+            seed: The seed of the run.
+            ids: Ids (n,) of the images to learn from.
             start: The number of the first step.
-            rows: (n,) their places in the pool; None: the pool has no others.
+            rows: Positions (n,) of these images in the pool; None: they are the whole pool.
         """
         for epoch in range(start // self.steps, self.epochs):
             order = permutation(seed, epoch, ids)
@@ -158,27 +164,27 @@ def train(
     targets: TeacherTargets | None = None,
     held_out: Split | None = None,
 ) -> History:
-    """Train a task in place, going on from its checkpoint if there is one, and return the curves.
+    """Train a task in place, resuming from its checkpoint if there is one, and return the curves.
 
     Args:
         task: The task, with its encoder.
         pool: The training images.
         policies: Kind of view -> policy.
         config: The section `pretrain`.
-        make_optimizer: A function that returns the optimizer of a module's parameters.
+        make_optimizer: A function that returns an optimizer for a module's parameters.
         precision: The device and the precision of the forward pass.
-        checkpoints: The place where the state is kept.
-        curves: The folder of tables that show the curves while they grow; None: they are not shown.
-        ranks: The processes that train together; each of them calls this with the same values.
-        texts: The captions of the pool, for a task that learns from them; images without any are left out.
-        targets: The embeddings of a teacher, for a task that has one.
-        held_out: Images that are not learned from, on which the encoder is compared with what it was at the start, and
-            the best step is chosen where `pretrain.ship` says so; None: neither.
+        checkpoints: The checkpoints of the run.
+        curves: The folder for tables of the curves, which grow during the run; None: no tables are written.
+        ranks: The processes that train together; each of them calls this function with the same values.
+        texts: The captions of the pool, for a task that learns from them; images without captions are left out.
+        targets: The teacher's embeddings, for a task that has a teacher.
+        held_out: The held-out images on which the encoder is compared with its initial weights, and on which the best
+            step is chosen if `pretrain.ship` is `best`; None: neither is done.
 
     Raises:
-        ConfigError: The task learns from time, and the images have none.
-        PipelineError: Too few images, or too few per rank.
-        DivergedError: The loss is not finite.
+        ConfigError: The task learns from time, but the images have no times, or no clip has suitable frames.
+        PipelineError: There are too few images, or too few per rank.
+        DivergedError: The loss or the gradient is not finite.
         CollapsedError: The run has collapsed, and `pretrain.on_collapse` is `stop`; a checkpoint is saved.
         KeyboardInterrupt: A stop was requested; a checkpoint is saved.
     """
@@ -190,8 +196,8 @@ def train(
     plan = Plan.of(len(ids), config, " with captions" if texts is not None else "")
     if plan.batch_size < 2 * ranks.count:
         raise PipelineError(
-            f"pretrain.devices: {ranks.count} processes share a batch of {plan.batch_size} images, and each needs 2 at "
-            "least. Take fewer processes, or raise pretrain.batch_size."
+            f"pretrain.devices: {ranks.count} processes share a batch of {plan.batch_size} images, but each needs at "
+            "least 2. Use fewer processes, or raise pretrain.batch_size."
         )
     sizes = ViewSizes.of(task, policies, config, plan.total)
     order = memory_format(task, precision.device)
@@ -213,7 +219,7 @@ def train(
 
     backbones = FrozenBackbones(task, config.freeze_norms and config.init != "random")
     if run.history.rows:
-        judge(start)  # what ended a run ends it again, unless on_collapse or the bounds were changed
+        judge(start)  # a collapsed run ends again unless on_collapse or the bounds have changed
     with (
         deterministic(),
         stop_requests() as stop_requested,
@@ -230,20 +236,20 @@ def train(
             number = place.step
             if backbones.set(number < plan.frozen):
                 encoder.learn_anew()
-            ends_row = plan.logs(number + 1) or sizes.end(number + 1)  # no row is of views of two sizes
+            ends_row = plan.logs(number + 1) or sizes.end(number + 1)  # no row mixes views of two sizes
             step = Step(number, plan.total, place.epoch, config.seed, batch.ids, ends_row, batch.shown, near)
             encoded = encoder.encode(place, batch, step)  # name -> (N, ...), still one row per image
-            # only here do images meet each other; the loss and metrics are scalars
+            # only here are images compared with each other; loss and metrics are scalars
             loss, metrics, kept = task.compare(encoded, step)
             with encoder.backward(place):
                 norm = run.backward(loss, config.clip_norm)
-            run.history.note(number, loss, norm)  # which nobody waits for but where a row ends
+            run.history.note(number, loss, norm)  # read at the end of a row only, as reading waits for the device
             rate = plan.rate(number, config.optimizer.learning_rate)
             update = run.step(rate, measured=ends_row)
-            task.after_step(step, kept)  # teachers and queues follow
+            task.after_step(step, kept)  # update teachers and queues
             run.follow(number)
             if ends_row:
-                run.history.read()  # first of all, whether the run has diverged
+                run.history.read()  # first, as it detects divergence
                 figures = {name: value.item() for name, value in metrics.items()} | {"learning_rate": rate, **update}
                 size = sizes.at(number)[task.views.main]
                 with run.shipping():
@@ -257,7 +263,7 @@ def train(
             run.save_if_due(number + 1, plan.total, stop_requested())
     run.ship()
     run.history.shipped_step = unseen.ship(task)
-    if not plan.total:  # nothing is learned: what starts is looked at once, and ships
+    if not plan.total:  # without training, the initial weights are measured once and ship
         run.history.close_row(0, watch.measure(task.encoder, sizes.at(0)[task.views.main]))
-    task.finish()  # after the last checkpoint, which a run that goes on starts from
+    task.finish()  # after the last checkpoint, from which the run can still resume
     return run.history

@@ -1,4 +1,4 @@
-"""What pretraining leaves behind: the model, the curves, and what went wrong."""
+"""Output of pretraining: the model, the curves and the warnings."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -25,7 +25,7 @@ from ssl_pipeline.types import PretextTask
 
 __all__ = ["save", "write_report"]
 
-_DRAWN_IMAGES = 8  # images
+_DRAWN_IMAGES = 8  # images in the pictures of a task
 
 
 def save(
@@ -35,13 +35,13 @@ def save(
     start: Mapping[str, Tensor],
     texts: TokenizedCaptions | None = None,
 ) -> ModelCard:
-    """Write the weights and the card of a trained task into a folder, and its tokenizer where it learns from captions.
+    """Write the weights and the card of a trained task into a folder, and its tokenizer if it learns from captions.
 
     Args:
         folder: The folder that receives the files.
         task: The trained task.
         card: The description of its encoder.
-        start: Weights of the encoder before training; empty where they were random.
+        start: Weights of the encoder before training; empty if they were random.
         texts: The captions, with the tokenizer that encodes them.
 
     Returns:
@@ -66,17 +66,17 @@ def write_report(
     texts: TokenizedCaptions | None = None,
     targets: TeacherTargets | None = None,
 ) -> None:
-    """Write the curves, what went wrong, and pictures of the curves and of what the task draws; all or nothing.
+    """Write the curves, the warnings, and pictures of the curves and of the task, atomically.
 
     Args:
         folder: The folder of the report, which is replaced.
-        task: The trained task; is left in eval mode on the CPU.
+        task: The trained task, which is left in eval mode on the CPU.
         config: The section `pretrain`.
-        history: What the run noted.
+        history: The curves and warnings of the run.
         pool: The training images.
         policies: Kind of view -> policy.
         texts: The captions, for a task that learns from them.
-        targets: The embeddings of a teacher, for a task that has one.
+        targets: The teacher's embeddings, for a task that has a teacher.
     """
     task.cpu().eval()
     with atomic_folder(folder) as report:

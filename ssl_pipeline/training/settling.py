@@ -1,7 +1,7 @@
-"""Batch norms of given weights, settled on the images that are learned from before the first step.
+"""Recalibration of the batch norms of initial weights on the training images, before the first step.
 
-Their running statistics are those of the images that the weights were trained on. They normalise where a network is in
-eval mode: while it is frozen, where it is looked at, and in what ships.
+Their running statistics are those of the images that the weights were trained on. A network in eval mode normalises by
+them: while it is frozen, when it is measured, and after it has shipped.
 
 Sources: adaptive batch normalisation: Li et al. 2016 (1603.04779), section 3; averages over many batches: Wu & Johnson
 2021, "Rethinking 'Batch' in BatchNorm" (2105.07576), section 3.
@@ -21,33 +21,33 @@ from ssl_pipeline.types import Backbone
 __all__ = ["settle", "settles", "settling_batches"]
 
 _IMAGES = 4096
-"""Images that statistics are settled on, or all of a smaller pool."""
+"""Number of images to recalibrate statistics on; all images of a smaller pool."""
 
 
 def settles(config: PretrainConfig) -> bool:
-    """Say whether batch norms are settled before a run's first step."""
+    """Return whether batch norms are recalibrated before a run's first step."""
     return config.settle_norms and not config.freeze_norms and config.init != "random"
 
 
 def settling_batches(size: int) -> int:
-    """Return how many batches of a size batch norms are settled on, at most."""
+    """Return the largest number of batches of a size to recalibrate batch norms on."""
     return -(-_IMAGES // size)
 
 
 @torch.no_grad()
 def settle(task: nn.Module, encoder: BatchEncoder, places: Iterable[Place]) -> int:
-    """Replace running statistics of the batch norms of all backbones by their means over batches.
+    """Replace the running statistics of the batch norms of all backbones by their means over batches.
 
-    Each batch is encoded as in training, without a gradient. Batch norms that are in eval mode, as those of a backbone
-    that a task keeps frozen, are left as they are, and so is all else.
+    Each batch is encoded as in training, but without a gradient. Batch norms in eval mode, such as those of a backbone
+    that a task keeps frozen, are not changed, and neither is anything else.
 
     Args:
         task: The task, in training mode, on its device.
-        encoder: What encodes its batches.
-        places: The batches; each rank is given the same ones.
+        encoder: The encoder of its batches.
+        places: The places of the batches; all ranks must pass the same ones.
 
     Returns:
-        The number of batch norms that were settled.
+        The number of batch norms that were recalibrated.
     """
     backbones = [part for part in task.modules() if isinstance(part, Backbone)]
     norms = {
@@ -62,7 +62,7 @@ def settle(task: nn.Module, encoder: BatchEncoder, places: Iterable[Place]) -> i
     others = {buffer: buffer.clone() for buffer in task.buffers() if id(buffer) not in settled}
     for norm in norms:
         norm.reset_running_stats()
-        norm.momentum = None  # torch's word for a cumulative average
+        norm.momentum = None  # tells torch to use a cumulative average
     for place in places:
         encoder.pass_through(place)
     for norm, momentum in norms.items():

@@ -1,4 +1,4 @@
-"""Which sizes of images a backbone takes, by trying it: better refused before training than in the first step."""
+"""Trials of image sizes on a backbone, so that unsuitable ones are refused before training, not in its first step."""
 
 import copy
 from collections.abc import Callable
@@ -12,13 +12,13 @@ from ssl_pipeline.types import Encoder
 __all__ = ["NOT_TAKEN", "multiples_near", "nearest_size", "refusal"]
 
 NOT_TAKEN = (ArithmeticError, AssertionError, LookupError, RuntimeError, ValueError)
-"""What networks raise of images of a size that they are not made for."""
+"""Exceptions that networks raise for images of a size that they do not take."""
 _USUAL_SIDES = (16, 32, 48, 64, 96, 128, 160, 192, 224, 240, 256, 288, 384)
-"""Sides in px that networks are made for."""
+"""Sides in px that networks are usually made for."""
 
 
 def refusal(encoder: Encoder, size: int) -> str:
-    """Return why an encoder cannot be trained on images of a size in px; nothing where it can. It is left as it is."""
+    """Say why an encoder cannot be trained on images of a size in px; empty if it can. The encoder is not changed."""
     trial = copy.deepcopy(encoder)
     try:
         with torch.no_grad(), torch.random.fork_rng(devices=[]):
@@ -27,26 +27,26 @@ def refusal(encoder: Encoder, size: int) -> str:
                 for mode in (True, False)
             }
     except NOT_TAKEN:
-        return "it is not made for this size"  # in the network's own words that would be a matter of some tensor
+        return "it does not take this size"  # the network's own message would be about the shape of some tensor
     if shapes != {(2, encoder.embedding_dim)}:
         return f"embeddings of shape {min(shapes)[1:]} instead of ({encoder.embedding_dim},)"
     patch = _patch(encoder)
     if size % patch:
-        return f"it cuts images into patches of {patch} px, and would not see the last {size % patch} of {size} px"
+        return f"it cuts images into patches of {patch} px and would not see the last {size % patch} of {size} px"
     return ""
 
 
 def nearest_size(build: Callable[[int], Encoder], encoder: Encoder, size: int) -> int | None:
-    """Return the size in px, nearest to one that an encoder refuses, at which its backbone can be trained.
+    """Return the size in px nearest to a refused one at which a backbone can be trained.
 
     Args:
-        build: A function that makes an encoder with the same backbone for images of a size in px; may refuse by a
+        build: A function that makes an encoder with the same backbone for images of a size in px; it may raise a
             `ConfigError`.
         encoder: The encoder, which refuses `size`.
-        size: Side in px.
+        size: The refused side in px.
 
     Returns:
-        One of the sizes that networks are usually made for, or a multiple of the patch; None if none of them will do.
+        One of the sizes that networks are usually made for, or a multiple of the patch; None if none of them is taken.
     """
     below = size - size % _patch(encoder)
     sides = {*_USUAL_SIDES, below, below + _patch(encoder)} - {0, size}
@@ -60,16 +60,16 @@ def nearest_size(build: Callable[[int], Encoder], encoder: Encoder, size: int) -
 
 
 def multiples_near(encoder: Encoder, side: float) -> list[int]:
-    """Return whole sides in px near another one, first the nearest multiple of the patch, then those of its doubles.
+    """Return whole sides near `side`, in px: the nearest multiple of the patch, then of 2, 4, ... 32 patches.
 
-    Some networks take multiples of their stride alone, which is a power of two times the side of a patch.
+    Some networks only take multiples of their stride, which is a power of two times the side of a patch.
     """
     units = [_patch(encoder) * 2**power for power in range(6)]
     return list(dict.fromkeys(unit * round(side / unit) for unit in units))
 
 
 def _patch(encoder: Encoder) -> int:
-    """Return the side in px of the patches into which a network's first convolution cuts images; 1 if it cuts none."""
+    """Return the side in px of the patches that a network's first convolution cuts images into; 1 if it cuts none."""
     first = next((module for module in encoder.backbone.modules() if isinstance(module, nn.Conv2d)), None)
     if first is None or first.in_channels != encoder.images.channels or first.kernel_size != first.stride:
         return 1

@@ -1,4 +1,4 @@
-"""What training starts from: an encoder of random weights, or of given ones, which sees images as they were trained."""
+"""The encoder that training starts from: with random weights, or with trained ones and their normalisation."""
 
 import torch
 
@@ -21,13 +21,13 @@ def start_encoder(registry: Registry, config: PretrainConfig, pool: Split, size:
     """Return the encoder that training starts from, for views of a size in px.
 
     Args:
-        registry: The registry in which the backbone is found.
+        registry: The registry that knows the backbone.
         config: The section `pretrain`.
         pool: The training images.
         size: The side of views in px.
 
     Raises:
-        ConfigError: There are no such weights, they do not fit the backbone, or the normalisation not the images.
+        ConfigError: The weights do not exist or do not fit the backbone, or the normalisation does not fit the images.
         PipelineError: Published weights could not be downloaded.
     """
     choice, published = config.backbone, config.init == "pretrained"
@@ -36,7 +36,7 @@ def start_encoder(registry: Registry, config: PretrainConfig, pool: Split, size:
         choice, published = choice.model_copy(update={"name": config.init}), True
     if published and not has_published(registry, choice):
         raise ConfigError(
-            f"pretrain.init: backbone '{choice.name}' has no published weights; use init: random, "
+            f"pretrain.init: backbone '{choice.name}' has no published weights. Use init: random, "
             f"or another backbone. {with_published(registry)}"
         )
     encoder = build_encoder(registry, choice, pool.mean, pool.std, config.seed, size, published, images=pool.spec)
@@ -48,16 +48,17 @@ def start_encoder(registry: Registry, config: PretrainConfig, pool: Split, size:
                 f"pretrain.init: '{path}' does not exist. Use random, pretrained, the path of {FILES_OF_WEIGHTS}, or "
                 f"the name of a backbone with published weights. {with_published(registry)}"
             )
-        known = load_weights(encoder.backbone, path)  # before a teacher is copied from it
+        known = load_weights(encoder.backbone, path)  # before a task copies the backbone to make a teacher
     return _normalising(encoder, config, pool, known)
 
 
 def _check_same_network(config: PretrainConfig, named: str) -> None:
-    """Refuse published weights of another network; a name may also say which of its weights, as `NAME.TAG`."""
+    """Refuse published weights of another network; `NAME.TAG` names one of several weights of a network."""
     if config.backbone.name not in (named, config.init):
         raise ConfigError(
-            f"pretrain.init: '{shown(config.init, 100)}' are weights of another network than pretrain.backbone "
-            f"'{config.backbone.name}': set pretrain.backbone: {{name: {named}}}, or recipe, which then stands for it."
+            f"pretrain.init: '{shown(config.init, 100)}' names weights of another network than pretrain.backbone "
+            f"'{config.backbone.name}'. Set pretrain.backbone: {{name: {named}}} or pretrain.backbone: "
+            "recipe; both then mean this network."
         )
 
 
@@ -68,16 +69,16 @@ def _normalising(encoder: Encoder, config: PretrainConfig, pool: Split, known: S
         return encoder
     if len(statistics.mean) != pool.spec.channels:
         raise ConfigError(
-            f"pretrain.normalisation: of {len(statistics.mean)} channels, and the images have {pool.spec.channels}: "
-            "give mean and std of each of these, or pool."
+            f"pretrain.normalisation: it has {len(statistics.mean)} channels, but the images have "
+            f"{pool.spec.channels}. Give the mean and std of each of these, or use pool."
         )
     return Encoder(encoder.backbone, statistics.mean, statistics.std, pool.spec)
 
 
 def _statistics(backbone: Backbone, config: PretrainConfig, pool: Split, known: Statistics | None) -> Statistics | None:
-    """Return what images are normalised by; None: the pool's own mean and std.
+    """Return the mean and std to normalise images by; None: those of the pool.
 
-    Weights that are given were trained with a normalisation, and are what they were with that one alone.
+    Trained weights work as they did only with the normalisation that they were trained with.
     """
     wanted = config.normalisation
     if isinstance(wanted, Normalisation):
@@ -92,7 +93,7 @@ def _statistics(backbone: Backbone, config: PretrainConfig, pool: Split, known: 
 
 
 def check_start(config: PretrainConfig, task: PretextTask, name: str) -> None:
-    """Refuse what is to keep a start from being ruined where it would do nothing, or something else.
+    """Refuse settings that protect initial weights where they would have no effect, or not the intended one.
 
     Args:
         config: The section `pretrain`.
@@ -100,35 +101,35 @@ def check_start(config: PretrainConfig, task: PretextTask, name: str) -> None:
         name: The task's name, for messages.
 
     Raises:
-        ConfigError: A random backbone is to be frozen, or no epoch is left in which it learns, or nothing learns beside
-            it; or the task ships an average of its own.
+        ConfigError: `freeze_epochs` would freeze a random backbone, leaves no epoch in which the backbone learns, or
+            leaves nothing to train while it is frozen; or `ema` is set, but the task already ships an average.
     """
     if config.init == "random" and config.freeze_epochs:
         raise ConfigError(
-            "pretrain.freeze_epochs keeps given weights as they are while heads learn, and pretrain.init is random: "
-            "leave it out, or name weights."
+            "pretrain.freeze_epochs freezes trained weights while the heads learn, but pretrain.init is random. Set "
+            "pretrain.freeze_epochs: 0, or set pretrain.init to weights."
         )
     if config.freeze_epochs:
         if config.freeze_epochs >= config.epochs:
             raise ConfigError(
                 f"pretrain.freeze_epochs: {config.freeze_epochs} of {config.epochs} epochs leave none in which the "
-                "backbone learns: lower it, or raise pretrain.epochs."
+                "backbone learns. Lower it, or raise pretrain.epochs."
             )
         inside = {id(one) for part in task.modules() if isinstance(part, Backbone) for one in part.parameters()}
         if all(id(weight) in inside for weight in task.parameters() if weight.requires_grad):
             raise ConfigError(
-                f"pretrain.freeze_epochs: pretext task '{name}' has no heads that could learn beside a frozen "
-                "backbone: set it to 0."
+                f"pretrain.freeze_epochs: pretext task '{name}' has no heads to train while the backbone is frozen. "
+                "Set it to 0."
             )
     if config.ema and task.ships_average:
         raise ConfigError(
-            f"pretrain.ema: pretext task '{name}' ships its teacher, which is a moving average of the weights already: "
-            "set it to 0, or let the student ship."
+            f"pretrain.ema: pretext task '{name}' ships its teacher, which already is a moving average of the weights. "
+            "Set it to 0, or let the student ship."
         )
 
 
 def statistics_of(encoder: Encoder, pool: Split) -> Statistics:
-    """Return what an encoder normalises by: the pool's own values to the last digit where they are the pool's."""
+    """Return the mean and std that an encoder normalises by; if they are the pool's, to the last digit."""
     told = Encoder(encoder.backbone, pool.mean, pool.std, pool.spec)
     if torch.equal(told.mean, encoder.mean.cpu()) and torch.equal(told.std, encoder.std.cpu()):
         return Statistics(pool.mean, pool.std)

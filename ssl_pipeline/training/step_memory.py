@@ -1,4 +1,4 @@
-"""What a training step keeps in memory, and how much of that is free."""
+"""Memory that a training step needs, and memory that is free."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -16,7 +16,7 @@ _CGROUP = Path("/sys/fs/cgroup")
 
 
 def main_memory() -> int:
-    """Return the main memory that this process may use, bytes: that of its container, where it has one."""
+    """Return the main memory in bytes that this process may use, within the limit of its container, if any."""
     memory = psutil.virtual_memory().total
     with suppress(OSError, ValueError):  # "max", or no such file
         memory = min(memory, int((_CGROUP / "memory.max").read_text()))
@@ -24,9 +24,9 @@ def main_memory() -> int:
 
 
 def free_memory(device: torch.device) -> int:
-    """Return the memory of a device that this process could still take, bytes.
+    """Return the memory of a device in bytes that this process could still allocate.
 
-    That of the CPU is main memory, of which each rank on this machine has its share.
+    For the CPU, this is an equal share of the free main memory for each rank on this machine.
     """
     if device.type == "cuda":
         cached = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
@@ -40,7 +40,7 @@ def free_memory(device: torch.device) -> int:
 
 @contextmanager
 def kept_for_backward(task: nn.Module) -> Iterator[list[int]]:
-    """Note the bytes of all that a forward pass keeps for the backward pass, but for weights."""
+    """Record the size in bytes of each tensor that a forward pass stores for the backward pass, except weights."""
     seen = {parameter.untyped_storage().data_ptr() for parameter in task.parameters()}
     sizes: list[int] = []
 
@@ -49,7 +49,7 @@ def kept_for_backward(task: nn.Module) -> Iterator[list[int]]:
         if storage.data_ptr() not in seen:
             seen.add(storage.data_ptr())
             sizes.append(storage.nbytes())
-        return kept.detach()  # not the tensor itself, which would hold the graph that holds it
+        return kept.detach()  # the tensor itself would form a cycle with its graph
 
     with torch.autograd.graph.saved_tensors_hooks(note, lambda kept: kept):
         yield sizes

@@ -1,4 +1,4 @@
-"""What a teacher says of the images of a batch: looked up, or asked for in each step."""
+"""A teacher's embeddings of the images of a batch: looked up, or computed in each step."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
@@ -18,24 +18,24 @@ Features = npt.NDArray[np.float32]
 
 
 class TeacherTargets(ABC):
-    """A teacher's embeddings, as a function of images and of what the student sees of them."""
+    """A teacher's embeddings, as a function of images and of the student's views of them."""
 
     @abstractmethod
     def of(self, rows: npt.NDArray[np.int64], views: Views) -> Tensor:
         """Return embeddings (N, T, D) float32, on the device of the views.
 
         Args:
-            rows: (N,) rows of the images in the pool.
-            views: Kind of view -> the views (N, V, C, S, S) that were made of them.
+            rows: Rows (N,) of the images in the pool.
+            views: Kind of view -> views (N, V, C, S, S) of these images.
         """
 
 
 class KeptTargets(TeacherTargets):
-    """Embeddings of whole images, which the teacher has seen before.
+    """Embeddings of whole images, which were computed in advance.
 
     Args:
-        features: (n, D) embeddings of the pool's images, in memory or mapped into it.
-        mean: (D,) what is taken off each of them; 0: nothing.
+        features: Embeddings (n, D) of the pool's images, in memory or memory-mapped.
+        mean: Mean (D,) to subtract from each embedding; 0: nothing is subtracted.
     """
 
     def __init__(self, features: Features, mean: Features | float = 0.0):
@@ -48,13 +48,13 @@ class KeptTargets(TeacherTargets):
 
 
 class AskedTargets(TeacherTargets):
-    """Embeddings of the student's own views, for which the teacher is asked in each step.
+    """Embeddings of the student's views, which the teacher computes in each step.
 
     Args:
-        embed: A function from canvases (n, S, S, C), of the type of the images, to the teacher's embeddings (n, D).
-        mean: (D,) what is taken off each of them; 0: nothing.
-        kind: The kind of view that the teacher is shown.
-        spec: What the images' values mean.
+        embed: A function from canvases (n, S, S, C), of the images' type, to the teacher's embeddings (n, D).
+        mean: Mean (D,) to subtract from each embedding; 0: nothing is subtracted.
+        kind: The kind of view that the teacher sees.
+        spec: The meaning of the images' values.
     """
 
     def __init__(self, embed: Callable[[Pixels], Features], mean: Features | float, kind: str, spec: ImageSpec):
@@ -67,7 +67,7 @@ class AskedTargets(TeacherTargets):
         return on_device(found.astype(np.float32, copy=False).reshape(*seen.shape[:2], -1), seen.device)
 
     def _as_canvases(self, views: Tensor) -> Pixels:
-        """Return views (n, C, S, S) in [0, 1] as images (n, S, S, C) of the type and the scale that the pool has."""
+        """Return views (n, C, S, S) in [0, 1] as images (n, S, S, C) of the pool's type and scale."""
         spec = self._spec
         values = spec.low + views.permute(0, 2, 3, 1) * (spec.high - spec.low)
         if spec.dtype != "float32":
@@ -77,15 +77,15 @@ class AskedTargets(TeacherTargets):
 
 
 def finite(features: Features) -> Features:
-    """Return embeddings (n, D) as they are.
+    """Return embeddings (n, D) unchanged if all of them are finite.
 
     Raises:
-        PipelineError: Some are NaN or infinite.
+        PipelineError: An embedding contains NaN or infinity.
     """
     wrong = np.flatnonzero(~np.isfinite(features).all(axis=1))
     if len(wrong):
         raise PipelineError(
             f"pretrain.pretext_task.teacher: it returns NaN or infinity for {len(wrong)} of {len(features)} images. "
-            "State what it takes (size, mean, std), or take another teacher."
+            "State the input that it takes (size, mean, std), or choose another teacher."
         )
     return features

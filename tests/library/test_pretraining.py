@@ -109,7 +109,7 @@ def test_damaged_images_are_told_without_a_word_of_stages(run: ssl_pipeline.Pret
 def test_a_stopped_run_says_which_call_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     step = Run.step
     monkeypatch.setattr(Run, "step", lambda *args, **how: (os.kill(os.getpid(), signal.SIGINT), step(*args, **how))[1])
-    with pytest.raises(KeyboardInterrupt, match=r"after step 1 of 12.* Call ssl_pipeline.pretrain again to go on"):
+    with pytest.raises(KeyboardInterrupt, match=r"after step 1 of 12.* Call ssl_pipeline.pretrain again to resume"):
         ssl_pipeline.pretrain(digit_images(48), "simclr", tmp_path / "out", **SMALL)
 
 

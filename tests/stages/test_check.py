@@ -71,7 +71,7 @@ def test_images_without_times_are_refused_for_a_recipe_that_learns_from_them(
 ) -> None:
     done = project(command, pretrain={"recipe": recipe})
     assert done.exit_code == 2, done.output
-    assert "no training image is a frame of a clip" in done.output
+    assert "the source does not state the times of its images" in done.output
     assert not Path("data/ingested").exists()
 
 

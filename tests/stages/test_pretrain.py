@@ -70,9 +70,9 @@ def test_killed_at_the_worst_moments_it_ends_with_the_same_bytes(run, project, u
     assert (work / "checkpoint.tmp").exists()
 
     said = run(project, INTERRUPT, 130)
-    assert "going on from a checkpoint, after step 5 of 30" in said
+    assert "resuming from a checkpoint after step 5 of 30" in said
     assert "stopped after step 6 of 30, with a checkpoint in .work" in said
-    assert "Run `dvc repro` again to go on" in said
+    assert "Run `dvc repro` again to resume" in said
     loss = (project / "reports" / "pretrain" / "curves" / "loss.tsv").read_text().splitlines()  # it has grown so far
     assert [line.partition("\t")[0] for line in loss] == ["step", *"123456"]
 
@@ -107,7 +107,7 @@ def test_killed_under_dvc_it_ends_with_the_same_bytes(run, project, undisturbed)
             until(lambda before=before: newest(project) > before)
             kill(dvc, victim)
         _, said = dvc.communicate()
-        assert "going on from a checkpoint" in said
+        assert "resuming from a checkpoint" in said
     assert dvc.returncode == 0, said
     assert (project / "models" / "pretrain" / "pretext.onnx").exists()
     assert products(project) == undisturbed

@@ -53,7 +53,7 @@ def test_a_run_goes_on_with_the_same_bits_and_another_teacher_is_another_run(
         assert in_process(project, patch)[0] == 130
     status, said = in_process(project, monkeypatch)
     assert (status, products(project)) == (0, undisturbed)
-    assert "going on from a checkpoint, after step 5 of 9" in said
+    assert "resuming from a checkpoint after step 5 of 9" in said
 
     with monkeypatch.context() as patch:
         stopped_after(5, patch)

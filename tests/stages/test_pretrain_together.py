@@ -87,7 +87,7 @@ def test_a_rank_that_dies_ends_the_run_which_goes_on_to_the_same_bytes(project, 
     assert "The last checkpoint is kept" in said
     status, other, said = by_two(project, monkeypatch)
     assert (status, other) == (0, 0)
-    assert said.count("pretrain: going on from a checkpoint, after step 4 of 10") == 1
+    assert said.count("pretrain: resuming from a checkpoint after step 4 of 10") == 1
     assert "different environment" not in said
     assert products(project) == whole[0]
 
@@ -140,7 +140,7 @@ def test_ctrl_c_ends_all_that_pretrain_devices_has_started_with_a_checkpoint(pro
 def test_what_is_refused_is_told_once(project):
     change(project, pretrain={"devices": 2, "batch_size": 3})
     said = end(begin(project), 1)
-    assert said.count("error: pretrain.devices: 2 processes share a batch of 3 images, and each needs 2 at") == 1
+    assert said.count("error: pretrain.devices: 2 processes share a batch of 3 images, but each needs at") == 1
 
 
 @pytest.mark.parametrize(

@@ -125,7 +125,7 @@ def test_a_run_trains_on_captioned_images_alone_and_says_so(run, configure, pool
 
 def test_messages_count_images_with_captions(run, configure, pool):
     one = [("a star", "a sea")] + [()] * 47
-    with pytest.raises(PipelineError, match="at least 2 images with captions, and the pool has 1: add"):
+    with pytest.raises(PipelineError, match="at least 2 images with captions, but the pool has 1. Add"):
         run(configure(recipe="clip"), replace(pool, captions=Captions.of(one)))
 
 
@@ -166,7 +166,5 @@ def test_a_model_without_texts_has_no_text_tower(run, configure, pool, policies,
 
 def test_a_frozen_image_tower_without_weights_is_refused(build_small, configure):
     frozen = {"image_tower": "frozen", "out_dim": None}
-    with pytest.raises(
-        ConfigError, match=r"pretrain\.init: random, and pretext task 'image_text' .* would ship\. Name"
-    ):
+    with pytest.raises(ConfigError, match=r"pretrain\.init: random, but pretext task 'image_text' .* would ship\. Set"):
         build_small(configure(recipe="clip", pretext_task=frozen))

@@ -47,7 +47,7 @@ def test_the_given_weights_ship_as_they_are_and_are_looked_at_once(
 
 
 def test_random_weights_do_not_ship_untrained(build_small, configure):
-    with pytest.raises(ConfigError, match=r"pretrain.epochs: 0 trains nothing, and with pretrain.init: random"):
+    with pytest.raises(ConfigError, match=r"pretrain.epochs: 0 trains nothing, so with pretrain.init: random"):
         build_small(configure(epochs=0))
 
 

@@ -54,7 +54,7 @@ def test_what_is_no_optimizer_is_refused_by_its_author_s_name():
     registry = Registry()
     registry.add(Plugin(), "a-plugin", "1")
     words = (
-        "pretrain.optimizer 'none': a-plugin 1 registers what is no optimizer \\(int\\): its author must derive it from"
+        "pretrain.optimizer 'none': a-plugin 1 registers int, which is not an optimizer. Its author must derive it from"
     )
     with pytest.raises(ConfigError, match=words):
         build_optimizer(registry, Optimizer(name="none", learning_rate=1, weight_decay=0), Model())

@@ -128,7 +128,7 @@ def test_near_frames_are_told_to_the_loss(run, configure):
 
 @pytest.mark.parametrize("values", [TIME, {"recipe": "missing_frame"}])
 def test_a_pool_without_moments_is_refused_in_words(values, run, configure, pool):
-    with pytest.raises(ConfigError, match="no training image is a frame of a clip"):
+    with pytest.raises(ConfigError, match="the source does not state the times of its images"):
         run(configure(**values), replace(pool, moments=None))
 
 
@@ -157,5 +157,5 @@ def test_what_makes_no_sense_is_refused(values, words, build_small, configure):
 
 def test_a_policy_for_each_frame_would_give_it_away(build_small, configure, policies):
     policies["plain"] = Policy.model_validate([NOISY, NOISY, NOISY])
-    with pytest.raises(ConfigError, match="a policy for each would give away which frame it is"):
+    with pytest.raises(ConfigError, match="different policies would give away which frame is which"):
         build_small(configure(recipe="frame_order"))

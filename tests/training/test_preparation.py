@@ -86,14 +86,14 @@ def test_a_backbone_for_one_size_is_refused_where_tiles_have_another(built, reci
         (
             {"name": "timm/vit_tiny_patch16_224"},
             24,
-            "it cuts images into patches of 16 px, and would not see the last 8 of 24 px. Set it to 16,",
+            "it cuts images into patches of 16 px and would not see the last 8 of 24 px. Set it to 16,",
         ),
         (
             {"name": "timm/test_convnext"},
             38,
-            "it cuts images into patches of 4 px, and would not see the last 2 of 38 px. Set it to 36,",
+            "it cuts images into patches of 4 px and would not see the last 2 of 38 px. Set it to 36,",
         ),
-        ({"name": "timm/efficientformer_l1"}, 160, "it is not made for this size. Set it to 224,"),
+        ({"name": "timm/efficientformer_l1"}, 160, "it does not take this size. Set it to 224,"),
     ],
 )
 def test_a_backbone_is_refused_at_a_size_that_it_does_not_take_and_a_size_named_that_it_does(
@@ -104,7 +104,7 @@ def test_a_backbone_is_refused_at_a_size_that_it_does_not_take_and_a_size_named_
     expected = (
         f"augment.views.global.size: backbone '{backbone['name']}' cannot be trained on views of {size} px: {words}"
     )
-    assert str(caught.value) == f"{expected} or take another backbone."
+    assert str(caught.value) == f"{expected} or choose another backbone."
 
 
 @pytest.mark.parametrize(

@@ -144,7 +144,7 @@ def test_a_pool_smaller_than_the_batch_is_the_batch(configure, capsys):
 
 
 def test_fewer_than_two_images_are_refused(run, configure, make_pool):
-    with pytest.raises(PipelineError, match=r"at least 2 images, and the pool has 1: .*ingest\.source"):
+    with pytest.raises(PipelineError, match=r"at least 2 images, but the pool has 1\. .*ingest\.source"):
         run(configure(), data=make_pool(1))
 
 

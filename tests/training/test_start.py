@@ -83,7 +83,9 @@ def test_images_are_normalised_as_the_weights_were_trained_or_as_it_is_said(thei
     assert mean() == [0.485, 0.456, 0.406]
     assert mean(normalisation="pool") == [round(value, 6) for value in pool.mean]
     assert mean(normalisation={"mean": [0.5] * 3, "std": [0.5] * 3}) == [0.5, 0.5, 0.5]
-    with pytest.raises(ConfigError, match=r"pretrain\.normalisation: of 1 channels, and the images have 3: give mean"):
+    with pytest.raises(
+        ConfigError, match=r"pretrain\.normalisation: it has 1 channels, but the images have 3\. Give the mean"
+    ):
         mean(normalisation={"mean": [0.5], "std": [0.5]})
 
 
@@ -133,7 +135,7 @@ def test_a_name_stands_for_published_weights_and_for_the_backbone(configure, poo
         (
             "timm/resnet18.a1_in1k",
             {"name": "timm/resnet34"},
-            r"weights of another network than pretrain\.backbone 'timm/resnet34': .*\{name: timm/resnet18\}, or recipe",
+            r"weights of another network than pretrain\.backbone 'timm/resnet34'\. .*\{name: timm/resnet18\} or pretrain\.backbone",
         ),
         ("timm/resnet18", BACKBONE, "weights of another network than pretrain.backbone 'resnet_cifar'"),
         ("timm/resnet18", {"name": "timm/resnet18", "stem": "small"}, "do not fit another stem or patch size"),
@@ -155,10 +157,13 @@ def test_what_names_no_weights_of_the_backbone_is_refused(configure, pool, publi
     [
         (
             {"freeze_epochs": 1, "init": "random"},
-            r"pretrain\.freeze_epochs keeps given weights .*init is random: leave",
+            r"pretrain\.freeze_epochs freezes trained weights .*init is random\. Set",
         ),
         ({"freeze_epochs": 4}, r"pretrain\.freeze_epochs: 4 of 4 epochs leave none in which the backbone learns"),
-        ({"ema": 0.9, "recipe": "dino"}, r"pretrain\.ema: pretext task 'non_contrastive' ships its teacher, which is"),
+        (
+            {"ema": 0.9, "recipe": "dino"},
+            r"pretrain\.ema: pretext task 'non_contrastive' ships its teacher, which already is",
+        ),
     ],
 )
 def test_what_keeps_a_start_is_refused_where_it_would_do_nothing(configure, build_small, tmp_path, values, words):

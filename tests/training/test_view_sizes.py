@@ -193,7 +193,7 @@ def test_a_plugin_whose_task_fails_on_small_views_is_refused_too(built, larger):
         (
             {"backbone": {"name": "timm/vit_tiny_patch16_224", "patch_size": 4}},
             r"backbone 'timm/vit_tiny_patch16_224' takes no views of 0\.5 of the 16 px of augment\.views\.global, which are 8 px: "
-            r"it is not made for this size\. Write resolution: \[\[0, 1\.0\]\].*, another share of the side, or take a b",
+            r"it does not take this size\. Write resolution: \[\[0, 1\.0\]\].*, another share of the side, or take a b",
         ),
         (
             {"pretext_task": {"local_views": 2}, "resolution": [[0, 0.25], [0.5, 1.0]]},
