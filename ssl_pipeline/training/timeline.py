@@ -1,7 +1,7 @@
-"""When the images of a pool are seen: neighbours in time, and several frames of a clip, drawn by hashed numbers.
+"""Times of a pool's images: neighbours in time, and sequences of frames of a clip, drawn by hashed numbers.
 
-All clips lie on one line, in microseconds, one after another and too far apart to be near each other. So what is near a
-frame is a range of the line, and a draw of one is a draw of a number.
+All clips lie on one time line, in microseconds, one after another and too far apart to be near each other. The
+neighbours of a frame are therefore a range of the line, and drawing one of them takes one random number.
 """
 
 import numpy as np
@@ -14,35 +14,36 @@ from ssl_pipeline.types import Near
 __all__ = ["FramePaths", "Timeline", "microseconds"]
 
 SLACK = 0.01
-"""Share of a bound by which a time may miss it. One frame a second of a film of 29.97 or 23.976 per second is 1.001 s
-from the next, and a bound of 1 s means these."""
+"""Share of a bound by which a time may exceed it. At one frame per second, the frames of a film of 29.97 or
+23.976 frames per second are 1.001 s apart, and a bound of 1 s must include them."""
 
 Positions = npt.NDArray[np.int64]
 Uniforms = npt.NDArray[np.float32]
 
 
 def microseconds(seconds: float) -> int:
-    """Return a time as a whole number of microseconds, of which there are enough for a thousand years of film."""
+    """Return a time as a whole number of microseconds; 64 bits suffice for more than a thousand years of film."""
     return round(seconds * 1e6)
 
 
 def _longest(seconds: float) -> int:
-    """Return the longest time in microseconds that still counts as so many seconds."""
+    """Return the longest time in microseconds that counts as within a bound in seconds."""
     return microseconds((1 + SLACK) * seconds)
 
 
 class Timeline:
-    """Where the images of a pool lie in time; one that has no time lies on its own, near nobody.
+    """Positions of a pool's images in time. An image without a time is near no other image.
 
     Args:
         moments: The moments of the images, in the order of the pool.
-        reach: The longest time that is asked for, s; clips lie farther apart than this, and than what SLACK adds.
+        reach: The longest time between frames that will be asked for, in s. Clips lie farther apart than this, SLACK
+            included.
 
     Attributes:
-        places: (n,) int64, the places of the images on the line, in microseconds.
-        sorted: (n,) int64, the same in the order of time.
-        order: (n,) int64, the positions in the pool of the images in the order of time.
-        ranks: (n,) int64, the place of each image in this order.
+        places: Positions (n,) int64 of the images on the line, in microseconds.
+        sorted: The same positions (n,) int64, in temporal order.
+        order: Positions in the pool (n,) int64 of the images, in temporal order.
+        ranks: Index (n,) int64 of each image of the pool in the temporal order.
 
     Examples:
         >>> from ssl_pipeline.data.moments import Moment
@@ -67,41 +68,49 @@ class Timeline:
         self.places = self.sorted[self.ranks]
 
     def neighbours(self, positions: Positions, within: float, uniforms: Uniforms) -> Positions:
-        """Return the position (m,) of another frame near each of some images, any of them alike; its own if none is.
+        """Draw a neighbour in time for each image, all neighbours being equally likely.
 
         Args:
-            positions: (m,) positions of the images in the pool.
-            within: The largest distance in time, s, up to SLACK.
-            uniforms: (m,) numbers in [0, 1).
+            positions: Positions (m,) of the images in the pool.
+            within: The largest distance in time, in s, up to SLACK.
+            uniforms: Random numbers (m,) in [0, 1).
+
+        Returns:
+            Positions (m,) of the neighbours in the pool; an image without neighbours keeps its own position.
         """
         reach, places = _longest(within), self.places[positions]
         first = np.searchsorted(self.sorted, places - reach)
         others = np.searchsorted(self.sorted, places + reach, side="right") - first - 1
         drawn = first + _choice(uniforms, others)
-        drawn += (drawn >= self.ranks[positions]) & (others > 0)  # an image is not among its others
+        drawn += (drawn >= self.ranks[positions]) & (others > 0)  # skip the image itself
         found: Positions = self.order[drawn]
         return found
 
     def near(self, ids: npt.NDArray[np.uint64], within: float) -> Near:
-        """Return which images are near each other, up to SLACK, given the ids (n,) of the pool."""
+        """Return a record of which images are near each other.
+
+        Args:
+            ids: Ids (n,) of the pool's images.
+            within: The largest distance in time, in s, up to SLACK.
+        """
         signed = ids.view(np.int64)
         order = np.argsort(signed)
         return Near(torch.from_numpy(signed[order]), torch.from_numpy(self.places[order]), _longest(within))
 
 
 class FramePaths:
-    """All ways to choose frames of a clip, one after another, with so much time from each to the next.
+    """All sequences ("paths") of frames of a clip whose successive distances in time lie within bounds.
 
-    Every frame of a path is there. Of those that can follow, one from which the path can be finished is drawn.
+    A path has exactly V frames. Each next frame is drawn from those from which the path can still be completed.
 
     Args:
         line: The images in time.
-        count: The number of frames of a path, V, at least 2.
-        least: The least time from one frame to the next, s, greater than 0, up to SLACK.
-        most: The most, s, up to SLACK.
+        count: V, the number of frames of a path, at least 2.
+        least: The least time between successive frames, in s, greater than 0, up to SLACK.
+        most: The greatest time between successive frames, in s, up to SLACK.
 
     Attributes:
-        usable: (n',) the positions, in their order, of images that are on some path.
+        usable: Positions (n',) in the pool of all images that are part of a path, in order.
     """
 
     def __init__(self, line: Timeline, count: int, least: float, most: float):
@@ -112,7 +121,7 @@ class FramePaths:
         search = line.sorted.searchsorted
         self._next = search(later), search(latest, side="right")  # ranges of ranks, for each rank
         self._last = search(earliest), search(earlier, side="right")
-        # entry k, at a rank: how many images before it can go k steps on, or back
+        # entry k at rank r: the number of images before r from which k steps forward, or back, are possible
         self._on, self._back = self._ways(self._next), self._ways(self._last)
         can_go_on, can_go_back = ([np.diff(ways) > 0 for ways in each] for each in (self._on, self._back))
         views = range(count)
@@ -127,11 +136,14 @@ class FramePaths:
         return ways
 
     def drawn(self, positions: Positions, uniforms: Uniforms) -> Positions:
-        """Return the positions (m, V) of frames in the order of time, of which each image is one.
+        """Draw a path through each image.
 
         Args:
-            positions: (m,) positions in the pool of images that are `usable`.
-            uniforms: (m, V) numbers in [0, 1).
+            positions: Positions (m,) in the pool of `usable` images.
+            uniforms: Random numbers (m, V) in [0, 1).
+
+        Returns:
+            Positions (m, V) of the frames in the pool, in temporal order; the image itself is one of them.
         """
         ranks = self._line.ranks[positions]
         can_be = self._can_be[ranks]
@@ -149,11 +161,11 @@ class FramePaths:
 
     @staticmethod
     def _step(ranks: Positions, ranges: tuple[Positions, Positions], ways: Positions, uniforms: Uniforms) -> Positions:
-        """Return the rank of one of those that come next, among those from which the path can be finished."""
+        """Draw the rank of the next frame among those from which the path can still be completed."""
         before, after = (ways[end[ranks]] for end in ranges)
         return np.searchsorted(ways, before + _choice(uniforms, after - before), side="right") - 1
 
 
 def _choice(uniforms: Uniforms, counts: Positions) -> Positions:
-    """Turn numbers in [0, 1) into integers from 0 to a count - 1, equally likely; 0 where the count is 0."""
+    """Turn numbers in [0, 1) into equally likely integers from 0 to count - 1; 0 if the count is 0."""
     return (uniforms.astype(np.float64) * counts).astype(np.int64)

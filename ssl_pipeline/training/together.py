@@ -1,11 +1,12 @@
-"""Training by several processes: each encodes a share of the batch, and all compare the whole of it.
+"""Training with several processes: each rank encodes a share of the batch, and each compares the whole batch.
 
-Every rank is given the embeddings of all, and computes heads, negatives and the loss of the whole batch as one process
-would; then each takes the gradient of its own share back through the network. So a loss, a strategy or a queue is the
-same on all ranks without knowing of them, and so are their figures. What travels are embeddings, once, and gradients.
+Every rank receives the embeddings of all ranks, and computes the heads, the negatives and the loss of the whole batch
+as one process would. The gradient of its own share then goes back through its network. Losses, strategies and queues
+are thus equal on all ranks without knowing of them, and so are their figures. Embeddings are exchanged once per step,
+and so are gradients.
 
-The loss and its heads are computed by each rank again. That is little beside a backbone: for SimCLR with ResNet-50 at
-224 px, about a thousandth of the network's operations per rank.
+Each rank repeats the computation of the heads and the loss. This costs little compared with a backbone: for SimCLR with
+ResNet-50 at 224 px, about 0.1% of the network's operations per rank.
 """
 
 from collections.abc import Iterable, Iterator
@@ -25,14 +26,14 @@ from ssl_pipeline.types import Encoded
 __all__ = ["ALONE", "Ranks", "joined"]
 
 _PATIENCE = timedelta(minutes=30)
-"""Time to wait for another rank within a step, of which each has an equal share."""
+"""Time to wait for another rank within a step. Their shares of a step are equal, so ranks take about equally long."""
 _BUCKET_BYTES = 2**25
-"""Bytes of gradients that travel at once; they take as much memory again meanwhile."""
+"""Bytes of gradients that are exchanged at once, which temporarily takes the same amount of memory again."""
 
 
 @dataclass(frozen=True)
 class Ranks:
-    """The processes of a run, and which of them this one is.
+    """The processes of a run, and the number of this one among them.
 
     Attributes:
         number: The number of this rank, from 0.
@@ -44,17 +45,25 @@ class Ranks:
 
     @property
     def leads(self) -> bool:
-        """Whether this is the rank that writes."""
+        """Whether this is the rank that writes files."""
         return self.number == 0
 
     def share(self, size: int) -> slice:
-        """Return which rows of a batch this rank encodes; shares differ by at most one row."""
+        """Return the rows of a batch that this rank encodes; shares differ by at most one row."""
         return self._share_of(self.number, size)
 
     def gathered(self, encoded: Encoded, size: int) -> Encoded:
-        """Return what all ranks have encoded: name -> (N, ...), with a graph, of shares (n, ...) of N rows.
+        """Gather the encoded shares of all ranks.
 
-        Gradients of the share are multiplied by the number of ranks, as those of weights are averaged over these.
+        Gradients of this rank's share are multiplied by the number of ranks, as gradients of weights are averaged over
+        ranks afterwards.
+
+        Args:
+            encoded: The share of this rank: name -> (n, ...).
+            size: N, the number of rows of the whole batch.
+
+        Returns:
+            The whole batch: name -> (N, ...), with an autograd graph.
         """
         if self.count == 1:
             return encoded
@@ -65,7 +74,7 @@ class Ranks:
         self._average([weight.grad for weight in module.parameters() if weight.grad is not None])
 
     def average_statistics(self, module: nn.Module) -> None:
-        """Replace running statistics of batch norms, which see a rank's share alone, by their means over ranks."""
+        """Replace running statistics of batch norms that see only a rank's share by their means over ranks."""
         norms = [
             norm for norm in module.modules() if isinstance(norm, nn.modules.batchnorm._BatchNorm) and norm.training
         ]
@@ -73,19 +82,19 @@ class Ranks:
         self._average([buffer for buffer in buffers if buffer is not None])
 
     def any_of(self, *flags: bool) -> list[bool]:
-        """Say of each flag whether it is raised on any rank."""
+        """Return for each flag whether it is true on any rank."""
         if self.count == 1:
             return list(flags)
-        raised = torch.tensor(flags, dtype=torch.uint8)  # on the CPU, so that no device is waited for
+        raised = torch.tensor(flags, dtype=torch.uint8)  # on the CPU, so as not to wait for a device
         all_reduce(raised, dist.ReduceOp.MAX)
         return [bool(flag) for flag in raised.tolist()]
 
     def told(self, text: str) -> str:
-        """Return what the first rank says."""
+        """Return the text that the first rank passes; all ranks must call this."""
         return ranks.told(text)
 
     def rows(self, size: int) -> list[int]:
-        """Return how many rows of a batch each rank encodes."""
+        """Return the number of rows of a batch that each rank encodes."""
         shares = (self._share_of(each, size) for each in range(self.count))
         return [share.stop - share.start for share in shares]
 
@@ -110,25 +119,25 @@ ALONE = Ranks(0, 1)
 
 @contextmanager
 def joined(device: torch.device) -> Iterator[Ranks]:
-    """Train with the other ranks that `torchrun` has started, if any, until the block ends; see `ranks.joined`.
+    """Join the other ranks that `torchrun` has started, if any, for the duration of the block; see `ranks.joined`.
 
     Args:
         device: The device of this rank.
 
     Raises:
-        LostRankError: Another rank has ended before its time, or keeps the others waiting for half an hour.
+        LostRankError: Another rank has ended early, or has kept this one waiting for half an hour.
     """
     if ranks.count() == 1:
         yield ALONE
         return
     if device.type == "cuda":
-        torch.cuda.set_device(device)  # what names no device is on this rank's own
+        torch.cuda.set_device(device)  # the default for tensors that name no device number
     with ranks.joined("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo", _PATIENCE):
         yield Ranks(ranks.number(), ranks.count())
 
 
 class _Gathered(torch.autograd.Function):
-    """Rows of all ranks, of which the gradient of the own ones is this rank's to take further."""
+    """Rows of all ranks; the backward pass continues with the gradient of this rank's rows."""
 
     @staticmethod
     def forward(ctx: Any, own: Tensor, group: Ranks, size: int) -> Tensor:
@@ -149,7 +158,7 @@ def _gather(own: Tensor, group: Ranks, size: int) -> Tensor:
 
 
 def _buckets(tensors: Iterable[Tensor]) -> Iterator[list[Tensor]]:
-    """Yield tensors of one type in their order, as many at a time as fit into a bucket, at least one."""
+    """Yield groups of tensors of one type, in order, as many as fit into a bucket and at least one."""
     waiting: dict[torch.dtype, list[Tensor]] = {}
     for tensor in tensors:
         bucket = waiting.setdefault(tensor.dtype, [])

@@ -1,8 +1,8 @@
-"""Progressive resolution in a run: which size views have at which step, and whether backbone and task take it.
+"""Progressive resolution: the sizes of views over a run, and checks that backbone and task take them.
 
-All kinds of views shrink by the same share: a small crop stays as much smaller than a global one as it was, and a whole
-step costs what its area is. The numbers of a view are hashed from its image, so that a small view is the same view,
-with fewer pixels.
+All kinds of views shrink by the same factor, so the ratio of local to global views stays the same, and the cost of a
+step is proportional to the area of its views. The random numbers of a view do not depend on its size: a smaller view is
+the same view with fewer pixels.
 """
 
 import copy
@@ -32,8 +32,8 @@ class ViewSizes:
 
     Attributes:
         main: The main kind of view.
-        begins: The steps with which sizes begin, in their order; the first is 0.
-        policies: The policies at each of these sizes: kind of view -> policy.
+        begins: The steps at which sizes begin, in order; the first is 0.
+        policies: The policies from each of these steps on: kind of view -> policy.
     """
 
     main: str
@@ -42,43 +42,45 @@ class ViewSizes:
 
     @classmethod
     def of(cls, task: PretextTask, policies: Mapping[str, Policy], config: PretrainConfig, total: int) -> "ViewSizes":
-        """Return the sizes over a run; where a short one has two of them begin at one step, the later counts.
+        """Return the sizes over a run; if two sizes of a short run begin at the same step, the later one is used.
 
         Args:
             task: The task, on the CPU.
             policies: Kind of view -> policy at full size.
             config: The section `pretrain`.
-            total: Number of steps of the run, of which the last one is always of full size.
+            total: Number of steps of the run; the last step always has views of full size.
 
         Raises:
-            ConfigError: The backbone takes no views of such a size.
+            ConfigError: The backbone does not take views of one of the sizes.
         """
         timeline = _timeline(task, policies, config)
         sized = {min(round(begin * total), total - 1): policies for begin, policies in timeline}
         return cls(task.views.main, tuple(sized), tuple(sized.values()))
 
     def at(self, step: int) -> Mapping[str, Policy]:
-        """Return the policies of a step, which counts from 0."""
+        """Return the policies of a step, counted from 0."""
         return self.policies[bisect_right(self.begins, step) - 1]
 
     def end(self, done: int) -> bool:
-        """Say whether a size ends after that many steps."""
+        """Return whether a size ends after `done` steps."""
         return done in self.begins
 
     def figures(self, step: int) -> dict[str, int]:
-        """Return `view_size`, the side in px of the main kind of view at a step, where it is not always the same."""
+        """Return `view_size`, the side in px of the main kind of view at a step; empty if it never changes."""
         return {"view_size": self.at(step)[self.main].size} if len(self.policies) > 1 else {}
 
 
 def sides_over_time(
     task: PretextTask, policies: Mapping[str, Policy], config: PretrainConfig
 ) -> tuple[tuple[float, int], ...]:
-    """Return when sizes begin, as shares of the run, and the side in px of the main kind of view from then on.
+    """Return the changes of size over a run.
 
-    Nothing where it is the same throughout.
+    Returns:
+        Pairs of the share of the run at which a size begins, and the side in px of the main kind of view from then on;
+        empty if the size never changes.
 
     Raises:
-        ConfigError: The backbone takes no views of such a size.
+        ConfigError: The backbone does not take views of one of the sizes.
     """
     sides = tuple((begin, sized[task.views.main].size) for begin, sized in _timeline(task, policies, config))
     return sides if len(sides) > 1 and config.epochs else ()
@@ -87,23 +89,23 @@ def sides_over_time(
 def check_resolution(
     registry: Registry, recipe: Recipe, task: PretextTask, policies: Mapping[str, Policy], config: PretrainConfig
 ) -> None:
-    """Refuse smaller views where the task or the backbone takes one size alone.
+    """Refuse smaller views if the task or the backbone takes only one size.
 
     Args:
-        registry: The registry that has the task.
-        recipe: The recipe, resolved.
-        task: The task, on the CPU; it is left as it is.
+        registry: The registry that knows the task.
+        recipe: The resolved recipe.
+        task: The task, on the CPU, which is not changed.
         policies: Kind of view -> policy at full size.
         config: The section `pretrain`.
 
     Raises:
-        ConfigError: The task or the backbone takes no views of such a size.
+        ConfigError: The task or the backbone does not take views of one of the sizes.
     """
     shares = sorted({share for _, share in config.resolution} - {1.0})
     name = recipe.pretext_task.name
     refused = (
         f"pretrain.resolution: recipe '{recipe.name}' learns by pretext task '{name}', which is built for views of one "
-        f"size{{}}. {_FULL}, or take another recipe."
+        f"size{{}}. {_FULL}, or choose another recipe."
     )
     if shares and "size" in signature(registry.find("pretext_task", name).factory).parameters:
         raise ConfigError(refused.format(""))
@@ -116,7 +118,7 @@ def check_resolution(
 def _timeline(
     task: PretextTask, policies: Mapping[str, Policy], config: PretrainConfig
 ) -> list[tuple[float, Mapping[str, Policy]]]:
-    """Return when sizes begin, as shares of the run, and the policies from then on; no two neighbours are alike."""
+    """Return pairs of the share of the run at which a size begins, and the policies from then on."""
     found: list[tuple[float, Mapping[str, Policy]]] = []
     for begin, share in config.resolution:
         sized = _at(task, policies, config.backbone.name, share)
@@ -126,14 +128,14 @@ def _timeline(
 
 
 def _at(task: PretextTask, policies: Mapping[str, Policy], backbone: str, share: float) -> Mapping[str, Policy]:
-    """Return the policies of all views of a task at a share of their sides, rounded to what its backbone takes."""
+    """Return the policies of a task's views at a share of their sides, rounded to sizes that the backbone takes."""
     if share == 1:
         return policies
     return {kind: policies[kind].at(_side(task.encoder, backbone, policies, kind, share)) for kind in task.views.counts}
 
 
 def _side(encoder: Encoder, backbone: str, policies: Mapping[str, Policy], kind: str, share: float) -> int:
-    """Return the side in px, near a share of that of a kind of view, on which an encoder can be trained."""
+    """Return a side in px that an encoder can be trained on, near a share of the full side of a kind of view."""
     size, reasons = policies[kind].size, []
     nearest, *coarser = multiples_near(encoder, share * size)
     if nearest == size:
@@ -146,14 +148,14 @@ def _side(encoder: Encoder, backbone: str, policies: Mapping[str, Policy], kind:
             reasons.append(reason)
     reason = reasons[0] if reasons else f"a view has at least {LEAST_SIZE} px"
     raise ConfigError(
-        f"pretrain.resolution: backbone '{backbone}' takes no views of {share:g} of the {size} px of "
-        f"augment.views.{kind}, which are {share * size:.0f} px: {reason}. {_FULL}, another share of the side, or take "
-        "a backbone for any size."
+        f"pretrain.resolution: backbone '{backbone}' does not take views of {share * size:.0f} px, which is {share:g} "
+        f"of the {size} px of augment.views.{kind}: {reason}. {_FULL}, write another share of the side, or choose a "
+        "backbone that takes any size."
     )
 
 
 def _takes(task: PretextTask, policies: Mapping[str, Policy]) -> bool:
-    """Say whether a task encodes views of some sizes, by trying it on two images of noise."""
+    """Return whether a task can encode views of given sizes, by a trial on two images of noise."""
     trial, channels = copy.deepcopy(task).train(), task.encoder.images.channels
     try:
         with torch.no_grad(), torch.random.fork_rng(devices=[]):

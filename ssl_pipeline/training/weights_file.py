@@ -1,4 +1,4 @@
-"""Files of weights: what tensors they hold, by name. Nothing in them is executed."""
+"""Files of weights: read the named tensors in them, without executing anything."""
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -17,7 +17,7 @@ from ssl_pipeline.weight_names import FILES_OF_WEIGHTS, PICKLED, SAFE
 __all__ = ["Weights", "read_weights"]
 
 _DEPTH = 3
-"""How deep in a checkpoint its weights may lie: `checkpoint["trainer"]["model"]`."""
+"""Greatest number of keys that lead to the weights in a checkpoint: `checkpoint["trainer"]["model"]` has 2."""
 
 Weights = dict[str, Tensor]
 
@@ -26,43 +26,43 @@ def read_weights(path: Path, key: str) -> dict[str, Weights]:
     """Read the sets of weights in a file.
 
     Args:
-        path: A file that ends in one of `PICKLED`, which is read by torch's reader for tensors alone
-            (`weights_only=True`), or a .safetensors file.
+        path: A .safetensors file, or a file that ends in one of `PICKLED`, of which torch reads only the tensors
+            (`weights_only=True`).
         key: The file's key in params.yaml, for messages.
 
     Returns:
-        Where in the file a set lies ("" where it is the file itself, or such as "state_dict") -> name -> tensor.
+        A mapping from the place of each set in the file, such as "state_dict" ("" for the file itself), to a mapping
+        from names to tensors.
 
     Raises:
-        ConfigError: No such file, it is of another kind or cannot be read, or it holds no tensors by name.
+        ConfigError: The file does not exist, is of another kind, cannot be read, or contains no named tensors.
     """
     try:
         if path.exists() and not path.is_file():
-            raise ConfigError(f"{key}: {path} is not a file: name {FILES_OF_WEIGHTS}.")
+            raise ConfigError(f"{key}: {path} is not a file. Name {FILES_OF_WEIGHTS}.")
         if path.exists() and path.suffix.lower() not in (SAFE, *PICKLED):
             raise ConfigError(f"{key}: {_unknown(path)}")
-    except OSError as error:  # a name that is too long, a folder that is closed
+    except OSError as error:  # a name that is too long, a folder without permission
         raise ConfigError(f"{key}: {path} cannot be read ({error.strerror}).") from error
     if path.suffix.lower() not in PICKLED:
         return {"": _safetensors(path, key)}
     sets = dict(_sets(_pickled(path, key), ""))
     if not sets:
         raise ConfigError(
-            f"{key}: {path} holds no tensors by name: it must hold a state_dict, as "
-            "torch.save(model.state_dict(), path) writes it."
+            f"{key}: {path} contains no named tensors. Save a state_dict instead: torch.save(model.state_dict(), path)."
         )
     return sets
 
 
 def _unknown(path: Path) -> str:
-    """Say that a file holds no weights to train, by its ending, and what can be done with it."""
+    """Say why a file with this ending cannot be trained, and what to do."""
     if path.suffix.lower() != ".onnx":
-        return f"weights are not read from '{shown(path.name, 200)}': name {FILES_OF_WEIGHTS}."
+        return f"'{shown(path.name, 200)}' is not a file of weights. Name {FILES_OF_WEIGHTS}."
     name = shown(str(path), 200)
     return (
-        f"'{name}' is a graph, which cannot be trained: name {FILES_OF_WEIGHTS}. To let a network learn from it, "
-        f"choose a recipe that has a teacher and set pretrain.pretext_task: {{teacher: {name}}}; to compare with it, "
-        "name it in linear_eval.rivals."
+        f"'{name}' is an ONNX graph, which cannot be trained. Name {FILES_OF_WEIGHTS}. To let a network learn from the "
+        f"graph, choose a recipe with a teacher and set pretrain.pretext_task: {{teacher: {name}}}; to compare with "
+        "it, name it in linear_eval.rivals."
     )
 
 
@@ -70,8 +70,8 @@ def _safetensors(path: Path, key: str) -> Weights:
     try:
         return dict(safetensors.torch.load_file(path))
     except FileNotFoundError as error:
-        raise ConfigError(f"{key}: '{path}' does not exist: name {FILES_OF_WEIGHTS}.") from error
-    except (safetensors.SafetensorError, OSError, KeyError, ValueError) as error:  # KeyError: of an unknown dtype
+        raise ConfigError(f"{key}: '{path}' does not exist. Name {FILES_OF_WEIGHTS}.") from error
+    except (safetensors.SafetensorError, OSError, KeyError, ValueError) as error:  # KeyError: an unknown dtype
         reason = shown(f"{type(error).__name__}: {error}", 200)
         raise ConfigError(f"{key}: {path} cannot be read as safetensors ({reason}).") from error
 
@@ -80,23 +80,21 @@ def _pickled(path: Path, key: str) -> Any:
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError as error:
-        raise ConfigError(f"{key}: '{path}' does not exist: name {FILES_OF_WEIGHTS}.") from error
+        raise ConfigError(f"{key}: '{path}' does not exist. Name {FILES_OF_WEIGHTS}.") from error
     except OSError as error:
         raise ConfigError(f"{key}: {path} cannot be read ({error.strerror}).") from error
-    except Exception as error:  # what a damaged or hostile pickle raises has no narrower base
-        told = isinstance(
-            error, UnpicklingError
-        )  # torch's own reason is a page of advice on how to open it all the same
+    except Exception as error:  # errors of a damaged or hostile pickle have no narrower base class
+        told = isinstance(error, UnpicklingError)  # torch's message is a page of advice on opening the file anyway
         reason = "" if told else shown(f" ({type(error).__name__}: {error})", 200)
         raise ConfigError(
-            f"{key}: {path} cannot be read as tensors alone: it is damaged, or holds objects of Python or a program "
-            f"besides, which are not opened, as they could run any code{reason}. Whoever trusts the file can save "
-            "its weights alone: torch.save(network.state_dict(), path)."
+            f"{key}: {path} cannot be read: it is damaged, or contains Python objects or a program beside its tensors, "
+            f"which are not opened, as they could run any code{reason}. If you trust the file, save only its weights: "
+            "torch.save(network.state_dict(), path)."
         ) from error
 
 
 def _sets(value: Any, place: str, depth: int = 0) -> Iterator[tuple[str, Weights]]:
-    """Yield mappings of names to tensors within a checkpoint, and where they lie."""
+    """Yield the place of each mapping from names to tensors within a checkpoint, and the mapping."""
     if not isinstance(value, Mapping):
         return
     named = {name: part for name, part in value.items() if isinstance(name, str)}

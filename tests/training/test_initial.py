@@ -156,7 +156,7 @@ def test_a_folder_a_device_and_a_pickle_are_refused(encoder, tmp_path):
             tmp_path / "graph.ONNX",
             r"has a teacher and set pretrain\.pretext_task: \{teacher: .*; to compare .*linear_eval\.rivals",
         ),
-        (tmp_path / "weights.npz", r"weights are not read from 'weights\.npz': name a \.safetensors file, or"),
+        (tmp_path / "weights.npz", r"'weights\.npz' is not a file of weights\. Name a \.safetensors file, or"),
         (tmp_path / ("x" * 300), "cannot be read|does not exist"),
     ]:
         with pytest.raises(ConfigError, match=rf"pretrain\.init: .*{words}") as caught:
@@ -237,13 +237,13 @@ class Malicious:
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        ({"state_dict": {}}, "holds no tensors by name: it must hold a state_dict"),
-        ([torch.ones(1)], "holds no tensors by name"),
+        ({"state_dict": {}}, "contains no named tensors. Save a state_dict"),
+        ([torch.ones(1)], "contains no named tensors"),
         ({"weights": torch.ones(1), "more": Malicious()}, "not opened, as they could run any code"),
         (
             torch.nn.Linear(1, 1),
-            r"objects of Python or a program besides, which are not opened, as they could run any code\. Whoever trusts "
-            r"the file can save its weights alone: torch\.save\(network\.state_dict\(\), path\)\.$",
+            r"Python objects or a program beside its tensors, which are not opened, as they could run any code\. If you "
+            r"trust the file, save only its weights: torch\.save\(network\.state_dict\(\), path\)\.$",
         ),
         (
             {"stem.0.weight": torch.ones(4, 3, 3, 3).to_sparse()},
@@ -263,7 +263,7 @@ def test_a_damaged_pickle_is_a_message(encoder, tmp_path, content):
     path = tmp_path / "weights.pth"
     path.write_bytes(content)
     with pytest.raises(
-        ConfigError, match=r"pretrain\.init: .*weights\.pth (cannot be read|holds no tensors)"
+        ConfigError, match=r"pretrain\.init: .*weights\.pth (cannot be read|contains no named tensors)"
     ) as caught:
         load_weights(encoder.backbone, path)
     assert len(str(caught.value)) < len(str(path)) + 600

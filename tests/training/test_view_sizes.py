@@ -192,12 +192,12 @@ def test_a_plugin_whose_task_fails_on_small_views_is_refused_too(built, larger):
     [
         (
             {"backbone": {"name": "timm/vit_tiny_patch16_224", "patch_size": 4}},
-            r"backbone 'timm/vit_tiny_patch16_224' takes no views of 0\.5 of the 16 px of augment\.views\.global, which are 8 px: "
-            r"it does not take this size\. Write resolution: \[\[0, 1\.0\]\].*, another share of the side, or take a b",
+            r"backbone 'timm/vit_tiny_patch16_224' does not take views of 8 px, which is 0\.5 of the 16 px of augment\.views\.global: "
+            r"it does not take this size\. Write resolution: \[\[0, 1\.0\]\].*, write another share of the side, or choose",
         ),
         (
             {"pretext_task": {"local_views": 2}, "resolution": [[0, 0.25], [0.5, 1.0]]},
-            r"'resnet_cifar' takes no views of 0\.25 of the 8 px of augment\.views\.local, which are 2 px: "
+            r"'resnet_cifar' does not take views of 2 px, which is 0\.25 of the 8 px of augment\.views\.local: "
             r"a view has at least 4 px",
         ),
     ],
