@@ -1,13 +1,13 @@
-"""The conformance kit: what every plugin owes the pipeline, to be called from its author's own tests.
+"""The conformance kit: checks of every promise that a plugin makes, for its author's tests to call.
 
     from ssl_pipeline.testing import check_loss
 
     def test_my_loss():
         check_loss(MyLoss, margin=0.5)
 
-A function takes what is registered and options as params.yaml would have them, builds it as the pipeline does, and
-raises an AssertionError that says what is broken and what to do. All runs on the CPU, on images made from a seed, in
-seconds; it needs no test framework, and leaves torch's generator as it was.
+Each function takes a registered factory and its options as in params.yaml, builds the plugin as the pipeline does, and
+raises an AssertionError that says what is broken and what to do. Checks run on the CPU in seconds, on images generated
+from a seed. They need no test framework and do not change the state of torch's generator.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -140,14 +140,14 @@ _SOURCE: Sequence[Callable[[Subject], None]] = (
 
 
 def check_loss(factory: Factory, /, **options: Any) -> None:
-    """Check a loss, with the plainest negatives where it takes any.
+    """Check a loss, with the simplest negatives if it takes any.
 
     Args:
-        factory: The factory, as it is registered.
+        factory: The registered factory.
         **options: The options, as in params.yaml.
 
     Raises:
-        AssertionError: What is broken, and what to do.
+        AssertionError: A check fails; the message says what is broken and what to do.
     """
     subject = Subject(factory, "loss", options, size=16)
     family = kinds.family(subject)
@@ -155,31 +155,31 @@ def check_loss(factory: Factory, /, **options: Any) -> None:
 
 
 def check_negatives(factory: Factory, /, **options: Any) -> None:
-    """Check a negative-sampling strategy, with the plainest loss.
+    """Check a negative-sampling strategy, with the simplest loss.
 
     Args:
-        factory: The factory, as it is registered.
-        **options: The options, as in params.yaml; one that remembers should remember some dozens of keys.
+        factory: The registered factory.
+        **options: The options, as in params.yaml. A strategy with a memory should remember a few dozen keys.
 
     Raises:
-        AssertionError: What is broken, and what to do.
+        AssertionError: A check fails; the message says what is broken and what to do.
     """
     subject = Subject(factory, "negatives", options, size=16)
-    # a slow encoder, so that keys of past steps remain comparable with new ones
+    # a low learning rate, so that keys of past steps remain comparable with new ones
     trial = Trial(subject, lambda seed: Pairs(small_encoder(seed), Plain(), subject.build(seed)), rate=5e-4)
     _run(_NEGATIVES, trial)
 
 
 def check_pretext_task(factory: Factory, /, *, size: int = 16, **options: Any) -> None:
-    """Check a pretext task, around a small encoder, with the plainest loss and negatives where it takes any.
+    """Check a pretext task around a small encoder, with the simplest loss and negatives if it takes any.
 
     Args:
-        factory: The factory, as it is registered.
+        factory: The registered factory.
         size: Side of the images in px.
         **options: The options, as in params.yaml.
 
     Raises:
-        AssertionError: What is broken, and what to do.
+        AssertionError: A check fails; the message says what is broken and what to do.
     """
     subject = Subject(factory, "pretext_task", options, size)
     _run(_PRETEXT_TASK, Trial(subject, subject.build))
@@ -188,15 +188,15 @@ def check_pretext_task(factory: Factory, /, *, size: int = 16, **options: Any) -
 
 
 def check_backbone(factory: Factory, /, *, size: int = 32, **options: Any) -> None:
-    """Check a backbone, by learning from pairs of views with it.
+    """Check a backbone by training it on pairs of views.
 
     Args:
-        factory: The factory, as it is registered.
+        factory: The registered factory.
         size: Side of the images in px.
-        **options: The options, as in params.yaml; of a family also `model`, the name after the slash.
+        **options: The options, as in params.yaml; for a family also `model`, the name after the slash.
 
     Raises:
-        AssertionError: What is broken, and what to do.
+        AssertionError: A check fails; the message says what is broken and what to do.
     """
     subject = Subject(factory, "backbone", options, size)
     _run(_BACKBONE, _of_backbone(subject))
@@ -208,12 +208,12 @@ def check_operation(factory: Factory, /, *, size: int = 16, **options: Any) -> N
     """Check an operation on views.
 
     Args:
-        factory: The factory, as it is registered.
+        factory: The registered factory.
         size: Side of the images in px.
         **options: The options, as in params.yaml, without `p`.
 
     Raises:
-        AssertionError: What is broken, and what to do.
+        AssertionError: A check fails; the message says what is broken and what to do.
     """
     subject = Subject(factory, "operation", options, size)
     for check in _OPERATION:
@@ -221,14 +221,15 @@ def check_operation(factory: Factory, /, *, size: int = 16, **options: Any) -> N
 
 
 def check_optimizer(factory: Factory, /, **options: Any) -> None:
-    """Check an optimizer, on a sum of squares.
+    """Check an optimizer on a sum of squares.
 
     Args:
-        factory: The factory, as it is registered.
-        **options: The options, as in params.yaml, without those of all optimizers (`learning_rate`, `weight_decay`).
+        factory: The registered factory.
+        **options: The options, as in params.yaml, without those that all optimizers have (`learning_rate` and
+            `weight_decay`).
 
     Raises:
-        AssertionError: What is broken, and what to do.
+        AssertionError: A check fails; the message says what is broken and what to do.
     """
     subject = Subject(factory, "optimizer", options, size=16)
     for check in _OPTIMIZER:
@@ -236,15 +237,15 @@ def check_optimizer(factory: Factory, /, **options: Any) -> None:
 
 
 def check_source(factory: Factory, /, *, change: Callable[[], object] | None = None, **options: Any) -> None:
-    """Check a source of images, on images of its author.
+    """Check a source of images, on images that its author provides.
 
     Args:
-        factory: The factory, as it is registered.
-        change: A function that changes the data, such as one that adds an image; it runs last.
+        factory: The registered factory.
+        change: A function that changes the data, for example by adding an image; it is called last.
         **options: The options, as in params.yaml.
 
     Raises:
-        AssertionError: What is broken, and what to do.
+        AssertionError: A check fails; the message says what is broken and what to do.
     """
     subject = Subject(factory, "source", options, size=16)
     for check in _SOURCE:
@@ -269,9 +270,9 @@ def _of_backbone(subject: Subject) -> Trial:
 
 
 def _run_on_others(checks: Sequence[_Check], trial: Trial) -> None:
-    """Run checks on images that are not RGB, where the plugin claims to take them; say what torch would say of shapes.
+    """Run checks on images that are not RGB, if the plugin claims to take them, and explain torch's errors of shapes.
 
-    The graph is written of these alone: an export takes seconds, and theirs is the more general one.
+    Graphs are exported only here, as an export takes seconds and this one is the more general.
     """
     try:
         _run(checks, trial)
@@ -279,6 +280,6 @@ def _run_on_others(checks: Sequence[_Check], trial: Trial) -> None:
         if trial.subject.images == RGB8:
             raise
         raise trial.subject.fault(
-            f"it fails ({shown(str(error), 200)}). Take the number of channels from encoder.images or in_channels; a "
-            'task that learns from colours says so, needs = frozenset({"rgb"}), and is refused for such images.'
+            f"it fails ({shown(str(error), 200)}). Take the number of channels from encoder.images or in_channels. A "
+            'task that learns from colours must declare needs = frozenset({"rgb"}), and is refused for such images.'
         ) from error

@@ -1,6 +1,6 @@
-"""Families of losses: the plainest loss of each, and how a loss of it is tried.
+"""Families of losses: the simplest loss of each family, and how its losses are tested.
 
-A further family has a line in `FAMILIES`; no check asks which family a loss is of.
+To add a family, add a line to `FAMILIES`; no check depends on the family of a loss.
 """
 
 from collections.abc import Callable
@@ -17,19 +17,19 @@ from ssl_pipeline.types import Encoder, Loss, Negatives, Objective, PretextTask,
 __all__ = ["DIM", "FAMILIES", "Family", "family_of"]
 
 DIM = 8
-"""The length of the projections on which losses are tried."""
+"""Length of the projections that losses are tested on."""
 _IMAGES = 12
 
 
 @dataclass(frozen=True)
 class Family:
-    """How losses of a family are tried.
+    """The means of testing the losses of a family.
 
     Attributes:
-        plain: A function that returns the plainest loss of the family, for tasks to be tried with.
-        task: A function from an encoder and a loss to the plainest task that trains with it.
-        of_views: A function from a loss and two views (N, D) of N images to the loss of these images.
-        views: A function that returns two views (N, D), all different, such that any of them may be made equal.
+        plain: Function that returns the simplest loss of the family, to test tasks with.
+        task: Function from an encoder and a loss to the simplest task that trains with it.
+        of_views: Function from a loss and two views (N, D) of N images to the loss of these images.
+        views: Function that returns two views (N, D) whose vectors all differ, and any of which a test may make equal.
     """
 
     plain: Callable[[], Objective]
@@ -39,7 +39,7 @@ class Family:
 
 
 def family_of(kind: type) -> type | None:
-    """Return the family that a loss of some class is of; None where it is none that can be tried."""
+    """Return the family of a class of losses; None if the kit cannot test it."""
     return next((base for base in FAMILIES if issubclass(kind, base)), None)
 
 
@@ -62,13 +62,13 @@ def _of_taught(loss: TaughtLoss, first: Tensor, second: Tensor) -> Tensor:
 
 
 def _with_cosines_of_exactly_1() -> tuple[Tensor, Tensor]:
-    """Return views whose cosine is exactly 1 where they are equal."""
-    signs = torch.cartesian_prod(*[torch.tensor([-0.5, 0.5])] * 4)[:8]  # none are opposite
+    """Return views whose cosine is exactly 1 if they are equal."""
+    signs = torch.cartesian_prod(*[torch.tensor([-0.5, 0.5])] * 4)[:8]  # no two of them are opposite
     return torch.cat([signs, 0 * signs], dim=1), torch.cat([0 * signs, signs], dim=1)
 
 
 def _without_constant_dimensions() -> tuple[Tensor, Tensor]:
-    """Return views of which no dimension is constant before all of them are equal."""
+    """Return views without constant dimensions, unless all of them are made equal."""
     return unit_vectors(_IMAGES, DIM, 0), unit_vectors(_IMAGES, DIM, 1)
 
 
@@ -77,4 +77,4 @@ FAMILIES: dict[type, Family] = {
     ViewLoss: Family(PlainViews, Agreement, _of_whole_views, _without_constant_dimensions),
     TaughtLoss: Family(PlainTaught, Taught, _of_taught, _without_constant_dimensions),
 }
-"""The base class of a family -> how its losses are tried."""
+"""Base class of a family -> the means of testing its losses."""

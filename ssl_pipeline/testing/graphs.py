@@ -1,7 +1,7 @@
-"""Checks that what leaves training becomes ONNX graphs that compute the same, whatever the number of images.
+"""Checks that trained networks export to ONNX graphs that compute the same as torch, for any number of images.
 
-What is exported here begins where a plugin's own begins: with images at the trained size. What the pipeline puts before
-it, from pixels of any size and type, is the same for every plugin and none of a plugin's business.
+The graphs exported here start where a plugin's code starts: from images of the trained size. The pipeline adds the part
+before it, from pixels of any size and type, which is the same for every plugin and need not concern its author.
 """
 
 import tempfile
@@ -26,16 +26,16 @@ from ssl_pipeline.types import TOKENS
 __all__ = ["encoder_exports", "energy_exports", "prediction_exports", "text_tower_exports"]
 
 _COUNTS = (3, 1, 5)
-"""Numbers of images on which a graph is tried; it is traced with two."""
+"""Numbers of images that a graph is tested on; it is traced with two."""
 
 
 def encoder_exports(trial: Trial) -> None:
-    """The encoder becomes a backbone.onnx."""
+    """Check that the encoder exports to a backbone.onnx."""
     _same(trial, "its embedding", trial.task(0).encoder, "embedding", BACKBONE)
 
 
 def energy_exports(trial: Trial) -> None:
-    """The energy head, where a task has one, becomes an energy.onnx."""
+    """Check that the energy head, if the task has one, exports to an energy.onnx."""
     task = trial.task(0)
     if task.energy_head is not None:
         network = Energies(task.encoder, task.energy_head)
@@ -43,12 +43,12 @@ def energy_exports(trial: Trial) -> None:
 
 
 def prediction_exports(trial: Trial) -> None:
-    """What the task predicts becomes a pretext.onnx."""
-    _same(trial, "what it predicts", Prediction(trial.task(0)), "prediction", PRETEXT)
+    """Check that the task's predictions export to a pretext.onnx."""
+    _same(trial, "its prediction", Prediction(trial.task(0)), "prediction", PRETEXT)
 
 
 def text_tower_exports(trial: Trial) -> None:
-    """The text tower, where a task has one, becomes a text.onnx, and padding changes no embedding."""
+    """Check that the text tower, if the task has one, exports to a text.onnx, and that padding changes no embedding."""
     tower = trial.task(0).text_tower
     if tower is None:
         return
@@ -66,7 +66,7 @@ def text_tower_exports(trial: Trial) -> None:
         ]
     trial.subject.require(
         torch.allclose(whole, torch.cat(alone), atol=1e-4 * float(whole.abs().max())),
-        "its embedding of a text depends on the padding behind it, or on the other texts of the batch: use the mask.",
+        "its embedding of a text depends on the padding after it, or on the other texts of the batch. Use the mask.",
     )
 
 
@@ -81,13 +81,13 @@ class Graph(NamedTuple):
 def _same(
     trial: Trial, what: str, network: nn.Module, output: str, bounds: Bounds, inputs: Sequence[str] = ("images",)
 ) -> None:
-    """Write a graph, and hold it against the network that it comes from, on batches (N, C, S, S) of several lengths."""
+    """Export a network of images, and compare the graph with it on batches (N, C, S, S) of several sizes."""
     subject, generator = trial.subject, torch.Generator().manual_seed(0)
     shape = (subject.images.channels, subject.size, subject.size)
     batches = {
         f"{count}": tuple(torch.rand(count, *shape, generator=generator).numpy() for _ in inputs) for count in _COUNTS
     }
-    examples = tuple(torch.zeros(2, *shape) for _ in inputs)  # one tensor given twice would become one input
+    examples = tuple(torch.zeros(2, *shape) for _ in inputs)  # not the same tensor twice: it would become one input
     graph = Graph(inputs, output, (tuple({0: Dim("batch")} for _ in inputs),))
     _holds(trial, what, OfBatches(network), graph, examples, batches, bounds)
 
@@ -101,7 +101,7 @@ def _holds(
     batches: Batches,
     bounds: Bounds,
 ) -> None:
-    """Write a graph, and hold it against the network that it comes from, on batches by the names of their lengths."""
+    """Export a network, and compare the graph with it on batches; their names, in messages, are their sizes."""
     subject, module = trial.subject, network.eval()
     lengths = f"{', '.join(batches)} samples"
     with tempfile.TemporaryDirectory() as folder:
@@ -116,8 +116,8 @@ def _holds(
                 dynamic_shapes=graph.shapes,
                 metadata={},
             )
-        except Exception as error:  # the exporter raises all kinds of things, whatever it cannot do
-            cause = error.__cause__ or error  # the exporter's own words are about itself
+        except Exception as error:  # errors of the exporter have no narrower base class
+            cause = error.__cause__ or error  # the outer message is about the exporter, not the plugin
             first = str(cause).strip().partition("\n")[0]
             raise subject.fault(
                 f"{what} does not export to ONNX ({type(cause).__name__}: {first}). Use operations that torch.export "
@@ -125,10 +125,10 @@ def _holds(
             ) from error
         try:
             proof = compare(path, in_torch(module), batches, bounds)
-        except Exception as error:  # onnxruntime's exceptions share no narrower base
+        except Exception as error:  # errors of onnxruntime have no narrower base class
             raise subject.fault(f"{what}, as an ONNX graph, does not run on batches of {lengths}: {error}") from error
     subject.require(
         not any(proof.non_finite) and proof.max_difference <= bounds.max_difference,
-        f"{what} is another one as an ONNX graph than in torch, on batches of {lengths}: an operation does not export "
-        "exactly, or a number of the example images was taken for a constant.",
+        f"{what} differs between the ONNX graph and torch on batches of {lengths}: an operation does not export "
+        "exactly, or a number that depends on the example images was exported as a constant.",
     )

@@ -1,4 +1,4 @@
-"""Checks of one kind of plugin: what its base class in `ssl_pipeline.types` promises."""
+"""Checks of single kinds of plugins, each for the promises of a base class in `ssl_pipeline.types`."""
 
 from typing import Any
 
@@ -47,33 +47,33 @@ _IMAGES = 12
 
 def _is(subject: Subject, base: type) -> None:
     found = subject.build()
-    wrong = f"{type(found).__name__} is what its factory returns; derive it from ssl_pipeline.types.{base.__name__}."
+    wrong = f"its factory returns {type(found).__name__}; derive it from ssl_pipeline.types.{base.__name__}."
     subject.require(isinstance(found, base), wrong)
 
 
 def family(subject: Subject) -> type:
-    """The family that a loss is of; what derives from none of them is no loss."""
+    """Return the family of a loss; fail if it does not derive from any of them."""
     found = type(subject.build())
     base = family_of(found)
     if base is None:
         known = " or ".join(family.__name__ for family in FAMILIES)
-        raise subject.fault(f"{found.__name__} is what its factory returns; derive it from ssl_pipeline.types.{known}.")
+        raise subject.fault(f"its factory returns {found.__name__}; derive it from ssl_pipeline.types.{known}.")
     return base
 
 
 def names_its_energy(trial: Trial) -> None:
-    """It says which energy it shapes."""
+    """Check that a loss names its energy."""
     name = getattr(trial.subject.build(), "energy_name", None)
-    trial.subject.require(bool(name) and isinstance(name, str), "energy_name must be set, to the name of its energy.")
+    trial.subject.require(bool(name) and isinstance(name, str), "energy_name must be set to the name of its energy.")
 
 
 def is_a_strategy(trial: Trial) -> None:
-    """It derives from NegativeStrategy."""
+    """Check that a strategy derives from NegativeStrategy."""
     _is(trial.subject, NegativeStrategy)
 
 
 def is_a_task(trial: Trial) -> None:
-    """It derives from PretextTask, trains the encoder that it is given, and asks for views."""
+    """Check that a task derives from PretextTask, declares its views, and has the encoder that it received."""
     _is(trial.subject, PretextTask)
     subject, task, require = trial.subject, trial.task(0), trial.subject.require
     said, views = declared_views(subject.factory, subject.options), getattr(task, "views", None)
@@ -83,12 +83,12 @@ def is_a_task(trial: Trial) -> None:
     )
     require(
         isinstance(getattr(task, "encoder", None), Encoder),
-        "encoder must be set, to the encoder that the factory is given: it is what gets exported.",
+        "encoder must be set to the encoder that the factory receives, which is exported.",
     )
 
 
 def is_a_backbone(trial: Trial) -> None:
-    """It maps images to float32 embeddings of the length that it states, one image alone too."""
+    """Check that a backbone maps images, also a single one, to float32 embeddings of the length that it states."""
     _is(trial.subject, Backbone)
     backbone, require = trial.subject.build().eval(), trial.subject.require
     for count in (2, 1):
@@ -102,23 +102,27 @@ def is_a_backbone(trial: Trial) -> None:
 
 
 def backbone_gives_what_it_offers(trial: Trial) -> None:
-    """Maps have the channels that it states; features of patches have a row each, and depend on no other patch."""
+    """Check that maps have the stated channels, and that features of a patch depend on no patch that is not shown."""
     backbone, require = trial.subject.build().eval(), trial.subject.require
     images = trial.subject.some_images(2)
     if backbone.has("maps"):
         channels = tuple(maps.shape[1] for maps in backbone.maps(images))
         stated = tuple(backbone.map_channels)
-        require(channels == stated, f"it gives maps of {channels} channels, and map_channels is {stated}.")
+        require(channels == stated, f"it returns maps with {channels} channels, but map_channels is {stated}.")
     if backbone.has("patches"):
         side = backbone.patch_size
         shown = torch.tensor([[0], [0]])
         others = images.flip(0)
         others[:, :, :side, :side] = images[:, :, :side, :side]
         found = backbone.visible(images, shown)
-        require(found.shape[:2] == (2, 1), f"visible gives {tuple(found.shape)} for one patch of 2 images: (N, k, D).")
+        require(
+            found.shape[:2] == (2, 1),
+            f"visible returns {tuple(found.shape)} for one patch of 2 images; return (N, k, D).",
+        )
         require(
             torch.allclose(found, backbone.visible(others, shown), atol=1e-5),
-            f"visible depends on a patch that is not shown: patches are of {side} px, row by row from the top left.",
+            f"visible depends on a patch that is not shown. Patches have {side} px and are numbered row by row from "
+            "the top left.",
         )
 
 
@@ -130,18 +134,18 @@ def _fitted(trial: Trial) -> Any:
 
 
 def energy_is_of_pairs(trial: Trial) -> None:
-    """Energies of N pairs have the shape (N,) and are finite, for equal and opposite vectors too."""
+    """Check that energies of N pairs have the shape (N,) and are finite, also for equal and opposite vectors."""
     first = unit_vectors(5, DIM, 0)
     for second in (unit_vectors(5, DIM, 1), first, -first):
         energy = _fitted(trial).energy(first, second)
         trial.subject.require(
             energy.shape == (5,) and bool(energy.isfinite().all()),
-            f"energy of 5 pairs has shape {tuple(energy.shape)}, or is not finite; return (N,), one number per pair.",
+            f"energy of 5 pairs has shape {tuple(energy.shape)}, or is not finite. Return (N,), one number per pair.",
         )
 
 
 def _sides(seed: int, count: int = _IMAGES) -> tuple[Tensor, Tensor, Negatives]:
-    """Return anchors (A, D), positives (A, 2, D) and negatives of their own, leaves of different graphs."""
+    """Return anchors (A, D), positives (A, 2, D) and separate negatives; anchors and keys are leaves of the graph."""
     anchors = unit_vectors(count, DIM, seed).requires_grad_()
     near = anchors.detach()[:, None] + 0.3 * torch.stack([unit_vectors(count, DIM, seed + n) for n in (1, 2)], dim=1)
     positives = torch.nn.functional.normalize(near, dim=2)
@@ -150,7 +154,7 @@ def _sides(seed: int, count: int = _IMAGES) -> tuple[Tensor, Tensor, Negatives]:
 
 
 def gradients_reach_the_anchors(trial: Trial) -> None:
-    """Anchors get a finite gradient that is not 0, with two positives each, and with no negatives at all."""
+    """Check that anchors with two positives get a finite gradient, which with negatives is not 0."""
     anchors, positives, negatives = _sides(0)
     nobody = Negatives(negatives.keys, torch.zeros(_IMAGES, dtype=torch.int64), torch.zeros(24, dtype=torch.int64))
     for given in (negatives, nobody):
@@ -159,7 +163,7 @@ def gradients_reach_the_anchors(trial: Trial) -> None:
         trial.subject.require(
             bool(loss.isfinite()) and bool(gradient.isfinite().all()),
             f"{'without negatives ' if given is nobody else ''}the loss ({loss.item():.4g}) or its gradient is not "
-            "finite. Leave anchors without negatives out, and look for 0/0, log(0) and roots of 0.",
+            "finite. Leave out anchors without negatives, and look for 0/0, log(0) and roots of 0.",
         )
         trial.subject.require(
             given is nobody or bool(gradient.any()), "no gradient reaches the anchors. Look for detach and argmax."
@@ -167,7 +171,7 @@ def gradients_reach_the_anchors(trial: Trial) -> None:
 
 
 def _alike(which: str, first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
-    """Return two views (N, D), of which some are made equal."""
+    """Return two views (N, D), some vectors of which are made equal."""
     if which == "vectors of two images":
         first[1], second[1] = first[0], second[0]
         return first, second
@@ -176,7 +180,7 @@ def _alike(which: str, first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def equal_vectors_have_finite_gradients(trial: Trial) -> None:
-    """Where vectors are equal, as in a collapse or of copies of an image, the loss and its gradients are finite."""
+    """Check that the loss and its gradients are finite for equal vectors, as after a collapse or of copied images."""
     tried = FAMILIES[family(trial.subject)]
     for which in ("both views", "vectors of two images", "all vectors"):
         loss = _fitted(trial)
@@ -184,18 +188,18 @@ def equal_vectors_have_finite_gradients(trial: Trial) -> None:
         try:
             value = tried.of_views(loss, first, second)
         except PipelineError:
-            continue  # refused, in a sentence
+            continue  # refused with an explanation
         inputs = [first, second, *(weight for weight in loss.parameters() if weight.requires_grad)]
         gradients = torch.autograd.grad(value, inputs, allow_unused=True, materialize_grads=True)
         trial.subject.require(
             bool(value.isfinite()) and all(bool(gradient.isfinite().all()) for gradient in gradients),
-            f"where {which} are equal, the loss ({value.item():.4g}) or its gradient is not finite; look for acos, "
-            "roots and logarithms at 0 or 1, and clamp what goes into them, such as (1 - cos).clamp(min=1e-7).",
+            f"if {which} are equal, the loss ({value.item():.4g}) or its gradient is not finite. Look for acos, roots "
+            "and logarithms at 0 or 1, and clamp their arguments, as in (1 - cos).clamp(min=1e-7).",
         )
 
 
 def loss_heeds_the_negatives_it_is_given(trial: Trial) -> None:
-    """A negative of weight 0 counts as little as one that is not there."""
+    """Check that a negative of weight 0 has the same effect as its absence."""
     loss = _fitted(trial)
     if "selected" in loss.refuses:
         return
@@ -212,19 +216,19 @@ def loss_heeds_the_negatives_it_is_given(trial: Trial) -> None:
     )
     trial.subject.require(
         abs(found - wanted) <= 1e-4 * max(1.0, abs(wanted)),
-        f"negatives of weight 0 change the loss: {found:.6g}, without them {wanted:.6g}. Heed negatives.log_weight, as "
+        f"negatives of weight 0 change the loss: {found:.6g}, without them {wanted:.6g}. Use negatives.log_weight, as "
         "ssl_pipeline.contrast does, or say in `refuses` why strategies that select make no sense with this loss.",
     )
 
 
 def task_leaves_what_ships(trial: Trial) -> None:
-    """`predict` has a row for each image; an energy head gives one named number per pair."""
+    """Check that `predict` returns one row per image, and a named energy head one number per input."""
     task, require = trial.task(0).eval(), trial.subject.require
     images = trial.subject.some_images(5)
     found = task.predict(images)
     require(
         len(found) == 5 and bool(found.isfinite().all()),
-        f"predict gives {tuple(found.shape)} for 5 images, or is not finite: return (N, ...).",
+        f"predict returns {tuple(found.shape)} for 5 images, or is not finite. Return (N, ...).",
     )
     head = task.energy_head
     if head is None:
@@ -235,7 +239,7 @@ def task_leaves_what_ships(trial: Trial) -> None:
     )
     if isinstance(head, ImageEnergyHead):
         corrupted = head.corrupt(images, torch.rand(5, head.uniforms))
-        require(corrupted.shape == images.shape, f"corrupt gives {tuple(corrupted.shape)} for {tuple(images.shape)}.")
+        require(corrupted.shape == images.shape, f"corrupt returns {tuple(corrupted.shape)} for {tuple(images.shape)}.")
         energy = head(task.encoder, corrupted)
     else:
         embeddings = task.encoder(images)
@@ -243,10 +247,10 @@ def task_leaves_what_ships(trial: Trial) -> None:
     name = getattr(head, "name", "")
     require(
         bool(name) and energy.shape == (5,),
-        f"energy_head '{name}' gives {tuple(energy.shape)} for 5 inputs: it needs a name, and to return (N,).",
+        f"energy_head '{name}' returns {tuple(energy.shape)} for 5 inputs. It must have a name and return (N,).",
     )
 
 
 def plain_loss(encoded: Encoded, step: Step) -> Tensor:
-    """Return the loss to judge a strategy by: the plainest one, over all negatives of a batch."""
+    """Return the loss that strategies are judged by: the simplest one, over all negatives of a batch."""
     return compare_pairs(encoded["embeddings"], step, Plain(), InBatch()).loss

@@ -1,4 +1,4 @@
-"""What plugins are tried on: images made from a seed, and the plainest of everything that goes with a plugin."""
+"""Material for testing plugins: images made from a seed, and the simplest plugin of each kind that others need."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -56,14 +56,15 @@ _TEMPERATURE = 0.2
 _MEAN_AND_STD = 0.5
 
 BANDS = ImageSpec(channels=5, dtype="float32", low=-20.0, high=60.0)
-"""Images that are not RGB: what needs no colours is tried on them as well."""
+"""Images that are not RGB, on which plugins that need no colours are tested as well."""
 
 
 @contextmanager
 def drawn_from(seed: int) -> Iterator[None]:
-    """Let torch draw its random numbers, on the CPU, from a seed; afterwards its generator is as it was before.
+    """Seed torch's CPU generator within the block, and restore its state afterwards.
 
-    `torch.manual_seed` also sees to each kind of device, and formats the whole call stack for each that is not in use.
+    `torch.manual_seed` is not used, as it also handles all other types of device, and formats the whole call stack for
+    each one that is not in use.
     """
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
@@ -71,13 +72,13 @@ def drawn_from(seed: int) -> Iterator[None]:
 
 
 def make_images(count: int, size: int, seed: int = 0, channels: int = 3) -> Tensor:
-    """Return blurred random patches (count, C, S, S) in [0, 1], lighter at the top, so that they have an upright.
+    """Return blurred random patches (count, C, S, S) in [0, 1], lighter at the top, so that their orientation shows.
 
     Args:
         count: Number of images.
-        size: Side of an image, S, in px.
+        size: S, the side of an image, in px.
         seed: The seed of the images; equal seeds give equal images.
-        channels: Number of bands, C.
+        channels: C, the number of channels.
     """
     patches = torch.rand(count, channels, 4, 4, generator=torch.Generator().manual_seed(seed))
     blurred = F.interpolate(patches, size=size, mode="bilinear", align_corners=False)
@@ -85,12 +86,11 @@ def make_images(count: int, size: int, seed: int = 0, channels: int = 3) -> Tens
 
 
 def make_views(task: PretextTask, count: int, size: int, seed: int = 0) -> Views:
-    """Return what a task is given: views (count, V, C, S, S), images under noise of their own, and random numbers.
+    """Return the inputs of a task: views (count, V, C, S, S), which are images with independent noise, and the rest.
 
-    A task that reads captions is given some, too: three of the images' have two, and the second image has the first's.
-    A task that has a teacher is given what a random linear map makes of the images.
-    Views of several frames of a clip are of an image that drifts to the right, an eighth of its side from one frame to
-    the next.
+    These are random numbers; for a task that reads captions, captions, of which the first three images have two each,
+    and the second image has the first image's; and for a task with a teacher, a random linear map of the images.
+    Views of several frames of a clip show an image that moves to the right by an eighth of its side per frame.
     """
     images = make_images(count, size, seed, task.encoder.images.channels)[:, None]
     generator = torch.Generator().manual_seed(seed + 1)
@@ -109,17 +109,17 @@ def make_views(task: PretextTask, count: int, size: int, seed: int = 0) -> Views
 
 
 def make_targets(images: Tensor, dim: int) -> Tensor:
-    """Return what a teacher says of images (count, T, C, S, S): (count, T, dim), a random linear map of 4 x 4 means."""
+    """Return a teacher's embeddings (count, T, dim) of images (count, T, C, S, S): a random map of 4 x 4 means."""
     means = F.adaptive_avg_pool2d(images.flatten(0, 1), 4).flatten(1)
     mapped: Tensor = (means - 0.5) @ torch.randn(means.shape[1], dim, generator=torch.Generator().manual_seed(0))
     return mapped.reshape(*images.shape[:2], dim)
 
 
 def make_captions(needs: TextNeeds, count: int, seed: int) -> Views:
-    """Return tokens (count, L) of captions from a seed, of several lengths, and the ids (count, 2) of all of them."""
+    """Return tokens (count, L) of random captions of various lengths, and the ids (count, 2) of all captions."""
     generator = torch.Generator().manual_seed(seed + 2)
     tokens = torch.randint(END + 1, needs.vocabulary, (count, needs.context), generator=generator)
-    lengths = torch.randint(1, needs.context - 1, (count, 1), generator=generator)  # of the text alone
+    lengths = torch.randint(1, needs.context - 1, (count, 1), generator=generator)  # without start and end
     places = torch.arange(needs.context)
     tokens = tokens.where(places <= lengths, END).where(places <= lengths + 1, PADDING)
     tokens[:, 0] = START
@@ -130,29 +130,29 @@ def make_captions(needs: TextNeeds, count: int, seed: int) -> Views:
 
 
 def make_step(count: int = 0, seed: int = 0, number: int = 0, total: int = 1) -> Step:
-    """Return a step with as many images of a seed.
+    """Return a training step.
 
     Args:
-        count: The number of samples.
+        count: The number of images of the step.
         seed: The seed of the images, such as that of `make_views`.
         number: The number of the step, from 0.
-        total: The number of steps of the training.
+        total: The number of steps of the run.
     """
     return Step(number, total, epoch=0, seed=0, ids=make_ids(count, seed))
 
 
 def make_ids(count: int, seed: int) -> Tensor:
-    """Return ids (count,) int64 of the images of a seed: hashes, some of them negative, as the pipeline's are."""
+    """Return ids (count,) int64 of the images of a seed: hashes, some of which are negative, as in the pipeline."""
     return torch.from_numpy(hash64("conformance", seed, np.arange(count)).view(np.int64))
 
 
 def unit_vectors(count: int, dim: int, seed: int) -> Tensor:
-    """Return random directions (count, dim)."""
+    """Return random unit vectors (count, dim)."""
     return F.normalize(torch.randn(count, dim, generator=torch.Generator().manual_seed(seed)), dim=1)
 
 
 class SmallBackbone(Backbone):
-    """Two convolutions, which are its layers, and a linear one: embeddings of length 16."""
+    """A backbone of two convolutions, which are its layers, and a linear layer; its embeddings have length 16."""
 
     embedding_dim = 16
     map_channels = (8, 16)
@@ -174,7 +174,7 @@ class SmallBackbone(Backbone):
 
 
 class SmallPatchBackbone(Backbone):
-    """Sees patches of 4 px, each where it lies, beside the mean of those shown: embeddings of length 16."""
+    """A backbone that combines each patch of 4 px and its position with the mean of all; embeddings have length 16."""
 
     embedding_dim, patch_size = 16, 4
 
@@ -202,19 +202,19 @@ class SmallPatchBackbone(Backbone):
 
 
 def encoder_on(backbone: Backbone, images: ImageSpec = RGB8) -> Encoder:
-    """Return an encoder of images whose channels have mean and standard deviation 0.5."""
+    """Return an encoder with a backbone, for images whose channels have mean 0.5 and standard deviation 0.5."""
     each = (_MEAN_AND_STD,) * images.channels
     return Encoder(backbone, each, each, images)
 
 
 def small_encoder(seed: int) -> Encoder:
-    """Return an encoder with the small backbone, whose weights depend on the seed alone."""
+    """Return an encoder with the small backbone, whose weights depend only on the seed."""
     with drawn_from(seed):
         return encoder_on(SmallBackbone())
 
 
 class Plain(Loss):
-    """Mean of softplus(log mean exp(s⁻/τ) - s⁺/τ), whose value does not depend on how many negatives there are."""
+    """Mean of softplus(log mean exp(s⁻/τ) - s⁺/τ), whose value does not depend on the number of negatives."""
 
     energy_name = "negative_cosine"
 
@@ -231,7 +231,7 @@ class Plain(Loss):
 
 
 class PlainViews(ViewLoss):
-    """Mean squared difference of views, and a hinge on the standard deviation of each dimension."""
+    """Mean squared difference between views, plus a hinge on the standard deviation of each dimension."""
 
     def forward(self, predictions: Tensor, targets: Tensor, step: Step) -> StepOutput:
         """Return the loss of views (V, N, D) and targets (T, N, D)."""
@@ -241,7 +241,7 @@ class PlainViews(ViewLoss):
 
 
 class PlainTaught(TaughtLoss):
-    """Mean squared difference of predictions and a teacher's embeddings."""
+    """Mean squared difference between predictions and a teacher's embeddings."""
 
     def forward(self, predictions: Tensor, targets: Tensor, step: Step) -> StepOutput:
         """Return the loss of predictions (V, N, D) and targets (T, N, D)."""
@@ -249,8 +249,8 @@ class PlainTaught(TaughtLoss):
 
 
 class InBatch(NegativeStrategy):
-    """The batch's own keys."""
+    """The keys of the batch."""
 
     def select(self, candidates: Candidates) -> Negatives:
-        """Return every key of another sample than the anchor's."""
+        """Return all keys of the batch except those of the anchor's image."""
         return candidates.negatives()

@@ -1,4 +1,4 @@
-"""How much memory comparing a batch takes."""
+"""A check of the memory that comparing a batch takes."""
 
 from typing import Any
 
@@ -13,13 +13,13 @@ from ssl_pipeline.testing.training import Trial
 
 __all__ = ["needs_no_square_of_the_batch"]
 
-_IMAGE_COUNTS = (600, 1200)  # images
-_TILE_SIDE = 256  # of a tile, so that none hides what is of images x images
-_MAX_GROWTH = 3.2  # of the largest tensor over these: 2 if it grows with the batch, 4 if with its square
+_IMAGE_COUNTS = (600, 1200)  # images per batch
+_TILE_SIDE = 256  # rows of a tile: small enough not to hide a tensor of images x images
+_MAX_GROWTH = 3.2  # growth of the largest tensor: a factor of 2 is linear in the batch size, 4 is quadratic
 
 
 def needs_no_square_of_the_batch(trial: Trial) -> None:
-    """As the batch doubles, the largest tensor that comparing it makes does not grow as its square would."""
+    """Check that the largest tensor made by comparing a batch does not grow with the square of the batch size."""
     largest = []
     for count in _IMAGE_COUNTS:
         task = trial.task(0).train()
@@ -31,14 +31,14 @@ def needs_no_square_of_the_batch(trial: Trial) -> None:
         largest.append(watch.elements)
     trial.subject.require(
         largest[1] <= _MAX_GROWTH * largest[0],
-        f"it makes a tensor of {largest[1]} elements for {_IMAGE_COUNTS[1]} images, of {largest[0]} for "
-        f"{_IMAGE_COUNTS[0]}: memory grows with the square of the batch. Use ssl_pipeline.contrast (log_mass, "
+        f"it makes a tensor of {largest[1]} elements for {_IMAGE_COUNTS[1]} images, and of {largest[0]} elements for "
+        f"{_IMAGE_COUNTS[0]}: memory grows with the square of the batch size. Use ssl_pipeline.contrast (log_mass, "
         "negative_sum, nearest), which works tile by tile.",
     )
 
 
 class _Largest(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Watches every operation, those of the backward pass too, for the largest tensor that one returns."""
+    """A recorder of the largest tensor that any operation returns, including those of the backward pass."""
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -48,6 +48,6 @@ class _Largest(TorchDispatchMode):  # type: ignore[no-untyped-call]
         result = func(*args, **(kwargs or {}))
         for tensor in tree_leaves(result):
             if isinstance(tensor, Tensor):
-                held = tensor.untyped_storage().nbytes() // tensor.element_size()  # less than numel where expanded
+                held = tensor.untyped_storage().nbytes() // tensor.element_size()  # less than numel if expanded
                 self.elements = max(self.elements, min(tensor.numel(), held))
         return result

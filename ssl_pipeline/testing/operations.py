@@ -1,4 +1,4 @@
-"""Checks of operations on views: what `ViewOperation` promises of images and numbers, and that it becomes a graph."""
+"""Checks of operations on views: the promises of `ViewOperation` about images and numbers, and export to a graph."""
 
 import inspect
 import json
@@ -22,32 +22,32 @@ _IMAGES = 6
 
 
 def is_an_operation(subject: Subject) -> None:
-    """It derives from ViewOperation, says in plain terms what it needs, and learns nothing."""
+    """Check that it derives from ViewOperation, declares its needs and plain options, and has no parameters."""
     operation = subject.build()
     subject.require(
         isinstance(operation, ViewOperation),
-        f"{type(operation).__name__} is what its factory returns; derive it from ssl_pipeline.types.ViewOperation.",
+        f"its factory returns {type(operation).__name__}; derive it from ssl_pipeline.types.ViewOperation.",
     )
     subject.require(
         isinstance(operation.uniforms, int) and operation.uniforms >= 0,
-        f"uniforms is {operation.uniforms!r}; it must be how many random numbers a view needs, 0 or more.",
+        f"uniforms is {operation.uniforms!r}; it must be the number of random numbers per view, at least 0.",
     )
     subject.require(
         set(operation.needs) <= {"rgb"}, f"needs is {operation.needs!r}; it must be frozenset() or frozenset({'rgb'})."
     )
-    subject.require(not list(operation.parameters()), "it has parameters, which nothing trains: use buffers.")
+    subject.require(not list(operation.parameters()), "it has parameters, which nothing trains. Use buffers.")
     subject.require(
         "p" not in inspect.signature(subject.factory).parameters,
-        "it has an option 'p'. A policy says with what probability a view receives it: give the option another name.",
+        "it has an option 'p', which in policies is the probability of an operation. Give the option another name.",
     )
     try:
         json.dumps(dict(subject.options))
     except TypeError as error:
-        raise subject.fault(f"its options are no plain data, as policies are: {error}.") from error
+        raise subject.fault(f"its options are not plain data, as those of policies must be: {error}.") from error
 
 
 def images_stay_images(subject: Subject) -> None:
-    """Shape, type and range are those of images, also of black and white ones, and at both ends of the numbers."""
+    """Check shape, type and range of views, also of black and of white images, and at both ends of the numbers."""
     operation = subject.build()
     for channels in (3,) if "rgb" in operation.needs else (1, 3, 5):
         for images in (_images(channels, subject.size), *(torch.full((4, channels, 9, 9), v) for v in (0.0, 1.0))):
@@ -55,8 +55,8 @@ def images_stay_images(subject: Subject) -> None:
                 found = operation(images.clone(), numbers.clone())
                 subject.require(
                     found.shape == images.shape and found.dtype == torch.float32,
-                    f"of images {tuple(images.shape)} float32 it makes {tuple(found.shape)} {found.dtype}; views keep "
-                    "their shape and type.",
+                    f"it turns images {tuple(images.shape)} float32 into {tuple(found.shape)} {found.dtype}; views "
+                    "must keep their shape and type.",
                 )
                 subject.require(
                     bool(((found >= 0) & (found <= 1)).all()),  # false for NaN
@@ -65,34 +65,34 @@ def images_stay_images(subject: Subject) -> None:
 
 
 def is_pure(subject: Subject) -> None:
-    """The same images and numbers give the same views, and what it was given stays as it was."""
+    """Check that equal images and numbers give equal views, and that the arguments are not changed."""
     operation = subject.build()
     images = _images(3, subject.size)
     numbers = _numbers(operation, _IMAGES)
     given = images.clone(), numbers.clone()
     first, second = operation(*given), operation(*given)
     kept = torch.equal(given[0], images) and torch.equal(given[1], numbers)
-    subject.require(kept, "it changes the images or numbers that it is given. Make new tensors.")
+    subject.require(kept, "it changes the images or numbers that it receives. Make new tensors.")
     subject.require(
         torch.equal(first, second) and torch.equal(first, subject.build(1)(*given)),
-        "the same images and numbers give other views each time. Draw nothing: take random numbers from `uniforms`.",
+        "equal images and numbers give different views each time. Draw no random numbers: use those in `uniforms`.",
     )
 
 
 def samples_are_apart(subject: Subject) -> None:
-    """A view does not depend on the others of its batch."""
+    """Check that a view does not depend on the other images of its batch."""
     operation, images = subject.build(), _images(3, subject.size)
     numbers = _numbers(operation, _IMAGES)
     together = operation(images, numbers)
     alone = torch.cat([operation(images[i : i + 1], numbers[i : i + 1]) for i in range(_IMAGES)])
     subject.require(
         torch.allclose(together, alone, rtol=0, atol=1e-6),
-        "a view depends on the other images of its batch. Change each image by its own numbers alone.",
+        "a view depends on the other images of its batch. Change each image by its own numbers only.",
     )
 
 
 def becomes_a_graph(subject: Subject) -> None:
-    """It exports as part of augment_<kind>.onnx, which makes the same views."""
+    """Check that it exports as part of augment_<kind>.onnx, and that the graph makes the same views."""
     operation = subject.build()
     policy = Policy.model_validate({"size": subject.size, "operation": {"p": 0.5}})
     built = policy.of_plugins["operation"].with_built({}, operation)
@@ -101,11 +101,11 @@ def becomes_a_graph(subject: Subject) -> None:
         with tempfile.TemporaryDirectory() as folder:
             try:
                 export_views(policy, subject.size + 4, Path(folder, "augment.onnx"), images)
-            except Exception as error:  # the exporter raises all kinds of things, whatever it cannot do
+            except Exception as error:  # errors of the exporter have no narrower base class
                 cause = error.__cause__ or error
                 first = str(cause).strip().partition("\n")[0]
                 raise replace(subject, images=images).fault(
-                    f"it does not become an ONNX graph that makes the same views ({type(cause).__name__}: {first}). "
+                    f"it does not export to an ONNX graph that makes the same views ({type(cause).__name__}: {first}). "
                     "Use operations that torch.export can trace: no branches on values of tensors, no numpy, no Python "
                     "loops over the batch."
                 ) from error

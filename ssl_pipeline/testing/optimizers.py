@@ -1,4 +1,4 @@
-"""Checks of optimizers: that steps lower a loss, follow the schedule and the weight decay, and go on after a pause."""
+"""Checks of optimizers: that they lower a loss, use the scheduled learning rate and weight decay, and can resume."""
 
 import io
 
@@ -23,10 +23,10 @@ _STEPS = 200
 
 
 class _Pull(nn.Module):
-    """A weight and a bias, each pulled to 1: a loss with one minimum.
+    """A weight and a bias that a loss with a single minimum pulls to 1.
 
     Args:
-        strength: How strongly they are pulled; 0: their gradients are 0.
+        strength: Factor of the loss; 0: gradients are 0.
     """
 
     def __init__(self, strength: float = 1.0):
@@ -42,27 +42,27 @@ class _Pull(nn.Module):
 
 
 def is_an_optimizer(subject: Subject) -> None:
-    """It derives from torch's, has each parameter once, and a rate in each group for the schedule to set."""
+    """Check that it derives from torch's, has each parameter once, and a learning rate in each group."""
     module = _Pull()
     optimizer = _build(subject, module)
     subject.require(
         isinstance(optimizer, optim.Optimizer),
-        f"{type(optimizer).__name__} is what its factory returns; derive it from torch.optim.Optimizer.",
+        f"its factory returns {type(optimizer).__name__}; derive it from torch.optim.Optimizer.",
     )
     held = [id(value) for group in optimizer.param_groups for value in group["params"]]
     subject.require(
         sorted(held) == sorted(map(id, module.parameters())),
-        "it does not hold each parameter of `groups` once. Hand `groups` to torch.optim.Optimizer as they are.",
+        "it does not hold each parameter of `groups` once. Pass `groups` to torch.optim.Optimizer unchanged.",
     )
     subject.require(
         all("lr" in group for group in optimizer.param_groups),
-        "a group has no 'lr', by which the schedule sets the learning rate. Hand torch.optim.Optimizer the defaults "
-        "{'lr': learning_rate}.",
+        "a group has no 'lr', which the schedule sets. Pass the defaults {'lr': learning_rate} to "
+        "torch.optim.Optimizer.",
     )
 
 
 def lowers_a_loss(subject: Subject) -> None:
-    """At some learning rate, steps go down a bowl."""
+    """Check that steps lower a sum of squares at some learning rate."""
     ends = {}
     for rate in _RATES:
         module = _Pull()
@@ -72,13 +72,13 @@ def lowers_a_loss(subject: Subject) -> None:
     told = ", ".join(f"{share:.3g} at {rate:g}" for rate, share in ends.items())
     subject.require(
         min(ends.values()) < 0.5,
-        f"{_STEPS} steps down a sum of squares leave these shares of it, by learning rate: {told}. Step against the "
-        "gradient.",
+        f"after {_STEPS} steps on a sum of squares, these shares of it are left, by learning rate: {told}. Step "
+        "against the gradient.",
     )
 
 
 def heeds_the_learning_rate(subject: Subject) -> None:
-    """The schedule sets each group's `lr` before each step: at 0, nothing moves."""
+    """Check that it reads `lr`, which the schedule sets before each step: at 0, no weight may change."""
     module = _Pull()
     optimizer, before = _build(subject, module), _values(module)
     for group in optimizer.param_groups:
@@ -86,25 +86,25 @@ def heeds_the_learning_rate(subject: Subject) -> None:
     _learn(module, optimizer, 3)
     subject.require(
         _equal(before, _values(module)),
-        "it moves weights while group['lr'] is 0. Read the rate from the group at each step: the schedule sets it.",
+        "it changes weights while group['lr'] is 0. Read the learning rate, which the schedule sets, at each step.",
     )
 
 
 def heeds_the_weight_decay(subject: Subject) -> None:
-    """Without a gradient, the weights of a group that decays become smaller, and the others stay."""
+    """Check that, at a gradient of 0, only weights of a group with weight decay become smaller."""
     module = _Pull(strength=0.0)
     before = _values(module)
     _learn(module, _build(subject, module, decay=0.1), 3)
     weight, bias = _values(module)
     subject.require(
         bool(weight.norm() < before[0].norm()),
-        "weights do not decay where there is no gradient. Read group['weight_decay'], which params.yaml sets.",
+        "weights with a gradient of 0 do not decay. Read group['weight_decay'], which params.yaml sets.",
     )
     subject.require(torch.equal(bias, before[1]), "it lets biases decay, whose group['weight_decay'] is 0.")
 
 
 def goes_on_to_the_bit(subject: Subject) -> None:
-    """A run whose optimizer was saved and loaded ends with the same bits as one that never paused."""
+    """Check that a run whose optimizer was saved and loaded ends with the same bits as an uninterrupted one."""
     whole, pieced = _Pull(), _Pull()
     _learn(whole, _build(subject, whole), 6)
     first = _build(subject, pieced)
@@ -117,12 +117,12 @@ def goes_on_to_the_bit(subject: Subject) -> None:
     _learn(pieced, second, 3)
     subject.require(
         _equal(_values(whole), _values(pieced)),
-        "a run that was saved and went on ends with other bits. Keep what changes in `self.state` or the groups.",
+        "a saved and resumed run ends with different bits. Keep everything that changes in `self.state` or the groups.",
     )
 
 
 def mistakes_are_told(subject: Subject) -> None:
-    """A number that is not in range is refused in words, or learned with all the same."""
+    """Check that an option out of range is refused with a message, unless training works with it."""
     for name, field in subject.schema().model_fields.items():
         if isinstance(field.default, bool) or not isinstance(field.default, int | float):
             continue
@@ -134,8 +134,8 @@ def mistakes_are_told(subject: Subject) -> None:
             continue
         subject.require(
             all(bool(value.isfinite().all()) for value in _values(module)),
-            f"with {name}: -1 the weights become infinite, or no numbers. Raise ValueError with the range of '{name}', "
-            "or annotate it: Annotated[float, pydantic.Field(ge=0)].",
+            f"with {name}: -1, the weights become infinite or NaN. Raise ValueError with the range of '{name}', or "
+            "annotate it: Annotated[float, pydantic.Field(ge=0)].",
         )
 
 

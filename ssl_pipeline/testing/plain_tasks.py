@@ -1,4 +1,4 @@
-"""The plainest pretext tasks, in which losses, strategies and backbones are tried."""
+"""The simplest pretext tasks, which losses, strategies and backbones are tested in."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -30,7 +30,7 @@ __all__ = ["Agreement", "Pairs", "Taught", "compare_pairs"]
 
 
 def compare_pairs(embeddings: Tensor, step: Step, loss: Loss, strategy: NegativeStrategy) -> StepOutput:
-    """Return the loss of unit-norm embeddings (N, 2, D) of two views per image, each an anchor to the other one."""
+    """Return the loss of unit-norm embeddings (N, 2, D) of two views per image, each the positive of the other."""
     count = len(embeddings)
     anchors = embeddings.transpose(0, 1).flatten(0, 1)  # (2N, D)
     positives = anchors.roll(count, dims=0)
@@ -41,7 +41,7 @@ def compare_pairs(embeddings: Tensor, step: Step, loss: Loss, strategy: Negative
 
 
 class _TwoViews(PretextTask):
-    """Two views of each image, under a loss of the encoder's own embeddings."""
+    """A task with two views per image and a loss of the encoder's embeddings."""
 
     def __init__(self, encoder: Encoder, loss: Objective):
         super().__init__()
@@ -68,12 +68,12 @@ class _TwoViews(PretextTask):
 
 
 class Pairs(_TwoViews):
-    """Embeddings compared in pairs: losses with negatives, strategies and backbones are tried in it.
+    """A task that compares pairs of embeddings, in which losses with negatives, strategies and backbones are tested.
 
     Args:
         encoder: The encoder of the images.
         loss: The loss of pairs.
-        negatives: The strategy that chooses what they are held against.
+        negatives: The strategy that selects the negatives.
     """
 
     def __init__(self, encoder: Encoder, loss: Loss, negatives: NegativeStrategy):
@@ -85,17 +85,17 @@ class Pairs(_TwoViews):
         return {"embeddings": F.normalize(self._embedded(views), dim=2)}
 
     def compare(self, encoded: Encoded, step: Step) -> StepOutput:
-        """Each view is an anchor to the other one of its image."""
+        """Return the loss in which each view is an anchor, and the other view of its image is the positive."""
         return compare_pairs(encoded["embeddings"], step, self.loss, self.negatives)
 
     def after_step(self, step: Step, kept: Kept) -> None:
-        """Let the loss and the strategy follow."""
+        """Update the loss and the strategy."""
         self.loss.after_step(step, kept["loss"])
         self.negatives.after_step(step, kept["negatives"])
 
 
 class Agreement(_TwoViews):
-    """Embeddings held together by a loss without negatives.
+    """A task with a loss without negatives.
 
     Args:
         encoder: The encoder of the images.
@@ -113,22 +113,22 @@ class Agreement(_TwoViews):
         return {"embeddings": self._embedded(views)}
 
     def compare(self, encoded: Encoded, step: Step) -> StepOutput:
-        """Each view is the other one's target."""
+        """Return the loss in which each view is the target of the other one."""
         views = encoded["embeddings"].transpose(0, 1)
         found: StepOutput = self.loss(views, views, step)
         return found
 
     def after_step(self, step: Step, kept: Kept) -> None:
-        """Let the loss follow."""
+        """Update the loss."""
         self.loss.after_step(step, kept)
 
 
 class Taught(_TwoViews):
-    """Embeddings that are held against those of a teacher.
+    """A task that compares embeddings with those of a teacher.
 
     Args:
         encoder: The encoder of the images.
-        loss: The loss of a teacher's embeddings.
+        loss: The loss of predictions and a teacher's embeddings.
     """
 
     objective = TaughtLoss
@@ -138,15 +138,15 @@ class Taught(_TwoViews):
         self.loss, self.teaching = loss, Teaching(None, "views", encoder.backbone.embedding_dim)
 
     def forward(self, views: Views) -> Encoded:
-        """Return embeddings (N, 2, D), and the teacher's (N, 2, D)."""
+        """Return embeddings (N, 2, D) and the teacher's embeddings (N, 2, D)."""
         return {"embeddings": self._embedded(views), "targets": views[TEACHER]}
 
     def compare(self, encoded: Encoded, step: Step) -> StepOutput:
-        """Hold each view against its target."""
+        """Return the loss that compares each view with its target."""
         predictions, targets = (encoded[name].transpose(0, 1) for name in ("embeddings", "targets"))
         found: StepOutput = self.loss(predictions, targets, step)
         return found
 
     def after_step(self, step: Step, kept: Kept) -> None:
-        """Let the loss follow."""
+        """Update the loss."""
         self.loss.after_step(step, kept)

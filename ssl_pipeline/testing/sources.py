@@ -1,4 +1,4 @@
-"""Checks of sources: what `Source` promises of records, of reading, of mistakes, and of changes of the data."""
+"""Checks of sources: the promises of `Source` about records, reading, mistakes, and changes of the data."""
 
 import pickle
 import tempfile
@@ -33,21 +33,19 @@ Content = bytes | Image.Image
 
 
 def is_a_source(subject: Subject) -> None:
-    """It derives from Source, and is built from options alone."""
+    """Check that it derives from Source, and is built from its options only."""
     source = subject.factory(**subject.options)
     subject.require(
         isinstance(source, Source),
-        f"{type(source).__name__} is what its factory returns; derive it from ssl_pipeline.data.source.Source.",
+        f"its factory returns {type(source).__name__}; derive it from ssl_pipeline.data.source.Source.",
     )
 
 
 def records_are_as_promised(subject: Subject) -> None:
-    """There are images, each with a path of its own, in an order that is the same each time."""
+    """Check that there are images with valid records and unique paths, always in the same order."""
     images = _open(subject)
     subject.require(isinstance(images, Images), f"open() returns {type(images).__name__}; it must return Images.")
-    subject.require(
-        len(images.records) > 0, "open() returns no records. Where there are no images, raise PipelineError."
-    )
+    subject.require(len(images.records) > 0, "open() returns no records. If there are no images, raise PipelineError.")
     for record in images.records:
         kind_is_known = isinstance(record, Record) and record.split in (None, *SPLIT_NAMES.values())
         subject.require(
@@ -56,28 +54,28 @@ def records_are_as_promised(subject: Subject) -> None:
         )
         subject.require(
             all(isinstance(said, str | None) and said != "" for said in (record.label, record.group)),
-            f"{record!r:.200} must have a text as its label and its group, or None where there is none.",
+            f"{record!r:.200} must have a non-empty text or None as its label and as its group.",
         )
         subject.require(
             isinstance(record.captions, tuple) and all(isinstance(caption, str) for caption in record.captions),
-            f"{record!r:.200} must have a tuple of texts as its captions, () where there is none.",
+            f"{record!r:.200} must have a tuple of texts as its captions, which may be empty.",
         )
         subject.require(
             record.seconds is None or (record.group is not None and 0 <= record.seconds < float("inf")),
-            f"{record!r:.200} has a time: it must be in seconds, at least 0, and the record must name its clip as its "
-            "group.",
+            f"{record!r:.200} has a time, which must be in seconds and at least 0; the record's group must then name "
+            "its clip.",
         )
     paths = [record.path for record in images.records]
     path, times = Counter(paths).most_common(1)[0]
-    subject.require(times == 1, f"{times} records have the path {path!r:.200}; paths are what tells images apart.")
+    subject.require(times == 1, f"{times} records have the path {path!r:.200}; paths must be unique.")
     subject.require(
         list(_open(subject).records) == list(images.records),
-        "a second open() returns other records, or another order. Sort them, so that the store is the same each time.",
+        "a second open() returns other records, or another order. Sort them, so that the store is always the same.",
     )
 
 
 def images_can_be_read(subject: Subject) -> None:
-    """An image is the same each time it is read, is an image, and costs no more memory than is allowed."""
+    """Check that images can be read and decoded, are the same each time, and respect the limit of their size."""
     images, again = _open(subject), _open(subject)
     reasons, sample = [], _sample(images.records)
     for record in sample:
@@ -86,11 +84,13 @@ def images_can_be_read(subject: Subject) -> None:
             reasons.append(content)
             continue
         for other in (images, again):
-            subject.require(_same(content, _read(subject, other, record.path)), f"{record.path} is not the same twice.")
+            subject.require(
+                _same(content, _read(subject, other, record.path)), f"{record.path} differs when it is read again."
+            )
         if isinstance(content, bytes) and content:
             subject.require(
                 isinstance(_read(subject, images, record.path, len(content) - 1), RejectedError),
-                "read(path, limit) returns more bytes than the limit. Raise RejectedError where a file has more.",
+                "read(path, limit) returns more bytes than the limit. Raise RejectedError if a file is larger.",
             )
         try:
             decode(content, _CANVAS)
@@ -101,29 +101,29 @@ def images_can_be_read(subject: Subject) -> None:
     if images.portable:
         try:
             pickle.dumps(images.read)
-        except Exception as error:  # whatever a stranger's object raises
+        except Exception as error:  # a foreign object may raise anything
             raise subject.fault(
-                f"read cannot be sent to other processes ({error!s:.200}). Make it a function of a module, or a "
+                f"`read` cannot be sent to other processes ({error!s:.200}). Make it a module-level function or a "
                 "partial of one, or set portable=False."
             ) from error
 
 
 def nothing_changes_by_itself(subject: Subject) -> None:
-    """What the images depend on is there, and is the same before and after they are opened."""
+    """Check that the files that images depend on exist, and that opening the images changes nothing."""
     pile = subject.factory(**subject.options).files()
     subject.require(isinstance(pile, Pile), f"files() returns {type(pile).__name__}; it must return a Pile.")
     missing = [name for name in pile.names if not (pile.root / name).is_file()]
-    subject.require(not missing, f"files() names {missing[:1]}, which is no file in {pile.root}.")
+    subject.require(not missing, f"files() names {missing[:1]}, which is not a file in {pile.root}.")
     before = _inventory(subject)
     _open(subject)
     subject.require(
         _inventory(subject) == before,
-        "files() differs from call to call, though the data is the same: sort, and note no time.",
+        "files() differs between calls although the data is the same. Sort the names, and do not include times.",
     )
 
 
 def mistakes_are_told(subject: Subject) -> None:
-    """Of a text that names nothing there is a sentence, which shows the text."""
+    """Check that an option that names nothing leads to an error with a message that contains its value."""
     for name, field in subject.schema().model_fields.items():
         if field.annotation is str:
             try:
@@ -134,23 +134,23 @@ def mistakes_are_told(subject: Subject) -> None:
             except (PipelineError, ValueError) as error:
                 subject.require(
                     _NONSENSE in str(error),
-                    f"of {name}='{_NONSENSE}' it says '{error!s:.200}': show the value as well.",
+                    f"for {name}='{_NONSENSE}', its message is '{error!s:.200}'. Include the value in the message.",
                 )
             except Exception as error:
                 raise subject.fault(
-                    f"{name}='{_NONSENSE}' ends in {type(error).__name__} ({error!s:.200}). Raise ValueError in the "
-                    "constructor, or PipelineError where the data is read, and say what to do."
+                    f"{name}='{_NONSENSE}' leads to {type(error).__name__} ({error!s:.200}). Raise ValueError in the "
+                    "constructor, or PipelineError when the data is read, and say what to do."
                 ) from error
 
 
 def a_change_is_seen(subject: Subject, change: Callable[[], object]) -> None:
-    """After a change of the data, the inventory is another one."""
+    """Check that a change of the data changes the inventory."""
     before = _inventory(subject)
     change()
     subject.require(
         _inventory(subject) != before,
-        "the data has changed, but not what files() says: ingest would not run again. Name the files that open() reads "
-        "in Pile.names, or note a version of the data in Pile.others.",
+        "the data has changed but files() has not, so ingest would not run again. Name the files that open() reads in "
+        "Pile.names, or add a version of the data to Pile.others.",
     )
 
 
@@ -165,7 +165,7 @@ def _inventory(subject: Subject) -> Inventory:
 
 
 def _sample(records: Sequence[Record]) -> Sequence[Record]:
-    """Return some records from the first to the last."""
+    """Return a few evenly spaced records."""
     return records[:: max(1, (len(records) - 1) // (_SAMPLE - 1))]
 
 
@@ -176,12 +176,12 @@ def _read(subject: Subject, images: Images, path: str, limit: int = _LIMIT) -> C
         return reason
     except Exception as error:
         raise subject.fault(
-            f"reading {path!r:.200} ends in {type(error).__name__} ({error!s:.200}). Raise RejectedError where one "
-            "image cannot be read, so that the others are."
+            f"reading {path!r:.200} leads to {type(error).__name__} ({error!s:.200}). Raise RejectedError if an image "
+            "cannot be read, so that the others still are."
         ) from error
     subject.require(
         isinstance(content, bytes | Image.Image),
-        f"read() returns {type(content).__name__}; it must return the bytes of a file, or an image of Pillow.",
+        f"read() returns {type(content).__name__}; it must return the bytes of a file or a Pillow image.",
     )
     return content
 

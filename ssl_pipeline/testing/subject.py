@@ -1,4 +1,4 @@
-"""The plugin under test: its factory and options, built as the pipeline would, and what is said when it is broken."""
+"""The plugin under test: its factory and options, how it is built, and the errors that its checks raise."""
 
 import inspect
 import re
@@ -33,8 +33,8 @@ _MAKERS_OF_INJECTED: Mapping[str, Callable[[int, ImageSpec], Any]] = {
     "pretrained": lambda size, images: False,
     "in_channels": lambda size, images: images.channels,
 }
-"""What the pipeline fills in, each from the side of images in px and from what they are; which `model` of a family only
-the author can say."""
+"""Arguments that the pipeline fills in, as functions of the side of images in px and of their specification. Only the
+author can say which `model` of a family to test."""
 
 
 @dataclass(frozen=True)
@@ -42,11 +42,11 @@ class Subject:
     """A plugin under test.
 
     Attributes:
-        factory: The factory, as it is registered.
-        kind: The kind of plugin, as the registry has it.
-        options: The options, as params.yaml would have them; of a family also `model`.
-        size: Side in px of the images that it is tried on.
-        images: What the values of these images mean.
+        factory: The registered factory.
+        kind: The kind of plugin, as the registry names it.
+        options: The options, as in params.yaml; for a family also `model`.
+        size: Side in px of the images to test it on.
+        images: The specification of these images.
     """
 
     factory: Factory
@@ -57,11 +57,11 @@ class Subject:
 
     @property
     def needs(self) -> frozenset[Need]:
-        """What its class says that it needs."""
+        """The needs that its class declares."""
         return frozenset(getattr(class_of(self.factory), "needs", ()))
 
     def some_images(self, count: int) -> Tensor:
-        """Return images (count, C, S, S) in [0, 1] of the kind that it is tried on."""
+        """Return images (count, C, S, S) in [0, 1] to test it on."""
         return make_images(count, self.size, channels=self.images.channels)
 
     def schema(self) -> type[BaseModel]:
@@ -73,7 +73,7 @@ class Subject:
         return schema(self.factory, self.kind)
 
     def build(self, seed: int = 0) -> Any:
-        """Return a new object whose weights depend on the seed alone; torch's own generator stays as it was."""
+        """Return a new object whose weights depend only on the seed; the state of torch's generator is not changed."""
         with drawn_from(seed):
             accepted = inspect.signature(self.factory).parameters.keys() & injected(self.kind)
             given = {
@@ -86,45 +86,49 @@ class Subject:
             return self.factory(**given, **self.options)
 
     def _plain_loss(self) -> Objective:
-        """Return the plainest loss of the family that a task takes."""
+        """Return the simplest loss of the family that a task takes."""
         wanted = getattr(class_of(self.factory), "objective", PretextTask.objective)
         family = family_of(wanted)
         if family is None:
             raise self.fault(
-                f"objective is {wanted.__name__}: the kit knows no loss of that family to try the task with. It knows "
-                f"those that derive from {' or '.join(base.__name__ for base in FAMILIES)}."
+                f"objective is {wanted.__name__}, but the kit has no loss of that family to test the task with. It has "
+                f"losses that derive from {' or '.join(base.__name__ for base in FAMILIES)}."
             )
         return FAMILIES[family].plain()
 
     def fault(self, sentence: str) -> AssertionError:
-        """Return what is raised: whose fault, what is broken, and what to do."""
+        """Return the error to raise, which names the plugin; the sentence says what is broken and what to do."""
         where = "" if self.images == RGB8 else f", on images of {self.images}"
         return AssertionError(f"{getattr(self.factory, '__name__', self.factory)}{where}: {sentence}")
 
     def require(self, holds: bool, sentence: str) -> None:
-        """Say what is broken and what to do.
+        """Raise an error unless a promise holds.
+
+        Args:
+            holds: Whether the promise holds.
+            sentence: Sentence that says what is broken and what to do.
 
         Raises:
-            AssertionError: It does not hold.
+            AssertionError: The promise does not hold.
         """
         if not holds:
             raise self.fault(sentence)
 
 
 def options_are_typed_and_documented(subject: Subject) -> None:
-    """Every parameter has a type, and a line under Args: in the docstring; pydantic can check options by them."""
+    """Check that every parameter has a type that pydantic can check, and an entry under Args: in the docstring."""
     entries = _documented(inspect.getdoc(subject.factory) or "")
     for name, parameter in inspect.signature(subject.factory).parameters.items():
         if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
             continue  # params.yaml cannot reach these
         subject.require(
             parameter.annotation is not parameter.empty,
-            f"parameter '{name}' has no type, so that params.yaml cannot be checked. Annotate it in the signature.",
+            f"parameter '{name}' has no type, so params.yaml cannot be checked. Annotate it in the signature.",
         )
         subject.require(
             name in entries,
             f"parameter '{name}' is not documented. Add '{name}: ...' with its unit and range under 'Args:' in the "
-            "docstring of what is registered.",
+            "docstring of the registered factory.",
         )
     try:
         subject.schema()
@@ -133,6 +137,6 @@ def options_are_typed_and_documented(subject: Subject) -> None:
 
 
 def _documented(text: str) -> set[str]:
-    """Return names that have an entry in the section Args: of a docstring."""
+    """Return the names with an entry in the section Args: of a docstring."""
     section = re.search(r"^Args:\n((?:[ \t]+.*\n?|\n)*)", text, re.MULTILINE)
     return set(re.findall(r"^\s+(\w+)(?: \([^)]*\))?:", section[1], re.MULTILINE)) if section else set()

@@ -1,6 +1,7 @@
-"""Checks that hold for all that takes part in training, whichever kind of plugin it is.
+"""Checks of training, which apply to several kinds of plugins.
 
-Each takes the plugin inside a pretext task: a task itself, or the plainest one around a loss, a strategy or a backbone.
+Each tests a plugin inside a pretext task: the plugin itself, or the simplest task around a loss, a strategy or a
+backbone.
 """
 
 import io
@@ -33,12 +34,12 @@ __all__ = [
 
 @dataclass(frozen=True)
 class Trial:
-    """A plugin, and the pretext task that it is tried in.
+    """A plugin, and the pretext task that it is tested in.
 
     Attributes:
         subject: The plugin under test.
-        task: A function from a seed to a new task around a new plugin.
-        images: Number of images in a batch.
+        task: Function from a seed to a new task around a new plugin.
+        images: Number of images per batch.
         rate: The learning rate.
     """
 
@@ -48,21 +49,21 @@ class Trial:
     rate: float = 5e-3
 
     def views(self, task: PretextTask, seed: int = 0) -> Views:
-        """A batch."""
+        """Return a batch for a task."""
         return make_views(task, self.images, self.subject.size, seed)
 
     def step(self, seed: int = 0, number: int = 0, total: int = 1) -> Step:
-        """The step of a batch."""
+        """Return the step of a batch."""
         return make_step(self.images, seed, number, total)
 
     def output(self, task: PretextTask, step: Step, seed: int = 0) -> StepOutput:
-        """What a training step gives, with numbers drawn from the seed."""
+        """Return the output of a training step, with random numbers drawn from the seed."""
         with drawn_from(seed):
             return task.compare(task(self.views(task, seed)), step)
 
 
 class _Course:
-    """A training that can be stopped and gone on with."""
+    """A training run that can be saved and resumed."""
 
     def __init__(self, trial: Trial, seed: int):
         self.trial, self.task = trial, trial.task(seed).train()
@@ -89,35 +90,35 @@ class _Course:
 
 
 def steps_are_finite_scalars(trial: Trial) -> None:
-    """The loss is a finite scalar with a graph; metrics are scalars of the same names; what is kept has none."""
+    """Check that the loss is a finite scalar with a graph, metrics are scalars, and kept tensors have no graph."""
     require, task = trial.subject.require, trial.task(0).train()
     names = None
     for number in range(3):
         step = trial.step(number, number, 3)
         loss, metrics, kept = trial.output(task, step, number)
         require(loss.shape == (), f"the loss has shape {tuple(loss.shape)}; return a scalar, such as its mean.")
-        require(bool(loss.isfinite()), f"the loss is {loss.item()} on ordinary images; look for log(0), 0/0, overflow.")
-        require(loss.requires_grad, "the loss has no graph; something is detached, or computed under no_grad.")
+        require(bool(loss.isfinite()), f"the loss is {loss.item()} on ordinary images. Look for log(0), 0/0, overflow.")
+        require(loss.requires_grad, "the loss has no graph. Look for detach, and for code under no_grad.")
         for name, value in metrics.items():
             require(value.shape == () and not value.requires_grad, f"metric '{name}' must be a detached scalar.")
         require(
             names in (None, set(metrics)),
-            f"metrics change their names from step to step, to {sorted(metrics)}; curves need the same in each.",
+            f"the names of metrics change between steps, to {sorted(metrics)}; curves need equal names in each step.",
         )
         names = set(metrics)
         graphs = [leaf for leaf in tree_leaves(dict(kept)) if isinstance(leaf, Tensor) and leaf.requires_grad]
-        require(not graphs, f"{len(graphs)} tensors of what is kept have a graph; detach what `after_step` is given.")
+        require(not graphs, f"{len(graphs)} tensors in `kept` have a graph. Detach what you pass to `after_step`.")
         task.after_step(step, kept)
 
 
 def gradients_reach_what_is_trained(trial: Trial) -> None:
-    """Within three steps every parameter gets a gradient that is finite and not 0."""
+    """Check that every parameter gets a finite gradient other than 0 within three steps."""
     course = _Course(trial, 0)
-    left_out = ("encoder.backbone.",) * bool(course.task.needs)  # what follows its maps may be the embedding's alone
+    left_out = ("encoder.backbone.",) * bool(course.task.needs)  # layers after the maps may serve only the embedding
     missing = {
         name for name, value in course.task.named_parameters() if value.requires_grad and not name.startswith(left_out)
     }
-    for number in range(3):  # a layer that starts at 0 passes none on in the first
+    for number in range(3):  # a layer that starts at 0 passes on no gradient in the first step
         course.step(number, 3, number)
         for name, value in course.task.named_parameters():
             if value.grad is not None:
@@ -126,12 +127,12 @@ def gradients_reach_what_is_trained(trial: Trial) -> None:
     trial.subject.require(
         not missing,
         f"no gradient reaches {', '.join(sorted(missing)[:3])} ({len(missing)} in all). Look for detach, no_grad, "
-        "argmax, or a parameter that is not used; one that is not to be trained wants requires_grad_(False).",
+        "argmax, or an unused parameter; call requires_grad_(False) on one that is not to be trained.",
     )
 
 
 def forward_is_per_sample(trial: Trial) -> None:
-    """In eval mode a batch may be cut into chunks: what forward makes of a sample does not depend on the others."""
+    """Check that, in eval mode, what forward returns for a sample does not depend on the others of its batch."""
     task = trial.task(0).eval()
     views = make_views(task, 6, trial.subject.size)
     with torch.no_grad():
@@ -140,18 +141,18 @@ def forward_is_per_sample(trial: Trial) -> None:
     for name, value in whole.items():
         trial.subject.require(
             len(value) == 6,
-            f"the first dimension of encoded '{name}' is {len(value)} for 6 samples; it must be the sample.",
+            f"the first dimension of encoded '{name}' has length {len(value)} for 6 samples; it must be the samples.",
         )
         alone = torch.cat([chunk[name] for chunk in chunks])
         trial.subject.require(
             torch.allclose(alone, value, rtol=1e-3, atol=1e-4),
-            "what forward makes of a sample depends on the other samples of the batch, in eval mode too. Move what "
-            "mixes samples into compare (of a task), or leave it out (of a backbone).",
+            "what forward returns for a sample depends on the other samples of the batch, even in eval mode. Move "
+            "operations that mix samples into `compare` (in a task), or remove them (in a backbone).",
         )
 
 
 def does_not_depend_on_the_order_of_samples(trial: Trial) -> None:
-    """Shuffling the samples of a batch leaves the loss as it is; in eval mode, since dropout goes by position."""
+    """Check that shuffling a batch does not change the loss; in eval mode, as dropout depends on positions."""
     views, step = trial.views(trial.task(0)), trial.step()
     order = torch.randperm(trial.images, generator=torch.Generator().manual_seed(0))
     losses = []
@@ -162,12 +163,12 @@ def does_not_depend_on_the_order_of_samples(trial: Trial) -> None:
     trial.subject.require(
         abs(losses[0] - losses[1]) <= 1e-4 * max(1.0, abs(losses[0])),
         f"the loss depends on the order of the samples in a batch: {losses[0]:.6g}, shuffled {losses[1]:.6g}. Look for "
-        "an index that takes one sample's value for another's, or for a neighbour by position.",
+        "an index that mixes up samples, or for code that compares neighbours by position.",
     )
 
 
 def survives_half_precision(trial: Trial) -> None:
-    """With forward under autocast, as in training, the loss is finite and near its float32 value; without dropout."""
+    """Check that, with forward under autocast as in training, the loss is near its float32 value; in eval mode."""
 
     def loss(dtype: torch.dtype | None) -> Tensor:
         task = trial.task(0).eval()
@@ -176,11 +177,11 @@ def survives_half_precision(trial: Trial) -> None:
         return task.compare(in_float32(encoded), trial.step()).loss
 
     for dtype in (torch.bfloat16, torch.float16):
-        _near(trial, loss(dtype), loss(None), dtype, "Compute what overflows or cancels in float32.")
+        _near(trial, loss(dtype), loss(None), dtype, "Compute in float32 where numbers overflow or cancel.")
 
 
 def survives_half_precision_embeddings(trial: Trial) -> None:
-    """On embeddings in half precision the loss is finite, with finite gradients, and as on the same in float32."""
+    """Check that the loss of embeddings in half precision has finite gradients, and is near that in float32."""
     task = trial.task(0)
     with torch.no_grad():
         embeddings = task(trial.views(task))
@@ -192,7 +193,7 @@ def survives_half_precision_embeddings(trial: Trial) -> None:
         leaves = {name: value.detach() for name, value in rounded.items()}
         actual = trial.task(0).compare(rounded, trial.step()).loss
         wanted = trial.task(0).compare(in_float32(leaves), trial.step()).loss
-        advice = "Use ssl_pipeline.contrast, which sums in float32, or widen embeddings first."
+        advice = "Use ssl_pipeline.contrast, which sums in float32, or convert embeddings to float32 first."
         _near(trial, actual, wanted, dtype, advice)
         actual.backward()  # type: ignore[no-untyped-call]
         finite = all(value.grad is None or bool(value.grad.isfinite().all()) for value in rounded.values())
@@ -202,31 +203,31 @@ def survives_half_precision_embeddings(trial: Trial) -> None:
 def _near(trial: Trial, actual: Tensor, wanted: Tensor, dtype: torch.dtype, advice: str) -> None:
     trial.subject.require(
         abs(actual.item() - wanted.item()) <= 0.03 * max(0.3, abs(wanted.item())),
-        f"in {dtype} the loss is {actual.item():.4g}, in float32 {wanted.item():.4g}: not safe in half precision. "
+        f"the loss is {actual.item():.4g} in {dtype}, but {wanted.item():.4g} in float32: half precision is not safe. "
         + advice,
     )
 
 
 def is_deterministic(trial: Trial) -> None:
-    """Two runs from the same seed have the same bits."""
+    """Check that two runs with the same seed have the same bits."""
     runs: list[list[float]] = []
     for _ in range(2):
         course = _Course(trial, 0)
         runs.append([course.step(number, 4, number).loss.item() for number in range(4)])
     trial.subject.require(
         runs[0] == runs[1],
-        "two runs from the same seed differ. Draw random numbers from torch's own generator, which the pipeline seeds "
-        "at every step, and keep no state outside of the object.",
+        "two runs with the same seed differ. Draw random numbers from torch's default generator, which the pipeline "
+        "seeds at every step, and keep no state outside of the object.",
     )
 
 
 def state_survives_save_and_load(trial: Trial) -> None:
-    """A run that is saved, loaded into a new object and gone on with has the bits of one that was not interrupted."""
+    """Check that a run that is saved and resumed in a new object has the bits of an uninterrupted one."""
     steady = _Course(trial, 0)
     for number in range(3):
         steady.step(number, 6, number)
     resumed = _Course(trial, 1)
-    advice = "Keep what changes in training in parameters or persistent buffers (register_buffer)."
+    advice = "Keep everything that changes during training in parameters or persistent buffers (register_buffer)."
     try:
         resumed.load(steady.saved())
     except (RuntimeError, ValueError, KeyError) as error:
@@ -235,13 +236,13 @@ def state_survives_save_and_load(trial: Trial) -> None:
         wanted, actual = (course.step(number, 6, number).loss.item() for course in (steady, resumed))
         trial.subject.require(
             wanted == actual,
-            f"after save and load in mid-training the loss is {actual!r} where it was {wanted!r} without: the state is "
-            f"not all in state_dict. {advice}",
+            f"after saving and loading during training, the loss is {actual!r} instead of {wanted!r}: state_dict does "
+            f"not hold the whole state. {advice}",
         )
 
 
 def notes_nothing_in_itself(trial: Trial) -> None:
-    """What follows a step depends on the state, the step and what was kept, and on nothing that `compare` noted."""
+    """Check that `after_step` depends only on the state, the step and `kept`, not on attributes that `compare` sets."""
     course, other = _Course(trial, 0), trial.task(0).train()
     course.step(0, 6, 0)
     step = trial.step(1, 1, 6)
@@ -253,18 +254,18 @@ def notes_nothing_in_itself(trial: Trial) -> None:
     different = [name for name in wanted if not torch.equal(actual[name], wanted[name])]
     trial.subject.require(
         not different,
-        f"what follows a step differs where another object compared the batch ({', '.join(different[:3])}). Return "
-        "what after_step needs as `kept`, of StepOutput or of Negatives, in place of noting it in an attribute.",
+        f"after_step gives another state if another object compared the batch ({', '.join(different[:3])}). Return "
+        "what after_step needs as `kept` in StepOutput or Negatives, instead of storing it in an attribute.",
     )
 
 
 def learns_in_twenty_steps(trial: Trial, judge: Callable[[Encoded, Step], Tensor] | None = None) -> None:
-    """Twenty steps on a few images bring the loss down.
+    """Check that twenty steps on a few images lower the loss.
 
     Args:
-        trial: What is tried.
-        judge: Another loss to go by than the trial's own, from what the task's forward returns; training then sees new
-            images in each step, so that what remembers does not meet them again.
+        trial: The plugin under test, and its task.
+        judge: Function from the task's encoded batch and a step to the loss to judge by, in place of the trial's loss.
+            Training then sees new images in each step, so that a memory does not meet the same images again.
     """
     course = _Course(trial, 0)
 
@@ -278,6 +279,6 @@ def learns_in_twenty_steps(trial: Trial, judge: Callable[[Encoded, Step], Tensor
     after = measured()
     trial.subject.require(
         after < before - 0.05 * abs(before),
-        f"nothing is learned in 20 steps: the loss goes from {before:.4g} to {after:.4g}. Look at what "
-        "its gradients do: with the options given here it should fall on a few easy images.",
+        f"nothing is learned in 20 steps: the loss goes from {before:.4g} to {after:.4g}. Inspect its gradients: with "
+        "the options of this check, it should fall on a few easy images.",
     )

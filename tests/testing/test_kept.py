@@ -57,8 +57,8 @@ class LossKeepsAGraph(SoundLoss):
     ("check", "plugin", "words"),
     [
         (check_negatives, NotesAside, "Return what after_step needs as `kept`"),
-        (check_negatives, KeepsAGraph, "1 tensors of what is kept have a graph"),
-        (check_loss, LossKeepsAGraph, "1 tensors of what is kept have a graph"),
+        (check_negatives, KeepsAGraph, "1 tensors in `kept` have a graph"),
+        (check_loss, LossKeepsAGraph, "1 tensors in `kept` have a graph"),
     ],
 )
 def test_what_follows_a_step_is_kept_and_detached(check: Callable[[type], None], plugin: type, words: str):

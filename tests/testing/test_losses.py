@@ -122,15 +122,15 @@ LOSSES = [
         forward=lambda self, a, p, n, s: SoundLoss.forward(self, a.detach(), p, n, s),
     ),
     broken(SoundLoss, "without negatives the loss .* not finite", "no negatives", forward=without_negatives),
-    broken(SoundLoss, "where both views are equal, the loss .* not finite", "acos", forward=angular("positives")),
-    broken(SoundLoss, "where vectors of two images are equal, the loss", "acos of keys", forward=angular("negatives")),
-    broken(SoundViewLoss, "where both views are equal, the loss", "root of 0", forward=distance),
-    broken(SoundViewLoss, "where all vectors are equal, the loss", "standard deviation", forward=deviation),
+    broken(SoundLoss, "if both views are equal, the loss .* not finite", "acos", forward=angular("positives")),
+    broken(SoundLoss, "if vectors of two images are equal, the loss", "acos of keys", forward=angular("negatives")),
+    broken(SoundViewLoss, "if both views are equal, the loss", "root of 0", forward=distance),
+    broken(SoundViewLoss, "if all vectors are equal, the loss", "standard deviation", forward=deviation),
     broken(SoundLoss, r"the loss has shape \(1,\)", "shape", forward=wrapped(lambda _, value: value[None])),
     broken(SoundLoss, "metric 'loss' must be a detached scalar", "metric", forward=metrics(lambda _, v: {"loss": v})),
     broken(
         SoundLoss,
-        "metrics change their names",
+        "names of metrics change",
         "names",
         forward=metrics(lambda self, v: {f"loss_{self.steps:.0f}": v.detach()}),
     ),
@@ -141,16 +141,16 @@ LOSSES = [
         forward=lambda self, a, p, n, s: Plain.forward(self, a, p, n, s),
     ),
     broken(SoundLoss, "depends on the order of the samples", "order", forward=positional),
-    broken(SoundLoss, "in torch.float16 the loss is inf, in float32", "half precision", forward=narrow),
+    broken(SoundLoss, "the loss is inf in torch.float16, but", "half precision", forward=narrow),
     broken(
         SoundLoss,
-        "two runs from the same seed differ",
+        "two runs with the same seed differ",
         "its own dice",
         forward=wrapped(lambda _, value: value * (1 + random.random() * 1e-5)),
     ),
     broken(
         SoundLoss,
-        "after save and load in mid-training the loss is",
+        "after saving and loading during training, the loss is",
         "state in an attribute",
         forward=wrapped(counts_outside_of_the_state),
     ),
@@ -174,7 +174,7 @@ def test_a_broken_loss_is_caught(check: Callable[[Any], None], plugin: type, wor
 
 @pytest.mark.parametrize("check", CHECKS.values())
 def test_what_is_of_another_kind_is_caught(check: Callable[[Any], None]):
-    with pytest.raises(AssertionError, match="Linear is what its factory returns; derive it from ssl_pipeline.types"):
+    with pytest.raises(AssertionError, match="its factory returns Linear; derive it from ssl_pipeline.types"):
         check(other_kind)
 
 

@@ -51,16 +51,16 @@ def with_p(self: Any, strength: float = 0.5, p: float = 0.5) -> None:
 @pytest.mark.parametrize(
     ("words", "changes"),
     [
-        (r"uniforms is -1; it must be how many", {"uniforms": -1}),
+        (r"uniforms is -1; it must be the number", {"uniforms": -1}),
         (r"needs is 'rgb'; it must be frozenset", {"needs": "rgb"}),
-        (r"it has parameters, which nothing trains: use buffers", {"__init__": with_weights}),
+        (r"it has parameters, which nothing trains\. Use buffers", {"__init__": with_weights}),
         (r"it has an option 'p'", {"__init__": with_p, "__doc__": f"{SoundOperation.__doc__}    p: A share."}),
-        (r"views keep their shape and type", {"forward": lambda self, images, uniforms: images[..., ::2]}),
+        (r"views must keep their shape and type", {"forward": lambda self, images, uniforms: images[..., ::2]}),
         (r"values leave \[0, 1\]", {"forward": lambda self, images, uniforms: images + uniforms[:, :, None, None]}),
         (r"it changes the images or numbers", {"forward": in_place}),
-        (r"give other views each time", {"forward": lambda self, images, uniforms: images * torch.rand(())}),
+        (r"give different views each time", {"forward": lambda self, images, uniforms: images * torch.rand(())}),
         (r"depends on the other images", {"forward": lambda self, images, uniforms: images * uniforms.mean()}),
-        (r"does not become an ONNX graph", {"forward": by_value}),
+        (r"does not export to an ONNX graph", {"forward": by_value}),
     ],
 )
 def test_a_broken_one_is_told_what_is_wrong(words: str, changes: dict[str, Any]):
@@ -70,5 +70,5 @@ def test_a_broken_one_is_told_what_is_wrong(words: str, changes: dict[str, Any])
 
 
 def test_what_is_no_operation_is_told():
-    with pytest.raises(AssertionError, match=r"Identity is what its factory returns; derive it from"):
+    with pytest.raises(AssertionError, match=r"its factory returns Identity; derive it from"):
         check_operation(lambda: nn.Identity())

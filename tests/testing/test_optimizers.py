@@ -108,14 +108,14 @@ def test_a_sound_one_passes():
 @pytest.mark.parametrize(
     ("factory", "words"),
     [
-        (not_one, "int is what its factory returns; derive it from torch.optim.Optimizer"),
+        (not_one, "its factory returns int; derive it from torch.optim.Optimizer"),
         (HalfHeld, "does not hold each parameter"),
         (Uphill, "Step against the gradient"),
-        (Unscheduled, "moves weights while group\\['lr'\\] is 0"),
-        (Undecayed, "weights do not decay where there is no gradient"),
+        (Unscheduled, "changes weights while group\\['lr'\\] is 0"),
+        (Undecayed, "weights with a gradient of 0 do not decay"),
         (AllDecay, "lets biases decay"),
-        (Forgetful, "went on ends with other bits"),
-        (Unranged, "with momentum: -1 the weights become infinite"),
+        (Forgetful, "resumed run ends with different bits"),
+        (Unranged, "with momentum: -1, the weights become infinite"),
     ],
 )
 def test_what_is_broken_is_said(factory, words):

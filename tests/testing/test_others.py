@@ -44,11 +44,14 @@ def dense(self: Any, candidates: Candidates, negatives: Negatives) -> dict[str, 
 
 NEGATIVES = [
     broken(
-        SoundNegatives, r"must be \(K, 8\) of unit length", "keys", select=selects(lambda _, c, n: {"keys": 2 * c.keys})
+        SoundNegatives,
+        r"must be \(K, 8\) and of unit length",
+        "keys",
+        select=selects(lambda _, c, n: {"keys": 2 * c.keys}),
     ),
     broken(
         SoundNegatives,
-        "anchor_samples must be the candidates'",
+        "anchor_samples must be those of the candidates",
         "samples",
         select=selects(lambda _, c, n: {"key_samples": n.key_samples[:-1]}),
     ),
@@ -72,10 +75,10 @@ NEGATIVES = [
     ),
     broken(SoundNegatives, "class_prior is 1.5", "prior", select=selects(lambda _, c, n: {"class_prior": 1.5})),
     broken(SoundNegatives, r"rows must be \(A,\)", "rows", select=row(lambda c: c.anchors)),
-    broken(SoundNegatives, "or NaN, or infinity", "infinite", weigh=lambda self, tile: tile.similarities + torch.inf),
+    broken(SoundNegatives, "or NaN or infinity", "infinite", weigh=lambda self, tile: tile.similarities + torch.inf),
     broken(
         SoundNegatives,
-        "average 2.* make it 1",
+        "have a mean of 2.* Make it 1",
         "heavy",
         weigh=lambda self, t: torch.full_like(t.similarities, 0.693147),
     ),
@@ -89,18 +92,18 @@ NEGATIVES = [
     broken(SoundNegatives, "depends on the order of the samples", "order", weigh=positional),
     broken(
         SoundNegatives,
-        "in torch.float16 the loss is .* not safe in half precision",
+        "in torch.float16, but .* half precision is not safe",
         "half precision",
         select=row(lambda c: torch.exp(12 * c.anchors.square().sum(dim=1)).detach()),
         weigh=lambda self, tile: (0 * tile.similarities).masked_fill(tile.rows["more"].isinf(), -torch.inf),
     ),
     broken(
         SoundNegatives,
-        "two runs from the same seed differ",
+        "two runs with the same seed differ",
         "its own dice",
         after_step=lambda self, step, kept: setattr(self, "limit", torch.tensor(random.random())),
     ),
-    broken(SoundNegatives, "after save and load in mid-training", "state in an attribute", after_step=forgetful),
+    broken(SoundNegatives, "after saving and loading during training", "state in an attribute", after_step=forgetful),
     broken(SoundNegatives, "grows with the square of the batch", "dense", select=selects(dense)),
     broken(
         SoundNegatives,
@@ -174,18 +177,18 @@ TASKS = [
     broken(SoundTask, "the loss is inf on ordinary images", "inf", compare=compares(lambda _, e, v: v + torch.inf)),
     broken(SoundTask, "the loss has no graph", "detached loss", compare=compares(lambda _, e, v: v.detach())),
     broken(
-        SoundTask, r"predict gives \(8,\) for 5", "prediction", predict=lambda self, i: SoundTask.predict(self, i)[0]
+        SoundTask, r"predict returns \(8,\) for 5", "prediction", predict=lambda self, i: SoundTask.predict(self, i)[0]
     ),
-    broken(SoundTask, "energy_head '' gives .* it needs a name", "nameless energy", __init__=changed(name_none)),
+    broken(SoundTask, "energy_head '' returns .* It must have a name", "nameless energy", __init__=changed(name_none)),
     broken(
         SoundTask,
-        "makes of a sample depends on the other samples",
+        "returns for a sample depends on the other samples",
         "mixing",
         forward=encodes(lambda x: x - x.mean(dim=0)),
     ),
     broken(
         SoundTask,
-        "first dimension of encoded 'embeddings' is 2 for 6",
+        "first dimension of encoded 'embeddings' has length 2 for 6",
         "views first",
         forward=encodes(lambda x: x.transpose(0, 1)),
     ),
@@ -198,14 +201,14 @@ TASKS = [
             lambda _, e, v: v + e["embeddings"].square().mean(dim=(1, 2)) @ torch.arange(len(e["embeddings"])).float()
         ),
     ),
-    broken(SoundTask, "not safe in half precision", "half precision", forward=encodes(wide)),
+    broken(SoundTask, "half precision is not safe", "half precision", forward=encodes(wide)),
     broken(
         SoundTask,
-        "two runs from the same",
+        "two runs with the same",
         "its own dice",
         compare=compares(lambda _, e, v: v * (1 + 1e-5 * random.random())),
     ),
-    broken(SoundTask, "after save and load", "state in an attribute", compare=compares(counted)),
+    broken(SoundTask, "after saving and loading", "state in an attribute", compare=compares(counted)),
     broken(
         SoundTask,
         "nothing is learned in 20 steps",
@@ -218,10 +221,10 @@ TASKS = [
         "dense",
         compare=compares(lambda _, e, v: v + 0 * (e["embeddings"][:, 0] @ e["embeddings"][:, 1].T).sum()),
     ),
-    broken(SoundTask, "what it predicts does not export to ONNX", "branch", predict=branching),
+    broken(SoundTask, "its prediction does not export to ONNX", "branch", predict=branching),
     broken(
         SoundTask,
-        "what it predicts is another one as an ONNX graph",
+        "its prediction differs between the ONNX graph and torch",
         "two faces",
         predict=other_when_exported(SoundTask.predict),
     ),
@@ -262,7 +265,9 @@ BACKBONES = [
         "detached",
         maps=lambda self, images: [self.first(images), self.second(self.first(images).detach())],
     ),
-    broken(SoundBackbone, r"maps of \(8, 16\) channels, and map_channels is \(8, 8\)", "channels", map_channels=(8, 8)),
+    broken(
+        SoundBackbone, r"maps with \(8, 16\) channels, but map_channels is \(8, 8\)", "channels", map_channels=(8, 8)
+    ),
     broken(
         SoundBackbone,
         "a patch that is not shown",
@@ -270,14 +275,14 @@ BACKBONES = [
         patch_size=8,
         visible=lambda self, x, shown: peep(x, shown),
     ),
-    broken(SoundBackbone, "not safe in half precision", "half precision", forward=embeds(wide)),
+    broken(SoundBackbone, "half precision is not safe", "half precision", forward=embeds(wide)),
     broken(
         SoundBackbone,
-        "two runs from the same seed",
+        "two runs with the same seed",
         "its own dice",
         forward=embeds(lambda x: x + 1e-5 * random.random()),
     ),
-    broken(SoundBackbone, "after save and load", "state in an attribute", forward=stale),
+    broken(SoundBackbone, "after saving and loading", "state in an attribute", forward=stale),
     broken(
         SoundBackbone,
         "nothing is learned in 20 steps",
@@ -286,7 +291,7 @@ BACKBONES = [
     ),
     broken(
         SoundBackbone,
-        "its embedding is another one as an ONNX graph",
+        "its embedding differs between the ONNX graph and torch",
         "two faces",
         forward=other_when_exported(SoundBackbone.forward),
     ),

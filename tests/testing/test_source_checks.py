@@ -74,18 +74,18 @@ def fails(error: Exception) -> Callable[..., Any]:
         ({"open": lambda source: []}, "must return Images"),
         ({"open": opens(Record("a"), Record("a"))}, "2 records have the path 'a'"),
         ({"open": opens(Record("a", split="training"))}, "split train, val, test or None"),  # type: ignore[arg-type]
-        ({"open": opens(Record("a", label=3))}, "a text as its label"),  # type: ignore[arg-type]
+        ({"open": opens(Record("a", label=3))}, "non-empty text or None as its label"),  # type: ignore[arg-type]
         ({"names": lambda source: [str(random.random())]}, "another order"),
-        ({"read": lambda source, name, limit: random.randbytes(9)}, "is not the same twice"),
+        ({"read": lambda source, name, limit: random.randbytes(9)}, "differs when it is read again"),
         ({"read": lambda source, name, limit: "text"}, "read() returns str"),
         ({"read": lambda source, name, limit: b"no image"}, "more bytes than the limit"),
-        ({"read": fails(OSError("gone"))}, "ends in OSError"),
+        ({"read": fails(OSError("gone"))}, "leads to OSError"),
         ({"read": fails(RejectedError("unreadable"))}, "none of 5 images can be used"),
-        ({"open": opens(Record("a"), portable=True)}, "read cannot be sent to other processes"),
+        ({"open": opens(Record("a"), portable=True)}, "`read` cannot be sent to other processes"),
         ({"files": lambda source: ["a"]}, "must return a Pile"),
-        ({"files": lambda source: Pile(source.path, ["nowhere.png"])}, "which is no file in"),
-        ({"files": lambda source: Pile(others={"version": str(random.random())})}, "differs from call to call"),
-        ({"names": lambda source: sorted(path.name for path in source.path.iterdir())}, "ends in FileNotFoundError"),
+        ({"files": lambda source: Pile(source.path, ["nowhere.png"])}, "which is not a file in"),
+        ({"files": lambda source: Pile(others={"version": str(random.random())})}, "differs between calls"),
+        ({"names": lambda source: sorted(path.name for path in source.path.iterdir())}, "leads to FileNotFoundError"),
         ({"files": lambda source: Pile()}, "ingest would not run again"),
     ],
 )
@@ -109,5 +109,5 @@ def test_what_is_no_source_is_said():
     def source() -> int:
         return 3
 
-    with pytest.raises(AssertionError, match="int is what its factory returns; derive it from"):
+    with pytest.raises(AssertionError, match="its factory returns int; derive it from"):
         check_source(source)
