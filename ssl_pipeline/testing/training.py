@@ -90,7 +90,7 @@ class _Course:
 
 
 def steps_are_finite_scalars(trial: Trial) -> None:
-    """Check that the loss is a finite scalar with a graph, metrics are scalars, and kept tensors have no graph."""
+    """Check the loss (a finite scalar with a graph), metrics (scalars with constant names) and `kept` (no graph)."""
     require, task = trial.subject.require, trial.task(0).train()
     names = None
     for number in range(3):
