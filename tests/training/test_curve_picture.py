@@ -52,7 +52,7 @@ def test_figures_stand_in_groups_and_constant_ones_below(drawn):
     assert figure.get_supxlabel() == "Constant: negatives 510"
     energies = figure.subfigs[2].axes[0]
     assert [text.get_text() for text in energies.get_legend().get_texts()] == [
-        "two views of an image", "views of two images", "gap between the two",
+        "two views of one image", "views of two images", "gap between the two",
     ]  # fmt: skip
 
 

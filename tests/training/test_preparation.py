@@ -149,7 +149,7 @@ def test_a_kind_of_view_that_an_option_asks_for_is_named_too(configure, policies
     config, registry = configure(pretext_task={"local_views": 2}), load_registry()
     recipe = resolve(registry, config)
     with pytest.raises(
-        ConfigError, match=r"augment\.views\.local: missing, but .*'joint_embedding'.*there are: global"
+        ConfigError, match=r"augment\.views\.local: missing, but .*'joint_embedding'.*there are only: global"
     ):
         build(registry, recipe, config, pool, {"global": policies["global"]})
     assert build(registry, recipe, config, pool, policies).views == ViewNeeds("global", 2, {"local": 2})
