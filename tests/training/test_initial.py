@@ -154,7 +154,7 @@ def test_a_folder_a_device_and_a_pickle_are_refused(encoder, tmp_path):
         (tmp_path / "pickle.safetensors", "cannot be read as safetensors"),
         (
             tmp_path / "graph.ONNX",
-            r"has a teacher and set pretrain\.pretext_task: \{teacher: .*; to compare .*linear_eval\.rivals",
+            r"with a teacher and set pretrain\.pretext_task: \{teacher: .*; to compare .*linear_eval\.rivals",
         ),
         (tmp_path / "weights.npz", r"'weights\.npz' is not a file of weights\. Name a \.safetensors file, or"),
         (tmp_path / ("x" * 300), "cannot be read|does not exist"),
