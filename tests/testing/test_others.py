@@ -44,10 +44,7 @@ def dense(self: Any, candidates: Candidates, negatives: Negatives) -> dict[str, 
 
 NEGATIVES = [
     broken(
-        SoundNegatives,
-        r"must be \(K, 8\) and of unit length",
-        "keys",
-        select=selects(lambda _, c, n: {"keys": 2 * c.keys}),
+        SoundNegatives, r"\(K, 8\) and of unit length", "keys", select=selects(lambda _, c, n: {"keys": 2 * c.keys})
     ),
     broken(
         SoundNegatives,
@@ -265,9 +262,7 @@ BACKBONES = [
         "detached",
         maps=lambda self, images: [self.first(images), self.second(self.first(images).detach())],
     ),
-    broken(
-        SoundBackbone, r"maps with \(8, 16\) channels, but map_channels is \(8, 8\)", "channels", map_channels=(8, 8)
-    ),
+    broken(SoundBackbone, r"\(8, 16\) channels, but map_channels is \(8, 8\)", "channels", map_channels=(8, 8)),
     broken(
         SoundBackbone,
         "a patch that is not shown",
