@@ -47,8 +47,8 @@ class Diagnosed:
         task that has a finding is not reported as trivial for its `pretext_accuracy`.
 
         Args:
-            figures: Name -> mean of the metrics and of the loss since the last row; also `step`, the number of steps
-                done, and `progress`, the share of the training done, in (0, 1].
+            figures: Name -> value: the metrics of the row's last step, and the mean `loss` since the row before; also
+                `step`, the number of steps done, and `progress`, the share of the training done, in (0, 1].
         """
         del figures  # most have no special signs of trouble
         return []
