@@ -1,1 +1,1 @@
-"""From any pile of images to a store: sources, decoding, splits, an audit."""
+"""Build a store from images: sources, decoding, splits and an audit."""

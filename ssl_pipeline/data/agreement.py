@@ -1,4 +1,4 @@
-"""What the images of a data set have in common, decided once for all; those that are unlike the others are told."""
+"""Decide, once for a whole data set, on the bands, type and scale that its images share, and reject the exceptions."""
 
 from collections import Counter
 from collections.abc import Mapping
@@ -21,14 +21,16 @@ _BITS_PER_TYPE = {"uint8": 8, "uint16": 16, "float32": 32}
 
 
 class PixelsChoice(Checked):
-    """What is kept of images' values: `ingest.pixels`, a name, or a name with options.
+    """How pixel values are stored: `ingest.pixels`, a name or a name with options.
 
     Attributes:
-        name: rgb8: each image becomes 8-bit RGB. as_is: each keeps its bands and type, in which all must be alike.
-        full_scale: The values that count as 0 and 1; None: those of 8 bits, of as many bits of 16 as any image uses,
-            0 and 1 for floats that lie between, or else the lowest and highest that any image has.
-        rgb: The bands that are red, green and blue; None: what the files say.
-        nodata: The value of pixels that were not measured; None: what the files say.
+        name: `rgb8` converts each image to 8-bit RGB. `as_is` keeps bands and type, which must be the same for all
+            images.
+        full_scale: Lowest and highest value, which become 0 and 1. None derives them from the images: 0 and 255 for
+            uint8; 0 and 2^b - 1 for uint16, where b is the number of bits that the images use, at least 8; 0 and 1 for
+            floats within [0, 1]; the lowest and the highest value of all images for other floats.
+        rgb: Indices of the red, green and blue bands, from 0; None reads them from the files.
+        nodata: Value that marks unmeasured pixels; None reads it from the files.
     """
 
     name: Literal["rgb8", "as_is"]
@@ -44,7 +46,7 @@ class PixelsChoice(Checked):
     @model_validator(mode="after")
     def _options_make_sense(self) -> Self:
         if self.name == "rgb8" and self.model_dump(exclude={"name"}, exclude_none=True):
-            raise ValueError("rgb8 takes no options: leave them out, or take as_is")
+            raise ValueError("rgb8 takes no options: remove them, or use as_is")
         if self.full_scale and self.full_scale[0] >= self.full_scale[1]:
             raise ValueError(f"full_scale must be [lowest, highest], got {list(self.full_scale)}")
         return self
@@ -57,9 +59,9 @@ class Agreement(NamedTuple):
     """What was decided for a data set.
 
     Attributes:
-        spec: What the values of images mean.
-        odd: Path -> why an image cannot be in the data set.
-        remarks: What a person should know, one sentence each.
+        spec: Meaning of the images' values.
+        odd: Reason for each rejected image, by path.
+        remarks: Remarks for the user, one sentence each.
     """
 
     spec: ImageSpec
@@ -68,14 +70,14 @@ class Agreement(NamedTuple):
 
 
 def agree(images: Mapping[str, Values], choice: PixelsChoice) -> Agreement:
-    """Decide what the images of a data set have in common: what most of them have.
+    """Choose the bands and type of the majority, and derive the meaning of the values from the images that have them.
 
     Args:
-        images: Path -> what is known of its values.
-        choice: `ingest.pixels`, as_is.
+        images: Summary of each image's values, by path.
+        choice: Value of `ingest.pixels`, with the name `as_is`.
 
     Raises:
-        PipelineError: Options do not fit the images, or files contradict each other about what was not measured.
+        PipelineError: The options do not fit the images, or files disagree on which pixels are unmeasured.
     """
     if not images:
         return Agreement(RGB8, {}, [])
@@ -85,8 +87,8 @@ def agree(images: Mapping[str, Values], choice: PixelsChoice) -> Agreement:
     odd = {
         path: RejectedError(
             "unlike the others",
-            f"{counted(values.channels, 'band')} of {values.dtype}, and most images have {wanted}; "
-            "ingest.pixels: rgb8 takes all",
+            f"{counted(values.channels, 'band')} of {values.dtype}, but most images have {wanted}; "
+            "ingest.pixels: rgb8 accepts both",
         )
         for path, values in images.items()
         if (values.channels, values.dtype) != (channels, dtype)
@@ -94,10 +96,15 @@ def agree(images: Mapping[str, Values], choice: PixelsChoice) -> Agreement:
     kept = {path: values for path, values in images.items() if path not in odd}
     alike = list(kept.values())
     if choice.rgb and max(choice.rgb) >= channels:
-        raise PipelineError(f"ingest.pixels.rgb: {list(choice.rgb)}, but images have {wanted}, which count from 0.")
+        raise PipelineError(
+            f"ingest.pixels.rgb: {list(choice.rgb)}, but images have {wanted}. Name bands between 0 and {channels - 1}."
+        )
     low, high = choice.full_scale or _full_scale(alike)
     if dtype != "float32" and not 0 <= low < high <= 2 ** _BITS_PER_TYPE[dtype] - 1:
-        raise PipelineError(f"ingest.pixels.full_scale: [{low:g}, {high:g}], but images have {wanted}.")
+        raise PipelineError(
+            f"ingest.pixels.full_scale: [{low:g}, {high:g}], but images have {wanted}. "
+            f"Name values between 0 and {2 ** _BITS_PER_TYPE[dtype] - 1}."
+        )
     is_rgb = channels >= 3 and all(values.is_rgb for values in alike)
     spec = ImageSpec(
         channels=channels,
@@ -107,11 +114,11 @@ def agree(images: Mapping[str, Values], choice: PixelsChoice) -> Agreement:
         rgb=choice.rgb or ((0, 1, 2) if is_rgb else None),
         nodata=_nodata(kept, choice, dtype),
     )
-    return Agreement(spec, odd, [f"Images are kept as they are: {spec}.", *_remarks(alike, spec, choice)])
+    return Agreement(spec, odd, [f"Images keep their bands and type: {spec}.", *_remarks(alike, spec, choice)])
 
 
 def _full_scale(images: list[Values]) -> tuple[float, float]:
-    """Return the scale of the data set, of which twelve bits in sixteen are twelve."""
+    """Return the lowest and highest value of the scale; 12-bit values in 16-bit files get a 12-bit scale."""
     low, high = min(values.low for values in images), max(values.high for values in images)
     if images[0].dtype == "uint8":
         return 0.0, 255.0
@@ -123,37 +130,37 @@ def _full_scale(images: list[Values]) -> tuple[float, float]:
 
 
 def _nodata(images: Mapping[str, Values], choice: PixelsChoice, dtype: DType) -> float | None:
-    """Return the one value that stands for what was not measured: a graph treats all images alike, so the store does.
+    """Return the value that marks unmeasured pixels: one for all images, because a graph treats all images alike.
 
-    A value that the type cannot hold, such as -9999 in 8 bits, stands nowhere, and counts as none.
+    Values that the type cannot hold, such as -9999 in uint8, occur in no pixel and are ignored.
     """
     if choice.nodata is not None:
         if not _holds(dtype, choice.nodata):
-            raise PipelineError(f"ingest.pixels.nodata: {choice.nodata:g}, but {dtype} cannot hold it: leave it out.")
+            raise PipelineError(f"ingest.pixels.nodata: {dtype} cannot hold the value {choice.nodata:g}. Remove it.")
         return choice.nodata
     named = sorted({values.nodata for values in images.values() if values.nodata is not None})
     named = [value for value in named if _holds(dtype, value)]
     if len(named) > 1:
         listed = ", ".join(f"{value:g}" for value in named[:5])
         raise PipelineError(
-            f"Files name {len(named)} different values for pixels that were not measured ({listed}): name the one that "
-            "counts, such as ingest.pixels: {name: as_is, nodata: 0}, and convert the others."
+            f"The files mark unmeasured pixels with {len(named)} different values ({listed}). Choose one, such as "
+            "ingest.pixels: {name: as_is, nodata: 0}, and convert the files that use another."
         )
     if not named:
         return None
     silent = [path for path, one in images.items() if one.nodata != named[0] and one.low <= named[0] <= one.high]
     if silent:
         raise PipelineError(
-            f"Some files name {named[0]:g} as the value of pixels that were not measured. "
-            f"{counted(len(silent), 'other does', 'others do')} not, and may hold it as a value that was measured "
-            f"({shown(silent[0], 200)}, for one). Say what it is in all files: ingest.pixels: {{name: as_is, nodata: "
-            f"{named[0]:g}}} where it was not measured, or another value of nodata that occurs nowhere."
+            f"Some files mark unmeasured pixels with {named[0]:g}; {counted(len(silent), 'other does', 'others do')} "
+            f"not, and may contain it as a measured value (such as {shown(silent[0], 200)}). If {named[0]:g} is "
+            f"unmeasured in all files, set ingest.pixels: {{name: as_is, nodata: {named[0]:g}}}; otherwise, set nodata "
+            "to a value that does not occur."
         )
     return named[0]
 
 
 def _holds(dtype: DType, value: float) -> bool:
-    """Say whether a type has a value."""
+    """Return whether a type can represent a value."""
     if dtype == "float32":
         return abs(value) <= float(np.finfo(np.float32).max)
     return value.is_integer() and 0 <= value < 2 ** _BITS_PER_TYPE[dtype]
@@ -164,18 +171,18 @@ def _remarks(images: list[Values], spec: ImageSpec, choice: PixelsChoice) -> lis
     beyond = sum(values.low < spec.low or values.high > spec.high for values in images)
     if beyond:
         remarks.append(
-            f"{counted(beyond, 'image has', 'images have')} values outside of ingest.pixels.full_scale, which count "
-            "as its nearest end."
+            f"{counted(beyond, 'image has', 'images have')} values outside ingest.pixels.full_scale, which are clipped "
+            "to it."
         )
     if spec.dtype == "float32" and choice.full_scale is None and (spec.low, spec.high) != (0.0, 1.0):
         remarks.append(
-            "The lowest and the highest value of all images are their full scale; where few pixels have such values, "
-            "name a narrower one in ingest.pixels.full_scale."
+            "The full scale runs from the lowest to the highest value of all images. If only a few pixels come near "
+            "these values, set a narrower ingest.pixels.full_scale."
         )
     gaps = [values.unmeasured for values in images if values.unmeasured]
     if gaps:
         remarks.append(
-            f"{counted(len(gaps), 'image has', 'images have')} pixels that were not measured, on average "
-            f"{sum(gaps) / len(gaps):.1%} of them: the mean of their channel stands there."
+            f"{counted(len(gaps), 'image has', 'images have')} unmeasured pixels, on average "
+            f"{sum(gaps) / len(gaps):.1%} of their values, which are filled with the mean of their channel."
         )
     return remarks

@@ -1,4 +1,4 @@
-"""Images in a .zip: what its members are called, and how one is read. Nothing is unpacked to the disk."""
+"""List and read the members of a ZIP archive of images, without unpacking anything to disk."""
 
 import functools
 import stat
@@ -17,17 +17,17 @@ _UNICODE_PATH_FIELD = 0x7075
 
 
 class NotAnArchiveError(Exception):
-    """A file that is no .zip, or one whose directory is damaged."""
+    """A file that is not a ZIP archive, or one whose directory is damaged."""
 
 
 class Member(NamedTuple):
     """A file in an archive.
 
     Attributes:
-        name: Its path.
-        info: What the archive's directory says of it.
-        rejection: Why it cannot be used, where that is clear from the directory.
-        guessed: Whether its name is in no known encoding.
+        name: Path of the file inside the archive.
+        info: Entry of the file in the archive's directory.
+        rejection: Reason why the file cannot be used, if the directory reveals one.
+        guessed: Whether the encoding of the name is unknown, so that the name is a guess.
     """
 
     name: str
@@ -40,7 +40,7 @@ def members(path: Path) -> list[Member]:
     """List the files in an archive, in the order of its directory.
 
     Raises:
-        NotAnArchiveError: Its directory cannot be read.
+        NotAnArchiveError: The directory of the archive cannot be read.
     """
     seen: set[str] = set()
     found = []
@@ -57,10 +57,10 @@ def members(path: Path) -> list[Member]:
 
 
 def read_member(path: Path, name: str, limit: int) -> bytes:
-    """Read one file of an archive, of at most `limit` bytes.
+    """Read one file of an archive, up to `limit` bytes.
 
     Raises:
-        RejectedError: It is larger, damaged, encrypted, or packed in an unknown way.
+        RejectedError: The file is larger, damaged, encrypted, or compressed by an unknown method.
     """
     try:
         info = _directory(path).get(name)
@@ -70,15 +70,19 @@ def read_member(path: Path, name: str, limit: int) -> bytes:
         return _open(path).read(info)
     except RejectedError:
         raise
-    except Exception as error:  # zipfile may raise anything at damaged bytes: struct.error, UnicodeDecodeError ...
+    except Exception as error:  # zipfile may raise anything on damaged bytes: struct.error, UnicodeDecodeError ...
         raise RejectedError("unreadable", f"in the archive: {str(error) or type(error).__name__}") from error
 
 
 def check_bytes(size: int, limit: int) -> None:
-    """Refuse a file of too many bytes before it is read.
+    """Refuse a file that is too large, before it is read.
+
+    Args:
+        size: Size of the file in bytes.
+        limit: Largest size that is accepted, in bytes.
 
     Raises:
-        RejectedError: Its size is above the limit.
+        RejectedError: The size is above the limit.
     """
     if size > limit:
         raise RejectedError("too large", f"a file of {size / 1e6:.0f} MB; the limit is {limit / 1e6:.0f} MB")
@@ -86,10 +90,10 @@ def check_bytes(size: int, limit: int) -> None:
 
 @functools.lru_cache(maxsize=1)
 def _open(path: Path) -> zipfile.ZipFile:
-    """Open an archive once per process: its directory may have a million lines."""
+    """Open an archive once per process, because its directory may have a million entries."""
     try:
         return zipfile.ZipFile(path)
-    except Exception as error:  # as above; of directories NotImplementedError, UnicodeDecodeError, OverflowError ...
+    except Exception as error:  # as above; directories raise NotImplementedError, UnicodeDecodeError, OverflowError ...
         raise NotAnArchiveError(str(error) or type(error).__name__) from error
 
 
@@ -101,8 +105,8 @@ def _directory(path: Path) -> dict[str, zipfile.ZipInfo]:
 def _name(info: zipfile.ZipInfo) -> tuple[str, bool]:
     """Return a member's name, and whether its encoding is a guess.
 
-    Most programs write UTF-8, and many do not say so. zipfile reads such a name as code page 437, which has a character
-    for every byte, so that the bytes can be restored.
+    Most programs write UTF-8, and many of them do not set the flag for it. zipfile reads such a name as code page 437,
+    which has a character for every byte, so the original bytes can be restored.
     """
     name, guessed = info.orig_filename, False
     if not info.flag_bits & _UTF8_NAME_FLAG:
@@ -116,7 +120,7 @@ def _name(info: zipfile.ZipInfo) -> tuple[str, bool]:
 
 
 def _unicode_path(extra: bytes, raw: bytes) -> str | None:
-    """Return the name in Info-ZIP's Unicode path field (APPNOTE 4.6.9), if it belongs to the name in the directory."""
+    """Return the name in Info-ZIP's Unicode path field (APPNOTE 4.6.9) if its checksum matches the directory's name."""
     while len(extra) >= 4:
         kind, length = struct.unpack("<HH", extra[:4])
         field, extra = extra[4 : 4 + length], extra[4 + length :]
@@ -126,13 +130,13 @@ def _unicode_path(extra: bytes, raw: bytes) -> str | None:
 
 
 def untrusted(name: str) -> str | None:
-    """Say why a file of an archive is not read, by its name, whatever it holds."""
+    """Return why the name of a file in an archive forbids reading it, whatever the file contains, or None."""
     if not name:
         return "it has no name"
     if "\0" in name:
-        return "its name has a zero byte"
+        return "its name contains a zero byte"
     if "\\" in name:
-        return "its path has backslashes; create the archive with another program"
+        return "its path contains backslashes; create the archive with another program"
     if name.startswith("/") or ".." in name.split("/"):
         return "its path leads out of the archive"
     return None

@@ -1,4 +1,4 @@
-"""What a person should know of their images before anything is learned from them, and what cannot go on, in words."""
+"""Warn about unusual images before training starts, and refuse data sets that nothing can be learned from."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -16,29 +16,30 @@ from ssl_pipeline.terminal import counted, shown
 __all__ = ["check_pool", "check_rejects", "count_splits", "list_notes", "warn"]
 
 SAME_SPREAD = 0.5
-"""Grey levels between images, root mean square, under which they are the same for any encoder of 8-bit images."""
+"""Root mean square difference of images in grey levels, below which an encoder of 8-bit images cannot tell them
+apart."""
 SIMILAR_SPREAD = 4.0
 FEW_IMAGES = 256
 FEW_LABELS = 5
 UNBALANCED = 10
 LONG_LINE = 300
 LONG_PATH = 100
-"""Characters of a line and of a path that a message shows, at most."""
+"""Largest number of characters of a line and of a path that a message shows."""
 
 Counts = dict[str, dict[str, Any]]
 
 
 def check_rejects(rejects: Mapping[str, RejectedError], total: int, max_fraction: float, written: Path) -> None:
-    """Refuse to go on without too many of the images.
+    """Refuse to continue if too many images were rejected.
 
     Args:
-        rejects: Path -> why.
-        total: Files that were taken for images.
-        max_fraction: Largest share of the files that may be rejected.
-        written: The path of the list of all rejects.
+        rejects: Reason for each rejected file, by path.
+        total: Number of files that were taken for images.
+        max_fraction: Largest share of the files that may be rejected, in [0, 1].
+        written: Path of the list of all rejects.
 
     Raises:
-        PipelineError: Too many are rejected, or none is left.
+        PipelineError: Too many images were rejected, or none is left.
     """
     if len(rejects) < total and len(rejects) <= max_fraction * total:
         return
@@ -50,7 +51,7 @@ def check_rejects(rejects: Mapping[str, RejectedError], total: int, max_fraction
 
 
 def count_splits(rows: Sequence[IndexRow]) -> Counts:
-    """Return numbers of images, of labelled images and of images of each class, for each split."""
+    """Return the numbers of images, of labelled images, and of images per class, for each split."""
     classes: dict[str, Counter[str]] = {split: Counter() for split in SPLITS}
     for row in rows:
         classes[row.split][row.label] += 1
@@ -65,28 +66,28 @@ def count_splits(rows: Sequence[IndexRow]) -> Counts:
 
 
 def check_pool(counts: Counts, train: SplitSummary) -> None:
-    """Refuse to learn from what nothing can be learned from.
+    """Refuse images that nothing can be learned from.
 
     Raises:
-        PipelineError: There are fewer than two different images to pretrain on.
+        PipelineError: There are fewer than two images to pretrain on, or all of them look alike.
     """
     images = counts["train"]["images"]
     held = f"{counts['val']['images']} are in val, {counts['test']['images']} in test"
     if images < 2:
         left = counted(images, "image is", "images are")
         raise PipelineError(
-            f"Only {left} left to pretrain on ({held}), and learning compares images: add more to "
-            "ingest.source.path. Unlabelled ones will do."
+            f"Only {left} left to pretrain on ({held}), but training compares images with each other. Add more to "
+            "ingest.source.path; they need no labels."
         )
     if train.spread < SAME_SPREAD:
         raise PipelineError(
             f"All {images} images to pretrain on look alike (they differ by {train.spread:.2f} grey levels of 255 on "
-            "the canvas): there is nothing to distinguish. Check the files in ingest.source.path."
+            "the canvas), so there is nothing to distinguish. Check the files in ingest.source.path."
         )
 
 
 def list_notes(notes: Sequence[tuple[str, Note]]) -> list[str]:
-    """Return what is said of images that are used all the same: how many of each kind there are, and some by name."""
+    """Return one line per kind of note about images that are used all the same: how many, and some of their paths."""
     paths: dict[str, list[str]] = {}
     for path, note in notes:
         paths.setdefault(note.kind, []).append(path)
@@ -106,7 +107,7 @@ def warn(
     rejects: Mapping[str, RejectedError],
     near: NearCopies,
 ) -> list[str]:
-    """Say what is unusual about the images, one sentence or two each."""
+    """Return warnings about what is unusual in the images, one or two sentences each."""
     return [
         *_about_files(copies, rejects),
         *_about_near_copies(near),
@@ -123,13 +124,13 @@ def _about_files(copies: Sequence[Copy], rejects: Mapping[str, RejectedError]) -
         warnings.append(f"{counted(len(rejects), 'file is', 'files are')} rejected ({named}): see rejects.csv.")
     if copies:
         across = sum("split" in copy.conflict for copy in copies)
-        leaks = f"; {across} of them in another split than the one that is kept" if across else ""
+        leaks = f"; {across} of them in a different split than the copy that is kept" if across else ""
         which = counted(len(copies), "file holds", "files hold")
-        warnings.append(f"{which} a picture that another file holds too{leaks}: see duplicates.csv.")
+        warnings.append(f"{which} the same picture as another file{leaks}: see duplicates.csv.")
     disputed = {copy.kept for copy in copies if "label" in copy.conflict}
     if disputed:
         warnings.append(
-            f"{counted(len(disputed), 'picture has', 'pictures have')} copies with other labels, such as "
+            f"{counted(len(disputed), 'picture has', 'pictures have')} copies with conflicting labels, such as "
             f"{shown(min(disputed), LONG_PATH)}: kept without a label."
         )
     return warnings
@@ -143,13 +144,14 @@ def _about_near_copies(near: NearCopies) -> list[str]:
         left_out = f"; {gone} of them left out, {reason}" if gone else ""
         which = counted(len(near.copies), "image is a near copy", "images are near copies")
         warnings.append(
-            f"{which} of another image (re-encoded or resized), kept in its split{left_out}: see near_copies.csv."
+            f"{which} of another image (re-encoded or resized), placed in the same split{left_out}: see "
+            "near_copies.csv."
         )
     if near.crowds:
         warnings.append(
-            f"{sum(near.crowds)} images look so much alike that they cannot be told from near copies of "
-            f"{len(near.crowds)} (a fixed camera, say): they are not grouped. Where some show one thing, name it in "
-            "the column 'group' of labels.csv, or what is tested looks like what was trained on."
+            f"{sum(near.crowds)} images look so much alike (a fixed camera, for example) that they cannot be told from "
+            f"near copies of {len(near.crowds)}, so they are not grouped. If some of them show the same thing, give "
+            "them the same 'group' in labels.csv; otherwise test images look like training images."
         )
     return warnings
 
@@ -159,11 +161,11 @@ def _about_pool(rows: Sequence[IndexRow], counts: Counts, train: SplitSummary) -
     images = counts["train"]["images"]
     if images < FEW_IMAGES:
         warnings.append(
-            f"There are only {images} images to pretrain on. Expect little: self-supervised learning needs at least "
-            "a few hundred."
+            f"There are only {images} images to pretrain on. Expect poor results: self-supervised learning needs at "
+            "least a few hundred images."
         )
     if train.spread < SIMILAR_SPREAD:
-        warnings.append(f"The images barely differ from one another (by {train.spread:.1f} grey levels of 255).")
+        warnings.append(f"The images barely differ from each other (by {train.spread:.1f} grey levels of 255).")
     if train.flat:
         first = next(row.path for row in rows if row.split == "train" and row.row == train.flat[0])
         counted_flat = f"{len(train.flat)} of the {images} training images {'is' if len(train.flat) == 1 else 'are'}"
@@ -175,7 +177,7 @@ def _about_classes(counts: Counts) -> list[str]:
     found = {split: counts[split]["classes"] for split in SPLITS}
     known = set().union(*found.values())
     if not known:
-        return ["No image has a label: the encoder is trained and exported, but its accuracy cannot be measured."]
+        return ["No image has a label: the encoder will be trained and exported, but its accuracy cannot be measured."]
     warnings = []
     if len(known) == 1:
         warnings.append(f"There is only one class, '{min(known)}': accuracy cannot be measured.")
@@ -186,7 +188,7 @@ def _about_classes(counts: Counts) -> list[str]:
     train = found["train"]
     unseen = sorted(known - train.keys())
     if unseen:
-        warnings.append(f"No training image has the label {_some(unseen)}: it cannot be learned.")
+        warnings.append(f"No training image has the label {_some(unseen)}, which therefore cannot be learned.")
     rare_labels = sorted(label for label, number in train.items() if number < FEW_LABELS)
     if rare_labels:
         warnings.append(f"Fewer than {FEW_LABELS} training images have the label {_some(rare_labels)}.")

@@ -1,7 +1,7 @@
-"""From a file's bytes to its own bands in their own type: what `ingest.pixels: as_is` keeps.
+"""Decode a file to its original bands and type, as `ingest.pixels: as_is` stores them.
 
-Values are changed in no way, but for types that the store has not: those become 32-bit floats. Like all of decoding,
-this imports no torch.
+Values stay unchanged, except that types which the store does not support become 32-bit floats. Like all modules for
+decoding, this one does not import torch.
 """
 
 import io
@@ -21,19 +21,19 @@ from ssl_pipeline.data.rgb import is_deep, to_rgb, upright
 __all__ = ["Bands", "CheckSize", "read_by_pillow", "read_numpy", "storable"]
 
 CheckSize = Callable[[tuple[int, int]], None]
-"""Refuses images by their width and height, px, before their pixels are decoded."""
+"""Function that refuses images by their width and height in px, before their pixels are decoded."""
 
 
 class Bands(NamedTuple):
-    """An image as its file has it.
+    """An image with the bands and the type of its file.
 
     Attributes:
-        pixels: (H, W, C) upright pixels, uint8, uint16 or float32.
-        mode: What the file says of them, such as RGBA or "13 x float32".
-        is_rgb: Whether the file says that the first three bands are red, green and blue.
-        nodata: The value that the file names for pixels that were not measured.
-        notes: What was left out, or is odd.
-        shot: How it was taken.
+        pixels: Upright pixels (H, W, C) of type uint8, uint16 or float32.
+        mode: Description of the bands in the file, such as RGBA or "13 x float32".
+        is_rgb: Whether the file declares the first three bands to be red, green and blue.
+        nodata: Value by which the file marks unmeasured pixels; None if it names no such value.
+        notes: Notes on what was left out or is unusual.
+        shot: Camera and time of the photograph.
     """
 
     pixels: Pixels
@@ -45,17 +45,21 @@ class Bands(NamedTuple):
 
 
 def read_by_pillow(content: bytes | Image.Image, check_size: CheckSize) -> Bands:
-    """Read what Pillow opens; palettes and colour spaces of print become RGB.
+    """Read an image that Pillow opens, converting palettes and print colour spaces to RGB.
+
+    Args:
+        content: Bytes of a file, or an image that a data set has already decoded.
+        check_size: Function that refuses images by their size.
 
     Raises:
-        RejectedError: It cannot be kept without loss.
+        RejectedError: The image cannot be kept without loss.
     """
     image = open_image(content) if isinstance(content, bytes) else content
     check_size(image.size)
     mode, deep = image.mode, is_deep(image)
     notes = tuple(further_parts(content, image)) if isinstance(content, bytes) else ()
     image.load()
-    check_size(image.size)  # some formats know their size only now
+    check_size(image.size)  # again, because some formats reveal their size only after loading
     shot = shot_of(image)
     image = upright(image)
     if mode.startswith("I") or mode == "F":
@@ -66,7 +70,7 @@ def read_by_pillow(content: bytes | Image.Image, check_size: CheckSize) -> Bands
     if deep and image.mode != "L":
         raise RejectedError(
             "not supported",
-            f"several bands of 16 bits in a {image.format}, of which only 8 bits are read; save it as TIFF",
+            f"several 16-bit bands in a {image.format}, of which Pillow reads only 8 bits; save the image as TIFF",
         )
     if image.mode in ("1", "L"):
         return Bands(np.asarray(image.convert("L"))[..., None], mode, notes=notes, shot=shot)
@@ -78,10 +82,14 @@ def read_by_pillow(content: bytes | Image.Image, check_size: CheckSize) -> Bands
 
 
 def read_numpy(content: bytes, check_size: CheckSize) -> Bands:
-    """Read a .npy file: (height, width) or (height, width, bands), of numbers.
+    """Read a .npy file with an array of numbers of shape (height, width) or (height, width, bands).
+
+    Args:
+        content: Bytes of the file.
+        check_size: Function that refuses images by their size.
 
     Raises:
-        RejectedError: It holds something else, or not as many values as it says.
+        RejectedError: The file contains something else, or not as many values as its header states.
     """
     file = io.BytesIO(content)
     version = np.lib.format.read_magic(file)
@@ -96,7 +104,7 @@ def read_numpy(content: bytes, check_size: CheckSize) -> Bands:
     if len(shape) != 3 or min(shape) < 1 or shape[2] > MAX_CHANNELS:
         first = " Its bands come first: move that axis to the end." if len(shape) == 3 and shape[0] <= shape[2] else ""
         raise RejectedError(
-            "not supported", f"shape {shape}; it must be (height, width, bands), of 1 to {MAX_CHANNELS} bands.{first}"
+            "not supported", f"shape {shape}; it must be (height, width, bands), with 1 to {MAX_CHANNELS} bands.{first}"
         )
     check_size((shape[1], shape[0]))
     count, start = shape[0] * shape[1] * shape[2], file.tell()
@@ -114,10 +122,10 @@ def _bands(
 
 
 def storable(values: npt.NDArray[np.generic]) -> tuple[Pixels, list[Note]]:
-    """Return numbers in one of the types that the store has, and what is to be said of that.
+    """Convert numbers to one of the types of the store, and return them with notes on any loss.
 
     Raises:
-        RejectedError: They are no real numbers.
+        RejectedError: The values are not real numbers.
     """
     kind, size = values.dtype.kind, values.dtype.itemsize
     if kind == "b":

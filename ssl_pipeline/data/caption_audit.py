@@ -1,6 +1,6 @@
-"""Which captions are kept, and what a person should know of them: those that say nothing, and those of many images.
+"""Drop captions without content, and report dropped captions and those that several images share.
 
-A caption is kept as it is, byte for byte, or not at all.
+A caption is either kept byte for byte or dropped.
 """
 
 import unicodedata
@@ -15,15 +15,21 @@ from ssl_pipeline.terminal import counted, shown
 
 __all__ = ["CaptionLine", "Sifted", "count_captions", "list_captions", "sift", "warn"]
 
-_SHOWN_LETTERS = 200  # of a caption in a list
+_SHOWN_LETTERS = 200  # most characters of a caption that a list shows
 _UNSEEN = ("Cc", "Cf")
-"""Categories of characters that control what is around them: alone, they are no text."""
+"""Unicode categories of control and format characters: a caption of nothing else contains no text."""
 
 Figures = dict[str, Any]
 
 
 class CaptionLine(NamedTuple):
-    """A line of captions.csv: a caption that is left out, or one that several images have; the first of them."""
+    """A line of captions.csv: a caption that was dropped or that several images share.
+
+    Attributes:
+        path: Path of the image; of a shared caption, the first path in alphabetical order.
+        caption: Text of the caption.
+        note: Reason why it was dropped, or the number of images that share it.
+    """
 
     path: str
     caption: str
@@ -31,14 +37,19 @@ class CaptionLine(NamedTuple):
 
 
 class Sifted(NamedTuple):
-    """Records with the captions that are kept, and for each other caption its path, itself and the reason."""
+    """Result of `sift`.
+
+    Attributes:
+        records: Records with the captions that are kept.
+        dropped: Lines of the captions that are not kept, each with the reason.
+    """
 
     records: list[Record]
     dropped: list[CaptionLine]
 
 
 def sift(records: Sequence[Record]) -> Sifted:
-    """Leave out captions that say nothing, that are no text, or that an image has already."""
+    """Drop captions that are empty, are not valid text, or repeat another caption of the same image."""
     kept, dropped = [], []
     for record in records:
         mine: dict[str, None] = {}
@@ -53,7 +64,7 @@ def sift(records: Sequence[Record]) -> Sifted:
 
 
 def _trouble(caption: str) -> str | None:
-    """Say why a caption is not kept."""
+    """Return why a caption is dropped; None if it is kept."""
     if "\0" in caption:
         return "a zero character, as in text that is not UTF-8"
     if all(letter.isspace() or unicodedata.category(letter) in _UNSEEN for letter in caption):
@@ -64,7 +75,7 @@ def _trouble(caption: str) -> str | None:
 
 
 def count_captions(contents: Sequence[Content], sides: Sequence[SplitName], dropped: Sequence[CaptionLine]) -> Figures:
-    """Return the numbers of captions, for the manifest; nothing where there are none, and none were dropped."""
+    """Return the caption counts for the manifest; empty if there are no captions and none were dropped."""
     if not dropped and not any(content.captions for content in contents):
         return {}
     places: dict[str, Figures] = {split: {"images": 0, "captions": 0} for split in SPLITS}
@@ -83,9 +94,9 @@ def count_captions(contents: Sequence[Content], sides: Sequence[SplitName], drop
 
 
 def list_captions(contents: Sequence[Content], dropped: Sequence[CaptionLine]) -> list[CaptionLine]:
-    """Return the lines of captions.csv: what was left out, and then what several images have, the most frequent first.
+    """Return the lines of captions.csv: dropped captions, then captions that several images share, most frequent first.
 
-    Captions are written as a terminal shows them, as people read the list.
+    Captions are escaped and shortened as for a terminal, because the list is meant for people.
     """
     times = _times(contents)
     first: dict[str, str] = {}
@@ -100,11 +111,11 @@ def list_captions(contents: Sequence[Content], dropped: Sequence[CaptionLine]) -
 
 
 def warn(figures: Figures, images: int) -> list[str]:
-    """Say what captions there are, one sentence or two each.
+    """Summarise the captions, in one or two sentences per remark.
 
     Args:
-        figures: What `count_captions` returns.
-        images: The number of images in the store.
+        figures: Counts from `count_captions`.
+        images: Number of images in the store.
     """
     if not figures:
         return []
@@ -123,5 +134,5 @@ def warn(figures: Figures, images: int) -> list[str]:
 
 
 def _times(contents: Sequence[Content]) -> Counter[str]:
-    """Return how many images have each caption."""
+    """Return the number of images that have each caption."""
     return Counter(caption for content in contents for caption in content.captions)

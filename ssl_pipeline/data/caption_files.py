@@ -1,7 +1,7 @@
-"""Captions in text files: a .txt beside an image, of the same name but for the suffix, with a caption in each line.
+"""Read captions from text files: a .txt beside an image, with the same name up to the suffix, and one caption per line.
 
-Not every such text is one. Object detectors keep boxes there, as numbers, and others the number of a class: those are
-left alone, as pretraining must see no label.
+Not every such file contains captions. Data sets for object detection store bounding boxes there, and others a class
+index. Such files are left alone, because pretraining must not see labels.
 """
 
 import os.path
@@ -19,18 +19,18 @@ from ssl_pipeline.terminal import counted, shown
 __all__ = ["CaptionFiles", "add_captions", "find_texts", "lines_of", "read_texts"]
 
 _TEXT_BYTES = 2**20
-_MIN_NUMBERS = 4  # in a line of a box
+_MIN_NUMBERS = 4  # fewest numbers in a line that describes a bounding box
 _SHOWN_FAULTS = 5
 _NUMBER = re.compile(r"[-+]?(\d+(\.\d*)?|\.\d+)(e[-+]?\d+)?", re.IGNORECASE)
 
 
 class CaptionFiles(NamedTuple):
-    """What texts say.
+    """Captions found in text files.
 
     Attributes:
-        captions: Name of an image -> its captions.
-        used: Names of the texts that have captions.
-        others: Name of another text -> why it is taken for no captions.
+        captions: Captions of each image, by the name of the image.
+        used: Names of the text files that contain captions.
+        others: Reason why each other text file was not read as captions, by the name of the file.
     """
 
     captions: dict[str, tuple[str, ...]]
@@ -39,7 +39,7 @@ class CaptionFiles(NamedTuple):
 
 
 def find_texts(listing: Listing) -> dict[str, list[str]]:
-    """Return the texts that lie beside images, and the images of each, by their names."""
+    """Return the text files that lie beside images, each with the names of its images."""
     images: dict[str, list[str]] = {}
     for name in listing.names:
         images.setdefault(os.path.splitext(name)[0], []).append(name)
@@ -52,15 +52,15 @@ def find_texts(listing: Listing) -> dict[str, list[str]]:
 
 
 def read_texts(texts: Mapping[str, Sequence[str]], read: Reader, path: str) -> CaptionFiles:
-    """Read the captions in texts.
+    """Read the captions in text files.
 
     Args:
-        texts: Name of a text -> the images beside it.
-        read: The function that reads one.
-        path: The path of the source, for messages.
+        texts: Names of the images beside each text file, by the name of the file.
+        read: Function that reads a file, given its name and a limit in bytes.
+        path: Path of the source, for messages.
 
     Raises:
-        PipelineError: At least half of them are not UTF-8; the message names file and line.
+        PipelineError: At least half of the files are not UTF-8; the message names files and lines.
     """
     captions: dict[str, tuple[str, ...]] = {}
     others: dict[str, str] = {}
@@ -76,52 +76,52 @@ def read_texts(texts: Mapping[str, Sequence[str]], read: Reader, path: str) -> C
         except UnicodeDecodeError as error:
             line = error.object.count(b"\n", 0, error.start) + 1
             faults.append(f"{shown(name, 200)}, line {line}")
-            others[name] = f"not UTF-8 (line {line}): not captions"
+            others[name] = f"not UTF-8 (line {line}): not read as captions"
             continue
         if _are_boxes(lines):
-            others[name] = "each line contains numbers, such as bounding boxes: not captions"
+            others[name] = "each line contains numbers, such as bounding boxes: not read as captions"
             continue
         (used if any(lines) else empty).add(name)
         captions |= {image: captions.get(image, ()) + lines for image in images}
     if used and not any(_has_words(line) for mine in captions.values() for line in mine):
-        others |= dict.fromkeys(used, "only numbers, such as class indices: not captions")
+        others |= dict.fromkeys(used, "only numbers, such as class indices: not read as captions")
         used.clear()
-    if faults and 2 * len(faults) >= len(texts):  # fewer are notes that happen to lie there
+    if faults and 2 * len(faults) >= len(texts):  # a smaller share are probably notes that happen to lie there
         more = f" and {len(faults) - _SHOWN_FAULTS:,} more" if faults[_SHOWN_FAULTS:] else ""
         raise PipelineError(
             f"{shown(path, 200)}: {counted(len(faults), 'text beside an image is', 'texts beside images are')} not "
-            f"UTF-8: {'; '.join(faults[:_SHOWN_FAULTS])}{more}. Save captions as UTF-8, or leave all of them out: "
-            "ingest.source.captions: false."
+            f"UTF-8: {'; '.join(faults[:_SHOWN_FAULTS])}{more}. Save the captions as UTF-8, or set "
+            "ingest.source.captions: false to ignore them."
         )
-    if not used:  # an empty text says that an image has no caption only where others have some
+    if not used:  # an empty file means "no caption" only if other files have captions
         return CaptionFiles({}, set(), others)
     return CaptionFiles(captions, used | empty, others)
 
 
 def add_captions(records: Iterable[Record], captions: Mapping[str, tuple[str, ...]]) -> list[Record]:
-    """Return records with the captions of their paths, where there are some."""
+    """Return the records, adding captions to those whose path has some."""
     return [
         record._replace(captions=captions[record.path]) if record.path in captions else record for record in records
     ]
 
 
 def lines_of(content: bytes) -> tuple[str, ...]:
-    """Return the lines of a text that are not empty, byte for byte but for what ends them; of an empty text, one.
+    """Return the non-empty lines of a text, byte for byte without their line endings; one empty line if all are empty.
 
     Raises:
-        UnicodeDecodeError: It is not UTF-8.
+        UnicodeDecodeError: The text is not UTF-8.
     """
     lines = (line.removesuffix("\r") for line in content.decode("utf-8-sig").split("\n"))
     return tuple(line for line in lines if line) or ("",)
 
 
 def _has_words(line: str) -> bool:
-    """Say whether a line is more than numbers and white space."""
+    """Return whether a line contains a word that is not a number."""
     return not all(_NUMBER.fullmatch(word) for word in line.replace(",", " ").split())
 
 
 def _are_boxes(lines: Sequence[str]) -> bool:
-    """Say whether each line has more numbers than words, and enough of them for a box: YOLO, KITTI, ICDAR."""
+    """Return whether each line has more numbers than words, and enough numbers for a box (YOLO, KITTI, ICDAR)."""
     for line in lines:
         words = line.replace(",", " ").split()
         numbers = sum(_NUMBER.fullmatch(word) is not None for word in words)

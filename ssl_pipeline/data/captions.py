@@ -1,8 +1,8 @@
-"""Captions of the stored images: texts that say what an image shows, any number for each image.
+"""Captions of the stored images: texts that describe an image, any number per image.
 
-`store/<split>/captions.npz` has the UTF-8 of all captions, one after the other in the order of the rows (`text`), and
-two int64 arrays: where each caption ends there (`ends`), and how many captions each image has (`counts`). A split
-without captions has no such file.
+`store/<split>/captions.npz` holds the UTF-8 bytes of all captions, concatenated in the order of the rows (`text`), and
+two int64 arrays: the end of each caption in these bytes (`ends`), and the number of captions per image (`counts`). A
+split without captions has no such file.
 """
 
 import zipfile
@@ -22,15 +22,15 @@ _NAME = "captions.npz"
 
 
 class Captions:
-    """The captions of n images, which are decoded when they are asked for.
+    """The captions of n images, which are decoded on access.
 
     Args:
-        text: UTF-8 of m captions, one after the other, as uint8.
-        ends: (m,) int64, the place in `text` after the last byte of each caption.
-        counts: (n,) int64, the number of captions of each image.
+        text: UTF-8 bytes of m captions, concatenated, as uint8.
+        ends: Position in `text` after the last byte of each caption, (m,) int64.
+        counts: Number of captions of each image, (n,) int64.
 
     Raises:
-        ValueError: These do not match.
+        ValueError: The arrays do not match.
 
     Examples:
         >>> captions = Captions.of([("a red bicycle", "a bicycle"), (), ("sea",)])
@@ -45,14 +45,14 @@ class Captions:
         if (counts < 0).any() or counts.sum() != len(ends) or (ordered < 0).any() or ordered.sum() != len(text):
             raise ValueError(f"{len(text)} bytes, {len(ends)} captions and {len(counts)} images do not match")
         self.text, self.ends, self.counts = text, ends, counts
-        self._firsts = np.cumsum(counts) - counts  # the number of each image's first caption
+        self._firsts = np.cumsum(counts) - counts  # index of each image's first caption
 
     @classmethod
     def of(cls, rows: Iterable[Sequence[str]]) -> "Captions":
-        """Return the captions of images, given those of each.
+        """Build the object from the captions of each image.
 
         Raises:
-            ValueError: A text has no UTF-8, as it holds half of a surrogate pair.
+            ValueError: A caption cannot be encoded as UTF-8, because it contains half of a surrogate pair.
         """
         encoded = [[caption.encode() for caption in row] for row in rows]
         sizes = [len(caption) for row in encoded for caption in row]
@@ -63,7 +63,7 @@ class Captions:
         return len(self.counts)
 
     def __getitem__(self, row: int) -> tuple[str, ...]:
-        """Return the captions of an image.
+        """Return the captions of the image in a row.
 
         Raises:
             IndexError: The row is not in [0, n).
@@ -92,10 +92,10 @@ def write_captions(folder: Path, captions: Captions) -> None:
 
 
 def read_captions(folder: Path) -> Captions:
-    """Read the captions of a split that has some.
+    """Read the captions of a split that has captions.
 
     Raises:
-        PipelineError: They are missing or damaged.
+        PipelineError: The file of captions is missing or damaged.
     """
     path = folder / _NAME
     try:

@@ -1,4 +1,4 @@
-"""Some files that one process works on, and what has come of them."""
+"""A batch of files that one process works on, with the outcomes so far."""
 
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -10,16 +10,16 @@ __all__ = ["Chunk"]
 
 @dataclass(eq=False)
 class Chunk:
-    """Some files to work on in one process.
+    """Files to work on in one process.
 
     Attributes:
-        names: The files.
-        read: Reads one by its name; goes to another process, like `work`. What they raise ends the run, but for a
-            `RejectedError`, which is an outcome.
-        work: Makes an outcome of what was read.
-        outcomes: The outcomes, one for each file so far; a `RejectedError` too if the process had to be ended. None is
-            left of those that were taken.
-        held: The bytes of each outcome that was not yet taken.
+        names: Names of the files.
+        read: Function that reads a file by its name. Like `work`, it is sent to another process. A `RejectedError` that
+            either raises is an outcome; any other error ends the run.
+        work: Function that turns what was read into an outcome.
+        outcomes: Outcomes so far, one per file. If the process had to be killed, the outcome is a `RejectedError`.
+            Outcomes that were taken are replaced by None.
+        held: Size in bytes of each outcome that has not been taken yet.
     """
 
     names: Sequence[str]
@@ -39,7 +39,7 @@ class Chunk:
         self.held.append(held)
 
     def take(self) -> Iterator[Any]:
-        """Return what has come since the last time, and keep none of it."""
+        """Yield the outcomes that were added since the last call, and release them."""
         while self.held:
             place = len(self.outcomes) - len(self.held)
             taken, self.outcomes[place] = self.outcomes[place], None

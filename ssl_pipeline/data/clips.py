@@ -1,4 +1,4 @@
-"""Clips, which are folders of frames or films: which frames each of them has, and when they are seen."""
+"""Clips, each a folder of frames or a film: their frames, and the times at which these are shown."""
 
 import functools
 import re
@@ -33,20 +33,25 @@ __all__ = [
 ]
 
 _LIMITS = Limits(seconds=120.0, seconds_per_byte=0.0, memory=2**30)
-"""What it may cost to find out when a film has frames: of one of 40 hours at 25 frames per second, some 20 s."""
-_PATIENCE = 1.0  # seconds before there is more than one process
+"""Limits for finding the times of a film's frames, which takes some 20 s for 40 hours at 25 frames per second."""
+_PATIENCE = 1.0  # seconds before a second process starts
 _NUMBER = re.compile(r"([0-9]+)")
 
 
 class Frame(NamedTuple):
-    """A frame of a clip: its path, and its time since the beginning of the clip, s."""
+    """A frame of a clip.
+
+    Attributes:
+        path: Path of the frame.
+        seconds: Time since the beginning of the clip, s.
+    """
 
     path: str
     seconds: float
 
 
 def in_natural_order(names: Iterable[str]) -> list[str]:
-    """Sort names as people do: by the numbers in them, and by letters.
+    """Sort names in natural order: numbers by value, letters without regard to case.
 
     Examples:
         >>> in_natural_order(["f10.jpg", "f9.jpg", "F1.jpg"])
@@ -56,21 +61,22 @@ def in_natural_order(names: Iterable[str]) -> list[str]:
 
 
 def _natural(name: str) -> tuple[list[tuple[int, str]], str]:
-    parts = _NUMBER.split(name.casefold())  # every second one is a number, which stays a text: it may be a long one
+    # Every second part is a number. It stays text, because it may be too long to convert.
+    parts = _NUMBER.split(name.casefold())
     parts[1::2] = [number.lstrip("0") for number in parts[1::2]]
     return [(len(part) if place % 2 else 0, part) for place, part in enumerate(parts)], name
 
 
 def folders_of_frames(names: Iterable[str], unreadable: Collection[str], fps: float) -> dict[str, list[Frame]]:
-    """Return the clips that folders are, with their frames in natural order.
+    """Take each folder for a clip, and return its frames in natural order.
 
     Args:
-        names: The paths of the frames.
-        unreadable: The paths of frames that cannot be read, whose time passes all the same.
-        fps: Frames per second, at which they were taken.
+        names: Paths of the readable frames.
+        unreadable: Paths of frames that cannot be read; they are left out, but still take up their time.
+        fps: Frame rate at which the frames were taken, in frames per second.
 
     Returns:
-        The path of a folder -> its frames; that of the folder that holds all is ".".
+        The frames of each folder, by the path of the folder; the root folder is ".".
     """
     folders: defaultdict[str, list[str]] = defaultdict(list)
     for name in (*names, *unreadable):
@@ -91,16 +97,16 @@ def folders_of_frames(names: Iterable[str], unreadable: Collection[str], fps: fl
 def look_at_films(
     root: Path, films: Sequence[str], fps: float, most: int
 ) -> tuple[dict[str, FilmSample], dict[str, RejectedError]]:
-    """Find out when films have frames, in processes that are ended where one takes too long or dies of it.
+    """Choose the frames of films, in separate processes, so that a film which hangs or crashes one is only rejected.
 
     Args:
-        root: The folder that the paths are relative to.
-        films: The paths of the films.
-        fps: Frames per second, at most.
-        most: Frames of a film, at most.
+        root: Folder that the paths are relative to.
+        films: Paths of the films.
+        fps: Largest number of frames per second.
+        most: Largest number of frames per film.
 
     Returns:
-        Path -> when its frames are seen, and path -> why it cannot be used.
+        The sample of each usable film, and the reason why each other film is rejected, by path.
     """
     look = functools.partial(_look, root, fps, most)
     chunks = (Chunk([film], _itself, look) for film in films)
@@ -124,27 +130,27 @@ def _itself(film: str) -> str:
 
 
 def frames_of(film: str, seen: FilmSample) -> list[Frame]:
-    """Return the frames of a film."""
+    """Return the frames that were chosen from a film."""
     return [Frame(frame_path(film, seconds), seconds) for seconds in seen.seconds]
 
 
 def read_film(root: Path, in_order: Collection[str], path: str, limit: int) -> Image.Image:
-    """Read a frame of a film, by its path; see `read_frame`.
+    """Read a frame of a film by its path; see `read_frame`.
 
     Args:
-        root: The folder that paths are relative to.
-        in_order: The films that can only be read from their beginning.
-        path: The path of the frame.
-        limit: The most bytes that its pixels may have.
+        root: Folder that the paths are relative to.
+        in_order: Paths of films that can only be read from their beginning.
+        path: Path of the frame.
+        limit: Largest size of its pixels, in bytes.
 
     Raises:
-        RejectedError: It cannot be read.
+        RejectedError: The frame cannot be read.
     """
     return read_frame(root, path, limit, path.rpartition("#")[0] in in_order)
 
 
 def is_frame_of_film(path: str) -> bool:
-    """Say whether a path is that of a frame of a film, and not that of a file.
+    """Return whether a path names a frame of a film, rather than a file.
 
     Examples:
         >>> is_frame_of_film("a.mp4#t=1.000"), is_frame_of_film("a.jpg#t=1.000")
@@ -155,26 +161,27 @@ def is_frame_of_film(path: str) -> bool:
 
 
 def records_of(clip: Record, frames: Iterable[Frame]) -> Iterator[Record]:
-    """Yield what is said of the frames of a clip: what is said of the clip, which is their group."""
+    """Yield a record for each frame of a clip, with the label and split of the clip, and the clip as group."""
     for path, seconds in frames:
         yield clip._replace(path=path, group=clip.path, seconds=seconds)
 
 
 def about_films(seen: Mapping[str, FilmSample]) -> list[str]:
-    """Say what a person should know of the films that are used, one sentence each."""
+    """Return warnings about films that are used, one per kind of trouble."""
     warnings = []
     short = {film: one for film, one in seen.items() if one.missing}
     if short:
         film, one = next(iter(short.items()))
         warnings.append(
             f"{counted(len(short), 'film ends', 'films end')} well before the length that the header states, such as "
-            f"{shown(film, 100)} (frames up to {one.seconds[-1]:.1f} s of {one.missing:.1f} s): what is there is kept."
+            f"{shown(film, 100)} (frames up to {one.seconds[-1]:.1f} s of {one.missing:.1f} s): the frames that exist "
+            "are used."
         )
     far = [film for film, one in seen.items() if one.far]
     if far:
         warnings.append(
             f"{counted(len(far), 'film has', 'films have')} so few keyframes that later frames take too long to reach, "
-            f"such as {shown(far[0], 100)}: its frames up to {seen[far[0]].seconds[-1]:.1f} s are kept. Encode it "
-            "again with a keyframe every few seconds for the others."
+            f"such as {shown(far[0], 100)}: only its frames up to {seen[far[0]].seconds[-1]:.1f} s are used. To use "
+            "all frames, re-encode it with a keyframe every few seconds."
         )
     return warnings

@@ -1,6 +1,6 @@
-"""From a file's bytes to upright pixels, and from those to a canvas. What cannot be used is rejected with a reason.
+"""Decode a file to upright pixels and fit these to a canvas; files that cannot be used are rejected with a reason.
 
-This module imports no torch, and is all that a decoding process needs.
+A decoding process needs nothing beyond this module, which does not import torch.
 """
 
 import contextlib
@@ -40,21 +40,21 @@ __all__ = [
 Resize = Literal["squash", "crop", "letterbox"]
 Box = tuple[int, int, int, int]
 
-# Pillow reports some broken files to the log as well; without a handler Python would print that to stderr.
+# Pillow also logs some broken files; without a handler, Python would print these messages to stderr.
 logging.getLogger("PIL").addHandler(logging.NullHandler())
 
 
 @dataclass(frozen=True)
 class Canvas:
-    """How images become equal canvases, and which are refused.
+    """How images are fitted to squares of one size, and which images are refused.
 
     Attributes:
-        size: Side of a canvas, px.
-        resize: squash (both sides to the canvas), crop (largest centred square), letterbox (all of it, with borders).
-        background: RGB, 0 to 255, under transparent pixels and in borders; of images that become RGB.
-        min_side: Images with a shorter side are rejected, px.
-        max_megapixels: Larger images are rejected by their header, unread.
-        pixels: Whether images become RGB of 8 bits, or are kept as they are.
+        size: Side of the canvas, px.
+        resize: `squash` (both sides to the canvas), `crop` (largest centred square) or `letterbox` (all, with borders).
+        background: Colour under transparent pixels and in borders, RGB in [0, 255]; only for images that become RGB.
+        min_side: Smallest side of an image that is accepted, px.
+        max_megapixels: Largest size of an image that is accepted, read from its header before any pixel is decoded.
+        pixels: Whether images become 8-bit RGB or keep their bands and type.
     """
 
     size: int
@@ -67,20 +67,20 @@ class Canvas:
 
 @dataclass(frozen=True, slots=True)
 class Decoded:
-    """What the store keeps of one image.
+    """The part of an image that the store keeps.
 
     Attributes:
-        digest: SHA-256 of the upright pixels, their shape and type: two files with it are the same picture.
+        digest: SHA-256 of the upright pixels, their shape and their type; equal for files with the same picture.
         width: Width of the upright image, px.
         height: Height of the upright image, px.
-        mode: Pillow's mode of the file (L, RGB, CMYK, ...).
-        canvas: The bytes of the canvas, (size, size, C).
-        sketch: What near copies are found by; see `ssl_pipeline.data.likeness`.
-        notes: What was left out of it, or is odd about its values.
-        values: What it tells of its values, where they are kept as they are.
-        gaps: A bit for each of the canvas's values that is none, row by row; empty where all are.
-        file_bytes: The size of the file; 0 where there is none, as a data set had decoded the image already.
-        shot: How it was taken.
+        mode: Pillow's mode of the file (L, RGB, CMYK, ...), or a description of its bands.
+        canvas: Bytes of the canvas, (size, size, C).
+        sketch: Bytes by which near copies are found; see `ssl_pipeline.data.likeness`.
+        notes: Notes on what was left out or is unusual about the values.
+        values: Summary of the values of an image that keeps its bands and type; None for 8-bit RGB.
+        gaps: Bit mask of the canvas values that are missing, packed row by row; empty if none is missing.
+        file_bytes: Size of the file in bytes; 0 for an image that a data set had already decoded.
+        shot: Camera and time of the photograph.
     """
 
     digest: bytes
@@ -100,11 +100,11 @@ def decode(content: bytes | Image.Image, canvas: Canvas) -> Decoded:
     """Decode one image and fit it to a canvas.
 
     Args:
-        content: A file's bytes, or an image that a data set has decoded already.
-        canvas: The canvas to fit it to, and what is refused.
+        content: Bytes of a file, or an image that a data set has already decoded.
+        canvas: Canvas to fit the image to, and the limits of what is accepted.
 
     Raises:
-        RejectedError: It cannot be used.
+        RejectedError: The image cannot be used.
     """
     if canvas.pixels.name == "as_is":
         return _decode_as_is(content, canvas)
@@ -116,7 +116,7 @@ def decode(content: bytes | Image.Image, canvas: Canvas) -> Decoded:
 
 
 def _decode_as_is(content: bytes | Image.Image, canvas: Canvas) -> Decoded:
-    """Decode one image and fit it to a canvas, in its own bands and type."""
+    """Decode one image and fit it to a canvas without changing its bands and type."""
     bands, notes = _read(content, canvas, _to_bands)
     pixels, nodata = bands.pixels, bands.nodata if canvas.pixels.nodata is None else canvas.pixels.nodata
     height, width = pixels.shape[:2]
@@ -144,15 +144,15 @@ def _size(content: bytes | Image.Image) -> int:
 
 
 def read_pixels(content: bytes | Image.Image, canvas: Canvas, model: ImageSpec | None = None) -> tuple[Pixels, str]:
-    """Decode one image: upright pixels (H, W, C), RGB of 8 bits or as they are, and the mode of the file.
+    """Decode one image, and return its upright pixels (H, W, C) and the mode of the file.
 
     Args:
-        content: A file's bytes, or an image that a data set has decoded already.
-        canvas: What becomes of pixels, and what is refused.
-        model: The images that a model takes for which it is read; None: no model is asked.
+        content: Bytes of a file, or an image that a data set has already decoded.
+        canvas: Whether pixels become 8-bit RGB, and the limits beyond which an image is refused.
+        model: Specification of the images that a model accepts, if the image is read for a model; None skips the check.
 
     Raises:
-        RejectedError: It cannot be used, or the model would take pixels for measured that its file says were not.
+        RejectedError: The image cannot be used, or the model would mistake unmeasured pixels for measured ones.
     """
     if canvas.pixels.name == "as_is":
         bands, _ = _read(content, canvas, _to_bands)
@@ -171,7 +171,7 @@ def _read(
     canvas: Canvas,
     decoder: Callable[[bytes | Image.Image, Canvas], tuple[Result, list[Note]]],
 ) -> tuple[Result, list[Note]]:
-    """Call a decoder; if a file is broken but can be mended, call it once more."""
+    """Call a decoder; if it fails on a broken file that can be mended, call it again on the mended bytes."""
     if content == b"":
         raise RejectedError("empty file")
     with _pillow_guarded(canvas.max_megapixels):
@@ -195,7 +195,7 @@ def _to_rgb(content: bytes | Image.Image, canvas: Canvas) -> tuple[tuple[Image.I
     notes = further_parts(content, image) if isinstance(content, bytes) else []
     with _libtiff_silenced() if image.format == "TIFF" else contextlib.nullcontext():
         image.load()
-    _check_size(image.size, canvas)  # some formats know their size only now
+    _check_size(image.size, canvas)  # again, because some formats reveal their size only after loading
     shot = shot_of(image)
     rgb, remarks = to_rgb(upright(image), canvas.background, deep)
     return (rgb, mode, shot), [*notes, *remarks]
@@ -208,7 +208,7 @@ def _to_bands(content: bytes | Image.Image, canvas: Canvas) -> tuple[Bands, list
     if isinstance(content, bytes) and content.startswith(NUMPY_HEAD):
         bands = read_numpy(content, check_size)
     elif isinstance(content, bytes) and content.startswith(TIFF_HEADS):
-        from ssl_pipeline.data.tiff import read_tiff  # tifffile takes a while: only where there is a TIFF
+        from ssl_pipeline.data.tiff import read_tiff  # not at the top, because tifffile takes a while to import
 
         with _libtiff_silenced():
             bands = read_tiff(content, check_size)
@@ -218,10 +218,16 @@ def _to_bands(content: bytes | Image.Image, canvas: Canvas) -> tuple[Bands, list
 
 
 def fit_boxes(width: int, height: int, size: int, resize: Resize) -> tuple[Box, Box]:
-    """Return where a canvas's pixels come from and go to.
+    """Return which part of an image is used, and which part of the canvas it fills.
+
+    Args:
+        width: Width of the image, px.
+        height: Height of the image, px.
+        size: Side of the canvas, px.
+        resize: How the image is fitted to the canvas.
 
     Returns:
-        Two boxes (left, top, right, bottom): the part of the image that is used, and the part of the canvas it fills.
+        Two boxes (left, top, right, bottom) in px, the first in the image and the second in the canvas.
     """
     whole, all_of_it = (0, 0, width, height), (0, 0, size, size)
     if resize == "squash":
@@ -240,7 +246,7 @@ def to_canvas(image: Image.Image, size: int, resize: Resize, background: tuple[i
     """Fit an RGB image to a canvas of size x size px, antialiased by a triangle filter (Pillow's BILINEAR)."""
     source, target = fit_boxes(*image.size, size, resize)
     if source != (0, 0, *image.size):
-        image = image.crop(source)  # before it is resized, so that no pixel from outside the box bleeds in
+        image = image.crop(source)  # before resizing, so that no pixel from outside the box bleeds in
     fitted = image.resize((target[2] - target[0], target[3] - target[1]), Image.Resampling.BILINEAR)
     if fitted.size == (size, size):
         return fitted
@@ -261,7 +267,7 @@ def _check_size(size: tuple[int, int], canvas: Canvas) -> None:
 
 @contextlib.contextmanager
 def _pillow_guarded(max_megapixels: float) -> Iterator[None]:
-    """Turn whatever Pillow makes of a hostile file into a rejection, and keep it quiet about the others."""
+    """Turn any error that Pillow raises on a hostile file into a rejection, and silence its other warnings."""
     limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, int(max_megapixels * 1e6)
     try:
         with warnings.catch_warnings():
@@ -274,7 +280,7 @@ def _pillow_guarded(max_megapixels: float) -> Iterator[None]:
         raise RejectedError("too large", f"more than max_megapixels ({max_megapixels:g})") from error
     except MemoryError as error:
         raise RejectedError("too large", "it does not fit in memory") from error
-    except Exception as error:  # a parser may raise anything at a broken file: struct.error, SyntaxError, KeyError ...
+    except Exception as error:  # a parser may raise anything on a broken file: struct.error, SyntaxError, KeyError ...
         raise RejectedError("broken", f"{type(error).__name__}: {shown(' '.join(str(error).split()), 200)}") from error
     finally:
         Image.MAX_IMAGE_PIXELS = limit
@@ -282,7 +288,7 @@ def _pillow_guarded(max_megapixels: float) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _libtiff_silenced() -> Iterator[None]:
-    """Send stderr nowhere: libtiff tells it about broken files, past Python. What it found is raised as well."""
+    """Discard stderr, where libtiff reports broken files without going through Python; it raises these errors, too."""
     stderr, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, 2)
     try:

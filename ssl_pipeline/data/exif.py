@@ -1,7 +1,7 @@
-"""What EXIF says of a photograph: which way up it is, the camera, and the moment. No place, and nothing of a person.
+"""Read orientation, camera and time from the EXIF of a photograph, but no place and nothing about a person.
 
-What a stranger's file says is bounded, and whatever is broken counts as not there. Camera and moment go into the index
-of the store, where curate asks whether the embeddings tell them, and into no file that is exported.
+The metadata of a file is not trusted: its length is bounded, and broken entries count as missing. Camera and time go
+into the index of the store, where curate tests whether the embeddings reveal them. No exported file contains them.
 
 Source: EXIF 2.32 (CIPA DC-008).
 """
@@ -17,20 +17,20 @@ __all__ = ["NOTHING_TOLD", "Shot", "orientation_of", "shot_of", "told_by"]
 
 _MAKE, _MODEL, _ORIENTATION, _PHOTO, _TAKEN = 271, 272, 274, 34665, 36867
 _MOST_BYTES = 2**16
-"""Longer EXIF is not searched for the moment: each of its entries may have all of it read once more. Of a TIFF, no more
-is read."""
+"""Largest size of EXIF in which the time is looked up, because each of its entries may cause all of it to be re-read.
+Of a TIFF, no more than this is read."""
 _MOST_LETTERS = 64
-_FORMULA_STARTS = "=+-@ "  # of a cell, to a spreadsheet
+_FORMULA_STARTS = "=+-@ "  # characters that start a formula in a spreadsheet cell
 _BROKEN = (SyntaxError, ValueError, OSError, LookupError, TypeError, EOFError, AttributeError, struct.error)
-"""What Pillow raises at EXIF that is broken, or in a file that is closed."""
+"""Exceptions that Pillow raises if EXIF is broken or the file is closed."""
 
 
 class Shot(NamedTuple):
-    """How a photograph was taken; "" where its file does not say.
+    """Camera and time of a photograph; "" for what its file does not state.
 
     Attributes:
-        camera: The maker and the model, of at most 64 printable characters.
-        taken: The moment by the camera's clock, such as 2019-05-03T12:00:00.
+        camera: Maker and model, up to 64 printable characters.
+        taken: Time by the camera's clock, such as 2019-05-03T12:00:00.
     """
 
     camera: str = ""
@@ -41,7 +41,7 @@ NOTHING_TOLD = Shot()
 
 
 def orientation_of(image: Image.Image) -> int:
-    """Return the orientation, 1 to 8; 1, upright, where the file says nothing that is valid."""
+    """Return the orientation of an image, 1 to 8; 1 (upright) if the file states no valid one."""
     with contextlib.suppress(*_BROKEN):
         found = image.getexif().get(_ORIENTATION)
         if isinstance(found, int) and 1 <= found <= 8:
@@ -50,12 +50,12 @@ def orientation_of(image: Image.Image) -> int:
 
 
 def shot_of(image: Image.Image) -> Shot:
-    """Return how an opened image was taken, as far as its EXIF says so; it never raises."""
+    """Return the camera and time from the EXIF of an opened image; broken EXIF never raises."""
     make = model = taken = None
     with contextlib.suppress(*_BROKEN):
         exif = image.getexif()
         make, model = exif.get(_MAKE), exif.get(_MODEL)
-        if image.format == "TIFF":  # whose EXIF lies anywhere in the file, and not in a block
+        if image.format == "TIFF":  # a TIFF keeps its EXIF anywhere in the file, not in a block
             exif.fp = cast("IO[bytes]", _Bounded(exif.fp))
         block = image.info.get("exif", b"")
         if image.format == "TIFF" or (isinstance(block, bytes) and 0 < len(block) <= _MOST_BYTES):
@@ -64,10 +64,10 @@ def shot_of(image: Image.Image) -> Shot:
 
 
 class _Bounded:
-    """A file whose reader gets an error, instead of more than `_MOST_BYTES`.
+    """A file that raises an error once more than `_MOST_BYTES` have been read from it.
 
     Args:
-        file: The file.
+        file: File to read from.
     """
 
     def __init__(self, file: IO[bytes]):
@@ -75,7 +75,11 @@ class _Bounded:
         self.seek, self.tell = file.seek, file.tell
 
     def read(self, size: int) -> bytes:
-        """Return the next bytes."""
+        """Return the next bytes.
+
+        Raises:
+            OSError: More than `_MOST_BYTES` have been asked for.
+        """
         self._left -= size
         if self._left < 0:
             raise OSError("EXIF is too long")
@@ -83,14 +87,14 @@ class _Bounded:
 
 
 def told_by(make: object, model: object, taken: object) -> Shot:
-    """Return what the values of three tags tell, whatever they are."""
+    """Return camera and time from the values of three EXIF tags, which may be anything."""
     maker, name = _text(make), _text(model)
     camera = name if name.lower().startswith(maker.lower()) else f"{maker} {name}"
     return Shot(_text(camera), _moment(_text(taken)))
 
 
 def _text(value: object) -> str:
-    """Return a text on one line, of bounded length, that a spreadsheet takes for no formula; "" if it is no text."""
+    """Return a text on one line, shortened, and safe from being read as a spreadsheet formula; "" for other types."""
     if not isinstance(value, str):
         return ""
     letters = "".join(letter if letter.isprintable() else " " for letter in value[: 4 * _MOST_LETTERS])

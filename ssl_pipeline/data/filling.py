@@ -1,4 +1,4 @@
-"""Decoding all images into the spool, by one process or by the ranks of a run, each of which adds a piece."""
+"""Decode all images into the spool, in one process or shared among the ranks of a run, each adding its own piece."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -20,12 +20,12 @@ __all__ = ["Filled", "fill", "help_to_fill"]
 
 
 class Filled(NamedTuple):
-    """What decoding has found.
+    """Result of decoding all images.
 
     Attributes:
-        found: Path -> decoded file, in the order of the source.
-        rejects: Path -> why a file is rejected, sorted.
-        notes: Paths, and what is to be noted of each, in the order of the source.
+        found: Decoded image of each usable file, by path, in the order of the source.
+        rejects: Reason for each rejected file, by path, sorted.
+        notes: Pairs of a path and a note on its file, in the order of the source.
     """
 
     found: dict[str, Spooled]
@@ -34,13 +34,14 @@ class Filled(NamedTuple):
 
 
 def fill(spool: Spool, images: Images, canvas: Canvas, workers: int | None = None) -> Filled:
-    """Decode all images that are not in the spool; ranks that call `help_to_fill` meanwhile take their shares of them.
+    """Decode all images that are not in the spool yet; the other ranks call `help_to_fill` and decode their shares.
 
     Args:
-        spool: Receives the canvases. What it knows is handed out, so that memory does not hold it twice.
-        images: The images of a source.
-        canvas: The canvases to fit them to, and what is refused.
-        workers: Processes; None: one for each core that this one may use.
+        spool: Spool that receives the canvases. Its outcomes are moved to the result, so that memory does not hold
+            them twice.
+        images: Images of a source.
+        canvas: Canvas to fit the images to, and the limits of what is accepted.
+        workers: Number of decoding processes; None starts one per core that this process may use.
 
     Raises:
         LostRankError: Another rank has ended.
@@ -71,12 +72,11 @@ def fill(spool: Spool, images: Images, canvas: Canvas, workers: int | None = Non
 
 
 def help_to_fill(source: Source, canvas: Canvas) -> None:
-    """Decode the share of this rank, which is not the first one, of what that one has found to do.
+    """Decode this rank's share of the images that the first rank found to be missing; the first rank calls `fill`.
 
     Args:
-        source: The source of the images; it is opened when the first rank has opened it, and downloaded what is
-            missing.
-        canvas: The canvases to fit them to, and what is refused.
+        source: Source of the images. It is opened only after the first rank has opened it and downloaded missing files.
+        canvas: Canvas to fit the images to, and the limits of what is accepted.
 
     Raises:
         LostRankError: Another rank has ended.
@@ -89,7 +89,7 @@ def help_to_fill(source: Source, canvas: Canvas) -> None:
 
 
 def _share(spool: Spool, images: Images, paths: Sequence[str], canvas: Canvas, workers: int | None = None) -> None:
-    """Decode this rank's share of some files, and wait until all ranks have done so."""
+    """Decode this rank's share of some files, and wait until all ranks have finished theirs."""
     share = ranks.share(len(paths))
     own = paths[share.start : share.stop]
     decoded = decode_all(replace(images, records=[Record(path) for path in own]), canvas, workers)
@@ -100,12 +100,12 @@ def _share(spool: Spool, images: Images, paths: Sequence[str], canvas: Canvas, w
 
 
 def _check_shared(folder: Path) -> None:
-    """Let all ranks fail before they decode anything if one of them does not see the folder of the first one."""
+    """Make all ranks fail, before they decode anything, if one of them cannot see the folder of the first one."""
     if not all(ranks.gathered(folder.is_dir())):
         raise _not_shared(folder)
 
 
 def _not_shared(folder: Path) -> PipelineError:
     return PipelineError(
-        f"{folder}: the images that other processes decoded are missing. All machines must share the project folder."
+        f"{folder}: images that other processes decoded are missing. All machines must share the project folder."
     )

@@ -1,8 +1,7 @@
-"""Opening films, by FFmpeg through PyAV, and saying what is none.
+"""Open films with FFmpeg, through PyAV, and reject files that are not films.
 
-A film is opened as one of the containers of a list, and from its own file alone: a playlist that is called .mp4 reaches
-no other file and no network. What a stranger's film can cost is bounded by the process that reads it
-(`ssl_pipeline.data.workers`).
+Only listed containers are opened, and only from their own file, so that a playlist with the name .mp4 reaches no other
+file and no network. The process that reads an untrusted film bounds its time and memory (`ssl_pipeline.data.workers`).
 """
 
 import os
@@ -25,14 +24,14 @@ __all__ = ["FILM_EXTRA", "film_errors_told", "open_film", "require_reader", "tim
 FILM_EXTRA = "reading films requires PyAV: pip install 'ssl-pipeline[video]'"
 
 _CONTAINERS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,flv,asf,ogg,mxf,dv,ivf,nut,rm,wtv,gxf"
-"""Containers that keep times beside the pictures, and name no other file. FFmpeg also knows playlists and scripts."""
+"""Containers that store times with the frames and refer to no other file; FFmpeg also opens playlists and scripts."""
 
 
 def require_reader(key: str = "ingest.source") -> None:
     """Make sure that films can be read.
 
     Args:
-        key: What names the films, for messages.
+        key: Option or key that names the films, for messages.
 
     Raises:
         PipelineError: PyAV is not installed.
@@ -40,19 +39,19 @@ def require_reader(key: str = "ingest.source") -> None:
     try:
         import av  # noqa: F401
     except ImportError as error:
-        raise PipelineError(f"{key}: {FILM_EXTRA}. Without it, name folders of frames.") from error
+        raise PipelineError(f"{key}: {FILM_EXTRA}. Without PyAV, name folders of frames instead.") from error
 
 
 @contextmanager
 def film_errors_told() -> Iterator[None]:
-    """Turn whatever a reader of films makes of a hostile one into a rejection."""
+    """Turn any error that reading a hostile film raises into a rejection."""
     try:
         yield
     except RejectedError:
         raise
-    except MemoryError as error:  # before the next line: PyAV's own is of both kinds
+    except MemoryError as error:  # must come before Exception, because PyAV's MemoryError is also an FFmpegError
         raise RejectedError("too large", "it does not fit in memory") from error
-    except Exception as error:  # a parser may raise anything at a broken film: InvalidDataError, OverflowError ...
+    except Exception as error:  # a parser may raise anything on a broken film: InvalidDataError, OverflowError ...
         said = " ".join(str(error).split())
         raise RejectedError("broken", f"{type(error).__name__}: {shown(said, 200)}") from error
 
@@ -61,7 +60,7 @@ def open_film(path: Path) -> "tuple[InputContainer, VideoStream]":
     """Open a film and choose its video stream, which is decoded in one thread.
 
     Raises:
-        RejectedError: It is no film, or has no video stream.
+        RejectedError: The file is not a film, or has no video stream.
     """
     import av
     from av import VideoStream
@@ -74,7 +73,7 @@ def open_film(path: Path) -> "tuple[InputContainer, VideoStream]":
     except av.error.MemoryError as error:
         raise RejectedError("too large", "it does not fit in memory") from error
     except (av.error.FFmpegError, ValueError) as error:
-        reason = "it has no frame index, as if it had been truncated" if _is_cut_off(path) else "no known container"
+        reason = "it has no frame index, as if it had been truncated" if _is_cut_off(path) else "unknown container"
         raise RejectedError("not a film", f"{reason}, or its header is damaged") from error
     stream = container.streams.best("video")
     if not isinstance(stream, VideoStream) or stream.disposition & Disposition.attached_pic:
@@ -90,7 +89,7 @@ def open_film(path: Path) -> "tuple[InputContainer, VideoStream]":
 
 
 def _check_file(path: Path) -> None:
-    """Refuse what is no file with something in it: it may have become a pipe since it was listed."""
+    """Refuse anything but a regular file with content: the path may have become a pipe since it was listed."""
     try:
         status = path.stat()
     except OSError as error:
@@ -102,13 +101,13 @@ def _check_file(path: Path) -> None:
 
 
 def _is_cut_off(path: Path) -> bool:
-    """Say whether a file begins as MP4 and QuickTime do, which often have the table of all frames at their end."""
+    """Return whether a file begins like MP4 or QuickTime, which often store the index of all frames at the end."""
     with path.open("rb") as file:
         return file.read(12)[4:8] in (b"ftyp", b"mdat", b"wide", b"free", b"moov")
 
 
 def time_of(pts: int | None, dts: int | None, stream: "VideoStream") -> float | None:
-    """Return the time of a packet or a frame since the beginning of its stream, s; None where nothing says it."""
+    """Return the time of a packet or frame since the beginning of its stream, s; None if it is unknown."""
     stamp = dts if pts is None else pts
     if stamp is None or stream.time_base is None:
         return None

@@ -1,4 +1,4 @@
-"""Frames of films, upright and in square pixels, by a path that names the time: film.mp4#t=12.500.
+"""Read frames of films, upright and with square pixels, by a path that contains the time: film.mp4#t=12.500.
 
 Source of the notation: Media Fragments URI 1.0 (W3C), section 4.2.1.
 """
@@ -26,19 +26,19 @@ __all__ = ["frame_path", "read_frame", "split_frame_path"]
 
 _PATH = re.compile(r"(.+)#t=(-?\d+\.\d{3})", re.DOTALL)
 _SAME = 0.00055
-"""Seconds by which the time in a path may differ from that of its frame, which was rounded to milliseconds."""
+"""Seconds by which the time in a path, which is rounded to milliseconds, may differ from the time of its frame."""
 _SEEK = 10.0
-"""Seconds from which on it is faster to look for a keyframe than to decode all frames up to a later one."""
+"""Seconds beyond which it is faster to seek to a keyframe than to decode all frames up to the one that is wanted."""
 _BACK = (0.0, 1.0, 10.0, 100.0)
-"""Seconds before a frame at which a keyframe is looked for, as some containers find one that comes too late."""
+"""Seconds before a frame to seek to, one after the other, because some containers return a keyframe after the frame."""
 _TIMED = ("mov,mp4", "matroska", "flv", "nut")
-"""Beginnings of the names of containers that know the time of each frame; others, such as AVI, let it be guessed."""
+"""Prefixes of the names of containers that store the time of each frame; in others, such as AVI, it is guessed."""
 _MOST_WAITING = 512
-"""Packets that are held to see whether a later keyframe follows, at most."""
+"""Largest number of packets that are held back to see whether a later keyframe follows."""
 _MOST_DECODED = 50_000
-"""Frames that are decoded for one, at most."""
+"""Largest number of frames that are decoded to reach one."""
 _LATE = 4
-"""Usual distances of frames by which the last one may lie before the time that is asked for."""
+"""Number of frame durations by which the last frame of a film may precede the requested time."""
 
 
 def frame_path(film: str, seconds: float) -> str:
@@ -52,33 +52,33 @@ def frame_path(film: str, seconds: float) -> str:
 
 
 def split_frame_path(path: str) -> tuple[str, float] | None:
-    """Return the film and the time in s that the path of a frame names; None where it is the path of another file."""
+    """Return the film and the time in s that the path of a frame names; None if the path is not that of a frame."""
     found = _PATH.fullmatch(path)
     return (found[1], float(found[2])) if found else None
 
 
 def read_frame(root: Path, path: str, limit: int, in_order: bool = False) -> Image.Image:
-    """Read a frame. A process keeps the last film open, so that frames in ascending order are decoded in one go.
+    """Read a frame. Each process keeps its last film open, so that frames in ascending order are decoded in one pass.
 
     Args:
-        root: The folder that the path is relative to.
-        path: The path of the frame.
-        limit: The most bytes that its pixels may have.
+        root: Folder that the path is relative to.
+        path: Path of the frame.
+        limit: Largest size of its pixels, in bytes.
         in_order: Whether the film can only be read from its beginning; see `FilmSample`.
 
     Raises:
-        RejectedError: The film or the frame cannot be read, or is larger.
+        RejectedError: The film or the frame cannot be read, or the frame is too large.
     """
     named = split_frame_path(path)
     if named is None:
-        raise RejectedError("unreadable", "its path names no time")
+        raise RejectedError("unreadable", "its path contains no time")
     with film_errors_told():
         try:
             return _opened(os.path.join(root, named[0]), in_order).image(named[1], limit)
         except RejectedError:
             raise
         except Exception:
-            _opened.cache_clear()  # it may be anywhere by now
+            _opened.cache_clear()  # after an error, its position in the film is unknown
             raise
 
 
@@ -88,7 +88,7 @@ def _opened(film: str, in_order: bool) -> "_Film":
 
 
 class _Shown(NamedTuple):
-    """A decoded frame, its time in s, and whether nothing was damaged since the keyframe before it."""
+    """A decoded frame, its time in s, and whether everything since the preceding keyframe was undamaged."""
 
     frame: "VideoFrame"
     seconds: float
@@ -96,11 +96,11 @@ class _Shown(NamedTuple):
 
 
 class _Film:
-    """A film whose frames do not depend on what was read before: decoding begins at the last keyframe before each.
+    """A film whose frames do not depend on what was read before: decoding starts at the last keyframe before each.
 
     Args:
-        path: The file.
-        in_order: Whether the film is read from its beginning, as what it says of places in it leads elsewhere.
+        path: Path of the file.
+        in_order: Whether the film must be read from its beginning, because seeking in it is unreliable.
     """
 
     def __init__(self, path: Path, in_order: bool):
@@ -114,7 +114,7 @@ class _Film:
         self._from(begun=True)
 
     def _from(self, begun: bool) -> None:
-        """Go on with the packets that come next. With the first of a film, decoding begins whatever it is."""
+        """Continue with the next packets. Decoding starts at the first packet of a film even if it is no keyframe."""
         self._packets: Iterator[Packet[VideoStream]] = self._container.demux(self._stream)
         self._next: Packet[VideoStream] | None = None
         self._begin([])
@@ -122,17 +122,17 @@ class _Film:
         self._asked = -math.inf
 
     def _begin(self, packets: "Iterable[Packet[VideoStream]]") -> None:
-        """Begin to decode anew, with these packets and those that follow."""
-        if self._in_order:  # of a damaged film, a decoder remembers more than it should
+        """Restart decoding with these packets and those that follow."""
+        if self._in_order:  # on a damaged film, flushing does not clear all of a decoder's state
             self._spare, stream = open_film(self._path)
             self._decoder = stream.codec_context
         else:
             self._decoder.flush_buffers()
         self._waiting = deque(packets)
         self._start = self._waiting[0] if self._waiting else None
-        self._again: list[Packet[VideoStream]] = []  # those that were decoded from a later keyframe on
-        self._due: list[float] = []  # times of packets whose frames have not come yet, a heap
-        self._lost: list[float] = []  # times of those that did not come
+        self._again: list[Packet[VideoStream]] = []  # packets already decoded, from a later keyframe on
+        self._due: list[float] = []  # times of packets whose frames are still expected, a heap
+        self._lost: list[float] = []  # times of frames that were expected and did not appear
         self._frames: deque[_Shown] = deque()
         self._last: _Shown | None = None
         self._whole = self._begun = True
@@ -140,8 +140,12 @@ class _Film:
     def image(self, seconds: float, limit: int) -> Image.Image:
         """Return the frame that is shown at a time.
 
+        Args:
+            seconds: Time since the beginning of the film, s.
+            limit: Largest size of the pixels, in bytes.
+
         Raises:
-            RejectedError: It is damaged, too large, or cannot be reached.
+            RejectedError: The frame is damaged, too large, or cannot be reached.
         """
         shown = self._shown(seconds)
         if shown is None or not shown.whole or self._is_missing(seconds, shown):
@@ -151,7 +155,7 @@ class _Film:
         return upright_image(shown.frame, self._stream)
 
     def _is_missing(self, seconds: float, shown: _Shown) -> bool:
-        """Say whether a later frame than this one should be shown at a time, but did not come."""
+        """Return whether a later frame than this one should be shown at a time, but is lost."""
         lost = [*self._lost, *self._due[:1]]
         return not shown.frame.interlaced_frame and any(
             shown.seconds + _SAME < time <= seconds + _SAME for time in lost
@@ -166,7 +170,7 @@ class _Film:
         return self._decoded_to(seconds)
 
     def _wind(self, seconds: float) -> None:
-        """Go to a keyframe at a time or before."""
+        """Seek to a keyframe at or before a time."""
         import av
 
         stream = self._stream
@@ -187,7 +191,7 @@ class _Film:
         self._open()
 
     def _read_to(self, seconds: float) -> None:
-        """Read packets up to a time, and begin anew if there is a later keyframe that is shown by then."""
+        """Read packets up to a time, and restart decoding at the last keyframe that is shown by then."""
         while (packet := self._peek()) is not None and _stored(packet, self._stream) <= seconds + _SAME:
             self._waiting.append(packet)
             self._next = None
@@ -215,7 +219,7 @@ class _Film:
             except av.error.MemoryError:
                 raise
             except av.error.FFmpegError:
-                self._packets = iter(())  # the film breaks off
+                self._packets = iter(())  # the film is cut off here
         return self._next
 
     def _decoded_to(self, seconds: float) -> _Shown | None:
@@ -229,7 +233,7 @@ class _Film:
         raise RejectedError("too slow", f"more than {_MOST_DECODED:,} frames have to be decoded to reach it")
 
     def _pass_by(self, seconds: float) -> None:
-        """Forget all frames but the one that is shown at a time, and later ones."""
+        """Drop all frames before the one that is shown at a time."""
         while self._frames and self._frames[0].seconds <= seconds + _SAME:
             self._last = self._frames.popleft()
 
@@ -238,7 +242,7 @@ class _Film:
         return bool(rate) and seconds - time <= _LATE / float(rate or 1)
 
     def _decode_one(self, seconds: float) -> bool:
-        """Decode the next packet; False: there is none."""
+        """Decode the next packet; return False if there is none."""
         import av
 
         packet = self._waiting.popleft() if self._waiting else self._peek()
@@ -267,24 +271,24 @@ class _Film:
         return True
 
     def _note_lost(self, seconds: float) -> None:
-        """Note frames that did not come, though they should have come before the one of a time."""
+        """Record as lost the frames that should have been decoded before the frame of a time."""
         while self._due and self._due[0] <= seconds + _SAME:
             if (time := heapq.heappop(self._due)) < seconds - _SAME:
                 self._lost.append(time)
 
     def _take(self, frame: "VideoFrame") -> None:
-        """Keep a frame that was decoded."""
+        """Add a decoded frame to those that wait to be shown."""
         time = time_of(frame.pts, frame.dts, self._stream)
         if time is None:
             return
         self._note_lost(time)
-        lost = bool(self._lost) and not frame.interlaced_frame  # whose two fields may be two packets
+        lost = bool(self._lost) and not frame.interlaced_frame  # its two fields may come as two packets
         self._whole = self._whole and not frame.is_corrupt and not lost
         self._frames.append(_Shown(frame, time, self._whole))
 
 
 def _stored(packet: "Packet[VideoStream]", stream: "VideoStream") -> float:
-    """Return the time at which a packet is to be decoded, s; that of the mark of the end is never."""
+    """Return the time at which a packet is to be decoded, s; infinity for the empty packet that marks the end."""
     time = time_of(packet.dts, packet.pts, stream)
     if time is None:
         return -math.inf if packet.size else math.inf

@@ -1,4 +1,4 @@
-"""From a decoded frame of a film to the picture that a person sees: upright, with square pixels, of one moment."""
+"""Convert a decoded frame of a film to the picture a viewer sees: upright, with square pixels, from one moment."""
 
 import struct
 from fractions import Fraction
@@ -15,7 +15,7 @@ __all__ = ["upright_image"]
 _WIDEST_PIXEL = 4
 _UNSPECIFIED = 2  # AVCOL_SPC_UNSPECIFIED
 _HD_HEIGHT = 720
-"""Height in px from which on films that do not say so have the colours of HD (BT.709)."""
+"""Height in px from which a film that does not state its colour space is taken to have that of HD (BT.709)."""
 _UPRIGHT: dict[tuple[int, ...], Image.Transpose | None] = {
     (1, 0, 0, 1): None,
     (-1, 0, 0, 1): Image.Transpose.FLIP_LEFT_RIGHT,
@@ -26,11 +26,12 @@ _UPRIGHT: dict[tuple[int, ...], Image.Transpose | None] = {
     (0, 1, 1, 0): Image.Transpose.TRANSPOSE,
     (0, -1, -1, 0): Image.Transpose.TRANSVERSE,
 }
-"""Signs of a display matrix (a, b, c, d), which takes (x, y) to (a x + c y, b x + d y) -> what makes frames upright."""
+"""Transposition that makes frames upright, by the signs of the display matrix (a, b, c, d), which maps (x, y) to
+(a x + c y, b x + d y)."""
 
 
 def upright_image(frame: "VideoFrame", stream: "VideoStream") -> Image.Image:
-    """Return a frame as a person sees it: grey, RGB or RGBA of 8 bits, with square pixels, and the right way up."""
+    """Return a frame as a viewer sees it: 8-bit grey, RGB or RGBA, upright, with square pixels."""
     turn, (width, height) = _turn(frame), _square_pixels(frame, stream)
     kind = frame.format
     if any(component.is_alpha for component in kind.components):
@@ -47,7 +48,7 @@ def upright_image(frame: "VideoFrame", stream: "VideoStream") -> Image.Image:
 
 
 def _turn(frame: "VideoFrame") -> Image.Transpose | None:
-    """Return what makes a frame upright, rounded to right angles."""
+    """Return the transposition that makes a frame upright, with its rotation rounded to a right angle."""
     matrix = cast("SideData | None", frame.side_data.get("DISPLAYMATRIX"))
     if matrix is None:
         return None
@@ -57,15 +58,15 @@ def _turn(frame: "VideoFrame") -> Image.Transpose | None:
 
 
 def _square_pixels(frame: "VideoFrame", stream: "VideoStream") -> tuple[int, int]:
-    """Return the width and height in px that a frame has once its pixels are square; it is only widened."""
+    """Return the width and height in px of a frame with square pixels; one side is stretched and none is shrunk."""
     shape = float(stream.sample_aspect_ratio or 1)
-    if not 1 / _WIDEST_PIXEL <= shape <= _WIDEST_PIXEL:  # nonsense
+    if not 1 / _WIDEST_PIXEL <= shape <= _WIDEST_PIXEL:  # implausible
         return frame.width, frame.height
     return (round(frame.width * shape), frame.height) if shape >= 1 else (frame.width, round(frame.height / shape))
 
 
 def _one_field(frame: "VideoFrame") -> "VideoFrame":
-    """Return the upper field of an interlaced frame, which has half of its lines: the other was taken later."""
+    """Return the top field of an interlaced frame, half of its lines, because the other field was taken later."""
     from av.filter import Graph
 
     graph = Graph()

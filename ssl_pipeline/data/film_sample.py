@@ -1,4 +1,4 @@
-"""Which frames of a film are taken, found out from its packets: but for the first one, none is decoded for that."""
+"""Choose the frames of a film from its packets; only the first frame is decoded for this."""
 
 import itertools
 import math
@@ -22,27 +22,27 @@ if TYPE_CHECKING:
 __all__ = ["FilmSample", "sample_film"]
 
 _MOST_PACKETS = 2**22
-"""Packets of a film that are looked at, at most: 46 hours at 25 frames per second."""
+"""Largest number of packets of a film that are read: 46 hours at 25 frames per second."""
 _MOST_TO_DECODE = 10_000
-"""Frames that may have to be decoded to reach one, as it lies so far behind its keyframe."""
+"""Largest distance of a frame from the keyframe before it, in packets, which must all be decoded to reach the frame."""
 _MOST_IN_ORDER = 50_000
-"""Frames of a film that can only be read from its beginning: 33 minutes at 25 frames per second."""
+"""Largest number of frames of a film that can only be read from its beginning: 33 minutes at 25 frames per second."""
 _TRIED_PLACES = 64
 _REORDERED = 64
-"""Packets by which frames may be stored before those that are shown earlier; codecs allow 16."""
+"""Number of packets by which a frame may be stored before frames that are shown earlier; codecs allow 16."""
 _UNEXPECTED = 0.1
-"""Share of the length in a film's header that may be missing at its end before it is told."""
+"""Share of the length in a film's header that may be missing at its end without a warning."""
 
 
 class FilmSample(NamedTuple):
-    """What of a film is kept.
+    """Frames that are used of a film.
 
     Attributes:
-        seconds: The times of the frames since the beginning of the film, s, ascending.
-        more: Whether the film goes on after the last of them.
-        missing: The length that the header states, s, where the film ends well before it; 0 where it does not.
-        far: Whether the last of them is the last that can be reached in reasonable time, as keyframes are missing.
-        in_order: Whether the film can only be read from its beginning, as what it says of places in it leads elsewhere.
+        seconds: Times of the frames since the beginning of the film, s, ascending.
+        more: Whether the film continues after the last of these frames.
+        missing: Length that the header states, s, if the film ends well before it; otherwise 0.
+        far: Whether later frames take too long to reach, because keyframes are missing.
+        in_order: Whether the film can only be read from its beginning, because seeking in it is unreliable.
     """
 
     seconds: tuple[float, ...]
@@ -53,24 +53,24 @@ class FilmSample(NamedTuple):
 
 
 def sample_film(path: Path, fps: float, most: int) -> FilmSample:
-    """Choose the frames that are shown at the times 0, 1 / fps, 2 / fps ... of a film; each of them once.
+    """Choose the frames that are shown at the times 0, 1 / fps, 2 / fps ... of a film, each of them once.
 
-    At a variable rate a frame may be shown for longer than 1 / fps, or not at any of these times.
+    With a variable frame rate, a frame may be shown for longer than 1 / fps, or at none of these times.
 
     Args:
-        path: The file.
-        fps: Frames per second, at most.
-        most: Frames, at most: the first ones.
+        path: Path of the film.
+        fps: Largest number of frames per second.
+        most: Largest number of frames, counted from the beginning.
 
     Raises:
-        RejectedError: It is no film, has no frame, none of its first frames can be decoded, or even the first one that
-            is wanted takes too long to reach.
+        RejectedError: The file is not a film, has no frames, none of its first frames can be decoded, or even the first
+            chosen frame takes too long to reach.
     """
     with film_errors_told():
         container, stream = open_film(path)
         with closing(container):
             _decode_one(container, stream)
-        container, stream = open_film(path)  # anew, as not every container can be wound back
+        container, stream = open_film(path)  # opened again, because not every container can be rewound
         with closing(container):
             looked = _look(container, stream, fps, most)
             if not len(looked.seconds):
@@ -96,7 +96,7 @@ def sample_film(path: Path, fps: float, most: int) -> FilmSample:
 
 
 def _decode_one(container: "InputContainer", stream: "VideoStream") -> None:
-    """Make sure that frames of a film can be decoded at all, so that it is one reject if none can be."""
+    """Make sure that frames of a film can be decoded, so that otherwise the film, not each frame, is rejected."""
     import av
 
     trouble: Exception | None = None
@@ -115,13 +115,13 @@ class _Looked(NamedTuple):
     """The packets of a film in the order in which their frames are shown.
 
     Attributes:
-        seconds: (n,) their times, s.
-        since_key: (n,) how many packets lie between each and the keyframe before it in the file.
-        places: (n,) their places in the file, from 0.
-        marks: (n,) hashes that tell them apart.
-        spacing: The usual time from one frame to the next, s.
-        more: Whether there are others.
-        sound: Whether nothing is odd about the times and the file.
+        seconds: Times of the frames, s, (n,).
+        since_key: Distance of each packet from the keyframe before it in the file, in packets, (n,); 0 for keyframes.
+        places: Positions of the packets in the file, from 0, (n,).
+        marks: Hashes that identify the packets, (n,).
+        spacing: Median time from one frame to the next, s.
+        more: Whether the film has further packets.
+        sound: Whether the times and the file show no irregularity.
     """
 
     seconds: npt.NDArray[np.float64]
@@ -134,7 +134,7 @@ class _Looked(NamedTuple):
 
 
 def _look(container: "InputContainer", stream: "VideoStream", fps: float, most: int) -> _Looked:
-    """Read packets until enough frames are known; what is broken ends the film."""
+    """Read packets until enough frames are known; the film ends where it is broken."""
     import av
 
     times, since_key, marks, keyless = array("d"), array("q"), array("q"), 0
@@ -157,7 +157,7 @@ def _look(container: "InputContainer", stream: "VideoStream", fps: float, most: 
     except av.error.MemoryError:
         raise
     except av.error.FFmpegError:
-        sound = False  # the film breaks off here, which its length will tell
+        sound = False  # the film is cut off here, which a comparison with its stated length reveals
     seconds = np.array(times)
     order = np.argsort(seconds, kind="stable")
     steps = np.diff(seconds[order])
@@ -174,7 +174,7 @@ def _mark(packet: "Packet[VideoStream]") -> int:
 def _can_seek(
     container: "InputContainer", stream: "VideoStream", looked: _Looked, wanted: npt.NDArray[np.float64]
 ) -> bool:
-    """Say whether places in a film are where it says: what is found there was also found on the way from its start."""
+    """Return whether seeking in a film works: the packets found there must be among those read from its beginning."""
     import av
 
     if not looked.sound or stream.time_base is None:
@@ -192,12 +192,12 @@ def _can_seek(
 
 
 def _tick(time: float, fps: float) -> int:
-    """Return the number of the first of the times k / fps at which a frame can be shown."""
+    """Return the smallest k for which a frame can be shown at the time k / fps."""
     return math.ceil(time * fps - 1e-6)
 
 
 def _shown(seconds: npt.NDArray[np.float64], spacing: float, fps: float) -> npt.NDArray[np.int64]:
-    """Return which frames are shown at one of the times k / fps."""
+    """Return the indices of frames that are shown at one of the times k / fps."""
     until = np.append(seconds[1:], seconds[-1] + spacing)
     first = np.ceil(seconds * fps - 1e-6)
     shown_at = first < until * fps - 1e-6
@@ -206,7 +206,7 @@ def _shown(seconds: npt.NDArray[np.float64], spacing: float, fps: float) -> npt.
 
 
 def _apart(seconds: npt.NDArray[np.float64]) -> Iterator[float]:
-    """Yield times in whole milliseconds, by which frames are named, without those that would have the same name."""
+    """Yield times rounded to milliseconds, by which frames are named, without those that would give a name twice."""
     last = -math.inf
     for time in seconds.tolist():
         rounded = round(time, 3) + 0.0  # no -0.0
@@ -216,7 +216,7 @@ def _apart(seconds: npt.NDArray[np.float64]) -> Iterator[float]:
 
 
 def _stated_length(container: "InputContainer", stream: "VideoStream") -> float:
-    """Return the length that a film's header states, s; 0 where it states none."""
+    """Return the length that the header of a film states, s; 0 if it states none."""
     if stream.duration and stream.time_base:
         return float(stream.duration * stream.time_base)
     return (container.duration or 0) / 1e6

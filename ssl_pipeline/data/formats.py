@@ -1,7 +1,7 @@
-"""Opening a file by a list of formats, and saying what a file is that cannot be opened.
+"""Open image files of the formats on a list, and report what a file is that cannot be opened.
 
-Pillow also knows formats that run a program (EPS starts Ghostscript, and so does an EPS inside an IPTC file) or that
-hand the file to whatever another library has registered (WMF, BUFR, GRIB, HDF5). None of these is on the list.
+Pillow also supports formats that run a program (EPS starts Ghostscript, and so does an EPS inside an IPTC file) or that
+pass the file to a handler which another library has registered (WMF, BUFR, GRIB, HDF5). None of these is on the list.
 """
 
 import io
@@ -15,12 +15,12 @@ from ssl_pipeline.data.remarks import Note, RejectedError
 __all__ = ["HEIF_EXTRA", "NUMPY_HEAD", "TIFF_HEADS", "further_parts", "open_image"]
 
 FORMATS = (
-    *("JPEG", "PNG", "GIF", "BMP", "PPM"),  # Pillow imports these first; the others only where none of these fits
+    *("JPEG", "PNG", "GIF", "BMP", "PPM"),  # Pillow imports these first, and the others only if none of these fits
     *("AVIF", "BLP", "CUR", "DCX", "DDS", "DIB", "FITS", "FLI", "FTEX", "GBR", "ICNS", "ICO", "IM", "IMT", "JPEG2000"),
     *("MCIDAS", "MSP", "PCD", "PCX", "PIXAR", "PSD", "QOI", "SGI", "SPIDER", "SUN", "TGA", "TIFF", "WEBP", "XBM"),
     *("XPM", "XVTHUMB"),
 )
-"""What Pillow decodes by itself, in the order in which it is tried."""
+"""Formats that Pillow decodes by itself, in the order in which they are tried."""
 
 HEIF_EXTRA = "reading HEIC requires pillow-heif: pip install 'ssl-pipeline[heif]'"
 
@@ -31,16 +31,16 @@ TIFF_HEADS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _POSTSCRIPT_HEADS = (b"%!PS", b"\xc5\xd0\xd3\xc6")
 
 MAX_PAGES = 1000
-"""Where counting the pages of a TIFF ends: each has a directory of its own, which Pillow reads in full."""
+"""Largest number of TIFF pages that are counted, because Pillow reads the directory of each page in full."""
 
 _REDUCED, _SAMPLES, _BITS, _SAMPLE_FORMAT, _WIDTH = 254, 277, 258, 339, 256  # tags of a TIFF
 
 
 def open_image(content: bytes) -> Image.Image:
-    """Open a file by its header; its pixels are not decoded yet.
+    """Open an image by its header, without decoding its pixels.
 
     Raises:
-        RejectedError: It is of no format on the list.
+        RejectedError: The file has none of the formats on the list.
     """
     if _is_heif(content):
         return _open_heif(content)
@@ -53,8 +53,8 @@ def open_image(content: bytes) -> Image.Image:
         if values:
             raise RejectedError(
                 "not supported",
-                f"a TIFF with {values}; 1 to 4 bands of 8- or 16-bit integers or 1 band of 32-bit floats can be "
-                "read, others with ingest.pixels: as_is",
+                f"a TIFF with {values}; only 1 to 4 bands of 8- or 16-bit integers or 1 band of 32-bit floats can be "
+                "read, unless ingest.pixels is as_is",
             ) from error
         if content.startswith(NUMPY_HEAD):
             raise RejectedError("not supported", "a NumPy array; ingest.pixels: as_is reads it") from error
@@ -62,7 +62,7 @@ def open_image(content: bytes) -> Image.Image:
 
 
 def further_parts(content: bytes, image: Image.Image) -> list[Note]:
-    """Return what an opened file has beside the picture that will be read: further pages, frames or bands."""
+    """Return notes on parts of an opened file that will not be read: further pages, frames or bands."""
     notes = []
     if image.format in ("AVIF", "GIF", "PNG", "TIFF", "WEBP"):  # MPO's second picture is another view of the first
         name = "page" if image.format == "TIFF" else "frame"
@@ -98,7 +98,7 @@ def _open_heif(content: bytes) -> Image.Image:
 
 
 def _count_pages(content: bytes, form: str) -> int:
-    """Return the number of pages or frames, up to `MAX_PAGES` + 1; reduced copies of a TIFF's page do not count."""
+    """Return the number of pages or frames, up to `MAX_PAGES` + 1, without the reduced copies of a TIFF's pages."""
     pages = 1
     try:
         with Image.open(io.BytesIO(content), formats=(form,)) as image:
@@ -108,7 +108,7 @@ def _count_pages(content: bytes, form: str) -> int:
                 image.seek(place)
                 pages += not image.tag_v2.get(_REDUCED, 0) & 1  # type: ignore[attr-defined]
     except (EOFError, OSError, SyntaxError, ValueError, LookupError, TypeError, struct.error):
-        pass  # the end, or what follows the first page is damaged
+        pass  # the last page was reached, or a later page is damaged
     return pages
 
 
@@ -122,7 +122,7 @@ def _tiff_tags(content: bytes) -> ImageFileDirectory_v2:
 
 
 def _tiff_values(content: bytes) -> str | None:
-    """Say what a TIFF holds, in words; None if its tags cannot be read."""
+    """Describe the values of a TIFF in words; return None if its tags cannot be read."""
     tags = _tiff_tags(content)
     if _WIDTH not in tags:
         return None

@@ -1,4 +1,4 @@
-"""framing.json: how images became canvases, as whoever uses a trained encoder has to do it."""
+"""framing.json: how images were fitted to canvases, for users of a trained encoder, who must do the same."""
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -18,13 +18,12 @@ NAME = "framing.json"
 
 @dataclass(frozen=True)
 class Framing:
-    """How images became canvases.
+    """How images were fitted to canvases.
 
     Attributes:
-        canvas: The side of a canvas, px.
-        resize: squash (both sides to the canvas), crop (largest centred square), letterbox (all of it, with borders).
-        background: The background, one value per channel, in the images' own type, under transparent pixels and in
-            borders.
+        canvas: Side of the canvas, px.
+        resize: `squash` (both sides to the canvas), `crop` (largest centred square) or `letterbox` (all, with borders).
+        background: Value under transparent pixels and in borders, one per channel, in the units of the images.
     """
 
     canvas: int
@@ -33,7 +32,7 @@ class Framing:
 
 
 def write_framing(store: Path, framing: Framing) -> None:
-    """Write framing.json of a store, whose folder exists."""
+    """Write framing.json into the folder of a store, which must exist."""
     write_product(store / NAME, asdict(framing))
 
 
@@ -41,7 +40,7 @@ def read_framing(store: Path) -> Framing:
     """Read framing.json of a store.
 
     Raises:
-        PipelineError: It is missing or damaged.
+        PipelineError: The file is missing or damaged.
     """
     path = store / NAME
     try:

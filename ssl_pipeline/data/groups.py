@@ -1,4 +1,4 @@
-"""Things that belong together: those that share a name, and those that are joined (union-find)."""
+"""Group items that share a name or are joined one by one (union-find)."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
@@ -7,10 +7,10 @@ __all__ = ["Groups"]
 
 
 class Groups:
-    """Groups of numbers, at first of those that share a name.
+    """Groups of items, which are numbered from 0; items that share a name start in the same group.
 
     Args:
-        names: The names of each thing; it may have none, or several.
+        names: Names of each item, which may have none or several.
     """
 
     def __init__(self, names: Sequence[Iterable[str]]):
@@ -21,18 +21,18 @@ class Groups:
                 self.join(number, first.setdefault(name, number))
 
     def root(self, number: int) -> int:
-        """Return the number that stands for a number's group."""
+        """Return the item that represents an item's group."""
         while self._parent[number] != number:
             self._parent[number] = self._parent[self._parent[number]]
             number = self._parent[number]
         return number
 
     def join(self, one: int, other: int) -> None:
-        """Make one group of two."""
+        """Merge the groups of two items."""
         self._parent[self.root(one)] = self.root(other)
 
     def members(self) -> list[list[int]]:
-        """Return the groups, each sorted, in the order of their first."""
+        """Return the groups, each sorted, ordered by their first items."""
         found: defaultdict[int, list[int]] = defaultdict(list)
         for number in range(len(self._parent)):
             found[self.root(number)].append(number)

@@ -1,4 +1,4 @@
-"""SHA-256 of many files, remembered from one run to the next for as long as a file looks untouched."""
+"""SHA-256 of many files, cached between runs for as long as a file looks untouched."""
 
 import os
 import sqlite3
@@ -15,17 +15,23 @@ from ssl_pipeline.progress import track
 
 __all__ = ["Hashed", "hash_files"]
 
-_HASHING_THREADS = 8  # hashing leaves Python's lock alone, and a disk on the network answers many at a time
-_FILES_PER_COMMIT = 500  # files between commits: a first run that is killed goes on from there
-_MIN_AGE_NS = 2e9  # ns; a file may be changed again within a tick of its clock, 2 s on FAT, and look the same
-_MAX_WAIT_SECONDS = 10.0  # seconds for another run that is writing
+_HASHING_THREADS = 8  # hashing releases Python's lock, and a network disk serves many requests at a time
+_FILES_PER_COMMIT = 500  # files between commits, so that a first run that is killed resumes from the last one
+_MIN_AGE_NS = 2e9  # ns; a file may change again within a tick of the file system's clock (2 s on FAT) unnoticed
+_MAX_WAIT_SECONDS = 10.0  # seconds to wait for another run that is writing
 _DAMAGE_CODES = {sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT}
 _CREATE_TABLE = """CREATE TABLE IF NOT EXISTS hashes
     (root BLOB, name TEXT, stamp TEXT, sha256 TEXT, PRIMARY KEY (root, name)) WITHOUT ROWID"""
 
 
 class Hashed(NamedTuple):
-    """A file's size in bytes and SHA-256 in hex; or why it cannot be read, and neither."""
+    """Result of hashing a file.
+
+    Attributes:
+        size: Size of the file in bytes; 0 if it cannot be read.
+        sha256: SHA-256 of the file in hex; "" if it cannot be read.
+        trouble: Reason why the file cannot be read; "" if it can.
+    """
 
     size: int = 0
     sha256: str = ""
@@ -33,16 +39,16 @@ class Hashed(NamedTuple):
 
 
 def hash_files(root: Path, names: Sequence[str], cache: Path) -> dict[str, Hashed]:
-    """Hash files, each of which is read only if its size, time of change or inode differ from when it was last hashed.
+    """Hash files, reading only those whose size, modification time or inode differ from when they were last hashed.
 
     Args:
-        root: The folder that names are relative to.
+        root: Folder that the names are relative to.
         names: Names of the files.
-        cache: An SQLite file; made if need be, and anew if it is damaged. Nothing is remembered where it
-            cannot be used.
+        cache: SQLite file, created if it is missing and recreated if it is damaged. If it cannot be used, all files are
+            hashed and nothing is cached.
 
     Returns:
-        What was found of each name.
+        The result for each name.
     """
     key = os.fsencode(root.absolute())
     database, known = _open(cache, key)
@@ -50,7 +56,7 @@ def hash_files(root: Path, names: Sequence[str], cache: Path) -> dict[str, Hashe
         found: dict[str, Hashed] = {}
         changed = []
         folder = os.path.join(root, "")
-        for name in names:  # 100,000 times: no Path, and one look at each file
+        for name in names:  # may run 100,000 times: no Path objects, and one stat per file
             try:
                 status = os.stat(folder + name)
             except OSError as error:
@@ -71,7 +77,7 @@ def hash_files(root: Path, names: Sequence[str], cache: Path) -> dict[str, Hashe
 
 
 def _batches(root: Path, names: Sequence[str]) -> Iterator[list[tuple[str, Hashed, str]]]:
-    """Hash files some at a time: name, what was found, and the stamp to remember it by, "" for not at all."""
+    """Hash files in batches, and yield the name, the result, and the stamp to cache it by ("" to not cache it)."""
     threads = ThreadPoolExecutor(_HASHING_THREADS)
     try:
         for start in track(
@@ -95,9 +101,9 @@ def _hash(path: Path) -> tuple[Hashed, str]:
 
 
 def _open(cache: Path, key: bytes) -> tuple[sqlite3.Connection, dict[str, tuple[str, str]]]:
-    """Return the database, and what it remembers of a folder: name -> stamp and SHA-256.
+    """Return the database, and the stamp and SHA-256 that it holds for each name in a folder.
 
-    It holds nothing that cannot be found out again, so that no trouble with it may stop a run.
+    Everything in the database can be computed again, so trouble with it must not stop a run.
     """
     try:
         cache.parent.mkdir(parents=True, exist_ok=True)
@@ -108,7 +114,7 @@ def _open(cache: Path, key: bytes) -> tuple[sqlite3.Connection, dict[str, tuple[
                 for path in (cache, cache.with_name(cache.name + "-journal")):
                     path.unlink(missing_ok=True)
                 return _read(cache, key)
-    except OSError:  # a full or closed disk, as it may be for SQLite, too
+    except OSError:  # a full or read-only disk, which SQLite may report as well
         pass
     return _read(":memory:", key)
 
@@ -126,5 +132,5 @@ def _read(cache: Path | str, key: bytes) -> tuple[sqlite3.Connection, dict[str, 
 
 def _write(database: sqlite3.Connection, statement: str, rows: Sequence[tuple[bytes | str, ...]]) -> None:
     if rows:
-        with suppress(sqlite3.Error), database:  # a full disk: what is not remembered is hashed again
+        with suppress(sqlite3.Error), database:  # on a full disk, what is not cached is hashed again
             database.executemany(statement, rows)

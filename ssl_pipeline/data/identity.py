@@ -1,4 +1,4 @@
-"""The identity of a picture: the SHA-256 of its upright pixels, whatever the file they came from."""
+"""The identity of a picture: the SHA-256 of its upright pixels, whatever file they come from."""
 
 import hashlib
 from collections.abc import Iterable, Iterator
@@ -14,7 +14,7 @@ _BAND_BYTES = 2**20
 
 
 def content_hash(pixels: Pixels) -> bytes:
-    """Return the SHA-256 of pixels (H, W, C), of their shape, and of their type if it is not RGB of 8 bits."""
+    """Return the SHA-256 of pixels (H, W, C) and their shape, and of their type if they are not 8-bit RGB."""
     height, width, channels = pixels.shape
     kind = "" if channels == 3 and pixels.dtype == np.uint8 else f"{channels}x{pixels.dtype}:"
     return _digest(f"{height}x{width}:{kind}", [np.ascontiguousarray(pixels).data])
@@ -34,7 +34,7 @@ def _digest(described: str, pixels: Iterable[bytes | memoryview]) -> bytes:
 
 
 def _bands(image: Image.Image) -> Iterator[bytes]:
-    """Yield the pixels of an RGB image from the top, so many rows at a time that they stay in a processor's cache."""
+    """Yield the pixels of an RGB image from the top, in blocks of rows that fit into the processor's cache."""
     width, height = image.size
     rows = max(1, _BAND_BYTES // (3 * width))
     if rows >= height:

@@ -1,4 +1,4 @@
-"""What the numbers of a data set's images mean: one record, from the store to the metadata of graphs.
+"""Meaning of the values of a data set's images, in one record that is used from the store to the metadata of graphs.
 
 This module imports neither torch nor Pillow.
 """
@@ -18,23 +18,23 @@ MAX_CHANNELS = 16
 
 DType = Literal["uint8", "uint16", "float32"]
 Pixels = npt.NDArray[Any]
-"""Images as they are stored, (..., H, W, C); an `ImageSpec` tells their type, which is known at run time alone."""
+"""Stored images (..., H, W, C). Their type is known only at run time, from an `ImageSpec`."""
 
 _FLOAT_LEVELS = 65535
 Band = Annotated[int, Field(ge=0, lt=MAX_CHANNELS)]
 
 
 class ImageSpec(Checked):
-    """What is common to all images of a data set.
+    """Properties that all images of a data set share.
 
     Attributes:
-        channels: C, the number of bands of an image.
-        dtype: The type of a value.
-        low: The value that counts as 0, in the units of the files.
-        high: The value that counts as 1. The scale is that of the data set: 12 bits in 16 have high = 4095.
-        rgb: The channels that show red, green and blue in sRGB; None where there are none, or nobody knows which.
-        nodata: The value of a pixel that was not measured; None where there is no such value. Floats that are not
-            finite were not measured either.
+        channels: Number C of channels (bands) of an image.
+        dtype: Type of a value.
+        low: Lowest value of the full scale, which becomes 0, in the units of the files.
+        high: Highest value of the full scale, which becomes 1; 4095 for 12-bit values in 16-bit files.
+        rgb: Indices of the channels that hold sRGB red, green and blue; None if there are none or they are unknown.
+        nodata: Value that marks unmeasured pixels; None if there is none. Floats that are not finite are unmeasured in
+            any case.
 
     Examples:
         >>> RGB8.channels, RGB8.dtype, RGB8.is_rgb
@@ -58,22 +58,22 @@ class ImageSpec(Checked):
 
     @property
     def numpy_dtype(self) -> np.dtype[np.uint8 | np.uint16 | np.float32]:
-        """The type of a value, for NumPy."""
+        """NumPy type of a value."""
         return np.dtype(self.dtype)
 
     @property
     def level(self) -> float:
-        """The step between neighbouring values, where 1 is the full scale; that of 16 bits for floats."""
+        """Step between neighbouring values as a share of the full scale; for floats, the step of 16 bits."""
         return 1 / (_FLOAT_LEVELS if self.dtype == "float32" else self.high - self.low)
 
     @property
     def is_rgb(self) -> bool:
-        """Whether an image is red, green and blue, and nothing else."""
+        """Whether the channels are exactly red, green and blue, in this order."""
         return self.channels == 3 and self.rgb == (0, 1, 2)
 
     @property
     def may_lack_pixels(self) -> bool:
-        """Whether an image may have pixels that were not measured."""
+        """Whether an image may have unmeasured pixels."""
         return self.nodata is not None or self.dtype == "float32"
 
     def __str__(self) -> str:
@@ -82,4 +82,4 @@ class ImageSpec(Checked):
 
 
 RGB8 = ImageSpec(channels=3, dtype="uint8", low=0.0, high=255.0, rgb=(0, 1, 2))
-"""What any image can be made into, and is unless `ingest.pixels` says otherwise."""
+"""Specification of 8-bit RGB, to which images are converted unless `ingest.pixels` is `as_is`."""

@@ -1,4 +1,4 @@
-"""Reading `store/index.csv`: where each stored image came from."""
+"""Read `store/index.csv`, which names the file that each stored image came from."""
 
 import csv
 from pathlib import Path
@@ -12,7 +12,7 @@ __all__ = ["read_index"]
 
 
 def read_index(store: Path) -> list[IndexRow]:
-    """Return the rows of the index, split by split and in each split in the order of its images.
+    """Return the rows of the index, split by split, and within a split in the order of its images.
 
     Raises:
         PipelineError: The index is missing or damaged.

@@ -1,8 +1,8 @@
-"""From a source to the store: decode all, merge copies, choose sides, write.
+"""Build the store from a source: decode all images, merge copies, assign splits, write the shards.
 
-Decoded canvases go to a spool, and from there to the shards in the order of their hashes: in which order a split lies
-is a function of its pictures alone. Memory holds an index line and a sketch of each image, and
-a few blocks of pixels, however many images there are.
+Decoded canvases go to a spool, and from there to the shards in the order of their hashes, so that the order of a split
+depends on its pictures alone. Memory holds an index row and a sketch of each image and a few blocks of pixels, however
+many images there are.
 """
 
 import contextlib
@@ -49,13 +49,13 @@ ORIGINALS_BYTES = 200_000_000
 
 @dataclass(frozen=True)
 class Shares:
-    """How images are shared out.
+    """How images are divided into splits, and how many may be rejected.
 
     Attributes:
-        seed: Another seed, other splits.
-        val_fraction: Share of the training images that val takes.
-        test_fraction: Share of the labelled images that test takes where the source names no test images.
-        max_reject_fraction: Share of the files that may be unusable.
+        seed: Seed of the random splits.
+        val_fraction: Share of the training images that go to val, in (0, 0.5).
+        test_fraction: Share of the labelled images that go to test if the source names no test images, in (0, 0.5).
+        max_reject_fraction: Largest share of the files that may be rejected, in [0, 1].
     """
 
     seed: int
@@ -74,27 +74,28 @@ def ingest(
     source: Mapping[str, Any] | None = None,
     begun: Path | None = None,
 ) -> dict[str, Any]:
-    """Make the store of a source's images, with lists of all that is not in it.
+    """Build the store of a source's images, with lists of everything that is left out.
 
     Args:
-        images: The images of a source.
-        folder: Receives store/, manifest.json, rejects.csv, notes.csv, duplicates.csv, near_copies.csv, ignored.csv
-            and, where there are captions, captions.csv.
-        canvas: How an image becomes a canvas.
-        shares: How images are shared out.
-        reports: Receives rejects.csv if the data is refused, in which case nobody keeps `folder`.
-        workers: Processes; None: all cores. The bytes do not depend on it.
-        source: The source's name and options, for the manifest.
-        begun: Keeps what was decoded until somebody removes it: a run that finds it there decodes the rest. It belongs
-            to these images and this canvas alone. None: nothing is kept.
+        images: Images of a source.
+        folder: Folder that receives store/, manifest.json, rejects.csv, notes.csv, duplicates.csv, near_copies.csv,
+            ignored.csv and, if there are captions, captions.csv.
+        canvas: How an image is fitted to a canvas.
+        shares: How images are divided into splits.
+        reports: Folder that receives rejects.csv if the data is refused, in which case `folder` is thrown away.
+        workers: Number of decoding processes; None starts one per core. The bytes of the store do not depend on it.
+        source: Name and options of the source, for the manifest.
+        begun: Folder that keeps decoded images until the caller removes it, so that an interrupted run resumes there.
+            It must only be used for these images and this canvas. None keeps nothing.
 
     Returns:
         The manifest.
 
     Raises:
-        PipelineError: Too many rejects, nothing to learn from, or no space on the disk.
+        PipelineError: Too many images are rejected, there is nothing to learn from, or the disk is full.
+        ChangedError: A file changed while it was read.
     """
-    # the spool and the shards; of images that are kept as they are, bands and type are known once all are in the spool
+    # Space for the spool and the shards. With as_is, bands and type are known only once all images are in the spool.
     least = RGB8 if canvas.pixels.name == "rgb8" else ImageSpec(channels=1, dtype="uint8", low=0, high=255)
     _check_space(folder, len(images.records), canvas, least, copies=2, held=held(begun) if begun else 0)
     _list(folder / "ignored.csv", ("path", "reason"), sorted(images.ignored.items()))
@@ -168,18 +169,18 @@ def ingest(
 
 
 def _fingerprint(files: Iterable[Record], found: Mapping[str, Spooled]) -> str:
-    """Return the SHA-256 of what the source holds and says."""
+    """Return the SHA-256 of the images of a source and of all that it states about them."""
     total = hashlib.sha256()
     for record in files:
         said: list[Any] = [found[record.path].digest.hex(), record.path, record.label, record.split, record.group]
-        if record.captions or record.seconds is not None:  # else as in versions that had neither
+        if record.captions or record.seconds is not None:  # otherwise as in earlier versions, which had neither
             said += [record.captions, record.seconds]
         total.update(json.dumps(said).encode())
     return total.hexdigest()
 
 
 def _check_space(folder: Path, count: int, canvas: Canvas, spec: ImageSpec, copies: int, held: int = 0) -> None:
-    """Refuse to begin what the disk has no room for: so many copies of each canvas, less what it holds already."""
+    """Refuse to start if the disk lacks space for so many copies of each canvas, less the bytes it already holds."""
     needed = copies * count * canvas_bytes(canvas.size, spec) - held
     free = shutil.disk_usage(folder).free
     if needed > free:
@@ -190,14 +191,14 @@ def _check_space(folder: Path, count: int, canvas: Canvas, spec: ImageSpec, copi
 
 
 def _list(path: Path, header: Sequence[str], lines: Iterable[Sequence[str]]) -> None:
-    """Write a list of files, which people open in spreadsheets: cells under `path`, `kept` and `like` are paths."""
+    """Write a list of files, safe to open in a spreadsheet; the columns `path`, `kept` and `like` contain paths."""
     paths = [name in ("path", "kept", "like") for name in header]
     safe = ([harmless(cell, is_path) for cell, is_path in zip(line, paths, strict=True)] for line in lines)
     write_table(path, header, safe)
 
 
 def _agree(found: dict[str, Spooled], rejects: dict[str, RejectedError], canvas: Canvas) -> Agreement:
-    """Decide what the images have in common, and move those that are unlike the others to the rejects."""
+    """Decide on the type and bands that the images share, and move images that differ to the rejects."""
     if canvas.pixels.name == "rgb8":
         return Agreement(RGB8, {}, [])
     agreement = agree({path: file.values for path, file in found.items() if file.values}, canvas.pixels)
@@ -214,13 +215,13 @@ def _report_rejects(
     for place in (folder, reports):
         _list(place / "rejects.csv", ("path", "reason"), lines)
     audit.check_rejects(rejects, usable + len(rejects), shares.max_reject_fraction, reports / "rejects.csv")
-    (reports / "rejects.csv").unlink()  # it lies with the other products now
+    (reports / "rejects.csv").unlink()  # the data is accepted, so the list in `folder` will be kept
 
 
 def _index_rows(
     contents: Sequence[Content], sides: Sequence[SplitName], found: Mapping[str, Spooled]
 ) -> list[IndexRow]:
-    """Return one row for each content, in the order of their hashes within each split."""
+    """Return one index row per content, in the order of the hashes within each split."""
     rows, groups = [], name_groups(contents)
     for split in SPLITS:
         mine = (place for place, side in enumerate(sides) if side == split)
@@ -264,7 +265,7 @@ def _write_originals(
     found: Mapping[str, Spooled],
     spec: ImageSpec,
 ) -> None:
-    """Keep some images of train and val at their own shapes: one of each mode, then of each shape, then by hash."""
+    """Keep some images of train and val at their original sizes: one per mode, then one per size, then by hash."""
     kept = sorted((row for row in rows if row.split != "test"), key=lambda row: row.id)
     pixel = spec.channels * spec.numpy_dtype.itemsize
     seen: set[object] = set()

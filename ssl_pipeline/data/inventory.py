@@ -1,8 +1,9 @@
-"""The inventory of a source: name, size and hash of each file that `ingest` would look at, and no time.
+"""The inventory of a source: name, size and hash of each file that `ingest` would read, without times.
 
-DVC can hash a path itself, but not as `ingest` reads it: it does not enter folders that are links or hold a `.dvc`,
-and dies at a broken link, at a pipe, at a name that is not UTF-8. So `ingest` depends on the inventory, which is made
-again at the start of each run: each file that was added, changed or removed is seen, and where none was nothing runs.
+DVC can hash a path itself, but not the way `ingest` reads it: it does not enter folders that are links or contain a
+`.dvc` file, and it fails on a broken link, a pipe or a name that is not UTF-8. Therefore `ingest` depends on the
+inventory, which is taken again at the start of each run. Every file that was added, changed or removed is noticed, and
+if there is none, nothing runs again.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -23,11 +24,11 @@ __all__ = ["refresh", "unchanged"]
 
 
 class Inventory(BaseModel):
-    """What is written.
+    """Content of the inventory file.
 
     Attributes:
-        source: The source's name and options.
-        files: Name of a file -> "<bytes> <SHA-256>", or why it cannot be read.
+        source: Name and options of the source.
+        files: "<bytes> <SHA-256>" of each file, or the reason why it cannot be read, by name.
     """
 
     model_config = ConfigDict(extra="forbid", strict=True)
@@ -36,31 +37,31 @@ class Inventory(BaseModel):
     files: dict[str, str]
 
 
-_MAX_SHOWN_NAMES = 5  # names in a message
+_MAX_SHOWN_NAMES = 5  # most names that a message shows
 
 
 def refresh(source: Source, choice: Mapping[str, Any], path: Path, cache: Path) -> str:
-    """Write the inventory of a source, only where it differs: an untouched file keeps DVC's caches valid.
+    """Write the inventory of a source, but only if it changed, because an untouched file keeps DVC's caches valid.
 
-    Where the source is not there, as in a clone after `dvc pull`, its last inventory is kept.
+    If the source is missing, as in a clone after `dvc pull`, its last inventory is kept.
 
     Args:
-        source: The source.
-        choice: Its name and options, as in params.yaml.
-        path: The file of the inventory; a damaged one counts as none.
-        cache: The file that remembers hashes; see `hash_files`.
+        source: Source to take the inventory of.
+        choice: Name and options of the source, as in params.yaml.
+        path: Path of the inventory; a damaged file counts as missing.
+        cache: Path of the file that caches hashes; see `hash_files`.
 
     Returns:
-        A line that says what was found.
+        One line that summarises the files.
 
     Raises:
-        ConfigError: There is no such source and there never was.
+        MissingSourceError: The source is missing, and so is its inventory.
         PipelineError: The source has no images.
     """
     known = _read(path)
     files = known.files if known and known.source == choice else None
     if files is None and source.downloads:
-        source.open()  # only where `ingest` runs anyway
+        source.open()  # only if `ingest` would run anyway
     try:
         found = take(source, choice, cache)
     except MissingSourceError as error:
@@ -77,10 +78,11 @@ def refresh(source: Source, choice: Mapping[str, Any], path: Path, cache: Path) 
 
 @contextmanager
 def unchanged(source: Source, choice: Mapping[str, Any], path: Path, cache: Path) -> Iterator[None]:
-    """Hold a source against its inventory before and after a block that reads it; nothing is compared without one.
+    """Compare a source with its inventory before and after a block that reads it; without an inventory, do nothing.
 
     Raises:
-        ChangedError: They differ; the message names some files.
+        ChangedError: The source differs from the inventory; the message names some files.
+        PipelineError: The inventory is damaged.
     """
     _compare(path, lambda: take(source, choice, cache), "The source no longer matches {path}{which}.")
     yield
@@ -88,11 +90,11 @@ def unchanged(source: Source, choice: Mapping[str, Any], path: Path, cache: Path
 
 
 def take(source: Source, choice: Mapping[str, Any], cache: Path) -> Inventory:
-    """Make the inventory of a source.
+    """Take the inventory of a source.
 
     Raises:
-        MissingSourceError: There is no such directory or file.
-        PipelineError: It has no images.
+        MissingSourceError: The directory or file of the source is missing.
+        PipelineError: The source has no images.
     """
     pile = source.files()
     hashed = hash_files(pile.root, pile.names, cache) if pile.names else {}
@@ -105,10 +107,10 @@ def _line(item: Hashed) -> str:
 
 
 def _read(path: Path) -> Inventory | None:
-    """Return the inventory in a file; None if there is no file, or another thing in it.
+    """Read an inventory; return None if there is no file, or if it contains something else.
 
     Raises:
-        PipelineError: It cannot be read.
+        PipelineError: The file cannot be read.
     """
     try:
         return Inventory.model_validate_json(path.read_bytes())
@@ -119,7 +121,7 @@ def _read(path: Path) -> Inventory | None:
 
 
 def _compare(path: Path, look: Callable[[], Inventory], message: str) -> None:
-    if not path.exists():  # a stage that is run by hand
+    if not path.exists():  # the stage was run by hand
         return
     written = _read(path)
     if written is None:
@@ -131,11 +133,11 @@ def _compare(path: Path, look: Callable[[], Inventory], message: str) -> None:
         more = f" and {len(names) - _MAX_SHOWN_NAMES:,} more" if len(names) > _MAX_SHOWN_NAMES else ""
         named = ", ".join(shown(name, 100) for name in names[:_MAX_SHOWN_NAMES])
         what = message.format(path=path, which=f" ({named}{more})" if names else "")
-        raise ChangedError(f"{what} Run `dvc repro` once its files no longer change.")
+        raise ChangedError(f"{what} Run `dvc repro` once the files no longer change.")
 
 
 def _describe(old: dict[str, str] | None, new: dict[str, str]) -> str:
-    """Say how many files there are, and what has become of those of the last inventory."""
+    """Return a line with the number of files, and how many are new, changed or gone since the last inventory."""
     line = counted(len(new), "file") if new else "the source reads no files"
     if old is None:
         return line

@@ -1,4 +1,4 @@
-"""Tables of labels, which sources find beside the images as labels.csv, or where an option names another file."""
+"""Find and read the table of labels of a source: labels.csv beside the images, or the file that an option names."""
 
 import hashlib
 from collections.abc import Collection, Sequence
@@ -18,12 +18,12 @@ _TABLE_BYTES = 2**30
 
 
 class FoundTable(NamedTuple):
-    """A table of labels, and where the layout begins.
+    """A table of labels, and the folder in which the layout begins.
 
     Attributes:
-        root: The folder in which the layout begins; see `find_root`. Paths in the table are relative to it.
-        table: The table; None where there is none.
-        name: The name of the table among the files of the source; None where it is not one of them.
+        root: Folder in which the layout begins; see `find_root`. Paths in the table are relative to it.
+        table: Parsed table; None if there is none.
+        name: Name of the table among the files of the source; None if it is not one of them.
     """
 
     root: str
@@ -34,14 +34,14 @@ class FoundTable(NamedTuple):
 def find_table(
     names: Sequence[str], tables: Collection[str], read: Reader, path: str, labels: str | None
 ) -> FoundTable:
-    """Read the table of labels that an option names, or else labels.csv beside the images, where there is one.
+    """Read the table of labels that an option names, or else labels.csv beside the images, if there is one.
 
     Args:
-        names: Names of images, or of whatever has a label; at least one.
+        names: Names of images, or of other items with a label; at least one.
         tables: Names of files called labels.csv.
-        read: The function that reads one of these.
-        path: The path of the source, for messages.
-        labels: The value of the option; None: it was left out.
+        read: Function that reads one of these files.
+        path: Path of the source, for messages.
+        labels: Value of the option; None if it was left out.
 
     Raises:
         ConfigError: The file that the option names cannot be read.
@@ -50,7 +50,7 @@ def find_table(
     root = find_root(names, tables)
     if labels is not None:
         table = parse_table(_read_elsewhere(labels), shown(labels, 200))
-        # written by somebody who may see the folder that holds all the rest, or may not
+        # its paths may or may not include the single folder that contains everything else
         return FoundTable("" if table.rows.keys() & set(names) else root, table, None)
     if root + TABLE in tables:
         content = _read_beside(read, root + TABLE, path)
@@ -59,7 +59,7 @@ def find_table(
 
 
 def digest_of(labels: str | None) -> dict[str, str]:
-    """Return what an inventory notes of the file that the option names; nothing where it was left out.
+    """Return the inventory entry of the table that the option names; empty if the option was left out.
 
     Raises:
         ConfigError: The file cannot be read.
@@ -74,7 +74,7 @@ def _read_elsewhere(path: str) -> bytes:
     """Read a table of labels that does not lie beside the images.
 
     Raises:
-        ConfigError: There is no such file, or it cannot be read.
+        ConfigError: The file is missing, cannot be read, is too large, or is not a file.
     """
     place = find_path(path, LABELS)
     try:
@@ -97,8 +97,8 @@ def _read_beside(read: Reader, name: str, path: str) -> bytes:
         content = read(name, _TABLE_BYTES)
     except RejectedError as error:
         raise PipelineError(
-            f"{shown(path, 200)}: {name} cannot be read ({error.detail or error}). Put the table of labels there, or "
-            "remove it."
+            f"{shown(path, 200)}: {name} cannot be read ({error.detail or error}). Replace it with a readable table of "
+            "labels, or remove it."
         ) from error
     assert isinstance(content, bytes)
     return content

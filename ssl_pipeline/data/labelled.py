@@ -1,4 +1,4 @@
-"""The labelled images of a store: what is learned from, chosen on and measured on where labels are allowed."""
+"""The labelled images of a store, for training, choosing settings and testing with labels."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,13 +18,14 @@ Array = npt.NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Labelled:
-    """Some images of a split, with their labels. The images stay on disk until they are asked for.
+    """Some images of a split, with their labels. The images stay on disk until they are read.
 
     Attributes:
-        split: The split that has the images.
-        rows: (n,) int64 rows of the split.
-        labels: (n,) int64 class numbers.
-        groups: (n,) int64 numbers, equal for images of one group (a track, a patient); chance draws groups, not images.
+        split: Split that contains the images.
+        rows: Rows of the images in the split, (n,) int64.
+        labels: Class indices, (n,) int64.
+        groups: Group numbers, (n,) int64, equal for images of one group (a track, a patient), which are always drawn
+            together.
     """
 
     split: Split
@@ -37,25 +38,25 @@ class Labelled:
 
     @property
     def ids(self) -> npt.NDArray[np.uint64]:
-        """Identities of the images: (n,)."""
+        """Identities of the images, (n,)."""
         return self.split.ids[self.rows]
 
     @property
     def places(self) -> tuple[tuple[Split, ...], Array, Array]:
-        """The split, and for each image the number (n,) of its split, 0, and its row (n,) there."""
+        """The split, and for each image the index of its split, here 0, (n,), and its row there, (n,)."""
         return (self.split,), np.zeros(len(self), np.int64), self.rows
 
     @property
     def spec(self) -> ImageSpec:
-        """What the images' values mean."""
+        """Meaning of the images' values."""
         return self.split.spec
 
     def images(self, positions: Array) -> Pixels:
-        """Return images at positions (m,) in [0, n): (m, canvas, canvas, C)."""
+        """Return the images (m, canvas, canvas, C) at positions (m,) in [0, n)."""
         return self.split.images(self.rows[positions])
 
     def subset(self, positions: Array) -> "Labelled":
-        """Return the images at positions (m,) in [0, n)."""
+        """Return the subset of images at positions (m,) in [0, n)."""
         return Labelled(self.split, self.rows[positions], self.labels[positions], self.groups[positions])
 
 
@@ -69,7 +70,7 @@ class LabelledSplits(NamedTuple):
 
 
 def read_labelled(store: Path) -> LabelledSplits:
-    """Read the labelled images of a store; empty splits and no classes are possible.
+    """Read the labelled images of a store. Splits may be empty, and there may be no classes.
 
     Raises:
         PipelineError: A split or the labels are missing or damaged.

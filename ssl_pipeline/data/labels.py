@@ -1,7 +1,8 @@
-"""Labels and groups of the stored images, as arrays: a million of them are there in some hundredths of a second.
+"""Labels and groups of the stored images, as arrays: a million of them load in some hundredths of a second.
 
-`store/labels.npz` has, for each split, two int64 arrays (n,) in the order of its rows, `train_labels` and
-`train_groups`, and the names of the classes: `classes`, the bytes of a JSON array, as names may hold anything.
+`store/labels.npz` has two int64 arrays (n,) for each split, in the order of its rows, such as `train_labels` and
+`train_groups`. The names of the classes are in `classes`, as the bytes of a JSON array, because names may contain
+anything.
 """
 
 import json
@@ -24,12 +25,12 @@ _NAME = "labels.npz"
 
 
 class Labels(NamedTuple):
-    """What is known of the images of a split besides their pixels.
+    """Labels and groups of the images of a split.
 
     Attributes:
         classes: Names of the classes of the whole store, sorted.
-        labels: (n,) int64, each an index of `classes`, or -1 for an image without a label.
-        groups: (n,) int64 numbers, equal for images of one group; an image without a group is a group of its own.
+        labels: Indices of `classes`, (n,) int64; -1 for images without a label.
+        groups: Group numbers, (n,) int64, equal for images of one group; each image without a group has its own number.
     """
 
     classes: tuple[str, ...]
@@ -38,7 +39,12 @@ class Labels(NamedTuple):
 
 
 def write_labels(store: Path, rows: Iterable[IndexRow]) -> None:
-    """Write the labels of a store, given all rows of its index."""
+    """Write the labels and groups of a store.
+
+    Args:
+        store: Folder of the store.
+        rows: All rows of the store's index.
+    """
     ordered = sorted(rows, key=lambda row: row.row)
     classes = sorted({row.label for row in ordered} - {""})
     numbers = {label: number for number, label in enumerate(classes)} | {"": -1}
@@ -49,15 +55,15 @@ def write_labels(store: Path, rows: Iterable[IndexRow]) -> None:
         groups = [named.setdefault(row.group, number) if row.group else number for number, row in enumerate(mine)]
         arrays[f"{split}_labels"] = np.array([numbers[row.label] for row in mine], np.int64)
         arrays[f"{split}_groups"] = np.array(groups, np.int64)
-    np.savez(store / _NAME, **arrays)  # type: ignore[arg-type]  # numpy's stub takes the names for its own option
+    np.savez(store / _NAME, **arrays)  # type: ignore[arg-type]  # NumPy's stub mistakes the names for its own option
     record(store / _NAME)
 
 
 def read_labels(store: Path, name: SplitName) -> Labels:
-    """Read the labels of a split; `classes` are those of the whole store, so that they mean the same in every split.
+    """Read the labels of a split; `classes` are those of the whole store, so that indices mean the same in every split.
 
     Raises:
-        PipelineError: They are missing or damaged, or the store is of an earlier version.
+        PipelineError: The labels are missing or damaged, or an earlier version wrote the store.
     """
     path = store / _NAME
     if not path.exists() and (store / "index.csv").exists():

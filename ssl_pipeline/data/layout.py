@@ -1,14 +1,14 @@
-"""What the folders and labels.csv of a pile of images say about each: its label, its split, its group, its captions.
+"""Derive the label, split, group and captions of each image from folders and labels.csv.
 
-Read as follows, with the names of splits and of unlabelled/ in upper or lower case:
+The layouts are as follows; names of splits and of unlabelled/ may be in upper or lower case:
 
     labels.csv beside flat images              path, and any of label, split, group, caption
-    train/<class>/..., val/<class>/..., test/  splits, with classes in them or without
+    train/<class>/..., val/<class>/..., test/  splits, with or without classes in them
     <class>/...                                classes; deeper folders belong to their class
     unlabelled/..., or images beside folders   images without labels
 
-A folder that holds all there is says nothing, and is looked into. What could be read in two ways is refused. An image
-with several captions has a line for each.
+A single folder that contains everything else is skipped. An ambiguous layout is refused. In labels.csv, an image with
+several captions has one line per caption.
 """
 
 import csv
@@ -38,15 +38,16 @@ UNLABELLED_NAMES = {"unlabelled", "unlabeled"}
 
 
 class Record(NamedTuple):
-    """What a source says of one image.
+    """Information that a source provides about one image.
 
     Attributes:
-        path: Its path in the source.
-        label: The name of its class; None where it has none.
-        split: train, val or test; None: ours to choose.
-        group: What it shows with other images, such as a patient; for a frame, its clip. None: nothing is known.
-        captions: Texts that say what it shows.
-        seconds: The time of a frame from the beginning of its clip, s; None for an image that is no frame.
+        path: Path of the image in the source.
+        label: Name of its class; None if it has no label.
+        split: Split that the source assigns, train, val or test; None lets the pipeline choose.
+        group: Name of what it shows together with other images, such as a patient, or the clip of a frame; None if it
+            has no group.
+        captions: Texts that describe the image.
+        seconds: Time of a frame since the beginning of its clip, s; None for an image that is not a frame.
 
     Examples:
         >>> Record("cat/1.png", label="cat").split is None
@@ -62,7 +63,7 @@ class Record(NamedTuple):
 
 
 class Row(NamedTuple):
-    """What labels.csv says of an image, in the line of that number and in further ones with captions."""
+    """Entry of labels.csv for an image, from the line with number `line` and further lines with captions."""
 
     line: int
     label: str | None
@@ -72,7 +73,13 @@ class Row(NamedTuple):
 
 
 class Table(NamedTuple):
-    """labels.csv: the columns it has, and a row for each path."""
+    """Parsed labels.csv.
+
+    Attributes:
+        where: Path of the table, for messages.
+        columns: Names of its columns.
+        rows: Row of each image, by path.
+    """
 
     where: str
     columns: frozenset[str]
@@ -80,19 +87,19 @@ class Table(NamedTuple):
 
 
 def _key(name: str) -> str:
-    """Normalise a name, so that names compare equal however their accents are encoded: macOS decomposes them."""
+    """Normalise a name, so that names compare equal however accents are encoded; macOS decomposes them."""
     return unicodedata.normalize("NFC", name)
 
 
 def find_root(names: Sequence[str], tables: Iterable[str]) -> str:
-    """Return the folder in which the layout begins: "" or a path with a final "/", where one folder holds all the rest.
+    """Return the folder in which the layout begins: "", or a path with a final "/" if one folder contains all the rest.
 
     Args:
         names: Names of images, at least one.
         tables: Names of files called labels.csv.
     """
     tables = set(tables)
-    # names are sorted, so that what the first and the last have in common is common to all
+    # the folders that the first and the last name in alphabetical order share are common to all names
     first, last = (name.split("/")[:-1] for name in (min(names), max(names)))
     root = ""
     for top, other in zip(first, last, strict=False):
@@ -105,14 +112,18 @@ def find_root(names: Sequence[str], tables: Iterable[str]) -> str:
 def parse_table(content: bytes, where: str) -> Table:
     """Parse labels.csv.
 
+    Args:
+        content: Bytes of the table.
+        where: Path of the table, for messages.
+
     Raises:
-        PipelineError: It cannot be read; the message names the line.
+        PipelineError: The table is not valid; the message names the line.
     """
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
-        raise PipelineError(f"{where} is not UTF-8 text in line {line} ({error}): save it as CSV in UTF-8.") from error
+        raise PipelineError(f"{where}, line {line}: not UTF-8 ({error}). Save the table as CSV in UTF-8.") from error
     lines = csv.reader(io.StringIO(text, newline=""), strict=True)
     rows: dict[str, Row] = {}
     try:
@@ -127,7 +138,7 @@ def parse_table(content: bytes, where: str) -> Table:
                 raise PipelineError(f"{here}: '{path}' already occurs in line {rows[path].line}.")
             rows[path] = _joined(rows[path], row, f"{here}: '{path}'") if path in rows else row
     except csv.Error as error:
-        raise PipelineError(f"{where}, line {lines.line_num}: not valid CSV ({error}).") from error
+        raise PipelineError(f"{where}, line {lines.line_num}: not valid CSV ({error}). Correct the line.") from error
     return Table(where, frozenset(header), rows)
 
 
@@ -135,13 +146,13 @@ def _check_header(header: list[str], where: str) -> None:
     if "path" not in header:
         found = ", ".join(header) or "nothing"
         raise PipelineError(
-            f"{where}, line 1: a column 'path' is required (label, split, group and caption are optional), separated "
-            f"by commas; found: {found}."
+            f"{where}, line 1: the column 'path' is missing; found: {found}. Name the columns in the first line, "
+            "separated by commas (label, split, group and caption are optional)."
         )
     for name in header:
         meant = hint(name, [column for column in COLUMNS[:-1] if column not in header], 0.7)
         if "caption" not in header:
-            meant = meant or hint(name, ["caption"], 0.9)  # captions, and not location or action
+            meant = meant or hint(name, ["caption"], 0.9)  # matches 'captions', but not 'location' or 'action'
         if name not in COLUMNS and meant:
             raise PipelineError(f"{where}, line 1: unknown column '{name}'.{meant}")
     for name in COLUMNS:
@@ -159,18 +170,18 @@ def _parse_row(header: list[str], cells: list[str], where: str, line: int) -> tu
         raise PipelineError(f"{where}: the path is empty.")
     split = found.get("split") or None
     if split and split.lower() not in SPLIT_NAMES:
-        raise PipelineError(f"{where}: '{split}' is not a split; write train, val or test, or leave it empty.")
+        raise PipelineError(f"{where}: '{split}' is not a split. Write train, val or test, or leave the cell empty.")
     label, group = found.get("label") or None, found.get("group") or None
-    captions = (given["caption"],) if "caption" in given else ()  # as it is, with its spaces
+    captions = (given["caption"],) if "caption" in given else ()  # unchanged, with its spaces
     return path, Row(line, label, SPLIT_NAMES[split.lower()] if split else None, group, captions)
 
 
 def _joined(row: Row, other: Row, where: str) -> Row:
-    """Add the caption of a further line; what else that says must not differ."""
+    """Add the caption of a further line of an image; label, split and group must not differ."""
     for name in ("label", "split", "group"):
         one, another = getattr(row, name), getattr(other, name)
         if one and another and one != another:
-            raise PipelineError(f"{where} has the {name} '{another}', and '{one}' in line {row.line}.")
+            raise PipelineError(f"{where} has the {name} '{another}', but '{one}' in line {row.line}. Make them agree.")
     return Row(
         row.line,
         row.label or other.label,
@@ -183,18 +194,18 @@ def _joined(row: Row, other: Row, where: str) -> Row:
 def read_layout(
     names: Sequence[str], root: str, table: Table | None, known: Callable[[str], bool], thing: str = "image"
 ) -> list[Record]:
-    """Give each image its label, split, group and captions.
+    """Return a record with label, split, group and captions for each image.
 
     Args:
         names: Names of images, sorted.
-        root: The root that `find_root` found.
-        table: labels.csv, where there is one. A column that it has is what counts; an image that it does not name is
-            unlabelled. The split may also be the folder's.
-        known: Whether a file is there, though it is not among the names.
-        thing: What the names are names of, for messages.
+        root: Folder in which the layout begins, from `find_root`.
+        table: Parsed labels.csv; None if there is none. If it has a column `label`, folders give no labels, and images
+            that it does not name are unlabelled. Without a split in the table, the split of the folder applies.
+        known: Function that returns whether a file exists although it is not among the names.
+        thing: Word for what the names refer to, for messages.
 
     Raises:
-        PipelineError: The folders could be read in two ways, or the table names what is not there.
+        PipelineError: The layout is ambiguous, or the table names a file that does not exist.
     """
     inner = [name[len(root) :] for name in names]
     splits = _split_folders(inner, root)
@@ -222,7 +233,7 @@ def _check_all_there(table: Table, there: set[str], known: Callable[[str], bool]
 
 
 def _split_folders(inner: Sequence[str], root: str) -> dict[str, SplitName]:
-    """Return the top folders that are splits, and which; nothing where the top folders are classes."""
+    """Return the split of each top folder that is a split; empty if the top folders are classes."""
     tops = {name.partition("/")[0] for name in inner if "/" in name}
     splits = {top: SPLIT_NAMES[top.lower()] for top in tops if top.lower() in SPLIT_NAMES}
     others = sorted(top for top in tops - splits.keys() if top.lower() not in UNLABELLED_NAMES)
@@ -230,16 +241,16 @@ def _split_folders(inner: Sequence[str], root: str) -> dict[str, SplitName]:
         return splits
     nested = any(name.partition("/")[0] in splits and name.count("/") > 1 for name in inner)
     if len(splits) == 1 and not nested:
-        return {}  # a class that is called train, beside bus and car
+        return {}  # a class with the name train, beside bus and car
     raise PipelineError(
-        f"ingest.source: beside {root}{sorted(splits)[0]}/ lies {root}{others[0]}/, which is not a split: the "
-        "folders could be splits or classes. Put images without a label into unlabelled/, or name splits and "
-        "labels in a labels.csv."
+        f"ingest.source: {root}{sorted(splits)[0]}/ is a split, but {root}{others[0]}/ beside it is not, so these "
+        "folders could be splits or classes. Move images without a label to unlabelled/, or name splits and labels in "
+        "a labels.csv."
     )
 
 
 def _by_folder(short: str, splits: dict[str, SplitName]) -> tuple[SplitName | None, str | None]:
-    """Split and label of an image, by the folders it lies in."""
+    """Return the split and label of an image according to the folders that contain it."""
     *folders, _ = short.split("/")
     split = splits.get(folders[0]) if folders else None
     if split:

@@ -1,10 +1,10 @@
-"""What is left of a picture when it is re-encoded or resized, and which pictures are alike by that.
+"""Sketches of pictures, which survive re-encoding and resizing, and the search for pictures with similar sketches.
 
-A sketch of a picture is a perceptual hash of 256 bits (imagehash's `phash`: whether each of the lowest 16 x 16
-frequencies of its grey values is above their median), and 8 x 8 colours, since a hash of grey values knows no colour.
-Two pictures are alike where their hashes differ in at most 30 bits and their colours by at most 5 grey levels, root
-mean square. `benchmarks/near_copies.py` measures what that finds; pictures that are blurred all over are often missed,
-because most of their frequencies are noise.
+A sketch consists of a perceptual hash of 256 bits (imagehash's `phash`: whether each of the lowest 16 x 16 frequencies
+of the grey values is above their median) and of 8 x 8 colours, since the hash ignores colour. Two pictures are alike if
+their hashes differ in up to 30 bits and their colours by up to 5 grey levels, root mean square.
+`benchmarks/near_copies.py` measures how many near copies this finds; pictures that are blurred all over are often
+missed, because most of their frequencies are noise.
 """
 
 from collections.abc import Sequence
@@ -16,25 +16,25 @@ from PIL import Image
 __all__ = ["MIN_SIDE", "alike", "sketch"]
 
 MIN_SIDE = 32
-"""Pixels: the hash of a smaller picture is made of what interpolation invents."""
+"""Shortest side of a picture with a sketch, px; the hash of a smaller one would mostly describe interpolation."""
 HASH_SIDE = 16
 COLOUR_SIDE = 8
 REDUCED_SIDE = 64
-"""Pixels: a large picture is first reduced by a whole number to about this side, which takes a fraction of the time."""
+"""Side in px to which a large picture is first reduced, by a whole factor, which is much faster than resizing it."""
 
 MAX_BITS = 30
 MAX_LEVELS = 5.0
 BANDS = 16
-"""Pieces of 16 bits: of two hashes that differ in at most 31 bits, one piece differs in at most one bit."""
+"""Number of 16-bit pieces of a hash. If two hashes differ in up to 31 bits, some piece differs in at most one bit."""
 CROWD = 64
-"""Where more hashes share a piece, each is compared with the first so many of them: they make up one group anyway."""
+"""Most hashes with the same piece that a hash is compared with; more would join the same group anyway."""
 BLOCK = 2**12
 
 Whole = npt.NDArray[np.int64]
 
 
 def sketch(image: Image.Image) -> bytes:
-    """Return the sketch of an RGB picture: 32 bytes of hash, 192 of colours; b"" where it is too small."""
+    """Return the sketch of an RGB picture, 32 bytes of hash and 192 bytes of colours; b"" if it is too small."""
     shorter = min(image.size)
     if shorter < MIN_SIDE:
         return b""
@@ -50,15 +50,15 @@ def sketch(image: Image.Image) -> bytes:
 def alike(sketches: Sequence[bytes]) -> list[list[int]]:
     """Group pictures that are alike, directly or through others.
 
-    By Norouzi, Punjani and Fleet (2012), "Fast search in Hamming space with multi-index hashing": candidates are looked
-    up by each of 16 pieces of the hash, with none or one of its bits turned, and by their brightness. So a picture is
-    compared with few others, and none that is near enough is missed.
+    Multi-index hashing after Norouzi, Punjani and Fleet (2012), "Fast search in Hamming space with multi-index
+    hashing": candidates are looked up by each of the 16 pieces of the hash, with none or one of its bits flipped, and
+    by brightness. Each picture is compared with few others, and no pair that is near enough is missed.
 
     Args:
-        sketches: The sketches, as `sketch` returns them.
+        sketches: Sketches from `sketch`.
 
     Returns:
-        Groups of at least two positions, each sorted, in the order of their first.
+        Groups of two or more positions, each sorted, ordered by their first positions.
     """
     known = [number for number, content in enumerate(sketches) if content]
     if len(known) < 2:
@@ -75,7 +75,7 @@ def alike(sketches: Sequence[bytes]) -> list[list[int]]:
 
 
 class _Search:
-    """Pictures and the groups that they have been joined to so far."""
+    """Pictures, and the groups that they have been joined into so far."""
 
     def __init__(self, hashes: npt.NDArray[np.uint8], colours: npt.NDArray[np.uint8]):
         self.pieces = hashes.view(np.uint16)  # (n, 16)
@@ -87,8 +87,8 @@ class _Search:
     def join_by(self, band: int) -> None:
         """Join pictures that are alike and whose hashes differ in at most one bit of a piece.
 
-        Pictures with a piece in common lie in the order of their brightness. It differs by no more than colours may,
-        root mean square, so that a picture is compared with a short stretch of them.
+        Pictures with the same piece are sorted by brightness. The brightness of two pictures that are alike differs by
+        no more than the limit on their colours allows, so that each picture is compared with a short stretch.
         """
         pieces = self.pieces[:, band].astype(np.int64)
         keys = pieces << 16 | self.brightness
@@ -114,7 +114,7 @@ class _Search:
         differences = self.colours[left].astype(np.int32) - self.colours[right]
         alike = np.square(differences).mean(axis=1) <= MAX_LEVELS**2
         if alike.any():
-            from scipy.sparse import coo_array  # not at the top: a process that decodes searches nothing
+            from scipy.sparse import coo_array  # not at the top, because decoding processes do not search
             from scipy.sparse.csgraph import connected_components
 
             edges = (self.groups[left[alike]], self.groups[right[alike]])

@@ -1,7 +1,7 @@
-"""What lies in a directory or a .zip: names, and how to read one. Nothing is unpacked; what is left out is named.
+"""List the images in a directory or a ZIP archive, which is not unpacked, and report the files that are left out.
 
-A folder is entered once, under its own path or else under the link to it that is found first. So links that multiply,
-or that lead round in circles, cost no more than the folders that there are.
+Each folder is entered once, under its own path or else under the first link to it. Links that multiply or lead round in
+circles therefore cost no more than the folders themselves.
 """
 
 import functools
@@ -23,17 +23,17 @@ from ssl_pipeline.terminal import counted, shown
 __all__ = ["Listing", "MissingSourceError", "Reader", "list_images", "read_file"]
 
 Reader = Callable[[str, int], bytes | Image.Image]
-"""Reads one image by its name, or raises `RejectedError`; the second argument is the most bytes that it may have."""
+"""Function that reads one image, given its name and its largest size in bytes, or raises `RejectedError`."""
 
 ListedName = tuple[str, RejectedError | str | None]
-"""A name, and where it is no ordinary file either why it cannot be read, or why it is left out."""
+"""Name of a file, and the reason why it cannot be read (an error) or is left out (a text); None if it is a file."""
 
 _ADVICE = "Give the path of a directory or of a .zip with images, relative to the folder of params.yaml."
 _ALREADY_LISTED = "a link to a folder that is already listed"
 
 
 class MissingSourceError(ConfigError):
-    """Nothing lies where a source should be; the message says where."""
+    """The source does not exist; the message names its path."""
 
 
 @dataclass
@@ -41,11 +41,11 @@ class Listing:
     """Files of a source.
 
     Attributes:
-        names: Paths of what may be images, sorted; folders are separated by "/".
-        read: Reads one of them.
-        ignored: Path -> why it is taken for no image.
-        rejects: Path -> why it cannot be read.
-        warnings: What a person should know of the listing, one sentence each.
+        read: Function that reads a file by its name.
+        names: Paths of files that may be images, sorted, with folders separated by "/".
+        ignored: Reason why each other file is not taken for an image, by path.
+        rejects: Reason why a file cannot be read, by path.
+        warnings: Warnings for the user, one sentence each.
     """
 
     read: Reader
@@ -55,13 +55,13 @@ class Listing:
     warnings: list[str] = field(default_factory=list)
 
     def sort_in(self, entries: Iterable[ListedName]) -> "Listing":
-        """Add files."""
+        """Add files, each to the names, the ignored files or the rejects."""
         raw, times = [], Counter[str]()
         for name, outcome in sorted(entries, key=lambda entry: entry[0]):
             listed = name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
             reason = no_image(name) or (outcome if isinstance(outcome, str) else None)
             times[name] += 1
-            if times[name] > 1:  # an archive can hold several files of one name
+            if times[name] > 1:  # an archive can contain several files with the same name
                 listed += f" ({times[name]})"
             if reason:
                 self.ignored[listed] = reason
@@ -76,7 +76,7 @@ class Listing:
         return self._sort_in_raw(raw)
 
     def _sort_in_raw(self, raw: Iterable[str]) -> "Listing":
-        """Leave out raw files that lie beside their own picture, as cameras write them, and reject the others."""
+        """Ignore raw files that lie beside the picture that the camera made from them, and reject the others."""
         pictures = {os.path.splitext(name)[0].lower() for name in self.names}
         for name in raw:
             if os.path.splitext(name)[0].lower() in pictures:
@@ -87,16 +87,16 @@ class Listing:
 
 
 def list_images(path: Path, key: str = "ingest.source.path", advice: str = _ADVICE) -> Listing:
-    """List a directory or a .zip.
+    """List a directory or a ZIP archive.
 
     Args:
-        path: The path of the directory or the .zip.
-        key: What named it, for messages.
-        advice: What to name, for messages.
+        path: Path of the directory or archive.
+        key: Option or key that names the path, for messages.
+        advice: Sentence that tells the user what to name, for messages.
 
     Raises:
-        MissingSourceError: There is nothing.
-        ConfigError: It is neither.
+        MissingSourceError: The path does not exist.
+        ConfigError: The path cannot be read, or is neither a directory nor an archive.
     """
     key = f"{key}: {shown(str(path), 200)}"
     try:
@@ -129,23 +129,23 @@ def _list_archive(path: Path, key: str) -> Listing:
         found = members(path)
     except NotAnArchiveError as error:
         raise ConfigError(
-            f"{key} is neither a directory nor a whole .zip ({error}). If it is a .zip, copy it or create it again."
+            f"{key} is neither a directory nor a complete .zip ({error}). If it is a .zip, copy it or create it again."
         ) from error
     listing = Listing(functools.partial(read_member, path)).sort_in((item.name, item.rejection) for item in found)
     guessed = [item.name for item in found if item.guessed]
     if guessed:
         listing.warnings.append(
             f"{shown(str(path), 200)}: {counted(len(guessed), 'name is', 'names are')} not UTF-8 and read as code page "
-            f"437, such as {shown(guessed[0], 100)}. Where names look wrong, create the archive with another program."
+            f"437, such as {shown(guessed[0], 100)}. If names look wrong, create the archive with another program."
         )
     return listing
 
 
 def _walk(root: Path) -> Iterator[ListedName]:
-    """List a directory with all below it, through links too.
+    """List a directory and everything below it, including through links.
 
-    Folders come first, and then links to folders: those whose names are shorter by depth first, then by name. Which
-    path a folder has is thus a function of the names alone.
+    Folders come before links to folders, and links are followed in the order of their depth, then of their names. The
+    path under which a folder is listed therefore depends on the names alone.
     """
     entered: set[str] = set()
     todo = deque([(str(root), os.path.realpath(root), "")])
@@ -195,12 +195,12 @@ def _kind(mode: int) -> str:
 
 
 def read_file(root: Path, name: str, limit: int) -> bytes:
-    """Read a file of a folder, of at most `limit` bytes.
+    """Read a file in a folder, up to `limit` bytes.
 
-    It may have become a pipe since it was listed: opening one must not wait for a writer.
+    The file is opened without blocking: it may have become a pipe since it was listed, and must not wait for a writer.
 
     Raises:
-        RejectedError: It cannot be read, or is larger.
+        RejectedError: The file cannot be read, or is larger.
     """
     try:
         opened = os.open(root / name, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))

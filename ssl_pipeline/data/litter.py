@@ -1,6 +1,6 @@
-"""Which files are no images, by their names alone: what NAS, sync and camera software leaves beside pictures.
+"""Recognise files that are not images by their names: what NAS, sync and camera software leaves beside pictures.
 
-A name is enough here, so that none of these files is opened. What this module does not know, decoding decides.
+None of these files is opened. If this module does not recognise a name, decoding decides.
 """
 
 import itertools
@@ -10,13 +10,13 @@ import re
 __all__ = ["AN_ARCHIVE", "A_FILM", "NOT_BY_NAME", "is_raw", "no_image"]
 
 A_FILM = "a video"
-"""Why a film is taken for no image; where films are read, it is what they are found by."""
+"""Reason why films are left out; sources that read films find them by it."""
 
 AN_ARCHIVE = "an archive, which is not opened: extract it, or name it in ingest.source.path"
-"""Why an archive beside images is left out; where shards are read, it is what they are found by."""
+"""Reason why archives beside images are left out; sources that read shards find them by it."""
 
 NOT_BY_NAME = "not an image, by its name"
-"""Why texts, tables and the like are left out; by it, captions are found."""
+"""Reason why texts, tables and similar files are left out; captions are found by it."""
 
 
 def _words(text: str) -> frozenset[str]:
@@ -54,10 +54,10 @@ _REASONS_BY_FOLDER = {
         "in a folder that belongs to a camera or an editor",
     ),
 }
-"""Folders, in lower case -> why nothing in them is an image of the user's, though it may look like one."""
+"""Reason why nothing in a folder is one of the user's images, though it may look like one, by lower-case name."""
 
 _RESCUE_FOLDER = re.compile(r"found\.\d{3}", re.IGNORECASE)
-"""A folder of what chkdsk could rescue."""
+"""Name of a folder with the files that chkdsk recovered."""
 
 _REASONS_BY_FILE = {
     **dict.fromkeys(
@@ -73,7 +73,7 @@ _REASONS_BY_FILE = {
             "swapfile.sys",
             "ntuser.dat",
         ),
-        "a file of the system's own",
+        "a system file",
     ),
     **dict.fromkeys(("readme", "license", "licence", "copying", "makefile"), NOT_BY_NAME),
 }
@@ -104,7 +104,7 @@ _SUFFIXES_BY_REASON = {
 _REASONS_BY_SUFFIX = {suffix: reason for reason, suffixes in _SUFFIXES_BY_REASON.items() for suffix in suffixes}
 
 _PHOTOS_ORIGINALS = ("originals", "masters")
-"""Folders of a library of Photos whose images are the user's."""
+"""Folders of an Apple Photos library that hold the user's images."""
 
 _RAW_SUFFIXES = _words(
     """.3fr .arw .cap .cr2 .cr3 .crw .dcr .dcs .dng .erf .fff .gpr .iiq .k25 .kdc .mef .mos .mrw .nef .nrw .orf .ori
@@ -113,10 +113,10 @@ _RAW_SUFFIXES = _words(
 
 
 def no_image(name: str) -> str | None:
-    """Say why a file is taken for no image; None where only decoding can tell.
+    """Return why a file is not taken for an image; None if only decoding can tell.
 
     Args:
-        name: Its path in the source; folders are separated by "/".
+        name: Path of the file in the source, with folders separated by "/".
     """
     parts = name.split("/")
     for part in parts:
@@ -134,7 +134,7 @@ def no_image(name: str) -> str | None:
 
 
 def is_raw(name: str) -> bool:
-    """Say whether it is a camera's raw file: of those, Pillow reads at most the thumbnail."""
+    """Return whether a file is a camera's raw file, of which Pillow reads no more than the thumbnail."""
     return _suffix(name.lower()) in _RAW_SUFFIXES
 
 
@@ -143,7 +143,7 @@ def _suffix(name: str) -> str:
 
 
 def _in_bundle(folders: list[str]) -> str | None:
-    """Return why an image in a catalogue of Lightroom or Photos, a folder with previews, is none of the user's."""
+    """Return why an image in a Lightroom or Photos catalogue, a folder with previews, is not the user's."""
     names = [folder.lower() for folder in folders]
     for name, inner in itertools.zip_longest(names, names[1:]):
         if name.endswith((".lrdata", ".lrcat-data")):

@@ -1,4 +1,4 @@
-"""Images of any bands on canvases, where some pixels may not have been measured: these are mixed into no others."""
+"""Fit images with any number of bands to canvases without mixing unmeasured pixels into measured ones."""
 
 from typing import NamedTuple, cast
 
@@ -21,26 +21,26 @@ __all__ = [
 ]
 
 MIN_MEASURED = 0.5
-"""Share of what a pixel is made of that must have been measured; the rest of it then counts for nothing."""
+"""Share of the filter weights of a canvas pixel that must fall on measured pixels; unmeasured ones are then ignored."""
 
-_COARSE_SIDE = 8  # features per side
-_GREY_LEVELS_PER_STD = 40  # grey levels for a standard deviation
+_COARSE_SIDE = 8  # coarse features per side
+_GREY_LEVELS_PER_STD = 40  # grey levels per standard deviation
 
 Mask = npt.NDArray[np.bool_]
 Box = tuple[int, int, int, int]
 
 
 class Values(NamedTuple):
-    """What an image tells of its values, by which a data set agrees on one record.
+    """Summary of an image's values, from which a data set derives one `ImageSpec`.
 
     Attributes:
-        channels: The number of its bands.
-        dtype: Their type.
-        is_rgb: Whether the first three are red, green and blue.
-        low: The least value that was measured.
-        high: The greatest value that was measured.
-        nodata: The value that the file names for pixels that were not measured.
-        unmeasured: The share of values that were not measured, in [0, 1).
+        channels: Number of bands.
+        dtype: Type of the values.
+        is_rgb: Whether the first three bands are red, green and blue.
+        low: Lowest measured value.
+        high: Highest measured value.
+        nodata: Value by which the file marks unmeasured pixels; None if it names none.
+        unmeasured: Share of the values that are unmeasured, in [0, 1).
     """
 
     channels: int
@@ -53,14 +53,14 @@ class Values(NamedTuple):
 
 
 class Fitted(NamedTuple):
-    """A canvas (size, size, C), and where it has no values: in borders, and where the image was not measured."""
+    """A canvas (size, size, C), and the mask (size, size, C) of its gaps: borders and unmeasured parts."""
 
     canvas: Pixels
     gaps: Mask
 
 
 def is_measured(pixels: Pixels, nodata: float | None) -> Mask:
-    """Return where pixels were measured, (H, W, C): they are finite, and not the value that stands for nothing."""
+    """Return the mask (H, W, C) of measured values: those that are finite and differ from `nodata`."""
     found: Mask = np.isfinite(pixels) if pixels.dtype.kind == "f" else np.ones(pixels.shape, np.bool_)
     if nodata is not None:
         found &= pixels != np.asarray(nodata).astype(np.float32 if pixels.dtype.kind == "f" else np.float64)
@@ -68,15 +68,15 @@ def is_measured(pixels: Pixels, nodata: float | None) -> Mask:
 
 
 def refuse_other_nodata(pixels: Pixels, nodata: float | None, model: ImageSpec) -> None:
-    """Refuse an image of which a model would take pixels for measured that were not.
+    """Refuse an image if a model would mistake its unmeasured pixels for measured ones.
 
     Args:
-        pixels: (H, W, C) values.
-        nodata: The value that the file names for pixels that were not measured; None where it names none.
-        model: The images that the model takes.
+        pixels: Values of the image, (H, W, C).
+        nodata: Value by which the file marks unmeasured pixels; None if it names none.
+        model: Specification of the images that the model accepts.
 
     Raises:
-        RejectedError: It has such pixels; the message names both values.
+        RejectedError: The image has such pixels; the message names both values.
     """
     if nodata is None or not (is_measured(pixels, model.nodata) & ~is_measured(pixels, nodata)).any():
         return
@@ -84,13 +84,13 @@ def refuse_other_nodata(pixels: Pixels, nodata: float | None, model: ImageSpec) 
     instead = "NaN" if model.dtype == "float32" else known
     raise RejectedError(
         "not what the model takes",
-        f"its file marks pixels that were not measured by {nodata:g}, and of such values the model knows {known}"
+        f"its file marks unmeasured pixels with {nodata:g}, but the model's value for them is {known}"
         + ("" if instead == "none" else f": write {instead} there"),
     )
 
 
 def values_of(pixels: Pixels, measured: Mask, is_rgb: bool, nodata: float | None) -> Values:
-    """Describe the values of an image (H, W, C), of which at least one was measured."""
+    """Summarise the values of an image (H, W, C), at least one of which must be measured."""
     dtype = cast("DType", pixels.dtype.name)
     low = float(pixels.min(where=measured, initial=pixels.max(where=measured, initial=_least(pixels))))
     high = float(pixels.max(where=measured, initial=_least(pixels)))
@@ -102,14 +102,14 @@ def _least(pixels: Pixels) -> int | float:
 
 
 def fit_bands(pixels: Pixels, measured: Mask, size: int, source: Box, target: Box) -> Fitted:
-    """Fit bands to a canvas, each by the filter that `ssl_pipeline.data.decode.to_canvas` uses, in 32-bit floats.
+    """Fit each band to a canvas in 32-bit floats, with the filter of `ssl_pipeline.data.decode.to_canvas`.
 
     Args:
-        pixels: (H, W, C) values.
-        measured: (H, W, C) bool, whether each value was measured.
-        size: The side of the canvas, px.
-        source: The box of the image that is used.
-        target: The box of the canvas that it fills.
+        pixels: Values of the image, (H, W, C).
+        measured: Mask of the measured values, (H, W, C) bool.
+        size: Side of the canvas, px.
+        source: Box of the image that is used, in px.
+        target: Box of the canvas that it fills, in px.
     """
     channels = pixels.shape[2]
     canvas = np.zeros((size, size, channels), pixels.dtype)
@@ -130,17 +130,17 @@ def fit_bands(pixels: Pixels, measured: Mask, size: int, source: Box, target: Bo
             there = share >= MIN_MEASURED
             values /= np.maximum(share, MIN_MEASURED)
         if pixels.dtype.kind == "u":
-            values = np.rint(values)  # weights are none below 0, so that these are within the type
+            values = np.rint(values)  # no weight is negative, so these values fit the type
         canvas[top:bottom, left:right, channel] = np.where(there, values, 0)
         gaps[top:bottom, left:right, channel] = ~there
     return Fitted(canvas, gaps)
 
 
 def rendition(pixels: Pixels, measured: Mask) -> npt.NDArray[np.uint8]:
-    """Return a picture (H, W, 3) of the first three bands, or of the first one, by which near copies are found.
+    """Return a picture (H, W, 3) of the first three bands, or of the first one, for the search for near copies.
 
-    Wider types than 8 bits are mapped by the mean and the standard deviation of the picture's coarse features, which
-    copies that were resized or saved anew have in common; its extremes are not.
+    Types wider than 8 bits are mapped to grey levels by the mean and the standard deviation of coarse features of the
+    picture. Unlike its extremes, these survive resizing and saving again.
     """
     chosen = [0, 1, 2] if pixels.shape[2] >= 3 else [0, 0, 0]
     if pixels.dtype == np.uint8:

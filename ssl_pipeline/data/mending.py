@@ -1,4 +1,4 @@
-"""Files that every viewer shows although Pillow refuses them: JPEGs that lack their last bytes, PNGs with much text."""
+"""Mend files that every viewer shows but Pillow refuses: JPEGs without their last bytes, and PNGs with long texts."""
 
 import io
 import random
@@ -13,23 +13,23 @@ from ssl_pipeline.data.remarks import Note
 __all__ = ["mend"]
 
 MOST_LOST = 0.01
-"""Share of a JPEG's rows that may be missing at its end."""
+"""Largest share of a JPEG's rows that may be missing at its end."""
 
 _END_OF_IMAGE = b"\xff\xd9"
-_MARKER_PATTERN = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")  # not a stuffed byte, a restart or a fill byte
+_MARKER_PATTERN = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")  # neither a stuffed byte nor a restart nor a fill byte
 _RESTART_PATTERN = re.compile(rb"\xff[\xd0-\xd7]")
 _PNG_HEAD = b"\x89PNG\r\n\x1a\n"
 _PNG_UNUSED = (b"tEXt", b"zTXt", b"iTXt", b"iCCP")
 
 
 def mend(content: bytes) -> tuple[bytes, Note] | None:
-    """Make a file readable from which nothing, or next to nothing, is missing.
+    """Make a file readable if nothing, or next to nothing, is missing from it.
 
     Args:
-        content: A file that Pillow could not read.
+        content: Bytes of a file that Pillow could not read.
 
     Returns:
-        The mended file, and what is to be said of it; None: it is broken, or of another format.
+        The bytes of the mended file, and a note on what is missing; None if it is too broken, or has another format.
     """
     if content.startswith(b"\xff\xd8"):
         return _complete_jpeg(content)
@@ -39,7 +39,7 @@ def mend(content: bytes) -> tuple[bytes, Note] | None:
 
 
 def _without_text(content: bytes) -> tuple[bytes, Note] | None:
-    """Drop what a PNG says in words, and its colour profile: Pillow takes a megabyte of them for an attack."""
+    """Drop the texts and the colour profile of a PNG, because Pillow takes a megabyte of them for an attack."""
     kept, dropped, place = [_PNG_HEAD], 0, len(_PNG_HEAD)
     while place < len(content):
         end = place + 12 + int.from_bytes(content[place : place + 4], "big")
@@ -55,8 +55,8 @@ def _without_text(content: bytes) -> tuple[bytes, Note] | None:
 
 
 def _complete_jpeg(content: bytes) -> tuple[bytes, Note] | None:
-    """End a JPEG that was cut in its last scan: a decoder then shows what there is of it."""
-    content = content.rstrip(b"\xff")  # half a marker, which would make one of whatever comes next
+    """Add the end marker to a JPEG that was cut off in its last scan, so that a decoder shows what is left of it."""
+    content = content.rstrip(b"\xff")  # half a marker, which would combine with the next byte to a wrong one
     try:
         frame = _read_frame(content)
     except LookupError:  # its headers contradict each other
@@ -74,18 +74,18 @@ class _Frame(NamedTuple):
     height: int
     width: int
     unit: tuple[int, int]
-    """Height and width of what is coded together (the minimum coded unit), px."""
+    """Height and width of the minimum coded unit (the block that is coded together), px."""
     complete: bool
-    """Whether there is a scan, if perhaps not the whole of it, for each bit of each coefficient."""
+    """Whether each bit of each coefficient has a scan, which may be incomplete."""
     scan: int
-    """Where the last scan begins, bytes."""
+    """Position of the first byte of the last scan."""
 
 
 def _read_frame(content: bytes) -> _Frame | None:
-    """Walk over a JPEG's markers (ITU-T T.81, annex B); None where they make no sense."""
+    """Read the markers of a JPEG (ITU-T T.81, annex B); return None if they make no sense."""
     size: tuple[int, int] | None = None
     unit = (8, 8)
-    missing: dict[int, list[int]] = {}  # component -> for each of its 64 coefficients, how many low bits are missing
+    missing: dict[int, list[int]] = {}  # number of missing low bits of the 64 coefficients, by component
     place = 2
     while found := _MARKER_PATTERN.search(content, place):
         marker, start = content[found.start() + 1], found.end()
@@ -96,7 +96,7 @@ def _read_frame(content: bytes) -> _Frame | None:
         if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC) and len(body) >= 6:  # the frame's header
             size = int.from_bytes(body[1:3], "big"), int.from_bytes(body[3:5], "big")
             parts = [body[6 + 3 * number : 9 + 3 * number] for number in range(body[5])]
-            if len(parts) > 1:  # a single component is coded block by block, whatever its factors say
+            if len(parts) > 1:  # a single component is coded block by block, whatever its sampling factors
                 unit = 8 * max(part[1] & 15 for part in parts), 8 * max(part[1] >> 4 for part in parts)
             missing = {part[0]: [16] * 64 for part in parts}
         if marker == 0xDA:  # a scan's header
@@ -110,7 +110,7 @@ def _read_frame(content: bytes) -> _Frame | None:
 
 
 def _lost_rows(content: bytes, frame: _Frame) -> float:
-    """Return how many rows' worth of pixels are missing: all from the first that what is put behind the end changes."""
+    """Return how many rows' worth of pixels are missing: all from the first pixel that bytes after the end change."""
     whole = _decode(content + _END_OF_IMAGE)
     others = (_decode(content + filler + _END_OF_IMAGE) for filler in _fillers(content[frame.scan :]))
     differs = np.zeros(whole.shape[:2], np.bool_)
@@ -120,7 +120,7 @@ def _lost_rows(content: bytes, frame: _Frame) -> float:
     if not rows.any():
         return 0.0
     height, width = frame.unit
-    # Colours are coded at half the size and blurred when enlarged, which reaches one pixel into the unit before.
+    # Colours are coded at half the size and blurred when enlarged, which reaches one pixel into the unit above.
     top = (int(rows.argmax()) + 1) // height * height
     inside = differs[max(0, top - 1) : top + height - 1].any(axis=0)  # its last row is blurred from the row below
     left = (int(inside.argmax()) + 1) // width * width
@@ -129,10 +129,10 @@ def _lost_rows(content: bytes, frame: _Frame) -> float:
 
 
 def _fillers(scan: bytes) -> list[bytes]:
-    """Return what may be put behind the end of a scan: each begins with other bits, none with libjpeg's zeros."""
+    """Return bytes to append to a scan: each item starts with different bits, and none with the zeros of libjpeg."""
     draw = random.Random(0)
     noise = bytes(draw.randrange(255) for _ in range(256))
-    restarts = _RESTART_PATTERN.findall(scan)  # at the end of an interval all is skipped up to the next of these
+    restarts = _RESTART_PATTERN.findall(scan)  # at the end of an interval, decoders skip to the next restart marker
     restart = bytes((0xFF, 0xD0 + (restarts[-1][1] + 1) % 8 if restarts else 0xD0))
     return [bytes((first,)) + noise + restart + noise for first in (0x5A, 0xA5, 0xDA)]
 

@@ -1,7 +1,7 @@
-"""Moments of the stored images that are frames of a film: the clip of each, and its time there.
+"""Moments of the stored images that are frames of clips: the clip of each, and its time in the clip.
 
-`store/<split>/moments.npz` has two arrays (n,) in the order of the rows, `clips` and `seconds`. A split without frames
-has no such file.
+`store/<split>/moments.npz` holds two arrays (n,) in the order of the rows, `clips` and `seconds`. A split without
+frames has no such file.
 """
 
 import zipfile
@@ -22,18 +22,18 @@ _NAME = "moments.npz"
 
 
 class Moment(NamedTuple):
-    """When a frame is seen: the name of its clip, and the time from the beginning of that, s."""
+    """Position of a frame in time: the name of its clip, and the time since the beginning of the clip, s."""
 
     clip: str
     seconds: float
 
 
 class Moments(NamedTuple):
-    """When the images of a split are seen.
+    """Positions of the images of a split in time.
 
     Attributes:
-        clips: (n,) int64 numbers of clips, from 0 in the order of their first rows; -1 for an image that is no frame.
-        seconds: (n,) float64, the time from the beginning of the clip, s; NaN for an image that is no frame.
+        clips: Clip numbers, (n,) int64, from 0 in the order of their first rows; -1 for an image that is not a frame.
+        seconds: Times since the beginning of the clip, s, (n,) float64; NaN for an image that is not a frame.
 
     Examples:
         >>> Moments.of([Moment("film", 0.0), None, Moment("film", 0.5)]).clips.tolist()
@@ -45,7 +45,7 @@ class Moments(NamedTuple):
 
     @classmethod
     def of(cls, rows: Iterable[Moment | None]) -> "Moments":
-        """Return the moments of images, given that of each; None for an image that is no frame."""
+        """Build the object from the moment of each image, which is None for an image that is not a frame."""
         named: dict[str, int] = {}
         found = [(named.setdefault(row.clip, len(named)), row.seconds) if row else (-1, np.nan) for row in rows]
         return cls(np.array([clip for clip, _ in found], np.int64), np.array([time for _, time in found], np.float64))
@@ -58,10 +58,10 @@ def write_moments(folder: Path, moments: Moments) -> None:
 
 
 def read_moments(folder: Path) -> Moments:
-    """Read the moments of a split that has some.
+    """Read the moments of a split that contains frames.
 
     Raises:
-        PipelineError: They are missing or damaged.
+        PipelineError: The file of moments is missing or damaged.
     """
     path = folder / _NAME
     try:

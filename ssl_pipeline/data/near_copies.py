@@ -1,6 +1,7 @@
-"""Near copies: one picture re-encoded, resized or reduced to a thumbnail. No split may part them.
+"""Find near copies: one picture re-encoded, resized or reduced to a thumbnail. They must never straddle the splits.
 
-Unlike copies, which are equal in every pixel, near copies are all kept: as one group, as frames of one track are.
+Copies, which are equal in every pixel, are merged. Near copies are all kept, but form one group, like the frames of a
+track.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -16,22 +17,31 @@ __all__ = ["NearCopies", "NearCopy", "Picture", "is_near_copies", "join_near_cop
 
 CROWD_IMAGES = 20
 CROWD_SHARE = 0.05
-"""More images than these two allow are no copies of one, but look alike to a hash: a fixed camera's, say. Neither are
-frames of more than CROWD_CLIPS clips, such as those of one colour that fades begin with."""
+"""Largest number of near copies of one picture, and their largest share of all images. A group that exceeds both does
+not consist of copies, but only looks alike to a hash, such as images of a fixed camera. The same holds for frames of
+more than CROWD_CLIPS clips, such as those of a single colour at the start of a fade."""
 
 _GROUP_PREFIX = "near copies "
 _RANK_OF_SPLIT: dict[SplitName | None, int] = {None: 0, "train": 1, "val": 2, "test": 3}
 
 
 class Picture(NamedTuple):
-    """What is compared of an image: its sketch (see `ssl_pipeline.data.likeness`), and its pixels' number."""
+    """Properties by which images are compared: sketch (see `ssl_pipeline.data.likeness`) and number of pixels."""
 
     sketch: bytes
     area: int
 
 
 class NearCopy(NamedTuple):
-    """An image that looks like another; `left_out` is "yes" where the source puts the two on different sides."""
+    """A line of near_copies.csv: an image that is a near copy of another.
+
+    Attributes:
+        path: Path of the image.
+        like: Path of the image that represents the group.
+        split: Split that the source assigns to `path`; "" if it assigns none.
+        like_split: Split that the source assigns to `like`; "" if it assigns none.
+        left_out: "yes" if the source assigns the two to different splits, so that `path` is left out; "" otherwise.
+    """
 
     path: str
     like: str
@@ -41,12 +51,12 @@ class NearCopy(NamedTuple):
 
 
 class NearCopies(NamedTuple):
-    """What was found.
+    """Result of the search for near copies.
 
     Attributes:
-        contents: The images that stay; near copies have a group in common.
-        copies: A line for each image that is a near copy of a larger one, sorted by path.
-        crowds: The sizes of groups that are too large to be copies, and are not joined.
+        contents: Images that stay; near copies share a group.
+        copies: Lines for images that are near copies of a larger one, sorted by path.
+        crowds: Sizes of groups that are too large to be near copies, and were not joined.
     """
 
     contents: list[Content]
@@ -57,12 +67,12 @@ class NearCopies(NamedTuple):
 def join_near_copies(contents: Sequence[Content], pictures: Mapping[str, Picture]) -> NearCopies:
     """Find near copies and put them into groups.
 
-    Where the source puts near copies on different sides, those of the test split stay, or else those of val, and the
-    others are left out, as copies are: what is tested must not have been trained on.
+    If the source assigns near copies to different splits, those in test stay, or else those in val. The others are left
+    out, like copies, because test images must not have been trained on.
 
     Args:
-        contents: The contents, as `ssl_pipeline.data.splits.merge_copies` returns them.
-        pictures: Path of each content -> what is compared.
+        contents: Contents from `ssl_pipeline.data.splits.merge_copies`.
+        pictures: Properties by which the contents are compared, by path.
     """
     groups = Groups([content.groups for content in contents])
     sides: dict[int, SplitName | None] = {}
@@ -102,7 +112,7 @@ def _rank(side: SplitName | None) -> int:
 def _lines(
     contents: Sequence[Content], members: Sequence[int], out: Collection[int], pictures: Mapping[str, Picture]
 ) -> list[NearCopy]:
-    """Return a line for each member but the one that stands for the group: the largest of those that stay."""
+    """Return a line for each member except the one that represents the group, the largest of those that stay."""
     first, *others = sorted(
         (contents[member].record for member in members if member not in out),
         key=lambda record: (-pictures[record.path].area, record.path),
@@ -115,12 +125,12 @@ def _lines(
 
 
 def is_near_copies(group: str) -> bool:
-    """Return whether a group of the index is one of near copies, and not one that the source gave."""
+    """Return whether a group of the index consists of near copies, rather than coming from the source."""
     return group.startswith(_GROUP_PREFIX)
 
 
 def name_groups(contents: Sequence[Content]) -> list[str]:
-    """Return each content's group, or "": one name where groups share a picture, the source's own if it gave one."""
+    """Return each content's group, or "". Groups that share a picture get one name, from the source if it named one."""
     names = [""] * len(contents)
     for members in Groups([content.groups for content in contents]).members():
         found = {name for member in members for name in contents[member].groups}

@@ -1,4 +1,4 @@
-"""Decoding on all cores, in order, with a bounded number of images on the way, and bounds on what a file may cost."""
+"""Decode images on all cores, in order, with bounds on the images in memory and on the cost of each file."""
 
 import functools
 import time
@@ -22,20 +22,21 @@ DecodingOutcome = Decoded | RejectedError
 Content = bytes | Image.Image
 
 SERIAL_SECONDS = 1.0
-"""Seconds of decoding before more processes are started: starting them takes about as long."""
+"""Seconds of decoding before more processes are started, because starting them takes about as long."""
 CHUNK_BYTES = 2**20
 CHUNK_IMAGES = 64
 SECONDS = 20.0
 SECONDS_PER_BYTE = 0.5e-6
-"""Processor time that a file may take: some ten times what honest ones of 16 megapixels do, in any format."""
+"""Processor time that a file may take, in s and s per byte: some ten times that of intact files of 16 megapixels, in
+any format."""
 SPARE_BYTES = 2**29
 BYTES_PER_PIXEL = {"rgb8": 48, "as_is": 64}
-"""Memory that decoding may take beside the file: more than any way from a file to RGB pixels needs, or to 16 bands in
-parts of 4 bytes, of which the file has as many."""
+"""Memory that decoding may take on top of the file, in bytes: more than any format needs to become RGB pixels, or 16
+bands of 4-byte values."""
 
 
 def file_limit(canvas: Canvas) -> int:
-    """Return the most bytes that a file may have for each pixel that an image may have: more than its bands take."""
+    """Return the largest size of a file, in bytes, which is more than the bands of the largest image take."""
     most = 16e6 if canvas.pixels.name == "rgb8" else 64e6
     return max(2**26, int(most * canvas.max_megapixels))
 
@@ -43,14 +44,14 @@ def file_limit(canvas: Canvas) -> int:
 def decode_all(images: Images, canvas: Canvas, workers: int | None = None) -> Iterator[DecodingOutcome]:
     """Decode images, in the order of their records.
 
-    Files are decoded in processes that are ended where one takes too long, or dies of it. What a data set has decoded
-    already is worked on here, until it has taken long enough to be worth sending to other processes.
+    Files are decoded in separate processes, so that a file which hangs or crashes one is only rejected. Images that a
+    data set has already decoded are processed here at first, and by other processes once this has taken a while.
 
     Args:
-        images: The images to decode.
-        canvas: The canvases to fit them to, and what is refused.
-        workers: Processes; None: one for each core that this process may use, which it shares with other ranks on this
-            machine. The outcome does not depend on it.
+        images: Images to decode.
+        canvas: Canvas to fit the images to, and the limits of what is accepted.
+        workers: Number of decoding processes; None starts one per core that this process may use, after sharing the
+            cores with other ranks on this machine. The outcomes do not depend on it.
 
     Raises:
         PipelineError: A decoding process was killed.
@@ -67,7 +68,7 @@ def decode_all(images: Images, canvas: Canvas, workers: int | None = None) -> It
 
 
 def read_again(images: Images, names: Sequence[str], canvas: Canvas) -> Iterator[Pixels | RejectedError]:
-    """Decode some images at their own shapes, in order, one by one; a file that changed may be broken by now."""
+    """Decode some images again at their original sizes, one by one, in order; a file that changed may be rejected."""
     read, work = _reader(images, canvas), functools.partial(_pixels, canvas)
     if images.portable:
         yield from in_order((Chunk([name], read, work) for name in names), 1, limits_of(canvas), 0.0)
@@ -76,7 +77,7 @@ def read_again(images: Images, names: Sequence[str], canvas: Canvas) -> Iterator
 
 
 def limits_of(canvas: Canvas) -> Limits:
-    """Return what a file may cost that is decoded for a canvas."""
+    """Return the limits on the time and memory for decoding one file for a canvas."""
     memory = SPARE_BYTES + file_limit(canvas) + int(BYTES_PER_PIXEL[canvas.pixels.name] * 1e6 * canvas.max_megapixels)
     return Limits(SECONDS, SECONDS_PER_BYTE, memory)
 
@@ -96,7 +97,7 @@ def _reader(images: Images, canvas: Canvas) -> Callable[[str], Content]:
 
 
 def read_at_most(read: Reader, limit: int, name: str) -> Content:
-    """Read a file of at most `limit` bytes; the order of arguments suits `functools.partial`."""
+    """Read a file of up to `limit` bytes; the order of the arguments suits `functools.partial`."""
     return read(name, limit)
 
 
@@ -109,7 +110,7 @@ def _as_it_is(content: Content) -> Content:
 
 
 def _hand_over(contents: Mapping[str, Content | RejectedError], name: str) -> Content:
-    """Return a reader of what the parent process has read."""
+    """Return what the parent process has read, or raise its rejection."""
     content = contents[name]
     if isinstance(content, RejectedError):
         raise content

@@ -1,4 +1,4 @@
-"""What decoding has to say of a file: why it cannot be used, or what was left out of it."""
+"""Remarks of decoding about a file: why it cannot be used, or what was left out."""
 
 from typing import NamedTuple
 
@@ -6,7 +6,12 @@ __all__ = ["Note", "RejectedError"]
 
 
 class RejectedError(Exception):
-    """An image that cannot be used; `kind` is what to count it under, `str()` the whole reason."""
+    """An image that cannot be used.
+
+    Args:
+        kind: Short reason, by which rejects are counted.
+        detail: What is wrong with this file in particular; `str()` of the error gives both.
+    """
 
     def __init__(self, kind: str, detail: str = ""):
         super().__init__(kind, detail)
@@ -15,7 +20,7 @@ class RejectedError(Exception):
 
     @property
     def depends_on_machine(self) -> bool:
-        """Whether the same file may be read another time, when the machine is less busy or a disk answers."""
+        """Whether the same file may be readable at another time, when the machine is less busy or a disk responds."""
         return self.kind in ("too slow", "unreadable") or self.detail.startswith(("it does not fit", "its decoder"))
 
     def __str__(self) -> str:
@@ -23,11 +28,11 @@ class RejectedError(Exception):
 
 
 class Note(NamedTuple):
-    """What a person should know of an image that is used all the same.
+    """A note on an image that is used all the same.
 
     Attributes:
-        kind: A predicate of several files, to count them under: "have further pages, which were ignored".
-        detail: What is true of this file: "24 beside the first".
+        kind: Predicate for several files, by which notes are counted: "have further pages, which were ignored".
+        detail: Detail about this file: "24 beside the first".
     """
 
     kind: str

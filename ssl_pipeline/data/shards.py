@@ -1,4 +1,4 @@
-"""Files in .tar shards, as WebDataset writes them: where each lies, and how one is read. Nothing is unpacked."""
+"""List and read the files in .tar shards, as WebDataset writes them, without unpacking anything."""
 
 import functools
 import tarfile
@@ -12,22 +12,23 @@ from ssl_pipeline.data.remarks import RejectedError
 __all__ = ["Listed", "Place", "list_shard", "read_place", "read_shard_file"]
 
 _BLOCK = 512
-_OPEN_SHARDS = 4  # whose directories a process remembers: it reads one shard after the other
+_OPEN_SHARDS = 4  # shards whose directories a process caches; it reads one shard after the other
 
 
 class Place(NamedTuple):
-    """Where the bytes of a file lie in its shard."""
+    """Position and size of a file in its shard, in bytes."""
 
     start: int
     size: int
 
 
 class Listed(NamedTuple):
-    """What lies in a shard.
+    """Files in a shard.
 
     Attributes:
-        places: Name -> where its bytes lie, in the order of the shard.
-        rejects: Name -> why the file cannot be used; "" -> why the rest of the shard cannot be read.
+        places: Position of each file, by name, in the order of the shard.
+        rejects: Reason why a file cannot be used, by name; under "", the reason why the rest of the shard cannot be
+            read.
     """
 
     places: dict[str, Place]
@@ -35,7 +36,7 @@ class Listed(NamedTuple):
 
 
 def list_shard(path: Path) -> Listed:
-    """List the files in a shard; what is damaged ends the list, and is one of the rejects."""
+    """List the files in a shard; damage ends the list and is recorded among the rejects."""
     listed = Listed({}, {})
     try:
         with tarfile.open(path, "r:") as shard:
@@ -44,23 +45,23 @@ def list_shard(path: Path) -> Listed:
             _check_end(path, shard.offset)
     except RejectedError as error:
         listed.rejects[""] = error
-    except Exception as error:  # tarfile may raise anything at damaged headers: ReadError, ValueError, RecursionError
+    except Exception as error:  # tarfile may raise anything on damaged headers: ReadError, ValueError, RecursionError
         reason = str(error) or type(error).__name__
-        what = "it is compressed: decompress it to a .tar" if _is_compressed(path) else f"no whole .tar ({reason})"
+        what = "it is compressed: decompress it to a .tar" if _is_compressed(path) else f"an incomplete .tar ({reason})"
         listed.rejects[""] = RejectedError("unreadable", what)
     return listed
 
 
 def read_shard_file(root: Path, name: str, limit: int) -> bytes:
-    """Read a file of a shard, of at most `limit` bytes.
+    """Read a file in a shard, up to `limit` bytes.
 
     Args:
-        root: The folder of the shards.
-        name: The path of the shard, "/", and the name of the file in it.
-        limit: The most bytes that it may have.
+        root: Folder of the shards.
+        name: Path of the shard, "/", and the name of the file in it.
+        limit: Largest size of the file, in bytes.
 
     Raises:
-        RejectedError: It is larger, or the shard has changed.
+        RejectedError: The file is larger, the shard cannot be read, or it has changed.
     """
     shard, _, member = name.partition(".tar/")
     path = root / f"{shard}.tar"
@@ -75,10 +76,10 @@ def read_shard_file(root: Path, name: str, limit: int) -> bytes:
 
 
 def read_place(path: Path, place: Place, limit: int) -> bytes:
-    """Read the bytes at a place in a shard, at most `limit` of them.
+    """Read the file at a position in a shard, up to `limit` bytes.
 
     Raises:
-        RejectedError: There are more, or the shard ends within them.
+        RejectedError: The file is larger, cannot be read, or is cut off by the end of the shard.
     """
     check_bytes(place.size, limit)
     try:
@@ -94,15 +95,15 @@ def read_place(path: Path, place: Place, limit: int) -> bytes:
 
 @functools.lru_cache(maxsize=_OPEN_SHARDS)
 def _directory(path: Path, *state: int) -> dict[str, Place]:
-    del state  # a shard that was written anew is another one
+    del state  # part of the cache's key only, so that a shard that was rewritten is listed again
     return list_shard(path).places
 
 
 def _headers(shard: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:
-    """Yield the headers of a shard, each of which must lie behind the last one: a negative size would lead back."""
+    """Yield the headers of a shard, each of which must lie after the previous one: a negative size would lead back."""
     last = -1
     while (info := shard.next()) is not None:
-        shard.members.clear()  # type: ignore[attr-defined]  # which would be kept for ever
+        shard.members.clear()  # type: ignore[attr-defined]  # tarfile would keep them forever
         if info.size < 0 or shard.offset <= last:
             raise RejectedError("unreadable", "a damaged .tar: a file in it has a negative size")
         last = shard.offset
@@ -115,7 +116,7 @@ def _sort_in(listed: Listed, info: tarfile.TarInfo) -> None:
         return
     reason = untrusted(name)
     if not info.isreg() or info.issparse():
-        reason = "no regular file in the shard"
+        reason = "not a regular file in the shard"
     elif name.encode("utf-8", "surrogateescape") != name.encode("utf-8", "replace"):
         reason = "its name is not valid UTF-8; rename it"
     elif name in listed.places:
@@ -128,16 +129,16 @@ def _sort_in(listed: Listed, info: tarfile.TarInfo) -> None:
 
 
 def _check_end(path: Path, offset: int) -> None:
-    """Refuse the rest of a shard that does not end as one does: tarfile takes a damaged header for the end.
+    """Refuse a shard that does not end with zeros, because tarfile takes a damaged header for the end.
 
     Raises:
-        RejectedError: There is something else than zeros.
+        RejectedError: The block at the offset contains anything but zeros.
     """
     with path.open("rb") as file:
         file.seek(offset)
         block = file.read(_BLOCK)
     if block.strip(b"\0"):
-        raise RejectedError("unreadable", f"a damaged .tar: nothing can be read from byte {offset:,} on")
+        raise RejectedError("unreadable", f"a damaged .tar: nothing after byte {offset:,} can be read")
 
 
 def _is_compressed(path: Path) -> bool:

@@ -1,6 +1,7 @@
-"""The contract of a source, which says where images come from, and what sources with a path have in common.
+"""The contract of sources, which provide images, and what sources with a path have in common.
 
-It lies here and not in `ssl_pipeline.types`, as it needs no torch: the inventory looks at the source in each run.
+This module is not in `ssl_pipeline.types`, because it must not import torch: the inventory reads the source in each
+run.
 """
 
 import os.path
@@ -23,15 +24,15 @@ PATH = "ingest.source.path"
 
 @dataclass(frozen=True)
 class Images:
-    """Images that can be read one by one, and what is said of each.
+    """Images that can be read one by one, with a record of each.
 
     Attributes:
-        records: What is said of each image, with distinct paths.
-        read: Reads one by its path.
-        ignored: Path -> why it is taken for no image.
-        rejects: Path -> why it cannot be read.
+        records: Records of the images, with distinct paths.
+        read: Function that reads an image, given its path and a limit in bytes.
+        ignored: Reason why a file is not taken for an image, by path.
+        rejects: Reason why a file cannot be read, by path.
         portable: Whether other processes can call `read`, at little cost.
-        warnings: What a person should know of it, one sentence each.
+        warnings: Warnings for the user, one sentence each.
 
     Examples:
         >>> files = {"a.png": b"...", "b.png": b"..."}
@@ -50,12 +51,12 @@ class Images:
 
 @dataclass(frozen=True)
 class Pile:
-    """What the images depend on, so that a change is seen without opening any.
+    """Files and other facts that the images depend on, so that a change is noticed without opening any image.
 
     Attributes:
-        root: The folder that names are relative to.
-        names: Names of the files whose content counts.
-        others: Name of what else is noted -> what is noted of it: why a file cannot be read, the version of a table.
+        root: Folder that the names are relative to.
+        names: Names of the files whose content matters.
+        others: Further facts, by name, such as the version of a table, or why a file cannot be read.
 
     Examples:
         >>> Pile(Path("images"), ["labels.csv", "a.png"], others={"table": "version 3"}).names
@@ -68,15 +69,15 @@ class Pile:
 
 
 class Source(ABC):
-    """Where images come from. What is registered builds one from options alone; it looks at no data yet.
+    """Base class of sources, which provide images.
 
-    The constructor refuses a value with a `ValueError`. What only the data shows is a `PipelineError` of `open` and
-    `files`; where there is nothing, as in a clone without its images, it is a `MissingSourceError`
-    (`ssl_pipeline.data.listing`), for which the last inventory is kept.
+    The constructor takes options alone, reads no data, and raises a `ValueError` if an option has a wrong value. `open`
+    and `files` raise a `PipelineError` for mistakes that only the data reveals. If the data is missing, as in a clone
+    without its images, they raise a `MissingSourceError` (`ssl_pipeline.data.listing`), and the last inventory is kept.
 
     Attributes:
-        downloads: Whether `open` fetches what is not there yet. It then runs before `files`.
-        reads_paths: Whether it is the source of a program that names nothing but a path: it is built from `path` alone.
+        downloads: Whether `open` downloads missing data. It then runs before `files`.
+        reads_paths: Whether commands that are given only a path use this source; it is then built from `path` alone.
 
     Examples:
         >>> from PIL import Image
@@ -96,29 +97,29 @@ class Source(ABC):
 
     @abstractmethod
     def open(self) -> Images:
-        """Return the images, with none decoded; the same ones in the same order while the data is the same.
+        """Return the images, without decoding any. The same data gives the same images in the same order.
 
         Raises:
-            PipelineError: There is nothing to read, or it cannot be read.
+            PipelineError: The data is missing, or cannot be read.
         """
 
     def files(self) -> Pile:
-        """Return what the images depend on; where it has changed, `ingest` runs again. By default it is nothing.
+        """Return what the images depend on, by default nothing; if it changes, `ingest` runs again.
 
         Raises:
-            PipelineError: As `open` does.
+            PipelineError: The data is missing, or cannot be read.
         """
         return Pile()
 
 
 def find_source(path: str) -> Path:
-    """Return where the path of a source leads; nothing need be there yet.
+    """Resolve the path of a source, which need not exist yet.
 
     Args:
-        path: The value of `ingest.source.path`, relative to the folder of params.yaml.
+        path: Value of `ingest.source.path`, relative to the folder of params.yaml.
 
     Raises:
-        ConfigError: Products of the stages lie there, or would: they would be read as images.
+        ConfigError: Products of the stages are, or will be, under this path, and would be read as images.
     """
     place = find_path(path, PATH)
     refuse_products(path, place, (Path.cwd(), workspace().resolve()))
@@ -126,21 +127,21 @@ def find_source(path: str) -> Path:
 
 
 def refuse_products(path: str, place: Path, projects: Iterable[Path]) -> None:
-    """Refuse a source that holds products of a project, or lies in them.
+    """Refuse a source that contains products of a project, or lies inside them.
 
     Args:
-        path: The path as a person has written it, for messages.
-        place: The place that it leads to.
+        path: Path as the user wrote it, for messages.
+        place: Path that it resolves to.
         projects: Folders of projects, with their links resolved.
 
     Raises:
-        ConfigError: Products of the stages lie there, or would: they would be read as images.
+        ConfigError: Products of the stages are, or will be, under this path, and would be read as images.
     """
-    found = Path(os.path.realpath(place))  # never mind links to themselves
+    found = Path(os.path.realpath(place))  # unlike Path.resolve, this accepts links to themselves
     for folder in projects:
         for product in ((folder / name).resolve() for name in PRODUCTS):
             if product.is_relative_to(found) or found.is_relative_to(product):
                 raise ConfigError(
-                    f"{PATH}: {shown(path, 200)} holds products of this project ({shown(str(product), 200)}), which "
+                    f"{PATH}: {shown(path, 200)} contains products of this project ({shown(str(product), 200)}), which "
                     "would be read as images. Move the images to a directory of their own, such as 'images'."
                 )

@@ -1,6 +1,7 @@
-"""Which image goes to train, val or test: by the hash of its content, so that neither names nor order matter.
+"""Assign images to train, val and test by the hashes of their contents, so that neither names nor order matter.
 
-Copies of one picture are one image, on one side. A group (a patient, a track, a photographer) is on one side, whole.
+Copies of one picture count as one image, in one split. A group (a patient, a track, a photographer) is never divided
+between splits.
 """
 
 import hashlib
@@ -19,21 +20,22 @@ from ssl_pipeline.terminal import shown
 __all__ = ["CROWD_CLIPS", "Content", "Copy", "assign", "merge_copies"]
 
 CROWD_CLIPS = 3
-"""A frame that more clips than these show makes no copies of them: a black one, or a title, that films begin with."""
+"""Largest number of clips that a frame may tie together. A frame in more clips, such as a black frame or a title at the
+start of films, does not make copies of them."""
 
 
 @dataclass(frozen=True, slots=True)
 class Content:
-    """One picture, however many files hold it.
+    """One picture, however many files contain it.
 
     Attributes:
-        digest: SHA-256 of its pixels.
-        record: The file that is kept.
-        label: The class; None also where copies contradict each other.
-        groups: The groups of all copies, but of those that the source puts in another split than the one kept. Of a
-            frame that more than CROWD_CLIPS clips show, the clip of the one that is kept.
-        captions: The captions of all copies, each once, those of the file that is kept first.
-        moment: The first moment of equal frames, in the clip of the one that is kept; None for no frame.
+        digest: SHA-256 of the pixels.
+        record: Record of the file that is kept.
+        label: Name of the class; None if there is no label, or if copies contradict each other.
+        groups: Groups of all copies, except those that the source assigns to a different split than the kept file. For
+            a frame in more than CROWD_CLIPS clips, only the clip of the kept frame.
+        captions: Captions of all copies without repetitions, those of the kept file first.
+        moment: First moment of equal frames, in the clip of the kept frame; None for a picture that is not a frame.
     """
 
     digest: bytes
@@ -45,7 +47,17 @@ class Content:
 
 
 class Copy(NamedTuple):
-    """A file that holds a picture which is kept from another file; `conflict` says what they disagree on."""
+    """A line of duplicates.csv: a file with the same picture as the file that is kept.
+
+    Attributes:
+        path: Path of the file.
+        kept: Path of the file that is kept.
+        label: Label of the file; "" if it has none.
+        kept_label: Label of the kept file; "" if it has none.
+        split: Split that the source assigns to the file; "" if it assigns none.
+        kept_split: Split that the source assigns to the kept file; "" if it assigns none.
+        conflict: Properties on which the two disagree, "label", "split" or both; "" if they agree.
+    """
 
     path: str
     kept: str
@@ -57,19 +69,19 @@ class Copy(NamedTuple):
 
 
 def merge_copies(files: Iterable[tuple[bytes, Record]]) -> tuple[list[Content], list[Copy]]:
-    """Keep one file of each picture: that of the test split, or else of val, or else a labelled one, first by path.
+    """Keep one file of each picture: from test, or else from val, or else a labelled one; of these, the first by path.
 
-    So a picture that is both in train and in test is a test image, and is not trained on. A picture whose copies carry
-    different labels is kept without a label: which is right, nobody can tell.
+    A picture that is in both train and test is therefore a test image, and is not trained on. A picture whose copies
+    have different labels is kept without a label, because nobody can tell which one is right.
 
     Args:
         files: Digest of the pixels and record of each file.
 
     Returns:
-        Contents sorted by digest, and the copies sorted by path.
+        The contents, sorted by digest, and the copies, sorted by path.
 
     Raises:
-        PipelineError: A frame has a time and no clip.
+        PipelineError: A frame has a time but no clip.
     """
     holders: defaultdict[bytes, list[Record]] = defaultdict(list)
     for digest, record in files:
@@ -78,7 +90,7 @@ def merge_copies(files: Iterable[tuple[bytes, Record]]) -> tuple[list[Content], 
     for digest, records in sorted(holders.items()):
         kept, *others = sorted(records, key=_preference)
         labels = {record.label for record in records} - {None}
-        # a copy on another side is left out, and does not tie the rest of its group to the one that is kept
+        # a copy in another split is left out, and must not tie the rest of its group to the kept file
         tied = [record for record in records if None in (record.split, kept.split) or record.split == kept.split]
         if len({record.group for record in tied if record.seconds is not None}) > CROWD_CLIPS:
             tied = [record for record in tied if record.group == kept.group]
@@ -95,14 +107,14 @@ def _preference(record: Record) -> tuple[bool, bool, bool, str]:
 
 
 def _first_moment(kept: Record, tied: Iterable[Record]) -> Moment | None:
-    """Return the first moment of equal frames, in the clip of the one that is kept if that has a time."""
+    """Return the first moment of equal frames, in the clip of the kept frame if that has a time."""
     moments = []
     for record in tied:
         if record.seconds is None:
             continue
         if record.group is None:
             raise PipelineError(
-                f"ingest.source: {shown(record.path, 200)} has a time, {record.seconds:g} s, and no group: the source "
+                f"ingest.source: {shown(record.path, 200)} has a time, {record.seconds:g} s, but no group. The source "
                 "must name the clip of a frame as its group."
             )
         moments.append(Moment(record.group, record.seconds))
@@ -121,7 +133,7 @@ def _copy(record: Record, kept: Record) -> Copy:
 
 @dataclass(slots=True)
 class _Unit:
-    """Contents that must be on one side: a group, groups that share a picture, or a single picture."""
+    """Contents that must be in one split: a group, groups that share a picture, or a single picture."""
 
     order: bytes
     members: list[int]
@@ -131,24 +143,24 @@ class _Unit:
 def assign(
     contents: Sequence[Content], seed: int, val_fraction: float, test_fraction: float
 ) -> tuple[list[SplitName], list[str]]:
-    """Choose a side for each content.
+    """Choose a split for each content.
 
-    Splits that the source names are kept. Where it names no labelled test image, test takes its share of the labelled
-    images of each class; then val does the same with what is left. Within a class the order is that of a hash of seed
-    and content, so that an image more or less moves at most its neighbours. If there is no label to go by, val takes
-    unlabelled images.
+    Splits that the source assigns are kept. If it assigns no labelled image to test, test takes its share of the
+    labelled images of each class; val then does the same with the rest. Within a class, the order is that of a hash of
+    seed and content, so that adding or removing an image moves no more than its neighbours. If there are no labels, val
+    takes unlabelled images.
 
     Args:
-        contents: The contents, as `merge_copies` returns them.
-        seed: Another seed, other splits.
-        val_fraction: Share of the training images that val takes; 0: none.
-        test_fraction: Share of the labelled images that test takes; 0: none.
+        contents: Contents from `merge_copies`.
+        seed: Seed of the hash; another seed gives other splits.
+        val_fraction: Share of the training images that go to val; 0 for none.
+        test_fraction: Share of the labelled images that go to test; 0 for none.
 
     Returns:
-        The split of each content, and what a person should know, in words.
+        The split of each content, and remarks for the user.
 
     Raises:
-        PipelineError: The source puts members of one group on different sides.
+        PipelineError: The source assigns members of one group to different splits.
     """
     sides: list[SplitName] = ["train"] * len(contents)
     free = []
@@ -171,7 +183,7 @@ def assign(
 
 
 def _units(contents: Sequence[Content], seed: int) -> list[_Unit]:
-    """Join contents by their groups, and order what results by a hash."""
+    """Join contents by their groups, and sort the resulting units by a hash."""
 
     def order(numbers: Iterable[int]) -> bytes:
         return min(hashlib.sha256(f"split {seed} ".encode() + contents[number].digest).digest() for number in numbers)
@@ -184,16 +196,15 @@ def _units(contents: Sequence[Content], seed: int) -> list[_Unit]:
 
 
 def _given_side(contents: Sequence[Content], unit: _Unit) -> SplitName | None:
-    """Return the split that the source names for a unit's members, if it does."""
+    """Return the split that the source assigns to a unit's members; None if it assigns none."""
     named = {record.split: record for record in (contents[member].record for member in unit.members) if record.split}
     if len(named) > 1:
         (one, a), (other, b) = sorted(named.items())[:2]
         groups = ", ".join(sorted({group for member in unit.members for group in contents[member].groups}))
         raise PipelineError(
-            f"ingest.source: group {groups}: {a.path} is in {one} and {b.path} is in {other}. A group must lie "
-            "within one "
-            "split; otherwise the test contains what was seen in training. Correct the splits or the groups in "
-            "labels.csv."
+            f"ingest.source: group {groups}: {a.path} is in {one} and {b.path} is in {other}. A group must lie within "
+            "one split; otherwise the model is tested on what it has seen in training. Correct the splits or the "
+            "groups in labels.csv."
         )
     return next(iter(named), None)
 
@@ -201,15 +212,15 @@ def _given_side(contents: Sequence[Content], unit: _Unit) -> SplitName | None:
 def _take(
     units: Sequence[_Unit], side: SplitName, fraction: float, owed: int, sides: list[SplitName], remarks: list[str]
 ) -> list[_Unit]:
-    """Move a share of each class to a side, at least one unit where that leaves the other sides one.
+    """Move a share of each class to a split, but at least one unit if that leaves one for each of the other splits.
 
     Args:
-        units: What may be moved, in order of their hashes.
-        side: The split that it goes to.
-        fraction: Share of the images of each class.
-        owed: How many sides must still find a unit of each class.
-        sides: The sides that were chosen so far, which are changed.
-        remarks: Classes that could not be shared out are added.
+        units: Units that may be moved, in the order of their hashes.
+        side: Split that they are moved to.
+        fraction: Share of the images of each class to move.
+        owed: Number of splits that still need a unit of each class.
+        sides: Splits that have been chosen so far; updated in place.
+        remarks: Remarks so far, to which one is added if classes have no image in the split.
 
     Returns:
         The units that stay.
@@ -224,7 +235,7 @@ def _take(
             if ledger.taken[label] + unit.classes[label] / 2 <= quota and ledger.leaves(unit, owed):
                 ledger.take(unit)
         movable = [unit for unit in mine if ledger.leaves(unit, 1)]
-        if not ledger.taken[label] and movable:  # too few for all sides, or too large: rather one than none
+        if not ledger.taken[label] and movable:  # too few or too large units for all splits: one is better than none
             ledger.take(min(movable, key=lambda unit: (unit.classes[label], unit.order)))
     for unit in ledger.moved.values():
         for member in unit.members:
@@ -234,7 +245,7 @@ def _take(
 
 
 class _Ledger:
-    """What each class has, has given to a side, and has left."""
+    """Units of each class: all, those moved to a split, and those left."""
 
     def __init__(self, units: Sequence[_Unit]):
         self.holders: defaultdict[str, list[_Unit]] = defaultdict(list)
@@ -247,11 +258,11 @@ class _Ledger:
         self.moved: dict[bytes, _Unit] = {}
 
     def rare_first(self) -> list[str]:
-        """Return classes in the order in which they choose."""
+        """Return the classes in the order in which units are taken from them, the rarest first."""
         return sorted(self.totals, key=lambda label: (self.totals[label], label))
 
     def leaves(self, unit: _Unit, count: int) -> bool:
-        """Say whether a unit is still there, and taking it leaves each of its classes so many."""
+        """Return whether a unit has not been moved, and moving it leaves each of its classes `count` units."""
         return unit.order not in self.moved and all(self.left[label] > count for label in unit.classes)
 
     def take(self, unit: _Unit) -> None:
@@ -265,4 +276,4 @@ def _remark(side: str, totals: Mapping[str, int], taken: Mapping[str, int], rema
     missing = sorted(label for label in totals if label and not taken.get(label))
     if missing:
         named = ", ".join(f"'{label}' ({totals[label]})" for label in missing[:10]) + (" ..." if missing[10:] else "")
-        remarks.append(f"{side} has no image of these classes, which have too few images or groups to share: {named}.")
+        remarks.append(f"{side} has no image of these classes, which have too few images or groups: {named}.")

@@ -1,11 +1,11 @@
-"""What decoding found, on its way to the store: a piece from each process, in a folder that outlives the run.
+"""The spool: decoded images on their way to the store, in a folder with a piece per process that outlives a failed run.
 
-    canvases-0000   the canvases, one after the other, each with a bit for each of its values that may be a gap
-    outcomes-0000   a line of JSON for each file: what is known of its picture besides, or why it is rejected
+    canvases-0000   the canvases, concatenated, each followed by a bit mask of its gaps if it has any
+    outcomes-0000   a line of JSON per file: further facts about its picture, or why it was rejected
 
-A run that was killed left a whole number of files in each piece, and perhaps a torn one behind them: the next run goes
-on with the rest, however many processes share it. Files that were rejected for want of time or memory belong to the
-rest, since they may be read now.
+A run that was killed leaves complete files in each piece, and perhaps an incomplete one at the end. The next run
+resumes with the remaining files, with any number of processes. Files that were rejected for lack of time or memory are
+decoded again, because they may be readable now.
 """
 
 import json
@@ -34,19 +34,19 @@ from ssl_pipeline.products import digest
 
 __all__ = ["Outcome", "Spool", "Spooled", "blocks", "channel_means", "held", "resumable"]
 
-_FLUSH_SECONDS = 1.0  # what a run that is killed has decoded in vain, s
+_FLUSH_SECONDS = 1.0  # s; seconds of decoding that are lost if a run is killed
 
 
 @contextmanager
 def resumable(folder: Path, content: Any) -> Iterator[Path | None]:
-    """Yield a folder for a spool, which stays for a later run where the block fails, unless its files have changed.
+    """Yield a folder for a spool, which is kept for a later run if the block fails, unless files of the source changed.
 
     Args:
-        folder: What is left of failed runs. Here lies the spool of one run; those of others are removed.
-        content: All that decoding depends on, as JSON has it: where it differs, nothing is taken over.
+        folder: Folder for the spools of failed runs. Spools for other contents are removed from it.
+        content: Everything that decoding depends on, in the types of JSON; a spool is resumed only if it is the same.
 
     Yields:
-        The folder; None where another run is at work in it.
+        The folder of the spool; None if another run is using it.
     """
     place = folder / digest(content)[:16]
     with hold(place / "lock", patience=0) as mine:
@@ -60,19 +60,28 @@ def resumable(folder: Path, content: Any) -> Iterator[Path | None]:
                         shutil.rmtree(other, ignore_errors=True)
         try:
             yield place
-        except ChangedError:  # what lies there may be of pictures that are there no more
+        except ChangedError:  # the spool may contain pictures that no longer exist
             shutil.rmtree(place, ignore_errors=True)
             raise
-        shutil.rmtree(place, ignore_errors=True)  # what cannot be removed now is removed by the next run
+        shutil.rmtree(place, ignore_errors=True)  # the next run removes what cannot be removed now
 
 
 def held(folder: Path) -> int:
-    """Return the bytes of canvases that a run which was killed has left."""
+    """Return the size in bytes of the canvases that a failed run left in a folder."""
     return sum(piece.stat().st_size for piece in folder.glob("canvases-*"))
 
 
 class Spooled(NamedTuple):
-    """A decoded file; its canvas, and a bit for each value of it that may be a gap, are in a piece of the spool."""
+    """A decoded file, whose canvas and mask of gaps are in a piece of the spool.
+
+    The attributes that are not listed here are those of `ssl_pipeline.data.decode.Decoded`.
+
+    Attributes:
+        piece: Number of the piece.
+        place: Position of the canvas in the piece, in bytes.
+        length: Size of the canvas, in bytes.
+        has_gaps: Whether a bit mask of gaps follows the canvas.
+    """
 
     piece: int
     place: int
@@ -93,16 +102,16 @@ Outcome = Spooled | RejectedError
 
 
 class Spool(AbstractContextManager["Spool"]):
-    """The pieces of all processes, open to be read; to its own one, each process adds.
+    """The pieces of all processes, open for reading; each process writes to its own piece.
 
     Args:
-        folder: The folder, which is made. What an earlier run left there is kept as far as it is whole.
-        number: The number of the piece that this process adds to.
+        folder: Folder of the spool, created if need be. Complete outcomes of an earlier run are kept.
+        number: Number of the piece that this process writes to.
 
     Attributes:
-        folder: The folder.
-        canvases: The files of canvases, by the number of the piece.
-        known: What is there, by the path of the file: of the own piece, and of all pieces after `look`.
+        folder: Folder of the spool.
+        canvases: Files of canvases, by the number of the piece.
+        known: Outcomes by the path of the file: those of this process's piece, and after `look`, those of all pieces.
     """
 
     def __init__(self, folder: Path, number: int = 0):
@@ -110,11 +119,11 @@ class Spool(AbstractContextManager["Spool"]):
         self.folder, self._number = folder, number
         self.canvases: dict[int, IO[bytes]] = {}
         self._outcomes: dict[int, IO[bytes]] = {}
-        self._whole: dict[int, tuple[int, int]] = {}  # piece -> how many bytes of canvases and outcomes were read
+        self._whole: dict[int, tuple[int, int]] = {}  # complete bytes of canvases and of outcomes, by piece
         self.known: dict[str, Outcome] = {}
         self._flushed = time.monotonic()
         self._end, length = self._open(number, "a+b")
-        self.canvases[number].truncate(self._end)  # what is torn
+        self.canvases[number].truncate(self._end)  # removes an incomplete file at the end
         self._outcomes[number].truncate(length)
 
     def __exit__(
@@ -124,14 +133,14 @@ class Spool(AbstractContextManager["Spool"]):
             file.close()
 
     def look(self) -> None:
-        """Read the pieces of other processes, none of which may be at work; from the second time on, what is new."""
+        """Read the pieces of other processes, none of which may be writing; later calls read only what is new."""
         for path in sorted(self.folder.glob("outcomes-*")):
             number = int(path.name.removeprefix("outcomes-"))
             if number != self._number:
                 self._open(number, "rb")
 
     def keep(self, path: str, outcome: Decoded | RejectedError) -> None:
-        """Add what was found of a file."""
+        """Add the outcome of a file."""
         if isinstance(outcome, RejectedError):
             self.known[path] = outcome
             self._write({"path": path, "rejected": [outcome.kind, outcome.detail]})
@@ -146,7 +155,7 @@ class Spool(AbstractContextManager["Spool"]):
             digest=outcome.digest,
             width=outcome.width,
             height=outcome.height,
-            mode=sys.intern(outcome.mode),  # one string, not one for each file
+            mode=sys.intern(outcome.mode),  # one string in memory, not one per file
             sketch=outcome.sketch,
             values=outcome.values,
             notes=outcome.notes,
@@ -158,8 +167,8 @@ class Spool(AbstractContextManager["Spool"]):
         self._write({"path": path, "bytes": len(content), "crc32": zlib.crc32(content), **described})
 
     def flush(self) -> None:
-        """Hand all that was kept to the system, where other processes find it."""
-        self.canvases[self._number].flush()  # first, so that what a line tells of is there
+        """Write all added outcomes to the files, where other processes find them."""
+        self.canvases[self._number].flush()  # first, so that no line describes a canvas that is missing
         self._outcomes[self._number].flush()
         self._flushed = time.monotonic()
 
@@ -169,7 +178,7 @@ class Spool(AbstractContextManager["Spool"]):
             self.flush()
 
     def _open(self, number: int, mode: str) -> tuple[int, int]:
-        """Open a piece anew and read on in it; return how many bytes of canvases and outcomes are whole."""
+        """Reopen a piece and read what is new; return how many bytes of canvases and of outcomes are complete."""
         place, length = self._whole.get(number, (0, 0))
         for files, name, start in ((self.canvases, "canvases", place), (self._outcomes, "outcomes", length)):
             if number in files:
@@ -190,7 +199,7 @@ class Spool(AbstractContextManager["Spool"]):
 
 
 def _read(line: bytes, canvases: IO[bytes], piece: int, place: int) -> tuple[str, Outcome, int] | None:
-    """Return the path, the outcome and the bytes of the canvas that a line tells of; None if it is torn."""
+    """Return the path, the outcome and the size of the canvas that a line describes; None if either is incomplete."""
     try:
         told = json.loads(line)
         path = told.pop("path")
@@ -205,7 +214,7 @@ def _read(line: bytes, canvases: IO[bytes], piece: int, place: int) -> tuple[str
         binary = {name: bytes.fromhex(told[name]) for name in ("digest", "sketch")}
         listed = {"values": Values(*values) if values else None, "notes": notes, "shot": Shot(*told["shot"])}
         found = Spooled(**told | binary | listed)
-    except (ValueError, TypeError, LookupError, AttributeError):  # what lies there is no line of ours
+    except (ValueError, TypeError, LookupError, AttributeError):  # this is not a line that the spool has written
         return None
     return path, found, len(content)
 
@@ -213,9 +222,9 @@ def _read(line: bytes, canvases: IO[bytes], piece: int, place: int) -> tuple[str
 def blocks(
     spool: Spool, files: Sequence[Spooled], size: int, spec: ImageSpec
 ) -> Iterator[tuple[Pixels, npt.NDArray[np.bool_]]]:
-    """Read canvases and their gaps, (m, size, size, C) each, so many at a time that memory is bounded.
+    """Yield blocks of canvases and of masks of their gaps, (m, size, size, C) each, so that memory is bounded.
 
-    They are not mapped: mapped pages would count as this process's memory.
+    The files are read, not mapped, because mapped pages would count as this process's memory.
     """
     rows, shape = rows_per_block(size, spec), (size, size, spec.channels)
     for start in range(0, len(files), rows):
@@ -232,7 +241,7 @@ def blocks(
 
 
 def channel_means(spool: Spool, files: Sequence[Spooled], size: int, spec: ImageSpec) -> tuple[int | float, ...]:
-    """Return the mean of each channel over what was measured, in the units of the images, and a value of their type."""
+    """Return the mean of each channel over its measured values, in the units of the images, rounded to their type."""
     total, count = np.zeros(spec.channels), np.zeros(spec.channels)
     for images, gaps in blocks(spool, files, size, spec):
         total += images.sum(axis=(0, 1, 2), dtype=np.float64, where=~gaps)

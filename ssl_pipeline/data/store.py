@@ -1,21 +1,21 @@
-"""The store: images on equal canvases in memory-mapped shards, a folder for each split, and an index of their origins.
+"""The store: images on canvases of one size in memory-mapped shards, a folder per split, and an index of their origins.
 
     store/train/  images-0000.npy ...  (n, canvas, canvas, channels), each shard of bounded size
                   ids.npy              uint64 (n,), the first eight bytes of each content's hash
-                  captions.npz         where images have some; see `ssl_pipeline.data.captions`
-                  moments.npz          where images are frames of films; see `ssl_pipeline.data.moments`
-                  split.json           n, canvas, images (what their values mean), mean, std, sha256; where there are
-                                       some, the numbers of captions and of clips
+                  captions.npz         if images have captions; see `ssl_pipeline.data.captions`
+                  moments.npz          if images are frames of clips; see `ssl_pipeline.data.moments`
+                  split.json           n, canvas, images (the meaning of their values), mean, std, sha256, and the
+                                       numbers of captions and of clips if there are any
                   digests.json         SHA-256 of each of these files
     store/val/, store/test/            the same; a split may be empty
     store/labels.npz                   labels and groups as arrays; see `ssl_pipeline.data.labels`
-    store/index.csv                    where each image came from, an `IndexRow` each: for people
-    store/framing.json                 how images became canvases; see `ssl_pipeline.data.framing`
-    store/originals.npz                some images at their own shapes, to check a deployed graph with
+    store/index.csv                    origin of each image, one `IndexRow` per line, for people
+    store/framing.json                 how images were fitted to canvases; see `ssl_pipeline.data.framing`
+    store/originals.npz                some images at their original sizes, for checking a deployed graph
     store/digests.json                 SHA-256 of these four files
 
-Pretraining opens `store/train` and `store/framing.json`, and where it watches held-out images `store/val`, and nothing
-else: labels and test images are in other files.
+Pretraining opens only `store/train` and `store/framing.json`, and `store/val` if it watches held-out images. Labels and
+test images are in other files.
 """
 
 import zipfile
@@ -52,20 +52,20 @@ SPLITS: tuple[SplitName, ...] = ("train", "val", "test")
 
 
 class IndexRow(NamedTuple):
-    """Where one stored image came from.
+    """Origin of one stored image.
 
     Attributes:
-        id: The SHA-256 of its pixels, in hex.
-        path: The path of its file in the source.
-        label: Its label; "" where there is none.
-        split: train, val or test.
-        group: Its group; "" where there is none.
-        width: The width of the upright image, px.
-        height: The height of the upright image, px.
-        row: Its row in its split.
-        file_bytes: The size of its file; 0 where there is none.
-        camera: The maker and model of the camera; "" where the file does not say.
-        taken: The moment by the camera's clock, such as 2019-05-03T12:00:00; "" where the file does not say.
+        id: SHA-256 of the pixels, in hex.
+        path: Path of the file in the source.
+        label: Label; "" if there is none.
+        split: Split: train, val or test.
+        group: Group; "" if there is none.
+        width: Width of the upright image, px.
+        height: Height of the upright image, px.
+        row: Row of the image in its split.
+        file_bytes: Size of the file in bytes; 0 if there is no file.
+        camera: Maker and model of the camera; "" if the file does not state them.
+        taken: Time by the camera's clock, such as 2019-05-03T12:00:00; "" if the file does not state it.
     """
 
     id: str
@@ -82,7 +82,7 @@ class IndexRow(NamedTuple):
 
 
 class Original(NamedTuple):
-    """An image as it was decoded, (H, W, C), and the canvas that belongs to it."""
+    """A decoded image of original size (H, W, C), with the split and row of its canvas."""
 
     image: Pixels
     split: str
@@ -91,21 +91,21 @@ class Original(NamedTuple):
 
 @dataclass(frozen=True)
 class Split:
-    """One split of the store; its images stay on disk until they are asked for.
+    """One split of the store; its images stay on disk until they are read.
 
     Attributes:
-        name: train, val or test.
+        name: Name of the split: train, val or test.
         canvas: Side of an image, px.
-        ids: (n,) uint64 identities of the images, by content; sorted.
-        mean: The mean of each channel over this split, as a share of the full scale.
-        std: The standard deviation of each channel over this split, as a share of the full scale.
-        sha256: The digest of the shards and ids, and of captions and moments where there are any.
-        shards: Arrays (m, canvas, canvas, C) of n images in all.
-        files: The files of the shards, each of which is read whole and held against its digest before its first image
-            is given out; empty for shards that are in memory.
-        spec: What the images' values mean.
-        captions: The captions of the images; None where no image has one.
-        moments: The moments of frames of films; None where no image is one.
+        ids: Identities of the images by content, (n,) uint64, sorted.
+        mean: Mean of each channel over this split, as a share of the full scale.
+        std: Standard deviation of each channel over this split, as a share of the full scale.
+        sha256: Digest of the shards and ids, and of captions and moments if there are any.
+        shards: Arrays (m, canvas, canvas, C) of n images in total.
+        files: Files of the shards. Before its first image is returned, each file is read in full and compared with its
+            digest. Empty for shards in memory.
+        spec: Meaning of the images' values.
+        captions: Captions of the images; None if no image has one.
+        moments: Moments of the frames; None if no image is a frame.
     """
 
     name: str
@@ -126,15 +126,15 @@ class Split:
 
     @property
     def places(self) -> "tuple[tuple[Split, ...], npt.NDArray[np.int64], npt.NDArray[np.int64]]":
-        """This split, and for each image the number (n,) of its split, 0, and its row (n,)."""
+        """This split, and for each image the index of its split, here 0, (n,), and its row, (n,)."""
         return (self,), np.zeros(len(self), np.int64), np.arange(len(self))
 
     def images(self, positions: npt.NDArray[np.integer]) -> Pixels:
-        """Gather images by their rows: positions (m,) -> (m, canvas, canvas, C).
+        """Return the images (m, canvas, canvas, C) at the rows `positions` (m,).
 
         Raises:
             IndexError: A position is not in [0, n).
-            PipelineError: A shard is not what was written.
+            PipelineError: A shard differs from what was written.
         """
         positions = np.asarray(positions)
         if len(positions) and not (positions.min() >= 0 and positions.max() < len(self)):
@@ -158,10 +158,10 @@ def images_at(splits: Sequence[Split], positions: npt.NDArray[np.int64]) -> Pixe
 
     Args:
         splits: Splits of one store.
-        positions: Positions (m,) of the images, counted through the splits one after the other.
+        positions: Positions of the images in the concatenated splits, (m,).
 
     Raises:
-        PipelineError: A shard is not what was written.
+        PipelineError: A shard differs from what was written.
     """
     starts = np.cumsum([0, *map(len, splits)])
     owners = np.searchsorted(starts, positions, side="right") - 1
@@ -177,7 +177,7 @@ def open_split(store: Path, name: SplitName) -> Split:
     """Open a split for reading.
 
     Raises:
-        PipelineError: It is not there, or its files do not match.
+        PipelineError: The split is missing or damaged, or an earlier version wrote it.
     """
     folder = store / name
     facts = read_product(folder / "split.json", "ingest")
@@ -208,7 +208,11 @@ def open_split(store: Path, name: SplitName) -> Split:
 
 
 def read_originals(store: Path) -> list[Original]:
-    """Read the images that were kept at their own shapes, grey ones among them if there are any."""
+    """Read the images that were kept at their original sizes, which include grey ones if there are any.
+
+    Raises:
+        PipelineError: The file is missing or damaged.
+    """
     path = verified(store / "originals.npz", "ingest")
     try:
         with path.open("rb") as opened, np.load(opened) as file:

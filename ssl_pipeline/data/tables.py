@@ -1,4 +1,4 @@
-"""CSV files: for programs, which read back what was written, and for people, who open them in a spreadsheet."""
+"""Write CSV files that programs read back unchanged and that people can safely open in a spreadsheet."""
 
 import csv
 import io
@@ -13,10 +13,10 @@ _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 
 
 def csv_line(cells: Sequence[object]) -> str:
-    """Return a line of CSV that ends with a line feed, and is read back as it was whatever the cells hold.
+    """Return a line of CSV that ends with a line feed and is read back unchanged, whatever the cells contain.
 
-    Python's writer quotes a carriage return only where its own lines end with one, and a reader takes each one that is
-    not quoted for the end of a line.
+    Python's writer quotes carriage returns only if its own lines end with one, and readers take a carriage return that
+    is not quoted for the end of a line.
     """
     line = io.StringIO()
     csv.writer(line, lineterminator="\r\n").writerow(cells)
@@ -24,18 +24,18 @@ def csv_line(cells: Sequence[object]) -> str:
 
 
 def write_table(path: Path, header: Sequence[str], lines: Iterable[Sequence[object]]) -> None:
-    """Write a CSV file, whole or not at all."""
+    """Write a CSV file, completely or not at all."""
     with atomic_file(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         file.writelines(csv_line(line) for line in (header, *lines))
 
 
 def harmless(text: str, path: bool = False) -> str:
-    """Return text that a spreadsheet does not take for a formula: a list of files is often opened in one.
+    """Return text that a spreadsheet does not take for a formula.
 
     Args:
-        text: A cell.
-        path: Whether it is a relative path. That becomes another way to write the same path; other text is led by an
-            apostrophe, which spreadsheets do not show.
+        text: Text of a cell.
+        path: Whether the text is a relative path. A path gets the prefix "./", which leaves its meaning unchanged;
+            other text gets an apostrophe, which spreadsheets hide.
     """
     if not text.startswith(_FORMULA_STARTS):
         return text

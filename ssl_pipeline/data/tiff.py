@@ -1,4 +1,4 @@
-"""TIFF of any number of bands, by tifffile: interleaved, in planes, or a band in each page."""
+"""Read TIFF files with any number of bands, through tifffile: interleaved, in planes, or with one band per page."""
 
 import io
 import logging
@@ -14,10 +14,10 @@ from ssl_pipeline.data.remarks import Note, RejectedError
 
 __all__ = ["read_tiff"]
 
-logging.getLogger("tifffile").addHandler(logging.NullHandler())  # what it finds is raised as well
+logging.getLogger("tifffile").addHandler(logging.NullHandler())  # it also raises the errors that it logs
 
 _NODATA, _ORIENTATION_TAG, _MAKE, _MODEL, _PHOTO = 42113, 274, 271, 272, 34665  # tags: GDAL's, and TIFF's own
-_MIN_IS_WHITE, _MIN_IS_BLACK, _RGB = 0, 1, 2  # what values stand for, of which others need a conversion of colours
+_MIN_IS_WHITE, _MIN_IS_BLACK, _RGB = 0, 1, 2  # photometric interpretations that need no conversion of colours
 _TURN_OF_ORIENTATION: dict[int, Callable[[Pixels], Pixels]] = {
     2: lambda pixels: pixels[:, ::-1],
     3: lambda pixels: pixels[::-1, ::-1],
@@ -27,20 +27,20 @@ _TURN_OF_ORIENTATION: dict[int, Callable[[Pixels], Pixels]] = {
     7: lambda pixels: pixels[::-1, ::-1].swapaxes(0, 1),
     8: lambda pixels: np.rot90(pixels),
 }
-"""Orientation -> what makes it upright, as `ssl_pipeline.data.rgb` does it for all else."""
+"""Function that makes pixels upright, by orientation, as `ssl_pipeline.data.rgb` does for other formats."""
 
 
 def read_tiff(content: bytes, check_size: CheckSize) -> Bands:
     """Read the first image of a TIFF with all its bands.
 
-    Pillow reads what has colours of another kind than RGB, and some of what needs imagecodecs to be decompressed.
+    Pillow reads files with colours other than RGB, and some of those that tifffile decompresses only with imagecodecs.
 
     Args:
-        content: The file.
-        check_size: Refuses images by their width and height.
+        content: Bytes of the file.
+        check_size: Function that refuses images by their size.
 
     Raises:
-        RejectedError: It cannot be read without loss.
+        RejectedError: The file cannot be read without loss.
     """
     with tifffile.TiffFile(io.BytesIO(content)) as file:
         page = file.pages.first
@@ -75,7 +75,7 @@ def read_tiff(content: bytes, check_size: CheckSize) -> Bands:
 
 
 def _series(file: tifffile.TiffFile) -> tifffile.TiffPageSeries | None:
-    """Return the pages as one image, where the file says that they are bands: those of tifffile, ImageJ and OME do."""
+    """Return the pages as one image if the file declares them to be bands, as those of tifffile, ImageJ and OME do."""
     if not (file.is_shaped or file.is_imagej or file.is_ome):
         return None
     series = file.series[0]
@@ -90,7 +90,7 @@ def _further(file: tifffile.TiffFile, image: object, page: tifffile.TiffPage) ->
 
 
 def _shot(tags: tifffile.TiffTags) -> Shot:
-    photo = tags.valueof(_PHOTO)  # which has been read together with the others
+    photo = tags.valueof(_PHOTO)  # tifffile has read this directory together with the other tags
     taken = photo.get("DateTimeOriginal") if isinstance(photo, dict) else None
     return told_by(tags.valueof(_MAKE), tags.valueof(_MODEL), taken)
 
@@ -100,11 +100,11 @@ def _nodata(text: object) -> float | None:
         value = float(str(text).strip("\0 "))
     except ValueError:
         return None
-    return value if np.isfinite(value) else None  # floats that are not finite were not measured anyway
+    return value if np.isfinite(value) else None  # floats that are not finite are unmeasured anyway
 
 
 def _by_pillow(content: bytes, check_size: CheckSize, bands: int, compression: str) -> Bands:
-    """Read with Pillow what tifffile cannot decompress by itself: some images of 8 bits, and grey of 16."""
+    """Read images that tifffile cannot decompress by itself with Pillow: some 8-bit images, and 16-bit grey ones."""
     try:
         found = read_by_pillow(content, check_size)
     except RejectedError:
@@ -112,6 +112,6 @@ def _by_pillow(content: bytes, check_size: CheckSize, bands: int, compression: s
     if found is None or found.pixels.shape[2] != bands:
         raise RejectedError(
             "not supported",
-            f"{bands} bands compressed by {compression}: pip install imagecodecs, or save it with deflate",
+            f"{bands} bands compressed with {compression}: pip install imagecodecs, or save it with deflate",
         )
     return found

@@ -1,8 +1,8 @@
-"""Processes that can be ended: whatever a file makes a decoder do, only that file is lost.
+"""Decoding processes that can be killed, so that whatever a file makes a decoder do, only that file is lost.
 
-A process takes a chunk of files and sends the outcome of each as soon as it has it, so that the file is known at which
-it died. The system holds the bounds: a timer ends a process in the middle of a C library's loop, where no Python code
-is heard.
+A process takes a chunk of files and sends the outcome of each as soon as it is known, so that if the process dies, the
+file at which it died is known, too. The system enforces the limits: a timer ends a process even inside a loop of a C
+library, where no Python code runs.
 """
 
 import contextlib
@@ -33,27 +33,27 @@ if sys.platform != "win32":
 __all__ = ["Limits", "Worker", "in_order", "outcome"]
 
 CHUNKS_EACH = 3
-"""Chunks on the way for each process: one in work, one waiting, one done."""
+"""Number of chunks in flight per process: one in progress, one waiting, one done."""
 HELD_BYTES = 2**28
-"""Bytes of outcomes that are held while an earlier file is waited for. Beyond them, processes wait to be listened to:
-each has one more outcome."""
+"""Largest size of outcomes that are held while an earlier file is pending, in bytes. Beyond it, outcomes of other
+processes are not received; each of them then holds one more."""
 HEARD_BYTES = 2**24
-"""Bytes of outcomes after which the others are listened to."""
+"""Size of outcomes received from one process, in bytes, after which it is the turn of the others."""
 PATIENCE_WITH_THE_DYING = 10.0
-"""Seconds until a process that has closed its pipe is no more."""
-_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of malloc.h
-_KEPT_BYTES = 2**25  # bytes: the most that glibc takes for the second one
+"""Seconds to wait for a process that has closed its pipe to end."""
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # constants of malloc.h
+_KEPT_BYTES = 2**25  # bytes; the largest _M_MMAP_THRESHOLD that glibc accepts
 CRASHES = frozenset({"SIGSEGV", "SIGBUS", "SIGABRT", "SIGFPE", "SIGILL", "SIGTRAP"})
 
 
 class Limits(NamedTuple):
-    """What one file may cost, where the system has such bounds (Windows has none of them, macOS none of memory).
+    """Limits on the cost of one file, as far as the system enforces them (Windows: none; macOS: none on memory).
 
     Attributes:
-        seconds: Processor time, s, for a file of no size.
-        seconds_per_byte: Processor time that each byte of a file adds, s: only small files that take long are odd.
-        memory: Bytes beside those of a process at its start.
-        pauses: How many times as long it may take by the clock as by the processor: disks and networks keep it waiting.
+        seconds: Processor time for an empty file, s.
+        seconds_per_byte: Additional processor time per byte of the file, s, because large files may take longer.
+        memory: Memory on top of that of a process at its start, in bytes.
+        pauses: Ratio of the limit on wall-clock time to that on processor time: disks and networks cause waiting.
     """
 
     seconds: float
@@ -63,18 +63,18 @@ class Limits(NamedTuple):
 
 
 class _Ready(NamedTuple):
-    """A process has started, and what ends it from now on is a file's doing."""
+    """Message that a process has started; if it ends from now on, a file is the cause."""
 
 
 class _Failure(NamedTuple):
-    """An error that is no file's fault, on its way to the parent."""
+    """Message to the parent about an error that no file has caused."""
 
     error: Exception
     trace: str
 
 
 def outcome(read: Callable[[str], Any], work: Callable[[Any], Any], name: str) -> Any:
-    """Read a file and work on it: what `work` returns, or why the file is rejected."""
+    """Read a file and work on it, and return the result of `work` or the reason why the file is rejected."""
     try:
         return work(read(name))
     except RejectedError as error:
@@ -84,16 +84,18 @@ def outcome(read: Callable[[str], Any], work: Callable[[Any], Any], name: str) -
 
 
 def in_order(chunks: Iterable[Chunk], workers: int, limits: Limits, patience: float) -> Iterator[Any]:
-    """Work on chunks in processes; outcomes come in the order of the files, and depend on neither number nor time.
+    """Work on chunks in processes, and yield the outcomes in the order of the files.
+
+    The outcomes depend neither on the number of processes nor on timing.
 
     Args:
-        chunks: Taken as they are needed, so that a bounded number is on the way.
-        workers: Processes, at most.
-        limits: What each file may cost.
-        patience: Seconds before there is more than one process.
+        chunks: Chunks, which are taken only when needed, so that their number in memory is bounded.
+        workers: Largest number of processes.
+        limits: Limits on the cost of each file.
+        patience: Seconds before a second process starts.
 
     Raises:
-        PipelineError: A process was killed from outside, as the system does where memory runs out.
+        PipelineError: A process was killed from outside, as the system does if memory runs out.
     """
     crew: list[Worker] = []
     ordered: deque[Chunk] = deque()
@@ -125,7 +127,7 @@ def in_order(chunks: Iterable[Chunk], workers: int, limits: Limits, patience: fl
 
 
 def _heard(crew: list["Worker"], ordered: deque[Chunk]) -> list["Worker"]:
-    """Return whom to listen to: all, or whoever is at the first chunk alone where too much is held for it."""
+    """Return the workers to receive from: all, or only that of the first chunk if too much is held until it is done."""
     if sum(sum(chunk.held) for chunk in ordered) < HELD_BYTES:
         return crew
     return [worker for worker in crew if worker.chunk is ordered[0]] or crew
@@ -141,7 +143,11 @@ def _hand_out(waiting: deque[Chunk], crew: list["Worker"], allowed: int, limits:
 
 
 class Worker:
-    """A process, as its parent sees it."""
+    """A decoding process, seen from its parent.
+
+    Args:
+        limits: Limits on the cost of each file.
+    """
 
     def __init__(self, limits: Limits):
         context = _context()
@@ -153,17 +159,17 @@ class Worker:
         self.ready = False
 
     def take(self, chunk: Chunk) -> None:
-        """Give it a chunk to work on; it must have none."""
+        """Send a chunk to the process, which must be idle."""
         self.chunk = chunk
-        with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # it has died: reading from the pipe will tell
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # if it has died, `receive` will notice
             self.pipe.send((chunk.names[len(chunk.outcomes) :], chunk.read, chunk.work))
 
     def receive(self) -> bool:
-        """Take what has come, up to a few outcomes; False: nothing will come any more."""
+        """Receive the outcomes that have arrived, up to `HEARD_BYTES`; return False if the process has died."""
         taken = 0
         try:
             while taken < HEARD_BYTES and self.pipe.poll():
-                message = self.pipe.recv_bytes()  # what `recv` does, in two steps
+                message = self.pipe.recv_bytes()  # like `recv`, but in two steps, which reveals the size
                 came = pickle.loads(message)
                 taken += len(message)
                 if isinstance(came, _Ready):
@@ -181,7 +187,7 @@ class Worker:
         return True
 
     def bury(self, limits: Limits) -> list[Chunk]:
-        """Say why it died, as the outcome of the file that it was at; return what is left to do of its chunk."""
+        """Record why the process died as the outcome of its current file; return its chunk if files of it are left."""
         self.process.join(PATIENCE_WITH_THE_DYING)
         self.end()
         cause = _cause_of_death(self.process.exitcode or 0, limits)
@@ -191,7 +197,7 @@ class Worker:
         return [] if self.chunk.done else [self.chunk]
 
     def end(self) -> None:
-        """End it, whatever it is at."""
+        """Kill the process, whatever it is doing."""
         self.process.kill()
         self.process.join()
         self.pipe.close()
@@ -217,17 +223,17 @@ def _cause_of_death(status: int, limits: Limits) -> RejectedError:
 
 @functools.cache
 def _context() -> BaseContext:
-    """Return how processes start: never as a copy of this one, which torch or an open archive does not survive."""
+    """Return the start method of processes, which is never fork, because torch and open archives do not survive it."""
     if "forkserver" not in multiprocessing.get_all_start_methods():
         return multiprocessing.get_context("spawn")
     context = multiprocessing.get_context("forkserver")
-    # the last two, which each process would import when it meets its first picture
+    # the last two modules would otherwise be imported by each process at its first picture
     context.set_forkserver_preload([__name__, "ssl_pipeline.data.parallel", "imagehash", "scipy.fftpack"])
     return context
 
 
 def _serve(pipe: "Connection[Any, Any]", limits: Limits) -> None:
-    """Work in a process of its own until the parent ends it."""
+    """Work on chunks in a child process until the parent kills it."""
     follow_parent()
     _keep_what_is_freed()
     _bound_memory(limits.memory)
@@ -238,7 +244,7 @@ def _serve(pipe: "Connection[Any, Any]", limits: Limits) -> None:
             found = _bounded_outcome(read, work, name, limits)
             try:
                 pipe.send(found)
-            except Exception as error:  # what cannot be sent is a bug of ours, and no file's fault
+            except Exception as error:  # an outcome that cannot be sent is a bug, and not the fault of a file
                 pipe.send(_Failure(error, traceback.format_exc()))
 
 
@@ -248,7 +254,7 @@ def _bounded_outcome(read: Callable[[str], Any], work: Callable[[Any], Any], nam
         _set_timers(seconds, limits.pauses * seconds)
         return work(content)
 
-    # Reading may open an archive of a million files, whose time is not this file's; it must only come to an end.
+    # Reading may open an archive of a million files. This time is not charged to the file, but it must end eventually.
     _set_timers(0.0, limits.pauses * limits.seconds)
     try:
         return outcome(read, work_by_the_clock, name)
@@ -259,17 +265,17 @@ def _bounded_outcome(read: Callable[[str], Any], work: Callable[[Any], Any], nam
 
 
 def _set_timers(working: float, waiting: float) -> None:
-    """End this process by a signal after so many seconds of its own work, and after so many by the clock; 0: never."""
+    """Let a signal end this process after `working` s of processor time or `waiting` s of wall-clock time; 0: never."""
     if sys.platform != "win32":
         signal.setitimer(signal.ITIMER_PROF, working)
         signal.setitimer(signal.ITIMER_REAL, waiting)
 
 
 def _keep_what_is_freed() -> None:
-    """Have this process keep some freed memory for its next picture, where the C library is glibc.
+    """Make this process keep some freed memory for its next picture, if the C library is glibc.
 
-    By default it goes back to the system after each picture, and comes again page by page: of photographs of 5
-    megapixels, that takes a fifth of the time.
+    By default, memory returns to the system after each picture and is allocated again page by page, which takes a fifth
+    of the time for photographs of 5 megapixels.
     """
     if sys.platform == "linux" and hasattr(libc := ctypes.CDLL(None), "mallopt"):
         libc.mallopt(_M_MMAP_THRESHOLD, _KEPT_BYTES)
@@ -277,8 +283,8 @@ def _keep_what_is_freed() -> None:
 
 
 def _bound_memory(more: int) -> None:
-    """Let this process take so many bytes more than it has; where it asks for others, Python raises MemoryError."""
-    taken = getattr(psutil.Process().memory_info(), "data", None)  # Linux only, which alone holds to the limit
+    """Let this process allocate `more` bytes on top of what it has; beyond that, Python raises MemoryError."""
+    taken = getattr(psutil.Process().memory_info(), "data", None)  # only on Linux, which alone enforces the limit
     if sys.platform != "win32" and taken is not None:
         hard = resource.getrlimit(resource.RLIMIT_DATA)[1]
         limit = taken + more if hard == resource.RLIM_INFINITY else min(hard, taken + more)

@@ -1,4 +1,4 @@
-"""Writing the store: streamed in blocks, so that memory stays flat, and the same bytes for the same images."""
+"""Write the store, streamed in blocks, so that memory stays bounded and the same images give the same bytes."""
 
 import hashlib
 import io
@@ -22,19 +22,19 @@ __all__ = ["SplitSummary", "canvas_bytes", "rows_per_block", "write_index", "wri
 SHARD_BYTES = 2**28
 BLOCK_BYTES = 2**22
 FLAT_RANGE = 8
-"""Levels of 255: an image that spans no more of the full scale in any channel is one colour to a learner."""
+"""Range in levels of 255 of the full scale: an image that spans no more in any channel is nearly a single colour."""
 
 
 @dataclass(frozen=True)
 class SplitSummary:
-    """What was found while a split was written.
+    """Statistics of the images of a split, collected while it was written.
 
     Attributes:
-        mean: The mean of each channel, as a share of the full scale.
-        std: The standard deviation of each channel, as a share of the full scale.
-        spread: How far images differ from each other: std over images, root mean square over pixels; the full scale
-            is 255.
-        flat: Rows of images that are nearly one colour.
+        mean: Mean of each channel, as a share of the full scale.
+        std: Standard deviation of each channel, as a share of the full scale.
+        spread: Difference between images: standard deviation over images, root mean square over pixels, in levels of
+            255 of the full scale.
+        flat: Rows of images that are nearly a single colour.
     """
 
     mean: tuple[float, ...]
@@ -44,12 +44,12 @@ class SplitSummary:
 
 
 def canvas_bytes(canvas: int, spec: ImageSpec) -> int:
-    """Return how many bytes an image takes in the store."""
+    """Return the size in bytes of an image in the store."""
     return canvas * canvas * spec.channels * spec.numpy_dtype.itemsize
 
 
 def rows_per_block(canvas: int, spec: ImageSpec) -> int:
-    """Return how many images to hold at once while the store is written, so that memory is bounded."""
+    """Return the number of images per block, which bounds the memory while the store is written."""
     return max(1, BLOCK_BYTES // canvas_bytes(canvas, spec))
 
 
@@ -62,16 +62,16 @@ def write_split(
     captions: Captions | None = None,
     moments: Moments | None = None,
 ) -> SplitSummary:
-    """Write a split, a block at a time.
+    """Write a split, block by block.
 
     Args:
-        folder: The folder, which is made.
-        ids: (n,) identities, in the order of the images.
-        blocks: Arrays (m, canvas, canvas, C) of n images in all, each of whose pixels has a value.
+        folder: Folder of the split, which is created.
+        ids: Identities of the images, (n,), in their order.
+        blocks: Arrays (m, canvas, canvas, C) of n images in total, without gaps.
         canvas: Side of an image, px.
-        spec: What the images' values mean.
-        captions: Captions of the n images; where there is none at all, nothing is written.
-        moments: Moments of the n images; where none is a frame, nothing is written.
+        spec: Meaning of the images' values.
+        captions: Captions of the n images; no file is written if there are none.
+        moments: Moments of the n images; no file is written if none is a frame.
     """
     folder.mkdir(parents=True)
     statistics = _Statistics(canvas, spec)
@@ -81,10 +81,10 @@ def write_split(
     pieces = _cut(blocks, sizes)
     for number, size in enumerate(sizes):
         shard = folder / f"images-{number:04}.npy"
-        # Plain writes, not a writable memory map: where the disk is full, these raise and a map dies of SIGBUS.
+        # Plain writes, not a writable memory map: on a full disk, writes raise an error, but a map dies of SIGBUS.
         with shard.open("wb") as file:
             file.write(header := _header((size, canvas, canvas, spec.channels), spec))
-            shard_hash = hashlib.sha256(header)  # on the way, as the whole store would have to be read again for it
+            shard_hash = hashlib.sha256(header)  # while writing, so that the store need not be read again for it
             written = 0
             while written < size:
                 piece = next(pieces)
@@ -98,7 +98,7 @@ def write_split(
     np.save(folder / "ids.npy", ids)
     record(folder / "ids.npy")
     bytes_hash.update(ids.astype("<u8").tobytes())
-    told: dict[str, int] = {}  # by which a reader knows that there must be such a file
+    told: dict[str, int] = {}  # tells readers which files must exist
     if captions is not None and len(captions.ends):
         write_captions(folder, captions)
         told["captions"] = len(captions.ends)
@@ -124,14 +124,14 @@ def write_split(
 
 
 def write_index(store: Path, rows: Iterable[IndexRow]) -> None:
-    """Write the index, which says where each image came from, to people: programs read `ssl_pipeline.data.labels`."""
+    """Write the index, which tells people where each image came from; programs read `ssl_pipeline.data.labels`."""
     with (store / "index.csv").open("w", newline="", encoding="utf-8") as file:
         file.writelines(csv_line(row) for row in (IndexRow._fields, *rows))
     record(store / "index.csv")
 
 
 def write_originals(store: Path, originals: Sequence[Original]) -> None:
-    """Write the images that are kept at their own shapes."""
+    """Write the images that are kept at their original sizes."""
     places = {
         "splits": np.array([original.split for original in originals], dtype="U5"),
         "rows": np.array([original.row for original in originals], dtype=np.int64),
@@ -142,7 +142,7 @@ def write_originals(store: Path, originals: Sequence[Original]) -> None:
 
 
 def _header(shape: tuple[int, ...], spec: ImageSpec) -> bytes:
-    """Return what comes before the values in a .npy file."""
+    """Return the header of a .npy file."""
     header = io.BytesIO()
     described = {"descr": spec.numpy_dtype.str, "fortran_order": False, "shape": shape}
     np.lib.format.write_array_header_1_0(header, described)
@@ -150,7 +150,7 @@ def _header(shape: tuple[int, ...], spec: ImageSpec) -> bytes:
 
 
 def _cut(blocks: Iterable[Pixels], sizes: Sequence[int]) -> Iterator[Pixels]:
-    """Cut blocks where a shard ends."""
+    """Yield the blocks, cut at the ends of shards."""
     ends = iter(np.cumsum(sizes).tolist())
     position, end = 0, 0
     for block in blocks:
@@ -163,9 +163,13 @@ def _cut(blocks: Iterable[Pixels], sizes: Sequence[int]) -> Iterator[Pixels]:
 
 
 class _Statistics:
-    """Sums over images, which do not depend on how these are cut into blocks: exact ones of whole numbers.
+    """Sums over images, which do not depend on how the images are divided into blocks.
 
-    Floats are added one image after the other, in double precision, as shares of the full scale.
+    Integers are summed exactly. Floats are added image by image, in double precision, as shares of the full scale.
+
+    Args:
+        canvas: Side of an image, px.
+        spec: Meaning of the images' values.
     """
 
     def __init__(self, canvas: int, spec: ImageSpec):
@@ -179,7 +183,7 @@ class _Statistics:
 
     def add(self, images: Pixels) -> None:
         if self.exact:
-            # of 8 bits, sums over a block of BLOCK_BYTES fit into 32 bits, which are added in a third of the time
+            # For 8-bit values, sums over a block of BLOCK_BYTES fit into 32 bits, which takes a third of the time.
             wide = np.uint32 if len(images) * np.iinfo(images.dtype).max ** 2 < 2**32 else np.uint64
             rows = images.reshape(len(images), -1)
             self.sums += rows.sum(axis=0, dtype=wide).reshape(self.sums.shape)
@@ -197,7 +201,7 @@ class _Statistics:
         if not self.count:
             return SplitSummary((0.0,) * self.spec.channels, (1.0,) * self.spec.channels, 0.0, [])
         size = self.count * self.sums.shape[0] * self.sums.shape[1]
-        sums = self.sums.sum(axis=(0, 1)).tolist()  # Python's numbers, which do not overflow
+        sums = self.sums.sum(axis=(0, 1)).tolist()  # Python's integers do not overflow
         squares = self.squares.sum(axis=(0, 1)).tolist()
         mean = [(total - self.low * size) / (self.range * size) for total in sums]
         std = [
@@ -210,12 +214,12 @@ class _Statistics:
 
 
 def _over_pixels(better: np.ufunc, images: Pixels) -> Pixels:
-    """Reduce images (n, S, S, C) to (n, C): whole rows of pixels at first, which takes a tenth of the time."""
+    """Reduce images (n, S, S, C) to (n, C), whole rows of pixels first, which takes a tenth of the time."""
     rows = better.reduce(images.reshape(*images.shape[:2], -1), axis=1)
     found: Pixels = better.reduce(rows.reshape(len(images), -1, images.shape[3]), axis=1)
     return found
 
 
 def _whole(value: float) -> int | float:
-    """Return the same value as a whole number, if it is one: Python's are exact."""
+    """Return a value as an integer if it is one, because Python's integers are exact."""
     return int(value) if value.is_integer() else value

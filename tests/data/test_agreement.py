@@ -50,29 +50,29 @@ def test_options_count_more_than_what_files_say() -> None:
     choice = PixelsChoice(name="as_is", full_scale=(0, 3000), rgb=(3, 2, 1), nodata=0)
     found = agree({"a": values(5, nodata=9.0, is_rgb=True)}, choice)
     assert found.spec == ImageSpec(channels=5, dtype="uint16", low=0, high=3000, rgb=(3, 2, 1), nodata=0)
-    assert "1 image has values outside of ingest.pixels.full_scale" in found.remarks[1]
+    assert "1 image has values outside ingest.pixels.full_scale" in found.remarks[1]
 
 
 def test_images_unlike_most_are_told_by_what_they_have() -> None:
     images = {f"{number}": values(13) for number in range(3)} | {"x": values(3), "y": values(13, "uint8")}
     assert {path: str(reason) for path, reason in agree(images, AS_IS).odd.items()} == {
-        "x": "unlike the others: 3 bands of uint16, and most images have 13 bands of uint16; "
-        "ingest.pixels: rgb8 takes all",
-        "y": "unlike the others: 13 bands of uint8, and most images have 13 bands of uint16; "
-        "ingest.pixels: rgb8 takes all",
+        "x": "unlike the others: 3 bands of uint16, but most images have 13 bands of uint16; "
+        "ingest.pixels: rgb8 accepts both",
+        "y": "unlike the others: 13 bands of uint8, but most images have 13 bands of uint16; "
+        "ingest.pixels: rgb8 accepts both",
     }
 
 
 @pytest.mark.parametrize(
     ("images", "choice", "message"),
     [
-        ([values(nodata=0.0), values(nodata=9.0)], AS_IS, "2 different values for pixels that were not measured"),
+        ([values(nodata=0.0), values(nodata=9.0)], AS_IS, "mark unmeasured pixels with 2 different values"),
         (
             [values(nodata=0.0, low=1), values(low=1), values(low=0), values(low=0)],
             AS_IS,
-            r"Some files name 0 as .*\. 2 others do not, and may hold it .* \(2, for one\)\. Say what it is in all files",
+            r"Some files mark .* with 0; 2 others do not, and may contain it .* \(such as 2\)\. If 0 is unmeasured",
         ),
-        ([values()], PixelsChoice(name="as_is", nodata=-1), r"pixels.nodata: -1, but uint16 cannot hold it"),
+        ([values()], PixelsChoice(name="as_is", nodata=-1), r"pixels.nodata: uint16 cannot hold the value -1"),
         ([values(2)], PixelsChoice(name="as_is", rgb=(0, 1, 2)), "pixels.rgb: .*2 bands of uint16"),
         ([values()], PixelsChoice(name="as_is", full_scale=(-1, 5)), r"full_scale: \[-1, 5\]"),
     ],
@@ -115,7 +115,7 @@ def test_what_the_store_takes_for_measured_a_graph_does_too(tmp_path: Path) -> N
         ingest(source, tmp_path / folder, Canvas(8, "squash", (0, 0, 0), 8, 1.0, pixels), shares, tmp_path / folder, 1)
         return tmp_path / folder / "store"
 
-    with pytest.raises(PipelineError, match=r"name 0 as .* 1 other does not.* \(00\.tif, for one\)"):
+    with pytest.raises(PipelineError, match=r"with 0; 1 other does not.* \(such as 00\.tif\)"):
         run("refused", AS_IS)
     store = run("kept", PixelsChoice(name="as_is", nodata=0))
     background, originals = read_framing(store).background, read_originals(store)

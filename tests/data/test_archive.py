@@ -51,7 +51,7 @@ def test_hostile_archives(tmp_path: Path) -> None:
     assert {path: reason.detail for path, reason in source.rejects.items()} == {
         "../outside.png": "its path leads out of the archive",
         "/root.png": "its path leads out of the archive",
-        "back\\slash.png": "its path has backslashes; create the archive with another program",
+        "back\\slash.png": "its path contains backslashes; create the archive with another program",
         "good.png (2)": "the archive contains another file with this name",
         "link.png": "a link inside an archive",
     }
@@ -127,7 +127,9 @@ def test_archives_with_a_damaged_directory_are_a_sentence(tmp_path: Path) -> Non
     for number, content in enumerate((name, version, end)):
         damaged = tmp_path / f"{number}.zip"
         damaged.write_bytes(content)
-        with pytest.raises(ConfigError, match=r"neither a directory nor a whole .zip \(.+\). If it is a .zip, copy it"):
+        with pytest.raises(
+            ConfigError, match=r"neither a directory nor a complete .zip \(.+\). If it is a .zip, copy it"
+        ):
             opened(damaged)
 
 
@@ -143,7 +145,7 @@ def test_one_odd_member_spoils_no_other(tmp_path: Path) -> None:
     source = opened(path)
     assert [record.path for record in source.records] == ["1.png", "3.png", "né.png"]
     assert {name: str(reason) for name, reason in source.rejects.items()} == {
-        "\0": "unreadable: its name has a zero byte"
+        "\0": "unreadable: its name contains a zero byte"
     }
     assert source.read("1.png", LIMIT) == b"one"
     for name in ("3.png", "né.png"):

@@ -59,7 +59,7 @@ def test_ordinary_images_need_no_words() -> None:
         ({"train": {"a": 100, "b": 100}}, "There are only 200 images to pretrain on."),
         ({"train": {"a": 400, "b": 30}}, "The classes are unbalanced: 400 training images of 'a', 30 of 'b'."),
         ({"train": {"a": 400, "b": 150, "c": 4}}, "Fewer than 5 training images have the label 'c'."),
-        ({"train": {"a": 400}}, "No training image has the label 'b': it cannot be learned."),
+        ({"train": {"a": 400}}, "No training image has the label 'b', which therefore cannot be learned."),
         ({"train": {"a": 400}, "val": {"a": 9}, "test": {"a": 9}}, "There is only one class, 'a':"),
         ({"train": {"": 400}, "val": {"": 9}, "test": {}}, "No image has a label:"),
         ({"test": {"a": 9, "b": 9, "": 5}}, "5 of the 23 test images have no label."),
@@ -72,7 +72,7 @@ def test_what_is_unusual_about_labels(changes: Mapping[str, Mapping[str, int]], 
 def test_what_is_unusual_about_pixels() -> None:
     summary = SplitSummary(GREY, GREY, spread=2.0, flat=[7, 8])
     assert warnings(rows(**BALANCED), summary) == [
-        "The images barely differ from one another (by 2.0 grey levels of 255).",
+        "The images barely differ from each other (by 2.0 grey levels of 255).",
         "2 of the 450 training images are almost a single colour, such as train7.png.",
     ]
 
@@ -85,9 +85,9 @@ def test_what_is_unusual_about_files() -> None:
     rejects = {"1": RejectedError("broken"), "2": RejectedError("too small", "1 px"), "3": RejectedError("broken", "y")}
     assert warnings(rows(**BALANCED), copies=copies, rejects=rejects) == [
         "3 files are rejected (2 broken, 1 too small): see rejects.csv.",
-        "2 files hold a picture that another file holds too; 1 of them in another split than the one that is kept: "
+        "2 files hold the same picture as another file; 1 of them in a different split than the copy that is kept: "
         "see duplicates.csv.",
-        "1 picture has copies with other labels, such as test/x.png: kept without a label.",
+        "1 picture has copies with conflicting labels, such as test/x.png: kept without a label.",
     ]
 
 
@@ -115,7 +115,9 @@ def test_near_copies_and_crowds_are_said() -> None:
     copies = [NearCopy("1.png", "2.png", "", "", ""), NearCopy("3.png", "2.png", "train", "test", "yes")]
     first, second = warnings(rows(**BALANCED), near=NearCopies([], copies, [30, 40]))
     assert first == (
-        "2 images are near copies of another image (re-encoded or resized), kept in its split; 1 of them left out, "
+        "2 images are near copies of another image (re-encoded or resized), placed in the same split; 1 of them left out, "
         "because the source assigns them to a different split than the images they resemble: see near_copies.csv."
     )
-    assert second.startswith("70 images look so much alike that they cannot be told from near copies of 2 ")
+    assert second.startswith(
+        "70 images look so much alike (a fixed camera, for example) that they cannot be told from near copies of 2,"
+    )

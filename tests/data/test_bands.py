@@ -92,7 +92,7 @@ def test_values_are_read_as_they_are(name: str) -> None:
         (npy(np.array([[{}] * 9] * 9)), "not supported: an array of Python objects"),
         (npy(np.ones((9, 9), complex)), "values of type complex128"),
         (npy(planes(BANDS13)), "move that axis to the end"),
-        (npy(np.ones((9, 9, 17))), "of 1 to 16 bands"),
+        (npy(np.ones((9, 9, 17))), "with 1 to 16 bands"),
         (npy(np.ones((1, 1), np.uint8)).replace(b"(1, 1)", b"(99999, 99999)"), "too large: 99999 x 99999 px"),
         (npy(BANDS13)[:-4], "broken: 62,396 bytes of values instead of 62,400"),
         (npy(BANDS13)[:20], "broken"),
@@ -116,7 +116,7 @@ def test_bands_in_a_compression_that_nobody_here_knows_are_refused() -> None:
     with tifffile.TiffFile(io.BytesIO(bytes(content))) as file:
         place = file.pages.first.tags["Compression"].valueoffset
     content[place : place + 2] = (5).to_bytes(2, "little")
-    with pytest.raises(RejectedError, match="13 bands compressed by LZW: pip install imagecodecs"):
+    with pytest.raises(RejectedError, match="13 bands compressed with LZW: pip install imagecodecs"):
         decode(bytes(content), CANVAS)
 
 
@@ -166,8 +166,8 @@ def test_a_folder_of_bands_becomes_a_store_without_gaps(tmp_path: Path) -> None:
     with (tmp_path / "a" / "rejects.csv").open(newline="") as file:
         (rejected,) = csv.DictReader(file)
     assert rejected["path"] == "0/grey.png"
-    assert "1 band of uint16, and most images have 5 bands of float32" in rejected["reason"]
-    assert any("10 images have pixels that were not measured" in line for line in manifests[0]["warnings"])
+    assert "1 band of uint16, but most images have 5 bands of float32" in rejected["reason"]
+    assert any("10 images have unmeasured pixels" in line for line in manifests[0]["warnings"])
     split = open_split(tmp_path / "a" / "store", "train")
     assert split.spec == ImageSpec.model_validate(manifests[0]["images"])
     images, background = split.images(np.arange(len(split))), np.array(manifests[0]["background"], np.float32)

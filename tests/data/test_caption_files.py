@@ -90,7 +90,7 @@ def test_boxes_are_no_captions(text: str, tmp_path: Path) -> None:
     images = Folder(path=str(pile(tmp_path, {"1.png": "x", "1.txt": text, "2.png": "x", "2.txt": ""}))).open()
     assert set(told(images).values()) == {()}
     assert images.ignored == {
-        "1.txt": "each line contains numbers, such as bounding boxes: not captions",
+        "1.txt": "each line contains numbers, such as bounding boxes: not read as captions",
         "2.txt": "not an image, by its name",
     }
 
@@ -106,14 +106,14 @@ def test_classes_as_numbers_are_no_captions(tmp_path: Path) -> None:
     files = {f"{number}.png": "x" for number in range(4)} | {f"{number}.txt": f"{number % 2}\n" for number in range(4)}
     images = Folder(path=str(pile(tmp_path, files))).open()
     assert set(told(images).values()) == {()}
-    assert set(images.ignored.values()) == {"only numbers, such as class indices: not captions"}
+    assert set(images.ignored.values()) == {"only numbers, such as class indices: not read as captions"}
 
 
 def test_a_note_that_is_not_utf8_among_captions_is_listed(tmp_path: Path) -> None:
     files = {"1.png": "x", "1.txt": b"caf\xe9", "2.png": "x", "2.txt": "two", "3.png": "x", "3.txt": "three"}
     images = Folder(path=str(pile(tmp_path, files))).open()
     assert told(images) == {"1.png": (), "2.png": ("two",), "3.png": ("three",)}
-    assert images.ignored == {"1.txt": "not UTF-8 (line 1): not captions"}
+    assert images.ignored == {"1.txt": "not UTF-8 (line 1): not read as captions"}
 
 
 def test_texts_that_are_not_utf8_are_named_with_their_lines(tmp_path: Path) -> None:
@@ -153,12 +153,12 @@ def test_captions_of_a_table_stand_for_those_of_texts(tmp_path: Path) -> None:
 MISTAKES = {
     "another label": (
         "path,label,caption\na.png,cat,x\na.png,dog,y\n",
-        r"line 3: 'a\.png' has the label 'dog', and 'c",
+        r"line 3: 'a\.png' has the label 'dog', but 'c",
     ),
     "a repeated path": ("path,label\na.png,cat\na.png,cat\n", r"line 3: 'a\.png' already occurs in line 2"),
     "captions": ("path,captions\na.png,cat\n", r"unknown column 'captions'\. Did you mean 'caption'\?"),
-    "not UTF-8": (b"path,caption\na.png,cat\nb.png,caf\xe9\n", r"not UTF-8 text in line 3"),
-    "half a surrogate pair": (b"path,caption\na.png,\xed\xa0\xbd\n", r"not UTF-8 text in line 2"),
+    "not UTF-8": (b"path,caption\na.png,cat\nb.png,caf\xe9\n", r"line 3: not UTF-8"),
+    "half a surrogate pair": (b"path,caption\na.png,\xed\xa0\xbd\n", r"line 2: not UTF-8"),
     "without end": ("path,caption\na.png," + "x" * 200_000 + "\n", r"line 2: not valid CSV \(field larger"),
 }
 

@@ -17,7 +17,7 @@ def test_a_12_bit_picture_in_a_16_bit_file_keeps_its_scale_and_is_noted() -> Non
     for content in (encoded(ramp, "PNG"), encoded(ramp, "TIFF")):
         decoded = decode(content, CANVAS)
         assert decoded.notes == (
-            (FEW_BITS, "17 of 256 levels are left, 65,535 being white; ingest.pixels: as_is keeps all"),
+            (FEW_BITS, "17 of 256 levels are left, as 65,535 becomes white; ingest.pixels: as_is keeps all values"),
         )
         np.testing.assert_array_equal(pixels_of(content), as_rgb(np.floor(ramp / 257 + 0.5).astype(np.uint8)))
     ramp[0, 0] = 4096

@@ -58,11 +58,11 @@ def test_frames_far_from_a_keyframe_are_left_out(tmp_path: Path, monkeypatch: py
     ("content", "reason"),
     [
         (b"", "empty file"),
-        (b"This is a text.\n" * 40, "not a film: no known container"),
-        (b"#EXTM3U\n#EXTINF:1,\nhttp://192.0.2.1/a.ts\n", "not a film: no known container"),
-        (b"ffconcat version 1.0\nfile /etc/passwd\n", "not a film: no known container"),
+        (b"This is a text.\n" * 40, "not a film: unknown container"),
+        (b"#EXTM3U\n#EXTINF:1,\nhttp://192.0.2.1/a.ts\n", "not a film: unknown container"),
+        (b"ffconcat version 1.0\nfile /etc/passwd\n", "not a film: unknown container"),
         (b"\0\0\0\x18ftypmp42\0\0\0\0mp42isom", "not a film: it has no frame index"),
-        (b"\x89PNG\r\n\x1a\n" + bytes(100), "not a film: no known container"),
+        (b"\x89PNG\r\n\x1a\n" + bytes(100), "not a film: unknown container"),
     ],
 )
 def test_what_is_no_film_is_rejected(tmp_path: Path, content: bytes, reason: str) -> None:

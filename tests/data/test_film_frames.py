@@ -165,5 +165,5 @@ def test_frames_from_damage_to_the_next_keyframe_are_rejected(tmp_path: Path) ->
 def test_paths_of_frames() -> None:
     assert split_frame_path(frame_path("a/b.mp4", 12.3456)) == ("a/b.mp4", 12.346)
     assert split_frame_path("a/b.mp4") is None
-    with pytest.raises(RejectedError, match="names no time"):
+    with pytest.raises(RejectedError, match="path contains no time"):
         read_frame(Path(), "a/b.mp4", LIMIT)

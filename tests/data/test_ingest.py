@@ -143,8 +143,8 @@ def test_whatever_is_in_the_pile_is_accounted_for(packed: bool, tmp_path: Path) 
     assert json.loads((out / "manifest.json").read_text()) == json.loads(json.dumps(manifest))
     words = " ".join(manifest["warnings"])
     assert f"{len(bad)} files are rejected" in words
-    assert "3 files hold a picture that another file holds too" in words
-    assert "1 picture has copies with other labels, such as 0/000.png" in words
+    assert "3 files hold the same picture as another file" in words
+    assert "1 picture has copies with conflicting labels, such as 0/000.png" in words
     assert not (out / "reports" / "rejects.csv").exists()
 
 

@@ -135,7 +135,7 @@ def test_paths_as_people_write_them(
             again(path=path)
         assert len(str(caught.value)) < 500
     monkeypatch.chdir(pile / "cat")
-    with pytest.raises(ConfigError, match="holds products of this project"):
+    with pytest.raises(ConfigError, match="contains products of this project"):
         again(path="..")
 
 
@@ -150,7 +150,7 @@ def test_products_are_nobody_s_images(
     (tmp_path / "data" / "augmented").mkdir(parents=True)
     (tmp_path / "data" / "augmented" / "preview.png").touch()
     options = {"dataset": "CIFAR10"} if name == "torchvision" else {}
-    with pytest.raises(ConfigError, match=rf"ingest.source.path: {path} holds products .* directory of their own"):
+    with pytest.raises(ConfigError, match=rf"ingest.source.path: {path} contains products .* directory of their own"):
         again(name=name, path=path, **options)
 
 

@@ -41,14 +41,14 @@ def test_paths_that_lead_nowhere(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(PipelineError, match=r"no images found in .*empty \(it is empty\)\. Put images there"):
         opened(tmp_path / "empty")
-    with pytest.raises(ConfigError, match=r"neither a directory nor a whole .zip"):
+    with pytest.raises(ConfigError, match=r"neither a directory nor a complete .zip"):
         opened(write(tmp_path, ["image.png"]) / "image.png")
     whole = tmp_path / "whole.zip"
     with zipfile.ZipFile(whole, "w") as archive:
         archive.writestr("1.png", "x" * 1000)
     half = tmp_path / "half.zip"
     half.write_bytes(whole.read_bytes()[:600])
-    with pytest.raises(ConfigError, match=r"neither a directory nor a whole .zip"):
+    with pytest.raises(ConfigError, match=r"neither a directory nor a complete .zip"):
         opened(half)
 
 

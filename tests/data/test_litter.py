@@ -61,7 +61,7 @@ def test_what_is_no_image_is_ignored_by_name(tmp_path: Path) -> None:
         (".stfolder/syncthing-folder-1.txt", "hidden"),
         (".dropbox.cache/1.jpg", "hidden"),
         (".DS_Store", "hidden"),
-        ("cat/Icon\r", "system's own"),
+        ("cat/Icon\r", "a system file"),
         ("cat/desktop.ini", "not an image"),
         ("cat/1.jpg:Zone.Identifier", "program's own"),
         ("cat/1.jpg~", "program's own"),

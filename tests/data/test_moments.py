@@ -64,7 +64,7 @@ def test_a_frame_that_many_clips_show_ties_none_of_them() -> None:
 
 
 def test_a_frame_without_a_clip_is_refused() -> None:
-    with pytest.raises(PipelineError, match=r"a\.png has a time, 1\.5 s, and no group"):
+    with pytest.raises(PipelineError, match=r"a\.png has a time, 1\.5 s, but no group"):
         merge_copies([(b"pixels", Record("a.png", seconds=1.5))])
 
 

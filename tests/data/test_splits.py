@@ -81,8 +81,8 @@ def test_small_classes_are_on_as_many_sides_as_they_can(number: int, expected: t
 def test_classes_that_cannot_be_shared_are_named() -> None:
     assert remarks(MANY) == []
     assert remarks([*MANY, content("d", "only")]) == [
-        "test has no image of these classes, which have too few images or groups to share: 'only' (1).",
-        "val has no image of these classes, which have too few images or groups to share: 'only' (1).",
+        "test has no image of these classes, which have too few images or groups: 'only' (1).",
+        "val has no image of these classes, which have too few images or groups: 'only' (1).",
     ]
 
 

@@ -27,8 +27,8 @@ def test_pixels_that_were_not_measured_are_never_taken_for_measured(call: Embed)
     for model, known in ((blind, "none"), (knowing, "0: write 0 there")):
         assert "3 images embedded, 16 numbers each; 1 rejected" in call("deep", "--model", model).stdout
         assert Path("embeddings.rejects.csv").read_text().splitlines()[1:] == [
-            'deep/other.tif,"not what the model takes: its file marks pixels that were not measured by 9, and of such '
-            f'values the model knows {known}"'
+            'deep/other.tif,"not what the model takes: its file marks unmeasured pixels with 9, but the '
+            f"model's value for them is {known}\""
         ]
     with pytest.raises(PipelineError, match=r"images\[0\] .* cannot be used: not what the model takes: its file marks"):
         ssl_pipeline.embed(blind, ["deep/other.tif"])

@@ -71,7 +71,7 @@ def test_a_copy_made_by_dvc_finds_the_images_of_the_workspace(project: Path):
         ("nowhere", r"ingest.source.path: nowhere does not exist"),
         ("~/nowhere", r"ingest.source.path: /.*/nowhere does not exist"),
         (2024, r"ingest.source.path: .* write it in quotes"),
-        ("params.yaml", r"ingest.source.path: params.yaml is neither a directory nor a whole .zip"),
+        ("params.yaml", r"ingest.source.path: params.yaml is neither a directory nor a complete .zip"),
     ],
 )
 def test_a_path_that_leads_nowhere_is_told_in_a_sentence(

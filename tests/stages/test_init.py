@@ -175,12 +175,12 @@ def folder_of_labels() -> list[str]:
         (lambda: ["--labels", "table.csv"], "also name them with --images"),
         (empty, "no images found in"),
         (broken, "none of the 1 images that were tried can be used"),
-        (no_zip, "neither a directory nor a whole .zip"),
+        (no_zip, "neither a directory nor a complete .zip"),
         (empty_zip, "no images found in"),
         (wrong_label, "labels.csv, line 2: there is no image 'nowhere.png'. Paths are relative to the folder of the"),
         (folder_of_labels, "is not a file: name a CSV file"),
-        (lambda: ["--images", "."], "holds products of this project"),
-        (around, "holds products of this project"),
+        (lambda: ["--images", "."], "contains products of this project"),
+        (around, "contains products of this project"),
     ],
 )
 def test_a_mistake_has_its_sentence_and_leaves_nothing(prepare: Callable[[], list[str]], message: str):
