@@ -140,7 +140,7 @@ def test_other_seeds_give_other_weights(run, configure):
 def test_a_pool_smaller_than_the_batch_is_the_batch(configure, capsys):
     plan = Plan.of(7, configure(batch_size=16))
     assert (plan.batch_size, plan.steps, plan.total) == (7, 1, 4)
-    assert "the pool has 7 images" in capsys.readouterr().err
+    assert "the pool has only 7 images" in capsys.readouterr().err
 
 
 def test_fewer_than_two_images_are_refused(run, configure, make_pool):
