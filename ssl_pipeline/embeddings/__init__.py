@@ -1,1 +1,1 @@
-"""Embeddings of any number of images as a file, and what is nearest in it. Nothing here imports torch."""
+"""Embeddings of any number of images as a file, and search for the nearest ones. Nothing here imports torch."""

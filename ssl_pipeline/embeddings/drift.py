@@ -1,11 +1,11 @@
-"""Whether a batch of images still comes from where those of the training came from, by their embeddings.
+"""Detecting drift: test whether a batch of images has the distribution of the training images, by their embeddings.
 
-The test compares the batch with validation images, which nothing was trained on, by the energy distance (Székely and
-Rizzo 2013, "Energy statistics", eq. 5), 2 E|X - Y| - E|X - X'| - E|Y - Y'|, of whitened embeddings. Its threshold comes
-from permutations of batch and validation images: where both are independent draws of one distribution, an alarm is
-raised no oftener than stated, for each number of images. So the reference has one image of each group. The principal
-directions come from training images: were they of validation images alone, the two samples would not be treated alike,
-and the test would raise false alarms.
+The test compares the batch with validation images, which nothing was trained on. It measures the energy distance
+(Székely and Rizzo 2013, "Energy statistics", eq. 5), 2 E|X - Y| - E|X - X'| - E|Y - Y'|, of whitened embeddings. The
+threshold comes from permutations of batch and validation images: if both are independent draws from one distribution,
+the rate of alarms does not exceed the stated one, whatever the number of images. Independence is why the reference has
+one image per group. The principal directions come from training images: if they came from the validation images alone,
+the two samples would not be treated alike, and the test would raise false alarms.
 
 This module imports neither torch nor Pillow.
 """
@@ -30,15 +30,15 @@ __all__ = ["FEWEST", "MOST", "NAME", "Reference", "Verdict", "judge", "reference
 
 NAME = "drift.npz"
 FEWEST = 10
-"""Images of a batch below which the test finds hardly anything."""
+"""Smallest number of images in a batch; with fewer, the test detects hardly anything."""
 FEWEST_REFERENCES, MOST = 50, 2000
-"""Validation images that are needed, and images of either side that are compared at most."""
+"""Smallest number of validation images, and largest number of images from either side that are compared."""
 PERMUTATIONS = 999
 _RIDGE = 1e-3
-"""The share of the largest variance that each direction counts as having at least: smaller ones are noise."""
+"""Added to the variance of every direction, as a share of the largest variance: smaller variances are noise."""
 _DIRECTIONS = 256
 _DIFFERS = 0.01
-"""The p-value at which training images are said to come from elsewhere than those of validation."""
+"""Largest p-value at which training images are reported to differ in origin from validation images."""
 _NEIGHBOURS = 5
 _BLOCK = 256
 
@@ -47,16 +47,16 @@ Rows = npt.NDArray[np.float32]
 
 @dataclass(frozen=True, eq=False)
 class Reference:
-    """What a bundle knows of the images that its model was made for.
+    """Statistics of the images that a model was made for, as the bundle stores them.
 
     Attributes:
-        rows: Whitened embeddings (m, K) of validation images, one of each group, rounded to float16.
+        rows: Whitened embeddings (m, K) of validation images, one per group, rounded to float16.
         mean: Mean embedding (D,) of training images.
-        directions: The principal directions (D, K) of training images with the largest variance, 256 at most, each over
+        directions: Principal directions (D, K) of training images, up to 256 with the largest variance, each divided by
             its standard deviation.
-        distances: Distance (m,) of each row to its fifth neighbour among the others, in ascending order.
-        about: What else is known: the digest of the model, how images become canvases, and `train_p_value`, the
-            p-value of training images as a batch.
+        distances: Distance (m,) of each row to its fifth nearest neighbour among the other rows, in ascending order.
+        about: Further facts: the digest of the model, the settings of the canvases, and `train_p_value`, the p-value of
+            training images as a batch.
     """
 
     rows: Rows
@@ -67,16 +67,16 @@ class Reference:
 
     @property
     def resembles_training(self) -> bool:
-        """Whether training images pass for images of the reference, as far as this is known."""
+        """Whether training images pass the test against the reference; True if that was not tested."""
         p_value = self.about.get("train_p_value")
         return p_value is None or p_value > _DIFFERS
 
     def whitened(self, embeddings: Rows) -> Rows:
-        """Return embeddings (n, D) as `rows` has them."""
+        """Return embeddings (n, D) whitened and rounded like `rows`, as (n, K)."""
         return _rounded((embeddings - self.mean) @ self.directions)
 
     def write(self, path: Path) -> None:
-        """Write it; the same reference makes the same bytes."""
+        """Write the reference to a file; equal references give equal bytes."""
         about = np.array(json.dumps(self.about))
         with atomic_file(path) as temporary, temporary.open("wb") as file:
             np.savez_compressed(
@@ -90,15 +90,15 @@ class Reference:
 
     @classmethod
     def read(cls, path: Path) -> Self:
-        """Read what `write` has written.
+        """Read a reference that `write` has written.
 
         Raises:
-            PipelineError: It is missing or damaged.
+            PipelineError: The file is missing or damaged.
         """
         if not path.is_file():
             raise PipelineError(
-                f"{shown(str(path), 200)} does not exist: name a bundle with one. The stage bundle writes it for "
-                f"models of 8-bit RGB images where there are validation images of at least {FEWEST_REFERENCES} groups."
+                f"{shown(str(path), 200)} does not exist: name a bundle that contains one. The stage bundle writes it "
+                f"for models of 8-bit RGB images if validation images are from at least {FEWEST_REFERENCES} groups."
             )
         try:
             with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as found:
@@ -111,16 +111,16 @@ class Reference:
 
 
 class Verdict(NamedTuple):
-    """What the test says of a batch.
+    """Result of the test of a batch.
 
     Attributes:
-        score: The energy distance over the threshold: above 1 is an alarm.
-        p_value: The share of permutations with as large a distance; at least 1 / 1000.
-        alarm: Whether the p-value is at most the rate that was asked for.
-        compared: The number of images of the batch that were compared.
-        drives: (n,) how much nearer each image is to the batch than to the reference, on average: the images that raise
-            the distance have the largest.
-        rarer_than: (n,) the share of the reference's images that are nearer to its others than each image is to them.
+        score: Energy distance divided by the threshold; above 1 is an alarm.
+        p_value: Share of permutations with at least this distance, from 1 / 1000 to 1.
+        alarm: Whether the p-value does not exceed the requested rate.
+        compared: Number of images of the batch that were compared.
+        drives: Contribution (n,) of each image to the distance: its mean distance to the reference less that to the
+            batch. The images that drive the alarm have the largest values.
+        rarer_than: Share (n,) of reference images that lie closer to the rest of the reference than each image does.
     """
 
     score: float
@@ -132,12 +132,12 @@ class Verdict(NamedTuple):
 
 
 def reference_of(training: Rows, validation: Rows, about: dict[str, Any]) -> Reference | None:
-    """Make a reference; None where there are too few images.
+    """Make a reference, or return None if there are fewer than `FEWEST_REFERENCES` images in either sample.
 
     Args:
         training: Embeddings (n, D) of training images, for the principal directions.
-        validation: Embeddings (m, D) of images that the model was not trained on, one of each group.
-        about: What else is to be known.
+        validation: Embeddings (m, D) of images that the model was not trained on, one per group.
+        about: Further facts to store.
     """
     if len(validation) < FEWEST_REFERENCES or len(training) < FEWEST_REFERENCES:
         return None
@@ -152,28 +152,28 @@ def reference_of(training: Rows, validation: Rows, about: dict[str, Any]) -> Ref
 
 
 def judge(reference: Reference, embeddings: Rows, rate: float = 0.01) -> Verdict:
-    """Test a batch of images; the same batch in the same order has the same verdict.
+    """Test a batch of images; the same batch in the same order gets the same verdict.
 
     Args:
-        reference: What the bundle knows.
-        embeddings: Embeddings (n, D) of images, by the model of the reference; the images are of different groups.
-        rate: The rate of false alarms: how often images of the same distribution may raise one.
+        reference: Reference of the bundle.
+        embeddings: Embeddings (n, D) of images from different groups, computed by the model of the reference.
+        rate: Rate of false alarms: the share of batches from the same distribution that may raise one, 0.001 to 0.5.
 
     Raises:
         PipelineError: There are fewer than `FEWEST` images, or an embedding is not finite.
-        ValueError: The rate is outside of what the permutations can tell, 0.001 to 0.5.
+        ValueError: The rate is outside 0.001 to 0.5, the range that the permutations can resolve.
     """
     if not 1 / (PERMUTATIONS + 1) <= rate <= 0.5:
         raise ValueError(f"rate must be from {1 / (PERMUTATIONS + 1)} to 0.5, got {rate}")
     if len(embeddings) < FEWEST:
         raise PipelineError(
-            f"{len(embeddings)} different images are too few for a test: give at least {FEWEST}, better 50 or more."
+            f"{len(embeddings)} different images are too few for a test: give at least {FEWEST}, preferably 50 or more."
         )
     check_finite(embeddings, "of image {:,}")
     rows, chance = reference.whitened(embeddings), np.random.default_rng(0)
     some = rows[np.sort(chance.permutation(len(rows))[:MOST])]
     found, permuted = _energies(some, reference.rows, chance)
-    allowed = int(rate * (PERMUTATIONS + 1) + 1e-9) - 1  # permutations that may reach it, where there is an alarm
+    allowed = int(rate * (PERMUTATIONS + 1) + 1e-9) - 1  # permutations that may reach it in an alarm
     threshold = np.sort(permuted)[::-1][allowed]
     p_value = (1 + int((permuted >= found).sum())) / (PERMUTATIONS + 1)
     score = found / max(threshold, np.finfo(np.float64).tiny)
@@ -184,7 +184,7 @@ def judge(reference: Reference, embeddings: Rows, rate: float = 0.01) -> Verdict
 
 
 def _energies(batch: Rows, reference: Rows, chance: np.random.Generator) -> tuple[float, npt.NDArray[np.float64]]:
-    """Return the energy distance of a batch to a reference, and those of permutations of both."""
+    """Return the energy distance between batch and reference, and the distances for permutations of both."""
     pooled = np.concatenate([batch, reference])
     count, other = len(batch), len(reference)
     chosen = np.zeros((len(pooled), PERMUTATIONS + 1), np.float32)
@@ -215,7 +215,7 @@ def _mean_distances(rows: Rows, others: Rows) -> Rows:
 
 
 def _neighbour_distances(rows: Rows, others: Rows, k: int) -> Rows:
-    """Return the distance (n,) of each row to its k-th neighbour among others."""
+    """Return the distance (n,) of each row to its k-th nearest neighbour in `others`."""
     starts = range(0, len(rows), _BLOCK)
     return np.concatenate(
         [np.partition(_distances(rows[start : start + _BLOCK], others), k - 1, axis=1)[:, k - 1] for start in starts]
@@ -223,6 +223,6 @@ def _neighbour_distances(rows: Rows, others: Rows, k: int) -> Rows:
 
 
 def _rounded(rows: npt.NDArray[np.floating]) -> Rows:
-    """Round rows to float16, as they are stored: both samples alike."""
+    """Round rows to float16, the precision of the file, so that both samples are treated alike."""
     rounded: Rows = np.clip(rows, -60_000, 60_000).astype(np.float16).astype(np.float32)
     return rounded

@@ -1,4 +1,4 @@
-"""Embeddings of images for the test of drift: they become canvases as in ingest, as those of the reference did."""
+"""Embeddings of images for the drift test, from canvases made as in ingest, like those of the reference."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -25,13 +25,13 @@ _AT_A_TIME = 256
 
 @dataclass
 class Batch:
-    """The images of a batch that can be judged.
+    """Images of a batch that can be tested.
 
     Attributes:
-        paths: The path of each.
-        embeddings: (n, D) embeddings, in the same order.
-        copies: The number of exact copies that were left out: a test takes images for independent of each other.
-        rejected: Path and reason of each file that cannot be used.
+        paths: Path of each image.
+        embeddings: Embeddings (n, D), in the same order.
+        copies: Number of exact copies that were left out, because the test assumes independent images.
+        rejected: Path and reason of each unusable file.
     """
 
     paths: list[str] = field(default_factory=list)
@@ -44,13 +44,13 @@ def reference_for(bundle: Path, backbone: Backbone) -> Reference:
     """Read the reference of a bundle.
 
     Raises:
-        PipelineError: There is none, it is damaged, or it belongs to another model.
+        PipelineError: The reference is missing, damaged, or belongs to another model.
     """
     reference = Reference.read(bundle / NAME)
     if reference.about.get("model_sha256") != backbone.sha256 or backbone.images != RGB8:
         raise PipelineError(
-            f"{shown(str(bundle / NAME), 200)} belongs to another model than {shown(str(backbone.path), 200)}: copy "
-            "the whole bundle again."
+            f"{shown(str(bundle / NAME), 200)} does not belong to {shown(str(backbone.path), 200)}: copy the whole "
+            "bundle again."
         )
     return reference
 
@@ -59,10 +59,10 @@ def embed_batch(inputs: Inputs, backbone: Backbone, about: dict[str, Any], worke
     """Read all images, fit them to canvases and embed them, in bounded memory.
 
     Args:
-        inputs: The images.
-        backbone: The model.
-        about: How images become canvases: `canvas`, `resize` and `background`.
-        workers: Processes that decode, at most.
+        inputs: Images to embed.
+        backbone: Model that embeds them.
+        about: Settings of the canvases: `canvas`, `resize` and `background`.
+        workers: Largest number of decoding processes.
     """
     batch, seen, parts = Batch(rejected=[(path, str(why)) for path, why in inputs.rejects.items()]), set[str](), []
     waiting: list[Pixels] = []

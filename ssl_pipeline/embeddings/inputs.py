@@ -1,4 +1,4 @@
-"""Which images a command is given: files, folders and .zip archives, in one order that depends on names alone."""
+"""The input images of a command: files, folders and .zip archives, in an order that depends on names alone."""
 
 import functools
 import hashlib
@@ -22,18 +22,18 @@ __all__ = ["Inputs", "Place", "find_inputs", "reader_of"]
 _KEY, _ADVICE = "IMAGES", "Name files, folders or .zip archives of images."
 _NO_TEXT = "its name is not valid UTF-8; rename it"
 _MOST_FRAMES = 1_000_000
-"""Frames of a film that are embedded, at most."""
+"""Largest number of frames of a film that are embedded."""
 _ARCHIVE_HEADS = (b"PK\x03\x04", b"PK\x05\x06")
 
 
 class Place(NamedTuple):
-    """A folder, an archive, or some files that were named one by one.
+    """A folder, an archive, or a list of files that were named individually.
 
     Attributes:
-        prefix: The text before each name, which makes it the path that a person would write.
-        names: The names of the images, as `read` knows them.
-        read: The function that reads one.
-        mean_bytes: The mean size of the files, bytes.
+        prefix: Text that turns a name into the path that a person would write.
+        names: Names of the images, as `read` takes them.
+        read: Function that reads one image.
+        mean_bytes: Mean size of the files in bytes.
     """
 
     prefix: str
@@ -47,11 +47,11 @@ class Inputs:
     """All images of a command.
 
     Attributes:
-        places: The places where they lie, in the order of the command.
-        rejects: Path -> why a file that was listed cannot be read.
-        ignored: The number of files in folders and archives that are no images by their names.
-        warnings: What a person should know of them, one sentence each.
-        fingerprint: The SHA-256 of all names, sizes and times of change: where it is the same, so are the images.
+        places: Locations of the images, in the order of the command line.
+        rejects: Path -> reason why a listed file cannot be read.
+        ignored: Number of files in folders and archives whose names are not those of images.
+        warnings: Warnings about the images, one sentence each.
+        fingerprint: SHA-256 of all names, sizes and modification times; equal fingerprints mean equal images.
     """
 
     places: list[Place] = field(default_factory=list)
@@ -64,7 +64,7 @@ class Inputs:
         return sum(len(place.names) for place in self.places)
 
     def part(self, start: int, stop: int) -> Iterator[Place]:
-        """Return the places of the images from number `start` on and before number `stop`."""
+        """Yield the places of the images from number `start` up to, but not including, number `stop`."""
         for place in self.places:
             names = place.names[max(start, 0) : max(stop, 0)]
             if names:
@@ -73,16 +73,16 @@ class Inputs:
 
 
 def find_inputs(paths: Sequence[Path], left_out: Sequence[Path] = (), fps: float | None = None) -> Inputs:
-    """List files, folders and archives; a file that is named twice counts once.
+    """List the images in files, folders and archives; a file that is named twice is listed once.
 
     Args:
-        paths: Files, folders and .zip archives. A file that is named itself counts as an image, whatever its name.
-        left_out: Files and folders that are no inputs wherever they lie: what the command itself writes.
-        fps: Frames per second of films that are images, too; None: films are no images.
+        paths: Files, folders and .zip archives. A file named explicitly is taken for an image, whatever its name.
+        left_out: Files and folders that are never inputs, because the command itself writes them.
+        fps: Frames per second to take from films, None to ignore films.
 
     Raises:
-        ConfigError: One of the paths does not exist, is neither a file nor a folder, or is a folder or an archive
-            whose own name is not UTF-8.
+        ConfigError: A path does not exist, is neither a file nor a folder, or is a folder or an archive whose own name
+            is not UTF-8.
     """
     inputs, total, seen = Inputs(), hashlib.sha256(), set[str]()
     for place, stamp in _places(paths, inputs, fps):
@@ -107,7 +107,7 @@ def find_inputs(paths: Sequence[Path], left_out: Sequence[Path] = (), fps: float
 
 
 def reader_of(path: Path) -> tuple[Reader, str]:
-    """Return what reads an image by the path that `Inputs` gave it, and its name for this reader."""
+    """Return the reader for a path from `Inputs`, and the name by which this reader knows the image."""
     if is_frame_of_film(str(path)):
         return functools.partial(read_film, Path(), ()), str(path)
     for folder in path.parents:
@@ -117,7 +117,7 @@ def reader_of(path: Path) -> tuple[Reader, str]:
 
 
 class _Stamp(NamedTuple):
-    """The size in bytes and the time of change in ns of a file, or its share of the archive that it lies in."""
+    """Size in bytes and modification time in ns of a file; for a member of an archive, its share of the archive."""
 
     size: int
     changed: int
@@ -142,7 +142,7 @@ def _places(paths: Sequence[Path], inputs: Inputs, fps: float | None) -> Iterato
             raise ConfigError(f"{_KEY}: {shown(str(path), 200)} cannot be used: {_NO_TEXT}.")
         yield from _named(files)
         files = []
-        # a process keeps the last archive open by its path, which must not mean another one in another folder
+        # processes cache the last open archive by its path, so the path must not depend on the current folder
         listing = list_images(path.absolute() if is_file else path, _KEY, _ADVICE)
         prefix = "" if path == Path() else path.as_posix().rstrip("/") + "/"
         inputs.rejects |= {prefix + name: reason for name, reason in listing.rejects.items()}
@@ -169,7 +169,7 @@ def _named(files: Sequence[str]) -> Iterator[tuple[Place, _Stamper]]:
 def _films(
     root: Path, prefix: str, films: Sequence[str], fps: float, inputs: Inputs
 ) -> Iterator[tuple[Place, _Stamper]]:
-    """Yield the frames of films, which share the bytes of their film."""
+    """Yield the frames of films; each frame counts as an equal share of the bytes of its film."""
     if not films:
         return
     require_reader("IMAGES")
@@ -184,7 +184,7 @@ def _films(
 
 
 def _valid(path: Path, inputs: Inputs) -> list[str]:
-    """Return the name of a file, unless it is no text: then it is one of the rejects."""
+    """Return the name of a file; if it is not valid text, add the file to the rejects instead."""
     if _is_text(path):
         return [path.as_posix()]
     inputs.rejects[ascii(str(path))] = RejectedError("unreadable", _NO_TEXT)
@@ -192,7 +192,7 @@ def _valid(path: Path, inputs: Inputs) -> list[str]:
 
 
 def _is_text(path: Path) -> bool:
-    """Say whether a path can be written into a table, which takes UTF-8."""
+    """Return whether a path can be encoded as UTF-8, as tables require."""
     try:
         str(path).encode()
     except UnicodeEncodeError:
@@ -201,7 +201,7 @@ def _is_text(path: Path) -> bool:
 
 
 def _is_archive(path: Path) -> bool:
-    """Say whether a file is a .zip, by its first bytes: no format of images begins so."""
+    """Return whether a file is a .zip by its first bytes, with which no image format begins."""
     try:
         with path.open("rb") as file:
             return file.read(4) in _ARCHIVE_HEADS

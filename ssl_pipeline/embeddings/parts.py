@@ -1,7 +1,7 @@
-"""What a run has embedded so far, in a folder that outlives it: rows in the order of the images, some in each file.
+"""The rows that a run has embedded so far, in the order of the images, as several files in a folder that outlives it.
 
-A run that was stopped goes on behind the last whole part. Parts end where a batch of the run ended, so that the run
-that goes on forms the same batches as one that was never stopped, and its rows have the same bits.
+A run that was stopped resumes after the last complete part. Parts end at the boundaries of batches, so that a resumed
+run forms the same batches as an uninterrupted one, and its rows have the same bits.
 """
 
 from collections.abc import Iterator, Sequence
@@ -17,18 +17,18 @@ from ssl_pipeline.products import atomic_file
 
 __all__ = ["Parts", "Row", "embedded", "rejected", "schema"]
 
-_ROW_GROUP = 8192  # rows that lie together in the table
+_ROW_GROUP = 8192  # rows per row group of the Parquet file
 
 
 class Row(NamedTuple):
-    """What is known of one image.
+    """Facts about one image.
 
     Attributes:
-        path: The path of the image, as a person would write it.
-        width: The width of the upright image, px; 0 if it was rejected, like all that follows.
-        height: The height of the upright image, px.
-        sha256: The SHA-256 of its pixels, in hex.
-        reason: Why it was rejected; "" if it was not.
+        path: Path of the image, as a person would write it.
+        width: Width of the upright image in px, 0 if it was rejected.
+        height: Height of the upright image in px, 0 if it was rejected.
+        sha256: SHA-256 of its pixels in hex, "" if it was rejected.
+        reason: Reason of the rejection, "" if it was accepted.
     """
 
     path: str
@@ -39,7 +39,7 @@ class Row(NamedTuple):
 
 
 def schema(dim: int, energy: bool) -> pa.Schema:
-    """Return the columns of a part: those of the table, and the reason of a rejection."""
+    """Return the columns of a part: those of the table, and the reason for a rejection."""
     columns = [
         ("path", pa.string()),
         ("embedding", pa.list_(pa.float32(), dim)),
@@ -56,8 +56,8 @@ class Parts:
     """The parts of one run, or of one of its shards.
 
     Args:
-        folder: The folder of the parts, which is made.
-        columns: The schema of the parts.
+        folder: Folder of the parts, created if it does not exist.
+        columns: Schema of the parts.
     """
 
     def __init__(self, folder: Path, columns: pa.Schema):
@@ -66,17 +66,17 @@ class Parts:
         folder.mkdir(parents=True, exist_ok=True)
 
     def done(self) -> int:
-        """Return the number of images that have rows here, from the first one on."""
+        """Return the number of images, counted from the first, that have rows without a gap."""
         return sum(stop - start for _, start, stop in self._whole())
 
     def add(self, start: int, rows: Sequence[Row], embeddings: npt.NDArray[np.float32], energies: object) -> None:
         """Write a part, whole or not at all.
 
         Args:
-            start: The number of images before it.
-            rows: What is known of each image, rejected ones too.
-            embeddings: (n, dim) embeddings; those of rejected images are 0.
-            energies: (n,) energies, or None where there are none.
+            start: Number of images before this part.
+            rows: Facts about each image, including rejected ones.
+            embeddings: Embeddings (n, dim), 0 for rejected images.
+            energies: Energies (n,), or None if no energy model is used.
         """
         dim = embeddings.shape[1]
         columns = {
@@ -97,14 +97,14 @@ class Parts:
             writer.write_batch(batch)
 
     def tables(self, names: Sequence[str]) -> Iterator[pa.Table]:
-        """Return the parts in their order, with some of their columns."""
+        """Yield the parts in order, with the named columns only."""
         options = pa.ipc.IpcReadOptions(included_fields=[self._schema.get_field_index(name) for name in names])
         for path, _, _ in self._whole():
             with pa.OSFile(str(path), "rb") as file:
                 yield pa.ipc.open_file(file, options=options).read_all()
 
     def _whole(self) -> Iterator[tuple[Path, int, int]]:
-        """Return the parts that follow each other from the first image on, with the numbers of their images."""
+        """Yield the parts without a gap from the first image on, each with the range of its images."""
         end = 0
         for path in sorted(self.folder.glob("*.arrow")):
             start, stop = map(int, path.stem.split("-"))
@@ -115,9 +115,9 @@ class Parts:
 
 
 def embedded(parts: Sequence[Parts], columns: pa.Schema) -> Iterator[pa.Table]:
-    """Return the rows of parts that have some of their columns and no rejected image, in pieces of equal length.
+    """Yield the rows of accepted images, with some of the columns, in pieces of equal length.
 
-    Each piece lies in one place, whatever parts it comes from: the bytes of a Parquet file depend on that.
+    Each piece is one contiguous chunk, even if it spans several parts: the bytes of a Parquet file depend on chunks.
     """
     held = columns.empty_table()
     for part in parts:
@@ -132,7 +132,7 @@ def embedded(parts: Sequence[Parts], columns: pa.Schema) -> Iterator[pa.Table]:
 
 
 def rejected(parts: Sequence[Parts]) -> Iterator[tuple[str, str]]:
-    """Return path and reason of each image that was rejected."""
+    """Yield path and reason of each rejected image."""
     for part in parts:
         for table in part.tables(["path", "reason"]):
             kept = table.filter(pc.not_equal(table["reason"], ""))

@@ -1,4 +1,4 @@
-"""Images as a model takes them, read in other processes and in order, at their own sizes, by the reader of `ingest`."""
+"""Reading images for a model, with the reader of `ingest`: in other processes, in order, at their original sizes."""
 
 import functools
 import json
@@ -24,15 +24,15 @@ __all__ = ["MAX_MEGAPIXELS", "Picture", "canvas_of", "picture_of", "read_all", "
 
 _CHUNK_IMAGES, _CHUNK_BYTES = 64, 2**20
 _PATIENCE_SECONDS = 1.0
-"""Seconds of decoding before more processes are started: starting them takes about as long."""
+"""Time in s that one process decodes before more are started; starting them takes about as long."""
 
 
 class Picture(NamedTuple):
     """An image that was read.
 
     Attributes:
-        pixels: (H, W, C) pixels, upright, of the channels and the type that the model takes.
-        sha256: The SHA-256 of the pixels, in hex, which ingest calls the image's id.
+        pixels: Pixels (H, W, C) of the upright image, with the channels and the type that the model takes.
+        sha256: SHA-256 of the pixels in hex, which is the image's id in ingest.
     """
 
     pixels: Pixels
@@ -40,26 +40,26 @@ class Picture(NamedTuple):
 
 
 def canvas_of(spec: ImageSpec, metadata: Mapping[str, str], max_megapixels: float = MAX_MEGAPIXELS) -> Canvas:
-    """Return how the images that a model takes are read, by the metadata of its file."""
+    """Return the settings for reading the images of a model, from the metadata of its file."""
     kept = PixelsChoice(name="rgb8" if spec == RGB8 else "as_is")
-    background = tuple(json.loads(metadata["background"])) if kept.name == "rgb8" else (0, 0, 0)  # of RGB alone
+    background = tuple(json.loads(metadata["background"])) if kept.name == "rgb8" else (0, 0, 0)  # only RGB has one
     return Canvas(int(metadata["size"]), "squash", background, 1, max_megapixels, kept)
 
 
 def read_all(
     inputs: Inputs, start: int, stop: int, canvas: Canvas, spec: ImageSpec, workers: int
 ) -> Iterator[Picture | RejectedError]:
-    """Read the images from number `start` on and before number `stop`, in order.
+    """Read the images from number `start` up to, but not including, number `stop`, in order.
 
-    A bounded number of bytes is on the way, however large images are.
+    The number of bytes in flight is bounded, however large the images are.
 
     Args:
-        inputs: The images.
-        start: The number of the first one.
-        stop: The number behind the last one.
-        canvas: The background of transparent pixels, what is kept of values, and which images are refused.
-        spec: What the model takes; other images are rejected.
-        workers: Processes, at most.
+        inputs: Images to read from.
+        start: Number of the first image.
+        stop: Number after that of the last image.
+        canvas: Settings for reading: the background of transparent pixels, the conversion of values, and limits.
+        spec: Images that the model takes; others are rejected.
+        workers: Largest number of processes.
 
     Raises:
         PipelineError: A decoding process was killed.
@@ -75,7 +75,7 @@ def read_all(
 
 
 def read_some(paths: Sequence[Path], canvas: Canvas, spec: ImageSpec) -> Iterator[Picture | RejectedError]:
-    """Read a few images, whose paths are those of `Inputs`, one by one."""
+    """Read a few images one by one, from paths as `Inputs` has them."""
     work = functools.partial(picture_of, canvas, spec)
     found = ((read, name) for read, name in map(reader_of, paths))
     return in_order((Chunk([name], _bounded(read, canvas), work) for read, name in found), 1, limits_of(canvas), 0.0)
@@ -89,13 +89,13 @@ def picture_of(canvas: Canvas, spec: ImageSpec, content: bytes | Image.Image) ->
     """Read an image in this process.
 
     Raises:
-        RejectedError: It cannot be read, is not of the channels and the type that the model takes, or is so wide and
-            low that the model would need more memory for it than for the largest image that is allowed.
+        RejectedError: The image cannot be read, does not have the channels and the type that the model takes, or is so
+            elongated that the model would need more memory for it than for the largest image that is allowed.
     """
     pixels, _ = read_pixels(content, canvas, spec)
     if pixels.shape[2] != spec.channels or pixels.dtype != spec.dtype:
         found = f"{pixels.shape[2]} x {pixels.dtype}"
-        raise RejectedError("not what the model takes", f"{found}, and it takes {spec.channels} x {spec.dtype}")
+        raise RejectedError("not what the model takes", f"{found} instead of {spec.channels} x {spec.dtype}")
     if reason := too_wide(pixels.shape[0], pixels.shape[1], canvas.size, canvas.max_megapixels):
         raise RejectedError("too large", reason)
     return Picture(pixels, content_hash(pixels).hex())

@@ -1,4 +1,4 @@
-"""From images to a file of embeddings: in bounded memory, by several processes, and stopped and gone on with."""
+"""From images to a file of embeddings: in bounded memory, with several processes, and resumable."""
 
 import contextlib
 import json
@@ -31,19 +31,19 @@ from ssl_pipeline.terminal import counted, shown
 __all__ = ["Job", "Shard", "begun_folder", "embed_all"]
 
 _WINDOW_PIXELS, _WINDOW_IMAGES = 2**23, 512
-"""The most pixels and images that are embedded at a time. Three such windows are in memory: one is read, one waits, one
-is embedded. Images are shared out in blocks of `_WINDOW_IMAGES`, so that each is embedded together with the same others
-as by one process: its last digits depend on them."""
+"""Largest numbers of pixels and of images that are embedded at a time. Three such windows are in memory: one is read,
+one waits, one is embedded. Shards consist of whole blocks of `_WINDOW_IMAGES`, so that each image is embedded together
+with the same others as in a single process: the last digits of its embedding depend on them."""
 _PART_SECONDS, _PART_BYTES = 5.0, 2**26
-"""Seconds, and bytes of embeddings, after which a part is written: this is the work that a killed run loses. A run that
+"""Time in s and bytes of embeddings after which a part is written: this is the work that a killed run loses. A run that
 is asked to stop loses one window of images."""
 _JOB, _DONE = "job.json", "done.json"
 
 
 class Shard(NamedTuple):
-    """A share of the images: the `number`-th of so many parts of their list, from 1.
+    """A share of the images: part `number`, counted from 1, of `shards` parts of their list.
 
-    Parts are of whole blocks of 512 images, and differ by one block at most.
+    Parts consist of whole blocks of 512 images; their sizes differ by one block at most.
     """
 
     number: int = 1
@@ -53,21 +53,21 @@ class Shard(NamedTuple):
         return f"{self.number}-of-{self.shards}"
 
     def bounds(self, images: int) -> tuple[int, int]:
-        """Return the numbers of the first image, and of the one behind the last."""
+        """Return the number of the first image, and the number after that of the last image."""
         blocks = ranks.part(self.number - 1, self.shards, -(-images // _WINDOW_IMAGES))
         return min(blocks.start * _WINDOW_IMAGES, images), min(blocks.stop * _WINDOW_IMAGES, images)
 
 
 @dataclass(frozen=True)
 class Job:
-    """What is to be done.
+    """Images to embed, the models for it, and the file to write.
 
     Attributes:
-        inputs: The images.
-        backbone: What embeds them.
-        energy: What gives each an energy besides; None: nothing does.
-        out: The path of the file to write.
-        max_megapixels: Larger images are rejected by their header.
+        inputs: Images to embed.
+        backbone: Model that embeds them.
+        energy: Model that also gives each image an energy, None if there is none.
+        out: Path of the file to write.
+        max_megapixels: Largest size of an image in megapixels; larger ones are rejected by their header.
     """
 
     inputs: Inputs
@@ -78,7 +78,7 @@ class Job:
 
     @property
     def content(self) -> dict[str, Any]:
-        """All that the rows depend on, as JSON has it."""
+        """Everything that the rows depend on, as JSON values."""
         return {
             "model": self.backbone.sha256,
             "energy": self.energy.sha256 if self.energy else None,
@@ -89,12 +89,12 @@ class Job:
 
     @property
     def folder(self) -> Path:
-        """Where the parts of this job lie until all are there."""
+        """Folder of the parts of this job until the file is complete."""
         return begun_folder(self.out) / digest(self.content)[:16]
 
 
 def begun_folder(out: Path) -> Path:
-    """Return the folder of what a run leaves that was stopped."""
+    """Return the folder in which a stopped run leaves its parts."""
     return out.with_name(out.name + ".begun")
 
 
@@ -102,15 +102,15 @@ def embed_all(job: Job, shard: Shard) -> str:
     """Embed the images of a shard, and write the file when all shards are done.
 
     Args:
-        job: The job.
-        shard: The share of the images; all by default.
+        job: Images to embed, and the file to write.
+        shard: Share of the images that this process embeds.
 
     Returns:
-        What came of it, in a sentence.
+        The outcome, as a sentence.
 
     Raises:
-        PipelineError: No image could be embedded, or another run is at this job.
-        KeyboardInterrupt: A stop was asked for; what was embedded is kept for the next run.
+        PipelineError: No image could be embedded, or another run is working on this job.
+        KeyboardInterrupt: A stop was requested; the rows so far are saved for the next run.
     """
     identity = digest(job.content)
     known = known_of(job.out)
@@ -124,19 +124,19 @@ def embed_all(job: Job, shard: Shard) -> str:
     with guard.hold(job.folder / "lock", patience=guard.LOCK_PATIENCE_SECONDS) as mine:
         done = f"Shard {shard.number} of {shard.shards} is done"
         known = known_of(job.out)
-        if not mine or (known is not None and known.job == identity):  # by one that ended at the same time
+        if not mine or (known is not None and known.job == identity):  # a shard that ended at the same time writes it
             if mine:
                 shutil.rmtree(job.folder, ignore_errors=True)
-            return f"{done}, and another one writes {job.out}."
+            return f"{done}; another shard writes {job.out}."
         missing = [number for number in range(1, shard.shards + 1) if not _is_done(job, Shard(number, shard.shards))]
         if missing:
             listed = shown(", ".join(map(str, missing)), 100)
-            return f"{done}; {job.out} is written when all are. Not done yet: {listed}."
+            return f"{done}; {job.out} is written once all shards are done. Not done yet: {listed}."
         return _finish(job, shard.shards, identity)
 
 
 def _root(out: Path) -> str:
-    """Return the current folder as seen from that of a file."""
+    """Return the path of the current folder, relative to the folder of a file."""
     try:
         return os.path.relpath(Path.cwd(), out.parent)
     except ValueError:  # on another drive of Windows
@@ -144,14 +144,14 @@ def _root(out: Path) -> str:
 
 
 def _tell_changes(job: Job) -> None:
-    """Say what has changed since a run that was stopped, whose rows are of no use here."""
+    """Print what has changed since a stopped run whose rows cannot be reused."""
     write_json(job.folder / _JOB, job.content)
     for other in begun_folder(job.out).glob(f"*/{_JOB}"):
         if other.parent == job.folder:
             continue
         before = json.loads(other.read_bytes())
         changed = [name for name, value in job.content.items() if before.get(name) != value]
-        say(f"embed: what an earlier run had embedded is not used, as these have changed: {', '.join(changed)}.")
+        say(f"embed: the embeddings of an earlier run are not reused; changed since: {', '.join(changed)}.")
 
 
 def _is_done(job: Job, shard: Shard) -> bool:
@@ -162,7 +162,7 @@ def _embed(job: Job, shard: Shard, parts: Parts) -> None:
     start, stop = shard.bounds(len(job.inputs))
     first = start + parts.done()
     if first > start:
-        say(f"embed: {first - start:,} of {counted(stop - start, 'image')} were embedded by an earlier run")
+        say(f"embed: {first - start:,} of {counted(stop - start, 'image')} were already embedded by an earlier run")
     canvas = canvas_of(job.backbone.images, job.backbone.metadata, job.max_megapixels)
     outcomes = read_all(job.inputs, first, stop, canvas, job.backbone.images, ranks.own_cores())
     paths = (place.prefix + name for place in job.inputs.part(first, stop) for name in place.names)
@@ -184,7 +184,7 @@ def _embed(job: Job, shard: Shard, parts: Parts) -> None:
 
 
 class _Window(NamedTuple):
-    """Some images that were embedded together; energies (n,) where there are any."""
+    """Images that were embedded together; energies (n,) are None without an energy model."""
 
     rows: list[Row]
     embeddings: npt.NDArray[np.float32]
@@ -192,7 +192,7 @@ class _Window(NamedTuple):
 
 
 class _Held:
-    """What is embedded and not yet in a part."""
+    """Embeddings that have not yet been written to a part."""
 
     def __init__(self, start: int):
         self.start, self.windows = start, list[_Window]()
@@ -202,7 +202,7 @@ class _Held:
         return sum(window.embeddings.nbytes for window in self.windows)
 
     def write(self, parts: Parts) -> None:
-        """Write it as a part."""
+        """Write the embeddings as a part, and forget them."""
         if not self.windows:
             return
         rows = [row for window in self.windows for row in window.rows]
@@ -216,12 +216,12 @@ _Named = tuple[str, Picture | RejectedError]
 
 
 def _windows(named: Iterable[_Named], first: int, size: int) -> Iterator[list[_Named]]:
-    """Cut images into pieces of so many pixels; where they are cut depends on the images alone.
+    """Divide images into windows by their number of pixels; the boundaries depend on the images alone.
 
     Args:
-        named: The images, from one on with which a piece begins.
-        first: The number of that one among all images.
-        size: The side of the square that the model resizes images to, px.
+        named: Images, starting at one with which a window begins.
+        first: Number of that image among all images.
+        size: Side in px of the square that the model resizes images to.
     """
     window: list[_Named] = []
     pixels = 0
@@ -238,7 +238,7 @@ def _windows(named: Iterable[_Named], first: int, size: int) -> Iterator[list[_N
 
 
 def _in_threads(job: Job, windows: Iterable[Sequence[_Named]]) -> Generator[_Window, None, None]:
-    """Embed one window while the next one is read."""
+    """Embed each window while the next one is read."""
     ahead: deque[Future[_Window]] = deque()
     with ThreadPoolExecutor(1) as pool:
         for window in windows:
@@ -269,23 +269,23 @@ def _row(path: str, outcome: Picture | RejectedError) -> Row:
 
 
 def _finish(job: Job, shards: int, identity: str) -> str:
-    """Write the file of all shards, and the list of what is not in it."""
+    """Write the file from all shards, and the list of rejected images."""
     whole = schema(job.backbone.dim, job.energy is not None)
     parts = [Parts(job.folder / str(Shard(number, shards)), whole) for number in range(1, shards + 1)]
     refused = [(path, str(reason)) for path, reason in job.inputs.rejects.items()] + list(rejected(parts))
     count = len(job.inputs) + len(job.inputs.rejects) - len(refused)
     listed, earlier = companions(job.out)[0], count == 0 and job.out.exists()
-    if not earlier:  # whose list says what is not in it
+    if not earlier:  # its list of rejects belongs to it
         listed.unlink(missing_ok=True)
         if refused:
             write_table(listed, ("path", "reason"), ((harmless(path, path=True), reason) for path, reason in refused))
     if count == 0:
         shutil.rmtree(begun_folder(job.out), ignore_errors=True)
         path, reason = refused[0]
-        rest = f"{job.out} and its list of rejects stay as an earlier run left them" if earlier else f"See {listed}"
+        rest = f"{job.out} and its list of rejects of an earlier run are unchanged" if earlier else f"See {listed}"
         raise PipelineError(
-            f"None of {counted(len(refused), 'image')} can be used, such as {shown(path, 200)} ({shown(reason, 300)}). "
-            f"{rest}."
+            f"None of {counted(len(refused), 'image')} can be used, for example {shown(path, 200)} "
+            f"({shown(reason, 300)}). {rest}."
         )
     columns = whole.remove(whole.get_field_index("reason"))
     about = About(str(job.backbone.path), job.backbone.sha256, _root(job.out), identity, len(refused))
@@ -293,4 +293,4 @@ def _finish(job: Job, shards: int, identity: str) -> str:
     shutil.rmtree(begun_folder(job.out), ignore_errors=True)
     said = f"{job.out}: {counted(count, 'image')} embedded, {job.backbone.dim} numbers each"
     said += f"; {len(refused):,} rejected, see {listed}" if refused else "; none rejected"
-    return said + (f"; {counted(job.inputs.ignored, 'file')} of other kinds left out." if job.inputs.ignored else ".")
+    return said + (f"; {counted(job.inputs.ignored, 'file')} of other types ignored." if job.inputs.ignored else ".")

@@ -1,4 +1,4 @@
-"""The images of a table of embeddings that are most like one, or that a text describes: found, listed and drawn."""
+"""Searching a table of embeddings for the images most similar to an image or a text; listing and drawing them."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -25,15 +25,15 @@ from ssl_pipeline.tokenizer import TOKENIZER
 __all__ = ["MOST_DRAWN", "Match", "draw", "embed_query", "embed_text", "model_of", "search", "text_tower_of"]
 
 MOST_DRAWN = 60
-"""Matches that are drawn, at most."""
+"""Largest number of matches that are drawn."""
 _COLUMNS = 6
 _TILE = 160  # px
-_LETTERS = 19  # of a file's name below its image
-_HEADING = 90  # letters of a text above the images
+_LETTERS = 19  # shown of a file's name above its image
+_HEADING = 90  # letters shown of a text above the images
 
 
 class Match(NamedTuple):
-    """An image of the index: its path, as the index has it, and its cosine to the query."""
+    """An image of the index: its path as in the index, and its cosine with the query."""
 
     path: str
     similarity: float
@@ -43,17 +43,17 @@ def model_of(index: Index, model: Path | None = None, provider: Provider = "auto
     """Open the backbone that made an index.
 
     Args:
-        index: The index.
-        model: The path of the backbone; None: where the index says that it lies.
-        provider: The execution provider, as `Backbone` takes it.
+        index: Index to search.
+        model: Path of the backbone; None takes the path recorded in the index.
+        provider: Execution provider, as `Backbone` takes it.
 
     Raises:
-        PipelineError: It is not there, or is another one: embeddings of two models cannot be compared.
+        PipelineError: The file does not exist, or is another model: embeddings of two models cannot be compared.
     """
     place = model or index.place(index.about.model)
     if model is None and not place.is_file():
         raise PipelineError(
-            f"{shown(str(index.path), 200)} was made by {shown(str(place), 200)}, which does not exist. Give the "
+            f"{shown(str(index.path), 200)} was made with {shown(str(place), 200)}, which does not exist. Give the "
             "path of this model with --model."
         )
     backbone = Backbone(place, provider=provider)
@@ -66,14 +66,14 @@ def model_of(index: Index, model: Path | None = None, provider: Provider = "auto
 
 
 def text_tower_of(backbone: Backbone, provider: Provider = "auto") -> TextTower:
-    """Open the text tower that lies beside a backbone.
+    """Open the text tower beside a backbone.
 
     Args:
-        backbone: The model that made the index.
-        provider: The execution provider, as `Backbone` takes it.
+        backbone: Model that made the index.
+        provider: Execution provider, as `Backbone` takes it.
 
     Raises:
-        PipelineError: There is none, or it is of another run: only towers that were trained together share a space.
+        PipelineError: There is no text tower, or it is from another run: only towers trained together share a space.
     """
     place = backbone.path.with_name(TEXT)
     if not place.is_file():
@@ -86,8 +86,8 @@ def text_tower_of(backbone: Backbone, provider: Provider = "auto") -> TextTower:
     told = ("weights_sha256", "l2_normalized")
     if any(tower.metadata.get(key) != backbone.metadata.get(key) for key in told) or tower.dim != backbone.dim:
         raise PipelineError(
-            f"{shown(str(place), 200)} and {shown(str(backbone.path), 200)} are of different runs, and only towers "
-            "that were trained together can be compared: keep the files of one models/export together."
+            f"{shown(str(place), 200)} and {shown(str(backbone.path), 200)} are from different runs, but only towers "
+            "trained together can be compared: keep the files of one models/export together."
         )
     return tower
 
@@ -96,7 +96,7 @@ def embed_query(backbone: Backbone, query: Path) -> npt.NDArray[np.float32]:
     """Return the embedding (1, D) of an image file.
 
     Raises:
-        PipelineError: It cannot be read.
+        PipelineError: The file cannot be read.
     """
     (picture,) = read_some([query], canvas_of(backbone.images, backbone.metadata), backbone.images)
     if isinstance(picture, RejectedError):
@@ -108,22 +108,22 @@ def embed_text(tower: TextTower, text: str) -> npt.NDArray[np.float32]:
     """Return the embedding (1, D) of a text.
 
     Raises:
-        ConfigError: It is blank.
+        ConfigError: The text is blank.
     """
     if not text.strip():
         raise ConfigError("--text is empty: describe what the images should show.")
     if tower.truncated([text])[0]:
-        say(f"search: the text has more than the {tower.context} tokens that the model reads; its end is not read")
+        say(f"search: the text exceeds the {tower.context} tokens that the model reads; its end is ignored")
     return tower([text])
 
 
 def search(index: Index, embedding: npt.NDArray[np.float32], k: int) -> list[Match]:
-    """Return the nearest images of an index, the nearest first; of equally near ones, the one that comes first there.
+    """Return the nearest images of an index, the nearest first; ties keep the order of the index.
 
     Args:
-        index: The index, which is read some rows at a time.
-        embedding: The embedding (1, D) of what is looked for, by the model that made the index.
-        k: The number of images; all of the index if it has fewer.
+        index: Index to search, read in blocks of rows.
+        embedding: Embedding (1, D) of the query, by the model that made the index.
+        k: Largest number of images to return.
 
     Raises:
         PipelineError: An embedding has a value that is not finite.
@@ -153,18 +153,18 @@ def _nearest(
 
 
 def draw(index: Index, backbone: Backbone, query: Path | str, matches: Sequence[Match], path: Path) -> None:
-    """Draw the query and its first matches, each with its rank, cosine and name; what cannot be read now is left white.
+    """Draw the query and its first matches, each with its rank, cosine and name; unreadable images are left white.
 
-    A text is the picture's heading.
+    A text becomes the heading of the picture.
 
     Args:
-        index: The index, which says where its paths lead.
-        backbone: The model, which says how images are read.
-        query: The path of the query, or a text.
-        matches: What was found, of which the first `MOST_DRAWN` are drawn.
-        path: The path of the PNG.
+        index: Index that resolves the paths of the matches.
+        backbone: Model whose metadata says how to read images.
+        query: Path of the query image, or a text.
+        matches: Matches, of which the first `MOST_DRAWN` are drawn.
+        path: Path of the PNG to write.
     """
-    from matplotlib.figure import Figure  # takes longer than the search
+    from matplotlib.figure import Figure  # importing it takes longer than the search
 
     from ssl_pipeline.pictures import save_picture
 
@@ -183,16 +183,16 @@ def draw(index: Index, backbone: Backbone, query: Path | str, matches: Sequence[
     pictures = read_some(places, canvas_of(spec, backbone.metadata), spec)
     for axes, place, title, picture in zip(grid, places, titles, pictures, strict=False):
         if isinstance(picture, RejectedError):
-            axes.text(0.5, 0.5, f"cannot be\nread now:\n{picture.kind}", ha="center", va="center", fontsize="small")
+            axes.text(0.5, 0.5, f"cannot\nbe read:\n{picture.kind}", ha="center", va="center", fontsize="small")
         else:
             axes.imshow(_thumbnail(picture.pixels, spec))
-        name = shown(place.name, _LETTERS).replace("$", r"\$")  # which would begin mathematics
+        name = shown(place.name, _LETTERS).replace("$", r"\$")  # an unescaped $ starts mathematics
         axes.set_title(f"{title}\n{name}", fontsize="small")
     save_picture(figure, path)
 
 
 def _thumbnail(pixels: Pixels, spec: ImageSpec) -> npt.NDArray[np.uint8]:
-    """Return an image (H, W, C) in the middle of a white square of RGB, the full scale from black to white."""
+    """Return an image (H, W, C) centred in a white RGB square, its full scale mapped from black to white."""
     bands = list(spec.rgb or ((0, 1, 2) if spec.channels >= 3 else (0, 0, 0)))
     thin = max(1, max(pixels.shape[:2]) // (4 * _TILE))
     values = (pixels[::thin, ::thin, bands].astype(np.float32) - spec.low) / (spec.high - spec.low)

@@ -1,4 +1,4 @@
-"""The file of embeddings: a Parquet table that says of which model it is, or an array beside a CSV."""
+"""The file of embeddings: a Parquet table that records its model, or an array with a CSV beside it."""
 
 import contextlib
 import json
@@ -25,14 +25,14 @@ _ROWS_AT_A_TIME = 65_536
 
 
 class About(NamedTuple):
-    """What a file of embeddings says about itself.
+    """Metadata of a file of embeddings.
 
     Attributes:
-        model: The path of the model, as the command named it.
-        model_sha256: The SHA-256 of its file, in hex.
-        root: The folder that all paths in the file are relative to, relative to the file's own.
-        job: The digest of all that the rows depend on.
-        rejected: The number of images that are in the list of rejects beside it.
+        model: Path of the model, as the command line named it.
+        model_sha256: SHA-256 of the model's file, in hex.
+        root: Folder that all paths in the file are relative to, itself relative to the folder of the file.
+        job: Digest of everything that the rows depend on.
+        rejected: Number of images in the list of rejects beside the file.
     """
 
     model: str
@@ -43,23 +43,23 @@ class About(NamedTuple):
 
 
 def companions(out: Path) -> list[Path]:
-    """Return the other files that belong to a file of embeddings, which may be there or not."""
+    """Return the paths of the other files that belong to a file of embeddings, whether they exist or not."""
     besides = {".npy": (".csv", ".json")}.get(out.suffix, ())
     return [out.with_suffix(".rejects.csv"), *(out.with_suffix(suffix) for suffix in besides)]
 
 
 def write_rows(out: Path, tables: Iterable[pa.Table], columns: pa.Schema, count: int, about: About) -> None:
-    """Write a file of embeddings, whole or not at all; the rows are never in memory together.
+    """Write a file of embeddings, whole or not at all, without holding all rows in memory.
 
     Args:
-        out: The path of a .parquet, or of an .npy, which a .csv and a .json of the same name then lie beside.
-        tables: The rows, with `columns`.
-        columns: The columns.
-        count: The number of rows.
-        about: What the file says about itself.
+        out: Path of a .parquet, or of an .npy; a .csv and a .json of the same name are written beside an .npy.
+        tables: Rows, in several tables with `columns`.
+        columns: Schema of the rows.
+        count: Number of rows.
+        about: Metadata of the file.
     """
     if out.suffix == ".npy":
-        out.with_suffix(".json").unlink(missing_ok=True)  # it must never describe another array
+        out.with_suffix(".json").unlink(missing_ok=True)  # it must never describe a different array
         _write_array(out, tables, columns, count)
         write_json(out.with_suffix(".json"), about._asdict())
         return
@@ -89,7 +89,7 @@ def _write_array(out: Path, tables: Iterable[pa.Table], columns: pa.Schema, coun
 
 
 def vectors(column: pa.ChunkedArray) -> npt.NDArray[np.float32]:
-    """Return a column of embeddings as (n, dim)."""
+    """Return a column of embeddings as an array (n, dim)."""
     array = column.combine_chunks()
     array = array.chunk(0) if isinstance(array, pa.ChunkedArray) else array
     found: npt.NDArray[np.float32] = array.flatten().to_numpy(zero_copy_only=False).reshape(len(array), -1)
@@ -97,7 +97,7 @@ def vectors(column: pa.ChunkedArray) -> npt.NDArray[np.float32]:
 
 
 def known_of(out: Path) -> About | None:
-    """Return what a file of embeddings says about itself; None where it or a companion is missing, or is another's."""
+    """Return the metadata of a file of embeddings, or None if it or a companion is missing or is some other file."""
     try:
         if out.suffix == ".npy":
             about = About(**json.loads(out.with_suffix(".json").read_bytes()))
@@ -111,17 +111,17 @@ def known_of(out: Path) -> About | None:
 
 
 class Index:
-    """A table of embeddings to look things up in.
+    """A table of embeddings that can be searched.
 
     Args:
-        path: The path of a .parquet that `ssl-pipeline embed` has written.
+        path: Path of a .parquet that `ssl-pipeline embed` has written.
 
     Attributes:
-        about: What it says about itself.
-        dim: The length of an embedding.
+        about: Metadata of the table.
+        dim: Length of an embedding.
 
     Raises:
-        PipelineError: It is missing, or another file.
+        PipelineError: The file does not exist, or is not a table of embeddings.
     """
 
     def __init__(self, path: Path):
@@ -149,11 +149,11 @@ class Index:
         return int(self._file.metadata.num_rows)
 
     def place(self, path: str) -> Path:
-        """Return where a path that the table names leads."""
+        """Return the location of an image, from its path in the table."""
         return Path(os.path.normpath(self.path.parent / self.about.root / path))
 
     def rows(self) -> Iterator[tuple[list[str], npt.NDArray[np.float32]]]:
-        """Return paths and embeddings (n, dim), some rows at a time, in their order."""
+        """Yield paths and embeddings (n, dim) in blocks of rows, in order."""
         for batch in self._file.iter_batches(_ROWS_AT_A_TIME, columns=["path", "embedding"]):
             table = pa.Table.from_batches([batch])
             yield table["path"].to_pylist(), vectors(table["embedding"])

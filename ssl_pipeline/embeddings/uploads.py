@@ -1,4 +1,4 @@
-"""Images whose bytes are sent to a program: read one by one in other processes, for several threads at a time."""
+"""Reading images that are sent to a program as bytes: one by one, in other processes, for several threads at once."""
 
 import functools
 import queue
@@ -17,37 +17,37 @@ __all__ = ["Uploads"]
 
 
 class Uploads:
-    """Reads images by the reader of `ingest`, in processes that are ended where an image takes too much, or kills one.
+    """Pool of processes that read images with the reader of `ingest`; one that exceeds a limit or dies is replaced.
 
     Args:
-        canvas: The background of transparent pixels, what is kept of values, and which images are refused.
-        spec: What the model takes; other images are rejected.
-        workers: Processes, at most; each is started when it is first needed. As many threads can read at a time.
+        canvas: Settings for reading: the background of transparent pixels, the conversion of values, and limits.
+        spec: Images that the model takes; others are rejected.
+        workers: Largest number of processes, each started when first needed, and of threads that can read at once.
     """
 
     def __init__(self, canvas: Canvas, spec: ImageSpec, workers: int):
         self._limits, self._most = limits_of(canvas), file_limit(canvas)
         self._work = functools.partial(picture_of, canvas, spec)
-        self._idle: queue.LifoQueue[Worker | None] = queue.LifoQueue()  # which keeps as few as possible at work
+        self._idle: queue.LifoQueue[Worker | None] = queue.LifoQueue()  # last in, first out: few stay busy
         for _ in range(workers):
             self._idle.put(None)
         self._workers = workers
 
     def read(self, content: bytes) -> Picture | RejectedError:
-        """Read one image; wait for a process where all are at work.
+        """Read one image, waiting for a process if all are busy.
 
         Args:
-            content: The bytes of a file.
+            content: Bytes of a file.
 
         Raises:
-            PipelineError: The process was killed from outside, as the system does where memory runs out.
+            PipelineError: The process was killed from outside, for example by the system when memory ran out.
         """
         if len(content) > self._most:
             return RejectedError("too large", f"more than {self._most:,} bytes")
         chunk = Chunk([""], functools.partial(_given, content), self._work)
         worker, kept = self._idle.get(), None
         try:
-            if worker is not None and not worker.process.is_alive():  # it was killed when it had no image
+            if worker is not None and not worker.process.is_alive():  # it was killed while idle
                 worker.end()
                 worker = None
             worker = worker or Worker(self._limits)
@@ -68,7 +68,7 @@ class Uploads:
         return found
 
     def close(self) -> None:
-        """End the processes, each when it is done with its image."""
+        """End the processes, each after it has finished its image."""
         for _ in range(self._workers):
             worker = self._idle.get()
             if worker is not None:

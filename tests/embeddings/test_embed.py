@@ -61,7 +61,7 @@ def test_files_folders_and_archives_are_mixed_and_what_is_named_twice_counts_onc
     assert [row["path"] for row in known] == [*first, *rest, "images/a/02.png"]
     np.testing.assert_array_equal(found[1], found[2])
     assert known[1]["sha256"] == known[3]["sha256"]
-    assert done.stdout.endswith("none rejected; 1 file of other kinds left out.\n")
+    assert done.stdout.endswith("none rejected; 1 file of other types ignored.\n")
 
 
 def test_rejects_are_listed_with_their_reasons_and_counted(call: Embed, model: Path):
@@ -91,7 +91,7 @@ def test_if_nothing_can_be_used_it_fails_and_writes_no_table(call: Embed):
     Path("notes.txt").write_text("no image")
     done = call("notes.txt")
     assert done.exit_code == 1
-    assert "None of 1 image can be used, such as notes.txt (not an image: " in done.stderr
+    assert "None of 1 image can be used, for example notes.txt (not an image: " in done.stderr
     assert not Path("embeddings.parquet").exists()
     assert Path("embeddings.rejects.csv").exists()
     assert not Path("embeddings.parquet.begun").exists()
@@ -120,8 +120,8 @@ def test_a_model_of_16_bits_takes_images_as_they_are(call: Embed):
     done = call("deep", "images/a/00.png", "--model", deep)
     assert "1 image embedded, 32 numbers each; 2 rejected" in done.stdout
     assert Path("embeddings.rejects.csv").read_text().splitlines()[1:] == [
-        'deep/three.npy,"not what the model takes: 3 x uint16, and it takes 2 x uint16"',
-        'images/a/00.png,"not what the model takes: 3 x uint8, and it takes 2 x uint16"',
+        'deep/three.npy,"not what the model takes: 3 x uint16 instead of 2 x uint16"',
+        'images/a/00.png,"not what the model takes: 3 x uint8 instead of 2 x uint16"',
     ]
     np.testing.assert_array_equal(rows()[1], Backbone(deep)([values]))
     assert rows()[0][0]["sha256"] == content_hash(values).hex()
@@ -160,7 +160,7 @@ def test_shards_make_the_bytes_of_one_process_whichever_ends_last(
     call("images", "--out", "whole.parquet")
     for number in range(shards, 1, -1):
         done = call("images", "--shard", f"{number}/{shards}")
-        assert done.stdout.startswith(f"Shard {number} of {shards} is done; embeddings.parquet is written when all are")
+        assert done.stdout.startswith(f"Shard {number} of {shards} is done; embeddings.parquet is written once all ")
         assert not Path("embeddings.parquet").exists()
     done = call("images", "--shard", f"1/{shards}")
     assert done.stdout.startswith("embeddings.parquet: 23 images embedded")
@@ -212,7 +212,7 @@ def test_a_run_that_was_stopped_goes_on_and_ends_with_the_same_bytes(call: Embed
 
     monkeypatch.setattr(run_module, "read_all", reading)
     done = call("images")
-    assert "8 of 23 images were embedded by an earlier run" in done.stderr
+    assert "8 of 23 images were already embedded by an earlier run" in done.stderr
     monkeypatch.setattr(run_module, "read_all", read)
     call("images", "--out", "whole.parquet")
     assert Path("embeddings.parquet").read_bytes() == Path("whole.parquet").read_bytes()
@@ -225,7 +225,7 @@ def test_what_was_done_with_other_images_or_another_model_is_not_used(
     stopped(call, monkeypatch, 2)
     Image.open("images/a/02.png").rotate(90).save("images/a/00.png")
     done = call("images")
-    assert "is not used, as these have changed: images" in " ".join(done.stderr.split())
+    assert "are not reused; changed since: images" in " ".join(done.stderr.split())
     np.testing.assert_allclose(rows()[1], ssl_pipeline.embed(model, names("images")), atol=1e-6)
     other = Path("other.onnx")
     other.write_bytes(changed_model(model))

@@ -35,7 +35,7 @@ def test_where_nothing_can_be_used_an_earlier_table_keeps_its_list_of_rejects(ca
     Path("notes.txt").write_text("no image")
     done = call("notes.txt")
     assert done.exit_code == 1
-    assert "embeddings.parquet and its list of rejects stay as an earlier run left them." in done.stderr
+    assert "embeddings.parquet and its list of rejects of an earlier run are unchanged." in done.stderr
     assert Path("embeddings.rejects.csv").read_bytes() == before
     assert pq.read_metadata("embeddings.parquet").num_rows == 23
 

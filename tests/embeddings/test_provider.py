@@ -21,5 +21,5 @@ def test_another_provider_embeds_anew(call: Embed, monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(Backbone, "__init__", elsewhere)
     assert call("images").stdout.endswith("23 images embedded, 48 numbers each; none rejected.\n")
     done = call("images", "--out", "half.parquet", "--shard", "2/2")  # rows of two providers are not mixed
-    assert "not used, as these have changed: provider." in done.output
+    assert "not reused; changed since: provider." in done.output
     assert "Not done yet: 1." in done.stdout

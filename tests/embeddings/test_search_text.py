@@ -50,7 +50,7 @@ def test_it_finds_the_images_whose_embeddings_are_nearest_to_the_text_s(call: Se
 def test_a_text_that_is_too_long_is_told(call: Search):
     done = call("--text", "$a$ red bicycle " * 30)
     assert done.exit_code == 0
-    assert "the text has more than the 8 tokens that the model reads; its end is not read" in done.stderr
+    assert "the text exceeds the 8 tokens that the model reads; its end is ignored" in done.stderr
 
 
 @pytest.mark.parametrize("words", [[], ["images/a/04.png", "--text", "three"]])
@@ -78,7 +78,7 @@ def test_a_text_tower_of_another_run_is_refused(call: Search):
     write_text_tower(Path("models"), 48, weights_sha256=5678, l2_normalized=True)
     done = call("--text", "three")
     assert (done.exit_code, done.stdout) == (1, "")
-    assert "models/text.onnx and models/backbone.onnx are of different runs" in done.stderr
+    assert "models/text.onnx and models/backbone.onnx are from different runs" in done.stderr
 
 
 def test_an_index_of_another_model_is_refused(call: Search):

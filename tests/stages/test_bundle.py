@@ -121,4 +121,4 @@ def test_new_images_are_compared_with_those_of_validation_alone(project: Path):
     run_stage(bundle)
     assert "drift.npz" not in names()
     done = CliRunner().invoke(main, ["drift", "."])
-    assert "drift.npz does not exist: name a bundle with one" in done.stderr
+    assert "drift.npz does not exist: name a bundle that contains one" in done.stderr
