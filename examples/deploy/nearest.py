@@ -17,13 +17,13 @@ background = tuple(json.loads(session.get_modelmeta().custom_metadata_map["backg
 
 
 def read(path):
-    """Read an image as training did: upright, transparent pixels on the background, 16 bits as 8."""
+    """Read an image as in training: rotated upright, transparent pixels on the background, 16 bits reduced to 8."""
     image = Image.open(path)
     of_16_bits = image.format in ("PNG", "PPM")
     image = ImageOps.exif_transpose(image)
     if image.mode in ("F", "LAB") or (image.mode == "I" and not of_16_bits):
-        raise ValueError(f"{path}: what {image.mode} values mean depends on the image: save it with 8 bits")
-    if image.mode.startswith("I"):  # 16 bits of grey
+        raise ValueError(f"{path}: the range of values of mode {image.mode} is unknown; save the image with 8 bits")
+    if image.mode.startswith("I"):  # 16-bit greyscale
         image = Image.fromarray(((np.asarray(image).astype(np.uint32) + 128) // 257).astype(np.uint8))
     if image.has_transparency_data:
         image = image.convert("RGBA")
