@@ -1,1 +1,1 @@
-"""Trained models as files: the card, the weights, and how both become networks again."""
+"""Trained models as files: the card and the weights, and rebuilding networks from them."""

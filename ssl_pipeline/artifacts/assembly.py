@@ -1,4 +1,4 @@
-"""Building encoders and pretext tasks from what names them: a backbone, a recipe, a card."""
+"""Building encoders and pretext tasks from their descriptions: a backbone, a recipe, a card."""
 
 from collections.abc import Mapping
 from inspect import Parameter, signature
@@ -52,29 +52,30 @@ def build_encoder(
     key: str = "pretrain.backbone",
     images: ImageSpec = RGB8,
 ) -> Encoder:
-    """Return an encoder with random weights that depend on the seed alone, and leave torch's own generator as it was.
+    """Return an encoder with random weights that depend on the seed alone, without changing torch's global generator.
 
     Args:
-        registry: The registry in which the backbone is found.
-        backbone: The backbone's name and options.
-        mean: The mean of each channel of the training images, as a share of the full scale.
-        std: The standard deviation of each channel of the training images, as a share of the full scale.
+        registry: Registry of the backbones.
+        backbone: Name and options of the backbone.
+        mean: Mean of each channel of the training images, as a share of the full scale.
+        std: Standard deviation of each channel of the training images, as a share of the full scale.
         seed: Seed of the weights.
         size: Side of the images in px.
         pretrained: Whether to ask the backbone for published weights instead.
-        key: The backbone's key in params.yaml, for messages.
-        images: What the values of images mean; the backbone is built for their channels.
+        key: Key of the backbone in params.yaml, for messages.
+        images: Meaning of the images' values; the backbone is built for their number of channels.
 
     Raises:
-        ConfigError: Unknown backbone or option, it has no published weights, or it takes no images of so many channels.
-        PipelineError: Its published weights could not be downloaded.
+        ConfigError: The backbone or an option is unknown, or the backbone has no published weights or does not accept
+            this number of channels.
+        PipelineError: The published weights could not be downloaded.
     """
     if pretrained and not has_published(registry, backbone, key):
         raise ConfigError(f"{key}: backbone '{backbone.name}' has no published weights. {with_published(registry)}")
     if images.channels != 3 and "in_channels" not in _parameters(registry, backbone, key):
         raise ConfigError(
-            f"{key}: backbone '{backbone.name}' accepts only images with 3 channels, and these have {images.channels}. "
-            "Take another backbone, or set ingest.pixels: rgb8."
+            f"{key}: backbone '{backbone.name}' accepts only images with 3 channels, but these have {images.channels}. "
+            "Choose another backbone, or set ingest.pixels: rgb8."
         )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -84,10 +85,10 @@ def build_encoder(
 
 
 def has_published(registry: Registry, backbone: Choice, key: str = "pretrain.backbone") -> bool:
-    """Say whether a backbone can be asked for published weights.
+    """Return whether a backbone has published weights.
 
     Raises:
-        ConfigError: There is no such backbone; the message names `key`.
+        ConfigError: The backbone is unknown; the message names `key`.
     """
     return "pretrained" in _parameters(registry, backbone, key)
 
@@ -97,10 +98,10 @@ def _parameters(registry: Registry, backbone: Choice, key: str) -> Mapping[str, 
 
 
 def needed_views(registry: Registry, task: Choice) -> ViewNeeds:
-    """Return which views a pretext task will learn from; nothing is built to find out.
+    """Return the views that a pretext task learns from, without building anything.
 
     Raises:
-        ConfigError: There is no such task or option, or a value is out of range.
+        ConfigError: The task or an option is unknown, or a value is out of range.
     """
     entry, key = registry.find("pretext_task", task.name), "pretrain.pretext_task"
     try:
@@ -116,10 +117,10 @@ def needed_views(registry: Registry, task: Choice) -> ViewNeeds:
 
 
 def teaching_of(registry: Registry, task: Choice) -> Teaching | None:
-    """Return by whom a pretext task is taught; None: nobody. Nothing is built to find out.
+    """Return the teacher's settings of a pretext task, or None if it has no teacher, without building anything.
 
     Raises:
-        ConfigError: There is no such task or option, or a value is out of range.
+        ConfigError: The task or an option is unknown, or a value is out of range.
     """
     entry = registry.find("pretext_task", task.name)
     taught_by = getattr(class_of(entry.factory), "taught_by", None)
@@ -134,7 +135,7 @@ def teaching_of(registry: Registry, task: Choice) -> Teaching | None:
 
 
 def declared_views(factory: Factory, options: Mapping[str, Any]) -> ViewNeeds | None:
-    """Return what the factory of a pretext task says of options, which may be incomplete; None if it says nothing.
+    """Return the views that a pretext task's factory declares for options, which may be incomplete; None without any.
 
     Raises:
         ValueError: An option is out of range.
@@ -144,26 +145,33 @@ def declared_views(factory: Factory, options: Mapping[str, Any]) -> ViewNeeds | 
 
 
 def class_of(factory: Factory) -> Any:
-    """Return the class that a factory makes objects of, if it is one or a partial of one; else the factory itself."""
+    """Return the class whose objects a factory makes if it is a class or a partial of one; otherwise, the factory."""
     return getattr(factory, "func", factory)
 
 
 def with_published(registry: Registry) -> str:
-    """Name the backbones that have published weights, in a sentence for messages."""
+    """Return a sentence for messages that lists the backbones with published weights."""
     names = [name for name in registry.names("backbone") if has_published(registry, Choice(name=name))]
     listed = ", ".join(f"{name}..." if name.endswith("/") else name for name in names)
-    return f"Backbones that have some: {listed or 'none'}."
+    return f"Backbones with published weights: {listed or 'none'}."
 
 
 def build_task(registry: Registry, recipe: Recipe, encoder: Encoder, seed: int, size: int) -> PretextTask:
-    """Return the pretext task of a recipe around an encoder for images of a size in px, its heads drawn from the seed.
+    """Return the pretext task of a recipe, with heads initialised from the seed.
+
+    Args:
+        registry: Registry of the recipe's parts.
+        recipe: Recipe of the task.
+        encoder: Encoder that the task trains.
+        seed: Seed of the heads' weights.
+        size: Side of the images in px.
 
     Raises:
-        ConfigError: The task takes no loss or negatives, but the recipe names some, or the other way round; or the loss
-            refuses the strategy; or the backbone does not offer what the task needs.
+        ConfigError: The recipe names a loss or negatives that the task does not take, or lacks one that it needs; the
+            loss refuses the strategy; or the backbone does not offer what the task needs.
     """
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed + 1)  # not the encoder's numbers again
+        torch.manual_seed(seed + 1)  # must not repeat the encoder's numbers
         parts = recipe.parts()
         task_choice = parts.pop("pretext_task")
         factory = registry.find("pretext_task", task_choice.name).factory
@@ -171,7 +179,7 @@ def build_task(registry: Registry, recipe: Recipe, encoder: Encoder, seed: int, 
         accepted = signature(factory).parameters
         for kind in ("loss", "negatives"):
             if kind in parts and kind not in accepted:
-                raise ConfigError(f"pretrain.{kind}: pretext task '{task_choice.name}' takes none; leave it {{}}.")
+                raise ConfigError(f"pretrain.{kind}: pretext task '{task_choice.name}' takes none; set it to {{}}.")
             if kind in accepted and kind not in parts:
                 raise ConfigError(f"pretrain.{kind}: pretext task '{task_choice.name}' needs one; name it.")
         built = {kind: registry.build(kind, choice) for kind, choice in parts.items()}
@@ -186,15 +194,15 @@ def build_task(registry: Registry, recipe: Recipe, encoder: Encoder, seed: int, 
 
 
 def _check_needs(registry: Registry, task: str, needs: frozenset[Need], encoder: Encoder) -> None:
-    """Refuse images and a backbone that do not offer what a task needs, and name backbones that do."""
+    """Check that images and backbone offer what a task needs; the error names backbones that do."""
     if "rgb" in needs and not encoder.images.is_rgb:
         raise ConfigError(
-            f"pretrain.pretext_task: '{task}' learns from red, green and blue, and these images are "
-            f"{encoder.images}. Take another recipe, or set ingest.pixels: rgb8."
+            f"pretrain.pretext_task: '{task}' learns from red, green and blue, but these images are "
+            f"{encoder.images}. Choose another recipe, or set ingest.pixels: rgb8."
         )
     offered: dict[Offer, str] = {
-        "maps": "maps of features",
-        "patches": "a backbone that can be shown some patches of an image alone",
+        "maps": "feature maps",
+        "patches": "a backbone that can process a subset of an image's patches",
     }
     for offer, words in offered.items():
         if offer in needs and not encoder.backbone.has(offer):
@@ -207,20 +215,20 @@ def _check_needs(registry: Registry, task: str, needs: frozenset[Need], encoder:
 
 
 def _check_loss(recipe: Recipe, loss: Objective, wanted: type[Objective]) -> None:
-    """Refuse a loss of another family than the task takes."""
+    """Check that a loss belongs to the family that the task takes."""
     assert recipe.loss is not None
     if not isinstance(loss, wanted):
         raise ConfigError(
             f"pretrain.loss '{recipe.loss.name}' does not fit pretext task '{recipe.pretext_task.name}', which "
-            f"takes a loss {wanted.family}. Choose another loss or another task, or a recipe that has both."
+            f"takes a loss {wanted.family}. Choose another loss or another task, or a recipe that combines both."
         )
 
 
 def check_pair(loss_name: str, loss: Loss, negatives_name: str, negatives: NegativeStrategy) -> None:
-    """Refuse a loss with a strategy that it makes no sense with.
+    """Check that a loss can be combined with a strategy.
 
     Raises:
-        ConfigError: The message names both.
+        ConfigError: The combination makes no sense; the message names both.
     """
     for trait in sorted(negatives.traits & loss.refuses.keys()):
         raise ConfigError(
@@ -230,32 +238,32 @@ def check_pair(loss_name: str, loss: Loss, negatives_name: str, negatives: Negat
 
 
 def untrained(registry: Registry, card: ModelCard, seed: int, key: str = "pretrain.backbone") -> Encoder:
-    """Return the encoder that a card describes, down to its layer, with random weights that depend on the seed alone.
+    """Return the encoder that a card describes, cut at its layer, with random weights that depend on the seed alone.
 
-    It sees colours even where the trained one does not: without pretraining there is no reason to leave them out.
+    It sees colours even if the trained encoder does not: without pretraining there is no reason to remove them.
     """
     encoder = build_encoder(registry, card.backbone, card.mean, card.std, seed, card.size, key=key, images=card.images)
     if card.projection_dim is not None:
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed + 2)  # neither the backbone's numbers again, nor those of heads
+            torch.manual_seed(seed + 2)  # must repeat neither the backbone's numbers nor the heads'
             encoder = encoder.projected(card.projection_dim)
     return encoder.at(card.layer)
 
 
 def cut(encoder: Encoder, card: ModelCard, layer: int | None) -> tuple[Encoder, ModelCard]:
-    """Return an encoder and its card with the embeddings of one layer; the encoder's weights are not copied.
+    """Return an encoder and its card for the embeddings of one layer; the encoder's weights are not copied.
 
     Args:
-        encoder: The encoder, whole or cut already.
-        card: The card of the encoder.
-        layer: The layer of the backbone, from 1, whose maps are averaged; None: the backbone's own embedding.
+        encoder: Encoder, complete or already cut.
+        card: Card of the encoder.
+        layer: Layer of the backbone, counted from 1, whose maps are averaged; None takes the backbone's own embedding.
 
     Raises:
         ConfigError: The backbone has no such layer.
     """
     layers = len(encoder.backbone.map_channels)
     if layer is not None and not 1 <= layer <= layers:
-        has = f"has layers 1 to {layers}: take one of them, or last" if layers else "has none: set it to last"
+        has = f"has layers 1 to {layers}: choose one of them, or last" if layers else "has none: set it to last"
         raise ConfigError(f"export.layer: {layer}, but this backbone ({card.backbone.name}) {has}.")
     encoder = encoder.at(layer)
     told = {"layer": layer, "embedding_dim": encoder.embedding_dim, "projection_dim": encoder.projection_dim}

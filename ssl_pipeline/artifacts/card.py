@@ -1,4 +1,4 @@
-"""model.json: all that is needed to rebuild a trained model."""
+"""model.json: everything that is needed to rebuild a trained model."""
 
 from importlib.metadata import version
 from pathlib import Path
@@ -20,7 +20,7 @@ CARD = "model.json"
 
 
 class ModelCard(BaseModel):
-    """What a trained encoder is: enough to build it anew, and to say where it came from."""
+    """Description of a trained encoder: enough to rebuild it, and to tell its origin."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -28,62 +28,62 @@ class ModelCard(BaseModel):
     recipe: Recipe
     embedding_dim: int
     projection_dim: int | None = Field(default=None, exclude_if=lambda dim: dim is None)
-    """The length of embeddings that a linear layer makes of the backbone's own; None: there is no such layer."""
+    """Length of the embeddings if a linear layer projects those of the backbone; None if there is no such layer."""
     layer: int | None = None
-    """The backbone's layer, from 1, whose maps are averaged to embeddings; None: the embeddings are its own."""
+    """Layer of the backbone, counted from 1, whose maps are averaged to embeddings; None for the backbone's own."""
     grayscale: bool = False
-    """Whether the encoder is shown the luminance of images alone."""
+    """Whether the encoder sees only the luminance of images."""
     size: int
-    """Side in px of the images that the encoder was trained on, at the end of the run at least."""
+    """Side in px of the images that the encoder was trained on, at least at the end of the run."""
     view_sizes: tuple[tuple[float, int], ...] = ()
-    """Where it was trained on smaller ones before: shares of the run at which a size begins, and that side in px."""
+    """Share of the run at which each size begins, and that side in px, if training began on smaller images."""
     resize: Literal["squash", "crop", "letterbox"]
     background: tuple[int | float, ...]
-    """The value of each channel, in the units of the images, where an image has no pixels."""
+    """Value of each channel, in the units of the images, for areas without pixels."""
     images: ImageSpec = RGB8
-    """What the values of images mean."""
+    """Meaning of the images' values."""
     mean: tuple[float, ...]
-    """What each channel is normalised by, as a share of the full scale: the mean of the training images, or of those
-    that given weights were trained on."""
+    """Mean of each channel for normalisation, as a share of the full scale: that of the training images, or of the
+    images that the initial weights were trained on."""
     std: tuple[float, ...]
-    """The standard deviation of each channel of the same images, as a share of the full scale."""
+    """Standard deviation of each channel of the same images, as a share of the full scale."""
     seed: int
     batch_size: int
-    """Images per step of pretraining."""
+    """Number of images per step of pretraining."""
     ranks: int = 1
-    """Processes that pretrained together; batch norms of the backbone saw the share of each."""
+    """Number of processes that pretrained together."""
     pretrain: PretrainConfig | None = None
-    """The section `pretrain` of params.yaml, with the values that were left to the recipe filled in."""
+    """Section `pretrain` of params.yaml, with values that were left to the recipe filled in."""
     init: str = "random"
-    """What training started from, as `pretrain.init` says: random, pretrained (published weights), a file's path, or
+    """Initial weights, as `pretrain.init` names them: random, pretrained (published weights), the path of a file, or
     the name of published weights."""
     init_sha256: str = ""
-    """Digest of that file; empty where there was none."""
+    """Digest of that file, empty if there was none."""
     init_licence: str = Field(default="", exclude_if=lambda licence: not licence)
-    """The licence of those weights; empty where it is not known."""
+    """Licence of the initial weights, empty if it is unknown."""
     teacher_sha256: str = Field(default="", exclude_if=lambda found: not found)
-    """Digest of the file of the encoder that taught it, which the options of the pretext task name; empty: no file."""
+    """Digest of the teacher's file, which the options of the pretext task name; empty if there was none."""
     start_sha256: str = ""
-    """Digest of the weights that training started from, in `start.safetensors`; empty where they were random."""
+    """Digest of the initial weights, in `start.safetensors`; empty if they were random."""
     shipped_step: int | None = Field(default=None, exclude_if=lambda step: step is None)
-    """The step whose weights these are, where the best one on held-out images was chosen; None: the last."""
+    """Step whose weights these are if the best one on held-out images was chosen; None for the last step."""
     weights_sha256: str
     params_sha256: str
-    """Digest of the parameters that shaped the weights."""
+    """Digest of the parameters that the weights depend on."""
     seedless_sha256: str = ""
-    """Digest of all else than the seed that shaped the weights: parameters, given weights, views and images."""
+    """Digest of everything except the seed that the weights depend on: parameters, initial weights, views, images."""
     plugins: dict[str, str]
     """Third-party distribution -> version."""
     versions: dict[str, str]
 
     @property
     def frozen(self) -> bool:
-        """Whether the weights are those that training would have started from, as `pretrain.epochs` is 0."""
+        """Whether the weights are the initial ones, because `pretrain.epochs` is 0."""
         return self.pretrain is not None and not self.pretrain.epochs
 
 
 def versions(*more: str) -> dict[str, str]:
-    """Return versions of what shapes the weights and graphs, and of what else does so in a run."""
+    """Return the versions of packages that weights and graphs depend on, and those of further packages."""
     names = ("ssl-pipeline", "torch", "torchvision", "timm", "onnx", "onnxscript", "numpy", "pillow")
     return {name: version(name) for name in (*names, *more)}
 
@@ -92,7 +92,7 @@ def read_card(folder: Path, stage: str = "pretrain") -> ModelCard:
     """Return the card of a model folder that `stage` made.
 
     Raises:
-        PipelineError: The card is missing, damaged, or that of another version.
+        PipelineError: The card is missing or damaged, or has the format of another version.
     """
     try:
         return ModelCard.model_validate(read_product(folder / CARD, stage))

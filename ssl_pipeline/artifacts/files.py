@@ -1,4 +1,4 @@
-"""The files of a trained model: weights beside their card, written and read back."""
+"""The files of a trained model: writing weights and their card, and reading them back."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -39,7 +39,7 @@ def save_model(
     card: ModelCard,
     text_tower: nn.Module | None = None,
 ) -> ModelCard:
-    """Write weights and card into a folder; return the card with the encoder's digest filled in."""
+    """Write weights and card into a folder; return the card with the digest of the encoder's weights filled in."""
     for name, part in ((ENCODER, encoder), (ENERGY_HEAD, energy_head), (TEXT_TOWER, text_tower)):
         if part is not None:
             save_weights(folder / name, part.state_dict())
@@ -49,17 +49,17 @@ def save_model(
 
 
 def save_weights(path: Path, state: Mapping[str, Tensor]) -> None:
-    """Write tensors as safetensors, from whatever device and memory format, and note the file's digest."""
+    """Write tensors of any device and memory format as safetensors, and record the digest of the file."""
     with atomic_file(path) as temporary:
         tensors = {name: value.detach().cpu().contiguous() for name, value in state.items()}
-        temporary.write_bytes(safetensors.torch.save(tensors))  # its own save_file hides why a write failed
+        temporary.write_bytes(safetensors.torch.save(tensors))  # its save_file hides why a write failed
     record(path)
 
 
 def load_encoder(
     registry: Registry, folder: Path, stage: str = "pretrain", key: str = "pretrain.backbone"
 ) -> tuple[Encoder, ModelCard]:
-    """Return the trained encoder in eval mode, on the CPU, and its card; messages name the stage and the key.
+    """Return the trained encoder, in eval mode on the CPU, and its card; messages name the stage and the key.
 
     Raises:
         PipelineError: The weights are missing, or are not those that the card describes.
@@ -76,7 +76,7 @@ def load_encoder(
 
 
 def load_task(registry: Registry, folder: Path) -> PretextTask:
-    """Return the task with its trained encoder, energy head and text tower, in eval mode, on the CPU."""
+    """Return the task with its trained encoder, energy head and text tower, in eval mode on the CPU."""
     encoder, card = load_encoder(registry, folder)
     task = build_task(registry, card.recipe, encoder, card.seed, card.size)
     for name, part in ((ENERGY_HEAD, task.energy_head), (TEXT_TOWER, task.text_tower)):
@@ -86,10 +86,10 @@ def load_task(registry: Registry, folder: Path) -> PretextTask:
 
 
 def load_text_tower(registry: Registry, folder: Path) -> tuple[TextTower, ModelCard]:
-    """Return the trained text tower in eval mode, on the CPU, and the card of the run.
+    """Return the trained text tower, in eval mode on the CPU, and the card of the run.
 
     Raises:
-        PipelineError: The run had none, or its weights are missing or those of other code.
+        PipelineError: The run had no text tower, or its weights are missing or do not fit the present code.
     """
     card, tower = read_card(folder), load_task(registry, folder).text_tower
     if tower is None:
@@ -101,12 +101,12 @@ def restore(module: nn.Module, path: Path, stage: str) -> None:
     """Load weights that `save_weights` wrote.
 
     Args:
-        module: The network that receives the weights.
-        path: A file that is the one that was written (`verified`).
-        stage: Name of the stage that wrote it, for messages.
+        module: Network that receives the weights.
+        path: Path of a file whose digest has been checked by `verified`.
+        stage: Name of the stage that wrote the file, for messages.
 
     Raises:
-        PipelineError: The module has other weights by now, because the code of a plugin or of the project has changed.
+        PipelineError: The weights do not fit the module, because the code of a plugin or of the project has changed.
     """
     try:
         module.load_state_dict(safetensors.torch.load_file(path))

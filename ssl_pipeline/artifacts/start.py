@@ -1,4 +1,4 @@
-"""What pretraining started from, where that was not chance: kept beside what came of it, so that the two compare."""
+"""The initial weights of pretraining, if not random: stored beside the trained ones, so that both can be compared."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -20,28 +20,28 @@ START = "start.safetensors"
 
 
 def save_start(folder: Path, weights: Mapping[str, Tensor], card: ModelCard) -> ModelCard:
-    """Write the weights of an encoder before its training into a folder; return the card with their digest filled in.
+    """Write the initial weights of an encoder into a folder; return the card with their digest filled in.
 
-    They are kept, not only named: a download may be gone, and a file elsewhere another one, when they are asked for.
+    The weights themselves are stored because, later on, a download may be gone and a file elsewhere may have changed.
     """
     save_weights(folder / START, weights)
     return card.model_copy(update={"start_sha256": sha256(folder / START)})
 
 
 def started(registry: Registry, folder: Path, stage: str = "pretrain") -> Encoder | None:
-    """Rebuild the encoder as it was before pretraining, in eval mode, on the CPU; None where its weights were random.
+    """Return the encoder before pretraining, in eval mode on the CPU, or None if its weights were random.
 
-    It sees colours even where the trained one does not: without pretraining there is no reason to leave them out. No
-    network is needed.
+    It sees colours even if the trained encoder does not: without pretraining there is no reason to remove them. No
+    internet connection is needed.
 
     Args:
-        registry: The registry in which the backbone is found.
-        folder: A folder that `stage` made.
-        stage: The stage's name, for messages.
+        registry: Registry of the backbones.
+        folder: Folder that `stage` made.
+        stage: Name of the stage, for messages.
 
     Raises:
-        PipelineError: The weights are missing, damaged, not those that the card describes, or of another network than
-            the code now builds.
+        PipelineError: The weights are missing, damaged, not those that the card describes, or do not fit the network
+            that the present code builds.
     """
     card = read_card(folder, stage)
     if not card.start_sha256:

@@ -1,1 +1,1 @@
-"""From the trained encoder to ONNX files, and the proof that they compute the same."""
+"""Exporting the trained encoder to ONNX files, and proving that they compute the same."""

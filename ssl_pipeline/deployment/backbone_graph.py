@@ -1,4 +1,4 @@
-"""backbone.onnx: from pixels to embeddings."""
+"""backbone.onnx: the graph from pixels to embeddings."""
 
 import json
 from pathlib import Path
@@ -20,11 +20,11 @@ def export_backbone(encoder: nn.Module, card: ModelCard, path: Path, *, l2_norma
     """Write the graph from pixels to embedding: `images` [N, H, W, C] -> `embedding` float32 [N, D].
 
     Args:
-        encoder: The trained encoder, (N, C, S, S) in [0, 1] -> (N, D); exported in eval mode.
-        card: The description of the encoder.
-        path: The path of the file to write.
-        l2_normalize: Whether embeddings get unit length.
-        opset: The ONNX operator set, 18 to 23.
+        encoder: Trained encoder, (N, C, S, S) in [0, 1] -> (N, D), exported in eval mode.
+        card: Description of the encoder.
+        path: Path of the file to write.
+        l2_normalize: Whether embeddings are scaled to unit length.
+        opset: ONNX operator set, 18 to 23.
 
     Raises:
         PipelineError: The graph exceeds 2 GB.
@@ -36,15 +36,15 @@ def export_backbone(encoder: nn.Module, card: ModelCard, path: Path, *, l2_norma
 def export_backbone_and_core(
     encoder: Encoder, card: ModelCard, path: Path, core: Core, *, l2_normalize: bool, opset: int
 ) -> None:
-    """Write the graph from pixels, and the part of it that follows resizing and normalising as a file of its own.
+    """Write the graph from pixels, and the part after resizing and normalising as a separate file.
 
     Args:
-        encoder: The trained encoder; exported in eval mode.
-        card: The description of the encoder.
-        path: The path of the graph from pixels.
-        core: The path of the other, and its number of images.
-        l2_normalize: Whether embeddings get unit length.
-        opset: The ONNX operator set, 18 to 23.
+        encoder: Trained encoder, exported in eval mode.
+        card: Description of the encoder.
+        path: Path of the graph from pixels.
+        core: Path of the separate file, and the number of images that it takes.
+        l2_normalize: Whether embeddings are scaled to unit length.
+        opset: ONNX operator set, 18 to 23.
 
     Raises:
         PipelineError: A graph exceeds 2 GB.
@@ -57,7 +57,7 @@ def export_backbone_and_core(
 
 
 def backbone_metadata(card: ModelCard, l2_normalize: bool) -> dict[str, str]:
-    """Return what a graph from images to embeddings says about itself."""
+    """Return the metadata of a graph from images to embeddings."""
     length = "of unit length" if l2_normalize else "as the backbone returns it, not normalised"
     return {
         **graph_metadata(card),

@@ -1,4 +1,4 @@
-"""How near a graph must come to what it was made from: the bounds of every graph, as data."""
+"""Bounds on the difference between each graph and what it was made from, as data."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -10,21 +10,20 @@ Scale = Literal["row", "batch", "all", "one"]
 
 @dataclass(frozen=True)
 class Bounds:
-    """The bounds of one graph; None: that figure is not judged.
+    """The bounds of one graph; a figure whose bound is None is not judged.
 
     Attributes:
-        max_difference: The largest difference between a value of the graph and one of its reference, in units of
-            `scale`.
-        scale: What differences are measured by: the largest component of the reference's `row`, that of its `batch`,
-            that of `all` batches, or `one`, which leaves them as they are.
-        min_cosine: The smallest cosine between a row of the graph and one of its reference.
-        max_row_difference: The largest difference between a row that the graph computes in a batch and the same row
-            alone, in units of `scale`.
-        min_variation: The smallest std, over different images, of the component that varies most, relative to the
-            largest component. Outputs that vary less would agree within `max_difference` whatever the image, and so
-            prove nothing: a collapsed network cannot pass.
-        varies: What has to vary: the `values`, or their `logarithms`. A classifier that is sure of itself may give
-            nearly the same probabilities to all images of a class.
+        max_difference: Largest difference between a value of the graph and that of its reference, in units of `scale`.
+        scale: Unit of differences: the largest component in the reference's `row`, in its `batch` or in `all` batches;
+            or `one` for absolute differences.
+        min_cosine: Smallest cosine between a row of the graph and that of its reference.
+        max_row_difference: Largest difference between a row computed in a batch and the same row computed alone, in
+            units of `scale`.
+        min_variation: Smallest std, over different images, of the component that varies most, relative to the largest
+            component. Outputs that vary less would agree within `max_difference` whatever the image, and so prove
+            nothing: a collapsed network cannot pass.
+        varies: Quantity that has to vary: the `values`, or their `logarithms`. A confident classifier may give nearly
+            the same probabilities to all images of a class.
     """
 
     max_difference: float
@@ -40,19 +39,19 @@ BACKBONE = Bounds(1e-4, "row", min_cosine=0.99999, max_row_difference=1e-4, min_
 CLASSIFIER = Bounds(1e-4, "row", min_cosine=0.99999, max_row_difference=1e-4, min_variation=1e-3, varies="logarithms")
 
 TEXT_TOWER = BACKBONE
-"""Its embeddings lie in the same space."""
+"""The bounds of the backbone, because both embed into the same space."""
 
 ENERGY = Bounds(1e-4, "all")
-"""A single energy may be near 0. Whether the network has collapsed is seen in the backbone's proof."""
+"""A single energy may be near 0, so the scale is that of all batches. The backbone's proof reveals a collapse."""
 
 PRETEXT = Bounds(1e-4, "batch")
-"""A collapsed run may be kept (`pretrain.on_collapse`), and has a pretext.onnx then."""
+"""No variation is required: a collapsed run may be kept (`pretrain.on_collapse`), and then has a pretext.onnx, too."""
 
 REHEARSAL = Bounds(1e-4, "batch")
-"""What varies, varies after training."""
+"""No variation is required: before training, outputs need not vary."""
 
 VIEWS = Bounds(1e-3, "one")
-"""Views are in [0, 1]."""
+"""Differences are absolute, because views are in [0, 1]."""
 
 LINEAR_PROBE = Bounds(1e-3, "one")
-"""Probabilities in single precision beside those of a solver in double precision."""
+"""The graph's probabilities are in single precision, those of the solver in double precision."""

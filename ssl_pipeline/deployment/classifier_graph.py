@@ -1,4 +1,4 @@
-"""classifier.onnx and linear_probe.onnx: from pixels to probabilities of classes, by a linear head on a backbone."""
+"""classifier.onnx and linear_probe.onnx: from pixels to class probabilities, with a linear head on a backbone."""
 
 import json
 import tempfile
@@ -32,17 +32,17 @@ def append_classifier(
     path: Path,
     metadata: Mapping[str, str] | None = None,
 ) -> None:
-    """Write the graph from pixels to class probabilities: a backbone's graph, and softmax(W · embedding + b) behind it.
+    """Write the graph from pixels to class probabilities: a backbone's graph followed by softmax(W · embedding + b).
 
-    The backbone's nodes and weights are taken over as they are, so that what was verified and measured is what ships.
+    The backbone's nodes and weights are copied unchanged, so that exactly what was verified and measured ships.
 
     Args:
-        backbone: A file that `export_backbone` wrote.
-        weight: (C, D) weights W; they act on the embedding that the file returns, normalised or not.
-        bias: (C,) biases b.
-        classes: C names, in the order of the rows of W; in the metadata as JSON.
-        path: The path of the new file; its output is `probabilities` float32 [N, C].
-        metadata: Added to the backbone's.
+        backbone: Path of a file that `export_backbone` wrote.
+        weight: Weights W (C, D), which act on the embedding that the file returns, normalised or not.
+        bias: Biases b (C,).
+        classes: Names of the C classes, in the order of the rows of W; the metadata holds them as JSON.
+        path: Path of the new file, whose output is `probabilities` float32 [N, C].
+        metadata: Entries to add to the backbone's metadata.
 
     Raises:
         ValueError: Shapes do not match.
@@ -71,19 +71,19 @@ def append_classifier(
 def prove_probe(
     path: Path, predict: Callable[[npt.NDArray[Any]], npt.NDArray[np.floating]], images: npt.NDArray[Any]
 ) -> Proof:
-    """Hold the graph of a probe against the probe, which was fitted outside of torch.
+    """Compare the graph of a probe with the probe itself, which was fitted outside torch.
 
     Args:
-        path: The file that `append_classifier` wrote.
-        predict: The probe, from images to probabilities (n, C).
-        images: (n, H, W, 3) images to compare on.
+        path: Path of the file that `append_classifier` wrote.
+        predict: Function of the probe, from images to probabilities (n, C).
+        images: Images (n, H, W, 3) to compare on.
 
     Raises:
-        PipelineError: The graph computes something else than the probe.
+        PipelineError: The graph does not compute what the probe computes.
     """
     probe = Reference("the probe", [lambda batches: {name: predict(*arrays) for name, arrays in batches.items()}])
     advice = (
-        "the embeddings vary too little for single precision. See linear_eval.strengths and the signs of collapse in "
+        "the embeddings vary too little for single precision. Check linear_eval.strengths and the signs of collapse in "
         "reports/pretrain."
     )
     return prove(path, probe, {"images": (images,)}, LINEAR_PROBE, advice)
@@ -102,13 +102,13 @@ def write_classifier(
     """Write encoder.safetensors, head.safetensors, model.json and classifier.onnx.
 
     Args:
-        folder: The folder to write them to.
-        encoder: Fine-tuned; on the CPU, in eval mode.
-        head: A linear layer from embeddings of length D, not normalised, to C logits.
-        card: The card of the encoder; its digest of the weights is filled in.
-        classes: C names.
-        opset: ONNX operator set.
-        metadata: Added to the graph's.
+        folder: Folder to write the files to.
+        encoder: Fine-tuned encoder, on the CPU, in eval mode.
+        head: Linear layer from embeddings of length D, not normalised, to C logits.
+        card: Card of the encoder, in which the digest of the weights is filled in.
+        classes: Names of the C classes.
+        opset: ONNX operator set, 18 to 23.
+        metadata: Entries to add to the graph's metadata.
 
     Returns:
         The path of classifier.onnx.

@@ -1,6 +1,6 @@
 """backbone_core.onnx: the network alone, for runtimes and chips that take float tensors of one size.
 
-It is cut out of backbone.onnx: both hold the same nodes and weights from the normalised images on.
+It is cut out of backbone.onnx: from the normalised images on, both have the same nodes and weights.
 """
 
 import json
@@ -26,16 +26,16 @@ from ssl_pipeline.types.encoder import normalised
 __all__ = ["Core", "cut_core", "prove_core", "write_core"]
 
 _IMAGES_AT_ONCE = 7
-"""Images of a batch on which a graph of any number of images is tried."""
+"""Batch size of the proof for a graph that takes any number of images."""
 
 
 @dataclass(frozen=True)
 class Core:
-    """The file of a network alone.
+    """The file of a network without resizing and normalising.
 
     Attributes:
-        path: The path of the file.
-        batch: The number of images that it takes at once; None: any.
+        path: Path of the file.
+        batch: Number of images that it takes at once, None for any.
     """
 
     path: Path
@@ -43,15 +43,15 @@ class Core:
 
 
 def cut_core(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Cut a network's graph in two at its output `normalised`, which is no output any more.
+    """Cut a network's graph at its output `normalised`, and remove this output from the graph.
 
     Args:
-        model: The graph, images in [0, 1] -> embeddings and `normalised`; is changed.
+        model: Graph from images in [0, 1] to embeddings and `normalised`; it is changed.
 
     Returns:
-        A graph `normalised` -> embeddings.
+        The graph from `normalised` to embeddings.
     """
-    from onnxscript.optimizer import remove_unused_nodes  # takes half a second, which stages without an export save
+    from onnxscript.optimizer import remove_unused_nodes  # importing it takes 0.5 s, and few stages need it
 
     place = next(place for place, value in enumerate(model.graph.output) if value.name == "normalised")
     taken = model.graph.output.pop(place)
@@ -61,7 +61,7 @@ def cut_core(model: onnx.ModelProto) -> onnx.ModelProto:
     graph, whole = core.graph, fitted("images")
     for node in graph.node:
         for name in range(len(node.input)):
-            if node.input[name] == whole:  # some ask it for the number of images
+            if node.input[name] == whole:  # some nodes read the number of images from it
                 node.input[name] = taken.name
     kept = [node for node in graph.node if taken.name not in node.output]
     del graph.node[:], graph.input[:]
@@ -72,13 +72,15 @@ def cut_core(model: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def write_core(model: onnx.ModelProto, core: Core, encoder: Encoder, metadata: Mapping[str, str]) -> None:
-    """Write a graph `normalised` float32 [N, C, S, S] -> `embedding` float32 [N, D], which says how images become such.
+    """Write the graph `normalised` float32 [N, C, S, S] -> `embedding` float32 [N, D].
+
+    Its metadata describes how images become its input.
 
     Args:
-        model: The graph, as `cut_core` returns it; is changed.
-        core: The path of the file, and the number of images that it takes at once.
-        encoder: The encoder, which normalises.
-        metadata: The metadata of the graph from pixels, whose `mean` and `std` are the encoder's.
+        model: Graph that `cut_core` returned; it is changed.
+        core: Path of the file, and the number of images that it takes at once.
+        encoder: Encoder, whose normalisation the metadata describes.
+        metadata: Metadata of the graph from pixels, whose `mean` and `std` are the encoder's.
 
     Raises:
         PipelineError: The graph exceeds 2 GB.
@@ -105,21 +107,21 @@ def write_core(model: onnx.ModelProto, core: Core, encoder: Encoder, metadata: M
 
 
 def prove_core(core: Core, batches: Batches, answers: Answers) -> Proof:
-    """Hold backbone_core.onnx against what torch has answered to images, which are normalised as its metadata says.
+    """Compare backbone_core.onnx, on images normalised as its metadata says, with the embeddings that torch computed.
 
     Args:
-        core: The file that `write_core` wrote.
-        batches: Batches of images (N, H, W, C), at their own shapes.
-        answers: The embeddings (N, D) that torch has made of them.
+        core: File that `write_core` wrote.
+        batches: Batches of images (N, H, W, C), at their original shapes.
+        answers: Embeddings (N, D) of these batches, computed by torch.
 
     Raises:
-        PipelineError: The graph computes something else than torch.
+        PipelineError: The graph does not compute what torch computes.
     """
     metadata = read_metadata(open_session(core.path))
     rows = [_normalised(images, metadata) for (images,) in batches.values()]
     at_once, bounds = core.batch or _IMAGES_AT_ONCE, BACKBONE
     if core.batch not in (None, 1):
-        bounds = replace(bounds, max_row_difference=None)  # no row can be had alone
+        bounds = replace(bounds, max_row_difference=None)  # it cannot run on a single row
     taken, told = (_batches(at_once, arrays) for arrays in (rows, [answers[name] for name in batches]))
     reference = Reference("torch", [lambda _: told])
     advice = "the backbone does not export exactly; try another export.opset or pretrain.backbone."
@@ -127,7 +129,7 @@ def prove_core(core: Core, batches: Batches, answers: Answers) -> Proof:
 
 
 def _normalised(images: npt.NDArray[Any], metadata: Mapping[str, str]) -> npt.NDArray[np.float32]:
-    """Return images (N, H, W, C) as the metadata says that a core takes them, (N, C, S, S)."""
+    """Return images (N, H, W, C) resized and normalised as a core's metadata prescribes, (N, C, S, S)."""
     read = {name: json.loads(metadata[name]) for name in ("size", "background", "mean", "std", "grayscale")}
     spec = images_of(metadata)
     whole = fit(torch.tensor(images), read["size"], metadata["resize"], read["background"], spec)
@@ -137,7 +139,7 @@ def _normalised(images: npt.NDArray[Any], metadata: Mapping[str, str]) -> npt.ND
 
 
 def _batches(size: int, arrays: Sequence[npt.NDArray[Any]]) -> dict[str, npt.NDArray[Any]]:
-    """Return rows in batches of one size; the first rows fill the last batch up."""
+    """Return rows in batches of equal size; the last batch is filled up with the first rows."""
     rows = np.concatenate(arrays)
     count = -(-len(rows) // size)
     whole = np.resize(rows, (count * size, *rows.shape[1:]))

@@ -1,4 +1,4 @@
-"""energy.onnx: from pairs of images, or from images, to energies."""
+"""energy.onnx: the graph from pairs of images, or from single images, to energies."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,15 +21,15 @@ def export_energy(
 ) -> None:
     """Write the graph from pairs of images to energies: `first`, `second` [N, H, W, C] -> `energy` float32 [N].
 
-    Heights and widths of `first` and `second` may differ. An energy of single images takes `images` instead. The
-    metadata's `energy` names the energy.
+    Heights and widths of `first` and `second` may differ. An energy of single images takes `images` instead. The entry
+    `energy` of the metadata names the energy.
 
     Args:
-        encoder: The trained encoder, (N, C, S, S) in [0, 1] -> (N, D); exported in eval mode.
-        energy_head: The energy of pairs of its embeddings, or of images.
-        card: The description of the encoder.
-        path: The path of the file to write.
-        opset: The ONNX operator set, 18 to 23.
+        encoder: Trained encoder, (N, C, S, S) in [0, 1] -> (N, D), exported in eval mode.
+        energy_head: Energy of pairs of its embeddings, or of images.
+        card: Description of the encoder.
+        path: Path of the file to write.
+        opset: ONNX operator set, 18 to 23.
 
     Raises:
         PipelineError: The graph exceeds 2 GB.
@@ -56,17 +56,17 @@ def prove_energy(
     card: ModelCard,
     originals: Sequence[Pixels],
 ) -> Proof:
-    """Hold energy.onnx against torch on originals, or on pairs of neighbouring ones, each at its own shape.
+    """Compare energy.onnx with torch on originals, or on pairs of consecutive originals, each at its own shape.
 
     Args:
-        path: The file that `export_energy` wrote.
-        encoder: The encoder that was exported.
-        energy_head: The energy that was exported.
-        card: The description of the encoder.
-        originals: Images (H, W, C).
+        path: Path of the file that `export_energy` wrote.
+        encoder: Encoder that was exported.
+        energy_head: Energy that was exported.
+        card: Description of the encoder.
+        originals: Images (H, W, C) of any shapes.
 
     Raises:
-        PipelineError: The graph computes something else than torch.
+        PipelineError: The graph does not compute what torch computes.
     """
     proved = originals[:_MAX_PROVED_PAIRS]
     pairs = {

@@ -1,4 +1,4 @@
-"""On which execution provider of onnxruntime a graph runs, by choice; onnxruntime itself falls back without a word.
+"""Choosing the execution provider of onnxruntime; by itself, onnxruntime falls back to another one silently.
 
 Imports no torch.
 """
@@ -20,26 +20,26 @@ from ssl_pipeline.terminal import brief, shown
 __all__ = ["PROVIDERS", "Provider", "check_used", "cuda_devices", "wanted"]
 
 Provider = Literal["auto", "cpu", "cuda", "openvino"]
-"""What a user asks for; auto: CUDA where it works, and the CPU elsewhere."""
+"""Choice of the user; auto takes CUDA if it works, otherwise the CPU."""
 PROVIDERS: tuple[Provider, ...] = get_args(Provider)
 
 _NAMES = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider", "openvino": "OpenVINOExecutionProvider"}
 _WHEELS = {"cuda": "onnxruntime-gpu", "openvino": "onnxruntime-openvino"}
-"""Provider -> the wheel that brings it. Each holds the folder `onnxruntime`, so that only one can be installed."""
+"""Provider -> the wheel that contains it. All wheels share the folder `onnxruntime`, so only one can be installed."""
 
 Wanted = list[str | tuple[str, dict[str, str]]]
 
 
 def wanted(provider: Provider = "auto", threads: int | None = None) -> Wanted:
-    """Return the execution providers to ask onnxruntime for, with their options; the CPU is always the last.
+    """Return the execution providers to request from onnxruntime, with their options; the CPU always comes last.
 
     Args:
-        provider: The choice of the user.
-        threads: CPU threads within an operator; None leaves the choice to the provider.
+        provider: Choice of the user.
+        threads: Number of CPU threads within an operator; None leaves the choice to the provider.
 
     Raises:
-        PipelineError: This installation or this machine lacks what is asked for; the message says what brings it.
-        ValueError: There is no such provider.
+        PipelineError: This installation or this machine lacks the provider; the message says what to install.
+        ValueError: The provider is unknown.
     """
     if provider not in PROVIDERS:
         raise ValueError(f"provider must be one of {', '.join(PROVIDERS)}, got {shown(repr(provider), 50)}")
@@ -51,29 +51,28 @@ def wanted(provider: Provider = "auto", threads: int | None = None) -> Wanted:
         return [_NAMES["cpu"]]
     if _NAMES[provider] not in built:
         raise PipelineError(
-            f"provider: {provider} is asked for, and onnxruntime {onnxruntime.__version__} as it is installed has "
-            f"{', '.join(name.removesuffix('ExecutionProvider') for name in built)} alone. Uninstall `onnxruntime` "
-            f"and all other wheels of it, which share one folder, and `pip install {_WHEELS[provider]}`; or ask for "
-            "the cpu."
+            f"provider: {provider} is not available: the installed onnxruntime {onnxruntime.__version__} has only "
+            f"{', '.join(name.removesuffix('ExecutionProvider') for name in built)}. Uninstall `onnxruntime` and its "
+            f"other wheels, which share one folder, then `pip install {_WHEELS[provider]}`; or choose cpu."
         )
     if provider == "cuda" and cuda_devices() == 0:
         raise PipelineError(
-            "provider: cuda is asked for, and the driver knows no CUDA device. `nvidia-smi` should list one; in a "
-            "container, start it with `docker run --gpus all`. Or ask for the cpu."
+            "provider: cuda is not available: the driver finds no CUDA device. `nvidia-smi` should list one; start "
+            "containers with `docker run --gpus all`. Or choose cpu."
         )
     return [_with_options(provider, threads), _NAMES["cpu"]]
 
 
 def check_used(used: str, asked: Wanted, provider: Provider) -> None:
-    """Notice where onnxruntime has fallen back: refuse it if the user has chosen, and say it otherwise.
+    """Detect a fallback of onnxruntime: raise an error if the user has chosen a provider, otherwise print a warning.
 
     Args:
-        used: The first of `session.get_providers()`.
-        asked: What the session was asked for.
-        provider: The choice of the user.
+        used: First entry of `session.get_providers()`.
+        asked: Providers that were requested for the session.
+        provider: Choice of the user.
 
     Raises:
-        PipelineError: The session runs on another provider than the chosen one.
+        PipelineError: The session does not run on the chosen provider.
     """
     first = asked[0] if isinstance(asked[0], str) else asked[0][0]
     if used == first:
@@ -81,19 +80,19 @@ def check_used(used: str, asked: Wanted, provider: Provider) -> None:
     name = first.removesuffix("ExecutionProvider")
     cause = _why_it_does_not_load(name.lower())
     if provider == "auto":
-        _say_once(f"There is a device for {name}, but onnxruntime runs on the CPU{cause}.")
+        _say_once(f"A {name} device exists, but onnxruntime runs on the CPU{cause}.")
         return
     raise PipelineError(
-        f"provider: {provider} is asked for, and onnxruntime {onnxruntime.__version__} has fallen back to the CPU"
-        f"{cause}. Install the versions of the libraries that it was built for: `pip install "
-        f"{_WHEELS[provider]}{'[cuda,cudnn]' if provider == 'cuda' else ''}`. Or ask for the cpu."
+        f"provider: {provider} does not work: onnxruntime {onnxruntime.__version__} has fallen back to the CPU"
+        f"{cause}. Install the library versions that it was built for: `pip install "
+        f"{_WHEELS[provider]}{'[cuda,cudnn]' if provider == 'cuda' else ''}`. Or choose cpu."
     )
 
 
 def cuda_devices() -> int:
-    """Return how many CUDA devices the driver knows; onnxruntime itself complains on stderr where there is none."""
+    """Return the number of CUDA devices that the driver finds; without one, onnxruntime would print errors."""
     driver = None
-    for library in ("libcuda.so.1", "nvcuda.dll"):  # of Linux, of Windows
+    for library in ("libcuda.so.1", "nvcuda.dll"):  # on Linux, on Windows
         with contextlib.suppress(OSError):
             driver = driver or ctypes.CDLL(library)
     if driver is None:
@@ -107,10 +106,10 @@ def cuda_devices() -> int:
 def _with_options(provider: Provider, threads: int | None) -> tuple[str, dict[str, str]]:
     if provider == "cuda":
         onnxruntime.preload_dlls()  # finds the CUDA libraries that came with torch's wheels
-        # TF32 keeps 10 bits of a product: embeddings would differ between devices by more than the parity bound
+        # TF32 rounds factors to 10 bits: embeddings would differ between devices by more than the parity bound
         device = str(ranks.local_number() % cuda_devices())
         return _NAMES["cuda"], {"use_tf32": "0", "device_id": device}
-    # where a processor has bfloat16, OpenVINO computes in it unless told otherwise
+    # by default, OpenVINO computes in bfloat16 on processors that support it
     settings: dict[str, Any] = {"INFERENCE_PRECISION_HINT": "f32"}
     if threads is not None:
         settings["INFERENCE_NUM_THREADS"] = threads
@@ -118,7 +117,7 @@ def _with_options(provider: Provider, threads: int | None) -> tuple[str, dict[st
 
 
 def _why_it_does_not_load(name: str) -> str:
-    """Return what the system says of the library of a provider, as a part of a sentence; "" where it loads."""
+    """Return the system's error for the library of a provider, as part of a sentence, or "" if the library loads."""
     folder = Path(onnxruntime.__file__).parent / "capi"
     try:
         for library in folder.glob(f"*onnxruntime_providers_{name}.*"):  # lib….so on Linux, ….dll on Windows

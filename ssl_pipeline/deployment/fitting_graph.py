@@ -1,7 +1,7 @@
-"""What stands before a network in each graph from images: it refuses what has no pixels, and fits the rest.
+"""The front of each graph from images: it refuses images without pixels, and fits all others to the network.
 
-It is the same for all networks of a size, and as large as a small one. So it is traced once, and put before each: a
-graph takes half as long to write, and one of pairs of images a third.
+It is the same for all networks of a size, and as large as a small network. Therefore it is traced once and prepended to
+each: this halves the time to write a graph, and takes a graph of pairs of images to a third.
 """
 
 from collections.abc import Sequence
@@ -24,22 +24,22 @@ __all__ = ["fit_before", "fitted"]
 
 
 def fitted(name: str) -> str:
-    """Return the name of the input of a network that `fit_before` makes of images of a name."""
+    """Return the name of the network input that `fit_before` computes from the images of this name."""
     return f"{name}/fitted"
 
 
 def fit_before(model: onnx.ModelProto, name: str, module: FromPixels, *, alone: bool) -> None:
-    """Make a network's graph one from images: its input `fitted(name)` is computed from images of any size.
+    """Turn a network's graph into one from images of any size, by computing its input `fitted(name)` from them.
 
-    A gate comes first: images (N, H, W, C) are given the shape (N, max(H, 1), max(W, 1), C). That is the shape that
-    they have. Where it is not, there are no pixels to fill it with, and every runtime refuses. torch's own checks do
-    not reach the file: the exporter takes each length for at least 1 and removes them.
+    A gate comes first: it reshapes images (N, H, W, C) to (N, max(H, 1), max(W, 1), C). Images with pixels already have
+    this shape. Images without pixels cannot fill it, and every runtime refuses them. The checks of torch do not reach
+    the file: the exporter assumes that every length is at least 1, and removes them.
 
     Args:
-        model: The graph, traced by `traced`; is changed.
-        name: The name of the images.
-        module: The network behind the wrapper whose part before the network this is.
-        alone: Whether these are the graph's only images, so that a height is one without saying of which.
+        model: Graph that `traced` returned; it is changed.
+        name: Name of the images.
+        module: Wrapped network, whose settings say how to fit images.
+        alone: Whether these are the only images of the graph; if not, their height and width are named after them.
     """
     graph = model.graph
     opset = next(entry.version for entry in model.opset_import if entry.domain == "")

@@ -1,4 +1,4 @@
-"""Encoders of others, each as an ONNX file: files of several kinds, and backbones with published weights."""
+"""Third-party encoders as ONNX files, from files of several kinds and from backbones with published weights."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -23,21 +23,21 @@ from ssl_pipeline.workspace import find_path
 __all__ = ["IMAGENET", "as_graph", "backbones", "check_foreign", "try_out"]
 
 IMAGENET = Inputs(224, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
-"""What published weights expect that say nothing else."""
+"""Inputs that published weights expect unless they state others."""
 
 _FILE_SUFFIXES = (".onnx", ".safetensors")
 
 
 def check_foreign(named: Rival, registry: Registry, params_key: str) -> None:
-    """Refuse an encoder that is not there, or whose backbone has no such name or options, before anything is opened.
+    """Check that an encoder exists, and that its backbone has this name and these options, before anything is opened.
 
     Args:
-        named: The encoder, as params.yaml names it.
-        registry: The registry that has the backbones.
-        params_key: The key in params.yaml, for messages.
+        named: Encoder, as params.yaml names it.
+        registry: Registry of the backbones.
+        params_key: Key in params.yaml, for messages.
 
     Raises:
-        ConfigError: The message names the key, and the encoder.
+        ConfigError: The encoder or its backbone is refused; the message names the key and the encoder.
     """
     path, key = find_path(named.weights, params_key), f"{params_key}, '{shown(named.weights, 200)}'"
     if path.suffix.lower() in _FILE_SUFFIXES:
@@ -58,12 +58,12 @@ def check_foreign(named: Rival, registry: Registry, params_key: str) -> None:
             raise ConfigError(f"{key}: {advice}")
         try:
             registry.find("backbone", named.weights, params_key)
-        except ConfigError as error:  # with names that may be meant
+        except ConfigError as error:  # it suggests similar names
             raise ConfigError(f"{error}\nOr {advice}") from error
 
 
 def backbones(encoders: Sequence[Rival], registry: Registry, params_key: str) -> list[Entry]:
-    """Return the registered backbones that encoders name, themselves or in the card of another run."""
+    """Return the registered backbones that encoders name, either directly or in the card of another run."""
     known = set(registry.names("backbone"))
     names = [_backbone_name(one, params_key) for one in encoders]
     named = [name for name in names if {name, name.partition("/")[0] + "/"} & known]
@@ -71,7 +71,7 @@ def backbones(encoders: Sequence[Rival], registry: Registry, params_key: str) ->
 
 
 def _backbone_name(named: Rival, params_key: str) -> str:
-    """Return the name of an encoder's backbone; that of its weights where no other is known."""
+    """Return the name of an encoder's backbone, or the name of its weights if the backbone is unknown."""
     if named.backbone:
         return named.backbone.name
     path = find_path(named.weights, params_key)
@@ -79,7 +79,7 @@ def _backbone_name(named: Rival, params_key: str) -> str:
         return named.weights
     try:
         return read_card(path.parent).backbone.name
-    except PipelineError:  # the stage says what is wrong with it
+    except PipelineError:  # the stage will report what is wrong
         return named.weights
 
 
@@ -92,19 +92,19 @@ def as_graph(
     stated: Inputs | None = None,
     guessed: bool = True,
 ) -> Path:
-    """Return the ONNX file of an encoder that was checked: its own, or one that is written into a folder.
+    """Return the ONNX file of a checked encoder: its own file, or a new one written into a folder.
 
     Args:
-        named: The encoder, as params.yaml names it.
-        registry: The registry that has the backbones.
-        card: What canvases are: encoders that are not ours get them resized as it says, as RGB.
-        folder: The folder that may receive a file.
-        params_key: The key in params.yaml, for messages.
-        stated: What its images look like, where somebody has said so; None: as its published weights expect them.
-        guessed: Whether they are taken for ImageNet's where nobody knows; otherwise such an encoder is refused.
+        named: Encoder, as params.yaml names it.
+        registry: Registry of the backbones.
+        card: Description of the canvases; third-party encoders get them resized accordingly, as RGB.
+        folder: Folder that receives a new file, if one is needed.
+        params_key: Key in params.yaml, for messages.
+        stated: Inputs that the user states; None takes those that its published weights expect.
+        guessed: Whether to assume ImageNet's inputs if they are unknown; otherwise such an encoder is refused.
 
     Raises:
-        PipelineError: It cannot be exported, or nobody knows what its images look like.
+        PipelineError: The encoder cannot be exported, or its inputs are unknown.
     """
     path = find_path(named.weights, params_key)
     kind = path.suffix.lower()
@@ -117,7 +117,7 @@ def as_graph(
         encoder, described = _built(registry, choice, card, params_key, stated, guessed, pretrained=True)
     graph = folder / "foreign.onnx"
     network: nn.Module = encoder
-    if encoder.images != described.images:  # a network for RGB images, for images of other bands
+    if encoder.images != described.images:  # a network for RGB on images with other bands
         network = nn.Sequential(ShownAsRgb(described.images), encoder)
     try:
         export_backbone(network.eval(), described, graph, l2_normalize=False, opset=18)
@@ -137,12 +137,12 @@ def _of_file(
     stated: Inputs | None,
     guessed: bool,
 ) -> tuple[Encoder, ModelCard]:
-    """Return an encoder from a .safetensors file: one of ours beside its model.json, or any with its backbone named."""
+    """Return an encoder from a .safetensors file: one of this project beside its model.json, or a named backbone."""
     if named.backbone is None:
         if path.name != ENCODER or not (path.parent / CARD).is_file():
             raise PipelineError(
                 f"weights alone do not say which network they belong to: put the {CARD} of their run beside a file "
-                f"called {ENCODER}, or write {{weights: {path}, backbone: {{name: ...}}}}."
+                f"named {ENCODER}, or write {{weights: {path}, backbone: {{name: ...}}}}."
             )
         return load_encoder(registry, path.parent, key=f"{params_key}, '{named.weights}': backbone")
     key = f"{params_key}, '{named.weights}': backbone"
@@ -161,19 +161,19 @@ def _built(
     *,
     pretrained: bool,
 ) -> tuple[Encoder, ModelCard]:
-    """Return a backbone that is given images as its published weights were: whoever trained it did much the same.
+    """Return a backbone that gets the inputs which its published weights expect.
 
-    Where none were published, it is given ImageNet's, if these may be guessed; what is stated goes before both.
+    Without published weights, it gets ImageNet's inputs if these may be guessed. Stated inputs take precedence.
 
     Raises:
-        PipelineError: Nobody knows what its images look like.
+        PipelineError: The inputs of the backbone are unknown.
     """
     expected = stated or IMAGENET
-    for _ in range(2):  # what its images were is known once it is built
+    for _ in range(2):  # the expected inputs are known only once the backbone is built
         encoder = build_encoder(registry, choice, expected.mean, expected.std, 0, expected.size, pretrained, key)
         if not (stated or guessed or encoder.backbone.published_for):
             raise PipelineError(
-                f"nothing says what the images of backbone '{choice.name}' looked like: state size, mean and std."
+                f"the inputs that backbone '{choice.name}' was trained on are unknown: state size, mean and std."
             )
         wanted = stated or encoder.backbone.published_for or expected
         if wanted == expected:
@@ -184,17 +184,17 @@ def _built(
 
 
 def try_out(embed: Embed, images: Pixels) -> int:
-    """Embed some images, and look at what comes; return the length of an embedding.
+    """Embed some images and check the result; return the length of an embedding.
 
     Raises:
-        PipelineError: What comes is not a row of numbers for each image.
+        PipelineError: The result is not one row of finite numbers per image.
     """
     try:
         features = embed(images)
     except Exception as error:  # onnxruntime's exceptions share no narrower base
         raise PipelineError(f"it does not run on images of {images.shape[1]} px ({brief(error)}).") from error
     if features.ndim != 2 or len(features) != len(images):
-        raise PipelineError(f"it returns {features.shape} for {len(images)} images instead of a row per image.")
+        raise PipelineError(f"it returns {features.shape} for {len(images)} images instead of one row per image.")
     if not np.isfinite(features).all():
         raise PipelineError("it returns NaN or infinity for some images.")
     length: int = features.shape[1]

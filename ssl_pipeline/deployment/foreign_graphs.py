@@ -1,4 +1,4 @@
-"""Running ONNX graphs of image encoders that others exported, in the two forms that are common."""
+"""Running third-party ONNX graphs of image encoders, in the two common forms."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -21,19 +21,19 @@ _BATCH_SIZE = 256
 
 Features = npt.NDArray[np.float32]
 Embed = Callable[[Pixels], Features]
-"""Canvases (n, S, S, C) -> features (n, D) float32, row by row. n may be 0."""
+"""Function from canvases (n, S, S, C) to features (n, D) float32, row by row; n may be 0."""
 _ONNX_TYPES = {"uint8": "uint8", "uint16": "uint16", "float32": "float"}
 
 
 class Form(NamedTuple):
-    """What a graph takes and gives.
+    """Input and output of a graph.
 
     Attributes:
-        name: The name of its input.
-        rows: The name of its output [N, D].
-        batch: The number of images at a time.
-        pixels: Whether it takes pixels as they are; otherwise it takes normalised images.
-        size: The side in px of the normalised images that it takes; None: any, or it takes pixels.
+        name: Name of its input.
+        rows: Name of its output [N, D].
+        batch: Number of images to give it at a time.
+        pixels: Whether it takes raw pixels; otherwise it takes normalised images.
+        size: Side in px of the normalised images that it takes, None if it takes any size or raw pixels.
     """
 
     name: str
@@ -44,19 +44,19 @@ class Form(NamedTuple):
 
 
 def form_of(session: onnxruntime.InferenceSession, spec: ImageSpec = RGB8) -> Form:
-    """Return what a graph takes of canvases, in one of two forms:
+    """Return the form of a graph, which is one of two:
 
-    - [N, H, W, C] of the canvases' own type, such as uint8 and RGB, of any height and width, as this project's own;
-    - float32 [N, 3, H, W], normalised, as timm's and torchvision's users export.
+    - [N, H, W, C] of the canvases' type, such as uint8 and RGB, of any height and width, as this project exports;
+    - float32 [N, 3, H, W], normalised, as users of timm and torchvision export.
 
-    N may be any number, or fixed to 1. The output is the graph's first of two dimensions.
+    N may be any number, or fixed to 1. The output is the graph's first one with two dimensions.
 
     Args:
         session: Session of the graph.
-        spec: What the canvases' values mean.
+        spec: Meaning of the canvases' values.
 
     Raises:
-        PipelineError: The graph has another input, several, or no output [N, D].
+        PipelineError: The graph has another input, several inputs, or no output [N, D].
     """
     inputs, outputs = session.get_inputs(), session.get_outputs()
     rows = next((node.name for node in outputs if len(node.shape) == 2), None)
@@ -80,20 +80,20 @@ def form_of(session: onnxruntime.InferenceSession, spec: ImageSpec = RGB8) -> Fo
 
 
 def embed_with(session: onnxruntime.InferenceSession, expected: Inputs, spec: ImageSpec = RGB8) -> Embed:
-    """Return what a graph makes of canvases, in whichever of its two forms its input is; see `form_of`.
+    """Return a function that embeds canvases with a graph in either of its two forms; see `form_of`.
 
-    Where it takes pixels, canvases are given as they are. Where it takes normalised images, they are shown as RGB,
-    resized to the graph's height and width, or where these may be any to those of `expected`, and normalised by the
-    mean and std of `expected`.
+    A graph of pixels gets the canvases unchanged. For a graph of normalised images they are shown as RGB, resized to
+    the graph's height and width (or to the size of `expected` if the graph takes any), and normalised by the mean and
+    std of `expected`.
 
     Args:
         session: Session of the graph.
-        expected: What images look like to a graph of the second form.
-        spec: What the canvases' values mean.
+        expected: Inputs that a graph of the second form expects.
+        spec: Meaning of the canvases' values.
 
     Raises:
-        PipelineError: As `form_of` does; or it is of the second form, and nobody knows which bands of the canvases are
-            red, green and blue.
+        PipelineError: The graph has neither form, or it has the second one and it is unknown which bands of the
+            canvases are red, green and blue.
     """
     form = form_of(session, spec)
     prepared = None if form.pixels else (ShownAsRgb(spec), expected._replace(size=form.size or expected.size))
@@ -101,21 +101,21 @@ def embed_with(session: onnxruntime.InferenceSession, expected: Inputs, spec: Im
 
 
 class ShownAsRgb(nn.Module):
-    """What a network for RGB images sees of others: their red, green and blue bands, or the only band three times.
+    """Conversion of images to RGB: their red, green and blue bands, or their only band three times.
 
     Args:
-        spec: What the images' values mean.
+        spec: Meaning of the images' values.
 
     Raises:
-        PipelineError: Nobody knows which bands are red, green and blue.
+        PipelineError: It is unknown which bands are red, green and blue.
     """
 
     def __init__(self, spec: ImageSpec):
         super().__init__()
         if spec.rgb is None and spec.channels > 1:
             raise PipelineError(
-                f"it takes RGB images, and these are {spec}; nothing says which are red, green and blue: "
-                "name them in ingest.pixels, as `rgb: [3, 2, 1]`, or leave this encoder out."
+                f"it takes RGB images, but these are {spec}, and it is unknown which bands are red, green and blue: "
+                "name them in ingest.pixels, such as `rgb: [3, 2, 1]`, or leave this encoder out."
             )
         self.bands = list(spec.rgb or (0, 0, 0))
 
@@ -132,9 +132,9 @@ class _Graph:
         session: Session of the graph.
         name: Name of its input.
         rows: Name of its output.
-        batch: Images at a time.
-        spec: What the canvases' values mean.
-        prepared: How canvases are shown as RGB, and resized and normalised; None: they are given as they are.
+        batch: Number of images at a time.
+        spec: Meaning of the canvases' values.
+        prepared: Conversion of canvases to RGB, and the size, mean and std they are brought to; None leaves them alone.
     """
 
     session: onnxruntime.InferenceSession
@@ -145,8 +145,8 @@ class _Graph:
     prepared: tuple[ShownAsRgb, Inputs] | None
 
     def __call__(self, images: Pixels) -> Features:
-        """Embed canvases (n, S, S, C): (n, D)."""
-        if not len(images):  # a graph need not say how long its rows are
+        """Return embeddings (n, D) of canvases (n, S, S, C)."""
+        if not len(images):  # a graph need not state the length of its rows
             return self(np.zeros((1, *images.shape[1:]), images.dtype))[:0]
         starts = range(0, len(images), self.batch)
         return np.concatenate([self._run(images[start : start + self.batch]) for start in starts])
@@ -164,5 +164,5 @@ class _Graph:
 
 
 def _fixed(side: object) -> TypeGuard[int]:
-    """Say whether a dimension is a number, not a name for any."""
+    """Return whether a dimension is a number instead of the name of a free one."""
     return isinstance(side, int)

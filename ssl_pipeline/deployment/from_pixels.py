@@ -1,4 +1,4 @@
-"""From pixels to what ships: one wrapper, and the networks that stand in it besides an encoder itself."""
+"""Modules from pixels to outputs: one wrapper, and the networks besides an encoder that it can wrap."""
 
 from collections.abc import Sequence
 
@@ -26,8 +26,8 @@ class FromPixels(nn.Module):
     """A network of images at the trained size, as a function of raw images of any size.
 
     Args:
-        card: The description of the model; says what values of images mean, and how images are brought to which size.
-        network: What is computed from one batch of images (N, C, S, S) in [0, 1], or from two: an encoder, for example.
+        card: Description of the model, with the meaning of the images' values and the way to resize them.
+        network: Module that takes one batch of images (N, C, S, S) in [0, 1], or two; an encoder, for example.
     """
 
     def __init__(self, card: ModelCard, network: nn.Module):
@@ -36,14 +36,14 @@ class FromPixels(nn.Module):
         self.images, self.network = card.images, network
 
     def forward(self, *images: Tensor) -> Tensor:
-        """Bring each batch of images (N, H, W, C) to the trained size, and give them to the network.
+        """Bring each batch of images (N, H, W, C) to the trained size, and pass them to the network.
 
         Args:
-            *images: Images, as many batches as the network takes, of the type that the card names, of any heights and
-                widths.
+            *images: Batches of images, as many as the network takes, of the type that the card names and of any height
+                and width.
 
         Returns:
-            (N, ...) float32.
+            The output (N, ...) float32 of the network.
         """
         fitted = (fit(batch, self.size, self.resize, self.background, self.images) for batch in images)
         result: Tensor = self.network(*fitted)
@@ -51,10 +51,10 @@ class FromPixels(nn.Module):
 
 
 class OfBatches(nn.Module):
-    """A network as a function of as many batches as it is given: what `dynamic_shapes` of the exporter speak of.
+    """A network as a function of a variable number of batches, which `dynamic_shapes` of the exporter refer to.
 
     Args:
-        network: What is computed from one batch of images (N, C, S, S) in [0, 1], or from two.
+        network: Module that takes one batch of images (N, C, S, S) in [0, 1], or two.
     """
 
     def __init__(self, network: nn.Module):
@@ -62,7 +62,7 @@ class OfBatches(nn.Module):
         self.network = network
 
     def forward(self, *images: Tensor) -> Tensor:
-        """Give batches of images (N, C, S, S), as many as the network takes, to it: (N, ...)."""
+        """Return the output (N, ...) for as many batches of images (N, C, S, S) as the network takes."""
         result: Tensor = self.network(*images)
         return result
 
@@ -71,8 +71,8 @@ class WithNormalised(nn.Module):
     """An encoder that also returns the normalised images, the input of its backbone, so that a graph can be cut there.
 
     Args:
-        encoder: The encoder.
-        l2_normalize: Whether embeddings get unit length.
+        encoder: Trained encoder.
+        l2_normalize: Whether embeddings are scaled to unit length.
     """
 
     def __init__(self, encoder: Encoder, l2_normalize: bool):
@@ -86,12 +86,12 @@ class WithNormalised(nn.Module):
 
 
 class WithMaps(nn.Module):
-    """An encoder that returns feature maps of its backbone's layers as well.
+    """An encoder that also returns feature maps of its backbone's layers.
 
     Args:
-        encoder: The encoder, whose backbone offers maps.
-        layers: The numbers of the layers, from 1.
-        l2_normalize: Whether embeddings get unit length; maps stay as they are.
+        encoder: Trained encoder, whose backbone has maps.
+        layers: Numbers of the layers, counted from 1.
+        l2_normalize: Whether embeddings are scaled to unit length; maps never are.
     """
 
     def __init__(self, encoder: Encoder, layers: Sequence[int], l2_normalize: bool):
@@ -107,7 +107,7 @@ class WithMaps(nn.Module):
 
 
 def embedding(encoder: nn.Module, l2_normalize: bool) -> nn.Module:
-    """Return an encoder, (N, C, S, S) -> (N, D), whose embeddings are of unit length if so wished."""
+    """Return an encoder, (N, C, S, S) -> (N, D), whose embeddings have unit length if `l2_normalize` is true."""
     return nn.Sequential(encoder, _UnitLength()) if l2_normalize else encoder
 
 
@@ -117,11 +117,11 @@ class _UnitLength(nn.Module):
 
 
 class Energies(nn.Module):
-    """Energies: of pairs, low where the two are compatible, or of single images.
+    """Energies of pairs of images, low where the two are compatible, or of single images.
 
     Args:
-        encoder: The trained encoder, (N, C, S, S) in [0, 1] -> (N, D).
-        energy_head: The energy of a pair of embeddings, as the encoder returns them, or of an image.
+        encoder: Trained encoder, (N, C, S, S) in [0, 1] -> (N, D).
+        energy_head: Energy of a pair of embeddings, as the encoder returns them, or of an image.
     """
 
     def __init__(self, encoder: Encoder, energy_head: EnergyHead | ImageEnergyHead):
@@ -129,7 +129,7 @@ class Energies(nn.Module):
         self.encoder, self.energy_head = encoder, energy_head
 
     def forward(self, *images: Tensor) -> Tensor:
-        """Return energies (N,) of images (N, C, S, S) in [0, 1], or of the pairs that two batches of them make."""
+        """Return energies (N,) of images (N, C, S, S) in [0, 1], or of pairs of images from two batches."""
         energies: Tensor
         if isinstance(self.energy_head, ImageEnergyHead):
             energies = self.energy_head(self.encoder, *images)
@@ -140,12 +140,12 @@ class Energies(nn.Module):
 
 
 class Probabilities(nn.Module):
-    """Probabilities of classes: a linear head on embeddings.
+    """Class probabilities from a linear head on embeddings.
 
     Args:
-        embed: The encoder, (N, C, S, S) in [0, 1] -> (N, D), with the length of embeddings that the head expects.
-        weight: (K, D) float32 weights of K classes.
-        bias: (K,) float32 biases.
+        embed: Encoder, (N, C, S, S) in [0, 1] -> (N, D), whose embeddings have the length that the head expects.
+        weight: Weights (K, D) float32 of K classes.
+        bias: Biases (K,) float32.
     """
 
     weight: Tensor
@@ -163,10 +163,10 @@ class Probabilities(nn.Module):
 
 
 class Prediction(nn.Module):
-    """What a pretext task predicts or projects.
+    """The predictions or projections of a pretext task.
 
     Args:
-        task: The trained task.
+        task: Trained task.
     """
 
     def __init__(self, task: PretextTask):
@@ -174,5 +174,5 @@ class Prediction(nn.Module):
         self.task = task
 
     def forward(self, images: Tensor) -> Tensor:
-        """Predict from images (N, C, S, S) in [0, 1]: (N, ...)."""
+        """Return predictions (N, ...) for images (N, C, S, S) in [0, 1]."""
         return self.task.predict(images)

@@ -1,4 +1,4 @@
-"""The gate: what a variant keeps of backbone.onnx, measured on real images without labels, and judged by bounds."""
+"""The gate: how well a variant reproduces backbone.onnx, measured on real images without labels, and judged."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
@@ -18,9 +18,9 @@ from ssl_pipeline.runtime import Backbone
 __all__ = ["NEIGHBOURS", "Kept", "agreement", "embed_each", "measure", "row_difference"]
 
 NEIGHBOURS = 10
-"""Nearest neighbours of an image that a variant should find again."""
+"""Number of nearest neighbours of an image that a variant should find again."""
 MIN_IMAGES = 50
-"""Images below which nothing is proved: among few, the ten nearest are hard to miss."""
+"""Smallest number of images for a judgement: among few, the ten nearest are hard to miss."""
 
 _WORST = float(np.finfo(np.float32).max)
 
@@ -29,19 +29,20 @@ Features = npt.NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Kept:
-    """What a variant keeps of backbone.onnx.
+    """Figures on how well a variant reproduces backbone.onnx.
 
     Attributes:
-        images: The number of images that were compared.
-        not_finite: The number of its values that are NaN or infinite; all figures but the size are then the worst.
-        max_difference: The largest difference between two values, in units of the largest component of the row in
-            backbone.onnx's embedding.
-        min_cosine: The smallest cosine between its embedding of an image and backbone.onnx's.
-        mean_cosine: The mean of these cosines.
-        recall: The share of each image's ten nearest neighbours that are among its ten nearest by the variant.
-        size: The size of its file, as a share of that of backbone.onnx.
-        row_difference: The largest difference between its embedding of an image in a batch and of the same image alone,
-            in the units of `max_difference`.
+        images: Number of images that were compared.
+        not_finite: Number of its values that are NaN or infinite; if there are any, all figures but the size are the
+            worst possible.
+        max_difference: Largest difference between two values, in units of the largest component of backbone.onnx's
+            embedding.
+        min_cosine: Smallest cosine between its embedding of an image and that of backbone.onnx.
+        mean_cosine: Mean of these cosines.
+        recall: Share of each image's ten nearest neighbours that are also among its ten nearest by the variant.
+        size: Size of its file, as a share of that of backbone.onnx.
+        row_difference: Largest difference between its embeddings of an image in a batch and alone, in the units of
+            `max_difference`.
     """
 
     images: int
@@ -54,14 +55,14 @@ class Kept:
     row_difference: float = 0.0
 
     def broken(self, bounds: GateBounds) -> list[str]:
-        """Describe each broken bound, with the figure, the bound and how far apart they are."""
+        """Return one line per broken bound, with the figure, the bound and the excess."""
         if self.images < MIN_IMAGES:
             return [
-                f"{self.images} validation images prove nothing, and the gate takes {MIN_IMAGES}: give more images, or "
+                f"{self.images} validation images are too few for the gate, which needs {MIN_IMAGES}: add images, or "
                 "raise ingest.val_fraction"
             ]
         if self.not_finite:
-            return [f"{self.not_finite} values are NaN or infinite, where those of backbone.onnx are finite"]
+            return [f"{self.not_finite} values are NaN or infinite, but those of backbone.onnx are finite"]
         upper = {
             "max_difference": self.max_difference,
             "max_row_difference": self.row_difference,
@@ -73,7 +74,7 @@ class Kept:
             for name, figure in figures.items():
                 bound = getattr(bounds, name)
                 if sign * (figure - bound) > 0:
-                    found.append(f"{name}: {figure:.6g}, bound {bound:g}, beyond it by {abs(figure - bound):.2g}")
+                    found.append(f"{name}: {figure:.6g}, bound {bound:g}, missed by {abs(figure - bound):.2g}")
         return found
 
     def figures(self) -> dict[str, Any]:
@@ -82,14 +83,14 @@ class Kept:
 
 
 def measure(variant: Path, backbone: Path, exact: Features, images: Sequence[Pixels], together: Pixels) -> Kept:
-    """Measure what a variant keeps.
+    """Measure how well a variant reproduces backbone.onnx.
 
     Args:
-        variant: The file of the variant.
-        backbone: backbone.onnx.
-        exact: (n, D) what backbone.onnx makes of the images.
-        images: n images (H, W, C) of any shapes.
-        together: Images (m, H, W, C) of one shape, which are also embedded in one batch, and each alone.
+        variant: Path of the variant.
+        backbone: Path of backbone.onnx.
+        exact: Embeddings (n, D) of the images, by backbone.onnx.
+        images: Images (H, W, C), n of them, of any shapes.
+        together: Images (m, H, W, C) of one shape, to be embedded in one batch and one by one.
     """
     size = variant.stat().st_size / backbone.stat().st_size
     kept = agreement(exact, embed_each(variant, images), size)
@@ -97,11 +98,11 @@ def measure(variant: Path, backbone: Path, exact: Features, images: Sequence[Pix
 
 
 def row_difference(path: Path, together: Pixels) -> float:
-    """Return how much embeddings depend on the images beside them, as `Kept` defines it; 0 for fewer than 2 images.
+    """Return how much embeddings depend on the rest of their batch, as `Kept` defines it; 0 for fewer than 2 images.
 
     Args:
-        path: The file.
-        together: Images (m, H, W, C).
+        path: Path of the variant.
+        together: Images (m, H, W, C) of one shape.
     """
     if len(together) < 2:
         return 0.0
@@ -131,12 +132,12 @@ def agreement(exact: Features, found: Features, size: float) -> Kept:
 
 
 def _largest_difference(expected: npt.NDArray[np.float64], found: npt.NDArray[np.float64]) -> float:
-    """Return the largest difference between values (n, D), in units of the largest expected one of its row."""
+    """Return the largest difference between values (n, D), in units of the largest expected value in its row."""
     units = np.abs(expected).max(axis=1, keepdims=True).clip(np.finfo(np.float64).tiny)
     largest = float((np.abs(expected - found) / units).max())
     return largest if np.isfinite(largest) else _WORST
 
 
 def embed_each(path: Path, images: Sequence[Pixels]) -> Features:
-    """Return embeddings (n, D) of images (H, W, C) of any shapes, as the CPU computes them on every machine."""
+    """Return embeddings (n, D) of images (H, W, C) of any shapes, computed on the CPU on every machine."""
     return Backbone(path, provider="cpu", max_megapixels=None)(images)

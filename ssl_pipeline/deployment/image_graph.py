@@ -1,4 +1,4 @@
-"""What the graphs from images have in common: their inputs, and what their metadata says about the model."""
+"""Common parts of all graphs from images: their inputs, and the metadata about the model."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -20,7 +20,7 @@ __all__ = ["convention", "graph_metadata", "image_metadata", "network_graph", "w
 
 
 def convention(spec: ImageSpec) -> str:
-    """Say what images are to a graph, in words."""
+    """Return a description in words of the images that a graph takes."""
     array, bands = f"{spec.dtype} [N, H, W, {spec.channels}]", "RGB" if spec.is_rgb else counted(spec.channels, "band")
     filled = ""
     if spec.may_lack_pixels:
@@ -32,7 +32,7 @@ def convention(spec: ImageSpec) -> str:
 
 
 def image_metadata(spec: ImageSpec) -> dict[str, str]:
-    """Return what a graph's metadata says about values of images; `runtime.images_of` reads it."""
+    """Return a graph's metadata about the values of images, which `runtime.images_of` reads."""
     return {
         "channels": json.dumps(spec.channels),
         "dtype": spec.dtype,
@@ -43,7 +43,7 @@ def image_metadata(spec: ImageSpec) -> dict[str, str]:
 
 
 def graph_metadata(card: ModelCard) -> dict[str, str]:
-    """Return what a graph's metadata says about the model: plain text where a value is text, JSON where it is not."""
+    """Return a graph's metadata about the model: text values as plain text, all others as JSON."""
     content: dict[str, Any] = {
         **card.model_dump(mode="json", include={"size", "resize", "background", "embedding_dim", "plugins"}),
         **card.model_dump(mode="json", include={"mean", "std"}),
@@ -66,15 +66,15 @@ def write_image_graph(
     metadata: Mapping[str, str],
     opset: int = 18,
 ) -> None:
-    """Export a network from images of any number and shape.
+    """Export a network as a graph from images of any number and shape.
 
     Args:
-        module: The network behind its wrapper; the network is left in eval mode.
-        path: The path of the file to write.
-        inputs: The names of its batches of images, which share N, but not H and W.
-        output: The name of its output.
-        metadata: The metadata of the file.
-        opset: The ONNX operator set, 18 to 23.
+        module: Wrapped network, which is left in eval mode.
+        path: Path of the file to write.
+        inputs: Names of its batches of images, which share N but not H and W.
+        output: Name of its output.
+        metadata: Metadata of the file.
+        opset: ONNX operator set, 18 to 23.
 
     Raises:
         PipelineError: The graph exceeds 2 GB.
@@ -86,18 +86,18 @@ def write_image_graph(
 
 
 def network_graph(module: FromPixels, inputs: Sequence[str], outputs: Sequence[str], opset: int) -> onnx.ModelProto:
-    """Return the graph of a network alone, from images that `fit_before` has still to bring to the trained size.
+    """Return the graph of a network alone, to which `fit_before` then adds the resizing of images.
 
     Args:
-        module: The network behind its wrapper; the network is left in eval mode.
-        inputs: The names of its batches of images.
-        outputs: The names of what it returns.
-        opset: The ONNX operator set, 18 to 23.
+        module: Wrapped network, which is left in eval mode.
+        inputs: Names of its batches of images.
+        outputs: Names of its outputs.
+        opset: ONNX operator set, 18 to 23.
     """
     shape = (2, module.images.channels, module.size, module.size)
     return traced(
         OfBatches(module.network).eval(),
-        tuple(torch.zeros(shape) for _ in inputs),  # one tensor given twice would become one input
+        tuple(torch.zeros(shape) for _ in inputs),  # the same tensor twice would become one input
         input_names=[fitted(name) for name in inputs],
         output_names=outputs,
         dynamic_shapes=(tuple({0: Dim("batch")} for _ in inputs),),

@@ -1,4 +1,4 @@
-"""How long exported files take beside the network in torch, in turns, by one thread of the CPU."""
+"""Latency of exported files compared with the network in torch, measured in turns on one CPU thread."""
 
 import statistics
 import time
@@ -17,26 +17,26 @@ __all__ = ["BATCHES", "TORCH", "Latency", "time_files"]
 
 TORCH = "torch"
 BATCHES = (1, 32)
-"""Images at once."""
+"""Batch sizes that are timed."""
 Latency = dict[str, dict[str, float]]
-"""Number of images at once -> `milliseconds` of them all, and the ratio `of_torch`."""
+"""Batch size -> `milliseconds` for the whole batch, and its ratio to torch's time, `of_torch`."""
 
 _ROUNDS, _FEWEST_ROUNDS = 15, 3
 _SECONDS = 0.5
-"""Time after which no further round begins, for each number of images."""
+"""Time in s after which no further round begins, for each batch size."""
 
 
 def time_files(files: Mapping[str, Path], network: FromPixels, images: Pixels) -> dict[str, Latency]:
-    """Measure how long files take.
+    """Measure the latency of exported files and of the network in torch.
 
     Args:
-        files: Name -> an exported file.
-        network: What they were exported from; it is moved to the CPU, into eval mode.
-        images: Images (n, H, W, C), one or more.
+        files: Name -> path of an exported file.
+        network: Network that they were exported from; it is moved to the CPU and into eval mode.
+        images: Images (n, H, W, C), at least one.
 
     Returns:
-        For each name, and for `TORCH`, the medians over some rounds. Each round goes to and fro, so that what drifts
-        adds to all alike. Time is the process's own: other processes do not count.
+        For each name, and for `TORCH`, the medians over some rounds. Each round runs forwards and backwards through the
+        files, so that a drift affects all alike. The time is that of this process; other processes do not count.
     """
     sessions = {name: open_session(path, threads=1, provider="cpu") for name, path in files.items()}
     network.cpu().eval()
@@ -64,7 +64,7 @@ def _eagerly(network: FromPixels, batch: Pixels) -> None:
 
 
 def _in_turns(calls: Mapping[str, Callable[[], object]]) -> dict[str, list[float]]:
-    """Return how long each call took in each round, s."""
+    """Return the time of each call in each round, in s."""
     for call in calls.values():
         call()
     rounds: dict[str, list[float]] = {name: [] for name in calls}

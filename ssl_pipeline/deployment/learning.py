@@ -1,4 +1,4 @@
-"""A run of pretraining from its method and its images to the files of a trained model."""
+"""A complete pretraining run, from the method and the images to the files of a trained model."""
 
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext, suppress
@@ -38,13 +38,13 @@ __all__ = ["Places", "learn"]
 
 @dataclass(frozen=True)
 class Places:
-    """The folders of a run.
+    """Folders of a run.
 
     Attributes:
-        store: The store of images: `train` is learned from, `val` watched where there is a start to lose.
-        work: The folder of the checkpoints of unfinished runs.
-        model: The folder of the trained model, which is replaced.
-        report: The folder of curves, pictures and warnings, which is replaced.
+        store: Store of the images; the run trains on `train`, and watches `val` if it starts from given weights.
+        work: Folder for checkpoints of unfinished runs.
+        model: Folder of the trained model; it is replaced.
+        report: Folder for curves, pictures and warnings; it is replaced.
     """
 
     store: Path
@@ -63,24 +63,24 @@ def learn(
     *,
     rehearsed: bool = True,
 ) -> ModelCard:
-    """Learn an encoder by a method, going on from the run's checkpoint if there is one, and write what is left of it.
+    """Train an encoder, resuming from the run's checkpoint if there is one, and write its model and reports.
 
-    The processes that `torchrun` has started learn together, and the first of them writes.
+    Processes that `torchrun` has started train together, and the first of them writes.
 
     Args:
-        registry: The registry that has the method's parts.
-        method: The method.
-        policies: Kind of view -> policy; operations of plugins are built.
-        places: The folders that are read and written.
-        code: The code that shapes the weights: module or plugin -> digest. A checkpoint belongs to it.
+        registry: Registry of the method's parts.
+        method: Method to train with.
+        policies: Kind of view -> policy, with the operations of plugins built.
+        places: Folders that are read and written.
+        code: Code that the weights depend on: module or plugin -> digest. A checkpoint belongs to this code.
         plugins: Third-party distribution -> version, for the card.
-        rehearsed: Whether the export is tried before training, which takes some seconds.
+        rehearsed: Whether to try the export before training, which takes some seconds.
 
     Returns:
         The card of the model.
 
     Raises:
-        PipelineError: The store, the method or its weights are refused, or a graph is not what was trained.
+        PipelineError: The store, the method or its weights are refused, or a graph does not compute what was trained.
         KeyboardInterrupt: A stop was requested; a checkpoint is saved.
     """
     recipe, section = method.recipe, method.pretrain
@@ -91,7 +91,7 @@ def learn(
     task = preparation.build(registry, recipe, section, pool, policies)
     if given_digest(section.init):
         say_left_out(task.encoder.backbone, find_path(section.init, "pretrain.init"))
-    moments_of(pool, task, section)  # which are missed now, and not after half a minute
+    moments_of(pool, task, section)  # missing ones fail here instead of half a minute later
     numeric_format = precision.resolve_precision(section.precision, precision.best_device())
     held_out = open_held_out(places.store, section)
     run = fingerprint(section, task, policies, pool, code, held_out)
@@ -109,21 +109,21 @@ def learn(
             train()
             return card
         if card.frozen:
-            say(f"pretrain: 0 epochs train nothing: the weights of {section.init} ship as they are")
+            say(f"pretrain: 0 epochs, so nothing is trained: the weights of {section.init} ship unchanged")
         if card.view_sizes:
             say(f"pretrain: {in_words(card.view_sizes)}")
-        if rehearsed and not checkpoints.exist():  # whoever wrote one has passed the trial
+        if rehearsed and not checkpoints.exist():  # a run with a checkpoint has passed it
             rehearse(task.encoder, card)
         start = preparation.starting_weights(task, section)
         with checkpoints.until_done():
-            write_product(checkpoints.folder / CARD, card.model_dump(mode="json"))  # for who watches the run
+            write_product(checkpoints.folder / CARD, card.model_dump(mode="json"))  # `watch` reads both
             if start:
-                save_weights(checkpoints.folder / START, start)  # for them, too
+                save_weights(checkpoints.folder / START, start)
             ranks.told(str(checkpoints.folder))
             history = train(curves=places.report / "curves")
             card = card.model_copy(update={"shipped_step": history.shipped_step})
             if history.shipped_step is not None:
-                say(f"pretrain: the weights of step {history.shipped_step:,} ship, the best on held-out images")
+                say(f"pretrain: the weights after step {history.shipped_step:,} ship, the best on held-out images")
             with atomic_folder(places.model) as folder:
                 card = saving.save(folder, task, card, start, texts)
                 write_pretext_graph(task, card, pool, folder / "pretext.onnx")
@@ -132,5 +132,5 @@ def learn(
 
 
 def _told_by_the_first() -> AbstractContextManager[None]:
-    """Return the context in which ranks but the first are silent about what ends all of them."""
+    """Return a context in which only the first rank reports an error that ends all ranks."""
     return nullcontext() if leads() else suppress(CollapsedError, DivergedError, KeyboardInterrupt)

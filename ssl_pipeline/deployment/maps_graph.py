@@ -1,6 +1,6 @@
-"""backbone_maps.onnx: from pixels to embeddings and to feature maps of the backbone's layers, for dense work.
+"""backbone_maps.onnx: from pixels to embeddings and feature maps of the backbone's layers, for dense prediction.
 
-It is a file of its own, so that a product which needs embeddings alone carries and computes no more than these.
+It is a separate file, so that a product that needs only embeddings neither carries nor computes the maps.
 """
 
 import json
@@ -24,12 +24,12 @@ __all__ = ["export_maps", "layers_of"]
 
 
 def layers_of(outputs: Sequence[str], encoder: Encoder, card: ModelCard) -> list[int]:
-    """Return the numbers of the layers, from 1, whose maps `export.outputs` asks for, in order.
+    """Return the numbers of the layers, counted from 1, whose maps `export.outputs` requests, in order.
 
     Args:
-        outputs: What the section says: `embedding`, `maps` for the maps of all layers, `map_2` for that of one.
-        encoder: The encoder.
-        card: The description of the encoder.
+        outputs: Entries of `export.outputs`: `embedding`, `maps` for the maps of all layers, `map_2` for that of one.
+        encoder: Trained encoder.
+        card: Description of the encoder.
 
     Raises:
         ConfigError: The backbone has no maps, or no such layer.
@@ -38,7 +38,7 @@ def layers_of(outputs: Sequence[str], encoder: Encoder, card: ModelCard) -> list
     known = {map_name(layer): layer for layer in layers}
     asked = [name for name in outputs if name != "embedding"]
     if unknown := [name for name in asked if not known or name not in {"maps", *known}]:
-        has = f"has maps {', '.join(known)}: take some of them, or maps for all" if known else "has none: leave it out"
+        has = f"has maps {', '.join(known)}: choose among them, or maps for all" if known else "has none: leave it out"
         raise ConfigError(f"export.outputs: {unknown[0]}, but this backbone ({card.backbone.name}) {has}.")
     return list(layers) if "maps" in asked else sorted(known[name] for name in asked)
 
@@ -48,16 +48,16 @@ def export_maps(
 ) -> None:
     """Write the graph `images` [N, H, W, C] -> `embedding` [N, D] and, for each layer, `map_<layer>` [N, C', h, w].
 
-    The metadata's `maps` has for each map its layer, channels, height and width, and its stride: how many px of the
-    image, brought to the trained size, one cell of it advances.
+    The entry `maps` of the metadata gives the layer, channels, height and width of each map, and its stride: the
+    distance between its cells, in px of the image at the trained size.
 
     Args:
-        encoder: The trained encoder; exported in eval mode.
-        card: The description of the encoder.
-        path: The path of the file to write.
-        layers: The numbers of the layers, from 1.
-        l2_normalize: Whether embeddings get unit length; maps stay as the backbone returns them.
-        opset: The ONNX operator set, 18 to 23.
+        encoder: Trained encoder, exported in eval mode.
+        card: Description of the encoder.
+        path: Path of the file to write.
+        layers: Numbers of the layers, counted from 1.
+        l2_normalize: Whether embeddings are scaled to unit length; maps stay as the backbone returns them.
+        opset: ONNX operator set, 18 to 23.
 
     Raises:
         PipelineError: The graph exceeds 2 GB.

@@ -1,13 +1,13 @@
-"""Networks in fewer bits, by onnxruntime's own tools: half precision, and integers of 8 bits.
+"""Networks in fewer bits, made by onnxruntime's own tools: half precision, and 8-bit integers.
 
-int8 in convolutional networks is static: weights are 7-bit integers with a scale for each output channel, activations
-unsigned 8-bit integers whose scales come from calibration images. With 7 bits, the sum of two products stays below
-2**15 (255 * 64 * 2), so that processors without VNNI, which add such pairs in 16 bits, compute the same as others.
+For convolutional networks, int8 is static: weights are 7-bit integers with one scale per output channel, activations
+are unsigned 8-bit integers whose scales come from calibration images. With 7 bits, the sum of two products stays below
+2**15 (255 * 64 * 2). Processors without VNNI, which add such pairs in 16 bits, therefore compute the same as others.
 
-In networks that hold most of their weights in matrix products, such as transformers, int8 is dynamic: only these
-products are in integers, and the scale of an activation is found while it runs. Their activations have outliers, which
-a fixed scale has to cover. The scale is found over a whole batch, so that the embedding of an image depends, a little,
-on the images beside it; the gate measures how much.
+For networks with most of their weights in matrix products, such as transformers, int8 is dynamic: only these products
+are computed in integers, and the scale of an activation is determined at run time, because their activations have
+outliers that a fixed scale would have to cover. This scale covers a whole batch, so the embedding of an image depends
+slightly on the rest of its batch; the gate measures how much.
 """
 
 import contextlib
@@ -31,20 +31,20 @@ __all__ = ["Activations", "half", "integers"]
 
 Images = npt.NDArray[np.float32]
 Activations = Literal["static", "dynamic"]
-"""When the scales of activations are found: by calibration images, or while the file runs."""
+"""Source of the activations' scales: calibration images (static), or each batch at run time (dynamic)."""
 
 
 def half(network: onnx.ModelProto) -> onnx.ModelProto:
-    """Return a network in float16, whose inputs and outputs are float32.
+    """Return a network in float16, with inputs and outputs in float32.
 
-    Nodes before the first and behind the last weights stay in float32: images are normalised, and embeddings pooled and
-    brought to unit length, without rounding and without overflow.
+    Nodes before the first and after the last weights stay in float32, so that images are normalised, and embeddings
+    pooled and scaled to unit length, without rounding and without overflow.
 
     Args:
-        network: The network, in float32.
+        network: Network in float32.
 
     Raises:
-        PipelineError: The converter cannot handle it; the message names the operator.
+        PipelineError: The converter fails; the message names the operator.
     """
     from onnxruntime.transformers.float16 import convert_float_to_float16
     from onnxruntime.transformers.onnx_model import OnnxModel
@@ -58,7 +58,7 @@ def half(network: onnx.ModelProto) -> onnx.ModelProto:
         converted = convert_float_to_float16(Extractor(network).extract_model(taken, given), keep_io_types=True)
         read = {name for node in kept for name in node.input}
         both = {tensor.name for tensor in converted.graph.initializer} & read
-        renamed(converted.graph, {name: f"{name}_fp16" for name in both})  # kept nodes read the same numbers in float32
+        renamed(converted.graph, {name: f"{name}_fp16" for name in both})  # float32 nodes read the originals
         result = onnx.ModelProto()
         result.CopyFrom(network)
         for field in ("node", "initializer", "value_info"):
@@ -66,12 +66,12 @@ def half(network: onnx.ModelProto) -> onnx.ModelProto:
         result.graph.node.extend([*kept, *converted.graph.node])
         result.graph.initializer.extend(converted.graph.initializer)
         result.graph.initializer.extend(one for one in network.graph.initializer if one.name in read)
-        OnnxModel(result).topological_sort(is_deterministic=True)  # the converter's casts come last
+        OnnxModel(result).topological_sort(is_deterministic=True)  # the converter appends its casts at the end
     return result
 
 
 def _crossing(graph: onnx.GraphProto, inner: Sequence[onnx.NodeProto]) -> tuple[list[str], list[str]]:
-    """Return the names of what some nodes of a graph take from the others, and of what they give to them."""
+    """Return the names of the values that some nodes take from the rest of a graph, and of those they pass to it."""
     made = [name for node in inner for name in node.output]
     others = {name for node in graph.node if node not in inner for name in node.input}
     others |= {value.name for value in graph.output}
@@ -81,7 +81,7 @@ def _crossing(graph: onnx.GraphProto, inner: Sequence[onnx.NodeProto]) -> tuple[
 
 
 def _activations(network: onnx.ModelProto) -> Activations:
-    """Return how a network becomes integers: dynamic if matrix products hold more weights than convolutions do."""
+    """Return the kind of quantization for a network: dynamic if matrix products have more weights than convolutions."""
     shares = weight_shares(network.graph)
     return "dynamic" if shares["MatMul"] + shares["Gemm"] > shares["Conv"] else "static"
 
@@ -89,15 +89,16 @@ def _activations(network: onnx.ModelProto) -> Activations:
 def integers(
     network: onnx.ModelProto, calibrate: Callable[[], Sequence[Images]], method: str
 ) -> tuple[onnx.ModelProto, Activations]:
-    """Return a network in int8, whose inputs and outputs are float32, and when the scales of its activations are found.
+    """Return a network in int8, with inputs and outputs in float32, and the source of its activations' scales.
 
     Args:
-        network: The network, in float32.
-        calibrate: Returns calibration images, each (n, C, S, S) as `FITTED` is; called for a static network alone.
-        method: How a scale follows from the values of its activation: minmax, entropy or percentile.
+        network: Network in float32.
+        calibrate: Function that returns batches of calibration images (n, C, S, S), as `FITTED` has them; it is called
+            only for a static network.
+        method: Method to derive a scale from the values of an activation: minmax, entropy or percentile.
 
     Raises:
-        PipelineError: The quantizer cannot handle it; the message names the operator.
+        PipelineError: The quantizer fails; the message names the operator.
     """
     from onnxruntime.quantization import CalibrationMethod, QuantType, quantize_dynamic, quantize_static
     from onnxruntime.quantization.shape_inference import quant_pre_process
@@ -111,7 +112,7 @@ def integers(
     activations = _activations(network)
     batches = calibrate() if activations == "static" else []
     with tempfile.TemporaryDirectory() as folder, named(network, "cannot write this backbone as int8"), _quiet():
-        # files, because the tools move the weights of a model in memory out of it
+        # files are used because the tools strip the weights from a model in memory
         given, prepared, made = (Path(folder, f"{name}.onnx") for name in ("given", "prepared", "made"))
         onnx.save(network, given)
         quant_pre_process(given, prepared, skip_symbolic_shape=True)
@@ -126,17 +127,17 @@ def integers(
                 activation_type=QuantType.QUInt8,
                 calibrate_method=methods[method],
                 nodes_to_exclude=exact,
-                extra_options={"CalibStridedMinMax": 1},  # by batches: the outputs of all layers would fill the memory
+                extra_options={"CalibStridedMinMax": 1},  # batch by batch, to bound the memory for all layers' outputs
                 **weights,
             )
         return onnx.load(made), activations
 
 
 def _with_own_names(path: Path) -> onnx.ModelProto:
-    """Make sure that the copies which onnxruntime makes of biases get names of their own; return the model of a file.
+    """Rename shared biases in a file, so that the names of onnxruntime's copies are unique; return its model.
 
-    It copies a bias that several nodes read, and appends a number to its name, whatever else has the new name: a copy
-    of val_12 became val_129 in PoolFormer, and hid the output of another node.
+    onnxruntime copies a bias that several nodes read, and appends a number to its name without checking that the new
+    name is free: in PoolFormer, a copy of val_12 became val_129 and hid the output of another node.
     """
     model = onnx.load(path)
     biases = Counter(node.input[2] for node in model.graph.node if len(node.input) > 2)
@@ -178,7 +179,7 @@ def _reader(batches: Sequence[Images]) -> Any:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep the tools from printing, and from giving the root logger a handler."""
+    """Keep the tools from printing, and from adding a handler to the root logger."""
     handler, root = logging.NullHandler(), logging.getLogger()
     root.addHandler(handler)
     try:

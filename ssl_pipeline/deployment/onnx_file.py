@@ -1,4 +1,4 @@
-"""Writing ONNX files: one self-contained file, checked, with the same bytes each time it is written."""
+"""Writing ONNX files: each is self-contained, checked, and has the same bytes each time it is written."""
 
 import warnings
 from collections.abc import Mapping, Sequence
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 __all__ = ["add_metadata", "traced", "write_graph", "write_proto"]
 
 _MAX_BYTES = 2**31 - 1
-"""Bytes that one protobuf message, and therefore one self-contained ONNX file, can hold."""
+"""Largest size in bytes of a protobuf message, and therefore of a self-contained ONNX file."""
 
 
 def write_graph(
@@ -25,10 +25,10 @@ def write_graph(
     """Export a module as one ONNX file.
 
     Args:
-        module: Exported in the mode (train or eval) that it is in.
+        module: Module to export, in its current mode (train or eval).
         inputs: Examples of its positional arguments; see `traced`.
-        path: The path of the file to write; its folder is made if need be.
-        metadata: Becomes the file's metadata; readers find it without running the graph.
+        path: Path of the file to write; its folder is created if necessary.
+        metadata: Metadata of the file, which can be read without running the graph.
         **options: Names, dynamic shapes and operator set, as `traced` takes them.
 
     Raises:
@@ -48,16 +48,16 @@ def traced(
 ) -> onnx.ModelProto:
     """Return a module as an ONNX model.
 
-    Attention is traced in its plain form. The fused one has the same arithmetic in the graph; but where its mask is
-    computed, as in MaxViT and BEiT, the exporter takes it apart into tensors of another layout than it told the trace.
+    Attention is traced in its plain form. The fused form leads to the same arithmetic in the graph, but if its mask is
+    computed, as in MaxViT and BEiT, the exporter decomposes it into tensors whose layout differs from the traced one.
 
     Args:
-        module: Traced in the mode (train or eval) that it is in.
-        inputs: Examples of its positional arguments. A dynamic dimension must be at least 2 long in them: the exporter
-            takes a 1 for a constant.
+        module: Module to trace, in its current mode (train or eval).
+        inputs: Examples of its positional arguments. Dynamic dimensions must have a length of at least 2 in them: the
+            exporter takes a length of 1 for a constant.
         input_names: Names of the graph's inputs, in order.
         output_names: Names of the graph's outputs, in order.
-        dynamic_shapes: The dynamic shapes, as `torch.export` takes them: for each argument, dimension ->
+        dynamic_shapes: Dynamic shapes, as `torch.export` takes them: for each argument, dimension ->
             `torch.export.Dim`.
         opset: ONNX operator set, 18 to 23.
     """
@@ -65,7 +65,7 @@ def traced(
     from torch.nn.attention import SDPBackend, sdpa_kernel
 
     with warnings.catch_warnings(), sdpa_kernel(SDPBackend.MATH):
-        # two inputs that share a Dim, and so must be of equal length, are what was asked for
+        # it warns of inputs that share a Dim and so must have equal lengths, which is intended
         warnings.filterwarnings("ignore", message="# The axis name: .* will not be used", category=UserWarning)
         program = torch.onnx.export(
             module,
@@ -83,15 +83,15 @@ def traced(
 
 
 def write_proto(model: onnx.ModelProto, path: Path, metadata: Mapping[str, str]) -> None:
-    """Write an ONNX model whole, checked, its metadata replaced, without traces of the machine that made it.
+    """Check an ONNX model and write it, whole or not at all, without traces of the machine that made it.
 
-    The version of the file's format is the oldest that has the model's operator set: 8 for 18, so that onnxruntime 1.14
-    and later read it.
+    The file format has the oldest version that supports the model's operator set: version 8 for operator set 18, which
+    onnxruntime 1.14 and later read.
 
     Args:
-        model: The model, which is changed: what the exporter notes about source lines is stripped.
-        path: The path of the file to write.
-        metadata: Replaces the model's own; written in the order of the keys, with the operator set.
+        model: Model to write; it is changed: the exporter's notes about source lines are stripped.
+        path: Path of the file to write.
+        metadata: Metadata that replaces the model's own, written in the order of keys, together with the operator set.
 
     Raises:
         PipelineError: The model exceeds 2 GB.
@@ -102,7 +102,7 @@ def write_proto(model: onnx.ModelProto, path: Path, metadata: Mapping[str, str])
     onnx.helper.set_model_props(model, dict(sorted({**metadata, "opset": str(opset)}.items())))
     if model.ByteSize() > _MAX_BYTES:
         raise PipelineError(
-            f"{path}: the graph is {model.ByteSize() / 1e9:.1f} GB, and a self-contained ONNX file holds at most 2 GB. "
+            f"{path}: the graph is {model.ByteSize() / 1e9:.1f} GB; a self-contained ONNX file holds at most 2 GB. "
             "Choose a smaller backbone (pretrain.backbone)."
         )
     onnx.checker.check_model(model, full_check=True)
@@ -111,7 +111,7 @@ def write_proto(model: onnx.ModelProto, path: Path, metadata: Mapping[str, str])
 
 
 def add_metadata(path: Path, metadata: Mapping[str, str]) -> None:
-    """Add to what a file that `write_proto` wrote says about itself; its graph stays as it is.
+    """Add metadata to a file that `write_proto` wrote, without changing its graph.
 
     Raises:
         PipelineError: The file would exceed 2 GB.
@@ -124,7 +124,7 @@ def _strip(message: Any) -> None:
     """Remove the exporter's notes: stack traces with absolute paths would make the bytes differ between machines.
 
     Args:
-        message: Any protobuf message; all that it holds is stripped too.
+        message: Protobuf message; the messages in it are stripped, too.
     """
     for note in ("doc_string", "metadata_props"):
         if note in message.DESCRIPTOR.fields_by_name:

@@ -1,4 +1,4 @@
-"""The proof that an exported graph computes what was trained: torch, rebuilt in a new process, against onnxruntime."""
+"""Proof that an exported graph computes what was trained: onnxruntime compared with torch, rebuilt in a new process."""
 
 import json
 import subprocess
@@ -25,24 +25,24 @@ _ADVICE = "the backbone has operations that do not export exactly; try another e
 def verify(
     path: Path, originals: Sequence[Pixels], command: Sequence[str], *, core: Core | None = None
 ) -> dict[str, Any]:
-    """Hold a graph from images to rows (embeddings or probabilities), and to maps beside them, against torch.
+    """Compare a graph from images to rows (embeddings or probabilities), and to maps if it has any, with torch.
 
     Args:
-        path: The ONNX file; its metadata says of which layer embeddings are, whether they are normalised, and around
-            which size to try shapes.
+        path: Path of the ONNX file; its metadata states the layer of the embeddings, whether they are normalised, and
+            the trained size.
         originals: Real images (H, W, C), of any shapes.
-        command: Starts a new process that rebuilds the torch model from its files, such as
-            `[sys.executable, "-m", "ssl_pipeline", "reference", folder]`; given further the paths of two .npz files, it
-            reads batches of images from one and writes what torch makes of each to the other.
-        core: The file of the network alone, which is held against the same answers.
+        command: Command that starts a new process and rebuilds the torch model from its files, such as
+            `[sys.executable, "-m", "ssl_pipeline", "reference", folder]`. The paths of two .npz files are appended: the
+            process reads batches of images from the first and writes torch's answers to the second.
+        core: File of the network alone, which is compared with the same answers.
 
     Returns:
-        The figures of the proof, the shapes tried, and the execution providers that onnxruntime used; those of the core
-        under `core`, and those of each map under `maps`.
+        The figures of the proof, the shapes tried, and the execution providers that onnxruntime used; the figures of
+        the core are under `core`, those of each map under `maps`.
 
     Raises:
         PipelineError: A bound is broken; the message says which, and what to do.
-        subprocess.CalledProcessError: The new process failed; its own message is on stderr.
+        subprocess.CalledProcessError: The new process failed; its message is on stderr.
     """
     session = open_session(path)
     metadata = read_metadata(session)
@@ -71,7 +71,7 @@ def verify(
 
 
 def _prove_map(path: Path, name: str, answers: Answers, batches: Batches, varied: Collection[str]) -> Proof:
-    """Hold one map of a graph against torch's, within the bounds of embeddings: a map is one long row."""
+    """Compare one map of a graph with torch's, as one long row within the bounds of embeddings."""
     told = {batch: answers[f"{name}/{batch}"] for batch in batches}
     return prove(path, Reference("torch", [lambda _: told]), batches, BACKBONE, _ADVICE, varied=varied, output=name)
 
@@ -86,15 +86,15 @@ def _figures(proof: Proof) -> dict[str, float]:
 
 
 def probes(originals: Sequence[Pixels], size: int, spec: ImageSpec = RGB8) -> dict[str, Pixels]:
-    """Return the batches to try: every original at its own shape, and what a data set might happen not to hold.
+    """Return the batches to try: every original at its own shape, and cases that a data set may happen to lack.
 
     Args:
-        originals: Images (H, W, C).
-        size: The trained size, px; shapes around it make the graph shrink, enlarge and leave alone.
-        spec: What the images' values mean.
+        originals: Images (H, W, C) of any shapes.
+        size: Trained size in px; shapes around it make the graph shrink, enlarge and keep images.
+        spec: Meaning of the images' values.
 
     Returns:
-        Name -> (N, H, W, C). The seven images of `batch/7` all differ.
+        Name -> images (N, H, W, C). The seven images of `batch/7` all differ.
     """
     batches = {f"original/{number}": image[None] for number, image in enumerate(originals)}
     image = min(originals, key=lambda original: original.size)
@@ -112,15 +112,15 @@ def probes(originals: Sequence[Pixels], size: int, spec: ImageSpec = RGB8) -> di
 
 
 def canvas_agreement(path: Path, originals: Sequence[Pixels], canvases: Pixels) -> dict[str, float]:
-    """Measure how little it matters whether an image is embedded from its original or from its stored canvas.
+    """Measure the agreement between embeddings of original images and of their stored canvases.
 
     Args:
-        path: backbone.onnx.
-        originals: n images (H, W, C).
-        canvases: (n, canvas, canvas, C) images, as stored.
+        path: Path of backbone.onnx.
+        originals: Images (H, W, C), n of them, of any shapes.
+        canvases: The same images (n, canvas, canvas, C) as stored.
 
     Returns:
-        Mean and smallest cosine.
+        The mean and the smallest cosine.
     """
     session = open_session(path)
     direct = np.concatenate([run(session, original[None]) for original in originals]).astype(np.float64)
@@ -131,24 +131,24 @@ def canvas_agreement(path: Path, originals: Sequence[Pixels], canvases: Pixels) 
 def rebuilt(
     beside: Path, command: Sequence[str], options: Sequence[str], arrays: Mapping[str, npt.NDArray[Any]]
 ) -> Answers:
-    """Return what torch answers in a new process, which shares nothing with this one but files beside a path.
+    """Return torch's answers from a new process, which shares with this one only files in the folder of the graph.
 
     Args:
-        beside: The path of the graph.
-        command: Starts the process; see `verify`.
-        options: Its options.
-        arrays: Name -> what it is given.
+        beside: Path of the graph.
+        command: Command that starts the process; see `verify`.
+        options: Options to append to the command.
+        arrays: Name -> input array.
     """
     with tempfile.TemporaryDirectory(dir=beside.parent) as folder:
         inputs, outputs = Path(folder, "inputs.npz"), Path(folder, "outputs.npz")
-        np.savez(inputs, **arrays)  # type: ignore[arg-type]  # numpy's stub takes the names for its own option
+        np.savez(inputs, **arrays)  # type: ignore[arg-type]  # numpy's stub takes names for its own option
         subprocess.run([*command, str(inputs), str(outputs), *options], check=True)
         with np.load(outputs) as file:
             return {name: file[name] for name in file.files}
 
 
 def _nearest(image: Pixels, height: int, width: int) -> Pixels:
-    """Bring images to another shape by repeating or leaving out pixels, so that the contents stay real."""
+    """Resize an image by repeating or dropping pixels, so that its contents stay real."""
     rows = np.arange(height) * image.shape[0] // height
     columns = np.arange(width) * image.shape[1] // width
     reshaped: Pixels = image[rows][:, columns]
@@ -156,7 +156,7 @@ def _nearest(image: Pixels, height: int, width: int) -> Pixels:
 
 
 def _inverted(image: Pixels, spec: ImageSpec) -> Pixels:
-    """Return the image with its scale turned round, in its own type; values beyond the scale stay in its range."""
+    """Return an image with its scale inverted, in the same type; values beyond the scale are clipped to the type."""
     turned = spec.low + spec.high - image.astype(np.float64)
     if spec.dtype != "float32":
         turned = turned.clip(0, np.iinfo(spec.dtype).max)

@@ -1,4 +1,4 @@
-"""pretext.onnx: from pixels to what the pretext task predicts or projects."""
+"""pretext.onnx: the graph from pixels to the predictions or projections of the pretext task."""
 
 import json
 from pathlib import Path
@@ -17,16 +17,16 @@ __all__ = ["write_pretext_graph"]
 
 
 def write_pretext_graph(task: PretextTask, card: ModelCard, pool: Split, path: Path) -> Proof:
-    """Export what a pretext task predicts, and hold the graph against torch on images of the pool at two shapes.
+    """Export the predictions of a pretext task, and compare the graph with torch on images of the pool at two shapes.
 
     Args:
-        task: The trained task; is left in eval mode on the CPU.
-        card: The description of the model; says how images are brought to the trained size.
+        task: Trained task, which is left in eval mode on the CPU.
+        card: Description of the model, which says how to bring images to the trained size.
         pool: Images to compare on.
-        path: The path of the graph to write.
+        path: Path of the graph to write.
 
     Raises:
-        PipelineError: The graph computes something else than torch.
+        PipelineError: The graph does not compute what torch computes.
     """
     name = card.recipe.pretext_task.name
     metadata = {

@@ -1,4 +1,4 @@
-"""The proof that a graph computes what it was made from: its answers beside those of a reference, within bounds."""
+"""Proof that a graph computes what it was made from: its answers match those of a reference within bounds."""
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -17,22 +17,22 @@ from ssl_pipeline.errors import PipelineError
 __all__ = ["Answers", "Batches", "Proof", "Reference", "compare", "in_torch", "prove", "row_cosines"]
 
 Batches = Mapping[str, tuple[npt.NDArray[Any], ...]]
-"""Name -> what the graph takes, in the order of its inputs, each (N, ...)."""
+"""Name -> arrays (N, ...), one for each input of the graph, in order."""
 Answers = Mapping[str, npt.NDArray[np.floating]]
-"""Name -> (N, ...), under the names of the batches."""
+"""Name of a batch -> answers (N, ...)."""
 Rows = npt.NDArray[np.float64]
 
-_SMALLEST_FLOAT = np.finfo(np.float64).tiny  # instead of a division by zero
+_SMALLEST_FLOAT = np.finfo(np.float64).tiny  # avoids a division by zero
 
 
 @dataclass(frozen=True)
 class Reference:
-    """What a graph is held against.
+    """The reference that a graph is compared with.
 
     Attributes:
-        name: Who answers, for messages.
-        answers: Functions from batches to answers. Where several are given, each of their values is right: a value
-            within a hair of a threshold may fall on either side of it by its last bit.
+        name: Name of the reference, for messages.
+        answers: Functions from batches to answers. If there are several, a value that equals that of any one is right:
+            a value very close to a threshold may fall on either side of it, depending on its last bit.
     """
 
     name: str
@@ -41,19 +41,19 @@ class Reference:
 
 @dataclass(frozen=True)
 class Proof:
-    """How a graph's answers compare with its reference's.
+    """Comparison of a graph's answers with those of its reference.
 
-    Where a value is not finite, all other figures are NaN; where shapes differ, the difference is infinite.
+    If a value is not finite, all other figures are NaN; if shapes differ, the difference is infinite.
 
     Attributes:
-        bounds: What the figures are judged by; says in which units differences are.
-        reference: The name of what the graph was held against.
-        providers: The execution providers that onnxruntime used.
-        non_finite: How many values of the reference, and of the graph, are NaN or infinite.
-        max_difference: The largest difference between the graph and its reference.
-        min_cosine: The smallest cosine between a row of the graph and one of its reference.
-        row_difference: The largest difference between a row in a batch and the same row alone; 0 where no bound asks.
-        variation: The std, over different images, of the component that varies most, relative to the largest.
+        bounds: Bounds by which the figures are judged, with the unit of differences.
+        reference: Name of the reference.
+        providers: Execution providers that onnxruntime used.
+        non_finite: Number of values of the reference, and of the graph, that are NaN or infinite.
+        max_difference: Largest difference between the graph and its reference.
+        min_cosine: Smallest cosine between a row of the graph and that of its reference.
+        row_difference: Largest difference between a row in a batch and the same row alone, 0 if it has no bound.
+        variation: Std, over different images, of the component that varies most, relative to the largest component.
     """
 
     bounds: Bounds
@@ -66,10 +66,10 @@ class Proof:
     variation: float = float("nan")
 
     def broken(self, advice: str) -> list[str]:
-        """Describe each broken bound in a line, with the figure and what to do.
+        """Return one line per broken bound, with the figure and what to do.
 
         Args:
-            advice: What to do where the graph and its reference differ.
+            advice: Instruction for the case that the graph and its reference differ.
         """
         theirs, ours = self.non_finite
         if theirs:
@@ -78,7 +78,7 @@ class Proof:
                 "pretrain.optimizer.learning_rate, or set pretrain.clip_norm."
             ]
         if ours:
-            return [f"- {ours} of onnxruntime's values are NaN or infinite, {self.reference}'s are not: {advice}"]
+            return [f"- {ours} of onnxruntime's values are NaN or infinite, but {self.reference}'s are not: {advice}"]
         return [*self._varies_too_little(), *self._mixes_rows(), *self._differs(advice)]
 
     def _varies_too_little(self) -> list[str]:
@@ -88,7 +88,7 @@ class Proof:
         return [
             f"- outputs do not vary: std over different images {self.variation:.1e} of the largest component, "
             f"bound {least:.0e}: the network has collapsed, or its training was too short for its batch statistics. "
-            "Look at the curves in reports/pretrain; raise pretrain.epochs, or, for a classifier, finetune.steps."
+            "Check the curves in reports/pretrain; raise pretrain.epochs, or, for a classifier, finetune.steps."
         ]
 
     def _mixes_rows(self) -> list[str]:
@@ -97,7 +97,7 @@ class Proof:
             return []
         return [
             f"- rows depend on their batch: {self.row_difference:.1e}{self._unit}, bound {most:.0e}: the backbone "
-            "mixes images (batch statistics in eval mode?); choose another (pretrain.backbone)."
+            "mixes images (batch statistics in eval mode?); choose another one (pretrain.backbone)."
         ]
 
     def _differs(self, advice: str) -> list[str]:
@@ -125,16 +125,16 @@ def prove(
     varied: Collection[str] | None = None,
     output: str | None = None,
 ) -> Proof:
-    """Hold a graph against its reference, and refuse it where a bound is broken.
+    """Compare a graph with its reference, and raise an error if a bound is broken.
 
     Args:
-        path: The ONNX file.
-        reference: What the graph has to compute.
-        batches: What to try.
-        bounds: The bounds of the graph.
-        advice: What to do where the two differ: a clause that ends with a full stop.
-        varied: The names of batches of different images, over which answers have to vary; None: all.
-        output: The name of the output that is held against the reference; None: the first one.
+        path: Path of the ONNX file.
+        reference: Reference that the graph has to match.
+        batches: Batches to try.
+        bounds: Bounds of the graph.
+        advice: Instruction for the case that the two differ: a clause that ends with a full stop.
+        varied: Names of batches of different images, over which answers have to vary; None takes all.
+        output: Name of the output to compare; None takes the first one.
 
     Raises:
         PipelineError: A bound is broken; the message says which, and what to do.
@@ -158,7 +158,7 @@ def compare(
     varied: Collection[str] | None = None,
     output: str | None = None,
 ) -> Proof:
-    """Measure how near a graph comes to its reference, without judging it; see `prove`."""
+    """Measure how close a graph comes to its reference, without judging it; see `prove`."""
     session = open_session(path)
     wanted = [output or session.get_outputs()[0].name]
     names = [node.name for node in session.get_inputs()]
@@ -193,11 +193,11 @@ def compare(
 
 
 def in_torch(*modules: Callable[..., Tensor]) -> Reference:
-    """Return torch modules of this process, on the CPU and in the mode in which they are, as a reference.
+    """Return torch modules in this process, on the CPU and in their current mode, as a reference.
 
     Args:
-        *modules: Modules from the inputs of the graph to its output. Where there are several, each of their values is
-            right.
+        *modules: Modules from the inputs of the graph to its output. If there are several, a value that equals that of
+            any one is right.
     """
 
     def answering(module: Callable[..., Tensor]) -> Callable[[Batches], Answers]:
@@ -211,7 +211,7 @@ def in_torch(*modules: Callable[..., Tensor]) -> Reference:
 
 
 def row_cosines(first: Rows, second: Rows) -> Rows:
-    """Return cosines (N,) of rows (N, D); 1 for equal rows, be they zero."""
+    """Return cosines (N,) between rows (N, D); 1 for equal rows, even if they are zero."""
     norms = np.linalg.norm(first, axis=1) * np.linalg.norm(second, axis=1)
     found: Rows = (first * second).sum(axis=1) / norms.clip(_SMALLEST_FLOAT)
     return np.where((first == second).all(axis=1), 1.0, found)
@@ -223,7 +223,7 @@ def _rows(answer: npt.NDArray[np.floating]) -> Rows:
 
 
 def _nearest(actual: Mapping[str, Rows], right: Sequence[Answers]) -> dict[str, Rows]:
-    """Return a reference's answers; where several are right, value by value the one that is nearest to the graph's."""
+    """Return a reference's answers; if it has several, the nearest to the graph's is chosen for each value."""
     expected = {name: _rows(right[0][name]) for name in actual}
     for answers in right[1:]:
         for name, rows in actual.items():
@@ -238,7 +238,7 @@ def _non_finite(answers: Mapping[str, Rows]) -> int:
 
 
 def _units(expected: Mapping[str, Rows], bounds: Bounds) -> dict[str, Rows | float]:
-    """Return what differences of each batch are measured by: (N, 1), or one number."""
+    """Return the unit of differences for each batch: an array (N, 1), or one number."""
     largest = max(float(np.abs(rows).max()) for rows in expected.values())
     units: dict[str, Rows | float] = {}
     for name, rows in expected.items():

@@ -1,4 +1,4 @@
-"""What torch makes of images or texts, rebuilt from a model's files alone: the other side of the parity proof."""
+"""Torch's answers to images or texts, from a model rebuilt from its files alone: the reference of the parity proof."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,7 +20,7 @@ HEAD = "head.safetensors"
 
 
 def map_name(layer: int) -> str:
-    """Return how the map of a layer, from 1, is called among a graph's outputs."""
+    """Return the name of a graph's output for the map of a layer, counted from 1."""
     return f"map_{layer}"
 
 
@@ -34,17 +34,17 @@ def answer(
     l2_normalize: bool,
     maps: Sequence[int] = (),
 ) -> None:
-    """Run a model on batches of images: probabilities if the folder holds a head, embeddings if not.
+    """Run a model on batches of images, and write probabilities if the folder holds a head, otherwise embeddings.
 
     Args:
-        registry: The registry that has the backbone.
-        folder: Holds encoder.safetensors, model.json and, for a classifier, head.safetensors.
-        inputs: .npz of batches of images (N, H, W, C).
-        outputs: .npz to write: for each batch float32 (N, D) or (N, C), under the same name, and each map (N, C', h, w)
-            as `<map>/<name>`.
-        layer: The number of the backbone's layer, from 1, whose embeddings are meant; None: the backbone's own.
-        l2_normalize: Whether embeddings get unit length.
-        maps: The numbers of layers, from 1, whose maps are meant besides.
+        registry: Registry of the backbone.
+        folder: Folder with encoder.safetensors, model.json and, for a classifier, head.safetensors.
+        inputs: Path of an .npz with batches of images (N, H, W, C).
+        outputs: Path of the .npz to write: for each batch, float32 (N, D) or (N, C) under its name, and each map
+            (N, C', h, w) as `<map>/<name>`.
+        layer: Number of the layer, counted from 1, whose embeddings to write; None takes the backbone's own.
+        l2_normalize: Whether embeddings are scaled to unit length.
+        maps: Numbers of the layers, counted from 1, whose maps to write as well.
     """
     encoder, card = cut(*load_encoder(registry, folder), layer)
     network, head = embedding(encoder, l2_normalize), folder / HEAD
@@ -66,11 +66,11 @@ def answer_texts(registry: Registry, folder: Path, inputs: Path, outputs: Path, 
     """Run the text tower of a model on texts, each alone and without its padding.
 
     Args:
-        registry: The registry that has the pretext task.
-        folder: The folder of the stage pretrain.
-        inputs: .npz of batches: `tokens/<name>` and `mask/<name>`, (N, L) int64 each.
-        outputs: .npz to write: for each batch float32 (N, P), under its name.
-        l2_normalize: Whether embeddings get unit length.
+        registry: Registry of the pretext task.
+        folder: Folder of the stage pretrain.
+        inputs: Path of an .npz with batches: `tokens/<name>` and `mask/<name>`, (N, L) int64 each.
+        outputs: Path of the .npz to write: for each batch, float32 (N, P) under its name.
+        l2_normalize: Whether embeddings are scaled to unit length.
     """
     network, answers = OfTokens(load_text_tower(registry, folder)[0], l2_normalize).eval(), {}
     with np.load(inputs) as file, torch.inference_mode():
@@ -79,4 +79,4 @@ def answer_texts(registry: Registry, folder: Path, inputs: Path, outputs: Path, 
             lengths = mask.sum(dim=1).tolist()
             rows = [network(tokens[[n], :length], mask[[n], :length]) for n, length in enumerate(lengths)]
             answers[name] = torch.cat(rows).numpy()
-    np.savez(outputs, **answers)  # type: ignore[arg-type]  # numpy's stub takes the names for its own option
+    np.savez(outputs, **answers)  # type: ignore[arg-type]  # numpy's stub takes names for its own option

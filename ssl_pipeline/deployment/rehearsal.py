@@ -1,4 +1,4 @@
-"""A trial of the export before training: a network that cannot ship is found out in seconds instead of hours."""
+"""A trial of the export before training: it detects in seconds, not hours, that a network cannot ship."""
 
 import tempfile
 import time
@@ -20,32 +20,32 @@ from ssl_pipeline.terminal import brief
 __all__ = ["rehearse", "tried"]
 
 OPSET = 18
-"""Any will do: pretraining does not know export.opset, and a network that exports with one operator set almost always
-exports with the others."""
+"""Operator set of the trial. Any will do: pretraining does not know export.opset, and a network that exports with one
+operator set almost always exports with the others."""
 
 
 def rehearse(encoder: nn.Module, card: ModelCard) -> None:
-    """Try the export as `tried` does, and say how long it took."""
+    """Try the export as `tried` does, and print how long it took."""
     seconds = tried(encoder, card)
     say(f"pretrain: '{card.backbone.name}' exports to ONNX: a trial took {seconds:.1f} s")
 
 
 def tried(encoder: nn.Module, card: ModelCard) -> float:
-    """Write backbone.onnx of an encoder as it starts, as the stage `export` does, and compare the graph with torch.
+    """Write backbone.onnx of an untrained encoder, as the stage `export` does, and compare the graph with torch.
 
-    It takes 5 to 7 s of one core, of a ResNet-20 as of a ResNet-50. energy.onnx and
-    pretext.onnx, which would take twice as long together, are not tried: the conformance checks of plugins
-    (`ssl_pipeline.testing`) hold the heads of a pretext task to them.
+    It takes 5 to 7 s on one core, for a ResNet-20 as for a ResNet-50. energy.onnx and pretext.onnx together would take
+    twice as long and are not tried: the conformance checks of plugins (`ssl_pipeline.testing`) export the heads of a
+    pretext task.
 
     Args:
-        encoder: The encoder before its training, on the CPU; it is left as it was.
+        encoder: Encoder before its training, on the CPU; it is left unchanged.
         card: Description of the encoder.
 
     Returns:
-        How long it took, s.
+        The duration in s.
 
     Raises:
-        ConfigError: The exporter or onnxruntime refuses the network, or the graph computes something else than torch.
+        ConfigError: The exporter or onnxruntime refuses the network, or the graph does not compute what torch computes.
         PipelineError: The graph exceeds 2 GB.
     """
     started, training = time.monotonic(), encoder.training
@@ -67,7 +67,7 @@ def tried(encoder: nn.Module, card: ModelCard) -> float:
                 f"{_reason(error)}. Choose another backbone, or fix this one."
             ) from error
     encoder.train(training)
-    theirs, _ = proof.non_finite  # torch's own NaN are found by training
+    theirs, _ = proof.non_finite  # training reports NaN of torch itself
     if not theirs and proof.broken(""):
         raise ConfigError(
             f"pretrain.backbone: '{name}' does not export exactly: before training, torch and onnxruntime differ by "
@@ -78,7 +78,7 @@ def tried(encoder: nn.Module, card: ModelCard) -> float:
 
 
 def _reason(error: BaseException) -> str:
-    """Say what lies at the bottom of an exporter's error; on top of it are the exporter's own steps."""
+    """Return the root cause of an exporter's error, without the exporter's own steps above it."""
     while error.__cause__ is not None:
         error = error.__cause__
     return brief(error)

@@ -1,4 +1,4 @@
-"""From a trained task to verified files: what the stage `export` does, in its order."""
+"""From a trained task to verified files: the steps of the stage `export`, in order."""
 
 import json
 from collections.abc import Callable, Mapping, Sequence
@@ -30,18 +30,18 @@ from ssl_pipeline.types import PretextTask
 __all__ = ["Evidence", "headline", "in_short", "read_evidence", "release"]
 
 _MAX_PROVED_WITH_MAPS = 16
-"""Originals on which maps are proved, which are a hundred times as large as embeddings."""
+"""Number of originals on which maps are proved; maps are a hundred times as large as embeddings."""
 _CAPTIONS = 8  # of each split
 
 
 @dataclass(frozen=True)
 class Evidence:
-    """What the graphs are tried on.
+    """Inputs on which the graphs are tried.
 
     Attributes:
-        originals: Images (H, W, C) at their own shapes.
-        canvases: (n, canvas, canvas, C), the same images as stored.
-        captions: Some captions of training and validation images; there may be none.
+        originals: Images (H, W, C) at their original shapes.
+        canvases: The same images (n, canvas, canvas, C) as stored.
+        captions: Captions of some training and validation images, perhaps none.
     """
 
     originals: Sequence[Pixels]
@@ -50,7 +50,7 @@ class Evidence:
 
 
 def read_evidence(store: Path) -> Evidence:
-    """Gather from the store what the graphs are tried on.
+    """Read the inputs on which the graphs are tried from the store.
 
     Raises:
         PipelineError: The store is missing or damaged.
@@ -73,28 +73,28 @@ def release(
     origin: Mapping[str, str] | None = None,
     calibrate: Callable[[Path], Any] = lambda _: {},
 ) -> dict[str, Any]:
-    """Write backbone.onnx, backbone_core.onnx, energy.onnx and, if asked, backbone_maps.onnx; prove each.
+    """Write backbone.onnx, backbone_core.onnx, energy.onnx and, if requested, backbone_maps.onnx; prove each.
 
-    For a task with a text tower it also writes text.onnx and tokenizer.json, unless another layer than the last ships,
-    whose embeddings lie in another space.
+    For a task with a text tower, text.onnx and tokenizer.json are written as well, provided that the last layer ships:
+    the embeddings of other layers lie in another space.
 
     Args:
-        folder: A folder that receives the files, to be thrown away if this raises.
-        task: The task, with the trained encoder and, perhaps, an energy head.
-        card: The card of the encoder.
-        section: What the section `export` of params.yaml says of the graph.
-        evidence: What the graphs are tried on.
-        reference: Starts a new process that rebuilds the encoder; see `parity.verify`.
-        trained: The folder of the trained model, which has the tokenizer of a text tower.
-        origin: What all files say of the data and of the licence.
-        calibrate: A function from the proved backbone to thresholds of its cosines, which it says as well.
+        folder: Folder that receives the files, to be discarded if this raises an error.
+        task: Task with the trained encoder and, perhaps, an energy head.
+        card: Card of the encoder.
+        section: Settings of the graph, from the section `export` of params.yaml.
+        evidence: Inputs on which the graphs are tried.
+        reference: Command that starts a new process and rebuilds the encoder; see `parity.verify`.
+        trained: Folder of the trained model, which contains the tokenizer of a text tower.
+        origin: Metadata of all files about the data and the licence.
+        calibrate: Function from the proved backbone to thresholds of its cosines, for the metadata.
 
     Returns:
         All figures, for details.json.
 
     Raises:
-        ConfigError: The backbone does not have a layer or a map of the section.
-        PipelineError: A graph is not what was trained.
+        ConfigError: The backbone lacks a layer or a map that the section names.
+        PipelineError: A graph does not compute what was trained.
     """
     backbone, energy = folder / "backbone.onnx", folder / "energy.onnx"
     core = Core(folder / "backbone_core.onnx", None if section.core_batch == "dynamic" else section.core_batch)
@@ -103,7 +103,7 @@ def release(
     layers = layers_of(section.outputs, *whole)
     export_backbone_and_core(*shipped, backbone, core, l2_normalize=section.l2_normalize, opset=section.opset)
     parity = verify(backbone, evidence.originals, reference, core=core)
-    # an energy was trained on the backbone's own embeddings; where none was, the cosine is of those that ship
+    # a trained energy applies to the backbone's own embeddings; otherwise, the cosine applies to those that ship
     trained_head = None if card.frozen else task.energy_head
     head, (encoder, card) = (CosineEnergy(), shipped) if trained_head is None else (trained_head, whole)
     export_energy(encoder, head, card, energy, opset=section.opset)
@@ -117,8 +117,8 @@ def release(
     text = {}
     if task.text_tower is not None and section.layer != "last":
         say(
-            f"export: there is no {TEXT}, as embeddings of layer {section.layer} lie in another space than texts; "
-            "export.layer: last has one"
+            f"export: {TEXT} is not written, because embeddings of layer {section.layer} do not lie in the space of "
+            "texts; set export.layer: last to get it"
         )
     elif task.text_tower is not None:
         tried = evidence.captions, reference
@@ -143,13 +143,13 @@ def release(
 
 
 def headline(report: Mapping[str, Any]) -> dict[str, float]:
-    """Return the figure of a report that is worth comparing between runs, for metrics.json."""
+    """Return the figures of a report that are worth comparing between runs, for metrics.json."""
     area = report["energy"]["auroc"]
     return {} if area is None else {"energy_auroc": area}
 
 
 def in_short(report: Mapping[str, Any]) -> dict[str, float]:
-    """Return the few figures of a report that a person should see."""
+    """Return the most important figures of a report, for display."""
     return {
         "max_difference": report["parity"]["max_difference"],
         "min_cosine": report["parity"]["min_cosine"],

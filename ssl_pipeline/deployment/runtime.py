@@ -1,4 +1,4 @@
-"""Running exported graphs. Imports no torch: this is all that a deployment needs."""
+"""Running exported graphs, without torch: a deployment needs nothing else."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -18,26 +18,26 @@ from ssl_pipeline.terminal import shown
 __all__ = ["TEXT", "images_of", "layer_of", "open_session", "read_metadata", "run"]
 
 TEXT = "text.onnx"
-"""The name of a text tower's file, beside backbone.onnx."""
+"""Name of a text tower's file, beside backbone.onnx."""
 
 _ERRORS_ONLY = 3
 _NUMPY_TYPES = {"tensor(uint8)": "uint8", "tensor(uint16)": "uint16", "tensor(float)": "float32"}
-"""Types of images, in onnxruntime's words and in NumPy's."""
+"""Type of images in onnxruntime -> type in NumPy."""
 
 
 def open_session(
     path: Path, threads: int | None = None, patient: bool = False, provider: Provider = "auto"
 ) -> onnxruntime.InferenceSession:
-    """Open a graph for running; `session.get_providers()` says what it really runs on.
+    """Open a graph for running; `session.get_providers()` names the provider that is really used.
 
     Args:
-        path: An ONNX file.
-        threads: CPU threads within an operator; None leaves the choice to onnxruntime, or takes the share of this rank
-            of the machine's cores where there are several.
-        patient: Whether threads that wait for each other leave the processor to others, such as processes that decode.
-            Otherwise they try again and again for a while.
-        provider: The execution provider: auto takes CUDA where it works, and the CPU elsewhere; another one that does
-            not work here is refused.
+        path: Path of an ONNX file.
+        threads: Number of CPU threads within an operator. None leaves the choice to onnxruntime; if there are several
+            ranks, it takes this rank's share of the machine's cores.
+        patient: Whether threads that wait for each other release the processor, for example to decoding processes.
+            Otherwise they spin for a while.
+        provider: Execution provider: auto takes CUDA if it works, otherwise the CPU; any other one is an error if it
+            does not work here.
 
     Raises:
         PipelineError: The file is missing, onnxruntime cannot load it, or the provider does not work here.
@@ -52,27 +52,27 @@ def open_session(
         options.intra_op_num_threads = threads
     if not path.is_file():
         what = "is not a file" if path.exists() else "does not exist"
-        raise PipelineError(f"{path} {what}. Name an exported file, such as models/export/backbone.onnx.")
+        raise PipelineError(f"{path} {what}. Name an exported graph, such as models/export/backbone.onnx.")
     asked = wanted(provider, threads)
     try:
         session = onnxruntime.InferenceSession(path, options, providers=asked)
     except Exception as error:  # onnxruntime's exceptions share no narrower base
         raise PipelineError(
-            f"{path} is not a graph that onnxruntime {onnxruntime.__version__} runs: {shown(str(error), 500)}"
+            f"{path} is not a graph that onnxruntime {onnxruntime.__version__} can run: {shown(str(error), 500)}"
         ) from error
     check_used(session.get_providers()[0], asked, provider)
     if provider != "auto":
-        session.disable_fallback()  # to another provider in the middle of the work
+        session.disable_fallback()  # onto another provider while it runs
     return session
 
 
 def read_metadata(session: onnxruntime.InferenceSession) -> dict[str, str]:
-    """Return what the graph says about itself; text as it is, all else as JSON."""
+    """Return the metadata of a graph; text entries are plain, all others are JSON."""
     return dict(session.get_modelmeta().custom_metadata_map)
 
 
 def images_of(metadata: Mapping[str, str]) -> ImageSpec:
-    """Return what values of images mean to a graph, by its metadata; to one that does not say, 8-bit RGB."""
+    """Return the meaning of images' values from a graph's metadata; 8-bit RGB if the metadata does not state it."""
     if "dtype" not in metadata:
         return RGB8
     low, high = json.loads(metadata["scale"])
@@ -81,7 +81,7 @@ def images_of(metadata: Mapping[str, str]) -> ImageSpec:
 
 
 def layer_of(entry: str) -> int | None:
-    """Return what `layer` in the metadata says: of which of the backbone's layers, from 1; None: its own embeddings."""
+    """Return the backbone's layer, counted from 1, from the entry `layer` of the metadata; None for the last layer."""
     return None if entry == "last" else int(entry)
 
 
@@ -91,15 +91,15 @@ def run(
     """Run a graph on any number of images, batch by batch.
 
     Args:
-        session: The session of a graph from images to one output, or to several, of which the first is returned.
+        session: Session of a graph from images; if it has several outputs, the first is returned.
         *images: Images (n, H, W, C) for each input of the graph, of its type; n may be 0.
-        batch_size: Images a batch; bounds the memory.
+        batch_size: Number of images per batch, which bounds the memory.
 
     Returns:
-        (n, ...) float32: embeddings, probabilities or energies.
+        Embeddings, probabilities or energies, (n, ...) float32.
 
     Raises:
-        ValueError: Wrong number, shape or type of images.
+        ValueError: The number, the shape or the type of the images is wrong.
     """
     _check(session, images)
     names, first = [node.name for node in session.get_inputs()], [session.get_outputs()[0].name]
@@ -121,4 +121,4 @@ def _check(session: onnxruntime.InferenceSession, images: Sequence[npt.NDArray[A
         if array.dtype != dtype or array.ndim != 4 or array.shape[3] != channels or 0 in array.shape[1:]:
             raise ValueError(f"{name} must be {dtype} (n, H, W, {channels}), got {array.dtype} {array.shape}")
         if len(array) != len(images[0]):
-            raise ValueError(f"{' and '.join(names)} must be of equal number, got {len(images[0])} and {len(array)}")
+            raise ValueError(f"{' and '.join(names)} must have equal lengths, got {len(images[0])} and {len(array)}")

@@ -1,4 +1,4 @@
-"""Embeddings of stored images, as the exported file makes them."""
+"""Embeddings of stored images, computed by the exported file."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,7 +16,7 @@ from ssl_pipeline.progress import track
 __all__ = ["embed_stored"]
 
 _PIXELS_AT_A_TIME, _IMAGES_AT_A_TIME = 4_000_000, 256
-"""Bounds of a batch: large images are what fills the memory."""
+"""Bounds of a batch; the bound on pixels keeps large images from filling the memory."""
 
 
 def embed_stored(
@@ -25,10 +25,10 @@ def embed_stored(
     """Return embeddings (m, D) of unit length.
 
     Args:
-        backbone: The exported file.
+        backbone: Path of the exported file.
         splits: Splits of one store.
-        positions: Positions (m,) of at least one image, counted through the splits one after the other.
-        provider: The execution provider of onnxruntime; see `open_session`.
+        positions: Positions (m,) of at least one image in the concatenated splits.
+        provider: Execution provider of onnxruntime; see `open_session`.
 
     Raises:
         PipelineError: The file is missing, damaged or cannot be run, or the store is damaged.

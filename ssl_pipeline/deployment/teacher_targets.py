@@ -1,4 +1,4 @@
-"""What a teacher says of a pool: of each whole image once, kept by content, or asked of views in each step."""
+"""A teacher's embeddings of a pool: of each whole image once, cached by content, or of the views in each step."""
 
 import math
 import shutil
@@ -19,28 +19,28 @@ from ssl_pipeline.training.targets import AskedTargets, KeptTargets, TeacherTarg
 
 __all__ = ["targets_of"]
 
-_FORMAT = 1  # raised where the same teacher would say something else of the same images
-_BLOCK = 1024  # images whose embeddings are written at once, and not lost when the process dies
-_AVERAGED = 1024  # images, of which the mean is taken where not all are embedded
-_KEPT = 4  # teachers, or pools, whose embeddings are kept
+_FORMAT = 1  # to be raised if the same teacher would give other embeddings of the same images
+_BLOCK = 1024  # images whose embeddings are written at once, and survive if the process dies
+_AVERAGED = 1024  # images for the mean if not all are embedded
+_KEPT = 4  # pairs of teacher and pool whose embeddings stay in the cache
 
 Features = npt.NDArray[np.float32]
 
 
 def targets_of(teacher: OpenedTeacher, pool: Split, kind: str, folder: Path) -> TeacherTargets:
-    """Return what a teacher says of the images of a pool. All ranks call it, and share the work.
+    """Return a teacher's embeddings of the images of a pool. All ranks call this function, and share the work.
 
-    Embeddings of whole images are kept in a folder of their own for each teacher and pool, known by their content.
-    Blocks of them are written as they are made, so that a process that has died goes on where it was.
+    Embeddings of whole images are cached in one folder per teacher and pool, identified by their content. They are
+    written in blocks, so that a run that has died resumes after the last complete block.
 
     Args:
-        teacher: The teacher.
-        pool: The training images.
-        kind: The kind of view that is shown to a teacher that sees views.
-        folder: The folder of all that is kept.
+        teacher: Opened teacher.
+        pool: Training images.
+        kind: Kind of view for a teacher that embeds views.
+        folder: Folder of the cache.
 
     Raises:
-        PipelineError: It returns NaN or infinity.
+        PipelineError: The teacher returns NaN or infinity.
     """
     key = digest({"format": _FORMAT, "teacher": teacher.sha256, "pool": pool.sha256})
     own = folder / key[:32]
@@ -56,9 +56,9 @@ def targets_of(teacher: OpenedTeacher, pool: Split, kind: str, folder: Path) -> 
 
 
 def _kept(teacher: OpenedTeacher, pool: Split, folder: Path) -> Features:
-    """Return embeddings (n, D) of all images, mapped into memory; those that are not there yet are made."""
+    """Return embeddings (n, D) of all images, mapped into memory; missing ones are computed."""
     path = folder / "embeddings.npy"
-    with hold(folder / "lock", patience=math.inf) if ranks.leads() else nullcontext():  # of runs at the same time
+    with hold(folder / "lock", patience=math.inf) if ranks.leads() else nullcontext():  # against concurrent runs
         if not ranks.told(path.is_file()):
             _make(teacher, pool, folder, path)
     features: Features = np.load(path, mmap_mode="r")
@@ -66,23 +66,23 @@ def _kept(teacher: OpenedTeacher, pool: Split, folder: Path) -> Features:
 
 
 def _make(teacher: OpenedTeacher, pool: Split, folder: Path, path: Path) -> None:
-    """Make the blocks that are missing, each rank its share, and one file of all."""
+    """Compute the missing blocks, shared among the ranks, and join all blocks in one file."""
     starts = range(0, len(pool), _BLOCK)
     missing = ranks.told([start for start in starts if not _block(folder, start).is_file()])
     if ranks.leads() and len(missing) < len(starts):
-        say(f"pretrain: {len(starts) - len(missing)} of {len(starts)} blocks of the teacher's embeddings are there")
+        say(f"pretrain: {len(starts) - len(missing)} of {len(starts)} blocks of the teacher's embeddings already exist")
     mine = [missing[number] for number in ranks.share(len(missing))]
     for start in track(iter(mine), "teacher", total=len(mine)):
         rows = np.arange(start, min(start + _BLOCK, len(pool)))
         _write(_block(folder, start), finite(teacher.embed(pool.images(rows))))
-    ranks.gathered(None)  # all blocks are there
+    ranks.gathered(None)  # wait until all blocks exist
     if ranks.leads():
         _join(folder, path, starts, (len(pool), teacher.teaching.dim))
     ranks.gathered(None)
 
 
 def _join(folder: Path, path: Path, starts: range, shape: tuple[int, int]) -> None:
-    """Write blocks as one file, and their mean; remove them."""
+    """Write all blocks as one file, and their mean; remove the blocks."""
     total = np.zeros(shape[1])
     with atomic_file(path) as temporary:
         whole = np.lib.format.open_memmap(temporary, mode="w+", dtype=np.float32, shape=shape)
@@ -98,7 +98,7 @@ def _join(folder: Path, path: Path, starts: range, shape: tuple[int, int]) -> No
 
 
 def _mean(teacher: OpenedTeacher, pool: Split, folder: Path) -> Features:
-    """Return the mean (D,) of embeddings of some images, evenly spread over the pool."""
+    """Return the mean (D,) of the embeddings of some images, evenly spread over the pool."""
     path = folder / "sampled_mean.npy"
     if ranks.leads() and not path.is_file():
         rows = np.linspace(0, len(pool) - 1, min(_AVERAGED, len(pool))).round().astype(np.int64)
@@ -118,7 +118,7 @@ def _write(path: Path, values: Features) -> None:
 
 
 def _forget_old(folder: Path, own: Path) -> None:
-    """Remove what was not asked for lately, all but some."""
+    """Remove the least recently used folders of the cache."""
     others = sorted((one for one in _folders(folder) if one != own), key=lambda one: one.stat().st_mtime)
     for one in others[: max(0, len(others) - _KEPT + 1)]:
         shutil.rmtree(one, ignore_errors=True)

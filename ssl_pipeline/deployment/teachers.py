@@ -1,4 +1,4 @@
-"""A teacher, opened: an encoder of ours or of others, from whose embeddings of images a student learns."""
+"""Opening a teacher: an encoder of this project or of a third party, whose embeddings of images a student imitates."""
 
 import tempfile
 from collections.abc import Mapping
@@ -35,9 +35,9 @@ class OpenedTeacher(NamedTuple):
     """A teacher that is ready to embed.
 
     Attributes:
-        teaching: What the task says of it, with the length of its embeddings as it is.
-        embed: Makes embeddings of canvases.
-        sha256: The digest of its graph, and of what its images are stated to look like.
+        teaching: Settings of the task for the teacher, with the actual length of its embeddings.
+        embed: Function that embeds canvases.
+        sha256: Digest of its graph and of its stated inputs.
     """
 
     teaching: Teaching
@@ -45,22 +45,22 @@ class OpenedTeacher(NamedTuple):
     sha256: str
 
     def known_to(self, recipe: Recipe) -> Recipe:
-        """Return a recipe that says how long the teacher's embeddings are."""
+        """Return a recipe with the length of the teacher's embeddings filled in."""
         task = recipe.pretext_task
         filled = Choice.model_validate({**task.model_dump(), "teacher_dim": self.teaching.dim})
         return recipe.model_copy(update={"pretext_task": filled})
 
 
 def check_teacher(registry: Registry, task: Choice, spec: ImageSpec | None = None) -> Teaching | None:
-    """Refuse a task whose teacher is not there or cannot be one, before anything is trained; None: it needs none.
+    """Check the teacher of a task before anything is trained; return None if the task needs no teacher.
 
     Args:
-        registry: The registry.
-        task: The pretext task and its options.
-        spec: What the images' values mean; None: it is not known yet, and graphs are not opened.
+        registry: Registry of the plugins.
+        task: Pretext task and its options.
+        spec: Meaning of the images' values; None if it is not known yet, in which case graphs are not opened.
 
     Raises:
-        ConfigError: The message names the teacher, and says what to write.
+        ConfigError: The teacher is missing or unsuitable; the message names it, and says what to write.
     """
     teaching = teaching_of(registry, task)
     if teaching is None:
@@ -68,7 +68,7 @@ def check_teacher(registry: Registry, task: Choice, spec: ImageSpec | None = Non
     teacher = teaching.teacher
     if teacher is None:
         raise ConfigError(
-            f"{TEACHER_KEY}: pretext task '{task.name}' learns from another encoder, and none is named. Write "
+            f"{TEACHER_KEY}: pretext task '{task.name}' learns from another encoder, but none is named. Write "
             "pretrain.pretext_task: {teacher: PATH}, with a file that ends in .onnx or .safetensors."
         )
     check_foreign(teacher, registry, TEACHER_KEY)
@@ -77,15 +77,15 @@ def check_teacher(registry: Registry, task: Choice, spec: ImageSpec | None = Non
         for own in {Path(folder), workspace() / folder}:
             if path.is_file() and path.resolve().is_relative_to(own.resolve()):
                 raise ConfigError(
-                    f"{TEACHER_KEY}: {teacher.weights} lies in {folder}, where this run's own products will take its "
-                    "place. Copy it to another folder, such as teachers/, and name the copy."
+                    f"{TEACHER_KEY}: {teacher.weights} lies in {folder}, where the products of this run will replace "
+                    "it. Copy it to another folder, such as teachers/, and name the copy."
                 )
     if path.suffix.lower() == ".onnx":
         if spec is not None:
             _of_graph(path, teacher, spec)
     elif not teacher.backbone and path.suffix and _said(teacher):
         raise ConfigError(
-            f"{TEACHER_KEY}: model.json beside {teacher.weights} says what it takes: leave {_said(teacher)} out."
+            f"{TEACHER_KEY}: model.json beside {teacher.weights} states its inputs: leave {_said(teacher)} out."
         )
     elif _said(teacher) and None in (teacher.size, teacher.mean):
         raise ConfigError(f"{TEACHER_KEY}: {teacher.weights}: state size, mean and std, or none of them.")
@@ -93,17 +93,17 @@ def check_teacher(registry: Registry, task: Choice, spec: ImageSpec | None = Non
 
 
 def open_teacher(registry: Registry, recipe: Recipe, pool: Split, framing: Framing) -> OpenedTeacher | None:
-    """Open the teacher of a recipe's task, and try it on two images of the pool; None: the task has none.
+    """Open the teacher of a recipe's task, and try it on two images of the pool; return None if the task has none.
 
     Args:
-        registry: The registry.
-        recipe: The recipe, resolved.
-        pool: The training images.
-        framing: How images became canvases.
+        registry: Registry of the plugins.
+        recipe: Resolved recipe.
+        pool: Training images.
+        framing: Settings by which images became canvases.
 
     Raises:
-        ConfigError: It is not there, takes other images than these, is not stated to take what it takes, or does not
-            answer with numbers; the message names it.
+        ConfigError: The teacher is missing, takes other images than these, contradicts its stated inputs, or does not
+            return finite numbers; the message names it.
     """
     task = recipe.pretext_task
     teaching = check_teacher(registry, task, pool.spec)
@@ -130,18 +130,18 @@ def open_teacher(registry: Registry, recipe: Recipe, pool: Split, framing: Frami
     if written != dim:
         raise ConfigError(
             f"pretrain.pretext_task.teacher_dim: {written}, but the embeddings of {name} have {dim} components. Leave "
-            "it out: it is filled in."
+            "the key out: it is filled in automatically."
         )
-    say(f"pretrain: {name} teaches, with embeddings of {dim} components")
+    say(f"pretrain: {name} is the teacher, with embeddings of {dim} components")
     known = Teaching(teacher, teaching.targets, dim, teaching.centre)
     return OpenedTeacher(known, embed, sha256)
 
 
 def _of_graph(path: Path, teacher: Teacher, spec: ImageSpec) -> Inputs | None:
-    """Return what images look like to a teacher's graph, as stated; None: it takes pixels.
+    """Return the stated inputs of a teacher's graph, or None if it takes raw pixels.
 
     Raises:
-        ConfigError: It is no graph, takes others than stated, or nothing says what it takes.
+        ConfigError: The file is not a graph, it contradicts the stated inputs, or its inputs are unknown.
     """
     name = f"{TEACHER_KEY}, '{teacher.weights}'"
     try:
@@ -150,10 +150,10 @@ def _of_graph(path: Path, teacher: Teacher, spec: ImageSpec) -> Inputs | None:
         raise ConfigError(f"{name}: {error}") from error
     if form.pixels:
         if _said(teacher):
-            raise ConfigError(f"{name}: its graph takes pixels of any size: leave {_said(teacher)} out.")
+            raise ConfigError(f"{name}: its graph takes raw pixels of any size: leave {_said(teacher)} out.")
         return None
     if teacher.size and form.size and teacher.size != form.size:
-        raise ConfigError(f"{name}: it is stated to take {teacher.size} px, and its graph takes {form.size} px.")
+        raise ConfigError(f"{name}: the stated size is {teacher.size} px, but its graph takes {form.size} px.")
     size, missing = form.size or teacher.size, []
     if size is None:
         missing.append("size: 224")
@@ -161,20 +161,20 @@ def _of_graph(path: Path, teacher: Teacher, spec: ImageSpec) -> Inputs | None:
         missing.append("mean: [0.485, 0.456, 0.406], std: [0.229, 0.224, 0.225]")
     if size is None or teacher.mean is None or teacher.std is None:
         raise ConfigError(
-            f"{name}: it takes normalised images, and nothing says what they looked like when it was trained. State "
-            f"it, such as {{weights: {teacher.weights}, {', '.join(missing)}}} for ImageNet's usual ones."
+            f"{name}: it takes normalised images, but the normalisation of its training is unknown. State it, for "
+            f"example {{weights: {teacher.weights}, {', '.join(missing)}}} for the usual values of ImageNet."
         )
     return Inputs(size, teacher.mean, teacher.std)
 
 
 def _said(teacher: Teacher) -> str:
-    """Return which of size, mean and std a teacher is stated with, in words; empty: none."""
+    """Return which of size, mean and std are stated for a teacher, in words; "" if none are."""
     stated = teacher.model_dump(include={"size", "mean", "std"}, exclude_none=True)
     return " and ".join(stated)
 
 
 def _described(recipe: Recipe, pool: Split, framing: Framing) -> ModelCard:
-    """Return a card of canvases, for a network that is not ours: what is known of it is filled in as it is built."""
+    """Return a card that describes the canvases; facts about a third-party network are filled in as it is built."""
     blank: Mapping[str, Any] = {"weights_sha256": "", "params_sha256": "", "plugins": {}, "versions": {}, "seed": 0}
     return ModelCard(
         backbone=Choice(name="teacher"),

@@ -1,4 +1,4 @@
-"""text.onnx: from the tokens of texts, which tokenizer.json makes, to embeddings in the space of backbone.onnx."""
+"""text.onnx: from the tokens of texts, made by tokenizer.json, to embeddings in the space of backbone.onnx."""
 
 import json
 from collections.abc import Mapping
@@ -18,15 +18,15 @@ from ssl_pipeline.types import TextTower
 __all__ = ["OfTokens", "export_text"]
 
 _OUTPUT = "embedding_of_text"
-"""What the output is called at first: the exporter calls what it looks up for tokens `embedding`."""
+"""Provisional name of the output: the exporter itself uses `embedding` for the lookup of tokens."""
 
 
 class OfTokens(nn.Module):
-    """A text tower whose embeddings are as those of the backbone: of unit length, if so wished.
+    """A text tower whose embeddings have unit length if those of the backbone do.
 
     Args:
-        tower: The text tower.
-        l2_normalize: Whether embeddings get unit length.
+        tower: Text tower to wrap.
+        l2_normalize: Whether embeddings are scaled to unit length.
     """
 
     def __init__(self, tower: TextTower, l2_normalize: bool):
@@ -34,7 +34,7 @@ class OfTokens(nn.Module):
         self.tower, self.l2_normalize = tower, l2_normalize
 
     def forward(self, tokens: Tensor, mask: Tensor) -> Tensor:
-        """Embed texts: (N, P), from tokens (N, L) int64 and their mask (N, L) int64."""
+        """Return embeddings (N, P) of texts, from their tokens (N, L) int64 and mask (N, L) int64."""
         embeddings: Tensor = self.tower(tokens, mask)
         return F.normalize(embeddings, dim=1) if self.l2_normalize else embeddings
 
@@ -45,12 +45,12 @@ def export_text(
     """Write the graph of a text tower: `tokens`, `mask` int64 [N, L] -> `embedding` float32 [N, P].
 
     Args:
-        tower: The trained text tower; exported in eval mode.
-        card: The description of the encoder that it was trained with.
-        digests: `text_weights_sha256` and `tokenizer_sha256`, in hex, for the metadata.
-        path: The path of the file to write.
-        l2_normalize: Whether embeddings get unit length, as those of backbone.onnx.
-        opset: The ONNX operator set, 18 to 23.
+        tower: Trained text tower, exported in eval mode.
+        card: Description of the encoder that it was trained with.
+        digests: Entries `text_weights_sha256` and `tokenizer_sha256` of the metadata, in hex.
+        path: Path of the file to write.
+        l2_normalize: Whether embeddings are scaled to unit length, like those of backbone.onnx.
+        opset: ONNX operator set, 18 to 23.
 
     Raises:
         PipelineError: The graph exceeds 2 GB.
@@ -71,7 +71,7 @@ def export_text(
 
 
 def _rename(graph: onnx.GraphProto, names: Mapping[str, str]) -> None:
-    """Give values that nodes compute other names."""
+    """Rename values that nodes compute."""
     for node in graph.node:
         node.input[:] = [names.get(name, name) for name in node.input]
         node.output[:] = [names.get(name, name) for name in node.output]

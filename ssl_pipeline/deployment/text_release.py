@@ -1,4 +1,4 @@
-"""text.onnx as the stage `export` writes it: proved equal to torch in a new process, with its tokenizer beside it."""
+"""text.onnx and its tokenizer, as the stage `export` writes them: the graph is proved equal to torch."""
 
 import shutil
 from collections.abc import Sequence
@@ -32,7 +32,7 @@ _STRANGE = (
     "\U0001f9d1\u200d\U0001f680",
     "long " * 2000,
 )
-"""What captions may happen not to hold: nothing, one letter, other scripts, more than is read."""
+"""Cases that captions may happen to lack: no text, one letter, other scripts, more text than is read."""
 _ADVICE = "the text tower has operations that do not export exactly; try another export.opset."
 
 
@@ -48,19 +48,19 @@ def release_text(
     """Write text.onnx and tokenizer.json, and prove the graph.
 
     Args:
-        folder: The folder that receives the files; it may be that of the trained model.
-        tower: The trained text tower.
-        card: The card of the encoder that it was trained with.
-        section: What the section `export` of params.yaml says of graphs.
-        trained: The folder of the trained model, which has the tokenizer and the weights.
-        captions: Captions to try the graph on; there may be none.
-        reference: Starts a new process that rebuilds the tower; see `verify_text`.
+        folder: Folder that receives the files; it may be that of the trained model.
+        tower: Trained text tower.
+        card: Card of the encoder that it was trained with.
+        section: Settings of graphs, from the section `export` of params.yaml.
+        trained: Folder of the trained model, which contains the tokenizer and the weights.
+        captions: Captions to try the graph on, perhaps none.
+        reference: Command that starts a new process and rebuilds the tower; see `verify_text`.
 
     Returns:
         The figures of the proof.
 
     Raises:
-        PipelineError: The graph is not what was trained, or the tokenizer is missing or damaged.
+        PipelineError: The graph does not compute what was trained, or the tokenizer is missing or damaged.
     """
     tokenizer, path = verified(trained / TOKENIZER, "pretrain"), folder / TEXT
     digests = {
@@ -78,17 +78,17 @@ def release_text(
 def verify_text(
     path: Path, captions: Sequence[str], tokenizer: Tokenizer, command: Sequence[str], *, l2_normalize: bool
 ) -> dict[str, Any]:
-    """Hold text.onnx against torch, which is given each text alone and without padding.
+    """Compare text.onnx with torch, which gets each text alone and without padding.
 
-    So the proof is also one that an embedding depends neither on the other texts of a batch nor on padding.
+    This also proves that an embedding depends neither on the other texts of a batch nor on padding.
 
     Args:
-        path: The ONNX file.
-        captions: Captions, of which the first ones are tried; there may be none.
-        tokenizer: The tokenizer of the tower.
-        command: Starts a new process that rebuilds torch's model from its files, such as
-            `[sys.executable, "-m", "ssl_pipeline", "reference", folder]`; given further the paths of two .npz files and
-            `--texts`, it reads tokens and masks from one and writes what torch makes of each text to the other.
+        path: Path of the ONNX file.
+        captions: Captions, of which the first ones are tried; perhaps none.
+        tokenizer: Tokenizer of the tower.
+        command: Command that starts a new process and rebuilds torch's model from its files, such as
+            `[sys.executable, "-m", "ssl_pipeline", "reference", folder]`. The paths of two .npz files and `--texts` are
+            appended: the process reads tokens and masks from the first and writes torch's embeddings to the second.
         l2_normalize: Whether embeddings have unit length.
 
     Returns:
@@ -96,7 +96,7 @@ def verify_text(
 
     Raises:
         PipelineError: A bound is broken; the message says which, and what to do.
-        subprocess.CalledProcessError: The new process failed; its own message is on stderr.
+        subprocess.CalledProcessError: The new process failed; its message is on stderr.
     """
     batches = texts_to_try(captions, tokenizer)
     option = "--l2-normalize" if l2_normalize else "--no-l2-normalize"
@@ -119,7 +119,7 @@ _KINDS = ("tokens", "mask")
 
 
 def texts_to_try(captions: Sequence[str], tokenizer: Tokenizer) -> Batches:
-    """Return tokens and masks (N, L) of captions and of strange texts: all padded, some cut, and one alone."""
+    """Return tokens and masks (N, L) of captions and of unusual texts: all padded, some truncated, and one alone."""
     tokens, mask, _ = tokenizer.encode([*captions[:_MOST_CAPTIONS], *_STRANGE])
     lengths = mask.sum(axis=1)
     short = lengths <= np.median(lengths)

@@ -1,4 +1,4 @@
-"""Failures of onnx's and onnxruntime's own tools, told apart from bugs of ours."""
+"""Distinguishing failures of the tools of onnx and onnxruntime from bugs in this project."""
 
 import contextlib
 import traceback
@@ -16,15 +16,15 @@ _TOOLS, _OURS = ("onnx", "onnxruntime", "onnxscript", "onnx_ir"), ("ssl_pipeline
 
 @contextlib.contextmanager
 def named(model: onnx.ModelProto, what: str) -> Iterator[None]:
-    """Say of an error that a tool has raised which operators it is about, and what to do.
+    """Turn an error of a tool into one that names the operators concerned, and says what to do.
 
-    An error is a tool's if the innermost code that is a tool's or ours is a tool's: the tools have no error type of
-    their own, and raise AttributeError as well. What we call raises as it does elsewhere, and so do a full disk and a
-    full memory.
+    The tools have no error type of their own; they even raise AttributeError. An error counts as a tool's if, of the
+    frames that belong to a tool or to this project, the innermost one belongs to a tool. Errors from this project's own
+    code pass unchanged, and so do a full disk and a lack of memory.
 
     Args:
-        model: The model that the tool works on.
-        what: What cannot be done, such as "cannot write this backbone as fp16".
+        model: Model that the tool works on.
+        what: Clause that says what failed, such as "cannot write this backbone as fp16".
 
     Raises:
         PipelineError: A tool has failed.

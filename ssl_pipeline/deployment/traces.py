@@ -1,8 +1,8 @@
-"""Graphs that are alike in run after run, traced once on a machine.
+"""Cache of graphs that are the same in every run, so that a machine traces them only once.
 
-torch takes seconds to trace what makes views, or what fits images to a network. Such graphs hold no weights: they
-depend on a few settings, the code and the versions of torch and of the exporter, by which they are kept in the user's
-cache. What is kept is no less proved: whoever puts it into a file holds that file against torch.
+Tracing the graphs that make views, or fit images to a network, takes torch seconds. Such graphs have no weights: they
+depend on a few settings, the code, and the versions of torch and of the exporter, which form their key in the user's
+cache. Cached graphs are proved like all others: every file that contains one is compared with torch.
 """
 
 import hashlib
@@ -20,24 +20,24 @@ from ssl_pipeline.provenance.modules import closure, installed
 __all__ = ["FOLDER", "traced_once"]
 
 FOLDER = "SSL_PIPELINE_CACHE"
-"""The environment variable that names the folder of what is kept; if it is empty, nothing is."""
+"""Environment variable that names the folder of the cache; if it is empty, nothing is cached."""
 
 MOST = 256
-"""Graphs that are kept, of a tenth of a megabyte each; the oldest ones go."""
+"""Largest number of cached graphs, of about 0.1 MB each; the oldest ones are removed."""
 
 _TRACERS = ("torch", "onnx", "onnxscript", "onnx-ir")
 _CHECKSUM_BYTES = hashlib.sha256().digest_size
 
 
 def traced_once(module: str, settings: str, trace: Callable[[], bytes]) -> bytes:
-    """Return a graph from the cache, or trace it and keep it there.
+    """Return a graph from the cache, or trace it and add it to the cache.
 
-    A cache that cannot be read or written, or holds something else than what was kept, counts as empty.
+    A cache that cannot be read or written is treated as empty, and so is a damaged entry.
 
     Args:
-        module: The full name of the module that asks. Its code counts, and all code of the package that it reaches.
+        module: Full name of the calling module. The key covers its code and all code of the package that it reaches.
         settings: Everything else that the graph depends on.
-        trace: A function that returns the graph.
+        trace: Function that returns the graph.
     """
     folder = _folder()
     if folder is None:
@@ -47,7 +47,7 @@ def traced_once(module: str, settings: str, trace: Callable[[], bytes]) -> bytes
     graph = _read(path)
     if graph is None:
         graph = trace()
-        with suppress(OSError, PipelineError):  # a full disk, or a home without write access: it is traced again
+        with suppress(OSError, PipelineError):  # a full disk, or no write access: the next run traces it again
             with atomic_file(path) as temporary:
                 temporary.write_bytes(hashlib.sha256(graph).digest() + graph)
             for old in sorted(folder.iterdir(), key=lambda kept: kept.stat().st_mtime)[:-MOST]:
@@ -56,18 +56,18 @@ def traced_once(module: str, settings: str, trace: Callable[[], bytes]) -> bytes
 
 
 def _folder() -> Path | None:
-    """Return the folder of what is kept; None if nothing is."""
+    """Return the folder of the cache, or None if nothing is cached."""
     named = os.environ.get(FOLDER)
     if named is not None:
         return Path(named) if named else None
     try:
         return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "ssl-pipeline")
-    except RuntimeError:  # whose home cannot be found out
+    except RuntimeError:  # the home directory cannot be determined
         return None
 
 
 def _read(path: Path) -> bytes | None:
-    """Return what is kept in a file; None if it is not there or not whole."""
+    """Return the graph in a file of the cache, or None if the file is missing or damaged."""
     try:
         content = path.read_bytes()
     except OSError:

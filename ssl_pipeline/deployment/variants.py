@@ -1,4 +1,4 @@
-"""What ships beside backbone.onnx: the same in fewer bits, each file only if it passes the gate."""
+"""Variants of backbone.onnx in fewer bits; each ships only if it passes the gate."""
 
 import json
 import tempfile
@@ -27,18 +27,18 @@ from ssl_pipeline.terminal import counted
 
 __all__ = ["Pool", "read_pool", "ship_variants"]
 
-_GATE_IMAGES = 500  # validation images that every variant embeds, besides those that were kept at their own shapes
-_TOGETHER = 32  # of these images, so many that it also embeds one by one
+_GATE_IMAGES = 500  # validation images that every variant embeds, besides those stored at their original shapes
+_TOGETHER = 32  # validation images that it embeds both in one batch and one by one
 _BATCH = 16  # calibration images at a time; the values of all layers are in memory
 
 
 class Pool(NamedTuple):
-    """Images that variants are made and judged with. None of them needs a label.
+    """Images with which variants are made and judged. None of them needs a label.
 
     Attributes:
-        train: The training split, of which calibration images are drawn.
-        val: The validation split, on which the gate measures.
-        originals: Some images of both at their own shapes.
+        train: Training split, from which calibration images are drawn.
+        val: Validation split, on which the gate measures.
+        originals: Some images of both splits at their original shapes.
     """
 
     train: Split
@@ -47,7 +47,7 @@ class Pool(NamedTuple):
 
 
 def read_pool(store: Path) -> Pool:
-    """Open the images.
+    """Open the images of a store.
 
     Raises:
         PipelineError: The store is missing or damaged.
@@ -58,17 +58,17 @@ def read_pool(store: Path) -> Pool:
 def ship_variants(
     folder: Path, section: ExportConfig, pool: Pool, calibrate: Callable[[Path], Any] = lambda _: {}
 ) -> dict[str, Any]:
-    """Write the variants of the backbone.onnx in a folder, and remove those that fail the gate.
+    """Write variants of the backbone.onnx in a folder, and remove those that fail the gate.
 
     Args:
-        folder: The folder of backbone.onnx, which receives the others.
-        section: The section `export` of params.yaml.
-        pool: The images.
-        calibrate: A function from a file that ships to thresholds of its own cosines, which it says; see `release`.
+        folder: Folder of backbone.onnx, which receives the variants.
+        section: Section `export` of params.yaml.
+        pool: Images with which variants are made and judged.
+        calibrate: Function from a file that ships to thresholds of its cosines, for its metadata; see `release`.
 
     Returns:
-        For each variant beside fp32: whether it `ships`, the bounds that it has `broken` in words, the figures of the
-        `gate` and how it was `made`, where it could be written and run, and the `bytes` and `sha256` of one that ships.
+        For each variant except fp32: whether it `ships`; the bounds that are `broken`, in words; if it could be written
+        and run, the figures of the `gate` and how it was `made`; and if it ships, its `bytes` and `sha256`.
 
     Raises:
         PipelineError: A variant cannot be made or breaks a bound, and `on_gate_failure` is stop.
@@ -88,7 +88,7 @@ def ship_variants(
             found["made"] = _write(path, backbone, variant, section.calibration, pool)
             with named(onnx.load(path), f"cannot run this backbone as {variant}"):
                 kept = measure(path, backbone, exact, images, together)
-        except PipelineError as error:  # it cannot be written, or onnxruntime does not run it
+        except PipelineError as error:  # it cannot be written, or onnxruntime cannot run it
             if isinstance(error.__cause__, OSError):
                 raise  # a full disk says nothing about the variant
             broken = [str(error)]
@@ -100,14 +100,14 @@ def ship_variants(
             _refuse(path, variant, broken, stop=section.on_gate_failure == "stop")
             continue
         record(path)
-        add_metadata(path, {"thresholds": json.dumps(calibrate(path))})  # in place of backbone.onnx's
+        add_metadata(path, {"thresholds": json.dumps(calibrate(path))})  # replaces those of backbone.onnx
         record(path)
         report[variant] |= {"bytes": path.stat().st_size, "sha256": sha256(path)}
     return report
 
 
 def _gate_images(pool: Pool) -> tuple[list[Pixels], int]:
-    """Return validation images (H, W, C), and how many of them are at their own shapes: all that were kept so."""
+    """Return validation images (H, W, C), among them all with a stored original shape, and the number of the latter."""
     own = [original.row for original in pool.originals if original.split == pool.val.name]
     rows = np.union1d(_evenly(len(pool.val), _GATE_IMAGES), np.array(own, np.int64))
     return _at_own_shapes(pool.val, rows, pool.originals), len(own)
@@ -136,14 +136,14 @@ def _told(calibration: Calibration, pool: Pool) -> dict[str, Any]:
     count = min(calibration.images, len(pool.train))
     if count < calibration.images:
         say(
-            f"export: export.calibration.images is {calibration.images}, and the training split has "
+            f"export: export.calibration.images is {calibration.images}, but the training split has only "
             f"{counted(count, 'image')}: int8 is calibrated on all of them"
         )
     return {**calibration.model_dump(), "images": count}
 
 
 def _calibration_batches(front: onnx.ModelProto, calibration: Calibration, pool: Pool) -> list[npt.NDArray[np.float32]]:
-    """Return calibration images as the network takes them, (n, C, S, S) each."""
+    """Return batches of calibration images (n, C, S, S), as the network takes them."""
     order = np.random.default_rng(calibration.seed).permutation(len(pool.train))
     images = _at_own_shapes(pool.train, np.sort(order[: calibration.images]), pool.originals)
     with tempfile.TemporaryDirectory() as folder:
@@ -155,22 +155,22 @@ def _calibration_batches(front: onnx.ModelProto, calibration: Calibration, pool:
 
 
 def _evenly(count: int, most: int) -> npt.NDArray[np.int64]:
-    """Return positions from 0 to count - 1, all or so many, at even distances."""
+    """Return up to `most` evenly spaced positions from 0 to count - 1."""
     return np.linspace(0, max(count - 1, 0), min(count, most)).round().astype(np.int64)
 
 
 def _at_own_shapes(images: Split, rows: npt.NDArray[np.int64], originals: Sequence[Original]) -> list[Pixels]:
-    """Return images (H, W, C) of a split by their rows: at their own shapes where these were kept, else as stored."""
+    """Return images (H, W, C) of a split by their rows, at their original shapes if stored, otherwise as canvases."""
     own = {original.row: original.image for original in originals if original.split == images.name}
     stored = images.images(rows)
     return [own.get(int(row), canvas) for row, canvas in zip(rows, stored, strict=True)]
 
 
 def _refuse(path: Path, variant: Variant, broken: Sequence[str], *, stop: bool) -> None:
-    """Remove a file that does not ship, and say why, or fail.
+    """Remove a file that fails the gate, and print why or stop the stage.
 
     Raises:
-        PipelineError: The stage is to stop.
+        PipelineError: `stop` is true.
     """
     path.unlink(missing_ok=True)
     reasons = "\n".join(f"- {line}" for line in broken)

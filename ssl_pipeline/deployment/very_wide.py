@@ -1,30 +1,30 @@
-"""Low and very wide images, of whose few bytes a graph makes gigabytes: it resizes rows before columns.
+"""Limit on very wide images: a graph resizes rows before columns, and so turns their few bytes into gigabytes.
 
-It imports nothing, so that processes that only decode can ask it.
+This module imports nothing, so that processes that only decode can use it.
 """
 
 __all__ = ["MAX_MEGAPIXELS", "too_wide"]
 
 MAX_MEGAPIXELS = 100.0
-"""Larger images are refused, unless a user says otherwise: as `ingest` does."""
+"""Default limit on the size of images in megapixels, the same as in `ingest`."""
 _FLOATS, _ALWAYS_PIXELS = 4, 2**23
-"""Pixels of an image of bytes that weigh as much as one that a graph resizes, in float32; and resized pixels that no
-bound on megapixels refuses, some 350 MB."""
+"""Number of pixels in bytes that take as much memory as one resized pixel in float32, and number of resized pixels that
+are always accepted, whatever the limit on megapixels; they take some 350 MB."""
 
 
 def too_wide(height: int, width: int, size: int, max_megapixels: float) -> str:
-    """Say why an image is too wide for its height; "" where it is not.
+    """Return the reason why an image is too wide for its height, or "" if it is not.
 
     Args:
-        height: The height of the image, px.
-        width: The width of the image, px.
-        size: The side of the square that the graph resizes images to, px.
-        max_megapixels: Megapixels that the largest image may have.
+        height: Height of the image in px.
+        width: Width of the image in px.
+        size: Side in px of the square that the graph resizes images to.
+        max_megapixels: Largest size of an image in megapixels.
     """
     widest = max(int(max_megapixels * 1e6) // _FLOATS, _ALWAYS_PIXELS) // size
     if height >= _FLOATS * size or width <= widest:
         return ""
     return (
         f"{width} x {height} px is too wide for its height: the model would enlarge it to {size} rows of {width} px, "
-        f"and takes at most {widest} at max_megapixels ({max_megapixels:g}); crop or resize it"
+        f"but at most {widest} px are allowed at max_megapixels ({max_megapixels:g}); crop or resize it"
     )

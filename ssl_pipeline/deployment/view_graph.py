@@ -1,4 +1,4 @@
-"""augment_<kind>.onnx: from images and random numbers to views."""
+"""augment_<kind>.onnx: the graph from images and random numbers to views."""
 
 import json
 import tempfile
@@ -21,28 +21,28 @@ from ssl_pipeline.randomness import normals, uniforms
 __all__ = ["export_views", "prove_views"]
 
 _THRESHOLD_TOLERANCE = 1e-4
-"""How far from solarize's threshold a value may fall on either side by its last bit: both answers are right."""
+"""Distance from solarize's threshold within which the last bit of a value decides its side: both answers are right."""
 
 
 def export_views(policy: Policy, canvas: int, path: Path, spec: ImageSpec = RGB8) -> Proof:
-    """Write a kind of view as a graph, if it is right.
+    """Write a kind of view as a graph, after proving that it computes what torch computes.
 
-    Its inputs are `images` (N, S, S, C) of the type that the spec names, `uniforms` (N, P) float32 in [0, 1), whose
-    columns the metadata names, and `noise` (N, C, S, S) float32, standard normal, if the policy has noise; its output
-    is `views` (N, C, S, S) in [0, 1].
+    Its inputs are `images` (N, S, S, C) of the spec's type, `uniforms` (N, P) float32 in [0, 1), whose columns the
+    metadata names, and, if the policy has noise, `noise` (N, C, S, S) float32, standard normal. Its output is `views`
+    (N, C, S, S) in [0, 1].
 
     Args:
-        policy: What the views are.
-        canvas: The side of the images in px.
-        path: The path of the file to write.
-        spec: What the images' values mean.
+        policy: Policy of the views.
+        canvas: Side of the images in px.
+        path: Path of the file to write.
+        spec: Meaning of the images' values.
 
     Raises:
         PipelineError: The graph makes other views than torch; no file is left.
     """
     maker = PlainViewMaker(policy, spec).eval()
     settings = repr((maker.policy, canvas, spec))
-    # nobody knows what code of a plugin depends on
+    # the dependencies of a plugin's code are unknown, so its graphs are not cached
     graph = _trace(maker, canvas) if maker.plugins else traced_once(__name__, settings, lambda: _trace(maker, canvas))
     metadata = {
         "inputs": f"images: {spec}, NHWC; uniforms: one number in [0, 1) for each parameter; noise: standard normal",
@@ -73,13 +73,13 @@ def _trace(maker: PlainViewMaker, canvas: int) -> bytes:
 
 
 def prove_views(path: Path, policy: Policy, canvas: int, spec: ImageSpec = RGB8) -> Proof:
-    """Hold a graph of views against torch, on another number of images than it was traced with.
+    """Compare a graph of views with torch, on another number of images than it was traced with.
 
     Args:
-        path: A file that `export_views` wrote.
-        policy: What the views are.
-        canvas: The side of the images in px.
-        spec: What the images' values mean.
+        path: Path of a file that `export_views` wrote.
+        policy: Policy of the views.
+        canvas: Side of the images in px.
+        spec: Meaning of the images' values.
 
     Raises:
         PipelineError: The graph makes other views than torch.
@@ -101,7 +101,7 @@ def prove_views(path: Path, policy: Policy, canvas: int, spec: ImageSpec = RGB8)
 
 
 def _example(maker: ViewMaker, canvas: int, count: int) -> tuple[torch.Tensor, ...]:
-    """Return inputs: smooth images, as photographs are, and hashed numbers; every other view has all operations."""
+    """Return inputs: images as smooth as photographs, and hashed numbers; every other view has all operations."""
     ids, size, spec = np.arange(count, dtype=np.uint64), maker.policy.size, maker.spec
     waves = np.cumsum(normals(0, 0, ids, "example", (canvas, canvas, spec.channels)), axis=1)
     shares = np.clip((128 + 30 * waves) / 255, 0, 1)

@@ -1,1 +1,1 @@
-"""Which code a result depends on: the modules that a stage reaches, and the plugins that its run uses."""
+"""The code that a result depends on: the modules that a stage reaches, and the plugins that its run uses."""

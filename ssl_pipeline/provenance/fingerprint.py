@@ -1,4 +1,4 @@
-"""What tells one run of pretraining from another: everything that its weights depend on."""
+"""The identity of a pretraining run: everything that its weights depend on."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -23,16 +23,15 @@ def fingerprint(
     code: Mapping[str, str],
     held_out: Split | None = None,
 ) -> str:
-    """Return the digest of all that shapes a run but its surroundings; a checkpoint belongs to it.
+    """Return the digest of everything that a run depends on, except its environment; a checkpoint belongs to it.
 
     Args:
-        config: The parameters. How often checkpoints are written, and what ends a run, shapes
-            nothing.
-        task: Says which kinds of views count.
+        config: Parameters of pretraining. The frequency of checkpoints and the reasons to end a run are ignored.
+        task: Pretext task, which names the kinds of views that it uses.
         policies: Kind of view -> policy.
-        pool: The training images.
-        code: The modules and plugins that take part -> digest; see `provenance.plugins.code`.
-        held_out: The images that the run is watched on; None: it is not.
+        pool: Training images.
+        code: Modules and plugins that take part -> digest; see `provenance.plugins.code`.
+        held_out: Images that the run is watched on, None if it is not watched.
     """
     return digest(
         {
@@ -48,13 +47,13 @@ def fingerprint(
 
 
 def given_teacher(config: PretrainConfig) -> dict[str, dict[str, str]]:
-    """Return the digests of the files of the teacher that params.yaml names, as an entry; none where there is none."""
+    """Return an entry with the digests of the teacher's files, or no entry if params.yaml names no teacher."""
     found = teacher_digests(config.pretext_task)
     return {"teacher": found} if found else {}
 
 
 def shaping(config: PretrainConfig, *but: str) -> dict[str, Any]:
-    """Return the parameters that the weights depend on, but for some."""
+    """Return the parameters that the weights depend on, except those in `but`."""
     shapes_nothing = {"checkpoint_minutes", "devices", "on_collapse", "collapse", "init_licence", *but}
     if config.micro_batch is None or config.micro_batch >= config.batch_size:  # one pass, as in earlier versions
         shapes_nothing.add("micro_batch")

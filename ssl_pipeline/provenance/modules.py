@@ -1,7 +1,7 @@
-"""The modules that a piece of code reaches, read from their sources: nothing is imported, and no git is asked.
+"""The modules that a piece of code reaches, found by reading sources, without importing anything or using git.
 
-Every `import` counts, wherever it stands, but for those that only type checkers see. A module that is reached through a
-string, by `importlib` or another process, does not count; its name has to be given as well.
+Every `import` is followed, wherever it stands, except those that only type checkers see. A module that is reached
+through a string, by `importlib` or another process, is not found; its name has to be passed as well.
 """
 
 import ast
@@ -16,13 +16,13 @@ from ssl_pipeline.products import sha256
 __all__ = ["Packages", "closure", "folder_digest", "imported", "installed"]
 
 Packages = Mapping[str, Path]
-"""Top-level package -> the folder of its sources. Imports of other packages are not followed."""
+"""Top-level package -> folder of its sources. Imports of other packages are not followed."""
 
 _CODE = (".py", ".yaml", ".html", ".css", ".js")
 
 
 def installed(*names: str) -> dict[str, Path]:
-    """Return where the sources of top-level packages lie, in a clone or an installed wheel."""
+    """Return the folders of the sources of top-level packages, in a clone or an installed wheel."""
     places = {}
     for name in names:
         spec = importlib.util.find_spec(name)
@@ -32,14 +32,14 @@ def installed(*names: str) -> dict[str, Path]:
 
 
 def closure(packages: Packages, modules: Iterable[str], without: Collection[str] = ()) -> dict[str, str]:
-    """Return the modules that some modules reach, these included, in order of their names.
+    """Return the modules that some modules reach, including these, in order of their names.
 
-    A module brings the packages around it along, whose `__init__.py` runs with it.
+    A module includes the packages around it, because their `__init__.py` runs with it.
 
     Args:
-        packages: The packages in which modules are looked for.
+        packages: Packages in which modules are looked up.
         modules: Full names of the modules to begin with.
-        without: Modules that are left out, with what is reached only through them.
+        without: Modules that are left out, together with modules that are reached only through them.
 
     Returns:
         Full name of a module -> SHA-256 of its source, in hex.
@@ -59,9 +59,9 @@ def imported(packages: Packages, path: Path, module: str = "") -> list[str]:
     """Return the modules of some packages that a file imports.
 
     Args:
-        packages: Whose modules are meant.
-        path: A Python file; one that cannot be parsed imports nothing.
-        module: Its full name, which relative imports start from.
+        packages: Packages whose modules to return.
+        path: Path of a Python file; a file that cannot be parsed imports nothing.
+        module: Full name of the file's module, from which relative imports start.
     """
     package = module if path.name == "__init__.py" else module.rpartition(".")[0]
     names = [name for name in _names(path, package) if name.partition(".")[0] in packages]
@@ -69,7 +69,7 @@ def imported(packages: Packages, path: Path, module: str = "") -> list[str]:
 
 
 def folder_digest(folder: Path) -> str:
-    """Return the SHA-256 over the names and bytes of a folder's code, YAML files and templates, in hex."""
+    """Return the SHA-256 of the names and bytes of a folder's code, YAML files and templates, in hex."""
     total = hashlib.sha256()
     for file in sorted(path for path in folder.rglob("*") if path.suffix in _CODE):
         total.update(f"{file.relative_to(folder).as_posix()}\0".encode())
@@ -78,7 +78,7 @@ def folder_digest(folder: Path) -> str:
 
 
 def _source(packages: Packages, module: str) -> Path | None:
-    """Return the file of a module; None where there is none."""
+    """Return the file of a module, or None if there is none."""
     top, *names = module.split(".")
     if top not in packages:
         return None
@@ -88,15 +88,15 @@ def _source(packages: Packages, module: str) -> Path | None:
 
 
 def _around(module: str) -> Iterator[str]:
-    """Return the packages that a module lies in."""
+    """Yield the packages that contain a module."""
     while module := module.rpartition(".")[0]:
         yield module
 
 
 def _names(path: Path, package: str) -> Iterator[str]:
-    """Return every name that a file may import a module by: of `from a import b`, both `a` and `a.b`."""
+    """Yield every name by which a file may import a module: for `from a import b`, both `a` and `a.b`."""
     for base, level, name in _imports(path, path.stat().st_mtime_ns):
-        if level:  # relative, from the package or one around it
+        if level:  # relative to the package or to one around it
             around = package.rsplit(".", level - 1)[0] if level > 1 else package
             base = f"{around}.{base}" if base else around
         yield base
@@ -109,7 +109,7 @@ def _imports(path: Path, _changed: int) -> tuple[tuple[str, int, str], ...]:
     """Return the module, the level of a relative import, and the imported name ("" for `import a`) of each import."""
     try:
         tree = ast.parse(path.read_bytes())
-    except (SyntaxError, ValueError):  # whoever imports it is told
+    except (SyntaxError, ValueError):  # importing it raises the error
         return ()
     imports: list[tuple[str, int, str]] = []
     waiting: list[ast.AST] = [tree]

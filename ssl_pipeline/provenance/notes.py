@@ -1,4 +1,4 @@
-"""Digests of code, kept in a file for each stage, on which DVC lets the stage depend."""
+"""Digests of code in one file per stage, which is a dependency of the stage in DVC."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,14 +14,14 @@ _MAX_SHOWN_NAMES = 3  # names in a message
 
 
 def note(path: Path, digests: Mapping[str, str]) -> set[str]:
-    """Write digests, only where they differ from what is noted: an untouched file keeps DVC's caches valid.
+    """Write digests, but only if they differ from those in the file: an untouched file keeps DVC's caches valid.
 
     Args:
-        path: The file; a damaged one counts as none.
+        path: Path of the file; a damaged file is treated as missing.
         digests: Module, distribution or recipe -> digest.
 
     Returns:
-        What has another digest than before; nothing if there was no file.
+        The names whose digests have changed; none if there was no file.
 
     Raises:
         PipelineError: The file cannot be read.
@@ -40,10 +40,10 @@ def note(path: Path, digests: Mapping[str, str]) -> set[str]:
 
 
 def told(changes: Mapping[str, set[str]]) -> str:
-    """Say in a line which stages run other code than before, and what is new in it; empty where nothing is."""
+    """Return a line that names the stages whose code has changed, and the changes; empty if nothing has changed."""
     stages = [name for name, changed in changes.items() if changed]
     if not stages:
         return ""
     names = sorted(set().union(*changes.values()))
     more = f" and {len(names) - _MAX_SHOWN_NAMES} more" if len(names) > _MAX_SHOWN_NAMES else ""
-    return f"other code in {', '.join(stages)} ({', '.join(names[:_MAX_SHOWN_NAMES])}{more})"
+    return f"changed code in {', '.join(stages)} ({', '.join(names[:_MAX_SHOWN_NAMES])}{more})"

@@ -1,4 +1,4 @@
-"""The plugins that a run uses: their code, and plugins.lock, which says where third-party ones came from."""
+"""The plugins that a run uses: their code, and plugins.lock, which records the origin of third-party ones."""
 
 import hashlib
 import importlib.metadata as metadata
@@ -39,19 +39,19 @@ if TYPE_CHECKING:
 
 
 TRAINING = ("ssl_pipeline.training.preparation", "ssl_pipeline.training.pretraining")
-"""What shapes a run of pretraining, from its parameters to its weights; a checkpoint belongs to this code."""
+"""Modules that determine a pretraining run, from its parameters to its weights; a checkpoint belongs to this code."""
 
 
 class Used(NamedTuple):
-    """A registered thing that a run uses.
+    """A registered plugin that a run uses.
 
     Attributes:
-        kind: What it is, such as loss.
-        name: The name that it is registered under.
-        module: The module that registers it.
-        distribution: The distribution that brought it, or the project's file.
-        version: The distribution's version, or that of the file.
-        content: Digest of what it makes where that is data, as a recipe does; else empty.
+        kind: Kind of the plugin, such as loss.
+        name: Name that it is registered under.
+        module: Module that registers it.
+        distribution: Distribution that contains it, or the file in the user's project.
+        version: Version of the distribution or of the file.
+        content: Digest of its content if it is data, as a recipe is; otherwise "".
     """
 
     kind: str
@@ -63,29 +63,29 @@ class Used(NamedTuple):
 
 
 Uses = dict[str, list[Used]]
-"""Stage -> what it uses."""
+"""Stage -> plugins that it uses."""
 
 
 class _Locked(BaseModel):
-    """A distribution's version, and the kinds and names that the run takes from it."""
+    """Version of a distribution, and the kinds and names of the plugins that the run takes from it."""
 
-    model_config = ConfigDict(strict=True)  # earlier versions kept a digest here as well, which is left aside
+    model_config = ConfigDict(strict=True)  # extra keys are allowed: earlier versions also wrote a digest
 
     version: str
     provides: list[str]
 
 
 def used_plugin(entry: "Entry", content: str = "") -> Used:
-    """Return an entry without its code; of what is data with the digest of what it says."""
+    """Return an entry of the registry without its factory; `content` is its digest if it is data."""
     return Used(entry.kind, entry.name, entry.module, entry.distribution, entry.version, content)
 
 
 class Found(NamedTuple):
-    """What inventory found out.
+    """Result of the inventory of code.
 
     Attributes:
-        uses: Stage -> the plugins that it uses.
-        code: Stage -> all that it can run, as `code` returns it.
+        uses: Stage -> plugins that it uses.
+        code: Stage -> all code that it can run, as `code` returns it.
     """
 
     uses: Uses
@@ -93,16 +93,16 @@ class Found(NamedTuple):
 
 
 def method(registry: "Registry", config: PretrainSection) -> list[Used]:
-    """Return what pretraining uses: its recipe, task, loss, negatives, backbone and optimizer.
+    """Return the plugins that pretraining uses: its recipe, task, loss, negatives, backbone and optimizer.
 
     Raises:
-        ConfigError: One of them is not there.
+        ConfigError: One of them does not exist.
     """
     from ssl_pipeline.recipes import method_of
 
     found = method_of(registry, config)
     chosen = {**found.recipe.parts(), "backbone": found.pretrain.backbone, "optimizer": found.pretrain.optimizer.choice}
-    # A recipe is data: what is taken from it counts, and not how it was written down
+    # A recipe is data: its digest covers the values that are taken from it, not the way they were written
     left = {name for name, value in config if isinstance(value, str) and value == RECIPE}
     said = [found.recipe.model_dump(mode="json"), found.pretrain.model_dump(mode="json", include=left)]
     recipe = used_plugin(registry.find("recipe", config.recipe), digest(said))
@@ -110,7 +110,7 @@ def method(registry: "Registry", config: PretrainSection) -> list[Used]:
 
 
 def views(registry: "Registry", config: PretrainSection) -> list[Used]:
-    """Return what views take from a recipe, where params.yaml leaves some of them to it.
+    """Return the recipe as the source of those views that params.yaml leaves to it.
 
     Raises:
         ConfigError: There is no such recipe.
@@ -123,10 +123,10 @@ def views(registry: "Registry", config: PretrainSection) -> list[Used]:
 
 
 def operations(registry: "Registry", config: Config) -> list[Used]:
-    """Return the operations of plugins that some view of the run receives.
+    """Return the plugins whose operations are applied to some view of the run.
 
     Raises:
-        ConfigError: One of them is not there.
+        ConfigError: One of them does not exist.
     """
     from ssl_pipeline.operations import operations_used
     from ssl_pipeline.recipes import method_of, resolve_views
@@ -136,20 +136,20 @@ def operations(registry: "Registry", config: Config) -> list[Used]:
 
 
 def origins(used: Iterable[Used]) -> dict[str, str]:
-    """Return plugins that are not built in: distribution or file -> version."""
+    """Return the sources of plugins that are not built in: distribution or file -> version."""
     return {plugin.distribution: plugin.version for plugin in used if plugin.distribution != "ssl-pipeline"}
 
 
 def code(
     packages: Packages, modules: Iterable[str], used: Iterable[Used], without: Collection[str] = ()
 ) -> dict[str, str]:
-    """Return everything that some modules and the plugins in use can run, as names and digests.
+    """Return all code that some modules and the plugins in use can run, as names and digests.
 
     Args:
-        packages: The packages of the pipeline, built-in plugins included.
-        modules: The modules to begin with; see `closure`.
-        used: The plugins; of those in `packages` their modules count, of others all code of their distribution.
-        without: Modules that are left out; see `closure`.
+        packages: Packages of the pipeline, including the built-in plugins.
+        modules: Modules to begin with; see `closure`.
+        used: Plugins in use; those in `packages` contribute their modules, others all code of their distribution.
+        without: Modules to leave out; see `closure`.
 
     Returns:
         Module, distribution with version, or recipe -> SHA-256 in hex.
@@ -168,18 +168,18 @@ def code(
 
 
 def distributions() -> dict[str, str]:
-    """Return every other installed distribution that brings plugins, with its version -> digest of its code."""
+    """Return every other installed distribution with plugins: name and version -> digest of its code."""
     found = {point.dist.name: point.dist for point in metadata.entry_points(group=GROUP) if point.dist}
     return {f"{name} {found[name].version}": distribution_digest(name) for name in sorted(found) if name != HOME}
 
 
 def remembered(path: Path, state: Any, ask: Callable[[], Found]) -> Found:
-    """Return what `ask` answers, or answered last time if the state is the same: asking loads every plugin, and torch.
+    """Return the answer of `ask`, from a cache if the state has not changed: asking loads every plugin, and torch.
 
     Args:
-        path: The file that remembers; what is damaged counts as nothing.
-        state: All that the answer depends on; anything that becomes JSON.
-        ask: Finds the plugins and the code of each stage.
+        path: Path of the cache; a damaged file is treated as missing.
+        state: Everything that the answer depends on, as JSON values.
+        ask: Function that finds the plugins and the code of each stage.
     """
     now = digest(state)
     try:
@@ -193,12 +193,12 @@ def remembered(path: Path, state: Any, ask: Callable[[], Found]) -> Found:
 
 
 def lock(path: Path, packages: Packages, used: Iterable[Used]) -> None:
-    """Note which third-party distributions a run uses, only where that differs from what is noted.
+    """Record the third-party distributions that a run uses, but only if they differ from those in the lock.
 
     Args:
-        path: The lock, which git keeps; one that is damaged counts as none.
-        packages: The pipeline's own, which are not noted.
-        used: The plugins that all stages use.
+        path: Path of the lock, which is tracked by git; a damaged file is treated as missing.
+        packages: Packages of the pipeline, which are not recorded.
+        used: Plugins that all stages use.
     """
     plugins = list(used)
     third_parties = {plugin.distribution: plugin.version for plugin in plugins if not _own(packages, plugin)}
@@ -215,7 +215,7 @@ def lock(path: Path, packages: Packages, used: Iterable[Used]) -> None:
 
 @contextmanager
 def missing_is_told(path: Path) -> Iterator[None]:
-    """Add to a ConfigError which locked distributions are not installed, as one of them may bring what is missing."""
+    """Add the locked distributions that are not installed to a ConfigError: one may contain what is missing."""
     try:
         yield
     except ConfigError as error:
@@ -224,7 +224,7 @@ def missing_is_told(path: Path) -> Iterator[None]:
         missing = [f"{name} {item['version']}" for name, item in locked.items() if name not in installed]
         if missing:
             raise ConfigError(
-                f"{error}\n{path} says that it came with {', '.join(missing)}: pip install it again."
+                f"{error}\nAccording to {path}, it came with {', '.join(missing)}: pip install it again."
             ) from error
         raise
 
@@ -234,7 +234,7 @@ def _own(packages: Packages, plugin: Used) -> bool:
 
 
 def distribution_digest(distribution: str) -> str:
-    """Return the digest of the modules behind a distribution's entry points: an edit without a new version counts."""
+    """Return the digest of the modules behind a distribution's entry points; it reveals edits without a new version."""
     digests = [folder_digest(place) if place.is_dir() else sha256(place) for place in _places_of(distribution)]
     return hashlib.sha256("".join(digests).encode()).hexdigest()
 
@@ -249,10 +249,11 @@ def _files(place: Path) -> list[Path]:
 
 
 def _places(module: str) -> list[Path]:
-    """Return where the code of a module lies: its top package or file.
+    """Return the location of a module's code: its top-level package or file.
 
-    A namespace package is nobody's own: below one it is the first package that is none, or the folder around a module,
-    which may hold another distribution's modules too. Better a digest that changes too often than one of nothing.
+    A namespace package belongs to no single distribution. Below one, the location is the first regular package, or the
+    folder of a module, which may also hold modules of another distribution. A digest that changes too often is better
+    than one that covers nothing.
     """
     names = module.split(".")
     for depth in range(1, len(names) + 1):
@@ -266,10 +267,10 @@ def _places(module: str) -> list[Path]:
 
 
 def _read(path: Path) -> dict[str, dict[str, Any]] | None:
-    """Return the lock in a file; None if there is no file, or another thing in it.
+    """Return the contents of a lock, or None if the file does not exist or is not a lock.
 
     Raises:
-        ConfigError: It cannot be read.
+        ConfigError: The file cannot be read.
     """
     try:
         locked = TypeAdapter(dict[str, _Locked]).validate_json(path.read_bytes())

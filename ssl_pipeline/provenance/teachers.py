@@ -1,4 +1,4 @@
-"""The files of a teacher that params.yaml names, as digests: another teacher is another run."""
+"""Digests of the files of the teacher that params.yaml names: a different teacher makes a different run."""
 
 import contextlib
 import glob
@@ -16,15 +16,15 @@ from ssl_pipeline.workspace import find_path
 __all__ = ["TEACHER_KEY", "file_digests", "named_teachers", "teacher_digests"]
 
 TEACHER_KEY = "pretrain.pretext_task.teacher"
-"""The key of a teacher in params.yaml."""
+"""Key of the teacher in params.yaml."""
 
-_CARD = "model.json"  # that of ssl_pipeline.artifacts.card, which takes seconds to import
+_CARD = "model.json"  # as in ssl_pipeline.artifacts.card, which takes seconds to import
 
 
 def named_teachers(pretext_task: Mapping[str, Any]) -> list[Teacher]:
-    """Return the teacher among the options of a pretext task, as params.yaml has them: one, or none.
+    """Return the teacher in the options of a pretext task, as written in params.yaml: a list of one, or an empty list.
 
-    What is no teacher is left to the stage to refuse.
+    An invalid entry is ignored here; the stage refuses it.
     """
     written = pretext_task.get("teacher")
     if not isinstance(written, str | Mapping):
@@ -36,16 +36,16 @@ def named_teachers(pretext_task: Mapping[str, Any]) -> list[Teacher]:
 
 
 def teacher_digests(pretext_task: Mapping[str, Any]) -> dict[str, str]:
-    """Return the digests of the files of a teacher; empty where none is named, or it is no file.
+    """Return the digests of the files of a teacher, empty if none is named or if it is not a file.
 
     Args:
-        pretext_task: The options of the task, as params.yaml has them.
+        pretext_task: Options of the task, as written in params.yaml.
 
     Returns:
-        The word teacher, followed by what `file_digests` calls a file -> SHA-256, in hex.
+        Name -> SHA-256, in hex. The name is the word "teacher" followed by the name that `file_digests` uses.
     """
     for teacher in named_teachers(pretext_task):
-        with contextlib.suppress(ConfigError):  # of a path that is none, as the stage says
+        with contextlib.suppress(ConfigError):  # the stage reports a bad path
             path = find_path(teacher.weights, TEACHER_KEY)
             if path.is_file():
                 return {f"teacher{name}": found for name, found in file_digests(path).items()}
@@ -53,14 +53,15 @@ def teacher_digests(pretext_task: Mapping[str, Any]) -> dict[str, str]:
 
 
 def file_digests(path: Path) -> dict[str, str]:
-    """Return the digest of a file, of files beside it that hold a part of its weights, and of the card beside weights.
+    """Return the digests of a file, of files beside it that hold part of its weights, and of the card beside weights.
 
     Args:
-        path: An .onnx file, whose weights may lie in files beside it that have its name and an ending more, or a
-            .safetensors file.
+        path: Path of a .safetensors file, or of an .onnx file, whose weights may lie in files beside it with the same
+            name and an additional suffix.
 
     Returns:
-        What follows the file's own name (of the file itself, nothing), or / and the card's -> SHA-256, in hex.
+        Name -> SHA-256, in hex. The name is the additional suffix of a file ("" for the file itself), or a slash and
+        the name of the card.
     """
     beside = [Path(one) for one in sorted(glob.glob(glob.escape(str(path)) + "*"))]
     found = {one.name.removeprefix(path.name): sha256_once(one) for one in beside if one.is_file()}

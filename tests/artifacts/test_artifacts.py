@@ -129,7 +129,7 @@ def test_a_layer_that_the_backbone_does_not_have_is_refused(tmp_path: Path):
     saved(tmp_path)
     encoder, card = load_encoder(REGISTRY, tmp_path)
     for layer in (0, 4):
-        message = rf"export.layer: {layer}, but this backbone \(resnet_cifar\) has layers 1 to 3: take one of them"
+        message = rf"export.layer: {layer}, but this backbone \(resnet_cifar\) has layers 1 to 3: choose one of them"
         with pytest.raises(ConfigError, match=message):
             cut(encoder, card, layer)
     encoder.backbone.map_channels = ()

@@ -12,7 +12,7 @@ SHIPS = {"ships": True, "broken": [], "made": {"activations": "static"}, "gate":
 BROKEN = {
     **SHIPS,
     "ships": False,
-    "broken": ["min_recall: 0.6, bound 0.9, beyond it by 0.3", "max_size: 0.5, bound 0.4"],
+    "broken": ["min_recall: 0.6, bound 0.9, missed by 0.3", "max_size: 0.5, bound 0.4"],
 }
 UNWRITTEN = {"ships": False, "broken": ["cannot write this backbone as int8:\nno Einsum"]}
 

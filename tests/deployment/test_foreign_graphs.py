@@ -52,7 +52,7 @@ def test_of_many_bands_those_are_shown_that_are_red_green_and_blue(tmp_path: Pat
 
 def test_where_nobody_knows_which_bands_are_rgb_a_rival_for_rgb_is_refused(tmp_path: Path):
     session = open_session(write_means(tmp_path / "means.onnx"))
-    with pytest.raises(PipelineError, match=r"takes RGB images, and these are 5 bands of float32.*ingest\.pixels"):
+    with pytest.raises(PipelineError, match=r"takes RGB images, but these are 5 bands of float32.*ingest\.pixels"):
         embed_with(session, PLAIN, BANDS)
 
 
@@ -69,5 +69,5 @@ def test_weights_of_a_network_for_rgb_are_judged_on_grey_images_and_refused_on_u
     (usual,) = open_rivals([rival], load_registry(), model_card(images=RGB8), rgb).values()
     np.testing.assert_allclose(judged.embed(grey), usual.embed(rgb), rtol=1e-3, atol=1e-5)
     card = model_card(images=BANDS, background=(0,) * 5, mean=(0.3,) * 5, std=(0.3,) * 5)
-    with pytest.raises(ConfigError, match=r"bare\.safetensors.*takes RGB images, and these are 5 bands"):
+    with pytest.raises(ConfigError, match=r"bare\.safetensors.*takes RGB images, but these are 5 bands"):
         open_rivals([rival], load_registry(), card, np.zeros((2, 8, 8, 5), np.float32))

@@ -51,7 +51,7 @@ def test_dynamic_int8_depends_on_the_batch_and_the_gate_measures_how_much(tmp_pa
     assert row_difference(tmp_path / "int8.onnx", images[:1]) == 0
     kept = replace(agreement(np.eye(60, dtype=np.float32), np.eye(60, dtype=np.float32), 0.3), row_difference=0.06)
     assert kept.broken(load(ROOT / "params.yaml").export.gate.int8) == [
-        "max_row_difference: 0.06, bound 0.05, beyond it by 0.01"
+        "max_row_difference: 0.06, bound 0.05, missed by 0.01"
     ]
 
 

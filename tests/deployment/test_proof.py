@@ -106,7 +106,7 @@ def test_rows_that_depend_on_their_batch_are_refused_though_torch_does_the_same(
 def test_values_that_are_not_finite_are_counted_on_the_side_that_has_them(graph: Graph):
     logarithm = graph(helper.make_node("Log", ["rows"], ["answers"]))
     below = {"below": (np.array([[-1.0, 1.0]], np.float32),)}
-    with pytest.raises(PipelineError, match="1 of onnxruntime's values are NaN or infinite, torch's are not: mend it"):
+    with pytest.raises(PipelineError, match="1 of onnxruntime's values are NaN or infinite, but torch's .* mend it"):
         prove(logarithm, plus(0.0), below, STRICT, "mend it.")
     with pytest.raises(PipelineError, match="1 of torch's values are NaN or infinite: training diverged"):
         prove(logarithm, in_torch(torch.log), below, STRICT, "mend it.")

@@ -150,11 +150,11 @@ def test_all_bounds_are_judged_and_none_of_them_by_few_images():
     assert agreement(exact, exact, 0.3).broken(bounds) == []
     lines = agreement(exact, -exact, 1.5).broken(bounds)
     assert [line.partition(":")[0] for line in lines] == ["max_difference", "max_size", "min_cosine", "min_mean_cosine"]
-    assert lines[1] == "max_size: 1.5, bound 1.1, beyond it by 0.4"
+    assert lines[1] == "max_size: 1.5, bound 1.1, missed by 0.4"
     (recall,) = agreement(exact, exact[::-1], 0.3).broken(bounds.model_copy(update={"max_difference": 99.0}))[2:]
     assert recall.startswith("min_recall: 0.")
     (few,) = agreement(exact[:49], exact[:49], 0.3).broken(bounds)
-    assert few.startswith("49 validation images prove nothing, and the gate takes 50")
+    assert few.startswith("49 validation images are too few for the gate, which needs 50")
     spoilt = exact.copy()
     spoilt[3, 2] = np.nan
     assert agreement(exact, spoilt, 0.3).broken(bounds)[0].startswith("1 values are NaN or infinite")
@@ -193,7 +193,7 @@ def test_too_few_validation_images_prove_nothing(folder: Path, pool: Pool):
     few = pool._replace(val=of_split("val", digit_images(gate.MIN_IMAGES - 1)))
     report = ship_variants(folder, section(variants=["fp32", "fp16"]), few)
     assert not report["fp16"]["ships"]
-    assert "49 validation images prove nothing" in report["fp16"]["broken"][0]
+    assert "49 validation images are too few" in report["fp16"]["broken"][0]
     none = pool._replace(val=of_split("val", digit_images(1)[:0]), originals=[])
     assert not ship_variants(folder, section(variants=["fp32", "fp16"]), none)["fp16"]["ships"]
 

@@ -197,9 +197,9 @@ def test_options_that_make_no_sense_are_refused(name: str, options: dict[str, ob
 
 
 def test_a_backbone_that_cannot_serve_is_refused_with_those_that_can():
-    with pytest.raises(ConfigError, match=r"'mae' needs a backbone that can be shown some patches .*timm/vit_tiny"):
+    with pytest.raises(ConfigError, match=r"'mae' needs a backbone that can process a subset .*timm/vit_tiny"):
         make("mae", RESNET)
-    with pytest.raises(ConfigError, match=r"'masked' needs maps of features.*resnet_cifar; .*timm/resnet18"):
+    with pytest.raises(ConfigError, match=r"'masked' needs feature maps.*resnet_cifar; .*timm/resnet18"):
         make("masked", Choice(name="torchvision/mobilenet_v3_small"), 32)
 
 

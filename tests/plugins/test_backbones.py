@@ -106,7 +106,7 @@ def test_a_backbone_that_does_not_embed_patches_alone_is_refused_by_a_task_that_
     encoder = build(name)
     assert not encoder.backbone.has("patches")
     recipe = Recipe(name="mae", pretext_task=Choice(name="mae", width=16, depth=1, heads=2))
-    words = "needs a backbone that can be shown some patches.*timm that embed each patch separately"
+    words = "needs a backbone that can process a subset .*timm that embed each patch separately"
     with pytest.raises(ConfigError, match=words):
         build_task(REGISTRY, recipe, encoder, 0, 32)
 

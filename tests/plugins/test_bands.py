@@ -71,7 +71,7 @@ class Zoo:
 def test_a_backbone_that_knows_of_no_channels_is_refused_for_other_images() -> None:
     registry = load_registry()
     registry.add(Zoo(), "zoo", "1")
-    with pytest.raises(ConfigError, match="'colours' accepts only images with 3 channels, and these have 5.*rgb8"):
+    with pytest.raises(ConfigError, match="'colours' accepts only images with 3 channels, but these have 5.*rgb8"):
         build_encoder(registry, Choice(name="colours"), (0.4,) * 5, (0.2,) * 5, 0, 32, images=BANDS5)
 
 

@@ -27,5 +27,7 @@ def test_a_folder_in_the_place_of_a_note_is_told(tmp_path: Path):
 
 def test_other_code_is_named_in_one_short_line():
     assert told({"augment": set(), "pretrain": set()}) == ""
-    assert told({"augment": set(), "pretrain": {"b", "a"}, "export": {"a"}}) == "other code in pretrain, export (a, b)"
-    assert told({"export": {"a", "b", "c", "d", "e"}}) == "other code in export (a, b, c and 2 more)"
+    assert (
+        told({"augment": set(), "pretrain": {"b", "a"}, "export": {"a"}}) == "changed code in pretrain, export (a, b)"
+    )
+    assert told({"export": {"a", "b", "c", "d", "e"}}) == "changed code in export (a, b, c and 2 more)"

@@ -32,7 +32,7 @@ def test_an_edit_of_the_source_in_use_runs_ingest_again_and_no_other_edit_does(c
 
     code.refresh(config)
     assert (
-        edit("ssl_pipeline_plugins/sources/digits.py") == "other code in ingest (ssl_pipeline_plugins.sources.digits)"
+        edit("ssl_pipeline_plugins/sources/digits.py") == "changed code in ingest (ssl_pipeline_plugins.sources.digits)"
     )
     assert edit("ssl_pipeline_plugins/sources/folder.py") == ""
     views = edit("ssl_pipeline/augment/policy.py")
@@ -41,6 +41,6 @@ def test_an_edit_of_the_source_in_use_runs_ingest_again_and_no_other_edit_does(c
     folder = config.ingest.source.model_copy(update={"name": "folder"})
     chosen = config.model_copy(update={"ingest": config.ingest.model_copy(update={"source": folder})})
     assert code.refresh(chosen).startswith(
-        "other code in ingest (ssl_pipeline.data.caption_files, ssl_pipeline.data.label_tables, "
+        "changed code in ingest (ssl_pipeline.data.caption_files, ssl_pipeline.data.label_tables, "
         "ssl_pipeline_plugins.sources.digits and 1 more"
     )

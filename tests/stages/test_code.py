@@ -43,7 +43,7 @@ def test_the_backbone_that_another_run_s_card_names_is_code_of_linear_eval(
 
     renamed = card.model_copy(update={"backbone": Choice(name="timm/test_vit")})
     write_product(other / "model.json", renamed.model_dump(mode="json"))
-    assert "other code in linear_eval (" in refresh(config)  # though params.yaml is as it was
+    assert "changed code in linear_eval (" in refresh(config)  # though params.yaml is as it was
     assert "ssl_pipeline_plugins.backbones.timm" in code_of("linear_eval")
     assert "ssl_pipeline_plugins.backbones.torchvision" not in code_of("linear_eval")
 
@@ -84,7 +84,7 @@ def test_pretrain_depends_on_the_files_of_its_teacher_and_on_its_backbone(
     assert not {"teacher", "ssl_pipeline_plugins.backbones.torchvision"} & others
     assert refresh(config) == ""
     Path("theirs.safetensors").write_bytes(b"others")
-    assert "other code in pretrain (teacher)" in refresh(config)
+    assert "changed code in pretrain (teacher)" in refresh(config)
 
 
 def test_pretrain_depends_on_the_content_of_the_weights_that_it_begins_with(
@@ -98,4 +98,4 @@ def test_pretrain_depends_on_the_content_of_the_weights_that_it_begins_with(
     assert "pretrain.init" in code_of("pretrain")
     assert "pretrain.init" not in code_of("export") | code_of("linear_eval")
     (tmp_path / "given.safetensors").write_bytes(b"another")
-    assert "other code in pretrain (pretrain.init)" in refresh(config)
+    assert "changed code in pretrain (pretrain.init)" in refresh(config)

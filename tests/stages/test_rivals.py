@@ -217,11 +217,11 @@ def test_a_rival_is_never_called_by_a_name_that_was_not_opened(rival: dict[str, 
         ("NO.ONNX", "there is no such file"),
         (
             "weights.pth",
-            "name a file that ends in .onnx or .safetensors, or a backbone with published weights. Backbones that have some: timm/...",
+            "name a file that ends in .onnx or .safetensors, or a backbone with published weights. Backbones with published weights: timm/...",
         ),
         (
             "models",
-            "name a file that ends in .onnx or .safetensors, or a backbone with published weights. Backbones that have some: timm/...",
+            "name a file that ends in .onnx or .safetensors, or a backbone with published weights. Backbones with published weights: timm/...",
         ),
         ("nan.onnx", "it returns NaN or infinity for some images"),
         (
@@ -244,7 +244,7 @@ def test_a_rival_is_never_called_by_a_name_that_was_not_opened(rival: dict[str, 
         ("resnet18", "unknown name 'resnet18'. Did you mean 'timm/resnet18' or 'torchvision/resnet18'?"),
         (
             "resnet18",
-            "Or name a file that ends in .onnx or .safetensors, or a backbone with published weights. Backbones that have some: timm/...",
+            "Or name a file that ends in .onnx or .safetensors, or a backbone with published weights. Backbones with published weights: timm/...",
         ),
         ("timm/resnet10t", "the published weights of timm/resnet10t could not be downloaded (no route to host)"),
         ("timm/resnet19", "timm has no model 'resnet19'"),

@@ -143,7 +143,7 @@ def test_a_name_stands_for_published_weights_and_for_the_backbone(configure, poo
         ("resnet_cifar", BACKBONE, "backbone 'resnet_cifar' has no published weights"),
         ("resnet.safetensors", BACKBONE, r"'resnet\.safetensors' does not exist\. Use random, pretrained, the path"),
         ("timm/resnet18.pth", BACKBONE, r"'timm/resnet18\.pth' does not exist"),
-        ("anything", BACKBONE, r"'anything' does not exist.*Backbones that have some: timm/"),
+        ("anything", BACKBONE, r"'anything' does not exist.*Backbones with published weights: timm/"),
     ],
 )
 def test_what_names_no_weights_of_the_backbone_is_refused(configure, pool, published, init, backbone, words):
