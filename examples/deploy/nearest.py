@@ -1,6 +1,6 @@
-"""Find the images of a folder that are most like one: python nearest.py backbone.onnx photo.jpg folder/
+"""Find the images in a folder that are most similar to one image: python nearest.py backbone.onnx photo.jpg folder/
 
-Needs numpy, Pillow and onnxruntime, and nothing of ours.
+Needs only numpy, Pillow and onnxruntime.
 """
 
 import json

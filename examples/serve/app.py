@@ -1,4 +1,4 @@
-"""What the service answers to, in JSON. One that refuses has `error`, and `images` where some of them are to blame.
+"""The endpoints of the service, which answer in JSON. A refusal has `error`, and `images` if some of them caused it.
 
 Nothing here imports torch.
 """
@@ -27,16 +27,16 @@ from ssl_pipeline.errors import PipelineError
 from ssl_pipeline.runtime import Backbone
 
 MOST_NEIGHBOURS = 1000
-"""Neighbours of an image that a request may ask for."""
+"""Largest number of neighbours per image that a request may ask for."""
 Answer = Callable[[Service, Request], Awaitable[dict[str, Any]]]
-LOG = logging.getLogger("uvicorn.error")  # which goes to the standard error
+LOG = logging.getLogger("uvicorn.error")  # written to standard error
 
 
 def build(settings: Settings) -> Starlette:
     """Return the application.
 
     Raises:
-        PipelineError: A file is missing, is another one, or does not belong to the model.
+        PipelineError: A file is missing, is of another kind, or does not belong to the model.
     """
     service = Service(settings)
     routes = [
@@ -59,7 +59,7 @@ async def embed(service: Service, request: Request) -> dict[str, Any]:
 
 async def classify(service: Service, request: Request) -> dict[str, Any]:
     if service.classifier is None or service.classify is None:
-        raise Refused(404, "There is no classifier here: start the service with --classifier.")
+        raise Refused(404, "This service has no classifier: start it with --classifier.")
     outcomes = await _outcomes(service, request, service.classify)
     names = service.classes
     images = [
@@ -71,7 +71,7 @@ async def classify(service: Service, request: Request) -> dict[str, Any]:
 
 async def neighbours(service: Service, request: Request) -> dict[str, Any]:
     if service.bank is None:
-        raise Refused(404, "There is no index here: start the service with --index.")
+        raise Refused(404, "This service has no index: start it with --index.")
     k = _count(request.query_params.get("k", "10"))
     outcomes = await _outcomes(service, request, service.embed)
     found = await service.neighbours(np.stack([row for _, row in outcomes]), k)
@@ -84,11 +84,11 @@ def _count(word: str) -> int:
         count = int(word)
         if 1 <= count <= MOST_NEIGHBOURS:
             return count
-    raise Refused(400, f"k must be a whole number from 1 to {MOST_NEIGHBOURS}, without zeros before it.")
+    raise Refused(400, f"k must be a whole number from 1 to {MOST_NEIGHBOURS}, without leading zeros.")
 
 
 async def _outcomes(service: Service, request: Request, batcher: Batcher) -> list[Outcome]:
-    """Read the body, after all that can be refused without it."""
+    """Read the body and return its outcomes; call this after all checks that do not need the body."""
     return await service.outcomes(await read_uploads(request, service.settings), batcher)
 
 
@@ -105,7 +105,7 @@ def version(service: Service) -> dict[str, Any]:
 
 
 def latency(service: Service) -> dict[str, Any]:
-    """Return milliseconds of the last requests, from their head to the answer, and how well images come together."""
+    """Return the latency in ms of the last requests, from their headers to the answer, and the sizes of batches."""
     times = {
         path: {f"p{level}_ms": round(1000 * float(np.percentile(some, level)), 3) for level in (50, 95, 99)}
         for path, some in service.seconds.items()
@@ -136,7 +136,7 @@ def _post(service: Service, answer: Answer) -> Callable[[Request], Awaitable[Res
         started = time.perf_counter()
         try:
             response = await _guarded(service, answer, request)
-        except Exception:  # a bug, which `_bug` answers
+        except Exception:  # a bug; `_bug` answers the request
             service.answers[500] += 1
             raise
         service.answers[response.status_code] += 1
@@ -149,19 +149,19 @@ def _post(service: Service, answer: Answer) -> Callable[[Request], Awaitable[Res
 
 async def _guarded(service: Service, answer: Answer, request: Request) -> Response:
     if service.in_flight >= service.settings.max_requests:
-        return JSONResponse({"error": "Too many requests at a time: try again."}, 503, {"retry-after": "1"})
+        return JSONResponse({"error": "Too many requests in flight: try again."}, 503, {"retry-after": "1"})
     service.in_flight += 1
     try:
         return JSONResponse(await answer(service, request))
     except Refused as refused:
         blamed = {} if refused.images is None else {"images": refused.images}
         return JSONResponse({"error": refused.reason, **blamed}, refused.status)
-    except PipelineError as error:  # a process that decodes was killed; why is for whoever runs the service
-        LOG.error("%s was answered by 503: %s", request.url.path, error)
-        reason = "A process that decodes images was ended, as where memory runs out: try again."
+    except PipelineError as error:  # a decoding process was killed; the log has the details for the operator
+        LOG.error("%s was answered with 503: %s", request.url.path, error)
+        reason = "A process that decodes images was killed, perhaps for lack of memory: try again."
         return JSONResponse({"error": reason}, 503, {"retry-after": "1"})
     except ClientDisconnect:
-        return Response(status_code=499)  # which nobody will read
+        return Response(status_code=499)  # nobody will read it
     finally:
         service.in_flight -= 1
 
@@ -173,4 +173,4 @@ async def _no_such_address(request: Request, error: Exception) -> Response:
 
 
 async def _bug(request: Request, error: Exception) -> Response:
-    return JSONResponse({"error": "The service has a fault: its log has the traceback."}, 500)
+    return JSONResponse({"error": "Internal error: the log of the service has the traceback."}, 500)

@@ -1,4 +1,4 @@
-"""Images of several requests become one batch."""
+"""Combining images of several requests in one batch."""
 
 import asyncio
 import contextlib
@@ -13,16 +13,16 @@ Rows = npt.NDArray[np.float32]
 
 
 class Batcher:
-    """Gives the images of concurrent requests to a model together.
+    """Queue that passes images of concurrent requests to a model in batches.
 
-    While the model is at work, images gather. When it is idle, the first one waits some milliseconds for those that are
-    on their way, and for none if there are none. How many images can wait is bounded by whoever calls.
+    Images queue up while the model is busy. When it is idle, the first image waits a few milliseconds for others, but
+    only if others are on their way. The caller bounds the number of waiting images.
 
     Args:
-        compute: What makes rows (n, D) of n images of any sizes; it runs in a thread.
-        batch: Images in a batch, at most.
-        wait: Seconds that a batch waits for further images.
-        coming: What says whether images are on their way.
+        compute: Function from n images of any sizes to rows (n, D); it runs in a thread.
+        batch: Largest number of images in a batch.
+        wait: Time in s that a batch waits for more images.
+        coming: Function that returns whether images are on their way.
     """
 
     def __init__(
@@ -40,7 +40,7 @@ class Batcher:
         return await future
 
     async def work(self) -> None:
-        """Make batches until this is cancelled."""
+        """Process batches until cancelled."""
         loop = asyncio.get_running_loop()
         while True:
             images, futures = map(list, zip(*await self._gather(), strict=True))
@@ -53,15 +53,13 @@ class Batcher:
             for future, row in zip(futures, found, strict=True):
                 if future.done():  # a client may have left
                     continue
-                if isinstance(
-                    row, Exception
-                ):  # whatever it is, it is the request's own to tell; the next batch goes on
+                if isinstance(row, Exception):  # its request reports it; the next batch is unaffected
                     future.set_exception(row)
                 else:
                     future.set_result(row)
 
     def _rows(self, images: Sequence[Pixels]) -> Sequence[Rows | Exception]:
-        """Return the row of each image, or why there is none: one image's fault is not that of others in its batch."""
+        """Return the row of each image or its error, so that one bad image does not affect the rest of its batch."""
         try:
             return list(self._compute(images))
         except Exception as error:

@@ -1,4 +1,4 @@
-"""From the body of a request to the bytes of its images: one image as it is, or several as multipart/form-data."""
+"""From the body of a request to the bytes of its images: one raw image, or several as multipart/form-data."""
 
 import asyncio
 import re
@@ -12,18 +12,18 @@ from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import Request
 
 MOST_OF_A_NAME = 200
-"""Letters of an image's name that an answer repeats."""
+"""Number of letters of an image's name that an answer repeats."""
 BOUNDARY = re.compile(rb"[\w'()+,./:=? -]{1,70}", re.ASCII)
-"""What may part the files of a form (RFC 2046, 5.1.1); none of it has a meaning within quotes."""
+"""Valid boundaries between the files of a form (RFC 2046, 5.1.1), none of which needs escaping within quotes."""
 
 
-class Refused(Exception):  # noqa: N818 - an answer, and no error of ours
-    """A request that is answered by a 4xx or by 503.
+class Refused(Exception):  # noqa: N818 - an answer, not an error of the service
+    """A request that is answered with a 4xx status or with 503.
 
     Args:
-        status: The status of HTTP.
-        reason: Why, as a sentence.
-        images: Name and reason of each image that is to blame.
+        status: HTTP status code.
+        reason: Reason, as a sentence.
+        images: Name and reason of each image that caused the refusal.
     """
 
     def __init__(self, status: int, reason: str, images: list[dict[str, str]] | None = None):
@@ -42,10 +42,10 @@ async def read_uploads(request: Request, settings: Settings) -> list[Upload]:
     """Read all images of a request.
 
     Raises:
-        Refused: There is none, there are too many or too many bytes, or they do not arrive.
+        Refused: There is no image, there are too many images or bytes, or the body does not arrive in time.
     """
     if "content-encoding" in request.headers:
-        raise Refused(415, "The body is compressed: send images as they are.")
+        raise Refused(415, "The body is compressed: send images without a content encoding.")
     if int(request.headers.get("content-length", 0)) > settings.max_bytes:
         raise _too_large(settings)
     try:
@@ -56,7 +56,7 @@ async def read_uploads(request: Request, settings: Settings) -> list[Upload]:
     if not uploads:
         raise Refused(400, "There is no image: send one as the body, or several as files of multipart/form-data.")
     if len(uploads) > settings.max_images:
-        raise Refused(413, f"There are {len(uploads)} images, and a request may have {settings.max_images}.")
+        raise Refused(413, f"There are {len(uploads)} images, but a request may have at most {settings.max_images}.")
     return uploads
 
 
@@ -69,7 +69,7 @@ async def _read(request: Request, settings: Settings) -> list[Upload]:
         form = await _InMemory(_form_head(request), body, max_files=settings.max_images + 1).parse()
     except MultiPartException as error:
         if error.message.startswith("Too many files"):
-            raise Refused(413, f"A request may have {settings.max_images} images, and there are more.") from error
+            raise Refused(413, f"A request may have at most {settings.max_images} images.") from error
         raise Refused(400, f"The body is not multipart/form-data: {error.message}") from error
     except ValueError as error:  # UnicodeError is one, too
         raise Refused(400, "The body is not multipart/form-data: it cannot be parsed.") from error
@@ -81,18 +81,18 @@ async def _read(request: Request, settings: Settings) -> list[Upload]:
 
 
 def _form_head(request: Request) -> Headers:
-    """Return what the parser has to know of a form: its boundary alone.
+    """Return the only header that the parser needs: the content type with the boundary.
 
-    By a charset that the client names, names of files could become what is no text, such as lone surrogates.
+    A charset named by the client is dropped: it could turn file names into invalid text, such as lone surrogates.
     """
     boundary = parse_options_header(request.headers["content-type"])[1].get(b"boundary", b"")
     if not BOUNDARY.fullmatch(boundary):
-        raise MultiPartException("the boundary is missing, or is none.")
+        raise MultiPartException("the boundary is missing or invalid.")
     return Headers({"content-type": f'multipart/form-data; boundary="{boundary.decode()}"'})
 
 
 class _InMemory(MultiPartParser):
-    spool_max_size = 2**62  # bodies are bounded already, and a container may have no disk to write to
+    spool_max_size = 2**62  # bodies are already bounded, and a container may have no writable disk
 
 
 async def _bounded(request: Request, settings: Settings) -> AsyncGenerator[bytes, None]:
@@ -105,4 +105,4 @@ async def _bounded(request: Request, settings: Settings) -> AsyncGenerator[bytes
 
 
 def _too_large(settings: Settings) -> Refused:
-    return Refused(413, f"The body has more than {settings.max_bytes:,} bytes.")
+    return Refused(413, f"The body exceeds {settings.max_bytes:,} bytes.")

@@ -1,4 +1,4 @@
-"""What all requests share: the models, the index, the processes that decode, and the batches."""
+"""State that all requests share: the models, the index, the decoding processes and the batches."""
 
 import asyncio
 import contextlib
@@ -22,29 +22,29 @@ from ssl_pipeline.neighbours import check_finite, nearest, unit
 from ssl_pipeline.runtime import Backbone
 
 WAITING_BYTES = 2**28
-"""Bytes of decoded images that wait for the model, beyond which no further image is decoded; those that are being
-decoded may come on top, one for each process."""
+"""Limit in bytes on decoded images that wait for the model; beyond it, no further image is decoded. Images that are
+being decoded, one per process, may exceed it."""
 REMEMBERED = 1000
-"""Requests to each address whose time is known."""
+"""Number of requests per endpoint whose latency is kept."""
 STATUSES = {"too large": 413, "not an image": 415, "not supported": 415}
-"""Why an image is refused -> the status of HTTP; 422 for all other reasons."""
+"""Reason for refusing an image -> HTTP status code; all other reasons give 422."""
 
 
 class Outcome(NamedTuple):
-    """What is said of an image, and the model's row for it."""
+    """Description of an image in the answer, and its row from the model."""
 
     about: dict[str, Any]
     row: Rows
 
 
 class Service:
-    """What all requests share.
+    """State that all requests share.
 
     Args:
-        settings: What is served, and what a request may cost.
+        settings: Files to serve, and limits of requests.
 
     Raises:
-        PipelineError: A file is missing, is another one, or does not belong to the model.
+        PipelineError: A file is missing, is of another kind, or does not belong to the model.
     """
 
     def __init__(self, settings: Settings):
@@ -72,8 +72,10 @@ class Service:
         settings = self.settings
         classifier = self._open(settings.classifier, "probabilities")
         if classifier.images != self.backbone.images:
-            raise PipelineError(f"{settings.classifier} and {settings.model} take other images: name files of one run.")
-        # a probe has the weights of the backbone; a classifier has its own, but comes from the same training images
+            raise PipelineError(
+                f"{settings.classifier} and {settings.model} take different kinds of images: name files of one run."
+            )
+        # a probe shares the backbone's weights; a fine-tuned classifier shares only its training images
         shared = "weights_sha256" if "backbone_sha256" in classifier.metadata else "data_sha256"
         if classifier.metadata.get(shared) != self.backbone.metadata.get(shared):
             raise PipelineError(
@@ -89,13 +91,13 @@ class Service:
         return names
 
     def _read_index(self) -> tuple[list[str], Rows]:
-        from ssl_pipeline.embeddings.table import Index  # which needs pyarrow
+        from ssl_pipeline.embeddings.table import Index  # needs pyarrow
 
         with Index(self.settings.index) as index:
             if index.about.model_sha256 != self.backbone.sha256:
                 raise PipelineError(
-                    f"{self.settings.index} was made by another model than {self.settings.model}, and embeddings of "
-                    "two models cannot be compared: embed the images anew."
+                    f"{self.settings.index} was not made with {self.settings.model}, and embeddings of two models "
+                    "cannot be compared: embed the images again."
                 )
             parts = list(index.rows())
         bank = np.concatenate([rows for _, rows in parts]) if parts else np.empty((0, self.backbone.dim), np.float32)
@@ -107,7 +109,7 @@ class Service:
 
     @contextlib.asynccontextmanager
     async def running(self, app: object) -> AsyncIterator[None]:
-        """Make batches until the server has answered all that was in flight."""
+        """Process batches until the server has answered all requests in flight."""
         workers = [asyncio.create_task(batcher.work()) for batcher in (self.embed, self.classify) if batcher]
         try:
             await self._start_decoders()
@@ -118,12 +120,12 @@ class Service:
             await asyncio.to_thread(self._uploads.close)
 
     async def _start_decoders(self) -> None:
-        """Have the processes at hand before the first request, which would wait a second for them."""
+        """Start the decoding processes before the first request, which would otherwise wait a second for them."""
         loop, empty = asyncio.get_running_loop(), [b""] * self.settings.decoders
         await asyncio.gather(*(loop.run_in_executor(self._threads, self._uploads.read, content) for content in empty))
 
     async def outcomes(self, uploads: list[Upload], batcher: Batcher) -> list[Outcome]:
-        """Decode images, and run a model on them, each together with those of other requests.
+        """Decode images, and run a model on them in batches with those of other requests.
 
         Raises:
             Refused: Some of the images cannot be used.
@@ -150,13 +152,13 @@ class Service:
             self._waiting_bytes -= picture.pixels.nbytes
             async with self._room:
                 self._room.notify_all()
-        if not np.isfinite(row).all():  # of an image whose values are not, for one; JSON has no such numbers
-            return RejectedError("broken", "the model's answer to it is not finite")
+        if not np.isfinite(row).all():  # for example, its values are not; JSON cannot represent it
+            return RejectedError("broken", "the model's output for it is not finite")
         return Outcome({"name": upload.name, "width": width, "height": height, "sha256": picture.sha256}, row)
 
     async def _read(self, upload: Upload) -> Picture | RejectedError:
-        """Decode an image when there is a process and room for it; its bytes wait from then on."""
-        async with self._slots:  # room is looked for by those alone who decode next: all others would find it as well
+        """Decode an image once a process and memory are free; from then on, its bytes count as waiting."""
+        async with self._slots:  # only tasks with a process check for memory, or all would find it free at once
             async with self._room:
                 await self._room.wait_for(lambda: self._waiting_bytes < WAITING_BYTES)
             loop = asyncio.get_running_loop()
@@ -166,7 +168,7 @@ class Service:
             return picture
 
     async def neighbours(self, rows: Rows, k: int) -> list[list[dict[str, Any]]]:
-        """Return the nearest images of the index to embeddings (n, D), the nearest first; one search at a time."""
+        """Return the images of the index nearest to each embedding (n, D), nearest first; one search runs at a time."""
         return await asyncio.get_running_loop().run_in_executor(self._search, self._nearest, rows, k)
 
     def _nearest(self, rows: Rows, k: int) -> list[list[dict[str, Any]]]:

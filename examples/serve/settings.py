@@ -1,4 +1,4 @@
-"""What the service can be told, each by an argument or by an environment variable: --max-images or SERVE_MAX_IMAGES."""
+"""Settings of the service, each from an argument or an environment variable: --max-images or SERVE_MAX_IMAGES."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -6,22 +6,23 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Settings:
-    """What is served, and what a request may cost.
+    """Files to serve, and limits of requests.
 
     Attributes:
-        model: The exported backbone.
-        classifier: A classifier.onnx or a linear_probe.onnx, for /classify; None: there is none.
-        index: The table that `ssl-pipeline embed` has written with this model, for /neighbours; None: there is none.
-        provider: The execution provider: auto, cpu, cuda or openvino.
-        threads: CPU threads of the model; None leaves the choice to onnxruntime.
-        decoders: Processes that decode images.
-        max_bytes: Bytes of a request's body, at most.
-        max_images: Images of a request, at most.
-        max_megapixels: Megapixels of an image, at most; it is refused by its header.
-        max_requests: Requests that are worked on at a time; further ones are answered by 503.
-        batch: Images that are given to the model at a time, at most.
-        wait_ms: Milliseconds that a batch waits for further images.
-        patience: Seconds in which the body of a request has to arrive.
+        model: Path of the exported backbone.
+        classifier: Path of classifier.onnx or linear_probe.onnx, for /classify; None to serve no classifier.
+        index: Path of the table that `ssl-pipeline embed` has written with this model, for /neighbours; None to serve
+            no index.
+        provider: Execution provider: auto, cpu, cuda or openvino.
+        threads: Number of CPU threads of the model; None leaves the choice to onnxruntime.
+        decoders: Number of processes that decode images.
+        max_bytes: Largest size of a request's body in bytes.
+        max_images: Largest number of images in a request.
+        max_megapixels: Largest size of an image in megapixels; larger ones are refused by their header.
+        max_requests: Largest number of requests in flight; further ones are answered with 503.
+        batch: Largest number of images in a batch.
+        wait_ms: Time in ms that a batch waits for more images.
+        patience: Time in s within which the body of a request has to arrive.
     """
 
     model: Path

@@ -273,7 +273,7 @@ def test_it_takes_so_many_requests_and_ends_when_they_are_answered(models: Model
             while server.ask("GET", "/health")[1]["in_flight"] == 0:
                 time.sleep(0.01)
             status, said = server.post("/embed", photo)
-            assert (status, said["error"]) == (503, "Too many requests at a time: try again.")
+            assert (status, said["error"]) == (503, "Too many requests in flight: try again.")
             server.process.terminate()
             wait_until_refused(server.port)
             connection.sendall(photo[1000:])
@@ -288,4 +288,4 @@ def test_a_file_that_does_not_fit_is_told_at_the_start(models: Models, tmp_path:
     words = ["--model", other, "--index", models.index]
     done = subprocess.run([sys.executable, "-c", ALONE, *map(str, words)], capture_output=True, text=True)
     assert (done.returncode, done.stderr.count("\n")) == (1, 1)
-    assert "was made by another model" in done.stderr
+    assert "was not made with" in done.stderr

@@ -89,7 +89,7 @@ def test_a_decoder_that_was_killed_is_logged_and_told_in_the_words_of_a_client(
     assert (response.status_code, response.headers["retry-after"]) == (503, "1")
     assert b"try again" in response.body
     assert b"taskset" not in response.body
-    assert "/embed was answered by 503: Give fewer cores (taskset)." in caplog.text
+    assert "/embed was answered with 503: Give fewer cores (taskset)." in caplog.text
 
 
 def test_a_probe_or_classifier_of_another_run_is_refused(parts: Parts, tmp_path: Path):

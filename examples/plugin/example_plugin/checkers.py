@@ -1,6 +1,6 @@
-"""Chequered images, drawn when they are read: a source whose data is a rule.
+"""Chequered images, drawn when they are read: a source that generates its data by a rule.
 
-A network that tells the sizes of the squares apart has learned to see edges; no file and no download is needed.
+A network that distinguishes the sizes of the squares has learned to see edges. No file and no download is needed.
 """
 
 import numpy as np
@@ -13,11 +13,11 @@ from ssl_pipeline.types import Register
 
 SIDE = 24
 SIZES = (2, 4, 8)
-VERSION = "1"  # another one where the drawing changes, so that images are ingested again
+VERSION = "1"  # change it whenever the drawing changes, so that images are ingested again
 
 
 def draw(path: str, limit: int) -> Image.Image:
-    """Return the image of a path such as `4/17.png`: squares of 4 px, moved and coloured by number 17."""
+    """Return the image for a path such as `4/17.png`: squares of 4 px, shifted and coloured by seed 17."""
     size, _, name = path.partition("/")
     chance = np.random.default_rng([int(size), int(name.removesuffix(".png"))])
     rows, columns = np.indices((SIDE, SIDE)) + chance.integers(0, 2 * SIDE, (2, 1, 1))
@@ -38,12 +38,12 @@ class Checkers(Source):
         self.count = count
 
     def open(self) -> Images:
-        """Return the images in the order of their sizes."""
+        """Return the images, ordered by the size of their squares."""
         records = [Record(f"{size}/{number}.png", label=str(size)) for size in SIZES for number in range(self.count)]
         return Images(records, draw, portable=False)
 
     def files(self) -> Pile:
-        """Return the version of the drawing, as there are no files."""
+        """Return the version of the drawing, because there are no files."""
         return Pile(others={"example_plugin_checkers": f"version {VERSION}"})
 
 

@@ -1,4 +1,4 @@
-"""Circle loss: the farther a pair is from where it should be, the more it counts.
+"""Circle loss: the farther a pair is from its optimum, the larger its weight.
 
 Source: Sun et al. 2020 (2002.10857), equations 6 to 8.
 """
@@ -18,13 +18,13 @@ class Circle(Loss):
     """Mean of log(1 + Σ exp(γ [s⁻ + m]₊ (s⁻ - m)) Σ exp(γ [1 + m - s⁺]₊ (1 - m - s⁺))), with s the cosine.
 
     Args:
-        margin: m, in (0, 1): positives should be nearer than 1 - m, negatives farther than m.
-        scale: γ > 0.
+        margin: Margin m, in (0, 1): cosines of positives should exceed 1 - m, those of negatives stay below m.
+        scale: Scale γ of the exponents, greater than 0.
     """
 
     energy_name = "negative_cosine"
     refuses: Mapping[Trait, str] = {
-        "debiased": "a circle's terms do not fall with the similarity, so that no least one can be told"
+        "debiased": "the terms of a circle loss are not monotonic in the similarity, so they have no known minimum"
     }
 
     def __init__(self, *, margin: float = 0.4, scale: float = 16.0):
@@ -38,16 +38,16 @@ class Circle(Loss):
     def forward(self, anchors: Tensor, positives: Tensor, negatives: Negatives, step: Step) -> StepOutput:
         """Return the mean loss over anchors (A, D) with positives (A, M, D), all unit-norm."""
         cosine = cosines(anchors, positives)  # (A, M)
-        weight = (1 + self.margin - cosine.detach()).clamp(min=0)  # says how much a pair counts: no gradient of its own
+        weight = (1 + self.margin - cosine.detach()).clamp(min=0)  # a weight, through which no gradient flows
         pull = (self.scale * weight * (1 - self.margin - cosine)).logsumexp(dim=1)
-        push = log_mass(anchors, negatives, self._logits)  # (A,); nothing of size anchors x keys exists
+        push = log_mass(anchors, negatives, self._logits)  # (A,), without ever holding anchors x keys
         return StepOutput(F.softplus(pull + push).mean(), {"positive_cosine": cosine.detach().mean()})
 
     def _logits(self, similarities: Tensor) -> Tensor:
         return self.scale * (similarities.detach() + self.margin).clamp(min=0) * (similarities - self.margin)
 
     def energy(self, first: Tensor, second: Tensor) -> Tensor:
-        """-cos."""
+        """Return minus the cosine of each pair."""
         return -torch.linalg.vecdot(first, second)
 
 

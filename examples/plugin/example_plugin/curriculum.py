@@ -1,6 +1,6 @@
-"""Curriculum: easy negatives first; the nearer ones, which are harder, join as training goes on.
+"""Curriculum: training begins with easy negatives; nearer ones, which are harder, join over time.
 
-Source: Chu et al. 2021 (CuCo, IJCAI 2021), section 3, with a share that grows evenly.
+Source: Chu et al. 2021 (CuCo, IJCAI 2021), section 3, with a share that grows linearly.
 """
 
 import torch
@@ -12,10 +12,10 @@ from ssl_pipeline.types import Candidates, Negatives, NegativeStrategy, Register
 
 
 class Curriculum(NegativeStrategy):
-    """The batch's keys, less the nearest to an anchor: a share of them that falls to 0.
+    """The keys of the batch without those nearest to the anchor, whose excluded share falls to 0.
 
     Args:
-        start: Share of the keys, the farthest, that count in the first step, in (0, 1].
+        start: Share of the keys, the farthest ones, that are negatives in the first step, in (0, 1].
     """
 
     traits = frozenset({"selected"})
@@ -27,7 +27,7 @@ class Curriculum(NegativeStrategy):
         self.start = start
 
     def select(self, candidates: Candidates) -> Negatives:
-        """Return every key of another sample up to a quantile of the anchor's similarities."""
+        """Return the keys of other samples whose similarity to the anchor does not exceed a quantile."""
         share = self.start + (1 - self.start) * candidates.step.progress
         limit = quantiles(candidates.anchors, candidates.negatives(), [share])[:, 0]
         figures = {"share": torch.tensor(share)}

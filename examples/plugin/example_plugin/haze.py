@@ -1,4 +1,4 @@
-"""Haze: a view is mixed with white, as far away things are with the light of the air.
+"""Haze: each view is mixed with white, as distant objects are with airlight.
 
 Source: Narasimhan and Nayar 2002 (Vision and the Atmosphere), equation 4, with one distance for the whole view.
 """
@@ -10,10 +10,10 @@ from ssl_pipeline.types import Register, ViewOperation
 
 
 class Haze(ViewOperation):
-    """Between nothing and `strength` of each view is white; how much is drawn for each view.
+    """Mix each view with white; its share is drawn uniformly between 0 and `strength`.
 
     Args:
-        strength: The largest share of white, in (0, 1].
+        strength: Largest share of white, in (0, 1].
     """
 
     uniforms = 1
@@ -25,12 +25,12 @@ class Haze(ViewOperation):
         self.strength = strength
 
     def forward(self, images: Tensor, uniforms: Tensor) -> Tensor:
-        """Mix images (N, C, S, S) with white, each by its own number (N, 1)."""
+        """Return images (N, C, S, S) mixed with white, each by its random number in `uniforms` (N, 1)."""
         share = self.strength * uniforms[:, :, None, None]
         return images * (1 - share) + share
 
 
 @hookimpl
 def register_operations(register: Register) -> None:
-    """Add `example_plugin_haze`, for `augment.views` of params.yaml: `example_plugin_haze: {p: 0.5, strength: 0.3}`."""
+    """Add `example_plugin_haze`; in `augment.views` of params.yaml: `example_plugin_haze: {p: 0.5, strength: 0.3}`."""
     register("example_plugin_haze", Haze)

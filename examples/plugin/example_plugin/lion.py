@@ -1,6 +1,6 @@
-"""Lion: each weight moves by the learning rate, up or down, as the sign of a mean of gradients says.
+"""Lion: each weight moves up or down by the learning rate, depending on the sign of an averaged gradient.
 
-Source: Chen et al. 2023 (2302.06675), algorithm 2. Its rate should be a tenth to a third of AdamW's.
+Source: Chen et al. 2023 (2302.06675), algorithm 2. Its learning rate should be 1/10 to 1/3 of AdamW's.
 """
 
 from collections.abc import Callable
@@ -17,13 +17,13 @@ Beta = Annotated[float, Field(ge=0.0, lt=1.0)]
 
 
 class Lion(optim.Optimizer):
-    """Steps by the sign of a fading mean of gradients, to which the newest one adds more.
+    """Steps by the sign of a moving average of gradients, in which the newest gradient has additional weight.
 
     Args:
-        groups: The parameters that are trained.
-        learning_rate: The learning rate, greater than 0.
-        momentum: The share of the mean in what gives the sign, in [0, 1).
-        second_beta: The share of the mean that is kept from one step to the next, in [0, 1).
+        groups: Groups of parameters to train.
+        learning_rate: Learning rate, greater than 0.
+        momentum: Weight of the moving average in the update, in [0, 1); the newest gradient has the rest.
+        second_beta: Decay of the moving average from one step to the next, in [0, 1).
     """
 
     def __init__(
@@ -33,7 +33,7 @@ class Lion(optim.Optimizer):
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> None:  # type: ignore[override]
-        """Move all parameters that have a gradient, by the rate and the weight decay of their group."""
+        """Update all parameters that have a gradient, with the learning rate and the weight decay of their group."""
         for group in self.param_groups:
             for weight in group["params"]:
                 if weight.grad is None:

@@ -1,4 +1,4 @@
-"""Mixer: each patch becomes a vector, and small convolutions mix these over space, then over channels.
+"""Mixer: each patch becomes a vector; convolutions then mix these vectors over space, and over channels.
 
 Source: Trockman and Kolter 2022 (2201.09792), section 2 (ConvMixer).
 """
@@ -10,7 +10,7 @@ from ssl_pipeline.types import Backbone, Register
 
 
 class _Block(nn.Module):
-    """Mixes over space, with what it was given added, then over channels."""
+    """A spatial convolution with a residual connection, followed by a mix of channels."""
 
     def __init__(self, width: int, kernel: int):
         super().__init__()
@@ -26,11 +26,11 @@ class _Block(nn.Module):
 
 
 class Mixer(Backbone):
-    """Embeddings of length `width`, of images of any size from `patch` px on.
+    """A backbone with embeddings of length `width`, for images of at least `patch` px.
 
     Args:
-        width: Number of channels, 1 or more.
-        depth: Number of blocks, 1 or more.
+        width: Number of channels, at least 1.
+        depth: Number of blocks, at least 1.
         kernel: Side of the spatial convolutions in patches, an odd number.
         patch: Side of a patch in px.
         in_channels: Number of channels of the images.
@@ -47,7 +47,7 @@ class Mixer(Backbone):
         self.blocks = nn.Sequential(*(_Block(width, kernel) for _ in range(depth)))
 
     def forward(self, images: Tensor) -> Tensor:
-        """Embed normalised images (N, C, S, S): (N, width)."""
+        """Return embeddings (N, width) of normalised images (N, C, S, S)."""
         maps: Tensor = self.blocks(self.patches(images))
         return maps.mean(dim=(2, 3))
 

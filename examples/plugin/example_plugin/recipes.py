@@ -9,7 +9,7 @@ from ssl_pipeline.yaml_file import read_yaml
 
 
 def mirrored() -> dict[str, Any]:
-    """Return all that the recipe says."""
+    """Return the contents of the recipe."""
     content: dict[str, Any] = read_yaml(Path(__file__).parent / "mirrored.yaml")
     return content
 

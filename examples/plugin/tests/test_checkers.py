@@ -1,4 +1,4 @@
-"""The source: what the pipeline asks of each, and what is special about this one."""
+"""The source: what the pipeline requires of every source, and what is special about this one."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""What the pipeline asks of every operation, and what is special about this one."""
+"""The operation: what the pipeline requires of every operation, and what is special about this one."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""The backbone, the optimizer and the recipe that names them: what the pipeline asks of each, and what is special."""
+"""The backbone, the optimizer and the recipe that names them: what the pipeline requires, and what is special."""
 
 import pytest
 import torch

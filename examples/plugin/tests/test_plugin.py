@@ -1,4 +1,4 @@
-"""What the pipeline asks of every plugin, and what is special about these."""
+"""Loss, strategy and pretext task: what the pipeline requires of every plugin, and what is special about these."""
 
 import pytest
 import torch
