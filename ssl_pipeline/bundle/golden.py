@@ -40,7 +40,7 @@ class Tolerance(NamedTuple):
 
 
 EXACT = Tolerance(1e-4, 0.99999)
-"""The tolerance of float32."""
+"""Tolerance of a graph in float32."""
 _ROUNDED_AGAIN, _APART = 2.0, 0.5
 """Tolerance of a graph in fewer bits, as a multiple of its distance from float32: other instructions round differently,
 but their error is no larger than that of rounding itself. The second factor caps the tolerance, as a share of the

@@ -13,7 +13,7 @@ from ssl_pipeline.types import Encoder, EnergyHead, ImageEnergyHead
 
 __all__ = ["export_energy", "prove_energy"]
 
-_MAX_PROVED_PAIRS = 16  # of originals; the encoder is proved on all of them
+_MAX_PROVED_PAIRS = 16  # of originals; the encoder itself is proved on all of them
 
 
 def export_energy(

@@ -31,7 +31,7 @@ __all__ = ["Evidence", "headline", "in_short", "read_evidence", "release"]
 
 _MAX_PROVED_WITH_MAPS = 16
 """Number of originals on which maps are proved; maps are a hundred times as large as embeddings."""
-_CAPTIONS = 8  # of each split
+_CAPTIONS = 8  # taken from each split
 
 
 @dataclass(frozen=True)

@@ -28,7 +28,7 @@ from ssl_pipeline.workspace import PRODUCTS, find_path, workspace
 
 __all__ = ["OpenedTeacher", "check_teacher", "open_teacher"]
 
-_TRIED = 2  # images
+_TRIED = 2  # images of the pool
 
 
 class OpenedTeacher(NamedTuple):

@@ -82,7 +82,7 @@ class Job:
         return {
             "model": self.backbone.sha256,
             "energy": self.energy.sha256 if self.energy else None,
-            "provider": self.backbone.provider,  # on which the last digits depend
+            "provider": self.backbone.provider,  # the last digits depend on it
             "images": self.inputs.fingerprint,
             "max_megapixels": self.max_megapixels,
         }
