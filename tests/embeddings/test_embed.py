@@ -120,8 +120,8 @@ def test_a_model_of_16_bits_takes_images_as_they_are(call: Embed):
     done = call("deep", "images/a/00.png", "--model", deep)
     assert "1 image embedded, 32 numbers each; 2 rejected" in done.stdout
     assert Path("embeddings.rejects.csv").read_text().splitlines()[1:] == [
-        'deep/three.npy,"not what the model takes: 3 x uint16 instead of 2 x uint16"',
-        'images/a/00.png,"not what the model takes: 3 x uint8 instead of 2 x uint16"',
+        "deep/three.npy,not what the model takes: 3 x uint16 instead of 2 x uint16",
+        "images/a/00.png,not what the model takes: 3 x uint8 instead of 2 x uint16",
     ]
     np.testing.assert_array_equal(rows()[1], Backbone(deep)([values]))
     assert rows()[0][0]["sha256"] == content_hash(values).hex()
