@@ -203,7 +203,7 @@ def test_calibration_takes_what_there_is_and_says_so(folder: Path, pool: Pool, c
     chosen = {"images": 256, "method": "percentile", "seed": 1}
     report = ship_variants(folder, section(variants=["fp32", "int8"], calibration=chosen), small)
     assert report["int8"]["made"] == {"activations": "static", "images": 20, "method": "percentile", "seed": 1}
-    assert "the training split has 20 images: int8 is calibrated on all of them" in capsys.readouterr().err
+    assert "the training split has only 20 images: int8 is calibrated on all of them" in capsys.readouterr().err
 
 
 def test_calibration_images_are_those_of_the_seed_at_their_own_shapes(model: Model, pool: Pool):
