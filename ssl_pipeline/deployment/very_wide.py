@@ -26,5 +26,5 @@ def too_wide(height: int, width: int, size: int, max_megapixels: float) -> str:
         return ""
     return (
         f"{width} x {height} px is too wide for its height: the model would enlarge it to {size} rows of {width} px, "
-        f"but at most {widest} px are allowed at max_megapixels ({max_megapixels:g}); crop or resize it"
+        f"but takes at most {widest} at max_megapixels ({max_megapixels:g}); crop or resize it"
     )
