@@ -1,1 +1,1 @@
-"""One page about a run: what was found, the images on a map of their embeddings, and how to repeat it."""
+"""One page about a run: its findings, a map of its images by embedding, and how to reproduce it."""

@@ -1,4 +1,4 @@
-"""What the map needs to know of its images, as one JSON object, and what it shows as a table."""
+"""Data behind the map of the images: one JSON object for the script, and a summary of each label as a table."""
 
 import re
 from collections import Counter
@@ -17,16 +17,16 @@ from ssl_pipeline.page.tables import MOST_CLASSES
 __all__ = ["NEIGHBOURS", "Chart", "LabelSurroundings", "Names", "Numbers", "draw_chart"]
 
 NEIGHBOURS = 8
-"""Neighbours of an image that are shown."""
-_DIGITS = 4  # of places in [0, 1]
+"""Number of neighbours shown for each image."""
+_DIGITS = 4  # decimals of coordinates in [0, 1]
 
 
 class Names(NamedTuple):
-    """A way to colour the images: each belongs to one of some kinds.
+    """A colouring of the map by category.
 
     Attributes:
-        title: What the kinds are.
-        of: The kind of each image; "" where it has none.
+        title: Name of the colouring, as the page shows it.
+        of: Category of each image; "" if it has none.
     """
 
     title: str
@@ -34,11 +34,11 @@ class Names(NamedTuple):
 
 
 class Numbers(NamedTuple):
-    """A way to colour the images: each has a value.
+    """A colouring of the map by number.
 
     Attributes:
-        title: What the values are.
-        of: The value of each image; None where it has none.
+        title: Name of the colouring, as the page shows it.
+        of: Value of each image; None if it has none.
     """
 
     title: str
@@ -46,13 +46,13 @@ class Numbers(NamedTuple):
 
 
 class LabelSurroundings(NamedTuple):
-    """What the map shows of a label, in words.
+    """The neighbourhood of a label on the map.
 
     Attributes:
         name: The label.
-        images: How many images on the map have it.
-        own: The share of their nearest neighbours that have it, too; of neighbours with a label.
-        other: The other label that most of their neighbours have; "" where there is none.
+        images: Number of images on the map with this label.
+        own: Share of their labelled nearest neighbours that have the same label, in [0, 1].
+        other: Most frequent other label among their neighbours; "" if there is none.
     """
 
     name: str
@@ -66,13 +66,13 @@ class Chart:
     """Images on a map.
 
     Attributes:
-        positions: Their n positions in the pile.
-        data: All that is drawn, for JSON.
-        nearest: (n, k) numbers of the images on the map that are nearest to each, by cosine.
-        labels: The label of each; "" where it has none.
-        total: How many images there are in all.
-        label_count: The number of labels.
-        surroundings: A line for each of the first `MOST_CLASSES` labels.
+        positions: Positions in the pile of the n images on the map.
+        data: Everything that the script draws, ready for JSON.
+        nearest: Nearest neighbours of each image by cosine, (n, k), as numbers of images on the map in [0, n).
+        labels: Label of each image on the map; "" if it has none.
+        total: Number of images in the pile.
+        label_count: Number of different labels on the map.
+        surroundings: Neighbourhoods of the first `MOST_CLASSES` labels.
     """
 
     positions: list[int]
@@ -84,7 +84,7 @@ class Chart:
     surroundings: list[LabelSurroundings] = field(default_factory=list)
 
     def samples(self, count: int) -> list[int]:
-        """Return numbers of a few images on the map: one of each label first, as chance has ordered them."""
+        """Return the numbers of up to `count` images on the map: one of each label, then others, in the map's order."""
         firsts = list({label: number for number, label in reversed(list(enumerate(self.labels)))}.values())
         chosen = sorted(firsts)[:count]
         others = (number for number in range(len(self.labels)) if number not in set(chosen))
@@ -92,13 +92,13 @@ class Chart:
 
 
 def draw_chart(pile: Pile, positions: Sequence[int], embeddings: Features, more: Sequence[Names | Numbers]) -> Chart:
-    """Lay images out on a map.
+    """Lay images out on a map and find their neighbours.
 
     Args:
         pile: All images.
-        positions: Positions of n images.
-        embeddings: Their embeddings (n, D), of unit length.
-        more: Ways to colour them, beside label and split.
+        positions: Positions of the n images to show.
+        embeddings: Unit-norm embeddings (n, D) of these images.
+        more: Colourings beside label and split.
     """
     rows = [pile.rows[position] for position in positions]
     labels = [row.label for row in rows]
@@ -125,7 +125,7 @@ def _packed(way: Names | Numbers) -> Mapping[str, Any]:
 
 
 def _by_number(name: str) -> tuple[float, str]:
-    """Return what sorts names that begin with a number by it, and before all others."""
+    """Return a sort key that puts names with a leading number first, in the order of that number."""
     begins = re.match(r"[0-9]{1,15}(?![0-9])", name)
     return (float(begins[0]), name) if begins else (np.inf, name)
 

@@ -1,4 +1,4 @@
-"""What the stage curate found about each image, as the page shows it."""
+"""Findings of the stage curate about each image, as the page shows them."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,30 +15,30 @@ from ssl_pipeline.products import read_json
 __all__ = ["Cluster", "Curated", "Shortcut", "read_curated"]
 
 _FACTS = ("path", "split", "label", "nearest", "similarity", "near_duplicates", "cluster")
-"""Columns of images.csv that are no value to colour a map by."""
+"""Columns of images.csv that are not offered as numerical colourings of the map."""
 _SUSPECTED = "suspected_label"
-"""A column of names, though names may be numbers."""
+"""Column of class names; a category even if all names are numbers."""
 _IN_WORDS = {
     "near_duplicates_across_splits": "pairs of near-duplicates across two splits",
-    "suspected_labels": "images that look more like another class, wrongly labelled or only hard",
+    "suspected_labels": "images that look more like another class (mislabelled, or merely hard)",
 }
-"""Figures of metrics.json in words."""
-_OF_A_CLUSTER = 10  # images that are shown
+"""Descriptions of figures in metrics.json."""
+_OF_A_CLUSTER = 10  # images shown of each cluster
 _ALTS = {
-    "near_duplicates": "Pairs of near-duplicates; those that lie in two splits come first.",
-    "outliers": "The oddest images, each with its score.",
-    "label_errors": "Images whose label is likely wrong.",
+    "near_duplicates": "Pairs of near-duplicates; pairs across two splits come first.",
+    "outliers": "The strongest outliers, each with its score.",
+    "label_errors": "Images whose label is probably wrong.",
     "label_next": "Images to label next.",
 }
 
 
 class Cluster(NamedTuple):
-    """Images that look alike.
+    """A cluster of images that look alike.
 
     Attributes:
-        name: The number of the cluster and, with labels, the most frequent one.
-        images: The number of its images.
-        positions: The positions of some of them, the most central one first.
+        name: Number of the cluster and, if there are labels, the most frequent label in it.
+        images: Number of images in the cluster.
+        positions: Positions of some of these images, the most central one first.
     """
 
     name: str
@@ -47,13 +47,13 @@ class Cluster(NamedTuple):
 
 
 class Shortcut(NamedTuple):
-    """What is not content, and the shares of images for which it is told, in words.
+    """A property of the files that is not content, and how often it can be predicted, in percent.
 
     Attributes:
-        name: What is told, such as "the camera".
-        embeddings: The share told by a probe of the embeddings.
-        label: The share told by the label alone; "" without labels.
-        chance: The share told by the commonest value.
+        name: Name of the property, such as "the camera".
+        embeddings: Share of images for which a probe predicts the property from the embedding.
+        label: Share of images for which the label alone predicts the property; "" without labels.
+        chance: Share of images that have the most frequent value.
     """
 
     name: str
@@ -63,14 +63,14 @@ class Shortcut(NamedTuple):
 
 
 class Curated(NamedTuple):
-    """What was found.
+    """Findings of the stage curate.
 
     Attributes:
-        columns: Ways to colour the map, for all images of the pile.
-        clusters: The clusters.
-        figures: The few figures that are worth comparing between runs, in words.
-        shortcuts: What the embeddings tell of the files.
-        pictures: The pictures that the stage drew.
+        columns: Colourings of the map, for all images of the pile.
+        clusters: Clusters of the images.
+        figures: The few figures that are worth comparing between runs, as text by description.
+        shortcuts: Properties of the files that the embeddings reveal.
+        pictures: Pictures that the stage drew.
     """
 
     columns: list[Names | Numbers]
@@ -80,7 +80,7 @@ class Curated(NamedTuple):
     pictures: list[Picture]
 
     def ways(self, positions: Sequence[int]) -> list[Names | Numbers]:
-        """Return ways to colour the images at some positions."""
+        """Return the colourings of the images at the given positions."""
         chosen: list[Names | Numbers] = []
         for way in self.columns:
             if isinstance(way, Names):
@@ -91,14 +91,14 @@ class Curated(NamedTuple):
 
 
 def read_curated(places: Places, pile: Pile) -> Curated | None:
-    """Read what curate found; None where it has not run.
+    """Read the findings of curate; return None if it has not run.
 
     Args:
-        places: The places of the products.
+        places: Locations of the products.
         pile: All images.
 
     Raises:
-        PipelineError: A product is damaged, or of other images.
+        PipelineError: A product is damaged, or describes other images.
     """
     folder = places.reports / "curate"
     if not (folder / "images.csv").exists():
@@ -128,7 +128,7 @@ def read_curated(places: Places, pile: Pile) -> Curated | None:
 
 
 def _columns(path: Path, pile: Pile) -> dict[str, list[str]]:
-    """Return those columns of images.csv that are shown, each with a cell for each image of the pile."""
+    """Return the columns of images.csv that the page shows, each with one cell per image of the pile."""
     position = {harmless(row.path, True): number for number, row in enumerate(pile.rows)}
     lines = open_table(path)
     header = next(lines)
@@ -138,16 +138,16 @@ def _columns(path: Path, pile: Pile) -> dict[str, list[str]]:
     for line in lines:
         image = position.pop(line[where], None)
         if image is None:
-            raise ValueError("it describes other images than the store contains")
+            raise ValueError("it describes images that are not in the store")
         for name, number in shown.items():
             columns[name][image] = line[number]
     if position:
-        raise ValueError("it describes other images than the store contains")
+        raise ValueError("it lacks images that are in the store")
     return columns
 
 
 def _numbers(cells: list[str]) -> list[float | None]:
-    """Return the numbers of a column, None for an empty cell; nothing where it has text, or is empty."""
+    """Return the numbers of a column, None for an empty cell; an empty list if the column has text or no number."""
     try:
         found = [float(cell) if cell else None for cell in cells]
     except ValueError:
@@ -173,13 +173,13 @@ def _clusters(details: Any, columns: dict[str, list[str]], pile: Pile) -> tuple[
 
 
 def _probe_accuracy(path: Path) -> float | None:
-    """Return the share of labels that the probe which suspects labels is right about; None without labels."""
+    """Return the accuracy of the probe that finds suspected labels; None without labels."""
     found = read_json(path, "curate").get("label_errors", {}).get("probe_accuracy")
     return None if found is None else float(found)
 
 
 def _shortcuts(path: Path) -> list[Shortcut]:
-    """Return what the embeddings tell of the files."""
+    """Return the properties of the files that the embeddings reveal."""
     found = read_json(path, "curate").get("shortcuts", {})
     return [
         Shortcut(str(name), *(f"{rate[key]:.0%}" if key in rate else "" for key in ("accuracy", "by_label", "chance")))
@@ -188,12 +188,12 @@ def _shortcuts(path: Path) -> list[Shortcut]:
 
 
 def _figures(path: Path, accuracy: float | None) -> dict[str, str]:
-    """Return the figures in words; suspected labels with what tells how far to believe them."""
+    """Return the figures as text by description; suspected labels come with the accuracy of the probe behind them."""
     found = {}
     for name, value in read_json(path, "curate").items():
         number = float(value)
         said = f"{number:,.0f}" if number.is_integer() or abs(number) >= 1000 else f"{number:.4g}"
         if name == "suspected_labels" and accuracy is not None:
-            said += f", by a probe that is right for {accuracy:.0%}"
+            said += f", by a probe with an accuracy of {accuracy:.0%}"
         found[_IN_WORDS.get(name, name.replace("_", " "))] = said
     return found

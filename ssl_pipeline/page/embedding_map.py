@@ -1,7 +1,8 @@
-"""Images as points of a map: near each other where their embeddings are.
+"""A two-dimensional map of embeddings, on which near neighbours stay near.
 
-t-SNE: van der Maaten and Hinton 2008, "Visualizing Data using t-SNE"; from the two principal components, as Kobak and
-Berens advise (2019, "The art of using t-SNE for single-cell transcriptomics"), so that large distances keep a meaning.
+t-SNE: van der Maaten and Hinton 2008, "Visualizing Data using t-SNE". It starts from the first two principal
+components, as Kobak and Berens advise (2019, "The art of using t-SNE for single-cell transcriptomics"), so that large
+distances keep some meaning.
 """
 
 import numpy as np
@@ -12,15 +13,16 @@ __all__ = ["lay_out", "principal"]
 Features = npt.NDArray[np.float32]
 Points = npt.NDArray[np.float64]
 
-_PERPLEXITY = 30.0  # neighbours that a point heeds, roughly
+_PERPLEXITY = 30.0  # roughly the number of neighbours that determine where a point lies
 _STEPS = 500
-"""Steps of gradient descent: for 2,000 images 3 s on one core, for 10,000 25 s."""
+"""Number of steps of gradient descent; on one core, 2,000 images take 3 s and 10,000 images 25 s."""
 
 
 def lay_out(embeddings: Features) -> Points:
-    """Return places on the map (n, 2) in [0, 1], by t-SNE; the longer side of the map is filled.
+    """Return coordinates on the map (n, 2) in [0, 1] by t-SNE; the points span the longer side of the map.
 
-    The same embeddings have the same places on the same machine: there is no chance in it, and one thread computes it.
+    The layout involves no randomness and runs on one thread, so that on one machine the same embeddings always get the
+    same coordinates.
 
     Args:
         embeddings: Embeddings (n, D), n >= 1, D >= 1.
@@ -30,7 +32,7 @@ def lay_out(embeddings: Features) -> Points:
 
     start = principal(embeddings)
     spread = start[:, 0].std()
-    if len(embeddings) < 5 or spread == 0:  # too few to have neighbours, or all in one place
+    if len(embeddings) < 5 or spread == 0:  # too few points for neighbours, or all points equal
         return _to_unit_square(start)
     perplexity = min(_PERPLEXITY, (len(embeddings) - 1) / 3)
     tsne = TSNE(perplexity=perplexity, init=(start / spread * 1e-4).astype(np.float32), max_iter=_STEPS, random_state=0)
@@ -39,7 +41,7 @@ def lay_out(embeddings: Features) -> Points:
 
 
 def principal(embeddings: Features) -> Points:
-    """Return the first two principal components (n, 2); of each, the largest weight is positive.
+    """Return the first two principal components (n, 2), with signs that make the largest weight of each axis positive.
 
     Args:
         embeddings: Embeddings (n, D), n >= 1, D >= 1.

@@ -1,4 +1,4 @@
-"""What the stages left, gathered for a page: each part is there only where its products are."""
+"""Contents of the page, gathered from the products of the stages; each part exists only if its products do."""
 
 import json
 from collections import Counter
@@ -15,34 +15,34 @@ from ssl_pipeline.terminal import counted
 
 __all__ = ["Confusion", "Data", "Picture", "Places", "Shipped", "confusions", "pictures", "read_data", "shipped"]
 
-_MOST_ROWS = 20  # rows of a list of files
-_MOST_PAIRS = 8  # pairs of classes that are confused
+_MOST_ROWS = 20  # rows shown of a list of files
+_MOST_PAIRS = 8  # pairs of confused classes
 _OTHER_BASELINES = {
-    "random_encoder_uncalibrated": "the same encoder untrained, as it starts",
+    "random_encoder_uncalibrated": "the same encoder untrained, with uncalibrated batch norms",
     "raw_pixels": "raw pixels",
     "colour_histogram": "a colour histogram",
 }
 _ARMS = {
     "finetune": "pretrained, fine-tuned",
     "probe": "pretrained, frozen probe",
-    "random": "random weights, fine-tuned alike",
-    "start": "what pretraining started from, fine-tuned alike",
-    "scratch": "same network from scratch",
+    "random": "random weights, same fine-tuning",
+    "start": "weights before pretraining, same fine-tuning",
+    "scratch": "same network, trained from scratch",
 }
-"""What is compared at each label budget."""
+"""Arms that are compared at each label budget."""
 
 
 @dataclass(frozen=True)
 class Places:
-    """Where the products of a run lie; any of them may be missing.
+    """Locations of the products of a run, any of which may be missing.
 
     Attributes:
-        ingested: What ingest leaves.
-        augmented: What augment leaves.
-        reports: The folder of all reports.
-        card: The card of the trained encoder.
-        backbone: The exported backbone.
-        models: Folders of files that ship.
+        ingested: Folder that ingest writes.
+        augmented: Folder that augment writes.
+        reports: Folder of all reports.
+        card: Path of model.json, the card of the trained encoder.
+        backbone: Path of the exported backbone.
+        models: Folders with the files that ship.
     """
 
     ingested: Path
@@ -54,7 +54,7 @@ class Places:
 
     @property
     def store(self) -> Path:
-        """The store of the images."""
+        """Folder of the store of images."""
         return self.ingested / "store"
 
 
@@ -62,9 +62,9 @@ class Picture(NamedTuple):
     """A picture that a stage drew.
 
     Attributes:
-        uri: The picture itself, as a data URI.
-        alt: What there is to see, for those who cannot see it.
-        path: The path of the file.
+        uri: Content of the picture, as a data URI.
+        alt: Description of the picture, for readers who cannot see it.
+        path: Path of the file.
     """
 
     uri: str
@@ -73,13 +73,13 @@ class Picture(NamedTuple):
 
 
 class Data(NamedTuple):
-    """What ingest found.
+    """Findings of the stage ingest.
 
     Attributes:
-        counts: What is counted -> its number.
-        classes: Name of a class -> its images in each split; the first classes only.
-        warnings: Sentences.
-        lists: What is listed -> its table, of lists that are not empty.
+        counts: Name of what is counted -> number.
+        classes: Name of a class -> number of images in each split; the first classes only.
+        warnings: Warnings, as sentences.
+        lists: Title of a list of files -> table; empty lists are left out.
     """
 
     counts: dict[str, int]
@@ -89,12 +89,12 @@ class Data(NamedTuple):
 
 
 class Confusion(NamedTuple):
-    """Two classes of which one was taken for the other.
+    """Images of one class that the probe mistook for another.
 
     Attributes:
-        actual: The class of the images.
-        predicted: What they were taken for.
-        numbers: The numbers of these images among the labelled ones of the test split, from 0.
+        actual: Class of the images.
+        predicted: Class that the probe predicted.
+        numbers: Numbers of these images among the labelled images of the test split, from 0.
     """
 
     actual: str
@@ -106,9 +106,9 @@ class Shipped(NamedTuple):
     """A file that ships.
 
     Attributes:
-        path: The path of the file.
-        size: Its size, bytes.
-        sha256: Its digest, in hex.
+        path: Path of the file.
+        size: Size of the file in bytes.
+        sha256: SHA-256 digest of the file, in hex.
     """
 
     path: str
@@ -117,7 +117,7 @@ class Shipped(NamedTuple):
 
 
 def read_data(places: Places) -> Data | None:
-    """Read what ingest found; None where it has not run."""
+    """Read the findings of ingest; return None if it has not run."""
     path = places.ingested / "manifest.json"
     if not path.exists():
         return None
@@ -146,15 +146,15 @@ def read_data(places: Places) -> Data | None:
 
 
 def pictures(folder: Path, stage: str, alts: Mapping[str, str]) -> dict[str, Picture]:
-    """Return those of some pictures that a stage has drawn, by the names of their files without the ending.
+    """Return those of the pictures in `alts` that a stage has drawn, by file name without extension.
 
     Args:
-        folder: The folder of the pictures.
-        stage: The stage.
-        alts: Name -> what there is to see.
+        folder: Folder of the pictures.
+        stage: Stage that draws them.
+        alts: File name without extension -> description of the picture.
 
     Raises:
-        PipelineError: One is no picture.
+        PipelineError: A file is not a readable picture.
     """
     found = {name: folder / f"{name}.png" for name in alts}
     return {
@@ -165,18 +165,18 @@ def pictures(folder: Path, stage: str, alts: Mapping[str, str]) -> dict[str, Pic
 
 
 def details(places: Places, stage: str, tell: Callable[[Any], Any]) -> Any:
-    """Return what a function makes of the figures of a stage; None where there are none."""
+    """Return what `tell` makes of the figures of a stage; None if there are none."""
     path = places.reports / stage / "details.json"
     return told(path, stage, lambda path: tell(read_json(path, stage))) if path.exists() else None
 
 
 def accuracies(linear: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """Return what the accuracies are of, and the accuracies in words, best known first; empty without labels."""
+    """Return the name of each classifier with its accuracy and interval, as text; empty without labels."""
     if "accuracy" not in linear:
         return []
-    rows = {"Linear probe on the exported backbone": linear, "Nearest neighbours, the same embeddings": linear["knn"]}
+    rows = {"Linear probe on the exported backbone": linear, "Nearest neighbours on the same embeddings": linear["knn"]}
     if by_clip := linear.get("by_clip"):
-        rows |= {"The same by clip, of the mean of its frames": by_clip, "Neighbours by clip": by_clip["knn"]}
+        rows |= {"Linear probe by clip, on mean embeddings": by_clip, "Nearest neighbours by clip": by_clip["knn"]}
     rows |= {
         f"Linear probe on {word}": linear[key] for key, word in (BASELINES | _OTHER_BASELINES).items() if key in linear
     }
@@ -185,14 +185,14 @@ def accuracies(linear: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 
 def confusions(places: Places, labels: Sequence[str]) -> list[Confusion]:
-    """Return which classes the linear probe takes for another, the most frequent pairs first; empty without a probe.
+    """Return the pairs of classes that the linear probe confuses, the most frequent first; empty without a probe.
 
     Args:
-        places: The places of the products.
-        labels: The labels of all test images that have one, in the order of the store.
+        places: Locations of the products.
+        labels: Labels of all labelled test images, in the order of the store.
 
     Raises:
-        PipelineError: The predictions are damaged, or are not of these images.
+        PipelineError: The predictions are damaged, or belong to other images.
     """
     path = places.reports / "linear_eval" / "confusion.csv"
     if not path.exists():
@@ -203,7 +203,7 @@ def confusions(places: Places, labels: Sequence[str]) -> list[Confusion]:
         actual, predicted = columns.index("actual"), columns.index("predicted")
         pairs = [(row[actual], row[predicted]) for row in rows]
         if pairs and [name for name, _ in pairs] != list(labels):
-            raise ValueError("it describes other images than the store contains")
+            raise ValueError("its labels are not those of the test images in the store")
         wrong = Counter(pair for pair in pairs if pair[0] != pair[1])
         most = sorted(wrong, key=lambda pair: (-wrong[pair], pair))[:_MOST_PAIRS]
         return [Confusion(*pair, [number for number, found in enumerate(pairs) if found == pair]) for pair in most]
@@ -212,7 +212,7 @@ def confusions(places: Places, labels: Sequence[str]) -> list[Confusion]:
 
 
 def shipped(places: Places) -> list[Shipped]:
-    """Return the ONNX files that a run left, with their digests."""
+    """Return the ONNX files of a run, with their sizes and digests."""
     paths = [path for folder in places.models for path in sorted(folder.glob("*.onnx"))]
     return [Shipped(path.as_posix(), path.stat().st_size, sha256(path)) for path in paths]
 
@@ -223,34 +223,34 @@ def readable(content: Any) -> str:
 
 
 def proofs(export: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """Return what was proved of the exported files, and by which figure."""
+    """Return the checks that the exported files passed, each with its figure."""
     parity, energy = export["parity"], export["energy"]
     rows = [
-        ("Largest difference from torch, of any embedding", f"{parity['max_difference']:.1e}"),
-        ("Least cosine with torch's embedding", f"{parity['min_cosine']:.9f}"),
+        ("Largest difference of an embedding from torch's", f"{parity['max_difference']:.1e}"),
+        ("Smallest cosine of an embedding with torch's", f"{parity['min_cosine']:.9f}"),
         (
             "Compared on",
-            f"{counted(parity['originals'], 'original image')}, and one of them also reshaped, turned and in grey: "
-            f"{counted(len(parity['shapes']), 'shape')} in all, by {', '.join(parity['providers'])}",
+            f"{counted(parity['originals'], 'original image')}, one of them also resized, flipped and in grey: "
+            f"{counted(len(parity['shapes']), 'shape')} in all, with {', '.join(parity['providers'])}",
         ),
-        ("Cosine between an image and its stored canvas, mean", f"{export['canvas_cosine']['mean']:.6f}"),
-        ("Length of an embedding", str(export["embedding_dim"])),
-        ("Largest difference of the energy from torch", f"{energy['max_difference']:.1e}"),
+        ("Mean cosine between an image and its stored canvas", f"{export['canvas_cosine']['mean']:.6f}"),
+        ("Embedding dimension", str(export["embedding_dim"])),
+        ("Largest difference of an energy from torch's", f"{energy['max_difference']:.1e}"),
     ]
     if "text" in export:
-        rows.append(("Largest difference of the text tower from torch", f"{export['text']['max_difference']:.1e}"))
+        rows.append(("Largest difference of a text embedding from torch's", f"{export['text']['max_difference']:.1e}"))
     if energy.get("auroc") is not None:
-        rows.append(("Views of one image told from views of two, by energy (AUROC)", f"{energy['auroc']:.3f}"))
+        rows.append(("AUROC of the energy: two views of one image against views of two", f"{energy['auroc']:.3f}"))
     return rows
 
 
 def figures(last: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """Return the figures of the last step of pretraining, in words."""
+    """Return the figures of the last step of pretraining, as text."""
     return [(name.replace("_", " "), "not finite" if value is None else f"{value:.4g}") for name, value in last.items()]
 
 
 def warnings(path: Path) -> list[str]:
-    """Return the warnings of a pretraining, in sentences."""
+    """Return the warnings of a pretraining run, as sentences."""
     return [f"Step {found['step']}: {found['warning']}" for found in read_json(path, "pretrain")]
 
 
@@ -264,7 +264,7 @@ def clusters(linear: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def recalls(places: Places) -> Table | None:
-    """Return the share of each class's test images that the linear probe finds; None without a probe."""
+    """Return the recall of the linear probe for each class of the test images; None without a probe."""
     path = places.reports / "linear_eval" / "recalls.csv"
     if not path.exists():
         return None
@@ -272,7 +272,7 @@ def recalls(places: Places) -> Table | None:
 
 
 def budgets(places: Places) -> list[tuple[str, int, str, dict[str, str]]]:
-    """Return each label budget, its images, what was found, and each arm's accuracy in words; empty without labels."""
+    """Return each label budget, its images, its finding, and each arm's accuracy as text; empty without labels."""
 
     def tell(found: Mapping[str, Any]) -> list[tuple[str, int, str, dict[str, str]]]:
         return [
@@ -289,12 +289,12 @@ def budgets(places: Places) -> list[tuple[str, int, str, dict[str, str]]]:
 
 
 def digests(places: Places, card: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """Return what a run is known by: the digests of its images, its parameters and its weights."""
+    """Return the digests that identify a run: those of its images, parameters and weights."""
     manifest = places.ingested / "manifest.json"
     source = told(manifest, "ingest", lambda path: str(read_json(path, "ingest")["source"]["sha256"]))
     named = {
         "Parameters of pretraining": "params_sha256",
         "Weights": "weights_sha256",
-        "Weights it started from": "start_sha256",
+        "Weights before pretraining": "start_sha256",
     }
     return [("Images and labels", source), *((title, card[key]) for title, key in named.items() if card.get(key))]

@@ -1,4 +1,4 @@
-"""From the products of a run to one self-contained file, which needs no network, no server and no other file."""
+"""Write the report on a run as one self-contained file, which needs no network, no server and no other file."""
 
 import base64
 import hashlib
@@ -31,25 +31,25 @@ from ssl_pipeline.yaml_file import in_yaml
 __all__ = ["Written", "write_page"]
 
 _TEMPLATES = Path(__file__).with_name("templates")
-_CONTACTS = 60  # images of the contact sheet
+_CONTACTS = 60  # images on the contact sheet
 _SAMPLES = 8  # images whose neighbours are shown
-_CONFUSED = 10  # images of a pair of classes
+_CONFUSED = 10  # images shown of each pair of confused classes
 
-_TRAINED = {"curves": "Curves over the steps of pretraining, with the healthy range of those that have one."}
+_TRAINED = {"curves": "Curves over the steps of pretraining, with the healthy range where one is known."}
 _JUDGED = {
-    "clusters": "Stability of the clusters over their number and, with labels, how well they agree with the classes.",
+    "clusters": "Stability of the clusters by their number and, if there are labels, their agreement with the classes.",
     "merged_pairs": "Images of pairs of classes that share clusters.",
-    "split_classes": "Images of classes that have several clusters of their own.",
+    "split_classes": "Images of classes that are split into several clusters.",
 }
 
 
 class Thumb(NamedTuple):
-    """An image as the page shows it.
+    """A thumbnail on the page.
 
     Attributes:
-        column: Column of the sheet of thumbnails, from 0.
-        row: Row of the sheet, from 0.
-        caption: The path and the label.
+        column: Column in the sheet of thumbnails, from 0.
+        row: Row in the sheet of thumbnails, from 0.
+        caption: Path of the image, with its label if it has one.
     """
 
     column: int
@@ -58,12 +58,12 @@ class Thumb(NamedTuple):
 
 
 class Written(NamedTuple):
-    """What came of it.
+    """Figures about a written page.
 
     Attributes:
-        size: Size of the file, bytes.
-        mapped: Images on the map.
-        images: All images.
+        size: Size of the file in bytes.
+        mapped: Number of images on the map.
+        images: Number of images in the store.
     """
 
     size: int
@@ -72,16 +72,16 @@ class Written(NamedTuple):
 
 
 def write_page(title: str, places: Places, config: Config, path: Path) -> Written:
-    """Write the page, of whatever products there are.
+    """Write the page from the products that exist.
 
     Args:
-        title: The name of the images.
-        places: The places of the products.
-        config: The whole of params.yaml.
+        title: Name of the data set, such as the name of its folder.
+        places: Locations of the products.
+        config: Settings of params.yaml.
         path: Path of the page.
 
     Raises:
-        PipelineError: There is no product yet, or one is damaged.
+        PipelineError: The stage ingest has not run, or a product is damaged.
     """
     data = facts.read_data(places)
     if data is None:
@@ -144,7 +144,7 @@ def _thumb(sheet: Sheet, pile: Pile, position: int) -> Thumb:
 
 
 def _samples(chart: Chart, thumbs: Any) -> list[tuple[Thumb, list[Thumb]]]:
-    """Return some images of the map, each with its neighbours."""
+    """Return thumbnails of some images on the map, each with those of its neighbours."""
 
     def of(numbers: Sequence[int]) -> list[Thumb]:
         found: list[Thumb] = thumbs([chart.positions[number] for number in numbers])
@@ -154,7 +154,7 @@ def _samples(chart: Chart, thumbs: Any) -> list[tuple[Thumb, list[Thumb]]]:
 
 
 def _confused(places: Places, pile: Pile) -> list[tuple[facts.Confusion, list[int]]]:
-    """Return pairs of classes, with positions of some images that were confused."""
+    """Return the pairs of confused classes, each with the positions of some of its images."""
     test = pile.labelled("test")
     pairs = facts.confusions(places, [pile.rows[position].label for position in test])
     return [(pair, [test[number] for number in pair.numbers[:_CONFUSED]]) for pair in pairs]
@@ -177,7 +177,7 @@ def _verdict(places: Places) -> dict[str, Any] | None:
 
 
 def _views(places: Places) -> dict[str, Any] | None:
-    alts = {"preview": "Some images, and beside each what the augmentations make of it."}
+    alts = {"preview": "Some images, each beside augmented views of it."}
     picture = pictures(places.augmented, "augment", alts).get("preview")
     if picture is None:
         return None
@@ -204,7 +204,7 @@ def _clusters(places: Places) -> dict[str, Any] | None:
 
 
 def _confusion(places: Places, pairs: list[tuple[facts.Confusion, list[Thumb]]]) -> dict[str, Any] | None:
-    alts = {"confusion": "Confusion matrix of the linear probe on test images; the table of recalls has the classes."}
+    alts = {"confusion": "Confusion matrix of the linear probe on test images; the table of recalls lists the classes."}
     picture = pictures(places.reports / "linear_eval" / "pictures", "linear_eval", alts).get("confusion")
     if picture is None:
         return None

@@ -1,4 +1,4 @@
-"""The images of a store, in the order of its index: where each came from, and how it looks."""
+"""All images of a store, in the order of its index: their index rows and their pixels."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,8 +21,8 @@ class Pile:
     """All images of a store.
 
     Attributes:
-        rows: The n rows of its index, split by split.
-        splits: Its splits, whose images are those of the rows one after the other.
+        rows: Rows of the index, one per image, split by split.
+        splits: Splits of the store, whose images follow each other in the order of `rows`.
     """
 
     rows: list[IndexRow]
@@ -32,16 +32,16 @@ class Pile:
         return len(self.rows)
 
     def by_chance(self, purpose: str) -> Positions:
-        """Return all positions (n,) in an order by hashes of the images' contents, another for each purpose."""
+        """Return all positions (n,) in a pseudo-random order, by a hash of each image's content and the purpose."""
         ids = np.concatenate([split.ids for split in self.splits])
         return np.lexsort((ids, hash64("page", purpose, ids)))
 
     def labelled(self, split: str) -> list[int]:
-        """Return the positions of a split's labelled images, in their order."""
+        """Return the positions of a split's labelled images, in the order of the index."""
         return [position for position, row in enumerate(self.rows) if row.split == split and row.label]
 
     def images(self, positions: Positions) -> Pixels:
-        """Return images at positions (m,) in [0, n), as they are stored: (m, S, S, C)."""
+        """Return the stored images (m, S, S, C) at positions (m,) in [0, n)."""
         return images_at(self.splits, positions)
 
 

@@ -1,4 +1,4 @@
-"""What a page tells of the variants of the backbone: those that ship, and why others do not."""
+"""The part of the page on variants of the backbone: which of them ship, and why the others do not."""
 
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -8,18 +8,18 @@ from ssl_pipeline.page.facts import Picture, Places, details, pictures
 
 __all__ = ["ShippedVariants", "read_variants"]
 
-_ALT = {"variants": "Accuracy of nearest neighbours over the time of one image; the table of variants has the numbers."}
+_ALT = {"variants": "Accuracy of nearest neighbours over the time per image; the table of variants has the numbers."}
 
 
 class ShippedVariants(NamedTuple):
     """The variants of backbone.onnx.
 
     Attributes:
-        rows: Cells of a line for each file: its name, its size, the neighbours that it keeps, its time beside torch for
-            one image and for 32, and its difference in accuracy.
-        recommended: The variant to take; "" where linear_eval has not run.
+        rows: Table rows, one per file: name, size as a share of backbone.onnx, share of nearest neighbours kept, time
+            as a share of torch's for 1 image and for 32 images, and difference in accuracy.
+        recommended: Variant that linear_eval recommends; "" if it has not run.
         refused: Variants that do not ship, each with the reasons.
-        picture: Accuracy over latency; None without labels.
+        picture: Plot of accuracy over latency; None without labels.
     """
 
     rows: list[tuple[str, ...]]
@@ -29,7 +29,7 @@ class ShippedVariants(NamedTuple):
 
 
 def read_variants(places: Places) -> ShippedVariants | None:
-    """Read which variants ship; None where none but backbone.onnx was asked for."""
+    """Read which variants ship; return None if no variant was requested."""
     gate = details(places, "export", lambda found: found.get("variants", {}))
     if not gate:
         return None
@@ -43,7 +43,7 @@ def read_variants(places: Places) -> ShippedVariants | None:
 
 
 def _cells(gate: Mapping[str, Any], judged: Mapping[str, Any]) -> tuple[str, ...]:
-    """Return size, recall, two times and a difference in words; empty where one is not known, or is of itself."""
+    """Return size, recall, two times and a difference as text; a cell is empty if its value is unknown or trivial."""
     figures, gap = gate.get("gate"), judged.get("difference", {}).get("knn")
     times = [judged["latency"][size]["of_torch"] if judged else None for size in ("1", "32")]
     cells = [f"{figures['size']:.2f}", f"{figures['recall']:.1%}"] if figures else ["1", ""]

@@ -1,4 +1,4 @@
-"""Tables that the stages left, as far as a page shows them."""
+"""CSV tables written by the stages, cut to what a page shows."""
 
 import csv
 from collections.abc import Iterator
@@ -9,16 +9,16 @@ from typing import NamedTuple
 __all__ = ["MOST_CLASSES", "Table", "open_table", "read_table"]
 
 MOST_CLASSES = 200
-"""Classes that a table or a legend shows, at most."""
+"""Largest number of classes in a table or a legend."""
 
 
 class Table(NamedTuple):
     """The first rows of a table.
 
     Attributes:
-        columns: The names of the columns.
-        rows: The first rows.
-        total: The number of all rows.
+        columns: Names of the columns.
+        rows: First rows of the table, as lists of cells.
+        total: Number of rows in the file.
     """
 
     columns: list[str]
@@ -27,11 +27,11 @@ class Table(NamedTuple):
 
 
 def open_table(path: Path) -> Iterator[list[str]]:
-    """Yield the lines of a CSV file, the names of its columns first.
+    """Yield the rows of a CSV file, the names of its columns first.
 
     Raises:
-        ValueError: It is no CSV, or its lines are not of equal length.
-        OSError: It cannot be read.
+        ValueError: The file is empty or not CSV, or its rows differ in length.
+        OSError: The file cannot be read.
     """
     with path.open(newline="", encoding="utf-8", errors="surrogateescape") as file:
         width = None
@@ -48,15 +48,15 @@ def open_table(path: Path) -> Iterator[list[str]]:
 
 
 def read_table(path: Path, most: int) -> Table:
-    """Read the first rows of a CSV file, and count all.
+    """Read the first rows of a CSV file and count all of them.
 
     Args:
-        path: The file.
-        most: Rows to keep.
+        path: Path of the file.
+        most: Largest number of rows to keep.
 
     Raises:
-        ValueError: It is no CSV, or its lines are not of equal length.
-        OSError: It cannot be read.
+        ValueError: The file is empty or not CSV, or its rows differ in length.
+        OSError: The file cannot be read.
     """
     lines = open_table(path)
     columns = next(lines)

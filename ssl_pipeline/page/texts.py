@@ -1,4 +1,4 @@
-"""What a page and a model card tell of texts: retrieval both ways, and zero-shot classification."""
+"""Results on texts for the page and the model card: retrieval in both directions, and zero-shot classification."""
 
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -9,15 +9,15 @@ from ssl_pipeline.terminal import counted
 
 __all__ = ["RetrievalTable", "Texts", "read_texts", "retrieval_tables", "zero_shot"]
 
-_ALT = {"retrieval": "Five texts with the images nearest to each, and five images with the texts nearest to each."}
+_ALT = {"retrieval": "Five texts, each with its nearest images, and five images, each with its nearest texts."}
 
 
 class RetrievalTable(NamedTuple):
-    """The figures of one way.
+    """Retrieval figures in one direction.
 
     Attributes:
-        title: What was asked, of how many.
-        rows: Cells of a line for each contestant and for chance: who, recall at 1, 5 and 10, and the median rank.
+        title: Direction of retrieval, and the number of images, groups and captions.
+        rows: Table rows, one per contestant and one for chance: name, recall at 1, 5 and 10, and median rank.
     """
 
     title: str
@@ -25,12 +25,12 @@ class RetrievalTable(NamedTuple):
 
 
 class Texts(NamedTuple):
-    """What was found of texts.
+    """Results on texts.
 
     Attributes:
-        tables: The figures of retrieval each way; empty where no image had a caption.
-        zero_shot: The accuracy of zero-shot classification, in a sentence without its full stop; "" without labels.
-        picture: Nearest images and texts; None without retrieval.
+        tables: Retrieval figures in each direction; empty if no image had a caption.
+        zero_shot: Accuracy of zero-shot classification, as a sentence without its full stop; "" without labels.
+        picture: Picture of nearest images and texts; None without retrieval.
     """
 
     tables: list[RetrievalTable]
@@ -39,7 +39,7 @@ class Texts(NamedTuple):
 
 
 def read_texts(places: Places) -> Texts | None:
-    """Read what linear_eval found of texts; None where the model does not read them."""
+    """Read the results of linear_eval on texts; return None if the model does not read text."""
 
     def tell(linear: Mapping[str, Any]) -> tuple[list[RetrievalTable], str]:
         return retrieval_tables(linear), zero_shot(linear)
@@ -52,7 +52,7 @@ def read_texts(places: Places) -> Texts | None:
 
 
 def retrieval_tables(linear: Mapping[str, Any]) -> list[RetrievalTable]:
-    """Return the figures of retrieval both ways; none where there is no retrieval."""
+    """Return the retrieval figures in both directions; empty without retrieval."""
     found = linear.get("retrieval")
     if found is None:
         return []
@@ -65,7 +65,7 @@ def retrieval_tables(linear: Mapping[str, Any]) -> list[RetrievalTable]:
 
 
 def zero_shot(linear: Mapping[str, Any]) -> str:
-    """Return the accuracy of zero-shot classification in a sentence, without its full stop; "" where there is none."""
+    """Return the accuracy of zero-shot classification as a sentence without its full stop; "" if there is none."""
     return zero_shot_line(linear["zero_shot"]) if "zero_shot" in linear else ""
 
 

@@ -1,4 +1,4 @@
-"""Pictures inside a page: all thumbnails as one sheet, and the pictures that the stages drew."""
+"""Pictures embedded in a page: one sheet of all thumbnails, and the pictures that the stages drew."""
 
 import base64
 import io
@@ -17,23 +17,23 @@ from ssl_pipeline.progress import track
 __all__ = ["Sheet", "draw_sheet", "picture_uri"]
 
 _SHEET_PIXELS = 12_000_000
-"""Ten thousand thumbnails of 32 px; as JPEG some 5 MB."""
+"""Largest number of pixels in a sheet of thumbnails: enough for 10,000 of 32 px, about 5 MB as JPEG."""
 _SIDES = (64, 48, 32)
-"""Sides of a thumbnail in px: multiples of 16, so that no block of the JPEG holds parts of two."""
-_AT_A_TIME = 16_000_000  # pixels that are in memory before they are thinned
+"""Sides of a thumbnail in px: multiples of 16, so that no block of the JPEG covers parts of two thumbnails."""
+_AT_A_TIME = 16_000_000  # full-size pixels held in memory at once
 _PICTURE_WIDTH = 1600  # px
 _PICTURE_BYTES = 600_000
 
 
 @dataclass(frozen=True)
 class Sheet:
-    """Thumbnails side by side.
+    """Thumbnails side by side in one picture.
 
     Attributes:
-        uri: The JPEG as a data URI.
-        side: The side of a thumbnail, px.
-        columns: Thumbnails in a row.
-        number: Position of an image in its pile -> number of its thumbnail, row by row from the top left.
+        uri: Content of the sheet, as a JPEG in a data URI.
+        side: Side of a thumbnail in px.
+        columns: Number of thumbnails per row.
+        number: Position of an image in the pile -> number of its thumbnail, row by row from the top left.
     """
 
     uri: str
@@ -43,11 +43,11 @@ class Sheet:
 
 
 def draw_sheet(pile: Pile, positions: Sequence[int]) -> Sheet:
-    """Draw thumbnails of images, as large as the number of them allows.
+    """Draw a sheet of thumbnails, as large as their number allows.
 
     Args:
-        pile: The images.
-        positions: Positions of at least one image, each once, in the order of the sheet.
+        pile: All images.
+        positions: Positions of the images to draw, at least one and each only once, in the order of the sheet.
     """
     count = len(positions)
     side = next((side for side in _SIDES if side * side * count <= _SHEET_PIXELS), _SIDES[-1])
@@ -59,7 +59,7 @@ def draw_sheet(pile: Pile, positions: Sequence[int]) -> Sheet:
     for start in track(starts, "thumbnails", total=len(starts)):
         part = np.asarray(positions[start : start + step], np.int64)
         for number, image in enumerate(_as_rgb(pile, pile.images(part)), start):
-            # pixel by pixel where it is enlarged: smoothing would hide what a network sees
+            # small images are enlarged without smoothing, which would hide what the network sees
             how = Image.Resampling.BOX if canvas < side else Image.Resampling.LANCZOS
             tile = Image.fromarray(image).resize((side, side), how)
             sheet.paste(tile, (number % columns * side, number // columns * side))
@@ -67,10 +67,10 @@ def draw_sheet(pile: Pile, positions: Sequence[int]) -> Sheet:
 
 
 def picture_uri(path: Path) -> str:
-    """Return a PNG as a data URI: as it is, or, if it is a very large one, smaller and as JPEG.
+    """Return a PNG as a data URI; a large file becomes a JPEG, shrunk to at most 1,600 px in width.
 
     Raises:
-        OSError: It is no picture that can be read.
+        OSError: The file is not a readable picture.
     """
     with Image.open(path) as opened:
         opened.load()
@@ -88,7 +88,7 @@ def _as_rgb(pile: Pile, images: Pixels) -> npt.NDArray[np.uint8]:
     spec = pile.splits[0].spec
     if spec.is_rgb and spec.dtype == "uint8":
         return images
-    from ssl_pipeline.augment.display import displayed  # imports torch, for seconds
+    from ssl_pipeline.augment.display import displayed  # imports torch, which takes seconds
 
     return displayed(images, spec)
 

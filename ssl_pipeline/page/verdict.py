@@ -1,4 +1,4 @@
-"""What a run found, read from what the stages left: in sentences, for the summary and for the page."""
+"""Findings of a run as sentences, read from the reports of its stages, for the summary and the page."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -17,15 +17,15 @@ BASELINES = {
     "start": "the weights it started from",
     "random_encoder": "the same encoder untrained",
 }
-"""What the linear probe is held against in a summary, by its key in the figures."""
+"""Key in the figures of linear_eval -> baseline that a summary compares the linear probe with."""
 
 
 class Verdict(NamedTuple):
-    """What the label budgets and the linear probe say.
+    """Results of the label budgets and of the linear probe.
 
     Attributes:
-        accuracies: The accuracies of the probe and of its baselines; "" where nothing could be measured.
-        lines: The verdict on label budgets: a sentence on all of them, one on each, and how to read them.
+        accuracies: Accuracies of the probe and of its baselines, on one line; "" if nothing could be measured.
+        lines: Verdict on the label budgets: a sentence on all of them, one on each, and how to read them.
     """
 
     accuracies: str
@@ -33,15 +33,15 @@ class Verdict(NamedTuple):
 
 
 def told(path: Path, stage: str, tell: Callable[[Path], T]) -> T:
-    """Return what a function makes of a product.
+    """Return what `tell` makes of a product.
 
     Args:
-        path: The file.
-        stage: The stage that writes it.
-        tell: What reads it.
+        path: Path of the product.
+        stage: Stage that writes the product.
+        tell: Function that reads the file and returns what to show.
 
     Raises:
-        PipelineError: It is missing, or is not what the stage wrote.
+        PipelineError: The product is missing, or is not what the stage wrote.
     """
     try:
         return tell(require(path, stage))
@@ -50,10 +50,10 @@ def told(path: Path, stage: str, tell: Callable[[Path], T]) -> T:
 
 
 def read_verdict(reports: Path) -> Verdict:
-    """Read what the last run found.
+    """Read the verdict of the last run.
 
     Args:
-        reports: The folder of all reports.
+        reports: Folder of all reports.
 
     Raises:
         PipelineError: A report is missing or damaged.
@@ -64,14 +64,14 @@ def read_verdict(reports: Path) -> Verdict:
 
 
 def read_proof(reports: Path) -> tuple[float, str]:
-    """Read how the exported backbone stands to what was trained.
+    """Read how closely the exported backbone matches the trained one.
 
     Args:
-        reports: The folder of all reports.
+        reports: Folder of all reports.
 
     Returns:
-        The least cosine between the embeddings of the graph and of torch, and, where the run had views of several
-        sizes, a sentence that says which.
+        The smallest cosine between embeddings of the graph and of torch, and a sentence on the sizes of the views (""
+        if all views had one size).
 
     Raises:
         PipelineError: The report is missing or damaged.
@@ -85,10 +85,10 @@ def read_proof(reports: Path) -> tuple[float, str]:
 
 
 def read_images(reports: Path) -> str:
-    """Read what the embeddings tell of the images themselves, as the beginning of a sentence.
+    """Read what the embeddings reveal about the images, as the beginning of a sentence.
 
     Args:
-        reports: The folder of all reports.
+        reports: Folder of all reports.
 
     Raises:
         PipelineError: The report is missing or damaged.
@@ -103,12 +103,12 @@ def read_images(reports: Path) -> str:
 
 
 def percent(found: Mapping[str, Any]) -> str:
-    """Return an accuracy with its interval, in percent."""
+    """Return an accuracy and its interval in percent, as text."""
     return f"{100 * found['accuracy']:.1f}% [{100 * found['accuracy_low']:.1f}, {100 * found['accuracy_high']:.1f}]"
 
 
 def _sizes(sizes: Any) -> str:
-    """Return how large the views were that it was trained on; "" where they were of one size."""
+    """Return a sentence on the sizes of the views in pretraining; "" if all had one size."""
     from ssl_pipeline.resolution import in_words
 
     return f"Pretrained on {in_words([(begin, side) for begin, side in sizes])}" if sizes else ""
@@ -116,7 +116,7 @@ def _sizes(sizes: Any) -> str:
 
 def _accuracies(linear: Any) -> str:
     if not isinstance(linear, dict):
-        raise TypeError("no mapping")
+        raise TypeError("it is not a mapping")
     if "accuracy" not in linear:
         return ""
     figures = {"Linear probe": linear} | {word: linear[name] for name, word in BASELINES.items() if name in linear}

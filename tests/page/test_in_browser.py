@@ -184,7 +184,7 @@ def test_keys_pan_zoom_and_pick(opened: Chrome):
     canvas, status = the(opened, "map"), the(opened, "map-status")
     opened.execute_script("arguments[0].focus()", canvas)
     canvas.send_keys("+")
-    assert "nearest to the middle" in status.text
+    assert "nearest to the centre" in status.text
     for _ in range(12):
         canvas.send_keys("+")
     few = int(status.text.split()[0])
@@ -282,7 +282,7 @@ def test_a_legend_of_many_names_ends_and_says_so(browser: Chrome, page: Path, tm
 
 
 @pytest.mark.parametrize(
-    ("copied", "said"), [("true", "are in the clipboard"), ("false", "keeps the clipboard closed")]
+    ("copied", "said"), [("true", "Copied the paths to the clipboard"), ("false", "denied access to the clipboard")]
 )
 def test_a_copy_that_fails_is_told(opened: Chrome, copied: str, said: str):
     opened.execute_script(

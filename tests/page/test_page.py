@@ -128,7 +128,7 @@ def test_the_map_is_coloured_by_what_curate_found(parsed: Parsed, small_run: Pat
 def test_what_curate_counted_is_told_in_words(parsed: Parsed):
     words = " ".join("".join(parsed.words).split())
     assert "pairs of near-duplicates across two splits12,345" in words
-    assert "wrongly labelled or only hard3, by a probe that is right for 88%" in words
+    assert "(mislabelled, or merely hard)3, by a probe with an accuracy of 88%" in words
     assert "other0.25" in words
 
 
@@ -139,7 +139,7 @@ def test_what_may_have_been_learned_instead_is_told_beside_chance(parsed: Parsed
 
 def test_what_the_proof_was_made_on_is_counted(parsed: Parsed):
     words = " ".join("".join(parsed.words).split())
-    assert "4 original images, and one of them also reshaped, turned and in grey: 2 shapes in all, by CPU" in words
+    assert "4 original images, one of them also resized, flipped and in grey: 2 shapes in all, with CPU" in words
 
 
 def test_the_policy_lets_no_other_script_run_and_nothing_be_loaded(parsed: Parsed):
@@ -156,14 +156,14 @@ def test_confused_images_are_those_that_were_confused(parsed: Parsed, small_run:
     lines = (small_run / "reports/linear_eval/confusion.csv").read_text().splitlines()[1:]
     wrong = sum(not line.startswith("plain") for line in lines)
     assert wrong
-    assert f"{MARKUP} taken for plain: {wrong}" in words
+    assert f"{MARKUP} mistaken for plain: {wrong}" in words
 
 
 def test_variants_that_ship_and_reasons_why_others_do_not(parsed: Parsed):
     words = " ".join(" ".join(parsed.words).split())
     assert "fp32 1 0.25 0.25" in words
     assert "fp16 0.50 98.0% 0.25 0.25 +90.0 [+85.0, +94.0]" in words
-    assert "by validation images: fp16 ." in words
+    assert "judged on validation images: fp16 ." in words
     assert f"int8 does not ship: min_recall: 0.1, bound 0.8 {MARKUP}." in words
     assert any(image["alt"].startswith("Accuracy of nearest neighbours over the time") for image in parsed.of("img"))
 
@@ -231,7 +231,7 @@ def test_of_many_images_some_are_on_the_map(small_run: Path, tmp_path: Path, con
     fewer = config.model_copy(update={"report": config.report.model_copy(update={"map_images": 20})})
     assert write_page(MARKUP, places_of(small_run), fewer, tmp_path / "few.html").mapped == 20
     text = (tmp_path / "few.html").read_text(encoding="utf-8")
-    assert f"20 of {IMAGES} images by t-SNE" in text
+    assert f"20 of {IMAGES} images, laid out by t-SNE" in text
 
 
 def test_a_table_of_many_labels_ends_and_says_so(
@@ -240,5 +240,5 @@ def test_a_table_of_many_labels_ends_and_says_so(
     monkeypatch.setattr(chart, "MOST_CLASSES", 1)
     write_page("x", places_of(small_run), config, tmp_path / "page.html")
     text = (tmp_path / "page.html").read_text(encoding="utf-8")
-    assert "Whose neighbours the images of the first 1 of 2 labels have" in text
+    assert "neighbours of images with the first 1 of 2 labels" in text
     assert text.count('<td class="n">30</td>') == 1

@@ -1,5 +1,5 @@
 "use strict";
-// The map of the embeddings: a canvas that pans, zooms, tells, and selects. It asks for nothing outside of this file.
+// The map of the embeddings: a canvas with panning, zooming, details and selection. It loads nothing from outside.
 (() => {
   const find = (id) => document.getElementById(id);
   const data = JSON.parse(find("map-data").textContent);
@@ -8,7 +8,7 @@
   const count = data.paths.length;
   const xs = Float64Array.from(data.places, ([x]) => x), ys = Float64Array.from(data.places, ([, y]) => y);
   const PAD = 24, DOT = 10, MOST_ZOOM = 4000, TABLE_ROWS = 100, MOST_SHOWN = 120;
-  // colours of Okabe and Ito, which colour-blind readers tell apart; beyond eight kinds the shapes differ, too
+  // the palette of Okabe and Ito, which colour-blind readers can tell apart; beyond eight kinds the shapes differ, too
   const COLOURS = ["#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442", "ink"];
   const SHAPES = ["disc", "triangle", "cross", "square", "diamond"];
   const NONE = "#8b949e";
@@ -27,12 +27,12 @@
   const size = { width: 0, height: 0, ratio: 1 };
   const shown = new Uint8Array(count).fill(1); // passes the filters
   const selected = new Uint8Array(count);
-  const kindOf = new Int32Array(count); // which glyph a point has
+  const kindOf = new Int32Array(count); // the glyph of each point
   const hidden = new Set(); // kinds that the legend hides
   let way = null, glyphs = [], ringed = [], least = -Infinity, words = "", hovered = -1, picked = -1, lasso = null, waiting = false;
-  let frame = null, pixels = null; // what is drawn, as pixels; the same memory twice
+  let frame = null, pixels = null; // the drawn image, and the same memory as an array of pixels
 
-  // ---------- where things are
+  // ---------- coordinates
   const scale = () => (Math.min(size.width, size.height) - 2 * PAD) * view.zoom;
   const toX = (x) => (x - view.x) * scale() + size.width / 2;
   const toY = (y) => (y - view.y) * scale() + size.height / 2;
@@ -71,7 +71,7 @@
     return made;
   }
 
-  // A canvas with ten thousand small pictures takes three times as long as writing their pixels ourselves.
+  // Drawing ten thousand small pictures on a canvas takes three times as long as writing their pixels ourselves.
   function draw() {
     waiting = false;
     if (!frame) return;
@@ -118,7 +118,7 @@
       context.lineWidth = 1.5;
       context.stroke();
     }
-    if (document.activeElement === canvas && canvas.matches(":focus-visible")) { // where Enter picks
+    if (document.activeElement === canvas && canvas.matches(":focus-visible")) { // a cross marks where Enter picks
       context.lineWidth = 1;
       context.beginPath();
       context.moveTo(width / 2 - 9, height / 2); context.lineTo(width / 2 + 9, height / 2);
@@ -133,7 +133,7 @@
     for (let n = 0; n < offsets.length; n++) {
       const at = start + offsets[n], alpha = alphas[n], colour = colours[n];
       if (alpha > 250) pixels[at] = colour;
-      else { // red and blue at once, then green
+      else { // red and blue in one operation, then green
         const under = pixels[at], rest = 256 - alpha;
         const ends = ((under & 0xff00ff) * rest + (colour & 0xff00ff) * alpha) >>> 8, middle = ((under & 0xff00) * rest + (colour & 0xff00) * alpha) >>> 8;
         pixels[at] = 0xff000000 | (ends & 0xff00ff) | (middle & 0xff00);
@@ -159,7 +159,7 @@
 
   function measure() {
     Object.assign(size, { width: stage.clientWidth, height: stage.clientHeight, ratio: window.devicePixelRatio || 1 });
-    if (!size.width || !size.height) return; // it is not shown yet
+    if (!size.width || !size.height) return; // the map is not shown yet
     canvas.width = Math.round(size.width * size.ratio);
     canvas.height = Math.round(size.height * size.ratio);
     frame = context.createImageData(canvas.width, canvas.height);
@@ -195,7 +195,7 @@
       const known = way.values.filter((value) => value !== null).sort((a, b) => a - b);
       way.low = known[0] ?? 0;
       way.high = known[known.length - 1] ?? 1;
-      const top = known[Math.floor(0.99 * (known.length - 1))] ?? 1; // one that is far out would leave the others one colour
+      const top = known[Math.floor(0.99 * (known.length - 1))] ?? 1; // an outlier would leave all the others in one colour
       for (let i = 0; i < count; i++) {
         const share = (way.values[i] - way.low) / (top - way.low || 1);
         kindOf[i] = way.values[i] === null ? SCALE_STEPS : Math.min(Math.round(share * (SCALE_STEPS - 1)), SCALE_STEPS - 1);
@@ -261,7 +261,7 @@
     });
     return make("div", { className: "scale" }, bar,
       make("p", { className: "ends" }, make("span", { textContent: says(way.low) }), make("span", { textContent: says(way.high) })),
-      make("label", {}, "From ", said, slider));
+      make("label", {}, "At least ", said, slider));
   }
 
   function filter() {
@@ -279,7 +279,7 @@
     redraw();
   }
 
-  // ---------- telling
+  // ---------- details
   const say = (text) => { status.textContent = text; };
   const facts = (i) => [...data.ways.map((one) => {
     const value = one.names ? (one.of[i] < 0 ? "none" : one.names[one.of[i]]) : one.values[i] === null ? "none" : Number(one.values[i].toPrecision(3));
@@ -328,7 +328,7 @@
   }
 
   // ---------- selecting
-  // what would break a line of the list is written as JSON writes it
+  // a path with a line break is written as a JSON string, so that the list has one line per path
   const line = (path) => (/[\u0000-\u001f\u2028\u2029]/.test(path) ? JSON.stringify(path) : path);
 
   function select(test, add) {
@@ -359,10 +359,10 @@
     } catch {
       list.focus();
       list.select();
-      if (!document.execCommand("copy")) // where a page from a file may not use the clipboard
-        return say("The browser keeps the clipboard closed. The paths are marked in their field: copy them from there.");
+      if (!document.execCommand("copy")) // for browsers that deny the clipboard API to pages opened from a file
+        return say("The browser denied access to the clipboard. The paths are selected in their field: copy them from there.");
     }
-    say("The paths are in the clipboard.");
+    say("Copied the paths to the clipboard.");
   }
 
   let rows = TABLE_ROWS;
@@ -402,7 +402,7 @@
     let visible = 0;
     for (let i = 0; i < count; i++) if (shown[i] && inView(i)) visible++;
     const i = nearestTo(size.width / 2, size.height / 2, Infinity);
-    say(`${visible} images in view` + (i < 0 ? "." : `; nearest to the middle: ${data.paths[i]}.`));
+    say(`${visible} images in view` + (i < 0 ? "." : `; nearest to the centre: ${data.paths[i]}.`));
   }
 
   const touches = new Map();
@@ -452,7 +452,7 @@
   canvas.addEventListener("pointerup", lift);
   canvas.addEventListener("pointercancel", lift);
   canvas.addEventListener("pointerleave", () => hover(-1));
-  canvas.addEventListener("wheel", (event) => { // else the page scrolls on
+  canvas.addEventListener("wheel", (event) => { // otherwise the wheel scrolls the page
     if (document.activeElement !== canvas && !event.ctrlKey && !event.metaKey) return;
     event.preventDefault();
     zoom(Math.exp(-event.deltaY * (event.deltaMode ? 0.05 : 0.0015)), ...at(event));

@@ -93,7 +93,7 @@ def test_figures_are_of_clips_that_were_not_trained_on(data: LabelledSplits, set
     assert f"on {len(test.labels)} test clips" in lines[0]
     assert lines[1].startswith("  random encoder")
     rows = dict(accuracies({**found, "by_clip": found}))
-    assert rows["Neighbours by clip"] == rows["Nearest neighbours, the same embeddings"]
+    assert rows["Nearest neighbours by clip"] == rows["Nearest neighbours on the same embeddings"]
 
 
 def test_intervals_count_clips_that_belong_together_once(data: LabelledSplits, settled: Settled) -> None:
